@@ -1,0 +1,1 @@
+"""Pieces that know nothing of gureum: ids, CIDRs, times, processes, ARNs, settings."""

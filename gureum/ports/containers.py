@@ -1,0 +1,119 @@
+"""Containers: processes under limits inside a sandbox, kept by a monitor that outlives us.
+
+States: `created` (namespaces joined, nothing runs), `running`, `exited`. The exit code of a machine whose init called reboot(2) is
+128 + SIGHUP (129: restart) or 128 + SIGINT (130: power off), see pid_namespaces(7).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Literal, Protocol
+
+import msgspec
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """0 means unlimited. `cpus`: 0.5 is half a core. `cpu_shares`: cgroup v1's scale (1024 is one share)."""
+
+    memory_bytes: int = 0
+    cpus: float = 0.0
+    cpu_shares: int = 0
+    pids: int = 0
+
+
+class Mount(msgspec.Struct, frozen=True):
+    """`kind`: "bind" (source is a host path chosen by gureum, never by a guest) or "tmpfs"."""
+
+    target: str
+    kind: Literal["bind", "tmpfs"] = "bind"
+    source: str = ""
+    options: tuple[str, ...] = ()
+
+
+class ContainerSpec(msgspec.Struct, frozen=True):
+    """`root`: path from Volumes.ensure_root. `sandbox_net`, `sandbox_user`, `uid_base`: from Networks.ensure_sandbox. `machine`: it boots an
+    init as PID 1, has a console (terminal), its own cgroup, and the capabilities a root of its own namespaces may have; otherwise
+    Docker's default capabilities. In both cases Docker's default seccomp profile, masked and read-only paths."""
+
+    name: str
+    root: str
+    args: tuple[str, ...]
+    sandbox_net: str
+    sandbox_user: str = ""
+    uid_base: int = 0
+    env: tuple[str, ...] = ()
+    working_dir: str = "/"
+    hostname: str = ""
+    machine: bool = False
+    limits: Limits = Limits()
+    mounts: tuple[Mount, ...] = ()
+    annotations: dict[str, str] = {}
+
+
+class ContainerState(msgspec.Struct, frozen=True):
+    """`run`: counts the starts of this container. Times are Unix seconds; 0.0 is not yet. `oom`: the kernel killed for memory."""
+
+    name: str
+    state: Literal["created", "running", "exited"]
+    run: int
+    pid: int = 0
+    exit_code: int | None = None
+    started: float = 0.0
+    finished: float = 0.0
+    oom: bool = False
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Counters since the container's start; memory is the present one (cache that can be dropped not counted)."""
+
+    cpu_ns: int
+    memory_bytes: int
+    pids: int
+
+
+class ExecResult(msgspec.Struct, frozen=True):
+    exit_code: int
+    stdout: bytes
+    stderr: bytes
+
+
+class Session(Protocol):
+    """A running exec: bytes in, bytes out. With a terminal both outputs come as one."""
+
+    def output(self) -> AsyncIterator[bytes]: ...
+    async def write(self, data: bytes) -> None: ...
+    async def resize(self, columns: int, rows: int) -> None: ...
+    async def close_input(self) -> None: ...
+    async def wait(self) -> int: ...
+
+
+class Containers(Protocol):
+    async def start(self, spec: ContainerSpec) -> ContainerState:
+        """Creates and starts it; of a running one it is a look; an exited one is started anew (its log goes on)."""
+
+    async def kill(self, name: str, signal: int) -> None:
+        """A signal to PID 1; of an exited or missing one it is success."""
+
+    async def remove(self, name: str) -> None:
+        """Kills what runs and forgets it: no process, cgroup, bundle or log remains."""
+
+    async def observe(self) -> tuple[ContainerState, ...]:
+        """All of this home, also those that an earlier agent started."""
+
+    async def exited(self, name: str) -> ContainerState:
+        """Waits until the present run of it has ended. Raises PortError when there is none of that name."""
+
+    async def console(self, name: str, limit_bytes: int = 65536) -> bytes:
+        """The last bytes of what it printed, over all its runs."""
+
+    async def exec(self, name: str, args: tuple[str, ...], *, stdin: bytes = b"", timeout_s: float = 30.0) -> ExecResult:
+        """Runs a program inside to its end."""
+
+    async def attach(
+        self, name: str, args: tuple[str, ...], *, terminal: bool, env: tuple[str, ...] = ()
+    ) -> Session:
+        """Runs a program inside, interactively."""
+
+    async def usage(self, name: str) -> Usage | None: ...
+    async def update(self, name: str, limits: Limits) -> None: ...
+    async def close(self) -> None: ...

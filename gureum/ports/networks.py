@@ -1,0 +1,121 @@
+"""Networks: routers, sandboxes (the namespaces a machine lives in) and interfaces.
+
+A network is a network namespace that works as a router. An interface is a veth pair between that router and a
+sandbox, with a /32 route and proxy ARP: there is no bridge, so conntrack sees each packet with its interface and two
+networks may have the same CIDR. One *edge* namespace holds the public pool and a link per network; the host has one
+veth, one route and one blackhole, and no rule. Address translation of public addresses happens in the network's own
+namespace (it has its own conntrack), so the edge only routes.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import Literal, Protocol
+
+import msgspec
+
+
+class EdgeSpec(msgspec.Struct, frozen=True):
+    """The public side of one gureum home. `pool` is its claimed share of 198.18.0.0/15, e.g. "198.18.16.0/20";
+    its first address is the host's, its second the edge router's."""
+
+    pool: str
+
+
+class Route(msgspec.Struct, frozen=True):
+    """One route of a subnet's table. `target`: "local" (the network itself), "internet" (through the edge),
+    "blackhole", or "interface:NAME" (to that interface's primary address). The longest prefix wins."""
+
+    destination: str
+    target: str
+
+
+class Subnet(msgspec.Struct, frozen=True):
+    """`gateway` is the address the router answers to in this subnet (CIDR base + 1), `resolver` base + 2 of the network
+    where it lies in this subnet, else ""."""
+
+    name: str
+    cidr: str
+    gateway: str
+    routes: tuple[Route, ...] = ()
+
+
+class NetworkSpec(msgspec.Struct, frozen=True):
+    """`local_addresses`: further addresses that the router itself answers to (resolver at base + 2, 169.254.169.253,
+    169.254.169.254). `uplink`: whether the network has a link to the edge."""
+
+    name: str
+    cidrs: tuple[str, ...]
+    subnets: tuple[Subnet, ...] = ()
+    local_addresses: tuple[str, ...] = ("169.254.169.253", "169.254.169.254")
+    uplink: bool = False
+
+
+class SandboxSpec(msgspec.Struct, frozen=True):
+    """The namespaces a machine, pod or container lives in: network, UTS hostname, and, when `guest`, a user namespace that
+    owns them (so that root inside has power over its own network only). They outlive the processes in them."""
+
+    name: str
+    hostname: str = ""
+    guest: bool = True
+
+
+class SandboxPaths(msgspec.Struct, frozen=True):
+    """Paths of the pinned namespaces; `user` is "" when the sandbox is not a guest. `uid_base`: the host uid that is root
+    inside (0 when there is no user namespace); 65,536 uids and gids are mapped from there."""
+
+    net: str
+    user: str
+    uid_base: int
+
+
+class InterfaceSpec(msgspec.Struct, frozen=True):
+    """One ENI. `addresses`: private IPv4 addresses, the primary first. `public`: pairs (private, public). `sandbox` "" means not
+    attached: the addresses stay reserved, nothing answers. `device`: its name inside the sandbox."""
+
+    name: str
+    network: str
+    subnet: str
+    mac: str
+    addresses: tuple[str, ...]
+    prefix_length: int
+    gateway: str
+    sandbox: str = ""
+    device: str = "eth0"
+    default_route: bool = True
+    mtu: int = 1500
+    source_check: bool = True
+    public: tuple[tuple[str, str], ...] = ()
+
+
+class Observed(msgspec.Struct, frozen=True):
+    """What of this home exists on the machine, by name."""
+
+    edge: bool
+    networks: frozenset[str]
+    sandboxes: frozenset[str]
+    interfaces: frozenset[str]
+
+
+class Networks(Protocol):
+    async def ensure_edge(self, spec: EdgeSpec) -> None: ...
+    async def remove_edge(self) -> None: ...
+    async def ensure_network(self, spec: NetworkSpec) -> None:
+        """Also brings a network that exists to `spec`: subnets, routes, addresses and uplink that are no longer wished go."""
+
+    async def remove_network(self, name: str) -> None: ...
+    async def ensure_sandbox(self, spec: SandboxSpec) -> SandboxPaths: ...
+    async def remove_sandbox(self, name: str) -> None: ...
+    async def ensure_interface(self, spec: InterfaceSpec) -> None:
+        """Both ends, addresses, routes, ARP, the edge's routes to its public addresses. Raises PortError while its network or
+        sandbox is missing. Moves the interface when `sandbox` changed."""
+
+    async def remove_interface(self, name: str) -> None: ...
+    def open_socket(
+        self, network: str, address: str, port: int, kind: Literal["tcp", "udp"]
+    ) -> socket.socket:
+        """A bound (tcp: listening) non-blocking socket inside the network's namespace; `network` "" is the host's."""
+
+    async def observe(self) -> Observed: ...
+    async def close(self) -> None:
+        """Gives up sockets and helpers; leaves the machine as it is."""
