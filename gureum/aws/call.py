@@ -1,0 +1,146 @@
+"""One API call as an operation sees it: who asks for what, where, and the way to read and write.
+
+Operations get everything they need from their `Call`; they never see the transport. An operation whose commit meets a `Conflict` is run
+again from its beginning by the gateway, so it must decide everything from what it reads in that run.
+"""
+
+from __future__ import annotations
+
+import json
+import hashlib
+from typing import Any, TypeVar
+
+import msgspec
+
+from gureum.aws.errors import AwsError
+from gureum.base.ids import new_id
+from gureum.base.settings import Settings
+from gureum.engine.client import Client, Transaction
+from gureum.engine.events import Events
+from gureum.engine.resource import Meta, Resource, kind, key_of
+from gureum.engine.tracing import Tracer
+
+T = TypeVar("T", bound=Resource)
+
+
+class TokenSpec(msgspec.Struct, frozen=True):
+    """What an idempotent call made: `fingerprint` of its parameters, `names` of the objects that tell its result."""
+
+    fingerprint: str
+    names: tuple[str, ...]
+
+
+@kind("aws.ClientToken")
+class ClientToken(Resource):
+    """Remembers a client token; lives as long as AWS promises (24 hours), then is swept."""
+
+    spec: TokenSpec
+
+
+class Call:
+    """`params`: parsed and checked input by botocore member names, only what was given. `account`: 12 digits. `scope`: "account/region",
+    the scope of regional objects. `now`: Unix seconds of this call. `agent`: streams and reads of the machine (consoles), or None in tests."""
+
+    def __init__(
+        self,
+        *,
+        service: str,
+        operation: str,
+        params: dict[str, Any],
+        account: str,
+        region: str,
+        access_key: str,
+        request_id: str,
+        client: Client,
+        settings: Settings,
+        events: Events,
+        tracer: Tracer,
+        agent: Any = None,
+        now: float | None = None,
+    ) -> None:
+        self.service = service
+        self.operation = operation
+        self.params = params
+        self.account = account
+        self.region = region
+        self.access_key = access_key
+        self.request_id = request_id
+        self.client = client
+        self.settings = settings
+        self.events = events
+        self.tracer = tracer
+        self.agent = agent
+        self.now = client.clock.now() if now is None else now
+        self.scope = f"{account}/{region}"
+
+    @property
+    def dry_run(self) -> bool:
+        return bool(self.params.get("DryRun"))
+
+    def get(self, cls: type[T], name: str) -> T | None:
+        return self.client.get(cls, self.scope, name)
+
+    def all(self, cls: type[T]) -> list[T]:
+        return self.client.all(cls, self.scope)
+
+    def by(self, cls: type[T], index: str, value: str) -> list[T]:
+        return self.client.by(cls, self.scope, index, value)
+
+    def meta(self, name: str, *, tags: dict[str, str] | None = None, owner: Resource | None = None) -> Meta:
+        """The envelope of a new object of this call's scope."""
+        return Meta(
+            scope=self.scope,
+            name=name,
+            uid=new_id("", 32),
+            created=self.now,
+            owner=key_of(owner) if owner else "",
+            tags=tags or {},
+        )
+
+    def transaction(self) -> Transaction:
+        return self.client.transaction()
+
+    async def commit(self, transaction: Transaction) -> None:
+        """Writes; a dry run ends here with AWS's answer that it would have succeeded."""
+        self.end_dry_run()
+        await transaction.commit()
+        self.tracer.wrote(transaction.written)
+
+    def end_dry_run(self) -> None:
+        """AWS: DryRunOperation, HTTP 412, when the call would have succeeded."""
+        if self.dry_run:
+            raise AwsError("DryRunOperation", "Request would have succeeded, but DryRun flag is set.", status=412)
+
+    def arn(self, resource: str, *, service: str = "", region: str | None = None) -> str:
+        """`resource`: "vpc/vpc-1". AWS: Amazon Resource Names."""
+        return f"arn:aws:{service or self.service}:{self.region if region is None else region}:{self.account}:{resource}"
+
+    def done_before(self) -> tuple[str, ...] | None:
+        """Names that an earlier call with the same ClientToken made, or None. AWS: IdempotentParameterMismatch when its parameters were others."""
+        token = self._token()
+        if token is None:
+            return None
+        if token.spec.fingerprint != self._fingerprint():
+            raise AwsError(
+                "IdempotentParameterMismatch",
+                "The request uses the same client token as a previous, but non-identical request.",
+            )
+        return token.spec.names
+
+    def remember(self, transaction: Transaction, names: tuple[str, ...]) -> None:
+        """In the same commit as what was made: a repeated call with this ClientToken finds `names`."""
+        if self.params.get("ClientToken") and self._token() is None:
+            transaction.create(
+                ClientToken(meta=self.meta(self._token_name()), spec=TokenSpec(fingerprint=self._fingerprint(), names=names))
+            )
+
+    def _token(self) -> ClientToken | None:
+        return self.get(ClientToken, self._token_name()) if self.params.get("ClientToken") else None
+
+    def _token_name(self) -> str:
+        text = f"{self.service}:{self.operation}:{self.params['ClientToken']}"
+        return hashlib.sha256(text.encode()).hexdigest()[:40]
+
+    def _fingerprint(self) -> str:
+        text = json.dumps({k: v for k, v in self.params.items() if k not in ("ClientToken", "DryRun")}, sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()

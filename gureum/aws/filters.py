@@ -1,0 +1,86 @@
+"""Filters: `Filters=[{Name, Values}]` as EC2 and its relatives use them.
+
+A table per resource says which values a filter looks at; values of one filter are OR-ed, filters AND-ed; `*` and `?` are wildcards, a
+backslash takes their meaning away; comparison is case-sensitive. `tag:KEY`, `tag-key` and `tag-value` work for every resource.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+from typing import Any, TypeVar
+
+from gureum.aws.errors import AwsError
+from gureum.engine.resource import Resource
+
+T = TypeVar("T", bound=Resource)
+FilterValues = Callable[[Any], "str | Iterable[str] | None"]
+FilterTable = Mapping[str, FilterValues]
+LIMIT_VALUES = 200
+
+
+def apply_filters(items: Iterable[T], filters: list[dict[str, Any]] | None, table: FilterTable) -> list[T]:
+    """Those that match all filters. AWS: InvalidParameterValue for a filter name the operation does not have, FilterLimitExceeded
+    for more than 200 values."""
+    tests = [_test(one, table) for one in filters or ()]
+    return [item for item in items if all(test(item) for test in tests)]
+
+
+def _test(one: dict[str, Any], table: FilterTable) -> Callable[[Any], bool]:
+    name, values = one.get("Name"), one.get("Values") or []
+    if not name:
+        raise AwsError("InvalidParameterValue", "The filter 'null' is invalid")
+    if len(values) > LIMIT_VALUES:
+        raise AwsError("FilterLimitExceeded", f"The maximum number of filter values specified on a single call is {LIMIT_VALUES}")
+    if not values:
+        raise AwsError("InvalidParameterValue", f"The filter '{name}' must have at least one value")
+    look = _tag_values(name) or table.get(name)
+    if look is None:
+        raise AwsError("InvalidParameterValue", f"The filter '{name}' is invalid")
+    matches = [_matcher(str(value)) for value in values]
+    return lambda item: any(match(found) for found in _many(look(item)) for match in matches)
+
+
+def _many(found: str | Iterable[str] | None) -> Iterable[str]:
+    if found is None:
+        return ()
+    return (found,) if isinstance(found, str) else found
+
+
+def _tag_values(name: str) -> FilterValues | None:
+    if name == "tag-key":
+        return lambda item: item.meta.tags.keys()
+    if name == "tag-value":
+        return lambda item: item.meta.tags.values()
+    if name.startswith("tag:"):
+        tag = name[4:]
+        return lambda item: item.meta.tags.get(tag)
+    return None
+
+
+@lru_cache(maxsize=4096)
+def _matcher(pattern: str) -> Callable[[str], bool]:
+    if not any(character in pattern for character in "*?\\"):
+        return lambda value: value == pattern
+    parts, i = [], 0
+    while i < len(pattern):
+        character = pattern[i]
+        if character == "\\" and i + 1 < len(pattern):
+            i += 1
+            parts.append(re.escape(pattern[i]))
+        elif character == "*":
+            if not parts or parts[-1] != ".*":
+                parts.append(".*")
+        elif character == "?":
+            parts.append(".")
+        else:
+            parts.append(re.escape(character))
+        i += 1
+    compiled = re.compile("".join(parts), re.DOTALL)
+    return lambda value: compiled.fullmatch(value) is not None
+
+
+def boolean(value: bool) -> str:
+    """How AWS writes booleans in filters."""
+    return "true" if value else "false"

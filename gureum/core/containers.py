@@ -1,0 +1,192 @@
+"""Containers, volumes and images on the machine.
+
+A container's life here:
+
+    wish running ──► root mounted, started ──► running ──exit 129──► started again (a reboot inside)
+                                                  │ other exit
+                                                  ▼
+                                               exited: told to the owner, which decides (a stopped machine is no longer wished)
+    wish stopped, or no longer wished ──► stop signal, SIGKILL after the grace time ──► removed, root unmounted
+
+`boot` counts reboots that were asked for from outside; which boot runs now is kept on disk, so a restarted agent does not reboot twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+import msgspec
+
+from gureum.core.machine import Machine
+from gureum.core.specs import Container, Image, Volume
+from gureum.ports import PortError
+from gureum.ports.containers import ContainerSpec, ContainerState
+from gureum.ports.images import Image as StoredImage
+from gureum.ports.volumes import RootSpec
+from gureum.engine.errors import Broken
+
+EXIT_REBOOT = 128 + signal.SIGHUP
+
+
+class ContainerKinds:
+    """Reconcile and teardown of Container, Volume and Image."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._states: dict[str, ContainerState] = {}
+        self._watchers: dict[str, asyncio.Task[None]] = {}
+        self._image_locks: dict[str, asyncio.Lock] = {}
+
+    async def adopt(self) -> None:
+        """Takes over what an earlier agent started."""
+        for state in await self._machine.ports.containers.observe():
+            self._states[state.name] = state
+            self._watch(state)
+
+    def close(self) -> None:
+        for task in self._watchers.values():
+            task.cancel()
+
+    async def image(self, id_: str, spec: Image) -> None:
+        async with self._image_locks.setdefault(spec.source, asyncio.Lock()):
+            found = await self._find_image(spec.source)
+        config = msgspec.to_builtins(found.config)
+        self._machine.set_status(id_, "ready", data={"digest": found.digest, "config": config, "size": found.size_bytes})
+
+    async def image_gone(self, id_: str, spec: Image) -> None:
+        """Layers stay: they are shared, and removed when their AMI is deregistered."""
+
+    async def volume(self, id_: str, spec: Volume) -> None:
+        await self._machine.ports.volumes.ensure_volume(spec.volume)
+        self._machine.set_status(id_, "ready")
+
+    async def volume_gone(self, id_: str, spec: Volume) -> None:
+        await self._machine.ports.volumes.remove_volume(spec.volume.name)
+
+    async def container(self, id_: str, spec: Container) -> None:
+        name = id_.split("/", 1)[1]
+        if spec.wish == "stopped":
+            await self._end(name, spec)
+            self._machine.set_status(id_, "ready", data={"state": "stopped"})
+            return
+        state = self._states.get(name)
+        if state is not None and state.state == "running" and self._boot_of(name) < spec.boot:
+            await self._stop(name, spec)
+            state = self._states.get(name)
+        if state is None or self._starts_again(name, state, spec):
+            state = await self._start(id_, name, spec)
+        self._machine.set_status(id_, "ready", data=_told(state))
+
+    async def container_gone(self, id_: str, spec: Container) -> None:
+        await self._end(id_.split("/", 1)[1], spec)
+
+    def _starts_again(self, name: str, state: ContainerState, spec: Container) -> bool:
+        if state.state == "running":
+            return False
+        return self._boot_of(name) < spec.boot or (spec.restart_on_reboot and state.exit_code == EXIT_REBOOT)
+
+    async def _start(self, id_: str, name: str, spec: Container) -> ContainerState:
+        machine = self._machine
+        image = machine.need(id_, f"Image/{spec.image}")
+        sandbox = machine.need(id_, f"Sandbox/{spec.sandbox}")
+        if spec.volume:
+            machine.need(id_, f"Volume/{spec.volume}")
+        root_spec = RootSpec(name, image.data["digest"], spec.volume, sandbox.data["uid_base"])
+        root = await machine.ports.volumes.ensure_root(root_spec)
+        for interface in spec.interfaces:
+            machine.need(id_, f"Interface/{interface}")
+        wanted = _container_spec(name, spec, root, sandbox.data, image.data["config"])
+        state = await machine.ports.containers.start(wanted)
+        await machine.keep(f"boot/{name}", str(spec.boot))
+        self._states[name] = state
+        self._watch(state)
+        return state
+
+    async def _stop(self, name: str, spec: Container) -> None:
+        """The stop signal, and after the grace time SIGKILL; returns when it has ended."""
+        state = self._states.get(name)
+        if state is None or state.state == "exited":
+            return
+        containers = self._machine.ports.containers
+        await containers.kill(name, spec.stop_signal)
+        try:
+            self._states[name] = await asyncio.wait_for(containers.exited(name), spec.stop_timeout_s)
+        except TimeoutError:
+            await containers.kill(name, signal.SIGKILL)
+            self._states[name] = await containers.exited(name)
+
+    async def _end(self, name: str, spec: Container) -> None:
+        await self._stop(name, spec)
+        watcher = self._watchers.pop(name, None)
+        if watcher is not None:
+            watcher.cancel()
+        await self._machine.ports.containers.remove(name)
+        await self._machine.ports.volumes.release_root(name)
+        await self._machine.keep(f"boot/{name}", "")
+        self._states.pop(name, None)
+
+    def _boot_of(self, name: str) -> int:
+        return int(self._machine.kept.get(f"boot/{name}", "0"))
+
+    def _watch(self, state: ContainerState) -> None:
+        before = self._watchers.get(state.name)
+        if state.state == "running" and (before is None or before.done()):
+            self._watchers[state.name] = asyncio.get_running_loop().create_task(self._await_exit(state.name))
+
+    async def _await_exit(self, name: str) -> None:
+        try:
+            self._states[name] = await self._machine.ports.containers.exited(name)
+        except PortError:
+            self._states.pop(name, None)
+        self._watchers.pop(name, None)
+        self._machine.poke(f"Container/{name}")
+
+    async def _find_image(self, source: str) -> StoredImage:
+        images = self._machine.ports.images
+        form, _, rest = source.partition(":")
+        found = await (images.ensure_builtin(rest) if form == "builtin" else images.get(rest))
+        if found is None:
+            raise Broken(f"image {rest} is not in the store")
+        return found
+
+
+def _told(state: ContainerState) -> dict[str, object]:
+    return {
+        "state": state.state,
+        "run": state.run,
+        "pid": state.pid,
+        "exit_code": state.exit_code,
+        "started": state.started,
+        "finished": state.finished,
+        "oom": state.oom,
+    }
+
+
+def _container_spec(
+    name: str, spec: Container, root: str, sandbox: dict[str, object], config: dict[str, object]
+) -> ContainerSpec:
+    image = msgspec.convert(config, ImageConfigView)
+    return ContainerSpec(
+        name=name,
+        root=root,
+        args=spec.args or (*image.entrypoint, *image.cmd),
+        sandbox_net=str(sandbox["net"]),
+        sandbox_user=str(sandbox["user"]),
+        uid_base=int(str(sandbox["uid_base"])),
+        env=(*image.env, *spec.env),
+        working_dir=image.working_dir or "/",
+        hostname=spec.hostname,
+        machine=spec.machine,
+        limits=spec.limits,
+        mounts=spec.mounts,
+    )
+
+
+class ImageConfigView(msgspec.Struct, frozen=True):
+    """What a start takes from an image's configuration."""
+
+    entrypoint: tuple[str, ...] = ()
+    cmd: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
+    working_dir: str = "/"

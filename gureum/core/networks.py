@@ -1,0 +1,189 @@
+"""Networks, firewall groups, sandboxes and interfaces on the machine.
+
+The rule set of a network is always applied whole, computed from all its interfaces and groups (`plan_rules`, pure); the driver finds the
+difference. Many changes at once make few applies: `Rules.enforce` returns when an apply that began after the call is done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterable
+from typing import Literal, Protocol
+
+from gureum.core.machine import Machine
+from gureum.core.specs import FirewallGroup, Interface, Network, Sandbox
+from gureum.ports.firewalls import Group, Port, RuleSet
+from gureum.ports.networks import EdgeSpec
+
+DNS_PORT, METADATA_PORT = 53, 80
+METADATA_ADDRESS = "169.254.169.254"
+
+
+class SocketShelf(Protocol):
+    """Sockets that outlive the agent, by name (the supervisor's fd store)."""
+
+    def take(self, name: str) -> socket.socket | None: ...
+    def put(self, name: str, sock: socket.socket) -> None: ...
+    def remove(self, name: str) -> None: ...
+
+
+class _Turn:
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.asked = self.done = 0
+
+
+class Rules:
+    """Applies networks' rule sets, one apply at a time per network."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._turns: dict[str, _Turn] = {}
+
+    async def enforce(self, network: str) -> None:
+        """Returns when the kernel enforces what is desired now. Of a network that is not desired it does nothing."""
+        turn = self._turns.setdefault(network, _Turn())
+        turn.asked += 1
+        mine = turn.asked
+        async with turn.lock:
+            if turn.done >= mine:
+                return
+            covers = turn.asked
+            rules = self._plan(network)
+            if rules is not None:
+                await self._machine.ports.firewalls.apply(rules)
+            turn.done = covers
+
+    async def forget(self, network: str) -> None:
+        self._turns.pop(network, None)
+        await self._machine.ports.firewalls.forget(network)
+
+    def _plan(self, network: str) -> RuleSet | None:
+        found = self._machine.desired.get(f"Network/{network}")
+        if found is None or not isinstance(found.spec, Network):
+            return None
+        specs = [one.spec for one in self._machine.desired.values()]
+        groups = (spec for spec in specs if isinstance(spec, FirewallGroup) and spec.network == network)
+        interfaces = (spec for spec in specs if isinstance(spec, Interface) and spec.interface.network == network)
+        return plan_rules(found.spec, groups, interfaces)
+
+
+def plan_rules(network: Network, groups: Iterable[FirewallGroup], interfaces: Iterable[Interface]) -> RuleSet:
+    """The rule set of a network. A group that an interface names but that is not there allows nothing."""
+    known = {one.group.name: one.group for one in groups}
+    ports = []
+    for one in sorted(interfaces, key=lambda one: one.interface.name):
+        spec = one.interface
+        for name in one.groups:
+            known.setdefault(name, Group(name))
+        ports.append(Port(spec.name, spec.addresses, one.groups, spec.public, forward=not spec.source_check))
+    named = [group for group in known.values()]
+    return RuleSet(
+        network=network.network.name,
+        cidrs=network.network.cidrs,
+        groups=tuple(sorted(named, key=lambda group: group.name)),
+        ports=tuple(ports),
+        internet=network.internet,
+    )
+
+
+class NetworkKinds:
+    """Reconcile and teardown of the four kinds. `pool` is the home's share of the public addresses."""
+
+    def __init__(self, machine: Machine, shelf: SocketShelf, pool: str) -> None:
+        self._machine = machine
+        self._shelf = shelf
+        self._edge = EdgeSpec(pool)
+        self._edge_lock = asyncio.Lock()
+        self._edge_ready = False
+        self._serving: dict[str, tuple[str, ...]] = {}
+        self.rules = Rules(machine)
+
+    async def network(self, id_: str, spec: Network) -> None:
+        await self._ensure_edge()
+        await self._machine.ports.networks.ensure_network(spec.network)
+        await self.rules.enforce(spec.network.name)
+        await self._serve(spec)
+        self._machine.set_status(id_, "ready")
+
+    async def network_gone(self, id_: str, spec: Network) -> None:
+        name = spec.network.name
+        ports = self._machine.ports
+        await ports.names.stop(name)
+        await ports.metadata.stop(name)
+        for socket_name in self._socket_names(spec):
+            self._shelf.remove(socket_name)
+        self._serving.pop(name, None)
+        await self.rules.forget(name)
+        await ports.networks.remove_network(name)
+
+    async def firewall_group(self, id_: str, spec: FirewallGroup) -> None:
+        self._machine.need(id_, f"Network/{spec.network}")
+        await self.rules.enforce(spec.network)
+        self._machine.set_status(id_, "ready")
+
+    async def firewall_group_gone(self, id_: str, spec: FirewallGroup) -> None:
+        await self.rules.enforce(spec.network)
+
+    async def sandbox(self, id_: str, spec: Sandbox) -> None:
+        paths = await self._machine.ports.networks.ensure_sandbox(spec.sandbox)
+        self._machine.set_status(id_, "ready", data={"net": paths.net, "user": paths.user, "uid_base": paths.uid_base})
+
+    async def sandbox_gone(self, id_: str, spec: Sandbox) -> None:
+        await self._machine.ports.networks.remove_sandbox(spec.sandbox.name)
+
+    async def interface(self, id_: str, spec: Interface) -> None:
+        self._machine.need(id_, f"Network/{spec.interface.network}")
+        if spec.interface.sandbox:
+            self._machine.need(id_, f"Sandbox/{spec.interface.sandbox}")
+        await self._machine.ports.networks.ensure_interface(spec.interface)
+        await self.rules.enforce(spec.interface.network)
+        self._machine.set_status(id_, "ready")
+
+    async def interface_gone(self, id_: str, spec: Interface) -> None:
+        await self.rules.enforce(spec.interface.network)
+        await self._machine.ports.networks.remove_interface(spec.interface.name)
+
+    async def _ensure_edge(self) -> None:
+        async with self._edge_lock:
+            if not self._edge_ready:
+                await self._machine.ports.networks.ensure_edge(self._edge)
+                self._edge_ready = True
+
+    async def _serve(self, spec: Network) -> None:
+        """Names and metadata inside the network, on sockets that outlive the agent."""
+        name, addresses = spec.network.name, spec.network.local_addresses
+        if self._serving.get(name) == addresses:
+            return
+        ports = self._machine.ports
+        sockets = {one: self._socket(one, spec.network.name) for one in self._socket_names(spec)}
+        await ports.names.stop(name)
+        await ports.metadata.stop(name)
+        await ports.names.serve(name, [sock for one, sock in sockets.items() if one.endswith(f"/{DNS_PORT}")])
+        await ports.metadata.serve(name, [sock for one, sock in sockets.items() if one.endswith(f"/{METADATA_PORT}")])
+        self._serving[name] = addresses
+
+    def _socket(self, socket_name: str, network: str) -> socket.socket:
+        found = self._shelf.take(socket_name)
+        if found is not None:
+            return found
+        _, kind, address, port = socket_name.rsplit("/", 3)
+        opened = self._machine.ports.networks.open_socket(network, address, int(port), _kind(kind))
+        self._shelf.put(socket_name, opened)
+        return opened
+
+    def _socket_names(self, spec: Network) -> list[str]:
+        name = spec.network.name
+        found = []
+        for address in spec.network.local_addresses:
+            if address == METADATA_ADDRESS:
+                found.append(f"net-{name}/tcp/{address}/{METADATA_PORT}")
+            else:
+                found += [f"net-{name}/{kind}/{address}/{DNS_PORT}" for kind in ("udp", "tcp")]
+        return found
+
+
+def _kind(text: str) -> Literal["tcp", "udp"]:
+    return "tcp" if text == "tcp" else "udp"
+

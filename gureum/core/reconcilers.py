@@ -1,0 +1,52 @@
+"""Which function brings which core kind about, and which takes it away: the table the agent's loop works by."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from gureum.core.answers import AnswerKinds
+from gureum.core.containers import ContainerKinds
+from gureum.core.machine import Machine
+from gureum.core.networks import NetworkKinds
+from gureum.engine.errors import Broken, Retry
+from gureum.ports import PortError
+
+Handler = Callable[[str, Any], Awaitable[None]]
+
+
+class Reconcilers:
+    """`work(id)` makes the machine agree with what is desired of that id, or takes away what is leaving."""
+
+    def __init__(self, machine: Machine, networks: NetworkKinds, containers: ContainerKinds, answers: AnswerKinds) -> None:
+        self._machine = machine
+        self._table: dict[str, tuple[Handler, Handler]] = {
+            "Network": (networks.network, networks.network_gone),
+            "FirewallGroup": (networks.firewall_group, networks.firewall_group_gone),
+            "Sandbox": (networks.sandbox, networks.sandbox_gone),
+            "Interface": (networks.interface, networks.interface_gone),
+            "Image": (containers.image, containers.image_gone),
+            "Volume": (containers.volume, containers.volume_gone),
+            "Container": (containers.container, containers.container_gone),
+            "Metadata": (answers.metadata, answers.metadata_gone),
+            "Names": (answers.names, answers.names_gone),
+        }
+
+    async def work(self, id_: str) -> None:
+        machine = self._machine
+        reconcile, teardown = self._table[id_.split("/", 1)[0]]
+        try:
+            if id_ in machine.desired:
+                await reconcile(id_, machine.desired[id_].spec)
+            elif id_ in machine.leaving and not machine.users(id_):
+                await teardown(id_, machine.leaving[id_].spec)
+                machine.forget(id_)
+        except Retry as retry:
+            machine.set_status(id_, "pending", retry.why)
+            raise
+        except Broken as broken:
+            machine.set_status(id_, "failed", broken.why)
+            raise
+        except PortError as refused:
+            machine.set_status(id_, "pending" if refused.retry else "failed", refused.why)
+            raise (Retry(refused.why) if refused.retry else Broken(refused.why)) from refused

@@ -1,0 +1,105 @@
+"""The agent's work as a service: keeps the last desired state on disk, reconciles it, reports what it sees.
+
+It needs no daemon: after its own restart it starts from the state on disk and adopts what runs; when a daemon connects, that daemon's `sync`
+says what is desired, and what is not in it leaves.
+
+Stored in the agent's own store (a cache of the daemon's truth, so not fsynced):
+    desired/<id>    the wish, as JSON        leaving/<id>   what is being torn down
+    kept/<name>     small facts that must outlive the agent
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+from gureum.core.answers import AnswerKinds
+from gureum.core.containers import ContainerKinds
+from gureum.core.machine import Machine, Ports, Status, decode_desired, encode_desired
+from gureum.core.networks import NetworkKinds, SocketShelf
+from gureum.core.reconcilers import Reconcilers
+from gureum.engine.events import Events
+from gureum.engine.lowering import Desired
+from gureum.engine.reconcile import ReconcileLoop
+from gureum.engine.tracing import Tracer
+from gureum.store.contract import Delete, Put, Store, Write
+
+WRITES_AT_ONCE = 100
+
+
+class AgentService:
+    """`start` first; then `sync` and `change` as the daemon says. `subscribe` gets every status that changes."""
+
+    def __init__(self, store: Store, ports: Ports, shelf: SocketShelf, pool: str) -> None:
+        self.events = Events()
+        self.tracer = Tracer()
+        self._store = store
+        kept = {entry.key[5:]: entry.value.decode() for entry in store.range("kept/")}
+        self.machine = Machine(ports, kept, self._keep)
+        self._containers = ContainerKinds(self.machine)
+        networks = NetworkKinds(self.machine, shelf, pool)
+        reconcilers = Reconcilers(self.machine, networks, self._containers, AnswerKinds(self.machine))
+        self.loop = ReconcileLoop("agent", reconcilers.work, ports.clock, self.events, self.tracer, concurrency=16)
+        self.machine.poke = self.loop.poke
+        self.machine.report = self._publish
+        self._subscribers: list[Callable[[Status], None]] = []
+        self._pending: dict[str, Write] = {}
+        self._flushing: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        await self._containers.adopt()
+        for entry in self._store.range("leaving/"):
+            desired = decode_desired(entry.value)
+            self.machine.wish(desired)
+            self.machine.unwish(desired.id)
+        for entry in self._store.range("desired/"):
+            self.machine.wish(decode_desired(entry.value))
+
+    def sync(self, desired: Iterable[Desired]) -> None:
+        """This and only this is desired now."""
+        wanted = {one.id: one for one in desired}
+        self.change(list(wanted.values()), [id_ for id_ in self.machine.desired if id_ not in wanted])
+
+    def change(self, put: list[Desired], remove: list[str]) -> None:
+        for one in put:
+            if self.machine.desired.get(one.id) != one:
+                self._save(f"desired/{one.id}", encode_desired(one))
+                self._save(f"leaving/{one.id}", None)
+                self.machine.wish(one)
+        for id_ in remove:
+            leaving = self.machine.desired.get(id_)
+            if leaving is not None:
+                self._save(f"desired/{id_}", None)
+                self._save(f"leaving/{id_}", encode_desired(leaving))
+                self.machine.unwish(id_)
+
+    def subscribe(self, subscriber: Callable[[Status], None]) -> Callable[[], None]:
+        self._subscribers.append(subscriber)
+        return lambda: self._subscribers.remove(subscriber)
+
+    async def close(self) -> None:
+        """Stops working; what runs goes on."""
+        await self.loop.close()
+        self._containers.close()
+        while self._flushing is not None and not self._flushing.done():
+            await self._flushing
+
+    def _publish(self, status: Status) -> None:
+        if status.phase == "gone":
+            self._save(f"leaving/{status.id}", None)
+        for subscriber in list(self._subscribers):
+            subscriber(status)
+
+    async def _keep(self, name: str, text: str) -> None:
+        key = f"kept/{name}"
+        await self._store.commit([], [Put(key, text.encode()) if text else Delete(key)])
+
+    def _save(self, key: str, value: bytes | None) -> None:
+        self._pending[key] = Delete(key) if value is None else Put(key, value)
+        if self._flushing is None or self._flushing.done():
+            self._flushing = asyncio.get_running_loop().create_task(self._flush())
+
+    async def _flush(self) -> None:
+        while self._pending:
+            keys = list(self._pending)[:WRITES_AT_ONCE]
+            await self._store.commit([], [self._pending.pop(key) for key in keys])

@@ -1,0 +1,47 @@
+"""Lines of JSON over a unix socket: how daemon, agent and command line talk to each other.
+
+A message is one line. Lines are limited (`LIMIT_LINE_BYTES`), so a peer gone mad costs memory within bounds. After a line that opens a stream,
+both sides may go on with frames: one byte kind, four bytes length (big-endian), payload.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+
+import msgspec
+
+LIMIT_LINE_BYTES = 64 * 1024 * 1024
+LIMIT_FRAME_BYTES = 1024 * 1024
+_encoder = msgspec.json.Encoder()
+
+
+async def read_line(reader: asyncio.StreamReader) -> bytes | None:
+    """The next line without its end, None when the peer has closed. ValueError when it is too long."""
+    try:
+        line = await reader.readuntil(b"\n")
+    except asyncio.IncompleteReadError:
+        return None
+    except asyncio.LimitOverrunError as error:
+        raise ValueError("message too long") from error
+    return line[:-1]
+
+
+def line(message: object) -> bytes:
+    return _encoder.encode(message) + b"\n"
+
+
+def frame(kind: bytes, payload: bytes) -> bytes:
+    return kind + struct.pack(">I", len(payload)) + payload
+
+
+async def read_frame(reader: asyncio.StreamReader) -> tuple[bytes, bytes] | None:
+    """(kind, payload), None when the peer has closed. ValueError when it is too long."""
+    try:
+        head = await reader.readexactly(5)
+        (size,) = struct.unpack(">I", head[1:])
+        if size > LIMIT_FRAME_BYTES:
+            raise ValueError("frame too long")
+        return head[:1], await reader.readexactly(size)
+    except asyncio.IncompleteReadError:
+        return None
