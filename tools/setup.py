@@ -1,0 +1,184 @@
+"""Prepares a machine and this checkout: Debian packages, the virtual environment `.venv`, the pinned Python packages, gureum itself.
+
+Runs on a bare Python 3.11+ (standard library only), any number of times: what is there is left alone, so a second run takes
+a fraction of a second. Every Python package is taken by the hashes of the lock file. No service is ever started: packages whose
+installation would start one are installed under a policy that forbids it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+
+# What the running cloud needs on the host (Debian and Ubuntu names), and the command or file that shows it is there.
+HOST_PACKAGES = {
+    "busybox-static": "/bin/busybox",
+    "ca-certificates": "/etc/ssl/certs/ca-certificates.crt",
+    "conmon": "conmon",
+    "crun": "crun",
+    "curl": "curl",
+    "dropbear-bin": "dropbear",
+    "e2fsprogs": "mkfs.ext4",
+    "iproute2": "ip",
+    "libnftables1": "",
+    "mmdebstrap": "mmdebstrap",
+    "mount": "losetup",
+    "nftables": "nft",
+    "openssh-client": "ssh",
+    "util-linux": "nsenter",
+}
+# What only the tests drive: the clients of the issue's promises and the programs they talk to.
+TEST_PACKAGES = {"openssl": "openssl", "putty-tools": "puttygen"}
+POLICY = Path("/usr/sbin/policy-rc.d")
+
+
+def main() -> int:
+    """`setup.py [--demo | --test]`; exit code 0 when the checkout is ready to use."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--demo", action="store_true", help="also the AWS command line, unless one is installed")
+    parser.add_argument("--test", action="store_true", help="also what the tests need")
+    arguments = parser.parse_args()
+    if sys.version_info < (3, 11):
+        print(
+            f"setup: Python 3.11 or newer is needed, this is {sys.version.split()[0]}: try `make PYTHON=python3.12 …`",
+            file=sys.stderr,
+        )
+        return 1
+    try:
+        install_host_packages(HOST_PACKAGES | (TEST_PACKAGES if arguments.test else {}))
+        create_venv()
+        install_locked(choose_lock(demo=arguments.demo, test=arguments.test))
+    except subprocess.CalledProcessError as error:
+        print(f"setup: `{' '.join(error.cmd)}` failed (exit code {error.returncode})", file=sys.stderr)
+        return 1
+    return 0
+
+
+def install_host_packages(packages: dict[str, str]) -> None:
+    """Installs what is missing with apt; where that is not possible, says what is missing and goes on (`gureum doctor` repeats it)."""
+    missing = [package for package, proof in packages.items() if not present(package, proof)]
+    if not missing:
+        return
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        print(
+            f"setup: please install: {' '.join(missing)}  (needed to run machines; --simulate works without)",
+            file=sys.stderr,
+        )
+        return
+    step(f"installing {' '.join(missing)}")
+    apt_install(missing)
+
+
+def present(package: str, proof: str) -> bool:
+    """Whether the program (on PATH or in the system folders) or, where there is none to look for, the package is there."""
+    if proof.startswith("/"):
+        return Path(proof).exists()
+    if proof:
+        return shutil.which(proof, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin:/usr/bin:/bin") is not None
+    asked = (
+        subprocess.run(["dpkg-query", "-W", "-f=${Status}", package], capture_output=True, text=True, check=False)
+        if shutil.which("dpkg-query")
+        else None
+    )
+    return asked is not None and "install ok installed" in asked.stdout
+
+
+def apt_install(packages: list[str]) -> None:
+    """`apt-get install`, once more after `apt-get update` when the lists are empty or old."""
+    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    command = ["apt-get", "install", "-y", "-q", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300", *packages]
+    with no_service_starts():
+        first = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        if first.returncode == 0:
+            return
+        subprocess.run(
+            ["apt-get", "update", "-q"],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
+        subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True)
+
+
+@contextlib.contextmanager
+def no_service_starts() -> Iterator[None]:
+    """Debian asks /usr/sbin/policy-rc.d before it starts a service; 101 forbids it (invoke-rc.d policy). An existing policy is kept."""
+    if POLICY.exists():
+        yield
+        return
+    POLICY.write_text("#!/bin/sh\nexit 101\n")
+    POLICY.chmod(0o755)
+    try:
+        yield
+    finally:
+        POLICY.unlink(missing_ok=True)
+
+
+def create_venv() -> None:
+    """Makes `.venv`; Debian's Python lacks `ensurepip` until its venv package is installed."""
+    if (VENV / "bin" / "python").exists() and (VENV / "bin" / "pip").exists():
+        return
+    step("creating .venv")
+    command = [sys.executable, "-m", "venv", "--clear", str(VENV)]
+    probe = subprocess.run([sys.executable, "-c", "import ensurepip, venv"], capture_output=True, check=False)
+    if probe.returncode != 0:
+        package = f"python{sys.version_info.major}.{sys.version_info.minor}-venv"
+        if os.geteuid() != 0 or not shutil.which("apt-get"):
+            raise SystemExit(f"setup: this Python has no ensurepip: please install {package}")
+        step(f"installing {package}")
+        apt_install([package])
+    subprocess.run(command, check=True)
+
+
+def choose_lock(*, demo: bool, test: bool) -> Path:
+    """The smallest lock file that serves. The demo needs the AWS command line: one on PATH that starts is good enough."""
+    if test:
+        return ROOT / "requirements-dev.lock"
+    if demo and not aws_works():
+        return ROOT / "requirements-demo.lock"
+    return ROOT / "requirements.lock"
+
+
+def aws_works() -> bool:
+    """Whether an `aws` on PATH starts (a version manager's shim may be there and refuse)."""
+    found = shutil.which("aws")
+    return found is not None and subprocess.run([found, "--version"], capture_output=True, check=False).returncode == 0
+
+
+def install_locked(lock: Path) -> None:
+    """Installs exactly the lock's packages by hash, then gureum itself in place. Skipped when a stamp says that it was done."""
+    stamp = VENV / f".installed-{lock.stem}"
+    state = hashlib.sha256(
+        lock.read_bytes() + (ROOT / "pyproject.toml").read_bytes() + sys.version.encode()
+    ).hexdigest()
+    if stamp.exists() and stamp.read_text() == state and (VENV / "bin" / "gureum").exists():
+        return
+    started = time.monotonic()
+    step(f"installing Python packages of {lock.name}")
+    pip = [str(VENV / "bin" / "python"), "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-deps"]
+    subprocess.run([*pip, "--require-hashes", "--only-binary=:all:", "-r", str(lock)], check=True)
+    # In place, so that a `git pull` is an upgrade; the build backend is one of the locked packages.
+    subprocess.run([*pip, "--no-build-isolation", "--editable", str(ROOT)], check=True)
+    stamp.write_text(state)
+    step(f"ready in {time.monotonic() - started:.0f} s: {VENV.relative_to(ROOT)}/bin/gureum")
+
+
+def step(text: str) -> None:
+    """One line of progress."""
+    print(f"setup: {text}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
