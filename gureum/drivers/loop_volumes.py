@@ -1,0 +1,356 @@
+"""Volumes as ext4 files behind loop devices, and roots as overlays on them. Fills `ports/volumes.py`.
+
+    <data_dir>/volumes/NAME.img      the volume; survives everything
+    <data_dir>/snapshots/NAME.img    a frozen copy
+    <data_dir>/templates, spare      see volume_files.py
+    <run_dir>/volumes/NAME           where the volume is mounted (while a root uses it)
+    <run_dir>/roots/NAME/root        the overlay; beside it `root.json`, the RootSpec it was made from
+
+Nothing about the machine is remembered in this process only: what is mounted is looked up, so a new process goes on where a killed one
+stopped. Blocking work runs in a few worker threads; calls about one volume or root take turns, different ones run side by side.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import fcntl
+import os
+import re
+import struct
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from gureum.drivers import loop_devices, mounts, overlay, volume_files
+from gureum.ports import PortError
+from gureum.ports.images import Images
+from gureum.ports.volumes import RootSpec, VolumeSpec, VolumeUse
+
+_NAME = re.compile(r"[a-z0-9-]{1,40}")
+_FREEZE, _THAW, _EXT4_RESIZE = 0xC0045877, 0xC0045878, 0x40086610
+_THREADS = 4
+# discard: what a guest deletes goes back to the host's disk. Setuid programs live on the overlay, not on this mount, which nobody
+# executes from.
+_VOLUME_FLAGS = mounts.MS_NOSUID | mounts.MS_NODEV | mounts.MS_NOEXEC | mounts.MS_NOATIME
+_VOLUME_OPTIONS = "discard,noinit_itable,errors=remount-ro"
+_USER_NAMESPACES = 256
+
+T = TypeVar("T")
+
+
+class LoopVolumes:
+    """`data_dir`: on a disk, part of the home. `run_dir`: of this home alone; a tmpfs is best. `spares`: prepared files per size."""
+
+    def __init__(self, home_id: str, run_dir: Path, data_dir: Path, images: Images, *, spares: int = 4) -> None:
+        self._home_id = home_id
+        self._images = images
+        self._volumes, self._snapshots = data_dir / "volumes", data_dir / "snapshots"
+        self._mounted, self._roots = run_dir / "volumes", run_dir / "roots"
+        self._spares = volume_files.Spares(data_dir, per_size=spares, inside=(overlay.UPPER, overlay.WORK))
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="volumes")
+        self._refiller = ThreadPoolExecutor(1, thread_name_prefix="spares")
+        self._refill: asyncio.Task[None] | None = None
+        self._turns: dict[str, asyncio.Lock] = {}
+        self._user_namespaces: dict[int, int] = {}
+        for folder in (self._volumes, self._snapshots, self._mounted, self._roots):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (self._volumes, self._snapshots):
+            for draft in folder.glob("*.draft"):
+                draft.unlink()
+        self._spares.load()
+
+    async def ensure_volume(self, spec: VolumeSpec) -> None:
+        path, size = self._volume_file(spec.name), volume_files.round_size(spec.size_bytes)
+        async with self._turn(f"volume/{spec.name}"):
+            if path.exists():
+                await self._run(lambda: self._grow(spec.name, size))
+            elif spec.snapshot:
+                await self._run(lambda: self._restore(spec, size))
+            else:
+                if not self._spares.take(size, path):
+                    await self._run(lambda: volume_files.copy(self._spares.template(size), path))
+                self._start_refill()
+
+    async def remove_volume(self, name: str) -> None:
+        async with self._turn(f"volume/{name}"):
+            await self._run(lambda: self._remove_volume(name))
+
+    async def ensure_root(self, spec: RootSpec) -> str:
+        root = self._root_folder(spec.name) / "root"
+        layers = [Path(path) for path in await self._images.layer_paths(spec.image)]
+        if not layers:
+            raise PortError(f"image {spec.image} has no layers")
+        async with self._turn(f"root/{spec.name}"), self._turn(f"volume/{spec.volume}"):
+            await self._run(lambda: self._ensure_root(spec, layers, root))
+        return str(root)
+
+    async def release_root(self, name: str) -> None:
+        folder = self._root_folder(name)
+        async with self._turn(f"root/{name}"):
+            volume = await self._run(lambda: _release_root(folder))
+            if volume:
+                async with self._turn(f"volume/{volume}"):
+                    await self._run(lambda: self._unmount_volume(volume))
+
+    async def ensure_snapshot(self, name: str, volume: str) -> None:
+        source, target, mounted = self._volume_file(volume), self._snapshot_file(name), self._mounted / volume
+        async with self._turn(f"snapshot/{name}"), self._turn(f"volume/{volume}"):
+            if target.exists():
+                return
+            if not source.exists():
+                raise PortError(f"volume {volume} does not exist")
+            await self._run(lambda: _copy_frozen(source, target, mounted))
+
+    async def remove_snapshot(self, name: str) -> None:
+        async with self._turn(f"snapshot/{name}"):
+            self._snapshot_file(name).unlink(missing_ok=True)
+
+    async def observe(self) -> tuple[VolumeUse, ...]:
+        return await self._run(lambda: tuple(_use(path) for path in sorted(self._volumes.glob("*.img"))))
+
+    async def mounted_roots(self) -> frozenset[str]:
+        return await self._run(
+            lambda: frozenset(path.parent.name for path in self._roots.glob("*/root") if mounts.is_mount_point(path))
+        )
+
+    async def close(self) -> None:
+        """Leaves everything mounted."""
+        if self._refill is not None:
+            self._refill.cancel()
+            await asyncio.gather(self._refill, return_exceptions=True)
+        await asyncio.to_thread(self._threads.shutdown)
+        await asyncio.to_thread(self._refiller.shutdown)
+        for namespace in self._user_namespaces.values():
+            os.close(namespace)
+        self._user_namespaces.clear()
+
+    # --- one step each, in a worker thread ---
+
+    def _ensure_root(self, spec: RootSpec, layers: list[Path], root: Path) -> None:
+        record = root.parent / "root.json"
+        if mounts.is_mount_point(root):
+            if msgspec.json.decode(record.read_bytes(), type=RootSpec) == spec:
+                return
+            _release_root(root.parent)  # another image or owner is wished: the volume's content stays
+        self._refuse_shared_volume(spec)
+        volume = self._mount_volume(spec.volume)
+        overlay.prepare_upper(volume)
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        record.write_bytes(msgspec.json.encode(spec))
+        try:
+            overlay.mount_root(layers, volume, root, self._user_namespace(spec.uid_base))
+        except OSError as error:
+            self._unmount_volume(spec.volume)
+            if error.errno == errno.EINVAL and spec.uid_base:
+                raise PortError("this kernel or file system cannot show an image with shifted owners (idmapped mounts, Linux 5.19 "
+                                "or later); a guest is not started without", retry=False) from error  # fmt: skip
+            raise
+
+    def _refuse_shared_volume(self, spec: RootSpec) -> None:
+        for record in self._roots.glob("*/root.json"):
+            other = msgspec.json.decode(record.read_bytes(), type=RootSpec)
+            if (
+                other.volume == spec.volume
+                and other.name != spec.name
+                and mounts.is_mount_point(record.parent / "root")
+            ):
+                raise PortError(f"volume {spec.volume} is in use by root {other.name}")
+
+    def _mount_volume(self, name: str) -> Path:
+        path, target = self._volume_file(name), self._mounted / name
+        if mounts.is_mount_point(target):
+            return target
+        if not path.exists():
+            raise PortError(f"volume {name} does not exist")
+        target.mkdir(mode=0o700, exist_ok=True)
+        # A device that a container of an earlier root still holds must be used again: a second one would be a second cache of one disk.
+        in_use = loop_devices.attached().get(str(path))
+        if in_use is not None:
+            mounts.mount(in_use, target, "ext4", _VOLUME_FLAGS, _VOLUME_OPTIONS)
+        else:
+            self._attach_and_mount(path, target)
+        if not _fill_device(target, path) and in_use is None:
+            # A host without CAP_SYS_RESOURCE (a container, some virtual machines) cannot grow what is mounted.
+            mounts.unmount(target)
+            volume_files.grow_unmounted(path)
+            self._attach_and_mount(path, target)
+        return target
+
+    def _attach_and_mount(self, path: Path, target: Path) -> None:
+        file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            device, device_path = loop_devices.attach(file)
+        finally:
+            os.close(file)
+        try:
+            mounts.mount(device_path, target, "ext4", _VOLUME_FLAGS, _VOLUME_OPTIONS)
+        finally:
+            os.close(device)
+
+    def _unmount_volume(self, name: str) -> None:
+        target = self._mounted / name
+        mounts.unmount(target)
+        with contextlib.suppress(FileNotFoundError):
+            target.rmdir()
+
+    def _remove_volume(self, name: str) -> None:
+        try:
+            self._unmount_volume(name)
+        except OSError as error:
+            if error.errno == errno.EBUSY:
+                raise PortError(f"volume {name} is in use") from error
+            raise
+        self._volume_file(name).unlink(missing_ok=True)
+
+    def _grow(self, name: str, size: int) -> None:
+        path, target = self._volume_file(name), self._mounted / name
+        present = path.stat().st_size
+        if size < present:
+            raise PortError(f"volume {name} has {present} bytes and cannot shrink to {size}", retry=False)
+        if size > present:
+            os.truncate(path, size)
+        if size > present or mounts.is_mount_point(target):
+            _grow_mounted(target, path)
+
+    def _restore(self, spec: VolumeSpec, size: int) -> None:
+        source = self._snapshot_file(spec.snapshot)
+        if not source.exists():
+            raise PortError(f"snapshot {spec.snapshot} does not exist")
+        if source.stat().st_size > size:
+            raise PortError(
+                f"snapshot {spec.snapshot} has {source.stat().st_size} bytes, more than the wished {size}", retry=False
+            )
+        volume_files.copy(source, self._volume_file(spec.name), size)
+
+    def _user_namespace(self, uid_base: int) -> int | None:
+        if not uid_base:
+            return None
+        if uid_base not in self._user_namespaces:
+            while len(self._user_namespaces) >= _USER_NAMESPACES:
+                oldest = next(iter(self._user_namespaces))
+                os.close(self._user_namespaces.pop(oldest))
+            self._user_namespaces[uid_base] = mounts.make_user_namespace(uid_base)
+        return self._user_namespaces[uid_base]
+
+    # --- plumbing ---
+
+    def _start_refill(self) -> None:
+        if self._refill is None or self._refill.done():
+            self._refill = asyncio.create_task(self._refill_spares())
+
+    async def _refill_spares(self) -> None:
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._refiller, volume_files.sync_folder, self._volumes)
+        while missing := self._spares.missing():
+            try:
+                await loop.run_in_executor(self._refiller, self._spares.fill, missing[0])
+            except OSError:
+                return  # a full disk: the next ensure_volume says so to somebody who can act
+
+    def _turn(self, key: str) -> asyncio.Lock:
+        return self._turns.setdefault(key, asyncio.Lock())
+
+    async def _run(self, step: Callable[[], T]) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, step)
+        except OSError as error:
+            raise PortError(f"volumes: {error.strerror}: {error.filename or ''}".rstrip(": ")) from error
+
+    def _volume_file(self, name: str) -> Path:
+        return self._volumes / f"{_checked(name)}.img"
+
+    def _snapshot_file(self, name: str) -> Path:
+        return self._snapshots / f"{_checked(name)}.img"
+
+    def _root_folder(self, name: str) -> Path:
+        return self._roots / _checked(name)
+
+
+async def clean(home_id: str, run_dir: Path) -> None:
+    """Unmounts every root and volume of the home; their loop devices go with the mounts. What is on disk stays."""
+    del home_id  # the mounts of a home are those below its run folder
+    await asyncio.to_thread(_clean, run_dir)
+
+
+def _clean(run_dir: Path) -> None:
+    for folder in (run_dir / "roots", run_dir / "volumes"):
+        mounts.unmount_below(folder)
+        for path in sorted(folder.glob("**/*"), reverse=True):
+            path.rmdir() if path.is_dir() else path.unlink()
+        with contextlib.suppress(FileNotFoundError):
+            folder.rmdir()
+
+
+def _release_root(folder: Path) -> str:
+    """Unmounts a root; returns its volume's name, "" when it was not there."""
+    record = folder / "root.json"
+    if not record.exists():
+        return ""
+    volume = msgspec.json.decode(record.read_bytes(), type=RootSpec).volume
+    mounts.unmount(folder / "root")
+    (folder / "root").rmdir()
+    record.unlink()
+    folder.rmdir()
+    return volume
+
+
+def _grow_mounted(target: Path, path: Path) -> None:
+    if not mounts.is_mount_point(target):
+        return
+    device = loop_devices.attached().get(str(path))
+    if device is not None:
+        loop_devices.refresh_size(device)
+    _fill_device(target, path)
+
+
+def _fill_device(target: Path, path: Path) -> bool:
+    """Grows a mounted file system to the size of its file, if it is smaller. False when the kernel lets nobody here do that."""
+    blocks = path.stat().st_size // volume_files.BLOCK
+    if volume_files.file_system_blocks(path) >= blocks:
+        return True
+    fd = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.ioctl(fd, _EXT4_RESIZE, struct.pack("=Q", blocks))
+    except PermissionError:
+        return False
+    finally:
+        os.close(fd)
+    return True
+
+
+def _copy_frozen(source: Path, target: Path, mounted: Path) -> None:
+    with _frozen(mounted):
+        volume_files.copy(source, target)
+
+
+@contextlib.contextmanager
+def _frozen(mounted: Path) -> Iterator[None]:
+    """Holds all writes to a mounted file system, its caches written out; nothing to do when it is not mounted."""
+    if not mounts.is_mount_point(mounted):
+        yield
+        return
+    fd = os.open(mounted, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.ioctl(fd, _FREEZE, 0)
+        try:
+            yield
+        finally:
+            fcntl.ioctl(fd, _THAW, 0)
+    finally:
+        os.close(fd)
+
+
+def _use(path: Path) -> VolumeUse:
+    facts = path.stat()
+    return VolumeUse(name=path.stem, size_bytes=facts.st_size, allocated_bytes=facts.st_blocks * 512)
+
+
+def _checked(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"not a name: {name!r}")
+    return name

@@ -1,0 +1,198 @@
+"""Pure render of a container into an OCI runtime configuration (`config.json`), and of its limits.
+
+    ContainerSpec + facts of the host (hard rlimits, architecture)  ->  render()  ->  dict for config.json
+
+What a guest is kept from, in layers: its user namespace (root inside is nobody outside), capabilities, the seccomp list,
+masked and read-only paths of /proc and /sys, no device but the harmless ones, limits of its cgroup. This module decides
+all of these in one place; it reads nothing and runs nothing.
+
+Sources: OCI runtime-spec 1.0 (config.md, config-linux.md); Docker's documented default capabilities and masked paths.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from gureum.drivers import seccomp
+from gureum.ports.containers import ContainerSpec, Limits, Mount
+
+DOCKER_CAPABILITIES = tuple(
+    f"CAP_{name}"
+    for name in [
+        "CHOWN",
+        "DAC_OVERRIDE",
+        "FSETID",
+        "FOWNER",
+        "MKNOD",
+        "NET_RAW",
+        "SETGID",
+        "SETUID",
+        "SETFCAP",
+        "SETPCAP",
+        "NET_BIND_SERVICE",
+        "SYS_CHROOT",
+        "KILL",
+        "AUDIT_WRITE",
+    ]
+)
+# What an owner of its user, network, pid, ipc, uts and mount namespaces may have: the kernel checks each of these against the
+# container's own user namespace. Those it checks against the host's (modules, raw I/O, clock, kernel log …) are left out, they would
+# only invite attempts.
+MACHINE_CAPABILITIES = (
+    *DOCKER_CAPABILITIES,
+    *(
+        f"CAP_{name}"
+        for name in [
+            "NET_ADMIN",
+            "NET_BROADCAST",
+            "SYS_ADMIN",
+            "SYS_BOOT",
+            "SYS_NICE",
+            "SYS_PTRACE",
+            "SYS_TTY_CONFIG",
+            "IPC_LOCK",
+            "IPC_OWNER",
+            "LEASE",
+        ]
+    ),
+)
+# Without a user namespace of its own a machine's root is the host's root: then only what Docker gives, and power over its own network
+# and its own reboot.
+UNSHIFTED_MACHINE_CAPABILITIES = (*DOCKER_CAPABILITIES, "CAP_NET_ADMIN", "CAP_SYS_BOOT")
+
+MASKED_PATHS = (
+    "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/kmsg", "/proc/latency_stats",
+    "/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/devices/virtual/powercap",
+    "/sys/firmware", "/sys/kernel/debug", "/sys/kernel/tracing", "/sys/kernel/security", "/sys/fs/cgroup", "/sys/block",
+    "/sys/fs/ext4", "/sys/module",
+)  # fmt: skip
+READ_ONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sysrq-trigger")
+# /proc/sys stays writable in a user namespace of its own: the kernel gives its root the sysctls of its network and ipc namespaces
+# (ip_forward, …) and refuses all others.
+UNSHIFTED_READ_ONLY_PATHS = (*READ_ONLY_PATHS, "/proc/sys")
+
+_CFS_PERIOD_US = 100_000
+_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class HostFacts(msgspec.Struct, frozen=True):
+    """`rlimits`: (name, soft, hard) as the OCI configuration has them, none above what the caller may set. `machine`: uname -m.
+    `cgroup_version`: 1 (also hybrid) or 2."""
+
+    rlimits: tuple[tuple[str, int, int], ...]
+    machine: str
+    cgroup_version: int
+
+
+def render(spec: ContainerSpec, host: HostFacts, *, cgroup_path: str) -> dict[str, Any]:
+    """`cgroup_path`: absolute inside each cgroup hierarchy, "/gureum-ab12/web". Terminal and console follow `spec.machine`."""
+    capabilities = capabilities_of(spec)
+    return {
+        "ociVersion": "1.0.2",
+        "process": process(spec, host, spec.args, terminal=spec.machine, env=spec.env),
+        "root": {"path": spec.root, "readonly": False},
+        "hostname": spec.hostname or spec.name,
+        "mounts": [*_system_mounts(spec, host), *(_mount(mount) for mount in spec.mounts)],
+        "annotations": dict(spec.annotations),
+        "linux": {
+            "namespaces": _namespaces(spec),
+            "cgroupsPath": cgroup_path,
+            "resources": {"devices": _device_rules(), **resources(spec.limits)},
+            "seccomp": seccomp.render(frozenset(capabilities), host.machine),
+            "maskedPaths": list(MASKED_PATHS),
+            "readonlyPaths": list(READ_ONLY_PATHS if spec.sandbox_user else UNSHIFTED_READ_ONLY_PATHS),
+            "rootfsPropagation": "private",
+        },
+    }
+
+
+def process(
+    spec: ContainerSpec, host: HostFacts, args: tuple[str, ...], *, terminal: bool, env: tuple[str, ...]
+) -> dict[str, Any]:
+    """The `process` object: PID 1's, or that of a program run inside later (`crun exec --process`)."""
+    names = {entry.partition("=")[0] for entry in env}
+    defaults = [
+        entry for entry in (_PATH, *(["TERM=xterm"] if terminal else [])) if entry.partition("=")[0] not in names
+    ]
+    capabilities = list(capabilities_of(spec))
+    return {
+        "terminal": terminal,
+        "user": {"uid": 0, "gid": 0},
+        "args": list(args),
+        "env": [*defaults, *env],
+        "cwd": spec.working_dir or "/",
+        "capabilities": dict.fromkeys(("bounding", "effective", "permitted"), capabilities),
+        "rlimits": [{"type": name, "soft": soft, "hard": hard} for name, soft, hard in host.rlimits],
+        # A machine's users run sudo and passwd; an application container too, as under Docker.
+        "noNewPrivileges": False,
+    }
+
+
+def capabilities_of(spec: ContainerSpec) -> tuple[str, ...]:
+    if not spec.machine:
+        return DOCKER_CAPABILITIES
+    return MACHINE_CAPABILITIES if spec.sandbox_user else UNSHIFTED_MACHINE_CAPABILITIES
+
+
+def resources(limits: Limits) -> dict[str, Any]:
+    """`linux.resources` without devices. A limit of 0 is written as "none", so that the same render also lifts a limit."""
+    memory = limits.memory_bytes or -1
+    shares = {"shares": limits.cpu_shares} if limits.cpu_shares else {}
+    return {
+        "memory": {"limit": memory},
+        "cpu": {"quota": cpu_quota_us(limits), "period": _CFS_PERIOD_US, **shares},
+        "pids": {"limit": limits.pids or -1},
+    }
+
+
+def cpu_quota_us(limits: Limits) -> int:
+    """Microseconds of processor time in each period of 100 ms; -1 is no limit. The kernel refuses less than 1,000."""
+    return max(1000, int(limits.cpus * _CFS_PERIOD_US)) if limits.cpus else -1
+
+
+def _namespaces(spec: ContainerSpec) -> list[dict[str, str]]:
+    user = [{"type": "user", "path": spec.sandbox_user}] if spec.sandbox_user else []
+    net = {"type": "network", "path": spec.sandbox_net} if spec.sandbox_net else {"type": "network"}
+    return [*user, net, *({"type": kind} for kind in ("pid", "mount", "ipc", "uts", "cgroup"))]
+
+
+def _system_mounts(spec: ContainerSpec, host: HostFacts) -> list[dict[str, Any]]:
+    quiet = ["nosuid", "noexec", "nodev"]
+    mounts = [
+        _entry("/proc", "proc", "proc", quiet),
+        _entry("/dev", "tmpfs", "tmpfs", ["nosuid", "noexec", "strictatime", "mode=755", "size=64k"]),
+        _entry(
+            "/dev/pts", "devpts", "devpts", ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]
+        ),
+        _entry("/dev/shm", "tmpfs", "shm", [*quiet, "mode=1777", "size=65536k"]),
+        _entry("/dev/mqueue", "mqueue", "mqueue", quiet),
+        _entry("/sys", "sysfs", "sysfs", [*quiet, "ro"]),
+    ]
+    if host.cgroup_version == 2:
+        # Its own subtree only: the cgroup namespace hides the rest. On v1 the hierarchies are the host's and stay out.
+        mode = [] if spec.machine and spec.sandbox_user else ["ro"]
+        mounts.append(_entry("/sys/fs/cgroup", "cgroup", "cgroup", [*quiet, *mode]))
+    return mounts
+
+
+def _entry(target: str, kind: str, source: str, options: list[str]) -> dict[str, Any]:
+    return {"destination": target, "type": kind, "source": source, "options": options}
+
+
+def _mount(mount: Mount) -> dict[str, Any]:
+    if mount.kind == "tmpfs":
+        return _entry(mount.target, "tmpfs", "tmpfs", ["nosuid", "nodev", *mount.options])
+    # rprivate: nothing the container mounts below may appear on the host. nodev: no device of the source can be opened.
+    return _entry(mount.target, "bind", mount.source, ["rbind", "rprivate", "nosuid", "nodev", *mount.options])
+
+
+def _device_rules() -> list[dict[str, Any]]:
+    """Nothing but null, zero, full, random, urandom, tty, ptmx and pseudo terminals; making nodes is no power by itself."""
+    allowed = ((1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 2))
+    rules: list[dict[str, Any]] = [{"allow": False, "access": "rwm"}]
+    rules += [{"allow": True, "type": kind, "access": "m"} for kind in ("c", "b")]
+    rules += [{"allow": True, "type": "c", "major": major, "minor": minor, "access": "rwm"} for major, minor in allowed]
+    rules.append({"allow": True, "type": "c", "major": 136, "access": "rwm"})
+    return rules
