@@ -1,0 +1,1 @@
+"""Drivers fill the ports with the real machine. Only the agent builds them."""
