@@ -1,0 +1,108 @@
+"""Networks by network namespaces and veth pairs: fills `gureum.ports.networks`.
+
+The verbs run in a worker process (netns_worker); this side checks names, sends them there and opens sockets inside
+networks. The kernel is the only state: a second NetnsNetworks of the same home (after the agent died) finds all and
+disturbs nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from pathlib import Path
+from typing import Literal
+
+from gureum.drivers import namespaces
+from gureum.drivers.edges import Edge
+from gureum.drivers.network_names import HomeNames, checked_name
+from gureum.drivers.worker_process import Worker
+from gureum.ports import PortError
+from gureum.ports.networks import EdgeSpec, InterfaceSpec, NetworkSpec, Observed, SandboxPaths, SandboxSpec
+
+_BACKLOG = 1024
+
+
+class NetnsNetworks:
+    """The networks of one home. `run_dir`: a directory that lasts until reboot, e.g. /run/gureum/a1b2."""
+
+    def __init__(self, home_id: str, run_dir: Path) -> None:
+        self._names = HomeNames(home_id, run_dir)
+        self._worker = Worker("gureum.drivers.netns_worker", (home_id, str(run_dir)))
+
+    async def ensure_edge(self, spec: EdgeSpec) -> None:
+        await self._worker.call("ensure_edge", spec, type(None))
+
+    async def remove_edge(self) -> None:
+        await self._worker.call("remove_edge", None, type(None))
+
+    async def ensure_network(self, spec: NetworkSpec) -> None:
+        checked_name(spec.name)
+        await self._worker.call("ensure_network", spec, type(None))
+
+    async def remove_network(self, name: str) -> None:
+        await self._worker.call("remove_network", checked_name(name), type(None))
+
+    async def ensure_sandbox(self, spec: SandboxSpec) -> SandboxPaths:
+        checked_name(spec.name)
+        return await self._worker.call("ensure_sandbox", spec, SandboxPaths)
+
+    async def remove_sandbox(self, name: str) -> None:
+        await self._worker.call("remove_sandbox", checked_name(name), type(None))
+
+    async def ensure_interface(self, spec: InterfaceSpec) -> None:
+        for name in (spec.name, spec.network, spec.sandbox or "-"):
+            checked_name(name)
+        await self._worker.call("ensure_interface", spec, type(None))
+
+    async def remove_interface(self, name: str) -> None:
+        await self._worker.call("remove_interface", checked_name(name), type(None))
+
+    def open_socket(self, network: str, address: str, port: int, kind: Literal["tcp", "udp"]) -> socket.socket:
+        """Bound (tcp: listening) and non-blocking; it stays in the network for good, whichever thread uses it."""
+        where = namespaces.entered(self._names.network(network)) if network else contextlib.nullcontext()
+        try:
+            with where:
+                return _bound(address, port, kind)
+        except OSError as error:
+            place = network or "the host"
+            raise PortError(f"cannot listen on {address}:{port} in {place}: {os.strerror(error.errno or 0)}") from error
+
+    async def observe(self) -> Observed:
+        return await self._worker.call("observe", None, Observed)
+
+    async def close(self) -> None:
+        await self._worker.close()
+
+
+def _bound(address: str, port: int, kind: Literal["tcp", "udp"]) -> socket.socket:
+    opened = socket.socket(socket.AF_INET, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM)
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.setblocking(False)
+        opened.bind((address, port))
+        if kind == "tcp":
+            opened.listen(_BACKLOG)
+    except OSError:
+        opened.close()
+        raise
+    return opened
+
+
+async def clean(home_id: str, run_dir: Path) -> None:
+    """Removes all networks, sandboxes and the edge of a home by their names, whoever made them. Needs no worker; a
+    namespace that a process still lives in ends with that process."""
+    await asyncio.to_thread(_clean, HomeNames(home_id, run_dir))
+
+
+def _clean(names: HomeNames) -> None:
+    Edge(names).remove()
+    for path in (
+        *map(names.network, names.pinned_networks()),
+        *map(names.sandbox, names.pinned_sandboxes()),
+        *names.users_dir.glob("*"),
+    ):
+        namespaces.unpin(path)
+    with contextlib.suppress(FileNotFoundError):
+        names.users_dir.rmdir()

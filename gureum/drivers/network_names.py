@@ -1,0 +1,94 @@
+"""Names of everything the network drivers make on the machine, computed from the home's id.
+
+All names carry the home's id, so several gureums live side by side and a lost home can be cleaned by name alone.
+
+    /run/netns/gm-a1b2-edge          the edge (public pool, one link per network)
+    /run/netns/gm-a1b2-n-<network>   a network's router
+    /run/netns/gm-a1b2-s-<sandbox>   a sandbox
+    gma1b2                           the host's link to the edge
+
+Link names hold 15 characters at most, interface names up to 40: a link is named by a hash, its alias tells the full
+name. Inside a network `up` is the link to the edge. This module computes names; it never looks at the machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import zlib
+from pathlib import Path
+
+NETNS_DIR = Path("/run/netns")
+UPLINK = "up"
+HOST_LINK_IN_EDGE = "host"
+NFT_TABLE = "gureum"
+
+_NAME = re.compile(r"[a-z0-9-]{1,40}")
+_HOME_ID = re.compile(r"[a-z0-9]{4,6}")
+_FIRST_GUEST_UID = 1_000_000_000
+_GUEST_UIDS = 65_536
+_GUEST_RANGES = 10_000
+
+
+def checked_name(name: str) -> str:
+    """`name` when it is one the control plane may give (`[a-z0-9-]{1,40}`); else ValueError."""
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"not a valid name: {name!r}")
+    return name
+
+
+def checked_home(home_id: str) -> str:
+    """`home_id` when it is 4-6 lower-case letters and digits; else ValueError."""
+    if not _HOME_ID.fullmatch(home_id):
+        raise ValueError(f"not a valid home id: {home_id!r}")
+    return home_id
+
+
+def interface_link(interface: str) -> str:
+    """The router's end of an interface, e.g. "e7c0f2a91d3b4e5". 56 bits of hash: no clash within one network in
+    practice."""
+    return "e" + hashlib.blake2s(interface.encode(), digest_size=7).hexdigest()
+
+
+def network_link(network: str) -> str:
+    """The edge's end of a network's uplink."""
+    return "n" + hashlib.blake2s(network.encode(), digest_size=7).hexdigest()
+
+
+def stable_number(text: str) -> int:
+    """A 31-bit number above 1000 that stands for `text` where the kernel stores only numbers (tables, metrics)."""
+    return 1001 + zlib.crc32(text.encode()) % 0x7FFF_0000
+
+
+class HomeNames:
+    """The names of one home."""
+
+    def __init__(self, home_id: str, run_dir: Path) -> None:
+        self.home_id = checked_home(home_id)
+        self.users_dir = run_dir / "userns"
+        self.prefix = f"gm-{home_id}-"
+        self.edge = NETNS_DIR / f"{self.prefix}edge"
+        self.host_link = f"gm{home_id}"
+        # The mark of the host's routes that name no link (the pool's blackhole), and a metric that any real route
+        # beats.
+        self.host_metric = 0x8000_0000 | stable_number(home_id)
+        self.uid_base = _FIRST_GUEST_UID + (zlib.crc32(home_id.encode()) % _GUEST_RANGES) * _GUEST_UIDS
+
+    def network(self, name: str) -> Path:
+        return NETNS_DIR / f"{self.prefix}n-{checked_name(name)}"
+
+    def sandbox(self, name: str) -> Path:
+        return NETNS_DIR / f"{self.prefix}s-{checked_name(name)}"
+
+    def user(self, name: str) -> Path:
+        return self.users_dir / checked_name(name)
+
+    def pinned_networks(self) -> list[str]:
+        return self._pinned("n-")
+
+    def pinned_sandboxes(self) -> list[str]:
+        return self._pinned("s-")
+
+    def _pinned(self, kind: str) -> list[str]:
+        start = self.prefix + kind
+        return sorted(path.name.removeprefix(start) for path in NETNS_DIR.glob(f"{start}*"))

@@ -1,0 +1,67 @@
+"""Firewalls by nftables: fills `gureum.ports.firewalls`.
+
+What a network's table should hold is planned here, purely (nft_table); a worker applies it as one transaction. This
+side remembers what it last applied to each network, so that a change costs only its difference. After a start, or
+when it is unknown what the kernel has, the whole table is replaced in one transaction: there is no moment without
+rules, and known flows live on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from gureum.drivers.network_names import checked_home, checked_name
+from gureum.drivers.nft_table import Table, difference, table
+from gureum.drivers.nft_worker import Change
+from gureum.drivers.worker_process import Worker, WorkerDiedError
+from gureum.ports.firewalls import RuleSet
+
+_ATTEMPTS = 2  # a worker that died is replaced once per call
+
+
+class _Network:
+    """`applied` None: what the kernel has is unknown."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.wished: RuleSet | None = None
+        self.current: RuleSet | None = None
+        self.applied: Table | None = None
+
+
+class NftFirewalls:
+    """The firewalls of one home's networks."""
+
+    def __init__(self, home_id: str) -> None:
+        self._worker = Worker("gureum.drivers.nft_worker", (checked_home(home_id),))
+        self._networks: dict[str, _Network] = {}
+
+    async def apply(self, rules: RuleSet) -> None:
+        """Calls for one network that wait for each other are joined: the last wish is applied once, for all of them."""
+        network = self._networks.setdefault(checked_name(rules.network), _Network())
+        network.wished = rules
+        async with network.lock:
+            wished = network.wished
+            if network.applied is None or wished != network.current:
+                await self._bring(network, wished)
+
+    async def _bring(self, network: _Network, rules: RuleSet) -> None:
+        new = await asyncio.to_thread(table, rules)
+        for attempt in range(_ATTEMPTS):
+            old, network.applied = network.applied, None  # unknown until the worker says done
+            commands = await asyncio.to_thread(difference, old, new)
+            try:
+                if commands:
+                    await self._worker.call("apply", Change(rules.network, commands, whole=old is None), type(None))
+            except WorkerDiedError:
+                if attempt + 1 == _ATTEMPTS:
+                    raise
+                continue
+            network.applied, network.current = new, rules
+            return
+
+    async def forget(self, network: str) -> None:
+        self._networks.pop(network, None)
+
+    async def close(self) -> None:
+        await self._worker.close()

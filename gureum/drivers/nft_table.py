@@ -1,0 +1,315 @@
+"""The nftables table of one network, as pure values: from a rule set to chains and sets, and from two tables to the
+commands that turn one into the other.
+
+    raw prerouting   an interface sends only from its own addresses (unless it forwards)
+    nat prerouting   from the uplink: public address -> private address
+    forward          known flows pass; else  source's egress  ->  goto ingress  ->  destination's ingress -> accept
+                       from an interface   its chain `out-NAME`: its groups' egress rules, each ends in `goto ingress`
+                       from the uplink     `ingress` at once (what came through the translation)
+                       to an interface     its chain `in-NAME`: its groups' ingress rules, each ends in `accept`
+                       to the uplink       accept, when the sender has a public address and its subnet leads there
+                     what falls out at the end is counted and dropped (chain `denied`)
+    input            metadata (169.254.169.254:80) and names (port 53 of the resolvers), else nothing
+    nat postrouting  to the uplink: private address -> public address
+
+Rules of a group stand once, in `group-out-NAME` and `group-in-NAME`, whoever uses them; groups that rules refer to
+are sets of addresses. So an interface more costs two small chains and some set elements, and a changed group one
+chain. Sets have plain keys, never concatenations with an interface name: libnftables 1.0.6 aborts when somebody lists
+those.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+
+import msgspec
+
+from gureum.drivers.network_names import NFT_TABLE, UPLINK, interface_link
+from gureum.ports.firewalls import Group, Port, Rule, RuleSet
+
+Json = dict[str, Any]
+Line = tuple[Json, ...]
+
+METADATA_ADDRESS = "169.254.169.254"
+RESOLVER_ADDRESS = "169.254.169.253"
+_PROTOCOLS = {"tcp": "tcp", "udp": "udp", "icmp": "icmp"}
+_ADDRESSED = {"family": "inet", "table": NFT_TABLE}
+
+_ACCEPT: Json = {"accept": None}
+_DENY: Json = {"goto": {"target": "denied"}}
+
+
+class Chain(msgspec.Struct, frozen=True):
+    """`base`: its hook, for chains that the kernel calls ({} for others). `lines`: rules, each a tuple of
+    expressions."""
+
+    lines: tuple[Line, ...] = ()
+    base: Json = {}
+
+
+class Elements(msgspec.Struct, frozen=True):
+    """A set (`value` "") or a map. `entries`: key -> value; of a set the values are None."""
+
+    key: str
+    value: str
+    entries: dict[str, Any]
+
+
+class Table(msgspec.Struct, frozen=True):
+    """What one network's table holds, by name."""
+
+    chains: dict[str, Chain]
+    sets: dict[str, Elements]
+
+
+def plan(old: RuleSet | None, new: RuleSet) -> list[Json]:
+    """libnftables-json(5) commands that turn the table of `old` into that of `new`, as one transaction. `old` None:
+    whatever is there is replaced, in the same transaction. An empty list: nothing changes."""
+    return difference(table(old) if old is not None else None, table(new))
+
+
+# --- rule set -> table ----------------------------------------------------------------------------------------------
+
+
+def table(rules: RuleSet) -> Table:
+    """The table that enforces `rules`."""
+    mapped = _mapped(rules)
+    chains = _frame(rules)
+    sets = {
+        "sources": Elements("ifname", "verdict", {}),
+        "egress": Elements("ifname", "verdict", {}),
+        "ingress": Elements("ifname", "verdict", {}),
+        "private": Elements("ipv4_addr", "", dict.fromkeys(mapped)),
+        "to-public": Elements("ipv4_addr", "ipv4_addr", mapped),
+        "to-private": Elements("ipv4_addr", "ipv4_addr", {public: private for private, public in mapped.items()}),
+    }
+    for group in rules.groups:
+        chains[f"group-out-{group.name}"] = Chain(_group_lines(group, "out"))
+        chains[f"group-in-{group.name}"] = Chain(_group_lines(group, "in"))
+    for name, members in _members(rules).items():
+        sets[f"group-{name}"] = Elements("ipv4_addr", "", dict.fromkeys(members))
+    known = frozenset(group.name for group in rules.groups)
+    for port in rules.ports:
+        _add_port(port, known, chains, sets)
+    return Table(chains, sets)
+
+
+def _add_port(port: Port, known: frozenset[str], chains: dict[str, Chain], sets: dict[str, Elements]) -> None:
+    link = interface_link(port.interface)
+    groups = [group for group in port.groups if group in known]
+    out, into, source = f"out-{port.interface}", f"in-{port.interface}", f"from-{port.interface}"
+    chains[out] = Chain((*(_jump(f"group-out-{group}") for group in groups), (_DENY,)))
+    chains[into] = Chain((*(_jump(f"group-in-{group}") for group in groups), (_DENY,)))
+    sets["egress"].entries[link] = {"goto": {"target": out}}
+    sets["ingress"].entries[link] = {"goto": {"target": into}}
+    if port.forward:
+        sets["sources"].entries[link] = _ACCEPT
+    else:
+        own = _match(_payload("ip", "saddr"), {"set": list(port.addresses)})
+        chains[source] = Chain(((own, _ACCEPT), ({"counter": None}, {"drop": None})))
+        sets["sources"].entries[link] = {"goto": {"target": source}}
+
+
+def _frame(rules: RuleSet) -> dict[str, Chain]:
+    """The chains that do not depend on who is there."""
+    state = [["established", _ACCEPT], ["related", _ACCEPT], ["invalid", _DENY]]
+    known = {"vmap": {"key": {"ct": {"key": "state"}}, "data": {"set": state}}}
+    from_uplink, to_uplink = _match(_meta("iifname"), UPLINK), _match(_meta("oifname"), UPLINK)
+    local = _match(_meta("iifname"), "lo")
+    resolvers = {"set": [RESOLVER_ADDRESS, *(_resolver(cidr) for cidr in rules.cidrs)]}
+    names = _match(_payload("ip", "daddr"), resolvers)
+    metadata = _match(_payload("ip", "daddr"), METADATA_ADDRESS)
+    translate_in = {"dnat": {"family": "ip", "addr": _lookup(_payload("ip", "daddr"), "to-private")}}
+    translate_out = {"snat": {"family": "ip", "addr": _lookup(_payload("ip", "saddr"), "to-public")}}
+    return {
+        "denied": Chain((({"counter": None}, {"drop": None}),)),
+        "raw-prerouting": Chain(
+            ((local, _ACCEPT), (from_uplink, _ACCEPT), (_by_verdict("iifname", "sources"),)),
+            _hook("filter", "prerouting", -300, "drop"),
+        ),
+        "nat-prerouting": Chain(((from_uplink, translate_in),), _hook("nat", "prerouting", -100, "accept")),
+        "ingress": Chain(
+            (
+                (to_uplink, _match(_payload("ip", "saddr"), "@private"), _ACCEPT),
+                (_by_verdict("oifname", "ingress"),),
+                (_DENY,),
+            )
+        ),
+        "forward": Chain(
+            (
+                (known,),
+                (from_uplink, _match({"ct": {"key": "status"}}, "dnat", "in"), {"goto": {"target": "ingress"}}),
+                (_by_verdict("iifname", "egress"),),
+                (_DENY,),
+            ),
+            _hook("filter", "forward", 0, "drop"),
+        ),
+        "input": Chain(
+            (
+                (known,),
+                (local, _ACCEPT),
+                (from_uplink, _DENY),
+                (metadata, _match(_payload("tcp", "dport"), 80), _ACCEPT),
+                (names, _match(_payload("udp", "dport"), 53), _ACCEPT),
+                (names, _match(_payload("tcp", "dport"), 53), _ACCEPT),
+                (_DENY,),
+            ),
+            _hook("filter", "input", 0, "drop"),
+        ),
+        "output": Chain(
+            ((known,), (_match(_meta("oifname"), "lo"), _ACCEPT), (_DENY,)), _hook("filter", "output", 0, "drop")
+        ),
+        "nat-postrouting": Chain(((to_uplink, translate_out),), _hook("nat", "postrouting", 100, "accept")),
+    }
+
+
+def _group_lines(group: Group, direction: str) -> tuple[Line, ...]:
+    lines = (_line(rule) for rule in group.rules if rule.direction == direction)
+    return tuple(line for line in lines if line is not None)
+
+
+def _line(rule: Rule) -> Line | None:
+    """One permission as one nftables rule; None where it can never match (IPv6: the networks carry IPv4 only)."""
+    if ":" in rule.cidr:
+        return None
+    far = _payload("ip", "saddr" if rule.direction == "in" else "daddr")
+    verdict: Json = _ACCEPT if rule.direction == "in" else {"goto": {"target": "ingress"}}
+    where: list[Json] = []
+    if rule.group:
+        where = [_match(far, f"@group-{rule.group}")]
+    elif not rule.cidr.endswith("/0"):
+        where = [_match(far, _prefix(rule.cidr))]
+    return (*where, *_protocol(rule), verdict)
+
+
+def _protocol(rule: Rule) -> list[Json]:
+    if rule.protocol == "all":
+        return []
+    if rule.protocol == "icmp" and rule.ports is not None:
+        kind, code = rule.ports
+        found = [_match(_payload("icmp", "type"), kind)] if kind >= 0 else [_match(_meta("l4proto"), "icmp")]
+        return found + ([_match(_payload("icmp", "code"), code)] if code >= 0 and kind >= 0 else [])
+    if rule.protocol in ("tcp", "udp") and rule.ports is not None:
+        low, high = rule.ports
+        return [_match(_payload(rule.protocol, "dport"), low if low == high else {"range": [low, high]})]
+    number = _PROTOCOLS.get(rule.protocol) or int(rule.protocol)
+    return [_match(_meta("l4proto"), number)]
+
+
+def _members(rules: RuleSet) -> dict[str, set[str]]:
+    """The addresses of each group that some rule refers to; a group nobody is in is an empty set."""
+    wanted = {rule.group for group in rules.groups for rule in group.rules if rule.group}
+    members: dict[str, set[str]] = {name: set() for name in wanted}
+    for group in rules.groups:
+        if group.name in wanted:
+            members[group.name].update(group.members)
+    for port in rules.ports:
+        for name in wanted.intersection(port.groups):
+            members[name].update(port.addresses)
+    return members
+
+
+def _mapped(rules: RuleSet) -> dict[str, str]:
+    """private -> public, for what lies in a subnet whose route table leads to the edge."""
+    subnets = [ipaddress.IPv4Network(cidr) for cidr in rules.internet]
+    pairs = (pair for port in rules.ports for pair in port.public)
+    return {
+        private: public for private, public in pairs if any(ipaddress.IPv4Address(private) in net for net in subnets)
+    }
+
+
+def _resolver(cidr: str) -> str:
+    return str(ipaddress.IPv4Network(cidr)[2])
+
+
+def _prefix(cidr: str) -> Json | str:
+    address, _, length = cidr.partition("/")
+    return {"prefix": {"addr": address, "len": int(length)}} if length not in ("", "32") else address
+
+
+def _match(left: Json, right: object, op: str = "==") -> Json:
+    return {"match": {"op": op, "left": left, "right": right}}
+
+
+def _payload(protocol: str, field: str) -> Json:
+    return {"payload": {"protocol": protocol, "field": field}}
+
+
+def _meta(key: str) -> Json:
+    return {"meta": {"key": key}}
+
+
+def _lookup(key: Json, name: str) -> Json:
+    return {"map": {"key": key, "data": f"@{name}"}}
+
+
+def _by_verdict(key: str, name: str) -> Json:
+    return {"vmap": {"key": _meta(key), "data": f"@{name}"}}
+
+
+def _jump(target: str) -> Line:
+    return ({"jump": {"target": target}},)
+
+
+def _hook(kind: str, hook: str, priority: int, policy: str) -> Json:
+    return {"type": kind, "hook": hook, "prio": priority, "policy": policy}
+
+
+# --- two tables -> commands -----------------------------------------------------------------------------------------
+
+
+def difference(old: Table | None, new: Table) -> list[Json]:
+    """What comes first is what others need: chains, then sets and their elements, then rules; what goes is deleted
+    last, when nothing refers to it. Changed chains are flushed and filled: rules have no names by which one could be
+    replaced."""
+    commands: list[Json] = []
+    if old is None:
+        # Adding first makes the deletion succeed where there is no such table yet.
+        commands += [_table("add"), _table("delete"), _table("add")]
+        old = Table({}, {})
+    changed = [name for name, chain in new.chains.items() if old.chains.get(name) != chain]
+    gone = [name for name in old.chains if name not in new.chains]
+    commands += [_chain("add", name, new.chains[name].base) for name in changed if name not in old.chains]
+    commands += [_chain("flush", name) for name in (*changed, *gone) if name in old.chains]
+    commands += _set_changes(old, new)
+    for name in changed:
+        commands += [
+            {"add": {"rule": _ADDRESSED | {"chain": name, "expr": list(line)}}} for line in new.chains[name].lines
+        ]
+    commands += [{"delete": {"set": _ADDRESSED | {"name": name}}} for name in old.sets if name not in new.sets]
+    commands += [_chain("delete", name) for name in gone]
+    return commands
+
+
+def _set_changes(old: Table, new: Table) -> list[Json]:
+    commands: list[Json] = []
+    for name, wanted in new.sets.items():
+        kind = "map" if wanted.value else "set"
+        before = old.sets[name].entries if name in old.sets else {}
+        if name not in old.sets:
+            shape = {"name": name, "type": wanted.key} | ({"map": wanted.value} if wanted.value else {})
+            commands.append({"add": {kind: _ADDRESSED | shape}})
+        gone = [key for key, value in before.items() if wanted.entries.get(key, _MISSING) != value]
+        fresh = [key for key, value in wanted.entries.items() if before.get(key, _MISSING) != value]
+        commands += _elements("delete", name, gone, before)
+        commands += _elements("add", name, fresh, wanted.entries)
+    return commands
+
+
+_MISSING = object()
+
+
+def _elements(verb: str, name: str, keys: list[str], entries: dict[str, Any]) -> list[Json]:
+    if not keys:
+        return []
+    found = [key if entries[key] is None else [key, entries[key]] for key in keys]
+    return [{verb: {"element": _ADDRESSED | {"name": name, "elem": found}}}]
+
+
+def _table(verb: str) -> Json:
+    return {verb: {"table": {"family": "inet", "name": NFT_TABLE}}}
+
+
+def _chain(verb: str, name: str, base: Json | None = None) -> Json:
+    return {verb: {"chain": _ADDRESSED | {"name": name} | (base or {})}}

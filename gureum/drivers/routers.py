@@ -1,0 +1,263 @@
+"""Routers: the network namespace of one network, its interfaces, routes and uplink.
+
+A Router keeps what it last put into its namespace, so that a change costs only its difference. It reads that from the
+kernel when it is first used and after every failure; nothing is stored elsewhere. An interface's link is tagged (its
+alias) with interface, sandbox and the sandbox's inode as the last step of making it: a link without a whole tag is
+half made and is made anew.
+
+Packets are not forwarded before the firewall says so: `ip_forward` is set by the firewall's first rule set.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from gureum.drivers import namespaces, netlink
+from gureum.drivers.netlink import Message, Netlink, Route
+from gureum.drivers.network_names import UPLINK, interface_link, network_link
+from gureum.drivers.routes import (
+    EDGE_ADDRESS,
+    NETWORK_ADDRESS,
+    PRIMARY,
+    Placed,
+    Plan,
+    joined,
+    own,
+    plan,
+    subnet_table,
+    without,
+)
+from gureum.ports.networks import InterfaceSpec, NetworkSpec
+
+# One MAC for the router's end of every link: each link is a wire of its own.
+ROUTER_MAC = "02:67:6d:00:00:01"
+EDGE_MAC = "02:67:6d:00:00:02"
+_NETWORK_MAC = "02:67:6d:00:00:03"
+MTU_BYTES = 1500
+
+_SYSCTLS = {
+    "ipv4/ip_forward": "0",
+    "ipv4/conf/all/rp_filter": "0",
+    "ipv4/conf/default/rp_filter": "0",
+    # Both must be off: the kernel sends redirects when either says so.
+    "ipv4/conf/all/send_redirects": "0",
+    "ipv4/conf/default/send_redirects": "0",
+    "ipv4/conf/all/accept_redirects": "0",
+    "ipv4/conf/default/accept_redirects": "0",
+    "ipv4/conf/default/proxy_arp": "1",
+    "?ipv6/conf/all/disable_ipv6": "1",
+    "?ipv6/conf/default/disable_ipv6": "1",
+}
+
+
+class Router:
+    """One network's router. Its methods run in the worker, one at a time."""
+
+    def __init__(self, name: str, path: Path) -> None:
+        self.name = name
+        self.path = path
+        self.placed: dict[str, Placed] = {}
+        self._spec: NetworkSpec | None = None
+        self._plan = Plan()
+        self._local: set[str] = set()
+        self._uplink = False
+        self._known = False
+
+    # --- the network ---
+
+    def ensure(self, spec: NetworkSpec, edge: Path | None) -> None:
+        """Makes the namespace where it is missing and brings it to `spec`. `edge`: where the uplink leads, None
+        without."""
+        if not namespaces.is_pinned(self.path):
+            self._make()
+        with self._inside() as kernel:
+            self._spec = spec
+            self._bring_local(kernel, spec)
+            self._bring_uplink(kernel, edge)
+            self._bring_routes(kernel)
+
+    def observe(self) -> None:
+        """Reads the namespace anew: a guest may have deleted its end of a link."""
+        self._known = False
+        with self._inside():
+            pass
+
+    @property
+    def uplink(self) -> bool:
+        """Whether the network had a link to the edge when it was last looked at."""
+        return self._uplink
+
+    def cut_uplink(self) -> None:
+        """The link to the edge goes at once, not only when the kernel has taken down the namespace."""
+        with self._inside() as kernel:
+            self._bring_uplink(kernel, None)
+
+    def _make(self) -> None:
+        with namespaces.new_network():
+            namespaces.write_sysctls(_SYSCTLS)
+            with Netlink() as kernel:
+                kernel.send([netlink.set_up(netlink.LOOPBACK)])
+            namespaces.pin("/proc/thread-self/ns/net", self.path)
+
+    @contextlib.contextmanager
+    def _inside(self) -> Iterator[Netlink]:
+        """A socket in the namespace, with what is there known; a failure in the block makes it unknown again."""
+        with namespaces.entered(self.path), Netlink() as kernel:
+            if not self._known:
+                self._read(kernel)
+            self._known = False
+            yield kernel
+            self._known = True
+
+    def _read(self, kernel: Netlink) -> None:
+        routes, links = kernel.routes(), kernel.links()
+        self._plan = Plan(frozenset(routes), frozenset(kernel.rules()))
+        self._local = {address for address, _ in kernel.addresses(netlink.LOOPBACK)} - {"127.0.0.1"}
+        self._uplink = any(link.name == UPLINK for link in links)
+        forwarding = {rule.incoming: rule.table for rule in self._plan.rules if rule.incoming}
+        self.placed = {}
+        for link in links:
+            name, sandbox, _ = link.alias.partition("@")
+            if not sandbox:
+                continue
+            routes_of = sorted((r for r in routes if r.link == link.index and not r.gateway), key=lambda r: r.metric)
+            if routes_of and routes_of[0].metric == PRIMARY:
+                addresses = tuple(route.destination.removesuffix("/32") for route in routes_of)
+                table = forwarding.get(link.name, 0)
+                self.placed[name] = Placed(
+                    link.index, link.name, link.alias, addresses, routes_of[0].source, forward_table=table
+                )
+
+    def _bring_local(self, kernel: Netlink, spec: NetworkSpec) -> None:
+        wanted = {subnet.gateway for subnet in spec.subnets}
+        wanted |= set(spec.local_addresses)
+        loopback = netlink.LOOPBACK
+        kernel.send([netlink.add_address(loopback, address, 32) for address in sorted(wanted - self._local)])
+        kernel.send([netlink.delete_address(loopback, address, 32) for address in sorted(self._local - wanted)])
+        self._local = wanted
+
+    def _bring_uplink(self, kernel: Netlink, edge: Path | None) -> None:
+        link = kernel.link(UPLINK)
+        if edge is None and link is not None:
+            kernel.send([netlink.delete_link(link.index)])
+        elif edge is not None and link is None:
+            self._make_uplink(kernel, edge)
+        self._uplink = edge is not None
+
+    def _make_uplink(self, kernel: Netlink, edge: Path) -> None:
+        far_name = network_link(self.name)
+        with edge.open() as far:
+            kernel.send([netlink.add_veth(UPLINK, _NETWORK_MAC, far_name, EDGE_MAC, far.fileno(), MTU_BYTES)])
+        link = kernel.link(UPLINK)
+        assert link is not None, "made just now"
+        kernel.send(_uplink_end(link.index, NETWORK_ADDRESS, EDGE_ADDRESS, EDGE_MAC))
+        with namespaces.entered(edge), Netlink() as edge_kernel:
+            edge_kernel.send(_uplink_end(link.peer_index, EDGE_ADDRESS, NETWORK_ADDRESS, _NETWORK_MAC))
+            edge_kernel.send([netlink.set_alias(link.peer_index, self.name)])
+
+    def _bring_routes(self, kernel: Netlink, was: Placed | None = None, now: Placed | None = None) -> None:
+        """The difference between what is there and what should be. After a restart, until ensure_network tells what
+        is wished, only the interface that changes (`was`, `now`) is touched: the rest is right as it is."""
+        if self._spec is None:
+            wanted = joined(without(self._plan, own(was)), own(now))
+        else:
+            uplink = kernel.link(UPLINK) if self._spec.uplink else None
+            wanted = plan(self._spec, self.placed, uplink.index if uplink else 0)
+        old = self._plan
+        kernel.send(netlink.add_route(route) for route in wanted.routes - old.routes)
+        kernel.send(netlink.add_rule(rule) for rule in wanted.rules - old.rules)
+        kernel.send(netlink.delete_rule(rule) for rule in old.rules - wanted.rules)
+        replaced = {(route.destination, route.table, route.metric) for route in wanted.routes}
+        gone = (r for r in old.routes - wanted.routes if (r.destination, r.table, r.metric) not in replaced)
+        kernel.send(netlink.delete_route(route) for route in gone)
+        self._plan = wanted
+
+    # --- interfaces ---
+
+    def attach(self, spec: InterfaceSpec, sandbox: Path) -> None:
+        """The interface as wished in the sandbox pinned at `sandbox`; one that sits elsewhere or is half made is made
+        anew."""
+        tag = f"{spec.name}@{spec.sandbox}#{sandbox.stat().st_ino}"
+        with self._inside() as kernel:
+            link = kernel.link(interface_link(spec.name))
+            if link is not None and link.alias != tag:
+                kernel.send([netlink.delete_link(link.index)])
+                link = None
+            if link is None:
+                self._forget(spec.name)
+                link = self._make_link(kernel, spec, sandbox)
+            was = self.placed.get(spec.name)
+            now = _placed(spec, link, tag)
+            if now == was:
+                return
+            if was is None or was.addresses != now.addresses:
+                _bring_inside(spec, sandbox, link, was.addresses if was else ())
+            kernel.send(netlink.add_neighbour(link.index, address, spec.mac) for address in spec.addresses)
+            self.placed[spec.name] = now
+            self._bring_routes(kernel, was, now)
+            if link.alias != tag:
+                kernel.send([netlink.set_alias(link.index, tag)])
+
+    def detach(self, name: str) -> None:
+        """No link of that interface remains; both ends vanish together."""
+        with self._inside() as kernel:
+            link = kernel.link(interface_link(name))
+            if link is not None:
+                kernel.send([netlink.delete_link(link.index)])
+            was = self._forget(name)
+            self._bring_routes(kernel, was)
+
+    def _make_link(self, kernel: Netlink, spec: InterfaceSpec, sandbox: Path) -> netlink.Link:
+        name = interface_link(spec.name)
+        with sandbox.open() as inside:
+            kernel.send([netlink.add_veth(name, ROUTER_MAC, spec.device, spec.mac, inside.fileno(), spec.mtu)])
+        link = kernel.link(name)
+        assert link is not None, "made just now"
+        kernel.send([netlink.answer_arp_at_once(link.index), netlink.set_up(link.index)])
+        return link
+
+    def _forget(self, name: str) -> Placed | None:
+        """An interface whose link is gone: the kernel took its routes along (its rule stays until it is deleted)."""
+        old = self.placed.pop(name, None)
+        if old is not None:
+            routes = frozenset(route for route in self._plan.routes if route.link != old.index)
+            self._plan = Plan(routes, self._plan.rules)
+        return old
+
+
+def _placed(spec: InterfaceSpec, link: netlink.Link, tag: str) -> Placed:
+    table = 0 if spec.source_check else subnet_table(spec.subnet)
+    return Placed(link.index, link.name, tag, spec.addresses, spec.gateway, spec.mac, table)
+
+
+def _uplink_end(index: int, own_address: str, far_address: str, far_mac: str) -> list[Message]:
+    return [
+        netlink.add_address(index, own_address, 32, only_link=True),
+        netlink.add_neighbour(index, far_address, far_mac),
+        netlink.set_up(index),
+    ]
+
+
+def _bring_inside(spec: InterfaceSpec, sandbox: Path, link: netlink.Link, old: tuple[str, ...]) -> None:
+    """The sandbox's end: its addresses, and on a fresh link (`old` empty) the default route. A guest may have renamed
+    its end or moved it to a namespace of its own; then it also looks after the addresses itself."""
+    with namespaces.entered(sandbox), Netlink() as kernel:
+        if not any(end.index == link.peer_index and end.peer_index == link.index for end in kernel.links()):
+            return
+        device = link.peer_index
+        gone = [address for address in old if address not in spec.addresses]
+        messages = [netlink.set_up(device)]
+        messages += [netlink.delete_address(device, a, spec.prefix_length if a == old[0] else 32) for a in gone]
+        for place, address in enumerate(spec.addresses):
+            if address not in old:
+                messages.append(netlink.add_address(device, address, 32 if place else spec.prefix_length))
+        if spec.default_route and not old:
+            onlink = spec.prefix_length == 32
+            messages.append(
+                netlink.add_route(
+                    Route("0.0.0.0/0", link=device, gateway=spec.gateway, onlink=onlink, protocol=netlink.BOOT)
+                )
+            )
+        kernel.send(messages)

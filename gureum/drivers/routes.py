@@ -1,0 +1,113 @@
+"""Routes of one network's router, as pure values: from the wished network and its attached interfaces to routes and
+rules.
+
+    table of a subnet   asked first for packets from that subnet: the routes of its route table. "local" is a `throw`,
+    which
+                        goes on to the main table; what nothing matches is unreachable.
+    main table          a /32 per address of an attached interface; the network's CIDRs are otherwise unreachable, so
+    that an
+                        address nobody has stays inside.
+
+So the longest prefix of a route table wins, also over a network's own CIDR (a firewall between two subnets). Which
+table counts is decided by the packet's source, and for interfaces that forward (no source check) by the link it comes
+from, as their packets carry others' addresses. A link to an interface that is not attached is a blackhole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from gureum.drivers.netlink import BLACKHOLE, THROW, UNREACHABLE, Route, Rule
+from gureum.drivers.network_names import stable_number
+from gureum.ports import networks
+
+# Both ends of every uplink have the same addresses: only the link tells them apart, and no network can own them.
+EDGE_ADDRESS = "169.254.0.1"
+NETWORK_ADDRESS = "169.254.0.2"
+
+PRIMARY, SECONDARY = 1, 2  # metrics of the /32 routes: after a restart the primary address is known by it
+
+_BY_LINK, _BY_SOURCE = 1000, 2000  # priorities of rules
+
+
+class Placed(msgspec.Struct, frozen=True):
+    """An interface that is attached: its link in the router and its addresses, the primary first. `tag`: the link's
+    alias."""
+
+    index: int
+    link: str
+    tag: str
+    addresses: tuple[str, ...]
+    gateway: str
+    mac: str = ""
+    forward_table: int = 0  # its subnet's table when it may forward others' packets
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """Routes and policy rules, those of this home only."""
+
+    routes: frozenset[Route] = frozenset()
+    rules: frozenset[Rule] = frozenset()
+
+
+def subnet_table(subnet: str) -> int:
+    return stable_number("subnet " + subnet)
+
+
+def plan(spec: networks.NetworkSpec, placed: Mapping[str, Placed], uplink: int) -> Plan:
+    """What the router must hold. `uplink`: index of the link to the edge, 0 when there is none."""
+    routes = {Route(cidr, kind=UNREACHABLE) for cidr in spec.cidrs}
+    rules = set()
+    for subnet in spec.subnets:
+        rules.add(Rule(_BY_SOURCE, subnet_table(subnet.name), source=subnet.cidr))
+        routes.update(_table(spec, subnet, placed, uplink))
+    for port in placed.values():
+        routes |= own(port).routes
+        rules |= own(port).rules
+    return Plan(frozenset(routes), frozenset(rules))
+
+
+def own(port: Placed | None) -> Plan:
+    """What an interface needs for itself: a /32 per address, and a rule when it forwards."""
+    if port is None:
+        return Plan()
+    routes = (
+        Route(f"{address}/32", link=port.index, source=port.gateway, metric=SECONDARY if place else PRIMARY)
+        for place, address in enumerate(port.addresses)
+    )
+    rules = [Rule(_BY_LINK, port.forward_table, incoming=port.link)] if port.forward_table else []
+    return Plan(frozenset(routes), frozenset(rules))
+
+
+def joined(one: Plan, other: Plan) -> Plan:
+    return Plan(one.routes | other.routes, one.rules | other.rules)
+
+
+def without(one: Plan, other: Plan) -> Plan:
+    return Plan(one.routes - other.routes, one.rules - other.rules)
+
+
+def _table(
+    spec: networks.NetworkSpec, subnet: networks.Subnet, placed: Mapping[str, Placed], uplink: int
+) -> list[Route]:
+    number = subnet_table(subnet.name)
+    table = {cidr: Route(cidr, number, THROW) for cidr in spec.cidrs}
+    table["0.0.0.0/0"] = Route("0.0.0.0/0", number, UNREACHABLE)
+    for route in subnet.routes:
+        if ":" not in route.destination:  # the networks carry IPv4 only
+            table[route.destination] = _entry(route, number, placed, uplink)
+    return list(table.values())
+
+
+def _entry(route: networks.Route, table: int, placed: Mapping[str, Placed], uplink: int) -> Route:
+    destination = route.destination
+    if route.target == "local":
+        return Route(destination, table, THROW)
+    if route.target == "internet" and uplink:
+        return Route(destination, table, link=uplink, gateway=EDGE_ADDRESS, onlink=True)
+    port = placed.get(route.target.removeprefix("interface:")) if route.target.startswith("interface:") else None
+    if port is not None:
+        return Route(destination, table, link=port.index, gateway=port.addresses[0], onlink=True)
+    return Route(destination, table, BLACKHOLE)

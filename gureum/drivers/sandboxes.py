@@ -1,0 +1,69 @@
+"""Sandboxes: the pinned namespaces that a machine, pod or container lives in.
+
+A guest's network namespace is owned by a user namespace of its own, so root inside has power over that network and
+nothing else. Both are pinned: they outlive every process, and an interface put into one stays when its container
+dies.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gureum.drivers import namespaces, netlink
+from gureum.drivers.network_names import HomeNames
+from gureum.ports.networks import SandboxPaths, SandboxSpec
+
+_HIGHEST_GID = 2_147_483_647
+
+
+def ensure(names: HomeNames, spec: SandboxSpec) -> SandboxPaths:
+    """Makes the sandbox where it is missing or half made (a crash came between); of a whole one it is a look."""
+    net, user = names.sandbox(spec.name), names.user(spec.name)
+    whole = namespaces.is_pinned(net) and namespaces.is_pinned(user) == spec.guest
+    if not whole:
+        remove(names, spec.name)
+        if spec.guest:
+            _make_guest(net, user, names.uid_base)
+        else:
+            _make_plain(net)
+    return SandboxPaths(str(net), str(user), names.uid_base) if spec.guest else SandboxPaths(str(net), "", 0)
+
+
+def remove(names: HomeNames, name: str) -> None:
+    net = names.sandbox(name)
+    namespaces.unpin(net)
+    namespaces.unpin(names.user(name))
+
+
+def _make_guest(net: Path, user: Path, uid_base: int) -> None:
+    user.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with namespaces.guest_namespaces(uid_base) as pid:
+        namespaces.pin(f"/proc/{pid}/ns/user", user)
+        with namespaces.entered(Path(f"/proc/{pid}/ns/net")):
+            _furnish(uid_base, uid_base + namespaces.GUEST_IDS - 1)
+        namespaces.pin(f"/proc/{pid}/ns/net", net)
+
+
+def _make_plain(net: Path) -> None:
+    with namespaces.new_network():
+        _furnish(0, _HIGHEST_GID)
+        namespaces.pin("/proc/thread-self/ns/net", net)
+
+
+def _furnish(first_gid: int, last_gid: int) -> None:
+    """What a machine's network has at boot: loopback, and nothing that needs more power than a guest has."""
+    namespaces.write_sysctls(
+        {
+            # A container's user need not be root to bind port 80 or to ping: it is alone in its network.
+            "ipv4/ip_unprivileged_port_start": "0",
+            "ipv4/ping_group_range": f"{first_gid} {last_gid}",
+            # Not the host's values: a machine with two interfaces answers on both.
+            "ipv4/conf/all/rp_filter": "0",
+            "ipv4/conf/default/rp_filter": "0",
+            "ipv4/ip_forward": "0",
+            # The networks carry IPv4 only; ::1 stays, many servers bind it.
+            "?ipv6/conf/default/disable_ipv6": "1",
+        }
+    )
+    with netlink.Netlink() as kernel:
+        kernel.send([netlink.set_up(netlink.LOOPBACK)])
