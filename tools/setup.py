@@ -1,8 +1,8 @@
-"""Prepares a machine and this checkout: Debian packages, the virtual environment `.venv`, the pinned Python packages, gureum itself.
+"""Prepares a machine and this checkout: Debian packages, `.venv`, the pinned Python packages, gureum itself.
 
-Runs on a bare Python 3.11+ (standard library only), any number of times: what is there is left alone, so a second run takes
-a fraction of a second. Every Python package is taken by the hashes of the lock file. No service is ever started: packages whose
-installation would start one are installed under a policy that forbids it.
+Runs on a bare Python 3.11+ (standard library only), any number of times: what is there is left alone, so a second
+run takes a fraction of a second. Every Python package is taken by the hashes of the lock file. No service is ever
+started: packages whose installation would start one are installed under a policy that forbids it.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def main() -> int:
     parser.add_argument("--demo", action="store_true", help="also the AWS command line, unless one is installed")
     parser.add_argument("--test", action="store_true", help="also what the tests need")
     arguments = parser.parse_args()
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036, this file is what tells so to older Pythons
         print(
             f"setup: Python 3.11 or newer is needed, this is {sys.version.split()[0]}: try `make PYTHON=python3.12 …`",
             file=sys.stderr,
@@ -66,7 +66,7 @@ def main() -> int:
 
 
 def install_host_packages(packages: dict[str, str]) -> None:
-    """Installs what is missing with apt; where that is not possible, says what is missing and goes on (`gureum doctor` repeats it)."""
+    """Installs what is missing with apt; where that cannot be, says what is missing and goes on (doctor repeats it)."""
     missing = [package for package, proof in packages.items() if not present(package, proof)]
     if not missing:
         return
@@ -81,7 +81,7 @@ def install_host_packages(packages: dict[str, str]) -> None:
 
 
 def present(package: str, proof: str) -> bool:
-    """Whether the program (on PATH or in the system folders) or, where there is none to look for, the package is there."""
+    """Whether the program (PATH and system folders) or, where there is none to look for, the package is there."""
     if proof.startswith("/"):
         return Path(proof).exists()
     if proof:
@@ -114,7 +114,7 @@ def apt_install(packages: list[str]) -> None:
 
 @contextlib.contextmanager
 def no_service_starts() -> Iterator[None]:
-    """Debian asks /usr/sbin/policy-rc.d before it starts a service; 101 forbids it (invoke-rc.d policy). An existing policy is kept."""
+    """Debian asks /usr/sbin/policy-rc.d before it starts a service; 101 forbids it. An existing policy is kept."""
     if POLICY.exists():
         yield
         return
@@ -143,7 +143,7 @@ def create_venv() -> None:
 
 
 def choose_lock(*, demo: bool, test: bool) -> Path:
-    """The smallest lock file that serves. The demo needs the AWS command line: one on PATH that starts is good enough."""
+    """The smallest lock file that serves. The demo needs the AWS command line: one on PATH that starts is enough."""
     if test:
         return ROOT / "requirements-dev.lock"
     if demo and not aws_works():
@@ -158,7 +158,7 @@ def aws_works() -> bool:
 
 
 def install_locked(lock: Path) -> None:
-    """Installs exactly the lock's packages by hash, then gureum itself in place. Skipped when a stamp says that it was done."""
+    """Installs exactly the lock's packages by hash, then gureum in place. Skipped when a stamp says it was done."""
     stamp = VENV / f".installed-{lock.stem}"
     state = hashlib.sha256(
         lock.read_bytes() + (ROOT / "pyproject.toml").read_bytes() + sys.version.encode()

@@ -1,0 +1,350 @@
+"""Homes: the folder that holds one gureum's state, and what that gureum keeps for itself on the machine.
+
+A home remembers, in its `identity.json`, what was picked for it once: an *id* that stands in the name of everything it
+makes on the machine, its *pool* (a /20 of 198.18.0.0/15, the public addresses) and its ports. Several homes run side by
+side: ids and pools are claimed under one machine-wide lock, a file per pool in `/run/gureum/pools/`.
+
+    <home>/                 0700, survives a reboot: gureum.toml, identity.json, store, images, volumes, logs/
+    /run/gureum/<id>/       0700, gone after a reboot: sockets, pid files (others than root: $XDG_RUNTIME_DIR/gureum/<id>)
+
+Only `open_home` writes; `load_home` just looks. Simulated homes claim nothing, since they make nothing on the machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import ipaddress
+import os
+import secrets
+import socket
+import string
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from gureum.base.settings import FILE_NAME, Settings
+
+SYSTEM_RUN = Path("/run/gureum")
+PUBLIC = ipaddress.ip_network("198.18.0.0/15")  # RFC 2544: for benchmarks, never routed in public
+POOL_PREFIX = 20
+WELL_KNOWN_AWS_PORT = 4566
+ID_LENGTH = 5
+FORMAT = 1
+# A unix socket's path has 108 bytes (sys/un.h); the longest name we put into a run folder takes about 40.
+LIMIT_RUN_PATH = 68
+
+
+class HomeError(Exception):
+    """The home cannot be used; the text says what the user can do."""
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """What a home remembers of itself. `format` counts changes of the layout of the home. Ports 0: not picked yet."""
+
+    id: str
+    pool: str
+    aws_port: int
+    dns_port: int
+    simulate: bool
+    format: int = FORMAT
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """Who holds a pool: the home's id and path."""
+
+    id: str
+    home: str
+
+
+class Home(msgspec.Struct, frozen=True):
+    """A home ready for use. `run`: folder for sockets and pid files. `pool`: "198.18.16.0/20". `bind`: the APIs' address."""
+
+    id: str
+    path: Path
+    run: Path
+    pool: str
+    bind: str
+    aws_port: int
+    dns_port: int
+    simulate: bool
+
+    @property
+    def logs(self) -> Path:
+        """Folder of `agent.log`, `daemon.log` and `supervisor.log`."""
+        return self.path / "logs"
+
+    @property
+    def supervisor_socket(self) -> Path:
+        """Where the supervisor answers (see gureum/supervisor.py)."""
+        return self.run / "supervisor.sock"
+
+    @property
+    def endpoint(self) -> str:
+        """The URL of the APIs as a client on this host uses it."""
+        host = "127.0.0.1" if self.bind in ("0.0.0.0", "") else self.bind
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.aws_port}"
+
+
+def open_home(settings: Settings) -> Home:
+    """Makes the home usable: folders, id, pool, ports. Idempotent. Call it only while this home's gureum is not running.
+
+    Raises HomeError when the home belongs to another kind of gureum (simulated or not, newer), is a copy of another home,
+    or when pool or port are taken.
+    """
+    path = Path(settings.home)
+    if foreign(path):
+        raise HomeError(f"{path} holds other things than a gureum: choose an empty folder as GUREUM_HOME")
+    try:
+        for folder in (path, path / "logs"):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.chmod(0o700)
+        with machine_lock(run_root(path)):
+            known = read_identity(path)
+            if known:
+                check_identity(path, known, settings)
+            identity = settle(settings, known)
+            if identity != known:
+                write_identity(path, identity)
+    except OSError as error:
+        raise HomeError(f"{error.filename or path} cannot be used: {error.strerror} (set GUREUM_HOME)") from error
+    home = as_home(settings, identity)
+    home.run.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return home
+
+
+def load_home(settings: Settings) -> Home | None:
+    """The home as it stands, or None when it was never opened (or may not be read by this user)."""
+    try:
+        identity = read_identity(Path(settings.home))
+    except PermissionError:
+        return None
+    return as_home(settings, identity) if identity else None
+
+
+def as_home(settings: Settings, identity: Identity) -> Home:
+    path = Path(settings.home)
+    run = run_root(path) / identity.id
+    if len(str(run)) > LIMIT_RUN_PATH:
+        raise HomeError(f"the path {run} is too long for sockets: choose a shorter GUREUM_HOME or set XDG_RUNTIME_DIR")
+    return Home(
+        id=identity.id,
+        path=path,
+        run=run,
+        pool=identity.pool,
+        bind=settings.bind,
+        aws_port=settings.aws_port or identity.aws_port,
+        dns_port=settings.dns_port or identity.dns_port,
+        simulate=identity.simulate,
+    )
+
+
+def run_root(home: Path) -> Path:
+    """The folder of run folders: the machine's for root, else the user's own."""
+    if os.geteuid() == 0:
+        return SYSTEM_RUN
+    own = os.environ.get("XDG_RUNTIME_DIR")
+    return Path(own) / "gureum" if own else home / "run"
+
+
+@contextlib.contextmanager
+def machine_lock(root: Path) -> Iterator[None]:
+    """Held while ids, pools and ports are picked. Other homes' `up` wait here, for milliseconds."""
+    root.mkdir(mode=0o755, parents=True, exist_ok=True)
+    with open(root / "lock", "w", opener=private) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def private(path: str, flags: int) -> int:
+    """An opener for files that only their owner may read."""
+    return os.open(path, flags | os.O_CLOEXEC, 0o600)
+
+
+# What is picked
+
+
+def settle(settings: Settings, known: Identity | None) -> Identity:
+    """The identity with everything that is still open picked. Runs under the machine lock."""
+    id_ = known.id if known else new_home_id()
+    return Identity(
+        id=id_,
+        pool=choose_pool(settings, id_, known.pool if known else ""),
+        aws_port=choose_port(settings, settings.aws_port, known.aws_port if known else 0, WELL_KNOWN_AWS_PORT),
+        dns_port=choose_port(settings, settings.dns_port, known.dns_port if known else 0, 0),
+        simulate=settings.simulate,
+    )
+
+
+def new_home_id() -> str:
+    """Five lower-case letters and digits, the first a letter: "k3x9a"."""
+    rest = "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(ID_LENGTH - 1))
+    return secrets.choice(string.ascii_lowercase) + rest
+
+
+def check_identity(path: Path, known: Identity, settings: Settings) -> None:
+    """HomeError when `known` must not be used as it is."""
+    if known.format > FORMAT:
+        raise HomeError(f"{path} was written by a newer gureum (format {known.format}): upgrade gureum")
+    if known.simulate != settings.simulate:
+        kind = "a simulated" if known.simulate else "a real"
+        raise HomeError(
+            f"{path} holds {kind} cloud: choose another GUREUM_HOME, or empty it with `gureum down --purge`"
+        )
+    if settings.simulate:
+        return
+    for claim in claims().values():
+        if claim.id == known.id and claim.home != str(path) and alive(claim):
+            raise HomeError(
+                f"{path} is a copy of {claim.home}: remove {path}/identity.json to make it a home of its own"
+            )
+
+
+def choose_port(settings: Settings, wished: int, remembered: int, well_known: int) -> int:
+    """The port to listen on: as set, else well-known in the default home, else the remembered one if it is still free."""
+    if wished:
+        return wished
+    if well_known and settings.default_home:
+        return well_known
+    if remembered and free(settings.bind, remembered):
+        return remembered
+    return free_port(settings.bind)
+
+
+def free(bind: str, port: int) -> bool:
+    """Whether TCP and UDP of the port can be bound now."""
+    try:
+        with tcp_and_udp(bind, port):
+            return True
+    except OSError:
+        return False
+
+
+def free_port(bind: str) -> int:
+    """A port that is free for TCP and UDP. The kernel picks it for TCP, so UDP may need another try."""
+    for _ in range(100):
+        with contextlib.suppress(OSError), tcp_and_udp(bind, 0) as port:
+            return port
+    raise HomeError(f"no free port on {bind}")
+
+
+@contextlib.contextmanager
+def tcp_and_udp(bind: str, port: int) -> Iterator[int]:
+    family = socket.AF_INET6 if ":" in bind else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as tcp, socket.socket(family, socket.SOCK_DGRAM) as udp:
+        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        tcp.bind((bind, port))
+        picked = int(tcp.getsockname()[1])
+        udp.bind((bind, picked))
+        yield picked
+
+
+# Pools
+
+
+def pools() -> list[str]:
+    """All 32 pools there are."""
+    return [str(network) for network in PUBLIC.subnets(new_prefix=POOL_PREFIX)]
+
+
+def choose_pool(settings: Settings, id_: str, remembered: str) -> str:
+    """Claims the pool that is set, remembered, or free, in this order. Runs under the machine lock. Idempotent."""
+    wished = settings.pool or remembered
+    if wished and wished not in pools():
+        raise HomeError(f"pool {wished} is not a /{POOL_PREFIX} of {PUBLIC}")
+    if settings.simulate:
+        return wished or pools()[zlib.crc32(id_.encode()) % len(pools())]
+    held = claims()
+    mine = Claim(id_, settings.home)
+    if wished:
+        other = held.get(wished)
+        if other and other.id != id_ and alive(other):
+            raise HomeError(
+                f"the addresses {wished} are in use by {other.home}: `gureum down` it, or set another `pool`"
+            )
+        return claim(wished, mine)
+    # Where the search starts depends on the id, so that homes seldom meet after a reboot has emptied /run.
+    start = zlib.crc32(id_.encode()) % len(pools())
+    order = pools()[start:] + pools()[:start]
+    for pool in order:
+        if pool not in held:
+            return claim(pool, mine)
+    for pool in order:
+        if not alive(held[pool]):
+            return claim(pool, mine)
+    raise HomeError(
+        f"all {len(order)} pools of {PUBLIC} are taken: `gureum down --purge` homes that you no longer need"
+    )
+
+
+def claim(pool: str, owner: Claim) -> str:
+    folder = SYSTEM_RUN / "pools"
+    folder.mkdir(mode=0o755, exist_ok=True)
+    write_private(folder / file_name(pool), msgspec.json.encode(owner))
+    return pool
+
+
+def release_pool(home_id: str) -> None:
+    """Gives up what the home claims. Of a home that claims nothing it is success."""
+    if os.geteuid() != 0:
+        return
+    with machine_lock(SYSTEM_RUN):
+        for pool, owner in claims().items():
+            if owner.id == home_id:
+                (SYSTEM_RUN / "pools" / file_name(pool)).unlink(missing_ok=True)
+
+
+def claims() -> dict[str, Claim]:
+    """Who holds which pool. A file that makes no sense counts as no claim."""
+    found = {}
+    for pool in pools():
+        with contextlib.suppress(OSError, msgspec.DecodeError):
+            found[pool] = msgspec.json.decode((SYSTEM_RUN / "pools" / file_name(pool)).read_bytes(), type=Claim)
+    return found
+
+
+def alive(claim: Claim) -> bool:
+    """Whether the claim's home still exists and is the one that claimed."""
+    identity = read_identity(Path(claim.home))
+    return identity is not None and identity.id == claim.id
+
+
+def file_name(pool: str) -> str:
+    """198.18.16.0/20 → 198.18.16.0.json"""
+    return pool.split("/")[0] + ".json"
+
+
+# Files
+
+
+def foreign(path: Path) -> bool:
+    """Whether the folder is somebody else's: we would take it over, and `down --purge` would empty it."""
+    if not path.is_dir() or (path / "identity.json").exists():
+        return False
+    return any(entry.name not in (FILE_NAME, "logs", "identity.new", "run") for entry in path.iterdir())
+
+
+def read_identity(home: Path) -> Identity | None:
+    """The identity, None when there is none. HomeError when the file is damaged, PermissionError when it is not ours."""
+    try:
+        return msgspec.json.decode((home / "identity.json").read_bytes(), type=Identity)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except msgspec.DecodeError as error:
+        raise HomeError(f"{home}/identity.json is damaged: {error}") from error
+
+
+def write_identity(home: Path, identity: Identity) -> None:
+    write_private(home / "identity.json", msgspec.json.format(msgspec.json.encode(identity)) + b"\n")
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Replaces a file at once: after a crash it is the old or the new one, whole."""
+    fresh = path.with_suffix(".new")
+    with open(fresh, "wb", opener=private) as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)

@@ -1,0 +1,213 @@
+"""Settings: what the user may choose, from defaults < `gureum.toml` in the home < environment variables `GUREUM_*`.
+
+`Settings` is the one table of keys: name, type, default, meaning. `docs/settings.md` is rendered from it (a test compares).
+What gureum itself picks and remembers for a home (its id, its share of the public pool, its ports) is in `homes.py`.
+This module reads files and the environment only when asked to; it never writes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Meta
+
+SYSTEM_HOME = "/var/lib/gureum"
+FILE_NAME = "gureum.toml"
+PREFIX = "GUREUM_"
+
+# Variables that gureum passes to its own processes; they are no settings.
+INTERNAL = frozenset({"GUREUM_READY_FD", "GUREUM_LIFE_FD", "GUREUM_SUPERVISOR", "GUREUM_PROCESS"})
+
+Port = Annotated[int, Meta(ge=0, le=65535)]
+
+
+class SettingsError(Exception):
+    """A setting that cannot be obeyed; the text names the key, where it stands, and what is allowed."""
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything that can be set. Each key's meaning is its `description`."""
+
+    home: Annotated[
+        str, Meta(description="Folder that holds all state. Environment only; the file of settings lies in it.")
+    ] = SYSTEM_HOME
+    bind: Annotated[
+        str, Meta(description="Address that the APIs listen on. They ask for no password: keep it local.")
+    ] = "127.0.0.1"
+    aws_port: Annotated[
+        Port,
+        Meta(description="TCP port of the AWS API. 0: 4566 in the default home, a free one, remembered, in others."),
+    ] = 0
+    default_account: Annotated[
+        str, Meta(pattern=r"^\d{12}$", description="Account of access keys that are not 12 digits themselves.")
+    ] = "000000000000"
+    default_region: Annotated[
+        str,
+        Meta(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$", description="Region of calls that name none; `gureum env` prints it."),
+    ] = "us-east-1"
+    ami_fallback: Annotated[
+        str,
+        Meta(
+            description="Built-in image (`busybox` or `debian`) to start for AMI ids that gureum does not know; empty: off."
+        ),
+    ] = ""
+    egress: Annotated[
+        Literal["off", "host"],
+        Meta(
+            description="Whether machines reach the outside: `host` lets them out through this host's own connection."
+        ),
+    ] = "off"
+    verify_signatures: Annotated[
+        bool, Meta(description="Check AWS signatures (SigV4). Keys are the ones that IAM or STS handed out.")
+    ] = False
+    ephemeral: Annotated[
+        bool, Meta(description="Allows `POST /_gureum/reset`, which empties all accounts and regions.")
+    ] = False
+    simulate: Annotated[
+        bool,
+        Meta(description="Simulated machine: the APIs and their state machines move, nothing runs. Needs no root."),
+    ] = False
+    publish_address: Annotated[
+        str, Meta(description="Address of the host that published container ports are bound to.")
+    ] = "127.0.0.1"
+    dns_port: Annotated[
+        Port, Meta(description="UDP and TCP port of gureum's DNS server for the host. 0: a free one, remembered.")
+    ] = 0
+    endpoint_name: Annotated[
+        str,
+        Meta(
+            description="DNS name of the API; names that end in it (`stream-logs.aws.gureum.test`) resolve to it too."
+        ),
+    ] = "aws.gureum.test"
+    pool: Annotated[
+        str,
+        Meta(
+            description="Public addresses of this home, a /20 within 198.18.0.0/15. Empty: claimed by itself, remembered."
+        ),
+    ] = ""
+    memory_promise: Annotated[
+        float,
+        Meta(
+            gt=0, le=16, description="How much of the host's memory instances may be promised in all; 1.0 is all of it."
+        ),
+    ] = 0.9
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        Meta(description="What the processes write to `logs/` in the home."),
+    ] = "info"
+    log_bytes: Annotated[
+        int,
+        Meta(ge=65536, description="Size in bytes at which a log file is set aside as `.1`; one older one is kept."),
+    ] = 10_000_000
+
+    @property
+    def default_home(self) -> bool:
+        """Whether this is the home that uses the well-known ports."""
+        return self.home in (SYSTEM_HOME, user_home())
+
+
+def user_home() -> str:
+    """Where a user who is not root keeps a simulated cloud (XDG Base Directory)."""
+    data = os.environ.get("XDG_DATA_HOME") or str(Path("~/.local/share").expanduser())
+    return f"{data}/gureum"
+
+
+def choose_home(environment: Mapping[str, str]) -> str:
+    """`GUREUM_HOME`, else the system's home; for others than root their own, unless the system's exists. Always absolute."""
+    named = environment.get("GUREUM_HOME")
+    if named:
+        return str(Path(named).expanduser().absolute())
+    if os.geteuid() == 0 or Path(SYSTEM_HOME).exists():
+        return SYSTEM_HOME
+    return user_home()
+
+
+def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
+    """Reads the settings of the home that the environment names. Raises SettingsError; a missing file is an empty one."""
+    environment = os.environ if environment is None else environment
+    home = choose_home(environment)
+    values: dict[str, object] = read_file(Path(home) / FILE_NAME)
+    values |= read_environment(environment)
+    return msgspec.convert(values | {"home": home}, Settings)
+
+
+def read_file(path: Path) -> dict[str, object]:
+    """The keys of a `gureum.toml`, each checked."""
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        return {}
+    except (PermissionError, NotADirectoryError) as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}") from error
+    try:
+        found = msgspec.toml.decode(text)
+    except msgspec.DecodeError as error:
+        raise SettingsError(f"{path} is not valid TOML: {error}") from error
+    for key in found:
+        if key == "home":
+            raise SettingsError(f"{path}: `home` can only be set as GUREUM_HOME (the file lies in it)")
+    return {key: check(key, value, str(path), strict=True) for key, value in found.items()}
+
+
+def read_environment(environment: Mapping[str, str]) -> dict[str, object]:
+    """The keys that `GUREUM_*` variables set. A variable that names no key is an error: it would be a typing mistake."""
+    named = {
+        name: value
+        for name, value in environment.items()
+        if name.startswith(PREFIX) and name not in INTERNAL and name != "GUREUM_HOME"
+    }
+    return {
+        name.removeprefix(PREFIX).lower(): check(name.removeprefix(PREFIX).lower(), value, name, strict=False)
+        for name, value in named.items()
+    }
+
+
+def check(key: str, value: object, where: str, *, strict: bool) -> object:
+    """`value` as the type of `key`. `strict`: no text for numbers and truth values (a file has real ones, a variable not)."""
+    kind = TYPES.get(key)
+    if kind is None:
+        raise SettingsError(f"{where}: there is no setting `{key}` (see docs/settings.md)")
+    if isinstance(value, str) and not strict and kind_name(kind) == "true/false":
+        value = {
+            "true": True,
+            "1": True,
+            "yes": True,
+            "on": True,
+            "false": False,
+            "0": False,
+            "no": False,
+            "off": False,
+        }.get(value.lower(), value)
+    try:
+        return msgspec.convert(value, kind, strict=strict)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"{where}: `{key}` is {value!r}: {error}") from error
+
+
+def kind_name(kind: object) -> str:
+    """The type of a key in a reader's words."""
+    while get_origin(kind) is Annotated:
+        kind = get_args(kind)[0]
+    if get_origin(kind) is Literal:
+        return " or ".join(f"`{choice}`" for choice in get_args(kind))
+    return {bool: "true/false", int: "number", float: "number", str: "text"}[kind]  # type: ignore[index]
+
+
+def describe() -> str:
+    """The page of settings in Markdown: a row per key."""
+    rows = ["| key | variable | type | default | meaning |", "|---|---|---|---|---|"]
+    for field in msgspec.structs.fields(Settings):
+        kind = TYPES[field.name]
+        key = "" if field.name == "home" else f"`{field.name}`"
+        default = msgspec.json.encode(field.default).decode()
+        rows.append(
+            f"| {key} | `{PREFIX}{field.name.upper()}` | {kind_name(kind)} | `{default}` | {kind.__metadata__[-1].description} |"
+        )
+    return "\n".join(rows) + "\n"
+
+
+TYPES = get_type_hints(Settings, include_extras=True)
