@@ -39,7 +39,8 @@ class ClientToken(Resource):
 
 class Call:
     """`params`: parsed and checked input by botocore member names, only what was given. `account`: 12 digits. `scope`: "account/region",
-    the scope of regional objects. `now`: Unix seconds of this call. `agent`: streams and reads of the machine (consoles), or None in tests."""
+    the scope of regional objects. `now`: Unix seconds of this call. `agent`: streams and reads of the machine (consoles); `compiled`: the
+    operation's compiled protocol, for fragments; `sealer`: encrypts secrets at rest."""
 
     def __init__(
         self,
@@ -56,6 +57,8 @@ class Call:
         events: Events,
         tracer: Tracer,
         agent: Any = None,
+        compiled: Any = None,
+        sealer: Any = None,
         now: float | None = None,
     ) -> None:
         self.service = service
@@ -70,6 +73,8 @@ class Call:
         self.events = events
         self.tracer = tracer
         self.agent = agent
+        self.compiled = compiled
+        self.sealer = sealer
         self.now = client.clock.now() if now is None else now
         self.scope = f"{account}/{region}"
 
@@ -113,7 +118,9 @@ class Call:
 
     def arn(self, resource: str, *, service: str = "", region: str | None = None) -> str:
         """`resource`: "vpc/vpc-1". AWS: Amazon Resource Names."""
-        return f"arn:aws:{service or self.service}:{self.region if region is None else region}:{self.account}:{resource}"
+        return (
+            f"arn:aws:{service or self.service}:{self.region if region is None else region}:{self.account}:{resource}"
+        )
 
     def done_before(self) -> tuple[str, ...] | None:
         """Names that an earlier call with the same ClientToken made, or None. AWS: IdempotentParameterMismatch when its parameters were others."""
@@ -131,7 +138,9 @@ class Call:
         """In the same commit as what was made: a repeated call with this ClientToken finds `names`."""
         if self.params.get("ClientToken") and self._token() is None:
             transaction.create(
-                ClientToken(meta=self.meta(self._token_name()), spec=TokenSpec(fingerprint=self._fingerprint(), names=names))
+                ClientToken(
+                    meta=self.meta(self._token_name()), spec=TokenSpec(fingerprint=self._fingerprint(), names=names)
+                )
             )
 
     def _token(self) -> ClientToken | None:
@@ -142,5 +151,7 @@ class Call:
         return hashlib.sha256(text.encode()).hexdigest()[:40]
 
     def _fingerprint(self) -> str:
-        text = json.dumps({k: v for k, v in self.params.items() if k not in ("ClientToken", "DryRun")}, sort_keys=True, default=str)
+        text = json.dumps(
+            {k: v for k, v in self.params.items() if k not in ("ClientToken", "DryRun")}, sort_keys=True, default=str
+        )
         return hashlib.sha256(text.encode()).hexdigest()

@@ -32,7 +32,9 @@ def _test(one: dict[str, Any], table: FilterTable) -> Callable[[Any], bool]:
     if not name:
         raise AwsError("InvalidParameterValue", "The filter 'null' is invalid")
     if len(values) > LIMIT_VALUES:
-        raise AwsError("FilterLimitExceeded", f"The maximum number of filter values specified on a single call is {LIMIT_VALUES}")
+        raise AwsError(
+            "FilterLimitExceeded", f"The maximum number of filter values specified on a single call is {LIMIT_VALUES}"
+        )
     if not values:
         raise AwsError("InvalidParameterValue", f"The filter '{name}' must have at least one value")
     look = _tag_values(name) or table.get(name)

@@ -20,9 +20,16 @@ Result = dict[str, Any]
 OperationFunction = Callable[[Call], "Awaitable[Result] | Result"]
 
 
-def operation(name: str, *, level: Literal["real", "state"] = "real") -> Callable[[OperationFunction], OperationFunction]:
+def operation(
+    name: str, *, level: Literal["real", "state"] = "real"
+) -> Callable[[OperationFunction], OperationFunction]:
     """Marks the function that answers operation `name` of its folder's service. Sync functions may only read; async ones may write."""
-    return mark("operation", name, level=level)
+
+    def note(function: OperationFunction) -> OperationFunction:
+        service = function.__module__.split(".")[2]
+        return mark("operation", f"{service}:{name}", operation=name, level=level)(function)
+
+    return note
 
 
 def prepare(service: str) -> Callable[[Callable[[Call], Awaitable[None]]], Callable[[Call], Awaitable[None]]]:

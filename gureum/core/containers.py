@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from typing import Any
 
 import msgspec
 
@@ -52,7 +53,9 @@ class ContainerKinds:
         async with self._image_locks.setdefault(spec.source, asyncio.Lock()):
             found = await self._find_image(spec.source)
         config = msgspec.to_builtins(found.config)
-        self._machine.set_status(id_, "ready", data={"digest": found.digest, "config": config, "size": found.size_bytes})
+        self._machine.set_status(
+            id_, "ready", data={"digest": found.digest, "config": config, "size": found.size_bytes}
+        )
 
     async def image_gone(self, id_: str, spec: Image) -> None:
         """Layers stay: they are shared, and removed when their AMI is deregistered."""
@@ -98,7 +101,7 @@ class ContainerKinds:
             machine.need(id_, f"Interface/{interface}")
         wanted = _container_spec(name, spec, root, sandbox.data, image.data["config"])
         state = await machine.ports.containers.start(wanted)
-        await machine.keep(f"boot/{name}", str(spec.boot))
+        await machine.keep(f"boot/{name}", f"{spec.boot} {_stop_signal(spec, image.data['config'])}")
         self._states[name] = state
         self._watch(state)
         return state
@@ -109,7 +112,7 @@ class ContainerKinds:
         if state is None or state.state == "exited":
             return
         containers = self._machine.ports.containers
-        await containers.kill(name, spec.stop_signal)
+        await containers.kill(name, self._signal_of(name))
         try:
             self._states[name] = await asyncio.wait_for(containers.exited(name), spec.stop_timeout_s)
         except TimeoutError:
@@ -127,7 +130,11 @@ class ContainerKinds:
         self._states.pop(name, None)
 
     def _boot_of(self, name: str) -> int:
-        return int(self._machine.kept.get(f"boot/{name}", "0"))
+        return int(self._machine.kept.get(f"boot/{name}", "0").split()[0])
+
+    def _signal_of(self, name: str) -> int:
+        kept = self._machine.kept.get(f"boot/{name}", "").split()
+        return int(kept[1]) if len(kept) > 1 else int(signal.SIGTERM)
 
     def _watch(self, state: ContainerState) -> None:
         before = self._watchers.get(state.name)
@@ -149,6 +156,12 @@ class ContainerKinds:
         if found is None:
             raise Broken(f"image {rest} is not in the store")
         return found
+
+
+def _stop_signal(spec: Container, config: dict[str, Any]) -> int:
+    """The number of the signal that stops it cleanly: as wished, else the image's, else SIGTERM."""
+    text = config.get("stop_signal") or "SIGTERM"
+    return spec.stop_signal or int(signal.Signals[text] if text.startswith("SIG") else signal.Signals(int(text)))
 
 
 def _told(state: ContainerState) -> dict[str, object]:

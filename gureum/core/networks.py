@@ -186,4 +186,3 @@ class NetworkKinds:
 
 def _kind(text: str) -> Literal["tcp", "udp"]:
     return "tcp" if text == "tcp" else "udp"
-

@@ -18,7 +18,9 @@ Handler = Callable[[str, Any], Awaitable[None]]
 class Reconcilers:
     """`work(id)` makes the machine agree with what is desired of that id, or takes away what is leaving."""
 
-    def __init__(self, machine: Machine, networks: NetworkKinds, containers: ContainerKinds, answers: AnswerKinds) -> None:
+    def __init__(
+        self, machine: Machine, networks: NetworkKinds, containers: ContainerKinds, answers: AnswerKinds
+    ) -> None:
         self._machine = machine
         self._table: dict[str, tuple[Handler, Handler]] = {
             "Network": (networks.network, networks.network_gone),

@@ -18,6 +18,7 @@ from gureum.core.containers import ContainerKinds
 from gureum.core.machine import Machine, Ports, Status, decode_desired, encode_desired
 from gureum.core.networks import NetworkKinds, SocketShelf
 from gureum.core.reconcilers import Reconcilers
+from gureum.core.specs import Container
 from gureum.engine.events import Events
 from gureum.engine.lowering import Desired
 from gureum.engine.reconcile import ReconcileLoop
@@ -76,6 +77,13 @@ class AgentService:
     def subscribe(self, subscriber: Callable[[Status], None]) -> Callable[[], None]:
         self._subscribers.append(subscriber)
         return lambda: self._subscribers.remove(subscriber)
+
+    async def stop_machines(self, limit_s: float) -> None:
+        """Ends all containers cleanly (after `limit_s` not so cleanly) and stops reconciling; what is desired stays on disk for the next start."""
+        await self.loop.close()
+        containers = [(one.id, one.spec) for one in self.machine.desired.values() if isinstance(one.spec, Container)]
+        ends = [self._containers.container_gone(id_, spec) for id_, spec in containers]
+        await asyncio.wait_for(asyncio.gather(*ends, return_exceptions=True), limit_s)
 
     async def close(self) -> None:
         """Stops working; what runs goes on."""

@@ -60,8 +60,8 @@ class Container(msgspec.Struct, frozen=True):
     """A process in a sandbox, with its root on a volume.
 
     `interfaces`: names of Interfaces that must be ready before it starts. `boot`: counts the reboots that were asked for: a higher number than
-    the running one's stops it cleanly and starts it again. `args` empty: the image's own. `stop_signal` is sent first, SIGKILL
-    after `stop_timeout_s`. `restart_on_reboot`: exit code 129 (reboot(2) inside) starts it again."""
+    the running one's stops it cleanly and starts it again. `args` empty: the image's own. `stop_signal` (0: the image's own) is sent first,
+    SIGKILL after `stop_timeout_s`. `restart_on_reboot`: exit code 129 (reboot(2) inside) starts it again."""
 
     sandbox: str
     image: str
@@ -75,7 +75,7 @@ class Container(msgspec.Struct, frozen=True):
     machine: bool = True
     limits: Limits = Limits()
     mounts: tuple[Mount, ...] = ()
-    stop_signal: int = 12
+    stop_signal: int = 0
     stop_timeout_s: float = 10.0
     restart_on_reboot: bool = True
 

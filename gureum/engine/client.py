@@ -117,6 +117,21 @@ class Client:
     def owned_by(self, key: str) -> list[Resource]:
         return list(self._owned.get(key, {}).values())
 
+    def named(self, name: str) -> list[Resource]:
+        """All objects of that name, of whatever kind and scope."""
+        return [names[name] for table in self._tables.values() for names in table.scopes.values() if name in names]
+
+    def pointing_at(self, obj: Resource) -> list[Resource]:
+        """Objects of the same scope that have the name of `obj` in one of their indexes, and those it owns."""
+        scope, name = obj.meta.scope, obj.meta.name
+        found = {key_of(one): one for one in self.owned_by(key_of(obj))}
+        for table in self._tables.values():
+            for index in table.kind.indexes:
+                for one in table.index.get((scope, index, name), {}).values():
+                    found[key_of(one)] = one
+        found.pop(key_of(obj), None)
+        return [found[key] for key in sorted(found)]
+
     def claimed(self, space: str, value: str) -> str | None:
         """Key of the object that holds `value` in `space`, or None."""
         entry = self.store.get(make_key(CLAIM, space, value))
@@ -196,7 +211,9 @@ class Transaction:
         key = key_of(obj)
         before = self._client.by_key(key)
         if before is not None and getattr(before, "spec", None) != getattr(obj, "spec", None):
-            obj = msgspec.structs.replace(obj, meta=msgspec.structs.replace(obj.meta, generation=before.meta.generation + 1))
+            obj = msgspec.structs.replace(
+                obj, meta=msgspec.structs.replace(obj.meta, generation=before.meta.generation + 1)
+            )
         if key not in self._checks:
             self._checks[key] = Unchanged(key, obj.meta.revision)
         self._put(obj)
@@ -250,5 +267,7 @@ class Transaction:
         self._objects[key_of(obj)] = obj
 
 
-def new_meta(scope: str, name: str, uid: str, now: float, *, owner: str = "", tags: dict[str, str] | None = None) -> Meta:
+def new_meta(
+    scope: str, name: str, uid: str, now: float, *, owner: str = "", tags: dict[str, str] | None = None
+) -> Meta:
     return Meta(scope=scope, name=name, uid=uid, created=now, owner=owner, tags=tags or {})

@@ -29,7 +29,9 @@ Work = Callable[[str], Awaitable[None]]
 class ReconcileLoop:
     """`work(key)` makes one key's world alike. `concurrency` bounds how many keys are worked on at once."""
 
-    def __init__(self, name: str, work: Work, clock: Clock, events: Events, tracer: Tracer, *, concurrency: int = 64) -> None:
+    def __init__(
+        self, name: str, work: Work, clock: Clock, events: Events, tracer: Tracer, *, concurrency: int = 64
+    ) -> None:
         self.name = name
         self.runs = self.retries = self.faults = 0
         self._work = work
@@ -118,4 +120,4 @@ class ReconcileLoop:
     def _later(self, key: str, after_s: float) -> None:
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
-        self.poke_after(key, after_s or min(FIRST_BACKOFF_S * 2**min(failures, 20), LAST_BACKOFF_S))
+        self.poke_after(key, after_s or min(FIRST_BACKOFF_S * 2 ** min(failures, 20), LAST_BACKOFF_S))

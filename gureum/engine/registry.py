@@ -93,7 +93,9 @@ class Registry:
         known = self.marks(one.role)
         if one.name in known:
             first = known[one.name].target
-            raise RuntimeError(f"{one.role} {one.name} is defined twice: {first.__module__} and {one.target.__module__}")
+            raise RuntimeError(
+                f"{one.role} {one.name} is defined twice: {first.__module__} and {one.target.__module__}"
+            )
         known[one.name] = one
 
 

@@ -24,8 +24,9 @@ from typing import Protocol
 
 import msgspec
 
-MAX_OPERATIONS = 128
-"""Checks and writes of one commit together (etcd: --max-txn-ops)."""
+MAX_OPERATIONS = 2048
+"""Checks and writes of one commit together. A launch of 100 instances with interfaces, addresses and volumes is one commit; on etcd
+the server is started with --max-txn-ops of this size (its default is 128)."""
 MAX_KEY_BYTES = 1024
 MAX_COMMIT_BYTES = 1_572_864
 """Keys and values of one commit together (etcd: --max-request-bytes)."""

@@ -1,0 +1,169 @@
+"""The agent: one per machine. Builds the drivers once, keeps the machine as desired, answers names and metadata, and listens on its socket.
+
+It runs without the daemon, and adopts what runs after its own death. Only this file knows the drivers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+
+import uvloop
+
+from gureum.base.clock import SystemClock
+from gureum.base.fd_store import FdStore
+from gureum.base.homes import Home, load_home
+from gureum.base.logs import start_logging
+from gureum.base.settings import Settings, load_settings
+from gureum.base.supervised import Supervised
+from gureum.core.agent_server import AgentServer
+from gureum.core.machine import Ports
+from gureum.core.service import AgentService
+from gureum.drivers import crun, loop_volumes, netns
+from gureum.drivers.builtin_images import recipes
+from gureum.drivers.crun import CrunContainers
+from gureum.drivers.dns import DnsNames
+from gureum.drivers.image_store import ImageStore
+from gureum.drivers.imds import Imds
+from gureum.drivers.local_ca import LocalCa
+from gureum.drivers.loop_volumes import LoopVolumes
+from gureum.drivers.netns import NetnsNetworks
+from gureum.drivers.nft import NftFirewalls
+from gureum.ports.names import HOST_ONLY, Record, Zone
+from gureum.store.sqlite import SqliteStore
+
+log = logging.getLogger("gureum.agent")
+DOWN_LIMIT_S = 30.0
+
+
+class Shelf:
+    """Sockets kept by the supervisor, by name; without a supervisor they live as long as we do."""
+
+    def __init__(self, store: FdStore) -> None:
+        self._store = store
+        self._kept = store.get_all()
+
+    def take(self, name: str) -> socket.socket | None:
+        return self._kept.pop(name, None)
+
+    def put(self, name: str, sock: socket.socket) -> None:
+        self._store.put(name, sock)
+
+    def remove(self, name: str) -> None:
+        self._store.remove(name)
+
+
+def build_ports(home: Home) -> Ports:
+    """All drivers of this machine."""
+    clock = SystemClock()
+    images = ImageStore(home.path / "images", recipes())
+    certificates = LocalCa(home.path / "ca", clock)
+    return Ports(
+        networks=NetnsNetworks(home.id, home.run),
+        firewalls=NftFirewalls(home.id),
+        images=images,
+        volumes=LoopVolumes(home.id, home.run, home.path, images),
+        containers=CrunContainers(home.id, home.run, home.logs / "consoles"),
+        names=DnsNames(),
+        metadata=Imds(home.path / "keys" / "imds.key", certificates, clock),
+        clock=clock,
+    )
+
+
+class Agent:
+    """The running agent; `run` returns when it is told to stop or its supervisor is gone. What runs on the machine goes on."""
+
+    def __init__(self, home: Home, settings: Settings, supervised: Supervised) -> None:
+        self._home = home
+        self._settings = settings
+        self._supervised = supervised
+        self._stop = asyncio.Event()
+
+    async def run(self) -> None:
+        ports = build_ports(self._home)
+        store = await SqliteStore.open(self._home.path / "agent.db", synchronous=False, keep_revisions=0)
+        shelf = Shelf(FdStore.from_environment())
+        service = AgentService(store, ports, shelf, self._home.pool)
+        await self._serve_host_names(ports, shelf)
+        await service.start()
+        server = await AgentServer(service, lambda: self._down(service, ports)).serve(self._socket_path())
+        self._supervised.ready()
+        try:
+            await self._until_stopped()
+        finally:
+            server.close()
+            await service.close()
+            for port in (ports.names, ports.metadata, ports.containers, ports.volumes, ports.firewalls, ports.networks):
+                await port.close()
+            await store.close()
+
+    async def _until_stopped(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        waits = [loop.create_task(self._stop.wait()), loop.create_task(self._supervised.orphaned())]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for task in waits:
+            task.cancel()
+
+    def _socket_path(self) -> str:
+        """The way to us, readable by root only; one that a dead agent left is replaced."""
+        path = self._home.run / "agent.sock"
+        path.unlink(missing_ok=True)
+        os.umask(0o077)
+        return str(path)
+
+    async def _serve_host_names(self, ports: Ports, shelf: Shelf) -> None:
+        """The DNS server for the host itself, on loopback, with the endpoint's name."""
+        sockets = []
+        for kind in ("udp", "tcp"):
+            name = f"dns-host/{kind}"
+            found = shelf.take(name)
+            if found is None:
+                found = _bind(self._home.bind, self._home.dns_port, kind)
+                shelf.put(name, found)
+            sockets.append(found)
+        endpoint = self._settings.endpoint_name
+        names = (endpoint, f"*.{endpoint}", f"*-{endpoint}")
+        records = tuple(Record(name, "A", (self._home.bind,), view=HOST_ONLY) for name in names)
+        ports.names.replace("gureum/endpoint", records, (Zone(endpoint, view=HOST_ONLY),))
+        await ports.names.serve("", sockets)
+
+    async def _down(self, service: AgentService, ports: Ports) -> None:
+        """`gureum down`: machines stop as if switched off, nothing of this home stays on the machine but its files."""
+        await service.stop_machines(DOWN_LIMIT_S)
+        for port in (ports.names, ports.metadata):
+            await port.close()
+        await crun.clean(self._home.id, self._home.run)
+        await loop_volumes.clean(self._home.id, self._home.run)
+        await netns.clean(self._home.id, self._home.run)
+
+
+def _bind(address: str, port: int, kind: str) -> socket.socket:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind((address, port))
+    if kind == "tcp":
+        sock.listen(128)
+    sock.setblocking(False)
+    return sock
+
+
+def main() -> None:
+    supervised = Supervised()
+    settings = load_settings()
+    home = load_home(settings)
+    assert home is not None, "the supervisor opens the home first"
+    start_logging(settings.log_level)
+    try:
+        uvloop.run(Agent(home, settings, supervised).run())
+    except Exception as error:
+        supervised.failed(f"the agent cannot start: {error}")
+        raise
+
+
+if __name__ == "__main__":
+    main()

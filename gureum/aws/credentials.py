@@ -1,0 +1,71 @@
+"""Who calls, and where: read off the request's signature (Signature Version 4, header or presigned).
+
+An access key of 12 digits is that account; a key that STS handed out belongs to the account it was made for; any other key is the default
+account's. Without a signature the caller is the default account in the default region.
+AWS: Signature Version 4 signing process.
+"""
+
+from __future__ import annotations
+
+import re
+import msgspec
+
+from gureum.aws.errors import AwsError
+from gureum.aws.protocols import Request, credential_scope
+from gureum.aws.signatures import verify_signature
+from gureum.base.sealing import Sealer
+from gureum.base.settings import Settings
+from gureum.engine.client import Client
+from gureum.engine.resource import Resource, kind
+
+SCOPE = "-/-"
+_ACCOUNT = re.compile(r"\d{12}")
+
+
+class SessionSpec(msgspec.Struct, frozen=True):
+    """A key that STS handed out. `expires`: Unix seconds. `secret` is stored encrypted by the key outside the store, never logged."""
+
+    account: str
+    arn: str
+    user_id: str
+    expires: float
+    sealed_secret: str
+    sealed_token: str
+
+
+@kind("sts.Session", indexes={"account": lambda one: one.spec.account})
+class Session(Resource):
+    """Temporary credentials; the name is the access key id."""
+
+    spec: SessionSpec
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """`access_key` "": the request was not signed. `session`: when the key is a temporary one."""
+
+    access_key: str
+    account: str
+    region: str
+    session: Session | None = None
+
+
+def identify_caller(request: Request, settings: Settings, client: Client, sealer: Sealer) -> Caller:
+    """AWS: IncompleteSignature when there is an Authorization header that is none; ExpiredToken for a session that has ended."""
+    scope = credential_scope(request)
+    if scope is None:
+        if settings.verify_signatures:
+            raise AwsError("MissingAuthenticationToken", "Request is missing Authentication Token", status=403)
+        return Caller("", settings.default_account, settings.default_region)
+    access_key = scope.access_key
+    session = client.get(Session, SCOPE, access_key)
+    if session is not None and session.spec.expires < client.clock.now():
+        raise AwsError("ExpiredToken", "The security token included in the request is expired", status=403)
+    account = (
+        session.spec.account if session else access_key if _ACCOUNT.fullmatch(access_key) else settings.default_account
+    )
+    caller = Caller(access_key, account, scope.region, session)
+    if settings.verify_signatures:
+        secret = sealer.open(session.spec.sealed_secret, access_key) if session else settings.secret_key
+        verify_signature(request, secret, client.clock.now())
+    return caller
+

@@ -1,0 +1,181 @@
+"""The AWS endpoint: the way of a request, as one readable list of steps.
+
+    read → whose and where → which service and operation → load → parse and check → prepare the region → run (again on conflict) → answer
+
+A user's fault leaves as the API's own error. An exception that nobody expected is answered as InternalFailure/500, logged with its request id
+and counted: this is one of the two catch-alls of the project, and fuzzing asserts that the count stays zero.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import uuid
+from typing import Any
+
+from gureum.aws.call import Call
+from gureum.aws.credentials import Caller, identify_caller
+from gureum.aws.errors import AwsError
+from gureum.aws.marks import OperationFunction
+from gureum.aws.protocols import (
+    Compiled,
+    Request,
+    Response,
+    Target,
+    compile_operation,
+    decode_body,
+    identify,
+    plain_error,
+)
+from gureum.aws.services import Services
+from gureum.core.world import World
+from gureum.store.contract import Conflict, StoreBroken, StoreFull
+
+log = logging.getLogger("gureum.aws")
+LIMIT_BODY_BYTES = 64 * 1024 * 1024
+LIMIT_RUNS = 40
+
+
+class Counters:
+    """What `/metrics` tells of the gateway. `faults`: exceptions nobody expected."""
+
+    def __init__(self) -> None:
+        self.faults = self.conflicts = 0
+        self.calls: dict[tuple[str, str, str], int] = {}
+        self.seconds: dict[tuple[str, str], float] = {}
+
+
+class Gateway:
+    def __init__(self, world: World, services: Services) -> None:
+        self.counters = Counters()
+        self._world = world
+        self._services = services
+        self._prepared: set[tuple[str, str]] = set()
+        self._preparing = asyncio.Lock()
+
+    async def handle(self, request: Request) -> Response:
+        request_id = str(uuid.uuid4())
+        target: Target | None = None
+        outcome = "ok"
+        started = self._world.clock.now()
+        try:
+            request = _decoded(request)
+            caller = identify_caller(request, self._world.settings, self._world.client, self._world.sealer)
+            target = identify(request)
+            return await self._answer(request, request_id, caller, target)
+        except AwsError as error:
+            outcome = error.code
+            return _refused(error, target, request_id)
+        except Exception:
+            outcome = "InternalFailure"
+            self.counters.faults += 1
+            log.exception("call failed", extra={"request_id": request_id, "target": str(target)})
+            error = AwsError("InternalFailure", f"An internal error has occurred. Request id {request_id}.", status=500)
+            return _refused(error, target, request_id)
+        finally:
+            self._count(target, outcome, self._world.clock.now() - started)
+
+    async def _answer(self, request: Request, request_id: str, caller: Caller, target: Target) -> Response:
+        if not target.service:
+            raise AwsError("InvalidAction", "The service of this request cannot be told.", status=400)
+        compiled = compile_operation(target.service, target.operation, target.protocol)
+        function = self._services.operation(target.service, target.operation)
+        if function is None:
+            raise _not_built(target)
+        params = compiled.parse(request)
+        compiled.validate(params)
+        with self._world.tracer.span(f"{target.service} {target.operation}") as span:
+            call = self._call(request_id, caller, target, params, compiled)
+            await self._prepare(call)
+            try:
+                result = await self._run(function, call)
+            except AwsError as error:
+                span.error = error.code
+                raise
+            return compiled.serialize(result, request_id)
+
+    async def _run(self, function: OperationFunction, call: Call) -> dict[str, Any]:
+        """Runs the operation; from its beginning again when what it had read was changed by another call meanwhile."""
+        for _ in range(LIMIT_RUNS):
+            try:
+                found = function(call)
+                result = await found if inspect.isawaitable(found) else found
+            except Conflict:
+                self.counters.conflicts += 1
+                continue
+            except StoreFull as full:
+                raise AwsError(
+                    "InternalFailure", "The store's disk is full; nothing was changed.", status=500
+                ) from full
+            except StoreBroken as broken:
+                raise AwsError(
+                    "InternalFailure", "The store cannot write; nothing was changed.", status=500
+                ) from broken
+            call.end_dry_run()
+            return result
+        raise AwsError("ServiceUnavailable", "The request lost against other changes too often. Try again.", status=503)
+
+    async def _prepare(self, call: Call) -> None:
+        prepare = self._services.prepare(call.service)
+        if prepare is None or (call.service, call.scope) in self._prepared:
+            return
+        async with self._preparing:
+            for _ in range(LIMIT_RUNS):
+                try:
+                    found = prepare(call)
+                    if inspect.isawaitable(found):
+                        await found
+                    break
+                except Conflict:
+                    continue
+            self._prepared.add((call.service, call.scope))
+
+    def forget_prepared(self) -> None:
+        """After a reset every region starts anew."""
+        self._prepared.clear()
+
+    def _call(
+        self, request_id: str, caller: Caller, target: Target, params: dict[str, Any], compiled: Compiled
+    ) -> Call:
+        world = self._world
+        return Call(
+            service=target.service,
+            operation=target.operation,
+            params=params,
+            account=caller.account,
+            region=caller.region,
+            access_key=caller.access_key,
+            request_id=request_id,
+            client=world.client,
+            settings=world.settings,
+            events=world.events,
+            tracer=world.tracer,
+            agent=world.link,
+            compiled=compiled,
+            sealer=world.sealer,
+        )
+
+    def _count(self, target: Target | None, outcome: str, seconds: float) -> None:
+        service, operation = (target.service, target.operation) if target else ("", "")
+        counters = self.counters
+        counters.calls[service, operation, outcome] = counters.calls.get((service, operation, outcome), 0) + 1
+        counters.seconds[service, operation] = counters.seconds.get((service, operation), 0.0) + seconds
+
+
+def _decoded(request: Request) -> Request:
+    body = decode_body(request.headers, request.body, LIMIT_BODY_BYTES)
+    if body is request.body:
+        return request
+    headers = {name: value for name, value in request.headers.items() if name != "content-encoding"}
+    return Request(method=request.method, path=request.path, query=request.query, headers=headers, body=body)
+
+
+def _not_built(target: Target) -> AwsError:
+    text = f"gureum does not build {target.operation} of {target.service} yet."
+    return AwsError("NotImplemented", text, status=501)
+
+
+def _refused(error: AwsError, target: Target | None, request_id: str) -> Response:
+    service, protocol = (target.service or None, target.protocol) if target else (None, "query")
+    return error_response(service, protocol, error, request_id)

@@ -1,0 +1,68 @@
+"""The services that are built: one folder each under `gureum/aws/`, loaded on first use or at start when the store holds their objects."""
+
+from __future__ import annotations
+
+import pkgutil
+from pathlib import Path
+
+from gureum.aws.marks import OperationFunction
+from gureum.core.world import World
+
+NOT_SERVICES = frozenset({"protocols"})
+
+
+def built_services() -> list[str]:
+    """Names of the folders, which are the services' own names ("ec2", "sts")."""
+    folder = str(Path(__file__).parent)
+    return [info.name for info in pkgutil.iter_modules([folder]) if info.ispkg and info.name not in NOT_SERVICES]
+
+
+class Services:
+    """What the gateway asks for: the function behind a service's operation."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._built = frozenset(built_services())
+        self._operations: dict[str, dict[str, OperationFunction]] = {}
+        self._levels: dict[str, dict[str, str]] = {}
+
+    def load_stored(self) -> None:
+        """Loads the services that have objects in the store, so that their world goes on after a restart."""
+        self._world.load("gureum.aws.call")
+        for name in sorted(self._built):
+            if self._world.client.store.range(f"{_kind_prefix(name)}.", limit=1):
+                self.load(name)
+
+    def load(self, service: str) -> bool:
+        """False when gureum does not build the service."""
+        folder = service.replace("-", "_")
+        if folder not in self._built:
+            return False
+        if service not in self._operations:
+            package = f"gureum.aws.{folder}"
+            self._world.load("gureum.aws.call")
+            self._world.load(package)
+            marks = self._world.registry.marks("operation").values()
+            own = [
+                one
+                for one in marks
+                if one.target.__module__.startswith(f"{package}.") or one.target.__module__ == package
+            ]
+            self._operations[service] = {one.options["operation"]: one.target for one in own}
+            self._levels[service] = {one.options["operation"]: one.options["level"] for one in own}
+        return True
+
+    def operation(self, service: str, name: str) -> OperationFunction | None:
+        return self._operations[service].get(name) if self.load(service) else None
+
+    def prepare(self, service: str) -> OperationFunction | None:
+        found = self._world.registry.marks("prepare").get(service)
+        return found.target if found else None
+
+    def levels(self, service: str) -> dict[str, str]:
+        """Operation → "real" or "state", of those that are built."""
+        return self._levels[service] if self.load(service) else {}
+
+
+def _kind_prefix(service: str) -> str:
+    return service.replace("_", "-")

@@ -1,0 +1,104 @@
+"""STS: GetCallerIdentity, AssumeRole, GetSessionToken, GetAccessKeyInfo.
+
+Temporary keys are stored with their secret sealed; they carry the account they were made for. There is no IAM yet, so a role is taken as existing.
+Identity of a plain key is its account's root, as on AWS for root keys.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from datetime import UTC, datetime
+from typing import Any
+
+from gureum.aws.call import Call
+from gureum.aws.credentials import SCOPE, Session, SessionSpec
+from gureum.aws.errors import AwsError
+from gureum.aws.marks import operation
+from gureum.engine.resource import Meta
+
+_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+_ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::(\d{12}):role/((?:[\w+=,.@-]+/)*)([\w+=,.@-]{1,64})")
+
+
+@operation("GetCallerIdentity")
+def get_caller_identity(call: Call) -> dict[str, Any]:
+    session = call.client.get(Session, SCOPE, call.access_key)
+    if session is not None:
+        return {"UserId": session.spec.user_id, "Account": session.spec.account, "Arn": session.spec.arn}
+    return {"UserId": call.account, "Account": call.account, "Arn": f"arn:aws:iam::{call.account}:root"}
+
+
+@operation("AssumeRole")
+async def assume_role(call: Call) -> dict[str, Any]:
+    """AWS: sts AssumeRole. The role's own account is the new credentials' account; 900 s to 12 h, 1 h if unsaid."""
+    found = _ROLE_ARN.fullmatch(call.params["RoleArn"])
+    if found is None:
+        raise AwsError("ValidationError", f"{call.params['RoleArn']} is invalid")
+    account, _, role = found.groups()
+    name = call.params["RoleSessionName"]
+    arn = f"arn:aws:sts::{account}:assumed-role/{role}/{name}"
+    user_id = f"{_role_id(found.group(0))}:{name}"
+    credentials = await _issue(call, account, arn, user_id, float(call.params.get("DurationSeconds", 3600)))
+    return {
+        "Credentials": credentials,
+        "AssumedRoleUser": {"AssumedRoleId": user_id, "Arn": arn},
+        "PackedPolicySize": 0,
+    }
+
+
+@operation("GetSessionToken")
+async def get_session_token(call: Call) -> dict[str, Any]:
+    """AWS: sts GetSessionToken; 900 s to 36 h, 12 h if unsaid. Not with credentials that are temporary themselves."""
+    if call.client.get(Session, SCOPE, call.access_key) is not None:
+        raise AwsError("AccessDenied", "Cannot call GetSessionToken with session credentials", status=403)
+    arn = f"arn:aws:iam::{call.account}:root"
+    seconds = float(call.params.get("DurationSeconds", 43200))
+    return {"Credentials": await _issue(call, call.account, arn, call.account, seconds)}
+
+
+@operation("GetAccessKeyInfo")
+def get_access_key_info(call: Call) -> dict[str, Any]:
+    key = call.params["AccessKeyId"]
+    session = call.client.get(Session, SCOPE, key)
+    account = (
+        session.spec.account if session else key if re.fullmatch(r"\d{12}", key) else call.settings.default_account
+    )
+    return {"Account": account}
+
+
+async def _issue(call: Call, account: str, arn: str, user_id: str, seconds: float) -> dict[str, Any]:
+    access_key = "ASIA" + _random_id(16)
+    secret, token = secrets.token_urlsafe(30)[:40], secrets.token_urlsafe(192)
+    expires = float(int(call.now + seconds))
+    spec = SessionSpec(
+        account=account,
+        arn=arn,
+        user_id=user_id,
+        expires=expires,
+        sealed_secret=call.sealer.seal(secret, access_key),
+        sealed_token=call.sealer.seal(token, f"{access_key}/token"),
+    )
+    transaction = call.transaction()
+    for old in call.client.all(Session, SCOPE):
+        if old.spec.expires < call.now - 3600 and len(transaction.written) < 50:
+            transaction.delete(old)
+    transaction.create(Session(meta=Meta(scope=SCOPE, name=access_key, uid=access_key, created=call.now), spec=spec))
+    await call.commit(transaction)
+    return {
+        "AccessKeyId": access_key,
+        "SecretAccessKey": secret,
+        "SessionToken": token,
+        "Expiration": datetime.fromtimestamp(expires, UTC),
+    }
+
+
+def _random_id(length: int) -> str:
+    return "".join(secrets.choice(_ALPHABET) for _ in range(length))
+
+
+def _role_id(arn: str) -> str:
+    """The same role has the same id: AROA and 17 characters made from its ARN."""
+    digest = hashlib.sha256(arn.encode()).digest()
+    return "AROA" + "".join(_ALPHABET[byte % 32] for byte in digest[:17])

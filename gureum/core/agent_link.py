@@ -1,0 +1,174 @@
+"""The daemon's end of the agent: sends what is desired, keeps what is seen, and asks for streams and reads.
+
+`seen` is the newest status of every core object; it is empty until the agent has answered the first sync, so that a daemon
+that has just started never takes "not heard yet" for "gone". While the agent is away the link tries again and keeps the last seen state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from gureum.core.machine import Status
+from gureum.core.service import AgentService
+from gureum.engine.lowering import Desired
+from gureum.engine.wire import LIMIT_LINE_BYTES, line, read_line
+from gureum.ports import PortError
+
+log = logging.getLogger("gureum.link")
+RECONNECT_S = 0.05
+
+
+class StatusMessage(msgspec.Struct):
+    statuses: list[Status]
+    complete: bool = False
+
+
+_decoder = msgspec.json.Decoder(StatusMessage)
+_any = msgspec.json.Decoder(dict[str, Any])
+
+
+class AgentLink:
+    """`desired()` gives everything that is desired now (for a sync); `on_status` is called with every status that changed."""
+
+    def __init__(self, path: str, desired: Callable[[], list[Desired]], on_status: Callable[[Status], None]) -> None:
+        self.seen: dict[str, Status] = {}
+        self.synced = False
+        self._path = path
+        self._desired = desired
+        self._on_status = on_status
+        self._writer: asyncio.StreamWriter | None = None
+        self._heard = asyncio.Event()
+
+    @property
+    def connected(self) -> bool:
+        return self._writer is not None
+
+    async def run(self) -> None:
+        """Stays connected until cancelled."""
+        while True:
+            try:
+                reader, writer = await asyncio.open_unix_connection(self._path, limit=LIMIT_LINE_BYTES)
+            except OSError:
+                await asyncio.sleep(RECONNECT_S)
+                continue
+            try:
+                await self._converse(reader, writer)
+            except (ConnectionError, ValueError, msgspec.DecodeError) as error:
+                log.warning("lost the agent", extra={"why": str(error)})
+            finally:
+                self._writer = None
+                writer.close()
+
+    def change(self, put: list[Desired], remove: list[str]) -> None:
+        if self._writer is not None:
+            self._writer.write(line({"op": "change", "put": put, "remove": remove}))
+
+    async def first_sync(self, timeout_s: float) -> bool:
+        """Waits until the agent has told everything once; False when it has not in that time."""
+        try:
+            await asyncio.wait_for(self._heard.wait(), timeout_s)
+        except TimeoutError:
+            return False
+        return True
+
+    async def ask(self, request: dict[str, Any], timeout_s: float = 60.0) -> dict[str, Any]:
+        """One question on a connection of its own. PortError when the agent is away or refuses."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                reader, writer = await asyncio.open_unix_connection(self._path, limit=LIMIT_LINE_BYTES)
+                try:
+                    writer.write(line(request))
+                    answer = await read_line(reader)
+                finally:
+                    writer.close()
+        except (OSError, TimeoutError) as error:
+            raise PortError(f"the agent does not answer: {error}") from error
+        return _told(answer)
+
+    async def console(self, name: str, limit_bytes: int = 65536) -> bytes:
+        answer = await self.ask({"op": "console", "name": name, "limit_bytes": limit_bytes})
+        return base64.b64decode(answer["data"])
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(line({"op": "control"}))
+        writer.write(line({"op": "sync", "objects": self._desired()}))
+        self._writer = writer
+        while (text := await read_line(reader)) is not None:
+            self._hear(_decoder.decode(text))
+
+    def _hear(self, message: StatusMessage) -> None:
+        if message.complete:
+            told = {status.id for status in message.statuses}
+            for id_ in [id_ for id_ in self.seen if id_ not in told]:
+                self._note(msgspec.structs.replace(self.seen[id_], phase="gone"))
+        if message.complete and not self.synced:
+            self.synced = True
+            for status in message.statuses:
+                self.seen[status.id] = status
+            for status in message.statuses:
+                self._on_status(status)
+            self._heard.set()
+            return
+        for status in message.statuses:
+            self._note(status)
+
+    def _note(self, status: Status) -> None:
+        if status.phase == "gone":
+            self.seen.pop(status.id, None)
+        else:
+            self.seen[status.id] = status
+        self._on_status(status)
+
+
+def _told(answer: bytes | None) -> dict[str, Any]:
+    found = _any.decode(answer) if answer is not None else {"error": "the agent closed the connection"}
+    if "error" in found:
+        raise PortError(str(found["error"]))
+    return found
+
+
+class LocalLink:
+    """The same, for an agent in this process (`--simulate`, tests)."""
+
+    def __init__(
+        self, service: AgentService, desired: Callable[[], list[Desired]], on_status: Callable[[Status], None]
+    ) -> None:
+        self.seen: dict[str, Status] = {}
+        self.synced = False
+        self.connected = True
+        self.service = service
+        self._desired = desired
+        self._on_status = on_status
+        service.subscribe(self._note)
+
+    async def run(self) -> None:
+        self.service.sync(self._desired())
+        self.seen.update(self.service.machine.status)
+        self.synced = True
+        await asyncio.Event().wait()
+
+    def change(self, put: list[Desired], remove: list[str]) -> None:
+        if self.synced:
+            self.service.change(put, remove)
+
+    async def first_sync(self, timeout_s: float) -> bool:
+        return True
+
+    async def ask(self, request: dict[str, Any], timeout_s: float = 60.0) -> dict[str, Any]:
+        raise PortError("this gureum is simulated: no machine runs", retry=False)
+
+    async def console(self, name: str, limit_bytes: int = 65536) -> bytes:
+        return await self.service.machine.ports.containers.console(name, limit_bytes)
+
+    def _note(self, status: Status) -> None:
+        if status.phase == "gone":
+            self.seen.pop(status.id, None)
+        else:
+            self.seen[status.id] = status
+        self._on_status(status)

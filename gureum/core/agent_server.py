@@ -1,0 +1,222 @@
+"""The agent's socket: what the daemon and the command line ask of the machine.
+
+The first line of a connection says what it is for:
+
+    {"op": "control"}                 the daemon: then {"op": "sync", "objects": [...]} and {"op": "change", "put": [...], "remove": [...]} come in,
+                                      {"statuses": [...]} go out; the first after a sync is complete and has "complete": true
+    {"op": "exec", "name", "args"}    one answer line
+    {"op": "attach", "name", "args"}  one answer line, then frames: in `i` input, `e` end of input, `w` columns and rows (two uint16);
+                                      out `o` output, `x` exit code (int32)
+    {"op": "console" | "usage" | "status" | "events" | "import" | "down", ...}   one answer line
+
+Errors answer {"error": "..."}. Only root can open the socket (0600 in a 0700 folder).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+import struct
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+
+from gureum.core.machine import Status, decode_desired
+from gureum.core.service import AgentService
+from gureum.engine.wire import LIMIT_LINE_BYTES, frame, line, read_frame, read_line
+from gureum.ports import PortError
+from gureum.ports.containers import Session
+
+log = logging.getLogger("gureum.agent")
+
+
+class ControlMessage(msgspec.Struct):
+    op: str
+    objects: list[msgspec.Raw] = []
+    put: list[msgspec.Raw] = []
+    remove: list[str] = []
+
+
+_control = msgspec.json.Decoder(ControlMessage)
+_any = msgspec.json.Decoder(dict[str, Any])
+Down = Callable[[], Awaitable[None]]
+
+
+class AgentServer:
+    """`down`: stops all machines and removes what runs, for `gureum down`."""
+
+    def __init__(self, service: AgentService, down: Down) -> None:
+        self._service = service
+        self._down = down
+        self._simple: dict[str, Callable[[dict[str, Any]], Awaitable[Any]]] = {
+            "exec": self._exec,
+            "console": self._console,
+            "usage": self._usage,
+            "status": self._status,
+            "events": self._events,
+            "import": self._import,
+            "down": self._go_down,
+        }
+
+    async def serve(self, path: str) -> asyncio.Server:
+        return await asyncio.start_unix_server(self.connection, path, limit=LIMIT_LINE_BYTES)
+
+    async def connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            first = await read_line(reader)
+            if first is None:
+                return
+            request = _any.decode(first)
+            op = request.get("op")
+            if op == "control":
+                await self._control(reader, writer)
+            elif op == "attach":
+                await self._attach(request, reader, writer)
+            elif op in self._simple:
+                writer.write(line(await self._answer(self._simple[op], request)))
+                await writer.drain()
+            else:
+                writer.write(line({"error": f"unknown op {op!r}"}))
+        except (ConnectionError, ValueError, msgspec.DecodeError) as error:
+            log.warning("agent connection ended", extra={"why": str(error)})
+        finally:
+            writer.close()
+
+    async def _answer(self, function: Callable[[dict[str, Any]], Awaitable[Any]], request: dict[str, Any]) -> Any:
+        try:
+            return await function(request)
+        except PortError as refused:
+            return {"error": refused.why}
+        except (KeyError, TypeError, ValueError) as error:
+            return {"error": f"bad request: {error}"}
+
+    async def _control(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        out = _Outbox(writer)
+        unsubscribe = self._service.subscribe(out.add)
+        try:
+            while (text := await read_line(reader)) is not None:
+                message = _control.decode(text)
+                if message.op == "sync":
+                    self._service.sync(decode_desired(one) for one in message.objects)
+                    out.complete(list(self._service.machine.status.values()))
+                elif message.op == "change":
+                    self._service.change([decode_desired(one) for one in message.put], message.remove)
+        finally:
+            unsubscribe()
+
+    async def _attach(
+        self, request: dict[str, Any], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        containers = self._service.machine.ports.containers
+        try:
+            session = await containers.attach(
+                str(request["name"]),
+                tuple(map(str, request["args"])),
+                terminal=bool(request.get("terminal")),
+                env=tuple(map(str, request.get("env", ()))),
+            )
+        except (PortError, KeyError, TypeError, ValueError) as error:
+            writer.write(line({"error": str(error)}))
+            return
+        writer.write(line({"ok": True}))
+        feeding = asyncio.get_running_loop().create_task(_feed(session, reader))
+        try:
+            async for chunk in session.output():
+                writer.write(frame(b"o", chunk))
+                await writer.drain()
+            writer.write(frame(b"x", struct.pack(">i", await session.wait())))
+            await writer.drain()
+        finally:
+            feeding.cancel()
+            await session.close_input()
+
+    async def _exec(self, request: dict[str, Any]) -> Any:
+        result = await self._service.machine.ports.containers.exec(
+            str(request["name"]),
+            tuple(map(str, request["args"])),
+            stdin=base64.b64decode(request.get("stdin", "")),
+            timeout_s=float(request.get("timeout_s", 30.0)),
+        )
+        return {
+            "exit_code": result.exit_code,
+            "stdout": base64.b64encode(result.stdout).decode(),
+            "stderr": base64.b64encode(result.stderr).decode(),
+        }
+
+    async def _console(self, request: dict[str, Any]) -> Any:
+        limit = int(request.get("limit_bytes", 65536))
+        data = await self._service.machine.ports.containers.console(str(request["name"]), limit)
+        return {"data": base64.b64encode(data).decode()}
+
+    async def _usage(self, request: dict[str, Any]) -> Any:
+        return await self._service.machine.ports.containers.usage(str(request["name"])) or {}
+
+    async def _status(self, request: dict[str, Any]) -> Any:
+        machine, loop = self._service.machine, self._service.loop
+        counts: dict[str, int] = {}
+        for one in machine.desired.values():
+            counts[one.kind] = counts.get(one.kind, 0) + 1
+        return {
+            "objects": counts,
+            "leaving": len(machine.leaving),
+            "unready": {id_: status.reason for id_, status in machine.status.items() if status.phase != "ready"},
+            "reconciles": loop.runs,
+            "retries": loop.retries,
+            "faults": loop.faults,
+            "queue": loop.depth,
+        }
+
+    async def _events(self, request: dict[str, Any]) -> Any:
+        ids = [str(id_) for id_ in request.get("ids", ())]
+        about = {id_: self._service.events.of(id_) for id_ in ids}
+        spans = [span for id_ in ids for span in self._service.tracer.about(id_)]
+        return {"events": about, "spans": spans}
+
+    async def _import(self, request: dict[str, Any]) -> Any:
+        image = await self._service.machine.ports.images.import_file(str(request["path"]), request["form"])
+        return msgspec.to_builtins(image)
+
+    async def _go_down(self, request: dict[str, Any]) -> Any:
+        await self._down()
+        return {"ok": True}
+
+
+class _Outbox:
+    """Statuses on their way to the daemon: those of one turn of the loop go as one line; of one object only the newest."""
+
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        self._writer = writer
+        self._waiting: dict[str, Status] = {}
+        self._complete = False
+
+    def add(self, status: Status) -> None:
+        if not self._waiting and not self._complete:
+            asyncio.get_running_loop().call_soon(self._send)
+        self._waiting[status.id] = status
+
+    def complete(self, statuses: list[Status]) -> None:
+        if not self._waiting and not self._complete:
+            asyncio.get_running_loop().call_soon(self._send)
+        self._waiting = {status.id: status for status in statuses} | self._waiting
+        self._complete = True
+
+    def _send(self) -> None:
+        if not self._writer.is_closing():
+            self._writer.write(line({"statuses": list(self._waiting.values()), "complete": self._complete}))
+        self._waiting = {}
+        self._complete = False
+
+
+async def _feed(session: Session, reader: asyncio.StreamReader) -> None:
+    while (found := await read_frame(reader)) is not None:
+        kind, payload = found
+        if kind == b"i":
+            await session.write(payload)
+        elif kind == b"w" and len(payload) == 4:
+            columns, rows = struct.unpack(">HH", payload)
+            await session.resize(columns, rows)
+        elif kind == b"e":
+            await session.close_input()
+    await session.close_input()

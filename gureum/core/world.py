@@ -1,0 +1,130 @@
+"""The control plane's world, as faces see it: stored objects, their lowering, what is seen of the machine, and the loop that brings them together.
+
+    commit ──► client (visible) ──► lowering ──► link ──► agent
+                    │                                       │
+                    └──► reconcile loop ◄── status ◄────────┘
+
+A face's package is loaded once (`load`): its kinds, lower and reconcile functions join in. Loading may happen while calls are served.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from gureum.base.sealing import Sealer
+from gureum.base.settings import Settings
+from gureum.core.machine import Status, version_of
+from gureum.engine.client import Change, Client
+from gureum.engine.events import Events
+from gureum.engine.lowering import Desired, LowerFunction, Lowering
+from gureum.engine.owners import cascade
+from gureum.engine.reconcile import ReconcileLoop
+from gureum.engine.registry import Registry
+from gureum.engine.resource import Resource
+from gureum.engine.tracing import Tracer
+from gureum.ports.clock import Clock
+from gureum.store.contract import Store
+
+
+class Link(Protocol):
+    """The agent, wherever it runs (core/agent_link.py)."""
+
+    seen: dict[str, Status]
+    synced: bool
+
+    @property
+    def connected(self) -> bool: ...
+    def change(self, put: list[Desired], remove: list[str]) -> None: ...
+    async def run(self) -> None: ...
+    async def first_sync(self, timeout_s: float) -> bool: ...
+    async def ask(self, request: dict[str, Any], timeout_s: float = 60.0) -> dict[str, Any]: ...
+    async def console(self, name: str, limit_bytes: int = 65536) -> bytes: ...
+
+
+LinkMaker = Callable[[Callable[[], list[Desired]], Callable[[Status], None]], Link]
+
+
+class World:
+    """`make_link(desired, on_status)` builds the link to the agent; a link that cannot act yet is fine."""
+
+    def __init__(self, store: Store, clock: Clock, settings: Settings, sealer: Sealer, make_link: LinkMaker) -> None:
+        self.settings = settings
+        self.sealer = sealer
+        self.clock = clock
+        self.events = Events()
+        self.tracer = Tracer()
+        self.registry = Registry()
+        self.client = Client(store, clock)
+        self._lower_functions: dict[str, LowerFunction] = {}
+        self._reconcile_functions: dict[str, Callable[[World, Any], Awaitable[None]]] = {}
+        self.lowering = Lowering(self.client, self._lower_functions, self._on_lowered)
+        self.loop = ReconcileLoop("reconcile", self._work, clock, self.events, self.tracer)
+        self.link = make_link(self.lowering.desired, self._on_status)
+        self.client.listen(self._on_changes)
+
+    def load(self, package: str) -> None:
+        """Loads a face's package; what the store holds of its kinds is lowered and reconciled from now on. Idempotent."""
+        known = set(self.registry.kinds)
+        if not self.registry.scan(package):
+            return
+        added = [kind for name, kind in self.registry.kinds.items() if name not in known]
+        self.client.add_kinds(added)
+        self._lower_functions.update(self.registry.lower_functions())
+        self._reconcile_functions.update({name: one.target for name, one in self.registry.marks("reconcile").items()})
+        keys = [key for kind in added for key in self._keys(kind.name)]
+        self.lowering.relower(key for key in keys if key.split("/", 1)[0] in self._lower_functions)
+        for key in keys:
+            if key.split("/", 1)[0] in self._reconcile_functions:
+                self.loop.poke(key)
+
+    def seen(self, id_: str) -> Status | None:
+        """The newest status of a core object, None when the agent has none (it is gone, or was never there)."""
+        return self.link.seen.get(id_)
+
+    def is_current(self, desired: Desired) -> bool:
+        """Whether the agent's status of it speaks of this very spec and says ready."""
+        status = self.seen(desired.id)
+        return status is not None and status.phase == "ready" and status.version == version_of(desired.spec)
+
+    def poke(self, obj_key: str, after_s: float = 0.0) -> None:
+        if after_s:
+            self.loop.poke_after(obj_key, after_s)
+        else:
+            self.loop.poke(obj_key)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        await self.link.run()
+
+    async def close(self) -> None:
+        await self.loop.close()
+        self.lowering.close()
+        self.client.close()
+        await asyncio.sleep(0)
+
+    def _keys(self, kind_name: str) -> list[str]:
+        return [entry.key for entry in self.client.store.range(f"{kind_name}/")]
+
+    async def _work(self, key: str) -> None:
+        obj: Resource | None = self.client.by_key(key)
+        if obj is None:
+            if not await cascade(self.client, key):
+                self.loop.poke(key)
+            return
+        function = self._reconcile_functions.get(key.split("/", 1)[0])
+        if function is not None:
+            await function(self, obj)
+
+    def _on_changes(self, changes: list[Change]) -> None:
+        for change in changes:
+            if change.after is None or change.key.split("/", 1)[0] in self._reconcile_functions:
+                self.loop.poke(change.key)
+
+    def _on_lowered(self, changed: list[Desired], removed: list[str]) -> None:
+        self.link.change(changed, removed)
+
+    def _on_status(self, status: Status) -> None:
+        if status.owner:
+            self.loop.poke(status.owner)

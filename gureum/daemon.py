@@ -1,0 +1,131 @@
+"""The daemon: the APIs, the store and the controllers. Builds everything once and serves until it is told to stop.
+
+It may die and be restarted at any time: what was acknowledged is in the store, what runs is kept by the agent, and the listening socket is kept
+by the supervisor, so that a client waits a moment instead of being refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import Awaitable, Callable
+
+import msgspec
+import uvloop
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from gureum.admin import Admin
+from gureum.asgi import Application
+from gureum.aws.gateway import Gateway
+from gureum.aws.services import Services
+from gureum.base.clock import SystemClock
+from gureum.base.fd_store import FdStore
+from gureum.base.homes import Home, load_home
+from gureum.base.logs import start_logging
+from gureum.base.sealing import Sealer
+from gureum.base.settings import Settings, load_settings
+from gureum.base.supervised import Supervised
+from gureum.core.agent_link import AgentLink
+from gureum.core.world import LinkMaker, World
+from gureum.store.contract import Delete, Store
+from gureum.store.sqlite import SqliteStore
+
+log = logging.getLogger("gureum.daemon")
+WRITES_AT_ONCE = 1000
+Start = Callable[[], Awaitable[None]]
+
+
+class Daemon:
+    """`make_link` and `start` are given by `--simulate`, where the agent lives in this process."""
+
+    def __init__(self, home: Home, settings: Settings, supervised: Supervised, make_link: LinkMaker) -> None:
+        self._home = home
+        self._settings = msgspec.structs.replace(settings, pool=home.pool, aws_port=home.aws_port)
+        self._supervised = supervised
+        self._make_link = make_link
+        self._stop = asyncio.Event()
+
+    async def run(self) -> None:
+        store = await SqliteStore.open(self._home.path / "store.db")
+        sealer = Sealer(self._home.path / "keys" / "seal.key")
+        world = World(store, SystemClock(), self._settings, sealer, self._make_link)
+        services = Services(world)
+        services.load_stored()
+        gateway = Gateway(world, services)
+        reset = (lambda: reset_store(store)) if self._settings.ephemeral else None
+        application = Application(gateway, Admin(world, services, gateway, reset))
+        server = await serve_http(application, self._listen())
+        link = asyncio.get_running_loop().create_task(world.run())
+        self._supervised.ready()
+        try:
+            await self._until_stopped()
+        finally:
+            server.close()
+            link.cancel()
+            await asyncio.gather(link, return_exceptions=True)
+            await world.close()
+            await store.close()
+
+    def _listen(self) -> socket.socket:
+        """The API's socket: the one the supervisor kept, else a new one."""
+        shelf = FdStore.from_environment()
+        kept = shelf.get_all().get("aws")
+        if kept is not None:
+            return kept
+        family = socket.AF_INET6 if ":" in self._home.bind else socket.AF_INET
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((self._home.bind, self._home.aws_port))
+        sock.listen(1024)
+        sock.setblocking(False)
+        shelf.put("aws", sock)
+        return sock
+
+    async def _until_stopped(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        waits = [loop.create_task(self._stop.wait()), loop.create_task(self._supervised.orphaned())]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for task in waits:
+            task.cancel()
+
+
+async def serve_http(application: Application, sock: socket.socket) -> asyncio.AbstractServer:
+    """uvicorn's HTTP protocol on a socket and a loop of ours (its own server would take over signals and the loop)."""
+    config = Config(application, lifespan="off", log_config=None, access_log=False, proxy_headers=False, server_header=False, timeout_keep_alive=75)
+    config.load()
+    state = ServerState()
+    return await asyncio.get_running_loop().create_server(
+        lambda: HttpToolsProtocol(config=config, server_state=state, app_state={}), sock=sock
+    )
+
+
+async def reset_store(store: Store) -> int:
+    """Empties the store: all accounts, all regions. What ran is torn down by the agent meanwhile."""
+    keys = [entry.key for entry in store.range("")]
+    for start in range(0, len(keys), WRITES_AT_ONCE):
+        await store.commit([], [Delete(key) for key in keys[start : start + WRITES_AT_ONCE]])
+    return len(keys)
+
+
+def main() -> None:
+    supervised = Supervised()
+    settings = load_settings()
+    home = load_home(settings)
+    assert home is not None, "the supervisor opens the home first"
+    start_logging(settings.log_level)
+    path = str(home.run / "agent.sock")
+    try:
+        uvloop.run(Daemon(home, settings, supervised, lambda desired, told: AgentLink(path, desired, told)).run())
+    except Exception as error:
+        supervised.failed(f"the daemon cannot start: {error}")
+        raise
+
+
+if __name__ == "__main__":
+    main()
