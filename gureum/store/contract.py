@@ -25,8 +25,8 @@ from typing import Protocol
 import msgspec
 
 MAX_OPERATIONS = 2048
-"""Checks and writes of one commit together. A launch of 100 instances with interfaces, addresses and volumes is one commit; on etcd
-the server is started with --max-txn-ops of this size (its default is 128)."""
+"""Checks and writes of one commit together. A launch of 100 instances with interfaces, addresses and volumes is one
+commit; on etcd the server is started with --max-txn-ops of this size (its default is 128)."""
 MAX_KEY_BYTES = 1024
 MAX_COMMIT_BYTES = 1_572_864
 """Keys and values of one commit together (etcd: --max-request-bytes)."""
@@ -83,7 +83,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     previous: Entry | None
 
 
-class Conflict(Exception):  # noqa: N818
+class Conflict(Exception):
     """A check of the commit failed; nothing changed. `key` is the key in the way, `revision` its revision now (0: it is
     not there)."""
 
@@ -94,7 +94,7 @@ class Conflict(Exception):  # noqa: N818
         self.revision = revision
 
 
-class Compacted(Exception):  # noqa: N818
+class Compacted(Exception):
     """The history asked for is gone. Read everything anew with range, then watch from the store's revision."""
 
     def __init__(self, asked: int, compacted: int) -> None:
@@ -103,12 +103,12 @@ class Compacted(Exception):  # noqa: N818
         self.compacted = compacted
 
 
-class StoreFull(Exception):  # noqa: N818
+class StoreFull(Exception):
     """The disk, or the store's own size limit, is full. The commit failed and changed nothing; later ones may
     succeed."""
 
 
-class StoreBroken(Exception):  # noqa: N818
+class StoreBroken(Exception):
     """The file cannot be opened, or the machine failed to write it, or the store is closed. A failed commit is not
     visible and later ones may succeed; only if the machine dies before one does, it is left open whether the failed one
     is there afterwards."""

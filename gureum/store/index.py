@@ -84,7 +84,6 @@ class Draft:
         revision = self.revision + 1
         events = [event for write in writes if (event := self._event(write, revision)) is not None]
         for event in events:
-            self._changed.pop(event.key, None)  # so that the dict too is in the order of revisions
             self._changed[event.key] = event.entry
         if events:
             self.revision = revision
@@ -114,7 +113,7 @@ class Draft:
     def _newer(self, check: NoneNewer) -> Entry | None:
         """An entry in the check's way. Looks only at what changed after the check's revision, which is little: it was
         read just before."""
-        for entry in reversed(self._changed.values()):
+        for entry in self._changed.values():
             if entry is not None and entry.revision > check.revision and entry.key.startswith(check.prefix):
                 return entry
         for entry in self._index.newest_first():

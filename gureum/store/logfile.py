@@ -1,11 +1,11 @@
 """The store's file: a log of changes in SQLite. Blocking; one thread at a time uses it. Decides nothing.
 
-    meta  name, value                    format (migrations applied), compacted, voided
-    log   id        revision << 7 | position in the commit (a commit has at most 128 writes)
-          key
-          value     NULL: the key was deleted
-          created   revision that created the key; for a deletion, that of what was deleted
-          previous  revision of the key before this change; 0: there was none
+    meta    name, value  format (migrations applied), compacted, voided
+    change  id        revision << 12 | position in the commit (a commit has at most 2048 writes)
+            key
+            value     NULL: the key was deleted
+            created   revision that created the key; for a deletion, that of what was deleted
+            previous  revision of the key before this change; 0: there was none
 
 The state is the last row of each key. New rows go to the end of the one table, so a commit mostly writes one page. The
 latest revision is that of the last row, or `compacted` when compaction took the last row (a deletion) away. Compaction
@@ -27,15 +27,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from gureum.store.contract import Compacted, Entry, Event, StoreBroken, StoreFull
+from gureum.store.contract import MAX_OPERATIONS, Compacted, Entry, Event, StoreBroken, StoreFull
 
 Migration = Callable[[sqlite3.Connection], None]
 
-READ_ROWS = 1024
+READ_ROWS = 2 * MAX_OPERATIONS
 """Rows of one history read; more than one commit can have, so a read always ends with a whole revision."""
 COMPACT_REVISIONS = 1024
 """Revisions that one transaction compacts at most, so that it stays short."""
-_POSITION_BITS = 7
+_POSITION_BITS = 12
 _PAGE_BYTES = 4096
 
 
@@ -62,7 +62,7 @@ class LogFile:
         compact_until = min(compact_until, self.compacted + COMPACT_REVISIONS)
         try:
             with self._transaction():
-                self._connection.executemany("INSERT INTO log VALUES (?, ?, ?, ?, ?)", _rows(events))
+                self._connection.executemany("INSERT INTO change VALUES (?, ?, ?, ?, ?)", _rows(events))
                 if compact_until > self.compacted:
                     self._remove_history(compact_until)
         except StoreBroken:
@@ -92,10 +92,10 @@ class LogFile:
 
     def _remove_history(self, until: int) -> None:
         seen = (_first_id(self.compacted + 1), _first_id(until + 1))
-        changes = self._connection.execute("SELECT previous, key FROM log WHERE id >= ? AND id < ?", seen).fetchall()
+        changes = self._connection.execute("SELECT previous, key FROM change WHERE id >= ? AND id < ?", seen).fetchall()
         replaced = [(_first_id(previous), _first_id(previous + 1), key) for previous, key in changes if previous]
-        self._connection.executemany("DELETE FROM log WHERE id >= ? AND id < ? AND key = ?", replaced)
-        self._connection.execute("DELETE FROM log WHERE id >= ? AND id < ? AND value IS NULL", seen)
+        self._connection.executemany("DELETE FROM change WHERE id >= ? AND id < ? AND key = ?", replaced)
+        self._connection.execute("DELETE FROM change WHERE id >= ? AND id < ? AND value IS NULL", seen)
         self._connection.execute("UPDATE meta SET value = ? WHERE name = 'compacted'", (until,))
 
     @contextmanager
@@ -105,11 +105,12 @@ class LogFile:
                 self._connection.execute("BEGIN IMMEDIATE")
                 yield
                 self._connection.execute("COMMIT")
-            except sqlite3.Error as error:
+            except BaseException as error:
                 # The commit's last frame may have reached the file though its sync failed: then a crash would bring the
                 # failed commit back. Overwriting it, now or before the next commit, ends the doubt. A full disk leaves
-                # none: the write failed.
-                self._doubtful = self._doubtful or _primary_code(error) != sqlite3.SQLITE_FULL
+                # none, since the write itself failed.
+                if isinstance(error, sqlite3.Error) and _primary_code(error) != sqlite3.SQLITE_FULL:
+                    self._doubtful = True
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
@@ -197,7 +198,7 @@ def _create_log(connection: sqlite3.Connection) -> None:
     connection.execute("CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID")
     connection.execute("INSERT INTO meta VALUES ('format', 0), ('compacted', 0), ('voided', 0)")
     connection.execute(
-        "CREATE TABLE log ("
+        "CREATE TABLE change ("
         "id INTEGER PRIMARY KEY, key TEXT NOT NULL, value BLOB, created INTEGER NOT NULL, previous INTEGER NOT NULL)"
     )
 
@@ -209,7 +210,7 @@ MIGRATIONS: tuple[Migration, ...] = (_create_log,)
 def _load(connection: sqlite3.Connection) -> Loaded:
     entries: dict[str, Entry] = {}
     row_id = 0
-    for row_id, key, value, created in connection.execute("SELECT id, key, value, created FROM log ORDER BY id"):
+    for row_id, key, value, created in connection.execute("SELECT id, key, value, created FROM change ORDER BY id"):
         entries.pop(key, None)  # a key put anew moves to the end: the order of revisions
         if value is not None:
             entries[key] = Entry(key, value, created, row_id >> _POSITION_BITS)
@@ -224,7 +225,7 @@ def _meta(connection: sqlite3.Connection, name: str) -> int:
 
 _READ = """
 SELECT new.id, new.key, new.value, new.created, old.value, old.created, new.previous
-FROM log AS new LEFT JOIN log AS old ON old.id >= new.previous << 7 AND old.id < new.previous + 1 << 7 AND old.key =
+FROM change AS new LEFT JOIN change AS old ON old.id >= new.previous << 12 AND old.id < new.previous + 1 << 12 AND old.key =
 new.key AND new.previous > 0 WHERE new.id >= ? AND new.id < ? AND substr(new.key, 1, ?) = ? ORDER BY new.id LIMIT ?
 """
 

@@ -142,6 +142,23 @@ async def test_none_newer_counts_only_what_exists_under_the_prefix(open_store: O
 
 
 @in_loop
+async def test_none_newer_sees_what_commits_before_it_in_the_same_wait_did(open_store: Open) -> None:
+    store = await open_store()
+    await store.commit([], [Put("in/a", b"1")])
+    outcomes = await asyncio.gather(
+        store.commit([NoneNewer("in/", 0)], [Put("x", b"")]),
+        store.commit([], [Delete("in/a")]),
+        store.commit([NoneNewer("in/", 0)], [Put("y", b"")]),
+        store.commit([], [Put("in/b", b"1")]),
+        store.commit([NoneNewer("in/", 3)], [Put("z", b"")]),
+        store.commit([NoneNewer("in/", 4)], [Put("z", b"")]),
+        return_exceptions=True,
+    )
+    assert [0 if isinstance(outcome, Conflict) else outcome for outcome in outcomes] == [0, 2, 3, 4, 0, 5]
+    await store.close()
+
+
+@in_loop
 async def test_what_changes_nothing_makes_no_revision_and_no_event(open_store: Open) -> None:
     store = await open_store()
     heard: list[list[Event]] = []

@@ -32,7 +32,7 @@ from gureum.store.sqlite import SqliteStore
 KEYS = st.sampled_from(["a", "a/1", "a/2", "a/\U0010ffff", "a0", "b", "b/가", "ㄱ"])
 PREFIXES = st.sampled_from(["", "a", "a/", "b", "b/", "\U0010ffff"])
 VALUES = st.sampled_from([b"", b"1", b"2"])
-RECENT = st.integers(0, 12)
+RECENT = st.integers(-2, 12)
 WRITES = st.lists(
     st.one_of(st.builds(Put, KEYS, VALUES), st.builds(Delete, KEYS)), max_size=4, unique_by=lambda w: w.key
 )
@@ -155,7 +155,7 @@ class Story(RuleBasedStateMachine):
 
     @rule(back=RECENT)
     def compact(self, back: int) -> None:
-        revision = max(0, self.model.revision - back)
+        revision = min(max(0, self.model.revision - back), self.model.revision)
         self.loop.run_until_complete(self.store.compact(revision))
         self.compacted = max(self.compacted, revision)
 
