@@ -44,7 +44,10 @@ T = TypeVar("T")
 
 
 class LoopVolumes:
-    """`data_dir`: on a disk, part of the home. `run_dir`: of this home alone; a tmpfs is best. `spares`: prepared files per size."""
+    """`data_dir`: on a disk, part of the home. `run_dir`: of this home alone; a tmpfs is best. `spares`: prepared files per size.
+
+    The container runtime looks for a root with the rights of the guest's own root, so `run_dir` becomes 0711 (its parents must let
+    anybody through, as /run does); a root's folder belongs to that guest alone, all else in it is 0700."""
 
     def __init__(self, home_id: str, run_dir: Path, data_dir: Path, images: Images, *, spares: int = 4) -> None:
         self._home_id = home_id
@@ -59,6 +62,8 @@ class LoopVolumes:
         self._user_namespaces: dict[int, int] = {}
         for folder in (self._volumes, self._snapshots, self._mounted, self._roots):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (run_dir, self._roots):
+            folder.chmod(0o711)
         for folder in (self._volumes, self._snapshots):
             for draft in folder.glob("*.draft"):
                 draft.unlink()
@@ -141,6 +146,8 @@ class LoopVolumes:
         volume = self._mount_volume(spec.volume)
         overlay.prepare_upper(volume)
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        root.parent.chmod(0o700)
+        os.chown(root.parent, spec.uid_base, spec.uid_base)
         record.write_bytes(msgspec.json.encode(spec))
         try:
             overlay.mount_root(layers, volume, root, self._user_namespace(spec.uid_base))

@@ -144,7 +144,8 @@ def make_user_namespace(uid_base: int) -> int:
     # `cat` answering tells that unshare is done.
     command = ["unshare", "--user", "cat"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as child:
-        assert child.stdin is not None and child.stdout is not None
+        assert child.stdin is not None
+        assert child.stdout is not None
         with contextlib.suppress(BrokenPipeError):
             child.stdin.write(b".")
         if child.stdout.read(1) != b".":

@@ -18,46 +18,15 @@ import msgspec
 from gureum.drivers import seccomp
 from gureum.ports.containers import ContainerSpec, Limits, Mount
 
-DOCKER_CAPABILITIES = tuple(
-    f"CAP_{name}"
-    for name in [
-        "CHOWN",
-        "DAC_OVERRIDE",
-        "FSETID",
-        "FOWNER",
-        "MKNOD",
-        "NET_RAW",
-        "SETGID",
-        "SETUID",
-        "SETFCAP",
-        "SETPCAP",
-        "NET_BIND_SERVICE",
-        "SYS_CHROOT",
-        "KILL",
-        "AUDIT_WRITE",
-    ]
-)
+_DOCKER = """
+CHOWN DAC_OVERRIDE FSETID FOWNER MKNOD NET_RAW SETGID SETUID SETFCAP SETPCAP NET_BIND_SERVICE SYS_CHROOT KILL AUDIT_WRITE
+"""
 # What an owner of its user, network, pid, ipc, uts and mount namespaces may have: the kernel checks each of these against the
 # container's own user namespace. Those it checks against the host's (modules, raw I/O, clock, kernel log …) are left out, they would
 # only invite attempts.
-MACHINE_CAPABILITIES = (
-    *DOCKER_CAPABILITIES,
-    *(
-        f"CAP_{name}"
-        for name in [
-            "NET_ADMIN",
-            "NET_BROADCAST",
-            "SYS_ADMIN",
-            "SYS_BOOT",
-            "SYS_NICE",
-            "SYS_PTRACE",
-            "SYS_TTY_CONFIG",
-            "IPC_LOCK",
-            "IPC_OWNER",
-            "LEASE",
-        ]
-    ),
-)
+_OWNER = "NET_ADMIN NET_BROADCAST SYS_ADMIN SYS_BOOT SYS_NICE SYS_PTRACE SYS_TTY_CONFIG IPC_LOCK IPC_OWNER LEASE"
+DOCKER_CAPABILITIES = tuple(f"CAP_{name}" for name in _DOCKER.split())
+MACHINE_CAPABILITIES = (*DOCKER_CAPABILITIES, *(f"CAP_{name}" for name in _OWNER.split()))
 # Without a user namespace of its own a machine's root is the host's root: then only what Docker gives, and power over its own network
 # and its own reboot.
 UNSHIFTED_MACHINE_CAPABILITIES = (*DOCKER_CAPABILITIES, "CAP_NET_ADMIN", "CAP_SYS_BOOT")
@@ -73,7 +42,8 @@ READ_ONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sysrq-trigger")
 # (ip_forward, …) and refuses all others.
 UNSHIFTED_READ_ONLY_PATHS = (*READ_ONLY_PATHS, "/proc/sys")
 
-_CFS_PERIOD_US = 100_000
+CFS_PERIOD_US = 100_000
+DEFAULT_CPU_SHARES = 1024
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -142,14 +112,19 @@ def resources(limits: Limits) -> dict[str, Any]:
     shares = {"shares": limits.cpu_shares} if limits.cpu_shares else {}
     return {
         "memory": {"limit": memory},
-        "cpu": {"quota": cpu_quota_us(limits), "period": _CFS_PERIOD_US, **shares},
+        "cpu": {"quota": cpu_quota_us(limits), "period": CFS_PERIOD_US, **shares},
         "pids": {"limit": limits.pids or -1},
     }
 
 
 def cpu_quota_us(limits: Limits) -> int:
     """Microseconds of processor time in each period of 100 ms; -1 is no limit. The kernel refuses less than 1,000."""
-    return max(1000, int(limits.cpus * _CFS_PERIOD_US)) if limits.cpus else -1
+    return max(1000, int(limits.cpus * CFS_PERIOD_US)) if limits.cpus else -1
+
+
+def cpu_weight(shares: int) -> int:
+    """cgroup v2's scale (1 to 10,000) for v1's (2 to 262,144), as the OCI runtimes convert it."""
+    return 1 + (min(max(shares, 2), 262144) - 2) * 9999 // 262142
 
 
 def _namespaces(spec: ContainerSpec) -> list[dict[str, str]]:

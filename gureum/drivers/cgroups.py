@@ -1,0 +1,222 @@
+"""Control groups of a home's containers, on v1, hybrid and v2 hosts: where they are, what they read, how they go.
+
+    v2       /sys/fs/cgroup/gureum-HOME/NAME                  one tree
+    v1       /sys/fs/cgroup/CONTROLLER/gureum-HOME/NAME       one tree per controller
+    hybrid   v1, plus /sys/fs/cgroup/unified without controllers
+
+The runtime makes a container's groups and sets its first limits; reading counters, changing limits and removing groups happen here by
+plain file reads and writes, without a process. Nothing relies on systemd.
+
+On a hybrid host crun refuses while a controller is left in the unified tree. `prepare` mounts such a controller as v1; the mount's source
+is "gureum", so `clean` knows whose it is and unmounts it when no home uses it any more.
+
+Sources: cgroups(7), kernel Documentation/admin-guide/cgroup-v1 and cgroup-v2.rst.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+import time
+from pathlib import Path
+
+from gureum.drivers import mounts, oci_spec
+from gureum.ports import PortError
+from gureum.ports.containers import Limits, Usage
+
+ROOT = Path("/sys/fs/cgroup")
+_SOURCE = "gureum"
+_REMOVE_DEADLINE_S = 5.0
+_REMOVE_PAUSE_S = 0.005
+_UNLIMITED_BYTES_V1 = -1
+
+
+class Cgroups:
+    """The groups of one home. All methods block for well under a millisecond, but `remove`, which waits for the dead."""
+
+    def __init__(self, home_id: str) -> None:
+        self.parent = f"/gureum-{home_id}"
+        self.version = 2 if (ROOT / "cgroup.controllers").exists() else 1
+        self._trees: dict[str, Path] = {}
+
+    def prepare(self) -> None:
+        """Finds the trees, and on a hybrid host frees the unified one from controllers. Idempotent and cheap."""
+        unified = ROOT / "unified/cgroup.controllers"
+        if self.version == 1 and unified.exists():
+            for controller in unified.read_text().split():
+                _mount_controller(controller)
+                self._trees.clear()
+        if not self._trees:
+            self._trees = {"": ROOT} if self.version == 2 else _v1_trees()
+
+    def path_of(self, name: str) -> str:
+        """What the OCI configuration calls `cgroupsPath`."""
+        return f"{self.parent}/{name}"
+
+    def usage(self, name: str) -> Usage | None:
+        """None when there is no such group."""
+        try:
+            if self.version == 2:
+                group = self._group("", name)
+                cpu_ns = _field(group / "cpu.stat", "usage_usec") * 1000
+                memory = _number(group / "memory.current") - _field(group / "memory.stat", "inactive_file")
+                return Usage(cpu_ns=cpu_ns, memory_bytes=max(0, memory), pids=_number(group / "pids.current"))
+            memory_group = self._group("memory", name)
+            memory = _number(memory_group / "memory.usage_in_bytes") - _field(
+                memory_group / "memory.stat", "total_inactive_file"
+            )
+            cpu_ns = _number(self._group("cpuacct", name) / "cpuacct.usage")
+            return Usage(
+                cpu_ns=cpu_ns, memory_bytes=max(0, memory), pids=_number(self._group("pids", name) / "pids.current")
+            )
+        except FileNotFoundError:
+            return None
+
+    def killed_for_memory(self, name: str) -> bool:
+        """Whether the kernel has killed a process of it for want of memory."""
+        events = (
+            self._group("", name) / "memory.events"
+            if self.version == 2
+            else self._group("memory", name) / "memory.oom_control"
+        )
+        try:
+            return _field(events, "oom_kill") > 0
+        except FileNotFoundError:
+            return False
+
+    def update(self, name: str, limits: Limits) -> None:
+        """New limits for what runs. PortError when it already holds more memory than it may have."""
+        try:
+            self._update_v2(name, limits) if self.version == 2 else self._update_v1(name, limits)
+        except FileNotFoundError as error:
+            raise PortError(f"container {name} has no control group") from error
+        except OSError as error:
+            if error.errno == errno.EBUSY:
+                raise PortError(f"container {name} holds more memory than the new limit") from error
+            raise PortError(f"limits of container {name}: {error.strerror}") from error
+
+    def _update_v1(self, name: str, limits: Limits) -> None:
+        memory, cpu, pids = (self._group(controller, name) for controller in ("memory", "cpu", "pids"))
+        _write(memory / "memory.limit_in_bytes", limits.memory_bytes or _UNLIMITED_BYTES_V1)
+        _write(cpu / "cpu.cfs_period_us", oci_spec.CFS_PERIOD_US)
+        _write(cpu / "cpu.cfs_quota_us", oci_spec.cpu_quota_us(limits))
+        _write(cpu / "cpu.shares", limits.cpu_shares or oci_spec.DEFAULT_CPU_SHARES)
+        _write(pids / "pids.max", limits.pids or "max")
+
+    def _update_v2(self, name: str, limits: Limits) -> None:
+        group, quota = self._group("", name), oci_spec.cpu_quota_us(limits)
+        _write(group / "memory.max", limits.memory_bytes or "max")
+        _write(group / "cpu.max", f"{quota if quota > 0 else 'max'} {oci_spec.CFS_PERIOD_US}")
+        _write(group / "cpu.weight", oci_spec.cpu_weight(limits.cpu_shares or oci_spec.DEFAULT_CPU_SHARES))
+        _write(group / "pids.max", limits.pids or "max")
+
+    def processes(self, name: str) -> list[int]:
+        """Ids of all processes in it and below, unordered."""
+        tree = "" if self.version == 2 else "pids"
+        found: list[int] = []
+        for folder, _, _ in os.walk(self._group(tree, name)):
+            with contextlib.suppress(OSError):
+                found += [int(line) for line in Path(folder, "cgroup.procs").read_text().split()]
+        return found
+
+    def kill(self, name: str) -> None:
+        """SIGKILL to everything in it."""
+        with contextlib.suppress(OSError):
+            if self.version == 2:
+                _write(self._group("", name) / "cgroup.kill", 1)
+                return
+        for pid in self.processes(name):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def remove(self, name: str) -> None:
+        """Kills what is left in it and removes its groups from every tree. Waits for what is dying."""
+        deadline = time.monotonic() + _REMOVE_DEADLINE_S
+        for tree in self._trees.values():
+            while not _remove_tree(tree / self.path_of(name).lstrip("/")):
+                if time.monotonic() > deadline:
+                    raise PortError(f"processes of container {name} do not end")
+                self.kill(name)
+                time.sleep(_REMOVE_PAUSE_S)  # a group gives no sign when it has become empty on v1
+
+    def names(self) -> list[str]:
+        """Containers that have a group."""
+        parent = self.parent.lstrip("/")
+        return sorted({path.name for tree in self._trees.values() for path in (tree / parent).glob("*/")})
+
+    def remove_all(self) -> None:
+        """Every group of this home, and the controller mounts of gureum that no home uses any more."""
+        self.prepare()
+        for name in self.names():
+            self.kill(name)
+        for name in self.names():
+            self.remove(name)
+        for tree in self._trees.values():
+            _remove_tree(tree / self.parent.lstrip("/"))
+        for entry in mounts.mount_table():
+            if entry.kind == "cgroup" and entry.source == _SOURCE and not list(Path(entry.target).glob("gureum-*")):
+                mounts.unmount(Path(entry.target))
+                Path(entry.target).rmdir()
+                self._trees.clear()
+
+    def _group(self, controller: str, name: str) -> Path:
+        if not self._trees:
+            self.prepare()
+        return self._trees.get(controller, ROOT / controller) / self.path_of(name).lstrip("/")
+
+
+def _mount_controller(controller: str) -> None:
+    target = ROOT / controller
+    target.mkdir(mode=0o755, exist_ok=True)
+    try:
+        mounts.mount(_SOURCE, target, "cgroup", mounts.MS_NOSUID | mounts.MS_NODEV | mounts.MS_NOEXEC, controller)
+    except OSError as error:
+        if error.errno != errno.EBUSY:  # another gureum was faster
+            raise PortError(f"the control group controller {controller} cannot be mounted: {error.strerror}") from error
+
+
+def _v1_trees() -> dict[str, Path]:
+    """Controller (or "name=systemd") -> mount point."""
+    trees: dict[str, Path] = {}
+    for entry in mounts.mount_table():
+        if entry.kind == "cgroup":
+            known = [
+                option for option in entry.options.split(",") if option not in ("rw", "ro", "xattr", "clone_children")
+            ]
+            trees.update({option: Path(entry.target) for option in known if "release_agent" not in option})
+        elif entry.kind == "cgroup2":
+            trees["unified"] = Path(entry.target)
+    return trees
+
+
+def _remove_tree(group: Path) -> bool:
+    """False while a process is in it."""
+    try:
+        for folder, _, _ in os.walk(group, topdown=False):
+            os.rmdir(folder)
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        if error.errno == errno.EBUSY:
+            return False
+        raise
+    return True
+
+
+def _number(path: Path) -> int:
+    return int(path.read_text())
+
+
+def _field(path: Path, name: str) -> int:
+    """The number after `name` in a file of "name number" lines; 0 when it has none."""
+    for line in path.read_text().splitlines():
+        key, _, value = line.partition(" ")
+        if key == name:
+            return int(value)
+    return 0
+
+
+def _write(path: Path, value: int | str) -> None:
+    path.write_text(str(value))
