@@ -37,8 +37,9 @@ _FILES = {
 }
 _BUSYBOX = "/bin/busybox"
 _NOT_LINKED = frozenset({"busybox", "dpkg", "dpkg-deb", "rpm", "linuxrc", "reboot", "poweroff", "halt", "init"})
-"""No package manager that would find no database; power off and on are scripts of ours; init has its own path."""
+"""No package manager that would find no database; reboot and poweroff by path are scripts of ours, see guest/busybox/power."""
 
+_WHEEL = 10
 _PASSWD = """\
 root:x:0:0:root:/root:/bin/sh
 daemon:x:1:1:daemon:/:/bin/false
@@ -56,8 +57,8 @@ users:x:100:
 nogroup:x:65534:
 ec2-user:x:1000:
 """
-# root's password is empty so that su asks wheel for none; nobody else may run su, login waits on no console, and dropbear lets nobody
-# in without a password.
+# root's password is empty so that su asks wheel for none. Only wheel may run the one su that has power, login waits on no console,
+# and dropbear lets nobody in with an empty password.
 _SHADOW = """\
 root::19000:0:99999:7:::
 daemon:*:19000:0:99999:7:::
@@ -109,8 +110,8 @@ def build_busybox(work: Path, progress: Progress) -> Build:
     config = ImageConfig(
         entrypoint=("/sbin/init",),
         env=("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",),
-        labels={DEFAULT_USER: "ec2-user", REBOOT_SIGNAL: "SIGINT"},
-        stop_signal="SIGUSR2",
+        labels={DEFAULT_USER: "ec2-user", REBOOT_SIGNAL: "SIGTERM"},
+        stop_signal="SIGINT",
     )
     return Build((tar,), ImagePlan(config, ARCHITECTURE, (LayerPlan(str(tar)),)))
 
@@ -127,7 +128,19 @@ def _add_folders(root: RootTar) -> None:
     root.folder(".")
     for path in ("etc", "usr", "usr/bin", "usr/lib", "usr/lib64", f"usr/lib/{TRIPLET}", "usr/lib/gureum", "usr/local"):
         root.folder(path)
-    for path in ("usr/local/bin", "usr/local/sbin", "usr/share", "dev", "proc", "sys", "run", "mnt", "opt", "srv", "home"):
+    for path in (
+        "usr/local/bin",
+        "usr/local/sbin",
+        "usr/share",
+        "dev",
+        "proc",
+        "sys",
+        "run",
+        "mnt",
+        "opt",
+        "srv",
+        "home",
+    ):
         root.folder(path)
     for path in ("var", "var/log", "var/lib", "var/lib/cloud", "var/spool", "var/cache", "var/www", "etc/dropbear"):
         root.folder(path)
@@ -148,8 +161,9 @@ def _add_programs(root: RootTar, files: PackageFiles) -> None:
         if applet not in _NOT_LINKED:
             root.link(f"usr/bin/{applet}", "busybox")
     root.link("usr/bin/init", "busybox")
-    # Set-user-id: BusyBox drops the power at once for all programs but those that busybox.conf names.
-    root.copy("usr/bin/busybox", busybox, 0o4755)
+    root.copy("usr/bin/busybox", busybox, 0o755)
+    # sudo's way to root, for wheel alone. (BusyBox's own list of who may use what, /etc/busybox.conf, crashes Debian 12's build.)
+    root.file("usr/lib/gureum/su", busybox.read_bytes(), 0o4750, (0, _WHEEL))
     programs = [files.find(path) for path in ("/usr/sbin/dropbear", "/usr/bin/dropbearkey", "/usr/bin/dbclient")]
     for program in programs:
         root.copy(f"usr/bin/{program.name}", program, 0o755)
@@ -172,7 +186,6 @@ def _add_configuration(root: RootTar) -> None:
     for name in ("sudo", "nohup"):
         root.file(f"usr/bin/{name}", own[name], 0o755)
     root.file("etc/inittab", own["inittab"])
-    root.file("etc/busybox.conf", own["busybox.conf"])
     root.file("etc/passwd", _PASSWD)
     root.file("etc/group", _GROUP)
     root.file("etc/shadow", _SHADOW, 0o600)

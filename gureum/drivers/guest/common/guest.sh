@@ -63,7 +63,7 @@ imds() {
     if command -v curl >/dev/null; then
         curl -s -f -m 10 -H "X-aws-ec2-metadata-token: $TOKEN" "http://$IMDS/latest/$1"
     else
-        wget -q -T 10 -O - --header "X-aws-ec2-metadata-token: $TOKEN" "http://$IMDS/latest/$1" 2>/dev/null
+        wget -q -O - --header "X-aws-ec2-metadata-token: $TOKEN" "http://$IMDS/latest/$1" 2>/dev/null
     fi
 }
 
