@@ -1,0 +1,303 @@
+"""Elastic IPs: public addresses of the pool that an account keeps, on a private address of an interface or on none.
+
+An association stands on the address and on the interface, written in one commit. The interface's core Interface (interface_lowering.py)
+carries the translation. The pool itself: public_pool.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from gureum.aws.call import Call
+from gureum.aws.ec2 import ids, limits
+from gureum.aws.ec2.interfaces import change as change_interface
+from gureum.aws.ec2.interfaces import interfaces_of
+from gureum.aws.ec2.listing import answer, show_tags
+from gureum.aws.ec2.network_kinds import Address, AddressSpec, InternetGateway, NetworkInterface, PrivateAddress
+from gureum.aws.ec2.public_pool import give_back, take_public
+from gureum.aws.ec2.tags import tags_of
+from gureum.aws.errors import AwsError
+from gureum.aws.filters import FilterTable, apply_filters
+from gureum.aws.marks import operation
+from gureum.aws.paging import page
+from gureum.base.ids import new_id
+from gureum.engine.client import Transaction
+from gureum.engine.resource import key_of
+
+
+@operation("AllocateAddress")
+async def allocate_address(call: Call) -> dict[str, Any]:
+    """AWS: ec2 AllocateAddress, with `Address` for one that was released before and is free."""
+    params = call.params
+    for name in ("IpamPoolId", "CustomerOwnedIpv4Pool"):
+        if params.get(name):
+            raise ids.not_built(f"AllocateAddress with {name}")
+    if params.get("Domain", "vpc") != "vpc":
+        raise AwsError("UnsupportedOperation", "Domain 'standard' is not supported: EC2-Classic is retired.")
+    if params.get("PublicIpv4Pool", "amazon") != "amazon":
+        text = f"The pool ID '{params['PublicIpv4Pool']}' does not exist."
+        raise AwsError("InvalidPublicIpv4PoolID.NotFound", text)
+    if len(call.all(Address)) >= limits.ADDRESSES_PER_REGION:
+        raise AwsError("AddressLimitExceeded", "The maximum number of addresses has been reached.")
+    transaction = call.transaction()
+    bare = Address(meta=call.meta(new_id("eipalloc-"), tags=tags_of(call, "elastic-ip")), spec=AddressSpec(public=""))
+    address = change(bare, public=take_public(call, transaction, key_of(bare), params.get("Address") or ""))
+    transaction.create(address)
+    await call.commit(transaction)
+    return {
+        "PublicIp": address.spec.public,
+        "AllocationId": address.meta.name,
+        "PublicIpv4Pool": "amazon",
+        "NetworkBorderGroup": call.region,
+        "Domain": "vpc",
+    }
+
+
+@operation("ReleaseAddress")
+async def release_address(call: Call) -> dict[str, Any]:
+    """AWS: ec2 ReleaseAddress: not while it is associated."""
+    address = _find(call)
+    if address.spec.association:
+        raise AwsError("InvalidIPAddress.InUse", f"Address {address.spec.public} is in use.")
+    transaction = call.transaction()
+    give_back(transaction, address.spec.public)
+    transaction.delete(address)
+    await call.commit(transaction)
+    return {}
+
+
+@operation("AssociateAddress")
+async def associate_address(call: Call) -> dict[str, Any]:
+    """AWS: ec2 AssociateAddress. Moves it from where it was unless AllowReassociation is false; what the private address had is replaced.
+    The same association again is success."""
+    address = _find(call)
+    interface, private = _target(call)
+    if (address.spec.interface, address.spec.private) == (interface.meta.name, private.address):
+        call.end_dry_run()
+        return {"AssociationId": address.spec.association}
+    if not call.by(InternetGateway, "vpc", interface.spec.vpc):
+        text = f"Network {interface.spec.vpc} is not attached to any internet gateway"
+        raise AwsError("Gateway.NotAttached", text)
+    if call.params.get("AllowReassociation") is False:
+        _refuse_move(address, private)
+    transaction = call.transaction()
+    disassociate(call, transaction, address)
+    _clear(call, transaction, interface, private)
+    association = new_id("eipassoc-")
+    new = PrivateAddress(private.address, address.spec.public, address.meta.name, association)
+    _put(transaction, interface, new)
+    address = transaction.current(address)
+    transaction.update(change(address, association=association, interface=interface.meta.name, private=private.address))
+    for gateway in call.by(InternetGateway, "vpc", interface.spec.vpc):
+        transaction.require(gateway)
+    await call.commit(transaction)
+    return {"AssociationId": association}
+
+
+@operation("DisassociateAddress")
+async def disassociate_address(call: Call) -> dict[str, Any]:
+    """AWS: ec2 DisassociateAddress. The machine has no public address afterwards."""
+    id_, public = call.params.get("AssociationId"), call.params.get("PublicIp")
+    if not id_ and not public:
+        raise AwsError("MissingParameter", "Either 'AssociationId' or 'PublicIp' must be provided.")
+    if id_:
+        found = call.by(Address, "association", ids.check_id(ids.ADDRESS_ASSOCIATION, id_))
+        if not found:
+            raise ids.not_found(ids.ADDRESS_ASSOCIATION, id_)
+        address = found[0]
+    else:
+        address = _by_public(call, str(public))
+    if not address.spec.association:
+        raise ids.invalid(f"Address {address.spec.public} is not associated.")
+    transaction = call.transaction()
+    disassociate(call, transaction, address)
+    await call.commit(transaction)
+    return {}
+
+
+@operation("DescribeAddresses")
+def describe_addresses(call: Call) -> dict[str, Any]:
+    """AWS: ec2 DescribeAddresses."""
+    wanted, publics = call.params.get("AllocationIds"), call.params.get("PublicIps")
+    found = ids.find_all(call, Address, ids.ADDRESS, wanted) if wanted else call.all(Address)
+    if publics:
+        chosen = [_by_public(call, public) for public in publics]
+        found = [address for address in found if address in chosen]
+    found = apply_filters(found, call.params.get("Filters"), _filters(call))
+    call.end_dry_run()
+    return {"Addresses": [show_address(call, address) for address in sorted(found, key=lambda one: one.meta.name)]}
+
+
+@operation("DescribeAddressesAttribute")
+def describe_addresses_attribute(call: Call) -> dict[str, Any]:
+    """AWS: ec2 DescribeAddressesAttribute: the reverse names that were set."""
+    wanted = call.params.get("AllocationIds")
+    found = ids.find_all(call, Address, ids.ADDRESS, wanted) if wanted else call.all(Address)
+    call.end_dry_run()
+    shown, token = page(call.params, found, lambda one: one.meta.name, least=1)
+    return answer("Addresses", [_show_attribute(address) for address in shown], token)
+
+
+@operation("ModifyAddressAttribute")
+async def modify_address_attribute(call: Call) -> dict[str, Any]:
+    """AWS: ec2 ModifyAddressAttribute: the reverse name of the address in DNS."""
+    return await _set_domain_name(call, (call.params.get("DomainName") or "").rstrip("."))
+
+
+@operation("ResetAddressAttribute")
+async def reset_address_attribute(call: Call) -> dict[str, Any]:
+    """AWS: ec2 ResetAddressAttribute."""
+    return await _set_domain_name(call, "")
+
+
+def disassociate(call: Call, transaction: Transaction, address: Address) -> None:
+    """Takes the address off its interface, if it is on one."""
+    address = transaction.current(address)
+    if not address.spec.association:
+        return
+    interface = call.get(NetworkInterface, address.spec.interface)
+    if interface is not None:
+        _put(transaction, interface, PrivateAddress(address.spec.private))
+    transaction.update(change(address, association="", interface="", private=""))
+
+
+def change(address: Address, **fields: Any) -> Address:
+    """A copy with these fields of the spec."""
+    return msgspec.structs.replace(address, spec=msgspec.structs.replace(address.spec, **fields))
+
+
+def _find(call: Call) -> Address:
+    if call.params.get("AllocationId"):
+        return ids.find(call, Address, ids.ADDRESS, call.params["AllocationId"])
+    if call.params.get("PublicIp"):
+        return _by_public(call, call.params["PublicIp"])
+    raise AwsError("MissingParameter", "Either 'AllocationId' or 'PublicIp' must be provided.")
+
+
+def _by_public(call: Call, public: str) -> Address:
+    found = call.by(Address, "public", public)
+    if not found:
+        raise AwsError("InvalidAddress.NotFound", f"Address '{public}' not found.")
+    return found[0]
+
+
+def _target(call: Call) -> tuple[NetworkInterface, PrivateAddress]:
+    """The interface and the private address of it that a call means."""
+    params = call.params
+    if params.get("NetworkInterfaceId"):
+        interface = ids.find(call, NetworkInterface, ids.INTERFACE, params["NetworkInterfaceId"])
+        if params.get("InstanceId") and (
+            interface.spec.attachment is None or interface.spec.attachment.instance != params["InstanceId"]
+        ):
+            raise AwsError(
+                "InvalidParameterCombination",
+                "You may specify either the instance ID or the network interface ID, not both.",
+            )
+    elif params.get("InstanceId"):
+        interface = _interface_of(call, params["InstanceId"])
+    else:
+        raise AwsError("MissingParameter", "Either 'InstanceId' or 'NetworkInterfaceId' must be provided.")
+    wanted = params.get("PrivateIpAddress")
+    if not wanted:
+        return interface, interface.spec.primary
+    for one in interface.spec.addresses:
+        if one.address == wanted:
+            return interface, one
+    text = f"The private address {wanted} is not assigned to the network interface {interface.meta.name}"
+    raise AwsError("InvalidParameterValue", text)
+
+
+def _interface_of(call: Call, instance_id: str) -> NetworkInterface:
+    interfaces = interfaces_of(call, instance_id)
+    if not interfaces:
+        raise AwsError("InvalidInstanceID.NotFound", f"The instance ID '{instance_id}' does not exist")
+    if len(interfaces) > 1 and not call.params.get("PrivateIpAddress"):
+        text = f"There are multiple interfaces attached to instance '{instance_id}'. Please specify an interface ID for the operation instead."
+        raise AwsError("InvalidInstanceID", text)
+    wanted = call.params.get("PrivateIpAddress")
+    having = (one for one in interfaces if any(private.address == wanted for private in one.spec.addresses))
+    return next(having, interfaces[0])
+
+
+def _refuse_move(address: Address, private: PrivateAddress) -> None:
+    if address.spec.association:
+        text = f"resource {address.meta.name} is already associated with associate-id {address.spec.association}"
+        raise AwsError("Resource.AlreadyAssociated", text)
+    if private.allocation:
+        text = f"resource {private.address} is already associated with address {private.public}"
+        raise AwsError("Resource.AlreadyAssociated", text)
+
+
+def _clear(call: Call, transaction: Transaction, interface: NetworkInterface, private: PrivateAddress) -> None:
+    """Takes off what the private address has: an Elastic IP is associated with nothing, an automatic address goes back."""
+    if private.allocation:
+        other = call.get(Address, private.allocation)
+        if other is not None:
+            disassociate(call, transaction, other)
+    elif private.public:
+        give_back(transaction, private.public)
+        _put(transaction, interface, PrivateAddress(private.address))
+
+
+def _put(transaction: Transaction, interface: NetworkInterface, one: PrivateAddress) -> None:
+    interface = transaction.current(interface)
+    addresses = tuple(one if old.address == one.address else old for old in interface.spec.addresses)
+    transaction.update(change_interface(interface, addresses=addresses))
+
+
+async def _set_domain_name(call: Call, domain_name: str) -> dict[str, Any]:
+    address = ids.find(call, Address, ids.ADDRESS, ids.need(call, "AllocationId"))
+    changed = change(address, domain_name=domain_name)
+    transaction = call.transaction()
+    transaction.update(changed)
+    await call.commit(transaction)
+    return {"Address": _show_attribute(changed)}
+
+
+def _instance_of(call: Call, address: Address) -> str:
+    interface = call.get(NetworkInterface, address.spec.interface) if address.spec.interface else None
+    return interface.spec.attachment.instance if interface is not None and interface.spec.attachment else ""
+
+
+def _filters(call: Call) -> FilterTable:
+    return {
+        "allocation-id": lambda one: one.meta.name,
+        "association-id": lambda one: one.spec.association or None,
+        "domain": lambda _: "vpc",
+        "instance-id": lambda one: _instance_of(call, one) or None,
+        "network-border-group": lambda _: call.region,
+        "network-interface-id": lambda one: one.spec.interface or None,
+        "network-interface-owner-id": lambda one: call.account if one.spec.interface else None,
+        "private-ip-address": lambda one: one.spec.private or None,
+        "public-ip": lambda one: one.spec.public,
+    }
+
+
+def show_address(call: Call, address: Address) -> dict[str, Any]:
+    """API form. AWS: ec2 Address."""
+    shown: dict[str, Any] = {
+        "PublicIp": address.spec.public,
+        "AllocationId": address.meta.name,
+        "Domain": "vpc",
+        "PublicIpv4Pool": "amazon",
+        "NetworkBorderGroup": call.region,
+        "Tags": show_tags(address.meta.tags),
+    }
+    if address.spec.association:
+        shown |= {
+            "AssociationId": address.spec.association,
+            "NetworkInterfaceId": address.spec.interface,
+            "NetworkInterfaceOwnerId": call.account,
+            "PrivateIpAddress": address.spec.private,
+        }
+        instance = _instance_of(call, address)
+        if instance:
+            shown["InstanceId"] = instance
+    return shown
+
+
+def _show_attribute(address: Address) -> dict[str, Any]:
+    shown = {"PublicIp": address.spec.public, "AllocationId": address.meta.name}
+    return shown | ({"PtrRecord": f"{address.spec.domain_name}."} if address.spec.domain_name else {})

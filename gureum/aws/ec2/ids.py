@@ -1,0 +1,144 @@
+"""Ids of EC2 resources: their form, the words and codes with which EC2 refuses them, and how an operation finds what an id names.
+
+AWS's spelling of the codes follows no rule ("InvalidVpcID.Malformed", "InvalidRouteTableId.Malformed"), so each stands here as it is
+(docs.aws.amazon.com/ec2/latest/devguide/ec2-api-errors.html).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TypeVar
+
+import msgspec
+
+from gureum.aws.call import Call
+from gureum.aws.errors import AwsError
+from gureum.engine.resource import Resource
+
+T = TypeVar("T", bound=Resource)
+_DIGITS = re.compile(r"[0-9a-f]{8}|[0-9a-f]{17}", re.ASCII)
+
+
+class IdForm(msgspec.Struct, frozen=True):
+    """`prefix`: "vpc". `noun`: as in "The vpc ID 'vpc-1' does not exist". `type`: resource type in tags, "" when it cannot be tagged."""
+
+    prefix: str
+    noun: str
+    type: str
+    not_found: str
+    malformed: str
+
+
+VPC = IdForm("vpc", "vpc ID", "vpc", "InvalidVpcID.NotFound", "InvalidVpcID.Malformed")
+CIDR_ASSOCIATION = IdForm(
+    "vpc-cidr-assoc",
+    "vpc CIDR block association ID",
+    "",
+    "InvalidVpcCidrBlockAssociationID.NotFound",
+    "InvalidAssociationID.Malformed",
+)
+SUBNET = IdForm("subnet", "subnet ID", "subnet", "InvalidSubnetID.NotFound", "InvalidSubnetID.Malformed")
+ROUTE_TABLE = IdForm(
+    "rtb", "routeTable ID", "route-table", "InvalidRouteTableID.NotFound", "InvalidRouteTableId.Malformed"
+)
+ROUTE_ASSOCIATION = IdForm(
+    "rtbassoc", "association ID", "", "InvalidAssociationID.NotFound", "InvalidRouteTableAssociationId.Malformed"
+)
+INTERNET_GATEWAY = IdForm(
+    "igw",
+    "internetGateway ID",
+    "internet-gateway",
+    "InvalidInternetGatewayID.NotFound",
+    "InvalidInternetGatewayId.Malformed",
+)
+ADDRESS = IdForm(
+    "eipalloc", "allocation ID", "elastic-ip", "InvalidAllocationID.NotFound", "InvalidElasticIpID.Malformed"
+)
+ADDRESS_ASSOCIATION = IdForm(
+    "eipassoc", "association ID", "", "InvalidAssociationID.NotFound", "InvalidAssociationID.Malformed"
+)
+INTERFACE = IdForm(
+    "eni",
+    "networkInterface ID",
+    "network-interface",
+    "InvalidNetworkInterfaceID.NotFound",
+    "InvalidNetworkInterfaceId.Malformed",
+)
+ATTACHMENT = IdForm(
+    "eni-attach", "attachment ID", "", "InvalidAttachmentID.NotFound", "InvalidNetworkInterfaceAttachmentId.Malformed"
+)
+SECURITY_GROUP = IdForm("sg", "security group", "security-group", "InvalidGroup.NotFound", "InvalidGroupId.Malformed")
+GROUP_RULE = IdForm(
+    "sgr",
+    "security group rule ID",
+    "security-group-rule",
+    "InvalidSecurityGroupRuleId.NotFound",
+    "InvalidSecurityGroupRuleId.Malformed",
+)
+NETWORK_ACL = IdForm(
+    "acl", "networkAcl ID", "network-acl", "InvalidNetworkAclID.NotFound", "InvalidNetworkAclId.Malformed"
+)
+ACL_ASSOCIATION = IdForm(
+    "aclassoc", "association ID", "", "InvalidAssociationID.NotFound", "InvalidAssociationID.Malformed"
+)
+DHCP_OPTIONS = IdForm(
+    "dopt", "dhcpOption ID", "dhcp-options", "InvalidDhcpOptionID.NotFound", "InvalidDhcpOptionsId.Malformed"
+)
+PREFIX_LIST = IdForm(
+    "pl", "prefix list ID", "prefix-list", "InvalidPrefixListID.NotFound", "InvalidPrefixListId.Malformed"
+)
+
+
+def check_id(form: IdForm, id_: str) -> str:
+    """`id_` when it has the form of its kind. AWS: Invalid….Malformed."""
+    if not id_.startswith(f"{form.prefix}-") or _DIGITS.fullmatch(id_[len(form.prefix) + 1 :]) is None:
+        raise AwsError(form.malformed, f'Invalid id: "{id_}" (expecting "{form.prefix}-...")')
+    return id_
+
+
+def not_found(form: IdForm, *ids: str) -> AwsError:
+    """AWS names all that are missing in one message."""
+    joined = ", ".join(ids)
+    if len(ids) == 1:
+        return AwsError(form.not_found, f"The {form.noun} '{joined}' does not exist")
+    return AwsError(form.not_found, f"The {form.noun}s '{joined}' do not exist")
+
+
+def find(call: Call, cls: type[T], form: IdForm, id_: str) -> T:
+    """The object that `id_` names. AWS: Malformed, NotFound."""
+    obj = call.get(cls, check_id(form, id_))
+    if obj is None:
+        raise not_found(form, id_)
+    return obj
+
+
+def find_all(call: Call, cls: type[T], form: IdForm, ids: Sequence[str]) -> list[T]:
+    """The objects that `ids` name, each once. AWS: one NotFound for all that are missing."""
+    found = {id_: call.get(cls, check_id(form, id_)) for id_ in ids}
+    missing = [id_ for id_, obj in found.items() if obj is None]
+    if missing:
+        raise not_found(form, *missing)
+    return [obj for obj in found.values() if obj is not None]
+
+
+def need(call: Call, name: str) -> str:
+    """A parameter that the model calls optional and EC2 wants. AWS: MissingParameter."""
+    value = call.params.get(name)
+    if not value:
+        raise missing(name)
+    return str(value)
+
+
+def missing(name: str) -> AwsError:
+    """`name`: as the model spells it; EC2 answers with its first letter small."""
+    return AwsError("MissingParameter", f"The request must contain the parameter {name[:1].lower()}{name[1:]}")
+
+
+def invalid(message: str) -> AwsError:
+    return AwsError("InvalidParameterValue", message)
+
+
+def not_built(what: str) -> AwsError:
+    """What gureum has not: an honest refusal, never a pretence."""
+    return AwsError("NotImplemented", f"{what} is not implemented by gureum.", status=501)

@@ -1,0 +1,440 @@
+"""Network interfaces (ENIs): the addresses, groups and attachment of a machine's or service's place in a subnet.
+
+Instances and other services make theirs through `new_interface` inside their own commit; nothing here calls them back. An interface is
+lowered to a core Interface while it is plugged into a running sandbox, and to names while it is attached at all.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from gureum.aws.call import Call
+from gureum.aws.ec2 import ids, limits
+from gureum.aws.ec2.cidrs import free_address, is_usable, network_of, parse_address
+from gureum.aws.ec2.host_names import private_name, public_name
+from gureum.aws.ec2.listing import answer, iso_time, listing, show_tags
+from gureum.aws.ec2.network_kinds import (
+    Address,
+    Attachment,
+    NetworkInterface,
+    NetworkInterfaceSpec,
+    PrivateAddress,
+    SecurityGroup,
+    Subnet,
+    Vpc,
+)
+from gureum.aws.ec2.public_pool import Claims, give_back, take_public
+from gureum.aws.ec2.regions import zone_id
+from gureum.aws.ec2.tags import tags_of
+from gureum.aws.errors import AwsError
+from gureum.aws.filters import FilterTable, boolean
+from gureum.aws.marks import operation
+from gureum.base.ids import new_id
+from gureum.engine.client import Transaction
+from gureum.engine.resource import key_of
+
+
+@operation("CreateNetworkInterface")
+async def create_network_interface(call: Call) -> dict[str, Any]:
+    """AWS: ec2 CreateNetworkInterface."""
+    done = call.done_before()
+    if done is not None:
+        found = call.get(NetworkInterface, done[0])
+        return {"NetworkInterface": show_interface(call, found)} if found else {}
+    params = call.params
+    for name in (
+        "Ipv6Addresses",
+        "Ipv6AddressCount",
+        "Ipv4Prefixes",
+        "Ipv4PrefixCount",
+        "Ipv6Prefixes",
+        "Ipv6PrefixCount",
+    ):
+        if params.get(name):
+            raise ids.not_built(f"CreateNetworkInterface with {name}")
+    if params.get("InterfaceType", "interface") != "interface":
+        raise ids.not_built(f"CreateNetworkInterface with InterfaceType {params['InterfaceType']}")
+    subnet = ids.find(call, Subnet, ids.SUBNET, ids.need(call, "SubnetId"))
+    transaction = call.transaction()
+    interface = new_interface(
+        call,
+        transaction,
+        subnet,
+        groups=params.get("Groups") or (),
+        addresses=wanted_addresses(params),
+        secondary_count=params.get("SecondaryPrivateIpAddressCount") or 0,
+        description=params.get("Description") or "",
+        tags=tags_of(call, "network-interface"),
+    )
+    call.remember(transaction, (interface.meta.name,))
+    await call.commit(transaction)
+    result = {"NetworkInterface": show_interface(call, interface)}
+    return result | ({"ClientToken": params["ClientToken"]} if params.get("ClientToken") else {})
+
+
+@operation("DeleteNetworkInterface")
+async def delete_network_interface(call: Call) -> dict[str, Any]:
+    """AWS: ec2 DeleteNetworkInterface: only while it is not attached."""
+    interface = ids.find(call, NetworkInterface, ids.INTERFACE, ids.need(call, "NetworkInterfaceId"))
+    if interface.spec.attachment is not None:
+        raise ids.invalid(f"Network interface '{interface.meta.name}' is currently in use.")
+    transaction = call.transaction()
+    delete_interface(call, transaction, interface)
+    await call.commit(transaction)
+    return {}
+
+
+@operation("DescribeNetworkInterfaces")
+def describe_network_interfaces(call: Call) -> dict[str, Any]:
+    """AWS: ec2 DescribeNetworkInterfaces."""
+    found, token = listing(call, NetworkInterface, ids.INTERFACE, "NetworkInterfaceIds", _filters(call))
+    return answer("NetworkInterfaces", [show_interface(call, interface) for interface in found], token)
+
+
+# What instances and services that have interfaces of their own use. All act inside the caller's transaction.
+
+
+def new_interface(
+    call: Call,
+    transaction: Transaction,
+    subnet: Subnet,
+    *,
+    groups: Sequence[str] = (),
+    addresses: Sequence[str] = (),
+    secondary_count: int = 0,
+    description: str = "",
+    source_dest_check: bool = True,
+    attachment: Attachment | None = None,
+    sandbox: str = "",
+    public: bool = False,
+    requester: str = "",
+    tags: dict[str, str] | None = None,
+) -> NetworkInterface:
+    """A new interface with its addresses claimed. `groups`: ids, none: the VPC's default group. `addresses`: the primary first, none: any
+    free one; `secondary_count`: so many more. `public`: with a public address from the pool. AWS: the errors of CreateNetworkInterface."""
+    chosen = check_groups(call, groups, subnet) or (default_group(call, subnet.spec.vpc).meta.name,)
+    interface_id = new_id("eni-")
+    interface = NetworkInterface(
+        meta=call.meta(interface_id, tags=tags),
+        spec=NetworkInterfaceSpec(
+            vpc=subnet.spec.vpc,
+            subnet=subnet.meta.name,
+            zone=subnet.spec.zone,
+            mac=new_mac(),
+            addresses=(),
+            groups=chosen,
+            description=description,
+            source_dest_check=source_dest_check,
+            attachment=attachment,
+            sandbox=sandbox,
+            requester=requester,
+        ),
+    )
+    wanted: list[str | None] = [*addresses, *([None] * (secondary_count + (not addresses)))]
+    if len(wanted) > limits.ADDRESSES_PER_INTERFACE:
+        raise AwsError(
+            "PrivateIpAddressLimitExceeded",
+            "The maximum number of private IP addresses per interface has been reached.",
+        )
+    given = []
+    for one in wanted:
+        address = pick_address(call, transaction, subnet, one)
+        transaction.claim(address_space(subnet.meta.name), address, key_of(interface))
+        given.append(PrivateAddress(address))
+    if public:
+        given[0] = PrivateAddress(given[0].address, public=take_public(call, transaction, key_of(interface)))
+    transaction.require(subnet)
+    for group in chosen:
+        transaction.require(ids.find(call, SecurityGroup, ids.SECURITY_GROUP, group))
+    return transaction.create(change(interface, addresses=tuple(given)))
+
+
+def pick_address(call: Call, transaction: Transaction, subnet: Subnet, wanted: str | None = None) -> str:
+    """A private address of the subnet that nobody has; the caller claims it in `address_space`. The search starts anywhere, so that launches
+    at the same time seldom meet. AWS: InvalidParameterValue, InvalidIPAddress.InUse, InsufficientFreeAddressesInSubnet."""
+    taken = Claims(call, transaction, address_space(subnet.meta.name))
+    if wanted is not None:
+        return _check_wanted(subnet, wanted, taken)
+    address = free_address(subnet.spec.cidr, taken, secrets.randbelow(1 << 16))
+    if address is None:
+        raise AwsError(
+            "InsufficientFreeAddressesInSubnet",
+            "The specified subnet does not have enough free addresses to satisfy the request.",
+        )
+    return address
+
+
+def address_space(subnet_id: str) -> str:
+    """The claim space of a subnet's private addresses."""
+    return f"address/{subnet_id}"
+
+
+def attach(
+    transaction: Transaction, interface: NetworkInterface, attachment: Attachment, sandbox: str = ""
+) -> NetworkInterface:
+    """Attached to an instance; `sandbox`: its running sandbox, "" while it does not run. AWS: InvalidNetworkInterface.InUse."""
+    interface = transaction.current(interface)
+    if interface.spec.attachment is not None:
+        raise AwsError("InvalidNetworkInterface.InUse", f"Interface: [{interface.meta.name}] in use.")
+    return transaction.update(change(interface, attachment=attachment, sandbox=sandbox))
+
+
+def detach(transaction: Transaction, interface: NetworkInterface) -> NetworkInterface:
+    """No longer attached; an automatically given public address goes back, Elastic IPs stay with the interface."""
+    return transaction.update(change(drop_public(transaction, interface), attachment=None, sandbox=""))
+
+
+def plug(transaction: Transaction, interface: NetworkInterface, sandbox: str) -> NetworkInterface:
+    """The instance started (`sandbox`: its id) or stopped (""). Public addresses are the caller's: `give_public`, `drop_public`."""
+    return transaction.update(change(transaction.current(interface), sandbox=sandbox))
+
+
+def give_public(call: Call, transaction: Transaction, interface: NetworkInterface) -> NetworkInterface:
+    """An automatic public address for the primary private address, unless it has one already."""
+    interface = transaction.current(interface)
+    primary = interface.spec.primary
+    if primary.public:
+        return interface
+    public = take_public(call, transaction, key_of(interface))
+    first = msgspec.structs.replace(primary, public=public)
+    return transaction.update(change(interface, addresses=(first, *interface.spec.addresses[1:])))
+
+
+def drop_public(transaction: Transaction, interface: NetworkInterface) -> NetworkInterface:
+    """Automatic public addresses go back to the pool (the instance stopped); Elastic IPs stay."""
+    interface = transaction.current(interface)
+    automatic = [one for one in interface.spec.addresses if one.public and not one.allocation]
+    if not automatic:
+        return interface
+    for one in automatic:
+        give_back(transaction, one.public)
+    kept = tuple(PrivateAddress(one.address) if one in automatic else one for one in interface.spec.addresses)
+    return transaction.update(change(interface, addresses=kept))
+
+
+def delete_interface(call: Call, transaction: Transaction, interface: NetworkInterface) -> None:
+    """Gone, whatever it was attached to: its addresses are free again, its Elastic IPs associated with nothing."""
+    interface = drop_public(transaction, interface)
+    for one in interface.spec.addresses:
+        transaction.release(address_space(interface.spec.subnet), one.address)
+    for address in call.by(Address, "interface", interface.meta.name):
+        spec = msgspec.structs.replace(address.spec, association="", interface="", private="")
+        transaction.update(msgspec.structs.replace(transaction.current(address), spec=spec))
+    transaction.delete(interface)
+
+
+def interfaces_of(call: Call, instance_id: str) -> list[NetworkInterface]:
+    """The interfaces attached to an instance, by device index."""
+    found = call.by(NetworkInterface, "instance", instance_id)
+    return sorted(found, key=lambda one: one.spec.attachment.device_index if one.spec.attachment else 0)
+
+
+def default_group(call: Call, vpc_id: str) -> SecurityGroup:
+    """The security group named "default", which every VPC has."""
+    return next(group for group in call.by(SecurityGroup, "vpc", vpc_id) if group.spec.group_name == "default")
+
+
+def check_groups(call: Call, groups: Sequence[str], subnet: Subnet) -> tuple[str, ...]:
+    """`groups`, each once, when all are of the subnet's VPC. AWS: InvalidGroup.NotFound, InvalidParameter,
+    SecurityGroupsPerInterfaceLimitExceeded."""
+    chosen = tuple(dict.fromkeys(groups))
+    if len(chosen) > limits.GROUPS_PER_INTERFACE:
+        raise AwsError(
+            "SecurityGroupsPerInterfaceLimitExceeded",
+            "The maximum number of security groups per interface has been reached.",
+        )
+    for group in ids.find_all(call, SecurityGroup, ids.SECURITY_GROUP, chosen):
+        if group.spec.vpc != subnet.spec.vpc:
+            text = f"Security group {group.meta.name} and subnet {subnet.meta.name} belong to different networks."
+            raise AwsError("InvalidParameter", text)
+    return chosen
+
+
+def wanted_addresses(params: dict[str, Any]) -> list[str]:
+    """Private addresses that a call asks for by `PrivateIpAddress` and `PrivateIpAddresses`, the primary first."""
+    listed = params.get("PrivateIpAddresses") or []
+    primary = [one["PrivateIpAddress"] for one in listed if one.get("Primary")]
+    if params.get("PrivateIpAddress"):
+        primary.append(params["PrivateIpAddress"])
+    primary = list(dict.fromkeys(primary))
+    if len(primary) > 1:
+        raise ids.invalid("Only one primary private IP address can be specified.")
+    others = [
+        one["PrivateIpAddress"] for one in listed if not one.get("Primary") and one["PrivateIpAddress"] not in primary
+    ]
+    return [*primary, *others]
+
+
+def change(interface: NetworkInterface, **fields: Any) -> NetworkInterface:
+    """A copy with these fields of the spec."""
+    return msgspec.structs.replace(interface, spec=msgspec.structs.replace(interface.spec, **fields))
+
+
+def new_mac() -> str:
+    """A locally administered unicast address, as EC2 gives them."""
+    return ":".join(f"{byte:02x}" for byte in (0x02, *secrets.token_bytes(5)))
+
+
+def _check_wanted(subnet: Subnet, wanted: str, taken: Claims) -> str:
+    address = parse_address(wanted, "privateIpAddress")
+    if address not in network_of(subnet.spec.cidr):
+        raise ids.invalid(f"Address {wanted} does not fall within the subnet's address range")
+    if not is_usable(subnet.spec.cidr, address):
+        raise ids.invalid(f"Address {wanted} is in subnet's reserved address range")
+    if str(address) in taken:
+        raise AwsError("InvalidIPAddress.InUse", f"Address {wanted} is in use.")
+    return str(address)
+
+
+# Showing
+
+
+def status_of(interface: NetworkInterface) -> str:
+    """AWS: "available", "in-use", or the attachment's own passing state."""
+    attachment = interface.spec.attachment
+    if attachment is None:
+        return "available"
+    return {"attached": "in-use", "attaching": "pending"}.get(attachment.status, attachment.status)
+
+
+def show_interface(call: Call, interface: NetworkInterface) -> dict[str, Any]:
+    """API form. AWS: ec2 NetworkInterface."""
+    spec = interface.spec
+    vpc = call.get(Vpc, spec.vpc)
+    addresses = [show_address(call, vpc, one, primary=i == 0) for i, one in enumerate(spec.addresses)]
+    shown: dict[str, Any] = {
+        "NetworkInterfaceId": interface.meta.name,
+        "SubnetId": spec.subnet,
+        "VpcId": spec.vpc,
+        "AvailabilityZone": spec.zone,
+        "AvailabilityZoneId": zone_id(spec.zone),
+        "Description": spec.description,
+        "OwnerId": call.account,
+        "RequesterManaged": bool(spec.requester),
+        "Status": status_of(interface),
+        "MacAddress": spec.mac,
+        "PrivateIpAddress": spec.primary.address,
+        "PrivateDnsName": addresses[0]["PrivateDnsName"],
+        "SourceDestCheck": spec.source_dest_check,
+        "Groups": show_groups(call, spec.groups),
+        "PrivateIpAddresses": addresses,
+        "Ipv6Addresses": [],
+        "TagSet": show_tags(interface.meta.tags),
+        "InterfaceType": "interface",
+        "Operator": {"Managed": False},
+    }
+    if spec.requester:
+        shown["RequesterId"] = spec.requester
+    if "Association" in addresses[0]:
+        shown["Association"] = addresses[0]["Association"]
+    if spec.attachment is not None:
+        shown["Attachment"] = show_attachment(spec.attachment, call.account)
+    return shown
+
+
+def show_groups(call: Call, group_ids: Sequence[str]) -> list[dict[str, str]]:
+    """API form. AWS: ec2 GroupIdentifier."""
+    groups = [call.get(SecurityGroup, group_id) for group_id in group_ids]
+    return [{"GroupId": group.meta.name, "GroupName": group.spec.group_name} for group in groups if group is not None]
+
+
+def show_attachment(attachment: Attachment, owner: str) -> dict[str, Any]:
+    """API form. AWS: ec2 NetworkInterfaceAttachment."""
+    return {
+        "AttachmentId": attachment.id,
+        "InstanceId": attachment.instance,
+        "InstanceOwnerId": owner,
+        "DeviceIndex": attachment.device_index,
+        "NetworkCardIndex": attachment.network_card,
+        "Status": attachment.status,
+        "AttachTime": attachment.attached,
+        "DeleteOnTermination": attachment.delete_on_termination,
+    }
+
+
+def show_address(call: Call, vpc: Vpc | None, one: PrivateAddress, *, primary: bool) -> dict[str, Any]:
+    """API form of one private address with its public one. AWS: ec2 NetworkInterfacePrivateIpAddress."""
+    shown: dict[str, Any] = {
+        "PrivateIpAddress": one.address,
+        "PrivateDnsName": private_name(call.region, one.address),
+        "Primary": primary,
+    }
+    if one.public:
+        shown["Association"] = show_association(call, vpc, one)
+    return shown
+
+
+def show_association(call: Call, vpc: Vpc | None, one: PrivateAddress) -> dict[str, Any]:
+    """API form of a public address on a private one. AWS: ec2 NetworkInterfaceAssociation."""
+    shown = {"PublicIp": one.public, "IpOwnerId": call.account if one.allocation else "amazon"}
+    if vpc is not None and vpc.spec.dns_support and vpc.spec.dns_hostnames:
+        shown["PublicDnsName"] = public_name(call.region, one.public)
+    if one.allocation:
+        shown |= {"AllocationId": one.allocation, "AssociationId": one.association}
+    return shown
+
+
+def _filters(call: Call) -> FilterTable:
+    def groups(eni: NetworkInterface) -> list[str]:
+        return [one["GroupName"] for one in show_groups(call, eni.spec.groups)]
+
+    def of_attachment(look: Any) -> Any:
+        return lambda eni: look(eni.spec.attachment) if eni.spec.attachment else ()
+
+    def of_addresses(look: Any) -> Any:
+        return lambda eni: [found for one in eni.spec.addresses if (found := look(one))]
+
+    def owner(one: PrivateAddress) -> str:
+        return ("amazon" if not one.allocation else call.account) if one.public else ""
+
+    vpcs = {vpc.meta.name: vpc for vpc in call.all(Vpc)}
+
+    def public_names(eni: NetworkInterface) -> list[str]:
+        vpc = vpcs.get(eni.spec.vpc)
+        if vpc is None or not (vpc.spec.dns_support and vpc.spec.dns_hostnames):
+            return []
+        return [public_name(call.region, one.public) for one in eni.spec.addresses if one.public]
+
+    return {
+        "addresses.association.owner-id": of_addresses(owner),
+        "addresses.association.public-ip": of_addresses(lambda one: one.public),
+        "addresses.primary": lambda eni: ("true",) if len(eni.spec.addresses) == 1 else ("true", "false"),
+        "addresses.private-ip-address": of_addresses(lambda one: one.address),
+        "association.allocation-id": of_addresses(lambda one: one.allocation),
+        "association.association-id": of_addresses(lambda one: one.association),
+        "association.ip-owner-id": of_addresses(owner),
+        "association.public-dns-name": public_names,
+        "association.public-ip": of_addresses(lambda one: one.public),
+        "attachment.attach-time": of_attachment(lambda one: iso_time(one.attached)),
+        "attachment.attachment-id": of_attachment(lambda one: one.id),
+        "attachment.delete-on-termination": of_attachment(lambda one: boolean(one.delete_on_termination)),
+        "attachment.device-index": of_attachment(lambda one: str(one.device_index)),
+        "attachment.instance-id": of_attachment(lambda one: one.instance),
+        "attachment.instance-owner-id": of_attachment(lambda _: call.account),
+        "attachment.nat-gateway-id": lambda _: (),
+        "attachment.status": of_attachment(lambda one: one.status),
+        "availability-zone": lambda eni: eni.spec.zone,
+        "availability-zone-id": lambda eni: zone_id(eni.spec.zone),
+        "description": lambda eni: eni.spec.description,
+        "group-id": lambda eni: eni.spec.groups,
+        "group-name": groups,
+        "interface-type": lambda _: "interface",
+        "ipv6-addresses.ipv6-address": lambda _: (),
+        "mac-address": lambda eni: eni.spec.mac,
+        "network-interface-id": lambda eni: eni.meta.name,
+        "operator.managed": lambda _: "false",
+        "operator.principal": lambda _: (),
+        "owner-id": lambda _: call.account,
+        "private-dns-name": lambda eni: private_name(call.region, eni.spec.primary.address),
+        "private-ip-address": lambda eni: [one.address for one in eni.spec.addresses],
+        "requester-id": lambda eni: eni.spec.requester or None,
+        "requester-managed": lambda eni: boolean(bool(eni.spec.requester)),
+        "source-dest-check": lambda eni: boolean(eni.spec.source_dest_check),
+        "status": status_of,
+        "subnet-id": lambda eni: eni.spec.subnet,
+        "vpc-id": lambda eni: eni.spec.vpc,
+    }

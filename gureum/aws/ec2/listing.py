@@ -1,0 +1,47 @@
+"""The common way of EC2's Describe operations: by ids or all of the scope, then filters, then the page that was asked for."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from gureum.aws.call import Call
+from gureum.aws.ec2.ids import IdForm, find_all
+from gureum.aws.errors import AwsError
+from gureum.aws.filters import FilterTable, apply_filters
+from gureum.aws.paging import page
+from gureum.engine.resource import Resource
+
+T = TypeVar("T", bound=Resource)
+
+
+def listing(
+    call: Call, cls: type[T], form: IdForm, ids_name: str, filters: FilterTable, *, default: int | None = None
+) -> tuple[list[T], str | None]:
+    """The objects that a Describe call asks for, sorted by id, and the next page's token. `ids_name`: the parameter that lists ids.
+    AWS: InvalidParameterCombination for ids together with MaxResults."""
+    ids = call.params.get(ids_name)
+    if ids and call.params.get("MaxResults") is not None:
+        small = ids_name[:1].lower() + ids_name[1:]
+        raise AwsError(
+            "InvalidParameterCombination", f"The parameter {small} cannot be used with the parameter maxResults"
+        )
+    items = find_all(call, cls, form, ids) if ids else call.all(cls)
+    items = apply_filters(items, call.params.get("Filters"), filters)
+    call.end_dry_run()
+    return page(call.params, items, lambda item: item.meta.name, default=default)
+
+
+def answer(name: str, items: list[dict[str, Any]], token: str | None) -> dict[str, Any]:
+    """The result of a Describe operation: the items under `name`, the token only when there is more."""
+    return {name: items, "NextToken": token} if token else {name: items}
+
+
+def show_tags(tags: dict[str, str]) -> list[dict[str, str]]:
+    """API form of tags, sorted by key so that answers do not change without cause."""
+    return [{"Key": key, "Value": tags[key]} for key in sorted(tags)]
+
+
+def iso_time(seconds: float) -> str:
+    """Unix seconds as EC2 writes times in filters: "2026-01-02T03:04:05.000Z"."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{int(seconds * 1000) % 1000:03d}Z"

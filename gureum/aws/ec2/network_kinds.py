@@ -1,0 +1,297 @@
+"""The stored shapes of EC2's network resources, and the indexes by which they are found.
+
+They refer to each other by id, never by copy, with one exception that is always written in one commit: an Elastic IP's association
+stands on the address (who it points to) and on the interface (what it is seen as), so that both are lowered and shown from one object.
+
+    Vpc ◄─ Subnet ◄─ NetworkInterface ─► SecurityGroup (rules inside)
+     ▲       ▲            ▲
+     │   RouteTable     Address (Elastic IP)
+     ├── InternetGateway
+     └── NetworkAcl, SecurityGroup, RouteTable, DhcpOptions (shared)
+
+Claims (engine/client.py): "public/<pool>" holds every public address in use, "address/<subnet>" every private one.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from gureum.engine.resource import Resource, kind
+
+
+class CidrAssociation(msgspec.Struct, frozen=True):
+    """A CIDR of a VPC ("10.0.0.0/16") and the id of its association."""
+
+    id: str
+    cidr: str
+
+
+class VpcSpec(msgspec.Struct, frozen=True):
+    """`cidrs`: the primary one first."""
+
+    cidrs: tuple[CidrAssociation, ...]
+    dhcp_options: str
+    is_default: bool = False
+    tenancy: str = "default"
+    dns_support: bool = True
+    dns_hostnames: bool = False
+    address_usage_metrics: bool = False
+
+    @property
+    def cidr(self) -> str:
+        return self.cidrs[0].cidr
+
+
+@kind("ec2.Vpc", indexes={"default": lambda vpc: ("default",) if vpc.spec.is_default else ()})
+class Vpc(Resource, frozen=True):
+    """A private network."""
+
+    spec: VpcSpec
+
+
+class SubnetSpec(msgspec.Struct, frozen=True):
+    """`zone`: "us-east-1a". `acl`, `acl_association`: the network ACL in force and the id of its association. `hostname_type`: "ip-name" or
+    "resource-name"; the two `resource_*_record` say whether instances also get a name by their id."""
+
+    vpc: str
+    cidr: str
+    zone: str
+    acl: str
+    acl_association: str
+    default_for_zone: bool = False
+    public_on_launch: bool = False
+    hostname_type: str = "ip-name"
+    resource_a_record: bool = False
+    resource_aaaa_record: bool = False
+
+
+@kind("ec2.Subnet", indexes={"vpc": lambda subnet: subnet.spec.vpc, "acl": lambda subnet: subnet.spec.acl})
+class Subnet(Resource, frozen=True):
+    """A range of a VPC in one zone."""
+
+    spec: SubnetSpec
+
+
+class RouteEntry(msgspec.Struct, frozen=True):
+    """`gateway`: id of an internet gateway; `interface`: id of a network interface; exactly one is set. The VPC's own CIDRs are routed
+    without an entry. `origin`: "CreateRoute" or "CreateRouteTable"."""
+
+    destination: str
+    gateway: str = ""
+    interface: str = ""
+    origin: str = "CreateRoute"
+
+
+class RouteAssociation(msgspec.Struct, frozen=True):
+    """`subnet` "": this is the VPC's main association."""
+
+    id: str
+    subnet: str = ""
+
+
+class RouteTableSpec(msgspec.Struct, frozen=True):
+    """`associations`: with the main one, if this is the main table."""
+
+    vpc: str
+    routes: tuple[RouteEntry, ...] = ()
+    associations: tuple[RouteAssociation, ...] = ()
+
+    @property
+    def main(self) -> bool:
+        return any(not one.subnet for one in self.associations)
+
+
+@kind(
+    "ec2.RouteTable",
+    indexes={
+        "vpc": lambda table: table.spec.vpc,
+        "subnet": lambda table: tuple(one.subnet for one in table.spec.associations if one.subnet),
+        "main": lambda table: (table.spec.vpc,) if table.spec.main else (),
+        "association": lambda table: tuple(one.id for one in table.spec.associations),
+        "gateway": lambda table: tuple({one.gateway for one in table.spec.routes if one.gateway}),
+    },
+)
+class RouteTable(Resource, frozen=True):
+    """Where packets of subnets go."""
+
+    spec: RouteTableSpec
+
+
+class InternetGatewaySpec(msgspec.Struct, frozen=True):
+    """`vpc` "": attached to none."""
+
+    vpc: str = ""
+
+
+@kind("ec2.InternetGateway", indexes={"vpc": lambda gateway: (gateway.spec.vpc,) if gateway.spec.vpc else ()})
+class InternetGateway(Resource, frozen=True):
+    """A VPC's way to public addresses."""
+
+    spec: InternetGatewaySpec = InternetGatewaySpec()
+
+
+class AddressSpec(msgspec.Struct, frozen=True):
+    """An Elastic IP. `association` "" and with it `interface` and `private`: associated with nothing.
+    `domain_name`: its reverse name, if set."""
+
+    public: str
+    association: str = ""
+    interface: str = ""
+    private: str = ""
+    domain_name: str = ""
+
+
+@kind(
+    "ec2.Address",
+    indexes={
+        "public": lambda address: address.spec.public,
+        "association": lambda address: (address.spec.association,) if address.spec.association else (),
+        "interface": lambda address: (address.spec.interface,) if address.spec.interface else (),
+    },
+)
+class Address(Resource, frozen=True):
+    """An Elastic IP; its name is the allocation id."""
+
+    spec: AddressSpec
+
+
+class PrivateAddress(msgspec.Struct, frozen=True):
+    """One private IPv4 address of an interface and its public one, if any: with `allocation` it is an Elastic IP, without it was given
+    automatically and is given back when the instance stops."""
+
+    address: str
+    public: str = ""
+    allocation: str = ""
+    association: str = ""
+
+
+class Attachment(msgspec.Struct, frozen=True):
+    """`attached`: Unix seconds."""
+
+    id: str
+    instance: str
+    device_index: int
+    attached: float
+    delete_on_termination: bool = False
+    network_card: int = 0
+    status: Literal["attaching", "attached", "detaching", "detached"] = "attached"
+
+
+class NetworkInterfaceSpec(msgspec.Struct, frozen=True):
+    """`addresses`: the primary first. `sandbox`: name of the running sandbox it is plugged into (the instance's id), "" while the instance
+    does not run. `requester`: the service that made and manages it, "" for the account itself."""
+
+    vpc: str
+    subnet: str
+    zone: str
+    mac: str
+    addresses: tuple[PrivateAddress, ...]
+    groups: tuple[str, ...]
+    description: str = ""
+    source_dest_check: bool = True
+    attachment: Attachment | None = None
+    sandbox: str = ""
+    requester: str = ""
+
+    @property
+    def primary(self) -> PrivateAddress:
+        return self.addresses[0]
+
+
+@kind(
+    "ec2.NetworkInterface",
+    indexes={
+        "vpc": lambda eni: eni.spec.vpc,
+        "subnet": lambda eni: eni.spec.subnet,
+        "group": lambda eni: eni.spec.groups,
+        "instance": lambda eni: (eni.spec.attachment.instance,) if eni.spec.attachment else (),
+        "attachment": lambda eni: (eni.spec.attachment.id,) if eni.spec.attachment else (),
+        "attached-vpc": lambda eni: (eni.spec.vpc,) if eni.spec.attachment else (),
+        "public": lambda eni: tuple(one.public for one in eni.spec.addresses if one.public),
+    },
+)
+class NetworkInterface(Resource, frozen=True):
+    """An ENI."""
+
+    spec: NetworkInterfaceSpec
+
+
+class GroupRule(msgspec.Struct, frozen=True):
+    """One rule of a security group. `protocol`: "tcp", "udp", "icmp", "icmpv6", "-1" or an IP protocol number. `from_port`,
+    `to_port`: ICMP type and code for icmp; -1 for all. Exactly one of `cidr`, `cidr6`, `prefix_list`, `group` is set."""
+
+    id: str
+    egress: bool
+    protocol: str
+    from_port: int = -1
+    to_port: int = -1
+    cidr: str = ""
+    cidr6: str = ""
+    prefix_list: str = ""
+    group: str = ""
+    description: str = ""
+    tags: dict[str, str] = {}
+
+
+class SecurityGroupSpec(msgspec.Struct, frozen=True):
+    """`group_name`: unique in the VPC."""
+
+    group_name: str
+    description: str
+    vpc: str
+    rules: tuple[GroupRule, ...] = ()
+
+
+@kind(
+    "ec2.SecurityGroup",
+    indexes={
+        "vpc": lambda group: group.spec.vpc,
+        "rule": lambda group: tuple(rule.id for rule in group.spec.rules),
+        "refers": lambda group: tuple({rule.group for rule in group.spec.rules if rule.group}),
+    },
+)
+class SecurityGroup(Resource, frozen=True):
+    """What may reach its interfaces, and what they may reach."""
+
+    spec: SecurityGroupSpec
+
+
+class AclEntry(msgspec.Struct, frozen=True):
+    """`number`: 1-32766, 32767 for the closing deny. `protocol`: "-1" for all."""
+
+    number: int
+    egress: bool
+    allow: bool
+    protocol: str = "-1"
+    cidr: str = "0.0.0.0/0"
+
+
+class NetworkAclSpec(msgspec.Struct, frozen=True):
+    """Its subnets name it (`SubnetSpec.acl`)."""
+
+    vpc: str
+    is_default: bool
+    entries: tuple[AclEntry, ...]
+
+
+@kind("ec2.NetworkAcl", indexes={"vpc": lambda acl: acl.spec.vpc})
+class NetworkAcl(Resource, frozen=True):
+    """A subnet's stateless filter."""
+
+    spec: NetworkAclSpec
+
+
+class DhcpOptionsSpec(msgspec.Struct, frozen=True):
+    """`options`: (key, values) such as ("domain-name", ("ec2.internal",))."""
+
+    options: tuple[tuple[str, tuple[str, ...]], ...]
+    is_default: bool = False
+
+
+@kind("ec2.DhcpOptions", indexes={"default": lambda dopt: ("default",) if dopt.spec.is_default else ()})
+class DhcpOptions(Resource, frozen=True):
+    """What DHCP tells machines."""
+
+    spec: DhcpOptionsSpec

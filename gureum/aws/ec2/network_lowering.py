@@ -1,0 +1,146 @@
+"""How a VPC and its interfaces become core objects: one Network per VPC, one Interface per plugged ENI, names for attached ENIs. Pure.
+
+    Vpc ──────────────► Network       subnets, their routes, uplink; only while an interface in it is attached
+    NetworkInterface ─► Interface     only while its machine runs (`spec.sandbox`)
+                     └► Names         while it is attached
+
+A subnet's routes are those of its own table or of the main one, the longest prefix winning; a route whose target does not
+carry packets is a blackhole, as its state says in DescribeRouteTables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from gureum.aws.ec2.cidrs import network_of, resolver_address, router_address
+from gureum.aws.ec2.host_names import private_name, public_name, reverse_name
+from gureum.aws.ec2.network_kinds import (
+    InternetGateway,
+    NetworkInterface,
+    PrivateAddress,
+    RouteEntry,
+    RouteTable,
+    Subnet,
+    Vpc,
+)
+from gureum.aws.ec2.route_tables import is_active
+from gureum.core import specs
+from gureum.engine.lowering import Desired, Reader, owner_key
+from gureum.engine.registry import lower
+from gureum.ports import networks
+from gureum.ports.names import Record
+
+METADATA_ADDRESS = "169.254.169.254"
+RESOLVER_ADDRESS = "169.254.169.253"
+
+
+@lower(Vpc)
+def lower_vpc(vpc: Vpc, read: Reader) -> Iterable[Desired]:
+    """The VPC's router, while an interface in it is attached."""
+    scope, name = vpc.meta.scope, vpc.meta.name
+    if not read.by(NetworkInterface, scope, "attached-vpc", name):
+        return
+    uplink = bool(read.by(InternetGateway, scope, "vpc", name))
+    found = sorted(read.by(Subnet, scope, "vpc", name), key=lambda subnet: network_of(subnet.spec.cidr))
+    subnets = [lower_subnet(vpc, subnet, read) for subnet in found]
+    spec = networks.NetworkSpec(
+        name=name,
+        cidrs=tuple(one.cidr for one in vpc.spec.cidrs),
+        subnets=tuple(subnets),
+        local_addresses=local_addresses(vpc),
+        uplink=uplink,
+    )
+    internet = tuple(subnet.cidr for subnet in subnets if any(route.target == "internet" for route in subnet.routes))
+    yield Desired("Network", name, owner_key(vpc), specs.Network(network=spec, internet=internet))
+
+
+@lower(NetworkInterface)
+def lower_interface(interface: NetworkInterface, read: Reader) -> Iterable[Desired]:
+    """The plugged interface and the names of its addresses."""
+    spec = interface.spec
+    if spec.attachment is None:
+        return
+    vpc = read.get(Vpc, interface.meta.scope, spec.vpc)
+    subnet = read.get(Subnet, interface.meta.scope, spec.subnet)
+    if vpc is None or subnet is None:
+        return
+    if vpc.spec.dns_support:
+        yield Desired("Names", interface.meta.name, owner_key(interface), specs.Names(tuple(records(interface, vpc))))
+    if not spec.sandbox:
+        return
+    lowered = networks.InterfaceSpec(
+        name=interface.meta.name,
+        network=spec.vpc,
+        subnet=spec.subnet,
+        mac=spec.mac,
+        addresses=tuple(one.address for one in spec.addresses),
+        prefix_length=network_of(subnet.spec.cidr).prefixlen,
+        gateway=router_address(subnet.spec.cidr),
+        sandbox=spec.sandbox,
+        device=f"eth{spec.attachment.device_index}",
+        default_route=spec.attachment.device_index == 0,
+        source_check=spec.source_dest_check,
+        public=tuple((one.address, one.public) for one in spec.addresses if one.public),
+    )
+    yield Desired(
+        "Interface", interface.meta.name, owner_key(interface), specs.Interface(interface=lowered, groups=spec.groups)
+    )
+
+
+def lower_subnet(vpc: Vpc, subnet: Subnet, read: Reader) -> networks.Subnet:
+    """A subnet with the routes of the table that is in force for it."""
+    return networks.Subnet(
+        name=subnet.meta.name,
+        cidr=subnet.spec.cidr,
+        gateway=router_address(subnet.spec.cidr),
+        routes=tuple(_routes(vpc, _table_of(subnet, read), read)),
+    )
+
+
+def local_addresses(vpc: Vpc) -> tuple[str, ...]:
+    """Addresses the router itself answers to: instance metadata, and the resolver when the VPC has DNS (enableDnsSupport)."""
+    if not vpc.spec.dns_support:
+        return (METADATA_ADDRESS,)
+    return resolver_address(vpc.spec.cidr), RESOLVER_ADDRESS, METADATA_ADDRESS
+
+
+def records(interface: NetworkInterface, vpc: Vpc) -> Iterator[Record]:
+    """Private names for all in the VPC; public names, when the VPC has them, that lead to the private address inside the VPC."""
+    region = interface.meta.scope.rpartition("/")[2]
+    for one in interface.spec.addresses:
+        name = private_name(region, one.address)
+        yield Record(name, "A", (one.address,), view=vpc.meta.name)
+        yield Record(reverse_name(one.address), "PTR", (name,), view=vpc.meta.name)
+        if one.public and vpc.spec.dns_hostnames:
+            yield from _public_records(region, one, vpc)
+
+
+def _public_records(region: str, one: PrivateAddress, vpc: Vpc) -> Iterator[Record]:
+    name = public_name(region, one.public)
+    yield Record(name, "A", (one.public,))
+    yield Record(name, "A", (one.address,), view=vpc.meta.name)
+    yield Record(reverse_name(one.public), "PTR", (name,))
+
+
+def _table_of(subnet: Subnet, read: Reader) -> RouteTable | None:
+    """The subnet's own table, else its VPC's main one."""
+    scope = subnet.meta.scope
+    own = read.by(RouteTable, scope, "subnet", subnet.meta.name)
+    found = own or read.by(RouteTable, scope, "main", subnet.spec.vpc)
+    return found[0] if found else None
+
+
+def _routes(vpc: Vpc, table: RouteTable | None, read: Reader) -> Iterator[networks.Route]:
+    for association in vpc.spec.cidrs:
+        yield networks.Route(association.cidr, "local")
+    for entry in sorted(table.spec.routes if table else (), key=lambda entry: network_of(entry.destination)):
+        yield networks.Route(entry.destination, _target(entry, vpc, read))
+
+
+def _target(entry: RouteEntry, vpc: Vpc, read: Reader) -> str:
+    scope = vpc.meta.scope
+    gateway = read.get(InternetGateway, scope, entry.gateway) if entry.gateway else None
+    interface = read.get(NetworkInterface, scope, entry.interface) if entry.interface else None
+    if not is_active(entry, gateway, interface, vpc.meta.name):
+        return "blackhole"
+    return "internet" if entry.gateway else f"interface:{entry.interface}"

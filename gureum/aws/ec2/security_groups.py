@@ -1,0 +1,371 @@
+"""Security groups: what may reach the interfaces that are in them, and what those may reach. Stateful.
+
+A group is lowered to a core FirewallGroup while its VPC is in use. The rules themselves: security_group_rules.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from gureum.aws.call import Call
+from gureum.aws.ec2 import ids, limits
+from gureum.aws.ec2.listing import answer, listing, show_tags
+from gureum.aws.ec2.network_kinds import GroupRule, NetworkInterface, SecurityGroup, SecurityGroupSpec, Vpc
+from gureum.aws.ec2.security_group_rules import (
+    allow_all_out,
+    asked_rules,
+    check_description,
+    identity,
+    lower_rule,
+    show_permissions,
+    show_revoked,
+    show_rule,
+    with_rules,
+)
+from gureum.aws.ec2.tags import tags_of
+from gureum.aws.errors import AwsError
+from gureum.aws.filters import FilterTable, apply_filters
+from gureum.aws.marks import operation
+from gureum.aws.paging import page
+from gureum.base.ids import new_id
+from gureum.core.specs import FirewallGroup
+from gureum.engine.lowering import Desired, Reader, owner_key
+from gureum.engine.registry import lower
+from gureum.engine.resource import key_of
+from gureum.ports.firewalls import Group
+
+
+@operation("CreateSecurityGroup")
+async def create_security_group(call: Call) -> dict[str, Any]:
+    """AWS: ec2 CreateSecurityGroup. Without a VPC in the default one. It allows nothing in and everything out."""
+    name, description = ids.need(call, "GroupName"), ids.need(call, "Description")
+    _check_name(name)
+    _check_text(description, "GroupDescription")
+    vpc = ids.find(call, Vpc, ids.VPC, call.params["VpcId"]) if call.params.get("VpcId") else default_vpc(call)
+    if any(group.spec.group_name == name for group in call.by(SecurityGroup, "vpc", vpc.meta.name)):
+        text = f"The security group '{name}' already exists for VPC '{vpc.meta.name}'"
+        raise AwsError("InvalidGroup.Duplicate", text)
+    if len(call.all(SecurityGroup)) >= limits.GROUPS_PER_REGION:
+        raise AwsError("SecurityGroupLimitExceeded", "The maximum number of security groups has been reached.")
+    group_id = new_id("sg-")
+    group = SecurityGroup(
+        meta=call.meta(group_id, tags=tags_of(call, "security-group")),
+        spec=SecurityGroupSpec(name, description, vpc.meta.name, (allow_all_out(),)),
+    )
+    transaction = call.transaction()
+    transaction.require(vpc)
+    transaction.claim(_name_space(vpc.meta.name), name, key_of(group))
+    transaction.create(group)
+    await call.commit(transaction)
+    return {"GroupId": group_id, "SecurityGroupArn": group_arn(call, group_id), "Tags": show_tags(group.meta.tags)}
+
+
+@operation("DeleteSecurityGroup")
+async def delete_security_group(call: Call) -> dict[str, Any]:
+    """AWS: ec2 DeleteSecurityGroup. Not the default one, none that is in use or that another group refers to."""
+    group = named_group(call)
+    name = group.meta.name
+    if group.spec.group_name == "default":
+        text = f'the specified group: "{name}" name: "default" cannot be deleted by a user'
+        raise AwsError("CannotDelete", text)
+    used = call.by(NetworkInterface, "group", name)
+    if used or any(one.meta.name != name for one in call.by(SecurityGroup, "refers", name)):
+        raise AwsError("DependencyViolation", f"resource {name} has a dependent object")
+    transaction = call.transaction()
+    transaction.require_no_newer(NetworkInterface, call.scope)
+    transaction.require_no_newer(SecurityGroup, call.scope)
+    transaction.release(_name_space(group.spec.vpc), group.spec.group_name)
+    transaction.delete(group)
+    await call.commit(transaction)
+    return {"Return": True, "GroupId": name}
+
+
+@operation("DescribeSecurityGroups")
+def describe_security_groups(call: Call) -> dict[str, Any]:
+    """AWS: ec2 DescribeSecurityGroups. Names are looked up in the default VPC."""
+    found, token = listing(call, SecurityGroup, ids.SECURITY_GROUP, "GroupIds", _filters(call))
+    names = call.params.get("GroupNames")
+    if names:
+        vpc = default_vpc(call).meta.name
+        known = {group.spec.group_name for group in call.by(SecurityGroup, "vpc", vpc)}
+        for name in names:
+            if name not in known:
+                raise AwsError(
+                    "InvalidGroup.NotFound", f"The security group '{name}' does not exist in default VPC '{vpc}'"
+                )
+        found = [group for group in found if group.spec.vpc == vpc and group.spec.group_name in names]
+    return answer("SecurityGroups", [show_group(call, group) for group in found], token)
+
+
+@operation("AuthorizeSecurityGroupIngress")
+async def authorize_security_group_ingress(call: Call) -> dict[str, Any]:
+    """AWS: ec2 AuthorizeSecurityGroupIngress."""
+    return await _authorize(call, egress=False)
+
+
+@operation("AuthorizeSecurityGroupEgress")
+async def authorize_security_group_egress(call: Call) -> dict[str, Any]:
+    """AWS: ec2 AuthorizeSecurityGroupEgress."""
+    return await _authorize(call, egress=True)
+
+
+@operation("RevokeSecurityGroupIngress")
+async def revoke_security_group_ingress(call: Call) -> dict[str, Any]:
+    """AWS: ec2 RevokeSecurityGroupIngress."""
+    return await _revoke(call, egress=False)
+
+
+@operation("RevokeSecurityGroupEgress")
+async def revoke_security_group_egress(call: Call) -> dict[str, Any]:
+    """AWS: ec2 RevokeSecurityGroupEgress."""
+    return await _revoke(call, egress=True)
+
+
+@operation("UpdateSecurityGroupRuleDescriptionsIngress", level="state")
+async def update_security_group_rule_descriptions_ingress(call: Call) -> dict[str, Any]:
+    """AWS: ec2 UpdateSecurityGroupRuleDescriptionsIngress."""
+    return await _describe_rules_anew(call, egress=False)
+
+
+@operation("UpdateSecurityGroupRuleDescriptionsEgress", level="state")
+async def update_security_group_rule_descriptions_egress(call: Call) -> dict[str, Any]:
+    """AWS: ec2 UpdateSecurityGroupRuleDescriptionsEgress."""
+    return await _describe_rules_anew(call, egress=True)
+
+
+@operation("GetSecurityGroupsForVpc")
+def get_security_groups_for_vpc(call: Call) -> dict[str, Any]:
+    """AWS: ec2 GetSecurityGroupsForVpc."""
+    vpc = ids.find(call, Vpc, ids.VPC, ids.need(call, "VpcId"))
+    table = {**_filters(call), "primary-vpc-id": lambda group: group.spec.vpc}
+    groups = apply_filters(call.by(SecurityGroup, "vpc", vpc.meta.name), call.params.get("Filters"), table)
+    call.end_dry_run()
+    shown, token = page(call.params, groups, lambda group: group.meta.name)
+    rows = [
+        {
+            "GroupId": group.meta.name,
+            "GroupName": group.spec.group_name,
+            "Description": group.spec.description,
+            "OwnerId": call.account,
+            "PrimaryVpcId": group.spec.vpc,
+            "Tags": show_tags(group.meta.tags),
+        }
+        for group in shown
+    ]
+    return answer("SecurityGroupForVpcs", rows, token)
+
+
+@operation("DescribeSecurityGroupReferences")
+def describe_security_group_references(call: Call) -> dict[str, Any]:
+    """AWS: ec2 DescribeSecurityGroupReferences: references over a peering or a transit gateway, of which there are none."""
+    ids.find_all(call, SecurityGroup, ids.SECURITY_GROUP, call.params.get("GroupId") or ())
+    call.end_dry_run()
+    return {"SecurityGroupReferenceSet": []}
+
+
+@operation("DescribeStaleSecurityGroups")
+def describe_stale_security_groups(call: Call) -> dict[str, Any]:
+    """AWS: ec2 DescribeStaleSecurityGroups: rules over a peering that is gone, of which there are none."""
+    ids.find(call, Vpc, ids.VPC, ids.need(call, "VpcId"))
+    call.end_dry_run()
+    return {"StaleSecurityGroupSet": []}
+
+
+def default_vpc(call: Call) -> Vpc:
+    """The region's default VPC. AWS: VPCIdNotSpecified when it has been deleted."""
+    found = call.by(Vpc, "default", "default")
+    if not found:
+        raise AwsError("VPCIdNotSpecified", "No default VPC for this user.")
+    return found[0]
+
+
+def named_group(call: Call) -> SecurityGroup:
+    """The group that a call names by `GroupId` or, in the default VPC, by `GroupName`. AWS: InvalidGroup.NotFound, MissingParameter."""
+    if call.params.get("GroupId"):
+        return ids.find(call, SecurityGroup, ids.SECURITY_GROUP, call.params["GroupId"])
+    name = call.params.get("GroupName")
+    if not name:
+        raise AwsError("MissingParameter", "The request must contain the parameter groupName or groupId")
+    return group_by_name(call, name)
+
+
+def group_by_name(call: Call, name: str) -> SecurityGroup:
+    """A group of the default VPC. AWS: InvalidGroup.NotFound."""
+    vpc = default_vpc(call).meta.name
+    for group in call.by(SecurityGroup, "vpc", vpc):
+        if group.spec.group_name == name:
+            return group
+    raise AwsError("InvalidGroup.NotFound", f"The security group '{name}' does not exist in default VPC '{vpc}'")
+
+
+def group_arn(call: Call, group_id: str) -> str:
+    return call.arn(f"security-group/{group_id}", service="ec2")
+
+
+async def _authorize(call: Call, *, egress: bool) -> dict[str, Any]:
+    group = named_group(call)
+    known = {identity(rule) for rule in group.spec.rules}
+    tags = tags_of(call, "security-group-rule")
+    new = []
+    for rule in asked_rules(call, group, egress=egress):
+        if identity(rule) in known:
+            raise AwsError("InvalidPermission.Duplicate", f'the specified rule "{_peer(rule)}" already exists')
+        new.append(msgspec.structs.replace(rule, id=new_id("sgr-"), tags=tags))
+    rules = (*group.spec.rules, *new)
+    if sum(rule.egress == egress for rule in rules) > limits.RULES_PER_GROUP:
+        raise AwsError(
+            "RulesPerSecurityGroupLimitExceeded", "The maximum number of rules per security group has been reached."
+        )
+    transaction = call.transaction()
+    for name in {rule.group for rule in new if rule.group} - {group.meta.name}:
+        transaction.require(ids.find(call, SecurityGroup, ids.SECURITY_GROUP, name))
+    transaction.update(with_rules(group, rules))
+    await call.commit(transaction)
+    return {"Return": True, "SecurityGroupRules": [show_rule(call, rule, group.meta.name) for rule in new]}
+
+
+async def _revoke(call: Call, *, egress: bool) -> dict[str, Any]:
+    group = named_group(call)
+    gone = _rules_meant(call, group, call.params.get("SecurityGroupRuleIds") or (), egress=egress)
+    transaction = call.transaction()
+    transaction.update(with_rules(group, (rule for rule in group.spec.rules if rule.id not in gone)))
+    await call.commit(transaction)
+    return {
+        "Return": True,
+        "RevokedSecurityGroupRules": [show_revoked(rule, group.meta.name) for rule in gone.values()],
+    }
+
+
+async def _describe_rules_anew(call: Call, *, egress: bool) -> dict[str, Any]:
+    group = named_group(call)
+    texts = {
+        one.get("SecurityGroupRuleId"): one.get("Description")
+        for one in call.params.get("SecurityGroupRuleDescriptions") or ()
+    }
+    meant = _rules_meant(call, group, [str(id_) for id_ in texts], egress=egress)
+    if not texts:
+        asked = {identity(rule): rule.description for rule in asked_rules(call, group, egress=egress)}
+        texts = {rule.id: asked[identity(rule)] for rule in meant.values()}
+    changed = [
+        msgspec.structs.replace(rule, description=check_description(texts[rule.id])) if rule.id in meant else rule
+        for rule in group.spec.rules
+    ]
+    transaction = call.transaction()
+    transaction.update(with_rules(group, changed))
+    await call.commit(transaction)
+    return {"Return": True}
+
+
+def _rules_meant(call: Call, group: SecurityGroup, rule_ids: Iterable[str], *, egress: bool) -> dict[str, GroupRule]:
+    """Existing rules that a call means, by id or by permission. AWS: InvalidSecurityGroupRuleId.NotFound, InvalidPermission.NotFound."""
+    own = {rule.id: rule for rule in group.spec.rules if rule.egress == egress}
+    rule_ids = list(rule_ids)
+    if rule_ids:
+        missing = [id_ for id_ in rule_ids if ids.check_id(ids.GROUP_RULE, id_) not in own]
+        if missing:
+            raise ids.not_found(ids.GROUP_RULE, *missing)
+        return {id_: own[id_] for id_ in rule_ids}
+    by_identity = {identity(rule): rule for rule in own.values()}
+    found: dict[str, GroupRule] = {}
+    for asked in asked_rules(call, group, egress=egress):
+        rule = by_identity.get(identity(asked))
+        if rule is None:
+            raise AwsError("InvalidPermission.NotFound", "The specified rule does not exist in this security group.")
+        found[rule.id] = rule
+    return found
+
+
+def _peer(rule: GroupRule) -> str:
+    protocol = "ALL" if rule.protocol == "-1" else rule.protocol.upper()
+    ports = f", from port: {rule.from_port}, to port: {rule.to_port}" if rule.from_port != -1 else ""
+    return f"peer: {rule.cidr or rule.cidr6 or rule.group}, {protocol}{ports}, ALLOW"
+
+
+def _name_space(vpc_id: str) -> str:
+    return f"group-name/{vpc_id}"
+
+
+def _check_name(name: str) -> None:
+    if name.lower() == "default":
+        raise ids.invalid("Cannot use reserved security group name: default")
+    if name.startswith("sg-"):
+        raise ids.invalid(
+            f"Value ({name}) for parameter GroupName is invalid. Group names may not be in the format sg-*."
+        )
+    _check_text(name, "GroupName")
+
+
+def _check_text(text: str, name: str) -> None:
+    if len(text) > 255 or any(character not in _ALLOWED for character in text):
+        raise ids.invalid(
+            f"Value ({text}) for parameter {name} is invalid. Character sets beyond ASCII are not supported."
+            if not text.isascii()
+            else f"Invalid security group {'name' if name == 'GroupName' else 'description'}. Valid {'names' if name == 'GroupName' else 'descriptions'}"
+            " are strings less than 256 characters from the following set: a-zA-Z0-9. _-:/()#,@[]+=&;{}!$*"
+        )
+
+
+_ALLOWED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789. _-:/()#,@[]+=&;{}!$*")
+
+
+# Lowering and showing
+
+
+@lower(SecurityGroup)
+def lower_security_group(group: SecurityGroup, read: Reader) -> Iterable[Desired]:
+    """The firewall's group, while anything in its VPC is attached."""
+    if not read.by(NetworkInterface, group.meta.scope, "attached-vpc", group.spec.vpc):
+        return
+    rules = tuple(lowered for rule in group.spec.rules if (lowered := lower_rule(rule)) is not None)
+    spec = FirewallGroup(network=group.spec.vpc, group=Group(name=group.meta.name, rules=rules))
+    yield Desired("FirewallGroup", group.meta.name, owner_key(group), spec)
+
+
+def _filters(call: Call) -> FilterTable:
+    def of(look: Callable[[GroupRule], str], *, egress: bool) -> Any:
+        return lambda group: [found for rule in group.spec.rules if rule.egress == egress and (found := look(rule))]
+
+    def group_name(rule: GroupRule) -> str:
+        found = call.get(SecurityGroup, rule.group) if rule.group else None
+        return found.spec.group_name if found else ""
+
+    looks: dict[str, Callable[[GroupRule], str]] = {
+        "cidr": lambda rule: rule.cidr,
+        "from-port": lambda rule: str(rule.from_port) if rule.protocol != "-1" else "",
+        "group-id": lambda rule: rule.group,
+        "group-name": group_name,
+        "ipv6-cidr": lambda rule: rule.cidr6,
+        "prefix-list-id": lambda rule: rule.prefix_list,
+        "protocol": lambda rule: rule.protocol,
+        "to-port": lambda rule: str(rule.to_port) if rule.protocol != "-1" else "",
+        "user-id": lambda rule: call.account if rule.group else "",
+    }
+    table: dict[str, Any] = {
+        "description": lambda group: group.spec.description,
+        "group-id": lambda group: group.meta.name,
+        "group-name": lambda group: group.spec.group_name,
+        "owner-id": lambda _: call.account,
+        "vpc-id": lambda group: group.spec.vpc,
+    }
+    for name, look in looks.items():
+        table[f"ip-permission.{name}"] = of(look, egress=False)
+        table[f"egress.ip-permission.{name}"] = of(look, egress=True)
+    return table
+
+
+def show_group(call: Call, group: SecurityGroup) -> dict[str, Any]:
+    """API form. AWS: ec2 SecurityGroup."""
+    return {
+        "GroupId": group.meta.name,
+        "GroupName": group.spec.group_name,
+        "Description": group.spec.description,
+        "OwnerId": call.account,
+        "VpcId": group.spec.vpc,
+        "SecurityGroupArn": group_arn(call, group.meta.name),
+        "IpPermissions": show_permissions(call.account, (rule for rule in group.spec.rules if not rule.egress)),
+        "IpPermissionsEgress": show_permissions(call.account, (rule for rule in group.spec.rules if rule.egress)),
+        "Tags": show_tags(group.meta.tags),
+    }
