@@ -16,6 +16,8 @@ from gureum.aws.protocols.faults import Fault, describe, ec2_error, query_error,
 from gureum.aws.protocols.jsonrpc import JsonCodec, plain_json_error
 from gureum.aws.protocols.models import Member, Operation, ServiceModel, load_service
 from gureum.aws.protocols.query import QueryCodec
+from gureum.aws.protocols.rest import RestCodec
+from gureum.aws.protocols.rpc_cbor import RpcCborCodec, plain_cbor_error
 from gureum.aws.protocols.validate import Validate, compile_validator
 from gureum.aws.protocols.wire import Encoded, Request, Response
 
@@ -93,7 +95,16 @@ def error_response(service: str | None, protocol: str, error: AwsError, request_
         return s3_error(fault, request_id, None)
     if protocol in ("json", "rest-json"):
         return plain_json_error(fault, request_id)
+    if protocol == "smithy-rpc-v2-cbor":
+        return plain_cbor_error(fault, request_id)
     return query_error(fault, request_id, "http://webservices.amazon.com/AWSFault/2005-15-09", None)
 
 
-_CODECS: dict[str, Callable[[ServiceModel, str], Codec]] = {"ec2": QueryCodec, "query": QueryCodec, "json": JsonCodec}
+_CODECS: dict[str, Callable[[ServiceModel, str], Codec]] = {
+    "ec2": QueryCodec,
+    "query": QueryCodec,
+    "json": JsonCodec,
+    "smithy-rpc-v2-cbor": RpcCborCodec,
+    "rest-json": RestCodec,
+    "rest-xml": RestCodec,
+}

@@ -189,11 +189,15 @@ def _xml_fields(fault: Fault, writers: XmlWriters | None) -> str:
 
 def json_fields(fault: Fault, convert: Callable[[dict[str, Any]], dict[str, Any]] | None) -> dict[str, Any]:
     """The body of a JSON or CBOR error without its `__type`."""
-    message_name = "message"
-    if fault.shape is not None:
-        message_name = next((name for name in fault.shape.members if name.lower() == "message"), "message")
     fields = convert(fault.fields) if convert is not None and fault.fields else dict(fault.fields)
-    return {message_name: fault.message, **fields}
+    return {message_member(fault): fault.message, **fields}
+
+
+def message_member(fault: Fault) -> str:
+    """`message` or `Message`, as the model has it."""
+    if fault.shape is None:
+        return "message"
+    return next((name for name in fault.shape.members if name.lower() == "message"), "message")
 
 
 def query_error_header(fault: Fault) -> str:
@@ -213,3 +217,19 @@ def error_type(fault: Fault, service: ServiceModel) -> str:
     if fault.shape is not None:
         return f"com.amazonaws.{service.name}#{fault.name}"
     return f"com.amazon.coral.{'validate' if fault.name == 'ValidationException' else 'service'}#{fault.name}"
+
+
+def refuse_rest(bad: BadValue, *, xml: bool, s3: bool) -> AwsError:
+    """A part of a REST request that its shape does not allow."""
+    if bad.kind == "path":
+        return unknown_operation("", "rest-xml" if xml else "rest-json")
+    if not xml:
+        return serialization_error(bad.text or f"{str(bad.value)[:200]!r} is not a valid {bad.kind}")
+    if not s3:
+        return AwsError("MalformedInput", bad.text or f"{str(bad.value)[:200]!r} is not a valid {bad.kind}")
+    if bad.text or bad.path:
+        return AwsError(
+            "MalformedXML",
+            "The XML you provided was not well-formed or did not validate against our published schema",
+        )
+    return AwsError("InvalidArgument", f"Provided argument {str(bad.value)[:200]!r} is not a valid {bad.kind}")

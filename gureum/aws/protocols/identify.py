@@ -28,6 +28,8 @@ _QUERY_CREDENTIAL = re.compile(
 _RPC_PATH = re.compile(r"/service/([A-Za-z0-9_.]{1,120})/operation/([A-Za-z0-9_]{1,120})$")
 _ACTION = re.compile(r"(?:^|&)Action=([A-Za-z0-9_.:-]{0,120})(?=&|$)")
 _VERSION = re.compile(r"(?:^|&)Version=(\d{4}-\d\d-\d\d)(?=&|$)")
+# Letters that a path must have before other services with the same signing name are not looked at.
+_CERTAIN_WEIGHT = 8
 # Form bodies name their action near the start; real clients put it first.
 _BODY_HEAD_BYTES = 1 << 16
 
@@ -125,29 +127,31 @@ def _by_action(action: str, version: str, signing_name: str) -> Target | None:
 
 
 def _by_route(request: Request, signing_name: str) -> Target:
-    names = _rest_candidates(request, signing_name)
-    for name in names:
-        protocol = _rest_protocol(name)
-        operation = match_route(name, request)
-        if operation:
-            return Target(name, protocol, operation)
-    if names:
-        return Target(names[0], _rest_protocol(names[0]), "")
     own = service_metadata(signing_name) if signing_name else None
+    if own is not None and (protocol := _rest_protocol(signing_name, own)):
+        operation, weight = match_route(signing_name, request)
+        if weight >= _CERTAIN_WEIGHT:
+            return Target(signing_name, protocol, operation)
+    names = _rest_candidates(request, signing_name)
+    found = [(match_route(name, request), name) for name in names]
+    (operation, _), name = max(found, key=lambda one: one[0][1] if one[0][0] else -1, default=(("", 0), ""))
+    if name:
+        return Target(name, _rest_protocol(name, service_index()[name]), operation)
     if own is not None:
         return Target(signing_name, service_protocols(signing_name, own)[0], "")
     return Target("", "json" if "json" in request.headers.get("content-type", "") else "query", "")
 
 
 def _rest_candidates(request: Request, signing_name: str) -> list[str]:
-    if signing_name:
-        return [name for name in _by_signing_name().get(signing_name, ()) if _rest_protocol(name)]
+    """Services that may be meant, the likeliest first: the one the host is named after, the one named as it signs."""
     label = request.headers.get("host", "").partition(".")[0].partition(":")[0].lower()
-    return [name for name in _by_endpoint().get(label, ()) if _rest_protocol(name)]
+    by_host = _by_endpoint().get(label, [])
+    names = _by_signing_name().get(signing_name, []) if signing_name else by_host
+    ordered = [name for name in names if name in by_host] + [name for name in names if name not in by_host]
+    return [name for name in ordered if _rest_protocol(name, service_index()[name])]
 
 
-def _rest_protocol(name: str) -> str:
-    metadata = service_index()[name]
+def _rest_protocol(name: str, metadata: Metadata) -> str:
     return next((one for one in service_protocols(name, metadata) if one.startswith("rest-")), "")
 
 

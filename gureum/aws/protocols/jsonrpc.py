@@ -39,16 +39,11 @@ class JsonCodec:
 
     def serializer(self, operation: Operation) -> Callable[[dict[str, Any], str], Response]:
         content_type = self._content_type
-        if operation.output is None:
-            return lambda result, request_id: Response(
-                200, {"content-type": content_type, "x-amzn-requestid": request_id}, b""
-            )
-        write = self._writers.structure(operation.output.shape)
+        write = self._writers.structure(operation.output.shape) if operation.output else None
 
         def serialize(result: dict[str, Any], request_id: str) -> Response:
-            return Response(
-                200, {"content-type": content_type, "x-amzn-requestid": request_id}, encode_json(write(result))
-            )
+            body = encode_json(write(result)) if write is not None else b""
+            return Response(200, {"content-type": content_type, "x-amzn-requestid": request_id}, body)
 
         return serialize
 

@@ -174,7 +174,9 @@ def load_service(name: str) -> ServiceModel:
         raise AwsError("UnknownService", f"There is no service {name[:60]!r}.", status=404)
     file = _file_decoder.decode(gzip.decompress(path.read_bytes()))
     shapes = {shape_name: _encoder.encode(shape) for shape_name, shape in file.shapes.items()}
-    return ServiceModel(name, file.metadata, file.operations, shapes)
+    # The key is the name that clients use; the name inside may carry a version (CloudFront).
+    operations = {key: msgspec.structs.replace(one, name=key) for key, one in file.operations.items()}
+    return ServiceModel(name, file.metadata, operations, shapes)
 
 
 @functools.cache

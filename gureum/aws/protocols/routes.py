@@ -28,7 +28,12 @@ class Route(msgspec.Struct, frozen=True):
     required: tuple[tuple[str, str], ...]
 
 
-Path = tuple[re.Pattern[str], tuple[Route, ...]]
+class Path(msgspec.Struct, frozen=True):
+    """`weight`: letters that the path must have; a path with more says more about whose it is."""
+
+    pattern: re.Pattern[str]
+    weight: int
+    routes: tuple[Route, ...]
 
 
 def path_pattern(uri: str) -> re.Pattern[str]:
@@ -47,21 +52,21 @@ def path_labels(uri: str) -> list[str]:
     return [label[1] for label in _LABEL.finditer(uri.partition("?")[0])]
 
 
-def match_route(service: str, request: Request) -> str:
-    """Name of the operation, or "" when no path fits. A path may have one slash more or less at its end than the
-    model's."""
+def match_route(service: str, request: Request) -> tuple[str, int]:
+    """Name of the operation and the weight of its path; ("", 0) when none fits. A path may have one slash more or less
+    at its end than the model's."""
     paths = _routes(service).get(request.method.upper(), ())
     other = request.path[:-1] if request.path.endswith("/") else request.path + "/"
-    for path in (request.path or "/", other):
-        for pattern, routes in paths:
-            if pattern.fullmatch(path) is not None:
-                return _choose(routes, request)
-    return ""
+    for text in (request.path or "/", other):
+        for path in paths:
+            if path.pattern.fullmatch(text) is not None:
+                operation = _choose(path.routes, request)
+                if operation:
+                    return operation, path.weight
+    return "", 0
 
 
 def _choose(routes: tuple[Route, ...], request: Request) -> str:
-    if len(routes) == 1:
-        return routes[0].operation
     query = dict(_split(pair) for pair in request.query.split("&") if pair)
     fitting = [
         route for route in routes if all(name in query and value in ("", query[name]) for name, value in route.literals)
@@ -89,7 +94,11 @@ def _routes(service: str) -> dict[str, tuple[Path, ...]]:
         methods.setdefault(operation.http.method, {}).setdefault(shape, []).append(_route(model, operation))
     return {
         method: tuple(
-            (path_pattern(shape.replace("{}", "{x}").replace("{+}", "{x+}")), tuple(sorted(shapes[shape], key=_weight)))
+            Path(
+                path_pattern(shape.replace("{}", "{x}").replace("{+}", "{x+}")),
+                len(shape.replace("{}", "").replace("{+}", "").replace("/", "")),
+                tuple(sorted(shapes[shape], key=_order)),
+            )
             for shape in sorted(shapes, key=_specificity)
         )
         for method, shapes in methods.items()
@@ -108,7 +117,7 @@ def _route(model: ServiceModel, operation: Operation) -> Route:
     return Route(operation.name, literals, required)
 
 
-def _weight(route: Route) -> tuple[int, int, str]:
+def _order(route: Route) -> tuple[int, int, str]:
     return -len(route.literals), -len(route.required), route.operation
 
 

@@ -23,7 +23,7 @@ _SPECIAL = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _EARLIEST_S, _LATEST_S = -62135596800, 253402300799
 
 
-class BadValue(Exception):  # noqa: N818 (a word for what was read, not a fault of ours)
+class BadValue(Exception):
     """A value that its shape does not allow. `kind`: the shape's type, or "unknown", "structure", "list", "map" for
     parameters that are not there or have another form. `path`: the names that lead to it, the innermost first."""
 

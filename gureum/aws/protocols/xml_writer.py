@@ -138,30 +138,8 @@ class XmlWriters:
         default = "member"
         if flattened:
             default = opening[1:-1].partition(" ")[0]
-        item_opening, item_closing, convert, write_item = self._plan(shape.member, default)
-        if flattened:
-            opening = closing = ""
-
-        def write_scalars(value: Any, out: Extend) -> None:
-            if opening:
-                out((opening, "", ""))
-            for item in value:
-                if item is not None:
-                    out((item_opening, item if convert is None else convert(item), item_closing))
-            if closing:
-                out((closing, "", ""))
-
-        def write_containers(value: Any, out: Extend) -> None:
-            assert write_item is not None
-            if opening:
-                out((opening, "", ""))
-            for item in value:
-                if item is not None:
-                    write_item(item, out)
-            if closing:
-                out((closing, "", ""))
-
-        return write_scalars if write_item is None else write_containers
+        item = self._plan(shape.member, default)
+        return _list_writer(item) if flattened else _wrapped(opening, closing, _list_writer(item))
 
     def _map(self, member: Member, shape: Shape, opening: str, closing: str) -> Write:
         assert shape.key is not None
@@ -203,6 +181,32 @@ def _body_writer(shape_name: str, protocol: str, plan: dict[str, Plan], ignored:
                 out((opening, item if convert is None else convert(item), closing))
             else:
                 write_item(item, out)
+
+    return write
+
+
+def _list_writer(item: Plan) -> Write:
+    opening, closing, convert, write_item = item
+
+    def write_scalars(value: Any, out: Extend) -> None:
+        for one in value:
+            if one is not None:
+                out((opening, one if convert is None else convert(one), closing))
+
+    def write_containers(value: Any, out: Extend) -> None:
+        assert write_item is not None
+        for one in value:
+            if one is not None:
+                write_item(one, out)
+
+    return write_scalars if write_item is None else write_containers
+
+
+def _wrapped(opening: str, closing: str, write_items: Write) -> Write:
+    def write(value: Any, out: Extend) -> None:
+        out((opening, "", ""))
+        write_items(value, out)
+        out((closing, "", ""))
 
     return write
 
