@@ -89,7 +89,7 @@ class Home(msgspec.Struct, frozen=True):
 
 
 def open_home(settings: Settings) -> Home:
-    """Makes the home usable: folders, id, pool, ports. Idempotent. Call it only while this home's gureum is not running.
+    """Makes the home usable: folders, id, pool, ports. Idempotent; of a running home it is a look.
 
     Raises HomeError when the home belongs to another kind of gureum (simulated or not, newer), is a copy of another home,
     or when pool or port are taken.
@@ -97,6 +97,8 @@ def open_home(settings: Settings) -> Home:
     path = Path(settings.home)
     if foreign(path):
         raise HomeError(f"{path} holds other things than a gureum: choose an empty folder as GUREUM_HOME")
+    if (home := load_home(settings)) and running(home):
+        return home
     try:
         for folder in (path, path / "logs"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -122,6 +124,18 @@ def load_home(settings: Settings) -> Home | None:
     except PermissionError:
         return None
     return as_home(settings, identity) if identity else None
+
+
+def running(home: Home) -> bool:
+    """Whether a supervisor holds the home; what was picked for it must not change then."""
+    try:
+        with open(home.run / "supervisor.lock") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
 
 
 def as_home(settings: Settings, identity: Identity) -> Home:

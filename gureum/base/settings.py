@@ -62,10 +62,16 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ] = "off"
     verify_signatures: Annotated[
-        bool, Meta(description="Check AWS signatures (SigV4): keys that STS handed out with their own secret, others with `secret_key`.")
+        bool,
+        Meta(
+            description="Check AWS signatures (SigV4): keys that STS handed out with their own secret, others with `secret_key`."
+        ),
     ] = False
     secret_key: Annotated[
-        str, Meta(description="Secret access key that all keys but those of STS sign with; looked at with `verify_signatures`.")
+        str,
+        Meta(
+            description="Secret access key that all keys but those of STS sign with; looked at with `verify_signatures`."
+        ),
     ] = "test"
     ephemeral: Annotated[
         bool, Meta(description="Allows `POST /_gureum/reset`, which empties all accounts and regions.")

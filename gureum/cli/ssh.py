@@ -1,0 +1,94 @@
+"""`gureum ssh ID`: logs in to a machine with the host's ssh client, through its public address.
+
+The machine's facts come from the EC2 API. The key is `-i FILE`, else `NAME.pem` of the machine's key pair in the current folder,
+`~/.ssh` or `~/.gureum/keys`, else what ssh itself offers. Host keys are kept per machine, since addresses are used again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import os
+import shutil
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from urllib.parse import urlencode
+
+from gureum.base.homes import Home
+from gureum.base.settings import load_settings
+from gureum.cli.api import open_connection
+from gureum.cli.output import Failure
+from gureum.cli.running import current_home
+
+KEY_FOLDERS = (Path(), Path("~/.ssh"), Path("~/.gureum/keys"))
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-i", "--identity", metavar="FILE", help="the private key")
+    parser.add_argument("-l", "--login", metavar="USER", default="root", help="the user to be (root)")
+    parser.add_argument("--region", help="the machine's region (the default region)")
+    parser.add_argument("id", help="the machine's id: i-…")
+    parser.add_argument("command", nargs=argparse.REMAINDER, help="run this instead of a shell")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    settings, home = load_settings(), current_home()
+    client = shutil.which("ssh")
+    if client is None:
+        raise Failure("there is no ssh client on this host: install openssh-client, or use `gureum exec`")
+    machine = describe(home, settings.default_account, arguments.region or settings.default_region, arguments.id)
+    address = machine.get("ipAddress")
+    if not address:
+        raise Failure(
+            f"{arguments.id} has no public address: reach it from another machine, or use `gureum exec {arguments.id}`"
+        )
+    known = home.run / f"known_hosts.{arguments.id}" if os.access(home.run, os.W_OK) else Path("/dev/null")
+    command = ssh_command(client, address, arguments, find_key(arguments.identity, machine.get("keyName", "")), known)
+    os.execv(client, command)
+
+
+def ssh_command(client: str, address: str, arguments: argparse.Namespace, key: str, known_hosts: Path) -> list[str]:
+    rest = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
+    options = ["-o", "StrictHostKeyChecking=accept-new", "-o", f"UserKnownHostsFile={known_hosts}"]
+    identity = ["-i", key, "-o", "IdentitiesOnly=yes"] if key else []
+    return [client, *options, *identity, "-l", arguments.login, address, *rest]
+
+
+def find_key(given: str | None, name: str) -> str:
+    """The file of the private key, "" to leave it to ssh."""
+    if given:
+        return given
+    for folder in KEY_FOLDERS if name and "/" not in name else ():
+        path = (folder / f"{name}.pem").expanduser()
+        if path.exists():
+            return str(path)
+    return ""
+
+
+def describe(home: Home, account: str, region: str, name: str) -> dict[str, str]:
+    """The text fields of one machine, named as on the wire. AWS: ec2 DescribeInstances."""
+    query = urlencode({"Action": "DescribeInstances", "Version": "2016-11-15", "InstanceId.1": name})
+    # Who and where is told by the credential scope; the signature is not looked at unless the user wishes so.
+    scope = f"AWS4-HMAC-SHA256 Credential={account}/20260101/{region}/ec2/aws4_request, SignedHeaders=host, Signature=0"
+    connection = open_connection(home, 30.0)
+    try:
+        headers = {"authorization": scope, "content-type": "application/x-www-form-urlencoded"}
+        connection.request("POST", "/", query, headers)
+        answer = connection.getresponse()
+        document = ET.fromstring(answer.read())  # noqa: S314, our own daemon wrote it
+    except (OSError, http.client.HTTPException, ET.ParseError) as error:
+        raise Failure(f"the daemon does not tell of {name}: {error}") from error
+    finally:
+        connection.close()
+    return read_instance(document, name)
+
+
+def read_instance(document: ET.Element, name: str) -> dict[str, str]:
+    plain = {element.tag.rpartition("}")[2]: element.text or "" for element in document.iter()}
+    if "Message" in plain:
+        raise Failure(plain["Message"])
+    for element in document.iter():
+        fields = {child.tag.rpartition("}")[2]: (child.text or "").strip() for child in element}
+        if fields.get("instanceId") == name:
+            return fields
+    raise Failure(f"there is no machine {name}")
