@@ -31,7 +31,7 @@ class TokenSpec(msgspec.Struct, frozen=True):
 
 
 @kind("aws.ClientToken")
-class ClientToken(Resource):
+class ClientToken(Resource, frozen=True):
     """Remembers a client token; lives as long as AWS promises (24 hours), then is swept."""
 
     spec: TokenSpec

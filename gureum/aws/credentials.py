@@ -34,7 +34,7 @@ class SessionSpec(msgspec.Struct, frozen=True):
 
 
 @kind("sts.Session", indexes={"account": lambda one: one.spec.account})
-class Session(Resource):
+class Session(Resource, frozen=True):
     """Temporary credentials; the name is the access key id."""
 
     spec: SessionSpec

@@ -25,8 +25,8 @@ from gureum.aws.protocols import (
     Target,
     compile_operation,
     decode_body,
+    error_response,
     identify,
-    plain_error,
 )
 from gureum.aws.services import Services
 from gureum.core.world import World
@@ -71,8 +71,8 @@ class Gateway:
             outcome = "InternalFailure"
             self.counters.faults += 1
             log.exception("call failed", extra={"request_id": request_id, "target": str(target)})
-            error = AwsError("InternalFailure", f"An internal error has occurred. Request id {request_id}.", status=500)
-            return _refused(error, target, request_id)
+            fault = AwsError("InternalFailure", f"An internal error has occurred. Request id {request_id}.", status=500)
+            return _refused(fault, target, request_id)
         finally:
             self._count(target, outcome, self._world.clock.now() - started)
 

@@ -9,6 +9,8 @@ from gureum.aws.marks import OperationFunction
 from gureum.core.world import World
 
 NOT_SERVICES = frozenset({"protocols"})
+SHARED_KINDS = ("gureum.aws.call", "gureum.aws.credentials")
+"""Modules with kinds that every service needs."""
 
 
 def built_services() -> list[str]:
@@ -28,7 +30,8 @@ class Services:
 
     def load_stored(self) -> None:
         """Loads the services that have objects in the store, so that their world goes on after a restart."""
-        self._world.load("gureum.aws.call")
+        for module in SHARED_KINDS:
+            self._world.load(module)
         for name in sorted(self._built):
             if self._world.client.store.range(f"{_kind_prefix(name)}.", limit=1):
                 self.load(name)
@@ -40,7 +43,6 @@ class Services:
             return False
         if service not in self._operations:
             package = f"gureum.aws.{folder}"
-            self._world.load("gureum.aws.call")
             self._world.load(package)
             marks = self._world.registry.marks("operation").values()
             own = [

@@ -63,9 +63,9 @@ class Registry:
         """Imports the package and all its modules (tests excluded). False when it had been scanned before."""
         if package_name in self._scanned:
             return False
-        self._scanned.add(package_name)
-        for module in _modules(package_name):
+        for module in list(_modules(package_name)):
             self._collect(module)
+        self._scanned.add(package_name)
         return True
 
     def marks(self, role: str) -> dict[str, Mark]:

@@ -3,7 +3,7 @@
 A kind is a frozen msgspec Struct with the fields `meta`, `spec` and `status`, marked by `@kind("ec2.Vpc")`:
 
     @kind("ec2.Vpc", indexes={"state": lambda vpc: vpc.status.state})
-    class Vpc(Resource):
+    class Vpc(Resource, frozen=True):
         spec: VpcSpec
         status: VpcStatus = VpcStatus()
 
@@ -14,7 +14,7 @@ Kinds are never changed in place: `msgspec.structs.replace` makes the next versi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, dataclass_transform
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -57,7 +57,6 @@ T = TypeVar("T", bound=Resource)
 KIND_MARK = "__gureum_kind__"
 
 
-@dataclass_transform(frozen_default=True, kw_only_default=True)
 def kind(name: str, *, indexes: Mapping[str, IndexFunction] | None = None) -> Callable[[type[T]], type[T]]:
     """Marks a Resource class as the kind `name` ("service.Noun"). Only marks: the registry finds it by scanning."""
 

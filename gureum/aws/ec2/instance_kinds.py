@@ -1,0 +1,143 @@
+"""The stored shapes of instances and their volumes.
+
+    Instance ─► Image (by id; what it starts from is copied into the instance at launch)
+       │ ◄────── NetworkInterface.attachment.instance
+       └─ block_devices ─► Volume
+
+`wish` is what the user last asked for, `status.state` how far it has come:
+
+    pending ─► running ─► stopping ─► stopped ─► pending …
+       └──────────┴───────────┴──────────┴─► shutting-down ─► terminated (stays visible for an hour)
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from gureum.engine.resource import Resource, kind
+
+State = Literal["pending", "running", "stopping", "stopped", "shutting-down", "terminated"]
+STATE_CODES: dict[State, int] = {
+    "pending": 0,
+    "running": 16,
+    "shutting-down": 32,
+    "terminated": 48,
+    "stopping": 64,
+    "stopped": 80,
+}
+"""AWS: ec2 InstanceState."""
+
+
+class BlockDevice(msgspec.Struct, frozen=True):
+    """`device`: "/dev/xvda". `attached`: Unix seconds."""
+
+    device: str
+    volume: str
+    attached: float
+    delete_on_termination: bool = True
+
+
+class MetadataChoice(msgspec.Struct, frozen=True):
+    """AWS: ec2 InstanceMetadataOptions. `tokens`: "optional" or "required"."""
+
+    endpoint: str = "enabled"
+    tokens: str = "optional"
+    hop_limit: int = 1
+    tags: str = "disabled"
+
+
+class InstanceSpec(msgspec.Struct, frozen=True):
+    """`image_source`: what the core Image is ("builtin:busybox", "digest:sha256:…"). `user_data`: base64 as it was given. `boot`: counts starts
+    and asked-for reboots. `requester`: the service that launched it, "" for the account itself."""
+
+    reservation: str
+    launch_index: int
+    image: str
+    image_source: str
+    type: str
+    vpc: str
+    subnet: str
+    zone: str
+    wish: Literal["running", "stopped", "terminated"]
+    launched: float
+    root_device: str
+    block_devices: tuple[BlockDevice, ...]
+    boot: int = 1
+    key_name: str = ""
+    public_key: str = ""
+    user_data: str = ""
+    metadata: MetadataChoice = MetadataChoice()
+    monitoring: bool = False
+    ebs_optimized: bool = False
+    shutdown_behavior: Literal["stop", "terminate"] = "stop"
+    termination_protected: bool = False
+    stop_protected: bool = False
+    profile_arn: str = ""
+    tenancy: str = "default"
+    cpu_credits: str = ""
+    auto_recovery: str = "default"
+    client_token: str = ""
+    requester: str = ""
+    hostname_type: str = "ip-name"
+    resource_a_record: bool = False
+    resource_aaaa_record: bool = False
+    public_on_launch: bool = False
+
+
+class InstanceStatus(msgspec.Struct, frozen=True):
+    """`reason_code`, `reason`: AWS's StateReason; `transition`: StateTransitionReason; `changed`: Unix seconds of the last state change."""
+
+    state: State = "pending"
+    reason_code: str = ""
+    reason: str = ""
+    transition: str = ""
+    changed: float = 0.0
+
+
+@kind(
+    "ec2.Instance",
+    indexes={
+        "vpc": lambda one: one.spec.vpc if one.status.state != "terminated" else (),
+        "subnet": lambda one: one.spec.subnet if one.status.state != "terminated" else (),
+        "reservation": lambda one: one.spec.reservation,
+        "state": lambda one: one.status.state,
+        "image": lambda one: one.spec.image,
+    },
+)
+class Instance(Resource, frozen=True):
+    spec: InstanceSpec
+    status: InstanceStatus = InstanceStatus()
+
+
+class VolumeAttachment(msgspec.Struct, frozen=True):
+    instance: str
+    device: str
+    attached: float
+    delete_on_termination: bool = False
+
+
+class VolumeSpec(msgspec.Struct, frozen=True):
+    """`size_gib`: GiB. `snapshot`: AWS's id of the snapshot it came from, "" for none. `iops`, `throughput`: 0 where the type has none."""
+
+    size_gib: int
+    type: str
+    zone: str
+    snapshot: str = ""
+    iops: int = 0
+    throughput: int = 0
+    encrypted: bool = False
+    kms_key: str = ""
+    attachment: VolumeAttachment | None = None
+
+
+@kind(
+    "ec2.Volume",
+    indexes={
+        "instance": lambda volume: (volume.spec.attachment.instance,) if volume.spec.attachment else (),
+        "snapshot": lambda volume: (volume.spec.snapshot,) if volume.spec.snapshot else (),
+    },
+)
+class Volume(Resource, frozen=True):
+    spec: VolumeSpec

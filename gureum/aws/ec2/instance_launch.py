@@ -1,0 +1,305 @@
+"""RunInstances: from what was asked to one commit with instances, interfaces, addresses and volumes.
+
+    parameters ─► launch template merged under them ─► Plan (everything checked, nothing written) ─► one commit ─► pending
+
+All or nothing: a launch that cannot have MinCount instances changes nothing. The number between MinCount and MaxCount is as many as the
+host's promised memory allows. AWS: ec2 RunInstances.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from gureum.aws.call import Call
+from gureum.aws.ec2 import ids
+from gureum.aws.ec2.images import LaunchImage, find_launch_image
+from gureum.aws.ec2.instance_interfaces import InterfaceWish, create_interface, plan_interfaces
+from gureum.aws.ec2.instance_kinds import (
+    BlockDevice,
+    Instance,
+    InstanceSpec,
+    MetadataChoice,
+    Volume,
+    VolumeAttachment,
+    VolumeSpec,
+)
+from gureum.aws.ec2.instance_show import show_reservation
+from gureum.aws.ec2.instance_types import InstanceType, find_instance_type
+from gureum.aws.ec2.key_pairs import find_key_pair
+from gureum.aws.ec2.launch_templates import merge_launch_template
+from gureum.aws.ec2.network_kinds import Subnet
+from gureum.aws.ec2.tags import tags_of
+from gureum.aws.ec2.volume_types import check_volume
+from gureum.aws.errors import AwsError
+from gureum.aws.marks import operation
+from gureum.base.ids import new_id
+from gureum.engine.client import Transaction
+
+LIMIT_USER_DATA_BYTES = 16384
+LIMIT_COUNT = 100
+PROMISING_STATES = ("pending", "running", "stopping")
+NOT_BUILT = {
+    "HibernationOptions": ("Configured", "Hibernation"),
+    "EnclaveOptions": ("Enabled", "Nitro Enclaves"),
+}
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """A launch that has been checked whole. `interfaces`: of each instance, device 0 first."""
+
+    image: LaunchImage
+    type: InstanceType
+    subnet: Subnet
+    interfaces: tuple[InterfaceWish, ...]
+    disks: tuple[Disk, ...]
+    count: int
+    key_name: str
+    public_key: str
+    user_data: str
+
+
+class Disk(msgspec.Struct, frozen=True):
+    device: str
+    volume: VolumeSpec
+    delete_on_termination: bool
+
+
+@operation("RunInstances")
+async def run_instances(call: Call) -> dict[str, Any]:
+    """Answers when the launch is durable; the instances are `pending`. With a ClientToken a repeated call answers what the first one made."""
+    done = call.done_before()
+    if done is not None:
+        instances = [one for name in done if (one := call.get(Instance, name)) is not None]
+        return show_reservation(call, instances[0].spec.reservation, instances)
+    params = merge_launch_template(call)
+    plan = plan_launch(call, params)
+    transaction = call.transaction()
+    reservation = new_id("r-")
+    instances = [_create(call, transaction, params, plan, reservation, index) for index in range(plan.count)]
+    call.remember(transaction, tuple(one.meta.name for one in instances))
+    await call.commit(transaction)
+    return show_reservation(call, reservation, instances)
+
+
+def plan_launch(call: Call, params: dict[str, Any]) -> Plan:
+    """Checks everything that was passed. Raises the API's errors; writes nothing."""
+    _refuse_not_built(params)
+    least, most = _counts(params)
+    image = find_launch_image(call, params.get("ImageId") or _missing("ImageId"))
+    type_ = find_instance_type(params.get("InstanceType") or "m1.small")
+    if type_ is None:
+        raise AwsError("InvalidParameterValue", f"Invalid value '{params['InstanceType']}' for InstanceType.")
+    if image.architecture not in type_.architectures:
+        raise AwsError(
+            "InvalidParameterValue",
+            f"The architecture '{','.join(type_.architectures)}' of the specified instance type does not match the architecture "
+            f"'{image.architecture}' of the specified AMI. Specify an instance type and an AMI that have matching architectures, and try again.",
+        )
+    subnet, interfaces = plan_interfaces(call, params, most)
+    key_name, public_key = _key(call, params)
+    return Plan(
+        image=image,
+        type=type_,
+        subnet=subnet,
+        interfaces=interfaces,
+        disks=_disks(call, params, image, subnet.spec.zone),
+        count=_affordable(call, type_, least, most),
+        key_name=key_name,
+        public_key=public_key,
+        user_data=_user_data(params),
+    )
+
+
+def _create(
+    call: Call, transaction: Transaction, params: dict[str, Any], plan: Plan, reservation: str, index: int
+) -> Instance:
+    name = new_id("i-")
+    volumes = [_volume(call, transaction, disk, name) for disk in plan.disks]
+    placement = params.get("Placement") or {}
+    spec = InstanceSpec(
+        reservation=reservation,
+        launch_index=index,
+        image=plan.image.id,
+        image_source=plan.image.source,
+        type=plan.type.name,
+        vpc=plan.subnet.spec.vpc,
+        subnet=plan.subnet.meta.name,
+        zone=plan.subnet.spec.zone,
+        wish="running",
+        launched=float(int(call.now)),
+        root_device=plan.image.root_device,
+        block_devices=tuple(
+            BlockDevice(disk.device, volume.meta.name, call.now, disk.delete_on_termination)
+            for disk, volume in zip(plan.disks, volumes, strict=True)
+        ),
+        key_name=plan.key_name,
+        public_key=plan.public_key,
+        user_data=plan.user_data,
+        metadata=metadata_choice(params.get("MetadataOptions") or {}, MetadataChoice()),
+        monitoring=bool((params.get("Monitoring") or {}).get("Enabled")),
+        ebs_optimized=bool(params.get("EbsOptimized")),
+        shutdown_behavior=params.get("InstanceInitiatedShutdownBehavior") or "stop",
+        termination_protected=bool(params.get("DisableApiTermination")),
+        stop_protected=bool(params.get("DisableApiStop")),
+        profile_arn=_profile(call, params),
+        tenancy=placement.get("Tenancy") or "default",
+        cpu_credits=(params.get("CreditSpecification") or {}).get("CpuCredits") or plan.type.default_credits,
+        auto_recovery=(params.get("MaintenanceOptions") or {}).get("AutoRecovery") or "default",
+        client_token=params.get("ClientToken") or "",
+        requester=params.get("GureumRequester") or "",
+        hostname_type=(params.get("PrivateDnsNameOptions") or {}).get("HostnameType") or plan.subnet.spec.hostname_type,
+        public_on_launch=any(wish.public for wish in plan.interfaces),
+    )
+    tags = tags_of(call, "instance", allow=("volume", "network-interface", "spot-instances-request", "elastic-gpu"))
+    instance = transaction.create(Instance(meta=call.meta(name, tags=tags), spec=spec))
+    for wish in plan.interfaces:
+        create_interface(call, transaction, wish, name)
+    return instance
+
+
+def _volume(call: Call, transaction: Transaction, disk: Disk, instance: str) -> Volume:
+    attachment = VolumeAttachment(instance, disk.device, call.now, disk.delete_on_termination)
+    spec = msgspec.structs.replace(disk.volume, attachment=attachment)
+    tags = tags_of(call, "volume", allow=("instance", "network-interface", "spot-instances-request", "elastic-gpu"))
+    return transaction.create(Volume(meta=call.meta(new_id("vol-"), tags=tags), spec=spec))
+
+
+def _counts(params: dict[str, Any]) -> tuple[int, int]:
+    least, most = int(params.get("MinCount") or 0), int(params.get("MaxCount") or 0)
+    if least < 1 or most < 1:
+        raise AwsError(
+            "InvalidParameterValue",
+            "Value (0) for parameter minCount is invalid. Expecting a positive integer greater than zero.",
+        )
+    if least > most:
+        raise AwsError(
+            "InvalidParameterCombination",
+            f"Value ({most}) for parameter maxCount is invalid. It must be at least minCount ({least}).",
+        )
+    if most > LIMIT_COUNT:
+        raise AwsError("InstanceLimitExceeded", f"You can launch at most {LIMIT_COUNT} instances in one request.")
+    return least, most
+
+
+def _affordable(call: Call, type_: InstanceType, least: int, most: int) -> int:
+    """How many of `most` the host's memory still has promised room for. AWS: InsufficientInstanceCapacity."""
+    room = host_memory_bytes() * call.settings.memory_promise - promised_bytes(call)
+    count = min(most, int(room // type_.memory_bytes))
+    if count < least:
+        raise AwsError(
+            "InsufficientInstanceCapacity",
+            f"There is not enough memory left on this host for {least} instance(s) of type {type_.name} "
+            f"({type_.memory_mib} MiB each; {max(0, int(room)) >> 20} MiB can still be promised, setting memory_promise).",
+            status=500,
+        )
+    return count
+
+
+def promised_bytes(call: Call) -> int:
+    """Memory promised to the instances of all accounts and regions that run or are about to."""
+    total = 0
+    for instance in call.client.everywhere(Instance):
+        if instance.status.state in PROMISING_STATES:
+            type_ = find_instance_type(instance.spec.type)
+            total += type_.memory_bytes if type_ else 0
+    return total
+
+
+def host_memory_bytes() -> int:
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemTotal:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def _key(call: Call, params: dict[str, Any]) -> tuple[str, str]:
+    """(name, OpenSSH public key) of the key pair. AWS: InvalidKeyPair.NotFound."""
+    name = params.get("KeyName") or ""
+    if not name:
+        return "", ""
+    pair = find_key_pair(call, name)
+    return name, pair.spec.public_key
+
+
+def _user_data(params: dict[str, Any]) -> str:
+    """Base64 as given. AWS: at most 16 KB before encoding."""
+    text = params.get("UserData") or ""
+    try:
+        raw = base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise AwsError("InvalidParameterValue", "Invalid BASE64 encoding of user data.") from error
+    if len(raw) > LIMIT_USER_DATA_BYTES:
+        raise AwsError("InvalidParameterValue", "User data is limited to 16384 bytes")
+    return text
+
+
+def _disks(call: Call, params: dict[str, Any], image: LaunchImage, zone: str) -> tuple[Disk, ...]:
+    """The image's mappings with those of the call laid over them, by device name."""
+    wished: dict[str, dict[str, Any]] = {one["DeviceName"]: one for one in image.block_devices}
+    for mapping in params.get("BlockDeviceMappings") or ():
+        device = mapping.get("DeviceName") or _missing("BlockDeviceMapping.DeviceName")
+        if mapping.get("NoDevice") is not None:
+            wished.pop(device, None)
+        elif mapping.get("VirtualName"):
+            continue
+        else:
+            before = wished.get(device, {}).get("Ebs") or {}
+            wished[device] = {"DeviceName": device, "Ebs": {**before, **(mapping.get("Ebs") or {})}}
+    if image.root_device not in wished:
+        raise AwsError("InvalidBlockDeviceMapping", "The root device cannot be left out of the block device mapping.")
+    return tuple(_disk(call, one, image, zone) for one in wished.values())
+
+
+def _disk(call: Call, mapping: dict[str, Any], image: LaunchImage, zone: str) -> Disk:
+    ebs = mapping.get("Ebs") or {}
+    is_root = mapping["DeviceName"] == image.root_device
+    spec = check_volume(call, ebs, zone, least_gib=image.size_gib if is_root else 1)
+    keep = ebs.get("DeleteOnTermination")
+    return Disk(mapping["DeviceName"], spec, is_root if keep is None else bool(keep))
+
+
+def metadata_choice(wanted: dict[str, Any], before: MetadataChoice) -> MetadataChoice:
+    """What of the metadata options is given replaces what was. AWS: InvalidParameterValue for a hop limit outside 1-64."""
+    hops = wanted.get("HttpPutResponseHopLimit", before.hop_limit)
+    if not 1 <= hops <= 64:
+        raise AwsError(
+            "InvalidParameterValue",
+            f"Value ({hops}) for parameter HttpPutResponseHopLimit is invalid. It must be between 1 and 64.",
+        )
+    return MetadataChoice(
+        endpoint=_one_of(wanted, "HttpEndpoint", ("enabled", "disabled"), before.endpoint),
+        tokens=_one_of(wanted, "HttpTokens", ("optional", "required"), before.tokens),
+        hop_limit=hops,
+        tags=_one_of(wanted, "InstanceMetadataTags", ("enabled", "disabled"), before.tags),
+    )
+
+
+def _one_of(wanted: dict[str, Any], name: str, allowed: tuple[str, ...], before: str) -> str:
+    value = wanted.get(name)
+    if value is not None and value not in allowed:
+        raise AwsError("InvalidParameterValue", f"Value ({value}) for parameter {name} is invalid.")
+    return value or before
+
+
+def _profile(call: Call, params: dict[str, Any]) -> str:
+    profile = params.get("IamInstanceProfile") or {}
+    if profile.get("Arn"):
+        return str(profile["Arn"])
+    return f"arn:aws:iam::{call.account}:instance-profile/{profile['Name']}" if profile.get("Name") else ""
+
+
+def _refuse_not_built(params: dict[str, Any]) -> None:
+    for name, (flag, what) in NOT_BUILT.items():
+        if (params.get(name) or {}).get(flag):
+            raise ids.not_built(what)
+    if (params.get("InstanceMarketOptions") or {}).get("MarketType"):
+        raise ids.not_built("InstanceMarketOptions")
+
+
+def _missing(name: str) -> Any:
+    raise AwsError("MissingParameter", f"The request must contain the parameter {name[:1].lower()}{name[1:]}")

@@ -1,0 +1,210 @@
+"""What an instance is on the machine: a sandbox, an image, a container with an init, its metadata; and what a volume is.
+
+While an instance is pending, running or stopping it is lowered; stopped or terminated it is nothing but its volumes and (unplugged) interfaces.
+The user data is turned into a boot script here, on the host, since the small guest has no parser for YAML; the guest fetches it with its metadata.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from gureum.aws.ec2.host_names import private_name, public_name
+from gureum.aws.ec2.instance_kinds import Instance, Volume
+from gureum.aws.ec2.instance_types import find_instance_type
+from gureum.aws.ec2.network_kinds import NetworkInterface, SecurityGroup, Subnet, Vpc
+from gureum.aws.ec2.regions import zone_id
+from gureum.base.cloud_config import boot_script
+from gureum.core import specs
+from gureum.engine.lowering import Desired, Reader
+from gureum.engine.registry import lower
+from gureum.engine.resource import key_of
+from gureum.ports.containers import Limits
+from gureum.ports.metadata import InstanceMetadata, MetadataOptions
+from gureum.ports.networks import SandboxSpec
+from gureum.ports.volumes import VolumeSpec
+
+LIVING = ("pending", "running", "stopping")
+PIDS_LIMIT = 4096
+GIB = 1 << 30
+
+
+@lower(Volume)
+def lower_volume(volume: Volume, read: Reader) -> Iterable[Desired]:
+    name = volume.meta.name
+    yield Desired("Volume", name, key_of(volume), specs.Volume(VolumeSpec(name, volume.spec.size_gib * GIB, volume.spec.snapshot)))
+
+
+@lower(Instance)
+def lower_instance(instance: Instance, read: Reader) -> Iterable[Desired]:
+    """Sandbox, Image, Container and Metadata, named by the instance's id."""
+    if instance.status.state not in LIVING:
+        return
+    name, owner, scope = instance.meta.name, key_of(instance), instance.meta.scope
+    interfaces = sorted(
+        (eni for eni in read.by(NetworkInterface, scope, "instance", name) if eni.spec.sandbox == name),
+        key=lambda eni: eni.spec.attachment.device_index if eni.spec.attachment else 0,
+    )
+    hostname = _hostname(instance, interfaces)
+    yield Desired("Sandbox", name, owner, specs.Sandbox(SandboxSpec(name, hostname.split(".")[0], guest=True)))
+    yield Desired("Image", name, owner, specs.Image(instance.spec.image_source))
+    yield Desired("Container", name, owner, _container(instance, interfaces, hostname))
+    if interfaces:
+        yield Desired("Metadata", name, owner, specs.Metadata(_metadata(instance, interfaces, hostname, read)))
+
+
+def _container(instance: Instance, interfaces: list[NetworkInterface], hostname: str) -> specs.Container:
+    type_ = find_instance_type(instance.spec.type)
+    root = next(one.volume for one in instance.spec.block_devices if one.device == instance.spec.root_device)
+    return specs.Container(
+        sandbox=instance.meta.name,
+        image=instance.meta.name,
+        volume=root,
+        interfaces=tuple(eni.meta.name for eni in interfaces),
+        wish="running" if instance.spec.wish == "running" else "stopped",
+        boot=instance.spec.boot,
+        hostname=hostname.split(".")[0],
+        machine=True,
+        limits=Limits(
+            memory_bytes=type_.memory_bytes if type_ else 0, cpus=float(type_.vcpus) if type_ else 0.0, pids=PIDS_LIMIT
+        ),
+    )
+
+
+def _hostname(instance: Instance, interfaces: list[NetworkInterface]) -> str:
+    region = instance.meta.scope.split("/")[1]
+    if instance.spec.hostname_type == "resource-name" or not interfaces:
+        return private_name(region, "0.0.0.0").replace("ip-0-0-0-0", instance.meta.name)
+    return private_name(region, interfaces[0].spec.primary.address)
+
+
+def _metadata(instance: Instance, interfaces: list[NetworkInterface], hostname: str, read: Reader) -> InstanceMetadata:
+    choice = instance.spec.metadata
+    user_data = base64.b64decode(instance.spec.user_data) if instance.spec.user_data else None
+    return InstanceMetadata(
+        owner=instance.meta.name,
+        network=instance.spec.vpc,
+        addresses=tuple(one.address for eni in interfaces if eni.spec.vpc == instance.spec.vpc for one in eni.spec.addresses),
+        tree=metadata_tree(instance, interfaces, hostname, read, user_data),
+        options=MetadataOptions(
+            enabled=choice.endpoint == "enabled",
+            tokens_required=choice.tokens == "required",
+            hop_limit=choice.hop_limit,
+            tags_enabled=choice.tags == "enabled",
+        ),
+        user_data=user_data,
+    )
+
+
+def metadata_tree(
+    instance: Instance, interfaces: list[NetworkInterface], hostname: str, read: Reader, user_data: bytes | None
+) -> dict[str, str]:
+    """Path under /latest/ → content. AWS: "Instance metadata categories" (EC2 user guide)."""
+    account, region = instance.meta.scope.split("/")
+    spec, first = instance.spec, interfaces[0]
+    tree = {
+        "ami-id": spec.image,
+        "ami-launch-index": str(spec.launch_index),
+        "ami-manifest-path": "(unknown)",
+        "block-device-mapping/ami": spec.root_device,
+        "block-device-mapping/root": spec.root_device,
+        "hostname": hostname,
+        "instance-action": "none",
+        "instance-id": instance.meta.name,
+        "instance-life-cycle": "on-demand",
+        "instance-type": spec.type,
+        "local-hostname": hostname,
+        "local-ipv4": first.spec.primary.address,
+        "mac": first.spec.mac,
+        "placement/availability-zone": spec.zone,
+        "placement/availability-zone-id": zone_id(spec.zone),
+        "placement/region": region,
+        "profile": "default-hvm",
+        "reservation-id": spec.reservation,
+        "security-groups": "\n".join(_group_names(first, read)),
+        "services/domain": "amazonaws.com",
+        "services/partition": "aws",
+    }
+    for number, device in enumerate(one for one in spec.block_devices if one.device != spec.root_device):
+        tree[f"block-device-mapping/ebs{number + 1}"] = device.device
+    if first.spec.primary.public:
+        tree["public-hostname"] = public_name(region, first.spec.primary.public)
+        tree["public-ipv4"] = first.spec.primary.public
+    if spec.key_name:
+        tree["public-keys/"] = f"0={spec.key_name}"
+        tree["public-keys/0/openssh-key"] = spec.public_key
+    if spec.profile_arn:
+        tree["iam/info"] = json.dumps({"Code": "Success", "LastUpdated": _iso(spec.launched), "InstanceProfileArn": spec.profile_arn})
+    for key, value in instance.meta.tags.items():
+        if "/" not in key:
+            tree[f"tags/instance/{key}"] = value
+    for interface in interfaces:
+        tree.update(_interface_tree(account, region, interface, read))
+    found = {f"meta-data/{path}": text for path, text in tree.items()}
+    found["dynamic/instance-identity/document"] = _identity_document(instance, first)
+    found["gureum/boot"] = boot_script(user_data) if user_data else ""
+    return found
+
+
+def _interface_tree(account: str, region: str, interface: NetworkInterface, read: Reader) -> dict[str, str]:
+    spec = interface.spec
+    subnet = read.get(Subnet, interface.meta.scope, spec.subnet)
+    vpc = read.get(Vpc, interface.meta.scope, spec.vpc)
+    index = spec.attachment.device_index if spec.attachment else 0
+    tree = {
+        "device-number": str(index),
+        "interface-id": interface.meta.name,
+        "local-hostname": private_name(region, spec.primary.address),
+        "local-ipv4s": "\n".join(one.address for one in spec.addresses),
+        "mac": spec.mac,
+        "owner-id": account,
+        "security-group-ids": "\n".join(spec.groups),
+        "security-groups": "\n".join(_group_names(interface, read)),
+        "subnet-id": spec.subnet,
+        "subnet-ipv4-cidr-block": subnet.spec.cidr if subnet else "",
+        "vpc-id": spec.vpc,
+        "vpc-ipv4-cidr-block": vpc.spec.cidr if vpc else "",
+        "vpc-ipv4-cidr-blocks": "\n".join(one.cidr for one in vpc.spec.cidrs) if vpc else "",
+    }
+    public = [one for one in spec.addresses if one.public]
+    if public:
+        tree["public-hostname"] = public_name(region, public[0].public)
+        tree["public-ipv4s"] = "\n".join(one.public for one in public)
+        for one in public:
+            tree[f"ipv4-associations/{one.public}"] = one.address
+    return {f"network/interfaces/macs/{spec.mac}/{path}": text for path, text in tree.items()}
+
+
+def _group_names(interface: NetworkInterface, read: Reader) -> list[str]:
+    groups = (read.get(SecurityGroup, interface.meta.scope, name) for name in interface.spec.groups)
+    return [group.spec.group_name for group in groups if group is not None]
+
+
+def _identity_document(instance: Instance, interface: NetworkInterface) -> str:
+    """AWS: "Instance identity documents": keys in this order, two spaces and a space before each colon."""
+    account, region = instance.meta.scope.split("/")
+    document: dict[str, Any] = {
+        "accountId": account,
+        "architecture": "x86_64",
+        "availabilityZone": instance.spec.zone,
+        "billingProducts": None,
+        "devpayProductCodes": None,
+        "marketplaceProductCodes": None,
+        "imageId": instance.spec.image,
+        "instanceId": instance.meta.name,
+        "instanceType": instance.spec.type,
+        "kernelId": None,
+        "pendingTime": _iso(instance.spec.launched),
+        "privateIp": interface.spec.primary.address,
+        "ramdiskId": None,
+        "region": region,
+        "version": "2017-09-30",
+    }
+    return json.dumps(document, indent=2, separators=(",", " : "))
+
+
+def _iso(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

@@ -1,0 +1,176 @@
+"""Instances in their API form. AWS: ec2 Instance, Reservation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gureum.aws.call import Call
+from gureum.aws.ec2.host_names import private_name, public_name
+from gureum.aws.ec2.instance_kinds import STATE_CODES, Instance
+from gureum.aws.ec2.instance_types import find_instance_type
+from gureum.aws.ec2.interfaces import interfaces_of, show_attachment, show_groups
+from gureum.aws.ec2.listing import show_tags
+from gureum.aws.ec2.network_kinds import NetworkInterface, PrivateAddress, Vpc
+from gureum.aws.ec2.regions import zone_id
+
+
+
+def show_reservation(call: Call, reservation: str, instances: list[Instance]) -> dict[str, Any]:
+    """API form of the instances of one launch."""
+    shown = {
+        "ReservationId": reservation,
+        "OwnerId": call.account,
+        "Groups": [],
+        "Instances": [show_instance(call, one) for one in instances],
+    }
+    requester = instances[0].spec.requester if instances else ""
+    return shown | ({"RequesterId": requester} if requester else {})
+
+
+def show_instance(call: Call, instance: Instance) -> dict[str, Any]:
+    """API form. AWS leaves out what a terminated instance no longer has."""
+    spec, state = instance.spec, instance.status.state
+    type_ = find_instance_type(spec.type)
+    gone = state == "terminated"
+    interfaces = [] if gone else interfaces_of(call, instance.meta.name)
+    shown: dict[str, Any] = {
+        "InstanceId": instance.meta.name,
+        "ImageId": spec.image,
+        "State": {"Code": STATE_CODES[state], "Name": state},
+        "InstanceType": spec.type,
+        "LaunchTime": spec.launched,
+        "AmiLaunchIndex": spec.launch_index,
+        "Architecture": "x86_64",
+        "Hypervisor": "xen",
+        "VirtualizationType": "hvm",
+        "RootDeviceName": spec.root_device,
+        "RootDeviceType": "ebs",
+        "EnaSupport": True,
+        "EbsOptimized": spec.ebs_optimized,
+        "Placement": {"AvailabilityZone": spec.zone, "AvailabilityZoneId": zone_id(spec.zone), "GroupName": "", "Tenancy": spec.tenancy},
+        "Monitoring": {"State": "enabled" if spec.monitoring else "disabled"},
+        "MetadataOptions": show_metadata_options(instance),
+        "CpuOptions": {"CoreCount": type_.cores, "ThreadsPerCore": type_.threads_per_core} if type_ else {},
+        "EnclaveOptions": {"Enabled": False},
+        "HibernationOptions": {"Configured": False},
+        "MaintenanceOptions": {"AutoRecovery": spec.auto_recovery, "RebootMigration": "default"},
+        "CapacityReservationSpecification": {"CapacityReservationPreference": "open"},
+        "PrivateDnsNameOptions": {
+            "HostnameType": spec.hostname_type,
+            "EnableResourceNameDnsARecord": spec.resource_a_record,
+            "EnableResourceNameDnsAAAARecord": spec.resource_aaaa_record,
+        },
+        "CurrentInstanceBootMode": "legacy-bios",
+        "PlatformDetails": "Linux/UNIX",
+        "UsageOperation": "RunInstances",
+        "UsageOperationUpdateTime": instance.meta.created,
+        "Operator": {"Managed": False},
+        "ProductCodes": [],
+        "StateTransitionReason": instance.status.transition,
+        "PrivateDnsName": "",
+        "PublicDnsName": "",
+        "SecurityGroups": [],
+        "NetworkInterfaces": [show_attached(call, one) for one in interfaces],
+        "BlockDeviceMappings": [_show_device(device) for device in spec.block_devices],
+        "Tags": show_tags(instance.meta.tags),
+        "ClientToken": spec.client_token,
+        "SourceDestCheck": True,
+    }
+    if interfaces:
+        shown |= _primary(call, interfaces[0], instance)
+    if spec.key_name:
+        shown["KeyName"] = spec.key_name
+    if spec.profile_arn:
+        shown["IamInstanceProfile"] = {"Arn": spec.profile_arn, "Id": f"AIPA{instance.meta.uid[:17].upper()}"}
+    if instance.status.reason_code:
+        shown["StateReason"] = {"Code": instance.status.reason_code, "Message": instance.status.reason}
+    return shown
+
+
+def show_metadata_options(instance: Instance) -> dict[str, Any]:
+    """API form. AWS: ec2 InstanceMetadataOptionsResponse."""
+    choice = instance.spec.metadata
+    return {
+        "State": "pending" if instance.status.state == "pending" else "applied",
+        "HttpTokens": choice.tokens,
+        "HttpPutResponseHopLimit": choice.hop_limit,
+        "HttpEndpoint": choice.endpoint,
+        "HttpProtocolIpv6": "disabled",
+        "InstanceMetadataTags": choice.tags,
+    }
+
+
+def show_attached(call: Call, interface: NetworkInterface) -> dict[str, Any]:
+    """API form. AWS: ec2 InstanceNetworkInterface."""
+    spec = interface.spec
+    shown: dict[str, Any] = {
+        "NetworkInterfaceId": interface.meta.name,
+        "SubnetId": spec.subnet,
+        "VpcId": spec.vpc,
+        "OwnerId": call.account,
+        "Description": spec.description,
+        "MacAddress": spec.mac,
+        "Status": "in-use",
+        "SourceDestCheck": spec.source_dest_check,
+        "InterfaceType": "interface",
+        "Groups": show_groups(call, spec.groups),
+        "Ipv6Addresses": [],
+        "PrivateIpAddress": spec.primary.address,
+        "PrivateDnsName": private_name(call.region, spec.primary.address),
+        "PrivateIpAddresses": [_show_address(call, one, primary=number == 0) for number, one in enumerate(spec.addresses)],
+        "Operator": {"Managed": False},
+    }
+    if spec.primary.public:
+        shown["Association"] = _association(call, spec.primary)
+    if spec.attachment is not None:
+        attachment = show_attachment(spec.attachment, call.account)
+        shown["Attachment"] = {key: value for key, value in attachment.items() if not key.startswith("Instance")}
+    return shown
+
+
+def _primary(call: Call, interface: NetworkInterface, instance: Instance) -> dict[str, Any]:
+    """What an instance shows of its first interface."""
+    spec = interface.spec
+    vpc = call.get(Vpc, spec.vpc)
+    shown: dict[str, Any] = {
+        "VpcId": spec.vpc,
+        "SubnetId": spec.subnet,
+        "PrivateIpAddress": spec.primary.address,
+        "PrivateDnsName": private_name(call.region, spec.primary.address),
+        "SecurityGroups": show_groups(call, spec.groups),
+        "SourceDestCheck": spec.source_dest_check,
+    }
+    if spec.primary.public:
+        shown["PublicIpAddress"] = spec.primary.public
+        if vpc is not None and vpc.spec.dns_hostnames and vpc.spec.dns_support:
+            shown["PublicDnsName"] = public_name(call.region, spec.primary.public)
+    return shown
+
+
+def _show_address(call: Call, one: PrivateAddress, *, primary: bool) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        "Primary": primary,
+        "PrivateIpAddress": one.address,
+        "PrivateDnsName": private_name(call.region, one.address),
+    }
+    return shown | ({"Association": _association(call, one)} if one.public else {})
+
+
+def _association(call: Call, one: PrivateAddress) -> dict[str, Any]:
+    return {
+        "PublicIp": one.public,
+        "PublicDnsName": public_name(call.region, one.public),
+        "IpOwnerId": call.account if one.allocation else "amazon",
+    }
+
+
+def _show_device(device: Any) -> dict[str, Any]:
+    return {
+        "DeviceName": device.device,
+        "Ebs": {
+            "VolumeId": device.volume,
+            "Status": "attached",
+            "AttachTime": device.attached,
+            "DeleteOnTermination": device.delete_on_termination,
+        },
+    }

@@ -1,0 +1,81 @@
+"""EBS volume types: sizes, IOPS and throughput they allow. AWS: "Amazon EBS volume types" (EBS user guide)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from gureum.aws.call import Call
+from gureum.aws.ec2.instance_kinds import VolumeSpec
+from gureum.aws.errors import AwsError
+
+
+class VolumeType(msgspec.Struct, frozen=True):
+    """Sizes in GiB, throughput in MiB/s. `iops`: (least, most) that may be asked for, None where it may not."""
+
+    least_gib: int
+    most_gib: int
+    iops: tuple[int, int] | None = None
+    default_iops: int = 0
+    throughput: tuple[int, int] | None = None
+    default_throughput: int = 0
+
+
+TYPES = {
+    "gp3": VolumeType(1, 65536, (3000, 80000), 3000, (125, 2000), 125),
+    "gp2": VolumeType(1, 16384),
+    "io1": VolumeType(4, 16384, (100, 64000)),
+    "io2": VolumeType(4, 65536, (100, 256000)),
+    "st1": VolumeType(125, 16384),
+    "sc1": VolumeType(125, 16384),
+    "standard": VolumeType(1, 1024),
+}
+
+
+def check_volume(call: Call, ebs: dict[str, Any], zone: str, *, least_gib: int) -> VolumeSpec:
+    """A volume as an `Ebs` mapping or CreateVolume asks for it. AWS: InvalidParameterValue, MissingParameter, UnknownVolumeType,
+    InvalidBlockDeviceMapping."""
+    name = ebs.get("VolumeType") or "gp2"
+    type_ = TYPES.get(name)
+    if type_ is None:
+        raise AwsError("UnknownVolumeType", f"Unsupported volume type '{name}' for volume creation.")
+    size = ebs.get("VolumeSize") or ebs.get("Size") or least_gib
+    if size < least_gib:
+        raise AwsError("InvalidBlockDeviceMapping", f"Volume of size {size}GB is smaller than snapshot, expect size>= {least_gib}GB")
+    if not type_.least_gib <= size <= type_.most_gib:
+        text = f"Volume size must be between {type_.least_gib} and {type_.most_gib} GiB for volume type '{name}'."
+        raise AwsError("InvalidParameterValue", text)
+    return VolumeSpec(
+        size_gib=size,
+        type=name,
+        zone=zone,
+        iops=_iops(name, type_, size, ebs.get("Iops")),
+        throughput=_throughput(name, type_, ebs.get("Throughput")),
+        encrypted=bool(ebs.get("Encrypted")),
+        kms_key=ebs.get("KmsKeyId") or "",
+    )
+
+
+def _iops(name: str, type_: VolumeType, size: int, wanted: int | None) -> int:
+    if name == "gp2":
+        return min(16000, max(100, size * 3))
+    if wanted is None:
+        if type_.iops is not None and not type_.default_iops:
+            raise AwsError("MissingParameter", f"The request must contain the parameter iops for volume type '{name}'")
+        return type_.default_iops
+    if type_.iops is None:
+        raise AwsError("InvalidParameterCombination", f"The parameter iops is not supported for {name} volumes.")
+    if not type_.iops[0] <= wanted <= type_.iops[1]:
+        raise AwsError("InvalidParameterValue", f"Volume iops of {wanted} is invalid; it must be between {type_.iops[0]} and {type_.iops[1]}.")
+    return wanted
+
+
+def _throughput(name: str, type_: VolumeType, wanted: int | None) -> int:
+    if wanted is None:
+        return type_.default_throughput
+    if type_.throughput is None:
+        raise AwsError("InvalidParameterCombination", f"The parameter throughput is not supported for {name} volumes.")
+    if not type_.throughput[0] <= wanted <= type_.throughput[1]:
+        raise AwsError("InvalidParameterValue", f"Throughput must be between {type_.throughput[0]} and {type_.throughput[1]} MiB/s.")
+    return wanted
