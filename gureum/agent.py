@@ -10,12 +10,14 @@ import logging
 import os
 import signal
 import socket
+import sys
+from pathlib import Path
 
 import uvloop
 
 from gureum.base.clock import SystemClock
 from gureum.base.fd_store import FdStore
-from gureum.base.homes import Home, load_home
+from gureum.base.homes import SYSTEM_RUN, Home, load_home
 from gureum.base.logs import start_logging
 from gureum.base.settings import Settings, load_settings
 from gureum.base.supervised import Supervised
@@ -137,9 +139,14 @@ class Agent:
         await service.stop_machines(DOWN_LIMIT_S)
         for port in (ports.names, ports.metadata):
             await port.close()
-        await crun.clean(self._home.id, self._home.run)
-        await loop_volumes.clean(self._home.id, self._home.run)
-        await netns.clean(self._home.id, self._home.run)
+        await tear_down(self._home.id, self._home.run)
+
+
+async def tear_down(home_id: str, run: Path) -> None:
+    """Removes everything that a home of this id has on the machine, by its names alone. What is gone is success."""
+    await crun.clean(home_id, run)
+    await loop_volumes.clean(home_id, run)
+    await netns.clean(home_id, run)
 
 
 def _bind(address: str, port: int, kind: str) -> socket.socket:
@@ -153,6 +160,11 @@ def _bind(address: str, port: int, kind: str) -> socket.socket:
 
 
 def main() -> None:
+    """`--teardown [ID]`: instead of serving, removes what the home (or a lost one of that id) left on the machine."""
+    if sys.argv[1:2] == ["--teardown"]:
+        home_id, run = (sys.argv[2], SYSTEM_RUN / sys.argv[2]) if sys.argv[2:] else _own()
+        uvloop.run(tear_down(home_id, run))
+        return
     supervised = Supervised()
     settings = load_settings()
     home = load_home(settings)
@@ -163,6 +175,12 @@ def main() -> None:
     except Exception as error:
         supervised.failed(f"the agent cannot start: {error}")
         raise
+
+
+def _own() -> tuple[str, Path]:
+    home = load_home(load_settings())
+    assert home is not None, "a home that was never opened has nothing on the machine"
+    return home.id, home.run
 
 
 if __name__ == "__main__":
