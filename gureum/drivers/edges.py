@@ -66,7 +66,8 @@ class Edge:
                     netlink.add_route(Route(spec.pool, link=link.index, gateway=edge, source=host, onlink=True)),
                 ]
             )
-        self._bring_inside(link.peer_index, spec.pool, host, edge)
+            self._bring_inside(link.peer_index, spec.pool, host, edge)
+            kernel.wait_ready(link.name)
 
     def remove(self) -> None:
         """Takes the host's link, its routes and the namespace away; of what is gone it is success."""

@@ -12,6 +12,7 @@ import errno
 import os
 import socket
 import struct
+import time
 from collections.abc import Iterable, Iterator
 from typing import Self
 
@@ -42,6 +43,7 @@ _NEWRULE, _DELRULE, _GETRULE = 32, 33, 34
 _SETNEIGHTBL = 67
 
 _IFF_UP = 1
+_OPER_UP = 6
 _SCOPE_UNIVERSE, _SCOPE_LINK = 0, 253
 _ONLINK = 4
 _PERMANENT = 0x80
@@ -49,6 +51,7 @@ _PERMANENT = 0x80
 # Kernel answers are queued per message; this many fit the default receive buffer of any kernel.
 _BATCH = 64
 _RECEIVE_BYTES = 1 << 17
+_READY_S = 0.25
 
 _header = struct.Struct("=IHHII")
 _attribute = struct.Struct("=HH")
@@ -74,13 +77,14 @@ class Message(msgspec.Struct, frozen=True):
 
 
 class Link(msgspec.Struct, frozen=True):
-    """`peer_index`: the other end's index in its namespace (veth), 0 when there is none."""
+    """`peer_index`: the other end's index in its namespace (veth), 0 when there is none. `ready`: it carries packets."""
 
     index: int
     name: str
     alias: str
     peer_index: int
     mac: str
+    ready: bool
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -315,6 +319,14 @@ class Netlink:
                 raise _refused(number, flags, answer)
         return None
 
+    def wait_ready(self, name: str) -> None:
+        """Waits until a link whose two ends are up carries packets: the kernel activates the end that came up first a little later,
+        and what is sent before is lost (a connection would start a second late). Asking for it hurries a newer kernel. It is no
+        error when it does not come (who owns the other end may have taken it down)."""
+        deadline = time.monotonic() + _READY_S
+        while (link := self.link(name)) is not None and not link.ready and time.monotonic() < deadline:
+            time.sleep(0.001)
+
     def links(self) -> list[Link]:
         return [_parsed_link(body) for _, body in self._dump(_GETLINK, _ifinfo.pack(0, 0, 0, 0, 0) + _NO_STATISTICS)]
 
@@ -365,6 +377,7 @@ def _parsed_link(body: bytes) -> Link:
         alias=attributes.get(20, b"").rstrip(b"\0").decode(errors="replace"),
         peer_index=_u32.unpack(peer)[0],
         mac=attributes.get(1, b"").hex(":"),
+        ready=attributes.get(16, b"\0")[0] == _OPER_UP,
     )
 
 

@@ -12,14 +12,16 @@ import contextlib
 import os
 import socket
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from gureum.drivers import namespaces
 from gureum.drivers.edges import Edge
 from gureum.drivers.network_names import HomeNames, checked_name
-from gureum.drivers.worker_process import Worker
+from gureum.drivers.worker_process import Worker, WorkerDiedError
 from gureum.ports import PortError
 from gureum.ports.networks import EdgeSpec, InterfaceSpec, NetworkSpec, Observed, SandboxPaths, SandboxSpec
+
+Answer = TypeVar("Answer")
 
 _BACKLOG = 1024
 
@@ -32,32 +34,32 @@ class NetnsNetworks:
         self._worker = Worker("gureum.drivers.netns_worker", (home_id, str(run_dir)))
 
     async def ensure_edge(self, spec: EdgeSpec) -> None:
-        await self._worker.call("ensure_edge", spec, type(None))
+        await self._ask("ensure_edge", spec, type(None))
 
     async def remove_edge(self) -> None:
-        await self._worker.call("remove_edge", None, type(None))
+        await self._ask("remove_edge", None, type(None))
 
     async def ensure_network(self, spec: NetworkSpec) -> None:
         checked_name(spec.name)
-        await self._worker.call("ensure_network", spec, type(None))
+        await self._ask("ensure_network", spec, type(None))
 
     async def remove_network(self, name: str) -> None:
-        await self._worker.call("remove_network", checked_name(name), type(None))
+        await self._ask("remove_network", checked_name(name), type(None))
 
     async def ensure_sandbox(self, spec: SandboxSpec) -> SandboxPaths:
         checked_name(spec.name)
-        return await self._worker.call("ensure_sandbox", spec, SandboxPaths)
+        return await self._ask("ensure_sandbox", spec, SandboxPaths)
 
     async def remove_sandbox(self, name: str) -> None:
-        await self._worker.call("remove_sandbox", checked_name(name), type(None))
+        await self._ask("remove_sandbox", checked_name(name), type(None))
 
     async def ensure_interface(self, spec: InterfaceSpec) -> None:
         for name in (spec.name, spec.network, spec.sandbox or "-"):
             checked_name(name)
-        await self._worker.call("ensure_interface", spec, type(None))
+        await self._ask("ensure_interface", spec, type(None))
 
     async def remove_interface(self, name: str) -> None:
-        await self._worker.call("remove_interface", checked_name(name), type(None))
+        await self._ask("remove_interface", checked_name(name), type(None))
 
     def open_socket(self, network: str, address: str, port: int, kind: Literal["tcp", "udp"]) -> socket.socket:
         """Bound (tcp: listening) and non-blocking; it stays in the network for good, whichever thread uses it."""
@@ -70,10 +72,17 @@ class NetnsNetworks:
             raise PortError(f"cannot listen on {address}:{port} in {place}: {os.strerror(error.errno or 0)}") from error
 
     async def observe(self) -> Observed:
-        return await self._worker.call("observe", None, Observed)
+        return await self._ask("observe", None, Observed)
 
     async def close(self) -> None:
         await self._worker.close()
+
+    async def _ask(self, verb: str, argument: object, answer: type[Answer]) -> Answer:
+        """Every verb may be done twice, so one whose worker died is asked once more."""
+        try:
+            return await self._worker.call(verb, argument, answer)
+        except WorkerDiedError:
+            return await self._worker.call(verb, argument, answer)
 
 
 def _bound(address: str, port: int, kind: Literal["tcp", "udp"]) -> socket.socket:

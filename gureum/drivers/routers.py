@@ -156,6 +156,7 @@ class Router:
         with namespaces.entered(edge), Netlink() as edge_kernel:
             edge_kernel.send(_uplink_end(link.peer_index, EDGE_ADDRESS, NETWORK_ADDRESS, _NETWORK_MAC))
             edge_kernel.send([netlink.set_alias(link.peer_index, self.name)])
+        kernel.wait_ready(UPLINK)
 
     def _bring_routes(self, kernel: Netlink, was: Placed | None = None, now: Placed | None = None) -> None:
         """The difference between what is there and what should be. After a restart, until ensure_network tells what
@@ -194,6 +195,7 @@ class Router:
                 return
             if was is None or was.addresses != now.addresses:
                 _bring_inside(spec, sandbox, link, was.addresses if was else ())
+                kernel.wait_ready(link.name)
             kernel.send(netlink.add_neighbour(link.index, address, spec.mac) for address in spec.addresses)
             self.placed[spec.name] = now
             self._bring_routes(kernel, was, now)

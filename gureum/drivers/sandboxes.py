@@ -30,7 +30,11 @@ def ensure(names: HomeNames, spec: SandboxSpec) -> SandboxPaths:
 
 
 def remove(names: HomeNames, name: str) -> None:
+    """Its interfaces go at once with it; processes that still live in it keep an empty network."""
     net = names.sandbox(name)
+    if namespaces.is_pinned(net):
+        with namespaces.entered(net), netlink.Netlink() as kernel:
+            kernel.send(netlink.delete_link(link.index) for link in kernel.links() if link.peer_index)
     namespaces.unpin(net)
     namespaces.unpin(names.user(name))
 
