@@ -6,8 +6,9 @@ again from its beginning by the gateway, so it must decide everything from what 
 
 from __future__ import annotations
 
-import json
 import hashlib
+import json
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import msgspec
@@ -21,6 +22,9 @@ from gureum.engine.resource import Meta, Resource, kind, key_of
 from gureum.engine.tracing import Tracer
 
 T = TypeVar("T", bound=Resource)
+
+
+LIMIT_FRAGMENTS = 10_000
 
 
 class TokenSpec(msgspec.Struct, frozen=True):
@@ -59,6 +63,7 @@ class Call:
         agent: Any = None,
         compiled: Any = None,
         sealer: Any = None,
+        fragments: dict[Any, Any] | None = None,
         now: float | None = None,
     ) -> None:
         self.service = service
@@ -75,6 +80,7 @@ class Call:
         self.agent = agent
         self.compiled = compiled
         self.sealer = sealer
+        self.fragments = {} if fragments is None else fragments
         self.now = client.clock.now() if now is None else now
         self.scope = f"{account}/{region}"
 
@@ -121,6 +127,21 @@ class Call:
         return (
             f"arn:aws:{service or self.service}:{self.region if region is None else region}:{self.account}:{resource}"
         )
+
+    def fragment(self, shape: str, obj: Resource, show: Callable[[], dict[str, Any]], depends: tuple[int, ...] = ()) -> Any:
+        """The encoded form of `obj` as `shape` in this call's protocol, kept as long as its revision and those in `depends` stay."""
+        if self.compiled is None:
+            return show()
+        key = (obj.meta.uid, shape, self.compiled.protocol)
+        version = (obj.meta.revision, depends)
+        kept = self.fragments.get(key)
+        if kept is not None and kept[0] == version:
+            return kept[1]
+        encoded = self.compiled.encoder(shape)(show())
+        if len(self.fragments) >= LIMIT_FRAGMENTS:
+            self.fragments.clear()
+        self.fragments[key] = (version, encoded)
+        return encoded
 
     def done_before(self) -> tuple[str, ...] | None:
         """Names that an earlier call with the same ClientToken made, or None. AWS: IdempotentParameterMismatch when its parameters were others."""

@@ -53,6 +53,7 @@ class Gateway:
         self._services = services
         self._prepared: set[tuple[str, str]] = set()
         self._preparing = asyncio.Lock()
+        self._fragments: dict[Any, Any] = {}
 
     async def handle(self, request: Request) -> Response:
         request_id = str(uuid.uuid4())
@@ -154,6 +155,7 @@ class Gateway:
             agent=world.link,
             compiled=compiled,
             sealer=world.sealer,
+            fragments=self._fragments,
         )
 
     def _count(self, target: Target | None, outcome: str, seconds: float) -> None:

@@ -155,7 +155,7 @@ async def reconcile_instance(world: World, instance: Instance) -> None:
         await _shut_down(world, instance, terminate=instance.spec.shutdown_behavior == "terminate", why=OWN_SHUTDOWN)
     elif state == "stopping" and (told == "stopped" or container is None):
         await _stopped(world, instance)
-    elif state == "shutting-down" and container is None and world.seen(f"Sandbox/{instance.meta.name}") is None:
+    elif state == "shutting-down" and container is None:
         await _terminated(world, instance)
 
 
