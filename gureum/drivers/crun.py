@@ -130,7 +130,8 @@ class CrunContainers:
                     _send_signal(known.init_fd, signal.SIGKILL)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(known.ended.wait(), _END_TIMEOUT_S)
-                self._unwatch(known)
+                if not known.ended.is_set():
+                    self._note_end(known)  # whoever waits for it must not wait for ever
             await self._run(lambda: self._remove(self._bundle(name)))
             self._watched.pop(name, None)
         self._turns.pop(name, None)

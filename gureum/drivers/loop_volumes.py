@@ -142,7 +142,9 @@ class LoopVolumes:
             if msgspec.json.decode(record.read_bytes(), type=RootSpec) == spec:
                 return
             _release_root(root.parent)  # another image or owner is wished: the volume's content stays
-        self._refuse_shared_volume(spec)
+        others = [name for name in self._roots_on(spec.volume) if name != spec.name]
+        if others:
+            raise PortError(f"volume {spec.volume} is in use by root {others[0]}")
         volume = self._mount_volume(spec.volume)
         overlay.prepare_upper(volume)
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -158,15 +160,15 @@ class LoopVolumes:
                                 "or later); a guest is not started without", retry=False) from error  # fmt: skip
             raise
 
-    def _refuse_shared_volume(self, spec: RootSpec) -> None:
-        for record in self._roots.glob("*/root.json"):
-            other = msgspec.json.decode(record.read_bytes(), type=RootSpec)
-            if (
-                other.volume == spec.volume
-                and other.name != spec.name
-                and mounts.is_mount_point(record.parent / "root")
-            ):
-                raise PortError(f"volume {spec.volume} is in use by root {other.name}")
+    def _roots_on(self, volume: str) -> list[str]:
+        """Names of the mounted roots whose upper layer is on this volume."""
+        records = (
+            (path.parent, msgspec.json.decode(path.read_bytes(), type=RootSpec))
+            for path in self._roots.glob("*/root.json")
+        )
+        return [
+            spec.name for folder, spec in records if spec.volume == volume and mounts.is_mount_point(folder / "root")
+        ]
 
     def _mount_volume(self, name: str) -> Path:
         path, target = self._volume_file(name), self._mounted / name
@@ -206,12 +208,11 @@ class LoopVolumes:
             target.rmdir()
 
     def _remove_volume(self, name: str) -> None:
-        try:
-            self._unmount_volume(name)
-        except OSError as error:
-            if error.errno == errno.EBUSY:
-                raise PortError(f"volume {name} is in use") from error
-            raise
+        # The kernel would let us: an overlay does not keep the mount below it busy.
+        roots = self._roots_on(name)
+        if roots:
+            raise PortError(f"volume {name} is in use by root {roots[0]}")
+        self._unmount_volume(name)
         self._volume_file(name).unlink(missing_ok=True)
 
     def _grow(self, name: str, size: int) -> None:

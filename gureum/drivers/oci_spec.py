@@ -107,14 +107,12 @@ def capabilities_of(spec: ContainerSpec) -> tuple[str, ...]:
 
 
 def resources(limits: Limits) -> dict[str, Any]:
-    """`linux.resources` without devices. A limit of 0 is written as "none", so that the same render also lifts a limit."""
-    memory = limits.memory_bytes or -1
+    """`linux.resources` without devices. What is not limited is left out: a new control group has no limits."""
+    memory = {"memory": {"limit": limits.memory_bytes}} if limits.memory_bytes else {}
+    pids = {"pids": {"limit": limits.pids}} if limits.pids else {}
+    quota = {"quota": cpu_quota_us(limits), "period": CFS_PERIOD_US} if limits.cpus else {}
     shares = {"shares": limits.cpu_shares} if limits.cpu_shares else {}
-    return {
-        "memory": {"limit": memory},
-        "cpu": {"quota": cpu_quota_us(limits), "period": CFS_PERIOD_US, **shares},
-        "pids": {"limit": limits.pids or -1},
-    }
+    return {**memory, **pids, **({"cpu": {**quota, **shares}} if limits.cpus or limits.cpu_shares else {})}
 
 
 def cpu_quota_us(limits: Limits) -> int:

@@ -26,7 +26,9 @@ _OPTIONS = "redirect_dir=nofollow,metacopy=off,index=off"
 def prepare_upper(volume: Path) -> None:
     """Makes the upper and the work folder on a mounted volume. Idempotent."""
     for name in (UPPER, WORK):
-        (volume / name).mkdir(mode=0o755, exist_ok=True)
+        if not (volume / name).exists():
+            (volume / name).mkdir()
+            (volume / name).chmod(0o755)
 
 
 def mount_root(layers: Sequence[Path], volume: Path, target: Path, user_namespace: int | None) -> None:

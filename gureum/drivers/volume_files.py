@@ -137,7 +137,8 @@ class Spares:
             for draft in folder.glob("*.draft"):
                 draft.unlink()
         for name in self._inside:
-            (self._folders / name).mkdir(mode=0o755, parents=True, exist_ok=True)
+            (self._folders / name).mkdir(parents=True, exist_ok=True)
+            (self._folders / name).chmod(0o755)  # whatever our umask: a guest's / is open to all its users
         for path in sorted(self._spare.glob("*-*.img")):
             size, _, number = path.stem.partition("-")
             self._ready.setdefault(int(size), []).append(path)

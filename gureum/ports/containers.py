@@ -31,8 +31,8 @@ class Mount(msgspec.Struct, frozen=True):
 
 
 class ContainerSpec(msgspec.Struct, frozen=True):
-    """`root`: path from Volumes.ensure_root. `sandbox_net`, `sandbox_user`, `uid_base`: from Networks.ensure_sandbox. `machine`: it boots an
-    init as PID 1, has a console (terminal), its own cgroup, and the capabilities a root of its own namespaces may have; otherwise
+    """`root`: path from Volumes.ensure_root. `sandbox_net`, `sandbox_user`, `uid_base`: from Networks.ensure_sandbox. `machine`: it boots
+    an init as PID 1, has a console (terminal), its own cgroup, and the capabilities a root of its own namespaces may have; otherwise
     Docker's default capabilities. In both cases Docker's default seccomp profile, masked and read-only paths."""
 
     name: str
@@ -72,6 +72,8 @@ class Usage(msgspec.Struct, frozen=True):
 
 
 class ExecResult(msgspec.Struct, frozen=True):
+    """What a program run to its end gave. A driver may cut each output at some MiB."""
+
     exit_code: int
     stdout: bytes
     stderr: bytes
@@ -85,9 +87,13 @@ class Session(Protocol):
     async def resize(self, columns: int, rows: int) -> None: ...
     async def close_input(self) -> None: ...
     async def wait(self) -> int: ...
+    async def close(self) -> None:
+        """Ends the program if it still runs. Whoever called attach calls this in the end; idempotent."""
 
 
 class Containers(Protocol):
+    """Containers of one home on one machine."""
+
     async def start(self, spec: ContainerSpec) -> ContainerState:
         """Creates and starts it; of a running one it is a look; an exited one is started anew (its log goes on)."""
 
@@ -106,12 +112,12 @@ class Containers(Protocol):
     async def console(self, name: str, limit_bytes: int = 65536) -> bytes:
         """The last bytes of what it printed, over all its runs."""
 
-    async def exec(self, name: str, args: tuple[str, ...], *, stdin: bytes = b"", timeout_s: float = 30.0) -> ExecResult:
+    async def exec(
+        self, name: str, args: tuple[str, ...], *, stdin: bytes = b"", timeout_s: float = 30.0
+    ) -> ExecResult:
         """Runs a program inside to its end."""
 
-    async def attach(
-        self, name: str, args: tuple[str, ...], *, terminal: bool, env: tuple[str, ...] = ()
-    ) -> Session:
+    async def attach(self, name: str, args: tuple[str, ...], *, terminal: bool, env: tuple[str, ...] = ()) -> Session:
         """Runs a program inside, interactively."""
 
     async def usage(self, name: str) -> Usage | None: ...

@@ -1,0 +1,205 @@
+"""Simulated containers and volumes: states move as on a machine, nothing runs and nothing is written.
+
+The twins of crun.py and loop_volumes.py for `--simulate` and for tests of what stands above the ports; they pass the same contract
+suites as far as no real program is needed. A simulated container runs until it is signalled, its programs end at once with code 0 and
+no output, its memory is a constant.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import re
+import signal
+from collections.abc import AsyncIterator
+
+import msgspec
+
+from gureum.ports import PortError
+from gureum.ports.clock import Clock
+from gureum.ports.containers import ContainerSpec, ContainerState, ExecResult, Limits, Session, Usage
+from gureum.ports.images import Images
+from gureum.ports.volumes import RootSpec, VolumeSpec, VolumeUse
+
+_NAME = re.compile(r"[a-z0-9-]{1,40}")
+_IDLE_BYTES = 1 << 20
+_MINIMUM_VOLUME_BYTES = 16 << 20
+_HARMLESS = frozenset({0, signal.SIGCHLD, signal.SIGCONT, signal.SIGWINCH, signal.SIGURG})
+
+
+class SimulatedContainers:
+    """`ports.containers.Containers` in memory."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._states: dict[str, ContainerState] = {}
+        self._ended: dict[str, asyncio.Event] = {}
+        self._consoles: dict[str, bytes] = {}
+        self._pids = itertools.count(1000)
+
+    async def start(self, spec: ContainerSpec) -> ContainerState:
+        known = self._states.get(_checked(spec.name))
+        if known is not None and known.state == "running":
+            return known
+        run = known.run + 1 if known is not None else 1
+        state = ContainerState(spec.name, "running", run, pid=next(self._pids), started=self._clock.now())
+        self._states[spec.name] = state
+        self._ended[spec.name] = asyncio.Event()
+        self._consoles[spec.name] = self._consoles.get(spec.name, b"") + b"simulated: nothing runs\n"
+        return state
+
+    async def kill(self, name: str, signal: int) -> None:
+        known = self._states.get(_checked(name))
+        if known is not None and known.state != "exited" and signal not in _HARMLESS:
+            self._end(known, 128 + signal)
+
+    def end(self, name: str, exit_code: int) -> None:
+        """For tests: the container ends by itself, 129 is a reboot from inside."""
+        self._end(self._states[name], exit_code)
+
+    async def remove(self, name: str) -> None:
+        await self.kill(name, signal.SIGKILL)
+        for kept in (self._states, self._ended, self._consoles):
+            kept.pop(name, None)
+
+    async def observe(self) -> tuple[ContainerState, ...]:
+        return tuple(self._states.values())
+
+    async def exited(self, name: str) -> ContainerState:
+        self._known(name)
+        await self._ended[name].wait()
+        return self._known(name)
+
+    async def console(self, name: str, limit_bytes: int = 65536) -> bytes:
+        output = self._consoles.get(_checked(name), b"")
+        return output[-limit_bytes:] if limit_bytes else b""
+
+    async def exec(
+        self, name: str, args: tuple[str, ...], *, stdin: bytes = b"", timeout_s: float = 30.0
+    ) -> ExecResult:
+        del args, stdin, timeout_s
+        self._running(name)
+        return ExecResult(exit_code=0, stdout=b"", stderr=b"")
+
+    async def attach(self, name: str, args: tuple[str, ...], *, terminal: bool, env: tuple[str, ...] = ()) -> Session:
+        del args, terminal, env
+        self._running(name)
+        return _EndedSession()
+
+    async def usage(self, name: str) -> Usage | None:
+        known = self._states.get(_checked(name))
+        running = known is not None and known.state == "running"
+        return Usage(cpu_ns=0, memory_bytes=_IDLE_BYTES, pids=1) if running else None
+
+    async def update(self, name: str, limits: Limits) -> None:
+        del limits
+        self._known(name)
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+    def _end(self, known: ContainerState, exit_code: int) -> None:
+        now = self._clock.now()
+        self._states[known.name] = msgspec.structs.replace(known, state="exited", exit_code=exit_code, finished=now)
+        self._ended[known.name].set()
+
+    def _known(self, name: str) -> ContainerState:
+        known = self._states.get(_checked(name))
+        if known is None:
+            raise PortError(f"there is no container {name}", retry=False)
+        return known
+
+    def _running(self, name: str) -> ContainerState:
+        known = self._known(name)
+        if known.state != "running":
+            raise PortError(f"container {name} is not running")
+        return known
+
+
+class _EndedSession:
+    """A program that has printed nothing and ended well."""
+
+    async def output(self) -> AsyncIterator[bytes]:
+        nothing: tuple[bytes, ...] = ()
+        for chunk in nothing:
+            yield chunk
+
+    async def write(self, data: bytes) -> None: ...
+    async def resize(self, columns: int, rows: int) -> None: ...
+    async def close_input(self) -> None: ...
+    async def wait(self) -> int:
+        return 0
+
+    async def close(self) -> None: ...
+
+
+class SimulatedVolumes:
+    """`ports.volumes.Volumes` in memory. `images`: whose layers a root must have."""
+
+    def __init__(self, images: Images) -> None:
+        self._images = images
+        self._volumes: dict[str, int] = {}
+        self._snapshots: dict[str, int] = {}
+        self._roots: dict[str, RootSpec] = {}
+
+    async def ensure_volume(self, spec: VolumeSpec) -> None:
+        if spec.size_bytes < _MINIMUM_VOLUME_BYTES:
+            raise ValueError(f"a volume has at least {_MINIMUM_VOLUME_BYTES} bytes, not {spec.size_bytes}")
+        present = self._volumes.get(_checked(spec.name), 0)
+        if present > spec.size_bytes:
+            raise PortError(
+                f"volume {spec.name} has {present} bytes and cannot shrink to {spec.size_bytes}", retry=False
+            )
+        if not present and spec.snapshot:
+            self._check_snapshot(spec)
+        self._volumes[spec.name] = spec.size_bytes
+
+    def _check_snapshot(self, spec: VolumeSpec) -> None:
+        size = self._snapshots.get(_checked(spec.snapshot))
+        if size is None:
+            raise PortError(f"snapshot {spec.snapshot} does not exist")
+        if size > spec.size_bytes:
+            raise PortError(
+                f"snapshot {spec.snapshot} has {size} bytes, more than the wished {spec.size_bytes}", retry=False
+            )
+
+    async def remove_volume(self, name: str) -> None:
+        if any(root.volume == _checked(name) for root in self._roots.values()):
+            raise PortError(f"volume {name} is in use")
+        self._volumes.pop(name, None)
+
+    async def ensure_root(self, spec: RootSpec) -> str:
+        await self._images.layer_paths(spec.image)
+        if _checked(spec.volume) not in self._volumes:
+            raise PortError(f"volume {spec.volume} does not exist")
+        for other in self._roots.values():
+            if other.volume == spec.volume and other.name != spec.name:
+                raise PortError(f"volume {spec.volume} is in use by root {other.name}")
+        self._roots[_checked(spec.name)] = spec
+        return f"/simulated/roots/{spec.name}"
+
+    async def release_root(self, name: str) -> None:
+        self._roots.pop(_checked(name), None)
+
+    async def ensure_snapshot(self, name: str, volume: str) -> None:
+        if _checked(volume) not in self._volumes:
+            raise PortError(f"volume {volume} does not exist")
+        self._snapshots.setdefault(_checked(name), self._volumes[volume])
+
+    async def remove_snapshot(self, name: str) -> None:
+        self._snapshots.pop(_checked(name), None)
+
+    async def observe(self) -> tuple[VolumeUse, ...]:
+        return tuple(VolumeUse(name, size, 0) for name, size in sorted(self._volumes.items()))
+
+    async def mounted_roots(self) -> frozenset[str]:
+        return frozenset(self._roots)
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+def _checked(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"not a name: {name!r}")
+    return name
