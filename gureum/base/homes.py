@@ -30,6 +30,7 @@ from gureum.base.settings import FILE_NAME, Settings
 SYSTEM_RUN = Path("/run/gureum")
 PUBLIC = ipaddress.ip_network("198.18.0.0/15")  # RFC 2544: for benchmarks, never routed in public
 POOL_PREFIX = 20
+POOL_COUNT = 2 ** (POOL_PREFIX - PUBLIC.prefixlen)
 WELL_KNOWN_AWS_PORT = 4566
 ID_LENGTH = 5
 FORMAT = 1
@@ -128,8 +129,13 @@ def load_home(settings: Settings) -> Home | None:
 
 def running(home: Home) -> bool:
     """Whether a supervisor holds the home; what was picked for it must not change then."""
+    return lock_held(home.run)
+
+
+def lock_held(run: Path) -> bool:
+    """Whether a supervisor holds the lock of this run folder."""
     try:
-        with open(home.run / "supervisor.lock") as lock:
+        with open(run / "supervisor.lock") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
