@@ -131,7 +131,12 @@ def _frame(rules: RuleSet) -> dict[str, Chain]:
         "nat-prerouting": Chain(((from_uplink, translate_in),), _hook("nat", "prerouting", -100, "accept")),
         "ingress": Chain(
             (
-                (to_uplink, _match(_payload("ip", "saddr"), "@private"), _ACCEPT),
+                (
+                    to_uplink,
+                    _match(_meta("iifname"), UPLINK, "!="),
+                    _match(_payload("ip", "saddr"), "@private"),
+                    _ACCEPT,
+                ),
                 (_by_verdict("oifname", "ingress"),),
                 (_DENY,),
             )

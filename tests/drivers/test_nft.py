@@ -1,0 +1,404 @@
+"""The plan of a network's nftables table: differences are exact, and what the rendered rules let through is what the port's words say."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gureum.drivers import nft
+from gureum.drivers.network_names import UPLINK, interface_link
+from gureum.drivers.nft_table import Table, plan, table
+from gureum.drivers.simulated_network import Packet, passes
+from gureum.drivers.worker_process import WorkerDiedError
+from gureum.ports.firewalls import Group, Port, Rule, RuleSet
+
+# --- a model of the kernel's table ----------------------------------------------------------------------------------
+
+Json = dict[str, Any]
+
+
+class Kernel:
+    """Applies commands as nftables does, with its refusals: nothing that is referred to goes, nothing is referred to that is not there."""
+
+    def __init__(self) -> None:
+        self.exists = False
+        self.chains: dict[str, list[Json]] = {}
+        self.bases: dict[str, Json] = {}
+        self.sets: dict[str, dict[str, Any]] = {}
+
+    def run(self, commands: Iterable[Json]) -> Kernel:
+        for command in commands:
+            ((verb, rest),) = command.items()
+            ((kind, thing),) = rest.items()
+            getattr(self, f"{verb}_{kind}")(thing)
+        for chain in self.chains.values():
+            self._check_references(chain)
+        return self
+
+    def add_table(self, thing: Json) -> None:
+        self.exists = True
+
+    def delete_table(self, thing: Json) -> None:
+        assert self.exists
+        self.exists, self.chains, self.bases, self.sets = False, {}, {}, {}
+
+    def add_chain(self, thing: Json) -> None:
+        assert self.exists
+        assert thing["name"] not in self.chains
+        self.chains[thing["name"]] = []
+        self.bases[thing["name"]] = {key: thing[key] for key in ("type", "hook", "prio", "policy") if key in thing}
+
+    def flush_chain(self, thing: Json) -> None:
+        self.chains[thing["name"]].clear()
+
+    def delete_chain(self, thing: Json) -> None:
+        name = thing["name"]
+        assert self.chains[name] == []
+        assert name not in self._targets(), f"{name} is in use"
+        del self.chains[name], self.bases[name]
+
+    def add_rule(self, thing: Json) -> None:
+        self._check_references([thing["expr"]])
+        self.chains[thing["chain"]].append(thing["expr"])
+
+    def add_set(self, thing: Json) -> None:
+        assert thing["name"] not in self.sets
+        self.sets[thing["name"]] = {}
+
+    add_map = add_set
+
+    def delete_set(self, thing: Json) -> None:
+        name = thing["name"]
+        assert f"@{name}" not in str(self.chains), f"{name} is in use"
+        del self.sets[name]
+
+    def add_element(self, thing: Json) -> None:
+        entries = self.sets[thing["name"]]
+        for element in thing["elem"]:
+            key, value = element if isinstance(element, list) else (element, None)
+            assert key not in entries, f"{key} is already in {thing['name']}"
+            for target in _targets(value):
+                assert target in self.chains
+            entries[key] = value
+
+    def delete_element(self, thing: Json) -> None:
+        entries = self.sets[thing["name"]]
+        for element in thing["elem"]:
+            del entries[element[0] if isinstance(element, list) else element]
+
+    def _targets(self) -> set[str]:
+        found = {target for chain in self.chains.values() for target in _targets(chain)}
+        return found | {target for entries in self.sets.values() for target in _targets(list(entries.values()))}
+
+    def _check_references(self, rules: list[Any]) -> None:
+        for target in _targets(rules):
+            assert target in self.chains, f"no chain {target}"
+        for name in _set_names(rules):
+            assert name in self.sets, f"no set {name}"
+
+    def content(self) -> tuple[Any, ...]:
+        return self.exists, self.chains, self.bases, self.sets
+
+
+def _targets(thing: Any) -> set[str]:
+    if isinstance(thing, dict):
+        own = {thing["target"]} if isinstance(thing.get("target"), str) else set()
+        return own.union(*(_targets(value) for value in thing.values()))
+    if isinstance(thing, list | tuple):
+        return set().union(*(_targets(one) for one in thing))
+    return set()
+
+
+def _set_names(thing: Any) -> set[str]:
+    if isinstance(thing, str):
+        return {thing[1:]} if thing.startswith("@") else set()
+    if isinstance(thing, dict):
+        return set().union(*(_set_names(value) for value in thing.values()))
+    if isinstance(thing, list | tuple):
+        return set().union(*(_set_names(one) for one in thing))
+    return set()
+
+
+# --- a model of its evaluation --------------------------------------------------------------------------------------
+
+_NUMBERS = {"icmp": 1, "tcp": 6, "udp": 17}
+
+
+class Evaluation:
+    """What the rules do with the first packet of a flow in one hook: "accept" or "drop"."""
+
+    def __init__(self, rules: Table, packet: Packet) -> None:
+        self._table = rules
+        number = _NUMBERS.get(packet.protocol) or int(packet.protocol)
+        self._meta = {
+            "iifname": interface_link(packet.incoming) if packet.incoming else UPLINK,
+            "oifname": interface_link(packet.outgoing) if packet.outgoing else UPLINK,
+            "l4proto": number,
+        }
+        self._ct = {"state": ["new"], "status": [] if packet.incoming else ["dnat"]}
+        self._payload: dict[tuple[str, str], Any] = {
+            ("ip", "saddr"): packet.source,
+            ("ip", "daddr"): packet.destination,
+        }
+        if packet.protocol == "icmp":
+            self._payload |= {("icmp", "type"): packet.ports[0], ("icmp", "code"): packet.ports[1]}
+        else:
+            self._payload[packet.protocol, "dport"] = packet.ports[1]
+
+    def hook(self, name: str) -> str:
+        chain = self._table.chains[name]
+        return self._walk(name) or chain.base["policy"]
+
+    def _walk(self, name: str) -> str | None:
+        for line in self._table.chains[name].lines:
+            verdict, ends = self._rule(line)
+            if ends:
+                return verdict
+        return None
+
+    def _rule(self, line: tuple[Json, ...]) -> tuple[str | None, bool]:
+        """(verdict, whether the chain ends here)."""
+        for expression in line:
+            ((kind, body),) = expression.items()
+            if kind == "match":
+                if not self._matches(body):
+                    return None, False
+            elif kind == "vmap":
+                found = self._verdict(body)
+                if found is not None:
+                    return self._act(found)
+            elif kind != "counter":
+                return self._act(expression)
+        return None, False
+
+    def _act(self, verdict: Json) -> tuple[str | None, bool]:
+        ((kind, body),) = verdict.items()
+        if kind in ("accept", "drop"):
+            return kind, True
+        found = self._walk(body["target"])
+        return found, kind == "goto" or found is not None
+
+    def _verdict(self, body: Json) -> Json | None:
+        value = self._value(body["key"])
+        if isinstance(body["data"], str):
+            found: Json | None = self._table.sets[body["data"][1:]].entries.get(value)
+            return found
+        return next((verdict for key, verdict in body["data"]["set"] if key in value), None)
+
+    def _value(self, left: Json) -> Any:
+        ((kind, body),) = left.items()
+        if kind == "payload":
+            return self._payload.get((body["protocol"], body["field"]))
+        return (self._meta if kind == "meta" else self._ct)[body["key"]]
+
+    def _matches(self, body: Json) -> bool:
+        value, right = self._value(body["left"]), body["right"]
+        if value is None:  # another protocol
+            return False
+        if body["op"] == "in":
+            return right in value
+        if body["op"] == "!=":
+            return bool(value != right)
+        if isinstance(right, str) and right.startswith("@"):
+            return value in self._table.sets[right[1:]].entries
+        if isinstance(right, dict) and "range" in right:
+            return bool(right["range"][0] <= value <= right["range"][1])
+        if isinstance(right, dict) and "prefix" in right:
+            prefix = right["prefix"]
+            return ipaddress.ip_address(value) in ipaddress.ip_network(f"{prefix['addr']}/{prefix['len']}")
+        if isinstance(right, dict) and "set" in right:
+            return value in right["set"]
+        return bool((_NUMBERS.get(right, right) if isinstance(right, str) else right) == value)
+
+
+def rendered_passes(rules: RuleSet, packet: Packet) -> bool:
+    walk = Evaluation(table(rules), packet)
+    return walk.hook("raw-prerouting") == "accept" and walk.hook("forward") == "accept"
+
+
+# --- rule sets ------------------------------------------------------------------------------------------------------
+
+GROUPS = ("sg-1", "sg-2", "sg-3")
+ADDRESSES = ("10.0.0.10", "10.0.0.11", "10.0.1.10", "10.0.1.11", "192.0.2.9", "198.19.0.7")
+CIDRS = ("0.0.0.0/0", "10.0.0.0/16", "10.0.1.0/24", "10.0.0.10/32", "192.0.2.0/24", "::/0")
+
+some_ports = st.tuples(st.integers(79, 82), st.integers(0, 2)).map(lambda pair: (pair[0], pair[0] + pair[1]))
+icmp_ports = st.tuples(st.sampled_from([-1, 0, 8]), st.sampled_from([-1, 0, 1]))
+
+
+@st.composite
+def rules_(draw: st.DrawFn) -> Rule:
+    protocol = draw(st.sampled_from(["all", "tcp", "udp", "icmp", "6", "47"]))
+    ports = None
+    if protocol in ("tcp", "udp"):
+        ports = draw(st.none() | some_ports)
+    elif protocol == "icmp":
+        ports = draw(st.none() | icmp_ports)
+    directions: list[Literal["in", "out"]] = ["in", "out"]
+    direction = draw(st.sampled_from(directions))
+    if draw(st.booleans()):
+        return Rule(direction, protocol, ports, group=draw(st.sampled_from(GROUPS)))
+    return Rule(direction, protocol, ports, cidr=draw(st.sampled_from(CIDRS)))
+
+
+@st.composite
+def rule_sets(draw: st.DrawFn) -> RuleSet:
+    names = draw(st.lists(st.sampled_from(GROUPS), unique=True))
+    groups = tuple(
+        Group(
+            name,
+            tuple(draw(st.lists(rules_(), max_size=3))),
+            tuple(draw(st.lists(st.sampled_from(ADDRESSES), max_size=1))),
+        )
+        for name in names
+    )
+    ports = []
+    for place, address in enumerate(draw(st.lists(st.sampled_from(ADDRESSES[:4]), unique=True))):
+        ports.append(
+            Port(
+                f"eni-{address[-2:]}-{address[5]}",
+                (address,),
+                tuple(draw(st.lists(st.sampled_from(GROUPS), unique=True, max_size=2))),
+                ((address, f"198.19.0.{place}"),) if draw(st.booleans()) else (),
+                draw(st.booleans()),
+            )
+        )
+    internet = tuple(draw(st.lists(st.sampled_from(["10.0.0.0/24", "10.0.1.0/24"]), unique=True)))
+    return RuleSet("vpc-1", ("10.0.0.0/16",), groups, tuple(ports), internet)
+
+
+@st.composite
+def packets(draw: st.DrawFn, rules: RuleSet) -> Packet:
+    links = st.sampled_from(["", "eni-unknown", *(port.interface for port in rules.ports)])
+    incoming, outgoing = draw(links), draw(links)
+    own = {port.interface: port.addresses for port in rules.ports}
+    source = draw(st.sampled_from([*own.get(incoming, ()), *ADDRESSES]))
+    destination = draw(st.sampled_from([*own.get(outgoing, ()), *ADDRESSES]))
+    protocol = draw(st.sampled_from(["tcp", "udp", "icmp", "47"]))
+    ports = (
+        (draw(st.sampled_from([0, 8])), draw(st.integers(0, 1)))
+        if protocol == "icmp"
+        else (0, draw(st.integers(78, 84)))
+    )
+    return Packet(incoming, outgoing, source, destination, protocol, ports)
+
+
+# --- properties -----------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(rule_sets(), min_size=1, max_size=4))
+def test_differences_one_after_another_give_the_same_as_the_whole(steps: list[RuleSet]) -> None:
+    kernel, before = Kernel(), None
+    for step in steps:
+        kernel.run(plan(before, step))
+        assert kernel.content() == Kernel().run(plan(None, step)).content()
+        before = step
+
+
+@settings(max_examples=50, deadline=None)
+@given(rule_sets(), rule_sets())
+def test_whole_plan_replaces_whatever_is_there(old: RuleSet, new: RuleSet) -> None:
+    assert Kernel().run(plan(None, old)).run(plan(None, new)).content() == Kernel().run(plan(None, new)).content()
+
+
+@settings(max_examples=50, deadline=None)
+@given(rule_sets())
+def test_no_change_is_no_command(rules: RuleSet) -> None:
+    assert plan(rules, rules) == []
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.data())
+def test_rendered_rules_let_through_what_the_words_say(data: st.DataObject) -> None:
+    rules = data.draw(rule_sets())
+    packet = data.draw(packets(rules))
+    assert rendered_passes(rules, packet) == passes(rules, packet)
+
+
+# --- examples -------------------------------------------------------------------------------------------------------
+
+OPEN = Group("sg-1", (Rule("out", "all", cidr="0.0.0.0/0"), Rule("in", "all", group="sg-1")))
+
+
+def crowd(size: int) -> RuleSet:
+    ports = tuple(Port(f"eni-{n}", (f"10.0.{n // 200}.{n % 200 + 10}",), ("sg-1",)) for n in range(size))
+    return RuleSet("vpc-1", ("10.0.0.0/16",), (OPEN,), ports)
+
+
+def test_one_interface_more_costs_the_same_among_two_hundred() -> None:
+    few, many = plan(crowd(1), crowd(2)), plan(crowd(200), crowd(201))
+    assert len(few) == len(many)
+    assert len(msgspec.json.encode(many)) < len(msgspec.json.encode(few)) + 100
+
+
+def test_changed_group_touches_its_chain_only() -> None:
+    before = crowd(200)
+    closed = Group("sg-1", (*OPEN.rules, Rule("in", "tcp", (80, 80), cidr="0.0.0.0/0")))
+    commands = plan(before, msgspec.structs.replace(before, groups=(closed,)))
+    assert [next(iter(command)) for command in commands] == ["flush", "add", "add"]
+    assert {name for command in commands for name in chains_of(command)} == {"group-in-sg-1"}
+
+
+def chains_of(command: Json) -> list[str]:
+    ((_, rest),) = command.items()
+    ((kind, thing),) = rest.items()
+    return [thing["chain"] if kind == "rule" else thing["name"]]
+
+
+# --- the driver's memory --------------------------------------------------------------------------------------------
+
+
+class Recorder:
+    """Stands in for the worker: applies to the model, and may die."""
+
+    def __init__(self) -> None:
+        self.kernel = Kernel()
+        self.calls = 0
+        self.die_after: int | None = None
+
+    async def call(self, verb: str, change: Any, answer: type[None]) -> None:
+        self.calls += 1
+        await asyncio.sleep(0)
+        dies = self.die_after == self.calls
+        self.kernel.run(change.commands)
+        if dies:
+            raise WorkerDiedError("died")
+
+
+@pytest.fixture
+def firewalls() -> tuple[nft.NftFirewalls, Recorder]:
+    found, recorder = nft.NftFirewalls("a1b2"), Recorder()
+    found._worker = recorder  # type: ignore[assignment]
+    return found, recorder
+
+
+def test_calls_that_wait_for_each_other_are_joined(firewalls: tuple[nft.NftFirewalls, Recorder]) -> None:
+    driver, recorder = firewalls
+
+    async def main() -> None:
+        await asyncio.gather(*(driver.apply(crowd(size)) for size in range(50)))
+
+    asyncio.run(main())
+    assert recorder.calls == 2
+    assert recorder.kernel.content() == Kernel().run(plan(None, crowd(49))).content()
+
+
+@pytest.mark.parametrize("death", [1, 2, 3])
+def test_rules_are_whole_after_a_worker_died(firewalls: tuple[nft.NftFirewalls, Recorder], death: int) -> None:
+    driver, recorder = firewalls
+    recorder.die_after = death
+
+    async def main() -> None:
+        for size in range(4):
+            await driver.apply(crowd(size))
+
+    asyncio.run(main())
+    assert recorder.kernel.content() == Kernel().run(plan(None, crowd(3))).content()
