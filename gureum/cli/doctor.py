@@ -55,13 +55,18 @@ PROGRAMS = {
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--clean", action="store_true", help="remove what lost or killed gureums left on this host")
+    parser.add_argument(
+        "--clean",
+        nargs="*",
+        metavar="ID",
+        help="remove what lost or killed gureums left on this host (or: what those of the ids left)",
+    )
     parser.add_argument("--json", action="store_true", help="the findings as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    if arguments.clean:
-        return clean_leftovers()
+    if arguments.clean is not None:
+        return clean_leftovers(arguments.clean)
     findings = [finding for check in CHECKS for finding in check()]
     if arguments.json:
         print(json.dumps([finding._asdict() for finding in findings], indent=2))
@@ -106,7 +111,8 @@ def check_namespaces() -> Iterator[Finding]:
         "connection tracking": ("unshare", "--net", "test", "-e", "/proc/sys/net/netfilter/nf_conntrack_max"),
     }
     advice = {
-        "user namespaces": "set sysctl user.max_user_namespaces above 0, and kernel.apparmor_restrict_unprivileged_userns=0 where it exists",
+        "user namespaces": "set sysctl user.max_user_namespaces above 0 "
+        "(and kernel.apparmor_restrict_unprivileged_userns=0 where it exists)",
         "connection tracking": "the kernel lacks connection tracking (nf_conntrack): security groups cannot be stateful",
     }
     for what, command in trials.items():
@@ -146,14 +152,14 @@ def check_nftables() -> Iterator[Finding]:
         yield Finding("fail", "libnftables", str(error), "apt install libnftables1")
 
 
+OVERLAY_TRIAL = """
+mount -t tmpfs t /mnt && mkdir /mnt/l /mnt/u /mnt/w /mnt/m &&
+mount -t overlay o -o lowerdir=/mnt/l,upperdir=/mnt/u,workdir=/mnt/w /mnt/m
+"""
+
+
 def check_file_systems() -> Iterator[Finding]:
-    overlay = (
-        "unshare",
-        "--mount",
-        "sh",
-        "-c",
-        "mount -t tmpfs t /mnt && mkdir /mnt/l /mnt/u /mnt/w /mnt/m && mount -t overlay o -o lowerdir=/mnt/l,upperdir=/mnt/u,workdir=/mnt/w /mnt/m",
-    )
+    overlay = ("unshare", "--mount", "sh", "-c", OVERLAY_TRIAL)
     yield tried(
         "overlay file system", overlay, "the kernel lacks overlayfs, or this is a container without the power to mount"
     )
@@ -168,7 +174,7 @@ def check_file_systems() -> Iterator[Finding]:
 
 def check_cgroups() -> Iterator[Finding]:
     mounts = [
-        line.split(" - ")[1].split() + [line.split()[4]]
+        [*line.split(" - ")[1].split(), line.split()[4]]
         for line in Path("/proc/self/mountinfo").read_text().splitlines()
     ]
     unified = [mount[-1] for mount in mounts if mount[0] == "cgroup2"]
@@ -274,8 +280,12 @@ def check_home() -> Iterator[Finding]:
 def name_advice(zone: str, bind: str, port: int) -> str:
     """How the host's resolver is pointed at gureum's names. Only needed by clients that prefix the endpoint's name."""
     if Path("/run/systemd/resolve").exists():
-        return f"to use the names from this host: put `[Resolve]`, `DNS={bind}:{port}`, `Domains=~{zone}` into /etc/systemd/resolved.conf.d/gureum.conf and restart systemd-resolved"
-    return f"to use the names from this host: with dnsmasq `server=/{zone}/{bind}#{port}`, with unbound a forward-zone to {bind}@{port}; nothing else needs them"
+        lines = f"`[Resolve]`, `DNS={bind}:{port}`, `Domains=~{zone}`"
+        return (
+            f"to use them here, put {lines} into /etc/systemd/resolved.conf.d/gureum.conf and restart systemd-resolved"
+        )
+    ways = f"with dnsmasq `server=/{zone}/{bind}#{port}`, with unbound a forward-zone to {bind}@{port}"
+    return f"to use them here, {ways}; only clients that prefix the endpoint's name need it"
 
 
 def check_neighbours() -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""What gureums that are gone left on this host: found by the ids in run folders, pool claims and names of namespaces.
+"""What gureums that are gone left on this host, found by their run folders and their claims of pools.
 
 A home that runs is never touched. The removing itself is the agent's (`python -m gureum.agent --teardown ID`), the only one
 that knows what a home makes on the machine.
@@ -17,7 +17,6 @@ from typing import NamedTuple
 from gureum.base.homes import SYSTEM_RUN, alive, claims, lock_held, release_pool
 from gureum.cli.output import Failure, say
 
-NAMESPACES = Path("/run/netns")
 HOME_ID = re.compile(r"[a-z0-9]{4,6}")
 TEARDOWN_TIMEOUT_S = 120
 
@@ -37,13 +36,21 @@ def find_leftovers() -> list[Leftover]:
     """Ids that have something on the machine and no supervisor."""
     held = {claim.id: claim for claim in claims().values()}
     ids = {folder.name for folder in entries(SYSTEM_RUN) if folder.is_dir() and (folder / "supervisor.lock").exists()}
-    ids |= {parts[1] for entry in entries(NAMESPACES) if (parts := entry.name.split("-"))[0] == "gm" and len(parts) > 2}
     ids |= {claim.id for claim in held.values() if not alive(claim)}
     return [
         Leftover(id_, held[id_].home if id_ in held else "", id_ not in held or not alive(held[id_]))
         for id_ in sorted(ids)
         if HOME_ID.fullmatch(id_) and not lock_held(SYSTEM_RUN / id_)
     ]
+
+
+def named(id_: str) -> Leftover:
+    """What a user asks for by its id, wherever it came from."""
+    if not HOME_ID.fullmatch(id_):
+        raise Failure(f"`{id_}` is no home's id")
+    if lock_held(SYSTEM_RUN / id_):
+        raise Failure(f"the gureum {id_} is running")
+    return Leftover(id_, "", not any(claim.id == id_ and alive(claim) for claim in claims().values()))
 
 
 def entries(folder: Path) -> list[Path]:
@@ -53,11 +60,11 @@ def entries(folder: Path) -> list[Path]:
         return []
 
 
-def clean_leftovers() -> int:
-    """Removes all of them; returns the exit code."""
+def clean_leftovers(ids: list[str]) -> int:
+    """Removes all of them, or what has one of `ids` in its name; returns the exit code."""
     if os.geteuid() != 0:
         raise Failure("cleaning up needs root")
-    found = find_leftovers()
+    found = [named(id_) for id_ in ids] if ids else find_leftovers()
     for one in found:
         command = [sys.executable, "-P", "-m", "gureum.agent", "--teardown", one.id]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TEARDOWN_TIMEOUT_S)
