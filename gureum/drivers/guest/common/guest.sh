@@ -123,12 +123,32 @@ authorize() {
     chown -R "$1:" "$home/.ssh" 2>/dev/null || chown -R "$1" "$home/.ssh"
 }
 
+# set_random_password USER: shows it on the console, as cloud-init does.
+set_random_password() {
+    text=$(head -c 15 /dev/urandom | base64 | tr '+/' '-_')
+    set_password "$1" "$(printf %s "$text" | hash_password)"
+    echo "ci-info: $1:$text"
+}
+
 # --- files and scripts ---
+
+uptime_s() {
+    cut -d' ' -f1 /proc/uptime
+}
+
+final_message() {
+    echo "$1"
+    : >/run/gureum/finished
+    date +%s >"$STATE/instance/boot-finished"
+}
 
 # write_file PATH OWNER MODE APPEND: content in base64 on standard input. OWNER and MODE may be "".
 write_file() {
     mkdir -p "$(dirname "$1")" || return 1
-    if [ "$4" = 1 ]; then base64 -d >>"$1"; else base64 -d >"$1"; fi || { say "write_files: $1 cannot be written"; return 1; }
+    if [ "$4" = 1 ]; then base64 -d >>"$1"; else base64 -d >"$1"; fi || {
+        say "write_files: $1 cannot be written"
+        return 1
+    }
     [ -z "$2" ] || chown "$2" "$1" || say "write_files: owner $2 of $1 is unknown"
     [ -z "$3" ] || chmod "$3" "$1"
 }

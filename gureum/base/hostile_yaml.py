@@ -1,0 +1,67 @@
+"""Reads YAML that a stranger wrote, within limits: depth, number of nodes, and the number of nodes *after* aliases are followed, so
+that a few lines cannot grow into gigabytes ("billion laughs"). Only plain data comes out; no tag makes an object.
+"""
+
+from __future__ import annotations
+
+import yaml
+
+_DEPTH_LIMIT = 40
+_NODES_LIMIT = 20_000
+
+
+class HostileYaml(Exception):
+    """The text is no YAML, or goes beyond the limits. The message is for the one who wrote it."""
+
+
+def load(text: bytes) -> object:
+    """The first document: None, bool, int, float, str, dates, lists and dicts. Raises HostileYaml."""
+    try:
+        _check_events(text)
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        if node is None:
+            return None
+        _expanded(node, {})
+        return yaml.load(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        raise HostileYaml(_reason(error)) from None
+    except (yaml.YAMLError, ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise HostileYaml(str(error) or type(error).__name__) from None
+
+
+def _reason(error: yaml.MarkedYAMLError) -> str:
+    where = f" (line {error.problem_mark.line + 1})" if error.problem_mark else ""
+    return f"{error.problem or error.context}{where}"
+
+
+def _check_events(text: bytes) -> None:
+    """Depth and number, before anything that recurses sees the text."""
+    depth = 0
+    for nodes, event in enumerate(yaml.parse(text, Loader=yaml.SafeLoader)):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > _DEPTH_LIMIT:
+            raise HostileYaml(f"it is nested more than {_DEPTH_LIMIT} deep")
+        if nodes > _NODES_LIMIT:
+            raise HostileYaml(f"it has more than {_NODES_LIMIT} nodes")
+
+
+def _expanded(node: yaml.Node, known: dict[int, int]) -> int:
+    """How many nodes `node` is when every alias is written out. `known`: by identity; 0 while it is being counted."""
+    if id(node) in known:
+        if known[id(node)] == 0:
+            raise HostileYaml("it contains itself")
+        return known[id(node)]
+    known[id(node)] = 0
+    count = 1
+    if isinstance(node, yaml.SequenceNode):
+        count += sum(_expanded(entry, known) for entry in node.value)
+    elif isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            count += _expanded(key, known) + _expanded(value, known)
+    if count > _NODES_LIMIT:
+        raise HostileYaml(f"it has more than {_NODES_LIMIT} nodes once its aliases are followed")
+    known[id(node)] = count
+    return count
