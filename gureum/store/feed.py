@@ -47,6 +47,11 @@ class Feed:
         self._listeners: list[Callable[[list[Event]], None]] = []
         self._asleep: set[Watch] = set()
 
+    @property
+    def asleep(self) -> int:
+        """How many watches wait for something new."""
+        return len(self._asleep)
+
     def listen(self, callback: Callable[[list[Event]], None]) -> Callable[[], None]:
         self._listeners.append(callback)
 

@@ -26,7 +26,9 @@ from gureum.store.logfile import MIGRATIONS, Loaded, LogFile, Migration, open_lo
 T = TypeVar("T")
 
 MAX_GROUP_COMMITS = 256
+MAX_GROUP_WRITES = 4096
 MAX_GROUP_BYTES = 8 * 1024 * 1024
+"""A group ends with the commit that reaches one of these, since it is decided on and published without a pause."""
 _RING_REVISIONS = 1000
 _RING_BYTES = 16 * 1024 * 1024
 """Watches that are further behind read from the file."""
@@ -160,11 +162,12 @@ class SqliteStore:
 
     def _take_group(self) -> list[_Waiting]:
         group: list[_Waiting] = []
-        size = 0
-        while self._queue and len(group) < MAX_GROUP_COMMITS and size < MAX_GROUP_BYTES:
+        writes = size = 0
+        while self._queue and len(group) < MAX_GROUP_COMMITS and writes < MAX_GROUP_WRITES and size < MAX_GROUP_BYTES:
             waiting = self._queue.popleft()
             if not waiting.done.cancelled():
                 group.append(waiting)
+                writes += len(waiting.writes)
                 size += waiting.size
         return group
 
