@@ -180,18 +180,17 @@ class CrunContainers:
         self._sessions += 1
         console = ConsoleSocket(self._bundle(name).folder / f"terminal-{self._sessions}")
         try:
-            child, (error,) = await self._spawn(name, process, streams=1, console=console.path)
+            child, (complaints,) = await self._spawn(name, process, streams=1, console=console.path)
             try:
                 master = await console.receive(child.ended)
             except PortError as failure:
                 child.kill()
-                words = (await read_chunk(error, child.ended)).decode(errors="replace").strip()
+                words = (await read_chunk(complaints, child.ended)).decode(errors="replace").strip()
+                os.close(complaints)
                 raise PortError(words or failure.why) from failure
-            finally:
-                os.close(error)
         finally:
             console.close()
-        return ExecSession(child, master, master, terminal=True)
+        return ExecSession(child, master, master, terminal=True, complaints=complaints)
 
     async def usage(self, name: str) -> Usage | None:
         _check_name(name)

@@ -61,19 +61,22 @@ class Child:
 
 
 class ExecSession:
-    """Fills `ports.containers.Session`. `source` and `sink` are non-blocking fds that it owns (the same one for a terminal)."""
+    """Fills `ports.containers.Session`. `source` and `sink` are non-blocking fds that it owns (the same one for a terminal), and so is
+    `complaints`: where the runtime tells why a program with a terminal did not start; -1 when that comes with the output."""
 
-    def __init__(self, child: Child, source: int, sink: int, *, terminal: bool) -> None:
+    def __init__(self, child: Child, source: int, sink: int, *, terminal: bool, complaints: int = -1) -> None:
         self._child = child
-        self._source, self._sink = source, sink
+        self._source, self._sink, self._complaints = source, sink, complaints
         self._terminal = terminal
 
     async def output(self) -> AsyncIterator[bytes]:
         while self._source >= 0:
             chunk = await read_chunk(self._source, self._child.ended)
             if not chunk:
-                return
+                break
             yield chunk
+        if self._complaints >= 0 and (words := await read_chunk(self._complaints, self._child.ended)):
+            yield words
 
     async def write(self, data: bytes) -> None:
         """What a program that has ended or closed its input no longer takes is dropped."""
@@ -98,9 +101,9 @@ class ExecSession:
         """Ends the program if it still runs, and gives up the fds. Idempotent."""
         self._child.kill()
         await asyncio.shield(self._child.ended)
-        for fd in {self._source, self._sink} - {-1}:
+        for fd in {self._source, self._sink, self._complaints} - {-1}:
             os.close(fd)
-        self._source = self._sink = -1
+        self._source = self._sink = self._complaints = -1
 
 
 async def read_chunk(fd: int, ended: asyncio.Future[int]) -> bytes:

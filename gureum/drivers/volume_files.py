@@ -17,6 +17,7 @@ import errno
 import os
 import struct
 import subprocess
+import threading
 from pathlib import Path
 
 BLOCK = 4096
@@ -119,13 +120,14 @@ def _command(*command: str, good: tuple[int, ...] = (0,)) -> None:
 
 
 class Spares:
-    """Prepared files of each size that was ever asked for. Not thread-safe: `take` and `missing` belong to the event loop,
-    `fill` to one worker thread at a time."""
+    """Prepared files of each size that was ever asked for. `take` and `missing` belong to the event loop, `fill` to one worker
+    thread at a time, `template` to any."""
 
     def __init__(self, folder: Path, *, per_size: int, inside: tuple[str, ...]) -> None:
         """`inside`: names of empty folders that every file system starts with."""
         self._folder = folder
         self._inside = inside
+        self._making = threading.Lock()
         self._per_size = per_size
         self._ready: dict[int, list[Path]] = {}
         self._next = 0
@@ -166,8 +168,9 @@ class Spares:
     def template(self, size_bytes: int) -> Path:
         """The empty file system of that size, made now if it is the first."""
         path = self._templates / f"{size_bytes}.img"
-        if not path.exists():
-            make_template(path, size_bytes, self._folders)
+        with self._making:
+            if not path.exists():
+                make_template(path, size_bytes, self._folders)
         return path
 
     @property
