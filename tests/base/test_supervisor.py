@@ -90,7 +90,7 @@ class Stage:
             [sys.executable, "-m", "gureum.supervisor", json.dumps(options | {"log_bytes": 10**6} | changed)],
             env=self.environment | {"GUREUM_READY_FD": str(write)},
             pass_fds=[write],
-            stderr=open(self.home / "logs" / "supervisor.log", "ab"),
+            stderr=subprocess.DEVNULL,
         )
         self.started.append(process)
         os.close(write)

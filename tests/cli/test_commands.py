@@ -1,0 +1,190 @@
+"""Commands: their words, exit codes and texts, without a cloud."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+from gureum.base.homes import Home
+from gureum.base.settings import Settings
+from gureum.cli import coverage, demo, doctor, env, explain, logs, main, output, ssh
+from gureum.cli.output import Failure
+
+HOME = Home("abcde", Path("/h"), Path("/r"), "198.18.16.0/20", "127.0.0.1", 4567, 5353, simulate=False)
+
+
+@pytest.fixture
+def empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("GUREUM_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.mark.parametrize("name", main.COMMANDS)
+def test_every_command_has_its_file_and_its_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    module = importlib.import_module(f"gureum.cli.{name}")
+    assert module.__doc__
+    assert callable(module.run)
+    with pytest.raises(SystemExit) as ended:
+        main.main([name, "--help"])
+    assert ended.value.code == 0
+    assert main.COMMANDS[name].split()[0] in capsys.readouterr().out
+
+
+def test_unknown_command_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["fly"]) == 2
+    assert "`fly`" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words", [["status"], ["env"], ["coverage"], ["explain", "i-1"], ["logs", "i-1"], ["exec", "i-1"], ["restart"]]
+)
+def test_without_a_gureum_commands_say_so(
+    words: list[str], empty_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.main(words) == 3
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "gureum up" in said
+    assert not empty_home.exists()
+
+
+def test_down_of_nothing_is_success(empty_home: Path) -> None:
+    assert main.main(["down"]) == 0
+    assert not empty_home.exists()
+
+
+def test_wrong_setting_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("GUREUM_AWS_PORT", "many")
+    assert main.main(["status"]) == 1
+    assert capsys.readouterr().err.startswith("gureum: GUREUM_AWS_PORT: `aws_port` is 'many'")
+
+
+def test_others_than_root_are_told_what_they_can_do(
+    empty_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    assert main.main(["up"]) == 1
+    assert "--simulate" in capsys.readouterr().err
+
+
+def test_command_line_imports_neither_servers_nor_models() -> None:
+    program = "import sys, gureum.cli.up, gureum.cli.main; print('\\n'.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    heavy = {"botocore", "uvicorn", "asyncio", "cryptography", "pyroute2", "http.client", "subprocess"}
+    assert heavy.isdisjoint(done.stdout.split())
+
+
+def test_supervisor_imports_little() -> None:
+    program = "import sys, gureum.supervisor; print('\\n'.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert {"msgspec", "asyncio", "subprocess", "typing_extensions"}.isdisjoint(done.stdout.split())
+
+
+def test_env_is_what_a_shell_evaluates() -> None:
+    found = env.client_environment(Settings(default_region="eu-west-1"), HOME, "111122223333")
+    assert found["AWS_ENDPOINT_URL"] == "http://127.0.0.1:4567"
+    assert found["AWS_ACCESS_KEY_ID"] == "111122223333"
+    assert found["AWS_REGION"] == found["AWS_DEFAULT_REGION"] == "eu-west-1"
+
+
+def test_coverage_counts_levels() -> None:
+    assert coverage.summary("ec2", {"A": "real", "B": "absent", "C": "real"}) == ("ec2", "2", "0", "1")
+
+
+def test_explain_shows_the_tree() -> None:
+    child = {"kind": "ec2.Volume", "name": "vol-1", "revision": 4}
+    core = {"id": "container/x", "phase": "failed", "reason": "no memory"}
+    tree = {
+        "kind": "ec2.Instance",
+        "name": "i-1",
+        "revision": 5,
+        "status": {"state": "running"},
+        "machine": [core],
+        "children": [child],
+    }
+    lines = list(explain.show(tree, {"events": {"container/x": [{"at": 0, "what": "start", "count": 1}]}}, ""))
+    assert lines[0] == "ec2.Instance i-1  running  (revision 5)"
+    assert lines[1] == "  = container/x  failed: no memory"
+    assert lines[2].endswith("start 1")
+    assert lines[3] == "    ec2.Volume vol-1  (revision 4)"
+
+
+@pytest.mark.parametrize(
+    ("seen", "now", "added"),
+    [
+        (b"", b"abc", b"abc"),
+        (b"abc", b"abcd", b"d"),
+        (b"abc", b"abc", b""),
+        (b"0abc", b"bc", b"bc"),
+        (b"xx\nab", b"zz\nxx\nabc", b"c"),
+    ],
+)
+def test_following_a_console_prints_only_what_is_new(seen: bytes, now: bytes, added: bytes) -> None:
+    assert logs.addition(seen, now) == added
+
+
+RESPONSE = """<DescribeInstancesResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><reservationSet><item><instancesSet><item>
+<instanceId>i-1</instanceId><keyName>k</keyName><ipAddress>198.18.16.5</ipAddress></item></instancesSet></item></reservationSet>
+</DescribeInstancesResponse>"""
+REFUSAL = "<Response><Errors><Error><Code>X</Code><Message>The instance ID 'i-2' does not exist</Message></Error></Errors></Response>"
+
+
+def test_ssh_reads_the_machine_from_the_api() -> None:
+    assert ssh.read_instance(ET.fromstring(RESPONSE), "i-1")["ipAddress"] == "198.18.16.5"
+    with pytest.raises(Failure, match="'i-2' does not exist"):
+        ssh.read_instance(ET.fromstring(REFUSAL), "i-2")
+    with pytest.raises(Failure, match="no machine i-9"):
+        ssh.read_instance(ET.fromstring(RESPONSE), "i-9")
+
+
+def test_ssh_command_takes_the_key_and_the_users_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "k.pem").touch()
+    arguments = argparse.Namespace(login="root", command=["--", "uname", "-a"])
+    command = ssh.ssh_command("ssh", "198.18.16.5", arguments, ssh.find_key(None, "k"), Path("/known"))
+    assert command[-5:] == ["-l", "root", "198.18.16.5", "uname", "-a"]
+    assert "k.pem" in command
+    assert ssh.find_key(None, "../../etc/shadow") == ""
+
+
+def test_doctor_tells_the_version_of_what_is_there() -> None:
+    assert doctor.version_of(sys.executable, "--version").startswith("3.")
+
+
+def test_doctor_findings_are_complete(capsys: pytest.CaptureFixture[str], empty_home: Path) -> None:
+    main.main(["doctor", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert {"kernel", "nftables", "overlay file system", "cgroups", "crun", "disk", "public pools"} <= {
+        one["what"] for one in found
+    }
+    assert all(one["advice"] for one in found if one["level"] == "fail")
+
+
+@pytest.mark.parametrize("id_", ["../..", "a", "ABCDE", "abcdefgh"])
+def test_doctor_cleans_nothing_that_is_no_id(
+    id_: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    assert main.main(["doctor", "--clean", id_]) == 1
+    assert "no home's id" in capsys.readouterr().err
+
+
+def test_demo_talks_to_no_address_but_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "aws_client", lambda: "aws")
+    tour = demo.Tour(Settings(), HOME)
+    assert tour.public("198.18.16.5") == "198.18.16.5"
+    for other in ("198.18.32.5", "10.42.1.5", "8.8.8.8"):
+        with pytest.raises(Failure, match="not one of this gureum's"):
+            tour.public(other)
+
+
+def test_table_and_duration() -> None:
+    assert output.table([("a", "b"), ("long", "c")]) == "a     b\nlong  c"
+    assert [output.duration(seconds) for seconds in (3, 600, 7200, 200000)] == ["3 s", "10 min", "2 h", "2 d"]
