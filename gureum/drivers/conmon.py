@@ -72,14 +72,6 @@ def create(arguments: list[str], bundle: Bundle) -> int:
     """Starts conmon, which creates the container; returns the pid of the container's PID 1, which waits to be released. Blocks for the
     10 to 20 ms the runtime takes. PortError with the runtime's own words."""
     bundle.exit_folder.mkdir(mode=0o700, exist_ok=True)
-    for stale in (
-        bundle.exit_file,
-        bundle.pid_file,
-        bundle.monitor_pid_file,
-        bundle.folder / "attach",
-        bundle.folder / "ctl",
-    ):
-        stale.unlink(missing_ok=True)
     reader, writer = os.pipe()
     try:
         # A bare environment: nothing of ours (keys, proxies) reaches the runtime.
@@ -111,6 +103,18 @@ def _read_answer(reader: int) -> _Answer:
         return msgspec.json.decode(line, type=_Answer)
     except msgspec.DecodeError:
         return _Answer(message=line.decode(errors="replace"))
+
+
+def forget(bundle: Bundle) -> None:
+    """Removes what an earlier run left in the bundle, so that none of it is taken for the next run's."""
+    for path in (
+        bundle.exit_file,
+        bundle.pid_file,
+        bundle.monitor_pid_file,
+        bundle.folder / "attach",
+        bundle.folder / "ctl",
+    ):
+        path.unlink(missing_ok=True)
 
 
 def exit_code(bundle: Bundle) -> tuple[int, float] | None:

@@ -106,10 +106,6 @@ class CrunContainers:
             known = self._watched.get(spec.name)
             if known is not None and known.state.state == "running":
                 return known.state
-            if known is not None and known.state.state == "created":
-                await self._run(lambda: self._release(self._bundle(spec.name)))
-                known.state = msgspec.structs.replace(known.state, state="running")
-                return known.state
             run = known.record.run + 1 if known is not None else 1
             launched = await self._run(lambda: self._launch(_Record(spec=spec, run=run, started=time.time())))
             return self._watch_launched(launched)
@@ -240,7 +236,7 @@ class CrunContainers:
 
     def _release(self, bundle: Bundle) -> None:
         """Lets a created container run."""
-        fifo = self._runtime_root / bundle.id / "exec.fifo"
+        fifo = self._gate(bundle)
         if Path(self._runtime).name == "crun" and fifo.exists():
             # What `crun start` does, without a process of 8 ms: its init waits until one byte comes through this fifo.
             with open(fifo, "wb", buffering=0) as gate:
@@ -254,6 +250,10 @@ class CrunContainers:
         if result.returncode != 0:
             raise PortError(f"the container was not started: {result.stderr.decode(errors='replace').strip()}")
 
+    def _gate(self, bundle: Bundle) -> Path:
+        """The fifo before which a created container waits; gone once it runs."""
+        return self._runtime_root / bundle.id / "exec.fifo"
+
     def _forget_run(self, bundle: Bundle, name: str) -> None:
         """Everything of an earlier run but the log and the record."""
         monitor = conmon.monitor_pid(bundle)
@@ -262,6 +262,7 @@ class CrunContainers:
                 os.kill(monitor, signal.SIGKILL)
         self._cgroups.remove(name)
         shutil.rmtree(self._runtime_root / bundle.id, ignore_errors=True)
+        conmon.forget(bundle)
 
     def _remove(self, bundle: Bundle) -> None:
         self._cgroups.prepare()
@@ -336,25 +337,30 @@ class CrunContainers:
             return None
         bundle = self._bundle(folder.name)
         deadline = time.monotonic() + _CREATION_DEADLINE_S
-        # The earlier process may have died while conmon was creating: conmon goes on, and its pid file tells when it is done.
+        # The earlier process may have died while conmon was creating; what it makes must be whole before it can be cleared away.
         while (
             (monitor := conmon.monitor_pid(bundle)) is not None
             and not bundle.pid_file.exists()
             and time.monotonic() < deadline
         ):
             time.sleep(0.01)
+        never_ran = not bundle.pid_file.exists() or self._gate(bundle).exists()
+        if never_ran:
+            # Its monitor could not tell us its pid and may be gone, its output with it: the next start makes it anew.
+            self._forget_run(bundle, folder.name)
+            if record.run == 1:
+                shutil.rmtree(folder)
+                return None
+            return _Launched(msgspec.structs.replace(record, run=record.run - 1), 0, -1, -1)
         pid = conmon.read_pid(bundle.pid_file)
         if pid is not None and pid not in self._cgroups.processes(folder.name):
             pid = None
         return _Launched(record, pid or 0, _pidfd(pid), _pidfd(monitor))
 
     def _watch_found(self, found: _Launched) -> None:
-        name = found.record.spec.name
-        waits = (self._runtime_root / self._bundle(name).id / "exec.fifo").exists()
-        state = ContainerState(
-            name, "created" if waits else "running", found.record.run, pid=found.pid, started=found.record.started
-        )
-        watched = self._watched[name] = _Watched(found.record, state)
+        record = found.record
+        state = ContainerState(record.spec.name, "running", record.run, pid=found.pid, started=record.started)
+        watched = self._watched[record.spec.name] = _Watched(record, state)
         self._watch(watched, found.init_fd, found.monitor_fd)
 
     # --- running something inside ---

@@ -1,0 +1,182 @@
+"""What another process started and left behind, at any point, is found and kept by the next one."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from gureum.drivers import conmon, crun
+from gureum.ports.containers import ContainerSpec
+from tests.machine.container_host import UID_BASE, Host, host_test
+
+pytestmark = [pytest.mark.machine, pytest.mark.skipif(os.geteuid() != 0, reason="real containers need root")]
+
+LOOP = "trap 'exit 5' TERM; echo up; while :; do sleep 1000 & wait; done"
+
+
+async def start_in_another_process(
+    host: Host, names: tuple[str, ...], ending: str, *, size_bytes: int = 1 << 26
+) -> None:
+    """A process of its own makes roots and containers and dies without a goodbye. `ending`: Python that ends it."""
+    await host.containers.close()
+    await host.volumes.close()
+    code = f"""
+        import asyncio, os, signal
+        from pathlib import Path
+        from gureum.drivers import conmon, crun
+        from gureum.drivers.crun import CrunContainers
+        from gureum.drivers.loop_volumes import LoopVolumes
+        from gureum.ports.containers import ContainerSpec
+        from gureum.ports.volumes import RootSpec, VolumeSpec
+        from tests.machine.container_host import FolderImages
+
+        async def main():
+            run, home = Path({str(host.run_dir)!r}), Path({str(host.work / "home")!r})
+            volumes = LoopVolumes({host.home_id!r}, run, home, FolderImages(Path({str(host.image)!r})), spares=1)
+            containers = CrunContainers({host.home_id!r}, run, home / "logs")
+            for name in {names!r}:
+                await volumes.ensure_volume(VolumeSpec("vol-" + name, {size_bytes}))
+                root = await volumes.ensure_root(RootSpec(name, "busybox", "vol-" + name, {UID_BASE}))
+                args = ("sh", "-c", {LOOP!r})
+                await containers.start(ContainerSpec(name, root, args, {str(host.net)!r}, {str(host.user)!r}, {UID_BASE}, machine=True))
+        {ending}
+        asyncio.run(main())
+    """
+    arguments = [sys.executable, "-c", textwrap.dedent(code)]
+    process = await asyncio.create_subprocess_exec(*arguments, cwd=Path(__file__).parents[2], stderr=subprocess.PIPE)
+    _, errors = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode in (9, -signal.SIGKILL), errors.decode()
+    host.volumes, host.containers = host.new_volumes(), host.new_containers()
+
+
+AFTER_START = (
+    "start = main; main = lambda: leave(start)\n        async def leave(start):\n            await start(); os._exit(9)"
+)
+
+
+@host_test
+async def test_running_containers_go_on_and_are_watched(host: Host) -> None:
+    await start_in_another_process(host, ("web", "db"), AFTER_START)
+    states = {state.name: state for state in await host.containers.observe()}
+    assert {state.state for state in states.values()} == {"running"}
+    assert set(states) == {"web", "db"}
+    waiting = asyncio.ensure_future(host.containers.exited("web"))
+    await host.console_says("web", "up")
+    assert (await host.sh("web", "echo inside"))[1] == "inside\n"
+    await host.containers.kill("web", signal.SIGTERM)
+    assert (await waiting).exit_code == 5
+    spec = host.spec("db", "", "unused")
+    assert (await host.containers.start(spec)).pid == states["db"].pid
+
+
+@host_test
+async def test_what_ended_meanwhile_is_told_with_its_code(host: Host) -> None:
+    state = await host.start("web", "exec sleep 1000")
+    await host.containers.close()
+    os.kill(state.pid, signal.SIGKILL)
+    host.containers = host.new_containers()
+    ended = await host.containers.exited("web")
+    assert (ended.exit_code, ended.run) == (137, 1)
+    again = await host.containers.start(host.spec("web", await host.root("web"), "sleep", "1000"))
+    assert (again.state, again.run) == ("running", 2)
+
+
+DEATHS = {
+    "before the monitor": "conmon.create = lambda *_: os._exit(9)",
+    "while the monitor creates": "conmon._read_answer = lambda reader: os._exit(9)",
+    "between creation and start": "crun.CrunContainers._release = lambda self, bundle: os._exit(9)",
+}
+
+
+@pytest.mark.parametrize("ending", DEATHS.values(), ids=DEATHS)
+def test_container_whose_start_was_cut_off_never_ran_and_starts_anew(ending: str, tmp_path: Path) -> None:
+    @host_test
+    async def test(host: Host) -> None:
+        await start_in_another_process(host, ("web",), ending)
+        assert await host.containers.observe() == ()
+        root = await host.root("web", 1 << 26)
+        assert (await host.containers.start(host.spec("web", root, "sh", "-c", LOOP))).run == 1
+        await host.console_says("web", "up")
+        await host.containers.kill("web", signal.SIGTERM)
+        assert (await host.containers.exited("web")).exit_code == 5
+
+    test(tmp_path)
+
+
+@host_test
+async def test_second_start_that_was_cut_off_leaves_the_first_run(host: Host) -> None:
+    await host.start("web", "exit 4")
+    await host.containers.exited("web")
+    await start_in_another_process(host, ("web",), DEATHS["between creation and start"], size_bytes=1 << 30)
+    (state,) = await host.containers.observe()
+    assert (state.state, state.run, state.exit_code) == ("exited", 1, crun.UNKNOWN_EXIT_CODE)
+
+
+@host_test
+async def test_folder_without_a_record_is_dropped(host: Host) -> None:
+    (host.run_dir / "containers/web").mkdir()
+    assert await host.containers.observe() == ()
+    assert not (host.run_dir / "containers/web").exists()
+
+
+@host_test
+async def test_pid_that_now_belongs_to_another_program_is_not_touched(host: Host) -> None:
+    """After a pid has come round: the files of a dead container name a stranger."""
+    with subprocess.Popen(["sleep", "1000"]) as stranger:
+        folder = host.run_dir / "containers/web"
+        folder.mkdir()
+        spec = ContainerSpec("web", "/", ("true",), "")
+        (folder / "record.json").write_bytes(msgspec.json.encode({"spec": spec, "run": 3, "started": 1.0}))
+        for name in ("pid", "conmon.pid"):
+            (folder / name).write_text(str(stranger.pid))
+        bundle = conmon.Bundle("x", folder, folder / "log")
+        assert conmon.monitor_pid(bundle) is None
+        (state,) = await host.containers.observe()
+        assert (state.state, state.run) == ("exited", 3)
+        await host.containers.kill("web", signal.SIGKILL)
+        await host.containers.remove("web")
+        assert stranger.poll() is None
+        stranger.kill()
+
+
+@host_test
+async def test_mounted_roots_are_adopted_not_doubled(host: Host) -> None:
+    await start_in_another_process(host, ("web",), AFTER_START)
+    assert await host.volumes.mounted_roots() == {"web"}
+    before = Path("/proc/self/mountinfo").read_text()
+    await host.root("web", 1 << 26)
+    assert Path("/proc/self/mountinfo").read_text() == before
+    await host.containers.remove("web")
+    await host.volumes.release_root("web")
+    await host.volumes.remove_volume("vol-web")
+    assert host.home_id not in Path("/proc/self/mountinfo").read_text().replace(f"{host.run_dir}/ns", "")
+
+
+@host_test
+async def test_killing_the_starter_at_random_points_leaks_nothing(host: Host) -> None:
+    """Whatever is left, the next process completes or replaces it; Host checks that cleaning leaves nothing."""
+    for delay_ms in (1, 20, 40, 60, 80):
+        ending = f"signal.setitimer(signal.ITIMER_REAL, {delay_ms / 1000 + 0.001}); signal.signal(signal.SIGALRM, signal.SIG_DFL)"
+        await start_killed(host, ending)
+        root = await host.root("web", 1 << 26)
+        state = await host.containers.start(host.spec("web", root, "sh", "-c", LOOP))
+        assert state.state == "running"
+        await host.console_says("web", "up")
+        await host.containers.remove("web")
+        await host.volumes.release_root("web")
+        await host.volumes.remove_volume("vol-web")
+
+
+async def start_killed(host: Host, ending: str) -> None:
+    try:
+        await start_in_another_process(host, ("web",), f"{ending}\n        {AFTER_START}")
+    except AssertionError:
+        host.volumes, host.containers = host.new_volumes(), host.new_containers()
