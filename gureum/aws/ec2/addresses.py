@@ -13,7 +13,7 @@ import msgspec
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids, limits
 from gureum.aws.ec2.interfaces import change as change_interface
-from gureum.aws.ec2.interfaces import interfaces_of
+from gureum.aws.ec2.interfaces import interfaces_of, several_interfaces
 from gureum.aws.ec2.listing import answer, show_tags
 from gureum.aws.ec2.network_kinds import Address, AddressSpec, InternetGateway, NetworkInterface, PrivateAddress
 from gureum.aws.ec2.public_pool import give_back, take_public
@@ -214,8 +214,7 @@ def _interface_of(call: Call, instance_id: str) -> NetworkInterface:
     if not interfaces:
         raise AwsError("InvalidInstanceID.NotFound", f"The instance ID '{instance_id}' does not exist")
     if len(interfaces) > 1 and not call.params.get("PrivateIpAddress"):
-        text = f"There are multiple interfaces attached to instance '{instance_id}'. Please specify an interface ID for the operation instead."
-        raise AwsError("InvalidInstanceID", text)
+        raise several_interfaces(instance_id)
     wanted = call.params.get("PrivateIpAddress")
     having = (one for one in interfaces if any(private.address == wanted for private in one.spec.addresses))
     return next(having, interfaces[0])

@@ -154,8 +154,9 @@ def new_interface(
 
 
 def pick_address(call: Call, transaction: Transaction, subnet: Subnet, wanted: str | None = None) -> str:
-    """A private address of the subnet that nobody has; the caller claims it in `address_space`. The search starts anywhere, so that launches
-    at the same time seldom meet. AWS: InvalidParameterValue, InvalidIPAddress.InUse, InsufficientFreeAddressesInSubnet."""
+    """A private address of the subnet that nobody has; the caller claims it in `address_space`. The search starts
+    anywhere, so that launches at the same time seldom meet. AWS: InvalidParameterValue, InvalidIPAddress.InUse,
+    InsufficientFreeAddressesInSubnet."""
     taken = Claims(call, transaction, address_space(subnet.meta.name))
     if wanted is not None:
         return _check_wanted(subnet, wanted, taken)
@@ -231,6 +232,15 @@ def interfaces_of(call: Call, instance_id: str) -> list[NetworkInterface]:
     """The interfaces attached to an instance, by device index."""
     found = call.by(NetworkInterface, "instance", instance_id)
     return sorted(found, key=lambda one: one.spec.attachment.device_index if one.spec.attachment else 0)
+
+
+def several_interfaces(instance_id: str) -> AwsError:
+    """What AWS answers when an instance is named where one interface is meant."""
+    return AwsError(
+        "InvalidInstanceID",
+        f"There are multiple interfaces attached to instance '{instance_id}'. "
+        "Please specify an interface ID for the operation instead.",
+    )
 
 
 def default_group(call: Call, vpc_id: str) -> SecurityGroup:

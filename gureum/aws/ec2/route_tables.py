@@ -15,7 +15,7 @@ import msgspec
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids, limits
 from gureum.aws.ec2.cidrs import network_of, parse_cidr
-from gureum.aws.ec2.interfaces import interfaces_of
+from gureum.aws.ec2.interfaces import interfaces_of, several_interfaces
 from gureum.aws.ec2.listing import answer, listing, show_tags
 from gureum.aws.ec2.network_kinds import (
     InternetGateway,
@@ -269,8 +269,7 @@ def _only_interface(call: Call, instance_id: str) -> NetworkInterface:
     if not interfaces:
         raise AwsError("InvalidInstanceID.NotFound", f"The instance ID '{instance_id}' does not exist")
     if len(interfaces) > 1:
-        text = f"There are multiple interfaces attached to instance '{instance_id}'. Please specify an interface ID for the operation instead."
-        raise AwsError("InvalidInstanceID", text)
+        raise several_interfaces(instance_id)
     return interfaces[0]
 
 

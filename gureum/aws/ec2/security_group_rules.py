@@ -166,7 +166,8 @@ def parse_ports(protocol: str | None, from_port: int | None, to_port: int | None
 
 
 def referenced_group(call: Call, group: SecurityGroup, pair: dict[str, Any]) -> SecurityGroup:
-    """The group that a UserIdGroupPair names by id or, in the same VPC, by name. AWS: InvalidGroup.NotFound, also for one of another VPC."""
+    """The group that a UserIdGroupPair names by id or, in the same VPC, by name. AWS: InvalidGroup.NotFound, also for one
+    of another VPC."""
     id_, name = pair.get("GroupId"), pair.get("GroupName")
     if id_:
         found = ids.find(call, SecurityGroup, ids.SECURITY_GROUP, id_)

@@ -299,12 +299,15 @@ def _check_name(name: str) -> None:
 
 
 def _check_text(text: str, name: str) -> None:
-    if len(text) > 255 or any(character not in _ALLOWED for character in text):
+    if not text.isascii():
         raise ids.invalid(
             f"Value ({text}) for parameter {name} is invalid. Character sets beyond ASCII are not supported."
-            if not text.isascii()
-            else f"Invalid security group {'name' if name == 'GroupName' else 'description'}. Valid {'names' if name == 'GroupName' else 'descriptions'}"
-            " are strings less than 256 characters from the following set: a-zA-Z0-9. _-:/()#,@[]+=&;{}!$*"
+        )
+    if len(text) > 255 or any(character not in _ALLOWED for character in text):
+        what = "names" if name == "GroupName" else "descriptions"
+        raise ids.invalid(
+            f"Invalid security group {what[:-1]}. Valid {what} are strings less than 256 characters from the following "
+            "set: a-zA-Z0-9. _-:/()#,@[]+=&;{}!$*"
         )
 
 

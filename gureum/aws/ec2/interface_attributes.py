@@ -1,0 +1,194 @@
+"""Attributes and secondary addresses of network interfaces: the operations that change one that exists."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from gureum.aws.call import Call
+from gureum.aws.ec2 import ids, limits
+from gureum.aws.ec2.addresses import change as change_address
+from gureum.aws.ec2.addresses import disassociate
+from gureum.aws.ec2.cidrs import network_of, parse_address
+from gureum.aws.ec2.interfaces import (
+    address_space,
+    change,
+    check_groups,
+    pick_address,
+    show_attachment,
+    show_groups,
+)
+from gureum.aws.ec2.network_kinds import Address, NetworkInterface, PrivateAddress, SecurityGroup, Subnet
+from gureum.aws.errors import AwsError
+from gureum.aws.marks import operation
+from gureum.engine.client import Transaction
+from gureum.engine.resource import key_of
+
+
+@operation("ModifyNetworkInterfaceAttribute")
+async def modify_network_interface_attribute(call: Call) -> dict[str, Any]:
+    """AWS: ec2 ModifyNetworkInterfaceAttribute: one attribute a call."""
+    interface = _find(call)
+    given = [name for name in call.params if name not in ("NetworkInterfaceId", "DryRun")]
+    if not given:
+        raise AwsError("MissingParameter", "No attributes specified.")
+    if len(given) > 1:
+        raise AwsError("InvalidParameterCombination", "Fields for multiple attribute types specified")
+    if given[0] not in _CHANGES:
+        raise ids.not_built(f"ModifyNetworkInterfaceAttribute with {given[0]}")
+    transaction = call.transaction()
+    transaction.update(_CHANGES[given[0]](call, transaction, interface))
+    await call.commit(transaction)
+    return {}
+
+
+@operation("ResetNetworkInterfaceAttribute")
+async def reset_network_interface_attribute(call: Call) -> dict[str, Any]:
+    """AWS: ec2 ResetNetworkInterfaceAttribute: the source/destination check is on again."""
+    interface = _find(call)
+    transaction = call.transaction()
+    transaction.update(change(interface, source_dest_check=True))
+    await call.commit(transaction)
+    return {}
+
+
+@operation("DescribeNetworkInterfaceAttribute")
+def describe_network_interface_attribute(call: Call) -> dict[str, Any]:
+    """AWS: ec2 DescribeNetworkInterfaceAttribute."""
+    interface = _find(call)
+    attribute = ids.need(call, "Attribute")
+    call.end_dry_run()
+    result: dict[str, Any] = {"NetworkInterfaceId": interface.meta.name}
+    spec = interface.spec
+    if attribute == "description":
+        return result | {"Description": {"Value": spec.description}}
+    if attribute == "groupSet":
+        return result | {"Groups": show_groups(call, spec.groups)}
+    if attribute == "sourceDestCheck":
+        return result | {"SourceDestCheck": {"Value": spec.source_dest_check}}
+    if attribute == "attachment":
+        return result | ({"Attachment": show_attachment(spec.attachment, call.account)} if spec.attachment else {})
+    if attribute == "associatePublicIpAddress":
+        return result | {"AssociatePublicIpAddress": bool(spec.primary.public and not spec.primary.allocation)}
+    raise ids.invalid(f"Value ({attribute}) for parameter attribute is invalid. Unknown attribute.")
+
+
+@operation("AssignPrivateIpAddresses")
+async def assign_private_ip_addresses(call: Call) -> dict[str, Any]:
+    """AWS: ec2 AssignPrivateIpAddresses: the named ones or so many free ones, as secondary addresses; with AllowReassignment
+    also those that are secondary on another interface of the subnet."""
+    params = call.params
+    if params.get("Ipv4Prefixes") or params.get("Ipv4PrefixCount"):
+        raise ids.not_built("AssignPrivateIpAddresses with prefixes")
+    interface = _find(call)
+    named, count = params.get("PrivateIpAddresses") or [], params.get("SecondaryPrivateIpAddressCount") or 0
+    if bool(named) == bool(count):
+        code = "InvalidParameterCombination" if named else "MissingParameter"
+        raise AwsError(code, "Either privateIpAddresses or secondaryPrivateIpAddressCount must be specified")
+    subnet = ids.find(call, Subnet, ids.SUBNET, interface.spec.subnet)
+    own = {one.address for one in interface.spec.addresses}
+    wanted: list[str | None] = [address for address in dict.fromkeys(named) if address not in own] or [None] * count
+    if len(own) + len(wanted) > limits.ADDRESSES_PER_INTERFACE:
+        text = "The maximum number of private IP addresses per interface has been reached."
+        raise AwsError("PrivateIpAddressLimitExceeded", text)
+    transaction = call.transaction()
+    given = [_assign(call, transaction, interface, subnet, one) for one in wanted]
+    transaction.require(subnet)
+    transaction.update(change(interface, addresses=(*interface.spec.addresses, *given)))
+    await call.commit(transaction)
+    shown = [{"PrivateIpAddress": one.address} for one in given]
+    return {"NetworkInterfaceId": interface.meta.name, "AssignedPrivateIpAddresses": shown}
+
+
+@operation("UnassignPrivateIpAddresses")
+async def unassign_private_ip_addresses(call: Call) -> dict[str, Any]:
+    """AWS: ec2 UnassignPrivateIpAddresses: secondary ones; an Elastic IP on one is associated with nothing afterwards."""
+    if call.params.get("Ipv4Prefixes"):
+        raise ids.not_built("UnassignPrivateIpAddresses with prefixes")
+    interface = _find(call)
+    wanted = set(call.params.get("PrivateIpAddresses") or ())
+    if not wanted:
+        raise ids.missing("privateIpAddress")
+    if interface.spec.primary.address in wanted:
+        raise ids.invalid(f"The primary private IP address {interface.spec.primary.address} cannot be unassigned.")
+    unknown = wanted - {one.address for one in interface.spec.addresses}
+    if unknown:
+        raise ids.invalid(f"Some of [{', '.join(sorted(unknown))}] are not assigned to interface {interface.meta.name}")
+    transaction = call.transaction()
+    for one in interface.spec.addresses:
+        address = call.get(Address, one.allocation) if one.address in wanted and one.allocation else None
+        if address is not None:
+            disassociate(call, transaction, address)
+    left = transaction.current(interface)
+    kept = tuple(one for one in left.spec.addresses if one.address not in wanted)
+    transaction.update(change(left, addresses=kept))
+    for gone in wanted:
+        transaction.release(address_space(interface.spec.subnet), gone)
+    await call.commit(transaction)
+    return {}
+
+
+def _find(call: Call) -> NetworkInterface:
+    return ids.find(call, NetworkInterface, ids.INTERFACE, ids.need(call, "NetworkInterfaceId"))
+
+
+def _describe(call: Call, _: Transaction, interface: NetworkInterface) -> NetworkInterface:
+    return change(interface, description=call.params["Description"].get("Value") or "")
+
+
+def _check_source(call: Call, _: Transaction, interface: NetworkInterface) -> NetworkInterface:
+    return change(interface, source_dest_check=call.params["SourceDestCheck"].get("Value", True))
+
+
+def _regroup(call: Call, transaction: Transaction, interface: NetworkInterface) -> NetworkInterface:
+    subnet = ids.find(call, Subnet, ids.SUBNET, interface.spec.subnet)
+    groups = check_groups(call, call.params["Groups"], subnet)
+    if not groups:
+        raise ids.invalid("Value () for parameter groupId is invalid. The value cannot be empty")
+    for group in groups:
+        transaction.require(ids.find(call, SecurityGroup, ids.SECURITY_GROUP, group))
+    return change(interface, groups=groups)
+
+
+def _keep(call: Call, _: Transaction, interface: NetworkInterface) -> NetworkInterface:
+    wished = call.params["Attachment"]
+    id_, attachment = wished.get("AttachmentId") or "", interface.spec.attachment
+    if attachment is None or attachment.id != id_:
+        raise ids.not_found(ids.ATTACHMENT, ids.check_id(ids.ATTACHMENT, id_))
+    delete = wished.get("DeleteOnTermination", attachment.delete_on_termination)
+    return change(interface, attachment=msgspec.structs.replace(attachment, delete_on_termination=delete))
+
+
+_CHANGES = {"Description": _describe, "SourceDestCheck": _check_source, "Groups": _regroup, "Attachment": _keep}
+
+
+def _assign(
+    call: Call, transaction: Transaction, interface: NetworkInterface, subnet: Subnet, wanted: str | None
+) -> PrivateAddress:
+    """A free address, claimed; or one taken over from another interface of the subnet."""
+    holder = _holder(call, subnet, wanted) if wanted else None
+    if holder is None:
+        address = pick_address(call, transaction, subnet, wanted)
+        transaction.claim(address_space(subnet.meta.name), address, key_of(interface))
+        return PrivateAddress(address)
+    if not call.params.get("AllowReassignment") or holder.spec.primary.address == wanted:
+        raise ids.invalid(f"[{wanted}] is already assigned to interface {holder.meta.name} but move is not allowed.")
+    holder = transaction.current(holder)
+    moved = next(one for one in holder.spec.addresses if one.address == wanted)
+    transaction.update(change(holder, addresses=tuple(one for one in holder.spec.addresses if one != moved)))
+    elastic = call.get(Address, moved.allocation) if moved.allocation else None
+    if elastic is not None:
+        transaction.update(change_address(elastic, interface=interface.meta.name))
+    return moved
+
+
+def _holder(call: Call, subnet: Subnet, wanted: str) -> NetworkInterface | None:
+    if parse_address(wanted, "privateIpAddress") not in network_of(subnet.spec.cidr):
+        return None
+    return next(_having(call.by(NetworkInterface, "subnet", subnet.meta.name), wanted), None)
+
+
+def _having(interfaces: Iterable[NetworkInterface], address: str) -> Any:
+    return (one for one in interfaces if any(private.address == address for private in one.spec.addresses))

@@ -1,0 +1,88 @@
+"""Tags on everything. Limits: docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def tag(key, value=""):
+    return {"Key": key, "Value": value}
+
+
+def test_tags_come_with_creation_and_are_found(cloud):
+    specification = {"ResourceType": "vpc", "Tags": [tag("Name", "prod"), tag("env", "p")]}
+    vpc = cloud("CreateVpc", CidrBlock="10.0.0.0/16", TagSpecifications=[specification])["Vpc"]
+    assert vpc["Tags"] == [tag("Name", "prod"), tag("env", "p")]
+    for one in (("tag:Name", "pr*"), ("tag-key", "env"), ("tag-value", "p")):
+        found = cloud.one("DescribeVpcs", "Vpcs", Filters=[{"Name": one[0], "Values": [one[1]]}])
+        assert found["VpcId"] == vpc["VpcId"]
+    rows = cloud("DescribeTags", Filters=[{"Name": "resource-type", "Values": ["vpc"]}])["Tags"]
+    assert rows[0] == {"ResourceId": vpc["VpcId"], "ResourceType": "vpc", "Key": "Name", "Value": "prod"}
+    assert len(rows) == 2
+
+
+def test_every_kind_of_network_resource_takes_tags(cloud):
+    vpc = cloud.vpc()
+    subnet = cloud.subnet(vpc)
+    here = [{"Name": "vpc-id", "Values": [vpc]}]
+    everything = [
+        vpc,
+        subnet,
+        cloud.gateway(vpc),
+        cloud.interface(subnet),
+        cloud.group(vpc),
+        cloud("AllocateAddress")["AllocationId"],
+        cloud("CreateRouteTable", VpcId=vpc)["RouteTable"]["RouteTableId"],
+        cloud.one("DescribeNetworkAcls", "NetworkAcls", Filters=here)["NetworkAclId"],
+        cloud.one("DescribeDhcpOptions", "DhcpOptions")["DhcpOptionsId"],
+    ]
+    cloud("CreateTags", Resources=everything, Tags=[tag("all", "yes")])
+    found = cloud("DescribeTags", Filters=[{"Name": "key", "Values": ["all"]}])["Tags"]
+    assert {one["ResourceId"] for one in found} == set(everything)
+    assert "" not in {one["ResourceType"] for one in found}
+    cloud("DeleteTags", Resources=everything, Tags=[{"Key": "all"}])
+    assert cloud("DescribeTags")["Tags"] == []
+
+
+def test_deleting_with_a_value_spares_other_values(cloud):
+    vpc = cloud.vpc()
+    cloud("CreateTags", Resources=[vpc], Tags=[tag("a", "1"), tag("b", "2"), tag("c")])
+    cloud("DeleteTags", Resources=[vpc], Tags=[tag("a", "9"), tag("b", "2")])
+    assert cloud.one("DescribeVpcs", "Vpcs", VpcIds=[vpc])["Tags"] == [tag("a", "1"), tag("c")]
+    cloud("DeleteTags", Resources=[vpc])
+    assert cloud.one("DescribeVpcs", "Vpcs", VpcIds=[vpc])["Tags"] == []
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [[tag("")], [tag("k" * 129)], [tag("k", "v" * 257)], [tag("aws:x")], [tag("a", "1"), tag("a", "2")]],
+)
+def test_bad_tags_are_refused(cloud, tags):
+    vpc = cloud.vpc()
+    assert cloud.code("CreateTags", Resources=[vpc], Tags=tags) == "InvalidParameterValue"
+    specification = [{"ResourceType": "vpc", "Tags": tags}]
+    assert cloud.code("CreateVpc", CidrBlock="10.0.0.0/16", TagSpecifications=specification) == "InvalidParameterValue"
+
+
+def test_fifty_tags_and_no_more(cloud):
+    vpc = cloud.vpc()
+    cloud("CreateTags", Resources=[vpc], Tags=[tag(f"k{i}") for i in range(50)])
+    cloud("CreateTags", Resources=[vpc], Tags=[tag("k1", "again")])
+    assert cloud.code("CreateTags", Resources=[vpc], Tags=[tag("one-more")]) == "TagLimitExceeded"
+
+
+def test_ids_that_are_none(cloud):
+    tags = [tag("a")]
+    assert cloud.code("CreateTags", Resources=["vpc-12345678"], Tags=tags) == "InvalidVpcID.NotFound"
+    assert cloud.code("CreateTags", Resources=["i-12345678"], Tags=tags) == "InvalidInstanceID.NotFound"
+    assert cloud.code("CreateTags", Resources=["sgr-12345678"], Tags=tags) == "InvalidSecurityGroupRuleId.NotFound"
+    assert cloud.code("CreateTags", Resources=["nonsense"], Tags=tags) == "InvalidID"
+    assert cloud.code("CreateTags", Resources=[cloud.vpc()]) == "MissingParameter"
+
+
+def test_a_tag_for_another_kind_of_thing_is_refused(cloud):
+    specification = [{"ResourceType": "subnet", "Tags": [tag("a")]}]
+    assert cloud.refused("CreateVpc", CidrBlock="10.0.0.0/16", TagSpecifications=specification) == (
+        "InvalidParameterValue",
+        "'subnet' is not a valid taggable resource type for this operation.",
+    )
