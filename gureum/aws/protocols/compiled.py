@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from gureum.aws.errors import AwsError
+from gureum.aws.protocols.events import encode_event, encode_exception
 from gureum.aws.protocols.faults import Fault, describe, ec2_error, query_error, s3_error, unknown_operation
 from gureum.aws.protocols.jsonrpc import JsonCodec, plain_json_error
 from gureum.aws.protocols.models import Member, Operation, ServiceModel, load_service
@@ -32,6 +33,7 @@ class Codec(Protocol):
     def serializer(self, operation: Operation) -> Serialize: ...
     def error(self, fault: Fault, request_id: str) -> Response: ...
     def encode(self, shape_name: str, value: dict[str, Any]) -> Encoded: ...
+    def pack(self, shape_name: str, value: dict[str, Any]) -> tuple[bytes, str]: ...
     def wire_name(self, member: Member, default: str) -> str: ...
 
 
@@ -48,6 +50,7 @@ class Compiled:
         self.operation = operation.name
         self.input_shape = operation.input.shape if operation.input else ""
         self.output_shape = operation.output.shape if operation.output else ""
+        self.stream = service.stream_member(self.output_shape) if self.output_shape else ""
         self._model = service
         self._codec = codec
         self.parse: Parse = codec.parser(operation)
@@ -56,6 +59,21 @@ class Compiled:
 
     def serialize_error(self, error: AwsError, request_id: str) -> Response:
         return self._codec.error(describe(error, self._model), request_id)
+
+    def event(self, name: str, value: dict[str, Any]) -> bytes:
+        """A frame of the operation's event stream: event `name` (a member of the stream's shape), or "initial-response"
+        with the result's other members, which in json and cbor comes first."""
+        if name == "initial-response":
+            return encode_event(name, *self._codec.pack(self.output_shape, value)[::-1])
+        stream = self._model.shape(self._model.shape(self.output_shape).members[self.stream].shape)
+        shape_name = stream.members[name].shape
+        shape = self._model.shape(shape_name)
+        for member, traits in shape.members.items():
+            if traits.eventpayload and isinstance(value.get(member), bytes):
+                return encode_event(name, "application/octet-stream", value[member])
+        payload, content_type = self._codec.pack(shape_name, value)
+        encode = encode_exception if shape.exception else encode_event
+        return encode(name, content_type, payload)
 
     def encoder(self, shape_name: str) -> Callable[[dict[str, Any]], Encoded]:
         """Writes a structure of `shape_name` once, to be given out many times."""

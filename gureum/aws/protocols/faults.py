@@ -18,7 +18,7 @@ import msgspec
 from gureum.aws.errors import AwsError
 from gureum.aws.protocols.models import ServiceModel, Shape
 from gureum.aws.protocols.scalars import BadValue
-from gureum.aws.protocols.wire import Response
+from gureum.aws.protocols.wire import Response, clean_header
 from gureum.aws.protocols.xml_writer import XmlWriters, escape
 
 XML_HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n'
@@ -41,9 +41,9 @@ _QUERY_CODES = {
 }
 # AWS: common errors; those that no service models.
 _COMMON_STATUS = {
-    "UnknownOperationException": 404,
     "AccessDenied": 403,
     "AccessDeniedException": 403,
+    "AuthFailure": 401,
     "UnauthorizedOperation": 403,
     "InvalidClientTokenId": 403,
     "SignatureDoesNotMatch": 403,
@@ -53,7 +53,9 @@ _COMMON_STATUS = {
     "InternalFailure": 500,
     "InternalError": 500,
     "InternalServerError": 500,
+    "RequestLimitExceeded": 503,
     "ServiceUnavailable": 503,
+    "Unavailable": 503,
     "NotImplemented": 501,
     "RequestEntityTooLarge": 413,
 }
@@ -140,7 +142,10 @@ def unknown_operation(operation: str, protocol: str, version: str = "") -> AwsEr
         return AwsError("InvalidAction", f"Could not find operation {operation[:100]} for version {version}")
     if protocol == "rest-xml":
         return AwsError("MethodNotAllowed", "The specified method is not allowed against this resource.", status=405)
-    return AwsError("UnknownOperationException", "", status=404 if protocol == "rest-json" else 400)
+    status = 404 if protocol == "rest-json" else 400
+    return AwsError(
+        "UnknownOperationException", f"There is no operation {operation[:100]}.".replace(" .", "."), status=status
+    )
 
 
 def ec2_error(fault: Fault, request_id: str) -> Response:
@@ -202,7 +207,7 @@ def message_member(fault: Fault) -> str:
 
 def query_error_header(fault: Fault) -> str:
     """AWS: aws_query_compatible, x-amzn-query-error."""
-    return f"{fault.code};{'Sender' if fault.sender else 'Receiver'}"
+    return f"{clean_header(fault.code)};{'Sender' if fault.sender else 'Receiver'}"
 
 
 def serialization_error(text: str) -> AwsError:

@@ -11,12 +11,13 @@ from typing import Any
 
 import msgspec
 
+from gureum.aws.protocols.events import stream_serializer
 from gureum.aws.protocols.faults import Fault, error_type, json_fields, query_error_header, serialization_error
 from gureum.aws.protocols.json_reader import JsonReaders
 from gureum.aws.protocols.json_writer import JsonWriters, encode_json
 from gureum.aws.protocols.models import Member, Operation, ServiceModel
 from gureum.aws.protocols.scalars import BadValue
-from gureum.aws.protocols.wire import Encoded, Request, Response
+from gureum.aws.protocols.wire import Encoded, Request, Response, clean_header
 
 _decode = msgspec.json.Decoder().decode
 
@@ -39,6 +40,8 @@ class JsonCodec:
 
     def serializer(self, operation: Operation) -> Callable[[dict[str, Any], str], Response]:
         content_type = self._content_type
+        if operation.output and (stream := self._service.stream_member(operation.output.shape)):
+            return stream_serializer(stream)
         write = self._writers.structure(operation.output.shape) if operation.output else None
 
         def serialize(result: dict[str, Any], request_id: str) -> Response:
@@ -54,6 +57,9 @@ class JsonCodec:
         if self._service.metadata.aws_query_compatible is not None:
             headers["x-amzn-query-error"] = query_error_header(fault)
         return Response(fault.status, headers, encode_json(body))
+
+    def pack(self, shape_name: str, value: dict[str, Any]) -> tuple[bytes, str]:
+        return encode_json(self._writers.structure(shape_name)(value)), "application/json"
 
     def encode(self, shape_name: str, value: dict[str, Any]) -> Encoded:
         return self._writers.encode(shape_name, value)
@@ -76,7 +82,7 @@ def plain_json_error(fault: Fault, request_id: str) -> Response:
     headers = {
         "content-type": "application/x-amz-json-1.1",
         "x-amzn-requestid": request_id,
-        "x-amzn-errortype": fault.name,
+        "x-amzn-errortype": clean_header(fault.name),
     }
     return Response(fault.status, headers, encode_json({"__type": fault.name, **json_fields(fault, None)}))
 

@@ -35,6 +35,7 @@ class Member(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, rename="
     xml_attribute: bool = False
     jsonvalue: bool = False
     streaming: bool = False
+    eventpayload: bool = False
     xml_namespace: Any = None
     timestamp_format: str = ""
     result_wrapper: str = ""
@@ -94,6 +95,7 @@ class Operation(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     input: Member | None = None
     output: Member | None = None
     errors: list[Member] = []
+    deprecated: bool = False
 
 
 class Metadata(msgspec.Struct, frozen=True, gc=False, rename="camel"):
@@ -146,6 +148,11 @@ class ServiceModel:
         if uri:
             return str(uri) + "/" if self.metadata.protocol == "ec2" and not uri.endswith("/") else str(uri)
         return f"http://{self.metadata.endpoint_prefix}.amazonaws.com/doc/{self.metadata.api_version}/"
+
+    def stream_member(self, shape_name: str) -> str:
+        """The member of a result that is a stream of events, or ""."""
+        members = self.shape(shape_name).members
+        return next((name for name, member in members.items() if self.shape(member.shape).eventstream), "")
 
     @functools.cached_property
     def errors_by_code(self) -> dict[str, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from gureum.aws.protocols.faults import XML_HEAD, Fault, ec2_error, query_error, query_error_header, refuse_query
+from gureum.aws.protocols.faults import XML_HEAD, Fault, ec2_error, query_error, refuse_query
 from gureum.aws.protocols.form import grow_tree, malformed, parse_form
 from gureum.aws.protocols.models import Member, Operation, ServiceModel
 from gureum.aws.protocols.query_reader import QueryReaders
@@ -106,10 +106,10 @@ class QueryCodec:
     def error(self, fault: Fault, request_id: str) -> Response:
         if self._ec2:
             return ec2_error(fault, request_id)
-        response = query_error(fault, request_id, self._service.xml_namespace, self._writers)
-        if self._service.metadata.aws_query_compatible is not None:
-            response.headers["x-amzn-query-error"] = query_error_header(fault)
-        return response
+        return query_error(fault, request_id, self._service.xml_namespace, self._writers)
+
+    def pack(self, shape_name: str, value: dict[str, Any]) -> tuple[bytes, str]:
+        return self._writers.encode(shape_name, value).data.encode(), "text/xml"
 
     def encode(self, shape_name: str, value: dict[str, Any]) -> Encoded:
         return self._writers.encode(shape_name, value)

@@ -17,6 +17,7 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 
 from gureum.aws.errors import AwsError
+from gureum.aws.protocols.events import CONTENT_TYPE
 from gureum.aws.protocols.faults import (
     XML_HEAD,
     Fault,
@@ -32,7 +33,7 @@ from gureum.aws.protocols.jsonrpc import read_json
 from gureum.aws.protocols.models import Member, Operation, ServiceModel, Shape
 from gureum.aws.protocols.routes import path_labels, path_pattern
 from gureum.aws.protocols.scalars import BadValue, read_blob, text_reader, text_writer, write_blob
-from gureum.aws.protocols.wire import Encoded, Request, Response
+from gureum.aws.protocols.wire import Encoded, Request, Response, clean_header
 from gureum.aws.protocols.xml_reader import XmlReaders, parse_xml
 from gureum.aws.protocols.xml_writer import XmlWriters, join
 
@@ -42,7 +43,6 @@ ReadBody = Callable[[bytes, dict[str, Any]], None]
 # Body and content type of a result, or None for a streaming body's own type.
 WriteBody = Callable[[dict[str, Any]], tuple[Any, str]]
 S3_NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
-_HEADER_CONTROLS = re.compile("[\x00-\x1f\x7f]")
 _LIST_ITEM = re.compile(r'\s*(?:"((?:[^"\\]|\\.)*)"|([^,]*))\s*(?:,|$)')
 _DATE_LIST = re.compile(r"\s*,\s*(?=[A-Z][a-z]{2},)")
 
@@ -236,10 +236,10 @@ class RestCodec:
             for name, (wire, convert) in writers.items():
                 value = result.get(name)
                 if value is not None:
-                    headers[wire] = _clean(convert(value))
+                    headers[wire] = clean_header(convert(value))
             for name, prefix in prefixes.items():
                 for key, value in (result.get(name) or {}).items():
-                    headers[prefix + _clean(key).lower()] = _clean(value)
+                    headers[prefix + clean_header(key).lower()] = clean_header(value)
 
         return write
 
@@ -257,9 +257,8 @@ class RestCodec:
         if shape.payload:
             return self._payload_writer(shape.payload, shape.members[shape.payload])
         in_body = [name for name, member in shape.members.items() if not member.location]
-        stream = next((name for name in in_body if self._service.shape(shape.members[name].shape).eventstream), "")
-        if stream:
-            return _stream_writer(stream, "application/vnd.amazon.eventstream")
+        if stream := self._service.stream_member(shape_name):
+            return _stream_writer(stream, CONTENT_TYPE)
         if self._xml:
             # S3 answers operations whose members are all elsewhere with no body at all.
             return self._xml_writer(shape_name) if in_body else (lambda _result: (b"", ""))
@@ -269,7 +268,7 @@ class RestCodec:
     def _payload_writer(self, name: str, member: Member) -> WriteBody:
         shape = self._service.shape(member.shape)
         if shape.eventstream:
-            return _stream_writer(name, "application/vnd.amazon.eventstream")
+            return _stream_writer(name, CONTENT_TYPE)
         if shape.type == "blob":
             return _stream_writer(name, "application/octet-stream")
         if shape.type == "string":
@@ -305,12 +304,18 @@ class RestCodec:
         headers = {
             "content-type": "application/json",
             "x-amzn-requestid": request_id,
-            "x-amzn-errortype": _clean(fault.name),
+            "x-amzn-errortype": clean_header(fault.name),
         }
         if fault.shape is not None:
             # Members such as Retry-After live in headers of errors too.
             self._header_writer(fault.shape)(fault.fields, headers)
         return Response(fault.status, headers, encode_json(json_fields(fault, convert)))
+
+    def pack(self, shape_name: str, value: dict[str, Any]) -> tuple[bytes, str]:
+        if self._xml:
+            body: tuple[bytes, str] = self._xml_writer(shape_name)(value)
+            return body
+        return encode_json(self._json_writers.structure(shape_name)(value)), "application/json"
 
     def encode(self, shape_name: str, value: dict[str, Any]) -> Encoded:
         writers = self._xml_writers if self._xml else self._json_writers
@@ -340,12 +345,6 @@ def _decode_text(raw: bytes) -> str:
         return raw.decode()
     except UnicodeDecodeError as error:
         raise BadValue("string", text="Text is not UTF-8.") from error
-
-
-def _clean(text: str) -> str:
-    """A header's value: no control characters (a line break would start another header); UTF-8 shown as Latin-1, which
-    is how headers travel."""
-    return _HEADER_CONTROLS.sub(" ", text).encode("utf-8", "replace").decode("latin-1")
 
 
 def _split_list(text: str) -> list[str]:

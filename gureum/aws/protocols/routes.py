@@ -26,6 +26,7 @@ class Route(msgspec.Struct, frozen=True):
     operation: str
     literals: tuple[tuple[str, str], ...]
     required: tuple[tuple[str, str], ...]
+    deprecated: bool
 
 
 class Path(msgspec.Struct, frozen=True):
@@ -114,11 +115,12 @@ def _route(model: ServiceModel, operation: Operation) -> Route:
         required = tuple(
             (member.location, member.location_name) for member in places if member.location in ("querystring", "header")
         )
-    return Route(operation.name, literals, required)
+    return Route(operation.name, literals, required, operation.deprecated)
 
 
-def _order(route: Route) -> tuple[int, int, str]:
-    return -len(route.literals), -len(route.required), route.operation
+def _order(route: Route) -> tuple[int, int, bool, str]:
+    """The most particular first; S3 has operations of its first version beside newer ones in the same place."""
+    return -len(route.literals), -len(route.required), route.deprecated, route.operation
 
 
 def _specificity(shape: str) -> tuple[list[int], str]:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gureum.aws.protocols.cbor import CborWriters, decode_cbor, map_head, write_text
+from gureum.aws.protocols.events import stream_serializer
 from gureum.aws.protocols.faults import Fault, error_type, message_member, query_error_header, serialization_error
 from gureum.aws.protocols.json_reader import JsonReaders
 from gureum.aws.protocols.models import Member, Operation, ServiceModel
@@ -44,6 +45,8 @@ class RpcCborCodec:
             return lambda _result, request_id: Response(
                 200, {"smithy-protocol": "rpc-v2-cbor", "x-amzn-requestid": request_id}, b""
             )
+        if stream := self._service.stream_member(operation.output.shape):
+            return stream_serializer(stream, {"smithy-protocol": "rpc-v2-cbor"})
         write = self._writers.structure(operation.output.shape)
 
         def serialize(result: dict[str, Any], request_id: str) -> Response:
@@ -60,6 +63,9 @@ class RpcCborCodec:
         parts: list[bytes] = []
         _write_error(fault, error_type(fault, self._service), self._writers, parts.append)
         return Response(fault.status, headers, b"".join(parts))
+
+    def pack(self, shape_name: str, value: dict[str, Any]) -> tuple[bytes, str]:
+        return self._writers.dump(shape_name, value), "application/cbor"
 
     def encode(self, shape_name: str, value: dict[str, Any]) -> Encoded:
         return self._writers.encode(shape_name, value)

@@ -84,7 +84,7 @@ def read_timestamp(value: Any) -> datetime:
     if value.__class__ is not str or len(value) > 64:
         raise BadValue("timestamp", value)
     try:
-        if value[:1].isdigit() and value[4:5] == "-":
+        if value[:1].isdigit() and (value[4:5] == "-" or value[8:9] == "T"):
             return _utc(datetime.fromisoformat(value))
         if value[:1].isalpha():
             return _utc(parsedate_to_datetime(value))

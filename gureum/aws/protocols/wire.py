@@ -8,6 +8,7 @@ Nothing here knows a service or a model.
 
 from __future__ import annotations
 
+import re
 import zlib
 from typing import Any
 
@@ -21,6 +22,7 @@ MAX_NAME_DEPTH = 40
 MAX_JSON_DEPTH = 100
 MAX_XML_DEPTH = 64
 MAX_XML_ELEMENTS = 200_000
+_HEADER_CONTROLS = re.compile("[\x00-\x1f\x7f]")
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -59,16 +61,25 @@ class Encoded(msgspec.Struct, frozen=True, gc=False):
         return self.data
 
 
+def clean_header(text: str) -> str:
+    """A header's value: no control characters (a line break would start another header); UTF-8 shown as Latin-1, which
+    is how headers travel."""
+    return _HEADER_CONTROLS.sub(" ", text).encode("utf-8", "replace").decode("latin-1")
+
+
 def decode_body(headers: dict[str, str], body: bytes, limit: int) -> bytes:
-    """The body without its content encoding (gzip, which clients use for large requests). At most `limit` bytes are
-    ever made. Raises AwsError: RequestEntityTooLarge (413), InvalidRequest (400) for broken or unknown encodings."""
+    """The body without its content encoding (gzip, which clients use for large requests; aws-chunked, S3's). At most
+    `limit` bytes are ever made. Raises AwsError: RequestEntityTooLarge (413), InvalidRequest (400) for broken or
+    unknown encodings."""
     if len(body) > limit:
         raise _too_large(limit)
     encodings = [one.strip() for one in headers.get("content-encoding", "").lower().split(",") if one.strip()]
     for encoding in reversed(encodings):
         if encoding == "gzip":
             body = _gunzip(body, limit)
-        elif encoding not in ("identity", "aws-chunked"):
+        elif encoding == "aws-chunked":
+            body = _unchunk(body)
+        elif encoding != "identity":
             raise AwsError("InvalidRequest", f"The content encoding {encoding[:40]} is not supported.")
     return body
 
@@ -87,6 +98,24 @@ def _gunzip(body: bytes, limit: int) -> bytes:
     except zlib.error as error:
         raise AwsError("InvalidRequest", "The body is not gzip.") from error
     return bytes(out)
+
+
+def _unchunk(body: bytes) -> bytes:
+    """S3's chunks: size in hexadecimal and perhaps a signature, CRLF, data, CRLF, and so on to a chunk of size 0;
+    trailers after it are dropped. AWS: S3, "Signature calculations … Transferring payload in multiple chunks"."""
+    out, start = bytearray(), 0
+    while True:
+        end = body.find(b"\r\n", start, start + 1024)
+        size = body[start:end].partition(b";")[0] if end >= 0 else b""
+        if not 0 < len(size) <= 16 or size.strip(b"0123456789abcdefABCDEF"):
+            raise AwsError("IncompleteBody", "The request body is not in chunks as its encoding says.")
+        count = int(size, 16)
+        if count == 0:
+            return bytes(out)
+        start = end + 2 + count + 2
+        if body[start - 2 : start] != b"\r\n":
+            raise AwsError("IncompleteBody", "The request body ends within a chunk.")
+        out += body[end + 2 : start - 2]
 
 
 def _too_large(limit: int) -> AwsError:

@@ -61,7 +61,8 @@ class _Builder:
 
 def parse_xml(body: bytes) -> Node:
     """The root element. Raises BadValue for what is not well-formed, has a document type, or is beyond the limits."""
-    builder, parser = _Builder(), expat.ParserCreate()
+    # The encoding is given, so that none the document names is looked up.
+    builder, parser = _Builder(), expat.ParserCreate("utf-8")
     parser.StartElementHandler = builder.start
     parser.EndElementHandler = builder.end
     parser.CharacterDataHandler = builder.data
