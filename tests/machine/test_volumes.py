@@ -1,0 +1,324 @@
+"""Real disks: their size, their content over everything that happens, snapshots, growth, what an overlay does in a user namespace."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from gureum.drivers import loop_devices, loop_volumes, mounts, volume_files
+from gureum.ports import PortError
+from gureum.ports.volumes import RootSpec, VolumeSpec
+from tests.machine.container_host import GIB, UID_BASE, Host, host_test
+
+pytestmark = [pytest.mark.machine, pytest.mark.skipif(os.geteuid() != 0, reason="real volumes need root")]
+
+MIB = 1 << 20
+
+
+def capability(number: int) -> bool:
+    status = Path("/proc/self/status").read_text()
+    effective = next(line.split()[1] for line in status.splitlines() if line.startswith("CapEff"))
+    return bool(int(effective, 16) >> number & 1)
+
+
+@host_test
+async def test_full_disk_is_enospc_at_its_real_size(host: Host) -> None:
+    root = await host.root("web", 64 * MIB)
+    await host.containers.start(host.spec("web", root, "sleep", "1000"))
+    code, output = await host.sh(
+        "web", "dd if=/dev/zero of=/fill bs=1M count=100 2>&1; stat -c %s /fill; df -m / | tail -1"
+    )
+    assert "No space left on device" in output
+    assert code == 0
+    written = int(output.split("\n")[-3])
+    assert 50 * MIB < written < 64 * MIB
+    assert 50 < int(output.split()[-5]) < 64  # what `df` calls the size
+
+
+@host_test
+async def test_what_a_guest_deletes_goes_back_to_the_host(host: Host) -> None:
+    root = await host.root("web", 256 * MIB)
+    await host.containers.start(host.spec("web", root, "sleep", "1000"))
+    await host.sh("web", "dd if=/dev/urandom of=/fill bs=1M count=64; sync")
+    (full,) = await host.volumes.observe()
+    assert full.allocated_bytes > 64 * MIB
+    await host.sh("web", "rm /fill; sync")
+    for _ in range(200):
+        (empty,) = await host.volumes.observe()
+        if empty.allocated_bytes < 16 * MIB:
+            break
+        await asyncio.sleep(0.02)
+    assert empty.allocated_bytes < 16 * MIB
+    assert empty.size_bytes == 256 * MIB
+
+
+@host_test
+async def test_new_volume_takes_little_of_the_hosts_disk(host: Host) -> None:
+    await host.volumes.ensure_volume(VolumeSpec("data", 8 * GIB))
+    (use,) = await host.volumes.observe()
+    assert use.size_bytes == 8 * GIB
+    assert use.allocated_bytes < MIB
+
+
+@host_test
+async def test_content_survives_stop_start_and_another_container(host: Host) -> None:
+    await host.start("web", "echo precious > /root/file; sync; exit 0")
+    await host.containers.exited("web")
+    await host.containers.remove("web")
+    await host.volumes.release_root("web")
+    await host.start("web", "cat /root/file")
+    await host.containers.exited("web")
+    assert b"precious" in await host.containers.console("web")
+
+
+@host_test
+async def test_owners_on_disk_do_not_depend_on_the_guest(host: Host) -> None:
+    """So a snapshot of one guest's disk fits another guest with other ids."""
+    await host.start("web", "touch /a; chown 1000:1000 /a; chmod 4755 /a; mkdir /b; exit 0")
+    await host.containers.exited("web")
+    await host.containers.remove("web")
+    volume = host.run_dir / "volumes/vol-web/upper"
+    assert ((volume / "a").stat().st_uid, (volume / "b").stat().st_uid) == (1000, 0)
+    await host.volumes.release_root("web")
+    other = Path(await host.volumes.ensure_root(RootSpec("db", "busybox", "vol-web", UID_BASE + 65536)))
+    assert ((other / "a").stat().st_uid, (other / "b").stat().st_uid) == (UID_BASE + 65536 + 1000, UID_BASE + 65536)
+    assert (other / "bin/busybox").stat().st_uid == UID_BASE + 65536
+    assert (other / "a").stat().st_mode & 0o7777 == 0o4755
+
+
+@host_test
+async def test_overlay_works_for_root_in_a_user_namespace(host: Host) -> None:
+    (host.image / "etc/old").mkdir()
+    (host.image / "etc/old/file").write_text("below")
+    (host.image / "etc/kept").write_text("below")
+    await host.start("web", "sleep 1000")
+    script = """
+        set -e
+        rm /etc/old/file && rmdir /etc/old && ! test -e /etc/old       # whiteout of a folder
+        mkdir /etc/old && test -z "$(ls /etc/old)"                     # opaque folder
+        echo changed >> /etc/kept && grep -q below /etc/kept           # copy up
+        chown -R 1000:1000 /etc/kept && chmod 600 /etc/kept
+        ln /etc/kept /etc/hard && ln -s kept /etc/soft && mv /etc/hard /etc/moved
+        touch /etc/x && mv /etc/x /etc/y && rm /etc/y
+        mv /tmp /tmp2 && mv /tmp2 /tmp                                 # a folder from below (copied by mv)
+        su user -c '! cat /etc/shadow 2>/dev/null && ! touch /etc/z 2>/dev/null'
+        cp -a /bin /bin2 && rm -r /bin2
+    """
+    assert await host.sh("web", script) == (0, "")
+    assert (host.image / "etc/kept").read_text() == "below"
+    assert (host.image / "etc/old/file").exists()
+
+
+@host_test
+async def test_device_node_in_an_image_is_only_a_file(host: Host) -> None:
+    os.mknod(host.image / "etc/zero", 0o666 | 0o020000, os.makedev(1, 5))
+    await host.start("web", "sleep 1000")
+    code, output = await host.sh("web", "test -c /etc/zero && head -c 1 /etc/zero")
+    assert code != 0
+    assert "Permission denied" in output
+
+
+@pytest.mark.skipif(not Path("/usr/bin/dpkg-deb").exists(), reason="no dpkg here")
+@host_test
+async def test_package_is_installed_inside(host: Host) -> None:
+    """dpkg: hard links, fsync, chown, rename over, its database."""
+    for program in (
+        "/usr/bin/dpkg",
+        "/usr/bin/dpkg-deb",
+        "/usr/bin/dpkg-split",
+        "/usr/bin/tar",
+        "/sbin/ldconfig",
+        "/usr/bin/dpkg-query",
+    ):
+        install(host, program)
+    for name in (
+        "var/lib/dpkg/info",
+        "var/lib/dpkg/updates",
+        "var/lib/dpkg/triggers",
+        "usr/sbin",
+        "sbin",
+        "pkg/DEBIAN",
+        "pkg/opt",
+    ):
+        (host.image / name).mkdir(parents=True, exist_ok=True)
+    (host.image / "var/lib/dpkg/status").touch()
+    (host.image / "sbin/start-stop-daemon").symlink_to("/bin/busybox")
+    (host.image / "pkg/DEBIAN/control").write_text(
+        "Package: hello\nVersion: 1\nArchitecture: all\nMaintainer: nobody <a@b>\nDescription: hello\n"
+    )
+    (host.image / "pkg/opt/hello").write_text("hello from a package\n")
+    await host.start("web", "sleep 1000")
+    script = """
+        export PATH=/usr/bin:/usr/sbin:/sbin:/bin
+        /usr/bin/dpkg-deb -b /pkg /hello.deb && /usr/bin/dpkg -i /hello.deb && cat /opt/hello && /usr/bin/dpkg -l hello
+    """
+    code, output = await host.sh("web", script)
+    assert code == 0, output
+    assert "hello from a package" in output
+    assert "ii  hello" in output
+
+
+def install(host: Host, program: str) -> None:
+    listed = subprocess.run(["ldd", program], capture_output=True, text=True, check=False).stdout.split()
+    for path in [program, *(word for word in listed if word.startswith("/"))]:
+        target = host.image / path.lstrip("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["cp", "-L", path, str(target)], check=True)
+
+
+@host_test
+async def test_snapshot_of_a_mounted_volume_has_its_content(host: Host) -> None:
+    await host.start(
+        "web", "dd if=/dev/urandom of=/data bs=1M count=8 2>/dev/null; md5sum /data; echo ready; sleep 1000"
+    )
+    output = await host.console_says("web", "ready")
+    # Not synced by the guest: the freeze writes it out.
+    await host.volumes.ensure_snapshot("snap", "vol-web")
+    await host.sh("web", "echo later > /later; rm /data")
+    await host.volumes.ensure_volume(VolumeSpec("vol-copy", 2 * GIB, "snap"))
+    root = await host.volumes.ensure_root(RootSpec("copy", "busybox", "vol-copy", UID_BASE))
+    await host.containers.start(
+        host.spec(
+            "copy",
+            root,
+            "sh",
+            "-c",
+            "md5sum /data; test -e /later || echo not-later; df -m / | tail -1; echo ready; sleep 1000",
+        )
+    )
+    copied = await host.console_says("copy", "ready")
+    assert output.split()[0] in copied
+    assert "not-later" in copied
+    assert int(copied.replace("\r", "").split("overlay")[1].split()[0]) > 1900  # grown to its own size
+    (snapshot,) = (host.work / "home/snapshots").glob("*.img")
+    assert snapshot.stat().st_blocks * 512 < 64 * MIB  # sparse
+    check = subprocess.run(["e2fsck", "-fn", str(snapshot)], capture_output=True, check=False)
+    assert check.returncode == 0, check.stdout.decode()
+
+
+@host_test
+async def test_writers_wait_while_a_snapshot_is_made_and_go_on(host: Host) -> None:
+    await host.start("web", "i=0; while :; do i=$((i+1)); echo $i > /counter; done")
+    for number in range(3):
+        await host.volumes.ensure_snapshot(f"snap{number}", "vol-web")
+    before = await host.sh("web", "cat /counter")
+    while await host.sh("web", "cat /counter") == before:
+        await asyncio.sleep(0.01)
+
+
+@host_test
+async def test_stopped_volume_grows_and_keeps_its_content(host: Host) -> None:
+    await host.start("web", "echo precious > /file; exit 0")
+    await host.containers.exited("web")
+    await host.containers.remove("web")
+    await host.volumes.release_root("web")
+    await host.volumes.ensure_volume(VolumeSpec("vol-web", 20 * GIB))
+    root = await host.volumes.ensure_root(RootSpec("web", "busybox", "vol-web", UID_BASE))
+    assert (Path(root) / "file").read_text() == "precious\n"
+    space = os.statvfs(root)
+    assert 19 * GIB < space.f_blocks * space.f_frsize <= 20 * GIB
+
+
+@host_test
+async def test_volume_in_use_grows_at_once_or_at_the_next_start(host: Host) -> None:
+    await host.start("web", "sleep 1000")
+    await host.volumes.ensure_volume(VolumeSpec("vol-web", 2 * GIB))
+    root = host.run_dir / "roots/web/root"
+    if capability(24):  # CAP_SYS_RESOURCE
+        space = os.statvfs(root)
+        assert space.f_blocks * space.f_frsize > 1.9 * GIB
+    assert (await host.sh("web", "echo fine > /file; cat /file"))[1] == "fine\n"
+    await host.containers.remove("web")
+    await host.volumes.release_root("web")
+    await host.root("web", 2 * GIB)
+    space = os.statvfs(root)
+    assert space.f_blocks * space.f_frsize > 1.9 * GIB
+    assert (root / "file").read_text() == "fine\n"
+
+
+@host_test
+async def test_every_volume_has_one_loop_device_that_goes_with_its_mount(host: Host) -> None:
+    root = await host.root("web")
+    path = str(host.work / "home/volumes/vol-web.img")
+    device = loop_devices.attached()[path]
+    mounted = os.stat(host.run_dir / "volumes/vol-web")
+    assert loop_devices.backing_file(mounted.st_dev) == path
+    await host.containers.start(host.spec("web", root, "sleep", "1000"))
+    await host.volumes.release_root("web")
+    # The container still holds it; the same device must come back, not a second one.
+    await host.root("web")
+    assert loop_devices.attached()[path] == device
+    assert sum(file == path for file in _backing_files()) == 1
+    await host.containers.remove("web")
+
+
+def _backing_files() -> list[str]:
+    files = []
+    for entry in Path("/sys/block").glob("loop*/loop/backing_file"):
+        try:
+            files.append(entry.read_text().strip())
+        except OSError:
+            continue
+    return files
+
+
+@host_test
+async def test_prepared_files_are_taken_filled_again_and_found_by_the_next_process(host: Host) -> None:
+    await host.volumes.ensure_volume(VolumeSpec("one", 64 * MIB))
+    spare = host.work / "home/spare"
+    while not (ready := list(spare.glob("*.img"))):
+        await asyncio.sleep(0.01)
+    inode = ready[0].stat().st_ino
+    await host.volumes.close()
+    (spare / "1-1.draft").touch()
+    host.volumes = host.new_volumes()
+    await host.volumes.ensure_volume(VolumeSpec("two", 64 * MIB))
+    assert (host.work / "home/volumes/two.img").stat().st_ino == inode
+    assert not (spare / "1-1.draft").exists()
+
+
+@host_test
+async def test_template_is_a_sound_file_system(host: Host) -> None:
+    await host.volumes.ensure_volume(VolumeSpec("one", 64 * MIB))
+    path = host.work / "home/volumes/one.img"
+    check = subprocess.run(["e2fsck", "-fn", str(path)], capture_output=True, check=False)
+    assert check.returncode == 0, check.stdout.decode()
+    assert volume_files.file_system_blocks(path) == 64 * MIB // volume_files.BLOCK
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+@host_test
+async def test_half_made_copy_is_never_taken_for_a_volume(host: Host) -> None:
+    draft = host.work / "home/volumes/web.draft"
+    draft.write_bytes(b"half")
+    await host.volumes.close()
+    host.volumes = host.new_volumes()
+    assert await host.volumes.observe() == ()
+    assert not draft.exists()
+
+
+@host_test
+async def test_clean_unmounts_what_is_in_use_too(host: Host) -> None:
+    state = await host.start("web", "sleep 1000")
+    await loop_volumes.clean(host.home_id, host.run_dir)
+    assert not [entry for entry in mounts.mount_table() if f"{host.run_dir}/roots" in entry.target]
+    assert Path(f"/proc/{state.pid}").exists()
+
+
+@host_test
+async def test_kernel_without_shifted_mounts_is_told_not_worked_around(host: Host) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(22, "Invalid argument", "/")
+
+    real, mounts.clone_idmapped = mounts.clone_idmapped, refuse
+    try:
+        with pytest.raises(PortError, match="shifted owners") as told:
+            await host.root("web")
+        assert not told.value.retry
+    finally:
+        mounts.clone_idmapped = real
+    assert await host.volumes.mounted_roots() == frozenset()
