@@ -15,7 +15,23 @@ from gureum.aws.protocols.scalars import http_date, iso8601, unix_seconds, write
 from gureum.aws.protocols.wire import Encoded
 
 Convert = Callable[[Any], Any]
-encode_json = msgspec.json.Encoder().encode
+_encode = msgspec.json.Encoder().encode
+
+
+def encode_json(value: Any) -> bytes:
+    """UTF-8. Lone surrogates, which it cannot carry, become U+FFFD."""
+    try:
+        return _encode(value)
+    except UnicodeEncodeError:
+        return _encode(_repaired(value))
+
+
+def _repaired(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, dict):
+        return {_repaired(key): _repaired(item) for key, item in value.items()}
+    return [_repaired(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 class JsonWriters:

@@ -179,6 +179,7 @@ def test_whole_way(method: str, path: str, query: str, headers: dict[str, str], 
     message=st.text(st.characters(exclude_categories=())),
     fields=st.dictionaries(names, st.text(), max_size=2),
 )
+@example(code="Code", message="\ud800", fields={"x": "\ud800"})
 def test_any_error_can_be_written(protocol: str, code: str, message: str, fields: dict[str, Any]) -> None:
     response = error_response(None, protocol, AwsError(code, message, fields=fields), "r")
     assert isinstance(response.body, bytes)
