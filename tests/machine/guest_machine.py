@@ -6,9 +6,9 @@ The guest's network is a namespace with a loopback only, which carries 169.254.1
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
-import pty
 import secrets
 import select
 import shutil
@@ -16,7 +16,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Self
@@ -26,12 +26,17 @@ from gureum.ports.containers import ContainerSpec
 
 METADATA_ADDRESS = "169.254.169.254"
 DEADLINE_S = 30.0
+CRUN = ("crun", "--cgroup-manager=disabled")
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_PR_SET_CHILD_SUBREAPER = 36
 
 
 class Guest:
     """One machine. `tree`: path under /latest/ → content; may change while it runs. `root` is the guest's / as the host sees it."""
 
-    def __init__(self, layers: Sequence[str], work: Path, tree: dict[str, str], args: tuple[str, ...] = ("/sbin/init",)) -> None:
+    def __init__(
+        self, layers: Sequence[str], work: Path, tree: dict[str, str], args: tuple[str, ...] = ("/sbin/init",)
+    ) -> None:
         self.tree = tree
         self.name = f"gt{secrets.token_hex(4)}"
         self.root = work / "root"
@@ -40,6 +45,8 @@ class Guest:
         self._layers = layers
         self._console = b""
         self._reader: threading.Thread | None = None
+        self._status: int | None = None
+        self.refuse_metadata = False
 
     def __enter__(self) -> Self:
         for name in ("root", "upper", "overlay-work", "bundle"):
@@ -51,25 +58,30 @@ class Guest:
         self._net = Path(f"/proc/{self._holder.pid}/ns/net")
         _in_net(self._net, "ip", "link", "set", "lo", "up")
         _in_net(self._net, "ip", "address", "add", f"{METADATA_ADDRESS}/32", "dev", "lo")
-        self._server = _serve_metadata(self._net, self.tree)
+        self._server = _serve_metadata(self._net, self)
         return self
 
     def __exit__(self, *_: object) -> None:
-        subprocess.run(["crun", "--cgroup-manager=disabled", "delete", "--force", self.name], capture_output=True, check=False)
-        if self._reader:
-            self._reader.join(DEADLINE_S)
+        self._end()
         self._server.shutdown()
         self._server.server_close()
         self._holder.kill()
-        self._holder.wait()
+        self._holder.communicate()
         _run("umount", str(self.root))
         shutil.rmtree(self._work / "overlay-work")
 
+    def _end(self) -> None:
+        """Nothing of the last run remains but the disk."""
+        subprocess.run([*CRUN, "delete", "--force", self.name], capture_output=True, check=False)
+        if self._reader:
+            self.exit_signal()
+            os.close(self.pidfd)
+            self._reader.join(DEADLINE_S)
+            self._reader = None
+
     def start(self) -> None:
         """Starts, or starts again with the same disk."""
-        subprocess.run(["crun", "--cgroup-manager=disabled", "delete", "--force", self.name], capture_output=True, check=False)
-        if self._reader:
-            self._reader.join(DEADLINE_S)
+        self._end()
         spec = ContainerSpec(
             name=self.name,
             root=str(self.root),
@@ -93,14 +105,17 @@ class Guest:
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(str(console_socket))
         listener.listen()
-        command = ["crun", "--cgroup-manager=disabled", "run", "--detach", f"--console-socket={console_socket}"]
+        command = [*CRUN, "run", "--detach", f"--console-socket={console_socket}"]
         command += [f"--pid-file={pid_file}", f"--bundle={self._work}/bundle", self.name]
+        # crun ends; its child becomes ours, so that we learn how PID 1 ended.
+        assert _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
         _run(*command)
         connection, _ = listener.accept()
         _, files, _, _ = socket.recv_fds(connection, 100, 1)
         connection.close()
         listener.close()
         self.pid = int(pid_file.read_text())
+        self._status = None
         self.pidfd = os.pidfd_open(self.pid)
         self._reader = threading.Thread(target=self._read_console, args=(files[0],), daemon=True)
         self._reader.start()
@@ -123,9 +138,9 @@ class Guest:
     def wait_console(self, text: str) -> None:
         self.wait(lambda: text in self.console, f"console says {text!r}")
 
-    def wait(self, done: object, what: str) -> None:
+    def wait(self, done: Callable[[], bool], what: str) -> None:
         deadline = time.monotonic() + DEADLINE_S
-        while not done():  # type: ignore[operator]
+        while not done():
             assert time.monotonic() < deadline, f"never: {what}\n{self.console}"
             assert not self.exited(), f"the guest went down before: {what}\n{self.console}"
             select.select([self.pidfd], [], [], 0.01)
@@ -136,12 +151,18 @@ class Guest:
     def wait_exit(self) -> None:
         assert select.select([self.pidfd], [], [], DEADLINE_S)[0], f"it never went down\n{self.console}"
 
+    def exit_signal(self) -> int:
+        """The signal that PID 1 ended by: SIGHUP after reboot(2) to restart, SIGINT after one to power off."""
+        if self._status is None:
+            _, self._status = os.waitpid(self.pid, 0)
+        return os.WTERMSIG(self._status)
+
     def signal(self, number: int) -> None:
         os.kill(self.pid, number)
 
     def exec(self, *args: str, stdin: bytes = b"", user: str = "") -> subprocess.CompletedProcess[bytes]:
         who = [f"--user={user}"] if user else []
-        command = ["crun", "--cgroup-manager=disabled", "exec", *who, self.name, *args]
+        command = [*CRUN, "exec", *who, self.name, *args]
         return subprocess.run(command, input=stdin, capture_output=True, timeout=DEADLINE_S, check=False)
 
     def output(self, *args: str) -> str:
@@ -149,13 +170,10 @@ class Guest:
         assert done.returncode == 0, f"{args}: {done.stderr.decode()}{done.stdout.decode()}"
         return done.stdout.decode()
 
-    def in_network(self, *args: str, **options: object) -> subprocess.CompletedProcess[bytes]:
+    def in_network(self, *args: str) -> subprocess.CompletedProcess[bytes]:
         """Runs a program of the host in the guest's network."""
         command = ["nsenter", f"--net={self._net}", *args]
-        return subprocess.run(command, capture_output=True, timeout=DEADLINE_S, check=False, **options)  # type: ignore[call-overload, no-any-return]
-
-    def tty(self) -> tuple[int, int]:
-        return pty.openpty()
+        return subprocess.run(command, capture_output=True, timeout=DEADLINE_S, check=False)
 
 
 def _run(*command: str) -> None:
@@ -181,13 +199,16 @@ def _hold_namespaces() -> subprocess.Popen[bytes]:
     return holder
 
 
-def _serve_metadata(net: Path, tree: dict[str, str]) -> ThreadingHTTPServer:
+def _serve_metadata(net: Path, guest: Guest) -> ThreadingHTTPServer:
     """IMDSv2 only: without a token from PUT nothing is told."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_PUT(self) -> None:
+            if guest.refuse_metadata:
+                self._answer(403, "")
+                return
             sound = self.path == "/latest/api/token" and "X-aws-ec2-metadata-token-ttl-seconds" in self.headers
             self._answer(200 if sound else 400, "sound-token" if sound else "")
 
@@ -195,7 +216,7 @@ def _serve_metadata(net: Path, tree: dict[str, str]) -> ThreadingHTTPServer:
             if self.headers["X-aws-ec2-metadata-token"] != "sound-token":
                 self._answer(401, "")
                 return
-            body = tree.get(self.path.removeprefix("/latest/"))
+            body = guest.tree.get(self.path.removeprefix("/latest/"))
             self._answer(404 if body is None else 200, body or "")
 
         def _answer(self, status: int, body: str) -> None:
@@ -231,6 +252,4 @@ def _socket_in(net: Path) -> socket.socket:
 
 
 def _setns(file: int) -> None:
-    import ctypes
-
-    assert ctypes.CDLL(None, use_errno=True).setns(file, 0) == 0
+    assert _LIBC.setns(file, 0) == 0

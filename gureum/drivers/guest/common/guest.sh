@@ -153,6 +153,12 @@ write_file() {
     [ -z "$3" ] || chmod "$3" "$1"
 }
 
+# To the console and to a file. It outlives the request to end, so that a script that is asked to end can still say something.
+log_output() {
+    trap '' TERM
+    exec tee -a /var/log/cloud-init-output.log
+}
+
 # run_part FILE: runs one part of the user data, which brings its own "#!" line.
 run_part() {
     chmod 700 "$1"
