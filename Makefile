@@ -14,6 +14,7 @@ help:
 	@echo "make test-long  the tests that take minutes"
 	@echo "make bench      the benchmarks of the README, with their peers"
 	@echo "make lint       lint, types and import contracts"
+	@echo "make docs       write the pages that are made from the code"
 	@echo "make lock       pin the Python packages anew"
 
 setup:
@@ -38,11 +39,11 @@ lint:
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports >/dev/null || $(BIN)/lint-imports --verbose
 
 docs:
 	@$(PYTHON) tools/setup.py --test
-	@$(BIN)/python tools/settings_page.py
+	@$(BIN)/python tools/docs_pages.py
 
 bench:
 	@$(PYTHON) tools/setup.py --test

@@ -1,0 +1,48 @@
+"""The pages that are made from the code say what the code says; links between pages lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+
+
+def test_generated_pages_are_current() -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "tools" / "docs_pages.py", "--check"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_every_decision_is_listed() -> None:
+    listed = (ROOT / "docs" / "decisions" / "README.md").read_text()
+    assert [page.name for page in (ROOT / "docs" / "decisions").glob("[0-9]*.md") if page.name not in listed] == []
+
+
+def test_readmes_name_every_command() -> None:
+    from gureum.cli.main import COMMANDS
+
+    for name in ("README.md", "README.ko.md"):
+        text = (ROOT / name).read_text()
+        assert [command for command in COMMANDS if command != "version" and f"`{command}" not in text] == []
+
+
+def test_locks_name_no_host_and_every_package_has_hashes() -> None:
+    for lock in ROOT.glob("requirements*.lock"):
+        text = lock.read_text()
+        assert "://" not in text
+        packages = re.split(r"\n(?=\S)", text.strip())
+        assert packages
+        assert [package for package in packages if "--hash=sha256:" not in package] == []
