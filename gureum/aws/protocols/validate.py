@@ -8,19 +8,17 @@ null".
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
 from gureum.aws.errors import AwsError
 from gureum.aws.protocols.models import Member, ServiceModel, Shape
+from gureum.aws.protocols.patterns import compile_pattern
 
 # (value, path, faults): appends a sentence per fault.
 Check = Callable[[Any, str, list[str]], None]
 Validate = Callable[[dict[str, Any]], None]
 MAX_FAULTS = 20
-# Beyond this a pattern is not tried: patterns are the model's, values the caller's, and backtracking grows with length.
-PATTERN_LIMIT = 4096
 
 # Services whose model faults have another code than their protocol's usual one. AWS: the services' "Common errors" and
 # error lists.
@@ -202,27 +200,13 @@ def _size_constraints(shape: Shape) -> list[Constraint]:
 def _text_constraints(shape: Shape) -> list[Constraint]:
     found: list[Constraint] = []
     if shape.pattern and shape.type == "string":
-        matches = _pattern(shape.pattern)
+        matches = compile_pattern(shape.pattern)
         if matches is not None:
             found.append((matches, f"Member must satisfy regular expression pattern: {shape.pattern}"))
     if shape.enum:
         allowed = frozenset(shape.enum)
         found.append((allowed.__contains__, f"Member must satisfy enum value set: [{', '.join(shape.enum)}]"))
     return found
-
-
-def _pattern(pattern: str) -> Callable[[str], bool] | None:
-    """A pattern without both anchors holds for the whole value, as the services do. None for what Python cannot read
-    (Java's classes), and for repeats within repeats, which a caller could make run for hours."""
-    if re.search(r"[+*}]\??\)[+*{]", pattern):
-        return None
-    try:
-        compiled = re.compile(pattern)
-    except (re.error, OverflowError, RecursionError):
-        return None
-    one_sided = pattern.startswith("^") != pattern.endswith("$")
-    match = compiled.search if one_sided else compiled.fullmatch
-    return lambda value: len(value) > PATTERN_LIMIT or match(value) is not None
 
 
 def _scalar_check(constraints: list[Constraint], *, sensitive: bool) -> Check:
