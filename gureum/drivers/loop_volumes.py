@@ -60,6 +60,8 @@ class LoopVolumes:
         self._refill: asyncio.Task[None] | None = None
         self._turns: dict[str, asyncio.Lock] = {}
         self._user_namespaces: dict[int, int] = {}
+        # Volume -> the root that is mounted on it.
+        self._users: dict[str, str] = {}
         for folder in (self._volumes, self._snapshots, self._mounted, self._roots):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for folder in (run_dir, self._roots):
@@ -68,6 +70,10 @@ class LoopVolumes:
             for draft in folder.glob("*.draft"):
                 draft.unlink()
         self._spares.load()
+        for record in self._roots.glob("*/root.json"):
+            if mounts.is_mount_point(record.parent / "root"):
+                spec = _read_record(record)
+                self._users[spec.volume] = spec.name
 
     async def ensure_volume(self, spec: VolumeSpec) -> None:
         path, size = self._volume_file(spec.name), volume_files.round_size(spec.size_bytes)
@@ -97,10 +103,11 @@ class LoopVolumes:
     async def release_root(self, name: str) -> None:
         folder = self._root_folder(name)
         async with self._turn(f"root/{name}"):
-            volume = await self._run(lambda: _release_root(folder))
-            if volume:
+            volume = await self._run(lambda: _unmount_root(folder))
+            if volume and self._users.get(volume, name) == name:
                 async with self._turn(f"volume/{volume}"):
                     await self._run(lambda: self._unmount_volume(volume))
+                    self._users.pop(volume, None)
 
     async def ensure_snapshot(self, name: str, volume: str) -> None:
         source, target, mounted = self._volume_file(volume), self._snapshot_file(name), self._mounted / volume
@@ -139,18 +146,22 @@ class LoopVolumes:
     def _ensure_root(self, spec: RootSpec, layers: list[Path], root: Path) -> None:
         record = root.parent / "root.json"
         if mounts.is_mount_point(root):
-            if msgspec.json.decode(record.read_bytes(), type=RootSpec) == spec:
+            former = _read_record(record)
+            if former == spec:
                 return
-            _release_root(root.parent)  # another image or owner is wished: the volume's content stays
-        others = [name for name in self._roots_on(spec.volume) if name != spec.name]
-        if others:
-            raise PortError(f"volume {spec.volume} is in use by root {others[0]}")
+            _unmount_root(root.parent)  # another image, owner or volume is wished: what was written stays on its volume
+            self._unmount_volume(former.volume)
+            self._users.pop(former.volume, None)
+        user = self._users.get(spec.volume, spec.name)
+        if user != spec.name:
+            raise PortError(f"volume {spec.volume} is in use by root {user}")
         volume = self._mount_volume(spec.volume)
         overlay.prepare_upper(volume)
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         root.parent.chmod(0o700)
         os.chown(root.parent, spec.uid_base, spec.uid_base)
-        record.write_bytes(msgspec.json.encode(spec))
+        record.with_suffix(".draft").write_bytes(msgspec.json.encode(spec))
+        record.with_suffix(".draft").rename(record)
         try:
             overlay.mount_root(layers, volume, root, self._user_namespace(spec.uid_base))
         except OSError as error:
@@ -159,16 +170,7 @@ class LoopVolumes:
                 raise PortError("this kernel or file system cannot show an image with shifted owners (idmapped mounts, Linux 5.19 "
                                 "or later); a guest is not started without", retry=False) from error  # fmt: skip
             raise
-
-    def _roots_on(self, volume: str) -> list[str]:
-        """Names of the mounted roots whose upper layer is on this volume."""
-        records = (
-            (path.parent, msgspec.json.decode(path.read_bytes(), type=RootSpec))
-            for path in self._roots.glob("*/root.json")
-        )
-        return [
-            spec.name for folder, spec in records if spec.volume == volume and mounts.is_mount_point(folder / "root")
-        ]
+        self._users[spec.volume] = spec.name
 
     def _mount_volume(self, name: str) -> Path:
         path, target = self._volume_file(name), self._mounted / name
@@ -209,9 +211,8 @@ class LoopVolumes:
 
     def _remove_volume(self, name: str) -> None:
         # The kernel would let us: an overlay does not keep the mount below it busy.
-        roots = self._roots_on(name)
-        if roots:
-            raise PortError(f"volume {name} is in use by root {roots[0]}")
+        if name in self._users:
+            raise PortError(f"volume {name} is in use by root {self._users[name]}")
         self._unmount_volume(name)
         self._volume_file(name).unlink(missing_ok=True)
 
@@ -294,12 +295,16 @@ def _clean(run_dir: Path) -> None:
             folder.rmdir()
 
 
-def _release_root(folder: Path) -> str:
+def _read_record(path: Path) -> RootSpec:
+    return msgspec.json.decode(path.read_bytes(), type=RootSpec)
+
+
+def _unmount_root(folder: Path) -> str:
     """Unmounts a root; returns its volume's name, "" when it was not there."""
     record = folder / "root.json"
     if not record.exists():
         return ""
-    volume = msgspec.json.decode(record.read_bytes(), type=RootSpec).volume
+    volume = _read_record(record).volume
     mounts.unmount(folder / "root")
     (folder / "root").rmdir()
     record.unlink()
