@@ -1,4 +1,4 @@
-"""Reads compressed blobs as plain bytes, hashing what goes by. Limits stand where the bytes end up (oci_layers.py).
+"""Reads compressed blobs as plain bytes, hashing what goes by. Limits stand where the bytes end up (hostile_tar.py).
 
 The compression is told by the first bytes, not by a name or a media type: those lie. gzip, bzip2 and xz come with Python; zstd is
 read through the `zstd` program, where it is installed.
@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, TypedDict, cast
 
-from gureum.drivers.oci_layers import Readable, refuse
+from gureum.drivers.hostile_tar import Readable, refuse
 
 _MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 _CHUNK_BYTES = 256 * 1024

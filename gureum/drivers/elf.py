@@ -53,7 +53,7 @@ def closure(programs: list[Path], find: Callable[[str], Path]) -> dict[str, Path
 
 def _segments(image: bytes) -> list[tuple[int, int, int, int]]:
     """(kind, offset in the file, address, size in the file) of each program header."""
-    table, = struct.unpack_from("<Q", image, 0x20)
+    (table,) = struct.unpack_from("<Q", image, 0x20)
     entry_size, count = struct.unpack_from("<HH", image, 0x36)
     segments = []
     for index in range(count):

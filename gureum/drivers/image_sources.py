@@ -22,7 +22,7 @@ from typing import IO, BinaryIO, Literal, Protocol, TypeVar
 import msgspec
 
 from gureum.drivers.blob_streams import CompressedReader, plain
-from gureum.drivers.oci_layers import DEFAULT_LIMITS, Readable, list_archive, refuse
+from gureum.drivers.hostile_tar import DEFAULT_LIMITS, Readable, list_archive, refuse
 from gureum.ports.images import ImageConfig
 
 Form = Literal["oci", "docker", "rootfs"]
@@ -159,7 +159,7 @@ class _SingleFile:
         self._path = path
 
     @contextmanager
-    def open(self, name: str) -> Iterator[Readable | None]:
+    def open(self, name: str) -> Iterator[Readable | None]:  # noqa: ARG002 (it has but one)
         with _open_host_file(self._path) as file:
             yield file
 
@@ -174,10 +174,10 @@ class _Folder:
     def open(self, name: str) -> Iterator[Readable | None]:
         parts = name.split("/")
         if any(part in ("", ".", "..") for part in parts):
-            refuse(f"the image names a file {ascii(name[:120])}")
+            refuse(f"the image names a file {name[:120]!a}")
         path = self._path.joinpath(*parts)
         if any(self._path.joinpath(*parts[: depth + 1]).is_symlink() for depth in range(len(parts))):
-            refuse(f"{ascii(name[:120])} is a link")
+            refuse(f"{name[:120]!a} is a link")
         if not path.exists():
             yield None
             return
@@ -233,9 +233,9 @@ def _plan_docker(blobs: Blobs) -> ImagePlan:
 def _plan(config: _Config, names: list[str], blob_digests: list[str], digest: str) -> ImagePlan:
     diff_ids = config.rootfs.diff_ids
     if config.os not in ("", "linux"):
-        refuse(f"the image is for {ascii(config.os[:40])}, not for Linux")
+        refuse(f"the image is for {config.os[:40]!a}, not for Linux")
     if config.architecture not in ("", ARCHITECTURE):
-        refuse(f"the image is for {ascii(config.architecture[:40])}; this machine is {ARCHITECTURE}")
+        refuse(f"the image is for {config.architecture[:40]!a}; this machine is {ARCHITECTURE}")
     if len(diff_ids) != len(names):
         refuse(f"the image has {len(names)} layers, but its configuration speaks of {len(diff_ids)}")
     if not 0 < len(names) <= _LAYERS_LIMIT:
@@ -281,12 +281,12 @@ def _fits(entry: _Descriptor) -> bool:
 def _read(blobs: Blobs, name: str) -> bytes:
     with blobs.open(name) as file:
         if file is None:
-            refuse(f"the image has no {ascii(name[:120])}")
+            refuse(f"the image has no {name[:120]!a}")
         body = b""
         while data := file.read(_COPY_BYTES):
             body += data
             if len(body) > _JSON_LIMIT_BYTES:
-                refuse(f"{ascii(name[:120])} is larger than {_JSON_LIMIT_BYTES} bytes")
+                refuse(f"{name[:120]!a} is larger than {_JSON_LIMIT_BYTES} bytes")
         return body
 
 
@@ -299,7 +299,7 @@ def _read_blob(blobs: Blobs, descriptor: _Descriptor) -> bytes:
 
 def _blob_name(digest: str) -> str:
     if not _DIGEST.fullmatch(digest):
-        refuse(f"{ascii(digest[:120])} is not a sha256 digest")
+        refuse(f"{digest[:120]!a} is not a sha256 digest")
     return f"blobs/sha256/{digest.removeprefix('sha256:')}"
 
 

@@ -31,8 +31,9 @@ from typing import Literal
 import msgspec
 
 from gureum.drivers.blob_streams import HashedFile, plain
+from gureum.drivers.hostile_tar import DEFAULT_LIMITS, LayerLimits, refuse
 from gureum.drivers.image_sources import Blobs, ImagePlan, LayerPlan, open_source
-from gureum.drivers.oci_layers import DEFAULT_LIMITS, LayerLimits, UnpackedLayer, refuse, unpack_layer
+from gureum.drivers.oci_layers import UnpackedLayer, unpack_layer
 from gureum.ports import PortError
 from gureum.ports.images import Image
 
@@ -92,7 +93,7 @@ class ImageStore:
     async def ensure_builtin(self, name: str) -> Image:
         recipe = self._recipes.get(name)
         if recipe is None:
-            raise PortError(f"there is no built-in image {ascii(name[:40])}", retry=False)
+            raise PortError(f"there is no built-in image {name[:40]!a}", retry=False)
         async with self._building[name]:
             await self._sweep()
             known = await asyncio.to_thread(self._builtin_image, name, recipe.version)
@@ -122,7 +123,7 @@ class ImageStore:
         await self._sweep()
         kept = self._kept(digest)
         if kept is None:
-            raise PortError(f"image {ascii(digest[:80])} is not here", retry=False)
+            raise PortError(f"image {digest[:80]!a} is not here", retry=False)
         return tuple(str(self._layer(chain) / "diff") for chain in kept.chains)
 
     # What follows blocks and runs in threads.
@@ -220,7 +221,7 @@ class ImageStore:
         lowers = [self._layer(chain) / "diff" for chain in below]
         with blobs.open(plan.name) as blob:
             if blob is None:
-                refuse(f"the image has no {ascii(plan.name[:120])}")
+                refuse(f"the image has no {plan.name[:120]!a}")
             hashed = HashedFile(blob)
             with plain(hashed) as stream:
                 unpacked = unpack_layer(stream, diff, lowers, self._limits)

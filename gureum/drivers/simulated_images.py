@@ -25,13 +25,13 @@ class SimulatedImages:
 
     async def ensure_builtin(self, name: str) -> Image:
         if name not in _BUILTIN_USERS:
-            raise PortError(f"there is no built-in image {ascii(name[:40])}", retry=False)
+            raise PortError(f"there is no built-in image {name[:40]!a}", retry=False)
         config = ImageConfig(entrypoint=("/sbin/init",), labels={"io.gureum.default-user": _BUILTIN_USERS[name]})
         return self._keep(f"builtin {name}", config, _BUILTIN_BYTES[name])
 
     async def import_file(self, path: str, form: Literal["oci", "docker", "rootfs"]) -> Image:
         try:
-            found = Path(path).stat()
+            found = Path(path).stat()  # noqa: ASYNC240 (microseconds)
         except OSError as error:
             raise PortError(f"{Path(path).name} cannot be read: {error.strerror}", retry=False) from error
         return self._keep(f"{form} {path} {found.st_size} {found.st_mtime_ns}", ImageConfig(), found.st_size)
@@ -47,7 +47,7 @@ class SimulatedImages:
 
     async def layer_paths(self, digest: str) -> tuple[str, ...]:
         if digest not in self._images:
-            raise PortError(f"image {ascii(digest[:80])} is not here", retry=False)
+            raise PortError(f"image {digest[:80]!a} is not here", retry=False)
         return tuple(f"/simulated/layers/{layer.removeprefix('sha256:')}" for layer in self._images[digest].layers)
 
     def _keep(self, seed: str, config: ImageConfig, size_bytes: int) -> Image:
