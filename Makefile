@@ -5,7 +5,7 @@ PYTHON := $(or $(PYTHON),python3)
 BIN := .venv/bin
 JOBS ?= auto
 
-.PHONY: help setup demo test test-long test-only lint docs bench lock clean
+.PHONY: help setup demo test test-long test-only lint format docs bench lock clean
 
 help:
 	@echo "make setup      prepare this machine and .venv/bin/gureum"
@@ -14,6 +14,7 @@ help:
 	@echo "make test-long  the tests that take minutes"
 	@echo "make bench      the benchmarks of the README, with their peers"
 	@echo "make lint       lint, types and import contracts"
+	@echo "make format     what lint can mend by itself"
 	@echo "make docs       write the pages that are made from the code"
 	@echo "make lock       pin the Python packages anew"
 
@@ -40,6 +41,11 @@ lint:
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports >/dev/null || $(BIN)/lint-imports --verbose
+
+format:
+	@$(PYTHON) tools/setup.py --test
+	@$(BIN)/ruff check --fix -q .
+	@$(BIN)/ruff format -q .
 
 docs:
 	@$(PYTHON) tools/setup.py --test
