@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 
 from gureum.drivers.network_names import checked_home, checked_name
-from gureum.drivers.nft_table import Table, difference, table
+from gureum.drivers.nft_table import Json, Table, difference, table
 from gureum.drivers.nft_worker import Change
 from gureum.drivers.worker_process import Worker, WorkerDiedError
 from gureum.ports.firewalls import RuleSet
@@ -46,10 +46,10 @@ class NftFirewalls:
                 await self._bring(network, wished)
 
     async def _bring(self, network: _Network, rules: RuleSet) -> None:
-        new = await asyncio.to_thread(table, rules)
         for attempt in range(_ATTEMPTS):
             old, network.applied = network.applied, None  # unknown until the worker says done
-            commands = await asyncio.to_thread(difference, old, new)
+            # In a thread: hundreds of interfaces take some milliseconds.
+            new, commands = await asyncio.to_thread(_planned, old, rules)
             try:
                 if commands:
                     await self._worker.call("apply", Change(rules.network, commands, whole=old is None), type(None))
@@ -65,3 +65,8 @@ class NftFirewalls:
 
     async def close(self) -> None:
         await self._worker.close()
+
+
+def _planned(old: Table | None, rules: RuleSet) -> tuple[Table, list[Json]]:
+    new = table(rules)
+    return new, difference(old, new)

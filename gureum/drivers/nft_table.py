@@ -287,6 +287,11 @@ def difference(old: Table | None, new: Table) -> list[Json]:
     return commands
 
 
+def created(commands: list[Json]) -> list[Json]:
+    """A whole plan (`plan(None, …)`) for where there is no such table yet; the kernel refuses it all where there is one."""
+    return [_table("create"), *commands[3:]]
+
+
 def _set_changes(old: Table, new: Table) -> list[Json]:
     commands: list[Json] = []
     for name, wanted in new.sets.items():

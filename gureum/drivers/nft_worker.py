@@ -3,15 +3,19 @@ nothing and keeps nothing but the loaded library."""
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from queue import SimpleQueue
 
 import msgspec
 
 from gureum.drivers import namespaces
 from gureum.drivers.libnftables import Nftables
 from gureum.drivers.network_names import HomeNames
+from gureum.drivers.nft_table import Json, created
 from gureum.drivers.worker_loop import Verbs, serve
 from gureum.ports import PortError
 
@@ -31,30 +35,51 @@ class Change(msgspec.Struct, frozen=True):
     from now on."""
 
     network: str
-    commands: list[dict[str, Any]]
+    commands: list[Json]
     whole: bool
 
 
 class Applier:
     """Applies changes to the networks of one home."""
 
-    def __init__(self, names: HomeNames) -> None:
+    def __init__(self, names: HomeNames, nftables: Nftables) -> None:
         self._names = names
-        self._nftables = Nftables()
+        self._nftables = nftables
 
     def apply(self, change: Change) -> None:
         try:
             with namespaces.entered(self._names.network(change.network)):
-                self._nftables.run(change.commands)
                 if change.whole:
-                    namespaces.write_sysctls(_OPENED)
+                    self._apply_whole(change.commands)
+                else:
+                    self._nftables.run(change.commands)
         except FileNotFoundError as error:
             raise PortError(f"network {change.network} does not exist yet") from error
+
+    def _apply_whole(self, commands: list[Json]) -> None:
+        """First as for a new network: replacing a table, even one that is not there, costs ten times as much."""
+        try:
+            self._nftables.run(created(commands))
+        except OSError:
+            self._nftables.run(commands)
+        namespaces.write_sysctls(_OPENED)
+
+
+def _closer() -> Callable[[int], None]:
+    """Closes descriptors in a thread of its own."""
+    descriptors: SimpleQueue[int] = SimpleQueue()
+
+    def close_all() -> None:
+        while True:
+            os.close(descriptors.get())
+
+    threading.Thread(target=close_all, daemon=True).start()
+    return descriptors.put
 
 
 def main() -> None:
     """Serves until the agent is gone."""
-    applier = Applier(HomeNames(sys.argv[1], Path("/nonexistent")))
+    applier = Applier(HomeNames(sys.argv[1], Path("/nonexistent")), Nftables(leave=_closer()))
     decode = msgspec.msgpack.Decoder(Change).decode
     verbs: Verbs = {"apply": lambda data: applier.apply(decode(data))}
     serve(verbs)

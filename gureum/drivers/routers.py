@@ -60,6 +60,7 @@ class Router:
         self.path = path
         self.placed: dict[str, Placed] = {}
         self._spec: NetworkSpec | None = None
+        self._route_targets: frozenset[str] = frozenset()
         self._plan = Plan()
         self._local: set[str] = set()
         self._uplink = False
@@ -74,6 +75,8 @@ class Router:
             self._make()
         with self._inside() as kernel:
             self._spec = spec
+            targets = (route.target for subnet in spec.subnets for route in subnet.routes)
+            self._route_targets = frozenset(t.removeprefix("interface:") for t in targets if t.startswith("interface:"))
             self._bring_local(kernel, spec)
             self._bring_uplink(kernel, edge)
             self._bring_routes(kernel)
@@ -158,10 +161,13 @@ class Router:
             edge_kernel.send([netlink.set_alias(link.peer_index, self.name)])
         kernel.wait_ready(UPLINK)
 
-    def _bring_routes(self, kernel: Netlink, was: Placed | None = None, now: Placed | None = None) -> None:
-        """The difference between what is there and what should be. After a restart, until ensure_network tells what
-        is wished, only the interface that changes (`was`, `now`) is touched: the rest is right as it is."""
-        if self._spec is None:
+    def _bring_routes(
+        self, kernel: Netlink, name: str = "", was: Placed | None = None, now: Placed | None = None
+    ) -> None:
+        """The difference between what is there and what should be. When one interface changes (`name`, from `was` to
+        `now`) that no route table names, only its own part can differ. So it is taken after a restart, too, until
+        ensure_network tells what is wished: the rest is right as it is."""
+        if self._spec is None or (name and name not in self._route_targets):
             wanted = joined(without(self._plan, own(was)), own(now))
         else:
             uplink = kernel.link(UPLINK) if self._spec.uplink else None
@@ -178,16 +184,16 @@ class Router:
     # --- interfaces ---
 
     def attach(self, spec: InterfaceSpec, sandbox: Path) -> None:
-        """The interface as wished in the sandbox pinned at `sandbox`; one that sits elsewhere or is half made is made
-        anew."""
+        """The interface as wished in the sandbox pinned at `sandbox`; one elsewhere or half made is made anew."""
         tag = f"{spec.name}@{spec.sandbox}#{sandbox.stat().st_ino}"
         with self._inside() as kernel:
             link = kernel.link(interface_link(spec.name))
             if link is not None and link.alias != tag:
                 kernel.send([netlink.delete_link(link.index)])
                 link = None
+            gone = None
             if link is None:
-                self._forget(spec.name)
+                gone = self._forget(spec.name)
                 link = self._make_link(kernel, spec, sandbox)
             was = self.placed.get(spec.name)
             now = _placed(spec, link, tag)
@@ -198,7 +204,7 @@ class Router:
                 kernel.wait_ready(link.name)
             kernel.send(netlink.add_neighbour(link.index, address, spec.mac) for address in spec.addresses)
             self.placed[spec.name] = now
-            self._bring_routes(kernel, was, now)
+            self._bring_routes(kernel, spec.name, was or gone, now)
             if link.alias != tag:
                 kernel.send([netlink.set_alias(link.index, tag)])
 
@@ -209,7 +215,7 @@ class Router:
             if link is not None:
                 kernel.send([netlink.delete_link(link.index)])
             was = self._forget(name)
-            self._bring_routes(kernel, was)
+            self._bring_routes(kernel, name, was)
 
     def _make_link(self, kernel: Netlink, spec: InterfaceSpec, sandbox: Path) -> netlink.Link:
         name = interface_link(spec.name)

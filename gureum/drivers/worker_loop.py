@@ -8,6 +8,7 @@ asyncio: it stays small.
 from __future__ import annotations
 
 import os
+import select
 import socket
 from collections.abc import Callable
 
@@ -47,9 +48,13 @@ def serve(verbs: Verbs) -> None:
     """Answers requests on standard input until the other side closes it. Each verb gets its argument as MessagePack."""
     channel = socket.socket(fileno=os.dup(0))
     decode = msgspec.msgpack.Decoder(Request).decode
+    poll = select.poll()
+    poll.register(channel, 0)  # POLLHUP: both directions are closed (not only "no more requests")
     while (head := _exactly(channel, 4)) is not None:
         size = int.from_bytes(head, "little")
         if size > MAX_FRAME_BYTES or (data := _exactly(channel, size)) is None:
+            return
+        if poll.poll(0):  # the agent died and its successor decides; what is still queued is stale
             return
         request = decode(data)
         reply = msgspec.msgpack.encode(_answer(verbs[request.verb], bytes(request.argument)))

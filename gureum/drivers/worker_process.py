@@ -25,7 +25,7 @@ from gureum.ports import PortError
 
 Answer = TypeVar("Answer")
 
-_MAX_WAITING = 1024
+_MAX_OWED = 256  # further calls wait their turn on this side
 _PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -42,6 +42,7 @@ class Worker:
         self._timeout_s = timeout_s
         self._connection: _Connection | None = None
         self._starting = asyncio.Lock()
+        self._slots = asyncio.Semaphore(_MAX_OWED)
         self._closed = False
 
     @property
@@ -53,14 +54,14 @@ class Worker:
     async def call(self, verb: str, argument: object, answer: type[Answer]) -> Answer:
         """Has the worker do `verb`. Raises PortError when it refused, WorkerDiedError when it ended or hung (it is
         then killed)."""
-        connection = await self._connected()
-        future = connection.send(verb, argument)
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                reply = await future
-        except TimeoutError:
-            connection.kill()
-            raise WorkerDiedError(f"the {self._name} did not answer {verb} within {self._timeout_s:g} s") from None
+        async with self._slots:
+            connection = await self._connected()
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    reply = await connection.send(verb, argument)
+            except TimeoutError:
+                connection.kill()
+                raise WorkerDiedError(f"the {self._name} did not answer {verb} in {self._timeout_s:g} s") from None
         if reply.error:
             raise PortError(reply.error, retry=reply.retry)
         return msgspec.msgpack.decode(reply.value, type=answer)
@@ -107,8 +108,6 @@ class _Connection:
         self._task = asyncio.create_task(self._read(reader))
 
     def send(self, verb: str, argument: object) -> asyncio.Future[Reply]:
-        if len(self._owed) >= _MAX_WAITING:
-            raise PortError(f"the {self._name} has {_MAX_WAITING} requests waiting")
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._owed.append(future)
         request = Request(verb, msgspec.Raw(msgspec.msgpack.encode(argument)))
