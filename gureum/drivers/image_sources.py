@@ -159,7 +159,7 @@ class _SingleFile:
         self._path = path
 
     @contextmanager
-    def open(self, name: str) -> Iterator[Readable | None]:  # noqa: ARG002 (it has but one)
+    def open(self, name: str) -> Iterator[Readable | None]:
         with _open_host_file(self._path) as file:
             yield file
 
