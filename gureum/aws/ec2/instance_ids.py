@@ -1,7 +1,20 @@
-"""The form of instance ids, and EC2's words for one that is not there."""
+"""The form of the ids of instances and what belongs to them, and EC2's words for one that is not there."""
 
 from __future__ import annotations
 
 from gureum.aws.ec2.ids import IdForm
 
 INSTANCE = IdForm("i", "instance ID", "instance", "InvalidInstanceID.NotFound", "InvalidInstanceID.Malformed")
+KEY_PAIR = IdForm("key", "key pair ID", "key-pair", "InvalidKeyPair.NotFound", "InvalidKeyPair.Malformed")
+LAUNCH_TEMPLATE = IdForm(
+    "lt",
+    "launch template ID",
+    "launch-template",
+    "InvalidLaunchTemplateId.NotFound",
+    "InvalidLaunchTemplateId.Malformed",
+)
+VOLUME = IdForm("vol", "volume", "volume", "InvalidVolume.NotFound", "InvalidVolumeID.Malformed")
+SNAPSHOT = IdForm("snap", "snapshot", "snapshot", "InvalidSnapshot.NotFound", "InvalidSnapshotID.Malformed")
+PROFILE_ASSOCIATION = IdForm(
+    "iip-assoc", "association ID", "", "InvalidAssociationID.NotFound", "InvalidAssociationID.Malformed"
+)
