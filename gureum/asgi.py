@@ -1,42 +1,97 @@
 """The HTTP front of the daemon: ASGI to the gateway's plain requests, and gureum's own paths beside it.
 
-    /_gureum/…   health, status, explain, coverage, reset, logs      (admin.py)
-    /metrics     Prometheus text
-    else         AWS
+    /_gureum/attach/ID   a stream to a program in a machine               (attach.py)
+    /_gureum/…           health, status, explain, coverage, console, reset (admin.py)
+    /metrics             Prometheus text
+    else                 AWS
 
-Written to ASGI directly: the gateway wants the whole body and the raw path, which frameworks take away.
+Written to ASGI directly: the gateway wants the whole body and the raw path, which frameworks take away. A web page that a user happens to look at
+must not reach this server through the user's browser: requests that a browser marks as made by a page of elsewhere are refused.
 """
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 from gureum.admin import Admin
+from gureum.attach import Stream, relay
 from gureum.aws.errors import AwsError
 from gureum.aws.gateway import LIMIT_BODY_BYTES, Gateway
 from gureum.aws.protocols import Request, Response, error_response
+from gureum.engine.wire import line, read_line
+from gureum.ports import PortError
 
+ATTACH_PATH = "/_gureum/attach/"
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 class Application:
-    def __init__(self, gateway: Gateway, admin: Admin) -> None:
+    """`agent_socket`: path of the agent's socket, "" when there is none; `endpoint_name`: the setting."""
+
+    def __init__(self, gateway: Gateway, admin: Admin, agent_socket: str, endpoint_name: str) -> None:
         self._gateway = gateway
         self._admin = admin
+        self._agent_socket = agent_socket
+        self._endpoint_name = endpoint_name
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
+        if is_foreign_page(scope["headers"], self._endpoint_name):
+            error = AwsError("AccessDenied", "Requests from web pages of other sites are not answered.", status=403)
+            await _write(send, error_response(None, "query", error, "-"))
+            return
+        if scope["method"] == "POST" and scope["path"].startswith(ATTACH_PATH):
+            await relay(
+                receive, send, partial(open_program, self._agent_socket, scope["path"].removeprefix(ATTACH_PATH))
+            )
+            return
         body = await _read_body(receive)
         if body is None:
-            response = error_response(None, "query", AwsError("RequestEntityTooLarge", "The request is too large.", status=413), "-")
+            response = error_response(
+                None, "query", AwsError("RequestEntityTooLarge", "The request is too large.", status=413), "-"
+            )
         else:
             request = _request(scope, body)
             own = request.path.startswith("/_gureum/") or request.path == "/metrics"
             response = await (self._admin.handle(request) if own else self._gateway.handle(request))
         await _write(send, response)
+
+
+async def open_program(agent_socket: str, name: str, header: dict[str, Any]) -> Stream:
+    """Starts a program in the machine `name`; frames follow on the streams. PortError when it cannot be had."""
+    try:
+        reader, writer = await asyncio.open_unix_connection(agent_socket)
+    except OSError as error:
+        raise PortError(f"the agent does not answer: {error}") from error
+    wanted: dict[str, Any] = {key: header[key] for key in ("args", "terminal", "env") if key in header}
+    writer.write(line({"op": "attach", "name": name, **wanted}))
+    answer = json.loads(await read_line(reader) or b'{"error": "the agent closed the connection"}')
+    if "error" in answer:
+        writer.close()
+        raise PortError(str(answer["error"]))
+    return reader, writer
+
+
+def is_foreign_page(headers: list[tuple[bytes, bytes]], endpoint_name: str) -> bool:
+    """Whether a browser made this request for a page that is not ours: it says so by Origin and Sec-Fetch-Site (Fetch Metadata); a page whose
+    name was made to point here (DNS rebinding) calls us by that name."""
+    found = {
+        name: value.decode("latin-1") for name, value in headers if name in (b"origin", b"sec-fetch-site", b"host")
+    }
+    if b"origin" not in found and found.get(b"sec-fetch-site", "none") == "none":
+        return False
+    host = found.get(b"host", "")
+    name = host.rsplit(":", 1)[0]
+    ours = name in ("127.0.0.1", "localhost", "[::1]") or name == endpoint_name or name.endswith(f".{endpoint_name}")
+    same_origin = urlsplit(found.get(b"origin", f"http://{host}")).netloc == host
+    return not (ours and same_origin and found.get(b"sec-fetch-site", "same-origin") in ("same-origin", "none"))
 
 
 def _request(scope: dict[str, Any], body: bytes) -> Request:

@@ -57,7 +57,12 @@ class Daemon:
         services.load_stored()
         gateway = Gateway(world, services)
         reset = (lambda: reset_store(store)) if self._settings.ephemeral else None
-        application = Application(gateway, Admin(world, services, gateway, reset))
+        application = Application(
+            gateway,
+            Admin(world, services, gateway, reset),
+            str(self._home.run / "agent.sock"),
+            self._settings.endpoint_name,
+        )
         server = await serve_http(application, self._listen())
         link = asyncio.get_running_loop().create_task(world.run())
         self._supervised.ready()
@@ -97,7 +102,15 @@ class Daemon:
 
 async def serve_http(application: Application, sock: socket.socket) -> asyncio.AbstractServer:
     """uvicorn's HTTP protocol on a socket and a loop of ours (its own server would take over signals and the loop)."""
-    config = Config(application, lifespan="off", log_config=None, access_log=False, proxy_headers=False, server_header=False, timeout_keep_alive=75)
+    config = Config(
+        application,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=75,
+    )
     config.load()
     state = ServerState()
     return await asyncio.get_running_loop().create_server(
@@ -113,18 +126,25 @@ async def reset_store(store: Store) -> int:
     return len(keys)
 
 
+def run_process(daemon: Daemon, settings: Settings, supervised: Supervised) -> None:
+    """Runs the daemon as this process's whole work; tells the supervisor when it cannot start."""
+    start_logging(settings.log_level)
+    try:
+        uvloop.run(daemon.run())
+    except Exception as error:
+        supervised.failed(f"the daemon cannot start: {error}")
+        raise
+
+
 def main() -> None:
     supervised = Supervised()
     settings = load_settings()
     home = load_home(settings)
     assert home is not None, "the supervisor opens the home first"
-    start_logging(settings.log_level)
     path = str(home.run / "agent.sock")
-    try:
-        uvloop.run(Daemon(home, settings, supervised, lambda desired, told: AgentLink(path, desired, told)).run())
-    except Exception as error:
-        supervised.failed(f"the daemon cannot start: {error}")
-        raise
+    run_process(
+        Daemon(home, settings, supervised, lambda desired, told: AgentLink(path, desired, told)), settings, supervised
+    )
 
 
 if __name__ == "__main__":

@@ -188,7 +188,8 @@ class Supervisor:
         read, write = os.pipe()
         os.set_blocking(read, False)
         os.set_inheritable(write, True)
-        process.pid = self.start([sys.executable, "-P", "-m", f"{self.package}.{process.name}"], process.name, write)
+        module = "simulated" if self.simulate else process.name
+        process.pid = self.start([sys.executable, "-P", "-m", f"{self.package}.{module}"], process.name, write)
         os.close(write)
         process.pipe, process.heard, process.why = read, b"", ""
         process.deadline = time.monotonic() + START_TIMEOUT_S

@@ -18,7 +18,7 @@ from gureum.base.ids import new_id
 from gureum.base.settings import Settings
 from gureum.engine.client import Client, Transaction
 from gureum.engine.events import Events
-from gureum.engine.resource import Meta, Resource, kind, key_of
+from gureum.engine.resource import Meta, Resource, key_of, kind
 from gureum.engine.tracing import Tracer
 
 T = TypeVar("T", bound=Resource)
@@ -128,7 +128,9 @@ class Call:
             f"arn:aws:{service or self.service}:{self.region if region is None else region}:{self.account}:{resource}"
         )
 
-    def fragment(self, shape: str, obj: Resource, show: Callable[[], dict[str, Any]], depends: tuple[int, ...] = ()) -> Any:
+    def fragment(
+        self, shape: str, obj: Resource, show: Callable[[], dict[str, Any]], depends: tuple[int, ...] = ()
+    ) -> Any:
         """The encoded form of `obj` as `shape` in this call's protocol, kept as long as its revision and those in `depends` stay."""
         if self.compiled is None:
             return show()

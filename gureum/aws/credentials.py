@@ -8,6 +8,7 @@ AWS: Signature Version 4 signing process.
 from __future__ import annotations
 
 import re
+
 import msgspec
 
 from gureum.aws.errors import AwsError
@@ -68,4 +69,3 @@ def identify_caller(request: Request, settings: Settings, client: Client, sealer
         secret = sealer.open(session.spec.sealed_secret, access_key) if session else settings.secret_key
         verify_signature(request, secret, client.clock.now())
     return caller
-

@@ -21,11 +21,11 @@ import msgspec
 
 from gureum.core.machine import Machine
 from gureum.core.specs import Container, Image, Volume
+from gureum.engine.errors import Broken
 from gureum.ports import PortError
 from gureum.ports.containers import ContainerSpec, ContainerState
 from gureum.ports.images import Image as StoredImage
 from gureum.ports.volumes import RootSpec
-from gureum.engine.errors import Broken
 
 EXIT_REBOOT = 128 + signal.SIGHUP
 

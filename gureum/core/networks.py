@@ -78,7 +78,7 @@ def plan_rules(network: Network, groups: Iterable[FirewallGroup], interfaces: It
         for name in one.groups:
             known.setdefault(name, Group(name))
         ports.append(Port(spec.name, spec.addresses, one.groups, spec.public, forward=not spec.source_check))
-    named = [group for group in known.values()]
+    named = list(known.values())
     return RuleSet(
         network=network.network.name,
         cidrs=network.network.cidrs,

@@ -103,9 +103,7 @@ class Lowering:
         reader = Reader(self._client)
         made = {one.id: one for one in function(obj, reader)} if obj is not None else {}
         before = self._made.get(key, {})
-        for id_, one in made.items():
-            if before.get(id_) != one:
-                changed[id_] = one
+        changed.update((id_, one) for id_, one in made.items() if before.get(id_) != one)
         removed.update(id_ for id_ in before if id_ not in made)
         if made:
             self._made[key] = made

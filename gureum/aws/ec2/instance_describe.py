@@ -171,7 +171,9 @@ def _filters(call: Call) -> FilterTable:
         "block-device-mapping.status": devices(lambda device: "attached"),
         "block-device-mapping.volume-id": devices(lambda device: device.volume),
         "client-token": lambda one: one.spec.client_token,
-        "dns-name": primary(lambda eni: public_name(call.region, eni.spec.primary.public) if eni.spec.primary.public else ()),
+        "dns-name": primary(
+            lambda eni: public_name(call.region, eni.spec.primary.public) if eni.spec.primary.public else ()
+        ),
         "ebs-optimized": lambda one: boolean(one.spec.ebs_optimized),
         "enclave-options.enabled": lambda one: "false",
         "group-id": interfaces(lambda eni: eni.spec.groups),
@@ -180,7 +182,9 @@ def _filters(call: Call) -> FilterTable:
         "host-id": lambda one: (),
         "hypervisor": lambda one: "xen",
         "iam-instance-profile.arn": lambda one: one.spec.profile_arn or (),
-        "iam-instance-profile.name": lambda one: one.spec.profile_arn.rsplit("/", 1)[-1] if one.spec.profile_arn else (),
+        "iam-instance-profile.name": lambda one: (
+            one.spec.profile_arn.rsplit("/", 1)[-1] if one.spec.profile_arn else ()
+        ),
         "image-id": lambda one: one.spec.image,
         "instance-id": lambda one: one.meta.name,
         "instance-lifecycle": lambda one: (),
@@ -202,12 +206,18 @@ def _filters(call: Call) -> FilterTable:
         "metadata-options.instance-metadata-tags": lambda one: one.spec.metadata.tags,
         "monitoring-state": lambda one: "enabled" if one.spec.monitoring else "disabled",
         "network-interface.addresses.primary": interfaces(lambda eni: "true"),
-        "network-interface.addresses.private-ip-address": interfaces(lambda eni: [one.address for one in eni.spec.addresses]),
-        "network-interface.addresses.association.public-ip": interfaces(lambda eni: [one.public for one in eni.spec.addresses if one.public]),
+        "network-interface.addresses.private-ip-address": interfaces(
+            lambda eni: [one.address for one in eni.spec.addresses]
+        ),
+        "network-interface.addresses.association.public-ip": interfaces(
+            lambda eni: [one.public for one in eni.spec.addresses if one.public]
+        ),
         "network-interface.association.public-ip": interfaces(lambda eni: eni.spec.primary.public or ()),
         "network-interface.association.allocation-id": interfaces(lambda eni: eni.spec.primary.allocation or ()),
         "network-interface.attachment.attachment-id": interfaces(lambda eni: eni.spec.attachment.id),
-        "network-interface.attachment.delete-on-termination": interfaces(lambda eni: boolean(eni.spec.attachment.delete_on_termination)),
+        "network-interface.attachment.delete-on-termination": interfaces(
+            lambda eni: boolean(eni.spec.attachment.delete_on_termination)
+        ),
         "network-interface.attachment.device-index": interfaces(lambda eni: str(eni.spec.attachment.device_index)),
         "network-interface.attachment.instance-id": lambda one: one.meta.name,
         "network-interface.attachment.status": interfaces(lambda eni: eni.spec.attachment.status),
@@ -218,7 +228,9 @@ def _filters(call: Call) -> FilterTable:
         "network-interface.mac-address": interfaces(lambda eni: eni.spec.mac),
         "network-interface.network-interface-id": interfaces(lambda eni: eni.meta.name),
         "network-interface.owner-id": lambda one: call.account,
-        "network-interface.private-dns-name": interfaces(lambda eni: private_name(call.region, eni.spec.primary.address)),
+        "network-interface.private-dns-name": interfaces(
+            lambda eni: private_name(call.region, eni.spec.primary.address)
+        ),
         "network-interface.private-ip-address": interfaces(lambda eni: eni.spec.primary.address),
         "network-interface.requester-managed": interfaces(lambda eni: boolean(bool(eni.spec.requester))),
         "network-interface.source-dest-check": interfaces(lambda eni: boolean(eni.spec.source_dest_check)),

@@ -17,7 +17,7 @@ from gureum.aws.ec2.instance_kinds import Instance, Volume
 from gureum.aws.ec2.instance_types import find_instance_type
 from gureum.aws.ec2.network_kinds import NetworkInterface, SecurityGroup, Subnet, Vpc
 from gureum.aws.ec2.regions import zone_id
-from gureum.base.cloud_config import boot_script
+from gureum.base.boot_script import boot_script
 from gureum.core import specs
 from gureum.engine.lowering import Desired, Reader
 from gureum.engine.registry import lower
@@ -35,7 +35,9 @@ GIB = 1 << 30
 @lower(Volume)
 def lower_volume(volume: Volume, read: Reader) -> Iterable[Desired]:
     name = volume.meta.name
-    yield Desired("Volume", name, key_of(volume), specs.Volume(VolumeSpec(name, volume.spec.size_gib * GIB, volume.spec.snapshot)))
+    yield Desired(
+        "Volume", name, key_of(volume), specs.Volume(VolumeSpec(name, volume.spec.size_gib * GIB, volume.spec.snapshot))
+    )
 
 
 @lower(Instance)
@@ -87,7 +89,9 @@ def _metadata(instance: Instance, interfaces: list[NetworkInterface], hostname: 
     return InstanceMetadata(
         owner=instance.meta.name,
         network=instance.spec.vpc,
-        addresses=tuple(one.address for eni in interfaces if eni.spec.vpc == instance.spec.vpc for one in eni.spec.addresses),
+        addresses=tuple(
+            one.address for eni in interfaces if eni.spec.vpc == instance.spec.vpc for one in eni.spec.addresses
+        ),
         tree=metadata_tree(instance, interfaces, hostname, read, user_data),
         options=MetadataOptions(
             enabled=choice.endpoint == "enabled",
@@ -137,7 +141,9 @@ def metadata_tree(
         tree["public-keys/"] = f"0={spec.key_name}"
         tree["public-keys/0/openssh-key"] = spec.public_key
     if spec.profile_arn:
-        tree["iam/info"] = json.dumps({"Code": "Success", "LastUpdated": _iso(spec.launched), "InstanceProfileArn": spec.profile_arn})
+        tree["iam/info"] = json.dumps(
+            {"Code": "Success", "LastUpdated": _iso(spec.launched), "InstanceProfileArn": spec.profile_arn}
+        )
     for key, value in instance.meta.tags.items():
         if "/" not in key:
             tree[f"tags/instance/{key}"] = value

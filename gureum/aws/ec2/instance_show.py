@@ -14,7 +14,6 @@ from gureum.aws.ec2.network_kinds import NetworkInterface, PrivateAddress, Vpc
 from gureum.aws.ec2.regions import zone_id
 
 
-
 def show_reservation(call: Call, reservation: str, instances: list[Instance]) -> dict[str, Any]:
     """API form of the instances of one launch."""
     shown = {
@@ -47,7 +46,12 @@ def show_instance(call: Call, instance: Instance) -> dict[str, Any]:
         "RootDeviceType": "ebs",
         "EnaSupport": True,
         "EbsOptimized": spec.ebs_optimized,
-        "Placement": {"AvailabilityZone": spec.zone, "AvailabilityZoneId": zone_id(spec.zone), "GroupName": "", "Tenancy": spec.tenancy},
+        "Placement": {
+            "AvailabilityZone": spec.zone,
+            "AvailabilityZoneId": zone_id(spec.zone),
+            "GroupName": "",
+            "Tenancy": spec.tenancy,
+        },
         "Monitoring": {"State": "enabled" if spec.monitoring else "disabled"},
         "MetadataOptions": show_metadata_options(instance),
         "CpuOptions": {"CoreCount": type_.cores, "ThreadsPerCore": type_.threads_per_core} if type_ else {},
@@ -117,7 +121,9 @@ def show_attached(call: Call, interface: NetworkInterface) -> dict[str, Any]:
         "Ipv6Addresses": [],
         "PrivateIpAddress": spec.primary.address,
         "PrivateDnsName": private_name(call.region, spec.primary.address),
-        "PrivateIpAddresses": [_show_address(call, one, primary=number == 0) for number, one in enumerate(spec.addresses)],
+        "PrivateIpAddresses": [
+            _show_address(call, one, primary=number == 0) for number, one in enumerate(spec.addresses)
+        ],
         "Operator": {"Managed": False},
     }
     if spec.primary.public:

@@ -128,7 +128,12 @@ def find_instance_type(name: str) -> InstanceType | None:
 def all_types() -> dict[str, InstanceType]:
     """Every type, by name."""
     found = [_of_family(family, size) for family in FAMILIES for size in family.sizes]
-    for family, table, clock, arm in (("t2", T2, 2.3, False), ("t3", BURSTABLE, 2.5, False), ("t3a", BURSTABLE, 2.2, False), ("t4g", BURSTABLE, 2.5, True)):
+    for family, table, clock, arm in (
+        ("t2", T2, 2.3, False),
+        ("t3", BURSTABLE, 2.5, False),
+        ("t3a", BURSTABLE, 2.2, False),
+        ("t4g", BURSTABLE, 2.5, True),
+    ):
         found += [_burstable(family, size, figures, clock, arm=arm) for size, figures in table.items()]
     found += [_old(name, figures) for name, figures in OLD.items()]
     return {one.name: one for one in found}
@@ -164,7 +169,11 @@ def _burstable(family: str, size: str, figures: tuple[int, int, int, int], clock
         cores=vcpus // threads,
         threads_per_core=threads,
         clock_ghz=clock,
-        architectures=("arm64",) if arm else ("i386", "x86_64") if family == "t2" and size in ("nano", "micro", "small", "medium") else ("x86_64",),
+        architectures=("arm64",)
+        if arm
+        else ("i386", "x86_64")
+        if family == "t2" and size in ("nano", "micro", "small", "medium")
+        else ("x86_64",),
         current=True,
         burstable=True,
         hypervisor="xen" if family == "t2" else "nitro",

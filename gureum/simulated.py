@@ -1,0 +1,134 @@
+"""`--simulate`: the daemon with an agent on simulated drivers in one process. The state machines move, nothing runs, no root is needed.
+
+The supervisor starts this module in the place of `gureum.daemon`; there is no agent process then.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Sequence
+
+from gureum.base.clock import SystemClock
+from gureum.base.homes import Home, load_home
+from gureum.base.settings import load_settings
+from gureum.base.supervised import Supervised
+from gureum.core.agent_link import LocalLink
+from gureum.core.machine import Ports, Status
+from gureum.core.service import AgentService
+from gureum.daemon import Daemon, run_process
+from gureum.drivers.simulated_images import SimulatedImages
+from gureum.drivers.simulated_machine import SimulatedContainers, SimulatedVolumes
+from gureum.drivers.simulated_network import SimulatedFirewalls, SimulatedNetworks
+from gureum.engine.lowering import Desired
+from gureum.ports.metadata import InstanceMetadata
+from gureum.ports.names import Record, Zone
+from gureum.store.memory import MemoryStore
+
+
+class SimulatedNames:
+    """`ports.names.Names` that remembers; nobody asks."""
+
+    def __init__(self) -> None:
+        self.records: dict[str, tuple[Record, ...]] = {}
+
+    def replace(self, owner: str, records: tuple[Record, ...], zones: tuple[Zone, ...] = ()) -> None:
+        self.records[owner] = records
+
+    def forget(self, owner: str) -> None:
+        self.records.pop(owner, None)
+
+    def forward(self, upstreams: tuple[str, ...]) -> None:
+        pass
+
+    async def serve(self, view: str, sockets: Sequence[socket.socket]) -> None:
+        _close(sockets)
+
+    async def stop(self, view: str) -> None:
+        pass
+
+    def resolve(self, view: str, name: str, type: str) -> tuple[str, ...]:  # noqa: A002 (the port names it so)
+        found = [one for records in self.records.values() for one in records if (one.name, one.type) == (name, type)]
+        return found[0].values if found else ()
+
+    async def close(self) -> None:
+        pass
+
+
+class SimulatedMetadata:
+    """`ports.metadata.Metadata` that remembers; nobody asks."""
+
+    def __init__(self) -> None:
+        self.documents: dict[str, InstanceMetadata] = {}
+
+    def replace(self, document: InstanceMetadata) -> None:
+        self.documents[document.owner] = document
+
+    def forget(self, owner: str) -> None:
+        self.documents.pop(owner, None)
+
+    async def serve(self, network: str, sockets: Sequence[socket.socket]) -> None:
+        _close(sockets)
+
+    async def stop(self, network: str) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+
+class NoShelf:
+    """Nothing outlives a simulation."""
+
+    def take(self, name: str) -> socket.socket | None:
+        return None
+
+    def put(self, name: str, sock: socket.socket) -> None:
+        pass
+
+    def remove(self, name: str) -> None:
+        pass
+
+
+def simulated_ports(clock: SystemClock) -> Ports:
+    """A machine in memory."""
+    images = SimulatedImages()
+    networks = SimulatedNetworks()
+    return Ports(
+        networks=networks,
+        firewalls=SimulatedFirewalls(networks),
+        images=images,
+        volumes=SimulatedVolumes(images),
+        containers=SimulatedContainers(clock),
+        names=SimulatedNames(),
+        metadata=SimulatedMetadata(),
+        clock=clock,
+    )
+
+
+def make_link(
+    home: Home,
+) -> Callable[[Callable[[], list[Desired]], Callable[[Status], None]], LocalLink]:
+    """The link to an agent in this process."""
+
+    def make(desired: Callable[[], list[Desired]], told: Callable[[Status], None]) -> LocalLink:
+        ports = simulated_ports(SystemClock())
+        return LocalLink(AgentService(MemoryStore(), ports, NoShelf(), home.pool), desired, told)
+
+    return make
+
+
+def _close(sockets: Sequence[socket.socket]) -> None:
+    for sock in sockets:
+        sock.close()
+
+
+def main() -> None:
+    supervised = Supervised()
+    settings = load_settings()
+    home = load_home(settings)
+    assert home is not None, "the supervisor opens the home first"
+    run_process(Daemon(home, settings, supervised, make_link(home)), settings, supervised)
+
+
+if __name__ == "__main__":
+    main()
