@@ -18,6 +18,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable, Sequence
+from typing import cast
 
 from gureum.drivers import dns_wire as wire
 from gureum.drivers.dns_forward import Forwarder
@@ -41,7 +42,7 @@ QUERIES_PER_S = 5000
 log = logging.getLogger(__name__)
 
 
-class DnsServer:
+class DnsNames:
     """Fills ports.names.Names. Must be used from the loop that `serve` was called on."""
 
     def __init__(self, *, queries_per_s: int = QUERIES_PER_S) -> None:
@@ -79,7 +80,10 @@ class DnsServer:
         qtype = wire.TYPES.get(rtype)
         if qtype is None:
             return ()
-        found = self._records.find(view, wire.name_to_wire(name), qtype)
+        try:
+            found = self._records.find(view, wire.name_to_wire(name), qtype)
+        except ValueError:
+            return ()
         return tuple(
             wire.decode_value(qtype, rdata) for rrset in found.answers if rrset.type == qtype for rdata in rrset.rdatas
         )
@@ -232,7 +236,7 @@ class TcpConnection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        transport = cast("asyncio.Transport", transport)
         self._transport = transport
         self._peer = (transport.get_extra_info("peername") or ("",))[0]
         if not self._view.admit(self, self._peer):

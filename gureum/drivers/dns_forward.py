@@ -11,6 +11,7 @@ import asyncio
 import ipaddress
 import secrets
 from collections.abc import Callable
+from typing import cast
 
 from gureum.drivers import dns_wire as wire
 
@@ -104,8 +105,7 @@ class OneAnswer(asyncio.DatagramProtocol):
         self._question = question
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        transport.sendto(self._query)
+        cast("asyncio.DatagramTransport", transport).sendto(self._query)
 
     def datagram_received(self, data: bytes, _addr: tuple[str | int, ...]) -> None:
         if not self.reply.done() and answers(data, self._query, self._question):

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Sequence
 from email.utils import formatdate
 from pathlib import Path
+from typing import cast
 
 import httptools
 import msgspec
@@ -82,7 +83,7 @@ class Guest:
         return max(0.0, -self.bucket / limits.rate)
 
 
-class ImdsServer:
+class Imds:
     """Fills ports.metadata.Metadata. `key_path`: the token key, made when missing. Must be used from one loop."""
 
     def __init__(
@@ -196,7 +197,7 @@ class ImdsServer:
 class Factory:
     """Makes the connections of one network's sockets."""
 
-    def __init__(self, server: ImdsServer, network: str) -> None:
+    def __init__(self, server: Imds, network: str) -> None:
         self._server = server
         self._network = network
 
@@ -210,7 +211,7 @@ class Connection(asyncio.Protocol):
     States: reading (nothing waits), answering (reading is paused), deaf (what still comes is thrown away: the last
     answer is written or about to be, and closing at once would reset the connection under it)."""
 
-    def __init__(self, server: ImdsServer, network: str) -> None:
+    def __init__(self, server: Imds, network: str) -> None:
         self.network = network
         self.peer = ""
         self.deadline = 0.0
@@ -233,7 +234,7 @@ class Connection(asyncio.Protocol):
     # asyncio's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        transport = cast("asyncio.Transport", transport)
         self._transport = transport
         self.peer = (transport.get_extra_info("peername") or ("",))[0]
         self._guest = self._server.admit(self)

@@ -27,7 +27,7 @@ VERSIONS = (
 )
 """Each shows the newest tree: on AWS an older version lacks what came after it, which no client relies on."""
 
-TOKEN_PATH = "/latest/api/token"  # noqa: S105
+TOKEN_PATH = "/latest/api/token"
 TTL_HEADER = b"x-aws-ec2-metadata-token-ttl-seconds"
 TOKEN_HEADER = b"x-aws-ec2-metadata-token"
 REASONS = {
@@ -92,13 +92,12 @@ def compile_page(document: InstanceMetadata, now: float) -> Page:
     leaves: dict[str, bytes] = {}
     given: dict[str, bytes] = {}
     for path, content in document.tree.items():
-        data = content.encode() if isinstance(content, str) else content
         name = path.removesuffix("/")
         if not name or "//" in path or path.startswith("/"):
             raise ValueError(f"not a metadata path: {path!r}")
         if name.startswith("meta-data/tags") and not options.tags_enabled:
             continue
-        (given if path.endswith("/") else leaves)[name] = data
+        (given if path.endswith("/") else leaves)[name] = content.encode()
     if document.user_data is not None:
         leaves["user-data"] = document.user_data
     shown = set(leaves)

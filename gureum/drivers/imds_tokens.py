@@ -13,9 +13,10 @@ import base64
 import binascii
 import hashlib
 import hmac
-import os
 import secrets
 from pathlib import Path
+
+from gureum.drivers.secret_files import locked, write_whole
 
 MARK = b"\x01\x00\x04\x00"
 TTL_LIMIT_S = 21600
@@ -53,35 +54,14 @@ class Tokens:
 
 
 def load_key(path: Path) -> bytes:
-    """The key, made on first use. Two processes that start at once end with the same one: the file appears whole by
-    link(2), which one of them loses."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if (key := read_key(path)) is not None:
+    """The key, made on first use; one that is not whole is made anew, since all it costs is that clients ask for another
+    token. Processes that start at once end with the same one."""
+    with locked(path.parent):
+        try:
+            key = path.read_bytes()
+        except FileNotFoundError:
+            key = b""
+        if len(key) != KEY_BYTES:
+            key = secrets.token_bytes(KEY_BYTES)
+            write_whole(path, key)
         return key
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(secrets.token_bytes(KEY_BYTES))
-            file.flush()
-            os.fsync(file.fileno())
-        if path.exists():  # a torn one: a host that lost power between an older write and its sync
-            path.unlink()
-        os.link(draft, path)
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink(missing_ok=True)
-    key = read_key(path)
-    if key is None:
-        raise OSError(f"{path} is not a token key")
-    return key
-
-
-def read_key(path: Path) -> bytes | None:
-    """None when it is missing or not a whole key."""
-    try:
-        key = path.read_bytes()
-    except FileNotFoundError:
-        return None
-    return key if len(key) == KEY_BYTES else None

@@ -13,12 +13,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import datetime as dt
-import fcntl
 import ipaddress
-import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from cryptography import x509
@@ -27,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import pkcs7
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from gureum.drivers.secret_files import locked, write_whole
 from gureum.ports import PortError
 from gureum.ports.certificates import IdentitySignatures, Issued, KeyType
 from gureum.ports.clock import Clock
@@ -267,18 +264,6 @@ def lines(data: bytes) -> str:
     return base64.encodebytes(data).decode().rstrip("\n")
 
 
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """The folder (made with mode 0700) for us alone, among threads and processes."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
 def read_pair(folder: Path, name: str) -> tuple[PrivateKey, x509.Certificate] | None:
     """None when there is none yet. PortError when what is there does not belong together: it is never replaced in
     silence, since guests and hosts trust the old one."""
@@ -300,20 +285,6 @@ def read_pair(folder: Path, name: str) -> tuple[PrivateKey, x509.Certificate] | 
 
 
 def write_pair(folder: Path, name: str, key: PrivateKey, certificate: x509.Certificate) -> None:
-    """Key first, certificate last; each whole and synced."""
-    for path, data, mode in (
-        (folder / f"{name}.key", key_pem(key), 0o600),
-        (folder / f"{name}.pem", pem(certificate), 0o644),
-    ):
-        draft = path.with_name(f".{path.name}.new")
-        draft.unlink(missing_ok=True)
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.rename(path)
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    """Key first, certificate last."""
+    write_whole(folder / f"{name}.key", key_pem(key))
+    write_whole(folder / f"{name}.pem", pem(certificate), 0o644)

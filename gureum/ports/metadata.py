@@ -38,7 +38,7 @@ class InstanceMetadata(msgspec.Struct, frozen=True):
     owner: str
     network: str
     addresses: tuple[str, ...]
-    tree: dict[str, str | bytes]
+    tree: dict[str, str]
     options: MetadataOptions = MetadataOptions()
     user_data: bytes | None = None
 
