@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 
 from gureum.drivers.network_names import checked_home, checked_name
-from gureum.drivers.nft_table import Json, Table, difference, table
+from gureum.drivers.nft_table import Table, difference, released, table
 from gureum.drivers.nft_worker import Change
 from gureum.drivers.worker_process import Worker, WorkerDiedError
 from gureum.ports.firewalls import RuleSet
@@ -49,10 +49,10 @@ class NftFirewalls:
         for attempt in range(_ATTEMPTS):
             old, network.applied = network.applied, None  # unknown until the worker says done
             # In a thread: hundreds of interfaces take some milliseconds.
-            new, commands = await asyncio.to_thread(_planned, old, rules)
+            new, change = await asyncio.to_thread(_planned, old, rules)
             try:
-                if commands:
-                    await self._worker.call("apply", Change(rules.network, commands, whole=old is None), type(None))
+                if change.commands:
+                    await self._worker.call("apply", change, type(None))
             except WorkerDiedError:
                 if attempt + 1 == _ATTEMPTS:
                     raise
@@ -67,6 +67,7 @@ class NftFirewalls:
         await self._worker.close()
 
 
-def _planned(old: Table | None, rules: RuleSet) -> tuple[Table, list[Json]]:
+def _planned(old: Table | None, rules: RuleSet) -> tuple[Table, Change]:
     new = table(rules)
-    return new, difference(old, new)
+    commands = difference(old, new)
+    return new, Change(rules.network, commands, old is None, released(old, new) if old is not None else [])

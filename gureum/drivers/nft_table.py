@@ -287,6 +287,12 @@ def difference(old: Table | None, new: Table) -> list[Json]:
     return commands
 
 
+def released(old: Table, new: Table) -> list[str]:
+    """The public addresses that no longer lead where they led."""
+    before, after = old.sets["to-private"].entries, new.sets["to-private"].entries
+    return [public for public, private in before.items() if after.get(public) != private]
+
+
 def created(commands: list[Json]) -> list[Json]:
     """A whole plan (`plan(None, …)`) for where there is no such table yet; the kernel refuses it all where there is one."""
     return [_table("create"), *commands[3:]]

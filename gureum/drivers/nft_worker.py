@@ -13,6 +13,7 @@ from queue import SimpleQueue
 import msgspec
 
 from gureum.drivers import namespaces
+from gureum.drivers.conntrack import end_flows
 from gureum.drivers.libnftables import Nftables
 from gureum.drivers.network_names import HomeNames
 from gureum.drivers.nft_table import Json, created
@@ -32,11 +33,12 @@ _OPENED = {
 
 class Change(msgspec.Struct, frozen=True):
     """One transaction. `commands`: libnftables-json(5). `whole`: it makes the whole table, so the network may forward
-    from now on."""
+    from now on. `released`: public addresses that lead elsewhere or nowhere afterwards."""
 
     network: str
     commands: list[Json]
     whole: bool
+    released: list[str] = []
 
 
 class Applier:
@@ -53,6 +55,8 @@ class Applier:
                     self._apply_whole(change.commands)
                 else:
                     self._nftables.run(change.commands)
+                if change.released:
+                    end_flows(change.released)
         except FileNotFoundError as error:
             raise PortError(f"network {change.network} does not exist yet") from error
 

@@ -282,6 +282,27 @@ async def test_public_address_moves_to_another_machine(one: Cloud) -> None:
 
 
 @on_a_cloud
+async def test_flows_end_when_their_public_address_moves(one: Cloud) -> None:
+    await one.network("blue", uplink=True, a=TO_EDGE)
+    await one.group("blue", "web", OUT_ALL, WEB)
+    await one.machine("old", "blue", "10.0.0.10", "web", public=one.public(10))
+    await one.machine("new", "blue", "10.0.0.11", "web", public=one.public(11))
+    with one.listen("old", 80) as server, one.listen("new", 80) as other:
+        inbound, inbound_far, _ = one.flow("", server, one.public(10))
+        outbound, outbound_far, _ = one.flow("old", other, one.public(11))
+        assert say(inbound, inbound_far)
+        assert say(outbound, outbound_far)
+        one.interfaces["old"] = copy_with(one.interfaces["old"], public=())
+        await one.machine("new", "blue", "10.0.0.11", "web", public=one.public(10))
+        await one.networks.ensure_interface(one.interfaces["old"])
+        inbound.sendall(b"who are you?")
+        with pytest.raises(ConnectionResetError):  # the new owner knows nothing of the old one's flow
+            inbound.recv(100)
+        for end in (inbound, inbound_far, outbound, outbound_far):
+            end.close()
+
+
+@on_a_cloud
 async def test_host_is_not_reachable_from_a_machine(one: Cloud) -> None:
     await one.network("blue", uplink=True, a=TO_EDGE)
     await one.group("blue", "open", OUT_ALL)
