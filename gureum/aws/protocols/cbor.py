@@ -29,11 +29,11 @@ _MAP, _LIST, _TEXT, _BYTES = 0xA0, 0x80, 0x60, 0x40
 _REFUSED_TAGS = (0, 2, 3, 4, 5, 25, 28, 29, 30, 35, 36, 37, 52, 54, 100, 256, 258, 260, 261, 1004, 43000, 55799)
 
 
-def _refuse_tag(value: Any, immutable: bool) -> NoReturn:  # noqa: ARG001 (cbor2's callback)
+def _refuse_tag(value: Any, immutable: bool) -> NoReturn:
     raise cbor2.CBORDecodeError("tag")
 
 
-def _decode_timestamp(value: Any, immutable: bool) -> datetime:  # noqa: ARG001
+def _decode_timestamp(value: Any, immutable: bool) -> datetime:
     if value.__class__ not in (int, float):
         raise cbor2.CBORDecodeError("timestamp")
     return read_timestamp(value)

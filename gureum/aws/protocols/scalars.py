@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import math
 import re
 from collections.abc import Callable
@@ -111,6 +112,8 @@ def to_datetime(value: datetime | float) -> datetime:
     return _utc(value) if isinstance(value, datetime) else datetime.fromtimestamp(value, UTC)
 
 
+# A describe writes the same few times again and again.
+@functools.lru_cache(maxsize=2048)
 def iso8601(value: datetime | float) -> str:
     """Seconds; milliseconds only where there are some."""
     when = to_datetime(value)
@@ -119,6 +122,7 @@ def iso8601(value: datetime | float) -> str:
     return when.isoformat(timespec="milliseconds")[:23] + "Z"
 
 
+@functools.lru_cache(maxsize=2048)
 def iso8601_milliseconds(value: datetime | float) -> str:
     """Always with milliseconds: EC2's form."""
     return to_datetime(value).isoformat(timespec="milliseconds")[:23] + "Z"

@@ -171,16 +171,20 @@ def _body_writer(shape_name: str, protocol: str, plan: dict[str, Plan], ignored:
             out(("", "", value.expect(shape_name, protocol)))
             return
         for name, item in value.items():
-            if item is None or name in ignored:
+            if item is None:
                 continue
             try:
                 opening, closing, convert, write_item = plan[name]
             except KeyError:
+                if name in ignored:
+                    continue
                 raise TypeError(f"{shape_name} has no member {name}") from None
-            if write_item is None:
-                out((opening, item if convert is None else convert(item), closing))
-            else:
+            if write_item is not None:
                 write_item(item, out)
+            elif convert is None:
+                out((opening, item, closing))
+            else:
+                out((opening, convert(item), closing))
 
     return write
 
