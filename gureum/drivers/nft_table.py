@@ -208,7 +208,7 @@ def _members(rules: RuleSet) -> dict[str, set[str]]:
     members: dict[str, set[str]] = {name: set() for name in wanted}
     for group in rules.groups:
         if group.name in wanted:
-            members[group.name].update(group.members)
+            members[group.name].update(member for member in group.members if ":" not in member)
     for port in rules.ports:
         for name in wanted.intersection(port.groups):
             members[name].update(port.addresses)

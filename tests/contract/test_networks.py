@@ -139,7 +139,7 @@ def test_uplink_waits_for_the_edge(tell: Callable[[Story], None]) -> None:
 def test_edge_comes_and_goes(tell: Callable[[Story], None]) -> None:
     async def story(networks: Networks, firewalls: Firewalls) -> None:
         for _ in range(2):
-            await networks.ensure_edge(EdgeSpec("198.19.255.240/28"))
+            await networks.ensure_edge(EdgeSpec("240.255.255.240/28"))
         assert (await networks.observe()).edge
         for _ in range(2):
             await networks.remove_edge()

@@ -196,7 +196,7 @@ async def cloud(run_dir: Path) -> AsyncIterator[Cloud]:
 @contextlib.contextmanager
 def _pool() -> Iterator[str]:
     """A /24 that no other test on this machine uses now."""
-    for number in range(64, 128):
+    for number in range(256):
         held = os.open(f"/tmp/gureum-test-pool-{number}", os.O_CREAT | os.O_RDWR, 0o600)
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -204,7 +204,7 @@ def _pool() -> Iterator[str]:
             os.close(held)
             continue
         try:
-            yield f"198.19.{number}.0/24"
+            yield f"240.{number}.0.0/24"  # reserved (RFC 1112): in no one's way, homes claim others
         finally:
             os.close(held)
         return
