@@ -36,20 +36,24 @@ _UNLIMITED_BYTES_V1 = -1
 class Cgroups:
     """The groups of one home. All methods block for well under a millisecond, but `remove`, which waits for the dead."""
 
-    def __init__(self, home_id: str) -> None:
+    def __init__(self, home_id: str, root: Path = ROOT) -> None:
         self.parent = f"/gureum-{home_id}"
-        self.version = 2 if (ROOT / "cgroup.controllers").exists() else 1
-        self._trees: dict[str, Path] = {}
+        self.version = 2 if (root / "cgroup.controllers").exists() else 1
+        self._root = root
+        self._trees: dict[str, Path] = {"": root} if self.version == 2 else {}
 
     def prepare(self) -> None:
         """Finds the trees, and on a hybrid host frees the unified one from controllers. Idempotent and cheap."""
-        unified = ROOT / "unified/cgroup.controllers"
+        unified = self._root / "unified/cgroup.controllers"
         if self.version == 1 and unified.exists():
             for controller in unified.read_text().split():
                 _mount_controller(controller)
                 self._trees.clear()
+        self._find_trees()
+
+    def _find_trees(self) -> None:
         if not self._trees:
-            self._trees = {"": ROOT} if self.version == 2 else _v1_trees()
+            self._trees = _v1_trees()
 
     def path_of(self, name: str) -> str:
         """What the OCI configuration calls `cgroupsPath`."""
@@ -134,6 +138,7 @@ class Cgroups:
     def remove(self, name: str) -> None:
         """Kills what is left in it and removes its groups from every tree. Waits for what is dying."""
         deadline = time.monotonic() + _REMOVE_DEADLINE_S
+        self._find_trees()
         for tree in self._trees.values():
             while not _remove_tree(tree / self.path_of(name).lstrip("/")):
                 if time.monotonic() > deadline:
@@ -143,12 +148,13 @@ class Cgroups:
 
     def names(self) -> list[str]:
         """Containers that have a group."""
+        self._find_trees()
         parent = self.parent.lstrip("/")
         return sorted({path.name for tree in self._trees.values() for path in (tree / parent).glob("*/")})
 
     def remove_all(self) -> None:
         """Every group of this home, and the controller mounts of gureum that no home uses any more."""
-        self.prepare()
+        self._find_trees()
         for name in self.names():
             self.kill(name)
         for name in self.names():
@@ -162,9 +168,8 @@ class Cgroups:
                 self._trees.clear()
 
     def _group(self, controller: str, name: str) -> Path:
-        if not self._trees:
-            self.prepare()
-        return self._trees.get(controller, ROOT / controller) / self.path_of(name).lstrip("/")
+        self._find_trees()
+        return self._trees.get(controller, self._root / controller) / self.path_of(name).lstrip("/")
 
 
 def _mount_controller(controller: str) -> None:

@@ -36,6 +36,7 @@ from gureum.drivers import conmon, oci_spec
 from gureum.drivers.cgroups import Cgroups
 from gureum.drivers.conmon import Bundle
 from gureum.drivers.exec_sessions import Child, ConsoleSocket, ExecSession, read_chunk, write_all
+from gureum.drivers.turns import Turns
 from gureum.ports import PortError
 from gureum.ports.containers import ContainerSpec, ContainerState, ExecResult, Limits, Session, Usage
 
@@ -94,7 +95,7 @@ class CrunContainers:
         self._host = host_facts(self._cgroups.version)
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="containers")
         self._watched: dict[str, _Watched] = {}
-        self._turns: dict[str, asyncio.Lock] = {}
+        self._turns = Turns()
         self._adopted = False
         self._adopting = asyncio.Lock()
         self._sessions = 0
@@ -102,7 +103,7 @@ class CrunContainers:
     async def start(self, spec: ContainerSpec) -> ContainerState:
         _check_name(spec.name)
         await self._adopt()
-        async with self._turn(spec.name):
+        async with self._turns.of(spec.name):
             known = self._watched.get(spec.name)
             if known is not None and known.state.state == "running":
                 return known.state
@@ -119,7 +120,7 @@ class CrunContainers:
     async def remove(self, name: str) -> None:
         _check_name(name)
         await self._adopt()
-        async with self._turn(name):
+        async with self._turns.of(name):
             known = self._watched.get(name)
             if known is not None:
                 if known.init_fd >= 0:
@@ -130,7 +131,6 @@ class CrunContainers:
                     self._note_end(known)  # whoever waits for it must not wait for ever
             await self._run(lambda: self._remove(self._bundle(name)))
             self._watched.pop(name, None)
-        self._turns.pop(name, None)
 
     async def observe(self) -> tuple[ContainerState, ...]:
         await self._adopt()
@@ -194,7 +194,7 @@ class CrunContainers:
 
     async def update(self, name: str, limits: Limits) -> None:
         known = await self._known(name)
-        async with self._turn(name):
+        async with self._turns.of(name):
             if known.state.state != "exited":
                 await self._run(lambda: self._cgroups.update(name, limits))
             known.record = msgspec.structs.replace(
@@ -399,9 +399,6 @@ class CrunContainers:
         if known.state.state != "running":
             raise PortError(f"container {name} is not running")
         return known
-
-    def _turn(self, name: str) -> asyncio.Lock:
-        return self._turns.setdefault(name, asyncio.Lock())
 
     async def _run(self, step: Callable[[], T]) -> T:
         try:

@@ -27,6 +27,8 @@ from gureum.ports import PortError
 
 _CHUNK_BYTES = 65536
 _CONSOLE_TIMEOUT_S = 10.0
+_KILL_PAUSE_S = 0.01
+_KILL_ATTEMPTS = 500
 
 
 class Child:
@@ -50,14 +52,22 @@ class Child:
         self.ended.set_result(code if code >= 0 else 128 - code)
 
     def kill(self) -> None:
-        """Kills the program inside; the runtime's process then ends by itself."""
+        """Kills the program inside; the runtime's process then ends by itself. Returns before it is dead."""
+        self._kill(attempts=_KILL_ATTEMPTS)
+
+    def _kill(self, attempts: int) -> None:
+        if self.ended.done():
+            return
         pid = None
         if self._pid_file is not None:
             with contextlib.suppress(FileNotFoundError, ValueError):
                 pid = int(self._pid_file.read_text())
-        if not self.ended.done():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid if pid is not None else self._process.pid, signal.SIGKILL)
+        if pid is None and self._pid_file is not None and attempts:
+            # The runtime is still on its way: killing it now could leave the program running without it.
+            self._loop.call_later(_KILL_PAUSE_S, self._kill, attempts - 1)
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid if pid is not None else self._process.pid, signal.SIGKILL)
 
 
 class ExecSession:
@@ -68,20 +78,25 @@ class ExecSession:
         self._child = child
         self._source, self._sink, self._complaints = source, sink, complaints
         self._terminal = terminal
+        # Whoever uses an fd holds its lock, so that none is closed (and its number given to another file) in use.
+        self._reading, self._writing = asyncio.Lock(), asyncio.Lock()
 
     async def output(self) -> AsyncIterator[bytes]:
-        while self._source >= 0:
-            chunk = await read_chunk(self._source, self._child.ended)
-            if not chunk:
-                break
+        while chunk := await self._read():
             yield chunk
-        if self._complaints >= 0 and (words := await read_chunk(self._complaints, self._child.ended)):
-            yield words
+
+    async def _read(self) -> bytes:
+        async with self._reading:
+            chunk = await read_chunk(self._source, self._child.ended) if self._source >= 0 else b""
+            if not chunk and self._complaints >= 0:
+                chunk = await read_chunk(self._complaints, self._child.ended)
+            return chunk
 
     async def write(self, data: bytes) -> None:
         """What a program that has ended or closed its input no longer takes is dropped."""
-        if self._sink >= 0:
-            await write_all(self._sink, data, self._child.ended)
+        async with self._writing:
+            if self._sink >= 0:
+                await write_all(self._sink, data, self._child.ended)
 
     async def resize(self, columns: int, rows: int) -> None:
         if self._terminal and self._source >= 0:
@@ -90,9 +105,11 @@ class ExecSession:
     async def close_input(self) -> None:
         if self._terminal:
             await self.write(b"\x04")  # what a person types to end the input
-        elif self._sink >= 0:
-            os.close(self._sink)
-            self._sink = -1
+        else:
+            async with self._writing:
+                if self._sink >= 0:
+                    os.close(self._sink)
+                self._sink = -1
 
     async def wait(self) -> int:
         return await asyncio.shield(self._child.ended)
@@ -101,9 +118,10 @@ class ExecSession:
         """Ends the program if it still runs, and gives up the fds. Idempotent."""
         self._child.kill()
         await asyncio.shield(self._child.ended)
-        for fd in {self._source, self._sink, self._complaints} - {-1}:
-            os.close(fd)
-        self._source = self._sink = self._complaints = -1
+        async with self._reading, self._writing:
+            for fd in {self._source, self._sink, self._complaints} - {-1}:
+                os.close(fd)
+            self._source = self._sink = self._complaints = -1
 
 
 async def read_chunk(fd: int, ended: asyncio.Future[int]) -> bytes:

@@ -19,6 +19,7 @@ import fcntl
 import os
 import re
 import struct
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,6 +28,7 @@ from typing import TypeVar
 import msgspec
 
 from gureum.drivers import loop_devices, mounts, overlay, volume_files
+from gureum.drivers.turns import Turns
 from gureum.ports import PortError
 from gureum.ports.images import Images
 from gureum.ports.volumes import RootSpec, VolumeSpec, VolumeUse
@@ -34,6 +36,7 @@ from gureum.ports.volumes import RootSpec, VolumeSpec, VolumeUse
 _NAME = re.compile(r"[a-z0-9-]{1,40}")
 _FREEZE, _THAW, _EXT4_RESIZE = 0xC0045877, 0xC0045878, 0x40086610
 _THREADS = 4
+_SLOW_THREADS = 2
 # discard: what a guest deletes goes back to the host's disk. Setuid programs live on the overlay, not on this mount, which nobody
 # executes from.
 _VOLUME_FLAGS = mounts.MS_NOSUID | mounts.MS_NODEV | mounts.MS_NOEXEC | mounts.MS_NOATIME
@@ -56,10 +59,14 @@ class LoopVolumes:
         self._mounted, self._roots = run_dir / "volumes", run_dir / "roots"
         self._spares = volume_files.Spares(data_dir, per_size=spares, inside=(overlay.UPPER, overlay.WORK))
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="volumes")
-        self._refiller = ThreadPoolExecutor(1, thread_name_prefix="spares")
+        # What may take seconds (copies) has threads of its own, so that no start waits behind it.
+        self._slow_threads = ThreadPoolExecutor(_SLOW_THREADS, thread_name_prefix="volume copies")
         self._refill: asyncio.Task[None] | None = None
-        self._turns: dict[str, asyncio.Lock] = {}
+        self._turns = Turns()
         self._user_namespaces: dict[int, int] = {}
+        self._making = threading.Lock()
+        # Volumes made by this process and never mounted: no device can be left of an earlier mount.
+        self._fresh: set[str] = set()
         # Volume -> the root that is mounted on it.
         self._users: dict[str, str] = {}
         for folder in (self._volumes, self._snapshots, self._mounted, self._roots):
@@ -77,18 +84,19 @@ class LoopVolumes:
 
     async def ensure_volume(self, spec: VolumeSpec) -> None:
         path, size = self._volume_file(spec.name), volume_files.round_size(spec.size_bytes)
-        async with self._turn(f"volume/{spec.name}"):
+        async with self._turns.of(f"volume/{spec.name}"):
             if path.exists():
                 await self._run(lambda: self._grow(spec.name, size))
             elif spec.snapshot:
-                await self._run(lambda: self._restore(spec, size))
+                await self._run(lambda: self._restore(spec, size), slow=True)
             else:
                 if not self._spares.take(size, path):
                     await self._run(lambda: volume_files.copy(self._spares.template(size), path))
+                self._fresh.add(spec.name)
                 self._start_refill()
 
     async def remove_volume(self, name: str) -> None:
-        async with self._turn(f"volume/{name}"):
+        async with self._turns.of(f"volume/{name}"):
             await self._run(lambda: self._remove_volume(name))
 
     async def ensure_root(self, spec: RootSpec) -> str:
@@ -96,30 +104,30 @@ class LoopVolumes:
         layers = [Path(path) for path in await self._images.layer_paths(spec.image)]
         if not layers:
             raise PortError(f"image {spec.image} has no layers")
-        async with self._turn(f"root/{spec.name}"), self._turn(f"volume/{spec.volume}"):
+        async with self._turns.of(f"root/{spec.name}", f"volume/{spec.volume}"):
             await self._run(lambda: self._ensure_root(spec, layers, root))
         return str(root)
 
     async def release_root(self, name: str) -> None:
         folder = self._root_folder(name)
-        async with self._turn(f"root/{name}"):
+        async with self._turns.of(f"root/{name}"):
             volume = await self._run(lambda: _unmount_root(folder))
             if volume and self._users.get(volume, name) == name:
-                async with self._turn(f"volume/{volume}"):
+                async with self._turns.of(f"volume/{volume}"):
                     await self._run(lambda: self._unmount_volume(volume))
                     self._users.pop(volume, None)
 
     async def ensure_snapshot(self, name: str, volume: str) -> None:
         source, target, mounted = self._volume_file(volume), self._snapshot_file(name), self._mounted / volume
-        async with self._turn(f"snapshot/{name}"), self._turn(f"volume/{volume}"):
+        async with self._turns.of(f"snapshot/{name}", f"volume/{volume}"):
             if target.exists():
                 return
             if not source.exists():
                 raise PortError(f"volume {volume} does not exist")
-            await self._run(lambda: _copy_frozen(source, target, mounted))
+            await self._run(lambda: _copy_frozen(source, target, mounted), slow=True)
 
     async def remove_snapshot(self, name: str) -> None:
-        async with self._turn(f"snapshot/{name}"):
+        async with self._turns.of(f"snapshot/{name}"):
             self._snapshot_file(name).unlink(missing_ok=True)
 
     async def observe(self) -> tuple[VolumeUse, ...]:
@@ -136,7 +144,7 @@ class LoopVolumes:
             self._refill.cancel()
             await asyncio.gather(self._refill, return_exceptions=True)
         await asyncio.to_thread(self._threads.shutdown)
-        await asyncio.to_thread(self._refiller.shutdown)
+        await asyncio.to_thread(self._slow_threads.shutdown)
         for namespace in self._user_namespaces.values():
             os.close(namespace)
         self._user_namespaces.clear()
@@ -163,12 +171,9 @@ class LoopVolumes:
         record.with_suffix(".draft").write_bytes(msgspec.json.encode(spec))
         record.with_suffix(".draft").rename(record)
         try:
-            overlay.mount_root(layers, volume, root, self._user_namespace(spec.uid_base))
-        except OSError as error:
+            self._mount_overlay(spec, layers, volume, root)
+        except (OSError, PortError):
             self._unmount_volume(spec.volume)
-            if error.errno == errno.EINVAL and spec.uid_base:
-                raise PortError("this kernel or file system cannot show an image with shifted owners (idmapped mounts, Linux 5.19 "
-                                "or later); a guest is not started without", retry=False) from error  # fmt: skip
             raise
         self._users[spec.volume] = spec.name
 
@@ -180,7 +185,8 @@ class LoopVolumes:
             raise PortError(f"volume {name} does not exist")
         target.mkdir(mode=0o700, exist_ok=True)
         # A device that a container of an earlier root still holds must be used again: a second one would be a second cache of one disk.
-        in_use = loop_devices.attached().get(str(path))
+        in_use = None if name in self._fresh else loop_devices.attached().get(str(path))
+        self._fresh.discard(name)
         if in_use is not None:
             mounts.mount(in_use, target, "ext4", _VOLUME_FLAGS, _VOLUME_OPTIONS)
         else:
@@ -214,6 +220,7 @@ class LoopVolumes:
         if name in self._users:
             raise PortError(f"volume {name} is in use by root {self._users[name]}")
         self._unmount_volume(name)
+        self._fresh.discard(name)
         self._volume_file(name).unlink(missing_ok=True)
 
     def _grow(self, name: str, size: int) -> None:
@@ -236,15 +243,32 @@ class LoopVolumes:
             )
         volume_files.copy(source, self._volume_file(spec.name), size)
 
-    def _user_namespace(self, uid_base: int) -> int | None:
-        if not uid_base:
-            return None
-        if uid_base not in self._user_namespaces:
-            while len(self._user_namespaces) >= _USER_NAMESPACES:
-                oldest = next(iter(self._user_namespaces))
-                os.close(self._user_namespaces.pop(oldest))
-            self._user_namespaces[uid_base] = mounts.make_user_namespace(uid_base)
-        return self._user_namespaces[uid_base]
+    def _user_namespace(self, uid_base: int) -> int:
+        """An fd of its own for the caller, who closes it."""
+        with self._making:
+            if uid_base not in self._user_namespaces:
+                while len(self._user_namespaces) >= _USER_NAMESPACES:
+                    os.close(self._user_namespaces.pop(next(iter(self._user_namespaces))))
+                self._user_namespaces[uid_base] = mounts.make_user_namespace(uid_base)
+            return os.dup(self._user_namespaces[uid_base])
+
+    def _mount_overlay(self, spec: RootSpec, layers: list[Path], volume: Path, root: Path) -> None:
+        if not spec.uid_base:
+            overlay.mount_root(layers, volume, root, None)
+            return
+        namespace = self._user_namespace(spec.uid_base)
+        try:
+            overlay.mount_root(layers, volume, root, namespace)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            raise PortError(
+                "this kernel or file system cannot show an image with shifted owners (idmapped mounts, Linux 5.19 or later); "
+                "a guest is not started without",
+                retry=False,
+            ) from error
+        finally:
+            os.close(namespace)
 
     # --- plumbing ---
 
@@ -254,19 +278,17 @@ class LoopVolumes:
 
     async def _refill_spares(self) -> None:
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._refiller, volume_files.sync_folder, self._volumes)
+        await loop.run_in_executor(self._slow_threads, volume_files.sync_folder, self._volumes)
         while missing := self._spares.missing():
             try:
-                await loop.run_in_executor(self._refiller, self._spares.fill, missing[0])
+                await loop.run_in_executor(self._slow_threads, self._spares.fill, missing[0])
             except OSError:
                 return  # a full disk: the next ensure_volume says so to somebody who can act
 
-    def _turn(self, key: str) -> asyncio.Lock:
-        return self._turns.setdefault(key, asyncio.Lock())
-
-    async def _run(self, step: Callable[[], T]) -> T:
+    async def _run(self, step: Callable[[], T], *, slow: bool = False) -> T:
+        threads = self._slow_threads if slow else self._threads
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, step)
+            return await asyncio.get_running_loop().run_in_executor(threads, step)
         except OSError as error:
             raise PortError(f"volumes: {error.strerror}: {error.filename or ''}".rstrip(": ")) from error
 
