@@ -1,0 +1,41 @@
+"""A whole gureum for a test module: its own home, real machines, real clients; gone without a trace at the end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.cloud.running import Cloud, leftovers
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    if os.geteuid() != 0:
+        pytest.skip("machines need root")
+    made = Cloud(tmp_path_factory.mktemp("gureum"))
+    made.command("up")
+    home_id = made.identity["id"]
+    yield made
+    logs = {path.name: path.read_text()[-8000:] for path in (made.home / "logs").glob("*.log")}
+    down = made.command("down", "--purge", check=False)
+    assert down.returncode == 0, down.stderr
+    assert leftovers(home_id) == []
+    assert not made.home.exists()
+    assert "Traceback" not in "".join(logs.values()), logs
+
+
+@pytest.fixture(scope="module")
+def ec2(cloud: Cloud) -> Any:
+    """EC2 with a default group that lets the web and SSH in."""
+    client = cloud.client("ec2")
+    group = client.describe_security_groups(Filters=[{"Name": "group-name", "Values": ["default"]}])["SecurityGroups"][
+        0
+    ]
+    for port in (22, 80):
+        client.authorize_security_group_ingress(
+            GroupId=group["GroupId"], IpProtocol="tcp", FromPort=port, ToPort=port, CidrIp="0.0.0.0/0"
+        )
+    return client
