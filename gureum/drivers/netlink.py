@@ -2,8 +2,7 @@
 
 Messages are built by pure functions and sent many at a time: the kernel works them off in order and answers each, so an
 interface costs a handful of system calls. A socket acts in the namespace that it was opened in, from whatever thread
-it is used (RFC 3549; linux/rtnetlink.h). Nothing here knows gureum. pyroute2 is not used: its sockets follow the
-thread, and it costs ten times the memory and the time.
+it is used (RFC 3549; linux/rtnetlink.h). Nothing here knows gureum. Why not pyroute2: docs/decisions/0005.
 """
 
 from __future__ import annotations
