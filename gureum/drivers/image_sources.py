@@ -126,9 +126,9 @@ def _open_blobs(path: Path) -> Iterator[Blobs]:
 
 
 def _open_host_file(path: Path) -> BinaryIO:
-    """Regular files only: a FIFO or device would hang or never end."""
+    """Regular files only: a FIFO would hang (not yet when opened without blocking), a device never end."""
     try:
-        file = path.open("rb")
+        file = os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb")
     except OSError as error:
         refuse(f"{path.name} cannot be read: {error.strerror}")
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -148,6 +148,7 @@ def _seekable_plain(file: BinaryIO) -> Iterator[IO[bytes]]:
                 if left < 0:
                     refuse("the archive is larger than this gureum takes")
                 copy.write(data)
+            copy.seek(0)
             yield copy
         else:
             file.seek(0)

@@ -159,7 +159,7 @@ class ImageStore:
             build = recipe.build(work, self._progress)
             self._progress(f"unpacking {name}")
             image = self._take(_Files(build.tars), build.plan)
-        _write(self._folder / "builtin" / f"{name}.json", _Builtin(image.digest, recipe.version))
+        _write(self._folder / "builtin" / f"{name}.json", _Builtin(image.digest, recipe.version), self._folder / "tmp")
         return image
 
     def _import(self, path: Path, form: Literal["oci", "docker", "rootfs"]) -> Image:
@@ -190,7 +190,7 @@ class ImageStore:
             architecture=plan.architecture,
             size_bytes=sum(layer.size_bytes for layer in layers),
         )
-        _write(self._manifest(image.digest), _Kept(image, tuple(chains)))
+        _write(self._manifest(image.digest), _Kept(image, tuple(chains)), self._folder / "tmp")
         return image
 
     def _take_layer(
@@ -329,14 +329,13 @@ def _is_digest(digest: str) -> bool:
     return digest.startswith(_DIGEST_PREFIX) and len(name) == 64 and set(name) <= set("0123456789abcdef")
 
 
-def _write(path: Path, body: msgspec.Struct) -> None:
-    """Whole or not at all, and durable."""
-    temporary = path.with_suffix(".new")
-    with temporary.open("wb") as file:
+def _write(path: Path, body: msgspec.Struct, scratch: Path) -> None:
+    """Whole or not at all, and durable. `scratch`: a folder of the same file system that is swept at start."""
+    with tempfile.NamedTemporaryFile(dir=scratch, delete=False) as file:
         file.write(msgspec.json.encode(body))
         file.flush()
         os.fsync(file.fileno())
-    temporary.rename(path)
+    Path(file.name).rename(path)
     _sync_folder(path.parent)
 
 
