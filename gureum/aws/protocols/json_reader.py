@@ -32,6 +32,18 @@ class JsonReaders:
         self._cbor = cbor
         self._structures: dict[str, Read] = {}
 
+    def whole(self, member: Member) -> Read:
+        """Reads a whole body. One whose depth the model does not limit is measured first."""
+        read = self.reader(member)[1]
+        if not self._service.is_recursive(member.shape):
+            return read
+
+        def read_measured(value: Any) -> Any:
+            check_depth(value)
+            return read(value)
+
+        return read_measured
+
     def structure(self, shape_name: str) -> Read:
         """Reads the members without a location; those of headers, path and query string are the business of REST."""
         if shape_name not in self._structures:
@@ -183,7 +195,13 @@ def _read_timestamp(value: Any) -> datetime:
 
 
 def _read_document(value: Any) -> Any:
-    """A free JSON value. Deep ones are refused here, so that nothing later has to walk them with care."""
+    """A free JSON value, which the model does not limit."""
+    check_depth(value)
+    return value
+
+
+def check_depth(value: Any) -> None:
+    """Raises BadValue for what nests too deep, so that nothing after this has to walk it with care."""
     level = [value]
     for _ in range(MAX_JSON_DEPTH):
         level = [
@@ -193,8 +211,8 @@ def _read_document(value: Any) -> Any:
             for inner in (item.values() if item.__class__ is dict else item)
         ]
         if not level:
-            return value
-    raise BadValue("document", text="The document nests too deep.")
+            return
+    raise BadValue("document", text="The request body nests too deep.")
 
 
 _SCALARS: dict[str, tuple[type, Read]] = {

@@ -35,7 +35,7 @@ class JsonCodec:
         return member.location_name or default
 
     def parser(self, operation: Operation) -> Callable[[Request], dict[str, Any]]:
-        read = self._readers.structure(operation.input.shape) if operation.input else _read_nothing
+        read = self._readers.whole(operation.input) if operation.input else _read_nothing
         return lambda request: read_json(request.body, read)
 
     def serializer(self, operation: Operation) -> Callable[[dict[str, Any], str], Response]:

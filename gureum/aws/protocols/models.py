@@ -154,6 +154,24 @@ class ServiceModel:
         members = self.shape(shape_name).members
         return next((name for name, member in members.items() if self.shape(member.shape).eventstream), "")
 
+    def is_recursive(self, shape_name: str) -> bool:
+        """Whether values of the shape may hold values of one shape within themselves: the model does not limit their
+        depth."""
+        return self._meets_itself(shape_name, set(), set())
+
+    def _meets_itself(self, shape_name: str, above: set[str], done: set[str]) -> bool:
+        if shape_name in above:
+            return True
+        if shape_name in done:
+            return False
+        shape = self.shape(shape_name)
+        inner = [*shape.members.values(), *(one for one in (shape.member, shape.value) if one is not None)]
+        above.add(shape_name)
+        found = any(self._meets_itself(one.shape, above, done) for one in inner)
+        above.discard(shape_name)
+        done.add(shape_name)
+        return found
+
     @functools.cached_property
     def errors_by_code(self) -> dict[str, str]:
         """Wire code or shape name → name of the modelled error shape."""

@@ -189,7 +189,7 @@ class RestCodec:
         if self._xml:
             read_xml = self._xml_readers.structure(shape_name)
             return lambda body, found: found.update(read_xml(parse_xml(body))) if body.strip() else None
-        read = self._json_readers.structure(shape_name)
+        read = self._json_readers.whole(Member(shape_name))
         return lambda body, found: found.update(read_json(body, read))
 
     def _read_payload(self, name: str, member: Member) -> ReadBody:
@@ -201,7 +201,7 @@ class RestCodec:
         if self._xml:
             read_xml = self._xml_readers.reader(member)
             return lambda body, found: _put(found, name, read_xml(parse_xml(body))) if body.strip() else None
-        read = self._json_readers.reader(member)[1]
+        read = self._json_readers.whole(member)
         return lambda body, found: _put(found, name, read_json(body, read)) if body else None
 
     def serializer(self, operation: Operation) -> Callable[[dict[str, Any], str], Response]:

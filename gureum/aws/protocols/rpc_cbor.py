@@ -29,7 +29,7 @@ class RpcCborCodec:
         return default
 
     def parser(self, operation: Operation) -> Callable[[Request], dict[str, Any]]:
-        read = self._readers.structure(operation.input.shape) if operation.input else _read_nothing
+        read = self._readers.whole(operation.input) if operation.input else _read_nothing
 
         def parse(request: Request) -> dict[str, Any]:
             try:
