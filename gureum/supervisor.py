@@ -91,7 +91,7 @@ class Process:
 class Supervisor:
     """All state of the supervisor. `options`: see `main`."""
 
-    def __init__(self, options: dict[str, Any], lock: int, waiting: list[Answer]) -> None:
+    def __init__(self, options: dict[str, Any], lock: int, waiting: list[Answer], *, adopting: bool) -> None:
         self.home: str = options["home"]
         self.run: str = options["run"]
         self.log_bytes: int = options["log_bytes"]
@@ -99,6 +99,7 @@ class Supervisor:
         self.simulate: bool = options["simulate"]
         self.package: str = options["package"]
         self.lock = lock
+        self.adopting = adopting
         self.started = time.time()
         self.phase = "starting"
         self.sockets: dict[tuple[str, str], int] = {}
@@ -287,9 +288,13 @@ class Supervisor:
         process.become("waiting")
 
     def fail(self, process: Process) -> None:
-        """The first start did not succeed: `up` gets the reason, and nothing remains."""
+        """The first start did not succeed: `up` gets the reason, and nothing remains; but machines that ran before us run on."""
         why = f"the {process.name} did not start: {process.why}"
-        self.stop_all()
+        self.phase = "failing"
+        self.stop([one for one in self.processes if one.name == "daemon"])
+        if not (self.simulate or self.adopting):
+            self.tear_down()
+        self.stop([one for one in self.processes if one.name == "agent"])
         self.phase = "failed"
         log("failed", why=why)
         self.finish_waiting({"error": why})
@@ -308,11 +313,6 @@ class Supervisor:
                 process.why = f"did not stop within {STOP_TIMEOUT_S:.0f} s, killed"
                 os.kill(process.pid, signal.SIGKILL)
         self.turn_until(lambda: all(process.pid == 0 for process in processes), STOP_TIMEOUT_S)
-
-    def stop_all(self) -> None:
-        """The daemon first, so that it takes no part in what happens to the machine."""
-        for name in ("daemon", "agent"):
-            self.stop([process for process in self.processes if process.name == name])
 
     def turn_until(self, reached: Callable[[], bool], limit_s: float) -> bool:
         deadline = time.monotonic() + limit_s
@@ -443,7 +443,7 @@ class Supervisor:
 
     def down(self, answer: Answer | None = None) -> None:
         """Stops the daemon, tears the machine down, stops the agent. Runs once; further requests wait for its end."""
-        ending = self.phase in ("going down", "down", "failed")
+        ending = self.phase in ("going down", "down", "failing", "failed")
         if not ending:
             self.finish_waiting({"error": "gureum is going down"})
         if answer:
@@ -597,13 +597,14 @@ def take_lock(run: str) -> int | None:
     return lock
 
 
-def end_predecessors(run: str) -> None:
-    """Ends what an earlier supervisor that was killed left running. A number that was given to another process meanwhile is spared."""
+def end_predecessors(run: str) -> bool:
+    """Ends what an earlier supervisor that was killed left running. A number that was given to another process meanwhile is spared.
+    Returns whether there was one: then machines may be running, and are adopted."""
     try:
         with open(f"{run}/children.json", encoding="utf-8") as file:
             noted = json.load(file)
     except (FileNotFoundError, ValueError):
-        return
+        return False
     for child in noted:
         pid = int(child["pid"])
         if child["ticks"] == 0 or start_ticks(pid) != child["ticks"]:
@@ -616,6 +617,7 @@ def end_predecessors(run: str) -> None:
                 if select.select([handle], [], [], STOP_TIMEOUT_S)[0]:
                     break
             os.close(handle)
+    return True
 
 
 def main() -> int:
@@ -629,11 +631,12 @@ def main() -> int:
     os.umask(0o077)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    end_predecessors(options["run"])
-    supervisor = Supervisor(options, lock, [starter] if (starter := starter_answer()) else [])
+    adopting = end_predecessors(options["run"])
+    supervisor = Supervisor(options, lock, [starter] if (starter := starter_answer()) else [], adopting=adopting)
     log("supervisor", pid=os.getpid(), home=options["home"])
     code = supervisor.serve()
-    for name in ("supervisor.sock", "children.json"):
+    # The next one must know, too, that machines run.
+    for name in ("supervisor.sock",) if code and adopting else ("supervisor.sock", "children.json"):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{options['run']}/{name}")
     return code

@@ -49,7 +49,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 def ssh_command(client: str, address: str, arguments: argparse.Namespace, key: str, known_hosts: Path) -> list[str]:
     rest = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
-    options = ["-o", "StrictHostKeyChecking=accept-new", "-o", f"UserKnownHostsFile={known_hosts}"]
+    options = [
+        "-o",
+        "StrictHostKeyChecking=accept-new",
+        "-o",
+        "LogLevel=ERROR",
+        "-o",
+        f"UserKnownHostsFile={known_hosts}",
+    ]
     identity = ["-i", key, "-o", "IdentitiesOnly=yes"] if key else []
     return [client, *options, *identity, "-l", arguments.login, address, *rest]
 

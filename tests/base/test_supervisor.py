@@ -71,7 +71,7 @@ class Stage:
         for made in (self.home / "logs", self.run, folder / "stand_in"):
             made.mkdir(parents=True)
         (folder / "stand_in" / "__init__.py").touch()
-        for name in ("agent", "daemon"):
+        for name in ("agent", "daemon", "simulated"):
             (folder / "stand_in" / f"{name}.py").write_text(STAND_IN)
         self.environment = os.environ | {"PYTHONPATH": f"{folder}:{Path(__file__).parents[2]}"}
         self.started: list[subprocess.Popen[bytes]] = []
@@ -187,6 +187,7 @@ def test_first_start_that_fails_tells_why_and_leaves_nothing(stage: Stage) -> No
     assert stage.up() == {"error": "the daemon did not start: the disk is full"}
     assert stage.started[0].wait(timeout=20) == 1
     assert "agent starts" in (stage.home / "logs" / "agent.log").read_text()
+    assert (stage.home / "torn-down").exists()
 
 
 def test_restart_that_fails_tells_why_and_is_tried_again(stage: Stage) -> None:
@@ -210,6 +211,19 @@ def test_children_end_when_the_supervisor_is_killed_and_the_next_one_takes_over(
     stage.started[0].kill()
     stage.started[0].wait()
     assert all(map(gone, orphans))
+    assert stage.up()["ok"]
+
+
+def test_start_that_fails_lets_machines_run_that_a_killed_supervisor_left(stage: Stage) -> None:
+    stage.up()
+    stage.started[0].kill()
+    stage.started[0].wait()
+    (stage.home / "daemon.fails").touch()
+    for _ in range(2):
+        assert "the disk is full" in stage.up()["error"]
+        stage.started[-1].wait(timeout=20)
+    assert not (stage.home / "torn-down").exists()
+    (stage.home / "daemon.fails").unlink()
     assert stage.up()["ok"]
 
 
