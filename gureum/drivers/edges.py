@@ -107,6 +107,7 @@ class Edge:
         self._public = None
 
     def _make(self) -> None:
+        self._public = None
         with namespaces.new_network():
             namespaces.write_sysctls(_SYSCTLS)
             Nftables().run(rules())

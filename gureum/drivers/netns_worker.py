@@ -40,10 +40,9 @@ class Machine:
         if spec.uplink and not self._edge.exists:
             raise PortError("the edge does not exist yet")
         router = self._routers.get(spec.name) or Router(spec.name, self._names.network(spec.name))
-        had_uplink = router.uplink
-        router.ensure(spec, self._names.edge if spec.uplink else None)
+        changed = router.ensure(spec, self._names.edge if spec.uplink else None)
         self._remember(router)
-        if router.uplink != had_uplink:
+        if changed:
             self._edge.forget()
             for interface in router.placed:
                 self._publish(interface)

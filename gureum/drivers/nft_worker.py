@@ -3,6 +3,7 @@ nothing and keeps nothing but the loaded library."""
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import threading
@@ -44,9 +45,14 @@ class Change(msgspec.Struct, frozen=True):
 class Applier:
     """Applies changes to the networks of one home."""
 
-    def __init__(self, names: HomeNames, nftables: Nftables) -> None:
+    def __init__(self, names: HomeNames) -> None:
         self._names = names
-        self._nftables = nftables
+        self._close = _closer()
+
+    @functools.cached_property
+    def _nftables(self) -> Nftables:
+        """Loaded by the first change, so that a missing library is an answer and not a dead worker."""
+        return Nftables(leave=self._close)
 
     def apply(self, change: Change) -> None:
         try:
@@ -83,7 +89,7 @@ def _closer() -> Callable[[int], None]:
 
 def main() -> None:
     """Serves until the agent is gone."""
-    applier = Applier(HomeNames(sys.argv[1], Path("/nonexistent")), Nftables(leave=_closer()))
+    applier = Applier(HomeNames(sys.argv[1], Path("/nonexistent")))
     decode = msgspec.msgpack.Decoder(Change).decode
     verbs: Verbs = {"apply": lambda data: applier.apply(decode(data))}
     serve(verbs)

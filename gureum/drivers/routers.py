@@ -63,14 +63,14 @@ class Router:
         self._route_targets: frozenset[str] = frozenset()
         self._plan = Plan()
         self._local: set[str] = set()
-        self._uplink = False
+        self._inode = 0
         self._known = False
 
     # --- the network ---
 
-    def ensure(self, spec: NetworkSpec, edge: Path | None) -> None:
+    def ensure(self, spec: NetworkSpec, edge: Path | None) -> bool:
         """Makes the namespace where it is missing and brings it to `spec`. `edge`: where the uplink leads, None
-        without."""
+        without. Says whether the uplink came or went."""
         if not namespaces.is_pinned(self.path):
             self._make()
         with self._inside() as kernel:
@@ -78,19 +78,15 @@ class Router:
             targets = (route.target for subnet in spec.subnets for route in subnet.routes)
             self._route_targets = frozenset(t.removeprefix("interface:") for t in targets if t.startswith("interface:"))
             self._bring_local(kernel, spec)
-            self._bring_uplink(kernel, edge)
+            changed = self._bring_uplink(kernel, edge)
             self._bring_routes(kernel)
+        return changed
 
     def observe(self) -> None:
         """Reads the namespace anew: a guest may have deleted its end of a link."""
         self._known = False
         with self._inside():
             pass
-
-    @property
-    def uplink(self) -> bool:
-        """Whether the network had a link to the edge when it was last looked at."""
-        return self._uplink
 
     def cut_uplink(self) -> None:
         """The link to the edge goes at once, not only when the kernel has taken down the namespace."""
@@ -107,9 +103,10 @@ class Router:
     @contextlib.contextmanager
     def _inside(self) -> Iterator[Netlink]:
         """A socket in the namespace, with what is there known; a failure in the block makes it unknown again."""
-        with namespaces.entered(self.path), Netlink() as kernel:
-            if not self._known:
+        with namespaces.entered(self.path) as inode, Netlink() as kernel:
+            if not self._known or inode != self._inode:  # it may have been cleaned and made anew behind our back
                 self._read(kernel)
+                self._inode = inode
             self._known = False
             yield kernel
             self._known = True
@@ -118,7 +115,6 @@ class Router:
         routes, links = kernel.routes(), kernel.links()
         self._plan = Plan(frozenset(routes), frozenset(kernel.rules()))
         self._local = {address for address, _ in kernel.addresses(netlink.LOOPBACK)} - {"127.0.0.1"}
-        self._uplink = any(link.name == UPLINK for link in links)
         forwarding = {rule.incoming: rule.table for rule in self._plan.rules if rule.incoming}
         self.placed = {}
         for link in links:
@@ -141,13 +137,15 @@ class Router:
         kernel.send([netlink.delete_address(loopback, address, 32) for address in sorted(self._local - wanted)])
         self._local = wanted
 
-    def _bring_uplink(self, kernel: Netlink, edge: Path | None) -> None:
+    def _bring_uplink(self, kernel: Netlink, edge: Path | None) -> bool:
         link = kernel.link(UPLINK)
-        if edge is None and link is not None:
-            kernel.send([netlink.delete_link(link.index)])
-        elif edge is not None and link is None:
+        if (edge is None) == (link is None):
+            return False
+        if edge is not None:
             self._make_uplink(kernel, edge)
-        self._uplink = edge is not None
+        elif link is not None:
+            kernel.send([netlink.delete_link(link.index)])
+        return True
 
     def _make_uplink(self, kernel: Netlink, edge: Path) -> None:
         far_name = network_link(self.name)

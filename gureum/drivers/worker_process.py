@@ -26,6 +26,7 @@ from gureum.ports import PortError
 Answer = TypeVar("Answer")
 
 _MAX_OWED = 256  # further calls wait their turn on this side
+_GOODBYE_S = 10.0
 _PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -121,9 +122,12 @@ class _Connection:
 
     async def close(self) -> None:
         # Half-close: the worker answers what it owes, sees the end and goes.
-        if self._writer.can_write_eof():
+        if self.alive and self._writer.can_write_eof():
             self._writer.write_eof()
-        await asyncio.wait([self._task])
+        _, late = await asyncio.wait([self._task], timeout=_GOODBYE_S)
+        if late:
+            self.kill()
+            await asyncio.wait([self._task])
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
         decode = msgspec.msgpack.Decoder(Reply).decode

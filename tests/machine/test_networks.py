@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 from gureum.drivers import namespaces, netlink
-from gureum.drivers.netns import NetnsNetworks
+from gureum.drivers.netns import NetnsNetworks, clean
 from gureum.drivers.nft import NftFirewalls
 from gureum.ports import PortError
 from gureum.ports.firewalls import Rule
-from gureum.ports.networks import Route, SandboxSpec
+from gureum.ports.networks import EdgeSpec, Route, SandboxSpec
 from tests.machine.cloud_network import ANYWHERE, OUT_ALL, TO_EDGE, Cloud, cloud, copy_with, remains, say
 
 pytestmark = [
@@ -491,6 +491,32 @@ async def test_rules_are_whole_after_a_worker_died_in_the_middle(one: Cloud) -> 
     with one.listen("b", 80), one.listen("b", 81):
         assert one.reach("a", "10.0.0.11", 81) == "open"
         assert one.reach("a", "10.0.0.11", 80) == "silent"
+
+
+@on_a_cloud
+async def test_edge_made_anew_serves_the_networks_again(one: Cloud) -> None:
+    await one.network("blue", uplink=True, a=TO_EDGE)
+    await one.group("blue", "web", OUT_ALL, WEB)
+    await one.machine("m", "blue", "10.0.0.10", "web", public=one.public(10))
+    await one.networks.remove_edge()
+    await one.networks.ensure_edge(EdgeSpec(one.pool))
+    await one.networks.ensure_network(one.specs["blue"])
+    with one.listen("m", 80):
+        assert one.reach("", one.public(10), 80) == "open"
+
+
+@on_a_cloud
+async def test_what_was_cleaned_behind_its_back_is_made_anew(one: Cloud) -> None:
+    await one.network("blue", uplink=True, a=TO_EDGE)
+    await one.group("blue", "web", OUT_ALL, WEB)
+    await one.machine("m", "blue", "10.0.0.10", "web", public=one.public(10))
+    await clean(one.home_id, one.run_dir)
+    await one.networks.ensure_edge(EdgeSpec(one.pool))
+    await one.firewalls.forget("blue")
+    await one.network("blue", uplink=True, a=TO_EDGE)
+    await one.machine("m", "blue", "10.0.0.10", "web", public=one.public(10))
+    with one.listen("m", 80):
+        assert one.reach("", one.public(10), 80) == "open"
 
 
 # --- the end ---
