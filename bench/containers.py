@@ -43,7 +43,7 @@ async def timed(times: dict[str, list[float]], what: str, action: Awaitable[obje
 
 
 async def ready(host: Host, name: str) -> None:
-    while b"ready" not in await host.containers.console(name, 100):
+    while b"ready" not in await host.containers.console(name, 100):  # noqa: ASYNC110  the log gives no sign
         await asyncio.sleep(0)
 
 

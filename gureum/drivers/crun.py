@@ -55,11 +55,12 @@ T = TypeVar("T")
 
 
 class _Record(msgspec.Struct, frozen=True):
-    """What must be known of a container to run it again or run something in it."""
+    """What must be known of a container to run it again or run something in it. `runtime`: path of the program that made it."""
 
     spec: ContainerSpec
     run: int
     started: float
+    runtime: str
 
 
 class _Watched:
@@ -108,7 +109,7 @@ class CrunContainers:
             if known is not None and known.state.state == "running":
                 return known.state
             run = known.record.run + 1 if known is not None else 1
-            launched = await self._run(lambda: self._launch(_Record(spec=spec, run=run, started=time.time())))
+            launched = await self._run(lambda: self._launch(self._new_record(spec, run)))
             return self._watch_launched(launched)
 
     async def kill(self, name: str, signal: int) -> None:
@@ -173,6 +174,9 @@ class CrunContainers:
         if not terminal:
             child, (sink, out) = await self._spawn(name, process, streams=2)
             return ExecSession(child, out, sink, terminal=False)
+        if Path(record.runtime).name != "crun":
+            # runc hands over a terminal only when it does not wait for the program, and then nobody learns the exit code.
+            raise PortError("a terminal inside needs crun; this host has only runc", retry=False)
         self._sessions += 1
         console = ConsoleSocket(self._bundle(name).folder / f"terminal-{self._sessions}")
         try:
@@ -210,17 +214,25 @@ class CrunContainers:
 
     # --- making and removing, in worker threads ---
 
+    def _new_record(self, spec: ContainerSpec, run: int) -> _Record:
+        """Chooses the runtime: crun, unless this host's control groups are not for it (see cgroups.py) and runc is here."""
+        runtime = self._runtime
+        try:
+            self._cgroups.prepare()
+        except PortError:
+            runtime = _program("runc")
+        return _Record(spec=spec, run=run, started=time.time(), runtime=runtime)
+
     def _launch(self, record: _Record) -> _Launched:
         """Creates a container, takes hold of its processes while they certainly live, and lets it go."""
         name, bundle = record.spec.name, self._bundle(record.spec.name)
-        self._cgroups.prepare()
         self._forget_run(bundle, name)
         bundle.folder.mkdir(mode=0o700, exist_ok=True)
         config = oci_spec.render(record.spec, self._host, cgroup_path=self._cgroups.path_of(name))
         _write_whole(bundle.folder / "config.json", msgspec.json.encode(config))
         _write_whole(bundle.folder / "record.json", msgspec.json.encode(record))
         arguments = conmon.command(
-            self._conmon, self._runtime, self._runtime_root, bundle, terminal=record.spec.machine
+            self._conmon, record.runtime, self._runtime_root, bundle, terminal=record.spec.machine
         )
         try:
             pid = conmon.create(arguments, bundle)
@@ -231,19 +243,19 @@ class CrunContainers:
             raise
         monitor = conmon.read_pid(bundle.monitor_pid_file)
         launched = _Launched(record, pid, _pidfd(pid), _pidfd(monitor))
-        self._release(bundle)
+        self._release(bundle, record.runtime)
         return launched
 
-    def _release(self, bundle: Bundle) -> None:
+    def _release(self, bundle: Bundle, runtime: str) -> None:
         """Lets a created container run."""
         fifo = self._gate(bundle)
-        if Path(self._runtime).name == "crun" and fifo.exists():
+        if Path(runtime).name == "crun" and fifo.exists():
             # What `crun start` does, without a process of 8 ms: its init waits until one byte comes through this fifo.
             with open(fifo, "wb", buffering=0) as gate:
                 fifo.unlink()
                 gate.write(b"\0")
             return
-        command = [self._runtime, "--root", str(self._runtime_root), "start", bundle.id]
+        command = [runtime, "--root", str(self._runtime_root), "start", bundle.id]
         result = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_END_TIMEOUT_S, check=False
         )
@@ -265,7 +277,6 @@ class CrunContainers:
         conmon.forget(bundle)
 
     def _remove(self, bundle: Bundle) -> None:
-        self._cgroups.prepare()
         self._forget_run(bundle, bundle.folder.name)
         shutil.rmtree(bundle.folder, ignore_errors=True)
         bundle.log.unlink(missing_ok=True)
@@ -325,7 +336,6 @@ class CrunContainers:
                 self._adopted = True
 
     def _find(self) -> list[_Launched]:
-        self._cgroups.prepare()
         found = (self._find_one(folder) for folder in sorted(self._folder.iterdir()))
         return [launched for launched in found if launched is not None]
 
@@ -372,7 +382,8 @@ class CrunContainers:
         non-blocking ends."""
         self._sessions += 1
         pid_file = self._bundle(name).folder / f"exec-{self._sessions}.pid"
-        command = [self._runtime, "--root", str(self._runtime_root), "exec", "--pid-file", str(pid_file)]
+        runtime = self._watched[name].record.runtime
+        command = [runtime, "--root", str(self._runtime_root), "exec", "--pid-file", str(pid_file)]
         if console is not None:
             command += ["--console-socket", str(console)]
         popen, fds = await self._run(

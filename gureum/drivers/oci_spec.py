@@ -68,6 +68,7 @@ def render(spec: ContainerSpec, host: HostFacts, *, cgroup_path: str) -> dict[st
         "annotations": dict(spec.annotations),
         "linux": {
             "namespaces": _namespaces(spec),
+            **_mappings(spec),
             "cgroupsPath": cgroup_path,
             "resources": {"devices": _device_rules(), **resources(spec.limits)},
             "seccomp": seccomp.render(frozenset(capabilities), host.machine),
@@ -129,6 +130,14 @@ def _namespaces(spec: ContainerSpec) -> list[dict[str, str]]:
     user = [{"type": "user", "path": spec.sandbox_user}] if spec.sandbox_user else []
     net = {"type": "network", "path": spec.sandbox_net} if spec.sandbox_net else {"type": "network"}
     return [*user, net, *({"type": kind} for kind in ("pid", "mount", "ipc", "uts", "cgroup"))]
+
+
+def _mappings(spec: ContainerSpec) -> dict[str, Any]:
+    """Of the user namespace that is joined: it has them already, but runc 1.1 wants to be told."""
+    if not spec.sandbox_user:
+        return {}
+    shift = [{"containerID": 0, "hostID": spec.uid_base, "size": 65536}]
+    return {"uidMappings": shift, "gidMappings": shift}
 
 
 def _system_mounts(spec: ContainerSpec, host: HostFacts) -> list[dict[str, Any]]:

@@ -92,7 +92,7 @@ async def test_what_ended_meanwhile_is_told_with_its_code(host: Host) -> None:
 DEATHS = {
     "before the monitor": "conmon.create = lambda *_: os._exit(9)",
     "while the monitor creates": "conmon._read_answer = lambda reader: os._exit(9)",
-    "between creation and start": "crun.CrunContainers._release = lambda self, bundle: os._exit(9)",
+    "between creation and start": "crun.CrunContainers._release = lambda *_: os._exit(9)",
 }
 
 
@@ -134,7 +134,9 @@ async def test_pid_that_now_belongs_to_another_program_is_not_touched(host: Host
         folder = host.run_dir / "containers/web"
         folder.mkdir()
         spec = ContainerSpec("web", "/", ("true",), "")
-        (folder / "record.json").write_bytes(msgspec.json.encode({"spec": spec, "run": 3, "started": 1.0}))
+        (folder / "record.json").write_bytes(
+            msgspec.json.encode({"spec": spec, "run": 3, "started": 1.0, "runtime": "/usr/bin/crun"})
+        )
         for name in ("pid", "conmon.pid"):
             (folder / name).write_text(str(stranger.pid))
         bundle = conmon.Bundle("x", folder, folder / "log")

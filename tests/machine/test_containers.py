@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -323,3 +324,29 @@ async def test_twenty_at_once(host: Host) -> None:
     await asyncio.gather(*(host.containers.remove(name) for name in names))
     assert await host.containers.observe() == ()
     assert subprocess.run(["pgrep", "-f", f"{host.home_id}-m"], capture_output=True, check=False).stdout == b""
+
+
+@pytest.mark.skipif(shutil.which("runc") is None, reason="runc is not installed")
+@host_test
+async def test_runc_carries_machines_where_control_groups_are_not_for_crun(host: Host) -> None:
+    def refuse(self: cgroups.Cgroups) -> None:
+        raise PortError("a controller is left in the unified tree")
+
+    real, cgroups.Cgroups.prepare = cgroups.Cgroups.prepare, refuse  # type: ignore[method-assign]
+    try:
+        await host.start(
+            "web", "trap 'exit 3' TERM; echo up; while :; do sleep 0.1; done", limits=Limits(64 * MIB, 0.5, 512, 50)
+        )
+    finally:
+        cgroups.Cgroups.prepare = real  # type: ignore[method-assign]
+    await host.console_says("web", "up")
+    assert (await host.sh("web", "id -u; exit 6"))[0] == 6
+    with pytest.raises(PortError, match="only runc"):
+        await host.containers.attach("web", ("sh",), terminal=True)
+    await host.containers.close()
+    host.containers = host.new_containers()
+    assert (await host.sh("web", "grep Seccomp: /proc/self/status"))[1] == "Seccomp:\t2\n"
+    await host.containers.kill("web", signal.SIGTERM)
+    assert (await host.containers.exited("web")).exit_code == 3
+    await host.start("web", "sh -c 'reboot -f'; sleep 1000")
+    assert (await host.containers.exited("web")).exit_code == 129

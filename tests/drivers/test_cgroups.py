@@ -1,0 +1,74 @@
+"""Control groups read and written on a v2 tree made of plain files (real v1 trees: tests/machine), and the lines of mountinfo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gureum.drivers import mounts
+from gureum.drivers.cgroups import Cgroups
+from gureum.ports import PortError
+from gureum.ports.containers import Limits, Usage
+
+
+@pytest.fixture
+def group(tmp_path: Path) -> Path:
+    (tmp_path / "cgroup.controllers").write_text("cpuset cpu io memory pids\n")
+    path = tmp_path / "gureum-ab12/web"
+    path.mkdir(parents=True)
+    (path / "cpu.stat").write_text("usage_usec 1500\nuser_usec 1000\nsystem_usec 500\n")
+    (path / "memory.current").write_text("900\n")
+    (path / "memory.stat").write_text("anon 100\nfile 500\ninactive_file 300\n")
+    (path / "memory.events").write_text("low 0\nmax 4\noom 1\noom_kill 1\n")
+    (path / "pids.current").write_text("7\n")
+    return path
+
+
+def test_usage_on_v2(group: Path) -> None:
+    groups = Cgroups("ab12", group.parents[1])
+    assert groups.version == 2
+    assert groups.usage("web") == Usage(cpu_ns=1_500_000, memory_bytes=600, pids=7)
+    assert groups.usage("db") is None
+    assert groups.killed_for_memory("web")
+    assert not groups.killed_for_memory("db")
+    assert groups.names() == ["web"]
+
+
+@pytest.mark.parametrize(
+    ("limits", "files"),
+    [
+        (Limits(), {"memory.max": "max", "cpu.max": "max 100000", "cpu.weight": "39", "pids.max": "max"}),
+        (
+            Limits(1 << 20, 0.5, 2, 9),
+            {"memory.max": "1048576", "cpu.max": "50000 100000", "cpu.weight": "1", "pids.max": "9"},
+        ),
+    ],
+)
+def test_new_limits_on_v2(group: Path, limits: Limits, files: dict[str, str]) -> None:
+    Cgroups("ab12", group.parents[1]).update("web", limits)
+    assert {name: (group / name).read_text() for name in files} == files
+
+
+def test_limits_of_what_is_gone_are_refused(group: Path) -> None:
+    with pytest.raises(PortError, match="no control group"):
+        Cgroups("ab12", group.parents[1]).update("db", Limits())
+
+
+def test_mountinfo_lines() -> None:
+    entry = mounts.parse_mount_line(
+        "36 35 98:0 /mnt1 /mnt/a\\040b rw,noatime master:1 - ext3 /dev/root rw,errors=continue"
+    )
+    assert entry == mounts.MountEntry("/mnt/a b", "98:0", "ext3", "/dev/root", "rw,errors=continue")
+    entry = mounts.parse_mount_line("98 97 0:44 / /x rw - overlay over\\134lay rw")
+    assert (entry.kind, entry.source) == ("overlay", "over\\lay")
+
+
+def test_unmounting_what_is_not_mounted_is_success(tmp_path: Path) -> None:
+    try:
+        assert not mounts.unmount(tmp_path / "missing")
+    except PermissionError:
+        pytest.skip("unmounting needs root")
+    assert not mounts.unmount(tmp_path)
+    assert not mounts.is_mount_point(tmp_path)
+    assert not mounts.is_mount_point(tmp_path / "missing")
