@@ -65,7 +65,7 @@ def test_twenty_machines_serve_while_daemon_and_agent_are_killed(cloud: Cloud, e
     instances = cloud.launch(ec2, COUNT)
     addresses = serving(cloud, instances)
     inside = instances[0]["InstanceId"]
-    ask = "wget -qO- -T 5 http://169.254.169.254/latest/meta-data/instance-id; nslookup $(hostname).ec2.internal >/dev/null && echo named"
+    ask = "wget -qO- http://169.254.169.254/latest/meta-data/instance-id; nslookup $(hostname).ec2.internal >/dev/null && echo named"
     pids = {one["InstanceId"]: boot_of(cloud, one["InstanceId"]) for one in instances[:3]}
     with Load(addresses) as load:
         for name in ("daemon", "agent", "agent", "daemon"):
@@ -97,7 +97,7 @@ def test_names_and_metadata_go_on_inside_while_the_agent_is_away(cloud: Cloud, e
     (instance,) = cloud.launch(ec2)
     name = instance["InstanceId"]
     script = (
-        "n=0; while [ $n -lt 40 ]; do wget -qO- -T 8 http://169.254.169.254/latest/meta-data/instance-id >/dev/null || echo lost metadata;"
+        "n=0; while [ $n -lt 40 ]; do wget -qO- http://169.254.169.254/latest/meta-data/instance-id >/dev/null || echo lost metadata;"
         "nslookup $(hostname).ec2.internal 169.254.169.253 >/dev/null || echo lost name; n=$((n+1)); usleep 50000; done; echo done"
     )
     cloud.inside(name, "sh", "-c", f"({script}) > /tmp/seen 2>&1 &")
