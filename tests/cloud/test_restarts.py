@@ -65,7 +65,7 @@ def test_twenty_machines_serve_while_daemon_and_agent_are_killed(cloud: Cloud, e
     instances = cloud.launch(ec2, COUNT)
     addresses = serving(cloud, instances)
     inside = instances[0]["InstanceId"]
-    ask = "wget -qO- http://169.254.169.254/latest/meta-data/instance-id; nslookup $(hostname).ec2.internal >/dev/null && echo named"
+    ask = "wget -qO- http://169.254.169.254/latest/meta-data/instance-id; nslookup $(hostname).ec2.internal >/dev/null && echo ' named'"
     pids = {one["InstanceId"]: boot_of(cloud, one["InstanceId"]) for one in instances[:3]}
     with Load(addresses) as load:
         for name in ("daemon", "agent", "agent", "daemon"):
