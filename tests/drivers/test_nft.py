@@ -263,7 +263,7 @@ def groups_(name: str) -> st.SearchStrategy[Group]:
 
 def ports_(address: str) -> st.SearchStrategy[Port]:
     name = "eni-" + address.replace(".", "-")
-    public = st.sampled_from(((), ((address, "198.19.0." + address[-2:]),)))
+    public = st.sampled_from(((), ((address, "198.19." + address.removeprefix("10.0.")),)))
     groups = st.lists(st.sampled_from(GROUPS), unique=True, min_size=1, max_size=2).map(tuple)
     return st.builds(Port, st.just(name), st.just((address,)), groups, public, st.booleans())
 
