@@ -61,6 +61,7 @@ class Forwarder:
                 del self._per_view[view]
 
     async def _ask_each(self, question: wire.Question, limit: int) -> bytes | None:
+        refused = None
         for upstream in self._upstreams:
             ident = secrets.randbits(16)
             query = wire.write_query(ident, question)
@@ -70,9 +71,29 @@ class Forwarder:
                     reply = await ask(upstream, query, question)
             except (OSError, TimeoutError, asyncio.IncompleteReadError):
                 continue
-            if reply is not None and len(reply) <= limit:
+            if reply is None or len(reply) > limit:
+                continue
+            if reply[3] & 15 in (wire.NOERROR, wire.NXDOMAIN):
                 return reply
-        return None
+            refused = reply
+        return refused
+
+
+def host_resolvers(resolv_conf: str) -> tuple[str, ...]:
+    """The first three name servers of a resolv.conf(5) text, for Names.forward; link-local ones of one interface only are
+    passed over."""
+    lines = (line.split() for line in resolv_conf.splitlines())
+    found = [words[1] for words in lines if len(words) > 1 and words[0] == "nameserver" and "%" not in words[1]]
+    return tuple(address for address in found if is_address(address))[:3]
+
+
+def is_address(text: str) -> bool:
+    """Whether it is an IPv4 or IPv6 address."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def parse_upstream(text: str) -> tuple[str, int]:

@@ -49,7 +49,8 @@ class Limits(msgspec.Struct, frozen=True):
 
     `burst` requests may come at once, then `rate` a second: what is more waits, unread. `head_s`: a request must be
     whole that long after its first byte. `idle_s`: without a request. `linger_s`: after the last answer, for the guest to
-    close first."""
+    close first. `unknown_s`: how long a request of an unknown address waits to become known, before it is told 503: a
+    guest may be up before its document is here, and an agent that starts again is handed all documents anew."""
 
     url_bytes: int = 2048
     head_bytes: int = 16384
@@ -62,6 +63,7 @@ class Limits(msgspec.Struct, frozen=True):
     head_s: float = 5.0
     idle_s: float = 20.0
     linger_s: float = 2.0
+    unknown_s: float = 2.0
     backlog: int = 256
 
 
@@ -99,6 +101,7 @@ class Imds:
         self._servers: dict[str, list[asyncio.Server]] = {}
         self._guests: dict[tuple[str, str], Guest] = {}
         self._connections: dict[Connection, None] = {}
+        self._expecting: dict[tuple[str, str], set[Connection]] = {}
         self._sweeper: asyncio.TimerHandle | None = None
         self._date = (0, "")
 
@@ -108,13 +111,15 @@ class Imds:
         self._pages[document.owner] = page
         for address in document.addresses:
             self._by_address[(document.network, address)] = page
+            for connection in self._expecting.pop((document.network, address), ()):
+                connection.look_again()
 
     def forget(self, owner: str) -> None:
         page = self._pages.pop(owner, None)
         if page is None:
             return
         self._signatures = {key: value for key, value in self._signatures.items() if key[0] != owner}
-        for address in page.document.addresses:
+        for address in page.addresses:
             if self._by_address.get((page.network, address)) is page:
                 del self._by_address[(page.network, address)]
 
@@ -166,6 +171,18 @@ class Imds:
     def leave(self, connection: Connection, guest: Guest) -> None:
         self._connections.pop(connection, None)
         guest.connections -= 1
+        self.expect_no_more(connection)
+
+    def expect(self, connection: Connection) -> None:
+        """Have it look again as soon as its address is somebody's."""
+        self._expecting.setdefault((connection.network, connection.peer), set()).add(connection)
+
+    def expect_no_more(self, connection: Connection) -> None:
+        key = (connection.network, connection.peer)
+        expecting = self._expecting.get(key, set())
+        expecting.discard(connection)
+        if not expecting:
+            self._expecting.pop(key, None)
 
     async def sign(self, page: Page, name: str) -> bytes:
         """An identity signature of the page's document, made once. PortError when the CA cannot."""
@@ -229,6 +246,7 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._unread_answers = self._deaf = self._ended = False
+        self._held: Request | None = None
         self._hop_limit = 0
 
     # asyncio's side
@@ -354,8 +372,15 @@ class Connection(asyncio.Protocol):
 
     def _after_wait(self) -> None:
         self._timer = None
-        self._answer(self._waiting.popleft())
+        if self._waiting:
+            self._answer(self._waiting.popleft())
         self._go_on()
+
+    def look_again(self) -> None:
+        """The asker may be known now."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._loop.call_soon(self._after_wait)
 
     def _answer(self, request: Request) -> None:
         server = self._server
@@ -363,8 +388,17 @@ class Connection(asyncio.Protocol):
             self._send(request, None, error(request.refuse))
             return
         page = server.page(self.network, self.peer)
+        if page is None and request is not self._held:
+            self._held = request
+            self._waiting.appendleft(request)
+            self._timer = self._loop.call_later(self._limits.unknown_s, self._after_wait)
+            server.expect(self)
+            return
+        if request is self._held:
+            self._held = None
+            server.expect_no_more(self)
         if page is not None and request.method == b"PUT":
-            self._limit_hops(page.document.options.hop_limit)
+            self._limit_hops(page.options.hop_limit)
         response = answer(request, page, server.tokens, server.clock.now())
         if response.sign and page is not None:
             self._task = self._loop.create_task(self._answer_signed(request, page, response))

@@ -17,7 +17,7 @@ from urllib.parse import quote, unquote
 import msgspec
 
 from gureum.drivers.imds_tokens import TTL_LIMIT_S, Tokens
-from gureum.ports.metadata import InstanceMetadata
+from gureum.ports.metadata import InstanceMetadata, MetadataOptions
 
 VERSIONS = (
     *("1.0", "2007-01-19", "2007-03-01", "2007-08-29", "2007-10-10", "2007-12-15", "2008-02-01", "2008-09-01"),
@@ -76,7 +76,8 @@ class Page(msgspec.Struct, frozen=True, gc=False):
 
     owner: str
     network: str
-    document: InstanceMetadata
+    addresses: tuple[str, ...]
+    options: MetadataOptions
     leaves: dict[str, bytes]
     listings: dict[str, bytes]
     modified: str
@@ -106,7 +107,7 @@ def compile_page(document: InstanceMetadata, now: float) -> Page:
     listings = list_directories(shown)
     listings.update(given)
     modified = formatdate(now, usegmt=True)
-    return Page(document.owner, document.network, document, leaves, listings, modified)
+    return Page(document.owner, document.network, document.addresses, options, leaves, listings, modified)
 
 
 def list_directories(paths: set[str]) -> dict[str, bytes]:
@@ -133,7 +134,7 @@ def answer(request: Request, page: Page | None, tokens: Tokens, now: float) -> R
     """`page`: what the asker's address stands for; None (not known yet, or no more) is 503, and clients try again."""
     if page is None:
         return error(503)
-    options = page.document.options
+    options = page.options
     if not options.enabled:
         return error(403)
     if request.method == b"PUT":

@@ -11,7 +11,9 @@ import json
 import re
 import socket
 import stat
+import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -319,6 +321,7 @@ def test_disabled_endpoint_is_403(service: Service) -> None:
     assert service.call("PUT", "/latest/api/token", **{TTL: "60"}).status == 403
 
 
+@limited(unknown_s=0.05)
 def test_asker_is_told_by_network_and_source_address(service: Service) -> None:
     service.replace(instance("i-1", addresses=("127.0.0.1", "127.0.0.3")))
     service.replace(msgspec.structs.replace(instance("i-2"), network="vpc-2", tree={"meta-data/instance-id": "i-2"}))
@@ -331,6 +334,39 @@ def test_asker_is_told_by_network_and_source_address(service: Service) -> None:
     service.forget("i-1")
     assert service.get("/latest/meta-data/instance-id").status == 503
     assert service.call("GET", "/latest/meta-data/instance-id", port=other).body == b"i-2"
+
+
+def test_request_of_a_guest_that_is_up_before_its_document_waits_for_it(service: Service) -> None:
+    answers: list[Answer] = []
+    asked = [
+        threading.Thread(target=lambda: answers.append(service.get("/latest/meta-data/instance-id"))) for _ in range(3)
+    ]
+    for thread in asked:
+        thread.start()
+    for _ in range(200):
+        if sum(map(len, service.imds._expecting.values())) == 3:
+            break
+        time.sleep(0.01)
+    service.replace(instance())
+    for thread in asked:
+        thread.join(10)
+    assert [answer.body for answer in answers] == [b"i-1"] * 3
+    assert not service.imds._expecting
+
+
+@limited(unknown_s=30.0)
+def test_guest_that_goes_away_while_it_waits_is_forgotten(service: Service) -> None:
+    assert service.raw(b"") == b""
+    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as sock:
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 3)
+        while not service.imds._expecting:
+            time.sleep(0.01)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    service.wait(service.imds.stop("vpc-1"))
+    deadline = time.monotonic() + 10
+    while service.imds._connections or service.imds._expecting:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_address_that_moves_to_another_instance_is_its_own(service: Service) -> None:

@@ -45,6 +45,7 @@ def handshake(issued: Issued, ca_pem: bytes, name: str) -> None:
         file.flush()
         server_context.load_cert_chain(file.name)
     client_context = ssl.create_default_context(cadata=ca_pem.decode())
+    client_context.verify_flags |= ssl.VERIFY_X509_STRICT  # Python's default from 3.13 on
     client_in, client_out, server_in, server_out = (ssl.MemoryBIO() for _ in range(4))
     client = client_context.wrap_bio(client_in, client_out, server_hostname=name)
     server = server_context.wrap_bio(server_in, server_out, server_side=True)
