@@ -44,7 +44,7 @@ async def timed(times: dict[str, list[float]], what: str, action: Awaitable[obje
 
 async def ready(host: Host, name: str) -> None:
     while b"ready" not in await host.containers.console(name, 100):  # noqa: ASYNC110  the log gives no sign
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.002)
 
 
 async def machine(host: Host, name: str) -> None:

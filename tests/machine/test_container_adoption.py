@@ -13,9 +13,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gureum.drivers import conmon, crun
+from gureum.drivers import conmon, crun, loop_volumes
 from gureum.ports.containers import ContainerSpec
-from tests.machine.container_host import UID_BASE, Host, host_test
+from tests.machine.container_host import UID_BASE, Host, host_test, new_host
 
 pytestmark = [pytest.mark.machine, pytest.mark.skipif(os.geteuid() != 0, reason="real containers need root")]
 
@@ -182,3 +182,38 @@ async def start_killed(host: Host, ending: str) -> None:
         await start_in_another_process(host, ("web",), f"{ending}\n        {AFTER_START}")
     except AssertionError:
         host.volumes, host.containers = host.new_volumes(), host.new_containers()
+
+
+@host_test
+async def test_disk_survives_the_death_of_everything(host: Host) -> None:
+    state = await host.start("web", "echo precious > /file; echo written; sleep 1000")
+    await host.console_says("web", "written")
+    await host.containers.close()
+    await host.volumes.close()
+    for pid in (int((host.run_dir / "containers/web/conmon.pid").read_text()), state.pid):
+        os.kill(pid, signal.SIGKILL)
+    await crun.clean(host.home_id, host.run_dir)
+    await loop_volumes.clean(host.home_id, host.run_dir)
+    host.volumes, host.containers = host.new_volumes(), host.new_containers()
+    await host.start("web", "cat /file")
+    assert await host.containers.exited("web")
+    assert b"precious" in await host.containers.console("web")
+
+
+def test_cleaning_one_home_leaves_the_other_running(tmp_path: Path) -> None:
+    @host_test
+    async def test(host: Host) -> None:
+        async with new_host(tmp_path / "other") as other:
+            await host.start("web", LOOP)
+            await other.start("web", LOOP)
+            await other.containers.close()
+            await crun.clean(other.home_id, other.run_dir)
+            other.containers = other.new_containers()
+            assert await other.containers.observe() == ()
+            await host.console_says("web", "up")
+            assert (await host.containers.observe())[0].state == "running"
+            assert (await host.sh("web", "echo fine"))[1] == "fine\n"
+
+    (tmp_path / "one").mkdir()
+    (tmp_path / "other").mkdir()
+    test(tmp_path / "one")
