@@ -6,6 +6,7 @@ again from its beginning by the gateway, so it must decide everything from what 
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Callable
@@ -87,6 +88,12 @@ class Call:
     @property
     def dry_run(self) -> bool:
         return bool(self.params.get("DryRun"))
+
+    def with_params(self, params: dict[str, Any]) -> Call:
+        """The same call with other parameters (those of a launch template merged under its own)."""
+        other = copy.copy(self)
+        other.params = params
+        return other
 
     def get(self, cls: type[T], name: str) -> T | None:
         return self.client.get(cls, self.scope, name)

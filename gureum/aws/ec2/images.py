@@ -1,38 +1,43 @@
-"""AMIs: the built-in ones, which every account and region has, and registered ones.
+"""AMIs: the built-in ones, which every account and region has, and registered ones; which of them a caller sees and may start.
 
 A built-in image's id is made from its name, so it is the same everywhere and for ever; nothing of it is stored. A registered image names the
-digest of what was imported into the machine's image store. AWS: ec2 DescribeImages, RegisterImage, DeregisterImage.
+digest of what was imported into the machine's image store. Operations: image_describe.py, image_register.py, image_attributes.py.
 """
 
 from __future__ import annotations
 
 import hashlib
-import platform
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Literal
 
 import msgspec
 
 from gureum.aws.call import Call
-from gureum.aws.ec2.ids import IdForm, check_id, not_found
+from gureum.aws.ec2.ids import IdForm, check_id
+from gureum.aws.ec2.image_names import MACHINE, builtin_of
 from gureum.aws.errors import AwsError
-from gureum.engine.resource import Resource, kind
+from gureum.engine.resource import Meta, Resource, kind
 
-AMI = IdForm("ami", "image id", "image", "InvalidAMIID.NotFound", "InvalidAMIID.Malformed")
+AMI = IdForm("ami", "image ID", "image", "InvalidAMIID.NotFound", "InvalidAMIID.Malformed")
 ROOT_DEVICE = "/dev/xvda"
-BUILTIN_OWNER = "137112412989"
+AMAZON = "137112412989"
 """Amazon's own account for its images, so that scripts which ask for amazon's find ours."""
-ARCHITECTURE = {"x86_64": "x86_64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+DEBIAN = "136693071363"
+"""Debian's account on AWS, for the image that is a Debian."""
+BUILTIN_CREATED = 1_767_225_600.0
+RESOLVE = "resolve:ssm:"
+NEVER = 0.0
 
 
 class Builtin(msgspec.Struct, frozen=True):
-    """An image that gureum brings along. `user`: whom SSH logs in as."""
+    """An image that gureum brings along. `ami_name` says what it is. `user`: whom SSH logs in as."""
 
     name: str
     ami_name: str
     description: str
     user: str
+    owner: str
     size_gib: int
-    created: str = "2026-01-01T00:00:00.000Z"
 
     @property
     def id(self) -> str:
@@ -40,30 +45,76 @@ class Builtin(msgspec.Struct, frozen=True):
 
 
 BUILTINS = (
-    Builtin("busybox", "gureum-busybox-1", "gureum's small Linux: BusyBox, SSH (user ec2-user), HTTP server, cloud-config", "ec2-user", 8),
-    Builtin("debian", "gureum-debian-12", "Debian 12 built from its packages (user admin)", "admin", 8),
+    Builtin(
+        "busybox",
+        f"gureum-busybox-1-{MACHINE}",
+        "gureum's small Linux: BusyBox, SSH (user ec2-user), HTTP server, cloud-config",
+        "ec2-user",
+        AMAZON,
+        8,
+    ),
+    Builtin(
+        "debian",
+        f"debian-12-{'amd64' if MACHINE == 'x86_64' else MACHINE}-gureum-1",
+        "Debian 12 (bookworm), built from its packages (user admin)",
+        "admin",
+        DEBIAN,
+        8,
+    ),
 )
+ImageState = Literal["pending", "available", "failed"]
 
 
 class ImageSpec(msgspec.Struct, frozen=True):
-    """`digest`: in the machine's image store. `mappings`: API form of BlockDeviceMappings."""
+    """`source`: what the core Image is ("builtin:busybox", "digest:sha256:…"), "" while it is not imported yet; `path`, `form`: what from.
+    `mappings`: API form of BlockDeviceMappings, the root among them. `least_gib`: the least size of a root.
+    `launch_accounts`: those that may start it beside the owner. `deprecated_at`: Unix seconds, 0.0 for never."""
 
     name: str
-    digest: str
+    source: str
+    mappings: tuple[dict[str, Any], ...]
+    path: str = ""
+    form: str = ""
+    location: str = ""
     description: str = ""
-    architecture: str = ARCHITECTURE
+    architecture: str = MACHINE
     root_device: str = ROOT_DEVICE
-    size_gib: int = 8
-    mappings: tuple[dict[str, Any], ...] = ()
+    least_gib: int = 1
+    owner_alias: str = ""
     public: bool = False
     launch_accounts: tuple[str, ...] = ()
     ena: bool = True
-    deprecated_at: float = 0.0
+    boot_mode: str = ""
+    tpm: str = ""
+    imds: str = ""
+    sriov: str = ""
+    deprecated_at: float = NEVER
+    disabled: bool = False
+    protected: bool = False
+
+
+class ImageStatus(msgspec.Struct, frozen=True):
+    """`reason`: why the state is "failed"."""
+
+    state: ImageState = "available"
+    reason: str = ""
 
 
 @kind("ec2.Image", indexes={"name": lambda image: image.spec.name})
 class Image(Resource, frozen=True):
+    """Its scope is its owner's. The claim "image-name/<scope>" keeps names unique."""
+
     spec: ImageSpec
+    status: ImageStatus = ImageStatus()
+
+    @property
+    def owner(self) -> str:
+        return self.meta.scope.split("/")[0]
+
+    @property
+    def state(self) -> str:
+        """AWS: ec2 ImageState."""
+        return "disabled" if self.spec.disabled else self.status.state
 
 
 class LaunchImage(msgspec.Struct, frozen=True):
@@ -79,29 +130,100 @@ class LaunchImage(msgspec.Struct, frozen=True):
 
 def find_launch_image(call: Call, image_id: str) -> LaunchImage:
     """The image to start. With `ami_fallback` set, an id that nobody knows starts that built-in image. AWS: InvalidAMIID.Malformed,
-    InvalidAMIID.NotFound."""
-    for builtin in BUILTINS:
-        if builtin.id == image_id:
-            return _launch_builtin(builtin, image_id)
+    InvalidAMIID.NotFound, InvalidAMIID.Unavailable; "resolve:ssm:PARAMETER" for one of AWS's public parameters."""
+    image_id = resolve_image(image_id)
+    image = find_image(call, image_id)
+    if image is None:
+        fallback = next((one for one in BUILTINS if one.name == call.settings.ami_fallback), None)
+        if fallback is None:
+            raise no_image(image_id)
+        image = builtin_image(call.region, fallback)
+    if image.state != "available":
+        raise AwsError("InvalidAMIID.Unavailable", f"The image ID '{image_id}' is not available")
+    spec = image.spec
+    return LaunchImage(image_id, spec.source, spec.root_device, spec.architecture, spec.least_gib, spec.mappings)
+
+
+def resolve_image(text: str) -> str:
+    """An image id, or "resolve:ssm:" with a public parameter's name → image id. AWS: InvalidParameterValue for a parameter that is not there."""
+    if not text.startswith(RESOLVE):
+        return text
+    name = text[len(RESOLVE) :].partition(":")[0]
+    found = builtin_of(name)
+    if found is None:
+        raise AwsError(
+            "InvalidParameterValue",
+            f"The Systems Manager parameter '{name}' does not exist or is no public image parameter.",
+        )
+    return builtin_id(found)
+
+
+def builtin_id(name: str) -> str:
+    """Image id of the built-in image "busybox" or "debian"."""
+    return next(one.id for one in BUILTINS if one.name == name)
+
+
+def find_image(call: Call, image_id: str) -> Image | None:
+    """The image of that id that the caller may see: built in, its own, public, or shared with it. AWS: InvalidAMIID.Malformed."""
     check_id(AMI, image_id)
-    found = call.get(Image, image_id)
-    if found is not None:
-        spec = found.spec
-        devices = spec.mappings or _root_mapping(spec.root_device, spec.size_gib)
-        return LaunchImage(image_id, f"digest:{spec.digest}", spec.root_device, spec.architecture, spec.size_gib, devices)
+    own = call.get(Image, image_id)
+    return own or next((image for image in others_images(call) if image.meta.name == image_id), None)
+
+
+def own_image(call: Call, image_id: str) -> Image:
+    """The caller's own image, for operations that change it. AWS: AuthFailure for one that is another's, InvalidAMIID.NotFound."""
+    image = find_image(call, image_id)
+    if image is None:
+        raise no_image(image_id)
+    if image.meta.scope != call.scope:
+        raise AwsError("AuthFailure", f"Not authorized for image:{image_id}")
+    return image
+
+
+def others_images(call: Call) -> Iterator[Image]:
+    """Images of the region that others own and the caller may start, the built-in ones first."""
     for builtin in BUILTINS:
-        if builtin.name == call.settings.ami_fallback:
-            return _launch_builtin(builtin, image_id)
-    raise AwsError("InvalidAMIID.NotFound", f"The image id '[{image_id}]' does not exist")
+        yield builtin_image(call.region, builtin)
+    for image in call.client.everywhere(Image):
+        account, region = image.meta.scope.split("/")
+        if region == call.region and account != call.account and may_launch(image, call.account):
+            yield image
 
 
-def _launch_builtin(builtin: Builtin, image_id: str) -> LaunchImage:
-    devices = _root_mapping(ROOT_DEVICE, builtin.size_gib)
-    return LaunchImage(image_id, f"builtin:{builtin.name}", ROOT_DEVICE, ARCHITECTURE, 1, devices)
+def may_launch(image: Image, account: str) -> bool:
+    """Whether `account`, which does not own the image, has a launch permission for it."""
+    return image.spec.public or account in image.spec.launch_accounts
 
 
-def _root_mapping(device: str, size_gib: int) -> tuple[dict[str, Any], ...]:
-    return ({"DeviceName": device, "Ebs": {"VolumeSize": size_gib, "VolumeType": "gp3", "DeleteOnTermination": True}},)
+def builtin_image(region: str, builtin: Builtin) -> Image:
+    """The built-in image in the form of a stored one."""
+    return Image(
+        meta=Meta(scope=f"{builtin.owner}/{region}", name=builtin.id, uid=builtin.id, created=BUILTIN_CREATED),
+        spec=ImageSpec(
+            name=builtin.ami_name,
+            source=f"builtin:{builtin.name}",
+            mappings=root_mapping(ROOT_DEVICE, builtin.size_gib),
+            location=f"amazon/{builtin.ami_name}",
+            description=builtin.description,
+            owner_alias="amazon",
+            public=True,
+        ),
+    )
 
 
-__all__ = ["AMI", "BUILTINS", "Image", "ImageSpec", "LaunchImage", "find_launch_image", "not_found"]
+def root_mapping(device: str, size_gib: int) -> tuple[dict[str, Any], ...]:
+    """The mapping of an image that names no other disk."""
+    ebs = {"VolumeSize": size_gib, "VolumeType": "gp3", "DeleteOnTermination": True, "Encrypted": False}
+    return ({"DeviceName": device, "Ebs": ebs},)
+
+
+def no_image(*image_ids: str) -> AwsError:
+    """AWS: InvalidAMIID.NotFound, with EC2's own brackets."""
+    if len(image_ids) == 1:
+        return AwsError("InvalidAMIID.NotFound", f"The image id '[{image_ids[0]}]' does not exist")
+    return AwsError("InvalidAMIID.NotFound", f"The image ids '[{', '.join(image_ids)}]' do not exist")
+
+
+def change(image: Image, **fields: Any) -> Image:
+    """A copy with these fields of the spec."""
+    return msgspec.structs.replace(image, spec=msgspec.structs.replace(image.spec, **fields))

@@ -76,11 +76,11 @@ async def run_instances(call: Call) -> dict[str, Any]:
     if done is not None:
         instances = [one for name in done if (one := call.get(Instance, name)) is not None]
         return show_reservation(call, instances[0].spec.reservation, instances)
-    params = merge_launch_template(call)
-    plan = plan_launch(call, params)
+    launch = call.with_params(merge_launch_template(call))
+    plan = plan_launch(launch, launch.params)
     transaction = call.transaction()
     reservation = new_id("r-")
-    instances = [_create(call, transaction, params, plan, reservation, index) for index in range(plan.count)]
+    instances = [_create(launch, transaction, launch.params, plan, reservation, index) for index in range(plan.count)]
     call.remember(transaction, tuple(one.meta.name for one in instances))
     await call.commit(transaction)
     return show_reservation(call, reservation, instances)
@@ -156,6 +156,7 @@ def _create(
         public_on_launch=any(wish.public for wish in plan.interfaces),
     )
     tags = tags_of(call, "instance", allow=("volume", "network-interface", "spot-instances-request", "elastic-gpu"))
+    tags |= params.get("GureumTags") or {}
     instance = transaction.create(Instance(meta=call.meta(name, tags=tags), spec=spec))
     for wish in plan.interfaces:
         create_interface(call, transaction, wish, name)

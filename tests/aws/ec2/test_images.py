@@ -1,0 +1,158 @@
+"""Images: what is found by whom, and what may be changed of it."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+
+import msgspec
+import pytest
+
+from gureum.aws.ec2.image_names import builtin_of, listed_names
+from gureum.aws.ec2.images import BUILTINS, Image, ImageSpec, ImageStatus, root_mapping
+
+
+@pytest.fixture
+def owned(cloud):
+    """An image of the caller's own, as an import leaves it."""
+    return add(cloud)
+
+
+def add(cloud, name="mine", **fields):
+    call = cloud.call()
+    spec = ImageSpec(name=name, source="digest:sha256:1", mappings=root_mapping("/dev/xvda", 8), location=name)
+    image = Image(meta=call.meta(f"ami-0{abs(hash(name)) % 16**16:016x}"), spec=msgspec.structs.replace(spec, **fields))
+    transaction = call.transaction()
+    transaction.create(image)
+    asyncio.run(transaction.commit())
+    return image.meta.name
+
+
+def found(cloud, **params):
+    return [image["Name"] for image in cloud("DescribeImages", **params)["Images"]]
+
+
+def by(name, *values):
+    return [{"Name": name, "Values": list(values)}]
+
+
+def test_the_built_in_images_are_what_they_say(cloud):
+    busybox, debian = sorted(
+        cloud("DescribeImages", Owners=["amazon"])["Images"], key=lambda one: one["Name"], reverse=True
+    )
+    assert busybox["Name"].startswith("gureum-busybox-")
+    assert debian["Name"].startswith("debian-12-")
+    assert {one["State"] for one in (busybox, debian)} == {"available"}
+    assert found(cloud, Owners=["136693071363"], Filters=by("name", "debian-12-amd64-*", "debian-12-arm64-*")) == [
+        debian["Name"]
+    ]
+    assert found(cloud, Filters=by("name", "al2023-ami-*", "ubuntu/images/*")) == []
+    assert found(cloud, Owners=["self"]) == []
+    assert found(cloud, Filters=by("owner-alias", "amazon") + by("root-device-type", "ebs")) == found(cloud)
+
+
+def test_public_parameters_answer_the_built_in_images(cloud):
+    names = listed_names()
+    assert {builtin_of(name) for name in names} == {"busybox", "debian"}
+    amazon = next(name for name in names if "al2023-ami-kernel-default" in name)
+    image = cloud.one("DescribeImages", "Images", ImageIds=[f"resolve:ssm:{amazon}"])
+    assert image["ImageId"] == BUILTINS[0].id
+    assert builtin_of(amazon + "/x") is None
+    assert builtin_of("/aws/service/ami-windows-latest/Windows_Server-2022-English-Full-Base") is None
+
+
+def test_what_is_not_there(cloud):
+    missing = "ami-0123456789abcdef0"
+    expected = ("InvalidAMIID.NotFound", f"The image id '[{missing}]' does not exist")
+    assert cloud.refused("DescribeImages", ImageIds=[missing]) == expected
+    assert cloud.code("DescribeImages", ImageIds=["ami-x"]) == "InvalidAMIID.Malformed"
+    assert cloud.code("DeregisterImage", ImageId=missing) == "InvalidAMIID.NotFound"
+    assert cloud.refused("DeregisterImage", ImageId=BUILTINS[0].id) == (
+        "AuthFailure",
+        f"Not authorized for image:{BUILTINS[0].id}",
+    )
+
+
+def test_sharing(cloud, new_cloud, owned):
+    other = new_cloud(cloud.client, account="999988887777")
+    assert other.code("DescribeImages", ImageIds=[owned]) == "InvalidAMIID.NotFound"
+    cloud("ModifyImageAttribute", ImageId=owned, LaunchPermission={"Add": [{"UserId": "999988887777"}]})
+    assert found(other, ImageIds=[owned]) == ["mine"]
+    assert found(other, ExecutableUsers=["self"]) == ["mine"]
+    assert found(other, Owners=["self"]) == []
+    assert found(other, Owners=[cloud.account]) == ["mine"]
+    assert other.code("ModifyImageAttribute", ImageId=owned, Description={"Value": "x"}) == "AuthFailure"
+    told = cloud("DescribeImageAttribute", ImageId=owned, Attribute="launchPermission")
+    assert told["LaunchPermissions"] == [{"UserId": "999988887777"}]
+    cloud("ModifyImageAttribute", ImageId=owned, OperationType="add", UserGroups=["all"], Attribute="launchPermission")
+    assert "mine" in found(other, ExecutableUsers=["all"])
+    cloud("ResetImageAttribute", ImageId=owned, Attribute="launchPermission")
+    assert found(other, Filters=by("name", "mine")) == []
+    assert (
+        new_cloud(cloud.client, region="eu-west-1").code("DescribeImages", ImageIds=[owned]) == "InvalidAMIID.NotFound"
+    )
+
+
+def test_attributes_that_are_no_attributes(cloud, owned):
+    modify = "ModifyImageAttribute"
+    assert cloud.code(modify, ImageId=owned, LaunchPermission={"Add": [{"UserId": "12"}]}) == "InvalidUserID.Malformed"
+    assert (
+        cloud.code(modify, ImageId=owned, LaunchPermission={"Add": [{"Group": "some"}]})
+        == "InvalidAMIAttributeItemValue"
+    )
+    assert cloud.code(modify, ImageId=owned) == "InvalidParameterCombination"
+    cloud(modify, ImageId=owned, Description={"Value": "new"})
+    assert cloud("DescribeImageAttribute", ImageId=owned, Attribute="description")["Description"] == {"Value": "new"}
+
+
+def test_deprecated_images_are_shown_to_their_owner(cloud, new_cloud):
+    public = add(cloud, "public", public=True)
+    other = new_cloud(cloud.client, account="999988887777")
+    at = dt.datetime.fromtimestamp(cloud.client.clock.now() + 600, dt.UTC)
+    cloud("EnableImageDeprecation", ImageId=public, DeprecateAt=at)
+    assert "public" in found(other)
+    cloud.client.clock.time += 1200
+    assert "public" not in found(other)
+    assert "public" in found(other, IncludeDeprecated=True)
+    assert found(other, ImageIds=[public]) == ["public"]
+    assert "public" in found(cloud)
+    assert cloud.code("EnableImageDeprecation", ImageId=public, DeprecateAt=at) == "InvalidParameterValue"
+    cloud("DisableImageDeprecation", ImageId=public)
+    assert "public" in found(other)
+
+
+def test_a_disabled_image_starts_nothing(cloud, owned):
+    run = {"ImageId": owned, "InstanceType": "t3.nano", "MinCount": 1, "MaxCount": 1}
+    cloud("DisableImage", ImageId=owned)
+    assert cloud.code("RunInstances", **run) == "InvalidAMIID.Unavailable"
+    assert found(cloud, Owners=["self"]) == []
+    assert found(cloud, Owners=["self"], IncludeDisabled=True) == ["mine"]
+    cloud("EnableImage", ImageId=owned)
+    assert cloud("RunInstances", **run)["Instances"][0]["ImageId"] == owned
+
+
+def test_deregistration_protection(cloud, owned):
+    cloud("EnableImageDeregistrationProtection", ImageId=owned)
+    assert cloud.code("DeregisterImage", ImageId=owned) == "OperationNotPermitted"
+    cloud("DisableImageDeregistrationProtection", ImageId=owned)
+    cloud("DeregisterImage", ImageId=owned)
+    assert cloud.code("DescribeImages", ImageIds=[owned]) == "InvalidAMIID.NotFound"
+
+
+def test_pages(cloud):
+    for number in range(5):
+        add(cloud, f"image-{number}")
+    first = cloud("DescribeImages", Owners=["self"], MaxResults=3)
+    second = cloud("DescribeImages", Owners=["self"], MaxResults=3, NextToken=first["NextToken"])
+    assert len(first["Images"]) == 3
+    assert len(second["Images"]) == 2
+
+
+def test_an_image_that_is_not_imported_yet_cannot_start(cloud):
+    id_ = add(cloud, "late")
+    image = cloud.call().get(Image, id_)
+    transaction = cloud.call().transaction()
+    transaction.update(msgspec.structs.replace(image, status=ImageStatus("pending")))
+    asyncio.run(transaction.commit())
+    run = {"ImageId": id_, "InstanceType": "t3.nano", "MinCount": 1, "MaxCount": 1}
+    assert cloud.code("RunInstances", **run) == "InvalidAMIID.Unavailable"
