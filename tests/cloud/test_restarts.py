@@ -90,7 +90,7 @@ def test_twenty_machines_serve_while_daemon_and_agent_are_killed(cloud: Cloud, e
 
 def boot_of(cloud: Cloud, instance: str) -> str:
     """Something that a new boot would change: the start time of PID 1."""
-    return until(cloud.inside(instance, "cut", "-d", " ", "-f", "22", "/proc/1/stat").stdout.strip)
+    return str(until(lambda: cloud.inside(instance, "cut", "-d", " ", "-f", "22", "/proc/1/stat").stdout)).strip()
 
 
 def test_names_and_metadata_go_on_inside_while_the_agent_is_away(cloud: Cloud, ec2: Any) -> None:
