@@ -14,7 +14,7 @@ from gureum.aws.call import Call
 from gureum.aws.ec2 import ids, limits
 from gureum.aws.ec2.interfaces import change as change_interface
 from gureum.aws.ec2.interfaces import interfaces_of, several_interfaces
-from gureum.aws.ec2.listing import answer, show_tags
+from gureum.aws.ec2.listing import answer, show_own_tags
 from gureum.aws.ec2.network_kinds import Address, AddressSpec, InternetGateway, NetworkInterface, PrivateAddress
 from gureum.aws.ec2.public_pool import give_back, take_public
 from gureum.aws.ec2.tags import tags_of
@@ -282,7 +282,7 @@ def show_address(call: Call, address: Address) -> dict[str, Any]:
         "Domain": "vpc",
         "PublicIpv4Pool": "amazon",
         "NetworkBorderGroup": call.region,
-        "Tags": show_tags(address.meta.tags),
+        **show_own_tags(address.meta.tags),
     }
     if address.spec.association:
         shown |= {

@@ -84,6 +84,8 @@ async def assign_private_ip_addresses(call: Call) -> dict[str, Any]:
         raise ids.not_built("AssignPrivateIpAddresses with prefixes")
     interface = _find(call)
     named, count = params.get("PrivateIpAddresses") or [], params.get("SecondaryPrivateIpAddressCount") or 0
+    if count < 0:
+        raise ids.invalid(f"Value ({count}) for parameter secondaryPrivateIpAddressCount is invalid.")
     if bool(named) == bool(count):
         code = "InvalidParameterCombination" if named else "MissingParameter"
         raise AwsError(code, "Either privateIpAddresses or secondaryPrivateIpAddressCount must be specified")

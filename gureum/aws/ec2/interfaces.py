@@ -134,6 +134,8 @@ def new_interface(
             requester=requester,
         ),
     )
+    if secondary_count < 0:
+        raise ids.invalid(f"Value ({secondary_count}) for parameter secondaryPrivateIpAddressCount is invalid.")
     wanted: list[str | None] = [*addresses, *([None] * (secondary_count + (not addresses)))]
     if len(wanted) > limits.ADDRESSES_PER_INTERFACE:
         raise AwsError(
@@ -267,6 +269,8 @@ def check_groups(call: Call, groups: Sequence[str], subnet: Subnet) -> tuple[str
 def wanted_addresses(params: dict[str, Any]) -> list[str]:
     """Private addresses that a call asks for by `PrivateIpAddress` and `PrivateIpAddresses`, the primary first."""
     listed = params.get("PrivateIpAddresses") or []
+    if not all(one.get("PrivateIpAddress") for one in listed):
+        raise ids.missing("privateIpAddress")
     primary = [one["PrivateIpAddress"] for one in listed if one.get("Primary")]
     if params.get("PrivateIpAddress"):
         primary.append(params["PrivateIpAddress"])

@@ -42,6 +42,11 @@ def show_tags(tags: dict[str, str]) -> list[dict[str, str]]:
     return [{"Key": key, "Value": tags[key]} for key in sorted(tags)]
 
 
+def show_own_tags(tags: dict[str, str]) -> dict[str, Any]:
+    """For kinds whose API form has no empty list of tags: `{"Tags": …}` or nothing."""
+    return {"Tags": show_tags(tags)} if tags else {}
+
+
 def iso_time(seconds: float) -> str:
     """Unix seconds as EC2 writes times in filters: "2026-01-02T03:04:05.000Z"."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{int(seconds * 1000) % 1000:03d}Z"

@@ -160,7 +160,7 @@ def parse_ports(protocol: str | None, from_port: int | None, to_port: int | None
                 f"ICMP code ({code}) out of range" if -1 <= type_ <= 255 else f"ICMP type ({type_}) out of range"
             )
         return name, type_, code
-    if name != "-1" and not (name.isascii() and name.isdigit() and int(name) <= 255):
+    if name != "-1" and not (name.isascii() and name.isdigit() and len(name) <= 3 and int(name) <= 255):
         raise ids.invalid(f"Invalid value '{protocol}' for IP protocol. Unknown protocol.")
     return name, -1, -1
 
@@ -286,7 +286,9 @@ def show_rule(call: Call, rule: GroupRule, group_id: str) -> dict[str, Any]:
     if rule.cidr6:
         shown["CidrIpv6"] = rule.cidr6
     if rule.group:
-        shown["ReferencedGroupInfo"] = {"GroupId": rule.group, "UserId": call.account}
+        # AWS adds the account's own id. Terraform, told not to ask who it is (as is usual against a local endpoint), takes
+        # any id for a foreign account's and would plan a change for ever.
+        shown["ReferencedGroupInfo"] = {"GroupId": rule.group}
     if rule.description:
         shown["Description"] = rule.description
     return shown

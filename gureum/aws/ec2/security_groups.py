@@ -12,7 +12,7 @@ import msgspec
 
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids, limits
-from gureum.aws.ec2.listing import answer, listing, show_tags
+from gureum.aws.ec2.listing import answer, listing, show_own_tags, show_tags
 from gureum.aws.ec2.network_kinds import GroupRule, NetworkInterface, SecurityGroup, SecurityGroupSpec, Vpc
 from gureum.aws.ec2.security_group_rules import (
     allow_all_out,
@@ -370,5 +370,5 @@ def show_group(call: Call, group: SecurityGroup) -> dict[str, Any]:
         "SecurityGroupArn": group_arn(call, group.meta.name),
         "IpPermissions": show_permissions(call.account, (rule for rule in group.spec.rules if not rule.egress)),
         "IpPermissionsEgress": show_permissions(call.account, (rule for rule in group.spec.rules if rule.egress)),
-        "Tags": show_tags(group.meta.tags),
+        **show_own_tags(group.meta.tags),
     }

@@ -13,7 +13,7 @@ import msgspec
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids, limits
 from gureum.aws.ec2.cidrs import network_of, overlaps, parse_cidr, usable_size
-from gureum.aws.ec2.listing import answer, listing, show_tags
+from gureum.aws.ec2.listing import answer, listing, show_own_tags
 from gureum.aws.ec2.network_acls import default_acl
 from gureum.aws.ec2.network_kinds import NetworkAcl, NetworkInterface, RouteTable, Subnet, SubnetSpec, Vpc
 from gureum.aws.ec2.regions import find_zone, zone_id, zones_of
@@ -96,7 +96,7 @@ async def modify_subnet_attribute(call: Call) -> dict[str, Any]:
         if isinstance(value, dict) and value.get("Value") is False:
             return {}
         raise ids.not_built(f"ModifySubnetAttribute with {name}")
-    wished = value["Value"] if isinstance(value, dict) else value
+    wished = value.get("Value", False) if isinstance(value, dict) else value
     transaction = call.transaction()
     transaction.update(change(subnet, **{_ATTRIBUTES[name]: wished}))
     await call.commit(transaction)
@@ -242,5 +242,5 @@ def show_subnet(call: Call, subnet: Subnet) -> dict[str, Any]:
             "EnableResourceNameDnsAAAARecord": spec.resource_aaaa_record,
         },
         "BlockPublicAccessStates": {"InternetGatewayBlockMode": "off"},
-        "Tags": show_tags(subnet.meta.tags),
+        **show_own_tags(subnet.meta.tags),
     }

@@ -16,7 +16,7 @@ from gureum.aws.call import Call
 from gureum.aws.ec2 import ids, limits
 from gureum.aws.ec2.cidrs import network_of, overlaps, parse_cidr
 from gureum.aws.ec2.dhcp_options import default_dhcp_options
-from gureum.aws.ec2.listing import answer, listing, show_tags
+from gureum.aws.ec2.listing import answer, listing, show_own_tags
 from gureum.aws.ec2.network_acls import new_default_acl
 from gureum.aws.ec2.network_kinds import (
     CidrAssociation,
@@ -302,12 +302,11 @@ def show_vpc(call: Call, vpc: Vpc, *, state: str = "available") -> dict[str, Any
         "State": state,
         "CidrBlock": vpc.spec.cidr,
         "CidrBlockAssociationSet": [_show_cidr(one, "associated") for one in vpc.spec.cidrs],
-        "Ipv6CidrBlockAssociationSet": [],
         "DhcpOptionsId": vpc.spec.dhcp_options,
         "InstanceTenancy": vpc.spec.tenancy,
         "IsDefault": vpc.spec.is_default,
         "BlockPublicAccessStates": {"InternetGatewayBlockMode": "off"},
-        "Tags": show_tags(vpc.meta.tags),
+        **show_own_tags(vpc.meta.tags),
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
+import datetime as dt
 import inspect
 from collections.abc import Iterator
 from typing import Any
@@ -143,7 +143,7 @@ def _check(value: Any, shape: Any, path: str) -> None:
         return
     kinds = {
         "structure": dict, "list": list, "map": dict, "string": str, "integer": int, "long": int, "boolean": bool,
-        "timestamp": (int, float, datetime.datetime), "blob": (bytes, str), "double": (int, float), "float": (int, float),
+        "timestamp": (int, float, dt.datetime), "blob": (bytes, str), "double": (int, float), "float": (int, float),
     }  # fmt: skip
     assert isinstance(value, kinds[shape.type_name]), f"{path}: {value!r} is no {shape.type_name}"
     if shape.type_name == "structure":

@@ -10,7 +10,7 @@ def test_a_fresh_region_has_a_default_vpc_with_a_public_subnet_per_zone(cloud):
     assert len(subnets) == 6
     assert {one["AvailabilityZone"] for one in subnets} == {f"us-east-1{letter}" for letter in "abcdef"}
     assert all(one["MapPublicIpOnLaunch"] and one["DefaultForAz"] for one in subnets)
-    assert sorted(one["CidrBlock"] for one in subnets)[0] == "172.31.0.0/20"
+    assert min(one["CidrBlock"] for one in subnets) == "172.31.0.0/20"
     assert {one["AvailableIpAddressCount"] for one in subnets} == {4091}
 
 

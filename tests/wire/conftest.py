@@ -1,0 +1,76 @@
+"""A gureum that real clients talk to over HTTP: the gateway on a store in memory, in a thread of its own, with no machine behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+
+from gureum.asgi import Application
+from gureum.aws.gateway import Gateway
+from gureum.aws.services import Services
+from gureum.base.clock import SystemClock
+from gureum.base.sealing import Sealer
+from gureum.base.settings import Settings
+from gureum.core.world import World
+from gureum.store.memory import MemoryStore
+
+
+class NoAgent:
+    """A link to an agent that never comes."""
+
+    synced = False
+    connected = False
+
+    def __init__(self, *_: Any) -> None:
+        self.seen: dict[str, Any] = {}
+
+    def change(self, put: Any, remove: Any) -> None: ...
+
+    async def run(self) -> None: ...
+
+
+class Endpoint:
+    """`url`: where it answers; `gateway`: to look at its counters."""
+
+    def __init__(self, folder: Path) -> None:
+        self._sock = socket.create_server(("127.0.0.1", 0))
+        self.port = self._sock.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._folder = folder
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
+        self._thread.start()
+        assert self._ready.wait(20)
+
+    async def _run(self) -> None:
+        sealer = Sealer(self._folder / "seal.key")
+        self.world = World(MemoryStore(), SystemClock(), Settings(pool="198.18.16.0/20"), sealer, NoAgent)
+        services = Services(self.world)
+        services.load_stored()
+        self.gateway = Gateway(self.world, services)
+        config = uvicorn.Config(
+            Application(self.gateway, None, "", "aws.gureum.test"), log_level="warning", lifespan="off"
+        )  # type: ignore[arg-type]
+        self._server = uvicorn.Server(config)
+        self._ready.set()
+        await self._server.serve(sockets=[self._sock])
+        await self.world.close()
+
+    def close(self) -> None:
+        self._server.should_exit = True
+        self._thread.join(10)
+
+
+@pytest.fixture(scope="module")
+def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
+    made = Endpoint(tmp_path_factory.mktemp("home"))
+    yield made
+    made.close()
+    assert made.gateway.counters.faults == 0
