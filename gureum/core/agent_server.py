@@ -130,7 +130,7 @@ class AgentServer:
             await writer.drain()
         finally:
             feeding.cancel()
-            await session.close_input()
+            await session.close()
 
     async def _exec(self, request: dict[str, Any]) -> Any:
         result = await self._service.machine.ports.containers.exec(
