@@ -2,6 +2,11 @@
 
 DEFAULT_USER=ec2-user
 
+# What must stand in a fresh /run.
+prepare_run() {
+    :
+}
+
 # A new instance from an old disk: it must not share the old one's SSH identity.
 forget_instance() {
     rm -f /etc/dropbear/dropbear_*_host_key

@@ -130,6 +130,30 @@ set_random_password() {
     echo "ci-info: $1:$text"
 }
 
+# --- going down ---
+
+# Every process but init and the calling script.
+other_processes() {
+    for entry in /proc/[0-9]*; do
+        pid=${entry#/proc/}
+        [ "$pid" = 1 ] || [ "$pid" = $$ ] || return 0
+    done
+    return 1
+}
+
+# Asks all other processes to end and waits up to three seconds for them before it ends them.
+end_processes() {
+    kill -TERM -1 2>/dev/null
+    kill -CONT -1 2>/dev/null
+    tries=0
+    while [ "$tries" -lt 60 ] && other_processes; do
+        tries=$((tries + 1))
+        sleep 0.05
+    done
+    kill -KILL -1 2>/dev/null
+    sync
+}
+
 # --- files and scripts ---
 
 uptime_s() {
