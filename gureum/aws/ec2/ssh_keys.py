@@ -58,7 +58,9 @@ def make_key(key_type: KeyType, key_format: KeyFormat, comment: str) -> NewKey:
     if key_format == "ppk":
         material = render_ppk(key, comment)
     else:
-        material = key.private_bytes(Encoding.PEM, private_format, NoEncryption()).decode().rstrip("\n")
+        # OpenSSH refuses its own format without the last line's end; AWS's RSA keys have none.
+        material = key.private_bytes(Encoding.PEM, private_format, NoEncryption()).decode()
+        material = material if key_type == "ed25519" else material.rstrip("\n")
     return NewKey(material, render_openssh(key.public_key()), created_fingerprint(key))
 
 
