@@ -26,6 +26,7 @@ from typing import Any
 from gureum.base.homes import Home, load_home
 from gureum.base.settings import Settings, load_settings
 from gureum.cli import up
+from gureum.cli.api import get
 from gureum.cli.env import client_environment
 from gureum.cli.output import Failure
 from gureum.cli.running import ask
@@ -35,6 +36,11 @@ VPC_CIDR, PUBLIC_CIDR, PRIVATE_CIDR = "10.42.0.0/16", "10.42.1.0/24", "10.42.2.0
 PAGE_PORT, CLOSED_PORT = 80, 8080
 PAGE_LIMIT_S = 30.0
 SILENCE_S = 2.0
+# The address may have been another machine's yesterday, so its host key is not kept.
+SSH_OPTIONS = (
+    "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "IdentitiesOnly=yes", "BatchMode=yes", "ConnectTimeout=10",
+    "LogLevel=ERROR",
+)  # fmt: skip
 
 USER_DATA = """#!/bin/sh
 mkdir -p /srv/www
@@ -57,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     tour = Tour(settings, home, quiet=arguments.quiet)
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="gureum-demo-") as folder:
-        tour.folder = Path(folder)
+        tour.folder = key_folder() if arguments.keep else Path(folder)
         clear(tour)
         for section in SECTIONS:
             section(tour)
@@ -88,6 +94,7 @@ class Tour:
         self.folder = Path()
         self.made: dict[str, str] = {}
         self.times: list[tuple[str, float]] = []
+        self.calls, self.client_s = 0, 0.0
         self._client = aws_client()
         # The user's own AWS settings (profiles, pagers, proxies for an internet that is not meant) are none of the tour's.
         self._environment = {
@@ -124,12 +131,14 @@ class Tour:
             check=False,
             timeout=120,
         )
+        took = time.monotonic() - started
+        self.calls, self.client_s = self.calls + 1, self.client_s + took
         if done.returncode != 0:
             if not check:
                 return {}
             raise Failure(f"`{shown(command)}` failed: {done.stderr.strip()}")
         if not self.quiet:
-            self.say(f"    {dim(f'{time.monotonic() - started:.2f} s')}")
+            self.say(f"    {dim(f'{took:.2f} s')}")
         return json.loads(done.stdout) if done.stdout.strip() else {}
 
     def make(self, name: str, *words: str, query: str) -> str:
@@ -201,6 +210,7 @@ def security(tour: Tour) -> None:
     allow(tour, "group inside", PAGE_PORT, "--source-group", tour.made["group web"])
     key = tour.aws("ec2", "create-key-pair", "--key-name", NAME, "--key-type", "ed25519", query="KeyMaterial")
     path = tour.folder / f"{NAME}.pem"
+    path.unlink(missing_ok=True)
     with open(path, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
         file.write(key if key.endswith("\n") else key + "\n")
     tour.result(f"the private key is in {path}")
@@ -216,19 +226,9 @@ def machines(tour: Tour) -> None:
     tour.title("Two machines that boot and run their user data")
     script = tour.folder / "user-data.sh"
     script.write_text(USER_DATA)
-    tour.say(
-        "  user data:\n" + "".join(f"    {line}\n" for line in USER_DATA.splitlines()[1:]),
-    )
-    image = tour.make(
-        "image",
-        "ec2",
-        "describe-images",
-        "--owners",
-        "amazon",
-        "--filters",
-        "Name=name,Values=*busybox*",
-        query="Images[0].ImageId",
-    )
+    tour.say("  their user data:\n" + "\n".join(f"    {line}" for line in USER_DATA.splitlines()[1:]))
+    words = ("--owners", "amazon", "--filters", "Name=name,Values=*busybox*")
+    image = tour.make("image", "ec2", "describe-images", *words, query="Images[0].ImageId")
     for name, subnet, group in (("front", "public subnet", "group web"), ("back", "private subnet", "group inside")):
         tour.make(
             name, "ec2", "run-instances", "--image-id", image, "--instance-type", "t3.micro", "--key-name", NAME,
@@ -236,16 +236,21 @@ def machines(tour: Tour) -> None:
             "--user-data", f"file://{script}", "--tag-specifications", tags("instance", name),
             query="Instances[0].InstanceId",
         )  # fmt: skip
-    wait_for(tour, "running", tour.made["front"], tour.made["back"])
+    found = wait_for(tour, "running", tour.made["front"], tour.made["back"])
     for name in ("front", "back"):
-        found = tour.aws(
-            "ec2", "describe-instances", "--instance-ids", tour.made[name], query="Reservations[0].Instances[0]"
-        )
-        tour.made[f"{name} private"] = found["PrivateIpAddress"]
-        tour.made[f"{name} public"] = tour.public(found["PublicIpAddress"]) if "PublicIpAddress" in found else ""
-        tour.result(
-            f"{name} is {found['State']['Name']}: {found['PrivateIpAddress']} {tour.made[f'{name} public'] or '(no public address)'}"
-        )
+        machine = found[tour.made[name]]
+        private, public = machine["PrivateIpAddress"], machine.get("PublicIpAddress", "")
+        tour.made[f"{name} private"], tour.made[f"{name} public"] = private, tour.public(public) if public else ""
+        took = time_to_running(tour, tour.made[name])
+        tour.measured(f"{name}: from the acknowledged call to running", took)
+        tour.result(f"{name} runs, {took * 1000:.0f} ms after the call: {private}, {public or 'no public address'}")
+
+
+def time_to_running(tour: Tour, machine: str) -> float:
+    """Seconds from the launch to running, as gureum's own record has them."""
+    launched = get(tour.home, f"explain/{machine}")["objects"][0]
+    events = [event for event in launched["events"] if event["message"].endswith("running")]
+    return float(events[-1]["last"] - launched["created"]) if events else 0.0
 
 
 def pages(tour: Tour) -> None:
@@ -255,13 +260,11 @@ def pages(tour: Tour) -> None:
     if not front:
         raise Failure("the public machine has no public address")
     tour.say(f"  $ {dim(f'curl http://{front}/')}")
-    started = time.monotonic()
     page = fetch_when_up(front, PAGE_PORT)
-    tour.measured("asked for the page until it came", time.monotonic() - started)
     tour.result(f"the host gets the page through the public address: {page!r}")
     took = min(timed_fetch(front, PAGE_PORT) for _ in range(5))
     tour.measured("one page from the host", took)
-    page = login(tour, f"wget -q -T 10 -O - http://{back}/")
+    page = login(tour, f"wget -q -O - http://{back}/")
     tour.result(f"the public machine reaches the private one at {back}: {page!r}")
     tour.say(f"  $ {dim(f'curl http://{front}:{CLOSED_PORT}/')}")
     expect_silence(
@@ -273,16 +276,17 @@ def pages(tour: Tour) -> None:
 
 
 def shell(tour: Tour) -> None:
-    """SSH, metadata, limits."""
-    tour.title("Inside: SSH with the key, metadata, limits")
-    tour.result(f"ssh: {login(tour, 'uname -n; id -un').split()}")
+    """SSH, metadata, console."""
+    tour.title("Inside: SSH with the key, metadata, console")
+    tour.result(f"logged in: {' '.join(login(tour, 'id -un; uname -n').split())}")
     found = login(tour, "wget -q -O - http://169.254.169.254/latest/meta-data/instance-id")
     if found != tour.made["front"]:
         raise Failure(f"the metadata service calls the machine {found!r}")
     tour.result(f"the metadata service knows the machine: {found}")
     output = tour.aws("ec2", "get-console-output", "--instance-id", tour.made["front"], query="Output")
     text = decode_console(output)
-    tour.result(f"its console: {text.strip().splitlines()[-1] if text.strip() else '(silent)'}")
+    told = [line for line in text.splitlines() if "finished" in line] or ["(silent)"]
+    tour.result(f"its console: {told[-1].strip()}")
 
 
 def restart(tour: Tour) -> None:
@@ -311,13 +315,13 @@ def finish(tour: Tour, seconds: float, *, kept: bool) -> None:
     tour.title("Times")
     for what, took in [
         *tour.times,
-        ("the whole tour (most of it is the start of the aws program, call by call)", seconds),
+        (f"the whole tour, {tour.client_s:.0f} s of it in {tour.calls} starts of the aws program", seconds),
     ]:
         tour.say(f"  {took * 1000:8.1f} ms  {what}" if took < 1 else f"  {took:8.1f} s   {what}")
     tour.title("What to try next")
     if kept:
         tour.say(f"  gureum explain {tour.made['front']}     what the machine is made of")
-        tour.say(f"  gureum exec {tour.made['front']} -- sh  a shell in it")
+        tour.say(f"  gureum ssh {tour.made['front']}         log in to it")
     else:
         tour.say("  gureum demo --keep                    the same, and the machines stay")
     tour.say('  eval "$(gureum env)"                  now `aws`, boto3 and Terraform of this shell use gureum')
@@ -393,18 +397,34 @@ def aws_client() -> str:
     raise Failure("the AWS command line is missing: `make demo` installs it, or `pip install awscli`")
 
 
-def wait_for(tour: Tour, state: str, *machines: str) -> None:
-    """`aws ec2 wait` looks every 15 seconds, which is longer than all of this takes."""
-    deadline, query = time.monotonic() + PAGE_LIMIT_S, "Reservations[].Instances[].State.Name"
-    while set(states := tour.aws("ec2", "describe-instances", "--instance-ids", *machines, query=query)) != {state}:
-        if time.monotonic() > deadline:
-            raise Failure(f"machines are {', '.join(states)} instead of {state} after {PAGE_LIMIT_S:.0f} s")
+def wait_for(tour: Tour, state: str, *machines: str) -> dict[str, dict[str, Any]]:
+    """The machines by id, once all are in the state. `aws ec2 wait` looks every 15 seconds, longer than all of this takes."""
+    deadline, quiet = time.monotonic() + PAGE_LIMIT_S, tour.quiet
+    try:
+        while True:
+            words = ("ec2", "describe-instances", "--instance-ids", *machines)
+            found = tour.aws(*words, query="Reservations[].Instances[]")
+            if {one["State"]["Name"] for one in found} == {state}:
+                return {one["InstanceId"]: one for one in found}
+            if time.monotonic() > deadline:
+                states = ", ".join(f"{one['InstanceId']} is {one['State']['Name']}" for one in found)
+                raise Failure(f"{states}, not {state}, after {PAGE_LIMIT_S:.0f} s: see `gureum explain`")
+            tour.quiet = True
+    finally:
+        tour.quiet = quiet
 
 
 def routed_to_us(tour: Tour, address: str) -> bool:
     """Whether the host would send packets for the address into this cloud. Asked of the routing table: no packet is sent."""
     done = subprocess.run(["ip", "-j", "route", "get", address], capture_output=True, text=True, check=False)
     return done.returncode == 0 and any(tour.home.id in route.get("dev", "") for route in json.loads(done.stdout))
+
+
+def key_folder() -> Path:
+    """Where `gureum ssh` looks for keys."""
+    folder = Path("~/.gureum/keys").expanduser()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
 
 
 def tags(kind: str, name: str = "") -> str:
@@ -454,18 +474,7 @@ def login(tour: Tour, command: str) -> str:
     """What the command prints on the public machine, run by SSH with the demo's key."""
     words = ["ssh", "-i", f"{NAME}.pem", f"root@{tour.made['front public']}", command]
     tour.say(f"  $ {dim(shown(words))}")
-    options = [
-        "-o",
-        "StrictHostKeyChecking=no",
-        "-o",
-        "UserKnownHostsFile=/dev/null",
-        "-o",
-        "IdentitiesOnly=yes",
-        "-o",
-        "BatchMode=yes",
-        "-o",
-        "ConnectTimeout=10",
-    ]
+    options = [word for option in SSH_OPTIONS for word in ("-o", option)]
     done = subprocess.run(
         ["ssh", *options, *words[1:]],
         cwd=tour.folder,
@@ -476,7 +485,7 @@ def login(tour: Tour, command: str) -> str:
         timeout=60,
     )
     if done.returncode != 0:
-        raise Failure(f"ssh failed: {done.stderr.strip().splitlines()[-1:]}")
+        raise Failure(f"`{command}` failed over ssh (exit code {done.returncode}): {done.stderr.strip()}")
     return done.stdout.strip()
 
 

@@ -46,12 +46,8 @@ def show(tree: dict[str, Any], about: dict[str, Any], indent: str) -> Iterator[s
         yield from show(child, about, indent + "    ")
 
 
-def event_text(event: Any) -> str:
-    """An event in one line, whatever fields it has."""
-    if not isinstance(event, dict):
-        return str(event)
-    moment = event.get("time") or event.get("at") or event.get("last")
-    clock = time.strftime("%H:%M:%S ", time.localtime(moment)) if isinstance(moment, int | float) else ""
-    return clock + " ".join(
-        str(value) for key, value in event.items() if key not in ("time", "at", "last", "first") and value
-    )
+def event_text(event: dict[str, Any]) -> str:
+    """An event in one line (fields: engine/events.py)."""
+    clock = time.strftime("%H:%M:%S", time.localtime(event["last"]))
+    times = f" ({event['count']} times)" if event["count"] > 1 else ""
+    return f"{clock} {event['reason']}: {event['message']}{times}"

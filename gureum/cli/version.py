@@ -11,6 +11,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """It has no options."""
 
 
-def run(arguments: argparse.Namespace) -> int:  # noqa: ARG001
+def run(arguments: argparse.Namespace) -> int:
     print(f"gureum {__version__}")
     return 0

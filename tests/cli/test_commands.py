@@ -109,10 +109,14 @@ def test_explain_shows_the_tree() -> None:
         "machine": [core],
         "children": [child],
     }
-    lines = list(explain.show(tree, {"events": {"container/x": [{"at": 0, "what": "start", "count": 1}]}}, ""))
+    lines = list(
+        explain.show(
+            tree, {"events": {"container/x": [{"last": 0, "reason": "Retry", "message": "waits", "count": 2}]}}, ""
+        )
+    )
     assert lines[0] == "ec2.Instance i-1  running  (revision 5)"
     assert lines[1] == "  = container/x  failed: no memory"
-    assert lines[2].endswith("start 1")
+    assert lines[2].endswith("Retry: waits (2 times)")
     assert lines[3] == "    ec2.Volume vol-1  (revision 4)"
 
 
