@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -92,7 +93,7 @@ async def delete_network_interface(call: Call) -> dict[str, Any]:
 def describe_network_interfaces(call: Call) -> dict[str, Any]:
     """AWS: ec2 DescribeNetworkInterfaces."""
     found, token = listing(call, NetworkInterface, ids.INTERFACE, "NetworkInterfaceIds", _filters(call))
-    return answer("NetworkInterfaces", [show_interface(call, interface) for interface in found], token)
+    return answer("NetworkInterfaces", [_fragment(call, interface) for interface in found], token)
 
 
 # What instances and services that have interfaces of their own use. All act inside the caller's transaction.
@@ -305,6 +306,13 @@ def _check_wanted(subnet: Subnet, wanted: str, taken: Claims) -> str:
 
 
 # Showing
+
+
+def _fragment(call: Call, interface: NetworkInterface) -> Any:
+    """Encoded once: beside itself an interface shows what its VPC says of names; names of groups never change."""
+    vpc = call.get(Vpc, interface.spec.vpc)
+    shown = partial(show_interface, call, interface)
+    return call.fragment("NetworkInterface", interface, shown, (vpc.meta.revision if vpc else 0,))
 
 
 def status_of(interface: NetworkInterface) -> str:

@@ -6,6 +6,7 @@ A group is lowered to a core FirewallGroup while its VPC is in use. The rules th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -97,7 +98,8 @@ def describe_security_groups(call: Call) -> dict[str, Any]:
                     "InvalidGroup.NotFound", f"The security group '{name}' does not exist in default VPC '{vpc}'"
                 )
         found = [group for group in found if group.spec.vpc == vpc and group.spec.group_name in names]
-    return answer("SecurityGroups", [show_group(call, group) for group in found], token)
+    shown = [call.fragment("SecurityGroup", group, partial(show_group, call, group)) for group in found]
+    return answer("SecurityGroups", shown, token)
 
 
 @operation("AuthorizeSecurityGroupIngress")
