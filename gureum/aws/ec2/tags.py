@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from gureum.aws.call import Call
-from gureum.aws.ec2 import ids, limits
+from gureum.aws.ec2 import ids, instance_ids, limits
 from gureum.aws.ec2.listing import answer
 from gureum.aws.ec2.network_kinds import GroupRule, SecurityGroup
 from gureum.aws.errors import AwsError
@@ -184,21 +184,12 @@ def _change_rule(call: Call, transaction: Transaction, id_: str, change: Callabl
     transaction.update(msgspec.structs.replace(group, spec=msgspec.structs.replace(group.spec, rules=rules)))
 
 
-_FORMS = {form.prefix: form for form in vars(ids).values() if isinstance(form, ids.IdForm)}
-_OTHERS = {
-    "i": ids.IdForm("i", "instance ID", "instance", "InvalidInstanceID.NotFound", "InvalidInstanceID.Malformed"),
-    "ami": ids.IdForm("ami", "image ID", "image", "InvalidAMIID.NotFound", "InvalidAMIID.Malformed"),
-    "vol": ids.IdForm("vol", "volume", "volume", "InvalidVolume.NotFound", "InvalidVolumeID.Malformed"),
-    "snap": ids.IdForm("snap", "snapshot", "snapshot", "InvalidSnapshot.NotFound", "InvalidSnapshotID.Malformed"),
-    "key": ids.IdForm("key", "key pair", "key-pair", "InvalidKeyPair.NotFound", "InvalidKeyPair.Malformed"),
-    "lt": ids.IdForm(
-        "lt",
-        "launch template ID",
-        "launch-template",
-        "InvalidLaunchTemplateId.NotFound",
-        "InvalidLaunchTemplateId.Malformed",
-    ),
-}
+_FORMS = {
+    form.prefix: form
+    for module in (ids, instance_ids)
+    for form in vars(module).values()
+    if isinstance(form, ids.IdForm)
+} | {"ami": ids.IdForm("ami", "image ID", "image", "InvalidAMIID.NotFound", "InvalidAMIID.Malformed")}
 
 
 def _find(call: Call, id_: str) -> Resource:
@@ -208,7 +199,7 @@ def _find(call: Call, id_: str) -> Resource:
             if obj is not None:
                 return obj
     prefix = id_.rsplit("-", 1)[0]
-    form = _FORMS.get(prefix) or _OTHERS.get(prefix)
+    form = _FORMS.get(prefix)
     if form is None:
         raise AwsError("InvalidID", f"The ID '{id_}' is not valid")
     ids.check_id(form, id_)
