@@ -89,8 +89,8 @@ class Agent:
         store = await SqliteStore.open(self._home.path / "agent.db", synchronous=False, keep_revisions=0)
         shelf = Shelf(FdStore.from_environment())
         service = AgentService(store, ports, shelf, self._home.pool)
-        await self._serve_host_names(ports, shelf)
         await service.start()
+        await self._serve_host_names(ports, shelf)
         server = await AgentServer(service, lambda: self._down(service, ports)).serve(self._socket_path())
         self._supervised.ready()
         try:

@@ -97,7 +97,7 @@ class NetworkKinds:
         self._edge = EdgeSpec(pool)
         self._edge_lock = asyncio.Lock()
         self._edge_ready = False
-        self._serving: dict[str, tuple[str, ...]] = {}
+        self._sockets: dict[str, dict[str, socket.socket]] = {}
         self.rules = Rules(machine)
 
     async def network(self, id_: str, spec: Network) -> None:
@@ -112,9 +112,8 @@ class NetworkKinds:
         ports = self._machine.ports
         await ports.names.stop(name)
         await ports.metadata.stop(name)
-        for socket_name in self._socket_names(spec):
-            self._shelf.remove(socket_name)
-        self._serving.pop(name, None)
+        for socket_name, sock in self._sockets.pop(name, {}).items():
+            self._drop(socket_name, sock)
         await self.rules.forget(name)
         await ports.networks.remove_network(name)
 
@@ -152,17 +151,26 @@ class NetworkKinds:
                 self._edge_ready = True
 
     async def _serve(self, spec: Network) -> None:
-        """Names and metadata inside the network, on sockets that outlive the agent."""
-        name, addresses = spec.network.name, spec.network.local_addresses
-        if self._serving.get(name) == addresses:
+        """Names and metadata inside the network, on sockets that outlive the agent. The servers get copies, so that a change of addresses
+        opens only what is new."""
+        name = spec.network.name
+        wanted = self._socket_names(spec)
+        held = self._sockets.get(name, {})
+        if held.keys() == set(wanted):
             return
+        sockets = {one: held.get(one) or self._socket(one, name) for one in wanted}
+        self._sockets[name] = sockets
+        for gone in held.keys() - sockets.keys():
+            self._drop(gone, held[gone])
         ports = self._machine.ports
-        sockets = {one: self._socket(one, spec.network.name) for one in self._socket_names(spec)}
-        await ports.names.stop(name)
-        await ports.metadata.stop(name)
-        await ports.names.serve(name, [sock for one, sock in sockets.items() if one.endswith(f"/{DNS_PORT}")])
-        await ports.metadata.serve(name, [sock for one, sock in sockets.items() if one.endswith(f"/{METADATA_PORT}")])
-        self._serving[name] = addresses
+        await ports.names.serve(name, [sock.dup() for one, sock in sockets.items() if one.endswith(f"/{DNS_PORT}")])
+        await ports.metadata.serve(
+            name, [sock.dup() for one, sock in sockets.items() if one.endswith(f"/{METADATA_PORT}")]
+        )
+
+    def _drop(self, socket_name: str, sock: socket.socket) -> None:
+        self._shelf.remove(socket_name)
+        sock.close()
 
     def _socket(self, socket_name: str, network: str) -> socket.socket:
         found = self._shelf.take(socket_name)

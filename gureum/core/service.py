@@ -18,7 +18,7 @@ from gureum.core.containers import ContainerKinds
 from gureum.core.machine import Machine, Ports, Status, decode_desired, encode_desired
 from gureum.core.networks import NetworkKinds, SocketShelf
 from gureum.core.reconcilers import Reconcilers
-from gureum.core.specs import Container
+from gureum.core.specs import Container, Metadata, Names
 from gureum.engine.events import Events
 from gureum.engine.lowering import Desired
 from gureum.engine.reconcile import ReconcileLoop
@@ -53,8 +53,15 @@ class AgentService:
             desired = decode_desired(entry.value)
             self.machine.wish(desired)
             self.machine.unwish(desired.id)
-        for entry in self._store.range("desired/"):
-            self.machine.wish(decode_desired(entry.value))
+        desired = [decode_desired(entry.value) for entry in self._store.range("desired/")]
+        # Before any socket is served: nobody may hear that a name or an instance is unknown which was known before the restart.
+        for one in desired:
+            if isinstance(one.spec, Names):
+                self.machine.ports.names.replace(one.id, one.spec.records, one.spec.zones)
+            elif isinstance(one.spec, Metadata):
+                self.machine.ports.metadata.replace(one.spec.document)
+        for one in desired:
+            self.machine.wish(one)
 
     def sync(self, desired: Iterable[Desired]) -> None:
         """This and only this is desired now."""
