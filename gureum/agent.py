@@ -35,6 +35,7 @@ from gureum.drivers.loop_volumes import LoopVolumes
 from gureum.drivers.netns import NetnsNetworks
 from gureum.drivers.nft import NftFirewalls
 from gureum.ports.names import HOST_ONLY, Record, Zone
+from gureum.store.contract import StoreBroken
 from gureum.store.sqlite import SqliteStore
 
 log = logging.getLogger("gureum.agent")
@@ -75,6 +76,17 @@ def build_ports(home: Home) -> Ports:
     )
 
 
+async def open_cache(path: Path) -> SqliteStore:
+    """The agent's store. It only repeats what the daemon knows, so a damaged one is set aside and filled anew."""
+    try:
+        return await SqliteStore.open(path, synchronous=False, keep_revisions=0)
+    except StoreBroken as broken:
+        log.warning("the agent's cache is damaged and set aside", extra={"why": str(broken)})
+        for suffix in ("", "-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        return await SqliteStore.open(path, synchronous=False, keep_revisions=0)
+
+
 class Agent:
     """The running agent; `run` returns when it is told to stop or its supervisor is gone. What runs on the machine goes on."""
 
@@ -86,7 +98,7 @@ class Agent:
 
     async def run(self) -> None:
         ports = build_ports(self._home)
-        store = await SqliteStore.open(self._home.path / "agent.db", synchronous=False, keep_revisions=0)
+        store = await open_cache(self._home.path / "agent.db")
         shelf = Shelf(FdStore.from_environment())
         service = AgentService(store, ports, shelf, self._home.pool)
         await service.start()

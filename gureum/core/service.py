@@ -53,14 +53,14 @@ class AgentService:
             desired = decode_desired(entry.value)
             self.machine.wish(desired)
             self.machine.unwish(desired.id)
-        desired = [decode_desired(entry.value) for entry in self._store.range("desired/")]
+        wishes = [decode_desired(entry.value) for entry in self._store.range("desired/")]
         # Before any socket is served: nobody may hear that a name or an instance is unknown which was known before the restart.
-        for one in desired:
+        for one in wishes:
             if isinstance(one.spec, Names):
                 self.machine.ports.names.replace(one.id, one.spec.records, one.spec.zones)
             elif isinstance(one.spec, Metadata):
                 self.machine.ports.metadata.replace(one.spec.document)
-        for one in desired:
+        for one in wishes:
             self.machine.wish(one)
 
     def sync(self, desired: Iterable[Desired]) -> None:
