@@ -15,8 +15,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 from gureum.base.homes import Home
-from gureum.base.settings import load_settings
-from gureum.cli.api import open_connection
+from gureum.cli.api import get, open_connection, segment
 from gureum.cli.output import Failure
 from gureum.cli.running import current_home
 
@@ -26,17 +25,16 @@ KEY_FOLDERS = (Path(), Path("~/.ssh"), Path("~/.gureum/keys"))
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-i", "--identity", metavar="FILE", help="the private key")
     parser.add_argument("-l", "--login", metavar="USER", default="root", help="the user to be (root)")
-    parser.add_argument("--region", help="the machine's region (the default region)")
     parser.add_argument("id", help="the machine's id: i-…")
     parser.add_argument("command", nargs=argparse.REMAINDER, help="run this instead of a shell")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    settings, home = load_settings(), current_home()
+    home = current_home()
     client = shutil.which("ssh")
     if client is None:
         raise Failure("there is no ssh client on this host: install openssh-client, or use `gureum exec`")
-    machine = describe(home, settings.default_account, arguments.region or settings.default_region, arguments.id)
+    machine = describe(home, *owner(home, arguments.id), arguments.id)
     address = machine.get("ipAddress")
     if not address:
         raise Failure(
@@ -70,6 +68,16 @@ def find_key(given: str | None, name: str) -> str:
         if path.exists():
             return str(path)
     return ""
+
+
+def owner(home: Home, name: str) -> tuple[str, str]:
+    """Account and region of a machine: its id alone names it."""
+    found = get(home, f"explain/{segment(name)}")["objects"]
+    machine = next((one for one in found if one["kind"] == "ec2.Instance"), None)
+    if machine is None:
+        raise Failure(f"{name} is no machine")
+    account, _, region = machine["scope"].partition("/")
+    return account, region
 
 
 def describe(home: Home, account: str, region: str, name: str) -> dict[str, str]:
