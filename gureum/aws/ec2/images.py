@@ -126,6 +126,7 @@ class LaunchImage(msgspec.Struct, frozen=True):
     architecture: str
     size_gib: int
     block_devices: tuple[dict[str, Any], ...]
+    imds_support: str = ""
 
 
 def find_launch_image(call: Call, image_id: str) -> LaunchImage:
@@ -141,7 +142,9 @@ def find_launch_image(call: Call, image_id: str) -> LaunchImage:
     if image.state != "available":
         raise AwsError("InvalidAMIID.Unavailable", f"The image ID '{image_id}' is not available")
     spec = image.spec
-    return LaunchImage(image_id, spec.source, spec.root_device, spec.architecture, spec.least_gib, spec.mappings)
+    return LaunchImage(
+        image_id, spec.source, spec.root_device, spec.architecture, spec.least_gib, spec.mappings, spec.imds
+    )
 
 
 def resolve_image(text: str) -> str:

@@ -118,6 +118,17 @@ class VolumeAttachment(msgspec.Struct, frozen=True):
     delete_on_termination: bool = False
 
 
+class VolumeChange(msgspec.Struct, frozen=True):
+    """The newest modification of a volume: what it was before. `ended` 0.0: the machine is still at it."""
+
+    size_gib: int
+    type: str
+    iops: int
+    throughput: int
+    started: float
+    ended: float = 0.0
+
+
 class VolumeSpec(msgspec.Struct, frozen=True):
     """`size_gib`: GiB. `snapshot`: AWS's id of the snapshot it came from, "" for none. `iops`, `throughput`: 0 where the type has none."""
 
@@ -130,6 +141,8 @@ class VolumeSpec(msgspec.Struct, frozen=True):
     encrypted: bool = False
     kms_key: str = ""
     attachment: VolumeAttachment | None = None
+    auto_enable_io: bool = False
+    change: VolumeChange | None = None
 
 
 @kind(

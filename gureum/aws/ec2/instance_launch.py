@@ -23,15 +23,16 @@ from gureum.aws.ec2.instance_kinds import (
     BlockDevice,
     Instance,
     InstanceSpec,
-    MetadataChoice,
     Volume,
     VolumeAttachment,
     VolumeSpec,
 )
+from gureum.aws.ec2.instance_profiles import profile_arn
 from gureum.aws.ec2.instance_show import show_reservation
 from gureum.aws.ec2.instance_types import InstanceType, find_instance_type
 from gureum.aws.ec2.key_pairs import find_key_pair
 from gureum.aws.ec2.launch_templates import merge_launch_template
+from gureum.aws.ec2.metadata_options import launch_metadata
 from gureum.aws.ec2.network_kinds import Subnet
 from gureum.aws.ec2.tags import tags_of
 from gureum.aws.ec2.volume_types import check_volume
@@ -120,7 +121,9 @@ def _create(
 ) -> Instance:
     name = new_id("i-")
     volumes = [_volume(call, transaction, disk, name) for disk in plan.disks]
-    placement = params.get("Placement") or {}
+    placement, names = params.get("Placement") or {}, params.get("PrivateDnsNameOptions") or {}
+    tags = tags_of(call, "instance", allow=("volume", "network-interface", "spot-instances-request", "elastic-gpu"))
+    tags |= params.get("GureumTags") or {}
     spec = InstanceSpec(
         reservation=reservation,
         launch_index=index,
@@ -140,23 +143,23 @@ def _create(
         key_name=plan.key_name,
         public_key=plan.public_key,
         user_data=plan.user_data,
-        metadata=metadata_choice(params.get("MetadataOptions") or {}, MetadataChoice()),
+        metadata=launch_metadata(call, params.get("MetadataOptions") or {}, plan.image.imds_support, tags),
         monitoring=bool((params.get("Monitoring") or {}).get("Enabled")),
         ebs_optimized=bool(params.get("EbsOptimized")),
         shutdown_behavior=params.get("InstanceInitiatedShutdownBehavior") or "stop",
         termination_protected=bool(params.get("DisableApiTermination")),
         stop_protected=bool(params.get("DisableApiStop")),
-        profile_arn=_profile(call, params),
+        profile_arn=profile_arn(call, params["IamInstanceProfile"]) if params.get("IamInstanceProfile") else "",
         tenancy=placement.get("Tenancy") or "default",
         cpu_credits=(params.get("CreditSpecification") or {}).get("CpuCredits") or plan.type.default_credits,
         auto_recovery=(params.get("MaintenanceOptions") or {}).get("AutoRecovery") or "default",
         client_token=params.get("ClientToken") or "",
         requester=params.get("GureumRequester") or "",
-        hostname_type=(params.get("PrivateDnsNameOptions") or {}).get("HostnameType") or plan.subnet.spec.hostname_type,
+        hostname_type=names.get("HostnameType") or plan.subnet.spec.hostname_type,
+        resource_a_record=names.get("EnableResourceNameDnsARecord", plan.subnet.spec.resource_a_record),
+        resource_aaaa_record=names.get("EnableResourceNameDnsAAAARecord", plan.subnet.spec.resource_aaaa_record),
         public_on_launch=any(wish.public for wish in plan.interfaces),
     )
-    tags = tags_of(call, "instance", allow=("volume", "network-interface", "spot-instances-request", "elastic-gpu"))
-    tags |= params.get("GureumTags") or {}
     instance = transaction.create(Instance(meta=call.meta(name, tags=tags), spec=spec))
     for wish in plan.interfaces:
         create_interface(call, transaction, wish, name)
@@ -262,36 +265,6 @@ def _disk(call: Call, mapping: dict[str, Any], image: LaunchImage, zone: str) ->
     spec = check_volume(call, ebs, zone, least_gib=image.size_gib if is_root else 1)
     keep = ebs.get("DeleteOnTermination")
     return Disk(mapping["DeviceName"], spec, is_root if keep is None else bool(keep))
-
-
-def metadata_choice(wanted: dict[str, Any], before: MetadataChoice) -> MetadataChoice:
-    """What of the metadata options is given replaces what was. AWS: InvalidParameterValue for a hop limit outside 1-64."""
-    hops = wanted.get("HttpPutResponseHopLimit", before.hop_limit)
-    if not 1 <= hops <= 64:
-        raise AwsError(
-            "InvalidParameterValue",
-            f"Value ({hops}) for parameter HttpPutResponseHopLimit is invalid. It must be between 1 and 64.",
-        )
-    return MetadataChoice(
-        endpoint=_one_of(wanted, "HttpEndpoint", ("enabled", "disabled"), before.endpoint),
-        tokens=_one_of(wanted, "HttpTokens", ("optional", "required"), before.tokens),
-        hop_limit=hops,
-        tags=_one_of(wanted, "InstanceMetadataTags", ("enabled", "disabled"), before.tags),
-    )
-
-
-def _one_of(wanted: dict[str, Any], name: str, allowed: tuple[str, ...], before: str) -> str:
-    value = wanted.get(name)
-    if value is not None and value not in allowed:
-        raise AwsError("InvalidParameterValue", f"Value ({value}) for parameter {name} is invalid.")
-    return value or before
-
-
-def _profile(call: Call, params: dict[str, Any]) -> str:
-    profile = params.get("IamInstanceProfile") or {}
-    if profile.get("Arn"):
-        return str(profile["Arn"])
-    return f"arn:aws:iam::{call.account}:instance-profile/{profile['Name']}" if profile.get("Name") else ""
 
 
 def _refuse_not_built(params: dict[str, Any]) -> None:

@@ -42,7 +42,10 @@ def check_volume(call: Call, ebs: dict[str, Any], zone: str, *, least_gib: int) 
         raise AwsError("UnknownVolumeType", f"Unsupported volume type '{name}' for volume creation.")
     size = ebs.get("VolumeSize") or ebs.get("Size") or least_gib
     if size < least_gib:
-        raise AwsError("InvalidBlockDeviceMapping", f"Volume of size {size}GB is smaller than snapshot, expect size>= {least_gib}GB")
+        raise AwsError(
+            "InvalidBlockDeviceMapping",
+            f"Volume of size {size}GB is smaller than snapshot, expect size>= {least_gib}GB",
+        )
     if not type_.least_gib <= size <= type_.most_gib:
         text = f"Volume size must be between {type_.least_gib} and {type_.most_gib} GiB for volume type '{name}'."
         raise AwsError("InvalidParameterValue", text)
@@ -67,7 +70,10 @@ def _iops(name: str, type_: VolumeType, size: int, wanted: int | None) -> int:
     if type_.iops is None:
         raise AwsError("InvalidParameterCombination", f"The parameter iops is not supported for {name} volumes.")
     if not type_.iops[0] <= wanted <= type_.iops[1]:
-        raise AwsError("InvalidParameterValue", f"Volume iops of {wanted} is invalid; it must be between {type_.iops[0]} and {type_.iops[1]}.")
+        raise AwsError(
+            "InvalidParameterValue",
+            f"Volume iops of {wanted} is invalid; it must be between {type_.iops[0]} and {type_.iops[1]}.",
+        )
     return wanted
 
 
@@ -77,5 +83,8 @@ def _throughput(name: str, type_: VolumeType, wanted: int | None) -> int:
     if type_.throughput is None:
         raise AwsError("InvalidParameterCombination", f"The parameter throughput is not supported for {name} volumes.")
     if not type_.throughput[0] <= wanted <= type_.throughput[1]:
-        raise AwsError("InvalidParameterValue", f"Throughput must be between {type_.throughput[0]} and {type_.throughput[1]} MiB/s.")
+        raise AwsError(
+            "InvalidParameterValue",
+            f"Throughput must be between {type_.throughput[0]} and {type_.throughput[1]} MiB/s.",
+        )
     return wanted
