@@ -111,9 +111,7 @@ class Networks(Protocol):
         sandbox is missing. Moves the interface when `sandbox` changed."""
 
     async def remove_interface(self, name: str) -> None: ...
-    def open_socket(
-        self, network: str, address: str, port: int, kind: Literal["tcp", "udp"]
-    ) -> socket.socket:
+    def open_socket(self, network: str, address: str, port: int, kind: Literal["tcp", "udp"]) -> socket.socket:
         """A bound (tcp: listening) non-blocking socket inside the network's namespace; `network` "" is the host's."""
 
     async def observe(self) -> Observed: ...

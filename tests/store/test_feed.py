@@ -39,7 +39,7 @@ async def read_until(watch: Watch, revision: int) -> list[int]:
 
 
 async def until_asleep(feed: Feed, count: int) -> None:
-    while feed.asleep < count:  # noqa: ASYNC110  the feed does not tell of its sleepers, and need not
+    while feed.asleep < count:  # the feed does not tell of its sleepers, and need not
         await asyncio.sleep(0)
 
 
