@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import re
 from datetime import UTC, datetime
-from urllib.parse import parse_qsl, quote, unquote
+from urllib.parse import parse_qsl, quote
 
 from gureum.aws.errors import AwsError
 from gureum.aws.protocols import Request
@@ -62,16 +62,15 @@ def _check_time(amz_date: str, now: float, expires_s: float) -> None:
 
 
 def _canonical_request(request: Request, signed: list[str], query: list[tuple[str, str]], service: str) -> str:
-    path = quote(unquote(request.path), safe="/-_.~") or "/"
-    if service != "s3":
-        path = quote(path, safe="/-_.~")
+    # S3 signs the path as it is sent, all others encode it once more.
+    path = request.path if service == "s3" else quote(request.path, safe="/-_.~")
     pairs = sorted((quote(name, safe="-_.~"), quote(value, safe="-_.~")) for name, value in query)
     headers = "".join(f"{name}:{' '.join(request.headers.get(name, '').split())}\n" for name in signed)
     payload = request.headers.get("x-amz-content-sha256") or hashlib.sha256(request.body).hexdigest()
     if payload != "UNSIGNED-PAYLOAD" and payload != hashlib.sha256(request.body).hexdigest():
         payload = "mismatch"
     text = "&".join(f"{name}={value}" for name, value in pairs)
-    return "\n".join([request.method, path, text, headers, ";".join(signed), payload])
+    return "\n".join([request.method, path or "/", text, headers, ";".join(signed), payload])
 
 
 def _derived_key(secret: str, scope: str) -> bytes:

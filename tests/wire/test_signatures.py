@@ -1,0 +1,78 @@
+"""Signature Version 4 as botocore makes it, against our check; with every part of it spoiled once."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from botocore.auth import SigV4Auth, SigV4QueryAuth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+from gureum.aws.errors import AwsError
+from gureum.aws.protocols import Request
+from gureum.aws.signatures import verify_signature
+
+SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
+
+
+def signed(
+    method: str = "POST", url: str = "http://127.0.0.1:4566/", body: bytes = b"Action=DescribeVpcs", **more: Any
+) -> Request:
+    request = AWSRequest(
+        method=method, url=url, data=body, headers={"content-type": "application/x-www-form-urlencoded", **more}
+    )
+    SigV4Auth(Credentials("111122223333", SECRET), "ec2", "us-east-1").add_auth(request)
+    return received(request, body)
+
+
+def received(request: Any, body: bytes) -> Request:
+    parts = urlsplit(request.url)
+    headers = {name.lower(): str(value) for name, value in request.headers.items()}
+    return Request(request.method, parts.path, parts.query, {"host": parts.netloc, **headers}, body)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        signed(),
+        signed("GET", "http://127.0.0.1:4566/?Action=DescribeVpcs&Version=2016-11-15&Filter.1.Name=a%20b", b""),
+        signed("GET", "http://127.0.0.1:4566/some%20path/with%2Fslash?x=1&x=0", b""),
+        signed(**{"x-note": "  two   spaces  "}),
+    ],
+)
+def test_what_botocore_signs_is_accepted(request_: Request) -> None:
+    verify_signature(request_, SECRET, time.time())
+
+
+def test_a_presigned_url_is_accepted_until_it_expires() -> None:
+    request = AWSRequest(method="GET", url="http://127.0.0.1:4566/?Action=GetCallerIdentity&Version=2011-06-15")
+    SigV4QueryAuth(Credentials("111122223333", SECRET), "sts", "us-east-1", expires=60).add_auth(request)
+    found = received(request, b"")
+    verify_signature(found, SECRET, time.time())
+    with pytest.raises(AwsError, match="RequestExpired"):
+        verify_signature(found, SECRET, time.time() + 3600)
+
+
+@pytest.mark.parametrize("spoiled", ["secret", "body", "path", "query", "header", "date"])
+def test_what_was_changed_on_the_way_is_refused(spoiled: str) -> None:
+    good = signed()
+    headers = {**good.headers, **({"content-type": "text/plain"} if spoiled == "header" else {})}
+    bad = Request(
+        "POST",
+        "/other" if spoiled == "path" else good.path,
+        "x=1" if spoiled == "query" else good.query,
+        headers,
+        b"Action=TerminateInstances" if spoiled == "body" else good.body,
+    )
+    secret = "another" if spoiled == "secret" else SECRET
+    with pytest.raises(AwsError) as refused:
+        verify_signature(bad, secret, time.time() + (7200 if spoiled == "date" else 0))
+    assert refused.value.code == ("RequestExpired" if spoiled == "date" else "SignatureDoesNotMatch")
+
+
+def test_no_signature_is_missing_authentication() -> None:
+    with pytest.raises(AwsError, match="MissingAuthenticationToken"):
+        verify_signature(Request("POST", "/", "", {}, b""), SECRET, time.time())
