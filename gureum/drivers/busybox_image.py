@@ -13,8 +13,7 @@ from pathlib import Path
 from gureum.drivers import elf
 from gureum.drivers.distro_packages import TRIPLET, PackageFiles, gather
 from gureum.drivers.guest_files import DEFAULT_USER, REBOOT_SIGNAL, guest_files, guest_version
-from gureum.drivers.image_sources import ARCHITECTURE, ImagePlan, LayerPlan
-from gureum.drivers.image_store import Build, Progress, Recipe
+from gureum.drivers.image_store import LayerRecipe, Progress, Recipe
 from gureum.drivers.root_tar import RootTar
 from gureum.ports.images import ImageConfig
 
@@ -72,10 +71,16 @@ PRETTY_NAME="gureum's small Linux (BusyBox)"
 
 def recipe() -> Recipe:
     """For ImageStore."""
-    return Recipe(f"{_REVISION}-{guest_version('common', 'busybox')}", build)
+    config = ImageConfig(
+        entrypoint=("/sbin/init",),
+        env=("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",),
+        labels={DEFAULT_USER: "ec2-user", REBOOT_SIGNAL: "SIGTERM"},
+        stop_signal="SIGINT",
+    )
+    return Recipe((LayerRecipe(f"{_REVISION}-{guest_version('common', 'busybox')}", build),), config)
 
 
-def build(work: Path, progress: Progress) -> Build:
+def build(work: Path, progress: Progress) -> Path:
     """Raises PortError when a package can neither be found nor fetched."""
     progress("gathering busybox-static and dropbear-bin")
     files = gather({**_FILES, **_busybox_package()}, work)
@@ -83,15 +88,8 @@ def build(work: Path, progress: Progress) -> Build:
     _add_folders(root)
     _add_programs(root, files)
     _add_configuration(root)
-    tar = work / "busybox.tar"
-    root.write(tar)
-    config = ImageConfig(
-        entrypoint=("/sbin/init",),
-        env=("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",),
-        labels={DEFAULT_USER: "ec2-user", REBOOT_SIGNAL: "SIGTERM"},
-        stop_signal="SIGINT",
-    )
-    return Build((tar,), ImagePlan(config, ARCHITECTURE, (LayerPlan(str(tar)),)))
+    root.write(work / "busybox.tar")
+    return work / "busybox.tar"
 
 
 def _busybox_package() -> dict[str, str]:

@@ -14,8 +14,7 @@ import threading
 from pathlib import Path
 
 from gureum.drivers.guest_files import DEFAULT_USER, REBOOT_SIGNAL, guest_files, guest_version
-from gureum.drivers.image_sources import ARCHITECTURE, ImagePlan, LayerPlan
-from gureum.drivers.image_store import Build, Progress, Recipe
+from gureum.drivers.image_store import LayerRecipe, Progress, Recipe
 from gureum.drivers.root_tar import FIXED_TIME_S, RootTar
 from gureum.ports import PortError
 from gureum.ports.images import ImageConfig
@@ -28,8 +27,8 @@ _SECURITY = "http://deb.debian.org/debian-security"
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 _PACKAGES = (
-    "ca-certificates cron curl inetutils-syslogd init-system-helpers iproute2 iputils-ping less nano netbase openssh-server procps "
-    "python3 sudo sysvinit-core wget"
+    "ca-certificates cron curl debian-archive-keyring gpgv inetutils-syslogd init-system-helpers iproute2 iputils-ping less nano "
+    "netbase openssh-server procps python3 sudo sysvinit-core wget"
 )
 _LEFT_OUT = ("/usr/share/man/*", "/usr/share/locale/*", "/usr/share/doc/*", "/usr/share/info/*")
 _KEPT = "/usr/share/doc/*/copyright"
@@ -37,37 +36,31 @@ _KEPT = "/usr/share/doc/*/copyright"
 _PROGRAMS = {
     "usr/lib/gureum": ("start-system", "stop-system", "start-units", "host-keys", "supervise"),
     "usr/bin": ("systemctl", "journalctl"),
+    "usr/sbin": ("init",),
     "usr/local/sbin": ("service",),
 }
 
 
 def recipe() -> Recipe:
-    """For ImageStore."""
-    return Recipe(f"{_REVISION}-{_suite()}-{guest_version('common', 'debian')}", build)
-
-
-def build(work: Path, progress: Progress) -> Build:
-    """Takes a minute or two. Raises PortError when mmdebstrap is missing or the archive cannot be reached."""
-    base, top = work / "debian.tar", work / "gureum.tar"
-    _bootstrap(base, work, progress)
-    _instance_files().write(top)
+    """For ImageStore. The first build takes a minute or two; when only the guest's own files change, a moment."""
     config = ImageConfig(
         entrypoint=("/sbin/init",),
         env=("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",),
         labels={DEFAULT_USER: "admin", REBOOT_SIGNAL: "SIGINT"},
         stop_signal="SIGPWR",
     )
-    layers = (LayerPlan(str(base)), LayerPlan(str(top)))
-    return Build((base, top), ImagePlan(config, ARCHITECTURE, layers))
+    base = LayerRecipe(f"{_REVISION}-{_suite()}-{guest_version('debian-base')}", _bootstrap)
+    return Recipe((base, LayerRecipe(guest_version("common", "debian"), _build_instance_files)), config)
 
 
-def _bootstrap(target: Path, work: Path, progress: Progress) -> None:
+def _bootstrap(work: Path, progress: Progress) -> Path:
+    """Raises PortError when mmdebstrap is missing or the archive cannot be reached."""
     if shutil.which("mmdebstrap") is None or not Path(_KEYRING).is_file():
         raise PortError(
             "install the packages mmdebstrap and debian-archive-keyring to build the Debian image", retry=False
         )
-    customize = work / "customize"
-    customize.write_bytes(guest_files("debian")["customize"])
+    target, customize = work / "debian.tar", work / "customize"
+    customize.write_bytes(guest_files("debian-base")["customize"])
     customize.chmod(0o700)
     suite = _suite()
     command = [
@@ -85,6 +78,7 @@ def _bootstrap(target: Path, work: Path, progress: Progress) -> None:
         f"deb {_SECURITY} {suite}-security main",
     ]
     _run(command, progress)
+    return target
 
 
 def _run(command: list[str], progress: Progress) -> None:
@@ -110,6 +104,11 @@ def _run(command: list[str], progress: Progress) -> None:
         )
 
 
+def _build_instance_files(work: Path, _progress: Progress) -> Path:
+    _instance_files().write(work / "instance.tar")
+    return work / "instance.tar"
+
+
 def _instance_files() -> RootTar:
     common, own = guest_files("common"), guest_files("debian")
     root = RootTar()
@@ -121,6 +120,8 @@ def _instance_files() -> RootTar:
         for name in names:
             root.file(f"{folder}/{name}", own[name], 0o755)
     root.file("etc/inittab", own["inittab"])
+    # The kernel's log is closed to guests, and reading it in vain takes all of a processor.
+    root.file("etc/default/inetutils-syslogd", 'SYSLOGD_OPTS="--no-forward --no-klog"\n')
     root.file("etc/hostname", "localhost\n")
     root.file("etc/hosts", "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n")
     root.file("etc/resolv.conf", "nameserver 169.254.169.253\n")

@@ -32,10 +32,10 @@ import msgspec
 
 from gureum.drivers.blob_streams import HashedFile, plain
 from gureum.drivers.hostile_tar import DEFAULT_LIMITS, LayerLimits, refuse
-from gureum.drivers.image_sources import Blobs, ImagePlan, LayerPlan, open_source
+from gureum.drivers.image_sources import ARCHITECTURE, Blobs, ImagePlan, LayerPlan, open_source
 from gureum.drivers.oci_layers import UnpackedLayer, unpack_layer
 from gureum.ports import PortError
-from gureum.ports.images import Image
+from gureum.ports.images import Image, ImageConfig
 
 _DIGEST_PREFIX = "sha256:"
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -44,18 +44,19 @@ Progress = Callable[[str], None]
 """Told in a few words what is being done, from any thread."""
 
 
-class Build(msgspec.Struct, frozen=True):
-    """What a recipe made: tars of the layers, the lowest first, in the plan's order."""
+class LayerRecipe(msgspec.Struct, frozen=True):
+    """How one layer is made. `version` changes whenever its content would. `build` makes a tar in the folder given and returns its
+    path; it blocks, and raises PortError."""
 
-    tars: tuple[Path, ...]
-    plan: ImagePlan
+    version: str
+    build: Callable[[Path, Progress], Path]
 
 
 class Recipe(msgspec.Struct, frozen=True):
-    """How a built-in image is made. `version` changes whenever the result would; `build` blocks, and works in the folder given."""
+    """How a built-in image is made, the lowest layer first. A layer whose version and everything below it are as they were is kept."""
 
-    version: str
-    build: Callable[[Path, Progress], Build]
+    layers: tuple[LayerRecipe, ...]
+    config: ImageConfig
 
 
 class _Kept(msgspec.Struct, frozen=True):
@@ -65,7 +66,8 @@ class _Kept(msgspec.Struct, frozen=True):
 
 class _Builtin(msgspec.Struct, frozen=True):
     digest: str
-    version: str
+    versions: tuple[str, ...]
+    config: ImageConfig
 
 
 class ImageStore:
@@ -96,10 +98,7 @@ class ImageStore:
             raise PortError(f"there is no built-in image {name[:40]!a}", retry=False)
         async with self._building[name]:
             await self._sweep()
-            known = await asyncio.to_thread(self._builtin_image, name, recipe.version)
-            if known is not None:
-                return known
-            return await asyncio.to_thread(self._build, name, recipe)
+            return await asyncio.to_thread(self._ensure_builtin, name, recipe)
 
     async def import_file(self, path: str, form: Literal["oci", "docker", "rootfs"]) -> Image:
         await self._sweep()
@@ -146,20 +145,37 @@ class ImageStore:
             if layer.name not in named:
                 self._drop_layer(layer.name)
 
-    def _builtin_image(self, name: str, version: str) -> Image | None:
+    def _ensure_builtin(self, name: str, recipe: Recipe) -> Image:
+        wished = tuple(layer.version for layer in recipe.layers)
+        builtin = self._builtin(name)
+        kept = self._kept(builtin.digest) if builtin else None
+        if builtin and kept and (builtin.versions, builtin.config) == (wished, recipe.config):
+            return kept.image
+        same = _common_length(builtin.versions, wished) if builtin and kept else 0
+        return self._build(name, recipe, kept.image.layers[:same] if kept else ())
+
+    def _builtin(self, name: str) -> _Builtin | None:
         try:
-            builtin = msgspec.json.decode((self._folder / "builtin" / f"{name}.json").read_bytes(), type=_Builtin)
+            return msgspec.json.decode((self._folder / "builtin" / f"{name}.json").read_bytes(), type=_Builtin)
         except (FileNotFoundError, msgspec.DecodeError):
             return None
-        kept = self._kept(builtin.digest) if builtin.version == version else None
-        return kept.image if kept else None
 
-    def _build(self, name: str, recipe: Recipe) -> Image:
+    def _build(self, name: str, recipe: Recipe, kept_diff_ids: Sequence[str]) -> Image:
+        """`kept_diff_ids`: the lowest layers, which are here already."""
         with self._work_folder() as work:
-            build = recipe.build(work, self._progress)
+            plans = [LayerPlan("", diff_id) for diff_id in kept_diff_ids]
+            for index, layer in enumerate(recipe.layers[len(plans) :]):
+                folder = work / str(index)
+                folder.mkdir()
+                plans.append(LayerPlan(str(layer.build(folder, self._progress))))
             self._progress(f"unpacking {name}")
-            image = self._take(_Files(build.tars), build.plan)
-        _write(self._folder / "builtin" / f"{name}.json", _Builtin(image.digest, recipe.version), self._folder / "tmp")
+            image = self._take(_Files(), ImagePlan(recipe.config, ARCHITECTURE, tuple(plans)))
+        versions = tuple(layer.version for layer in recipe.layers)
+        _write(
+            self._folder / "builtin" / f"{name}.json",
+            _Builtin(image.digest, versions, recipe.config),
+            self._folder / "tmp",
+        )
         return image
 
     def _import(self, path: Path, form: Literal["oci", "docker", "rootfs"]) -> Image:
@@ -300,13 +316,16 @@ class ImageStore:
 class _Files:
     """A recipe's own tars as an image's source; their names are their paths."""
 
-    def __init__(self, tars: tuple[Path, ...]) -> None:
-        self._tars = {str(tar): tar for tar in tars}
-
     @contextmanager
     def open(self, name: str) -> Iterator[HashedFile | None]:
-        with self._tars[name].open("rb") as file:
+        with Path(name).open("rb") as file:
             yield HashedFile(file)
+
+
+def _common_length(one: Sequence[str], other: Sequence[str]) -> int:
+    return next(
+        (index for index, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
+    )
 
 
 def _chain_id(below: Sequence[str], diff_id: str) -> str:

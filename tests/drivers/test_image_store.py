@@ -21,8 +21,8 @@ from typing import Any
 import pytest
 
 from gureum.drivers.hostile_tar import LayerLimits
-from gureum.drivers.image_sources import ARCHITECTURE, ImagePlan, LayerPlan
-from gureum.drivers.image_store import Build, ImageStore, Recipe
+from gureum.drivers.image_sources import ARCHITECTURE
+from gureum.drivers.image_store import ImageStore, LayerRecipe, Recipe
 from gureum.ports import PortError
 from gureum.ports.images import Image, ImageConfig
 
@@ -375,27 +375,44 @@ async def test_what_a_crash_left_is_swept_at_the_next_start(store: ImageStore, l
     assert len(os.listdir(folder / "layers")) == 1
 
 
-def recipe(version: str, text: str, calls: list[str]) -> Recipe:
-    def build(work: Path, progress: Callable[[str], None]) -> Build:
-        calls.append(version)
-        progress("writing")
-        (work / "x.tar").write_bytes(layer(a=text))
-        return Build((work / "x.tar",), ImagePlan(ImageConfig(), ARCHITECTURE, (LayerPlan(str(work / "x.tar")),)))
+def recipe(calls: list[str], *layers: tuple[str, str]) -> Recipe:
+    """`layers`: (version, what file "a" holds)."""
 
-    return Recipe(version, build)
+    def build_of(version: str, text: str) -> Callable[[Path, Callable[[str], None]], Path]:
+        def build(work: Path, progress: Callable[[str], None]) -> Path:
+            calls.append(version)
+            progress("writing")
+            (work / "x.tar").write_bytes(layer(a=text))
+            return work / "x.tar"
+
+        return build
+
+    return Recipe(
+        tuple(LayerRecipe(version, build_of(version, text)) for version, text in layers), ImageConfig(cmd=("x",))
+    )
 
 
 @in_loop
-async def test_builtin_image_is_built_once_and_anew_when_its_recipe_changes(tmp_path: Path) -> None:
+async def test_builtin_image_is_built_once(tmp_path: Path) -> None:
     calls: list[str] = []
     said: list[str] = []
-    store = ImageStore(tmp_path / "images", {"x": recipe("1", "old", calls)}, progress=said.append)
+    store = ImageStore(tmp_path / "images", {"x": recipe(calls, ("1", "one"))}, progress=said.append)
     first, second = await asyncio.gather(store.ensure_builtin("x"), store.ensure_builtin("x"))
     assert first == second
     assert (calls, "writing" in said) == (["1"], True)
-    newer = ImageStore(tmp_path / "images", {"x": recipe("2", "new", calls)})
-    image = await newer.ensure_builtin("x")
-    assert calls == ["1", "2"]
-    assert await read(newer, image, "a") == ["new"]
-    assert await newer.get(first.digest) == first
     assert oct((tmp_path / "images").stat().st_mode & 0o777) == "0o700"
+
+
+@in_loop
+async def test_only_changed_layers_of_a_builtin_image_are_built_anew(tmp_path: Path) -> None:
+    calls: list[str] = []
+    old = await ImageStore(tmp_path / "images", {"x": recipe(calls, ("1", "base"), ("2", "old"))}).ensure_builtin("x")
+    store = ImageStore(tmp_path / "images", {"x": recipe(calls, ("1", "base"), ("3", "new"))})
+    new = await store.ensure_builtin("x")
+    assert calls == ["1", "2", "3"]
+    assert (await read(store, new, "a"), await read(store, old, "a")) == (["base", "new"], ["base", "old"])
+    assert (await store.layer_paths(new.digest))[0] == (await store.layer_paths(old.digest))[0]
+    await store.remove(new.digest)
+    await store.remove(old.digest)
+    assert await store.ensure_builtin("x") == new
+    assert calls == ["1", "2", "3", "1", "3"]

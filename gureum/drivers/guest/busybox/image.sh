@@ -1,6 +1,7 @@
 # The BusyBox image's own part of guest.sh: accounts are lines in files, since this image has no account programs.
 
 DEFAULT_USER=ec2-user
+NAME_IN_HOSTS=0
 
 # What must stand in a fresh /run.
 prepare_run() {

@@ -73,7 +73,7 @@ imds() {
 set_names() {
     hostname "$1" 2>/dev/null
     echo "$1" >/etc/hostname
-    FQDN=$2
+    [ "$NAME_IN_HOSTS" = 0 ] || manage_hosts "$1" "$2"
 }
 
 # manage_hosts HOST FQDN: /etc/hosts as cloud-init's manage_etc_hosts writes it.

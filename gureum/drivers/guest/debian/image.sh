@@ -1,6 +1,8 @@
 # The Debian image's own part of guest.sh.
 
 DEFAULT_USER=admin
+# As in Debian's cloud images: sudo asks for the machine's own name.
+NAME_IN_HOSTS=1
 
 # What must stand in a fresh /run.
 prepare_run() {
