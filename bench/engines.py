@@ -1,0 +1,156 @@
+"""Docker and Podman as a benchmark runs them: in network and mount namespaces of their own, on folders of their own, with one image made
+from this machine's busybox. So no bridge, rule, image or container of the host is touched, and nothing remains.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+APPLETS = ("sh", "echo", "sleep")
+IMAGE = "bench:1"
+START_LIMIT_S = 30.0
+
+
+class Engine(NamedTuple):
+    """`first_output`: seconds from the command to a container's first line. `idle`: seconds that the command takes to do nothing. An engine
+    that does not work here is not `usable`, and says `why`."""
+
+    name: str
+    command: tuple[str, ...]
+    options: tuple[str, ...]
+    environment: dict[str, str]
+    why: str = ""
+
+    @property
+    def usable(self) -> bool:
+        return not self.why
+
+    def first_output(self) -> float:
+        begin = time.perf_counter()
+        full = [*self.command, "run", "--rm", *self.options, IMAGE, "echo", "ready"]
+        with subprocess.Popen(full, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            line = process.stdout.readline()
+            seconds = time.perf_counter() - begin
+            complaint = process.stderr.read().decode(errors="replace").strip()
+        if line != b"ready\n":
+            raise RuntimeError(f"{self.name}: {complaint}")
+        return seconds
+
+    def idle(self) -> float:
+        begin = time.perf_counter()
+        subprocess.run([*self.command, "--version"], env=self.environment, stdout=subprocess.DEVNULL, check=True)
+        return time.perf_counter() - begin
+
+
+@contextlib.contextmanager
+def docker() -> Iterator[Engine]:
+    """dockerd and its client. Only the container's own start is measured against a daemon that runs already."""
+    if (missing := _missing("dockerd", "docker", "busybox")) is not None:
+        yield missing
+        return
+    with _folder() as (folder, group):
+        socket = f"unix://{folder}/docker.sock"
+        engine = Engine("docker", ("docker", "-H", socket), (), dict(os.environ))
+        words = ["--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec", "-H", socket]
+        words += ["--pidfile", f"{folder}/pid", "--cgroup-parent", f"/{group}"]
+        with open(folder / "log", "wb") as log:
+            daemon = subprocess.Popen(_apart("dockerd", *words), stdout=log, stderr=log, start_new_session=True)
+        try:
+            if not _answers([*engine.command, "version"], daemon):
+                tail = (folder / "log").read_text(errors="replace").splitlines()[-1:]
+                yield engine._replace(why=f"dockerd does not start here: {' '.join(tail)}")
+                return
+            yield _imported(engine, folder)
+        finally:
+            daemon.send_signal(signal.SIGTERM)
+            daemon.wait(START_LIMIT_S)
+
+
+@contextlib.contextmanager
+def podman() -> Iterator[Engine]:
+    """Podman has no daemon: its namespaces are held by a process that sleeps, and each command enters them."""
+    if (missing := _missing("podman", "busybox", "nsenter")) is not None:
+        yield missing
+        return
+    with _folder() as (folder, group):
+        (folder / "containers.conf").write_text(
+            # The defaults ask for limits above what a guarded root may set.
+            '[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]\n'
+            '[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "none"\nruntime = "crun"\n'
+        )
+        environment = {**os.environ, "CONTAINERS_CONF": f"{folder}/containers.conf"}
+        setup = "mount -t tmpfs tmpfs /run && mkdir -p /var/lib/containers && mount -t tmpfs tmpfs /var/lib/containers && echo && exec sleep 3600"
+        holder = subprocess.Popen(_apart("sh", "-c", setup), stdout=subprocess.PIPE, start_new_session=True)
+        try:
+            assert holder.stdout is not None
+            holder.stdout.readline()
+            enter = ("nsenter", f"--net=/proc/{holder.pid}/ns/net", f"--mount=/proc/{holder.pid}/ns/mnt")
+            folders = ("--root", f"{folder}/root", "--runroot", f"{folder}/runroot", "--log-level", "error")
+            options = ("--cgroup-parent", group)
+            yield _imported(Engine("podman", (*enter, "podman", *folders), options, environment), folder)
+        finally:
+            holder.kill()
+            holder.wait()
+
+
+@contextlib.contextmanager
+def _folder() -> Iterator[tuple[Path, str]]:
+    """A folder on a real disk and the name of a control group, both gone afterwards."""
+    group = f"gureum-bench-{secrets.token_hex(3)}"
+    with tempfile.TemporaryDirectory(dir="/var/tmp", prefix=f"{group}-", ignore_cleanup_errors=True) as name:
+        try:
+            yield Path(name), group
+        finally:
+            for folder in sorted(Path("/sys/fs/cgroup").glob(f"**/{group}"), reverse=True):
+                for below in sorted(folder.glob("**/"), reverse=True):
+                    with contextlib.suppress(OSError):
+                        below.rmdir()
+
+
+def _apart(*command: str) -> list[str]:
+    """A command in network and mount namespaces of its own, with loopback up. `unshare` becomes the command: its pid is the command's."""
+    return ["unshare", "--net", "--mount", "sh", "-c", 'ip link set lo up && exec "$@"', "sh", *command]
+
+
+def _imported(engine: Engine, folder: Path) -> Engine:
+    root = folder / "image"
+    (root / "bin").mkdir(parents=True)
+    shutil.copy(str(shutil.which("busybox")), root / "bin" / "busybox")
+    for applet in APPLETS:
+        (root / "bin" / applet).symlink_to("busybox")
+    subprocess.run(["tar", "-C", str(root), "-cf", f"{folder}/image.tar", "."], check=True)
+    load = [*engine.command, "import", f"{folder}/image.tar", IMAGE]
+    done = subprocess.run(load, env=engine.environment, capture_output=True, text=True)
+    if done.returncode:
+        return engine._replace(why=f"it cannot import an image: {done.stderr.strip()}")
+    try:
+        engine.first_output()
+    except RuntimeError as error:
+        return engine._replace(why=str(error))
+    return engine
+
+
+def _answers(command: list[str], daemon: subprocess.Popen[bytes]) -> bool:
+    deadline = time.monotonic() + START_LIMIT_S
+    while daemon.poll() is None and time.monotonic() < deadline:
+        if subprocess.run(command, capture_output=True).returncode == 0:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def _missing(name: str, *others: str) -> Engine | None:
+    absent = [one for one in (name, *others) if shutil.which(one) is None]
+    return Engine(name, (), (), {}, f"{' and '.join(absent)} is not installed") if absent else None
