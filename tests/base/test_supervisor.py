@@ -186,7 +186,7 @@ def test_first_start_that_fails_tells_why_and_leaves_nothing(stage: Stage) -> No
     (stage.home / "daemon.fails").touch()
     assert stage.up() == {"error": "the daemon did not start: the disk is full"}
     assert stage.started[0].wait(timeout=20) == 1
-    assert "agent starts" in (stage.home / "logs" / "agent.log").read_text()
+    assert "daemon starts" in (stage.home / "logs" / "daemon.log").read_text()
     assert (stage.home / "torn-down").exists()
 
 

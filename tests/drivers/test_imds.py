@@ -571,11 +571,11 @@ def test_connections_per_guest_are_bounded_and_others_get_theirs(service: Servic
 @limited(rate=50.0, burst=10.0)
 def test_hasty_guest_is_slowed_down_and_loses_nothing(service: Service) -> None:
     service.replace(instance())
+    started = time.monotonic()
     for _ in range(2):
         got = service.raw(b"GET /latest/meta-data/ami-id HTTP/1.1\r\nHost: x\r\n\r\n" * 20)
         assert got.count(b"ami-1") == 20
-    (guest,) = service.imds._guests.values()
-    assert guest.bucket < 1, "its credit is used up"
+    assert time.monotonic() - started > 0.59, "the 30 after the burst come at 50 a second, however slow the machine is"
 
 
 def test_guest_s_pace_is_the_rate_after_the_burst() -> None:
