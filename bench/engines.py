@@ -132,7 +132,7 @@ def _imported(engine: Engine, folder: Path) -> Engine:
         (root / "bin" / applet).symlink_to("busybox")
     subprocess.run(["tar", "-C", str(root), "-cf", f"{folder}/image.tar", "."], check=True)
     load = [*engine.command, "import", f"{folder}/image.tar", IMAGE]
-    done = subprocess.run(load, env=engine.environment, capture_output=True, text=True)
+    done = subprocess.run(load, check=False, env=engine.environment, capture_output=True, text=True)
     if done.returncode:
         return engine._replace(why=f"it cannot import an image: {done.stderr.strip()}")
     try:
@@ -145,7 +145,7 @@ def _imported(engine: Engine, folder: Path) -> Engine:
 def _answers(command: list[str], daemon: subprocess.Popen[bytes]) -> bool:
     deadline = time.monotonic() + START_LIMIT_S
     while daemon.poll() is None and time.monotonic() < deadline:
-        if subprocess.run(command, capture_output=True).returncode == 0:
+        if subprocess.run(command, check=False, capture_output=True).returncode == 0:
             return True
         time.sleep(0.1)
     return False
