@@ -1,0 +1,173 @@
+"""The agent's service on simulated drivers: what order things come and go in, and that it goes on after its own death."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from gureum.core.machine import decode_desired, encode_desired, version_of
+from gureum.core.references import references
+from gureum.ports import PortError
+from tests.core.agent_parts import Agent, group, machine, network
+
+
+def test_a_machine_comes_about_whatever_order_its_parts_are_wished_in() -> None:
+    async def run() -> None:
+        for parts in (machine(), machine()[::-1]):
+            agent = Agent()
+            await agent.service.start()
+            agent.service.sync([*parts, group(), network()])
+            await agent.ready("Container/i-1", "Interface/eni-i-1")
+            assert agent.status["Container/i-1"].data["state"] == "running"
+            assert agent.ports.firewalls.rules["vpc-1"].ports[0].groups == ("sg-1",)
+            assert agent.ports.names.resolve("vpc-1", "i-1.ec2.internal", "A") != ()
+            await agent.service.close()
+
+    asyncio.run(run())
+
+
+def test_things_go_only_after_what_refers_to_them() -> None:
+    async def run() -> None:
+        agent = Agent()
+        await agent.service.start()
+        agent.service.sync([network(), group(), *machine()])
+        await agent.ready("Container/i-1")
+        agent.told.clear()
+        agent.service.sync([])
+        await agent.until(lambda: not agent.service.machine.leaving)
+        gone = [status.id for status in agent.told if status.phase == "gone"]
+        assert len(gone) == 9
+        for before, after in [
+            ("Container/i-1", "Sandbox/i-1"),
+            ("Container/i-1", "Volume/vol-i-1"),
+            ("Container/i-1", "Interface/eni-i-1"),
+            ("Interface/eni-i-1", "Sandbox/i-1"),
+            ("Interface/eni-i-1", "Network/vpc-1"),
+            ("FirewallGroup/sg-1", "Network/vpc-1"),
+        ]:
+            assert gone.index(before) < gone.index(after), gone
+        assert agent.ports.networks.networks == {}
+        assert await agent.ports.volumes.observe() == ()
+        assert agent.store.range("desired/") == agent.store.range("leaving/") == []
+        await agent.service.close()
+
+    asyncio.run(run())
+
+
+def test_a_new_agent_goes_on_from_disk_without_a_daemon() -> None:
+    async def run() -> None:
+        first = Agent()
+        await first.service.start()
+        first.service.sync([network(), group(), *machine()])
+        await first.ready("Container/i-1")
+        run_before = first.status["Container/i-1"].data["run"]
+        await first.service.close()
+        second = Agent(first.store, first.ports)
+        await second.service.start()
+        assert second.ports.names.resolve("vpc-1", "i-1.ec2.internal", "A") != (), "known before anything is served"
+        await second.ready("Container/i-1", "Interface/eni-i-1")
+        assert second.status["Container/i-1"].data["run"] == run_before, "adopted, not started again"
+        await second.service.close()
+
+    asyncio.run(run())
+
+
+def test_a_teardown_that_was_cut_off_is_finished_by_the_next_agent() -> None:
+    async def run() -> None:
+        first = Agent()
+        await first.service.start()
+        first.service.sync([network(), group(), *machine()])
+        await first.ready("Container/i-1")
+        first.service.sync([network()])
+        await first.service.close()
+        second = Agent(first.store, first.ports)
+        await second.service.start()
+        await second.until(lambda: not second.service.machine.leaving)
+        assert list(second.service.machine.desired) == ["Network/vpc-1"]
+        assert await second.ports.containers.observe() == ()
+        await second.service.close()
+
+    asyncio.run(run())
+
+
+def test_a_reboot_inside_starts_again_and_another_end_is_told() -> None:
+    async def run() -> None:
+        agent = Agent()
+        await agent.service.start()
+        agent.service.sync([network(), group(), *machine()])
+        await agent.ready("Container/i-1")
+        agent.ports.containers.end("i-1", 129)
+        await agent.until(lambda: agent.status["Container/i-1"].data["run"] == 2)
+        assert agent.status["Container/i-1"].data["state"] == "running"
+        agent.ports.containers.end("i-1", 130)
+        await agent.until(lambda: agent.status["Container/i-1"].data["state"] == "exited")
+        assert agent.status["Container/i-1"].data["exit_code"] == 130
+        await agent.service.close()
+
+    asyncio.run(run())
+
+
+def test_a_higher_boot_restarts_once_also_over_the_agents_death() -> None:
+    async def run() -> None:
+        agent = Agent()
+        await agent.service.start()
+        agent.service.sync([network(), group(), *machine()])
+        await agent.ready("Container/i-1")
+        agent.service.sync([network(), group(), *machine(boot=2)])
+        await agent.until(lambda: agent.status["Container/i-1"].data["run"] == 2)
+        await agent.service.close()
+        again = Agent(agent.store, agent.ports)
+        await again.service.start()
+        await again.ready("Container/i-1")
+        assert again.status["Container/i-1"].data["run"] == 2
+        await again.service.close()
+
+    asyncio.run(run())
+
+
+def test_what_the_machine_refuses_is_told_and_tried_again() -> None:
+    async def run() -> None:
+        agent = Agent()
+        ensure, refusals = agent.ports.volumes.ensure_volume, ["the disk is full"]
+
+        async def refuse(spec: object) -> None:
+            if refusals:
+                raise PortError(refusals.pop())
+            await ensure(spec)
+
+        agent.ports.volumes.ensure_volume = refuse
+        await agent.service.start()
+        agent.service.sync([network(), group(), *machine()])
+        await agent.ready("Container/i-1")
+        assert "the disk is full" in [status.reason for status in agent.told]
+        await agent.service.close()
+
+    asyncio.run(run())
+
+
+def test_wished_again_while_it_leaves_it_stays() -> None:
+    async def run() -> None:
+        agent = Agent()
+        await agent.service.start()
+        agent.service.sync([network(), group(), *machine()])
+        await agent.ready("Container/i-1")
+        for _ in range(3):
+            agent.service.sync([network(), group()])
+            await asyncio.sleep(0)
+            agent.service.sync([network(), group(), *machine()])
+            await asyncio.sleep(0)
+        await agent.ready("Container/i-1", "Interface/eni-i-1", "Sandbox/i-1")
+        states = {state.name: state.state for state in await agent.ports.containers.observe()}
+        assert states == {"i-1": "running"}
+        await agent.service.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("one", [network(), group(), *machine()], ids=lambda one: one.id)
+def test_wishes_survive_the_wire(one: object) -> None:
+    again = decode_desired(encode_desired(one))  # type: ignore[arg-type]
+    assert again == one
+    assert version_of(again.spec) == version_of(one.spec)  # type: ignore[attr-defined]
+    assert references(again) == references(one)  # type: ignore[arg-type]
