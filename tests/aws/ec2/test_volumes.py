@@ -1,0 +1,76 @@
+"""Volumes that are made alone, and what is told of all."""
+
+from __future__ import annotations
+
+import pytest
+
+ZONE = "us-east-1a"
+
+
+def make(cloud, **params):
+    return cloud("CreateVolume", **{"AvailabilityZone": ZONE, "Size": 4} | params)
+
+
+def test_a_volume(cloud):
+    made = make(
+        cloud, VolumeType="gp3", TagSpecifications=[{"ResourceType": "volume", "Tags": [{"Key": "a", "Value": "1"}]}]
+    )
+    assert (made["State"], made["Iops"], made["Throughput"]) == ("creating", 3000, 125)
+    told = cloud.one("DescribeVolumes", "Volumes", Filters=[{"Name": "tag:a", "Values": ["1"]}])
+    assert told == made | {"State": "available"}
+    assert cloud.wished("Volume")[made["VolumeId"]].volume.size_bytes == 4 << 30
+    cloud("DeleteVolume", VolumeId=made["VolumeId"])
+    assert cloud.code("DescribeVolumes", VolumeIds=[made["VolumeId"]]) == "InvalidVolume.NotFound"
+    assert cloud.wished("Volume") == {}
+
+
+@pytest.mark.parametrize(
+    ("params", "code"),
+    [
+        ({"AvailabilityZone": "eu-west-1a"}, "InvalidParameterValue"),
+        ({"Size": 0}, "InvalidParameterValue"),
+        ({"Size": 70000, "VolumeType": "gp3"}, "InvalidParameterValue"),
+        ({"VolumeType": "io1"}, "MissingParameter"),
+        ({"VolumeType": "gp2", "Iops": 100, "Throughput": 200}, "InvalidParameterCombination"),
+        ({"VolumeType": "st1", "Size": 1}, "InvalidParameterValue"),
+        ({"SnapshotId": "snap-0123456789abcdef0"}, "InvalidSnapshot.NotFound"),
+        ({"KmsKeyId": "alias/x"}, "InvalidParameterDependency"),
+    ],
+)
+def test_what_no_volume_can_be(cloud, params, code):
+    assert cloud.code("CreateVolume", **{"AvailabilityZone": ZONE, "Size": 4} | params) == code
+
+
+def test_needs_a_size_and_a_zone(cloud):
+    assert cloud.code("CreateVolume", AvailabilityZone=ZONE) == "MissingParameter"
+    assert cloud.code("CreateVolume", Size=1) == "MissingParameter"
+
+
+def test_a_volume_in_use_stays(cloud):
+    image = cloud("DescribeImages", Owners=["amazon"])["Images"][0]["ImageId"]
+    cloud("RunInstances", ImageId=image, InstanceType="t3.nano", MinCount=1, MaxCount=1)
+    volume = cloud.one("DescribeVolumes", "Volumes")
+    assert volume["State"] == "in-use"
+    assert cloud.code("DeleteVolume", VolumeId=volume["VolumeId"]) == "VolumeInUse"
+    status = cloud.one("DescribeVolumeStatus", "VolumeStatuses")
+    assert status["VolumeStatus"]["Status"] == "ok"
+
+
+def test_a_volume_grows_and_never_shrinks(cloud):
+    volume = make(cloud, VolumeType="gp2")["VolumeId"]
+    assert cloud.code("DescribeVolumesModifications", VolumeIds=[volume]) == "InvalidVolumeModification.NotFound"
+    told = cloud("ModifyVolume", VolumeId=volume, Size=8, VolumeType="gp3")["VolumeModification"]
+    assert (told["ModificationState"], told["OriginalSize"], told["TargetSize"]) == ("modifying", 4, 8)
+    assert (told["OriginalIops"], told["TargetIops"], told["TargetThroughput"]) == (100, 3000, 125)
+    assert cloud.wished("Volume")[volume].volume.size_bytes == 8 << 30
+    assert cloud.code("ModifyVolume", VolumeId=volume, Size=9) == "IncorrectModificationState"
+    other = make(cloud)["VolumeId"]
+    assert cloud.code("ModifyVolume", VolumeId=other, Size=3) == "InvalidParameterValue"
+    assert cloud.one("DescribeVolumesModifications", "VolumesModifications")["VolumeId"] == volume
+
+
+def test_attributes(cloud):
+    volume = make(cloud)["VolumeId"]
+    cloud("ModifyVolumeAttribute", VolumeId=volume, AutoEnableIO={"Value": True})
+    told = cloud("DescribeVolumeAttribute", VolumeId=volume, Attribute="autoEnableIO")
+    assert told == {"VolumeId": volume, "AutoEnableIO": {"Value": True}}
