@@ -46,6 +46,7 @@ _NAME = re.compile(r"[a-z0-9-]{1,40}")
 _THREADS = 4
 _EXEC_OUTPUT_BYTES = 16 << 20
 _END_TIMEOUT_S = 10.0
+_KEPT_LOGS = 200
 _CREATION_DEADLINE_S = 10.0
 _RLIMITS = {
     name: getattr(resource, name) for name in ("RLIMIT_NOFILE", "RLIMIT_NPROC", "RLIMIT_CORE", "RLIMIT_MEMLOCK")
@@ -279,7 +280,14 @@ class CrunContainers:
     def _remove(self, bundle: Bundle) -> None:
         self._forget_run(bundle, bundle.folder.name)
         shutil.rmtree(bundle.folder, ignore_errors=True)
-        bundle.log.unlink(missing_ok=True)
+        self._drop_old_logs()
+
+    def _drop_old_logs(self) -> None:
+        """Outputs of removed containers are kept for who asks after the end of a machine, but not without bound."""
+        live = {f"{folder.name}.log" for folder in self._folder.iterdir()}
+        kept = sorted((file for file in self._log_dir.glob("*.log") if file.name not in live), key=_age)
+        for file in kept[_KEPT_LOGS:]:
+            file.unlink(missing_ok=True)
 
     # --- watching, in the event loop ---
 
@@ -529,3 +537,11 @@ def _program(*names: str) -> str:
 def _check_name(name: str) -> None:
     if not _NAME.fullmatch(name):
         raise ValueError(f"not a name: {name!r}")
+
+
+def _age(file: Path) -> float:
+    """Minus the time of the last word, so that the newest come first; a file that has just gone is the oldest."""
+    try:
+        return -file.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0

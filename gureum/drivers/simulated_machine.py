@@ -59,7 +59,7 @@ class SimulatedContainers:
 
     async def remove(self, name: str) -> None:
         await self.kill(name, signal.SIGKILL)
-        for kept in (self._states, self._ended, self._consoles):
+        for kept in (self._states, self._ended):
             kept.pop(name, None)
 
     async def observe(self) -> tuple[ContainerState, ...]:

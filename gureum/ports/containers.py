@@ -101,7 +101,8 @@ class Containers(Protocol):
         """A signal to PID 1; of an exited or missing one it is success."""
 
     async def remove(self, name: str) -> None:
-        """Kills what runs and forgets it: no process, cgroup, bundle or log remains."""
+        """Kills what runs and forgets it: no process, cgroup or bundle remains. What it printed can still be read, and goes on if a container
+        of this name is started again; of the names that are gone for long the oldest outputs are dropped."""
 
     async def observe(self) -> tuple[ContainerState, ...]:
         """All of this home, also those that an earlier agent started."""

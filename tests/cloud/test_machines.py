@@ -68,6 +68,8 @@ def test_console_output_is_the_machines_own(cloud: Cloud, ec2: Any) -> None:
 
     assert until(output)
     ec2.terminate_instances(InstanceIds=[instance["InstanceId"]])
+    cloud.until_state(ec2, [instance["InstanceId"]], "terminated")
+    assert output(), "AWS keeps the last output for a while"
 
 
 def test_a_stopped_instance_keeps_disk_and_private_address(cloud: Cloud, ec2: Any) -> None:

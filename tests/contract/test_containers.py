@@ -107,8 +107,11 @@ def test_removed_container_is_forgotten(contract: Callable[[Test], None]) -> Non
         await containers.remove("web")
         assert [state.name for state in await containers.observe()] == ["db"]
         assert await containers.usage("web") is None
-        assert await containers.console("web") == b""
+        before = await containers.console("web")
         await containers.remove("web")
+        await containers.start(spec("web"))
+        assert (await containers.console("web")).startswith(before), "what it printed can still be read, and goes on"
+        assert await containers.console("other") == b""
 
     contract(promise)
 
