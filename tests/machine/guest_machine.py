@@ -1,7 +1,7 @@
 """Boots one of gureum's images by `crun` alone, in namespaces of the test's own, beside a small metadata service. For the tests of
 the images; no driver but the rendering of the OCI configuration takes part.
 
-The guest's network is a namespace with a loopback only, which carries 169.254.169.254 too.
+The guest's network is a namespace with one link, at whose other end a second namespace answers for 169.254.169.254.
 """
 
 from __future__ import annotations
@@ -56,17 +56,41 @@ class Guest:
         _run("mount", "-t", "overlay", f"-o{options}", "overlay", str(self.root))
         self._holder = _hold_namespaces()
         self._net = Path(f"/proc/{self._holder.pid}/ns/net")
-        _in_net(self._net, "ip", "link", "set", "lo", "up")
-        _in_net(self._net, "ip", "address", "add", f"{METADATA_ADDRESS}/32", "dev", "lo")
-        self._server = _serve_metadata(self._net, self)
+        self._router = _hold_namespaces()
+        router = Path(f"/proc/{self._router.pid}/ns/net")
+        _in_net(
+            self._net,
+            "ip",
+            "link",
+            "add",
+            "eth0",
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "guest",
+            "netns",
+            str(self._router.pid),
+        )
+        for net, device, address in (
+            (self._net, "eth0", "10.0.0.5/24"),
+            (router, "guest", "10.0.0.1/24"),
+            (router, "lo", f"{METADATA_ADDRESS}/32"),
+        ):
+            _in_net(net, "ip", "link", "set", "lo", "up")
+            _in_net(net, "ip", "address", "add", address, "dev", device)
+            _in_net(net, "ip", "link", "set", device, "up")
+        _in_net(self._net, "ip", "route", "add", "default", "via", "10.0.0.1")
+        self._server = _serve_metadata(router, self)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._end()
         self._server.shutdown()
         self._server.server_close()
-        self._holder.kill()
-        self._holder.communicate()
+        for holder in (self._holder, self._router):
+            holder.kill()
+            holder.communicate()
         _run("umount", str(self.root))
         shutil.rmtree(self._work / "overlay-work")
 

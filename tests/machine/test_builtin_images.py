@@ -27,7 +27,7 @@ pytestmark = [
 ]
 
 
-PAGE = "#!/bin/sh\nmkdir -p /www; echo hello >/www/index.html; httpd -p 8080 -h /www; echo page is up\n"
+PAGE = "#!/bin/sh\nmkdir -p /www; echo hello >/www/index.html; httpd -p 80 -h /www; echo page is up\n"
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_user_data_serves_a_page_and_shows_on_the_console(guest: Guest) -> None:
     set_user_data(guest, PAGE)
     guest.start()
     guest.wait_console("page is up")
-    assert guest.in_network("curl", "-s", "http://127.0.0.1:8080/").stdout == b"hello\n"
+    assert guest.in_network("curl", "-s", "http://127.0.0.1:80/").stdout == b"hello\n"
     guest.wait(lambda: "page is up" in (guest.root / "var/log/cloud-init-output.log").read_text(), "the log has it too")
 
 
