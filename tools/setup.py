@@ -28,6 +28,7 @@ HOST_PACKAGES = {
     "conmon": "conmon",
     "crun": "crun",
     "curl": "curl",
+    "debian-archive-keyring": "/usr/share/keyrings/debian-archive-keyring.gpg",
     "dropbear-bin": "dropbear",
     "e2fsprogs": "mkfs.ext4",
     "iproute2": "ip",
@@ -37,9 +38,16 @@ HOST_PACKAGES = {
     "nftables": "nft",
     "openssh-client": "ssh",
     "util-linux": "nsenter",
+    "zstd": "zstd",
 }
 # What only the tests drive: the clients of the promises and the programs they talk to.
-TEST_PACKAGES = {"openssl": "openssl", "putty-tools": "puttygen"}
+TEST_PACKAGES = {
+    "openssl": "openssl",
+    "procps": "pgrep",
+    "putty-tools": "puttygen",
+    "runc": "runc",
+    "strace": "strace",
+}
 POLICY = Path("/usr/sbin/policy-rc.d")
 
 
