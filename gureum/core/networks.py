@@ -85,6 +85,7 @@ def plan_rules(network: Network, groups: Iterable[FirewallGroup], interfaces: It
         groups=tuple(sorted(named, key=lambda group: group.name)),
         ports=tuple(ports),
         internet=network.internet,
+        acls=network.acls,
     )
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 
 from gureum.ports.containers import Limits, Mount
-from gureum.ports.firewalls import Group
+from gureum.ports.firewalls import Acl, Group
 from gureum.ports.metadata import InstanceMetadata
 from gureum.ports.names import Record, Zone
 from gureum.ports.networks import InterfaceSpec, NetworkSpec, SandboxSpec
@@ -18,10 +18,12 @@ from gureum.ports.volumes import VolumeSpec
 
 
 class Network(msgspec.Struct, frozen=True):
-    """A router. `internet`: CIDRs of the subnets whose route table leads out through the edge."""
+    """A router. `internet`: CIDRs of the subnets whose route table leads out through the edge. `acls`: those that do not let everything
+    pass."""
 
     network: NetworkSpec
     internet: tuple[str, ...] = ()
+    acls: tuple[Acl, ...] = ()
 
 
 class FirewallGroup(msgspec.Struct, frozen=True):

@@ -10,6 +10,7 @@ A face's package is loaded once (`load`): its kinds, lower and reconcile functio
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
@@ -26,6 +27,9 @@ from gureum.engine.resource import Resource
 from gureum.engine.tracing import Tracer
 from gureum.ports.clock import Clock
 from gureum.store.contract import Store
+
+log = logging.getLogger("gureum.world")
+FIRST_SYNC_S = 60.0
 
 
 class Link(Protocol):
@@ -96,7 +100,17 @@ class World:
 
     async def run(self) -> None:
         """Until cancelled."""
-        await self.link.run()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.link.run())
+            group.create_task(self._look_after_first_sync())
+
+    async def _look_after_first_sync(self) -> None:
+        """What went away while no daemon listened sends no status: once the agent has told what there is, everything is looked at."""
+        while not await self.link.first_sync(FIRST_SYNC_S):
+            log.warning("the agent has not answered yet")
+        for kind in list(self._reconcile_functions):
+            for key in self._keys(kind):
+                self.loop.poke(key)
 
     async def close(self) -> None:
         await self.loop.close()

@@ -139,3 +139,13 @@ def _launch(cloud: Cloud, token: str) -> list[str]:
         ImageId=BUSYBOX, InstanceType="t3.nano", MinCount=2, MaxCount=2, ClientToken=token
     )
     return sorted(one["InstanceId"] for one in answer["Instances"])
+
+
+def test_an_end_that_came_while_no_daemon_listened_is_noticed(cloud: Cloud, ec2: Any) -> None:
+    (instance,) = cloud.launch(ec2)
+    name = instance["InstanceId"]
+    # The daemon dies right after it has promised; the agent takes the machine down with nobody there to hear of it.
+    killed = cloud.process("daemon")
+    ec2.terminate_instances(InstanceIds=[name])
+    os.kill(killed, signal.SIGKILL)
+    cloud.until_state(ec2, [name], "terminated")
