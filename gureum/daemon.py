@@ -10,6 +10,7 @@ import asyncio
 import logging
 import signal
 import socket
+import time
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -36,6 +37,7 @@ from gureum.store.sqlite import SqliteStore
 
 log = logging.getLogger("gureum.daemon")
 WRITES_AT_ONCE = 1000
+LAST_ANSWERS_S = 3.0
 Start = Callable[[], Awaitable[None]]
 
 
@@ -63,13 +65,14 @@ class Daemon:
             str(self._home.run / "agent.sock"),
             self._settings.endpoint_name,
         )
-        server = await serve_http(application, self._listen())
+        server = HttpServer(application)
+        await server.serve(self._listen())
         link = asyncio.get_running_loop().create_task(world.run())
         self._supervised.ready()
         try:
             await self._until_stopped()
         finally:
-            server.close()
+            await server.close(LAST_ANSWERS_S)
             link.cancel()
             await asyncio.gather(link, return_exceptions=True)
             await world.close()
@@ -100,22 +103,37 @@ class Daemon:
             task.cancel()
 
 
-async def serve_http(application: Application, sock: socket.socket) -> asyncio.AbstractServer:
+class HttpServer:
     """uvicorn's HTTP protocol on a socket and a loop of ours (its own server would take over signals and the loop)."""
-    config = Config(
-        application,
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        timeout_keep_alive=75,
-    )
-    config.load()
-    state = ServerState()
-    return await asyncio.get_running_loop().create_server(
-        lambda: HttpToolsProtocol(config=config, server_state=state, app_state={}), sock=sock
-    )
+
+    def __init__(self, application: Application) -> None:
+        self._config = Config(
+            application,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=75,
+        )
+        self._config.load()
+        self._state = ServerState()
+        self._server: asyncio.AbstractServer | None = None
+
+    async def serve(self, sock: socket.socket) -> None:
+        self._server = await asyncio.get_running_loop().create_server(
+            lambda: HttpToolsProtocol(config=self._config, server_state=self._state, app_state={}), sock=sock
+        )
+
+    async def close(self, limit_s: float) -> None:
+        """Takes no new connections; calls that are under way get their answers, for at most `limit_s`."""
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self._state.connections):
+            connection.shutdown()
+        deadline = time.monotonic() + limit_s
+        while self._state.connections and time.monotonic() < deadline:  # noqa: ASYNC110 (uvicorn tells nobody when one ends)
+            await asyncio.sleep(0.01)
 
 
 async def reset_store(store: Store) -> int:
