@@ -1,7 +1,11 @@
 """Firewalls: what may pass in one network. The whole rule set of a network is handed over; the driver applies the difference.
 
 A packet from interface A to interface B passes when A's groups allow it out *and* B's groups allow it in (AWS: security
-groups are stateful and belong to the interface, also within one subnet). Replies of what passed always pass.
+groups are stateful and belong to the interface, also within one subnet). Replies of what passed always pass the groups.
+
+A packet that leaves a subnet must pass the subnet's ACL outwards, one that enters a subnet its ACL inwards, each packet for itself: replies
+too, and whatever the groups say. What stays within a subnet passes no ACL, nor does what is said with the router itself (names and
+metadata).
 """
 
 from __future__ import annotations
@@ -41,20 +45,44 @@ class Port(msgspec.Struct, frozen=True):
     forward: bool = False
 
 
+class AclEntry(msgspec.Struct, frozen=True):
+    """One line of an ACL: what of `direction` ("out": leaves the subnet) is allowed or denied. `protocol` and `ports` as in `Rule`, the ports
+    being the packet's destination ports. `cidr`: where it comes from or goes to; private addresses of the network's own interfaces."""
+
+    direction: Literal["in", "out"]
+    number: int
+    allow: bool
+    protocol: str
+    cidr: str
+    ports: tuple[int, int] | None = None
+
+
+class Acl(msgspec.Struct, frozen=True):
+    """A stateless filter at the boundary of `subnets` (CIDRs): of each direction the entry with the lowest number that fits a packet decides;
+    what fits none is dropped."""
+
+    name: str
+    subnets: tuple[str, ...]
+    entries: tuple[AclEntry, ...] = ()
+
+
 class RuleSet(msgspec.Struct, frozen=True):
-    """`internet`: subnets' CIDRs whose route table leads to the edge; others' packets to and from the edge are dropped."""
+    """`internet`: subnets' CIDRs whose route table leads to the edge; others' packets to and from the edge are dropped. `acls`: each subnet
+    has one at most; one that lets everything pass is better left out, as then nothing is looked at."""
 
     network: str
     cidrs: tuple[str, ...]
     groups: tuple[Group, ...] = ()
     ports: tuple[Port, ...] = ()
     internet: tuple[str, ...] = ()
+    acls: tuple[Acl, ...] = ()
 
 
 class Firewalls(Protocol):
     async def apply(self, rules: RuleSet) -> None:
         """Makes the kernel enforce exactly `rules` in that network, in one transaction. When it returns, it is enforced; until the
-        first call everything is dropped. Established flows that the new rules forbid may go on (as on AWS)."""
+        first call everything is dropped. Established flows that the new groups forbid may go on (as on AWS); what new ACLs forbid
+        stops."""
 
     async def forget(self, network: str) -> None:
         """The network is gone: drops what the driver remembers of it."""
