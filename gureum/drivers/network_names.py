@@ -26,7 +26,7 @@ _NAME = re.compile(r"[a-z0-9-]{1,40}")
 _HOME_ID = re.compile(r"[a-z0-9]{4,6}")
 _FIRST_GUEST_UID = 1_000_000_000
 _GUEST_UIDS = 65_536
-_GUEST_RANGES = 10_000
+_GUEST_RANGES = 16_384  # below the highest uid that every tool takes for one, 2^31 - 1
 
 
 def checked_name(name: str) -> str:
@@ -79,7 +79,6 @@ class HomeNames:
         # The mark of the host's routes that name no link (the pool's blackhole), and a metric that any real route
         # beats.
         self.host_metric = 0x8000_0000 | stable_number(home_id)
-        self.uid_base = _FIRST_GUEST_UID + (zlib.crc32(home_id.encode()) % _GUEST_RANGES) * _GUEST_UIDS
 
     def network(self, name: str) -> Path:
         return NETNS_DIR / f"{self.prefix}n-{checked_name(name)}"
@@ -89,6 +88,13 @@ class HomeNames:
 
     def user(self, name: str) -> Path:
         return self.users_dir / checked_name(name)
+
+    def uid_base(self, sandbox: str) -> int:
+        """The host uid that is root in that guest. Each guest has a range of its own, as the kernel counts much by uid:
+        who takes all must take it from himself. (Two guests of one range, one time in 16,384, share limits, nothing
+        else.)"""
+        number = zlib.crc32(f"{self.home_id}/{checked_name(sandbox)}".encode()) % _GUEST_RANGES
+        return _FIRST_GUEST_UID + number * _GUEST_UIDS
 
     def pinned_networks(self) -> list[str]:
         return self._pinned("n-")

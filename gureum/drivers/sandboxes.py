@@ -23,10 +23,10 @@ def ensure(names: HomeNames, spec: SandboxSpec) -> SandboxPaths:
     if not whole:
         remove(names, spec.name)
         if spec.guest:
-            _make_guest(net, user, names.uid_base)
+            _make_guest(net, user, names.uid_base(spec.name))
         else:
             _make_plain(net)
-    return SandboxPaths(str(net), str(user), names.uid_base) if spec.guest else SandboxPaths(str(net), "", 0)
+    return SandboxPaths(str(net), str(user), names.uid_base(spec.name)) if spec.guest else SandboxPaths(str(net), "", 0)
 
 
 def remove(names: HomeNames, name: str) -> None:
