@@ -8,6 +8,7 @@ A container's life here:
                                                exited: told to the owner, which decides (a stopped machine is no longer wished)
     wish stopped, or no longer wished ──► stop signal, SIGKILL after the grace time ──► removed, root unmounted
 
+A machine that reboots again and again as soon as it is up waits longer each time, up to half a minute: a boot costs the host, not the guest.
 `boot` counts reboots that were asked for from outside; which boot runs now is kept on disk, so a restarted agent does not reboot twice.
 """
 
@@ -21,13 +22,17 @@ import msgspec
 
 from gureum.core.machine import Machine
 from gureum.core.specs import Container, Image, Volume
-from gureum.engine.errors import Broken
+from gureum.engine.errors import Broken, Retry
 from gureum.ports import PortError
 from gureum.ports.containers import ContainerSpec, ContainerState
 from gureum.ports.images import Image as StoredImage
 from gureum.ports.volumes import RootSpec
 
 EXIT_REBOOT = 128 + signal.SIGHUP
+# A boot that ended sooner is one of a loop; so many of them in a row are started at once, as people do reboot twice.
+QUICK_BOOT_S = 20.0
+FREE_QUICK_BOOTS = 3
+FIRST_PAUSE_S, LAST_PAUSE_S = 0.5, 30.0
 
 
 class ContainerKinds:
@@ -38,6 +43,7 @@ class ContainerKinds:
         self._states: dict[str, ContainerState] = {}
         self._watchers: dict[str, asyncio.Task[None]] = {}
         self._image_locks: dict[str, asyncio.Lock] = {}
+        self._pauses: dict[str, _Pause] = {}
 
     async def adopt(self) -> None:
         """Takes over what an earlier agent started."""
@@ -78,6 +84,8 @@ class ContainerKinds:
             await self._stop(name, spec)
             state = self._states.get(name)
         if state is None or self._starts_again(name, state, spec):
+            if state is not None and self._boot_of(name) >= spec.boot:
+                self._hold_back(name, state)
             state = await self._start(id_, name, spec)
         self._machine.set_status(id_, "ready", data=_told(state))
 
@@ -88,6 +96,15 @@ class ContainerKinds:
         if state.state == "running":
             return False
         return self._boot_of(name) < spec.boot or (spec.restart_on_reboot and state.exit_code == EXIT_REBOOT)
+
+    def _hold_back(self, name: str, state: ContainerState) -> None:
+        """Retry while a machine that reboots in a loop has to wait."""
+        now, before = asyncio.get_running_loop().time(), self._pauses.get(name)
+        if before is None or before.run != state.run:
+            quick = (before.quick if before else 0) + 1 if state.finished - state.started < QUICK_BOOT_S else 0
+            before = self._pauses[name] = _Pause(state.run, quick, now + _pause_s(quick))
+        if now < before.until:
+            raise Retry(f"rebooted {before.quick} times in a row as soon as it was up", before.until - now)
 
     async def _start(self, id_: str, name: str, spec: Container) -> ContainerState:
         machine = self._machine
@@ -128,6 +145,7 @@ class ContainerKinds:
         await self._machine.ports.volumes.release_root(name)
         await self._machine.keep(f"boot/{name}", "")
         self._states.pop(name, None)
+        self._pauses.pop(name, None)
 
     def _boot_of(self, name: str) -> int:
         return int(self._machine.kept.get(f"boot/{name}", "0").split()[0])
@@ -156,6 +174,19 @@ class ContainerKinds:
         if found is None:
             raise Broken(f"image {rest} is not in the store")
         return found
+
+
+class _Pause(msgspec.Struct, frozen=True):
+    """After the end of `run`: the next may start at `until`, seconds of the event loop's clock; `quick` boots in a row ended soon."""
+
+    run: int
+    quick: int
+    until: float
+
+
+def _pause_s(quick: int) -> float:
+    more = quick - FREE_QUICK_BOOTS
+    return min(FIRST_PAUSE_S * 2 ** min(more - 1, 10), LAST_PAUSE_S) if more > 0 else 0.0
 
 
 def _stop_signal(spec: Container, config: dict[str, Any]) -> int:

@@ -108,6 +108,25 @@ def test_a_reboot_inside_starts_again_and_another_end_is_told() -> None:
     asyncio.run(run())
 
 
+def test_a_machine_that_reboots_in_a_loop_waits_until_somebody_asks_for_a_boot() -> None:
+    async def run() -> None:
+        agent = Agent()
+        await agent.service.start()
+        agent.service.sync([network(), group(), *machine()])
+        await agent.ready("Container/i-1")
+        for boot in range(2, 5):
+            agent.ports.containers.end("i-1", 129)
+            await agent.until(lambda boot=boot: agent.status["Container/i-1"].data["run"] == boot)
+        agent.ports.containers.end("i-1", 129)
+        await agent.until(lambda: "in a row" in agent.status["Container/i-1"].reason)
+        assert agent.status["Container/i-1"].data["run"] == 4
+        agent.service.sync([network(), group(), *machine(boot=2)])
+        await agent.until(lambda: agent.status["Container/i-1"].data["run"] == 5)
+        await agent.service.close()
+
+    asyncio.run(run())
+
+
 def test_a_higher_boot_restarts_once_also_over_the_agents_death() -> None:
     async def run() -> None:
         agent = Agent()
