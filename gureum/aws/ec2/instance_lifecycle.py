@@ -36,7 +36,8 @@ from gureum.engine.resource import key_of
 VISIBLE_AFTER_TERMINATION_S = 3600.0
 USER_SHUTDOWN = ("Client.UserInitiatedShutdown", "Client.UserInitiatedShutdown: User initiated shutdown")
 OWN_SHUTDOWN = ("Client.InstanceInitiatedShutdown", "Client.InstanceInitiatedShutdown: Instance initiated shutdown")
-OWN_FAULT = ("Server.InternalError", "Server.InternalError: Internal error on launch")
+LAUNCH_FAULT = ("Server.InternalError", "Server.InternalError: Internal error on launch")
+OWN_FAULT = ("Server.InternalError", "Server.InternalError: The machine cannot run the instance")
 
 
 @operation("StartInstances")
@@ -150,7 +151,9 @@ async def reconcile_instance(world: World, instance: Instance) -> None:
         await _move(world, instance, "running")
     elif state in ("pending", "running") and container is not None and container.phase == "failed":
         world.events.record(key_of(instance), world.clock.now(), "LaunchFailed", container.reason, warning=True)
-        await _shut_down(world, instance, terminate=True, why=OWN_FAULT)
+        # One that has run keeps its disk: what the machine cannot do now (no runtime, say) it may do when it is mended.
+        launched = state == "running" or instance.spec.boot > 1
+        await _shut_down(world, instance, terminate=not launched, why=OWN_FAULT if launched else LAUNCH_FAULT)
     elif state in ("pending", "running") and told == "exited" and _stays_down(container.data if container else {}):
         await _shut_down(world, instance, terminate=instance.spec.shutdown_behavior == "terminate", why=OWN_SHUTDOWN)
     elif state == "stopping" and (told == "stopped" or container is None):
