@@ -5,10 +5,8 @@ It runs without the daemon, and adopts what runs after its own death. Only this 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
-import signal
 import socket
 import sys
 from pathlib import Path
@@ -20,7 +18,7 @@ from gureum.base.fd_store import FdStore
 from gureum.base.homes import SYSTEM_RUN, Home, load_home
 from gureum.base.logs import start_logging
 from gureum.base.settings import Settings, load_settings
-from gureum.base.supervised import Supervised
+from gureum.base.supervised import Supervised, until_stopped
 from gureum.core.agent_server import AgentServer
 from gureum.core.machine import Ports
 from gureum.core.service import AgentService
@@ -94,7 +92,6 @@ class Agent:
         self._home = home
         self._settings = settings
         self._supervised = supervised
-        self._stop = asyncio.Event()
 
     async def run(self) -> None:
         ports = build_ports(self._home)
@@ -106,22 +103,13 @@ class Agent:
         server = await AgentServer(service, lambda: self._down(service, ports)).serve(self._socket_path())
         self._supervised.ready()
         try:
-            await self._until_stopped()
+            await until_stopped(self._supervised)
         finally:
             server.close()
             await service.close()
             for port in (ports.names, ports.metadata, ports.containers, ports.volumes, ports.firewalls, ports.networks):
                 await port.close()
             await store.close()
-
-    async def _until_stopped(self) -> None:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop.set)
-        waits = [loop.create_task(self._stop.wait()), loop.create_task(self._supervised.orphaned())]
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        for task in waits:
-            task.cancel()
 
     def _socket_path(self) -> str:
         """The way to us, readable by root only; one that a dead agent left is replaced."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 import socket
 import time
 from collections.abc import Awaitable, Callable
@@ -29,7 +28,7 @@ from gureum.base.homes import Home, load_home
 from gureum.base.logs import start_logging
 from gureum.base.sealing import Sealer
 from gureum.base.settings import Settings, load_settings
-from gureum.base.supervised import Supervised
+from gureum.base.supervised import Supervised, until_stopped
 from gureum.core.agent_link import AgentLink
 from gureum.core.world import LinkMaker, World
 from gureum.store.contract import Delete, Store
@@ -49,7 +48,6 @@ class Daemon:
         self._settings = msgspec.structs.replace(settings, pool=home.pool, aws_port=home.aws_port)
         self._supervised = supervised
         self._make_link = make_link
-        self._stop = asyncio.Event()
 
     async def run(self) -> None:
         store = await SqliteStore.open(self._home.path / "store.db")
@@ -70,7 +68,7 @@ class Daemon:
         link = asyncio.get_running_loop().create_task(world.run())
         self._supervised.ready()
         try:
-            await self._until_stopped()
+            await until_stopped(self._supervised)
         finally:
             await server.close(LAST_ANSWERS_S)
             link.cancel()
@@ -92,15 +90,6 @@ class Daemon:
         sock.setblocking(False)
         shelf.put("aws", sock)
         return sock
-
-    async def _until_stopped(self) -> None:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop.set)
-        waits = [loop.create_task(self._stop.wait()), loop.create_task(self._supervised.orphaned())]
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        for task in waits:
-            task.cancel()
 
 
 class HttpServer:

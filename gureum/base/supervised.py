@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 
 
 class Supervised:
@@ -58,6 +59,17 @@ class Supervised:
         if self._ready >= 0:
             os.close(self._ready)
             self._ready = -1
+
+
+async def until_stopped(supervised: Supervised) -> None:
+    """Returns when a signal tells this process to stop (SIGTERM, SIGINT), or when its supervisor is gone."""
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    waits = [loop.create_task(stop.wait()), loop.create_task(supervised.orphaned())]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for task in waits:
+        task.cancel()
 
 
 def _take(name: str) -> int:
