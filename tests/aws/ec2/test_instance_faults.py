@@ -31,7 +31,11 @@ def told(cloud: Cloud, name: str, status: Status) -> dict[str, Any]:
         link=SimpleNamespace(synced=True),
         seen=lambda id_: status,
     )
-    asyncio.run(reconcile_instance(world, instance))
+
+    async def reconcile() -> None:
+        await reconcile_instance(world, instance)
+
+    asyncio.run(reconcile())
     found: dict[str, Any] = cloud("DescribeInstances", InstanceIds=[name])["Reservations"][0]["Instances"][0]
     return found
 
