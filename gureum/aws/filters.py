@@ -6,12 +6,11 @@ backslash takes their meaning away; comparison is case-sensitive. `tag:KEY`, `ta
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
 from typing import Any, TypeVar
 
 from gureum.aws.errors import AwsError
+from gureum.base.globs import glob
 from gureum.engine.resource import Resource
 
 T = TypeVar("T", bound=Resource)
@@ -40,7 +39,7 @@ def _test(one: dict[str, Any], table: FilterTable) -> Callable[[Any], bool]:
     look = _tag_values(name) or table.get(name)
     if look is None:
         raise AwsError("InvalidParameterValue", f"The filter '{name}' is invalid")
-    matches = [_matcher(str(value)) for value in values]
+    matches = [glob(str(value)) for value in values]
     return lambda item: any(match(found) for found in _many(look(item)) for match in matches)
 
 
@@ -59,28 +58,6 @@ def _tag_values(name: str) -> FilterValues | None:
         tag = name[4:]
         return lambda item: item.meta.tags.get(tag)
     return None
-
-
-@lru_cache(maxsize=4096)
-def _matcher(pattern: str) -> Callable[[str], bool]:
-    if not any(character in pattern for character in "*?\\"):
-        return lambda value: value == pattern
-    parts, i = [], 0
-    while i < len(pattern):
-        character = pattern[i]
-        if character == "\\" and i + 1 < len(pattern):
-            i += 1
-            parts.append(re.escape(pattern[i]))
-        elif character == "*":
-            if not parts or parts[-1] != ".*":
-                parts.append(".*")
-        elif character == "?":
-            parts.append(".")
-        else:
-            parts.append(re.escape(character))
-        i += 1
-    compiled = re.compile("".join(parts), re.DOTALL)
-    return lambda value: compiled.fullmatch(value) is not None
 
 
 def boolean(value: bool) -> str:
