@@ -214,7 +214,8 @@ def _container_spec(
     return ContainerSpec(
         name=name,
         root=root,
-        args=spec.args or (*image.entrypoint, *image.cmd),
+        # A root file system that names no program boots its init, as a disk image would.
+        args=spec.args or (*image.entrypoint, *image.cmd) or (("/sbin/init",) if spec.machine else ()),
         sandbox_net=str(sandbox["net"]),
         sandbox_user=str(sandbox["user"]),
         uid_base=int(str(sandbox["uid_base"])),

@@ -1,8 +1,14 @@
-"""A gureum that real clients talk to over HTTP: the gateway on a store in memory, in a thread of its own, with no machine behind it."""
+"""Gureums that real clients talk to over HTTP.
+
+endpoint         the gateway on a store in memory, in a thread of its own, with no machine behind it
+simulated_cloud  `gureum up --simulate`: states move, nothing runs
+real_cloud       `gureum up`: machines boot
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -20,6 +26,7 @@ from gureum.base.sealing import Sealer
 from gureum.base.settings import Settings
 from gureum.core.world import World
 from gureum.store.memory import MemoryStore
+from tests.cloud.running import Cloud, leftovers
 
 
 class NoAgent:
@@ -74,3 +81,25 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
     yield made
     made.close()
     assert made.gateway.counters.faults == 0
+
+
+@pytest.fixture(scope="session")
+def real_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    if os.geteuid() != 0:
+        pytest.skip("machines need root")
+    yield from _running(Cloud(tmp_path_factory.mktemp("gureum")), "up")
+
+
+@pytest.fixture(scope="session")
+def simulated_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    yield from _running(Cloud(tmp_path_factory.mktemp("gureum"), simulate="true"), "up", "--simulate")
+
+
+def _running(cloud: Cloud, *up: str) -> Iterator[Cloud]:
+    cloud.command(*up)
+    home_id = cloud.identity["id"]
+    yield cloud
+    logs = {path.name: path.read_text()[-8000:] for path in (cloud.home / "logs").glob("*.log")}
+    cloud.command("down", "--purge")
+    assert leftovers(home_id) == []
+    assert "Traceback" not in "".join(logs.values()), logs

@@ -2,7 +2,8 @@
 
     ModifyVolume (commit: modifying) ─► lowered with its new size ─► the agent grows it ─► reconcile: completed
 
-The file system grows with the volume, so a guest sees the room at once. AWS's wait of six hours between two modifications is not kept.
+The file system grows with the volume, at once where the host lets a mounted one grow (CAP_SYS_RESOURCE), else at the next start. AWS's wait of six
+hours between two modifications is not kept.
 """
 
 from __future__ import annotations
