@@ -11,6 +11,7 @@ Stored in the agent's own store (a cache of the daemon's truth, so not fsynced):
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable
 
 from gureum.core.answers import AnswerKinds
@@ -19,13 +20,16 @@ from gureum.core.machine import Machine, Ports, Status, decode_desired, encode_d
 from gureum.core.networks import NetworkKinds, SocketShelf
 from gureum.core.reconcilers import Reconcilers
 from gureum.core.specs import Container, Metadata, Names
+from gureum.engine.errors import Retry
 from gureum.engine.events import Events
 from gureum.engine.lowering import Desired
 from gureum.engine.reconcile import ReconcileLoop
 from gureum.engine.tracing import Tracer
-from gureum.store.contract import Delete, Put, Store, Write
+from gureum.store.contract import Delete, Put, Store, StoreBroken, StoreFull, Write
 
+log = logging.getLogger("gureum.agent")
 WRITES_AT_ONCE = 100
+RETRY_WRITE_S = 1.0
 
 
 class AgentService:
@@ -46,6 +50,7 @@ class AgentService:
         self._subscribers: list[Callable[[Status], None]] = []
         self._pending: dict[str, Write] = {}
         self._flushing: asyncio.Task[None] | None = None
+        self._closing = False
 
     async def start(self) -> None:
         await self._containers.adopt()
@@ -94,6 +99,7 @@ class AgentService:
 
     async def close(self) -> None:
         """Stops working; what runs goes on."""
+        self._closing = True
         await self.loop.close()
         self._containers.close()
         while self._flushing is not None and not self._flushing.done():
@@ -107,7 +113,10 @@ class AgentService:
 
     async def _keep(self, name: str, text: str) -> None:
         key = f"kept/{name}"
-        await self._store.commit([], [Put(key, text.encode()) if text else Delete(key)])
+        try:
+            await self._store.commit([], [Put(key, text.encode()) if text else Delete(key)])
+        except (StoreFull, StoreBroken) as failed:
+            raise Retry(f"the agent cannot write its cache: {failed}") from failed
 
     def _save(self, key: str, value: bytes | None) -> None:
         self._pending[key] = Delete(key) if value is None else Put(key, value)
@@ -115,6 +124,14 @@ class AgentService:
             self._flushing = asyncio.get_running_loop().create_task(self._flush())
 
     async def _flush(self) -> None:
+        """Writes what is due. While the disk is full it waits and keeps the newest wish of each object; work on the machine goes on."""
         while self._pending:
-            keys = list(self._pending)[:WRITES_AT_ONCE]
-            await self._store.commit([], [self._pending.pop(key) for key in keys])
+            due = {key: self._pending.pop(key) for key in list(self._pending)[:WRITES_AT_ONCE]}
+            try:
+                await self._store.commit([], list(due.values()))
+            except (StoreFull, StoreBroken) as failed:
+                log.warning("the agent cannot write its cache", extra={"why": str(failed)})
+                self._pending = due | self._pending
+                if self._closing:
+                    return
+                await asyncio.sleep(RETRY_WRITE_S)

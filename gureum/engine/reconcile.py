@@ -19,7 +19,7 @@ from gureum.engine.errors import Broken, Retry
 from gureum.engine.events import Events
 from gureum.engine.tracing import Tracer
 from gureum.ports.clock import Clock
-from gureum.store.contract import Conflict
+from gureum.store.contract import Conflict, StoreBroken, StoreFull
 
 log = logging.getLogger("gureum.reconcile")
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.05, 30.0
@@ -106,6 +106,10 @@ class ReconcileLoop:
             self.retries += 1
             self._events.record(key, self._clock.now(), "Retry", retry.why)
             self._later(key, retry.after_s)
+        except (StoreFull, StoreBroken) as failed:
+            self.retries += 1
+            self._events.record(key, self._clock.now(), "Retry", f"the store cannot write: {failed}", warning=True)
+            self._later(key, 0.0)
         except Broken as broken:
             self._failures.pop(key, None)
             self._events.record(key, self._clock.now(), "Broken", broken.why, warning=True)

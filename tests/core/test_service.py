@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from gureum.core.machine import decode_desired, encode_desired, version_of
 from gureum.core.references import references
 from gureum.ports import PortError
+from gureum.store.contract import StoreFull
 from tests.core.agent_parts import Agent, group, machine, network
 
 
@@ -160,6 +162,33 @@ def test_what_the_machine_refuses_is_told_and_tried_again() -> None:
         agent.service.sync([network(), group(), *machine()])
         await agent.ready("Container/i-1")
         assert "the disk is full" in [status.reason for status in agent.told]
+        await agent.service.close()
+
+    asyncio.run(run())
+
+
+def test_with_a_full_disk_the_machine_is_still_brought_about_and_written_down_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def run() -> None:
+        agent = Agent()
+        monkeypatch.setattr("gureum.core.service.RETRY_WRITE_S", 0.01)
+        commit, full = agent.store.commit, [True]
+
+        async def maybe(checks: Any, writes: Any) -> int:
+            if full:
+                raise StoreFull("no space left")
+            return await commit(checks, writes)
+
+        monkeypatch.setattr(agent.store, "commit", maybe)
+        await agent.service.start()
+        agent.service.sync([network(), group(), *machine()])
+        await agent.until(
+            lambda: "Interface/eni-i-1" in agent.status and agent.status["Interface/eni-i-1"].phase == "ready"
+        )
+        full.clear()
+        await agent.ready("Container/i-1")
+        await agent.until(lambda: len(agent.store.range("desired/")) == 9)
         await agent.service.close()
 
     asyncio.run(run())

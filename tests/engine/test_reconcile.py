@@ -8,7 +8,7 @@ from gureum.engine.errors import Broken, Retry
 from gureum.engine.events import LIMIT_PER_OBJECT, Events
 from gureum.engine.reconcile import LAST_BACKOFF_S, ReconcileLoop
 from gureum.engine.tracing import Tracer
-from gureum.store.contract import Conflict, Unchanged
+from gureum.store.contract import Conflict, StoreFull, Unchanged
 from tests.engine.things import FakeClock, settle
 
 
@@ -146,6 +146,24 @@ def test_what_nobody_expected_is_counted_and_tried_again() -> None:
         loop.poke("a")
         await clock.advance(1.0)
         assert (loop.faults, len(runs)) == (1, 2)
+
+    asyncio.run(run())
+
+
+def test_a_full_store_is_no_fault_but_a_wait() -> None:
+    async def run() -> None:
+        clock, events, runs = FakeClock(), Events(), []
+
+        async def work(key: str) -> None:
+            runs.append(key)
+            if len(runs) == 1:
+                raise StoreFull("no space left")
+
+        loop = loop_for(work, clock, events)
+        loop.poke("a")
+        await clock.advance(1.0)
+        assert (loop.faults, loop.retries, len(runs)) == (0, 1, 2)
+        assert "no space left" in events.of("a")[0].message
 
     asyncio.run(run())
 
