@@ -11,7 +11,9 @@ import msgspec
 
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
+from gureum.aws.ec2.instance_types import InstanceType
 from gureum.aws.ec2.interfaces import attach, give_public, new_interface, plug, wanted_addresses
+from gureum.aws.ec2.launch_options import wanted_zone
 from gureum.aws.ec2.network_kinds import Attachment, NetworkInterface, SecurityGroup, Subnet, Vpc
 from gureum.aws.ec2.tags import tags_of
 from gureum.aws.errors import AwsError
@@ -33,7 +35,9 @@ class InterfaceWish(msgspec.Struct, frozen=True):
     delete_on_termination: bool = True
 
 
-def plan_interfaces(call: Call, params: dict[str, Any], count: int) -> tuple[Subnet, tuple[InterfaceWish, ...]]:
+def plan_interfaces(
+    call: Call, params: dict[str, Any], count: int, type_: InstanceType
+) -> tuple[Subnet, tuple[InterfaceWish, ...]]:
     """The subnet of the primary interface and all interfaces, device 0 first."""
     listed = params.get("NetworkInterfaces") or []
     if listed:
@@ -41,12 +45,15 @@ def plan_interfaces(call: Call, params: dict[str, Any], count: int) -> tuple[Sub
         wishes = sorted((_listed(call, one, count) for one in listed), key=lambda wish: wish.device_index)
         if [wish.device_index for wish in wishes] != list(range(len(wishes))):
             raise ids.invalid("The device indexes of network interfaces must be unique and start at 0.")
+        if len(wishes) > type_.interfaces:
+            text = f"Interface count {len(wishes)} exceeds the limit for {type_.name}"
+            raise AwsError("AttachmentLimitExceeded", text)
     else:
         wishes = [_plain(call, params)]
     subnet = ids.find(call, Subnet, ids.SUBNET, wishes[0].subnet)
     if any(ids.find(call, Subnet, ids.SUBNET, wish.subnet).spec.zone != subnet.spec.zone for wish in wishes):
         raise ids.invalid("All network interfaces must be in the same Availability Zone.")
-    _check_zone(params, subnet)
+    _check_zone(call, params, subnet)
     if count > 1 and any(wish.addresses for wish in wishes):
         raise AwsError(
             "InvalidParameterCombination",
@@ -106,16 +113,6 @@ def _listed(call: Call, one: dict[str, Any], count: int) -> InterfaceWish:
     index = one.get("DeviceIndex")
     if index is None:
         raise AwsError("MissingParameter", "The request must contain the parameter networkInterface.deviceIndex")
-    for name in (
-        "Ipv6Addresses",
-        "Ipv6AddressCount",
-        "Ipv4Prefixes",
-        "Ipv6Prefixes",
-        "Ipv4PrefixCount",
-        "Ipv6PrefixCount",
-    ):
-        if one.get(name):
-            raise ids.not_built(f"RunInstances with NetworkInterfaces.{name}")
     if one.get("NetworkInterfaceId"):
         interface = ids.find(call, NetworkInterface, ids.INTERFACE, one["NetworkInterfaceId"])
         if count > 1:
@@ -139,7 +136,7 @@ def _listed(call: Call, one: dict[str, Any], count: int) -> InterfaceWish:
 
 
 def _plain(call: Call, params: dict[str, Any]) -> InterfaceWish:
-    zone = (params.get("Placement") or {}).get("AvailabilityZone")
+    zone = wanted_zone(call, params)
     subnet = _subnet(call, params.get("SubnetId"), zone)
     groups = tuple(params.get("SecurityGroupIds") or ()) + _named_groups(
         call, params.get("SecurityGroups") or (), subnet
@@ -185,8 +182,8 @@ def _named_groups(call: Call, names: Any, subnet: Subnet) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _check_zone(params: dict[str, Any], subnet: Subnet) -> None:
-    zone = (params.get("Placement") or {}).get("AvailabilityZone")
+def _check_zone(call: Call, params: dict[str, Any], subnet: Subnet) -> None:
+    zone = wanted_zone(call, params)
     if zone and zone != subnet.spec.zone:
         text = f"Value ({zone}) for parameter availabilityZone is invalid. The subnet '{subnet.meta.name}' is in {subnet.spec.zone}."
         raise AwsError("InvalidParameterValue", text)

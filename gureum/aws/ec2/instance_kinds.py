@@ -50,7 +50,8 @@ class MetadataChoice(msgspec.Struct, frozen=True):
 
 class InstanceSpec(msgspec.Struct, frozen=True):
     """`image_source`: what the core Image is ("builtin:busybox", "digest:sha256:…"). `user_data`: base64 as it was given. `boot`: counts starts
-    and asked-for reboots. `requester`: the service that launched it, "" for the account itself."""
+    and asked-for reboots. `requester`: the service that launched it, "" for the account itself. `cores`, `threads_per_core`: 0 for the type's
+    own."""
 
     reservation: str
     launch_index: int
@@ -84,6 +85,9 @@ class InstanceSpec(msgspec.Struct, frozen=True):
     resource_a_record: bool = False
     resource_aaaa_record: bool = False
     public_on_launch: bool = False
+    cores: int = 0
+    threads_per_core: int = 0
+    capacity_preference: str = "open"
 
 
 class InstanceStatus(msgspec.Struct, frozen=True):

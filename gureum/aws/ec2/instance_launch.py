@@ -16,7 +16,6 @@ from typing import Any
 import msgspec
 
 from gureum.aws.call import Call
-from gureum.aws.ec2 import ids
 from gureum.aws.ec2.images import LaunchImage, find_launch_image
 from gureum.aws.ec2.instance_interfaces import InterfaceWish, create_interface, plan_interfaces
 from gureum.aws.ec2.instance_kinds import (
@@ -31,6 +30,7 @@ from gureum.aws.ec2.instance_profiles import profile_arn
 from gureum.aws.ec2.instance_show import show_reservation
 from gureum.aws.ec2.instance_types import InstanceType, find_instance_type
 from gureum.aws.ec2.key_pairs import find_key_pair
+from gureum.aws.ec2.launch_options import LaunchOptions, launch_options, refuse_not_built
 from gureum.aws.ec2.launch_templates import merge_launch_template
 from gureum.aws.ec2.metadata_options import launch_metadata
 from gureum.aws.ec2.network_kinds import Subnet
@@ -44,10 +44,6 @@ from gureum.engine.client import Transaction
 LIMIT_USER_DATA_BYTES = 16384
 LIMIT_COUNT = 100
 PROMISING_STATES = ("pending", "running", "stopping")
-NOT_BUILT = {
-    "HibernationOptions": ("Configured", "Hibernation"),
-    "EnclaveOptions": ("Enabled", "Nitro Enclaves"),
-}
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -55,6 +51,7 @@ class Plan(msgspec.Struct, frozen=True):
 
     image: LaunchImage
     type: InstanceType
+    options: LaunchOptions
     subnet: Subnet
     interfaces: tuple[InterfaceWish, ...]
     disks: tuple[Disk, ...]
@@ -89,7 +86,7 @@ async def run_instances(call: Call) -> dict[str, Any]:
 
 def plan_launch(call: Call, params: dict[str, Any]) -> Plan:
     """Checks everything that was passed. Raises the API's errors; writes nothing."""
-    _refuse_not_built(params)
+    refuse_not_built(params)
     least, most = _counts(params)
     image = find_launch_image(call, params.get("ImageId") or _missing("ImageId"))
     type_ = find_instance_type(params.get("InstanceType") or "m1.small")
@@ -101,11 +98,13 @@ def plan_launch(call: Call, params: dict[str, Any]) -> Plan:
             f"The architecture '{','.join(type_.architectures)}' of the specified instance type does not match the architecture "
             f"'{image.architecture}' of the specified AMI. Specify an instance type and an AMI that have matching architectures, and try again.",
         )
-    subnet, interfaces = plan_interfaces(call, params, most)
+    options = launch_options(params, type_)
+    subnet, interfaces = plan_interfaces(call, params, most, type_)
     key_name, public_key = _key(call, params)
     return Plan(
         image=image,
         type=type_,
+        options=options,
         subnet=subnet,
         interfaces=interfaces,
         disks=_disks(call, params, image, subnet.spec.zone),
@@ -121,7 +120,7 @@ def _create(
 ) -> Instance:
     name = new_id("i-")
     volumes = [_volume(call, transaction, disk, name) for disk in plan.disks]
-    placement, names = params.get("Placement") or {}, params.get("PrivateDnsNameOptions") or {}
+    options, names = plan.options, params.get("PrivateDnsNameOptions") or {}
     tags = tags_of(call, "instance", allow=("volume", "network-interface", "spot-instances-request", "elastic-gpu"))
     tags |= params.get("GureumTags") or {}
     spec = InstanceSpec(
@@ -146,13 +145,16 @@ def _create(
         metadata=launch_metadata(call, params.get("MetadataOptions") or {}, plan.image.imds_support, tags),
         monitoring=bool((params.get("Monitoring") or {}).get("Enabled")),
         ebs_optimized=bool(params.get("EbsOptimized")),
-        shutdown_behavior=params.get("InstanceInitiatedShutdownBehavior") or "stop",
+        shutdown_behavior=options.shutdown_behavior,
         termination_protected=bool(params.get("DisableApiTermination")),
         stop_protected=bool(params.get("DisableApiStop")),
         profile_arn=profile_arn(call, params["IamInstanceProfile"]) if params.get("IamInstanceProfile") else "",
-        tenancy=placement.get("Tenancy") or "default",
-        cpu_credits=(params.get("CreditSpecification") or {}).get("CpuCredits") or plan.type.default_credits,
-        auto_recovery=(params.get("MaintenanceOptions") or {}).get("AutoRecovery") or "default",
+        tenancy=options.tenancy,
+        cpu_credits=options.cpu_credits,
+        cores=options.cores,
+        threads_per_core=options.threads_per_core,
+        auto_recovery=options.auto_recovery,
+        capacity_preference=options.capacity_preference,
         client_token=params.get("ClientToken") or "",
         requester=params.get("GureumRequester") or "",
         hostname_type=names.get("HostnameType") or plan.subnet.spec.hostname_type,
@@ -265,14 +267,6 @@ def _disk(call: Call, mapping: dict[str, Any], image: LaunchImage, zone: str) ->
     spec = check_volume(call, ebs, zone, least_gib=image.size_gib if is_root else 1)
     keep = ebs.get("DeleteOnTermination")
     return Disk(mapping["DeviceName"], spec, is_root if keep is None else bool(keep))
-
-
-def _refuse_not_built(params: dict[str, Any]) -> None:
-    for name, (flag, what) in NOT_BUILT.items():
-        if (params.get(name) or {}).get(flag):
-            raise ids.not_built(what)
-    if (params.get("InstanceMarketOptions") or {}).get("MarketType"):
-        raise ids.not_built("InstanceMarketOptions")
 
 
 def _missing(name: str) -> Any:

@@ -70,10 +70,16 @@ def _container(instance: Instance, interfaces: list[NetworkInterface], hostname:
         boot=instance.spec.boot,
         hostname=hostname.split(".")[0],
         machine=True,
-        limits=Limits(
-            memory_bytes=type_.memory_bytes if type_ else 0, cpus=float(type_.vcpus) if type_ else 0.0, pids=PIDS_LIMIT
-        ),
+        limits=Limits(memory_bytes=type_.memory_bytes if type_ else 0, cpus=_cpus(instance), pids=PIDS_LIMIT),
     )
+
+
+def _cpus(instance: Instance) -> float:
+    """Virtual processors: threads of cores. 0.0: no limit."""
+    if instance.spec.cores:
+        return float(instance.spec.cores * instance.spec.threads_per_core)
+    type_ = find_instance_type(instance.spec.type)
+    return float(type_.vcpus) if type_ else 0.0
 
 
 def _hostname(instance: Instance, interfaces: list[NetworkInterface]) -> str:

@@ -29,7 +29,6 @@ def show_reservation(call: Call, reservation: str, instances: list[Instance]) ->
 def show_instance(call: Call, instance: Instance) -> dict[str, Any]:
     """API form. AWS leaves out what a terminated instance no longer has."""
     spec, state = instance.spec, instance.status.state
-    type_ = find_instance_type(spec.type)
     gone = state == "terminated"
     interfaces = [] if gone else interfaces_of(call, instance.meta.name)
     shown: dict[str, Any] = {
@@ -54,11 +53,11 @@ def show_instance(call: Call, instance: Instance) -> dict[str, Any]:
         },
         "Monitoring": {"State": "enabled" if spec.monitoring else "disabled"},
         "MetadataOptions": show_metadata_options(instance),
-        "CpuOptions": {"CoreCount": type_.cores, "ThreadsPerCore": type_.threads_per_core} if type_ else {},
+        "CpuOptions": show_cpu_options(instance),
         "EnclaveOptions": {"Enabled": False},
         "HibernationOptions": {"Configured": False},
         "MaintenanceOptions": {"AutoRecovery": spec.auto_recovery, "RebootMigration": "default"},
-        "CapacityReservationSpecification": {"CapacityReservationPreference": "open"},
+        "CapacityReservationSpecification": {"CapacityReservationPreference": spec.capacity_preference},
         "PrivateDnsNameOptions": {
             "HostnameType": spec.hostname_type,
             "EnableResourceNameDnsARecord": spec.resource_a_record,
@@ -86,9 +85,19 @@ def show_instance(call: Call, instance: Instance) -> dict[str, Any]:
         shown["KeyName"] = spec.key_name
     if spec.profile_arn:
         shown["IamInstanceProfile"] = {"Arn": spec.profile_arn, "Id": f"AIPA{instance.meta.uid[:17].upper()}"}
+    if state == "pending" and not instance.status.reason_code:
+        shown["StateReason"] = {"Code": "pending", "Message": "pending"}
     if instance.status.reason_code:
         shown["StateReason"] = {"Code": instance.status.reason_code, "Message": instance.status.reason}
     return shown
+
+
+def show_cpu_options(instance: Instance) -> dict[str, Any]:
+    """API form. AWS: ec2 CpuOptions."""
+    spec, type_ = instance.spec, find_instance_type(instance.spec.type)
+    if spec.cores:
+        return {"CoreCount": spec.cores, "ThreadsPerCore": spec.threads_per_core}
+    return {"CoreCount": type_.cores, "ThreadsPerCore": type_.threads_per_core} if type_ else {}
 
 
 def show_metadata_options(instance: Instance) -> dict[str, Any]:

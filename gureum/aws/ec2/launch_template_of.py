@@ -8,6 +8,7 @@ from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
 from gureum.aws.ec2.instance_ids import INSTANCE
 from gureum.aws.ec2.instance_kinds import BlockDevice, Instance, Volume
+from gureum.aws.ec2.instance_show import show_cpu_options
 from gureum.aws.ec2.interfaces import interfaces_of
 from gureum.aws.ec2.listing import show_tags
 from gureum.aws.ec2.network_kinds import NetworkInterface
@@ -49,6 +50,7 @@ def get_launch_template_data(call: Call) -> dict[str, Any]:
         "KeyName": spec.key_name,
         "UserData": spec.user_data,
         "IamInstanceProfile": {"Arn": spec.profile_arn} if spec.profile_arn else None,
+        "CpuOptions": show_cpu_options(instance),
         "CreditSpecification": {"CpuCredits": spec.cpu_credits} if spec.cpu_credits else None,
         "TagSpecifications": [{"ResourceType": "instance", "Tags": show_tags(own)}] if own else None,
     }

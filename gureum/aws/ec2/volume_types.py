@@ -40,7 +40,7 @@ def check_volume(call: Call, ebs: dict[str, Any], zone: str, *, least_gib: int) 
     type_ = TYPES.get(name)
     if type_ is None:
         raise AwsError("UnknownVolumeType", f"Unsupported volume type '{name}' for volume creation.")
-    size = ebs.get("VolumeSize") or ebs.get("Size") or least_gib
+    size = ebs.get("VolumeSize", ebs.get("Size", least_gib))
     if size < least_gib:
         raise AwsError(
             "InvalidBlockDeviceMapping",

@@ -1,0 +1,91 @@
+"""What a launch asks beside image, type and network is done, or refused by name; nothing that was passed is ignored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gureum.aws.ec2.images import BUILTINS
+from tests.aws.ec2.conftest import Cloud
+
+LAUNCH: dict[str, Any] = {"ImageId": BUILTINS[0].id, "MinCount": 1, "MaxCount": 1}
+
+
+def launched(cloud: Cloud, **params: Any) -> dict[str, Any]:
+    instance: dict[str, Any] = cloud("RunInstances", **LAUNCH, **params)["Instances"][0]
+    return instance
+
+
+@pytest.mark.parametrize(
+    ("params", "code"),
+    [
+        ({"KernelId": "aki-1"}, "NotImplemented"),
+        ({"RamdiskId": "ari-1"}, "NotImplemented"),
+        ({"Ipv6AddressCount": 1}, "NotImplemented"),
+        ({"Ipv6Addresses": [{"Ipv6Address": "::1"}]}, "NotImplemented"),
+        ({"LicenseSpecifications": [{"LicenseConfigurationArn": "x"}]}, "NotImplemented"),
+        ({"HibernationOptions": {"Configured": True}}, "NotImplemented"),
+        ({"EnclaveOptions": {"Enabled": True}}, "NotImplemented"),
+        ({"InstanceMarketOptions": {"MarketType": "spot"}}, "NotImplemented"),
+        ({"CpuOptions": {"AmdSevSnp": "enabled"}}, "NotImplemented"),
+        ({"Placement": {"HostId": "h-1"}}, "NotImplemented"),
+        ({"Placement": {"Tenancy": "host"}}, "NotImplemented"),
+        ({"Placement": {"PartitionNumber": 1}}, "NotImplemented"),
+        ({"Placement": {"Tenancy": "shared"}}, "InvalidParameterValue"),
+        ({"Placement": {"GroupName": "rack"}}, "InvalidPlacementGroup.Unknown"),
+        ({"Placement": {"AvailabilityZone": "us-east-1z"}}, "InvalidParameterValue"),
+        ({"Placement": {"AvailabilityZone": "us-east-1a", "AvailabilityZoneId": "use1-az2"}}, "InvalidParameterValue"),
+        ({"MaintenanceOptions": {"AutoRecovery": "maybe"}}, "InvalidParameterValue"),
+        ({"InstanceInitiatedShutdownBehavior": "sleep"}, "InvalidParameterValue"),
+        ({"CreditSpecification": {"CpuCredits": "endless"}}, "InvalidInstanceCreditSpecification"),
+        (
+            {"InstanceType": "m5.large", "CreditSpecification": {"CpuCredits": "unlimited"}},
+            "InstanceCreditSpecification.NotSupported",
+        ),
+        ({"CpuOptions": {"CoreCount": 3, "ThreadsPerCore": 1}}, "InvalidParameterValue"),
+        ({"CpuOptions": {"CoreCount": 1, "ThreadsPerCore": 4}}, "InvalidParameterValue"),
+        ({"CpuOptions": {"CoreCount": 1}}, "MissingParameter"),
+        ({"NetworkInterfaces": [{"DeviceIndex": 0, "InterfaceType": "efa"}]}, "NotImplemented"),
+        ({"NetworkInterfaces": [{"DeviceIndex": 0, "PrimaryIpv6": True}]}, "NotImplemented"),
+        ({"NetworkInterfaces": [{"DeviceIndex": index} for index in range(3)]}, "AttachmentLimitExceeded"),
+        ({"CapacityReservationSpecification": {"CapacityReservationPreference": "maybe"}}, "InvalidParameterValue"),
+        (
+            {"BlockDeviceMappings": [{"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 0}}]},
+            "InvalidBlockDeviceMapping",
+        ),
+    ],
+)
+def test_what_cannot_be_done_is_refused(cloud: Cloud, params: dict[str, Any], code: str) -> None:
+    assert cloud.code("RunInstances", **LAUNCH, **{"InstanceType": "t3.micro", **params}) == code
+
+
+def test_cpu_options_are_shown_and_limit_the_machine(cloud: Cloud) -> None:
+    made = launched(cloud, InstanceType="c5.2xlarge", CpuOptions={"CoreCount": 2, "ThreadsPerCore": 1})
+    assert made["CpuOptions"] == {"CoreCount": 2, "ThreadsPerCore": 1}
+    assert cloud.wished("Container")[made["InstanceId"]].limits.cpus == 2.0
+    whole = launched(cloud, InstanceType="c5.large")
+    assert whole["CpuOptions"] == {"CoreCount": 1, "ThreadsPerCore": 2}
+    assert cloud.wished("Container")[whole["InstanceId"]].limits.cpus == 2.0
+
+
+def test_zone_is_chosen_by_name_and_by_id(cloud: Cloud) -> None:
+    for placement in ({"AvailabilityZone": "us-east-1c"}, {"AvailabilityZoneId": "use1-az3"}):
+        made = launched(cloud, InstanceType="t3.nano", Placement=placement)
+        assert made["Placement"]["AvailabilityZone"] == "us-east-1c"
+
+
+def test_what_asks_for_what_is_so_anyway_is_taken(cloud: Cloud) -> None:
+    made = launched(
+        cloud,
+        InstanceType="t3.micro",
+        EnclaveOptions={"Enabled": False},
+        HibernationOptions={"Configured": False},
+        Placement={"Tenancy": "default", "Affinity": "default"},
+        CpuOptions={"CoreCount": 1, "ThreadsPerCore": 2},
+        CreditSpecification={"CpuCredits": "standard"},
+        CapacityReservationSpecification={"CapacityReservationPreference": "none"},
+        Ipv6AddressCount=0,
+    )
+    assert made["StateReason"] == {"Code": "pending", "Message": "pending"}
+    assert made["CapacityReservationSpecification"] == {"CapacityReservationPreference": "none"}
