@@ -27,6 +27,7 @@ from gureum.aws.protocols import (
     decode_body,
     error_response,
     identify,
+    load_service,
 )
 from gureum.aws.services import Services
 from gureum.core.world import World
@@ -59,7 +60,7 @@ class Gateway:
         request_id = str(uuid.uuid4())
         target: Target | None = None
         outcome = "ok"
-        started = self._world.clock.now()
+        started = asyncio.get_running_loop().time()
         try:
             request = _decoded(request)
             caller = identify_caller(request, self._world.settings, self._world.client, self._world.sealer)
@@ -75,7 +76,7 @@ class Gateway:
             fault = AwsError("InternalFailure", f"An internal error has occurred. Request id {request_id}.", status=500)
             return _refused(fault, target, request_id)
         finally:
-            self._count(target, outcome, self._world.clock.now() - started)
+            self._count(target, outcome, asyncio.get_running_loop().time() - started)
 
     async def _answer(self, request: Request, request_id: str, caller: Caller, target: Target) -> Response:
         if not target.service:
@@ -159,7 +160,9 @@ class Gateway:
         )
 
     def _count(self, target: Target | None, outcome: str, seconds: float) -> None:
-        service, operation = (target.service, target.operation) if target else ("", "")
+        """Names that clients made up are counted as one, so that the table of counters stays as long as the models."""
+        known = target is not None and target.service and target.operation in load_service(target.service).operations
+        service, operation = (target.service, target.operation) if target is not None and known else ("", "")
         counters = self.counters
         counters.calls[service, operation, outcome] = counters.calls.get((service, operation, outcome), 0) + 1
         counters.seconds[service, operation] = counters.seconds.get((service, operation), 0.0) + seconds

@@ -192,3 +192,10 @@ def check(fuzzed: Fuzzed, request: Request) -> None:
     assert fuzzed.gateway.counters.faults == faults, f"unexpected exception for {request}"
     if response.status >= 400:
         assert fuzzed.revision == before, f"an error changed something: {request}"
+
+
+def test_made_up_names_do_not_grow_the_counters(fuzzed: Fuzzed) -> None:
+    before = len(fuzzed.gateway.counters.calls)
+    for number in range(200):
+        check(fuzzed, form("ec2", {"Action": f"Nonsense{number}"}))
+    assert len(fuzzed.gateway.counters.calls) <= before + 2
