@@ -54,6 +54,7 @@ def guest(busybox: tuple[Image, tuple[str, ...]], key: Path, tmp_path: Path) -> 
         "meta-data/local-hostname": "ip-10-0-0-5.eu-west-1.compute.internal",
         "meta-data/instance-id": "i-1",
         "meta-data/public-keys/0/openssh-key": key.with_suffix(".pub").read_text(),
+        METADATA_PATH: "",
     }
     with Guest(busybox[1], tmp_path, tree) as machine:
         yield machine

@@ -67,6 +67,16 @@ imds() {
     fi
 }
 
+# The same for what is always there: so a failure passes.
+imds_patiently() {
+    for attempt in 1 2 3 4 5; do
+        imds "$1" && return 0
+        sleep 0.2
+    done
+    say "the metadata service gives no $1" >&2
+    return 1
+}
+
 # --- names ---
 
 # set_names HOST FQDN: the kernel's name and /etc/hostname. Fails in silence where the sandbox has fixed the name.
