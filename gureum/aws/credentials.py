@@ -20,6 +20,7 @@ from gureum.engine.client import Client
 from gureum.engine.resource import Resource, kind
 
 SCOPE = "-/-"
+_REGION = re.compile(r"[a-z]{2,4}(-[a-z]{2,12}){1,3}-\d{1,2}|aws-global")
 _ACCOUNT = re.compile(r"\d{12}")
 
 
@@ -57,6 +58,9 @@ def identify_caller(request: Request, settings: Settings, client: Client, sealer
         if settings.verify_signatures:
             raise AwsError("MissingAuthenticationToken", "Request is missing Authentication Token", status=403)
         return Caller("", settings.default_account, settings.default_region)
+    if _REGION.fullmatch(scope.region) is None:
+        text = f"Credential should be scoped to a valid region, not '{scope.region[:40]}'."
+        raise AwsError("SignatureDoesNotMatch", text, status=403)
     access_key = scope.access_key
     session = client.get(Session, SCOPE, access_key)
     if session is not None and session.spec.expires < client.clock.now():

@@ -90,3 +90,10 @@ def test_dry_runs_change_nothing_and_say_what_would_be(endpoint: Any) -> None:
         answer = refused.value.response
         assert (answer["Error"]["Code"], answer["ResponseMetadata"]["HTTPStatusCode"]) == ("DryRunOperation", 412)
     assert vpcs(ec2) == before
+
+
+def test_a_region_that_is_none_is_refused(endpoint: Any) -> None:
+    for region in ("mars", "us-east-1x", "x" * 60):
+        with pytest.raises(ClientError) as refused:
+            client(endpoint.url, "sts", region=region).get_caller_identity()
+        assert "valid region" in refused.value.response["Error"]["Message"]
