@@ -3,7 +3,10 @@ commands that turn one into the other.
 
     raw prerouting   an interface sends only from its own addresses (unless it forwards)
     nat prerouting   from the uplink: public address -> private address
-    forward          known flows pass; else  source's egress  ->  goto ingress  ->  destination's ingress -> accept
+    forward          where there are ACLs, every packet passes that of the subnet it leaves and that of the subnet it enters
+                       by its interface    `leave-CIDR`, `enter-CIDR`: what stays within returns, else  ->  the ACL's chain
+                       `acl-out-NAME`, `acl-in-NAME`: the entries in order; what is allowed returns
+                     known flows pass; else  source's egress  ->  goto ingress  ->  destination's ingress -> accept
                        from an interface   its chain `out-NAME`: its groups' egress rules, each ends in `goto ingress`
                        from the uplink     `ingress` at once (what came through the translation)
                        to an interface     its chain `in-NAME`: its groups' ingress rules, each ends in `accept`
@@ -14,19 +17,21 @@ commands that turn one into the other.
 
 Rules of a group stand once, in `group-out-NAME` and `group-in-NAME`, whoever uses them; groups that rules refer to
 are sets of addresses. So an interface more costs two small chains and some set elements, and a changed group one
-chain. Sets have plain keys, never concatenations with an interface name: libnftables 1.0.6 aborts when somebody lists
-those.
+chain. ACLs find their subnet by the interface and not by the packet's address, which may be another's where an
+interface forwards; without ACLs none of this is there. Sets have plain keys, never concatenations with an interface
+name: libnftables 1.0.6 aborts when somebody lists those.
 """
 
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
 from gureum.drivers.network_names import NFT_TABLE, UPLINK, interface_link
-from gureum.ports.firewalls import Group, Port, Rule, RuleSet
+from gureum.ports.firewalls import Acl, AclEntry, Group, Port, Rule, RuleSet
 
 Json = dict[str, Any]
 Line = tuple[Json, ...]
@@ -37,6 +42,7 @@ _PROTOCOLS = {"tcp": "tcp", "udp": "udp", "icmp": "icmp"}
 _ADDRESSED = {"family": "inet", "table": NFT_TABLE}
 
 _ACCEPT: Json = {"accept": None}
+_RETURN: Json = {"return": None}
 _DENY: Json = {"goto": {"target": "denied"}}
 
 
@@ -92,6 +98,8 @@ def table(rules: RuleSet) -> Table:
     known = frozenset(group.name for group in rules.groups)
     for port in rules.ports:
         _add_port(port, known, chains, sets)
+    if rules.acls:
+        _add_acls(rules, chains, sets)
     return Table(chains, sets)
 
 
@@ -111,10 +119,49 @@ def _add_port(port: Port, known: frozenset[str], chains: dict[str, Chain], sets:
         sets["sources"].entries[link] = {"goto": {"target": source}}
 
 
+def _add_acls(rules: RuleSet, chains: dict[str, Chain], sets: dict[str, Elements]) -> None:
+    leave, enter = Elements("ifname", "verdict", {}), Elements("ifname", "verdict", {})
+    sets["acl-leave"], sets["acl-enter"] = leave, enter
+    for acl in rules.acls:
+        chains[f"acl-out-{acl.name}"] = Chain(_acl_lines(acl, "out"))
+        chains[f"acl-in-{acl.name}"] = Chain(_acl_lines(acl, "in"))
+        for cidr in acl.subnets:
+            place = _chain_name(cidr)
+            within = f"@links-{place}"
+            chains[f"leave-{place}"] = Chain(
+                ((_match(_meta("oifname"), within), _RETURN), _goto(f"acl-out-{acl.name}"))
+            )
+            chains[f"enter-{place}"] = Chain(((_match(_meta("iifname"), within), _RETURN), _goto(f"acl-in-{acl.name}")))
+            sets[f"links-{place}"] = Elements("ifname", "", {})
+    for interface, cidr in acl_ports(rules):
+        link, place = interface_link(interface), _chain_name(cidr)
+        leave.entries[link] = {"jump": {"target": f"leave-{place}"}}
+        enter.entries[link] = {"jump": {"target": f"enter-{place}"}}
+        sets[f"links-{place}"].entries[link] = None
+
+
+def acl_ports(rules: RuleSet) -> Iterator[tuple[str, str]]:
+    """(interface, CIDR of its subnet) of those that lie in a subnet with an ACL. An interface lies where its first address does."""
+    subnets: dict[int, dict[int, str]] = {}
+    for cidr in (cidr for acl in rules.acls for cidr in acl.subnets):
+        network = ipaddress.IPv4Network(cidr)
+        subnets.setdefault(int(network.netmask), {})[int(network.network_address)] = cidr
+    for port in rules.ports:
+        address = int(ipaddress.IPv4Address(port.addresses[0]))
+        for mask, found in subnets.items():
+            if address & mask in found:
+                yield port.interface, found[address & mask]
+
+
+def _chain_name(cidr: str) -> str:
+    return cidr.replace("/", "-")
+
+
 def _frame(rules: RuleSet) -> dict[str, Chain]:
     """The chains that do not depend on who is there."""
     state = [["established", _ACCEPT], ["related", _ACCEPT], ["invalid", _DENY]]
     known = {"vmap": {"key": {"ct": {"key": "state"}}, "data": {"set": state}}}
+    acls = ((_by_verdict("iifname", "acl-leave"),), (_by_verdict("oifname", "acl-enter"),)) if rules.acls else ()
     from_uplink, to_uplink = _match(_meta("iifname"), UPLINK), _match(_meta("oifname"), UPLINK)
     local = _match(_meta("iifname"), "lo")
     resolvers = {"set": [RESOLVER_ADDRESS, *(_resolver(cidr) for cidr in rules.cidrs)]}
@@ -143,6 +190,7 @@ def _frame(rules: RuleSet) -> dict[str, Chain]:
         ),
         "forward": Chain(
             (
+                *acls,
                 (known,),
                 (from_uplink, _match({"ct": {"key": "status"}}, "dnat", "in"), {"goto": {"target": "ingress"}}),
                 (_by_verdict("iifname", "egress"),),
@@ -174,12 +222,26 @@ def _group_lines(group: Group, direction: str) -> tuple[Line, ...]:
     return tuple(line for line in lines if line is not None)
 
 
-def _line(rule: Rule) -> Line | None:
-    """One permission as one nftables rule; None where it can never match (IPv6: the networks carry IPv4 only)."""
+def _acl_lines(acl: Acl, direction: str) -> tuple[Line, ...]:
+    """Ends with what denies the rest."""
+    entries = sorted((one for one in acl.entries if one.direction == direction), key=lambda one: one.number)
+    lines = (_acl_line(entry) for entry in entries)
+    return (*(line for line in lines if line is not None), (_DENY,))
+
+
+def _acl_line(entry: AclEntry) -> Line | None:
+    rule = Rule(entry.direction, entry.protocol, entry.ports, cidr=entry.cidr)
+    return _line(rule, _RETURN if entry.allow else _DENY)
+
+
+def _line(rule: Rule, verdict: Json | None = None) -> Line | None:
+    """One permission as one nftables rule; None where it can never match (IPv6: the networks carry IPv4 only). `verdict`: a permission's is
+    to go on to the receiver's, and at the receiver to accept."""
     if ":" in rule.cidr:
         return None
     far = _payload("ip", "saddr" if rule.direction == "in" else "daddr")
-    verdict: Json = _ACCEPT if rule.direction == "in" else {"goto": {"target": "ingress"}}
+    if verdict is None:
+        verdict = _ACCEPT if rule.direction == "in" else {"goto": {"target": "ingress"}}
     where: list[Json] = []
     if rule.group:
         where = [_match(far, f"@group-{rule.group}")]
@@ -251,6 +313,10 @@ def _lookup(key: Json, name: str) -> Json:
 
 def _by_verdict(key: str, name: str) -> Json:
     return {"vmap": {"key": _meta(key), "data": f"@{name}"}}
+
+
+def _goto(target: str) -> Line:
+    return ({"goto": {"target": target}},)
 
 
 def _jump(target: str) -> Line:

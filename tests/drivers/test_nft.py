@@ -18,7 +18,7 @@ from gureum.drivers.network_names import UPLINK, interface_link
 from gureum.drivers.nft_table import Table, plan, table
 from gureum.drivers.simulated_network import Packet, passes
 from gureum.drivers.worker_process import WorkerDiedError
-from gureum.ports.firewalls import Group, Port, Rule, RuleSet
+from gureum.ports.firewalls import Acl, AclEntry, Group, Port, Rule, RuleSet
 
 # --- a model of the kernel's table ----------------------------------------------------------------------------------
 
@@ -133,7 +133,7 @@ _NUMBERS = {"icmp": 1, "tcp": 6, "udp": 17}
 
 
 class Evaluation:
-    """What the rules do with the first packet of a flow in one hook: "accept" or "drop"."""
+    """What the rules do with one packet in one hook: "accept" or "drop"."""
 
     def __init__(self, rules: Table, packet: Packet) -> None:
         self._table = rules
@@ -145,7 +145,7 @@ class Evaluation:
         }
         # From the uplink a packet is translated, when there is a public address that leads to its destination.
         translated = not packet.incoming and packet.destination in rules.sets["to-private"].entries.values()
-        self._ct = {"state": ["new"], "status": ["dnat"] if translated else []}
+        self._ct = {"state": ["established" if packet.known else "new"], "status": ["dnat"] if translated else []}
         self._payload: dict[tuple[str, str], Any] = {
             ("ip", "saddr"): packet.source,
             ("ip", "daddr"): packet.destination,
@@ -185,6 +185,8 @@ class Evaluation:
         ((kind, body),) = verdict.items()
         if kind in ("accept", "drop"):
             return kind, True
+        if kind == "return":
+            return None, True
         found = self._walk(body["target"])
         return found, kind == "goto" or found is not None
 
@@ -228,6 +230,8 @@ def rendered_passes(rendered: Table, packet: Packet) -> bool:
 
 # --- rule sets ------------------------------------------------------------------------------------------------------
 
+ANYWHERE = "0.0.0.0/0"
+OPEN_TO_ALL = (Rule("out", "all", cidr=ANYWHERE), Rule("in", "all", cidr=ANYWHERE))
 GROUPS = ("sg-1", "sg-2", "sg-3")
 ADDRESSES = ("10.0.0.10", "10.0.0.11", "10.0.1.10", "10.0.1.11", "192.0.2.9", "198.19.0.7")
 CIDRS = ("0.0.0.0/0", "0.0.0.0/0", "10.0.0.0/16", "10.0.1.0/24", "10.0.0.10/32", "192.0.2.0/24", "::/0")
@@ -268,25 +272,54 @@ def ports_(address: str) -> st.SearchStrategy[Port]:
     return st.builds(Port, st.just(name), st.just((address,)), groups, public, st.booleans())
 
 
+@st.composite
+def acl_entries(draw: st.DrawFn, number: int) -> AclEntry:
+    """Broad ones, so that several fit one packet and their order decides."""
+    directions: list[Literal["in", "out"]] = ["in", "out"]
+    protocol, ports = draw(
+        st.sampled_from(
+            [("all", None), ("all", None), ("tcp", None), ("tcp", (80, 82)), ("icmp", (8, -1)), ("47", None)]
+        )
+    )
+    cidr = draw(st.sampled_from(CIDRS[:4]))
+    return AclEntry(draw(st.sampled_from(directions)), number, draw(st.booleans()), protocol, cidr, ports)
+
+
+def acls_(name: str, subnets: tuple[str, ...]) -> st.SearchStrategy[Acl]:
+    numbers = st.lists(st.integers(1, 9), max_size=6, unique=True)
+    entries = numbers.flatmap(lambda found: st.tuples(*(acl_entries(number) for number in found)))
+    return st.builds(Acl, st.just(name), st.just(subnets), entries)
+
+
+SUBNETS = ("10.0.0.0/24", "10.0.1.0/24")
+some_acls = st.one_of(
+    st.just(()),
+    st.tuples(acls_("acl-1", SUBNETS[:1])),
+    st.tuples(acls_("acl-1", SUBNETS)),
+    st.tuples(acls_("acl-2", SUBNETS[1:]), acls_("acl-1", SUBNETS[:1])),
+)
+
 rule_sets = st.builds(
     RuleSet,
     st.just("vpc-1"),
     st.just(("10.0.0.0/16",)),
     st.tuples(*(groups_(name) for name in GROUPS)).flatmap(some_of),
     st.tuples(*(ports_(address) for address in ADDRESSES[:4])).flatmap(some_of),
-    st.tuples(st.just("10.0.0.0/24"), st.just("10.0.1.0/24")).flatmap(some_of),
+    st.just(SUBNETS).flatmap(some_of),
+    some_acls,
 )
 
 
 def packets(rules: RuleSet) -> Iterator[Packet]:
-    """Every kind of packet between every two links: own and borrowed sources, each protocol, ports at and beside the rules'."""
+    """Every kind of packet between every two links: own and borrowed sources, each protocol, ports at and beside the rules', first packets
+    and later ones."""
     own = {port.interface: port.addresses[0] for port in rules.ports} | {"": "192.0.2.9"}
     flows = [*(("tcp", (0, port)) for port in (79, 81, 84)), ("udp", (0, 80)), ("47", (0, 0))]
     flows += [("icmp", (0, 0)), ("icmp", (8, 1))]
     for incoming, outgoing in itertools.product([*own, "eni-unknown"], repeat=2):
         for source in {own.get(incoming, "192.0.2.9"), "10.0.0.10"}:
-            for protocol, ports in flows:
-                yield Packet(incoming, outgoing, source, own.get(outgoing, "10.0.1.11"), protocol, ports)
+            for (protocol, ports), known in itertools.product(flows, (False, True) if rules.acls else (False,)):
+                yield Packet(incoming, outgoing, source, own.get(outgoing, "10.0.1.11"), protocol, ports, known)
 
 
 # --- properties -----------------------------------------------------------------------------------------------------
@@ -322,6 +355,16 @@ def test_rendered_rules_let_through_what_the_words_say(rules: RuleSet) -> None:
         assert rendered_passes(rendered, packet) == passes(rules, packet), packet
 
 
+@settings(max_examples=40, deadline=None)
+@given(rule_sets, some_acls)
+def test_acls_decide_where_the_groups_are_open(rules: RuleSet, acls: tuple[Acl, ...]) -> None:
+    groups = tuple(msgspec.structs.replace(group, rules=OPEN_TO_ALL) for group in rules.groups)
+    opened = msgspec.structs.replace(rules, groups=groups, acls=acls)
+    rendered = table(opened)
+    for packet in packets(opened):
+        assert rendered_passes(rendered, packet) == passes(opened, packet), packet
+
+
 # --- examples -------------------------------------------------------------------------------------------------------
 
 OPEN = Group("sg-1", (Rule("out", "all", cidr="0.0.0.0/0"), Rule("in", "all", group="sg-1")))
@@ -344,6 +387,28 @@ def test_changed_group_touches_its_chain_only() -> None:
     commands = plan(before, msgspec.structs.replace(before, groups=(closed,)))
     assert [next(iter(command)) for command in commands] == ["flush", "add", "add"]
     assert {name for command in commands for name in chains_of(command)} == {"group-in-sg-1"}
+
+
+def test_changed_entry_touches_its_chain_only() -> None:
+    acl = Acl("acl-1", ("10.0.0.0/24",), (AclEntry("in", 100, True, "all", ANYWHERE),))
+    before = msgspec.structs.replace(crowd(200), acls=(acl,))
+    closed = msgspec.structs.replace(acl, entries=(AclEntry("in", 90, False, "tcp", ANYWHERE, (22, 22)), *acl.entries))
+    commands = plan(before, msgspec.structs.replace(before, acls=(closed,)))
+    assert {name for command in commands for name in chains_of(command)} == {"acl-in-acl-1"}
+    assert [next(iter(command)) for command in commands] == ["flush", "add", "add", "add"]
+
+
+def test_acl_more_touches_no_group() -> None:
+    acl = Acl("acl-1", ("10.0.0.0/24",), (AclEntry("in", 100, True, "all", ANYWHERE),))
+    commands = plan(crowd(200), msgspec.structs.replace(crowd(200), acls=(acl,)))
+    changed = {name for command in commands if "flush" in command for name in chains_of(command)}
+    assert changed == {"forward"}
+
+
+def test_without_acls_nothing_of_them_is_there() -> None:
+    rendered = table(crowd(2))
+    assert not [name for name in (*rendered.chains, *rendered.sets) if "acl" in name]
+    assert "acl" not in str(rendered)
 
 
 def chains_of(command: Json) -> list[str]:
