@@ -26,6 +26,9 @@ T = TypeVar("T", bound=Resource)
 
 
 LIMIT_FRAGMENTS = 10_000
+TOKEN_LIFE_S = 24 * 3600.0
+"""AWS: ec2 "Ensuring idempotency": a client token is good for 24 hours."""
+SWEEP_TOKENS_FROM, SWEEP_TOKENS_AT_ONCE = 200, 50
 
 
 class TokenSpec(msgspec.Struct, frozen=True):
@@ -155,7 +158,7 @@ class Call:
     def done_before(self) -> tuple[str, ...] | None:
         """Names that an earlier call with the same ClientToken made, or None. AWS: IdempotentParameterMismatch when its parameters were others."""
         token = self._token()
-        if token is None:
+        if token is None or self._is_over(token):
             return None
         if token.spec.fingerprint != self._fingerprint():
             raise AwsError(
@@ -166,12 +169,27 @@ class Call:
 
     def remember(self, transaction: Transaction, names: tuple[str, ...]) -> None:
         """In the same commit as what was made: a repeated call with this ClientToken finds `names`."""
-        if self.params.get("ClientToken") and self._token() is None:
-            transaction.create(
-                ClientToken(
-                    meta=self.meta(self._token_name()), spec=TokenSpec(fingerprint=self._fingerprint(), names=names)
-                )
-            )
+        if not self.params.get("ClientToken"):
+            return
+        spec, old = TokenSpec(fingerprint=self._fingerprint(), names=names), self._token()
+        if old is None:
+            transaction.create(ClientToken(meta=self.meta(self._token_name()), spec=spec))
+        elif self._is_over(old):
+            meta = msgspec.structs.replace(old.meta, created=self.now)
+            transaction.update(ClientToken(meta=meta, spec=spec))
+        self._sweep_tokens(transaction)
+
+    def _is_over(self, token: ClientToken) -> bool:
+        return token.meta.created < self.now - TOKEN_LIFE_S
+
+    def _sweep_tokens(self, transaction: Transaction) -> None:
+        """Takes old tokens away with the new one, once there are many."""
+        tokens = self.all(ClientToken)
+        if len(tokens) > SWEEP_TOKENS_FROM:
+            own = self._token_name()
+            over = [one for one in tokens if self._is_over(one) and one.meta.name != own]
+            for one in over[:SWEEP_TOKENS_AT_ONCE]:
+                transaction.delete(one)
 
     def _token(self) -> ClientToken | None:
         return self.get(ClientToken, self._token_name()) if self.params.get("ClientToken") else None
