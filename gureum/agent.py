@@ -14,7 +14,7 @@ from pathlib import Path
 import uvloop
 
 from gureum.base.clock import SystemClock
-from gureum.base.fd_store import FdStore
+from gureum.base.fd_store import FdStore, FdStoreError
 from gureum.base.homes import SYSTEM_RUN, Home, load_home
 from gureum.base.logs import start_logging
 from gureum.base.settings import Settings, load_settings
@@ -51,7 +51,10 @@ class Shelf:
         return self._kept.pop(name, None)
 
     def put(self, name: str, sock: socket.socket) -> None:
-        self._store.put(name, sock)
+        try:
+            self._store.put(name, sock)
+        except FdStoreError as refused:
+            log.warning("a socket is not kept over a restart", extra={"socket": name, "why": str(refused)})
 
     def remove(self, name: str) -> None:
         self._store.remove(name)
