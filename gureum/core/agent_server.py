@@ -121,15 +121,14 @@ class AgentServer:
             writer.write(line({"error": str(error)}))
             return
         writer.write(line({"ok": True}))
-        feeding = asyncio.get_running_loop().create_task(_feed(session, reader))
+        # Whichever ends first: the program, or the client's connection. A program that says nothing would not notice that nobody listens.
+        tasks = [asyncio.ensure_future(_tell(session, writer)), asyncio.ensure_future(_feed(session, reader))]
         try:
-            async for chunk in session.output():
-                writer.write(frame(b"o", chunk))
-                await writer.drain()
-            writer.write(frame(b"x", struct.pack(">i", await session.wait())))
-            await writer.drain()
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            feeding.cancel()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await session.close()
 
     async def _exec(self, request: dict[str, Any]) -> Any:
@@ -209,7 +208,17 @@ class _Outbox:
         self._complete = False
 
 
+async def _tell(session: Session, writer: asyncio.StreamWriter) -> None:
+    """What the program says and how it ended, to the client."""
+    async for chunk in session.output():
+        writer.write(frame(b"o", chunk))
+        await writer.drain()
+    writer.write(frame(b"x", struct.pack(">i", await session.wait())))
+    await writer.drain()
+
+
 async def _feed(session: Session, reader: asyncio.StreamReader) -> None:
+    """What the client sends, to the program; returns when the client is gone."""
     while (found := await read_frame(reader)) is not None:
         kind, payload = found
         if kind == b"i":
@@ -219,4 +228,3 @@ async def _feed(session: Session, reader: asyncio.StreamReader) -> None:
             await session.resize(columns, rows)
         elif kind == b"e":
             await session.close_input()
-    await session.close_input()

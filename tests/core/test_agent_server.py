@@ -1,0 +1,86 @@
+"""The agent's socket, without a machine: what a client may do to it by coming, going and sending nonsense."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Any
+
+from gureum.core.agent_server import AgentServer
+from gureum.engine.wire import frame, line, read_line
+
+DEADLINE_S = 10.0
+
+
+class Silent:
+    """A program that says nothing and goes on for ever, unless it is ended."""
+
+    def __init__(self) -> None:
+        self.input_closed = asyncio.Event()
+        self.closed = asyncio.Event()
+
+    async def output(self) -> AsyncIterator[bytes]:
+        await self.closed.wait()
+        nothing: tuple[bytes, ...] = ()
+        for chunk in nothing:
+            yield chunk
+
+    async def write(self, data: bytes) -> None: ...
+    async def resize(self, columns: int, rows: int) -> None: ...
+
+    async def close_input(self) -> None:
+        self.input_closed.set()
+
+    async def wait(self) -> int:
+        await self.closed.wait()
+        return 137
+
+    async def close(self) -> None:
+        self.closed.set()
+
+
+async def attached(program: Silent) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, asyncio.Task[None]]:
+    """A client's ends of a connection on which `program` runs, and the server's work on it."""
+
+    async def attach(name: str, args: tuple[str, ...], **options: Any) -> Silent:
+        return program
+
+    containers = SimpleNamespace(attach=attach)
+    service: Any = SimpleNamespace(machine=SimpleNamespace(ports=SimpleNamespace(containers=containers)))
+
+    async def down() -> None: ...
+
+    near, far = socket.socketpair()
+    serving = asyncio.create_task(AgentServer(service, down).connection(*await asyncio.open_connection(sock=far)))
+    reader, writer = await asyncio.open_connection(sock=near)
+    writer.write(line({"op": "attach", "name": "i-1", "args": ["sleep", "inf"]}))
+    assert await read_line(reader) == line({"ok": True}).strip()
+    return reader, writer, serving
+
+
+def test_client_that_leaves_ends_a_program_that_neither_reads_nor_writes() -> None:
+    async def run() -> None:
+        program = Silent()
+        _, writer, serving = await attached(program)
+        writer.close()
+        await asyncio.wait_for(program.closed.wait(), DEADLINE_S)
+        await asyncio.wait_for(serving, DEADLINE_S)
+
+    asyncio.run(run())
+
+
+def test_end_of_input_does_not_end_the_program() -> None:
+    async def run() -> None:
+        program = Silent()
+        reader, writer, serving = await attached(program)
+        writer.write(frame(b"e", b""))
+        await asyncio.wait_for(program.input_closed.wait(), DEADLINE_S)
+        assert not program.closed.is_set()
+        await program.close()
+        assert (await asyncio.wait_for(reader.read(), DEADLINE_S))[:1] == b"x"
+        writer.close()
+        await asyncio.wait_for(serving, DEADLINE_S)
+
+    asyncio.run(run())
