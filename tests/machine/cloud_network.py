@@ -6,15 +6,18 @@ public pool of its own, so tests run side by side.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import fcntl
+import functools
 import os
 import secrets
 import select
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -22,7 +25,7 @@ from gureum.drivers import namespaces
 from gureum.drivers.netns import NetnsNetworks, clean
 from gureum.drivers.network_names import HomeNames
 from gureum.drivers.nft import NftFirewalls
-from gureum.ports.firewalls import Group, Port, Rule, RuleSet
+from gureum.ports.firewalls import Acl, AclEntry, Group, Port, Rule, RuleSet
 from gureum.ports.networks import EdgeSpec, InterfaceSpec, NetworkSpec, Route, SandboxSpec, Subnet
 
 ANYWHERE = "0.0.0.0/0"
@@ -44,6 +47,7 @@ class Cloud:
         self.firewalls = NftFirewalls(home_id)
         self.specs: dict[str, NetworkSpec] = {}
         self.groups: dict[str, dict[str, Group]] = {}
+        self.acls: dict[str, dict[str, Acl]] = {}
         self.interfaces: dict[str, InterfaceSpec] = {}
         self.group_of: dict[str, tuple[str, ...]] = {}
 
@@ -69,6 +73,15 @@ class Cloud:
 
     async def group(self, network: str, name: str, *rules: Rule) -> None:
         self.groups[network][name] = Group(name, rules)
+        await self.enforce(network)
+
+    async def acl(self, network: str, name: str, subnets: str, *entries: AclEntry) -> None:
+        """`subnets`: their letters, "ab"; none: the ACL goes."""
+        named = {one.name: one.cidr for one in self.specs[network].subnets}
+        acls = self.acls.setdefault(network, {})
+        acls[name] = Acl(name, tuple(named[f"{network}-{letter}"] for letter in subnets), entries)
+        if not subnets:
+            del acls[name]
         await self.enforce(network)
 
     async def machine(
@@ -116,7 +129,8 @@ class Cloud:
             if one.network == network
         )
         internet = tuple(s.cidr for s in spec.subnets if any(route.target == "internet" for route in s.routes))
-        return RuleSet(network, spec.cidrs, tuple(self.groups[network].values()), ports, internet)
+        acls = tuple(self.acls.get(network, {}).values())
+        return RuleSet(network, spec.cidrs, tuple(self.groups[network].values()), ports, internet, acls)
 
     # --- packets ---
 
@@ -209,6 +223,24 @@ def _pool() -> Iterator[str]:
             os.close(held)
         return
     raise AssertionError("all test pools are in use")
+
+
+def on_a_cloud(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Runs the test with a fresh cloud, and asserts that nothing of it remains."""
+
+    @functools.wraps(test)
+    def run(tmp_path: Path) -> None:
+        async def main() -> None:
+            async with cloud(tmp_path) as one:
+                home_ids.append(one.home_id)
+                await test(one)
+
+        home_ids: list[str] = []
+        asyncio.run(asyncio.wait_for(main(), timeout=60))
+        assert remains(home_ids[0]) == []
+
+    del run.__wrapped__  # pytest would take the test's own arguments for fixtures
+    return run
 
 
 def remains(home_id: str) -> list[str]:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import os
 import signal
 import socket
 import struct
-from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,7 @@ from gureum.drivers.nft import NftFirewalls
 from gureum.ports import PortError
 from gureum.ports.firewalls import Rule
 from gureum.ports.networks import EdgeSpec, Route, SandboxSpec
-from tests.machine.cloud_network import ANYWHERE, OUT_ALL, TO_EDGE, Cloud, cloud, copy_with, remains, say
+from tests.machine.cloud_network import ANYWHERE, OUT_ALL, TO_EDGE, Cloud, copy_with, on_a_cloud, remains, say
 
 pytestmark = [
     pytest.mark.machine,
@@ -28,24 +26,6 @@ pytestmark = [
 ]
 
 WEB = Rule("in", "tcp", (80, 80), cidr=ANYWHERE)
-
-
-def on_a_cloud(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """Runs the test with a fresh cloud, and asserts that nothing of it remains."""
-
-    @functools.wraps(test)
-    def run(tmp_path: Path) -> None:
-        async def main() -> None:
-            async with cloud(tmp_path) as one:
-                home_ids.append(one.home_id)
-                await test(one)
-
-        home_ids: list[str] = []
-        asyncio.run(asyncio.wait_for(main(), timeout=60))
-        assert remains(home_ids[0]) == []
-
-    del run.__wrapped__  # pytest would take the test's own arguments for fixtures
-    return run
 
 
 # --- isolation ---
