@@ -8,10 +8,12 @@ from gureum.aws.call import Call
 from gureum.aws.ec2.host_names import private_name, public_name
 from gureum.aws.ec2.instance_kinds import STATE_CODES, Instance
 from gureum.aws.ec2.instance_types import find_instance_type
-from gureum.aws.ec2.interfaces import interfaces_of, show_attachment, show_groups
+from gureum.aws.ec2.interfaces import interfaces_of, show_attachment, show_groups, shows_public_names
 from gureum.aws.ec2.listing import show_tags
-from gureum.aws.ec2.network_kinds import NetworkInterface, PrivateAddress, Vpc
+from gureum.aws.ec2.network_kinds import NetworkInterface, PrivateAddress
 from gureum.aws.ec2.regions import zone_id
+
+BOOT_MODE = "legacy-bios"
 
 
 def show_reservation(call: Call, reservation: str, instances: list[Instance]) -> dict[str, Any]:
@@ -63,7 +65,7 @@ def show_instance(call: Call, instance: Instance) -> dict[str, Any]:
             "EnableResourceNameDnsARecord": spec.resource_a_record,
             "EnableResourceNameDnsAAAARecord": spec.resource_aaaa_record,
         },
-        "CurrentInstanceBootMode": "legacy-bios",
+        "CurrentInstanceBootMode": BOOT_MODE,
         "PlatformDetails": "Linux/UNIX",
         "UsageOperation": "RunInstances",
         "UsageOperationUpdateTime": instance.meta.created,
@@ -84,12 +86,17 @@ def show_instance(call: Call, instance: Instance) -> dict[str, Any]:
     if spec.key_name:
         shown["KeyName"] = spec.key_name
     if spec.profile_arn:
-        shown["IamInstanceProfile"] = {"Arn": spec.profile_arn, "Id": f"AIPA{instance.meta.uid[:17].upper()}"}
+        shown["IamInstanceProfile"] = {"Arn": spec.profile_arn, "Id": profile_id(instance)}
     if state == "pending" and not instance.status.reason_code:
         shown["StateReason"] = {"Code": "pending", "Message": "pending"}
     if instance.status.reason_code:
         shown["StateReason"] = {"Code": instance.status.reason_code, "Message": instance.status.reason}
     return shown
+
+
+def profile_id(instance: Instance) -> str:
+    """There is no IAM yet: an id of its form, the instance's own."""
+    return f"AIPA{instance.meta.uid[:17].upper()}"
 
 
 def show_cpu_options(instance: Instance) -> dict[str, Any]:
@@ -131,12 +138,12 @@ def show_attached(call: Call, interface: NetworkInterface) -> dict[str, Any]:
         "PrivateIpAddress": spec.primary.address,
         "PrivateDnsName": private_name(call.region, spec.primary.address),
         "PrivateIpAddresses": [
-            _show_address(call, one, primary=number == 0) for number, one in enumerate(spec.addresses)
+            _show_address(call, interface, one, primary=number == 0) for number, one in enumerate(spec.addresses)
         ],
         "Operator": {"Managed": False},
     }
     if spec.primary.public:
-        shown["Association"] = _association(call, spec.primary)
+        shown["Association"] = _association(call, interface, spec.primary)
     if spec.attachment is not None:
         attachment = show_attachment(spec.attachment, call.account)
         shown["Attachment"] = {key: value for key, value in attachment.items() if not key.startswith("Instance")}
@@ -146,7 +153,6 @@ def show_attached(call: Call, interface: NetworkInterface) -> dict[str, Any]:
 def _primary(call: Call, interface: NetworkInterface, instance: Instance) -> dict[str, Any]:
     """What an instance shows of its first interface."""
     spec = interface.spec
-    vpc = call.get(Vpc, spec.vpc)
     shown: dict[str, Any] = {
         "VpcId": spec.vpc,
         "SubnetId": spec.subnet,
@@ -157,24 +163,24 @@ def _primary(call: Call, interface: NetworkInterface, instance: Instance) -> dic
     }
     if spec.primary.public:
         shown["PublicIpAddress"] = spec.primary.public
-        if vpc is not None and vpc.spec.dns_hostnames and vpc.spec.dns_support:
+        if shows_public_names(call, interface):
             shown["PublicDnsName"] = public_name(call.region, spec.primary.public)
     return shown
 
 
-def _show_address(call: Call, one: PrivateAddress, *, primary: bool) -> dict[str, Any]:
+def _show_address(call: Call, interface: NetworkInterface, one: PrivateAddress, *, primary: bool) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "Primary": primary,
         "PrivateIpAddress": one.address,
         "PrivateDnsName": private_name(call.region, one.address),
     }
-    return shown | ({"Association": _association(call, one)} if one.public else {})
+    return shown | ({"Association": _association(call, interface, one)} if one.public else {})
 
 
-def _association(call: Call, one: PrivateAddress) -> dict[str, Any]:
+def _association(call: Call, interface: NetworkInterface, one: PrivateAddress) -> dict[str, Any]:
     return {
         "PublicIp": one.public,
-        "PublicDnsName": public_name(call.region, one.public),
+        "PublicDnsName": public_name(call.region, one.public) if shows_public_names(call, interface) else "",
         "IpOwnerId": call.account if one.allocation else "amazon",
     }
 

@@ -92,7 +92,7 @@ async def delete_network_interface(call: Call) -> dict[str, Any]:
 @operation("DescribeNetworkInterfaces")
 def describe_network_interfaces(call: Call) -> dict[str, Any]:
     """AWS: ec2 DescribeNetworkInterfaces."""
-    found, token = listing(call, NetworkInterface, ids.INTERFACE, "NetworkInterfaceIds", _filters(call))
+    found, token = listing(call, NetworkInterface, ids.INTERFACE, "NetworkInterfaceIds", interface_filters(call))
     return answer("NetworkInterfaces", [_fragment(call, interface) for interface in found], token)
 
 
@@ -390,6 +390,12 @@ def show_address(call: Call, vpc: Vpc | None, one: PrivateAddress, *, primary: b
     return shown
 
 
+def shows_public_names(call: Call, interface: NetworkInterface) -> bool:
+    """Whether public addresses have names here. AWS: both DNS attributes of the VPC."""
+    vpc = call.get(Vpc, interface.spec.vpc)
+    return vpc is not None and vpc.spec.dns_support and vpc.spec.dns_hostnames
+
+
 def show_association(call: Call, vpc: Vpc | None, one: PrivateAddress) -> dict[str, Any]:
     """API form of a public address on a private one. AWS: ec2 NetworkInterfaceAssociation."""
     shown = {"PublicIp": one.public, "IpOwnerId": call.account if one.allocation else "amazon"}
@@ -400,7 +406,9 @@ def show_association(call: Call, vpc: Vpc | None, one: PrivateAddress) -> dict[s
     return shown
 
 
-def _filters(call: Call) -> FilterTable:
+def interface_filters(call: Call) -> FilterTable:
+    """The filters of DescribeNetworkInterfaces; those of DescribeInstances look through them too."""
+
     def groups(eni: NetworkInterface) -> list[str]:
         return [one["GroupName"] for one in show_groups(call, eni.spec.groups)]
 
@@ -413,11 +421,8 @@ def _filters(call: Call) -> FilterTable:
     def owner(one: PrivateAddress) -> str:
         return ("amazon" if not one.allocation else call.account) if one.public else ""
 
-    vpcs = {vpc.meta.name: vpc for vpc in call.all(Vpc)}
-
     def public_names(eni: NetworkInterface) -> list[str]:
-        vpc = vpcs.get(eni.spec.vpc)
-        if vpc is None or not (vpc.spec.dns_support and vpc.spec.dns_hostnames):
+        if not shows_public_names(call, eni):
             return []
         return [public_name(call.region, one.public) for one in eni.spec.addresses if one.public]
 

@@ -1,0 +1,68 @@
+"""EC2 held against its own reference: what botocore's model and its texts say of every operation that is built."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import boto3
+import botocore.session
+import pytest
+from botocore import xform_name
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from gureum.engine.registry import Registry
+
+_registry = Registry()
+_registry.scan("gureum.aws.ec2")
+MODEL = botocore.session.get_session().get_service_model("ec2")
+BUILT = sorted(name.partition(":")[2] for name in _registry.marks("operation"))
+RETIRED = {"DescribeVpcClassicLink", "DescribeVpcClassicLinkDnsSupport"}
+FURTHER = {"DescribeLaunchTemplateVersions": {"Versions": ["$Latest"]}}
+"""What calls need beside their filters."""
+
+
+@pytest.fixture(scope="module")
+def ec2(endpoint) -> Any:
+    config = Config(retries={"total_max_attempts": 1}, parameter_validation=False)
+    session = boto3.Session("135791357913", "secret", region_name="us-east-1")
+    return session.client("ec2", endpoint_url=endpoint.url, config=config)
+
+
+def filter_member(operation: str) -> str:
+    shape = MODEL.operation_model(operation).input_shape
+    return next((name for name in shape.members if name in ("Filters", "Filter")), "") if shape else ""
+
+
+def reference_filters(operation: str) -> list[str]:
+    """The names that the reference lists, which it writes as `<li><p><code>name</code> - what it means`. Lists within lists are values;
+    "tag" stands for tag:KEY."""
+    text = MODEL.operation_model(operation).input_shape.members[filter_member(operation)].documentation
+    inner = re.compile(r"(<li>(?:(?!</?li>).)*)<ul>(?:(?!</?ul>).)*</ul>", re.DOTALL)
+    while inner.search(text):
+        text = inner.sub(r"\1", text)
+    found = re.findall(r"<li>\s*<p>\s*<code>([a-zA-Z0-9.-]+)</code>\s*[-–]", text)
+    return [name if name != "tag" else "tag:key" for name in found]
+
+
+def required(ec2: Any, operation: str) -> dict[str, Any]:
+    vpc = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"][0]["VpcId"]
+    return {"VpcId": vpc} if "VpcId" in MODEL.operation_model(operation).input_shape.required_members else {}
+
+
+def known(ec2: Any, operation: str, name: str) -> bool:
+    call = getattr(ec2, xform_name(operation))
+    parameters = required(ec2, operation) | FURTHER.get(operation, {})
+    try:
+        call(**parameters, **{filter_member(operation): [{"Name": name, "Values": ["no-such-value"]}]})
+    except ClientError as error:
+        return "filter" not in error.response["Error"]["Message"].lower()
+    return True
+
+
+@pytest.mark.parametrize("operation", [name for name in BUILT if filter_member(name) and name not in RETIRED])
+def test_every_filter_of_the_reference_is_known(ec2, operation):
+    names = reference_filters(operation)
+    assert [name for name in names if not known(ec2, operation, name)] == []
+    assert not known(ec2, operation, "no-such-filter")
