@@ -11,8 +11,7 @@ import pytest
 
 from gureum.drivers import namespaces
 from gureum.ports.networks import SandboxPaths, SandboxSpec
-from tests.machine.cloud_network import Cloud
-from tests.machine.test_networks import on_a_cloud
+from tests.machine.cloud_network import Cloud, on_a_cloud
 
 pytestmark = [pytest.mark.machine, pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root")]
 
