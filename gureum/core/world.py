@@ -63,7 +63,7 @@ class World:
         self.client = Client(store, clock)
         self._lower_functions: dict[str, LowerFunction] = {}
         self._reconcile_functions: dict[str, Callable[[World, Any], Awaitable[None]]] = {}
-        self.lowering = Lowering(self.client, self._lower_functions, self._on_lowered)
+        self.lowering = Lowering(self.client, self._lower_functions, self._on_lowered, after_answers)
         self.loop = ReconcileLoop("reconcile", self._work, clock, self.events, self.tracer)
         self.link = make_link(self.lowering.desired, self._on_status)
         self.client.listen(self._on_changes)
@@ -142,3 +142,9 @@ class World:
     def _on_status(self, status: Status) -> None:
         if status.owner:
             self.loop.poke(status.owner)
+
+
+def after_answers(work: Callable[[], None]) -> None:
+    """Runs `work` when those who wait for a commit have gone on: the call is answered first, and commits that come close together make one batch."""
+    loop = asyncio.get_running_loop()
+    loop.call_soon(loop.call_soon, work)

@@ -53,16 +53,21 @@ class Reader:
 
 LowerFunction = Callable[[Resource, Reader], Iterable[Desired]]
 Sink = Callable[[list[Desired], list[str]], None]
+Later = Callable[[Callable[[], None]], None]
 
 
 class Lowering:
     """`functions`: kind name → lower function; the dict may grow later. `sink(changed, removed ids)` is called after each batch
-    of changes with what is different now."""
+    of changes with what is different now. `later(work)` puts the work on a batch off to a better moment; without it, it is done at once."""
 
-    def __init__(self, client: Client, functions: dict[str, LowerFunction], sink: Sink) -> None:
+    def __init__(
+        self, client: Client, functions: dict[str, LowerFunction], sink: Sink, later: Later | None = None
+    ) -> None:
         self._client = client
         self._functions = functions
         self._sink = sink
+        self._later = later
+        self._due: dict[str, None] = {}
         self._made: dict[str, dict[str, Desired]] = {}
         self._looked_at: dict[str, set[str]] = {}
         self._lookers: dict[str, set[str]] = {}
@@ -88,11 +93,18 @@ class Lowering:
         self._unlisten()
 
     def _on_changes(self, changes: list[Change]) -> None:
-        due: dict[str, None] = {}
+        waiting = bool(self._due)
         for change in changes:
-            due[change.key] = None
+            self._due[change.key] = None
             for place in _places(change):
-                due.update(dict.fromkeys(sorted(self._lookers.get(place, ()))))
+                self._due.update(dict.fromkeys(sorted(self._lookers.get(place, ()))))
+        if self._later is None:
+            self._lower_due()
+        elif not waiting:
+            self._later(self._lower_due)
+
+    def _lower_due(self) -> None:
+        due, self._due = self._due, {}
         self.relower(due)
 
     def _lower(self, key: str, changed: dict[str, Desired], removed: set[str]) -> None:
