@@ -71,6 +71,7 @@ class Machine:
         self.report: Callable[[Status], None] = lambda status: None
         self.poke: Callable[[str], None] = lambda id_: None
         self._keep = keep
+        self._kinds: dict[str, dict[str, Desired]] = {}
         self._users: dict[str, set[str]] = {}
         self._waiting: dict[str, set[str]] = {}
 
@@ -78,7 +79,7 @@ class Machine:
         """This is wanted now, in this form."""
         returning = self.leaving.pop(desired.id, None)
         self._refer(self.desired.get(desired.id) or returning, desired)
-        self.desired[desired.id] = desired
+        self.desired[desired.id] = self._kinds.setdefault(desired.kind, {})[desired.id] = desired
         if returning is not None or desired.id not in self.status:
             self.set_status(desired.id, "pending")
         self.poke(desired.id)
@@ -87,6 +88,7 @@ class Machine:
         """This is no longer wanted: it is torn down when nothing refers to it."""
         desired = self.desired.pop(id_, None)
         if desired is not None:
+            del self._kinds[desired.kind][id_]
             self.leaving[id_] = desired
             self.poke(id_)
 
@@ -129,7 +131,7 @@ class Machine:
             self.poke(waiting)
 
     def of_kind(self, kind: str) -> list[Desired]:
-        return [desired for desired in self.desired.values() if desired.kind == kind]
+        return list(self._kinds.get(kind, {}).values())
 
     async def keep(self, name: str, text: str) -> None:
         if self.kept.get(name, "") != text:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterable
-from typing import Literal, Protocol
+from collections.abc import Iterable, Iterator
+from typing import Literal, Protocol, TypeVar, cast
 
 from gureum.core.machine import Machine
 from gureum.core.specs import FirewallGroup, Interface, Network, Sandbox
 from gureum.ports.firewalls import Group, Port, RuleSet
 from gureum.ports.networks import EdgeSpec
 
+T = TypeVar("T", FirewallGroup, Interface)
 DNS_PORT, METADATA_PORT = 53, 80
 METADATA_ADDRESS = "169.254.169.254"
 
@@ -63,10 +64,12 @@ class Rules:
         found = self._machine.desired.get(f"Network/{network}")
         if found is None or not isinstance(found.spec, Network):
             return None
-        specs = [one.spec for one in self._machine.desired.values()]
-        groups = (spec for spec in specs if isinstance(spec, FirewallGroup) and spec.network == network)
-        interfaces = (spec for spec in specs if isinstance(spec, Interface) and spec.interface.network == network)
+        groups = (one for one in self._specs(FirewallGroup) if one.network == network)
+        interfaces = (one for one in self._specs(Interface) if one.interface.network == network)
         return plan_rules(found.spec, groups, interfaces)
+
+    def _specs(self, cls: type[T]) -> Iterator[T]:
+        return (cast(T, one.spec) for one in self._machine.of_kind(cls.__name__))
 
 
 def plan_rules(network: Network, groups: Iterable[FirewallGroup], interfaces: Iterable[Interface]) -> RuleSet:
