@@ -215,7 +215,9 @@ def _identity_document(instance: Instance, interface: NetworkInterface) -> str:
         "region": region,
         "version": "2017-09-30",
     }
-    return json.dumps(document, indent=2, separators=(",", " : "))
+    # What json.dumps(indent=2) writes, which is not compiled and takes ten times as long.
+    lines = ",\n".join(f'  "{key}" : {json.dumps(value)}' for key, value in document.items())
+    return f"{{\n{lines}\n}}"
 
 
 def _iso(seconds: float) -> str:
