@@ -91,7 +91,9 @@ class Gureum:
         self.port = 0
         self._simulate = simulate
         self._folder = tempfile.TemporaryDirectory(dir="/var/tmp", prefix="gureum-bench-")
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("GUREUM_", "AWS_"))}
+        # Without compiled files, which some development machines forbid, every start would compile all anew.
+        dropped = ("GUREUM_", "AWS_", "PYTHONDONTWRITEBYTECODE")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
         named = {f"GUREUM_{name.upper()}": value for name, value in settings.items()}
         self._environment = {**kept, **named, "GUREUM_HOME": f"{self._folder.name}/home"}
 
