@@ -18,6 +18,9 @@ GROUPS_PER_REGION = 2500
 RULES_PER_GROUP = 60
 """Inbound, and as many outbound."""
 GROUPS_PER_INTERFACE = 5
+ACLS_PER_VPC = 200
+ENTRIES_PER_ACL = 20
+"""Inbound, and as many outbound; the closing deny is not counted."""
 ADDRESSES_PER_INTERFACE = 50
 INTERFACES_PER_REGION = 5000
 TAGS_PER_RESOURCE = 50

@@ -1,5 +1,7 @@
-"""Network ACLs. Every VPC has a default one that allows everything, and every subnet uses it; changing entries is not built yet, so what is
-described is what is enforced.
+"""Network ACLs: the stateless filter at the boundary of a subnet. Every subnet has exactly one; a new one has its VPC's default ACL, which
+allows everything until somebody changes it.
+
+ACLs are part of their VPC's core Network (network_lowering.py). Their entries: network_acl_entries.py.
 """
 
 from __future__ import annotations
@@ -7,17 +9,77 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from gureum.aws.call import Call
-from gureum.aws.ec2 import ids
+from gureum.aws.ec2 import ids, limits
 from gureum.aws.ec2.listing import answer, listing, show_tags
+from gureum.aws.ec2.network_acl_entries import ICMP, closing_entries, ordered, protocol_names, show_entry
 from gureum.aws.ec2.network_kinds import AclEntry, NetworkAcl, NetworkAclSpec, Subnet, Vpc
+from gureum.aws.ec2.tags import tags_of
+from gureum.aws.errors import AwsError
 from gureum.aws.filters import FilterTable, boolean
 from gureum.aws.marks import operation
 from gureum.base.ids import new_id
 from gureum.engine.client import Transaction
 
-LAST_NUMBER = 32767
-"""The closing deny that nobody can remove."""
+
+@operation("CreateNetworkAcl")
+async def create_network_acl(call: Call) -> dict[str, Any]:
+    """AWS: ec2 CreateNetworkAcl. It denies everything and has no subnets."""
+    token = {"ClientToken": call.params["ClientToken"]} if call.params.get("ClientToken") else {}
+    done = call.done_before()
+    if done is not None:
+        return {"NetworkAcl": show_network_acl(call, ids.find(call, NetworkAcl, ids.NETWORK_ACL, done[0]))} | token
+    vpc = ids.find(call, Vpc, ids.VPC, ids.need(call, "VpcId"))
+    if len(call.by(NetworkAcl, "vpc", vpc.meta.name)) >= limits.ACLS_PER_VPC:
+        raise AwsError("NetworkAclLimitExceeded", "The maximum number of network ACLs has been reached.")
+    acl = NetworkAcl(
+        meta=call.meta(new_id("acl-"), tags=tags_of(call, "network-acl")),
+        spec=NetworkAclSpec(vpc.meta.name, is_default=False, entries=closing_entries()),
+    )
+    transaction = call.transaction()
+    transaction.require(vpc)
+    transaction.create(acl)
+    call.remember(transaction, (acl.meta.name,))
+    await call.commit(transaction)
+    return {"NetworkAcl": show_network_acl(call, acl)} | token
+
+
+@operation("DeleteNetworkAcl")
+async def delete_network_acl(call: Call) -> dict[str, Any]:
+    """AWS: ec2 DeleteNetworkAcl. Neither the default one nor one that a subnet uses."""
+    acl = ids.find(call, NetworkAcl, ids.NETWORK_ACL, ids.need(call, "NetworkAclId"))
+    name = acl.meta.name
+    if acl.spec.is_default:
+        raise ids.invalid(f"cannot delete default network ACL {name}")
+    if call.by(Subnet, "acl", name):
+        raise AwsError("DependencyViolation", f"The networkAcl '{name}' has dependencies and cannot be deleted.")
+    transaction = call.transaction()
+    transaction.require_no_newer(Subnet, call.scope)
+    transaction.delete(acl)
+    await call.commit(transaction)
+    return {}
+
+
+@operation("ReplaceNetworkAclAssociation")
+async def replace_network_acl_association(call: Call) -> dict[str, Any]:
+    """AWS: ec2 ReplaceNetworkAclAssociation: the subnet gets another ACL, and the association another id."""
+    id_ = ids.check_id(ids.ACL_ASSOCIATION, ids.need(call, "AssociationId"))
+    subnets = call.by(Subnet, "acl-association", id_)
+    if not subnets:
+        raise ids.not_found(ids.ACL_ASSOCIATION, id_)
+    subnet = subnets[0]
+    acl = ids.find(call, NetworkAcl, ids.NETWORK_ACL, ids.need(call, "NetworkAclId"))
+    if acl.spec.vpc != subnet.spec.vpc:
+        raise ids.invalid(f"networkAcl {acl.meta.name} and subnet {subnet.meta.name} belong to different networks")
+    association = new_id("aclassoc-")
+    spec = msgspec.structs.replace(subnet.spec, acl=acl.meta.name, acl_association=association)
+    transaction = call.transaction()
+    transaction.require(acl)
+    transaction.update(msgspec.structs.replace(subnet, spec=spec))
+    await call.commit(transaction)
+    return {"NewAssociationId": association}
 
 
 @operation("DescribeNetworkAcls")
@@ -29,12 +91,8 @@ def describe_network_acls(call: Call) -> dict[str, Any]:
 
 def new_default_acl(call: Call, transaction: Transaction, vpc: Vpc) -> NetworkAcl:
     """The ACL that a new VPC comes with: all in, all out."""
-    entries = tuple(
-        AclEntry(number, egress, allow)
-        for egress in (True, False)
-        for number, allow in ((100, True), (LAST_NUMBER, False))
-    )
-    spec = NetworkAclSpec(vpc.meta.name, is_default=True, entries=entries)
+    entries = (AclEntry(100, egress=True, allow=True), AclEntry(100, egress=False, allow=True))
+    spec = NetworkAclSpec(vpc.meta.name, is_default=True, entries=(*entries, *closing_entries()))
     return transaction.create(NetworkAcl(meta=call.meta(new_id("acl-"), owner=vpc), spec=spec))
 
 
@@ -47,6 +105,13 @@ def _filters(call: Call) -> FilterTable:
     def of_entries(look: Callable[[AclEntry], str]) -> Any:
         return lambda acl: [look(entry) for entry in acl.spec.entries]
 
+    def of_ports(place: int, *, icmp: bool) -> Any:
+        return lambda acl: [
+            str(entry.ports[place])
+            for entry in acl.spec.entries
+            if entry.ports is not None and (entry.protocol == ICMP) == icmp
+        ]
+
     def of_subnets(look: Callable[[Subnet], str]) -> Any:
         return lambda acl: [look(subnet) for subnet in call.by(Subnet, "acl", acl.meta.name)]
 
@@ -57,12 +122,12 @@ def _filters(call: Call) -> FilterTable:
         "default": lambda acl: boolean(acl.spec.is_default),
         "entry.cidr": of_entries(lambda entry: entry.cidr),
         "entry.egress": of_entries(lambda entry: boolean(entry.egress)),
-        "entry.icmp.code": lambda _: (),
-        "entry.icmp.type": lambda _: (),
+        "entry.icmp.code": of_ports(1, icmp=True),
+        "entry.icmp.type": of_ports(0, icmp=True),
         "entry.ipv6-cidr": lambda _: (),
-        "entry.port-range.from": lambda _: (),
-        "entry.port-range.to": lambda _: (),
-        "entry.protocol": of_entries(lambda entry: entry.protocol),
+        "entry.port-range.from": of_ports(0, icmp=False),
+        "entry.port-range.to": of_ports(1, icmp=False),
+        "entry.protocol": lambda acl: [name for entry in acl.spec.entries for name in protocol_names(entry)],
         "entry.rule-action": of_entries(lambda entry: "allow" if entry.allow else "deny"),
         "entry.rule-number": of_entries(lambda entry: str(entry.number)),
         "network-acl-id": lambda acl: acl.meta.name,
@@ -79,16 +144,7 @@ def show_network_acl(call: Call, acl: NetworkAcl) -> dict[str, Any]:
         "VpcId": acl.spec.vpc,
         "OwnerId": call.account,
         "IsDefault": acl.spec.is_default,
-        "Entries": [
-            {
-                "RuleNumber": entry.number,
-                "Protocol": entry.protocol,
-                "RuleAction": "allow" if entry.allow else "deny",
-                "Egress": entry.egress,
-                "CidrBlock": entry.cidr,
-            }
-            for entry in acl.spec.entries
-        ],
+        "Entries": [show_entry(entry) for entry in ordered(acl.spec.entries)],
         "Associations": [
             {
                 "NetworkAclAssociationId": subnet.spec.acl_association,

@@ -67,7 +67,14 @@ class SubnetSpec(msgspec.Struct, frozen=True):
     resource_aaaa_record: bool = False
 
 
-@kind("ec2.Subnet", indexes={"vpc": lambda subnet: subnet.spec.vpc, "acl": lambda subnet: subnet.spec.acl})
+@kind(
+    "ec2.Subnet",
+    indexes={
+        "vpc": lambda subnet: subnet.spec.vpc,
+        "acl": lambda subnet: subnet.spec.acl,
+        "acl-association": lambda subnet: subnet.spec.acl_association,
+    },
+)
 class Subnet(Resource, frozen=True):
     """A range of a VPC in one zone."""
 
@@ -259,17 +266,19 @@ class SecurityGroup(Resource, frozen=True):
 
 
 class AclEntry(msgspec.Struct, frozen=True):
-    """`number`: 1-32766, 32767 for the closing deny. `protocol`: "-1" for all."""
+    """`number`: 1-32766, 32767 for the closing deny. `protocol`: an IP protocol number, "-1" for all. `ports`: the range for tcp (6) and
+    udp (17), (type, code) with -1 for all for icmp (1), else None."""
 
     number: int
     egress: bool
     allow: bool
     protocol: str = "-1"
     cidr: str = "0.0.0.0/0"
+    ports: tuple[int, int] | None = None
 
 
 class NetworkAclSpec(msgspec.Struct, frozen=True):
-    """Its subnets name it (`SubnetSpec.acl`)."""
+    """Its subnets name it (`SubnetSpec.acl`). `entries`: in any order, with the closing deny of each direction."""
 
     vpc: str
     is_default: bool

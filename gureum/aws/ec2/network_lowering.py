@@ -1,6 +1,6 @@
 """How a VPC and its interfaces become core objects: one Network per VPC, one Interface per plugged ENI, names for attached ENIs. Pure.
 
-    Vpc ──────────────► Network       subnets, their routes, uplink; only while an interface in it is attached
+    Vpc ──────────────► Network       subnets, their routes and ACLs, uplink; only while an interface in it is attached
     NetworkInterface ─► Interface     only while its machine runs (`spec.sandbox`)
                      └► Names         while it is attached
 
@@ -14,8 +14,10 @@ from collections.abc import Iterable, Iterator
 
 from gureum.aws.ec2.cidrs import network_of, resolver_address, router_address
 from gureum.aws.ec2.host_names import private_name, public_name, reverse_name
+from gureum.aws.ec2.network_acl_entries import lets_all_pass, lower_acl
 from gureum.aws.ec2.network_kinds import (
     InternetGateway,
+    NetworkAcl,
     NetworkInterface,
     PrivateAddress,
     RouteEntry,
@@ -28,6 +30,7 @@ from gureum.core import specs
 from gureum.engine.lowering import Desired, Reader, owner_key
 from gureum.engine.registry import lower
 from gureum.ports import networks
+from gureum.ports.firewalls import Acl
 from gureum.ports.names import Record
 
 METADATA_ADDRESS = "169.254.169.254"
@@ -51,7 +54,8 @@ def lower_vpc(vpc: Vpc, read: Reader) -> Iterable[Desired]:
         uplink=uplink,
     )
     internet = tuple(subnet.cidr for subnet in subnets if any(route.target == "internet" for route in subnet.routes))
-    yield Desired("Network", name, owner_key(vpc), specs.Network(network=spec, internet=internet))
+    lowered = specs.Network(network=spec, internet=internet, acls=lower_acls(scope, found, read))
+    yield Desired("Network", name, owner_key(vpc), lowered)
 
 
 @lower(NetworkInterface)
@@ -95,6 +99,15 @@ def lower_subnet(vpc: Vpc, subnet: Subnet, read: Reader) -> networks.Subnet:
         gateway=router_address(subnet.spec.cidr),
         routes=tuple(_routes(vpc, _table_of(subnet, read), read)),
     )
+
+
+def lower_acls(scope: str, subnets: list[Subnet], read: Reader) -> tuple[Acl, ...]:
+    """The ACLs of these subnets, but for those that let everything pass, as every default one does at first."""
+    cidrs: dict[str, list[str]] = {}
+    for subnet in subnets:
+        cidrs.setdefault(subnet.spec.acl, []).append(subnet.spec.cidr)
+    found = ((read.get(NetworkAcl, scope, name), places) for name, places in sorted(cidrs.items()))
+    return tuple(lower_acl(acl, places) for acl, places in found if acl is not None and not lets_all_pass(acl))
 
 
 def local_addresses(vpc: Vpc) -> tuple[str, ...]:

@@ -13,13 +13,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gureum.aws.ec2.interfaces import address_space
-from gureum.aws.ec2.network_kinds import Address, NetworkInterface, RouteTable, SecurityGroup, Subnet, Vpc
+from gureum.aws.ec2.network_kinds import (
+    Address,
+    NetworkAcl,
+    NetworkInterface,
+    RouteTable,
+    SecurityGroup,
+    Subnet,
+    Vpc,
+)
 from gureum.aws.errors import AwsError
 
 MODEL = botocore.session.get_session().get_service_model("ec2")
 FOLDERS = (
-    "addresses", "defaults", "dhcp_options", "interface_attributes", "interfaces", "internet_gateways", "network_acls", "prefix_lists",
-    "regions", "route_tables", "security_group_rules", "security_groups", "subnets", "tags", "vpcs",
+    "addresses", "defaults", "dhcp_options", "interface_attributes", "interfaces", "internet_gateways", "network_acl_entries",
+    "network_acls", "prefix_lists", "regions", "route_tables", "security_group_rules", "security_groups", "subnets", "tags", "vpcs",
 )  # fmt: skip
 WORDS = [
     "", "0", "-1", "x" * 300, "10.0.0.0/16", "10.0.1.0/24", "10.0.0.0/99", "0.0.0.0/0", "::/0", "10.0.1.10", "10.0.1.4", "999.1.1.1", "tcp",
@@ -36,6 +44,8 @@ USUAL = {
     "CidrIp": ["0.0.0.0/0", "10.0.0.0/8"],
     "CidrIpv4": ["0.0.0.0/0", "10.0.0.0/8"],
     "CidrIpv6": ["::/0"],
+    "Protocol": ["-1", "6", "17", "1", "50"],
+    "RuleAction": ["allow", "deny"],
     "IpProtocol": ["tcp", "udp", "icmp", "-1", "50"],
     "PrivateIpAddress": ["10.0.1.10", "10.0.1.11", "10.0.1.20", "10.0.1.21"],
     "GroupName": ["web", "db", "default"],
@@ -107,7 +117,9 @@ def inhabited(cloud: Any) -> list[str]:
     cloud("CreateRoute", RouteTableId=table, DestinationCidrBlock="0.0.0.0/0", GatewayId=gateway)
     routing = cloud("AssociateRouteTable", RouteTableId=table, SubnetId=subnet)["AssociationId"]
     rule = cloud("DescribeSecurityGroupRules")["SecurityGroupRules"][0]["SecurityGroupRuleId"]
-    acl = cloud("DescribeNetworkAcls")["NetworkAcls"][0]["NetworkAclId"]
+    acls = cloud("DescribeNetworkAcls", Filters=[{"Name": "vpc-id", "Values": [vpc]}])["NetworkAcls"]
+    filtering = acls[0]["Associations"][0]["NetworkAclAssociationId"]
+    acl = cloud("CreateNetworkAcl", VpcId=vpc)["NetworkAcl"]["NetworkAclId"]
     return [
         vpc,
         subnet,
@@ -119,7 +131,9 @@ def inhabited(cloud: Any) -> list[str]:
         table,
         routing,
         rule,
+        acls[0]["NetworkAclId"],
         acl,
+        filtering,
         cloud.interface(subnet),
     ]
 
@@ -153,6 +167,16 @@ def check_consistent(cloud: Any) -> None:
         assert {one.spec.vpc for one in client.all(cls, scope)} <= vpcs
     for vpc in vpcs:
         assert len(client.by(RouteTable, scope, "main", vpc)) == 1
+    acls = client.all(NetworkAcl, scope)
+    assert {one.spec.vpc for one in acls} <= vpcs
+    assert sorted(one.spec.vpc for one in acls if one.spec.is_default) == sorted(vpcs)
+    assert {(one.spec.vpc, one.spec.acl) for one in client.all(Subnet, scope)} <= {
+        (one.spec.vpc, one.meta.name) for one in acls
+    }
+    for one in acls:
+        numbers = [(entry.egress, entry.number) for entry in one.spec.entries]
+        assert len(numbers) == len(set(numbers))
+        assert {(False, 32767), (True, 32767)} <= set(numbers)
     rules = [rule.id for group in client.all(SecurityGroup, scope) for rule in group.spec.rules]
     assert len(rules) == len(set(rules))
 
