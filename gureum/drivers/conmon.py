@@ -77,8 +77,15 @@ def create(arguments: list[str], bundle: Bundle) -> int:
         # A bare environment: nothing of ours (keys, proxies) reaches the runtime.
         environment = {"PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), "_OCI_SYNCPIPE": str(writer)}
         quiet = subprocess.DEVNULL
+        # It writes an empty file `oom` into its working folder when memory ran out.
         with subprocess.Popen(
-            arguments, env=environment, pass_fds=[writer], stdin=quiet, stdout=quiet, stderr=quiet
+            arguments,
+            env=environment,
+            cwd=bundle.folder,
+            pass_fds=[writer],
+            stdin=quiet,
+            stdout=quiet,
+            stderr=quiet,
         ) as process:
             os.close(writer)
             writer = -1
@@ -113,6 +120,7 @@ def forget(bundle: Bundle) -> None:
         bundle.monitor_pid_file,
         bundle.folder / "attach",
         bundle.folder / "ctl",
+        bundle.folder / "oom",
     ):
         path.unlink(missing_ok=True)
 

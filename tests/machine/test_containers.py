@@ -83,6 +83,7 @@ async def test_memory_limit_kills_and_is_told(host: Host) -> None:
     await host.start("web", "tail -c 200000000 /dev/zero", limits=Limits(memory_bytes=16 * MIB))
     ended = await host.containers.exited("web")
     assert ended.oom
+    assert not Path("oom").exists()
     assert ended.exit_code != 0
 
 
