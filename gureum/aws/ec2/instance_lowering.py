@@ -14,6 +14,7 @@ from typing import Any
 
 from gureum.aws.ec2.host_names import private_name, public_name
 from gureum.aws.ec2.instance_kinds import Instance, Volume
+from gureum.aws.ec2.instance_show import profile_id
 from gureum.aws.ec2.instance_types import find_instance_type
 from gureum.aws.ec2.network_kinds import NetworkInterface, SecurityGroup, Subnet, Vpc
 from gureum.aws.ec2.regions import zone_id
@@ -141,14 +142,20 @@ def metadata_tree(
     for number, device in enumerate(one for one in spec.block_devices if one.device != spec.root_device):
         tree[f"block-device-mapping/ebs{number + 1}"] = device.device
     if first.spec.primary.public:
-        tree["public-hostname"] = public_name(region, first.spec.primary.public)
         tree["public-ipv4"] = first.spec.primary.public
+        if _public_names(read.get(Vpc, instance.meta.scope, first.spec.vpc)):
+            tree["public-hostname"] = public_name(region, first.spec.primary.public)
     if spec.key_name:
         tree["public-keys/"] = f"0={spec.key_name}"
         tree["public-keys/0/openssh-key"] = spec.public_key
     if spec.profile_arn:
         tree["iam/info"] = json.dumps(
-            {"Code": "Success", "LastUpdated": _iso(spec.launched), "InstanceProfileArn": spec.profile_arn}
+            {
+                "Code": "Success",
+                "LastUpdated": _iso(spec.launched),
+                "InstanceProfileArn": spec.profile_arn,
+                "InstanceProfileId": profile_id(instance),
+            }
         )
     for key, value in instance.meta.tags.items():
         if "/" not in key:
@@ -183,11 +190,17 @@ def _interface_tree(account: str, region: str, interface: NetworkInterface, read
     }
     public = [one for one in spec.addresses if one.public]
     if public:
-        tree["public-hostname"] = public_name(region, public[0].public)
+        if _public_names(vpc):
+            tree["public-hostname"] = public_name(region, public[0].public)
         tree["public-ipv4s"] = "\n".join(one.public for one in public)
         for one in public:
             tree[f"ipv4-associations/{one.public}"] = one.address
     return {f"network/interfaces/macs/{spec.mac}/{path}": text for path, text in tree.items()}
+
+
+def _public_names(vpc: Vpc | None) -> bool:
+    """AWS: "only returned if the enableDnsHostnames attribute is set to true" (Instance metadata categories)."""
+    return vpc is not None and vpc.spec.dns_hostnames and vpc.spec.dns_support
 
 
 def _group_names(interface: NetworkInterface, read: Reader) -> list[str]:

@@ -70,8 +70,13 @@ def test_filters_on_an_interface_s_tags(cloud: Cloud) -> None:
 def test_without_dns_hostnames_public_addresses_have_no_names(cloud: Cloud) -> None:
     """AWS: "VPC DNS attributes" (VPC user guide)."""
     made = launch(cloud)
+    told = cloud.wished("Metadata")[made["InstanceId"]].document.tree
+    assert told["meta-data/public-hostname"] == made["PublicDnsName"]
     cloud("ModifyVpcAttribute", VpcId=made["VpcId"], EnableDnsHostnames={"Value": False})
     shown = cloud("DescribeInstances")["Reservations"][0]["Instances"][0]
     assert shown["PublicDnsName"] == shown["NetworkInterfaces"][0]["Association"]["PublicDnsName"] == ""
     assert shown["PublicIpAddress"] == made["PublicIpAddress"]
     assert found(cloud, "dns-name", made["PublicDnsName"]) == []
+    told = cloud.wished("Metadata")[made["InstanceId"]].document.tree
+    assert [path for path in told if path.endswith("public-hostname")] == []
+    assert told["meta-data/public-ipv4"] == made["PublicIpAddress"]
