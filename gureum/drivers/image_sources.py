@@ -68,7 +68,6 @@ class _Platform(msgspec.Struct, frozen=True):
 
 class _Descriptor(msgspec.Struct, frozen=True, rename="camel"):
     digest: str
-    media_type: str = ""
     size: int = -1
     platform: _Platform | None = None
     annotations: dict[str, str] | None = None

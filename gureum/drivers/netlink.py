@@ -19,7 +19,6 @@ import msgspec
 
 LOOPBACK = 1
 MAIN_TABLE = 254
-LOCAL_TABLE = 255
 
 OURS = 0x67  # marks our routes and rules among others ("proto 103" in `ip route`)
 BOOT = 3  # what `ip route add` writes, and `ip route` does not show
@@ -307,8 +306,15 @@ class Netlink:
 
     def link(self, name: str) -> Link | None:
         """The link of that name, None where there is none."""
+        return self._one_link(_ifinfo.pack(0, 0, 0, 0, 0) + _attr(3, _text(name)))
+
+    def link_at(self, index: int) -> Link | None:
+        """The link of that index, None where there is none."""
+        return self._one_link(_ifinfo.pack(0, 0, index, 0, 0))
+
+    def _one_link(self, which: bytes) -> Link | None:
         self._sequence += 1
-        body = _ifinfo.pack(0, 0, 0, 0, 0) + _attr(3, _text(name)) + _NO_STATISTICS
+        body = which + _NO_STATISTICS
         self._socket.send(_header.pack(16 + len(body), _GETLINK, _NLM_REQUEST, self._sequence, 0) + body)
         for kind, flags, _, answer in self._receive():
             if kind == _NEWLINK:
@@ -327,7 +333,12 @@ class Netlink:
             time.sleep(0.001)
 
     def links(self) -> list[Link]:
-        return [_parsed_link(body) for _, body in self._dump(_GETLINK, _ifinfo.pack(0, 0, 0, 0, 0) + _NO_STATISTICS)]
+        return list(self.each_link())
+
+    def each_link(self) -> Iterator[Link]:
+        """All links. Who does not take all of them does nothing else with this socket."""
+        for _, body in self._dump(_GETLINK, _ifinfo.pack(0, 0, 0, 0, 0) + _NO_STATISTICS):
+            yield _parsed_link(body)
 
     def addresses(self, link: int) -> list[tuple[str, int]]:
         """IPv4 addresses of a link with their prefix lengths."""
@@ -372,7 +383,8 @@ def _parsed_link(body: bytes) -> Link:
     peer = attributes.get(5, b"\0\0\0\0")
     return Link(
         index=_ifinfo.unpack_from(body)[2],
-        name=attributes[3].rstrip(b"\0").decode(),
+        # In a guest's network the guest chose them: any bytes.
+        name=attributes[3].rstrip(b"\0").decode(errors="replace"),
         alias=attributes.get(20, b"").rstrip(b"\0").decode(errors="replace"),
         peer_index=_u32.unpack(peer)[0],
         mac=attributes.get(1, b"").hex(":"),

@@ -11,7 +11,7 @@ from typing import TypeVar, cast
 
 import msgspec
 
-from gureum.engine.resource import Kind, Meta, Resource, key_of, kind_of, make_key, split_key
+from gureum.engine.resource import Kind, Resource, key_of, kind_of, make_key, split_key
 from gureum.ports.clock import Clock
 from gureum.store.contract import Check, Delete, Event, NoneNewer, Put, Store, Unchanged, Write
 
@@ -265,9 +265,3 @@ class Transaction:
         stored = msgspec.structs.replace(obj, meta=msgspec.structs.replace(obj.meta, revision=0))
         self._writes[key_of(obj)] = Put(key_of(obj), _encoder.encode(stored))
         self._objects[key_of(obj)] = obj
-
-
-def new_meta(
-    scope: str, name: str, uid: str, now: float, *, owner: str = "", tags: dict[str, str] | None = None
-) -> Meta:
-    return Meta(scope=scope, name=name, uid=uid, created=now, owner=owner, tags=tags or {})

@@ -264,7 +264,7 @@ def _disks(call: Call, params: dict[str, Any], image: LaunchImage, zone: str) ->
 def _disk(call: Call, mapping: dict[str, Any], image: LaunchImage, zone: str) -> Disk:
     ebs = mapping.get("Ebs") or {}
     is_root = mapping["DeviceName"] == image.root_device
-    spec = check_volume(call, ebs, zone, least_gib=image.size_gib if is_root else 1)
+    spec = check_volume(ebs, zone, least_gib=image.size_gib if is_root else 1)
     keep = ebs.get("DeleteOnTermination")
     return Disk(mapping["DeviceName"], spec, is_root if keep is None else bool(keep))
 

@@ -54,7 +54,7 @@ async def modify_volume(call: Call) -> Result:
             wanted[name] = params[name]
         elif same_type and value and old.type != "gp2":
             wanted[name] = value
-    checked = check_volume(call, wanted, old.zone, least_gib=1)
+    checked = check_volume(wanted, old.zone, least_gib=1)
     record = VolumeChange(old.size_gib, old.type, old.iops, old.throughput, started=call.now)
     changed = change(
         volume,

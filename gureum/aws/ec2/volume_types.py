@@ -6,7 +6,6 @@ from typing import Any
 
 import msgspec
 
-from gureum.aws.call import Call
 from gureum.aws.ec2.instance_kinds import VolumeSpec
 from gureum.aws.errors import AwsError
 
@@ -33,7 +32,7 @@ TYPES = {
 }
 
 
-def check_volume(call: Call, ebs: dict[str, Any], zone: str, *, least_gib: int) -> VolumeSpec:
+def check_volume(ebs: dict[str, Any], zone: str, *, least_gib: int) -> VolumeSpec:
     """A volume as an `Ebs` mapping or CreateVolume asks for it. AWS: InvalidParameterValue, MissingParameter, UnknownVolumeType,
     InvalidBlockDeviceMapping."""
     name = ebs.get("VolumeType") or "gp2"

@@ -45,7 +45,7 @@ async def create_volume(call: Call) -> Result:
         raise AwsError(
             "InvalidParameterDependency", "The parameter KmsKeyId requires the parameter Encrypted to be set."
         )
-    spec = check_volume(call, params, zone, least_gib=1)
+    spec = check_volume(params, zone, least_gib=1)
     transaction = call.transaction()
     volume = transaction.create(Volume(meta=call.meta(new_id("vol-"), tags=tags_of(call, "volume")), spec=spec))
     call.remember(transaction, (volume.meta.name,))

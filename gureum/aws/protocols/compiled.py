@@ -48,7 +48,6 @@ class Compiled:
         self.service = service.name
         self.protocol = protocol
         self.operation = operation.name
-        self.input_shape = operation.input.shape if operation.input else ""
         self.output_shape = operation.output.shape if operation.output else ""
         self.stream = service.stream_member(self.output_shape) if self.output_shape else ""
         self._model = service

@@ -34,7 +34,6 @@ class Member(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, rename="
     flattened: bool = False
     xml_attribute: bool = False
     jsonvalue: bool = False
-    streaming: bool = False
     eventpayload: bool = False
     xml_namespace: Any = None
     timestamp_format: str = ""
@@ -46,7 +45,6 @@ class ErrorTrait(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, rena
 
     code: str = ""
     http_status_code: int = 0
-    sender_fault: bool = False
 
 
 class Shape(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, rename="camel"):
@@ -67,9 +65,7 @@ class Shape(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, rename="c
     max: float | None = None
     pattern: str = ""
     document: bool = False
-    union: bool = False
     sparse: bool = False
-    streaming: bool = False
     eventstream: bool = False
     event: bool = False
     sensitive: bool = False
@@ -88,13 +84,12 @@ class Http(msgspec.Struct, frozen=True, gc=False, rename="camel"):
 
 
 class Operation(msgspec.Struct, frozen=True, gc=False, rename="camel"):
-    """One operation: the shapes of its parameters, result and errors."""
+    """One operation: the shapes of its parameters and result."""
 
     name: str
     http: Http = Http()
     input: Member | None = None
     output: Member | None = None
-    errors: list[Member] = []
     deprecated: bool = False
 
 
@@ -104,7 +99,6 @@ class Metadata(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     api_version: str
     endpoint_prefix: str
     protocol: str
-    service_id: str = ""
     protocols: list[str] = []
     json_version: str = "1.1"
     target_prefix: str = ""
@@ -132,9 +126,6 @@ class ServiceModel:
 
     def shape(self, name: str) -> Shape:
         return _shape_decoder.decode(self._shapes[name])
-
-    def has_shape(self, name: str) -> bool:
-        return name in self._shapes
 
     @functools.cached_property
     def protocols(self) -> tuple[str, ...]:
