@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -127,6 +127,15 @@ def need(call: Call, name: str) -> str:
     value = call.params.get(name)
     if not value:
         raise missing(name)
+    return str(value)
+
+
+def choice(params: dict[str, Any], name: str, *allowed: str) -> str:
+    """The value of an enumeration, which EC2's protocol lets through as it came; the first of `allowed` when none is given.
+    AWS: InvalidParameterValue."""
+    value = params.get(name) or allowed[0]
+    if value not in allowed:
+        raise invalid(f"Value ({value}) for parameter {name[:1].lower()}{name[1:]} is invalid.")
     return str(value)
 
 

@@ -35,7 +35,9 @@ async def modify_instance_maintenance_options(call: Call) -> Result:
     instance = living_instance(call, call.params["InstanceId"])
     if call.params.get("RebootMigration") not in (None, "default"):
         raise ids.not_built("ModifyInstanceMaintenanceOptions with RebootMigration")
-    recovery = call.params.get("AutoRecovery") or instance.spec.auto_recovery
+    recovery = instance.spec.auto_recovery
+    if call.params.get("AutoRecovery"):
+        recovery = ids.choice(call.params, "AutoRecovery", "default", "disabled")
     await write(call, change(instance, auto_recovery=recovery))
     return {"InstanceId": instance.meta.name, "AutoRecovery": recovery, "RebootMigration": "default"}
 
@@ -46,7 +48,9 @@ async def modify_private_dns_name_options(call: Call) -> Result:
     params = call.params
     instance = living_instance(call, params["InstanceId"])
     spec = instance.spec
-    wanted = params.get("PrivateDnsHostnameType") or spec.hostname_type
+    wanted = spec.hostname_type
+    if params.get("PrivateDnsHostnameType"):
+        wanted = ids.choice(params, "PrivateDnsHostnameType", "ip-name", "resource-name")
     if wanted != spec.hostname_type:
         require_stopped(instance)
     changed = change(
@@ -74,7 +78,9 @@ async def modify_instance_placement(call: Call) -> Result:
             "MissingParameter",
             "The request must contain at least one of affinity, host ID, tenancy or placement group.",
         )
-    tenancy = params.get("Tenancy") or instance.spec.tenancy
+    tenancy = instance.spec.tenancy
+    if params.get("Tenancy"):
+        tenancy = ids.choice(params, "Tenancy", "default", "dedicated")
     if tenancy != instance.spec.tenancy:
         require_stopped(instance)
     await write(call, change(instance, tenancy=tenancy))
@@ -103,14 +109,14 @@ async def modify_instance_credit_specification(call: Call) -> Result:
     good: list[dict[str, Any]] = []
     bad: list[dict[str, Any]] = []
     for wish in call.params["InstanceCreditSpecifications"]:
-        name = wish["InstanceId"]
+        name, wanted = wish.get("InstanceId") or "", wish.get("CpuCredits") or ""
         try:
             instance = living_instance(call, name)
-            _check_credits(instance, wish.get("CpuCredits") or "")
+            _check_credits(instance, wanted)
         except AwsError as error:
             bad.append({"InstanceId": name, "Error": {"Code": error.code, "Message": error.message}})
             continue
-        transaction.update(change(transaction.current(instance), cpu_credits=wish["CpuCredits"]))
+        transaction.update(change(transaction.current(instance), cpu_credits=wanted))
         good.append({"InstanceId": name})
     if good:
         await call.commit(transaction)

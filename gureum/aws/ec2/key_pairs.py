@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
@@ -58,8 +58,8 @@ class KeyPair(Resource, frozen=True):
 async def create_key_pair(call: Call) -> dict[str, Any]:
     """AWS: ec2 CreateKeyPair: RSA of 2048 bits or Ed25519, as PEM or for PuTTY (PPK)."""
     name = _new_name(call)
-    key_type: KeyType = call.params.get("KeyType") or "rsa"
-    key_format: KeyFormat = call.params.get("KeyFormat") or "pem"
+    key_type = cast(KeyType, ids.choice(call.params, "KeyType", "rsa", "ed25519"))
+    key_format = cast(KeyFormat, ids.choice(call.params, "KeyFormat", "pem", "ppk"))
     tags = tags_of(call, "key-pair")
     call.end_dry_run()
     key = await asyncio.to_thread(make_key, key_type, key_format, name)

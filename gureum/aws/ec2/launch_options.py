@@ -72,15 +72,15 @@ class LaunchOptions(msgspec.Struct, frozen=True):
 def launch_options(params: dict[str, Any], type_: InstanceType) -> LaunchOptions:
     """Checked. AWS: InvalidParameterValue, InvalidParameterCombination, InvalidPlacementGroup.Unknown and others."""
     cores, threads = _cpu_options(params.get("CpuOptions") or {}, type_)
-    shutdown = _choice(params, "InstanceInitiatedShutdownBehavior", "stop", "terminate")
+    shutdown = ids.choice(params, "InstanceInitiatedShutdownBehavior", "stop", "terminate")
     return LaunchOptions(
         cores=cores,
         threads_per_core=threads,
         tenancy=_tenancy(params.get("Placement") or {}),
         cpu_credits=_credits(params.get("CreditSpecification") or {}, type_),
-        auto_recovery=_choice(params.get("MaintenanceOptions") or {}, "AutoRecovery", "default", "disabled"),
+        auto_recovery=ids.choice(params.get("MaintenanceOptions") or {}, "AutoRecovery", "default", "disabled"),
         shutdown_behavior="terminate" if shutdown == "terminate" else "stop",
-        capacity_preference=_choice(
+        capacity_preference=ids.choice(
             params.get("CapacityReservationSpecification") or {}, "CapacityReservationPreference", "open", "none"
         ),
     )
@@ -135,7 +135,7 @@ def _tenancy(placement: dict[str, Any]) -> str:
     for name in ("GroupName", "GroupId"):
         if placement.get(name):
             raise AwsError("InvalidPlacementGroup.Unknown", f"The Placement Group '{placement[name]}' is unknown.")
-    tenancy = _choice(placement, "Tenancy", "default", "dedicated", "host")
+    tenancy = ids.choice(placement, "Tenancy", "default", "dedicated", "host")
     if tenancy == "host" or placement.get("Affinity") not in HARMLESS:
         raise ids.not_built("Placement on dedicated hosts")
     return tenancy
@@ -152,11 +152,3 @@ def _credits(wanted: dict[str, Any], type_: InstanceType) -> str:
         text = f"Value ({credits_}) for parameter CpuCredits is invalid. Valid values are standard and unlimited."
         raise AwsError("InvalidInstanceCreditSpecification", text)
     return str(credits_)
-
-
-def _choice(params: dict[str, Any], name: str, *allowed: str) -> str:
-    """The value of an enumeration; the first of `allowed` when none was given."""
-    value = params.get(name) or allowed[0]
-    if value not in allowed:
-        raise ids.invalid(f"Value ({value}) for parameter {name[:1].lower()}{name[1:]} is invalid.")
-    return str(value)

@@ -126,10 +126,10 @@ def metadata_choice(wanted: dict[str, Any], before: MetadataChoice) -> MetadataC
     if not 1 <= hops <= 64:
         raise _bad_hops(hops)
     return MetadataChoice(
-        endpoint=_one_of(wanted, "HttpEndpoint", ("enabled", "disabled"), before.endpoint),
-        tokens=_one_of(wanted, "HttpTokens", ("optional", "required"), before.tokens),
+        endpoint=ids.choice(wanted, "HttpEndpoint", before.endpoint, "enabled", "disabled"),
+        tokens=ids.choice(wanted, "HttpTokens", before.tokens, "optional", "required"),
         hop_limit=hops,
-        tags=_one_of(wanted, "InstanceMetadataTags", ("enabled", "disabled"), before.tags),
+        tags=ids.choice(wanted, "InstanceMetadataTags", before.tags, "enabled", "disabled"),
     )
 
 
@@ -150,15 +150,10 @@ def _defaults(call: Call) -> DefaultsSpec:
 
 
 def _preference(wanted: dict[str, Any], name: str, allowed: tuple[str, ...], before: str) -> str:
-    value = _one_of(wanted, name, (*allowed, NO_PREFERENCE), before)
+    if not wanted.get(name):
+        return before
+    value = ids.choice(wanted, name, *allowed, NO_PREFERENCE)
     return "" if value == NO_PREFERENCE else value
-
-
-def _one_of(wanted: dict[str, Any], name: str, allowed: tuple[str, ...], before: str) -> str:
-    value = wanted.get(name)
-    if value is not None and value not in allowed:
-        raise AwsError("InvalidParameterValue", f"Value ({value}) for parameter {name} is invalid.")
-    return value or before
 
 
 def _bad_hops(hops: int) -> AwsError:

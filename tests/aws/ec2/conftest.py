@@ -178,3 +178,9 @@ def other_region(cloud: Cloud) -> Cloud:
 def new_cloud() -> type[Cloud]:
     """For tests that need many clouds."""
     return Cloud
+
+
+@pytest.fixture(scope="session")
+def new_cloud_type() -> type[Cloud]:
+    """For tests that keep a cloud longer than one test."""
+    return Cloud
