@@ -163,6 +163,81 @@ data "aws_internet_gateway" "default" {
     values = [aws_default_vpc.default.id]
   }
 }
+resource "aws_network_acl" "private" {
+  vpc_id     = aws_vpc.main.id
+  subnet_ids = var.changed ? [aws_subnet.private.id, aws_subnet.public[1].id] : [aws_subnet.private.id]
+  ingress {
+    rule_no    = 100
+    action     = "deny"
+    protocol   = "tcp"
+    cidr_block = "192.0.2.0/24"
+    from_port  = 22
+    to_port    = var.changed ? 23 : 22
+  }
+  ingress {
+    rule_no    = 200
+    action     = "allow"
+    protocol   = "icmp"
+    cidr_block = "0.0.0.0/0"
+    icmp_type  = 8
+    icmp_code  = -1
+    from_port  = 0
+    to_port    = 0
+  }
+  egress {
+    rule_no    = 100
+    action     = "allow"
+    protocol   = "-1"
+    cidr_block = "0.0.0.0/0"
+    from_port  = 0
+    to_port    = 0
+  }
+  tags = { Name = "private" }
+}
+resource "aws_network_acl" "rules" { vpc_id = aws_vpc.main.id }
+resource "aws_network_acl_association" "rules" {
+  subnet_id      = aws_subnet.public[0].id
+  network_acl_id = aws_network_acl.rules.id
+}
+resource "aws_network_acl_rule" "web" {
+  network_acl_id = aws_network_acl.rules.id
+  rule_number    = var.changed ? 110 : 100
+  rule_action    = "allow"
+  protocol       = "tcp"
+  cidr_block     = "0.0.0.0/0"
+  from_port      = 80
+  to_port        = 80
+}
+resource "aws_network_acl_rule" "replies" {
+  network_acl_id = aws_network_acl.rules.id
+  egress         = true
+  rule_number    = 100
+  rule_action    = var.changed ? "deny" : "allow"
+  protocol       = "tcp"
+  cidr_block     = "0.0.0.0/0"
+  from_port      = 1024
+  to_port        = 65535
+}
+resource "aws_network_acl_rule" "other" {
+  network_acl_id = aws_network_acl.rules.id
+  egress         = true
+  rule_number    = 200
+  rule_action    = "allow"
+  protocol       = "50"
+  cidr_block     = "10.0.0.0/8"
+}
+resource "aws_default_network_acl" "main" {
+  default_network_acl_id = aws_vpc.main.default_network_acl_id
+  ingress {
+    rule_no    = 100
+    action     = "allow"
+    protocol   = "-1"
+    cidr_block = var.changed ? "0.0.0.0/0" : "10.0.0.0/8"
+    from_port  = 0
+    to_port    = 0
+  }
+  lifecycle { ignore_changes = [subnet_ids] }
+}
 data "aws_vpc" "default" { default = true }
 data "aws_subnets" "default" {
   filter {
