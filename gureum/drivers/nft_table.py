@@ -14,6 +14,8 @@ commands that turn one into the other.
                      what falls out at the end is counted and dropped (chain `denied`)
     input            metadata (169.254.169.254:80) and names (port 53 of the resolvers), else nothing
     nat postrouting  to the uplink: private address -> public address
+    arp input        (a table of that family) who asks must be an address of the network. The router needs to learn nothing from it,
+                       but the kernel would: into one table of a thousand neighbours for all namespaces, the host's included
 
 Rules of a group stand once, in `group-out-NAME` and `group-in-NAME`, whoever uses them; groups that rules refer to
 are sets of addresses. So an interface more costs two small chains and some set elements, and a changed group one
@@ -39,7 +41,8 @@ Line = tuple[Json, ...]
 METADATA_ADDRESS = "169.254.169.254"
 RESOLVER_ADDRESS = "169.254.169.253"
 _PROTOCOLS = {"tcp": "tcp", "udp": "udp", "icmp": "icmp"}
-_ADDRESSED = {"family": "inet", "table": NFT_TABLE}
+_FAMILIES = ("inet", "arp")
+_ADDRESSED, _ARP = ({"family": family, "table": NFT_TABLE} for family in _FAMILIES)
 
 _ACCEPT: Json = {"accept": None}
 _RETURN: Json = {"return": None}
@@ -63,10 +66,11 @@ class Elements(msgspec.Struct, frozen=True):
 
 
 class Table(msgspec.Struct, frozen=True):
-    """What one network's table holds, by name."""
+    """What one network's table holds, by name. `arp`: addresses that may ask by ARP."""
 
     chains: dict[str, Chain]
     sets: dict[str, Elements]
+    arp: frozenset[str] = frozenset()
 
 
 def plan(old: RuleSet | None, new: RuleSet) -> list[Json]:
@@ -100,7 +104,7 @@ def table(rules: RuleSet) -> Table:
         _add_port(port, known, chains, sets)
     if rules.acls:
         _add_acls(rules, chains, sets)
-    return Table(chains, sets)
+    return Table(chains, sets, frozenset(address for port in rules.ports for address in port.addresses))
 
 
 def _add_port(port: Port, known: frozenset[str], chains: dict[str, Chain], sets: dict[str, Elements]) -> None:
@@ -337,7 +341,8 @@ def difference(old: Table | None, new: Table) -> list[Json]:
     commands: list[Json] = []
     if old is None:
         # Adding first makes the deletion succeed where there is no such table yet.
-        commands += [_table("add"), _table("delete"), _table("add")]
+        commands += [_table(verb, family) for family in _FAMILIES for verb in ("add", "delete", "add")]
+        commands += _arp_frame()
         old = Table({}, {})
     changed = [name for name, chain in new.chains.items() if old.chains.get(name) != chain]
     gone = [name for name in old.chains if name not in new.chains]
@@ -350,7 +355,21 @@ def difference(old: Table | None, new: Table) -> list[Json]:
         ]
     commands += [{"delete": {"set": _ADDRESSED | {"name": name}}} for name in old.sets if name not in new.sets]
     commands += [_chain("delete", name) for name in gone]
+    for verb, addresses in (("delete", old.arp - new.arp), ("add", new.arp - old.arp)):
+        if addresses:
+            commands.append({verb: {"element": _ARP | {"name": "askers", "elem": sorted(addresses)}}})
     return commands
+
+
+def _arp_frame() -> list[Json]:
+    """The ARP table without its addresses."""
+    asker = _match(_payload("arp", "saddr ip"), "@askers")
+    lines = ([_match(_meta("iifname"), UPLINK), _ACCEPT], [asker, _ACCEPT])
+    return [
+        {"add": {"set": _ARP | {"name": "askers", "type": "ipv4_addr"}}},
+        {"add": {"chain": _ARP | {"name": "input"} | _hook("filter", "input", 0, "drop")}},
+        *({"add": {"rule": _ARP | {"chain": "input", "expr": line}}} for line in lines),
+    ]
 
 
 def released(old: Table, new: Table) -> list[str]:
@@ -361,7 +380,7 @@ def released(old: Table, new: Table) -> list[str]:
 
 def created(commands: list[Json]) -> list[Json]:
     """A whole plan (`plan(None, …)`) for where there is no such table yet; the kernel refuses it all where there is one."""
-    return [_table("create"), *commands[3:]]
+    return [*(_table("create", family) for family in _FAMILIES), *commands[3 * len(_FAMILIES) :]]
 
 
 def _set_changes(old: Table, new: Table) -> list[Json]:
@@ -389,8 +408,8 @@ def _elements(verb: str, name: str, keys: list[str], entries: dict[str, Any]) ->
     return [{verb: {"element": _ADDRESSED | {"name": name, "elem": found}}}]
 
 
-def _table(verb: str) -> Json:
-    return {verb: {"table": {"family": "inet", "name": NFT_TABLE}}}
+def _table(verb: str, family: str) -> Json:
+    return {verb: {"table": {"family": family, "name": NFT_TABLE}}}
 
 
 def _chain(verb: str, name: str, base: Json | None = None) -> Json:

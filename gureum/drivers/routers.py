@@ -250,15 +250,19 @@ def _bring_inside(spec: InterfaceSpec, sandbox: Path, link: netlink.Link, old: t
     """The sandbox's end: its addresses, and on a fresh link (`old` empty) the default route. A guest may have renamed
     its end or moved it to a namespace of its own; then it also looks after the addresses itself."""
     with namespaces.entered(sandbox), Netlink() as kernel:
-        if not any(end.index == link.peer_index and end.peer_index == link.index for end in kernel.links()):
-            return
         device = link.peer_index
+        end = kernel.link_at(device)
+        if end is None or end.peer_index != link.index:
+            return
         gone = [address for address in old if address not in spec.addresses]
         messages = [netlink.set_up(device)]
         messages += [netlink.delete_address(device, a, spec.prefix_length if a == old[0] else 32) for a in gone]
         for place, address in enumerate(spec.addresses):
             if address not in old:
                 messages.append(netlink.add_address(device, address, 32 if place else spec.prefix_length))
+        if not old:
+            # Permanent, and so not in the kernel's one table of a thousand neighbours for all, which some guest may have filled.
+            messages.append(netlink.add_neighbour(device, spec.gateway, ROUTER_MAC))
         if spec.default_route and not old:
             onlink = spec.prefix_length == 32
             messages.append(

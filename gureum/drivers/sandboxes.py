@@ -7,6 +7,8 @@ dies.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from pathlib import Path
 
 from gureum.drivers import namespaces, netlink
@@ -14,6 +16,7 @@ from gureum.drivers.network_names import HomeNames
 from gureum.ports.networks import SandboxPaths, SandboxSpec
 
 _HIGHEST_GID = 2_147_483_647
+_MOST_LINKS = 256  # ours are some; a guest makes as many as it likes
 
 
 def ensure(names: HomeNames, spec: SandboxSpec) -> SandboxPaths:
@@ -33,8 +36,11 @@ def remove(names: HomeNames, name: str) -> None:
     """Its interfaces go at once with it; processes that still live in it keep an empty network."""
     net = names.sandbox(name)
     if namespaces.is_pinned(net):
-        with namespaces.entered(net), netlink.Netlink() as kernel:
-            kernel.send(netlink.delete_link(link.index) for link in kernel.links() if link.peer_index)
+        # Where a guest has made so much in it that the kernel cannot tell, they go with the namespace, a moment later.
+        with namespaces.entered(net), netlink.Netlink() as kernel, contextlib.suppress(OSError):
+            links = [link.index for link in itertools.islice(kernel.each_link(), _MOST_LINKS) if link.peer_index]
+            with netlink.Netlink() as other:
+                other.send(map(netlink.delete_link, links))
     namespaces.unpin(net)
     namespaces.unpin(names.user(name))
 

@@ -33,12 +33,18 @@ class Kernel:
         self.chains: dict[str, list[Json]] = {}
         self.bases: dict[str, Json] = {}
         self.sets: dict[str, dict[str, Any]] = {}
+        self.arp: Kernel | None = None
 
     def run(self, commands: Iterable[Json]) -> Kernel:
+        """Tables of the ARP family have names, chains and sets of their own."""
         for command in commands:
             ((verb, rest),) = command.items()
             ((kind, thing),) = rest.items()
-            getattr(self, f"{verb}_{kind}")(thing)
+            if thing["family"] == "arp":
+                self.arp = self.arp or Kernel()
+                getattr(self.arp, f"{verb}_{kind}")(thing)
+            else:
+                getattr(self, f"{verb}_{kind}")(thing)
         for chain in self.chains.values():
             self._check_references(chain)
         return self
@@ -105,7 +111,7 @@ class Kernel:
             assert name in self.sets, f"no set {name}"
 
     def content(self) -> tuple[Any, ...]:
-        return self.exists, self.chains, self.bases, self.sets
+        return self.exists, self.chains, self.bases, self.sets, self.arp and self.arp.content()
 
 
 def _targets(thing: Any) -> set[str]:

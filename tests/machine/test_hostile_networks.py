@@ -1,0 +1,88 @@
+"""A guest's root has power over its own end of the network and uses it against others. Needs root."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import subprocess
+
+import pytest
+
+from gureum.drivers import namespaces
+from gureum.drivers.network_names import interface_link
+from gureum.ports.networks import SandboxSpec
+from tests.machine.cloud_network import OUT_ALL, Cloud, copy_with
+
+pytestmark = [pytest.mark.machine, pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root")]
+
+_ARP = 0x0806
+UNREADABLE = b"\xff\xfe"
+
+
+def inside(one: Cloud, machine: str, *words: str | bytes) -> None:
+    command: list[str | bytes] = ["nsenter", f"--net={one.names.sandbox(machine)}", *words]
+    done = subprocess.run(command, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def ask_by_arp(one: Cloud, machine: str, target: str, senders: list[str]) -> None:
+    """ARP requests for `target`, one from each address of `senders`, all from the machine's own link."""
+    with namespaces.entered(one.names.sandbox(machine)):
+        wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ARP))
+        wire.bind(("eth0", _ARP))
+    with wire:
+        mac = wire.getsockname()[4]
+        for sender in senders:
+            head = b"\xff" * 6 + mac + struct.pack("!HHHBBH", _ARP, 1, 0x0800, 6, 4, 1)
+            wire.send(head + mac + socket.inet_aton(sender) + bytes(6) + socket.inet_aton(target))
+
+
+def neighbours(one: Cloud, network: str, machine: str) -> set[str]:
+    """Addresses that the network's router remembers on the machine's link."""
+    command = ["ip", "neigh", "show", "nud", "all", "dev", interface_link(machine)]
+    netns = ["nsenter", f"--net={one.names.network(network)}"]
+    output = subprocess.run([*netns, *command], capture_output=True, text=True, check=True).stdout
+    return {line.split()[0] for line in output.splitlines()}
+
+
+@on_a_cloud
+async def test_names_of_a_guests_links_are_nobody_elses_trouble(one: Cloud) -> None:
+    await one.network("blue")
+    await one.group("blue", "open", OUT_ALL)
+    await one.machine("a", "blue", "10.0.0.10", "open")
+    inside(one, "a", "ip", "link", "add", UNREADABLE, "type", "veth", "peer", "name", UNREADABLE + b"2")
+    for name in [UNREADABLE + str(number).encode() * 100 for number in range(5)]:
+        inside(one, "a", "ip", "link", "property", "add", "dev", UNREADABLE, "altname", name)
+    worker = one.networks._worker.pid
+    more = copy_with(one.interfaces["a"], addresses=("10.0.0.10", "10.0.0.11"))
+    await one.networks.ensure_interface(more)
+    await one.networks.remove_sandbox("a")
+    assert "a" not in (await one.networks.observe()).sandboxes
+    assert one.networks._worker.pid == worker, "the worker died of it"
+    await one.networks.ensure_sandbox(SandboxSpec("a"))
+    await one.networks.ensure_interface(one.interfaces["a"])
+
+
+@on_a_cloud
+async def test_guest_cannot_fill_the_hosts_table_of_neighbours_through_the_router(one: Cloud) -> None:
+    """The kernel has one table of 1,024 for all namespaces; when it is full nobody finds his gateway, the host included."""
+    await one.network("blue")
+    await one.group("blue", "open", OUT_ALL)
+    await one.machine("a", "blue", "10.0.0.10", "open")
+    await one.machine("gate", "blue", "10.0.0.7", "open", source_check=False)
+    strangers = [f"192.0.2.{number}" for number in range(1, 30)]
+    ask_by_arp(one, "a", "10.0.0.1", ["10.0.0.10", *strangers])
+    assert neighbours(one, "blue", "a") == {"10.0.0.10"}
+    ask_by_arp(one, "gate", "10.0.0.1", ["10.0.0.7", *strangers])
+    assert neighbours(one, "blue", "gate") == {"10.0.0.7"}
+
+
+@on_a_cloud
+async def test_guest_needs_no_room_in_that_table_to_find_its_router(one: Cloud) -> None:
+    await one.network("blue")
+    await one.group("blue", "open", OUT_ALL)
+    await one.machine("a", "blue", "10.0.0.10", "open")
+    netns = ["nsenter", f"--net={one.names.sandbox('a')}"]
+    shown = subprocess.run([*netns, "ip", "neigh"], capture_output=True, text=True, check=True).stdout
+    assert "10.0.0.1 dev eth0 lladdr 02:67:6d:00:00:01 PERMANENT" in shown
