@@ -12,7 +12,7 @@ import pytest
 from gureum.drivers import namespaces
 from gureum.drivers.network_names import interface_link
 from gureum.ports.networks import SandboxSpec
-from tests.machine.cloud_network import OUT_ALL, Cloud, copy_with
+from tests.machine.cloud_network import OUT_ALL, Cloud, copy_with, on_a_cloud
 
 pytestmark = [pytest.mark.machine, pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root")]
 
