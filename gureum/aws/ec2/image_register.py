@@ -18,8 +18,10 @@ import msgspec
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
 from gureum.aws.ec2.image_imports import Source, locate
+from gureum.aws.ec2.image_names import MACHINE
 from gureum.aws.ec2.images import ROOT_DEVICE, Image, ImageSpec, ImageStatus, change, own_image, root_mapping
 from gureum.aws.ec2.tags import tags_of
+from gureum.aws.ec2.volume_types import check_volume
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import operation
 from gureum.base.ids import new_id
@@ -126,14 +128,14 @@ def _spec(call: Call, name: str, source: Source) -> ImageSpec:
         root_device=device,
         least_gib=(root.get("Ebs") or {}).get("VolumeSize") or DEFAULT_ROOT_GIB,
         ena=bool(params.get("EnaSupport", True)),
-        boot_mode=params.get("BootMode") or "",
-        tpm=params.get("TpmSupport") or "",
-        imds=params.get("ImdsSupport") or "",
+        boot_mode=ids.choice(params, "BootMode", "", "legacy-bios", "uefi", "uefi-preferred"),
+        tpm=ids.choice(params, "TpmSupport", "", "v2.0"),
+        imds=ids.choice(params, "ImdsSupport", "", "v2.0"),
         sriov=params.get("SriovNetSupport") or "",
     )
-    if params.get("Architecture"):
-        return msgspec.structs.replace(spec, architecture=params["Architecture"])
-    return spec
+    return msgspec.structs.replace(
+        spec, architecture=ids.choice(params, "Architecture", MACHINE, "x86_64", "arm64", "i386")
+    )
 
 
 def _mapping(one: dict[str, Any]) -> dict[str, Any]:
@@ -143,7 +145,9 @@ def _mapping(one: dict[str, Any]) -> dict[str, Any]:
     if ebs.get("SnapshotId"):
         raise ids.not_built("RegisterImage from a snapshot")
     filled = {"VolumeSize": DEFAULT_ROOT_GIB, "VolumeType": "gp2", "DeleteOnTermination": True, "Encrypted": False}
-    return {"DeviceName": one["DeviceName"], "Ebs": {**filled, **ebs}}
+    ebs = {**filled, **ebs}
+    check_volume(ebs, "", least_gib=1)
+    return {"DeviceName": one["DeviceName"], "Ebs": ebs}
 
 
 def _new_name(call: Call, name: str) -> str:
