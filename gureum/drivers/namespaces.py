@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import functools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,10 @@ GUEST_IDS = 65_536
 # What a guest may have of each kind. All kernel memory of a network namespace is 200 KiB, only half of which its control
 # group is charged; a system with services in sandboxes has some dozens. None of users': see seccomp.py.
 _GUEST_NAMESPACES = {"user": 0, **dict.fromkeys(("cgroup", "ipc", "mnt", "net", "pid", "time", "uts"), 64)}
+
+# Buckets of a guest's own TCP table (8 bytes each). Of the host's, which has one for every 100 KiB of memory, each look at
+# /proc/net/tcp walks all: 4 ms on 24 GiB, and a guest's SSH server looks at each of its starts for randomness.
+_GUEST_TCP_BUCKETS = "4096"
 
 _MS_BIND = 0x1000
 _MS_REC = 0x4000
@@ -151,6 +156,15 @@ def _write(path: str, value: str) -> None:
         os.close(descriptor)
 
 
+@functools.cache
+def _nursery() -> int:
+    """A descriptor of this process's own namespace in which guests' are made: the kernel reads the size of a new namespace's TCP
+    table in the one that its maker is in, and the host's settings are not ours to change."""
+    with new_network():
+        write_sysctls({"?ipv4/tcp_child_ehash_entries": _GUEST_TCP_BUCKETS})
+        return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+
+
 @contextlib.contextmanager
 def guest_namespaces(uid_base: int) -> Iterator[int]:
     """A process that holds a new user namespace, with `GUEST_IDS` ids from `uid_base`, that owns a new network
@@ -161,11 +175,12 @@ def guest_namespaces(uid_base: int) -> Iterator[int]:
     instances, namespaces, processes) is taken from nobody else: were it the host's root, a guest with 128 inotify
     instances would leave none to the host.
     """
+    nursery = _nursery()
     ready, child_ready = os.pipe()
     child_hold, hold = os.pipe()
     pid = os.fork()
     if pid == 0:
-        _be_guest(uid_base, child_ready, child_hold, hold)
+        _be_guest(uid_base, nursery, child_ready, child_hold, hold)
     os.close(child_ready)
     os.close(child_hold)
     try:
@@ -181,11 +196,12 @@ def guest_namespaces(uid_base: int) -> Iterator[int]:
         os.waitpid(pid, 0)
 
 
-def _be_guest(uid: int, ready: int, hold: int, hold_write: int) -> None:
+def _be_guest(uid: int, nursery: int, ready: int, hold: int, hold_write: int) -> None:
     try:
         os.close(hold_write)
         answer = 0
         try:
+            setns(nursery)
             # Another user with root's capabilities: some systems let nobody else make user namespaces.
             _call(_libc.prctl(_PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP, 0, 0, 0), "prctl")
             os.setresuid(uid, uid, uid)

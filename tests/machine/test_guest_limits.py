@@ -101,3 +101,18 @@ async def test_namespaces_of_a_guest_are_limited(one: Cloud) -> None:
         assert 10 <= made <= 100
     with Root(paths, _user_namespace) as made:
         assert made == 0
+
+
+def _tcp_buckets() -> int:
+    """Negative where the table is shared with the host."""
+    with open("/proc/sys/net/ipv4/tcp_ehash_entries") as file:
+        return abs(int(file.read()))
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/sys/net/ipv4/tcp_child_ehash_entries"), reason="needs Linux 6.1")
+@on_a_cloud
+async def test_guest_looks_through_a_tcp_table_of_its_own(one: Cloud) -> None:
+    """Of the host's it would look through all buckets each time, milliseconds of kernel time that nobody can interrupt."""
+    paths = await one.networks.ensure_sandbox(SandboxSpec("a"))
+    with Root(paths, _tcp_buckets) as buckets:
+        assert buckets == 4096
