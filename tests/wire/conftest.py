@@ -7,7 +7,6 @@ real_cloud       `gureum up`: machines boot
 
 from __future__ import annotations
 
-import asyncio
 import os
 import socket
 import threading
@@ -17,6 +16,7 @@ from typing import Any
 
 import pytest
 import uvicorn
+import uvloop
 
 from gureum.asgi import Application
 from gureum.aws.gateway import Gateway
@@ -25,6 +25,7 @@ from gureum.base.clock import SystemClock
 from gureum.base.sealing import Sealer
 from gureum.base.settings import Settings
 from gureum.core.world import World
+from gureum.daemon import Connection
 from gureum.store.memory import MemoryStore
 from tests.cloud.running import Cloud, leftovers
 
@@ -52,7 +53,7 @@ class Endpoint:
         self.url = f"http://127.0.0.1:{self.port}"
         self._folder = folder
         self._ready = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
+        self._thread = threading.Thread(target=lambda: uvloop.run(self._run()), daemon=True)
         self._thread.start()
         assert self._ready.wait(20)
 
@@ -62,9 +63,10 @@ class Endpoint:
         services = Services(self.world)
         services.load_stored()
         self.gateway = Gateway(self.world, services)
+        application = Application(self.gateway, None, "", "aws.gureum.test")  # type: ignore[arg-type]
         config = uvicorn.Config(
-            Application(self.gateway, None, "", "aws.gureum.test"), log_level="warning", lifespan="off"
-        )  # type: ignore[arg-type]
+            application, http=Connection, log_level="warning", lifespan="off", timeout_keep_alive=75
+        )
         self._server = uvicorn.Server(config)
         self._ready.set()
         await self._server.serve(sockets=[self._sock])
