@@ -91,6 +91,7 @@ async def modify_subnet_attribute(call: Call) -> dict[str, Any]:
         raise AwsError("MissingParameter", "No attributes specified.")
     if len(given) > 1:
         raise AwsError("InvalidParameterCombination", "Only one subnet attribute can be modified at a time.")
+    ids.choice(params, "PrivateDnsHostnameTypeOnLaunch", "ip-name", "resource-name")
     name, value = given.popitem()
     if name not in _ATTRIBUTES:
         if isinstance(value, dict) and value.get("Value") is False:

@@ -61,8 +61,7 @@ async def create_vpc(call: Call) -> dict[str, Any]:
     if len(call.all(Vpc)) >= limits.VPCS_PER_REGION:
         raise AwsError("VpcLimitExceeded", "The maximum number of VPCs has been reached.")
     transaction = call.transaction()
-    tenancy = params.get("InstanceTenancy") or "default"
-    tenancy = "default" if tenancy == "host" else tenancy
+    tenancy = ids.choice(params, "InstanceTenancy", "default", "dedicated")
     vpc = new_vpc(call, transaction, cidr, tenancy=tenancy, tags=tags_of(call, "vpc")).vpc
     await call.commit(transaction)
     return {"Vpc": show_vpc(call, vpc, state="pending")}

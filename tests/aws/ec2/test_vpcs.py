@@ -158,3 +158,11 @@ def test_every_filter_finds_what_is_shown(cloud):
 def test_what_is_not_built_says_so(cloud):
     assert cloud.code("CreateVpc", CidrBlock="10.0.0.0/16", AmazonProvidedIpv6CidrBlock=True) == "NotImplemented"
     assert cloud.code("DescribeVpcClassicLink") == "UnsupportedOperation"
+
+
+def test_words_that_are_none_of_an_enumeration_are_refused(cloud):
+    wrong = {"CidrBlock": "10.0.0.0/16", "InstanceTenancy": "lodger"}
+    assert cloud.code("CreateVpc", **wrong) == "InvalidParameterValue"
+    subnet = cloud.subnet(cloud.vpc())
+    name = {"SubnetId": subnet, "PrivateDnsHostnameTypeOnLaunch": "nickname"}
+    assert cloud.code("ModifySubnetAttribute", **name) == "InvalidParameterValue"
