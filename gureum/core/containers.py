@@ -15,6 +15,7 @@ A machine that reboots again and again as soon as it is up waits longer each tim
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 from typing import Any
 
@@ -33,6 +34,7 @@ EXIT_REBOOT = 128 + signal.SIGHUP
 QUICK_BOOT_S = 20.0
 FREE_QUICK_BOOTS = 3
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.5, 30.0
+_SIGNAL = re.compile(r"(?:SIG)?([A-Z]+[A-Z0-9]*)([+-]\d{1,2})?|(\d{1,2})")
 
 
 class ContainerKinds:
@@ -191,8 +193,18 @@ def _pause_s(quick: int) -> float:
 
 def _stop_signal(spec: Container, config: dict[str, Any]) -> int:
     """The number of the signal that stops it cleanly: as wished, else the image's, else SIGTERM."""
-    text = config.get("stop_signal") or "SIGTERM"
-    return spec.stop_signal or int(signal.Signals[text] if text.startswith("SIG") else signal.Signals(int(text)))
+    return spec.stop_signal or _signal_number(config.get("stop_signal") or "") or int(signal.SIGTERM)
+
+
+def _signal_number(text: str) -> int:
+    """Of "SIGTERM", "term", "15" or "SIGRTMIN+3"; 0 for what is none (who made the image may have written anything)."""
+    found = _SIGNAL.fullmatch(text.upper())
+    if found is None:
+        return 0
+    name, offset, number = found.groups()
+    known = signal.Signals.__members__.get(f"SIG{name}", 0) if name else int(number)
+    total = int(known) + int(offset or 0) if known else 0
+    return total if 0 < total < signal.NSIG else 0
 
 
 def _told(state: ContainerState) -> dict[str, object]:
