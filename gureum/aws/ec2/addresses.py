@@ -140,13 +140,13 @@ def describe_addresses_attribute(call: Call) -> dict[str, Any]:
     return answer("Addresses", [_show_attribute(address) for address in shown], token)
 
 
-@operation("ModifyAddressAttribute")
+@operation("ModifyAddressAttribute", level="state")
 async def modify_address_attribute(call: Call) -> dict[str, Any]:
     """AWS: ec2 ModifyAddressAttribute: the reverse name of the address in DNS."""
     return await _set_domain_name(call, (call.params.get("DomainName") or "").rstrip("."))
 
 
-@operation("ResetAddressAttribute")
+@operation("ResetAddressAttribute", level="state")
 async def reset_address_attribute(call: Call) -> dict[str, Any]:
     """AWS: ec2 ResetAddressAttribute."""
     return await _set_domain_name(call, "")
