@@ -151,3 +151,62 @@ def test_every_describe_of_the_network_answers_in_a_fresh_account(ec2):
     }.items():
         params = {"Attribute": "domain-name"} if name == "describe_addresses_attribute" else {}
         assert isinstance(getattr(ec2, name)(**params)[member], list), name
+
+
+def test_network_acls_with_boto3_resources(ec2, resource):
+    vpc = resource.create_vpc(CidrBlock="10.0.0.0/16")
+    subnet = vpc.create_subnet(CidrBlock="10.0.0.0/24")
+    (default,) = vpc.network_acls.all()
+    assert default.is_default
+    acl = vpc.create_network_acl()
+    acl.create_entry(
+        RuleNumber=100,
+        Protocol="6",
+        RuleAction="allow",
+        Egress=False,
+        CidrBlock="10.0.0.0/8",
+        PortRange={"From": 80, "To": 81},
+    )
+    acl.create_entry(
+        RuleNumber=110,
+        Protocol="1",
+        RuleAction="deny",
+        Egress=False,
+        CidrBlock="0.0.0.0/0",
+        IcmpTypeCode={"Type": 8, "Code": -1},
+    )
+    acl.reload()
+    assert [entry for entry in acl.entries if entry["RuleNumber"] != 32767] == [
+        {
+            "CidrBlock": "10.0.0.0/8",
+            "Egress": False,
+            "PortRange": {"From": 80, "To": 81},
+            "Protocol": "6",
+            "RuleAction": "allow",
+            "RuleNumber": 100,
+        },
+        {
+            "CidrBlock": "0.0.0.0/0",
+            "Egress": False,
+            "IcmpTypeCode": {"Code": -1, "Type": 8},
+            "Protocol": "1",
+            "RuleAction": "deny",
+            "RuleNumber": 110,
+        },
+    ]
+    acl.replace_entry(RuleNumber=110, Protocol="-1", RuleAction="deny", Egress=False, CidrBlock="192.0.2.0/24")
+    default.reload()
+    (link,) = default.associations
+    moved = acl.replace_association(AssociationId=link["NetworkAclAssociationId"])["NewAssociationId"]
+    found = ec2.describe_network_acls(Filters=[{"Name": "association.subnet-id", "Values": [subnet.id]}])
+    assert [one["NetworkAclId"] for one in found["NetworkAcls"]] == [acl.id]
+    assert code(ec2.delete_network_acl, NetworkAclId=acl.id) == "DependencyViolation"
+    assert code(ec2.delete_network_acl, NetworkAclId=default.id) == "InvalidParameterValue"
+    entry = {"NetworkAclId": acl.id, "RuleNumber": 110, "Egress": False}
+    acl.delete_entry(RuleNumber=110, Egress=False)
+    assert code(ec2.delete_network_acl_entry, **entry) == "InvalidNetworkAclEntry.NotFound"
+    assert code(ec2.describe_network_acls, NetworkAclIds=["acl-0123456789abcdef0"]) == "InvalidNetworkAclID.NotFound"
+    ec2.replace_network_acl_association(AssociationId=moved, NetworkAclId=default.id)
+    acl.delete()
+    subnet.delete()
+    vpc.delete()
