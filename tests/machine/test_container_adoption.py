@@ -31,7 +31,7 @@ async def start_in_another_process(
     code = f"""
         import asyncio, os, signal
         from pathlib import Path
-        from gureum.drivers import conmon, crun
+        from gureum.drivers import conmon, crun_bundles
         from gureum.drivers.crun import CrunContainers
         from gureum.drivers.loop_volumes import LoopVolumes
         from gureum.ports.containers import ContainerSpec
@@ -92,7 +92,7 @@ async def test_what_ended_meanwhile_is_told_with_its_code(host: Host) -> None:
 DEATHS = {
     "before the monitor": "conmon.create = lambda *_: os._exit(9)",
     "while the monitor creates": "conmon._read_answer = lambda reader: os._exit(9)",
-    "between creation and start": "crun.CrunContainers._release = lambda *_: os._exit(9)",
+    "between creation and start": "crun_bundles.Bundles._release = lambda *_: os._exit(9)",
 }
 
 

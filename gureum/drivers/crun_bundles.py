@@ -1,0 +1,251 @@
+"""The containers of one home as bundles on the disk: made, let go, found again, removed, by crun and conmon.
+
+Every verb here blocks (creating takes the 15 to 20 ms that conmon and crun take): crun.py calls them in its worker threads, one at a
+time per container, and keeps what it knows of them in the event loop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import msgspec
+
+from gureum.drivers import conmon, oci_spec
+from gureum.drivers.cgroups import Cgroups
+from gureum.drivers.conmon import Bundle
+from gureum.ports import PortError
+from gureum.ports.containers import ContainerSpec
+
+_NAME = re.compile(r"[a-z0-9-]{1,40}")
+_START_TIMEOUT_S = 10.0
+_KEPT_LOGS = 200
+_CREATION_DEADLINE_S = 10.0
+_RLIMITS = {
+    name: getattr(resource, name) for name in ("RLIMIT_NOFILE", "RLIMIT_NPROC", "RLIMIT_CORE", "RLIMIT_MEMLOCK")
+}
+
+
+class Record(msgspec.Struct, frozen=True):
+    """What must be known of a container to run it again or run something in it. `runtime`: path of the program that made it."""
+
+    spec: ContainerSpec
+    run: int
+    started: float
+    runtime: str
+
+
+class Launched(msgspec.Struct, frozen=True):
+    """A container that exists. `pid`: of its PID 1, 0 when that is gone; the fds are pidfds, -1 when there is no process."""
+
+    record: Record
+    pid: int
+    init_fd: int
+    monitor_fd: int
+
+
+class Bundles:
+    """Folders and `runtime` as in `CrunContainers`."""
+
+    def __init__(self, home_id: str, run_dir: Path, log_dir: Path, runtime: str) -> None:
+        self._home_id = home_id
+        self._folder, self.runtime_root, self._log_dir = run_dir / "containers", run_dir / "crun", log_dir
+        for folder in (self._folder, self.runtime_root, log_dir):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._conmon = _program("conmon")
+        self._runtime = _program(runtime) if runtime else _program("crun", "runc")
+        self.cgroups = Cgroups(home_id)
+        self.host = host_facts(self.cgroups.version)
+
+    def bundle(self, name: str) -> Bundle:
+        check_name(name)
+        return Bundle(id=f"{self._home_id}-{name}", folder=self._folder / name, log=self._log_dir / f"{name}.log")
+
+    def save(self, record: Record) -> None:
+        _write_whole(self.bundle(record.spec.name).folder / "record.json", msgspec.json.encode(record))
+
+    def create(self, spec: ContainerSpec, run: int) -> Launched:
+        """Creates a container, takes hold of its processes while they certainly live, and lets it go. PortError with the runtime's words."""
+        return self._launch(self._new_record(spec, run))
+
+    def _new_record(self, spec: ContainerSpec, run: int) -> Record:
+        """Chooses the runtime: crun, unless this host's control groups are not for it (see cgroups.py) and runc is here."""
+        runtime = self._runtime
+        try:
+            self.cgroups.prepare()
+        except PortError:
+            runtime = _program("runc")
+        return Record(spec=spec, run=run, started=time.time(), runtime=runtime)
+
+    def _launch(self, record: Record) -> Launched:
+        name, bundle = record.spec.name, self.bundle(record.spec.name)
+        self._forget_run(bundle, name)
+        bundle.folder.mkdir(mode=0o700, exist_ok=True)
+        config = oci_spec.render(record.spec, self.host, cgroup_path=self.cgroups.path_of(name))
+        _write_whole(bundle.folder / "config.json", msgspec.json.encode(config))
+        self.save(record)
+        arguments = conmon.command(
+            self._conmon, record.runtime, self.runtime_root, bundle, terminal=record.spec.machine
+        )
+        try:
+            pid = conmon.create(arguments, bundle)
+        except PortError:
+            self._forget_run(bundle, name)
+            if record.run == 1:
+                shutil.rmtree(bundle.folder)
+            raise
+        monitor = conmon.read_pid(bundle.monitor_pid_file)
+        launched = Launched(record, pid, _pidfd(pid), _pidfd(monitor))
+        self._release(bundle, record.runtime)
+        return launched
+
+    def _release(self, bundle: Bundle, runtime: str) -> None:
+        """Lets a created container run."""
+        fifo = self._gate(bundle)
+        if Path(runtime).name == "crun" and fifo.exists():
+            # What `crun start` does, without a process of 8 ms: its init waits until one byte comes through this fifo.
+            with open(fifo, "wb", buffering=0) as gate:
+                fifo.unlink()
+                gate.write(b"\0")
+            return
+        command = [runtime, "--root", str(self.runtime_root), "start", bundle.id]
+        result = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_START_TIMEOUT_S, check=False
+        )
+        if result.returncode != 0:
+            raise PortError(f"the container was not started: {result.stderr.decode(errors='replace').strip()}")
+
+    def _gate(self, bundle: Bundle) -> Path:
+        """The fifo before which a created container waits; gone once it runs."""
+        return self.runtime_root / bundle.id / "exec.fifo"
+
+    def _forget_run(self, bundle: Bundle, name: str) -> None:
+        """Everything of an earlier run but the log and the record."""
+        _kill_monitor(bundle)
+        self.cgroups.remove(name)
+        shutil.rmtree(self.runtime_root / bundle.id, ignore_errors=True)
+        conmon.forget(bundle)
+
+    def remove(self, name: str) -> None:
+        """Kills what is left of it; its log stays, as long as there are not too many."""
+        bundle = self.bundle(name)
+        self._forget_run(bundle, name)
+        shutil.rmtree(bundle.folder, ignore_errors=True)
+        self._drop_old_logs()
+
+    def _drop_old_logs(self) -> None:
+        """Outputs of removed containers are kept for who asks after the end of a machine, but not without bound."""
+        live = {f"{folder.name}.log" for folder in self._folder.iterdir()}
+        kept = sorted((file for file in self._log_dir.glob("*.log") if file.name not in live), key=_age)
+        for file in kept[_KEPT_LOGS:]:
+            file.unlink(missing_ok=True)
+
+    def find(self) -> list[Launched]:
+        """What an earlier process made and did not remove."""
+        found = (self._find_one(folder) for folder in sorted(self._folder.iterdir()))
+        return [launched for launched in found if launched is not None]
+
+    def _find_one(self, folder: Path) -> Launched | None:
+        try:
+            record = msgspec.json.decode((folder / "record.json").read_bytes(), type=Record)
+        except FileNotFoundError:
+            shutil.rmtree(folder)  # a start that got no further than the folder
+            return None
+        bundle = self.bundle(folder.name)
+        deadline = time.monotonic() + _CREATION_DEADLINE_S
+        # The earlier process may have died while conmon was creating; what it makes must be whole before it can be cleared away.
+        while (
+            (monitor := conmon.monitor_pid(bundle)) is not None
+            and not bundle.pid_file.exists()
+            and time.monotonic() < deadline
+        ):
+            time.sleep(0.01)
+        never_ran = not bundle.pid_file.exists() or self._gate(bundle).exists()
+        if never_ran:
+            # Its monitor could not tell us its pid and may be gone, its output with it: the next start makes it anew.
+            self._forget_run(bundle, folder.name)
+            if record.run == 1:
+                shutil.rmtree(folder)
+                return None
+            return Launched(msgspec.structs.replace(record, run=record.run - 1), 0, -1, -1)
+        pid = conmon.read_pid(bundle.pid_file)
+        if pid is not None and pid not in self.cgroups.processes(folder.name):
+            pid = None
+        return Launched(record, pid or 0, _pidfd(pid), _pidfd(monitor))
+
+
+def remove_all(home_id: str, run_dir: Path) -> None:
+    """Kills every container and monitor of the home and removes their control groups and runtime files. Logs stay."""
+    folder = run_dir / "containers"
+    for bundle_folder in folder.glob("*/"):
+        _kill_monitor(Bundle(id=f"{home_id}-{bundle_folder.name}", folder=bundle_folder, log=Path()))
+    Cgroups(home_id).remove_all()
+    for path in (folder, run_dir / "crun"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _kill_monitor(bundle: Bundle) -> None:
+    monitor = conmon.monitor_pid(bundle)
+    if monitor is not None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(monitor, signal.SIGKILL)
+
+
+def host_facts(cgroup_version: int) -> oci_spec.HostFacts:
+    """Limits that this process may hand on: never above its own hard ones, which it might lack the power to raise."""
+    limits = tuple((name, *_bounded(*resource.getrlimit(number))) for name, number in _RLIMITS.items())
+    return oci_spec.HostFacts(rlimits=limits, machine=platform.machine(), cgroup_version=cgroup_version)
+
+
+def _bounded(soft: int, hard: int) -> tuple[int, int]:
+    # OCI has no word for "unlimited" but the largest number.
+    unlimited = (1 << 64) - 1
+    return (
+        unlimited if soft == resource.RLIM_INFINITY else soft,
+        unlimited if hard == resource.RLIM_INFINITY else hard,
+    )
+
+
+def _pidfd(pid: int | None) -> int:
+    """-1 when the process is gone."""
+    try:
+        return os.pidfd_open(pid) if pid else -1
+    except ProcessLookupError:
+        return -1
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """A reader sees the old content or the new, never half of it."""
+    draft = path.with_name(f".{path.name}")
+    draft.write_bytes(content)
+    draft.rename(path)
+
+
+def _program(*names: str) -> str:
+    for name in names:
+        path = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/bin:/sbin:/bin")
+        if path is not None:
+            return path
+    raise PortError(f"{' or '.join(names)} is not installed", retry=False)
+
+
+def check_name(name: str) -> None:
+    """ValueError for what must not become part of a path."""
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"not a name: {name!r}")
+
+
+def _age(file: Path) -> float:
+    """Minus the time of the last word, so that the newest come first; a file that has just gone is the oldest."""
+    try:
+        return -file.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
