@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from ipaddress import IPv4Interface
 from pathlib import Path
 
 from gureum.drivers import namespaces, netlink
-from gureum.drivers.netlink import Message, Netlink, Route
+from gureum.drivers.netlink import Message, Netlink, Route, Rule
 from gureum.drivers.network_names import UPLINK, interface_link, network_link
 from gureum.drivers.routes import (
     EDGE_ADDRESS,
@@ -36,6 +37,8 @@ ROUTER_MAC = "02:67:6d:00:00:01"
 EDGE_MAC = "02:67:6d:00:00:02"
 _NETWORK_MAC = "02:67:6d:00:00:03"
 MTU_BYTES = 1500
+_FURTHER = range(1, 16)  # a machine has at most 15 interfaces: eth0, and these
+_OWN_TABLES = 10000  # of eth1: 10001
 
 _SYSCTLS = {
     "ipv4/ip_forward": "0",
@@ -270,4 +273,27 @@ def _bring_inside(spec: InterfaceSpec, sandbox: Path, link: netlink.Link, old: t
                     Route("0.0.0.0/0", link=device, gateway=spec.gateway, onlink=onlink, protocol=netlink.BOOT)
                 )
             )
+        if not spec.default_route:
+            messages += _answering_by_itself(spec, device, old)
         kernel.send(messages)
+
+
+def _answering_by_itself(spec: InterfaceSpec, device: int, old: tuple[str, ...]) -> list[Message]:
+    """A further interface has a table of its own for packets from its addresses, as Amazon's and Debian's images for EC2 set up
+    (amazon-ec2-net-utils): by the first interface's default route answers would leave through the wrong one, and be dropped there.
+    Rules of a place where an address was before are taken away, for they stay when their link goes."""
+    place = next((place for place in _FURTHER if spec.device == f"eth{place}"), 0)
+    if not place:
+        return []
+    table, priority = _OWN_TABLES + place, _OWN_TABLES + place
+    messages = [netlink.delete_rule(Rule(priority, table, f"{a}/32")) for a in old if a not in spec.addresses]
+    for address in (one for one in spec.addresses if one not in old):
+        stale = (_OWN_TABLES + other for other in _FURTHER if other != place)
+        messages += [netlink.delete_rule(Rule(number, number, f"{address}/32")) for number in stale]
+        messages.append(netlink.add_rule(Rule(priority, table, f"{address}/32")))
+    if not old:
+        inside = str(IPv4Interface(f"{spec.addresses[0]}/{spec.prefix_length}").network)
+        default = Route("0.0.0.0/0", table=table, link=device, gateway=spec.gateway, onlink=True, protocol=netlink.BOOT)
+        messages.append(netlink.add_route(Route(inside, table=table, link=device, protocol=netlink.BOOT)))
+        messages.append(netlink.add_route(default))
+    return messages

@@ -94,8 +94,9 @@ class Cloud:
         more: tuple[str, ...] = (),
         source_check: bool = True,
         sandbox: str | None = None,
+        device: str = "eth0",
     ) -> None:
-        """A sandbox with one interface of the same name (or that interface in another sandbox)."""
+        """A sandbox with one interface of the same name (or that interface in another sandbox, as its `device`)."""
         sandbox = name if sandbox is None else sandbox
         if sandbox:
             await self.networks.ensure_sandbox(SandboxSpec(sandbox))
@@ -110,6 +111,8 @@ class Cloud:
             24,
             gateway,
             sandbox,
+            device,
+            default_route=device == "eth0",
             source_check=source_check,
             public=((address, public),) if public else (),
         )

@@ -360,6 +360,29 @@ async def test_secondary_addresses_come_and_go(one: Cloud) -> None:
 
 
 @on_a_cloud
+async def test_further_interfaces_of_a_machine_answer_by_themselves(one: Cloud) -> None:
+    """Also in one subnet with the first: answers leave by the interface whose address they bear, others' are dropped."""
+    await one.network("blue", uplink=True, a=TO_EDGE, b=TO_EDGE)
+    await one.group("blue", "web", OUT_ALL, WEB)
+    await one.machine("near", "blue", "10.0.0.9", "web")
+    await one.machine("far", "blue", "10.0.2.9", "web")
+    await one.machine("m", "blue", "10.0.0.10", "web")
+    await one.machine("m1", "blue", "10.0.0.11", "web", sandbox="m", device="eth1", public=one.public(11))
+    await one.machine("m2", "blue", "10.0.1.10", "web", sandbox="m", device="eth2", more=("10.0.1.20",))
+    addresses = ("10.0.0.10", "10.0.0.11", "10.0.1.10", "10.0.1.20")
+    with one.listen("m", 80):
+        for client in ("near", "far"):
+            assert [one.reach(client, address, 80) for address in addresses] == ["open"] * 4
+        assert one.reach("", one.public(11), 80) == "open"
+        # The same addresses in other places: nothing is left of where they were.
+        for name in ("m1", "m2"):
+            await one.networks.remove_interface(name)
+        await one.machine("m2", "blue", "10.0.1.10", "web", sandbox="m", device="eth1")
+        await one.machine("m1", "blue", "10.0.0.11", "web", sandbox="m", device="eth2")
+        assert [one.reach("far", address, 80) for address in addresses[:3]] == ["open"] * 3
+
+
+@on_a_cloud
 async def test_interface_that_a_guest_deleted_comes_back(one: Cloud) -> None:
     await one.network("blue")
     await one.group("blue", "web", OUT_ALL, WEB)
