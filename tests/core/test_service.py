@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import msgspec
 import pytest
 
 from gureum.core.machine import decode_desired, encode_desired, version_of
 from gureum.core.references import references
 from gureum.ports import PortError
+from gureum.ports.images import Image
 from gureum.store.contract import StoreFull
 from tests.core.agent_parts import Agent, group, machine, network
 
@@ -143,6 +145,46 @@ def test_a_higher_boot_restarts_once_also_over_the_agents_death() -> None:
         await again.ready("Container/i-1")
         assert again.status["Container/i-1"].data["run"] == 2
         await again.service.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("", 15),
+        ("SIGPWR", 30),
+        ("int", 2),
+        ("37", 37),
+        ("SIGRTMIN+3", 37),
+        ("RTMAX-1", 63),
+        ("nonsense", 15),
+        ("0", 15),
+    ],
+)
+def test_an_images_stop_signal_is_taken_in_all_its_forms(text: str, number: int) -> None:
+    async def run() -> None:
+        agent = Agent()
+        killed: list[int] = []
+        ensure, kill = agent.ports.images.ensure_builtin, agent.ports.containers.kill
+
+        async def image(name: str) -> Image:
+            found = await ensure(name)
+            return msgspec.structs.replace(found, config=msgspec.structs.replace(found.config, stop_signal=text))
+
+        async def note(name: str, signal: int) -> None:
+            killed.append(signal)
+            await kill(name, signal)
+
+        agent.ports.images.ensure_builtin, agent.ports.containers.kill = image, note
+        await agent.service.start()
+        agent.service.sync([network(), group(), *machine()])
+        await agent.ready("Container/i-1")
+        agent.service.sync([network(), group()])
+        await agent.until(lambda: "Container/i-1" not in agent.status)
+        assert killed[0] == number
+        assert agent.service.loop.faults == 0
+        await agent.service.close()
 
     asyncio.run(run())
 
