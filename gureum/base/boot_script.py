@@ -18,7 +18,8 @@ import re
 import textwrap
 from collections.abc import Iterable, Sequence
 
-from gureum.base.cloud_config import Account, BootPlan, Command, FileWrite, Password, plan_boot
+from gureum.base.boot_plan import Account, BootPlan, Command, FileWrite, Password
+from gureum.base.cloud_config import plan_boot
 from gureum.base.user_data import read_user_data
 
 METADATA_PATH = "gureum/boot"

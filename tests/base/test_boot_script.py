@@ -8,8 +8,8 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gureum.base.boot_plan import BootPlan, FileWrite
 from gureum.base.boot_script import boot_script, quote, render
-from gureum.base.cloud_config import BootPlan, FileWrite
 
 FUNCTIONS = [
     "say",

@@ -10,7 +10,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gureum.base.cloud_config import Account, BootPlan, FileWrite, Password, plan_boot
+from gureum.base.boot_plan import Account, BootPlan, FileWrite, Password
+from gureum.base.cloud_config import plan_boot
 from gureum.base.user_data import Part, UserData
 
 
