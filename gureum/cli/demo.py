@@ -10,11 +10,8 @@ from __future__ import annotations
 import argparse
 import base64
 import http.client
-import ipaddress
 import json
 import os
-import shlex
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,9 +24,9 @@ from gureum.base.homes import Home, load_home
 from gureum.base.settings import Settings, load_settings
 from gureum.cli import up
 from gureum.cli.api import get
-from gureum.cli.env import client_environment
 from gureum.cli.output import Failure
 from gureum.cli.running import ask
+from gureum.cli.tour import Tour, dim, shown
 
 NAME = "gureum-demo"
 VPC_CIDR, PUBLIC_CIDR, PRIVATE_CIDR = "10.42.0.0/16", "10.42.1.0/24", "10.42.2.0/24"
@@ -82,83 +79,6 @@ def running_home(settings: Settings) -> Home:
         home = load_home(settings)
     assert home is not None
     return home
-
-
-class Tour:
-    """Runs and prints commands; `made` holds the ids of what was made, by the demo's own names."""
-
-    def __init__(self, settings: Settings, home: Home, *, quiet: bool = False) -> None:
-        self.home = home
-        self.pool = ipaddress.ip_network(home.pool)
-        self.quiet = quiet
-        self.folder = Path()
-        self.made: dict[str, str] = {}
-        self.times: list[tuple[str, float]] = []
-        self.calls, self.client_s = 0, 0.0
-        self._client = aws_client()
-        # The user's own AWS settings (profiles, pagers, proxies for an internet that is not meant) are none of the tour's.
-        self._environment = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith("AWS_") and not name.lower().endswith("_proxy")
-        } | client_environment(settings, home, settings.default_account)
-        self._environment |= {
-            "AWS_PAGER": "",
-            "AWS_CONFIG_FILE": "/dev/null",
-            "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
-        }
-
-    def title(self, text: str) -> None:
-        self.say(f"\n{bold(text)}")
-
-    def say(self, text: str) -> None:
-        print(text, flush=True)
-
-    def result(self, text: str) -> None:
-        self.say(f"  {green('✓')} {text}")
-
-    def aws(self, *words: str, query: str = "", check: bool = True) -> Any:
-        """Runs `aws WORDS`; returns its decoded output, {} when it has none. Failure with AWS's own words."""
-        command = ["aws", *words, *(["--query", query] if query else []), "--output", "json"]
-        started = time.monotonic()
-        if not self.quiet:
-            self.say(f"  $ {dim(shown(command[:-2]))}")
-        done = subprocess.run(
-            [self._client, *command[1:]],
-            env=self._environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
-        took = time.monotonic() - started
-        self.calls, self.client_s = self.calls + 1, self.client_s + took
-        if done.returncode != 0:
-            if not check:
-                return {}
-            raise Failure(f"`{shown(command)}` failed: {done.stderr.strip()}")
-        if not self.quiet:
-            self.say(f"    {dim(f'{took:.2f} s')}")
-        return json.loads(done.stdout) if done.stdout.strip() else {}
-
-    def make(self, name: str, *words: str, query: str) -> str:
-        """Runs a command that makes something; remembers and returns its id."""
-        found = self.aws(*words, query=query)
-        if not isinstance(found, str):
-            raise Failure(f"`aws {' '.join(words[:2])}` answered no id: {found!r}")
-        self.made[name] = found
-        self.result(f"{name}: {found}")
-        return found
-
-    def measured(self, what: str, seconds: float) -> None:
-        """A time for the summary."""
-        self.times.append((what, seconds))
-
-    def public(self, address: str) -> str:
-        """The address, after a look that it is this home's own: the tour must never talk to anybody else."""
-        if ipaddress.ip_address(address) not in self.pool:
-            raise Failure(f"{address} is not one of this gureum's public addresses ({self.pool})")
-        return address
 
 
 # Sections
@@ -385,18 +305,6 @@ def clear_vpc(tour: Tour, vpc: str) -> None:
 # Pieces
 
 
-def aws_client() -> str:
-    """The stock AWS command line: one on PATH that starts, else the one that `make demo` installs beside us."""
-    for found in (shutil.which("aws"), str(Path(sys.executable).parent / "aws")):
-        if (
-            found
-            and Path(found).exists()
-            and subprocess.run([found, "--version"], capture_output=True, check=False).returncode == 0
-        ):
-            return found
-    raise Failure("the AWS command line is missing: `make demo` installs it, or `pip install awscli`")
-
-
 def wait_for(tour: Tour, state: str, *machines: str) -> dict[str, dict[str, Any]]:
     """The machines by id, once all are in the state. `aws ec2 wait` looks every 15 seconds, longer than all of this takes."""
     deadline, quiet = time.monotonic() + PAGE_LIMIT_S, tour.quiet
@@ -497,19 +405,3 @@ def decode_console(output: object) -> str:
         return base64.b64decode(output, validate=True).decode(errors="replace")
     except ValueError:
         return output
-
-
-def shown(command: list[str]) -> str:
-    return " ".join(shlex.quote(word) for word in command)
-
-
-def bold(text: str) -> str:
-    return f"\033[1m{text}\033[0m" if sys.stdout.isatty() else text
-
-
-def dim(text: str) -> str:
-    return f"\033[2m{text}\033[0m" if sys.stdout.isatty() else text
-
-
-def green(text: str) -> str:
-    return f"\033[32m{text}\033[0m" if sys.stdout.isatty() else text

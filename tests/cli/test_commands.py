@@ -14,7 +14,7 @@ import pytest
 
 from gureum.base.homes import Home
 from gureum.base.settings import Settings
-from gureum.cli import coverage, demo, doctor, env, explain, logs, main, output, ssh
+from gureum.cli import coverage, doctor, env, explain, logs, main, output, ssh, tour
 from gureum.cli.output import Failure
 
 HOME = Home("abcde", Path("/h"), Path("/r"), "198.18.16.0/20", "127.0.0.1", 4567, 5353, simulate=False)
@@ -181,12 +181,12 @@ def test_doctor_cleans_nothing_that_is_no_id(
 
 
 def test_demo_talks_to_no_address_but_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo, "aws_client", lambda: "aws")
-    tour = demo.Tour(Settings(), HOME)
-    assert tour.public("198.18.16.5") == "198.18.16.5"
+    monkeypatch.setattr(tour, "aws_client", lambda: "aws")
+    shown = tour.Tour(Settings(), HOME)
+    assert shown.public("198.18.16.5") == "198.18.16.5"
     for other in ("198.18.32.5", "10.42.1.5", "8.8.8.8"):
         with pytest.raises(Failure, match="not one of this gureum's"):
-            tour.public(other)
+            shown.public(other)
 
 
 def test_table_and_duration() -> None:
