@@ -27,6 +27,14 @@ from gureum.engine.wire import line, read_line
 from gureum.ports import PortError
 
 ATTACH_PATH = "/_gureum/attach/"
+PRIVATE_DOMAINS = (
+    *(
+        f".{name}"
+        for name in ("localhost", "local", "internal", "test", "example", "invalid", "lan", "home.arpa", "svc")
+    ),
+    *(".amazonaws.com", ".amazonaws.com.cn", ".api.aws"),
+)
+FOREIGN = "Requests from web pages of other sites, and by names that are not this gureum's (setting endpoint_name), are not answered."
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
@@ -44,7 +52,7 @@ class Application:
         if scope["type"] != "http":
             return
         if is_foreign_page(scope["headers"], self._endpoint_name):
-            error = AwsError("AccessDenied", "Requests from web pages of other sites are not answered.", status=403)
+            error = AwsError("AccessDenied", FOREIGN, status=403)
             await _write(send, error_response(None, "query", error, "-"))
             return
         if scope["method"] == "POST" and scope["path"].startswith(ATTACH_PATH):
@@ -52,7 +60,10 @@ class Application:
                 receive, send, partial(open_program, self._agent_socket, scope["path"].removeprefix(ATTACH_PATH))
             )
             return
-        body = await _read_body(receive)
+        try:
+            body = await _read_body(receive)
+        except _ClientLeft:
+            return
         if body is None:
             response = error_response(
                 None, "query", AwsError("RequestEntityTooLarge", "The request is too large.", status=413), "-"
@@ -80,18 +91,36 @@ async def open_program(agent_socket: str, name: str, header: dict[str, Any]) -> 
 
 
 def is_foreign_page(headers: list[tuple[bytes, bytes]], endpoint_name: str) -> bool:
-    """Whether a browser made this request for a page that is not ours: it says so by Origin and Sec-Fetch-Site (Fetch Metadata); a page whose
-    name was made to point here (DNS rebinding) calls us by that name."""
+    """Whether a browser made this request for a page that is not ours: it says so by Origin and Sec-Fetch-Site (Fetch Metadata). A page whose
+    name was made to point here (DNS rebinding) says neither when it reads from what it takes for its own site, but calls us by that name:
+    so nobody may call us by a name that a stranger can own."""
     found = {
         name: value.decode("latin-1") for name, value in headers if name in (b"origin", b"sec-fetch-site", b"host")
     }
+    host = found.get(b"host", "").lower()
+    name = host_name(host)
     if b"origin" not in found and found.get(b"sec-fetch-site", "none") == "none":
-        return False
-    host = found.get(b"host", "")
-    name = host.rsplit(":", 1)[0]
-    ours = name in ("127.0.0.1", "localhost", "[::1]") or name == endpoint_name or name.endswith(f".{endpoint_name}")
+        return not (_is_endpoint(name, endpoint_name) or _is_private(name))
+    ours = name in ("127.0.0.1", "localhost", "::1") or _is_endpoint(name, endpoint_name)
     same_origin = urlsplit(found.get(b"origin", f"http://{host}")).netloc == host
     return not (ours and same_origin and found.get(b"sec-fetch-site", "same-origin") in ("same-origin", "none"))
+
+
+def host_name(host: str) -> str:
+    """Of "name:port", "name", "[::1]:port" the name or address."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0].removesuffix(".")
+
+
+def _is_endpoint(name: str, endpoint_name: str) -> bool:
+    return name == endpoint_name or name.endswith((f".{endpoint_name}", f"-{endpoint_name}"))
+
+
+def _is_private(name: str) -> bool:
+    """Addresses, names without a dot, and those below domains that nobody can register (RFC 2606, 6761, 8375, ICANN's "internal") or that are
+    the cloud's own."""
+    return ":" in name or "." not in name or name.rpartition(".")[2].isdigit() or name.endswith(PRIVATE_DOMAINS)
 
 
 def _request(scope: dict[str, Any], body: bytes) -> Request:
@@ -109,14 +138,18 @@ def _request(scope: dict[str, Any], body: bytes) -> Request:
     )
 
 
+class _ClientLeft(Exception):
+    """Nobody waits for an answer any more."""
+
+
 async def _read_body(receive: Receive) -> bytes | None:
-    """The whole body, None when it is too large."""
+    """The whole body, None when it is too large. _ClientLeft when it does not come to its end: half a request is none."""
     parts: list[bytes] = []
     size = 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            return b"".join(parts)
+            raise _ClientLeft
         part = message.get("body", b"")
         size += len(part)
         if size > LIMIT_BODY_BYTES:
