@@ -46,8 +46,8 @@ class SimulatedNames:
     async def stop(self, view: str) -> None:
         pass
 
-    def resolve(self, view: str, name: str, type: str) -> tuple[str, ...]:  # noqa: A002 (the port names it so)
-        found = [one for records in self.records.values() for one in records if (one.name, one.type) == (name, type)]
+    def resolve(self, view: str, name: str, rtype: str) -> tuple[str, ...]:
+        found = [one for records in self.records.values() for one in records if (one.name, one.type) == (name, rtype)]
         return found[0].values if found else ()
 
     async def close(self) -> None:

@@ -1,4 +1,5 @@
-"""Events: what happened to an object, in words a user reads in `gureum explain`. Kept in memory, the newest `LIMIT` per object.
+"""Events: what happened to an object, in words a user reads in `gureum explain`. Kept in memory, the newest
+`LIMIT_PER_OBJECT` of each object.
 
 The same event again is counted, not repeated.
 """

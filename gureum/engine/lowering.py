@@ -4,7 +4,7 @@ A lower function is pure: `lower(obj, read) -> iterable of Desired`. What it loo
 look; when something looked at changes, the object is lowered again. Core objects are therefore never stored: after a restart
 they are computed anew and are the same.
 
-    ec2.Instance i-1 ──lower──► Sandbox i-1, Container i-1, Metadata i-1, Record i-1
+    ec2.Instance i-1 ──lower──► Sandbox i-1, Image …, Container i-1, Metadata i-1
         └─ read.get(NetworkInterface eni-1)   noted: when eni-1 changes, i-1 is lowered again
 """
 

@@ -1,4 +1,5 @@
-"""The registry: finds marked kinds, operations, lower and reconcile functions by scanning packages, the one place that uses importlib.
+"""The registry: finds marked kinds, operations, lower and reconcile functions by scanning packages. Only it and the
+command line import by name.
 
 A decorator only marks; `scan` imports every module of a package and collects what is marked. A doubled name stops the start.
 Services are scanned on their first call, or at start when the store holds their objects, so a fresh start stays fast.

@@ -1,7 +1,7 @@
 """Traces: a span per API call and per reconcile, so that a call can be followed to what it changed.
 
 A span that runs because of another (a reconcile after a commit) carries its trace id: the tracer remembers which trace last wrote
-a key. Kept in memory, the newest `LIMIT` spans; names and ids follow OpenTelemetry.
+a key. Kept in memory, the newest `LIMIT_SPANS`; names and ids follow OpenTelemetry.
 """
 
 from __future__ import annotations

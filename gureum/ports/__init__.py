@@ -5,7 +5,7 @@ Rules that hold for every verb of every port:
 - Safe after a crash: a half-made thing is completed or replaced by the next `ensure_*`.
 - Names come from the control plane: `[a-z0-9-]{1,40}`; anything else is refused with ValueError.
 - A verb raises `PortError(why)` when the machine refuses; the text is for the user who reads `gureum explain`.
-Drivers fill ports; a simulated twin of each driver passes the same contract suite (tests/contract).
+Drivers fill ports. The simulated twins of networks, images, volumes and containers pass the same contract suites (tests/contract).
 """
 
 from __future__ import annotations

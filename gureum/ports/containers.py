@@ -1,7 +1,6 @@
 """Containers: processes under limits inside a sandbox, kept by a monitor that outlives us.
 
-States: `created` (namespaces joined, nothing runs), `running`, `exited`. The exit code of a machine whose init called reboot(2) is
-128 + SIGHUP (129: restart) or 128 + SIGINT (130: power off), see pid_namespaces(7).
+A container is `running` or `exited`. The exit code of a machine whose init called reboot(2) is 128 + SIGHUP (129: restart) or 128 + SIGINT (130: power off), see pid_namespaces(7).
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ class ContainerState(msgspec.Struct, frozen=True):
     """`run`: counts the starts of this container. Times are Unix seconds; 0.0 is not yet. `oom`: the kernel killed for memory."""
 
     name: str
-    state: Literal["created", "running", "exited"]
+    state: Literal["running", "exited"]
     run: int
     pid: int = 0
     exit_code: int | None = None

@@ -31,8 +31,7 @@ class Route(msgspec.Struct, frozen=True):
 
 
 class Subnet(msgspec.Struct, frozen=True):
-    """`gateway` is the address the router answers to in this subnet (CIDR base + 1), `resolver` base + 2 of the network
-    where it lies in this subnet, else ""."""
+    """`gateway` is the address the router answers to in this subnet (CIDR base + 1)."""
 
     name: str
     cidr: str
@@ -116,4 +115,4 @@ class Networks(Protocol):
 
     async def observe(self) -> Observed: ...
     async def close(self) -> None:
-        """Gives up sockets and helpers; leaves the machine as it is."""
+        """Gives up sockets and worker processes; leaves the machine as it is."""
