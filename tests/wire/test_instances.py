@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import tarfile
+import urllib.request
 
 import pytest
 from botocore.exceptions import ClientError
@@ -99,10 +100,12 @@ def test_an_image_of_one_s_own_starts(real_cloud, ec2):
 
 
 def page_of(host):
-    done = subprocess.run(
-        ["curl", "-sf", "--max-time", "2", f"http://{host}/"], capture_output=True, check=False, timeout=10
-    )
-    return done.stdout if done.returncode == 0 else None
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with direct.open(f"http://{host}/", timeout=2) as answer:
+            return answer.read()
+    except OSError:
+        return None
 
 
 def test_a_broken_image_says_why(real_cloud, ec2):

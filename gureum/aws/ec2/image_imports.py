@@ -8,6 +8,7 @@ Only names of the host's file system are judged here; what is inside is read, an
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -40,22 +41,26 @@ def locate(home: str, location: str) -> Source:
 def _inside(folder: Path, location: str) -> Path:
     name = location.removeprefix(f"{folder}/").removeprefix(f"{FOLDER}/")
     parts = name.split("/")
-    if not name or "\0" in name or name.startswith("/") or any(part in ("", ".", "..") for part in parts):
+    if "\0" in name or any(part in ("", ".", "..") for part in parts):
         raise _refused(location, folder)
     path = folder
-    for part in parts:
-        path = path / part
-        # Each step by itself: a link anywhere in the middle would lead out of the folder.
-        if path.is_symlink():
-            raise _refused(location, folder)
-    if not path.exists() or not path.resolve().is_relative_to(folder.resolve()):
+    try:
+        for part in parts:
+            path = path / part
+            # Each step by itself: a link anywhere in the middle would lead out of the folder.
+            kind = path.lstat().st_mode
+            if stat.S_ISLNK(kind):
+                raise _refused(location, folder)
+    except OSError as error:
+        raise _refused(location, folder) from error
+    if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
         raise _refused(location, folder)
     return path
 
 
 def _refused(location: str, folder: Path) -> AwsError:
     text = (
-        f"Value ({location}) for parameter imageLocation is invalid. gureum registers images from {folder}/: "
+        f"Value ({location[:200]}) for parameter imageLocation is invalid. gureum registers images from {folder}/: "
         "put an OCI layout, a `docker save` tar or a root file system tar there and give its name."
     )
     return AwsError("InvalidParameterValue", text)
