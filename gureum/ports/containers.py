@@ -1,6 +1,7 @@
 """Containers: processes under limits inside a sandbox, kept by a monitor that outlives us.
 
-A container is `running` or `exited`. The exit code of a machine whose init called reboot(2) is 128 + SIGHUP (129: restart) or 128 + SIGINT (130: power off), see pid_namespaces(7).
+A container is `running` or `exited`. The exit code of a machine whose init called reboot(2) is 128 + SIGHUP (129: restart)
+or 128 + SIGINT (130: power off), see pid_namespaces(7).
 """
 
 from __future__ import annotations
