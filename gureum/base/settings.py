@@ -55,12 +55,6 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             description="Built-in image (`busybox` or `debian`) to start for AMI ids that gureum does not know; empty: off."
         ),
     ] = ""
-    egress: Annotated[
-        Literal["off", "host"],
-        Meta(
-            description="Whether machines reach the outside: `host` lets them out through this host's own connection."
-        ),
-    ] = "off"
     verify_signatures: Annotated[
         bool,
         Meta(
@@ -80,9 +74,6 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         bool,
         Meta(description="Simulated machine: the APIs and their state machines move, nothing runs. Needs no root."),
     ] = False
-    publish_address: Annotated[
-        str, Meta(description="Address of the host that published container ports are bound to.")
-    ] = "127.0.0.1"
     dns_port: Annotated[
         Port, Meta(description="UDP and TCP port of gureum's DNS server for the host. 0: a free one, remembered.")
     ] = 0

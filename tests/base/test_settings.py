@@ -30,7 +30,7 @@ def test_truth_in_the_environment_has_the_usual_words(word: str) -> None:
         ("aws_prt = 1", "aws_prt"),
         ('aws_port = "1"', "aws_port"),
         ("aws_port = 70000", "aws_port"),
-        ('egress = "maybe"', "egress"),
+        ('log_level = "loud"', "log_level"),
         ('default_account = "12"', "default_account"),
         ('home = "/elsewhere"', "home"),
     ],
