@@ -9,6 +9,7 @@ that is all it takes.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import struct
 from collections.abc import Awaitable, Callable
@@ -27,7 +28,8 @@ OpenStream = Callable[[dict[str, Any]], Awaitable[Stream]]
 
 
 async def relay(receive: Receive, send: Send, open_stream: OpenStream) -> None:
-    """Serves one ASGI request to its end. Errors before the program runs are answers of 400; a client that leaves ends the program."""
+    """Serves one ASGI request to its end. Errors before the program runs are answers of 400; a client that leaves ends the program;
+    an agent that dies ends the answer, without the program's exit code."""
     try:
         header, rest = await read_header(receive)
         reader, writer = await open_stream(header)
@@ -41,8 +43,9 @@ async def relay(receive: Receive, send: Send, open_stream: OpenStream) -> None:
         )
         feeding = asyncio.ensure_future(feed(receive, writer))
         try:
-            while data := await reader.read(CHUNK_BYTES):
-                await send({"type": "http.response.body", "body": data, "more_body": True})
+            with contextlib.suppress(ConnectionError):
+                while data := await reader.read(CHUNK_BYTES):
+                    await send({"type": "http.response.body", "body": data, "more_body": True})
         finally:
             feeding.cancel()
         await send({"type": "http.response.body", "body": b""})
@@ -76,7 +79,10 @@ async def feed(receive: Receive, writer: asyncio.StreamWriter) -> None:
             writer.close()
             return
         writer.write(message.get("body", b""))
-        await writer.drain()
+        try:
+            await writer.drain()
+        except ConnectionError:  # the agent died; the one who reads from it sees that too
+            return
 
 
 async def refuse(send: Send, why: str) -> None:

@@ -145,6 +145,19 @@ def monitor_pid(bundle: Bundle) -> int | None:
     return pid if os.fsencode(bundle.folder) in arguments else None
 
 
+def starting_pid(bundle: Bundle) -> int | None:
+    """The monitor of this bundle that has not written its pid yet, found among all processes, which takes milliseconds."""
+    folder = os.fsencode(bundle.folder)
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            program, *arguments = (process / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if os.path.basename(program) == b"conmon" and folder in arguments:
+            return int(process.name)
+    return None
+
+
 def read_pid(path: Path) -> int | None:
     """The number in a pid file; None when there is none (yet)."""
     try:

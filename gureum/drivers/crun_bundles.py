@@ -163,11 +163,12 @@ class Bundles:
         deadline = time.monotonic() + _CREATION_DEADLINE_S
         # The earlier process may have died while conmon was creating; what it makes must be whole before it can be cleared away.
         while (
-            (monitor := conmon.monitor_pid(bundle)) is not None
-            and not bundle.pid_file.exists()
+            not bundle.pid_file.exists()
+            and (conmon.monitor_pid(bundle) or conmon.starting_pid(bundle))
             and time.monotonic() < deadline
         ):
             time.sleep(0.01)
+        monitor = conmon.monitor_pid(bundle)
         never_ran = not bundle.pid_file.exists() or self._gate(bundle).exists()
         if never_ran:
             # Its monitor could not tell us its pid and may be gone, its output with it: the next start makes it anew.

@@ -19,7 +19,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from gureum.attach import relay
+from gureum.attach import feed, relay
 from gureum.base.homes import Home
 from gureum.cli.api import Attachment
 from gureum.cli.output import Failure
@@ -118,6 +118,50 @@ def test_client_that_leaves_ends_the_program(home: Home, far: Far) -> None:
     assert not far.left.is_set()
     attachment.close()
     assert far.left.wait(10)
+
+
+def test_agent_that_dies_ends_the_answer() -> None:
+    async def run() -> list[dict[str, Any]]:
+        sent: list[dict[str, Any]] = []
+        near, far = socket.socketpair()
+        reader, writer = await asyncio.open_connection(sock=near)
+        reader.feed_data(frame(b"o", b"half a sen"))
+
+        async def receive() -> dict[str, Any]:
+            if sent:
+                await asyncio.Event().wait()
+            return {"type": "http.request", "body": frame(b"h", b'{"args": ["cat"]}'), "more_body": True}
+
+        async def send(message: dict[str, Any]) -> None:
+            sent.append(message)
+            if message.get("body"):
+                reader.set_exception(BrokenPipeError())
+
+        async def open_stream(_: dict[str, Any]) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+            return reader, writer
+
+        await asyncio.wait_for(relay(receive, send, open_stream), 10)
+        far.close()
+        return sent
+
+    sent = asyncio.run(run())
+    assert b"half a sen" in sent[1]["body"]
+    assert sent[-1] == {"type": "http.response.body", "body": b""}
+
+
+def test_input_for_an_agent_that_died_goes_nowhere() -> None:
+    async def run() -> None:
+        near, far = socket.socketpair()
+        _, writer = await asyncio.open_connection(sock=near)
+        far.close()
+        writer.transport.abort()
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": b"x", "more_body": True}
+
+        await asyncio.wait_for(feed(receive, writer), 10)
+
+    asyncio.run(run())
 
 
 def run_exec(home: Home, *, terminal: bool, **environment: str) -> subprocess.CompletedProcess[bytes]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -56,6 +58,17 @@ def test_pid_file_that_names_no_monitor_of_ours(tmp_path: Path, content: str) ->
     bundle = conmon.Bundle("ab12-web", tmp_path, tmp_path / "log")
     bundle.monitor_pid_file.write_text(str(os.getpid()) if content == "ours" else content)
     assert conmon.monitor_pid(bundle) is None
+
+
+def test_monitor_that_has_not_written_its_pid_is_found(tmp_path: Path) -> None:
+    ours, other = (conmon.Bundle(name, tmp_path / name, tmp_path / "log") for name in ("ours", "other"))
+    assert conmon.starting_pid(ours) is None
+    command = ["conmon", "-c", "input()", "--bundle", str(ours.folder)]
+    with subprocess.Popen(command, executable=sys.executable, stdin=subprocess.PIPE) as process:
+        assert conmon.starting_pid(ours) == process.pid
+        assert conmon.starting_pid(other) is None
+        process.communicate(b"\n")
+    assert conmon.starting_pid(ours) is None
 
 
 def test_command_line_has_no_shell_and_the_paths_of_the_bundle(tmp_path: Path) -> None:
