@@ -1,6 +1,7 @@
 """Instance types: the figures of the common families, as AWS tells them. They are read from a table beside this file when first asked for.
 
-The table (instance_types.tsv) has a row per type; a "-" is what a type has not. Source: AWS ec2 DescribeInstanceTypes, us-east-1, autumn 2026.
+The table (instance_types.tsv) has a row per type; a "-" is what a type has not. Source: AWS ec2 DescribeInstanceTypes, us-east-1, as the
+package moto 5.2 (PyPI) carries those answers.
 vCPUs and memory are what gureum enforces; the other figures tell of AWS's hardware. Bare metal, GPU and instance store families are left out.
 """
 
