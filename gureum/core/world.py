@@ -23,7 +23,7 @@ from gureum.engine.lowering import Desired, LowerFunction, Lowering
 from gureum.engine.owners import cascade
 from gureum.engine.reconcile import ReconcileLoop
 from gureum.engine.registry import Registry
-from gureum.engine.resource import Resource
+from gureum.engine.resource import Resource, kind_name_of
 from gureum.engine.tracing import Tracer
 from gureum.ports.clock import Clock
 from gureum.store.contract import Store
@@ -78,9 +78,9 @@ class World:
         self._lower_functions.update(self.registry.lower_functions())
         self._reconcile_functions.update({name: one.target for name, one in self.registry.marks("reconcile").items()})
         keys = [key for kind in added for key in self._keys(kind.name)]
-        self.lowering.relower(key for key in keys if key.split("/", 1)[0] in self._lower_functions)
+        self.lowering.relower(key for key in keys if kind_name_of(key) in self._lower_functions)
         for key in keys:
-            if key.split("/", 1)[0] in self._reconcile_functions:
+            if kind_name_of(key) in self._reconcile_functions:
                 self.loop.poke(key)
 
     def seen(self, id_: str) -> Status | None:
@@ -127,13 +127,13 @@ class World:
             if not await cascade(self.client, key):
                 self.loop.poke(key)
             return
-        function = self._reconcile_functions.get(key.split("/", 1)[0])
+        function = self._reconcile_functions.get(kind_name_of(key))
         if function is not None:
             await function(self, obj)
 
     def _on_changes(self, changes: list[Change]) -> None:
         for change in changes:
-            if change.after is None or change.key.split("/", 1)[0] in self._reconcile_functions:
+            if change.after is None or kind_name_of(change.key) in self._reconcile_functions:
                 self.loop.poke(change.key)
 
     def _on_lowered(self, changed: list[Desired], removed: list[str]) -> None:

@@ -11,7 +11,7 @@ from typing import TypeVar, cast
 
 import msgspec
 
-from gureum.engine.resource import Kind, Resource, key_of, kind_of, make_key, split_key
+from gureum.engine.resource import Kind, Resource, indexed, key_of, kind_of, make_key, split_key
 from gureum.ports.clock import Clock
 from gureum.store.contract import Check, Delete, Event, NoneNewer, Put, Store, Unchanged, Write
 
@@ -58,10 +58,8 @@ class _Table:
         return before
 
     def _places(self, obj: Resource) -> Iterator[tuple[str, str, str]]:
-        for index, function in self.kind.indexes.items():
-            values = function(obj)
-            for value in (values,) if isinstance(values, str) else values:
-                yield obj.meta.scope, index, value
+        for index, value in indexed(self.kind, obj):
+            yield obj.meta.scope, index, value
 
 
 class Client:

@@ -16,7 +16,7 @@ from typing import TypeVar
 import msgspec
 
 from gureum.engine.client import Change, Client
-from gureum.engine.resource import Resource, key_of, kind_of, make_key
+from gureum.engine.resource import Resource, indexed, kind_name_of, kind_of, make_key
 
 T = TypeVar("T", bound=Resource)
 
@@ -108,7 +108,7 @@ class Lowering:
         self.relower(due)
 
     def _lower(self, key: str, changed: dict[str, Desired], removed: set[str]) -> None:
-        function = self._functions.get(key.split("/", 1)[0])
+        function = self._functions.get(kind_name_of(key))
         if function is None:
             return
         obj = self._client.by_key(key)
@@ -147,11 +147,5 @@ def _places(change: Change) -> Iterable[str]:
         if obj is None:
             continue
         kind = kind_of(obj)
-        for index, function in kind.indexes.items():
-            values = function(obj)
-            for value in (values,) if isinstance(values, str) else values:
-                yield _index_key(kind.name, obj.meta.scope, index, value)
-
-
-def owner_key(obj: Resource) -> str:
-    return key_of(obj)
+        for index, value in indexed(kind, obj):
+            yield _index_key(kind.name, obj.meta.scope, index, value)

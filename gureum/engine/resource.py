@@ -13,7 +13,7 @@ Kinds are never changed in place: `msgspec.structs.replace` makes the next versi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -77,6 +77,18 @@ def kind_of(cls_or_object: Any) -> Kind:
 
 def key_of(obj: Resource) -> str:
     return make_key(kind_of(obj).name, obj.meta.scope, obj.meta.name)
+
+
+def indexed(kind: Kind, obj: Resource) -> Iterator[tuple[str, str]]:
+    """(index, value) of everything the object is found by."""
+    for index, function in kind.indexes.items():
+        values = function(obj)
+        for value in (values,) if isinstance(values, str) else values:
+            yield index, value
+
+
+def kind_name_of(key: str) -> str:
+    return key.split("/", 1)[0]
 
 
 def make_key(kind_name: str, scope: str, name: str) -> str:

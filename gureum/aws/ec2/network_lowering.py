@@ -27,8 +27,9 @@ from gureum.aws.ec2.network_kinds import (
 )
 from gureum.aws.ec2.route_tables import is_active
 from gureum.core import specs
-from gureum.engine.lowering import Desired, Reader, owner_key
+from gureum.engine.lowering import Desired, Reader
 from gureum.engine.registry import lower
+from gureum.engine.resource import key_of
 from gureum.ports import networks
 from gureum.ports.firewalls import Acl
 from gureum.ports.names import Record
@@ -55,7 +56,7 @@ def lower_vpc(vpc: Vpc, read: Reader) -> Iterable[Desired]:
     )
     internet = tuple(subnet.cidr for subnet in subnets if any(route.target == "internet" for route in subnet.routes))
     lowered = specs.Network(network=spec, internet=internet, acls=lower_acls(scope, found, read))
-    yield Desired("Network", name, owner_key(vpc), lowered)
+    yield Desired("Network", name, key_of(vpc), lowered)
 
 
 @lower(NetworkInterface)
@@ -69,7 +70,7 @@ def lower_interface(interface: NetworkInterface, read: Reader) -> Iterable[Desir
     if vpc is None or subnet is None:
         return
     if vpc.spec.dns_support:
-        yield Desired("Names", interface.meta.name, owner_key(interface), specs.Names(tuple(records(interface, vpc))))
+        yield Desired("Names", interface.meta.name, key_of(interface), specs.Names(tuple(records(interface, vpc))))
     if not spec.sandbox:
         return
     lowered = networks.InterfaceSpec(
@@ -87,7 +88,7 @@ def lower_interface(interface: NetworkInterface, read: Reader) -> Iterable[Desir
         public=tuple((one.address, one.public) for one in spec.addresses if one.public),
     )
     yield Desired(
-        "Interface", interface.meta.name, owner_key(interface), specs.Interface(interface=lowered, groups=spec.groups)
+        "Interface", interface.meta.name, key_of(interface), specs.Interface(interface=lowered, groups=spec.groups)
     )
 
 

@@ -33,7 +33,7 @@ from gureum.aws.marks import operation
 from gureum.aws.paging import page
 from gureum.base.ids import new_id
 from gureum.core.specs import FirewallGroup
-from gureum.engine.lowering import Desired, Reader, owner_key
+from gureum.engine.lowering import Desired, Reader
 from gureum.engine.registry import lower
 from gureum.engine.resource import key_of
 from gureum.ports.firewalls import Group
@@ -326,7 +326,7 @@ def lower_security_group(group: SecurityGroup, read: Reader) -> Iterable[Desired
         return
     rules = tuple(lowered for rule in group.spec.rules if (lowered := lower_rule(rule)) is not None)
     spec = FirewallGroup(network=group.spec.vpc, group=Group(name=group.meta.name, rules=rules))
-    yield Desired("FirewallGroup", group.meta.name, owner_key(group), spec)
+    yield Desired("FirewallGroup", group.meta.name, key_of(group), spec)
 
 
 def _filters(call: Call) -> FilterTable:
