@@ -10,7 +10,6 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 import msgspec
@@ -38,11 +37,10 @@ from gureum.store.sqlite import SqliteStore
 log = logging.getLogger("gureum.daemon")
 WRITES_AT_ONCE = 1000
 LAST_ANSWERS_S = 3.0
-Start = Callable[[], Awaitable[None]]
 
 
 class Daemon:
-    """`make_link` and `start` are given by `--simulate`, where the agent lives in this process."""
+    """`make_link`: the way to the agent; `--simulate` gives one to an agent in this process."""
 
     def __init__(self, home: Home, settings: Settings, supervised: Supervised, make_link: LinkMaker) -> None:
         self._home = home

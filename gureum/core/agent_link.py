@@ -119,11 +119,15 @@ class AgentLink:
             self._note(status)
 
     def _note(self, status: Status) -> None:
-        if status.phase == "gone":
-            self.seen.pop(status.id, None)
-        else:
-            self.seen[status.id] = status
+        _keep(self.seen, status)
         self._on_status(status)
+
+
+def _keep(seen: dict[str, Status], status: Status) -> None:
+    if status.phase == "gone":
+        seen.pop(status.id, None)
+    else:
+        seen[status.id] = status
 
 
 def _told(answer: bytes | None) -> dict[str, Any]:
@@ -167,8 +171,5 @@ class LocalLink:
         return await self.service.machine.ports.containers.console(name, limit_bytes)
 
     def _note(self, status: Status) -> None:
-        if status.phase == "gone":
-            self.seen.pop(status.id, None)
-        else:
-            self.seen[status.id] = status
+        _keep(self.seen, status)
         self._on_status(status)

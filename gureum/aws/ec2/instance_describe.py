@@ -15,7 +15,7 @@ from gureum.aws.ec2.ids import find, find_all, need
 from gureum.aws.ec2.instance_filters import STATUS_FILTERS, instance_filters
 from gureum.aws.ec2.instance_ids import INSTANCE
 from gureum.aws.ec2.instance_kinds import STATE_CODES, Instance
-from gureum.aws.ec2.instance_show import show_instance
+from gureum.aws.ec2.instance_show import show_instance, show_reservation
 from gureum.aws.ec2.interfaces import interfaces_of
 from gureum.aws.ec2.listing import answer
 from gureum.aws.ec2.network_kinds import SecurityGroup, Vpc
@@ -80,21 +80,15 @@ def _by_reservation(call: Call, instances: Iterable[Instance]) -> list[dict[str,
     groups: dict[str, list[Instance]] = {}
     for one in instances:
         groups.setdefault(one.spec.reservation, []).append(one)
-    return [_show_group(call, name, group) for name, group in groups.items()]
+    return [_show_group(call, group) for group in groups.values()]
 
 
-def _show_group(call: Call, reservation: str, instances: list[Instance]) -> dict[str, Any]:
+def _show_group(call: Call, instances: list[Instance]) -> dict[str, Any]:
     instances.sort(key=lambda one: one.spec.launch_index)
-    shown = {
-        "ReservationId": reservation,
-        "OwnerId": call.account,
-        "Groups": [],
-        "Instances": [
-            call.fragment("Instance", one, partial(show_instance, call, one), _depends(call, one)) for one in instances
-        ],
-    }
-    requester = instances[0].spec.requester
-    return shown | ({"RequesterId": requester} if requester else {})
+    shown = [
+        call.fragment("Instance", one, partial(show_instance, call, one), _depends(call, one)) for one in instances
+    ]
+    return show_reservation(call, instances, shown)
 
 
 def _depends(call: Call, instance: Instance) -> tuple[int, ...]:

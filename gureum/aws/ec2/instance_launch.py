@@ -73,7 +73,7 @@ async def run_instances(call: Call) -> dict[str, Any]:
     done = call.done_before()
     if done is not None:
         instances = [one for name in done if (one := call.get(Instance, name)) is not None]
-        return show_reservation(call, instances[0].spec.reservation, instances)
+        return show_reservation(call, instances)
     launch = call.with_params(merge_launch_template(call))
     plan = plan_launch(launch, launch.params)
     transaction = call.transaction()
@@ -81,7 +81,7 @@ async def run_instances(call: Call) -> dict[str, Any]:
     instances = [_create(launch, transaction, launch.params, plan, reservation, index) for index in range(plan.count)]
     call.remember(transaction, tuple(one.meta.name for one in instances))
     await call.commit(transaction)
-    return show_reservation(call, reservation, instances)
+    return show_reservation(call, instances)
 
 
 def plan_launch(call: Call, params: dict[str, Any]) -> Plan:

@@ -16,15 +16,15 @@ from gureum.aws.ec2.regions import zone_id
 BOOT_MODE = "legacy-bios"
 
 
-def show_reservation(call: Call, reservation: str, instances: list[Instance]) -> dict[str, Any]:
-    """API form of the instances of one launch."""
+def show_reservation(call: Call, instances: list[Instance], shown_instances: list[Any] | None = None) -> dict[str, Any]:
+    """API form of one launch. `instances`: at least one of it; `shown_instances`: their forms, where they are at hand."""
     shown = {
-        "ReservationId": reservation,
+        "ReservationId": instances[0].spec.reservation,
         "OwnerId": call.account,
         "Groups": [],
-        "Instances": [show_instance(call, one) for one in instances],
+        "Instances": [show_instance(call, one) for one in instances] if shown_instances is None else shown_instances,
     }
-    requester = instances[0].spec.requester if instances else ""
+    requester = instances[0].spec.requester
     return shown | ({"RequesterId": requester} if requester else {})
 
 

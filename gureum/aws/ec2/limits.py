@@ -1,7 +1,7 @@
 """EC2's quotas, as a new account on AWS has them (docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html), and how many
 things one call may make.
 
-One number is larger than AWS's: VPCs per region (AWS: 5), since a test cloud is there to make many.
+VPCs, internet gateways and Elastic IPs per region are more than AWS's 5, since a test cloud is there to make many.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ ROUTE_TABLES_PER_VPC = 200
 ROUTES_PER_TABLE = 50
 INTERNET_GATEWAYS_PER_REGION = 100
 ADDRESSES_PER_REGION = 100
-"""AWS: 5 Elastic IPs; raised with the VPCs, for the same reason."""
 GROUPS_PER_REGION = 2500
 RULES_PER_GROUP = 60
 """Inbound, and as many outbound."""
@@ -22,7 +21,5 @@ ACLS_PER_VPC = 200
 ENTRIES_PER_ACL = 20
 """Inbound, and as many outbound; the closing deny is not counted."""
 ADDRESSES_PER_INTERFACE = 50
-INTERFACES_PER_REGION = 5000
 TAGS_PER_RESOURCE = 50
 RESOURCES_PER_TAG_CALL = 1000
-PERMISSIONS_PER_CALL = 1000
