@@ -25,11 +25,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import resource
-import select
 import selectors
 import signal
 import socket
@@ -38,7 +36,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from gureum.base.processes import start_ticks
+from gureum.base.log_files import log, open_log, rotate
+from gureum.base.predecessors import end_predecessors, note_children, take_lock
 
 FIRST_DELAY_S = 0.1
 LONGEST_DELAY_S = 10.0
@@ -196,7 +195,7 @@ class Supervisor:
         process.deadline = time.monotonic() + START_TIMEOUT_S
         self.selector.register(read, selectors.EVENT_READ, lambda: self.hear(process))
         process.become("starting")
-        self.record()
+        note_children(self.run, [one.pid for one in self.processes if one.pid])
 
     def start(self, command: list[str], name: str, ready: int = -1) -> int:
         """A child in a session of its own, with its log as output. `-P`: no import from the current folder."""
@@ -319,11 +318,6 @@ class Supervisor:
         while not reached() and time.monotonic() < deadline:
             self.turn(deadline - time.monotonic())
         return reached()
-
-    def record(self) -> None:
-        """Notes the children, for the supervisor that comes after one that was killed."""
-        noted = [{"pid": p.pid, "ticks": start_ticks(p.pid)} for p in self.processes if p.pid]
-        write_whole(f"{self.run}/children.json", json.dumps(noted))
 
     # Control
 
@@ -511,49 +505,11 @@ class Supervisor:
     # Logs
 
     def rotate_logs(self) -> None:
-        """A log that is too long is copied to `.1` and emptied: its writers append, so they need not know."""
-        if self.foreground:
-            return
-        for name in ("agent", "daemon", "supervisor"):
-            path = f"{self.home}/logs/{name}.log"
-            try:
-                if os.stat(path).st_size > self.log_bytes:
-                    set_aside(path)
-            except OSError as error:
-                if error.errno != errno.ENOENT:
-                    log("log not rotated", name=name, why=str(error))
+        if not self.foreground:
+            rotate(f"{self.home}/logs", ("agent", "daemon", "supervisor"), self.log_bytes)
 
 
 # Pieces
-
-
-def log(event: str, **fields: object) -> None:
-    """One line: time, event, fields. A full disk or a closed terminal must not end the supervisor."""
-    words = " ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in fields.items() if value != "")
-    moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    with contextlib.suppress(OSError):
-        os.write(2, f"{moment} {event} {words}\n".encode())
-
-
-def open_log(path: str) -> int:
-    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-
-
-def set_aside(path: str) -> None:
-    with open(path, "rb") as old, open(f"{path}.1", "wb", opener=_private) as aside:
-        while chunk := old.read(1 << 20):
-            aside.write(chunk)
-    os.truncate(path, 0)
-
-
-def write_whole(path: str, text: str) -> None:
-    with open(f"{path}.new", "w", opener=_private) as file:
-        file.write(text)
-    os.rename(f"{path}.new", path)
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_CLOEXEC, 0o600)
 
 
 def read_some(connection: socket.socket) -> bytes:
@@ -586,40 +542,6 @@ def starter_answer() -> Answer | None:
     return answer
 
 
-def take_lock(run: str) -> int | None:
-    """The lock's descriptor, held until this process ends; None when another supervisor of this home holds it."""
-    lock = os.open(f"{run}/supervisor.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
-        return None
-    return lock
-
-
-def end_predecessors(run: str) -> bool:
-    """Ends what an earlier supervisor that was killed left running. A number that was given to another process meanwhile is spared.
-    Returns whether there was one: then machines may be running, and are adopted."""
-    try:
-        with open(f"{run}/children.json", encoding="utf-8") as file:
-            noted = json.load(file)
-    except (FileNotFoundError, ValueError):
-        return False
-    for child in noted:
-        pid = int(child["pid"])
-        if child["ticks"] == 0 or start_ticks(pid) != child["ticks"]:
-            continue
-        log("ending predecessor", pid=pid)
-        with contextlib.suppress(ProcessLookupError):
-            handle = os.pidfd_open(pid)
-            for number in (signal.SIGTERM, signal.SIGKILL):
-                signal.pidfd_send_signal(handle, number)
-                if select.select([handle], [], [], STOP_TIMEOUT_S)[0]:
-                    break
-            os.close(handle)
-    return True
-
-
 def main() -> int:
     """`python -m gureum.supervisor OPTIONS`, JSON: home, run (folders), package (whose `agent` and
     `daemon` it runs), simulate, foreground, log_bytes. Started by `gureum up`."""
@@ -631,7 +553,7 @@ def main() -> int:
     os.umask(0o077)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    adopting = end_predecessors(options["run"])
+    adopting = end_predecessors(options["run"], STOP_TIMEOUT_S)
     supervisor = Supervisor(options, lock, [starter] if (starter := starter_answer()) else [], adopting=adopting)
     log("supervisor", pid=os.getpid(), home=options["home"])
     code = supervisor.serve()

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from gureum.base.fd_store import FdStore
+from gureum.base.log_files import set_aside
 from gureum.base.processes import start_ticks
 
 # Serves its pid on a kept TCP socket. Files in the home steer it: NAME.fails, NAME.stubborn.
@@ -291,8 +292,6 @@ def test_nonsense_is_answered_with_an_error_and_harms_nobody(stage: Stage) -> No
 
 
 def test_log_is_set_aside_when_it_is_too_long(tmp_path: Path) -> None:
-    from gureum.supervisor import set_aside
-
     log = tmp_path / "daemon.log"
     with open(log, "ab") as writer:
         writer.write(b"old\n")
