@@ -2,7 +2,7 @@
 
 The supervisor keeps a copy of each socket that a process hands it, under a name. After a restart the process asks for
 them back: connections and datagrams that came meanwhile wait in the kernel's queue instead of being refused. Names are
-the process's own (`"aws"`, `"dns:vpc-1:udp"`); the agent and the daemon do not see each other's.
+the process's own (`"aws"`, `"net-vpc-1/udp/10.0.0.2/53"`); the agent and the daemon do not see each other's.
 
 Messages are single datagrams on the supervisor's SOCK_SEQPACKET socket: JSON, the socket beside it as SCM_RIGHTS.
 A process that nobody supervises (a test, a simulation in one process) has an empty store that forgets all.

@@ -3,7 +3,7 @@
     <run>/supervisor.lock    held by the supervisor for its whole life
     <run>/children.json      pid and start time of each child
 
-Only a supervisor uses it; whether a gureum runs, others ask over its socket.
+Only a supervisor takes the lock; homes.py looks whether one is held.
 """
 
 from __future__ import annotations
