@@ -18,8 +18,9 @@ from gureum.aws.ec2.instance_changes import change, living_instance, require_sto
 from gureum.aws.ec2.instance_ids import INSTANCE
 from gureum.aws.ec2.instance_kinds import BlockDevice, Instance, Volume
 from gureum.aws.ec2.instance_types import find_instance_type
+from gureum.aws.ec2.interface_show import show_groups
 from gureum.aws.ec2.interfaces import change as change_interface
-from gureum.aws.ec2.interfaces import check_groups, interfaces_of, several_interfaces, show_groups
+from gureum.aws.ec2.interfaces import check_groups, interfaces_of, several_interfaces
 from gureum.aws.ec2.network_kinds import NetworkInterface, SecurityGroup, Subnet
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import Result, operation

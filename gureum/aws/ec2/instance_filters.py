@@ -13,7 +13,8 @@ from gureum.aws.call import Call
 from gureum.aws.ec2.host_names import private_name, public_name
 from gureum.aws.ec2.instance_kinds import STATE_CODES, BlockDevice, Instance
 from gureum.aws.ec2.instance_show import BOOT_MODE, profile_id
-from gureum.aws.ec2.interfaces import interface_filters, interfaces_of, shows_public_names
+from gureum.aws.ec2.interface_show import interface_filters, shows_public_names
+from gureum.aws.ec2.interfaces import interfaces_of
 from gureum.aws.ec2.listing import iso_time
 from gureum.aws.ec2.network_kinds import NetworkInterface
 from gureum.aws.ec2.regions import zone_id

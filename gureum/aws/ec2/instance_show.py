@@ -8,7 +8,8 @@ from gureum.aws.call import Call
 from gureum.aws.ec2.host_names import private_name, public_name
 from gureum.aws.ec2.instance_kinds import STATE_CODES, Instance
 from gureum.aws.ec2.instance_types import find_instance_type
-from gureum.aws.ec2.interfaces import interfaces_of, show_attachment, show_groups, shows_public_names
+from gureum.aws.ec2.interface_show import show_attachment, show_groups, shows_public_names
+from gureum.aws.ec2.interfaces import interfaces_of
 from gureum.aws.ec2.listing import show_tags
 from gureum.aws.ec2.network_kinds import NetworkInterface, PrivateAddress
 from gureum.aws.ec2.regions import zone_id

@@ -12,13 +12,12 @@ from gureum.aws.ec2 import ids, limits
 from gureum.aws.ec2.addresses import change as change_address
 from gureum.aws.ec2.addresses import disassociate
 from gureum.aws.ec2.cidrs import network_of, parse_address
+from gureum.aws.ec2.interface_show import show_attachment, show_groups
 from gureum.aws.ec2.interfaces import (
     address_space,
     change,
     check_groups,
     pick_address,
-    show_attachment,
-    show_groups,
 )
 from gureum.aws.ec2.network_kinds import Address, NetworkInterface, PrivateAddress, SecurityGroup, Subnet
 from gureum.aws.errors import AwsError
