@@ -12,8 +12,9 @@ import msgspec
 
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids, limits
+from gureum.aws.ec2.instance_kinds import Instance
 from gureum.aws.ec2.interfaces import change as change_interface
-from gureum.aws.ec2.interfaces import interfaces_of, several_interfaces
+from gureum.aws.ec2.interfaces import give_public, interfaces_of, several_interfaces
 from gureum.aws.ec2.listing import answer, show_own_tags
 from gureum.aws.ec2.network_kinds import Address, AddressSpec, InternetGateway, NetworkInterface, PrivateAddress
 from gureum.aws.ec2.public_pool import give_back, take_public
@@ -85,6 +86,8 @@ async def associate_address(call: Call) -> dict[str, Any]:
     transaction = call.transaction()
     disassociate(call, transaction, address)
     _clear(call, transaction, interface, private)
+    if address.spec.interface != interface.meta.name:
+        _give_automatic(call, transaction, address)
     association = new_id("eipassoc-")
     new = PrivateAddress(private.address, address.spec.public, address.meta.name, association)
     _put(transaction, interface, new)
@@ -98,7 +101,7 @@ async def associate_address(call: Call) -> dict[str, Any]:
 
 @operation("DisassociateAddress")
 async def disassociate_address(call: Call) -> dict[str, Any]:
-    """AWS: ec2 DisassociateAddress. The machine has no public address afterwards."""
+    """AWS: ec2 DisassociateAddress. A running machine that was launched with a public address has another automatic one afterwards."""
     id_, public = call.params.get("AssociationId"), call.params.get("PublicIp")
     if not id_ and not public:
         raise AwsError("MissingParameter", "Either 'AssociationId' or 'PublicIp' must be provided.")
@@ -113,6 +116,7 @@ async def disassociate_address(call: Call) -> dict[str, Any]:
         raise ids.invalid(f"Address {address.spec.public} is not associated.")
     transaction = call.transaction()
     disassociate(call, transaction, address)
+    _give_automatic(call, transaction, address)
     await call.commit(transaction)
     return {}
 
@@ -161,6 +165,19 @@ def disassociate(call: Call, transaction: Transaction, address: Address) -> None
     if interface is not None:
         _put(transaction, interface, PrivateAddress(address.spec.private))
     transaction.update(change(address, association="", interface="", private=""))
+
+
+def _give_automatic(call: Call, transaction: Transaction, address: Address) -> None:
+    """What the instance that lost `address` has instead. AWS: a running one gets a new public address, unless it was launched without or
+    has further interfaces ("Elastic IP addresses", "EC2 instance IP addressing")."""
+    interface = call.get(NetworkInterface, address.spec.interface) if address.spec.interface else None
+    attachment = interface.spec.attachment if interface is not None else None
+    if interface is None or attachment is None or not interface.spec.sandbox:
+        return
+    instance = call.get(Instance, attachment.instance)
+    alone = len(interfaces_of(call, attachment.instance)) == 1
+    if instance is not None and instance.spec.public_on_launch and alone:
+        give_public(call, transaction, interface)
 
 
 def change(address: Address, **fields: Any) -> Address:

@@ -42,7 +42,9 @@ def plan_interfaces(
     listed = params.get("NetworkInterfaces") or []
     if listed:
         _check_combination(params)
-        wishes = sorted((_listed(call, one, count) for one in listed), key=lambda wish: wish.device_index)
+        wishes = sorted(
+            (_listed(call, one, count, alone=len(listed) == 1) for one in listed), key=lambda wish: wish.device_index
+        )
         if [wish.device_index for wish in wishes] != list(range(len(wishes))):
             raise ids.invalid("The device indexes of network interfaces must be unique and start at 0.")
         if len(wishes) > type_.interfaces:
@@ -109,7 +111,7 @@ def _check_combination(params: dict[str, Any]) -> None:
         raise AwsError("InvalidParameterCombination", text)
 
 
-def _listed(call: Call, one: dict[str, Any], count: int) -> InterfaceWish:
+def _listed(call: Call, one: dict[str, Any], count: int, *, alone: bool) -> InterfaceWish:
     index = one.get("DeviceIndex")
     if index is None:
         raise AwsError("MissingParameter", "The request must contain the parameter networkInterface.deviceIndex")
@@ -119,10 +121,16 @@ def _listed(call: Call, one: dict[str, Any], count: int) -> InterfaceWish:
             raise ids.invalid("Only one instance can be launched with an existing network interface.")
         if interface.spec.attachment is not None:
             raise AwsError("InvalidNetworkInterface.InUse", f"Interface: [{interface.meta.name}] in use.")
+        if one.get("AssociatePublicIpAddress") is not None:
+            text = "The associatePublicIPAddress parameter cannot be specified with a network interface that exists"
+            raise AwsError("InvalidParameterCombination", text)
         keep = bool(one.get("DeleteOnTermination"))
         return InterfaceWish(interface.spec.subnet, index, interface.meta.name, delete_on_termination=keep)
     subnet = _subnet(call, one.get("SubnetId"), None)
     public = one.get("AssociatePublicIpAddress")
+    if public and not (alone and index == 0):
+        text = "The associatePublicIPAddress parameter cannot be specified when launching with multiple network interfaces."
+        raise AwsError("InvalidParameterCombination", text)
     return InterfaceWish(
         subnet=subnet.meta.name,
         device_index=index,
@@ -130,7 +138,7 @@ def _listed(call: Call, one: dict[str, Any], count: int) -> InterfaceWish:
         addresses=tuple(wanted_addresses(one)),
         secondary_count=one.get("SecondaryPrivateIpAddressCount") or 0,
         description=one.get("Description") or "",
-        public=bool(subnet.spec.public_on_launch and index == 0) if public is None else bool(public),
+        public=bool(subnet.spec.public_on_launch and alone) if public is None else bool(public),
         delete_on_termination=one.get("DeleteOnTermination", True),
     )
 

@@ -50,8 +50,11 @@ async def start_instances(call: Call) -> dict[str, Any]:
         if instance.status.state != "stopped":
             raise _wrong_state(instance, "started")
         _check_room(call, transaction, instance)
-        for interface in interfaces_of(call, instance.meta.name):
-            plug_again(call, transaction, interface, public=instance.spec.public_on_launch)
+        interfaces = interfaces_of(call, instance.meta.name)
+        # AWS: an instance with further interfaces gets no new public address.
+        public = instance.spec.public_on_launch and len(interfaces) == 1
+        for interface in interfaces:
+            plug_again(call, transaction, interface, public=public)
         spec = msgspec.structs.replace(
             instance.spec,
             wish="running",
