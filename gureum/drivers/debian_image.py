@@ -22,8 +22,6 @@ from gureum.ports.images import ImageConfig
 _REVISION = "1"
 _FALLBACK_SUITE = "bookworm"
 _BUILD_TIMEOUT_S = 1800
-_MIRROR = "http://deb.debian.org/debian"
-_SECURITY = "http://deb.debian.org/debian-security"
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 _PACKAGES = (
@@ -62,7 +60,6 @@ def _bootstrap(work: Path, progress: Progress) -> Path:
     target, customize = work / "debian.tar", work / "customize"
     customize.write_bytes(guest_files("debian-base")["customize"])
     customize.chmod(0o700)
-    suite = _suite()
     command = [
         "mmdebstrap",
         "--mode=root",
@@ -71,12 +68,8 @@ def _bootstrap(work: Path, progress: Progress) -> Path:
         f"--include={','.join(_PACKAGES.split())}",
     ]
     command += [f"--dpkgopt=path-exclude={pattern}" for pattern in _LEFT_OUT]
-    command += [f"--dpkgopt=path-include={_KEPT}", f"--customize-hook={customize}", suite, str(target)]
-    command += [
-        f"deb {_MIRROR} {suite} main",
-        f"deb {_MIRROR} {suite}-updates main",
-        f"deb {_SECURITY} {suite}-security main",
-    ]
+    command += [f"--dpkgopt=path-include={_KEPT}", f"--customize-hook={customize}", _suite(), str(target)]
+    # No mirror is named: mmdebstrap knows Debian's own, with updates and security of a stable release.
     _run(command, progress)
     return target
 

@@ -162,8 +162,8 @@ def test_foreign_names_fail_fast_for_guests_and_are_refused_to_the_host(run: Run
     async def body() -> None:
         async with serving("vpc-1") as (names, guest):
             host = await serve(names, "")
-            assert rcode(await ask(guest, "pypi.org")) == "NXDOMAIN"
-            assert rcode(await ask(host, "pypi.org")) == "REFUSED"
+            assert rcode(await ask(guest, "example.org")) == "NXDOMAIN"
+            assert rcode(await ask(host, "example.org")) == "REFUSED"
 
     run(body())
 
@@ -231,7 +231,7 @@ def test_cname_chain_is_followed(run: Run) -> None:
                     Record("lb.gureum.test", "CNAME", ("lb-1.elb.gureum.test",)),
                     Record("lb-1.elb.gureum.test", "A", ("10.0.0.8", "10.0.1.8")),
                     Record("loop.gureum.test", "CNAME", ("loop.gureum.test",)),
-                    Record("out.gureum.test", "CNAME", ("pypi.org",)),
+                    Record("out.gureum.test", "CNAME", ("example.org",)),
                 ),
             )
             reply = await ask(ports, "WWW.gureum.test")
@@ -243,7 +243,7 @@ def test_cname_chain_is_followed(run: Run) -> None:
             assert sorted(values(reply)[2:]) == ["10.0.0.8", "10.0.1.8"]
             assert names.resolve("vpc-1", "www.gureum.test", "A") == ("10.0.0.8", "10.0.1.8")
             assert rcode(await ask(ports, "loop.gureum.test")) == "NOERROR"
-            assert values(await ask(ports, "out.gureum.test")) == ["pypi.org."]
+            assert values(await ask(ports, "out.gureum.test")) == ["example.org."]
 
     run(body())
 
@@ -485,13 +485,13 @@ def test_foreign_names_of_guests_are_forwarded_when_there_is_a_way_out(run: Run)
             asked = dnslib.DNSRecord.question("PyPI.org")
             reply = await ask_raw(guest, asked)
             assert (reply.header.id, values(reply)) == (asked.header.id, ["192.0.2.7"])
-            assert rcode(await ask(host, "pypi.org")) == "REFUSED"
+            assert rcode(await ask(host, "example.org")) == "REFUSED"
             for own in ("nobody.gureum.test", "x.internal", "1.0.0.10.in-addr.arpa", "a.test"):
                 assert rcode(await ask(guest, own)) == "NXDOMAIN"
             assert [str(q.q.qname) for q in upstream.asked] == ["PyPI.org."]
             assert upstream.asked[0].header.rd
             names.forward(())
-            assert rcode(await ask(guest, "pypi.org")) == "NXDOMAIN"
+            assert rcode(await ask(guest, "example.org")) == "NXDOMAIN"
         transport.close()
 
     run(body())
@@ -504,7 +504,7 @@ def test_dead_upstream_ends_in_servfail(run: Run, monkeypatch: pytest.MonkeyPatc
         with bound(socket.SOCK_DGRAM) as silent:
             async with serving() as (names, ports):
                 names.forward((f"127.0.0.1#{silent.getsockname()[1]}", "127.0.0.1#1"))
-                assert rcode(await ask(ports, "pypi.org")) == "SERVFAIL"
+                assert rcode(await ask(ports, "example.org")) == "SERVFAIL"
 
     run(body())
 
@@ -515,7 +515,7 @@ def test_questions_under_way_are_bounded_per_view(run: Run, monkeypatch: pytest.
     async def body() -> None:
         async with serving() as (names, ports):
             names.forward(("127.0.0.1#1",))
-            assert rcode(await ask(ports, "pypi.org")) == "SERVFAIL"
+            assert rcode(await ask(ports, "example.org")) == "SERVFAIL"
 
     run(body())
 
@@ -534,9 +534,9 @@ def test_upstream_that_refuses_is_passed_over(run: Run) -> None:
         upstreams = [f"127.0.0.1#{transport.get_extra_info('sockname')[1]}" for transport, _ in made]
         async with serving() as (names, ports):
             names.forward(tuple(upstreams))
-            assert values(await ask(ports, "pypi.org")) == ["192.0.2.7"]
+            assert values(await ask(ports, "example.org")) == ["192.0.2.7"]
             names.forward((upstreams[0],))
-            assert rcode(await ask(ports, "pypi.org")) == "REFUSED"
+            assert rcode(await ask(ports, "example.org")) == "REFUSED"
         for transport, _ in made:
             transport.close()
 
