@@ -5,7 +5,7 @@ request: `POST /_gureum/attach/<id>` whose body and answer are chunked and go on
 four bytes length (big-endian) and payload:
 
     to the daemon    h  JSON {"args", "terminal", "env"}, first     i  input        e  end of input     w  columns, rows (two uint16)
-    from the daemon  o  output     x  exit code (int32), last       E  text of an error, last
+    from the daemon  o  output     x  exit code (int32), last
 """
 
 from __future__ import annotations
@@ -26,16 +26,15 @@ TIMEOUT_S = 60.0
 Frame = tuple[bytes, bytes]
 
 
-def call(home: Home, method: str, path: str, body: object = None, timeout_s: float = TIMEOUT_S) -> bytes:
-    """The answer's body. `path` without `/_gureum/`. Failure when the daemon refuses, is gone, or does not answer in time."""
-    connection = open_connection(home, timeout_s)
+def fetch(home: Home, path: str) -> bytes:
+    """The answer to a GET. `path` without `/_gureum/`. Failure when the daemon refuses, is gone, or does not answer in time."""
+    connection = open_connection(home)
     try:
-        content = None if body is None else json.dumps(body).encode()
-        connection.request(method, f"/_gureum/{path}", content, {"content-type": "application/json"} if content else {})
+        connection.request("GET", f"/_gureum/{path}")
         answer = connection.getresponse()
         data = answer.read()
     except TimeoutError as error:
-        raise Failure(f"the daemon did not answer within {timeout_s:.0f} s: see `gureum logs daemon`") from error
+        raise Failure(f"the daemon did not answer within {TIMEOUT_S:.0f} s: see `gureum logs daemon`") from error
     except (OSError, http.client.HTTPException) as error:
         raise Failure(f"the daemon ended the connection: {error}") from error
     finally:
@@ -47,7 +46,7 @@ def call(home: Home, method: str, path: str, body: object = None, timeout_s: flo
 
 def get(home: Home, path: str) -> Any:
     """The decoded JSON answer of a GET."""
-    return json.loads(call(home, "GET", path))
+    return json.loads(fetch(home, path))
 
 
 def segment(text: str) -> str:
@@ -55,10 +54,10 @@ def segment(text: str) -> str:
     return quote(text, safe="")
 
 
-def open_connection(home: Home, timeout_s: float) -> http.client.HTTPConnection:
+def open_connection(home: Home) -> http.client.HTTPConnection:
     """A connection that is open. Failure when nobody listens."""
     url = urlsplit(home.endpoint)
-    connection = http.client.HTTPConnection(url.hostname or "", url.port, timeout=timeout_s)
+    connection = http.client.HTTPConnection(url.hostname or "", url.port, timeout=TIMEOUT_S)
     try:
         connection.connect()
     except OSError as error:
@@ -80,7 +79,7 @@ class Attachment:
         """Failure when the machine or the program cannot be had."""
         # Also a signal handler sends, which may interrupt a send of its own thread: hence reentrant.
         self._sending = threading.RLock()
-        self._connection = open_connection(home, TIMEOUT_S)
+        self._connection = open_connection(home)
         self._connection.putrequest("POST", f"/_gureum/attach/{segment(name)}")
         self._connection.putheader("transfer-encoding", "chunked")
         self._connection.endheaders()

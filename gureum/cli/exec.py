@@ -56,8 +56,6 @@ def listen(attachment: Attachment) -> int:
             sys.stdout.buffer.flush()
         elif kind == b"x":
             return int(struct.unpack(">i", payload)[0])
-        elif kind == b"E":
-            raise Failure(payload.decode(errors="replace"))
     raise Failure("the daemon ended the connection before the program ended")
 
 

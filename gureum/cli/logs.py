@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from gureum.base.homes import Home
-from gureum.cli.api import call, segment
+from gureum.cli.api import fetch, segment
 from gureum.cli.output import Failure
 from gureum.cli.running import current_home, tail
 
@@ -51,11 +51,11 @@ def show_own(path: Path, lines: int, *, follow: bool) -> int:
 
 def show_console(home: Home, name: str, *, follow: bool) -> int:
     """The console is asked for as a whole: it is at most a megabyte, and only its end is kept."""
-    seen = call(home, "GET", f"console/{segment(name)}")
+    seen = fetch(home, f"console/{segment(name)}")
     emit(seen)
     while follow:
         time.sleep(LOOK_EVERY_S)
-        now = call(home, "GET", f"console/{segment(name)}")
+        now = fetch(home, f"console/{segment(name)}")
         emit(addition(seen, now))
         seen = now
     return 0

@@ -85,7 +85,7 @@ def describe(home: Home, account: str, region: str, name: str) -> dict[str, str]
     query = urlencode({"Action": "DescribeInstances", "Version": "2016-11-15", "InstanceId.1": name})
     # Who and where is told by the credential scope; the signature is not looked at unless the user wishes so.
     scope = f"AWS4-HMAC-SHA256 Credential={account}/20260101/{region}/ec2/aws4_request, SignedHeaders=host, Signature=0"
-    connection = open_connection(home, 30.0)
+    connection = open_connection(home)
     try:
         headers = {"authorization": scope, "content-type": "application/x-www-form-urlencoded"}
         connection.request("POST", "/", query, headers)
