@@ -1,6 +1,6 @@
 """Elastic IPs: public addresses of the pool that an account keeps, on a private address of an interface or on none.
 
-An association stands on the address and on the interface, written in one commit. The interface's core Interface (interface_lowering.py)
+An association stands on the address and on the interface, written in one commit. The interface's core Interface (network_lowering.py)
 carries the translation. The pool itself: public_pool.py.
 """
 

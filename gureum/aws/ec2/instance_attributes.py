@@ -17,6 +17,7 @@ from gureum.aws.ec2.image_names import MACHINE
 from gureum.aws.ec2.instance_changes import change, living_instance, require_stopped, write
 from gureum.aws.ec2.instance_ids import INSTANCE
 from gureum.aws.ec2.instance_kinds import BlockDevice, Instance, Volume
+from gureum.aws.ec2.instance_show import show_device
 from gureum.aws.ec2.instance_types import find_instance_type
 from gureum.aws.ec2.interface_show import show_groups
 from gureum.aws.ec2.interfaces import change as change_interface
@@ -234,19 +235,7 @@ _CHANGES: dict[str, Any] = {
 
 
 def _show_devices(_: Call, instance: Instance) -> Result:
-    shown = [
-        {
-            "DeviceName": device.device,
-            "Ebs": {
-                "VolumeId": device.volume,
-                "Status": "attached",
-                "AttachTime": device.attached,
-                "DeleteOnTermination": device.delete_on_termination,
-            },
-        }
-        for device in instance.spec.block_devices
-    ]
-    return {"BlockDeviceMappings": shown}
+    return {"BlockDeviceMappings": [show_device(device) for device in instance.spec.block_devices]}
 
 
 def _show_groups(call: Call, instance: Instance) -> Result:

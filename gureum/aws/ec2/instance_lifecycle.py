@@ -60,7 +60,6 @@ async def start_instances(call: Call) -> dict[str, Any]:
             wish="running",
             boot=instance.spec.boot + 1,
             launched=float(int(call.now)),
-            public_key=instance.spec.public_key,
         )
         return transaction.update(
             msgspec.structs.replace(instance, spec=spec, status=InstanceStatus("pending", changed=call.now))
