@@ -60,7 +60,7 @@ def serve(verbs: Verbs) -> None:
         reply = msgspec.msgpack.encode(_answer(verbs[request.verb], bytes(request.argument)))
         try:
             channel.sendall(frame(reply))
-        except BrokenPipeError:  # the agent died; the work is done all the same
+        except ConnectionError:  # the agent died; the work is done all the same
             return
 
 
@@ -76,7 +76,10 @@ def _answer(verb: Callable[[bytes], object], argument: bytes) -> Reply:
 def _exactly(channel: socket.socket, size: int) -> bytes | None:
     parts = bytearray()
     while len(parts) < size:
-        data = channel.recv(min(size - len(parts), 1 << 20))
+        try:
+            data = channel.recv(min(size - len(parts), 1 << 20))
+        except ConnectionResetError:  # the agent died before it read our last answer
+            return None
         if not data:
             return None
         parts += data

@@ -7,14 +7,17 @@ import functools
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from gureum.drivers.worker_loop import Request, frame
 from gureum.drivers.worker_process import Worker, WorkerDiedError
 from gureum.ports import PortError
 
@@ -149,3 +152,16 @@ asyncio.run(main())
 def wait_for_exit(descriptor: int) -> None:
     assert select.select([descriptor], [], [], 20)[0], "the worker did not end"
     os.close(descriptor)
+
+
+def test_agent_that_dies_with_an_answer_unread_is_no_fault_of_the_worker(tmp_path: Path) -> None:
+    (tmp_path / "worker.py").write_text(PROGRAM)
+    ours, theirs = socket.socketpair()
+    request = msgspec.msgpack.encode(Request("echo", msgspec.Raw(msgspec.msgpack.encode("x"))))
+    with subprocess.Popen([sys.executable, tmp_path / "worker.py"], stdin=theirs, stderr=subprocess.PIPE) as worker:
+        theirs.close()
+        ours.sendall(frame(request))
+        assert select.select([ours], [], [], 20)[0]
+        ours.close()
+        _, errors = worker.communicate(timeout=20)
+    assert (worker.returncode, errors) == (0, b"")
