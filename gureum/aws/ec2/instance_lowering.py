@@ -18,7 +18,7 @@ from gureum.aws.ec2.instance_show import profile_id
 from gureum.aws.ec2.instance_types import find_instance_type
 from gureum.aws.ec2.network_kinds import NetworkInterface, SecurityGroup, Subnet, Vpc
 from gureum.aws.ec2.regions import zone_id
-from gureum.base.boot_script import boot_script
+from gureum.base.boot_script import METADATA_PATH, boot_script
 from gureum.core import specs
 from gureum.engine.lowering import Desired, Reader
 from gureum.engine.registry import lower
@@ -164,7 +164,7 @@ def metadata_tree(
         tree.update(_interface_tree(account, region, interface, read))
     found = {f"meta-data/{path}": text for path, text in tree.items()}
     found["dynamic/instance-identity/document"] = _identity_document(instance, first)
-    found["gureum/boot"] = boot_script(user_data) if user_data else ""
+    found[METADATA_PATH] = boot_script(user_data) if user_data else ""
     return found
 
 
