@@ -64,15 +64,6 @@ def refresh_size(device: str) -> None:
         os.close(fd)
 
 
-def backing_file(device_number: int) -> str:
-    """Path of the file behind a device (its st_rdev, or st_dev of what is mounted from it); "" when it is no loop device."""
-    path = f"/sys/dev/block/{os.major(device_number)}:{os.minor(device_number)}/loop/backing_file"
-    try:
-        return Path(path).read_text().rstrip("\n")
-    except OSError:
-        return ""
-
-
 def attached() -> dict[str, str]:
     """Backing file -> device, of all devices in use."""
     found: dict[str, str] = {}
