@@ -66,7 +66,7 @@ class ContainerKinds:
         )
 
     async def image_gone(self, id_: str, spec: Image) -> None:
-        """Layers stay: they are shared, and removed when their AMI is deregistered."""
+        """The image stays in the store, also when its AMI is deregistered: its layers are shared."""
 
     async def volume(self, id_: str, spec: Volume) -> None:
         await self._machine.ports.volumes.ensure_volume(spec.volume)
