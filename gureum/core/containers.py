@@ -82,6 +82,9 @@ class ContainerKinds:
             self._machine.set_status(id_, "ready", data={"state": "stopped"})
             return
         state = self._states.get(name)
+        if state is not None and f"boot/{name}" not in self._machine.kept:
+            # The agent's cache was lost, or its death came between start and note: it is the boot that is wished.
+            await self._note_boot(id_, name, spec)
         if state is not None and state.state == "running" and self._boot_of(name) < spec.boot:
             await self._stop(name, spec)
             state = self._states.get(name)
@@ -120,10 +123,15 @@ class ContainerKinds:
             machine.need(id_, f"Interface/{interface}")
         wanted = _container_spec(name, spec, root, sandbox.data, image.data["config"])
         state = await machine.ports.containers.start(wanted)
-        await machine.keep(f"boot/{name}", f"{spec.boot} {_stop_signal(spec, image.data['config'])}")
+        await self._note_boot(id_, name, spec)
         self._states[name] = state
         self._watch(state)
         return state
+
+    async def _note_boot(self, id_: str, name: str, spec: Container) -> None:
+        """What must be known of the run that goes on now: which boot it is, and the signal that stops it cleanly."""
+        image = self._machine.need(id_, f"Image/{spec.image}")
+        await self._machine.keep(f"boot/{name}", f"{spec.boot} {_stop_signal(spec, image.data['config'])}")
 
     async def _stop(self, name: str, spec: Container) -> None:
         """The stop signal, and after the grace time SIGKILL; returns when it has ended."""

@@ -13,6 +13,7 @@ from gureum.core.references import references
 from gureum.ports import PortError
 from gureum.ports.images import Image
 from gureum.store.contract import StoreFull
+from gureum.store.memory import MemoryStore
 from tests.core.agent_parts import Agent, group, machine, network
 
 
@@ -185,6 +186,27 @@ def test_an_images_stop_signal_is_taken_in_all_its_forms(text: str, number: int)
         assert killed[0] == number
         assert agent.service.loop.faults == 0
         await agent.service.close()
+
+    asyncio.run(run())
+
+
+def test_what_runs_goes_on_when_the_agents_cache_is_lost() -> None:
+    """The cache is filled anew by the daemon; only which boot runs was known to the agent alone."""
+
+    async def run() -> None:
+        agent = Agent()
+        await agent.service.start()
+        agent.service.sync([network(), group(), *machine(boot=3)])
+        await agent.ready("Container/i-1")
+        await agent.service.close()
+        again = Agent(MemoryStore(), agent.ports)
+        await again.service.start()
+        again.service.sync([network(), group(), *machine(boot=3)])
+        await again.ready("Container/i-1")
+        assert again.status["Container/i-1"].data["run"] == 1
+        again.service.sync([network(), group(), *machine(boot=4)])
+        await again.until(lambda: again.status["Container/i-1"].data["run"] == 2)
+        await again.service.close()
 
     asyncio.run(run())
 
