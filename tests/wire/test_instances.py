@@ -21,7 +21,7 @@ while :; do /bin/busybox sleep 1 & wait $!; done
 """
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")  # as the cloud: a test process may come back to this module
 def ec2(real_cloud):
     client = real_cloud.client("ec2", account="222233334444")
     group = client.describe_security_groups(Filters=[{"Name": "group-name", "Values": ["default"]}])["SecurityGroups"]
@@ -31,8 +31,9 @@ def ec2(real_cloud):
         )
     yield client
     ids = [one["InstanceId"] for page in client.describe_instances()["Reservations"] for one in page["Instances"]]
-    client.terminate_instances(InstanceIds=ids)
-    real_cloud.until_state(client, ids, "terminated")
+    if ids:
+        client.terminate_instances(InstanceIds=ids)
+        real_cloud.until_state(client, ids, "terminated")
 
 
 def code(call, **params):
