@@ -7,7 +7,9 @@ AWS: Signature Version 4 signing process.
 
 from __future__ import annotations
 
+import hmac
 import re
+from urllib.parse import parse_qs
 
 import msgspec
 
@@ -70,6 +72,16 @@ def identify_caller(request: Request, settings: Settings, client: Client, sealer
     )
     caller = Caller(access_key, account, scope.region, session)
     if settings.verify_signatures:
-        secret = sealer.open(session.spec.sealed_secret, access_key) if session else settings.secret_key
+        secret = _secret_of(request, session, sealer) if session else settings.secret_key
         verify_signature(request, secret, client.clock.now())
     return caller
+
+
+def _secret_of(request: Request, session: Session, sealer: Sealer) -> str:
+    """The session's secret, when the request carries its token. AWS: InvalidClientTokenId."""
+    key = session.meta.name
+    query = parse_qs(request.query)
+    sent = request.headers.get("x-amz-security-token") or query.get("X-Amz-Security-Token", [""])[0]
+    if not hmac.compare_digest(sent.encode(), sealer.open(session.spec.sealed_token, f"{key}/token").encode()):
+        raise AwsError("InvalidClientTokenId", "The security token included in the request is invalid.", status=403)
+    return sealer.open(session.spec.sealed_secret, key)

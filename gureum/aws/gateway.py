@@ -12,12 +12,12 @@ import asyncio
 import inspect
 import logging
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from gureum.aws.call import Call
 from gureum.aws.credentials import Caller, identify_caller
 from gureum.aws.errors import AwsError
-from gureum.aws.marks import OperationFunction
 from gureum.aws.protocols import (
     Compiled,
     Request,
@@ -97,7 +97,7 @@ class Gateway:
                 raise
             return compiled.serialize(result, request_id)
 
-    async def _run(self, function: OperationFunction, call: Call) -> dict[str, Any]:
+    async def _run(self, function: Callable[[Call], Any], call: Call, *, dry: bool = True) -> Any:
         """Runs the operation; from its beginning again when what it had read was changed by another call meanwhile."""
         for _ in range(LIMIT_RUNS):
             try:
@@ -114,7 +114,8 @@ class Gateway:
                 raise AwsError(
                     "InternalFailure", "The store cannot write; nothing was changed.", status=500
                 ) from broken
-            call.end_dry_run()
+            if dry:
+                call.end_dry_run()
             return result
         raise AwsError("ServiceUnavailable", "The request lost against other changes too often. Try again.", status=503)
 
@@ -123,14 +124,7 @@ class Gateway:
         if prepare is None or (call.service, call.scope) in self._prepared:
             return
         async with self._preparing:
-            for _ in range(LIMIT_RUNS):
-                try:
-                    found = prepare(call)
-                    if inspect.isawaitable(found):
-                        await found
-                    break
-                except Conflict:
-                    continue
+            await self._run(prepare, call, dry=False)
             self._prepared.add((call.service, call.scope))
 
     def forget_prepared(self) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,9 +13,16 @@ from botocore.auth import SigV4Auth, SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
+from gureum.aws.credentials import SCOPE, Session, SessionSpec, identify_caller
 from gureum.aws.errors import AwsError
 from gureum.aws.protocols import Request
 from gureum.aws.signatures import verify_signature
+from gureum.base.clock import SystemClock
+from gureum.base.sealing import Sealer
+from gureum.base.settings import Settings
+from gureum.engine.client import Client
+from gureum.engine.resource import Meta, kind_of
+from gureum.store.memory import MemoryStore
 
 SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 
@@ -76,3 +85,38 @@ def test_what_was_changed_on_the_way_is_refused(spoiled: str) -> None:
 def test_no_signature_is_missing_authentication() -> None:
     with pytest.raises(AwsError, match="MissingAuthenticationToken"):
         verify_signature(Request("POST", "/", "", {}, b""), SECRET, time.time())
+
+
+def test_a_temporary_key_needs_its_token_and_its_own_secret(tmp_path: Path) -> None:
+    async def run() -> None:
+        sealer, clock = Sealer(tmp_path / "key"), SystemClock()
+        client = Client(MemoryStore(), clock, [kind_of(Session)])
+        key, secret, token = "ASIAEXAMPLE", "its-own-secret", "its-token"
+        spec = SessionSpec(
+            account="777788889999",
+            arn="arn:aws:sts::777788889999:assumed-role/deploy/me",
+            user_id="AROA:me",
+            expires=clock.now() + 900,
+            sealed_secret=sealer.seal(secret, key),
+            sealed_token=sealer.seal(token, f"{key}/token"),
+        )
+        transaction = client.transaction()
+        transaction.create(Session(meta=Meta(scope=SCOPE, name=key, uid=key, created=0.0), spec=spec))
+        await transaction.commit()
+        settings = Settings(verify_signatures=True)
+        for given, with_secret, refusal in (
+            (token, secret, ""),
+            ("another", secret, "InvalidClientTokenId"),
+            (None, secret, "InvalidClientTokenId"),
+            (token, "test", "SignatureDoesNotMatch"),
+        ):
+            request = AWSRequest(method="POST", url="http://127.0.0.1:4566/", data=b"Action=X")
+            SigV4Auth(Credentials(key, with_secret, given), "sts", "us-east-1").add_auth(request)
+            found = received(request, b"Action=X")
+            if refusal:
+                with pytest.raises(AwsError, match=refusal):
+                    identify_caller(found, settings, client, sealer)
+            else:
+                assert identify_caller(found, settings, client, sealer).account == "777788889999"
+
+    asyncio.run(run())

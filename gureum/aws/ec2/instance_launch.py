@@ -73,6 +73,11 @@ async def run_instances(call: Call) -> dict[str, Any]:
     done = call.done_before()
     if done is not None:
         instances = [one for name in done if (one := call.get(Instance, name)) is not None]
+        if not instances:
+            raise AwsError(
+                "IdempotentInstanceTerminated",
+                "The request uses the same client token as a previous request whose instances have been terminated.",
+            )
         return show_reservation(call, instances)
     launch = call.with_params(merge_launch_template(call))
     plan = plan_launch(launch, launch.params)
