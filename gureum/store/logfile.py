@@ -37,6 +37,10 @@ COMPACT_REVISIONS = 1024
 """Revisions that one transaction compacts at most, so that it stays short."""
 _POSITION_BITS = 12
 _PAGE_BYTES = 4096
+_FRAME_BYTES = 24
+"""What the log adds to each page."""
+_ROOM_SHARE = 16
+"""The log's room is made ahead where the disk has this many times as much left."""
 
 
 class Loaded(NamedTuple):
@@ -133,6 +137,8 @@ def open_log(
             _configure(connection, synchronous, max_bytes, checkpoint_pages)
             _migrate(connection, migrations)
             loaded = _load(connection)
+            if synchronous:
+                _make_room(Path(f"{path}-wal"), checkpoint_pages * (_PAGE_BYTES + _FRAME_BYTES))
         except BaseException:
             connection.close()
             raise
@@ -149,6 +155,23 @@ def _create(path: Path) -> None:
                 _sync_folder(folder)
     except OSError as error:
         raise StoreBroken(f"{path} cannot be opened: {error.strerror}") from error
+
+
+def _make_room(wal: Path, size: int) -> None:
+    """Lengthens the log to what it grows to before SQLite begins it anew, unless the disk is short. A sync of bytes that only take the place of
+    others spares the file system a commit of its own journal: a third of the time. SQLite reads no further than its own checksums."""
+    try:
+        descriptor = os.open(wal, os.O_WRONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        disk, have = os.fstatvfs(descriptor), os.fstat(descriptor).st_size
+        if have < size < disk.f_bavail * disk.f_frsize // _ROOM_SHARE:
+            os.pwrite(descriptor, bytes(size - have), have)
+    except OSError:
+        pass  # then it grows as it goes, and says so when it cannot
+    finally:
+        os.close(descriptor)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -51,6 +51,19 @@ async def test_only_the_owner_may_read_the_files(path: Path) -> None:
 
 
 @in_loop
+async def test_commits_go_into_room_that_the_log_has_already(path: Path) -> None:
+    """Were the file to grow, each sync would wait for the file system's own journal too."""
+    store = await SqliteStore.open(path, checkpoint_pages=100)
+    log = path.with_name("store.db-wal")
+    room = log.stat().st_size
+    assert room >= 100 * 4096
+    for number in range(50):
+        await store.commit([], [Put(f"a/{number}", bytes(1000))])
+    assert log.stat().st_size == room
+    await store.close()
+
+
+@in_loop
 async def test_one_process_at_a_time_has_the_file(path: Path) -> None:
     store = await SqliteStore.open(path)
     with pytest.raises(StoreBroken, match="in use"):  # and trying must not loosen the hold on it, as POSIX locks invite
