@@ -5,7 +5,8 @@
 "describe": DescribeInstances with 100 instances. "mixed": DescribeVpcs, DescribeSecurityGroups, CreateTags, DescribeInstances by a filter that
 one instance matches, and in every twentieth place RunInstances and TerminateInstances of one instance. Every cloud gets the same bytes but for its
 own ids. Each round asks each cloud in turn, so that what else the machine does falls on all alike; the figures are of all rounds together.
-Every write of gureum is on the disk before it is answered; the peers keep theirs in memory. Both clients and clouds share the machine's cores.
+Every write of gureum is on the disk before it is answered; the peers keep theirs in memory: "no disk" is gureum with its home in memory too,
+so that what the disk costs can be told from what the program costs. Clients and clouds share the machine's cores.
 """
 
 from __future__ import annotations
@@ -132,12 +133,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     print(machine())
-    gureum = Gureum(simulate=True, memory_promise="16.0")
-    clouds: list[Cloud] = [gureum, *peers()]
+    gureum, diskless = [Gureum(simulate=True, memory_promise="16.0", folder=one) for one in ("/var/tmp", "/dev/shm")]
+    clouds: list[Cloud] = [gureum, diskless, *peers()]
+    gureum.name, diskless.name = "gureum", "no disk"
     try:
         for cloud in clouds:
             cloud.start()
-        gureum.name = "gureum"
         scenes = [prepare(cloud) for cloud in clouds]
         for load, connections in itertools.product(LOADS, CONNECTIONS):
             by_name: dict[str, list[Measured]] = {}

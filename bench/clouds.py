@@ -83,14 +83,14 @@ class Cloud(Protocol):
 
 
 class Gureum:
-    """A gureum with a home of its own, on a real disk (below a tmpfs a commit costs nothing). `processes`: the daemon, the agent and the
-    supervisor, each with what it started to help it, but without containers' monitors."""
+    """A gureum with a home of its own, on a real disk (below a tmpfs a commit costs nothing; then `folder` says so). `processes`: the
+    daemon, the agent and the supervisor, each with what it started to help it, but without containers' monitors."""
 
-    def __init__(self, *, simulate: bool = False, **settings: str) -> None:
+    def __init__(self, *, simulate: bool = False, folder: str = "/var/tmp", **settings: str) -> None:
         self.name = "gureum, simulated" if simulate else "gureum"
         self.port = 0
         self._simulate = simulate
-        self._folder = tempfile.TemporaryDirectory(dir="/var/tmp", prefix="gureum-bench-")
+        self._folder = tempfile.TemporaryDirectory(dir=folder, prefix="gureum-bench-")
         # Without compiled files, which some development machines forbid, every start would compile all anew.
         dropped = ("GUREUM_", "AWS_", "PYTHONDONTWRITEBYTECODE")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
