@@ -77,6 +77,8 @@ def show(home: Home, supervisor: dict[str, Any], cloud: dict[str, Any]) -> str:
     agent = cloud.get("agent", {})
     if not agent.get("connected", True):
         rows.append(("machine", f"the daemon does not reach the agent: {agent.get('why', '')}"))
+    if agent.get("held"):
+        rows.append(("machines", agent["held"]))
     for name, count in cloud.get("objects", {}).items():
         rows.append((name, str(count)))
     for name, why in list(agent.get("unready", {}).items())[:20]:

@@ -160,6 +160,7 @@ class AgentServer:
         return {
             "objects": counts,
             "leaving": len(machine.leaving),
+            "held": machine.held,
             "unready": {id_: status.reason for id_, status in machine.status.items() if status.phase != "ready"},
             "reconciles": loop.runs,
             "retries": loop.retries,

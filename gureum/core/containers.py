@@ -113,6 +113,8 @@ class ContainerKinds:
 
     async def _start(self, id_: str, name: str, spec: Container) -> ContainerState:
         machine = self._machine
+        if machine.held:
+            raise Retry(machine.held)
         image = machine.need(id_, f"Image/{spec.image}")
         sandbox = machine.need(id_, f"Sandbox/{spec.sandbox}")
         if spec.volume:

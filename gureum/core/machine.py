@@ -60,7 +60,7 @@ class Ports(msgspec.Struct, frozen=True):
 
 class Machine:
     """`report` is called with every status that changed; `poke` asks the reconcile loop to look at an id; `keep` persists a small fact that must
-    outlive the agent (a name and a text; "" forgets it), `kept` holds those facts."""
+    outlive the agent (a name and a text; "" forgets it), `kept` holds those facts. `held`: why no container may run now, "" when they may."""
 
     def __init__(self, ports: Ports, kept: dict[str, str], keep: Callable[[str, str], Awaitable[None]]) -> None:
         self.ports = ports
@@ -68,6 +68,7 @@ class Machine:
         self.leaving: dict[str, Desired] = {}
         self.status: dict[str, Status] = {}
         self.kept = kept
+        self.held = ""
         self.report: Callable[[Status], None] = lambda status: None
         self.poke: Callable[[str], None] = lambda id_: None
         self._keep = keep

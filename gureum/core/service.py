@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 
 from gureum.core.answers import AnswerKinds
 from gureum.core.containers import ContainerKinds
+from gureum.core.disk_guard import DiskGuard
 from gureum.core.machine import Machine, Ports, Status, decode_desired, encode_desired
 from gureum.core.networks import NetworkKinds, SocketShelf
 from gureum.core.reconcilers import Reconcilers
@@ -51,6 +52,8 @@ class AgentService:
         self._pending: dict[str, Write] = {}
         self._flushing: asyncio.Task[None] | None = None
         self._closing = False
+        self._guard = DiskGuard(self.machine)
+        self._guarding: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         await self._containers.adopt()
@@ -67,6 +70,7 @@ class AgentService:
                 self.machine.ports.metadata.replace(one.spec.document)
         for one in wishes:
             self.machine.wish(one)
+        self._guarding = asyncio.get_running_loop().create_task(self._guard.run())
 
     def sync(self, desired: Iterable[Desired]) -> None:
         """This and only this is desired now."""
@@ -92,6 +96,7 @@ class AgentService:
 
     async def stop_machines(self, limit_s: float) -> None:
         """Ends all containers cleanly (after `limit_s` not so cleanly) and stops reconciling; what is desired stays on disk for the next start."""
+        self._stop_guarding()
         await self.loop.close()
         containers = [(one.id, one.spec) for one in self.machine.desired.values() if isinstance(one.spec, Container)]
         ends = [self._containers.container_gone(id_, spec) for id_, spec in containers]
@@ -100,10 +105,15 @@ class AgentService:
     async def close(self) -> None:
         """Stops working; what runs goes on."""
         self._closing = True
+        self._stop_guarding()
         await self.loop.close()
         self._containers.close()
         while self._flushing is not None and not self._flushing.done():
             await self._flushing
+
+    def _stop_guarding(self) -> None:
+        if self._guarding is not None:
+            self._guarding.cancel()
 
     def _publish(self, status: Status) -> None:
         if status.phase == "gone":

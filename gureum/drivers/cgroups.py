@@ -125,8 +125,25 @@ class Cgroups:
                 found += [int(line) for line in Path(folder, "cgroup.procs").read_text().split()]
         return found
 
+    def freeze(self, name: str, frozen: bool) -> None:
+        """Stops everything in it, or lets it go on; of a group that is gone it is success."""
+        with contextlib.suppress(FileNotFoundError):
+            if self.version == 2:
+                _write(self._group("", name) / "cgroup.freeze", int(frozen))
+            else:
+                _write(self._group("freezer", name) / "freezer.state", "FROZEN" if frozen else "THAWED")
+
+    def is_frozen(self, name: str) -> bool:
+        with contextlib.suppress(FileNotFoundError):
+            if self.version == 2:
+                return _number(self._group("", name) / "cgroup.freeze") == 1
+            return (self._group("freezer", name) / "freezer.state").read_text().strip() != "THAWED"
+        return False
+
     def kill(self, name: str) -> None:
         """SIGKILL to everything in it."""
+        with contextlib.suppress(OSError):
+            self.freeze(name, False)  # v1: who is frozen does not even die
         with contextlib.suppress(OSError):
             if self.version == 2:
                 _write(self._group("", name) / "cgroup.kill", 1)

@@ -82,6 +82,7 @@ class CrunContainers:
         await self._adopt()
         known = self._watched.get(name)
         if known is not None and known.init_fd >= 0:
+            await self.pause(name, False)
             _send_signal(known.init_fd, signal)
 
     async def remove(self, name: str) -> None:
@@ -91,6 +92,7 @@ class CrunContainers:
             known = self._watched.get(name)
             if known is not None:
                 if known.init_fd >= 0:
+                    await self._set_paused(known, paused=False)
                     _send_signal(known.init_fd, signal.SIGKILL)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(known.ended.wait(), _END_TIMEOUT_S)
@@ -174,6 +176,18 @@ class CrunContainers:
             )
             self._bundles.save(known.record)
 
+    async def pause(self, name: str, paused: bool) -> None:
+        check_name(name)
+        await self._adopt()
+        known = self._watched.get(name)
+        if known is not None and known.state.state == "running":
+            await self._set_paused(known, paused=paused)
+
+    async def _set_paused(self, known: _Watched, *, paused: bool) -> None:
+        if known.state.paused != paused:
+            await self._run(lambda: self._bundles.cgroups.freeze(known.state.name, paused))
+            known.state = msgspec.structs.replace(known.state, paused=paused)
+
     async def close(self) -> None:
         """Stops watching; everything runs on."""
         for watched in self._watched.values():
@@ -216,6 +230,7 @@ class CrunContainers:
             state="exited",
             exit_code=code,
             finished=finished,
+            paused=False,
             oom=self._bundles.cgroups.killed_for_memory(name),
         )
         watched.ended.set()
@@ -235,7 +250,9 @@ class CrunContainers:
         async with self._adopting:
             if not self._adopted:
                 for found in await self._run(self._bundles.find):
-                    self._watch_launched(found)
+                    state = self._watch_launched(found)
+                    if state.state == "running" and self._bundles.cgroups.is_frozen(state.name):
+                        self._watched[state.name].state = msgspec.structs.replace(state, paused=True)
                 self._adopted = True
 
     # --- running something inside ---
@@ -269,6 +286,8 @@ class CrunContainers:
         known = await self._known(name)
         if known.state.state != "running":
             raise PortError(f"container {name} is not running")
+        if known.state.paused:
+            raise PortError(f"container {name} is paused")
         return known
 
     async def _run(self, step: Callable[[], T]) -> T:

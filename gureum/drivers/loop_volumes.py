@@ -31,7 +31,7 @@ from gureum.drivers import loop_devices, mounts, overlay, volume_files
 from gureum.drivers.turns import Turns
 from gureum.ports import PortError
 from gureum.ports.images import Images
-from gureum.ports.volumes import RootSpec, VolumeSpec, VolumeUse
+from gureum.ports.volumes import Room, RootSpec, VolumeSpec, VolumeUse
 
 _NAME = re.compile(r"[a-z0-9-]{1,40}")
 _FREEZE, _THAW, _EXT4_RESIZE = 0xC0045877, 0xC0045878, 0x40086610
@@ -138,6 +138,9 @@ class LoopVolumes:
             lambda: frozenset(path.parent.name for path in self._roots.glob("*/root") if mounts.is_mount_point(path))
         )
 
+    async def room(self) -> Room:
+        return await self._run(lambda: _room(self._volumes))
+
     async def close(self) -> None:
         """Leaves everything mounted."""
         if self._refill is not None:
@@ -155,9 +158,11 @@ class LoopVolumes:
         record = root.parent / "root.json"
         if mounts.is_mount_point(root):
             former = _read_record(record)
-            if former == spec:
+            if former == spec and not _is_read_only(self._mounted / spec.volume):
                 return
-            _unmount_root(root.parent)  # another image, owner or volume is wished: what was written stays on its volume
+            # Another image, owner or volume is wished: what was written stays on its volume. Or the kernel writes to it no more, after
+            # an error, before it is mounted anew.
+            _unmount_root(root.parent)
             self._unmount_volume(former.volume)
             self._users.pop(former.volume, None)
         user = self._users.get(spec.volume, spec.name)
@@ -343,6 +348,10 @@ def _grow_mounted(target: Path, path: Path) -> None:
     _fill_device(target, path)
 
 
+def _is_read_only(mounted: Path) -> bool:
+    return bool(os.statvfs(mounted).f_flag & os.ST_RDONLY)
+
+
 def _fill_device(target: Path, path: Path) -> bool:
     """Grows a mounted file system to the size of its file, if it is smaller. False when the kernel lets nobody here do that."""
     blocks = path.stat().st_size // volume_files.BLOCK
@@ -378,6 +387,12 @@ def _frozen(mounted: Path) -> Iterator[None]:
             fcntl.ioctl(fd, _THAW, 0)
     finally:
         os.close(fd)
+
+
+def _room(folder: Path) -> Room:
+    """What root may still write: the kernel writes volumes in root's name."""
+    facts = os.statvfs(folder)
+    return Room(facts.f_bfree * facts.f_frsize, facts.f_blocks * facts.f_frsize)
 
 
 def _use(path: Path) -> VolumeUse:

@@ -19,11 +19,12 @@ from gureum.ports import PortError
 from gureum.ports.clock import Clock
 from gureum.ports.containers import ContainerSpec, ContainerState, ExecResult, Limits, Session, Usage
 from gureum.ports.images import Images
-from gureum.ports.volumes import RootSpec, VolumeSpec, VolumeUse
+from gureum.ports.volumes import Room, RootSpec, VolumeSpec, VolumeUse
 
 _NAME = re.compile(r"[a-z0-9-]{1,40}")
 _IDLE_BYTES = 1 << 20
 _MINIMUM_VOLUME_BYTES = 16 << 20
+_DISK_BYTES = 1 << 40
 _HARMLESS = frozenset({0, signal.SIGCHLD, signal.SIGCONT, signal.SIGWINCH, signal.SIGURG})
 
 
@@ -50,8 +51,10 @@ class SimulatedContainers:
 
     async def kill(self, name: str, signal: int) -> None:
         known = self._states.get(_checked(name))
-        if known is not None and known.state != "exited" and signal not in _HARMLESS:
-            self._end(known, 128 + signal)
+        if known is not None and known.state != "exited":
+            await self.pause(name, False)
+            if signal not in _HARMLESS:
+                self._end(self._states[name], 128 + signal)
 
     def end(self, name: str, exit_code: int) -> None:
         """For tests: the container ends by itself, 129 is a reboot from inside."""
@@ -95,12 +98,19 @@ class SimulatedContainers:
         del limits
         self._known(name)
 
+    async def pause(self, name: str, paused: bool) -> None:
+        known = self._states.get(_checked(name))
+        if known is not None and known.state != "exited":
+            self._states[name] = msgspec.structs.replace(known, paused=paused)
+
     async def close(self) -> None:
         """Nothing is held."""
 
     def _end(self, known: ContainerState, exit_code: int) -> None:
         now = self._clock.now()
-        self._states[known.name] = msgspec.structs.replace(known, state="exited", exit_code=exit_code, finished=now)
+        self._states[known.name] = msgspec.structs.replace(
+            known, state="exited", exit_code=exit_code, finished=now, paused=False
+        )
         self._ended[known.name].set()
 
     def _known(self, name: str) -> ContainerState:
@@ -113,6 +123,8 @@ class SimulatedContainers:
         known = self._known(name)
         if known.state != "running":
             raise PortError(f"container {name} is not running")
+        if known.paused:
+            raise PortError(f"container {name} is paused")
         return known
 
 
@@ -194,6 +206,9 @@ class SimulatedVolumes:
 
     async def mounted_roots(self) -> frozenset[str]:
         return frozenset(self._roots)
+
+    async def room(self) -> Room:
+        return Room(_DISK_BYTES, _DISK_BYTES)
 
     async def close(self) -> None:
         """Nothing is held."""

@@ -51,7 +51,8 @@ class ContainerSpec(msgspec.Struct, frozen=True):
 
 
 class ContainerState(msgspec.Struct, frozen=True):
-    """`run`: counts the starts of this container. Times are Unix seconds; 0.0 is not yet. `oom`: the kernel killed for memory."""
+    """`run`: counts the starts of this container. Times are Unix seconds; 0.0 is not yet. `oom`: the kernel killed for memory. `paused`: it runs,
+    but none of its processes does."""
 
     name: str
     state: Literal["running", "exited"]
@@ -61,6 +62,7 @@ class ContainerState(msgspec.Struct, frozen=True):
     started: float = 0.0
     finished: float = 0.0
     oom: bool = False
+    paused: bool = False
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -98,7 +100,7 @@ class Containers(Protocol):
         """Creates and starts it; of a running one it is a look; an exited one is started anew (its log goes on)."""
 
     async def kill(self, name: str, signal: int) -> None:
-        """A signal to PID 1; of an exited or missing one it is success."""
+        """A signal to PID 1; of an exited or missing one it is success. A paused one goes on, to take it."""
 
     async def remove(self, name: str) -> None:
         """Kills what runs and forgets it: no process, cgroup or bundle remains. What it printed can still be read, and goes on if a container
@@ -123,4 +125,8 @@ class Containers(Protocol):
 
     async def usage(self, name: str) -> Usage | None: ...
     async def update(self, name: str, limits: Limits) -> None: ...
+    async def pause(self, name: str, paused: bool) -> None:
+        """Stops all its processes where they are, or lets them go on; of an exited or missing one it is success. Nothing can be run inside a
+        paused one."""
+
     async def close(self) -> None: ...

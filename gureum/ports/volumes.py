@@ -36,6 +36,13 @@ class VolumeUse(msgspec.Struct, frozen=True):
     allocated_bytes: int
 
 
+class Room(msgspec.Struct, frozen=True):
+    """The host's file system that the volumes lie on. Volumes take room as they are written to: all of them together may promise more."""
+
+    free_bytes: int
+    size_bytes: int
+
+
 class Volumes(Protocol):
     async def ensure_volume(self, spec: VolumeSpec) -> None:
         """A larger `size_bytes` than before grows it, also while it is in use; a smaller one is refused."""
@@ -53,4 +60,5 @@ class Volumes(Protocol):
     async def remove_snapshot(self, name: str) -> None: ...
     async def observe(self) -> tuple[VolumeUse, ...]: ...
     async def mounted_roots(self) -> frozenset[str]: ...
+    async def room(self) -> Room: ...
     async def close(self) -> None: ...

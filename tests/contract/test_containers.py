@@ -191,3 +191,27 @@ def test_other_names_are_refused(name: str, contract: Callable[[Test], None]) ->
             await containers.remove(name)
 
     contract(promise)
+
+
+def test_paused_container_takes_nothing_but_its_end(contract: Callable[[Test], None]) -> None:
+    async def promise(containers: Containers, spec: Callable[[str], ContainerSpec]) -> None:
+        for title in ("web", "db"):
+            await containers.start(spec(title))
+            for _ in range(2):
+                await containers.pause(title, True)
+        assert {state.name: (state.state, state.paused) for state in await containers.observe()} == {
+            "web": ("running", True),
+            "db": ("running", True),
+        }
+        with pytest.raises(PortError, match="paused"):
+            await containers.exec("web", ("true",))
+        await containers.pause("web", False)
+        assert (await containers.exec("web", ("true",))).exit_code == 0
+        await containers.pause("web", True)
+        await containers.kill("web", signal.SIGKILL)
+        assert (await containers.exited("web")).paused is False
+        await containers.remove("db")
+        for title in ("web", "db", "nobody"):
+            await containers.pause(title, True)
+
+    contract(promise)

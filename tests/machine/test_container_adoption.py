@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import msgspec
@@ -15,7 +16,7 @@ import pytest
 
 from gureum.drivers import conmon, crun, loop_volumes
 from gureum.ports.containers import ContainerSpec
-from tests.machine.container_host import UID_BASE, Host, host_test, new_host
+from tests.machine.container_host import DEADLINE_S, UID_BASE, Host, host_test, new_host
 
 pytestmark = [pytest.mark.machine, pytest.mark.skipif(os.geteuid() != 0, reason="real containers need root")]
 
@@ -75,6 +76,25 @@ async def test_running_containers_go_on_and_are_watched(host: Host) -> None:
     assert (await waiting).exit_code == 5
     spec = host.spec("db", "", "unused")
     assert (await host.containers.start(spec)).pid == states["db"].pid
+
+
+@host_test
+async def test_paused_container_is_known_as_such_and_goes_on(host: Host) -> None:
+    await host.start("web", "while :; do echo tick; sleep 0.01; done")
+    await host.start("db", "sleep 1000")
+    await host.console_says("web", "tick")
+    for name in ("web", "db"):
+        await host.containers.pause(name, True)
+    await host.containers.close()
+    host.containers = host.new_containers()
+    assert [state.paused for state in await host.containers.observe()] == [True, True]
+    before = len(await host.containers.console("web"))
+    await host.containers.pause("web", False)
+    deadline = time.monotonic() + DEADLINE_S
+    while len(await host.containers.console("web")) == before:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+    # The other one stays paused: removing everything must end it all the same.
 
 
 @host_test

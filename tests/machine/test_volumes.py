@@ -76,6 +76,21 @@ async def test_content_survives_stop_start_and_another_container(host: Host) -> 
 
 
 @host_test
+async def test_disk_that_the_kernel_gave_up_is_written_to_again_after_a_reboot(host: Host) -> None:
+    """As it does when the host's disk was full: it lets a file system only be read until it is mounted anew."""
+    root = await host.root("web")
+    for run in range(2):
+        await host.containers.start(host.spec("web", root, "sh", "-c", "exec sleep 1000"))
+        assert (await host.sh("web", f"cat /kept; echo {run} >> /kept"))[1].split() == ["0"] * run or run == 0
+        mounted = host.run_dir / "volumes/vol-web"
+        subprocess.run(["mount", "-o", "remount,ro", str(mounted)], check=True)
+        assert "Read-only" in (await host.sh("web", "echo x > /new"))[1]
+        await host.containers.kill("web", 9)
+        await host.containers.exited("web")
+        assert await host.root("web") == root
+
+
+@host_test
 async def test_owners_on_disk_do_not_depend_on_the_guest(host: Host) -> None:
     """So a snapshot of one guest's disk fits another guest with other ids."""
     await host.start("web", "touch /a; chown 1000:1000 /a; chmod 4755 /a; mkdir /b; exit 0")
