@@ -77,6 +77,8 @@ class Application:
 
 async def open_program(agent_socket: str, name: str, header: dict[str, Any]) -> Stream:
     """Starts a program in the machine `name`; frames follow on the streams. PortError when it cannot be had."""
+    if not agent_socket:
+        raise PortError("this cloud is simulated: no machine runs that a program could run in")
     try:
         reader, writer = await asyncio.open_unix_connection(agent_socket)
     except OSError as error:

@@ -59,7 +59,7 @@ class Daemon:
         application = Application(
             gateway,
             Admin(world, services, gateway, reset),
-            str(self._home.run / "agent.sock"),
+            "" if self._home.simulate else str(self._home.run / "agent.sock"),
             self._settings.endpoint_name,
         )
         server = HttpServer(application)

@@ -36,6 +36,7 @@ from gureum.store.contract import Conflict, StoreBroken, StoreFull
 log = logging.getLogger("gureum.aws")
 LIMIT_BODY_BYTES = 64 * 1024 * 1024
 LIMIT_RUNS = 40
+NOT_VALIDATED = ("SignatureDoesNotMatch", "InvalidClientTokenId", "MissingAuthenticationToken")
 
 
 class Counters:
@@ -63,8 +64,8 @@ class Gateway:
         started = asyncio.get_running_loop().time()
         try:
             request = _decoded(request)
-            caller = identify_caller(request, self._world.settings, self._world.client, self._world.sealer)
             target = identify(request)
+            caller = self._caller(request, target)
             return await self._answer(request, request_id, caller, target)
         except AwsError as error:
             outcome = error.code
@@ -77,6 +78,16 @@ class Gateway:
             return _refused(fault, target, request_id)
         finally:
             self._count(target, outcome, asyncio.get_running_loop().time() - started)
+
+    def _caller(self, request: Request, target: Target) -> Caller:
+        """AWS: EC2 has words of its own for credentials that are not right (EC2 API error codes, AuthFailure)."""
+        try:
+            return identify_caller(request, self._world.settings, self._world.client, self._world.sealer)
+        except AwsError as error:
+            if target.service != "ec2" or error.code not in NOT_VALIDATED:
+                raise
+            text = "AWS was not able to validate the provided access credentials"
+            raise AwsError("AuthFailure", text, status=401) from error
 
     async def _answer(self, request: Request, request_id: str, caller: Caller, target: Target) -> Response:
         if not target.service:

@@ -21,5 +21,6 @@ def run(arguments: argparse.Namespace) -> int:
         raise Failure("gureum is not running (`gureum up` starts it)", NOT_RUNNING)
     if "error" in answer:
         raise Failure(str(answer["error"]))
-    say(f"restarted {' and '.join(names)} in {time.monotonic() - started:.2f} s")
+    said = "daemon" if home.simulate else " and ".join(names)
+    say(f"restarted {said} in {time.monotonic() - started:.2f} s")
     return 0

@@ -45,9 +45,10 @@ class NoAgent:
 
 
 class Endpoint:
-    """`url`: where it answers; `gateway`: to look at its counters."""
+    """`url`: where it answers; `gateway`: to look at its counters. `settings`: those that are not the defaults."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **settings: Any) -> None:
+        self._settings = Settings(pool="198.18.16.0/20", **settings)
         self._sock = socket.create_server(("127.0.0.1", 0))
         self.port = self._sock.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
@@ -59,7 +60,7 @@ class Endpoint:
 
     async def _run(self) -> None:
         sealer = Sealer(self._folder / "seal.key")
-        self.world = World(MemoryStore(), SystemClock(), Settings(pool="198.18.16.0/20"), sealer, NoAgent)
+        self.world = World(MemoryStore(), SystemClock(), self._settings, sealer, NoAgent)
         services = Services(self.world)
         services.load_stored()
         self.gateway = Gateway(self.world, services)

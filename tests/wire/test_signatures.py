@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import boto3
 import pytest
 from botocore.auth import SigV4Auth, SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
+from botocore.config import Config
 from botocore.credentials import Credentials
+from botocore.exceptions import ClientError
 
 from gureum.aws.credentials import SCOPE, Session, SessionSpec, identify_caller
 from gureum.aws.errors import AwsError
@@ -20,9 +24,11 @@ from gureum.aws.signatures import verify_signature
 from gureum.base.clock import SystemClock
 from gureum.base.sealing import Sealer
 from gureum.base.settings import Settings
+from gureum.cli import ssh
 from gureum.engine.client import Client
 from gureum.engine.resource import Meta, kind_of
 from gureum.store.memory import MemoryStore
+from tests.wire.conftest import Endpoint
 
 SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 
@@ -120,3 +126,41 @@ def test_a_temporary_key_needs_its_token_and_its_own_secret(tmp_path: Path) -> N
                 assert identify_caller(found, settings, client, sealer).account == "777788889999"
 
     asyncio.run(run())
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
+    made = Endpoint(tmp_path_factory.mktemp("guarded"), verify_signatures=True, secret_key=SECRET)
+    yield made
+    made.close()
+
+
+def client(endpoint: Endpoint, service: str, secret: str) -> Any:
+    keys = {"aws_access_key_id": "111122223333", "aws_secret_access_key": secret, "region_name": "us-east-1"}
+    return boto3.client(service, endpoint_url=endpoint.url, config=Config(retries={"total_max_attempts": 1}), **keys)
+
+
+@pytest.mark.parametrize(
+    ("service", "operation", "code", "status"),
+    [
+        ("ec2", "describe_vpcs", "AuthFailure", 401),
+        ("sts", "get_caller_identity", "SignatureDoesNotMatch", 403),
+        ("ssm", "describe_parameters", "SignatureDoesNotMatch", 403),
+    ],
+)
+def test_a_wrong_secret_is_refused_in_each_service_s_words(
+    guarded: Endpoint, service: str, operation: str, code: str, status: int
+) -> None:
+    with pytest.raises(ClientError) as refused:
+        getattr(client(guarded, service, "wrong"), operation)()
+    answer = refused.value.response
+    assert (answer["Error"]["Code"], answer["ResponseMetadata"]["HTTPStatusCode"]) == (code, status)
+    assert client(guarded, "sts", SECRET).get_caller_identity()["Account"] == "111122223333"
+
+
+def test_what_gureum_ssh_signs_is_accepted() -> None:
+    body = "Action=DescribeInstances&Version=2016-11-15"
+    headers = ssh.signature(SECRET, "111122223333", "us-east-1", "127.0.0.1:4566", body, time.time())
+    verify_signature(
+        Request("POST", "/", "", {"host": "127.0.0.1:4566", **headers}, body.encode()), SECRET, time.time()
+    )
