@@ -63,8 +63,11 @@ def test_pid_file_that_names_no_monitor_of_ours(tmp_path: Path, content: str) ->
 def test_monitor_that_has_not_written_its_pid_is_found(tmp_path: Path) -> None:
     ours, other = (conmon.Bundle(name, tmp_path / name, tmp_path / "log") for name in ("ours", "other"))
     assert conmon.starting_pid(ours) is None
-    command = ["conmon", "-c", "input()", "--bundle", str(ours.folder)]
-    with subprocess.Popen(command, executable=sys.executable, stdin=subprocess.PIPE) as process:
+    pipe = subprocess.PIPE
+    command = ["conmon", "-c", "print('runs', flush=True); input()", "--bundle", str(ours.folder)]
+    with subprocess.Popen(command, executable=sys.executable, stdin=pipe, stdout=pipe) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"runs\n"
         assert conmon.starting_pid(ours) == process.pid
         assert conmon.starting_pid(other) is None
         process.communicate(b"\n")
