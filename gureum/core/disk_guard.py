@@ -20,8 +20,10 @@ log = logging.getLogger("gureum.agent")
 LOOK_S = 1.0
 RESERVE_BYTES = 1 << 30
 RESERVE_PARTS = 20  # of a small disk, one in so many
-# What is written within so many looks at the present pace counts as used: the guests' kernels hold back what they have not written yet.
+# What is written within so many looks at the present pace counts as used.
 AHEAD_LOOKS = 2
+# With less room than so many reserves it is also asked how much the machines have written that is still in memory and will follow.
+NEAR_RESERVES = 8
 
 
 class DiskGuard:
@@ -43,12 +45,22 @@ class DiskGuard:
     async def look(self) -> None:
         machine = self._machine
         room = await machine.ports.volumes.room()
-        held = _why_held(room, max(0, self._free_before - room.free_bytes), was_held=bool(machine.held))
+        coming = AHEAD_LOOKS * max(0, self._free_before - room.free_bytes)
+        if room.free_bytes < NEAR_RESERVES * _reserve(room):
+            coming += await self._unwritten()
+        held = _why_held(room, coming, was_held=bool(machine.held))
         self._free_before = room.free_bytes
         if bool(held) != bool(machine.held):
             log.warning("machines are held" if held else "machines go on", extra={"free_bytes": room.free_bytes})
         machine.held = held
         await self._bring_containers()
+
+    async def _unwritten(self) -> int:
+        containers = self._machine.ports.containers
+        usages = [
+            await containers.usage(state.name) for state in await containers.observe() if state.state == "running"
+        ]
+        return sum(usage.unwritten_bytes for usage in usages if usage is not None)
 
     async def _bring_containers(self) -> None:
         machine = self._machine
@@ -60,10 +72,12 @@ class DiskGuard:
                 await machine.ports.containers.pause(state.name, pause)
 
 
-def _why_held(room: Room, falling_bytes: int, *, was_held: bool) -> str:
+def _reserve(room: Room) -> int:
+    return min(RESERVE_BYTES, room.size_bytes // RESERVE_PARTS)
+
+
+def _why_held(room: Room, coming_bytes: int, *, was_held: bool) -> str:
     """The sentence for the user, "" when there is room. Twice the reserve lets them go on, so that they are not held every other second."""
-    reserve = min(RESERVE_BYTES, room.size_bytes // RESERVE_PARTS)
-    enough = room.free_bytes >= 2 * reserve if was_held else room.free_bytes - AHEAD_LOOKS * falling_bytes >= reserve
-    if enough:
+    if room.free_bytes - coming_bytes >= _reserve(room) * (2 if was_held else 1):
         return ""
     return f"the host's disk is full ({room.free_bytes >> 20} MiB left): machines are paused until there is room"

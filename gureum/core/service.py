@@ -123,6 +123,11 @@ class AgentService:
 
     async def _keep(self, name: str, text: str) -> None:
         key = f"kept/{name}"
+        if not text:
+            self._save(
+                key, None
+            )  # in its time: what is torn down must not wait for a disk that its end would give room
+            return
         try:
             await self._store.commit([], [Put(key, text.encode()) if text else Delete(key)])
         except (StoreFull, StoreBroken) as failed:

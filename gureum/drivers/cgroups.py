@@ -31,6 +31,8 @@ _SOURCE = "gureum"
 _REMOVE_DEADLINE_S = 5.0
 _REMOVE_PAUSE_S = 0.005
 _UNLIMITED_BYTES_V1 = -1
+_NAMES_V1 = ("total_inactive_file", "total_dirty", "total_writeback")
+_NAMES_V2 = ("inactive_file", "file_dirty", "file_writeback")
 
 
 class Cgroups:
@@ -64,17 +66,12 @@ class Cgroups:
         try:
             if self.version == 2:
                 group = self._group("", name)
-                cpu_ns = _field(group / "cpu.stat", "usage_usec") * 1000
-                memory = _number(group / "memory.current") - _field(group / "memory.stat", "inactive_file")
-                return Usage(cpu_ns=cpu_ns, memory_bytes=max(0, memory), pids=_number(group / "pids.current"))
-            memory_group = self._group("memory", name)
-            memory = _number(memory_group / "memory.usage_in_bytes") - _field(
-                memory_group / "memory.stat", "total_inactive_file"
-            )
+                cpu_ns, pids = _field(group / "cpu.stat", "usage_usec") * 1000, _number(group / "pids.current")
+                return _usage(cpu_ns, pids, group / "memory.current", _fields(group / "memory.stat"), _NAMES_V2)
+            group = self._group("memory", name)
             cpu_ns = _number(self._group("cpuacct", name) / "cpuacct.usage")
-            return Usage(
-                cpu_ns=cpu_ns, memory_bytes=max(0, memory), pids=_number(self._group("pids", name) / "pids.current")
-            )
+            pids = _number(self._group("pids", name) / "pids.current")
+            return _usage(cpu_ns, pids, group / "memory.usage_in_bytes", _fields(group / "memory.stat"), _NAMES_V1)
         except FileNotFoundError:
             return None
 
@@ -233,11 +230,17 @@ def _number(path: Path) -> int:
 
 def _field(path: Path, name: str) -> int:
     """The number after `name` in a file of "name number" lines; 0 when it has none."""
-    for line in path.read_text().splitlines():
-        key, _, value = line.partition(" ")
-        if key == name:
-            return int(value)
-    return 0
+    return _fields(path).get(name, 0)
+
+
+def _fields(path: Path) -> dict[str, int]:
+    return {key: int(value) for key, _, value in (line.partition(" ") for line in path.read_text().splitlines())}
+
+
+def _usage(cpu_ns: int, pids: int, memory: Path, fields: dict[str, int], names: tuple[str, str, str]) -> Usage:
+    """`fields`: of memory.stat; `names`: how it calls cache that can be dropped, pages to be written, and pages being written."""
+    cache, *unwritten = (fields.get(name, 0) for name in names)
+    return Usage(cpu_ns, max(0, _number(memory) - cache), pids, sum(unwritten))
 
 
 def _write(path: Path, value: int | str) -> None:

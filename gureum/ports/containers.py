@@ -66,11 +66,13 @@ class ContainerState(msgspec.Struct, frozen=True):
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """Counters since the container's start; memory is the present one (cache that can be dropped not counted)."""
+    """Counters since the container's start; memory is the present one (cache that can be dropped not counted). `unwritten_bytes`: what it has
+    written to files and no disk has yet."""
 
     cpu_ns: int
     memory_bytes: int
     pids: int
+    unwritten_bytes: int = 0
 
 
 class ExecResult(msgspec.Struct, frozen=True):

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from gureum.core.disk_guard import RESERVE_BYTES, DiskGuard
+from gureum.ports.containers import Usage
 from gureum.ports.volumes import Room
 from tests.core.agent_parts import Agent, group, machine, network
 
@@ -69,6 +70,21 @@ def test_machines_are_held_before_a_fast_writer_reaches_the_reserve() -> None:
         await agent.look(6 << 30)
         assert await agent.look(4 << 30) == {"i-1", "i-2"}
         assert await agent.look(4 << 30) == set(), "it does not fall any more"
+
+    guarded(story)
+
+
+def test_what_is_written_but_still_in_memory_counts() -> None:
+    async def story(agent: Guarded) -> None:
+        usage = Usage(0, 0, 1, unwritten_bytes=RESERVE_BYTES)
+
+        async def unwritten(name: str) -> Usage:
+            return usage
+
+        agent.ports.containers.usage = unwritten
+        assert await agent.look(3 * RESERVE_BYTES) == set()
+        agent.guard = DiskGuard(agent.service.machine)
+        assert await agent.look(3 * RESERVE_BYTES - 1) == {"i-1", "i-2"}
 
     guarded(story)
 

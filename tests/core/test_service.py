@@ -190,6 +190,30 @@ def test_an_images_stop_signal_is_taken_in_all_its_forms(text: str, number: int)
     asyncio.run(run())
 
 
+def test_full_disk_does_not_keep_a_machine_from_ending(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its end is what gives the disk room."""
+
+    async def run() -> None:
+        agent = Agent()
+        await agent.service.start()
+        agent.service.sync([network(), group(), *machine()])
+        await agent.ready("Container/i-1")
+        await agent.until(lambda: len(agent.store.range("desired/")) == 9)
+        commit = agent.store.commit
+
+        async def full(*_: Any) -> Any:
+            raise StoreFull("no space left")
+
+        monkeypatch.setattr(agent.store, "commit", full)
+        agent.service.sync([network(), group()])
+        await agent.until(lambda: "Volume/vol-i-1" not in agent.status)
+        monkeypatch.setattr(agent.store, "commit", commit)
+        await agent.until(lambda: not agent.store.range("leaving/") and not agent.store.range("kept/"))
+        await agent.service.close()
+
+    asyncio.run(run())
+
+
 def test_what_runs_goes_on_when_the_agents_cache_is_lost() -> None:
     """The cache is filled anew by the daemon; only which boot runs was known to the agent alone."""
 

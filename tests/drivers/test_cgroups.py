@@ -19,7 +19,7 @@ def group(tmp_path: Path) -> Path:
     path.mkdir(parents=True)
     (path / "cpu.stat").write_text("usage_usec 1500\nuser_usec 1000\nsystem_usec 500\n")
     (path / "memory.current").write_text("900\n")
-    (path / "memory.stat").write_text("anon 100\nfile 500\ninactive_file 300\n")
+    (path / "memory.stat").write_text("anon 100\nfile 500\nfile_dirty 30\nfile_writeback 4\ninactive_file 300\n")
     (path / "memory.events").write_text("low 0\nmax 4\noom 1\noom_kill 1\n")
     (path / "pids.current").write_text("7\n")
     return path
@@ -28,7 +28,7 @@ def group(tmp_path: Path) -> Path:
 def test_usage_on_v2(group: Path) -> None:
     groups = Cgroups("ab12", group.parents[1])
     assert groups.version == 2
-    assert groups.usage("web") == Usage(cpu_ns=1_500_000, memory_bytes=600, pids=7)
+    assert groups.usage("web") == Usage(cpu_ns=1_500_000, memory_bytes=600, pids=7, unwritten_bytes=34)
     assert groups.usage("db") is None
     assert groups.killed_for_memory("web")
     assert not groups.killed_for_memory("db")
