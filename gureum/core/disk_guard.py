@@ -24,6 +24,8 @@ RESERVE_PARTS = 20  # of a small disk, one in so many
 AHEAD_LOOKS = 2
 # With less room than so many reserves it is also asked how much the machines have written that is still in memory and will follow.
 NEAR_RESERVES = 8
+# Enough for a fast writer's first second: else they would be let go and held in turns, and each time a little less were left.
+ROOM_AGAIN_RESERVES = 3
 
 
 class DiskGuard:
@@ -77,7 +79,7 @@ def _reserve(room: Room) -> int:
 
 
 def _why_held(room: Room, coming_bytes: int, *, was_held: bool) -> str:
-    """The sentence for the user, "" when there is room. Twice the reserve lets them go on, so that they are not held every other second."""
-    if room.free_bytes - coming_bytes >= _reserve(room) * (2 if was_held else 1):
+    """The sentence for the user, "" when there is room."""
+    if room.free_bytes - coming_bytes >= _reserve(room) * (ROOM_AGAIN_RESERVES if was_held else 1):
         return ""
     return f"the host's disk is full ({room.free_bytes >> 20} MiB left): machines are paused until there is room"

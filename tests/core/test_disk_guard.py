@@ -52,14 +52,14 @@ def guarded(story: Callable[[Guarded], Awaitable[None]]) -> None:
     asyncio.run(run())
 
 
-def test_machines_are_held_below_the_reserve_and_go_on_when_there_is_twice_as_much() -> None:
+def test_machines_are_held_below_the_reserve_and_go_on_when_there_is_three_times_as_much() -> None:
     async def story(agent: Guarded) -> None:
         assert await agent.look(PLENTY) == set()
         agent.guard = DiskGuard(agent.service.machine)  # a fall from plenty in one look would count for itself
         assert await agent.look(RESERVE_BYTES) == set()
         assert await agent.look(RESERVE_BYTES - 1) == {"i-1", "i-2"}
-        assert await agent.look(2 * RESERVE_BYTES - 1) == {"i-1", "i-2"}
-        assert await agent.look(2 * RESERVE_BYTES) == set()
+        assert await agent.look(3 * RESERVE_BYTES - 1) == {"i-1", "i-2"}
+        assert await agent.look(3 * RESERVE_BYTES) == set()
         assert agent.service.machine.held == ""
 
     guarded(story)
