@@ -1,0 +1,60 @@
+"""How the daemon's answers leave."""
+
+from __future__ import annotations
+
+import asyncio
+
+from gureum.daemon import Corked
+
+
+class Wire:
+    """What a transport was told, in order."""
+
+    def __init__(self) -> None:
+        self.told: list[bytes | str] = []
+
+    def write(self, data: bytes) -> None:
+        self.told.append(data)
+
+    def is_closing(self) -> bool:
+        return "close" in self.told
+
+    def close(self) -> None:
+        self.told.append("close")
+
+    def abort(self) -> None:
+        self.told.append("abort")
+
+
+def test_head_and_body_leave_in_one_piece() -> None:
+    async def answer() -> list[bytes | str]:
+        wire = Wire()
+        corked = Corked(wire)
+        corked.write(b"head")
+        corked.write(b"body")
+        assert wire.told == []
+        await asyncio.sleep(0)
+        corked.write(b"next")
+        await asyncio.sleep(0)
+        return wire.told
+
+    assert asyncio.run(answer()) == [b"headbody", b"next"]
+
+
+def test_what_was_written_leaves_before_the_end_and_nothing_after() -> None:
+    async def answer() -> list[bytes | str]:
+        wire = Wire()
+        corked = Corked(wire)
+        corked.write(b"last")
+        corked.close()
+        corked.write(b"late")
+        await asyncio.sleep(0)
+        return wire.told
+
+    assert asyncio.run(answer()) == [b"last", "close"]
+
+
+def test_everything_else_is_the_transports() -> None:
+    wire = Wire()
+    Corked(wire).abort()
+    assert wire.told == ["abort"]
