@@ -7,6 +7,7 @@ Exit code 0 when nothing fails. The host's kernel features are tried rather than
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ctypes
 import json
 import os
@@ -54,6 +55,16 @@ PROGRAMS = {
 }
 
 
+# What the kernel has once for all namespaces and no limit of a guest bounds: a hostile one can use it up for everybody. (key, least,
+# what is gone when it is used up).
+SHARED_LIMITS = (
+    ("kernel.pid_max", 131_072, "processes"),
+    ("kernel.pty.max", 16_384, "terminals"),
+    ("fs.aio-max-nr", 1_048_576, "asynchronous writes, which databases use"),
+    ("net.ipv4.neigh.default.gc_thresh3", 16_384, "neighbours on Ethernet, the host's gateway among them"),
+)
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--clean",
@@ -98,6 +109,22 @@ def check_system() -> Iterator[Finding]:
         ""
         if enough
         else "5.19 or newer is needed for idmapped overlay layers: machines cannot have a user namespace of their own",
+    )
+
+
+def check_shared_limits(root: Path = Path("/proc/sys")) -> Iterator[Finding]:
+    """Generous limits cost nothing: they only bound what is asked for."""
+    low = []
+    for key, least, what in SHARED_LIMITS:
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            if int((root / key.replace(".", "/")).read_text()) < least:
+                low.append((key, least, what))
+    settings = " ".join(f"{key}={least}" for key, least, _ in low)
+    yield Finding(
+        "warn" if low else "ok",
+        "shared limits",
+        f"low for {'; '.join(what for _, _, what in low)}" if low else "generous",
+        f"one hostile machine could use them up for all: `sysctl -w {settings}`" if low else "",
     )
 
 
@@ -332,6 +359,7 @@ def search_path() -> str:
 
 CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
     check_system,
+    check_shared_limits,
     check_namespaces,
     check_nftables,
     check_file_systems,

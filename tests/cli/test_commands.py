@@ -162,6 +162,19 @@ def test_doctor_tells_the_version_of_what_is_there() -> None:
     assert doctor.version_of(sys.executable, "--version").startswith("3.")
 
 
+def test_doctor_names_the_limits_that_guests_share_and_how_to_raise_them(tmp_path: Path) -> None:
+    for key, least, _ in doctor.SHARED_LIMITS[:1]:
+        path = tmp_path / key.replace(".", "/")
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"{least}\n")
+    assert [finding.level for finding in doctor.check_shared_limits(tmp_path)] == ["ok"]
+    (tmp_path / "kernel/pid_max").write_text("32768\n")
+    (found,) = doctor.check_shared_limits(tmp_path)
+    assert found.level == "warn"
+    assert "processes" in found.seen
+    assert "`sysctl -w kernel.pid_max=131072`" in found.advice
+
+
 def test_doctor_findings_are_complete(capsys: pytest.CaptureFixture[str], empty_home: Path) -> None:
     main.main(["doctor", "--json"])
     found = json.loads(capsys.readouterr().out)

@@ -8,6 +8,7 @@ Only names of the host's file system are judged here; what is inside is read, an
 from __future__ import annotations
 
 import os
+import re
 import stat
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -20,6 +21,7 @@ Form = Literal["oci", "docker", "rootfs"]
 FOLDER = "imports"
 BLOCK = 512
 LIMIT_ENTRIES = 100_000
+_OCTAL = re.compile(rb"[0-7]{1,12}")
 _FORMS: dict[str, Form] = {"oci": "oci", "docker": "docker", "rootfs": "rootfs"}
 
 
@@ -91,7 +93,7 @@ def _names(file: BinaryIO) -> list[str]:
         if name in ("oci-layout", "manifest.json"):
             found.add(name)
         size = header[124:136].strip(b" \0")
-        if not size.isdigit():
+        if _OCTAL.fullmatch(size) is None:
             break
         file.seek(-(-int(size, 8) // BLOCK) * BLOCK, os.SEEK_CUR)
     return sorted(found, reverse=True)

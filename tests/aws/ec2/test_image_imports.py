@@ -102,3 +102,11 @@ def test_any_bytes_are_taken_for_something(tmp_path_factory, data):
     assert locate(str(home), "x").form in ("oci", "docker", "rootfs")
     (home / "imports" / "y").write_bytes(gzip.compress(data))
     assert locate(str(home), "y").form == "rootfs"
+
+
+@pytest.mark.parametrize("size", [b"99999999999\0", b"\xb2" * 12, b"77777777777\0", b"-1234567890\0"])
+def test_a_tar_with_a_broken_size_is_the_agents_to_refuse(imports, size):
+    (imports / "broken.tar").write_bytes(
+        (b"name".ljust(124, b"\0") + size).ljust(257, b"\0") + b"ustar".ljust(255, b"\0")
+    )
+    assert locate(str(imports.parent), "broken.tar").form == "rootfs"
