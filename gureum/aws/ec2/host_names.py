@@ -18,6 +18,11 @@ def private_name(region: str, address: str) -> str:
     return f"ip-{address.replace('.', '-')}.{private_domain(region)}"
 
 
+def resource_name(region: str, instance_id: str) -> str:
+    """ "i-0123456789abcdef0.ec2.internal". AWS: "EC2 instance hostnames and domains", resource name."""
+    return f"{instance_id}.{private_domain(region)}"
+
+
 def public_name(region: str, address: str) -> str:
     """198.18.16.5 → "ec2-198-18-16-5.compute-1.amazonaws.com"."""
     return f"ec2-{address.replace('.', '-')}.{public_domain(region)}"

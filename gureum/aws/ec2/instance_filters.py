@@ -12,7 +12,7 @@ from typing import Any
 from gureum.aws.call import Call
 from gureum.aws.ec2.host_names import private_name, public_name
 from gureum.aws.ec2.instance_kinds import STATE_CODES, BlockDevice, Instance
-from gureum.aws.ec2.instance_show import BOOT_MODE, profile_id
+from gureum.aws.ec2.instance_show import BOOT_MODE, host_name, profile_id
 from gureum.aws.ec2.interface_show import interface_filters, shows_public_names
 from gureum.aws.ec2.interfaces import interfaces_of
 from gureum.aws.ec2.listing import iso_time
@@ -146,6 +146,10 @@ def _primary_filters(call: Call) -> FilterTable:
     """Those that look at the instance's first interface only."""
     of_interface = interface_filters(call)
 
+    def own_name(one: Instance) -> Any:
+        attached = interfaces_of(call, one.meta.name)
+        return host_name(call.region, one, attached[0].spec.primary.address) if attached else ()
+
     def primary(look: FilterValues) -> FilterValues:
         def of(one: Instance) -> Any:
             attached = interfaces_of(call, one.meta.name)
@@ -162,7 +166,7 @@ def _primary_filters(call: Call) -> FilterTable:
         "instance.group-id": primary(of_interface["group-id"]),
         "instance.group-name": primary(of_interface["group-name"]),
         "ip-address": primary(lambda eni: eni.spec.primary.public or ()),
-        "private-dns-name": primary(lambda eni: private_name(call.region, eni.spec.primary.address)),
+        "private-dns-name": own_name,
         "private-ip-address": primary(lambda eni: eni.spec.primary.address),
         "source-dest-check": primary(lambda eni: boolean(eni.spec.source_dest_check)),
     }

@@ -12,9 +12,9 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from gureum.aws.ec2.host_names import private_name, public_name
+from gureum.aws.ec2.host_names import private_name, public_name, resource_name
 from gureum.aws.ec2.instance_kinds import Instance, Volume
-from gureum.aws.ec2.instance_show import profile_id
+from gureum.aws.ec2.instance_show import host_name, profile_id
 from gureum.aws.ec2.instance_types import find_instance_type
 from gureum.aws.ec2.network_kinds import NetworkInterface, SecurityGroup, Subnet, Vpc
 from gureum.aws.ec2.regions import zone_id
@@ -25,6 +25,7 @@ from gureum.engine.registry import lower
 from gureum.engine.resource import key_of
 from gureum.ports.containers import Limits
 from gureum.ports.metadata import InstanceMetadata, MetadataOptions
+from gureum.ports.names import Record
 from gureum.ports.networks import SandboxSpec
 from gureum.ports.volumes import VolumeSpec
 
@@ -43,7 +44,7 @@ def lower_volume(volume: Volume, read: Reader) -> Iterable[Desired]:
 
 @lower(Instance)
 def lower_instance(instance: Instance, read: Reader) -> Iterable[Desired]:
-    """Sandbox, Image, Container and Metadata, named by the instance's id."""
+    """Sandbox, Image, Container, Metadata and the name that leads to it by its id, all named by that."""
     if instance.status.state not in LIVING:
         return
     name, owner, scope = instance.meta.name, key_of(instance), instance.meta.scope
@@ -55,8 +56,21 @@ def lower_instance(instance: Instance, read: Reader) -> Iterable[Desired]:
     yield Desired("Sandbox", name, owner, specs.Sandbox(SandboxSpec(name, hostname.split(".")[0], guest=True)))
     yield Desired("Image", name, owner, specs.Image(instance.spec.image_source))
     yield Desired("Container", name, owner, _container(instance, interfaces, hostname))
+    if interfaces and instance.spec.resource_a_record and _has_names(instance, read):
+        record = Record(
+            resource_name(scope.rpartition("/")[2], name),
+            "A",
+            (interfaces[0].spec.primary.address,),
+            view=instance.spec.vpc,
+        )
+        yield Desired("Names", name, owner, specs.Names((record,)))
     if interfaces:
         yield Desired("Metadata", name, owner, specs.Metadata(_metadata(instance, interfaces, hostname, read)))
+
+
+def _has_names(instance: Instance, read: Reader) -> bool:
+    vpc = read.get(Vpc, instance.meta.scope, instance.spec.vpc)
+    return vpc is not None and vpc.spec.dns_support
 
 
 def _container(instance: Instance, interfaces: list[NetworkInterface], hostname: str) -> specs.Container:
@@ -85,9 +99,9 @@ def _cpus(instance: Instance) -> float:
 
 def _hostname(instance: Instance, interfaces: list[NetworkInterface]) -> str:
     region = instance.meta.scope.split("/")[1]
-    if instance.spec.hostname_type == "resource-name" or not interfaces:
-        return private_name(region, "0.0.0.0").replace("ip-0-0-0-0", instance.meta.name)
-    return private_name(region, interfaces[0].spec.primary.address)
+    if not interfaces:
+        return resource_name(region, instance.meta.name)
+    return host_name(region, instance, interfaces[0].spec.primary.address)
 
 
 def _metadata(instance: Instance, interfaces: list[NetworkInterface], hostname: str, read: Reader) -> InstanceMetadata:

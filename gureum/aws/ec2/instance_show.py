@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gureum.aws.call import Call
-from gureum.aws.ec2.host_names import private_name, public_name
+from gureum.aws.ec2.host_names import private_name, public_name, resource_name
 from gureum.aws.ec2.instance_kinds import STATE_CODES, BlockDevice, Instance
 from gureum.aws.ec2.instance_types import find_instance_type
 from gureum.aws.ec2.interface_show import show_attachment, show_groups, shows_public_names
@@ -95,6 +95,13 @@ def show_instance(call: Call, instance: Instance) -> dict[str, Any]:
     return shown
 
 
+def host_name(region: str, instance: Instance, address: str) -> str:
+    """The name that the instance has as its own: by its address or by its id, as its PrivateDnsNameOptions say."""
+    if instance.spec.hostname_type == "resource-name":
+        return resource_name(region, instance.meta.name)
+    return private_name(region, address)
+
+
 def profile_id(instance: Instance) -> str:
     """There is no IAM yet: an id of its form, the instance's own."""
     return f"AIPA{instance.meta.uid[:17].upper()}"
@@ -158,7 +165,7 @@ def _primary(call: Call, interface: NetworkInterface, instance: Instance) -> dic
         "VpcId": spec.vpc,
         "SubnetId": spec.subnet,
         "PrivateIpAddress": spec.primary.address,
-        "PrivateDnsName": private_name(call.region, spec.primary.address),
+        "PrivateDnsName": host_name(call.region, instance, spec.primary.address),
         "SecurityGroups": show_groups(call, spec.groups),
         "SourceDestCheck": spec.source_dest_check,
     }

@@ -16,6 +16,7 @@ from gureum.aws.ec2.cidrs import network_of, resolver_address, router_address
 from gureum.aws.ec2.host_names import private_name, public_name, reverse_name
 from gureum.aws.ec2.network_acl_entries import lets_all_pass, lower_acl
 from gureum.aws.ec2.network_kinds import (
+    Address,
     InternetGateway,
     NetworkAcl,
     NetworkInterface,
@@ -70,7 +71,9 @@ def lower_interface(interface: NetworkInterface, read: Reader) -> Iterable[Desir
     if vpc is None or subnet is None:
         return
     if vpc.spec.dns_support:
-        yield Desired("Names", interface.meta.name, key_of(interface), specs.Names(tuple(records(interface, vpc))))
+        yield Desired(
+            "Names", interface.meta.name, key_of(interface), specs.Names(tuple(records(interface, vpc, read)))
+        )
     if not spec.sandbox:
         return
     lowered = networks.InterfaceSpec(
@@ -118,7 +121,7 @@ def local_addresses(vpc: Vpc) -> tuple[str, ...]:
     return resolver_address(vpc.spec.cidr), RESOLVER_ADDRESS, METADATA_ADDRESS
 
 
-def records(interface: NetworkInterface, vpc: Vpc) -> Iterator[Record]:
+def records(interface: NetworkInterface, vpc: Vpc, read: Reader) -> Iterator[Record]:
     """Private names for all in the VPC; public names, when the VPC has them, that lead to the private address inside the VPC."""
     region = interface.meta.scope.rpartition("/")[2]
     for one in interface.spec.addresses:
@@ -127,13 +130,24 @@ def records(interface: NetworkInterface, vpc: Vpc) -> Iterator[Record]:
         yield Record(reverse_name(one.address), "PTR", (name,), view=vpc.meta.name)
         if one.public and vpc.spec.dns_hostnames:
             yield from _public_records(region, one, vpc)
+        reverse = _reverse(interface, one, vpc, read)
+        if reverse:
+            yield Record(reverse_name(one.public), "PTR", (reverse,))
 
 
 def _public_records(region: str, one: PrivateAddress, vpc: Vpc) -> Iterator[Record]:
     name = public_name(region, one.public)
     yield Record(name, "A", (one.public,))
     yield Record(name, "A", (one.address,), view=vpc.meta.name)
-    yield Record(reverse_name(one.public), "PTR", (name,))
+
+
+def _reverse(interface: NetworkInterface, one: PrivateAddress, vpc: Vpc, read: Reader) -> str:
+    """What a public address is called: as its owner has set (ModifyAddressAttribute), else by its public name, if it has one."""
+    elastic = read.get(Address, interface.meta.scope, one.allocation) if one.allocation else None
+    if elastic is not None and elastic.spec.domain_name:
+        return elastic.spec.domain_name
+    region = interface.meta.scope.rpartition("/")[2]
+    return public_name(region, one.public) if one.public and vpc.spec.dns_hostnames else ""
 
 
 def _table_of(subnet: Subnet, read: Reader) -> RouteTable | None:
