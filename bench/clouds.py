@@ -147,20 +147,22 @@ class Gureum:
 
 
 class Peer:
-    """A server that is one command in the foreground, ended by SIGTERM."""
+    """A server that is one command in the foreground, ended by SIGTERM. "{port}" in the command and the settings is a new one at each start."""
 
-    def __init__(self, name: str, command: list[str], port: int, **settings: str) -> None:
+    def __init__(self, name: str, command: list[str], **settings: str) -> None:
         self.name = name
-        self.port = port
+        self.port = 0
         self._command = command
         self._settings = settings
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> float:
+        self.port = free_port()
+        named = {name: value.format(port=self.port) for name, value in self._settings.items()}
         begin = time.perf_counter()
         self._process = subprocess.Popen(
-            self._command,
-            env={**os.environ, **self._settings},
+            [word.format(port=self.port) for word in self._command],
+            env={**os.environ, **named},
             cwd="/",
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -190,17 +192,10 @@ def peers() -> list[Peer]:
     """MiniStack and moto_server; says so when they are not installed."""
     found_peers = []
     if (PEERS / "ministack").exists():
-        port = free_port()
-        quiet = {
-            "GATEWAY_PORT": str(port),
-            "BIND_HOST": "127.0.0.1",
-            "MINISTACK_HOST": "127.0.0.1",
-            "LOG_LEVEL": "ERROR",
-        }
-        found_peers.append(Peer("MiniStack", [str(PEERS / "ministack")], port, **quiet))
+        quiet = {"BIND_HOST": "127.0.0.1", "MINISTACK_HOST": "127.0.0.1", "LOG_LEVEL": "ERROR"}
+        found_peers.append(Peer("MiniStack", [str(PEERS / "ministack")], GATEWAY_PORT="{port}", **quiet))
     if (PEERS / "moto_server").exists():
-        port = free_port()
-        found_peers.append(Peer("moto", [str(PEERS / "moto_server"), "-H", "127.0.0.1", "-p", str(port)], port))
+        found_peers.append(Peer("moto", [str(PEERS / "moto_server"), "-H", "127.0.0.1", "-p", "{port}"]))
     if len(found_peers) < 2:
         print("SKIPPED: MiniStack or moto is not in .venv-bench (requirements-bench.lock)")
     return found_peers
