@@ -55,6 +55,7 @@ TYPES = {
 }
 """Id prefix → resource type. AWS: ec2 ResourceType."""
 
+RESERVED_KEY = "Tag keys starting with 'aws:' are reserved for internal use"
 Tags = dict[str, str]
 
 
@@ -86,13 +87,17 @@ async def create_tags(call: Call) -> dict[str, Any]:
 
 @operation("DeleteTags")
 async def delete_tags(call: Call) -> dict[str, Any]:
-    """AWS: ec2 DeleteTags: a tag with a value goes only when the value is the same; without any tags all go."""
+    """AWS: ec2 DeleteTags: a tag with a value goes only when the value is the same; without any tags all go but AWS's own."""
     wanted = [(tag.get("Key"), tag.get("Value")) for tag in call.params.get("Tags") or ()]
     if any(key is None for key, _ in wanted):
         raise AwsError("InvalidParameterValue", "Tag key cannot be null")
+    if any(key.lower().startswith("aws:") for key, _ in wanted if key):
+        raise AwsError("InvalidParameterValue", RESERVED_KEY)
 
     def left(old: Tags) -> Tags:
-        return {key: value for key, value in old.items() if wanted and not _named(key, value, wanted)}
+        if not wanted:
+            return {key: value for key, value in old.items() if key.startswith("aws:")}
+        return {key: value for key, value in old.items() if not _named(key, value, wanted)}
 
     await _change(call, left)
     return {}
@@ -220,7 +225,7 @@ def _checked(tags: Iterable[dict[str, Any]]) -> Tags:
                 "InvalidParameterValue", f"Tag value exceeds the maximum length of 256 characters: '{value}'"
             )
         if key.lower().startswith("aws:"):
-            raise AwsError("InvalidParameterValue", "Tag keys starting with 'aws:' are reserved for internal use")
+            raise AwsError("InvalidParameterValue", RESERVED_KEY)
         if key in found:
             raise AwsError("InvalidParameterValue", f"Duplicate tag key '{key}' specified.")
         found[key] = value

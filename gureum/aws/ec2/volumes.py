@@ -182,7 +182,10 @@ def _zone(call: Call) -> str:
         raise AwsError("InvalidParameterCombination", text)
     if not name and not id_:
         raise ids.missing("AvailabilityZone")
-    return find_zone(call, name or "", id_ or "")
+    try:
+        return find_zone(call, name or "", id_ or "")
+    except AwsError as error:
+        raise AwsError("InvalidZone.NotFound", f"The zone '{name or id_}' does not exist.") from error
 
 
 def _attached(look: Any) -> Any:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from gureum.aws.ec2.images import BUILTINS
+
 
 def tag(key, value=""):
     return {"Key": key, "Value": value}
@@ -51,6 +53,19 @@ def test_deleting_with_a_value_spares_other_values(cloud):
     assert cloud.one("DescribeVpcs", "Vpcs", VpcIds=[vpc])["Tags"] == [tag("a", "1"), tag("c")]
     cloud("DeleteTags", Resources=[vpc])
     assert cloud.one("DescribeVpcs", "Vpcs", VpcIds=[vpc]).get("Tags") is None
+
+
+def test_tags_that_aws_made_stay(cloud):
+    """AWS: "We do not delete Amazon Web Services-generated tags (tags that have the aws: prefix)" (ec2 DeleteTags)."""
+    data = {"ImageId": BUILTINS[0].id, "InstanceType": "t3.nano"}
+    cloud("CreateLaunchTemplate", LaunchTemplateName="web", LaunchTemplateData=data)
+    made = cloud("RunInstances", LaunchTemplate={"LaunchTemplateName": "web"}, MinCount=1, MaxCount=1)["Instances"][0]
+    cloud("CreateTags", Resources=[made["InstanceId"]], Tags=[tag("own")])
+    cloud("DeleteTags", Resources=[made["InstanceId"]])
+    rows = cloud("DescribeTags", Filters=[{"Name": "resource-id", "Values": [made["InstanceId"]]}])["Tags"]
+    assert [row["Key"] for row in rows] == ["aws:ec2launchtemplate:id", "aws:ec2launchtemplate:version"]
+    given = [{"Key": "aws:ec2launchtemplate:id"}]
+    assert cloud.code("DeleteTags", Resources=[made["InstanceId"]], Tags=given) == "InvalidParameterValue"
 
 
 @pytest.mark.parametrize(

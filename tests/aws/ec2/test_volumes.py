@@ -27,7 +27,7 @@ def test_a_volume(cloud):
 @pytest.mark.parametrize(
     ("params", "code"),
     [
-        ({"AvailabilityZone": "eu-west-1a"}, "InvalidParameterValue"),
+        ({"AvailabilityZone": "eu-west-1a"}, "InvalidZone.NotFound"),
         ({"Size": 0}, "InvalidParameterValue"),
         ({"Size": 70000, "VolumeType": "gp3"}, "InvalidParameterValue"),
         ({"VolumeType": "io1"}, "MissingParameter"),
