@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 
 from gureum.core.machine import Machine
-from gureum.core.specs import Container, Image, Volume
+from gureum.core.specs import Container, Image, Interface, Sandbox, Volume
 from gureum.engine.errors import Broken, Retry
 from gureum.ports import PortError
 from gureum.ports.containers import ContainerSpec, ContainerState
@@ -91,7 +91,7 @@ class ContainerKinds:
         if state is None or self._starts_again(name, state, spec):
             if state is not None and self._boot_of(name) >= spec.boot:
                 self._hold_back(name, state)
-            state = await self._start(id_, name, spec)
+            state = await self._start(id_, name, spec, again=state is not None)
         self._machine.set_status(id_, "ready", data=_told(state))
 
     async def container_gone(self, id_: str, spec: Container) -> None:
@@ -111,7 +111,7 @@ class ContainerKinds:
         if now < before.until:
             raise Retry(f"rebooted {before.quick} times in a row as soon as it was up", before.until - now)
 
-    async def _start(self, id_: str, name: str, spec: Container) -> ContainerState:
+    async def _start(self, id_: str, name: str, spec: Container, *, again: bool) -> ContainerState:
         machine = self._machine
         if machine.held:
             raise Retry(machine.held)
@@ -123,12 +123,25 @@ class ContainerKinds:
         root = await machine.ports.volumes.ensure_root(root_spec)
         for interface in spec.interfaces:
             machine.need(id_, f"Interface/{interface}")
+        if again and spec.machine:
+            await self._renew_network(spec.sandbox)
         wanted = _container_spec(name, spec, root, sandbox.data, image.data["config"])
         state = await machine.ports.containers.start(wanted)
         await self._note_boot(id_, name, spec)
         self._states[name] = state
         self._watch(state)
         return state
+
+    async def _renew_network(self, sandbox: str) -> None:
+        """A machine that boots has the network it was given: what it made of it (addresses, filters, a deleted link) ended with its kernel."""
+        machine, networks = self._machine, self._machine.ports.networks
+        await networks.remove_sandbox(sandbox)
+        for one in machine.of_kind("Sandbox"):
+            if isinstance(one.spec, Sandbox) and one.spec.sandbox.name == sandbox:
+                await networks.ensure_sandbox(one.spec.sandbox)
+        for one in machine.of_kind("Interface"):
+            if isinstance(one.spec, Interface) and one.spec.interface.sandbox == sandbox:
+                await networks.ensure_interface(one.spec.interface)
 
     async def _note_boot(self, id_: str, name: str, spec: Container) -> None:
         """What must be known of the run that goes on now: which boot it is, and the signal that stops it cleanly."""

@@ -105,6 +105,18 @@ def test_reboot_from_inside_and_by_the_api_starts_init_again_on_the_same_disk(cl
     ec2.terminate_instances(InstanceIds=[name])
 
 
+def test_reboot_mends_a_network_that_was_broken_inside(cloud: Cloud, ec2: Any) -> None:
+    (instance,) = cloud.launch(ec2)
+    name = instance["InstanceId"]
+    who = "wget -qO- http://169.254.169.254/latest/meta-data/instance-id"
+    for breaking in ("ip link del eth0", "ip addr flush dev eth0; ip link set eth0 address 02:11:22:33:44:55"):
+        boot = boots(cloud, name)
+        cloud.inside(name, "sh", "-c", f"{breaking}; reboot")
+        until(lambda boot=boot: boots(cloud, name) != boot)
+        assert until(lambda: cloud.inside(name, "sh", "-c", who).stdout) == name
+    ec2.terminate_instances(InstanceIds=[name])
+
+
 def test_power_off_inside_stops_or_terminates_as_wished(cloud: Cloud, ec2: Any) -> None:
     (stops,) = cloud.launch(ec2)
     (ends,) = cloud.launch(ec2, InstanceInitiatedShutdownBehavior="terminate")

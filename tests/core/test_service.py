@@ -132,6 +132,42 @@ def test_a_machine_that_reboots_in_a_loop_waits_until_somebody_asks_for_a_boot()
     asyncio.run(run())
 
 
+def test_every_boot_but_the_first_gets_a_network_made_anew() -> None:
+    """As a machine's kernel forgets addresses, rules and links when it boots: who broke them reboots."""
+
+    async def run() -> None:
+        agent = Agent()
+        networks, made = agent.ports.networks, []
+        remove, sandbox, interface = networks.remove_sandbox, networks.ensure_sandbox, networks.ensure_interface
+
+        async def noted_remove(name: str) -> None:
+            made.append(f"no {name}")
+            await remove(name)
+
+        async def noted_sandbox(spec: Any) -> Any:
+            made.append(spec.name)
+            return await sandbox(spec)
+
+        async def noted_interface(spec: Any) -> None:
+            made.append(spec.name)
+            await interface(spec)
+
+        await agent.service.start()
+        agent.service.sync([network(), group(), *machine()])
+        await agent.ready("Container/i-1", "Interface/eni-i-1")
+        networks.remove_sandbox, networks.ensure_sandbox = noted_remove, noted_sandbox
+        networks.ensure_interface = noted_interface
+        agent.ports.containers.end("i-1", 129)
+        await agent.until(lambda: agent.status["Container/i-1"].data["run"] == 2)
+        assert made == ["no i-1", "i-1", "eni-i-1"]
+        agent.service.sync([network(), group(), *machine(boot=2)])
+        await agent.until(lambda: agent.status["Container/i-1"].data["run"] == 3)
+        assert made == ["no i-1", "i-1", "eni-i-1"] * 2
+        await agent.service.close()
+
+    asyncio.run(run())
+
+
 def test_a_higher_boot_restarts_once_also_over_the_agents_death() -> None:
     async def run() -> None:
         agent = Agent()
