@@ -11,6 +11,7 @@ Stored in the agent's own store (a cache of the daemon's truth, so not fsynced):
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Iterable
 
@@ -95,12 +96,14 @@ class AgentService:
         return lambda: self._subscribers.remove(subscriber)
 
     async def stop_machines(self, limit_s: float) -> None:
-        """Ends all containers cleanly (after `limit_s` not so cleanly) and stops reconciling; what is desired stays on disk for the next start."""
+        """Ends all containers cleanly and stops reconciling; what is desired stays on disk for the next start. What has not ended after
+        `limit_s` is left to whoever removes the home's traces by name."""
         self._stop_guarding()
         await self.loop.close()
         containers = [(one.id, one.spec) for one in self.machine.desired.values() if isinstance(one.spec, Container)]
         ends = [self._containers.container_gone(id_, spec) for id_, spec in containers]
-        await asyncio.wait_for(asyncio.gather(*ends, return_exceptions=True), limit_s)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.gather(*ends, return_exceptions=True), limit_s)
 
     async def close(self) -> None:
         """Stops working; what runs goes on."""

@@ -250,6 +250,24 @@ def test_full_disk_does_not_keep_a_machine_from_ending(monkeypatch: pytest.Monke
     asyncio.run(run())
 
 
+def test_going_down_does_not_wait_for_a_machine_that_does_not_end() -> None:
+    """What is left then is removed by names; `gureum down` must not fail over it."""
+
+    async def run() -> None:
+        agent = Agent()
+        await agent.service.start()
+        agent.service.sync([network(), group(), *machine()])
+        await agent.ready("Container/i-1")
+
+        async def deaf(name: str, signal: int) -> None: ...
+
+        agent.ports.containers.kill = deaf
+        await agent.service.stop_machines(0.05)
+        await agent.service.close()
+
+    asyncio.run(run())
+
+
 def test_what_runs_goes_on_when_the_agents_cache_is_lost() -> None:
     """The cache is filled anew by the daemon; only which boot runs was known to the agent alone."""
 
