@@ -15,7 +15,7 @@ import tty
 from collections.abc import Iterator
 
 from gureum.base.homes import Home
-from gureum.cli.api import Attachment
+from gureum.cli.api import Attachment, get, segment
 from gureum.cli.output import Failure
 from gureum.cli.running import current_home
 
@@ -37,7 +37,10 @@ def run(arguments: argparse.Namespace) -> int:
 def attach(home: Home, name: str, command: list[str], *, terminal: bool) -> int:
     """Connects this process's input and output with the program's until it ends; returns its exit code."""
     environment = [f"TERM={os.environ.get('TERM', 'xterm')}"] if terminal else []
-    attachment = Attachment(home, name, {"args": command, "terminal": terminal, "env": environment})
+    try:
+        attachment = Attachment(home, name, {"args": command, "terminal": terminal, "env": environment})
+    except Failure as refused:
+        raise clearer(home, name, refused) from refused
     try:
         with raw_terminal() if terminal and sys.stdin.isatty() else contextlib.nullcontext():
             if terminal:
@@ -47,6 +50,16 @@ def attach(home: Home, name: str, command: list[str], *, terminal: bool) -> int:
             return listen(attachment)
     finally:
         attachment.close()
+
+
+def clearer(home: Home, name: str, refused: Failure) -> Failure:
+    """Why there is no program in the machine: most often it does not run, or there is none of that name."""
+    try:
+        found = get(home, f"explain/{segment(name)}")["objects"]
+    except Failure as unknown:
+        return unknown
+    states = [one["status"]["state"] for one in found if (one.get("status") or {}).get("state")]
+    return Failure(f"{name} is {states[0]}") if states and states[0] != "running" else refused
 
 
 def listen(attachment: Attachment) -> int:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -118,6 +119,42 @@ def test_explain_shows_the_tree() -> None:
     assert lines[1] == "  = container/x  failed: no memory"
     assert lines[2].endswith("Retry: waits (2 times)")
     assert lines[3] == "    ec2.Volume vol-1  (revision 4)"
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        ({"objects": [{"status": {"state": "stopped"}}]}, "i-1 is stopped"),
+        ({"objects": [{"status": {"state": "running"}}]}, "there is no container i-1"),
+        ({"objects": [{"status": None}]}, "there is no container i-1"),
+        (Failure("nothing here is called i-1"), "nothing here is called i-1"),
+    ],
+)
+def test_exec_says_why_there_is_no_program(monkeypatch: pytest.MonkeyPatch, answer: Any, text: str) -> None:
+    def told(*_: object) -> Any:
+        if isinstance(answer, Failure):
+            raise answer
+        return answer
+
+    module = importlib.import_module("gureum.cli.exec")
+    monkeypatch.setattr(module, "get", told)
+    assert str(module.clearer(HOME, "i-1", Failure("there is no container i-1"))) == text
+
+
+def test_explain_shows_the_call_and_what_followed() -> None:
+    def span(name: str, start: float, duration_s: float, error: str = "") -> dict[str, Any]:
+        return {"trace_id": "5cb0", "name": name, "start": start, "duration_s": duration_s, "error": error}
+
+    spans = [
+        span("reconcile ec2.Instance", 60.25, 0.002),
+        span("ec2 RunInstances", 60.125, 0.0125),
+        span("reconcile ec2.Instance", 60.5, 0.001, "Retry: waits"),
+    ]
+    first, call, reconciles = explain.show_trace(spans)
+    assert first == "its last change  (trace 5cb0)"
+    assert call.endswith(":00.125 ec2 RunInstances, 12.5 ms")
+    assert reconciles.endswith(".250 reconcile ec2.Instance, 3.0 ms in 2 runs: Retry: waits")
+    assert list(explain.show_trace([])) == []
 
 
 @pytest.mark.parametrize(
