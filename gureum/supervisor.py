@@ -24,6 +24,7 @@ Invariants
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import json
 import os
@@ -51,6 +52,7 @@ ROTATE_EVERY_S = 30.0
 LIMIT_MESSAGE_BYTES = 65536
 LIMIT_SOCKETS = 2000
 LIMIT_CLIENTS = 200
+PR_SET_CHILD_SUBREAPER = 36
 
 BUSY_EXIT = 3
 Answer = Callable[[dict[str, Any]], None]
@@ -255,7 +257,7 @@ class Supervisor:
             process.pipe = -1
 
     def reap(self) -> None:
-        """Collects every child that has ended, also strangers (as PID 1 of a container the supervisor inherits orphans)."""
+        """Collects every child that has ended, also those that lost their own parents (`adopt_orphans`)."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -545,6 +547,13 @@ def starter_answer() -> Answer | None:
     return answer
 
 
+def adopt_orphans() -> None:
+    """Who loses its parent becomes our child and is collected in the end: conmon, and what a killed agent ran. Else it would be PID 1's, and
+    in a container that may be a program which collects nobody (PR_SET_CHILD_SUBREAPER, prctl(2))."""
+    if ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        log("no-orphans")
+
+
 def main() -> int:
     """`python -m gureum.supervisor OPTIONS`, JSON: home, run (folders), package (whose `agent` and
     `daemon` it runs), simulate, foreground, log_bytes. Started by `gureum up`."""
@@ -559,6 +568,7 @@ def main() -> int:
     adopting = end_predecessors(options["run"], STOP_TIMEOUT_S)
     supervisor = Supervisor(options, lock, [starter] if (starter := starter_answer()) else [], adopting=adopting)
     log("supervisor", pid=os.getpid(), home=options["home"])
+    adopt_orphans()
     code = supervisor.serve()
     # The next one must know, too, that machines run.
     for name in ("supervisor.sock",) if code and adopting else ("supervisor.sock", "children.json"):

@@ -20,7 +20,7 @@ from gureum.base.fd_store import FdStore
 from gureum.base.log_files import set_aside
 from gureum.base.processes import start_ticks
 
-# Serves its pid on a kept TCP socket. Files in the home steer it: NAME.fails, NAME.stubborn.
+# Serves its pid on a kept TCP socket. Files in the home steer it: NAME.fails, NAME.leaves (a process without a parent).
 STAND_IN = """
 import asyncio, json, os, signal, socket, sys
 from pathlib import Path
@@ -36,6 +36,8 @@ async def main():
     if (home / f"{name}.fails").exists():
         supervised.failed("the disk is full")
         sys.exit(7)
+    if (home / f"{name}.leaves").exists():
+        os.system(f"sleep 1000 & echo $! > {home}/left")
     store = FdStore.from_environment()
     kept = store.get_all().get("api")
     if kept is None:
@@ -170,6 +172,17 @@ def test_killed_child_is_started_again_and_its_socket_keeps_those_who_wait(stage
     assert answered == {stage.pid("daemon")}
     assert first not in answered
     assert next(one for one in stage.ask(op="status")["processes"] if one["name"] == "daemon")["restarts"] == 1
+
+
+def test_processes_whose_parent_has_ended_are_collected(stage: Stage) -> None:
+    """Monitors of containers are such. Not every PID 1 collects them: in a container it may be `sleep`, and each would keep its pid."""
+    (stage.home / "agent.leaves").touch()
+    stage.up()
+    left = int((stage.home / "left").read_text())
+    status = dict(line.split(":\t", 1) for line in Path(f"/proc/{left}/status").read_text().splitlines())
+    assert int(status["PPid"]) == stage.started[0].pid
+    os.kill(left, signal.SIGKILL)
+    until(lambda: not start_ticks(left))
 
 
 def test_restart_gives_new_processes_and_refuses_no_connection(stage: Stage) -> None:
