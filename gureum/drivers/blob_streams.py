@@ -17,6 +17,7 @@ import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, TypedDict, cast
 
 from gureum.drivers.hostile_tar import Readable, refuse
@@ -93,8 +94,9 @@ class CompressedReader:
 
 
 @contextmanager
-def plain(source: Readable) -> Iterator[Readable]:
-    """The uncompressed bytes of `source`. Raises PortError while reading when the data is broken."""
+def plain(source: Readable, scratch: Path) -> Iterator[Readable]:
+    """The uncompressed bytes of `source`. `scratch`: a folder on a disk, for what must lie in a file (/tmp is memory on many systems).
+    Raises PortError while reading when the data is broken."""
     peekable = _Peekable(source, 6)
     kind = next((kind for magic, kind in _MAGIC.items() if peekable.head.startswith(magic)), "")
     file = cast("IO[bytes]", peekable)
@@ -107,7 +109,7 @@ def plain(source: Readable) -> Iterator[Readable]:
     elif kind == "xz":
         yield CompressedReader(_Xz(peekable), kind)
     elif kind == "zstd":
-        with _zstd(peekable) as unpacked:
+        with _zstd(peekable, scratch) as unpacked:
             yield unpacked
     else:
         yield peekable
@@ -168,12 +170,12 @@ def _unprivileged() -> _Identity:
 
 
 @contextmanager
-def _zstd(source: Readable) -> Iterator[Readable]:
+def _zstd(source: Readable, scratch: Path) -> Iterator[Readable]:
     program = shutil.which("zstd")
     if program is None:
         refuse("the image is compressed with zstd: install the package zstd, or save the image with gzip")
     # The program reads a copy on disk, not a pipe that a thread would have to feed while another reads.
-    with _spooled(source) as file:
+    with _spooled(source, scratch) as file:
         command = [program, "--decompress", "--stdout", "--quiet", "--memory=512MB"]
         process = subprocess.Popen(
             command, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd="/", **_unprivileged()
@@ -189,8 +191,8 @@ def _zstd(source: Readable) -> Iterator[Readable]:
 
 
 @contextmanager
-def _spooled(source: Readable) -> Iterator[IO[bytes]]:
-    with tempfile.TemporaryFile(prefix="gureum-zstd-") as file:
+def _spooled(source: Readable, scratch: Path) -> Iterator[IO[bytes]]:
+    with tempfile.TemporaryFile(dir=scratch) as file:
         while data := source.read(_CHUNK_BYTES):
             file.write(data)
         file.seek(0)

@@ -106,21 +106,21 @@ class _Saved(msgspec.Struct, frozen=True, rename="pascal"):
 
 
 @contextmanager
-def open_source(path: Path, form: Form) -> Iterator[tuple[Blobs, ImagePlan]]:
-    """The plan of what lies at `path`, with its blobs readable while the context lasts. Raises PortError when it is no such thing."""
+def open_source(path: Path, form: Form, scratch: Path) -> Iterator[tuple[Blobs, ImagePlan]]:
+    """The plan of what lies at `path`, with its blobs readable while the context lasts. `scratch`: see `plain`. Raises PortError when it is no such thing."""
     if form == "rootfs":
         yield _SingleFile(path), ImagePlan(ImageConfig(), ARCHITECTURE, (LayerPlan(path.name),))
         return
-    with _open_blobs(path) as blobs:
+    with _open_blobs(path, scratch) as blobs:
         yield blobs, _plan_oci(blobs) if form == "oci" else _plan_docker(blobs)
 
 
 @contextmanager
-def _open_blobs(path: Path) -> Iterator[Blobs]:
+def _open_blobs(path: Path, scratch: Path) -> Iterator[Blobs]:
     if path.is_dir():
         yield _Folder(path)
         return
-    with _open_host_file(path) as file, _seekable_plain(file) as archive:
+    with _open_host_file(path) as file, _seekable_plain(file, scratch) as archive:
         yield _Archive(archive)
 
 
@@ -137,9 +137,9 @@ def _open_host_file(path: Path) -> BinaryIO:
 
 
 @contextmanager
-def _seekable_plain(file: BinaryIO) -> Iterator[IO[bytes]]:
+def _seekable_plain(file: BinaryIO, scratch: Path) -> Iterator[IO[bytes]]:
     """The archive itself, or an uncompressed copy that vanishes afterwards."""
-    with plain(file) as unpacked, tempfile.TemporaryFile(prefix="gureum-image-") as copy:
+    with plain(file, scratch) as unpacked, tempfile.TemporaryFile(dir=scratch) as copy:
         if isinstance(unpacked, CompressedReader):
             left = DEFAULT_LIMITS.stream_bytes
             while data := unpacked.read(_COPY_BYTES):

@@ -179,7 +179,7 @@ class ImageStore:
         return image
 
     def _import(self, path: Path, form: Literal["oci", "docker", "rootfs"]) -> Image:
-        with open_source(path, form) as (blobs, plan):
+        with open_source(path, form, self._folder / "tmp") as (blobs, plan):
             return self._take(blobs, plan)
 
     def _take(self, blobs: Blobs, plan: ImagePlan) -> Image:
@@ -239,7 +239,7 @@ class ImageStore:
             if blob is None:
                 refuse(f"the image has no {plan.name[:120]!a}")
             hashed = HashedFile(blob)
-            with plain(hashed) as stream:
+            with plain(hashed, self._folder / "tmp") as stream:
                 unpacked = unpack_layer(stream, diff, lowers, self._limits)
             blob_digest = hashed.finish()
         if plan.blob_digest not in ("", blob_digest):
