@@ -107,7 +107,8 @@ class _Saved(msgspec.Struct, frozen=True, rename="pascal"):
 
 @contextmanager
 def open_source(path: Path, form: Form, scratch: Path) -> Iterator[tuple[Blobs, ImagePlan]]:
-    """The plan of what lies at `path`, with its blobs readable while the context lasts. `scratch`: see `plain`. Raises PortError when it is no such thing."""
+    """The plan of what lies at `path`, with its blobs readable while the context lasts. `scratch`: see `plain`. Raises PortError when it is no
+    such thing."""
     if form == "rootfs":
         yield _SingleFile(path), ImagePlan(ImageConfig(), ARCHITECTURE, (LayerPlan(path.name),))
         return
