@@ -14,6 +14,7 @@ import os
 import shutil
 import subprocess
 import tarfile
+import tempfile
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,16 @@ async def test_layout_in_a_tar_compressed_or_not(
     store: ImageStore, layout: Layout, tmp_path: Path, pack: Callable[[bytes], bytes]
 ) -> None:
     path = packed(layout.finish(layout.image(layer(a="1"), pack=pack)), tmp_path / "image.tar", pack)
+    assert await read(store, await store.import_file(path, "oci"), "a") == ["1"]
+
+
+@in_loop
+async def test_nothing_large_is_put_into_the_systems_folder_for_temporary_files(
+    store: ImageStore, layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is memory on many systems, and an image has gigabytes."""
+    monkeypatch.setattr(tempfile, "tempdir", "/nonexistent")
+    path = packed(layout.finish(layout.image(layer(a="1"))), tmp_path / "image.tar", gzip.compress)
     assert await read(store, await store.import_file(path, "oci"), "a") == ["1"]
 
 
