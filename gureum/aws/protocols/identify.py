@@ -120,7 +120,8 @@ def _by_action(action: str, version: str, signing_name: str) -> Target | None:
         ]
         names = [name for name in signed if name in names] or signed
     if not names:
-        return None
+        # EC2 takes every version it ever had; an unsigned call of it (curl in a script) may name an old one, or none.
+        return Target("ec2", "ec2", action) if not signing_name and _has_operation("ec2", action) else None
     # rds, docdb and neptune share a version and most operations.
     best = next((name for name in names if _has_operation(name, action)), names[0]) if len(names) > 1 else names[0]
     return Target(best, _form_protocol(best, service_index()[best]), action)

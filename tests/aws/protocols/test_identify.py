@@ -24,6 +24,9 @@ def request(
         (request("ec2", body="Action=DescribeVpcs&Version=2016-11-15"), Target("ec2", "ec2", "DescribeVpcs")),
         (request("ec2", query="Action=DescribeVpcs", method="GET"), Target("ec2", "ec2", "DescribeVpcs")),
         (request("ec2", body="Version=2016-11-15&VpcId=x&Action=DeleteVpc"), Target("ec2", "ec2", "DeleteVpc")),
+        (request(query="Action=DescribeVpcs", method="GET"), Target("ec2", "ec2", "DescribeVpcs")),
+        (request(body="Action=DescribeVpcs&Version=2014-10-01"), Target("ec2", "ec2", "DescribeVpcs")),
+        (request(body="Action=NobodyHasThis&Version=2014-10-01"), Target("", "query", "")),
         (request("elasticloadbalancing", body="Action=X&Version=2015-12-01"), Target("elbv2", "query", "X")),
         (request("elasticloadbalancing", body="Action=X&Version=2012-06-01"), Target("elb", "query", "X")),
         (
