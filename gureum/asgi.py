@@ -33,6 +33,8 @@ PRIVATE_DOMAINS = (
         for name in ("localhost", "local", "internal", "test", "example", "invalid", "lan", "home.arpa", "svc")
     ),
     *(".amazonaws.com", ".amazonaws.com.cn", ".api.aws"),
+    # What many have in their settings for a cloud on their own machine: whoever registered it has it point to 127.0.0.1.
+    "localhost.localstack.cloud",
 )
 FOREIGN = "Requests from web pages of other sites, and by names that are not this gureum's (setting endpoint_name), are not answered."
 Receive = Callable[[], Awaitable[dict[str, Any]]]

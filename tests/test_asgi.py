@@ -34,6 +34,8 @@ def foreign(**headers: str) -> bool:
         "stream-logs.aws.gureum.test:4566",
         "stream-aws.gureum.test:4566",
         "ec2.us-east-1.amazonaws.com",
+        "localhost.localstack.cloud:4566",
+        "s3.localhost.localstack.cloud:4566",
         "AWS.Gureum.Test",
         "",
     ],
