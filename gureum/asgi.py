@@ -27,6 +27,7 @@ from gureum.engine.wire import line, read_line
 from gureum.ports import PortError
 
 ATTACH_PATH = "/_gureum/attach/"
+LIMIT_BODIES_BYTES = 4 * LIMIT_BODY_BYTES
 PRIVATE_DOMAINS = (
     *(
         f".{name}"
@@ -49,6 +50,7 @@ class Application:
         self._admin = admin
         self._agent_socket = agent_socket
         self._endpoint_name = endpoint_name
+        self._bodies = _Bodies()
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -62,19 +64,20 @@ class Application:
                 receive, send, partial(open_program, self._agent_socket, scope["path"].removeprefix(ATTACH_PATH))
             )
             return
+        body = _Body(self._bodies)
         try:
-            body = await _read_body(receive)
+            response = await self._answer(_request(scope, await body.read(receive)))
+        except AwsError as refused:
+            response = error_response(None, "query", refused, "-")
         except _ClientLeft:
             return
-        if body is None:
-            response = error_response(
-                None, "query", AwsError("RequestEntityTooLarge", "The request is too large.", status=413), "-"
-            )
-        else:
-            request = _request(scope, body)
-            own = request.path.startswith("/_gureum/") or request.path == "/metrics"
-            response = await (self._admin.handle(request) if own else self._gateway.handle(request))
+        finally:
+            body.forget()
         await _write(send, response)
+
+    async def _answer(self, request: Request) -> Response:
+        own = request.path.startswith("/_gureum/") or request.path == "/metrics"
+        return await (self._admin.handle(request) if own else self._gateway.handle(request))
 
 
 async def open_program(agent_socket: str, name: str, header: dict[str, Any]) -> Stream:
@@ -146,21 +149,45 @@ class _ClientLeft(Exception):
     """Nobody waits for an answer any more."""
 
 
-async def _read_body(receive: Receive) -> bytes | None:
-    """The whole body, None when it is too large. _ClientLeft when it does not come to its end: half a request is none."""
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise _ClientLeft
-        part = message.get("body", b"")
-        size += len(part)
-        if size > LIMIT_BODY_BYTES:
-            return None
-        parts.append(part)
-        if not message.get("more_body"):
-            return parts[0] if len(parts) == 1 else b"".join(parts)
+class _Bodies:
+    """How much of all requests' bodies is in memory now."""
+
+    def __init__(self) -> None:
+        self.size_bytes = 0
+
+
+class _Body:
+    """One request's body, counted among all."""
+
+    def __init__(self, bodies: _Bodies) -> None:
+        self._bodies = bodies
+        self._size_bytes = 0
+
+    async def read(self, receive: Receive) -> bytes:
+        """The whole body. AwsError when it, or all bodies together, are too large. _ClientLeft when it does not come to its end: half a
+        request is none."""
+        parts: list[bytes] = []
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise _ClientLeft
+            part = message.get("body", b"")
+            self._count(len(part))
+            parts.append(part)
+            if not message.get("more_body"):
+                return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _count(self, more_bytes: int) -> None:
+        self._size_bytes += more_bytes
+        self._bodies.size_bytes += more_bytes
+        if self._size_bytes > LIMIT_BODY_BYTES:
+            raise AwsError("RequestEntityTooLarge", "The request is too large.", status=413)
+        if self._bodies.size_bytes > LIMIT_BODIES_BYTES:
+            raise AwsError("ServiceUnavailable", "Too many large requests at once. Try again.", status=503)
+
+    def forget(self) -> None:
+        self._bodies.size_bytes -= self._size_bytes
+        self._size_bytes = 0
 
 
 async def _write(send: Send, response: Response) -> None:

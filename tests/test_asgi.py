@@ -107,6 +107,43 @@ def test_request_comes_in_parts() -> None:
     assert sent[0]["status"] == 200
 
 
+def test_bodies_of_all_clients_together_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One large body is taken, a second beside it is not; what was taken is given back, also by a client that leaves."""
+    monkeypatch.setattr("gureum.asgi.LIMIT_BODIES_BYTES", 100)
+
+    async def run() -> None:
+        gate, statuses = Gate(), []
+        anything: Any = gate
+        door = Application(anything, anything, "", ENDPOINT)
+
+        async def call(*messages: Any) -> None:
+            waiting = list(messages)
+
+            async def receive() -> dict[str, Any]:
+                message = waiting.pop(0)
+                return await message if asyncio.isfuture(message) else message
+
+            async def send(message: dict[str, Any]) -> None:
+                if message["type"] == "http.response.start":
+                    statuses.append(message["status"])
+
+            scope = {"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": []}
+            await door(scope, receive, send)
+
+        rest = asyncio.get_running_loop().create_future()
+        slow = asyncio.create_task(call(part(b"x" * 90, more=True), rest))
+        await asyncio.sleep(0)
+        await call(part(b"x" * 20, more=False))
+        assert statuses == [503]
+        rest.set_result({"type": "http.disconnect"})
+        await slow
+        await call(part(b"x" * 90, more=False))
+        await call(part(b"x" * 90, more=False))
+        assert statuses == [503, 200, 200]
+
+    asyncio.run(run())
+
+
 def test_half_a_request_is_not_carried_out() -> None:
     """A client that dies on the way has asked for nothing: "…&InstanceId.1=i-1" might go on with "23"."""
     assert served(part(b"Action=CreateVpc&Cid", more=True), {"type": "http.disconnect"}) == ([], [])
