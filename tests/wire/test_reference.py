@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -12,19 +13,45 @@ from botocore import xform_name
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+import gureum.aws
 from gureum.engine.registry import Registry
 
 _registry = Registry()
 _registry.scan("gureum.aws.ec2")
 MODEL = botocore.session.get_session().get_service_model("ec2")
 BUILT = sorted(name.partition(":")[2] for name in _registry.marks("operation"))
+# Parameters that no code names, and why.
+NAMED_NOWHERE = {
+    **dict.fromkeys(
+        ("AssociatedSubnetIds", "DisableLniAtDeviceIndex", "EnableLniAtDeviceIndex", "Kernel", "Ramdisk"),
+        "Modify… refuses every attribute that it does not know",
+    ),
+    "AdditionalInfo": "reserved",
+    "AllAvailabilityZones": "all zones are opted in to",
+    "DeleteAssociatedSnapshots": "images here have no snapshots",
+    "Force": "machines that do not stop by themselves are killed after seconds anyway",
+    "IncludeManagedResources": "nothing is managed by a service",
+    "IncludeUnsupportedInRegion": "every type is in every region",
+    "Latest": "the console is always the latest",
+    "MetadataOnly": "there is nothing else",
+    "SkipOsShutdown": "see Force",
+    "SourceSecurityGroupOwnerId": "groups are of the caller's account",
+}
 RETIRED = {"DescribeVpcClassicLink", "DescribeVpcClassicLinkDnsSupport"}
 FURTHER = {"DescribeLaunchTemplateVersions": {"Versions": ["$Latest"]}}
 """What calls need beside their filters."""
 
 
+def test_no_parameter_is_ignored_in_silence() -> None:
+    """A parameter of the reference that no source names is one that has no effect, or one that was forgotten."""
+    sources = "\n".join(path.read_text() for path in Path(gureum.aws.__file__).parent.glob("**/*.py"))
+    named = set(re.findall(r'"([A-Za-z0-9]+)', sources)) | NAMED_NOWHERE.keys()
+    shapes = [MODEL.operation_model(name).input_shape for name in BUILT]
+    assert {member for shape in shapes if shape for member in shape.members} - named == set()
+
+
 @pytest.fixture(scope="module")
-def ec2(endpoint) -> Any:
+def ec2(endpoint: Any) -> Any:
     config = Config(retries={"total_max_attempts": 1}, parameter_validation=False)
     session = boto3.Session("135791357913", "secret", region_name="us-east-1")
     return session.client("ec2", endpoint_url=endpoint.url, config=config)
@@ -62,7 +89,7 @@ def known(ec2: Any, operation: str, name: str) -> bool:
 
 
 @pytest.mark.parametrize("operation", [name for name in BUILT if filter_member(name) and name not in RETIRED])
-def test_every_filter_of_the_reference_is_known(ec2, operation):
+def test_every_filter_of_the_reference_is_known(ec2: Any, operation: str) -> None:
     names = reference_filters(operation)
     assert [name for name in names if not known(ec2, operation, name)] == []
     assert not known(ec2, operation, "no-such-filter")

@@ -35,6 +35,8 @@ async def allocate_address(call: Call) -> dict[str, Any]:
     for name in ("IpamPoolId", "CustomerOwnedIpv4Pool"):
         if params.get(name):
             raise ids.not_built(f"AllocateAddress with {name}")
+    if params.get("NetworkBorderGroup", call.region) != call.region:
+        raise ids.invalid(f"Value ({params['NetworkBorderGroup']}) for parameter networkBorderGroup is invalid.")
     if params.get("Domain", "vpc") != "vpc":
         raise AwsError("UnsupportedOperation", "Domain 'standard' is not supported: EC2-Classic is retired.")
     if params.get("PublicIpv4Pool", "amazon") != "amazon":
@@ -137,6 +139,7 @@ def describe_addresses(call: Call) -> dict[str, Any]:
 @operation("DescribeAddressesAttribute")
 def describe_addresses_attribute(call: Call) -> dict[str, Any]:
     """AWS: ec2 DescribeAddressesAttribute: the reverse names that were set."""
+    _check_attribute(call)
     wanted = call.params.get("AllocationIds")
     found = ids.find_all(call, Address, ids.ADDRESS, wanted) if wanted else call.all(Address)
     call.end_dry_run()
@@ -153,7 +156,14 @@ async def modify_address_attribute(call: Call) -> dict[str, Any]:
 @operation("ResetAddressAttribute", level="state")
 async def reset_address_attribute(call: Call) -> dict[str, Any]:
     """AWS: ec2 ResetAddressAttribute."""
+    _check_attribute(call)
     return await _set_domain_name(call, "")
+
+
+def _check_attribute(call: Call) -> None:
+    attribute = call.params.get("Attribute", "domain-name")
+    if attribute != "domain-name":
+        raise ids.invalid(f"Value ({attribute}) for parameter attribute is invalid.")
 
 
 def disassociate(call: Call, transaction: Transaction, address: Address) -> None:

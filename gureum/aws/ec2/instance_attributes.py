@@ -18,7 +18,7 @@ from gureum.aws.ec2.instance_changes import change, living_instance, require_sto
 from gureum.aws.ec2.instance_ids import INSTANCE
 from gureum.aws.ec2.instance_kinds import BlockDevice, Instance, Volume
 from gureum.aws.ec2.instance_show import show_device
-from gureum.aws.ec2.instance_types import find_instance_type
+from gureum.aws.ec2.instance_types import check_addresses, find_instance_type
 from gureum.aws.ec2.interface_show import show_groups
 from gureum.aws.ec2.interfaces import change as change_interface
 from gureum.aws.ec2.interfaces import check_groups, interfaces_of, several_interfaces
@@ -124,6 +124,8 @@ def _type(call: Call, _: Transaction, instance: Instance, value: dict[str, Any])
     if len(interfaces_of(call, instance.meta.name)) > wanted.interfaces:
         text = f"The instance has more network interfaces than '{wanted.name}' can have ({wanted.interfaces})."
         raise AwsError("InvalidParameterCombination", text)
+    for interface in interfaces_of(call, instance.meta.name):
+        check_addresses(wanted, len(interface.spec.addresses))
     credit = instance.spec.cpu_credits if wanted.burstable and instance.spec.cpu_credits else wanted.default_credits
     return change(instance, type=wanted.name, cpu_credits=credit, cores=0, threads_per_core=0)
 

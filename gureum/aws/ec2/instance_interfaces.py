@@ -11,7 +11,7 @@ import msgspec
 
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
-from gureum.aws.ec2.instance_types import InstanceType
+from gureum.aws.ec2.instance_types import InstanceType, check_addresses
 from gureum.aws.ec2.interfaces import attach, give_public, new_interface, plug, wanted_addresses
 from gureum.aws.ec2.launch_options import wanted_zone
 from gureum.aws.ec2.network_kinds import Attachment, NetworkInterface, SecurityGroup, Subnet, Vpc
@@ -34,6 +34,10 @@ class InterfaceWish(msgspec.Struct, frozen=True):
     public: bool = False
     delete_on_termination: bool = True
 
+    @property
+    def number_of_addresses(self) -> int:
+        return max(len(self.addresses), 1) + self.secondary_count
+
 
 def plan_interfaces(
     call: Call, params: dict[str, Any], count: int, type_: InstanceType
@@ -52,6 +56,8 @@ def plan_interfaces(
             raise AwsError("AttachmentLimitExceeded", text)
     else:
         wishes = [_plain(call, params)]
+    for wish in wishes:
+        check_addresses(type_, wish.number_of_addresses)
     subnet = ids.find(call, Subnet, ids.SUBNET, wishes[0].subnet)
     if any(ids.find(call, Subnet, ids.SUBNET, wish.subnet).spec.zone != subnet.spec.zone for wish in wishes):
         raise ids.invalid("All network interfaces must be in the same Availability Zone.")
@@ -125,7 +131,13 @@ def _listed(call: Call, one: dict[str, Any], count: int, *, alone: bool) -> Inte
             text = "The associatePublicIPAddress parameter cannot be specified with a network interface that exists"
             raise AwsError("InvalidParameterCombination", text)
         keep = bool(one.get("DeleteOnTermination"))
-        return InterfaceWish(interface.spec.subnet, index, interface.meta.name, delete_on_termination=keep)
+        return InterfaceWish(
+            subnet=interface.spec.subnet,
+            device_index=index,
+            existing=interface.meta.name,
+            addresses=tuple(private.address for private in interface.spec.addresses),
+            delete_on_termination=keep,
+        )
     subnet = _subnet(call, one.get("SubnetId"), None)
     public = one.get("AssociatePublicIpAddress")
     if public and not (alone and index == 0):

@@ -162,7 +162,7 @@ def _create(
         capacity_preference=options.capacity_preference,
         client_token=params.get("ClientToken") or "",
         requester=params.get("GureumRequester") or "",
-        hostname_type=names.get("HostnameType") or plan.subnet.spec.hostname_type,
+        hostname_type=options.hostname_type or plan.subnet.spec.hostname_type,
         resource_a_record=names.get("EnableResourceNameDnsARecord", plan.subnet.spec.resource_a_record),
         resource_aaaa_record=names.get("EnableResourceNameDnsAAAARecord", plan.subnet.spec.resource_aaaa_record),
         public_on_launch=any(wish.public for wish in plan.interfaces),

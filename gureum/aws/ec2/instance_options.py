@@ -140,6 +140,8 @@ def _check_credits(instance: Instance, wanted: str) -> None:
 
 
 async def _monitor(call: Call, *, wanted: bool) -> Result:
+    if call.params.get("MetricCategoryIds"):
+        raise ids.not_built(f"{call.operation} with MetricCategoryIds")
     found = ids.find_all(call, Instance, INSTANCE, list(dict.fromkeys(call.params["InstanceIds"])))
     instances = [living_instance(call, one.meta.name) for one in found]
     transaction = call.transaction()

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import msgspec
 
+from gureum.aws.errors import AwsError
+
 MIB = 1 << 20
 TABLE = Path(__file__).with_name("instance_types.tsv")
 FLAGS = {
@@ -98,6 +100,13 @@ class InstanceType(msgspec.Struct, frozen=True):
         if not self.burstable or self.name.startswith("t1."):
             return ""
         return "standard" if self.name.startswith("t2.") else "unlimited"
+
+
+def check_addresses(type_: InstanceType, number: int) -> None:
+    """Whether an interface of an instance of this type can have so many private addresses. AWS: PrivateIpAddressLimitExceeded."""
+    if number > type_.addresses:
+        text = f"Number of private addresses will exceed limit: an interface of {type_.name} has at most {type_.addresses}."
+        raise AwsError("PrivateIpAddressLimitExceeded", text)
 
 
 @lru_cache(maxsize=1024)

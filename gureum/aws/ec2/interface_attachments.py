@@ -6,7 +6,7 @@ from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
 from gureum.aws.ec2.instance_changes import living_instance
 from gureum.aws.ec2.instance_kinds import Instance
-from gureum.aws.ec2.instance_types import find_instance_type
+from gureum.aws.ec2.instance_types import check_addresses, find_instance_type
 from gureum.aws.ec2.interfaces import attach, detach, interfaces_of
 from gureum.aws.ec2.network_kinds import Attachment, NetworkInterface
 from gureum.aws.errors import AwsError
@@ -24,6 +24,9 @@ async def attach_network_interface(call: Call) -> Result:
     instance = living_instance(call, params["InstanceId"])
     if params.get("NetworkCardIndex"):
         raise ids.not_built("AttachNetworkInterface with a network card other than 0")
+    for name in ("EnaSrdSpecification", "EnaQueueCount"):
+        if params.get(name):
+            raise ids.not_built(f"AttachNetworkInterface with {name}")
     if instance.status.state == "stopping":
         text = f"The instance '{instance.meta.name}' is not in a valid state for this operation: stopping."
         raise AwsError("IncorrectInstanceState", text)
@@ -71,6 +74,8 @@ def _check(call: Call, interface: NetworkInterface, instance: Instance, index: i
     if type_ is not None and len(attached) >= type_.interfaces:
         text = f"Interface count {len(attached) + 1} exceeds the limit for {type_.name}"
         raise AwsError("AttachmentLimitExceeded", text)
+    if type_ is not None:
+        check_addresses(type_, len(interface.spec.addresses))
     if index < 0 or any(one.spec.attachment and one.spec.attachment.device_index == index for one in attached):
         text = f"Instance '{instance.meta.name}' already has an interface attached at device index '{index}'."
         raise AwsError("InvalidParameterValue", text)

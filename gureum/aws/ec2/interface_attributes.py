@@ -12,6 +12,8 @@ from gureum.aws.ec2 import ids, limits
 from gureum.aws.ec2.addresses import change as change_address
 from gureum.aws.ec2.addresses import disassociate
 from gureum.aws.ec2.cidrs import network_of, parse_address
+from gureum.aws.ec2.instance_kinds import Instance
+from gureum.aws.ec2.instance_types import check_addresses, find_instance_type
 from gureum.aws.ec2.interface_show import show_attachment, show_groups
 from gureum.aws.ec2.interfaces import (
     address_space,
@@ -94,6 +96,7 @@ async def assign_private_ip_addresses(call: Call) -> dict[str, Any]:
     if len(own) + len(wanted) > limits.ADDRESSES_PER_INTERFACE:
         text = "The maximum number of private IP addresses per interface has been reached."
         raise AwsError("PrivateIpAddressLimitExceeded", text)
+    _check_type(call, interface, len(own) + len(wanted))
     transaction = call.transaction()
     given = [_assign(call, transaction, interface, subnet, one) for one in wanted]
     transaction.require(subnet)
@@ -101,6 +104,15 @@ async def assign_private_ip_addresses(call: Call) -> dict[str, Any]:
     await call.commit(transaction)
     shown = [{"PrivateIpAddress": one.address} for one in given]
     return {"NetworkInterfaceId": interface.meta.name, "AssignedPrivateIpAddresses": shown}
+
+
+def _check_type(call: Call, interface: NetworkInterface, number: int) -> None:
+    """Whether the type of the instance that it is attached to allows so many addresses."""
+    attachment = interface.spec.attachment
+    instance = call.get(Instance, attachment.instance) if attachment is not None else None
+    type_ = find_instance_type(instance.spec.type) if instance is not None else None
+    if type_ is not None:
+        check_addresses(type_, number)
 
 
 @operation("UnassignPrivateIpAddresses")

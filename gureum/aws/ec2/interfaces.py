@@ -52,6 +52,9 @@ async def create_network_interface(call: Call) -> dict[str, Any]:
         "Ipv4PrefixCount",
         "Ipv6Prefixes",
         "Ipv6PrefixCount",
+        "EnablePrimaryIpv6",
+        "ConnectionTrackingSpecification",
+        "Operator",
     ):
         if params.get(name):
             raise ids.not_built(f"CreateNetworkInterface with {name}")

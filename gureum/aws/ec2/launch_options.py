@@ -27,13 +27,14 @@ NOT_BUILT = {
     "SecondaryInterfaces": "RunInstances with secondary interfaces",
     "HibernationOptions.Configured": "Hibernation",
     "EnclaveOptions.Enabled": "Nitro Enclaves",
-    "InstanceMarketOptions.MarketType": "InstanceMarketOptions",
+    "InstanceMarketOptions": "InstanceMarketOptions",
     "CpuOptions.AmdSevSnp": "CpuOptions with AmdSevSnp",
     "CpuOptions.NestedVirtualization": "CpuOptions with NestedVirtualization",
     "Placement.HostId": "Placement on dedicated hosts",
     "Placement.HostResourceGroupArn": "Placement on dedicated hosts",
     "Placement.PartitionNumber": "Placement in partitions",
     "Placement.SpreadDomain": "Placement with SpreadDomain",
+    "Operator": "RunInstances with Operator",
     "Monitoring.MetricCategoryIds": "Monitoring with MetricCategoryIds",
     "CapacityReservationSpecification.CapacityReservationTarget": "Capacity reservations",
     "NetworkPerformanceOptions.BandwidthWeighting": "NetworkPerformanceOptions",
@@ -58,7 +59,7 @@ NOT_BUILT_OF_INTERFACES = (
 
 
 class LaunchOptions(msgspec.Struct, frozen=True):
-    """`cores`, `threads_per_core`: what was asked for, 0 for the type's own."""
+    """`cores`, `threads_per_core`: what was asked for, 0 for the type's own. `hostname_type`: "" for the subnet's."""
 
     cores: int
     threads_per_core: int
@@ -67,11 +68,14 @@ class LaunchOptions(msgspec.Struct, frozen=True):
     auto_recovery: str
     shutdown_behavior: Literal["stop", "terminate"]
     capacity_preference: str
+    hostname_type: str
 
 
 def launch_options(params: dict[str, Any], type_: InstanceType) -> LaunchOptions:
     """Checked. AWS: InvalidParameterValue, InvalidParameterCombination, InvalidPlacementGroup.Unknown and others."""
     cores, threads = _cpu_options(params.get("CpuOptions") or {}, type_)
+    ids.choice(params.get("MetadataOptions") or {}, "HttpProtocolIpv6", "disabled", "enabled")
+    names = params.get("PrivateDnsNameOptions") or {}
     shutdown = ids.choice(params, "InstanceInitiatedShutdownBehavior", "stop", "terminate")
     return LaunchOptions(
         cores=cores,
@@ -83,6 +87,9 @@ def launch_options(params: dict[str, Any], type_: InstanceType) -> LaunchOptions
         capacity_preference=ids.choice(
             params.get("CapacityReservationSpecification") or {}, "CapacityReservationPreference", "open", "none"
         ),
+        hostname_type=ids.choice(names, "HostnameType", "ip-name", "resource-name")
+        if names.get("HostnameType")
+        else "",
     )
 
 

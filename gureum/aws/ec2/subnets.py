@@ -29,7 +29,15 @@ from gureum.engine.client import Transaction
 async def create_subnet(call: Call) -> dict[str, Any]:
     """AWS: ec2 CreateSubnet. The CIDR is made canonical, lies in the VPC and overlaps no other subnet of it."""
     params = call.params
-    for name in ("Ipv6CidrBlock", "Ipv6Native", "OutpostArn", "Ipv4IpamPoolId", "Ipv6IpamPoolId"):
+    for name in (
+        "Ipv6CidrBlock",
+        "Ipv6Native",
+        "OutpostArn",
+        "Ipv4IpamPoolId",
+        "Ipv6IpamPoolId",
+        "Ipv4NetmaskLength",
+        "Ipv6NetmaskLength",
+    ):
         if params.get(name):
             raise ids.not_built(f"CreateSubnet with {name}")
     vpc = ids.find(call, Vpc, ids.VPC, ids.need(call, "VpcId"))

@@ -42,6 +42,17 @@ from gureum.base.ids import new_id
 from gureum.engine.client import Transaction
 from gureum.engine.resource import Resource
 
+NOT_BUILT = (
+    "AmazonProvidedIpv6CidrBlock",
+    "Ipv6CidrBlock",
+    "Ipv6Pool",
+    "Ipv6NetmaskLength",
+    "Ipv6CidrBlockNetworkBorderGroup",
+    "Ipv4IpamPoolId",
+    "Ipv4NetmaskLength",
+    "Ipv6IpamPoolId",
+    "VpcEncryptionControl",
+)
 ATTRIBUTES = {
     "enableDnsSupport": ("EnableDnsSupport", "dns_support"),
     "enableDnsHostnames": ("EnableDnsHostnames", "dns_hostnames"),
@@ -54,7 +65,7 @@ ATTRIBUTES = {
 async def create_vpc(call: Call) -> dict[str, Any]:
     """AWS: ec2 CreateVpc. The CIDR is made canonical; its length is /16 to /28."""
     params = call.params
-    for name in ("AmazonProvidedIpv6CidrBlock", "Ipv6CidrBlock", "Ipv6Pool", "Ipv4IpamPoolId", "Ipv6IpamPoolId"):
+    for name in NOT_BUILT:
         if params.get(name):
             raise ids.not_built(f"CreateVpc with {name}")
     cidr = check_vpc_cidr(ids.need(call, "CidrBlock"))

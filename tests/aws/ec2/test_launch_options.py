@@ -89,3 +89,43 @@ def test_what_asks_for_what_is_so_anyway_is_taken(cloud: Cloud) -> None:
     )
     assert made["StateReason"] == {"Code": "pending", "Message": "pending"}
     assert made["CapacityReservationSpecification"] == {"CapacityReservationPreference": "none"}
+
+
+def test_an_interface_has_as_many_addresses_as_the_type_allows(cloud: Cloud) -> None:
+    """AWS: "Maximum IP addresses per network interface" (EC2 user guide): two for t3.micro."""
+    code = "PrivateIpAddressLimitExceeded"
+    wished = [{"DeviceIndex": 0, "SecondaryPrivateIpAddressCount": 2}]
+    assert cloud.code("RunInstances", **LAUNCH, InstanceType="t3.micro", NetworkInterfaces=wished) == code
+    wished[0]["SecondaryPrivateIpAddressCount"] = 1
+    interface = launched(cloud, InstanceType="t3.micro", NetworkInterfaces=wished)["NetworkInterfaces"][0]
+    name = interface["NetworkInterfaceId"]
+    more = {"NetworkInterfaceId": name, "SecondaryPrivateIpAddressCount": 1}
+    assert cloud.code("AssignPrivateIpAddresses", **more) == code
+    subnet = interface["SubnetId"]
+    large = cloud.interface(subnet, SecondaryPrivateIpAddressCount=2)
+    instance = launched(cloud, InstanceType="t3.micro", SubnetId=subnet)["InstanceId"]
+    attached = {"NetworkInterfaceId": large, "InstanceId": instance, "DeviceIndex": 1}
+    assert cloud.code("AttachNetworkInterface", **attached) == code
+    existing = [{"DeviceIndex": 0, "NetworkInterfaceId": large}]
+    assert cloud.code("RunInstances", **LAUNCH, InstanceType="t3.micro", NetworkInterfaces=existing) == code
+    assert launched(cloud, InstanceType="t3.large", NetworkInterfaces=existing)
+
+
+@pytest.mark.parametrize(
+    ("operation", "params", "code"),
+    [
+        ("CreateVpc", {"CidrBlock": "10.0.0.0/16", "VpcEncryptionControl": {"Mode": "enforce"}}, "NotImplemented"),
+        ("CreateVpc", {"Ipv4NetmaskLength": 24}, "NotImplemented"),
+        ("AllocateAddress", {"NetworkBorderGroup": "us-east-1-wl1"}, "InvalidParameterValue"),
+        ("DescribeAddressesAttribute", {"Attribute": "colour"}, "InvalidParameterValue"),
+        ("RunInstances", {"PrivateDnsNameOptions": {"HostnameType": "nickname"}}, "InvalidParameterValue"),
+        ("RunInstances", {"MetadataOptions": {"HttpProtocolIpv6": "maybe"}}, "InvalidParameterValue"),
+        ("RunInstances", {"InstanceMarketOptions": {"SpotOptions": {"MaxPrice": "1"}}}, "NotImplemented"),
+    ],
+)
+def test_options_of_others_are_not_ignored_either(
+    cloud: Cloud, operation: str, params: dict[str, Any], code: str
+) -> None:
+    if operation == "RunInstances":
+        params = {**LAUNCH, "InstanceType": "t3.micro", **params}
+    assert cloud.code(operation, **params) == code
