@@ -6,7 +6,7 @@ from typing import Any
 
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
-from gureum.aws.ec2.images import Image, find_image, no_image, others_images, own_image, resolve_image
+from gureum.aws.ec2.images import Image, find_or_fall_back, no_image, others_images, own_image, resolve_image
 from gureum.aws.ec2.listing import answer, iso_time, show_tags
 from gureum.aws.filters import FilterTable, apply_filters, boolean
 from gureum.aws.marks import operation
@@ -37,7 +37,7 @@ def describe_images(call: Call) -> dict[str, Any]:
 def describe_image_attribute(call: Call) -> dict[str, Any]:
     """AWS: ec2 DescribeImageAttribute. Launch permissions and the mapping are told to the owner only."""
     attribute, image_id = call.params["Attribute"], call.params["ImageId"]
-    image = find_image(call, image_id)
+    image = find_or_fall_back(call, image_id)
     if image is None:
         raise no_image(image_id)
     if attribute in ("launchPermission", "blockDeviceMapping"):
@@ -89,7 +89,7 @@ def show_image(image: Image) -> dict[str, Any]:
 
 def _by_ids(call: Call, wanted: Any) -> list[Image]:
     resolved = [resolve_image(id_) for id_ in dict.fromkeys(wanted)]
-    found = {id_: find_image(call, id_) for id_ in resolved}
+    found = {id_: find_or_fall_back(call, id_) for id_ in resolved}
     missing = [id_ for id_, image in found.items() if image is None]
     if missing:
         raise no_image(*missing)

@@ -133,18 +133,25 @@ def find_launch_image(call: Call, image_id: str) -> LaunchImage:
     """The image to start. With `ami_fallback` set, an id that nobody knows starts that built-in image. AWS: InvalidAMIID.Malformed,
     InvalidAMIID.NotFound, InvalidAMIID.Unavailable; "resolve:ssm:PARAMETER" for one of AWS's public parameters."""
     image_id = resolve_image(image_id)
-    image = find_image(call, image_id)
+    image = find_or_fall_back(call, image_id)
     if image is None:
-        fallback = next((one for one in BUILTINS if one.name == call.settings.ami_fallback), None)
-        if fallback is None:
-            raise no_image(image_id)
-        image = builtin_image(call.region, fallback)
+        raise no_image(image_id)
     if image.state != "available":
         raise AwsError("InvalidAMIID.Unavailable", f"The image ID '{image_id}' is not available")
     spec = image.spec
     return LaunchImage(
         image_id, spec.source, spec.root_device, spec.architecture, spec.least_gib, spec.mappings, spec.imds
     )
+
+
+def find_or_fall_back(call: Call, image_id: str) -> Image | None:
+    """The image of that id that the caller may see; with `ami_fallback` set, that built-in image under an id that nobody knows."""
+    image = find_image(call, image_id)
+    fallback = next((one for one in BUILTINS if one.name == call.settings.ami_fallback), None)
+    if image is not None or fallback is None:
+        return image
+    image = builtin_image(call.region, fallback)
+    return msgspec.structs.replace(image, meta=msgspec.structs.replace(image.meta, name=image_id))
 
 
 def resolve_image(text: str) -> str:

@@ -8,8 +8,10 @@ import datetime as dt
 import msgspec
 import pytest
 
+from gureum.aws.ec2.image_describe import describe_images
 from gureum.aws.ec2.image_names import builtin_of, listed_names
-from gureum.aws.ec2.images import BUILTINS, Image, ImageSpec, ImageStatus, root_mapping
+from gureum.aws.ec2.images import BUILTINS, Image, ImageSpec, ImageStatus, find_launch_image, root_mapping
+from gureum.base.settings import Settings
 
 
 @pytest.fixture
@@ -156,3 +158,16 @@ def test_an_image_that_is_not_imported_yet_cannot_start(cloud):
     asyncio.run(transaction.commit())
     run = {"ImageId": id_, "InstanceType": "t3.nano", "MinCount": 1, "MaxCount": 1}
     assert cloud.code("RunInstances", **run) == "InvalidAMIID.Unavailable"
+
+
+def test_with_a_fallback_an_unknown_id_is_described_as_it_would_start(cloud):
+    """Terraform asks for the root device of the image that it is to start."""
+    unknown = "ami-0abcdef1234567890"
+    assert cloud.code("DescribeImages", ImageIds=[unknown]) == "InvalidAMIID.NotFound"
+    call = cloud.call("DescribeImages", ImageIds=[unknown])
+    call.settings = Settings(ami_fallback="debian")
+    (shown,) = describe_images(call)["Images"]
+    assert (shown["ImageId"], shown["RootDeviceName"]) == (unknown, "/dev/xvda")
+    assert find_launch_image(call, unknown).source == "builtin:debian"
+    call.params = {}
+    assert unknown not in {image["ImageId"] for image in describe_images(call)["Images"]}
