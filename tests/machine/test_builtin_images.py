@@ -140,9 +140,10 @@ def test_names_and_resolver_come_from_the_metadata(guest: Guest) -> None:
 
 
 def test_user_data_runs_once_per_instance(guest: Guest) -> None:
-    set_user_data(guest, "#cloud-config\nbootcmd: [echo every start]\nruncmd: [echo only once]\n")
+    set_user_data(guest, "#cloud-config\nbootcmd: [echo every start of $INSTANCE_ID]\nruncmd: [echo only once]\n")
     guest.start()
     guest.wait_console("Cloud-init v. gureum finished")
+    assert "every start of i-1" in guest.console
     guest.exec("/sbin/reboot")
     guest.wait_exit()
     guest.start()
