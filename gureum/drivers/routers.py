@@ -142,13 +142,21 @@ class Router:
 
     def _bring_uplink(self, kernel: Netlink, edge: Path | None) -> bool:
         link = kernel.link(UPLINK)
-        if (edge is None) == (link is None):
+        if link is None and edge is None:
             return False
+        if link is not None:
+            if edge is not None and self._is_whole(link, edge):
+                return False
+            kernel.send([netlink.delete_link(link.index)])
         if edge is not None:
             self._make_uplink(kernel, edge)
-        elif link is not None:
-            kernel.send([netlink.delete_link(link.index)])
         return True
+
+    def _is_whole(self, link: netlink.Link, edge: Path) -> bool:
+        """Whether the uplink leads into this very edge, and making it was not cut off before its last step (the far end's alias)."""
+        with namespaces.entered(edge), Netlink() as kernel:
+            far = kernel.link(network_link(self.name))
+        return far is not None and (far.index, far.peer_index, far.alias) == (link.peer_index, link.index, self.name)
 
     def _make_uplink(self, kernel: Netlink, edge: Path) -> None:
         far_name = network_link(self.name)

@@ -14,6 +14,7 @@ import pytest
 
 from gureum.drivers import namespaces, netlink
 from gureum.drivers.netns import NetnsNetworks, clean
+from gureum.drivers.network_names import UPLINK, network_link
 from gureum.drivers.nft import NftFirewalls
 from gureum.ports import PortError
 from gureum.ports.firewalls import Rule
@@ -504,6 +505,39 @@ async def test_edge_made_anew_serves_the_networks_again(one: Cloud) -> None:
     await one.networks.remove_edge()
     await one.networks.ensure_edge(EdgeSpec(one.pool))
     await one.networks.ensure_network(one.specs["blue"])
+    with one.listen("m", 80):
+        assert one.reach("", one.public(10), 80) == "open"
+
+
+@on_a_cloud
+async def test_uplink_into_an_edge_that_is_still_going_away_is_made_anew(one: Cloud) -> None:
+    """The kernel takes a namespace down in its own time; the old link is there until then."""
+    await one.network("blue", uplink=True, a=TO_EDGE)
+    await one.group("blue", "web", OUT_ALL, WEB)
+    await one.machine("m", "blue", "10.0.0.10", "web", public=one.public(10))
+    with one.names.edge.open():
+        await one.networks.remove_edge()
+        await one.networks.ensure_edge(EdgeSpec(one.pool))
+        await one.networks.ensure_network(one.specs["blue"])
+        with one.listen("m", 80):
+            assert one.reach("", one.public(10), 80) == "open"
+
+
+@on_a_cloud
+async def test_uplink_that_a_killed_worker_left_half_made_is_made_anew(one: Cloud) -> None:
+    await one.network("blue", uplink=True, a=TO_EDGE)
+    await one.group("blue", "web", OUT_ALL, WEB)
+    await one.machine("m", "blue", "10.0.0.10", "web", public=one.public(10))
+    with namespaces.entered(one.names.network("blue")), netlink.Netlink() as router:
+        link = router.link(UPLINK)
+        assert link is not None
+        router.send([netlink.delete_link(link.index)])
+        with one.names.edge.open() as edge:
+            far = network_link("blue")
+            router.send([netlink.add_veth(UPLINK, "02:00:00:00:00:01", far, "02:00:00:00:00:02", edge.fileno(), 1500)])
+    os.kill(one.networks._worker.pid or 0, signal.SIGKILL)
+    await one.networks.ensure_network(one.specs["blue"])
+    await one.networks.ensure_interface(one.interfaces["m"])
     with one.listen("m", 80):
         assert one.reach("", one.public(10), 80) == "open"
 
