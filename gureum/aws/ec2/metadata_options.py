@@ -6,7 +6,6 @@ AWS: "Order of precedence for instance metadata options" (EC2 user guide).
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import msgspec
@@ -16,14 +15,13 @@ from gureum.aws.ec2 import ids
 from gureum.aws.ec2.instance_changes import change, living_instance, write
 from gureum.aws.ec2.instance_kinds import MetadataChoice
 from gureum.aws.ec2.instance_show import show_metadata_options
+from gureum.aws.ec2.tags import check_tag_keys
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import Result, operation
 from gureum.engine.resource import Resource, kind
 
 DEFAULTS = "default"
 NO_PREFERENCE = "no-preference"
-_TAG_KEY = re.compile(r"[0-9a-zA-Z\-_+=,.@:]{1,255}", re.ASCII)
-_RESERVED = frozenset({".", "..", "_index"})
 
 
 class DefaultsSpec(msgspec.Struct, frozen=True):
@@ -131,17 +129,6 @@ def metadata_choice(wanted: dict[str, Any], before: MetadataChoice) -> MetadataC
         hop_limit=hops,
         tags=ids.choice(wanted, "InstanceMetadataTags", before.tags, "enabled", "disabled"),
     )
-
-
-def check_tag_keys(tags: dict[str, str]) -> None:
-    """AWS: tags in metadata are paths, so their keys are restricted."""
-    for key in tags:
-        if not key.startswith("aws:") and (_TAG_KEY.fullmatch(key) is None or key in _RESERVED):
-            text = (
-                f"'{key}' is not a valid tag key. Tag keys must match pattern ([0-9a-zA-Z\\\\-_+=,.@:]{{1,255}}), "
-                "and must not be a reserved name ('.', '..', '_index')"
-            )
-            raise AwsError("InvalidParameterValue", text)
 
 
 def _defaults(call: Call) -> DefaultsSpec:

@@ -6,6 +6,7 @@ An id is found among all EC2 kinds that are loaded, so a new kind needs no line 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ import msgspec
 
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids, instance_ids, limits
+from gureum.aws.ec2.instance_kinds import Instance
 from gureum.aws.ec2.listing import answer
 from gureum.aws.ec2.network_kinds import GroupRule, SecurityGroup
 from gureum.aws.errors import AwsError
@@ -55,6 +57,8 @@ TYPES = {
 }
 """Id prefix → resource type. AWS: ec2 ResourceType."""
 
+_METADATA_KEY = re.compile(r"[0-9a-zA-Z\-_+=,.@:]{1,255}", re.ASCII)
+_NOT_IN_METADATA = frozenset({".", "..", "_index"})
 RESERVED_KEY = "Tag keys starting with 'aws:' are reserved for internal use"
 Tags = dict[str, str]
 
@@ -169,7 +173,20 @@ def _change_one(call: Call, transaction: Transaction, id_: str, change: Callable
     obj = transaction.current(obj)
     tags = change(obj.meta.tags)
     _check_number(tags)
+    if isinstance(obj, Instance) and obj.spec.metadata.tags == "enabled":
+        check_tag_keys(tags)
     transaction.update(msgspec.structs.replace(obj, meta=msgspec.structs.replace(obj.meta, tags=tags)))
+
+
+def check_tag_keys(tags: dict[str, str]) -> None:
+    """AWS: tags in metadata are paths, so their keys are restricted."""
+    for key in tags:
+        if not key.startswith("aws:") and (_METADATA_KEY.fullmatch(key) is None or key in _NOT_IN_METADATA):
+            text = (
+                f"'{key}' is not a valid tag key. Tag keys must match pattern ([0-9a-zA-Z\\\\-_+=,.@:]{{1,255}}), "
+                "and must not be a reserved name ('.', '..', '_index')"
+            )
+            raise AwsError("InvalidParameterValue", text)
 
 
 def _change_rule(call: Call, transaction: Transaction, id_: str, change: Callable[[Tags], Tags]) -> None:

@@ -101,3 +101,17 @@ def test_a_tag_for_another_kind_of_thing_is_refused(cloud):
         "InvalidParameterValue",
         "'subnet' is not a valid taggable resource type for this operation.",
     )
+
+
+def test_an_instance_whose_tags_are_in_its_metadata_takes_keys_that_can_be_paths(cloud):
+    """AWS: "Work with instance tags in instance metadata" (EC2 user guide)."""
+    wanted = {"ImageId": BUILTINS[0].id, "InstanceType": "t3.nano", "MinCount": 1, "MaxCount": 1}
+    name = cloud("RunInstances", **wanted)["Instances"][0]["InstanceId"]
+    cloud("CreateTags", Resources=[name], Tags=[tag("a/b")])
+    show = {"InstanceId": name, "InstanceMetadataTags": "enabled"}
+    assert cloud.code("ModifyInstanceMetadataOptions", **show) == "InvalidParameterValue"
+    cloud("DeleteTags", Resources=[name], Tags=[{"Key": "a/b"}])
+    cloud("ModifyInstanceMetadataOptions", **show)
+    for key in ("a/b", "a b", "_index"):
+        assert cloud.code("CreateTags", Resources=[name], Tags=[tag(key)]) == "InvalidParameterValue"
+    cloud("CreateTags", Resources=[name], Tags=[tag("a.b:c")])
