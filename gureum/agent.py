@@ -28,7 +28,7 @@ from gureum.drivers.crun import CrunContainers
 from gureum.drivers.dns import DnsNames
 from gureum.drivers.image_store import ImageStore
 from gureum.drivers.imds import Imds
-from gureum.drivers.local_ca import LocalCa
+from gureum.drivers.late_ca import LateCa
 from gureum.drivers.loop_volumes import LoopVolumes
 from gureum.drivers.netns import NetnsNetworks
 from gureum.drivers.nft import NftFirewalls
@@ -64,7 +64,7 @@ def build_ports(home: Home) -> Ports:
     """All drivers of this machine."""
     clock = SystemClock()
     images = ImageStore(home.path / "images", recipes())
-    certificates = LocalCa(home.path / "ca", clock)
+    certificates = LateCa(home.path / "ca", clock)
     return Ports(
         networks=NetnsNetworks(home.id, home.run),
         firewalls=NftFirewalls(home.id),
