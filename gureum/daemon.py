@@ -7,7 +7,9 @@ by the supervisor, so that a client waits a moment instead of being refused.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import os
 import socket
 import time
 from typing import Any, cast
@@ -84,7 +86,13 @@ class Daemon:
         family = socket.AF_INET6 if ":" in self._home.bind else socket.AF_INET
         sock = socket.socket(family, socket.SOCK_STREAM)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((self._home.bind, self._home.aws_port))
+        try:
+            sock.bind((self._home.bind, self._home.aws_port))
+        except OSError as error:
+            sock.close()
+            where = f"{self._home.bind}:{self._home.aws_port}"
+            why = "another program listens there" if error.errno == errno.EADDRINUSE else os.strerror(error.errno or 0)
+            raise OSError(f"{why}: {where} (settings bind and aws_port)") from error
         sock.listen(1024)
         sock.setblocking(False)
         shelf.put("aws", sock)

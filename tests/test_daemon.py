@@ -1,10 +1,13 @@
-"""How the daemon's answers leave."""
+"""How the daemon's answers leave, and what it says when it cannot listen."""
 
 from __future__ import annotations
 
 import asyncio
+import socket
+from pathlib import Path
 
 from gureum.daemon import Corked
+from tests.cloud.running import Cloud
 
 
 class Wire:
@@ -58,3 +61,14 @@ def test_everything_else_is_the_transports() -> None:
     wire = Wire()
     Corked(wire).abort()
     assert wire.told == ["abort"]
+
+
+def test_a_port_that_another_program_has_is_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        cloud = Cloud(tmp_path / "home", simulate="true", aws_port=str(port))
+        done = cloud.command("up", check=False)
+        assert done.returncode != 0
+        assert f"another program listens there: 127.0.0.1:{port} (settings bind and aws_port)" in done.stderr
+    cloud.command("up")
+    cloud.command("down", "--purge")
