@@ -5,7 +5,7 @@ request: `POST /_gureum/attach/<id>` whose body and answer are chunked and go on
 four bytes length (big-endian) and payload:
 
     to the daemon    h  JSON {"args", "terminal", "env"}, first     i  input        e  end of input     w  columns, rows (two uint16)
-    from the daemon  o  output     x  exit code (int32), last
+    from the daemon  o  output     r  error output     x  exit code (int32), last
 """
 
 from __future__ import annotations

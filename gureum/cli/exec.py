@@ -64,9 +64,10 @@ def clearer(home: Home, name: str, refused: Failure) -> Failure:
 
 def listen(attachment: Attachment) -> int:
     for kind, payload in attachment.frames():
-        if kind == b"o":
-            sys.stdout.buffer.write(payload)
-            sys.stdout.buffer.flush()
+        if kind in (b"o", b"r"):
+            stream = (sys.stdout if kind == b"o" else sys.stderr).buffer
+            stream.write(payload)
+            stream.flush()
         elif kind == b"x":
             return int(struct.unpack(">i", payload)[0])
     raise Failure("the daemon ended the connection before the program ended")

@@ -6,7 +6,7 @@ The first line of a connection says what it is for:
                                       {"statuses": [...]} go out; the first after a sync is complete and has "complete": true
     {"op": "exec", "name", "args"}    one answer line
     {"op": "attach", "name", "args"}  one answer line, then frames: in `i` input, `e` end of input, `w` columns and rows (two uint16);
-                                      out `o` output, `x` exit code (int32)
+                                      out `o` output, `r` error output, `x` exit code (int32)
     {"op": "console" | "usage" | "status" | "events" | "import" | "down", ...}   one answer line
 
 Errors answer {"error": "..."}. Only root can open the socket (0600 in a 0700 folder).
@@ -18,7 +18,7 @@ import asyncio
 import base64
 import logging
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -211,11 +211,17 @@ class _Outbox:
 
 async def _tell(session: Session, writer: asyncio.StreamWriter) -> None:
     """What the program says and how it ended, to the client."""
-    async for chunk in session.output():
-        writer.write(frame(b"o", chunk))
-        await writer.drain()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_pass_on(b"o", session.output(), writer))
+        group.create_task(_pass_on(b"r", session.errors(), writer))
     writer.write(frame(b"x", struct.pack(">i", await session.wait())))
     await writer.drain()
+
+
+async def _pass_on(kind: bytes, said: AsyncIterator[bytes], writer: asyncio.StreamWriter) -> None:
+    async for chunk in said:
+        writer.write(frame(kind, chunk))
+        await writer.drain()
 
 
 async def _feed(session: Session, reader: asyncio.StreamReader) -> None:

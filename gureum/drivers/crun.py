@@ -142,8 +142,8 @@ class CrunContainers:
             record.spec, self._bundles.host, args, terminal=terminal, env=(*record.spec.env, *env)
         )
         if not terminal:
-            child, (sink, out) = await self._spawn(name, process, streams=2)
-            return ExecSession(child, out, sink, terminal=False)
+            child, (sink, out, err) = await self._spawn(name, process, streams=3)
+            return ExecSession(child, out, sink, terminal=False, complaints=err)
         if Path(record.runtime).name != "crun":
             # runc hands over a terminal only when it does not wait for the program, and then nobody learns the exit code.
             raise PortError("a terminal inside needs crun; this host has only runc", retry=False)

@@ -72,25 +72,32 @@ class Child:
 
 class ExecSession:
     """Fills `ports.containers.Session`. `source` and `sink` are non-blocking fds that it owns (the same one for a terminal), and so is
-    `complaints`: where the runtime tells why a program with a terminal did not start; -1 when that comes with the output."""
+    `complaints`: the program's error output, or where the runtime tells why a program with a terminal did not start."""
 
-    def __init__(self, child: Child, source: int, sink: int, *, terminal: bool, complaints: int = -1) -> None:
+    def __init__(self, child: Child, source: int, sink: int, *, terminal: bool, complaints: int) -> None:
         self._child = child
         self._source, self._sink, self._complaints = source, sink, complaints
         self._terminal = terminal
         # Whoever uses an fd holds its lock, so that none is closed (and its number given to another file) in use.
-        self._reading, self._writing = asyncio.Lock(), asyncio.Lock()
+        self._reading, self._writing, self._hearing = asyncio.Lock(), asyncio.Lock(), asyncio.Lock()
 
     async def output(self) -> AsyncIterator[bytes]:
         while chunk := await self._read():
             yield chunk
+        while self._terminal and (chunk := await self._hear()):
+            yield chunk
+
+    async def errors(self) -> AsyncIterator[bytes]:
+        while not self._terminal and (chunk := await self._hear()):
+            yield chunk
 
     async def _read(self) -> bytes:
         async with self._reading:
-            chunk = await read_chunk(self._source, self._child.ended) if self._source >= 0 else b""
-            if not chunk and self._complaints >= 0:
-                chunk = await read_chunk(self._complaints, self._child.ended)
-            return chunk
+            return await read_chunk(self._source, self._child.ended) if self._source >= 0 else b""
+
+    async def _hear(self) -> bytes:
+        async with self._hearing:
+            return await read_chunk(self._complaints, self._child.ended) if self._complaints >= 0 else b""
 
     async def write(self, data: bytes) -> None:
         """What a program that has ended or closed its input no longer takes is dropped."""
@@ -118,7 +125,7 @@ class ExecSession:
         """Ends the program if it still runs, and gives up the fds. Idempotent."""
         self._child.kill()
         await asyncio.shield(self._child.ended)
-        async with self._reading, self._writing:
+        async with self._reading, self._writing, self._hearing:
             for fd in {self._source, self._sink, self._complaints} - {-1}:
                 os.close(fd)
             self._source = self._sink = self._complaints = -1
@@ -127,8 +134,8 @@ class ExecSession:
 def open_process(
     command: list[str], container: str, process: bytes, streams: int
 ) -> tuple[subprocess.Popen[bytes], list[int]]:
-    """Runs the runtime's `command` for a `process` (OCI, as JSON) in `container`. `streams`: 3 is (in, out, err), 2 is (in, out and err
-    as one), 1 is only the runtime's own complaints. Returns our non-blocking ends. Blocks until the runtime runs."""
+    """Runs the runtime's `command` for a `process` (OCI, as JSON) in `container`. `streams`: 3 is (in, out, err), 1 is only the
+    runtime's own complaints. Returns our non-blocking ends. Blocks until the runtime runs."""
     # The description goes through memory: no file to clean up, nothing for another user to read.
     description = os.memfd_create("process", os.MFD_CLOEXEC)
     try:
@@ -136,7 +143,6 @@ def open_process(
         full = [*command, "--process", f"/proc/self/fd/{description}", container]
         ends = {
             3: (subprocess.PIPE, subprocess.PIPE, subprocess.PIPE),
-            2: (subprocess.PIPE, subprocess.PIPE, subprocess.STDOUT),
             1: (subprocess.DEVNULL, subprocess.DEVNULL, subprocess.PIPE),
         }[streams]
         environment = {"PATH": os.environ.get("PATH", "")}

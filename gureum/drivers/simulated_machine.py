@@ -136,6 +136,9 @@ class _EndedSession:
         for chunk in nothing:
             yield chunk
 
+    def errors(self) -> AsyncIterator[bytes]:
+        return self.output()
+
     async def write(self, data: bytes) -> None: ...
     async def resize(self, columns: int, rows: int) -> None: ...
     async def close_input(self) -> None: ...

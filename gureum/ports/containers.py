@@ -84,9 +84,14 @@ class ExecResult(msgspec.Struct, frozen=True):
 
 
 class Session(Protocol):
-    """A running exec: bytes in, bytes out. With a terminal both outputs come as one."""
+    """A running exec: bytes in, bytes out."""
 
-    def output(self) -> AsyncIterator[bytes]: ...
+    def output(self) -> AsyncIterator[bytes]:
+        """What it prints; with a terminal its errors too."""
+
+    def errors(self) -> AsyncIterator[bytes]:
+        """Its error output, which is to be read at the same time as the other; with a terminal there is none."""
+
     async def write(self, data: bytes) -> None: ...
     async def resize(self, columns: int, rows: int) -> None: ...
     async def close_input(self) -> None: ...

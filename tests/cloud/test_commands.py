@@ -52,6 +52,11 @@ def test_exec_passes_words_input_and_exit_code(cloud: Cloud, machine: dict[str, 
     assert (done.returncode, done.stdout) == (9, "in\na  b\n")
 
 
+def test_exec_keeps_the_two_outputs_apart(cloud: Cloud, machine: dict[str, Any]) -> None:
+    done = cloud.inside(machine["InstanceId"], "sh", "-c", "echo said; echo complained >&2")
+    assert (done.stdout, done.stderr) == ("said\n", "complained\n")
+
+
 def test_exec_of_what_is_not_there_is_one_line(cloud: Cloud, machine: dict[str, Any]) -> None:
     for words in (["i-00000000000000000", "--", "true"], [machine["InstanceId"], "--", "no-such-program"]):
         done = cloud.command("exec", *words, check=False)
@@ -125,6 +130,6 @@ def test_taken_port_is_told_and_nothing_is_left(tmp_path: Path, cloud: Cloud) ->
     done = other.command("up", check=False)
     assert done.returncode == 1
     assert "daemon" in done.stderr
-    assert "in use" in done.stderr
+    assert "another program listens there" in done.stderr
     assert leftovers(other.identity["id"]) == []
     other.command("down", "--purge")

@@ -164,6 +164,7 @@ def test_program_inside_ends_with_its_code(contract: Callable[[Test], None]) -> 
         assert await containers.exec("web", ("true",)) == await containers.exec("web", ("true",), stdin=b"x")
         session = await containers.attach("web", ("true",), terminal=False)
         assert [chunk async for chunk in session.output()] == []
+        assert [chunk async for chunk in session.errors()] == []
         assert await session.wait() == 0
         await session.close()
         await session.close()

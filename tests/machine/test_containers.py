@@ -235,13 +235,30 @@ async def test_session_writes_no_faster_than_the_program_reads(host: Host) -> No
     await session.close()
 
 
+@host_test
+async def test_without_a_terminal_errors_come_apart(host: Host) -> None:
+    """Also when nobody reads one of the two: what the other says still comes."""
+    await host.start("web", "sleep 1000")
+    said = "for n in 1 2 3; do echo out$n; echo err$n >&2; done"
+    session = await host.containers.attach("web", ("sh", "-c", said), terminal=False)
+    assert b"".join([chunk async for chunk in session.output()]) == b"out1\nout2\nout3\n"
+    assert b"".join([chunk async for chunk in session.errors()]) == b"err1\nerr2\nerr3\n"
+    assert await session.wait() == 0
+    await session.close()
+    session = await host.containers.attach("web", ("sh", "-c", said), terminal=True)
+    assert b"err1" in b"".join([chunk async for chunk in session.output()])
+    assert [chunk async for chunk in session.errors()] == []
+    await session.close()
+
+
 @pytest.mark.parametrize("terminal", [True, False])
 def test_attach_to_a_missing_program_is_told_in_words(terminal: bool, tmp_path: Path) -> None:
     @host_test
     async def test(host: Host) -> None:
         await host.start("web", "sleep 1000")
         session = await host.containers.attach("web", ("no-such-program",), terminal=terminal)
-        assert b"no-such-program" in b"".join([chunk async for chunk in session.output()])
+        told = session.output() if terminal else session.errors()
+        assert b"no-such-program" in b"".join([chunk async for chunk in told])
         assert await session.wait() != 0
         await session.close()
 
