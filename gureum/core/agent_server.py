@@ -124,7 +124,9 @@ class AgentServer:
         # Whichever ends first: the program, or the client's connection. A program that says nothing would not notice that nobody listens.
         tasks = [asyncio.ensure_future(_tell(session, writer)), asyncio.ensure_future(_feed(session, reader))]
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                _tell_fault(task.exception())
         finally:
             for task in tasks:
                 task.cancel()
@@ -207,6 +209,14 @@ class _Outbox:
             self._writer.write(line({"statuses": list(self._waiting.values()), "complete": self._complete}))
         self._waiting = {}
         self._complete = False
+
+
+def _tell_fault(fault: BaseException | None) -> None:
+    """What ended a session, unless it was the program itself or a client that left."""
+    if isinstance(fault, BaseExceptionGroup):
+        fault = fault.split(ConnectionError)[1]
+    if fault is not None and not isinstance(fault, ConnectionError):
+        log.error("attached session failed", exc_info=fault)
 
 
 async def _tell(session: Session, writer: asyncio.StreamWriter) -> None:

@@ -27,6 +27,9 @@ class Silent:
         for chunk in nothing:
             yield chunk
 
+    def errors(self) -> AsyncIterator[bytes]:
+        return self.output()
+
     async def write(self, data: bytes) -> None: ...
     async def resize(self, columns: int, rows: int) -> None: ...
 
