@@ -9,11 +9,13 @@ from typing import Literal
 
 import msgspec
 
+from gureum.ports.checks import Probe
 from gureum.ports.containers import Limits, Mount
 from gureum.ports.firewalls import Acl, Group
 from gureum.ports.metadata import InstanceMetadata
 from gureum.ports.names import Record, Zone
 from gureum.ports.networks import InterfaceSpec, NetworkSpec, SandboxSpec
+from gureum.ports.proxies import ProxySpec
 from gureum.ports.volumes import VolumeSpec
 
 
@@ -34,10 +36,11 @@ class FirewallGroup(msgspec.Struct, frozen=True):
 
 
 class Interface(msgspec.Struct, frozen=True):
-    """A network interface and the names of its FirewallGroups."""
+    """A network interface and the names of its FirewallGroups. `open`: without any, everything may pass."""
 
     interface: InterfaceSpec
     groups: tuple[str, ...] = ()
+    open: bool = False
 
 
 class Sandbox(msgspec.Struct, frozen=True):
@@ -95,6 +98,109 @@ class Names(msgspec.Struct, frozen=True):
     zones: tuple[Zone, ...] = ()
 
 
+class Place(msgspec.Struct, frozen=True):
+    """A node of a load balancer, from which targets are checked: the name of its sandbox, and its address there."""
+
+    sandbox: str
+    address: str
+    zone: str
+
+
+class Target(msgspec.Struct, frozen=True):
+    """`name`: "i-0abc:80". `zone` "": of all zones. `check_port`: where it is checked. `draining`: it is checked no more and gets nothing new."""
+
+    name: str
+    address: str
+    port: int
+    check_port: int
+    zone: str = ""
+    weight: int = 1
+    draining: bool = False
+
+
+class Failover(msgspec.Struct, frozen=True):
+    """How many targets must be healthy, as a number and as a share (0: off), before a zone leaves the names, or all targets count as up. AWS:
+    elbv2 target_group_health.*."""
+
+    dns_count: int = 1
+    dns_percent: int = 0
+    routing_count: int = 1
+    routing_percent: int = 0
+
+
+class TargetGroup(msgspec.Struct, frozen=True):
+    """Targets and how they are checked; from the first of `places` that is in the target's zone, else the first. Without a probe all are
+    healthy. Its status says of each target (data: {"targets": {name: [state, reason, description]}}) "initial", "healthy" or "unhealthy"."""
+
+    probe: Probe | None
+    targets: tuple[Target, ...] = ()
+    places: tuple[Place, ...] = ()
+    interval_s: float = 30.0
+    healthy_threshold: int = 5
+    unhealthy_threshold: int = 2
+    failover: Failover = Failover()
+    end_unhealthy: bool = False
+    """Flows to a target that turns unhealthy are ended (AWS: target_health_state.unhealthy.connection_termination.enabled)."""
+
+
+class Use(msgspec.Struct, frozen=True):
+    """A target group as one node uses it: `group`: the core TargetGroup's name; `cross_zone`: targets of all zones, else of the node's."""
+
+    group: str
+    cross_zone: bool = True
+
+
+class Proxy(msgspec.Struct, frozen=True):
+    """One proxy of a load balancer's node, in the sandbox named `sandbox` with the interface named `interface`. `proxy.sandbox_net` and the
+    servers of its groups are left empty: they come from the sandbox and from the TargetGroups in `uses`."""
+
+    sandbox: str
+    interface: str
+    zone: str
+    proxy: ProxySpec
+    uses: tuple[Use, ...] = ()
+
+
+class BalancedListener(msgspec.Struct, frozen=True):
+    """A layer-4 listener of a node: `groups`: (Use.group, weight)."""
+
+    protocol: Literal["tcp", "udp"]
+    port: int
+    groups: tuple[tuple[str, int], ...]
+    by: Literal["flow", "source"] = "flow"
+    preserve_client: bool = True
+    idle_s: int = 0
+
+
+class Balancer(msgspec.Struct, frozen=True):
+    """Layer-4 balancing at one node of a load balancer."""
+
+    network: str
+    interface: str
+    zone: str
+    address: str
+    listeners: tuple[BalancedListener, ...]
+    public: str = ""
+    uses: tuple[Use, ...] = ()
+
+
+class NodeName(msgspec.Struct, frozen=True):
+    """An address that a load balancer's name leads to while its zone is healthy in each of the groups; `view` as in Record."""
+
+    address: str
+    zone: str
+    groups: tuple[str, ...] = ()
+
+
+class BalancerNames(msgspec.Struct, frozen=True):
+    """`names`: (DNS name, indexes of the `nodes` it leads to). When no zone is healthy, all addresses are answered (AWS: "fail open")."""
+
+    names: tuple[tuple[str, tuple[int, ...]], ...]
+    nodes: tuple[NodeName, ...]
+    ttl: int = 60
+    view: str = ""
+
+
 KINDS: dict[str, type[msgspec.Struct]] = {
     "Network": Network,
     "FirewallGroup": FirewallGroup,
@@ -105,4 +211,8 @@ KINDS: dict[str, type[msgspec.Struct]] = {
     "Container": Container,
     "Metadata": Metadata,
     "Names": Names,
+    "TargetGroup": TargetGroup,
+    "Proxy": Proxy,
+    "Balancer": Balancer,
+    "BalancerNames": BalancerNames,
 }

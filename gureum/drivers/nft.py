@@ -14,6 +14,7 @@ from gureum.drivers.network_names import checked_home, checked_name
 from gureum.drivers.nft_table import Table, difference, released, table
 from gureum.drivers.nft_worker import Change
 from gureum.drivers.worker_process import Worker, WorkerDiedError
+from gureum.ports import PortError
 from gureum.ports.firewalls import RuleSet
 
 _ATTEMPTS = 2  # a worker that died is replaced once per call
@@ -59,6 +60,9 @@ class NftFirewalls:
                 continue
             network.applied, network.current = new, rules
             return
+
+    async def end_flows(self, network: str, address: str, port: int) -> None:
+        raise PortError("flows cannot be ended yet", retry=False)
 
     async def forget(self, network: str) -> None:
         self._networks.pop(network, None)

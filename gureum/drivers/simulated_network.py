@@ -111,6 +111,9 @@ class SimulatedFirewalls:
             raise PortError(f"network {rules.network} does not exist yet")
         self.rules[rules.network] = rules
 
+    async def end_flows(self, network: str, address: str, port: int) -> None:
+        pass
+
     async def forget(self, network: str) -> None:
         self.rules.pop(network, None)
 

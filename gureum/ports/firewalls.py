@@ -36,13 +36,15 @@ class Group(msgspec.Struct, frozen=True):
 
 
 class Port(msgspec.Struct, frozen=True):
-    """An interface as the firewall sees it. `forward` is the opposite of source/destination check."""
+    """An interface as the firewall sees it. `forward` is the opposite of source/destination check. `open`: it has no groups and everything may
+    pass (a network load balancer without security groups)."""
 
     interface: str
     addresses: tuple[str, ...]
     groups: tuple[str, ...]
     public: tuple[tuple[str, str], ...] = ()
     forward: bool = False
+    open: bool = False
 
 
 class AclEntry(msgspec.Struct, frozen=True):
@@ -66,6 +68,39 @@ class Acl(msgspec.Struct, frozen=True):
     entries: tuple[AclEntry, ...] = ()
 
 
+class BalancedTarget(msgspec.Struct, frozen=True):
+    """Where new flows may go. `weight` > 0: its share of them."""
+
+    address: str
+    port: int
+    weight: int = 1
+
+
+class BalancedPort(msgspec.Struct, frozen=True):
+    """What comes for `port` of the balancer's addresses goes to one of `targets`, each flow to one for its whole life; without targets it is
+    refused. `by`: what chooses: the flow's five values, or its source address alone. `preserve_client`: the target sees the
+    client's address; otherwise the balancer's. `idle_s`: when the kernel forgets a silent flow (0: its own limit)."""
+
+    protocol: Literal["tcp", "udp"]
+    port: int
+    targets: tuple[BalancedTarget, ...]
+    by: Literal["flow", "source"] = "flow"
+    preserve_client: bool = True
+    idle_s: int = 0
+
+
+class Balancer(msgspec.Struct, frozen=True):
+    """Layer-4 balancing at one interface (`Port.interface`) of the network. `address`: its private address; `public`: its public one, "" for
+    none. Who may speak to it say the interface's groups, if it has any (`Port.open` otherwise), as for a machine there; of a flow that is
+    sent on, the balancer's groups must let it out and the target's must let it in, where the target's may name the client (if preserved), the
+    balancer's address, or a group of the balancer."""
+
+    interface: str
+    address: str
+    ports: tuple[BalancedPort, ...]
+    public: str = ""
+
+
 class RuleSet(msgspec.Struct, frozen=True):
     """`internet`: subnets' CIDRs whose route table leads to the edge; others' packets to and from the edge are dropped. `acls`: each subnet
     has one at most; one that lets everything pass is better left out, as then nothing is looked at."""
@@ -76,6 +111,7 @@ class RuleSet(msgspec.Struct, frozen=True):
     ports: tuple[Port, ...] = ()
     internet: tuple[str, ...] = ()
     acls: tuple[Acl, ...] = ()
+    balancers: tuple[Balancer, ...] = ()
 
 
 class Firewalls(Protocol):
@@ -83,6 +119,9 @@ class Firewalls(Protocol):
         """Makes the kernel enforce exactly `rules` in that network, in one transaction. When it returns, it is enforced; until the
         first call everything is dropped. Established flows that the new groups forbid may go on (as on AWS); what new ACLs forbid
         stops."""
+
+    async def end_flows(self, network: str, address: str, port: int) -> None:
+        """Forgets all balanced flows to a target, which are reset when they go on (AWS: deregistration_delay.connection_termination)."""
 
     async def forget(self, network: str) -> None:
         """The network is gone: drops what the driver remembers of it."""

@@ -1,0 +1,37 @@
+"""Checks: one look at a target, from a place in the cloud. When to look again and what follows is decided elsewhere (core/balancers.py)."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+import msgspec
+
+
+class Probe(msgspec.Struct, frozen=True):
+    """How to ask. `matcher`: "200", "200,202", "200-399"; of GRPC the codes of the call ("12", "0-99"). `path`: of GRPC "/package.Service/method".
+    `version`: of HTTP and HTTPS: HTTP1, HTTP2. Certificates are not verified (AWS: target groups, "the load balancer does not validate these
+    certificates")."""
+
+    protocol: Literal["HTTP", "HTTPS", "TCP", "GRPC", "GRPCS"]
+    path: str = "/"
+    matcher: str = "200"
+    timeout_s: float = 5.0
+    version: Literal["HTTP1", "HTTP2"] = "HTTP1"
+    user_agent: str = "ELB-HealthChecker/2.0"
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """`reason` "" when it passed; else AWS's code (elbv2 TargetHealth: Target.ResponseCodeMismatch, Target.Timeout,
+    Target.FailedHealthChecks) and its words."""
+
+    passed: bool
+    reason: str = ""
+    description: str = ""
+
+
+class Checks(Protocol):
+    async def check(self, sandbox: str, source: str, address: str, port: int, probe: Probe) -> Outcome:
+        """Asks once, from the sandbox's namespace with `source` as address. Never raises for what the target does; PortError when there is no
+        such place to ask from. Takes `probe.timeout_s` at most."""
+
+    async def close(self) -> None: ...

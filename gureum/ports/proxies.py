@@ -1,0 +1,203 @@
+"""Proxies: layer-7 load balancing, and what of layer 4 needs a program (TLS, the PROXY protocol). One proxy is one node of a load
+balancer: a process in a sandbox of its own, with that node's interface, so that security groups, flow logs and source addresses are
+those of an interface like any other.
+
+The whole wish is handed over; the driver applies the difference, by the proxy's own run-time interface where it can and otherwise by a
+reload. Neither loses a connection. Servers' health is not the proxy's business: who is `up` is part of the wish (core/balancers.py decides it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, Protocol
+
+import msgspec
+
+
+class Certificate(msgspec.Struct, frozen=True):
+    """`name`: unique and changed with its content. `sealed_key`: the private key (PEM), sealed with `name` as context (base/sealing.py)."""
+
+    name: str
+    chain_pem: str
+    sealed_key: str
+    arn: str = ""
+
+
+class Server(msgspec.Struct, frozen=True):
+    """A target. `name`: "i-0abc:80". `up` False: no new request goes there; what is under way ends by itself."""
+
+    name: str
+    address: str
+    port: int
+    up: bool = False
+
+
+class Stickiness(msgspec.Struct, frozen=True):
+    """AWS: elbv2 target group attributes stickiness.*. `cookie`: the application's own, of kind "app_cookie"."""
+
+    kind: Literal["lb_cookie", "app_cookie", "source_ip"]
+    duration_s: int = 86400
+    cookie: str = ""
+
+
+class Group(msgspec.Struct, frozen=True):
+    """A target group as a backend. `name`: "tg-" and 16 hex digits; `arn`: for the log."""
+
+    name: str
+    arn: str
+    protocol: Literal["HTTP", "HTTPS", "TCP", "TLS"]
+    version: Literal["HTTP1", "HTTP2", "GRPC"] = "HTTP1"
+    algorithm: Literal["round_robin", "least_outstanding_requests", "weighted_random"] = "round_robin"
+    servers: tuple[Server, ...] = ()
+    slow_start_s: int = 0
+    stickiness: Stickiness | None = None
+    preserve_client: bool = False
+    proxy_protocol: bool = False
+
+
+class Condition(msgspec.Struct, frozen=True):
+    """`field`: AWS's name. `name`: the header's, of "http-header". `values`: patterns with `*` and `?`, OR-ed; of "query-string"
+    `pairs` (key or "", value)."""
+
+    field: Literal["host-header", "path-pattern", "http-header", "http-request-method", "query-string", "source-ip"]
+    values: tuple[str, ...] = ()
+    name: str = ""
+    pairs: tuple[tuple[str, str], ...] = ()
+
+
+class Forward(msgspec.Struct, frozen=True, tag="forward"):
+    """`groups`: (name, weight 0-999). `stickiness_s`: 0 for none (AWS: TargetGroupStickinessConfig)."""
+
+    groups: tuple[tuple[str, int], ...]
+    stickiness_s: int = 0
+
+
+class Redirect(msgspec.Struct, frozen=True, tag="redirect"):
+    """With AWS's placeholders (#{host} …) in them. `status`: 301 or 302."""
+
+    status: int
+    protocol: str = "#{protocol}"
+    host: str = "#{host}"
+    port: str = "#{port}"
+    path: str = "/#{path}"
+    query: str = "#{query}"
+
+
+class FixedResponse(msgspec.Struct, frozen=True, tag="fixed-response"):
+    status: int
+    content_type: str = ""
+    body: str = ""
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """Conditions are AND-ed. `priority` 0: the default rule, which has none and comes last."""
+
+    priority: int
+    action: Forward | Redirect | FixedResponse
+    conditions: tuple[Condition, ...] = ()
+
+
+class Listener(msgspec.Struct, frozen=True):
+    """`rules` by priority, the default one last. `certificates`: names of the proxy's, the default one first. `policy`: AWS's name of the TLS
+    policy. `alpn`: of TLS listeners, AWS's AlpnPolicy. `attributes`: of the listener (header names and values set in answers …), by
+    AWS's keys."""
+
+    port: int
+    protocol: Literal["HTTP", "HTTPS", "TCP", "TLS"]
+    arn: str
+    rules: tuple[Rule, ...]
+    certificates: tuple[str, ...] = ()
+    policy: str = ""
+    alpn: str = "None"
+    attributes: dict[str, str] = {}
+
+
+class ProxySpec(msgspec.Struct, frozen=True):
+    """`sandbox_net`: path of the namespace. `address`: the interface's primary private one: the proxy listens there and speaks to targets from
+    it. `label`: the log's name of the load balancer ("app/my-lb/50dc6c495c0c9188"). `attributes`: of the load balancer, by AWS's keys
+    (idle_timeout.timeout_seconds …), the ones that are in force."""
+
+    name: str
+    sandbox_net: str
+    address: str
+    label: str
+    listeners: tuple[Listener, ...] = ()
+    groups: tuple[Group, ...] = ()
+    certificates: tuple[Certificate, ...] = ()
+    attributes: dict[str, str] = {}
+
+
+class Record(msgspec.Struct, frozen=True):
+    """One request (`kind` "http", "https", "h2", "grpcs", "ws", "wss") or TLS connection ("tls") as the proxy saw it; what AWS's access
+    log tells (elb-*-access-logs). Times in seconds, -1.0 where the request got no further; `target` "" when it was sent nowhere. `error`:
+    AWS's error_reason."""
+
+    proxy: str
+    kind: str
+    time: float
+    listener_arn: str
+    client: str
+    target: str
+    group_arn: str
+    request_time_s: float
+    target_time_s: float
+    response_time_s: float
+    elb_status: int
+    target_status: int
+    received_bytes: int
+    sent_bytes: int
+    request: str
+    user_agent: str
+    tls_cipher: str
+    tls_protocol: str
+    trace_id: str
+    domain_name: str
+    certificate_arn: str
+    priority: int
+    actions: str
+    redirect_url: str
+    error: str
+    classification: str = ""
+    classification_reason: str = ""
+    created: float = 0.0
+    connection_s: float = 0.0
+    handshake_s: float = 0.0
+    extra: dict[str, str] = {}
+
+
+class Counters(msgspec.Struct, frozen=True):
+    """Since the proxy was first made, over all its reloads. `active`: connections now."""
+
+    connections: int = 0
+    active: int = 0
+    rejected: int = 0
+    tls_errors: int = 0
+    received_bytes: int = 0
+    sent_bytes: int = 0
+
+
+Sink = Callable[[list[Record]], None]
+
+
+class Proxies(Protocol):
+    """Proxies of one home on one machine. They outlive the agent; a new agent adopts them."""
+
+    async def ensure(self, spec: ProxySpec) -> None:
+        """When it returns, new connections are served as wished. A proxy whose process has died is started again."""
+
+    async def remove(self, name: str) -> None: ...
+    async def end_connections(self, name: str, group: str, server: str) -> None:
+        """Cuts what is still under way to a server that is not `up` (its deregistration delay is over); success when there is none."""
+
+    async def died(self) -> str:
+        """Waits until some proxy's process has ended that was not removed; its name. It is to be ensured again."""
+
+    def subscribe(self, sink: Sink) -> Callable[[], None]:
+        """`sink` gets the records of all proxies, in the loop, in batches. Returns the way to stop it."""
+
+    async def counters(self) -> dict[str, Counters]: ...
+    async def observe(self) -> frozenset[str]:
+        """Names of all that exist, also those of an earlier agent."""
+
+    async def close(self) -> None:
+        """Gives up sockets; proxies go on."""

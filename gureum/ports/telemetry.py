@@ -1,0 +1,133 @@
+"""Telemetry: the store of metrics and of log events. What `write` and `append` have acknowledged is durable; reads see it at once.
+
+A series is a metric of one scope ("account/region") with its dimensions; a log stream belongs to a group of one scope. Who may read what, names
+that must be unique, limits and texts are the faces' business (aws/cloudwatch, aws/logs): this store takes what it is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+
+class Series(msgspec.Struct, frozen=True):
+    """`dimensions`: (name, value), sorted."""
+
+    scope: str
+    namespace: str
+    name: str
+    dimensions: tuple[tuple[str, str], ...] = ()
+
+
+class Datum(msgspec.Struct, frozen=True):
+    """What was measured at one time: `count` values with these `sum`, `min` and `max`. `values` with `counts`: the values themselves, where
+    they are known (percentiles need them); empty for a statistic set. `resolution_s`: 1 or 60."""
+
+    series: Series
+    time_ms: int
+    count: float
+    sum: float
+    min: float
+    max: float
+    values: tuple[float, ...] = ()
+    counts: tuple[float, ...] = ()
+    unit: str = "None"
+    resolution_s: int = 60
+
+
+class Bucket(msgspec.Struct, frozen=True):
+    """Everything of a series from `start_ms` on, for the length that was asked for. `values` and `counts` only where a distribution was asked for
+    and every datum had one."""
+
+    start_ms: int
+    count: float
+    sum: float
+    min: float
+    max: float
+    values: tuple[float, ...] = ()
+    counts: tuple[float, ...] = ()
+    unit: str = "None"
+
+
+class SeriesInfo(msgspec.Struct, frozen=True):
+    """`last_ms`: the newest datum's time."""
+
+    series: Series
+    last_ms: int
+
+
+class LogEvent(msgspec.Struct, frozen=True):
+    """`ingested_ms`: when it was taken. `id`: 56 digits, ordered by time and never given twice (AWS: FilteredLogEvent.eventId)."""
+
+    stream: str
+    time_ms: int
+    ingested_ms: int
+    message: str
+    id: str = ""
+
+
+class StreamInfo(msgspec.Struct, frozen=True):
+    stream: str
+    first_ms: int
+    last_ms: int
+    last_ingested_ms: int
+    stored_bytes: int
+
+
+class LogPage(msgspec.Struct, frozen=True):
+    """`forward`, `backward`: opaque places to go on from in either direction; valid as long as the events are kept. `done`: nothing more in the
+    direction that was read."""
+
+    events: tuple[LogEvent, ...]
+    forward: str
+    backward: str
+    done: bool
+
+
+class Metrics(Protocol):
+    async def write(self, datums: Sequence[Datum]) -> None:
+        """Durable when it returns: all or nothing."""
+
+    async def buckets(
+        self, series: Series, start_ms: int, end_ms: int, period_ms: int, *, unit: str = "", distribution: bool = False
+    ) -> list[Bucket]:
+        """The non-empty buckets of [start, end), oldest first, aligned to multiples of the period since 1970. `unit` "": of any unit."""
+
+    async def series(
+        self, scope: str, *, namespace: str = "", name: str = "", since_ms: int = 0
+    ) -> list[SeriesInfo]: ...
+
+    async def close(self) -> None: ...
+
+
+class Logs(Protocol):
+    async def append(self, scope: str, group: str, events: Sequence[LogEvent]) -> None:
+        """Durable when it returns: all or nothing. Events of a stream may come in any order; ids are given by the store."""
+
+    async def read(
+        self,
+        scope: str,
+        group: str,
+        *,
+        streams: Sequence[str] = (),
+        start_ms: int = 0,
+        end_ms: int | None = None,
+        limit: int = 10_000,
+        limit_bytes: int = 1_048_576,
+        forward: bool = True,
+        place: str = "",
+    ) -> LogPage:
+        """Events of the group (of all its streams, or of these) with start <= time < end, in the order of time and then of arrival, from the
+        oldest on (or from the newest back, when not `forward`), or from `place` on. ValueError for a place that is none."""
+
+    async def streams(self, scope: str, group: str) -> list[StreamInfo]: ...
+
+    async def keep(self, scope: str, group: str, days: int | None) -> None:
+        """Events older than so many days go (None: never); whole files at a time."""
+
+    async def drop(self, scope: str, group: str, stream: str = "") -> None:
+        """All events of a stream, or of the group, are gone."""
+
+    async def close(self) -> None: ...
