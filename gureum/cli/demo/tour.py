@@ -1,4 +1,4 @@
-"""A tour: runs the stock AWS command line against this gureum, and prints what it runs. The story that is told with it is in demo.py.
+"""A tour: runs the stock AWS command line against this gureum, and prints what it runs. The stories that are told with it are beside it.
 
 It asks this home alone, whatever the user's own AWS settings say.
 """
