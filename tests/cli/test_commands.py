@@ -15,7 +15,8 @@ import pytest
 
 from gureum.base.homes import Home
 from gureum.base.settings import Settings
-from gureum.cli import coverage, doctor, env, explain, logs, main, output, ssh, tour
+from gureum.cli import coverage, doctor, env, explain, logs, main, output, ssh
+from gureum.cli.demo import tour
 from gureum.cli.output import Failure
 
 HOME = Home("abcde", Path("/h"), Path("/r"), "198.18.16.0/20", "127.0.0.1", 4567, 5353, simulate=False)
