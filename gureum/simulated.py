@@ -16,9 +16,11 @@ from gureum.core.agent_link import LocalLink
 from gureum.core.machine import Ports, Status
 from gureum.core.service import AgentService
 from gureum.daemon import Daemon, run_process
+from gureum.drivers.simulated_checks import SimulatedChecks
 from gureum.drivers.simulated_images import SimulatedImages
 from gureum.drivers.simulated_machine import SimulatedContainers, SimulatedVolumes
 from gureum.drivers.simulated_network import SimulatedFirewalls, SimulatedNetworks
+from gureum.drivers.simulated_proxies import SimulatedProxies
 from gureum.engine.lowering import Desired
 from gureum.ports.metadata import InstanceMetadata
 from gureum.ports.names import Record, Zone
@@ -101,6 +103,8 @@ def simulated_ports(clock: SystemClock) -> Ports:
         containers=SimulatedContainers(clock),
         names=SimulatedNames(),
         metadata=SimulatedMetadata(),
+        proxies=SimulatedProxies(),
+        checks=SimulatedChecks(),
         clock=clock,
     )
 

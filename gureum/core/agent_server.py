@@ -155,7 +155,7 @@ class AgentServer:
         return await self._service.machine.ports.containers.usage(str(request["name"])) or {}
 
     async def _status(self, request: dict[str, Any]) -> Any:
-        machine, loop = self._service.machine, self._service.loop
+        machine, loops = self._service.machine, (self._service.loop, self._service.balancing_loop)
         counts: dict[str, int] = {}
         for one in machine.desired.values():
             counts[one.kind] = counts.get(one.kind, 0) + 1
@@ -164,10 +164,10 @@ class AgentServer:
             "leaving": len(machine.leaving),
             "held": machine.held,
             "unready": {id_: status.reason for id_, status in machine.status.items() if status.phase != "ready"},
-            "reconciles": loop.runs,
-            "retries": loop.retries,
-            "faults": loop.faults,
-            "queue": loop.depth,
+            "reconciles": sum(loop.runs for loop in loops),
+            "retries": sum(loop.retries for loop in loops),
+            "faults": sum(loop.faults for loop in loops),
+            "queue": sum(loop.depth for loop in loops),
         }
 
     async def _events(self, request: dict[str, Any]) -> Any:
