@@ -25,6 +25,7 @@ from gureum.drivers.checks import MalformedError
 
 EMPTY_MESSAGE = b"\x00\x00\x00\x00\x00"
 """gRPC over HTTP/2: not compressed, zero bytes long."""
+_FRAME_TYPE_AT, _SETTINGS = 3, 4
 _READ_BYTES = 16 * 1024
 Request = tuple[tuple[str, str], ...]
 
@@ -66,6 +67,7 @@ class _Talk:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, limit_bytes: int) -> None:
         self._reader, self._writer = reader, writer
         self._left = limit_bytes
+        self._start = b""
         self._connection = H2Connection(H2Configuration(client_side=True, header_encoding="utf-8"))
 
     def ask(self, request: Request, message: bytes = b"") -> None:
@@ -82,6 +84,7 @@ class _Talk:
         self._left -= len(data)
         if not data or self._left < 0:
             raise MalformedError
+        self._look_at_start(data)
         try:
             events = self._connection.receive_data(data)
         except (ProtocolError, UnicodeDecodeError) as error:
@@ -93,6 +96,14 @@ class _Talk:
                 self._connection.acknowledge_received_data(event.flow_controlled_length, 1)
         self._flush()
         return events
+
+    def _look_at_start(self, data: bytes) -> None:
+        """The other side's first frame is SETTINGS (RFC 9113 3.4). The library would take another protocol's first words for a frame's length and
+        wait for megabytes."""
+        if len(self._start) < _FRAME_TYPE_AT + 1:
+            self._start += data[: _FRAME_TYPE_AT + 1]
+            if len(self._start) > _FRAME_TYPE_AT and self._start[_FRAME_TYPE_AT] != _SETTINGS:
+                raise MalformedError
 
     def leave(self) -> None:
         """Says goodbye, so that a well-behaved server logs no error."""
