@@ -20,6 +20,7 @@ from gureum.base.homes import SYSTEM_RUN, Home, load_home
 from gureum.base.logs import start_logging
 from gureum.base.settings import Settings, load_settings
 from gureum.base.supervised import Supervised, until_stopped
+from gureum.core.access_logs import AccessLogs
 from gureum.core.agent_server import AgentServer
 from gureum.core.machine import Ports
 from gureum.core.service import AgentService
@@ -111,6 +112,8 @@ class Agent:
         shelf = Shelf(FdStore.from_environment())
         service = AgentService(store, ports, shelf, self._home.pool)
         await service.start()
+        access_logs = AccessLogs(service.machine, self._home.path / "s3-local")
+        access_logs.start()
         await self._serve_host_names(ports, shelf)
         server = await AgentServer(service, lambda: self._down(service, ports)).serve(self._socket_path())
         self._supervised.ready()
@@ -119,6 +122,7 @@ class Agent:
         finally:
             server.close()
             await service.close()
+            await access_logs.close()
             for port in _in_closing_order(ports):
                 await port.close()
             await store.close()
