@@ -83,6 +83,7 @@ def build_ports(home: Home) -> Ports:
         metadata=Imds(home.path / "keys" / "imds.key", certificates, clock),
         proxies=SimulatedProxies(),
         checks=NamespaceChecks(home.id, home.run),
+        certificates=certificates,
         clock=clock,
     )
 

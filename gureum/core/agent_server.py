@@ -7,7 +7,7 @@ The first line of a connection says what it is for:
     {"op": "exec", "name", "args"}    one answer line
     {"op": "attach", "name", "args"}  one answer line, then frames: in `i` input, `e` end of input, `w` columns and rows (two uint16);
                                       out `o` output, `r` error output, `x` exit code (int32)
-    {"op": "console" | "usage" | "status" | "events" | "import" | "down", ...}   one answer line
+    {"op": "console" | "usage" | "status" | "events" | "import" | "issue" | "down", ...}   one answer line
 
 Errors answer {"error": "..."}. Only root can open the socket (0600 in a 0700 folder).
 """
@@ -23,6 +23,7 @@ from typing import Any
 
 import msgspec
 
+from gureum.core.issuing import issue
 from gureum.core.machine import Status, decode_desired
 from gureum.core.service import AgentService
 from gureum.engine.wire import LIMIT_LINE_BYTES, frame, line, read_frame, read_line
@@ -57,6 +58,7 @@ class AgentServer:
             "status": self._status,
             "events": self._events,
             "import": self._import,
+            "issue": self._issue,
             "down": self._go_down,
         }
 
@@ -179,6 +181,9 @@ class AgentServer:
     async def _import(self, request: dict[str, Any]) -> Any:
         image = await self._service.machine.ports.images.import_file(str(request["path"]), request["form"])
         return msgspec.to_builtins(image)
+
+    async def _issue(self, request: dict[str, Any]) -> Any:
+        return await issue(self._service.machine.ports.certificates, request)
 
     async def _go_down(self, request: dict[str, Any]) -> Any:
         await self._down()

@@ -21,6 +21,7 @@ from gureum.core.references import references
 from gureum.core.specs import KINDS
 from gureum.engine.errors import Retry
 from gureum.engine.lowering import Desired
+from gureum.ports.certificates import Certificates
 from gureum.ports.checks import Checks
 from gureum.ports.clock import Clock
 from gureum.ports.containers import Containers
@@ -59,6 +60,7 @@ class Ports(msgspec.Struct, frozen=True):
     metadata: Metadata
     proxies: Proxies
     checks: Checks
+    certificates: Certificates
     clock: Clock
 
 

@@ -236,7 +236,7 @@ class Logs:
 
     def __init__(self, root: Path, **attributes: str) -> None:
         self.clock, self.proxies, self.root = FakeClock(), NotedProxies(), root
-        ports = msgspec.structs.replace(simulated_ports(self.clock), proxies=self.proxies)  # type: ignore[arg-type]
+        ports = msgspec.structs.replace(simulated_ports(self.clock), proxies=self.proxies)
 
         async def keep(name: str, text: str) -> None: ...
 
