@@ -12,7 +12,7 @@ import msgspec
 
 from gureum.aws.call import Call
 from gureum.aws.errors import AwsError
-from gureum.engine.resource import Kind, Resource, kind
+from gureum.engine.resource import Kind, Resource, kind, kind_of, make_key
 from gureum.ports.proxies import Certificate as ServedCertificate
 
 Validation = Literal["DNS", "EMAIL"]
@@ -90,9 +90,9 @@ def arn_of(certificate: Certificate) -> str:
 
 
 def find(call: Call, arn: str) -> Certificate | None:
-    """The caller's certificate with this very ARN, None when there is none. For other services too."""
-    found = call.get(Certificate, arn.rpartition("/")[2]) if "/" in arn else None
-    return found if found is not None and arn_of(found) == arn else None
+    """The caller's certificate with this very ARN, None when there is none. For other services too: also while this one is not loaded."""
+    found = call.client.by_key(make_key(kind_of(Certificate).name, call.scope, arn.rpartition("/")[2]))
+    return found if isinstance(found, Certificate) and arn_of(found) == arn else None
 
 
 def found(call: Call, name: str = "CertificateArn") -> Certificate:
