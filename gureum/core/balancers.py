@@ -75,8 +75,8 @@ class BalancingKinds:
     async def target_group(self, id_: str, spec: TargetGroup) -> None:
         machine, name = self._machine, _name(id_)
         change = self._book.put(name, spec)
-        if change.left:
-            self._end(name, change.left, drained=True)
+        if change.left and spec.end_deregistered:
+            self._end(name, change.left)
         if change.any:
             self._poke_users(id_)
         looks, waits = self._looks(id_, spec)
@@ -148,24 +148,13 @@ class BalancingKinds:
     def _end_unhealthy(self, group: str, target: str) -> None:
         wished = self._machine.desired.get(f"TargetGroup/{group}")
         if wished is not None and isinstance(wished.spec, TargetGroup) and wished.spec.end_unhealthy:
-            self._end(group, [one for one in wished.spec.targets if one.name == target], drained=False)
+            self._end(group, [one for one in wished.spec.targets if one.name == target])
 
-    def _end(self, group: str, targets: Iterable[Target], *, drained: bool) -> None:
+    def _end(self, group: str, targets: Iterable[Target]) -> None:
         """Notes for all who send to `group` that what is under way to `targets` is to be cut."""
-        wished = self._machine.desired.get(f"TargetGroup/{group}")
-        always = not drained or (
-            wished is not None and isinstance(wished.spec, TargetGroup) and wished.spec.end_drained
-        )
         for user in self._machine.users(f"TargetGroup/{group}"):
-            if always or self._sends_requests(user, group):
+            if user.split("/", 1)[0] in ("Proxy", "Balancer"):
                 self._ends.setdefault(user, {}).update({(group, one.name): one for one in targets})
-
-    def _sends_requests(self, user: str, group: str) -> bool:
-        """Whether it is a proxy that speaks HTTP to the group: it always cuts what is left when a deregistration delay is over."""
-        wished = self._machine.desired.get(user)
-        spec = wished.spec if wished else None
-        groups = spec.proxy.groups if isinstance(spec, Proxy) else ()
-        return any(one.name == group and one.protocol in ("HTTP", "HTTPS") for one in groups)
 
     def _poke_users(self, id_: str) -> None:
         for user in self._machine.users(id_):

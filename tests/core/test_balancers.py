@@ -137,13 +137,13 @@ def test_without_cross_zone_balancing_a_node_uses_the_targets_of_its_zone() -> N
 def test_a_draining_target_gets_nothing_new_and_is_cut_when_it_has_left() -> None:
     async def story(agent: BalancedAgent) -> None:
         wishes = [network(), *node(), proxy()]
-        agent.service.sync([*wishes, target_group(target(11), target(12))])
+        agent.service.sync([*wishes, target_group(target(11), target(12), end_deregistered=True)])
         await agent.until(lambda: agent.ports.proxies.specs.get("p-a") and len(agent.ports.proxies.up()) == 2)
-        agent.service.sync([*wishes, target_group(target(11), target(12, draining=True))])
+        agent.service.sync([*wishes, target_group(target(11), target(12, draining=True), end_deregistered=True)])
         await agent.until(lambda: agent.ports.proxies.up() == {"i-11:80"})
         assert [one.name for one in agent.ports.proxies.specs["p-a"].groups[0].servers] == ["i-11:80", "i-12:80"]
         agent.ports.proxies.log.clear()
-        agent.service.sync([*wishes, target_group(target(11))])
+        agent.service.sync([*wishes, target_group(target(11), end_deregistered=True)])
         await agent.until(lambda: len(agent.ports.proxies.specs["p-a"].groups[0].servers) == 1)
         assert agent.ports.proxies.log == ["p-a: i-11:80+ i-12:80-", f"p-a cut {TG} i-12:80", "p-a: i-11:80+"]
 
@@ -174,7 +174,7 @@ def test_what_could_not_be_cut_is_cut_at_the_next_try() -> None:
         agent.service.sync([*wishes, target_group(target(11), target(12))])
         await agent.until(lambda: agent.ports.proxies.specs.get("p-a") and len(agent.ports.proxies.up()) == 2)
         agent.ports.proxies.refuse = 2
-        agent.service.sync([*wishes, target_group(target(11))])
+        agent.service.sync([*wishes, target_group(target(11), end_deregistered=True)])
         await agent.until(lambda: f"p-a cut {TG} i-12:80" in agent.ports.proxies.log)
 
     told(story)
@@ -204,12 +204,12 @@ def test_flows_to_a_target_that_left_end_where_that_is_wished(wished: bool, cut:
 
     async def story(agent: BalancedAgent) -> None:
         wishes = [network(), *node(), balancer(), proxy(protocol="TCP")]
-        agent.service.sync([*wishes, target_group(target(11), target(12), end_drained=wished)])
+        agent.service.sync([*wishes, target_group(target(11), target(12), end_deregistered=wished)])
         await agent.until(lambda: _balanced(agent) == {"10.0.1.11": 1, "10.0.1.12": 1})
-        agent.service.sync([*wishes, target_group(target(11), target(12, draining=True), end_drained=wished)])
+        agent.service.sync([*wishes, target_group(target(11), target(12, draining=True), end_deregistered=wished)])
         await agent.until(lambda: _balanced(agent) == {"10.0.1.11": 1})
         assert agent.ports.firewalls.ended == []
-        agent.service.sync([*wishes, target_group(target(11), end_drained=wished)])
+        agent.service.sync([*wishes, target_group(target(11), end_deregistered=wished)])
         await agent.until(lambda: "i-12:80" not in agent.status[f"TargetGroup/{TG}"].data["targets"])
         await agent.service.balancing_loop.idle()
         assert agent.ports.firewalls.ended == ([("vpc-1", "10.0.1.12", 80)] if cut else [])
