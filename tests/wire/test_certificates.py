@@ -35,7 +35,7 @@ class Authority:
 
     def __init__(self, name: str = "Test CA", parent: Authority | None = None) -> None:
         self.key = ec.generate_private_key(ec.SECP256R1())
-        self.name = _name(name)
+        self.name = named(name)
         self.certificate = (parent or self).sign(self.key.public_key(), self.name, ca=True)
 
     def sign(self, key: Any, subject: x509.Name, *names: str, ca: bool = False, **when: Any) -> x509.Certificate:
@@ -65,7 +65,7 @@ class Authority:
         return builder.sign(self.key, hashes.SHA256())
 
 
-def _name(text: str) -> x509.Name:
+def named(text: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
 
@@ -90,7 +90,7 @@ def rsa_key() -> rsa.RSAPrivateKey:
 
 @pytest.fixture(scope="module")
 def leaf(root: Authority, rsa_key: rsa.RSAPrivateKey) -> x509.Certificate:
-    return root.sign(rsa_key.public_key(), _name("www.example.com"), "www.example.com", "example.com")
+    return root.sign(rsa_key.public_key(), named("www.example.com"), "www.example.com", "example.com")
 
 
 def issued(acm: Any, arn: str, status: str = "ISSUED") -> dict[str, Any]:
@@ -153,10 +153,10 @@ def test_what_does_not_belong_together_is_refused(
     now = dt.datetime.now(dt.UTC)
     key, good = key_pem(rsa_key), pem(leaf)
     other = key_pem(rsa.generate_private_key(public_exponent=65537, key_size=2048))
-    expired = pem(root.sign(rsa_key.public_key(), _name("a.example.com"), start=now - 9 * DAY, end=now - DAY))
-    early = pem(root.sign(rsa_key.public_key(), _name("a.example.com"), start=now + DAY))
+    expired = pem(root.sign(rsa_key.public_key(), named("a.example.com"), start=now - 9 * DAY, end=now - DAY))
+    early = pem(root.sign(rsa_key.public_key(), named("a.example.com"), start=now + DAY))
     odd_key = ed25519.Ed25519PrivateKey.generate()
-    odd = pem(root.sign(odd_key.public_key(), _name("a.example.com")))
+    odd = pem(root.sign(odd_key.public_key(), named("a.example.com")))
     for body, private, chain, words in [
         (b"nonsense", key, None, "The certificate is not PEM-encoded or is not valid."),
         (good + good, key, None, "more than one certificate"),
@@ -185,7 +185,7 @@ def test_what_does_not_belong_together_is_refused(
 def test_a_chain_of_several_is_checked_link_by_link(acm: Any, root: Authority) -> None:
     middle = Authority("Middle", root)
     key = ec.generate_private_key(ec.SECP384R1())
-    body = pem(middle.sign(key.public_key(), _name("c.example.com"), "c.example.com"))
+    body = pem(middle.sign(key.public_key(), named("c.example.com"), "c.example.com"))
     chain = pem(middle.certificate) + pem(root.certificate)
     arn = acm.import_certificate(Certificate=body, PrivateKey=key_pem(key), CertificateChain=chain)["CertificateArn"]
     assert acm.describe_certificate(CertificateArn=arn)["Certificate"]["KeyAlgorithm"] == "EC_secp384r1"
@@ -197,7 +197,7 @@ def test_a_chain_of_several_is_checked_link_by_link(acm: Any, root: Authority) -
 def test_import_again_keeps_the_arn(acm: Any, root: Authority, leaf: x509.Certificate, rsa_key: Any) -> None:
     arn = acm.import_certificate(Certificate=pem(leaf), PrivateKey=key_pem(rsa_key))["CertificateArn"]
     key = ec.generate_private_key(ec.SECP256R1())
-    newer = root.sign(key.public_key(), _name("www.example.com"), "www.example.com")
+    newer = root.sign(key.public_key(), named("www.example.com"), "www.example.com")
     again = acm.import_certificate(CertificateArn=arn, Certificate=pem(newer), PrivateKey=key_pem(key))
     assert again["CertificateArn"] == arn
     assert acm.get_certificate(CertificateArn=arn)["Certificate"].encode() == pem(newer)
@@ -332,7 +332,7 @@ def test_renewed_certificate_keeps_its_arn_and_has_a_new_key(acm: Any) -> None:
 
 def test_lists_are_filtered_as_on_aws(acm: Any, root: Authority, leaf: x509.Certificate, rsa_key: Any) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
-    body = pem(root.sign(key.public_key(), _name("ec.example.com")))
+    body = pem(root.sign(key.public_key(), named("ec.example.com")))
     by_ec = acm.import_certificate(Certificate=body, PrivateKey=key_pem(key))["CertificateArn"]
     by_rsa = acm.import_certificate(Certificate=pem(leaf), PrivateKey=key_pem(rsa_key))["CertificateArn"]
     asked = acm.request_certificate(DomainName="l.example.com")["CertificateArn"]
