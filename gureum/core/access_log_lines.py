@@ -83,7 +83,8 @@ def request_line(record: Record, label: str) -> str:
 
 
 def connection_line(record: Record, listener_port: int) -> str:
-    """One TLS connection as an application load balancer logs it. Client certificates are not asked for, so their fields are empty."""
+    """One TLS connection as an application load balancer logs it, from the record of its first request or of its own. Client certificates are not
+    asked for, so their fields are empty."""
     r = record
     address, _, port = r.client.rpartition(":")
     failed = r.error and not r.tls_protocol
@@ -94,7 +95,7 @@ def connection_line(record: Record, listener_port: int) -> str:
         str(listener_port),
         _bare(r.tls_protocol),
         _bare(r.tls_cipher),
-        "-" if failed else f"{r.handshake_s:.3f}",
+        f"{r.handshake_s:.3f}" if r.handshake_s > 0 and not failed else "-",
         *('"-"', "-", "-"),
         f"Failed:{_bare(r.error)}" if failed else "Success",
         _bare(r.extra.get("conn_trace_id", "")),
@@ -123,9 +124,9 @@ def tls_line(record: Record, label: str, address: str, listener_port: int) -> st
         _bare(r.tls_protocol.lower().replace(".", "")),
         "-",
         _bare(r.domain_name),
-        _bare(r.extra.get("alpn_fe", "")),
-        _bare(r.extra.get("alpn_be", "")),
-        _bare(r.extra.get("alpn_client", "")),
+        _bare(r.extra.get("alpn_fe_protocol", "")),
+        _bare(r.extra.get("alpn_be_protocol", "")),
+        _bare(r.extra.get("alpn_client_preference_list", "")),
         _time(r.created or r.time)[:19],
     )
     return " ".join(fields) + "\n"

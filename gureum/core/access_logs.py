@@ -30,6 +30,10 @@ PERIOD_S = 300.0
 FILE_BYTES = 4 << 20
 """Of text: a fuller buffer is written before its period ends (AWS: several files for one period, "when the site has high traffic")."""
 ALL_BYTES = 32 << 20
+LIMIT_CONNECTIONS = 20_000
+"""That are remembered, over all load balancers, so that each is logged once."""
+IDLE_S = 60.0
+SECURE = ("https", "h2", "grpcs", "wss")
 
 
 class File(msgspec.Struct, frozen=True):
@@ -51,6 +55,7 @@ class AccessLogs:
         self._buffers: dict[File, list[str]] = {}
         self._sizes: dict[File, int] = {}
         self._bytes = 0  # buffered, or on the way to a disk that may be slow
+        self._connections: dict[tuple[str, str], float] = {}
         self._writing: set[asyncio.Task[None]] = set()
         self._unsubscribe: Callable[[], None] = lambda: None
         self._periods: asyncio.Task[None] | None = None
@@ -77,17 +82,28 @@ class AccessLogs:
                 self._add(file, line)
 
     def _lines(self, record: Record, spec: Proxy) -> list[tuple[File, str]]:
-        wished, network = spec.proxy, spec.proxy.label.startswith("net/")
-        connections = record.kind == "tls" and not network
-        file = self._file(spec, record, connections=connections)
-        if file is None:
-            return []
+        wished = spec.proxy
         port = next((one.port for one in wished.listeners if one.arn == record.listener_arn), 0)
-        if connections:
-            return [(file, connection_line(record, port))]
-        if record.kind == "tls":
-            return [(file, tls_line(record, wished.label, wished.address, port))]
-        return [(file, request_line(record, wished.label))]
+        access = self._file(spec, record, connections=False)
+        if wished.label.startswith("net/"):
+            return [(access, tls_line(record, wished.label, wished.address, port))] if access else []
+        found = [(access, request_line(record, wished.label))] if access and record.kind != "tls" else []
+        file = self._file(spec, record, connections=True)
+        if file is not None and (record.kind == "tls" or self._is_new_connection(record, spec)):
+            found.append((file, connection_line(record, port)))
+        return found
+
+    def _is_new_connection(self, record: Record, spec: Proxy) -> bool:
+        """A proxy tells of requests; the first from a client's address and port is that of a connection. One that was silent for longer than the
+        load balancer lets it idle is another's."""
+        if record.kind not in SECURE:
+            return False
+        key, idle_s = (record.proxy, record.client), spec.proxy.attributes.get("idle_timeout.timeout_seconds", "")
+        last = self._connections.pop(key, None)
+        if last is None and len(self._connections) >= LIMIT_CONNECTIONS:
+            del self._connections[next(iter(self._connections))]
+        self._connections[key] = record.time
+        return last is None or record.time - last > (float(idle_s) if idle_s.isdigit() else IDLE_S)
 
     def _file(self, spec: Proxy, record: Record, *, connections: bool) -> File | None:
         attributes, key = spec.proxy.attributes, "connection_logs.s3" if connections else "access_logs.s3"

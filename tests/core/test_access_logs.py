@@ -304,7 +304,7 @@ def test_only_what_the_attributes_ask_for_is_written(tmp_path: Path) -> None:
             connection_logs__s3__prefix="a/b",
         )
         for one in (off, connections):
-            one.tell(request(), request(kind="tls"), request(proxy="of-somebody-else"))
+            one.tell(request(kind="http"), request(kind="tls"), request(proxy="of-somebody-else"))
             await one.logs.close()
         assert not (tmp_path / "off").exists()
         found = await connections.written(1)
@@ -312,6 +312,31 @@ def test_only_what_the_attributes_ask_for_is_written(tmp_path: Path) -> None:
         assert path.startswith("conns/a/b/AWSLogs/")
         assert "/conn_log.123456789012_" in path
         assert len(text.splitlines()) == 1
+
+    told(story)
+
+
+def test_a_tls_connection_is_logged_once_whatever_it_asks_for(tmp_path: Path) -> None:
+    """AWS: "one entry per connection"; a client that comes back with the same port after the idle timeout has another."""
+
+    async def story() -> None:
+        one = Logs(tmp_path, connection_logs__s3__enabled="true", connection_logs__s3__bucket="conns")
+        start = request().time
+        one.tell(
+            request(),
+            request(time=start + 50),
+            request(time=start + 100, kind="h2"),
+            request(client="10.0.0.9:1"),
+            request(client="10.0.0.9:2", kind="http"),
+            request(time=start + 161),
+        )
+        await one.logs.close()
+        (text,) = (await one.written(1)).values()
+        assert [line.split()[1:3] for line in text.splitlines()] == [
+            ["192.168.131.39", "2817"],
+            ["10.0.0.9", "1"],
+            ["192.168.131.39", "2817"],
+        ]
 
     told(story)
 
