@@ -212,7 +212,7 @@ class BalancingKinds:
 
     def _note_death(self, id_: str) -> None:
         now, before = self._machine.ports.clock.now(), self._deaths.get(id_)
-        quick = before.quick + 1 if before is not None and now - before.at < QUICK_END_S else 0
+        quick = before.quick + 1 if before is not None and now - before.until < QUICK_END_S else 0
         self._deaths[id_] = _Deaths(now, quick, now + _pause_s(quick))
 
     def _hold_back(self, id_: str) -> None:
