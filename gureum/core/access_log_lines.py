@@ -135,13 +135,18 @@ def tls_line(record: Record, label: str, address: str, listener_port: int) -> st
 def folder(bucket: str, prefix: str, of: Source, end: float) -> str | None:
     """Where a file of the period that ends at `end` lies, relative to all buckets; None when bucket or prefix are no names (they are users'
     words)."""
-    parts = [part for part in prefix.split("/") if part] if prefix else []
-    if not _BUCKET.fullmatch(bucket) or len(parts) > _PREFIX_PARTS:
+    if not is_place(bucket, prefix):
         return None
-    if any(part in (".", "..") or not _PREFIX_PART.fullmatch(part) for part in parts):
-        return None
+    parts = [part for part in prefix.split("/") if part]
     day = f"{dt.datetime.fromtimestamp(end, dt.UTC):%Y/%m/%d}"
     return "/".join((bucket, *parts, "AWSLogs", of.account, "elasticloadbalancing", of.region, day))
+
+
+def is_place(bucket: str, prefix: str) -> bool:
+    """Whether logs can be written there. AWS: the prefix must not include "AWSLogs"."""
+    parts = [part for part in prefix.split("/") if part]
+    named = all(part not in (".", "..") and _PREFIX_PART.fullmatch(part) for part in parts)
+    return bool(_BUCKET.fullmatch(bucket)) and named and len(parts) <= _PREFIX_PARTS and "AWSLogs" not in prefix
 
 
 def file_name(of: Source, end: float, random: str, *, connections: bool) -> str:

@@ -196,6 +196,7 @@ def test_files_are_named_as_awss() -> None:
         ("bucket", "a\nb"),
         ("bucket", "x" * 201),
         ("bucket", "/".join("a" * 17)),
+        ("bucket", "my-AWSLogs/x"),
     ],
 )
 def test_names_that_are_no_names_make_no_path(bucket: str, prefix: str) -> None:
