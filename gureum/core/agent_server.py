@@ -83,6 +83,8 @@ class AgentServer:
                 writer.write(line({"error": f"unknown op {op!r}"}))
         except (ConnectionError, ValueError, msgspec.DecodeError) as error:
             log.warning("agent connection ended", extra={"why": str(error)})
+        except asyncio.CancelledError:
+            pass  # the agent ends: nobody awaits this task but asyncio's own callback, which takes a cancelled one for a fault
         finally:
             writer.close()
 
