@@ -10,6 +10,7 @@ import os
 import socket
 import sys
 from pathlib import Path
+from typing import Protocol
 
 import uvloop
 
@@ -19,11 +20,13 @@ from gureum.base.homes import SYSTEM_RUN, Home, load_home
 from gureum.base.logs import start_logging
 from gureum.base.settings import Settings, load_settings
 from gureum.base.supervised import Supervised, until_stopped
+from gureum.core.access_logs import AccessLogs
 from gureum.core.agent_server import AgentServer
 from gureum.core.machine import Ports
 from gureum.core.service import AgentService
 from gureum.drivers import crun, loop_volumes, netns
 from gureum.drivers.builtin_images import recipes
+from gureum.drivers.checks import NamespaceChecks
 from gureum.drivers.crun import CrunContainers
 from gureum.drivers.dns import DnsNames
 from gureum.drivers.image_store import ImageStore
@@ -32,12 +35,17 @@ from gureum.drivers.late_ca import LateCa
 from gureum.drivers.loop_volumes import LoopVolumes
 from gureum.drivers.netns import NetnsNetworks
 from gureum.drivers.nft import NftFirewalls
+from gureum.drivers.simulated_proxies import SimulatedProxies
 from gureum.ports.names import HOST_ONLY, Record, Zone
 from gureum.store.contract import StoreBroken
 from gureum.store.sqlite import SqliteStore
 
 log = logging.getLogger("gureum.agent")
 DOWN_LIMIT_S = 30.0
+
+
+class Closable(Protocol):
+    async def close(self) -> None: ...
 
 
 class Shelf:
@@ -73,6 +81,9 @@ def build_ports(home: Home) -> Ports:
         containers=CrunContainers(home.id, home.run, home.logs / "consoles"),
         names=DnsNames(),
         metadata=Imds(home.path / "keys" / "imds.key", certificates, clock),
+        proxies=SimulatedProxies(),
+        checks=NamespaceChecks(home.id, home.run),
+        certificates=certificates,
         clock=clock,
     )
 
@@ -102,6 +113,8 @@ class Agent:
         shelf = Shelf(FdStore.from_environment())
         service = AgentService(store, ports, shelf, self._home.pool)
         await service.start()
+        access_logs = AccessLogs(service.machine, self._home.path / "s3-local")
+        access_logs.start()
         await self._serve_host_names(ports, shelf)
         server = await AgentServer(service, lambda: self._down(service, ports)).serve(self._socket_path())
         self._supervised.ready()
@@ -110,7 +123,8 @@ class Agent:
         finally:
             server.close()
             await service.close()
-            for port in (ports.names, ports.metadata, ports.containers, ports.volumes, ports.firewalls, ports.networks):
+            await access_logs.close()
+            for port in _in_closing_order(ports):
                 await port.close()
             await store.close()
 
@@ -143,6 +157,12 @@ class Agent:
         for port in (ports.names, ports.metadata):
             await port.close()
         await tear_down(self._home.id, self._home.run)
+
+
+def _in_closing_order(ports: Ports) -> tuple[Closable, ...]:
+    """What serves or asks first, what it stands on last."""
+    servers = (ports.names, ports.metadata, ports.proxies, ports.checks)
+    return (*servers, ports.containers, ports.volumes, ports.firewalls, ports.networks)
 
 
 async def tear_down(home_id: str, run: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from gureum.base.clock import SystemClock
 from gureum.base.homes import Home, load_home
@@ -16,10 +17,16 @@ from gureum.core.agent_link import LocalLink
 from gureum.core.machine import Ports, Status
 from gureum.core.service import AgentService
 from gureum.daemon import Daemon, run_process
+from gureum.drivers.late_ca import LateCa
+from gureum.drivers.simulated_checks import SimulatedChecks
 from gureum.drivers.simulated_images import SimulatedImages
 from gureum.drivers.simulated_machine import SimulatedContainers, SimulatedVolumes
 from gureum.drivers.simulated_network import SimulatedFirewalls, SimulatedNetworks
+from gureum.drivers.simulated_proxies import SimulatedProxies
 from gureum.engine.lowering import Desired
+from gureum.ports import PortError
+from gureum.ports.certificates import IdentitySignatures, Issued, KeyType
+from gureum.ports.clock import Clock
 from gureum.ports.metadata import InstanceMetadata
 from gureum.ports.names import Record, Zone
 from gureum.store.memory import MemoryStore
@@ -76,6 +83,28 @@ class SimulatedMetadata:
         pass
 
 
+class NoCertificates:
+    """`ports.certificates.Certificates` of a machine without a folder to keep an authority in."""
+
+    async def ca_pem(self) -> bytes:
+        raise _no_authority()
+
+    async def issue(
+        self, names: tuple[str, ...], ips: tuple[str, ...] = (), *, days: int = 397, key_type: KeyType = "ec"
+    ) -> Issued:
+        raise _no_authority()
+
+    async def identity_pem(self) -> bytes:
+        raise _no_authority()
+
+    async def sign_identity(self, document: bytes) -> IdentitySignatures:
+        raise _no_authority()
+
+
+def _no_authority() -> PortError:
+    return PortError("this simulation has no certificate authority", retry=False)
+
+
 class NoShelf:
     """Nothing outlives a simulation."""
 
@@ -89,8 +118,8 @@ class NoShelf:
         pass
 
 
-def simulated_ports(clock: SystemClock) -> Ports:
-    """A machine in memory."""
+def simulated_ports(clock: Clock, ca: Path | None = None) -> Ports:
+    """A machine in memory. `ca`: the folder of its certificate authority, which is a real one; without one nothing can be issued."""
     images = SimulatedImages()
     networks = SimulatedNetworks()
     return Ports(
@@ -101,6 +130,9 @@ def simulated_ports(clock: SystemClock) -> Ports:
         containers=SimulatedContainers(clock),
         names=SimulatedNames(),
         metadata=SimulatedMetadata(),
+        proxies=SimulatedProxies(),
+        checks=SimulatedChecks(),
+        certificates=NoCertificates() if ca is None else LateCa(ca, clock),
         clock=clock,
     )
 
@@ -111,7 +143,7 @@ def make_link(
     """The link to an agent in this process."""
 
     def make(desired: Callable[[], list[Desired]], told: Callable[[Status], None]) -> LocalLink:
-        ports = simulated_ports(SystemClock())
+        ports = simulated_ports(SystemClock(), home.path / "ca")
         return LocalLink(AgentService(MemoryStore(), ports, NoShelf(), home.pool), desired, told)
 
     return make

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from gureum.core.issuing import issue
 from gureum.core.machine import Status
 from gureum.core.service import AgentService
 from gureum.engine.lowering import Desired
@@ -165,6 +166,8 @@ class LocalLink:
         return True
 
     async def ask(self, request: dict[str, Any], timeout_s: float = 60.0) -> dict[str, Any]:
+        if request.get("op") == "issue":
+            return await issue(self.service.machine.ports.certificates, request)
         raise PortError("this gureum is simulated: no machine runs", retry=False)
 
     async def console(self, name: str, limit_bytes: int = 65536) -> bytes:

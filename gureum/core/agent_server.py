@@ -7,7 +7,7 @@ The first line of a connection says what it is for:
     {"op": "exec", "name", "args"}    one answer line
     {"op": "attach", "name", "args"}  one answer line, then frames: in `i` input, `e` end of input, `w` columns and rows (two uint16);
                                       out `o` output, `r` error output, `x` exit code (int32)
-    {"op": "console" | "usage" | "status" | "events" | "import" | "down", ...}   one answer line
+    {"op": "console" | "usage" | "status" | "events" | "import" | "issue" | "down", ...}   one answer line
 
 Errors answer {"error": "..."}. Only root can open the socket (0600 in a 0700 folder).
 """
@@ -23,6 +23,7 @@ from typing import Any
 
 import msgspec
 
+from gureum.core.issuing import issue
 from gureum.core.machine import Status, decode_desired
 from gureum.core.service import AgentService
 from gureum.engine.wire import LIMIT_LINE_BYTES, frame, line, read_frame, read_line
@@ -57,6 +58,7 @@ class AgentServer:
             "status": self._status,
             "events": self._events,
             "import": self._import,
+            "issue": self._issue,
             "down": self._go_down,
         }
 
@@ -81,6 +83,8 @@ class AgentServer:
                 writer.write(line({"error": f"unknown op {op!r}"}))
         except (ConnectionError, ValueError, msgspec.DecodeError) as error:
             log.warning("agent connection ended", extra={"why": str(error)})
+        except asyncio.CancelledError:
+            pass  # the agent ends: nobody awaits this task but asyncio's own callback, which takes a cancelled one for a fault
         finally:
             writer.close()
 
@@ -155,7 +159,7 @@ class AgentServer:
         return await self._service.machine.ports.containers.usage(str(request["name"])) or {}
 
     async def _status(self, request: dict[str, Any]) -> Any:
-        machine, loop = self._service.machine, self._service.loop
+        machine, loops = self._service.machine, (self._service.loop, self._service.balancing_loop)
         counts: dict[str, int] = {}
         for one in machine.desired.values():
             counts[one.kind] = counts.get(one.kind, 0) + 1
@@ -164,10 +168,10 @@ class AgentServer:
             "leaving": len(machine.leaving),
             "held": machine.held,
             "unready": {id_: status.reason for id_, status in machine.status.items() if status.phase != "ready"},
-            "reconciles": loop.runs,
-            "retries": loop.retries,
-            "faults": loop.faults,
-            "queue": loop.depth,
+            "reconciles": sum(loop.runs for loop in loops),
+            "retries": sum(loop.retries for loop in loops),
+            "faults": sum(loop.faults for loop in loops),
+            "queue": sum(loop.depth for loop in loops),
         }
 
     async def _events(self, request: dict[str, Any]) -> Any:
@@ -179,6 +183,9 @@ class AgentServer:
     async def _import(self, request: dict[str, Any]) -> Any:
         image = await self._service.machine.ports.images.import_file(str(request["path"]), request["form"])
         return msgspec.to_builtins(image)
+
+    async def _issue(self, request: dict[str, Any]) -> Any:
+        return await issue(self._service.machine.ports.certificates, request)
 
     async def _go_down(self, request: dict[str, Any]) -> Any:
         await self._down()

@@ -21,6 +21,8 @@ from gureum.core.references import references
 from gureum.core.specs import KINDS
 from gureum.engine.errors import Retry
 from gureum.engine.lowering import Desired
+from gureum.ports.certificates import Certificates
+from gureum.ports.checks import Checks
 from gureum.ports.clock import Clock
 from gureum.ports.containers import Containers
 from gureum.ports.firewalls import Firewalls
@@ -28,6 +30,7 @@ from gureum.ports.images import Images
 from gureum.ports.metadata import Metadata
 from gureum.ports.names import Names
 from gureum.ports.networks import Networks
+from gureum.ports.proxies import Proxies
 from gureum.ports.volumes import Volumes
 
 Phase = Literal["pending", "ready", "failed", "gone"]
@@ -55,6 +58,9 @@ class Ports(msgspec.Struct, frozen=True):
     containers: Containers
     names: Names
     metadata: Metadata
+    proxies: Proxies
+    checks: Checks
+    certificates: Certificates
     clock: Clock
 
 

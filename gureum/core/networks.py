@@ -12,11 +12,13 @@ from collections.abc import Iterable, Iterator
 from typing import Literal, Protocol, TypeVar, cast
 
 from gureum.core.machine import Machine
-from gureum.core.specs import FirewallGroup, Interface, Network, Sandbox
+from gureum.core.specs import Balancer, FirewallGroup, Interface, Network, Sandbox
+from gureum.core.targets import TargetBook
+from gureum.ports.firewalls import Balancer as RuledBalancer
 from gureum.ports.firewalls import Group, Port, RuleSet
 from gureum.ports.networks import EdgeSpec
 
-T = TypeVar("T", FirewallGroup, Interface)
+T = TypeVar("T", FirewallGroup, Interface, Balancer)
 DNS_PORT, METADATA_PORT = 53, 80
 METADATA_ADDRESS = "169.254.169.254"
 
@@ -36,10 +38,11 @@ class _Turn:
 
 
 class Rules:
-    """Applies networks' rule sets, one apply at a time per network."""
+    """Applies networks' rule sets, one apply at a time per network. `book`: who gets new flows of the network's balancers."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, book: TargetBook) -> None:
         self._machine = machine
+        self._book = book
         self._turns: dict[str, _Turn] = {}
 
     async def enforce(self, network: str) -> None:
@@ -66,22 +69,31 @@ class Rules:
             return None
         groups = (one for one in self._specs(FirewallGroup) if one.network == network)
         interfaces = (one for one in self._specs(Interface) if one.interface.network == network)
-        return plan_rules(found.spec, groups, interfaces)
+        balancers = (self._book.balanced(one) for one in self._specs(Balancer) if one.network == network)
+        return plan_rules(found.spec, groups, interfaces, balancers)
 
     def _specs(self, cls: type[T]) -> Iterator[T]:
         return (cast(T, one.spec) for one in self._machine.of_kind(cls.__name__))
 
 
-def plan_rules(network: Network, groups: Iterable[FirewallGroup], interfaces: Iterable[Interface]) -> RuleSet:
-    """The rule set of a network. A group that an interface names but that is not there allows nothing."""
+def plan_rules(
+    network: Network,
+    groups: Iterable[FirewallGroup],
+    interfaces: Iterable[Interface],
+    balancers: Iterable[RuledBalancer] = (),
+) -> RuleSet:
+    """The rule set of a network. A group that an interface names but that is not there allows nothing; a balancer whose interface is not there is
+    none."""
     known = {one.group.name: one.group for one in groups}
     ports = []
     for one in sorted(interfaces, key=lambda one: one.interface.name):
         spec = one.interface
         for name in one.groups:
             known.setdefault(name, Group(name))
-        ports.append(Port(spec.name, spec.addresses, one.groups, spec.public, forward=not spec.source_check))
+        forward = not spec.source_check
+        ports.append(Port(spec.name, spec.addresses, one.groups, spec.public, forward=forward, open=one.open))
     named = list(known.values())
+    there = {port.interface for port in ports}
     return RuleSet(
         network=network.network.name,
         cidrs=network.network.cidrs,
@@ -89,20 +101,21 @@ def plan_rules(network: Network, groups: Iterable[FirewallGroup], interfaces: It
         ports=tuple(ports),
         internet=network.internet,
         acls=network.acls,
+        balancers=tuple(sorted((one for one in balancers if one.interface in there), key=lambda one: one.interface)),
     )
 
 
 class NetworkKinds:
     """Reconcile and teardown of the four kinds. `pool` is the home's share of the public addresses."""
 
-    def __init__(self, machine: Machine, shelf: SocketShelf, pool: str) -> None:
+    def __init__(self, machine: Machine, shelf: SocketShelf, pool: str, book: TargetBook) -> None:
         self._machine = machine
         self._shelf = shelf
         self._edge = EdgeSpec(pool)
         self._edge_lock = asyncio.Lock()
         self._edge_ready = False
         self._sockets: dict[str, dict[str, socket.socket]] = {}
-        self.rules = Rules(machine)
+        self.rules = Rules(machine, book)
 
     async def network(self, id_: str, spec: Network) -> None:
         await self._ensure_edge()

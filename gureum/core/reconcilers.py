@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from gureum.core.answers import AnswerKinds
+from gureum.core.balancers import BalancingKinds
 from gureum.core.containers import ContainerKinds
 from gureum.core.machine import Machine
 from gureum.core.networks import NetworkKinds
@@ -19,7 +20,12 @@ class Reconcilers:
     """`work(id)` makes the machine agree with what is desired of that id, or takes away what is leaving."""
 
     def __init__(
-        self, machine: Machine, networks: NetworkKinds, containers: ContainerKinds, answers: AnswerKinds
+        self,
+        machine: Machine,
+        networks: NetworkKinds,
+        containers: ContainerKinds,
+        answers: AnswerKinds,
+        balancing: BalancingKinds,
     ) -> None:
         self._machine = machine
         self._table: dict[str, tuple[Handler, Handler]] = {
@@ -32,6 +38,10 @@ class Reconcilers:
             "Container": (containers.container, containers.container_gone),
             "Metadata": (answers.metadata, answers.metadata_gone),
             "Names": (answers.names, answers.names_gone),
+            "TargetGroup": (balancing.target_group, balancing.target_group_gone),
+            "Proxy": (balancing.proxy, balancing.proxy_gone),
+            "Balancer": (balancing.balancer, balancing.balancer_gone),
+            "BalancerNames": (balancing.balancer_names, balancing.balancer_names_gone),
         }
 
     async def work(self, id_: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from gureum.core.specs import Container, FirewallGroup, Interface
+from collections.abc import Iterable
+
+from gureum.core.specs import Balancer, BalancerNames, Container, FirewallGroup, Interface, Proxy, TargetGroup
 from gureum.engine.lowering import Desired
 
 
@@ -18,4 +20,22 @@ def references(desired: Desired) -> tuple[str, ...]:
         interfaces = tuple(f"Interface/{name}" for name in spec.interfaces)
         volume = (f"Volume/{spec.volume}",) if spec.volume else ()
         return (f"Sandbox/{spec.sandbox}", f"Image/{spec.image}", *volume, *interfaces)
+    if isinstance(spec, TargetGroup):
+        return _unique(f"Sandbox/{place.sandbox}" for place in spec.places)
+    if isinstance(spec, Proxy):
+        groups = (*(use.group for use in spec.uses), *(group.name for group in spec.proxy.groups))
+        return (f"Sandbox/{spec.sandbox}", f"Interface/{spec.interface}", *_target_groups(groups))
+    if isinstance(spec, Balancer):
+        groups = (*(use.group for use in spec.uses), *(name for one in spec.listeners for name, _ in one.groups))
+        return (f"Network/{spec.network}", f"Interface/{spec.interface}", *_target_groups(groups))
+    if isinstance(spec, BalancerNames):
+        return _target_groups(name for node in spec.nodes for name in node.groups)
     return ()
+
+
+def _target_groups(names: Iterable[str]) -> tuple[str, ...]:
+    return _unique(f"TargetGroup/{name}" for name in names)
+
+
+def _unique(ids: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(ids))

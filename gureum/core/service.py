@@ -16,12 +16,15 @@ import logging
 from collections.abc import Callable, Iterable
 
 from gureum.core.answers import AnswerKinds
+from gureum.core.balancers import KINDS as BALANCING
+from gureum.core.balancers import BalancingKinds
 from gureum.core.containers import ContainerKinds
 from gureum.core.disk_guard import DiskGuard
 from gureum.core.machine import Machine, Ports, Status, decode_desired, encode_desired
 from gureum.core.networks import NetworkKinds, SocketShelf
 from gureum.core.reconcilers import Reconcilers
-from gureum.core.specs import Container, Metadata, Names
+from gureum.core.specs import BalancerNames, Container, Metadata, Names, TargetGroup
+from gureum.core.targets import TargetBook
 from gureum.engine.errors import Retry
 from gureum.engine.events import Events
 from gureum.engine.lowering import Desired
@@ -44,10 +47,15 @@ class AgentService:
         kept = {entry.key[5:]: entry.value.decode() for entry in store.range("kept/")}
         self.machine = Machine(ports, kept, self._keep)
         self._containers = ContainerKinds(self.machine)
-        networks = NetworkKinds(self.machine, shelf, pool)
-        reconcilers = Reconcilers(self.machine, networks, self._containers, AnswerKinds(self.machine))
-        self.loop = ReconcileLoop("agent", reconcilers.work, ports.clock, self.events, self.tracer, concurrency=16)
-        self.machine.poke = self.loop.poke
+        book = TargetBook()
+        networks = NetworkKinds(self.machine, shelf, pool, book)
+        self._balancing = BalancingKinds(self.machine, networks.rules, book)
+        answers = AnswerKinds(self.machine)
+        work = Reconcilers(self.machine, networks, self._containers, answers, self._balancing).work
+        self.loop = ReconcileLoop("agent", work, ports.clock, self.events, self.tracer, concurrency=16)
+        # Of its own: a dead target leaves the rotation at once, also while many machines start.
+        self.balancing_loop = ReconcileLoop("balancing", work, ports.clock, self.events, self.tracer, concurrency=16)
+        self.machine.poke = self._poke
         self.machine.report = self._publish
         self._subscribers: list[Callable[[Status], None]] = []
         self._pending: dict[str, Write] = {}
@@ -64,13 +72,19 @@ class AgentService:
             self.machine.unwish(desired.id)
         wishes = [decode_desired(entry.value) for entry in self._store.range("desired/")]
         # Before any socket is served: nobody may hear that a name or an instance is unknown which was known before the restart.
+        for one in [*self.machine.leaving.values(), *wishes]:
+            if isinstance(one.spec, TargetGroup):
+                self._balancing.adopt(one.id, one.spec)
         for one in wishes:
-            if isinstance(one.spec, Names):
+            if isinstance(one.spec, BalancerNames):
+                self._balancing.adopt_names(one.id, one.spec)
+            elif isinstance(one.spec, Names):
                 self.machine.ports.names.replace(one.id, one.spec.records, one.spec.zones)
             elif isinstance(one.spec, Metadata):
                 self.machine.ports.metadata.replace(one.spec.document)
         for one in wishes:
             self.machine.wish(one)
+        self._balancing.start()
         self._guarding = asyncio.get_running_loop().create_task(self._guard.run())
 
     def sync(self, desired: Iterable[Desired]) -> None:
@@ -99,7 +113,7 @@ class AgentService:
         """Ends all containers cleanly and stops reconciling; what is desired stays on disk for the next start. What has not ended after
         `limit_s` is left to whoever removes the home's traces by name."""
         self._stop_guarding()
-        await self.loop.close()
+        await self._stop_reconciling()
         containers = [(one.id, one.spec) for one in self.machine.desired.values() if isinstance(one.spec, Container)]
         ends = [self._containers.container_gone(id_, spec) for id_, spec in containers]
         with contextlib.suppress(TimeoutError):
@@ -109,10 +123,19 @@ class AgentService:
         """Stops working; what runs goes on."""
         self._closing = True
         self._stop_guarding()
-        await self.loop.close()
+        await self._stop_reconciling()
         self._containers.close()
         while self._flushing is not None and not self._flushing.done():
             await self._flushing
+
+    def _poke(self, id_: str) -> None:
+        loop = self.balancing_loop if id_.split("/", 1)[0] in BALANCING else self.loop
+        loop.poke(id_)
+
+    async def _stop_reconciling(self) -> None:
+        await self._balancing.close()
+        await self.balancing_loop.close()
+        await self.loop.close()
 
     def _stop_guarding(self) -> None:
         if self._guarding is not None:

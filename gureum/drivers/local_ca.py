@@ -106,7 +106,7 @@ class LocalCa:
 
     def _issue(self, subjects: list[x509.GeneralName], days: int, key_type: KeyType) -> Issued:
         root_key, root = self._load_root()
-        key: PrivateKey = new_rsa_key() if key_type == "rsa" else ec.generate_private_key(ec.SECP256R1())
+        key = new_key(key_type)
         now = self._now()
         until = min(now + dt.timedelta(days=days), root.not_valid_after_utc)
         first = subjects[0].value
@@ -240,6 +240,12 @@ def issued_by(root: x509.Certificate) -> x509.AuthorityKeyIdentifier:
     """Points at the root's key, so that a client with several roots of one name finds the right one."""
     identifier = root.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)
+
+
+def new_key(key_type: KeyType) -> PrivateKey:
+    if key_type == "rsa":
+        return new_rsa_key()
+    return ec.generate_private_key(ec.SECP384R1() if key_type == "ec384" else ec.SECP256R1())
 
 
 def new_rsa_key() -> rsa.RSAPrivateKey:

@@ -6,7 +6,8 @@ from typing import Literal, Protocol
 
 import msgspec
 
-KeyType = Literal["ec", "rsa"]
+KeyType = Literal["ec", "ec384", "rsa"]
+"""ECDSA on P-256, on P-384, or RSA of 2048 bits."""
 
 
 class Issued(msgspec.Struct, frozen=True):

@@ -87,3 +87,22 @@ def test_end_of_input_does_not_end_the_program() -> None:
         await asyncio.wait_for(serving, DEADLINE_S)
 
     asyncio.run(run())
+
+
+def test_connection_that_is_open_when_the_agent_ends_is_no_fault() -> None:
+    """asyncio's own callback asks a cancelled task for its exception, which raises: it must not be told of the cancellation."""
+
+    async def run() -> None:
+        async def down() -> None: ...
+
+        near, far = socket.socketpair()
+        server = AgentServer(SimpleNamespace(), down)  # type: ignore[arg-type]
+        serving = asyncio.create_task(server.connection(*await asyncio.open_connection(sock=far)))
+        await asyncio.sleep(0)
+        serving.cancel()
+        await asyncio.wait([serving])
+        assert not serving.cancelled()
+        assert serving.exception() is None
+        near.close()
+
+    asyncio.run(run())

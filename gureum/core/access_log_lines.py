@@ -1,0 +1,181 @@
+"""Lines and file names of load balancers' logs, in AWS's documented formats. Pure.
+
+    access log        elb-application "load-balancer-access-logs": one line per request
+    connection log    elb-application "load-balancer-connection-logs": one line per TLS connection
+    TLS access log    elb-network "load-balancer-access-logs": one line per TLS connection of a network load balancer
+
+What clients send stands in quotes; a quote, a backslash or what cannot be printed in it is written as \\xHH, so that nobody can forge a line.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+
+import msgspec
+
+from gureum.ports.proxies import Record
+
+_UNSAFE = re.compile(r"[^ !#-\[\]-~]")
+_LISTENER_ARN = re.compile(
+    r"arn:aws[a-z-]*:elasticloadbalancing:([a-z0-9-]{1,40}):(\d{12}):listener/(?:[A-Za-z0-9-]+/)*([0-9a-z]+)"
+)
+_LABEL = re.compile(r"(app|net)/([A-Za-z0-9-]{1,32})/([0-9a-z]{1,32})")
+_BUCKET = re.compile(r"[a-z0-9](?:[a-z0-9]|[.-](?![.])){1,61}[a-z0-9]")
+_PREFIX_PART = re.compile(r"[!-.0-~][ -.0-~]{0,199}")
+_PREFIX_PARTS = 16
+
+
+class Source(msgspec.Struct, frozen=True):
+    """The node that the records are of. `label`: "app/my-lb/50dc6c495c0c9188". `address`: as clients see it."""
+
+    label: str
+    address: str
+    account: str
+    region: str
+
+
+def source(label: str, address: str, listener_arn: str) -> Source | None:
+    """None when the names are not such as we give, and so cannot stand in a path."""
+    found = _LISTENER_ARN.fullmatch(listener_arn)
+    if found is None or not _LABEL.fullmatch(label):
+        return None
+    return Source(label, address, found[2], found[1])
+
+
+def request_line(record: Record, label: str) -> str:
+    """One request as an application load balancer logs it."""
+    r = record
+    fields = (
+        r.kind,
+        _time(r.time),
+        label,
+        r.client or "-",
+        r.target or "-",
+        _seconds(r.request_time_s),
+        _seconds(r.target_time_s),
+        _seconds(r.response_time_s),
+        _status(r.elb_status),
+        _status(r.target_status),
+        str(r.received_bytes),
+        str(r.sent_bytes),
+        _quoted(r.request),
+        _quoted(r.user_agent),
+        _bare(r.tls_cipher),
+        _bare(r.tls_protocol),
+        _bare(r.group_arn),
+        _quoted(r.trace_id),
+        _quoted(r.domain_name),
+        _quoted(r.certificate_arn),
+        str(r.priority),
+        _time(r.created or r.time),
+        _quoted(r.actions),
+        _quoted(r.redirect_url),
+        _quoted(r.error),
+        _quoted(r.target),
+        _quoted(_status(r.target_status)),
+        _quoted(r.classification),
+        _quoted(r.classification_reason),
+        _bare(r.extra.get("conn_trace_id", "")),
+        *('"-"',) * 3,  # transformed host, path and status: of rule transforms, which are not built
+    )
+    return " ".join(fields) + "\n"
+
+
+def connection_line(record: Record, listener_port: int) -> str:
+    """One TLS connection as an application load balancer logs it, from the record of its first request or of its own. Client certificates are not
+    asked for, so their fields are empty."""
+    r = record
+    address, _, port = r.client.rpartition(":")
+    failed = r.error and not r.tls_protocol
+    fields = (
+        _time(r.time),
+        address or "-",
+        port or "-",
+        str(listener_port),
+        _bare(r.tls_protocol),
+        _bare(r.tls_cipher),
+        f"{r.handshake_s:.3f}" if r.handshake_s > 0 and not failed else "-",
+        *('"-"', "-", "-"),
+        f"Failed:{_bare(r.error)}" if failed else "Success",
+        _bare(r.extra.get("conn_trace_id", "")),
+    )
+    return " ".join(fields) + "\n"
+
+
+def tls_line(record: Record, label: str, address: str, listener_port: int) -> str:
+    """One TLS connection as a network load balancer logs it; times are in milliseconds."""
+    r = record
+    fields = (
+        *("tls", "2.0"),
+        _time(r.time)[:19],
+        label,
+        r.listener_arn.rpartition("/")[2] or "-",
+        r.client or "-",
+        f"{address}:{listener_port}",
+        str(round(r.connection_s * 1000)),
+        str(round(r.handshake_s * 1000)) if r.tls_protocol else "-",
+        str(r.received_bytes),
+        str(r.sent_bytes),
+        _bare(r.extra.get("tls_alert", "")),
+        _bare(r.certificate_arn),
+        "-",  # the certificate's serial: AWS leaves it empty too
+        _bare(r.tls_cipher),
+        _bare(r.tls_protocol.lower().replace(".", "")),
+        "-",
+        _bare(r.domain_name),
+        _bare(r.extra.get("alpn_fe_protocol", "")),
+        _bare(r.extra.get("alpn_be_protocol", "")),
+        _bare(r.extra.get("alpn_client_preference_list", "")),
+        _time(r.created or r.time)[:19],
+    )
+    return " ".join(fields) + "\n"
+
+
+def folder(bucket: str, prefix: str, of: Source, end: float) -> str | None:
+    """Where a file of the period that ends at `end` lies, relative to all buckets; None when bucket or prefix are no names (they are users'
+    words)."""
+    if not is_place(bucket, prefix):
+        return None
+    parts = [part for part in prefix.split("/") if part]
+    day = f"{dt.datetime.fromtimestamp(end, dt.UTC):%Y/%m/%d}"
+    return "/".join((bucket, *parts, "AWSLogs", of.account, "elasticloadbalancing", of.region, day))
+
+
+def is_place(bucket: str, prefix: str) -> bool:
+    """Whether logs can be written there. AWS: the prefix must not include "AWSLogs"."""
+    parts = [part for part in prefix.split("/") if part]
+    named = all(part not in (".", "..") and _PREFIX_PART.fullmatch(part) for part in parts)
+    return bool(_BUCKET.fullmatch(bucket)) and named and len(parts) <= _PREFIX_PARTS and "AWSLogs" not in prefix
+
+
+def file_name(of: Source, end: float, random: str, *, connections: bool) -> str:
+    """AWS: application load balancers' names tell the node's address, network load balancers' do not."""
+    when = f"{dt.datetime.fromtimestamp(end, dt.UTC):%Y%m%dT%H%MZ}"
+    place = (of.address,) if of.label.startswith("app/") else ()
+    parts = (of.account, "elasticloadbalancing", of.region, of.label.replace("/", "."), when, *place, random)
+    return ("conn_log." if connections else "") + "_".join(parts) + ".log.gz"
+
+
+def _time(seconds: float) -> str:
+    return f"{dt.datetime.fromtimestamp(seconds, dt.UTC):%Y-%m-%dT%H:%M:%S.%f}Z"
+
+
+def _seconds(value: float) -> str:
+    return "-1" if value < 0 else f"{value:.3f}"
+
+
+def _status(value: int) -> str:
+    return str(value) if value > 0 else "-"
+
+
+def _quoted(text: str) -> str:
+    return f'"{_escaped(text)}"' if text else '"-"'
+
+
+def _bare(text: str) -> str:
+    return _escaped(text).replace(" ", "\\x20") or "-"
+
+
+def _escaped(text: str) -> str:
+    return _UNSAFE.sub(lambda found: "".join(f"\\x{byte:02X}" for byte in found[0].encode()), text)

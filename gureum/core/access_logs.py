@@ -1,0 +1,185 @@
+"""Load balancers' logs: what proxies tell of requests and connections becomes gzip files each five minutes, where the load balancer's attributes ask
+for it.
+
+    <home>/s3-local/<bucket>/<prefix>/AWSLogs/<account>/elasticloadbalancing/<region>/yyyy/mm/dd/<file>.log.gz
+
+The folder stands for S3 until there is one. As on AWS, logs are best effort: what is buffered is bounded, what cannot be written (a full disk) is
+dropped and counted, and no request ever waits for its line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+import logging
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from gureum.core.access_log_lines import Source, connection_line, file_name, folder, request_line, source, tls_line
+from gureum.core.machine import Machine
+from gureum.core.specs import Interface, Proxy
+from gureum.ports.proxies import Record
+
+log = logging.getLogger("gureum.agent")
+PERIOD_S = 300.0
+FILE_BYTES = 4 << 20
+"""Of text: a fuller buffer is written before its period ends (AWS: several files for one period, "when the site has high traffic")."""
+ALL_BYTES = 32 << 20
+LIMIT_CONNECTIONS = 20_000
+"""That are remembered, over all load balancers, so that each is logged once."""
+IDLE_S = 60.0
+SECURE = ("https", "h2", "grpcs", "wss")
+
+
+class File(msgspec.Struct, frozen=True):
+    """Which file a line goes to."""
+
+    bucket: str
+    prefix: str
+    source: Source
+    connections: bool
+
+
+class AccessLogs:
+    """`start` subscribes; `close` writes what is buffered. `root`: the folder of all buckets. `dropped`: lines that were not written."""
+
+    def __init__(self, machine: Machine, root: Path) -> None:
+        self.dropped = 0
+        self._machine = machine
+        self._root = root
+        self._buffers: dict[File, list[str]] = {}
+        self._sizes: dict[File, int] = {}
+        self._bytes = 0  # buffered, or on the way to a disk that may be slow
+        self._connections: dict[tuple[str, str], float] = {}
+        self._writing: set[asyncio.Task[None]] = set()
+        self._unsubscribe: Callable[[], None] = lambda: None
+        self._periods: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._unsubscribe = self._machine.ports.proxies.subscribe(self.take)
+        self._periods = asyncio.get_running_loop().create_task(self._run())
+
+    async def close(self) -> None:
+        self._unsubscribe()
+        if self._periods is not None:
+            self._periods.cancel()
+            await asyncio.gather(self._periods, return_exceptions=True)
+        self._write_all()
+        await asyncio.gather(*self._writing)
+
+    def take(self, records: list[Record]) -> None:
+        """The proxies' sink."""
+        wishes = (one.spec for one in self._machine.of_kind("Proxy"))
+        proxies = {spec.proxy.name: spec for spec in wishes if isinstance(spec, Proxy)}
+        for record in records:
+            spec = proxies.get(record.proxy)
+            for file, line in self._lines(record, spec) if spec is not None else ():
+                self._add(file, line)
+
+    def _lines(self, record: Record, spec: Proxy) -> list[tuple[File, str]]:
+        wished = spec.proxy
+        port = next((one.port for one in wished.listeners if one.arn == record.listener_arn), 0)
+        access = self._file(spec, record, connections=False)
+        if wished.label.startswith("net/"):
+            return [(access, tls_line(record, wished.label, wished.address, port))] if access else []
+        found = [(access, request_line(record, wished.label))] if access and record.kind != "tls" else []
+        file = self._file(spec, record, connections=True)
+        if file is not None and (record.kind == "tls" or self._is_new_connection(record, spec)):
+            found.append((file, connection_line(record, port)))
+        return found
+
+    def _is_new_connection(self, record: Record, spec: Proxy) -> bool:
+        """A proxy tells of requests; the first from a client's address and port is that of a connection. One that was silent for longer than the
+        load balancer lets it idle is another's."""
+        if record.kind not in SECURE:
+            return False
+        key, idle_s = (record.proxy, record.client), spec.proxy.attributes.get("idle_timeout.timeout_seconds", "")
+        last = self._connections.pop(key, None)
+        if last is None and len(self._connections) >= LIMIT_CONNECTIONS:
+            del self._connections[next(iter(self._connections))]
+        self._connections[key] = record.time
+        return last is None or record.time - last > (float(idle_s) if idle_s.isdigit() else IDLE_S)
+
+    def _file(self, spec: Proxy, record: Record, *, connections: bool) -> File | None:
+        attributes, key = spec.proxy.attributes, "connection_logs.s3" if connections else "access_logs.s3"
+        if attributes.get(f"{key}.enabled") != "true":
+            return None
+        of = source(spec.proxy.label, self._address(spec), record.listener_arn)
+        if of is None:
+            return None
+        return File(attributes.get(f"{key}.bucket", ""), attributes.get(f"{key}.prefix", ""), of, connections)
+
+    def _address(self, spec: Proxy) -> str:
+        """The node's public address, of an internal one its private one."""
+        wished = self._machine.desired.get(f"Interface/{spec.interface}")
+        if wished is not None and isinstance(wished.spec, Interface):
+            for private, public in wished.spec.interface.public:
+                if private == spec.proxy.address:
+                    return public
+        return spec.proxy.address
+
+    def _add(self, file: File, line: str) -> None:
+        if self._bytes + len(line) > ALL_BYTES:
+            self.dropped += 1
+            return
+        self._bytes += len(line)
+        self._buffers.setdefault(file, []).append(line)
+        self._sizes[file] = self._sizes.get(file, 0) + len(line)
+        if self._sizes[file] >= FILE_BYTES:
+            self._begin_write(file, self._period_end())
+
+    async def _run(self) -> None:
+        clock = self._machine.ports.clock
+        while True:
+            end = self._period_end()
+            await clock.sleep(max(end - clock.now(), 0.0))
+            self._write_all(end)
+
+    def _period_end(self) -> float:
+        now = self._machine.ports.clock.now()
+        return now - now % PERIOD_S + PERIOD_S
+
+    def _write_all(self, end: float = 0.0) -> None:
+        for file in list(self._buffers):
+            self._begin_write(file, end or self._period_end())
+
+    def _begin_write(self, file: File, end: float) -> None:
+        lines, size = self._buffers.pop(file), self._sizes.pop(file)
+        task = asyncio.get_running_loop().create_task(self._write(file, lines, size, end))
+        self._writing.add(task)
+        task.add_done_callback(self._writing.discard)
+
+    async def _write(self, file: File, lines: list[str], size: int, end: float) -> None:
+        place = folder(file.bucket, file.prefix, file.source, end)
+        why = "no valid bucket or prefix" if place is None else self._machine.held
+        if place is not None and not why:
+            name = file_name(file.source, end, secrets.token_hex(4), connections=file.connections)
+            try:
+                await asyncio.to_thread(write_file, self._root, place, name, "".join(lines))
+            except OSError as failed:
+                why = failed.strerror or str(failed)
+        self._bytes -= size
+        if why:
+            self.dropped += len(lines)
+            log.warning("a load balancer's log is dropped", extra={"why": why, "lines": len(lines)})
+
+
+def write_file(root: Path, place: str, name: str, text: str) -> None:
+    """The file is whole or not there; what a failed write left is removed."""
+    where = root / place
+    where.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = where / f".{name}"
+    try:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(gzip.compress(text.encode(), compresslevel=6))
+        draft.rename(where / name)
+    except OSError:
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,304 @@
+"""Load balancing on the machine: reconcile and teardown of TargetGroup, Proxy, Balancer and BalancerNames.
+
+    TargetGroup ──► TargetBook (targets.py) ◄── outcomes ── HealthChecks (health.py)
+                        │ who is up, which zones are healthy: at each change the group's users are poked
+            ┌───────────┼──────────────┐
+          Proxy      Balancer     BalancerNames
+       proxies.ensure  rules.enforce   names.replace
+
+No poll and no daemon lies between a check's result and the proxy or the kernel. What was under way to a target that leaves, or that turned unhealthy
+where its group wishes it ended, is cut after the change has been made: nothing new can reach it by then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from gureum.core.health import HealthChecks, Look
+from gureum.core.machine import Machine
+from gureum.core.networks import Rules
+from gureum.core.specs import Balancer, BalancerNames, Interface, Proxy, Target, TargetGroup, Use
+from gureum.core.targets import TargetBook
+from gureum.engine.errors import Retry
+from gureum.ports.checks import Outcome
+from gureum.ports.proxies import Group, ProxySpec, Server
+
+log = logging.getLogger("gureum.agent")
+GROUP_WAIT_S = 10.0
+# A proxy that ends sooner after its start than this is one of a loop: the first such ends are answered at once, as with any other.
+QUICK_END_S = 10.0
+FREE_QUICK_ENDS = 3
+FIRST_PAUSE_S, LAST_PAUSE_S = 0.2, 10.0
+KINDS = ("TargetGroup", "Proxy", "Balancer", "BalancerNames")
+
+Ends = dict[tuple[str, str], Target]
+"""By group and target: whose connections are to be cut."""
+
+
+class BalancingKinds:
+    """`start` first, with what is wished from before. Loaded groups are in `book` when it returns."""
+
+    def __init__(self, machine: Machine, rules: Rules, book: TargetBook) -> None:
+        self._machine = machine
+        self._rules = rules
+        self._book = book
+        self._checks = HealthChecks(machine.ports.clock, machine.ports.checks, self._heard)
+        self._ends: dict[str, Ends] = {}
+        self._deaths: dict[str, _Deaths] = {}
+        self._watching: asyncio.Task[None] | None = None
+
+    def adopt(self, id_: str, spec: TargetGroup) -> None:
+        """A group of before the agent's restart: what was healthy then still is, until a check says otherwise."""
+        name = _name(id_)
+        self._book.adopt(name, spec, self._machine.kept.get(f"health/{name}", ""))
+
+    def adopt_names(self, id_: str, spec: BalancerNames) -> None:
+        """Names of before the restart are answered from the first question on; their groups have been adopted."""
+        self._machine.ports.names.replace(id_, self._book.records(spec))
+
+    def start(self) -> None:
+        self._watching = asyncio.get_running_loop().create_task(self._watch_proxies())
+
+    async def close(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
+        await self._checks.close()
+
+    # --- target groups ---
+
+    async def target_group(self, id_: str, spec: TargetGroup) -> None:
+        machine, name = self._machine, _name(id_)
+        change = self._book.put(name, spec)
+        if change.left and spec.end_deregistered:
+            self._end(name, change.left)
+        if change.any:
+            self._poke_users(id_)
+        looks, waits = self._looks(id_, spec)
+        self._checks.watch(name, looks)
+        reason = waits[0].why if waits else ""
+        machine.set_status(id_, "pending" if waits else "ready", reason, {"targets": self._book.shown(name)})
+        await machine.keep(f"health/{name}", self._book.text(name) if spec.probe else "")
+        if waits:
+            raise waits[0]
+
+    async def target_group_gone(self, id_: str, spec: TargetGroup) -> None:
+        name = _name(id_)
+        self._checks.forget(name)
+        self._book.forget(name)
+        await self._machine.keep(f"health/{name}", "")
+
+    def _looks(self, id_: str, spec: TargetGroup) -> tuple[dict[str, Look], list[Retry]]:
+        """How each target is looked at, and what those wait for whose place is not there yet."""
+        looks: dict[str, Look] = {}
+        waits: list[Retry] = []
+        if spec.probe is None or not spec.places:
+            return looks, waits
+        ready: dict[str, bool] = {}
+        interfaces = self._interfaces()
+        for target in spec.targets:
+            if target.draining:
+                continue
+            place = next((one for one in spec.places if one.zone == target.zone), spec.places[0])
+            if place.sandbox not in ready:
+                found = self._missing(id_, place.sandbox, interfaces)
+                ready[place.sandbox] = found is None
+                waits += [found] if found else []
+            if ready[place.sandbox]:
+                looks[target.name] = Look(
+                    place.sandbox, place.address, target.address, target.check_port, spec.probe, spec.interval_s
+                )
+        return looks, waits
+
+    def _missing(self, id_: str, sandbox: str, interfaces: dict[str, list[str]]) -> Retry | None:
+        try:
+            self._machine.need(id_, f"Sandbox/{sandbox}")
+            for name in interfaces.get(sandbox, ()):
+                self._machine.need(id_, f"Interface/{name}")
+        except Retry as wait:
+            return wait
+        return None
+
+    def _interfaces(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for one in self._machine.of_kind("Interface"):
+            if isinstance(one.spec, Interface) and one.spec.interface.sandbox:
+                found.setdefault(one.spec.interface.sandbox, []).append(one.name)
+        return found
+
+    def _heard(self, group: str, target: str, outcome: Outcome) -> None:
+        noted = self._book.note(group, target, outcome)
+        if noted is None:
+            return
+        before, after = noted
+        id_ = f"TargetGroup/{group}"
+        if before.state != after.state:
+            log.info("target health", extra={"group": group, "target": target, "state": after.state})
+            if after.state == "unhealthy":
+                self._end_unhealthy(group, target)
+            self._poke_users(id_)
+        if (before.state, before.reason, before.description) != (after.state, after.reason, after.description):
+            self._machine.poke(id_)
+
+    def _end_unhealthy(self, group: str, target: str) -> None:
+        wished = self._machine.desired.get(f"TargetGroup/{group}")
+        if wished is not None and isinstance(wished.spec, TargetGroup) and wished.spec.end_unhealthy:
+            self._end(group, [one for one in wished.spec.targets if one.name == target])
+
+    def _end(self, group: str, targets: Iterable[Target]) -> None:
+        """Notes for all who send to `group` that what is under way to `targets` is to be cut."""
+        for user in self._machine.users(f"TargetGroup/{group}"):
+            if user.split("/", 1)[0] in ("Proxy", "Balancer"):
+                self._ends.setdefault(user, {}).update({(group, one.name): one for one in targets})
+
+    def _poke_users(self, id_: str) -> None:
+        for user in self._machine.users(id_):
+            self._machine.poke(user)
+
+    # --- proxies ---
+
+    async def proxy(self, id_: str, spec: Proxy) -> None:
+        machine = self._machine
+        sandbox = machine.need(id_, f"Sandbox/{spec.sandbox}")
+        machine.need(id_, f"Interface/{spec.interface}")
+        self._need_groups([*(use.group for use in spec.uses), *(group.name for group in spec.proxy.groups)])
+        self._hold_back(id_)
+        wanted = self._proxy_spec(spec, str(sandbox.data["net"]))
+        with self._ending(id_) as ends:
+            if ends:
+                # What leaves is first taken out of rotation, then cut: nothing new may come in between.
+                await machine.ports.proxies.ensure(_with_leaving(wanted, ends))
+                await self._cut(wanted, ends)
+            await machine.ports.proxies.ensure(wanted)
+        machine.set_status(id_, "ready")
+
+    async def proxy_gone(self, id_: str, spec: Proxy) -> None:
+        self._ends.pop(id_, None)
+        self._deaths.pop(id_, None)
+        await self._machine.ports.proxies.remove(spec.proxy.name)
+
+    def _proxy_spec(self, spec: Proxy, net: str) -> ProxySpec:
+        uses = {use.group: use for use in spec.uses}
+        groups = tuple(
+            self._with_servers(one, uses.get(one.name, Use(one.name)), spec.zone) for one in spec.proxy.groups
+        )
+        return msgspec.structs.replace(spec.proxy, sandbox_net=net, groups=groups)
+
+    def _with_servers(self, group: Group, use: Use, zone: str) -> Group:
+        reach = self._book.in_reach(use, zone)
+        servers = tuple(Server(one.name, one.address, one.port, up) for one, up in reach)
+        return msgspec.structs.replace(group, servers=servers)
+
+    async def _cut(self, wanted: ProxySpec, ends: Ends) -> None:
+        up = {(group.name, one.name) for group in wanted.groups for one in group.servers if one.up}
+        for group, target in ends:
+            if (group, target) not in up:
+                await self._machine.ports.proxies.end_connections(wanted.name, group, target)
+
+    async def _watch_proxies(self) -> None:
+        """A proxy whose process has ended is ensured again at once."""
+        while True:
+            died = await self._machine.ports.proxies.died()
+            for one in self._machine.of_kind("Proxy"):
+                if isinstance(one.spec, Proxy) and one.spec.proxy.name == died:
+                    log.warning("a proxy has ended", extra={"proxy": died})
+                    self._note_death(one.id)
+                    self._machine.poke(one.id)
+
+    def _note_death(self, id_: str) -> None:
+        now, before = self._machine.ports.clock.now(), self._deaths.get(id_)
+        quick = before.quick + 1 if before is not None and now - before.until < QUICK_END_S else 0
+        self._deaths[id_] = _Deaths(now, quick, now + _pause_s(quick))
+
+    def _hold_back(self, id_: str) -> None:
+        """Retry while a proxy that ends again and again as soon as it is up has to wait."""
+        deaths, now = self._deaths.get(id_), self._machine.ports.clock.now()
+        if deaths is not None and deaths.at <= now < deaths.until:
+            raise Retry(f"its process ended {deaths.quick} times in a row", deaths.until - now)
+
+    # --- layer 4 ---
+
+    async def balancer(self, id_: str, spec: Balancer) -> None:
+        machine = self._machine
+        machine.need(id_, f"Network/{spec.network}")
+        machine.need(id_, f"Interface/{spec.interface}")
+        self._need_groups(
+            [*(use.group for use in spec.uses), *(name for one in spec.listeners for name, _ in one.groups)]
+        )
+        with self._ending(id_) as ends:
+            await self._rules.enforce(spec.network)
+            used = {(one.address, one.port) for port in self._book.balanced(spec).ports for one in port.targets}
+            for target in ends.values():
+                if (target.address, target.port) not in used:
+                    await machine.ports.firewalls.end_flows(spec.network, target.address, target.port)
+        machine.set_status(id_, "ready")
+
+    async def balancer_gone(self, id_: str, spec: Balancer) -> None:
+        self._ends.pop(id_, None)
+        await self._rules.enforce(spec.network)
+
+    # --- names ---
+
+    async def balancer_names(self, id_: str, spec: BalancerNames) -> None:
+        self._need_groups([group for node in spec.nodes for group in node.groups])
+        self._machine.ports.names.replace(id_, self._book.records(spec))
+        self._machine.set_status(id_, "ready")
+
+    async def balancer_names_gone(self, id_: str, spec: BalancerNames) -> None:
+        self._machine.ports.names.forget(id_)
+
+    # --- what they share ---
+
+    def _need_groups(self, names: Iterable[str]) -> None:
+        """Not their status: a group whose targets cannot be checked from one zone is still balanced in the others. Its first reconcile pokes us."""
+        for name in names:
+            if name not in self._book:
+                raise Retry(f"waits for TargetGroup/{name}", GROUP_WAIT_S)
+
+    @contextlib.contextmanager
+    def _ending(self, id_: str) -> Iterator[Ends]:
+        """What is to be cut now; it is noted again when the block fails. What is noted meanwhile came with a poke, which makes the next run."""
+        ends = self._ends.pop(id_, {})
+        done = False
+        try:
+            yield ends
+            done = True
+        finally:
+            if ends and not done:
+                self._ends[id_] = ends | self._ends.get(id_, {})
+
+
+class _Deaths(msgspec.Struct, frozen=True):
+    """`quick` ends in a row came soon after the one before; the next start may be at `until`."""
+
+    at: float
+    quick: int
+    until: float
+
+
+def _pause_s(quick: int) -> float:
+    more = quick - FREE_QUICK_ENDS
+    return min(FIRST_PAUSE_S * 2 ** min(more, 10), LAST_PAUSE_S) if more >= 0 else 0.0
+
+
+def _with_leaving(wanted: ProxySpec, ends: Ends) -> ProxySpec:
+    """`wanted`, with those still in it, out of rotation, who are about to leave."""
+    groups = []
+    for group in wanted.groups:
+        there = {one.name for one in group.servers}
+        leaving = tuple(
+            Server(one.name, one.address, one.port)
+            for (name, target), one in ends.items()
+            if name == group.name and target not in there
+        )
+        groups.append(msgspec.structs.replace(group, servers=(*group.servers, *leaving)))
+    return msgspec.structs.replace(wanted, groups=tuple(groups))
+
+
+def _name(id_: str) -> str:
+    return id_.split("/", 1)[1]

@@ -1,0 +1,135 @@
+"""Health of targets: what one look at a target makes of its state (`judged`, pure), and when the next look is due (`HealthChecks`).
+
+    initial ──first pass──► healthy ──unhealthy_threshold failures in a row──► unhealthy
+       └──unhealthy_threshold failures in a row──► unhealthy ──healthy_threshold passes in a row──► healthy
+
+AWS: elbv2 "health checks for your target groups", "target health status". A look that could not be made (there is no place to ask from) says
+nothing about the target: its state stays, and it is tried again soon.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Literal
+
+import msgspec
+
+from gureum.ports import PortError
+from gureum.ports.checks import Checks, Outcome, Probe
+from gureum.ports.clock import Clock
+
+log = logging.getLogger("gureum.agent")
+LOOKS_AT_ONCE = 256
+"""Over all groups: each holds a socket. Dead targets hold theirs for the whole timeout, so this many time out together before others wait."""
+NO_PLACE_RETRY_S = 1.0
+
+State = Literal["initial", "healthy", "unhealthy"]
+
+
+class Health(msgspec.Struct, frozen=True):
+    """`in_row`: so many looks one after the other have said the opposite of `state` (of an initial target: have failed)."""
+
+    state: State = "initial"
+    reason: str = ""
+    description: str = ""
+    in_row: int = 0
+
+
+REGISTERING = Health("initial", "Elb.RegistrationInProgress", "Target registration is in progress")
+CHECKING = Health("initial", "Elb.InitialHealthChecking", "Initial health checks in progress")
+HEALTHY = Health("healthy")
+
+
+def judged(health: Health, outcome: Outcome, healthy_threshold: int, unhealthy_threshold: int) -> Health:
+    """What a target's health is after one more look."""
+    if outcome.passed:
+        if health.state in ("initial", "healthy"):
+            return HEALTHY
+        passes = health.in_row + 1
+        return HEALTHY if passes >= healthy_threshold else msgspec.structs.replace(health, in_row=passes)
+    if health.state == "unhealthy":
+        return Health("unhealthy", outcome.reason, outcome.description)
+    failures = health.in_row + 1
+    if failures >= unhealthy_threshold:
+        return Health("unhealthy", outcome.reason, outcome.description)
+    return msgspec.structs.replace(HEALTHY if health.state == "healthy" else CHECKING, in_row=failures)
+
+
+class Look(msgspec.Struct, frozen=True):
+    """How one target is looked at: from `source` in `sandbox`, each `interval_s` seconds."""
+
+    sandbox: str
+    source: str
+    address: str
+    port: int
+    probe: Probe
+    interval_s: float
+
+
+Heard = Callable[[str, str, Outcome], None]
+
+
+class HealthChecks:
+    """Looks at the targets of all groups. `heard(group, target, outcome)` is called in the loop after each look that was made.
+
+    Each target has a task and a cadence of its own, from its registration on: a slow target delays no other, and those that came at different
+    times are not looked at in one burst. A look starts each `interval_s`, however long the one before took."""
+
+    def __init__(self, clock: Clock, checks: Checks, heard: Heard) -> None:
+        self._clock = clock
+        self._checks = checks
+        self._heard = heard
+        self._slots = asyncio.Semaphore(LOOKS_AT_ONCE)
+        self._looks: dict[str, dict[str, Look]] = {}
+        self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
+
+    def watch(self, group: str, looks: dict[str, Look]) -> None:
+        """From now on exactly these targets of `group` are looked at; a new one, or one that is to be looked at in another way, at once."""
+        before = self._looks.get(group, {})
+        for target in before.keys() | looks.keys():
+            if before.get(target) != looks.get(target):
+                self._restart(group, target, looks.get(target))
+        self._looks[group] = looks
+
+    def forget(self, group: str) -> None:
+        self.watch(group, {})
+        del self._looks[group]
+
+    async def close(self) -> None:
+        tasks = list(self._tasks.values())
+        self._tasks = {}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _restart(self, group: str, target: str, look: Look | None) -> None:
+        running = self._tasks.pop((group, target), None)
+        if running is not None:
+            running.cancel()
+        if look is not None:
+            task = asyncio.get_running_loop().create_task(self._go_on(group, target, look), name=f"check {target}")
+            self._tasks[group, target] = task
+
+    async def _go_on(self, group: str, target: str, look: Look) -> None:
+        while True:
+            pause = asyncio.ensure_future(self._clock.sleep(look.interval_s))
+            try:
+                if not await self._once(group, target, look):
+                    await self._clock.sleep(min(NO_PLACE_RETRY_S, look.interval_s))
+                    continue
+                await pause
+            finally:
+                pause.cancel()
+
+    async def _once(self, group: str, target: str, look: Look) -> bool:
+        """False when there was no place to look from."""
+        async with self._slots:
+            try:
+                outcome = await self._checks.check(look.sandbox, look.source, look.address, look.port, look.probe)
+            except PortError as refused:
+                log.warning("a target cannot be checked", extra={"target": target, "why": refused.why})
+                return False
+        self._heard(group, target, outcome)
+        return True

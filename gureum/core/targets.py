@@ -1,0 +1,214 @@
+"""Target groups as the agent knows them: their wish and their targets' health together, and what follows from both.
+
+`receiving` (pure) says who gets new requests and flows, `zone_is_healthy` (pure) whether a zone stays in the load balancer's names. AWS: elbv2
+"target group health": below the wished number or share of healthy targets all are used ("fail open"); with cross-zone balancing all targets of
+the group are counted, without it those of the zone. Targets that have not answered their first checks get nothing even then: AWS answers 503
+while all are `initial`.
+
+The book never asks a target anything (health.py does) and changes nothing on the machine (balancers.py does).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import msgspec
+
+from gureum.core.health import HEALTHY, REGISTERING, Health, judged
+from gureum.core.specs import Balancer, BalancerNames, Failover, Target, TargetGroup, Use
+from gureum.ports.checks import Outcome
+from gureum.ports.firewalls import BalancedPort, BalancedTarget
+from gureum.ports.firewalls import Balancer as RuledBalancer
+from gureum.ports.names import Record
+
+
+class Kept(msgspec.Struct, frozen=True, array_like=True):
+    """What of a target's health outlives the agent; of a target that has moved since it says nothing."""
+
+    health: Health
+    address: str
+    check_port: int
+
+
+class Group(msgspec.Struct, frozen=True):
+    """`healths`: of each target by its name."""
+
+    spec: TargetGroup
+    healths: dict[str, Health]
+
+
+class Change(msgspec.Struct, frozen=True):
+    """What a new wish changed. `left`: targets that are in the group no more."""
+
+    any: bool
+    left: tuple[Target, ...] = ()
+
+
+_kept_decoder = msgspec.json.Decoder(dict[str, Kept])
+
+
+class TargetBook:
+    """All groups by name. Memory only."""
+
+    def __init__(self) -> None:
+        self._groups: dict[str, Group] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._groups
+
+    def adopt(self, name: str, spec: TargetGroup, kept: str) -> None:
+        """As an earlier agent left it: what was healthy stays in use until a check says otherwise."""
+        known = _kept(kept)
+        healths = {
+            target.name: known[target.name].health
+            for target in spec.targets
+            if target.name in known and _is_same(known[target.name], target)
+        }
+        self._groups[name] = Group(spec, {one.name: healths.get(one.name, _first(spec)) for one in spec.targets})
+
+    def put(self, name: str, spec: TargetGroup) -> Change:
+        """This is wished now. Targets that stay keep their health; one that comes back from draining starts anew, as on AWS."""
+        before = self._groups.get(name)
+        if before is not None and before.spec == spec:
+            return Change(any=False)
+        old = {one.name: one for one in before.spec.targets} if before else {}
+        healths = {}
+        for target in spec.targets:
+            was = old.get(target.name)
+            stays = was is not None and before is not None and _goes_on(was, target) and _is_looked_at(spec, target)
+            healths[target.name] = before.healths[target.name] if stays and before else _first(spec)
+        self._groups[name] = Group(spec, healths)
+        left = tuple(one for name, one in old.items() if name not in healths)
+        return Change(any=True, left=left)
+
+    def note(self, name: str, target: str, outcome: Outcome) -> tuple[Health, Health] | None:
+        """One more look at a target: its health before and after. None when it is of no target that is looked at."""
+        group = self._groups.get(name)
+        before = group.healths.get(target) if group else None
+        if group is None or before is None or group.spec.probe is None:
+            return None
+        after = judged(before, outcome, group.spec.healthy_threshold, group.spec.unhealthy_threshold)
+        self._groups[name] = Group(group.spec, {**group.healths, target: after})
+        return before, after
+
+    def forget(self, name: str) -> None:
+        self._groups.pop(name, None)
+
+    def shown(self, name: str) -> dict[str, list[str]]:
+        """As it stands in the status: {target: [state, reason, description]}."""
+        healths = self._groups[name].healths
+        return {target: [one.state, one.reason, one.description] for target, one in healths.items()}
+
+    def text(self, name: str) -> str:
+        """What `adopt` takes."""
+        group = self._groups[name]
+        kept = {one.name: Kept(group.healths[one.name], one.address, one.check_port) for one in group.spec.targets}
+        return msgspec.json.encode(kept).decode()
+
+    def in_reach(self, use: Use, zone: str) -> tuple[tuple[Target, bool], ...]:
+        """The targets that a node in `zone` may use at all, draining ones included, and whether they get anything new."""
+        group = self._groups[use.group]
+        receives = {one.name for one in receiving(group, zone, cross_zone=use.cross_zone)}
+        reach = _reach(group, zone, cross_zone=use.cross_zone)
+        return tuple((target, target.name in receives) for target in reach)
+
+    def balanced(self, spec: Balancer) -> RuledBalancer:
+        """A balancer's node as the rule set has it; of a group that is not known yet it has no targets."""
+        uses = {use.group: use for use in spec.uses}
+        ports = []
+        for one in spec.listeners:
+            shares = [
+                (weight, [target for target, up in self.in_reach(uses.get(name, Use(name)), spec.zone) if up])
+                for name, weight in one.groups
+                if name in self._groups
+            ]
+            targets = weighted(shares)
+            ports.append(BalancedPort(one.protocol, one.port, targets, one.by, one.preserve_client, one.idle_s))
+        return RuledBalancer(spec.interface, spec.address, tuple(ports), spec.public)
+
+    def records(self, spec: BalancerNames) -> tuple[Record, ...]:
+        """The names with the addresses of their healthy zones, of all their zones where none is healthy."""
+        healthy = [
+            all(self._zone_is_healthy(name, node.zone, name not in node.zonal) for name in node.groups)
+            for node in spec.nodes
+        ]
+        found = []
+        for name, indexes in spec.names:
+            up = [index for index in indexes if healthy[index]] or indexes
+            addresses = tuple(spec.nodes[index].address for index in up)
+            if addresses:
+                found.append(Record(name, "A", addresses, spec.ttl, spec.view))
+        return tuple(found)
+
+    def _zone_is_healthy(self, name: str, zone: str, cross_zone: bool) -> bool:
+        group = self._groups.get(name)
+        return group is not None and zone_is_healthy(group, zone, cross_zone=cross_zone)
+
+
+def receiving(group: Group, zone: str, *, cross_zone: bool) -> list[Target]:
+    """Who gets what is new from a node in `zone`."""
+    candidates = [one for one in _reach(group, zone, cross_zone=cross_zone) if not one.draining]
+    healthy = [one for one in candidates if group.healths[one.name].state == "healthy"]
+    failover = group.spec.failover
+    if _enough(len(healthy), len(candidates), failover.routing_count, failover.routing_percent):
+        return healthy
+    return [one for one in candidates if group.healths[one.name].state != "initial"]
+
+
+def zone_is_healthy(group: Group, zone: str, *, cross_zone: bool) -> bool:
+    """Whether the load balancer's name may lead to `zone`, as far as this group is concerned."""
+    candidates = [one for one in _reach(group, zone, cross_zone=cross_zone) if not one.draining]
+    healthy = sum(group.healths[one.name].state == "healthy" for one in candidates)
+    failover: Failover = group.spec.failover
+    return _enough(healthy, len(candidates), failover.dns_count, failover.dns_percent)
+
+
+def weighted(shares: Iterable[tuple[int, list[Target]]]) -> tuple[BalancedTarget, ...]:
+    """Targets of several groups with weights as whole numbers: a group's targets together get its share, each within it by its own weight. A
+    group without targets, or of weight 0, gets nothing."""
+    used = [(weight, targets) for weight, targets in shares if weight > 0 and any(one.weight > 0 for one in targets)]
+    sums = [sum(max(one.weight, 0) for one in targets) for _, targets in used]
+    common = math.lcm(*sums) if sums else 1
+    parts = [
+        (one, weight * one.weight * (common // total))
+        for (weight, targets), total in zip(used, sums, strict=True)
+        for one in targets
+        if one.weight > 0
+    ]
+    divisor = math.gcd(*(part for _, part in parts)) or 1
+    return tuple(BalancedTarget(one.address, one.port, part // divisor) for one, part in parts)
+
+
+def _reach(group: Group, zone: str, *, cross_zone: bool) -> list[Target]:
+    return [one for one in group.spec.targets if cross_zone or one.zone in ("", zone)]
+
+
+def _enough(healthy: int, total: int, count: int, percent: int) -> bool:
+    """AWS: "the load balancer takes the action when either threshold is breached"."""
+    return healthy >= count and healthy * 100 >= percent * total
+
+
+def _first(spec: TargetGroup) -> Health:
+    return HEALTHY if spec.probe is None else REGISTERING
+
+
+def _goes_on(was: Target, now: Target) -> bool:
+    moved = (was.address, was.check_port) != (now.address, now.check_port)
+    return not moved and not (was.draining and not now.draining)
+
+
+def _is_looked_at(spec: TargetGroup, target: Target) -> bool:
+    """Of a group that no load balancer uses any more, nothing is known; a target that drains keeps what was known."""
+    return spec.probe is not None and (bool(spec.places) or target.draining)
+
+
+def _is_same(kept: Kept, target: Target) -> bool:
+    return (kept.address, kept.check_port) == (target.address, target.check_port)
+
+
+def _kept(text: str) -> dict[str, Kept]:
+    try:
+        return _kept_decoder.decode(text) if text else {}
+    except msgspec.DecodeError:  # of another version's form: the checks will tell
+        return {}

@@ -1,0 +1,400 @@
+"""Logs of load balancers: AWS's documented lines, file names and periods, and what cannot be written.
+
+The expected lines are the examples of AWS's guides: "access log entries" and "connection log entries" of elb-application, "access log entries" of
+elb-network.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gureum.core import access_logs
+from gureum.core.access_log_lines import connection_line, file_name, folder, request_line, source, tls_line
+from gureum.core.access_logs import AccessLogs
+from gureum.core.machine import Machine
+from gureum.ports.proxies import Listener, Record
+from gureum.simulated import simulated_ports
+from tests.core.balancer_parts import NotedProxies, node, proxy
+from tests.core.fake_clock import FakeClock, settle
+
+LABEL = "app/my-loadbalancer/50dc6c495c0c9188"
+LISTENER = (
+    "arn:aws:elasticloadbalancing:us-east-2:123456789012:listener/app/my-loadbalancer/50dc6c495c0c9188/f2f7dc8efc522ab2"
+)
+NLB_LISTENER = "arn:aws:elasticloadbalancing:us-east-2:671290407336:listener/net/network-loadbalancer/c6e77e28c25b2234/g3d4b5e8bb8464cd"
+GROUP = "arn:aws:elasticloadbalancing:us-east-2:123456789012:targetgroup/my-targets/73e2d6bc24d8a067"
+CERTIFICATE = "arn:aws:acm:us-east-2:123456789012:certificate/12345678-1234-1234-1234-123456789012"
+END = 1_650_000_000.0  # 2022-04-15T05:20:00Z
+
+
+def _fields(line: str) -> list[str]:
+    return [field.strip('"') for field in re.findall(r'"[^"]*"|\S+', line)]
+
+
+def request(**changes: Any) -> Record:
+    record = Record(
+        proxy="p-a",
+        kind="https",
+        time=1530570180.186641,
+        listener_arn=LISTENER,
+        client="192.168.131.39:2817",
+        target="10.0.0.1:80",
+        group_arn=GROUP,
+        request_time_s=0.086,
+        target_time_s=0.048,
+        response_time_s=0.037,
+        elb_status=200,
+        target_status=200,
+        received_bytes=0,
+        sent_bytes=57,
+        request="GET https://www.example.com:443/ HTTP/1.1",
+        user_agent="curl/7.46.0",
+        tls_cipher="ECDHE-RSA-AES128-GCM-SHA256",
+        tls_protocol="TLSv1.2",
+        trace_id="Root=1-58337281-1d84f3d73c47ec4e58577259",
+        domain_name="www.example.com",
+        certificate_arn=CERTIFICATE,
+        priority=1,
+        actions="authenticate,forward",
+        redirect_url="",
+        error="",
+        created=1530570168.364,
+        extra={"conn_trace_id": "TID_1234abcd5678ef90"},
+    )
+    return msgspec.structs.replace(record, **changes)
+
+
+def test_request_is_logged_as_in_awss_example() -> None:
+    assert request_line(request(), LABEL) == (
+        "https 2018-07-02T22:23:00.186641Z app/my-loadbalancer/50dc6c495c0c9188 192.168.131.39:2817 10.0.0.1:80 "
+        "0.086 0.048 0.037 200 200 0 57 "
+        '"GET https://www.example.com:443/ HTTP/1.1" "curl/7.46.0" ECDHE-RSA-AES128-GCM-SHA256 TLSv1.2 '
+        "arn:aws:elasticloadbalancing:us-east-2:123456789012:targetgroup/my-targets/73e2d6bc24d8a067 "
+        '"Root=1-58337281-1d84f3d73c47ec4e58577259" "www.example.com" '
+        '"arn:aws:acm:us-east-2:123456789012:certificate/12345678-1234-1234-1234-123456789012" '
+        '1 2018-07-02T22:22:48.364000Z "authenticate,forward" "-" "-" "10.0.0.1:80" "200" "-" "-" '
+        'TID_1234abcd5678ef90 "-" "-" "-"\n'
+    )
+
+
+def test_request_that_was_sent_nowhere_has_dashes_and_minus_ones() -> None:
+    """AWS: "this value is set to -1 if the load balancer can't dispatch the request to a target"."""
+    line = request_line(
+        request(
+            kind="http",
+            target="",
+            group_arn="",
+            request_time_s=-1.0,
+            target_time_s=-1.0,
+            response_time_s=-1.0,
+            elb_status=503,
+            target_status=0,
+            tls_cipher="",
+            tls_protocol="",
+            domain_name="",
+            certificate_arn="",
+            priority=0,
+            actions="forward",
+        ),
+        LABEL,
+    )
+    fields = _fields(line)
+    assert fields[4:10] == ["-", "-1", "-1", "-1", "503", "-"]
+    assert fields[14:17] == ["-", "-", "-"]
+    assert fields[18:21] == ["-", "-", "0"]
+    assert fields[25:27] == ["-", "-"]
+
+
+@given(st.text(max_size=60), st.text(max_size=60))
+def test_what_a_client_sends_never_makes_another_field_or_line(said: str, agent: str) -> None:
+    clean = request_line(request(request="x", user_agent="x", extra={}), LABEL)
+    line = request_line(request(request=said, user_agent=agent, domain_name=said, extra={"conn_trace_id": said}), LABEL)
+    assert line.count("\n") == 1
+    assert line.count('"') == clean.count('"')
+    assert len(_fields(line)) == len(_fields(clean))
+    assert line.isascii()
+
+
+def test_tls_connection_of_an_application_load_balancer() -> None:
+    record = request(kind="tls", time=1696439115.514108, client="203.0.113.1:36280", handshake_s=4.036)
+    assert connection_line(record, 443) == (
+        "2023-10-04T17:05:15.514108Z 203.0.113.1 36280 443 TLSv1.2 ECDHE-RSA-AES128-GCM-SHA256 4.036 "
+        '"-" - - Success TID_1234abcd5678ef90\n'
+    )
+    failed = msgspec.structs.replace(record, tls_protocol="", tls_cipher="", error="ClientTLSHandshakeFailed")
+    assert connection_line(failed, 443) == (
+        '2023-10-04T17:05:15.514108Z 203.0.113.1 36280 443 - - - "-" - - Failed:ClientTLSHandshakeFailed '
+        "TID_1234abcd5678ef90\n"
+    )
+
+
+def test_tls_connection_of_a_network_load_balancer_is_logged_as_in_awss_example() -> None:
+    record = request(
+        kind="tls",
+        time=1545274780.2,
+        created=1545274770.9,
+        listener_arn=NLB_LISTENER,
+        client="72.21.218.154:51341",
+        connection_s=0.005,
+        handshake_s=0.002,
+        received_bytes=98,
+        sent_bytes=246,
+        certificate_arn="arn:aws:acm:us-east-2:671290407336:certificate/2a108f19-aded-46b0-8493-c63eb1ef4a99",
+        tls_cipher="ECDHE-RSA-AES128-SHA",
+        domain_name="my-network-loadbalancer-c6e77e28c25b2234.elb.us-east-2.amazonaws.com",
+        extra={},
+    )
+    label = "net/network-loadbalancer/c6e77e28c25b2234"
+    assert tls_line(record, label, "172.100.100.185", 443) == (
+        "tls 2.0 2018-12-20T02:59:40 net/network-loadbalancer/c6e77e28c25b2234 g3d4b5e8bb8464cd 72.21.218.154:51341 "
+        "172.100.100.185:443 5 2 98 246 - "
+        "arn:aws:acm:us-east-2:671290407336:certificate/2a108f19-aded-46b0-8493-c63eb1ef4a99 - ECDHE-RSA-AES128-SHA "
+        "tlsv12 - my-network-loadbalancer-c6e77e28c25b2234.elb.us-east-2.amazonaws.com - - - 2018-12-20T02:59:30\n"
+    )
+
+
+def test_files_are_named_as_awss() -> None:
+    of = source(LABEL, "172.160.1.9", LISTENER)
+    assert of is not None
+    assert folder("amzn-s3-demo", "logging-prefix", of, END) == (
+        "amzn-s3-demo/logging-prefix/AWSLogs/123456789012/elasticloadbalancing/us-east-2/2022/04/15"
+    )
+    assert file_name(of, END, "20sg8hgm", connections=False) == (
+        "123456789012_elasticloadbalancing_us-east-2_app.my-loadbalancer.50dc6c495c0c9188_20220415T0520Z_172.160.1.9_20sg8hgm.log.gz"
+    )
+    assert file_name(of, END, "20sg8hgm", connections=True).startswith("conn_log.123456789012_elasticloadbalancing_")
+    net = source("net/network-loadbalancer/c6e77e28c25b2234", "10.0.0.9", NLB_LISTENER)
+    assert net is not None
+    assert file_name(net, END, "2soosksi", connections=False) == (
+        "671290407336_elasticloadbalancing_us-east-2_net.network-loadbalancer.c6e77e28c25b2234_20220415T0520Z_2soosksi.log.gz"
+    )
+
+
+@pytest.mark.parametrize(
+    ("bucket", "prefix"),
+    [
+        ("..", ""),
+        ("", ""),
+        ("a/b", ""),
+        ("../etc", ""),
+        ("good..bucket", ""),
+        ("Bucket", ""),
+        ("bucket\n", ""),
+        ("bucket", ".."),
+        ("bucket", "a/../../b"),
+        ("bucket", "/a/./b"),
+        ("bucket", "a\x00b"),
+        ("bucket", "a\nb"),
+        ("bucket", "x" * 201),
+        ("bucket", "/".join("a" * 17)),
+        ("bucket", "my-AWSLogs/x"),
+    ],
+)
+def test_names_that_are_no_names_make_no_path(bucket: str, prefix: str) -> None:
+    of = source(LABEL, "10.0.0.1", LISTENER)
+    assert of is not None
+    assert folder(bucket, prefix, of, END) is None
+
+
+@given(st.text(max_size=40), st.text(max_size=80))
+def test_no_bucket_or_prefix_leads_out_of_the_folder(bucket: str, prefix: str) -> None:
+    of = source(LABEL, "10.0.0.1", LISTENER)
+    assert of is not None
+    root = Path("/root-of-all")
+    for name in (bucket, "bucket"):
+        place = folder(name, prefix, of, END)
+        assert place is None or (root / place).resolve().is_relative_to(root)
+
+
+@pytest.mark.parametrize(
+    ("label", "arn"),
+    [
+        ("app/../x", LISTENER),
+        ("my-lb", LISTENER),
+        (LABEL, "arn:listener"),
+        (LABEL, LISTENER.replace("us-east-2", "../up")),
+        (LABEL, LISTENER.replace("123456789012", "..")),
+    ],
+)
+def test_records_of_nobody_we_know_have_no_file(label: str, arn: str) -> None:
+    assert source(label, "10.0.0.1", arn) is None
+
+
+# --- files ---
+
+
+class Logs:
+    """Access logs of one load balancer with the given attributes, on a clock that the test moves."""
+
+    def __init__(self, root: Path, **attributes: str) -> None:
+        self.clock, self.proxies, self.root = FakeClock(), NotedProxies(), root
+        ports = msgspec.structs.replace(simulated_ports(self.clock), proxies=self.proxies)
+
+        async def keep(name: str, text: str) -> None: ...
+
+        self.machine = Machine(ports, {}, keep)
+        wish = proxy()
+        spec: Any = wish.spec
+        named = {key.replace("__", "."): value for key, value in attributes.items()}
+        listener = Listener(443, "HTTPS", LISTENER, ())
+        spec = msgspec.structs.replace(
+            spec, proxy=msgspec.structs.replace(spec.proxy, label=LABEL, attributes=named, listeners=(listener,))
+        )
+        for one in (*node(), msgspec.structs.replace(wish, spec=spec)):
+            self.machine.wish(one)
+        self.logs = AccessLogs(self.machine, root)
+        self.logs.start()
+
+    def tell(self, *records: Record) -> None:
+        for sink in self.proxies.sinks:
+            sink(list(records))
+
+    async def written(self, count: int) -> dict[str, str]:
+        """Text by path, when there are so many files."""
+        while len(files := [one for one in self.root.rglob("*.log.gz") if not one.name.startswith(".")]) < count:
+            await asyncio.sleep(0.005)
+        return {str(one.relative_to(self.root)): gzip.decompress(one.read_bytes()).decode() for one in files}
+
+
+ON = {"access_logs__s3__enabled": "true", "access_logs__s3__bucket": "my-logs"}
+
+
+def told(story: Any) -> None:
+    asyncio.run(asyncio.wait_for(story(), 20))
+
+
+def test_requests_are_written_at_the_end_of_each_five_minutes(tmp_path: Path) -> None:
+    async def story() -> None:
+        one = Logs(tmp_path, **ON)
+        one.tell(request(), request(kind="h2"))
+        await one.clock.advance(299)
+        assert not list(tmp_path.rglob("*.gz"))
+        await one.clock.advance(1)
+        found = await one.written(1)
+        path, text = found.popitem()
+        assert path.startswith("my-logs/AWSLogs/123456789012/elasticloadbalancing/us-east-2/2027/01/15/")
+        assert "_20270115T0805Z_10.0.1.97_" in path
+        assert [line.split()[0] for line in text.splitlines()] == ["https", "h2"]
+        one.tell(request())
+        await one.clock.advance(300)
+        assert len(await one.written(2)) == 2
+        await one.clock.advance(300)
+        assert len(await one.written(2)) == 2, "no empty files"
+        await one.logs.close()
+        assert one.proxies.sinks == []
+
+    told(story)
+
+
+def test_only_what_the_attributes_ask_for_is_written(tmp_path: Path) -> None:
+    async def story() -> None:
+        off = Logs(tmp_path / "off", access_logs__s3__enabled="false", access_logs__s3__bucket="my-logs")
+        connections = Logs(
+            tmp_path / "on",
+            connection_logs__s3__enabled="true",
+            connection_logs__s3__bucket="conns",
+            connection_logs__s3__prefix="a/b",
+        )
+        for one in (off, connections):
+            one.tell(request(kind="http"), request(kind="tls"), request(proxy="of-somebody-else"))
+            await one.logs.close()
+        assert not (tmp_path / "off").exists()
+        found = await connections.written(1)
+        path, text = found.popitem()
+        assert path.startswith("conns/a/b/AWSLogs/")
+        assert "/conn_log.123456789012_" in path
+        assert len(text.splitlines()) == 1
+
+    told(story)
+
+
+def test_a_tls_connection_is_logged_once_whatever_it_asks_for(tmp_path: Path) -> None:
+    """AWS: "one entry per connection"; a client that comes back with the same port after the idle timeout has another."""
+
+    async def story() -> None:
+        one = Logs(tmp_path, connection_logs__s3__enabled="true", connection_logs__s3__bucket="conns")
+        start = request().time
+        one.tell(
+            request(),
+            request(time=start + 50),
+            request(time=start + 100, kind="h2"),
+            request(client="10.0.0.9:1"),
+            request(client="10.0.0.9:2", kind="http"),
+            request(time=start + 161),
+        )
+        await one.logs.close()
+        (text,) = (await one.written(1)).values()
+        assert [line.split()[1:3] for line in text.splitlines()] == [
+            ["192.168.131.39", "2817"],
+            ["10.0.0.9", "1"],
+            ["192.168.131.39", "2817"],
+        ]
+
+    told(story)
+
+
+def test_what_is_buffered_is_written_when_the_agent_ends_readable_by_root_only(tmp_path: Path) -> None:
+    async def story() -> None:
+        one = Logs(tmp_path, **ON)
+        one.tell(request())
+        await one.logs.close()
+        (path,) = tmp_path.rglob("*.gz")
+        assert path.stat().st_mode & 0o777 == 0o600
+
+    told(story)
+
+
+def test_much_traffic_makes_several_files_and_memory_stays_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access_logs, "FILE_BYTES", 10_000)
+    monkeypatch.setattr(access_logs, "ALL_BYTES", 25_000)
+
+    async def story() -> None:
+        one = Logs(tmp_path, **ON)
+        one.tell(*(request() for _ in range(100)))
+        assert one.logs.dropped > 0
+        await one.logs.close()
+        texts = (await one.written(2)).values()
+        assert sum(len(text.splitlines()) for text in texts) == 100 - one.logs.dropped
+        assert sum(map(len, texts)) <= 25_000
+
+    told(story)
+
+
+@pytest.mark.parametrize("fault", ["full", "held", "bucket"])
+def test_what_cannot_be_written_is_dropped_and_harms_nothing(
+    fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story() -> None:
+        one = Logs(tmp_path, **{**ON, "access_logs__s3__bucket": "../../etc" if fault == "bucket" else "my-logs"})
+        if fault == "held":
+            one.machine.held = "the host's disk is full"
+        elif fault == "full":
+
+            def full(*_: Any, **__: Any) -> bytes:
+                raise OSError(28, "No space left on device")
+
+            monkeypatch.setattr(access_logs.gzip, "compress", full)
+        one.tell(request())
+        await one.clock.advance(300)
+        while one.logs.dropped < 1:
+            await asyncio.sleep(0.005)
+        assert not [path for path in tmp_path.rglob("*") if path.is_file()], "no half-written file is left"
+        monkeypatch.undo()
+        one.machine.held = ""
+        one.tell(request())
+        await settle()
+        await one.logs.close()
+        assert len(list(tmp_path.rglob("*.gz"))) == (0 if fault == "bucket" else 1)
+
+    told(story)

@@ -1,0 +1,409 @@
+"""Load balancing in the agent, on simulated drivers: a target's health reaches proxies, rules and names, in the order that loses no request."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from gureum.core import specs
+from gureum.core.references import references
+from gureum.ports.checks import Outcome
+from tests.core.agent_parts import network
+from tests.core.balancer_parts import (
+    TG,
+    BalancedAgent,
+    address_of,
+    balancer,
+    names,
+    node,
+    proxy,
+    target,
+    target_group,
+)
+
+Story = Callable[[BalancedAgent], Awaitable[None]]
+
+
+def told(story: Story) -> None:
+    """Runs a story with an agent; nothing unexpected may have happened in it."""
+
+    async def run() -> None:
+        agent = BalancedAgent()
+        await agent.service.start()
+        await asyncio.wait_for(story(agent), 30)
+        assert agent.faults == 0
+        await agent.service.close()
+
+    asyncio.run(run())
+
+
+def test_a_target_gets_requests_after_its_first_passed_check_and_none_after_it_failed() -> None:
+    async def story(agent: BalancedAgent) -> None:
+        agent.fail("10.0.1.12")
+        agent.service.sync([network(), *node(), proxy(), target_group(target(11), target(12))])
+        await agent.until(lambda: agent.state("i-12:80") == "unhealthy")
+        await agent.until(lambda: agent.ports.proxies.up() == {"i-11:80"})
+        assert agent.ports.proxies.specs["p-a"].sandbox_net == "/simulated/sim0/net/lb-a"
+        agent.heal("10.0.1.12")
+        await agent.until(lambda: agent.ports.proxies.up() == {"i-11:80", "i-12:80"})
+        agent.fail("10.0.1.11", Outcome(False, "Target.Timeout", "Request timed out"))
+        await agent.until(lambda: agent.ports.proxies.up() == {"i-12:80"})
+        assert agent.status[f"TargetGroup/{TG}"].data["targets"]["i-11:80"] == [
+            "unhealthy",
+            "Target.Timeout",
+            "Request timed out",
+        ]
+
+    told(story)
+
+
+def test_checks_come_from_the_node_in_the_targets_zone_else_from_the_first() -> None:
+    async def story(agent: BalancedAgent) -> None:
+        group = target_group(target(11), target(12, "b"), target(13, "c"), target(14, ""), zones="ab")
+        agent.service.sync([network(), *node("a"), *node("b"), proxy(), group])
+        await agent.until(
+            lambda: {one[2] for one in agent.ports.checks.asked} == {f"10.0.1.{n}" for n in range(11, 15)}
+        )
+        asked = {(address, sandbox, source) for sandbox, source, address, *_ in agent.ports.checks.asked}
+        assert asked == {
+            ("10.0.1.11", "lb-a", address_of("a")),
+            ("10.0.1.12", "lb-b", address_of("b")),
+            ("10.0.1.13", "lb-a", address_of("a")),
+            ("10.0.1.14", "lb-a", address_of("a")),
+        }
+
+    told(story)
+
+
+def test_with_all_targets_unhealthy_all_get_requests() -> None:
+    """AWS: elbv2 "target group health": routing failover, by default with less than one healthy target."""
+
+    async def story(agent: BalancedAgent) -> None:
+        agent.fail("10.0.1.11")
+        agent.fail("10.0.1.12")
+        agent.service.sync([network(), *node(), proxy(), target_group(target(11), target(12))])
+        await agent.until(lambda: agent.ports.proxies.specs.get("p-a") and len(agent.ports.proxies.up()) == 2)
+        agent.heal("10.0.1.12")
+        await agent.until(lambda: agent.ports.proxies.up() == {"i-12:80"})
+
+    told(story)
+
+
+@pytest.mark.parametrize(
+    ("failover", "dead", "up"),
+    [
+        (specs.Failover(), {1, 2, 3}, {4}),
+        (specs.Failover(routing_count=2), {1, 2, 3}, {1, 2, 3, 4}),
+        (specs.Failover(routing_count=2), {1, 2}, {3, 4}),
+        (specs.Failover(routing_percent=50), {1, 2}, {3, 4}),
+        (specs.Failover(routing_percent=51), {1, 2}, {1, 2, 3, 4}),
+        (specs.Failover(routing_count=1, routing_percent=75), {1}, {2, 3, 4}),
+    ],
+)
+def test_routing_fails_over_below_the_wished_number_or_share(
+    failover: specs.Failover, dead: set[int], up: set[int]
+) -> None:
+    """AWS: "if you specify both types of thresholds, the action is taken when either is breached"."""
+
+    async def story(agent: BalancedAgent) -> None:
+        for number in dead:
+            agent.fail(f"10.0.1.{number}")
+        group = target_group(*(target(number) for number in range(1, 5)), failover=failover)
+        agent.service.sync([network(), *node(), proxy(), group])
+        await agent.until(lambda: all(agent.state(f"i-{number}:80") == "unhealthy" for number in dead))
+        await agent.until(lambda: agent.ports.proxies.up() == {f"i-{number}:80" for number in up})
+
+    told(story)
+
+
+def test_without_cross_zone_balancing_a_node_uses_the_targets_of_its_zone() -> None:
+    async def story(agent: BalancedAgent) -> None:
+        group = target_group(target(11), target(12, "b"), target(13, ""), zones="ab")
+        agent.service.sync(
+            [network(), *node("a"), *node("b"), proxy("a", cross_zone=False), proxy("b", cross_zone=True), group]
+        )
+        await agent.until(lambda: agent.ports.proxies.specs.keys() == {"p-a", "p-b"})
+        await agent.until(lambda: agent.ports.proxies.up("p-b") == {"i-11:80", "i-12:80", "i-13:80"})
+        await agent.until(lambda: agent.ports.proxies.up("p-a") == {"i-11:80", "i-13:80"})
+        assert len(agent.ports.proxies.specs["p-a"].groups[0].servers) == 2
+
+    told(story)
+
+
+def test_a_draining_target_gets_nothing_new_and_is_cut_when_it_has_left() -> None:
+    async def story(agent: BalancedAgent) -> None:
+        wishes = [network(), *node(), proxy()]
+        agent.service.sync([*wishes, target_group(target(11), target(12), end_deregistered=True)])
+        await agent.until(lambda: agent.ports.proxies.specs.get("p-a") and len(agent.ports.proxies.up()) == 2)
+        agent.service.sync([*wishes, target_group(target(11), target(12, draining=True), end_deregistered=True)])
+        await agent.until(lambda: agent.ports.proxies.up() == {"i-11:80"})
+        assert [one.name for one in agent.ports.proxies.specs["p-a"].groups[0].servers] == ["i-11:80", "i-12:80"]
+        agent.ports.proxies.log.clear()
+        agent.service.sync([*wishes, target_group(target(11), end_deregistered=True)])
+        await agent.until(lambda: len(agent.ports.proxies.specs["p-a"].groups[0].servers) == 1)
+        assert agent.ports.proxies.log == ["p-a: i-11:80+ i-12:80-", f"p-a cut {TG} i-12:80", "p-a: i-11:80+"]
+
+    told(story)
+
+
+def test_a_draining_target_is_looked_at_no_more_and_begins_anew_when_it_comes_back() -> None:
+    async def story(agent: BalancedAgent) -> None:
+        wishes = [network(), *node(), proxy()]
+        agent.service.sync([*wishes, target_group(target(11), target(12))])
+        await agent.until(lambda: agent.state("i-12:80") == "healthy")
+        agent.service.sync([*wishes, target_group(target(11), target(12, draining=True))])
+        await agent.until(lambda: agent.ports.proxies.up() == {"i-11:80"})
+        agent.ports.checks.asked = []
+        await agent.until(lambda: len(agent.ports.checks.asked) >= 3)
+        assert {one[2] for one in agent.ports.checks.asked} == {"10.0.1.11"}
+        agent.fail("10.0.1.12")
+        agent.service.sync([*wishes, target_group(target(11), target(12))])
+        await agent.until(lambda: agent.state("i-12:80") == "initial")
+        await agent.until(lambda: agent.state("i-12:80") == "unhealthy")
+
+    told(story)
+
+
+def test_what_could_not_be_cut_is_cut_at_the_next_try() -> None:
+    async def story(agent: BalancedAgent) -> None:
+        wishes = [network(), *node(), proxy()]
+        agent.service.sync([*wishes, target_group(target(11), target(12))])
+        await agent.until(lambda: agent.ports.proxies.specs.get("p-a") and len(agent.ports.proxies.up()) == 2)
+        agent.ports.proxies.refuse = 2
+        agent.service.sync([*wishes, target_group(target(11), end_deregistered=True)])
+        await agent.until(lambda: f"p-a cut {TG} i-12:80" in agent.ports.proxies.log)
+
+    told(story)
+
+
+@pytest.mark.parametrize(("wished", "cut"), [(True, True), (False, False)])
+def test_connections_to_a_target_that_turns_unhealthy_end_where_that_is_wished(wished: bool, cut: bool) -> None:
+    """AWS: target_health_state.unhealthy.connection_termination.enabled, for the TLS listener of a network load balancer."""
+
+    async def story(agent: BalancedAgent) -> None:
+        group = target_group(target(11), target(12), end_unhealthy=wished)
+        agent.service.sync([network(), *node(), proxy(protocol="TLS"), balancer(), group])
+        await agent.until(lambda: agent.ports.proxies.specs.get("p-a") and len(agent.ports.proxies.up()) == 2)
+        agent.fail("10.0.1.12")
+        await agent.until(lambda: agent.ports.proxies.up() == {"i-11:80"})
+        await agent.until(lambda: _balanced(agent) == {"10.0.1.11": 1})
+        await agent.service.balancing_loop.idle()
+        assert (f"p-a cut {TG} i-12:80" in agent.ports.proxies.log) == cut
+        assert (("vpc-1", "10.0.1.12", 80) in agent.ports.firewalls.ended) == cut
+
+    told(story)
+
+
+@pytest.mark.parametrize(("wished", "cut"), [(True, True), (False, False)])
+def test_flows_to_a_target_that_left_end_where_that_is_wished(wished: bool, cut: bool) -> None:
+    """AWS: deregistration_delay.connection_termination.enabled of a network load balancer's target group."""
+
+    async def story(agent: BalancedAgent) -> None:
+        wishes = [network(), *node(), balancer(), proxy(protocol="TCP")]
+        agent.service.sync([*wishes, target_group(target(11), target(12), end_deregistered=wished)])
+        await agent.until(lambda: _balanced(agent) == {"10.0.1.11": 1, "10.0.1.12": 1})
+        agent.service.sync([*wishes, target_group(target(11), target(12, draining=True), end_deregistered=wished)])
+        await agent.until(lambda: _balanced(agent) == {"10.0.1.11": 1})
+        assert agent.ports.firewalls.ended == []
+        agent.service.sync([*wishes, target_group(target(11), end_deregistered=wished)])
+        await agent.until(lambda: "i-12:80" not in agent.status[f"TargetGroup/{TG}"].data["targets"])
+        await agent.service.balancing_loop.idle()
+        assert agent.ports.firewalls.ended == ([("vpc-1", "10.0.1.12", 80)] if cut else [])
+        assert (f"p-a cut {TG} i-12:80" in agent.ports.proxies.log) == cut
+
+    told(story)
+
+
+def test_layer_4_targets_share_flows_by_the_weights_of_their_groups() -> None:
+    async def story(agent: BalancedAgent) -> None:
+        blue = target_group(target(11), target(12), target(13), name="tg-blue")
+        green = target_group(target(21), target(22), name="tg-green")
+        shares = (("tg-blue", 90), ("tg-green", 10))
+        agent.service.sync([network(), *node(), balancer("a", *shares), blue, green])
+        found = {f"10.0.1.{number}": 6 for number in (11, 12, 13)} | {"10.0.1.21": 1, "10.0.1.22": 1}
+        await agent.until(lambda: _balanced(agent) == found)  # 18 : 2 as 90 : 10
+        agent.fail("10.0.1.13")
+        await agent.until(lambda: "10.0.1.13" not in _balanced(agent))
+        assert sum(_balanced(agent)[f"10.0.1.{n}"] for n in (11, 12)) == 9 * (
+            _balanced(agent)["10.0.1.21"] + _balanced(agent)["10.0.1.22"]
+        )
+        one = agent.ports.firewalls.rules["vpc-1"].balancers[0]
+        assert (one.interface, one.address, one.public) == ("eni-lb-a", address_of("a"), "198.18.16.9")
+
+    told(story)
+
+
+def test_an_interface_without_groups_of_a_balancer_is_open() -> None:
+    async def story(agent: BalancedAgent) -> None:
+        agent.service.sync([network(), *node(), balancer(), target_group(target(11))])
+        await agent.ready("Balancer/b-a")
+        assert agent.ports.firewalls.rules["vpc-1"].ports[0].open
+
+    told(story)
+
+
+def test_names_leave_out_zones_without_enough_healthy_targets_and_none_when_all_are_so() -> None:
+    """AWS: elbv2 "target group health": DNS failover; "if all zones are considered unhealthy, traffic goes to all zones"."""
+
+    async def story(agent: BalancedAgent) -> None:
+        group = target_group(target(11), target(12, "b"), zones="ab")
+        agent.service.sync([network(), *node("a"), *node("b"), names("a", "b", zonal=True), group])
+
+        def answered(name: str = "lb.elb.amazonaws.com") -> set[str]:
+            return set(agent.ports.names.resolve("", name, "A"))
+
+        both = {address_of("a"), address_of("b")}
+        await agent.until(lambda: agent.state("i-12:80") == "healthy")
+        await agent.until(lambda: answered() == both)
+        agent.fail("10.0.1.12")
+        await agent.until(lambda: answered() == {address_of("a")})
+        assert answered("b.lb.elb.amazonaws.com") == {address_of("b")}, "the zone's own name still leads there"
+        agent.fail("10.0.1.11")
+        await agent.until(lambda: answered() == both)
+        agent.heal("10.0.1.12")
+        await agent.until(lambda: answered() == {address_of("b")})
+
+    told(story)
+
+
+def test_with_cross_zone_balancing_a_zone_without_healthy_targets_stays_in_the_names() -> None:
+    async def story(agent: BalancedAgent) -> None:
+        group = target_group(target(11), target(12, "b"), zones="ab")
+        agent.service.sync([network(), *node("a"), *node("b"), names("a", "b"), group])
+        agent.fail("10.0.1.12")
+        await agent.until(lambda: agent.state("i-12:80") == "unhealthy" and agent.state("i-11:80") == "healthy")
+        await agent.service.balancing_loop.idle()
+        assert len(agent.ports.names.resolve("", "lb.elb.amazonaws.com", "A")) == 2
+
+    told(story)
+
+
+def test_a_group_without_a_probe_is_healthy_and_never_looked_at() -> None:
+    async def story(agent: BalancedAgent) -> None:
+        agent.service.sync([network(), *node(), proxy(), target_group(target(11), probe=None)])
+        await agent.until(lambda: agent.ports.proxies.specs.get("p-a") and agent.ports.proxies.up() == {"i-11:80"})
+        assert agent.ports.checks.asked == []
+        assert agent.state("i-11:80") == "healthy"
+
+    told(story)
+
+
+def test_a_group_that_no_load_balancer_uses_is_not_looked_at_and_begins_anew_with_the_next() -> None:
+    async def story(agent: BalancedAgent) -> None:
+        agent.service.sync([network(), *node(), target_group(target(11))])
+        await agent.until(lambda: agent.state("i-11:80") == "healthy")
+        agent.service.sync([network(), *node(), target_group(target(11), places=())])
+        await agent.until(lambda: agent.state("i-11:80") == "initial")
+        assert agent.status[f"TargetGroup/{TG}"].data["targets"]["i-11:80"][1] == "Elb.RegistrationInProgress"
+
+    told(story)
+
+
+def test_a_proxy_that_died_is_ensured_at_once_and_one_that_dies_in_a_loop_waits() -> None:
+    async def story(agent: BalancedAgent) -> None:
+        agent.service.sync([network(), *node(), proxy(), target_group(target(11))])
+        await agent.until(lambda: agent.state("i-11:80") == "healthy")
+        await agent.service.balancing_loop.idle()
+        for _ in range(3):
+            before = len(agent.ports.proxies.log)
+            agent.ports.proxies.end("p-a")
+            await agent.until(lambda before=before: len(agent.ports.proxies.log) > before)
+        agent.ports.proxies.end("p-a")
+        await agent.until(lambda: "in a row" in agent.status["Proxy/p-a"].reason)
+        await agent.until(lambda: agent.status["Proxy/p-a"].phase == "ready")
+
+    told(story)
+
+
+def test_things_go_in_the_order_of_their_references() -> None:
+    async def story(agent: BalancedAgent) -> None:
+        wishes = [network(), *node(), proxy(), balancer(), names("a"), target_group(target(11))]
+        agent.service.sync(wishes[::-1])
+        await agent.ready(*(one.id for one in wishes))
+        agent.told.clear()
+        agent.service.sync([])
+        await agent.until(lambda: not agent.service.machine.leaving)
+        gone = [status.id for status in agent.told if status.phase == "gone"]
+        for one in wishes:
+            for other in references(one):
+                assert gone.index(one.id) < gone.index(other), gone
+        assert agent.ports.proxies.specs == {}
+        assert agent.ports.names.resolve("", "lb.elb.amazonaws.com", "A") == ()
+        assert not agent.store.range("kept/")
+
+    told(story)
+
+
+def test_a_new_agent_takes_no_healthy_target_out() -> None:
+    """Not for a moment: requests come in meanwhile."""
+
+    async def run() -> None:
+        first = BalancedAgent()
+        first.fail("10.0.1.12")
+        wishes = [network(), *node(), proxy(), balancer(), names("a"), target_group(target(11), target(12))]
+        await first.service.start()
+        first.service.sync(wishes)
+        await first.until(lambda: first.state("i-12:80") == "unhealthy" and first.state("i-11:80") == "healthy")
+        await first.until(lambda: first.ports.proxies.up() == {"i-11:80"} and _balanced(first) == {"10.0.1.11": 1})
+        await first.until(lambda: len(first.store.range("desired/")) == len(wishes))
+        await first.service.close()
+        first.ports.proxies.log.clear()
+        applied: list[dict[str, int]] = []
+        apply = first.ports.firewalls.apply
+
+        async def noted(rules: Any) -> None:
+            await apply(rules)
+            applied.append(_balanced(first))
+
+        first.ports.firewalls.apply = noted
+        asking: asyncio.Event = asyncio.Event()
+        look = first.ports.checks.check
+
+        async def slow(*what: Any) -> Outcome:
+            await asking.wait()
+            return await look(*what)
+
+        first.ports.checks.check = slow
+        second = BalancedAgent(first.store, first.ports)
+        await second.service.start()
+        assert second.ports.names.resolve("", "lb.elb.amazonaws.com", "A"), "known before anything is served"
+        await second.ready(*(one.id for one in wishes))
+        asking.set()
+        await second.until(lambda: len(second.ports.checks.asked) > 4)
+        assert set(second.ports.proxies.log) == {"p-a: i-11:80+ i-12:80-"}
+        assert all(one == {"10.0.1.11": 1} for one in applied)
+        assert applied
+        assert second.faults == 0
+        await second.service.close()
+
+    asyncio.run(run())
+
+
+def test_a_moved_target_is_not_taken_for_healthy_after_a_restart() -> None:
+    async def run() -> None:
+        first = BalancedAgent()
+        await first.service.start()
+        first.service.sync([network(), *node(), proxy(), target_group(target(11))])
+        await first.until(lambda: first.state("i-11:80") == "healthy")
+        await first.service.close()
+        moved = msgspec.structs.replace(target(11), address="10.0.1.99")
+        second = BalancedAgent(first.store, first.ports)
+        second.fail("10.0.1.99")
+        await second.service.start()
+        second.service.sync([network(), *node(), proxy(), target_group(moved)])
+        await second.until(lambda: second.state("i-11:80") == "unhealthy")
+        await second.service.close()
+
+    asyncio.run(run())
+
+
+def _balanced(agent: BalancedAgent) -> dict[str, int]:
+    """Address and weight of who gets flows of the one balanced port."""
+    rules = agent.ports.firewalls.rules.get("vpc-1")
+    if rules is None or not rules.balancers:
+        return {}
+    return {one.address: one.weight for one in rules.balancers[0].ports[0].targets}
