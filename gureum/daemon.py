@@ -35,7 +35,7 @@ from gureum.core.agent_link import AgentLink
 from gureum.core.world import LinkMaker, World
 from gureum.store.contract import Delete, Store
 from gureum.store.sqlite import SqliteStore
-from gureum.telemetry.memory import MemoryLogs, MemoryMetrics
+from gureum.telemetry.store import open_telemetry
 
 log = logging.getLogger("gureum.daemon")
 WRITES_AT_ONCE = 1000
@@ -55,8 +55,10 @@ class Daemon:
         store = await SqliteStore.open(self._home.path / "store.db")
         sealer = Sealer(self._home.path / "keys" / "seal.key")
         clock = SystemClock()
-        metrics, logs = MemoryMetrics(), MemoryLogs(clock)
-        world = World(store, clock, self._settings, sealer, self._make_link, metrics=metrics, logs=logs)
+        telemetry = await open_telemetry(self._home.path / "telemetry", clock)
+        world = World(
+            store, clock, self._settings, sealer, self._make_link, metrics=telemetry.metrics, logs=telemetry.logs
+        )
         services = Services(world)
         services.load_stored()
         gateway = Gateway(world, services)
@@ -78,8 +80,7 @@ class Daemon:
             link.cancel()
             await asyncio.gather(link, return_exceptions=True)
             await world.close()
-            await metrics.close()
-            await logs.close()
+            await telemetry.close()
             await store.close()
 
     def _listen(self) -> socket.socket:

@@ -22,7 +22,7 @@ class TelemetryBroken(Exception):
     machine dies. Later calls may succeed."""
 
 
-class Series(msgspec.Struct, frozen=True):
+class Series(msgspec.Struct, frozen=True, cache_hash=True):
     """`dimensions`: (name, value), sorted."""
 
     scope: str
@@ -33,7 +33,8 @@ class Series(msgspec.Struct, frozen=True):
 
 class Datum(msgspec.Struct, frozen=True):
     """What was measured at one time: `count` values with these `sum`, `min` and `max`. `values` with `counts`: the values themselves, where
-    they are known (percentiles need them); empty for a statistic set. `resolution_s`: 1 or 60."""
+    they are known (percentiles need them); empty for a statistic set; no `counts`: each once. `resolution_s`: 1 or 60; it is stored at the start
+    of that second or minute (AWS: PutMetricData, StorageResolution)."""
 
     series: Series
     time_ms: int

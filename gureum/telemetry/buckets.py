@@ -47,13 +47,18 @@ class _Growing:
                 self.weights[value] = self.weights.get(value, 0.0) + count
 
 
+def stored_ms(datum: Datum) -> int:
+    """The start of the second, or minute, at which a datum is stored. AWS: PutMetricData, StorageResolution."""
+    return datum.time_ms - datum.time_ms % (1000 * datum.resolution_s)
+
+
 def point_of(datum: Datum) -> Point:
     """A datum of one value has a distribution also when it does not repeat the value."""
     values, counts, exact = datum.values, datum.counts, bool(datum.values)
     if not exact and datum.min == datum.max and datum.count > 0:
         # AWS: "Percentiles": a statistic set counts as values when its minimum and maximum are the same.
         values, counts, exact = (datum.min,), (datum.count,), True
-    return Point(datum.time_ms, datum.count, datum.sum, datum.min, datum.max, datum.unit, values, counts, exact)
+    return Point(stored_ms(datum), datum.count, datum.sum, datum.min, datum.max, datum.unit, values, counts, exact)
 
 
 def collect(points: Iterable[Point], period_ms: int, *, distribution: bool) -> list[Bucket]:

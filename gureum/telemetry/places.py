@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-MAX_TIME_MS = 10**19
-_PLACE = re.compile(r"([0-9]{1,19})-([0-9]{1,19})\Z")
+MAX_TIME_MS = 10**18
+_PLACE = re.compile(r"([0-9]{1,18})-([0-9]{1,18})\Z")
 
 
 class Position(NamedTuple):
