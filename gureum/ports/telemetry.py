@@ -101,7 +101,7 @@ class LogPage(msgspec.Struct, frozen=True):
 
 class Metrics(Protocol):
     async def write(self, datums: Sequence[Datum]) -> None:
-        """Durable when it returns: all or nothing."""
+        """Durable when it returns: all or nothing. ValueError for counts that are not as many as the values."""
 
     async def buckets(
         self, series: Series, start_ms: int, end_ms: int, period_ms: int, *, unit: str = "", distribution: bool = False
@@ -120,7 +120,7 @@ class Metrics(Protocol):
 class Logs(Protocol):
     async def append(self, scope: str, group: str, events: Sequence[LogEvent]) -> None:
         """Durable when it returns: all or nothing. Events of a stream may come in any order; ids are given by the store. ValueError for a time
-        before 1970 and for text that is not Unicode (a lone surrogate)."""
+        before 1970, for text that is not Unicode (a lone surrogate), a name with a NUL, a message over 4 Mi characters."""
 
     async def read(
         self,

@@ -52,9 +52,16 @@ def stored_ms(datum: Datum) -> int:
     return datum.time_ms - datum.time_ms % (1000 * datum.resolution_s)
 
 
+def weights_of(datum: Datum) -> tuple[float, ...]:
+    """How often each of its values was there. ValueError."""
+    if datum.counts and len(datum.counts) != len(datum.values):
+        raise ValueError(f"{len(datum.values)} values with {len(datum.counts)} counts")
+    return datum.counts or (1.0,) * len(datum.values)
+
+
 def point_of(datum: Datum) -> Point:
     """A datum of one value has a distribution also when it does not repeat the value."""
-    values, counts, exact = datum.values, datum.counts, bool(datum.values)
+    values, counts, exact = datum.values, weights_of(datum), bool(datum.values)
     if not exact and datum.min == datum.max and datum.count > 0:
         # AWS: "Percentiles": a statistic set counts as values when its minimum and maximum are the same.
         values, counts, exact = (datum.min,), (datum.count,), True

@@ -18,7 +18,7 @@ from gureum.telemetry.generations import Generations, Limits
 from gureum.telemetry.hot_logs import LogsChunk, size_of
 from gureum.telemetry.jobs import Events, ReadLogs, Sealed, SealLogs
 from gureum.telemetry.log_upkeep import DAY_MS, tend_logs
-from gureum.telemetry.pages import Page, Span, require_events, span_of
+from gureum.telemetry.pages import Page, Span, require_events, require_names, span_of
 from gureum.telemetry.places import Position, event_id
 from gureum.telemetry.wal import open_wal
 
@@ -40,7 +40,7 @@ class DiskLogs:
     async def append(self, scope: str, group: str, events: Sequence[LogEvent]) -> None:
         if not events:
             return
-        require_events(events)
+        require_events(scope, group, events)
         key, first = _key(scope, group), self._next
         lines = [
             EventLine(one.time_ms, number, one.ingested_ms, one.stream, one.message)
@@ -117,6 +117,7 @@ class DiskLogs:
             catalog.kept[key] = days
 
     async def drop(self, scope: str, group: str, stream: str = "") -> None:
+        require_names(scope, group, stream)
         key, catalog, upto = _key(scope, group), self._archive.catalog, self._next - 1
         await self._archive.write(lambda: catalog.drop(key, stream, upto))
         if not stream:

@@ -13,7 +13,7 @@ from itertools import chain
 
 from gureum.ports.telemetry import Bucket, Datum, Series, SeriesInfo, TelemetryBroken
 from gureum.telemetry.archive import Archive
-from gureum.telemetry.buckets import Point, collect, stored_ms
+from gureum.telemetry.buckets import Point, collect, stored_ms, weights_of
 from gureum.telemetry.catalog import FileInfo, SeriesRow
 from gureum.telemetry.frames import MetricsFrame, decode_metrics, encode_metrics
 from gureum.telemetry.generations import Generations, Limits
@@ -96,9 +96,7 @@ class DiskMetrics:
 
     def _frame(self, datums: Sequence[Datum]) -> MetricsFrame:
         ids = self._ids(datums)
-        distributions = [
-            (row, one.values, one.counts or (1.0,) * len(one.values)) for row, one in enumerate(datums) if one.values
-        ]
+        distributions = [(row, one.values, weights_of(one)) for row, one in enumerate(datums) if one.values]
         new = [self._undeclared[one] for one in set(ids) & self._undeclared.keys()] if self._undeclared else []
         return MetricsFrame(
             series=new,

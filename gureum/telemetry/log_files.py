@@ -93,7 +93,7 @@ class LogFiles:
             for row in rows:
                 found.append(row)
                 left_bytes -= len(row[4].encode())
-                if left_bytes < 0:
+                if left_bytes < 0 and len(found) > 1:  # the page takes the first in any case, and is full at the last
                     return Events(found)
             if len(found) >= job.limit:
                 break

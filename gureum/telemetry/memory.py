@@ -26,9 +26,9 @@ class MemoryMetrics:
         self._points: dict[Series, list[Point]] = {}
 
     async def write(self, datums: Sequence[Datum]) -> None:
-        for datum in datums:
-            points = self._points.setdefault(datum.series, [])
-            insort(points, point_of(datum), key=_time_of)
+        for series, point in [(one.series, point_of(one)) for one in datums]:
+            points = self._points.setdefault(series, [])
+            insort(points, point, key=_time_of)
             del points[: len(points) - MAX_POINTS_PER_SERIES]
         while len(self._points) > MAX_SERIES:
             del self._points[next(iter(self._points))]
@@ -75,13 +75,14 @@ class MemoryLogs:
         self._next = 1
 
     async def append(self, scope: str, group: str, events: Sequence[LogEvent]) -> None:
-        require_events(events)
+        require_events(scope, group, events)
+        sizes = [len(one.message.encode()) for one in events]
         kept = self._groups.setdefault((scope, group), _Group()).events
-        for event in events:
+        for event, size in zip(events, sizes, strict=True):
             position = Position(event.time_ms, self._next)
             self._next += 1
             named = msgspec.structs.replace(event, id=event_id(*position))
-            insort(kept, _Kept(position, named, len(event.message.encode())), key=_position_of)
+            insort(kept, _Kept(position, named, size), key=_position_of)
         del kept[: len(kept) - MAX_EVENTS_PER_GROUP]
 
     async def read(

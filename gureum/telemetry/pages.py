@@ -11,6 +11,8 @@ from gureum.telemetry.places import MAX_TIME_MS, Position, parse_place, render_p
 EVENT_OVERHEAD_BYTES = 26
 """AWS: logs PutLogEvents counts so much for each event besides its message."""
 
+MAX_MESSAGE = 4 * 1024 * 1024
+
 
 class Span(NamedTuple):
     """Positions from `first` on, before `end`. `empty`: where a reader stands who found nothing."""
@@ -63,8 +65,18 @@ class Page:
         return LogPage(tuple(events), render_place(high.after), render_place(low), done=not self._full)
 
 
-def require_events(events: Sequence[LogEvent]) -> None:
+def require_events(scope: str, group: str, events: Sequence[LogEvent]) -> None:
     """ValueError for what no store can hold."""
+    require_names(scope, group, *{one.stream for one in events})
     for event in events:
-        if not 0 <= event.time_ms < MAX_TIME_MS:
-            raise ValueError(f"no time of an event: {event.time_ms}")
+        if not 0 <= event.time_ms < MAX_TIME_MS or not 0 <= event.ingested_ms < MAX_TIME_MS:
+            raise ValueError(f"no time of an event: {event.time_ms}, {event.ingested_ms}")
+        if len(event.message) > MAX_MESSAGE:
+            raise ValueError(f"a message of {len(event.message)} characters")
+
+
+def require_names(*names: str) -> None:
+    """ValueError for a NUL, which ends text in too many places."""
+    for name in names:
+        if "\0" in name:
+            raise ValueError(f"no name: {name!r}")
