@@ -13,8 +13,8 @@ from itertools import chain
 
 from gureum.ports.telemetry import Bucket, Datum, Series, SeriesInfo, TelemetryBroken
 from gureum.telemetry.archive import Archive
-from gureum.telemetry.buckets import Point, collect, stored_ms, weights_of
-from gureum.telemetry.catalog import FileInfo, SeriesRow
+from gureum.telemetry.buckets import Point, collect, weights_of
+from gureum.telemetry.catalog import SeriesRow
 from gureum.telemetry.frames import MetricsFrame, decode_metrics, encode_metrics
 from gureum.telemetry.generations import Generations, Limits
 from gureum.telemetry.hot_metrics import MetricsChunk
@@ -95,13 +95,14 @@ class DiskMetrics:
         await self._generations.close()
 
     def _frame(self, datums: Sequence[Datum]) -> MetricsFrame:
+        # One comprehension per column is the fastest way; the times are those of `buckets.stored_ms`.
         ids = self._ids(datums)
         distributions = [(row, one.values, weights_of(one)) for row, one in enumerate(datums) if one.values]
         new = [self._undeclared[one] for one in set(ids) & self._undeclared.keys()] if self._undeclared else []
         return MetricsFrame(
             series=new,
             ids=array("I", ids).tobytes(),
-            times=array("q", [stored_ms(one) for one in datums]).tobytes(),
+            times=array("q", [one.time_ms - one.time_ms % (1000 * one.resolution_s) for one in datums]).tobytes(),
             counts=array("d", [one.count for one in datums]).tobytes(),
             sums=array("d", [one.sum for one in datums]).tobytes(),
             mins=array("d", [one.min for one in datums]).tobytes(),
@@ -186,6 +187,7 @@ class DiskMetrics:
         def show() -> None:
             then()
             self._rows.update((one.id, one) for one in rows)
+            chunk.sealed_ms = result.last_ms
             self._sealed.append(chunk)
             while sum(len(one) for one in self._sealed) > KEEP_ROWS:
                 self._forget(self._sealed.pop(0))
@@ -200,11 +202,5 @@ class DiskMetrics:
         )
 
     def _forget(self, chunk: MetricsChunk) -> None:
-        for number in chunk.series:
-            last = chunk.last_ms(number)
-            assert last is not None
-            self._floor[number] = max(self._floor.get(number, NEVER), last)
-
-
-def files_of(archive: Archive) -> list[FileInfo]:
-    return [one for one in archive.catalog.files.values() if one.signal == "metrics"]
+        for number, last_ms in chunk.sealed_ms.items():
+            self._floor[number] = max(self._floor.get(number, NEVER), last_ms)

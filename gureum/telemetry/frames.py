@@ -5,7 +5,6 @@ Metrics: msgpack of columns, a row per datum. Logs: a line of JSON that names th
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Sequence
 
 import msgspec
@@ -62,9 +61,3 @@ def split_events(frame: bytes) -> tuple[str, memoryview]:
 def decode_events(frame: bytes) -> tuple[str, list[EventLine]]:
     group, lines = split_events(frame)
     return group, _line.decode_lines(lines)
-
-
-def ids_of(frame: MetricsFrame) -> array[int]:
-    found = array("I")
-    found.frombytes(frame.ids)
-    return found

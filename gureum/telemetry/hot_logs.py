@@ -71,6 +71,10 @@ class _Group:
 
     def extend(self, events: Sequence[EventLine]) -> None:
         self.run.extend(events)
+        first = events[0].s
+        if len({event.s for event in events}) == 1:
+            self.streams.setdefault(first, _Stream()).extend(events)
+            return
         by_stream: dict[str, list[EventLine]] = {}
         for event in events:
             by_stream.setdefault(event.s, []).append(event)

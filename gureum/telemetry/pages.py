@@ -68,11 +68,12 @@ class Page:
 def require_events(scope: str, group: str, events: Sequence[LogEvent]) -> None:
     """ValueError for what no store can hold."""
     require_names(scope, group, *{one.stream for one in events})
-    for event in events:
-        if not 0 <= event.time_ms < MAX_TIME_MS or not 0 <= event.ingested_ms < MAX_TIME_MS:
-            raise ValueError(f"no time of an event: {event.time_ms}, {event.ingested_ms}")
-        if len(event.message) > MAX_MESSAGE:
-            raise ValueError(f"a message of {len(event.message)} characters")
+    for times in ([one.time_ms for one in events], [one.ingested_ms for one in events]):
+        if times and not 0 <= min(times) <= max(times) < MAX_TIME_MS:
+            raise ValueError(f"no time of an event: {min(times)}, {max(times)}")
+    longest = max((len(one.message) for one in events), default=0)
+    if longest > MAX_MESSAGE:
+        raise ValueError(f"a message of {longest} characters")
 
 
 def require_names(*names: str) -> None:
