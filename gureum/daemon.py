@@ -35,6 +35,7 @@ from gureum.core.agent_link import AgentLink
 from gureum.core.world import LinkMaker, World
 from gureum.store.contract import Delete, Store
 from gureum.store.sqlite import SqliteStore
+from gureum.telemetry.store import open_telemetry
 
 log = logging.getLogger("gureum.daemon")
 WRITES_AT_ONCE = 1000
@@ -53,7 +54,11 @@ class Daemon:
     async def run(self) -> None:
         store = await SqliteStore.open(self._home.path / "store.db")
         sealer = Sealer(self._home.path / "keys" / "seal.key")
-        world = World(store, SystemClock(), self._settings, sealer, self._make_link)
+        clock = SystemClock()
+        telemetry = await open_telemetry(self._home.path / "telemetry", clock)
+        world = World(
+            store, clock, self._settings, sealer, self._make_link, metrics=telemetry.metrics, logs=telemetry.logs
+        )
         services = Services(world)
         services.load_stored()
         gateway = Gateway(world, services)
@@ -75,6 +80,7 @@ class Daemon:
             link.cancel()
             await asyncio.gather(link, return_exceptions=True)
             await world.close()
+            await telemetry.close()
             await store.close()
 
     def _listen(self) -> socket.socket:

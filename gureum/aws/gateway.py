@@ -158,6 +158,8 @@ class Gateway:
             settings=world.settings,
             events=world.events,
             tracer=world.tracer,
+            metrics=world.metrics,
+            logs=world.logs,
             agent=world.link,
             compiled=compiled,
             sealer=world.sealer,

@@ -26,6 +26,7 @@ from gureum.engine.registry import Registry
 from gureum.engine.resource import Resource, kind_name_of
 from gureum.engine.tracing import Tracer
 from gureum.ports.clock import Clock
+from gureum.ports.telemetry import Logs, Metrics
 from gureum.store.contract import Store
 
 log = logging.getLogger("gureum.world")
@@ -51,9 +52,22 @@ LinkMaker = Callable[[Callable[[], list[Desired]], Callable[[Status], None]], Li
 
 
 class World:
-    """`make_link(desired, on_status)` builds the link to the agent; a link that cannot act yet is fine."""
+    """`make_link(desired, on_status)` builds the link to the agent; a link that cannot act yet is fine. The caller closes `store`, `metrics`
+    and `logs`."""
 
-    def __init__(self, store: Store, clock: Clock, settings: Settings, sealer: Sealer, make_link: LinkMaker) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        settings: Settings,
+        sealer: Sealer,
+        make_link: LinkMaker,
+        *,
+        metrics: Metrics,
+        logs: Logs,
+    ) -> None:
+        self.metrics = metrics
+        self.logs = logs
         self.settings = settings
         self.sealer = sealer
         self.clock = clock

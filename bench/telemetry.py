@@ -1,0 +1,269 @@
+"""The telemetry store through its port, beside DuckDB and SQLite as tables, in one run: durable samples and log events per second, page reads.
+
+    python -m bench.telemetry [--folder DIR] [--samples 4000000] [--events 10000000]
+
+Samples: 2,000 series, batches of 10,000 datums, four writers at once; each batch is durable (synced) when the call returns. Events: about 150
+bytes, 20 groups of 20 streams, batches of 10,000, four writers. "drained" counts until everything is in Parquet files as well. The tables take
+the same rows in transactions of the same size, synced: DuckDB from numpy columns (its fastest way in), SQLite by executemany. Making the batches
+is not counted on any side. Pages: 1,000 events of one stream from a random time, forward and backward, as GetLogEvents reads; scan: all pages of
+10,000 of a group, with a filter in Python over the messages, as FilterLogEvents does. The folder must be on the disk that counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import resource
+import sqlite3
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+
+from gureum.base.clock import SystemClock
+from gureum.ports.telemetry import Datum, LogEvent, Series
+from gureum.telemetry.store import Telemetry, open_telemetry
+
+SCOPE = "000000000000/us-east-1"
+SERIES = [Series(SCOPE, "Bench", f"m{i % 20}", (("InstanceId", f"i-{i:08x}"),)) for i in range(2000)]
+GROUPS, STREAMS, BATCH, WRITERS = 20, 20, 10_000, 4
+STREAM_NAMES = [f"stream-{number:02}" for number in range(STREAMS)]
+START_MS = int(time.time() * 1000) - 24 * 3600 * 1000
+TABLE_EVENTS = 1_000_000
+"""The tables are measured with so many events at most: their speed does not depend on it, and SQLite takes long."""
+
+
+def sample_batches(samples: int) -> Iterator[list[Datum]]:
+    dice = random.Random(1)
+    for start in range(0, samples, BATCH):
+        values = [dice.random() * 100 for _ in range(BATCH)]
+        yield [
+            Datum(
+                SERIES[number % 2000],
+                START_MS + (start + number) // 2000 * 1000,
+                1.0,
+                value,
+                value,
+                value,
+                resolution_s=1,
+            )
+            for number, value in enumerate(values)
+        ]
+
+
+def event_batches(events: int) -> Iterator[tuple[str, list[LogEvent]]]:
+    dice = random.Random(2)
+    step_ms = 24 * 3600 * 1000 / events
+    for start in range(0, events, BATCH):
+        batch = start // BATCH
+        made = []
+        for number in range(start, start + BATCH):
+            word, millis = dice.getrandbits(48), dice.randrange(1, 900)
+            level = "ERROR" if millis < 9 else "INFO"
+            message = (
+                f'{{"level":"{level}","request":"{word:012x}","path":"/api/v1/items/{word % 977}","status":200,'
+                f'"latency_ms":{millis},"host":"web-{word % 13}","region":"us-east-1","user":"u{word % 9973}"}}'
+            )
+            time_ms = START_MS + int(number * step_ms)
+            made.append(LogEvent(STREAM_NAMES[number % STREAMS], time_ms, time_ms, message))
+        yield f"group-{batch % GROUPS:02}", made
+
+
+async def spread(batches: Iterator[Any], write: Callable[[Any], Awaitable[None]]) -> tuple[float, list[float]]:
+    """Writes with several writers; seconds while writing (making the batches not counted), and the latencies."""
+    latencies: list[float] = []
+    busy = 0.0
+    while chunk := [batch for _, batch in zip(range(WRITERS * 5), batches, strict=False)]:
+        waiting = iter(chunk)
+
+        async def writer(waiting: Iterator[Any] = waiting) -> None:
+            for batch in waiting:
+                start = time.perf_counter()
+                await write(batch)
+                latencies.append(time.perf_counter() - start)
+
+        start = time.perf_counter()
+        await asyncio.gather(*(writer() for _ in range(WRITERS)))
+        busy += time.perf_counter() - start
+    return busy, latencies
+
+
+async def store_samples(telemetry: Telemetry, samples: int) -> None:
+    start = time.perf_counter()
+    busy, latencies = await spread(sample_batches(samples), telemetry.metrics.write)
+    making = time.perf_counter() - start - busy
+    await telemetry.metrics.flush()
+    drained = time.perf_counter() - start - making
+    show("store", samples, busy, latencies, drained)
+    reads = []
+    now_ms = START_MS + samples // 2000 * 1000
+    for series in SERIES[:1000]:
+        start = time.perf_counter()
+        await telemetry.metrics.buckets(series, now_ms - 100_000, now_ms, 60_000)
+        reads.append(time.perf_counter() - start)
+    print(f"        recent window of one series (an alarm): p50 {at(reads, 0.5) * 1e6:.0f} us")
+
+
+async def store_events(telemetry: Telemetry, events: int) -> None:
+    start = time.perf_counter()
+    busy, latencies = await spread(event_batches(events), lambda one: telemetry.logs.append(SCOPE, *one))
+    making = time.perf_counter() - start - busy
+    await telemetry.logs.flush()
+    drained = time.perf_counter() - start - making
+    show("store", events, busy, latencies, drained)
+
+
+async def pages(telemetry: Telemetry, count: int) -> None:
+    dice = random.Random(3)
+    for forward in (True, False):
+        reads = []
+        for _ in range(count):
+            group, stream = f"group-{dice.randrange(GROUPS):02}", f"stream-{dice.randrange(STREAMS):02}"
+            bound = START_MS + dice.randrange(24 * 3600 * 1000)
+            span = {"start_ms": bound} if forward else {"end_ms": bound}
+            start = time.perf_counter()
+            await telemetry.logs.read(SCOPE, group, streams=[stream], limit=1000, forward=forward, **span)
+            reads.append(time.perf_counter() - start)
+        way = "forward" if forward else "backward"
+        print(f"        page of 1,000, {way}: p50 {at(reads, 0.5) * 1e3:.1f} ms  p95 {at(reads, 0.95) * 1e3:.1f} ms")
+
+
+async def scan(telemetry: Telemetry) -> None:
+    start, seen, found, place, done = time.perf_counter(), 0, 0, "", False
+    while not done:
+        page = await telemetry.logs.read(SCOPE, "group-03", limit=10_000, limit_bytes=2**30, place=place)
+        seen += len(page.events)
+        found += sum('"ERROR"' in one.message for one in page.events)
+        place, done = page.forward, page.done
+    seconds = time.perf_counter() - start
+    print(f"        filter scan of a group: {seen / seconds / 1e3:.0f} k events/s ({found} of {seen} matched)")
+
+
+def duckdb_samples(folder: Path, samples: int) -> None:
+    connection = duckdb.connect(str(folder / "samples.duckdb"))
+    connection.execute("CREATE TABLE s (id UINTEGER, t BIGINT, c DOUBLE, s DOUBLE, lo DOUBLE, hi DOUBLE)")
+    busy, latencies = 0.0, []
+    for batch in sample_batches(samples):
+        start = time.perf_counter()
+        values = np.array([one.sum for one in batch])
+        ids, times = np.arange(BATCH, dtype="u4") % 2000, np.array([one.time_ms for one in batch])
+        rows = {"a": ids, "b": times, "c": np.ones(BATCH), "d": values, "e": values, "f": values}  # noqa: F841
+        connection.execute("INSERT INTO s SELECT * FROM rows")
+        latencies.append(time.perf_counter() - start)
+        busy += latencies[-1]
+    connection.close()
+    show("DuckDB", samples, busy, latencies, busy)
+
+
+def sqlite_samples(folder: Path, samples: int) -> None:
+    connection = plain(folder / "samples.db", "CREATE TABLE s (id, t, c, s, lo, hi, PRIMARY KEY (id, t)) WITHOUT ROWID")
+    busy, latencies = 0.0, []
+    for batch in sample_batches(samples):
+        start = time.perf_counter()
+        rows = [(n % 2000, one.time_ms, one.count, one.sum, one.min, one.max) for n, one in enumerate(batch)]
+        with connection:
+            connection.executemany("INSERT OR REPLACE INTO s VALUES (?, ?, ?, ?, ?, ?)", rows)
+        latencies.append(time.perf_counter() - start)
+        busy += latencies[-1]
+    connection.close()
+    show("SQLite", samples, busy, latencies, busy)
+
+
+def duckdb_events(folder: Path, events: int) -> None:
+    connection = duckdb.connect(str(folder / "events.duckdb"))
+    connection.execute("CREATE TABLE e (g VARCHAR, s VARCHAR, t BIGINT, i BIGINT, m VARCHAR)")
+    busy, latencies = 0.0, []
+    for group, batch in event_batches(events):
+        start = time.perf_counter()
+        rows = {  # noqa: F841
+            "g": np.array([group] * BATCH, dtype=object),
+            "s": np.array([one.stream for one in batch], dtype=object),
+            "t": np.array([one.time_ms for one in batch]),
+            "i": np.array([one.ingested_ms for one in batch]),
+            "m": np.array([one.message for one in batch], dtype=object),
+        }
+        connection.execute("INSERT INTO e SELECT * FROM rows")
+        latencies.append(time.perf_counter() - start)
+        busy += latencies[-1]
+    connection.close()
+    show("DuckDB", events, busy, latencies, busy)
+
+
+def sqlite_events(folder: Path, events: int) -> None:
+    connection = plain(folder / "events.db", "CREATE TABLE e (g, s, t, i, m)")
+    connection.execute("CREATE INDEX by_time ON e (g, t)")
+    busy, latencies = 0.0, []
+    for group, batch in event_batches(events):
+        start = time.perf_counter()
+        with connection:
+            connection.executemany(
+                "INSERT INTO e VALUES (?, ?, ?, ?, ?)",
+                [(group, one.stream, one.time_ms, one.ingested_ms, one.message) for one in batch],
+            )
+        latencies.append(time.perf_counter() - start)
+        busy += latencies[-1]
+    connection.close()
+    show("SQLite", events, busy, latencies, busy)
+
+
+def plain(path: Path, schema: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute(schema)
+    return connection
+
+
+def at(values: Sequence[float], share: float) -> float:
+    return sorted(values)[int(len(values) * share)]
+
+
+def show(name: str, rows: int, busy: float, latencies: Sequence[float], drained: float) -> None:
+    print(
+        f"{name:7} {rows / busy / 1e3:7.0f} k/s durable  {rows / drained / 1e3:7.0f} k/s drained  "
+        f"batch p50 {at(latencies, 0.5) * 1e3:6.1f} ms  p99 {at(latencies, 0.99) * 1e3:6.1f} ms",
+        flush=True,
+    )
+
+
+async def store(folder: Path, samples: int, events: int) -> None:
+    telemetry = await open_telemetry(folder / "telemetry", SystemClock())
+    print(f"{samples} samples")
+    await store_samples(telemetry, samples)
+    print(f"{events} log events")
+    await store_events(telemetry, events)
+    await pages(telemetry, 200)
+    await scan(telemetry)
+    await telemetry.close()
+    start = time.perf_counter()
+    telemetry = await open_telemetry(folder / "telemetry", SystemClock())
+    print(f"        opened in {(time.perf_counter() - start) * 1e3:.0f} ms")
+    await telemetry.close()
+    size = sum(path.stat().st_size for path in (folder / "telemetry" / "logs").rglob("*.parquet"))
+    print(f"        {size / events:.0f} bytes an event in files; the process took at most", end=" ")
+    print(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=Path.cwd(), help="on the disk to measure")
+    parser.add_argument("--samples", type=int, default=4_000_000)
+    parser.add_argument("--events", type=int, default=10_000_000)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=given.folder) as name:
+        folder = Path(name)
+        asyncio.run(store(folder, given.samples, given.events))
+        print("the same rows into tables")
+        duckdb_samples(folder, min(given.samples, 1_000_000))
+        sqlite_samples(folder, min(given.samples, 1_000_000))
+        duckdb_events(folder, min(given.events, TABLE_EVENTS))
+        sqlite_events(folder, min(given.events, TABLE_EVENTS))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,219 @@
+"""Logs on disk: fills `ports.telemetry.Logs` over the log of writes, chunks in memory and Parquet files.
+
+An event's place is its time and its number, both fixed when it is taken, so ids and places outlive flushes, merges and restarts. What is dropped
+is noted with the number up to which it holds; files and chunks that still have such events are read past them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from heapq import merge
+from operator import attrgetter
+
+from gureum.ports.telemetry import LogEvent, LogPage, StreamInfo, TelemetryBroken
+from gureum.telemetry.archive import Archive
+from gureum.telemetry.catalog import FileInfo
+from gureum.telemetry.frames import EventLine, decode_events, encode_events
+from gureum.telemetry.generations import Generations, Limits
+from gureum.telemetry.hot_logs import LogsChunk, size_of
+from gureum.telemetry.jobs import Events, ReadLogs, Sealed, SealLogs
+from gureum.telemetry.log_upkeep import DAY_MS, tend_logs
+from gureum.telemetry.pages import Page, Span, require_events, require_names, span_of
+from gureum.telemetry.places import Position, event_id
+from gureum.telemetry.wal import open_wal
+
+_position_of = attrgetter("t", "q")
+
+
+class DiskLogs:
+    """Made by `store.open_telemetry`."""
+
+    def __init__(self, archive: Archive, limits: Limits) -> None:
+        """Blocking: reads the log. TelemetryFull, TelemetryBroken."""
+        self._archive = archive
+        self._next = archive.catalog.sequence() + 1
+        folder = archive.folder / "wal-logs"
+        wal, left = open_wal(folder, archive.catalog.sealed("logs"))
+        chunks = [self._replayed(generation, frames) for generation, frames in left] or [LogsChunk(wal.generation)]
+        self._generations = Generations(folder, wal, chunks, LogsChunk, self._seal, limits)
+
+    async def append(self, scope: str, group: str, events: Sequence[LogEvent]) -> None:
+        if not events:
+            return
+        require_events(scope, group, events)
+        key, first = _key(scope, group), self._next
+        lines = [
+            EventLine(one.time_ms, number, one.ingested_ms, one.stream, one.message)
+            for number, one in enumerate(events, first)
+        ]
+        payload = encode_events(key, lines)
+        self._next = first + len(lines)
+        await self._generations.commit(payload, lambda: self._show(key, lines))
+
+    async def read(
+        self,
+        scope: str,
+        group: str,
+        *,
+        streams: Sequence[str] = (),
+        start_ms: int = 0,
+        end_ms: int | None = None,
+        limit: int = 10_000,
+        limit_bytes: int = 1_048_576,
+        forward: bool = True,
+        place: str = "",
+    ) -> LogPage:
+        key = _key(scope, group)
+        span = self._kept(key, span_of(start_ms, end_ms, forward=forward, place=place))
+        wanted = list(dict.fromkeys(streams))
+        hot: list[list[EventLine]] = []
+
+        def job() -> ReadLogs | None:
+            # In one turn of the loop: what is in memory, and which files hold the rest.
+            hot[:] = [
+                run.between(span.first, span.end)
+                for chunk in self._generations.chunks
+                for run in chunk.runs(key, wanted)
+            ]
+            files = self._files(key, span, wanted)
+            if not files:
+                return None
+            dropped = self._archive.catalog.dropped.get(key, {})
+            return ReadLogs(
+                files, wanted, dropped, span.first, span.end, limit + 1, limit_bytes, forward
+            )  # one more than asked for tells whether there is more
+
+        answer = await self._archive.ask(job)
+        if answer is not None and not isinstance(answer, Events):
+            raise TelemetryBroken("the worker gave another answer than was asked for")
+        cold = [EventLine(*row) for row in answer.events] if answer is not None else []
+        page = Page(span, limit, limit_bytes, forward=forward)
+        for line in _merged([*hot, cold], forward=forward):
+            event = LogEvent(line.s, line.t, line.i, line.m, event_id(line.t, line.q))
+            if not page.take(Position(line.t, line.q), event, size_of(line.m)):
+                break
+        return page.end()
+
+    async def streams(self, scope: str, group: str) -> list[StreamInfo]:
+        key = _key(scope, group)
+        cutoff_ms = self._cutoff_ms(key)
+        infos: dict[str, StreamInfo] = {}
+        dropped = self._archive.catalog.dropped.get(key, {})
+        for file in self._group_files(key):
+            for name, (first_ms, last_ms, last_ingested_ms, stored_bytes) in file.streams.items():
+                if file.max_sequence > max(dropped.get("", 0), dropped.get(name, 0)):
+                    _add(infos, StreamInfo(name, first_ms, last_ms, last_ingested_ms, stored_bytes))
+        for chunk in self._generations.chunks:
+            for info in chunk.infos(key):
+                _add(infos, info)
+        return [infos[name] for name in sorted(infos) if infos[name].last_ms >= cutoff_ms]
+
+    async def keep(self, scope: str, group: str, days: int | None) -> None:
+        key, catalog = _key(scope, group), self._archive.catalog
+        await self._archive.write(lambda: catalog.keep(key, days))
+        if days is None:
+            catalog.kept.pop(key, None)
+        else:
+            catalog.kept[key] = days
+
+    async def drop(self, scope: str, group: str, stream: str = "") -> None:
+        require_names(scope, group, stream)
+        key, catalog, upto = _key(scope, group), self._archive.catalog, self._next - 1
+        await self._archive.write(lambda: catalog.drop(key, stream, upto))
+        if not stream:
+            catalog.dropped[key] = {}
+            catalog.kept.pop(key, None)
+        catalog.dropped.setdefault(key, {})[stream] = upto
+        for chunk in self._generations.chunks:
+            chunk.drop(key, stream, upto)
+        gone = [one for one in self._group_files(key) if _is_gone(one, catalog.dropped[key])]
+        if gone:
+            await self._archive.replace([], gone)
+
+    async def flush(self) -> None:
+        """All into files, then the upkeep of files: for tests and tools; otherwise it happens by itself."""
+        await self._generations.seal_now()
+        await tend_logs(self._archive)
+
+    async def close(self) -> None:
+        await self._generations.close()
+
+    def _show(self, key: str, lines: list[EventLine]) -> None:
+        dropped = self._archive.catalog.dropped.get(key)
+        if dropped:
+            lines = [one for one in lines if one.q > max(dropped.get("", 0), dropped.get(one.s, 0))]
+        self._generations.active.extend(key, lines)
+
+    def _replayed(self, generation: int, frames: Sequence[bytes]) -> LogsChunk:
+        chunk = LogsChunk(generation)
+        for frame in frames:
+            key, lines = decode_events(frame)
+            self._next = max(self._next, lines[-1].q + 1)
+            dropped = self._archive.catalog.dropped.get(key, {})
+            chunk.extend(key, [one for one in lines if one.q > max(dropped.get("", 0), dropped.get(one.s, 0))])
+        return chunk
+
+    def _cutoff_ms(self, key: str) -> int:
+        days = self._archive.catalog.kept.get(key)
+        return 0 if days is None else self._archive.now_ms - days * DAY_MS
+
+    def _kept(self, key: str, span: Span) -> Span:
+        return span._replace(first=max(span.first, Position(self._cutoff_ms(key), 0)))
+
+    def _group_files(self, key: str) -> list[FileInfo]:
+        return [one for one in self._archive.catalog.files.values() if one.group == key and one.signal == "logs"]
+
+    def _files(self, key: str, span: Span, streams: Sequence[str]) -> list[str]:
+        return sorted(
+            one.name
+            for one in self._group_files(key)
+            if one.max_ms >= span.first.time_ms
+            and one.min_ms <= span.end.time_ms
+            and (not streams or any(name in one.streams for name in streams))
+        )
+
+    async def _seal(self, chunk: LogsChunk, then: Callable[[], None]) -> None:
+        catalog = self._archive.catalog
+        cutoffs = {key: self._cutoff_ms(key) for key in catalog.kept}
+        before = {key: dict(streams) for key, streams in catalog.dropped.items()}
+        result = await self._archive.worker.do(SealLogs(chunk.generation, before, cutoffs))
+        if not isinstance(result, Sealed):
+            raise TelemetryBroken("the worker gave another answer than was asked for")
+        meta = {"sealed logs": chunk.generation, "sequence": max(catalog.sequence(), chunk.last_sequence)}
+        await self._archive.replace(result.files, meta=meta, then=then)
+        await tend_logs(self._archive)
+
+
+def _key(scope: str, group: str) -> str:
+    return f"{scope}\0{group}"
+
+
+def _merged(parts: list[list[EventLine]], *, forward: bool) -> Sequence[EventLine]:
+    """In the order of reading. Parts are sorted by position, but what files gave is in the order of reading already."""
+    *hot, cold = parts
+    if not forward:
+        hot = [part[::-1] for part in hot]
+    filled = [part for part in (*hot, cold) if part]
+    if len(filled) <= 1:
+        return filled[0] if filled else []
+    return merge(*filled, key=_position_of, reverse=not forward)  # type: ignore[return-value]
+
+
+def _add(infos: dict[str, StreamInfo], more: StreamInfo) -> None:
+    known = infos.get(more.stream)
+    infos[more.stream] = (
+        more
+        if known is None
+        else StreamInfo(
+            more.stream,
+            min(known.first_ms, more.first_ms),
+            max(known.last_ms, more.last_ms),
+            max(known.last_ingested_ms, more.last_ingested_ms),
+            known.stored_bytes + more.stored_bytes,
+        )
+    )
+
+
+def _is_gone(file: FileInfo, dropped: dict[str, int]) -> bool:
+    whole = dropped.get("", 0)
+    return all(file.max_sequence <= max(whole, dropped.get(name, 0)) for name in file.streams)

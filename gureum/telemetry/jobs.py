@@ -1,0 +1,111 @@
+"""What the daemon asks of the worker, and what comes back: frames of length (4 bytes, little-endian) and msgpack over a pipe."""
+
+from __future__ import annotations
+
+import struct
+
+import msgspec
+
+from gureum.telemetry.catalog import FileInfo, SeriesRow
+
+LENGTH = struct.Struct("<I")
+MAX_MESSAGE_BYTES = 512 * 1024 * 1024
+
+PointRow = tuple[int, int, float, float, float, float, list[float], list[float], bool]
+"""Series id, then as buckets.Point without its unit."""
+EventRow = tuple[int, int, int, str, str]
+"""time_ms, sequence, ingested_ms, stream, message."""
+
+
+class SealMetrics(msgspec.Struct, frozen=True, tag=True):
+    """Makes a file of a generation of the log."""
+
+    generation: int
+    series: list[SeriesRow]
+
+
+class SealLogs(msgspec.Struct, frozen=True, tag=True):
+    """Makes a file per group of a generation of the log. `dropped`: group → stream → number up to which its events are gone. `cutoffs_ms`:
+    group → time before which they are."""
+
+    generation: int
+    dropped: dict[str, dict[str, int]]
+    cutoffs_ms: dict[str, int]
+
+
+class Sealed(msgspec.Struct, frozen=True, tag=True):
+    """`last_ms`: series id → its newest datum, of metrics."""
+
+    files: list[FileInfo]
+    last_ms: dict[int, int] = {}
+
+
+class MergeMetrics(msgspec.Struct, frozen=True, tag=True):
+    """One file of many, aggregated to `resolution_s` (1: as they are). `name`: of the new file, without its ending."""
+
+    files: list[str]
+    resolution_s: int
+    name: str
+
+
+class MergeLogs(msgspec.Struct, frozen=True, tag=True):
+    """One file of many files of a group, without what is dropped or over."""
+
+    files: list[str]
+    group: str
+    name: str
+    dropped: dict[str, int]
+    cutoff_ms: int
+
+
+class ReadMetrics(msgspec.Struct, frozen=True, tag=True):
+    """Points of the series, aggregated to `period_ms` when it is not 0 (then without distributions)."""
+
+    files: list[str]
+    series: list[int]
+    start_ms: int
+    end_ms: int
+    period_ms: int
+
+
+class Points(msgspec.Struct, frozen=True, tag=True):
+    points: list[PointRow]
+
+
+class ReadLogs(msgspec.Struct, frozen=True, tag=True):
+    """At most `limit` events at positions from `first` on, before `end`, in their order; or the last ones, from the last back. It ends early
+    after `limit_bytes`."""
+
+    files: list[str]
+    streams: list[str]
+    dropped: dict[str, int]
+    first: tuple[int, int]
+    end: tuple[int, int]
+    limit: int
+    limit_bytes: int
+    forward: bool
+
+
+class Events(msgspec.Struct, frozen=True, tag=True):
+    events: list[EventRow]
+
+
+class Failed(msgspec.Struct, frozen=True, tag=True):
+    """`full`: there is no room on the disk."""
+
+    why: str
+    full: bool = False
+
+
+Job = SealMetrics | SealLogs | MergeMetrics | MergeLogs | ReadMetrics | ReadLogs
+Result = Sealed | Points | Events | Failed
+
+
+class Request(msgspec.Struct, frozen=True):
+    id: int
+    job: Job
+
+
+class Answer(msgspec.Struct, frozen=True):
+    id: int
+    result: Result

@@ -1,0 +1,202 @@
+"""Parquet files of log events, in the worker.
+
+    <folder>/logs/<hash of scope and group>/<name>.parquet      sorted by time, then number
+        scope, log_group, stream    VARCHAR
+        time_ms, ingested_ms        BIGINT
+        sequence                    BIGINT     number of the event in this store: the order of arrival
+        message                     VARCHAR
+
+A read goes through windows of time that hold few row groups, in the direction of reading, until it has enough; so a page costs the same at the
+end of a file as at its beginning.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import duckdb
+
+from gureum.telemetry.catalog import FileInfo
+from gureum.telemetry.frames import split_events
+from gureum.telemetry.jobs import EventRow, Events, MergeLogs, ReadLogs, Sealed, SealLogs
+from gureum.telemetry.pages import EVENT_OVERHEAD_BYTES
+from gureum.telemetry.parquet import finish, quoted
+from gureum.telemetry.wal import path_of, read_frames
+
+ROW_GROUP = 8192
+FIRST_WINDOW_ROWS = 8192
+MAX_FILES_KNOWN = 10_000
+MAX_LINE_BYTES = 64 * 1024 * 1024
+_LINES = "{t: 'BIGINT', q: 'BIGINT', i: 'BIGINT', s: 'VARCHAR', m: 'VARCHAR'}"
+_COLUMNS = "scope, log_group, stream, time_ms, ingested_ms, sequence, message"
+
+
+class Extent(NamedTuple):
+    """A row group's times."""
+
+    min_ms: int
+    max_ms: int
+    rows: int
+
+
+class LogFiles:
+    def __init__(self, cursor: duckdb.DuckDBPyConnection, folder: Path) -> None:
+        self._sql = cursor
+        self._wal = folder / "wal-logs"
+        self._folder = folder / "logs"
+        self._temporary = folder / "tmp"
+        self._extents: dict[str, list[Extent]] = {}
+
+    def seal(self, job: SealLogs) -> Sealed:
+        groups: dict[str, list[memoryview]] = {}
+        for frame in read_frames(path_of(self._wal, job.generation)):
+            group, lines = split_events(frame)
+            groups.setdefault(group, []).append(lines)
+        files = []
+        for group, parts in groups.items():
+            lines_path = self._temporary / f"{job.generation}.ndjson"
+            try:
+                with lines_path.open("wb") as file:
+                    file.writelines(parts)
+                scope, _, name = group.partition("\0")
+                source = f"""
+                    SELECT {quoted(scope)} AS scope, {quoted(name)} AS log_group, s AS stream, t AS time_ms, i AS ingested_ms,
+                        q AS sequence, m AS message
+                    FROM read_json({quoted(lines_path)}, format = 'newline_delimited', columns = {_LINES},
+                        maximum_object_size = {MAX_LINE_BYTES})
+                """
+                condition = _kept(job.dropped.get(group, {}), job.cutoffs_ms.get(group, 0))
+                files += self._write(source, condition, group, f"{job.generation:08}", "snappy")
+            finally:
+                lines_path.unlink(missing_ok=True)
+        return Sealed(files)
+
+    def merge(self, job: MergeLogs) -> Sealed:
+        source = f"SELECT {_COLUMNS} FROM {self._files(job.files)}"
+        return Sealed(self._write(source, _kept(job.dropped, job.cutoff_ms), job.group, job.name, "zstd"))
+
+    def read(self, job: ReadLogs) -> Events:
+        found: list[EventRow] = []
+        left_bytes = job.limit_bytes
+        condition, values = _wanted(job)
+        for first_ms, end_ms, files in self._windows(job):
+            rows = self._sql.execute(
+                f"""
+                SELECT time_ms, sequence, ingested_ms, stream, message FROM {self._files(files)}
+                WHERE time_ms >= ? AND time_ms < ? AND {condition}
+                ORDER BY time_ms {_order(job)}, sequence {_order(job)} LIMIT ?
+                """,
+                [first_ms, end_ms, *values, job.limit - len(found)],
+            ).fetchall()
+            for row in rows:
+                found.append(row)
+                left_bytes -= len(row[4].encode())
+                if left_bytes < 0 and len(found) > 1:  # the page takes the first in any case, and is full at the last
+                    return Events(found)
+            if len(found) >= job.limit:
+                break
+        return Events(found)
+
+    def _windows(self, job: ReadLogs) -> Any:
+        """(from, before, files) in the order of reading; they grow, for events that are rare."""
+        low, high = job.first[0], job.end[0] + 1
+        extents = [
+            (one, name)
+            for name in job.files
+            for one in self._extents_of(name)
+            if one.max_ms >= low and one.min_ms < high
+        ]
+        if job.forward:
+            extents.sort(key=lambda pair: pair[0].min_ms)
+            bounds = [pair[0].min_ms for pair in extents]
+        else:
+            extents.sort(key=lambda pair: -pair[0].max_ms)
+            bounds = [pair[0].max_ms + 1 for pair in extents]
+        at, want, last = 0, FIRST_WINDOW_ROWS, low if job.forward else high
+        while at < len(extents):
+            rows = 0
+            while at < len(extents) and (rows < want or bounds[at] == bounds[at - 1]):
+                rows += extents[at][0].rows
+                at += 1
+            bound = bounds[at] if at < len(extents) else (high if job.forward else low)
+            first_ms, end_ms = (last, bound) if job.forward else (bound, last)
+            files = sorted({name for one, name in extents if one.max_ms >= first_ms and one.min_ms < end_ms})
+            if files:
+                yield first_ms, end_ms, files
+            last, want = bound, want * 4
+
+    def _extents_of(self, name: str) -> list[Extent]:
+        """Of a file, which never changes."""
+        known = self._extents.get(name)
+        if known is None:
+            rows = self._sql.execute(
+                f"""
+                SELECT CAST(stats_min_value AS BIGINT), CAST(stats_max_value AS BIGINT), row_group_num_rows
+                FROM parquet_metadata({quoted(self._folder / name)}) WHERE path_in_schema = 'time_ms' ORDER BY row_group_id
+                """
+            ).fetchall()
+            if len(self._extents) >= MAX_FILES_KNOWN:
+                self._extents.clear()
+            known = self._extents[name] = [Extent(*row) for row in rows]
+        return known
+
+    def _write(self, source: str, condition: str, group: str, name: str, codec: str) -> list[FileInfo]:
+        path = self._folder / folder_of(group) / f"{name}.parquet"
+        with finish(path) as temporary:
+            self._sql.execute(
+                f"COPY (SELECT * FROM ({source}) WHERE {condition} ORDER BY time_ms, sequence) TO {quoted(temporary)} "
+                f"(FORMAT parquet, COMPRESSION {codec}, ROW_GROUP_SIZE {ROW_GROUP})"
+            )
+            streams = self._sql.execute(
+                f"""
+                SELECT stream, min(time_ms), max(time_ms), max(ingested_ms), sum(strlen(message) + {EVENT_OVERHEAD_BYTES})::BIGINT,
+                    count(*), min(sequence), max(sequence)
+                FROM read_parquet({quoted(temporary)}) GROUP BY stream
+                """
+            ).fetchall()
+        if not streams:
+            path.unlink()
+            return []
+        info = FileInfo(
+            name=f"{path.parent.name}/{path.name}",
+            signal="logs",
+            min_ms=min(row[1] for row in streams),
+            max_ms=max(row[2] for row in streams),
+            rows=sum(row[5] for row in streams),
+            size_bytes=path.stat().st_size,
+            group=group,
+            min_sequence=min(row[6] for row in streams),
+            max_sequence=max(row[7] for row in streams),
+            streams={row[0]: row[1:5] for row in streams},
+        )
+        return [info]
+
+    def _files(self, names: list[str]) -> str:
+        return f"read_parquet([{', '.join(quoted(self._folder / name) for name in names)}])"
+
+
+def folder_of(group: str) -> str:
+    return hashlib.sha256(group.encode()).hexdigest()[:24]
+
+
+def _order(job: ReadLogs) -> str:
+    return "ASC" if job.forward else "DESC"
+
+
+def _kept(dropped: dict[str, int], cutoff_ms: int) -> str:
+    parts = [f"time_ms >= {int(cutoff_ms)}"]
+    for stream, upto in dropped.items():
+        parts.append(f"NOT (sequence <= {int(upto)}{f' AND stream = {quoted(stream)}' if stream else ''})")
+    return " AND ".join(parts)
+
+
+def _wanted(job: ReadLogs) -> tuple[str, list[Any]]:
+    """Of the positions: times are bounded by the window, numbers only within the first and the last millisecond."""
+    parts = ["(time_ms > ? OR sequence >= ?)", "(time_ms < ? OR sequence < ?)", _kept(job.dropped, 0)]
+    values: list[Any] = [job.first[0], job.first[1], job.end[0], job.end[1]]
+    if job.streams:
+        parts.append(f"stream IN ({', '.join('?' * len(job.streams))})")
+        values += job.streams
+    return " AND ".join(parts), values
