@@ -110,6 +110,15 @@ class Watch:
         """What follows from what has been committed."""
         self.loop.run_until_complete(self._settle())
 
+    def look_again(self, name: str) -> None:
+        """What a timer would do for a composite alarm."""
+
+        async def poke() -> None:
+            self.world.poke(key_of(self.stored(name)))
+            await self._settle()
+
+        self.loop.run_until_complete(poke())
+
     def state(self, name: str = "high") -> str:
         return str(self.shown(name)["StateValue"])
 
@@ -121,9 +130,7 @@ class Watch:
 
     def history(self, name: str = "high", **params: Any) -> list[dict[str, Any]]:
         """Newest first."""
-        found = self(
-            "DescribeAlarmHistory", AlarmName=name, AlarmTypes=["MetricAlarm", "CompositeAlarm"], **params
-        )
+        found = self("DescribeAlarmHistory", AlarmName=name, AlarmTypes=["MetricAlarm", "CompositeAlarm"], **params)
         return list(found["AlarmHistoryItems"])
 
     def stored(self, name: str = "high") -> MetricAlarm | CompositeAlarm:
