@@ -433,7 +433,10 @@ def test_describe_alarms_filters(watch: Watch) -> None:
     watch.alarm("web-2", MetricName="other")
     watch.alarm("db/ü", MetricName="other")
     watch.evaluate()
-    names = lambda **params: [one["AlarmName"] for one in watch("DescribeAlarms", **params)["MetricAlarms"]]  # noqa: E731
+
+    def names(**params: Any) -> list[str]:
+        return [one["AlarmName"] for one in watch("DescribeAlarms", **params)["MetricAlarms"]]
+
     assert names() == ["db/ü", "web-1", "web-2"]
     assert names(AlarmNamePrefix="web") == ["web-1", "web-2"]
     assert names(AlarmNames=["db/ü", "none"]) == ["db/ü"]
@@ -451,9 +454,10 @@ def test_describe_alarms_for_metric(watch: Watch) -> None:
     watch.alarm("other", MetricName="other")
     watch.alarm("math", Metrics=[query("a", ReturnData=True)])
     metric = {"MetricName": "load", "Namespace": "app"}
-    names = lambda **params: [
-        o["AlarmName"] for o in watch("DescribeAlarmsForMetric", **metric, **params)["MetricAlarms"]
-    ]
+
+    def names(**params: Any) -> list[str]:
+        return [one["AlarmName"] for one in watch("DescribeAlarmsForMetric", **metric, **params)["MetricAlarms"]]
+
     assert names() == ["p90", "sum"]
     assert names(Statistic="Sum") == ["sum"]
     assert names(ExtendedStatistic="p90") == ["p90"]

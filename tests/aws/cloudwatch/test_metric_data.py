@@ -221,7 +221,10 @@ def test_what_get_metric_statistics_refuses(watch: Watch, params: dict[str, Any]
 def test_list_metrics_filters(watch: Watch) -> None:
     watch.put(1.0, Dimensions=[{"Name": "host", "Value": "a"}, {"Name": "az", "Value": "z"}])
     watch.put(1.0, name="other", at=NOON - 4 * HOUR)
-    names = lambda **params: [one["MetricName"] for one in watch("ListMetrics", **params)["Metrics"]]  # noqa: E731
+
+    def names(**params: Any) -> list[str]:
+        return [one["MetricName"] for one in watch("ListMetrics", **params)["Metrics"]]
+
     assert names() == ["load", "other"]
     assert names(MetricName="other") == ["other"]
     assert names(Namespace="nothing") == []
