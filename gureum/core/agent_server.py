@@ -55,6 +55,7 @@ class AgentServer:
             "exec": self._exec,
             "console": self._console,
             "usage": self._usage,
+            "counters": self._counters,
             "status": self._status,
             "events": self._events,
             "import": self._import,
@@ -157,6 +158,16 @@ class AgentServer:
 
     async def _usage(self, request: dict[str, Any]) -> Any:
         return await self._service.machine.ports.containers.usage(str(request["name"])) or {}
+
+    async def _counters(self, request: dict[str, Any]) -> Any:
+        """All counters at once: what containers have used and interfaces have moved since their start, and the time of the look."""
+        machine = self._service.machine
+        names = [one.name for one in machine.desired.values() if one.kind == "Container"]
+        interfaces, *usages = await asyncio.gather(
+            machine.ports.networks.counters(), *(machine.ports.containers.usage(name) for name in names)
+        )
+        used = {name: usage for name, usage in zip(names, usages, strict=True) if usage is not None}
+        return {"time": machine.ports.clock.now(), "containers": used, "interfaces": interfaces}
 
     async def _status(self, request: dict[str, Any]) -> Any:
         machine, loops = self._service.machine, (self._service.loop, self._service.balancing_loop)

@@ -22,6 +22,8 @@ import signal
 import time
 from pathlib import Path
 
+import msgspec
+
 from gureum.drivers import mounts, oci_spec
 from gureum.ports import PortError
 from gureum.ports.containers import Limits, Usage
@@ -67,13 +69,23 @@ class Cgroups:
             if self.version == 2:
                 group = self._group("", name)
                 cpu_ns, pids = _field(group / "cpu.stat", "usage_usec") * 1000, _number(group / "pids.current")
-                return _usage(cpu_ns, pids, group / "memory.current", _fields(group / "memory.stat"), _NAMES_V2)
+                usage = _usage(cpu_ns, pids, group / "memory.current", _fields(group / "memory.stat"), _NAMES_V2)
+                return _with_disks(usage, _disks_v2(group / "io.stat"))
             group = self._group("memory", name)
             cpu_ns = _number(self._group("cpuacct", name) / "cpuacct.usage")
             pids = _number(self._group("pids", name) / "pids.current")
-            return _usage(cpu_ns, pids, group / "memory.usage_in_bytes", _fields(group / "memory.stat"), _NAMES_V1)
+            usage = _usage(cpu_ns, pids, group / "memory.usage_in_bytes", _fields(group / "memory.stat"), _NAMES_V1)
+            return _with_disks(usage, self._disks_v1(name))
         except FileNotFoundError:
             return None
+
+    def _disks_v1(self, name: str) -> tuple[int, int, int, int]:
+        """Bytes read and written, reads, writes; zeros where the host has no blkio controller."""
+        if "blkio" not in self._trees:
+            return 0, 0, 0, 0
+        group = self._group("blkio", name)
+        done = [_by_word(group / f"blkio.throttle.io_{what}_recursive") for what in ("service_bytes", "serviced")]
+        return done[0].get("Read", 0), done[0].get("Write", 0), done[1].get("Read", 0), done[1].get("Write", 0)
 
     def killed_for_memory(self, name: str) -> bool:
         """Whether the kernel has killed a process of it for want of memory."""
@@ -241,6 +253,34 @@ def _usage(cpu_ns: int, pids: int, memory: Path, fields: dict[str, int], names: 
     """`fields`: of memory.stat; `names`: how it calls cache that can be dropped, pages to be written, and pages being written."""
     cache, *unwritten = (fields.get(name, 0) for name in names)
     return Usage(cpu_ns, max(0, _number(memory) - cache), pids, sum(unwritten))
+
+
+def _with_disks(usage: Usage, done: tuple[int, int, int, int]) -> Usage:
+    read, written, reads, writes = done
+    return msgspec.structs.replace(usage, read_bytes=read, written_bytes=written, reads=reads, writes=writes)
+
+
+def _disks_v2(path: Path) -> tuple[int, int, int, int]:
+    """cgroup-v2.rst, io.stat: "8:16 rbytes=1459200 wbytes=314773504 rios=192 wios=353 …". The file is not there without the io controller."""
+    totals = dict.fromkeys(("rbytes", "wbytes", "rios", "wios"), 0)
+    with contextlib.suppress(FileNotFoundError):
+        for line in path.read_text().splitlines():
+            for word in line.split()[1:]:
+                name, _, number = word.partition("=")
+                if name in totals:
+                    totals[name] += int(number)
+    return totals["rbytes"], totals["wbytes"], totals["rios"], totals["wios"]
+
+
+def _by_word(path: Path) -> dict[str, int]:
+    """blkio-controller.rst: lines of "8:0 Read 4096"; of all devices together."""
+    totals: dict[str, int] = {}
+    with contextlib.suppress(FileNotFoundError):
+        for line in path.read_text().splitlines():
+            words = line.split()
+            if len(words) == 3:
+                totals[words[1]] = totals.get(words[1], 0) + int(words[2])
+    return totals
 
 
 def _write(path: Path, value: int | str) -> None:

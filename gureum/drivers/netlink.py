@@ -59,6 +59,7 @@ _rtmsg = struct.Struct("=BBBBBBBBI")
 _ndmsg = struct.Struct("=BxxxiHBB")
 _u32 = struct.Struct("=I")
 _i32 = struct.Struct("=i")
+_stats64 = struct.Struct("=QQQQ")
 
 
 class NetlinkError(OSError):
@@ -83,6 +84,16 @@ class Link(msgspec.Struct, frozen=True):
     peer_index: int
     mac: str
     ready: bool
+
+
+class LinkCounters(msgspec.Struct, frozen=True):
+    """linux/if_link.h: struct rtnl_link_stats64."""
+
+    alias: str
+    received_packets: int
+    sent_packets: int
+    received_bytes: int
+    sent_bytes: int
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -340,6 +351,10 @@ class Netlink:
         for _, body in self._dump(_GETLINK, _ifinfo.pack(0, 0, 0, 0, 0) + _NO_STATISTICS):
             yield _parsed_link(body)
 
+    def counters(self) -> list[LinkCounters]:
+        """What all links have received and sent."""
+        return [_parsed_counters(body) for _, body in self._dump(_GETLINK, _ifinfo.pack(0, 0, 0, 0, 0))]
+
     def addresses(self, link: int) -> list[tuple[str, int]]:
         """IPv4 addresses of a link with their prefix lengths."""
         found = []
@@ -390,6 +405,12 @@ def _parsed_link(body: bytes) -> Link:
         mac=attributes.get(1, b"").hex(":"),
         ready=attributes.get(16, b"\0")[0] == _OPER_UP,
     )
+
+
+def _parsed_counters(body: bytes) -> LinkCounters:
+    attributes = dict(_attributes(body, 16))
+    alias = attributes.get(20, b"").rstrip(b"\0").decode(errors="replace")
+    return LinkCounters(alias, *_stats64.unpack_from(attributes[23]))
 
 
 def _parsed_route(body: bytes) -> Route | None:

@@ -19,7 +19,15 @@ from gureum.drivers.edges import Edge
 from gureum.drivers.network_names import HomeNames, checked_name
 from gureum.drivers.worker_process import Worker, WorkerDiedError
 from gureum.ports import PortError
-from gureum.ports.networks import EdgeSpec, InterfaceSpec, NetworkSpec, Observed, SandboxPaths, SandboxSpec
+from gureum.ports.networks import (
+    EdgeSpec,
+    InterfaceCounters,
+    InterfaceSpec,
+    NetworkSpec,
+    Observed,
+    SandboxPaths,
+    SandboxSpec,
+)
 
 Answer = TypeVar("Answer")
 
@@ -73,6 +81,9 @@ class NetnsNetworks:
 
     async def observe(self) -> Observed:
         return await self._ask("observe", None, Observed)
+
+    async def counters(self) -> dict[str, InterfaceCounters]:
+        return await self._ask("counters", None, dict[str, InterfaceCounters])
 
     async def close(self) -> None:
         await self._worker.close()

@@ -16,7 +16,15 @@ from gureum.drivers.network_names import HomeNames
 from gureum.drivers.routers import Router
 from gureum.drivers.worker_loop import Verbs, serve
 from gureum.ports import PortError
-from gureum.ports.networks import EdgeSpec, InterfaceSpec, NetworkSpec, Observed, SandboxPaths, SandboxSpec
+from gureum.ports.networks import (
+    EdgeSpec,
+    InterfaceCounters,
+    InterfaceSpec,
+    NetworkSpec,
+    Observed,
+    SandboxPaths,
+    SandboxSpec,
+)
 
 
 class Machine:
@@ -98,6 +106,14 @@ class Machine:
         held = frozenset(name for name in pinned if namespaces.is_pinned(self._names.sandbox(name)))
         return Observed(self._edge.exists, frozenset(networks), held, frozenset(found))
 
+    def counters(self, _: None) -> dict[str, InterfaceCounters]:
+        found: dict[str, InterfaceCounters] = {}
+        for name in self._names.pinned_networks():
+            path = self._names.network(name)
+            if namespaces.is_pinned(path):
+                found |= Router(name, path).counters()
+        return found
+
     def _router(self, network: str) -> Router:
         """The router of a network that exists; after a restart it reads its namespace first."""
         if network not in self._routers:
@@ -139,6 +155,7 @@ def main() -> None:
         "remove_sandbox": lambda data: machine.remove_sandbox(decode(data, type=str)),
         "ensure_interface": lambda data: machine.ensure_interface(decode(data, type=InterfaceSpec)),
         "remove_interface": lambda data: machine.remove_interface(decode(data, type=str)),
+        "counters": lambda data: machine.counters(decode(data, type=None)),
         "observe": lambda data: machine.observe(decode(data, type=None)),
     }
     serve(verbs)

@@ -30,7 +30,7 @@ from gureum.drivers.routes import (
     subnet_table,
     without,
 )
-from gureum.ports.networks import InterfaceSpec, NetworkSpec
+from gureum.ports.networks import InterfaceCounters, InterfaceSpec, NetworkSpec
 
 # One MAC for the router's end of every link: each link is a wire of its own.
 ROUTER_MAC = "02:67:6d:00:00:01"
@@ -102,6 +102,18 @@ class Router:
             with Netlink() as kernel:
                 kernel.send([netlink.set_up(netlink.LOOPBACK)])
             namespaces.pin("/proc/thread-self/ns/net", self.path)
+
+    def counters(self) -> dict[str, InterfaceCounters]:
+        """Of the interfaces that are attached. What the router's end receives is what the guest sends."""
+        with namespaces.entered(self.path), Netlink() as kernel:
+            found = kernel.counters()
+        return {
+            one.alias.partition("@")[0]: InterfaceCounters(
+                one.sent_bytes, one.sent_packets, one.received_bytes, one.received_packets
+            )
+            for one in found
+            if "@" in one.alias
+        }
 
     @contextlib.contextmanager
     def _inside(self) -> Iterator[Netlink]:

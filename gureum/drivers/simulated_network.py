@@ -17,7 +17,15 @@ import msgspec
 from gureum.drivers.network_names import checked_home, checked_name
 from gureum.ports import PortError
 from gureum.ports.firewalls import Acl, AclEntry, Port, Rule, RuleSet
-from gureum.ports.networks import EdgeSpec, InterfaceSpec, NetworkSpec, Observed, SandboxPaths, SandboxSpec
+from gureum.ports.networks import (
+    EdgeSpec,
+    InterfaceCounters,
+    InterfaceSpec,
+    NetworkSpec,
+    Observed,
+    SandboxPaths,
+    SandboxSpec,
+)
 
 _UID_BASE = 1_000_000_000
 
@@ -93,6 +101,11 @@ class SimulatedNetworks:
         return Observed(
             self.edge is not None, frozenset(self.networks), frozenset(self.sandboxes), frozenset(self.interfaces)
         )
+
+    async def counters(self) -> dict[str, InterfaceCounters]:
+        """Nothing flows here."""
+        attached = (name for name, spec in self.interfaces.items() if spec.sandbox)
+        return {name: InterfaceCounters(0, 0, 0, 0) for name in attached}
 
     async def close(self) -> None:
         pass

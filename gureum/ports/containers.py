@@ -67,12 +67,16 @@ class ContainerState(msgspec.Struct, frozen=True):
 
 class Usage(msgspec.Struct, frozen=True):
     """Counters since the container's start; memory is the present one (cache that can be dropped not counted). `unwritten_bytes`: what it has
-    written to files and no disk has yet."""
+    written to files and no disk has yet. `read_bytes` …: what disks have done for it."""
 
     cpu_ns: int
     memory_bytes: int
     pids: int
     unwritten_bytes: int = 0
+    read_bytes: int = 0
+    written_bytes: int = 0
+    reads: int = 0
+    writes: int = 0
 
 
 class ExecResult(msgspec.Struct, frozen=True):

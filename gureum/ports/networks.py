@@ -96,6 +96,15 @@ class Observed(msgspec.Struct, frozen=True):
     interfaces: frozenset[str]
 
 
+class InterfaceCounters(msgspec.Struct, frozen=True):
+    """What an attached interface has taken in and sent out since it was attached."""
+
+    in_bytes: int
+    in_packets: int
+    out_bytes: int
+    out_packets: int
+
+
 class Networks(Protocol):
     async def ensure_edge(self, spec: EdgeSpec) -> None: ...
     async def remove_edge(self) -> None: ...
@@ -114,5 +123,8 @@ class Networks(Protocol):
         """A bound (tcp: listening) non-blocking socket inside the network's namespace; `network` "" is the host's."""
 
     async def observe(self) -> Observed: ...
+    async def counters(self) -> dict[str, InterfaceCounters]:
+        """Of all attached interfaces at once, by name."""
+
     async def close(self) -> None:
         """Gives up sockets and worker processes; leaves the machine as it is."""

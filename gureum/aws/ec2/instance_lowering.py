@@ -85,11 +85,11 @@ def _container(instance: Instance, interfaces: list[NetworkInterface], hostname:
         boot=instance.spec.boot,
         hostname=hostname.split(".")[0],
         machine=True,
-        limits=Limits(memory_bytes=type_.memory_bytes if type_ else 0, cpus=_cpus(instance), pids=PIDS_LIMIT),
+        limits=Limits(memory_bytes=type_.memory_bytes if type_ else 0, cpus=cpus_of(instance), pids=PIDS_LIMIT),
     )
 
 
-def _cpus(instance: Instance) -> float:
+def cpus_of(instance: Instance) -> float:
     """Virtual processors: threads of cores. 0.0: no limit."""
     if instance.spec.cores:
         return float(instance.spec.cores * instance.spec.threads_per_core)

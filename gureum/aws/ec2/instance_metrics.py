@@ -1,0 +1,204 @@
+"""AWS/EC2's metrics of running instances, from what the machine counts.
+
+    agent: one look at all counters ─► Sample ─► what was done since the one before ─► Datum per instance and per group ─► telemetry store
+
+AWS: "List the available CloudWatch metrics for your instances". Basic monitoring publishes every five minutes, detailed monitoring every minute
+and also by image, by type and for all instances; status checks come every minute. With the setting `metrics_period_s` all come that often. A data
+point bears the time at which its period began. Counters only grow: what happens while this process is away is in the next difference, as long as
+the process has seen the instance before.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from gureum.aws.ec2.instance_kinds import Instance
+from gureum.aws.ec2.instance_lowering import cpus_of
+from gureum.aws.ec2.network_kinds import NetworkInterface
+from gureum.core.world import World
+from gureum.engine.reconcile import ReconcileLoop
+from gureum.engine.registry import mark
+from gureum.engine.tracing import Tracer
+from gureum.ports import PortError
+from gureum.ports.containers import Usage
+from gureum.ports.networks import InterfaceCounters
+from gureum.ports.telemetry import Datum, Series, TelemetryBroken, TelemetryFull
+
+log = logging.getLogger("gureum.metrics")
+NAMESPACE = "AWS/EC2"
+BASIC_S, DETAILED_S = 300, 60
+GROUP_TAG = "aws:autoscaling:groupName"
+KEY = "metrics/ec2"
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """The agent's answer to {"op": "counters"}. `time`: Unix seconds of the look."""
+
+    time: float
+    containers: dict[str, Usage]
+    interfaces: dict[str, InterfaceCounters]
+
+
+class Done(msgspec.Struct, frozen=True):
+    """What an instance has done in `seconds`; `cpu_s`: seconds of processors."""
+
+    seconds: float
+    cpu_s: float
+    read_bytes: int
+    written_bytes: int
+    reads: int
+    writes: int
+    in_bytes: int = 0
+    in_packets: int = 0
+    out_bytes: int = 0
+    out_packets: int = 0
+
+
+@mark("background", "ec2 metrics")
+async def publish_metrics(world: World) -> None:
+    """Publishes at the end of every period, until cancelled."""
+    publisher = Publisher(world)
+    # A loop of its own with one key: what goes wrong in one period is logged and counted there, and the next one comes.
+    loop = ReconcileLoop("metrics", publisher.work, world.clock, world.events, Tracer())
+    try:
+        loop.poke(KEY)
+        while True:
+            now = world.clock.now()
+            await world.clock.sleep(publisher.next_end(now) - now)
+            loop.poke(KEY)
+    finally:
+        await loop.close()
+
+
+class Publisher:
+    """Holds the sample that each length of period began with."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._tick_s = world.settings.metrics_period_s or DETAILED_S
+        self._began: dict[int, Sample] = {}
+
+    def next_end(self, now: float) -> float:
+        return (math.floor(now / self._tick_s) + 1) * float(self._tick_s)
+
+    async def work(self, _: str) -> None:
+        """One look; what is due is published."""
+        try:
+            sample = msgspec.convert(await self._world.link.ask({"op": "counters"}, timeout_s=10.0), Sample)
+        except PortError as away:
+            log.debug("no counters", extra={"why": away.why})
+            return
+        end_s = round(self._world.clock.now() / self._tick_s) * self._tick_s
+        datums: list[Datum] = []
+        for period_s in self._due(end_s):
+            began = self._began.get(period_s)
+            self._began[period_s] = sample
+            if began is not None:
+                datums += self._datums(began, sample, period_s, end_s)
+        if datums:
+            try:
+                await self._world.metrics.write(datums)
+            except (TelemetryFull, TelemetryBroken) as failed:
+                log.warning("metrics of instances are lost", extra={"why": str(failed)})
+
+    def _due(self, end_s: int) -> list[int]:
+        """Periods that end now; at the start all begin."""
+        periods = [self._tick_s] if self._world.settings.metrics_period_s else [DETAILED_S, BASIC_S]
+        return [period for period in periods if end_s % period == 0 or period not in self._began]
+
+    def _datums(self, began: Sample, ended: Sample, period_s: int, end_s: int) -> list[Datum]:
+        resolution_s = 1 if period_s < DETAILED_S else 60
+        start_ms = (end_s - period_s) * 1000
+        found: list[Datum] = []
+        for instance in self._world.client.everywhere(Instance):
+            if instance.status.state != "running":
+                continue
+            every = bool(self._world.settings.metrics_period_s)
+            if every or period_s == DETAILED_S:
+                values = status_checks(instance, ended)
+                found += _spread(instance, values, start_ms, resolution_s, everywhere=False)
+            if every or period_s == (DETAILED_S if instance.spec.monitoring else BASIC_S):
+                done = self._done(instance, began, ended)
+                if done is not None:
+                    values = metrics_of(done, cpus_of(instance))
+                    found += _spread(instance, values, start_ms, resolution_s, everywhere=instance.spec.monitoring)
+        return found
+
+    def _done(self, instance: Instance, began: Sample, ended: Sample) -> Done | None:
+        client, name = self._world.client, instance.meta.name
+        interfaces = client.by(NetworkInterface, instance.meta.scope, "instance", name)
+        return difference(name, [one.meta.name for one in interfaces], began, ended)
+
+
+def difference(name: str, interfaces: Iterable[str], began: Sample, ended: Sample) -> Done | None:
+    """What the instance has done between two looks; None when one of them has not seen it. After a reboot its counters begin anew."""
+    before, after = began.containers.get(name), ended.containers.get(name)
+    seconds = ended.time - began.time
+    if before is None or after is None or seconds <= 0:
+        return None
+    done = [
+        _grown(getattr(before, field), getattr(after, field))
+        for field in ("cpu_ns", "read_bytes", "written_bytes", "reads", "writes")
+    ]
+    moved = [0, 0, 0, 0]
+    for interface in interfaces:
+        old, new = began.interfaces.get(interface), ended.interfaces.get(interface)
+        if new is not None:
+            pairs = zip(msgspec.structs.astuple(old or _NOTHING), msgspec.structs.astuple(new), strict=True)
+            moved = [sum_ + _grown(*pair) for sum_, pair in zip(moved, pairs, strict=True)]
+    cpu_ns, read_bytes, written_bytes, reads, writes = done
+    return Done(seconds, cpu_ns / 1e9, read_bytes, written_bytes, reads, writes, *moved)
+
+
+_NOTHING = InterfaceCounters(0, 0, 0, 0)
+
+
+def _grown(before: int, after: int) -> int:
+    return after - before if after >= before else after
+
+
+Values = dict[str, tuple[float, str]]
+"""Metric → (value, unit)."""
+
+
+def metrics_of(done: Done, cpus: float) -> Values:
+    """CPUUtilization is of the processors that the instance has, as on AWS. EBS: of its volumes together, as Nitro instances tell."""
+    cpu = 100.0 * done.cpu_s / (done.seconds * cpus) if cpus else 0.0
+    return {
+        "CPUUtilization": (min(cpu, 100.0), "Percent"),
+        "NetworkIn": (float(done.in_bytes), "Bytes"),
+        "NetworkOut": (float(done.out_bytes), "Bytes"),
+        "NetworkPacketsIn": (float(done.in_packets), "Count"),
+        "NetworkPacketsOut": (float(done.out_packets), "Count"),
+        "EBSReadBytes": (float(done.read_bytes), "Bytes"),
+        "EBSWriteBytes": (float(done.written_bytes), "Bytes"),
+        "EBSReadOps": (float(done.reads), "Count"),
+        "EBSWriteOps": (float(done.writes), "Count"),
+    }
+
+
+def status_checks(instance: Instance, sample: Sample) -> Values:
+    """The instance's check fails when it should run and its container does not; the system's never does while this machine can look."""
+    failed = 0.0 if instance.meta.name in sample.containers else 1.0
+    checks = {"StatusCheckFailed": failed, "StatusCheckFailed_Instance": failed, "StatusCheckFailed_System": 0.0}
+    return {name: (value, "Count") for name, value in checks.items()}
+
+
+def _spread(
+    instance: Instance, values: Values, start_ms: int, resolution_s: int, *, everywhere: bool
+) -> Iterable[Datum]:
+    """The values under each set of dimensions that AWS gives them."""
+    sets: list[dict[str, Any]] = [{"InstanceId": instance.meta.name}]
+    if group := instance.meta.tags.get(GROUP_TAG):
+        sets.append({"AutoScalingGroupName": group})
+    if everywhere:
+        sets += [{"ImageId": instance.spec.image}, {"InstanceType": instance.spec.type}, {}]
+    for dimensions in sets:
+        for name, (value, unit) in values.items():
+            series = Series(instance.meta.scope, NAMESPACE, name, tuple(dimensions.items()))
+            yield Datum(series, start_ms, 1.0, value, value, value, (value,), (1.0,), unit, resolution_s)

@@ -1,0 +1,148 @@
+"""AWS/EC2's metrics, computed from two looks at the counters (AWS: "List the available CloudWatch metrics for your instances")."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+
+from gureum.aws.ec2.instance_kinds import Instance
+from gureum.aws.ec2.instance_metrics import GROUP_TAG, Done, Publisher, Sample, difference, metrics_of
+from gureum.base.settings import Settings
+from gureum.ports.containers import Usage
+from gureum.ports.networks import InterfaceCounters
+from gureum.ports.telemetry import Datum, Series
+from gureum.telemetry.memory import MemoryMetrics
+from tests.aws.ec2.conftest import Cloud
+
+
+def sample(time: float, cpu_s: float = 0.0, moved: int = 0, name: str = "i-1", **usage: int) -> Sample:
+    used = Usage(int(cpu_s * 1e9), 0, 1, **usage)
+    return Sample(time, {name: used}, {"eni-1": InterfaceCounters(moved, moved // 10, 2 * moved, moved // 5)})
+
+
+def test_what_was_done_between_two_looks() -> None:
+    done = difference("i-1", ["eni-1"], sample(100, 1.0, 1000, reads=5), sample(160, 31.0, 5000, reads=8))
+    assert done == Done(60.0, 30.0, 0, 0, 3, 0, 4000, 400, 8000, 800)
+    values = metrics_of(done, 2.0)
+    assert values["CPUUtilization"] == (25.0, "Percent")
+    assert values["NetworkOut"] == (8000.0, "Bytes")
+    assert values["EBSReadOps"] == (3.0, "Count")
+
+
+def test_after_a_reboot_counters_begin_anew() -> None:
+    done = difference("i-1", ["eni-1"], sample(100, 50.0, 9000), sample(160, 6.0, 100))
+    assert done is not None
+    assert (done.cpu_s, done.in_bytes) == (6.0, 100)
+
+
+def test_one_that_was_not_there_before_has_no_metrics_yet() -> None:
+    assert difference("i-2", [], sample(100), sample(160, name="i-2")) is None
+
+
+class Agent:
+    def __init__(self) -> None:
+        self.sample = sample(0)
+
+    async def ask(self, request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        assert request == {"op": "counters"}
+        return dict(msgspec.to_builtins(self.sample))
+
+
+class Published:
+    """A publisher on a cloud with one running instance."""
+
+    def __init__(self, cloud: Cloud, monitoring: bool = False, **settings: Any) -> None:
+        image = cloud("DescribeImages", Owners=["amazon"])["Images"][0]["ImageId"]
+        found = cloud("RunInstances", ImageId=image, InstanceType="t3.nano", MinCount=1, MaxCount=1)
+        self.name = found["Instances"][0]["InstanceId"]
+        instance = next(iter(cloud.client.everywhere(Instance)))
+        self.scope = instance.meta.scope
+        transaction = cloud.client.transaction()
+        running = msgspec.structs.replace(
+            instance,
+            meta=msgspec.structs.replace(instance.meta, tags={GROUP_TAG: "group"}),
+            spec=msgspec.structs.replace(instance.spec, monitoring=monitoring),
+            status=msgspec.structs.replace(instance.status, state="running"),
+        )
+        transaction.update(running)
+        asyncio.run(transaction.commit())
+        self.metrics, self.agent = MemoryMetrics(), Agent()
+        self._clock: Any = cloud.client.clock
+        world: Any = SimpleNamespace(
+            client=cloud.client,
+            clock=self._clock,
+            settings=Settings(**settings),
+            link=self.agent,
+            metrics=self.metrics,
+        )
+        self.publisher = Publisher(world)
+
+    def tick(self, at: float, cpu_s: float) -> None:
+        self._clock.time = at
+        self.agent.sample = sample(at, cpu_s, name=self.name)
+        asyncio.run(self.publisher.work(""))
+
+    def points(self, name: str, **dimensions: str) -> list[tuple[int, float]]:
+        series = Series(self.scope, "AWS/EC2", name, tuple(dimensions.items()))
+        found = asyncio.run(self.metrics.buckets(series, 0, 2**50, 1000))
+        return [(bucket.start_ms // 1000, round(bucket.sum, 6)) for bucket in found]
+
+
+START = 1_750_000_200  # a whole five minutes
+
+
+def test_basic_monitoring_publishes_every_five_minutes_at_their_beginning(cloud: Cloud) -> None:
+    published = Published(cloud)
+    for minute in range(11):
+        published.tick(START + 60 * minute, cpu_s=6.0 * minute)
+    points = [(START, 5.0), (START + 300, 5.0)]  # 6 of 2 * 60 seconds
+    assert published.points("CPUUtilization", InstanceId=published.name) == points
+    assert published.points("CPUUtilization", AutoScalingGroupName="group") == points
+    assert published.points("CPUUtilization") == []
+    assert len(published.points("StatusCheckFailed", InstanceId=published.name)) == 10
+
+
+def test_detailed_monitoring_publishes_every_minute_and_for_all(cloud: Cloud) -> None:
+    published = Published(cloud, monitoring=True)
+    for minute in range(3):
+        published.tick(START + 60 * minute, cpu_s=60.0 * minute)
+    points = [(START, 50.0), (START + 60, 50.0)]
+    assert published.points("CPUUtilization", InstanceId=published.name) == points
+    assert published.points("CPUUtilization", InstanceType="t3.nano") == points
+    assert published.points("CPUUtilization") == points
+
+
+def test_a_local_cloud_may_publish_every_second(cloud: Cloud) -> None:
+    published = Published(cloud, metrics_period_s=1)
+    for second in range(3):
+        published.tick(START + second + 0.02, cpu_s=1.0 * second)
+    assert published.points("CPUUtilization", InstanceId=published.name) == [(START, 50.0), (START + 1, 50.0)]
+    assert published.publisher.next_end(START + 1.5) == START + 2
+
+
+def test_an_instance_that_does_not_run_fails_its_check(cloud: Cloud) -> None:
+    published = Published(cloud, metrics_period_s=1)
+    published.tick(START, 0.0)
+    published.name, name = "i-other", published.name
+    published.tick(START + 1, 0.0)
+    assert published.points("StatusCheckFailed_Instance", InstanceId=name) == [(START, 1.0)]
+    assert published.points("StatusCheckFailed_System", InstanceId=name) == [(START, 0.0)]
+
+
+def test_data_have_awss_units(cloud: Cloud) -> None:
+    published = Published(cloud, metrics_period_s=1)
+    written: list[Datum] = []
+
+    async def write(datums: Any) -> None:
+        written.extend(datums)
+
+    published.metrics.write = write  # type: ignore[method-assign]
+    published.tick(START, 0.0)
+    published.tick(START + 1, 0.0)
+    units = {datum.series.name: datum.unit for datum in written}
+    assert units["CPUUtilization"] == "Percent"
+    assert units["NetworkIn"] == "Bytes"
+    assert units["NetworkPacketsIn"] == "Count"
