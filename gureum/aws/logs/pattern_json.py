@@ -172,7 +172,7 @@ class _Reader:
 
     def _stated(self, selector: Selector) -> Event:
         """IS NULL, IS TRUE, IS FALSE, NOT EXISTS."""
-        words = tuple(self._scanner.skip().match(_WORD).upper() for _ in range(2))
+        words = (self._scanner.skip().match(_WORD).upper(), self._scanner.skip().match(_WORD).upper())
         if words == ("NOT", "EXISTS"):
             return lambda event: not selector.values(event)
         wanted: Any = {("IS", "NULL"): None, ("IS", "TRUE"): True, ("IS", "FALSE"): False}.get(words, MISSING)
