@@ -76,6 +76,7 @@ class Daemon:
         try:
             await until_stopped(self._supervised)
         finally:
+            world.tails.close()
             await server.close(LAST_ANSWERS_S)
             link.cancel()
             await asyncio.gather(link, return_exceptions=True)

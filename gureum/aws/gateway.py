@@ -164,6 +164,7 @@ class Gateway:
             compiled=compiled,
             sealer=world.sealer,
             fragments=self._fragments,
+            tails=world.tails,
         )
 
     def _count(self, target: Target | None, outcome: str, seconds: float) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from gureum.base.sealing import Sealer
 from gureum.base.settings import Settings
+from gureum.core.log_tails import LogTails
 from gureum.core.machine import Status, version_of
 from gureum.engine.client import Change, Client
 from gureum.engine.events import Events
@@ -73,6 +74,7 @@ class World:
         self.clock = clock
         self.events = Events()
         self.tracer = Tracer()
+        self.tails = LogTails()
         self.registry = Registry()
         self.client = Client(store, clock)
         self._lower_functions: dict[str, LowerFunction] = {}

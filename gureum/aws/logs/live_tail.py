@@ -84,9 +84,9 @@ class Session:
 
     async def _run(self) -> AsyncGenerator[bytes, None]:
         event, clock = self._call.compiled.event, self._call.client.clock
+        end = clock.now() + SESSION_S
         yield event("initial-response", {})
         yield event("sessionStart", _start(self._call))
-        end = clock.now() + SESSION_S
         while not self._tail.ended.is_set() and clock.now() < end:
             await clock.sleep(UPDATE_S)
             yield event("sessionUpdate", _update(self._call, self._tail.take()))
