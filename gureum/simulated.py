@@ -16,6 +16,7 @@ from gureum.core.agent_link import LocalLink
 from gureum.core.machine import Ports, Status
 from gureum.core.service import AgentService
 from gureum.daemon import Daemon, run_process
+from gureum.drivers.simulated_flows import SimulatedFlows
 from gureum.drivers.simulated_images import SimulatedImages
 from gureum.drivers.simulated_machine import SimulatedContainers, SimulatedVolumes
 from gureum.drivers.simulated_network import SimulatedFirewalls, SimulatedNetworks
@@ -102,6 +103,7 @@ def simulated_ports(clock: SystemClock) -> Ports:
         names=SimulatedNames(),
         metadata=SimulatedMetadata(),
         clock=clock,
+        flows=SimulatedFlows(),
     )
 
 

@@ -31,6 +31,7 @@ from gureum.aws.protocols import (
 )
 from gureum.aws.services import Services
 from gureum.core.world import World
+from gureum.ports.telemetry import TelemetryBroken, TelemetryFull
 from gureum.store.contract import Conflict, StoreBroken, StoreFull
 
 log = logging.getLogger("gureum.aws")
@@ -117,11 +118,11 @@ class Gateway:
             except Conflict:
                 self.counters.conflicts += 1
                 continue
-            except StoreFull as full:
+            except (StoreFull, TelemetryFull) as full:
                 raise AwsError(
                     "InternalFailure", "The store's disk is full; nothing was changed.", status=500
                 ) from full
-            except StoreBroken as broken:
+            except (StoreBroken, TelemetryBroken) as broken:
                 raise AwsError(
                     "InternalFailure", "The store cannot write; nothing was changed.", status=500
                 ) from broken

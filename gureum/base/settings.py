@@ -95,6 +95,14 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             gt=0, le=16, description="How much of the host's memory instances may be promised in all; 1.0 is all of it."
         ),
     ] = 0.9
+    flow_log_interval_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=600,
+            description="Seconds after which VPC flow logs made from now on tell what passed, instead of the 60 or 600 they ask for; 0: as they ask.",
+        ),
+    ] = 0.0
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
         Meta(description="What the processes write to `logs/` in the home."),

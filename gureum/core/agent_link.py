@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from gureum.core.flow_windows import Window
 from gureum.core.machine import Status
 from gureum.core.service import AgentService
 from gureum.engine.lowering import Desired
@@ -95,6 +96,11 @@ class AgentLink:
         answer = await self.ask({"op": "console", "name": name, "limit_bytes": limit_bytes})
         return base64.b64decode(answer["data"])
 
+    async def flows(self, name: str, done: int) -> list[Window]:
+        """Windows of the flow log `name` that wait in the agent; those up to number `done` have been delivered. PortError."""
+        answer = await self.ask({"op": "flows", "name": name, "done": done})
+        return msgspec.convert(answer["windows"], list[Window])
+
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(line({"op": "control"}))
         writer.write(line({"op": "sync", "objects": self._desired()}))
@@ -169,6 +175,9 @@ class LocalLink:
 
     async def console(self, name: str, limit_bytes: int = 65536) -> bytes:
         return await self.service.machine.ports.containers.console(name, limit_bytes)
+
+    async def flows(self, name: str, done: int) -> list[Window]:
+        return self.service.flow_logs.take(name, done)
 
     def _note(self, status: Status) -> None:
         _keep(self.seen, status)

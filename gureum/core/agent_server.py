@@ -7,7 +7,7 @@ The first line of a connection says what it is for:
     {"op": "exec", "name", "args"}    one answer line
     {"op": "attach", "name", "args"}  one answer line, then frames: in `i` input, `e` end of input, `w` columns and rows (two uint16);
                                       out `o` output, `r` error output, `x` exit code (int32)
-    {"op": "console" | "usage" | "status" | "events" | "import" | "down", ...}   one answer line
+    {"op": "console" | "usage" | "status" | "flows" | "events" | "import" | "down", ...}   one answer line
 
 Errors answer {"error": "..."}. Only root can open the socket (0600 in a 0700 folder).
 """
@@ -57,6 +57,7 @@ class AgentServer:
             "status": self._status,
             "events": self._events,
             "import": self._import,
+            "flows": self._flows,
             "down": self._go_down,
         }
 
@@ -179,6 +180,9 @@ class AgentServer:
     async def _import(self, request: dict[str, Any]) -> Any:
         image = await self._service.machine.ports.images.import_file(str(request["path"]), request["form"])
         return msgspec.to_builtins(image)
+
+    async def _flows(self, request: dict[str, Any]) -> Any:
+        return {"windows": self._service.flow_logs.take(str(request["name"]), int(request["done"]))}
 
     async def _go_down(self, request: dict[str, Any]) -> Any:
         await self._down()

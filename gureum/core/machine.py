@@ -24,6 +24,7 @@ from gureum.engine.lowering import Desired
 from gureum.ports.clock import Clock
 from gureum.ports.containers import Containers
 from gureum.ports.firewalls import Firewalls
+from gureum.ports.flows import Flows
 from gureum.ports.images import Images
 from gureum.ports.metadata import Metadata
 from gureum.ports.names import Names
@@ -56,6 +57,7 @@ class Ports(msgspec.Struct, frozen=True):
     names: Names
     metadata: Metadata
     clock: Clock
+    flows: Flows | None = None
 
 
 class Machine:

@@ -7,6 +7,7 @@ from typing import Any
 
 from gureum.core.answers import AnswerKinds
 from gureum.core.containers import ContainerKinds
+from gureum.core.flow_logs import FlowKinds
 from gureum.core.machine import Machine
 from gureum.core.networks import NetworkKinds
 from gureum.engine.errors import Broken, Retry
@@ -19,7 +20,12 @@ class Reconcilers:
     """`work(id)` makes the machine agree with what is desired of that id, or takes away what is leaving."""
 
     def __init__(
-        self, machine: Machine, networks: NetworkKinds, containers: ContainerKinds, answers: AnswerKinds
+        self,
+        machine: Machine,
+        networks: NetworkKinds,
+        containers: ContainerKinds,
+        answers: AnswerKinds,
+        flow_logs: FlowKinds,
     ) -> None:
         self._machine = machine
         self._table: dict[str, tuple[Handler, Handler]] = {
@@ -32,6 +38,7 @@ class Reconcilers:
             "Container": (containers.container, containers.container_gone),
             "Metadata": (answers.metadata, answers.metadata_gone),
             "Names": (answers.names, answers.names_gone),
+            "FlowLog": (flow_logs.flow_log, flow_logs.flow_log_gone),
         }
 
     async def work(self, id_: str) -> None:

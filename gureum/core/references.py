@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gureum.core.specs import Container, FirewallGroup, Interface
+from gureum.core.specs import Container, FirewallGroup, FlowLog, Interface
 from gureum.engine.lowering import Desired
 
 
@@ -14,6 +14,8 @@ def references(desired: Desired) -> tuple[str, ...]:
         return (f"Network/{spec.interface.network}", *sandbox)
     if isinstance(spec, FirewallGroup):
         return (f"Network/{spec.network}",)
+    if isinstance(spec, FlowLog):
+        return tuple(f"Network/{name}" for name in sorted({network for network, _ in spec.interfaces}))
     if isinstance(spec, Container):
         interfaces = tuple(f"Interface/{name}" for name in spec.interfaces)
         volume = (f"Volume/{spec.volume}",) if spec.volume else ()

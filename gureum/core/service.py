@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable
 from gureum.core.answers import AnswerKinds
 from gureum.core.containers import ContainerKinds
 from gureum.core.disk_guard import DiskGuard
+from gureum.core.flow_logs import FlowKinds
 from gureum.core.machine import Machine, Ports, Status, decode_desired, encode_desired
 from gureum.core.networks import NetworkKinds, SocketShelf
 from gureum.core.reconcilers import Reconcilers
@@ -45,7 +46,9 @@ class AgentService:
         self.machine = Machine(ports, kept, self._keep)
         self._containers = ContainerKinds(self.machine)
         networks = NetworkKinds(self.machine, shelf, pool)
-        reconcilers = Reconcilers(self.machine, networks, self._containers, AnswerKinds(self.machine))
+        self.flow_logs = FlowKinds(self.machine)
+        answers = AnswerKinds(self.machine)
+        reconcilers = Reconcilers(self.machine, networks, self._containers, answers, self.flow_logs)
         self.loop = ReconcileLoop("agent", reconcilers.work, ports.clock, self.events, self.tracer, concurrency=16)
         self.machine.poke = self.loop.poke
         self.machine.report = self._publish
@@ -111,6 +114,7 @@ class AgentService:
         self._stop_guarding()
         await self.loop.close()
         self._containers.close()
+        self.flow_logs.close()
         while self._flushing is not None and not self._flushing.done():
             await self._flushing
 

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from gureum.base.sealing import Sealer
 from gureum.base.settings import Settings
+from gureum.core.flow_windows import Window
 from gureum.core.log_tails import LogTails
 from gureum.core.machine import Status, version_of
 from gureum.engine.client import Change, Client
@@ -47,6 +48,7 @@ class Link(Protocol):
     async def first_sync(self, timeout_s: float) -> bool: ...
     async def ask(self, request: dict[str, Any], timeout_s: float = 60.0) -> dict[str, Any]: ...
     async def console(self, name: str, limit_bytes: int = 65536) -> bytes: ...
+    async def flows(self, name: str, done: int) -> list[Window]: ...
 
 
 LinkMaker = Callable[[Callable[[], list[Desired]], Callable[[Status], None]], Link]

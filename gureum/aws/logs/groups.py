@@ -56,7 +56,6 @@ async def create_log_group(call: Call) -> Result:
         raise AwsError("ResourceAlreadyExistsException", "The specified log group already exists")
     # What a group of this name had when the daemon died while it was deleted.
     await call.logs.drop(call.scope, name)
-    await call.logs.keep(call.scope, name, None)
     transaction = call.transaction()
     spec = GroupSpec(name, group_class, protected=bool(params.get("deletionProtectionEnabled")))
     transaction.create(LogGroup(meta=call.meta(key_name(name), tags=tags), spec=spec))

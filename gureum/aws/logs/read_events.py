@@ -49,10 +49,9 @@ async def get_log_events(call: Call) -> Result:
         forward=forward,
         place=place,
     )
-    events = page.events if forward else page.events[::-1]
-    ahead, back = (page.forward, page.backward) if events or not place else (place, place)
+    ahead, back = (page.forward, page.backward) if page.events or not place else (place, place)
     return {
-        "events": [_show(event) for event in events],
+        "events": [_show(event) for event in page.events],
         "nextForwardToken": f"f/{ahead}",
         "nextBackwardToken": f"b/{back}",
     }
@@ -103,7 +102,8 @@ class _Search:
         everything = self._pattern.form == "all"
         while scanned < SCANNED_PER_CALL:
             page = await self._page(cursor, limit - len(found) if everything else SCANNED_AT_ONCE)
-            for event in page.events:
+            events = page.events if cursor.forward else page.events[::-1]
+            for event in events:
                 if _is_before(event, cursor) or not (everything or self._pattern.test(event.message)):
                     continue
                 size_bytes += len(event.message.encode())
@@ -111,17 +111,12 @@ class _Search:
                     return found, msgspec.structs.replace(cursor, after=found[-1].id)
                 found.append(event)
                 if len(found) == limit:
-                    return found, self._rest(cursor, page, event)
+                    return found, _rest(cursor, page, last=event is events[-1], id_=event.id)
             if page.done:
                 return found, None
             scanned += len(page.events) + 1
             cursor = Cursor(cursor.forward, page.forward if cursor.forward else page.backward)
         return found, cursor
-
-    def _rest(self, cursor: Cursor, page: LogPage, last: LogEvent) -> Cursor | None:
-        if last is not page.events[-1]:
-            return msgspec.structs.replace(cursor, after=last.id)
-        return None if page.done else Cursor(cursor.forward, page.forward if cursor.forward else page.backward)
 
     async def _page(self, cursor: Cursor, limit: int) -> LogPage:
         params = self._call.params
@@ -136,6 +131,13 @@ class _Search:
             forward=cursor.forward,
             place=cursor.place,
         )
+
+
+def _rest(cursor: Cursor, page: LogPage, *, last: bool, id_: str) -> Cursor | None:
+    """Where to go on behind the event `id_` of a page; `last`: it is the page's last."""
+    if not last:
+        return msgspec.structs.replace(cursor, after=id_)
+    return None if page.done else Cursor(cursor.forward, page.forward if cursor.forward else page.backward)
 
 
 def _is_before(event: LogEvent, cursor: Cursor) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import botocore.session
@@ -19,15 +19,28 @@ from gureum.engine.client import Client
 from gureum.engine.events import Events
 from gureum.engine.registry import Registry
 from gureum.engine.tracing import Tracer
+from gureum.ports.telemetry import Datum
 from gureum.store.contract import Conflict
 from gureum.store.memory import MemoryStore
+from gureum.telemetry.memory import MemoryLogs, MemoryMetrics
 from tests.aws.ec2.conftest import FixedClock, _check
-from tests.aws.logs.telemetry import MemoryLogs, MemoryMetrics
 
 _registry = Registry()
 _registry.scan("gureum.aws.call")
 _registry.scan("gureum.aws.logs")
 _model = botocore.session.get_session().get_service_model("logs")
+
+
+class KeptMetrics(MemoryMetrics):
+    """Remembers what was written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.datums: list[Datum] = []
+
+    async def write(self, datums: Sequence[Datum]) -> None:
+        self.datums.extend(datums)
+        await super().write(datums)
 
 
 class Logs:
@@ -36,7 +49,7 @@ class Logs:
     def __init__(self) -> None:
         self.clock = FixedClock()
         self.client = Client(MemoryStore(), self.clock, _registry.kinds.values())
-        self.events, self.metrics, self.tails = MemoryLogs(), MemoryMetrics(), LogTails()
+        self.events, self.metrics, self.tails = MemoryLogs(self.clock), KeptMetrics(), LogTails()
         self.account = "111122223333"
 
     @property

@@ -26,7 +26,7 @@ def test_a_group_is_described_with_all_it_has(logs):
         "arn": "arn:aws:logs:us-east-1:111122223333:log-group:/app/web:*",
         "logGroupArn": "arn:aws:logs:us-east-1:111122223333:log-group:/app/web",
         "metricFilterCount": 0,
-        "storedBytes": 5,
+        "storedBytes": 31,
         "logGroupClass": "STANDARD",
         "deletionProtectionEnabled": True,
         "retentionInDays": 7,
@@ -132,12 +132,23 @@ def test_retention_has_the_values_of_the_reference(logs):
     logs.group("g")
     for days in RETENTION_DAYS:
         logs("PutRetentionPolicy", logGroupName="g", retentionInDays=days)
-        assert logs.events.kept["111122223333/us-east-1", "g"] == days
+        assert logs("DescribeLogGroups")["logGroups"][0]["retentionInDays"] == days
     for days in (0, 2, 8, 364, -1):
         assert logs.code("PutRetentionPolicy", logGroupName="g", retentionInDays=days) == "InvalidParameterException"
     logs("DeleteRetentionPolicy", logGroupName="g")
     assert "retentionInDays" not in logs("DescribeLogGroups")["logGroups"][0]
-    assert logs.events.kept["111122223333/us-east-1", "g"] is None
+
+
+def test_events_past_the_retention_are_gone(logs):
+    logs.group("g", "s")
+    logs("PutRetentionPolicy", logGroupName="g", retentionInDays=3)
+    logs.put("g", "s", "old")
+    logs.clock.time += 3 * 86_400 + 1
+    assert logs("FilterLogEvents", logGroupName="g")["events"] == []
+    logs.put("g", "s", "new")
+    logs("DeleteRetentionPolicy", logGroupName="g")
+    logs.clock.time += 3 * 86_400 + 1
+    assert len(logs("FilterLogEvents", logGroupName="g")["events"]) == 1
 
 
 def test_tags_in_both_forms_are_the_same_tags(logs):
