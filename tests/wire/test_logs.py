@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pty
 import shutil
 import subprocess
 import threading
@@ -121,17 +122,19 @@ def test_the_command_line_follows_a_group(endpoint: Any, logs: Any, group: str) 
         "PYTHONUNBUFFERED": "1",
     }
     put(logs, group, "before")
-    command = [binary, "logs", "tail", group, "--follow", "--format", "short"]
-    with subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as tail:
-        giving_up = threading.Timer(2 * LIMIT_S, tail.kill)
-        giving_up.start()
-        try:
-            assert tail.stdout is not None
-            assert tail.stdout.readline().rstrip().endswith("before")
+    command = [binary, "logs", "tail", group, "--follow", "--format", "short", "--color", "off"]
+    # A terminal: into a pipe it would write only when it has a lot.
+    ours, theirs = pty.openpty()
+    tail = subprocess.Popen(command, env=environment, stdout=theirs, stderr=theirs)
+    giving_up = threading.Timer(2 * LIMIT_S, tail.kill)
+    giving_up.start()
+    os.close(theirs)
+    try:
+        with open(ours, encoding="utf-8") as lines:
+            assert lines.readline().rstrip().endswith(" before")
             put(logs, group, "after")
-            assert tail.stdout.readline().rstrip().endswith("after")
-        finally:
-            giving_up.cancel()
-            tail.kill()
+            assert lines.readline().rstrip().endswith(" after")
+    finally:
+        giving_up.cancel()
+        tail.kill()
+        tail.wait()
