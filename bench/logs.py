@@ -2,9 +2,9 @@
 
     python -m bench.logs [--seconds 1.5] [--rounds 3] [--events 200000]
 
-"PutLogEvents": batches of 1,000 events of about 100 bytes. "FilterLogEvents": a word that one event in a thousand has, in a window that holds 20,000
-of the events put before; "GetLogEvents": 1,000 events from the head of such a window. Every cloud gets the same bytes over one kept connection; answers
-are read and not parsed. Each round asks each cloud in turn, so that what else the machine does falls on all alike.
+"PutLogEvents": batches of 1,000 events of about 100 bytes. "FilterLogEvents": a word that one event in a thousand has, in a window of 20,000 of
+the events put before; "GetLogEvents": 1,000 events from the head of such a window. Every cloud gets the same bytes over one kept connection;
+answers are read and not parsed. Each round asks each cloud in turn, so that what else the machine does falls on all alike.
 """
 
 from __future__ import annotations

@@ -65,12 +65,14 @@ class MetricFilter(Resource, frozen=True):
 
 
 class SubscriptionSpec(msgspec.Struct, frozen=True):
-    """`destination`: ARN."""
+    """`destination`: ARN. `role`, `distribution` are for streams of Kinesis and change nothing for a log group."""
 
     group: str
     name: str
     pattern: str
     destination: str
+    role: str = ""
+    distribution: str = "ByLogStream"
 
 
 @kind("logs.SubscriptionFilter", indexes={"group": lambda one: key_name(one.spec.group)})

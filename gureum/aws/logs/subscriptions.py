@@ -39,9 +39,6 @@ async def put_subscription_filter(call: Call) -> Result:
     """AWS: logs PutSubscriptionFilter. Makes the filter, or changes the one of that name."""
     params = call.params
     refuse_not_built(call)
-    for name in ("roleArn", "distribution"):
-        if params.get(name) and ":log-group:" in params["destinationArn"]:
-            raise invalid(f"{name} is for Kinesis streams only.")
     group = find_group(call, params["logGroupName"])
     need_standard_class(group)
     pattern = compile_pattern(params["filterPattern"])
@@ -54,7 +51,14 @@ async def put_subscription_filter(call: Call) -> Result:
     if len(others) >= LIMIT_FILTERS:
         raise AwsError("LimitExceededException", "Resource limit exceeded.")
     check_regexes(call, group, pattern, old)
-    spec = SubscriptionSpec(group.spec.name, params["filterName"], params["filterPattern"], destination)
+    spec = SubscriptionSpec(
+        group=group.spec.name,
+        name=params["filterName"],
+        pattern=params["filterPattern"],
+        destination=destination,
+        role=params.get("roleArn") or "",
+        distribution=params.get("distribution", "ByLogStream"),
+    )
     transaction = call.transaction()
     transaction.require(group)
     if old is None:
@@ -90,15 +94,16 @@ def describe_subscription_filters(call: Call) -> Result:
 
 
 def _show(one: SubscriptionFilter) -> dict[str, Any]:
-    return {
+    shown = {
         "filterName": one.spec.name,
         "logGroupName": one.spec.group,
         "filterPattern": one.spec.pattern,
         "destinationArn": one.spec.destination,
-        "distribution": "ByLogStream",
+        "distribution": one.spec.distribution,
         "applyOnTransformedLogs": False,
         "creationTime": milliseconds(one.meta.created),
     }
+    return shown | ({"roleArn": one.spec.role} if one.spec.role else {})
 
 
 @operation("DeleteSubscriptionFilter")
