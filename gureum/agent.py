@@ -24,6 +24,7 @@ from gureum.core.machine import Ports
 from gureum.core.service import AgentService
 from gureum.drivers import crun, loop_volumes, netns
 from gureum.drivers.builtin_images import recipes
+from gureum.drivers.console_files import ConsoleFiles
 from gureum.drivers.crun import CrunContainers
 from gureum.drivers.dns import DnsNames
 from gureum.drivers.image_store import ImageStore
@@ -74,6 +75,7 @@ def build_ports(home: Home) -> Ports:
         names=DnsNames(),
         metadata=Imds(home.path / "keys" / "imds.key", certificates, clock),
         clock=clock,
+        consoles=ConsoleFiles(home.logs / "consoles"),
     )
 
 

@@ -16,6 +16,7 @@ from gureum.core.agent_link import LocalLink
 from gureum.core.machine import Ports, Status
 from gureum.core.service import AgentService
 from gureum.daemon import Daemon, run_process
+from gureum.drivers.simulated_consoles import SimulatedConsoles
 from gureum.drivers.simulated_flows import SimulatedFlows
 from gureum.drivers.simulated_images import SimulatedImages
 from gureum.drivers.simulated_machine import SimulatedContainers, SimulatedVolumes
@@ -94,16 +95,18 @@ def simulated_ports(clock: SystemClock) -> Ports:
     """A machine in memory."""
     images = SimulatedImages()
     networks = SimulatedNetworks()
+    containers = SimulatedContainers(clock)
     return Ports(
         networks=networks,
         firewalls=SimulatedFirewalls(networks),
         images=images,
         volumes=SimulatedVolumes(images),
-        containers=SimulatedContainers(clock),
+        containers=containers,
         names=SimulatedNames(),
         metadata=SimulatedMetadata(),
         clock=clock,
         flows=SimulatedFlows(),
+        consoles=SimulatedConsoles(containers, clock),
     )
 
 

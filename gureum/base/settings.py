@@ -95,6 +95,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             gt=0, le=16, description="How much of the host's memory instances may be promised in all; 1.0 is all of it."
         ),
     ] = 0.9
+    console_log_group: Annotated[
+        str,
+        Meta(
+            pattern=r"^[.\-_/#A-Za-z0-9]{0,512}$",
+            description="Log group (CloudWatch Logs) that gets every line of the instances' consoles, in a stream per instance; empty: off.",
+        ),
+    ] = ""
     flow_log_interval_s: Annotated[
         float,
         Meta(

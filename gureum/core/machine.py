@@ -22,6 +22,7 @@ from gureum.core.specs import KINDS
 from gureum.engine.errors import Retry
 from gureum.engine.lowering import Desired
 from gureum.ports.clock import Clock
+from gureum.ports.consoles import Consoles
 from gureum.ports.containers import Containers
 from gureum.ports.firewalls import Firewalls
 from gureum.ports.flows import Flows
@@ -58,6 +59,7 @@ class Ports(msgspec.Struct, frozen=True):
     metadata: Metadata
     clock: Clock
     flows: Flows | None = None
+    consoles: Consoles | None = None
 
 
 class Machine:

@@ -28,10 +28,13 @@ from gureum.engine.events import Events
 from gureum.engine.lowering import Desired
 from gureum.engine.reconcile import ReconcileLoop
 from gureum.engine.tracing import Tracer
+from gureum.ports import PortError
+from gureum.ports.consoles import ConsolePage
 from gureum.store.contract import Delete, Put, Store, StoreBroken, StoreFull, Write
 
 log = logging.getLogger("gureum.agent")
 WRITES_AT_ONCE = 100
+LIMIT_WAIT_S = 60.0
 RETRY_WRITE_S = 1.0
 
 
@@ -93,6 +96,17 @@ class AgentService:
                 self._save(f"desired/{id_}", None)
                 self._save(f"leaving/{id_}", encode_desired(leaving))
                 self.machine.unwish(id_)
+
+    async def console_lines(self, name: str, place: str, wait_s: float) -> ConsolePage:
+        """Lines of a console after `place`; when there are none yet, waits for them, for at most so long. PortError."""
+        consoles = self.machine.ports.consoles
+        if consoles is None:
+            raise PortError("this machine's consoles cannot be followed", retry=False)
+        page = await consoles.read(name, place)
+        if page.lines or wait_s <= 0:
+            return page
+        await consoles.changed(name, min(wait_s, LIMIT_WAIT_S))
+        return await consoles.read(name, page.place)
 
     def subscribe(self, subscriber: Callable[[Status], None]) -> Callable[[], None]:
         self._subscribers.append(subscriber)

@@ -16,14 +16,11 @@ from gureum.aws.ec2.flow_logs import FlowLog, FlowLogStatus
 from gureum.aws.ec2.flow_records import NONE, Place, parse_format, render
 from gureum.aws.ec2.network_kinds import NetworkInterface, Vpc
 from gureum.aws.ec2.regions import zone_id
-from gureum.aws.logs.ingest import ingest, need_stream
-from gureum.aws.logs.kinds import GroupSpec, LogGroup, key_name
-from gureum.base.ids import new_id
+from gureum.aws.logs.ingest import ingest, need_group, need_stream
 from gureum.core.flow_windows import Window
 from gureum.core.world import World
 from gureum.engine.errors import Retry
 from gureum.engine.registry import reconcile
-from gureum.engine.resource import Meta
 from gureum.ports import PortError
 from gureum.ports.telemetry import LogEvent
 
@@ -76,7 +73,7 @@ async def _to_group(world: World, log: FlowLog, windows: list[Window]) -> None:
     """AWS: the stream is named after the interface and the traffic: "eni-…-all"."""
     world.load(LOGS)
     scope, fields = log.meta.scope, parse_format(log.spec.log_format)
-    group = await _need_group(world, scope, log.spec.destination.group)
+    group = await need_group(world, scope, log.spec.destination.group)
     now = int(world.clock.now() * 1000)
     events: list[LogEvent] = []
     for window in windows:
@@ -85,20 +82,6 @@ async def _to_group(world: World, log: FlowLog, windows: list[Window]) -> None:
         records = render(fields, window, place_of(world, scope, window.interface))
         events += [LogEvent(stream, window.start * 1000, now, record) for record in records]
     await ingest(world, scope, group, events)
-
-
-async def _need_group(world: World, scope: str, name: str) -> LogGroup:
-    """AWS: the log group may be a new one."""
-    group = world.client.get(LogGroup, scope, key_name(name))
-    if group is None:
-        meta = Meta(scope=scope, name=key_name(name), uid=new_id("", 32), created=world.clock.now())
-        transaction = world.client.transaction()
-        transaction.create(LogGroup(meta=meta, spec=GroupSpec(name)))
-        await transaction.commit()
-        group = world.client.get(LogGroup, scope, key_name(name))
-    if group is None:
-        raise Retry("the log group was deleted again", RETRY_S)
-    return group
 
 
 async def _to_files(world: World, log: FlowLog, windows: list[Window]) -> None:

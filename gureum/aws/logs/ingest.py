@@ -10,10 +10,10 @@ Names, limits and times have been checked by the caller.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from gureum.aws.logs.filter_metrics import datums_of
-from gureum.aws.logs.kinds import LogGroup, LogStream, MetricFilter, StreamSpec, SubscriptionFilter, key_name
+from gureum.aws.logs.kinds import GroupSpec, LogGroup, LogStream, MetricFilter, StreamSpec, SubscriptionFilter, key_name
 from gureum.aws.logs.patterns import compile_pattern
 from gureum.base.ids import new_id
 from gureum.core.log_tails import LogTails
@@ -64,6 +64,18 @@ async def _forward(sink: Sink, scope: str, subscription: SubscriptionFilter, eve
     for stream in {event.stream for event in found}:
         await need_stream(sink, scope, target, stream)
     await ingest(sink, scope, target, found, forwarded=True)
+
+
+async def need_group(sink: Sink | Any, scope: str, name: str) -> LogGroup:
+    """The group of that name, a new one when there was none. Conflict when another made or deleted it meanwhile."""
+    found = sink.client.get(LogGroup, scope, key_name(name))
+    if found is not None:
+        return cast(LogGroup, found)
+    meta = Meta(scope=scope, name=key_name(name), uid=new_id("", 32), created=sink.client.clock.now())
+    transaction = sink.client.transaction()
+    made = transaction.create(LogGroup(meta=meta, spec=GroupSpec(name)))
+    await transaction.commit()
+    return cast(LogGroup, sink.client.get(LogGroup, scope, key_name(name)) or made)
 
 
 async def need_stream(sink: Sink | Any, scope: str, group: LogGroup, stream: str) -> None:
