@@ -10,6 +10,7 @@ import json
 import os
 import pty
 import shutil
+import socket
 import subprocess
 import threading
 import time
@@ -25,9 +26,8 @@ ACCOUNT = "313131313131"
 LIMIT_S = 30.0
 
 
-def client(endpoint: Any, service: str = "logs", account: str = ACCOUNT) -> Any:
-    # The endpoint is an address here: "stream-127.0.0.1" would be no name. With a name of gureum's own, prefixes resolve.
-    config = Config(retries={"total_max_attempts": 1}, inject_host_prefix=False, read_timeout=LIMIT_S)
+def client(endpoint: Any, service: str = "logs", account: str = ACCOUNT, *, prefix: bool = False) -> Any:
+    config = Config(retries={"total_max_attempts": 1}, inject_host_prefix=prefix, read_timeout=LIMIT_S)
     session = boto3.Session(account, "secret", region_name="us-east-1")
     return session.client(service, endpoint_url=endpoint.url, config=config)
 
@@ -39,7 +39,7 @@ def logs(endpoint: Any) -> Any:
 
 @pytest.fixture
 def group(logs: Any, request: pytest.FixtureRequest) -> Iterator[str]:
-    name = f"/wire/{request.node.name.replace('_', '-')}"
+    name = f"/wire/{request.node.originalname.replace('_', '-')}"
     logs.create_log_group(logGroupName=name)
     logs.create_log_stream(logGroupName=name, logStreamName="one")
     yield name
@@ -70,8 +70,20 @@ def test_large_batches_go_through_and_paginators_read_them_back(logs: Any, group
     assert found == [text for text in texts if "line 1" in text]
 
 
-def test_live_tail_tells_events_as_they_come(endpoint: Any, logs: Any, group: str) -> None:
-    answer = logs.start_live_tail(logGroupIdentifiers=[arn(logs, group)], logEventFilterPattern="ERROR")
+@pytest.mark.parametrize("prefix", [False, True])
+def test_live_tail_tells_events_as_they_come(
+    endpoint: Any, logs: Any, group: str, prefix: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the prefix boto3 asks "stream-127.0.0.1", which is no name; names of gureum's own resolve with it, and so does this one here."""
+    resolve = socket.getaddrinfo
+
+    def resolved(host: str, *arguments: Any, **named: Any) -> Any:
+        return resolve(host.removeprefix("stream-"), *arguments, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolved)
+    answer = client(endpoint, prefix=prefix).start_live_tail(
+        logGroupIdentifiers=[arn(logs, group)], logEventFilterPattern="ERROR"
+    )
     stream = answer["responseStream"]
     events = iter(stream)
     assert next(events)["sessionStart"]["logEventFilterPattern"] == "ERROR"

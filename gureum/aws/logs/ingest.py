@@ -9,6 +9,7 @@ Names, limits and times have been checked by the caller.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any, Protocol, cast
 
@@ -19,9 +20,10 @@ from gureum.base.ids import new_id
 from gureum.core.log_tails import LogTails
 from gureum.engine.client import Client
 from gureum.engine.resource import Meta
-from gureum.ports.telemetry import LogEvent, Logs, Metrics
-from gureum.store.contract import Conflict
+from gureum.ports.telemetry import LogEvent, Logs, Metrics, TelemetryBroken, TelemetryFull
+from gureum.store.contract import Conflict, StoreBroken, StoreFull
 
+log = logging.getLogger("gureum.logs")
 GROUP_ARN = ":log-group:"
 
 
@@ -38,8 +40,19 @@ async def ingest(
     sink: Sink | Any, scope: str, group: LogGroup, events: Sequence[LogEvent], *, forwarded: bool = False
 ) -> None:
     """Durable when it returns. `forwarded`: they come from a subscription, which leads no further (else two groups could feed each other)."""
-    name = group.spec.name
-    await sink.logs.append(scope, name, events)
+    await sink.logs.append(scope, group.spec.name, events)
+    try:
+        await _spread(sink, scope, group, events, forwarded=forwarded)
+    except (Conflict, StoreFull, StoreBroken, TelemetryFull, TelemetryBroken) as failed:
+        # The events are kept. An error here would make their sender send them again.
+        log.warning("log events were not passed on", extra={"group": group.spec.name, "why": str(failed)})
+    sink.tails.publish(scope, group.spec.name, events)
+
+
+async def _spread(
+    sink: Sink | Any, scope: str, group: LogGroup, events: Sequence[LogEvent], *, forwarded: bool
+) -> None:
+    """To metrics and to other groups."""
     datums = [
         datum
         for one in sink.client.by(MetricFilter, scope, "group", group.meta.name)
@@ -50,7 +63,6 @@ async def ingest(
     if not forwarded:
         for subscription in sink.client.by(SubscriptionFilter, scope, "group", group.meta.name):
             await _forward(sink, scope, subscription, events)
-    sink.tails.publish(scope, name, events)
 
 
 async def _forward(sink: Sink, scope: str, subscription: SubscriptionFilter, events: Sequence[LogEvent]) -> None:

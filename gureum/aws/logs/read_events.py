@@ -19,7 +19,7 @@ from gureum.ports.telemetry import LogEvent, LogPage
 
 LIMIT_EVENTS = 10_000
 LIMIT_PAGE_BYTES = 1_048_576
-SCANNED_AT_ONCE = 2_000
+SCANNED_AT_ONCE = 5_000
 SCANNED_PER_CALL = 60_000
 DESCENDING_SINCE_MS = 1_704_067_200_000
 """AWS: startFromHead false needs a startTime of 2024 or later."""

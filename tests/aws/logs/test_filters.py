@@ -7,6 +7,8 @@ import json
 
 import pytest
 
+from gureum.ports.telemetry import TelemetryFull
+
 MINUTE = 60_000
 
 
@@ -182,6 +184,16 @@ def test_a_pattern_is_tried_on_messages(app):
     assert app("TestMetricFilter", filterPattern="nothing", logEventMessages=messages)["matches"] == [
         {"eventNumber": 1, "eventMessage": messages[1], "extractedValues": {}}
     ]
+
+
+def test_events_are_kept_once_when_their_metrics_cannot_be(app, monkeypatch):
+    async def full(datums):
+        raise TelemetryFull
+
+    put_filter(app, "ERROR")
+    monkeypatch.setattr(app.metrics, "write", full)
+    app.put("g", "s", "ERROR")
+    assert len(app("FilterLogEvents", logGroupName="g")["events"]) == 1
 
 
 TARGET = "arn:aws:logs:us-east-1:111122223333:log-group:target"
