@@ -7,6 +7,7 @@ FilterLogEvents answers one token, until there is nothing more; a page may be em
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -102,21 +103,29 @@ class _Search:
         everything = self._pattern.form == "all"
         while scanned < SCANNED_PER_CALL:
             page = await self._page(cursor, limit - len(found) if everything else SCANNED_AT_ONCE)
-            events = page.events if cursor.forward else page.events[::-1]
-            for event in events:
-                if _is_before(event, cursor) or not (everything or self._pattern.test(event.message)):
-                    continue
+            for event in self._matching(page, cursor):
                 size_bytes += len(event.message.encode())
                 if found and size_bytes > LIMIT_PAGE_BYTES:
                     return found, msgspec.structs.replace(cursor, after=found[-1].id)
                 found.append(event)
                 if len(found) == limit:
-                    return found, _rest(cursor, page, last=event is events[-1], id_=event.id)
+                    return found, _rest(cursor, page, event)
             if page.done:
                 return found, None
             scanned += len(page.events) + 1
             cursor = Cursor(cursor.forward, page.forward if cursor.forward else page.backward)
         return found, cursor
+
+    def _matching(self, page: LogPage, cursor: Cursor) -> list[LogEvent]:
+        """The page's events that match and that no earlier answer had, in the order of reading. This loop is what a search costs."""
+        test, after = self._pattern.test, cursor.after
+        events: Sequence[LogEvent] = page.events
+        if after:
+            events = [one for one in events if (one.id > after if cursor.forward else one.id < after)]
+        found = list(events) if self._pattern.form == "all" else [one for one in events if test(one.message)]
+        if not cursor.forward:
+            found.reverse()
+        return found
 
     async def _page(self, cursor: Cursor, limit: int) -> LogPage:
         params = self._call.params
@@ -133,17 +142,11 @@ class _Search:
         )
 
 
-def _rest(cursor: Cursor, page: LogPage, *, last: bool, id_: str) -> Cursor | None:
-    """Where to go on behind the event `id_` of a page; `last`: it is the page's last."""
-    if not last:
-        return msgspec.structs.replace(cursor, after=id_)
+def _rest(cursor: Cursor, page: LogPage, event: LogEvent) -> Cursor | None:
+    """Where to go on behind an event of the page."""
+    if event is not page.events[-1 if cursor.forward else 0]:
+        return msgspec.structs.replace(cursor, after=event.id)
     return None if page.done else Cursor(cursor.forward, page.forward if cursor.forward else page.backward)
-
-
-def _is_before(event: LogEvent, cursor: Cursor) -> bool:
-    if not cursor.after:
-        return False
-    return event.id <= cursor.after if cursor.forward else event.id >= cursor.after
 
 
 def _chosen_streams(call: Call, group: LogGroup) -> tuple[str, ...] | None:
