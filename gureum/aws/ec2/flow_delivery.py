@@ -22,7 +22,7 @@ from gureum.core.world import World
 from gureum.engine.errors import Retry
 from gureum.engine.registry import reconcile
 from gureum.ports import PortError
-from gureum.ports.telemetry import LogEvent
+from gureum.ports.telemetry import LogEvent, TelemetryBroken, TelemetryFull
 
 LOGS = "gureum.aws.logs"
 RETRY_S = 5.0
@@ -45,7 +45,7 @@ async def reconcile_flow_log(world: World, log: FlowLog) -> None:
         await _deliver_all(world, log)
     except PortError as away:
         raise Retry(away.why, RETRY_S) from away
-    except OSError as failed:
+    except (OSError, TelemetryFull, TelemetryBroken) as failed:
         await _set_status(world, log, FlowLogStatus("FAILED", UNKNOWN_ERROR))
         raise Retry(f"records cannot be written: {failed}", RETRY_S) from failed
     await _set_status(world, log, FlowLogStatus())

@@ -20,7 +20,8 @@ from gureum.ports.telemetry import LogEvent, LogPage
 
 LIMIT_EVENTS = 10_000
 LIMIT_PAGE_BYTES = 1_048_576
-SCANNED_AT_ONCE = 5_000
+SCANNED_AT_ONCE, SCANNED_BYTES = 10_000, 4 * LIMIT_PAGE_BYTES
+"""A page of a search: each costs a look into files, and while its events are tested the loop does nothing else."""
 SCANNED_PER_CALL = 60_000
 DESCENDING_SINCE_MS = 1_704_067_200_000
 """AWS: startFromHead false needs a startTime of 2024 or later."""
@@ -47,6 +48,7 @@ async def get_log_events(call: Call) -> Result:
         start_ms=params.get("startTime", 0),
         end_ms=params.get("endTime"),
         limit=params.get("limit", LIMIT_EVENTS),
+        limit_bytes=LIMIT_PAGE_BYTES,
         forward=forward,
         place=place,
     )
@@ -102,7 +104,10 @@ class _Search:
         scanned = size_bytes = 0
         everything = self._pattern.form == "all"
         while scanned < SCANNED_PER_CALL:
-            page = await self._page(cursor, limit - len(found) if everything else SCANNED_AT_ONCE)
+            if everything:
+                page = await self._page(cursor, limit - len(found), LIMIT_PAGE_BYTES)
+            else:
+                page = await self._page(cursor, SCANNED_AT_ONCE, SCANNED_BYTES)
             for event in self._matching(page, cursor):
                 size_bytes += len(event.message.encode())
                 if found and size_bytes > LIMIT_PAGE_BYTES:
@@ -127,7 +132,7 @@ class _Search:
             found.reverse()
         return found
 
-    async def _page(self, cursor: Cursor, limit: int) -> LogPage:
+    async def _page(self, cursor: Cursor, limit: int, limit_bytes: int) -> LogPage:
         params = self._call.params
         end = params.get("endTime")
         return await _read(
@@ -137,6 +142,7 @@ class _Search:
             start_ms=params.get("startTime", 0),
             end_ms=None if end is None else end + 1,
             limit=limit,
+            limit_bytes=limit_bytes,
             forward=cursor.forward,
             place=cursor.place,
         )
@@ -180,7 +186,7 @@ def _encode(cursor: Cursor) -> str:
 
 async def _read(call: Call, group: LogGroup, **chosen: Any) -> LogPage:
     try:
-        page: LogPage = await call.logs.read(call.scope, group.spec.name, limit_bytes=LIMIT_PAGE_BYTES, **chosen)
+        page: LogPage = await call.logs.read(call.scope, group.spec.name, **chosen)
     except ValueError as error:
         raise _bad_token() from error
     return page

@@ -13,6 +13,7 @@ import pytest
 from gureum.aws.ec2.flow_logs import FlowLog
 from gureum.base.settings import Settings
 from gureum.ports.flows import Flow
+from gureum.ports.telemetry import TelemetryFull
 from gureum.telemetry.memory import MemoryLogs
 from tests.sim.test_random_cloud import SCOPE, Cloud
 
@@ -138,6 +139,30 @@ def test_what_cannot_be_written_is_told_and_comes_later(tmp_path: Path) -> None:
         (tmp_path / "s3-local").unlink()
         await until(lambda: scene.status(name).status.delivery == "SUCCESS")
         assert list((tmp_path / "s3-local").rglob("*.log.gz"))
+
+    play(tmp_path, act)
+
+
+def test_a_store_that_is_full_is_told_and_nothing_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def act(scene: Scene) -> None:
+        logs = scene.cloud.world.logs
+        append = logs.append
+
+        async def full(*_: Any) -> None:
+            raise TelemetryFull
+
+        monkeypatch.setattr(logs, "append", full)
+        name = await scene.log(LogGroupName="g", DeliverLogsPermissionArn=ROLE)
+        scene.cloud.ports.flows.put(scene.flow(22))
+        await until(lambda: scene.status(name).status.delivery == "FAILED")
+        monkeypatch.setattr(logs, "append", append)
+
+        async def come() -> bool:
+            found = await scene.messages("g", f"{scene.interface}-all")
+            return len([one for one in found if one.endswith(" OK")]) == 1
+
+        await until(come)
+        await until(lambda: scene.status(name).status.delivery == "SUCCESS")
 
     play(tmp_path, act)
 
