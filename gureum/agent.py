@@ -27,6 +27,7 @@ from gureum.core.service import AgentService
 from gureum.drivers import crun, haproxy, loop_volumes, netns
 from gureum.drivers.builtin_images import recipes
 from gureum.drivers.checks import NamespaceChecks
+from gureum.drivers.console_files import ConsoleFiles
 from gureum.drivers.crun import CrunContainers
 from gureum.drivers.dns import DnsNames
 from gureum.drivers.haproxy import HaproxyProxies
@@ -86,6 +87,7 @@ def build_ports(home: Home) -> Ports:
         checks=NamespaceChecks(home.id, home.run),
         certificates=certificates,
         clock=clock,
+        consoles=ConsoleFiles(home.logs / "consoles"),
     )
 
 

@@ -73,7 +73,10 @@ class Application:
             return
         finally:
             body.forget()
-        await _write(send, response)
+        if isinstance(response.body, bytes):
+            await _write(send, response)
+        else:
+            await _stream(receive, send, response)
 
     async def _answer(self, request: Request) -> Response:
         own = request.path.startswith("/_gureum/") or request.path == "/metrics"
@@ -191,10 +194,43 @@ class _Body:
 
 
 async def _write(send: Send, response: Response) -> None:
-    headers = [
+    headers = [*_headers(response), (b"content-length", str(len(response.body)).encode())]
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    await send({"type": "http.response.body", "body": response.body})
+
+
+async def _stream(receive: Receive, send: Send, response: Response) -> None:
+    """Sends a body that comes little by little, until it ends or the client leaves; then it is closed in any case."""
+    leaving = asyncio.ensure_future(_left(receive))
+    try:
+        await send({"type": "http.response.start", "status": response.status, "headers": _headers(response)})
+        while (data := await _next_or_left(response.body, leaving)) is not None:
+            await send({"type": "http.response.body", "body": data, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+    finally:
+        leaving.cancel()
+        await response.body.aclose()
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _next_or_left(body: Any, leaving: asyncio.Future[None]) -> bytes | None:
+    """The next piece; None at the end, or when the client has left."""
+    coming = asyncio.ensure_future(anext(body, None))
+    try:
+        await asyncio.wait({coming, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        return coming.result() if coming.done() else None
+    finally:
+        if not coming.done():
+            coming.cancel()
+            await asyncio.gather(coming, return_exceptions=True)
+
+
+def _headers(response: Response) -> list[tuple[bytes, bytes]]:
+    return [
         (name.lower().encode("latin-1"), str(value).encode("latin-1", "replace"))
         for name, value in response.headers.items()
     ]
-    headers.append((b"content-length", str(len(response.body)).encode()))
-    await send({"type": "http.response.start", "status": response.status, "headers": headers})
-    await send({"type": "http.response.body", "body": response.body})

@@ -19,6 +19,8 @@ from gureum.core.service import AgentService
 from gureum.daemon import Daemon, run_process
 from gureum.drivers.late_ca import LateCa
 from gureum.drivers.simulated_checks import SimulatedChecks
+from gureum.drivers.simulated_consoles import SimulatedConsoles
+from gureum.drivers.simulated_flows import SimulatedFlows
 from gureum.drivers.simulated_images import SimulatedImages
 from gureum.drivers.simulated_machine import SimulatedContainers, SimulatedVolumes
 from gureum.drivers.simulated_network import SimulatedFirewalls, SimulatedNetworks
@@ -122,18 +124,21 @@ def simulated_ports(clock: Clock, ca: Path | None = None) -> Ports:
     """A machine in memory. `ca`: the folder of its certificate authority, which is a real one; without one nothing can be issued."""
     images = SimulatedImages()
     networks = SimulatedNetworks()
+    containers = SimulatedContainers(clock)
     return Ports(
         networks=networks,
         firewalls=SimulatedFirewalls(networks),
         images=images,
         volumes=SimulatedVolumes(images),
-        containers=SimulatedContainers(clock),
+        containers=containers,
         names=SimulatedNames(),
         metadata=SimulatedMetadata(),
         proxies=SimulatedProxies(),
         checks=SimulatedChecks(),
         certificates=NoCertificates() if ca is None else LateCa(ca, clock),
         clock=clock,
+        flows=SimulatedFlows(),
+        consoles=SimulatedConsoles(containers, clock),
     )
 
 

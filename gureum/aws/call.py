@@ -17,6 +17,7 @@ import msgspec
 from gureum.aws.errors import AwsError
 from gureum.base.ids import new_id
 from gureum.base.settings import Settings
+from gureum.core.log_tails import LogTails
 from gureum.engine.client import Client, Transaction
 from gureum.engine.events import Events
 from gureum.engine.resource import Meta, Resource, key_of, kind
@@ -49,7 +50,8 @@ class ClientToken(Resource, frozen=True):
 class Call:
     """`params`: parsed and checked input by botocore member names, only what was given. `account`: 12 digits. `scope`: "account/region",
     the scope of regional objects. `now`: Unix seconds of this call. `agent`: streams and reads of the machine (consoles); `compiled`: the
-    operation's compiled protocol, for fragments; `sealer`: encrypts secrets at rest; `metrics`, `logs`: the telemetry store."""
+    operation's compiled protocol, for fragments; `sealer`: encrypts secrets at rest; `metrics`, `logs`: the telemetry store; `tails`: who
+    watches log events."""
 
     def __init__(
         self,
@@ -72,6 +74,7 @@ class Call:
         sealer: Any = None,
         fragments: dict[Any, Any] | None = None,
         now: float | None = None,
+        tails: LogTails | None = None,
     ) -> None:
         self.service = service
         self.operation = operation
@@ -92,6 +95,7 @@ class Call:
         self.fragments = {} if fragments is None else fragments
         self.now = client.clock.now() if now is None else now
         self.scope = f"{account}/{region}"
+        self.tails = LogTails() if tails is None else tails
 
     @property
     def dry_run(self) -> bool:

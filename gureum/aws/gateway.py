@@ -118,20 +118,14 @@ class Gateway:
             except Conflict:
                 self.counters.conflicts += 1
                 continue
-            except StoreFull as full:
+            except (StoreFull, TelemetryFull) as full:
                 raise AwsError(
                     "InternalFailure", "The store's disk is full; nothing was changed.", status=500
                 ) from full
-            except StoreBroken as broken:
+            except (StoreBroken, TelemetryBroken) as broken:
                 raise AwsError(
                     "InternalFailure", "The store cannot write; nothing was changed.", status=500
                 ) from broken
-            except TelemetryFull as full:
-                raise AwsError(
-                    "InternalFailure", "The telemetry store's disk is full; nothing was changed.", status=500
-                ) from full
-            except TelemetryBroken as broken:
-                raise AwsError("InternalFailure", "The telemetry store cannot write or read.", status=500) from broken
             if dry:
                 call.end_dry_run()
             return result
@@ -171,6 +165,7 @@ class Gateway:
             compiled=compiled,
             sealer=world.sealer,
             fragments=self._fragments,
+            tails=world.tails,
         )
 
     def _count(self, target: Target | None, outcome: str, seconds: float) -> None:

@@ -126,6 +126,21 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             description="How often metrics of what runs are published, in seconds. 0: as AWS (300; 60 with detailed monitoring and of balancers).",
         ),
     ] = 0
+    console_log_group: Annotated[
+        str,
+        Meta(
+            pattern=r"^[.\-_/#A-Za-z0-9]{0,512}$",
+            description="Log group (CloudWatch Logs) that gets every line of the instances' consoles, in a stream per instance; empty: off.",
+        ),
+    ] = ""
+    flow_log_interval_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=600,
+            description="Seconds after which VPC flow logs made from now on tell what passed, instead of the 60 or 600 they ask for; 0: as they ask.",
+        ),
+    ] = 0.0
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
         Meta(description="What the processes write to `logs/` in the home."),

@@ -14,12 +14,14 @@ from typing import Any
 
 import msgspec
 
+from gureum.core.flow_windows import Window
 from gureum.core.issuing import issue
 from gureum.core.machine import Status
 from gureum.core.service import AgentService
 from gureum.engine.lowering import Desired
 from gureum.engine.wire import LIMIT_LINE_BYTES, line, read_line
 from gureum.ports import PortError
+from gureum.ports.consoles import ConsolePage
 
 log = logging.getLogger("gureum.link")
 RECONNECT_S = 0.05
@@ -95,6 +97,16 @@ class AgentLink:
     async def console(self, name: str, limit_bytes: int = 65536) -> bytes:
         answer = await self.ask({"op": "console", "name": name, "limit_bytes": limit_bytes})
         return base64.b64decode(answer["data"])
+
+    async def console_lines(self, name: str, place: str, wait_s: float) -> ConsolePage:
+        """Lines of a machine's console after `place`; waits for some for at most so long. PortError."""
+        request = {"op": "console_lines", "name": name, "place": place, "wait_s": wait_s}
+        return msgspec.convert(await self.ask(request, wait_s + 30.0), ConsolePage)
+
+    async def flows(self, name: str, done: int) -> list[Window]:
+        """Windows of the flow log `name` that wait in the agent; those up to number `done` have been delivered. PortError."""
+        answer = await self.ask({"op": "flows", "name": name, "done": done})
+        return msgspec.convert(answer["windows"], list[Window])
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(line({"op": "control"}))
@@ -172,6 +184,12 @@ class LocalLink:
 
     async def console(self, name: str, limit_bytes: int = 65536) -> bytes:
         return await self.service.machine.ports.containers.console(name, limit_bytes)
+
+    async def console_lines(self, name: str, place: str, wait_s: float) -> ConsolePage:
+        return await self.service.console_lines(name, place, wait_s)
+
+    async def flows(self, name: str, done: int) -> list[Window]:
+        return self.service.flow_logs.take(name, done)
 
     def _note(self, status: Status) -> None:
         _keep(self.seen, status)

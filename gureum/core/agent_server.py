@@ -7,7 +7,7 @@ The first line of a connection says what it is for:
     {"op": "exec", "name", "args"}    one answer line
     {"op": "attach", "name", "args"}  one answer line, then frames: in `i` input, `e` end of input, `w` columns and rows (two uint16);
                                       out `o` output, `r` error output, `x` exit code (int32)
-    {"op": "console" | "usage" | "status" | "events" | "import" | "issue" | "down", ...}   one answer line
+    {"op": "console" | "console_lines" | "usage" | "status" | "flows" | "events" | "import" | "issue" | "down", ...}   one answer line
 
 Errors answer {"error": "..."}. Only root can open the socket (0600 in a 0700 folder).
 """
@@ -60,6 +60,8 @@ class AgentServer:
             "events": self._events,
             "import": self._import,
             "issue": self._issue,
+            "flows": self._flows,
+            "console_lines": self._console_lines,
             "down": self._go_down,
         }
 
@@ -156,6 +158,10 @@ class AgentServer:
         data = await self._service.machine.ports.containers.console(str(request["name"]), limit)
         return {"data": base64.b64encode(data).decode()}
 
+    async def _console_lines(self, request: dict[str, Any]) -> Any:
+        name, place, wait_s = str(request["name"]), str(request["place"]), float(request["wait_s"])
+        return await self._service.console_lines(name, place, wait_s)
+
     async def _usage(self, request: dict[str, Any]) -> Any:
         return await self._service.machine.ports.containers.usage(str(request["name"])) or {}
 
@@ -197,6 +203,9 @@ class AgentServer:
 
     async def _issue(self, request: dict[str, Any]) -> Any:
         return await issue(self._service.machine.ports.certificates, request)
+
+    async def _flows(self, request: dict[str, Any]) -> Any:
+        return {"windows": self._service.flow_logs.take(str(request["name"]), int(request["done"]))}
 
     async def _go_down(self, request: dict[str, Any]) -> Any:
         await self._down()

@@ -24,8 +24,10 @@ from gureum.engine.lowering import Desired
 from gureum.ports.certificates import Certificates
 from gureum.ports.checks import Checks
 from gureum.ports.clock import Clock
+from gureum.ports.consoles import Consoles
 from gureum.ports.containers import Containers
 from gureum.ports.firewalls import Firewalls
+from gureum.ports.flows import Flows
 from gureum.ports.images import Images
 from gureum.ports.metadata import Metadata
 from gureum.ports.names import Names
@@ -62,6 +64,8 @@ class Ports(msgspec.Struct, frozen=True):
     checks: Checks
     certificates: Certificates
     clock: Clock
+    flows: Flows | None = None
+    consoles: Consoles | None = None
 
 
 class Machine:

@@ -8,6 +8,7 @@ from typing import Any
 from gureum.core.answers import AnswerKinds
 from gureum.core.balancers import BalancingKinds
 from gureum.core.containers import ContainerKinds
+from gureum.core.flow_logs import FlowKinds
 from gureum.core.machine import Machine
 from gureum.core.networks import NetworkKinds
 from gureum.engine.errors import Broken, Retry
@@ -26,6 +27,7 @@ class Reconcilers:
         containers: ContainerKinds,
         answers: AnswerKinds,
         balancing: BalancingKinds,
+        flow_logs: FlowKinds,
     ) -> None:
         self._machine = machine
         self._table: dict[str, tuple[Handler, Handler]] = {
@@ -42,6 +44,7 @@ class Reconcilers:
             "Proxy": (balancing.proxy, balancing.proxy_gone),
             "Balancer": (balancing.balancer, balancing.balancer_gone),
             "BalancerNames": (balancing.balancer_names, balancing.balancer_names_gone),
+            "FlowLog": (flow_logs.flow_log, flow_logs.flow_log_gone),
         }
 
     async def work(self, id_: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from gureum.core.specs import Balancer, BalancerNames, Container, FirewallGroup, Interface, Proxy, TargetGroup
+from gureum.core.specs import Balancer, BalancerNames, Container, FirewallGroup, FlowLog, Interface, Proxy, TargetGroup
 from gureum.engine.lowering import Desired
 
 
@@ -16,6 +16,8 @@ def references(desired: Desired) -> tuple[str, ...]:
         return (f"Network/{spec.interface.network}", *sandbox)
     if isinstance(spec, FirewallGroup):
         return (f"Network/{spec.network}",)
+    if isinstance(spec, FlowLog):
+        return tuple(f"Network/{name}" for name in sorted({network for network, _ in spec.interfaces}))
     if isinstance(spec, Container):
         interfaces = tuple(f"Interface/{name}" for name in spec.interfaces)
         volume = (f"Volume/{spec.volume}",) if spec.volume else ()

@@ -20,6 +20,7 @@ from gureum.core.balancers import KINDS as BALANCING
 from gureum.core.balancers import BalancingKinds
 from gureum.core.containers import ContainerKinds
 from gureum.core.disk_guard import DiskGuard
+from gureum.core.flow_logs import FlowKinds
 from gureum.core.machine import Machine, Ports, Status, decode_desired, encode_desired
 from gureum.core.networks import NetworkKinds, SocketShelf
 from gureum.core.reconcilers import Reconcilers
@@ -30,10 +31,13 @@ from gureum.engine.events import Events
 from gureum.engine.lowering import Desired
 from gureum.engine.reconcile import ReconcileLoop
 from gureum.engine.tracing import Tracer
+from gureum.ports import PortError
+from gureum.ports.consoles import ConsolePage
 from gureum.store.contract import Delete, Put, Store, StoreBroken, StoreFull, Write
 
 log = logging.getLogger("gureum.agent")
 WRITES_AT_ONCE = 100
+LIMIT_WAIT_S = 60.0
 RETRY_WRITE_S = 1.0
 
 
@@ -50,8 +54,9 @@ class AgentService:
         book = TargetBook()
         networks = NetworkKinds(self.machine, shelf, pool, book)
         self._balancing = BalancingKinds(self.machine, networks.rules, book)
+        self.flow_logs = FlowKinds(self.machine)
         answers = AnswerKinds(self.machine)
-        work = Reconcilers(self.machine, networks, self._containers, answers, self._balancing).work
+        work = Reconcilers(self.machine, networks, self._containers, answers, self._balancing, self.flow_logs).work
         self.loop = ReconcileLoop("agent", work, ports.clock, self.events, self.tracer, concurrency=16)
         # Of its own: a dead target leaves the rotation at once, also while many machines start.
         self.balancing_loop = ReconcileLoop("balancing", work, ports.clock, self.events, self.tracer, concurrency=16)
@@ -105,6 +110,17 @@ class AgentService:
                 self._save(f"leaving/{id_}", encode_desired(leaving))
                 self.machine.unwish(id_)
 
+    async def console_lines(self, name: str, place: str, wait_s: float) -> ConsolePage:
+        """Lines of a console after `place`; when there are none yet, waits for them, for at most so long. PortError."""
+        consoles = self.machine.ports.consoles
+        if consoles is None:
+            raise PortError("this machine's consoles cannot be followed", retry=False)
+        page = await consoles.read(name, place)
+        if page.lines or wait_s <= 0:
+            return page
+        await consoles.changed(name, min(wait_s, LIMIT_WAIT_S))
+        return await consoles.read(name, page.place)
+
     def subscribe(self, subscriber: Callable[[Status], None]) -> Callable[[], None]:
         self._subscribers.append(subscriber)
         return lambda: self._subscribers.remove(subscriber)
@@ -125,6 +141,7 @@ class AgentService:
         self._stop_guarding()
         await self._stop_reconciling()
         self._containers.close()
+        self.flow_logs.close()
         while self._flushing is not None and not self._flushing.done():
             await self._flushing
 

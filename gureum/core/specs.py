@@ -98,6 +98,14 @@ class Names(msgspec.Struct, frozen=True):
     zones: tuple[Zone, ...] = ()
 
 
+class FlowLog(msgspec.Struct, frozen=True):
+    """Flows of interfaces, (network, interface), are told every `interval_s` seconds."""
+
+    interfaces: tuple[tuple[str, str], ...]
+    traffic: Literal["ACCEPT", "REJECT", "ALL"]
+    interval_s: float
+
+
 class Place(msgspec.Struct, frozen=True):
     """A node of a load balancer, from which targets are checked: the name of its sandbox, and its address there."""
 
@@ -217,6 +225,7 @@ KINDS: dict[str, type[msgspec.Struct]] = {
     "Container": Container,
     "Metadata": Metadata,
     "Names": Names,
+    "FlowLog": FlowLog,
     "TargetGroup": TargetGroup,
     "Proxy": Proxy,
     "Balancer": Balancer,

@@ -16,6 +16,8 @@ from typing import Any, Protocol
 
 from gureum.base.sealing import Sealer
 from gureum.base.settings import Settings
+from gureum.core.flow_windows import Window
+from gureum.core.log_tails import LogTails
 from gureum.core.machine import Status, version_of
 from gureum.engine.client import Change, Client
 from gureum.engine.event_stream import EventStream
@@ -27,6 +29,7 @@ from gureum.engine.registry import Registry
 from gureum.engine.resource import Resource, kind_name_of
 from gureum.engine.tracing import Tracer
 from gureum.ports.clock import Clock
+from gureum.ports.consoles import ConsolePage
 from gureum.ports.telemetry import Logs, Metrics
 from gureum.store.contract import Store
 
@@ -47,6 +50,8 @@ class Link(Protocol):
     async def first_sync(self, timeout_s: float) -> bool: ...
     async def ask(self, request: dict[str, Any], timeout_s: float = 60.0) -> dict[str, Any]: ...
     async def console(self, name: str, limit_bytes: int = 65536) -> bytes: ...
+    async def console_lines(self, name: str, place: str, wait_s: float) -> ConsolePage: ...
+    async def flows(self, name: str, done: int) -> list[Window]: ...
 
 
 LinkMaker = Callable[[Callable[[], list[Desired]], Callable[[Status], None]], Link]
@@ -75,6 +80,7 @@ class World:
         self.events = Events()
         self.event_stream = EventStream()
         self.tracer = Tracer()
+        self.tails = LogTails()
         self.registry = Registry()
         self.client = Client(store, clock)
         self._lower_functions: dict[str, LowerFunction] = {}

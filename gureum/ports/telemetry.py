@@ -69,7 +69,7 @@ class SeriesInfo(msgspec.Struct, frozen=True):
     last_ms: int
 
 
-class LogEvent(msgspec.Struct, frozen=True):
+class LogEvent(msgspec.Struct, frozen=True, gc=False):
     """`ingested_ms`: when it was taken. `id`: 56 digits, ordered by time and never given twice (AWS: FilteredLogEvent.eventId)."""
 
     stream: str

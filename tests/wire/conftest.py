@@ -7,10 +7,11 @@ real_cloud       `gureum up`: machines boot
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,12 @@ class Endpoint:
         self._thread.start()
         assert self._ready.wait(20)
 
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """The result of `work`, done in the endpoint's loop."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(20)
+
     async def _run(self) -> None:
+        self._loop = asyncio.get_running_loop()
         sealer = Sealer(self._folder / "seal.key")
         self.world = World(
             MemoryStore(),

@@ -19,6 +19,7 @@ import itertools
 import json
 import re
 import tarfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ from tests.cloud.running import BUSYBOX, Cloud
 
 TESTS = Path(__file__).parent.parent
 SCRIPTS = sorted((Path(__file__).parent / "operations").glob("*.txt"))
-SERVICES = ("acm", "ec2", "elbv2", "ssm", "sts")
+SERVICES = ("acm", "ec2", "elbv2", "logs", "ssm", "sts")
 WAIT = {"Delay": 0.05, "MaxAttempts": 400}
 accounts = itertools.count(444400000000)
 _models = {name: botocore.session.get_session().get_service_model(name) for name in SERVICES}
@@ -72,10 +73,10 @@ class Play:
 
     def __init__(self, cloud: Cloud, account: str, kept: dict[str, str]) -> None:
         self.clients = {name: cloud.client(name, account=account) for name in SERVICES}
-        self.kept = {"account": account, "busybox": BUSYBOX, **kept}
+        self.kept = {"account": account, "busybox": BUSYBOX, "now": str(int(time.time() * 1000)), **kept}
 
     def filled(self, text: str) -> Any:
-        return json.loads(re.sub(r"\$([a-z]+)", lambda found: self.kept[found.group(1)], text))
+        return json.loads(re.sub(r"\$([a-z]+)", lambda found: self.kept.get(found.group(1), found.group(0)), text))
 
     def run(self, step: Step) -> None:
         params = self.filled(step.params)

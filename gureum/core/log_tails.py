@@ -1,0 +1,64 @@
+"""Log events as they arrive, for those who watch (live tail). Only of this process: what a watcher missed is in the telemetry store.
+
+A watcher that takes more slowly than events come loses the oldest: it may hold `LIMIT_WAITING`, never the one who writes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from gureum.ports.telemetry import LogEvent
+
+LIMIT_WAITING = 5000
+"""AWS: logs StartLiveTail: at most 5,000 events wait for a client."""
+Wanted = Callable[[LogEvent], bool]
+
+
+class LogTail:
+    """One watcher: `take` gives what has come since. `ended` is set when nothing more will."""
+
+    def __init__(self, scope: str, groups: frozenset[str], wanted: Wanted) -> None:
+        self.scope = scope
+        self.groups = groups
+        self.wanted = wanted
+        self.ended = asyncio.Event()
+        self._waiting: deque[tuple[str, LogEvent]] = deque(maxlen=LIMIT_WAITING)
+
+    def put(self, group: str, events: Sequence[LogEvent]) -> None:
+        self._waiting.extend((group, event) for event in events if self.wanted(event))
+
+    def take(self) -> list[tuple[str, LogEvent]]:
+        """(group, event), in the order in which they came."""
+        taken = list(self._waiting)
+        self._waiting.clear()
+        return taken
+
+
+class LogTails:
+    """All watchers."""
+
+    def __init__(self) -> None:
+        self._tails: list[LogTail] = []
+
+    def open(self, scope: str, groups: frozenset[str], wanted: Wanted) -> LogTail:
+        tail = LogTail(scope, groups, wanted)
+        self._tails.append(tail)
+        return tail
+
+    def forget(self, tail: LogTail) -> None:
+        self._tails = [one for one in self._tails if one is not tail]
+
+    def number(self, scope: str) -> int:
+        return sum(tail.scope == scope for tail in self._tails)
+
+    def publish(self, scope: str, group: str, events: Sequence[LogEvent]) -> None:
+        for tail in self._tails:
+            if tail.scope == scope and group in tail.groups:
+                tail.put(group, events)
+
+    def close(self) -> None:
+        """Ends all watches, before the daemon goes."""
+        for tail in self._tails:
+            tail.ended.set()
