@@ -35,6 +35,7 @@ from gureum.core.agent_link import AgentLink
 from gureum.core.world import LinkMaker, World
 from gureum.store.contract import Delete, Store
 from gureum.store.sqlite import SqliteStore
+from gureum.telemetry.memory import MemoryLogs, MemoryMetrics
 
 log = logging.getLogger("gureum.daemon")
 WRITES_AT_ONCE = 1000
@@ -53,7 +54,9 @@ class Daemon:
     async def run(self) -> None:
         store = await SqliteStore.open(self._home.path / "store.db")
         sealer = Sealer(self._home.path / "keys" / "seal.key")
-        world = World(store, SystemClock(), self._settings, sealer, self._make_link)
+        clock = SystemClock()
+        metrics, logs = MemoryMetrics(), MemoryLogs(clock)
+        world = World(store, clock, self._settings, sealer, self._make_link, metrics=metrics, logs=logs)
         services = Services(world)
         services.load_stored()
         gateway = Gateway(world, services)
@@ -75,6 +78,8 @@ class Daemon:
             link.cancel()
             await asyncio.gather(link, return_exceptions=True)
             await world.close()
+            await metrics.close()
+            await logs.close()
             await store.close()
 
     def _listen(self) -> socket.socket:

@@ -13,6 +13,7 @@ from gureum.base.clock import SystemClock
 from gureum.base.settings import Settings, describe
 from gureum.core.world import World
 from gureum.store.memory import MemoryStore
+from gureum.telemetry.memory import MemoryLogs, MemoryMetrics
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
@@ -48,7 +49,15 @@ def pages() -> dict[str, str]:
 async def coverage_table() -> str:
     """A row per service with its counts, then a row per operation."""
     link, sealer = SimpleNamespace(seen={}), SimpleNamespace()  # nothing is sealed and no machine is asked
-    world = World(MemoryStore(), SystemClock(), Settings(), sealer, lambda *_: link)  # type: ignore[arg-type,return-value]
+    world = World(
+        MemoryStore(),
+        SystemClock(),
+        Settings(),
+        sealer,
+        lambda *_: link,
+        metrics=MemoryMetrics(),
+        logs=MemoryLogs(SystemClock()),
+    )  # type: ignore[arg-type,return-value]
     found = coverage(Services(world))
     lines = ["| service | real | state only | absent |", "|---|---|---|---|"]
     for service, operations in found.items():

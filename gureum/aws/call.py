@@ -21,6 +21,7 @@ from gureum.engine.client import Client, Transaction
 from gureum.engine.events import Events
 from gureum.engine.resource import Meta, Resource, key_of, kind
 from gureum.engine.tracing import Tracer
+from gureum.ports.telemetry import Logs, Metrics
 
 T = TypeVar("T", bound=Resource)
 
@@ -48,7 +49,7 @@ class ClientToken(Resource, frozen=True):
 class Call:
     """`params`: parsed and checked input by botocore member names, only what was given. `account`: 12 digits. `scope`: "account/region",
     the scope of regional objects. `now`: Unix seconds of this call. `agent`: streams and reads of the machine (consoles); `compiled`: the
-    operation's compiled protocol, for fragments; `sealer`: encrypts secrets at rest."""
+    operation's compiled protocol, for fragments; `sealer`: encrypts secrets at rest; `metrics`, `logs`: the telemetry store."""
 
     def __init__(
         self,
@@ -64,6 +65,8 @@ class Call:
         settings: Settings,
         events: Events,
         tracer: Tracer,
+        metrics: Metrics,
+        logs: Logs,
         agent: Any = None,
         compiled: Any = None,
         sealer: Any = None,
@@ -81,6 +84,8 @@ class Call:
         self.settings = settings
         self.events = events
         self.tracer = tracer
+        self.metrics = metrics
+        self.logs = logs
         self.agent = agent
         self.compiled = compiled
         self.sealer = sealer

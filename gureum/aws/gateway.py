@@ -31,6 +31,7 @@ from gureum.aws.protocols import (
 )
 from gureum.aws.services import Services
 from gureum.core.world import World
+from gureum.ports.telemetry import TelemetryBroken, TelemetryFull
 from gureum.store.contract import Conflict, StoreBroken, StoreFull
 
 log = logging.getLogger("gureum.aws")
@@ -125,6 +126,12 @@ class Gateway:
                 raise AwsError(
                     "InternalFailure", "The store cannot write; nothing was changed.", status=500
                 ) from broken
+            except TelemetryFull as full:
+                raise AwsError(
+                    "InternalFailure", "The telemetry store's disk is full; nothing was changed.", status=500
+                ) from full
+            except TelemetryBroken as broken:
+                raise AwsError("InternalFailure", "The telemetry store cannot write or read.", status=500) from broken
             if dry:
                 call.end_dry_run()
             return result
@@ -158,6 +165,8 @@ class Gateway:
             settings=world.settings,
             events=world.events,
             tracer=world.tracer,
+            metrics=world.metrics,
+            logs=world.logs,
             agent=world.link,
             compiled=compiled,
             sealer=world.sealer,

@@ -95,6 +95,37 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             gt=0, le=16, description="How much of the host's memory instances may be promised in all; 1.0 is all of it."
         ),
     ] = 0.9
+    alarm_evaluation_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=3600,
+            description="How often alarms are evaluated, in seconds; the period that has not ended counts then too. 0: as AWS (10 or 60).",
+        ),
+    ] = 0
+    alarm_minute_s: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=60,
+            description="How many seconds a minute of an alarm's period lasts. Below 60, data are kept by the second, and alarms are faster.",
+        ),
+    ] = 60
+    alarm_webhook: Annotated[
+        str,
+        Meta(
+            pattern=r"^$|^http://(127\.0\.0\.1|\[::1\]|localhost)(:\d{1,5})?(/.*)?$",
+            description="URL on loopback that alarm notifications (of actions with an SNS topic) are sent to; empty: only the log has them.",
+        ),
+    ] = ""
+    metrics_period_s: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=300,
+            description="How often metrics of what runs are published, in seconds. 0: as AWS (300; 60 with detailed monitoring and of balancers).",
+        ),
+    ] = 0
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
         Meta(description="What the processes write to `logs/` in the home."),

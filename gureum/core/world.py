@@ -18,6 +18,7 @@ from gureum.base.sealing import Sealer
 from gureum.base.settings import Settings
 from gureum.core.machine import Status, version_of
 from gureum.engine.client import Change, Client
+from gureum.engine.event_stream import EventStream
 from gureum.engine.events import Events
 from gureum.engine.lowering import Desired, LowerFunction, Lowering
 from gureum.engine.owners import cascade
@@ -26,6 +27,7 @@ from gureum.engine.registry import Registry
 from gureum.engine.resource import Resource, kind_name_of
 from gureum.engine.tracing import Tracer
 from gureum.ports.clock import Clock
+from gureum.ports.telemetry import Logs, Metrics
 from gureum.store.contract import Store
 
 log = logging.getLogger("gureum.world")
@@ -51,13 +53,27 @@ LinkMaker = Callable[[Callable[[], list[Desired]], Callable[[Status], None]], Li
 
 
 class World:
-    """`make_link(desired, on_status)` builds the link to the agent; a link that cannot act yet is fine."""
+    """`make_link(desired, on_status)` builds the link to the agent; a link that cannot act yet is fine. The caller closes `store`, `metrics`
+    and `logs`."""
 
-    def __init__(self, store: Store, clock: Clock, settings: Settings, sealer: Sealer, make_link: LinkMaker) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        settings: Settings,
+        sealer: Sealer,
+        make_link: LinkMaker,
+        *,
+        metrics: Metrics,
+        logs: Logs,
+    ) -> None:
+        self.metrics = metrics
+        self.logs = logs
         self.settings = settings
         self.sealer = sealer
         self.clock = clock
         self.events = Events()
+        self.event_stream = EventStream()
         self.tracer = Tracer()
         self.registry = Registry()
         self.client = Client(store, clock)
@@ -67,6 +83,8 @@ class World:
         self.loop = ReconcileLoop("reconcile", self._work, clock, self.events, self.tracer)
         self.link = make_link(self.lowering.desired, self._on_status)
         self.client.listen(self._on_changes)
+        self._background: set[str] = set()
+        self._group: asyncio.TaskGroup | None = None
 
     def load(self, package: str) -> None:
         """Loads a face's package; what the store holds of its kinds is lowered and reconciled from now on. Idempotent."""
@@ -82,6 +100,7 @@ class World:
         for key in keys:
             if kind_name_of(key) in self._reconcile_functions:
                 self.loop.poke(key)
+        self._start_background()
 
     def seen(self, id_: str) -> Status | None:
         """The newest status of a core object, None when the agent has none (it is gone, or was never there)."""
@@ -100,9 +119,24 @@ class World:
 
     async def run(self) -> None:
         """Until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self.link.run())
-            group.create_task(self._look_after_first_sync())
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.link.run())
+                group.create_task(self._look_after_first_sync())
+                self._group = group
+                self._start_background()
+        finally:
+            self._group = None
+            self._background.clear()
+
+    def _start_background(self) -> None:
+        """Starts what services mark as `background`: `async (world) -> None`, which works until cancelled and never raises."""
+        if self._group is None:
+            return
+        for name, one in self.registry.marks("background").items():
+            if name not in self._background:
+                self._background.add(name)
+                self._group.create_task(one.target(self), name=name)
 
     async def _look_after_first_sync(self) -> None:
         """What went away while no daemon listened sends no status: once the agent has told what there is, everything is looked at."""

@@ -1,4 +1,5 @@
 """Telemetry: the store of metrics and of log events. What `write` and `append` have acknowledged is durable; reads see it at once.
+All verbs belong to one event loop's thread. Each may raise TelemetryBroken, and those that write TelemetryFull.
 
 A series is a metric of one scope ("account/region") with its dimensions; a log stream belongs to a group of one scope. Who may read what, names
 that must be unique, limits and texts are the faces' business (aws/cloudwatch, aws/logs): this store takes what it is given.
@@ -10,6 +11,15 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
+
+
+class TelemetryFull(Exception):
+    """The disk is full. The write failed and changed nothing; later ones may succeed."""
+
+
+class TelemetryBroken(Exception):
+    """The machine failed to write or to read, or the store is closed. A failed write is not visible; it is open whether it is there after the
+    machine dies. Later calls may succeed."""
 
 
 class Series(msgspec.Struct, frozen=True):
@@ -38,8 +48,8 @@ class Datum(msgspec.Struct, frozen=True):
 
 
 class Bucket(msgspec.Struct, frozen=True):
-    """Everything of a series from `start_ms` on, for the length that was asked for. `values` and `counts` only where a distribution was asked for
-    and every datum had one."""
+    """Everything of a series and unit from `start_ms` on, for the length that was asked for. `values` (sorted, each once) and `counts` only where
+    a distribution was asked for and every datum had one: its values, or a statistic set whose minimum is its maximum."""
 
     start_ms: int
     count: float
@@ -69,6 +79,8 @@ class LogEvent(msgspec.Struct, frozen=True):
 
 
 class StreamInfo(msgspec.Struct, frozen=True):
+    """Of the events kept. `stored_bytes`: of messages in UTF-8, with 26 for each event (AWS: logs PutLogEvents)."""
+
     stream: str
     first_ms: int
     last_ms: int
@@ -93,18 +105,21 @@ class Metrics(Protocol):
     async def buckets(
         self, series: Series, start_ms: int, end_ms: int, period_ms: int, *, unit: str = "", distribution: bool = False
     ) -> list[Bucket]:
-        """The non-empty buckets of [start, end), oldest first, aligned to multiples of the period since 1970. `unit` "": of any unit."""
+        """The non-empty buckets of the data in [start, end), oldest first, aligned to multiples of the period since 1970. `unit` "": of any
+        unit, and then a bucket for each, sorted by unit (AWS: different units are aggregated separately). Data are kept as AWS keeps them: to the
+        second for 3 hours, by minute for 15 days, by 5 minutes for 63 days, by hour for 455 days; a shorter period than is kept finds what is
+        there at those times."""
 
-    async def series(
-        self, scope: str, *, namespace: str = "", name: str = "", since_ms: int = 0
-    ) -> list[SeriesInfo]: ...
+    async def series(self, scope: str, *, namespace: str = "", name: str = "", since_ms: int = 0) -> list[SeriesInfo]:
+        """Those with data at or after `since_ms`, in no order."""
 
     async def close(self) -> None: ...
 
 
 class Logs(Protocol):
     async def append(self, scope: str, group: str, events: Sequence[LogEvent]) -> None:
-        """Durable when it returns: all or nothing. Events of a stream may come in any order; ids are given by the store."""
+        """Durable when it returns: all or nothing. Events of a stream may come in any order; ids are given by the store. ValueError for a time
+        before 1970 and for text that is not Unicode (a lone surrogate)."""
 
     async def read(
         self,
@@ -119,13 +134,15 @@ class Logs(Protocol):
         forward: bool = True,
         place: str = "",
     ) -> LogPage:
-        """Events of the group (of all its streams, or of these) with start <= time < end, in the order of time and then of arrival, from the
-        oldest on (or from the newest back, when not `forward`), or from `place` on. ValueError for a place that is none."""
+        """Events of the group (of all its streams, or of these) with start <= time < end, in the order of time and then of arrival: the oldest
+        ones (the newest ones, when not `forward`), or those next to `place` in that direction. A page's own events always stand oldest first.
+        `limit_bytes` counts messages in UTF-8; one event is always given. ValueError for a place that is none."""
 
-    async def streams(self, scope: str, group: str) -> list[StreamInfo]: ...
+    async def streams(self, scope: str, group: str) -> list[StreamInfo]:
+        """Streams that have events, sorted."""
 
     async def keep(self, scope: str, group: str, days: int | None) -> None:
-        """Events older than so many days go (None: never); whole files at a time."""
+        """Events older than so many days are read no more (None: never so); whole files go at a time. May stand before the first event."""
 
     async def drop(self, scope: str, group: str, stream: str = "") -> None:
         """All events of a stream, or of the group, are gone."""

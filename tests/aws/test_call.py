@@ -16,6 +16,7 @@ from gureum.engine.events import Events
 from gureum.engine.resource import kind_of
 from gureum.engine.tracing import Tracer
 from gureum.store.memory import MemoryStore
+from gureum.telemetry.memory import MemoryLogs, MemoryMetrics
 from tests.engine.things import FakeClock
 
 DAY_S = 24 * 3600.0
@@ -42,6 +43,8 @@ class Caller:
             settings=Settings(),
             events=Events(),
             tracer=Tracer(),
+            metrics=MemoryMetrics(),
+            logs=MemoryLogs(self.clock),
         )
 
     async def make(self, **params: Any) -> tuple[str, ...]:

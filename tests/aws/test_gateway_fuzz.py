@@ -21,6 +21,7 @@ from gureum.base.sealing import Sealer
 from gureum.base.settings import Settings
 from gureum.core.world import World
 from gureum.store.memory import MemoryStore
+from gureum.telemetry.memory import MemoryLogs, MemoryMetrics
 
 
 class AbsentLink:
@@ -46,7 +47,15 @@ class Fuzzed:
         self.gateway = Gateway(self.world, services)
 
     async def _build(self, folder: Path) -> World:
-        return World(MemoryStore(), SystemClock(), Settings(pool="198.18.16.0/20"), Sealer(folder / "key"), AbsentLink)
+        return World(
+            MemoryStore(),
+            SystemClock(),
+            Settings(pool="198.18.16.0/20"),
+            Sealer(folder / "key"),
+            AbsentLink,
+            metrics=MemoryMetrics(),
+            logs=MemoryLogs(SystemClock()),
+        )
 
     def send(self, request: Request) -> Response:
         async def once() -> Response:

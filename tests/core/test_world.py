@@ -19,6 +19,7 @@ from gureum.engine.lowering import Desired, Reader
 from gureum.engine.resource import key_of, kind_of
 from gureum.ports.volumes import VolumeSpec
 from gureum.store.memory import MemoryStore
+from gureum.telemetry.memory import MemoryLogs, MemoryMetrics
 from tests.core.agent_parts import GIB, Agent
 from tests.engine.things import SCOPE, Box, BoxStatus, box, create
 
@@ -41,7 +42,13 @@ async def count_what_is_seen(world: World, one: Box) -> None:
 
 def make_world(store: MemoryStore, agent: Agent, folder: Path) -> World:
     world = World(
-        store, SystemClock(), Settings(), Sealer(folder / "key"), lambda *told: LocalLink(agent.service, *told)
+        store,
+        SystemClock(),
+        Settings(),
+        Sealer(folder / "key"),
+        lambda *told: LocalLink(agent.service, *told),
+        metrics=MemoryMetrics(),
+        logs=MemoryLogs(SystemClock()),
     )
     world.client.add_kinds([kind_of(Box)])
     world._lower_functions["test.Box"] = lower_box
@@ -89,7 +96,13 @@ def test_after_a_restart_also_what_has_gone_meanwhile_is_looked_at(tmp_path: Pat
         await agent.until(lambda: not agent.service.machine.leaving)
         # A new daemon; the box is lowered to nothing now, so no status of it will ever come.
         second = World(
-            store, SystemClock(), Settings(), Sealer(tmp_path / "key"), lambda *told: LocalLink(agent.service, *told)
+            store,
+            SystemClock(),
+            Settings(),
+            Sealer(tmp_path / "key"),
+            lambda *told: LocalLink(agent.service, *told),
+            metrics=MemoryMetrics(),
+            logs=MemoryLogs(SystemClock()),
         )
         second.client.add_kinds([kind_of(Box)])
         second._reconcile_functions["test.Box"] = count_what_is_seen

@@ -30,6 +30,7 @@ from gureum.core.world import World
 from gureum.simulated import NoShelf, simulated_ports
 from gureum.store.contract import Conflict
 from gureum.store.memory import MemoryStore
+from gureum.telemetry.memory import MemoryLogs, MemoryMetrics
 
 ACCOUNT, REGION = "000000000000", "us-east-1"
 SCOPE = f"{ACCOUNT}/{REGION}"
@@ -50,7 +51,13 @@ class Cloud:
         settings = Settings(pool="198.18.16.0/20", memory_promise=16.0)
         sealer = Sealer(self._folder / "key")
         self.world = World(
-            self._daemons_store, SystemClock(), settings, sealer, lambda *told: LocalLink(self.agent, *told)
+            self._daemons_store,
+            SystemClock(),
+            settings,
+            sealer,
+            lambda *told: LocalLink(self.agent, *told),
+            metrics=MemoryMetrics(),
+            logs=MemoryLogs(SystemClock()),
         )
         self.services = Services(self.world)
         self.services.load_stored()
@@ -72,7 +79,7 @@ class Cloud:
         call = Call(
             service="ec2", operation=operation, params=params, account=ACCOUNT, region=REGION, access_key="", request_id="",
             client=self.world.client, settings=self.world.settings, events=self.world.events, tracer=self.world.tracer,
-            agent=self.world.link, sealer=self.world.sealer,
+            metrics=self.world.metrics, logs=self.world.logs, agent=self.world.link, sealer=self.world.sealer,
         )  # fmt: skip
         function = self.services.operation("ec2", operation)
         prepare = self.services.prepare("ec2")

@@ -27,6 +27,7 @@ from gureum.base.settings import Settings
 from gureum.core.world import World
 from gureum.daemon import Connection
 from gureum.store.memory import MemoryStore
+from gureum.telemetry.memory import MemoryLogs, MemoryMetrics
 from tests.cloud.running import Cloud, leftovers
 
 
@@ -60,7 +61,15 @@ class Endpoint:
 
     async def _run(self) -> None:
         sealer = Sealer(self._folder / "seal.key")
-        self.world = World(MemoryStore(), SystemClock(), self._settings, sealer, NoAgent)
+        self.world = World(
+            MemoryStore(),
+            SystemClock(),
+            self._settings,
+            sealer,
+            NoAgent,
+            metrics=MemoryMetrics(),
+            logs=MemoryLogs(SystemClock()),
+        )
         services = Services(self.world)
         services.load_stored()
         self.gateway = Gateway(self.world, services)

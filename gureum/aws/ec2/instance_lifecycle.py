@@ -240,6 +240,8 @@ def world_call(world: World, instance: Instance) -> Call:
         settings=world.settings,
         events=world.events,
         tracer=world.tracer,
+        metrics=world.metrics,
+        logs=world.logs,
         agent=world.link,
         sealer=world.sealer,
     )

@@ -21,6 +21,7 @@ from gureum.engine.registry import Registry
 from gureum.engine.tracing import Tracer
 from gureum.store.contract import Conflict
 from gureum.store.memory import MemoryStore
+from gureum.telemetry.memory import MemoryLogs, MemoryMetrics
 
 POOL = "198.18.16.0/20"
 _registry = Registry()
@@ -87,6 +88,8 @@ class Cloud:
             settings=Settings(pool=POOL),
             events=Events(),
             tracer=Tracer(),
+            metrics=MemoryMetrics(),
+            logs=MemoryLogs(self.client.clock),
         )
 
     def refused(self, name: str, **params: Any) -> tuple[str, str]:

@@ -35,6 +35,8 @@ def told(cloud: Cloud, name: str, state: str) -> None:
         settings=call.settings,
         events=call.events,
         tracer=call.tracer,
+        metrics=call.metrics,
+        logs=call.logs,
         sealer=None,
         link=SimpleNamespace(synced=True),
         seen=lambda _: status,

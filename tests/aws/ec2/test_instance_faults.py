@@ -27,6 +27,8 @@ def told(cloud: Cloud, name: str, status: Status) -> dict[str, Any]:
         settings=call.settings,
         events=call.events,
         tracer=call.tracer,
+        metrics=call.metrics,
+        logs=call.logs,
         sealer=None,
         link=SimpleNamespace(synced=True),
         seen=lambda id_: status,

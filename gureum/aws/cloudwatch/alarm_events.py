@@ -1,0 +1,117 @@
+"""What an alarm's change of state looks like to others: the EventBridge event, and the message of an SNS topic. Pure.
+
+AWS: CloudWatch User Guide, "Alarm events and EventBridge".
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from typing import Any
+
+from gureum.aws.cloudwatch.alarm_kinds import Alarm, CompositeAlarm, MetricAlarm, StateText
+from gureum.aws.cloudwatch.alarm_show import alarm_arn
+from gureum.aws.cloudwatch.queries import Query
+from gureum.aws.cloudwatch.reasons import precise
+from gureum.aws.cloudwatch.statistics import SIMPLE
+
+
+def state_change_event(alarm: Alarm, before: StateText) -> dict[str, Any]:
+    """AWS: "CloudWatch Alarm State Change"."""
+    account, region = alarm.meta.scope.split("/")
+    status = alarm.status
+    configuration: dict[str, Any] = {"description": alarm.spec.description or ""}
+    if isinstance(alarm, MetricAlarm):
+        configuration["metrics"] = [_query(query, alarm) for query in alarm.spec.watch]
+    else:
+        configuration["alarmRule"] = alarm.spec.rule
+    after = StateText(status.state, status.reason, status.data, status.transitioned)
+    return {
+        "version": "0",
+        "id": str(uuid.uuid4()),
+        "detail-type": "CloudWatch Alarm State Change",
+        "source": "aws.cloudwatch",
+        "account": account,
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(status.transitioned)),
+        "region": region,
+        "resources": [alarm_arn(alarm.meta.scope, alarm.spec.name)],
+        "detail": {
+            "alarmName": alarm.spec.name,
+            "configuration": configuration,
+            "previousState": _state(before),
+            "state": _state(after),
+        },
+    }
+
+
+def topic_message(alarm: Alarm, before: StateText) -> dict[str, Any]:
+    """What AWS publishes to an SNS topic."""
+    account, region = alarm.meta.scope.split("/")
+    spec, status = alarm.spec, alarm.status
+    message = {
+        "AlarmName": spec.name,
+        "AlarmDescription": spec.description,
+        "AWSAccountId": account,
+        "AlarmConfigurationUpdatedTimestamp": precise(int(spec.updated * 1000)),
+        "NewStateValue": status.state,
+        "NewStateReason": status.reason,
+        "StateChangeTime": precise(int(status.transitioned * 1000)),
+        "Region": region,
+        "AlarmArn": alarm_arn(alarm.meta.scope, spec.name),
+        "OldStateValue": before.value,
+        "OKActions": list(spec.actions.ok),
+        "AlarmActions": list(spec.actions.alarm),
+        "InsufficientDataActions": list(spec.actions.insufficient_data),
+    }
+    if isinstance(alarm, CompositeAlarm):
+        return message | {"AlarmRule": alarm.spec.rule}
+    return message | {"Trigger": _trigger(alarm)}
+
+
+def latest_values(data: str) -> tuple[float, ...]:
+    """The data points of a StateReasonData, oldest first; what a scaling policy looks at."""
+    try:
+        found = json.loads(data) if data else {}
+    except ValueError:
+        return ()
+    values = found.get("recentDatapoints") if isinstance(found, dict) else None
+    return tuple(float(value) for value in values if type(value) in (int, float)) if isinstance(values, list) else ()
+
+
+def _state(state: StateText) -> dict[str, Any]:
+    told = {"value": state.value, "reason": state.reason, "timestamp": precise(int(state.since * 1000))}
+    return told | ({"reasonData": state.data} if state.data else {})
+
+
+def _query(query: Query, alarm: MetricAlarm) -> dict[str, Any]:
+    returned = {"id": query.id, "returnData": query.returned}
+    if query.expression:
+        return {"expression": query.expression, "label": query.label or query.id} | returned
+    metric = {"namespace": query.namespace, "name": query.metric, "dimensions": dict(query.dimensions)}
+    stat: dict[str, Any] = {"metric": metric, "period": query.period_s, "stat": query.stat}
+    return {"metricStat": stat | ({"unit": query.unit} if query.unit else {})} | returned
+
+
+def _trigger(alarm: MetricAlarm) -> dict[str, Any]:
+    spec, watched = alarm.spec, alarm.watched
+    told: dict[str, Any] = {
+        "Period": alarm.period_s,
+        "EvaluationPeriods": spec.n,
+        "DatapointsToAlarm": spec.m or spec.n,
+        "ComparisonOperator": spec.comparison,
+        "Threshold": spec.threshold,
+        "TreatMissingData": spec.treat_missing or "missing",
+        "EvaluateLowSampleCountPercentile": spec.low_samples or "",
+    }
+    if not spec.single:
+        return told | {"Metrics": [_query(query, alarm) for query in spec.watch]}
+    simple = watched.stat in SIMPLE
+    return told | {
+        "MetricName": watched.metric,
+        "Namespace": watched.namespace,
+        "StatisticType": "Statistic" if simple else "ExtendedStatistic",
+        "Statistic" if simple else "ExtendedStatistic": watched.stat.upper() if simple else watched.stat,
+        "Unit": watched.unit or None,
+        "Dimensions": [{"value": value, "name": name} for name, value in watched.dimensions],
+    }

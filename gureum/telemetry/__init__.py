@@ -1,0 +1,1 @@
+"""Telemetry: the stores behind `ports/telemetry.py`. `memory.py` forgets with the process (simulations, tests)."""

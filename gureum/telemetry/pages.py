@@ -1,0 +1,70 @@
+"""Pages of log events: what a read spans, when a page is full, and the places on both of its sides. Pure; both stores use it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from gureum.ports.telemetry import LogEvent, LogPage
+from gureum.telemetry.places import MAX_TIME_MS, Position, parse_place, render_place
+
+EVENT_OVERHEAD_BYTES = 26
+"""AWS: logs PutLogEvents counts so much for each event besides its message."""
+
+
+class Span(NamedTuple):
+    """Positions from `first` on, before `end`. `empty`: where a reader stands who found nothing."""
+
+    first: Position
+    end: Position
+    empty: Position
+
+
+def span_of(start_ms: int, end_ms: int | None, *, forward: bool, place: str) -> Span:
+    """ValueError for a place that is none."""
+    first = Position(max(start_ms, 0), 0)
+    end = Position(MAX_TIME_MS if end_ms is None else max(end_ms, 0), 0)
+    if not place:
+        return Span(first, end, first)
+    here = parse_place(place)
+    return Span(max(first, here), end, here) if forward else Span(first, min(end, here), here)
+
+
+class Page:
+    """Fills in the order of reading. At least one event is taken, also when it is larger than `limit_bytes`."""
+
+    def __init__(self, span: Span, limit: int, limit_bytes: int, *, forward: bool) -> None:
+        self._span = span
+        self._limit = limit
+        self._left_bytes = limit_bytes
+        self._forward = forward
+        self._events: list[LogEvent] = []
+        self._first = self._last = span.empty
+        self._full = False
+
+    def take(self, position: Position, event: LogEvent, size: int) -> bool:
+        """False: the page is full, without this event."""
+        if len(self._events) >= self._limit or (self._events and size > self._left_bytes):
+            self._full = True
+            return False
+        self._left_bytes -= size
+        if not self._events:
+            self._first = position
+        self._last = position
+        self._events.append(event)
+        return True
+
+    def end(self) -> LogPage:
+        if not self._events:
+            return LogPage((), render_place(self._span.empty), render_place(self._span.empty), done=not self._full)
+        events, low, high = self._events, self._first, self._last
+        if not self._forward:
+            events, low, high = events[::-1], high, low
+        return LogPage(tuple(events), render_place(high.after), render_place(low), done=not self._full)
+
+
+def require_events(events: Sequence[LogEvent]) -> None:
+    """ValueError for what no store can hold."""
+    for event in events:
+        if not 0 <= event.time_ms < MAX_TIME_MS:
+            raise ValueError(f"no time of an event: {event.time_ms}")

@@ -1,0 +1,99 @@
+"""The rule language of composite alarms (PutCompositeAlarm, AlarmRule)."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gureum.aws.cloudwatch.alarm_rules import AlarmRule, RuleError
+
+STATES = {"cpu": "ALARM", "disk": "OK", "net": "INSUFFICIENT_DATA", "my alarm (1": "ALARM", "deploying": "OK"}
+
+
+def holds(text: str) -> bool:
+    return AlarmRule(text).holds(lambda name: STATES.get(name, ""))
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        ("ALARM(cpu)", True),
+        ("ALARM(disk)", False),
+        ("OK(disk) AND INSUFFICIENT_DATA(net)", True),
+        ("ALARM(cpu) AND NOT ALARM(deploying)", True),
+        ("(ALARM(cpu) OR ALARM(disk)) AND OK(net)", False),
+        ('ALARM("cpu")', True),
+        ('ALARM("my alarm (1")', True),
+        ("ALARM( cpu )", True),
+        ("TRUE", True),
+        ("FALSE", False),
+        ("true OR false", True),
+        ("NOT NOT TRUE", True),
+        ("TRUE OR TRUE AND FALSE", True),
+        ("NOT FALSE AND FALSE", False),
+        ("not (TRUE)", False),
+        ("ALARM(unknown)", False),
+        ("((TRUE))", True),
+    ],
+)
+def test_rules(rule: str, expected: bool) -> None:
+    assert holds(rule) is expected
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "",
+        "ALARM",
+        "ALARM()",
+        "ALARM(cpu",
+        'ALARM("cpu)',
+        "cpu",
+        "TRUE FALSE",
+        "AND TRUE",
+        "TRUE AND",
+        "(TRUE",
+        "TRUE)",
+        "NOT",
+        "TRUE OR OR TRUE",
+        "alarm(cpu)",
+        "(" * 100 + "TRUE" + ")" * 100,
+        " OR ".join(f"ALARM(a{n})" for n in range(101)),
+        " OR ".join(["TRUE"] * 501),
+        "TRUE" + " " * 20000,
+    ],
+)
+def test_what_is_no_rule(rule: str) -> None:
+    with pytest.raises(RuleError):
+        AlarmRule(rule)
+
+
+def test_children_stand_once_in_the_order_of_their_first_place() -> None:
+    assert AlarmRule("ALARM(b) OR (OK(a) AND OK(b))").children == ("b", "a")
+
+
+terms = st.recursive(
+    st.sampled_from(["TRUE", "FALSE", "ALARM(cpu)", "OK(cpu)", "OK(disk)"]),
+    lambda inner: st.one_of(
+        st.tuples(inner, st.sampled_from([" AND ", " OR "]), inner).map(lambda t: f"({t[0]}{t[1]}{t[2]})"),
+        inner.map(lambda t: f"NOT {t}"),
+    ),
+    max_leaves=8,
+)
+
+
+@given(terms)
+def test_rules_mean_what_they_mean_in_python(rule: str) -> None:
+    text = rule.replace("ALARM(cpu)", "True").replace("OK(cpu)", "False").replace("OK(disk)", "True")
+    for word, python in (("TRUE", "True"), ("FALSE", "False"), ("AND", "and"), ("OR", "or"), ("NOT", "not")):
+        text = text.replace(word, python)
+    assert holds(rule) is bool(eval(text))
+
+
+@given(st.text(alphabet='ALRMOK()"ndTUEF \\', max_size=30))
+def test_any_text_is_a_rule_or_refused(text: str) -> None:
+    try:
+        AlarmRule(text)
+    except RuleError as error:
+        assert str(error)

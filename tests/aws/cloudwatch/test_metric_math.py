@@ -1,0 +1,192 @@
+"""Metric math: the vectors of the documents ("Using math expressions with CloudWatch metrics"), and what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gureum.aws.cloudwatch.metric_math import Context, MathError, NotBuilt, TimeSeries, evaluate, parse
+
+START, PERIOD = 1_750_000_020_000, 60_000
+
+
+def series(text: str) -> TimeSeries:
+    """ "30 - 0": a value per minute, "-" for none."""
+    points = {START + PERIOD * n: float(word) for n, word in enumerate(text.split()) if word != "-"}
+    return TimeSeries(points, PERIOD, metric=True)
+
+
+def run(expression: str, length: int = 5, **metrics: str) -> Any:
+    found = {id_: series(text) for id_, text in metrics.items()}
+    context = Context(found.__getitem__, found, START, START + length * PERIOD, PERIOD)
+    return evaluate(parse(expression), context)
+
+
+def shown(value: Any, length: int = 5) -> str:
+    if isinstance(value, list):
+        return "; ".join(shown(one, length) for one in value)
+    if isinstance(value, float):
+        return f"{value:g}"
+    times = range(START, START + length * PERIOD, PERIOD)
+    return " ".join(f"{value.points[time]:g}" if time in value.points else "-" for time in times)
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [("metric1 < metric2", "0 0 1 0"), ("metric1 >= 30", "1 0 0 0"), ("metric1 > 15 AND metric2 > 15", "1 0 0 0")],
+)
+def test_comparison_and_logical_operators(expression: str, expected: str) -> None:
+    assert shown(run(expression, 4, metric1="30 20 0 0", metric2="20 - 20 -"), 4) == expected
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("IF(metric1, metric2, metric3)", "30 0 20 - -"),
+        ("IF(metric1, 5, metric3)", "5 5 20 - -"),
+        ("IF(metric1, metric2, 5)", "30 0 5 5 -"),
+        ("IF(metric1, metric2)", "30 0 - - -"),
+        ("IF(metric1, 7)", "7 7 - - -"),
+        ("IF(1, metric2, metric3)", "30 - 0 0 30"),
+        ("IF(0, metric2, metric3)", "0 0 20 - 20"),
+        ("IF(0, metric2)", "- - - - -"),
+        ("IF(metric2 > 10, 1, 2)", "1 - 2 2 1"),
+    ],
+)
+def test_the_if_tables(expression: str, expected: str) -> None:
+    found = run(expression, metric1="1 1 0 0 -", metric2="30 - 0 0 30", metric3="0 0 20 - 20")
+    assert shown(found) == expected
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("m1 + m2", "11 2 33 -4 5"),
+        ("m1 - m2", "-9 2 -27 -4 -5"),
+        ("m1 / m2", "0.1 - 0.1 - 0"),
+        ("m1 * 2 + 1", "3 5 7 -7 -"),
+        ("-m1", "-1 -2 -3 4 -"),
+        ("2 ^ m1", "2 4 8 0.0625 -"),
+        ("-2 ^ 2 + m1", "-3 -2 -1 -8 -"),
+        ("100/[m1,m2]", "100 50 33.3333 -25 -; 10 - 3.33333 - 20"),
+        ("[m1,m2]/m2", "0.1 - 0.1 - 0; 1 - 1 - 1"),
+        ("ABS(m1)", "1 2 3 4 -"),
+        ("SUM(m1) + m1", "3 4 5 -2 -"),
+        ("SUM([m1,m2])", "11 2 33 -4 5"),
+        ("AVG([m1,m2])", "5.5 1 16.5 -2 2.5"),
+        ("MAX([m1,m2])", "10 2 30 -4 5"),
+        ("MIN(METRICS())", "1 2 3 -4 5"),
+        ("DATAPOINT_COUNT(METRICS())", "2 1 2 1 1"),
+        ("m1 - AVG(m1)", "0.5 1.5 2.5 -4.5 -"),
+        ("m1 * METRIC_COUNT(METRICS())", "2 4 6 -8 -"),
+        ('METRICS("2")', "10 - 30 - 5"),
+        ("DIFF(m1)", "- 1 1 -7 -"),
+        ("DIFF(m2)", "- - 20 - -25"),
+        ("DIFF_TIME(m2)", "- - 120 - 120"),
+        ("RATE(m2) * 120", "- - 20 - -25"),
+        ("RUNNING_SUM(m1)", "1 3 6 2 -"),
+        ("m1 / PERIOD(m1) * 60", "1 2 3 -4 -"),
+        ("LOG10(m2 * 10)", "2 - 2.47712 - 1.69897"),
+        ("LOG(m1) * 0", "0 0 0 - -"),
+        ("CEIL(m1 / 2)", "1 1 2 -2 -"),
+        ("FLOOR(m1 / 2)", "0 1 1 -2 -"),
+        ("FILL(m2, 0)", "10 0 30 0 5"),
+        ("FILL(m2, REPEAT)", "10 10 30 30 5"),
+        ("FILL(m2, LINEAR)", "10 20 30 17.5 5"),
+        ("FILL(m2, m1)", "10 2 30 -4 5"),
+        ("FILL(m2, MIN(m2))", "10 5 30 5 5"),
+        ("TIME_SERIES(MAX(m1))", "3 3 3 3 3"),
+        ("STDDEV([m1,m1])", "0 0 0 0 -"),
+        ("FIRST(SORT(METRICS(), SUM, DESC))", "10 - 30 - 5"),
+        ("LAST(METRICS())", "10 - 30 - 5"),
+        ("SLICE(SORT(METRICS(), AVG, ASC), 1)", "10 - 30 - 5"),
+        ("SLICE(METRICS(), 0, 1)", "1 2 3 -4 -"),
+        ("SORT(METRICS(), MAX, DESC, 1)", "10 - 30 - 5"),
+        ("MINUTE(m1) - MINUTE(m1)", "0 0 0 0 0"),
+        ("EPOCH(m1) - 1750000020", "0 60 120 180 240"),
+        ("m1 == 2 || m1 > 2", "0 1 1 0 -"),
+        ("m1 >= 2 && m1 <= 2 OR m1 == 1", "1 1 0 0 -"),
+    ],
+)
+def test_functions_and_operators(expression: str, expected: str) -> None:
+    assert shown(run(expression, m1="1 2 3 -4 -", m2="10 - 30 - 5")) == expected
+
+
+def test_calendar_of_a_known_time() -> None:
+    """2025-06-15 15:07 UTC is a Sunday."""
+    for name, value in (("MINUTE", 7), ("HOUR", 15), ("DAY", 7), ("DATE", 15), ("MONTH", 6), ("YEAR", 2025)):
+        assert shown(run(f"{name}(m1)", 1, m1="-"), 1) == f"{value:g}"
+
+
+def test_remove_empty_and_empty_folds() -> None:
+    assert shown(run("REMOVE_EMPTY([m1,m2])", m1="- - - - -", m2="1 - - - -")) == "1 - - - -"
+    assert shown(run("m2 + SUM(m1)", m1="- - - - -", m2="1 - - - -")) == "1 - - - -"
+    assert shown(run("m2 + AVG(m1)", m1="- - - - -", m2="1 - - - -")) == "- - - - -"
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "",
+        "m1 +",
+        "(m1",
+        "m1)",
+        "[m1",
+        "m1 m1",
+        "sum(m1)",
+        "NOSUCH(m1)",
+        "m1 $ 2",
+        "SUM(1)",
+        "SUM()",
+        "SUM(m1, m1)",
+        "PERIOD(m1 + 1)",
+        "PERIOD(3)",
+        "[1, 2]",
+        "'text'",
+        "[m1,m2] + [m1]",
+        "IF([m1], 1, 2)",
+        "FILL(1, 2)",
+        "FILL(m1, [m1])",
+        "SLICE(METRICS(), 0.5)",
+        "SLICE(METRICS(), -1)",
+        "SORT(METRICS(), SUM)",
+        "SORT(METRICS(), STDDEV, ASC)",
+        "FIRST(m1)",
+        "TIME_SERIES(m1)",
+        "METRICS(1)",
+        "HOUR(METRICS())",
+        "(" * 200 + "m1" + ")" * 200,
+        "-" * 300 + "m1",
+    ],
+)
+def test_what_cannot_be_is_refused(expression: str) -> None:
+    with pytest.raises(MathError):
+        run(expression, m1="1 2", m2="3 4")
+
+
+@pytest.mark.parametrize("expression", ["SEARCH('{a} b', 'Sum')", "ANOMALY_DETECTION_BAND(m1)", "SERVICE_QUOTA(m1)"])
+def test_what_is_not_built_says_so(expression: str) -> None:
+    with pytest.raises(NotBuilt):
+        run(expression, m1="1 2")
+
+
+def test_a_sum_of_five_hundred_metrics_is_not_too_deep() -> None:
+    assert shown(run("+".join(["m1"] * 500), 1, m1="1"), 1) == "500"
+
+
+def test_what_overflows_is_dropped() -> None:
+    assert shown(run("m1 ^ 500 * m1 ^ 500", 2, m1="2 1e300"), 2) == f"{2.0**1000:g} -"
+    assert shown(run("SUM([m1 * 1e300, m1 * 1e300])", 1, m1="1e8"), 1) == "-"
+
+
+@given(st.text(alphabet="m12+-*/^()[],<>=!&| ASUMIFETRICL.'\"", max_size=30))
+def test_any_text_is_computed_or_refused(text: str) -> None:
+    try:
+        run(text, m1="1 2 -", m2="0 - 5")
+    except MathError:
+        pass
+    except KeyError as unknown:
+        assert unknown.args[0] not in ("m1", "m2")
