@@ -121,9 +121,7 @@ class Watch:
 
     def history(self, name: str = "high", **params: Any) -> list[dict[str, Any]]:
         """Newest first."""
-        found = self(
-            "DescribeAlarmHistory", AlarmName=name, AlarmTypes=["MetricAlarm", "CompositeAlarm"], **params
-        )
+        found = self("DescribeAlarmHistory", AlarmName=name, AlarmTypes=["MetricAlarm", "CompositeAlarm"], **params)
         return list(found["AlarmHistoryItems"])
 
     def stored(self, name: str = "high") -> MetricAlarm | CompositeAlarm:

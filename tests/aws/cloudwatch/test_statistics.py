@@ -11,7 +11,21 @@ from hypothesis import strategies as st
 from gureum.aws.cloudwatch.statistics import compute, merge, parse_statistic
 from gureum.ports.telemetry import Bucket
 
-BAD = ["", "p", "p101", "p-1", "pp9", "TM(10:90%)", "TM(:)", "TM(90%:10%)", "PR(1%:2%)", "tm(1:2)", "IQM50", "p1e1", "sum"]
+BAD = [
+    "",
+    "p",
+    "p101",
+    "p-1",
+    "pp9",
+    "TM(10:90%)",
+    "TM(:)",
+    "TM(90%:10%)",
+    "PR(1%:2%)",
+    "tm(1:2)",
+    "IQM50",
+    "p1e1",
+    "sum",
+]
 
 
 def bucket(values: list[float], counts: list[float] | None = None) -> Bucket:
