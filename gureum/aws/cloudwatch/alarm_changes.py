@@ -54,7 +54,8 @@ async def disable_alarm_actions(call: Call) -> Result:
 
 @operation("DeleteAlarms")
 async def delete_alarms(call: Call) -> Result:
-    """AWS: cloudwatch DeleteAlarms: at most one composite alarm at once, none that a composite alarm's rule needs. Unknown names are passed over."""
+    """AWS: cloudwatch DeleteAlarms: at most one composite alarm at once, none that the rule of another needs that stays. Unknown names are passed
+    over."""
     names = list(dict.fromkeys(call.params["AlarmNames"]))
     alarms = [alarm for name in names if (alarm := find_alarm(call, name)) is not None]
     if sum(1 for alarm in alarms if isinstance(alarm, CompositeAlarm)) > 1:
@@ -62,8 +63,8 @@ async def delete_alarms(call: Call) -> Result:
     transaction = call.transaction()
     transaction.require_no_newer(CompositeAlarm, call.scope)
     for alarm in alarms:
-        parents = call.by(CompositeAlarm, "child", alarm.spec.name)
-        if parents:
+        parents = [parent.spec.name for parent in call.by(CompositeAlarm, "child", alarm.spec.name)]
+        if not set(parents) <= set(names):
             text = f"Cannot delete {alarm.spec.name} as there are composite alarm(s) depending on it."
             raise validation(text)
         transaction.delete(alarm)

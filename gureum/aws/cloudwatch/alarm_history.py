@@ -6,6 +6,7 @@ AWS: "CloudWatch preserves alarm history for two weeks". The history of a delete
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -29,6 +30,8 @@ from gureum.engine.resource import Meta
 KEPT_S = 14 * 86400
 SWEPT_AT_ONCE, LIMIT_PER_ALARM = 20, 2000
 LIMIT_SUMMARY, LIMIT_DATA = 255, 4095
+_COMPLEMENT = str.maketrans("0123456789", "9876543210")
+"""Names of items are digits, in the order in which they happened; so turned round, the newest comes first."""
 HistoryType = Literal["ConfigurationUpdate", "StateUpdate", "Action"]
 
 
@@ -42,10 +45,10 @@ def describe_alarm_history(call: Call) -> Result:
     found = call.by(AlarmHistory, "alarm", object_name(name)) if name else call.all(AlarmHistory)
     types = params.get("AlarmTypes") or ("MetricAlarm",)
     passing = [item for item in found if item.spec.alarm_type in types and _passes(item.spec, params, call.now)]
-    sign = -1 if params.get("ScanBy", "TimestampDescending") == "TimestampDescending" else 1
+    backward = params.get("ScanBy", "TimestampDescending") == "TimestampDescending"
 
     def place(item: AlarmHistory) -> str:
-        return f"{10**15 + sign * int(item.spec.time * 1000):016}{item.meta.name}"
+        return item.meta.name.translate(_COMPLEMENT) if backward else item.meta.name
 
     try:
         shown, token = page(params, passing, place, limit_name="MaxRecords", least=1, most=100, default=100)
@@ -69,7 +72,7 @@ def note(
     )
     text = _fitting(data)
     spec = HistorySpec(alarm.spec.name, alarm_type, now, type_, summary[:LIMIT_SUMMARY], text)
-    name = f"{int(now * 1000):014}-{new_id('', 12)}"
+    name = f"{int(now * 1000):014}-{client.store.revision:014}-{secrets.randbelow(10**9):09}"
     transaction.create(AlarmHistory(meta=Meta(alarm.meta.scope, name, new_id("", 32), now), spec=spec))
     _sweep(client, transaction, alarm, now)
 

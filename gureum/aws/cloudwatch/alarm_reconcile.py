@@ -79,9 +79,14 @@ async def reconcile_composite_alarm(world: World, alarm: CompositeAlarm) -> None
 
 
 def _poke_watchers(world: World, alarm: Alarm) -> None:
-    for index in ("child", "suppressor"):
-        for watcher in world.client.by(CompositeAlarm, alarm.meta.scope, index, alarm.spec.name):
-            world.poke(key_of(watcher))
+    """Those that have not seen this alarm's state yet; no others, for composite alarms may watch each other in a circle."""
+    client, scope, name = world.client, alarm.meta.scope, alarm.spec.name
+    for parent in client.by(CompositeAlarm, scope, "child", name):
+        if f"{alarm.status.state} {name}" not in parent.status.judged and not _circles(client, parent):
+            world.poke(key_of(parent))
+    for held in client.by(CompositeAlarm, scope, "suppressor", name):
+        if held.status.pending and (alarm.status.state == "ALARM") != (held.status.suppressed_by == "Alarm"):
+            world.poke(key_of(held))
 
 
 def _tell(world: World, alarm: Alarm, before: StateText) -> None:

@@ -110,6 +110,15 @@ class Watch:
         """What follows from what has been committed."""
         self.loop.run_until_complete(self._settle())
 
+    def look_again(self, name: str) -> None:
+        """What a timer would do for a composite alarm."""
+
+        async def poke() -> None:
+            self.world.poke(key_of(self.stored(name)))
+            await self._settle()
+
+        self.loop.run_until_complete(poke())
+
     def state(self, name: str = "high") -> str:
         return str(self.shown(name)["StateValue"])
 
