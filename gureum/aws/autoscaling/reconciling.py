@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from gureum.aws.autoscaling import activities
-from gureum.aws.autoscaling.kinds import LEAVING, STANDBY, Group, Member
+from gureum.aws.autoscaling.kinds import LEAVING, STANDBY, Group, Member, Refresh
 from gureum.aws.autoscaling.launching import launch, template_now
 from gureum.aws.autoscaling.lookup import members_of
 from gureum.aws.autoscaling.members import move_on
@@ -45,6 +45,11 @@ def group_of_instance(client: Client, instance: Instance) -> Iterable[str]:
 @watch(Member)
 def group_of_member(client: Client, member: Member) -> Iterable[str]:
     return (make_key("autoscaling.Group", member.meta.scope, member.spec.group),)
+
+
+@watch(Refresh)
+def group_of_refresh(client: Client, refresh: Refresh) -> Iterable[str]:
+    return (make_key("autoscaling.Group", refresh.meta.scope, refresh.spec.group),)
 
 
 @watch(TargetGroup)
