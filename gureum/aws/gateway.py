@@ -132,12 +132,12 @@ class Gateway:
         raise AwsError("ServiceUnavailable", "The request lost against other changes too often. Try again.", status=503)
 
     async def _prepare(self, call: Call) -> None:
-        prepare = self._services.prepare(call.service)
-        if prepare is None or (call.service, call.scope) in self._prepared:
-            return
-        async with self._preparing:
-            await self._run(prepare, call, dry=False)
-            self._prepared.add((call.service, call.scope))
+        for name, prepare in self._services.preparations(call.service):
+            if (name, call.scope) in self._prepared:
+                continue
+            async with self._preparing:
+                await self._run(prepare, call, dry=False)
+                self._prepared.add((name, call.scope))
 
     def forget_prepared(self) -> None:
         """After a reset every region starts anew."""

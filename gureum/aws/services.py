@@ -13,7 +13,7 @@ NOT_SERVICES = frozenset({"protocols"})
 SHARED_KINDS = ("gureum.aws.call", "gureum.aws.credentials")
 """Modules with kinds that every service needs."""
 
-NEEDS = {"elbv2": ("ec2",)}
+NEEDS = {"autoscaling": ("ec2", "elbv2", "cloudwatch"), "elbv2": ("ec2",)}
 """Services whose kinds another one reads and writes: they are loaded before it."""
 
 
@@ -65,9 +65,10 @@ class Services:
     def operation(self, service: str, name: str) -> OperationFunction | None:
         return self._operations[service].get(name) if self.load(service) else None
 
-    def prepare(self, service: str) -> OperationFunction | None:
-        found = self._world.registry.marks("prepare").get(service)
-        return found.target if found else None
+    def preparations(self, service: str) -> list[tuple[str, OperationFunction]]:
+        """What prepares a region for the service: that of the services it needs, then its own; (service, function)."""
+        marks = self._world.registry.marks("prepare")
+        return [(name, marks[name].target) for name in (*NEEDS.get(service, ()), service) if name in marks]
 
     def levels(self, service: str) -> dict[str, str]:
         """Operation → "real" or "state", of those that are built."""

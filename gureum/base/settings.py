@@ -111,6 +111,22 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             description="How many seconds a minute of an alarm's period lasts. Below 60, data are kept by the second, and alarms are faster.",
         ),
     ] = 60
+    scaling_low_periods: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=60,
+            description="How many periods a tracked metric must be below its target before a group shrinks; AWS waits for 15.",
+        ),
+    ] = 15
+    scaling_warmup_s: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=3600,
+            description="Most seconds that new instances of an Auto Scaling group count as warming up where no warmup is given; AWS: 300.",
+        ),
+    ] = 300
     alarm_webhook: Annotated[
         str,
         Meta(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Protocol
 
 from gureum.base.sealing import Sealer
@@ -85,6 +85,7 @@ class World:
         self.client = Client(store, clock)
         self._lower_functions: dict[str, LowerFunction] = {}
         self._reconcile_functions: dict[str, Callable[[World, Any], Awaitable[None]]] = {}
+        self._watchers: dict[str, list[Callable[[Client, Any], Iterable[str]]]] = {}
         self.lowering = Lowering(self.client, self._lower_functions, self._on_lowered, after_answers)
         self.loop = ReconcileLoop("reconcile", self._work, clock, self.events, self.tracer)
         self.link = make_link(self.lowering.desired, self._on_status)
@@ -101,6 +102,9 @@ class World:
         self.client.add_kinds(added)
         self._lower_functions.update(self.registry.lower_functions())
         self._reconcile_functions.update({name: one.target for name, one in self.registry.marks("reconcile").items()})
+        self._watchers = {}
+        for one in self.registry.marks("watch").values():
+            self._watchers.setdefault(one.options["kind"], []).append(one.target)
         keys = [key for kind in added for key in self._keys(kind.name)]
         self.lowering.relower(key for key in keys if kind_name_of(key) in self._lower_functions)
         for key in keys:
@@ -175,6 +179,12 @@ class World:
         for change in changes:
             if change.after is None or kind_name_of(change.key) in self._reconcile_functions:
                 self.loop.poke(change.key)
+            self._wake_watchers(change.key, change.after or change.before)
+
+    def _wake_watchers(self, key: str, obj: Resource | None) -> None:
+        for watcher in self._watchers.get(kind_name_of(key), ()) if obj is not None else ():
+            for woken in watcher(self.client, obj):
+                self.loop.poke(woken)
 
     def _on_lowered(self, changed: list[Desired], removed: list[str]) -> None:
         self.link.change(changed, removed)
@@ -182,6 +192,8 @@ class World:
     def _on_status(self, status: Status) -> None:
         if status.owner:
             self.loop.poke(status.owner)
+            if kind_name_of(status.owner) in self._watchers:
+                self._wake_watchers(status.owner, self.client.by_key(status.owner))
 
 
 def after_answers(work: Callable[[], None]) -> None:

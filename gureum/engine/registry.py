@@ -52,6 +52,18 @@ def reconcile(cls: type[T]) -> Callable[[Callable[[Any, T], Awaitable[None]]], C
     return mark("reconcile", kind.name)
 
 
+def watch(cls: type[T]) -> Callable[[Callable[[Any, T], Any]], Callable[[Any, T], Any]]:
+    """Marks `(client, obj) -> keys of objects that look again` when an object of this kind, or what is seen of its core objects, has changed.
+    Several functions may watch one kind."""
+    kind: Kind = getattr(cls, KIND_MARK)
+
+    def note(function: Callable[[Any, T], Any]) -> Callable[[Any, T], Any]:
+        name = f"{kind.name} {function.__module__}.{function.__qualname__}"
+        return mark("watch", name, kind=kind.name)(function)
+
+    return note
+
+
 class Registry:
     """What has been found so far. Names are unique per role."""
 
@@ -107,4 +119,4 @@ def _modules(package_name: str) -> Iterator[ModuleType]:
         yield importlib.import_module(info.name)
 
 
-__all__ = ["Desired", "Mark", "Registry", "lower", "mark", "reconcile"]
+__all__ = ["Desired", "Mark", "Registry", "lower", "mark", "reconcile", "watch"]

@@ -82,9 +82,8 @@ class Cloud:
             metrics=self.world.metrics, logs=self.world.logs, agent=self.world.link, sealer=self.world.sealer,
         )  # fmt: skip
         function = self.services.operation("ec2", operation)
-        prepare = self.services.prepare("ec2")
+        ((_, prepare),) = self.services.preparations("ec2")
         assert function is not None
-        assert prepare is not None
         for _ in range(40):
             try:
                 for one in (prepare, function):

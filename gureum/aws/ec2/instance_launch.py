@@ -83,7 +83,9 @@ async def run_instances(call: Call) -> dict[str, Any]:
     plan = plan_launch(launch, launch.params)
     transaction = call.transaction()
     reservation = new_id("r-")
-    instances = [_create(launch, transaction, launch.params, plan, reservation, index) for index in range(plan.count)]
+    instances = [
+        create_instance(launch, transaction, launch.params, plan, reservation, index) for index in range(plan.count)
+    ]
     call.remember(transaction, tuple(one.meta.name for one in instances))
     await call.commit(transaction)
     return show_reservation(call, instances)
@@ -120,7 +122,7 @@ def plan_launch(call: Call, params: dict[str, Any]) -> Plan:
     )
 
 
-def _create(
+def create_instance(
     call: Call, transaction: Transaction, params: dict[str, Any], plan: Plan, reservation: str, index: int
 ) -> Instance:
     name = new_id("i-")

@@ -31,7 +31,7 @@ from gureum.aws.marks import operation
 from gureum.core.world import World
 from gureum.engine.client import Transaction
 from gureum.engine.registry import reconcile
-from gureum.engine.resource import key_of
+from gureum.engine.resource import Resource, key_of
 
 VISIBLE_AFTER_TERMINATION_S = 3600.0
 USER_SHUTDOWN = ("Client.UserInitiatedShutdown", "Client.UserInitiatedShutdown: User initiated shutdown")
@@ -225,9 +225,9 @@ async def _reap(world: World, instance: Instance) -> None:
     await transaction.commit()
 
 
-def world_call(world: World, instance: Instance) -> Call:
-    """A call on the instance's own behalf: what reconcile does goes the same way as what users do."""
-    account, region = instance.meta.scope.split("/")
+def world_call(world: World, obj: Resource) -> Call:
+    """A call on an object's own behalf: what reconcile does goes the same way as what users do."""
+    account, region = obj.meta.scope.split("/")
     return Call(
         service="ec2",
         operation="reconcile",

@@ -1,0 +1,30 @@
+"""The words with which Auto Scaling refuses."""
+
+from __future__ import annotations
+
+from gureum.aws.errors import AwsError
+
+
+def invalid(message: str) -> AwsError:
+    """AWS: ValidationError (Auto Scaling's common errors)."""
+    return AwsError("ValidationError", message, status=400)
+
+
+def not_built(what: str) -> AwsError:
+    return AwsError("NotImplemented", f"{what} is not implemented by gureum.", status=501)
+
+
+def no_group(name: str) -> AwsError:
+    return invalid(f"AutoScalingGroup name not found - AutoScalingGroup '{name}' not found")
+
+
+def in_progress(message: str) -> AwsError:
+    return AwsError("ScalingActivityInProgress", message, status=400)
+
+
+def in_use(message: str) -> AwsError:
+    return AwsError("ResourceInUse", message, status=400)
+
+
+def exists(message: str) -> AwsError:
+    return AwsError("AlreadyExists", message, status=400)

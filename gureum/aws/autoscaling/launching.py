@@ -1,0 +1,152 @@
+"""Launches: from what a group launches from, to instances with their members in one commit.
+
+The instance is made by the same pieces as RunInstances makes one (aws/ec2/instance_launch.py), so it is what a user would have got.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from gureum.aws.autoscaling.activities import begin
+from gureum.aws.autoscaling.kinds import Group, LaunchConfiguration, Member, MemberSpec, Template, object_name
+from gureum.aws.autoscaling.sentences import launching, started_cause
+from gureum.aws.call import Call
+from gureum.aws.ec2.instance_kinds import Instance
+from gureum.aws.ec2.instance_launch import create_instance, plan_launch
+from gureum.aws.ec2.launch_templates import merge_launch_template
+from gureum.aws.ec2.network_kinds import Subnet
+from gureum.aws.errors import AwsError
+from gureum.base.ids import new_id
+from gureum.engine.client import Transaction
+
+REQUESTER = "autoscaling.amazonaws.com"
+_FROM_CONFIGURATION = (
+    "ImageId",
+    "InstanceType",
+    "KeyName",
+    "UserData",
+    "EbsOptimized",
+    "IamInstanceProfile",
+    "BlockDeviceMappings",
+    "MetadataOptions",
+)
+
+
+def launch(call: Call, transaction: Transaction, group: Group, zone: str, count: int, before: int) -> int:
+    """Up to `count` new instances in a zone, with members and activities; says how many. `before`: the group's capacity. Raises the errors of
+    RunInstances, with nothing written."""
+    subnet = _subnet(call, group, zone)
+    params = launch_params(call, group) | {"MinCount": 1, "MaxCount": count}
+    _place(params, subnet)
+    launched = call.with_params(params)
+    plan = plan_launch(launched, params)
+    reservation = new_id("r-")
+    for index in range(plan.count):
+        instance = create_instance(launched, transaction, params, plan, reservation, index)
+        _join(call, transaction, group, instance, before + index)
+    return plan.count
+
+
+def launch_params(call: Call, group: Group) -> dict[str, Any]:
+    """RunInstances' parameters, as the template or the configuration has them, with the group's tags."""
+    spec = group.spec
+    if spec.template is not None:
+        named = {"LaunchTemplateId": spec.template.id, "Version": spec.template.version}
+        params = dict(merge_launch_template(call.with_params({"LaunchTemplate": named})))
+    else:
+        params = _configured(call, spec.configuration)
+    tags = {tag.key: tag.value for tag in spec.tags if tag.propagate} | {"aws:autoscaling:groupName": spec.name}
+    params["GureumTags"] = dict(params.get("GureumTags") or {}) | tags
+    params["GureumRequester"] = REQUESTER
+    return params
+
+
+def template_now(call: Call, group: Group) -> Template | None:
+    """The group's template with the number that its version means now; None with a launch configuration, or when the template is gone."""
+    template = group.spec.template
+    if template is None:
+        return None
+    try:
+        tags = launch_params(call, group)["GureumTags"]
+    except AwsError:
+        return None
+    return Template(template.id, template.name, tags["aws:ec2launchtemplate:version"])
+
+
+def _join(call: Call, transaction: Transaction, group: Group, instance: Instance, before: int) -> None:
+    cause = started_cause(group.spec.why, call.now, before, before + 1)
+    activity = begin(
+        call,
+        transaction,
+        group,
+        launching(instance.meta.name),
+        cause,
+        zone=instance.spec.zone,
+        subnet=instance.spec.subnet,
+    )
+    spec = MemberSpec(
+        group.meta.name,
+        instance.spec.zone,
+        instance.spec.type,
+        template=template_now(call, group),
+        configuration=group.spec.configuration,
+        protected=group.spec.protected,
+        launched=call.now,
+        since=call.now,
+        activity=activity.meta.name,
+    )
+    transaction.create(Member(meta=call.meta(instance.meta.name, owner=group), spec=spec))
+
+
+def _configured(call: Call, name: str) -> dict[str, Any]:
+    configuration = call.get(LaunchConfiguration, object_name(name))
+    if configuration is None:
+        raise AwsError("ValidationError", f"Launch configuration {name} not found")
+    given = configuration.spec.params
+    params = {key: given[key] for key in _FROM_CONFIGURATION if given.get(key) is not None}
+    if "IamInstanceProfile" in params:
+        profile = str(params["IamInstanceProfile"])
+        params["IamInstanceProfile"] = {"Arn" if profile.startswith("arn:") else "Name": profile}
+    monitoring = given.get("InstanceMonitoring")
+    params["Monitoring"] = monitoring if monitoring is not None else {"Enabled": True}
+    if given.get("PlacementTenancy"):
+        params["Placement"] = {"Tenancy": given["PlacementTenancy"]}
+    groups = given.get("SecurityGroups") or []
+    public = given.get("AssociatePublicIpAddress")
+    if public is None:
+        return params | ({"SecurityGroupIds": groups} if groups else {})
+    interface: dict[str, Any] = {"DeviceIndex": 0, "AssociatePublicIpAddress": public}
+    return params | {"NetworkInterfaces": [interface | ({"Groups": groups} if groups else {})]}
+
+
+def _subnet(call: Call, group: Group, zone: str) -> str:
+    """The subnet of the zone with the fewest of the group's instances; without subnets the zone's default one."""
+    subnets = [
+        found for id_ in group.spec.subnets if (found := call.get(Subnet, id_)) is not None and found.spec.zone == zone
+    ]
+    if group.spec.subnets and not subnets:
+        raise AwsError("InvalidSubnetID.NotFound", f"The group has no subnet in {zone} any more")
+    if not subnets:
+        subnets = [one for one in call.all(Subnet) if one.spec.default_for_zone and one.spec.zone == zone]
+    if not subnets:
+        raise AwsError("MissingInput", f"No default subnet for availability zone: '{zone}'.")
+    members = call.by(Member, "group", group.meta.name)
+    return min(subnets, key=lambda one: (_used(call, members, one.meta.name), one.meta.name)).meta.name
+
+
+def _used(call: Call, members: Sequence[Member], subnet: str) -> int:
+    instances = (call.get(Instance, member.meta.name) for member in members)
+    return sum(1 for one in instances if one is not None and one.spec.subnet == subnet)
+
+
+def _place(params: dict[str, Any], subnet: str) -> None:
+    """The group decides where; what a template says of it is laid aside. AWS: "If the launch template specifies a subnet …"."""
+    params.pop("SubnetId", None)
+    if params.get("Placement"):
+        placement = {name: value for name, value in params["Placement"].items() if name != "AvailabilityZone"}
+        params["Placement"] = placement
+    if params.get("NetworkInterfaces"):
+        params["NetworkInterfaces"] = [one | {"SubnetId": subnet} for one in params["NetworkInterfaces"]]
+    else:
+        params["SubnetId"] = subnet

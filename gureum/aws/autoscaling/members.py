@@ -1,0 +1,152 @@
+"""How a member moves on: from its launch into service, out of it when it is not well, and to its end.
+
+Pending ──runs──► (hooks) ──► InService ──unhealthy, surplus, refresh──► Terminating ──► (hooks) ──drained──► terminated, forgotten
+                                 │ EnterStandby                 │ DetachInstances
+                                 ▼                              ▼
+                              Standby ──ExitStandby──► Pending  Detaching ──drained──► forgotten, the instance stays
+"""
+
+from __future__ import annotations
+
+from gureum.aws.autoscaling import activities
+from gureum.aws.autoscaling.hooks import abandoned, timed_out, waits_for
+from gureum.aws.autoscaling.kinds import STANDBY, Member
+from gureum.aws.autoscaling.passes import Pass
+from gureum.aws.autoscaling.sentences import (
+    clock_text,
+    ec2_unhealthy_cause,
+    elb_unhealthy_cause,
+    lifetime_cause,
+    user_unhealthy_cause,
+)
+from gureum.aws.autoscaling.targets import drained, unhealthy
+from gureum.aws.ec2.instance_kinds import Instance
+from gureum.aws.ec2.instance_lifecycle import USER_SHUTDOWN, begin_termination
+
+DEAD = frozenset({"stopping", "stopped", "shutting-down", "terminated"})
+
+
+def move_on(step: Pass, member: Member) -> None:
+    """One member, as far as it can come now."""
+    instance = step.call.get(Instance, member.meta.name)
+    state = instance.status.state if instance is not None else "terminated"
+    spec = member.spec
+    if spec.state in ("Pending", "Pending:Wait"):
+        _starting(step, member, state)
+    elif spec.state == "InService":
+        _serving(step, member, state)
+    elif spec.state in ("Terminating", "Terminating:Wait"):
+        _ending(step, member, instance, state)
+    elif spec.state == "Detaching":
+        _detaching(step, member)
+    elif spec.state in STANDBY:
+        _standing_by(step, member, state)
+
+
+def _starting(step: Pass, member: Member, state: str) -> None:
+    if state in DEAD:
+        activities.end(
+            step.call,
+            step.transaction,
+            member.spec.activity,
+            "Failed",
+            "Instance became unhealthy while waiting for instance to be in InService state.",
+        )
+        step.begin_end(step.change(member, activity="", health="Unhealthy"), ec2_unhealthy_cause(step.now, state))
+        return
+    if state != "running":
+        return
+    if not member.spec.hooked:
+        waits = waits_for(step.hooks, launching=True, now=step.now)
+        member = step.change(member, state="Pending:Wait" if waits else "Pending", waits=waits, hooked=True)
+        if waits:
+            activities.note(step.call, step.transaction, member.spec.activity, "MidLifecycleAction", 60)
+    member = _wait(step, member)
+    if abandoned(member.spec.waits):
+        activities.end(step.call, step.transaction, member.spec.activity, "Cancelled", "Lifecycle action abandoned")
+        text = f"At {clock_text(step.now)} an instance was taken out of service in response to an abandoned lifecycle action."
+        step.begin_end(step.change(member, activity=""), text)
+    elif all(wait.result for wait in member.spec.waits):
+        step.serve(member)
+
+
+def _wait(step: Pass, member: Member) -> Member:
+    """Waits whose time is over get their default; the next to end is noted."""
+    member = step.change(member, waits=timed_out(member.spec.waits, step.now))
+    step.due += [wait.until for wait in member.spec.waits if not wait.result]
+    return member
+
+
+def _serving(step: Pass, member: Member, state: str) -> None:
+    spec, group = member.spec, step.group.spec
+    why = ""
+    if spec.health == "Unhealthy":
+        why = user_unhealthy_cause(step.now)
+    elif step.suspended("HealthCheck"):
+        pass
+    elif state in DEAD:
+        why = ec2_unhealthy_cause(step.now, state)
+    elif "ELB" in group.health_type and unhealthy(step.world, step.call, step.group, member.meta.name):
+        grace_ends = spec.in_service + group.grace_s
+        if grace_ends > step.now:
+            step.due.append(grace_ends)
+        else:
+            why = elb_unhealthy_cause(step.now)
+    if why:
+        member = step.change(member, health="Unhealthy")
+        if not step.suspended("ReplaceUnhealthy") and not step.suspended("Terminate"):
+            step.begin_end(member, why)
+    elif group.max_lifetime_s:
+        _look_at_age(step, member)
+
+
+def _look_at_age(step: Pass, member: Member) -> None:
+    """AWS: MaxInstanceLifetime: one at a time is replaced."""
+    ends = member.spec.launched + step.group.spec.max_lifetime_s
+    if ends > step.now:
+        step.due.append(ends)
+    elif all(one.spec.state == "InService" for one in step.members):
+        step.begin_end(member, lifetime_cause(step.now))
+
+
+def _ending(step: Pass, member: Member, instance: Instance | None, state: str) -> None:
+    member = _wait(step, member)
+    if instance is None or state == "terminated":
+        activities.end(step.call, step.transaction, member.spec.activity)
+        step.forget(member)
+        return
+    if state == "shutting-down":
+        return
+    if not all(wait.result for wait in member.spec.waits):
+        activities.note(step.call, step.transaction, member.spec.activity, "MidTerminatingLifecycleAction", 60)
+        return
+    left = drained(step.call, step.group, member.meta.name)
+    if left > step.now and state == "running":
+        activities.note(step.call, step.transaction, member.spec.activity, "WaitingForELBConnectionDraining", 50)
+        step.due.append(left)
+        return
+    if member.spec.state != "Terminating":
+        member = step.change(member, state="Terminating")
+    begin_termination(step.transaction, instance, step.now, *USER_SHUTDOWN)
+
+
+def _detaching(step: Pass, member: Member) -> None:
+    left = drained(step.call, step.group, member.meta.name)
+    if left > step.now:
+        step.due.append(left)
+        return
+    activities.end(step.call, step.transaction, member.spec.activity)
+    step.forget(member)
+
+
+def _standing_by(step: Pass, member: Member, state: str) -> None:
+    if state == "terminated":
+        activities.end(step.call, step.transaction, member.spec.activity)
+        step.forget(member)
+    elif member.spec.state == "EnteringStandby":
+        left = drained(step.call, step.group, member.meta.name)
+        if left > step.now:
+            step.due.append(left)
+            return
+        activities.end(step.call, step.transaction, member.spec.activity)
+        step.change(member, state="Standby", activity="")

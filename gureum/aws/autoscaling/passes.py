@@ -1,0 +1,77 @@
+"""One look of a group at itself: what it has read, what it will write, and when it must look again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from gureum.aws.autoscaling import activities
+from gureum.aws.autoscaling.hooks import waits_for
+from gureum.aws.autoscaling.kinds import Group, Hook, Member
+from gureum.aws.autoscaling.sentences import terminating
+from gureum.aws.autoscaling.targets import deregister, register
+from gureum.aws.call import Call
+from gureum.core.world import World
+from gureum.engine.client import Transaction
+
+
+class Pass:
+    """`members` and `group` are kept as the transaction will leave them. `due`: Unix seconds of what is waited for."""
+
+    def __init__(self, world: World, call: Call, transaction: Transaction, group: Group, members: list[Member]) -> None:
+        self.world = world
+        self.call = call
+        self.transaction = transaction
+        self.group = group
+        self.members = members
+        self.hooks = call.by(Hook, "group", group.meta.name)
+        self.now = call.now
+        self.due: list[float] = []
+
+    @property
+    def capacity(self) -> int:
+        return sum(1 for one in self.members if one.counts)
+
+    def suspended(self, process: str) -> bool:
+        return process in self.group.spec.suspended
+
+    def change(self, member: Member, **fields: Any) -> Member:
+        """The member with other fields of its spec; a new state notes the time."""
+        if "state" in fields and fields["state"] != member.spec.state:
+            fields.setdefault("since", self.now)
+        after = msgspec.structs.replace(member, spec=msgspec.structs.replace(member.spec, **fields))
+        if after != member:
+            self.transaction.update(after)
+            self.members[self._place(member)] = after
+        return after
+
+    def change_group(self, **fields: Any) -> None:
+        self.group = msgspec.structs.replace(self.group, spec=msgspec.structs.replace(self.group.spec, **fields))
+        self.transaction.update(self.group)
+
+    def forget(self, member: Member) -> None:
+        """It is no member any more."""
+        del self.members[self._place(member)]
+        self.transaction.delete(member)
+
+    def serve(self, member: Member) -> Member:
+        """It serves from now on, in the target groups too."""
+        if not self.suspended("AddToLoadBalancer"):
+            register(self.call, self.transaction, self.group, member.meta.name)
+        activities.end(self.call, self.transaction, member.spec.activity)
+        return self.change(member, state="InService", in_service=self.now, activity="", waits=(), hooked=False)
+
+    def begin_end(self, member: Member, why: str) -> Member:
+        """It is to go: out of the target groups, past the hooks, then terminated. `why`: the activity's cause."""
+        activities.end(self.call, self.transaction, member.spec.activity, "Cancelled")
+        activity = activities.begin(
+            self.call, self.transaction, self.group, terminating(member.meta.name), why, zone=member.spec.zone
+        )
+        deregister(self.call, self.transaction, self.group, member.meta.name)
+        waits = waits_for(self.hooks, launching=False, now=self.now)
+        state = "Terminating:Wait" if waits else "Terminating"
+        return self.change(member, state=state, activity=activity.meta.name, why=why, waits=waits, hooked=True)
+
+    def _place(self, member: Member) -> int:
+        return next(place for place, one in enumerate(self.members) if one.meta.name == member.meta.name)

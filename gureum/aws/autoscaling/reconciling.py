@@ -1,0 +1,169 @@
+"""What a group does: one look at everything it has, one commit of what follows, until nothing follows any more.
+
+    observe members (EC2 state, target health, hooks, time) ─► move each on ─► compare their number with the desired ─► launch or end
+
+It is level-based and decides only in a transaction that checks all it has read: the group, and that no member was made or changed
+meanwhile. A daemon killed in between finds the members and goes on; an instance is made in the same commit as its member, so none is
+launched twice and none is lost.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from gureum.aws.autoscaling import activities
+from gureum.aws.autoscaling.kinds import LEAVING, STANDBY, Group, Member, Refresh
+from gureum.aws.autoscaling.launching import launch, template_now
+from gureum.aws.autoscaling.lookup import members_of
+from gureum.aws.autoscaling.members import move_on
+from gureum.aws.autoscaling.passes import Pass
+from gureum.aws.autoscaling.refreshing import step_refresh, surge
+from gureum.aws.autoscaling.sentences import launching, shrunk_cause, started_cause
+from gureum.aws.autoscaling.termination import choose
+from gureum.aws.ec2.instance_kinds import Instance
+from gureum.aws.ec2.instance_lifecycle import world_call
+from gureum.aws.elbv2.kinds import TargetGroup
+from gureum.aws.errors import AwsError
+from gureum.core.world import World
+from gureum.engine.client import Client
+from gureum.engine.registry import reconcile, watch
+from gureum.engine.resource import key_of, make_key
+
+FIRST_RETRY_S, LAST_RETRY_S = 2.0, 300.0
+MOST_LAUNCHES = 20
+"""In one commit."""
+
+
+@watch(Instance)
+def group_of_instance(client: Client, instance: Instance) -> Iterable[str]:
+    """Its group looks again when an instance has changed."""
+    member = client.get(Member, instance.meta.scope, instance.meta.name)
+    return (make_key("autoscaling.Group", member.meta.scope, member.spec.group),) if member is not None else ()
+
+
+@watch(Member)
+def group_of_member(client: Client, member: Member) -> Iterable[str]:
+    return (make_key("autoscaling.Group", member.meta.scope, member.spec.group),)
+
+
+@watch(Refresh)
+def group_of_refresh(client: Client, refresh: Refresh) -> Iterable[str]:
+    return (make_key("autoscaling.Group", refresh.meta.scope, refresh.spec.group),)
+
+
+@watch(TargetGroup)
+def groups_of_targets(client: Client, targets: TargetGroup) -> Iterable[str]:
+    """Also when the agent has seen their health change."""
+    return tuple(key_of(group) for group in client.by(Group, targets.meta.scope, "target-group", targets.meta.name))
+
+
+@reconcile(Group)
+async def reconcile_group(world: World, group: Group) -> None:
+    call = world_call(world, group)
+    transaction = call.transaction()
+    transaction.require(group)
+    transaction.require_no_newer(Member, group.meta.scope)
+    step = Pass(world, call, transaction, group, members_of(call, group))
+    for member in list(step.members):
+        move_on(step, member)
+    step_refresh(step)
+    _count(step)
+    if group.spec.deleting and not step.members:
+        transaction.delete(group)
+    if not transaction.empty:
+        await transaction.commit()
+    if step.due:
+        world.poke(key_of(group), max(min(step.due) - step.now, 0.01))
+
+
+def _count(step: Pass) -> None:
+    """Brings the capacity to the desired one."""
+    spec = step.group.spec
+    capacity, desired = step.capacity, spec.desired + surge(step)
+    if capacity < desired and not step.suspended("Launch"):
+        _grow(step, desired - capacity)
+    elif capacity > desired and not step.suspended("Terminate"):
+        _shrink(step, capacity - desired)
+    elif capacity == desired == spec.desired and not step.suspended("AZRebalance"):
+        _rebalance(step)
+
+
+def _grow(step: Pass, wanted: int) -> None:
+    """Into the zones with the fewest, one after the other. What cannot be launched in any zone is told and tried again later."""
+    spec = step.group.spec
+    if spec.retry_at > step.now:
+        step.due.append(spec.retry_at)
+        return
+    plan = spread(Counter(one.spec.zone for one in step.members if one.counts), spec.zones, min(wanted, MOST_LAUNCHES))
+    before, launched, refused = step.capacity, 0, None
+    for zone, count in plan.items():
+        try:
+            launched += launch(step.call, step.transaction, step.group, zone, count, before + launched)
+        except AwsError as error:
+            refused = error
+    if launched:
+        if spec.failures:
+            step.change_group(failures=0, retry_at=0.0)
+    elif refused is not None:
+        _tell_failure(step, refused)
+
+
+def _tell_failure(step: Pass, refused: AwsError) -> None:
+    """AWS: a failed activity with EC2's words; then it waits longer from time to time."""
+    spec, capacity = step.group.spec, step.capacity
+    cause = started_cause(spec.why, step.now, capacity, capacity + 1)
+    message = f"{refused.message} Launching EC2 instance failed."
+    activities.record(step.call, step.transaction, step.group, launching(""), cause, "Failed", message)
+    delay_s = min(FIRST_RETRY_S * 2 ** min(spec.failures, 16), LAST_RETRY_S)
+    step.change_group(failures=spec.failures + 1, retry_at=step.now + delay_s)
+    step.due.append(step.now + delay_s)
+
+
+def spread(have: Counter[str], zones: tuple[str, ...], count: int) -> dict[str, int]:
+    """How many go to which zone, so that they are as even as can be. Pure."""
+    filled = Counter({zone: have[zone] for zone in zones})
+    plan: dict[str, int] = {}
+    for _ in range(count):
+        zone = min(zones, key=lambda one: (filled[one], zones.index(one)))
+        filled[zone] += 1
+        plan[zone] = plan.get(zone, 0) + 1
+    return plan
+
+
+def _shrink(step: Pass, surplus: int) -> None:
+    """Instances protected from scale-in stay, even if the group is then too large."""
+    before, current = step.capacity, template_now(step.call, step.group)
+    for number in range(surplus):
+        open_ = [one for one in step.members if one.counts and (not one.spec.protected or step.group.spec.deleting)]
+        chosen = choose(open_, step.group, current, step.now)
+        if chosen is None:
+            return
+        cause = shrunk_cause(step.group.spec.why, step.now, chosen.meta.name, before - number, before - number - 1)
+        step.begin_end(chosen, cause)
+
+
+def _rebalance(step: Pass) -> None:
+    """One more where there are fewest, when another zone has two more; the surplus then goes from the crowded one (AWS: "Rebalancing")."""
+    spec = step.group.spec
+    serving = [one for one in step.members if one.counts]
+    if len(spec.zones) < 2 or any(one.spec.state != "InService" for one in serving) or spec.retry_at > step.now:
+        return
+    if (
+        any(one.spec.state in LEAVING or one.spec.state in STANDBY for one in step.members)
+        or step.suspended("Launch")
+        or step.suspended("Terminate")
+    ):
+        return
+    counts = Counter(dict.fromkeys(spec.zones, 0))
+    counts.update(one.spec.zone for one in serving)
+    least, most = min(spec.zones, key=lambda zone: counts[zone]), max(counts, key=lambda zone: counts[zone])
+    if counts[most] - counts[least] < 2:
+        return
+    try:
+        launch(step.call, step.transaction, step.group, least, 1, step.capacity)
+    except AwsError as refused:
+        _tell_failure(step, refused)
+
+
+__all__ = ["reconcile_group", "spread"]

@@ -1,0 +1,173 @@
+"""Instance refreshes as operations: started, cancelled, rolled back and shown. What they do is in refreshing.py."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import msgspec
+
+from gureum.aws.autoscaling.faults import invalid, not_built
+from gureum.aws.autoscaling.group_settings import found_template
+from gureum.aws.autoscaling.kinds import Group, Member, Refresh, RefreshSpec
+from gureum.aws.autoscaling.launching import template_now
+from gureum.aws.autoscaling.lookup import find_group, members_of, page
+from gureum.aws.autoscaling.refreshing import active_refresh, preferences, to_replace
+from gureum.aws.call import Call
+from gureum.aws.errors import AwsError
+from gureum.aws.marks import Result, operation
+
+LIFE_S = 42 * 86400.0
+_REFUSED = ("StandbyInstances", "AlarmSpecification", "BakeTime")
+
+
+@operation("StartInstanceRefresh")
+async def start_instance_refresh(call: Call) -> Result:
+    """AWS: autoscaling StartInstanceRefresh. InstanceRefreshInProgress while another goes on."""
+    params = call.params
+    group = find_group(call, params["AutoScalingGroupName"])
+    if active_refresh(call, group) is not None:
+        raise AwsError(
+            "InstanceRefreshInProgress",
+            "An Instance Refresh is already in progress and blocks the execution of this Instance Refresh.",
+            status=400,
+        )
+    wanted = params.get("Preferences") or {}
+    _check(params, wanted)
+    spec = group.spec
+    desired = params.get("DesiredConfiguration") or {}
+    if desired.get("MixedInstancesPolicy"):
+        raise not_built("An instance refresh with MixedInstancesPolicy")
+    if desired.get("LaunchTemplate"):
+        spec = msgspec.structs.replace(spec, template=found_template(call, desired["LaunchTemplate"]), configuration="")
+    transaction = call.transaction()
+    after = transaction.update(
+        msgspec.structs.replace(group, spec=msgspec.structs.replace(spec, failures=0, retry_at=0.0))
+    )
+    members = [one for one in members_of(call, group) if one.counts]
+    old = to_replace(members, after, template_now(call, after), skip_matching=bool(wanted.get("SkipMatching")))
+    kept: dict[str, object] = {
+        name: params[name] for name in ("Preferences", "DesiredConfiguration", "Strategy") if name in params
+    }
+    refresh = RefreshSpec(
+        group.meta.name,
+        kept,
+        start=call.now,
+        old=old,
+        total=len(old),
+        before=group.spec.template,
+        before_configuration=group.spec.configuration,
+    )
+    made = transaction.create(Refresh(meta=call.meta(str(uuid.uuid4()), owner=group), spec=refresh))
+    _sweep(call, transaction, group)
+    await call.commit(transaction)
+    return {"InstanceRefreshId": made.meta.name}
+
+
+@operation("CancelInstanceRefresh")
+async def cancel_instance_refresh(call: Call) -> Result:
+    """AWS: autoscaling CancelInstanceRefresh: what has been replaced stays so."""
+    group, refresh = _active(call)
+    spec = msgspec.structs.replace(
+        refresh.spec, status="Cancelled", reason="Cancelled due to user request.", end=call.now
+    )
+    transaction = call.transaction()
+    transaction.update(msgspec.structs.replace(refresh, spec=spec))
+    transaction.update(group)
+    await call.commit(transaction)
+    return {"InstanceRefreshId": refresh.meta.name}
+
+
+@operation("RollbackInstanceRefresh")
+async def rollback_instance_refresh(call: Call) -> Result:
+    """AWS: autoscaling RollbackInstanceRefresh. IrreversibleInstanceRefresh for one that has nothing to be put back to."""
+    group, refresh = _active(call)
+    spec = refresh.spec
+    before = spec.before
+    if "DesiredConfiguration" not in spec.params or (before is not None and before.version in ("$Latest", "$Default")):
+        raise AwsError(
+            "IrreversibleInstanceRefresh",
+            "The instance refresh cannot be rolled back: it needs a desired configuration, and a launch template with a version number before it.",
+            status=400,
+        )
+    back = msgspec.structs.replace(
+        group.spec, template=before, configuration=spec.before_configuration, failures=0, retry_at=0.0
+    )
+    after = msgspec.structs.replace(group, spec=back)
+    members = [one for one in members_of(call, group) if one.counts]
+    old = to_replace(members, after, template_now(call, after), skip_matching=True)
+    changed = msgspec.structs.replace(
+        spec, status="RollbackInProgress", old=old, total=len(old), hold_until=0.0, checkpoints_passed=1000
+    )
+    transaction = call.transaction()
+    transaction.update(after)
+    transaction.update(msgspec.structs.replace(refresh, spec=changed))
+    await call.commit(transaction)
+    return {"InstanceRefreshId": refresh.meta.name}
+
+
+@operation("DescribeInstanceRefreshes")
+def describe_instance_refreshes(call: Call) -> Result:
+    """AWS: autoscaling DescribeInstanceRefreshes: the newest first."""
+    group, ids = find_group(call, call.params["AutoScalingGroupName"]), call.params.get("InstanceRefreshIds")
+    found = [one for one in call.by(Refresh, "group", group.meta.name) if not ids or one.meta.name in ids]
+    shown, token = page(call, found, _newest_first)
+    return {"InstanceRefreshes": [_show(call, group, one) for one in shown]} | token
+
+
+def _active(call: Call) -> tuple[Group, Refresh]:
+    group = find_group(call, call.params["AutoScalingGroupName"])
+    refresh = active_refresh(call, group)
+    if refresh is None:
+        text = f"No in progress or pending Instance Refresh found for Auto Scaling group {group.spec.name}"
+        raise AwsError("ActiveInstanceRefreshNotFound", text, status=400)
+    return group, refresh
+
+
+def _check(params: dict[str, Any], wanted: dict[str, Any]) -> None:
+    if params.get("Strategy", "Rolling") != "Rolling":
+        raise not_built(f"Instance refresh strategy {params['Strategy']}")
+    for name in _REFUSED:
+        if wanted.get(name) not in (None, "Ignore", 0):
+            raise not_built(f"Instance refresh preference {name}")
+    least, most = wanted.get("MinHealthyPercentage", 90), wanted.get("MaxHealthyPercentage", 100)
+    if not (0 <= least <= 100 <= most <= 200) or most - least > 100:
+        raise invalid(
+            "MinHealthyPercentage must be 0 to 100, MaxHealthyPercentage 100 to 200, and they must differ by 100 at most."
+        )
+    shares = wanted.get("CheckpointPercentages") or []
+    if any(not 1 <= share <= 100 for share in shares) or sorted(set(shares)) != list(shares):
+        raise invalid("CheckpointPercentages must be in ascending order, between 1 and 100.")
+    if wanted.get("AutoRollback") and not params.get("DesiredConfiguration"):
+        raise invalid("Auto rollback needs a desired configuration.")
+
+
+def _sweep(call: Call, transaction: Any, group: Group) -> None:
+    for one in call.by(Refresh, "group", group.meta.name):
+        if one.spec.end and one.spec.end < call.now - LIFE_S:
+            transaction.delete(one)
+
+
+def _newest_first(refresh: Refresh) -> str:
+    return f"{1e12 - refresh.spec.start:020.6f}{refresh.meta.name}"
+
+
+def _show(call: Call, group: Group, refresh: Refresh) -> dict[str, Any]:
+    """API form. AWS: autoscaling InstanceRefresh."""
+    spec = refresh.spec
+    old = frozenset(spec.old)
+    left = sum(1 for one in call.by(Member, "group", group.meta.name) if one.meta.name in old and one.counts)
+    over = spec.status in ("Successful", "RollbackSuccessful")
+    shown: dict[str, Any] = {
+        "InstanceRefreshId": refresh.meta.name,
+        "AutoScalingGroupName": group.spec.name,
+        "Status": spec.status,
+        "StartTime": spec.start,
+        "PercentageComplete": 100 if over or not spec.total else (spec.total - left) * 100 // spec.total,
+        "InstancesToUpdate": 0 if over else left,
+        "Strategy": "Rolling",
+        "Preferences": {"MinHealthyPercentage": 90, "SkipMatching": False, "AutoRollback": False} | preferences(spec),
+    }
+    if "DesiredConfiguration" in spec.params:
+        shown["DesiredConfiguration"] = spec.params["DesiredConfiguration"]
+    return shown | ({"EndTime": spec.end} if spec.end else {}) | ({"StatusReason": spec.reason} if spec.reason else {})

@@ -1,0 +1,164 @@
+"""What an instance refresh does in one look of its group: ends old instances as the healthy share allows; the group itself launches new ones.
+
+    Pending ──► InProgress ──all replaced and warm──► Successful
+                    │ CancelInstanceRefresh ──► Cancelled        RollbackInstanceRefresh, AutoRollback ──► RollbackInProgress ──► …Successful
+
+AWS: "Use an instance refresh to update instances": without MaxHealthyPercentage old ones go first, at least one at a time; above 100 percent
+new ones come first (`surge`).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+
+from gureum.aws.autoscaling.kinds import Group, Member, Refresh, RefreshSpec, Template
+from gureum.aws.autoscaling.launching import template_now
+from gureum.aws.autoscaling.passes import Pass
+from gureum.aws.autoscaling.sentences import refresh_cause
+from gureum.aws.call import Call
+
+ACTIVE = ("Pending", "InProgress", "RollbackInProgress")
+DEFAULT_LEAST, DEFAULT_CHECKPOINT_DELAY_S = 90, 3600
+MOST_FAILURES = 8
+"""Failed launches in a row after which a refresh gives up."""
+
+
+def active_refresh(call: Call, group: Group) -> Refresh | None:
+    return next((one for one in call.by(Refresh, "group", group.meta.name) if one.spec.status in ACTIVE), None)
+
+
+def preferences(spec: RefreshSpec) -> dict[str, Any]:
+    found = spec.params.get("Preferences")
+    return found if isinstance(found, dict) else {}
+
+
+def to_replace(
+    members: list[Member], group: Group, current: Template | None, *, skip_matching: bool
+) -> tuple[str, ...]:
+    """Ids of those that a refresh replaces: all, or those that do not match what the group launches now."""
+
+    def matches(member: Member) -> bool:
+        if group.spec.template is None:
+            return member.spec.configuration == group.spec.configuration
+        return (
+            member.spec.template is not None
+            and current is not None
+            and (member.spec.template.id, member.spec.template.version) == (current.id, current.version)
+        )
+
+    return tuple(one.meta.name for one in members if not (skip_matching and matches(one)))
+
+
+def surge(step: Pass) -> int:
+    """How many more than desired the group may have while a refresh goes on (MaxHealthyPercentage above 100)."""
+    refresh = active_refresh(step.call, step.group)
+    if refresh is None or step.group.spec.deleting:
+        return 0
+    _, most = _shares(step, refresh.spec)
+    desired = step.group.spec.desired
+    left = _left(step, refresh.spec)
+    return min(len(left), max(0, math.floor(desired * most / 100) - desired)) if left else 0
+
+
+def step_refresh(step: Pass) -> None:
+    refresh = active_refresh(step.call, step.group)
+    if refresh is None or step.suspended("Launch") or step.suspended("Terminate"):
+        return
+    spec = refresh.spec
+    if spec.status == "Pending":
+        spec = msgspec.structs.replace(spec, status="InProgress", start=step.now)
+    if step.group.spec.failures >= MOST_FAILURES:
+        _fail(step, refresh, spec)
+        return
+    left, serving = _left(step, spec), [one for one in step.members if one.spec.state == "InService"]
+    warm = [one for one in serving if _is_warm(step, one, spec)]
+    if not left:
+        if len(warm) == len(serving) == step.capacity == step.group.spec.desired:
+            done = "RollbackSuccessful" if spec.status == "RollbackInProgress" else "Successful"
+            spec = msgspec.structs.replace(spec, status=done, end=step.now)
+    elif spec.hold_until > step.now:
+        step.due.append(spec.hold_until)
+    else:
+        spec = _replace_some(step, spec, left, len(warm))
+    if spec != refresh.spec:
+        step.transaction.update(msgspec.structs.replace(refresh, spec=spec))
+
+
+def _replace_some(step: Pass, spec: RefreshSpec, left: list[Member], warm: int) -> RefreshSpec:
+    desired = step.group.spec.desired
+    least, most = _shares(step, spec)
+    allowed = warm - math.ceil(desired * least / 100)
+    if most > 100:
+        allowed = warm - desired
+    elif allowed <= 0 and warm == step.capacity == desired:
+        allowed = 1
+    bound, spec = _checkpoint(step, spec, len(left))
+    for member in sorted(left, key=lambda one: (one.spec.launched, one.meta.name))[: max(0, min(allowed, bound))]:
+        step.begin_end(member, refresh_cause(step.now))
+    return spec
+
+
+def _checkpoint(step: Pass, spec: RefreshSpec, left: int) -> tuple[int, RefreshSpec]:
+    """How many may still be replaced before the next checkpoint; the hold that begins when one is reached."""
+    wanted = preferences(spec)
+    shares = list(wanted.get("CheckpointPercentages") or [])[spec.checkpoints_passed :]
+    if not shares or not spec.total:
+        return left, spec
+    until = math.ceil(spec.total * shares[0] / 100) - (spec.total - left)
+    if until > 0:
+        return until, spec
+    delay_s = wanted.get("CheckpointDelay", DEFAULT_CHECKPOINT_DELAY_S)
+    step.due.append(step.now + delay_s)
+    passed = spec.checkpoints_passed + 1
+    return 0, msgspec.structs.replace(spec, hold_until=step.now + delay_s, checkpoints_passed=passed)
+
+
+def _shares(step: Pass, spec: RefreshSpec) -> tuple[int, int]:
+    """(least, most) healthy percent: the refresh's own, the group's maintenance policy, AWS's defaults."""
+    wanted, policy = preferences(spec), step.group.spec.maintenance
+    least = wanted.get("MinHealthyPercentage", policy.least if policy else DEFAULT_LEAST)
+    return int(least), int(wanted.get("MaxHealthyPercentage", policy.most if policy else 100))
+
+
+def _left(step: Pass, spec: RefreshSpec) -> list[Member]:
+    old = frozenset(spec.old)
+    protected = preferences(spec).get("ScaleInProtectedInstances", "Wait") == "Refresh"
+    return [
+        one for one in step.members if one.meta.name in old and one.counts and (protected or not one.spec.protected)
+    ]
+
+
+def _is_warm(step: Pass, member: Member, spec: RefreshSpec) -> bool:
+    if member.meta.name in spec.old:
+        return True
+    group = step.group.spec
+    default = group.warmup_s if group.warmup_s is not None else group.grace_s
+    ends = member.spec.in_service + preferences(spec).get("InstanceWarmup", default)
+    if ends > step.now:
+        step.due.append(ends)
+    return bool(ends <= step.now)
+
+
+def _fail(step: Pass, refresh: Refresh, spec: RefreshSpec) -> None:
+    """Gives up; with AutoRollback what the group launches from is put back and what is new is replaced."""
+    if preferences(spec).get("AutoRollback") and spec.status != "RollbackInProgress":
+        step.transaction.update(msgspec.structs.replace(refresh, spec=rolled_back(step.call, spec, step)))
+        return
+    status = "RollbackFailed" if spec.status == "RollbackInProgress" else "Failed"
+    reason = "Instances could not be launched."
+    spec = msgspec.structs.replace(spec, status=status, reason=reason, end=step.now)
+    step.transaction.update(msgspec.structs.replace(refresh, spec=spec))
+
+
+def rolled_back(call: Call, spec: RefreshSpec, step: Pass) -> RefreshSpec:
+    """The refresh on its way back; the group launches from what it had before."""
+    step.change_group(template=spec.before, configuration=spec.before_configuration, failures=0, retry_at=0.0)
+    old = to_replace(
+        [one for one in step.members if one.counts], step.group, template_now(call, step.group), skip_matching=True
+    )
+    return msgspec.structs.replace(
+        spec, status="RollbackInProgress", old=old, total=len(old), hold_until=0.0, checkpoints_passed=1000
+    )

@@ -1,0 +1,61 @@
+"""The sentences in which activities tell what was done and why, as AWS writes them. Pure.
+
+AWS: "Verify a scaling activity for an Auto Scaling group" (user guide), and the Cause and Description of recorded activities.
+"""
+
+from __future__ import annotations
+
+import time
+
+
+def clock_text(seconds: float) -> str:
+    """ "2026-01-31T12:00:00Z"."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+def launching(instance: str) -> str:
+    return f"Launching a new EC2 instance: {instance}" if instance else "Launching a new EC2 instance"
+
+
+def terminating(instance: str) -> str:
+    return f"Terminating EC2 instance: {instance}"
+
+
+def started_cause(why: str, now: float, before: int, after: int) -> str:
+    """`before`, `after`: the group's capacity."""
+    text = "an instance was started in response to a difference between desired and actual capacity, increasing the capacity"
+    return f"{why}  At {clock_text(now)} {text} from {before} to {after}.".strip()
+
+
+def shrunk_cause(why: str, now: float, instance: str, before: int, after: int) -> str:
+    text = "an instance was taken out of service in response to a difference between desired and actual capacity, shrinking the capacity"
+    chosen = f"At {clock_text(now)} instance {instance} was selected for termination."
+    return f"{why}  At {clock_text(now)} {text} from {before} to {after}.  {chosen}".strip()
+
+
+def ec2_unhealthy_cause(now: float, state: str) -> str:
+    """AWS: "EC2 health check" of the instance's own state."""
+    if state in ("stopping", "stopped", "shutting-down", "terminated"):
+        return (
+            f"At {clock_text(now)} an instance was taken out of service in response to an EC2 health check indicating it has been "
+            "terminated or stopped."
+        )
+    return f"At {clock_text(now)} an instance was taken out of service in response to an EC2 instance status checks failure."
+
+
+def elb_unhealthy_cause(now: float) -> str:
+    return (
+        f"At {clock_text(now)} an instance was taken out of service in response to an ELB system health check failure."
+    )
+
+
+def user_unhealthy_cause(now: float) -> str:
+    return f"At {clock_text(now)} an instance was taken out of service in response to a user health-check."
+
+
+def refresh_cause(now: float) -> str:
+    return f"At {clock_text(now)} an instance was taken out of service in response to an instance refresh."
+
+
+def lifetime_cause(now: float) -> str:
+    return f"At {clock_text(now)} an instance was taken out of service in response to maximum instance lifetime."
