@@ -3,6 +3,7 @@ nothing and keeps nothing but the loaded library."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
@@ -14,10 +15,11 @@ from queue import SimpleQueue
 import msgspec
 
 from gureum.drivers import namespaces
-from gureum.drivers.conntrack import end_flows
+from gureum.drivers.conntrack import end_balanced_flows, end_flows
 from gureum.drivers.libnftables import Nftables
 from gureum.drivers.network_names import HomeNames
-from gureum.drivers.nft_table import Json, created
+from gureum.drivers.nft_expressions import Json
+from gureum.drivers.nft_table import created
 from gureum.drivers.worker_loop import Verbs, serve
 from gureum.ports import PortError
 
@@ -28,6 +30,12 @@ _OPENED = {
     "?netfilter/nf_conntrack_tcp_timeout_time_wait": "20",
     "?netfilter/nf_conntrack_acct": "1",
     "?netfilter/nf_conntrack_timestamp": "1",
+    # A packet in the middle of an unknown flow opens none (so flows that were ended stay ended); and a known flow's is never
+    # taken for one, wherever its sequence numbers are: who resets unknown flows would cut it.
+    "?netfilter/nf_conntrack_tcp_loose": "0",
+    "?netfilter/nf_conntrack_tcp_be_liberal": "1",
+    # A refusal takes the way that the refused packet's mark says.
+    "ipv4/fwmark_reflect": "1",
     "ipv4/ip_forward": "1",
 }
 
@@ -40,6 +48,14 @@ class Change(msgspec.Struct, frozen=True):
     commands: list[Json]
     whole: bool
     released: list[str] = []
+
+
+class Ending(msgspec.Struct, frozen=True):
+    """The balanced flows to a target shall end."""
+
+    network: str
+    address: str
+    port: int
 
 
 class Applier:
@@ -66,6 +82,11 @@ class Applier:
         except FileNotFoundError as error:
             raise PortError(f"network {change.network} does not exist yet") from error
 
+    def end_flows(self, ending: Ending) -> None:
+        """In a network that is gone there are none."""
+        with contextlib.suppress(FileNotFoundError), namespaces.entered(self._names.network(ending.network)):
+            end_balanced_flows(ending.address, ending.port)
+
     def _apply_whole(self, commands: list[Json]) -> None:
         """First as for a new network: replacing a table, even one that is not there, costs ten times as much."""
         try:
@@ -90,8 +111,11 @@ def _closer() -> Callable[[int], None]:
 def main() -> None:
     """Serves until the agent is gone."""
     applier = Applier(HomeNames(sys.argv[1], Path("/nonexistent")))
-    decode = msgspec.msgpack.Decoder(Change).decode
-    verbs: Verbs = {"apply": lambda data: applier.apply(decode(data))}
+    change, ending = msgspec.msgpack.Decoder(Change).decode, msgspec.msgpack.Decoder(Ending).decode
+    verbs: Verbs = {
+        "apply": lambda data: applier.apply(change(data)),
+        "end_flows": lambda data: applier.end_flows(ending(data)),
+    }
     serve(verbs)
 
 
