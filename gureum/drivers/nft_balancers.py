@@ -2,24 +2,26 @@
 
 Only the first packet of a flow comes here; the kernel's connection tracking keeps what was decided, whatever changes later.
 
-    filter prerouting  `balance`: a packet for a balancer's address and port gets the number of that listener as its mark. The sender's
-    (-150)             egress rules judge it (with the balancer's address, for nothing is translated yet), then the balancer's ingress rules.
-    filter prerouting  `balanced`: what was let through is marked as judged, and the flow is marked too: with the listener's number, and
-    (-140)             with `UPLINK` when it came from there, so that replies find back (routes.py)
-    nat prerouting     `pick-…`: one of the targets by hash, `dnat-…`: address and port in one translation. Without targets: refused
-    forward            the balancer's egress rules, then the target's ingress rules, which see the client's address. A rule of the target that
-                       names a group of the balancer lets in what is marked as judged for that balancer, and nothing else
+    filter prerouting  `balance`: a packet for a balancer's address and port gets the number of that listener as its mark. The
+    (-150)             sender's egress rules judge it (with the balancer's address, for nothing is translated yet), then the
+                       balancer's ingress rules
+    filter prerouting  `balanced`: what was let through is marked as judged, and the flow is marked too: with the listener's
+    (-140)             number, and with `UPLINK_MARK` when it came from there, so that replies find back (routes.py)
+    nat prerouting     `pick-…`: one of the targets by hash; `dnat-…`: address and port in one translation
+    forward            without targets `refuse`; else the balancer's egress rules, then the target's ingress rules, which see
+                       the client's address. A rule of the target that names a group of the balancer lets in what is marked
+                       as judged for that balancer, and nothing else
     nat postrouting    where the client's address is not preserved: `hide-…`, the balancer's instead;
     filter postrouting then `shown`: the target's ingress rules, which see the balancer's address
 
-Marks of packets are the dispatch: a packet comes from a link without one (the kernel clears it between namespaces), so nobody but these
-rules sets it, and it is set anew for each packet of a flow that has no answer yet. Marks of flows only lead replies and tell flows of balancers from
-others. What belongs to no known flow is no attempt to open one: TCP answers it with a reset (such as after `end_flows`).
+Marks of packets are the dispatch. A packet comes from a link without one (the kernel clears it between namespaces), so nobody
+but these rules sets it, and they do for each packet of a flow that has no answer yet. Marks of flows only lead replies, and tell
+flows of balancers from others. A TCP packet that belongs to no flow (as after `end_flows`) is answered with a reset.
 
-ACLs are judged where every packet passes them, after the translation: that of the client's subnet and that of the target's, with the
-target's address and port. The balancer's own subnet is not passed. A target that is its own client with its address preserved hears itself with its
-own address and drops that, as on AWS. `idle_s` is not kept: libnftables 1.0.6 loses the values of a `ct timeout` object given as JSON, and
-aborts when one is deleted.
+ACLs are judged where every packet passes them, after the translation: that of the client's subnet and that of the target's, with
+the target's address and port; the balancer's own subnet is not passed. A target that is its own client with its address
+preserved gets packets with its own source and drops them, as on AWS. `idle_s` is not kept: libnftables 1.0.6 loses the values of
+a `ct timeout` object given as JSON, and aborts when one is deleted.
 """
 
 from __future__ import annotations
@@ -137,7 +139,7 @@ def add_balancers(found: list[Listener], chains: dict[str, Chain], sets: dict[st
         node, hidden = one.balancer.interface, not one.port.preserve_client
         maps["in"].entries[one.number] = _to(f"in-{node}")
         maps["pick"].entries[one.judged] = _to(f"pick-{one.name}")
-        maps["out"].entries[one.judged] = _to(f"out-{node}")
+        maps["out"].entries[one.judged] = _to(f"out-{node}" if shares(one.port) else "refuse")
         if hidden:
             maps["in"].entries[one.judged] = ACCEPT  # judged by `shown`, when its address is the balancer's
             sets["balanced-hidden"].entries[one.judged] = None
@@ -153,7 +155,8 @@ def add_balancers(found: list[Listener], chains: dict[str, Chain], sets: dict[st
 def _frame() -> dict[str, Chain]:
     """The chains that are there with the first balancer."""
     destination = payload("ip", "daddr")
-    state = [["established", _to("balance-known")], ["related", _to("balance-known")]]
+    known = _to("balance-known")
+    state = [["established", known], ["related", known], ["invalid", _to("balance-lost")]]
     came_by_uplink = match({"&": [_CT_MARK, UPLINK_MARK]}, UPLINK_MARK)
     reply = match({"ct": {"key": "direction"}}, "reply")
     return {
@@ -176,8 +179,17 @@ def _frame() -> dict[str, Chain]:
             ),
             hook("filter", "prerouting", -140, "accept"),
         ),
-        "balance-reset": Chain(((_FROM_UPLINK, _set_mark(UPLINK_MARK)), _RESET, (DENY,))),
-        "balance-stray": Chain(((_FROM_INSIDE, *_RESET), (DENY,))),
+        # What belongs to no flow may have no way either: a public address is not translated, a target's subnet need not lead out. This
+        # leads it through `forward`, where it ends: only from there the kernel's refusals find their way by mark.
+        "balance-lost": Chain(((_set_mark(UPLINK_MARK), ACCEPT),)),
+        "balance-stray": Chain((_RESET, (DENY,))),
+        "refuse": Chain(
+            (
+                (_FROM_UPLINK, _set_mark(UPLINK_MARK)),
+                _RESET,
+                ({"reject": {"type": "icmp", "expr": "port-unreachable"}},),
+            )
+        ),
         "shown": Chain(
             ((match(meta("mark"), "@balanced-hidden"), _BY_LINK), (match(meta("mark"), "@balanced-hidden"), DENY)),
             hook("filter", "postrouting", 150, "accept"),
@@ -195,7 +207,6 @@ def _node_lines(its: list[Listener]) -> Iterator[Line]:
 def _add_listener(one: Listener, chains: dict[str, Chain]) -> None:
     chains[f"judge-{one.name}"] = Chain(
         (
-            (match({"ct": {"key": "state"}}, "invalid", "in"), _to("balance-reset")),
             (_set_mark(one.number),),
             (_FROM_UPLINK, _to(f"in-{one.balancer.interface}")),
             (by_verdict("iifname", "egress"),),
@@ -203,11 +214,11 @@ def _add_listener(one: Listener, chains: dict[str, Chain]) -> None:
         )
     )
     targets = shares(one.port)
-    chains[f"pick-{one.name}"] = Chain(_pick(one.port, targets) if targets else _refuse(one.port.protocol))
+    chains[f"pick-{one.name}"] = Chain(_pick(one.port, targets) if targets else (_dnat(one.balancer.address),))
     for target, _ in targets:
-        translate = {"dnat": {"family": "ip", "addr": target.address, "port": target.port}}
-        lines = ((match(meta("l4proto"), 6 if one.port.protocol == "tcp" else 17), translate),)
-        chains[_dnat_chain(one.port.protocol, target)] = Chain(lines)
+        its_protocol = match(meta("l4proto"), 6 if one.port.protocol == "tcp" else 17)
+        line = (its_protocol, *_dnat(target.address, target.port))
+        chains[_dnat_chain(one.port.protocol, target)] = Chain((line,))
 
 
 def shares(port: BalancedPort) -> list[tuple[BalancedTarget, int]]:
@@ -241,9 +252,8 @@ def _pick(port: BalancedPort, targets: list[tuple[BalancedTarget, int]]) -> tupl
 _SEED = 0x67757265
 
 
-def _refuse(protocol: str) -> tuple[Line, ...]:
-    refusal = _RESET if protocol == "tcp" else ({"reject": {"type": "icmp", "expr": "port-unreachable"}},)
-    return ((_FROM_UPLINK, _set_mark(UPLINK_MARK)), refusal)
+def _dnat(address: str, port: int = 0) -> Line:
+    return ({"dnat": {"family": "ip", "addr": address} | ({"port": port} if port else {})},)
 
 
 def _dnat_chain(protocol: str, target: BalancedTarget) -> str:

@@ -84,7 +84,7 @@ def table(rules: RuleSet) -> Table:
     """The table that enforces `rules`."""
     mapped = _mapped(rules)
     balanced = nft_balancers.listeners(rules)
-    chains = _frame(rules, bool(balanced))
+    chains = _frame(rules)
     vouching = nft_balancers.vouching(balanced)
     sets = {
         "sources": Elements("ifname", "verdict", {}),
@@ -104,7 +104,7 @@ def table(rules: RuleSet) -> Table:
         _add_port(port, known, chains, sets)
     if rules.acls:
         _add_acls(rules, chains, sets)
-    if balanced:
+    if rules.balancers:
         nft_balancers.add_balancers(balanced, chains, sets)
     return Table(chains, sets, frozenset(address for port in rules.ports for address in port.addresses))
 
@@ -164,13 +164,13 @@ def _chain_name(cidr: str) -> str:
     return cidr.replace("/", "-")
 
 
-def _frame(rules: RuleSet, balanced: bool) -> dict[str, Chain]:
+def _frame(rules: RuleSet) -> dict[str, Chain]:
     """The chains that do not depend on who is there."""
-    known, passing = _by_state(DENY), _by_state(nft_balancers.STRAY if balanced else DENY)
+    known, passing = _by_state(DENY), _by_state(nft_balancers.STRAY if rules.balancers else DENY)
     acls = ((by_verdict("iifname", "acl-leave"),), (by_verdict("oifname", "acl-enter"),)) if rules.acls else ()
 
     def first(line: Line) -> tuple[Line, ...]:
-        return (line,) if balanced else ()
+        return (line,) if rules.balancers else ()
 
     from_uplink, to_uplink = match(meta("iifname"), UPLINK), match(meta("oifname"), UPLINK)
     local = match(meta("iifname"), "lo")
@@ -360,6 +360,11 @@ def released(old: Table, new: Table) -> list[str]:
     """The public addresses that no longer lead where they led."""
     before, after = old.sets["to-private"].entries, new.sets["to-private"].entries
     return [public for public, private in before.items() if after.get(public) != private]
+
+
+def refuses_strays(one: Table) -> bool:
+    """Whether what belongs to no flow is answered with a reset."""
+    return "balance-stray" in one.chains
 
 
 def created(commands: list[Json]) -> list[Json]:

@@ -30,24 +30,26 @@ _OPENED = {
     "?netfilter/nf_conntrack_tcp_timeout_time_wait": "20",
     "?netfilter/nf_conntrack_acct": "1",
     "?netfilter/nf_conntrack_timestamp": "1",
-    # A packet in the middle of an unknown flow opens none (so flows that were ended stay ended); and a known flow's is never
-    # taken for one, wherever its sequence numbers are: who resets unknown flows would cut it.
-    "?netfilter/nf_conntrack_tcp_loose": "0",
-    "?netfilter/nf_conntrack_tcp_be_liberal": "1",
     # A refusal takes the way that the refused packet's mark says.
     "ipv4/fwmark_reflect": "1",
     "ipv4/ip_forward": "1",
 }
+# Where there are balancers, a packet in the middle of an unknown flow opens none (so flows that were ended stay ended), and a known
+# flow's is never taken for one, wherever its sequence numbers are: who resets unknown flows would cut it. Elsewhere as the kernel has it.
+_STRICT = {"?netfilter/nf_conntrack_tcp_loose": "0", "?netfilter/nf_conntrack_tcp_be_liberal": "1"}
+_LOOSE = {"?netfilter/nf_conntrack_tcp_loose": "1", "?netfilter/nf_conntrack_tcp_be_liberal": "0"}
 
 
 class Change(msgspec.Struct, frozen=True):
     """One transaction. `commands`: libnftables-json(5). `whole`: it makes the whole table, so the network may forward
-    from now on. `released`: public addresses that lead elsewhere or nowhere afterwards."""
+    from now on. `released`: public addresses that lead elsewhere or nowhere afterwards. `strict`: whether unknown flows are
+    refused from now on; None: as before."""
 
     network: str
     commands: list[Json]
     whole: bool
     released: list[str] = []
+    strict: bool | None = None
 
 
 class Ending(msgspec.Struct, frozen=True):
@@ -77,6 +79,8 @@ class Applier:
                     self._apply_whole(change.commands)
                 else:
                     self._nftables.run(change.commands)
+                if change.strict is not None:
+                    namespaces.write_sysctls(_STRICT if change.strict else _LOOSE)
                 if change.released:
                     end_flows(change.released)
         except FileNotFoundError as error:

@@ -12,7 +12,9 @@ import errno
 import os
 import select
 import socket
+import struct
 from collections.abc import Iterator
+from typing import Self
 
 import pytest
 
@@ -52,7 +54,7 @@ class Servers:
     def __init__(self, one: Cloud, *machines: str, port: int = 8080) -> None:
         self._held = {machine: one.listen(machine, port) for machine in machines}
 
-    def __enter__(self) -> Servers:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -387,7 +389,7 @@ async def test_stranger_with_the_balancers_address_or_mark_stays_out(one: Cloud)
     with udp_bound(one, "t1", 5300) as server, namespaces.entered(one.names.sandbox("client")):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
             for mark in (0, 0x4000_0000, 0x6000_0000, 0xFFFF_FFFF):
-                stranger.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
+                stranger.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, struct.pack("=I", mark))
                 stranger.sendto(b"direct", (T1, 5300))
         assert not select.select([server], [], [], _SILENCE_S)[0]
 
