@@ -16,6 +16,7 @@ from pathlib import Path
 from gureum.base.homes import Home, load_home
 from gureum.base.settings import Settings, load_settings
 from gureum.cli import up
+from gureum.cli.demo.balancing import balancers, spread
 from gureum.cli.demo.clearing import clear
 from gureum.cli.demo.machines import machines, pages, restart, shell
 from gureum.cli.demo.networks import networks, security
@@ -23,7 +24,7 @@ from gureum.cli.demo.tour import Tour
 from gureum.cli.output import Failure
 from gureum.cli.running import ask
 
-SECTIONS: tuple[Callable[[Tour], None], ...] = (networks, security, machines, pages, shell, restart)
+SECTIONS: tuple[Callable[[Tour], None], ...] = (networks, security, machines, pages, shell, balancers, spread, restart)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

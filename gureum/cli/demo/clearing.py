@@ -22,6 +22,7 @@ def clear(tour: Tour) -> None:
 
 
 def clear_vpc(tour: Tour, vpc: str) -> None:
+    clear_balancers(tour, vpc)
     inside = f"Name=vpc-id,Values={vpc}"
     running = "Name=instance-state-name,Values=pending,running,stopping,stopped"
     machines = tour.aws(
@@ -44,8 +45,8 @@ def clear_vpc(tour: Tour, vpc: str) -> None:
     tables = "RouteTables[?!not_null(Associations[?Main]|[0])].RouteTableId"
     for table in tour.aws("ec2", "describe-route-tables", "--filters", inside, query=tables):
         tour.aws("ec2", "delete-route-table", "--route-table-id", table)
-    # `inside` names `web` in a rule, so it must go first.
-    for name in ("inside", "web"):
+    # A group that is named in another's rule must go after it.
+    for name in ("inside", "web", "behind", "balancer"):
         groups = tour.aws(
             "ec2",
             "describe-security-groups",
@@ -57,3 +58,14 @@ def clear_vpc(tour: Tour, vpc: str) -> None:
         for group in groups:
             tour.aws("ec2", "delete-security-group", "--group-id", group)
     tour.aws("ec2", "delete-vpc", "--vpc-id", vpc)
+
+
+def clear_balancers(tour: Tour, vpc: str) -> None:
+    """Load balancers with their listeners, then the target groups; their interfaces must be gone before the subnets can go."""
+    balancers = f"LoadBalancers[?VpcId=='{vpc}'].LoadBalancerArn"
+    for balancer in tour.aws("elbv2", "describe-load-balancers", query=balancers) or []:
+        tour.aws("elbv2", "delete-load-balancer", "--load-balancer-arn", balancer)
+    for group in (
+        tour.aws("elbv2", "describe-target-groups", query=f"TargetGroups[?VpcId=='{vpc}'].TargetGroupArn") or []
+    ):
+        tour.aws("elbv2", "delete-target-group", "--target-group-arn", group)

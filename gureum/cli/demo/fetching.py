@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import time
+from http import HTTPStatus
 
 from gureum.cli.demo.tour import Tour
 from gureum.cli.output import Failure
@@ -12,11 +13,16 @@ PAGE_LIMIT_S = 30.0
 SILENCE_S = 2.0
 
 
-def fetch(address: str, port: int, timeout_s: float) -> str:
+def fetch(address: str, port: int, timeout_s: float, path: str = "/") -> str:
+    """The page's text. OSError when there is none, or an error instead."""
     connection = http.client.HTTPConnection(address, port, timeout=timeout_s)
     try:
-        connection.request("GET", "/")
-        return connection.getresponse().read().decode().strip()
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        page = answer.read().decode().strip()
+        if answer.status >= HTTPStatus.BAD_REQUEST:
+            raise OSError(f"{answer.status} {answer.reason}")
+        return page
     finally:
         connection.close()
 
