@@ -26,6 +26,7 @@ from gureum.base.sealing import Sealer
 from gureum.drivers import haproxy_config, haproxy_control, haproxy_logs
 from gureum.drivers.haproxy_config import MASTER_SOCKET, pem_file
 from gureum.drivers.haproxy_process import FOLDER, ProxyFolder, State, host, remove_all
+from gureum.drivers.haproxy_text import group_name, server_name
 from gureum.drivers.network_names import checked_name
 from gureum.ports import PortError
 from gureum.ports.proxies import Counters, ProxySpec, Record, Sink
@@ -93,7 +94,7 @@ class HaproxyProxies:
         known = self._running.get(name)
         if known is None:
             return
-        group, server = haproxy_control.group_name(group), haproxy_control.server_name(server)
+        group, server = group_name(group), server_name(server)
         for worker in await self._workers(known):
             await self._ask(known, f"shutdown sessions server {group}/{server}", worker)
 

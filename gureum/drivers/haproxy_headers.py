@@ -6,7 +6,7 @@ AWS: Application Load Balancers guide, "HTTP headers", "Request tracing", "Heade
 from __future__ import annotations
 
 from gureum.drivers.haproxy_errors import SERVER
-from gureum.drivers.haproxy_text import header_name, log_format, refused, word
+from gureum.drivers.haproxy_text import header_name, log_format, refused
 from gureum.ports.proxies import Listener
 
 _DEFAULT_PORTS = (80, 443)
@@ -175,7 +175,7 @@ def sticky_cookies(kind: str, duration_s: int, cookie: str, group: str) -> list[
         "http-request set-var(txn.lb_until) var(txn.lb_cookie),field(1,/),add(0)",
         f"use-server %[var(txn.lb_cookie),field(3,/)] if {known}",
     ]
-    answered = "" if kind == "lb_cookie" else f" if {{ res.scook({_cookie(cookie)}) -m found }}"
+    answered = "" if kind == "lb_cookie" else f" if {{ res.cook({_cookie(cookie)}) -m found }}"
     lines.append(f'http-response set-var-fmt(txn.lb_value) "%[date({duration_s})]/{group}/%[srv_name]"')
     if kind == "lb_cookie":
         lines.append(f'http-response add-header Set-Cookie "AWSALB={value}; Expires={expires}; Path=/"')
@@ -188,4 +188,4 @@ def sticky_cookies(kind: str, duration_s: int, cookie: str, group: str) -> list[
 
 
 def _cookie(name: str) -> str:
-    return word(header_name(name))
+    return header_name(name)

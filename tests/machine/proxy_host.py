@@ -11,6 +11,7 @@ import json
 import secrets
 import socket
 import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -75,8 +76,6 @@ class ProxyHost:
                 kernel.send([netlink.set_up(netlink.LOOPBACK)])
             namespaces.pin("/proc/thread-self/ns/net", self.net)
         # 10.9.0.0/24 on loopback: every address of it is local.
-        import subprocess
-
         subprocess.run(["nsenter", f"--net={self.net}", "ip", "addr", "add", "10.9.0.1/24", "dev", "lo"], check=True)
 
     def unmake(self) -> None:
@@ -98,8 +97,7 @@ class ProxyHost:
         self, address: str, port: int = 80, handler: Callable[[BaseHTTPRequestHandler], None] | None = None
     ) -> Server:
         """A server that tells the request it got (or does what `handler` does)."""
-        server = ThreadingHTTPServer((address, port), _handler(address, handler), bind_and_activate=False)
-        server.daemon_threads = True
+        server = _Server((address, port), _handler(address, handler), bind_and_activate=False)
         server.socket.close()
         server.socket = self.listening(address, port)
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -184,6 +182,14 @@ class ProxyHost:
         return str(x509.load_der_x509_certificate(der).subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 256
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Clients that break off are what is tested."""
+
+
 def _handler(address: str, special: Callable[[BaseHTTPRequestHandler], None] | None) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -207,7 +213,10 @@ def _handler(address: str, special: Callable[[BaseHTTPRequestHandler], None] | N
             if self.command != "HEAD":
                 self.wfile.write(body)
 
-        do_GET = do_POST = do_PUT = do_HEAD = do_DELETE = do_OPTIONS = handle_any
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("do_"):
+                return self.handle_any
+            raise AttributeError(name)
 
         def log_message(self, *arguments: object) -> None:
             pass
