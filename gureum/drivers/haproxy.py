@@ -222,9 +222,12 @@ class HaproxyProxies:
         """Until the process says that its new worker serves. PortError with its own words where it refuses or ends."""
         try:
             async with asyncio.timeout(READY_TIMEOUT_S):
+                attempts = 0
                 while True:
                     notice = await known.notices.get()
-                    if "Reload failed" in notice or notice == "ended":
+                    # With a configuration that it refuses it begins anew without one, and keeps the old worker.
+                    attempts += "RELOADING=1" in notice
+                    if attempts > 1 or "Reload failed" in notice or notice == "ended":
                         raise PortError(f"the proxy refuses its configuration: {known.folder.words()}")
                     if "READY=1" in notice:
                         return

@@ -17,7 +17,7 @@ import msgspec
 from gureum.base import tls_policies
 from gureum.drivers import haproxy_errors
 from gureum.drivers.haproxy_headers import first_checks, refuse, sticky_cookies, to_client, to_target
-from gureum.drivers.haproxy_logs import HTTP_FORMAT, TCP_FORMAT, TLS_FAILED_FORMAT
+from gureum.drivers.haproxy_logs import FAILED_FORMAT, HTTP_FORMAT, TCP_FORMAT
 from gureum.drivers.haproxy_rules import fixed_body_name, rule_lines
 from gureum.drivers.haproxy_text import group_name, refused, server_name
 from gureum.ports.proxies import Certificate, FixedResponse, Forward, Group, Listener, ProxySpec, Server
@@ -131,8 +131,6 @@ def _defaults(spec: ProxySpec) -> list[str]:
         f"  timeout http-request {idle}s",
         f"  timeout http-keep-alive {idle}s",
         f"  timeout queue {idle}s",
-        "  errorfile 400 400.http",
-        "  errorfile 408 408.http",
         *errors,
         "  http-error status 503 content-type text/html lf-file connect.html",
         "defaults tcp",
@@ -204,7 +202,7 @@ def _layer7(spec: ProxySpec, listener: Listener, groups: dict[str, Group]) -> li
         "default_backend none",
     ]
     head = [f"frontend l-{listener.port} from http", _bind(spec, listener)]
-    logs = [f'  log-format "{HTTP_FORMAT}"', f'  error-log-format "{TLS_FAILED_FORMAT}"']
+    logs = [f'  log-format "{HTTP_FORMAT}"', f'  error-log-format "{FAILED_FORMAT}"']
     return [*head, *logs, *(f"  {line}" for line in body)]
 
 
@@ -213,7 +211,7 @@ def _layer4(spec: ProxySpec, listener: Listener, groups: dict[str, Group]) -> li
         raise refused(f"listener {listener.port}: a {listener.protocol} listener forwards, and nothing else")
     idle = int(listener.attributes.get("tcp.idle_timeout.seconds", str(NLB_IDLE_S)))
     lines = [f"frontend l-{listener.port} from tcp", _bind(spec, listener), f"  timeout client {idle}s"]
-    lines += [f'  log-format "{TCP_FORMAT}"', f'  error-log-format "{TLS_FAILED_FORMAT}"']
+    lines += [f'  log-format "{TCP_FORMAT}"', f'  error-log-format "{FAILED_FORMAT}"']
     wished = [(name, weight) for name, weight in listener.rules[0].action.groups if weight]
     for name, _ in wished:
         if name not in groups:
@@ -238,7 +236,8 @@ def _backend(group: Group, *, layer7: bool) -> list[str]:
 def _policy7(group: Group) -> list[str]:
     balance = {"round_robin": "roundrobin", "least_outstanding_requests": "leastconn", "weighted_random": "random(1)"}
     lines = [f"balance {balance[group.algorithm]}"]
-    lines += refuse(503, "{ nbsrv 0 }")
+    # A worker that is being replaced counts none of its servers, and still serves connections that are kept alive.
+    lines += refuse(503, "{ nbsrv 0 } !{ stopping }")
     lines += _version_checks(group)
     lines.append("http-request set-var(txn.asked) date(0,ms)")
     if group.stickiness is not None:

@@ -1,4 +1,7 @@
-"""The answers that a load balancer gives by itself: AWS's small pages, and which reason it names in its log. Pure."""
+"""The answers that a load balancer gives by itself: AWS's small pages. Pure.
+
+What is no HTTP at all HAProxy answers before any rule and any page of ours: status 400 or 408 as AWS, the page its own.
+"""
 
 from __future__ import annotations
 
@@ -26,17 +29,10 @@ def page(status: int, title: str = "") -> str:
     return "\r\n".join((*lines, "</body>", "</html>", ""))
 
 
-def raw(status: int) -> str:
-    """A whole answer: for what is refused before there is a request that rules could see."""
-    body = page(status)
-    head = (f"HTTP/1.1 {status} {REASONS[status]}", f"Server: {SERVER}", "Content-Type: text/html")
-    return "\r\n".join((*head, f"Content-Length: {len(body)}", "Connection: close", "", body))
-
-
 def files() -> dict[str, bytes]:
     """Name → content of everything the configuration refers to for errors."""
     found = {f"{status}.html": page(status).encode() for status in REASONS}
     # HAProxy says 503 of any target that takes no connection; which of two pages it is, is known when it is shown.
     late = f"%[date(0,ms),sub(txn.asked),div(9900),bool,iif('504 {REASONS[504]}','502 {REASONS[502]}')]"
     found["connect.html"] = page(503, late).encode()
-    return found | {f"{status}.http": raw(status).encode() for status in (400, 408)}
+    return found

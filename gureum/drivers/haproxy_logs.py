@@ -29,7 +29,9 @@ TCP_FIELDS = (
 )  # fmt: skip
 HTTP_FORMAT = "\\t".join(HTTP_FIELDS)
 TCP_FORMAT = "\\t".join(TCP_FIELDS)
-TLS_FAILED_FORMAT = "E\\t%[date(0,us)]\\t%ci\\t%cp\\t%f\\t%[ssl_fc_err]\\t%[fc_err]"
+# What ended before there was a request: a handshake that failed (its error's number), or bytes that were no request (its status).
+FAILED_FIELDS = ("E", "%[date(0,us)]", "%ci", "%cp", "%f", "%[fc_err]", "%ST", "%B")
+FAILED_FORMAT = "\\t".join(FAILED_FIELDS)
 
 _BATCH = 512
 _LONGEST_BYTES = 65536
@@ -71,6 +73,8 @@ def parse(line: bytes, known: Reading) -> Record | None:
     try:
         if fields[0] == "H" and len(fields) == len(HTTP_FIELDS):
             return _http([_plain(field) for field in fields], known)
+        if fields[0] == "E" and len(fields) == len(FAILED_FIELDS):
+            return _no_request([_plain(field) for field in fields], known)
         if fields[0] == "T" and len(fields) == len(TCP_FIELDS):
             return _tcp([_plain(field) for field in fields], known)
     except (ValueError, msgspec.DecodeError):
@@ -79,7 +83,7 @@ def parse(line: bytes, known: Reading) -> Record | None:
 
 
 def is_tls_failure(line: bytes) -> bool:
-    return line.startswith(b"E\t")
+    return line.startswith(b"E\t") and line.split(b"\t")[5] not in (b"0", b"-", b"")
 
 
 def _plain(field: str) -> str:
@@ -140,6 +144,41 @@ def _http(f: list[str], known: Reading) -> Record:
         error=error,
         classification=classification,
         classification_reason=reason,
+    )
+
+
+def _no_request(f: list[str], known: Reading) -> Record | None:
+    listener = known.listeners.get(f[4])
+    if listener is None or listener.protocol not in ("HTTP", "HTTPS") or _number(f[5]) or _number(f[6]) < 400:
+        return None
+    time = int(f[1]) / 1_000_000
+    return Record(
+        proxy=known.name,
+        kind=_kind(listener, "", 0, None, grpc=False),
+        time=time,
+        created=time,
+        listener_arn=listener.arn,
+        client=f"{f[2]}:{f[3]}",
+        target="",
+        group_arn="",
+        request_time_s=-1.0,
+        target_time_s=-1.0,
+        response_time_s=-1.0,
+        elb_status=_number(f[6]),
+        target_status=0,
+        received_bytes=0,
+        sent_bytes=_number(f[7]),
+        request=_request("", listener, ""),
+        user_agent="",
+        tls_cipher="",
+        tls_protocol="",
+        trace_id="",
+        domain_name="",
+        certificate_arn="",
+        priority=-1,
+        actions="",
+        redirect_url="",
+        error="",
     )
 
 
