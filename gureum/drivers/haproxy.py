@@ -96,7 +96,7 @@ class HaproxyProxies:
             return
         group, server = group_name(group), server_name(server)
         for worker in await self._workers(known):
-            await self._ask(known, f"shutdown sessions server {group}/{server}", worker)
+            await self._ask(known, f"shutdown sessions server {group}/{server}", f"@!{worker.pid}")
 
     async def died(self) -> str:
         await self._adopt()
@@ -214,6 +214,9 @@ class HaproxyProxies:
         known.folder.forget_words()
         signal.pidfd_send_signal(known.pidfd, signal.SIGUSR2)
         await self._ready(known)
+        # Not every version says in its notice that it has refused the configuration and kept the old worker: then no worker is new.
+        if not any(worker.reloads == 0 for worker in await self._workers(known)):
+            raise PortError(f"the proxy refuses its configuration: {known.folder.words()}")
         known.state = msgspec.structs.replace(known.state, past=past)
         known.to_delete.clear()
         log.info("proxy reloaded", extra={"proxy": known.folder.name})
@@ -222,12 +225,9 @@ class HaproxyProxies:
         """Until the process says that its new worker serves. PortError with its own words where it refuses or ends."""
         try:
             async with asyncio.timeout(READY_TIMEOUT_S):
-                attempts = 0
                 while True:
                     notice = await known.notices.get()
-                    # With a configuration that it refuses it begins anew without one, and keeps the old worker.
-                    attempts += "RELOADING=1" in notice
-                    if attempts > 1 or "Reload failed" in notice or notice == "ended":
+                    if "Reload failed" in notice or notice == "ended":
                         raise PortError(f"the proxy refuses its configuration: {known.folder.words()}")
                     if "READY=1" in notice:
                         return
@@ -287,11 +287,9 @@ class HaproxyProxies:
     async def _ask(self, known: _Running, text: str, worker: str = "@1") -> str:
         return await haproxy_control.command(known.folder.work / MASTER_SOCKET, f"{worker} {text}")
 
-    async def _workers(self, known: _Running) -> list[str]:
-        """All workers, old ones too, as the master's prefixes."""
-        shown = await haproxy_control.command(known.folder.work / MASTER_SOCKET, "show proc")
-        pids = [line.split()[0] for line in shown.splitlines() if len(line.split()) > 1 and line.split()[1] == "worker"]
-        return [f"@!{pid}" for pid in pids if pid.isdigit()]
+    async def _workers(self, known: _Running) -> list[haproxy_control.Worker]:
+        """All workers, old ones too."""
+        return haproxy_control.workers(await haproxy_control.command(known.folder.work / MASTER_SOCKET, "show proc"))
 
     async def _count(self, known: _Running) -> Counters:
         total = Counters()

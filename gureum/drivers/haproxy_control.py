@@ -56,6 +56,21 @@ async def _everything(reader: asyncio.StreamReader) -> bytes:
     return b"".join(pieces)
 
 
+class Worker(msgspec.Struct, frozen=True):
+    """`reloads`: how many it has outlived; 0 of the newest."""
+
+    pid: int
+    reloads: int
+
+
+def workers(shown: str) -> list[Worker]:
+    """From the master's `show proc`: pid, type, reloads, uptime, version."""
+    rows = (line.split() for line in shown.splitlines())
+    return [
+        Worker(int(row[0]), int(row[2])) for row in rows if len(row) > 2 and row[1] == "worker" and row[2].isdigit()
+    ]
+
+
 class Step(msgspec.Struct, frozen=True):
     """A command of a change. `good`: how its answer begins when it was done ("" for no answer). `again`: what to do when the thing is there
     already. `late`: may fail while connections are under way, and is then done later."""
