@@ -33,7 +33,6 @@ from gureum.ports import PortError
 from gureum.ports.proxies import Counters, ProxySpec
 
 FOLDER = "proxies"
-READY_SOCKET = "\0gureum-ready"
 _FIRST_UID, _UIDS = 2_080_000_000, 60_000_000  # above those of guests (network_names), below 2^31 - 1
 _LOG_QUEUE = "4096"
 _LOG_BYTES = 4 << 20
@@ -72,6 +71,7 @@ class ProxyFolder:
         self.path = run_dir / FOLDER / name
         self.work = self.path / "work"
         self.uid = uid_of(home_id, name)
+        self.ready_name = f"gureum-ready-{name}"  # abstract: of its namespace
 
     def write(self, files: dict[str, str], pems: dict[str, str]) -> None:
         """Each file is replaced as a whole; what is not wished any more is left for workers that may still read it, keys are not."""
@@ -124,7 +124,7 @@ class ProxyFolder:
             log.bind(path)
             os.chown(path, 0, self.uid)
             os.chmod(path, 0o660)
-            ready.bind(READY_SOCKET)
+            ready.bind(f"\0{self.ready_name}")
         except OSError:
             log.close()
             ready.close()
@@ -162,7 +162,7 @@ class ProxyFolder:
                 return subprocess.Popen(
                     arguments,
                     cwd=_INSIDE,
-                    env={"PATH": _PATH, "NOTIFY_SOCKET": "@" + READY_SOCKET[1:]},
+                    env={"PATH": _PATH, "NOTIFY_SOCKET": f"@{self.ready_name}"},
                     stdin=subprocess.DEVNULL,
                     stdout=said,
                     stderr=said,

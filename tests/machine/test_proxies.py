@@ -8,6 +8,7 @@ import signal
 import socket
 import ssl
 import struct
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +16,9 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, Self
 
+import h2.config
+import h2.connection
+import h2.events
 import pytest
 
 from gureum.drivers.haproxy import clean
@@ -388,8 +392,6 @@ def test_requests_in_flight_survive_a_target_that_goes_until_its_connections_are
 
 
 def curl(host: ProxyHost, *arguments: str) -> Any:
-    import subprocess
-
     command = ["nsenter", f"--net={host.net}", "curl", "-sk", "--max-time", "20", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
@@ -613,6 +615,53 @@ def test_a_tls_listener_terminates_and_tells_its_connections(host: ProxyHost) ->
             "TLSv1.3",
             {"alpn_fe_protocol": "h2"},
         )
+        await host.proxies.close()
+
+    asyncio.run(story())
+    listening.close()
+
+
+def serve_grpc(listening: socket.socket) -> None:
+    """HTTP/2 without TLS: echoes the body, and says in a trailer that all is well, as gRPC does."""
+    sock, _ = listening.accept()
+    connection = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
+    connection.initiate_connection()
+    sock.sendall(connection.data_to_send())
+    while data := sock.recv(65536):
+        for event in connection.receive_data(data):
+            if isinstance(event, h2.events.DataReceived):
+                assert event.stream_id is not None
+                connection.send_headers(event.stream_id, [(":status", "200"), ("content-type", "application/grpc")])
+                connection.send_data(event.stream_id, event.data)
+                connection.send_headers(event.stream_id, [("grpc-status", "0")], end_stream=True)
+        sock.sendall(connection.data_to_send())
+
+
+def test_grpc_reaches_its_target_by_http2_with_trailers(host: ProxyHost) -> None:
+    listening = host.listening(TARGETS[0], 50051)
+    threading.Thread(target=serve_grpc, args=(listening,), daemon=True).start()
+    server = Server("t:50051", TARGETS[0], 50051, up=True)
+
+    async def story() -> None:
+        host.proxies.subscribe(host.records.extend)
+        await host.proxies.ensure(tls_spec(host, group(server, version="GRPC")))
+        arguments = (
+            "--http2",
+            "-D",
+            "-",
+            "-H",
+            "content-type: application/grpc",
+            "-H",
+            "te: trailers",
+            "--data-binary",
+            "hello",
+        )
+        done = await asyncio.to_thread(curl, host, *arguments, f"https://{ADDRESS}/pkg.Service/Call")
+        assert "HTTP/2 200" in done.stdout
+        assert "hello" in done.stdout
+        assert "grpc-status: 0" in done.stdout
+        await eventually(lambda: host.records)
+        assert (host.records[0].kind, host.records[0].target_status) == ("grpcs", 200)
         await host.proxies.close()
 
     asyncio.run(story())
