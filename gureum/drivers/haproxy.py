@@ -18,11 +18,11 @@ import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
 from gureum.base.processes import start_ticks
-from gureum.base.sealing import Sealer
 from gureum.drivers import haproxy_config, haproxy_control, haproxy_logs
 from gureum.drivers.haproxy_config import MASTER_SOCKET, pem_file
 from gureum.drivers.haproxy_process import FOLDER, ProxyFolder, State, host, remove_all
@@ -35,6 +35,13 @@ log = logging.getLogger("gureum.proxies")
 READY_TIMEOUT_S = 20.0
 _DELETE_AGAIN_S = 1.0
 _MOST_DELETIONS = 1000
+
+
+class Opener(Protocol):
+    """What of a `base.sealing.Sealer` is needed here; that one loads cryptography, which an agent without certificates does without."""
+
+    def open(self, sealed: str, context: str) -> str:
+        """ValueError when it was not sealed for this context."""
 
 
 class _Running:
@@ -56,7 +63,7 @@ class _Running:
 class HaproxyProxies:
     """`run_dir`: of this home alone, gone after a reboot (tmpfs): private keys lie there. `sealer` opens them."""
 
-    def __init__(self, home_id: str, run_dir: Path, sealer: Sealer, *, program: str = "haproxy") -> None:
+    def __init__(self, home_id: str, run_dir: Path, sealer: Opener, *, program: str = "haproxy") -> None:
         self._home_id, self._run_dir, self._sealer, self._program = home_id, run_dir, sealer, program
         self._running: dict[str, _Running] = {}
         self._wishes: dict[str, ProxySpec] = {}
