@@ -18,6 +18,7 @@ import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
@@ -26,7 +27,6 @@ from gureum.drivers import haproxy_config, haproxy_control, haproxy_logs
 from gureum.drivers.haproxy_config import MASTER_SOCKET, pem_file
 from gureum.drivers.haproxy_process import FOLDER, ProxyFolder, State, host, remove_all
 from gureum.drivers.haproxy_text import group_name, server_name
-from gureum.drivers.late_sealer import Opener
 from gureum.drivers.network_names import checked_name
 from gureum.ports import PortError
 from gureum.ports.proxies import Counters, ProxySpec, Record, Sink
@@ -35,6 +35,13 @@ log = logging.getLogger("gureum.proxies")
 READY_TIMEOUT_S = 20.0
 _DELETE_AGAIN_S = 1.0
 _MOST_DELETIONS = 1000
+
+
+class Opener(Protocol):
+    """What of a `base.sealing.Sealer` is needed here; that one loads cryptography, which an agent without certificates does without."""
+
+    def open(self, sealed: str, context: str) -> str:
+        """ValueError when it was not sealed for this context."""
 
 
 class _Running:

@@ -36,6 +36,7 @@ FAILED_FORMAT = "\\t".join(FAILED_FIELDS)
 _BATCH = 512
 _LONGEST_BYTES = 65536
 _RECEIVE_BYTES = 4 << 20
+_ORIGIN = re.compile(r"^https?://[^/]*")
 _ESCAPED = re.compile(r"#([0-9A-Fa-f]{2})")
 
 
@@ -69,14 +70,15 @@ def fingerprint(certificate: Certificate) -> str:
 
 def parse(line: bytes, known: Reading) -> Record | None:
     """None for a line that is none of ours (a failed handshake's too, see `is_tls_failure`)."""
-    fields = line.decode("utf-8", "replace").rstrip("\n").split("\t")
+    fields = ["" if field == "-" else field for field in line.decode("utf-8", "replace").rstrip("\n").split("\t")]
+    kind, count = fields[0], len(fields)
     try:
-        if fields[0] == "H" and len(fields) == len(HTTP_FIELDS):
-            return _http([_plain(field) for field in fields], known)
-        if fields[0] == "E" and len(fields) == len(FAILED_FIELDS):
-            return _no_request([_plain(field) for field in fields], known)
-        if fields[0] == "T" and len(fields) == len(TCP_FIELDS):
-            return _tcp([_plain(field) for field in fields], known)
+        if kind == "H" and count == len(HTTP_FIELDS):
+            return _http(fields, known)
+        if kind == "E" and count == len(FAILED_FIELDS):
+            return _no_request(fields, known)
+        if kind == "T" and count == len(TCP_FIELDS):
+            return _tcp(fields, known)
     except (ValueError, msgspec.DecodeError):
         return None
     return None
@@ -84,10 +86,6 @@ def parse(line: bytes, known: Reading) -> Record | None:
 
 def is_tls_failure(line: bytes) -> bool:
     return line.startswith(b"E\t") and line.split(b"\t")[5] not in (b"0", b"-", b"")
-
-
-def _plain(field: str) -> str:
-    return "" if field == "-" else field
 
 
 def _text(field: str) -> str:
@@ -114,7 +112,7 @@ def _http(f: list[str], known: Reading) -> Record:
     trace, request = _text(f[25]), f[20]
     classification, _, reason = f[30].partition(":")
     status, error = _outcome(_number(f[15]), f[16], answered)
-    preparing = sum(max(0, int(f[place] or "0")) for place in (9, 10, 11)) / 1000
+    preparing = (max(0, int(f[9] or "0")) + max(0, int(f[10] or "0")) + max(0, int(f[11] or "0"))) / 1000
     return Record(
         proxy=known.name,
         kind=_kind(listener, request, status, group, grpc=f[31] == "1"),
@@ -209,9 +207,11 @@ def _request(line: str, listener: Listener | None, host: str) -> str:
     scheme = "https" if listener and listener.protocol == "HTTPS" else "http"
     if line in ("<BADREQ>", ""):
         return f"- {scheme}://{'' if not host else host.partition(':')[0]}:{port}- -"
-    method, _, rest = _ESCAPED.sub(lambda found: f"%{found[1]}", line).partition(" ")
+    if "#" in line:
+        line = _ESCAPED.sub(lambda found: f"%{found[1]}", line)
+    method, _, rest = line.partition(" ")
     uri, _, version = rest.rpartition(" ")
-    path = re.sub(r"^https?://[^/]*", "", uri)
+    path = uri if uri.startswith("/") else _ORIGIN.sub("", uri)
     return f"{method} {scheme}://{host.partition(':')[0]}:{port}{path} {version}"
 
 

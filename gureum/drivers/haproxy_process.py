@@ -77,6 +77,7 @@ class ProxyFolder:
         """Each file is replaced as a whole; what is not wished any more is left for workers that may still read it, keys are not."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.work.mkdir(mode=0o750, exist_ok=True)
+        self.work.chmod(0o750)
         os.chown(self.work, 0, self.uid)
         own = self.work / "run"
         own.mkdir(mode=0o700, exist_ok=True)
@@ -95,6 +96,7 @@ class ProxyFolder:
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", newline="") as file:
             file.write(text)
             os.fchown(file.fileno(), owner, self.uid)
+            os.fchmod(file.fileno(), mode)  # whatever the umask
         draft.rename(path)
 
     def read_state(self) -> State | None:

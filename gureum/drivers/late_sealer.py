@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import Protocol
 
-
-class Opener(Protocol):
-    """The half of base/sealing.py's Sealer that drivers need."""
-
-    def open(self, sealed: str, context: str) -> str: ...
+from gureum.drivers.haproxy import Opener
 
 
 class LateSealer:

@@ -24,7 +24,7 @@ import pytest
 from gureum.drivers.haproxy import clean
 from gureum.drivers.haproxy_process import ProxyFolder
 from gureum.ports import PortError
-from gureum.ports.proxies import Certificate, Forward, Group, Listener, ProxySpec, Rule, Server
+from gureum.ports.proxies import Certificate, Forward, Group, Listener, ProxySpec, Rule, Server, Stickiness
 
 from .proxy_host import ADDRESS, TARGETS, ProxyHost, eventually, fixed, group, http_listener, proxy_host, without
 
@@ -666,3 +666,47 @@ def test_grpc_reaches_its_target_by_http2_with_trailers(host: ProxyHost) -> None
 
     asyncio.run(story())
     listening.close()
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"protocol": "HTTPS"},
+        {"protocol": "HTTPS", "version": "HTTP2"},
+        {"version": "GRPC"},
+        {"slow_start_s": 30},
+        {"stickiness": Stickiness("lb_cookie")},
+        {"algorithm": "weighted_random"},
+        {"algorithm": "least_outstanding_requests"},
+    ],
+)
+def test_servers_of_every_kind_of_group_are_added_to_the_running_worker(host: ProxyHost, more: dict[str, Any]) -> None:
+    servers = [Server(f"t{n}", address, 80, up=True) for n, address in enumerate(TARGETS)]
+
+    async def story() -> None:
+        await host.proxies.ensure(host.spec(http_listener(), groups=(group(servers[0], **more),)))
+        before = sorted(folder(host).members())
+        await host.proxies.ensure(host.spec(http_listener(), groups=(group(*servers[:2], **more),)))
+        assert sorted(folder(host).members()) == before
+        await host.proxies.close()
+
+    asyncio.run(story())
+
+
+def test_targets_are_spoken_to_by_tls_whatever_their_certificate(host: ProxyHost, tmp_path: Path) -> None:
+    """AWS, "Target groups": the load balancer does not validate targets' certificates."""
+    server = host.target(TARGETS[0], 443)
+    certificate = host.certificate("expired.example.com")
+    pem = tmp_path / "target.pem"
+    pem.write_text(host.sealer.open(certificate.sealed_key, certificate.name) + certificate.chain_pem)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    host.servers[0].socket = context.wrap_socket(host.servers[0].socket, server_side=True)
+
+    async def story() -> None:
+        await host.proxies.ensure(host.spec(http_listener(), groups=(group(server, protocol="HTTPS"),)))
+        answer = await asyncio.to_thread(host.get, "/secret")
+        assert answer.told()["path"] == "/secret"
+        await host.proxies.close()
+
+    asyncio.run(story())
