@@ -88,6 +88,9 @@ def balancers(tour: Tour) -> None:
             name, "elbv2", "create-load-balancer", "--name", f"{NAME}-{name}", "--type", kind, "--subnets", *subnets,
             "--security-groups", tour.made["group balancer"], query="LoadBalancers[0].LoadBalancerArn",
         )  # fmt: skip
+    attribute = "Key=load_balancing.cross_zone.enabled,Value=true"
+    words = ("elbv2", "modify-load-balancer-attributes", "--load-balancer-arn", tour.made["nlb"])
+    tour.aws(*words, "--attributes", attribute)
     listener = tour.make("listener", *_listener(tour, "alb", "HTTP", "pages"), query="Listeners[0].ListenerArn")
     tour.aws("elbv2", "create-rule", "--listener-arn", listener, "--priority", "10", "--conditions",
              "Field=path-pattern,Values=/api/*", "--actions", f"Type=forward,TargetGroupArn={tour.made['targets api']}")  # fmt: skip
