@@ -11,8 +11,8 @@ rules go away with what they stand on (owners). Targets stand inside their group
 connections out of one that was deregistered is its own end of draining, kept here so that it outlives the daemon. What is seen of
 targets' health is the agent's and never stored.
 
-Claims (engine/client.py): "elbv2.lb/<scope>" and "elbv2.tg/<scope>" hold the names that users gave, "elbv2.port/<load balancer>" the listeners'
-ports and "elbv2.priority/<listener>" the rules' priorities, so that two calls at once cannot take the same.
+Names of load balancers and target groups, ports of a load balancer and priorities of a listener are each once; a call that takes one commits
+only while nobody has made or changed another of the kind (`Transaction.require_no_newer`), so they need no claims that could be left over.
 """
 
 from __future__ import annotations
