@@ -21,7 +21,7 @@ def page(params: dict[str, Any], items: Sequence[T], key: Callable[[T], str]) ->
             items,
             key,
             limit_name="PageSize",
-            token_name="Marker",
+            token_name="Marker",  # noqa: S106
             least=1,
             most=limits.PAGE,
             default=limits.PAGE,
