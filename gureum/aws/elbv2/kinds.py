@@ -184,6 +184,11 @@ class Rule(Resource, frozen=True):
 
     spec: RuleSpec
 
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Names of the target groups that it may send requests to."""
+        return groups_of(self.spec.action)
+
 
 class HealthCheck(msgspec.Struct, frozen=True):
     """AWS: the HealthCheck… parameters of CreateTargetGroup. `port`: "traffic-port" or a number. `path`, `matcher`: "" for TCP. `matcher`:
