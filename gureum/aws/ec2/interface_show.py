@@ -44,7 +44,7 @@ def show_interface(call: Call, interface: NetworkInterface) -> dict[str, Any]:
         "PrivateIpAddresses": addresses,
         "Ipv6Addresses": [],
         "TagSet": show_tags(interface.meta.tags),
-        "InterfaceType": "interface",
+        "InterfaceType": spec.type,
         "Operator": {"Managed": False},
     }
     if spec.requester:
@@ -150,7 +150,7 @@ def interface_filters(call: Call) -> FilterTable:
         "description": lambda eni: eni.spec.description,
         "group-id": lambda eni: eni.spec.groups,
         "group-name": groups,
-        "interface-type": lambda _: "interface",
+        "interface-type": lambda eni: eni.spec.type,
         "ipv6-addresses.ipv6-address": lambda _: (),
         "mac-address": lambda eni: eni.spec.mac,
         "network-interface-id": lambda eni: eni.meta.name,

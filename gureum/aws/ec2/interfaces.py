@@ -115,6 +115,7 @@ def new_interface(
     public: bool = False,
     requester: str = "",
     open: bool = False,  # noqa: A002
+    type_: str = "interface",
     tags: dict[str, str] | None = None,
 ) -> NetworkInterface:
     """A new interface with its addresses claimed. `groups`: ids, none: the VPC's default group; with `open` there are none and everything may
@@ -137,6 +138,7 @@ def new_interface(
             sandbox=interface_id if requester and attachment is not None else sandbox,
             requester=requester,
             open=open,
+            type=type_,
         ),
     )
     if secondary_count < 0:

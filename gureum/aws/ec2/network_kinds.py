@@ -190,7 +190,7 @@ class Attachment(msgspec.Struct, frozen=True):
 class NetworkInterfaceSpec(msgspec.Struct, frozen=True):
     """`addresses`: the primary first. `sandbox`: name of the running sandbox it is plugged into (the instance's id), "" while the instance
     does not run; a service's interface has one of its own name. `requester`: the service that made and manages it, "" for the account itself.
-    `open`: it has no groups and everything may pass (a network load balancer's without security groups)."""
+    `open`: it has no groups and everything may pass (a network load balancer's without security groups). `type`: AWS's InterfaceType."""
 
     vpc: str
     subnet: str
@@ -204,6 +204,7 @@ class NetworkInterfaceSpec(msgspec.Struct, frozen=True):
     sandbox: str = ""
     requester: str = ""
     open: bool = False
+    type: str = "interface"
 
     @property
     def primary(self) -> PrivateAddress:

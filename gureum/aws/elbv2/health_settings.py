@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from gureum.aws.elbv2.faults import between, invalid
 from gureum.aws.elbv2.kinds import HealthCheck
 
+CheckedBy = Literal["HTTP", "HTTPS", "TCP"]
 TRAFFIC_PORT = "traffic-port"
 APPLICATION = ("HTTP", "HTTPS")
 _PATH = re.compile(r"/[\x21-\x7e]{0,1023}", re.ASCII)
@@ -24,7 +25,9 @@ _CODES = re.compile(r"\d{1,3}(-\d{1,3})?(,\d{1,3}(-\d{1,3})?)*", re.ASCII)
 
 def new_health(params: Mapping[str, Any], type_: str, protocol: str, version: str) -> HealthCheck:
     """The settings of a new group. AWS: ValidationError."""
-    checked_by = params.get("HealthCheckProtocol") or ("HTTP" if protocol in APPLICATION or type_ == "alb" else "TCP")
+    checked_by: CheckedBy = "HTTP" if protocol in APPLICATION or type_ == "alb" else "TCP"
+    if params.get("HealthCheckProtocol"):
+        checked_by = _check_protocol(params["HealthCheckProtocol"], type_, protocol)
     return change_health(_defaults(checked_by, protocol, version), params, type_, protocol, version)
 
 
@@ -34,8 +37,7 @@ def change_health(
     """`before` with what is given. With another protocol its own path and matcher start from that one's defaults. AWS: ValidationError."""
     if params.get("HealthCheckEnabled") is False:
         raise invalid(f"Health check enabled must be true for target groups with target type '{type_}'")
-    checked_by = params.get("HealthCheckProtocol") or before.protocol
-    _check_protocol(checked_by, type_, protocol)
+    checked_by = _check_protocol(params.get("HealthCheckProtocol") or before.protocol, type_, protocol)
     if checked_by != before.protocol:
         fresh = _defaults(checked_by, protocol, version)
         kept = before.path and fresh.path
@@ -80,22 +82,24 @@ def show_health(health: HealthCheck, version: str) -> dict[str, Any]:
     return shown
 
 
-def _defaults(checked_by: str, protocol: str, version: str) -> HealthCheck:
+def _defaults(checked_by: CheckedBy, protocol: str, version: str) -> HealthCheck:
     application, grpc = protocol in APPLICATION, version == "GRPC"
     path, matcher = "", ""
     if checked_by != "TCP":
         path = "/AWS.ALB/healthcheck" if grpc else "/"
         matcher = "12" if grpc else "200" if application else "200-399"
     timeout_s = 5 if application else 6 if checked_by == "HTTP" else 10
-    if checked_by not in ("HTTP", "HTTPS", "TCP"):
-        raise invalid(f"Health check protocol '{checked_by}' must be one of 'HTTP, HTTPS, TCP'")
     return HealthCheck(checked_by, TRAFFIC_PORT, True, path, 30, timeout_s, 5, 2, matcher)
 
 
-def _check_protocol(checked_by: str, type_: str, protocol: str) -> None:
-    allowed = ("HTTP", "HTTPS") if protocol in APPLICATION or type_ == "alb" else ("HTTP", "HTTPS", "TCP")
-    if checked_by not in allowed:
-        raise invalid(f"Health check protocol '{checked_by}' must be one of '{', '.join(allowed)}'")
+def _check_protocol(asked: str, type_: str, protocol: str) -> CheckedBy:
+    allowed: tuple[CheckedBy, ...] = ("HTTP", "HTTPS", "TCP")
+    if protocol in APPLICATION or type_ == "alb":
+        allowed = ("HTTP", "HTTPS")
+    for one in allowed:
+        if one == asked:
+            return one
+    raise invalid(f"Health check protocol '{asked}' must be one of '{', '.join(allowed)}'")
 
 
 def _check(health: HealthCheck, protocol: str, version: str) -> None:

@@ -30,12 +30,13 @@ TargetType = Literal["instance", "ip", "alb"]
 
 class ZoneNode(msgspec.Struct, frozen=True):
     """The load balancer's node in one zone. `interface`: its ENI, which also names the node's sandbox. `allocation`: of the user's Elastic IP
-    there, "" for none."""
+    there, `private`: the private address that the user chose; "" for none."""
 
     zone: str
     subnet: str
     interface: str
     allocation: str = ""
+    private: str = ""
 
 
 class LoadBalancerSpec(msgspec.Struct, frozen=True):

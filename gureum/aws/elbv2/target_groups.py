@@ -133,7 +133,7 @@ def check_name(noun: str, name: str) -> str:
 def _wanted(call: Call) -> TargetGroupSpec:
     params = call.params
     name = check_name("Target group", params["Name"])
-    type_ = params.get("TargetType") or "instance"
+    type_: Any = params.get("TargetType") or "instance"
     if type_ not in ("instance", "ip", "alb"):
         raise not_built(f"A target group with target type {type_}")
     if params.get("IpAddressType", "ipv4") != "ipv4":
