@@ -141,6 +141,9 @@ class TargetGroup(msgspec.Struct, frozen=True):
     failover: Failover = Failover()
     end_unhealthy: bool = False
     """Flows to a target that turns unhealthy are ended (AWS: target_health_state.unhealthy.connection_termination.enabled)."""
+    end_deregistered: bool = False
+    """What is still under way to a target that drained and is in `targets` no more is ended (an application load balancer always does; AWS:
+    deregistration_delay.connection_termination.enabled)."""
 
 
 class Use(msgspec.Struct, frozen=True):

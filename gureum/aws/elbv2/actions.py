@@ -20,6 +20,7 @@ from gureum.aws.elbv2.kinds import (
     Forward,
     LoadBalancer,
     Redirect,
+    Rule,
     TargetGroup,
     WeightedGroup,
 )
@@ -110,6 +111,8 @@ def _forward(
     _check_use(call, balancer, found)
     for group in found:
         transaction.require(group)
+    # Nobody may meanwhile give the groups to another load balancer.
+    transaction.require_no_newer(Rule, call.scope)
     weights = [_weight(one) for one in chosen]
     groups = tuple(WeightedGroup(group.meta.name, weight) for group, weight in zip(found, weights, strict=True))
     stickiness_s = _stickiness(config.get("TargetGroupStickinessConfig") or {}, balancer)

@@ -13,7 +13,7 @@ from typing import Any
 
 from gureum.aws.elbv2 import limits
 from gureum.aws.elbv2.faults import invalid, not_built
-from gureum.aws.elbv2.kinds import Condition
+from gureum.aws.elbv2.kinds import Condition, ConditionField
 
 LIMIT_VALUE = 128
 LIMIT_NAME = 40
@@ -58,7 +58,7 @@ def show_condition(condition: Condition) -> dict[str, Any]:
 
 
 def _condition(given: Mapping[str, Any]) -> Condition:
-    field = given.get("Field") or ""
+    field: Any = given.get("Field") or ""
     if field not in _FIELDS:
         raise invalid(f"Condition field '{field}' must be one of '[{','.join(_FIELDS)}]'")
     name, parse = _FIELDS[field]
@@ -80,7 +80,7 @@ def _condition(given: Mapping[str, Any]) -> Condition:
     return parse(field, {"Values": plain} if plain else config or {})
 
 
-def _values(field: str, config: Mapping[str, Any], limit: int = LIMIT_VALUE) -> tuple[str, ...]:
+def _values(field: ConditionField, config: Mapping[str, Any], limit: int = LIMIT_VALUE) -> tuple[str, ...]:
     values = tuple(config.get("Values") or ())
     if not values or not all(values):
         raise invalid("A condition value must be specified")
@@ -90,8 +90,8 @@ def _values(field: str, config: Mapping[str, Any], limit: int = LIMIT_VALUE) -> 
     return values
 
 
-def _fitting(form: re.Pattern[str]) -> Callable[[str, Mapping[str, Any]], Condition]:
-    def parse(field: str, config: Mapping[str, Any]) -> Condition:
+def _fitting(form: re.Pattern[str]) -> Callable[[ConditionField, Mapping[str, Any]], Condition]:
+    def parse(field: ConditionField, config: Mapping[str, Any]) -> Condition:
         values = _values(field, config, LIMIT_NAME if form is _METHOD else LIMIT_VALUE)
         for value in values:
             if not form.fullmatch(value):
@@ -101,7 +101,7 @@ def _fitting(form: re.Pattern[str]) -> Callable[[str, Mapping[str, Any]], Condit
     return parse
 
 
-def _header(field: str, config: Mapping[str, Any]) -> Condition:
+def _header(field: ConditionField, config: Mapping[str, Any]) -> Condition:
     name = config.get("HttpHeaderName") or ""
     if not name:
         raise invalid("A 'HttpHeaderName' must be specified in 'HttpHeaderConfig'")
@@ -118,7 +118,7 @@ def _header(field: str, config: Mapping[str, Any]) -> Condition:
     return Condition(field, values, name=name)
 
 
-def _query(field: str, config: Mapping[str, Any]) -> Condition:
+def _query(field: ConditionField, config: Mapping[str, Any]) -> Condition:
     pairs = tuple((one.get("Key") or "", one.get("Value") or "") for one in config.get("Values") or ())
     if not pairs:
         raise invalid("A condition value must be specified")
@@ -133,7 +133,7 @@ def _query(field: str, config: Mapping[str, Any]) -> Condition:
     return Condition(field, pairs=pairs)
 
 
-def _source(field: str, config: Mapping[str, Any]) -> Condition:
+def _source(field: ConditionField, config: Mapping[str, Any]) -> Condition:
     if config.get("IpAddressType"):
         raise invalid("'IpAddressType' in 'SourceIpConfig' is only supported with Network Load Balancers")
     values = tuple(config.get("Values") or ())
@@ -156,7 +156,7 @@ def _wildcards(condition: Condition) -> int:
     return sum(text.count("*") + text.count("?") for text in texts)
 
 
-_FIELDS: dict[str, tuple[str, Callable[[str, Mapping[str, Any]], Condition]]] = {
+_FIELDS: dict[ConditionField, tuple[str, Callable[[ConditionField, Mapping[str, Any]], Condition]]] = {
     "path-pattern": ("PathPatternConfig", _fitting(_PATH)),
     "host-header": ("HostHeaderConfig", _fitting(_HOST)),
     "http-header": ("HttpHeaderConfig", _header),

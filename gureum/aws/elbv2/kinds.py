@@ -148,10 +148,15 @@ Action = Forward | Redirect | FixedResponse
 """`order`: as given, 0 when none was."""
 
 
+ConditionField = Literal[
+    "host-header", "path-pattern", "http-header", "http-request-method", "query-string", "source-ip"
+]
+
+
 class Condition(msgspec.Struct, frozen=True):
     """`field`: AWS's. `values` are OR-ed. `name`: the header's, of "http-header". `pairs`: (key or "", value) of "query-string"."""
 
-    field: str
+    field: ConditionField
     values: tuple[str, ...] = ()
     name: str = ""
     pairs: tuple[tuple[str, str], ...] = ()

@@ -66,7 +66,6 @@ async def modify_rule(call: Call) -> Result:
     if params.get("Actions"):
         action = wanted_action(call, transaction, balancer, listener.spec.protocol, params["Actions"])
         spec = msgspec.structs.replace(spec, action=action)
-        transaction.require_no_newer(Rule, call.scope)
     rule = msgspec.structs.replace(rule, spec=spec)
     transaction.require(listener)
     transaction.update(rule)
