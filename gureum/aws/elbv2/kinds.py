@@ -97,7 +97,7 @@ class ListenerSpec(msgspec.Struct, frozen=True):
     "elbv2.Listener",
     indexes={
         "load-balancer": lambda one: one.spec.load_balancer,
-        "certificate": lambda one: one.spec.certificates,
+        "certificate": lambda one: tuple(set(one.spec.certificates)),
     },
 )
 class Listener(Resource, frozen=True):

@@ -14,7 +14,6 @@ from gureum.aws.elbv2.arns import find_group
 from gureum.aws.elbv2.faults import not_built
 from gureum.aws.elbv2.health_settings import TRAFFIC_PORT
 from gureum.aws.elbv2.kinds import Target, TargetGroup
-from gureum.aws.elbv2.paging import page
 from gureum.aws.elbv2.target_places import Place, balancers_of, enabled_zones, locate
 from gureum.aws.marks import Result, operation
 
@@ -47,8 +46,7 @@ def describe_target_health(call: Call) -> Result:
         asked = [Target(one["Id"], one.get("Port") or group.spec.port) for one in named]
         missing = _health("unused", "Target.NotRegistered")
         shown = [known.get((one.id, one.port), (one, missing)) for one in asked]
-    listed, more = page(call.params, shown, lambda one: f"{one[0].id}:{one[0].port:05d}")
-    return {"TargetHealthDescriptions": [_show(group, target, health) for target, health in listed], **more}
+    return {"TargetHealthDescriptions": [_show(group, target, health) for target, health in shown]}
 
 
 def target_healths(call: Call, group: TargetGroup) -> list[tuple[Target, Health]]:

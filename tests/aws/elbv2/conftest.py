@@ -136,6 +136,11 @@ class Cloud:
             params.setdefault("Subnets", self.subnets[:2])
         return self("CreateLoadBalancer", Name=name, Type="network", **params)["LoadBalancers"][0]
 
+    @staticmethod
+    def forward(*groups: str, **params: Any) -> dict[str, Any]:
+        """A forward action, by the short form when it is to one group."""
+        return forward(*groups, **params)
+
     def group(self, name: str = "targets", protocol: str = "HTTP", port: int = 80, **params: Any) -> str:
         params.setdefault("VpcId", self.vpc)
         made = self("CreateTargetGroup", Name=name, Protocol=protocol, Port=port, **params)
@@ -241,10 +246,10 @@ class Cloud:
         return sorted(found, key=lambda one: one["AvailabilityZone"])
 
 
-def forward(*groups: str) -> dict[str, Any]:
-    if len(groups) == 1:
+def forward(*groups: str, **params: Any) -> dict[str, Any]:
+    if len(groups) == 1 and not params:
         return {"Type": "forward", "TargetGroupArn": groups[0]}
-    return {"Type": "forward", "ForwardConfig": {"TargetGroups": [{"TargetGroupArn": one} for one in groups]}}
+    return {"Type": "forward", "ForwardConfig": {"TargetGroups": [{"TargetGroupArn": one} for one in groups], **params}}
 
 
 def check_shape(value: Any, shape: Any, path: str) -> None:
