@@ -188,15 +188,18 @@ class Balancer(msgspec.Struct, frozen=True):
 
 
 class NodeName(msgspec.Struct, frozen=True):
-    """An address that a load balancer's name leads to while its zone is healthy in each of the groups; `view` as in Record."""
+    """An address that a load balancer's name leads to while its zone is healthy in each of the groups. `zonal`: those of `groups` that are used
+    without cross-zone balancing: of them only the zone's own targets count."""
 
     address: str
     zone: str
     groups: tuple[str, ...] = ()
+    zonal: tuple[str, ...] = ()
 
 
 class BalancerNames(msgspec.Struct, frozen=True):
-    """`names`: (DNS name, indexes of the `nodes` it leads to). When no zone is healthy, all addresses are answered (AWS: "fail open")."""
+    """`names`: (DNS name, indexes of the `nodes` it leads to). When no zone is healthy, all addresses are answered (AWS: "fail open"). `view` as in
+    Record."""
 
     names: tuple[tuple[str, tuple[int, ...]], ...]
     nodes: tuple[NodeName, ...]

@@ -25,7 +25,7 @@ from gureum.base.ids import new_id
 
 PROTOCOLS = {"application": ("HTTP", "HTTPS"), "network": ("TCP", "TLS", "UDP", "TCP_UDP")}
 ALPN_POLICIES = ("HTTP1Only", "HTTP2Only", "HTTP2Optional", "HTTP2Preferred", "None")
-DELETED_AT_ONCE = 80
+DELETED_AT_ONCE = 1000
 
 
 @operation("CreateListener")

@@ -26,7 +26,7 @@ from gureum.aws.errors import AwsError
 from gureum.aws.marks import Result, operation
 from gureum.base.ids import new_id
 
-DELETED_AT_ONCE = 80
+DELETED_AT_ONCE = 1000
 """Listeners and rules that go in the load balancer's own commit; what is more goes with its owner (engine/owners.py)."""
 
 

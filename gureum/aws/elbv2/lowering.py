@@ -273,9 +273,11 @@ def _names(
     balancer: LoadBalancer, nodes: list[tuple[ZoneNode, NetworkInterface]], bounds: list[Bound]
 ) -> specs.BalancerNames:
     """The public addresses of an internet-facing one for all who ask, the private ones of an internal one too, as on AWS."""
-    groups = tuple(sorted({core_name(group) for bound in bounds for group in bound.groups.values()}))
+    used = _groups(bounds)
+    groups = tuple(core_name(group) for group in used)
+    zonal = tuple(core_name(group) for group in used if not crosses_zones(balancer, group))
     named = tuple(
-        specs.NodeName(interface.spec.primary.public or interface.spec.primary.address, node.zone, groups)
+        specs.NodeName(interface.spec.primary.public or interface.spec.primary.address, node.zone, groups, zonal)
         for node, interface in nodes
     )
     dns_name = balancer.spec.dns_name

@@ -291,3 +291,10 @@ def certificate(monkeypatch: pytest.MonkeyPatch) -> str:
     arn = "arn:aws:acm:us-east-1:111122223333:certificate/12345678-1234-1234-1234-123456789012"
     monkeypatch.setattr("gureum.aws.elbv2.certificates.find_certificate", lambda call, wanted: wanted)
     return arn
+
+
+@pytest.fixture(scope="session")
+def operations() -> list[str]:
+    """Names of elbv2's operations that are built."""
+    marks = _registry.marks("operation").values()
+    return sorted(one.options["operation"] for one in marks if one.target.__module__.startswith("gureum.aws.elbv2."))

@@ -204,7 +204,10 @@ def test_names_lead_to_the_nodes(cloud):
     addresses = [one["Association"]["PublicIp"] for one in cloud.interfaces(balancer)]
     assert [node.address for node in told.nodes] == addresses
     assert [node.zone for node in told.nodes] == ["us-east-1a", "us-east-1b"]
-    assert {node.groups for node in told.nodes} == {(short(group),)}
+    assert {(node.groups, node.zonal) for node in told.nodes} == {((short(group),), ())}
+    attributes(cloud, group, **{"load_balancing.cross_zone.enabled": "false"})
+    told = only(cloud.wished("BalancerNames"))
+    assert {(node.groups, node.zonal) for node in told.nodes} == {((short(group),), (short(group),))}
 
 
 def test_an_internal_network_load_balancer_has_zonal_names_and_private_addresses(cloud):
