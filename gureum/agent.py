@@ -24,7 +24,7 @@ from gureum.core.access_logs import AccessLogs
 from gureum.core.agent_server import AgentServer
 from gureum.core.machine import Ports
 from gureum.core.service import AgentService
-from gureum.drivers import crun, loop_volumes, netns
+from gureum.drivers import crun, haproxy, loop_volumes, netns
 from gureum.drivers.builtin_images import recipes
 from gureum.drivers.checks import NamespaceChecks
 from gureum.drivers.crun import CrunContainers
@@ -167,6 +167,7 @@ def _in_closing_order(ports: Ports) -> tuple[Closable, ...]:
 
 async def tear_down(home_id: str, run: Path) -> None:
     """Removes everything that a home of this id has on the machine, by its names alone. What is gone is success."""
+    await haproxy.clean(home_id, run)
     await crun.clean(home_id, run)
     await loop_volumes.clean(home_id, run)
     await netns.clean(home_id, run)

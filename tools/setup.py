@@ -31,6 +31,7 @@ HOST_PACKAGES = {
     "debian-archive-keyring": "/usr/share/keyrings/debian-archive-keyring.gpg",
     "dropbear-bin": "dropbear",
     "e2fsprogs": "mkfs.ext4",
+    "haproxy": "haproxy",
     "iproute2": "ip",
     "libnftables1": "",
     "mmdebstrap": "mmdebstrap",
@@ -47,7 +48,10 @@ TEST_PACKAGES = {
     "putty-tools": "puttygen",
     "runc": "runc",
     "strace": "strace",
+    "wrk": "wrk",
 }
+# Packages with a service of their own, which is not ours to run: gureum starts the program itself.
+SERVICES = {"haproxy": "haproxy"}
 POLICY = Path("/usr/sbin/policy-rc.d")
 
 
@@ -86,6 +90,15 @@ def install_host_packages(packages: dict[str, str]) -> None:
         return
     step(f"installing {' '.join(missing)}")
     apt_install(missing)
+    keep_off([SERVICES[package] for package in missing if package in SERVICES])
+
+
+def keep_off(services: list[str]) -> None:
+    """Services that came with a package of ours do not start with the next boot either. One that was there before is its owner's."""
+    for service in services:
+        for command in (["systemctl", "disable", service], ["update-rc.d", service, "disable"]):
+            if shutil.which(command[0]):
+                subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
 
 
 def present(package: str, proof: str) -> bool:

@@ -45,6 +45,7 @@ PROGRAMS = {
     "crun": ("crun", "--version", "fail"),
     "conmon": ("conmon", "--version", "fail"),
     "nft": ("nftables", "--version", "fail"),
+    "haproxy": ("haproxy", "-v", "warn"),
     "ip": ("iproute2", "-V", "fail"),
     "mkfs.ext4": ("e2fsprogs", "-V", "fail"),
     "losetup": ("mount", "--version", "fail"),

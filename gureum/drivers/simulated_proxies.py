@@ -1,37 +1,53 @@
-"""The simulated twin of haproxy.py: proxies that are only remembered. For `up --simulate` and for tests."""
+"""Proxies that balance nothing: the twin of `haproxy` for `--simulate` and tests. Wishes are checked as the real one checks them, since they are
+rendered; there is just nobody to read it."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 
-from gureum.ports.proxies import Counters, ProxySpec, Sink
+from gureum.drivers import haproxy_config
+from gureum.drivers.haproxy_text import group_name, server_name
+from gureum.drivers.network_names import checked_name
+from gureum.ports.proxies import Counters, ProxySpec, Record, Sink
 
 
 class SimulatedProxies:
-    """Fills ports.proxies.Proxies in memory. `end(name)` lets one die."""
+    """`crash` and `tell` are the simulation's own: a process that ends, requests that came."""
 
     def __init__(self) -> None:
         self.specs: dict[str, ProxySpec] = {}
-        self._ended: asyncio.Queue[str] = asyncio.Queue()
-
-    def end(self, name: str) -> None:
-        self._ended.put_nowait(name)
+        self._dead: set[str] = set()
+        self._sinks: list[Sink] = []
+        self._died: asyncio.Queue[str] = asyncio.Queue()
 
     async def ensure(self, spec: ProxySpec) -> None:
-        self.specs[spec.name] = spec
+        haproxy_config.render(spec, haproxy_config.Host())
+        self.specs[checked_name(spec.name)] = spec
+        self._dead.discard(spec.name)
 
     async def remove(self, name: str) -> None:
-        self.specs.pop(name, None)
+        self.specs.pop(checked_name(name), None)
+        self._dead.discard(name)
 
     async def end_connections(self, name: str, group: str, server: str) -> None:
-        pass
+        checked_name(name), group_name(group), server_name(server)
 
     async def died(self) -> str:
-        return await self._ended.get()
+        while True:
+            name = await self._died.get()
+            if name in self._dead:
+                return name
 
     def subscribe(self, sink: Sink) -> Callable[[], None]:
-        return lambda: None
+        self._sinks.append(sink)
+
+        def stop() -> None:
+            with contextlib.suppress(ValueError):
+                self._sinks.remove(sink)
+
+        return stop
 
     async def counters(self) -> dict[str, Counters]:
         return {name: Counters() for name in self.specs}
@@ -40,4 +56,13 @@ class SimulatedProxies:
         return frozenset(self.specs)
 
     async def close(self) -> None:
-        pass
+        self._sinks.clear()
+
+    def crash(self, name: str) -> None:
+        if name in self.specs:
+            self._dead.add(name)
+            self._died.put_nowait(name)
+
+    def tell(self, records: list[Record]) -> None:
+        for sink in tuple(self._sinks):
+            sink(records)

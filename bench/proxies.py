@@ -1,0 +1,242 @@
+"""An ALB's proxy beside the same HAProxy configured by hand and beside no proxy at all, in one run; then how fast its changes are served.
+
+    sudo .venv/bin/python -m bench.proxies [--seconds 2] [--rounds 3]
+
+Everything runs in a network namespace of its own, on loopback: two targets (HAProxy answering by itself, the fastest server at hand), the proxy,
+and wrk with 64 kept-alive connections. Proxies take turns, so that what else the machine does hits all; a ratio is the median over the rounds.
+
+    by hand         frontend, backend, two servers
+    by hand, log    and X-Forwarded-For, a unique id, and its log to a socket that is read
+    ALB             what gureum runs: all of AWS's headers, checks, error pages, log records parsed by the driver
+    ALB, 100 rules  and a hundred rules of two conditions before the one that matches
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import re
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from gureum.drivers.haproxy import HaproxyProxies
+from gureum.ports.proxies import Condition, FixedResponse, Forward, Group, Listener, ProxySpec, Rule, Server
+from tests.machine.proxy_host import ADDRESS, ProxyHost, proxy_host
+
+TARGETS = tuple(Server(f"10.9.0.{n}:80", f"10.9.0.{n}", 80, up=True) for n in (21, 22))
+LIMITS = "global\n  maxconn 2000\n  nbthread 2\ndefaults\n  mode http\n  timeout client 60s\n  timeout server 60s\n  timeout connect 10s\n"
+
+
+def backend_config() -> str:
+    answer = '  http-request return status 200 content-type text/plain string "hello from a target"\n'
+    return LIMITS + "frontend t\n" + "".join(f"  bind {one.address}:80\n" for one in TARGETS) + answer
+
+
+def hand_config(port: int, log: str = "") -> str:
+    logging = (
+        f"  log unix@{log} format raw local0\n  option httplog\n  option forwardfor\n  unique-id-format %{{+X}}o%Ts-%rt\n"
+        "  unique-id-header X-Amzn-Trace-Id\n"
+    )
+    servers = "".join(f"  server s{n} {one.address}:80\n" for n, one in enumerate(TARGETS))
+    return f"{LIMITS}frontend f\n  bind {ADDRESS}:{port}\n{logging if log else ''}  default_backend b\nbackend b\n{servers}"
+
+
+@contextlib.contextmanager
+def haproxy(host: ProxyHost, folder: Path, name: str, config: str) -> Iterator[None]:
+    path = folder / f"{name}.cfg"
+    path.write_text(config)
+    command = ["nsenter", f"--net={host.net}", "haproxy", "-db", "-q", "-f", str(path)]
+    process = subprocess.Popen(command)
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+
+@contextlib.contextmanager
+def drained(path: Path) -> Iterator[None]:
+    """Somebody who reads the log and does nothing with it."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(str(path))
+        sock.settimeout(0.2)
+        stop = threading.Event()
+
+        def read() -> None:
+            while not stop.is_set():
+                with contextlib.suppress(TimeoutError):
+                    sock.recv(65536)
+
+        thread = threading.Thread(target=read)
+        thread.start()
+        yield
+        stop.set()
+        thread.join()
+
+
+def wrk(host: ProxyHost, address: str, port: int, seconds: float) -> tuple[float, float]:
+    """(requests a second, 99th percentile in ms)."""
+    command = [
+        "nsenter",
+        f"--net={host.net}",
+        "wrk",
+        "-t1",
+        "-c64",
+        f"-d{seconds:.0f}s",
+        "--latency",
+        f"http://{address}:{port}/x",
+    ]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=seconds + 20).stdout
+    errors = re.search(r"(Non-2xx.*|Socket errors.*)", said)
+    if errors:
+        print(f"  !! {errors[1]}")
+    rate, p99 = re.search(r"Requests/sec:\s+([\d.]+)", said), re.search(r"99%\s+([\d.]+)(us|ms|s)", said)
+    assert rate
+    assert p99
+    return float(rate[1]), float(p99[1]) * {"us": 0.001, "ms": 1, "s": 1000}[p99[2]]
+
+
+def listener(port: int, rules: int = 0) -> Listener:
+    conditions = [
+        (Condition("path-pattern", (f"/service-{n}/*",)), Condition("host-header", (f"s{n}.example.com",)))
+        for n in range(rules)
+    ]
+    some = tuple(Rule(n + 1, FixedResponse(200), pair) for n, pair in enumerate(conditions))
+    return Listener(port, "HTTP", f"arn:{port}", (*some, Rule(0, Forward((("tg-a", 1),)))))
+
+
+def spec(host: ProxyHost, *listeners: Listener, servers: tuple[Server, ...] = TARGETS, **more: object) -> ProxySpec:
+    return host.spec(*listeners, groups=(Group("tg-a", "arn", "HTTP", servers=servers),), **more)
+
+
+async def throughput(host: ProxyHost, proxies: HaproxyProxies, seconds: float, rounds: int) -> None:
+    await proxies.ensure(spec(host, listener(80), listener(81, 100)))
+    records = 0
+
+    def count(batch: list[object]) -> None:
+        nonlocal records
+        records += len(batch)
+
+    stop = proxies.subscribe(count)  # type: ignore[arg-type]
+    asks = {
+        "direct": (TARGETS[0].address, 80),
+        "by hand": (ADDRESS, 8001),
+        "by hand, log": (ADDRESS, 8002),
+        "ALB": (ADDRESS, 80),
+        "ALB, 100 rules": (ADDRESS, 81),
+    }
+    seen: dict[str, list[tuple[float, float]]] = {name: [] for name in asks}
+    for _ in range(rounds):
+        for name, (address, port) in asks.items():
+            seen[name].append(await asyncio.to_thread(wrk, host, address, port, seconds))
+    stop()
+    print(f"\n{'':16} requests/s   p99 ms   of direct   of by hand   of by hand, log")
+    for name, figures in seen.items():
+        ratios = [
+            statistics.median(ours[0] / theirs[0] for ours, theirs in zip(figures, seen[other], strict=True))
+            for other in ("direct", "by hand", "by hand, log")
+        ]
+        rate, p99 = (statistics.median(column) for column in zip(*figures, strict=True))
+        print(f"{name:16} {rate:10.0f} {p99:8.2f} {ratios[0]:11.2f} {ratios[1]:12.2f} {ratios[2]:17.2f}")
+    print(f"records parsed: {records}")
+
+
+async def served(look: Callable[[], bool]) -> float:
+    """When it was seen first."""
+    while not await asyncio.to_thread(look):
+        pass
+    return time.perf_counter()
+
+
+async def changes(host: ProxyHost, proxies: HaproxyProxies, count: int = 15) -> None:
+    """From the call to the first answer that shows the change, with 200 servers and 100 rules."""
+    many = tuple(Server(f"t{n}", "10.9.0.21", 1000 + n, up=False) for n in range(200))
+    one, two = TARGETS
+    certificate = host.certificate("one.example.com")
+    times: dict[str, list[float]] = {
+        "a server is added": [],
+        "a server is taken out": [],
+        "a rule is changed": [],
+        "a certificate is added": [],
+    }
+
+    def wish(
+        server: Server, text: str = "0", names: tuple[str, ...] = (), certificates: tuple[object, ...] = ()
+    ) -> ProxySpec:
+        rule = Rule(50000, FixedResponse(200, "text/plain", text), (Condition("path-pattern", ("/rule",)),))
+        plain = listener(80, 100)
+        tls = Listener(443, "HTTPS", "arn", (Rule(0, FixedResponse(200)),), (certificate.name, *names))
+        changed = Listener(80, "HTTP", "arn", (*plain.rules[:-1], rule, plain.rules[-1]))
+        return spec(host, changed, tls, servers=(*many, server), certificates=(certificate, *certificates))
+
+    await proxies.ensure(wish(one))
+    for turn in range(count):
+        start = time.perf_counter()
+        await proxies.ensure(wish(two if turn % 2 == 0 else one))
+        times["a server is added"].append(await served(lambda: host.get().status == 200) - start)
+        server = two if turn % 2 == 0 else one
+        start = time.perf_counter()
+        await proxies.ensure(wish(Server(server.name, server.address, 80)))
+        times["a server is taken out"].append(await served(lambda: host.get().status == 503) - start)
+        text = str(turn + 1)
+        start = time.perf_counter()
+        await proxies.ensure(wish(server, text))
+        times["a rule is changed"].append(
+            await served(lambda text=text: host.get("/rule").body == text.encode()) - start
+        )  # type: ignore[misc]
+        more = host.certificate(f"more{turn}.example.com")
+        start = time.perf_counter()
+        await proxies.ensure(wish(server, text, (more.name,), (more,)))
+        name = f"more{turn}.example.com"
+        times["a certificate is added"].append(await served(lambda name=name: host.shown_name(name) == name) - start)  # type: ignore[misc]
+        await proxies.ensure(wish(server, "0"))
+    print(f"\n{'with 200 servers and 100 rules':32} median ms   p95 ms")
+    for what, figures in times.items():
+        ordered = sorted(figures)
+        print(f"{what:32} {statistics.median(ordered) * 1000:9.1f} {ordered[int(len(ordered) * 0.95)] * 1000:8.1f}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    if os.geteuid() != 0:
+        print("needs root")
+        return 1
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    with (
+        tempfile.TemporaryDirectory() as temporary,
+        proxy_host(Path(temporary)) as host,
+        contextlib.ExitStack() as stack,
+    ):
+        folder = Path(temporary)
+        stack.enter_context(haproxy(host, folder, "targets", backend_config()))
+        stack.enter_context(drained(folder / "log"))
+        stack.enter_context(haproxy(host, folder, "hand", hand_config(8001)))
+        stack.enter_context(haproxy(host, folder, "hand-log", hand_config(8002, str(folder / "log"))))
+
+        async def story() -> None:
+            proxies = host.driver()
+            try:
+                await throughput(host, proxies, min(arguments.seconds, 10), min(arguments.rounds, 20))
+                await changes(host, proxies)
+            finally:
+                await proxies.close()
+
+        asyncio.run(story())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,423 @@
+"""Proxies by HAProxy: fills `ports/proxies.py`.
+
+A wish is rendered whole (haproxy_config) and written; then the running process is brought there the cheapest way: by commands at run time where
+only servers or further certificates differ, else by a reload, in which the new worker takes over the listening sockets and the old one ends with
+its last connection. What is on disk is always the newest wish, so a crash or a reload loses nothing.
+
+The process outlives us. A new agent reads `state.json`, checks that the process is the one it was, and watches it by a pidfd. Nothing is polled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from gureum.base.processes import start_ticks
+from gureum.drivers import haproxy_config, haproxy_control, haproxy_logs
+from gureum.drivers.haproxy_config import MASTER_SOCKET, pem_file
+from gureum.drivers.haproxy_process import FOLDER, ProxyFolder, State, host, remove_all
+from gureum.drivers.haproxy_text import group_name, server_name
+from gureum.drivers.network_names import checked_name
+from gureum.ports import PortError
+from gureum.ports.proxies import Counters, ProxySpec, Record, Sink
+
+log = logging.getLogger("gureum.proxies")
+READY_TIMEOUT_S = 20.0
+_DELETE_AGAIN_S = 1.0
+_MOST_DELETIONS = 1000
+
+
+class Opener(Protocol):
+    """What of a `base.sealing.Sealer` is needed here; that one loads cryptography, which an agent without certificates does without."""
+
+    def open(self, sealed: str, context: str) -> str:
+        """ValueError when it was not sealed for this context."""
+
+
+class _Running:
+    """A proxy that this process knows."""
+
+    def __init__(self, folder: ProxyFolder, state: State) -> None:
+        self.folder, self.state = folder, state
+        self.child: subprocess.Popen[bytes] | None = None
+        self.log_socket: socket.socket | None = None
+        self.ready_socket: socket.socket | None = None
+        self.pidfd = -1
+        self.certain = False  # whether the process is known to run `state.spec`
+        self.reading = haproxy_logs.reading(state.spec)
+        self.notices: asyncio.Queue[str] = asyncio.Queue(64)
+        self.to_delete: set[str] = set()
+        self.tls_errors = 0
+
+
+class HaproxyProxies:
+    """`run_dir`: of this home alone, gone after a reboot (tmpfs): private keys lie there. `sealer` opens them."""
+
+    def __init__(self, home_id: str, run_dir: Path, sealer: Opener, *, program: str = "haproxy") -> None:
+        self._home_id, self._run_dir, self._sealer, self._program = home_id, run_dir, sealer, program
+        self._running: dict[str, _Running] = {}
+        self._wishes: dict[str, ProxySpec] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._sinks: list[Sink] = []
+        self._died: asyncio.Queue[str] = asyncio.Queue()
+        self._deletions: dict[str, asyncio.TimerHandle] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._adopted = False
+
+    async def ensure(self, spec: ProxySpec) -> None:
+        """Calls for one proxy that wait for each other are joined: the last wish is brought about once, for all of them."""
+        name = checked_name(spec.name)
+        self._wishes[name] = spec
+        async with self._locks.setdefault(name, asyncio.Lock()):
+            await self._adopt()
+            wished = self._wishes.get(name)
+            if wished is not None:
+                await self._bring(wished)
+
+    async def remove(self, name: str) -> None:
+        self._wishes.pop(checked_name(name), None)
+        async with self._locks.setdefault(name, asyncio.Lock()):
+            await self._adopt()
+            if name in self._wishes:
+                return
+            known = self._running.pop(name, None)
+            if known is not None:
+                self._let_go(known)
+            await asyncio.to_thread(ProxyFolder(self._home_id, self._run_dir, name).remove)
+            if known is not None and known.child is not None:
+                known.child.poll()
+
+    async def end_connections(self, name: str, group: str, server: str) -> None:
+        known = self._running.get(name)
+        if known is None:
+            return
+        group, server = group_name(group), server_name(server)
+        for worker in await self._workers(known):
+            await self._ask(known, f"shutdown sessions server {group}/{server}", f"@!{worker.pid}")
+
+    async def died(self) -> str:
+        await self._adopt()
+        while True:
+            name = await self._died.get()
+            known = self._running.get(name)
+            if known is not None and known.pidfd < 0:
+                return name
+
+    def subscribe(self, sink: Sink) -> Callable[[], None]:
+        self._sinks.append(sink)
+
+        def stop() -> None:
+            with contextlib.suppress(ValueError):
+                self._sinks.remove(sink)
+
+        return stop
+
+    async def counters(self) -> dict[str, Counters]:
+        await self._adopt()
+        found = {}
+        for name, known in list(self._running.items()):
+            now = Counters()
+            if known.pidfd >= 0:
+                with contextlib.suppress(PortError):
+                    now = await self._count(known)
+            found[name] = _sum(known.state.past, now, known.tls_errors)
+        return found
+
+    async def observe(self) -> frozenset[str]:
+        await self._adopt()
+        return frozenset(self._running)
+
+    async def close(self) -> None:
+        for timer in self._deletions.values():
+            timer.cancel()
+        for task in self._tasks:
+            task.cancel()
+        for known in self._running.values():
+            self._let_go(known)
+        self._running.clear()
+
+    # Bringing a wish about
+
+    async def _bring(self, spec: ProxySpec) -> None:
+        known = self._running.get(spec.name)
+        if known is not None and known.pidfd >= 0 and known.certain and known.state.spec == spec:
+            return
+        files, pems = await asyncio.to_thread(self._render, spec)
+        net = Path(spec.sandbox_net)
+        if known is not None and known.pidfd >= 0 and known.state.namespace != _inode(net):
+            self._let_go(known)  # its sandbox was made anew: it serves nobody
+        if known is None or known.pidfd < 0:
+            await self._start(spec, files, pems, known)
+            return
+        steps = haproxy_control.plan(
+            known.state.spec, spec, {one.name: pems[pem_file(one.name)] for one in spec.certificates}
+        )
+        certain, known.certain = known.certain, False
+        await asyncio.to_thread(known.folder.write, files, pems)
+        if not certain or steps is None or not await self._take_steps(known, steps):
+            await self._reload(known)
+        await self._note(known, spec)
+
+    def _render(self, spec: ProxySpec) -> tuple[dict[str, str], dict[str, str]]:
+        files = haproxy_config.render(spec, host())
+        pems = {}
+        for certificate in spec.certificates:
+            try:
+                key = self._sealer.open(certificate.sealed_key, certificate.name)
+            except ValueError as error:
+                raise PortError(f"the key of certificate {certificate.name} cannot be opened", retry=False) from error
+            pems[pem_file(certificate.name)] = haproxy_config.pem(certificate, key)
+        return files, pems
+
+    async def _note(self, known: _Running, spec: ProxySpec) -> None:
+        known.reading = haproxy_logs.reading(spec)
+        known.state = msgspec.structs.replace(known.state, spec=spec)
+        await asyncio.to_thread(known.folder.write_state, known.state)
+        known.certain = True
+
+    async def _start(
+        self, spec: ProxySpec, files: dict[str, str], pems: dict[str, str], before: _Running | None
+    ) -> None:
+        folder = ProxyFolder(self._home_id, self._run_dir, spec.name)
+        past = before.state.past if before is not None else Counters()
+        known = _Running(folder, State(spec, past=past))
+        await asyncio.to_thread(folder.kill)
+        if before is not None:
+            self._let_go(before)
+        await asyncio.to_thread(folder.write, files, pems)
+        self._running[spec.name] = known
+        self._open_sockets(known, Path(spec.sandbox_net))
+        child = await asyncio.to_thread(folder.start, Path(spec.sandbox_net), self._program)
+        known.child = child
+        known.state = msgspec.structs.replace(
+            known.state, pid=child.pid, ticks=start_ticks(child.pid), namespace=_inode(Path(spec.sandbox_net))
+        )
+        await asyncio.to_thread(folder.write_state, known.state)
+        self._watch(known)
+        try:
+            await self._ready(known)
+        except PortError:
+            await asyncio.to_thread(folder.kill)
+            raise
+        known.certain = True
+        log.info("proxy started", extra={"proxy": spec.name, "pid": child.pid})
+
+    async def _reload(self, known: _Running) -> None:
+        past = known.state.past
+        with contextlib.suppress(PortError):
+            past = msgspec.structs.replace(_sum(past, await self._count(known), 0), active=0)
+        while not known.notices.empty():
+            known.notices.get_nowait()
+        known.folder.forget_words()
+        signal.pidfd_send_signal(known.pidfd, signal.SIGUSR2)
+        await self._ready(known)
+        # Not every version says in its notice that it has refused the configuration and kept the old worker: then no worker is new.
+        if not any(worker.reloads == 0 for worker in await self._workers(known)):
+            raise PortError(f"the proxy refuses its configuration: {known.folder.words()}")
+        known.state = msgspec.structs.replace(known.state, past=past)
+        known.to_delete.clear()
+        log.info("proxy reloaded", extra={"proxy": known.folder.name})
+
+    async def _ready(self, known: _Running) -> None:
+        """Until the process says that its new worker serves. PortError with its own words where it refuses or ends."""
+        try:
+            async with asyncio.timeout(READY_TIMEOUT_S):
+                while True:
+                    notice = await known.notices.get()
+                    if "Reload failed" in notice or notice == "ended":
+                        raise PortError(f"the proxy refuses its configuration: {known.folder.words()}")
+                    if "READY=1" in notice:
+                        return
+        except TimeoutError as error:
+            raise PortError(
+                f"the proxy was not ready within {READY_TIMEOUT_S:.0f} s: {known.folder.words()}"
+            ) from error
+
+    async def _take_steps(self, known: _Running, steps: list[haproxy_control.Step]) -> bool:
+        """False when one was refused: a reload brings the rest about."""
+        for step in steps:
+            answer = await self._ask(known, step.text)
+            if _done(answer, step.good):
+                continue
+            if step.late:
+                known.to_delete.add(step.text)
+                self._delete_later(known)
+            elif step.again and haproxy_control.ALREADY_THERE.lower() in answer.lower():
+                known.to_delete -= {f"del server {step.text.split()[2]}"}
+                for text in step.again:
+                    await self._ask(known, text)
+            else:
+                log.info(
+                    "a change at run time was refused",
+                    extra={"proxy": known.folder.name, "step": step.text.split("\n")[0], "answer": answer},
+                )
+                return False
+        return True
+
+    def _delete_later(self, known: _Running) -> None:
+        """A server that still has connections cannot be deleted; it is out of rotation, so there is no hurry."""
+        name = known.folder.name
+        if name not in self._deletions:
+            loop = asyncio.get_running_loop()
+            self._deletions[name] = loop.call_later(_DELETE_AGAIN_S, self._spawn_deletion, name)
+
+    def _spawn_deletion(self, name: str) -> None:
+        self._deletions.pop(name, None)
+        task = asyncio.get_running_loop().create_task(self._delete(name))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _delete(self, name: str) -> None:
+        async with self._locks.setdefault(name, asyncio.Lock()):
+            known = self._running.get(name)
+            if known is None or known.pidfd < 0:
+                return
+            for text in sorted(known.to_delete)[:_MOST_DELETIONS]:
+                with contextlib.suppress(PortError):
+                    if _done(await self._ask(known, text), ("Server deleted", "No such server")):
+                        known.to_delete.discard(text)
+            if known.to_delete:
+                self._delete_later(known)
+
+    # What runs
+
+    async def _ask(self, known: _Running, text: str, worker: str = "@1") -> str:
+        return await haproxy_control.command(known.folder.work / MASTER_SOCKET, f"{worker} {text}")
+
+    async def _workers(self, known: _Running) -> list[haproxy_control.Worker]:
+        """All workers, old ones too."""
+        return haproxy_control.workers(await haproxy_control.command(known.folder.work / MASTER_SOCKET, "show proc"))
+
+    async def _count(self, known: _Running) -> Counters:
+        total = Counters()
+        table = await self._ask(known, "show stat -1 1 -1")
+        lines = table.lstrip("# ").splitlines()
+        keys = lines[0].split(",") if lines else []
+        for line in lines[1:]:
+            row = dict(zip(keys, line.split(","), strict=False))
+            if row.get("svname") == "FRONTEND":
+                total = _sum(total, _row(row), 0)
+        return total
+
+    async def _adopt(self) -> None:
+        """Looks once at what an earlier agent has left."""
+        if self._adopted:
+            return
+        self._adopted = True
+        for path in sorted((self._run_dir / FOLDER).glob("*/")):
+            folder = ProxyFolder(self._home_id, self._run_dir, path.name)
+            state = folder.read_state()
+            if state is None or path.name in self._running:
+                continue
+            known = self._running[path.name] = _Running(folder, state)
+            if folder.alive(state):
+                self._open_sockets(known, Path(state.spec.sandbox_net))
+                self._watch(known)
+            else:
+                self._died.put_nowait(path.name)
+
+    def _open_sockets(self, known: _Running, net: Path) -> None:
+        try:
+            known.log_socket, known.ready_socket, _ = known.folder.sockets(net)
+        except FileNotFoundError as error:
+            raise PortError("the proxy's sandbox is not there yet") from error
+        loop = asyncio.get_running_loop()
+        loop.add_reader(
+            known.log_socket, haproxy_logs.LogReader(known.log_socket, lambda lines: self._take(known, lines))
+        )
+        loop.add_reader(known.ready_socket, self._hear, known)
+
+    def _hear(self, known: _Running) -> None:
+        assert known.ready_socket is not None
+        with contextlib.suppress(BlockingIOError, asyncio.QueueFull):
+            known.notices.put_nowait(known.ready_socket.recv(4096).decode(errors="replace"))
+
+    def _watch(self, known: _Running) -> None:
+        try:
+            known.pidfd = os.pidfd_open(known.state.pid)
+        except ProcessLookupError:
+            self._died.put_nowait(known.folder.name)
+            return
+        if known.child is None and not known.folder.alive(known.state):  # the pid is another's by now
+            os.close(known.pidfd)
+            known.pidfd = -1
+            self._died.put_nowait(known.folder.name)
+            return
+        asyncio.get_running_loop().add_reader(known.pidfd, self._ended, known)
+
+    def _ended(self, known: _Running) -> None:
+        self._close_pidfd(known)
+        if known.child is not None:
+            known.child.poll()
+        log.warning("a proxy has ended", extra={"proxy": known.folder.name})
+        with contextlib.suppress(asyncio.QueueFull):
+            known.notices.put_nowait("ended")
+        self._died.put_nowait(known.folder.name)
+
+    def _close_pidfd(self, known: _Running) -> None:
+        if known.pidfd >= 0:
+            asyncio.get_running_loop().remove_reader(known.pidfd)
+            os.close(known.pidfd)
+            known.pidfd = -1
+
+    def _let_go(self, known: _Running) -> None:
+        self._close_pidfd(known)
+        for sock in (known.log_socket, known.ready_socket):
+            if sock is not None:
+                asyncio.get_running_loop().remove_reader(sock)
+                sock.close()
+        known.log_socket = known.ready_socket = None
+
+    def _take(self, known: _Running, lines: list[bytes]) -> None:
+        known.tls_errors += sum(haproxy_logs.is_tls_failure(line) for line in lines)
+        if self._sinks:
+            records: list[Record] = [
+                record for line in lines if (record := haproxy_logs.parse(line, known.reading)) is not None
+            ]
+            if records:
+                for sink in tuple(self._sinks):
+                    sink(records)
+
+
+async def clean(home_id: str, run_dir: Path) -> None:
+    """Kills every proxy of the home and removes their files."""
+    await asyncio.to_thread(remove_all, home_id, run_dir)
+
+
+def _inode(net: Path) -> int:
+    try:
+        return os.stat(net).st_ino
+    except FileNotFoundError:
+        return 0
+
+
+def _done(answer: str, good: tuple[str, ...]) -> bool:
+    return any(answer.startswith(start) if start else not answer for start in good)
+
+
+def _row(row: dict[str, str]) -> Counters:
+    number = {
+        key: int(row[key]) if row.get(key, "").isdigit() else 0 for key in ("conn_tot", "scur", "dcon", "bin", "bout")
+    }
+    return Counters(number["conn_tot"], number["scur"], number["dcon"], 0, number["bin"], number["bout"])
+
+
+def _sum(one: Counters, other: Counters, tls_errors: int) -> Counters:
+    return Counters(
+        one.connections + other.connections,
+        one.active + other.active,
+        one.rejected + other.rejected,
+        one.tls_errors + other.tls_errors + tls_errors,
+        one.received_bytes + other.received_bytes,
+        one.sent_bytes + other.sent_bytes,
+    )

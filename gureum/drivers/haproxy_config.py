@@ -1,0 +1,288 @@
+"""The whole configuration of a proxy, from its wish. Pure: what is written and what is run is haproxy.py's business.
+
+    frontend l-443      a listener: checks, rules, headers, log
+    backend tg-…        a target group: who of its servers gets it, stickiness
+    443.crts, *.pem     certificates; *.html AWS's pages; body-* fixed answers
+
+All paths are relative: the process runs in its folder, in which nobody else has a say. `TargetGroup` servers stand in the file as they are
+wished, though they are usually changed at run time: what is reloaded or restarted begins with the newest wish.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+
+import msgspec
+
+from gureum.base import tls_policies
+from gureum.drivers import haproxy_errors
+from gureum.drivers.haproxy_headers import first_checks, refuse, sticky_cookies, to_client, to_target
+from gureum.drivers.haproxy_logs import FAILED_FORMAT, HTTP_FORMAT, TCP_FORMAT
+from gureum.drivers.haproxy_rules import fixed_body_name, rule_lines
+from gureum.drivers.haproxy_text import group_name, refused, server_name
+from gureum.ports.proxies import Certificate, FixedResponse, Forward, Group, Listener, ProxySpec, Server
+
+CONFIG = "haproxy.cfg"
+CONTROL_SOCKET = "run/control"
+MASTER_SOCKET = "run/master"
+LOG_SOCKET = "log"
+CONNECT_TIMEOUT_S = 10
+NLB_IDLE_S = 350
+_MOST_CONNECTIONS = 8000
+_FDS_PER_CONNECTION = 2
+_SPARE_FDS = 600
+_MOST_MEMORY_MIB = 1024
+_LONGEST_HEADERS = 65536
+_OPENSSL_VERSIONS = {"TLSv1": "TLSv1.0"}
+_ALPN = {
+    "HTTP1Only": "http/1.1,http/1.0",
+    "HTTP2Only": "h2",
+    "HTTP2Optional": "http/1.1,http/1.0,h2",
+    "HTTP2Preferred": "h2,http/1.1,http/1.0",
+}
+
+
+class Host(msgspec.Struct, frozen=True):
+    """What the machine gives each proxy."""
+
+    fds: int = 20_000
+    threads: int = 2
+
+
+def render(spec: ProxySpec, host: Host) -> dict[str, str]:
+    """The files, without keys: name → text. PortError for what cannot be had, ValueError for what should never have come here."""
+    ipaddress.IPv4Address(spec.address)
+    listed = {certificate.name for certificate in spec.certificates}
+    groups = {group.name: group for group in spec.groups}
+    lines = _global(host) + _defaults(spec)
+    files = {name: content.decode() for name, content in haproxy_errors.files().items()}
+    for listener in spec.listeners:
+        lines += _listener(spec, listener, groups)
+        if listener.certificates:
+            missing = set(listener.certificates) - listed
+            if missing:
+                raise ValueError(f"certificates are missing: {sorted(missing)}")
+            files[crt_list(listener.port)] = "".join(f"{pem_file(name)}\n" for name in listener.certificates)
+        for rule in listener.rules:
+            if isinstance(rule.action, FixedResponse) and rule.action.body:
+                files[fixed_body_name(rule.action)] = rule.action.body
+    layer7 = {name for one in spec.listeners if one.protocol in ("HTTP", "HTTPS") for name in forwarded_to(one)}
+    for group in spec.groups:
+        lines += _backend(group, layer7=group.name in layer7 or group.protocol in ("HTTP", "HTTPS"))
+    lines += ["backend none from http", *(f"  {line}" for line in refuse(503, "TRUE")), "backend none4 from tcp"]
+    return files | {CONFIG: "\n".join(lines) + "\n"}
+
+
+def forwarded_to(listener: Listener) -> set[str]:
+    return {name for rule in listener.rules if isinstance(rule.action, Forward) for name, _ in rule.action.groups}
+
+
+def crt_list(port: int) -> str:
+    return f"{port}.crts"
+
+
+def pem_file(name: str) -> str:
+    return f"{group_name(name)}.pem"
+
+
+def pem(certificate: Certificate, key: str) -> str:
+    return f"{key.strip()}\n{certificate.chain_pem.strip()}\n"
+
+
+def most_connections(host: Host) -> int:
+    return max(64, min(_MOST_CONNECTIONS, (host.fds - _SPARE_FDS) // _FDS_PER_CONNECTION))
+
+
+def _global(host: Host) -> list[str]:
+    return [
+        "global",
+        f"  nbthread {host.threads}",
+        f"  maxconn {most_connections(host)}",
+        "  # Old workers end with their last connection, a WebSocket's too, but not later than this.",
+        "  hard-stop-after 1h",
+        "  mworker-max-reloads 50",
+        f"  stats socket unix@{CONTROL_SOCKET} mode 600 level admin expose-fd listeners",
+        f"  log unix@{LOG_SOCKET} len 65000 format raw local0",
+        f"  tune.bufsize {_LONGEST_HEADERS + 8192}",
+        "  tune.maxrewrite 8192",
+        "  tune.http.maxhdr 1000",
+        "  tune.http.logurilen 16640",
+        "  tune.ssl.default-dh-param 2048",
+        "  ssl-server-verify none",
+    ]
+
+
+def _defaults(spec: ProxySpec) -> list[str]:
+    idle = int(spec.attributes.get("idle_timeout.timeout_seconds", "60"))
+    errors = [f"  http-error status {code} content-type text/html file {code}.html" for code in (500, 502, 504)]
+    return [
+        "defaults http",
+        "  mode http",
+        "  log global",
+        "  option http-ignore-probes",
+        "  option abortonclose",
+        "  option idle-close-on-response",
+        "  retries 0",
+        "  http-reuse safe",
+        f"  timeout connect {CONNECT_TIMEOUT_S}s",
+        f"  timeout client {idle}s",
+        f"  timeout server {idle}s",
+        f"  timeout tunnel {idle}s",
+        f"  timeout http-request {idle}s",
+        f"  timeout http-keep-alive {idle}s",
+        f"  timeout queue {idle}s",
+        *errors,
+        "  http-error status 503 content-type text/html lf-file connect.html",
+        "defaults tcp",
+        "  mode tcp",
+        "  log global",
+        "  retries 0",
+        f"  timeout connect {CONNECT_TIMEOUT_S}s",
+    ]
+
+
+def _listener(spec: ProxySpec, listener: Listener, groups: dict[str, Group]) -> list[str]:
+    if listener.protocol in ("HTTP", "HTTPS"):
+        return _layer7(spec, listener, groups)
+    return _layer4(spec, listener, groups)
+
+
+def _bind(spec: ProxySpec, listener: Listener) -> str:
+    place = f"  bind {spec.address}:{int(listener.port)}"
+    if listener.protocol == "HTTP":
+        return f"{place} proto h1"
+    if listener.protocol == "TCP":
+        return place
+    if not listener.certificates:
+        raise ValueError(f"listener {listener.port} has no certificate")
+    policy = tls_policies.POLICIES.get(listener.policy or tls_policies.DEFAULT)
+    if policy is None:
+        raise refused(f"TLS policy {listener.policy} is not built")
+    versions = [_OPENSSL_VERSIONS.get(name, name) for name in policy.protocols]
+    new = [name for name in policy.ciphers if name.startswith("TLS_")]
+    old = [name for name in policy.ciphers if not name.startswith("TLS_")]
+    if versions[-1] in ("TLSv1.0", "TLSv1.1"):
+        old.append("@SECLEVEL=0")  # OpenSSL 3 has switched their signatures off
+    ciphers = (f" ciphersuites {':'.join(new)}" if new else "") + (f" ciphers {':'.join(old)}" if old else "")
+    return f"{place} ssl crt-list {crt_list(listener.port)} ssl-min-ver {versions[-1]} ssl-max-ver {versions[0]}{ciphers}{_alpn(spec, listener)}"
+
+
+def _alpn(spec: ProxySpec, listener: Listener) -> str:
+    if listener.protocol == "HTTPS":
+        both = spec.attributes.get("routing.http2.enabled", "true") == "true"
+        return " alpn h2,http/1.1" if both else " alpn http/1.1"
+    if listener.alpn == "None":
+        return ""
+    if listener.alpn not in _ALPN:
+        raise refused(f"unknown ALPN policy {listener.alpn}")
+    return f" alpn {_ALPN[listener.alpn]}"
+
+
+def _layer7(spec: ProxySpec, listener: Listener, groups: dict[str, Group]) -> list[str]:
+    for name in forwarded_to(listener):
+        if name not in groups:
+            raise ValueError(f"listener {listener.port} forwards to {name}, which is not there")
+    body = [
+        "tcp-request connection set-var(sess.since) date",
+        "capture request header User-Agent len 1024",
+        "capture request header Host len 256",
+        "unique-id-format 1-%{+X}Ts-%[uuid(),regsub(-,,g),bytes(0,24)]",
+        *first_checks(spec.attributes),
+        "http-request set-var(txn.host) req.hdr(host),field(1,:),lower",
+        "http-request set-var-fmt(txn.query) ?%[query] if { query -m len gt 0 }",
+        "http-request set-var(txn.grpc) int(1) if { req.hdr(content-type) -m beg application/grpc }",
+        "http-request set-var(txn.tg_cookie) req.cook(AWSALBTG),b64dec if { req.cook(AWSALBTG) -m found }",
+        "http-request set-var(txn.tg_cookie) req.cook(AWSALBTGCORS),b64dec if !{ var(txn.tg_cookie) -m found } { req.cook(AWSALBTGCORS) -m found }",
+        "http-request set-var(txn.tg_until) var(txn.tg_cookie),field(1,/),add(0) if { var(txn.tg_cookie) -m found }",
+        *rule_lines(listener),
+        "http-request set-var(txn.group) var(txn.rule),field(3,/) if !{ var(txn.group) -m found }",
+        *to_target(listener, spec.attributes),
+        *to_client(listener, spec.attributes),
+        "use_backend %[var(txn.group)] if { var(txn.group) -m len gt 0 }",
+        "default_backend none",
+    ]
+    head = [f"frontend l-{listener.port} from http", _bind(spec, listener)]
+    logs = [f'  log-format "{HTTP_FORMAT}"', f'  error-log-format "{FAILED_FORMAT}"']
+    return [*head, *logs, *(f"  {line}" for line in body)]
+
+
+def _layer4(spec: ProxySpec, listener: Listener, groups: dict[str, Group]) -> list[str]:
+    if len(listener.rules) != 1 or not isinstance(listener.rules[0].action, Forward):
+        raise refused(f"listener {listener.port}: a {listener.protocol} listener forwards, and nothing else")
+    idle = int(listener.attributes.get("tcp.idle_timeout.seconds", str(NLB_IDLE_S)))
+    lines = [f"frontend l-{listener.port} from tcp", _bind(spec, listener), f"  timeout client {idle}s"]
+    lines += [f'  log-format "{TCP_FORMAT}"', f'  error-log-format "{FAILED_FORMAT}"']
+    wished = [(name, weight) for name, weight in listener.rules[0].action.groups if weight]
+    for name, _ in wished:
+        if name not in groups:
+            raise ValueError(f"listener {listener.port} forwards to {name}, which is not there")
+    if len(wished) > 1:
+        lines.append(f"  tcp-request content set-var(txn.dice) rand({sum(weight for _, weight in wished)})")
+    below = 0
+    for name, weight in wished[:-1]:
+        below += weight
+        lines.append(f"  use_backend {group_name(name)} if {{ var(txn.dice) -m int lt {below} }}")
+    return [*lines, f"  default_backend {group_name(wished[-1][0]) if wished else 'none4'}"]
+
+
+def _backend(group: Group, *, layer7: bool) -> list[str]:
+    if group.preserve_client:
+        raise refused("a proxy cannot keep clients' addresses: it has no power over its network")
+    lines = [f"backend {group_name(group.name)} from {'http' if layer7 else 'tcp'}"]
+    lines += [f"  {line}" for line in (_policy7(group) if layer7 else _policy4(group))]
+    return lines + [f"  server {server_name(one.name)} {server_options(group, one)}" for one in group.servers]
+
+
+def _policy7(group: Group) -> list[str]:
+    balance = {"round_robin": "roundrobin", "least_outstanding_requests": "leastconn", "weighted_random": "random(1)"}
+    lines = [f"balance {balance[group.algorithm]}"]
+    # A worker that is being replaced counts none of its servers, and still serves connections that are kept alive.
+    lines += refuse(503, "{ nbsrv 0 } !{ stopping }")
+    lines += _version_checks(group)
+    lines.append("http-request set-var(txn.asked) date(0,ms)")
+    if group.stickiness is not None:
+        if group.stickiness.kind == "source_ip":
+            raise refused("stickiness by source address is for layer 4")
+        lines += sticky_cookies(group.stickiness.kind, group.stickiness.duration_s, group.stickiness.cookie, group.name)
+    return lines
+
+
+def _version_checks(group: Group) -> list[str]:
+    """AWS, "HTTP 464": the request's version does not fit the target group's."""
+    if group.version == "HTTP1":
+        return refuse(464, "{ var(txn.grpc) -m found }")
+    lines = refuse(464, "!{ req.ver 2.0 }")
+    return lines + (refuse(464, "!METH_POST") if group.version == "GRPC" else [])
+
+
+def _policy4(group: Group) -> list[str]:
+    lines = [f"timeout server {NLB_IDLE_S}s"]
+    if group.stickiness is not None:
+        if group.stickiness.kind != "source_ip":
+            raise refused("layer 4 has no cookies")
+        return [*lines, "balance source", "hash-type consistent"]
+    return [*lines, "balance roundrobin"]
+
+
+def server_options(group: Group, server: Server) -> str:
+    """What stands after the server's name, in the file."""
+    return server_base(group, server) + ("" if server.up else " disabled")
+
+
+def server_base(group: Group, server: Server) -> str:
+    """What stands after its name also where it is added at run time."""
+    address = ipaddress.ip_address(server.address)
+    place = f"[{address}]:{int(server.port)}" if address.version == 6 else f"{address}:{int(server.port)}"
+    options = [place, "weight 100"]
+    two = group.version in ("HTTP2", "GRPC")
+    if group.protocol in ("HTTPS", "TLS"):
+        options.append("ssl verify none")
+        if group.protocol == "HTTPS":
+            options.append("alpn h2" if two else "alpn http/1.1")
+    elif two:
+        options.append("proto h2")
+    if group.proxy_protocol:
+        options.append("send-proxy-v2")
+    if group.slow_start_s:
+        options.append(f"slowstart {int(group.slow_start_s)}s")
+    return " ".join(options)

@@ -1,0 +1,166 @@
+"""HAProxy's run-time interface: commands through the master's socket, and which ones bring a change about. The master hands a command to the
+newest worker (`@1`), or to an old one that still has connections (`@!pid`).
+
+HAProxy management guide, "Unix Socket commands" and "Master CLI".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import msgspec
+
+from gureum.drivers.haproxy_config import crt_list, pem_file, server_base
+from gureum.drivers.haproxy_text import group_name, server_name
+from gureum.ports import PortError
+from gureum.ports.proxies import Group, ProxySpec, Server
+
+TIMEOUT_S = 5.0
+_LONGEST_ANSWER_BYTES = 8 << 20
+ALREADY_THERE = "Already exists"
+
+
+async def command(socket_path: Path, text: str) -> str:
+    """The answer to one command. PortError when there is nobody to ask."""
+    # By way of the folder's descriptor: a socket's path may have 108 bytes, ours has more under a long run folder.
+    try:
+        folder = os.open(socket_path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise PortError("the proxy has no control socket") from error
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            reader, writer = await asyncio.open_unix_connection(f"/proc/self/fd/{folder}/{socket_path.name}")
+            try:
+                writer.write(text.encode() + b"\n")
+                writer.write_eof()
+                await writer.drain()
+                answer = await _everything(reader)
+            finally:
+                writer.close()
+    except (OSError, TimeoutError) as error:
+        raise PortError(f"the proxy does not answer: {error or 'timeout'}") from error
+    finally:
+        os.close(folder)
+    return answer.decode(errors="replace").strip()
+
+
+async def _everything(reader: asyncio.StreamReader) -> bytes:
+    pieces, size = [], 0
+    while piece := await reader.read(65536):
+        size += len(piece)
+        if size > _LONGEST_ANSWER_BYTES:
+            raise PortError("the proxy's answer has no end")
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+class Worker(msgspec.Struct, frozen=True):
+    """`reloads`: how many it has outlived; 0 of the newest."""
+
+    pid: int
+    reloads: int
+
+
+def workers(shown: str) -> list[Worker]:
+    """From the master's `show proc`: pid, type, reloads, uptime, version."""
+    rows = (line.split() for line in shown.splitlines())
+    return [
+        Worker(int(row[0]), int(row[2])) for row in rows if len(row) > 2 and row[1] == "worker" and row[2].isdigit()
+    ]
+
+
+class Step(msgspec.Struct, frozen=True):
+    """A command of a change. `good`: how its answer begins when it was done ("" for no answer). `again`: what to do when the thing is there
+    already. `late`: may fail while connections are under way, and is then done later."""
+
+    text: str
+    good: tuple[str, ...] = ("",)
+    again: tuple[str, ...] = ()
+    late: bool = False
+
+
+def shape(spec: ProxySpec) -> ProxySpec:
+    """What of a wish cannot be changed at run time: two wishes of one shape differ in servers and in further certificates only."""
+    return msgspec.structs.replace(
+        spec,
+        groups=tuple(msgspec.structs.replace(group, servers=()) for group in spec.groups),
+        listeners=tuple(
+            msgspec.structs.replace(listener, certificates=listener.certificates[:1]) for listener in spec.listeners
+        ),
+        certificates=(),
+    )
+
+
+def plan(old: ProxySpec, new: ProxySpec, pems: dict[str, str]) -> list[Step] | None:
+    """The steps from one wish to the other; None when only a reload will do. `pems`: of the new certificates, by name."""
+    if shape(old) != shape(new):
+        return None
+    before = {group.name: group for group in old.groups}
+    steps: list[Step] = []
+    for group in new.groups:
+        change = _servers(before[group.name], group)
+        if change is None:
+            return None
+        steps += change
+    return steps + _certificates(old, new, pems)
+
+
+def _servers(old: Group, new: Group) -> list[Step] | None:
+    had, wished = ({one.name: one for one in group.servers} for group in (old, new))
+    steps, gone = [], []
+    for name, server in wished.items():
+        before = had.get(name)
+        if before is None:
+            steps += _added(new, server)
+        elif (before.address, before.port) != (server.address, server.port):
+            return None
+        elif before.up != server.up:
+            steps.append(_state(new.name, server))
+    for name in had.keys() - wished.keys():
+        place = f"{group_name(new.name)}/{server_name(name)}"
+        steps.append(Step(f"set server {place} state maint"))
+        gone.append(Step(f"del server {place}", ("Server deleted", "No such server"), late=True))
+    return steps + gone
+
+
+def _added(group: Group, server: Server) -> list[Step]:
+    place = f"{group_name(group.name)}/{server_name(server.name)}"
+    # One that went a moment ago and still has connections is taken again.
+    moved = f"set server {place} addr {server.address} port {server.port}"
+    return [
+        Step(f"add server {place} {server_base(group, server)}", ("New server registered",), (moved,)),
+        _state(group.name, server),
+    ]
+
+
+def _state(group: str, server: Server) -> Step:
+    # Not "drain": a draining server still takes clients that its cookie binds, AWS sends nobody there any more.
+    return Step(f"set server {group}/{server_name(server.name)} state {'ready' if server.up else 'maint'}")
+
+
+def _certificates(old: ProxySpec, new: ProxySpec, pems: dict[str, str]) -> list[Step]:
+    had, wished = ({one.name for one in spec.certificates} for spec in (old, new))
+    steps = []
+    for name in sorted(wished - had):
+        steps.append(Step(f"new ssl cert {pem_file(name)}", ("New empty certificate store",)))
+        steps.append(
+            Step(
+                f"set ssl cert {pem_file(name)} <<\n{_one_block(pems[name])}\n",
+                ("Transaction created", "Transaction updated"),
+            )
+        )
+        steps.append(Step(f"commit ssl cert {pem_file(name)}", ("Committing",)))
+    for before, after in zip(old.listeners, new.listeners, strict=True):
+        place = crt_list(after.port)
+        more = [name for name in after.certificates if name not in before.certificates]
+        less = [name for name in before.certificates if name not in after.certificates]
+        steps += [Step(f"add ssl crt-list {place} {pem_file(name)}", ("Inserting certificate",)) for name in more]
+        steps += [Step(f"del ssl crt-list {place} {pem_file(name)}", ("Entry",)) for name in less]
+    return steps + [Step(f"del ssl cert {pem_file(name)}", ("Certificate",)) for name in sorted(had - wished)]
+
+
+def _one_block(pem: str) -> str:
+    """Without empty lines: one would end the command."""
+    return "\n".join(line for line in pem.splitlines() if line.strip())

@@ -1,0 +1,38 @@
+"""The answers that a load balancer gives by itself: AWS's small pages. Pure.
+
+What is no HTTP at all HAProxy answers before any rule and any page of ours: status 400 or 408 as AWS, the page its own.
+"""
+
+from __future__ import annotations
+
+SERVER = "awselb/2.0"
+REASONS = {
+    301: "Moved Permanently",
+    302: "Found",
+    400: "Bad Request",
+    405: "Not Allowed",
+    408: "Request Timeout",
+    414: "Request-URI Too Large",
+    463: "",
+    464: "",
+    500: "Internal Server Error",
+    501: "Not Implemented",
+    502: "Bad Gateway",
+    503: "Service Temporarily Unavailable",
+    504: "Gateway Time-out",
+}
+
+
+def page(status: int, title: str = "") -> str:
+    title = title or f"{status} {REASONS[status]}".strip()
+    lines = ("<html>", f"<head><title>{title}</title></head>", "<body>", f"<center><h1>{title}</h1></center>")
+    return "\r\n".join((*lines, "</body>", "</html>", ""))
+
+
+def files() -> dict[str, bytes]:
+    """Name → content of everything the configuration refers to for errors."""
+    found = {f"{status}.html": page(status).encode() for status in REASONS}
+    # HAProxy says 503 of any target that takes no connection; which of two pages it is, is known when it is shown.
+    late = f"%[date(0,ms),sub(txn.asked),div(9900),bool,iif('504 {REASONS[504]}','502 {REASONS[502]}')]"
+    found["connect.html"] = page(503, late).encode()
+    return found

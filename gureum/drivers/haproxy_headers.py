@@ -1,0 +1,191 @@
+"""What a request carries to its target and an answer to its client beyond what was sent: forwarding headers, trace ids, cookies. Pure.
+
+AWS: Application Load Balancers guide, "HTTP headers", "Request tracing", "Header modification", "Sticky sessions", "Desync mitigation mode".
+"""
+
+from __future__ import annotations
+
+from gureum.drivers.haproxy_errors import SERVER
+from gureum.drivers.haproxy_text import header_name, log_format, refused
+from gureum.ports.proxies import Listener
+
+_DEFAULT_PORTS = (80, 443)
+_MOST_FORWARDED = 30
+_LONGEST_TRACE_BYTES = 7168
+_ANSWER_HEADERS = {
+    "routing.http.response.strict_transport_security.header_value": "Strict-Transport-Security",
+    "routing.http.response.access_control_allow_origin.header_value": "Access-Control-Allow-Origin",
+    "routing.http.response.access_control_allow_methods.header_value": "Access-Control-Allow-Methods",
+    "routing.http.response.access_control_allow_headers.header_value": "Access-Control-Allow-Headers",
+    "routing.http.response.access_control_allow_credentials.header_value": "Access-Control-Allow-Credentials",
+    "routing.http.response.access_control_expose_headers.header_value": "Access-Control-Expose-Headers",
+    "routing.http.response.access_control_max_age.header_value": "Access-Control-Max-Age",
+    "routing.http.response.content_security_policy.header_value": "Content-Security-Policy",
+    "routing.http.response.x_content_type_options.header_value": "X-Content-Type-Options",
+    "routing.http.response.x_frame_options.header_value": "X-Frame-Options",
+}
+OWN = "!{ var(txn.target_status) -m found }"
+"""The answer is the proxy's own: no target has given one."""
+
+# Which kind of attack a request might be part of, by AWS's names, as far as HAProxy lets rules see it: what it cannot parse it has
+# answered with 400 by then, and of two lengths it has already taken one away.
+_AMBIGUOUS = (
+    (
+        "UndefinedContentLengthSemantics",
+        "{ method GET HEAD } { req.hdr(content-length) -m found } !{ req.hdr(content-length) -m str 0 }",
+    ),
+    ("UndefinedTransferEncodingSemantics", "{ method GET HEAD } { req.hdr(transfer-encoding) -m found }"),
+)
+_ACCEPTABLE = (("GetHeadZeroContentLength", "{ method GET HEAD } { req.hdr(content-length) -m str 0 }"),)
+
+
+def refuse(status: int, condition: str, error: str = "") -> list[str]:
+    note = [f"http-request set-var(txn.error) str({error}) if {condition}"] if error else []
+    return [*note, f"http-request return status {status} content-type text/html file {status}.html if {condition}"]
+
+
+def first_checks(attributes: dict[str, str]) -> list[str]:
+    """What is refused whatever the rules say."""
+    lines = [
+        *refuse(405, "METH_TRACE"),
+        *refuse(414, "{ url,length gt 16384 }"),
+        *refuse(400, "{ req.hdrs,length gt 16384 } { req.hdrs -m reg [^\\\\n]{16384} }"),
+        *refuse(463, f"{{ req.hdr_cnt(x-forwarded-for) gt {_MOST_FORWARDED} }}"),
+    ]
+    mode = attributes.get("routing.http.desync_mitigation_mode", "defensive")
+    if mode not in ("monitor", "defensive", "strictest"):
+        raise refused(f"unknown desync mitigation mode {mode}")
+    for kind, found in (("Ambiguous", _AMBIGUOUS), ("Acceptable", _ACCEPTABLE)):
+        for reason, condition in found:
+            lines.append(f"http-request set-var(txn.class) str({kind}:{reason}) if {condition}")
+    if mode == "strictest":
+        lines += refuse(400, "{ var(txn.class) -m beg Ambiguous }")
+    return lines
+
+
+def to_target(listener: Listener, attributes: dict[str, str]) -> list[str]:
+    """Changes of the request, after the rules have seen it as it was sent."""
+    lines = []
+    if attributes.get("routing.http.drop_invalid_header_fields.enabled") == "true":
+        lines.append("http-request del-header [^-a-zA-Z0-9] -m reg")
+    if attributes.get("routing.http.preserve_host_header.enabled") != "true" and listener.port not in _DEFAULT_PORTS:
+        lines.append(
+            f"http-request set-header host %[req.hdr(host)]:{listener.port} if !{{ req.hdr(host) -m reg :[0-9]+$ }}"
+        )
+    lines += _forwarded(attributes)
+    scheme = "https" if listener.protocol == "HTTPS" else "http"
+    lines += [
+        f"http-request set-header X-Forwarded-Proto {scheme}",
+        f"http-request set-header X-Forwarded-Port {listener.port}",
+    ]
+    lines += _trace()
+    if (
+        listener.protocol == "HTTPS"
+        and attributes.get("routing.http.x_amzn_tls_version_and_cipher_suite.enabled") == "true"
+    ):
+        for what, fetch in (("version", "ssl_fc_protocol"), ("cipher_suite", "ssl_fc_cipher")):
+            default = "x-amzn-tls-" + what.replace("_", "-")
+            name = listener.attributes.get(f"routing.http.request.x_amzn_tls_{what}.header_name") or default
+            lines.append(f"http-request set-header {header_name(name)} %[{fetch}]")
+    return lines
+
+
+def _forwarded(attributes: dict[str, str]) -> list[str]:
+    mode = attributes.get("routing.http.xff_header_processing.mode", "append")
+    if mode == "preserve":
+        return []
+    if mode == "remove":
+        return ["http-request del-header x-forwarded-for"]
+    if mode != "append":
+        raise refused(f"unknown X-Forwarded-For mode {mode}")
+    client = "%[src]:%[src_port]" if attributes.get("routing.http.xff_client_port.enabled") == "true" else "%[src]"
+    once = "{ req.fhdr_cnt(x-forwarded-for) 1 }"
+    return [
+        # The second line would see what the first has made: it goes first.
+        f"http-request add-header X-Forwarded-For {client} if !{once} {{ req.fhdr_cnt(x-forwarded-for) gt 1 }}",
+        f'http-request set-header X-Forwarded-For "%[req.fhdr(x-forwarded-for)], {client}" if {once}',
+        f"http-request set-header X-Forwarded-For {client} if !{{ req.hdr(x-forwarded-for) -m found }}",
+    ]
+
+
+def _trace() -> list[str]:
+    """Root where there is none, Self before a Root that another gave; a Self of another is taken out."""
+    header = "req.fhdr(x-amzn-trace-id)"
+    has_root = f"{{ {header} -m reg (^|;)\\ *Root= }}"
+    too_long = f"{{ {header} -m len gt {_LONGEST_TRACE_BYTES} }}"
+    new = "%[unique-id,lower]"
+    return [
+        f"http-request del-header x-amzn-trace-id if {too_long}",
+        "http-request replace-header x-amzn-trace-id (^|;)\\ *Self=[^;]*;?(.*)$ \\1\\2",
+        f"http-request set-var-fmt(txn.trace) Self={new};%[{header}] if {has_root}",
+        f"http-request set-var-fmt(txn.trace) Root={new};%[{header}] if !{has_root} {{ {header} -m found }}",
+        f"http-request set-var-fmt(txn.trace) Root={new} if !{{ {header} -m found }}",
+        "http-request set-header X-Amzn-Trace-Id %[var(txn.trace)]",
+    ]
+
+
+def to_client(listener: Listener, attributes: dict[str, str]) -> list[str]:
+    """Changes of answers: cookies of weighted groups, headers, the proxy's own answers in AWS's form."""
+    expires = "%[date(604800),http_date]"
+    sticky = "{ var(txn.tg_for) -m found }"
+    value = "%[var(txn.tg_value),base64]"
+    lines = [
+        "http-response set-var(txn.target_status) status",
+        *refuse_answer("{ res.hdrs,length gt 32768 }"),
+        f'http-response set-var-fmt(txn.tg_value) "%[date,add(txn.tg_for)]/%[be_name]" if {sticky}',
+        f'http-response add-header Set-Cookie "AWSALBTG={value}; Expires={expires}; Path=/" if {sticky}',
+        f'http-response add-header Set-Cookie "AWSALBTGCORS={value}; Expires={expires}; Path=/; SameSite=None; Secure" if {sticky}',
+        # A target that takes no connection is 502, one that does not answer in time 504; HAProxy calls both 503.
+        f"http-after-response set-status 504 if {{ status 503 }} {OWN} {{ var(txn.asked) -m found }} {{ date(0,ms),sub(txn.asked) ge 9900 }}",
+        f"http-after-response set-status 502 if {{ status 503 }} {OWN} {{ var(txn.asked) -m found }}",
+        f"http-after-response set-header Server {SERVER} if {OWN}",
+        f"http-after-response set-header Date %[date,http_date] if {OWN}",
+    ]
+    keep_alive = int(attributes.get("client_keep_alive.seconds", "3600"))
+    lines.append(f"http-after-response set-header Connection close if {{ date,sub(sess.since) ge {keep_alive} }}")
+    for key, value in listener.attributes.items():
+        if key in _ANSWER_HEADERS and value:
+            lines.append(f"http-after-response set-header {_ANSWER_HEADERS[key]} {log_format(value)}")
+    if listener.attributes.get("routing.http.response.server.enabled") == "false":
+        lines.append("http-after-response del-header Server")
+    return lines
+
+
+def refuse_answer(condition: str) -> list[str]:
+    return [
+        f"http-response unset-var(txn.target_status) if {condition}",
+        f"http-response return status 502 content-type text/html file 502.html if {condition}",
+    ]
+
+
+def sticky_cookies(kind: str, duration_s: int, cookie: str, group: str) -> list[str]:
+    """A backend's lines: the cookie names the target and ends with the duration; the client gets it anew with each answer."""
+    name = "AWSALB" if kind == "lb_cookie" else "AWSALBAPP-0"
+    value = "%[var(txn.lb_value),base64]"
+    expires = "%[date(604800),http_date]"
+    lines = [f"http-request set-var(txn.lb_cookie) req.cook({name}),b64dec if {{ req.cook({name}) -m found }}"]
+    condition = ""
+    if kind == "lb_cookie":
+        missing = "!{ var(txn.lb_cookie) -m found } { req.cook(AWSALBCORS) -m found }"
+        lines.append(f"http-request set-var(txn.lb_cookie) req.cook(AWSALBCORS),b64dec if {missing}")
+    else:
+        condition = f" {{ req.cook({_cookie(cookie)}) -m found }}"
+    known = f"{{ var(txn.lb_cookie),field(2,/) -m str {group} }} {{ date,sub(txn.lb_until) lt 0 }}{condition}"
+    lines += [
+        "http-request set-var(txn.lb_until) var(txn.lb_cookie),field(1,/),add(0)",
+        f"use-server %[var(txn.lb_cookie),field(3,/)] if {known}",
+    ]
+    answered = "" if kind == "lb_cookie" else f" if {{ res.cook({_cookie(cookie)}) -m found }}"
+    lines.append(f'http-response set-var-fmt(txn.lb_value) "%[date({duration_s})]/{group}/%[srv_name]"')
+    if kind == "lb_cookie":
+        lines.append(f'http-response add-header Set-Cookie "AWSALB={value}; Expires={expires}; Path=/"')
+        lines.append(
+            f'http-response add-header Set-Cookie "AWSALBCORS={value}; Expires={expires}; Path=/; SameSite=None; Secure"'
+        )
+    else:
+        lines.append(f'http-response add-header Set-Cookie "{name}={value}; Expires={expires}; Path=/"{answered}')
+    return lines
+
+
+def _cookie(name: str) -> str:
+    return header_name(name)

@@ -1,0 +1,95 @@
+"""Text of tenants in HAProxy's configuration: nothing they write can end a word, a line or an expression.
+
+HAProxy reads a line three times: into words, some words as lists of arguments, some as log formats. For each reading there is one
+function here; everything a tenant has written goes through exactly one of them.
+"""
+
+from __future__ import annotations
+
+import re
+
+from gureum.ports import PortError
+
+_PLAIN = re.compile(rb"[A-Za-z0-9_/.,:=@~-]")
+_SERVER = re.compile(r"[A-Za-z0-9._:-]{1,120}")
+_GROUP = re.compile(r"[a-z0-9-]{1,40}")
+# RFC 9110's token without the characters that HAProxy's lists of arguments give a meaning to.
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&*+.^_`|~-]{1,128}")
+
+
+def word(text: str) -> str:
+    r"""One word of a line: every byte that might mean something is written \xHH, which is read as that byte and nothing else. ValueError
+    for a NUL, which no word can hold."""
+    raw = text.encode()
+    if b"\0" in raw:
+        raise ValueError("a NUL cannot be configured")
+    if not raw:
+        return "''"
+    return "".join(chr(byte) if _PLAIN.fullmatch(bytes((byte,))) else f"\\x{byte:02x}" for byte in raw)
+
+
+def log_format(text: str) -> str:
+    """Literal text within a word that is read as a log format."""
+    return word(text.replace("%", "%%")) if text else ""
+
+
+def header_name(name: str) -> str:
+    """A header's name as an argument of a fetch."""
+    if not _HEADER.fullmatch(name):
+        raise ValueError(f"not a header name: {name!r}")
+    return word(name)
+
+
+def server_name(name: str) -> str:
+    if not _SERVER.fullmatch(name):
+        raise ValueError(f"not a server name: {name!r}")
+    return name
+
+
+def group_name(name: str) -> str:
+    if not _GROUP.fullmatch(name):
+        raise ValueError(f"not a group name: {name!r}")
+    return name
+
+
+def pattern(text: str, *, any_run: str = ".*", any_one: str = ".") -> tuple[str, str]:
+    r"""A pattern with `*`, `?` and `\` as HAProxy's (matching method, word). The cheap methods are taken where they say the same."""
+    tokens = _tokens(text)
+    literal = "".join(token for token in tokens if token not in _WILD)
+    shape = "".join("*" if token == _MANY else "?" if token == _ONE else "a" for token in tokens)
+    shape = re.sub("a+", "a", shape)
+    if any_run == ".*" and shape in _CHEAP:
+        return _CHEAP[shape], word(literal)
+    wild = {_MANY: any_run, _ONE: any_one}
+    return "reg", word("^" + "".join(wild.get(token) or re.escape(token) for token in tokens) + "$")
+
+
+def regex(text: str, any_run: str, any_one: str) -> str:
+    """The regular expression (not yet a word) of a pattern, without anchors."""
+    wild = {_MANY: any_run, _ONE: any_one}
+    return "".join(wild.get(token) or re.escape(token) for token in _tokens(text))
+
+
+_MANY, _ONE = "*any", "?one"
+_WILD = (_MANY, _ONE)
+_CHEAP = {"a": "str", "": "str", "a*": "beg", "*a": "end", "*a*": "sub"}
+
+
+def _tokens(text: str) -> list[str]:
+    """Characters one by one, wildcards as marks; several stars are one."""
+    tokens: list[str] = []
+    characters = iter(text)
+    for character in characters:
+        if character == "\\":
+            tokens.append(next(characters, "\\"))
+        elif character == "*":
+            if not tokens or tokens[-1] != _MANY:
+                tokens.append(_MANY)
+        else:
+            tokens.append(_ONE if character == "?" else character)
+    return tokens
+
+
+def refused(why: str) -> PortError:
+    """What cannot be had here, however often it is asked for."""
+    return PortError(why, retry=False)

@@ -1,0 +1,227 @@
+"""What a wish is rendered to. HAProxy itself says whether it is a configuration (`haproxy -c`); what tenants write stays within its word."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gureum.base import tls_policies
+from gureum.drivers import haproxy_config
+from gureum.drivers.haproxy_control import plan
+from gureum.drivers.haproxy_text import pattern, word
+from gureum.ports import PortError
+from gureum.ports.proxies import (
+    Certificate,
+    Condition,
+    FixedResponse,
+    Forward,
+    Group,
+    Listener,
+    ProxySpec,
+    Redirect,
+    Rule,
+    Server,
+    Stickiness,
+)
+
+needs_haproxy = pytest.mark.skipif(
+    shutil.which("haproxy", path="/usr/sbin:/usr/bin:/usr/local/sbin") is None, reason="needs haproxy"
+)
+HOST = haproxy_config.Host()
+GROUP = Group("tg-a", "arn", "HTTP", servers=(Server("i-1:80", "10.0.0.1", 80, up=True),))
+
+
+def spec(*rules: Rule, attributes: dict[str, str] | None = None, listener: dict[str, str] | None = None) -> ProxySpec:
+    last = Rule(0, Forward((("tg-a", 1),)))
+    one = Listener(80, "HTTP", "arn", (*rules, last), attributes=listener or {})
+    return ProxySpec("n", "/run/netns/x", "10.0.0.9", "app/lb/1", (one,), (GROUP,), attributes=attributes or {})
+
+
+def accepted(files: dict[str, str]) -> str:
+    """What HAProxy complains of; "" when it takes the configuration."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, text in files.items():
+            Path(folder, name).write_text(text, newline="")
+        command = ["haproxy", "-c", "-q", "-f", haproxy_config.CONFIG]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        return done.stderr if done.returncode else ""
+
+
+# What passes the API is narrower; the driver holds for any text without a NUL.
+TEXT = st.text(
+    st.characters(exclude_characters="\0", exclude_categories=("Cs",)), min_size=1, max_size=40
+) | st.sampled_from(
+    [
+        "\n  server evil 1.2.3.4:80",
+        "' ",
+        '" ',
+        "\\",
+        "%[src]",
+        "${HOME}",
+        "a b",
+        "#",
+        "}",
+        "{ TRUE }",
+        "-f /etc/passwd",
+        "--",
+        "-i",
+        "\\x41",
+        "\r\n",
+        "%%",
+        "or",
+        "||",
+    ]
+)
+HEADER = st.text("abcXYZ0189!#$%&*+.^_`|~-", min_size=1, max_size=40)
+
+
+def hostile_rules(text: str, other: str, header: str) -> tuple[Rule, ...]:
+    conditions = (
+        Condition("host-header", (text, other)),
+        Condition("path-pattern", (text, other)),
+        Condition("http-header", (text,), header),
+        Condition("http-request-method", (text,)),
+        Condition("query-string", pairs=((text, other), ("", text))),
+    )
+    return (
+        Rule(1, Redirect(301, host=text, port="#{port}", path="/" + other, query=text), conditions),
+        Rule(2, FixedResponse(200, text, other)),
+        Rule(3, Forward((("tg-a", 1),)), conditions[:2]),
+    )
+
+
+@needs_haproxy
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(TEXT, TEXT, HEADER)
+def test_no_text_of_a_tenant_leaves_its_word(text: str, other: str, header: str) -> None:
+    def lines(*texts: str) -> int:
+        values = {"routing.http.response.content_security_policy.header_value": texts[0]}
+        config = haproxy_config.render(spec(*hostile_rules(*texts), listener=values), HOST)[haproxy_config.CONFIG]
+        return config.count("\n")
+
+    values = {"routing.http.response.content_security_policy.header_value": text}
+    files = haproxy_config.render(spec(*hostile_rules(text, other, header), listener=values), HOST)
+    assert accepted(files) == ""
+    assert files[haproxy_config.CONFIG].count("\n") == lines("a", "b", "c")
+    assert files[haproxy_config.CONFIG].isascii()
+
+
+@given(TEXT)
+def test_a_word_is_one_word_of_harmless_characters(text: str) -> None:
+    got = word(text)
+    assert not set(got) - set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_/.,:=@~-\\")
+    raw = got.encode().decode("unicode_escape").encode("latin-1")
+    assert raw == text.encode()
+
+
+def test_a_nul_cannot_be_written() -> None:
+    with pytest.raises(ValueError, match="NUL"):
+        word("a\0b")
+
+
+@pytest.mark.parametrize(
+    ("text", "method"),
+    [
+        ("/a", "str"),
+        ("/a*", "beg"),
+        ("*.com", "end"),
+        ("*a*", "sub"),
+        ("a*b", "reg"),
+        ("a?", "reg"),
+        ("*", "reg"),
+        ("a\\*", "str"),
+    ],
+)
+def test_patterns_take_the_cheapest_method(text: str, method: str) -> None:
+    assert pattern(text)[0] == method
+
+
+@pytest.mark.parametrize("field", ["name", "server", "group"])
+def test_names_that_no_control_plane_gives_are_refused(field: str) -> None:
+    bad = "x\n  bind :1"
+    wishes: dict[str, Any] = {
+        "name": Rule(1, Forward((("tg-a", 1),)), (Condition("http-header", ("a",), bad),)),
+        "server": Rule(1, FixedResponse(200)),
+        "group": Rule(1, Forward(((bad, 1),))),
+    }
+    wish = spec(wishes[field])
+    if field == "server":
+        group = Group("tg-a", "arn", "HTTP", servers=(Server(bad, "10.0.0.1", 80),))
+        wish = ProxySpec("n", "", "10.0.0.9", "l", wish.listeners, (group,))
+    with pytest.raises(ValueError, match=r"name|not there"):
+        haproxy_config.render(wish, HOST)
+
+
+@needs_haproxy
+@pytest.mark.parametrize(
+    "group",
+    [
+        Group("tg-a", "arn", "HTTPS", "HTTP2", servers=(Server("a", "10.0.0.1", 443, up=True),)),
+        Group("tg-a", "arn", "HTTP", "GRPC", "weighted_random", (Server("a", "10.0.0.1", 1),)),
+        Group("tg-a", "arn", "HTTP", slow_start_s=30, servers=(Server("a", "10.0.0.1", 1, up=True),)),
+        Group("tg-a", "arn", "HTTP", stickiness=Stickiness("app_cookie", 9, "JSESSION.x-1")),
+        Group("tg-a", "arn", "HTTP", stickiness=Stickiness("lb_cookie", 9)),
+    ],
+)
+def test_every_kind_of_group_is_a_configuration(group: Group) -> None:
+    wish = spec()
+    assert accepted(haproxy_config.render(ProxySpec("n", "", "10.0.0.9", "l", wish.listeners, (group,)), HOST)) == ""
+
+
+@needs_haproxy
+@pytest.mark.parametrize("policy", sorted(tls_policies.POLICIES))
+def test_every_tls_policy_is_a_configuration(policy: str) -> None:
+    listener = Listener(443, "HTTPS", "arn", (Rule(0, FixedResponse(200)),), ("c-1",), policy)
+    wish = ProxySpec("n", "", "10.0.0.9", "l", (listener,), certificates=(Certificate("c-1", "", ""),))
+    files = haproxy_config.render(wish, HOST) | {"c-1.pem": _pem()}
+    assert accepted(files) == ""
+
+
+def _pem() -> str:
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-keyout",
+        "-",
+        "-subj",
+        "/CN=a",
+    ]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def test_a_change_of_servers_needs_no_reload_and_any_other_does() -> None:
+    old = spec()
+    more = Group("tg-a", "arn", "HTTP", servers=(*GROUP.servers, Server("i-2:80", "10.0.0.2", 80, up=True)))
+    new = ProxySpec("n", old.sandbox_net, old.address, old.label, old.listeners, (more,))
+    steps = plan(old, new, {})
+    assert steps is not None
+    assert [step.text.split(" weight")[0] for step in steps] == [
+        "add server tg-a/i-2:80 10.0.0.2:80",
+        "set server tg-a/i-2:80 state ready",
+    ]
+    back = plan(new, old, {})
+    assert back is not None
+    assert [step.text for step in back] == ["set server tg-a/i-2:80 state maint", "del server tg-a/i-2:80"]
+    assert plan(old, spec(Rule(1, FixedResponse(200))), {}) is None
+    assert plan(old, spec(attributes={"idle_timeout.timeout_seconds": "9"}), {}) is None
+
+
+@pytest.mark.parametrize(
+    "attributes", [{"routing.http.desync_mitigation_mode": "x"}, {"routing.http.xff_header_processing.mode": "x"}]
+)
+def test_unknown_modes_are_refused(attributes: dict[str, str]) -> None:
+    with pytest.raises(PortError):
+        haproxy_config.render(spec(attributes=attributes), HOST)

@@ -1,0 +1,712 @@
+"""The life of a proxy on the machine: start, changes under load, adoption, death, protocols."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import ssl
+import struct
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any, Self
+
+import h2.config
+import h2.connection
+import h2.events
+import pytest
+
+from gureum.drivers.haproxy import clean
+from gureum.drivers.haproxy_process import ProxyFolder
+from gureum.ports import PortError
+from gureum.ports.proxies import Certificate, Forward, Group, Listener, ProxySpec, Rule, Server, Stickiness
+
+from .proxy_host import ADDRESS, TARGETS, ProxyHost, eventually, fixed, group, http_listener, proxy_host, without
+
+pytestmark = [pytest.mark.machine, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[ProxyHost]:
+    with proxy_host(tmp_path) as made:
+        yield made
+
+
+def folder(host: ProxyHost) -> ProxyFolder:
+    return ProxyFolder(host.home_id, host.run, "node-1")
+
+
+def master(host: ProxyHost) -> int:
+    state = folder(host).read_state()
+    assert state is not None
+    return state.pid
+
+
+class Load:
+    """Clients that ask without pause, each over one connection after the other, half of them kept alive; what failed is counted."""
+
+    def __init__(self, host: ProxyHost, clients: int = 4) -> None:
+        self.done, self.failures = 0, []
+        self._host, self._stop = host, threading.Event()
+        self._threads = [threading.Thread(target=self._ask, args=(n % 2 == 0,)) for n in range(clients)]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *why: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _ask(self, keep: bool) -> None:
+        sock = None
+        while not self._stop.is_set():
+            try:
+                if sock is None:
+                    sock = self._host.connect()
+                sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                answer = _read_answer(sock)
+                self.done += 1
+                if not answer.startswith(b"HTTP/1.1 200"):
+                    self.failures.append(answer[:60])
+                if not keep or b"connection: close" in answer.lower():
+                    sock.close()
+                    sock = None
+            except OSError as error:
+                self.failures.append(repr(error).encode())
+                sock = None
+
+    async def goes_on(self, count: int = 50) -> None:
+        wished = self.done + count
+        await eventually(lambda: self.done >= wished)
+
+
+def _read_answer(sock: socket.socket) -> bytes:
+    data = b""
+    while b"\r\n\r\n" not in data:
+        piece = sock.recv(65536)
+        if not piece:
+            raise ConnectionResetError("closed")
+        data += piece
+    head, _, body = data.partition(b"\r\n\r\n")
+    length = next((int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), 0)
+    while len(body) < length:
+        body += sock.recv(65536)
+    return head + b"\r\n\r\n" + body
+
+
+def test_changes_under_load_lose_no_request(host: ProxyHost) -> None:
+    """Reloads (rules), servers at run time, certificates."""
+    servers = [host.target(address) for address in TARGETS]
+    certificate = host.certificate("one.example.com")
+    tls = http_listener(port=443, protocol="HTTPS", certificates=(certificate.name,))
+    spec = host.spec(http_listener(), tls, groups=(group(*servers),), certificates=(certificate,))
+
+    async def story() -> None:
+        await host.proxies.ensure(spec)
+        with Load(host) as load:
+            for turn in range(4):
+                rule = Rule(turn + 1, fixed("x"), ())
+                unused = http_listener(rule, port=8081)
+                await load.goes_on()
+                await host.proxies.ensure(without(spec, listeners=(http_listener(), tls, unused)))
+                await load.goes_on()
+                fewer = without(spec, groups=(group(*servers[:2]),), listeners=(http_listener(), tls, unused))
+                await host.proxies.ensure(fewer)
+                await load.goes_on()
+                down = Server(servers[0].name, servers[0].address, 80, up=False)
+                await host.proxies.ensure(without(fewer, groups=(group(down, servers[1]),)))
+                await load.goes_on()
+        assert load.failures == []
+        await host.proxies.close()
+
+    asyncio.run(story())
+
+
+def test_servers_and_certificates_change_in_the_running_worker(host: ProxyHost) -> None:
+    servers = [host.target(address) for address in TARGETS]
+    one, two = host.certificate("one.example.com"), host.certificate("*.two.example.com")
+
+    def spec(certificates: tuple[Certificate, ...], *some: Server) -> ProxySpec:
+        tls = http_listener(port=443, protocol="HTTPS", certificates=tuple(each.name for each in certificates))
+        return host.spec(http_listener(), tls, groups=(group(*some),), certificates=certificates)
+
+    async def targets() -> set[str]:
+        return {(await asyncio.to_thread(host.get)).told()["target"] for _ in range(6)}
+
+    async def shown(name: str) -> str:
+        return await asyncio.to_thread(host.shown_name, name)
+
+    async def story() -> None:
+        await host.proxies.ensure(spec((one,), servers[0]))
+        before = sorted(folder(host).members())
+        assert await targets() == {TARGETS[0]}
+        await host.proxies.ensure(spec((one,), servers[0], servers[1]))
+        assert await targets() == set(TARGETS[:2])
+        await host.proxies.ensure(spec((one,), servers[1]))
+        assert await targets() == {TARGETS[1]}
+        await host.proxies.ensure(spec((one,), servers[1], servers[0]))
+        assert await targets() == set(TARGETS[:2])
+        assert await shown("a.two.example.com") == "one.example.com"
+        await host.proxies.ensure(spec((one, two), servers[1]))
+        assert [await shown(name) for name in ("a.two.example.com", "else", "")] == [
+            "*.two.example.com",
+            "one.example.com",
+            "one.example.com",
+        ]
+        await host.proxies.ensure(spec((one,), servers[1]))
+        assert await shown("a.two.example.com") == "one.example.com"
+        assert sorted(folder(host).members()) == before, "no worker was started for it"
+        await host.proxies.ensure(spec((two,), servers[1]))
+        assert await shown("else") == "*.two.example.com"
+        await host.proxies.close()
+
+    asyncio.run(story())
+
+
+def test_what_was_changed_at_run_time_is_kept_by_a_reload(host: ProxyHost) -> None:
+    servers = [host.target(address) for address in TARGETS]
+
+    async def story() -> None:
+        spec = host.spec(http_listener(), groups=(group(servers[0]),))
+        await host.proxies.ensure(spec)
+        changed = without(spec, groups=(group(servers[1], servers[2]),))
+        await host.proxies.ensure(changed)
+        await host.proxies.ensure(without(changed, attributes={"idle_timeout.timeout_seconds": "30"}))
+        got = {(await asyncio.to_thread(host.get)).told()["target"] for _ in range(6)}
+        assert got == {TARGETS[1], TARGETS[2]}
+        await host.proxies.close()
+
+    asyncio.run(story())
+
+
+def test_the_process_is_nobody_without_power_and_keys_are_its_own(host: ProxyHost) -> None:
+    certificate = host.certificate("a.example.com")
+    tls = http_listener(port=443, protocol="HTTPS", certificates=(certificate.name,), default=fixed("x"))
+
+    async def story() -> None:
+        await host.proxies.ensure(host.spec(tls, certificates=(certificate,)))
+        await host.proxies.close()
+
+    asyncio.run(story())
+    made = folder(host)
+    assert len(made.members()) == 2
+    for pid in made.members():
+        status = dict(
+            line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":\t" in line
+        )
+        assert status["Uid"].split() == [str(made.uid)] * 4
+        assert status["Gid"].split() == [str(made.uid)] * 4
+        assert status["Groups"].strip() == ""
+        assert {status[key] for key in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {"0" * 16}
+        assert status["NoNewPrivs"] == "1"
+        assert os.readlink(f"/proc/{pid}/ns/net") == f"net:[{os.stat(host.net).st_ino}]"
+        assert os.getsid(pid) != os.getsid(0)
+    key = made.work / f"{certificate.name}.pem"
+    assert (key.stat().st_mode & 0o777, key.stat().st_uid) == (0o600, made.uid)
+    assert made.path.stat().st_mode & 0o777 == 0o700
+    config = made.work / "haproxy.cfg"
+    assert (config.stat().st_mode & 0o777, config.stat().st_uid) == (0o640, 0)
+
+
+def test_a_new_agent_adopts_what_runs(host: ProxyHost) -> None:
+    server = host.target(TARGETS[0])
+    spec = host.spec(http_listener(), groups=(group(server),))
+
+    async def first() -> None:
+        await host.proxies.ensure(spec)
+        await host.proxies.close()
+
+    async def second() -> None:
+        proxies = host.driver()
+        proxies.subscribe(host.records.extend)
+        assert await proxies.observe() == {"node-1"}
+        await asyncio.to_thread(host.get)
+        await eventually(lambda: host.records)
+        await proxies.ensure(spec)
+        await proxies.ensure(without(spec, attributes={"idle_timeout.timeout_seconds": "30"}))
+        assert (await asyncio.to_thread(host.get)).status == 200
+        assert (await proxies.counters())["node-1"].connections == 3, "counted over the reload"
+        os.kill(master(host), signal.SIGKILL)
+        assert await asyncio.wait_for(proxies.died(), 20) == "node-1"
+        await proxies.close()
+
+    asyncio.run(first())
+    pid = master(host)
+    assert asyncio.run(_status(host)) == 200, "it goes on without us"
+    asyncio.run(second())
+    assert master(host) == pid
+
+
+async def _status(host: ProxyHost) -> int:
+    answer = await asyncio.to_thread(host.get)
+    return answer.status
+
+
+def test_a_stale_pid_of_another_process_is_left_alone(host: ProxyHost) -> None:
+    spec = host.spec(http_listener(default=fixed("x")))
+
+    async def story() -> None:
+        await host.proxies.ensure(spec)
+        await host.proxies.close()
+        made = folder(host)
+        state = made.read_state()
+        assert state is not None
+        made.kill()
+        made.write_state(without(state, pid=os.getpid()))
+        proxies = host.driver()
+        assert await asyncio.wait_for(proxies.died(), 20) == "node-1"
+        await proxies.ensure(spec)
+        assert (await asyncio.to_thread(host.get)).body == b"x"
+        await proxies.remove("node-1")
+        await proxies.close()
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("victim", ["master", "worker"])
+def test_a_killed_proxy_is_told_and_comes_back(host: ProxyHost, victim: str) -> None:
+    spec = host.spec(http_listener(default=fixed("x")))
+
+    async def story() -> None:
+        await host.proxies.ensure(spec)
+        for _ in range(2):
+            pid = master(host)
+            if victim == "worker":
+                pid = next(each for each in folder(host).members() if each != pid)
+            os.kill(pid, signal.SIGKILL)
+            assert await asyncio.wait_for(host.proxies.died(), 20) == "node-1"
+            await host.proxies.ensure(spec)
+            assert (await asyncio.to_thread(host.get)).body == b"x"
+        await host.proxies.close()
+
+    asyncio.run(story())
+
+
+def test_remove_and_clean_leave_nothing(host: ProxyHost) -> None:
+    spec = host.spec(http_listener(default=fixed("x")))
+
+    async def story() -> None:
+        await host.proxies.ensure(spec)
+        await host.proxies.remove("node-1")
+        await host.proxies.remove("node-1")
+        assert await host.proxies.observe() == frozenset()
+        assert folder(host).members() == []
+        await host.proxies.ensure(spec)
+        await host.proxies.close()
+        await clean(host.home_id, host.run)
+        assert folder(host).members() == []
+        assert not folder(host).path.exists()
+
+    asyncio.run(story())
+
+
+def test_a_refused_wish_leaves_the_old_one_served_and_the_next_one_heals(host: ProxyHost) -> None:
+    spec = host.spec(http_listener(default=fixed("old")))
+
+    async def story() -> None:
+        await host.proxies.ensure(spec)
+        with pytest.raises(PortError, match="configuration"):
+            await host.proxies.ensure(without(spec, address="10.99.0.1"))
+        assert (await asyncio.to_thread(host.get)).body == b"old"
+        await host.proxies.ensure(without(spec, listeners=(http_listener(default=fixed("new")),)))
+        assert (await asyncio.to_thread(host.get)).body == b"new"
+        await host.proxies.close()
+
+    asyncio.run(story())
+
+
+def test_what_is_not_built_is_refused(host: ProxyHost) -> None:
+    async def refused(spec: ProxySpec) -> None:
+        with pytest.raises(PortError) as caught:
+            await host.proxies.ensure(spec)
+        assert not caught.value.retry
+
+    async def story() -> None:
+        server = Server("t", TARGETS[0], 80)
+        tcp = Listener(81, "TCP", "arn", (Rule(0, Forward((("tg-a", 1),))),))
+        await refused(host.spec(tcp, groups=(group(server, protocol="TCP", preserve_client=True),)))
+        certificate = host.certificate("a")
+        pq = http_listener(
+            port=443,
+            protocol="HTTPS",
+            certificates=(certificate.name,),
+            policy="ELBSecurityPolicy-TLS13-1-2-PQ-2025-09",
+        )
+        await refused(host.spec(pq, groups=(group(server),), certificates=(certificate,)))
+        assert folder(host).members() == []
+
+    asyncio.run(story())
+
+
+def test_requests_in_flight_survive_a_target_that_goes_until_its_connections_are_ended(host: ProxyHost) -> None:
+    """AWS, "Deregistration delay": what is under way goes on; at the end of the delay it is cut."""
+    arrived = threading.Semaphore(0)
+    release = threading.Event()
+
+    def slow(request: BaseHTTPRequestHandler) -> None:
+        arrived.release()
+        release.wait(30)
+        request.send_response(200)
+        request.send_header("Content-Length", "4")
+        request.end_headers()
+        request.wfile.write(b"done")
+
+    server, other = host.target(TARGETS[0], handler=slow), host.target(TARGETS[1])
+    spec = host.spec(http_listener(), groups=(group(server),))
+    gone = without(spec, groups=(group(other),))
+
+    async def ask() -> asyncio.Future[Any]:
+        asked = asyncio.ensure_future(asyncio.to_thread(host.get, "/slow"))
+        await asyncio.to_thread(arrived.acquire, timeout=20)
+        return asked
+
+    async def story() -> None:
+        await host.proxies.ensure(spec)
+        survivor = await ask()
+        await host.proxies.ensure(gone)
+        assert (await asyncio.to_thread(host.get)).told()["target"] == TARGETS[1]
+        release.set()
+        assert (await survivor).body == b"done"
+        release.clear()
+        await host.proxies.ensure(spec)
+        victim = await ask()
+        await host.proxies.ensure(gone)
+        await host.proxies.end_connections("node-1", "tg-a", server.name)
+        assert (await victim).status == 502
+        await host.proxies.end_connections("node-1", "tg-a", server.name)
+        release.set()
+        await host.proxies.close()
+
+    asyncio.run(story())
+
+
+# Protocols
+
+
+def curl(host: ProxyHost, *arguments: str) -> Any:
+    command = ["nsenter", f"--net={host.net}", "curl", "-sk", "--max-time", "20", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def tls_spec(host: ProxyHost, *groups: Group, **more: Any) -> ProxySpec:
+    certificate = host.certificate("example.com")
+    tls = http_listener(
+        port=443, protocol="HTTPS", certificates=(certificate.name,), policy="ELBSecurityPolicy-TLS13-1-2-2021-06"
+    )
+    return host.spec(tls, http_listener(), groups=groups, certificates=(certificate,), **more)
+
+
+@pytest.mark.parametrize(("enabled", "version"), [("true", "2"), ("false", "1.1")])
+def test_http2_is_spoken_where_it_is_enabled(host: ProxyHost, enabled: str, version: str) -> None:
+    spec = tls_spec(host, group(host.target(TARGETS[0])), attributes={"routing.http2.enabled": enabled})
+
+    async def story() -> None:
+        host.proxies.subscribe(host.records.extend)
+        await host.proxies.ensure(spec)
+        done = await asyncio.to_thread(
+            curl, host, "--http2", "-w", "\n%{http_version} %{http_code}", f"https://{ADDRESS}/p"
+        )
+        assert done.stdout.splitlines()[-1] == f"{version} 200"
+        await eventually(lambda: host.records)
+        assert host.records[0].kind == ("h2" if enabled == "true" else "https")
+        assert host.records[0].request.startswith(
+            f"GET https://{ADDRESS}:443/p HTTP/{'2.0' if enabled == 'true' else '1.1'}"
+        )
+        await host.proxies.close()
+
+    asyncio.run(story())
+
+
+def test_464_when_versions_do_not_fit(host: ProxyHost) -> None:
+    """AWS, "HTTP 464": HTTP/1.1 to a gRPC or HTTP/2 group, gRPC to an HTTP/1.1 group, HTTP/2 without POST to a gRPC group."""
+    server = host.target(TARGETS[0])
+    grpc = ("-H", "content-type: application/grpc")
+    post = ("-X", "POST", "-d", "x")
+    cases = [
+        ("HTTP2", ("--http1.1",)),
+        ("GRPC", ("--http1.1", *post)),
+        ("HTTP1", ("--http2", *grpc, *post)),
+        ("GRPC", ("--http2",)),
+    ]
+
+    async def story() -> None:
+        for version, arguments in cases:
+            await host.proxies.ensure(tls_spec(host, group(server, version=version)))
+            done = await asyncio.to_thread(
+                curl, host, *arguments, "-o", "/dev/null", "-w", "%{http_code}", f"https://{ADDRESS}/"
+            )
+            assert done.stdout == "464", (version, arguments)
+        await host.proxies.close()
+
+    asyncio.run(story())
+
+
+def test_websockets_pass(host: ProxyHost) -> None:
+    listening = host.listening(TARGETS[0], 80)
+
+    def serve() -> None:
+        sock, _ = listening.accept()
+        request = sock.recv(65536)
+        assert b"upgrade: websocket" in request.lower()
+        accept = b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"  # RFC 6455, 1.3
+        sock.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" + accept)
+        while data := sock.recv(4096):
+            sock.sendall(data.upper())
+
+    threading.Thread(target=serve, daemon=True).start()
+
+    def talk() -> list[bytes]:
+        with host.connect() as sock:
+            key = b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+            sock.sendall(b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" + key)
+            head = sock.recv(4096)
+            sock.sendall(b"ping")
+            return [head.split(b"\r\n")[0], sock.recv(4096)]
+
+    async def story() -> None:
+        host.proxies.subscribe(host.records.extend)
+        await host.proxies.ensure(host.spec(http_listener(), groups=(group(Server("t", TARGETS[0], 80, up=True)),)))
+        assert await asyncio.to_thread(talk) == [b"HTTP/1.1 101 Switching Protocols", b"PING"]
+        await eventually(lambda: host.records)
+        assert (host.records[0].kind, host.records[0].elb_status) == ("ws", 101)
+        await host.proxies.close()
+
+    asyncio.run(story())
+    listening.close()
+
+
+def tls_connect(host: ProxyHost, version: ssl.TLSVersion, port: int = 443) -> str:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    context.minimum_version = context.maximum_version = version
+    try:
+        with host.connect(port) as sock, context.wrap_socket(sock) as wrapped:
+            return str(wrapped.version())
+    except (ssl.SSLError, OSError):
+        return ""
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_tls_policies_allow_their_versions_only(host: ProxyHost) -> None:
+    certificate = host.certificate("example.com")
+    wished = {
+        "ELBSecurityPolicy-TLS13-1-3-2021-06": ["TLSv1.3"],
+        "ELBSecurityPolicy-TLS13-1-2-2021-06": ["TLSv1.2", "TLSv1.3"],
+        "ELBSecurityPolicy-2016-08": ["TLSv1", "TLSv1.1", "TLSv1.2"],
+        "ELBSecurityPolicy-FS-1-1-2019-08": ["TLSv1.1", "TLSv1.2"],
+    }
+    listeners = [
+        http_listener(
+            port=2000 + place, protocol="HTTPS", certificates=(certificate.name,), policy=policy, default=fixed("x")
+        )
+        for place, policy in enumerate(wished)
+    ]
+    versions = [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1, ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
+
+    async def story() -> None:
+        await host.proxies.ensure(host.spec(*listeners, certificates=(certificate,)))
+        for place, (policy, allowed) in enumerate(wished.items()):
+            seen = [await asyncio.to_thread(tls_connect, host, version, 2000 + place) for version in versions]
+            assert [version for version in seen if version] == allowed, policy
+        await eventually_async(lambda: _tls_errors(host), 8)
+        await host.proxies.close()
+
+    asyncio.run(story())
+
+
+async def _tls_errors(host: ProxyHost) -> int:
+    return (await host.proxies.counters())["node-1"].tls_errors
+
+
+async def eventually_async(look: Any, wished: int) -> None:
+    deadline = time.monotonic() + 20
+    while (seen := await look()) != wished:
+        assert time.monotonic() < deadline, seen
+        await asyncio.sleep(0.05)
+
+
+def test_proxy_protocol_v2_on_a_tcp_listener(host: ProxyHost) -> None:
+    listening = host.listening(TARGETS[0], 9000)
+    got: list[bytes] = []
+
+    def serve() -> None:
+        sock, _ = listening.accept()
+        got.append(sock.recv(65536))
+        sock.sendall(b"bye")
+        sock.close()
+
+    threading.Thread(target=serve, daemon=True).start()
+    tcp = Listener(90, "TCP", "arn", (Rule(0, Forward((("tg-a", 1),))),))
+    server = Server("t:9000", TARGETS[0], 9000, up=True)
+
+    def talk() -> tuple[int, bytes]:
+        with host.connect(90) as sock:
+            sock.sendall(b"hello")
+            return sock.getsockname()[1], sock.recv(100)
+
+    async def story() -> None:
+        await host.proxies.ensure(host.spec(tcp, groups=(group(server, protocol="TCP", proxy_protocol=True),)))
+        port, answer = await asyncio.to_thread(talk)
+        assert answer == b"bye"
+        head = got[0][:28]
+        assert head[:14] == b"\r\n\r\n\0\r\nQUIT\n\x21\x11"
+        assert socket.inet_ntoa(head[16:20]) == "10.9.0.1"
+        assert socket.inet_ntoa(head[20:24]) == ADDRESS
+        assert struct.unpack("!HH", head[24:28]) == (port, 90)
+        await host.proxies.close()
+
+    asyncio.run(story())
+    listening.close()
+
+
+def test_a_tls_listener_terminates_and_tells_its_connections(host: ProxyHost) -> None:
+    listening = host.listening(TARGETS[0], 9000)
+
+    def serve() -> None:
+        sock, _ = listening.accept()
+        sock.sendall(sock.recv(100).upper())
+        sock.close()
+
+    threading.Thread(target=serve, daemon=True).start()
+    certificate = host.certificate("example.com")
+    tls = Listener(
+        443,
+        "TLS",
+        "arn:tls",
+        (Rule(0, Forward((("tg-a", 1),))),),
+        (certificate.name,),
+        "ELBSecurityPolicy-TLS13-1-2-2021-06",
+        "HTTP2Preferred",
+    )
+    server = Server("t:9000", TARGETS[0], 9000, up=True)
+
+    def talk() -> tuple[bytes, str | None]:
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        context.set_alpn_protocols(["http/1.1", "h2"])
+        with host.connect(443) as sock, context.wrap_socket(sock, server_hostname="example.com") as wrapped:
+            wrapped.sendall(b"hello")
+            return wrapped.recv(100), wrapped.selected_alpn_protocol()
+
+    async def story() -> None:
+        host.proxies.subscribe(host.records.extend)
+        spec = host.spec(tls, groups=(group(server, protocol="TCP"),), certificates=(certificate,))
+        await host.proxies.ensure(spec)
+        assert await asyncio.to_thread(talk) == (b"HELLO", "h2")
+        await eventually(lambda: host.records)
+        record = host.records[0]
+        assert (record.kind, record.listener_arn, record.target, record.domain_name) == (
+            "tls",
+            "arn:tls",
+            f"{TARGETS[0]}:9000",
+            "example.com",
+        )
+        assert (record.certificate_arn, record.tls_protocol, record.extra) == (
+            certificate.arn,
+            "TLSv1.3",
+            {"alpn_fe_protocol": "h2"},
+        )
+        await host.proxies.close()
+
+    asyncio.run(story())
+    listening.close()
+
+
+def serve_grpc(listening: socket.socket) -> None:
+    """HTTP/2 without TLS: echoes the body, and says in a trailer that all is well, as gRPC does."""
+    sock, _ = listening.accept()
+    connection = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
+    connection.initiate_connection()
+    sock.sendall(connection.data_to_send())
+    while data := sock.recv(65536):
+        for event in connection.receive_data(data):
+            if isinstance(event, h2.events.DataReceived):
+                assert event.stream_id is not None
+                connection.send_headers(event.stream_id, [(":status", "200"), ("content-type", "application/grpc")])
+                connection.send_data(event.stream_id, event.data)
+                connection.send_headers(event.stream_id, [("grpc-status", "0")], end_stream=True)
+        sock.sendall(connection.data_to_send())
+
+
+def test_grpc_reaches_its_target_by_http2_with_trailers(host: ProxyHost) -> None:
+    listening = host.listening(TARGETS[0], 50051)
+    threading.Thread(target=serve_grpc, args=(listening,), daemon=True).start()
+    server = Server("t:50051", TARGETS[0], 50051, up=True)
+
+    async def story() -> None:
+        host.proxies.subscribe(host.records.extend)
+        await host.proxies.ensure(tls_spec(host, group(server, version="GRPC")))
+        arguments = (
+            "--http2",
+            "-D",
+            "-",
+            "-H",
+            "content-type: application/grpc",
+            "-H",
+            "te: trailers",
+            "--data-binary",
+            "hello",
+        )
+        done = await asyncio.to_thread(curl, host, *arguments, f"https://{ADDRESS}/pkg.Service/Call")
+        assert "HTTP/2 200" in done.stdout
+        assert "hello" in done.stdout
+        assert "grpc-status: 0" in done.stdout
+        await eventually(lambda: host.records)
+        assert (host.records[0].kind, host.records[0].target_status) == ("grpcs", 200)
+        await host.proxies.close()
+
+    asyncio.run(story())
+    listening.close()
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"protocol": "HTTPS"},
+        {"protocol": "HTTPS", "version": "HTTP2"},
+        {"version": "GRPC"},
+        {"slow_start_s": 30},
+        {"stickiness": Stickiness("lb_cookie")},
+        {"algorithm": "weighted_random"},
+        {"algorithm": "least_outstanding_requests"},
+    ],
+)
+def test_servers_of_every_kind_of_group_are_added_to_the_running_worker(host: ProxyHost, more: dict[str, Any]) -> None:
+    servers = [Server(f"t{n}", address, 80, up=True) for n, address in enumerate(TARGETS)]
+
+    async def story() -> None:
+        await host.proxies.ensure(host.spec(http_listener(), groups=(group(servers[0], **more),)))
+        before = sorted(folder(host).members())
+        await host.proxies.ensure(host.spec(http_listener(), groups=(group(*servers[:2], **more),)))
+        assert sorted(folder(host).members()) == before
+        await host.proxies.close()
+
+    asyncio.run(story())
+
+
+def test_targets_are_spoken_to_by_tls_whatever_their_certificate(host: ProxyHost, tmp_path: Path) -> None:
+    """AWS, "Target groups": the load balancer does not validate targets' certificates."""
+    server = host.target(TARGETS[0], 443)
+    certificate = host.certificate("expired.example.com")
+    pem = tmp_path / "target.pem"
+    pem.write_text(host.sealer.open(certificate.sealed_key, certificate.name) + certificate.chain_pem)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    host.servers[0].socket = context.wrap_socket(host.servers[0].socket, server_side=True)
+
+    async def story() -> None:
+        await host.proxies.ensure(host.spec(http_listener(), groups=(group(server, protocol="HTTPS"),)))
+        answer = await asyncio.to_thread(host.get, "/secret")
+        assert answer.told()["path"] == "/secret"
+        await host.proxies.close()
+
+    asyncio.run(story())

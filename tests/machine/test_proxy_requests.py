@@ -1,0 +1,678 @@
+"""What a proxy does with requests: rules, actions, headers, cookies, errors, against what AWS's "User Guide for Application Load Balancers" says
+(the section is named at each)."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import re
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gureum.ports.proxies import Condition, FixedResponse, Forward, ProxySpec, Redirect, Rule, Server, Stickiness
+
+from .proxy_host import TARGETS, ProxyHost, eventually, fixed, group, http_listener, proxy_host
+
+pytestmark = [pytest.mark.machine, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[ProxyHost]:
+    with proxy_host(tmp_path) as made:
+        yield made
+
+
+def serve(host: ProxyHost, spec: ProxySpec, talk: Callable[[], Any], look: Callable[[], Any] | None = None) -> Any:
+    """The proxy is as `spec`; `talk` in a thread; then `look` until it is true (records come a moment later)."""
+
+    async def story() -> Any:
+        stop = host.proxies.subscribe(host.records.extend)
+        try:
+            await host.proxies.ensure(spec)
+            result = await asyncio.to_thread(talk)
+            if look is not None:
+                await eventually(look)
+            return result
+        finally:
+            stop()
+            await host.proxies.close()
+            host.proxies = host.driver()
+
+    return asyncio.run(story())
+
+
+# "Condition types for listener rules"
+
+
+def condition(field: Any, *values: str, name: str = "", pairs: tuple[tuple[str, str], ...] = ()) -> Condition:
+    return Condition(field, values, name, pairs)
+
+
+QUERY = "query-string"
+CASES: list[tuple[Condition, dict[str, Any], bool]] = [
+    (condition("host-header", "example.com"), {"host": "example.com"}, True),
+    (condition("host-header", "example.com"), {"host": "EXAMPLE.com"}, True),
+    (condition("host-header", "example.com"), {"host": "example.com:8080"}, True),
+    (condition("host-header", "example.com"), {"host": "a.example.com"}, False),
+    (condition("host-header", "*.example.com"), {"host": "a.example.com"}, True),
+    (condition("host-header", "*.example.com"), {"host": "example.com"}, False),
+    (condition("host-header", "a.*", "b?.org"), {"host": "bc.org"}, True),
+    (condition("host-header", "b?.org"), {"host": "bcd.org"}, False),
+    (condition("path-pattern", "/img/*"), {"path": "/img/picture.jpg"}, True),
+    (condition("path-pattern", "/img/*"), {"path": "/IMG/picture.jpg"}, False),
+    (condition("path-pattern", "/img/*/pics"), {"path": "/img/a/b/pics"}, True),
+    (condition("path-pattern", "/img/*/pics"), {"path": "/img/a/b/picsx"}, False),
+    (condition("path-pattern", "/a?c"), {"path": "/abc?x=1"}, True),
+    (condition("path-pattern", "/a?c"), {"path": "/ac"}, False),
+    (condition("path-pattern", "/a.c"), {"path": "/abc"}, False),
+    (condition("path-pattern", "/$-~\"'@:+"), {"path": "/$-~\"'@:+"}, True),
+    (
+        condition("http-header", "*chrome*", "*safari*", name="User-Agent"),
+        {"headers": {"User-Agent": "x CHROME y"}},
+        True,
+    ),
+    (condition("http-header", "*Chrome*", name="User-Agent"), {"headers": {"User-Agent": "firefox"}}, False),
+    (condition("http-header", "*Chrome*", name="User-Agent"), {}, False),
+    (condition("http-header", "a, b", name="X-List"), {"headers": {"X-List": "a, b"}}, True),
+    (condition("http-request-method", "CUSTOM", "POST"), {"method": "CUSTOM"}, True),
+    (condition("http-request-method", "POST"), {"method": "post"}, False),
+    (condition(QUERY, pairs=(("version", "v1"), ("", "*example*"))), {"path": "/?a=b&Version=V1"}, True),
+    (condition(QUERY, pairs=(("version", "v1"), ("", "*example*"))), {"path": "/?x=anexample1"}, True),
+    (condition(QUERY, pairs=(("version", "v1"),)), {"path": "/?version=v1&a=b"}, True),
+    (condition(QUERY, pairs=(("version", "v1"),)), {"path": "/?xversion=v1"}, False),
+    (condition(QUERY, pairs=(("version", "v1"),)), {"path": "/?version=v11"}, False),
+    (condition(QUERY, pairs=(("a", "\\*"),)), {"path": "/?a=*"}, True),
+    (condition(QUERY, pairs=(("a", "\\*"),)), {"path": "/?a=b"}, False),
+    (condition(QUERY, pairs=(("a", "x*"),)), {"path": "/?a=y&b=x1"}, False),
+    (condition("source-ip", "10.9.0.0/24"), {}, True),
+    (condition("source-ip", "10.8.0.0/24", "10.9.0.1/32"), {}, True),
+    (condition("source-ip", "10.8.0.0/24"), {"headers": {"X-Forwarded-For": "10.8.0.1"}}, False),
+]
+
+
+def test_conditions_match_as_documented(host: ProxyHost) -> None:
+    """Each on a listener of its own, so that one proxy serves for all."""
+    listeners = [
+        http_listener(Rule(1, fixed("yes"), (one,)), port=1000 + place, default=fixed("no"))
+        for place, (one, _, _) in enumerate(CASES)
+    ]
+
+    def talk() -> list[bool]:
+        return [
+            host.get(
+                asked.get("path", "/"),
+                port=1000 + place,
+                **{key: value for key, value in asked.items() if key != "path"},
+            ).body
+            == b"yes"
+            for place, (_, asked, _) in enumerate(CASES)
+        ]
+
+    got = serve(host, host.spec(*listeners), talk)
+    wrong = [(one, asked) for (one, asked, wished), seen in zip(CASES, got, strict=True) if seen != wished]
+    assert not wrong
+
+
+def test_conditions_of_a_rule_are_anded_and_the_lowest_priority_number_wins(host: ProxyHost) -> None:
+    both = (condition("path-pattern", "/a*"), condition("http-request-method", "POST"))
+    listener = http_listener(
+        Rule(5, fixed("five"), both),
+        Rule(10, fixed("ten"), both[:1]),
+        Rule(20, fixed("twenty")),
+        default=fixed("default"),
+    )
+
+    def talk() -> list[bytes]:
+        return [host.get("/ab", method="POST").body, host.get("/ab").body, host.get("/b").body]
+
+    looked = lambda: [record.priority for record in host.records] == [5, 10, 20]  # noqa: E731
+    assert serve(host, host.spec(listener), talk, looked) == [b"five", b"ten", b"twenty"]
+
+
+def test_any_of_repeated_headers_may_match(host: ProxyHost) -> None:
+    listener = http_listener(Rule(1, fixed("yes"), (condition("http-header", "two", name="X-A"),)), default=fixed("no"))
+    request = b"GET / HTTP/1.1\r\nHost: a\r\nX-A: one\r\nX-A: two\r\nConnection: close\r\n\r\n"
+    assert serve(host, host.spec(listener), lambda: host.raw(request)).endswith(b"yes")
+
+
+# "Rule action types"
+
+
+def test_redirect_fills_in_all_placeholders(host: ProxyHost) -> None:
+    """ "Redirect actions": #{protocol} #{host} #{port} #{path} #{query}."""
+    rules = (
+        Rule(1, Redirect(301, protocol="HTTPS", port="443"), (condition("path-pattern", "/secure*"),)),
+        Rule(
+            2,
+            Redirect(302, host="www.#{host}", path="/new/#{path}", query="#{query}&v=1%"),
+            (condition("path-pattern", "/old*"),),
+        ),
+        Rule(3, Redirect(302, path="/#{host}/#{port}/#{protocol}", query=""), ()),
+    )
+
+    def talk() -> list[tuple[int, str | None]]:
+        answers = [
+            host.get(path, host="example.com:80") for path in ("/secure/x?a=b", "/secure", "/old/p?a=b", "/else?q=1")
+        ]
+        return [(answer.status, answer.header("location")) for answer in answers]
+
+    def look() -> bool:
+        return len(host.records) == 4 and host.records[0].redirect_url == "https://example.com:443/secure/x?a=b"
+
+    assert serve(host, host.spec(http_listener(*rules, default=fixed(""))), talk, look) == [
+        (301, "https://example.com:443/secure/x?a=b"),
+        (301, "https://example.com:443/secure"),
+        (302, "http://www.example.com:80/new/old/p?a=b&v=1%"),
+        (302, "http://example.com:80/example.com/80/http"),
+    ]
+    assert {record.actions for record in host.records} == {"redirect"}
+
+
+def test_fixed_response_has_status_type_body_and_server(host: ProxyHost) -> None:
+    body = '{"a": "%[src] \' \\" #"}\nsecond line'
+    rules = (Rule(1, FixedResponse(418, "application/json", body), (condition("path-pattern", "/full"),)),)
+
+    def talk() -> list[Any]:
+        full, empty = host.get("/full"), host.get("/empty")
+        return [
+            full.status,
+            full.body.decode(),
+            full.header("content-type"),
+            full.header("server"),
+            empty.status,
+            empty.body,
+        ]
+
+    wished = [418, body, "application/json", "awselb/2.0", 204, b""]
+    assert serve(host, host.spec(http_listener(*rules, default=FixedResponse(204))), talk) == wished
+
+
+def test_weighted_forward_spreads_by_weight_and_the_cookie_keeps_the_group(host: ProxyHost) -> None:
+    """ "Forward actions", "Sticky sessions: target group stickiness": AWSALBTG and, for CORS, AWSALBTGCORS."""
+    groups = (
+        group(host.target(TARGETS[0])),
+        group(host.target(TARGETS[1]), name="tg-b"),
+        group(host.target(TARGETS[2]), name="tg-c"),
+    )
+    forward = Forward((("tg-a", 3), ("tg-b", 1), ("tg-c", 0)), stickiness_s=60)
+
+    def talk() -> None:
+        seen = [host.get() for _ in range(80)]
+        targets = [answer.told()["target"] for answer in seen]
+        assert targets.count(TARGETS[2]) == 0
+        assert 35 <= targets.count(TARGETS[0]) < 80
+        assert targets.count(TARGETS[1]) >= 3
+        for answer in seen[:4]:
+            cookies = answer.all("set-cookie")
+            assert re.fullmatch(r"AWSALBTG=[^;]+; Expires=\w{3}, \d\d \w{3} \d{4} [\d:]{8} GMT; Path=/", cookies[0])
+            assert re.fullmatch(r"AWSALBTGCORS=[^;]+; Expires=[^;]+; Path=/; SameSite=None; Secure", cookies[1])
+            for cookie in cookies:
+                sent = {"Cookie": cookie.partition(";")[0]}
+                again = {host.get(headers=sent).told()["target"] for _ in range(6)}
+                assert again == {answer.told()["target"]}
+
+    serve(host, host.spec(http_listener(default=forward), groups=groups), talk)
+
+
+def test_all_weights_zero_is_503(host: ProxyHost) -> None:
+    forward = Forward((("tg-a", 0), ("tg-b", 0)))
+    groups = (group(host.target(TARGETS[0])), group(name="tg-b"))
+    assert serve(host, host.spec(http_listener(default=forward), groups=groups), lambda: host.get().status) == 503
+
+
+# "Sticky sessions for your Application Load Balancer"
+
+
+def test_duration_based_cookie_keeps_the_target_and_is_set_with_every_answer(host: ProxyHost) -> None:
+    servers = tuple(host.target(address) for address in TARGETS)
+    spec = host.spec(http_listener(), groups=(group(*servers, stickiness=Stickiness("lb_cookie", 60)),))
+
+    def talk() -> None:
+        first = host.get()
+        cookie, cors = first.all("set-cookie")
+        assert re.fullmatch(r"AWSALB=[^;]+; Expires=[^;]+; Path=/", cookie)
+        assert re.fullmatch(r"AWSALBCORS=[^;]+; Expires=[^;]+; Path=/; SameSite=None; Secure", cors)
+        for sent in (cookie, cors):
+            answers = [host.get(headers={"Cookie": "a=b; " + sent.partition(";")[0]}) for _ in range(6)]
+            assert {answer.told()["target"] for answer in answers} == {first.told()["target"]}
+            assert all(len(answer.all("set-cookie")) == 2 for answer in answers)
+
+    serve(host, spec, talk)
+
+
+def test_an_expired_or_foreign_cookie_binds_nobody(host: ProxyHost) -> None:
+    servers = tuple(host.target(address) for address in TARGETS)
+    spec = host.spec(http_listener(), groups=(group(*servers, stickiness=Stickiness("lb_cookie", 60)),))
+    until = int(time.time()) + 60
+
+    def targets(text: str) -> int:
+        cookie = "AWSALB=" + base64.b64encode(text.encode()).decode()
+        return len({host.get(headers={"Cookie": cookie}).told()["target"] for _ in range(6)})
+
+    def talk() -> list[int]:
+        name = servers[0].name
+        return [
+            targets(f"{until}/tg-a/{name}"),
+            targets(f"1/tg-a/{name}"),
+            targets(f"{until}/tg-b/{name}"),
+            targets(""),
+        ]
+
+    assert serve(host, spec, talk) == [1, 3, 3, 3]
+
+
+def test_a_sticky_client_of_a_target_that_is_not_up_goes_to_another(host: ProxyHost) -> None:
+    servers = [host.target(address) for address in TARGETS[:2]]
+
+    def spec(up: bool) -> ProxySpec:
+        first = Server(servers[0].name, servers[0].address, 80, up=up)
+        return host.spec(http_listener(), groups=(group(first, servers[1], stickiness=Stickiness("lb_cookie", 60)),))
+
+    text = f"{int(time.time()) + 60}/tg-a/{servers[0].name}"
+    cookie = {"Cookie": "AWSALB=" + base64.b64encode(text.encode()).decode()}
+
+    async def story() -> None:
+        for up in (True, False, True):
+            await host.proxies.ensure(spec(up))
+            got = {(await asyncio.to_thread(lambda: host.get(headers=cookie))).told()["target"] for _ in range(4)}
+            assert got == {TARGETS[0] if up else TARGETS[1]}
+        await host.proxies.close()
+
+    asyncio.run(story())
+
+
+def test_application_cookie_binds_only_together_with_the_applications_own(host: ProxyHost) -> None:
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        body = request.server.server_address[0].encode()  # type: ignore[union-attr]
+        request.send_response(200)
+        if request.path == "/login":
+            request.send_header("Set-Cookie", "SESSION=1; Path=/")
+        request.send_header("Content-Length", str(len(body)))
+        request.end_headers()
+        request.wfile.write(body)
+
+    servers = tuple(host.target(address, handler=answer) for address in TARGETS)
+    spec = host.spec(http_listener(), groups=(group(*servers, stickiness=Stickiness("app_cookie", 60, "SESSION")),))
+
+    def talk() -> None:
+        login = host.get("/login")
+        own, ours = login.all("set-cookie")
+        assert own.startswith("SESSION=")
+        assert ours.startswith("AWSALBAPP-0=")
+        bound = {"Cookie": f"SESSION=1; {ours.partition(';')[0]}"}
+        assert {host.get(headers=bound).body for _ in range(6)} == {login.body}
+        half = {"Cookie": ours.partition(";")[0]}
+        assert len({host.get(headers=half).body for _ in range(6)}) == 3
+        assert host.get("/other", headers=bound).header("set-cookie") is None
+
+    serve(host, spec, talk)
+
+
+def test_round_robin_takes_turns_and_a_server_that_is_not_up_gets_nothing(host: ProxyHost) -> None:
+    servers = [host.target(address) for address in TARGETS]
+    down = Server(servers[2].name, servers[2].address, 80, up=False)
+
+    def talk() -> list[int]:
+        got = [host.get().told()["target"] for _ in range(10)]
+        return sorted(got.count(address) for address in TARGETS)
+
+    assert serve(host, host.spec(http_listener(), groups=(group(servers[0], servers[1], down),)), talk) == [0, 5, 5]
+
+
+def test_least_outstanding_requests_avoids_a_busy_target(host: ProxyHost) -> None:
+    busy, release = threading.Event(), threading.Event()
+
+    def slow(request: BaseHTTPRequestHandler) -> None:
+        if request.path == "/slow":
+            busy.set()
+            release.wait(20)
+        request.send_response(200)
+        request.send_header("Content-Length", "4")
+        request.end_headers()
+        request.wfile.write(b"slow")
+
+    one, two = host.target(TARGETS[0], handler=slow), host.target(TARGETS[1])
+    spec = host.spec(http_listener(), groups=(group(one, two, algorithm="least_outstanding_requests"),))
+
+    def talk() -> None:
+        held = [threading.Thread(target=host.get, args=("/slow",)) for _ in range(2)]
+        for thread in held:
+            thread.start()
+        assert busy.wait(20)
+        time.sleep(0)
+        assert all(host.get("/x").body != b"slow" for _ in range(6))
+        release.set()
+        for thread in held:
+            thread.join()
+
+    serve(host, spec, talk)
+
+
+# "HTTP headers and Application Load Balancers"
+
+
+def asked(host: ProxyHost, attributes: dict[str, str], headers: dict[str, str], port: int = 80) -> dict[str, list[str]]:
+    spec = host.spec(http_listener(port=port), groups=(group(host.target(TARGETS[0])),), attributes=attributes)
+    told = serve(host, spec, lambda: host.get("/", headers=headers, port=port).told())
+    found: dict[str, list[str]] = {}
+    for name, value in told["headers"]:
+        found.setdefault(name, []).append(value)
+    return found
+
+
+XFF_MODE = "routing.http.xff_header_processing.mode"
+
+
+@pytest.mark.parametrize(
+    ("attributes", "sent", "wished"),
+    [
+        ({}, None, ["10.9.0.1"]),
+        ({}, "203.0.113.7", ["203.0.113.7, 10.9.0.1"]),
+        ({XFF_MODE: "append"}, "a, b", ["a, b, 10.9.0.1"]),
+        ({XFF_MODE: "preserve"}, "203.0.113.7", ["203.0.113.7"]),
+        ({XFF_MODE: "preserve"}, None, None),
+        ({XFF_MODE: "remove"}, "203.0.113.7", None),
+    ],
+)
+def test_x_forwarded_for_modes(
+    host: ProxyHost, attributes: dict[str, str], sent: str | None, wished: list[str] | None
+) -> None:
+    headers = asked(host, attributes, {"X-Forwarded-For": sent} if sent else {})
+    assert headers.get("x-forwarded-for") == wished
+    assert headers["x-forwarded-proto"] == ["http"]
+    assert headers["x-forwarded-port"] == ["80"]
+
+
+def test_x_forwarded_for_with_client_port(host: ProxyHost) -> None:
+    headers = asked(host, {"routing.http.xff_client_port.enabled": "true"}, {})
+    assert re.fullmatch(r"10\.9\.0\.1:\d+", headers["x-forwarded-for"][0])
+
+
+def test_forwarding_headers_of_the_client_are_not_believed(host: ProxyHost) -> None:
+    headers = asked(host, {}, {"X-Forwarded-Proto": "https", "X-Forwarded-Port": "1"})
+    assert (headers["x-forwarded-proto"], headers["x-forwarded-port"]) == (["http"], ["80"])
+
+
+@pytest.mark.parametrize(
+    ("sent", "wished"),
+    [
+        ("", r"Root=1-[0-9a-f]{8}-[0-9a-f]{24}"),
+        (
+            "Root=1-67891233-abcdef012345678912345678",
+            r"Self=1-[0-9a-f]{8}-[0-9a-f]{24};Root=1-67891233-abcdef012345678912345678",
+        ),
+        ("Root=1-2-3;CalledFrom=app", r"Self=1-[0-9a-f-]{33};Root=1-2-3;CalledFrom=app"),
+        ("Self=1-0-0;Root=1-2-3;CalledFrom=app", r"Self=1-[0-9a-f-]{33};Root=1-2-3;CalledFrom=app"),
+        ("CalledFrom=app", r"Root=1-[0-9a-f-]{33};CalledFrom=app"),
+        ("Root=1-2-3;x=" + "y" * 7200, r"Root=1-[0-9a-f-]{33}"),
+    ],
+)
+def test_trace_ids(host: ProxyHost, sent: str, wished: str) -> None:
+    """ "Request tracing for your Application Load Balancer"."""
+    headers = asked(host, {}, {"X-Amzn-Trace-Id": sent} if sent else {})
+    assert len(headers["x-amzn-trace-id"]) == 1
+    assert re.fullmatch(wished, headers["x-amzn-trace-id"][0])
+
+
+def test_host_header_gets_the_listeners_port_unless_preserved(host: ProxyHost) -> None:
+    """ "Host header preservation"."""
+    assert asked(host, {}, {}, port=8080)["host"] == ["example.com:8080"]
+
+
+def test_preserved_host_header_is_left_alone(host: ProxyHost) -> None:
+    assert asked(host, {"routing.http.preserve_host_header.enabled": "true"}, {}, port=8080)["host"] == ["example.com"]
+
+
+@pytest.mark.parametrize(("drop", "there"), [("true", False), ("false", True)])
+def test_invalid_header_names_are_dropped_when_wished(host: ProxyHost, drop: str, there: bool) -> None:
+    """ "routing.http.drop_invalid_header_fields.enabled": names of alphanumeric characters and hyphens are valid."""
+    headers = asked(host, {"routing.http.drop_invalid_header_fields.enabled": drop}, {"x_under": "1", "X-Fine": "2"})
+    assert ("x_under" in headers, "x-fine" in headers) == (there, True)
+
+
+def test_answers_carry_the_listeners_headers(host: ProxyHost) -> None:
+    """ "Enable header modification"."""
+    attributes = {
+        "routing.http.response.strict_transport_security.header_value": "max-age=31536000; includeSubDomains; preload",
+        "routing.http.response.x_frame_options.header_value": "DENY",
+        "routing.http.response.content_security_policy.header_value": "default-src 'self' \"%[src]\" #x",
+        "routing.http.response.server.enabled": "false",
+    }
+    listener = http_listener(Rule(1, fixed("x"), (condition("path-pattern", "/own"),)), attributes=attributes)
+
+    def talk() -> None:
+        for path in ("/", "/own"):
+            answer = host.get(path)
+            assert answer.header("strict-transport-security") == "max-age=31536000; includeSubDomains; preload"
+            assert answer.all("x-frame-options") == ["DENY"]
+            assert answer.header("content-security-policy") == "default-src 'self' \"%[src]\" #x"
+            assert answer.header("server") is None
+
+    serve(host, host.spec(listener, groups=(group(host.target(TARGETS[0])),)), talk)
+
+
+def test_tls_headers_of_targets_and_their_renaming(host: ProxyHost) -> None:
+    certificate = host.certificate("example.com")
+    listener = http_listener(
+        port=443,
+        protocol="HTTPS",
+        certificates=(certificate.name,),
+        attributes={"routing.http.request.x_amzn_tls_version.header_name": "X-My-Version"},
+    )
+    spec = host.spec(
+        listener,
+        groups=(group(host.target(TARGETS[0])),),
+        certificates=(certificate,),
+        attributes={"routing.http.x_amzn_tls_version_and_cipher_suite.enabled": "true"},
+    )
+    told = serve(host, spec, lambda: host.get(port=443, tls="example.com").told())
+    headers = dict(told["headers"])
+    assert headers["x-my-version"] == "TLSv1.2"  # the default policy, ELBSecurityPolicy-2016-08, has no 1.3
+    assert headers["x-amzn-tls-cipher-suite"].startswith("ECDHE-ECDSA-")
+    assert (headers["x-forwarded-proto"], headers["x-forwarded-port"]) == ("https", "443")
+
+
+# "Troubleshoot your Application Load Balancers": the codes a load balancer generates
+
+
+def page(status: int, words: str) -> str:
+    return (
+        f"<html>\r\n<head><title>{status} {words}</title></head>\r\n<body>\r\n<center><h1>{status} {words}</h1></center>\r\n"
+        "</body>\r\n</html>\r\n"
+    )
+
+
+def outcome(host: ProxyHost, server: Server | None, ask: Callable[[], Any], **more: Any) -> Any:
+    servers = (server,) if server else ()
+    return serve(host, host.spec(http_listener(), groups=(group(*servers),), **more), ask, lambda: host.records)
+
+
+def test_503_without_targets(host: ProxyHost) -> None:
+    answer = outcome(host, None, host.get)
+    assert (answer.status, answer.body.decode(), answer.header("server")) == (
+        503,
+        page(503, "Service Temporarily Unavailable"),
+        "awselb/2.0",
+    )
+    assert (host.records[0].elb_status, host.records[0].target_status, host.records[0].target) == (503, 0, "")
+
+
+def test_502_when_the_target_refuses(host: ProxyHost) -> None:
+    answer = outcome(host, Server("t:9", TARGETS[0], 9, up=True), host.get)
+    assert (answer.status, answer.body.decode(), answer.header("server")) == (
+        502,
+        page(502, "Bad Gateway"),
+        "awselb/2.0",
+    )
+    assert (host.records[0].elb_status, host.records[0].target_time_s) == (502, -1.0)
+
+
+@pytest.mark.parametrize("said", [b"", b"garbage\r\n\r\n", b"HTTP/1.1 200 OK\r\nX: " + b"a" * 40000 + b"\r\n\r\n"])
+def test_502_when_the_target_answers_badly(host: ProxyHost, said: bytes) -> None:
+    sock = host.listening(TARGETS[0], 80)
+
+    def serve_badly() -> None:
+        connection, _ = sock.accept()
+        connection.recv(65536)
+        connection.sendall(said)
+        connection.close()
+
+    threading.Thread(target=serve_badly, daemon=True).start()
+    answer = outcome(host, Server("t:80", TARGETS[0], 80, up=True), host.get)
+    sock.close()
+    assert (answer.status, answer.body.decode()) == (502, page(502, "Bad Gateway"))
+
+
+def test_504_when_the_target_does_not_answer_in_the_idle_timeout(host: ProxyHost) -> None:
+    sock = host.listening(TARGETS[0], 80)
+    answer = outcome(
+        host, Server("t:80", TARGETS[0], 80, up=True), host.get, attributes={"idle_timeout.timeout_seconds": "1"}
+    )
+    sock.close()
+    assert (answer.status, answer.body.decode()) == (504, page(504, "Gateway Time-out"))
+    assert host.records[0].elb_status == 504
+
+
+def test_504_when_the_target_takes_no_connection_for_ten_seconds(host: ProxyHost) -> None:
+    """A full queue of connections: the kernel drops what more comes."""
+    sock = host.listening(TARGETS[0], 80)
+    sock.listen(0)
+    fillers = []
+    for _ in range(3):
+        filler = socket.socket()
+        filler.close()
+        fillers.append(threading.Thread(target=_fill, args=(host,), daemon=True))
+        fillers[-1].start()
+    answer = outcome(host, Server("t:80", TARGETS[0], 80, up=True), lambda: _after_full(host))
+    sock.close()
+    assert (answer.status, answer.body.decode()) == (504, page(504, "Gateway Time-out"))
+    assert host.records[0].elb_status == 504
+
+
+_held: list[socket.socket] = []
+
+
+def _fill(host: ProxyHost) -> None:
+    try:
+        _held.append(host.connect(80, TARGETS[0], timeout=20.0))
+    except OSError:
+        pass
+
+
+def _after_full(host: ProxyHost) -> Any:
+    import http.client
+
+    connection = http.client.HTTPConnection("x")
+    connection.sock = host.connect(80, timeout=30.0)
+    connection.request("GET", "/")
+    answer = connection.getresponse()
+    from .proxy_host import Answer
+
+    return Answer(answer.status, answer.getheaders(), answer.read())
+
+
+def test_460_in_the_log_when_the_client_closes_early(host: ProxyHost) -> None:
+    sock = host.listening(TARGETS[0], 80)
+
+    def ask() -> None:
+        client = host.connect()
+        client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        server, _ = sock.accept()
+        server.recv(4096)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+
+    outcome(host, Server("t:80", TARGETS[0], 80, up=True), ask)
+    sock.close()
+    assert host.records[0].elb_status == 460
+
+
+def test_463_for_more_than_thirty_forwarded_addresses(host: ProxyHost) -> None:
+    def ask() -> list[int]:
+        return [host.get(headers={"X-Forwarded-For": ", ".join(["192.0.2.1"] * count)}).status for count in (30, 31)]
+
+    assert outcome(host, host.target(TARGETS[0]), ask) == [200, 463]
+
+
+def test_405_for_trace(host: ProxyHost) -> None:
+    answer = outcome(host, host.target(TARGETS[0]), lambda: host.get(method="TRACE"))
+    assert (answer.status, answer.header("server")) == (405, "awselb/2.0")
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"GET / HTTP/1.1\r\nHost : a\r\n\r\n",
+        b"GET /a b HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"nonsense\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+        b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 17000 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\n" + b"".join(b"X%d: %s\r\n" % (i, b"a" * 8000) for i in range(10)) + b"\r\n",
+    ],
+)
+def test_400_for_what_is_malformed_or_too_long(host: ProxyHost, request_bytes: bytes) -> None:
+    answer = outcome(host, host.target(TARGETS[0]), lambda: host.raw(request_bytes))
+    # What cannot be parsed is answered before any rule could run, with HAProxy's own page.
+    assert answer.startswith(b"HTTP/1.1 400 Bad ")
+    assert host.records[0].elb_status == 400
+    assert host.records[0].target == ""
+
+
+def test_414_for_a_long_uri(host: ProxyHost) -> None:
+    assert outcome(host, host.target(TARGETS[0]), lambda: host.get("/" + "a" * 17000).status) == 414
+
+
+@pytest.mark.parametrize(("mode", "status"), [("monitor", 200), ("defensive", 200), ("strictest", 400)])
+def test_ambiguous_requests_by_desync_mode(host: ProxyHost, mode: str, status: int) -> None:
+    """ "Desync mitigation mode": a GET with a length is ambiguous; its classification is in the log."""
+    attributes = {"routing.http.desync_mitigation_mode": mode}
+    ask = lambda: host.get(headers={"Content-Length": "1"}, body=b"x").status  # noqa: E731
+    assert outcome(host, host.target(TARGETS[0]), ask, attributes=attributes) == status
+    record = host.records[0]
+    assert (record.classification, record.classification_reason) == ("Ambiguous", "UndefinedContentLengthSemantics")
+
+
+# "Access logs for your Application Load Balancer"
+
+
+def test_the_record_tells_the_whole_request(host: ProxyHost) -> None:
+    certificate = host.certificate("example.com")
+    listener = http_listener(
+        Rule(7, Forward((("tg-a", 1),)), (condition("path-pattern", "/p*"),)),
+        port=443,
+        protocol="HTTPS",
+        certificates=(certificate.name,),
+        policy="ELBSecurityPolicy-TLS13-1-2-2021-06",
+    )
+    spec = host.spec(listener, groups=(group(host.target(TARGETS[0])),), certificates=(certificate,))
+    agent = 'odd "agent" \t \\ ü'
+
+    def talk() -> Any:
+        headers = {"User-Agent": agent.encode("utf-8").decode("latin-1")}
+        return host.get("/p?q='\"1", port=443, tls="example.com", method="POST", body=b"12345", headers=headers)
+
+    answer = serve(host, spec, talk, lambda: host.records)
+    record = host.records[0]
+    assert record.kind == "https"
+    assert (record.proxy, record.listener_arn, record.group_arn) == ("node-1", "arn:listener/443", "arn:tg-a")
+    assert record.client.startswith("10.9.0.1:")
+    assert record.target == f"{TARGETS[0]}:80"
+    assert (record.elb_status, record.target_status, record.priority, record.actions) == (200, 200, 7, "forward")
+    assert record.request == "POST https://example.com:443/p?q='%221 HTTP/1.1"
+    assert record.user_agent == agent
+    assert (record.tls_cipher, record.tls_protocol) == ("TLS_AES_128_GCM_SHA256", "TLSv1.3")
+    assert (record.domain_name, record.certificate_arn) == ("example.com", certificate.arn)
+    assert record.trace_id == dict(answer.told()["headers"])["x-amzn-trace-id"]
+    assert min(record.request_time_s, record.target_time_s, record.response_time_s) >= 0
+    assert record.sent_bytes > len(answer.body)
+    assert record.received_bytes > 5
+    assert 0 <= record.time - record.created < 5
