@@ -13,6 +13,9 @@ NOT_SERVICES = frozenset({"protocols"})
 SHARED_KINDS = ("gureum.aws.call", "gureum.aws.credentials")
 """Modules with kinds that every service needs."""
 
+NEEDS = {"elbv2": ("ec2",)}
+"""Services whose kinds another one reads and writes: they are loaded before it."""
+
 
 def built_services() -> list[str]:
     """Names of the folders, which are the services' own names ("ec2", "sts")."""
@@ -43,6 +46,8 @@ class Services:
         if folder not in self._built:
             return False
         if service not in self._operations:
+            for needed in NEEDS.get(service, ()):
+                self.load(needed)
             package = f"gureum.aws.{folder}"
             self._world.load(package)
             marks = self._world.registry.marks("operation").values()

@@ -6,7 +6,7 @@ The scripts are in `operations/`:
         Vpc.State = "pending"                    JMESPath into the result = what it is
         vpc := Vpc.VpcId                         keeps a value: "$vpc" in what follows
         ! InvalidVpc.Range                       the error that is expected instead
-    > wait instance_running {…}                  a waiter
+    > wait instance_running {…}                  a waiter (of EC2, or `service.waiter`)
 
 An operation that takes DryRun is first called so: that must say that it would succeed, or why not, and change nothing. The machine is
 simulated: states move, nothing runs.
@@ -34,7 +34,7 @@ from tests.cloud.running import BUSYBOX, Cloud
 
 TESTS = Path(__file__).parent.parent
 SCRIPTS = sorted((Path(__file__).parent / "operations").glob("*.txt"))
-SERVICES = ("acm", "ec2", "ssm", "sts")
+SERVICES = ("acm", "ec2", "elbv2", "ssm", "sts")
 WAIT = {"Delay": 0.05, "MaxAttempts": 400}
 accounts = itertools.count(444400000000)
 _models = {name: botocore.session.get_session().get_service_model(name) for name in SERVICES}
@@ -80,7 +80,8 @@ class Play:
     def run(self, step: Step) -> None:
         params = self.filled(step.params)
         if step.call.startswith("wait "):
-            self.clients["ec2"].get_waiter(step.call[5:]).wait(**params, WaiterConfig=WAIT)
+            owner, _, waiter = step.call[5:].rpartition(".")
+            self.clients[owner or "ec2"].get_waiter(waiter).wait(**params, WaiterConfig=WAIT)
             return
         service, _, operation = step.call.rpartition(".")
         service = service or "ec2"

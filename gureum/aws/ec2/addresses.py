@@ -14,7 +14,7 @@ from gureum.aws.call import Call
 from gureum.aws.ec2 import ids, limits
 from gureum.aws.ec2.instance_kinds import Instance
 from gureum.aws.ec2.interfaces import change as change_interface
-from gureum.aws.ec2.interfaces import give_public, interfaces_of, several_interfaces
+from gureum.aws.ec2.interfaces import check_not_managed, give_public, interfaces_of, several_interfaces
 from gureum.aws.ec2.listing import answer, show_own_tags
 from gureum.aws.ec2.network_kinds import Address, AddressSpec, InternetGateway, NetworkInterface, PrivateAddress
 from gureum.aws.ec2.public_pool import give_back, take_public
@@ -80,6 +80,8 @@ async def associate_address(call: Call) -> dict[str, Any]:
     if (address.spec.interface, address.spec.private) == (interface.meta.name, private.address):
         call.end_dry_run()
         return {"AssociationId": address.spec.association}
+    check_not_managed(interface)
+    _check_holder(call, address)
     if not call.by(InternetGateway, "vpc", interface.spec.vpc):
         text = f"Network {interface.spec.vpc} is not attached to any internet gateway"
         raise AwsError("Gateway.NotAttached", text)
@@ -116,6 +118,7 @@ async def disassociate_address(call: Call) -> dict[str, Any]:
         address = _by_public(call, str(public))
     if not address.spec.association:
         raise ids.invalid(f"Address {address.spec.public} is not associated.")
+    _check_holder(call, address)
     transaction = call.transaction()
     disassociate(call, transaction, address)
     _give_automatic(call, transaction, address)
@@ -175,6 +178,13 @@ def disassociate(call: Call, transaction: Transaction, address: Address) -> None
     if interface is not None:
         _put(transaction, interface, PrivateAddress(address.spec.private))
     transaction.update(change(address, association="", interface="", private=""))
+
+
+def _check_holder(call: Call, address: Address) -> None:
+    """An address that a service holds (a network load balancer's) goes only with the service's own doing."""
+    holder = call.get(NetworkInterface, address.spec.interface) if address.spec.interface else None
+    if holder is not None:
+        check_not_managed(holder)
 
 
 def _give_automatic(call: Call, transaction: Transaction, address: Address) -> None:

@@ -7,7 +7,7 @@ from gureum.aws.ec2 import ids
 from gureum.aws.ec2.instance_changes import living_instance
 from gureum.aws.ec2.instance_kinds import Instance
 from gureum.aws.ec2.instance_types import check_addresses, find_instance_type
-from gureum.aws.ec2.interfaces import attach, detach, interfaces_of
+from gureum.aws.ec2.interfaces import attach, check_not_managed, detach, interfaces_of
 from gureum.aws.ec2.network_kinds import Attachment, NetworkInterface
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import Result, operation
@@ -46,14 +46,15 @@ async def attach_network_interface(call: Call) -> Result:
 async def detach_network_interface(call: Call) -> Result:
     """AWS: ec2 DetachNetworkInterface: any but the primary one."""
     id_ = call.params["AttachmentId"]
+    if id_.startswith("ela-attach-"):
+        # AWS: how load balancers' attachments are named and refused.
+        raise AwsError("OperationNotPermitted", "You are not allowed to manage 'ela-attach' attachments.")
     found = call.by(NetworkInterface, "attachment", ids.check_id(ids.ATTACHMENT, id_))
     if not found:
         raise ids.not_found(ids.ATTACHMENT, id_)
     attachment = found[0].spec.attachment
     assert attachment is not None
-    if found[0].spec.requester:
-        text = f"You do not have permission to access the specified resource: {found[0].meta.name} is managed."
-        raise AwsError("AuthFailure", text)
+    check_not_managed(found[0])
     if attachment.device_index == 0:
         text = "The network interface at device index 0 and networkCard index 0 cannot be detached."
         raise AwsError("OperationNotPermitted", text)

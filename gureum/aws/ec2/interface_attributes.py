@@ -19,6 +19,7 @@ from gureum.aws.ec2.interfaces import (
     address_space,
     change,
     check_groups,
+    check_not_managed,
     pick_address,
 )
 from gureum.aws.ec2.network_kinds import Address, NetworkInterface, PrivateAddress, SecurityGroup, Subnet
@@ -39,6 +40,7 @@ async def modify_network_interface_attribute(call: Call) -> dict[str, Any]:
         raise AwsError("InvalidParameterCombination", "Fields for multiple attribute types specified")
     if given[0] not in _CHANGES:
         raise ids.not_built(f"ModifyNetworkInterfaceAttribute with {given[0]}")
+    check_not_managed(interface)
     transaction = call.transaction()
     transaction.update(_CHANGES[given[0]](call, transaction, interface))
     await call.commit(transaction)
@@ -49,6 +51,7 @@ async def modify_network_interface_attribute(call: Call) -> dict[str, Any]:
 async def reset_network_interface_attribute(call: Call) -> dict[str, Any]:
     """AWS: ec2 ResetNetworkInterfaceAttribute: the source/destination check is on again."""
     interface = _find(call)
+    check_not_managed(interface)
     transaction = call.transaction()
     transaction.update(change(interface, source_dest_check=True))
     await call.commit(transaction)
@@ -84,6 +87,7 @@ async def assign_private_ip_addresses(call: Call) -> dict[str, Any]:
     if params.get("Ipv4Prefixes") or params.get("Ipv4PrefixCount"):
         raise ids.not_built("AssignPrivateIpAddresses with prefixes")
     interface = _find(call)
+    check_not_managed(interface)
     named, count = params.get("PrivateIpAddresses") or [], params.get("SecondaryPrivateIpAddressCount") or 0
     if count < 0:
         raise ids.invalid(f"Value ({count}) for parameter secondaryPrivateIpAddressCount is invalid.")
@@ -121,6 +125,7 @@ async def unassign_private_ip_addresses(call: Call) -> dict[str, Any]:
     if call.params.get("Ipv4Prefixes"):
         raise ids.not_built("UnassignPrivateIpAddresses with prefixes")
     interface = _find(call)
+    check_not_managed(interface)
     wanted = set(call.params.get("PrivateIpAddresses") or ())
     if not wanted:
         raise ids.missing("privateIpAddress")

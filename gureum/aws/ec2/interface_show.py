@@ -44,7 +44,7 @@ def show_interface(call: Call, interface: NetworkInterface) -> dict[str, Any]:
         "PrivateIpAddresses": addresses,
         "Ipv6Addresses": [],
         "TagSet": show_tags(interface.meta.tags),
-        "InterfaceType": "interface",
+        "InterfaceType": spec.type,
         "Operator": {"Managed": False},
     }
     if spec.requester:
@@ -63,11 +63,11 @@ def show_groups(call: Call, group_ids: Sequence[str]) -> list[dict[str, str]]:
 
 
 def show_attachment(attachment: Attachment, owner: str) -> dict[str, Any]:
-    """API form. AWS: ec2 NetworkInterfaceAttachment."""
+    """API form; one to a service's machine names no instance. AWS: ec2 NetworkInterfaceAttachment."""
     return {
         "AttachmentId": attachment.id,
-        "InstanceId": attachment.instance,
-        "InstanceOwnerId": owner,
+        **({"InstanceId": attachment.instance} if attachment.instance else {}),
+        "InstanceOwnerId": attachment.owner or owner,
         "DeviceIndex": attachment.device_index,
         "NetworkCardIndex": attachment.network_card,
         "Status": attachment.status,
@@ -141,8 +141,8 @@ def interface_filters(call: Call) -> FilterTable:
         "attachment.attachment-id": of_attachment(lambda one: one.id),
         "attachment.delete-on-termination": of_attachment(lambda one: boolean(one.delete_on_termination)),
         "attachment.device-index": of_attachment(lambda one: str(one.device_index)),
-        "attachment.instance-id": of_attachment(lambda one: one.instance),
-        "attachment.instance-owner-id": of_attachment(lambda _: call.account),
+        "attachment.instance-id": of_attachment(lambda one: one.instance or ()),
+        "attachment.instance-owner-id": of_attachment(lambda one: one.owner or call.account),
         "attachment.nat-gateway-id": lambda _: (),
         "attachment.status": of_attachment(lambda one: one.status),
         "availability-zone": lambda eni: eni.spec.zone,
@@ -150,7 +150,7 @@ def interface_filters(call: Call) -> FilterTable:
         "description": lambda eni: eni.spec.description,
         "group-id": lambda eni: eni.spec.groups,
         "group-name": groups,
-        "interface-type": lambda _: "interface",
+        "interface-type": lambda eni: eni.spec.type,
         "ipv6-addresses.ipv6-address": lambda _: (),
         "mac-address": lambda eni: eni.spec.mac,
         "network-interface-id": lambda eni: eni.meta.name,

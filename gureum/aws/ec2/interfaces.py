@@ -114,11 +114,14 @@ def new_interface(
     sandbox: str = "",
     public: bool = False,
     requester: str = "",
+    open: bool = False,  # noqa: A002
+    type_: str = "interface",
     tags: dict[str, str] | None = None,
 ) -> NetworkInterface:
-    """A new interface with its addresses claimed. `groups`: ids, none: the VPC's default group. `addresses`: the primary first, none: any
+    """A new interface with its addresses claimed. `groups`: ids, none: the VPC's default group; with `open` there are none and everything may
+    pass. A service's interface (`requester`) is plugged into a sandbox of its own name. `addresses`: the primary first, none: any
     free one; `secondary_count`: so many more. `public`: with a public address from the pool. AWS: the errors of CreateNetworkInterface."""
-    chosen = check_groups(call, groups, subnet) or (default_group(call, subnet.spec.vpc).meta.name,)
+    chosen = () if open else check_groups(call, groups, subnet) or (default_group(call, subnet.spec.vpc).meta.name,)
     interface_id = new_id("eni-")
     interface = NetworkInterface(
         meta=call.meta(interface_id, tags=tags),
@@ -132,8 +135,10 @@ def new_interface(
             description=description,
             source_dest_check=source_dest_check,
             attachment=attachment,
-            sandbox=sandbox,
+            sandbox=interface_id if requester and attachment is not None else sandbox,
             requester=requester,
+            open=open,
+            type=type_,
         ),
     )
     if secondary_count < 0:
@@ -230,6 +235,12 @@ def delete_interface(call: Call, transaction: Transaction, interface: NetworkInt
         spec = msgspec.structs.replace(address.spec, association="", interface="", private="")
         transaction.update(msgspec.structs.replace(transaction.current(address), spec=spec))
     transaction.delete(interface)
+
+
+def check_not_managed(interface: NetworkInterface) -> None:
+    """Interfaces of services are theirs alone to change. AWS: AuthFailure ("Requester-managed network interfaces")."""
+    if interface.spec.requester:
+        raise AwsError("AuthFailure", "You do not have permission to access the specified resource.")
 
 
 def interfaces_of(call: Call, instance_id: str) -> list[NetworkInterface]:

@@ -175,7 +175,7 @@ class PrivateAddress(msgspec.Struct, frozen=True):
 
 
 class Attachment(msgspec.Struct, frozen=True):
-    """`attached`: Unix seconds."""
+    """`attached`: Unix seconds. `instance` "": attached to a service's own machine, which is `owner`'s ("amazon-elb")."""
 
     id: str
     instance: str
@@ -184,11 +184,13 @@ class Attachment(msgspec.Struct, frozen=True):
     delete_on_termination: bool = False
     network_card: int = 0
     status: Literal["attaching", "attached", "detaching", "detached"] = "attached"
+    owner: str = ""
 
 
 class NetworkInterfaceSpec(msgspec.Struct, frozen=True):
     """`addresses`: the primary first. `sandbox`: name of the running sandbox it is plugged into (the instance's id), "" while the instance
-    does not run. `requester`: the service that made and manages it, "" for the account itself."""
+    does not run; a service's interface has one of its own name. `requester`: the service that made and manages it, "" for the account itself.
+    `open`: it has no groups and everything may pass (a network load balancer's without security groups). `type`: AWS's InterfaceType."""
 
     vpc: str
     subnet: str
@@ -201,6 +203,8 @@ class NetworkInterfaceSpec(msgspec.Struct, frozen=True):
     attachment: Attachment | None = None
     sandbox: str = ""
     requester: str = ""
+    open: bool = False
+    type: str = "interface"
 
     @property
     def primary(self) -> PrivateAddress:
@@ -213,7 +217,9 @@ class NetworkInterfaceSpec(msgspec.Struct, frozen=True):
         "vpc": lambda eni: eni.spec.vpc,
         "subnet": lambda eni: eni.spec.subnet,
         "group": lambda eni: eni.spec.groups,
-        "instance": lambda eni: (eni.spec.attachment.instance,) if eni.spec.attachment else (),
+        "instance": lambda eni: (
+            (eni.spec.attachment.instance,) if eni.spec.attachment and eni.spec.attachment.instance else ()
+        ),
         "attachment": lambda eni: (eni.spec.attachment.id,) if eni.spec.attachment else (),
         "attached-vpc": lambda eni: (eni.spec.vpc,) if eni.spec.attachment else (),
         "public": lambda eni: tuple(one.public for one in eni.spec.addresses if one.public),

@@ -76,6 +76,8 @@ def lower_interface(interface: NetworkInterface, read: Reader) -> Iterable[Desir
         )
     if not spec.sandbox:
         return
+    # A service's machine has this interface alone, whatever index AWS shows for it.
+    index = spec.attachment.device_index if spec.attachment.instance else 0
     lowered = networks.InterfaceSpec(
         name=interface.meta.name,
         network=spec.vpc,
@@ -85,13 +87,16 @@ def lower_interface(interface: NetworkInterface, read: Reader) -> Iterable[Desir
         prefix_length=network_of(subnet.spec.cidr).prefixlen,
         gateway=router_address(subnet.spec.cidr),
         sandbox=spec.sandbox,
-        device=f"eth{spec.attachment.device_index}",
-        default_route=spec.attachment.device_index == 0,
+        device=f"eth{index}",
+        default_route=index == 0,
         source_check=spec.source_dest_check,
         public=tuple((one.address, one.public) for one in spec.addresses if one.public),
     )
     yield Desired(
-        "Interface", interface.meta.name, key_of(interface), specs.Interface(interface=lowered, groups=spec.groups)
+        "Interface",
+        interface.meta.name,
+        key_of(interface),
+        specs.Interface(interface=lowered, groups=spec.groups, open=spec.open),
     )
 
 

@@ -1,0 +1,116 @@
+"""Certificates of HTTPS and TLS listeners: which there are, and the list of them that a listener has.
+
+A listener has one default certificate and a list for SNI. Certificates are ACM's; this module is the one place that looks for them, and
+until gureum has an ACM there is none to be found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from gureum.aws.call import Call
+from gureum.aws.elbv2 import limits
+from gureum.aws.elbv2.arns import find_listener
+from gureum.aws.elbv2.faults import bad_configuration, invalid
+from gureum.aws.elbv2.kinds import Listener, LoadBalancer
+from gureum.aws.elbv2.paging import page
+from gureum.aws.elbv2.target_places import Look
+from gureum.aws.errors import AwsError
+from gureum.aws.marks import Result, operation
+from gureum.ports import proxies
+
+SECURE = ("HTTPS", "TLS")
+
+
+def find_certificate(call: Call, arn: str) -> str:
+    """`arn` when there is such a certificate of the account and region, issued and usable. AWS: CertificateNotFound."""
+    raise AwsError("CertificateNotFound", f"Certificate '{arn}' not found")
+
+
+def lower_certificate(scope: str, arn: str, read: Look) -> proxies.Certificate | None:
+    """The certificate with its sealed key, as a proxy takes it; None when it is gone."""
+    return None
+
+
+@operation("AddListenerCertificates")
+async def add_listener_certificates(call: Call) -> Result:
+    """AWS: elbv2 AddListenerCertificates: to the list; one that is in it already is success."""
+    listener, balancer = _secure_listener(call)
+    arn = find_certificate(call, _only(call.params["Certificates"]))
+    extra = listener.spec.certificates[1:]
+    if arn not in extra:
+        _check_number(call, balancer, listener)
+        await _set(call, listener, (*listener.spec.certificates, arn))
+    return {"Certificates": [{"CertificateArn": arn, "IsDefault": False}]}
+
+
+@operation("RemoveListenerCertificates")
+async def remove_listener_certificates(call: Call) -> Result:
+    """AWS: elbv2 RemoveListenerCertificates: from the list; the default certificate is only replaced (ModifyListener)."""
+    listener, _ = _secure_listener(call)
+    arn = _only(call.params["Certificates"])
+    default, extra = listener.spec.certificates[0], listener.spec.certificates[1:]
+    if arn == default and arn not in extra:
+        raise AwsError("OperationNotPermitted", "Default certificate cannot be removed from a listener")
+    if arn in extra:
+        await _set(call, listener, (default, *(one for one in extra if one != arn)))
+    return {}
+
+
+@operation("DescribeListenerCertificates")
+def describe_listener_certificates(call: Call) -> Result:
+    """AWS: elbv2 DescribeListenerCertificates: the default one, and the list."""
+    listener, _ = find_listener(call, call.params["ListenerArn"])
+    rows = [{"CertificateArn": arn, "IsDefault": i == 0} for i, arn in enumerate(listener.spec.certificates)]
+    shown, more = page(call.params, rows, lambda row: f"{not row['IsDefault']}:{row['CertificateArn']}")
+    return {"Certificates": shown, **more}
+
+
+def default_certificate(call: Call, protocol: str) -> str:
+    """The certificate that a listener is made with. AWS: ValidationError, InvalidConfigurationRequest, CertificateNotFound."""
+    given = call.params.get("Certificates") or ()
+    if not given:
+        raise invalid(f"A certificate must be specified for {protocol} listeners")
+    return find_certificate(call, _only(given))
+
+
+def _only(given: Sequence[dict[str, Any]]) -> str:
+    if len(given) != 1:
+        raise bad_configuration("You must provide a list containing exactly one certificate")
+    if given[0].get("IsDefault") is not None:
+        raise invalid("You cannot set 'IsDefault' of a certificate")
+    if not given[0].get("CertificateArn"):
+        raise invalid("A certificate ARN must be specified")
+    return str(given[0]["CertificateArn"])
+
+
+def _secure_listener(call: Call) -> tuple[Listener, LoadBalancer]:
+    listener, balancer = find_listener(call, call.params["ListenerArn"])
+    if listener.spec.protocol not in SECURE:
+        raise bad_configuration(
+            f"Certificates are not supported for listeners with protocol '{listener.spec.protocol}'"
+        )
+    return listener, balancer
+
+
+def _check_number(call: Call, balancer: LoadBalancer, listener: Listener) -> None:
+    """AWS: TooManyCertificates: per application load balancer, per listener of a network load balancer; defaults are not counted."""
+    application = balancer.spec.type == "application"
+    listeners = call.by(Listener, "load-balancer", balancer.meta.name) if application else [listener]
+    number = sum(len(one.spec.certificates[1:]) for one in listeners)
+    most = (
+        limits.CERTIFICATES_PER_APPLICATION_LOAD_BALANCER if application else limits.CERTIFICATES_PER_NETWORK_LISTENER
+    )
+    if number >= most:
+        where = "load balancer" if application else "listener"
+        raise AwsError("TooManyCertificates", f"The maximum number of certificates per {where} is {most}")
+
+
+async def _set(call: Call, listener: Listener, certificates: tuple[str, ...]) -> None:
+    transaction = call.transaction()
+    spec = msgspec.structs.replace(listener.spec, certificates=certificates)
+    transaction.update(msgspec.structs.replace(listener, spec=spec))
+    await call.commit(transaction)

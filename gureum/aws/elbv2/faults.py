@@ -1,0 +1,35 @@
+"""The words with which load balancing refuses, where several operations say the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from gureum.aws.errors import AwsError
+
+
+def invalid(text: str) -> AwsError:
+    """What the service's own validation finds. AWS: ValidationError."""
+    return AwsError("ValidationError", text)
+
+
+def bad_configuration(text: str) -> AwsError:
+    return AwsError("InvalidConfigurationRequest", text)
+
+
+def not_built(what: str) -> AwsError:
+    """What gureum has not: an honest refusal, never a pretence."""
+    return AwsError("NotImplemented", f"{what} is not implemented by gureum.", status=501)
+
+
+def refuse(operation: str, params: dict[str, object], names: Iterable[str]) -> None:
+    """NotImplemented for the first of these parameters that is given."""
+    for name in names:
+        if params.get(name):
+            raise not_built(f"{operation} with {name}")
+
+
+def between(name: str, value: int, least: int, most: int) -> int:
+    """`value` when it is in the range."""
+    if not least <= value <= most:
+        raise invalid(f"'{name}' value '{value}' must be between '{least}-{most}' inclusive")
+    return value

@@ -1,0 +1,103 @@
+"""DescribeTargetHealth: what the agent sees of targets, and what follows from how things are set without looking at any.
+
+A target is unused when no load balancer sends to it, when it is in a zone that none has, or when it does not run; it is draining while its
+deregistration delay lasts; of all others the agent tells (core TargetGroup's status).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gureum.aws.call import Call
+from gureum.aws.elbv2.arns import find_group
+from gureum.aws.elbv2.faults import not_built
+from gureum.aws.elbv2.health_settings import TRAFFIC_PORT
+from gureum.aws.elbv2.kinds import Target, TargetGroup
+from gureum.aws.elbv2.target_places import Place, balancers_of, enabled_zones, locate
+from gureum.aws.marks import Result, operation
+
+TEXTS = {
+    "Elb.RegistrationInProgress": "Target registration is in progress",
+    "Elb.InitialHealthChecking": "Initial health checks in progress",
+    "Elb.InternalError": "Health checks failed due to an internal error",
+    "Target.FailedHealthChecks": "Health checks failed",
+    "Target.Timeout": "Request timed out",
+    "Target.DeregistrationInProgress": "Target deregistration is in progress",
+    "Target.HealthCheckDisabled": "Health checks are disabled",
+    "Target.NotRegistered": "Target is not registered to the target group",
+}
+"""AWS: "Health checks for your target groups", health check reason codes. Some come with more from the agent ("[code]")."""
+ORDER = ("healthy", "initial", "unhealthy")
+Health = dict[str, str]
+
+
+@operation("DescribeTargetHealth")
+def describe_target_health(call: Call) -> Result:
+    """AWS: elbv2 DescribeTargetHealth: of all targets of the group, or of those named, which need not be registered."""
+    for one in call.params.get("Include") or ():
+        raise not_built(f"DescribeTargetHealth with Include {one}")
+    group = find_group(call, call.params["TargetGroupArn"])
+    healths = target_healths(call, group)
+    named = call.params.get("Targets")
+    shown: list[tuple[Target, Health]] = list(healths)
+    if named:
+        known = {(target.id, target.port): (target, health) for target, health in healths}
+        asked = [Target(one["Id"], one.get("Port") or group.spec.port) for one in named]
+        missing = _health("unused", "Target.NotRegistered")
+        shown = [known.get((one.id, one.port), (one, missing)) for one in asked]
+    return {"TargetHealthDescriptions": [_show(group, target, health) for target, health in shown]}
+
+
+def target_healths(call: Call, group: TargetGroup) -> list[tuple[Target, Health]]:
+    """Every registered or draining target with its health in API form (State, Reason, Description)."""
+    zones = enabled_zones(balancers_of(group, call.client))
+    status = call.agent.seen.get(f"TargetGroup/{core_name(group)}") if call.agent is not None else None
+    seen: Mapping[str, Any] = status.data.get("targets", {}) if status is not None else {}
+    return [(target, _of_target(call, group, target, zones, seen)) for target in group.spec.targets]
+
+
+def core_name(group: TargetGroup) -> str:
+    """How the core TargetGroup is named, as in proxies' logs and configurations."""
+    return f"tg-{group.meta.name}"
+
+
+def _of_target(
+    call: Call, group: TargetGroup, target: Target, zones: frozenset[str], seen: Mapping[str, Any]
+) -> Health:
+    if target.draining_until:
+        return _health("draining", "Target.DeregistrationInProgress")
+    located = locate(target, group, zones, call.client)
+    if not located.places:
+        return _health("unused", located.reason, located.description)
+    return min((_of_place(place, seen) for place in located.places), key=lambda health: ORDER.index(health["State"]))
+
+
+def _of_place(place: Place, seen: Mapping[str, Any]) -> Health:
+    """What the agent tells; nothing yet: it is still being registered. A target with several places is as well as its best one."""
+    told = seen.get(place.name)
+    if told is None:
+        return _health("initial", "Elb.RegistrationInProgress")
+    state, reason, description = (*told, "", "", "")[:3]
+    if state == "healthy":
+        return {"State": "healthy"}
+    if state == "unhealthy":
+        return _health("unhealthy", reason or "Target.FailedHealthChecks", description)
+    return _health("initial", reason or "Elb.InitialHealthChecking", description)
+
+
+def _health(state: str, reason: str, description: str = "") -> Health:
+    return {"State": state, "Reason": reason, "Description": description or TEXTS.get(reason, "")}
+
+
+def _show(group: TargetGroup, target: Target, health: Health) -> dict[str, Any]:
+    """API form. AWS: elbv2 TargetHealthDescription."""
+    shown: dict[str, Any] = {"Id": target.id, "Port": target.port}
+    if target.zone:
+        shown["AvailabilityZone"] = target.zone
+    port = group.spec.health.port
+    return {
+        "Target": shown,
+        "HealthCheckPort": str(target.port) if port == TRAFFIC_PORT else port,
+        "TargetHealth": health,
+    }

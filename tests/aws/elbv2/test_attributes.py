@@ -1,0 +1,265 @@
+"""Attributes: keys, defaults and values of elbv2 LoadBalancerAttribute, ListenerAttribute and TargetGroupAttribute (API Reference)."""
+
+from __future__ import annotations
+
+import pytest
+
+from gureum.aws.elbv2 import attribute_tables as tables
+
+HEALTH = {
+    "target_group_health.dns_failover.minimum_healthy_targets.count": "1",
+    "target_group_health.dns_failover.minimum_healthy_targets.percentage": "off",
+    "target_group_health.unhealthy_state_routing.minimum_healthy_targets.count": "1",
+    "target_group_health.unhealthy_state_routing.minimum_healthy_targets.percentage": "off",
+    "load_balancing.cross_zone.enabled": "use_load_balancer_configuration",
+    "deregistration_delay.timeout_seconds": "300",
+}
+
+
+def told(result):
+    return {one["Key"]: one["Value"] for one in result["Attributes"]}
+
+
+def test_an_application_load_balancer_has_the_documented_defaults(cloud):
+    arn = cloud.application()["LoadBalancerArn"]
+    shown = told(cloud("DescribeLoadBalancerAttributes", LoadBalancerArn=arn))
+    assert shown == {
+        "deletion_protection.enabled": "false",
+        "load_balancing.cross_zone.enabled": "true",
+        "access_logs.s3.enabled": "false",
+        "access_logs.s3.bucket": "",
+        "access_logs.s3.prefix": "",
+        "ipv6.deny_all_igw_traffic": "false",
+        "zonal_shift.config.enabled": "false",
+        "idle_timeout.timeout_seconds": "60",
+        "client_keep_alive.seconds": "3600",
+        "connection_logs.s3.enabled": "false",
+        "connection_logs.s3.bucket": "",
+        "connection_logs.s3.prefix": "",
+        "health_check_logs.s3.enabled": "false",
+        "health_check_logs.s3.bucket": "",
+        "health_check_logs.s3.prefix": "",
+        "routing.http.desync_mitigation_mode": "defensive",
+        "routing.http.drop_invalid_header_fields.enabled": "false",
+        "routing.http.preserve_host_header.enabled": "false",
+        "routing.http.x_amzn_tls_version_and_cipher_suite.enabled": "false",
+        "routing.http.xff_client_port.enabled": "false",
+        "routing.http.xff_header_processing.mode": "append",
+        "routing.http2.enabled": "true",
+        "waf.fail_open.enabled": "false",
+    }
+
+
+def test_a_network_load_balancer_has_its_own(cloud):
+    arn = cloud.network(Scheme="internal")["LoadBalancerArn"]
+    shown = told(cloud("DescribeLoadBalancerAttributes", LoadBalancerArn=arn))
+    assert shown["load_balancing.cross_zone.enabled"] == "false"
+    assert shown["ipv6.deny_all_igw_traffic"] == "true"
+    assert shown["dns_record.client_routing_policy"] == "any_availability_zone"
+    assert shown["secondary_ips.auto_assigned.per_subnet"] == "0"
+    assert "idle_timeout.timeout_seconds" not in shown
+
+
+@pytest.mark.parametrize(
+    ("params", "expected"),
+    [
+        (
+            {"Protocol": "HTTP"},
+            {
+                "stickiness.enabled": "false",
+                "stickiness.type": "lb_cookie",
+                "stickiness.lb_cookie.duration_seconds": "86400",
+                "stickiness.app_cookie.cookie_name": "",
+                "stickiness.app_cookie.duration_seconds": "86400",
+                "slow_start.duration_seconds": "0",
+                "load_balancing.algorithm.type": "round_robin",
+                "load_balancing.algorithm.anomaly_mitigation": "off",
+            },
+        ),
+        (
+            {"Protocol": "TCP"},
+            {
+                "deregistration_delay.connection_termination.enabled": "false",
+                "preserve_client_ip.enabled": "true",
+                "proxy_protocol_v2.enabled": "false",
+                "stickiness.enabled": "false",
+                "stickiness.type": "source_ip",
+                "target_health_state.unhealthy.connection_termination.enabled": "true",
+                "target_health_state.unhealthy.draining_interval_seconds": "0",
+            },
+        ),
+        (
+            {"Protocol": "UDP", "TargetType": "ip"},
+            {
+                "deregistration_delay.connection_termination.enabled": "true",
+                "preserve_client_ip.enabled": "true",
+                "proxy_protocol_v2.enabled": "false",
+                "stickiness.enabled": "false",
+                "stickiness.type": "source_ip",
+                "target_health_state.unhealthy.connection_termination.enabled": "false",
+                "target_health_state.unhealthy.draining_interval_seconds": "0",
+            },
+        ),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_target_groups_have_the_documented_defaults(cloud, params, expected):
+    (group,) = cloud("CreateTargetGroup", Name="t", Port=80, VpcId=cloud.vpc, **params)["TargetGroups"]
+    assert told(cloud("DescribeTargetGroupAttributes", TargetGroupArn=group["TargetGroupArn"])) == expected | HEALTH
+
+
+@pytest.mark.parametrize(("type_", "protocol"), [("ip", "TCP"), ("ip", "TLS")])
+def test_addresses_do_not_see_the_client_by_default(cloud, type_, protocol):
+    group = cloud.group("t", protocol, 80, TargetType=type_)
+    shown = told(cloud("DescribeTargetGroupAttributes", TargetGroupArn=group))
+    assert shown["preserve_client_ip.enabled"] == "false"
+
+
+def test_a_change_is_all_or_nothing_and_answers_everything(cloud):
+    arn = cloud.application()["LoadBalancerArn"]
+    good = {"Key": "idle_timeout.timeout_seconds", "Value": "4000"}
+    bad = {"Key": "routing.http2.enabled", "Value": "maybe"}
+    refused = cloud.refused("ModifyLoadBalancerAttributes", LoadBalancerArn=arn, Attributes=[good, bad])
+    assert refused == ("ValidationError", "'routing.http2.enabled' must be one of [true, false]")
+    after = told(cloud("ModifyLoadBalancerAttributes", LoadBalancerArn=arn, Attributes=[good]))
+    assert after["idle_timeout.timeout_seconds"] == "4000"
+    assert after == told(cloud("DescribeLoadBalancerAttributes", LoadBalancerArn=arn))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "code"),
+    [
+        ("nothing.at.all", "1", "ValidationError"),
+        ("dns_record.client_routing_policy", "any_availability_zone", "InvalidConfigurationRequest"),
+        ("idle_timeout.timeout_seconds", "0", "ValidationError"),
+        ("idle_timeout.timeout_seconds", "4001", "ValidationError"),
+        ("idle_timeout.timeout_seconds", "-5", "ValidationError"),
+        ("idle_timeout.timeout_seconds", "٣", "ValidationError"),
+        ("client_keep_alive.seconds", "59", "ValidationError"),
+        ("routing.http.desync_mitigation_mode", "lenient", "ValidationError"),
+        ("routing.http.xff_header_processing.mode", "drop", "ValidationError"),
+        ("load_balancing.cross_zone.enabled", "false", "NotImplemented"),
+        ("access_logs.s3.enabled", "true", "NotImplemented"),
+        ("connection_logs.s3.enabled", "true", "NotImplemented"),
+        ("health_check_logs.s3.enabled", "true", "NotImplemented"),
+        ("zonal_shift.config.enabled", "true", "NotImplemented"),
+        ("waf.fail_open.enabled", "true", "NotImplemented"),
+        ("ipv6.deny_all_igw_traffic", "true", "NotImplemented"),
+    ],
+)
+def test_load_balancer_attributes_that_are_refused(cloud, key, value, code):
+    arn = cloud.application()["LoadBalancerArn"]
+    wanted = [{"Key": key, "Value": value}]
+    assert cloud.code("ModifyLoadBalancerAttributes", LoadBalancerArn=arn, Attributes=wanted) == code
+
+
+@pytest.mark.parametrize(
+    ("protocol", "asked", "code"),
+    [
+        ("HTTP", {"deregistration_delay.timeout_seconds": "3601"}, "ValidationError"),
+        ("HTTP", {"slow_start.duration_seconds": "29"}, "ValidationError"),
+        ("HTTP", {"slow_start.duration_seconds": "30"}, ""),
+        (
+            "HTTP",
+            {"slow_start.duration_seconds": "30", "load_balancing.algorithm.type": "least_outstanding_requests"},
+            "InvalidConfigurationRequest",
+        ),
+        ("HTTP", {"load_balancing.algorithm.type": "weighted_random"}, ""),
+        ("HTTP", {"load_balancing.algorithm.anomaly_mitigation": "on"}, "NotImplemented"),
+        ("HTTP", {"stickiness.type": "source_ip"}, "ValidationError"),
+        ("HTTP", {"stickiness.enabled": "true", "stickiness.type": "app_cookie"}, "ValidationError"),
+        ("HTTP", {"stickiness.app_cookie.cookie_name": "AWSALBAPP"}, "ValidationError"),
+        ("HTTP", {"stickiness.app_cookie.cookie_name": "a;b"}, "ValidationError"),
+        (
+            "HTTP",
+            {
+                "stickiness.enabled": "true",
+                "stickiness.type": "app_cookie",
+                "stickiness.app_cookie.cookie_name": "JSESSIONID",
+            },
+            "",
+        ),
+        ("HTTP", {"preserve_client_ip.enabled": "true"}, "InvalidConfigurationRequest"),
+        ("HTTP", {"lambda.multi_value_headers.enabled": "true"}, "ValidationError"),
+        ("HTTP", {"load_balancing.cross_zone.enabled": "false"}, ""),
+        ("TCP", {"slow_start.duration_seconds": "30"}, "InvalidConfigurationRequest"),
+        ("TCP", {"proxy_protocol_v2.enabled": "true"}, ""),
+        ("TCP", {"preserve_client_ip.enabled": "false"}, ""),
+        ("TCP", {"stickiness.type": "lb_cookie"}, "ValidationError"),
+        ("TCP", {"target_health_state.unhealthy.draining_interval_seconds": "5"}, "NotImplemented"),
+        ("UDP", {"preserve_client_ip.enabled": "false"}, "InvalidConfigurationRequest"),
+        ("UDP", {"proxy_protocol_v2.enabled": "true"}, "NotImplemented"),
+        (
+            "UDP",
+            {"target_health_state.unhealthy.connection_termination.enabled": "true"},
+            "InvalidConfigurationRequest",
+        ),
+        ("TLS", {"stickiness.enabled": "true"}, "InvalidConfigurationRequest"),
+    ],
+    ids=str,
+)
+def test_target_group_attributes_keep_their_rules(cloud, protocol, asked, code):
+    group = cloud.group("t", protocol)
+    wanted = {"TargetGroupArn": group, "Attributes": [{"Key": key, "Value": value} for key, value in asked.items()]}
+    if code:
+        assert cloud.code("ModifyTargetGroupAttributes", **wanted) == code
+    else:
+        assert asked.items() <= told(cloud("ModifyTargetGroupAttributes", **wanted)).items()
+
+
+def test_listeners_have_attributes_by_protocol(cloud, certificate):
+    application, network = cloud.application(), cloud.network()
+    plain = cloud.listener(application, cloud.group())
+    shown = told(cloud("DescribeListenerAttributes", ListenerArn=plain))
+    assert shown["routing.http.response.server.enabled"] == "true"
+    assert len(shown) == 11
+    tcp = cloud.listener(network, cloud.group("t", "TCP"), "TCP")
+    assert told(cloud("DescribeListenerAttributes", ListenerArn=tcp)) == {"tcp.idle_timeout.seconds": "350"}
+    udp = cloud.listener(network, cloud.group("u", "UDP"), "UDP", 53)
+    assert told(cloud("DescribeListenerAttributes", ListenerArn=udp)) == {}
+    secure = cloud(
+        "CreateListener",
+        LoadBalancerArn=application["LoadBalancerArn"],
+        Protocol="HTTPS",
+        Port=443,
+        Certificates=[{"CertificateArn": certificate}],
+        DefaultActions=[{"Type": "fixed-response", "FixedResponseConfig": {"StatusCode": "200"}}],
+    )["Listeners"][0]["ListenerArn"]
+    assert len(told(cloud("DescribeListenerAttributes", ListenerArn=secure))) == 19
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "code"),
+    [
+        ("routing.http.response.server.enabled", "false", ""),
+        ("routing.http.response.strict_transport_security.header_value", "max-age=31536000", ""),
+        ("routing.http.response.x_frame_options.header_value", "DENY", ""),
+        ("routing.http.response.x_frame_options.header_value", "ALLOW", "ValidationError"),
+        ("routing.http.response.x_content_type_options.header_value", "sniff", "ValidationError"),
+        ("routing.http.response.access_control_max_age.header_value", "soon", "ValidationError"),
+        ("routing.http.response.content_security_policy.header_value", "a\r\nb: c", "ValidationError"),
+        ("routing.http.request.x_amzn_tls_version.header_name", "X-Version", "InvalidConfigurationRequest"),
+        ("tcp.idle_timeout.seconds", "60", "InvalidConfigurationRequest"),
+        ("nothing", "", "ValidationError"),
+    ],
+)
+def test_listener_attributes_keep_their_rules(cloud, key, value, code):
+    listener = cloud.listener(cloud.application(), cloud.group())
+    wanted = {"ListenerArn": listener, "Attributes": [{"Key": key, "Value": value}]}
+    if code:
+        assert cloud.code("ModifyListenerAttributes", **wanted) == code
+    else:
+        assert told(cloud("ModifyListenerAttributes", **wanted))[key] == value
+
+
+def test_every_default_is_a_value_that_is_taken():
+    every = [
+        *tables._of_all_balancers(False).items(),
+        *tables._APPLICATION.items(),
+        *tables._NETWORK.items(),
+        *tables._HTTPS_LISTENER.items(),
+        *tables._TCP_LISTENER.items(),
+        *tables._HTTP_GROUP.items(),
+    ]
+    for key, attribute in every:
+        attribute.check(key, attribute.default)
