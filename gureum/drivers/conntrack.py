@@ -1,7 +1,7 @@
-"""Known flows of a network: ending those of a public address that is given to somebody else or to nobody.
+"""Known flows of a network: ending those of a public address that is given to somebody else or to nobody, and a balancer's to a target.
 
 The translation of a flow is decided with its first packet and kept, so flows would go on under an address that has long another
-owner. (ctnetlink, linux/netfilter/nfnetlink_conntrack.h; filters need Linux 5.8.)
+owner, or to a target that has left. (ctnetlink, linux/netfilter/nfnetlink_conntrack.h; filters need Linux 5.8.)
 """
 
 from __future__ import annotations
@@ -12,35 +12,58 @@ import socket
 import struct
 from collections.abc import Iterable
 
+from gureum.drivers.network_names import BALANCED_MARK
+
 _NETLINK_NETFILTER = 12
 _CT_DELETE = 1 << 8 | 2
 _REQUEST_ACK = 0x1 | 0x4
 _NESTED = 0x8000
-_ORIGINAL, _REPLY, _FILTER = 1, 2, 25
-_IP_DESTINATION = 1 << 1
+_ORIGINAL, _REPLY, _MARK, _MARK_MASK, _FILTER = 1, 2, 8, 21, 25
+_IP_SOURCE, _IP_DESTINATION, _PROTOCOL, _SOURCE_PORT = 1 << 0, 1 << 1, 1 << 3, 1 << 4
 
 _header = struct.Struct("=IHHII")
 
 
 def end_flows(public: Iterable[str]) -> None:
     """Forgets the flows from and to the public addresses, in the present network namespace. Raises OSError when the kernel refuses."""
+    # To it: the destination before translation. From it: the destination of the replies.
+    _delete_all(_to_address(direction, address) for address in public for direction in (_ORIGINAL, _REPLY))
+
+
+def end_balanced_flows(address: str, port: int) -> None:
+    """Forgets the flows that balancers sent to the target, in the present network namespace. Raises OSError when the kernel refuses."""
+    _delete_all(_from_target(address, port, protocol) for protocol in (socket.IPPROTO_TCP, socket.IPPROTO_UDP))
+
+
+def _delete_all(chosen: Iterable[bytes]) -> None:
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER) as kernel:
         kernel.settimeout(10.0)
-        for address in public:
-            # To it: the destination before translation. From it: the destination of the replies.
-            for direction in (_ORIGINAL, _REPLY):
-                kernel.send(_delete(direction, address))
-                number = -struct.unpack_from("=i", kernel.recv(4096), _header.size)[0]
-                if number not in (0, errno.ENOENT):
-                    raise OSError(number, f"ending flows of {address}: {os.strerror(number)}")
+        for attributes in chosen:
+            body = struct.pack("=BBH", socket.AF_INET, 0, 0) + attributes
+            kernel.send(_header.pack(_header.size + len(body), _CT_DELETE, _REQUEST_ACK, 1, 0) + body)
+            number = -struct.unpack_from("=i", kernel.recv(4096), _header.size)[0]
+            if number not in (0, errno.ENOENT):
+                raise OSError(number, f"ending flows: {os.strerror(number)}")
 
 
-def _delete(direction: int, address: str) -> bytes:
+def _to_address(direction: int, address: str) -> bytes:
     """All flows whose destination in that direction is `address`."""
     tuple_ = _attribute(direction | _NESTED, _attribute(1 | _NESTED, _attribute(2, socket.inet_aton(address))))
-    chosen = _attribute(_FILTER | _NESTED, _attribute(direction, struct.pack("=I", _IP_DESTINATION)))
-    body = struct.pack("=BBH", socket.AF_INET, 0, 0) + tuple_ + chosen
-    return _header.pack(_header.size + len(body), _CT_DELETE, _REQUEST_ACK, 1, 0) + body
+    return tuple_ + _attribute(_FILTER | _NESTED, _attribute(direction, struct.pack("=I", _IP_DESTINATION)))
+
+
+def _from_target(address: str, port: int, protocol: int) -> bytes:
+    """A balancer's flows whose replies come from the target."""
+    where = _attribute(1 | _NESTED, _attribute(1, socket.inet_aton(address)))
+    what = _attribute(2 | _NESTED, _attribute(1, bytes([protocol])) + _attribute(2, struct.pack("!H", port)))
+    flags = struct.pack("=I", _IP_SOURCE | _PROTOCOL | _SOURCE_PORT)
+    mark = struct.pack("!I", BALANCED_MARK)
+    return (
+        _attribute(_REPLY | _NESTED, where + what)
+        + _attribute(_MARK, mark)
+        + _attribute(_MARK_MASK, mark)
+        + _attribute(_FILTER | _NESTED, _attribute(_REPLY, flags))
+    )
 
 
 def _attribute(kind: int, value: bytes) -> bytes:

@@ -102,12 +102,13 @@ class Route(msgspec.Struct, frozen=True):
 
 
 class Rule(msgspec.Struct, frozen=True):
-    """One policy rule: packets from `source` (CIDR, "" any) or from link `incoming` look at `table`."""
+    """One policy rule: packets from `source` (CIDR, "" any), from link `incoming`, or with all bits of `mark`, look at `table`."""
 
     priority: int
     table: int
     source: str = ""
     incoming: str = ""
+    mark: int = 0
 
 
 # --- messages -------------------------------------------------------------------------------------------------------
@@ -200,6 +201,8 @@ def _rule_body(rule: Rule) -> bytes:
         body += _attr(2, socket.inet_aton(address))
     if rule.incoming:
         body += _attr(3, _text(rule.incoming))
+    if rule.mark:
+        body += _attr(10, _u32.pack(rule.mark)) + _attr(16, _u32.pack(rule.mark))
     return body
 
 
@@ -419,6 +422,7 @@ def _parsed_rule(body: bytes) -> Rule | None:
         table=_number(attributes, 15) or table,
         source=f"{_address(attributes, 2)}/{length}" if 2 in attributes else "",
         incoming=attributes.get(3, b"").rstrip(b"\0").decode(),
+        mark=_number(attributes, 10),
     )
 
 

@@ -22,6 +22,10 @@ UPLINK = "up"
 HOST_LINK_IN_EDGE = "host"
 NFT_TABLE = "gureum"
 
+# Marks of packets and flows in a network's namespace. UPLINK_MARK: it leaves by the uplink, whatever the route table says.
+# BALANCED_MARK stands in the number of every listener of a balancer. JUDGED_MARK: security groups let it come to the balancer.
+UPLINK_MARK, JUDGED_MARK, BALANCED_MARK = 0x8000_0000, 0x4000_0000, 0x2000_0000
+
 _NAME = re.compile(r"[a-z0-9-]{1,40}")
 _HOME_ID = re.compile(r"[a-z0-9]{4,6}")
 _FIRST_GUEST_UID = 1_000_000_000
@@ -65,6 +69,11 @@ def _hash(text: str) -> int:
 def stable_number(text: str) -> int:
     """A 31-bit number above 1000 that stands for `text` where the kernel stores only numbers (tables, metrics)."""
     return 1001 + zlib.crc32(text.encode()) % 0x7FFF_0000
+
+
+def balanced_mark(number: int) -> int:
+    """The mark that stands for the listener of that number."""
+    return BALANCED_MARK | number & (BALANCED_MARK - 1)
 
 
 class HomeNames:

@@ -11,10 +11,9 @@ from __future__ import annotations
 import asyncio
 
 from gureum.drivers.network_names import checked_home, checked_name
-from gureum.drivers.nft_table import Table, difference, released, table
-from gureum.drivers.nft_worker import Change
+from gureum.drivers.nft_table import Table, difference, refuses_strays, released, table
+from gureum.drivers.nft_worker import Change, Ending
 from gureum.drivers.worker_process import Worker, WorkerDiedError
-from gureum.ports import PortError
 from gureum.ports.firewalls import RuleSet
 
 _ATTEMPTS = 2  # a worker that died is replaced once per call
@@ -62,7 +61,11 @@ class NftFirewalls:
             return
 
     async def end_flows(self, network: str, address: str, port: int) -> None:
-        raise PortError("flows cannot be ended yet", retry=False)
+        ending = Ending(checked_name(network), address, port)
+        try:
+            await self._worker.call("end_flows", ending, type(None))
+        except WorkerDiedError:
+            await self._worker.call("end_flows", ending, type(None))
 
     async def forget(self, network: str) -> None:
         self._networks.pop(network, None)
@@ -74,4 +77,7 @@ class NftFirewalls:
 def _planned(old: Table | None, rules: RuleSet) -> tuple[Table, Change]:
     new = table(rules)
     commands = difference(old, new)
-    return new, Change(rules.network, commands, old is None, released(old, new) if old is not None else [])
+    if old is None:
+        return new, Change(rules.network, commands, True, strict=refuses_strays(new))
+    strict = refuses_strays(new) if refuses_strays(new) != refuses_strays(old) else None
+    return new, Change(rules.network, commands, False, released(old, new), strict)

@@ -17,6 +17,8 @@ commands that turn one into the other.
     arp input        (a table of that family) who asks must be an address of the network. The router needs to learn nothing from it,
                        but the kernel would: into one table of a thousand neighbours for all namespaces, the host's included
 
+What balancers add is told in nft_balancers.
+
 Rules of a group stand once, in `group-out-NAME` and `group-in-NAME`, whoever uses them; groups that rules refer to
 are sets of addresses. So an interface more costs two small chains and some set elements, and a changed group one
 chain. ACLs find their subnet by the interface and not by the packet's address, which may be another's where an
@@ -27,42 +29,38 @@ name: libnftables 1.0.6 aborts when somebody lists those.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import msgspec
 
+from gureum.drivers import nft_balancers
 from gureum.drivers.network_names import NFT_TABLE, UPLINK, interface_link
+from gureum.drivers.nft_expressions import (
+    ACCEPT,
+    DENY,
+    RETURN,
+    Chain,
+    Elements,
+    Json,
+    Line,
+    by_verdict,
+    goto,
+    hook,
+    jump,
+    lookup,
+    match,
+    meta,
+    payload,
+    prefix,
+)
 from gureum.ports.firewalls import Acl, AclEntry, Group, Port, Rule, RuleSet
-
-Json = dict[str, Any]
-Line = tuple[Json, ...]
 
 METADATA_ADDRESS = "169.254.169.254"
 RESOLVER_ADDRESS = "169.254.169.253"
 _PROTOCOLS = {"tcp": "tcp", "udp": "udp", "icmp": "icmp"}
 _FAMILIES = ("inet", "arp")
 _ADDRESSED, _ARP = ({"family": family, "table": NFT_TABLE} for family in _FAMILIES)
-
-_ACCEPT: Json = {"accept": None}
-_RETURN: Json = {"return": None}
-_DENY: Json = {"goto": {"target": "denied"}}
-
-
-class Chain(msgspec.Struct, frozen=True):
-    """`base`: its hook, for chains that the kernel calls ({} for others). `lines`: rules, each a tuple of
-    expressions."""
-
-    lines: tuple[Line, ...] = ()
-    base: Json = {}
-
-
-class Elements(msgspec.Struct, frozen=True):
-    """A set (`value` "") or a map. `entries`: key -> value; of a set the values are None."""
-
-    key: str
-    value: str
-    entries: dict[str, Any]
 
 
 class Table(msgspec.Struct, frozen=True):
@@ -85,7 +83,9 @@ def plan(old: RuleSet | None, new: RuleSet) -> list[Json]:
 def table(rules: RuleSet) -> Table:
     """The table that enforces `rules`."""
     mapped = _mapped(rules)
+    balanced = nft_balancers.listeners(rules)
     chains = _frame(rules)
+    vouching = nft_balancers.vouching(balanced)
     sets = {
         "sources": Elements("ifname", "verdict", {}),
         "egress": Elements("ifname", "verdict", {}),
@@ -96,7 +96,7 @@ def table(rules: RuleSet) -> Table:
     }
     for group in rules.groups:
         chains[f"group-out-{group.name}"] = Chain(_group_lines(group, "out"))
-        chains[f"group-in-{group.name}"] = Chain(_group_lines(group, "in"))
+        chains[f"group-in-{group.name}"] = Chain(_group_lines(group, "in", vouching.keys()))
     for name, members in _members(rules).items():
         sets[f"group-{name}"] = Elements("ipv4_addr", "", dict.fromkeys(members))
     known = frozenset(group.name for group in rules.groups)
@@ -104,6 +104,8 @@ def table(rules: RuleSet) -> Table:
         _add_port(port, known, chains, sets)
     if rules.acls:
         _add_acls(rules, chains, sets)
+    if rules.balancers:
+        nft_balancers.add_balancers(balanced, chains, sets)
     return Table(chains, sets, frozenset(address for port in rules.ports for address in port.addresses))
 
 
@@ -111,15 +113,18 @@ def _add_port(port: Port, known: frozenset[str], chains: dict[str, Chain], sets:
     link = interface_link(port.interface)
     groups = [group for group in port.groups if group in known]
     out, into, source = f"out-{port.interface}", f"in-{port.interface}", f"from-{port.interface}"
-    chains[out] = Chain((*(_jump(f"group-out-{group}") for group in groups), (_DENY,)))
-    chains[into] = Chain((*(_jump(f"group-in-{group}") for group in groups), (_DENY,)))
+    if port.open:
+        chains[out], chains[into] = Chain((goto("ingress"),)), Chain(((ACCEPT,),))
+    else:
+        chains[out] = Chain((*(jump(f"group-out-{group}") for group in groups), (DENY,)))
+        chains[into] = Chain((*(jump(f"group-in-{group}") for group in groups), (DENY,)))
     sets["egress"].entries[link] = {"goto": {"target": out}}
     sets["ingress"].entries[link] = {"goto": {"target": into}}
     if port.forward:
-        sets["sources"].entries[link] = _ACCEPT
+        sets["sources"].entries[link] = ACCEPT
     else:
-        own = _match(_payload("ip", "saddr"), {"set": list(port.addresses)})
-        chains[source] = Chain(((own, _ACCEPT), ({"counter": None}, {"drop": None})))
+        own = match(payload("ip", "saddr"), {"set": list(port.addresses)})
+        chains[source] = Chain(((own, ACCEPT), ({"counter": None}, {"drop": None})))
         sets["sources"].entries[link] = {"goto": {"target": source}}
 
 
@@ -132,10 +137,8 @@ def _add_acls(rules: RuleSet, chains: dict[str, Chain], sets: dict[str, Elements
         for cidr in acl.subnets:
             place = _chain_name(cidr)
             within = f"@links-{place}"
-            chains[f"leave-{place}"] = Chain(
-                ((_match(_meta("oifname"), within), _RETURN), _goto(f"acl-out-{acl.name}"))
-            )
-            chains[f"enter-{place}"] = Chain(((_match(_meta("iifname"), within), _RETURN), _goto(f"acl-in-{acl.name}")))
+            chains[f"leave-{place}"] = Chain(((match(meta("oifname"), within), RETURN), goto(f"acl-out-{acl.name}")))
+            chains[f"enter-{place}"] = Chain(((match(meta("iifname"), within), RETURN), goto(f"acl-in-{acl.name}")))
             sets[f"links-{place}"] = Elements("ifname", "", {})
     for interface, cidr in acl_ports(rules):
         link, place = interface_link(interface), _chain_name(cidr)
@@ -163,79 +166,97 @@ def _chain_name(cidr: str) -> str:
 
 def _frame(rules: RuleSet) -> dict[str, Chain]:
     """The chains that do not depend on who is there."""
-    state = [["established", _ACCEPT], ["related", _ACCEPT], ["invalid", _DENY]]
-    known = {"vmap": {"key": {"ct": {"key": "state"}}, "data": {"set": state}}}
-    acls = ((_by_verdict("iifname", "acl-leave"),), (_by_verdict("oifname", "acl-enter"),)) if rules.acls else ()
-    from_uplink, to_uplink = _match(_meta("iifname"), UPLINK), _match(_meta("oifname"), UPLINK)
-    local = _match(_meta("iifname"), "lo")
+    known, passing = _by_state(DENY), _by_state(nft_balancers.STRAY if rules.balancers else DENY)
+    acls = ((by_verdict("iifname", "acl-leave"),), (by_verdict("oifname", "acl-enter"),)) if rules.acls else ()
+
+    def first(line: Line) -> tuple[Line, ...]:
+        return (line,) if rules.balancers else ()
+
+    from_uplink, to_uplink = match(meta("iifname"), UPLINK), match(meta("oifname"), UPLINK)
+    local = match(meta("iifname"), "lo")
     resolvers = {"set": [RESOLVER_ADDRESS, *(_resolver(cidr) for cidr in rules.cidrs)]}
-    names = _match(_payload("ip", "daddr"), resolvers)
-    metadata = _match(_payload("ip", "daddr"), METADATA_ADDRESS)
-    translate_in = {"dnat": {"family": "ip", "addr": _lookup(_payload("ip", "daddr"), "to-private")}}
-    translate_out = {"snat": {"family": "ip", "addr": _lookup(_payload("ip", "saddr"), "to-public")}}
+    names = match(payload("ip", "daddr"), resolvers)
+    metadata = match(payload("ip", "daddr"), METADATA_ADDRESS)
+    translate_in = {"dnat": {"family": "ip", "addr": lookup(payload("ip", "daddr"), "to-private")}}
+    translate_out = {"snat": {"family": "ip", "addr": lookup(payload("ip", "saddr"), "to-public")}}
     return {
         "denied": Chain((({"counter": None}, {"drop": None}),)),
         "raw-prerouting": Chain(
-            ((local, _ACCEPT), (from_uplink, _ACCEPT), (_by_verdict("iifname", "sources"),)),
-            _hook("filter", "prerouting", -300, "drop"),
+            ((local, ACCEPT), (from_uplink, ACCEPT), (by_verdict("iifname", "sources"),)),
+            hook("filter", "prerouting", -300, "drop"),
         ),
-        "nat-prerouting": Chain(((from_uplink, translate_in),), _hook("nat", "prerouting", -100, "accept")),
+        "nat-prerouting": Chain(
+            (*first(nft_balancers.PICK), (from_uplink, translate_in)), hook("nat", "prerouting", -100, "accept")
+        ),
         "ingress": Chain(
             (
+                *first(nft_balancers.INGRESS),
                 (
                     to_uplink,
-                    _match(_meta("iifname"), UPLINK, "!="),
-                    _match(_payload("ip", "saddr"), "@private"),
-                    _ACCEPT,
+                    match(meta("iifname"), UPLINK, "!="),
+                    match(payload("ip", "saddr"), "@private"),
+                    ACCEPT,
                 ),
-                (_by_verdict("oifname", "ingress"),),
-                (_DENY,),
+                (by_verdict("oifname", "ingress"),),
+                (DENY,),
             )
         ),
         "forward": Chain(
             (
                 *acls,
-                (known,),
-                (from_uplink, _match({"ct": {"key": "status"}}, "dnat", "in"), {"goto": {"target": "ingress"}}),
-                (_by_verdict("iifname", "egress"),),
-                (_DENY,),
+                (passing,),
+                *first(nft_balancers.ONWARD),
+                (from_uplink, match({"ct": {"key": "status"}}, "dnat", "in"), {"goto": {"target": "ingress"}}),
+                (by_verdict("iifname", "egress"),),
+                (DENY,),
             ),
-            _hook("filter", "forward", 0, "drop"),
+            hook("filter", "forward", 0, "drop"),
         ),
         "input": Chain(
             (
                 (known,),
-                (local, _ACCEPT),
-                (from_uplink, _DENY),
-                (metadata, _match(_payload("tcp", "dport"), 80), _ACCEPT),
-                (names, _match(_payload("udp", "dport"), 53), _ACCEPT),
-                (names, _match(_payload("tcp", "dport"), 53), _ACCEPT),
-                (_DENY,),
+                (local, ACCEPT),
+                (from_uplink, DENY),
+                (metadata, match(payload("tcp", "dport"), 80), ACCEPT),
+                (names, match(payload("udp", "dport"), 53), ACCEPT),
+                (names, match(payload("tcp", "dport"), 53), ACCEPT),
+                (DENY,),
             ),
-            _hook("filter", "input", 0, "drop"),
+            hook("filter", "input", 0, "drop"),
         ),
         "output": Chain(
-            ((known,), (_match(_meta("oifname"), "lo"), _ACCEPT), (_DENY,)), _hook("filter", "output", 0, "drop")
+            (*first(nft_balancers.OWN_RESETS), (known,), (match(meta("oifname"), "lo"), ACCEPT), (DENY,)),
+            hook("filter", "output", 0, "drop"),
         ),
-        "nat-postrouting": Chain(((to_uplink, translate_out),), _hook("nat", "postrouting", 100, "accept")),
+        "nat-postrouting": Chain(
+            (*first(nft_balancers.HIDE), (to_uplink, translate_out)), hook("nat", "postrouting", 100, "accept")
+        ),
     }
 
 
-def _group_lines(group: Group, direction: str) -> tuple[Line, ...]:
-    lines = (_line(rule) for rule in group.rules if rule.direction == direction)
-    return tuple(line for line in lines if line is not None)
+def _by_state(invalid: Json) -> Json:
+    state = [["established", ACCEPT], ["related", ACCEPT], ["invalid", invalid]]
+    return {"vmap": {"key": {"ct": {"key": "state"}}, "data": {"set": state}}}
+
+
+def _group_lines(group: Group, direction: str, vouching: Collection[str] = ()) -> tuple[Line, ...]:
+    """`vouching`: groups of balancers; rules that name one let in what those send on."""
+    rules = [rule for rule in group.rules if rule.direction == direction]
+    lines = (_line(rule) for rule in rules)
+    sent_on = ((nft_balancers.vouched(one.group), *_protocol(one), ACCEPT) for one in rules if one.group in vouching)
+    return (*(line for line in lines if line is not None), *sent_on)
 
 
 def _acl_lines(acl: Acl, direction: str) -> tuple[Line, ...]:
     """Ends with what denies the rest."""
     entries = sorted((one for one in acl.entries if one.direction == direction), key=lambda one: one.number)
     lines = (_acl_line(entry) for entry in entries)
-    return (*(line for line in lines if line is not None), (_DENY,))
+    return (*(line for line in lines if line is not None), (DENY,))
 
 
 def _acl_line(entry: AclEntry) -> Line | None:
     rule = Rule(entry.direction, entry.protocol, entry.ports, cidr=entry.cidr)
-    return _line(rule, _RETURN if entry.allow else _DENY)
+    return _line(rule, RETURN if entry.allow else DENY)
 
 
 def _line(rule: Rule, verdict: Json | None = None) -> Line | None:
@@ -243,14 +264,14 @@ def _line(rule: Rule, verdict: Json | None = None) -> Line | None:
     to go on to the receiver's, and at the receiver to accept."""
     if ":" in rule.cidr:
         return None
-    far = _payload("ip", "saddr" if rule.direction == "in" else "daddr")
+    far = payload("ip", "saddr" if rule.direction == "in" else "daddr")
     if verdict is None:
-        verdict = _ACCEPT if rule.direction == "in" else {"goto": {"target": "ingress"}}
+        verdict = ACCEPT if rule.direction == "in" else {"goto": {"target": "ingress"}}
     where: list[Json] = []
     if rule.group:
-        where = [_match(far, f"@group-{rule.group}")]
+        where = [match(far, f"@group-{rule.group}")]
     elif not rule.cidr.endswith("/0"):
-        where = [_match(far, _prefix(rule.cidr))]
+        where = [match(far, prefix(rule.cidr))]
     return (*where, *_protocol(rule), verdict)
 
 
@@ -259,13 +280,13 @@ def _protocol(rule: Rule) -> list[Json]:
         return []
     if rule.protocol == "icmp" and rule.ports is not None:
         kind, code = rule.ports
-        found = [_match(_payload("icmp", "type"), kind)] if kind >= 0 else [_match(_meta("l4proto"), "icmp")]
-        return found + ([_match(_payload("icmp", "code"), code)] if code >= 0 and kind >= 0 else [])
+        found = [match(payload("icmp", "type"), kind)] if kind >= 0 else [match(meta("l4proto"), "icmp")]
+        return found + ([match(payload("icmp", "code"), code)] if code >= 0 and kind >= 0 else [])
     if rule.protocol in ("tcp", "udp") and rule.ports is not None:
         low, high = rule.ports
-        return [_match(_payload(rule.protocol, "dport"), low if low == high else {"range": [low, high]})]
+        return [match(payload(rule.protocol, "dport"), low if low == high else {"range": [low, high]})]
     number = _PROTOCOLS.get(rule.protocol) or int(rule.protocol)
-    return [_match(_meta("l4proto"), number)]
+    return [match(meta("l4proto"), number)]
 
 
 def _members(rules: RuleSet) -> dict[str, set[str]]:
@@ -292,43 +313,6 @@ def _mapped(rules: RuleSet) -> dict[str, str]:
 
 def _resolver(cidr: str) -> str:
     return str(ipaddress.IPv4Network(cidr)[2])
-
-
-def _prefix(cidr: str) -> Json | str:
-    address, _, length = cidr.partition("/")
-    return {"prefix": {"addr": address, "len": int(length)}} if length not in ("", "32") else address
-
-
-def _match(left: Json, right: object, op: str = "==") -> Json:
-    return {"match": {"op": op, "left": left, "right": right}}
-
-
-def _payload(protocol: str, field: str) -> Json:
-    return {"payload": {"protocol": protocol, "field": field}}
-
-
-def _meta(key: str) -> Json:
-    return {"meta": {"key": key}}
-
-
-def _lookup(key: Json, name: str) -> Json:
-    return {"map": {"key": key, "data": f"@{name}"}}
-
-
-def _by_verdict(key: str, name: str) -> Json:
-    return {"vmap": {"key": _meta(key), "data": f"@{name}"}}
-
-
-def _goto(target: str) -> Line:
-    return ({"goto": {"target": target}},)
-
-
-def _jump(target: str) -> Line:
-    return ({"jump": {"target": target}},)
-
-
-def _hook(kind: str, hook: str, priority: int, policy: str) -> Json:
-    return {"type": kind, "hook": hook, "prio": priority, "policy": policy}
 
 
 # --- two tables -> commands -----------------------------------------------------------------------------------------
@@ -363,11 +347,11 @@ def difference(old: Table | None, new: Table) -> list[Json]:
 
 def _arp_frame() -> list[Json]:
     """The ARP table without its addresses."""
-    asker = _match(_payload("arp", "saddr ip"), "@askers")
-    lines = ([_match(_meta("iifname"), UPLINK), _ACCEPT], [asker, _ACCEPT])
+    asker = match(payload("arp", "saddr ip"), "@askers")
+    lines = ([match(meta("iifname"), UPLINK), ACCEPT], [asker, ACCEPT])
     return [
         {"add": {"set": _ARP | {"name": "askers", "type": "ipv4_addr"}}},
-        {"add": {"chain": _ARP | {"name": "input"} | _hook("filter", "input", 0, "drop")}},
+        {"add": {"chain": _ARP | {"name": "input"} | hook("filter", "input", 0, "drop")}},
         *({"add": {"rule": _ARP | {"chain": "input", "expr": line}}} for line in lines),
     ]
 
@@ -376,6 +360,11 @@ def released(old: Table, new: Table) -> list[str]:
     """The public addresses that no longer lead where they led."""
     before, after = old.sets["to-private"].entries, new.sets["to-private"].entries
     return [public for public, private in before.items() if after.get(public) != private]
+
+
+def refuses_strays(one: Table) -> bool:
+    """Whether what belongs to no flow is answered with a reset."""
+    return "balance-stray" in one.chains
 
 
 def created(commands: list[Json]) -> list[Json]:
@@ -401,7 +390,7 @@ def _set_changes(old: Table, new: Table) -> list[Json]:
 _MISSING = object()
 
 
-def _elements(verb: str, name: str, keys: list[str], entries: dict[str, Any]) -> list[Json]:
+def _elements(verb: str, name: str, keys: list[Any], entries: dict[Any, Any]) -> list[Json]:
     if not keys:
         return []
     found = [key if entries[key] is None else [key, entries[key]] for key in keys]

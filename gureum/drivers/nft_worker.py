@@ -3,6 +3,7 @@ nothing and keeps nothing but the loaded library."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
@@ -14,10 +15,11 @@ from queue import SimpleQueue
 import msgspec
 
 from gureum.drivers import namespaces
-from gureum.drivers.conntrack import end_flows
+from gureum.drivers.conntrack import end_balanced_flows, end_flows
 from gureum.drivers.libnftables import Nftables
 from gureum.drivers.network_names import HomeNames
-from gureum.drivers.nft_table import Json, created
+from gureum.drivers.nft_expressions import Json
+from gureum.drivers.nft_table import created
 from gureum.drivers.worker_loop import Verbs, serve
 from gureum.ports import PortError
 
@@ -28,18 +30,34 @@ _OPENED = {
     "?netfilter/nf_conntrack_tcp_timeout_time_wait": "20",
     "?netfilter/nf_conntrack_acct": "1",
     "?netfilter/nf_conntrack_timestamp": "1",
+    # A refusal takes the way that the refused packet's mark says.
+    "ipv4/fwmark_reflect": "1",
     "ipv4/ip_forward": "1",
 }
+# Where there are balancers, a packet in the middle of an unknown flow opens none (so flows that were ended stay ended), and a known
+# flow's is never taken for one, wherever its sequence numbers are: who resets unknown flows would cut it. Elsewhere as the kernel has it.
+_STRICT = {"?netfilter/nf_conntrack_tcp_loose": "0", "?netfilter/nf_conntrack_tcp_be_liberal": "1"}
+_LOOSE = {"?netfilter/nf_conntrack_tcp_loose": "1", "?netfilter/nf_conntrack_tcp_be_liberal": "0"}
 
 
 class Change(msgspec.Struct, frozen=True):
     """One transaction. `commands`: libnftables-json(5). `whole`: it makes the whole table, so the network may forward
-    from now on. `released`: public addresses that lead elsewhere or nowhere afterwards."""
+    from now on. `released`: public addresses that lead elsewhere or nowhere afterwards. `strict`: whether unknown flows are
+    refused from now on; None: as before."""
 
     network: str
     commands: list[Json]
     whole: bool
     released: list[str] = []
+    strict: bool | None = None
+
+
+class Ending(msgspec.Struct, frozen=True):
+    """The balanced flows to a target shall end."""
+
+    network: str
+    address: str
+    port: int
 
 
 class Applier:
@@ -61,10 +79,17 @@ class Applier:
                     self._apply_whole(change.commands)
                 else:
                     self._nftables.run(change.commands)
+                if change.strict is not None:
+                    namespaces.write_sysctls(_STRICT if change.strict else _LOOSE)
                 if change.released:
                     end_flows(change.released)
         except FileNotFoundError as error:
             raise PortError(f"network {change.network} does not exist yet") from error
+
+    def end_flows(self, ending: Ending) -> None:
+        """In a network that is gone there are none."""
+        with contextlib.suppress(FileNotFoundError), namespaces.entered(self._names.network(ending.network)):
+            end_balanced_flows(ending.address, ending.port)
 
     def _apply_whole(self, commands: list[Json]) -> None:
         """First as for a new network: replacing a table, even one that is not there, costs ten times as much."""
@@ -90,8 +115,11 @@ def _closer() -> Callable[[int], None]:
 def main() -> None:
     """Serves until the agent is gone."""
     applier = Applier(HomeNames(sys.argv[1], Path("/nonexistent")))
-    decode = msgspec.msgpack.Decoder(Change).decode
-    verbs: Verbs = {"apply": lambda data: applier.apply(decode(data))}
+    change, ending = msgspec.msgpack.Decoder(Change).decode, msgspec.msgpack.Decoder(Ending).decode
+    verbs: Verbs = {
+        "apply": lambda data: applier.apply(change(data)),
+        "end_flows": lambda data: applier.end_flows(ending(data)),
+    }
     serve(verbs)
 
 

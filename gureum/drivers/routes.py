@@ -10,7 +10,8 @@ rules.
 
 So the longest prefix of a route table wins, also over a network's own CIDR (a firewall between two subnets). Which
 table counts is decided by the packet's source, and for interfaces that forward (no source check) by the link it comes
-from, as their packets carry others' addresses. A link to an interface that is not attached is a blackhole.
+from, as their packets carry others' addresses. Replies of a balancer's flows that came by the uplink carry a mark and leave by it,
+though the target's own subnet may have no way there. A link to an interface that is not attached is a blackhole.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from collections.abc import Mapping
 import msgspec
 
 from gureum.drivers.netlink import BLACKHOLE, THROW, UNREACHABLE, Route, Rule
-from gureum.drivers.network_names import stable_number
+from gureum.drivers.network_names import UPLINK_MARK, stable_number
 from gureum.ports import networks
 
 # Both ends of every uplink have the same addresses: only the link tells them apart, and no network can own them.
@@ -29,7 +30,9 @@ NETWORK_ADDRESS = "169.254.0.2"
 
 PRIMARY, SECONDARY = 1, 2  # metrics of the /32 routes: after a restart the primary address is known by it
 
-_BY_LINK, _BY_SOURCE = 1000, 2000  # priorities of rules
+_BY_MARK, _BY_LINK, _BY_SOURCE = 500, 1000, 2000  # priorities of rules
+
+_REPLIES = stable_number("replies by the uplink")
 
 
 class Placed(msgspec.Struct, frozen=True):
@@ -60,6 +63,10 @@ def plan(spec: networks.NetworkSpec, placed: Mapping[str, Placed], uplink: int) 
     """What the router must hold. `uplink`: index of the link to the edge, 0 when there is none."""
     routes = {Route(cidr, kind=UNREACHABLE) for cidr in spec.cidrs}
     rules = set()
+    if uplink:
+        rules.add(Rule(_BY_MARK, _REPLIES, mark=UPLINK_MARK))
+        routes.update(Route(cidr, _REPLIES, THROW) for cidr in spec.cidrs)
+        routes.add(Route("0.0.0.0/0", _REPLIES, link=uplink, gateway=EDGE_ADDRESS, onlink=True))
     for subnet in spec.subnets:
         rules.add(Rule(_BY_SOURCE, subnet_table(subnet.name), source=subnet.cidr))
         routes.update(_table(spec, subnet, placed, uplink))

@@ -25,7 +25,7 @@ from gureum.drivers import namespaces
 from gureum.drivers.netns import NetnsNetworks, clean
 from gureum.drivers.network_names import HomeNames
 from gureum.drivers.nft import NftFirewalls
-from gureum.ports.firewalls import Acl, AclEntry, Group, Port, Rule, RuleSet
+from gureum.ports.firewalls import Acl, AclEntry, BalancedPort, Balancer, Group, Port, Rule, RuleSet
 from gureum.ports.networks import EdgeSpec, InterfaceSpec, NetworkSpec, Route, SandboxSpec, Subnet
 
 ANYWHERE = "0.0.0.0/0"
@@ -50,6 +50,7 @@ class Cloud:
         self.acls: dict[str, dict[str, Acl]] = {}
         self.interfaces: dict[str, InterfaceSpec] = {}
         self.group_of: dict[str, tuple[str, ...]] = {}
+        self.balancers: dict[str, Balancer] = {}
 
     def public(self, number: int) -> str:
         """The n-th address of the home's pool."""
@@ -121,19 +122,34 @@ class Cloud:
         self.group_of[name] = groups
         await self.enforce(network)
 
+    async def balancer(self, name: str, *ports: BalancedPort) -> None:
+        """Layer-4 balancing at the interface of that name; made before as a machine, without groups if all may speak to it."""
+        spec = self.interfaces[name]
+        public = spec.public[0][1] if spec.public else ""
+        self.balancers[name] = Balancer(name, spec.addresses[0], ports, public)
+        await self.enforce(spec.network)
+
     async def enforce(self, network: str) -> None:
         await self.firewalls.apply(self.rules(network))
 
     def rules(self, network: str) -> RuleSet:
         spec = self.specs[network]
         ports = tuple(
-            Port(one.name, one.addresses, self.group_of[one.name], one.public, forward=not one.source_check)
+            Port(
+                one.name,
+                one.addresses,
+                self.group_of[one.name],
+                one.public,
+                forward=not one.source_check,
+                open=not self.group_of[one.name] and one.name in self.balancers,
+            )
             for one in self.interfaces.values()
             if one.network == network
         )
         internet = tuple(s.cidr for s in spec.subnets if any(route.target == "internet" for route in s.routes))
         acls = tuple(self.acls.get(network, {}).values())
-        return RuleSet(network, spec.cidrs, tuple(self.groups[network].values()), ports, internet, acls)
+        balancers = tuple(one for name, one in self.balancers.items() if self.interfaces[name].network == network)
+        return RuleSet(network, spec.cidrs, tuple(self.groups[network].values()), ports, internet, acls, balancers)
 
     # --- packets ---
 

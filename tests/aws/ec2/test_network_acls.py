@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gureum.aws.ec2.interfaces import new_interface
 from gureum.aws.ec2.network_acl_entries import lets_all_pass, lower_acl
 from gureum.aws.ec2.network_kinds import AclEntry, Attachment, NetworkAcl, NetworkAclSpec, Subnet
-from gureum.drivers.simulated_network import Packet, passes
+from gureum.drivers.simulated_packets import Packet, passes
 from gureum.engine.resource import Meta
 from gureum.ports import firewalls
 

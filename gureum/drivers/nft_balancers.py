@@ -1,0 +1,272 @@
+"""Layer-4 balancing in the nftables table of one network, as pure values: what `nft_table` puts into its table where there are balancers.
+
+Only the first packet of a flow comes here; the kernel's connection tracking keeps what was decided, whatever changes later.
+
+    filter prerouting  `balance`: a packet for a balancer's address and port gets the number of that listener as its mark. The
+    (-150)             sender's egress rules judge it (with the balancer's address, for nothing is translated yet), then the
+                       balancer's ingress rules
+    filter prerouting  `balanced`: what was let through is marked as judged, and the flow is marked too: with the listener's
+    (-140)             number, and with `UPLINK_MARK` when it came from there, so that replies find back (routes.py)
+    nat prerouting     `pick-…`: one of the targets by hash; `dnat-…`: address and port in one translation
+    forward            without targets `refuse`; else the balancer's egress rules, then the target's ingress rules, which see
+                       the client's address. A rule of the target that names a group of the balancer lets in what is marked
+                       as judged for that balancer, and nothing else
+    nat postrouting    where the client's address is not preserved: `hide-…`, the balancer's instead;
+    filter postrouting then `shown`: the target's ingress rules, which see the balancer's address
+
+Marks of packets are the dispatch. A packet comes from a link without one (the kernel clears it between namespaces), so nobody
+but these rules sets it, and they do for each packet of a flow that has no answer yet. Marks of flows only lead replies, and tell
+flows of balancers from others. A TCP packet that belongs to no flow (as after `end_flows`) is answered with a reset.
+
+ACLs are judged where every packet passes them, after the translation: that of the client's subnet and that of the target's, with
+the target's address and port; the balancer's own subnet is not passed. A target that is its own client with its address
+preserved gets packets with its own source and drops them, as on AWS. `idle_s` is not kept: libnftables 1.0.6 loses the values of
+a `ct timeout` object given as JSON, and aborts when one is deleted.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import zlib
+from collections.abc import Iterator
+
+import msgspec
+
+from gureum.drivers.network_names import JUDGED_MARK, UPLINK, UPLINK_MARK, balanced_mark
+from gureum.drivers.nft_expressions import (
+    ACCEPT,
+    DENY,
+    Chain,
+    Elements,
+    Json,
+    Line,
+    by_verdict,
+    goto,
+    hook,
+    match,
+    meta,
+    payload,
+)
+from gureum.ports.firewalls import BalancedPort, BalancedTarget, Balancer, Port, RuleSet
+
+_FROM_UPLINK, _FROM_INSIDE = match(meta("iifname"), UPLINK), match(meta("iifname"), UPLINK, "!=")
+_CT_MARK: Json = {"ct": {"key": "mark"}}
+_BY_LINK = by_verdict("oifname", "ingress")
+_IS_TCP = match(meta("l4proto"), 6)
+_RESET: Line = (_IS_TCP, {"reject": {"type": "tcp reset"}})
+
+# What is put in front of other chains' lines.
+INGRESS: Line = (by_verdict("mark", "balanced-in"),)
+ONWARD: Line = (by_verdict("mark", "balanced-out"),)
+PICK: Line = (by_verdict("mark", "balanced-pick"),)
+HIDE: Line = (by_verdict("mark", "balanced-hide"),)
+# The router's own resets of what belongs to no flow: connection tracking knows them as little.
+OWN_RESETS: Line = (match({"&": [payload("tcp", "flags"), "rst"]}, "rst"), ACCEPT)
+STRAY: Json = {"goto": {"target": "balance-stray"}}
+
+
+class Listener(msgspec.Struct, frozen=True):
+    """One port of a balancer. `number`: its mark, one of its own in this network."""
+
+    balancer: Balancer
+    port: BalancedPort
+    node: Port
+    number: int
+    public: bool
+
+    @property
+    def name(self) -> str:
+        return f"{self.balancer.interface}-{self.port.protocol}-{self.port.port}"
+
+    @property
+    def judged(self) -> int:
+        return self.number | JUDGED_MARK
+
+
+def listeners(rules: RuleSet) -> list[Listener]:
+    """All ports of the balancers whose interface the firewall knows."""
+    nodes = {port.interface: port for port in rules.ports}
+    subnets = [ipaddress.IPv4Network(cidr) for cidr in rules.internet]
+    found, taken = [], set[int]()
+    for balancer in sorted(rules.balancers, key=lambda one: one.interface):
+        if balancer.interface not in nodes:
+            continue
+        leads = any(ipaddress.IPv4Address(balancer.address) in subnet for subnet in subnets)
+        for port in sorted(balancer.ports, key=lambda one: (one.protocol, one.port)):
+            name = f"{balancer.interface} {port.protocol} {port.port}"
+            number = next(mark for mark in _numbers(name) if mark not in taken)
+            taken.add(number)
+            found.append(Listener(balancer, port, nodes[balancer.interface], number, leads and bool(balancer.public)))
+    return found
+
+
+def _numbers(name: str) -> Iterator[int]:
+    """The mark of a listener, and the next ones should another have it."""
+    first = zlib.crc32(name.encode())
+    return (balanced_mark(first + step) for step in range(1 << 20))
+
+
+def vouching(found: list[Listener]) -> dict[str, list[int]]:
+    """Group -> marks of judged packets that come by a balancer of that group with their client's address."""
+    marks: dict[str, list[int]] = {}
+    for one in found:
+        if one.port.preserve_client and not one.node.open:
+            for group in one.node.groups:
+                marks.setdefault(group, []).append(one.judged)
+    return marks
+
+
+def vouched(group: str) -> Json:
+    """Matches what a balancer of the group sends on."""
+    return match(meta("mark"), f"@balanced-by-{group}")
+
+
+def add_balancers(found: list[Listener], chains: dict[str, Chain], sets: dict[str, Elements]) -> None:
+    """Chains and sets of all listeners; the lines above that lead to them are in their places already."""
+    chains.update(_frame())
+    maps = {name: Elements("mark", "verdict", {}) for name in ("in", "pick", "out", "hide")}
+    sets.update({f"balanced-{name}": entries for name, entries in maps.items()})
+    addresses = {name: Elements("ipv4_addr", "verdict", {}) for name in ("private", "public")}
+    sets.update({f"balanced-{name}": entries for name, entries in addresses.items()})
+    sets["balanced-hidden"] = Elements("mark", "", {})
+    for group, marks in vouching(found).items():
+        sets[f"balanced-by-{group}"] = Elements("mark", "", dict.fromkeys(marks))
+    by_node: dict[str, list[Listener]] = {}
+    for one in found:
+        by_node.setdefault(one.balancer.interface, []).append(one)
+        _add_listener(one, chains)
+        node, hidden = one.balancer.interface, not one.port.preserve_client
+        maps["in"].entries[one.number] = _to(f"in-{node}")
+        maps["pick"].entries[one.judged] = _to(f"pick-{one.name}")
+        maps["out"].entries[one.judged] = _to(f"out-{node}" if shares(one.port) else "refuse")
+        if hidden:
+            maps["in"].entries[one.judged] = ACCEPT  # judged by `shown`, when its address is the balancer's
+            sets["balanced-hidden"].entries[one.judged] = None
+            maps["hide"].entries[one.judged] = _to(f"hide-{node}")
+            chains[f"hide-{node}"] = Chain((({"snat": {"family": "ip", "addr": one.balancer.address}},),))
+    for node, its in by_node.items():
+        chains[f"balance-{node}"] = Chain(tuple(_node_lines(its)))
+        addresses["private"].entries[its[0].balancer.address] = _to(f"balance-{node}")
+        if its[0].public:
+            addresses["public"].entries[its[0].balancer.public] = _to(f"balance-{node}")
+
+
+def _frame() -> dict[str, Chain]:
+    """The chains that are there with the first balancer."""
+    destination = payload("ip", "daddr")
+    known = _to("balance-known")
+    state = [["established", known], ["related", known], ["invalid", _to("balance-lost")]]
+    came_by_uplink = match({"&": [_CT_MARK, UPLINK_MARK]}, UPLINK_MARK)
+    reply = match({"ct": {"key": "direction"}}, "reply")
+    return {
+        "balance": Chain(
+            (
+                ({"vmap": {"key": {"ct": {"key": "state"}}, "data": {"set": state}}},),
+                (_FROM_UPLINK, {"vmap": {"key": destination, "data": "@balanced-public"}}),
+                (_FROM_INSIDE, {"vmap": {"key": destination, "data": "@balanced-private"}}),
+            ),
+            hook("filter", "prerouting", -150, "accept"),
+        ),
+        "balance-known": Chain(((reply, came_by_uplink, _set_mark(UPLINK_MARK)),)),
+        "balanced": Chain(
+            (
+                (match(meta("mark"), 0), ACCEPT),
+                (match(meta("mark"), UPLINK_MARK), ACCEPT),
+                (_FROM_UPLINK, _set(_CT_MARK, {"|": [meta("mark"), UPLINK_MARK]})),
+                (_FROM_INSIDE, _set(_CT_MARK, meta("mark"))),
+                (_set_mark({"|": [meta("mark"), JUDGED_MARK]}),),
+            ),
+            hook("filter", "prerouting", -140, "accept"),
+        ),
+        # What belongs to no flow may have no way either: a public address is not translated, a target's subnet need not lead out. This
+        # leads it through `forward`, where it ends: only from there the kernel's refusals find their way by mark.
+        "balance-lost": Chain(((_set_mark(UPLINK_MARK), ACCEPT),)),
+        "balance-stray": Chain((_RESET, (DENY,))),
+        "refuse": Chain(
+            (
+                (_FROM_UPLINK, _set_mark(UPLINK_MARK)),
+                _RESET,
+                ({"reject": {"type": "icmp", "expr": "port-unreachable"}},),
+            )
+        ),
+        "shown": Chain(
+            ((match(meta("mark"), "@balanced-hidden"), _BY_LINK), (match(meta("mark"), "@balanced-hidden"), DENY)),
+            hook("filter", "postrouting", 150, "accept"),
+        ),
+    }
+
+
+def _node_lines(its: list[Listener]) -> Iterator[Line]:
+    for protocol in ("tcp", "udp"):
+        ports = [[one.port.port, _to(f"judge-{one.name}")] for one in its if one.port.protocol == protocol]
+        if ports:
+            yield ({"vmap": {"key": payload(protocol, "dport"), "data": {"set": ports}}},)
+
+
+def _add_listener(one: Listener, chains: dict[str, Chain]) -> None:
+    chains[f"judge-{one.name}"] = Chain(
+        (
+            (_set_mark(one.number),),
+            (_FROM_UPLINK, _to(f"in-{one.balancer.interface}")),
+            (by_verdict("iifname", "egress"),),
+            (DENY,),
+        )
+    )
+    targets = shares(one.port)
+    chains[f"pick-{one.name}"] = Chain(_pick(one.port, targets) if targets else (_dnat(one.balancer.address),))
+    for target, _ in targets:
+        its_protocol = match(meta("l4proto"), 6 if one.port.protocol == "tcp" else 17)
+        line = (its_protocol, *_dnat(target.address, target.port))
+        chains[_dnat_chain(one.port.protocol, target)] = Chain((line,))
+
+
+def shares(port: BalancedPort) -> list[tuple[BalancedTarget, int]]:
+    """Targets in a settled order with their shares, the smallest whole numbers in the ratio of the weights. So who is asked twice,
+    with the same targets in another order, does not move."""
+    weights: dict[tuple[str, int], int] = {}
+    for target in port.targets:
+        if target.weight > 0:
+            weights[target.address, target.port] = weights.get((target.address, target.port), 0) + target.weight
+    least = math.gcd(*weights.values())
+    return [(BalancedTarget(*place), weight // least) for place, weight in sorted(weights.items())]
+
+
+def _pick(port: BalancedPort, targets: list[tuple[BalancedTarget, int]]) -> tuple[Line, ...]:
+    if len(targets) == 1:
+        return (goto(_dnat_chain(port.protocol, targets[0][0])),)
+    fields = [payload("ip", "saddr")]
+    if port.by == "flow":
+        fields += [payload("ip", "daddr"), payload(port.protocol, "sport"), payload(port.protocol, "dport")]
+    entries, start = [], 0
+    for target, share in targets:
+        last = start + share - 1
+        values: Json | int = {"range": [start, last]} if share > 1 else start
+        entries.append([values, _to(_dnat_chain(port.protocol, target))])
+        start += share
+    # A seed of its own: without one the kernel draws one per rule, and every change of targets would move who is stuck to his.
+    hashed = {"jhash": {"mod": start, "seed": _SEED, "expr": {"concat": fields} if len(fields) > 1 else fields[0]}}
+    return (({"vmap": {"key": hashed, "data": {"set": entries}}},),)
+
+
+_SEED = 0x67757265
+
+
+def _dnat(address: str, port: int = 0) -> Line:
+    return ({"dnat": {"family": "ip", "addr": address} | ({"port": port} if port else {})},)
+
+
+def _dnat_chain(protocol: str, target: BalancedTarget) -> str:
+    return f"dnat-{protocol}-{target.address}-{target.port}"
+
+
+def _to(chain: str) -> Json:
+    return {"goto": {"target": chain}}
+
+
+def _set(key: Json, value: Json | int) -> Json:
+    return {"mangle": {"key": key, "value": value}}
+
+
+def _set_mark(value: Json | int) -> Json:
+    return _set(meta("mark"), value)

@@ -1,0 +1,67 @@
+"""The words of which the rules of a network's table are made (libnftables-json(5)), as pure values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+Json = dict[str, Any]
+Line = tuple[Json, ...]
+
+ACCEPT: Json = {"accept": None}
+RETURN: Json = {"return": None}
+DENY: Json = {"goto": {"target": "denied"}}
+
+
+class Chain(msgspec.Struct, frozen=True):
+    """`base`: its hook, for chains that the kernel calls ({} for others). `lines`: rules, each a tuple of
+    expressions."""
+
+    lines: tuple[Line, ...] = ()
+    base: Json = {}
+
+
+class Elements(msgspec.Struct, frozen=True):
+    """A set (`value` "") or a map. `entries`: key (text or number) -> value; of a set the values are None."""
+
+    key: str
+    value: str
+    entries: dict[Any, Any]
+
+
+def prefix(cidr: str) -> Json | str:
+    address, _, length = cidr.partition("/")
+    return {"prefix": {"addr": address, "len": int(length)}} if length not in ("", "32") else address
+
+
+def match(left: Json, right: object, op: str = "==") -> Json:
+    return {"match": {"op": op, "left": left, "right": right}}
+
+
+def payload(protocol: str, field: str) -> Json:
+    return {"payload": {"protocol": protocol, "field": field}}
+
+
+def meta(key: str) -> Json:
+    return {"meta": {"key": key}}
+
+
+def lookup(key: Json, name: str) -> Json:
+    return {"map": {"key": key, "data": f"@{name}"}}
+
+
+def by_verdict(key: str, name: str) -> Json:
+    return {"vmap": {"key": meta(key), "data": f"@{name}"}}
+
+
+def goto(target: str) -> Line:
+    return ({"goto": {"target": target}},)
+
+
+def jump(target: str) -> Line:
+    return ({"jump": {"target": target}},)
+
+
+def hook(kind: str, hook: str, priority: int, policy: str) -> Json:
+    return {"type": kind, "hook": hook, "prio": priority, "policy": policy}

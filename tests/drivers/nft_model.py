@@ -1,0 +1,298 @@
+"""A model of nftables: of how the kernel changes a table, refusals included, and of what its rules do with a packet."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from typing import Any
+
+from gureum.drivers.network_names import UPLINK, interface_link
+from gureum.drivers.nft_table import Table
+from gureum.drivers.simulated_packets import Packet
+
+# --- a model of the kernel's table ----------------------------------------------------------------------------------
+
+Json = dict[str, Any]
+
+
+class Kernel:
+    """Applies commands as nftables does, with its refusals: nothing that is referred to goes, nothing is referred to that is not there."""
+
+    def __init__(self) -> None:
+        self.exists = False
+        self.chains: dict[str, list[Json]] = {}
+        self.bases: dict[str, Json] = {}
+        self.sets: dict[str, dict[str, Any]] = {}
+        self.arp: Kernel | None = None
+
+    def run(self, commands: Iterable[Json]) -> Kernel:
+        """Tables of the ARP family have names, chains and sets of their own."""
+        for command in commands:
+            ((verb, rest),) = command.items()
+            ((kind, thing),) = rest.items()
+            if thing["family"] == "arp":
+                self.arp = self.arp or Kernel()
+                getattr(self.arp, f"{verb}_{kind}")(thing)
+            else:
+                getattr(self, f"{verb}_{kind}")(thing)
+        for chain in self.chains.values():
+            self._check_references(chain)
+        return self
+
+    def add_table(self, thing: Json) -> None:
+        self.exists = True
+
+    def delete_table(self, thing: Json) -> None:
+        assert self.exists
+        self.exists, self.chains, self.bases, self.sets = False, {}, {}, {}
+
+    def add_chain(self, thing: Json) -> None:
+        assert self.exists
+        assert thing["name"] not in self.chains
+        self.chains[thing["name"]] = []
+        self.bases[thing["name"]] = {key: thing[key] for key in ("type", "hook", "prio", "policy") if key in thing}
+
+    def flush_chain(self, thing: Json) -> None:
+        self.chains[thing["name"]].clear()
+
+    def delete_chain(self, thing: Json) -> None:
+        name = thing["name"]
+        assert self.chains[name] == []
+        assert name not in self._targets(), f"{name} is in use"
+        del self.chains[name], self.bases[name]
+
+    def add_rule(self, thing: Json) -> None:
+        self._check_references([thing["expr"]])
+        self.chains[thing["chain"]].append(thing["expr"])
+
+    def add_set(self, thing: Json) -> None:
+        assert thing["name"] not in self.sets
+        self.sets[thing["name"]] = {}
+
+    add_map = add_set
+
+    def delete_set(self, thing: Json) -> None:
+        name = thing["name"]
+        assert f"@{name}" not in str(self.chains), f"{name} is in use"
+        del self.sets[name]
+
+    def add_element(self, thing: Json) -> None:
+        entries = self.sets[thing["name"]]
+        for element in thing["elem"]:
+            key, value = element if isinstance(element, list) else (element, None)
+            assert key not in entries, f"{key} is already in {thing['name']}"
+            for target in _targets(value):
+                assert target in self.chains
+            entries[key] = value
+
+    def delete_element(self, thing: Json) -> None:
+        entries = self.sets[thing["name"]]
+        for element in thing["elem"]:
+            del entries[element[0] if isinstance(element, list) else element]
+
+    def _targets(self) -> set[str]:
+        found = {target for chain in self.chains.values() for target in _targets(chain)}
+        return found | {target for entries in self.sets.values() for target in _targets(list(entries.values()))}
+
+    def _check_references(self, rules: list[Any]) -> None:
+        for target in _targets(rules):
+            assert target in self.chains, f"no chain {target}"
+        for name in _set_names(rules):
+            assert name in self.sets, f"no set {name}"
+
+    def content(self) -> tuple[Any, ...]:
+        return self.exists, self.chains, self.bases, self.sets, self.arp and self.arp.content()
+
+
+def _targets(thing: Any) -> set[str]:
+    if isinstance(thing, dict):
+        own = {thing["target"]} if isinstance(thing.get("target"), str) else set()
+        return own.union(*(_targets(value) for value in thing.values()))
+    if isinstance(thing, list | tuple):
+        return set().union(*(_targets(one) for one in thing))
+    return set()
+
+
+def _set_names(thing: Any) -> set[str]:
+    if isinstance(thing, str):
+        return {thing[1:]} if thing.startswith("@") else set()
+    if isinstance(thing, dict):
+        return set().union(*(_set_names(value) for value in thing.values()))
+    if isinstance(thing, list | tuple):
+        return set().union(*(_set_names(one) for one in thing))
+    return set()
+
+
+# --- a model of its evaluation --------------------------------------------------------------------------------------
+
+_NUMBERS = {"icmp": 1, "tcp": 6, "udp": 17}
+
+
+class Evaluation:
+    """What the rules do with one packet in one hook: "accept" or "drop"."""
+
+    def __init__(self, rules: Table, packet: Packet) -> None:
+        self._table = rules
+        number = _NUMBERS.get(packet.protocol) or int(packet.protocol)
+        self.hash = 0  # what the kernel's hash of any fields is
+        self._meta: dict[str, Any] = {
+            "mark": 0,
+            "iifname": interface_link(packet.incoming) if packet.incoming else UPLINK,
+            "oifname": interface_link(packet.outgoing) if packet.outgoing else UPLINK,
+            "l4proto": number,
+        }
+        # From the uplink a packet is translated, when there is a public address that leads to its destination.
+        translated = not packet.incoming and packet.destination in rules.sets["to-private"].entries.values()
+        self._ct: dict[str, Any] = {
+            "mark": 0,
+            "direction": "original",
+            "state": ["established" if packet.known else "new"],
+            "status": ["dnat"] if translated else [],
+        }
+        self._payload: dict[tuple[str, str], Any] = {
+            ("ip", "saddr"): packet.source,
+            ("ip", "daddr"): packet.destination,
+        }
+        if packet.protocol == "icmp":
+            self._payload |= {("icmp", "type"): packet.ports[0], ("icmp", "code"): packet.ports[1]}
+        else:
+            self._payload[packet.protocol, "dport"] = packet.ports[1]
+
+    def hook(self, name: str) -> str:
+        chain = self._table.chains[name]
+        return self._walk(name) or chain.base["policy"]
+
+    def _walk(self, name: str) -> str | None:
+        for line in self._table.chains[name].lines:
+            verdict, ends = self._rule(line)
+            if ends:
+                return verdict
+        return None
+
+    def _rule(self, line: tuple[Json, ...]) -> tuple[str | None, bool]:
+        """(verdict, whether the chain ends here)."""
+        for expression in line:
+            ((kind, body),) = expression.items()
+            if kind == "match":
+                if not self._matches(body):
+                    return None, False
+            elif kind == "vmap":
+                found = self._verdict(body)
+                if found is not None:
+                    return self._act(found)
+            elif kind == "mangle":
+                self._set(body["key"], self._value(body["value"]))
+            elif kind in ("dnat", "snat"):
+                return self._translate("daddr" if kind == "dnat" else "saddr", body)
+            elif kind != "counter":
+                return self._act(expression)
+        return None, False
+
+    def _act(self, verdict: Json) -> tuple[str | None, bool]:
+        ((kind, body),) = verdict.items()
+        if kind in ("accept", "drop", "reject"):
+            return kind, True
+        if kind == "return":
+            return None, True
+        found = self._walk(body["target"])
+        return found, kind == "goto" or found is not None
+
+    def _verdict(self, body: Json) -> Json | None:
+        value = self._value(body["key"])
+        if isinstance(body["data"], str):
+            found: Json | None = self._table.sets[body["data"][1:]].entries.get(value)
+            return found
+        return next((verdict for key, verdict in body["data"]["set"] if _is_key(key, value)), None)
+
+    def _set(self, key: Json, value: int) -> None:
+        ((kind, body),) = key.items()
+        (self._meta if kind == "meta" else self._ct)[body["key"]] = value
+
+    def _translate(self, field: str, body: Json) -> tuple[str | None, bool]:
+        """Without an entry in its map the rule does nothing."""
+        address = body["addr"]
+        if isinstance(address, dict):
+            address = self._table.sets[address["map"]["data"][1:]].entries.get(self._value(address["map"]["key"]))
+        if address is None:
+            return None, False
+        self._payload["ip", field] = address
+        if "port" in body:
+            protocol = next(name for name, number in _NUMBERS.items() if number == self._meta["l4proto"])
+            self._payload[protocol, "dport"] = body["port"]
+        if field == "daddr":
+            self._ct["status"] = ["dnat"]
+        return "accept", True
+
+    def _value(self, left: Json | int) -> Any:
+        if isinstance(left, int):
+            return left
+        ((kind, body),) = left.items()
+        if kind in "&|":
+            one, other = map(self._value, body)
+            return one & other if kind == "&" else one | other
+        if kind == "jhash":
+            return self.hash % body["mod"]
+        if kind == "payload":
+            return self._payload.get((body["protocol"], body["field"]))
+        return (self._meta if kind == "meta" else self._ct)[body["key"]]
+
+    def _matches(self, body: Json) -> bool:
+        value, right = self._value(body["left"]), body["right"]
+        if value is None:  # another protocol
+            return False
+        if body["op"] == "in":
+            return right in value
+        if body["op"] == "!=":
+            return bool(value != right)
+        if isinstance(right, str) and right.startswith("@"):
+            return value in self._table.sets[right[1:]].entries
+        if isinstance(right, dict) and "range" in right:
+            return bool(right["range"][0] <= value <= right["range"][1])
+        if isinstance(right, dict) and "prefix" in right:
+            prefix = right["prefix"]
+            return ipaddress.ip_address(value) in ipaddress.ip_network(f"{prefix['addr']}/{prefix['len']}")
+        if isinstance(right, dict) and "set" in right:
+            return value in right["set"]
+        return bool((_NUMBERS.get(right, right) if isinstance(right, str) else right) == value)
+
+
+def _is_key(key: Any, value: Any) -> bool:
+    if isinstance(value, list):
+        return key in value
+    return key["range"][0] <= value <= key["range"][1] if isinstance(key, dict) else bool(key == value)
+
+
+class Journey(Evaluation):
+    """The first packet of a flow, from hook to hook. From the uplink its destination is as it comes: nothing has been translated."""
+
+    def __init__(self, rules: Table, packet: Packet, hashed: int, holders: dict[str, str]) -> None:
+        """`holders`: address -> its interface."""
+        super().__init__(rules, packet)
+        self._ct["status"] = []
+        self.hash, self._holders = hashed, holders
+        self.end = self._travel()
+
+    @property
+    def place(self) -> tuple[str, str, int]:
+        """(source, destination, destination port) as they are now."""
+        port = next(value for (_, field), value in self._payload.items() if field == "dport")
+        return self._payload["ip", "saddr"], self._payload["ip", "daddr"], port
+
+    @property
+    def flow_mark(self) -> int:
+        return int(self._ct["mark"])
+
+    def _travel(self) -> str:
+        """How it ends: "accept", "drop" or "reject"."""
+        for name in ("raw-prerouting", "balance", "balanced", "nat-prerouting", "forward", "nat-postrouting", "shown"):
+            if name == "forward":
+                self._meta["oifname"] = interface_link(self._holders.get(self._payload["ip", "daddr"], "nobody"))
+            met = self.hook(name) if name in self._table.chains else "accept"
+            if met != "accept":
+                return met
+        return "accept"
+
+
+def rendered_passes(rendered: Table, packet: Packet) -> bool:
+    walk = Evaluation(rendered, packet)
+    return walk.hook("raw-prerouting") == "accept" and walk.hook("forward") == "accept"

@@ -1,0 +1,240 @@
+"""The plan of layer-4 balancing: every target gets its share of the hash, and what the rendered rules send on, refuse and drop is what the port's
+words say."""
+
+from __future__ import annotations
+
+import collections
+import itertools
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gureum.drivers.network_names import BALANCED_MARK, JUDGED_MARK, UPLINK_MARK
+from gureum.drivers.nft_balancers import listeners, shares
+from gureum.drivers.nft_table import plan, table
+from gureum.drivers.simulated_packets import Packet, asks, sent_on
+from gureum.ports.firewalls import Acl, AclEntry, BalancedPort, BalancedTarget, Balancer, Group, Port, Rule, RuleSet
+from tests.drivers.nft_model import Journey, Kernel
+
+ANYWHERE = "0.0.0.0/0"
+NODE, NODE_2, CLIENT, TARGET, TARGET_2 = "10.0.0.5", "10.0.0.6", "10.0.0.10", "10.0.1.11", "10.0.1.12"
+HOST, PUBLIC, PUBLIC_2 = "192.0.2.9", "198.19.0.5", "198.19.0.6"
+GROUPS = ("cl", "lb", "tg")
+SUBNETS = ("10.0.0.0/24", "10.0.1.0/24")
+
+# --- rule sets ------------------------------------------------------------------------------------------------------
+
+# Each either broad or for just what a step on the way looks like, so that a random set often opens the whole way but for one place.
+far_ends = st.sampled_from(
+    [{"cidr": ANYWHERE}, {"cidr": ANYWHERE}, *({"group": one} for one in GROUPS)]
+) | st.sampled_from([{"cidr": f"{one}/32"} for one in (NODE, CLIENT, TARGET, HOST)])
+services = st.sampled_from([("all", None), ("tcp", (80, 80)), ("tcp", (8080, 8080)), ("udp", None), ("6", None)])
+
+
+def some_rules(direction: str) -> st.SearchStrategy[tuple[Rule, ...]]:
+    one = st.builds(lambda service, far: Rule(direction, *service, **far), services, far_ends)  # type: ignore[arg-type]
+    return st.lists(one, min_size=1, max_size=3).map(tuple)
+
+
+def a_group(name: str) -> st.SearchStrategy[Group]:
+    return st.builds(lambda out, into: Group(name, (*out, *into)), some_rules("out"), some_rules("in"))
+
+
+targets = st.sampled_from([TARGET, TARGET_2, NODE_2, "10.0.1.99"]).flatmap(
+    lambda address: st.builds(BalancedTarget, st.just(address), st.sampled_from([80, 8080]), st.integers(1, 3))
+)
+
+
+def a_balanced_port(protocol: str, number: int) -> st.SearchStrategy[BalancedPort]:
+    return st.builds(
+        BalancedPort,
+        st.just(protocol),
+        st.just(number),
+        st.lists(targets, max_size=3).map(tuple),
+        st.sampled_from(["flow", "source"]),
+        st.booleans(),
+    )
+
+
+@st.composite
+def rule_sets(draw: st.DrawFn) -> RuleSet:
+    kept = st.sampled_from([(), ("lb",), ("lb",), ("lb", "tg")])
+    nodes = []
+    ports = [Port("client", (CLIENT,), ("cl",)), Port("t1", (TARGET,), ("tg",)), Port("t2", (TARGET_2,), ("tg", "cl"))]
+    for name, address, public in (("node", NODE, PUBLIC), ("node-2", NODE_2, draw(st.sampled_from(["", PUBLIC_2])))):
+        groups = draw(kept)
+        pairs = ((address, public),) if public else ()
+        ports.append(Port(name, (address,), groups, pairs, open=not groups))
+        its = tuple(draw(a_balanced_port(*one)) for one in (("tcp", 80), ("udp", 53)))
+        nodes.append(Balancer(name, address, its[: draw(st.integers(0, 2))], public))
+    groups = tuple(draw(a_group(name)) for name in GROUPS)
+    entries = (
+        AclEntry("in", 1, draw(st.booleans()), "tcp", ANYWHERE, (8080, 8080)),
+        AclEntry("in", 2, True, "all", ANYWHERE),
+    )
+    acl = Acl("acl-1", (draw(st.sampled_from(SUBNETS)),), (*entries, AclEntry("out", 1, True, "all", ANYWHERE)))
+    return RuleSet(
+        "vpc-1",
+        ("10.0.0.0/16",),
+        groups,
+        tuple(ports),
+        draw(st.sampled_from([SUBNETS[:1], SUBNETS[:1], ()])),
+        draw(st.sampled_from([(), (acl,)])),
+        tuple(nodes[: draw(st.integers(0, 2))]),
+    )
+
+
+def journeys(rules: RuleSet) -> Iterator[tuple[Packet, Balancer, BalancedPort]]:
+    """First packets to each listener: from a client, a target, another node, the uplink, and with a borrowed source."""
+    for balancer in rules.balancers:
+        for port in balancer.ports:
+            for incoming, source in (("client", CLIENT), ("client", NODE), ("t1", TARGET), ("", HOST)):
+                yield Packet(incoming, "", source, balancer.address, port.protocol, (0, port.port)), balancer, port
+
+
+# --- properties -----------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=150, deadline=None)
+@given(rule_sets())
+def test_rendered_rules_send_on_what_the_words_say(rules: RuleSet) -> None:
+    rendered = table(rules)
+    holders = {address: port.interface for port in rules.ports for address in port.addresses}
+    for packet, balancer, port in journeys(rules):
+        if not packet.incoming and not balancer.public:
+            continue
+        arriving = packet if packet.incoming else msgspec.structs.replace(packet, destination=balancer.public)
+        weights = shares(port)
+        for slot, target in enumerate([one for one, share in weights for _ in range(share)] or [None]):
+            journey = Journey(rendered, arriving, slot, holders)
+            if target is None:
+                may = asks(rules, packet, balancer) and acls_let_pass(rules, packet, balancer)
+                assert journey.end == ("reject" if may else "drop"), packet
+                continue
+            expected = sent_on(rules, packet, balancer, port, target)
+            assert (journey.end == "accept") == expected, (packet, port, target)
+            if expected:
+                seen = packet.source if port.preserve_client else balancer.address
+                assert journey.place == (seen, target.address, target.port)
+                assert bool(journey.flow_mark & UPLINK_MARK) == (not packet.incoming)
+                assert journey.flow_mark & BALANCED_MARK
+
+
+def acls_let_pass(rules: RuleSet, packet: Packet, balancer: Balancer) -> bool:
+    """To the node itself, where a refusal comes from."""
+    opened = tuple(msgspec.structs.replace(port, groups=(), open=True) for port in rules.ports)
+    to_itself = BalancedTarget(balancer.address, packet.ports[1])
+    listener = BalancedPort("tcp", packet.ports[1], (to_itself,))
+    return sent_on(msgspec.structs.replace(rules, ports=opened), packet, balancer, listener, to_itself)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(rule_sets(), min_size=1, max_size=4))
+def test_differences_one_after_another_give_the_same_as_the_whole(steps: list[RuleSet]) -> None:
+    kernel, before = Kernel(), None
+    for step in steps:
+        kernel.run(plan(before, step))
+        assert kernel.content() == Kernel().run(plan(None, step)).content()
+        before = step
+
+
+@settings(max_examples=50, deadline=None)
+@given(rule_sets())
+def test_no_change_is_no_command(rules: RuleSet) -> None:
+    assert plan(rules, rules) == []
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(targets, min_size=1, max_size=5))
+def test_hash_is_shared_by_weight(chosen: list[BalancedTarget]) -> None:
+    rules = balanced(BalancedPort("tcp", 80, tuple(chosen)))
+    wanted: collections.Counter[tuple[str, int]] = collections.Counter()
+    for one in chosen:
+        wanted[one.address, one.port] += one.weight
+    total = sum(share for _, share in shares(rules.balancers[0].ports[0]))
+    met = collections.Counter(chosen_by(rules, slot) for slot in range(total))
+    assert {place: count * sum(wanted.values()) for place, count in met.items()} == {
+        place: weight * total for place, weight in wanted.items()
+    }
+
+
+# --- examples -------------------------------------------------------------------------------------------------------
+
+OPEN = Group("open", (Rule("out", "all", cidr=ANYWHERE), Rule("in", "all", cidr=ANYWHERE)))
+
+
+def balanced(*ports: BalancedPort) -> RuleSet:
+    """An open network with one balancer."""
+    machines = (("client", CLIENT), ("t1", TARGET), ("t2", TARGET_2), ("t3", NODE_2), ("t4", "10.0.1.99"))
+    found = (*(Port(name, (address,), ("open",)) for name, address in machines), Port("node", (NODE,), (), open=True))
+    return RuleSet("vpc-1", ("10.0.0.0/16",), (OPEN,), found, balancers=(Balancer("node", NODE, ports),))
+
+
+def chosen_by(rules: RuleSet, slot: int) -> tuple[str, int]:
+    holders = {address: port.interface for port in rules.ports for address in port.addresses}
+    journey = Journey(table(rules), Packet("client", "", CLIENT, NODE, "tcp", (0, 80)), slot, holders)
+    assert journey.end == "accept"
+    return journey.place[1:]
+
+
+def test_order_of_targets_moves_nobody() -> None:
+    found = [BalancedTarget(TARGET, 80, 2), BalancedTarget(TARGET, 8080), BalancedTarget(TARGET_2, 80, 3)]
+    tables = [table(balanced(BalancedPort("tcp", 80, order))) for order in itertools.permutations(found)]
+    assert all(one == tables[0] for one in tables)
+
+
+def test_weights_count_by_their_ratio_and_cost_one_entry_each() -> None:
+    heavy = BalancedPort(
+        "tcp", 80, (BalancedTarget(TARGET, 80, 999_000_000), BalancedTarget(TARGET_2, 80, 333_000_000))
+    )
+    light = BalancedPort("tcp", 80, (BalancedTarget(TARGET, 80, 3), BalancedTarget(TARGET_2, 80, 1)))
+    assert table(balanced(heavy)) == table(balanced(light))
+    uneven = BalancedPort("tcp", 80, (BalancedTarget(TARGET, 80, 999_999_999), BalancedTarget(TARGET_2, 80, 1)))
+    assert (
+        len(msgspec.json.encode(plan(None, balanced(uneven))))
+        < len(msgspec.json.encode(plan(None, balanced(light)))) + 100
+    )
+
+
+def test_weight_of_nothing_is_no_target() -> None:
+    rules = balanced(BalancedPort("tcp", 80, (BalancedTarget(TARGET, 80, 0),)))
+    assert table(rules) == table(balanced(BalancedPort("tcp", 80, ())))
+
+
+def test_changed_targets_touch_their_listener_only() -> None:
+    other = BalancedPort("udp", 53, (BalancedTarget(TARGET_2, 53),))
+    before = balanced(BalancedPort("tcp", 80, (BalancedTarget(TARGET, 80), BalancedTarget(TARGET_2, 80))), other)
+    after = balanced(BalancedPort("tcp", 80, (BalancedTarget(TARGET, 80), BalancedTarget(TARGET_2, 80, 2))), other)
+    commands = plan(before, after)
+    assert [next(iter(command)) for command in commands] == ["flush", "add"]
+
+
+def test_without_balancers_nothing_of_them_is_there() -> None:
+    rendered = table(msgspec.structs.replace(balanced(), balancers=()))
+    assert "balance" not in str(rendered)
+    assert "mark" not in str(rendered)
+
+
+def test_balancer_whose_interface_is_not_there_is_left_out() -> None:
+    rules = balanced(BalancedPort("tcp", 80, (BalancedTarget(TARGET, 80),)))
+    gone = msgspec.structs.replace(rules, ports=rules.ports[:-1])
+    assert listeners(gone) == []
+    Kernel().run(plan(None, gone))
+
+
+def test_every_listener_has_a_mark_of_its_own() -> None:
+    """Two of these names have the same CRC: one of them moves on."""
+    ports = tuple(BalancedPort("tcp", number, ()) for number in range(1, 20_000))
+    marks = [one.number for one in listeners(balanced(*ports))]
+    assert len(set(marks)) == len(marks)
+    assert all(mark & BALANCED_MARK and not mark & (JUDGED_MARK | UPLINK_MARK) for mark in marks)
+
+
+@pytest.mark.parametrize("by", ["flow", "source"])
+def test_source_alone_is_hashed_where_it_decides(by: str) -> None:
+    rules = balanced(BalancedPort("tcp", 80, (BalancedTarget(TARGET, 80), BalancedTarget(TARGET_2, 80)), by))  # type: ignore[arg-type]
+    (line,) = table(rules).chains["pick-node-tcp-80"].lines
+    assert ("sport" in str(line)) == (by == "flow")
