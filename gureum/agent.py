@@ -29,13 +29,14 @@ from gureum.drivers.builtin_images import recipes
 from gureum.drivers.checks import NamespaceChecks
 from gureum.drivers.crun import CrunContainers
 from gureum.drivers.dns import DnsNames
+from gureum.drivers.haproxy import HaproxyProxies
 from gureum.drivers.image_store import ImageStore
 from gureum.drivers.imds import Imds
 from gureum.drivers.late_ca import LateCa
+from gureum.drivers.late_sealer import LateSealer
 from gureum.drivers.loop_volumes import LoopVolumes
 from gureum.drivers.netns import NetnsNetworks
 from gureum.drivers.nft import NftFirewalls
-from gureum.drivers.simulated_proxies import SimulatedProxies
 from gureum.ports.names import HOST_ONLY, Record, Zone
 from gureum.store.contract import StoreBroken
 from gureum.store.sqlite import SqliteStore
@@ -81,7 +82,7 @@ def build_ports(home: Home) -> Ports:
         containers=CrunContainers(home.id, home.run, home.logs / "consoles"),
         names=DnsNames(),
         metadata=Imds(home.path / "keys" / "imds.key", certificates, clock),
-        proxies=SimulatedProxies(),
+        proxies=HaproxyProxies(home.id, home.run, LateSealer(home.path / "keys" / "seal.key")),
         checks=NamespaceChecks(home.id, home.run),
         certificates=certificates,
         clock=clock,

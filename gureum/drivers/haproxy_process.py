@@ -78,6 +78,7 @@ class ProxyFolder:
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.work.mkdir(mode=0o750, exist_ok=True)
         os.chown(self.work, 0, self.uid)
+        os.chmod(self.work, 0o750)  # noqa: S103  # whatever the process's umask is: the agent's lets nobody read
         own = self.work / "run"
         own.mkdir(mode=0o700, exist_ok=True)
         os.chown(own, self.uid, self.uid)
@@ -95,6 +96,7 @@ class ProxyFolder:
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", newline="") as file:
             file.write(text)
             os.fchown(file.fileno(), owner, self.uid)
+            os.fchmod(file.fileno(), mode)
         draft.rename(path)
 
     def read_state(self) -> State | None:
