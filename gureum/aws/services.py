@@ -13,7 +13,7 @@ NOT_SERVICES = frozenset({"protocols"})
 SHARED_KINDS = ("gureum.aws.call", "gureum.aws.credentials")
 """Modules with kinds that every service needs."""
 
-NEEDS = {"autoscaling": ("ec2", "elbv2", "cloudwatch"), "elbv2": ("ec2",)}
+NEEDS = {"autoscaling": ("acm", "ec2", "elbv2", "cloudwatch"), "elbv2": ("acm", "ec2")}
 """Services whose kinds another one reads and writes: they are loaded before it."""
 
 

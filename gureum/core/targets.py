@@ -107,11 +107,12 @@ class TargetBook:
         return msgspec.json.encode(kept).decode()
 
     def in_reach(self, use: Use, zone: str) -> tuple[tuple[Target, bool], ...]:
-        """The targets that a node in `zone` may use at all, draining ones included, and whether they get anything new."""
+        """The targets that a node in `zone` may use at all, draining ones included, and whether they get anything new. One that has not answered
+        its first checks is not among them: a proxy learns of it when it may be used, in one change instead of two."""
         group = self._groups[use.group]
         receives = {one.name for one in receiving(group, zone, cross_zone=use.cross_zone)}
         reach = _reach(group, zone, cross_zone=use.cross_zone)
-        return tuple((target, target.name in receives) for target in reach)
+        return tuple((one, one.name in receives) for one in reach if group.healths[one.name].state != "initial")
 
     def balanced(self, spec: Balancer) -> RuledBalancer:
         """A balancer's node as the rule set has it; of a group that is not known yet it has no targets."""

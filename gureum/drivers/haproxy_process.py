@@ -77,8 +77,8 @@ class ProxyFolder:
         """Each file is replaced as a whole; what is not wished any more is left for workers that may still read it, keys are not."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.work.mkdir(mode=0o750, exist_ok=True)
-        self.work.chmod(0o750)
         os.chown(self.work, 0, self.uid)
+        os.chmod(self.work, 0o750)  # noqa: S103  # whatever the process's umask is: the agent's lets nobody read
         own = self.work / "run"
         own.mkdir(mode=0o700, exist_ok=True)
         os.chown(own, self.uid, self.uid)
@@ -96,7 +96,7 @@ class ProxyFolder:
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", newline="") as file:
             file.write(text)
             os.fchown(file.fileno(), owner, self.uid)
-            os.fchmod(file.fileno(), mode)  # whatever the umask
+            os.fchmod(file.fileno(), mode)
         draft.rename(path)
 
     def read_state(self) -> State | None:

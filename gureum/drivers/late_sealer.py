@@ -1,4 +1,4 @@
-"""What opens sealed secrets, loaded when the first is opened: the agent starts without its cryptography (see late_ca.py)."""
+"""The home's sealer, loaded when the first sealed key is opened: its cryptography would cost each agent's start 19 ms, and most never serve TLS."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from gureum.drivers.haproxy import Opener
 
 
 class LateSealer:
-    """Opens what was sealed with the key in `key_file`."""
+    """Opens with the key in `key_file` (base/sealing.py)."""
 
     def __init__(self, key_file: Path) -> None:
         self._key_file = key_file
         self._sealer: Opener | None = None
 
     def open(self, sealed: str, context: str) -> str:
-        """ValueError as base/sealing.py says."""
+        """ValueError when it was not sealed with this key for this context."""
         if self._sealer is None:
             made: Opener = importlib.import_module("gureum.base.sealing").Sealer(self._key_file)
             self._sealer = made

@@ -61,6 +61,20 @@ def test_a_target_gets_requests_after_its_first_passed_check_and_none_after_it_f
     told(story)
 
 
+def test_a_proxy_learns_of_a_target_when_it_may_be_used() -> None:
+    """One change of the proxy for a registration, after the first passed check: it is what stands between that and traffic."""
+
+    async def story(agent: BalancedAgent) -> None:
+        agent.service.sync([network(), *node(), proxy(), target_group(target(11))])
+        await agent.until(lambda: agent.ports.proxies.specs.get("p-a") and agent.ports.proxies.up() == {"i-11:80"})
+        agent.ports.proxies.log.clear()
+        agent.service.sync([network(), *node(), proxy(), target_group(target(11), target(12))])
+        await agent.until(lambda: len(agent.ports.proxies.up()) == 2)
+        assert set(agent.ports.proxies.log) <= {"p-a: i-11:80+", "p-a: i-11:80+ i-12:80+"}
+
+    told(story)
+
+
 def test_checks_come_from_the_node_in_the_targets_zone_else_from_the_first() -> None:
     async def story(agent: BalancedAgent) -> None:
         group = target_group(target(11), target(12, "b"), target(13, "c"), target(14, ""), zones="ab")

@@ -13,6 +13,7 @@ import msgspec
 
 from gureum.aws.elbv2.faults import bad_configuration, invalid, not_built
 from gureum.aws.elbv2.kinds import Listener, LoadBalancer, TargetGroup
+from gureum.core.access_log_lines import is_place
 
 Check = Callable[[str, str], None]
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)
@@ -76,9 +77,9 @@ def _cookie_name(key: str, value: str) -> None:
 _boolean = one_of("true", "false")
 
 
-def _logs(what: str) -> dict[str, Attribute]:
+def _logs(what: str, *, built: bool = True) -> dict[str, Attribute]:
     return {
-        f"{what}.s3.enabled": Attribute("false", _boolean, fixed=True),
+        f"{what}.s3.enabled": Attribute("false", _boolean, fixed=not built),
         f"{what}.s3.bucket": Attribute("", _any_text),
         f"{what}.s3.prefix": Attribute("", _any_text),
     }
@@ -98,7 +99,7 @@ _APPLICATION: dict[str, Attribute] = {
     "idle_timeout.timeout_seconds": Attribute("60", number(1, 4000)),
     "client_keep_alive.seconds": Attribute("3600", number(60, WEEK_S)),
     **_logs("connection_logs"),
-    **_logs("health_check_logs"),
+    **_logs("health_check_logs", built=False),
     "routing.http.desync_mitigation_mode": Attribute("defensive", one_of("monitor", "defensive", "strictest")),
     "routing.http.drop_invalid_header_fields.enabled": Attribute("false", _boolean),
     "routing.http.preserve_host_header.enabled": Attribute("false", _boolean),
@@ -227,6 +228,14 @@ def merged(
         if attribute.fixed and value != attribute.default:
             raise not_built(f"{noun} attribute {key} = {value}")
     return {**given, **asked}
+
+
+def check_balancer(after: Mapping[str, str]) -> None:
+    """The rules between attributes of a load balancer. AWS: logs go to a bucket, and the prefix must not include "AWSLogs"."""
+    for what in ("access_logs", "connection_logs"):
+        place = after.get(f"{what}.s3.bucket", ""), after.get(f"{what}.s3.prefix", "")
+        if after.get(f"{what}.s3.enabled") == "true" and not is_place(*place):
+            raise bad_configuration(f"'{what}.s3.bucket' or '{what}.s3.prefix' is not valid")
 
 
 def check_group(group: TargetGroup, after: Mapping[str, str]) -> None:

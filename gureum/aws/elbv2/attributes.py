@@ -29,6 +29,7 @@ async def modify_load_balancer_attributes(call: Call) -> Result:
     balancer = find_balancer(call, call.params["LoadBalancerArn"])
     table, spec = tables.of_balancer(balancer), balancer.spec
     changed = tables.merged("Load balancer", table, tables.KNOWN_OF_BALANCERS, spec.attributes, _asked(call))
+    tables.check_balancer(tables.in_force(table, changed))
     balancer = msgspec.structs.replace(balancer, spec=msgspec.structs.replace(spec, attributes=changed))
     transaction = call.transaction()
     transaction.update(balancer)

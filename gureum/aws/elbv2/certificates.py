@@ -1,7 +1,6 @@
 """Certificates of HTTPS and TLS listeners: which there are, and the list of them that a listener has.
 
-A listener has one default certificate and a list for SNI. Certificates are ACM's; this module is the one place that looks for them, and
-until gureum has an ACM there is none to be found.
+A listener has one default certificate and a list for SNI. Certificates are ACM's; this module is the one place that looks for them.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from gureum.aws.acm.certificates import Certificate, find, served
 from gureum.aws.call import Call
 from gureum.aws.elbv2 import limits
 from gureum.aws.elbv2.arns import find_listener
@@ -26,13 +26,21 @@ SECURE = ("HTTPS", "TLS")
 
 
 def find_certificate(call: Call, arn: str) -> str:
-    """`arn` when there is such a certificate of the account and region, issued and usable. AWS: CertificateNotFound."""
-    raise AwsError("CertificateNotFound", f"Certificate '{arn}' not found")
+    """`arn` when there is such a certificate of the account and region, issued and usable. AWS: CertificateNotFound, UnsupportedCertificate."""
+    certificate = find(call, arn)
+    if certificate is None:
+        raise AwsError("CertificateNotFound", f"Certificate '{arn}' not found")
+    material = certificate.material
+    if material is None or material.not_after < call.now:
+        text = f"The certificate '{arn}' must have a fully-qualified domain name, a supported signature, and a supported key size."
+        raise AwsError("UnsupportedCertificate", text)
+    return arn
 
 
 def lower_certificate(scope: str, arn: str, read: Look) -> proxies.Certificate | None:
     """The certificate with its sealed key, as a proxy takes it; None when it is gone."""
-    return None
+    certificate = read.get(Certificate, scope, arn.rpartition("/")[2])
+    return served(certificate) if certificate is not None else None
 
 
 @operation("AddListenerCertificates")

@@ -53,7 +53,7 @@ _SPOKEN: dict[Protocol, Literal["HTTP", "HTTPS", "TCP", "TLS"]] = {
     "TLS": "TLS",
     "TCP_UDP": "TCP",
 }
-_PROXY_ATTRIBUTES = ("idle_timeout.", "client_keep_alive.", "routing.")
+_PROXY_ATTRIBUTES = ("idle_timeout.", "client_keep_alive.", "routing.", "access_logs.", "connection_logs.")
 UDP_IDLE_S = 120
 """AWS: the idle timeout of UDP flows is 120 seconds."""
 
@@ -137,7 +137,7 @@ def _proxy(
 
 
 def _of_proxy(attributes: dict[str, str]) -> dict[str, str]:
-    """Those that say how connections are treated; the others (deletion protection …) need not touch the proxy."""
+    """Those that say how connections are treated and logged; the others (deletion protection …) need not touch the proxy."""
     return {key: value for key, value in attributes.items() if key.startswith(_PROXY_ATTRIBUTES)}
 
 

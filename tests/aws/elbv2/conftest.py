@@ -33,6 +33,7 @@ from gureum.store.memory import MemoryStore
 _registry = Registry()
 _registry.scan("gureum.aws.call")
 _registry.scan("gureum.aws.ec2")
+_registry.scan("gureum.aws.acm")
 _registry.scan("gureum.aws.elbv2")
 _models = {name: botocore.session.get_session().get_service_model(name) for name in ("ec2", "elbv2")}
 
