@@ -22,7 +22,6 @@ from uvicorn.server import ServerState
 
 from gureum.admin import Admin
 from gureum.asgi import Application
-from gureum.aws.ec2.console_logs import ConsoleLogs
 from gureum.aws.gateway import Gateway
 from gureum.aws.services import Services
 from gureum.base.clock import SystemClock
@@ -73,7 +72,6 @@ class Daemon:
         server = HttpServer(application)
         await server.serve(self._listen())
         link = asyncio.get_running_loop().create_task(world.run())
-        consoles = asyncio.get_running_loop().create_task(ConsoleLogs(world).run())
         self._supervised.ready()
         try:
             await until_stopped(self._supervised)
@@ -81,8 +79,7 @@ class Daemon:
             world.tails.close()
             await server.close(LAST_ANSWERS_S)
             link.cancel()
-            consoles.cancel()
-            await asyncio.gather(link, consoles, return_exceptions=True)
+            await asyncio.gather(link, return_exceptions=True)
             await world.close()
             await telemetry.close()
             await store.close()

@@ -83,6 +83,8 @@ class World:
         self.tails = LogTails()
         self.registry = Registry()
         self.client = Client(store, clock)
+        self._background: dict[str, asyncio.Task[None]] = {}
+        self._running = False
         self._lower_functions: dict[str, LowerFunction] = {}
         self._reconcile_functions: dict[str, Callable[[World, Any], Awaitable[None]]] = {}
         self._watchers: dict[str, list[Callable[[Client, Any], Iterable[str]]]] = {}
@@ -90,8 +92,6 @@ class World:
         self.loop = ReconcileLoop("reconcile", self._work, clock, self.events, self.tracer)
         self.link = make_link(self.lowering.desired, self._on_status)
         self.client.listen(self._on_changes)
-        self._background: set[str] = set()
-        self._group: asyncio.TaskGroup | None = None
 
     def load(self, package: str) -> None:
         """Loads a face's package; what the store holds of its kinds is lowered and reconciled from now on. Idempotent."""
@@ -110,7 +110,8 @@ class World:
         for key in keys:
             if kind_name_of(key) in self._reconcile_functions:
                 self.loop.poke(key)
-        self._start_background()
+        if self._running:
+            self._start_background()
 
     def seen(self, id_: str) -> Status | None:
         """The newest status of a core object, None when the agent has none (it is gone, or was never there)."""
@@ -129,24 +130,11 @@ class World:
 
     async def run(self) -> None:
         """Until cancelled."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self.link.run())
-                group.create_task(self._look_after_first_sync())
-                self._group = group
-                self._start_background()
-        finally:
-            self._group = None
-            self._background.clear()
-
-    def _start_background(self) -> None:
-        """Starts what services mark as `background`: `async (world) -> None`, which works until cancelled and never raises."""
-        if self._group is None:
-            return
-        for name, one in self.registry.marks("background").items():
-            if name not in self._background:
-                self._background.add(name)
-                self._group.create_task(one.target(self), name=name)
+        self._running = True
+        self._start_background()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.link.run())
+            group.create_task(self._look_after_first_sync())
 
     async def _look_after_first_sync(self) -> None:
         """What went away while no daemon listened sends no status: once the agent has told what there is, everything is looked at."""
@@ -156,7 +144,18 @@ class World:
             for key in self._keys(kind):
                 self.loop.poke(key)
 
+    def _start_background(self) -> None:
+        for name, one in self.registry.marks("background").items():
+            if name not in self._background:
+                task = asyncio.get_running_loop().create_task(one.target(self), name=name)
+                task.add_done_callback(_tell_end)
+                self._background[name] = task
+
     async def close(self) -> None:
+        self._running = False
+        for task in self._background.values():
+            task.cancel()
+        await asyncio.gather(*self._background.values(), return_exceptions=True)
         await self.loop.close()
         self.lowering.close()
         self.client.close()
@@ -194,6 +193,11 @@ class World:
             self.loop.poke(status.owner)
             if kind_name_of(status.owner) in self._watchers:
                 self._wake_watchers(status.owner, self.client.by_key(status.owner))
+
+
+def _tell_end(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.error("work in the background ended", extra={"name_": task.get_name()}, exc_info=task.exception())
 
 
 def after_answers(work: Callable[[], None]) -> None:

@@ -64,6 +64,11 @@ def watch(cls: type[T]) -> Callable[[Callable[[Any, T], Any]], Callable[[Any, T]
     return note
 
 
+def background(name: str) -> Callable[[F], F]:
+    """Marks `async (world) -> None`, which runs from when its package is loaded until the world is closed. It handles its own failures."""
+    return mark("background", name)
+
+
 class Registry:
     """What has been found so far. Names are unique per role."""
 
@@ -119,4 +124,4 @@ def _modules(package_name: str) -> Iterator[ModuleType]:
         yield importlib.import_module(info.name)
 
 
-__all__ = ["Desired", "Mark", "Registry", "lower", "mark", "reconcile", "watch"]
+__all__ = ["Desired", "Mark", "Registry", "background", "lower", "mark", "reconcile", "watch"]

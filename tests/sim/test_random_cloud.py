@@ -40,20 +40,20 @@ STEPS = 60
 class Cloud:
     """Stores and simulated machine stay; daemon and agent are made anew at every `restart`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **settings: Any) -> None:
         self._folder = folder
+        self._settings = Settings(**{"pool": "198.18.16.0/20", "memory_promise": 16.0, **settings})
         self._daemons_store, self._agents_store = MemoryStore(), MemoryStore()
         self.ports = simulated_ports(SystemClock())
 
     async def start(self) -> None:
         self.agent = AgentService(self._agents_store, self.ports, NoShelf(), "198.18.16.0/20")
         await self.agent.start()
-        settings = Settings(pool="198.18.16.0/20", memory_promise=16.0)
         sealer = Sealer(self._folder / "key")
         self.world = World(
             self._daemons_store,
             SystemClock(),
-            settings,
+            self._settings,
             sealer,
             lambda *told: LocalLink(self.agent, *told),
             metrics=MemoryMetrics(),

@@ -28,7 +28,7 @@ from gureum.core.world import World
 from gureum.engine.client import Change
 from gureum.engine.errors import Retry
 from gureum.engine.reconcile import ReconcileLoop
-from gureum.engine.registry import mark
+from gureum.engine.registry import background
 from gureum.engine.resource import key_of
 from gureum.engine.tracing import Tracer
 from gureum.ports.telemetry import TelemetryBroken
@@ -41,7 +41,7 @@ REPEAT_S = 60.0
 """AWS: "For Amazon EC2 Auto Scaling actions, the alarm continues to invoke the action" once a minute."""
 
 
-@mark("background", "cloudwatch alarms")
+@background("cloudwatch alarms")
 async def evaluate_alarms(world: World) -> None:
     evaluator = Evaluator(world)
     try:

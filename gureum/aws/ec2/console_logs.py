@@ -16,6 +16,7 @@ from gureum.aws.logs.ingest import ingest, need_group, need_stream
 from gureum.base.ids import new_id
 from gureum.core.world import World
 from gureum.engine.client import Change
+from gureum.engine.registry import background
 from gureum.engine.resource import Meta, Resource, key_of, kind
 from gureum.ports import PortError
 from gureum.ports.consoles import ConsolePage
@@ -23,7 +24,7 @@ from gureum.ports.telemetry import LogEvent, TelemetryBroken, TelemetryFull
 from gureum.store.contract import Conflict, StoreBroken, StoreFull
 
 log = logging.getLogger("gureum.consoles")
-PACKAGES = ("gureum.aws.ec2", "gureum.aws.logs")
+LOGS = "gureum.aws.logs"
 PRINTING = frozenset({"pending", "running", "stopping", "shutting-down"})
 WAIT_S = 25.0
 BATCH_S = 0.2
@@ -44,8 +45,14 @@ class ConsolePlace(Resource, frozen=True):
     spec: ConsolePlaceSpec
 
 
+@background("consoles")
+async def follow_consoles(world: World) -> None:
+    """Over at once when the setting is empty."""
+    await ConsoleLogs(world).run()
+
+
 class ConsoleLogs:
-    """`run` until cancelled; at once over when the setting is empty."""
+    """`run` until cancelled."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -55,8 +62,7 @@ class ConsoleLogs:
     async def run(self) -> None:
         if not self._group:
             return
-        for package in PACKAGES:
-            self._world.load(package)
+        self._world.load(LOGS)
         stop_listening = self._world.client.listen(self._on_changes)
         tasks: dict[str, asyncio.Task[None]] = {}
         try:

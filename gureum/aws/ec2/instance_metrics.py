@@ -22,7 +22,7 @@ from gureum.aws.ec2.instance_lowering import cpus_of
 from gureum.aws.ec2.network_kinds import NetworkInterface
 from gureum.core.world import World
 from gureum.engine.reconcile import ReconcileLoop
-from gureum.engine.registry import mark
+from gureum.engine.registry import background
 from gureum.engine.tracing import Tracer
 from gureum.ports import PortError
 from gureum.ports.containers import Usage
@@ -59,7 +59,7 @@ class Done(msgspec.Struct, frozen=True):
     out_packets: int = 0
 
 
-@mark("background", "ec2 metrics")
+@background("ec2 metrics")
 async def publish_metrics(world: World) -> None:
     """Publishes at the end of every period, until cancelled."""
     publisher = Publisher(world)

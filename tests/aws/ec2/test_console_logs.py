@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import msgspec
-
-from gureum.aws.ec2.console_logs import ConsoleLogs, ConsolePlace
+from gureum.aws.ec2.console_logs import ConsolePlace
 from gureum.aws.ec2.instance_kinds import Instance
 from tests.aws.ec2.test_flow_delivery import Scene, until
 from tests.sim.test_random_cloud import SCOPE
@@ -21,46 +20,43 @@ def state(scene: Scene) -> str:
     return instance.status.state if instance is not None else ""
 
 
-def test_lines_are_events_of_the_instances_stream_each_once(tmp_path: Path) -> None:
+def play(folder: Path, act: Callable[[Scene], Any], **settings: Any) -> None:
     async def run() -> None:
-        scene = Scene(tmp_path)
+        scene = Scene(folder, **settings)
         await scene.start()
-        world = scene.cloud.world
-        world.settings = msgspec.structs.replace(world.settings, console_log_group="/consoles")
-        following = asyncio.create_task(ConsoleLogs(world).run())
-
-        async def number(wanted: int) -> bool:
-            return await scene.messages("/consoles", scene.instance) == [LINE] * wanted
-
         try:
-            await until(lambda: number(1))
-            await scene.cloud.ask("StopInstances", InstanceIds=[scene.instance])
-            await until(lambda: state(scene) == "stopped")
-            following.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await following
-            following = asyncio.create_task(ConsoleLogs(world).run())
-            await scene.cloud.ask("StartInstances", InstanceIds=[scene.instance])
-            await until(lambda: number(2))
-            assert await number(2)
-            await scene.cloud.ask("TerminateInstances", InstanceIds=[scene.instance])
-            await until(lambda: state(scene) == "terminated")
-            assert world.loop.faults == 0
+            await act(scene)
+            assert scene.cloud.world.loop.faults == 0
         finally:
-            following.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await following
             await scene.cloud.stop()
 
     asyncio.run(run())
 
 
-def test_without_the_setting_nothing_is_followed(tmp_path: Path) -> None:
-    async def run() -> None:
-        scene = Scene(tmp_path)
-        await scene.start()
-        await asyncio.wait_for(ConsoleLogs(scene.cloud.world).run(), 5)
-        assert scene.cloud.world.client.all(ConsolePlace, SCOPE) == []
-        await scene.cloud.stop()
+def test_lines_are_events_of_the_instances_stream_each_once(tmp_path: Path) -> None:
+    async def act(scene: Scene) -> None:
+        async def one() -> bool:
+            return await scene.messages("/consoles", scene.instance) == [LINE]
 
-    asyncio.run(run())
+        await until(one)
+        await until(lambda: scene.cloud.world.client.get(ConsolePlace, SCOPE, scene.instance))
+        await until(lambda: state(scene) == "running")
+        await scene.cloud.ask("StopInstances", InstanceIds=[scene.instance])
+        await until(lambda: state(scene) == "stopped")
+        # The log store of this cloud is new after a restart: what was told before it is not told again.
+        await scene.cloud.restart()
+        await scene.cloud.ask("StartInstances", InstanceIds=[scene.instance])
+        await until(one)
+        await scene.cloud.ask("TerminateInstances", InstanceIds=[scene.instance])
+        await until(lambda: state(scene) == "terminated")
+        assert await one()
+
+    play(tmp_path, act, console_log_group="/consoles")
+
+
+def test_without_the_setting_nothing_is_followed(tmp_path: Path) -> None:
+    async def act(scene: Scene) -> None:
+        await until(lambda: state(scene) == "running")
+        assert scene.cloud.world.client.all(ConsolePlace, SCOPE) == []
+
+    play(tmp_path, act)

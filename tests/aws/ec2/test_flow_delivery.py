@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from gureum.aws.ec2.flow_logs import FlowLog
-from gureum.base.settings import Settings
 from gureum.ports.flows import Flow
 from gureum.ports.telemetry import TelemetryFull
 from gureum.telemetry.memory import MemoryLogs
@@ -33,17 +32,12 @@ async def until(look: Callable[[], Any], limit_s: float = 20.0) -> Any:
 class Scene:
     """One running instance in the default VPC. `interface`, `vpc`: ids."""
 
-    def __init__(self, folder: Path) -> None:
-        self.cloud = Cloud(folder)
-        self.folder = folder
+    def __init__(self, folder: Path, **settings: Any) -> None:
+        # Several windows a second, and files in a folder of this test.
+        self.cloud = Cloud(folder, **{"home": str(folder), "flow_log_interval_s": 0.05, **settings})
 
     async def start(self) -> None:
         await self.cloud.start()
-        # Several windows a second, and files in a folder of this test.
-        settings = Settings(home=str(self.folder), pool="198.18.16.0/20", memory_promise=16.0, flow_log_interval_s=0.05)
-        self.cloud.world.settings = settings
-        call = self.cloud.services.prepare("ec2")
-        assert call is not None
         images = await self.cloud.ask("DescribeImages")
         await self.cloud.ask(
             "RunInstances", ImageId=images["Images"][0]["ImageId"], InstanceType="t3.micro", MinCount=1, MaxCount=1
