@@ -88,6 +88,21 @@ def test_what_is_made_is_observed_and_what_is_removed_is_not(tell: Callable[[Sto
     tell(story)
 
 
+def test_counters_are_of_the_attached_interfaces(tell: Callable[[Story], None]) -> None:
+    async def story(networks: Networks, firewalls: Firewalls) -> None:
+        assert await networks.counters() == {}
+        await networks.ensure_network(NETWORK)
+        await networks.ensure_sandbox(SandboxSpec("i-1"))
+        await networks.ensure_interface(INTERFACE)
+        (name, counted), *others = (await networks.counters()).items()
+        assert (name, others) == ("eni-1", [])
+        assert all(number >= 0 for number in msgspec.structs.astuple(counted))
+        await networks.remove_interface("eni-1")
+        assert await networks.counters() == {}
+
+    tell(story)
+
+
 def test_interface_waits_for_network_and_sandbox(tell: Callable[[Story], None]) -> None:
     async def story(networks: Networks, firewalls: Firewalls) -> None:
         with pytest.raises(PortError, match="network vpc-1 does not exist"):
