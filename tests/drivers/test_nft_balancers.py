@@ -6,6 +6,7 @@ from __future__ import annotations
 import collections
 import itertools
 from collections.abc import Iterator
+from typing import Literal
 
 import msgspec
 import pytest
@@ -19,6 +20,8 @@ from gureum.drivers.simulated_packets import Packet, asks, sent_on
 from gureum.ports.firewalls import Acl, AclEntry, BalancedPort, BalancedTarget, Balancer, Group, Port, Rule, RuleSet
 from tests.drivers.nft_model import Journey, Kernel
 
+Direction = Literal["in", "out"]
+
 ANYWHERE = "0.0.0.0/0"
 NODE, NODE_2, CLIENT, TARGET, TARGET_2 = "10.0.0.5", "10.0.0.6", "10.0.0.10", "10.0.1.11", "10.0.1.12"
 HOST, PUBLIC, PUBLIC_2 = "192.0.2.9", "198.19.0.5", "198.19.0.6"
@@ -27,23 +30,35 @@ SUBNETS = ("10.0.0.0/24", "10.0.1.0/24")
 
 # --- rule sets ------------------------------------------------------------------------------------------------------
 
-# Each either broad or for just what a step on the way looks like, so that a random set often opens the whole way but for one place.
-far_ends = st.sampled_from(
-    [{"cidr": ANYWHERE}, {"cidr": ANYWHERE}, *({"group": one} for one in GROUPS)]
-) | st.sampled_from([{"cidr": f"{one}/32"} for one in (NODE, CLIENT, TARGET, HOST)])
-services = st.sampled_from([("all", None), ("tcp", (80, 80)), ("tcp", (8080, 8080)), ("udp", None), ("6", None)])
+# What a step of the way looks like: so a random set often opens the whole way, or all of it but one place.
+FITTING: dict[tuple[str, Direction], tuple[tuple[str, str], ...]] = {
+    ("cl", "out"): (("cidr", f"{NODE}/32"), ("group", "lb")),
+    ("lb", "in"): (("cidr", f"{CLIENT}/32"), ("cidr", f"{HOST}/32"), ("group", "cl")),
+    ("lb", "out"): (("cidr", f"{TARGET}/32"), ("group", "tg")),
+    ("tg", "in"): (
+        ("group", "lb"),
+        ("group", "lb"),
+        ("cidr", f"{NODE}/32"),
+        ("cidr", f"{CLIENT}/32"),
+        ("cidr", f"{HOST}/32"),
+    ),
+}
+SERVICES = (("all", None), ("all", None), ("tcp", (80, 80)), ("tcp", (8080, 8080)), ("udp", None), ("6", None))
 
 
-def some_rules(direction: str) -> st.SearchStrategy[tuple[Rule, ...]]:
-    one = st.builds(lambda service, far: Rule(direction, *service, **far), services, far_ends)  # type: ignore[arg-type]
-    return st.lists(one, min_size=1, max_size=3).map(tuple)
+@st.composite
+def a_group(draw: st.DrawFn, name: str) -> Group:
+    rules = []
+    directions: tuple[Direction, ...] = ("out", "in")
+    for direction in directions:
+        ends = (*FITTING.get((name, direction), ()), ("cidr", ANYWHERE))
+        for kind, far in draw(st.lists(st.sampled_from(ends), min_size=1, max_size=2, unique=True)):
+            protocol, ports = draw(st.sampled_from(SERVICES))
+            rules.append(Rule(direction, protocol, ports, **{kind: far}))
+    return Group(name, tuple(rules))
 
 
-def a_group(name: str) -> st.SearchStrategy[Group]:
-    return st.builds(lambda out, into: Group(name, (*out, *into)), some_rules("out"), some_rules("in"))
-
-
-targets = st.sampled_from([TARGET, TARGET_2, NODE_2, "10.0.1.99"]).flatmap(
+targets = st.sampled_from([TARGET, TARGET, TARGET_2, NODE_2, "10.0.1.99"]).flatmap(
     lambda address: st.builds(BalancedTarget, st.just(address), st.sampled_from([80, 8080]), st.integers(1, 3))
 )
 
@@ -180,6 +195,39 @@ def chosen_by(rules: RuleSet, slot: int) -> tuple[str, int]:
     return journey.place[1:]
 
 
+@pytest.mark.parametrize(
+    ("node_in", "target_in", "end"),
+    [
+        ({"cidr": ANYWHERE}, {"group": "lb"}, "accept"),
+        ({"group": "cl"}, {"group": "lb"}, "accept"),
+        # The client is in no group of the balancer before the balancer has let it come.
+        ({"group": "lb"}, {"group": "lb"}, "drop"),
+        ({"cidr": ANYWHERE}, {"group": "tg"}, "drop"),
+        ({"cidr": ANYWHERE}, {"cidr": f"{NODE}/32"}, "drop"),
+    ],
+)
+def test_rule_that_names_the_balancers_group(node_in: dict[str, str], target_in: dict[str, str], end: str) -> None:
+    everywhere = Rule("out", "all", cidr=ANYWHERE)
+    entries = {
+        "cl": (everywhere,),
+        "lb": (everywhere, Rule("in", "all", **node_in)),
+        "tg": (Rule("in", "all", **target_in),),
+    }
+    places = (("client", CLIENT, "cl"), ("node", NODE, "lb"), ("t1", TARGET, "tg"))
+    node = Balancer("node", NODE, (BalancedPort("tcp", 80, (BalancedTarget(TARGET, 8080),)),))
+    rules = RuleSet(
+        "vpc-1",
+        ("10.0.0.0/16",),
+        tuple(Group(name, lines) for name, lines in entries.items()),
+        tuple(Port(name, (address,), (group,)) for name, address, group in places),
+        balancers=(node,),
+    )
+    holders = {address: name for name, address, _ in places}
+    packet = Packet("client", "", CLIENT, NODE, "tcp", (0, 80))
+    assert Journey(table(rules), packet, 0, holders).end == end
+    assert sent_on(rules, packet, node, node.ports[0], node.ports[0].targets[0]) == (end == "accept")
+
+
 def test_order_of_targets_moves_nobody() -> None:
     found = [BalancedTarget(TARGET, 80, 2), BalancedTarget(TARGET, 8080), BalancedTarget(TARGET_2, 80, 3)]
     tables = [table(balanced(BalancedPort("tcp", 80, order))) for order in itertools.permutations(found)]
@@ -226,11 +274,15 @@ def test_balancer_whose_interface_is_not_there_is_left_out() -> None:
 
 
 def test_every_listener_has_a_mark_of_its_own() -> None:
-    """Two of these names have the same CRC: one of them moves on."""
-    ports = tuple(BalancedPort("tcp", number, ()) for number in range(1, 20_000))
-    marks = [one.number for one in listeners(balanced(*ports))]
-    assert len(set(marks)) == len(marks)
-    assert all(mark & BALANCED_MARK and not mark & (JUDGED_MARK | UPLINK_MARK) for mark in marks)
+    """These two names have the same checksum, of which marks are made."""
+    names = ("eni-00000517a076dd345", "eni-0000059cbc62de7db")
+    ports = tuple(Port(name, (f"10.0.0.{place + 5}",), (), open=True) for place, name in enumerate(names))
+    nodes = tuple(Balancer(port.interface, port.addresses[0], (BalancedPort("tcp", 80, ()),)) for port in ports)
+    rules = RuleSet("vpc-1", ("10.0.0.0/16",), ports=ports, balancers=nodes)
+    first, second = (one.number for one in listeners(rules))
+    assert second == first + 1
+    assert all(mark & BALANCED_MARK and not mark & (JUDGED_MARK | UPLINK_MARK) for mark in (first, second))
+    Kernel().run(plan(None, rules))
 
 
 @pytest.mark.parametrize("by", ["flow", "source"])

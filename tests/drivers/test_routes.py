@@ -60,3 +60,15 @@ def test_forwarding_interface_has_its_table_by_link() -> None:
     forwarding = Placed(3, "egate", "gate@m#1", ("10.0.0.7",), "10.0.0.1", forward_table=subnet_table("a"))
     assert own(forwarding).rules == {Rule(1000, subnet_table("a"), incoming="egate")}
     assert own(GATE).rules == frozenset()
+
+
+def test_marked_replies_leave_by_the_uplink_and_stay_inside_where_they_can() -> None:
+    spec = networks.NetworkSpec("vpc", (CIDR,), (networks.Subnet("a", "10.0.0.0/24", "10.0.0.1"),))
+    (rule,) = (rule for rule in plan(spec, {}, UPLINK).rules if rule.mark)
+    assert rule.priority < 1000  # before any subnet's
+    found = {route.destination: route for route in plan(spec, {}, UPLINK).routes if route.table == rule.table}
+    assert {destination: (one.kind, one.link) for destination, one in found.items()} == {
+        CIDR: (THROW, 0),
+        "0.0.0.0/0": (1, UPLINK),
+    }
+    assert not [rule for rule in plan(spec, {}, 0).rules if rule.mark]
