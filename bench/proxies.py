@@ -56,7 +56,8 @@ def haproxy(host: ProxyHost, folder: Path, name: str, config: str) -> Iterator[N
     path = folder / f"{name}.cfg"
     path.write_text(config)
     command = ["nsenter", f"--net={host.net}", "haproxy", "-db", "-q", "-f", str(path)]
-    process = subprocess.Popen(command)
+    # In a session of its own as gureum's: the kernel's scheduler shares cores among sessions (autogroup).
+    process = subprocess.Popen(command, start_new_session=True)
     try:
         yield
     finally:

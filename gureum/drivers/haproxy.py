@@ -50,7 +50,7 @@ class _Running:
     def __init__(self, folder: ProxyFolder, state: State) -> None:
         self.folder, self.state = folder, state
         self.child: subprocess.Popen[bytes] | None = None
-        self.log_socket: socket.socket | None = None
+        self.log_reader: haproxy_logs.LogReader | None = None
         self.ready_socket: socket.socket | None = None
         self.pidfd = -1
         self.certain = False  # whether the process is known to run `state.spec`
@@ -328,13 +328,11 @@ class HaproxyProxies:
 
     def _open_sockets(self, known: _Running, net: Path) -> None:
         try:
-            known.log_socket, known.ready_socket, _ = known.folder.sockets(net)
+            log_socket, known.ready_socket, _ = known.folder.sockets(net)
         except FileNotFoundError as error:
             raise PortError("the proxy's sandbox is not there yet") from error
         loop = asyncio.get_running_loop()
-        loop.add_reader(
-            known.log_socket, haproxy_logs.LogReader(known.log_socket, lambda lines: self._take(known, lines))
-        )
+        known.log_reader = haproxy_logs.LogReader(loop, log_socket, lambda lines: self._take(known, lines))
         loop.add_reader(known.ready_socket, self._hear, known)
 
     def _hear(self, known: _Running) -> None:
@@ -372,11 +370,12 @@ class HaproxyProxies:
 
     def _let_go(self, known: _Running) -> None:
         self._close_pidfd(known)
-        for sock in (known.log_socket, known.ready_socket):
-            if sock is not None:
-                asyncio.get_running_loop().remove_reader(sock)
-                sock.close()
-        known.log_socket = known.ready_socket = None
+        if known.log_reader is not None:
+            known.log_reader.close()
+        if known.ready_socket is not None:
+            asyncio.get_running_loop().remove_reader(known.ready_socket)
+            known.ready_socket.close()
+        known.log_reader = known.ready_socket = None
 
     def _take(self, known: _Running, lines: list[bytes]) -> None:
         known.tls_errors += sum(haproxy_logs.is_tls_failure(line) for line in lines)

@@ -6,6 +6,7 @@ never holds a tab. What does not change from request to request (ARNs, names) is
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import hashlib
@@ -35,7 +36,7 @@ FAILED_FORMAT = "\\t".join(FAILED_FIELDS)
 
 _BATCH = 512
 _LONGEST_BYTES = 65536
-_RECEIVE_BYTES = 4 << 20
+_GATHER_S = 0.01
 _ORIGIN = re.compile(r"^https?://[^/]*")
 _ESCAPED = re.compile(r"#([0-9A-Fa-f]{2})")
 
@@ -254,18 +255,32 @@ def _tcp(f: list[str], known: Reading) -> Record | None:
 
 
 class LogReader:
-    """Takes what waits in the socket, at most `_BATCH` lines at a time so that the loop goes on. What comes faster than it is read is dropped by
-    the kernel and counted by HAProxy; a proxy never waits for its log."""
+    """Takes what waits in the socket, at most `_BATCH` lines at a time so that the loop goes on, and then lets it gather for a moment: woken for
+    each line we would take the cores from those who serve requests. What comes faster than it is read is dropped by the kernel and counted
+    by HAProxy; a proxy never waits for its log."""
 
-    def __init__(self, sock: socket.socket, take: Callable[[list[bytes]], None]) -> None:
-        self._sock, self._take = sock, take
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, sock: socket.socket, take: Callable[[list[bytes]], None]
+    ) -> None:
+        self._loop, self._sock, self._take = loop, sock, take
+        self._timer: asyncio.TimerHandle | None = None
+        loop.add_reader(sock, self._read)
 
-    def __call__(self) -> None:
+    def _read(self) -> None:
         lines: list[bytes] = []
         while len(lines) < _BATCH:
             try:
                 lines.append(self._sock.recv(_LONGEST_BYTES))
             except BlockingIOError:
                 break
+        if len(lines) < _BATCH:
+            self._loop.remove_reader(self._sock)
+            self._timer = self._loop.call_later(_GATHER_S, self._loop.add_reader, self._sock, self._read)
         if lines:
             self._take(lines)
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._loop.remove_reader(self._sock)
+        self._sock.close()

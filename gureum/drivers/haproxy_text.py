@@ -10,7 +10,8 @@ import re
 
 from gureum.ports import PortError
 
-_PLAIN = re.compile(rb"[A-Za-z0-9_/.,:=@~-]")
+_PLAIN = re.compile(rb"[A-Za-z0-9_/.,:=@~-]+")
+_SPECIAL = re.compile(rb"[^A-Za-z0-9_/.,:=@~-]")
 _SERVER = re.compile(r"[A-Za-z0-9._:-]{1,120}")
 _GROUP = re.compile(r"[a-z0-9-]{1,40}")
 # RFC 9110's token without the characters that HAProxy's lists of arguments give a meaning to.
@@ -25,7 +26,9 @@ def word(text: str) -> str:
         raise ValueError("a NUL cannot be configured")
     if not raw:
         return "''"
-    return "".join(chr(byte) if _PLAIN.fullmatch(bytes((byte,))) else f"\\x{byte:02x}" for byte in raw)
+    if _PLAIN.fullmatch(raw):
+        return text
+    return _SPECIAL.sub(lambda found: b"\\x%02x" % found[0][0], raw).decode()
 
 
 def log_format(text: str) -> str:

@@ -134,7 +134,7 @@ def test_conditions_of_a_rule_are_anded_and_the_lowest_priority_number_wins(host
     def talk() -> list[bytes]:
         return [host.get("/ab", method="POST").body, host.get("/ab").body, host.get("/b").body]
 
-    looked = lambda: [record.priority for record in host.records] == [5, 10, 20]  # noqa: E731
+    looked = lambda: sorted(record.priority for record in host.records) == [5, 10, 20]  # noqa: E731
     assert serve(host, host.spec(listener), talk, looked) == [b"five", b"ten", b"twenty"]
 
 
@@ -166,7 +166,9 @@ def test_redirect_fills_in_all_placeholders(host: ProxyHost) -> None:
         return [(answer.status, answer.header("location")) for answer in answers]
 
     def look() -> bool:
-        return len(host.records) == 4 and host.records[0].redirect_url == "https://example.com:443/secure/x?a=b"
+        return len(host.records) == 4 and "https://example.com:443/secure/x?a=b" in {
+            one.redirect_url for one in host.records
+        }
 
     assert serve(host, host.spec(http_listener(*rules, default=fixed(""))), talk, look) == [
         (301, "https://example.com:443/secure/x?a=b"),
