@@ -34,7 +34,7 @@ from tests.cloud.running import BUSYBOX, Cloud
 
 TESTS = Path(__file__).parent.parent
 SCRIPTS = sorted((Path(__file__).parent / "operations").glob("*.txt"))
-SERVICES = ("ec2", "elbv2", "ssm", "sts")
+SERVICES = ("autoscaling", "ec2", "elbv2", "ssm", "sts")
 WAIT = {"Delay": 0.05, "MaxAttempts": 400}
 accounts = itertools.count(444400000000)
 _models = {name: botocore.session.get_session().get_service_model(name) for name in SERVICES}
