@@ -18,6 +18,7 @@ from gureum.store.contract import Check, Delete, Event, NoneNewer, Put, Store, U
 T = TypeVar("T", bound=Resource)
 _encoder = msgspec.json.Encoder()
 CLAIM = "claim"
+Savepoint = tuple[dict[str, Check], dict[str, Write], "dict[str, Resource | None]"]
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -247,6 +248,15 @@ class Transaction:
         key = make_key(CLAIM, space, value)
         if self._client.store.get(key) is not None or key in self._writes:
             self._writes[key] = Delete(key)
+
+    def savepoint(self) -> Savepoint:
+        """What it holds now, for `back_to`."""
+        return dict(self._checks), dict(self._writes), dict(self._objects)
+
+    def back_to(self, saved: Savepoint) -> None:
+        """Forgets what was done since: of something that could not be made whole, nothing is written."""
+        checks, writes, objects = saved
+        self._checks, self._writes, self._objects = dict(checks), dict(writes), dict(objects)
 
     @property
     def empty(self) -> bool:

@@ -60,6 +60,13 @@ class Maintenance(msgspec.Struct, frozen=True):
     most: int = -1
 
 
+class Notification(msgspec.Struct, frozen=True):
+    """`topic`: ARN. `types`: AWS's names of what it hears of."""
+
+    topic: str
+    types: tuple[str, ...]
+
+
 class GroupSpec(msgspec.Struct, frozen=True):
     """`template` or `configuration` (a launch configuration's name). `subnets`: none: the default subnets of `zones`. `target_groups`: ARNs.
     `warmup_s` None: not given. `suspended`: process → reason. `why`: the sentence with which activities tell what changed the desired
@@ -87,6 +94,7 @@ class GroupSpec(msgspec.Struct, frozen=True):
     tags: tuple[GroupTag, ...] = ()
     suspended: dict[str, str] = {}
     metrics: tuple[str, ...] = ()
+    notifications: tuple[Notification, ...] = ()
     service_role: str = ""
     context: str = ""
     deletion_protection: str = "none"

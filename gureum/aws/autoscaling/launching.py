@@ -35,7 +35,7 @@ _FROM_CONFIGURATION = (
 
 def launch(call: Call, transaction: Transaction, group: Group, zone: str, count: int, before: int) -> int:
     """Up to `count` new instances in a zone, with members and activities; says how many. `before`: the group's capacity. Raises the errors of
-    RunInstances, with nothing written."""
+    RunInstances when there is not even one; of an instance that cannot be made whole (the subnet has no address left) nothing is written."""
     subnet = _subnet(call, group, zone)
     params = launch_params(call, group) | {"MinCount": 1, "MaxCount": count}
     _place(params, subnet)
@@ -43,7 +43,14 @@ def launch(call: Call, transaction: Transaction, group: Group, zone: str, count:
     plan = plan_launch(launched, params)
     reservation = new_id("r-")
     for index in range(plan.count):
-        instance = create_instance(launched, transaction, params, plan, reservation, index)
+        saved = transaction.savepoint()
+        try:
+            instance = create_instance(launched, transaction, params, plan, reservation, index)
+        except AwsError:
+            transaction.back_to(saved)
+            if index == 0:
+                raise
+            return index
         _join(call, transaction, group, instance, before + index)
     return plan.count
 

@@ -6,7 +6,7 @@ import msgspec
 
 from gureum.aws.autoscaling import activities
 from gureum.aws.autoscaling.activities import show_activity
-from gureum.aws.autoscaling.faults import invalid
+from gureum.aws.autoscaling.faults import invalid, not_built
 from gureum.aws.autoscaling.hooks import waits_for
 from gureum.aws.autoscaling.kinds import Activity, Group, Hook, Member, MemberSpec
 from gureum.aws.autoscaling.lookup import find_group, find_member, find_members, members_of
@@ -196,8 +196,11 @@ async def set_instance_health(call: Call) -> Result:
 
 @operation("TerminateInstanceInAutoScalingGroup")
 async def terminate_instance_in_auto_scaling_group(call: Call) -> Result:
-    """AWS: autoscaling TerminateInstanceInAutoScalingGroup."""
-    group, member = find_member(call, call.params["InstanceId"])
+    """AWS: autoscaling TerminateInstanceInAutoScalingGroup: one instance, in whatever group it is."""
+    for name in ("InstanceIds", "AutoScalingGroupName"):
+        if call.params.get(name):
+            raise not_built(f"TerminateInstanceInAutoScalingGroup with {name}")
+    group, member = find_member(call, call.params.get("InstanceId") or "")
     if member.spec.state.startswith("Terminating"):
         raise AwsError(
             "ScalingActivityInProgress", f"The instance {member.meta.name} is being terminated already.", status=400

@@ -96,7 +96,7 @@ def _serving(step: Pass, member: Member, state: str) -> None:
         member = step.change(member, health="Unhealthy")
         if not step.suspended("ReplaceUnhealthy") and not step.suspended("Terminate"):
             step.begin_end(member, why)
-    elif group.max_lifetime_s:
+    elif group.max_lifetime_s and not step.suspended("Terminate"):
         _look_at_age(step, member)
 
 
@@ -118,7 +118,7 @@ def _ending(step: Pass, member: Member, instance: Instance | None, state: str) -
     if state == "shutting-down":
         return
     if not all(wait.result for wait in member.spec.waits):
-        activities.note(step.call, step.transaction, member.spec.activity, "MidTerminatingLifecycleAction", 60)
+        activities.note(step.call, step.transaction, member.spec.activity, "MidLifecycleAction", 60)
         return
     left = drained(step.call, step.group, member.meta.name)
     if left > step.now and state == "running":

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from gureum.aws.autoscaling import activities
-from gureum.aws.autoscaling.kinds import LEAVING, STANDBY, Group, Member, Refresh
+from gureum.aws.autoscaling.kinds import LEAVING, STANDBY, STARTING, Group, Member, Refresh
 from gureum.aws.autoscaling.launching import launch, template_now
 from gureum.aws.autoscaling.lookup import members_of
 from gureum.aws.autoscaling.members import move_on
@@ -65,10 +65,13 @@ async def reconcile_group(world: World, group: Group) -> None:
     transaction.require(group)
     transaction.require_no_newer(Member, group.meta.scope)
     step = Pass(world, call, transaction, group, members_of(call, group))
+    if group.spec.deleting:
+        _end_all(step)
     for member in list(step.members):
         move_on(step, member)
-    step_refresh(step)
-    _count(step)
+    if not group.spec.deleting:
+        step_refresh(step)
+        _count(step)
     if group.spec.deleting and not step.members:
         transaction.delete(group)
     if not transaction.empty:
@@ -77,35 +80,53 @@ async def reconcile_group(world: World, group: Group) -> None:
         world.poke(key_of(group), max(min(step.due) - step.now, 0.01))
 
 
+def _end_all(step: Pass) -> None:
+    """AWS: ForceDelete ends all instances, whatever state they are in, and waits for no hook."""
+    for member in list(step.members):
+        if member.spec.state not in LEAVING:
+            member = step.begin_end(member, step.group.spec.why)
+        if member.spec.waits:
+            step.change(member, waits=())
+
+
 def _count(step: Pass) -> None:
-    """Brings the capacity to the desired one."""
+    """Brings the capacity to the desired one. What has changed the desired capacity is told until it is reached; what comes after that is the
+    group's own doing (replacements, rebalancing), which ends an instance only when the new one serves."""
     spec = step.group.spec
     capacity, desired = step.capacity, spec.desired + surge(step)
     if capacity < desired and not step.suspended("Launch"):
         _grow(step, desired - capacity)
     elif capacity > desired and not step.suspended("Terminate"):
-        _shrink(step, capacity - desired)
-    elif capacity == desired == spec.desired and not step.suspended("AZRebalance"):
-        _rebalance(step)
+        if spec.why or all(one.spec.state not in STARTING for one in step.members):
+            _shrink(step, capacity - desired)
+    elif capacity == desired == spec.desired:
+        if spec.why:
+            step.change_group(why="")
+        if not step.suspended("AZRebalance"):
+            _rebalance(step)
 
 
 def _grow(step: Pass, wanted: int) -> None:
-    """Into the zones with the fewest, one after the other. What cannot be launched in any zone is told and tried again later."""
+    """Into the zone with the fewest, so many as make it even; the next look goes on with the next zone, for each launch counts the memory that is
+    left on what has been committed. A zone that refuses is passed over; what cannot be launched in any is told and tried again later."""
     spec = step.group.spec
     if spec.retry_at > step.now:
         step.due.append(spec.retry_at)
         return
-    plan = spread(Counter(one.spec.zone for one in step.members if one.counts), spec.zones, min(wanted, MOST_LAUNCHES))
-    before, launched, refused = step.capacity, 0, None
-    for zone, count in plan.items():
+    have = Counter(one.spec.zone for one in step.members if one.counts)
+    zones, refused = spec.zones, None
+    while zones:
+        zone, count = next(iter(spread(have, zones, min(wanted, MOST_LAUNCHES)).items()))
         try:
-            launched += launch(step.call, step.transaction, step.group, zone, count, before + launched)
+            launch(step.call, step.transaction, step.group, zone, count, step.capacity)
         except AwsError as error:
-            refused = error
-    if launched:
-        if spec.failures:
-            step.change_group(failures=0, retry_at=0.0)
-    elif refused is not None:
+            refused = refused or error
+            zones = tuple(one for one in zones if one != zone)
+        else:
+            if spec.failures:
+                step.change_group(failures=0, retry_at=0.0)
+            return
+    if refused is not None:
         _tell_failure(step, refused)
 
 
@@ -114,7 +135,8 @@ def _tell_failure(step: Pass, refused: AwsError) -> None:
     spec, capacity = step.group.spec, step.capacity
     cause = started_cause(spec.why, step.now, capacity, capacity + 1)
     message = f"{refused.message} Launching EC2 instance failed."
-    activities.record(step.call, step.transaction, step.group, launching(""), cause, "Failed", message)
+    description = f"{launching('')}.  Status Reason: {message}"
+    activities.record(step.call, step.transaction, step.group, description, cause, "Failed", message)
     delay_s = min(FIRST_RETRY_S * 2 ** min(spec.failures, 16), LAST_RETRY_S)
     step.change_group(failures=spec.failures + 1, retry_at=step.now + delay_s)
     step.due.append(step.now + delay_s)
@@ -135,8 +157,9 @@ def _shrink(step: Pass, surplus: int) -> None:
     """Instances protected from scale-in stay, even if the group is then too large."""
     before, current = step.capacity, template_now(step.call, step.group)
     for number in range(surplus):
-        open_ = [one for one in step.members if one.counts and (not one.spec.protected or step.group.spec.deleting)]
-        chosen = choose(open_, step.group, current, step.now)
+        open_ = [one for one in step.members if one.counts and not one.spec.protected]
+        outside = [one for one in open_ if one.spec.zone not in step.group.spec.zones]
+        chosen = choose(outside or open_, step.group, current, step.now)
         if chosen is None:
             return
         cause = shrunk_cause(step.group.spec.why, step.now, chosen.meta.name, before - number, before - number - 1)
@@ -144,10 +167,11 @@ def _shrink(step: Pass, surplus: int) -> None:
 
 
 def _rebalance(step: Pass) -> None:
-    """One more where there are fewest, when another zone has two more; the surplus then goes from the crowded one (AWS: "Rebalancing")."""
+    """One more where there are fewest, when another zone has two more or is none of the group's any more; the surplus then goes from there
+    (AWS: "Rebalancing")."""
     spec = step.group.spec
     serving = [one for one in step.members if one.counts]
-    if len(spec.zones) < 2 or any(one.spec.state != "InService" for one in serving) or spec.retry_at > step.now:
+    if any(one.spec.state != "InService" for one in serving) or spec.retry_at > step.now:
         return
     if (
         any(one.spec.state in LEAVING or one.spec.state in STANDBY for one in step.members)
@@ -158,7 +182,7 @@ def _rebalance(step: Pass) -> None:
     counts = Counter(dict.fromkeys(spec.zones, 0))
     counts.update(one.spec.zone for one in serving)
     least, most = min(spec.zones, key=lambda zone: counts[zone]), max(counts, key=lambda zone: counts[zone])
-    if counts[most] - counts[least] < 2:
+    if counts[most] - counts[least] < 2 and counts.keys() <= set(spec.zones):
         return
     try:
         launch(step.call, step.transaction, step.group, least, 1, step.capacity)

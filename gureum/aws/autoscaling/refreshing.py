@@ -65,7 +65,7 @@ def surge(step: Pass) -> int:
 
 def step_refresh(step: Pass) -> None:
     refresh = active_refresh(step.call, step.group)
-    if refresh is None or step.suspended("Launch") or step.suspended("Terminate"):
+    if refresh is None or any(step.suspended(process) for process in ("Launch", "Terminate", "InstanceRefresh")):
         return
     spec = refresh.spec
     if spec.status == "Pending":

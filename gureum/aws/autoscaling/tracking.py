@@ -102,6 +102,8 @@ def make_alarms(
             transaction.create(MetricAlarm(meta=call.meta(object_name(name), owner=group), spec=spec, status=status))
         else:
             transaction.update(msgspec.structs.replace(known, spec=spec))
+    if not tracking.scale_in and low in names and (known := call.get(MetricAlarm, object_name(low))) is not None:
+        transaction.delete(known)
     return tuple(name for name, *_ in wanted)
 
 

@@ -40,6 +40,7 @@ class Load:
     def __init__(self, address: str, path: str = "/") -> None:
         self.answers: Counter[str] = Counter()
         self.failed: list[str] = []
+        self._before = 0
         self._address, self._path = address, path
         self._ending = threading.Event()
         self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(LOAD_THREADS)]
@@ -62,12 +63,13 @@ class Load:
                 self.failed.append(str(error))
 
     def since_now(self) -> None:
-        """Forgets the answers so far."""
+        """Counts who answers anew."""
+        self._before += sum(self.answers.values())
         self.answers = Counter()
 
     @property
     def told(self) -> str:
-        return f"{sum(self.answers.values())} requests, {len(self.failed)} failed"
+        return f"{self._before + sum(self.answers.values())} requests, {len(self.failed)} failed"
 
 
 def balancers(tour: Tour) -> None:
@@ -89,8 +91,8 @@ def balancers(tour: Tour) -> None:
             "--security-groups", tour.made["group balancer"], query="LoadBalancers[0].LoadBalancerArn",
         )  # fmt: skip
     attribute = "Key=load_balancing.cross_zone.enabled,Value=true"
-    words = ("elbv2", "modify-load-balancer-attributes", "--load-balancer-arn", tour.made["nlb"])
-    tour.aws(*words, "--attributes", attribute)
+    named = ("--load-balancer-arn", tour.made["nlb"])
+    tour.aws("elbv2", "modify-load-balancer-attributes", *named, "--attributes", attribute)
     listener = tour.make("listener", *_listener(tour, "alb", "HTTP", "pages"), query="Listeners[0].ListenerArn")
     tour.aws("elbv2", "create-rule", "--listener-arn", listener, "--priority", "10", "--conditions",
              "Field=path-pattern,Values=/api/*", "--actions", f"Type=forward,TargetGroupArn={tour.made['targets api']}")  # fmt: skip

@@ -1,0 +1,153 @@
+"""Scaling policies at work. AWS: "Step and simple scaling policies", "Target tracking scaling policies", "Scheduled scaling"."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+
+from gureum.aws.cloudwatch.alarm_kinds import MetricAlarm
+from tests.aws.autoscaling.conftest import SCOPE
+
+G = {"AutoScalingGroupName": "g"}
+
+
+def simple(cloud, adjustment, **params):
+    params = {"AdjustmentType": "ChangeInCapacity", "ScalingAdjustment": adjustment} | params
+    cloud("PutScalingPolicy", **G, PolicyName="p", **params)
+
+
+def test_a_simple_policy_changes_the_capacity_and_cools_down(cloud):
+    cloud.group(size=1)
+    simple(cloud, 2, Cooldown=100)
+    cloud("ExecutePolicy", **G, PolicyName="p")
+    assert cloud.told()["DesiredCapacity"] == 3
+    assert (
+        "a user request executed policy p changing the desired capacity from 1 to 3." in cloud.activities()[0]["Cause"]
+    )
+    refused = cloud.refused("ExecutePolicy", **G, PolicyName="p", HonorCooldown=True)
+    assert refused[0] == "ScalingActivityInProgress"
+    cloud.wait(101)
+    cloud("ExecutePolicy", **G, PolicyName="p", HonorCooldown=True)
+    assert cloud.told()["DesiredCapacity"] == 5
+
+
+def test_no_policy_leaves_the_groups_bounds(cloud):
+    cloud.group(size=1, MaxSize=2)
+    simple(cloud, 50)
+    cloud("ExecutePolicy", **G, PolicyName="p")
+    assert cloud.told()["DesiredCapacity"] == 2
+
+
+@pytest.mark.parametrize(("value", "expected"), [(50, 10), (60, 10), (70, 13), (100, 13), (29, 7), (35, 9), (40, 9)])
+def test_steps_of_the_documents_example(cloud, value, expected):
+    """AWS's tables of step adjustments in percent at a threshold of 50 (scale out) and of 50 (scale in), desired capacity 10. In the guide: out
+    0-10: 0, 10-20: 10 %, from 20: 30 %; in 0 to -10: 0, -10 to -20: -10 %, below -20: -30 %."""
+    cloud.group(size=10, MaxSize=20)
+    out = [(0, 10, 0), (10, 20, 10), (20, None, 30)]
+    into = [(-10, 0, 0), (-20, -10, -10), (None, -20, -30)]
+    steps = out if value >= 50 else into
+    given = [
+        {"ScalingAdjustment": by}
+        | ({"MetricIntervalLowerBound": low} if low is not None else {})
+        | ({"MetricIntervalUpperBound": high} if high is not None else {})
+        for low, high, by in steps
+    ]
+    kind = {"PolicyType": "StepScaling", "AdjustmentType": "PercentChangeInCapacity", "EstimatedInstanceWarmup": 0}
+    cloud("PutScalingPolicy", **G, PolicyName="p", **kind, StepAdjustments=given)
+    expected = {60: 11}.get(value, expected)
+    cloud("ExecutePolicy", **G, PolicyName="p", MetricValue=float(value), BreachThreshold=50.0)
+    assert cloud.told()["DesiredCapacity"] == expected
+
+
+def track(cloud, **more):
+    config = {
+        "PredefinedMetricSpecification": {"PredefinedMetricType": "ASGAverageCPUUtilization"},
+        "TargetValue": 50.0,
+    }
+    params = {"PolicyType": "TargetTrackingScaling", "EstimatedInstanceWarmup": 60}
+    return cloud("PutScalingPolicy", **G, PolicyName="t", **params, TargetTrackingConfiguration=config | more)
+
+
+def test_tracking_makes_its_two_alarms_and_takes_them_away(cloud):
+    cloud.group(size=1)
+    made = track(cloud)
+    names = sorted(one["AlarmName"] for one in made["Alarms"])
+    assert [name[:32] for name in names] == [
+        "TargetTracking-g-AlarmHigh-" + names[0][27:32],
+        "TargetTracking-g-AlarmLow-" + names[1][26:32],
+    ]
+    alarms = {one["AlarmName"]: one for one in cloud("cloudwatch:DescribeAlarms")["MetricAlarms"]}
+    high, low = alarms[names[0]], alarms[names[1]]
+    assert (high["EvaluationPeriods"], high["Threshold"], high["Period"]) == (3, 50.0, 60)
+    assert (low["EvaluationPeriods"], low["Threshold"], low["ComparisonOperator"]) == (15, 45.0, "LessThanThreshold")
+    track(cloud, DisableScaleIn=True)
+    assert [one["AlarmName"] for one in cloud("cloudwatch:DescribeAlarms")["MetricAlarms"]] == names[:1]
+    cloud("DeletePolicy", **G, PolicyName="t")
+    assert cloud.world.client.all(MetricAlarm, SCOPE) == []
+
+
+def test_load_makes_a_tracked_group_grow_and_its_end_makes_it_shrink(cloud):
+    cloud.group(size=1, MaxSize=4, MinSize=1)
+    track(cloud)
+    cloud.measure(90.0, 4)
+    assert cloud.told()["DesiredCapacity"] >= 2
+    assert "in state ALARM triggered policy t changing the desired capacity from 1 to 2." in " ".join(
+        one["Cause"] for one in cloud.activities()
+    )
+    cloud.measure(1.0, 25)
+    assert cloud.told()["DesiredCapacity"] == 1
+    assert cloud.states() == ["InService"]
+
+
+def test_alarms_are_passed_over_while_they_are_suspended(cloud):
+    cloud.group(size=1)
+    track(cloud)
+    cloud("SuspendProcesses", **G, ScalingProcesses=["AlarmNotification"])
+    cloud.measure(90.0, 5)
+    assert cloud.told()["DesiredCapacity"] == 1
+
+
+def test_predictive_scaling_is_refused_honestly(cloud):
+    cloud.group(size=0)
+    assert cloud.refused("PutScalingPolicy", **G, PolicyName="p", PolicyType="PredictiveScaling")[0] == "NotImplemented"
+
+
+def in_s(cloud, seconds):
+    return dt.datetime.fromtimestamp(cloud.clock.time + seconds, dt.UTC)
+
+
+def test_a_scheduled_action_acts_at_its_time_and_is_gone(cloud):
+    cloud.group(size=1)
+    cloud("PutScheduledUpdateGroupAction", **G, ScheduledActionName="s", StartTime=in_s(cloud, 100), DesiredCapacity=3)
+    cloud.wait(50)
+    assert cloud.told()["DesiredCapacity"] == 1
+    cloud.wait(60)
+    assert cloud.told()["DesiredCapacity"] == 3
+    assert (
+        "a scheduled action update of AutoScalingGroup constraints to min: 0, max: 10, desired: 3"
+        in cloud.activities()[0]["Cause"]
+    )
+    assert cloud("DescribeScheduledActions", **G)["ScheduledUpdateGroupActions"] == []
+
+
+def test_a_recurring_action_acts_again_and_again_in_its_zone(cloud):
+    cloud.group(size=1)
+    params = {"ScheduledActionName": "s", "Recurrence": "0 9 * * *", "TimeZone": "Europe/Vienna", "DesiredCapacity": 2}
+    cloud("PutScheduledUpdateGroupAction", **G, **params)
+    (shown,) = cloud("DescribeScheduledActions", **G)["ScheduledUpdateGroupActions"]
+    due = shown["StartTime"]
+    assert dt.datetime.fromtimestamp(due, dt.UTC).hour == 7  # summer time
+    cloud.wait(due - cloud.clock.time + 1)
+    assert cloud.told()["DesiredCapacity"] == 2
+    cloud("SetDesiredCapacity", **G, DesiredCapacity=1)
+    cloud.wait(86400)
+    assert cloud.told()["DesiredCapacity"] == 2
+
+
+def test_a_suspended_schedule_does_nothing(cloud):
+    cloud.group(size=1)
+    cloud("SuspendProcesses", **G, ScalingProcesses=["ScheduledActions"])
+    cloud("PutScheduledUpdateGroupAction", **G, ScheduledActionName="s", StartTime=in_s(cloud, 100), DesiredCapacity=3)
+    cloud.wait(110)
+    assert cloud.told()["DesiredCapacity"] == 1

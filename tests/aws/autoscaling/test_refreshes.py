@@ -1,0 +1,110 @@
+"""Instance refreshes. AWS: "Use an instance refresh to update instances in an Auto Scaling group"."""
+
+from __future__ import annotations
+
+G = {"AutoScalingGroupName": "g"}
+
+
+def refresh(cloud):
+    return cloud("DescribeInstanceRefreshes", **G)["InstanceRefreshes"][0]
+
+
+def new_version(cloud, image="t3.micro"):
+    data = {"InstanceType": image}
+    cloud(
+        "ec2:CreateLaunchTemplateVersion", LaunchTemplateId=cloud.template, SourceVersion="1", LaunchTemplateData=data
+    )
+
+
+def types(cloud):
+    return {one["InstanceType"] for one in cloud.told()["Instances"]}
+
+
+def test_all_instances_are_replaced_and_never_fewer_than_asked_for_serve(cloud):
+    cloud.group(size=4)
+    old = set(cloud.ids())
+    new_version(cloud)
+    cloud("StartInstanceRefresh", **G, Preferences={"MinHealthyPercentage": 50, "InstanceWarmup": 0})
+    least = 4
+    for _ in range(20):
+        least = min(least, len(cloud.ids()))
+        cloud.through(10)
+    assert refresh(cloud)["Status"] == "Successful"
+    assert least >= 2
+    assert types(cloud) == {"t3.micro"}
+    assert not old & set(cloud.ids())
+    assert cloud.alive() == set(cloud.ids())
+
+
+def test_above_a_hundred_percent_new_ones_come_first(cloud):
+    cloud.group(size=2)
+    cloud(
+        "StartInstanceRefresh",
+        **G,
+        Preferences={"MinHealthyPercentage": 100, "MaxHealthyPercentage": 150, "InstanceWarmup": 0},
+    )
+    for _ in range(20):
+        assert len(cloud.ids()) >= 2
+        cloud.through(10)
+    assert refresh(cloud)["Status"] == "Successful"
+
+
+def test_those_that_match_are_skipped(cloud):
+    cloud.group(size=2)
+    before = set(cloud.ids())
+    cloud("StartInstanceRefresh", **G, Preferences={"SkipMatching": True})
+    assert refresh(cloud)["Status"] == "Successful"
+    assert set(cloud.ids()) == before
+
+
+def test_only_one_at_a_time_and_cancelled_it_stays_where_it_is(cloud):
+    cloud.group(size=2)
+    cloud("StartInstanceRefresh", **G, Preferences={"InstanceWarmup": 1000})
+    assert cloud.refused("StartInstanceRefresh", **G)[0] == "InstanceRefreshInProgress"
+    cloud("CancelInstanceRefresh", **G)
+    assert refresh(cloud)["Status"] == "Cancelled"
+    assert cloud.refused("CancelInstanceRefresh", **G)[0] == "ActiveInstanceRefreshNotFound"
+
+
+def test_a_rollback_puts_back_what_was(cloud):
+    cloud.group(size=2, LaunchTemplate={"LaunchTemplateId": cloud.template, "Version": "1"})
+    new_version(cloud)
+    wanted = {"LaunchTemplate": {"LaunchTemplateId": cloud.template, "Version": "2"}}
+    cloud("StartInstanceRefresh", **G, DesiredConfiguration=wanted, Preferences={"InstanceWarmup": 0})
+    cloud.boot()
+    cloud("RollbackInstanceRefresh", **G)
+    cloud.through(200)
+    assert refresh(cloud)["Status"] == "RollbackSuccessful"
+    assert types(cloud) == {"t3.nano"}
+    assert cloud.told()["LaunchTemplate"]["Version"] == "1"
+
+
+def test_a_checkpoint_is_waited_at(cloud):
+    cloud.group(size=2)
+    old = set(cloud.ids())
+    wanted = {
+        "CheckpointPercentages": [50, 100],
+        "CheckpointDelay": 500,
+        "InstanceWarmup": 0,
+        "MinHealthyPercentage": 0,
+    }
+    cloud("StartInstanceRefresh", **G, Preferences=wanted)
+    cloud.through(200)
+    assert len(old & set(cloud.ids())) == 1
+    assert refresh(cloud)["PercentageComplete"] == 50
+    cloud.through(1200)
+    assert refresh(cloud)["Status"] == "Successful"
+
+
+def test_a_daemon_killed_in_the_middle_goes_on(cloud):
+    cloud.group(size=3)
+    old = set(cloud.ids())
+    cloud("StartInstanceRefresh", **G, Preferences={"MinHealthyPercentage": 50, "InstanceWarmup": 0})
+    for _ in range(20):
+        cloud.kill()
+        cloud.start()
+        cloud.through(10)
+    assert refresh(cloud)["Status"] == "Successful"
+    assert len(cloud.ids()) == 3
+    assert not old & set(cloud.ids())
+    assert cloud.alive() == set(cloud.ids()) == cloud.members()
