@@ -41,7 +41,13 @@ _ACCEPTABLE = (("GetHeadZeroContentLength", "{ method GET HEAD } { req.hdr(conte
 
 def refuse(status: int, condition: str, error: str = "") -> list[str]:
     note = [f"http-request set-var(txn.error) str({error}) if {condition}"] if error else []
-    return [*note, f"http-request return status {status} content-type text/html file {status}.html if {condition}"]
+    answer = f"http-request return status {status} content-type text/html file {status}.html if {condition}"
+    return [*note, body_first(condition), answer]
+
+
+def body_first(condition: str) -> str:
+    """Before an answer of our own: were an HTTP/2 stream closed while its body comes in, clients would see a broken stream instead of the answer."""
+    return f"http-request wait-for-body time 1s if {condition} {{ req.ver 2.0 }} !{{ method GET HEAD }}"
 
 
 def first_checks(attributes: dict[str, str]) -> list[str]:

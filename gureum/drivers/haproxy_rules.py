@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 
+from gureum.drivers.haproxy_headers import body_first
 from gureum.drivers.haproxy_text import (
     group_name,
     header_name,
@@ -61,7 +62,7 @@ def _action(listener: Listener, action: Forward | Redirect | FixedResponse, matc
         return _redirect(listener, action, matched)
     kind = f" content-type {word(action.content_type or 'text/plain')}"
     body = f"{kind} file {fixed_body_name(action)}" if action.body else ""
-    return [f"http-request return status {action.status}{body} if {matched}"]
+    return [body_first(matched), f"http-request return status {action.status}{body} if {matched}"]
 
 
 def _weighted(action: Forward, matched: str) -> list[str]:
@@ -97,6 +98,7 @@ def _redirect(listener: Listener, action: Redirect, matched: str) -> list[str]:
     answer = f"http-request return status {action.status} content-type text/html file {action.status}.html"
     return [
         f"http-request set-var-fmt(txn.location) {log_format(scheme + '://')}{place}{query} if {matched}",
+        body_first(matched),
         f"{answer} hdr location %[var(txn.location)] if {matched}",
     ]
 
