@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from gureum.aws.autoscaling.faults import not_built
 from gureum.aws.autoscaling.kinds import Activity, ActivitySpec, Group
 from gureum.aws.autoscaling.lookup import find_group, page
 from gureum.aws.call import Call
@@ -24,6 +25,9 @@ MOST_PER_GROUP = 500
 @operation("DescribeScalingActivities")
 def describe_scaling_activities(call: Call) -> Result:
     """AWS: autoscaling DescribeScalingActivities: the newest first."""
+    for refused in ("IncludeDeletedGroups", "Filters"):
+        if call.params.get(refused):
+            raise not_built(f"DescribeScalingActivities with {refused}")
     name, ids = call.params.get("AutoScalingGroupName"), call.params.get("ActivityIds")
     found = call.by(Activity, "group", find_group(call, name).meta.name) if name else call.all(Activity)
     found = [one for one in found if not ids or one.meta.name in ids]

@@ -37,6 +37,7 @@ _NOT_BUILT = (
     "SkipZonalShiftValidation",
     "CapacityReservationSpecification",
     "InstanceLifecyclePolicy",
+    "Operator",
 )
 _HEALTH_TYPES = ("EC2", "ELB")
 MOST_TARGET_GROUPS = 50

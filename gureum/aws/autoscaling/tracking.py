@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from gureum.aws.autoscaling.faults import invalid
+from gureum.aws.autoscaling.faults import invalid, not_built
 from gureum.aws.autoscaling.kinds import Group, Policy
 from gureum.aws.call import Call
 from gureum.aws.cloudwatch.alarm_kinds import Actions, AlarmStatus, MetricAlarm, MetricAlarmSpec, object_name
@@ -40,6 +40,8 @@ def check_tracking(call: Call, given: dict[str, Any]) -> None:
         )
     if given["TargetValue"] <= 0:
         raise invalid("Target value must be greater than 0.")
+    if predefined and predefined["PredefinedMetricType"] not in (*PREDEFINED, REQUESTS):
+        raise not_built(f"The metric type {predefined['PredefinedMetricType']}")
     if predefined and predefined["PredefinedMetricType"] == REQUESTS:
         _label(call, predefined.get("ResourceLabel") or "")
     elif predefined and predefined.get("ResourceLabel"):

@@ -113,6 +113,13 @@ def test_predictive_scaling_is_refused_honestly(cloud):
     assert cloud.refused("PutScalingPolicy", **G, PolicyName="p", PolicyType="PredictiveScaling")[0] == "NotImplemented"
 
 
+def test_metrics_of_a_higher_resolution_are_refused_honestly(cloud):
+    cloud.group(size=0)
+    config = {"PredefinedMetricSpecification": {"PredefinedMetricType": "ASGAverageCPUUtilizationHighResolution"}}
+    params = {"PolicyType": "TargetTrackingScaling", "TargetTrackingConfiguration": config | {"TargetValue": 50.0}}
+    assert cloud.refused("PutScalingPolicy", **G, PolicyName="p", **params)[0] == "NotImplemented"
+
+
 def in_s(cloud, seconds):
     return dt.datetime.fromtimestamp(cloud.clock.time + seconds, dt.UTC)
 
