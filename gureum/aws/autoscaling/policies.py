@@ -137,7 +137,8 @@ def _tracking(call: Call, params: dict[str, Any]) -> Tracking:
         "MinAdjustmentMagnitude",
         "MetricAggregationType",
     ):
-        if params.get(name) is not None:
+        # Terraform sends zeroes of what a policy had never been given.
+        if params.get(name):
             raise invalid(f"{name} is not supported by the policy type TargetTrackingScaling.")
     check_tracking(call, given)
     return Tracking(given["TargetValue"], given, not given.get("DisableScaleIn", False))
@@ -156,7 +157,7 @@ def _simple(base: PolicySpec, params: dict[str, Any]) -> PolicySpec:
 
 
 def _stepped(base: PolicySpec, params: dict[str, Any]) -> PolicySpec:
-    if params.get("ScalingAdjustment") is not None or params.get("Cooldown") is not None:
+    if params.get("ScalingAdjustment") or params.get("Cooldown"):
         raise invalid("ScalingAdjustment and Cooldown are not supported by the policy type StepScaling.")
     aggregation = params.get("MetricAggregationType") or "Average"
     if aggregation not in ("Minimum", "Maximum", "Average"):

@@ -100,6 +100,15 @@ def test_load_makes_a_tracked_group_grow_and_its_end_makes_it_shrink(cloud):
     assert cloud.states() == ["InService"]
 
 
+def test_a_cooldown_of_nothing_is_let_in_with_a_target(cloud):
+    """As Terraform's provider 5.100 sends it when it changes a policy."""
+    cloud.group(size=0)
+    config = {"PredefinedMetricSpecification": {"PredefinedMetricType": "ASGAverageNetworkIn"}, "TargetValue": 1.0}
+    params = {"PolicyType": "TargetTrackingScaling", "TargetTrackingConfiguration": config}
+    cloud("PutScalingPolicy", **G, PolicyName="t", **params, Cooldown=0)
+    assert cloud.refused("PutScalingPolicy", **G, PolicyName="t", **params, Cooldown=1)[0] == "ValidationError"
+
+
 def test_alarms_are_passed_over_while_they_are_suspended(cloud):
     cloud.group(size=1)
     track(cloud)
