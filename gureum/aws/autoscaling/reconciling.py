@@ -159,11 +159,18 @@ def _shrink(step: Pass, surplus: int) -> None:
     for number in range(surplus):
         open_ = [one for one in step.members if one.counts and not one.spec.protected]
         outside = [one for one in open_ if one.spec.zone not in step.group.spec.zones]
-        chosen = choose(outside or open_, step.group, current, step.now)
+        chosen = choose(outside or _in_fullest_zones(step, open_), step.group, current, step.now)
         if chosen is None:
             return
         cause = shrunk_cause(step.group.spec.why, step.now, chosen.meta.name, before - number, before - number - 1)
         step.begin_end(chosen, cause)
+
+
+def _in_fullest_zones(step: Pass, open_: list[Member]) -> list[Member]:
+    """AWS: of the zones with an instance that is not protected, those with the most instances, protected ones too."""
+    counts = Counter(one.spec.zone for one in step.members if one.counts)
+    most = max((counts[one.spec.zone] for one in open_), default=0)
+    return [one for one in open_ if counts[one.spec.zone] == most]
 
 
 def _rebalance(step: Pass) -> None:
@@ -183,6 +190,9 @@ def _rebalance(step: Pass) -> None:
     counts.update(one.spec.zone for one in serving)
     least, most = min(spec.zones, key=lambda zone: counts[zone]), max(counts, key=lambda zone: counts[zone])
     if counts[most] - counts[least] < 2 and counts.keys() <= set(spec.zones):
+        return
+    # Where all are protected none could go, and what was launched would have to.
+    if all(one.spec.protected for one in serving if one.spec.zone == most or one.spec.zone not in spec.zones):
         return
     try:
         launch(step.call, step.transaction, step.group, least, 1, step.capacity)

@@ -134,6 +134,30 @@ def test_a_crowded_zone_gives_to_an_empty_one(cloud):
     assert Counter(one["AvailabilityZone"] for one in cloud.told()["Instances"]) == {"us-east-1a": 2, "us-east-1b": 2}
 
 
+def test_protected_instances_are_not_rebalanced_and_nothing_is_launched_for_it(cloud):
+    cloud.group(size=4, AvailabilityZones=["us-east-1a"], NewInstancesProtectedFromScaleIn=True)
+    cloud("UpdateAutoScalingGroup", AutoScalingGroupName="g", AvailabilityZones=["us-east-1a", "us-east-1b"])
+    cloud.through(100)
+    assert len(cloud.activities()) == 4
+
+
+def test_one_unprotected_instance_among_protected_ones_is_what_moves(cloud):
+    cloud.group(size=4, AvailabilityZones=["us-east-1a"], NewInstancesProtectedFromScaleIn=True)
+    open_ = cloud.ids()[0]
+    cloud("SetInstanceProtection", AutoScalingGroupName="g", InstanceIds=[open_], ProtectedFromScaleIn=False)
+    zones = ["us-east-1a", "us-east-1b"]
+    cloud(
+        "UpdateAutoScalingGroup",
+        AutoScalingGroupName="g",
+        AvailabilityZones=zones,
+        NewInstancesProtectedFromScaleIn=False,
+    )
+    cloud.through(100)
+    assert open_ not in cloud.ids()
+    assert Counter(one["AvailabilityZone"] for one in cloud.told()["Instances"]) == {"us-east-1a": 3, "us-east-1b": 1}
+    assert len(cloud.activities()) == 6
+
+
 def test_what_is_suspended_does_not_happen(cloud):
     cloud.group(size=1)
     cloud("SuspendProcesses", AutoScalingGroupName="g", ScalingProcesses=["Launch", "Terminate"])
