@@ -29,6 +29,7 @@ from gureum.engine.registry import Registry
 from gureum.engine.tracing import Tracer
 from gureum.store.contract import Conflict
 from gureum.store.memory import MemoryStore
+from gureum.telemetry.memory import MemoryLogs, MemoryMetrics
 
 _registry = Registry()
 _registry.scan("gureum.aws.call")
@@ -105,6 +106,8 @@ class Cloud:
             settings=Settings(pool="198.18.16.0/20"),
             events=Events(),
             tracer=Tracer(),
+            metrics=MemoryMetrics(),
+            logs=MemoryLogs(self.clock),
             agent=self.agent,
         )
 
