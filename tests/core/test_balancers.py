@@ -324,9 +324,9 @@ def test_a_proxy_that_died_is_ensured_at_once_and_one_that_dies_in_a_loop_waits(
         await agent.service.balancing_loop.idle()
         for _ in range(3):
             before = len(agent.ports.proxies.log)
-            agent.ports.proxies.crash("p-a")
+            agent.ports.proxies.end("p-a")
             await agent.until(lambda before=before: len(agent.ports.proxies.log) > before)
-        agent.ports.proxies.crash("p-a")
+        agent.ports.proxies.end("p-a")
         await agent.until(lambda: "in a row" in agent.status["Proxy/p-a"].reason)
         await agent.until(lambda: agent.status["Proxy/p-a"].phase == "ready")
 

@@ -22,6 +22,7 @@ from gureum.core.world import World
 from gureum.drivers.local_ca import LocalCa
 from gureum.ports import PortError
 from gureum.store.memory import MemoryStore
+from gureum.telemetry.memory import MemoryLogs, MemoryMetrics
 from tests.core.fake_clock import FakeClock
 
 SCOPE = "123456789012/us-east-1"
@@ -53,7 +54,8 @@ class Account:
         self.clock, self.store = FakeClock(), MemoryStore()
         self.agent = Agent(LocalCa(folder / "ca", self.clock))
         self.sealer = Sealer(folder / "seal.key")
-        self.world = World(self.store, self.clock, Settings(), self.sealer, lambda *_: self.agent)  # type: ignore[arg-type]
+        telemetry = {"metrics": MemoryMetrics(), "logs": MemoryLogs(self.clock)}
+        self.world = World(self.store, self.clock, Settings(), self.sealer, lambda *_: self.agent, **telemetry)  # type: ignore[arg-type]
         services = Services(self.world)
         services.load_stored()
         self.gateway = Gateway(self.world, services)
