@@ -180,6 +180,8 @@ class LocalLink:
     async def ask(self, request: dict[str, Any], timeout_s: float = 60.0) -> dict[str, Any]:
         if request.get("op") == "issue":
             return await issue(self.service.machine.ports.certificates, request)
+        if request.get("op") == "request_sums":
+            return {"sums": msgspec.to_builtins(self.service.request_sums.take())}
         raise PortError("this gureum is simulated: no machine runs", retry=False)
 
     async def console(self, name: str, limit_bytes: int = 65536) -> bytes:

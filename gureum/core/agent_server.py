@@ -7,7 +7,8 @@ The first line of a connection says what it is for:
     {"op": "exec", "name", "args"}    one answer line
     {"op": "attach", "name", "args"}  one answer line, then frames: in `i` input, `e` end of input, `w` columns and rows (two uint16);
                                       out `o` output, `r` error output, `x` exit code (int32)
-    {"op": "console" | "console_lines" | "usage" | "status" | "flows" | "events" | "import" | "issue" | "down", ...}   one answer line
+    {"op": "console" | "console_lines" | "usage" | "counters" | "request_sums" | "status" | "flows" | "events" | "import" | "issue" | "down", ...}
+                                      one answer line
 
 Errors answer {"error": "..."}. Only root can open the socket (0600 in a 0700 folder).
 """
@@ -56,6 +57,7 @@ class AgentServer:
             "console": self._console,
             "usage": self._usage,
             "counters": self._counters,
+            "request_sums": self._request_sums,
             "status": self._status,
             "events": self._events,
             "import": self._import,
@@ -174,6 +176,9 @@ class AgentServer:
         )
         used = {name: usage for name, usage in zip(names, usages, strict=True) if usage is not None}
         return {"time": machine.ports.clock.now(), "containers": used, "interfaces": interfaces}
+
+    async def _request_sums(self, request: dict[str, Any]) -> Any:
+        return {"sums": self._service.request_sums.take()}
 
     async def _status(self, request: dict[str, Any]) -> Any:
         machine, loops = self._service.machine, (self._service.loop, self._service.balancing_loop)

@@ -24,6 +24,7 @@ from gureum.core.flow_logs import FlowKinds
 from gureum.core.machine import Machine, Ports, Status, decode_desired, encode_desired
 from gureum.core.networks import NetworkKinds, SocketShelf
 from gureum.core.reconcilers import Reconcilers
+from gureum.core.request_sums import RequestSums
 from gureum.core.specs import BalancerNames, Container, Metadata, Names, TargetGroup
 from gureum.core.targets import TargetBook
 from gureum.engine.errors import Retry
@@ -66,10 +67,12 @@ class AgentService:
         self._pending: dict[str, Write] = {}
         self._flushing: asyncio.Task[None] | None = None
         self._closing = False
+        self.request_sums = RequestSums(self.machine)
         self._guard = DiskGuard(self.machine)
         self._guarding: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
+        self.request_sums.start()
         await self._containers.adopt()
         for entry in self._store.range("leaving/"):
             desired = decode_desired(entry.value)
@@ -138,6 +141,7 @@ class AgentService:
     async def close(self) -> None:
         """Stops working; what runs goes on."""
         self._closing = True
+        self.request_sums.close()
         self._stop_guarding()
         await self._stop_reconciling()
         self._containers.close()

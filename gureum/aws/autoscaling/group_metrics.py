@@ -1,0 +1,63 @@
+"""AWS/AutoScaling's group metrics, published each minute for the groups that have them enabled.
+
+AWS: "Amazon CloudWatch metrics for Amazon EC2 Auto Scaling": sizes and counts of instances by state, with the dimension AutoScalingGroupName. The
+setting `metrics_period_s` publishes that often.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+from gureum.aws.autoscaling.kinds import STANDBY, STARTING, Group, Member
+from gureum.core.periods import MINUTE_S, at_each_end, ended
+from gureum.core.world import World
+from gureum.engine.registry import background
+from gureum.ports.telemetry import Datum, Series, TelemetryBroken, TelemetryFull
+
+log = logging.getLogger("gureum.metrics")
+NAMESPACE = "AWS/AutoScaling"
+KEY = "metrics/autoscaling"
+
+
+@background("autoscaling metrics")
+async def publish_metrics(world: World) -> None:
+    """Publishes at the end of every period, until cancelled."""
+    period_s = world.settings.metrics_period_s or MINUTE_S
+
+    async def work(_: str) -> None:
+        start_ms = (ended(world, period_s) - period_s) * 1000
+        datums = list(group_datums(world, start_ms, 1 if period_s < MINUTE_S else MINUTE_S))
+        if datums:
+            try:
+                await world.metrics.write(datums)
+            except (TelemetryFull, TelemetryBroken) as failed:
+                log.warning("metrics of groups are lost", extra={"why": str(failed)})
+
+    await at_each_end(world, KEY, period_s, work)
+
+
+def group_datums(world: World, start_ms: int, resolution_s: int) -> Iterator[Datum]:
+    for group in world.client.everywhere(Group):
+        members = world.client.by(Member, group.meta.scope, "group", group.meta.name)
+        values = _values(group, members)
+        for name in group.spec.metrics:
+            series = Series(group.meta.scope, NAMESPACE, name, (("AutoScalingGroupName", group.spec.name),))
+            value = float(values[name])
+            yield Datum(series, start_ms, 1.0, value, value, value, (value,), (1.0,), "None", resolution_s)
+
+
+def _values(group: Group, members: list[Member]) -> dict[str, int]:
+    """Without weights, capacity and instances are the same number."""
+    states = [member.spec.state for member in members]
+    counts = {
+        "InService": states.count("InService"),
+        "Pending": sum(state in STARTING for state in states),
+        "Standby": sum(state in STANDBY for state in states),
+        "Terminating": sum(state.startswith("Terminating") for state in states),
+        "Total": len(states),
+    }
+    found = {"GroupMinSize": group.spec.min, "GroupMaxSize": group.spec.max, "GroupDesiredCapacity": group.spec.desired}
+    for name, count in counts.items():
+        found |= {f"Group{name}Instances": count, f"Group{name}Capacity": count}
+    return found

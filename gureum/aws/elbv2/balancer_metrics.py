@@ -1,0 +1,189 @@
+"""AWS/ApplicationELB's metrics, and the host counts of network load balancers, published each minute.
+
+    proxies' records ─► agent: sums per node and group (core/request_sums.py) ─► here: Datum per set of dimensions ─► telemetry store
+
+AWS: "CloudWatch metrics for your Application Load Balancer": names, units and dimensions (LoadBalancer; AvailabilityZone, LoadBalancer;
+LoadBalancer, TargetGroup; all three); only what had traffic is told, host counts always. The setting `metrics_period_s` publishes that often.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from gureum.aws.elbv2.arns import arn_of_group, label_of
+from gureum.aws.elbv2.kinds import LoadBalancer, TargetGroup
+from gureum.aws.elbv2.target_health import core_name
+from gureum.aws.elbv2.target_places import balancers_of, enabled_zones, locate
+from gureum.core.periods import MINUTE_S, at_each_end, ended
+from gureum.core.request_sums import Sums
+from gureum.core.world import World
+from gureum.engine.registry import background
+from gureum.ports import PortError
+from gureum.ports.telemetry import Datum, Series, TelemetryBroken, TelemetryFull
+
+log = logging.getLogger("gureum.metrics")
+APPLICATION, NETWORK = "AWS/ApplicationELB", "AWS/NetworkELB"
+KEY = "metrics/elbv2"
+Dimensions = tuple[tuple[str, str], ...]
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """The agent's answer to {"op": "request_sums"}."""
+
+    sums: list[Sums]
+
+
+class Value(msgspec.Struct, frozen=True):
+    """One metric's values with their counts, of one period."""
+
+    name: str
+    values: dict[float, int]
+    unit: str = "Count"
+
+
+@background("elbv2 metrics")
+async def publish_metrics(world: World) -> None:
+    """Publishes at the end of every period, until cancelled."""
+    publisher = Publisher(world)
+    await at_each_end(world, KEY, publisher.period_s, publisher.work)
+
+
+class Publisher:
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.period_s = world.settings.metrics_period_s or MINUTE_S
+
+    async def work(self, _: str) -> None:
+        """Fetches the sums and writes what they come to."""
+        world = self._world
+        if not any(True for _ in world.client.everywhere(LoadBalancer)):
+            return
+        try:
+            answer = msgspec.convert(await world.link.ask({"op": "request_sums"}, timeout_s=10.0), Answer)
+        except PortError as away:
+            log.debug("no sums of requests", extra={"why": away.why})
+            return
+        datums = list(self._datums(answer.sums, (ended(world, self.period_s) - self.period_s) * 1000))
+        if datums:
+            try:
+                await world.metrics.write(datums)
+            except (TelemetryFull, TelemetryBroken) as failed:
+                log.warning("metrics of load balancers are lost", extra={"why": str(failed)})
+
+    def _datums(self, sums: list[Sums], start_ms: int) -> Iterator[Datum]:
+        resolution_s = 1 if self.period_s < MINUTE_S else MINUTE_S
+        balancers = {
+            node.interface: (balancer, node.zone)
+            for balancer in self._world.client.everywhere(LoadBalancer)
+            for node in balancer.spec.zones
+        }
+        gathered: dict[tuple[str, str, Dimensions], dict[str, Value]] = {}
+        for one in sums:
+            found = balancers.get(one.proxy)
+            if found is None or found[0].spec.type != "application":
+                continue
+            balancer, zone = found
+            for dimensions, values in _told(one, label_of(balancer), zone):
+                _join(gathered.setdefault((balancer.meta.scope, APPLICATION, dimensions), {}), values)
+        for group in self._world.client.everywhere(TargetGroup):
+            for namespace, dimensions, values in self._of_group(group, sums):
+                _join(gathered.setdefault((group.meta.scope, namespace, dimensions), {}), values)
+        for (scope, namespace, dimensions), values_by_name in gathered.items():
+            for value in values_by_name.values():
+                yield _datum(Series(scope, namespace, value.name, dimensions), value, start_ms, resolution_s)
+
+    def _of_group(self, group: TargetGroup, sums: list[Sums]) -> Iterator[tuple[str, Dimensions, list[Value]]]:
+        """Host counts, per zone and in all, and requests per target."""
+        client = self._world.client
+        balancers = balancers_of(group, client)
+        status = self._world.seen(f"TargetGroup/{core_name(group)}")
+        seen = status.data.get("targets", {}) if status is not None else {}
+        zones = enabled_zones(balancers)
+        healthy: dict[str, int] = dict.fromkeys(zones, 0)
+        unhealthy: dict[str, int] = dict.fromkeys(zones, 0)
+        for target in group.spec.targets:
+            if target.draining_until:
+                continue
+            for place in locate(target, group, zones, client).places:
+                counts = healthy if (seen.get(place.name) or [""])[0] == "healthy" else unhealthy
+                counts[place.zone] = counts.get(place.zone, 0) + 1
+        name = f"targetgroup/{group.spec.name}/{group.meta.name}"
+        registered = sum(healthy.values()) + sum(unhealthy.values())
+        requests = sum(one.requests for one in sums if one.group == arn_of_group(group))
+        for balancer in balancers:
+            namespace = APPLICATION if balancer.spec.type == "application" else NETWORK
+            own: Dimensions = (("LoadBalancer", label_of(balancer)), ("TargetGroup", name))
+            for zone in sorted({*healthy, *unhealthy} - {""}):
+                yield (
+                    namespace,
+                    (("AvailabilityZone", zone), *own),
+                    _hosts(healthy.get(zone, 0), unhealthy.get(zone, 0)),
+                )
+            yield namespace, own, _hosts(sum(healthy.values()), sum(unhealthy.values()))
+            if namespace == APPLICATION and registered and requests:
+                per_target = [Value("RequestCountPerTarget", {requests / registered: 1})]
+                yield namespace, own, per_target
+                yield namespace, (("TargetGroup", name),), per_target
+
+
+def _hosts(healthy: int, unhealthy: int) -> list[Value]:
+    return [Value("HealthyHostCount", {float(healthy): 1}), Value("UnHealthyHostCount", {float(unhealthy): 1})]
+
+
+def _told(sums: Sums, label: str, zone: str) -> Iterator[tuple[Dimensions, list[Value]]]:
+    """What a node's sums say, under each set of dimensions."""
+    balancer, place = ("LoadBalancer", label), ("AvailabilityZone", zone)
+    whole, of_target = list(_of_balancer(sums)), list(_of_targets(sums))
+    yield (balancer,), [*whole, *of_target]
+    yield (place, balancer), [*whole, *of_target]
+    if sums.group:
+        group = ("TargetGroup", sums.group.partition(":")[2].rpartition(":")[2])
+        counted = [*of_target, Value("RequestCount", {float(sums.requests): 1})]
+        yield (balancer, group), counted
+        yield (place, balancer, group), counted
+
+
+def _of_balancer(sums: Sums) -> Iterable[Value]:
+    counts = {
+        "RequestCount": sums.requests,
+        "NewConnectionCount": sums.connections,
+        "HTTP_Redirect_Count": sums.redirects,
+        "HTTP_Fixed_Response_Count": sums.fixed,
+        "GrpcRequestCount": sums.grpc,
+    }
+    counts |= {f"HTTPCode_ELB_{code}_Count": count for code, count in sums.elb.items() if code != "2XX"}
+    yield from (Value(name, {float(count): 1}) for name, count in counts.items() if count)
+    yield Value("ProcessedBytes", {float(sums.received_bytes + sums.sent_bytes): 1}, "Bytes")
+
+
+def _of_targets(sums: Sums) -> Iterable[Value]:
+    yield from (Value(f"HTTPCode_Target_{code}_Count", {float(count): 1}) for code, count in sums.target.items())
+    if sums.target_errors:
+        yield Value("TargetConnectionErrorCount", {float(sums.target_errors): 1})
+    if sums.times:
+        times = {float(text): count for text, count in sums.times.items()}
+        yield Value("TargetResponseTime", times, "Seconds")
+
+
+def _join(known: dict[str, Value], values: Iterable[Value]) -> None:
+    """Counts of several nodes and groups are each a value of the metric, as AWS's are; their Sum is what happened."""
+    for value in values:
+        before = known.get(value.name)
+        if before is None:
+            known[value.name] = value
+            continue
+        merged = dict(before.values)
+        for number, count in value.values.items():
+            merged[number] = merged.get(number, 0) + count
+        known[value.name] = Value(value.name, merged, value.unit)
+
+
+def _datum(series: Series, value: Value, start_ms: int, resolution_s: int) -> Datum:
+    numbers, counts = tuple(value.values), tuple(map(float, value.values.values()))
+    total = sum(number * count for number, count in zip(numbers, counts, strict=True))
+    return Datum(
+        series, start_ms, sum(counts), total, min(numbers), max(numbers), numbers, counts, value.unit, resolution_s
+    )

@@ -1,0 +1,121 @@
+"""Sums of what proxies tell, for metrics: per proxy and target group how many requests of which kind, how long targets took, how many bytes.
+
+Records come in the thousands per second and are forgotten at once; what is kept are sums, fetched and begun anew by who publishes them
+(`take`). While nobody fetches, they go on growing, but no new proxies or groups are added beyond a limit. Response times are kept as
+counts of values rounded to two digits, which is what percentiles are computed from.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import msgspec
+
+from gureum.core.machine import Machine
+from gureum.ports.proxies import Record
+
+LIMIT_SUMS = 20_000
+LIMIT_VALUES = 150
+"""Different response times of one sum. AWS takes as many values in one datum."""
+OWN_CODES = (500, 502, 503, 504)
+
+
+class Sums(msgspec.Struct):
+    """`group` "": requests that were sent nowhere. `elb`: codes that the load balancer made, by class ("4XX") and, of some, by number; `target`:
+    those of targets, by class. `times`: response time in seconds → how often."""
+
+    proxy: str
+    group: str
+    requests: int = 0
+    connections: int = 0
+    elb: dict[str, int] = {}
+    target: dict[str, int] = {}
+    times: dict[str, int] = {}
+    redirects: int = 0
+    fixed: int = 0
+    target_errors: int = 0
+    grpc: int = 0
+    received_bytes: int = 0
+    sent_bytes: int = 0
+
+
+class RequestSums:
+    """`start` subscribes. All methods belong to the agent's loop."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._sums: dict[tuple[str, str], Sums] = {}
+        self._clients: dict[tuple[str, str], None] = {}
+        self._unsubscribe: Callable[[], None] = lambda: None
+
+    def start(self) -> None:
+        self._unsubscribe = self._machine.ports.proxies.subscribe(self.add)
+
+    def close(self) -> None:
+        self._unsubscribe()
+
+    def take(self) -> list[Sums]:
+        """What came since the last time."""
+        found, self._sums = list(self._sums.values()), {}
+        self._clients = {}
+        return found
+
+    def add(self, records: list[Record]) -> None:
+        """The proxies' sink."""
+        for record in records:
+            key = (record.proxy, record.group_arn)
+            sums = self._sums.get(key)
+            if sums is None:
+                if len(self._sums) >= LIMIT_SUMS:
+                    continue
+                sums = self._sums[key] = Sums(record.proxy, record.group_arn)
+            _add(sums, record)
+            client = (record.proxy, record.client)
+            if client not in self._clients and len(self._clients) < LIMIT_SUMS:
+                self._clients[client] = None
+                sums.connections += 1
+
+
+def _add(sums: Sums, record: Record) -> None:
+    sums.received_bytes += record.received_bytes
+    sums.sent_bytes += record.sent_bytes
+    if record.kind == "tls":
+        return
+    sums.requests += 1
+    sums.grpc += record.kind == "grpcs"
+    if record.target_status > 0:
+        _count(sums.target, _class(record.target_status))
+    elif record.elb_status > 0:
+        _count(sums.elb, _class(record.elb_status))
+        if record.elb_status in OWN_CODES:
+            _count(sums.elb, str(record.elb_status))
+        sums.target_errors += record.elb_status in (502, 504) and bool(record.group_arn)
+    sums.redirects += bool(record.redirect_url)
+    sums.fixed += record.actions == "fixed-response"
+    if record.target_time_s >= 0:
+        _time(sums.times, record.target_time_s)
+
+
+def _time(times: dict[str, int], seconds: float) -> None:
+    text = rounded(seconds)
+    if text in times or len(times) < LIMIT_VALUES:
+        times[text] = times.get(text, 0) + 1
+    else:
+        nearest = min(times, key=lambda one: abs(float(one) - seconds))
+        times[nearest] += 1
+
+
+def rounded(seconds: float) -> str:
+    """Two digits: "0.0013"; less than a tenth of a millisecond is nothing."""
+    if seconds < 0.0001:
+        return "0"
+    return f"{round(seconds, 1 - math.floor(math.log10(seconds))):.6g}"
+
+
+def _class(status: int) -> str:
+    return f"{status // 100}XX"
+
+
+def _count(counts: dict[str, int], name: str) -> None:
+    counts[name] = counts.get(name, 0) + 1
