@@ -25,7 +25,7 @@ from gureum.engine.errors import ReconcileError
 
 class AlarmContext(msgspec.Struct, frozen=True):
     """`arn`: the action's. `scope`: "account/region". `before`: the state it came from (when an action is repeated: the state itself).
-    `values`: the data points that the state was decided on, oldest first. `dimensions`: of a single metric."""
+    `values`: the data points that the state was decided on, oldest first; when an action is repeated, the present ones. `dimensions`: of a single metric."""
 
     arn: str
     scope: str
@@ -53,20 +53,22 @@ class Outcome(NamedTuple):
         return f"Failed to execute {what} {self.arn}" if self.error else f"Successfully executed {what} {self.arn}"
 
 
-async def perform(world: World, alarm: Alarm, arn: str, before: StateText) -> Outcome:
-    """One action, through whoever has marked itself for its ARN."""
+async def perform(
+    world: World, alarm: Alarm, arn: str, before: StateText, values: tuple[float, ...] | None = None
+) -> Outcome:
+    """One action, through whoever has marked itself for its ARN. `values` None: those that its state was decided on."""
     marks = world.registry.marks("alarm-action")
     prefix = max((prefix for prefix in marks if arn.startswith(prefix)), key=len, default="")
     if not prefix:
         return Outcome(arn, "Nothing of that kind is there.")
     try:
-        await marks[prefix].target(world, _context(world, alarm, arn, before))
+        await marks[prefix].target(world, _context(world, alarm, arn, before, values))
     except (AwsError, ReconcileError) as error:
         return Outcome(arn, error.message if isinstance(error, AwsError) else error.why)
     return Outcome(arn, "")
 
 
-def _context(world: World, alarm: Alarm, arn: str, before: StateText) -> AlarmContext:
+def _context(world: World, alarm: Alarm, arn: str, before: StateText, values: tuple[float, ...] | None) -> AlarmContext:
     status = alarm.status
     single = isinstance(alarm, MetricAlarm) and alarm.spec.single
     return AlarmContext(
@@ -78,7 +80,7 @@ def _context(world: World, alarm: Alarm, arn: str, before: StateText) -> AlarmCo
         state=status.state,
         reason=status.reason,
         reason_data=status.data,
-        values=latest_values(status.data),
+        values=latest_values(status.data) if values is None else values,
         dimensions=dict(alarm.spec.watch[0].dimensions) if single and isinstance(alarm, MetricAlarm) else {},
         now=world.clock.now(),
     )

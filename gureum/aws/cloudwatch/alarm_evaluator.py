@@ -96,7 +96,8 @@ class Evaluator:
         verdict = judge([point.value for point in points], rule)
         if not _ignored(alarm, samples):
             await self._apply(alarm, rule, verdict, points, now_ms)
-        await self._repeat(alarm)
+        used = tuple(value for index in sorted(verdict.used) if (value := points[index].value) is not None)
+        await self._repeat(alarm, used)
 
     async def _points(self, alarm: MetricAlarm, now_ms: int) -> tuple[list[Point], float]:
         """The points of the evaluation range, oldest first, and how many samples the newest N have."""
@@ -123,8 +124,8 @@ class Evaluator:
         await transaction.commit()
         self._acted[key_of(alarm)] = now_ms / 1000
 
-    async def _repeat(self, alarm: MetricAlarm) -> None:
-        """Auto Scaling's actions again, while the state lasts."""
+    async def _repeat(self, alarm: MetricAlarm, values: tuple[float, ...]) -> None:
+        """Auto Scaling's actions again, while the state lasts, with the values of now."""
         key, now, actions = key_of(alarm), self._world.clock.now(), alarm.spec.actions
         arns = [arn for arn in actions.of(alarm.status.state) if arn.startswith(REPEATED)] if actions.enabled else []
         current = self._world.client.by_key(key)
@@ -136,7 +137,7 @@ class Evaluator:
         self._acted[key] = now
         status = alarm.status
         state = StateText(status.state, status.reason, status.data, status.transitioned)
-        await asyncio.gather(*(perform(self._world, alarm, arn, state) for arn in arns))
+        await asyncio.gather(*(perform(self._world, alarm, arn, state, values) for arn in arns))
 
     def _on_changes(self, changes: list[Change]) -> None:
         """A new or changed alarm is looked at at once."""

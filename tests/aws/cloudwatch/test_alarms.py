@@ -334,6 +334,17 @@ def test_auto_scaling_is_told_again_every_minute(watch: Watch) -> None:
     assert counts == [1, 1, 2, 2, 3, 3, 4, 4]
 
 
+def test_what_is_told_again_has_the_values_of_now(watch: Watch) -> None:
+    policy = Recorder(watch, "arn:aws:autoscaling")
+    watch.alarm(AlarmActions=[POLICY])
+    for minute, value in enumerate((20.0, 70.0)):
+        watch.put(value, at=NOON - 60 + 60 * minute)
+    watch.evaluate()
+    watch.clock.time += 60
+    watch.evaluate()
+    assert [one.values for one in policy.told] == [(20.0,), (70.0,)]
+
+
 def test_a_daemon_that_died_before_it_acted_acts_after_its_restart(watch: Watch) -> None:
     watch.put(20.0, at=NOON - 60)
     watch.alarm(AlarmActions=[TOPIC])
