@@ -25,7 +25,8 @@ from gureum.engine.errors import ReconcileError
 
 class AlarmContext(msgspec.Struct, frozen=True):
     """`arn`: the action's. `scope`: "account/region". `before`: the state it came from (when an action is repeated: the state itself).
-    `values`: the data points that the state was decided on, oldest first; when an action is repeated, the present ones. `dimensions`: of a single metric."""
+    `values`: the data points that the state was decided on, oldest first; when an action is repeated, the present ones.
+    `dimensions`: of a single metric."""
 
     arn: str
     scope: str
