@@ -1,0 +1,60 @@
+"""Sums of what proxies tell: which code counts as whose, how response times are kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from gureum.core.request_sums import LIMIT_VALUES, RequestSums, Sums, rounded
+from gureum.ports.proxies import Record
+
+GROUP = "arn:aws:elasticloadbalancing:us-east-1:1:targetgroup/web/73e2d6bc24d8a067"
+PLAIN = Record(
+    proxy="eni-1", kind="http", time=1.0, listener_arn="l", client="10.0.0.9:4000", target="10.0.0.5:80", group_arn=GROUP,
+    request_time_s=0.0, target_time_s=0.0123, response_time_s=0.0, elb_status=200, target_status=200, received_bytes=100, sent_bytes=900,
+    request="GET http://a:80/ HTTP/1.1", user_agent="", tls_cipher="", tls_protocol="", trace_id="", domain_name="", certificate_arn="",
+    priority=0, actions="forward", redirect_url="", error="",
+)  # fmt: skip
+
+
+def summed(*records: dict[str, Any]) -> Sums:
+    sums = RequestSums(machine=None)  # type: ignore[arg-type]
+    sums.add([msgspec.structs.replace(PLAIN, **fields) for fields in records])
+    (found,) = sums.take()
+    return found
+
+
+def test_what_a_target_answers_is_the_targets() -> None:
+    found = summed({}, {"elb_status": 404, "target_status": 404})
+    assert (found.requests, found.target, found.elb) == (2, {"2XX": 1, "4XX": 1}, {})
+    assert (found.received_bytes, found.sent_bytes) == (200, 1800)
+
+
+@pytest.mark.parametrize(
+    ("status", "codes"), [(502, {"5XX": 1, "502": 1}), (503, {"5XX": 1, "503": 1}), (460, {"4XX": 1})]
+)
+def test_what_the_load_balancer_makes_is_its_own(status: int, codes: dict[str, int]) -> None:
+    found = summed({"elb_status": status, "target_status": -1, "target_time_s": -1.0})
+    assert (found.elb, found.target, found.times) == (codes, {}, {})
+
+
+def test_connections_are_counted_by_client() -> None:
+    assert summed({}, {}, {"client": "10.0.0.9:4001"}).connections == 2
+
+
+def test_response_times_are_kept_to_two_digits_and_bounded() -> None:
+    assert [rounded(seconds) for seconds in (0.0, 0.00005, 0.00123, 0.0199, 1.26, 12.6, 126.0)] == [
+        "0", "0", "0.0012", "0.02", "1.3", "13", "130",
+    ]  # fmt: skip
+    many = summed(*({"target_time_s": number / 997} for number in range(1, 5000)))
+    assert len(many.times) <= LIMIT_VALUES
+    assert sum(many.times.values()) == 4999
+
+
+def test_what_was_taken_is_begun_anew() -> None:
+    sums = RequestSums(machine=None)  # type: ignore[arg-type]
+    sums.add([PLAIN])
+    assert len(sums.take()) == 1
+    assert sums.take() == []
