@@ -5,7 +5,8 @@
 One client, one network with security groups, two servers. "routed": the client asks a server at its own address. "plain rule": one nftables rule of a
 router without groups, balancers or anything else (`jhash … mod 2` into a map of two addresses). "gureum": a balancer of the same network.
 "HAProxy": `mode tcp` in the node's sandbox. "new": a connection per request; "kept": requests over 32 connections; "bulk": answers
-of a megabyte. The rounds go round the four, so that what the machine does meanwhile meets all; shown is the median of each, and its ratio to the plain rule.
+of a megabyte. The rounds go round the four, so that what the machine does meanwhile meets all; shown is the median of each, and its ratio to
+the plain rule.
 """
 
 from __future__ import annotations
@@ -65,20 +66,21 @@ async def build(networks: NetnsNetworks, firewalls: NftFirewalls, names: HomeNam
     node = Balancer("ours-node", ADDRESSES["node"], (BalancedPort("tcp", 80, targets),))
     await firewalls.apply(RuleSet("ours", ("10.0.0.0/16",), (OPEN,), ports, balancers=(node,)))
     inside = ["nsenter", f"--net={names.network('plain')}"]
-    subprocess.run([*inside, "nft", "-f", "-"], input=PLAIN_RULE, text=True, check=True)
+    subprocess.run([*inside, "nft", "-f", "-"], input=PLAIN_RULE, text=True, check=True)  # noqa: ASYNC221 (nothing else runs)
     settings = (
         "net.ipv4.ip_forward=1",
         "net.netfilter.nf_conntrack_tcp_timeout_time_wait=20",
         "net.netfilter.nf_conntrack_acct=1",
     )
-    subprocess.run([*inside, "sysctl", "-qw", *settings], check=True)
+    subprocess.run([*inside, "sysctl", "-qw", *settings], check=True)  # noqa: ASYNC221
 
 
 @contextlib.contextmanager
 def servers(names: HomeNames, folder: Path) -> Iterator[None]:
     """HAProxy answers in each server's sandbox, and forwards in the proxy's."""
     (folder / "bulk").write_bytes(b"x" * 1_000_000)
-    common = "global\n maxconn 4000\n nbthread 1\n tune.bufsize 1200000\ndefaults\n mode {}\n timeout connect 5s\n timeout client 9s\n timeout server 9s\n"
+    timeouts = "".join(f" timeout {what} 9s\n" for what in ("connect", "client", "server"))
+    common = "global\n maxconn 4000\n nbthread 1\n tune.bufsize 1200000\ndefaults\n mode {}\n" + timeouts
     answering = f""" http-request return status 200 content-type text/plain file {folder}/bulk if {{ path /bulk }}
  http-request return status 200 content-type text/plain string ok
 """
