@@ -8,6 +8,7 @@ makes a VPC of its own and touches nothing else; run again, it first removes wha
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -20,11 +21,23 @@ from gureum.cli.demo.balancing import balancers, spread
 from gureum.cli.demo.clearing import clear
 from gureum.cli.demo.machines import machines, pages, restart, shell
 from gureum.cli.demo.networks import networks, security
+from gureum.cli.demo.scaling import QUICK, healing, scaling
 from gureum.cli.demo.tour import Tour
 from gureum.cli.output import Failure
 from gureum.cli.running import ask
 
-SECTIONS: tuple[Callable[[Tour], None], ...] = (networks, security, machines, pages, shell, balancers, spread, restart)
+SECTIONS: tuple[Callable[[Tour], None], ...] = (
+    networks,
+    security,
+    machines,
+    pages,
+    shell,
+    balancers,
+    spread,
+    scaling,
+    healing,
+    restart,
+)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -35,6 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     settings = load_settings()
     home = running_home(settings)
+    settings = load_settings()
     if home.simulate:
         raise Failure("a simulated cloud runs nothing that could be shown: the demo needs a real one")
     tour = Tour(settings, home, quiet=arguments.quiet)
@@ -52,9 +66,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def running_home(settings: Settings) -> Home:
-    """The home, started if it was not."""
+    """The home, started if it was not: then with alarms and scaling by the second, unless the user has settings of his own for them."""
     home = load_home(settings)
     if home is None or ask(home, {"op": "status"}) is None:
+        for name, value in QUICK.items():
+            os.environ.setdefault(f"GUREUM_{name.upper()}", value)
         up.run(argparse.Namespace(foreground=False, simulate=False, ephemeral=False))
         home = load_home(settings)
     assert home is not None

@@ -35,13 +35,13 @@ httpd -p 80 -h /srv/www
 
 
 class Load:
-    """Requests without pause from some threads, until it is stopped; counts who answered and what failed."""
+    """Requests from some threads, `pause_s` apart, until it is stopped; counts who answered and what failed."""
 
-    def __init__(self, address: str, path: str = "/") -> None:
+    def __init__(self, address: str, path: str = "/", pause_s: float = 0.0) -> None:
         self.answers: Counter[str] = Counter()
         self.failed: list[str] = []
         self._before = 0
-        self._address, self._path = address, path
+        self._address, self._path, self._pause_s = address, path, pause_s
         self._ending = threading.Event()
         self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(LOAD_THREADS)]
 
@@ -61,6 +61,7 @@ class Load:
                 self.answers[fetch(self._address, SERVED_PORT, 5.0, self._path)] += 1
             except OSError as error:
                 self.failed.append(str(error))
+            self._ending.wait(self._pause_s)
 
     def since_now(self) -> None:
         """Counts who answers anew."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gureum.cli.demo.machines import wait_for
 from gureum.cli.demo.naming import NAME
+from gureum.cli.demo.scaling import clear_group
 from gureum.cli.demo.tour import Tour
 
 
@@ -22,6 +23,7 @@ def clear(tour: Tour) -> None:
 
 
 def clear_vpc(tour: Tour, vpc: str) -> None:
+    clear_group(tour)
     clear_balancers(tour, vpc)
     inside = f"Name=vpc-id,Values={vpc}"
     running = "Name=instance-state-name,Values=pending,running,stopping,stopped"

@@ -27,6 +27,7 @@ class Tour:
 
     def __init__(self, settings: Settings, home: Home, *, quiet: bool = False) -> None:
         self.home = home
+        self.settings = settings
         self.pool = ipaddress.ip_network(home.pool)
         self.quiet = quiet
         self.folder = Path()
