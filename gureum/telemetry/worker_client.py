@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
+import signal
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
@@ -64,7 +66,7 @@ class _Process:
                 raise WorkerDied from error
             return await asyncio.wait_for(done, JOB_TIMEOUT_S)
         except TimeoutError:
-            self._process.kill()  # nothing else ends a query that is stuck
+            self._kill()  # nothing else ends a query that is stuck
             raise WorkerDied from None
         finally:
             self._waiting.pop(number, None)
@@ -76,7 +78,7 @@ class _Process:
         try:
             await asyncio.wait_for(self._process.wait(), STOP_S)
         except TimeoutError:
-            self._process.kill()
+            self._kill()
             await self._process.wait()
         await asyncio.wait([self._reading])
 
@@ -101,9 +103,14 @@ class _Process:
             for done in self._waiting.values():
                 if not done.done():
                     done.set_exception(WorkerDied())
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()  # one that does not answer is of no use
+            self._kill()  # one that does not answer is of no use
             await self._process.wait()
+
+    def _kill(self) -> None:
+        """Not by the process object: that one may collect the dead process before asyncio's own watcher does."""
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._process.pid, signal.SIGKILL)
 
 
 class WorkerClient:
