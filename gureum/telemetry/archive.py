@@ -20,13 +20,14 @@ log = logging.getLogger("gureum.telemetry")
 
 
 class Archive:
-    """`catalog`: to be read in the loop, and to be written through `write`."""
+    """`catalog`: to be read in the loop, and to be written through `write`. `upkeep`: held by who merges files, so that none is merged twice."""
 
     def __init__(self, folder: Path, clock: Clock, catalog: Catalog, worker: WorkerClient) -> None:
         self.folder = folder
         self.clock = clock
         self.catalog = catalog
         self.worker = worker
+        self.upkeep = asyncio.Lock()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="telemetry-catalog")
 
     @property

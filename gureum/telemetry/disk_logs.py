@@ -17,7 +17,7 @@ from gureum.telemetry.frames import EventLine, decode_events, encode_events
 from gureum.telemetry.generations import Generations, Limits
 from gureum.telemetry.hot_logs import LogsChunk, size_of
 from gureum.telemetry.jobs import Events, ReadLogs, Sealed, SealLogs
-from gureum.telemetry.log_upkeep import DAY_MS, tend_logs
+from gureum.telemetry.log_upkeep import DAY_MS, is_gone, tend_logs
 from gureum.telemetry.pages import Page, Span, require_events, require_names, span_of
 from gureum.telemetry.places import Position, event_id
 from gureum.telemetry.wal import open_wal
@@ -31,7 +31,9 @@ class DiskLogs:
     def __init__(self, archive: Archive, limits: Limits) -> None:
         """Blocking: reads the log. TelemetryFull, TelemetryBroken."""
         self._archive = archive
-        self._next = archive.catalog.sequence() + 1
+        # A number up to which something was dropped may have been given to a write that failed: what comes now is not dropped.
+        dropped = [upto for streams in archive.catalog.dropped.values() for upto in streams.values()]
+        self._next = max(archive.catalog.sequence(), *dropped, 0) + 1
         folder = archive.folder / "wal-logs"
         wal, left = open_wal(folder, archive.catalog.sealed("logs"))
         chunks = [self._replayed(generation, frames) for generation, frames in left] or [LogsChunk(wal.generation)]
@@ -126,7 +128,7 @@ class DiskLogs:
         catalog.dropped.setdefault(key, {})[stream] = upto
         for chunk in self._generations.chunks:
             chunk.drop(key, stream, upto)
-        gone = [one for one in self._group_files(key) if _is_gone(one, catalog.dropped[key])]
+        gone = [one for one in self._group_files(key) if is_gone(one, catalog.dropped[key])]
         if gone:
             await self._archive.replace([], gone)
 
@@ -140,6 +142,7 @@ class DiskLogs:
 
     def _show(self, key: str, lines: list[EventLine]) -> None:
         dropped = self._archive.catalog.dropped.get(key)
+        self._generations.active.last_sequence = lines[-1].q
         if dropped:
             lines = [one for one in lines if one.q > max(dropped.get("", 0), dropped.get(one.s, 0))]
         self._generations.active.extend(key, lines)
@@ -148,6 +151,7 @@ class DiskLogs:
         chunk = LogsChunk(generation)
         for frame in frames:
             key, lines = decode_events(frame)
+            chunk.last_sequence = lines[-1].q
             self._next = max(self._next, lines[-1].q + 1)
             dropped = self._archive.catalog.dropped.get(key, {})
             chunk.extend(key, [one for one in lines if one.q > max(dropped.get("", 0), dropped.get(one.s, 0))])
@@ -212,8 +216,3 @@ def _add(infos: dict[str, StreamInfo], more: StreamInfo) -> None:
             known.stored_bytes + more.stored_bytes,
         )
     )
-
-
-def _is_gone(file: FileInfo, dropped: dict[str, int]) -> bool:
-    whole = dropped.get("", 0)
-    return all(file.max_sequence <= max(whole, dropped.get(name, 0)) for name in file.streams)

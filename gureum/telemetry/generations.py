@@ -133,7 +133,9 @@ class Generations(Generic[C]):
 
     async def _seal_all(self) -> None:
         try:
-            if len(self.active):
+            if (
+                len(self.active) or self._wal.size_bytes >= self._limits.size_bytes
+            ):  # a log may hold only what was dropped
                 await self._commits.pause(
                     self._wal.rotate, lambda: self.chunks.append(self._make(self._wal.generation))
                 )

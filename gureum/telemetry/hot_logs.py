@@ -83,7 +83,8 @@ class _Group:
 
 
 class LogsChunk:
-    """`generation`: of the log. `events`: how many there are; also its length."""
+    """`generation`: of the log. `events`: how many there are; also its length. `last_sequence`: the last number in that generation, also
+    of events that were dropped since; its owner sets it."""
 
     def __init__(self, generation: int) -> None:
         self.generation = generation
@@ -97,7 +98,6 @@ class LogsChunk:
     def extend(self, group: str, events: Sequence[EventLine]) -> None:
         if events:
             self.events += len(events)
-            self.last_sequence = max(self.last_sequence, events[-1].q)
             self._groups.setdefault(group, _Group()).extend(events)
 
     def runs(self, group: str, streams: Sequence[str]) -> list[Run]:

@@ -31,10 +31,38 @@ def over(files: Iterable[FileInfo], kept_days: dict[str, int], now_ms: int) -> l
     return [one for one in files if one.group in kept_days and one.max_ms < now_ms - kept_days[one.group] * DAY_MS]
 
 
+def is_gone(file: FileInfo, dropped: dict[str, int]) -> bool:
+    """Whether all its events are dropped."""
+    whole = dropped.get("", 0)
+    return all(file.max_sequence <= max(whole, dropped.get(name, 0)) for name in file.streams)
+
+
+def plan_forgetting(
+    files: Iterable[FileInfo], dropped: dict[str, dict[str, int]], sealed_sequence: int
+) -> list[tuple[str, str]]:
+    """Groups and streams of which nothing that was dropped is left: not in the log of writes, nor in a file."""
+    by_group: dict[str, list[FileInfo]] = {}
+    for one in files:
+        by_group.setdefault(one.group, []).append(one)
+    return [
+        (group, stream)
+        for group, streams in dropped.items()
+        for stream, upto in streams.items()
+        if upto <= sealed_sequence
+        and not any(one.min_sequence <= upto and stream in ("", *one.streams) for one in by_group.get(group, []))
+    ]
+
+
 async def tend_logs(archive: Archive) -> None:
     """TelemetryFull, TelemetryBroken; what was done until then stays."""
+    async with archive.upkeep:
+        await _tend(archive)
+
+
+async def _tend(archive: Archive) -> None:
     catalog = archive.catalog
     gone = over(_files(archive), catalog.kept, archive.now_ms)
+    gone += [one for one in _files(archive) if one not in gone and is_gone(one, catalog.dropped.get(one.group, {}))]
     if gone:
         await archive.replace([], gone)
     for parts in plan_merges(_files(archive)):
@@ -51,6 +79,11 @@ async def tend_logs(archive: Archive) -> None:
         if not isinstance(result, Sealed):
             raise TelemetryBroken("the worker gave another answer than was asked for")
         await archive.replace(result.files, parts, meta={"merged": number})
+    fulfilled = plan_forgetting(_files(archive), catalog.dropped, catalog.sequence())
+    if fulfilled:
+        await archive.write(lambda: catalog.forget_dropped(fulfilled))
+        for group, stream in fulfilled:
+            catalog.dropped[group].pop(stream, None)
 
 
 def _files(archive: Archive) -> list[FileInfo]:

@@ -43,6 +43,11 @@ def plan_metrics(files: Iterable[FileInfo], now_ms: int) -> tuple[list[FileInfo]
 
 async def tend_metrics(archive: Archive) -> None:
     """TelemetryFull, TelemetryBroken; what was done until then stays."""
+    async with archive.upkeep:
+        await _tend(archive)
+
+
+async def _tend(archive: Archive) -> None:
     files = [one for one in archive.catalog.files.values() if one.signal == "metrics"]
     over, merges = plan_metrics(files, archive.now_ms)
     if over:

@@ -126,6 +126,12 @@ async def test_dropping_a_group_removes_its_files(tmp_path: Path) -> None:
     await telemetry.logs.drop(SCOPE, "g", "b")
     assert len(files(tmp_path / "t", "logs")) == 1
     assert await messages(telemetry) == []
+    await telemetry.logs.append(SCOPE, "g", [event("anew")])
+    await telemetry.logs.flush()
+    await telemetry.close()
+    telemetry = await open_telemetry(tmp_path / "t", HandClock())
+    assert telemetry.logs._archive.catalog.dropped == {}, "what is fulfilled is remembered no longer"
+    assert await messages(telemetry) == ["anew"]
     await telemetry.close()
 
 
@@ -216,6 +222,32 @@ async def test_a_failed_write_changes_nothing_and_later_ones_succeed(
         assert [(one.unit, one.sum) for one in found] == [("New", 9.0), ("None", 1.0)]
         await telemetry.close()
         telemetry = await open_telemetry(tmp_path / "t", HandClock())
+    await telemetry.close()
+
+
+@in_loop
+async def test_what_comes_after_a_drop_is_never_taken_for_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Numbers stand in tombstones. Those of writes that failed, and of dropped events found again in the log, must not be given out again."""
+    telemetry = await open_telemetry(tmp_path / "t", HandClock())
+    await telemetry.logs.append(SCOPE, "g", [event("1"), event("2")])
+
+    def full(file: int, data: bytes, offset: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(wal, "_write_all", full)
+    with pytest.raises(TelemetryFull):
+        await telemetry.logs.append(SCOPE, "g", [event("refused")] * 10)
+    monkeypatch.undo()
+    await telemetry.logs.drop(SCOPE, "g")
+    for number in range(3):
+        await telemetry.close()
+        telemetry = await open_telemetry(tmp_path / "t", HandClock())
+        await telemetry.logs.append(SCOPE, "g", [event(f"after {number}")])
+        if number:
+            await telemetry.logs.flush()
+    assert await messages(telemetry) == ["after 0", "after 1", "after 2"]
     await telemetry.close()
 
 
