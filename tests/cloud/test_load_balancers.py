@@ -173,26 +173,31 @@ def test_no_request_is_lost_while_the_agent_is_killed(site: Site, alb: tuple[str
     assert set(load.answers) == {"200"}, load.answers
 
 
-def test_https_with_a_certificate_of_the_homes_authority(site: Site, alb: tuple[str, str, str]) -> None:
-    arn, group, address = alb
-    asked = site.acm.request_certificate(DomainName="shop.example.com", ValidationMethod="DNS")["CertificateArn"]
+def certificate(site: Site, name: str) -> tuple[str, ssl.SSLContext]:
+    """ARN of a certificate of the home's authority, and what trusts that alone."""
+    asked = str(site.acm.request_certificate(DomainName=name, ValidationMethod="DNS")["CertificateArn"])
     describe = site.acm.describe_certificate
     until(lambda: describe(CertificateArn=asked)["Certificate"]["Status"] == "ISSUED")
-    site.listener(arn, group, "HTTPS", 443, Certificates=[{"CertificateArn": asked}])
     chain = site.acm.get_certificate(CertificateArn=asked)["CertificateChain"]
-    context = ssl.create_default_context(cadata=chain)
-    context.check_hostname = True
+    return asked, ssl.create_default_context(cadata=chain)
 
-    def secure() -> str:
-        try:
-            with socket.create_connection((address, 443), timeout=5) as plain:
-                with context.wrap_socket(plain, server_hostname="shop.example.com") as tls:
-                    tls.sendall(b"GET / HTTP/1.1\r\nHost: shop.example.com\r\nConnection: close\r\n\r\n")
-                    return tls.recv(1000).decode()
-        except OSError:
-            return ""
 
-    assert until(secure).startswith("HTTP/1.1 200")
+def secure(address: str, name: str, context: ssl.SSLContext, port: int = 443) -> str:
+    """What a page over TLS begins with, "" while there is none."""
+    try:
+        with socket.create_connection((address, port), timeout=5) as plain:
+            with context.wrap_socket(plain, server_hostname=name) as tls:
+                tls.sendall(f"GET / HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode())
+                return tls.recv(1000).decode()
+    except OSError:
+        return ""
+
+
+def test_https_with_a_certificate_of_the_homes_authority(site: Site, alb: tuple[str, str, str]) -> None:
+    arn, group, address = alb
+    asked, context = certificate(site, "shop.example.com")
+    site.listener(arn, group, "HTTPS", 443, Certificates=[{"CertificateArn": asked}])
+    assert until(lambda: secure(address, "shop.example.com", context)).startswith("HTTP/1.1 200")
     assert site.acm.describe_certificate(CertificateArn=asked)["Certificate"]["InUseBy"] == [arn]
     with pytest.raises(site.acm.exceptions.ResourceInUseException):
         site.acm.delete_certificate(CertificateArn=asked)
@@ -237,7 +242,8 @@ def test_killed_proxy_is_back(site: Site, alb: tuple[str, str, str]) -> None:
 def test_dead_target_leaves_the_rotation_also_while_the_daemon_is_down(site: Site, alb: tuple[str, str, str]) -> None:
     _, group, address = alb
     daemon = site.cloud.process("daemon")
-    site.cloud.inside(site.ids[0], "sh", "-c", "(sleep 1; killall httpd) >/dev/null 2>&1 &")
+    # In a session of its own: what a program of `gureum exec` left running may end with it.
+    site.cloud.inside(site.ids[0], "sh", "-c", "setsid sh -c 'sleep 1; killall httpd' </dev/null >/dev/null 2>&1 &")
     os.kill(daemon, signal.SIGSTOP)
     try:
         until(lambda: {fetch(address)[0] for _ in range(10)} != {200}, 40)
@@ -261,3 +267,15 @@ def test_network_load_balancer_sends_flows_to_healthy_targets(site: Site) -> Non
     until(lambda: len({fetch(address, 8080)[1] for _ in range(10)}) == 1)
     names = {one["InstanceId"]: one["PrivateDnsName"].split(".")[0] for one in site.instances}
     assert fetch(address, 8080)[1].split() == ["hello", names[site.ids[1]]]
+
+
+def test_network_load_balancer_ends_tls(site: Site) -> None:
+    group = site.group("ended", "TCP")
+    off = {"Key": "preserve_client_ip.enabled", "Value": "false"}
+    site.elb.modify_target_group_attributes(TargetGroupArn=group, Attributes=[off])
+    arn, name = site.balancer("tls", "network")
+    asked, context = certificate(site, "tls.example.com")
+    site.listener(arn, group, "TLS", 443, Certificates=[{"CertificateArn": asked}])
+    until(lambda: site.states(group) == ["healthy", "healthy"], 60)
+    address = until(lambda: site.addresses(name))[0]
+    assert until(lambda: secure(address, "tls.example.com", context)).startswith("HTTP/1.1 200")

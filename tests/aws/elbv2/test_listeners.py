@@ -248,3 +248,20 @@ def test_security_policies_are_listed_by_type(cloud):
     application = {one["Name"] for one in cloud("DescribeSSLPolicies", LoadBalancerType="application")["SslPolicies"]}
     assert everything - application == {"ELBSecurityPolicy-2015-05"}
     assert cloud.code("DescribeSSLPolicies", Names=["nothing"]) == "SSLPolicyNotFound"
+
+
+def test_behind_a_tls_listener_clients_addresses_cannot_be_kept(cloud, certificate):
+    balancer, group = cloud.network()["LoadBalancerArn"], cloud.group("t", "TCP", 80)
+    wanted = {
+        "LoadBalancerArn": balancer,
+        "Protocol": "TLS",
+        "Port": 443,
+        "Certificates": [{"CertificateArn": certificate}],
+        "DefaultActions": [cloud.forward(group)],
+    }
+    assert cloud.code("CreateListener", **wanted) == "NotImplemented"
+    keep = {"Key": "preserve_client_ip.enabled", "Value": "false"}
+    cloud("ModifyTargetGroupAttributes", TargetGroupArn=group, Attributes=[keep])
+    cloud("CreateListener", **wanted)
+    keep["Value"] = "true"
+    assert cloud.code("ModifyTargetGroupAttributes", TargetGroupArn=group, Attributes=[keep]) == "NotImplemented"

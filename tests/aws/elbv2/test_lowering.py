@@ -174,11 +174,11 @@ def test_layer_4_attributes_reach_the_router(cloud):
 def test_the_proxy_protocol_takes_a_program(cloud):
     group = cloud.group("tcp", "TCP")
     cloud.listener(cloud.network(), group, "TCP", 80)
-    attributes(cloud, group, **{"proxy_protocol_v2.enabled": "true"})
+    attributes(cloud, group, **{"proxy_protocol_v2.enabled": "true", "preserve_client_ip.enabled": "false"})
     assert cloud.wished("Balancer") == {}
     proxy = next(iter(cloud.wished("Proxy").values())).proxy
     assert [(one.protocol, one.port) for one in proxy.listeners] == [("TCP", 80)]
-    assert (proxy.groups[0].proxy_protocol, proxy.groups[0].preserve_client) == (True, True)
+    assert (proxy.groups[0].proxy_protocol, proxy.groups[0].preserve_client) == (True, False)
 
 
 def test_certificates_that_are_gone_are_left_out(cloud, certificate, monkeypatch):
