@@ -81,9 +81,18 @@ class DiskLogs:
             if not files:
                 return None
             dropped = self._archive.catalog.dropped.get(key, {})
+            # One more than asked for tells whether there is more.
             return ReadLogs(
-                files, wanted, dropped, span.first, span.end, limit + 1, limit_bytes, forward
-            )  # one more than asked for tells whether there is more
+                [one.name for one in files],
+                wanted,
+                dropped,
+                span.first,
+                span.end,
+                limit + 1,
+                limit_bytes,
+                forward,
+                int((limit + 1) / _share(files, wanted)),
+            )
 
         answer = await self._archive.ask(job)
         if answer is not None and not isinstance(answer, Events):
@@ -167,14 +176,14 @@ class DiskLogs:
     def _group_files(self, key: str) -> list[FileInfo]:
         return [one for one in self._archive.catalog.files.values() if one.group == key and one.signal == "logs"]
 
-    def _files(self, key: str, span: Span, streams: Sequence[str]) -> list[str]:
-        return sorted(
-            one.name
+    def _files(self, key: str, span: Span, streams: Sequence[str]) -> list[FileInfo]:
+        return [
+            one
             for one in self._group_files(key)
             if one.max_ms >= span.first.time_ms
             and one.min_ms <= span.end.time_ms
             and (not streams or any(name in one.streams for name in streams))
-        )
+        ]
 
     async def _seal(self, chunk: LogsChunk, then: Callable[[], None]) -> None:
         catalog = self._archive.catalog
@@ -201,6 +210,15 @@ def _merged(parts: list[list[EventLine]], *, forward: bool) -> Sequence[EventLin
     if len(filled) <= 1:
         return filled[0] if filled else []
     return merge(*filled, key=_position_of, reverse=not forward)  # type: ignore[return-value]
+
+
+def _share(files: Sequence[FileInfo], streams: Sequence[str]) -> float:
+    """About how much of the files is of the streams."""
+    if not streams:
+        return 1.0
+    theirs = sum(one.streams[name][3] for one in files for name in streams if name in one.streams)
+    whole = sum(stored_bytes for one in files for *_, stored_bytes in one.streams.values())
+    return max(theirs / whole, 0.001)
 
 
 def _add(infos: dict[str, StreamInfo], more: StreamInfo) -> None:

@@ -17,19 +17,20 @@ import msgspec
 
 from gureum.ports.telemetry import TelemetryBroken, TelemetryFull
 from gureum.telemetry.commits import Commits
-from gureum.telemetry.wal import Wal, remove_generation
+from gureum.telemetry.wal import Wal, path_of, remove_generation
 
 log = logging.getLogger("gureum.telemetry")
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """When a generation is sealed: at so many rows or bytes of log, or when it is so old. `unsealed_rows`: at which commits wait, at most
-    `wait_s`. `retry_s`: after a failed seal."""
+    """When a generation is sealed: at so many rows or bytes of log, or when it is so old. `unsealed_rows`,
+    `unsealed_bytes`: of all generations that are in no file, at which commits wait, at most `wait_s`. `retry_s`: after a failed seal."""
 
     rows: int = 500_000
     size_bytes: int = 64 * 1024 * 1024
     age_s: float = 3600.0
     unsealed_rows: int = 2_000_000
+    unsealed_bytes: int = 256 * 1024 * 1024
     wait_s: float = 60.0
     retry_s: float = 30.0
 
@@ -68,6 +69,7 @@ class Generations(Generic[C]):
         self._sealed = asyncio.Event()
         self._failure: TelemetryFull | TelemetryBroken | None = None
         self._closed = False
+        self._ended_bytes = {one.generation: path_of(folder, one.generation).stat().st_size for one in chunks[:-1]}
         if len(chunks) > 1 or len(chunks[-1]):
             self._seal_later(limits.age_s if len(chunks) == 1 else limits.retry_s)
 
@@ -77,7 +79,7 @@ class Generations(Generic[C]):
 
     async def commit(self, payload: bytes, show: Callable[[], None]) -> None:
         """TelemetryFull, TelemetryBroken."""
-        if self._rows() >= self._limits.unsealed_rows:
+        if self._is_full():
             await self._room()
         await self._commits.commit(payload, show)
         if len(self.active) >= self._limits.rows or self._wal.size_bytes >= self._limits.size_bytes:
@@ -118,9 +120,13 @@ class Generations(Generic[C]):
     def _rows(self) -> int:
         return sum(len(one) for one in self.chunks)
 
+    def _is_full(self) -> bool:
+        size_bytes = self._wal.size_bytes + sum(self._ended_bytes.values())
+        return self._rows() >= self._limits.unsealed_rows or size_bytes >= self._limits.unsealed_bytes
+
     async def _room(self) -> None:
         deadline = asyncio.get_running_loop().time() + self._limits.wait_s
-        while self._rows() >= self._limits.unsealed_rows:
+        while self._is_full():
             if self._failure is not None:
                 raise type(self._failure)(*self._failure.args)
             self.kick()
@@ -133,16 +139,14 @@ class Generations(Generic[C]):
 
     async def _seal_all(self) -> None:
         try:
-            if (
-                len(self.active) or self._wal.size_bytes >= self._limits.size_bytes
-            ):  # a log may hold only what was dropped
-                await self._commits.pause(
-                    self._wal.rotate, lambda: self.chunks.append(self._make(self._wal.generation))
-                )
+            only_dropped = self._wal.size_bytes >= self._limits.size_bytes
+            if len(self.active) or only_dropped:
+                await self._commits.pause(self._rotate, lambda: self.chunks.append(self._make(self._wal.generation)))
             while len(self.chunks) > 1:
                 chunk = self.chunks[0]
                 await self._seal(chunk, lambda chunk=chunk: self.chunks.remove(chunk))  # type: ignore[misc]
                 await self._commits.in_thread(lambda chunk=chunk: remove_generation(self._folder, chunk.generation))  # type: ignore[misc]
+                self._ended_bytes.pop(chunk.generation, None)
                 self._failure = None
                 self._sealed.set()
         except (TelemetryFull, TelemetryBroken) as error:
@@ -152,6 +156,10 @@ class Generations(Generic[C]):
         finally:
             self._sealing = None
             self._sealed.set()
+
+    def _rotate(self) -> None:
+        size_bytes = self._wal.size_bytes
+        self._ended_bytes[self._wal.rotate()] = size_bytes
 
     def _seal_later(self, after_s: float) -> None:
         if not self._closed:

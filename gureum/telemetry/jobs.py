@@ -74,7 +74,7 @@ class Points(msgspec.Struct, frozen=True, tag=True):
 
 class ReadLogs(msgspec.Struct, frozen=True, tag=True):
     """At most `limit` events at positions from `first` on, before `end`, in their order; or the last ones, from the last back. It ends early
-    after `limit_bytes`."""
+    after `limit_bytes`. `scan_rows`: how many rows it will likely have to look at."""
 
     files: list[str]
     streams: list[str]
@@ -84,6 +84,7 @@ class ReadLogs(msgspec.Struct, frozen=True, tag=True):
     limit: int
     limit_bytes: int
     forward: bool
+    scan_rows: int = 0
 
 
 class Events(msgspec.Struct, frozen=True, tag=True):

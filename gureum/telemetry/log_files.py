@@ -26,7 +26,7 @@ from gureum.telemetry.parquet import finish, quoted
 from gureum.telemetry.wal import path_of, read_frames
 
 ROW_GROUP = 8192
-FIRST_WINDOW_ROWS = 8192
+FIRST_WINDOW_ROWS, MAX_FIRST_WINDOW_ROWS = 8192, 500_000
 MAX_FILES_KNOWN = 10_000
 MAX_LINE_BYTES = 64 * 1024 * 1024
 _LINES = "{t: 'BIGINT', q: 'BIGINT', i: 'BIGINT', s: 'VARCHAR', m: 'VARCHAR'}"
@@ -114,7 +114,8 @@ class LogFiles:
         else:
             extents.sort(key=lambda pair: -pair[0].max_ms)
             bounds = [pair[0].max_ms + 1 for pair in extents]
-        at, want, last = 0, FIRST_WINDOW_ROWS, low if job.forward else high
+        at, last = 0, low if job.forward else high
+        want = min(max(job.scan_rows, FIRST_WINDOW_ROWS), MAX_FIRST_WINDOW_ROWS)
         while at < len(extents):
             rows = 0
             while at < len(extents) and (rows < want or bounds[at] == bounds[at - 1]):

@@ -15,7 +15,7 @@ import duckdb
 import pytest
 
 from gureum.ports.telemetry import Datum, LogEvent, TelemetryBroken, TelemetryFull
-from gureum.telemetry import wal
+from gureum.telemetry import disk_metrics, wal
 from gureum.telemetry.generations import Limits
 from gureum.telemetry.store import Telemetry, open_telemetry
 from tests.telemetry.things import CPU, NOW_MS, SCOPE, HandClock, event, in_loop
@@ -93,6 +93,26 @@ async def test_recent_windows_need_no_worker_once_they_are_in_files(tmp_path: Pa
     found = await telemetry.metrics.buckets(CPU, NOW_MS - 300_000, NOW_MS + 60_000, 60_000)
     assert [one.sum for one in found] == [5.0]
     os.kill(telemetry.worker.pid, signal.SIGCONT)
+    await telemetry.close()
+
+
+@in_loop
+async def test_the_newest_window_needs_no_worker_however_much_came_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disk_metrics, "KEEP_ROWS", 10)
+    telemetry = await open_telemetry(tmp_path / "t", HandClock())
+    for start in (0, 100):
+        data = [Datum(CPU, NOW_MS + one * 60_000, 1.0, 1.0, 1.0, 1.0) for one in range(start, start + 100)]
+        await telemetry.metrics.write(data)
+        await telemetry.metrics.flush()
+    worker = telemetry.worker.pid
+    os.kill(worker, signal.SIGSTOP)  # who asks it waits
+    found = await telemetry.metrics.buckets(CPU, NOW_MS + 100 * 60_000, NOW_MS + 200 * 60_000, 60_000)
+    assert len(found) == 100
+    os.kill(worker, signal.SIGCONT)
+    whole = await telemetry.metrics.buckets(CPU, NOW_MS, NOW_MS + 200 * 60_000, 60_000)
+    assert [one.count for one in whole] == [1.0] * 200
     await telemetry.close()
 
 
@@ -310,4 +330,11 @@ async def test_memory_is_bounded_while_files_cannot_be_written(tmp_path: Path, m
         await write()
     assert len(taken) == 50
     assert await messages(telemetry) == taken
+    await telemetry.close()
+    large = Limits(rows=10, unsealed_bytes=4_000_000, wait_s=5.0, retry_s=60.0)
+    telemetry = await open_telemetry(tmp_path / "large", HandClock(), large)
+    for number in range(4):
+        await telemetry.logs.append(SCOPE, "g", [event("x" * 999_990, NOW_MS + number)])
+    with pytest.raises(TelemetryBroken):
+        await telemetry.logs.append(SCOPE, "g", [event("too much")])
     await telemetry.close()
