@@ -2,8 +2,8 @@
 
     python -m bench.telemetry [--folder DIR] [--samples 4000000] [--events 10000000]
 
-Samples: 2,000 series, batches of 10,000 datums, four writers at once; each batch is durable (synced) when the call returns. Events: about 150
-bytes, 20 groups of 20 streams, batches of 10,000, four writers. "drained" counts until everything is in Parquet files as well. The tables take
+Samples: 2,000 series, batches of 10,000 datums, eight writers at once; each batch is durable (synced) when the call returns. Events: about 150
+bytes, 20 groups of 20 streams, batches of 10,000, eight writers. "drained" counts until everything is in Parquet files as well. The tables take
 the same rows in transactions of the same size, synced: DuckDB from numpy columns (its fastest way in), SQLite by executemany. Making the batches
 is not counted on any side. Pages: 1,000 events of one stream from a random time, forward and backward, as GetLogEvents reads; scan: all pages of
 10,000 of a group, with a filter in Python over the messages, as FilterLogEvents does. The folder must be on the disk that counts.
@@ -31,7 +31,7 @@ from gureum.telemetry.store import Telemetry, open_telemetry
 
 SCOPE = "000000000000/us-east-1"
 SERIES = [Series(SCOPE, "Bench", f"m{i % 20}", (("InstanceId", f"i-{i:08x}"),)) for i in range(2000)]
-GROUPS, STREAMS, BATCH, WRITERS = 20, 20, 10_000, 4
+GROUPS, STREAMS, BATCH, WRITERS = 20, 20, 10_000, 8
 STREAM_NAMES = [f"stream-{number:02}" for number in range(STREAMS)]
 START_MS = int(time.time() * 1000) - 24 * 3600 * 1000
 TABLE_EVENTS = 1_000_000

@@ -37,7 +37,7 @@ class DiskLogs:
         folder = archive.folder / "wal-logs"
         wal, left = open_wal(folder, archive.catalog.sealed("logs"))
         chunks = [self._replayed(generation, frames) for generation, frames in left] or [LogsChunk(wal.generation)]
-        self._generations = Generations(folder, wal, chunks, LogsChunk, self._seal, limits)
+        self._generations = Generations(folder, wal, chunks, LogsChunk, self._seal, self._tend, limits)
 
     async def append(self, scope: str, group: str, events: Sequence[LogEvent]) -> None:
         if not events:
@@ -194,7 +194,9 @@ class DiskLogs:
             raise TelemetryBroken("the worker gave another answer than was asked for")
         meta = {"sealed logs": chunk.generation, "sequence": max(catalog.sequence(), chunk.last_sequence)}
         await self._archive.replace(result.files, meta=meta, then=then)
-        await tend_logs(self._archive)
+
+    async def _tend(self, busy: Callable[[], bool]) -> None:
+        await tend_logs(self._archive, busy)
 
 
 def _key(scope: str, group: str) -> str:

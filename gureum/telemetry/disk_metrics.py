@@ -45,7 +45,7 @@ class DiskMetrics:
         wal, left = open_wal(folder, archive.catalog.sealed("metrics"))
         chunks = [self._replayed(generation, frames) for generation, frames in left]
         chunks = chunks or [MetricsChunk(wal.generation)]
-        self._generations = Generations(folder, wal, chunks, MetricsChunk, self._seal, limits)
+        self._generations = Generations(folder, wal, chunks, MetricsChunk, self._seal, self._tend, limits)
 
     async def write(self, datums: Sequence[Datum]) -> None:
         if not datums:
@@ -193,7 +193,9 @@ class DiskMetrics:
                 self._forget(self._sealed.pop(0))
 
         await self._archive.replace(result.files, series=rows, meta={"sealed metrics": chunk.generation}, then=show)
-        await tend_metrics(self._archive)
+
+    async def _tend(self, busy: Callable[[], bool]) -> None:
+        await tend_metrics(self._archive, busy)
 
     def _with_last(self, number: int, last_ms: int) -> SeriesRow:
         row = self._rows[number]

@@ -46,7 +46,8 @@ C = TypeVar("C", bound=Chunk)
 
 class Generations(Generic[C]):
     """`chunks`: what is in no file yet, oldest first; the last one is written to. `seal(chunk, then)` makes files of a chunk and calls `then` in
-    the turn of the loop in which readers see them."""
+    the turn of the loop in which readers see them. `tend(busy)` looks after the files there are when nothing waits to be sealed; it ends early when
+    `busy()`, since sealing comes first."""
 
     def __init__(
         self,
@@ -55,8 +56,10 @@ class Generations(Generic[C]):
         chunks: list[C],
         make: Callable[[int], C],
         seal: Callable[[C, Callable[[], None]], Awaitable[None]],
+        tend: Callable[[Callable[[], bool]], Awaitable[None]],
         limits: Limits,
     ) -> None:
+        self._tend = tend
         self._folder = folder
         self._wal = wal
         self._commits = Commits(wal, folder.name)
@@ -82,7 +85,7 @@ class Generations(Generic[C]):
         if self._is_full():
             await self._room()
         await self._commits.commit(payload, show)
-        if len(self.active) >= self._limits.rows or self._wal.size_bytes >= self._limits.size_bytes:
+        if self._is_due():
             self.kick()
         elif self._timer is None and self._sealing is None:
             self._seal_later(self._limits.age_s)
@@ -120,6 +123,9 @@ class Generations(Generic[C]):
     def _rows(self) -> int:
         return sum(len(one) for one in self.chunks)
 
+    def _is_due(self) -> bool:
+        return len(self.active) >= self._limits.rows or self._wal.size_bytes >= self._limits.size_bytes
+
     def _is_full(self) -> bool:
         size_bytes = self._wal.size_bytes + sum(self._ended_bytes.values())
         return self._rows() >= self._limits.unsealed_rows or size_bytes >= self._limits.unsealed_bytes
@@ -139,22 +145,28 @@ class Generations(Generic[C]):
 
     async def _seal_all(self) -> None:
         try:
-            only_dropped = self._wal.size_bytes >= self._limits.size_bytes
-            if len(self.active) or only_dropped:
-                await self._commits.pause(self._rotate, lambda: self.chunks.append(self._make(self._wal.generation)))
-            while len(self.chunks) > 1:
-                chunk = self.chunks[0]
-                await self._seal(chunk, lambda chunk=chunk: self.chunks.remove(chunk))  # type: ignore[misc]
-                await self._commits.in_thread(lambda chunk=chunk: remove_generation(self._folder, chunk.generation))  # type: ignore[misc]
-                self._ended_bytes.pop(chunk.generation, None)
-                self._failure = None
-                self._sealed.set()
+            await self._seal_chunks()
+            await self._tend(self._is_due)
+            while self._is_due():
+                await self._seal_chunks()
+                await self._tend(self._is_due)
         except (TelemetryFull, TelemetryBroken) as error:
             log.warning("telemetry is not written to files yet", extra={"why": str(error)})
             self._failure = error
             self._seal_later(self._limits.retry_s)
         finally:
             self._sealing = None
+            self._sealed.set()
+
+    async def _seal_chunks(self) -> None:
+        if len(self.active) or self._is_due():  # a large log may hold only what was dropped
+            await self._commits.pause(self._rotate, lambda: self.chunks.append(self._make(self._wal.generation)))
+        while len(self.chunks) > 1:
+            chunk = self.chunks[0]
+            await self._seal(chunk, lambda chunk=chunk: self.chunks.remove(chunk))  # type: ignore[misc]
+            await self._commits.in_thread(lambda chunk=chunk: remove_generation(self._folder, chunk.generation))  # type: ignore[misc]
+            self._ended_bytes.pop(chunk.generation, None)
+            self._failure = None
             self._sealed.set()
 
     def _rotate(self) -> None:

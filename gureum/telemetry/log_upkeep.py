@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import groupby
 
 from gureum.ports.telemetry import TelemetryBroken
@@ -53,19 +53,21 @@ def plan_forgetting(
     ]
 
 
-async def tend_logs(archive: Archive) -> None:
-    """TelemetryFull, TelemetryBroken; what was done until then stays."""
+async def tend_logs(archive: Archive, busy: Callable[[], bool] = lambda: False) -> None:
+    """TelemetryFull, TelemetryBroken; what was done until then stays. Ends before the next merge when `busy()`."""
     async with archive.upkeep:
-        await _tend(archive)
+        await _tend(archive, busy)
 
 
-async def _tend(archive: Archive) -> None:
+async def _tend(archive: Archive, busy: Callable[[], bool]) -> None:
     catalog = archive.catalog
     gone = over(_files(archive), catalog.kept, archive.now_ms)
     gone += [one for one in _files(archive) if one not in gone and is_gone(one, catalog.dropped.get(one.group, {}))]
     if gone:
         await archive.replace([], gone)
     for parts in plan_merges(_files(archive)):
+        if busy():
+            return
         group, number = parts[0].group, catalog.merged() + 1
         days = catalog.kept.get(group)
         job = MergeLogs(

@@ -5,7 +5,7 @@ AWS: CloudWatch concepts, "Metrics retention": under 60 s for 3 hours, 60 s for 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import groupby
 
 from gureum.ports.telemetry import TelemetryBroken
@@ -41,18 +41,20 @@ def plan_metrics(files: Iterable[FileInfo], now_ms: int) -> tuple[list[FileInfo]
     return over, merges
 
 
-async def tend_metrics(archive: Archive) -> None:
-    """TelemetryFull, TelemetryBroken; what was done until then stays."""
+async def tend_metrics(archive: Archive, busy: Callable[[], bool] = lambda: False) -> None:
+    """TelemetryFull, TelemetryBroken; what was done until then stays. Ends before the next merge when `busy()`."""
     async with archive.upkeep:
-        await _tend(archive)
+        await _tend(archive, busy)
 
 
-async def _tend(archive: Archive) -> None:
+async def _tend(archive: Archive, busy: Callable[[], bool]) -> None:
     files = [one for one in archive.catalog.files.values() if one.signal == "metrics"]
     over, merges = plan_metrics(files, archive.now_ms)
     if over:
         await archive.replace([], over)
     for parts, resolution_s in merges:
+        if busy():
+            return
         number = archive.catalog.merged() + 1
         job = MergeMetrics([one.name for one in parts], resolution_s, f"merged-{number:08}")
         result = await archive.worker.do(job)
