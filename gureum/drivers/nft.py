@@ -20,13 +20,14 @@ _ATTEMPTS = 2  # a worker that died is replaced once per call
 
 
 class _Network:
-    """`applied` None: what the kernel has is unknown."""
+    """`applied` None: what the kernel has is unknown. `watched`: refused packets are told to who watches flows."""
 
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
         self.wished: RuleSet | None = None
         self.current: RuleSet | None = None
         self.applied: Table | None = None
+        self.watched = False
 
 
 class NftFirewalls:
@@ -49,7 +50,7 @@ class NftFirewalls:
         for attempt in range(_ATTEMPTS):
             old, network.applied = network.applied, None  # unknown until the worker says done
             # In a thread: hundreds of interfaces take some milliseconds.
-            new, change = await asyncio.to_thread(_planned, old, rules)
+            new, change = await asyncio.to_thread(_planned, old, rules, network.watched)
             try:
                 if change.commands:
                     await self._worker.call("apply", change, type(None))
@@ -59,6 +60,22 @@ class NftFirewalls:
                 continue
             network.applied, network.current = new, rules
             return
+
+    def rules(self, network: str) -> RuleSet | None:
+        """What was wished last for the network."""
+        known = self._networks.get(network)
+        return known.wished if known is not None else None
+
+    async def tell_refused(self, name: str, watched: bool) -> None:
+        """From now on refused packets of the network go to `DENIED_LOG_GROUP` as well, or no longer; that costs nothing while nobody watches.
+        A network without rules yet does so with its first ones."""
+        network = self._networks.setdefault(checked_name(name), _Network())
+        async with network.lock:
+            if network.watched == watched:
+                return
+            network.watched = watched
+            if network.wished is not None:
+                await self._bring(network, network.wished)
 
     async def end_flows(self, network: str, address: str, port: int) -> None:
         ending = Ending(checked_name(network), address, port)
@@ -74,8 +91,8 @@ class NftFirewalls:
         await self._worker.close()
 
 
-def _planned(old: Table | None, rules: RuleSet) -> tuple[Table, Change]:
-    new = table(rules)
+def _planned(old: Table | None, rules: RuleSet, watched: bool) -> tuple[Table, Change]:
+    new = table(rules, watched)
     commands = difference(old, new)
     if old is None:
         return new, Change(rules.network, commands, True, strict=refuses_strays(new))

@@ -12,6 +12,8 @@ Line = tuple[Json, ...]
 ACCEPT: Json = {"accept": None}
 RETURN: Json = {"return": None}
 DENY: Json = {"goto": {"target": "denied"}}
+DENY_SENDER: Json = {"goto": {"target": "denied-out"}}
+"""As DENY, where it is the sender's own rules that refuse."""
 
 
 class Chain(msgspec.Struct, frozen=True):

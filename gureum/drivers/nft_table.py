@@ -11,7 +11,8 @@ commands that turn one into the other.
                        from the uplink     `ingress` at once (what came through the translation)
                        to an interface     its chain `in-NAME`: its groups' ingress rules, each ends in `accept`
                        to the uplink       accept, when the sender has a public address and its subnet leads there
-                     what falls out at the end is counted and dropped (chain `denied`)
+                     what falls out at the end is counted and dropped (chain `denied`, or `denied-out` where the sender's rules refuse);
+                     while somebody watches the network's flows, it is told too (NFLOG)
     input            metadata (169.254.169.254:80) and names (port 53 of the resolvers), else nothing
     nat postrouting  to the uplink: private address -> public address
     arp input        (a table of that family) who asks must be an address of the network. The router needs to learn nothing from it,
@@ -35,10 +36,11 @@ from typing import Any
 import msgspec
 
 from gureum.drivers import nft_balancers
-from gureum.drivers.network_names import NFT_TABLE, UPLINK, interface_link
+from gureum.drivers.network_names import DENIED_LOG_GROUP, NFT_TABLE, UPLINK, interface_link
 from gureum.drivers.nft_expressions import (
     ACCEPT,
     DENY,
+    DENY_SENDER,
     RETURN,
     Chain,
     Elements,
@@ -80,11 +82,11 @@ def plan(old: RuleSet | None, new: RuleSet) -> list[Json]:
 # --- rule set -> table ----------------------------------------------------------------------------------------------
 
 
-def table(rules: RuleSet) -> Table:
-    """The table that enforces `rules`."""
+def table(rules: RuleSet, watched: bool = False) -> Table:
+    """The table that enforces `rules`. `watched`: what is refused is told to who watches flows."""
     mapped = _mapped(rules)
     balanced = nft_balancers.listeners(rules)
-    chains = _frame(rules)
+    chains = _frame(rules) | {"denied": _denied("in", watched), "denied-out": _denied("out", watched)}
     vouching = nft_balancers.vouching(balanced)
     sets = {
         "sources": Elements("ifname", "verdict", {}),
@@ -116,7 +118,7 @@ def _add_port(port: Port, known: frozenset[str], chains: dict[str, Chain], sets:
     if port.open:
         chains[out], chains[into] = Chain((goto("ingress"),)), Chain(((ACCEPT,),))
     else:
-        chains[out] = Chain((*(jump(f"group-out-{group}") for group in groups), (DENY,)))
+        chains[out] = Chain((*(jump(f"group-out-{group}") for group in groups), (DENY_SENDER,)))
         chains[into] = Chain((*(jump(f"group-in-{group}") for group in groups), (DENY,)))
     sets["egress"].entries[link] = {"goto": {"target": out}}
     sets["ingress"].entries[link] = {"goto": {"target": into}}
@@ -180,7 +182,6 @@ def _frame(rules: RuleSet) -> dict[str, Chain]:
     translate_in = {"dnat": {"family": "ip", "addr": lookup(payload("ip", "daddr"), "to-private")}}
     translate_out = {"snat": {"family": "ip", "addr": lookup(payload("ip", "saddr"), "to-public")}}
     return {
-        "denied": Chain((({"counter": None}, {"drop": None}),)),
         "raw-prerouting": Chain(
             ((local, ACCEPT), (from_uplink, ACCEPT), (by_verdict("iifname", "sources"),)),
             hook("filter", "prerouting", -300, "drop"),
@@ -234,6 +235,11 @@ def _frame(rules: RuleSet) -> dict[str, Chain]:
     }
 
 
+def _denied(prefix: str, watched: bool) -> Chain:
+    told: Line = ({"log": {"group": DENIED_LOG_GROUP, "prefix": prefix}},) if watched else ()
+    return Chain((({"counter": None}, *told, {"drop": None}),))
+
+
 def _by_state(invalid: Json) -> Json:
     state = [["established", ACCEPT], ["related", ACCEPT], ["invalid", invalid]]
     return {"vmap": {"key": {"ct": {"key": "state"}}, "data": {"set": state}}}
@@ -251,12 +257,16 @@ def _acl_lines(acl: Acl, direction: str) -> tuple[Line, ...]:
     """Ends with what denies the rest."""
     entries = sorted((one for one in acl.entries if one.direction == direction), key=lambda one: one.number)
     lines = (_acl_line(entry) for entry in entries)
-    return (*(line for line in lines if line is not None), (DENY,))
+    return (*(line for line in lines if line is not None), (_acl_deny(direction),))
+
+
+def _acl_deny(direction: str) -> Json:
+    return DENY_SENDER if direction == "out" else DENY
 
 
 def _acl_line(entry: AclEntry) -> Line | None:
     rule = Rule(entry.direction, entry.protocol, entry.ports, cidr=entry.cidr)
-    return _line(rule, RETURN if entry.allow else DENY)
+    return _line(rule, RETURN if entry.allow else _acl_deny(entry.direction))
 
 
 def _line(rule: Rule, verdict: Json | None = None) -> Line | None:

@@ -1,0 +1,192 @@
+"""What the kernel says of flows, as bytes to values: entries of connection tracking (linux/netfilter/nfnetlink_conntrack.h) and refused
+packets (linux/netfilter/nfnetlink_log.h). No I/O.
+
+Thousands of entries end each second, so a tuple stays the bytes that the kernel sent until somebody wants its addresses.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+HEADER = struct.Struct("=IHHII")
+CT_NEW, CT_GET, CT_DELETE = 1 << 8, 1 << 8 | 1, 1 << 8 | 2
+LOG_PACKET, LOG_CONFIG = 4 << 8, 4 << 8 | 1
+DONE, ERROR = 3, 2
+REQUEST, ACK, DUMP = 1, 4, 0x300
+FIN, SYN, RST, SYN_ACK = 1, 2, 4, 18
+_GENERIC = 4  # struct nfgenmsg
+_ATTRIBUTE = struct.Struct("=HH")
+_ORIGINAL, _REPLY, _PROTOINFO, _COUNT, _REPLY_COUNT, _ID, _TIMESTAMP = 1, 2, 4, 9, 10, 12, 20
+_KIND = 0x3FFF  # without the bits for "nested" and "big-endian"
+_BIND, _COPY_PACKET = 1, 2
+_COPIED_BYTES = 80  # the longest IPv4 header, and the first 20 bytes behind it
+_CLOSING, _RESET = range(4, 8), 8  # states of TCP: FIN_WAIT to TIME_WAIT; CLOSE
+
+
+class Tuple(NamedTuple):
+    source: str
+    destination: str
+    protocol: int
+    source_port: int
+    destination_port: int
+
+    @property
+    def reversed(self) -> Tuple:
+        return Tuple(self.destination, self.source, self.protocol, self.destination_port, self.source_port)
+
+
+class Counts(NamedTuple):
+    """Packets and bytes, of the first packet's direction and of the replies'."""
+
+    packets: int
+    bytes: int
+    reply_packets: int
+    reply_bytes: int
+
+
+NOTHING = Counts(0, 0, 0, 0)
+
+
+class Entry(NamedTuple):
+    """A flow as tracked. `original`, `reply`: tuples as the kernel wrote them. `start_ns`, `stop_ns`: Unix time, 0 unknown."""
+
+    original: bytes
+    reply: bytes
+    id: bytes
+    counts: Counts
+    start_ns: int
+    stop_ns: int
+    tcp_state: int
+
+    @property
+    def key(self) -> bytes:
+        return self.original + self.id
+
+    @property
+    def closing_flags(self) -> int:
+        """FIN or RST, when the state says that it was seen."""
+        return FIN if self.tcp_state in _CLOSING else RST if self.tcp_state == _RESET else 0
+
+
+class Refused(NamedTuple):
+    """A packet that was dropped. `into`, `out_of`: numbers of the links it came by and would have left by, 0 without."""
+
+    tuple_: Tuple
+    bytes: int
+    tcp_flags: int
+    into: int
+    out_of: int
+    by_sender: bool
+
+
+def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """(type, body behind struct nfgenmsg) of each message in a datagram; of errors the body as it is."""
+    place = 0
+    while place + HEADER.size <= len(data):
+        length, kind, _, _, _ = HEADER.unpack_from(data, place)
+        if length < HEADER.size:
+            return
+        skipped = 0 if kind in (DONE, ERROR) else _GENERIC
+        yield kind, data[place + HEADER.size + skipped : place + length]
+        place += (length + 3) & ~3
+
+
+def entry(body: bytes) -> Entry | None:
+    """None for what is not IPv4 or not counted."""
+    found = _attributes(body)
+    original, reply = found.get(_ORIGINAL, b""), found.get(_REPLY, b"")
+    if len(original) < 20 or len(reply) < 20 or original[4] != 8:  # an address of 4 bytes is an attribute of 8
+        return None
+    packets, size = _counts(found.get(_COUNT, b""))
+    reply_packets, reply_size = _counts(found.get(_REPLY_COUNT, b""))
+    start, stop = _times(found.get(_TIMESTAMP, b""))
+    state = _tcp_state(found.get(_PROTOINFO, b""))
+    counts = Counts(packets, size, reply_packets, reply_size)
+    return Entry(original, reply, found.get(_ID, b""), counts, start, stop, state)
+
+
+def decoded(tuple_: bytes) -> Tuple:
+    """A tuple's addresses and ports; other protocols than TCP and UDP have none (AWS: 0)."""
+    parts = _attributes(tuple_)
+    addresses, how = _attributes(parts.get(1, b"")), _attributes(parts.get(2, b""))
+    protocol = how.get(1, b"\0")[0]
+    near, far = (int.from_bytes(how.get(place, b""), "big") for place in (2, 3))
+    return Tuple(socket.inet_ntoa(addresses[1]), socket.inet_ntoa(addresses[2]), protocol, near, far)
+
+
+def refused(body: bytes) -> Refused | None:
+    """None for what is no whole IPv4 header."""
+    found = _attributes(body)
+    packet = found.get(9, b"")
+    if len(packet) < 20 or packet[0] >> 4 != 4:
+        return None
+    protocol, ports, flags = packet[9], (0, 0), 0
+    behind = (packet[0] & 15) * 4
+    first = not int.from_bytes(packet[6:8], "big") & 0x1FFF  # later fragments have no ports
+    if first and protocol in (6, 17) and len(packet) >= behind + 4:
+        ports = struct.unpack_from("!HH", packet, behind)
+    if first and protocol == 6 and len(packet) > behind + 13:
+        flags = told_flags(packet[behind + 13])
+    which = Tuple(socket.inet_ntoa(packet[12:16]), socket.inet_ntoa(packet[16:20]), protocol, *ports)
+    into, out_of = (int.from_bytes(found.get(kind, b""), "big") for kind in (4, 5))
+    by_sender = found.get(10, b"").startswith(b"out")
+    return Refused(which, int.from_bytes(packet[2:4], "big"), flags, into, out_of, by_sender)
+
+
+def told_flags(flags: int) -> int:
+    """Of a packet's TCP flags those that records tell: an acknowledgement only beside SYN (AWS: tcp-flags)."""
+    return flags & (SYN_ACK if flags & SYN else 0) | flags & (FIN | RST | SYN)
+
+
+def dump_request() -> bytes:
+    body = struct.pack("=BBH", socket.AF_INET, 0, 0)
+    return HEADER.pack(HEADER.size + len(body), CT_GET, REQUEST | DUMP, 1, 0) + body
+
+
+def log_request(group: int) -> bytes:
+    """Binds the socket to a group of refused packets; at most a tenth of a second or 64 packets wait in the kernel."""
+    parts = (
+        _attribute(1, bytes([_BIND])),
+        _attribute(2, struct.pack("!IBB", _COPIED_BYTES, _COPY_PACKET, 0)),
+        _attribute(4, struct.pack("!I", 10)),
+        _attribute(5, struct.pack("!I", 64)),
+    )
+    body = struct.pack("!BBH", socket.AF_UNSPEC, 0, group) + b"".join(parts)
+    return HEADER.pack(HEADER.size + len(body), LOG_CONFIG, REQUEST | ACK, 1, 0) + body
+
+
+def error_number(body: bytes) -> int:
+    return -int(struct.unpack_from("=i", body)[0]) if len(body) >= 4 else 0
+
+
+def _attribute(kind: int, value: bytes) -> bytes:
+    return _ATTRIBUTE.pack(len(value) + 4, kind) + value + b"\0" * (-len(value) % 4)
+
+
+def _attributes(data: bytes) -> dict[int, bytes]:
+    found, place, end = {}, 0, len(data)
+    while place + 4 <= end:
+        length, kind = _ATTRIBUTE.unpack_from(data, place)
+        if length < 4:
+            break
+        found[kind & _KIND] = data[place + 4 : place + length]
+        place += (length + 3) & ~3
+    return found
+
+
+def _counts(data: bytes) -> tuple[int, int]:
+    found = _attributes(data)
+    return int.from_bytes(found.get(1, b""), "big"), int.from_bytes(found.get(2, b""), "big")
+
+
+def _times(data: bytes) -> tuple[int, int]:
+    found = _attributes(data)
+    return int.from_bytes(found.get(1, b""), "big"), int.from_bytes(found.get(2, b""), "big")
+
+
+def _tcp_state(data: bytes) -> int:
+    state = _attributes(_attributes(data).get(1, b"")).get(1, b"\0")
+    return state[0] if state else 0
