@@ -30,6 +30,7 @@ from gureum.drivers.checks import NamespaceChecks
 from gureum.drivers.console_files import ConsoleFiles
 from gureum.drivers.crun import CrunContainers
 from gureum.drivers.dns import DnsNames
+from gureum.drivers.flow_readers import NetlinkFlows
 from gureum.drivers.haproxy import HaproxyProxies
 from gureum.drivers.image_store import ImageStore
 from gureum.drivers.imds import Imds
@@ -75,9 +76,10 @@ def build_ports(home: Home) -> Ports:
     clock = SystemClock()
     images = ImageStore(home.path / "images", recipes())
     certificates = LateCa(home.path / "ca", clock)
+    firewalls = NftFirewalls(home.id)
     return Ports(
         networks=NetnsNetworks(home.id, home.run),
-        firewalls=NftFirewalls(home.id),
+        firewalls=firewalls,
         images=images,
         volumes=LoopVolumes(home.id, home.run, home.path, images),
         containers=CrunContainers(home.id, home.run, home.logs / "consoles"),
@@ -88,6 +90,7 @@ def build_ports(home: Home) -> Ports:
         certificates=certificates,
         clock=clock,
         consoles=ConsoleFiles(home.logs / "consoles"),
+        flows=NetlinkFlows(home.id, home.run, firewalls),
     )
 
 
@@ -165,7 +168,8 @@ class Agent:
 def _in_closing_order(ports: Ports) -> tuple[Closable, ...]:
     """What serves or asks first, what it stands on last."""
     servers = (ports.names, ports.metadata, ports.proxies, ports.checks)
-    return (*servers, ports.containers, ports.volumes, ports.firewalls, ports.networks)
+    readers = (ports.flows,) if ports.flows is not None else ()
+    return (*servers, *readers, ports.containers, ports.volumes, ports.firewalls, ports.networks)
 
 
 async def tear_down(home_id: str, run: Path) -> None:

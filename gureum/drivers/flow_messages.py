@@ -147,12 +147,11 @@ def dump_request() -> bytes:
 
 
 def log_request(group: int) -> bytes:
-    """Binds the socket to a group of refused packets; at most a tenth of a second or 64 packets wait in the kernel."""
+    """Binds the socket to a group of refused packets. None waits in the kernel for others: what is collected now is whole."""
     parts = (
         _attribute(1, bytes([_BIND])),
         _attribute(2, struct.pack("!IBB", _COPIED_BYTES, _COPY_PACKET, 0)),
-        _attribute(4, struct.pack("!I", 10)),
-        _attribute(5, struct.pack("!I", 64)),
+        _attribute(5, struct.pack("!I", 1)),
     )
     body = struct.pack("!BBH", socket.AF_UNSPEC, 0, group) + b"".join(parts)
     return HEADER.pack(HEADER.size + len(body), LOG_CONFIG, REQUEST | ACK, 1, 0) + body

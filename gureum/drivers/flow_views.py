@@ -91,7 +91,15 @@ def _both(seen: Seen, interface: str, there: Tuple, *, outwards: bool, carried: 
     if counts.reply_packets:
         back = there.reversed
         yield _flow(
-            interface, back, counts.reply_packets, counts.reply_bytes, seen, ways[1], seen.reply_flags, back.source, carried
+            interface,
+            back,
+            counts.reply_packets,
+            counts.reply_bytes,
+            seen,
+            ways[1],
+            seen.reply_flags,
+            back.source,
+            carried,
         )
 
 

@@ -71,10 +71,8 @@ class NftFirewalls:
         A network without rules yet does so with its first ones."""
         network = self._networks.setdefault(checked_name(name), _Network())
         async with network.lock:
-            if network.watched == watched:
-                return
-            network.watched = watched
-            if network.wished is not None:
+            changed, network.watched = network.watched != watched, watched
+            if network.wished is not None and (changed or network.applied is None):
                 await self._bring(network, network.wished)
 
     async def end_flows(self, network: str, address: str, port: int) -> None:

@@ -1,0 +1,454 @@
+"""Flows from the kernel's connection tracking and its log of refused packets: fills `gureum.ports.flows`.
+
+    a network that is watched ─┬─ ended flows: ctnetlink's multicast DESTROY, with last counts        ─┐
+                               ├─ live flows:  a dump when somebody collects, less what was told before ├─ collect ─► Flow of each interface
+                               └─ refused:     NFLOG from the chains `denied` (nft_table)              ─┘
+
+Sockets are opened inside the network's namespace and then read from the agent's one loop; nobody has to be in there. The dump is read in
+a thread. While it runs, ends of flows wait in their socket: an entry whose end was told before the dump is not in it, and one that is in it is
+known when its end is read, so nothing is told twice or never. Counters are never set to zero, others may read them.
+
+A refused packet of a known flow (an ACL's, as those judge each packet) was counted there, too, and is taken off. One of an unknown flow that
+only the receiver refuses has passed its sender: it is told as accepted there (AWS does so). Where the kernel says that a socket's buffer was full
+the network's interfaces count as skipped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import socket
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from gureum.drivers import flow_messages, namespaces
+from gureum.drivers.flow_messages import Counts, Entry, Refused, Tuple
+from gureum.drivers.flow_views import Owners, Seen, owners, views
+from gureum.drivers.network_names import DENIED_LOG_GROUP, HomeNames, checked_name, interface_link
+from gureum.ports import PortError
+from gureum.ports.firewalls import RuleSet
+from gureum.ports.flows import Collected, Flow
+
+_NETLINK_NETFILTER = 12
+_SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1
+_GROUP_DESTROY = 3
+_SO_RCVBUFFORCE = 33
+_BUFFER_BYTES = 32 << 20
+"""Of a socket: some 30,000 ended flows, which is seconds of what this machine can do. Taken only as it fills."""
+_DUMP_BUFFER_BYTES = 1 << 20
+_DATAGRAM_BYTES = 1 << 18
+_AT_ONCE = 256
+"""Datagrams that are read before others have their turn in the loop."""
+_TO_DRAIN = 200_000
+LIMIT_FLOWS = 200_000
+"""Different flows, and different refused ones, of a network between two collects."""
+_DUMP_LIMIT_S = 10.0
+_NS = 1_000_000_000
+
+
+class Refusals(Protocol):
+    """The firewall's part in it (drivers.nft)."""
+
+    def rules(self, network: str) -> RuleSet | None: ...
+
+    async def tell_refused(self, name: str, watched: bool) -> None: ...
+
+
+class NetlinkFlows:
+    """The flows of one home's networks."""
+
+    def __init__(self, home_id: str, run_dir: Path, refusals: Refusals) -> None:
+        self._names = HomeNames(home_id, run_dir)
+        self._refusals = refusals
+        self._networks: dict[str, _Network] = {}
+        self._pending: list[Flow] = []
+        self._skipped: set[str] = set()
+        self._lock = asyncio.Lock()
+
+    async def watch(self, network: str, interfaces: frozenset[str]) -> None:
+        path = self._names.network(checked_name(network))
+        async with self._lock:
+            known = self._networks.get(network)
+            if known is not None:
+                await self._gather(known)
+            if not interfaces:
+                await self._leave(network)
+                return
+            if known is None:
+                known = self._networks[network] = _Network(network, path)
+            known.interfaces = interfaces
+            await self._refusals.tell_refused(network, True)
+            await self._open(known)
+
+    async def collect(self) -> Collected:
+        async with self._lock:
+            for network in list(self._networks.values()):
+                await self._gather(network)
+            found = Collected(tuple(self._pending), frozenset(self._skipped))
+            self._pending, self._skipped = [], set()
+            return found
+
+    async def close(self) -> None:
+        async with self._lock:
+            for network in self._networks.values():
+                network.close()
+            self._networks.clear()
+
+    async def _leave(self, network: str) -> None:
+        known = self._networks.pop(network, None)
+        if known is not None:
+            known.close()
+            # The network may be gone, and its rules with it.
+            with contextlib.suppress(PortError):
+                await self._refusals.tell_refused(network, False)
+
+    async def _open(self, network: _Network) -> None:
+        """A network that is not there (any more) is tried again by the next collect."""
+        if network.is_open:
+            return
+        try:
+            network.open()
+            await network.gather(None)  # what has passed before does not count
+        except FileNotFoundError:
+            network.close()
+        except OSError as error:
+            network.close()
+            raise PortError(f"flows of network {network.name} cannot be read: {error.strerror}") from error
+
+    async def _gather(self, network: _Network) -> None:
+        rules = self._refusals.rules(network.name)
+        try:
+            flows, whole = await network.gather(owners(rules)) if rules is not None else ((), True)
+        except OSError:
+            flows, whole = (), False
+            network.close()
+        self._pending += flows
+        if not whole:
+            self._skipped |= network.interfaces
+        if network.is_stale:
+            network.close()
+        await self._open(network)
+
+
+class _Sum(msgspec.Struct):
+    """What ended of one flow since the last collect. Its own to change."""
+
+    seen: Entry
+    counts: Counts
+    fresh: bool
+
+
+class _Refusal(msgspec.Struct):
+    packets: int
+    bytes: int
+    flags: int
+    start: int
+    end: int
+
+
+class _Network:
+    """One network's sockets, and what they have told. `_last`: counts of live flows at the last dump."""
+
+    def __init__(self, name: str, path: Path) -> None:
+        self.name = name
+        self.interfaces: frozenset[str] = frozenset()
+        self._path = path
+        self._inode = 0
+        self._ended: socket.socket | None = None
+        self._refused: socket.socket | None = None
+        self._dump: socket.socket | None = None
+        self._links: dict[int, str] = {}
+        self._last: dict[bytes, Counts] = {}
+        self._sums: dict[bytes, _Sum] = {}
+        self._refusals: dict[tuple[Tuple, int, int, bool], _Refusal] = {}
+        self._since = int(time.time())
+        self._whole = True
+
+    @property
+    def is_open(self) -> bool:
+        return self._ended is not None
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the namespace is gone or another one than that which the sockets are in."""
+        try:
+            return os.stat(self._path).st_ino != self._inode
+        except FileNotFoundError:
+            return True
+
+    def open(self) -> None:
+        """Raises FileNotFoundError where the network is not there."""
+        with namespaces.entered(self._path) as inode:
+            self._inode = inode
+            self._ended, self._refused, self._dump = _opened(), _opened(), _opened()
+            self._ended.bind((0, 0))
+            self._ended.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, _GROUP_DESTROY)
+            _ask_log(self._refused)
+        for one, size in (
+            (self._ended, _BUFFER_BYTES),
+            (self._refused, _BUFFER_BYTES),
+            (self._dump, _DUMP_BUFFER_BYTES),
+        ):
+            one.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, size)
+        for one in (self._ended, self._refused):
+            one.setblocking(False)
+        self._dump.settimeout(_DUMP_LIMIT_S)
+        self._listen()
+
+    def close(self) -> None:
+        if self.is_open:
+            self._deafen()
+        for one in (self._ended, self._refused, self._dump):
+            if one is not None:
+                one.close()
+        self._ended = self._refused = self._dump = None
+        self._last, self._sums, self._refusals, self._whole = {}, {}, {}, True
+
+    def _listen(self) -> None:
+        assert self._ended is not None
+        assert self._refused is not None
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._ended.fileno(), self._read, self._ended, _AT_ONCE)
+        loop.add_reader(self._refused.fileno(), self._read, self._refused, _AT_ONCE)
+
+    def _deafen(self) -> None:
+        assert self._ended is not None
+        assert self._refused is not None
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._ended.fileno())
+        loop.remove_reader(self._refused.fileno())
+
+    # --- what comes by itself ---
+
+    def _read(self, one: socket.socket, most: int) -> None:
+        for _ in range(most):
+            try:
+                data = one.recv(_DATAGRAM_BYTES)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                self._whole = False  # and go on: what follows is heard
+                continue
+            for kind, body in flow_messages.messages(data):
+                if kind == flow_messages.CT_DELETE:
+                    self._end(flow_messages.entry(body))
+                elif kind == flow_messages.LOG_PACKET:
+                    self._refuse(flow_messages.refused(body))
+
+    def _end(self, entry: Entry | None) -> None:
+        if entry is not None:
+            before = self._last.pop(entry.key, None)
+            self._add(entry, before)
+
+    def _add(self, entry: Entry, before: Counts | None) -> None:
+        known = self._sums.get(entry.key)
+        if known is None and len(self._sums) >= LIMIT_FLOWS:
+            self._whole = False
+            return
+        counts = _less(entry.counts, before)
+        if known is None:
+            if counts != flow_messages.NOTHING:
+                self._sums[entry.key] = _Sum(entry, counts, before is None)
+        else:
+            known.seen, known.counts = entry, _plus(known.counts, counts)
+
+    def _refuse(self, packet: Refused | None) -> None:
+        if packet is None:
+            return
+        key, now = (packet.tuple_, packet.into, packet.out_of, packet.by_sender), int(time.time())
+        known = self._refusals.get(key)
+        if known is not None:
+            known.packets, known.bytes, known.end = known.packets + 1, known.bytes + packet.bytes, now
+            known.flags |= packet.tcp_flags
+        elif len(self._refusals) < LIMIT_FLOWS:
+            self._refusals[key] = _Refusal(1, packet.bytes, packet.tcp_flags, now, now)
+        else:
+            self._whole = False
+
+    # --- what is asked for ---
+
+    async def gather(self, owned: Owners | None) -> tuple[list[Flow], bool]:
+        """Flows of the watched interfaces since the last time, and whether nothing was lost. `owned` None: only so that it is known what has been.
+        Raises OSError when the kernel does not answer."""
+        if self._ended is None or self._refused is None or self._dump is None:
+            return [], True
+        self._deafen()
+        try:
+            entries = await asyncio.to_thread(_dumped, self._dump)
+            fresh: dict[bytes, Counts] = {}
+            for entry in entries:
+                fresh[entry.key] = entry.counts
+                self._add(entry, self._last.pop(entry.key, None))
+            self._last |= fresh  # those that are not in the dump have an end that is read now
+            for one in (self._ended, self._refused):
+                self._read(one, _TO_DRAIN)
+            self._last = {key: counts for key, counts in self._last.items() if key in fresh}
+        finally:
+            self._listen()
+        self._know_links()
+        flows = list(self._told(owned)) if owned is not None else []
+        whole, self._whole = self._whole, True
+        self._sums, self._refusals, self._since = {}, {}, int(time.time())
+        return flows, whole
+
+    def _know_links(self) -> None:
+        """Numbers of links are never given twice in a row, so one that has gone may be asked for until the next collect."""
+        with contextlib.suppress(FileNotFoundError), namespaces.entered(self._path):
+            for interface in self.interfaces:
+                with contextlib.suppress(OSError):
+                    self._links[socket.if_nametoindex(interface_link(interface))] = interface
+
+    def _told(self, owned: Owners) -> Iterator[Flow]:
+        accepted: dict[tuple[str, Tuple, str], Flow] = {}
+        for sum_ in self._sums.values():
+            for flow in views(_seen(sum_, self._since), owned):
+                if flow.interface in self.interfaces:
+                    _put(accepted, flow)
+        for (tuple_, into, out_of, by_sender), refusal in self._refusals.items():
+            yield from self._refused_flows(tuple_, into, out_of, by_sender, refusal, accepted, owned)
+        yield from (flow for flow in accepted.values() if flow.packets)
+
+    def _refused_flows(
+        self,
+        tuple_: Tuple,
+        into: int,
+        out_of: int,
+        by_sender: bool,
+        refusal: _Refusal,
+        accepted: dict[tuple[str, Tuple, str], Flow],
+        owned: Owners,
+    ) -> Iterator[Flow]:
+        sender = self._links.get(into) or owned.interfaces.get(tuple_.source, "")
+        receiver = self._links.get(out_of) or _receiver(tuple_, owned)
+        if tuple_.destination in owned.untold or not (out_of or receiver):
+            return  # to the router itself
+        known = _take_off(accepted, (receiver, tuple_, "ingress"), refusal)
+        if by_sender:
+            _take_off(accepted, (sender, tuple_, "egress"), refusal)
+        elif not known and sender in self.interfaces:
+            _put(accepted, _refused_flow(sender, tuple_, refusal, accepted_there=True))
+        refuser = sender if by_sender else receiver
+        if refuser in self.interfaces:
+            yield _refused_flow(refuser, tuple_, refusal, by_sender=by_sender)
+
+
+def _receiver(tuple_: Tuple, owned: Owners) -> str:
+    private = owned.balancers.get(tuple_.destination, tuple_.destination)
+    return owned.interfaces.get(private, "")
+
+
+def _refused_flow(
+    interface: str, there: Tuple, refusal: _Refusal, *, by_sender: bool = True, accepted_there: bool = False
+) -> Flow:
+    return Flow(
+        interface=interface,
+        source=there.source,
+        destination=there.destination,
+        source_port=there.source_port,
+        destination_port=there.destination_port,
+        protocol=there.protocol,
+        packets=refusal.packets,
+        bytes=refusal.bytes,
+        start=refusal.start,
+        end=refusal.end,
+        action="ACCEPT" if accepted_there else "REJECT",
+        direction="egress" if by_sender else "ingress",
+        tcp_flags=refusal.flags,
+    )
+
+
+def _place(flow: Flow) -> tuple[str, Tuple, str]:
+    there = Tuple(flow.source, flow.destination, flow.protocol, flow.source_port, flow.destination_port)
+    return flow.interface, there, flow.direction
+
+
+def _put(flows: dict[tuple[str, Tuple, str], Flow], flow: Flow) -> None:
+    """Flows with the same ends are one: a port that was used twice, a balancer's with one source."""
+    place = _place(flow)
+    before = flows.get(place)
+    if before is not None:
+        flow = msgspec.structs.replace(
+            flow,
+            packets=before.packets + flow.packets,
+            bytes=before.bytes + flow.bytes,
+            start=min(before.start, flow.start),
+            end=max(before.end, flow.end),
+            tcp_flags=before.tcp_flags | flow.tcp_flags,
+        )
+    flows[place] = flow
+
+
+def _take_off(flows: dict[tuple[str, Tuple, str], Flow], place: tuple[str, Tuple, str], refusal: _Refusal) -> bool:
+    """What was refused was counted before it was judged. Says whether it belongs to a known flow."""
+    flow = flows.get(place)
+    if flow is not None:
+        packets, size = max(flow.packets - refusal.packets, 0), max(flow.bytes - refusal.bytes, 0)
+        flows[place] = msgspec.structs.replace(flow, packets=packets, bytes=size)
+    return flow is not None
+
+
+def _seen(sum_: _Sum, since: int) -> Seen:
+    """Times within the interval: when it started, or when we looked last."""
+    entry, now = sum_.seen, int(time.time())
+    started, stopped = entry.start_ns // _NS, entry.stop_ns // _NS
+    flags = entry.closing_flags
+    opening, answering = (flow_messages.SYN, flow_messages.SYN_ACK) if sum_.fresh else (0, 0)
+    return Seen(
+        original=flow_messages.decoded(entry.original),
+        reply=flow_messages.decoded(entry.reply),
+        counts=sum_.counts,
+        start=max(started, since),
+        end=max(stopped or now, since),
+        flags=flags | opening,
+        reply_flags=flags | answering,
+    )
+
+
+def _less(counts: Counts, before: Counts | None) -> Counts:
+    if before is None:
+        return counts
+    return Counts(*(max(now - then, 0) for now, then in zip(counts, before, strict=True)))
+
+
+def _plus(one: Counts, other: Counts) -> Counts:
+    return Counts(*(a + b for a, b in zip(one, other, strict=True)))
+
+
+def _opened() -> socket.socket:
+    return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER)
+
+
+def _ask_log(one: socket.socket) -> None:
+    one.bind((0, 0))
+    one.settimeout(_DUMP_LIMIT_S)
+    one.send(flow_messages.log_request(DENIED_LOG_GROUP))
+    for kind, body in flow_messages.messages(one.recv(_DATAGRAM_BYTES)):
+        number = flow_messages.error_number(body) if kind == flow_messages.ERROR else 0
+        if number:
+            raise OSError(number, os.strerror(number))
+
+
+def _dumped(one: socket.socket) -> list[Entry]:
+    """All entries of the namespace that the socket is in."""
+    one.send(flow_messages.dump_request())
+    return list(_entries(one))
+
+
+def _entries(one: socket.socket) -> Iterable[Entry]:
+    while True:
+        for kind, body in flow_messages.messages(one.recv(_DATAGRAM_BYTES)):
+            if kind == flow_messages.DONE:
+                return
+            if kind == flow_messages.ERROR and (number := flow_messages.error_number(body)):
+                raise OSError(number, os.strerror(number))
+            found = flow_messages.entry(body) if kind == flow_messages.CT_NEW else None
+            if found is not None:
+                yield found

@@ -1,0 +1,235 @@
+"""Flows of real packets, held against what was counted beside them (links' counters, sizes sent). Needs root."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import AsyncIterator
+
+import pytest
+
+from gureum.drivers import namespaces
+from gureum.drivers.flow_readers import NetlinkFlows
+from gureum.ports.firewalls import AclEntry, BalancedPort, BalancedTarget, Rule
+from gureum.ports.flows import Collected, Flow
+from tests.machine.cloud_network import ANYWHERE, OUT_ALL, TO_EDGE, Cloud, on_a_cloud, say
+
+pytestmark = [
+    pytest.mark.machine,
+    pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root"),
+]
+
+WEB = Rule("in", "tcp", (80, 80), cidr=ANYWHERE)
+BOTH = frozenset({"a", "b"})
+
+
+@contextlib.asynccontextmanager
+async def watching(one: Cloud, *interfaces: str) -> AsyncIterator[NetlinkFlows]:
+    flows = NetlinkFlows(one.home_id, one.run_dir, one.firewalls)
+    try:
+        await flows.watch("blue", frozenset(interfaces))
+        yield flows
+    finally:
+        await flows.close()
+
+
+async def two_machines(one: Cloud) -> None:
+    await one.network("blue", uplink=True, a=TO_EDGE)
+    await one.group("blue", "web", OUT_ALL, WEB)
+    await one.machine("a", "blue", "10.0.0.10", "web", public=one.public(10))
+    await one.machine("b", "blue", "10.0.1.10", "web")
+
+
+def of(found: Collected, interface: str, direction: str, action: str = "ACCEPT") -> list[Flow]:
+    return [
+        flow for flow in found.flows if (flow.interface, flow.direction, flow.action) == (interface, direction, action)
+    ]
+
+
+def talk(one: Cloud, frm: str, server: socket.socket, address: str) -> int:
+    """A whole connection; the client's port."""
+    near, far, _ = one.flow(frm, server, address)
+    port = int(near.getsockname()[1])
+    assert say(near, far, b"x" * 5000)
+    near.close(), far.close()
+    return port
+
+
+async def sent_and_received(one: Cloud, interface: str) -> tuple[int, int]:
+    counters = (await one.networks.counters())[interface]
+    return counters.received_packets, counters.sent_packets
+
+
+def udp(one: Cloud, frm: str, address: str, port: int, *sizes: int) -> None:
+    with namespaces.entered(one.names.sandbox(frm)):
+        opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with opened:
+        for size in sizes:
+            opened.sendto(b"x" * size, (address, port))
+
+
+@on_a_cloud
+async def test_both_interfaces_tell_both_directions_of_a_connection(one: Cloud) -> None:
+    await two_machines(one)
+    async with watching(one, "a", "b") as flows:
+        with one.listen("b", 80) as server:
+            port = talk(one, "a", server, "10.0.1.10")
+        found = await flows.collect()
+    there, back = ("10.0.0.10", "10.0.1.10", port, 80), ("10.0.1.10", "10.0.0.10", 80, port)
+    for interface, direction, ends in (
+        ("a", "egress", there),
+        ("b", "ingress", there),
+        ("b", "egress", back),
+        ("a", "ingress", back),
+    ):
+        (flow,) = of(found, interface, direction)
+        assert (flow.source, flow.destination, flow.source_port, flow.destination_port) == ends
+        assert flow.protocol == 6
+        assert flow.bytes > 5000
+    assert of(found, "a", "egress")[0].tcp_flags & 2
+    assert of(found, "a", "ingress")[0].tcp_flags & 18 == 18
+    assert not found.skipped
+
+
+@on_a_cloud
+async def test_datagrams_are_counted_exactly_and_once(one: Cloud) -> None:
+    await two_machines(one)
+    await one.group("blue", "web", OUT_ALL, Rule("in", "udp", (9, 9), cidr=ANYWHERE))
+    with namespaces.entered(one.names.sandbox("b")):
+        sink = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sink.bind(("", 9))
+    with sink:
+        async with watching(one, "a", "b") as flows:
+            udp(one, "a", "10.0.1.10", 9, 100, 200, 300)
+            (flow,) = of(await flows.collect(), "b", "ingress")
+            assert (flow.packets, flow.bytes) == (3, 600 + 3 * 28)
+            assert (await flows.collect()).flows == ()
+
+
+@on_a_cloud
+async def test_what_passed_before_is_not_told_and_a_live_flow_tells_its_news(one: Cloud) -> None:
+    await two_machines(one)
+    with one.listen("b", 80) as server:
+        near, far, _ = one.flow("a", server, "10.0.1.10")
+        assert say(near, far, b"x" * 1000)
+        async with watching(one, "a") as flows:
+            assert (await flows.collect()).flows == ()
+            assert say(near, far, b"y" * 50)
+            found = await flows.collect()
+            assert sum(flow.bytes for flow in of(found, "a", "egress")) < 500
+            assert of(found, "a", "egress")[0].tcp_flags == 0
+            assert {flow.interface for flow in found.flows} == {"a"}
+        near.close(), far.close()
+
+
+@on_a_cloud
+async def test_many_connections_are_all_told_with_the_packets_that_the_link_counted(one: Cloud) -> None:
+    await two_machines(one)
+    with one.listen("b", 80) as server:
+        talk(one, "a", server, "10.0.1.10")  # neighbours are known from now on
+        async with watching(one, "a", "b") as flows:
+            before = await sent_and_received(one, "b")
+            ports = {talk(one, "a", server, "10.0.1.10") for _ in range(200)}
+            after = await sent_and_received(one, "b")
+            found = await flows.collect()
+    into = of(found, "b", "ingress")
+    assert {flow.source_port for flow in into} >= ports
+    out = of(found, "b", "egress")
+    counted = sorted(now - then for now, then in zip(after, before, strict=True))
+    told = sorted(
+        (
+            sum(f.packets for f in into if f.source_port in ports),
+            sum(f.packets for f in out if f.destination_port in ports),
+        )
+    )
+    # The link counts some questions for neighbours besides, and the last acknowledgement of the connection before.
+    assert all(0 <= link - flow <= 8 for link, flow in zip(counted, told, strict=True)), (counted, told)
+
+
+@on_a_cloud
+async def test_the_receivers_refusal_is_told_there_and_the_sender_has_sent(one: Cloud) -> None:
+    await two_machines(one)
+    async with watching(one, "a", "b") as flows:
+        udp(one, "a", "10.0.1.10", 53, 10, 20)
+        assert one.reach("a", "10.0.1.10", 81) == "silent"
+        found = await flows.collect()
+    names, tcp = (next(f for f in of(found, "b", "ingress", "REJECT") if f.protocol == number) for number in (17, 6))
+    assert (names.source, names.destination, names.destination_port) == ("10.0.0.10", "10.0.1.10", 53)
+    assert (names.packets, names.bytes) == (2, 30 + 2 * 28)
+    assert (tcp.destination_port, tcp.tcp_flags) == (81, 2)
+    assert {(f.destination_port, f.packets) for f in of(found, "a", "egress")} >= {(53, 2)}
+    assert of(found, "a", "egress", "REJECT") == []
+
+
+@on_a_cloud
+async def test_the_senders_refusal_is_told_at_the_sender_alone(one: Cloud) -> None:
+    await two_machines(one)
+    await one.group("blue", "shut", WEB)
+    await one.machine("a", "blue", "10.0.0.10", "shut")
+    async with watching(one, "a", "b") as flows:
+        udp(one, "a", "10.0.1.10", 80, 10)
+        (flow,) = (await flows.collect()).flows
+    assert (flow.interface, flow.direction, flow.action, flow.packets) == ("a", "egress", "REJECT", 1)
+
+
+@on_a_cloud
+async def test_an_acl_that_refuses_replies_is_told_and_taken_off(one: Cloud) -> None:
+    await two_machines(one)
+    await one.acl("blue", "acl-1", "b", AclEntry("in", 100, True, "all", ANYWHERE))
+    async with watching(one, "a", "b") as flows:
+        with one.listen("b", 80):
+            assert one.reach("a", "10.0.1.10", 80) == "silent"
+            found = await flows.collect()
+    assert of(found, "b", "ingress")[0].packets >= 1
+    assert of(found, "b", "egress", "REJECT")[0].source_port == 80
+    assert of(found, "b", "egress") == []
+    assert of(found, "a", "ingress") == []
+
+
+@on_a_cloud
+async def test_with_a_public_address_the_interface_still_has_its_private_one(one: Cloud) -> None:
+    await two_machines(one)
+    async with watching(one, "a") as flows:
+        with one.listen("a", 80) as server:
+            talk(one, "", server, one.public(10))
+        found = await flows.collect()
+    assert [flow.destination for flow in of(found, "a", "ingress")] == ["10.0.0.10"]
+    assert [flow.source for flow in of(found, "a", "egress")] == ["10.0.0.10"]
+
+
+@on_a_cloud
+async def test_a_balancer_tells_clients_and_targets(one: Cloud) -> None:
+    await two_machines(one)
+    await one.machine("lb", "blue", "10.0.2.10")
+    await one.balancer("lb", BalancedPort(80, "tcp", (BalancedTarget("10.0.1.10", 80),)))
+    async with watching(one, "a", "b", "lb") as flows:
+        with one.listen("b", 80) as server:
+            talk(one, "a", server, "10.0.2.10")
+        found = await flows.collect()
+    ends = lambda flow: (flow.source, flow.packet_source, flow.destination, flow.packet_destination)  # noqa: E731
+    assert [ends(f) for f in of(found, "a", "egress")] == [("10.0.0.10", "", "10.0.2.10", "")]
+    assert [ends(f) for f in of(found, "lb", "ingress") if f.source == "10.0.0.10"] == [
+        ("10.0.0.10", "", "10.0.2.10", "")
+    ]
+    assert [ends(f) for f in of(found, "lb", "egress") if f.destination == "10.0.1.10"] == [
+        ("10.0.2.10", "10.0.0.10", "10.0.1.10", "")
+    ]
+    assert [ends(f) for f in of(found, "b", "ingress")] == [("10.0.0.10", "", "10.0.1.10", "")]
+
+
+@on_a_cloud
+async def test_without_interfaces_nothing_is_watched_and_a_network_that_is_gone_is_no_error(one: Cloud) -> None:
+    await two_machines(one)
+    async with watching(one, "a", "b") as flows:
+        udp(one, "a", "10.0.1.10", 53, 10)
+        await flows.watch("blue", frozenset())
+        assert {flow.interface for flow in (await flows.collect()).flows} == BOTH  # what was before is still told
+        udp(one, "a", "10.0.1.10", 53, 10)
+        assert (await flows.collect()).flows == ()
+        await flows.watch("blue", BOTH)
+        for name in BOTH:
+            await one.networks.remove_interface(name)
+        await one.networks.remove_network("blue")
+        await flows.collect()
+        await flows.watch("blue", frozenset())
