@@ -66,7 +66,8 @@ def test_records_tell_what_passed_and_what_was_refused(quick: Cloud) -> None:
         return told(server, near, "80", "ACCEPT")
 
     def refused() -> bool:
-        quick.inside(client["InstanceId"], "wget", "-T", "1", "-qO-", f"http://{far}:81/")
+        knock = f"wget -qO- http://{far}:81/ & sleep 1; kill $!"
+        quick.inside(client["InstanceId"], "sh", "-c", knock)
         return told(server, near, "81", "REJECT")
 
     until(lambda: quick.inside(client["InstanceId"], "wget", "-qO-", f"http://{far}/").returncode == 0)
