@@ -20,6 +20,9 @@ FIN, SYN, RST, SYN_ACK = 1, 2, 4, 18
 _GENERIC = 4  # struct nfgenmsg
 _ATTRIBUTE = struct.Struct("=HH")
 _ORIGINAL, _REPLY, _PROTOINFO, _COUNT, _REPLY_COUNT, _ID, _TIMESTAMP = 1, 2, 4, 9, 10, 12, 20
+# Inside the outer attributes the order is the kernel's own since there is ctnetlink: read by place, it costs a fifth.
+_TWO_NUMBERS = struct.Struct("!4xQ4xQ")
+_WITH_PORTS = struct.Struct("!8x4s4x4s8xB3x4xH2x4xH2x")
 _KIND = 0x3FFF  # without the bits for "nested" and "big-endian"
 _BIND, _COPY_PACKET = 1, 2
 _COPIED_BYTES = 80  # the longest IPv4 header, and the first 20 bytes behind it
@@ -110,6 +113,9 @@ def entry(body: bytes) -> Entry | None:
 
 def decoded(tuple_: bytes) -> Tuple:
     """A tuple's addresses and ports; other protocols than TCP and UDP have none (AWS: 0)."""
+    if len(tuple_) == _WITH_PORTS.size:
+        source, destination, protocol, near, far = _WITH_PORTS.unpack(tuple_)
+        return Tuple(socket.inet_ntoa(source), socket.inet_ntoa(destination), protocol, near, far)
     parts = _attributes(tuple_)
     addresses, how = _attributes(parts.get(1, b"")), _attributes(parts.get(2, b""))
     protocol = how.get(1, b"\0")[0]
@@ -177,15 +183,13 @@ def _attributes(data: bytes) -> dict[int, bytes]:
 
 
 def _counts(data: bytes) -> tuple[int, int]:
-    found = _attributes(data)
-    return int.from_bytes(found.get(1, b""), "big"), int.from_bytes(found.get(2, b""), "big")
+    return _TWO_NUMBERS.unpack_from(data) if len(data) >= _TWO_NUMBERS.size else (0, 0)
 
 
 def _times(data: bytes) -> tuple[int, int]:
-    found = _attributes(data)
-    return int.from_bytes(found.get(1, b""), "big"), int.from_bytes(found.get(2, b""), "big")
+    """Live flows have a start only."""
+    return _counts(data) if len(data) >= _TWO_NUMBERS.size else (int.from_bytes(data[4:12], "big"), 0)
 
 
 def _tcp_state(data: bytes) -> int:
-    state = _attributes(_attributes(data).get(1, b"")).get(1, b"\0")
-    return state[0] if state else 0
+    return data[8] if len(data) > 8 else 0

@@ -137,12 +137,10 @@ async def test_many_connections_are_all_told_with_the_packets_that_the_link_coun
     assert {flow.source_port for flow in into} >= ports
     out = of(found, "b", "egress")
     counted = [now - then for now, then in zip(after, before, strict=True)]
-    told = list(
-        (
-            sum(f.packets for f in into if f.source_port in ports),
-            sum(f.packets for f in out if f.destination_port in ports),
-        )
-    )
+    told = [
+        sum(f.packets for f in into if f.source_port in ports),
+        sum(f.packets for f in out if f.destination_port in ports),
+    ]
     # The link counts some questions for neighbours besides, and the last acknowledgement of the connection before.
     assert all(0 <= link - flow <= 8 for link, flow in zip(counted, told, strict=True)), (counted, told)
 
