@@ -66,7 +66,8 @@ class Entry(NamedTuple):
 
     @property
     def key(self) -> bytes:
-        return self.original + self.id
+        """Of this flow and none before it: a new one with the same ends is often put where the last one was, and then has its id, too."""
+        return self.original + self.id + self.start_ns.to_bytes(8, "big")
 
     @property
     def closing_flags(self) -> int:

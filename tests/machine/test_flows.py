@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import struct
 from collections.abc import AsyncIterator
 
 import pytest
@@ -121,6 +122,33 @@ async def test_what_passed_before_is_not_told_and_a_live_flow_tells_its_news(one
             assert of(found, "a", "egress")[0].tcp_flags == 0
             assert {flow.interface for flow in found.flows} == {"a"}
         near.close(), far.close()
+
+
+@on_a_cloud
+async def test_a_new_connection_from_a_port_that_was_used_before_is_told_whole(one: Cloud) -> None:
+    await two_machines(one)
+
+    def knock(server: socket.socket) -> None:
+        with namespaces.entered(one.names.sandbox("a")):
+            client = socket.socket()
+        with client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.bind(("10.0.0.10", 40000))
+            client.connect(("10.0.1.10", 80))
+            server.accept()[0].close()
+
+    with one.listen("b", 80) as server:
+        knock(server)
+        async with watching(one, "a") as flows:
+            knock(server)
+            (flow,) = of(await flows.collect(), "a", "egress")
+            assert flow.packets >= 3
+            assert flow.tcp_flags & 2
+            knock(server)
+            knock(server)
+            (flow,) = of(await flows.collect(), "a", "egress")
+            assert flow.packets >= 6
 
 
 @on_a_cloud
