@@ -19,6 +19,7 @@ from gureum.base.settings import Settings, load_settings
 from gureum.cli import up
 from gureum.cli.demo.balancing import balancers, spread
 from gureum.cli.demo.clearing import clear
+from gureum.cli.demo.flows import flow_logs, watching
 from gureum.cli.demo.machines import machines, pages, restart, shell
 from gureum.cli.demo.networks import networks, security
 from gureum.cli.demo.scaling import QUICK, healing, scaling
@@ -33,9 +34,11 @@ SECTIONS: tuple[Callable[[Tour], None], ...] = (
     pages,
     shell,
     balancers,
+    watching,
     spread,
     scaling,
     healing,
+    flow_logs,
     restart,
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gureum.cli.demo.flows import clear_flow_logs
 from gureum.cli.demo.machines import wait_for
 from gureum.cli.demo.naming import NAME
 from gureum.cli.demo.scaling import clear_group
@@ -23,6 +24,7 @@ def clear(tour: Tour) -> None:
 
 
 def clear_vpc(tour: Tour, vpc: str) -> None:
+    clear_flow_logs(tour, vpc)
     clear_group(tour)
     clear_balancers(tour, vpc)
     inside = f"Name=vpc-id,Values={vpc}"
