@@ -63,14 +63,27 @@ def pattern(text: str, *, any_run: str = ".*", any_one: str = ".") -> tuple[str,
     shape = re.sub("a+", "a", shape)
     if any_run == ".*" and shape in _CHEAP:
         return _CHEAP[shape], word(literal)
-    wild = {_MANY: any_run, _ONE: any_one}
-    return "reg", word("^" + "".join(wild.get(token) or re.escape(token) for token in tokens) + "$")
+    return "reg", word(f"^{_expression(tokens, any_run, any_one)}$")
 
 
 def regex(text: str, any_run: str, any_one: str) -> str:
     """The regular expression (not yet a word) of a pattern, without anchors."""
-    wild = {_MANY: any_run, _ONE: any_one}
-    return "".join(wild.get(token) or re.escape(token) for token in _tokens(text))
+    return _expression(_tokens(text), any_run, any_one)
+
+
+def _expression(tokens: list[str], any_run: str, any_one: str) -> str:
+    """What stands between two runs is taken where it first fits, for good (an atomic group): a later place could only leave less for the
+    rest. Else a path of one kilobyte would cost a tenth of a second, and a "no" where the engine gives up. The last run alone goes back."""
+    pieces: list[list[str]] = [[]]
+    for token in tokens:
+        if token == _MANY:
+            pieces.append([])
+        else:
+            pieces[-1].append(any_one if token == _ONE else re.escape(token))
+    first, *more = ("".join(piece) for piece in pieces)
+    if not more:
+        return first
+    return first + "".join(f"(?>{any_run}?{piece})" for piece in more[:-1]) + any_run + more[-1]
 
 
 _MANY, _ONE = "*any", "?one"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import tempfile
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from gureum.base import tls_policies
@@ -141,6 +142,24 @@ def test_a_nul_cannot_be_written() -> None:
 )
 def test_patterns_take_the_cheapest_method(text: str, method: str) -> None:
     assert pattern(text)[0] == method
+
+
+@pytest.mark.parametrize("text", ["/re*a*a*a*a*b", "*a*a*a*a*a", "/a*a?b*c*?d"])
+def test_no_path_makes_a_pattern_go_back_over_and_over(text: str) -> None:
+    """Five wildcards and a path of a kilobyte took a proxy's thread a tenth of a second, until the engine gave up and said no."""
+    _, expression = pattern(text)
+    raw = expression.encode().decode("unicode_escape")
+    runs = raw.count(".*")
+    assert raw.count("(?>.*?") == runs - 1, "each run but the last is settled where it first fits"
+
+
+@given(st.text("ab*?", max_size=12), st.text("ab", max_size=16))
+def test_patterns_match_what_they_say(text: str, subject: str) -> None:
+    method, expression = pattern(text)
+    assume(method == "reg")
+    said = "".join({"*": ".*", "?": "."}.get(one, one) for one in text)
+    settled = expression.encode().decode("unicode_escape")
+    assert bool(re.search(settled, subject)) == bool(re.fullmatch(said, subject))
 
 
 @pytest.mark.parametrize("field", ["name", "server", "group"])
