@@ -14,7 +14,7 @@ from gureum.aws.acm.certificates import Certificate, find, served
 from gureum.aws.call import Call
 from gureum.aws.elbv2 import limits
 from gureum.aws.elbv2.arns import find_listener
-from gureum.aws.elbv2.faults import bad_configuration, invalid
+from gureum.aws.elbv2.faults import bad_configuration, invalid, not_built
 from gureum.aws.elbv2.kinds import Listener, LoadBalancer
 from gureum.aws.elbv2.paging import page
 from gureum.aws.elbv2.target_places import Look
@@ -23,10 +23,13 @@ from gureum.aws.marks import Result, operation
 from gureum.ports import proxies
 
 SECURE = ("HTTPS", "TLS")
+# OpenSSL at the distribution's security level loads no such key; a proxy that has one would take no change any more.
+_WEAK = ("RSA_1024",)
 
 
 def find_certificate(call: Call, arn: str) -> str:
-    """`arn` when there is such a certificate of the account and region, issued and usable. AWS: CertificateNotFound, UnsupportedCertificate."""
+    """`arn` when there is such a certificate of the account and region, issued and usable. AWS: CertificateNotFound, UnsupportedCertificate.
+    NotImplemented for a key that a proxy would not load."""
     certificate = find(call, arn)
     if certificate is None:
         raise AwsError("CertificateNotFound", f"Certificate '{arn}' not found")
@@ -34,6 +37,8 @@ def find_certificate(call: Call, arn: str) -> str:
     if material is None or material.not_after < call.now:
         text = f"The certificate '{arn}' must have a fully-qualified domain name, a supported signature, and a supported key size."
         raise AwsError("UnsupportedCertificate", text)
+    if material.key_algorithm in _WEAK:
+        raise not_built(f"A listener with a certificate whose key is {material.key_algorithm}")
     return arn
 
 

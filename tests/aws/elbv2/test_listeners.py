@@ -3,6 +3,8 @@ DescribeSSLPolicies (API Reference); "Security policies for your Application Loa
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 OTHER = "arn:aws:acm:us-east-1:111122223333:certificate/87654321-1234-1234-1234-123456789012"
@@ -187,6 +189,20 @@ def test_certificates_are_added_and_removed(cloud, made, certificate):
 def test_secure_listeners_that_are_refused(cloud, made, certificate, params, code):
     wanted = {"DefaultActions": [cloud.forward(made[1])], "Certificates": [{"CertificateArn": certificate}]} | params
     assert cloud.code("CreateListener", LoadBalancerArn=made[0], Protocol="HTTPS", Port=443, **wanted) == code
+
+
+@pytest.mark.parametrize(("algorithm", "code"), [("RSA_1024", "NotImplemented"), ("RSA_2048", "")])
+def test_keys_that_the_proxy_would_not_load_are_refused(cloud, made, monkeypatch, algorithm, code):
+    """OpenSSL's security level of the distribution refuses RSA keys of 1024 bits: one such certificate, and the proxy takes no change any more."""
+    far = 4102444800.0  # the year 2100
+    known = SimpleNamespace(material=SimpleNamespace(not_after=far, key_algorithm=algorithm))
+    monkeypatch.setattr("gureum.aws.elbv2.certificates.find", lambda call, arn: known)
+    wanted = {"DefaultActions": [cloud.forward(made[1])], "Certificates": [{"CertificateArn": "arn:aws:acm:x"}]}
+    wanted |= {"LoadBalancerArn": made[0], "Protocol": "HTTPS", "Port": 443}
+    if code:
+        assert cloud.code("CreateListener", **wanted) == code
+    else:
+        cloud("CreateListener", **wanted)
 
 
 def test_alpn_is_of_tls_listeners(cloud, certificate):
