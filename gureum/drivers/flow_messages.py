@@ -76,7 +76,8 @@ class Entry(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """A packet that was dropped. `into`, `out_of`: numbers of the links it came by and would have left by, 0 without."""
+    """A packet that was dropped. `into`, `out_of`: numbers of the links it came by and would have left by, 0 without. `number`: one more than
+    the one's before; a gap tells that the kernel could not deliver some."""
 
     tuple_: Tuple
     bytes: int
@@ -84,6 +85,7 @@ class Refused(NamedTuple):
     into: int
     out_of: int
     by_sender: bool
+    number: int = 0
 
 
 def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -139,8 +141,9 @@ def refused(body: bytes) -> Refused | None:
         flags = told_flags(packet[behind + 13])
     which = Tuple(socket.inet_ntoa(packet[12:16]), socket.inet_ntoa(packet[16:20]), protocol, *ports)
     into, out_of = (int.from_bytes(found.get(kind, b""), "big") for kind in (4, 5))
+    number = int.from_bytes(found.get(12, b""), "big")
     by_sender = found.get(10, b"").startswith(b"out")
-    return Refused(which, int.from_bytes(packet[2:4], "big"), flags, into, out_of, by_sender)
+    return Refused(which, int.from_bytes(packet[2:4], "big"), flags, into, out_of, by_sender, number)
 
 
 def told_flags(flags: int) -> int:
@@ -159,6 +162,7 @@ def log_request(group: int) -> bytes:
         _attribute(1, bytes([_BIND])),
         _attribute(2, struct.pack("!IBB", _COPIED_BYTES, _COPY_PACKET, 0)),
         _attribute(5, struct.pack("!I", 1)),
+        _attribute(6, struct.pack("!H", 1)),
     )
     body = struct.pack("!BBH", socket.AF_UNSPEC, 0, group) + b"".join(parts)
     return HEADER.pack(HEADER.size + len(body), LOG_CONFIG, REQUEST | ACK, 1, 0) + body

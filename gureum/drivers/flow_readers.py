@@ -167,6 +167,7 @@ class _Network:
         self._last: dict[bytes, Counts] = {}
         self._sums: dict[bytes, _Sum] = {}
         self._refusals: dict[tuple[Tuple, int, int, bool], _Refusal] = {}
+        self._next_refused = 0
         self._since = int(time.time())
         self._whole = True
 
@@ -209,6 +210,7 @@ class _Network:
                 one.close()
         self._ended = self._refused = self._dump = None
         self._last, self._sums, self._refusals, self._whole = {}, {}, {}, True
+        self._next_refused = 0
 
     def _listen(self) -> None:
         assert self._ended is not None
@@ -263,6 +265,9 @@ class _Network:
     def _refuse(self, packet: Refused | None) -> None:
         if packet is None:
             return
+        if packet.number != self._next_refused:
+            self._whole = False
+        self._next_refused = packet.number + 1 & 0xFFFF_FFFF
         key, now = (packet.tuple_, packet.into, packet.out_of, packet.by_sender), int(time.time())
         known = self._refusals.get(key)
         if known is not None:

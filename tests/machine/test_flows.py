@@ -259,3 +259,18 @@ async def test_without_interfaces_nothing_is_watched_and_a_network_that_is_gone_
         await one.networks.remove_network("blue")
         await flows.collect()
         await flows.watch("blue", frozenset())
+
+
+@on_a_cloud
+async def test_more_refusals_than_can_be_heard_are_said_to_be_missing(one: Cloud) -> None:
+    await two_machines(one)
+    async with watching(one, "a", "b") as flows:
+        with one.listen("b", 80):
+            udp(one, "a", "10.0.1.10", 53, 10)
+            assert not (await flows.collect()).skipped
+            # Nobody reads meanwhile; a refusal takes some 700 bytes of a buffer of 64 MB.
+            udp(one, "a", "10.0.1.10", 53, *[10] * 150_000)
+            await flows.collect()
+            udp(one, "a", "10.0.1.10", 53, 10)
+            found = await flows.collect()
+    assert found.skipped == BOTH
