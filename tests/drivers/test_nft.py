@@ -257,3 +257,13 @@ def test_rules_are_whole_after_a_worker_died(firewalls: tuple[nft.NftFirewalls, 
 
     asyncio.run(main())
     assert recorder.kernel.content() == Kernel().run(plan(None, crowd(3))).content()
+
+
+def test_refused_packets_are_told_only_while_somebody_watches() -> None:
+    rules = RuleSet("blue", ("10.0.0.0/16",))
+    quiet, watched = table(rules), table(rules, watched=True)
+    chains = ("denied", "denied-out")
+    assert not [word for name in chains for word in quiet.chains[name].lines[0] if "log" in word]
+    told = [word["log"] for name in chains for word in watched.chains[name].lines[0] if "log" in word]
+    assert [one["prefix"] for one in told] == ["in", "out"]
+    assert {name for name, chain in watched.chains.items() if quiet.chains[name] != chain} == set(chains)
