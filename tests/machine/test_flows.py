@@ -48,6 +48,10 @@ def of(found: Collected, interface: str, direction: str, action: str = "ACCEPT")
     ]
 
 
+def ends(flow: Flow) -> tuple[str, str, str, str]:
+    return flow.source, flow.packet_source, flow.destination, flow.packet_destination
+
+
 def talk(one: Cloud, frm: str, server: socket.socket, address: str) -> int:
     """A whole connection; the client's port."""
     near, far, _ = one.flow(frm, server, address)
@@ -233,7 +237,6 @@ async def test_a_balancer_tells_clients_and_targets(one: Cloud) -> None:
         with one.listen("b", 80) as server:
             talk(one, "a", server, "10.0.2.10")
         found = await flows.collect()
-    ends = lambda flow: (flow.source, flow.packet_source, flow.destination, flow.packet_destination)  # noqa: E731
     assert [ends(f) for f in of(found, "a", "egress")] == [("10.0.0.10", "", "10.0.2.10", "")]
     assert [ends(f) for f in of(found, "lb", "ingress") if f.source == "10.0.0.10"] == [
         ("10.0.0.10", "", "10.0.2.10", "")
