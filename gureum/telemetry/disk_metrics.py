@@ -1,7 +1,7 @@
 """Metrics on disk: fills `ports.telemetry.Metrics` over the log, chunks in memory and Parquet files.
 
-Recent data stay in memory also when they are in files, so that alarms and recent reads ask nobody: `_sealed` keeps the newest chunk, and older
-ones up to `KEEP_ROWS`. Per series it is known up to which time there may be data only in files (`_floor`); a read from later on needs no worker.
+Recent data stay in memory also when they are in files, so that alarms and recent reads ask nobody: `_sealed` keeps at least the
+newest `KEEP_ROWS`, in whole chunks. Per series it is known up to which time there may be data only in files (`_floor`); a read from later on needs no worker.
 A *number* is a series of one unit; what is stored and aggregated is always of one number.
 """
 
@@ -189,7 +189,7 @@ class DiskMetrics:
             self._rows.update((one.id, one) for one in rows)
             chunk.sealed_ms = result.last_ms
             self._sealed.append(chunk)
-            while len(self._sealed) > 1 and sum(len(one) for one in self._sealed) > KEEP_ROWS:
+            while sum(len(one) for one in self._sealed[1:]) >= KEEP_ROWS:
                 self._forget(self._sealed.pop(0))
 
         await self._archive.replace(result.files, series=rows, meta={"sealed metrics": chunk.generation}, then=show)
