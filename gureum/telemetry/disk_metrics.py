@@ -1,7 +1,7 @@
 """Metrics on disk: fills `ports.telemetry.Metrics` over the log, chunks in memory and Parquet files.
 
-Recent data stay in memory also when they are in files, so that alarms and recent reads ask nobody: `_sealed` keeps at least the
-newest `KEEP_ROWS`, in whole chunks. Per series it is known up to which time there may be data only in files (`_floor`); a read from later on needs no worker.
+Recent data stay in memory also when they are in files, so that alarms and recent reads ask nobody: `_sealed` keeps at least the newest `KEEP_ROWS`,
+in whole chunks. Per series it is known up to which time there may be data only in files (`_floor`); a read from later on needs no worker.
 A *number* is a series of one unit; what is stored and aggregated is always of one number.
 """
 
