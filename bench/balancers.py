@@ -3,10 +3,10 @@
     python bench/balancers.py [--seconds 2] [--rounds 3]
 
 One client, one network with security groups, two servers. "routed": the client asks a server at its own address. "plain rule": one nftables rule of a
-router without groups, balancers or anything else (`jhash … mod 2` into a map of two addresses). "gureum": a balancer of the same network.
+router without groups or anything else (`jhash … mod 2` into a map of two addresses). "gureum": a balancer of the same network.
 "HAProxy": `mode tcp` in the node's sandbox. "new": a connection per request; "kept": requests over 32 connections; "bulk": answers
-of a megabyte. The rounds go round the four, so that what the machine does meanwhile meets all; shown is the median of each, and its ratio to
-the plain rule.
+of a megabyte. The rounds go round the four, so that what the machine does meanwhile meets all; shown is the median
+of each, and its ratio to the plain rule.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from gureum.ports.firewalls import BalancedPort, BalancedTarget, Balancer, Group
 from gureum.ports.networks import InterfaceSpec, NetworkSpec, SandboxSpec, Subnet
 
 ADDRESSES = {"client": "10.0.0.10", "node": "10.0.0.5", "proxy": "10.0.0.6", "s1": "10.0.0.11", "s2": "10.0.0.12"}
-PLAIN = "10.0.0.99"
+PLAIN = ADDRESSES["node"]
 OPEN = Group("open", (Rule("out", "all", cidr="0.0.0.0/0"), Rule("in", "all", cidr="0.0.0.0/0")))
 WAYS = {
     "plain rule": ("plain", PLAIN),
@@ -66,21 +66,27 @@ async def build(networks: NetnsNetworks, firewalls: NftFirewalls, names: HomeNam
     node = Balancer("ours-node", ADDRESSES["node"], (BalancedPort("tcp", 80, targets),))
     await firewalls.apply(RuleSet("ours", ("10.0.0.0/16",), (OPEN,), ports, balancers=(node,)))
     inside = ["nsenter", f"--net={names.network('plain')}"]
-    subprocess.run([*inside, "nft", "-f", "-"], input=PLAIN_RULE, text=True, check=True)  # noqa: ASYNC221 (nothing else runs)
+    await asyncio.to_thread(run, *inside, "nft", "-f", "-", text=PLAIN_RULE)
     settings = (
         "net.ipv4.ip_forward=1",
         "net.netfilter.nf_conntrack_tcp_timeout_time_wait=20",
         "net.netfilter.nf_conntrack_acct=1",
     )
-    subprocess.run([*inside, "sysctl", "-qw", *settings], check=True)  # noqa: ASYNC221
+    await asyncio.to_thread(run, *inside, "sysctl", "-qw", *settings)
+
+
+def run(*command: str, text: str | None = None) -> None:
+    subprocess.run(command, input=text, text=True, check=True)
 
 
 @contextlib.contextmanager
 def servers(names: HomeNames, folder: Path) -> Iterator[None]:
     """HAProxy answers in each server's sandbox, and forwards in the proxy's."""
     (folder / "bulk").write_bytes(b"x" * 1_000_000)
-    timeouts = "".join(f" timeout {what} 9s\n" for what in ("connect", "client", "server"))
-    common = "global\n maxconn 4000\n nbthread 1\n tune.bufsize 1200000\ndefaults\n mode {}\n" + timeouts
+    common = (
+        "global\n maxconn 4000\n nbthread 1\n tune.bufsize 1200000\n"
+        "defaults\n mode {}\n timeout connect 5s\n timeout client 9s\n timeout server 9s\n"
+    )
     answering = f""" http-request return status 200 content-type text/plain file {folder}/bulk if {{ path /bulk }}
  http-request return status 200 content-type text/plain string ok
 """
