@@ -70,9 +70,13 @@ class Cloud:
         )
 
     def process(self, name: str) -> int:
-        """The pid of "agent" or "daemon"."""
-        status = json.loads(self.command("status", "--json", check=False).stdout)
-        return int(next(one["pid"] for one in status["supervisor"]["processes"] if one["name"] == name))
+        """The pid of "agent" or "daemon". Never 0, as of one that is being restarted: a signal to it would be for the test itself."""
+
+        def look() -> int:
+            status = json.loads(self.command("status", "--json", check=False).stdout)
+            return int(next(one["pid"] for one in status["supervisor"]["processes"] if one["name"] == name))
+
+        return int(until(look))
 
     def own(self, address: str) -> str:
         """The address, when it is this home's: tests dial no other."""
