@@ -2,11 +2,11 @@
 
     python bench/balancers.py [--seconds 2] [--rounds 3]
 
-One client, one network with security groups, two servers. "routed": the client asks a server at its own address. "plain rule": one nftables rule of a
-router without groups or anything else (`jhash … mod 2` into a map of two addresses). "gureum": a balancer of the same network.
-"HAProxy": `mode tcp` in the node's sandbox. "new": a connection per request; "kept": requests over 32 connections; "bulk": answers
-of a megabyte. The rounds go round the four, so that what the machine does meanwhile meets all; shown is the median
-of each, and its ratio to the plain rule.
+One client and two servers in a network with security groups, one network for each way. "routed": the client asks a server at its own
+address. "plain rule": one nftables rule of a router without groups or anything else (`jhash … mod 2` into a map of two addresses). "gureum":
+a balancer. "HAProxy": `mode tcp` in the node's sandbox. "new": a connection per request; "kept": requests over 32 connections; "bulk":
+answers of a megabyte. The rounds go round the four, so that what the machine does meanwhile meets all; shown is the median of each, and its
+ratio to the plain rule.
 """
 
 from __future__ import annotations
@@ -33,11 +33,12 @@ from gureum.ports.networks import InterfaceSpec, NetworkSpec, SandboxSpec, Subne
 ADDRESSES = {"client": "10.0.0.10", "node": "10.0.0.5", "proxy": "10.0.0.6", "s1": "10.0.0.11", "s2": "10.0.0.12"}
 PLAIN = ADDRESSES["node"]
 OPEN = Group("open", (Rule("out", "all", cidr="0.0.0.0/0"), Rule("in", "all", cidr="0.0.0.0/0")))
+# Each way has a network to itself: flows of the others that connection tracking still remembers would be in its way.
 WAYS = {
     "plain rule": ("plain", PLAIN),
-    "gureum": ("ours", "10.0.0.5"),
-    "routed": ("ours", "10.0.0.11"),
-    "HAProxy": ("ours", "10.0.0.6"),
+    "gureum": ("ours", ADDRESSES["node"]),
+    "routed": ("routed", ADDRESSES["s1"]),
+    "HAProxy": ("proxied", ADDRESSES["proxy"]),
 }
 KINDS = {"new": ("/", "Connection: close"), "kept": ("/", "X-None: 1"), "bulk": ("/bulk", "X-None: 1")}
 
@@ -49,9 +50,16 @@ PLAIN_RULE = f"""table ip plain {{
 """
 
 
+def rules(network: str) -> RuleSet:
+    ports = tuple(Port(f"{network}-{name}", (address,), ("open",)) for name, address in ADDRESSES.items())
+    targets = tuple(BalancedTarget(ADDRESSES[name], 80) for name in ("s1", "s2"))
+    node = Balancer("ours-node", ADDRESSES["node"], (BalancedPort("tcp", 80, targets),))
+    return RuleSet(network, ("10.0.0.0/16",), (OPEN,), ports, balancers=(node,) if network == "ours" else ())
+
+
 async def build(networks: NetnsNetworks, firewalls: NftFirewalls, names: HomeNames) -> None:
-    """Two networks alike: `ours` with groups and a balancer, `plain` with one rule."""
-    for network in ("ours", "plain"):
+    """Networks alike: all but `plain` with groups, `ours` with a balancer."""
+    for network, _ in WAYS.values():
         await networks.ensure_network(
             NetworkSpec(network, ("10.0.0.0/16",), (Subnet(f"{network}-a", "10.0.0.0/24", "10.0.0.1"),))
         )
@@ -61,10 +69,8 @@ async def build(networks: NetnsNetworks, firewalls: NftFirewalls, names: HomeNam
             await networks.ensure_interface(
                 InterfaceSpec(sandbox, network, f"{network}-a", mac, (address,), 24, "10.0.0.1", sandbox)
             )
-    ports = tuple(Port(f"ours-{name}", (address,), ("open",)) for name, address in ADDRESSES.items())
-    targets = tuple(BalancedTarget(ADDRESSES[name], 80) for name in ("s1", "s2"))
-    node = Balancer("ours-node", ADDRESSES["node"], (BalancedPort("tcp", 80, targets),))
-    await firewalls.apply(RuleSet("ours", ("10.0.0.0/16",), (OPEN,), ports, balancers=(node,)))
+        if network != "plain":
+            await firewalls.apply(rules(network))
     inside = ["nsenter", f"--net={names.network('plain')}"]
     await asyncio.to_thread(run, *inside, "nft", "-f", "-", text=PLAIN_RULE)
     settings = (
@@ -98,7 +104,7 @@ def servers(names: HomeNames, folder: Path) -> Iterator[None]:
         + forward
     )
     with contextlib.ExitStack() as stack:
-        for network, name in [(n, s) for n in ("ours", "plain") for s in ("s1", "s2")] + [("ours", "proxy")]:
+        for network, name in [(n, s) for n, _ in WAYS.values() for s in ("s1", "s2")] + [("proxied", "proxy")]:
             config = folder / f"{network}-{name}.cfg"
             config.write_text(roles[name[0]])
             command = ["nsenter", f"--net={names.sandbox(f'{network}-{name}')}", "haproxy", "-db", "-f", str(config)]
