@@ -5,6 +5,7 @@ Answers are JSON, metrics are Prometheus text. Errors answer {"error": "..."} wi
 
 from __future__ import annotations
 
+import asyncio
 import os
 import resource
 import time
@@ -38,6 +39,7 @@ class Admin:
         self._services = services
         self._gateway = gateway
         self._reset = reset
+        self._resetting = asyncio.Lock()
         self._started = time.time()
 
     async def handle(self, request: Request) -> Response:
@@ -139,7 +141,8 @@ class Admin:
         if self._reset is None:
             return _json(403, {"error": "reset is only there when gureum was started with --ephemeral"})
         started = time.perf_counter()
-        removed = await self._reset()
+        async with self._resetting:
+            removed = await self._reset()
         self._gateway.forget_prepared()
         return _json(200, {"removed": removed, "seconds": round(time.perf_counter() - started, 6)})
 

@@ -10,6 +10,7 @@ import asyncio
 import errno
 import logging
 import os
+import shutil
 import socket
 import time
 from typing import Any, cast
@@ -55,17 +56,28 @@ class Daemon:
         store = await SqliteStore.open(self._home.path / "store.db")
         sealer = Sealer(self._home.path / "keys" / "seal.key")
         clock = SystemClock()
-        telemetry = await open_telemetry(self._home.path / "telemetry", clock)
+        folder = self._home.path / "telemetry"
+        telemetry = await open_telemetry(folder, clock)
         world = World(
             store, clock, self._settings, sealer, self._make_link, metrics=telemetry.metrics, logs=telemetry.logs
         )
         services = Services(world)
         services.load_stored()
         gateway = Gateway(world, services)
-        reset = (lambda: reset_store(store)) if self._settings.ephemeral else None
+
+        async def reset() -> int:
+            """Objects first: what is still measured of them afterwards goes with the rest."""
+            nonlocal telemetry
+            removed = await reset_store(store)
+            await telemetry.close()
+            await asyncio.to_thread(shutil.rmtree, folder)
+            telemetry = await open_telemetry(folder, clock)
+            world.metrics, world.logs = telemetry.metrics, telemetry.logs
+            return removed
+
         application = Application(
             gateway,
-            Admin(world, services, gateway, reset),
+            Admin(world, services, gateway, reset if self._settings.ephemeral else None),
             "" if self._home.simulate else str(self._home.run / "agent.sock"),
             self._settings.endpoint_name,
         )

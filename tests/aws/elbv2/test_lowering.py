@@ -158,15 +158,13 @@ def test_layer_4_listeners_are_balanced_in_the_router(cloud):
 
 def test_layer_4_attributes_reach_the_router(cloud):
     balancer, group = cloud.network(), cloud.group("tcp", "TCP")
-    listener = cloud.listener(balancer, group, "TCP", 80)
+    cloud.listener(balancer, group, "TCP", 80)
     attributes(cloud, group, **{"stickiness.enabled": "true", "preserve_client_ip.enabled": "false"})
-    idle = [{"Key": "tcp.idle_timeout.seconds", "Value": "60"}]
-    cloud("ModifyListenerAttributes", ListenerArn=listener, Attributes=idle)
     crosses = [{"Key": "load_balancing.cross_zone.enabled", "Value": "true"}]
     cloud("ModifyLoadBalancerAttributes", LoadBalancerArn=balancer["LoadBalancerArn"], Attributes=crosses)
     told = next(iter(cloud.wished("Balancer").values()))
     assert told.listeners == (
-        specs.BalancedListener("tcp", 80, ((short(group), 1),), by="source", preserve_client=False, idle_s=60),
+        specs.BalancedListener("tcp", 80, ((short(group), 1),), by="source", preserve_client=False, idle_s=350),
     )
     assert told.uses == (specs.Use(short(group), True),)
 
