@@ -63,6 +63,15 @@ class Fuzzed:
 
         return self.loop.run_until_complete(once())
 
+    def settle(self) -> None:
+        """What follows from earlier requests is done: its commits are not the next one's."""
+
+        async def idle() -> None:
+            await asyncio.sleep(0)
+            await asyncio.wait_for(self.world.loop.idle(), 20)
+
+        self.loop.run_until_complete(idle())
+
     @property
     def revision(self) -> int:
         return self.world.client.store.revision
@@ -195,6 +204,7 @@ def test_any_request_at_all(fuzzed: Fuzzed, **parts: Any) -> None:
 
 
 def check(fuzzed: Fuzzed, request: Request) -> None:
+    fuzzed.settle()
     before, faults = fuzzed.revision, fuzzed.gateway.counters.faults
     response = fuzzed.send(request)
     assert 200 <= response.status < 600
