@@ -5,10 +5,11 @@ PYTHON := $(or $(PYTHON),python3)
 BIN := .venv/bin
 JOBS ?= auto
 
-.PHONY: help setup demo test test-long test-only lint format docs bench lock clean
+.PHONY: help setup neighbours demo test test-long test-only lint format docs bench lock clean
 
 help:
 	@echo "make setup      prepare this machine and .venv/bin/gureum"
+	@echo "make neighbours setup, and moto, which answers S3, IAM, SQS … beside gureum"
 	@echo "make demo       setup, then a tour with the AWS command line"
 	@echo "make test       lint, types, import contracts and all tests but the long ones"
 	@echo "make test-long  the tests that take minutes"
@@ -20,6 +21,9 @@ help:
 
 setup:
 	@$(PYTHON) tools/setup.py
+
+neighbours:
+	@$(PYTHON) tools/setup.py --neighbours
 
 demo:
 	@$(PYTHON) tools/setup.py --demo
@@ -63,6 +67,7 @@ lock:
 	$(LOCK) --extra dev --extra demo -o requirements-dev.lock
 	$(LOCK) --extra build -c requirements-dev.lock -o requirements.lock
 	$(LOCK) --extra build --extra demo -c requirements-dev.lock -o requirements-demo.lock
+	$(LOCK) --extra build --extra neighbours -c requirements-dev.lock -o requirements-neighbours.lock
 	$(LOCK) --extra bench -o requirements-bench.lock
 
 clean:

@@ -15,8 +15,9 @@ from typing import Any
 import msgspec
 
 from gureum import __version__
-from gureum.aws.coverage import coverage
+from gureum.aws.coverage import coverage, neighbour_coverage
 from gureum.aws.gateway import Gateway
+from gureum.aws.neighbours.offered import chosen
 from gureum.aws.protocols import Request, Response
 from gureum.aws.services import Services
 from gureum.core.world import World
@@ -52,7 +53,8 @@ class Admin:
         if (request.method, name) == ("GET", "status"):
             return _json(200, await self.status())
         if (request.method, name) == ("GET", "coverage"):
-            return _json(200, coverage(self._services))
+            neighbours = await asyncio.to_thread(neighbour_coverage, chosen(self._world.settings.neighbours))
+            return _json(200, coverage(self._services) | neighbours)
         if (request.method, name) == ("GET", "explain"):
             return await self._explain(argument)
         if (request.method, name) == ("GET", "console"):

@@ -194,7 +194,8 @@ class _Body:
 
 
 async def _write(send: Send, response: Response) -> None:
-    headers = [*_headers(response), (b"content-length", str(len(response.body)).encode())]
+    length = [] if "content-length" in response.headers else [(b"content-length", str(len(response.body)).encode())]
+    headers = [*_headers(response), *length]
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
     await send({"type": "http.response.body", "body": response.body})
 

@@ -24,6 +24,8 @@ from uvicorn.server import ServerState
 from gureum.admin import Admin
 from gureum.asgi import Application
 from gureum.aws.gateway import Gateway
+from gureum.aws.neighbours.front import Neighbours
+from gureum.aws.neighbours.uploads import run_uploads
 from gureum.aws.services import Services
 from gureum.base.clock import SystemClock
 from gureum.base.fd_store import FdStore
@@ -58,17 +60,32 @@ class Daemon:
         clock = SystemClock()
         folder = self._home.path / "telemetry"
         telemetry = await open_telemetry(folder, clock)
+        neighbours = Neighbours(
+            self._home.path,
+            sealer,
+            setting=self._settings.neighbours,
+            limit_bytes=self._settings.neighbours_journal_bytes,
+            endpoint_name=self._settings.endpoint_name,
+        )
         world = World(
-            store, clock, self._settings, sealer, self._make_link, metrics=telemetry.metrics, logs=telemetry.logs
+            store,
+            clock,
+            self._settings,
+            sealer,
+            self._make_link,
+            metrics=telemetry.metrics,
+            logs=telemetry.logs,
+            neighbours=neighbours,
         )
         services = Services(world)
         services.load_stored()
-        gateway = Gateway(world, services)
+        gateway = Gateway(world, services, neighbours)
 
         async def reset() -> int:
             """Objects first: what is still measured of them afterwards goes with the rest."""
             nonlocal telemetry
             removed = await reset_store(store)
+            await neighbours.reset()
             await telemetry.close()
             await asyncio.to_thread(shutil.rmtree, folder)
             telemetry = await open_telemetry(folder, clock)
@@ -85,14 +102,18 @@ class Daemon:
         await server.serve(self._listen())
         link = asyncio.get_running_loop().create_task(world.run())
         self._supervised.ready()
+        neighbours.start()
+        uploads = asyncio.get_running_loop().create_task(run_uploads(world, lambda: neighbours.has_state))
         try:
             await until_stopped(self._supervised)
         finally:
             world.tails.close()
             await server.close(LAST_ANSWERS_S)
             link.cancel()
-            await asyncio.gather(link, return_exceptions=True)
+            uploads.cancel()
+            await asyncio.gather(link, uploads, return_exceptions=True)
             await world.close()
+            await neighbours.close()
             await telemetry.close()
             await store.close()
 

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-from gureum.aws.coverage import coverage, render_coverage
+from gureum.aws.coverage import coverage, neighbour_coverage, render_coverage
+from gureum.aws.neighbours.offered import OFFERED
 from gureum.aws.services import Services
 from gureum.base.clock import SystemClock
 from gureum.base.settings import Settings, describe
@@ -32,7 +33,8 @@ COVERAGE_HEAD = """# Coverage
 
 Every operation of every service that gureum builds: *real* when its effect happens (on packets, disks, processes, names)
 or when it answers truly from what other operations did; *state only* when it is remembered and read back; *absent* ones
-answer with an error that names them. Services that are not listed are absent whole. This page is made by `make docs`;
+answer with an error that names them. The services of the last table are answered by moto, where it is installed; their
+operations are moto's state machines, kept by gureum's journal. Services that are not listed are absent whole. This page is made by `make docs`;
 `gureum coverage` prints the same for the gureum that runs.
 
 """
@@ -63,7 +65,16 @@ async def coverage_table() -> str:
     for service, operations in found.items():
         counts = [sum(level == one for level in operations.values()) for one in ("real", "state only", "absent")]
         lines.append(f"| {service} | {' | '.join(map(str, counts))} |")
-    return "\n".join(lines) + "\n\n" + render_coverage(found)
+    return "\n".join(lines) + "\n\n" + render_coverage(found) + "\n" + neighbours_table()
+
+
+def neighbours_table() -> str:
+    """A row per service that moto answers."""
+    lines = ["| service | moto | absent |", "|---|---|---|"]
+    for service, operations in neighbour_coverage(frozenset(OFFERED)).items():
+        counts = [sum(level == one for level in operations.values()) for one in ("moto", "absent")]
+        lines.append(f"| {service} | {' | '.join(map(str, counts))} |")
+    return "\n".join(lines) + "\n"
 
 
 def main() -> int:

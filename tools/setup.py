@@ -56,9 +56,12 @@ POLICY = Path("/usr/sbin/policy-rc.d")
 
 
 def main() -> int:
-    """`setup.py [--demo | --test]`; exit code 0 when the checkout is ready to use."""
+    """`setup.py [--demo | --neighbours | --test]`; exit code 0 when the checkout is ready to use."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--demo", action="store_true", help="also the AWS command line, unless one is installed")
+    parser.add_argument(
+        "--neighbours", action="store_true", help="also moto, for the services that gureum does not build"
+    )
     parser.add_argument("--test", action="store_true", help="also what the tests need")
     arguments = parser.parse_args()
     if sys.version_info < (3, 11):  # noqa: UP036, this file is what tells so to older Pythons
@@ -70,7 +73,7 @@ def main() -> int:
     try:
         install_host_packages(HOST_PACKAGES | (TEST_PACKAGES if arguments.test else {}))
         create_venv()
-        install_locked(choose_lock(demo=arguments.demo, test=arguments.test))
+        install_locked(choose_lock(demo=arguments.demo, neighbours=arguments.neighbours, test=arguments.test))
     except subprocess.CalledProcessError as error:
         print(f"setup: `{' '.join(error.cmd)}` failed (exit code {error.returncode})", file=sys.stderr)
         return 1
@@ -163,10 +166,12 @@ def create_venv() -> None:
     subprocess.run(command, check=True)
 
 
-def choose_lock(*, demo: bool, test: bool) -> Path:
-    """The smallest lock file that serves. The demo needs the AWS command line: one on PATH that starts is enough."""
+def choose_lock(*, demo: bool, neighbours: bool, test: bool) -> Path:
+    """The smallest lock file that serves; what was installed for more stays installed. The demo needs the AWS command line: one on PATH that starts is enough."""
     if test:
         return ROOT / "requirements-dev.lock"
+    if neighbours:
+        return ROOT / "requirements-neighbours.lock"
     if demo and not aws_works():
         return ROOT / "requirements-demo.lock"
     return ROOT / "requirements.lock"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
+from gureum.aws.neighbours.offered import is_installed
 from gureum.aws.protocols import load_service
 from gureum.aws.services import Services, built_services
 
@@ -19,6 +21,14 @@ def coverage(services: Services) -> dict[str, Any]:
         found[service] = {
             name: LEVELS.get(levels.get(name, ""), "absent") for name in sorted(load_service(service).operations)
         }
+    return found
+
+
+def neighbour_coverage(services: frozenset[str]) -> dict[str, Any]:
+    """{service: {operation: "moto" | "absent"}} of the neighbours `services`; loads moto. {} where it is not installed."""
+    if not is_installed():
+        return {}
+    found: dict[str, Any] = importlib.import_module("gureum.aws.neighbours.implemented").implemented(services)
     return found
 
 

@@ -18,6 +18,7 @@ from typing import Any
 from gureum.aws.call import Call
 from gureum.aws.credentials import Caller, identify_caller
 from gureum.aws.errors import AwsError
+from gureum.aws.neighbours.front import Neighbours, Wanted
 from gureum.aws.protocols import (
     Compiled,
     Request,
@@ -50,10 +51,13 @@ class Counters:
 
 
 class Gateway:
-    def __init__(self, world: World, services: Services) -> None:
+    """`neighbours`: who answers the services that gureum does not build; None: nobody."""
+
+    def __init__(self, world: World, services: Services, neighbours: Neighbours | None = None) -> None:
         self.counters = Counters()
         self._world = world
         self._services = services
+        self._neighbours = neighbours
         self._prepared: set[tuple[str, str]] = set()
         self._preparing = asyncio.Lock()
         self._fragments: dict[Any, Any] = {}
@@ -66,6 +70,9 @@ class Gateway:
         try:
             request = _decoded(request)
             target = identify(request)
+            if not target.service and self._neighbours is not None and self._neighbours.offers("s3"):
+                # An address without a signature: what browsers and curl do with a bucket's objects.
+                target = Target("s3", "rest-xml", "")
             caller = self._caller(request, target)
             return await self._answer(request, request_id, caller, target)
         except AwsError as error:
@@ -93,6 +100,8 @@ class Gateway:
     async def _answer(self, request: Request, request_id: str, caller: Caller, target: Target) -> Response:
         if not target.service:
             raise AwsError("InvalidAction", "The service of this request cannot be told.", status=400)
+        if self._neighbours is not None and self._neighbours.offers(target.service):
+            return await self._ask_neighbour(self._neighbours, request, caller, target)
         compiled = compile_operation(target.service, target.operation, target.protocol)
         function = self._services.operation(target.service, target.operation)
         if function is None:
@@ -108,6 +117,13 @@ class Gateway:
                 span.error = error.code
                 raise
             return compiled.serialize(result, request_id)
+
+    async def _ask_neighbour(
+        self, neighbours: Neighbours, request: Request, caller: Caller, target: Target
+    ) -> Response:
+        with self._world.tracer.span(f"{target.service} {target.operation}"):
+            wanted = Wanted(target.service, target.operation, caller.account, caller.region, request)
+            return await neighbours.handle(wanted)
 
     async def _run(self, function: Callable[[Call], Any], call: Call, *, dry: bool = True) -> Any:
         """Runs the operation; from its beginning again when what it had read was changed by another call meanwhile."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from gureum.aws.marks import OperationFunction
 from gureum.core.world import World
 
-NOT_SERVICES = frozenset({"protocols"})
+NOT_SERVICES = frozenset({"protocols", "neighbours"})
 SHARED_KINDS = ("gureum.aws.call", "gureum.aws.credentials")
 """Modules with kinds that every service needs."""
 

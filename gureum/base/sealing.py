@@ -23,15 +23,21 @@ class Sealer:
         self._aead = AESGCM(_read_key(key_file))
 
     def seal(self, secret: str, context: str) -> str:
-        nonce = os.urandom(12)
-        sealed = self._aead.encrypt(nonce, secret.encode(), context.encode())
-        return base64.b64encode(VERSION + nonce + sealed).decode()
+        return base64.b64encode(self.seal_bytes(secret.encode(), context)).decode()
 
     def open(self, sealed: str, context: str) -> str:
         """ValueError when it was not sealed with this key for this context."""
-        raw = base64.b64decode(sealed)
+        return self.open_bytes(base64.b64decode(sealed), context).decode()
+
+    def seal_bytes(self, secret: bytes, context: str) -> bytes:
+        """As `seal`, without the base64."""
+        nonce = os.urandom(12)
+        return VERSION + nonce + self._aead.encrypt(nonce, secret, context.encode())
+
+    def open_bytes(self, sealed: bytes, context: str) -> bytes:
+        """ValueError when it was not sealed with this key for this context."""
         try:
-            return self._aead.decrypt(raw[1:13], raw[13:], context.encode()).decode()
+            return self._aead.decrypt(sealed[1:13], sealed[13:], context.encode())
         except InvalidTag as error:
             raise ValueError("sealed with another key or for another context") from error
 

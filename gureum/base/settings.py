@@ -157,6 +157,19 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             description="Seconds after which VPC flow logs made from now on tell what passed, instead of the 60 or 600 they ask for; 0: as they ask.",
         ),
     ] = 0.0
+    neighbours: Annotated[
+        str,
+        Meta(
+            description="Services that moto answers where it is installed: `on` for all that are offered, `off`, or their names with commas."
+        ),
+    ] = "on"
+    neighbours_journal_bytes: Annotated[
+        int,
+        Meta(
+            ge=1_048_576,
+            description="How large the file may become that keeps what neighbours were told; then they take no more changes.",
+        ),
+    ] = 8_589_934_592
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
         Meta(description="What the processes write to `logs/` in the home."),

@@ -1,4 +1,4 @@
-"""`gureum coverage`: which operations are real, which keep state only, which are absent."""
+"""`gureum coverage`: which operations are real, which keep state only, which moto answers, which are absent."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def run(arguments: argparse.Namespace) -> int:
     elif arguments.service:
         print(table(list(found[arguments.service].items())))
     else:
-        print(table([("service", "real", "state only", "absent"), *(summary(*one) for one in found.items())]))
+        print(table([("service", "real", "state only", "moto", "absent"), *(summary(*one) for one in found.items())]))
     return 0
 
 
 def summary(service: str, operations: dict[str, str]) -> tuple[str, ...]:
     levels = Counter(operations.values())
-    return (service, *(str(levels[level]) for level in ("real", "state only", "absent")))
+    return (service, *(str(levels[level]) for level in ("real", "state only", "moto", "absent")))

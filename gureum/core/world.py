@@ -19,6 +19,7 @@ from gureum.base.settings import Settings
 from gureum.core.flow_windows import Window
 from gureum.core.log_tails import LogTails
 from gureum.core.machine import Status, version_of
+from gureum.core.neighbours import Neighbours, NoNeighbours
 from gureum.engine.client import Change, Client
 from gureum.engine.event_stream import EventStream
 from gureum.engine.events import Events
@@ -71,9 +72,11 @@ class World:
         *,
         metrics: Metrics,
         logs: Logs,
+        neighbours: Neighbours | None = None,
     ) -> None:
         self.metrics = metrics
         self.logs = logs
+        self.neighbours: Neighbours = neighbours or NoNeighbours()
         self.settings = settings
         self.sealer = sealer
         self.clock = clock

@@ -97,7 +97,7 @@ def test_env_is_what_a_shell_evaluates() -> None:
 
 
 def test_coverage_counts_levels() -> None:
-    assert coverage.summary("ec2", {"A": "real", "B": "absent", "C": "real"}) == ("ec2", "2", "0", "1")
+    assert coverage.summary("ec2", {"A": "real", "B": "absent", "C": "real"}) == ("ec2", "2", "0", "0", "1")
 
 
 def test_explain_shows_the_tree() -> None:

@@ -1,5 +1,5 @@
-"""Notifications of alarms whose action is an SNS topic, until there is SNS: the message goes to the log, and to the URL of the setting
-`alarm_webhook`, which leads to loopback only (the setting checks that).
+"""Notifications of alarms whose action is an SNS topic. The message goes to the topic, where SNS is a neighbour and has it; to the log; and to the
+URL of the setting `alarm_webhook`, which leads to loopback only (the setting checks that).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from gureum.aws.cloudwatch.alarm_actions import AlarmContext
 from gureum.aws.cloudwatch.alarm_events import topic_message
 from gureum.aws.errors import AwsError
+from gureum.aws.neighbours.topics import publish
 from gureum.core.world import World
 from gureum.engine.registry import mark
 
@@ -22,9 +23,11 @@ LIMIT_LINE_BYTES = 8192
 
 @mark("alarm-action", "arn:aws:sns")
 async def notify(world: World, context: AlarmContext) -> None:
-    """Delivers when the webhook answers with 2xx; without a webhook the log is all there is, and that is success."""
+    """Delivers to the topic, and when the webhook answers with 2xx; with neither, the log is all there is, and that is success."""
     message = topic_message(context.alarm, context.before)
     log.warning("alarm", extra={"topic": context.arn, "alarm_name": message["AlarmName"], "state": context.state})
+    subject = f'{context.state}: "{message["AlarmName"]}" in {message["Region"]}'
+    await publish(world, context.arn, subject, json.dumps(message))
     url = world.settings.alarm_webhook
     if not url:
         return

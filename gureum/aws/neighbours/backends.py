@@ -1,0 +1,125 @@
+"""moto, called with a request and answering with a response: its state in this process, one call at a time (it is not made for threads).
+
+What a call takes from outside is given to it, so that the same call later gives the same ids and dates: the time by `_Clock`, randomness by moto's
+own seed. What it draws from the system's randomness all the same is carried over by keepers.py.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import time
+from typing import Any
+
+import msgspec
+from botocore.awsrequest import AWSPreparedRequest, HeadersDict
+from moto import backends
+from moto.core import utils as moto_time
+from moto.core.botocore_stubber import BotocoreStubber
+from moto.moto_api._internal import mock_random
+from moto.moto_api._internal.models import moto_api_backend
+
+from gureum.aws.errors import AwsError
+from gureum.aws.neighbours.journal import Sent
+from gureum.aws.neighbours.keepers import Keeper, keeper_of
+from gureum.aws.neighbours.offered import OFFERED
+
+log = logging.getLogger("gureum.neighbours")
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """`headers`: lower-case names. `failed`: what went wrong in moto itself; "" usually."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    failed: str = ""
+
+
+class _Clock:
+    """Stands where `moto.core.utils` looks for the module `datetime`: moto has no clock that can be set, and everything that it dates, it dates by
+    that module's `utcnow`. Shifted only while the journal is played."""
+
+    timedelta = dt.timedelta
+    timezone = dt.timezone
+
+    def __init__(self) -> None:
+        self.now_s: float | None = None
+        self.datetime = _datetime_of(self)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(dt, name)
+
+
+def _datetime_of(clock: _Clock) -> type[dt.datetime]:
+    class Datetime(dt.datetime):
+        @classmethod
+        def now(cls, tz: dt.tzinfo | None = None) -> Any:
+            seconds = time.time() if clock.now_s is None else clock.now_s
+            return dt.datetime.fromtimestamp(seconds, tz)
+
+    return Datetime
+
+
+class Backends:
+    """Only one per process. Its methods are called by one thread."""
+
+    def __init__(self) -> None:
+        self._stubber = BotocoreStubber()
+        self._clock = _Clock()
+        vars(moto_time)["datetime"] = self._clock
+        self._keepers: dict[str, Keeper] = {}
+
+    def call(self, account: str, sent: Sent, seed: bytes, at: float | None) -> Answer:
+        """`seed`: b"" where nothing needs to be repeated. `at`: the time that it is for moto, Unix seconds; None: now."""
+        self._clock.now_s = at
+        if seed:
+            mock_random.seed(seed)
+        headers = HeadersDict({**sent.headers, "x-moto-account-id": account})
+        request = AWSPreparedRequest(sent.method, sent.url, headers, sent.body, False)
+        try:
+            found: Any = self._stubber.process_request(request)
+        except NotImplementedError as missing:
+            raise AwsError("NotImplemented", f"moto does not build this: {missing}", status=501) from missing
+        except Exception as fault:  # noqa: BLE001 - a fault of moto is an answer to its caller, who must get one
+            log.error("moto failed", extra={"fault": type(fault).__name__, "url": sent.url.partition("?")[0]})
+            return Answer(500, {}, b"", f"{type(fault).__name__}: {fault}")
+        finally:
+            self._clock.now_s = None
+            if seed:
+                mock_random.seed()
+        if found is None:
+            return Answer(404, {}, b"")
+        status, given, answer = found
+        return Answer(int(status), _texts(given), answer.encode() if isinstance(answer, str) else bytes(answer))
+
+    def kept(self, service: str, account: str, region: str) -> dict[str, bytes]:
+        """What the call just made drew from the system's randomness, to be given to `restore` when it is made again."""
+        keeper = self._keeper(service)
+        return keeper.take(self.backend(service, account, region)) if keeper is not None else {}
+
+    def restore(self, service: str, account: str, region: str, kept: dict[str, bytes]) -> None:
+        keeper = self._keeper(service)
+        if keeper is not None:
+            keeper.put(self.backend(service, account, region), kept)
+
+    def backend(self, service: str, account: str, region: str) -> Any:
+        """moto's state of a service; services that have no regions have one state ("aws")."""
+        found: Any = backends.get_backend(OFFERED[service])[account]  # type: ignore[call-overload]
+        return found[region] if region in found.regions else found["aws"]
+
+    def reset(self) -> None:
+        moto_api_backend.reset()
+        self._keepers.clear()
+
+    def _keeper(self, service: str) -> Keeper | None:
+        if service not in self._keepers:
+            made = keeper_of(service)
+            if made is None:
+                return None
+            self._keepers[service] = made
+        return self._keepers[service]
+
+
+def _texts(headers: Any) -> dict[str, str]:
+    return {str(name).lower(): str(value) for name, value in dict(headers).items() if str(name).lower() != "status"}

@@ -1,0 +1,283 @@
+"""The way of a call to a neighbour: refuse what is not answered, let moto answer in its thread, make it durable, then acknowledge.
+
+A call whose journal entry cannot be written has happened in moto all the same. Then state and journal differ, so the state is thrown away and made
+anew from the journal before anybody else is answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from gureum.aws.errors import AwsError
+from gureum.aws.neighbours import refusals, waiting
+from gureum.aws.neighbours.journal import Entry, Journal, JournalBroken, JournalFull, Sent
+from gureum.aws.neighbours.offered import OFFERED, changes, chosen, is_installed
+from gureum.aws.protocols import Request, Response
+from gureum.base.sealing import Sealer
+from gureum.core.neighbours import NeighbourRefused
+
+log = logging.getLogger("gureum.neighbours")
+FILE = "neighbours/journal"
+LIMIT_WAITING = 1000
+SEED_BYTES = 32
+_HOSTS = {
+    "iam": "iam.amazonaws.com",
+    "route53": "route53.amazonaws.com",
+    "organizations": "organizations.us-east-1.amazonaws.com",
+}
+_WITH_QUEUE_URLS = frozenset({"CreateQueue", "GetQueueUrl", "ListQueues", "ListDeadLetterSourceQueues"})
+"""Clients call a queue by the URL that they were given: it has to lead here."""
+_LABELS = {
+    "dynamodbstreams": "streams.dynamodb",
+    "ecr": "api.ecr",
+    "s3control": "s3-control",
+    "ses": "email",
+}
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """A call. `operation`: "" where only the address tells it (S3)."""
+
+    service: str
+    operation: str
+    account: str
+    region: str
+    request: Request
+
+
+class Neighbours:
+    """`setting`: which services (offered.py); `endpoint_name`: names below it may carry a bucket's name."""
+
+    def __init__(
+        self, home: Path | None, sealer: Sealer, *, setting: str, limit_bytes: int, endpoint_name: str
+    ) -> None:
+        self.services = chosen(setting)
+        self._endpoint_name = endpoint_name
+        path = (home or Path()) / FILE
+        self._journal = Journal(path, sealer, limit_bytes)
+        self._to_replay = home is not None and path.exists() and path.stat().st_size > 0 and bool(self.services)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="neighbours")
+        self._backends: Any = None
+        self._broken = ""
+        self._waiting = 0
+
+    def start(self) -> None:
+        """Begins to play the journal, if there is one; calls wait until it is done."""
+        if self._to_replay and is_installed():
+            self._thread.submit(self._ready)
+
+    @property
+    def has_state(self) -> bool:
+        """Whether anything was ever made here."""
+        return self._backends is not None or self._to_replay
+
+    def offers(self, service: str) -> bool:
+        """Whether the service is a neighbour's, be moto installed or not."""
+        return service in self.services
+
+    def answers(self, service: str) -> bool:
+        return service in self.services and is_installed()
+
+    async def ask(
+        self, service: str, operation: str, account: str, region: str, params: dict[str, Any]
+    ) -> dict[str, Any]:
+        """As `core.neighbours.Neighbours` promises."""
+        asking = await asyncio.to_thread(importlib.import_module, "gureum.aws.neighbours.asking")
+        try:
+            request = asking.request_of(service, operation, params)
+            response = await self.handle(Wanted(service, operation, account, region, request))
+        except AwsError as error:
+            raise NeighbourRefused(error.code, error.message) from error
+        result: dict[str, Any] = asking.result_of(service, operation, response)
+        return result
+
+    async def handle(self, wanted: Wanted) -> Response:
+        """The answer of moto, after it is durable. AwsError: NotImplemented, ServiceUnavailable."""
+        if not is_installed():
+            text = f"{wanted.service} is answered by moto, which is not installed: `make neighbours`, or pip install 'gureum[neighbours]'."
+            raise AwsError("NotImplemented", text, status=501)
+        refusals.refuse(wanted.service, wanted.operation, wanted.request)
+        return await (self._receive(wanted) if _is_receive(wanted) else self._run(wanted))
+
+    async def reset(self) -> None:
+        """Forgets everything, durably."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._reset)
+
+    async def close(self) -> None:
+        """Waits for the call that runs; others that wait are not made, and not acknowledged."""
+        await asyncio.to_thread(self._thread.shutdown, wait=True, cancel_futures=True)
+        self._journal.close()
+
+    async def _receive(self, wanted: Wanted) -> Response:
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        wait_s = waiting.wait_of(wanted.request)
+        if wait_s != 0:
+            wanted = msgspec.structs.replace(wanted, request=waiting.without_wait(wanted.request))
+        while True:
+            response = await self._run(wanted)
+            if response.status != 200 or waiting.has_message(response.body):
+                return response
+            if wait_s is None:
+                wait_s = await loop.run_in_executor(self._thread, self._queue_wait, wanted)
+            if loop.time() - begun >= wait_s:
+                return response
+            await asyncio.sleep(waiting.LOOK_S)
+
+    async def _run(self, wanted: Wanted) -> Response:
+        if self._waiting >= LIMIT_WAITING:
+            raise AwsError("ServiceUnavailable", "Too many calls wait for moto. Try again.", status=503)
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self._call, wanted)
+        finally:
+            self._waiting -= 1
+
+    # What follows is called in the thread.
+
+    def _call(self, wanted: Wanted) -> Response:
+        self._ready()
+        request = wanted.request
+        writes = changes(wanted.service, request.method, wanted.operation)
+        if writes and not self._journal.has_room(len(request.body)):
+            raise _full()
+        seed = os.urandom(SEED_BYTES) if writes else b""
+        at = time.time()
+        sent = Sent(request.method, self._url(wanted), _headers(request), request.body)
+        answer = self._backends.call(wanted.account, sent, seed, at)
+        if writes and (answer.status < 400 or answer.failed) and not self._found_nothing(wanted, answer):
+            kept = self._backends.kept(wanted.service, wanted.account, wanted.region)
+            place = (wanted.service, wanted.account, wanted.region)
+            self._keep(Entry(*place, sent, at, seed, answer.status, kept))
+        if answer.failed:
+            raise AwsError(
+                "InternalFailure", f"moto failed in {wanted.operation or request.method}: {answer.failed}", status=500
+            )
+        return _response(wanted, answer)
+
+    def _found_nothing(self, wanted: Wanted, answer: Any) -> bool:
+        """A look into a queue that found nothing and moved nothing to a dead-letter queue: consumers make many of them."""
+        if not _is_receive(wanted) or waiting.has_message(answer.body):
+            return False
+        return not getattr(self._queue(wanted), "redrive_policy", None)
+
+    def _queue_wait(self, wanted: Wanted) -> float:
+        return float(getattr(self._queue(wanted), "receive_message_wait_time_seconds", 0) or 0)
+
+    def _queue(self, wanted: Wanted) -> Any:
+        queues = self._backends.backend("sqs", wanted.account, wanted.region).queues
+        return queues.get(waiting.queue_name(wanted.request))
+
+    def _keep(self, entry: Entry) -> None:
+        try:
+            self._journal.append(entry)
+        except JournalBroken as broken:
+            log.exception("a neighbour's call cannot be kept; its state is made anew")
+            self._backends.reset()
+            self._backends = None
+            self._to_replay = True
+            raise (_full() if isinstance(broken, JournalFull) else _cannot_write()) from broken
+
+    def _ready(self) -> None:
+        """Loads moto and plays the journal, once."""
+        if self._broken:
+            raise AwsError("InternalFailure", f"The neighbours' journal is damaged: {self._broken}", status=500)
+        if self._backends is not None:
+            return
+        made = importlib.import_module("gureum.aws.neighbours.backends").Backends()
+        if self._to_replay:
+            try:
+                self._replay(made)
+            except JournalBroken as broken:
+                self._broken = str(broken)
+                log.error("the neighbours' journal is damaged", extra={"why": self._broken})
+                raise AwsError(
+                    "InternalFailure", f"The neighbours' journal is damaged: {broken}", status=500
+                ) from broken
+        self._backends = made
+
+    def _replay(self, made: Any) -> None:
+        begun, count, other = time.monotonic(), 0, 0
+        for entry in self._journal.entries():
+            answer = made.call(entry.account, entry.sent, entry.seed, entry.time)
+            made.restore(entry.service, entry.account, entry.region, entry.kept)
+            count += 1
+            if answer.status != entry.status:
+                other += 1
+                names = {"service": entry.service, "number": count, "was": entry.status, "is": answer.status}
+                log.error("a neighbour's call ended otherwise than it had", extra=names)
+        took = round(time.monotonic() - begun, 3)
+        log.info("neighbours are back", extra={"calls": count, "other": other, "seconds": took})
+
+    def _reset(self) -> None:
+        if self._backends is not None:
+            self._backends.reset()
+        self._journal.clear()
+        self._to_replay = False
+        self._broken = ""
+
+    def _url(self, wanted: Wanted) -> str:
+        """The address that AWS has for the call: moto finds the service by it."""
+        service, region, request = wanted.service, wanted.region, wanted.request
+        path = request.path
+        if service == "s3" and (bucket := _bucket_of_host(request.headers.get("host", ""), self._endpoint_name)):
+            path = f"/{bucket}{path}"
+        host = _HOSTS.get(service) or f"{_LABELS.get(service, service)}.{region}.amazonaws.com"
+        if service == "s3control":
+            host = f"{wanted.account}.{host}"
+        return f"https://{host}{path}" + (f"?{request.query}" if request.query else "")
+
+
+def _is_receive(wanted: Wanted) -> bool:
+    return wanted.service == "sqs" and wanted.operation == "ReceiveMessage"
+
+
+def _bucket_of_host(host: str, endpoint_name: str) -> str:
+    """AWS: virtual-hosted style, "BUCKET.s3.REGION.HOST" or "BUCKET.HOST"; "" for path style."""
+    name = host.rpartition(":")[0] if ":" in host else host
+    for base in (endpoint_name, "localhost", "amazonaws.com", "localhost.localstack.cloud"):
+        if not name.endswith(f".{base}"):
+            continue
+        labels = name.removesuffix(f".{base}")
+        for mark in (".s3.", ".s3-"):
+            if mark in f"{labels}.":
+                return f"{labels}.".partition(mark)[0]
+        if labels == "s3" or labels.startswith(("s3.", "s3-")):
+            return ""
+        return labels
+    return ""
+
+
+def _headers(request: Request) -> dict[str, str]:
+    return {name: value for name, value in request.headers.items() if name not in ("host", "connection", "expect")}
+
+
+def _response(wanted: Wanted, answer: Any) -> Response:
+    body: bytes = answer.body
+    host = wanted.request.headers.get("host")
+    if wanted.service == "sqs" and wanted.operation in _WITH_QUEUE_URLS and host:
+        body = body.replace(f"https://sqs.{wanted.region}.amazonaws.com/".encode(), f"http://{host}/".encode())
+    # A HEAD request is told the length of the body that it does not get.
+    length = answer.headers.get("content-length") if not body else None
+    return Response(answer.status, {**answer.headers, "content-length": length or str(len(body))}, body)
+
+
+def _full() -> AwsError:
+    text = "The neighbours' journal is full (setting neighbours_journal_bytes); nothing was changed."
+    return AwsError("ServiceUnavailable", text, status=503)
+
+
+def _cannot_write() -> AwsError:
+    return AwsError("InternalFailure", "The neighbours' journal cannot be written; nothing was changed.", status=500)
+
+
+__all__ = ["OFFERED", "Neighbours"]

@@ -1,0 +1,43 @@
+"""What moto would do and a local cloud must not: send to addresses outside, or pretend that a program ran. Such calls are refused by name."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from gureum.aws.errors import AwsError
+from gureum.aws.protocols import Request
+
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+def refuse(service: str, operation: str, request: Request) -> None:
+    """NotImplemented for what is not answered."""
+    if service == "sns" and operation == "Subscribe":
+        protocol, endpoint = (parameter(request, name) for name in ("Protocol", "Endpoint"))
+        if protocol in ("http", "https") and urlsplit(endpoint).hostname not in LOOPBACK:
+            raise _not_built("Subscriptions of SNS to addresses other than loopback")
+        if protocol in ("lambda", "firehose", "sms", "email", "email-json", "application"):
+            raise _not_built(f"Subscriptions of SNS with protocol {protocol}")
+
+
+def parameter(request: Request, name: str) -> str:
+    """A top-level text parameter of a request in JSON or form; "" when there is none."""
+    return str(parameters(request).get(name, ""))
+
+
+def parameters(request: Request) -> dict[str, Any]:
+    """Top-level parameters of a request in JSON or form; forms keep the last value. {} when the body is neither."""
+    if "json" in request.headers.get("content-type", ""):
+        try:
+            found = json.loads(request.body or b"{}")
+        except ValueError:
+            return {}
+        return found if isinstance(found, dict) else {}
+    text = f"{request.query}&{request.body.decode('latin-1')}"
+    return {key: values[-1] for key, values in parse_qs(text, keep_blank_values=True, max_num_fields=50_000).items()}
+
+
+def _not_built(what: str) -> AwsError:
+    return AwsError("NotImplemented", f"{what} are not built.", status=501)

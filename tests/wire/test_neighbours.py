@@ -1,0 +1,244 @@
+"""Services that moto answers behind gureum's endpoint, with their own clients; and that what they were told outlives the daemon.
+
+AWS: the API references of S3, IAM, SQS, SNS, KMS, DynamoDB, Route 53, Secrets Manager.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.cloud.running import Cloud, until
+from tests.wire.conftest import _running
+
+ACCOUNT = "111122223333"
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    settings = {"simulate": "true", "ephemeral": "true", "alarm_evaluation_s": "0.5", "alarm_minute_s": "1"}
+    yield from _running(Cloud(tmp_path_factory.mktemp("gureum"), **settings), "up", "--simulate")
+
+
+def kill_daemon(cloud: Cloud) -> None:
+    old = cloud.process("daemon")
+    os.kill(old, signal.SIGKILL)
+    until(lambda: cloud.process("daemon") != old)
+
+
+def code_of(error: pytest.ExceptionInfo[ClientError]) -> str:
+    return str(error.value.response["Error"]["Code"])
+
+
+def test_objects(cloud: Cloud) -> None:
+    s3 = cloud.client("s3")
+    s3.create_bucket(Bucket="photos")
+    key = "a folder/ü+%2F&?.txt"
+    s3.put_object(Bucket="photos", Key=key, Body=b"hello", Metadata={"my_key": "v"}, ContentType="text/plain")
+    found = s3.get_object(Bucket="photos", Key=key)
+    assert (found["Body"].read(), found["Metadata"], found["ContentType"]) == (b"hello", {"my_key": "v"}, "text/plain")
+    assert s3.head_object(Bucket="photos", Key=key)["ContentLength"] == 5
+    s3.upload_fileobj(io.BytesIO(b"x" * 9_000_000), "photos", "large")
+    assert s3.head_object(Bucket="photos", Key="large")["ContentLength"] == 9_000_000
+    assert [one["Key"] for one in s3.list_objects_v2(Bucket="photos")["Contents"]] == [key, "large"]
+    with pytest.raises(ClientError) as error:
+        s3.get_object(Bucket="photos", Key="none")
+    assert code_of(error) == "NoSuchKey"
+    address = s3.generate_presigned_url("get_object", Params={"Bucket": "photos", "Key": key})
+    assert urllib.request.urlopen(address).read() == b"hello"
+
+
+def test_a_bucket_by_the_name_of_the_host(cloud: Cloud) -> None:
+    s3 = cloud.client("s3")
+    s3.create_bucket(Bucket="by-host")
+    s3.put_object(Bucket="by-host", Key="page", Body=b"here", ACL="public-read")
+    asked = urllib.request.Request(f"{cloud.url}/page", headers={"Host": "by-host.s3.localhost"})
+    assert urllib.request.urlopen(asked).read() == b"here"
+
+
+def test_accounts_are_apart(cloud: Cloud) -> None:
+    cloud.client("iam").create_user(UserName="mine")
+    with pytest.raises(ClientError) as error:
+        cloud.client("iam", account="444455556666").get_user(UserName="mine")
+    assert code_of(error) == "NoSuchEntity"
+
+
+def test_a_topic_fills_a_queue_and_a_long_poll_sees_it_without_holding_others_up(cloud: Cloud) -> None:
+    sqs, sns = cloud.client("sqs"), cloud.client("sns")
+    queue = sqs.create_queue(QueueName="orders")["QueueUrl"]
+    assert queue.startswith(cloud.url)
+    topic = sns.create_topic(Name="orders")["TopicArn"]
+    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=f"arn:aws:sqs:us-east-1:{ACCOUNT}:orders")
+    got: list[Any] = []
+    waits = threading.Thread(
+        target=lambda: got.extend(sqs.receive_message(QueueUrl=queue, WaitTimeSeconds=20).get("Messages", []))
+    )
+    begun = time.monotonic()
+    waits.start()
+    cloud.client("iam").list_users()
+    assert time.monotonic() - begun < 15
+    sns.publish(TopicArn=topic, Message="one book")
+    waits.join(20)
+    assert json.loads(got[0]["Body"])["Message"] == "one book"
+    assert "Messages" not in sqs.receive_message(QueueUrl=queue)
+
+
+def test_the_command_line_uses_a_queue(cloud: Cloud) -> None:
+    """It calls the queue by the URL that it was given."""
+
+    def aws(*words: str) -> Any:
+        keys = {"AWS_ACCESS_KEY_ID": ACCOUNT, "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
+        command = [sys.executable, "-m", "awscli", "--endpoint-url", cloud.url, *words]
+        made = subprocess.run(command, env={**cloud.environment, **keys}, capture_output=True, text=True, check=True)
+        return json.loads(made.stdout) if made.stdout.strip() else None
+
+    url = aws("sqs", "create-queue", "--queue-name", "by-cli")["QueueUrl"]
+    aws("sqs", "send-message", "--queue-url", url, "--message-body", "hello")
+    assert aws("sqs", "receive-message", "--queue-url", url)["Messages"][0]["Body"] == "hello"
+
+
+def test_subscriptions_do_not_reach_outside(cloud: Cloud) -> None:
+    sns = cloud.client("sns")
+    topic = sns.create_topic(Name="closed")["TopicArn"]
+    with pytest.raises(ClientError) as error:
+        sns.subscribe(TopicArn=topic, Protocol="http", Endpoint="http://198.51.100.7/")
+    assert code_of(error) == "NotImplemented"
+    assert sns.list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"] == []
+
+
+def test_services_that_would_have_to_run_something_are_absent(cloud: Cloud) -> None:
+    with pytest.raises(ClientError) as error:
+        cloud.client("lambda").list_functions()
+    assert code_of(error) == "NotImplemented"
+
+
+def test_all_of_it_outlives_the_daemon(cloud: Cloud) -> None:
+    """Ids, dates, secrets and half-done uploads are the same after `kill -9`."""
+    s3, iam, kms, sqs = (cloud.client(name) for name in ("s3", "iam", "kms", "sqs"))
+    s3.create_bucket(Bucket="kept")
+    upload = s3.create_multipart_upload(Bucket="kept", Key="parts")["UploadId"]
+    part = s3.upload_part(Bucket="kept", Key="parts", UploadId=upload, PartNumber=1, Body=b"p" * 5_300_000)
+    role = iam.create_role(RoleName="kept", AssumeRolePolicyDocument="{}")["Role"]
+    access = iam.create_access_key(UserName=iam.create_user(UserName="kept")["User"]["UserName"])["AccessKey"]
+    key = kms.create_key()["KeyMetadata"]["KeyId"]
+    pair = kms.create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")["KeyMetadata"]["KeyId"]
+    sealed = kms.encrypt(KeyId=key, Plaintext=b"secret")["CiphertextBlob"]
+    public = kms.get_public_key(KeyId=pair)["PublicKey"]
+    queue = sqs.create_queue(QueueName="kept")["QueueUrl"]
+    sent = sqs.send_message(QueueUrl=queue, MessageBody="still here")["MessageId"]
+    buckets = s3.list_buckets()["Buckets"]
+
+    kill_daemon(cloud)
+
+    assert iam.get_role(RoleName="kept")["Role"]["RoleId"] == role["RoleId"]
+    assert iam.get_role(RoleName="kept")["Role"]["CreateDate"] == role["CreateDate"]
+    assert iam.list_access_keys(UserName="kept")["AccessKeyMetadata"][0]["AccessKeyId"] == access["AccessKeyId"]
+    assert kms.decrypt(CiphertextBlob=sealed)["Plaintext"] == b"secret"
+    assert kms.get_public_key(KeyId=pair)["PublicKey"] == public
+    assert sqs.receive_message(QueueUrl=queue)["Messages"][0]["MessageId"] == sent
+    assert s3.list_buckets()["Buckets"] == buckets
+    parts = {"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]}
+    s3.complete_multipart_upload(Bucket="kept", Key="parts", UploadId=upload, MultipartUpload=parts)
+
+    kill_daemon(cloud)
+
+    assert s3.head_object(Bucket="kept", Key="parts")["ContentLength"] == 5_300_000
+    assert "Messages" not in sqs.receive_message(QueueUrl=queue)  # it was received before: it is invisible for a while
+
+
+def test_killed_while_it_is_told_nothing_acknowledged_is_lost(cloud: Cloud) -> None:
+    s3 = cloud.client("s3")
+    s3.create_bucket(Bucket="under-fire")
+    acknowledged: list[str] = []
+    stop = threading.Event()
+
+    def put(number: int) -> None:
+        mine = cloud.client("s3")
+        for count in range(200):
+            if stop.is_set():
+                return
+            mine.put_object(Bucket="under-fire", Key=f"{number}/{count}", Body=f"{number}-{count}".encode())
+            acknowledged.append(f"{number}/{count}")
+
+    threads = [threading.Thread(target=put, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for count in (20, 40):
+        until(lambda count=count: len(acknowledged) >= count)
+        kill_daemon(cloud)
+    stop.set()
+    for thread in threads:
+        thread.join(60)
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket="under-fire")
+    there = {one["Key"] for page in pages for one in page["Contents"]}
+    assert set(acknowledged) <= there
+    last = acknowledged[-1]
+    assert s3.get_object(Bucket="under-fire", Key=last)["Body"].read() == last.replace("/", "-").encode()
+
+
+def test_an_alarm_reaches_a_queue_through_its_topic(cloud: Cloud) -> None:
+    """AWS: CloudWatch User Guide, alarm actions; the message is what SNS delivers of an alarm."""
+    sqs, sns, cloudwatch = (cloud.client(name) for name in ("sqs", "sns", "cloudwatch"))
+    queue = sqs.create_queue(QueueName="alarms")["QueueUrl"]
+    topic = sns.create_topic(Name="alarms")["TopicArn"]
+    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=f"arn:aws:sqs:us-east-1:{ACCOUNT}:alarms")
+    cloudwatch.put_metric_alarm(
+        AlarmName="hot",
+        Namespace="Test",
+        MetricName="Heat",
+        Statistic="Maximum",
+        Period=60,
+        EvaluationPeriods=1,
+        Threshold=10,
+        ComparisonOperator="GreaterThanThreshold",
+        AlarmActions=[topic],
+    )
+    cloudwatch.set_alarm_state(AlarmName="hot", StateValue="ALARM", StateReason="it burns")
+    found = sqs.receive_message(QueueUrl=queue, WaitTimeSeconds=20)["Messages"][0]
+    envelope = json.loads(found["Body"])
+    assert envelope["Subject"].startswith('ALARM: "hot"')
+    message = json.loads(envelope["Message"])
+    assert (message["AlarmName"], message["NewStateValue"], message["NewStateReason"]) == ("hot", "ALARM", "it burns")
+
+
+def test_log_files_become_objects_when_there_is_a_bucket(cloud: Cloud) -> None:
+    s3 = cloud.client("s3")
+    key = f"flows/AWSLogs/{ACCOUNT}/vpcflowlogs/us-east-1/2026/11/29/{ACCOUNT}_vpcflowlogs_x.log.gz"
+    file = Path(cloud.home) / "s3-local" / "flow-bucket" / key
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"records")
+    s3.create_bucket(Bucket="flow-bucket")
+
+    until(lambda: not file.exists())
+    assert s3.get_object(Bucket="flow-bucket", Key=key)["Body"].read() == b"records"
+
+
+def test_coverage_names_what_moto_answers(cloud: Cloud) -> None:
+    found = json.loads(cloud.command("coverage", "--json").stdout)
+    assert found["s3"]["PutObject"] == "moto"
+    assert found["s3"]["RenameObject"] == "absent"
+    assert "lambda" not in found
+
+
+def test_reset_forgets_it_all(cloud: Cloud) -> None:
+    """The last test of the module: nothing is left after it."""
+    cloud.client("iam").create_user(UserName="gone")
+    asked = urllib.request.Request(f"{cloud.url}/_gureum/reset", method="POST")
+    assert urllib.request.urlopen(asked).status == 200
+    assert cloud.client("iam").list_users()["Users"] == []
+    kill_daemon(cloud)
+    assert cloud.client("iam").list_users()["Users"] == []
+    assert cloud.client("s3").list_buckets()["Buckets"] == []
