@@ -167,7 +167,7 @@ def create_venv() -> None:
 
 
 def choose_lock(*, demo: bool, neighbours: bool, test: bool) -> Path:
-    """The smallest lock file that serves; what was installed for more stays installed. The demo needs the AWS command line: one on PATH that starts is enough."""
+    """The smallest lock file that serves. The demo needs the AWS command line: one on PATH that starts is enough."""
     if test:
         return ROOT / "requirements-dev.lock"
     if neighbours:
