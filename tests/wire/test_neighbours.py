@@ -23,6 +23,7 @@ from botocore.exceptions import ClientError
 
 from tests.cloud.running import Cloud, until
 from tests.wire.conftest import _running
+from tests.wire.terraform_runs import Terraform
 
 ACCOUNT = "111122223333"
 
@@ -231,6 +232,12 @@ def test_coverage_names_what_moto_answers(cloud: Cloud) -> None:
     assert found["s3"]["PutObject"] == "moto"
     assert found["s3"]["RenameObject"] == "absent"
     assert "lambda" not in found
+
+
+@pytest.mark.long
+def test_terraform_has_nothing_to_do_after_each_step(cloud: Cloud, tmp_path: Path) -> None:
+    Terraform(tmp_path, "neighbours", endpoint=cloud.url).apply_change_destroy()
+    assert cloud.client("iam", account="210987654330").list_roles()["Roles"] == []
 
 
 def test_reset_forgets_it_all(cloud: Cloud) -> None:

@@ -20,6 +20,7 @@ import msgspec
 from gureum.aws.errors import AwsError
 from gureum.aws.neighbours import refusals, waiting
 from gureum.aws.neighbours.journal import Entry, Journal, JournalBroken, JournalFull, Sent
+from gureum.aws.neighbours.mends import mend
 from gureum.aws.neighbours.offered import OFFERED, changes, chosen, is_installed
 from gureum.aws.protocols import Request, Response
 from gureum.base.sealing import Sealer
@@ -34,8 +35,6 @@ _HOSTS = {
     "route53": "route53.amazonaws.com",
     "organizations": "organizations.us-east-1.amazonaws.com",
 }
-_WITH_QUEUE_URLS = frozenset({"CreateQueue", "GetQueueUrl", "ListQueues", "ListDeadLetterSourceQueues"})
-"""Clients call a queue by the URL that they were given: it has to lead here."""
 _LABELS = {
     "dynamodbstreams": "streams.dynamodb",
     "ecr": "api.ecr",
@@ -262,10 +261,7 @@ def _headers(request: Request) -> dict[str, str]:
 
 
 def _response(wanted: Wanted, answer: Any) -> Response:
-    body: bytes = answer.body
-    host = wanted.request.headers.get("host")
-    if wanted.service == "sqs" and wanted.operation in _WITH_QUEUE_URLS and host:
-        body = body.replace(f"https://sqs.{wanted.region}.amazonaws.com/".encode(), f"http://{host}/".encode())
+    body = mend(wanted.service, wanted.operation, wanted.region, wanted.request, answer.body)
     # A HEAD request is told the length of the body that it does not get.
     length = answer.headers.get("content-length") if not body else None
     return Response(answer.status, {**answer.headers, "content-length": length or str(len(body))}, body)
