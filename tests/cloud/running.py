@@ -102,7 +102,7 @@ class Cloud:
         return self.command("exec", instance, "--", *command, timeout_s=timeout_s, check=False)
 
 
-def until(look: Callable[[], Any], limit_s: float = 30.0) -> Any:
+def until(look: Callable[[], Any], limit_s: float = 30.0, pause_s: float = 0.02) -> Any:
     """The first true answer of `look`."""
     deadline = time.monotonic() + limit_s
     while True:
@@ -110,7 +110,7 @@ def until(look: Callable[[], Any], limit_s: float = 30.0) -> Any:
         if found:
             return found
         assert time.monotonic() < deadline, "it did not come about in time"
-        time.sleep(0.02)
+        time.sleep(pause_s)
 
 
 def leftovers(home_id: str) -> list[str]:
