@@ -16,6 +16,7 @@ import msgspec
 
 from gureum.core.flow_windows import Window
 from gureum.core.issuing import issue
+from gureum.core.looks import counters, looks
 from gureum.core.machine import Status
 from gureum.core.service import AgentService
 from gureum.engine.lowering import Desired
@@ -182,6 +183,10 @@ class LocalLink:
             return await issue(self.service.machine.ports.certificates, request)
         if request.get("op") == "request_sums":
             return {"sums": msgspec.to_builtins(self.service.request_sums.take())}
+        if request.get("op") == "counters":
+            return dict(msgspec.to_builtins(await counters(self.service.machine)))
+        if request.get("op") == "looks":
+            return {"machines": msgspec.to_builtins(await looks(self.service.machine))}
         raise PortError("this gureum is simulated: no machine runs", retry=False)
 
     async def console(self, name: str, limit_bytes: int = 65536) -> bytes:

@@ -7,8 +7,8 @@ The first line of a connection says what it is for:
     {"op": "exec", "name", "args"}    one answer line
     {"op": "attach", "name", "args"}  one answer line, then frames: in `i` input, `e` end of input, `w` columns and rows (two uint16);
                                       out `o` output, `r` error output, `x` exit code (int32)
-    {"op": "console" | "console_lines" | "usage" | "counters" | "request_sums" | "status" | "flows" | "events" | "import" | "issue" | "down", ...}
-                                      one answer line
+    {"op": "console" | "console_lines" | "usage" | "counters" | "looks" | "request_sums" | "status" | "flows" | "events" | "import" |
+     "issue" | "down", ...}           one answer line
 
 Errors answer {"error": "..."}. Only root can open the socket (0600 in a 0700 folder).
 """
@@ -25,6 +25,7 @@ from typing import Any
 import msgspec
 
 from gureum.core.issuing import issue
+from gureum.core.looks import counters, looks
 from gureum.core.machine import Status, decode_desired
 from gureum.core.service import AgentService
 from gureum.engine.wire import LIMIT_LINE_BYTES, frame, line, read_frame, read_line
@@ -57,6 +58,7 @@ class AgentServer:
             "console": self._console,
             "usage": self._usage,
             "counters": self._counters,
+            "looks": self._looks,
             "request_sums": self._request_sums,
             "status": self._status,
             "events": self._events,
@@ -168,14 +170,10 @@ class AgentServer:
         return await self._service.machine.ports.containers.usage(str(request["name"])) or {}
 
     async def _counters(self, request: dict[str, Any]) -> Any:
-        """All counters at once: what containers have used and interfaces have moved since their start, and the time of the look."""
-        machine = self._service.machine
-        names = [one.name for one in machine.desired.values() if one.kind == "Container"]
-        interfaces, *usages = await asyncio.gather(
-            machine.ports.networks.counters(), *(machine.ports.containers.usage(name) for name in names)
-        )
-        used = {name: usage for name, usage in zip(names, usages, strict=True) if usage is not None}
-        return {"time": machine.ports.clock.now(), "containers": used, "interfaces": interfaces}
+        return await counters(self._service.machine)
+
+    async def _looks(self, request: dict[str, Any]) -> Any:
+        return {"machines": await looks(self._service.machine)}
 
     async def _request_sums(self, request: dict[str, Any]) -> Any:
         return {"sums": self._service.request_sums.take()}

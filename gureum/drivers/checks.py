@@ -17,13 +17,14 @@ import re
 import socket
 import ssl
 import urllib.parse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from gureum.drivers import namespaces
+from gureum.drivers import arp, namespaces
 from gureum.drivers.network_names import HomeNames
 from gureum.ports import PortError
-from gureum.ports.checks import Outcome, Probe
+from gureum.ports.checks import Asked, Outcome, Probe
 
 LIMIT_BYTES = 64 * 1024
 """Of a whole answer; a status line with headers is a hundredth of it."""
@@ -74,6 +75,9 @@ class NamespaceChecks:
             return FAILED
         finally:
             opened.close()
+
+    async def answering(self, network: str, asked: Sequence[Asked]) -> frozenset[str]:
+        return await arp.answering(self._names.network(network), asked) if asked else frozenset()
 
     async def close(self) -> None:
         """Checks are their callers' tasks; nothing else is held."""

@@ -73,3 +73,12 @@ def attached() -> dict[str, str]:
         except OSError:
             continue  # not in use, or gone since
     return found
+
+
+def counters(device: str) -> tuple[int, ...] | None:
+    """Of "/dev/loop7" what the kernel counts: reads, merged, sectors read, ms of reads, the same four of writes, now under way, ms busy, ms
+    queued, and more (Documentation/block/stat.rst). None when it is gone."""
+    try:
+        return tuple(map(int, Path(f"/sys/block/{Path(device).name}/stat").read_text().split()))
+    except (OSError, ValueError):
+        return None

@@ -31,12 +31,13 @@ from gureum.drivers import loop_devices, mounts, overlay, volume_files
 from gureum.drivers.turns import Turns
 from gureum.ports import PortError
 from gureum.ports.images import Images
-from gureum.ports.volumes import Room, RootSpec, VolumeSpec, VolumeUse
+from gureum.ports.volumes import Room, RootSpec, VolumeCounters, VolumeSpec, VolumeUse
 
 _NAME = re.compile(r"[a-z0-9-]{1,40}")
 _FREEZE, _THAW, _EXT4_RESIZE = 0xC0045877, 0xC0045878, 0x40086610
 _THREADS = 4
 _SLOW_THREADS = 2
+_SECTOR_BYTES = 512
 # discard: what a guest deletes goes back to the host's disk. Setuid programs live on the overlay, not on this mount, which nobody
 # executes from.
 _VOLUME_FLAGS = mounts.MS_NOSUID | mounts.MS_NODEV | mounts.MS_NOEXEC | mounts.MS_NOATIME
@@ -137,6 +138,9 @@ class LoopVolumes:
         return await self._run(
             lambda: frozenset(path.parent.name for path in self._roots.glob("*/root") if mounts.is_mount_point(path))
         )
+
+    async def counters(self) -> dict[str, VolumeCounters]:
+        return await self._run(self._counters)
 
     async def room(self) -> Room:
         return await self._run(lambda: _room(self._volumes))
@@ -275,6 +279,19 @@ class LoopVolumes:
         finally:
             os.close(namespace)
 
+    def _counters(self) -> dict[str, VolumeCounters]:
+        devices, found = loop_devices.attached(), {}
+        for target in self._mounted.iterdir():
+            device = devices.get(str(self._volumes / f"{target.name}.img"))
+            counted = loop_devices.counters(device) if device is not None else None
+            if counted is not None:
+                reads, _, sectors, read_ms, writes, _, written, write_ms, _, busy_ms, queued_ms, *_ = counted
+                read_bytes, written_bytes = sectors * _SECTOR_BYTES, written * _SECTOR_BYTES
+                found[target.name] = VolumeCounters(
+                    reads, read_bytes, read_ms, writes, written_bytes, write_ms, busy_ms, queued_ms, _is_sound(target)
+                )
+        return found
+
     # --- plumbing ---
 
     def _start_refill(self) -> None:
@@ -350,6 +367,14 @@ def _grow_mounted(target: Path, path: Path) -> None:
 
 def _is_read_only(mounted: Path) -> bool:
     return bool(os.statvfs(mounted).f_flag & os.ST_RDONLY)
+
+
+def _is_sound(mounted: Path) -> bool:
+    """Not of one that the kernel writes to no more after an error, nor of one that has just been unmounted."""
+    try:
+        return not _is_read_only(mounted)
+    except OSError:
+        return False
 
 
 def _fill_device(target: Path, path: Path) -> bool:

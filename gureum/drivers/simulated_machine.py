@@ -19,7 +19,7 @@ from gureum.ports import PortError
 from gureum.ports.clock import Clock
 from gureum.ports.containers import ContainerSpec, ContainerState, ExecResult, Limits, Session, Usage
 from gureum.ports.images import Images
-from gureum.ports.volumes import Room, RootSpec, VolumeSpec, VolumeUse
+from gureum.ports.volumes import Room, RootSpec, VolumeCounters, VolumeSpec, VolumeUse
 
 _NAME = re.compile(r"[a-z0-9-]{1,40}")
 _IDLE_BYTES = 1 << 20
@@ -209,6 +209,10 @@ class SimulatedVolumes:
 
     async def mounted_roots(self) -> frozenset[str]:
         return frozenset(self._roots)
+
+    async def counters(self) -> dict[str, VolumeCounters]:
+        """Of those that a root is on: nothing is read or written."""
+        return {root.volume: VolumeCounters() for root in self._roots.values()}
 
     async def room(self) -> Room:
         return Room(_DISK_BYTES, _DISK_BYTES)

@@ -1,7 +1,9 @@
-"""Checks: one look at a target, from a place in the cloud. When to look again and what follows is decided elsewhere (core/balancers.py)."""
+"""Checks: one look at a target or at machines, from a place in the cloud. When to look again and what follows is decided elsewhere
+(core/balancers.py, aws/ec2/status_checks.py)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -29,9 +31,20 @@ class Outcome(msgspec.Struct, frozen=True):
     description: str = ""
 
 
+class Asked(msgspec.Struct, frozen=True):
+    """An interface that is asked by ARP whether it is there: in a machine that is well its kernel answers for `address`. `gateway`: who asks."""
+
+    interface: str
+    address: str
+    gateway: str
+
+
 class Checks(Protocol):
     async def check(self, sandbox: str, source: str, address: str, port: int, probe: Probe) -> Outcome:
         """Asks once, from the sandbox's namespace with `source` as address. Never raises for what the target does; PortError when there is no
         such place to ask from. Takes `probe.timeout_s` at most."""
+
+    async def answering(self, network: str, asked: Sequence[Asked]) -> frozenset[str]:
+        """Names of those interfaces of the network that answer its router now, within a second. PortError when there is no such network."""
 
     async def close(self) -> None: ...

@@ -36,6 +36,21 @@ class VolumeUse(msgspec.Struct, frozen=True):
     allocated_bytes: int
 
 
+class VolumeCounters(msgspec.Struct, frozen=True):
+    """What a mounted volume's device has done since it was mounted. Times in milliseconds: of all reads and of all writes together; `busy_ms`: in
+    which anything was under way; `queued_ms`: the sum over all that was. `sound`: it takes writes."""
+
+    reads: int = 0
+    read_bytes: int = 0
+    read_ms: int = 0
+    writes: int = 0
+    written_bytes: int = 0
+    write_ms: int = 0
+    busy_ms: int = 0
+    queued_ms: int = 0
+    sound: bool = True
+
+
 class Room(msgspec.Struct, frozen=True):
     """The host's file system that the volumes lie on. Volumes take room as they are written to: all of them together may promise more."""
 
@@ -60,5 +75,8 @@ class Volumes(Protocol):
     async def remove_snapshot(self, name: str) -> None: ...
     async def observe(self) -> tuple[VolumeUse, ...]: ...
     async def mounted_roots(self) -> frozenset[str]: ...
+    async def counters(self) -> dict[str, VolumeCounters]:
+        """Of all mounted volumes at once, by name."""
+
     async def room(self) -> Room: ...
     async def close(self) -> None: ...

@@ -1,4 +1,4 @@
-"""Target tracking at AWS's own periods: nothing is made faster by a setting. A busy machine makes its group grow after three minutes above the target,
+"""Target tracking at AWS's own periods: no setting makes anything faster. A busy machine makes its group grow after three minutes above the target,
 an idle one makes it shrink after fifteen below nine tenths of it."""
 
 from __future__ import annotations

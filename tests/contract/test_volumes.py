@@ -167,3 +167,18 @@ def test_other_names_are_refused(name: str, contract: Callable[[Test], None]) ->
             await volumes.release_root(name)
 
     contract(promise)
+
+
+def test_a_mounted_volume_is_counted_and_takes_writes(contract: Callable[[Test], None]) -> None:
+    async def promise(volumes: Volumes) -> None:
+        await volumes.ensure_volume(VolumeSpec("data", 64 * MIB))
+        assert await volumes.counters() == {}
+        await volumes.ensure_root(root("web", "data"))
+        (counted,) = (await volumes.counters()).values()
+        assert counted.sound
+        again = (await volumes.counters())["data"]
+        assert (again.reads, again.writes, again.busy_ms) >= (counted.reads, counted.writes, counted.busy_ms)
+        await volumes.release_root("web")
+        assert await volumes.counters() == {}
+
+    contract(promise)

@@ -39,7 +39,7 @@ _NOT_BUILT = (
     "InstanceLifecyclePolicy",
     "Operator",
 )
-_HEALTH_TYPES = ("EC2", "ELB")
+_HEALTH_TYPES = ("EC2", "ELB", "EBS")
 MOST_TARGET_GROUPS = 50
 
 
@@ -217,7 +217,7 @@ def _health_types(text: str) -> tuple[str, ...]:
     found = tuple(part.strip() for part in text.split(","))
     for one in found:
         if one not in _HEALTH_TYPES:
-            if one in ("EBS", "VPC_LATTICE"):
+            if one == "VPC_LATTICE":
                 raise not_built(f"HealthCheckType {one}")
             raise invalid(
                 f"Invalid health check type: {one}. Valid health check types are: [ELB, EC2, VPC_LATTICE, EBS]"

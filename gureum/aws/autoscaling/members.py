@@ -14,6 +14,7 @@ from gureum.aws.autoscaling.kinds import STANDBY, Member
 from gureum.aws.autoscaling.passes import Pass
 from gureum.aws.autoscaling.sentences import (
     clock_text,
+    ebs_unhealthy_cause,
     ec2_unhealthy_cause,
     elb_unhealthy_cause,
     lifetime_cause,
@@ -22,6 +23,7 @@ from gureum.aws.autoscaling.sentences import (
 from gureum.aws.autoscaling.targets import drained, unhealthy
 from gureum.aws.ec2.instance_kinds import Instance
 from gureum.aws.ec2.instance_lifecycle import USER_SHUTDOWN, begin_termination
+from gureum.aws.ec2.status_checks import DISKS, is_impaired, status_of
 
 DEAD = frozenset({"stopping", "stopped", "shutting-down", "terminated"})
 
@@ -34,7 +36,7 @@ def move_on(step: Pass, member: Member) -> None:
     if spec.state in ("Pending", "Pending:Wait"):
         _starting(step, member, state)
     elif spec.state == "InService":
-        _serving(step, member, state)
+        _serving(step, member, instance, state)
     elif spec.state in ("Terminating", "Terminating:Wait"):
         _ending(step, member, instance, state)
     elif spec.state == "Detaching":
@@ -77,7 +79,7 @@ def _wait(step: Pass, member: Member) -> Member:
     return member
 
 
-def _serving(step: Pass, member: Member, state: str) -> None:
+def _serving(step: Pass, member: Member, instance: Instance | None, state: str) -> None:
     spec, group = member.spec, step.group.spec
     why = ""
     if spec.health == "Unhealthy":
@@ -86,18 +88,30 @@ def _serving(step: Pass, member: Member, state: str) -> None:
         pass
     elif state in DEAD:
         why = ec2_unhealthy_cause(step.now, state)
-    elif "ELB" in group.health_type and unhealthy(step.world, step.call, step.group, member.meta.name):
+    elif found := _found_unhealthy(step, member, instance, state):
         grace_ends = spec.in_service + group.grace_s
         if grace_ends > step.now:
             step.due.append(grace_ends)
         else:
-            why = elb_unhealthy_cause(step.now)
+            why = found
     if why:
         member = step.change(member, health="Unhealthy")
         if not step.suspended("ReplaceUnhealthy") and not step.suspended("Terminate"):
             step.begin_end(member, why)
     elif group.max_lifetime_s and not step.suspended("Terminate"):
         _look_at_age(step, member)
+
+
+def _found_unhealthy(step: Pass, member: Member, instance: Instance | None, state: str) -> str:
+    """Why a running instance is not well, "" when it is. AWS: "Health checks for instances in an Auto Scaling group"."""
+    types = step.group.spec.health_type
+    if instance is not None and is_impaired(instance):
+        return ec2_unhealthy_cause(step.now, state)
+    if instance is not None and "EBS" in types and status_of(instance, DISKS)[0] == "impaired":
+        return ebs_unhealthy_cause(step.now)
+    if "ELB" in types and unhealthy(step.world, step.call, step.group, member.meta.name):
+        return elb_unhealthy_cause(step.now)
+    return ""
 
 
 def _look_at_age(step: Pass, member: Member) -> None:

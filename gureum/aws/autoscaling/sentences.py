@@ -51,6 +51,12 @@ def elb_unhealthy_cause(now: float) -> str:
     )
 
 
+def ebs_unhealthy_cause(now: float) -> str:
+    return (
+        f"At {clock_text(now)} an instance was taken out of service in response to an EBS volume health check failure."
+    )
+
+
 def user_unhealthy_cause(now: float) -> str:
     return f"At {clock_text(now)} an instance was taken out of service in response to a user health-check."
 

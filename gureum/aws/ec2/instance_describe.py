@@ -20,6 +20,7 @@ from gureum.aws.ec2.interfaces import interfaces_of
 from gureum.aws.ec2.listing import answer
 from gureum.aws.ec2.network_kinds import SecurityGroup, Vpc
 from gureum.aws.ec2.regions import zone_id
+from gureum.aws.ec2.status_checks import show_checks
 from gureum.aws.errors import AwsError
 from gureum.aws.filters import apply_filters
 from gureum.aws.marks import operation
@@ -106,17 +107,10 @@ def _depends(call: Call, instance: Instance) -> tuple[int, ...]:
 
 
 def _show_status(instance: Instance) -> dict[str, Any]:
-    running = instance.status.state == "running"
-    checks = {"Status": "ok" if running else "not-applicable"}
-    if running:
-        checks["Details"] = [{"Name": "reachability", "Status": "passed"}]  # type: ignore[assignment]
     return {
         "AvailabilityZone": instance.spec.zone,
         "AvailabilityZoneId": zone_id(instance.spec.zone),
         "InstanceId": instance.meta.name,
         "InstanceState": {"Code": STATE_CODES[instance.status.state], "Name": instance.status.state},
-        "InstanceStatus": checks,
-        "SystemStatus": dict(checks),
-        "AttachedEbsStatus": dict(checks),
         "Operator": {"Managed": False},
-    }
+    } | show_checks(instance)

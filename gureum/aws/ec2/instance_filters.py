@@ -18,6 +18,7 @@ from gureum.aws.ec2.interfaces import interfaces_of
 from gureum.aws.ec2.listing import iso_time
 from gureum.aws.ec2.network_kinds import NetworkInterface
 from gureum.aws.ec2.regions import zone_id
+from gureum.aws.ec2.status_checks import DISKS, INSTANCE, SYSTEM, status_of
 from gureum.aws.filters import FilterTable, FilterValues, boolean
 
 OF_NO_INSTANCE = (
@@ -197,12 +198,9 @@ def _interface_filters(call: Call) -> FilterTable:
     return found | {name: all_of(known[name]) for name in ("group-id", "group-name")}
 
 
-def _passes(one: Instance) -> str:
-    return "ok" if one.status.state == "running" else "not-applicable"
-
-
-def _reachable(one: Instance) -> Any:
-    return "passed" if one.status.state == "running" else ()
+def _check(place: int, part: int) -> Any:
+    """A status check's status (0) or reachability (1)."""
+    return lambda one: status_of(one, place)[part] or ()
 
 
 def _nothing(_: Instance) -> Any:
@@ -210,16 +208,16 @@ def _nothing(_: Instance) -> Any:
 
 
 STATUS_FILTERS: FilterTable = {
-    "attached-ebs-status.status": _passes,
+    "attached-ebs-status.status": _check(DISKS, 0),
     "availability-zone": lambda one: one.spec.zone,
     "availability-zone-id": lambda one: zone_id(one.spec.zone),
     "instance-state-code": lambda one: str(STATE_CODES[one.status.state]),
     "instance-state-name": lambda one: one.status.state,
-    "instance-status.reachability": _reachable,
-    "instance-status.status": _passes,
+    "instance-status.reachability": _check(INSTANCE, 1),
+    "instance-status.status": _check(INSTANCE, 0),
     "operator.managed": lambda _: "false",
-    "system-status.reachability": _reachable,
-    "system-status.status": _passes,
+    "system-status.reachability": _check(SYSTEM, 1),
+    "system-status.status": _check(SYSTEM, 0),
     **dict.fromkeys(STATUS_OF_NO_INSTANCE, _nothing),
 }
 

@@ -90,14 +90,24 @@ class InstanceSpec(msgspec.Struct, frozen=True):
     capacity_preference: str = "open"
 
 
+class StatusChecks(msgspec.Struct, frozen=True):
+    """Since when each check has failed, Unix seconds; 0.0: it passes."""
+
+    system: float = 0.0
+    instance: float = 0.0
+    disks: float = 0.0
+
+
 class InstanceStatus(msgspec.Struct, frozen=True):
-    """`reason_code`, `reason`: AWS's StateReason; `transition`: StateTransitionReason; `changed`: Unix seconds of the last state change."""
+    """`reason_code`, `reason`: AWS's StateReason; `transition`: StateTransitionReason; `changed`: Unix seconds of the last state change.
+    `checks`: status checks of a running instance; None before the first look."""
 
     state: State = "pending"
     reason_code: str = ""
     reason: str = ""
     transition: str = ""
     changed: float = 0.0
+    checks: StatusChecks | None = None
 
 
 @kind(

@@ -120,7 +120,7 @@ class Publisher:
                 continue
             every = bool(self._world.settings.metrics_period_s)
             if every or period_s == DETAILED_S:
-                values = status_checks(instance, ended)
+                values = status_checks(instance)
                 found += _spread(instance, values, start_ms, resolution_s, everywhere=False)
             if every or period_s == (DETAILED_S if instance.spec.monitoring else BASIC_S):
                 done = self._done(instance, began, ended)
@@ -182,11 +182,14 @@ def metrics_of(done: Done, cpus: float) -> Values:
     }
 
 
-def status_checks(instance: Instance, sample: Sample) -> Values:
-    """The instance's check fails when it should run and its container does not; the system's never does while this machine can look."""
-    failed = 0.0 if instance.meta.name in sample.containers else 1.0
-    checks = {"StatusCheckFailed": failed, "StatusCheckFailed_Instance": failed, "StatusCheckFailed_System": 0.0}
-    return {name: (value, "Count") for name, value in checks.items()}
+def status_checks(instance: Instance) -> Values:
+    """What the newest looks said (status_checks.py); nothing before the first one."""
+    checks = instance.status.checks
+    if checks is None:
+        return {}
+    failed = {"_System": checks.system, "_Instance": checks.instance, "_AttachedEBS": checks.disks}
+    values = {"": max(failed.values())} | failed
+    return {f"StatusCheckFailed{name}": (float(bool(since)), "Count") for name, since in values.items()}
 
 
 def _spread(

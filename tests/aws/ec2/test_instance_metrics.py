@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from gureum.aws.ec2.instance_kinds import Instance
+from gureum.aws.ec2.instance_kinds import Instance, StatusChecks
 from gureum.aws.ec2.instance_metrics import GROUP_TAG, Done, Publisher, Sample, difference, metrics_of
 from gureum.base.settings import Settings
 from gureum.ports.containers import Usage
@@ -54,7 +54,9 @@ class Agent:
 class Published:
     """A publisher on a cloud with one running instance."""
 
-    def __init__(self, cloud: Cloud, monitoring: bool = False, **settings: Any) -> None:
+    def __init__(
+        self, cloud: Cloud, monitoring: bool = False, checks: StatusChecks | None = None, **settings: Any
+    ) -> None:
         image = cloud("DescribeImages", Owners=["amazon"])["Images"][0]["ImageId"]
         found = cloud("RunInstances", ImageId=image, InstanceType="t3.nano", MinCount=1, MaxCount=1)
         self.name = found["Instances"][0]["InstanceId"]
@@ -65,7 +67,7 @@ class Published:
             instance,
             meta=msgspec.structs.replace(instance.meta, tags={GROUP_TAG: "group"}),
             spec=msgspec.structs.replace(instance.spec, monitoring=monitoring),
-            status=msgspec.structs.replace(instance.status, state="running"),
+            status=msgspec.structs.replace(instance.status, state="running", checks=checks),
         )
         transaction.update(running)
         asyncio.run(transaction.commit())
@@ -95,7 +97,7 @@ START = 1_750_000_200  # a whole five minutes
 
 
 def test_basic_monitoring_publishes_every_five_minutes_at_their_beginning(cloud: Cloud) -> None:
-    published = Published(cloud)
+    published = Published(cloud, checks=StatusChecks())
     for minute in range(11):
         published.tick(START + 60 * minute, cpu_s=6.0 * minute)
     points = [(START, 5.0), (START + 300, 5.0)]  # 6 of 2 * 60 seconds
@@ -123,13 +125,20 @@ def test_a_local_cloud_may_publish_every_second(cloud: Cloud) -> None:
     assert published.publisher.next_end(START + 1.5) == START + 2
 
 
-def test_an_instance_that_does_not_run_fails_its_check(cloud: Cloud) -> None:
+def test_metrics_of_status_checks_say_which_of_them_failed(cloud: Cloud) -> None:
+    published = Published(cloud, metrics_period_s=1, checks=StatusChecks(instance=123.0))
+    for second in range(2):
+        published.tick(START + second, 0.0)
+    for name, value in (("", 1.0), ("_Instance", 1.0), ("_System", 0.0), ("_AttachedEBS", 0.0)):
+        assert published.points(f"StatusCheckFailed{name}", InstanceId=published.name) == [(START, value)]
+
+
+def test_before_the_first_look_status_checks_have_no_metrics(cloud: Cloud) -> None:
     published = Published(cloud, metrics_period_s=1)
-    published.tick(START, 0.0)
-    published.name, name = "i-other", published.name
-    published.tick(START + 1, 0.0)
-    assert published.points("StatusCheckFailed_Instance", InstanceId=name) == [(START, 1.0)]
-    assert published.points("StatusCheckFailed_System", InstanceId=name) == [(START, 0.0)]
+    for second in range(2):
+        published.tick(START + second, 0.0)
+    assert published.points("StatusCheckFailed", InstanceId=published.name) == []
+    assert published.points("CPUUtilization", InstanceId=published.name) == [(START, 0.0)]
 
 
 def test_data_have_awss_units(cloud: Cloud) -> None:
