@@ -93,6 +93,7 @@ def test_status_checks_and_disks(cloud: Cloud) -> None:
     (instance,) = cloud.launch(ec2)
     name: Any = instance["InstanceId"]
     until(lambda: statistic(cloud, name, "StatusCheckFailed", "Maximum"))
+    until(lambda: statistic(cloud, name, "CPUUtilization", "Maximum"))
     assert set(statistic(cloud, name, "StatusCheckFailed", "Maximum")) == {0.0}
     names = {one["MetricName"] for one in cloud.client("cloudwatch").list_metrics(Namespace="AWS/EC2")["Metrics"]}
     assert {"CPUUtilization", "NetworkIn", "NetworkPacketsOut", "EBSWriteBytes", "StatusCheckFailed_System"} <= names

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import json
 import uuid
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from gureum.aws.autoscaling.faults import not_built
 from gureum.aws.autoscaling.kinds import Activity, ActivitySpec, Group
 from gureum.aws.autoscaling.lookup import find_group, page
+from gureum.aws.autoscaling.notices import tell_activity
 from gureum.aws.call import Call
 from gureum.aws.marks import Result, operation
 from gureum.engine.client import Transaction
 
+What = Literal["", "launch", "terminate", "detach"]
 LIFE_S = 42 * 86400.0
 MOST_PER_GROUP = 500
 
@@ -42,13 +44,15 @@ def begin(
     description: str,
     cause: str,
     *,
+    what: What = "",
+    instance: str = "",
     zone: str = "",
     subnet: str = "",
 ) -> Activity:
-    """A new activity that goes on."""
+    """A new activity that goes on. `what`: told to topics and as an event when it ends."""
     details = {"Subnet ID": subnet, "Availability Zone": zone} if subnet else {"Availability Zone": zone}
     text = json.dumps({name: value for name, value in details.items() if value})
-    spec = ActivitySpec(group.meta.name, description, cause, call.now, text)
+    spec = ActivitySpec(group.meta.name, description, cause, call.now, text, what=what, instance=instance)
     _sweep(call, transaction, group)
     return transaction.create(Activity(meta=call.meta(str(uuid.uuid4()), owner=group), spec=spec))
 
@@ -59,7 +63,10 @@ def end(call: Call, transaction: Transaction, name: str, status: str = "Successf
     if activity is None or activity.spec.end:
         return
     spec = msgspec.structs.replace(activity.spec, status=status, progress=100, end=call.now, message=message)
-    transaction.update(msgspec.structs.replace(activity, spec=spec))
+    ended = transaction.update(msgspec.structs.replace(activity, spec=spec))
+    group = call.get(Group, activity.spec.group)
+    if group is not None:
+        tell_activity(call, transaction, group, ended)
 
 
 def note(call: Call, transaction: Transaction, name: str, status: str, progress: int) -> None:
@@ -74,9 +81,13 @@ def record(
     call: Call, transaction: Transaction, group: Group, description: str, cause: str, status: str, message: str
 ) -> Activity:
     """One that is over as soon as it is told (a failed launch)."""
-    spec = ActivitySpec(group.meta.name, description, cause, call.now, "{}", status, 100, call.now, message)
+    spec = ActivitySpec(
+        group.meta.name, description, cause, call.now, "{}", status, 100, call.now, message, what="launch"
+    )
     _sweep(call, transaction, group)
-    return transaction.create(Activity(meta=call.meta(str(uuid.uuid4()), owner=group), spec=spec))
+    made = transaction.create(Activity(meta=call.meta(str(uuid.uuid4()), owner=group), spec=spec))
+    tell_activity(call, transaction, group, made)
+    return made
 
 
 def show_activity(call: Call, activity: Activity) -> dict[str, Any]:

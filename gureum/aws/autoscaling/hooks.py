@@ -14,14 +14,14 @@ from typing import Any
 
 import msgspec
 
-from gureum.aws.autoscaling.faults import invalid
+from gureum.aws.autoscaling.faults import invalid, not_built
 from gureum.aws.autoscaling.kinds import Group, Hook, HookSpec, Member, Wait, object_name
 from gureum.aws.autoscaling.lookup import find_group
+from gureum.aws.autoscaling.messages import LAUNCHING, TERMINATING
 from gureum.aws.call import Call
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import Result, operation
 
-LAUNCHING, TERMINATING = "autoscaling:EC2_INSTANCE_LAUNCHING", "autoscaling:EC2_INSTANCE_TERMINATING"
 LIMIT_HOOKS = 50
 LEAST_S, MOST_S, LONGEST_S = 30, 7200, 48 * 3600
 
@@ -107,13 +107,16 @@ def new_hook(call: Call, group: Group, given: dict[str, Any], old: Hook | None) 
         raise invalid(f"Heartbeat timeout must be between {LEAST_S} and {MOST_S} seconds.")
     if default not in ("CONTINUE", "ABANDON"):
         raise invalid(f"Invalid default result: {default}. Valid values are CONTINUE and ABANDON.")
+    target = given.get("NotificationTargetARN")
+    if target and not target.startswith("arn:aws:sns:"):
+        raise not_built(f"A lifecycle hook that notifies {target}")
     spec = msgspec.structs.replace(
         before,
         launching=before.launching if transition is None else transition == LAUNCHING,
         timeout_s=timeout_s,
         default=default,
         metadata=given.get("NotificationMetadata") or before.metadata,
-        target=before.target if given.get("NotificationTargetARN") is None else given["NotificationTargetARN"],
+        target=before.target if target is None else target,
         role=given.get("RoleARN") or before.role,
     )
     if old is not None:

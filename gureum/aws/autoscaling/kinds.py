@@ -187,7 +187,8 @@ class LaunchConfiguration(Resource, frozen=True):
 
 
 class ActivitySpec(msgspec.Struct, frozen=True):
-    """AWS: Activity. Times in Unix seconds; `end` 0.0 while it goes on. `details`: JSON text."""
+    """AWS: Activity. Times in Unix seconds; `end` 0.0 while it goes on. `details`: JSON text. `what`: of which events and notifications tell, and
+    of which `instance`."""
 
     group: str
     description: str
@@ -198,6 +199,8 @@ class ActivitySpec(msgspec.Struct, frozen=True):
     progress: int = 0
     end: float = 0.0
     message: str = ""
+    what: Literal["", "launch", "terminate", "detach"] = ""
+    instance: str = ""
 
 
 @kind("autoscaling.Activity", indexes={"group": lambda one: one.spec.group})
@@ -310,3 +313,19 @@ class RefreshSpec(msgspec.Struct, frozen=True):
 @kind("autoscaling.Refresh", indexes={"group": lambda one: one.spec.group})
 class Refresh(Resource, frozen=True):
     spec: RefreshSpec
+
+
+class NoticeSpec(msgspec.Struct, frozen=True):
+    """`message`: JSON text. `made`: Unix seconds."""
+
+    topic: str
+    subject: str
+    message: str
+    made: float
+
+
+@kind("autoscaling.Notice")
+class Notice(Resource, frozen=True):
+    """A message to a topic that has not been delivered yet."""
+
+    spec: NoticeSpec

@@ -89,6 +89,8 @@ def _join(call: Call, transaction: Transaction, group: Group, instance: Instance
         group,
         launching(instance.meta.name),
         cause,
+        what="launch",
+        instance=instance.meta.name,
         zone=instance.spec.zone,
         subnet=instance.spec.subnet,
     )

@@ -10,6 +10,7 @@ from gureum.aws.autoscaling.faults import invalid, not_built
 from gureum.aws.autoscaling.hooks import waits_for
 from gureum.aws.autoscaling.kinds import Activity, Group, Hook, Member, MemberSpec
 from gureum.aws.autoscaling.lookup import find_group, find_member, find_members, members_of
+from gureum.aws.autoscaling.notices import tell_waits
 from gureum.aws.autoscaling.sentences import clock_text, terminating
 from gureum.aws.autoscaling.targets import deregister
 from gureum.aws.call import Call
@@ -100,8 +101,9 @@ async def _take_out(call: Call, group: Group, state: str, description: str, *all
     for member in members:
         cause = f"At {clock_text(call.now)} instance {member.meta.name} was taken out of service in response to a user request."
         activity = activities.begin(
-            call, transaction, group, description + member.meta.name, cause, zone=member.spec.zone
-        )
+            call, transaction, group, description + member.meta.name, cause,
+            what="detach" if state == "Detaching" else "", instance=member.meta.name, zone=member.spec.zone,
+        )  # fmt: skip
         deregister(call, transaction, group, member.meta.name)
         spec = msgspec.structs.replace(member.spec, state=state, since=call.now, activity=activity.meta.name)
         transaction.update(msgspec.structs.replace(member, spec=spec))
@@ -214,10 +216,13 @@ async def terminate_instance_in_auto_scaling_group(call: Call) -> Result:
         text += f", shrinking the capacity from {len(members_of(call, group))} to {len(members_of(call, group)) - 1}"
     activities.end(call, transaction, member.spec.activity, "Cancelled")
     activity = activities.begin(
-        call, transaction, group, terminating(member.meta.name), f"{text}.", zone=member.spec.zone
-    )
+        call, transaction, group, terminating(member.meta.name), f"{text}.", what="terminate", instance=member.meta.name,
+        zone=member.spec.zone,
+    )  # fmt: skip
     deregister(call, transaction, group, member.meta.name)
-    waits = waits_for(call.by(Hook, "group", group.meta.name), launching=False, now=call.now)
+    hooks = call.by(Hook, "group", group.meta.name)
+    waits = waits_for(hooks, launching=False, now=call.now)
+    tell_waits(call, transaction, group, hooks, member.meta.name, waits)
     spec = msgspec.structs.replace(
         member.spec, state="Terminating:Wait" if waits else "Terminating", since=call.now, activity=activity.meta.name, why=text, waits=waits,
         hooked=True,

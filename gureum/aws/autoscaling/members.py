@@ -11,6 +11,7 @@ from __future__ import annotations
 from gureum.aws.autoscaling import activities
 from gureum.aws.autoscaling.hooks import abandoned, timed_out, waits_for
 from gureum.aws.autoscaling.kinds import STANDBY, Member
+from gureum.aws.autoscaling.notices import tell_waits
 from gureum.aws.autoscaling.passes import Pass
 from gureum.aws.autoscaling.sentences import (
     clock_text,
@@ -62,6 +63,7 @@ def _starting(step: Pass, member: Member, state: str) -> None:
         waits = waits_for(step.hooks, launching=True, now=step.now)
         member = step.change(member, state="Pending:Wait" if waits else "Pending", waits=waits, hooked=True)
         if waits:
+            tell_waits(step.call, step.transaction, step.group, step.hooks, member.meta.name, waits)
             activities.note(step.call, step.transaction, member.spec.activity, "MidLifecycleAction", 60)
     member = _wait(step, member)
     if abandoned(member.spec.waits):

@@ -1,5 +1,4 @@
-"""Notifications of a group: which topics hear of which of its activities. They are stored and shown; until there is a notification service,
-nobody is told.
+"""Notifications of a group: which topics hear of which of its activities (notices.py has how they hear of them).
 
 AWS: "Amazon SNS notification options for Amazon EC2 Auto Scaling".
 """
@@ -14,6 +13,7 @@ from gureum.aws.autoscaling.faults import invalid
 from gureum.aws.autoscaling.groups import replace_spec
 from gureum.aws.autoscaling.kinds import Group, Notification
 from gureum.aws.autoscaling.lookup import find_group, page
+from gureum.aws.autoscaling.notices import tell_test
 from gureum.aws.call import Call
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import Result, operation
@@ -28,9 +28,9 @@ TYPES = (
 LIMIT_TOPICS = 10
 
 
-@operation("PutNotificationConfiguration", level="state")
+@operation("PutNotificationConfiguration")
 async def put_notification_configuration(call: Call) -> Result:
-    """AWS: autoscaling PutNotificationConfiguration: replaces what the topic heard of."""
+    """AWS: autoscaling PutNotificationConfiguration: replaces what the topic heard of; it hears a test notification."""
     group, topic = find_group(call, call.params["AutoScalingGroupName"]), call.params["TopicARN"]
     types = tuple(dict.fromkeys(call.params["NotificationTypes"]))
     for name in types:
@@ -42,11 +42,14 @@ async def put_notification_configuration(call: Call) -> Result:
     if len(others) >= LIMIT_TOPICS:
         raise AwsError("LimitExceeded", f"A group can have {LIMIT_TOPICS} notification topics at most.", status=400)
     spec = msgspec.structs.replace(group.spec, notifications=(*others, Notification(topic, types)))
-    await replace_spec(call, group, spec)
+    transaction = call.transaction()
+    transaction.update(msgspec.structs.replace(group, spec=spec))
+    tell_test(call, transaction, group, topic)
+    await call.commit(transaction)
     return {}
 
 
-@operation("DeleteNotificationConfiguration", level="state")
+@operation("DeleteNotificationConfiguration")
 async def delete_notification_configuration(call: Call) -> Result:
     """AWS: autoscaling DeleteNotificationConfiguration."""
     group, topic = find_group(call, call.params["AutoScalingGroupName"]), call.params["TopicARN"]
@@ -57,7 +60,7 @@ async def delete_notification_configuration(call: Call) -> Result:
     return {}
 
 
-@operation("DescribeNotificationConfigurations", level="state")
+@operation("DescribeNotificationConfigurations")
 def describe_notification_configurations(call: Call) -> Result:
     """AWS: autoscaling DescribeNotificationConfigurations: one entry per group, topic and type."""
     names = call.params.get("AutoScalingGroupNames")

@@ -9,6 +9,7 @@ import msgspec
 from gureum.aws.autoscaling import activities
 from gureum.aws.autoscaling.hooks import waits_for
 from gureum.aws.autoscaling.kinds import Group, Hook, Member
+from gureum.aws.autoscaling.notices import tell_waits
 from gureum.aws.autoscaling.sentences import terminating
 from gureum.aws.autoscaling.targets import deregister, register
 from gureum.aws.call import Call
@@ -66,10 +67,12 @@ class Pass:
         """It is to go: out of the target groups, past the hooks, then terminated. `why`: the activity's cause."""
         activities.end(self.call, self.transaction, member.spec.activity, "Cancelled")
         activity = activities.begin(
-            self.call, self.transaction, self.group, terminating(member.meta.name), why, zone=member.spec.zone
-        )
+            self.call, self.transaction, self.group, terminating(member.meta.name), why, what="terminate",
+            instance=member.meta.name, zone=member.spec.zone,
+        )  # fmt: skip
         deregister(self.call, self.transaction, self.group, member.meta.name)
         waits = waits_for(self.hooks, launching=False, now=self.now)
+        tell_waits(self.call, self.transaction, self.group, self.hooks, member.meta.name, waits)
         state = "Terminating:Wait" if waits else "Terminating"
         return self.change(member, state=state, activity=activity.meta.name, why=why, waits=waits, hooked=True)
 

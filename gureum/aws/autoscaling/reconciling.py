@@ -82,6 +82,7 @@ async def reconcile_group(world: World, group: Group) -> None:
 
 def _end_all(step: Pass) -> None:
     """AWS: ForceDelete ends all instances, whatever state they are in, and waits for no hook."""
+    step.hooks = []
     for member in list(step.members):
         if member.spec.state not in LEAVING:
             member = step.begin_end(member, step.group.spec.why)

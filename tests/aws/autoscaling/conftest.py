@@ -71,8 +71,8 @@ class Cloud:
     """One account and region in a loop of its own. `cloud("SetDesiredCapacity", …)` answers the result or raises AwsError, a second later, and what
     follows has then happened; other services' operations by "ec2:RunInstances"."""
 
-    def __init__(self, folder: Path, **settings: Any) -> None:
-        self.loop = asyncio.new_event_loop()
+    def __init__(self, folder: Path, loop: asyncio.AbstractEventLoop | None = None, **settings: Any) -> None:
+        self.loop = loop or asyncio.new_event_loop()
         self.clock = StillClock()
         self._sealer = Sealer(folder / "key")
         self.settings = Settings(pool="198.18.16.0/20", memory_promise=16.0, **settings)

@@ -1,0 +1,74 @@
+"""Notices: messages to topics, from the commit of what they tell until they are delivered.
+
+    activity ends, hook begins to be waited for, topic is named ──one commit──► Notice ──reconcile──► delivered (aws/topic_messages.py), gone
+
+So none is lost with the daemon; one may be delivered twice. What cannot be delivered is tried again for an hour, ever less often.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterable
+
+from gureum.aws.autoscaling.kinds import Activity, Group, Hook, Notice, NoticeSpec, Wait
+from gureum.aws.autoscaling.messages import Told, activity_message, test_message, wait_message
+from gureum.aws.call import Call
+from gureum.aws.errors import AwsError
+from gureum.aws.topic_messages import publish
+from gureum.core.world import World
+from gureum.engine.client import Transaction
+from gureum.engine.errors import Retry
+from gureum.engine.registry import reconcile
+from gureum.engine.resource import key_of
+
+PATIENCE_S = 3600.0
+MOST_WAITING = 1000
+"""In an account and region; what comes on top of them while nothing can be delivered is not told."""
+
+
+def tell_activity(call: Call, transaction: Transaction, group: Group, activity: Activity) -> None:
+    """To the topics of the group that want to hear of it."""
+    told = activity_message(group, activity) if group.spec.notifications else None
+    if told is not None:
+        for one in group.spec.notifications:
+            if told.type in one.types:
+                _put(call, transaction, one.topic, told)
+
+
+def tell_waits(
+    call: Call, transaction: Transaction, group: Group, hooks: Iterable[Hook], instance: str, waits: Iterable[Wait]
+) -> None:
+    """To the topics of the hooks that the instance begins to wait for."""
+    known = {hook.spec.name: hook.spec for hook in hooks}
+    for wait in waits:
+        hook = known[wait.hook]
+        if hook.target:
+            told = wait_message(group, instance, wait, hook.metadata, call.now, launching=hook.launching)
+            _put(call, transaction, hook.target, told)
+
+
+def tell_test(call: Call, transaction: Transaction, group: Group, topic: str) -> None:
+    """AWS: a topic that is named hears a test notification."""
+    _put(call, transaction, topic, test_message(group, call.now))
+
+
+@reconcile(Notice)
+async def deliver(world: World, notice: Notice) -> None:
+    spec = notice.spec
+    try:
+        await publish(world, spec.topic, spec.subject, json.loads(spec.message))
+    except AwsError as failed:
+        if world.clock.now() < spec.made + PATIENCE_S:
+            raise Retry(failed.message) from failed
+        text = f"{spec.topic}: {failed.message}"
+        world.events.record(key_of(notice), world.clock.now(), "NotDelivered", text, warning=True)
+    transaction = world.client.transaction()
+    transaction.delete(notice)
+    await transaction.commit()
+
+
+def _put(call: Call, transaction: Transaction, topic: str, told: Told) -> None:
+    if len(call.all(Notice)) < MOST_WAITING:
+        spec = NoticeSpec(topic, told.subject, json.dumps(told.message), call.now)
+        transaction.create(Notice(meta=call.meta(str(uuid.uuid4())), spec=spec))
