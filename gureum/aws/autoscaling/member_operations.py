@@ -191,7 +191,9 @@ async def set_instance_health(call: Call) -> Result:
     ):
         return {}
     transaction = call.transaction()
-    transaction.update(msgspec.structs.replace(member, spec=msgspec.structs.replace(member.spec, health=health)))
+    transaction.update(
+        msgspec.structs.replace(member, spec=msgspec.structs.replace(member.spec, health=health, why=""))
+    )
     await call.commit(transaction)
     return {}
 

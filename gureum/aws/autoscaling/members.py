@@ -18,8 +18,6 @@ from gureum.aws.autoscaling.sentences import (
     ebs_unhealthy_cause,
     ec2_unhealthy_cause,
     elb_unhealthy_cause,
-    lifetime_cause,
-    user_unhealthy_cause,
 )
 from gureum.aws.autoscaling.targets import drained, unhealthy
 from gureum.aws.ec2.instance_kinds import Instance
@@ -82,11 +80,10 @@ def _wait(step: Pass, member: Member) -> Member:
 
 
 def _serving(step: Pass, member: Member, instance: Instance | None, state: str) -> None:
+    """Called unhealthy it stays so; what follows from that is replacing.py's."""
     spec, group = member.spec, step.group.spec
     why = ""
-    if spec.health == "Unhealthy":
-        why = user_unhealthy_cause(step.now)
-    elif step.suspended("HealthCheck"):
+    if spec.health == "Unhealthy" or step.suspended("HealthCheck"):
         pass
     elif state in DEAD:
         why = ec2_unhealthy_cause(step.now, state)
@@ -97,11 +94,7 @@ def _serving(step: Pass, member: Member, instance: Instance | None, state: str) 
         else:
             why = found
     if why:
-        member = step.change(member, health="Unhealthy")
-        if not step.suspended("ReplaceUnhealthy") and not step.suspended("Terminate"):
-            step.begin_end(member, why)
-    elif group.max_lifetime_s and not step.suspended("Terminate"):
-        _look_at_age(step, member)
+        step.change(member, health="Unhealthy", why=why)
 
 
 def _found_unhealthy(step: Pass, member: Member, instance: Instance | None, state: str) -> str:
@@ -114,15 +107,6 @@ def _found_unhealthy(step: Pass, member: Member, instance: Instance | None, stat
     if "ELB" in types and unhealthy(step.world, step.call, step.group, member.meta.name):
         return elb_unhealthy_cause(step.now)
     return ""
-
-
-def _look_at_age(step: Pass, member: Member) -> None:
-    """AWS: MaxInstanceLifetime: one at a time is replaced."""
-    ends = member.spec.launched + step.group.spec.max_lifetime_s
-    if ends > step.now:
-        step.due.append(ends)
-    elif all(one.spec.state == "InService" for one in step.members):
-        step.begin_end(member, lifetime_cause(step.now))
 
 
 def _ending(step: Pass, member: Member, instance: Instance | None, state: str) -> None:

@@ -12,14 +12,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from gureum.aws.autoscaling import activities
+from gureum.aws.autoscaling import activities, replacing
 from gureum.aws.autoscaling.kinds import LEAVING, STANDBY, STARTING, Group, Member, Refresh
 from gureum.aws.autoscaling.launching import launch, template_now
 from gureum.aws.autoscaling.lookup import members_of
 from gureum.aws.autoscaling.members import move_on
 from gureum.aws.autoscaling.passes import Pass
 from gureum.aws.autoscaling.refreshing import step_refresh, surge
-from gureum.aws.autoscaling.sentences import launching, shrunk_cause, started_cause
+from gureum.aws.autoscaling.replacing import above, below, ready, replace
+from gureum.aws.autoscaling.sentences import launching, rebalanced_cause, shrunk_cause, started_cause
 from gureum.aws.autoscaling.termination import choose
 from gureum.aws.ec2.instance_kinds import Instance
 from gureum.aws.ec2.instance_lifecycle import world_call
@@ -70,6 +71,7 @@ async def reconcile_group(world: World, group: Group) -> None:
     for member in list(step.members):
         move_on(step, member)
     if not group.spec.deleting:
+        replace(step)
         step_refresh(step)
         _count(step)
     if group.spec.deleting and not step.members:
@@ -94,7 +96,7 @@ def _count(step: Pass) -> None:
     """Brings the capacity to the desired one. What has changed the desired capacity is told until it is reached; what comes after that is the
     group's own doing (replacements, rebalancing), which ends an instance only when the new one serves."""
     spec = step.group.spec
-    capacity, desired = step.capacity, spec.desired + surge(step)
+    capacity, desired = step.capacity, spec.desired + max(surge(step), replacing.surge(step))
     if capacity < desired and not step.suspended("Launch"):
         _grow(step, desired - capacity)
     elif capacity > desired and not step.suspended("Terminate"):
@@ -114,7 +116,8 @@ def _grow(step: Pass, wanted: int) -> None:
     if spec.retry_at > step.now:
         step.due.append(spec.retry_at)
         return
-    have = Counter(one.spec.zone for one in step.members if one.counts)
+    going = replacing.going(step)
+    have = Counter(one.spec.zone for one in step.members if one.counts and one.meta.name not in going)
     zones, refused = spec.zones, None
     while zones:
         zone, count = next(iter(spread(have, zones, min(wanted, MOST_LAUNCHES)).items()))
@@ -160,7 +163,8 @@ def _shrink(step: Pass, surplus: int) -> None:
     for number in range(surplus):
         open_ = [one for one in step.members if one.counts and not one.spec.protected]
         outside = [one for one in open_ if one.spec.zone not in step.group.spec.zones]
-        chosen = choose(outside or _in_fullest_zones(step, open_), step.group, current, step.now)
+        ill = [one for one in open_ if one.spec.health == "Unhealthy"]
+        chosen = choose(ill or outside or _in_fullest_zones(step, open_), step.group, current, step.now)
         if chosen is None:
             return
         cause = shrunk_cause(step.group.spec.why, step.now, chosen.meta.name, before - number, before - number - 1)
@@ -195,10 +199,26 @@ def _rebalance(step: Pass) -> None:
     # Where all are protected none could go, and what was launched would have to.
     if all(one.spec.protected for one in serving if one.spec.zone == most or one.spec.zone not in spec.zones):
         return
+    policy = spec.maintenance
+    if policy is not None and not above(spec.desired, policy.most):
+        if ready(step) > below(spec.desired, policy.least):
+            _give_up_one(step, most, counts[most] - counts[least])
+        return
     try:
         launch(step.call, step.transaction, step.group, least, 1, step.capacity)
     except AwsError as refused:
         _tell_failure(step, refused)
+
+
+def _give_up_one(step: Pass, most: str, difference: int) -> None:
+    """A group that may not be larger than desired ends one where there are most; the new one then goes where there are fewest."""
+    spec = step.group.spec
+    open_ = [one for one in step.members if one.counts and not one.spec.protected]
+    outside = [one for one in open_ if one.spec.zone not in spec.zones]
+    there = outside or [one for one in open_ if one.spec.zone == most and difference > 1]
+    chosen = choose(there, step.group, template_now(step.call, step.group), step.now)
+    if chosen is not None:
+        step.begin_end(chosen, rebalanced_cause(step.now))
 
 
 __all__ = ["reconcile_group", "spread"]

@@ -66,11 +66,11 @@ async def start_instance_refresh(call: Call) -> Result:
 
 @operation("CancelInstanceRefresh")
 async def cancel_instance_refresh(call: Call) -> Result:
-    """AWS: autoscaling CancelInstanceRefresh: what has been replaced stays so."""
+    """AWS: autoscaling CancelInstanceRefresh: what has been replaced stays so; unless it is told not to, it waits for what is under way."""
     group, refresh = _active(call)
-    spec = msgspec.structs.replace(
-        refresh.spec, status="Cancelled", reason="Cancelled due to user request.", end=call.now
-    )
+    spec = msgspec.structs.replace(refresh.spec, status="Cancelling", reason="Cancelled due to user request.")
+    if not call.params.get("WaitForTransitioningInstances", True):
+        spec = msgspec.structs.replace(spec, status="Cancelled", end=call.now)
     transaction = call.transaction()
     transaction.update(msgspec.structs.replace(refresh, spec=spec))
     transaction.update(group)
@@ -83,6 +83,8 @@ async def rollback_instance_refresh(call: Call) -> Result:
     """AWS: autoscaling RollbackInstanceRefresh. IrreversibleInstanceRefresh for one that has nothing to be put back to."""
     group, refresh = _active(call)
     spec = refresh.spec
+    if spec.status == "Cancelling":
+        raise _none_active(group)
     before = spec.before
     if "DesiredConfiguration" not in spec.params or (before is not None and before.version in ("$Latest", "$Default")):
         raise AwsError(
@@ -119,9 +121,13 @@ def _active(call: Call) -> tuple[Group, Refresh]:
     group = find_group(call, call.params["AutoScalingGroupName"])
     refresh = active_refresh(call, group)
     if refresh is None:
-        text = f"No in progress or pending Instance Refresh found for Auto Scaling group {group.spec.name}"
-        raise AwsError("ActiveInstanceRefreshNotFound", text, status=400)
+        raise _none_active(group)
     return group, refresh
+
+
+def _none_active(group: Group) -> AwsError:
+    text = f"No in progress or pending Instance Refresh found for Auto Scaling group {group.spec.name}"
+    return AwsError("ActiveInstanceRefreshNotFound", text, status=400)
 
 
 def _check(params: dict[str, Any], wanted: dict[str, Any]) -> None:

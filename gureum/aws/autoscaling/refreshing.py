@@ -1,7 +1,8 @@
 """What an instance refresh does in one look of its group: ends old instances as the healthy share allows; the group itself launches new ones.
 
     Pending ──► InProgress ──all replaced and warm──► Successful
-                    │ CancelInstanceRefresh ──► Cancelled        RollbackInstanceRefresh, AutoRollback ──► RollbackInProgress ──► …Successful
+                    │ CancelInstanceRefresh ──► Cancelling ──what is under way ends──► Cancelled
+                    │ RollbackInstanceRefresh, AutoRollback ──► RollbackInProgress ──► …Successful
 
 AWS: "Use an instance refresh to update instances": without MaxHealthyPercentage old ones go first, at least one at a time; above 100 percent
 new ones come first (`surge`).
@@ -14,13 +15,14 @@ from typing import Any
 
 import msgspec
 
-from gureum.aws.autoscaling.kinds import Group, Member, Refresh, RefreshSpec, Template
+from gureum.aws.autoscaling.kinds import LEAVING, STARTING, Group, Member, Refresh, RefreshSpec, Template
 from gureum.aws.autoscaling.launching import template_now
 from gureum.aws.autoscaling.passes import Pass
+from gureum.aws.autoscaling.replacing import above, below, warmup_s
 from gureum.aws.autoscaling.sentences import refresh_cause
 from gureum.aws.call import Call
 
-ACTIVE = ("Pending", "InProgress", "RollbackInProgress")
+ACTIVE = ("Pending", "InProgress", "Cancelling", "RollbackInProgress")
 DEFAULT_LEAST, DEFAULT_CHECKPOINT_DELAY_S = 90, 3600
 MOST_FAILURES = 8
 """Failed launches in a row after which a refresh gives up."""
@@ -55,12 +57,10 @@ def to_replace(
 def surge(step: Pass) -> int:
     """How many more than desired the group may have while a refresh goes on (MaxHealthyPercentage above 100)."""
     refresh = active_refresh(step.call, step.group)
-    if refresh is None or step.group.spec.deleting:
+    if refresh is None or refresh.spec.status == "Cancelling" or step.group.spec.deleting:
         return 0
     _, most = _shares(step, refresh.spec)
-    desired = step.group.spec.desired
-    left = _left(step, refresh.spec)
-    return min(len(left), max(0, math.floor(desired * most / 100) - desired)) if left else 0
+    return min(len(_left(step, refresh.spec)), above(step.group.spec.desired, most))
 
 
 def step_refresh(step: Pass) -> None:
@@ -68,6 +68,9 @@ def step_refresh(step: Pass) -> None:
     if refresh is None or any(step.suspended(process) for process in ("Launch", "Terminate", "InstanceRefresh")):
         return
     spec = refresh.spec
+    if spec.status == "Cancelling":
+        _cancel(step, refresh)
+        return
     if spec.status == "Pending":
         spec = msgspec.structs.replace(spec, status="InProgress", start=step.now)
     if step.group.spec.failures >= MOST_FAILURES:
@@ -87,10 +90,17 @@ def step_refresh(step: Pass) -> None:
         step.transaction.update(msgspec.structs.replace(refresh, spec=spec))
 
 
+def _cancel(step: Pass, refresh: Refresh) -> None:
+    """It is cancelled when nothing that it began is under way any more."""
+    if all(one.spec.state not in STARTING | LEAVING for one in step.members):
+        spec = msgspec.structs.replace(refresh.spec, status="Cancelled", end=step.now)
+        step.transaction.update(msgspec.structs.replace(refresh, spec=spec))
+
+
 def _replace_some(step: Pass, spec: RefreshSpec, left: list[Member], warm: int) -> RefreshSpec:
     desired = step.group.spec.desired
     least, most = _shares(step, spec)
-    allowed = warm - math.ceil(desired * least / 100)
+    allowed = warm - below(desired, least)
     if most > 100:
         allowed = warm - desired
     elif allowed <= 0 and warm == step.capacity == desired:
@@ -134,9 +144,7 @@ def _left(step: Pass, spec: RefreshSpec) -> list[Member]:
 def _is_warm(step: Pass, member: Member, spec: RefreshSpec) -> bool:
     if member.meta.name in spec.old:
         return True
-    group = step.group.spec
-    default = group.warmup_s if group.warmup_s is not None else group.grace_s
-    ends = member.spec.in_service + preferences(spec).get("InstanceWarmup", default)
+    ends = member.spec.in_service + preferences(spec).get("InstanceWarmup", warmup_s(step.group.spec))
     if ends > step.now:
         step.due.append(ends)
     return bool(ends <= step.now)

@@ -65,5 +65,9 @@ def refresh_cause(now: float) -> str:
     return f"At {clock_text(now)} an instance was taken out of service in response to an instance refresh."
 
 
+def rebalanced_cause(now: float) -> str:
+    return f"At {clock_text(now)} an instance was taken out of service in response to the Availability Zones of the group being unbalanced."
+
+
 def lifetime_cause(now: float) -> str:
     return f"At {clock_text(now)} an instance was taken out of service in response to maximum instance lifetime."

@@ -61,9 +61,60 @@ def test_only_one_at_a_time_and_cancelled_it_stays_where_it_is(cloud):
     cloud.group(size=2)
     cloud("StartInstanceRefresh", **G, Preferences={"InstanceWarmup": 1000})
     assert cloud.refused("StartInstanceRefresh", **G)[0] == "InstanceRefreshInProgress"
+    (gone,) = cloud.ids("Terminating")
     cloud("CancelInstanceRefresh", **G)
-    assert refresh(cloud)["Status"] == "Cancelled"
+    assert refresh(cloud)["Status"] == "Cancelling"
+    assert cloud.refused("StartInstanceRefresh", **G)[0] == "InstanceRefreshInProgress"
+    assert cloud.refused("RollbackInstanceRefresh", **G)[0] == "ActiveInstanceRefreshNotFound"
+    cloud.through(60)
+    assert (refresh(cloud)["Status"], refresh(cloud)["StatusReason"]) == ("Cancelled", "Cancelled due to user request.")
+    assert len(cloud.ids()) == 2
+    assert gone not in cloud.ids()
     assert cloud.refused("CancelInstanceRefresh", **G)[0] == "ActiveInstanceRefreshNotFound"
+
+
+def test_a_cancellation_may_leave_what_is_under_way_to_itself(cloud):
+    cloud.group(size=2)
+    cloud("StartInstanceRefresh", **G, Preferences={"InstanceWarmup": 1000})
+    cloud("CancelInstanceRefresh", **G, WaitForTransitioningInstances=False)
+    assert refresh(cloud)["Status"] == "Cancelled"
+    assert "EndTime" in refresh(cloud)
+
+
+def test_one_of_one_is_refreshed_also_by_a_tenth_more(cloud):
+    cloud.group(size=1)
+    (old,) = cloud.ids()
+    cloud(
+        "StartInstanceRefresh",
+        **G,
+        Preferences={"MinHealthyPercentage": 100, "MaxHealthyPercentage": 110, "InstanceWarmup": 0},
+    )
+    assert cloud.states() == ["InService", "Pending"]
+    cloud.through(60)
+    assert refresh(cloud)["Status"] == "Successful"
+    assert old not in cloud.ids()
+
+
+def test_a_refresh_that_cannot_launch_rolls_itself_back(cloud):
+    cloud.group(size=2, LaunchTemplate={"LaunchTemplateId": cloud.template, "Version": "1"})
+    bad = cloud.new_template("bad", "ami-0123456789abcdef0")
+    wanted = {"LaunchTemplate": {"LaunchTemplateId": bad, "Version": "1"}}
+    cloud(
+        "StartInstanceRefresh",
+        **G,
+        DesiredConfiguration=wanted,
+        Preferences={"InstanceWarmup": 0, "AutoRollback": True},
+    )
+    cloud.through(4000, step=60)
+    assert refresh(cloud)["Status"] == "RollbackSuccessful"
+    assert cloud.told()["LaunchTemplate"]["LaunchTemplateId"] == cloud.template
+    assert len(cloud.ids()) == 2
+
+
+def test_what_has_no_numbered_version_before_it_cannot_be_rolled_back(cloud):
+    cloud.group(size=1)
+    cloud("StartInstanceRefresh", **G)
+    assert cloud.refused("RollbackInstanceRefresh", **G)[0] == "IrreversibleInstanceRefresh"
 
 
 def test_a_rollback_puts_back_what_was(cloud):

@@ -1,0 +1,106 @@
+"""Replacements: members that serve but are to go, because they are not well or too old, and how many may go and come at a time.
+
+    unhealthy, past MaxInstanceLifetime ──► to_go ──► surge: so many more may be launched first    (MaxHealthyPercentage)
+                                                 └──► replace: so many end now                     (MinHealthyPercentage)
+
+AWS: "Instance maintenance policies". Without a policy what is unhealthy ends at once, and of the old ones one at a time; with one the capacity stays
+between its bounds. What does not run any more is no capacity and ends at once.
+"""
+
+from __future__ import annotations
+
+import math
+
+from gureum.aws.autoscaling.kinds import GroupSpec, Member
+from gureum.aws.autoscaling.passes import Pass
+from gureum.aws.autoscaling.sentences import lifetime_cause, user_unhealthy_cause
+from gureum.aws.ec2.instance_kinds import Instance
+
+ToGo = list[tuple[Member, str]]
+
+
+def surge(step: Pass) -> int:
+    """How many more than desired the group may have for its replacements."""
+    policy = step.group.spec.maintenance
+    if policy is None:
+        return 0
+    return min(len(_to_go(step)), above(step.group.spec.desired, policy.most))
+
+
+def going(step: Pass) -> frozenset[str]:
+    """Ids of those whose places new ones are launched for."""
+    return frozenset(member.meta.name for member, _ in _to_go(step)) if surge(step) else frozenset()
+
+
+def replace(step: Pass) -> None:
+    """Ends those whose time has come."""
+    to_go = _to_go(step)
+    for member, why in to_go[: _allowed(step, to_go)]:
+        step.begin_end(member, why)
+
+
+def above(desired: int, most: int) -> int:
+    """Instances above the desired capacity that `most` percent let be; of more than a hundred at least one, or nothing would ever move."""
+    return max(1, math.floor(desired * most / 100) - desired) if most > 100 else 0
+
+
+def below(desired: int, least: int) -> int:
+    """How many must serve."""
+    return math.ceil(desired * least / 100)
+
+
+def ready(step: Pass) -> int:
+    """Those that serve and are warm; when the next one will be is noted."""
+    count = 0
+    for member in step.members:
+        if member.spec.state == "InService":
+            ends = member.spec.in_service + warmup_s(step.group.spec)
+            if ends > step.now:
+                step.due.append(ends)
+            else:
+                count += 1
+    return count
+
+
+def warmup_s(spec: GroupSpec) -> int:
+    """AWS: the default instance warmup, else the health check grace period."""
+    return spec.warmup_s if spec.warmup_s is not None else spec.grace_s
+
+
+def _to_go(step: Pass) -> ToGo:
+    """The unhealthy first, then the oldest."""
+    found: ToGo = []
+    if step.suspended("Terminate") or step.group.spec.deleting:
+        return found
+    serving = [one for one in step.members if one.spec.state == "InService"]
+    if not step.suspended("ReplaceUnhealthy"):
+        ill = [one for one in serving if one.spec.health == "Unhealthy"]
+        found += [(one, one.spec.why or user_unhealthy_cause(step.now)) for one in ill]
+    lifetime_s = step.group.spec.max_lifetime_s
+    for member in serving if lifetime_s else ():
+        ends = member.spec.launched + lifetime_s
+        if ends > step.now:
+            step.due.append(ends)
+        elif member.spec.health == "Healthy":
+            found.append((member, lifetime_cause(step.now)))
+    return found
+
+
+def _allowed(step: Pass, to_go: ToGo) -> int:
+    """How many of `to_go` may end now, the first ones."""
+    policy, desired = step.group.spec.maintenance, step.group.spec.desired
+    ill = sum(member.spec.health == "Unhealthy" for member, _ in to_go)
+    settled = all(one.spec.state == "InService" for one in step.members)
+    if policy is None:
+        return ill or int(settled)
+    dead = sum(_is_dead(step, member) for member, _ in to_go[:ill])
+    to_go.sort(key=lambda one: not _is_dead(step, one[0]))
+    allowed = ready(step) - dead - below(desired, policy.least)
+    if allowed <= 0 and not above(desired, policy.most) and settled:
+        allowed = 1  # AWS: where neither bound leaves room, one at a time
+    return dead + max(0, allowed)
+
+
+def _is_dead(step: Pass, member: Member) -> bool:
+    instance = step.call.get(Instance, member.meta.name)
+    return instance is None or instance.status.state != "running"
