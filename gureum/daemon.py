@@ -34,6 +34,7 @@ from gureum.base.logs import start_logging
 from gureum.base.sealing import Sealer
 from gureum.base.settings import Settings, load_settings
 from gureum.base.supervised import Supervised, until_stopped
+from gureum.control_metrics import publish_control_metrics
 from gureum.core.agent_link import AgentLink
 from gureum.core.world import LinkMaker, World
 from gureum.store.contract import Delete, Store
@@ -101,6 +102,7 @@ class Daemon:
         server = HttpServer(application)
         await server.serve(self._listen())
         link = asyncio.get_running_loop().create_task(world.run())
+        telling = asyncio.get_running_loop().create_task(publish_control_metrics(world, gateway.counters))
         self._supervised.ready()
         neighbours.start()
         uploads = asyncio.get_running_loop().create_task(run_uploads(world, lambda: neighbours.has_state))
@@ -110,8 +112,9 @@ class Daemon:
             world.tails.close()
             await server.close(LAST_ANSWERS_S)
             link.cancel()
-            uploads.cancel()
-            await asyncio.gather(link, uploads, return_exceptions=True)
+            for task in (uploads, telling):
+                task.cancel()
+            await asyncio.gather(link, uploads, telling, return_exceptions=True)
             await world.close()
             await neighbours.close()
             await telemetry.close()

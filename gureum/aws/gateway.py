@@ -31,6 +31,8 @@ from gureum.aws.protocols import (
     load_service,
 )
 from gureum.aws.services import Services
+from gureum.base import tallies
+from gureum.base.tallies import Tally
 from gureum.core.world import World
 from gureum.ports.telemetry import TelemetryBroken, TelemetryFull
 from gureum.store.contract import Conflict, StoreBroken, StoreFull
@@ -42,12 +44,14 @@ NOT_VALIDATED = ("SignatureDoesNotMatch", "InvalidClientTokenId", "MissingAuthen
 
 
 class Counters:
-    """What `/metrics` tells of the gateway. `faults`: exceptions nobody expected."""
+    """What `/metrics` tells of the gateway. `faults`: exceptions nobody expected. `latencies`: of the calls of each service, until somebody takes
+    them and puts an empty table in their place."""
 
     def __init__(self) -> None:
         self.faults = self.conflicts = 0
         self.calls: dict[tuple[str, str, str], int] = {}
         self.seconds: dict[tuple[str, str], float] = {}
+        self.latencies: dict[str, Tally] = {}
 
 
 class Gateway:
@@ -191,6 +195,7 @@ class Gateway:
         counters = self.counters
         counters.calls[service, operation, outcome] = counters.calls.get((service, operation, outcome), 0) + 1
         counters.seconds[service, operation] = counters.seconds.get((service, operation), 0.0) + seconds
+        tallies.add(counters.latencies.setdefault(service, {}), seconds)
 
 
 def _decoded(request: Request) -> Request:

@@ -7,17 +7,15 @@ counts of values rounded to two digits, which is what percentiles are computed f
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import msgspec
 
+from gureum.base import tallies
 from gureum.core.machine import Machine
 from gureum.ports.proxies import Record
 
 LIMIT_SUMS = 20_000
-LIMIT_VALUES = 150
-"""Different response times of one sum. AWS takes as many values in one datum."""
 OWN_CODES = (500, 502, 503, 504)
 
 
@@ -94,23 +92,7 @@ def _add(sums: Sums, record: Record) -> None:
     sums.redirects += bool(record.redirect_url)
     sums.fixed += record.actions == "fixed-response"
     if record.target_time_s >= 0:
-        _time(sums.times, record.target_time_s)
-
-
-def _time(times: dict[str, int], seconds: float) -> None:
-    text = rounded(seconds)
-    if text in times or len(times) < LIMIT_VALUES:
-        times[text] = times.get(text, 0) + 1
-    else:
-        nearest = min(times, key=lambda one: abs(float(one) - seconds))
-        times[nearest] += 1
-
-
-def rounded(seconds: float) -> str:
-    """Two digits: "0.0013"; less than a tenth of a millisecond is nothing."""
-    if seconds < 0.0001:
-        return "0"
-    return f"{round(seconds, 1 - math.floor(math.log10(seconds))):.6g}"
+        tallies.add(sums.times, record.target_time_s)
 
 
 def _class(status: int) -> str:

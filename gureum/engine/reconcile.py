@@ -15,6 +15,8 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
+from gureum.base import tallies
+from gureum.base.tallies import Tally
 from gureum.engine.errors import Broken, Retry
 from gureum.engine.events import Events
 from gureum.engine.tracing import Tracer
@@ -27,13 +29,15 @@ Work = Callable[[str], Awaitable[None]]
 
 
 class ReconcileLoop:
-    """`work(key)` makes one key's world alike. `concurrency` bounds how many keys are worked on at once."""
+    """`work(key)` makes one key's world alike. `concurrency` bounds how many keys are worked on at once. `lags`: how long keys that were poked waited
+    until they were worked on; whoever takes them puts an empty tally in their place."""
 
     def __init__(
         self, name: str, work: Work, clock: Clock, events: Events, tracer: Tracer, *, concurrency: int = 64
     ) -> None:
         self.name = name
         self.runs = self.retries = self.faults = 0
+        self.lags: Tally = {}
         self._work = work
         self._clock = clock
         self._events = events
@@ -55,7 +59,8 @@ class ReconcileLoop:
         if key in self._tasks:
             self._again.add(key)
         else:
-            self._tasks[key] = asyncio.get_running_loop().create_task(self._run(key), name=f"{self.name} {key}")
+            loop = asyncio.get_running_loop()
+            self._tasks[key] = loop.create_task(self._run(key, loop.time()), name=f"{self.name} {key}")
 
     def poke_after(self, key: str, delay_s: float) -> None:
         """Look at `key` in `delay_s` seconds, or sooner if it is poked before."""
@@ -83,9 +88,10 @@ class ReconcileLoop:
         self._timers.pop(key, None)
         self.poke(key)
 
-    async def _run(self, key: str) -> None:
+    async def _run(self, key: str, poked: float) -> None:
         try:
             async with self._slots:
+                tallies.add(self.lags, asyncio.get_running_loop().time() - poked)
                 again = True
                 while again and not self._closed:
                     self._again.discard(key)

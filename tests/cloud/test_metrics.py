@@ -88,6 +88,29 @@ def test_network_bytes_are_those_that_went(cloud: Cloud) -> None:
     ec2.terminate_instances(InstanceIds=[server["InstanceId"], client["InstanceId"]])
 
 
+def test_a_volumes_metrics_are_what_its_device_did(cloud: Cloud) -> None:
+    ec2, cloudwatch = cloud.client("ec2"), cloud.client("cloudwatch")
+    (instance,) = cloud.launch(ec2)
+    (volume,) = [one["Ebs"]["VolumeId"] for one in instance["BlockDeviceMappings"]]
+
+    def told(name: str, stat: str = "Sum") -> float:
+        now = dt.datetime.now(dt.UTC)
+        window = {"StartTime": now - dt.timedelta(seconds=60), "EndTime": now + dt.timedelta(seconds=5), "Period": 1}
+        dimensions = [{"Name": "VolumeId", "Value": volume}]
+        found = cloudwatch.get_metric_statistics(
+            Namespace="AWS/EBS", MetricName=name, Dimensions=dimensions, Statistics=[stat], **window
+        )
+        return sum(point[stat] for point in found["Datapoints"])
+
+    until(lambda: told("VolumeIdleTime") > 0)
+    cloud.inside(instance["InstanceId"], "sh", "-c", "head -c 8000000 /dev/urandom > /file; sync")
+    until(lambda: 8_000_000 <= told("VolumeWriteBytes") <= 24_000_000)
+    assert told("VolumeWriteOps") > 0
+    assert told("VolumeTotalWriteTime") > 0
+    assert told("VolumeStalledIOCheck") == 0
+    ec2.terminate_instances(InstanceIds=[instance["InstanceId"]])
+
+
 def test_status_checks_and_disks(cloud: Cloud) -> None:
     ec2 = cloud.client("ec2")
     (instance,) = cloud.launch(ec2)

@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from gureum.core.request_sums import LIMIT_VALUES, RequestSums, Sums, rounded
+from gureum.base.tallies import LIMIT_VALUES, rounded
+from gureum.core.request_sums import RequestSums, Sums
 from gureum.ports.proxies import Record
 
 GROUP = "arn:aws:elasticloadbalancing:us-east-1:1:targetgroup/web/73e2d6bc24d8a067"

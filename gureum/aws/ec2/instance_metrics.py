@@ -1,4 +1,4 @@
-"""AWS/EC2's metrics of running instances, from what the machine counts.
+"""AWS/EC2's metrics of running instances, and AWS/EBS's of their volumes (volume_metrics.py), from what the machine counts.
 
     agent: one look at all counters ─► Sample ─► what was done since the one before ─► Datum per instance and per group ─► telemetry store
 
@@ -17,9 +17,10 @@ from typing import Any
 
 import msgspec
 
-from gureum.aws.ec2.instance_kinds import Instance
+from gureum.aws.ec2.instance_kinds import Instance, Volume
 from gureum.aws.ec2.instance_lowering import cpus_of
 from gureum.aws.ec2.network_kinds import NetworkInterface
+from gureum.aws.ec2.volume_metrics import volume_datums
 from gureum.core.world import World
 from gureum.engine.reconcile import ReconcileLoop
 from gureum.engine.registry import background
@@ -28,6 +29,7 @@ from gureum.ports import PortError
 from gureum.ports.containers import Usage
 from gureum.ports.networks import InterfaceCounters
 from gureum.ports.telemetry import Datum, Series, TelemetryBroken, TelemetryFull
+from gureum.ports.volumes import VolumeCounters
 
 log = logging.getLogger("gureum.metrics")
 NAMESPACE = "AWS/EC2"
@@ -42,6 +44,7 @@ class Sample(msgspec.Struct, frozen=True):
     time: float
     containers: dict[str, Usage]
     interfaces: dict[str, InterfaceCounters]
+    volumes: dict[str, VolumeCounters] = {}
 
 
 class Done(msgspec.Struct, frozen=True):
@@ -115,6 +118,8 @@ class Publisher:
         resolution_s = 1 if period_s < DETAILED_S else 60
         start_ms = (end_s - period_s) * 1000
         found: list[Datum] = []
+        if self._world.settings.metrics_period_s or period_s == DETAILED_S:
+            found += self._of_volumes(began, ended, start_ms, resolution_s)
         for instance in self._world.client.everywhere(Instance):
             if instance.status.state != "running":
                 continue
@@ -128,6 +133,13 @@ class Publisher:
                     values = metrics_of(done, cpus_of(instance))
                     found += _spread(instance, values, start_ms, resolution_s, everywhere=instance.spec.monitoring)
         return found
+
+    def _of_volumes(self, began: Sample, ended: Sample, start_ms: int, resolution_s: int) -> Iterable[Datum]:
+        seconds = ended.time - began.time
+        for volume in self._world.client.everywhere(Volume) if seconds > 0 else ():
+            before, after = began.volumes.get(volume.meta.name), ended.volumes.get(volume.meta.name)
+            if before is not None and after is not None:
+                yield from volume_datums(volume, before, after, seconds, start_ms, resolution_s)
 
     def _done(self, instance: Instance, began: Sample, ended: Sample) -> Done | None:
         client, name = self._world.client, instance.meta.name
