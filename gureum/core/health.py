@@ -24,6 +24,8 @@ log = logging.getLogger("gureum.agent")
 LOOKS_AT_ONCE = 256
 """Over all groups: each holds a socket. Dead targets hold theirs for the whole timeout, so this many time out together before others wait."""
 NO_PLACE_RETRY_S = 1.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
+"""A target whose very first look failed is looked at again so soon, then ever later, until it passes or its next look is due."""
 
 State = Literal["initial", "healthy", "unhealthy"]
 
@@ -75,7 +77,8 @@ class HealthChecks:
     """Looks at the targets of all groups. `heard(group, target, outcome)` is called in the loop after each look that was made.
 
     Each target has a task and a cadence of its own, from its registration on: a slow target delays no other, and those that came at different
-    times are not looked at in one burst. A look starts each `interval_s`, however long the one before took."""
+    times are not looked at in one burst. A look starts each `interval_s`, however long the one before took. What is registered is often about to
+    serve: between its first two looks it is asked again, and of the answers only the first that passes is heard."""
 
     def __init__(self, clock: Clock, checks: Checks, heard: Heard) -> None:
         self._clock = clock
@@ -113,23 +116,38 @@ class HealthChecks:
             self._tasks[group, target] = task
 
     async def _go_on(self, group: str, target: str, look: Look) -> None:
+        first = True
         while True:
             pause = asyncio.ensure_future(self._clock.sleep(look.interval_s))
+            ends = self._clock.now() + look.interval_s
             try:
-                if not await self._once(group, target, look):
+                outcome = await self._once(target, look)
+                if outcome is None:
                     await self._clock.sleep(min(NO_PLACE_RETRY_S, look.interval_s))
                     continue
+                self._heard(group, target, outcome)
+                if first and not outcome.passed and await self._passes_before(ends, target, look):
+                    self._heard(group, target, Outcome(True))
+                first = False
                 await pause
             finally:
                 pause.cancel()
 
-    async def _once(self, group: str, target: str, look: Look) -> bool:
-        """False when there was no place to look from."""
+    async def _passes_before(self, ends: float, target: str, look: Look) -> bool:
+        after_s = FIRST_PAUSE_S
+        while self._clock.now() + after_s < ends:
+            await self._clock.sleep(after_s)
+            outcome = await self._once(target, look)
+            if outcome is not None and outcome.passed:
+                return True
+            after_s = min(after_s * 2, LONGEST_PAUSE_S)
+        return False
+
+    async def _once(self, target: str, look: Look) -> Outcome | None:
+        """None when there was no place to look from."""
         async with self._slots:
             try:
-                outcome = await self._checks.check(look.sandbox, look.source, look.address, look.port, look.probe)
+                return await self._checks.check(look.sandbox, look.source, look.address, look.port, look.probe)
             except PortError as refused:
                 log.warning("a target cannot be checked", extra={"target": target, "why": refused.why})
-                return False
-        self._heard(group, target, outcome)
-        return True
+                return None

@@ -63,13 +63,15 @@ def test_a_target_that_fails_its_first_look_is_still_in_its_initial_checks() -> 
 
 
 class Asked:
-    """Checks that note when who was asked; a target in `slow` takes that long, one in `lost` cannot be asked."""
+    """Checks that note when who was asked; a target in `slow` takes that long, one in `lost` cannot be asked, one in `up` serves so long after the
+    start only."""
 
     def __init__(self, clock: FakeClock) -> None:
         self.clock, self.start = clock, clock.now()
         self.times: dict[str, list[float]] = {}
         self.slow: dict[str, float] = {}
         self.lost: set[str] = set()
+        self.up: dict[str, float] = {}
         self.now = self.most = 0
 
     async def check(self, sandbox: str, source: str, address: str, port: int, probe: Probe) -> Outcome:
@@ -83,7 +85,7 @@ class Asked:
                 await self.clock.sleep(self.slow[address])
         finally:
             self.now -= 1
-        return PASS
+        return PASS if self.clock.now() - self.start >= self.up.get(address, 0.0) else REFUSED
 
     async def close(self) -> None: ...
 
@@ -104,6 +106,26 @@ def test_a_target_is_looked_at_when_it_comes_and_each_interval_from_then_on_howe
         await clock.advance(26)
         assert asked.times == {"a": [0, 10, 20, 30], "b": [0, 10, 20, 30], "c": [5, 15, 25]}
         assert ("tg", "b", PASS) in heard
+        await checks.close()
+
+    asyncio.run(run())
+
+
+def test_a_target_that_is_about_to_serve_is_asked_again_between_its_first_two_looks() -> None:
+    async def run() -> None:
+        clock = FakeClock()
+        asked, heard = Asked(clock), list[tuple[str, Outcome]]()
+        asked.up = {"soon": 0.2, "late": 15.0}
+        checks = HealthChecks(clock, asked, lambda group, target, outcome: heard.append((target, outcome)))
+        checks.watch("tg", {"soon": look("soon"), "late": look("late")})
+        await clock.advance(9.9)
+        assert [round(at, 2) for at in asked.times["soon"]] == [0, 0.05, 0.15, 0.35]
+        assert [one for one in heard if one[0] == "soon"] == [("soon", REFUSED), ("soon", PASS)]
+        assert [one for one in heard if one[0] == "late"] == [("late", REFUSED)], "further failures do not count"
+        await clock.advance(10.2)
+        assert [round(at, 2) for at in asked.times["soon"][4:]] == [10, 20]
+        late = [round(at, 2) for at in asked.times["late"] if at >= 10]
+        assert late == [10, 20], "later looks come once an interval"
         await checks.close()
 
     asyncio.run(run())

@@ -48,9 +48,12 @@ async def act_on_alarm(world: World, context: AlarmContext) -> None:
         return
     if policy.spec.type == SIMPLE and group.spec.cooled > call.now:
         return
-    if not context.values or not isinstance(context.alarm, MetricAlarm):
+    if policy.spec.type == SIMPLE:
+        value = threshold = 0.0  # it acts on the state alone, also on one that a user has set (AWS: SetAlarmState)
+    elif context.values and isinstance(context.alarm, MetricAlarm):
+        value, threshold = context.values[-1], context.alarm.spec.threshold
+    else:
         return
-    value, threshold = context.values[-1], context.alarm.spec.threshold
     desired = _desired(call, group, policy, value, threshold)
     what = f"a monitor alarm {context.alarm.spec.name} in state {context.state} triggered policy {policy.spec.name}"
     await _set(call, group, policy, desired, f"At {clock_text(call.now)} {what} changing the desired capacity")

@@ -32,6 +32,32 @@ def test_a_simple_policy_changes_the_capacity_and_cools_down(cloud):
     assert cloud.told()["DesiredCapacity"] == 5
 
 
+def test_a_state_that_a_user_sets_executes_a_simple_policy_and_a_step_policy_when_it_has_data(cloud):
+    cloud.group(size=1)
+    simple(cloud, 1, Cooldown=0)
+    steps = [{"MetricIntervalLowerBound": 0, "ScalingAdjustment": 1}]
+    cloud(
+        "PutScalingPolicy", **G, PolicyName="s", PolicyType="StepScaling", AdjustmentType="ChangeInCapacity", StepAdjustments=steps,
+        EstimatedInstanceWarmup=0,
+    )  # fmt: skip
+    arns = [one["PolicyARN"] for one in cloud("DescribePolicies", **G)["ScalingPolicies"]]
+    alarm = {
+        "Namespace": "n", "MetricName": "m", "Statistic": "Sum", "Period": 60, "EvaluationPeriods": 1, "Threshold": 5.0,
+        "ComparisonOperator": "GreaterThanThreshold",
+    }  # fmt: skip
+    for name, arn in zip(("simple", "steps"), arns, strict=True):
+        cloud("cloudwatch:PutMetricAlarm", AlarmName=name, AlarmActions=[arn], **alarm)
+    state = {"StateValue": "ALARM", "StateReason": "by hand"}
+    cloud("cloudwatch:SetAlarmState", AlarmName="simple", **state)
+    assert cloud.told()["DesiredCapacity"] == 2
+    cloud.boot()
+    cloud("cloudwatch:SetAlarmState", AlarmName="steps", **state)
+    assert cloud.told()["DesiredCapacity"] == 2, "without a value there is no step"
+    cloud("cloudwatch:SetAlarmState", AlarmName="steps", StateValue="OK", StateReason="by hand")
+    cloud("cloudwatch:SetAlarmState", AlarmName="steps", **state, StateReasonData='{"recentDatapoints": [6.0]}')
+    assert cloud.told()["DesiredCapacity"] == 3
+
+
 def test_no_policy_leaves_the_groups_bounds(cloud):
     cloud.group(size=1, MaxSize=2)
     simple(cloud, 50)
