@@ -131,7 +131,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         str,
         Meta(
             pattern=r"^$|^http://(127\.0\.0\.1|\[::1\]|localhost)(:\d{1,5})?(/.*)?$",
-            description="URL on loopback that alarm notifications (of actions with an SNS topic) are sent to; empty: only the log has them.",
+            description="URL on loopback that messages to SNS topics (of alarms and Auto Scaling groups) are sent to; empty: only the log has them.",
         ),
     ] = ""
     metrics_period_s: Annotated[

@@ -26,6 +26,7 @@ provider "aws" {
   skip_metadata_api_check     = true
   endpoints {
     autoscaling = "http://127.0.0.1:${var.port}"
+    cloudwatch  = "http://127.0.0.1:${var.port}"
     ec2         = "http://127.0.0.1:${var.port}"
     elbv2       = "http://127.0.0.1:${var.port}"
     sts         = "http://127.0.0.1:${var.port}"
@@ -56,6 +57,11 @@ resource "aws_autoscaling_group" "web" {
   termination_policies      = ["OldestInstance"]
   enabled_metrics           = ["GroupInServiceInstances"]
   default_instance_warmup   = 30
+  max_instance_lifetime     = (var.changed ? 172800 : 86400)
+  instance_maintenance_policy {
+    min_healthy_percentage = 100
+    max_healthy_percentage = (var.changed ? 150 : 120)
+  }
   launch_template {
     id      = aws_launch_template.web.id
     version = "$Latest"
@@ -116,4 +122,98 @@ resource "aws_autoscaling_schedule" "night" {
   desired_capacity       = 1
   recurrence             = "0 3 29 2 *"
   time_zone              = "Europe/Vienna"
+}
+resource "aws_autoscaling_lifecycle_hook" "told" {
+  name                    = "told"
+  autoscaling_group_name  = aws_autoscaling_group.web.name
+  lifecycle_transition    = "autoscaling:EC2_INSTANCE_TERMINATING"
+  heartbeat_timeout       = 30
+  default_result          = "CONTINUE"
+  notification_metadata   = (var.changed ? "two" : "one")
+  notification_target_arn = "arn:aws:sns:us-east-1:555500002222:told"
+  role_arn                = "arn:aws:iam::555500002222:role/told"
+}
+resource "aws_autoscaling_notification" "all" {
+  group_names   = [aws_autoscaling_group.web.name]
+  notifications = (var.changed ? ["autoscaling:EC2_INSTANCE_LAUNCH", "autoscaling:EC2_INSTANCE_TERMINATE"] : ["autoscaling:EC2_INSTANCE_LAUNCH"])
+  topic_arn     = "arn:aws:sns:us-east-1:555500002222:told"
+}
+resource "aws_autoscaling_group_tag" "more" {
+  autoscaling_group_name = aws_autoscaling_group.web.name
+  tag {
+    key                 = "more"
+    value               = (var.changed ? "two" : "one")
+    propagate_at_launch = false
+  }
+}
+resource "aws_lb_target_group" "second" {
+  name     = "second"
+  port     = 81
+  protocol = "HTTP"
+  vpc_id   = data.aws_vpc.default.id
+}
+resource "aws_autoscaling_group" "attached" {
+  name                 = "attached"
+  min_size             = 0
+  max_size             = 1
+  availability_zones   = ["us-east-1a"]
+  launch_configuration = aws_launch_configuration.old.name
+  lifecycle { ignore_changes = [target_group_arns] }
+}
+resource "aws_launch_configuration" "old" {
+  name          = "old"
+  image_id      = var.image
+  instance_type = "t3.nano"
+}
+resource "aws_autoscaling_attachment" "second" {
+  autoscaling_group_name = aws_autoscaling_group.attached.name
+  lb_target_group_arn    = aws_lb_target_group.second.arn
+}
+resource "aws_cloudwatch_metric_alarm" "busy" {
+  alarm_name          = "busy"
+  alarm_description   = (var.changed ? "two" : "one")
+  namespace           = "AWS/EC2"
+  metric_name         = "CPUUtilization"
+  statistic           = "Average"
+  period              = 60
+  evaluation_periods  = 3
+  datapoints_to_alarm = 2
+  threshold           = (var.changed ? 80 : 70)
+  comparison_operator = "GreaterThanThreshold"
+  treat_missing_data  = "notBreaching"
+  dimensions          = { AutoScalingGroupName = aws_autoscaling_group.web.name }
+  alarm_actions       = [aws_autoscaling_policy.steps.arn]
+  ok_actions          = ["arn:aws:sns:us-east-1:555500002222:told"]
+  tags                = { a = "b" }
+}
+resource "aws_cloudwatch_metric_alarm" "failing" {
+  alarm_name          = "failing"
+  evaluation_periods  = 1
+  threshold           = 5
+  comparison_operator = "GreaterThanOrEqualToThreshold"
+  metric_query {
+    id          = "share"
+    expression  = "100 * errors / requests"
+    label       = "share"
+    return_data = true
+  }
+  dynamic "metric_query" {
+    for_each = { errors = "HTTPCode_Target_5XX_Count", requests = "RequestCount" }
+    content {
+      id = metric_query.key
+      metric {
+        namespace   = "AWS/ApplicationELB"
+        metric_name = metric_query.value
+        period      = 60
+        stat        = "Sum"
+        dimensions  = { LoadBalancer = "app/web/0123456789abcdef" }
+      }
+    }
+  }
+}
+resource "aws_cloudwatch_composite_alarm" "both" {
+  alarm_name        = "both"
+  alarm_description = (var.changed ? "two" : "one")
+  alarm_rule        = "ALARM(${aws_cloudwatch_metric_alarm.busy.alarm_name}) AND ALARM(${aws_cloudwatch_metric_alarm.failing.alarm_name})"
+  alarm_actions     = ["arn:aws:sns:us-east-1:555500002222:told"]
 }
