@@ -294,7 +294,8 @@ class ScheduledAction(Resource, frozen=True):
 
 class RefreshSpec(msgspec.Struct, frozen=True):
     """An instance refresh. `params`: Preferences and DesiredConfiguration as given. `before`: what the group launched from before, for a rollback.
-    `old`: instances to replace; `replaced`: of them those that are done. `hold_until`: the end of a checkpoint's wait or a warmup."""
+    `old`: instances to replace. `hold_until`: the end of a checkpoint's wait, or of the bake time. `wait_until`: so long what may not be replaced
+    (protected, in standby) is waited for."""
 
     group: str
     params: dict[str, object]
@@ -308,6 +309,7 @@ class RefreshSpec(msgspec.Struct, frozen=True):
     before_configuration: str = ""
     hold_until: float = 0.0
     checkpoints_passed: int = 0
+    wait_until: float = 0.0
 
 
 @kind("autoscaling.Refresh", indexes={"group": lambda one: one.spec.group})

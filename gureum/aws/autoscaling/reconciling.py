@@ -18,10 +18,11 @@ from gureum.aws.autoscaling.launching import launch, template_now
 from gureum.aws.autoscaling.lookup import members_of
 from gureum.aws.autoscaling.members import move_on
 from gureum.aws.autoscaling.passes import Pass
-from gureum.aws.autoscaling.refreshing import step_refresh, surge
+from gureum.aws.autoscaling.refreshing import ACTIVE, alarms_of, step_refresh, surge
 from gureum.aws.autoscaling.replacing import above, below, ready, replace
 from gureum.aws.autoscaling.sentences import launching, rebalanced_cause, shrunk_cause, started_cause
 from gureum.aws.autoscaling.termination import choose
+from gureum.aws.cloudwatch.alarm_kinds import CompositeAlarm, MetricAlarm
 from gureum.aws.ec2.instance_kinds import Instance
 from gureum.aws.ec2.instance_lifecycle import world_call
 from gureum.aws.elbv2.kinds import TargetGroup
@@ -51,6 +52,23 @@ def group_of_member(client: Client, member: Member) -> Iterable[str]:
 @watch(Refresh)
 def group_of_refresh(client: Client, refresh: Refresh) -> Iterable[str]:
     return (make_key("autoscaling.Group", refresh.meta.scope, refresh.spec.group),)
+
+
+@watch(MetricAlarm)
+def groups_of_alarm(client: Client, alarm: MetricAlarm) -> Iterable[str]:
+    """Those whose instance refresh it ends."""
+    return _refreshed(client, alarm)
+
+
+@watch(CompositeAlarm)
+def groups_of_composite_alarm(client: Client, alarm: CompositeAlarm) -> Iterable[str]:
+    return _refreshed(client, alarm)
+
+
+def _refreshed(client: Client, alarm: MetricAlarm | CompositeAlarm) -> tuple[str, ...]:
+    scope, name = alarm.meta.scope, alarm.spec.name
+    active = (one for one in client.all(Refresh, scope) if one.spec.status in ACTIVE and name in alarms_of(one.spec))
+    return tuple(make_key("autoscaling.Group", scope, one.spec.group) for one in active)
 
 
 @watch(TargetGroup)

@@ -9,16 +9,17 @@ import msgspec
 
 from gureum.aws.autoscaling.faults import invalid, not_built
 from gureum.aws.autoscaling.group_settings import found_template
-from gureum.aws.autoscaling.kinds import Group, Member, Refresh, RefreshSpec
+from gureum.aws.autoscaling.kinds import STANDBY, Group, Member, Refresh, RefreshSpec
 from gureum.aws.autoscaling.launching import template_now
 from gureum.aws.autoscaling.lookup import find_group, members_of, page
 from gureum.aws.autoscaling.refreshing import active_refresh, preferences, to_replace
 from gureum.aws.call import Call
+from gureum.aws.cloudwatch.alarm_show import find_alarm
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import Result, operation
 
 LIFE_S = 42 * 86400.0
-_REFUSED = ("StandbyInstances", "AlarmSpecification", "BakeTime")
+LONGEST_BAKE_S, MOST_ALARMS = 172800, 10
 
 
 @operation("StartInstanceRefresh")
@@ -33,7 +34,7 @@ async def start_instance_refresh(call: Call) -> Result:
             status=400,
         )
     wanted = params.get("Preferences") or {}
-    _check(params, wanted)
+    _check(call, params, wanted)
     spec = group.spec
     desired = params.get("DesiredConfiguration") or {}
     if desired.get("MixedInstancesPolicy"):
@@ -44,7 +45,7 @@ async def start_instance_refresh(call: Call) -> Result:
     after = transaction.update(
         msgspec.structs.replace(group, spec=msgspec.structs.replace(spec, failures=0, retry_at=0.0))
     )
-    members = [one for one in members_of(call, group) if one.counts]
+    members = [one for one in members_of(call, group) if one.counts or one.spec.state in STANDBY]
     old = to_replace(members, after, template_now(call, after), skip_matching=bool(wanted.get("SkipMatching")))
     kept: dict[str, object] = {
         name: params[name] for name in ("Preferences", "DesiredConfiguration", "Strategy") if name in params
@@ -99,7 +100,13 @@ async def rollback_instance_refresh(call: Call) -> Result:
     members = [one for one in members_of(call, group) if one.counts]
     old = to_replace(members, after, template_now(call, after), skip_matching=True)
     changed = msgspec.structs.replace(
-        spec, status="RollbackInProgress", old=old, total=len(old), hold_until=0.0, checkpoints_passed=1000
+        spec,
+        status="RollbackInProgress",
+        old=old,
+        total=len(old),
+        hold_until=0.0,
+        wait_until=0.0,
+        checkpoints_passed=1000,
     )
     transaction = call.transaction()
     transaction.update(after)
@@ -130,12 +137,17 @@ def _none_active(group: Group) -> AwsError:
     return AwsError("ActiveInstanceRefreshNotFound", text, status=400)
 
 
-def _check(params: dict[str, Any], wanted: dict[str, Any]) -> None:
+def _check(call: Call, params: dict[str, Any], wanted: dict[str, Any]) -> None:
     if params.get("Strategy", "Rolling") != "Rolling":
         raise not_built(f"Instance refresh strategy {params['Strategy']}")
-    for name in _REFUSED:
-        if wanted.get(name) not in (None, "Ignore", 0):
-            raise not_built(f"Instance refresh preference {name}")
+    if not 0 <= (wanted.get("BakeTime") or 0) <= LONGEST_BAKE_S:
+        raise invalid(f"BakeTime must be between 0 and {LONGEST_BAKE_S} seconds.")
+    alarms = (wanted.get("AlarmSpecification") or {}).get("Alarms") or []
+    if len(alarms) > MOST_ALARMS:
+        raise invalid(f"At most {MOST_ALARMS} alarms can be specified.")
+    for name in alarms:
+        if find_alarm(call, name) is None:
+            raise invalid(f"The alarm {name} does not exist.")
     least, most = wanted.get("MinHealthyPercentage", 90), wanted.get("MaxHealthyPercentage", 100)
     if not (0 <= least <= 100 <= most <= 200) or most - least > 100:
         raise invalid(

@@ -1,6 +1,6 @@
 """What an instance refresh does in one look of its group: ends old instances as the healthy share allows; the group itself launches new ones.
 
-    Pending ──► InProgress ──all replaced and warm──► Successful
+    Pending ──► InProgress ──all replaced and warm──► (Baking) ──► Successful
                     │ CancelInstanceRefresh ──► Cancelling ──what is under way ends──► Cancelled
                     │ RollbackInstanceRefresh, AutoRollback ──► RollbackInProgress ──► …Successful
 
@@ -15,15 +15,19 @@ from typing import Any
 
 import msgspec
 
-from gureum.aws.autoscaling.kinds import LEAVING, STARTING, Group, Member, Refresh, RefreshSpec, Template
+from gureum.aws.autoscaling.kinds import LEAVING, STANDBY, STARTING, Group, Member, Refresh, RefreshSpec, Template
 from gureum.aws.autoscaling.launching import template_now
 from gureum.aws.autoscaling.passes import Pass
 from gureum.aws.autoscaling.replacing import above, below, warmup_s
 from gureum.aws.autoscaling.sentences import refresh_cause
 from gureum.aws.call import Call
+from gureum.aws.cloudwatch.alarm_kinds import CompositeAlarm, MetricAlarm
+from gureum.aws.cloudwatch.alarm_kinds import object_name as alarm_name
 
-ACTIVE = ("Pending", "InProgress", "Cancelling", "RollbackInProgress")
+ACTIVE = ("Pending", "InProgress", "Baking", "Cancelling", "RollbackInProgress")
 DEFAULT_LEAST, DEFAULT_CHECKPOINT_DELAY_S = 90, 3600
+WAIT_S = 3600.0
+"""AWS: so long it waits for instances that are protected from scale-in or stand by."""
 MOST_FAILURES = 8
 """Failed launches in a row after which a refresh gives up."""
 
@@ -73,21 +77,77 @@ def step_refresh(step: Pass) -> None:
         return
     if spec.status == "Pending":
         spec = msgspec.structs.replace(spec, status="InProgress", start=step.now)
-    if step.group.spec.failures >= MOST_FAILURES:
-        _fail(step, refresh, spec)
+    reason = _failure(step, spec)
+    if reason:
+        _fail(step, refresh, spec, reason)
         return
+    _end_standby(step, spec)
     left, serving = _left(step, spec), [one for one in step.members if one.spec.state == "InService"]
     warm = [one for one in serving if _is_warm(step, one, spec)]
-    if not left:
+    if not left and _waited_for(step, spec):
+        until = spec.wait_until or step.now + WAIT_S
+        step.due.append(until)
+        spec = msgspec.structs.replace(spec, wait_until=until)
+    elif not left:
         if len(warm) == len(serving) == step.capacity == step.group.spec.desired:
-            done = "RollbackSuccessful" if spec.status == "RollbackInProgress" else "Successful"
-            spec = msgspec.structs.replace(spec, status=done, end=step.now)
+            spec = _finished(step, spec)
     elif spec.hold_until > step.now:
         step.due.append(spec.hold_until)
     else:
         spec = _replace_some(step, spec, left, len(warm))
     if spec != refresh.spec:
         step.transaction.update(msgspec.structs.replace(refresh, spec=spec))
+
+
+def _failure(step: Pass, spec: RefreshSpec) -> str:
+    """Why it can go on no more; "" while it can."""
+    if step.group.spec.failures >= MOST_FAILURES:
+        return "Instances could not be launched."
+    if spec.wait_until and spec.wait_until <= step.now and _waited_for(step, spec):
+        return "Instances that are protected from scale-in or in standby were waited for, for an hour."
+    names = alarms_of(spec) if spec.status != "RollbackInProgress" else ()
+    for name in names:
+        stored = alarm_name(name)
+        alarm = step.call.get(MetricAlarm, stored) or step.call.get(CompositeAlarm, stored)
+        if alarm is not None and alarm.status.state == "ALARM":
+            return f"The alarm {name} went into the ALARM state."
+    return ""
+
+
+def alarms_of(spec: RefreshSpec) -> tuple[str, ...]:
+    """Names of the alarms that end it."""
+    return tuple((preferences(spec).get("AlarmSpecification") or {}).get("Alarms") or ())
+
+
+def _finished(step: Pass, spec: RefreshSpec) -> RefreshSpec:
+    """All have been replaced: it is over, after its bake time."""
+    bake_s = preferences(spec).get("BakeTime") or 0
+    if spec.status == "InProgress" and bake_s:
+        spec = msgspec.structs.replace(spec, status="Baking", hold_until=step.now + bake_s)
+    if spec.status == "Baking" and spec.hold_until > step.now:
+        step.due.append(spec.hold_until)
+        return spec
+    done = "RollbackSuccessful" if spec.status == "RollbackInProgress" else "Successful"
+    return msgspec.structs.replace(spec, status=done, end=step.now)
+
+
+def _end_standby(step: Pass, spec: RefreshSpec) -> None:
+    if preferences(spec).get("StandbyInstances") == "Terminate":
+        for member in list(step.members):
+            if member.meta.name in spec.old and member.spec.state == "Standby":
+                step.begin_end(member, refresh_cause(step.now))
+
+
+def _waited_for(step: Pass, spec: RefreshSpec) -> bool:
+    """Whether there is something old that may be replaced only when a user lets it. AWS: "Wait" is the default of both."""
+    wanted, old = preferences(spec), frozenset(spec.old)
+    protected = wanted.get("ScaleInProtectedInstances", "Wait") == "Wait"
+    standby = wanted.get("StandbyInstances", "Wait") == "Wait"
+    return any(
+        (protected and one.counts and one.spec.protected) or (standby and one.spec.state in STANDBY)
+        for one in step.members
+        if one.meta.name in old
+    )
 
 
 def _cancel(step: Pass, refresh: Refresh) -> None:
@@ -150,13 +210,13 @@ def _is_warm(step: Pass, member: Member, spec: RefreshSpec) -> bool:
     return bool(ends <= step.now)
 
 
-def _fail(step: Pass, refresh: Refresh, spec: RefreshSpec) -> None:
+def _fail(step: Pass, refresh: Refresh, spec: RefreshSpec, reason: str) -> None:
     """Gives up; with AutoRollback what the group launches from is put back and what is new is replaced."""
     if preferences(spec).get("AutoRollback") and spec.status != "RollbackInProgress":
-        step.transaction.update(msgspec.structs.replace(refresh, spec=rolled_back(step.call, spec, step)))
+        back = msgspec.structs.replace(rolled_back(step.call, spec, step), reason=reason)
+        step.transaction.update(msgspec.structs.replace(refresh, spec=back))
         return
     status = "RollbackFailed" if spec.status == "RollbackInProgress" else "Failed"
-    reason = "Instances could not be launched."
     spec = msgspec.structs.replace(spec, status=status, reason=reason, end=step.now)
     step.transaction.update(msgspec.structs.replace(refresh, spec=spec))
 
@@ -168,5 +228,11 @@ def rolled_back(call: Call, spec: RefreshSpec, step: Pass) -> RefreshSpec:
         [one for one in step.members if one.counts], step.group, template_now(call, step.group), skip_matching=True
     )
     return msgspec.structs.replace(
-        spec, status="RollbackInProgress", old=old, total=len(old), hold_until=0.0, checkpoints_passed=1000
+        spec,
+        status="RollbackInProgress",
+        old=old,
+        total=len(old),
+        hold_until=0.0,
+        wait_until=0.0,
+        checkpoints_passed=1000,
     )

@@ -159,3 +159,99 @@ def test_a_daemon_killed_in_the_middle_goes_on(cloud):
     assert len(cloud.ids()) == 3
     assert not old & set(cloud.ids())
     assert cloud.alive() == set(cloud.ids()) == cloud.members()
+
+
+def test_protected_instances_are_waited_for_an_hour_unless_told_otherwise(cloud):
+    cloud.group(size=2)
+    protected, other = cloud.ids()
+    cloud("SetInstanceProtection", **G, InstanceIds=[protected], ProtectedFromScaleIn=True)
+    cloud("StartInstanceRefresh", **G, Preferences={"InstanceWarmup": 0})
+    cloud.through(1800, step=60)
+    assert refresh(cloud)["Status"] == "InProgress"
+    assert protected in cloud.ids()
+    assert other not in cloud.ids()
+    cloud("SetInstanceProtection", **G, InstanceIds=[protected], ProtectedFromScaleIn=False)
+    cloud.through(120)
+    assert refresh(cloud)["Status"] == "Successful"
+    (protected, _) = cloud.ids()
+    cloud("SetInstanceProtection", **G, InstanceIds=[protected], ProtectedFromScaleIn=True)
+    cloud("StartInstanceRefresh", **G, Preferences={"InstanceWarmup": 0})
+    cloud.through(4000, step=60)
+    assert refresh(cloud)["Status"] == "Failed"
+    cloud("StartInstanceRefresh", **G, Preferences={"InstanceWarmup": 0, "ScaleInProtectedInstances": "Ignore"})
+    cloud.through(120)
+    assert refresh(cloud)["Status"] == "Successful"
+    assert protected in cloud.ids()
+    cloud("StartInstanceRefresh", **G, Preferences={"InstanceWarmup": 0, "ScaleInProtectedInstances": "Refresh"})
+    cloud.through(120)
+    assert refresh(cloud)["Status"] == "Successful"
+    assert protected not in cloud.ids()
+
+
+def test_instances_in_standby_are_waited_for_ignored_or_ended(cloud):
+    cloud.group(size=2)
+
+    def refreshed(how):
+        one = cloud.ids()[0]
+        cloud("EnterStandby", **G, InstanceIds=[one], ShouldDecrementDesiredCapacity=True)
+        wanted = {"InstanceWarmup": 0} | ({"StandbyInstances": how} if how else {})
+        cloud("StartInstanceRefresh", **G, Preferences=wanted)
+        cloud.through(120)
+        return one
+
+    one = refreshed("")
+    assert refresh(cloud)["Status"] == "InProgress"
+    cloud("ExitStandby", **G, InstanceIds=[one])
+    cloud.through(120)
+    assert refresh(cloud)["Status"] == "Successful"
+    assert one not in cloud.ids()
+    one = refreshed("Ignore")
+    assert refresh(cloud)["Status"] == "Successful"
+    assert cloud.ids("Standby") == [one]
+    cloud("ExitStandby", **G, InstanceIds=[one])
+    cloud.boot()
+    one = refreshed("Terminate")
+    assert refresh(cloud)["Status"] == "Successful"
+    assert cloud.ids("Standby") == []
+    assert one not in cloud.alive()
+
+
+def test_at_the_end_it_bakes_and_may_still_be_rolled_back(cloud):
+    cloud.group(size=1, LaunchTemplate={"LaunchTemplateId": cloud.template, "Version": "1"})
+    new_version(cloud)
+    wanted = {"LaunchTemplate": {"LaunchTemplateId": cloud.template, "Version": "2"}}
+    start = {"DesiredConfiguration": wanted, "Preferences": {"InstanceWarmup": 0, "BakeTime": 600}}
+    cloud("StartInstanceRefresh", **G, **start)
+    cloud.through(60)
+    assert (refresh(cloud)["Status"], types(cloud)) == ("Baking", {"t3.micro"})
+    cloud("RollbackInstanceRefresh", **G)
+    cloud.through(60)
+    assert (refresh(cloud)["Status"], types(cloud)) == ("RollbackSuccessful", {"t3.nano"})
+    cloud("StartInstanceRefresh", **G, **start)
+    cloud.through(300)
+    assert refresh(cloud)["Status"] == "Baking"
+    cloud.through(400)
+    assert refresh(cloud)["Status"] == "Successful"
+
+
+def test_an_alarm_ends_it_and_rolls_it_back(cloud):
+    alarm = {
+        "Namespace": "n", "MetricName": "m", "Statistic": "Sum", "Period": 60, "EvaluationPeriods": 1, "Threshold": 5.0,
+        "ComparisonOperator": "GreaterThanThreshold",
+    }  # fmt: skip
+    cloud("cloudwatch:PutMetricAlarm", AlarmName="errors", **alarm)
+    cloud.group(size=2, LaunchTemplate={"LaunchTemplateId": cloud.template, "Version": "1"})
+    new_version(cloud)
+    wanted = {"LaunchTemplate": {"LaunchTemplateId": cloud.template, "Version": "2"}}
+    watched = {"AlarmSpecification": {"Alarms": ["errors"]}, "InstanceWarmup": 1000, "AutoRollback": True}
+    unknown = watched | {"AlarmSpecification": {"Alarms": ["none"]}}
+    start = {**G, "DesiredConfiguration": wanted}
+    assert cloud.refused("StartInstanceRefresh", **start, Preferences=unknown)[0] == "ValidationError"
+    cloud("StartInstanceRefresh", **start, Preferences=watched)
+    cloud.through(60)
+    assert "t3.micro" in types(cloud)
+    cloud("cloudwatch:SetAlarmState", AlarmName="errors", StateValue="ALARM", StateReason="by hand")
+    assert refresh(cloud)["Status"] == "RollbackInProgress"
+    assert refresh(cloud)["StatusReason"] == "The alarm errors went into the ALARM state."
+    cloud.through(3000, step=60)
+    assert (refresh(cloud)["Status"], types(cloud)) == ("RollbackSuccessful", {"t3.nano"})

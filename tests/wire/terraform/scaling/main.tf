@@ -138,14 +138,6 @@ resource "aws_autoscaling_notification" "all" {
   notifications = (var.changed ? ["autoscaling:EC2_INSTANCE_LAUNCH", "autoscaling:EC2_INSTANCE_TERMINATE"] : ["autoscaling:EC2_INSTANCE_LAUNCH"])
   topic_arn     = "arn:aws:sns:us-east-1:555500002222:told"
 }
-resource "aws_autoscaling_group_tag" "more" {
-  autoscaling_group_name = aws_autoscaling_group.web.name
-  tag {
-    key                 = "more"
-    value               = (var.changed ? "two" : "one")
-    propagate_at_launch = false
-  }
-}
 resource "aws_lb_target_group" "second" {
   name     = "second"
   port     = 81
@@ -158,7 +150,7 @@ resource "aws_autoscaling_group" "attached" {
   max_size             = 1
   availability_zones   = ["us-east-1a"]
   launch_configuration = aws_launch_configuration.old.name
-  lifecycle { ignore_changes = [target_group_arns] }
+  lifecycle { ignore_changes = [target_group_arns, tag] }
 }
 resource "aws_launch_configuration" "old" {
   name          = "old"
@@ -216,4 +208,12 @@ resource "aws_cloudwatch_composite_alarm" "both" {
   alarm_description = (var.changed ? "two" : "one")
   alarm_rule        = "ALARM(${aws_cloudwatch_metric_alarm.busy.alarm_name}) AND ALARM(${aws_cloudwatch_metric_alarm.failing.alarm_name})"
   alarm_actions     = ["arn:aws:sns:us-east-1:555500002222:told"]
+}
+resource "aws_autoscaling_group_tag" "more" {
+  autoscaling_group_name = aws_autoscaling_group.attached.name
+  tag {
+    key                 = "more"
+    value               = (var.changed ? "two" : "one")
+    propagate_at_launch = false
+  }
 }
