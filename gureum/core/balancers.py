@@ -19,11 +19,11 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from gureum.core.health import HealthChecks, Look
+from gureum.core.health import HealthChecks, Look, Watched
 from gureum.core.machine import Machine
 from gureum.core.networks import Rules
 from gureum.core.specs import Balancer, BalancerNames, Interface, Proxy, Target, TargetGroup, Use
-from gureum.core.targets import TargetBook
+from gureum.core.targets import Node, TargetBook, looked_at_from
 from gureum.engine.errors import Retry
 from gureum.ports.checks import Outcome
 from gureum.ports.proxies import Group, ProxySpec, Server
@@ -93,26 +93,26 @@ class BalancingKinds:
         self._book.forget(name)
         await self._machine.keep(f"health/{name}", "")
 
-    def _looks(self, id_: str, spec: TargetGroup) -> tuple[dict[str, Look], list[Retry]]:
-        """How each target is looked at, and what those wait for whose place is not there yet."""
-        looks: dict[str, Look] = {}
+    def _looks(self, id_: str, spec: TargetGroup) -> tuple[dict[Watched, Look], list[Retry]]:
+        """How each target is looked at from each place, and what those wait for whose place is not there yet."""
+        looks: dict[Watched, Look] = {}
         waits: list[Retry] = []
         if spec.probe is None or not spec.places:
             return looks, waits
-        ready: dict[str, bool] = {}
+        ready: set[str] = set()
         interfaces = self._interfaces()
+        for sandbox in {place.sandbox for place in spec.places}:
+            found = self._missing(id_, sandbox, interfaces)
+            if found is None:
+                ready.add(sandbox)
+            else:
+                waits.append(found)
         for target in spec.targets:
-            if target.draining:
-                continue
-            place = next((one for one in spec.places if one.zone == target.zone), spec.places[0])
-            if place.sandbox not in ready:
-                found = self._missing(id_, place.sandbox, interfaces)
-                ready[place.sandbox] = found is None
-                waits += [found] if found else []
-            if ready[place.sandbox]:
-                looks[target.name] = Look(
-                    place.sandbox, place.address, target.address, target.check_port, spec.probe, spec.interval_s
-                )
+            for place in looked_at_from(spec, target) if not target.draining else ():
+                if place.sandbox in ready:
+                    looks[target.name, place.sandbox] = Look(
+                        place.sandbox, place.address, target.address, target.check_port, spec.probe, spec.interval_s
+                    )
         return looks, waits
 
     def _missing(self, id_: str, sandbox: str, interfaces: dict[str, list[str]]) -> Retry | None:
@@ -131,29 +131,35 @@ class BalancingKinds:
                 found.setdefault(one.spec.interface.sandbox, []).append(one.name)
         return found
 
-    def _heard(self, group: str, target: str, outcome: Outcome) -> None:
-        noted = self._book.note(group, target, outcome)
+    def _heard(self, group: str, target: str, sandbox: str, outcome: Outcome) -> None:
+        noted = self._book.note(group, target, sandbox, outcome)
         if noted is None:
             return
         before, after = noted
         id_ = f"TargetGroup/{group}"
         if before.state != after.state:
-            log.info("target health", extra={"group": group, "target": target, "state": after.state})
+            extra = {"group": group, "target": target, "node": sandbox, "state": after.state}
+            log.info("target health", extra=extra)
             if after.state == "unhealthy":
-                self._end_unhealthy(group, target)
+                self._end_unhealthy(group, target, sandbox)
             self._poke_users(id_)
         if (before.state, before.reason, before.description) != (after.state, after.reason, after.description):
             self._machine.poke(id_)
 
-    def _end_unhealthy(self, group: str, target: str) -> None:
+    def _end_unhealthy(self, group: str, target: str, sandbox: str) -> None:
         wished = self._machine.desired.get(f"TargetGroup/{group}")
         if wished is not None and isinstance(wished.spec, TargetGroup) and wished.spec.end_unhealthy:
-            self._end(group, [one for one in wished.spec.targets if one.name == target])
+            self._end(group, [one for one in wished.spec.targets if one.name == target], sandbox)
 
-    def _end(self, group: str, targets: Iterable[Target]) -> None:
-        """Notes for all who send to `group` that what is under way to `targets` is to be cut."""
+    def _end(self, group: str, targets: Iterable[Target], sandbox: str = "") -> None:
+        """Notes for all who send to `group`, or for the node in `sandbox` alone, that what is under way to `targets` is to be cut."""
         for user in self._machine.users(f"TargetGroup/{group}"):
-            if user.split("/", 1)[0] in ("Proxy", "Balancer"):
+            wished = self._machine.desired.get(user)
+            if (
+                wished is not None
+                and isinstance(wished.spec, Proxy | Balancer)
+                and sandbox in ("", wished.spec.sandbox)
+            ):
                 self._ends.setdefault(user, {}).update({(group, one.name): one for one in targets})
 
     def _poke_users(self, id_: str) -> None:
@@ -184,13 +190,12 @@ class BalancingKinds:
 
     def _proxy_spec(self, spec: Proxy, net: str) -> ProxySpec:
         uses = {use.group: use for use in spec.uses}
-        groups = tuple(
-            self._with_servers(one, uses.get(one.name, Use(one.name)), spec.zone) for one in spec.proxy.groups
-        )
+        node = Node(spec.sandbox, spec.zone)
+        groups = tuple(self._with_servers(one, uses.get(one.name, Use(one.name)), node) for one in spec.proxy.groups)
         return msgspec.structs.replace(spec.proxy, sandbox_net=net, groups=groups)
 
-    def _with_servers(self, group: Group, use: Use, zone: str) -> Group:
-        reach = self._book.in_reach(use, zone)
+    def _with_servers(self, group: Group, use: Use, node: Node) -> Group:
+        reach = self._book.in_reach(use, node)
         servers = tuple(Server(one.name, one.address, one.port, up) for one, up in reach)
         return msgspec.structs.replace(group, servers=servers)
 
@@ -232,11 +237,18 @@ class BalancingKinds:
         )
         with self._ending(id_) as ends:
             await self._rules.enforce(spec.network)
-            used = {(one.address, one.port) for port in self._book.balanced(spec).ports for one in port.targets}
+            used = self._used(spec.network) if ends else set()
             for target in ends.values():
                 if (target.address, target.port) not in used:
                     await machine.ports.firewalls.end_flows(spec.network, target.address, target.port)
         machine.set_status(id_, "ready")
+
+    def _used(self, network: str) -> set[tuple[str, int]]:
+        """Targets that some node in the network sends to: flows are ended by their target, whichever node they came by. What one node gives up is
+        ended when the last one does."""
+        specs = (one.spec for one in self._machine.of_kind("Balancer"))
+        balanced = (self._book.balanced(one) for one in specs if isinstance(one, Balancer) and one.network == network)
+        return {(one.address, one.port) for node in balanced for port in node.ports for one in port.targets}
 
     async def balancer_gone(self, id_: str, spec: Balancer) -> None:
         self._ends.pop(id_, None)

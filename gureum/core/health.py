@@ -3,6 +3,7 @@
     initial ──first pass──► healthy ──unhealthy_threshold failures in a row──► unhealthy
        └──unhealthy_threshold failures in a row──► unhealthy ──healthy_threshold passes in a row──► healthy
 
+Each node of a load balancer looks for itself, and sends by what it has seen ("each load balancer node checks the health of each target").
 AWS: elbv2 "health checks for your target groups", "target health status". A look that could not be made (there is no place to ask from) says
 nothing about the target: its state stays, and it is tried again soon.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 import msgspec
@@ -59,6 +60,16 @@ def judged(health: Health, outcome: Outcome, healthy_threshold: int, unhealthy_t
     return msgspec.structs.replace(HEALTHY if health.state == "healthy" else CHECKING, in_row=failures)
 
 
+def summed(healths: Iterable[Health]) -> Health:
+    """What several places see of one target, in one word: unhealthy where one of them finds it so, with that one's reason; healthy when all do."""
+    found = tuple(healths)
+    for state in ("unhealthy", "initial"):
+        for one in found:
+            if one.state == state:
+                return one
+    return found[0] if found else REGISTERING
+
+
 class Look(msgspec.Struct, frozen=True):
     """How one target is looked at: from `source` in `sandbox`, each `interval_s` seconds."""
 
@@ -70,30 +81,32 @@ class Look(msgspec.Struct, frozen=True):
     interval_s: float
 
 
-Heard = Callable[[str, str, Outcome], None]
+Watched = tuple[str, str]
+"""A target, and the sandbox that it is looked at from."""
+Heard = Callable[[str, str, str, Outcome], None]
 
 
 class HealthChecks:
-    """Looks at the targets of all groups. `heard(group, target, outcome)` is called in the loop after each look that was made.
+    """Looks at the targets of all groups. `heard(group, target, sandbox, outcome)` is called in the loop after each look that was made.
 
-    Each target has a task and a cadence of its own, from its registration on: a slow target delays no other, and those that came at different
-    times are not looked at in one burst. A look starts each `interval_s`, however long the one before took. What is registered is often about to
-    serve: between its first two looks it is asked again, and of the answers only the first that passes is heard."""
+    Each target has a task and a cadence of its own at each place, from its registration on: a slow target delays no other, and those that came at
+    different times are not looked at in one burst. A look starts each `interval_s`, however long the one before took. What is registered is often
+    about to serve: between its first two looks it is asked again, and of the answers only the first that passes is heard."""
 
     def __init__(self, clock: Clock, checks: Checks, heard: Heard) -> None:
         self._clock = clock
         self._checks = checks
         self._heard = heard
         self._slots = asyncio.Semaphore(LOOKS_AT_ONCE)
-        self._looks: dict[str, dict[str, Look]] = {}
-        self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._looks: dict[str, dict[Watched, Look]] = {}
+        self._tasks: dict[tuple[str, Watched], asyncio.Task[None]] = {}
 
-    def watch(self, group: str, looks: dict[str, Look]) -> None:
+    def watch(self, group: str, looks: dict[Watched, Look]) -> None:
         """From now on exactly these targets of `group` are looked at; a new one, or one that is to be looked at in another way, at once."""
         before = self._looks.get(group, {})
-        for target in before.keys() | looks.keys():
-            if before.get(target) != looks.get(target):
-                self._restart(group, target, looks.get(target))
+        for watched in before.keys() | looks.keys():
+            if before.get(watched) != looks.get(watched):
+                self._restart(group, watched, looks.get(watched))
         self._looks[group] = looks
 
     def forget(self, group: str) -> None:
@@ -107,13 +120,14 @@ class HealthChecks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _restart(self, group: str, target: str, look: Look | None) -> None:
-        running = self._tasks.pop((group, target), None)
+    def _restart(self, group: str, watched: Watched, look: Look | None) -> None:
+        running = self._tasks.pop((group, watched), None)
         if running is not None:
             running.cancel()
         if look is not None:
+            target = watched[0]
             task = asyncio.get_running_loop().create_task(self._go_on(group, target, look), name=f"check {target}")
-            self._tasks[group, target] = task
+            self._tasks[group, watched] = task
 
     async def _go_on(self, group: str, target: str, look: Look) -> None:
         first = True
@@ -125,9 +139,9 @@ class HealthChecks:
                 if outcome is None:
                     await self._clock.sleep(min(NO_PLACE_RETRY_S, look.interval_s))
                     continue
-                self._heard(group, target, outcome)
+                self._heard(group, target, look.sandbox, outcome)
                 if first and not outcome.passed and await self._passes_before(ends, target, look):
-                    self._heard(group, target, Outcome(True))
+                    self._heard(group, target, look.sandbox, Outcome(True))
                 first = False
                 await pause
             finally:

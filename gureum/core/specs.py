@@ -107,11 +107,13 @@ class FlowLog(msgspec.Struct, frozen=True):
 
 
 class Place(msgspec.Struct, frozen=True):
-    """A node of a load balancer, from which targets are checked: the name of its sandbox, and its address there."""
+    """A node of a load balancer, which checks the targets that it may send to: the name of its sandbox, and its address there. `cross_zone`: those
+    of all zones, else of its own."""
 
     sandbox: str
     address: str
     zone: str
+    cross_zone: bool = True
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -137,8 +139,8 @@ class Failover(msgspec.Struct, frozen=True):
 
 
 class TargetGroup(msgspec.Struct, frozen=True):
-    """Targets and how they are checked; from the first of `places` that is in the target's zone, else the first. Without a probe all are
-    healthy. Its status says of each target (data: {"targets": {name: [state, reason, description]}}) "initial", "healthy" or "unhealthy"."""
+    """Targets and how they are checked, from each of `places` for itself. Without a probe all are healthy. Its status says of each target, over all
+    places (data: {"targets": {name: [state, reason, description]}}), "initial", "healthy" or "unhealthy"."""
 
     probe: Probe | None
     targets: tuple[Target, ...] = ()
@@ -184,8 +186,9 @@ class BalancedListener(msgspec.Struct, frozen=True):
 
 
 class Balancer(msgspec.Struct, frozen=True):
-    """Layer-4 balancing at one node of a load balancer."""
+    """Layer-4 balancing at one node of a load balancer. `sandbox`: the node's, from which its targets are checked."""
 
+    sandbox: str
     network: str
     interface: str
     zone: str
@@ -196,9 +199,10 @@ class Balancer(msgspec.Struct, frozen=True):
 
 
 class NodeName(msgspec.Struct, frozen=True):
-    """An address that a load balancer's name leads to while its zone is healthy in each of the groups. `zonal`: those of `groups` that are used
-    without cross-zone balancing: of them only the zone's own targets count."""
+    """An address that a load balancer's name leads to while its zone is healthy in each of the groups, as its node (`sandbox`) sees them. `zonal`:
+    those of `groups` that are used without cross-zone balancing: of them only the zone's own targets count."""
 
+    sandbox: str
     address: str
     zone: str
     groups: tuple[str, ...] = ()

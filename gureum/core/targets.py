@@ -3,7 +3,7 @@
 `receiving` (pure) says who gets new requests and flows, `zone_is_healthy` (pure) whether a zone stays in the load balancer's names. AWS: elbv2
 "target group health": below the wished number or share of healthy targets all are used ("fail open"); with cross-zone balancing all targets of
 the group are counted, without it those of the zone. Targets that have not answered their first checks get nothing even then: AWS answers 503
-while all are `initial`.
+while all are `initial`. Each node of a load balancer goes by what it has seen itself: a target that one zone cannot reach is unhealthy there alone.
 
 The book never asks a target anything (health.py does) and changes nothing on the machine (balancers.py does).
 """
@@ -15,8 +15,8 @@ from collections.abc import Iterable
 
 import msgspec
 
-from gureum.core.health import HEALTHY, REGISTERING, Health, judged
-from gureum.core.specs import Balancer, BalancerNames, Failover, Target, TargetGroup, Use
+from gureum.core.health import HEALTHY, REGISTERING, Health, judged, summed
+from gureum.core.specs import Balancer, BalancerNames, Failover, NodeName, Place, Target, TargetGroup, Use
 from gureum.ports.checks import Outcome
 from gureum.ports.firewalls import BalancedPort, BalancedTarget
 from gureum.ports.firewalls import Balancer as RuledBalancer
@@ -24,18 +24,29 @@ from gureum.ports.names import Record
 
 
 class Kept(msgspec.Struct, frozen=True, array_like=True):
-    """What of a target's health outlives the agent; of a target that has moved since it says nothing."""
+    """What of a target's health outlives the agent; of a target that has moved since it says nothing. `healths`: by the place's sandbox."""
 
-    health: Health
+    healths: dict[str, Health]
     address: str
     check_port: int
 
 
 class Group(msgspec.Struct, frozen=True):
-    """`healths`: of each target by its name."""
+    """`healths`: of each target by its name, at each place that looks at it by its sandbox."""
 
     spec: TargetGroup
-    healths: dict[str, Health]
+    healths: dict[str, dict[str, Health]]
+
+    def health(self, target: str, sandbox: str) -> Health:
+        """A target's at a node. One that is new to the node has not answered it yet."""
+        return self.healths[target].get(sandbox, _first(self.spec))
+
+
+class Node(msgspec.Struct, frozen=True):
+    """Who sends: a load balancer's node by its sandbox, and its zone."""
+
+    sandbox: str
+    zone: str
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -61,11 +72,13 @@ class TargetBook:
         """As an earlier agent left it: what was healthy stays in use until a check says otherwise."""
         known = _kept(kept)
         healths = {
-            target.name: known[target.name].health
+            target.name: known[target.name].healths
             for target in spec.targets
             if target.name in known and _is_same(known[target.name], target)
         }
-        self._groups[name] = Group(spec, {one.name: healths.get(one.name, _first(spec)) for one in spec.targets})
+        self._groups[name] = Group(
+            spec, {one.name: _seen(spec, one, healths.get(one.name, {})) for one in spec.targets}
+        )
 
     def put(self, name: str, spec: TargetGroup) -> Change:
         """This is wished now. Targets that stay keep their health; one that comes back from draining starts anew, as on AWS."""
@@ -77,28 +90,31 @@ class TargetBook:
         for target in spec.targets:
             was = old.get(target.name)
             stays = was is not None and before is not None and _goes_on(was, target) and _is_looked_at(spec, target)
-            healths[target.name] = before.healths[target.name] if stays and before else _first(spec)
+            healths[target.name] = _seen(spec, target, before.healths[target.name] if stays and before else {})
         self._groups[name] = Group(spec, healths)
         left = tuple(one for name, one in old.items() if name not in healths)
         return Change(any=True, left=left)
 
-    def note(self, name: str, target: str, outcome: Outcome) -> tuple[Health, Health] | None:
-        """One more look at a target: its health before and after. None when it is of no target that is looked at."""
+    def note(self, name: str, target: str, sandbox: str, outcome: Outcome) -> tuple[Health, Health] | None:
+        """One more look at a target from a place: its health there before and after. None when it is of no target that is looked at."""
         group = self._groups.get(name)
-        before = group.healths.get(target) if group else None
+        before = group.healths.get(target, {}).get(sandbox) if group else None
         if group is None or before is None or group.spec.probe is None:
             return None
         after = judged(before, outcome, group.spec.healthy_threshold, group.spec.unhealthy_threshold)
-        self._groups[name] = Group(group.spec, {**group.healths, target: after})
+        group.healths[target][sandbox] = after
         return before, after
 
     def forget(self, name: str) -> None:
         self._groups.pop(name, None)
 
     def shown(self, name: str) -> dict[str, list[str]]:
-        """As it stands in the status: {target: [state, reason, description]}."""
-        healths = self._groups[name].healths
-        return {target: [one.state, one.reason, one.description] for target, one in healths.items()}
+        """As it stands in the status, over all places: {target: [state, reason, description]}."""
+        group = self._groups[name]
+        if group.spec.probe is None:
+            return {target: [HEALTHY.state, "", ""] for target in group.healths}
+        sums = {target: summed(healths.values()) for target, healths in group.healths.items()}
+        return {target: [one.state, one.reason, one.description] for target, one in sums.items()}
 
     def text(self, name: str) -> str:
         """What `adopt` takes."""
@@ -106,21 +122,23 @@ class TargetBook:
         kept = {one.name: Kept(group.healths[one.name], one.address, one.check_port) for one in group.spec.targets}
         return msgspec.json.encode(kept).decode()
 
-    def in_reach(self, use: Use, zone: str) -> tuple[tuple[Target, bool], ...]:
-        """The targets that a node in `zone` may use at all, draining ones included, and whether they get anything new. One that has not answered
-        its first checks is not among them: a proxy learns of it when it may be used, in one change instead of two."""
+    def in_reach(self, use: Use, node: Node) -> tuple[tuple[Target, bool], ...]:
+        """The targets that a node may use at all, draining ones included, and whether they get anything new. One that has not answered its first
+        checks is not among them: a proxy learns of it when it may be used, in one change instead of two."""
         group = self._groups[use.group]
-        receives = {one.name for one in receiving(group, zone, cross_zone=use.cross_zone)}
-        reach = _reach(group, zone, cross_zone=use.cross_zone)
-        return tuple((one, one.name in receives) for one in reach if group.healths[one.name].state != "initial")
+        receives = {one.name for one in receiving(group, node, cross_zone=use.cross_zone)}
+        reach = _reach(group, node, cross_zone=use.cross_zone)
+        return tuple(
+            (one, one.name in receives) for one in reach if group.health(one.name, node.sandbox).state != "initial"
+        )
 
     def balanced(self, spec: Balancer) -> RuledBalancer:
         """A balancer's node as the rule set has it; of a group that is not known yet it has no targets."""
-        uses = {use.group: use for use in spec.uses}
+        uses, node = {use.group: use for use in spec.uses}, Node(spec.sandbox, spec.zone)
         ports = []
         for one in spec.listeners:
             shares = [
-                (weight, [target for target, up in self.in_reach(uses.get(name, Use(name)), spec.zone) if up])
+                (weight, [target for target, up in self.in_reach(uses.get(name, Use(name)), node) if up])
                 for name, weight in one.groups
                 if name in self._groups
             ]
@@ -130,10 +148,7 @@ class TargetBook:
 
     def records(self, spec: BalancerNames) -> tuple[Record, ...]:
         """The names with the addresses of their healthy zones, of all their zones where none is healthy."""
-        healthy = [
-            all(self._zone_is_healthy(name, node.zone, name not in node.zonal) for name in node.groups)
-            for node in spec.nodes
-        ]
+        healthy = [all(self._zone_is_healthy(name, node) for name in node.groups) for node in spec.nodes]
         found = []
         for name, indexes in spec.names:
             up = [index for index in indexes if healthy[index]] or indexes
@@ -142,25 +157,27 @@ class TargetBook:
                 found.append(Record(name, "A", addresses, spec.ttl, spec.view))
         return tuple(found)
 
-    def _zone_is_healthy(self, name: str, zone: str, cross_zone: bool) -> bool:
+    def _zone_is_healthy(self, name: str, node: NodeName) -> bool:
         group = self._groups.get(name)
-        return group is not None and zone_is_healthy(group, zone, cross_zone=cross_zone)
+        seen_from = Node(node.sandbox, node.zone)
+        return group is not None and zone_is_healthy(group, seen_from, cross_zone=name not in node.zonal)
 
 
-def receiving(group: Group, zone: str, *, cross_zone: bool) -> list[Target]:
-    """Who gets what is new from a node in `zone`."""
-    candidates = [one for one in _reach(group, zone, cross_zone=cross_zone) if not one.draining]
-    healthy = [one for one in candidates if group.healths[one.name].state == "healthy"]
+def receiving(group: Group, node: Node, *, cross_zone: bool) -> list[Target]:
+    """Who gets what is new from a node."""
+    candidates = [one for one in _reach(group, node, cross_zone=cross_zone) if not one.draining]
+    states = {one.name: group.health(one.name, node.sandbox).state for one in candidates}
+    healthy = [one for one in candidates if states[one.name] == "healthy"]
     failover = group.spec.failover
     if _enough(len(healthy), len(candidates), failover.routing_count, failover.routing_percent):
         return healthy
-    return [one for one in candidates if group.healths[one.name].state != "initial"]
+    return [one for one in candidates if states[one.name] != "initial"]
 
 
-def zone_is_healthy(group: Group, zone: str, *, cross_zone: bool) -> bool:
-    """Whether the load balancer's name may lead to `zone`, as far as this group is concerned."""
-    candidates = [one for one in _reach(group, zone, cross_zone=cross_zone) if not one.draining]
-    healthy = sum(group.healths[one.name].state == "healthy" for one in candidates)
+def zone_is_healthy(group: Group, node: Node, *, cross_zone: bool) -> bool:
+    """Whether the load balancer's name may lead to the node, as far as this group is concerned."""
+    candidates = [one for one in _reach(group, node, cross_zone=cross_zone) if not one.draining]
+    healthy = sum(group.health(one.name, node.sandbox).state == "healthy" for one in candidates)
     failover: Failover = group.spec.failover
     return _enough(healthy, len(candidates), failover.dns_count, failover.dns_percent)
 
@@ -181,8 +198,17 @@ def weighted(shares: Iterable[tuple[int, list[Target]]]) -> tuple[BalancedTarget
     return tuple(BalancedTarget(one.address, one.port, part // divisor) for one, part in parts)
 
 
-def _reach(group: Group, zone: str, *, cross_zone: bool) -> list[Target]:
-    return [one for one in group.spec.targets if cross_zone or one.zone in ("", zone)]
+def looked_at_from(spec: TargetGroup, target: Target) -> list[Place]:
+    """The nodes that may send to the target, and so look at it."""
+    return [one for one in spec.places if one.cross_zone or target.zone in ("", one.zone)]
+
+
+def _seen(spec: TargetGroup, target: Target, before: dict[str, Health]) -> dict[str, Health]:
+    return {one.sandbox: before.get(one.sandbox, _first(spec)) for one in looked_at_from(spec, target)}
+
+
+def _reach(group: Group, node: Node, *, cross_zone: bool) -> list[Target]:
+    return [one for one in group.spec.targets if cross_zone or one.zone in ("", node.zone)]
 
 
 def _enough(healthy: int, total: int, count: int, percent: int) -> bool:

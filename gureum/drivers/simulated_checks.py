@@ -8,17 +8,19 @@ from gureum.ports.checks import Asked, Outcome, Probe
 
 
 class SimulatedChecks:
-    """Fills ports.checks.Checks. `outcomes` says what a target (address, port) answers; one that is not in it passes.
-    `silent`: interfaces that do not answer ARP."""
+    """Fills ports.checks.Checks. `outcomes` says what a target (address, port) answers, `outcomes_from` what one place (its sandbox) finds of it
+    (sandbox, address, port); one that is in neither passes. `silent`: interfaces that do not answer ARP."""
 
     def __init__(self) -> None:
         self.outcomes: dict[tuple[str, int], Outcome] = {}
+        self.outcomes_from: dict[tuple[str, str, int], Outcome] = {}
         self.silent: set[str] = set()
         self.asked: list[tuple[str, str, str, int, Probe]] = []
 
     async def check(self, sandbox: str, source: str, address: str, port: int, probe: Probe) -> Outcome:
         self.asked = [*self.asked[-999:], (sandbox, source, address, port, probe)]
-        return self.outcomes.get((address, port), Outcome(True))
+        found = self.outcomes_from.get((sandbox, address, port))
+        return found or self.outcomes.get((address, port), Outcome(True))
 
     async def answering(self, network: str, asked: Sequence[Asked]) -> frozenset[str]:
         return frozenset(one.interface for one in asked if one.interface not in self.silent)

@@ -134,9 +134,11 @@ def target(number: int, zone: str = "a", **more: Any) -> specs.Target:
     return specs.Target(f"i-{number}:80", f"10.0.1.{number}", 80, 80, zone, **more)
 
 
-def target_group(*targets: specs.Target, name: str = TG, zones: str = "a", **more: Any) -> Desired:
+def target_group(
+    *targets: specs.Target, name: str = TG, zones: str = "a", cross_zone: bool = True, **more: Any
+) -> Desired:
     """Looked at each 10 ms; healthy and unhealthy after two looks."""
-    places = tuple(specs.Place(f"lb-{zone}", address_of(zone), zone) for zone in zones)
+    places = tuple(specs.Place(f"lb-{zone}", address_of(zone), zone, cross_zone) for zone in zones)
     spec = specs.TargetGroup(Probe("HTTP"), targets, places, 0.01, 2, 2)
     return Desired("TargetGroup", name, OWNER, msgspec.structs.replace(spec, **more))
 
@@ -153,12 +155,14 @@ def balancer(zone: str = "a", *groups: tuple[str, int]) -> Desired:
     shares = groups or ((TG, 1),)
     listener = specs.BalancedListener("tcp", 80, shares)
     uses = tuple(specs.Use(name) for name, _ in shares)
-    spec = specs.Balancer("vpc-1", f"eni-lb-{zone}", zone, address_of(zone), (listener,), "198.18.16.9", uses)
+    spec = specs.Balancer(
+        f"lb-{zone}", "vpc-1", f"eni-lb-{zone}", zone, address_of(zone), (listener,), "198.18.16.9", uses
+    )
     return Desired("Balancer", f"b-{zone}", OWNER, spec)
 
 
 def names(*zones: str, zonal: bool = False) -> Desired:
-    nodes = tuple(specs.NodeName(address_of(zone), zone, (TG,), (TG,) if zonal else ()) for zone in zones)
+    nodes = tuple(specs.NodeName(f"lb-{zone}", address_of(zone), zone, (TG,), (TG,) if zonal else ()) for zone in zones)
     every = ("lb.elb.amazonaws.com", tuple(range(len(zones))))
     each = tuple((f"{zone}.lb.elb.amazonaws.com", (index,)) for index, zone in enumerate(zones))
     return Desired("BalancerNames", "lb", OWNER, specs.BalancerNames((every, *each), nodes))

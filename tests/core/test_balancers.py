@@ -14,6 +14,7 @@ from gureum.core.references import references
 from gureum.ports.checks import Outcome
 from tests.core.agent_parts import network
 from tests.core.balancer_parts import (
+    REFUSED,
     TG,
     BalancedAgent,
     address_of,
@@ -75,20 +76,74 @@ def test_a_proxy_learns_of_a_target_when_it_may_be_used() -> None:
     told(story)
 
 
-def test_checks_come_from_the_node_in_the_targets_zone_else_from_the_first() -> None:
+@pytest.mark.parametrize(
+    ("cross_zone", "wished"),
+    [
+        (True, {(n, zone) for n in (11, 12, 13, 14) for zone in "ab"}),
+        (False, {(11, "a"), (12, "b"), (14, "a"), (14, "b")}),
+    ],
+)
+def test_each_node_checks_the_targets_that_it_may_send_to(cross_zone: bool, wished: set[tuple[int, str]]) -> None:
+    """AWS: "each load balancer node checks the health of each target"; without cross-zone balancing of those in its zone."""
+
     async def story(agent: BalancedAgent) -> None:
-        group = target_group(target(11), target(12, "b"), target(13, "c"), target(14, ""), zones="ab")
-        agent.service.sync([network(), *node("a"), *node("b"), proxy(), group])
-        await agent.until(
-            lambda: {one[2] for one in agent.ports.checks.asked} == {f"10.0.1.{n}" for n in range(11, 15)}
-        )
-        asked = {(address, sandbox, source) for sandbox, source, address, *_ in agent.ports.checks.asked}
-        assert asked == {
-            ("10.0.1.11", "lb-a", address_of("a")),
-            ("10.0.1.12", "lb-b", address_of("b")),
-            ("10.0.1.13", "lb-a", address_of("a")),
-            ("10.0.1.14", "lb-a", address_of("a")),
+        targets = (target(11), target(12, "b"), target(13, "c"), target(14, ""))
+        group = target_group(*targets, zones="ab", cross_zone=cross_zone)
+        agent.service.sync([network(), *node("a"), *node("b"), proxy(cross_zone=cross_zone), group])
+
+        def asked() -> set[tuple[str, str, str]]:
+            return {(address, sandbox, source) for sandbox, source, address, *_ in agent.ports.checks.asked}
+
+        expected = {(f"10.0.1.{number}", f"lb-{zone}", address_of(zone)) for number, zone in wished}
+        await agent.until(lambda: len(asked()) >= len(expected))
+        assert asked() == expected
+
+    told(story)
+
+
+def test_a_target_that_one_zone_cannot_reach_is_unhealthy_there_alone_and_so_in_the_sum() -> None:
+    async def story(agent: BalancedAgent) -> None:
+        agent.ports.checks.outcomes_from["lb-b", "10.0.1.11", 80] = REFUSED
+        group = target_group(target(11), target(12, "b"), zones="ab", end_unhealthy=True)
+        nodes = [*node("a"), *node("b"), names("a", "b")]
+        agent.service.sync([network(), *nodes, proxy("a"), proxy("b"), balancer("a"), balancer("b"), group])
+        await agent.until(lambda: agent.state("i-11:80") == "unhealthy" and agent.state("i-12:80") == "healthy")
+        await agent.until(lambda: agent.ports.proxies.specs.get("p-b") and agent.ports.proxies.up("p-b") == {"i-12:80"})
+        await agent.until(lambda: agent.ports.proxies.up("p-a") == {"i-11:80", "i-12:80"})
+        await agent.until(lambda: _balanced(agent, 1) == {"10.0.1.12": 1})
+        assert _balanced(agent, 0) == {"10.0.1.11": 1, "10.0.1.12": 1}
+        await agent.service.balancing_loop.idle()
+        assert f"p-b cut {TG} i-11:80" in agent.ports.proxies.log
+        assert f"p-a cut {TG} i-11:80" not in agent.ports.proxies.log
+        assert agent.ports.firewalls.ended == [], "the other node still sends there"
+        agent.fail("10.0.1.11")
+        await agent.until(lambda: agent.ports.proxies.up("p-a") == {"i-12:80"})
+        await agent.until(lambda: agent.ports.firewalls.ended == [("vpc-1", "10.0.1.11", 80)])
+        agent.ports.checks.outcomes_from.clear()
+        agent.heal("10.0.1.11")
+        await agent.until(lambda: agent.state("i-11:80") == "healthy")
+        await agent.until(lambda: len(agent.ports.proxies.up("p-b")) == 2)
+
+    told(story)
+
+
+def test_a_zone_that_is_enabled_later_begins_with_checks_of_its_own() -> None:
+    async def story(agent: BalancedAgent) -> None:
+        agent.service.sync([network(), *node("a"), proxy("a"), target_group(target(11))])
+        await agent.until(lambda: agent.ports.proxies.specs.get("p-a") and agent.ports.proxies.up() == {"i-11:80"})
+        agent.ports.checks.outcomes_from["lb-b", "10.0.1.11", 80] = REFUSED
+        both = [network(), *node("a"), *node("b"), proxy("a"), proxy("b")]
+        agent.service.sync([*both, target_group(target(11), zones="ab")])
+        await agent.until(lambda: agent.state("i-11:80") == "unhealthy")
+        assert agent.ports.proxies.up() == {"i-11:80"}
+        assert {name for line in agent.ports.proxies.log if line.startswith("p-a:") for name in line.split()[1:]} <= {
+            "i-11:80+"
         }
+        agent.ports.checks.outcomes_from.clear()
+        await agent.until(lambda: agent.state("i-11:80") == "healthy")
+        agent.service.sync([network(), *node("a"), proxy("a"), target_group(target(11))])
+        await agent.until(lambda: "p-b" not in agent.ports.proxies.specs)
+        assert agent.state("i-11:80") == "healthy"
 
     told(story)
 
@@ -415,9 +470,9 @@ def test_a_moved_target_is_not_taken_for_healthy_after_a_restart() -> None:
     asyncio.run(run())
 
 
-def _balanced(agent: BalancedAgent) -> dict[str, int]:
-    """Address and weight of who gets flows of the one balanced port."""
+def _balanced(agent: BalancedAgent, node: int = 0) -> dict[str, int]:
+    """Address and weight of who gets flows of a node's balanced port."""
     rules = agent.ports.firewalls.rules.get("vpc-1")
-    if rules is None or not rules.balancers:
+    if rules is None or len(rules.balancers) <= node:
         return {}
-    return {one.address: one.weight for one in rules.balancers[0].ports[0].targets}
+    return {one.address: one.weight for one in rules.balancers[node].ports[0].targets}

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from gureum.core.health import CHECKING, HEALTHY, LOOKS_AT_ONCE, REGISTERING, Health, HealthChecks, Look, judged
+from gureum.core.health import CHECKING, HEALTHY, LOOKS_AT_ONCE, REGISTERING, Health, HealthChecks, Look, judged, summed
 from gureum.ports import PortError
 from gureum.ports.checks import Outcome, Probe
 from tests.core.fake_clock import FakeClock, settle
@@ -14,6 +14,7 @@ from tests.core.fake_clock import FakeClock, settle
 PASS = Outcome(True)
 REFUSED = Outcome(False, "Target.FailedHealthChecks", "Health checks failed")
 BROKEN = Outcome(False, "Target.ResponseCodeMismatch", "Health checks failed with these codes: [500]")
+BAD = Health("unhealthy", "Target.Timeout", "Request timed out")
 BY_SIGN = {"+": PASS, "-": REFUSED, "5": BROKEN}
 
 
@@ -97,15 +98,15 @@ def look(address: str, interval_s: float = 10.0) -> Look:
 def test_a_target_is_looked_at_when_it_comes_and_each_interval_from_then_on_however_slow_it_is() -> None:
     async def run() -> None:
         clock = FakeClock()
-        asked, heard = Asked(clock), list[tuple[str, str, Outcome]]()
+        asked, heard = Asked(clock), list[tuple[str, str, str, Outcome]]()
         asked.slow["b"] = 4.0
         checks = HealthChecks(clock, asked, lambda *what: heard.append(what))
-        checks.watch("tg", {"a": look("a"), "b": look("b")})
+        checks.watch("tg", {("a", "node"): look("a"), ("b", "node"): look("b")})
         await clock.advance(5)
-        checks.watch("tg", {"a": look("a"), "b": look("b"), "c": look("c")})
+        checks.watch("tg", {("a", "node"): look("a"), ("b", "node"): look("b"), ("c", "node"): look("c")})
         await clock.advance(26)
         assert asked.times == {"a": [0, 10, 20, 30], "b": [0, 10, 20, 30], "c": [5, 15, 25]}
-        assert ("tg", "b", PASS) in heard
+        assert ("tg", "b", "node", PASS) in heard
         await checks.close()
 
     asyncio.run(run())
@@ -136,10 +137,10 @@ def test_a_target_that_leaves_is_looked_at_no_more_and_its_late_answer_is_not_he
         clock = FakeClock()
         asked, heard = Asked(clock), list[str]()
         asked.slow["b"] = 4.0
-        checks = HealthChecks(clock, asked, lambda group, target, outcome: heard.append(target))
-        checks.watch("tg", {"a": look("a"), "b": look("b")})
+        checks = HealthChecks(clock, asked, lambda group, target, sandbox, outcome: heard.append(target))
+        checks.watch("tg", {("a", "node"): look("a"), ("b", "node"): look("b")})
         await clock.advance(2)
-        checks.watch("tg", {"a": look("a")})
+        checks.watch("tg", {("a", "node"): look("a")})
         await clock.advance(20)
         assert asked.times["b"] == [0]
         assert set(heard) == {"a"}
@@ -156,9 +157,9 @@ def test_another_interval_or_probe_counts_from_now_and_leaves_other_targets_alon
         clock = FakeClock()
         asked = Asked(clock)
         checks = HealthChecks(clock, asked, lambda *what: None)
-        checks.watch("tg", {"a": look("a"), "b": look("b")})
+        checks.watch("tg", {("a", "node"): look("a"), ("b", "node"): look("b")})
         await clock.advance(3)
-        checks.watch("tg", {"a": look("a", 5.0), "b": look("b")})
+        checks.watch("tg", {("a", "node"): look("a", 5.0), ("b", "node"): look("b")})
         await clock.advance(8)
         assert asked.times == {"a": [0, 3, 8], "b": [0, 10]}
         await checks.close()
@@ -172,7 +173,7 @@ def test_without_a_place_to_ask_from_it_is_tried_again_soon_and_nothing_is_heard
         asked, heard = Asked(clock), list[object]()
         asked.lost.add("a")
         checks = HealthChecks(clock, asked, lambda *what: heard.append(what))
-        checks.watch("tg", {"a": look("a")})
+        checks.watch("tg", {("a", "node"): look("a")})
         await clock.advance(2)
         assert asked.times["a"] == [0, 1, 2]
         assert heard == []
@@ -190,8 +191,8 @@ def test_hundreds_of_targets_are_looked_at_and_no_more_than_a_bounded_number_at_
         asked, heard = Asked(clock), set[str]()
         addresses = [f"10.0.{number // 250}.{number % 250}" for number in range(2 * LOOKS_AT_ONCE)]
         asked.slow = dict.fromkeys(addresses, 2.0)
-        checks = HealthChecks(clock, asked, lambda group, target, outcome: heard.add(target))
-        checks.watch("tg", {address: look(address) for address in addresses})
+        checks = HealthChecks(clock, asked, lambda group, target, sandbox, outcome: heard.add(target))
+        checks.watch("tg", {(address, "node"): look(address) for address in addresses})
         await settle()
         assert asked.now == LOOKS_AT_ONCE
         await clock.advance(5)
@@ -200,3 +201,16 @@ def test_hundreds_of_targets_are_looked_at_and_no_more_than_a_bounded_number_at_
         await checks.close()
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("seen", "told"),
+    [
+        ((HEALTHY, HEALTHY), HEALTHY),
+        ((HEALTHY, CHECKING), CHECKING),
+        ((CHECKING, BAD, HEALTHY), BAD),
+        ((), REGISTERING),
+    ],
+)
+def test_what_several_nodes_see_is_told_as_the_worst_of_it(seen: tuple[Health, ...], told: Health) -> None:
+    assert summed(seen) == told

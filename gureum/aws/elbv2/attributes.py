@@ -90,6 +90,14 @@ def attributes_of_group(group: TargetGroup) -> dict[str, str]:
     return tables.in_force(tables.of_group(group), group.spec.attributes)
 
 
+def crosses_zones(balancer: LoadBalancer, group: TargetGroup) -> bool:
+    """AWS: load_balancing.cross_zone.enabled of the group, which may leave it to the load balancer's."""
+    value = attributes_of_group(group)["load_balancing.cross_zone.enabled"]
+    if value == "use_load_balancer_configuration":
+        value = attributes_of_balancer(balancer)["load_balancing.cross_zone.enabled"]
+    return value == "true"
+
+
 def _asked(call: Call) -> dict[str, str]:
     given = call.params["Attributes"]
     asked = {one.get("Key") or "": one.get("Value") or "" for one in given}

@@ -19,7 +19,7 @@ import msgspec
 from gureum.aws.ec2.network_kinds import NetworkInterface
 from gureum.aws.elbv2 import attribute_tables as tables
 from gureum.aws.elbv2.arns import arn_of_group, arn_of_listener, label_of
-from gureum.aws.elbv2.attributes import attributes_of_balancer, attributes_of_group
+from gureum.aws.elbv2.attributes import attributes_of_balancer, attributes_of_group, crosses_zones
 from gureum.aws.elbv2.certificates import lower_certificate
 from gureum.aws.elbv2.dns import zonal_name
 from gureum.aws.elbv2.kinds import (
@@ -150,14 +150,6 @@ def _uses(balancer: LoadBalancer, groups: list[TargetGroup]) -> tuple[specs.Use,
     return tuple(specs.Use(core_name(group), crosses_zones(balancer, group)) for group in groups)
 
 
-def crosses_zones(balancer: LoadBalancer, group: TargetGroup) -> bool:
-    """AWS: load_balancing.cross_zone.enabled of the group, which may leave it to the load balancer's."""
-    value = attributes_of_group(group)["load_balancing.cross_zone.enabled"]
-    if value == "use_load_balancer_configuration":
-        value = attributes_of_balancer(balancer)["load_balancing.cross_zone.enabled"]
-    return value == "true"
-
-
 def _proxied(balancer: LoadBalancer, bound: Bound, certificates: dict[str, proxies.Certificate]) -> proxies.Listener:
     spec = bound.listener.spec
     table = tables.of_listener(bound.listener)
@@ -236,6 +228,7 @@ def _balancer(
     balancer: LoadBalancer, node: ZoneNode, interface: NetworkInterface, bounds: list[Bound]
 ) -> specs.Balancer:
     return specs.Balancer(
+        sandbox=node.interface,
         network=balancer.spec.vpc,
         interface=node.interface,
         zone=node.zone,
@@ -277,7 +270,9 @@ def _names(
     groups = tuple(core_name(group) for group in used)
     zonal = tuple(core_name(group) for group in used if not crosses_zones(balancer, group))
     named = tuple(
-        specs.NodeName(interface.spec.primary.public or interface.spec.primary.address, node.zone, groups, zonal)
+        specs.NodeName(
+            node.interface, interface.spec.primary.public or interface.spec.primary.address, node.zone, groups, zonal
+        )
         for node, interface in nodes
     )
     dns_name = balancer.spec.dns_name

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from gureum.aws.ec2.network_kinds import NetworkInterface
-from gureum.aws.elbv2.attributes import attributes_of_group
+from gureum.aws.elbv2.attributes import attributes_of_group, crosses_zones
 from gureum.aws.elbv2.health_settings import TRAFFIC_PORT
 from gureum.aws.elbv2.kinds import LoadBalancer, TargetGroup
 from gureum.aws.elbv2.target_health import core_name
@@ -31,7 +31,7 @@ def lower_target_group(group: TargetGroup, read: Reader) -> Iterable[Desired]:
     lowered = specs.TargetGroup(
         probe=probe_of(group) if spec.health.enabled else None,
         targets=tuple(_targets(group, balancers, read)),
-        places=tuple(_places(balancers, read)),
+        places=tuple(_places(group, balancers, read)),
         interval_s=float(spec.health.interval_s),
         healthy_threshold=spec.health.healthy_threshold,
         unhealthy_threshold=spec.health.unhealthy_threshold,
@@ -90,9 +90,10 @@ def _targets(group: TargetGroup, balancers: list[LoadBalancer], read: Reader) ->
             )
 
 
-def _places(balancers: list[LoadBalancer], read: Reader) -> Iterator[specs.Place]:
+def _places(group: TargetGroup, balancers: list[LoadBalancer], read: Reader) -> Iterator[specs.Place]:
     for balancer in balancers:
+        cross_zone = crosses_zones(balancer, group)
         for node in balancer.spec.zones:
             interface = read.get(NetworkInterface, balancer.meta.scope, node.interface)
             if interface is not None:
-                yield specs.Place(node.interface, interface.spec.primary.address, node.zone)
+                yield specs.Place(node.interface, interface.spec.primary.address, node.zone, cross_zone)
