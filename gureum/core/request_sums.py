@@ -34,6 +34,7 @@ class Sums(msgspec.Struct):
     fixed: int = 0
     target_errors: int = 0
     grpc: int = 0
+    noncompliant: int = 0
     received_bytes: int = 0
     sent_bytes: int = 0
 
@@ -82,6 +83,7 @@ def _add(sums: Sums, record: Record) -> None:
         return
     sums.requests += 1
     sums.grpc += record.kind == "grpcs"
+    sums.noncompliant += bool(record.classification)
     if record.target_status > 0:
         _count(sums.target, _class(record.target_status))
     elif record.elb_status > 0:

@@ -5,8 +5,9 @@ AWS: Application Load Balancers guide, "HTTP headers", "Request tracing", "Heade
 
 from __future__ import annotations
 
-from gureum.drivers.haproxy_errors import SERVER
-from gureum.drivers.haproxy_text import header_name, log_format, refused
+from gureum.drivers import haproxy_desync
+from gureum.drivers.haproxy_errors import REASONS, SERVER
+from gureum.drivers.haproxy_text import header_name, log_format, refused, word
 from gureum.ports.proxies import Listener
 
 _DEFAULT_PORTS = (80, 443)
@@ -27,22 +28,12 @@ _ANSWER_HEADERS = {
 OWN = "!{ var(txn.target_status) -m found }"
 """The answer is the proxy's own: no target has given one."""
 
-# Which kind of attack a request might be part of, by AWS's names, as far as HAProxy lets rules see it: what it cannot parse it has
-# answered with 400 by then, and of two lengths it has already taken one away.
-_AMBIGUOUS = (
-    (
-        "UndefinedContentLengthSemantics",
-        "{ method GET HEAD } { req.hdr(content-length) -m found } !{ req.hdr(content-length) -m str 0 }",
-    ),
-    ("UndefinedTransferEncodingSemantics", "{ method GET HEAD } { req.hdr(transfer-encoding) -m found }"),
-)
-_ACCEPTABLE = (("GetHeadZeroContentLength", "{ method GET HEAD } { req.hdr(content-length) -m str 0 }"),)
 
-
-def refuse(status: int, condition: str, error: str = "") -> list[str]:
-    note = [f"http-request set-var(txn.error) str({error}) if {condition}"] if error else []
-    answer = f"http-request return status {status} content-type text/html file {status}.html if {condition}"
-    return [*note, body_first(condition), answer]
+def refuse(status: int, condition: str, *, close: bool = False) -> list[str]:
+    """`close`: nothing more is read from the client's connection."""
+    last = " hdr connection close" if close else ""
+    answer = f"http-request return status {status} content-type text/html file {status}.html{last} if {condition}"
+    return [body_first(condition), answer]
 
 
 def body_first(condition: str) -> str:
@@ -54,19 +45,19 @@ def first_checks(attributes: dict[str, str]) -> list[str]:
     """What is refused whatever the rules say."""
     lines = [
         *refuse(405, "METH_TRACE"),
+        # A target that said yes would be spoken to past all rules, for as long as the connection lasts.
+        *refuse(400, "METH_CONNECT", close=True),
         *refuse(414, "{ url,length gt 16384 }"),
         *refuse(400, "{ req.hdrs,length gt 16384 } { req.hdrs -m reg [^\\\\n]{16384} }"),
+        *refuse(400, "{ req.ver 1.1 } !{ req.hdr(host) -m found }"),
         *refuse(463, f"{{ req.hdr_cnt(x-forwarded-for) gt {_MOST_FORWARDED} }}"),
     ]
-    mode = attributes.get("routing.http.desync_mitigation_mode", "defensive")
-    if mode not in ("monitor", "defensive", "strictest"):
-        raise refused(f"unknown desync mitigation mode {mode}")
-    for kind, found in (("Ambiguous", _AMBIGUOUS), ("Acceptable", _ACCEPTABLE)):
-        for reason, condition in found:
-            lines.append(f"http-request set-var(txn.class) str({kind}:{reason}) if {condition}")
-    if mode == "strictest":
-        lines += refuse(400, "{ var(txn.class) -m beg Ambiguous }")
-    return lines
+    found, blocked = haproxy_desync.classify(_desync_mode(attributes))
+    return lines + found + (refuse(400, blocked, close=True) if blocked else [])
+
+
+def _desync_mode(attributes: dict[str, str]) -> str:
+    return attributes.get("routing.http.desync_mitigation_mode", "defensive")
 
 
 def to_target(listener: Listener, attributes: dict[str, str]) -> list[str]:
@@ -85,6 +76,8 @@ def to_target(listener: Listener, attributes: dict[str, str]) -> list[str]:
         f"http-request set-header X-Forwarded-Port {listener.port}",
     ]
     lines += _trace()
+    lines += _upgrades()
+    lines += haproxy_desync.to_target(_desync_mode(attributes))
     if (
         listener.protocol == "HTTPS"
         and attributes.get("routing.http.x_amzn_tls_version_and_cipher_suite.enabled") == "true"
@@ -114,6 +107,15 @@ def _forwarded(attributes: dict[str, str]) -> list[str]:
     ]
 
 
+def _upgrades() -> list[str]:
+    """AWS: connections are upgraded to WebSockets. To anything else (HTTP/2 without TLS) a target could be led past all rules."""
+    other = "{ var(txn.upgrade) -m found } !{ var(txn.upgrade) -m str -i websocket }"
+    return [
+        "http-request set-var(txn.upgrade) req.fhdr(upgrade) if { req.hdr(upgrade) -m found }",
+        *(f"http-request del-header {name} if {other}" for name in ("upgrade", "connection", "http2-settings")),
+    ]
+
+
 def _trace() -> list[str]:
     """Root where there is none, Self before a Root that another gave; a Self of another is taken out."""
     header = "req.fhdr(x-amzn-trace-id)"
@@ -138,15 +140,21 @@ def to_client(listener: Listener, attributes: dict[str, str]) -> list[str]:
     lines = [
         "http-response set-var(txn.target_status) status",
         *refuse_answer("{ res.hdrs,length gt 32768 }"),
+        *refuse_answer("{ status 101 } !{ var(txn.upgrade) -m str -i websocket }"),
         f'http-response set-var-fmt(txn.tg_value) "%[date,add(txn.tg_for)]/%[be_name]" if {sticky}',
         f'http-response add-header Set-Cookie "AWSALBTG={value}; Expires={expires}; Path=/" if {sticky}',
         f'http-response add-header Set-Cookie "AWSALBTGCORS={value}; Expires={expires}; Path=/; SameSite=None; Secure" if {sticky}',
         # A target that takes no connection is 502, one that does not answer in time 504; HAProxy calls both 503.
         f"http-after-response set-status 504 if {{ status 503 }} {OWN} {{ var(txn.asked) -m found }} {{ date(0,ms),sub(txn.asked) ge 9900 }}",
         f"http-after-response set-status 502 if {{ status 503 }} {OWN} {{ var(txn.asked) -m found }}",
+        *(
+            f"http-after-response set-status {status} reason {word(REASONS[status])} if {{ status {status} }} {OWN}"
+            for status in (502, 503, 504)
+        ),
         f"http-after-response set-header Server {SERVER} if {OWN}",
         f"http-after-response set-header Date %[date,http_date] if {OWN}",
     ]
+    lines += haproxy_desync.to_client(_desync_mode(attributes))
     keep_alive = int(attributes.get("client_keep_alive.seconds", "3600"))
     lines.append(f"http-after-response set-header Connection close if {{ date,sub(sess.since) ge {keep_alive} }}")
     for key, value in listener.attributes.items():

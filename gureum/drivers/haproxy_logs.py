@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from gureum.drivers.haproxy_desync import SEVERE
 from gureum.ports.proxies import Certificate, Group, Listener, ProxySpec, Record
 
 HTTP_FIELDS = (
@@ -178,6 +179,7 @@ def _no_request(f: list[str], known: Reading) -> Record | None:
         actions="",
         redirect_url="",
         error="",
+        classification=SEVERE if _number(f[6]) == 400 else "",
     )
 
 

@@ -634,16 +634,6 @@ def test_414_for_a_long_uri(host: ProxyHost) -> None:
     assert outcome(host, host.target(TARGETS[0]), lambda: host.get("/" + "a" * 17000).status) == 414
 
 
-@pytest.mark.parametrize(("mode", "status"), [("monitor", 200), ("defensive", 200), ("strictest", 400)])
-def test_ambiguous_requests_by_desync_mode(host: ProxyHost, mode: str, status: int) -> None:
-    """ "Desync mitigation mode": a GET with a length is ambiguous; its classification is in the log."""
-    attributes = {"routing.http.desync_mitigation_mode": mode}
-    ask = lambda: host.get(headers={"Content-Length": "1"}, body=b"x").status  # noqa: E731
-    assert outcome(host, host.target(TARGETS[0]), ask, attributes=attributes) == status
-    record = host.records[0]
-    assert (record.classification, record.classification_reason) == ("Ambiguous", "UndefinedContentLengthSemantics")
-
-
 # "Access logs for your Application Load Balancer"
 
 
