@@ -269,8 +269,8 @@ def server_options(group: Group, server: Server) -> str:
     return server_base(group, server) + ("" if server.up else " disabled")
 
 
-def server_base(group: Group, server: Server) -> str:
-    """What stands after its name also where it is added at run time."""
+def server_base(group: Group, server: Server, *, slowly: bool = True) -> str:
+    """What stands after its name also where it is added at run time. `slowly`: with the group's slow start, if it has one."""
     address = ipaddress.ip_address(server.address)
     place = f"[{address}]:{int(server.port)}" if address.version == 6 else f"{address}:{int(server.port)}"
     options = [place, "weight 100"]
@@ -283,6 +283,6 @@ def server_base(group: Group, server: Server) -> str:
         options.append("proto h2")
     if group.proxy_protocol:
         options.append("send-proxy-v2")
-    if group.slow_start_s:
+    if group.slow_start_s and slowly:
         options.append(f"slowstart {int(group.slow_start_s)}s")
     return " ".join(options)

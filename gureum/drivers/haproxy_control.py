@@ -110,10 +110,12 @@ def plan(old: ProxySpec, new: ProxySpec, pems: dict[str, str]) -> list[Step] | N
 def _servers(old: Group, new: Group) -> list[Step] | None:
     had, wished = ({one.name: one for one in group.servers} for group in (old, new))
     steps, gone = [], []
+    # AWS: a target starts slowly only where another is up that takes the rest.
+    slowly = any(one.up for one in old.servers)
     for name, server in wished.items():
         before = had.get(name)
         if before is None:
-            steps += _added(new, server)
+            steps += _added(new, server, slowly=slowly)
         elif (before.address, before.port) != (server.address, server.port):
             return None
         elif before.up != server.up:
@@ -125,12 +127,12 @@ def _servers(old: Group, new: Group) -> list[Step] | None:
     return steps + gone
 
 
-def _added(group: Group, server: Server) -> list[Step]:
+def _added(group: Group, server: Server, *, slowly: bool) -> list[Step]:
     place = f"{group_name(group.name)}/{server_name(server.name)}"
     # One that went a moment ago and still has connections is taken again.
     moved = f"set server {place} addr {server.address} port {server.port}"
     return [
-        Step(f"add server {place} {server_base(group, server)}", ("New server registered",), (moved,)),
+        Step(f"add server {place} {server_base(group, server, slowly=slowly)}", ("New server registered",), (moved,)),
         _state(group.name, server),
     ]
 

@@ -11,6 +11,7 @@ import struct
 import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -688,6 +689,24 @@ def test_servers_of_every_kind_of_group_are_added_to_the_running_worker(host: Pr
         before = sorted(folder(host).members())
         await host.proxies.ensure(host.spec(http_listener(), groups=(group(*servers[:2], **more),)))
         assert sorted(folder(host).members()) == before
+        await host.proxies.close()
+
+    asyncio.run(story())
+
+
+def test_targets_that_join_others_start_slowly(host: ProxyHost) -> None:
+    """AWS, "Slow start mode": the first ones of a group take all from the beginning, those that come later rise to their share."""
+    servers = [host.target(address) for address in TARGETS]
+
+    def shares() -> Counter[str]:
+        return Counter(host.get().told()["target"] for _ in range(60))
+
+    async def story() -> None:
+        await host.proxies.ensure(host.spec(http_listener(), groups=(group(slow_start_s=900),)))
+        await host.proxies.ensure(host.spec(http_listener(), groups=(group(*servers[:2], slow_start_s=900),)))
+        assert await asyncio.to_thread(shares) == {TARGETS[0]: 30, TARGETS[1]: 30}
+        await host.proxies.ensure(host.spec(http_listener(), groups=(group(*servers, slow_start_s=900),)))
+        assert 1 <= (await asyncio.to_thread(shares))[TARGETS[2]] <= 6
         await host.proxies.close()
 
     asyncio.run(story())
