@@ -52,8 +52,13 @@ class Front(Site):
         label = balancer.partition("loadbalancer/")[2]
         filters = [{"Name": "description", "Values": [f"ELB {label}"]}]
         found = self.ec2.describe_network_interfaces(Filters=filters)["NetworkInterfaces"]
+        self.interfaces = {one["AvailabilityZone"]: one["NetworkInterfaceId"] for one in found}
         by_zone = {one["AvailabilityZone"]: one["Association"]["PublicIp"] for one in found}
         return [self.cloud.own(by_zone[zone]) for zone in self.zones]
+
+    def nodes_proxy(self, number: int) -> str:
+        """The name of a node's proxy."""
+        return str(self.interfaces[self.zones[number]])
 
     def targets(self, name: str, *ids: str, protocol: str = "HTTP", **more: Any) -> str:
         """A target group with machines (or addresses)."""
