@@ -161,6 +161,47 @@ def test_user_data_runs_once_per_instance(guest: Guest) -> None:
     )
 
 
+def test_scripts_on_the_disk_run_as_often_as_their_place_says(guest: Guest) -> None:
+    """cloud-init's documentation, "Scripts Per Boot" and its neighbours; rc.local as sysvinit and systemd run it. User data that makes them does
+    not run them: they are for the next start."""
+    folder = "/var/lib/cloud/scripts"
+    script = f"""#!/bin/sh
+for kind in per-boot per-instance per-once; do
+    mkdir -p {folder}/$kind
+    printf '#!/bin/sh\necho "<$0>"\nsleep 600 &\n' >{folder}/$kind/b
+    chmod 755 {folder}/$kind/b
+done
+printf 'echo never\n' >{folder}/per-boot/a
+printf '#!/bin/sh\necho "<$0 $1>"\nexit 3\n' >/etc/rc.local
+chmod 755 /etc/rc.local
+"""
+    set_user_data(guest, script)
+    guest.start()
+    guest.wait_console("Cloud-init v. gureum finished")
+    assert "<" not in guest.console
+
+    def told() -> list[int]:
+        names = (
+            f"<{folder}/per-boot/b>",
+            f"<{folder}/per-instance/b>",
+            f"<{folder}/per-once/b>",
+            "</etc/rc.local start>",
+        )
+        return [guest.console.count(name) for name in names]
+
+    for start, (instance, wished) in enumerate(
+        (("i-1", [1, 0, 1, 1]), ("i-1", [2, 0, 1, 2]), ("i-2", [3, 1, 1, 3])), 2
+    ):
+        guest.exec("/sbin/poweroff")
+        guest.wait_exit()
+        guest.tree["meta-data/instance-id"] = instance
+        set_user_data(guest, "#cloud-config\n{final_message: done}\n")
+        guest.start()
+        guest.wait(lambda start=start: guest.console.count("\ndone") == start - 1, "it finished")
+        guest.wait(lambda wished=wished: told() == wished, "all have run")
+    assert "never" not in guest.console
+
+
 def test_cloud_config_is_obeyed(guest: Guest, key: Path) -> None:
     public = key.with_suffix(".pub").read_text().strip()
     config = f"""#cloud-config

@@ -202,4 +202,19 @@ run_part() {
     return "$code"
 }
 
+# run_folder KIND: the scripts under /var/lib/cloud/scripts/KIND that may be executed; those of per-once each once in the disk's life.
+run_folder() {
+    for script in "$STATE/scripts/$1"/*; do
+        [ -f "$script" ] && [ -x "$script" ] || continue
+        if [ "$1" = per-once ]; then
+            done=$STATE/sem/${script##*/}.once
+            [ ! -e "$done" ] || continue
+            mkdir -p "$STATE/sem" && : >"$done"
+        fi
+        (cd / && exec setsid "$script" </dev/null)
+        code=$?
+        [ "$code" = 0 ] || say "$script ended with exit code $code"
+    done
+}
+
 . /usr/lib/gureum/image.sh
