@@ -27,11 +27,11 @@ FAST = {
 class Site:
     """Two instances with a web server, and load balancers in front of them."""
 
-    def __init__(self, cloud: Cloud, ec2: Any) -> None:
+    def __init__(self, cloud: Cloud, ec2: Any, **launch: Any) -> None:
         self.cloud, self.ec2 = cloud, ec2
         self.elb = cloud.client("elbv2")
         self.acm = cloud.client("acm")
-        self.instances = cloud.launch(ec2, count=2)
+        self.instances = cloud.launch(ec2, count=2, **launch)
         self.ids = [one["InstanceId"] for one in self.instances]
         vpc = self.instances[0]["VpcId"]
         subnets = ec2.describe_subnets(Filters=[{"Name": "vpc-id", "Values": [vpc]}])["Subnets"]
