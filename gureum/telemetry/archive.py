@@ -87,5 +87,3 @@ def remove_strays(folder: Path, known: set[str]) -> None:
         for path in sorted((folder / signal).rglob("*")):
             if path.is_file() and path.relative_to(folder).as_posix() not in known:
                 path.unlink()
-    for path in (folder / "tmp").glob("*.ndjson"):
-        path.unlink()

@@ -13,9 +13,9 @@ from operator import attrgetter
 from gureum.ports.telemetry import LogEvent, LogPage, StreamInfo, TelemetryBroken
 from gureum.telemetry.archive import Archive
 from gureum.telemetry.catalog import FileInfo
-from gureum.telemetry.frames import EventLine, decode_events, encode_events
+from gureum.telemetry.frames import decode_events, encode, events_frame, events_of
 from gureum.telemetry.generations import Generations, Limits
-from gureum.telemetry.hot_logs import LogsChunk, size_of
+from gureum.telemetry.hot_logs import EventLine, LogsChunk, size_of
 from gureum.telemetry.jobs import Events, ReadLogs, Sealed, SealLogs
 from gureum.telemetry.log_upkeep import DAY_MS, is_gone, tend_logs
 from gureum.telemetry.pages import Page, Span, require_events, require_names, span_of
@@ -43,14 +43,10 @@ class DiskLogs:
         if not events:
             return
         require_events(scope, group, events)
-        key, first = _key(scope, group), self._next
-        lines = [
-            EventLine(one.time_ms, number, one.ingested_ms, one.stream, one.message)
-            for number, one in enumerate(events, first)
-        ]
-        payload = encode_events(key, lines)
-        self._next = first + len(lines)
-        await self._generations.commit(payload, lambda: self._show(key, lines))
+        key, first, events = _key(scope, group), self._next, tuple(events)
+        payload = encode(events_frame(key, first, events))
+        self._next = first + len(events)
+        await self._generations.commit(payload, lambda: self._show(key, first, events))
 
     async def read(
         self,
@@ -69,6 +65,7 @@ class DiskLogs:
         span = self._kept(key, span_of(start_ms, end_ms, forward=forward, place=place))
         wanted = list(dict.fromkeys(streams))
         hot: list[list[EventLine]] = []
+        await self._settle(key)
 
         def job() -> ReadLogs | None:
             # In one turn of the loop: what is in memory, and which files hold the rest.
@@ -107,6 +104,7 @@ class DiskLogs:
 
     async def streams(self, scope: str, group: str) -> list[StreamInfo]:
         key = _key(scope, group)
+        await self._settle(key)
         cutoff_ms = self._cutoff_ms(key)
         infos: dict[str, StreamInfo] = {}
         dropped = self._archive.catalog.dropped.get(key, {})
@@ -149,21 +147,28 @@ class DiskLogs:
     async def close(self) -> None:
         await self._generations.close()
 
-    def _show(self, key: str, lines: list[EventLine]) -> None:
-        dropped = self._archive.catalog.dropped.get(key)
-        self._generations.active.last_sequence = lines[-1].q
-        if dropped:
-            lines = [one for one in lines if one.q > max(dropped.get("", 0), dropped.get(one.s, 0))]
-        self._generations.active.extend(key, lines)
+    async def _settle(self, key: str) -> None:
+        for chunk in list(self._generations.chunks):
+            await chunk.settle(key)
+
+    def _show(self, key: str, first: int, events: Sequence[LogEvent]) -> None:
+        chunk = self._generations.active
+        chunk.last_sequence = first + len(events) - 1
+        chunk.extend(key, first, events)
+        for stream, upto in self._archive.catalog.dropped.get(key, {}).items():
+            if upto >= first:  # dropped while they were written
+                chunk.drop(key, stream, upto)
 
     def _replayed(self, generation: int, frames: Sequence[bytes]) -> LogsChunk:
         chunk = LogsChunk(generation)
-        for frame in frames:
-            key, lines = decode_events(frame)
-            chunk.last_sequence = lines[-1].q
-            self._next = max(self._next, lines[-1].q + 1)
-            dropped = self._archive.catalog.dropped.get(key, {})
-            chunk.extend(key, [one for one in lines if one.q > max(dropped.get("", 0), dropped.get(one.s, 0))])
+        for payload in frames:
+            frame = decode_events(payload)
+            chunk.last_sequence = frame.first + len(frame) - 1
+            self._next = max(self._next, frame.first + len(frame))
+            chunk.extend(frame.group, frame.first, events_of(frame))
+        for key, streams in self._archive.catalog.dropped.items():
+            for stream, upto in streams.items():
+                chunk.drop(key, stream, upto)
         return chunk
 
     def _cutoff_ms(self, key: str) -> int:

@@ -15,7 +15,7 @@ from gureum.ports.telemetry import Bucket, Datum, Series, SeriesInfo, TelemetryB
 from gureum.telemetry.archive import Archive
 from gureum.telemetry.buckets import Point, collect, weights_of
 from gureum.telemetry.catalog import SeriesRow
-from gureum.telemetry.frames import MetricsFrame, decode_metrics, encode_metrics
+from gureum.telemetry.frames import MetricsFrame, decode_metrics, encode
 from gureum.telemetry.generations import Generations, Limits
 from gureum.telemetry.hot_metrics import MetricsChunk
 from gureum.telemetry.jobs import Points, ReadMetrics, Sealed, SealMetrics
@@ -51,7 +51,7 @@ class DiskMetrics:
         if not datums:
             return
         frame = self._frame(datums)
-        await self._generations.commit(encode_metrics(frame), lambda: self._show(frame))
+        await self._generations.commit(encode(frame), lambda: self._show(frame))
 
     async def buckets(
         self, series: Series, start_ms: int, end_ms: int, period_ms: int, *, unit: str = "", distribution: bool = False

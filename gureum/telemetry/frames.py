@@ -1,14 +1,17 @@
 """What stands in the frames of the write-ahead logs. The daemon writes them; at its start it, and for sealing the worker, reads them.
 
-Metrics: msgpack of columns, a row per datum. Logs: a line of JSON that names the group, then a line of JSON per event, as DuckDB reads them.
+Both are msgpack of columns (native little-endian arrays), a row per datum or event: so nothing is escaped, and the worker hands whole columns to
+DuckDB.
 """
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 
 import msgspec
 
+from gureum.ports.telemetry import LogEvent
 from gureum.telemetry.catalog import SeriesRow
 
 
@@ -26,38 +29,64 @@ class MetricsFrame(msgspec.Struct, frozen=True, array_like=True):
     distributions: list[tuple[int, tuple[float, ...], tuple[float, ...]]]
 
 
-class EventLine(msgspec.Struct, gc=False):
-    """Time, number (`q`), time of ingestion, stream, message. Short names: they stand in each line."""
+class EventsFrame(msgspec.Struct, frozen=True, array_like=True):
+    """A batch of one group. `first`: the number of its first event; the others count on. `streams`: their names; `places`: which of them, 4 bytes
+    for each event, empty when there is only one. `times`, `ingested`: ms, 8 bytes; `ingested` holds one when all are the same. `lengths`: of the
+    messages in bytes of UTF-8, 4 bytes each; `text`: the messages, one after the other."""
 
-    t: int
-    q: int
-    i: int
-    s: str
-    m: str
-
-
-class GroupLine(msgspec.Struct, frozen=True):
     group: str
+    first: int
+    streams: list[str]
+    places: bytes
+    times: bytes
+    ingested: bytes
+    lengths: bytes
+    text: bytes
+
+    def __len__(self) -> int:
+        return len(self.times) // 8
 
 
-_encoder = msgspec.json.Encoder()
-_line = msgspec.json.Decoder(EventLine)
-_group = msgspec.json.Decoder(GroupLine)
-encode_metrics = msgspec.msgpack.Encoder().encode
+encode = msgspec.msgpack.Encoder().encode
 decode_metrics = msgspec.msgpack.Decoder(MetricsFrame).decode
+decode_events = msgspec.msgpack.Decoder(EventsFrame).decode
 
 
-def encode_events(group: str, events: Sequence[EventLine]) -> bytes:
+def events_frame(group: str, first: int, events: Sequence[LogEvent]) -> EventsFrame:
     """ValueError for text that is not Unicode."""
-    return _encoder.encode(GroupLine(group)) + b"\n" + _encoder.encode_lines(events)
+    names = [one.stream for one in events]
+    streams = list(dict.fromkeys(names))
+    places = b""
+    if len(streams) > 1:
+        place = {name: number for number, name in enumerate(streams)}
+        places = array("I", map(place.__getitem__, names)).tobytes()
+    ingested = [one.ingested_ms for one in events]
+    if len(set(ingested)) == 1:
+        del ingested[1:]
+    messages = [one.message.encode() for one in events]
+    return EventsFrame(
+        group=group,
+        first=first,
+        streams=streams,
+        places=places,
+        times=array("q", [one.time_ms for one in events]).tobytes(),
+        ingested=array("q", ingested).tobytes(),
+        lengths=array("I", map(len, messages)).tobytes(),
+        text=b"".join(messages),
+    )
 
 
-def split_events(frame: bytes) -> tuple[str, memoryview]:
-    """The group, and the lines as they stand."""
-    end = frame.index(b"\n")
-    return _group.decode(frame[:end]).group, memoryview(frame)[end + 1 :]
-
-
-def decode_events(frame: bytes) -> tuple[str, list[EventLine]]:
-    group, lines = split_events(frame)
-    return group, _line.decode_lines(lines)
+def events_of(frame: EventsFrame) -> list[LogEvent]:
+    """As they were given, without ids."""
+    streams, number = frame.streams, len(frame)
+    names = [streams[one] for one in array("I", frame.places)] if frame.places else streams * number
+    ingested = array("q", frame.ingested)
+    if len(ingested) == 1:
+        ingested *= number
+    found, at = [], 0
+    for name, time_ms, ingested_ms, length in zip(
+        names, array("q", frame.times), ingested, array("I", frame.lengths), strict=True
+    ):
+        found.append(LogEvent(name, time_ms, ingested_ms, frame.text[at : at + length].decode()))
+        at += length
+    return found

@@ -1,18 +1,36 @@
 """Log events in memory that are in no file yet: of each group and of each of its streams, in the order of time. A chunk is what one generation of
-the log holds."""
+the log holds.
+
+Most events are in files before anybody reads them. So a batch is kept as it came, until the first reader of its group has it put in order.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from bisect import bisect_left
+from collections import deque
 from collections.abc import Sequence
 from operator import attrgetter
 
-from gureum.ports.telemetry import StreamInfo
-from gureum.telemetry.frames import EventLine
+import msgspec
+
+from gureum.ports.telemetry import LogEvent, StreamInfo
 from gureum.telemetry.pages import EVENT_OVERHEAD_BYTES
 from gureum.telemetry.places import Position
 
 _time_of = attrgetter("t")
+AT_ONCE = 10_000
+"""So many events are put in order in one turn of the loop, as long as more wait."""
+
+
+class EventLine(msgspec.Struct, gc=False):
+    """Time, number (`q`), time of ingestion, stream, message."""
+
+    t: int
+    q: int
+    i: int
+    s: str
+    m: str
 
 
 class Run:
@@ -68,16 +86,28 @@ class _Group:
     def __init__(self) -> None:
         self.run = Run()
         self.streams: dict[str, _Stream] = {}
+        self.fresh: deque[tuple[int, Sequence[LogEvent]]] = deque()
+        self.waiting = 0
 
-    def extend(self, events: Sequence[EventLine]) -> None:
-        self.run.extend(events)
-        first = events[0].s
-        if len({event.s for event in events}) == 1:
-            self.streams.setdefault(first, _Stream()).extend(events)
-            return
+    def settle(self, most: int) -> None:
+        """Puts batches in their places, until so many events are."""
+        done = 0
+        while self.fresh and done < most:
+            first, events = self.fresh.popleft()
+            done += len(events)
+            self.extend(
+                [
+                    EventLine(one.time_ms, number, one.ingested_ms, one.stream, one.message)
+                    for number, one in enumerate(events, first)
+                ]
+            )
+        self.waiting -= done
+
+    def extend(self, lines: Sequence[EventLine]) -> None:
+        self.run.extend(lines)
         by_stream: dict[str, list[EventLine]] = {}
-        for event in events:
-            by_stream.setdefault(event.s, []).append(event)
+        for line in lines:
+            by_stream.setdefault(line.s, []).append(line)
         for stream, part in by_stream.items():
             self.streams.setdefault(stream, _Stream()).extend(part)
 
@@ -95,14 +125,23 @@ class LogsChunk:
     def __len__(self) -> int:
         return self.events
 
-    def extend(self, group: str, events: Sequence[EventLine]) -> None:
-        if events:
-            self.events += len(events)
-            self._groups.setdefault(group, _Group()).extend(events)
+    def extend(self, group: str, first: int, events: Sequence[LogEvent]) -> None:
+        """`first`: the number of the first; the others count on."""
+        self.events += len(events)
+        found = self._group(group)
+        found.fresh.append((first, events))
+        found.waiting += len(events)
+
+    async def settle(self, group: str) -> None:
+        """So that `runs` and `infos` need little time."""
+        found = self._groups.get(group)
+        while found is not None and found.waiting > AT_ONCE:
+            found.settle(AT_ONCE)
+            await asyncio.sleep(0)
 
     def runs(self, group: str, streams: Sequence[str]) -> list[Run]:
         """Of the group, or of these of its streams."""
-        found = self._groups.get(group)
+        found = self._settled(group)
         if found is None:
             return []
         if not streams:
@@ -110,17 +149,29 @@ class LogsChunk:
         return [found.streams[one].run for one in dict.fromkeys(streams) if one in found.streams]
 
     def infos(self, group: str) -> list[StreamInfo]:
-        found = self._groups.get(group)
+        found = self._settled(group)
         return [stream.info(name) for name, stream in found.streams.items()] if found else []
 
     def drop(self, group: str, stream: str, upto: int) -> None:
         """The group's events, or those of a stream, up to a number."""
-        found = self._groups.pop(group, None)
+        found = self._settled(group)
         if found is None:
             return
-        events = found.run.all()
-        self.events -= len(events)
-        self.extend(group, [one for one in events if one.q > upto or stream not in ("", one.s)])
+        lines = found.run.all()
+        kept = [one for one in lines if one.q > upto or stream not in ("", one.s)]
+        self.events -= len(lines) - len(kept)
+        del self._groups[group]
+        if kept:
+            self._group(group).extend(kept)
+
+    def _group(self, group: str) -> _Group:
+        return self._groups.setdefault(group, _Group())
+
+    def _settled(self, group: str) -> _Group | None:
+        found = self._groups.get(group)
+        if found is not None:
+            found.settle(found.waiting)
+        return found
 
 
 def size_of(message: str) -> int:

@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import duckdb
+import numpy as np
 
+from gureum.telemetry.arrow import Columns
 from gureum.telemetry.catalog import FileInfo
-from gureum.telemetry.frames import split_events
+from gureum.telemetry.frames import EventsFrame, decode_events
 from gureum.telemetry.jobs import EventRow, Events, MergeLogs, ReadLogs, Sealed, SealLogs
 from gureum.telemetry.pages import EVENT_OVERHEAD_BYTES
 from gureum.telemetry.parquet import finish, quoted
@@ -28,8 +30,6 @@ from gureum.telemetry.wal import path_of, read_frames
 ROW_GROUP = 8192
 FIRST_WINDOW_ROWS, MAX_FIRST_WINDOW_ROWS = 8192, 500_000
 MAX_FILES_KNOWN = 10_000
-MAX_LINE_BYTES = 64 * 1024 * 1024
-_LINES = "{t: 'BIGINT', q: 'BIGINT', i: 'BIGINT', s: 'VARCHAR', m: 'VARCHAR'}"
 _COLUMNS = "scope, log_group, stream, time_ms, ingested_ms, sequence, message"
 
 
@@ -46,31 +46,24 @@ class LogFiles:
         self._sql = cursor
         self._wal = folder / "wal-logs"
         self._folder = folder / "logs"
-        self._temporary = folder / "tmp"
         self._extents: dict[str, list[Extent]] = {}
 
     def seal(self, job: SealLogs) -> Sealed:
-        groups: dict[str, list[memoryview]] = {}
-        for frame in read_frames(path_of(self._wal, job.generation)):
-            group, lines = split_events(frame)
-            groups.setdefault(group, []).append(lines)
+        groups: dict[str, list[EventsFrame]] = {}
+        for payload in read_frames(path_of(self._wal, job.generation)):
+            frame = decode_events(payload)
+            groups.setdefault(frame.group, []).append(frame)
         files = []
-        for group, parts in groups.items():
-            lines_path = self._temporary / f"{job.generation}.ndjson"
+        for group, frames in groups.items():
+            columns = _columns(frames)
+            self._sql.register("events", columns)
             try:
-                with lines_path.open("wb") as file:
-                    file.writelines(parts)
                 scope, _, name = group.partition("\0")
-                source = f"""
-                    SELECT {quoted(scope)} AS scope, {quoted(name)} AS log_group, s AS stream, t AS time_ms, i AS ingested_ms,
-                        q AS sequence, m AS message
-                    FROM read_json({quoted(lines_path)}, format = 'newline_delimited', columns = {_LINES},
-                        maximum_object_size = {MAX_LINE_BYTES})
-                """
+                source = f"SELECT {quoted(scope)} AS scope, {quoted(name)} AS log_group, * FROM events"
                 condition = _kept(job.dropped.get(group, {}), job.cutoffs_ms.get(group, 0))
                 files += self._write(source, condition, group, f"{job.generation:08}", "snappy")
             finally:
-                lines_path.unlink(missing_ok=True)
+                self._sql.unregister("events")
         return Sealed(files)
 
     def merge(self, job: MergeLogs) -> Sealed:
@@ -176,6 +169,32 @@ class LogFiles:
 
     def _files(self, names: list[str]) -> str:
         return f"read_parquet([{', '.join(quoted(self._folder / name) for name in names)}])"
+
+
+def _columns(frames: list[EventsFrame]) -> Columns:
+    """In the order of the log."""
+    times = np.concatenate([np.frombuffer(one.times, "<i8") for one in frames])
+    numbers = np.concatenate([np.arange(one.first, one.first + len(one), dtype="<i8") for one in frames])
+    names = [name.encode() for one in frames for name in _names(one)]
+    columns = Columns()
+    columns.text("stream", np.fromiter(map(len, names), "<i8", len(names)), b"".join(names))
+    columns.integers("time_ms", times)
+    columns.integers("ingested_ms", np.concatenate([_ingested(one) for one in frames]))
+    columns.integers("sequence", numbers)
+    lengths = np.concatenate([np.frombuffer(one.lengths, "<u4") for one in frames])
+    columns.text("message", lengths, b"".join(one.text for one in frames))
+    return columns
+
+
+def _names(frame: EventsFrame) -> list[str]:
+    if not frame.places:
+        return frame.streams * len(frame)
+    return [frame.streams[place] for place in np.frombuffer(frame.places, "<u4").tolist()]
+
+
+def _ingested(frame: EventsFrame) -> Any:
+    found = np.frombuffer(frame.ingested, "<i8")
+    return np.repeat(found, len(frame)) if len(found) == 1 else found
 
 
 def folder_of(group: str) -> str:

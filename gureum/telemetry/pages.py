@@ -71,7 +71,7 @@ def require_events(scope: str, group: str, events: Sequence[LogEvent]) -> None:
     for times in ([one.time_ms for one in events], [one.ingested_ms for one in events]):
         if times and not 0 <= min(times) <= max(times) < MAX_TIME_MS:
             raise ValueError(f"no time of an event: {min(times)}, {max(times)}")
-    longest = max((len(one.message) for one in events), default=0)
+    longest = max([len(one.message) for one in events], default=0)
     if longest > MAX_MESSAGE:
         raise ValueError(f"a message of {longest} characters")
 
