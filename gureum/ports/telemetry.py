@@ -91,12 +91,13 @@ class StreamInfo(msgspec.Struct, frozen=True):
 
 class LogPage(msgspec.Struct, frozen=True):
     """`forward`, `backward`: opaque places to go on from in either direction; valid as long as the events are kept. `done`: nothing more in the
-    direction that was read."""
+    direction that was read. `looked`: at so many events it was looked, about."""
 
     events: tuple[LogEvent, ...]
     forward: str
     backward: str
     done: bool
+    looked: int = 0
 
 
 class Metrics(Protocol):
@@ -134,10 +135,15 @@ class Logs(Protocol):
         limit_bytes: int = 1_048_576,
         forward: bool = True,
         place: str = "",
+        needles: Sequence[Sequence[str]] = (),
+        look_at: int = 0,
     ) -> LogPage:
         """Events of the group (of all its streams, or of these) with start <= time < end, in the order of time and then of arrival: the oldest
         ones (the newest ones, when not `forward`), or those next to `place` in that direction. A page's own events always stand oldest first.
-        `limit_bytes` counts messages in UTF-8; one event is always given. ValueError for a place that is none."""
+        `limit_bytes` counts messages in UTF-8; one event is always given. ValueError for a place that is none.
+
+        `needles`: only events whose message holds, of each of these, at least one text. Such a read ends after it has looked at about `look_at`
+        events (0: at all), wherever that is, and its places then lie there."""
 
     async def streams(self, scope: str, group: str) -> list[StreamInfo]:
         """Streams that have events, sorted."""

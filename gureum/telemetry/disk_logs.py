@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from heapq import merge
 from operator import attrgetter
+from typing import NamedTuple
 
 from gureum.ports.telemetry import LogEvent, LogPage, StreamInfo, TelemetryBroken
 from gureum.telemetry.archive import Archive
@@ -18,11 +19,13 @@ from gureum.telemetry.generations import Generations, Limits
 from gureum.telemetry.hot_logs import EventLine, LogsChunk, size_of
 from gureum.telemetry.jobs import Events, ReadLogs, Sealed, SealLogs
 from gureum.telemetry.log_upkeep import DAY_MS, is_gone, tend_logs
-from gureum.telemetry.pages import Page, Span, require_events, require_names, span_of
+from gureum.telemetry.pages import Page, Span, has_all, require_events, require_names, span_of
 from gureum.telemetry.places import Position, event_id
 from gureum.telemetry.wal import open_wal
 
 _position_of = attrgetter("t", "q")
+HOT_AT_ONCE = 50_000
+"""So many events in memory are searched in one turn of the loop."""
 
 
 class DiskLogs:
@@ -60,20 +63,24 @@ class DiskLogs:
         limit_bytes: int = 1_048_576,
         forward: bool = True,
         place: str = "",
+        needles: Sequence[Sequence[str]] = (),
+        look_at: int = 0,
     ) -> LogPage:
         key = _key(scope, group)
         span = self._kept(key, span_of(start_ms, end_ms, forward=forward, place=place))
         wanted = list(dict.fromkeys(streams))
-        hot: list[list[EventLine]] = []
+        hot = _Hot([], 0, None)
         await self._settle(key)
 
         def job() -> ReadLogs | None:
             # In one turn of the loop: what is in memory, and which files hold the rest.
-            hot[:] = [
+            nonlocal hot
+            runs = [
                 run.between(span.first, span.end)
                 for chunk in self._generations.chunks
                 for run in chunk.runs(key, wanted)
             ]
+            hot = _searched(runs, needles, look_at, forward=forward) if needles else _Hot(runs, 0, None)
             files = self._files(key, span, wanted)
             if not files:
                 return None
@@ -83,12 +90,14 @@ class DiskLogs:
                 [one.name for one in files],
                 wanted,
                 dropped,
-                span.first,
-                span.end,
+                max(span.first, hot.bound) if hot.bound and not forward else span.first,
+                min(span.end, hot.bound) if hot.bound and forward else span.end,
                 limit + 1,
                 limit_bytes,
                 forward,
                 int((limit + 1) / _share(files, wanted)),
+                [list(texts) for texts in needles],
+                look_at if needles else 0,
             )
 
         answer = await self._archive.ask(job)
@@ -96,7 +105,14 @@ class DiskLogs:
             raise TelemetryBroken("the worker gave another answer than was asked for")
         cold = [EventLine(*row) for row in answer.events] if answer is not None else []
         page = Page(span, limit, limit_bytes, forward=forward)
-        for line in _merged([*hot, cold], forward=forward):
+        bound = hot.bound
+        if answer is not None and answer.bound_ms is not None:
+            here = Position(answer.bound_ms, 0)
+            bound = here if bound is None else (min(here, bound) if forward else max(here, bound))
+        page.looked(hot.looked + (answer.looked if answer is not None else 0), bound)
+        for line in _merged([*hot.runs, cold], forward=forward):
+            if bound is not None and ((line.t, line.q) >= bound if forward else (line.t, line.q) < bound):
+                break
             event = LogEvent(line.s, line.t, line.i, line.m, event_id(line.t, line.q))
             if not page.take(Position(line.t, line.q), event, size_of(line.m)):
                 break
@@ -217,6 +233,28 @@ def _merged(parts: list[list[EventLine]], *, forward: bool) -> Sequence[EventLin
     if len(filled) <= 1:
         return filled[0] if filled else []
     return merge(*filled, key=_position_of, reverse=not forward)  # type: ignore[return-value]
+
+
+class _Hot(NamedTuple):
+    """What memory holds. `bound`: nothing beyond it was looked at."""
+
+    runs: list[list[EventLine]]
+    looked: int
+    bound: Position | None
+
+
+def _searched(runs: list[list[EventLine]], needles: Sequence[Sequence[str]], look_at: int, *, forward: bool) -> _Hot:
+    """Those with the needles, as far as one look goes."""
+    bound = None
+    most = min(look_at or HOT_AT_ONCE, HOT_AT_ONCE) // max(len(runs), 1)
+    for run in runs:
+        if len(run) > most:
+            line = run[most] if forward else run[-1 - most]
+            here = Position(line.t, line.q) if forward else Position(line.t, line.q + 1)
+            bound = here if bound is None else (min(bound, here) if forward else max(bound, here))
+    cut = [(run[:most] if forward else run[-most:]) if len(run) > most else run for run in runs]
+    found = [[line for line in run if has_all(line.m, needles)] for run in cut]
+    return _Hot(found, sum(map(len, cut)), bound)
 
 
 def _share(files: Sequence[FileInfo], streams: Sequence[str]) -> float:

@@ -74,7 +74,8 @@ class Points(msgspec.Struct, frozen=True, tag=True):
 
 class ReadLogs(msgspec.Struct, frozen=True, tag=True):
     """At most `limit` events at positions from `first` on, before `end`, in their order; or the last ones, from the last back. It ends early
-    after `limit_bytes`. `scan_rows`: how many rows it will likely have to look at."""
+    after `limit_bytes`, and after it has looked at about `look_at` rows (0: at all). `scan_rows`: how many rows it will likely have to look at.
+    `needles`: ports.telemetry, Logs.read."""
 
     files: list[str]
     streams: list[str]
@@ -85,10 +86,16 @@ class ReadLogs(msgspec.Struct, frozen=True, tag=True):
     limit_bytes: int
     forward: bool
     scan_rows: int = 0
+    needles: list[list[str]] = []
+    look_at: int = 0
 
 
 class Events(msgspec.Struct, frozen=True, tag=True):
+    """`bound_ms`: when it ended after `look_at` rows, the time up to which (from which, backward) it looked. `looked`: at so many rows, about."""
+
     events: list[EventRow]
+    bound_ms: int | None = None
+    looked: int = 0
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):

@@ -10,7 +10,7 @@ import msgspec
 from gureum.ports.clock import Clock
 from gureum.ports.telemetry import Bucket, Datum, LogEvent, LogPage, Series, SeriesInfo, StreamInfo
 from gureum.telemetry.buckets import Point, collect, point_of
-from gureum.telemetry.pages import EVENT_OVERHEAD_BYTES, Page, Span, require_events, span_of
+from gureum.telemetry.pages import EVENT_OVERHEAD_BYTES, Page, Span, has_all, require_events, span_of
 from gureum.telemetry.places import Position, event_id
 
 MAX_POINTS_PER_SERIES = 100_000
@@ -97,13 +97,18 @@ class MemoryLogs:
         limit_bytes: int = 1_048_576,
         forward: bool = True,
         place: str = "",
+        needles: Sequence[Sequence[str]] = (),
+        look_at: int = 0,
     ) -> LogPage:
         span = span_of(start_ms, end_ms, forward=forward, place=place)
         found = self._kept(scope, group, span)
         wanted = frozenset(streams)
         page = Page(span, limit, limit_bytes, forward=forward)
-        for one in found if forward else reversed(found):
-            if wanted and one.event.stream not in wanted:
+        for looked, one in enumerate(found if forward else reversed(found)):
+            if needles and looked == look_at > 0:
+                page.looked(looked, one.position if forward else one.position.after)
+                break
+            if (wanted and one.event.stream not in wanted) or not has_all(one.event.message, needles):
                 continue
             if not page.take(one.position, one.event, one.size):
                 break

@@ -43,6 +43,8 @@ class Page:
         self._events: list[LogEvent] = []
         self._first = self._last = span.empty
         self._full = False
+        self._looked = 0
+        self._bound: Position | None = None
 
     def take(self, position: Position, event: LogEvent, size: int) -> bool:
         """False: the page is full, without this event."""
@@ -56,13 +58,28 @@ class Page:
         self._events.append(event)
         return True
 
+    def looked(self, events: int, bound: Position | None) -> None:
+        """At so many. `bound`: nobody has looked beyond it."""
+        self._looked, self._bound = events, bound
+
     def end(self) -> LogPage:
-        if not self._events:
-            return LogPage((), render_place(self._span.empty), render_place(self._span.empty), done=not self._full)
-        events, low, high = self._events, self._first, self._last
+        events, low, high = self._events, self._first, self._last.after
         if not self._forward:
-            events, low, high = events[::-1], high, low
-        return LogPage(tuple(events), render_place(high.after), render_place(low), done=not self._full)
+            events, low, high = events[::-1], self._last, self._first.after
+        if not events:
+            low = high = self._span.empty
+        bound = None if self._full else self._bound
+        if bound is not None and self._forward:
+            low, high = (low, bound) if events else (bound, bound)
+        elif bound is not None:
+            low, high = (bound, high) if events else (bound, bound)
+        done = not self._full and bound is None
+        return LogPage(tuple(events), render_place(high), render_place(low), done, self._looked or len(events))
+
+
+def has_all(message: str, needles: Sequence[Sequence[str]]) -> bool:
+    """Of each at least one."""
+    return all(any(text in message for text in texts) for texts in needles)
 
 
 def require_events(scope: str, group: str, events: Sequence[LogEvent]) -> None:

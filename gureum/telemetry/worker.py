@@ -21,7 +21,7 @@ import duckdb
 import msgspec
 
 from gureum.telemetry.jobs import LENGTH, Answer, Failed, Job, ReadLogs, ReadMetrics, Request, Result
-from gureum.telemetry.log_files import LogFiles
+from gureum.telemetry.log_files import Extent, LogFiles
 from gureum.telemetry.metric_files import MetricFiles
 
 READERS = 2
@@ -32,9 +32,9 @@ OUT_OF_MEMORY_SCORE = "500"
 class Engine:
     """A cursor with the files of both signals, for one thread."""
 
-    def __init__(self, cursor: duckdb.DuckDBPyConnection, folder: Path) -> None:
+    def __init__(self, cursor: duckdb.DuckDBPyConnection, folder: Path, extents: dict[str, list[Extent]]) -> None:
         self._metrics = MetricFiles(cursor, folder)
-        self._logs = LogFiles(cursor, folder)
+        self._logs = LogFiles(cursor, folder, extents)
         self._verbs: dict[str, Callable[[Any], Result]] = {
             "SealMetrics": self._metrics.seal,
             "MergeMetrics": self._metrics.merge,
@@ -74,6 +74,7 @@ class Worker:
         self._folder = folder
         self._output = output
         self._writing = threading.Lock()
+        self._extents: dict[str, list[Extent]] = {}
         self._writes: queue.SimpleQueue[Request] = queue.SimpleQueue()
         self._reads: queue.SimpleQueue[Request] = queue.SimpleQueue()
         for source in (self._writes, *[self._reads] * READERS):
@@ -83,7 +84,7 @@ class Worker:
         (self._reads if isinstance(request.job, ReadLogs | ReadMetrics) else self._writes).put(request)
 
     def _serve(self, source: queue.SimpleQueue[Request]) -> None:
-        engine = Engine(self._connection.cursor(), self._folder)
+        engine = Engine(self._connection.cursor(), self._folder, self._extents)
         while True:
             request = source.get()
             body = msgspec.msgpack.encode(Answer(request.id, engine.do(request.job)))

@@ -279,6 +279,39 @@ async def test_what_no_store_can_hold_is_refused_whole(open_subject: Any, group:
     await subject.close()
 
 
+@pytest.mark.parametrize("look_at", [0, 1, 7, 3000])
+@pytest.mark.parametrize("forward", [True, False])
+@in_loop
+async def test_a_search_finds_each_event_with_the_needles_once(open_subject: Any, forward: bool, look_at: int) -> None:
+    """Over files, several runs in memory, and late events, in pieces of any size; the places between them lead on."""
+    subject = await open_subject()
+    sent = []
+    for batch in range(6):
+        if batch in (2, 4):
+            await subject.flush()
+        texts = [f"{'red' if n % 9 == 0 else 'blue'} {'round' if n % 2 else 'square'} {batch} {n}" for n in range(1500)]
+        events = [event(text, NOW_MS + n * 3 - batch, "ab"[n % 2]) for n, text in enumerate(texts)]
+        await subject.logs.append(SCOPE, "g", events)
+        sent += events
+    wanted = [
+        one for one in sorted(sent, key=lambda one: one.time_ms) if "red" in one.message and "round" in one.message
+    ]
+    for streams, expected in ((), wanted), (("b",), [one for one in wanted if one.stream == "b"]):
+        found, place, done = [], "", False
+        while not done:
+            page = await subject.logs.read(
+                SCOPE, "g", streams=streams, forward=forward, place=place, limit=100,
+                needles=[["red", "green"], ["round"]], look_at=look_at,
+            )  # fmt: skip
+            found += messages(page.events) if forward else messages(page.events)[::-1]
+            place, done = page.forward if forward else page.backward, page.done
+            if look_at == 1 and len(found) > 5:
+                break
+        expected = [one.message for one in (expected if forward else expected[::-1])]
+        assert found == (expected if done else expected[: len(found)])
+    await subject.close()
+
+
 @pytest.mark.parametrize("place", ["x", "1", "1-", "-1", "1-2-3", "1-2\n", "9" * 40 + "-1"])
 @in_loop
 async def test_a_place_that_is_none_is_refused(open_subject: Any, place: str) -> None:

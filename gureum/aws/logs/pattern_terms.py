@@ -7,6 +7,7 @@ nothing. AWS: CloudWatch Logs User Guide, "Using filter patterns to match terms 
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 from gureum.aws.logs.pattern_regex import BadPattern, Test
 from gureum.aws.logs.pattern_values import Scanner
@@ -14,26 +15,46 @@ from gureum.aws.logs.pattern_values import Scanner
 _WORD = re.compile(r"[^\s\"%]+")
 
 
-def compile_terms(text: str) -> Test:
+Needles = tuple[tuple[str, ...], ...]
+"""Of each, every event that matches holds at least one text."""
+
+
+class Terms(NamedTuple):
+    test: Test
+    needles: Needles
+
+
+def compile_terms(text: str) -> Terms:
     """BadPattern for one that is none."""
     scanner = Scanner(text)
-    found: dict[str, list[Test]] = {"": [], "-": [], "?": []}
+    found: dict[str, list[Term]] = {"": [], "-": [], "?": []}
     while not scanner.done:
         sign = next((sign for sign in "-?" if scanner.take(sign)), "")
         found[sign].append(_term(scanner))
-    include, exclude, optional = found[""], found["-"], found["?"]
+    include, exclude, optional = ([term.test for term in found[sign]] for sign in ("", "-", "?"))
     if not include and not exclude:
-        return lambda message: any(test(message) for test in optional)
+        texts = tuple(term.text for term in found["?"])
+        return Terms(lambda message: any(test(message) for test in optional), (texts,) if all(texts) else ())
+    needles = tuple((term.text,) for term in found[""] if term.text)
     if len(include) == 1 and not exclude:
-        return include[0]
-    return lambda message: all(test(message) for test in include) and not any(test(message) for test in exclude)
+        return Terms(include[0], needles)
+    return Terms(
+        lambda message: all(test(message) for test in include) and not any(test(message) for test in exclude), needles
+    )
 
 
-def _term(scanner: Scanner) -> Test:
+class Term(NamedTuple):
+    """`text`: what a message must hold, "" where that is not plain."""
+
+    test: Test
+    text: str
+
+
+def _term(scanner: Scanner) -> Term:
     if scanner.done:
         raise BadPattern("A term is missing")
     if scanner.peek("%"):
-        return scanner.regex()
+        return Term(scanner.regex(), "")
     if scanner.peek('"'):
         return _contains(scanner.quoted())
     word = scanner.match(_WORD)
@@ -42,5 +63,5 @@ def _term(scanner: Scanner) -> Test:
     return _contains(word)
 
 
-def _contains(word: str) -> Test:
-    return lambda message: word in message
+def _contains(word: str) -> Term:
+    return Term(lambda message: word in message, word)

@@ -18,7 +18,7 @@ from gureum.aws.errors import AwsError
 from gureum.aws.logs.pattern_fields import FieldsPattern, compile_fields
 from gureum.aws.logs.pattern_json import MISSING, Event, compile_json, decode, is_scalar, parse_selector
 from gureum.aws.logs.pattern_regex import BadPattern, Test
-from gureum.aws.logs.pattern_terms import compile_terms
+from gureum.aws.logs.pattern_terms import Needles, compile_terms
 from gureum.aws.logs.pattern_values import Scalar
 
 Form = Literal["all", "terms", "json", "fields"]
@@ -27,12 +27,13 @@ Lookup = Callable[[str], Scalar | None]
 
 
 class Pattern:
-    """`test(message)`: whether it matches."""
+    """`test(message)`: whether it matches. `needles`: what every event that matches holds (pattern_terms.py); looked for before it is tested."""
 
-    def __init__(self, text: str, form: Form, test: Test) -> None:
+    def __init__(self, text: str, form: Form, test: Test, needles: Needles = ()) -> None:
         self.text = text
         self.form = form
         self.test = test
+        self.needles = needles
 
     def read(self, message: str) -> Lookup | None:
         """The values of an event that matches; None for one that does not."""
@@ -102,7 +103,7 @@ def _compile(text: str) -> Pattern:
         return JsonPattern(text, compile_json(inner))
     if inner.startswith("["):
         return SpacedPattern(text, compile_fields(inner))
-    return Pattern(text, "terms", compile_terms(inner))
+    return Pattern(text, "terms", *compile_terms(inner))
 
 
 _selector = lru_cache(maxsize=1000)(parse_selector)

@@ -23,6 +23,8 @@ LIMIT_PAGE_BYTES = 1_048_576
 SCANNED_AT_ONCE, SCANNED_BYTES = 10_000, 4 * LIMIT_PAGE_BYTES
 """A page of a search: each costs a look into files, and while its events are tested the loop does nothing else."""
 SCANNED_PER_CALL = 60_000
+SEARCHED_PER_CALL = 1_000_000
+"""Where the store itself leaves out what has not the pattern's words."""
 DESCENDING_SINCE_MS = 1_704_067_200_000
 """AWS: startFromHead false needs a startTime of 2024 or later."""
 NO_MASKS = ("unmask", "interleaved")
@@ -103,7 +105,8 @@ class _Search:
         found: list[LogEvent] = []
         scanned = size_bytes = 0
         everything = self._pattern.form == "all"
-        while scanned < SCANNED_PER_CALL:
+        most = SEARCHED_PER_CALL if self._pattern.needles else SCANNED_PER_CALL
+        while scanned < most:
             if everything:
                 page = await self._page(cursor, limit - len(found), LIMIT_PAGE_BYTES)
             else:
@@ -117,7 +120,8 @@ class _Search:
                     return found, _rest(cursor, page, event)
             if page.done:
                 return found, None
-            scanned += len(page.events) + 1
+            # What matched is tested here, what was left out was looked at where it lies.
+            scanned += max(page.looked, len(page.events) * (most // SCANNED_PER_CALL)) + 1
             cursor = Cursor(cursor.forward, page.forward if cursor.forward else page.backward)
         return found, cursor
 
@@ -145,6 +149,8 @@ class _Search:
             limit_bytes=limit_bytes,
             forward=cursor.forward,
             place=cursor.place,
+            needles=self._pattern.needles,
+            look_at=SEARCHED_PER_CALL,
         )
 
 

@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gureum.aws.logs import read_events
+
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 
 
@@ -238,8 +240,6 @@ def all_pages(logs, **params):
     head=st.booleans(),
 )
 def test_pages_of_a_search_hold_every_match_once(new_logs, total, every, limit, piece, head):
-    from gureum.aws.logs import read_events
-
     logs = new_logs()
     logs.group("g", "s")
     texts = [f"{'yes' if n % every == 0 else 'no'} {n}" for n in range(total)]
@@ -255,12 +255,13 @@ def test_pages_of_a_search_hold_every_match_once(new_logs, total, every, limit, 
     assert found == (wanted if head else wanted[::-1])
 
 
-def test_a_search_for_what_is_nowhere_ends_after_some_pages(app):
+@pytest.mark.parametrize(("pattern", "pages"), [("nowhere", 4), ('{ $.a = "nowhere" }', 2), ("%nowhere%", 2)])
+def test_a_search_for_what_is_nowhere_ends_after_some_pages(app, monkeypatch, pattern, pages):
+    """After those that may be looked at where they lie, or those that may be tested."""
+    monkeypatch.setattr(read_events, "SEARCHED_PER_CALL", 20_000)
     for n in range(7):
         put(app, *[event(app.now_ms, f"{n}")] * 10_000)
-    found, pages = all_pages(app, filterPattern="nowhere")
-    assert found == []
-    assert pages == 2
+    assert all_pages(app, filterPattern=pattern) == ([], pages)
 
 
 def test_a_page_holds_a_megabyte(app):
