@@ -17,7 +17,7 @@ from gureum.telemetry.catalog import SeriesRow
 
 class MetricsFrame(msgspec.Struct, frozen=True, array_like=True):
     """`series`: those that no durable frame before has told of. The columns are native little-endian arrays: ids of 4 bytes, times in ms of 8,
-    doubles. `distributions`: (row, values, counts)."""
+    doubles. Where every datum is one value, `counts`, `mins` and `maxs` are empty. `distributions`: (row, values, counts)."""
 
     series: list[SeriesRow]
     ids: bytes

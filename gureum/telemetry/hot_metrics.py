@@ -36,10 +36,10 @@ class MetricsChunk:
         start = len(self._times)
         self._ids.frombytes(frame.ids)
         self._times.frombytes(frame.times)
-        self._counts.frombytes(frame.counts)
+        self._counts.frombytes(frame.counts or array("d", [1.0]).tobytes() * (len(frame.ids) // self._ids.itemsize))
         self._sums.frombytes(frame.sums)
-        self._mins.frombytes(frame.mins)
-        self._maxs.frombytes(frame.maxs)
+        self._mins.frombytes(frame.mins or frame.sums)
+        self._maxs.frombytes(frame.maxs or frame.sums)
         for row, values, counts in frame.distributions:
             self._distributions[start + row] = (values, counts)
 

@@ -118,14 +118,15 @@ class MetricFiles:
 
 def _columns(frames: list[MetricsFrame]) -> dict[str, Any]:
     def joined(field: str, dtype: str) -> Any:
-        return np.frombuffer(b"".join(getattr(one, field) for one in frames), dtype)
+        return np.frombuffer(b"".join(getattr(one, field) or one.sums for one in frames), dtype)
 
     series = joined("ids", "<u4")
+    counts = [np.frombuffer(one.counts, "<f8") if one.counts else np.ones(len(one.ids) // 4) for one in frames]
     return {
         "series": series,
         "row": np.arange(len(series), dtype="i8"),
         "time_ms": joined("times", "<i8"),
-        "count": joined("counts", "<f8"),
+        "count": np.concatenate(counts) if counts else np.ones(0),
         "sum": joined("sums", "<f8"),
         "min": joined("mins", "<f8"),
         "max": joined("maxs", "<f8"),
