@@ -175,6 +175,8 @@ class BalancingKinds:
         self._need_groups([*(use.group for use in spec.uses), *(group.name for group in spec.proxy.groups)])
         self._hold_back(id_)
         wanted = self._proxy_spec(spec, str(sandbox.data["net"]))
+        if spec.speaks_for_clients:
+            await self._enforce_at(spec.interface)  # before the first packet with a client's address
         with self._ending(id_) as ends:
             if ends:
                 # What leaves is first taken out of rotation, then cut: nothing new may come in between.
@@ -187,6 +189,14 @@ class BalancingKinds:
         self._ends.pop(id_, None)
         self._deaths.pop(id_, None)
         await self._machine.ports.proxies.remove(spec.proxy.name)
+        if spec.speaks_for_clients:
+            await self._enforce_at(spec.interface)
+
+    async def _enforce_at(self, interface: str) -> None:
+        """The rules of that interface's network, in which its proxy may or may not speak from its clients' addresses."""
+        found = self._machine.desired.get(f"Interface/{interface}")
+        if found is not None and isinstance(found.spec, Interface):
+            await self._rules.enforce(found.spec.interface.network)
 
     def _proxy_spec(self, spec: Proxy, net: str) -> ProxySpec:
         uses = {use.group: use for use in spec.uses}

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import Literal, Protocol, TypeVar, cast
 
 from gureum.core.machine import Machine
-from gureum.core.specs import Balancer, FirewallGroup, Interface, Network, Sandbox
+from gureum.core.specs import Balancer, FirewallGroup, Interface, Network, Proxy, Sandbox
 from gureum.core.targets import TargetBook
 from gureum.ports.firewalls import Balancer as RuledBalancer
 from gureum.ports.firewalls import Group, Port, RuleSet
 from gureum.ports.networks import EdgeSpec
 
-T = TypeVar("T", FirewallGroup, Interface, Balancer)
+T = TypeVar("T", FirewallGroup, Interface, Balancer, Proxy)
 DNS_PORT, METADATA_PORT = 53, 80
 METADATA_ADDRESS = "169.254.169.254"
 
@@ -70,7 +70,8 @@ class Rules:
         groups = (one for one in self._specs(FirewallGroup) if one.network == network)
         interfaces = (one for one in self._specs(Interface) if one.interface.network == network)
         balancers = (self._book.balanced(one) for one in self._specs(Balancer) if one.network == network)
-        return plan_rules(found.spec, groups, interfaces, balancers)
+        speaking = {one.interface for one in self._specs(Proxy) if one.speaks_for_clients}
+        return plan_rules(found.spec, groups, interfaces, balancers, speaking)
 
     def _specs(self, cls: type[T]) -> Iterator[T]:
         return (cast(T, one.spec) for one in self._machine.of_kind(cls.__name__))
@@ -81,9 +82,10 @@ def plan_rules(
     groups: Iterable[FirewallGroup],
     interfaces: Iterable[Interface],
     balancers: Iterable[RuledBalancer] = (),
+    speaking: Container[str] = (),
 ) -> RuleSet:
     """The rule set of a network. A group that an interface names but that is not there allows nothing; a balancer whose interface is not there is
-    none."""
+    none. `speaking`: interfaces whose proxies speak from their clients' addresses."""
     known = {one.group.name: one.group for one in groups}
     ports = []
     for one in sorted(interfaces, key=lambda one: one.interface.name):
@@ -91,7 +93,8 @@ def plan_rules(
         for name in one.groups:
             known.setdefault(name, Group(name))
         forward = not spec.source_check
-        ports.append(Port(spec.name, spec.addresses, one.groups, spec.public, forward=forward, open=one.open))
+        speaks = spec.name in speaking
+        ports.append(Port(spec.name, spec.addresses, one.groups, spec.public, forward, one.open, speaks))
     named = list(known.values())
     there = {port.interface for port in ports}
     return RuleSet(

@@ -173,6 +173,11 @@ class Proxy(msgspec.Struct, frozen=True):
     proxy: ProxySpec
     uses: tuple[Use, ...] = ()
 
+    @property
+    def speaks_for_clients(self) -> bool:
+        """Whether it may, as far as its listeners go: connections that it speaks so for go on when its groups do not wish it any more."""
+        return any(listener.protocol in ("TCP", "TLS") for listener in self.proxy.listeners)
+
 
 class BalancedListener(msgspec.Struct, frozen=True):
     """A layer-4 listener of a node: `groups`: (Use.group, weight)."""

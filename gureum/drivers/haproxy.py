@@ -23,7 +23,7 @@ from typing import Protocol
 import msgspec
 
 from gureum.base.processes import start_ticks
-from gureum.drivers import haproxy_config, haproxy_control, haproxy_logs
+from gureum.drivers import foreign_sources, haproxy_config, haproxy_control, haproxy_logs
 from gureum.drivers.haproxy_config import MASTER_SOCKET, pem_file
 from gureum.drivers.haproxy_process import FOLDER, ProxyFolder, State, host, remove_all
 from gureum.drivers.haproxy_text import group_name, server_name
@@ -154,6 +154,8 @@ class HaproxyProxies:
             return
         files, pems = await asyncio.to_thread(self._render, spec)
         net = Path(spec.sandbox_net)
+        if any(group.preserve_client for group in spec.groups):
+            await asyncio.to_thread(_open_sources, net, spec.address)
         if known is not None and known.pidfd >= 0 and known.state.namespace != _inode(net):
             self._let_go(known)  # its sandbox was made anew: it serves nobody
         if known is None or known.pidfd < 0:
@@ -391,6 +393,13 @@ class HaproxyProxies:
 async def clean(home_id: str, run_dir: Path) -> None:
     """Kills every proxy of the home and removes their files."""
     await asyncio.to_thread(remove_all, home_id, run_dir)
+
+
+def _open_sources(net: Path, address: str) -> None:
+    try:
+        foreign_sources.allow(net, address)
+    except FileNotFoundError as error:
+        raise PortError("the proxy's sandbox is not there yet") from error
 
 
 def _inode(net: Path) -> int:

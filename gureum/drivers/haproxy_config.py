@@ -226,8 +226,8 @@ def _layer4(spec: ProxySpec, listener: Listener, groups: dict[str, Group]) -> li
 
 
 def _backend(group: Group, *, layer7: bool) -> list[str]:
-    if group.preserve_client:
-        raise refused("a proxy cannot keep clients' addresses: it has no power over its network")
+    if group.preserve_client and layer7:
+        raise refused("requests come from the proxy's address")
     lines = [f"backend {group_name(group.name)} from {'http' if layer7 else 'tcp'}"]
     lines += [f"  {line}" for line in (_policy7(group) if layer7 else _policy4(group))]
     return lines + [f"  server {server_name(one.name)} {server_options(group, one)}" for one in group.servers]
@@ -257,6 +257,8 @@ def _version_checks(group: Group) -> list[str]:
 
 def _policy4(group: Group) -> list[str]:
     lines = [f"timeout server {NLB_IDLE_S}s"]
+    if group.preserve_client:
+        lines.append("source 0.0.0.0 usesrc clientip")  # foreign_sources makes it possible
     if group.stickiness is not None:
         if group.stickiness.kind != "source_ip":
             raise refused("layer 4 has no cookies")

@@ -18,12 +18,14 @@ from typing import Self
 import msgspec
 
 LOOPBACK = 1
-MAIN_TABLE = 254
+MAIN_TABLE, LOCAL_TABLE = 254, 255
 
 OURS = 0x67  # marks our routes and rules among others ("proto 103" in `ip route`)
+KERNEL = 2
 BOOT = 3  # what `ip route add` writes, and `ip route` does not show
 
 UNICAST = 1
+LOCAL = 2
 BLACKHOLE = 6
 UNREACHABLE = 7
 THROW = 9
@@ -42,7 +44,7 @@ _SETNEIGHTBL = 67
 
 _IFF_UP = 1
 _OPER_UP = 6
-_SCOPE_UNIVERSE, _SCOPE_LINK = 0, 253
+_SCOPE_UNIVERSE, _SCOPE_LINK, _SCOPE_HOST = 0, 253, 254
 _ONLINK = 4
 _PERMANENT = 0x80
 
@@ -97,7 +99,7 @@ class LinkCounters(msgspec.Struct, frozen=True):
 
 
 class Route(msgspec.Struct, frozen=True):
-    """One IPv4 route. `destination`: "10.0.0.0/16". `kind`: UNICAST, BLACKHOLE, UNREACHABLE or THROW. `link`: index,
+    """One IPv4 route. `destination`: "10.0.0.0/16". `kind`: UNICAST, LOCAL, BLACKHOLE, UNREACHABLE or THROW. `link`: index,
     0 for none. `onlink`: the gateway need not be in a subnet of the link. `protocol`: who made it (rtnetlink(7));
     ours is in `OURS`."""
 
@@ -113,13 +115,16 @@ class Route(msgspec.Struct, frozen=True):
 
 
 class Rule(msgspec.Struct, frozen=True):
-    """One policy rule: packets from `source` (CIDR, "" any), from link `incoming`, or with all bits of `mark`, look at `table`."""
+    """One policy rule: packets from `source` (CIDR, "" any), from link `incoming`, or with all bits of `mark`, look at `table`. `mask`: the bits
+    that must be as in `mark`, 0 for those of `mark`."""
 
     priority: int
     table: int
     source: str = ""
     incoming: str = ""
     mark: int = 0
+    mask: int = 0
+    protocol: int = OURS
 
 
 # --- messages -------------------------------------------------------------------------------------------------------
@@ -180,6 +185,7 @@ def delete_route(route: Route) -> Message:
 def _route_body(route: Route) -> bytes:
     address, _, length = route.destination.partition("/")
     scope = _SCOPE_LINK if route.link and not route.gateway else _SCOPE_UNIVERSE
+    scope = _SCOPE_HOST if route.kind == LOCAL else scope
     flags = _ONLINK if route.onlink else 0
     body = _rtmsg.pack(socket.AF_INET, int(length), 0, 0, 0, route.protocol, scope, route.kind, flags)
     body += _attr(15, _u32.pack(route.table))
@@ -207,13 +213,13 @@ def delete_rule(rule: Rule) -> Message:
 def _rule_body(rule: Rule) -> bytes:
     address, _, length = rule.source.partition("/")
     body = _rtmsg.pack(socket.AF_INET, 0, int(length or 0), 0, 0, 0, 0, 1, 0)
-    body += _attr(6, _u32.pack(rule.priority)) + _attr(15, _u32.pack(rule.table)) + _attr(21, bytes([OURS]))
+    body += _attr(6, _u32.pack(rule.priority)) + _attr(15, _u32.pack(rule.table)) + _attr(21, bytes([rule.protocol]))
     if rule.source:
         body += _attr(2, socket.inet_aton(address))
     if rule.incoming:
         body += _attr(3, _text(rule.incoming))
     if rule.mark:
-        body += _attr(10, _u32.pack(rule.mark)) + _attr(16, _u32.pack(rule.mark))
+        body += _attr(10, _u32.pack(rule.mark)) + _attr(16, _u32.pack(rule.mask or rule.mark))
     return body
 
 
@@ -438,12 +444,14 @@ def _parsed_rule(body: bytes) -> Rule | None:
     attributes = dict(_attributes(body, 12))
     if attributes.get(21, b"\0")[0] != OURS:
         return None
+    mark, mask = _number(attributes, 10), _number(attributes, 16)
     return Rule(
         priority=_number(attributes, 6),
         table=_number(attributes, 15) or table,
         source=f"{_address(attributes, 2)}/{length}" if 2 in attributes else "",
         incoming=attributes.get(3, b"").rstrip(b"\0").decode(),
-        mark=_number(attributes, 10),
+        mark=mark,
+        mask=mask if mask != mark else 0,
     )
 
 

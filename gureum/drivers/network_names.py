@@ -24,8 +24,9 @@ NFT_TABLE = "gureum"
 DENIED_LOG_GROUP = 1  # of NFLOG, in each network's namespace: packets that its rules refused
 
 # Marks of packets and flows in a network's namespace. UPLINK_MARK: it leaves by the uplink, whatever the route table says.
-# BALANCED_MARK stands in the number of every listener of a balancer. JUDGED_MARK: security groups let it come to the balancer.
-UPLINK_MARK, JUDGED_MARK, BALANCED_MARK = 0x8000_0000, 0x4000_0000, 0x2000_0000
+# BALANCED_MARK stands in the number of every listener of a balancer, NODE_MARK in that of every node whose proxy speaks from its clients'
+# addresses. JUDGED_MARK: security groups let it come to the balancer.
+UPLINK_MARK, JUDGED_MARK, BALANCED_MARK, NODE_MARK = 0x8000_0000, 0x4000_0000, 0x2000_0000, 0x1000_0000
 
 _NAME = re.compile(r"[a-z0-9-]{1,40}")
 _HOME_ID = re.compile(r"[a-z0-9]{4,6}")
@@ -74,7 +75,12 @@ def stable_number(text: str) -> int:
 
 def balanced_mark(number: int) -> int:
     """The mark that stands for the listener of that number."""
-    return BALANCED_MARK | number & (BALANCED_MARK - 1)
+    return BALANCED_MARK | number & (NODE_MARK - 1)
+
+
+def node_mark(interface: str) -> int:
+    """The mark of flows that come from that interface with clients' addresses; their replies go back there."""
+    return NODE_MARK | zlib.crc32(interface.encode()) & (NODE_MARK - 1)
 
 
 class HomeNames:

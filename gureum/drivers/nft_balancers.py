@@ -14,6 +14,9 @@ Only the first packet of a flow comes here; the kernel's connection tracking kee
     nat postrouting    where the client's address is not preserved: `hide-…`, the balancer's instead;
     filter postrouting then `shown`: the target's ingress rules, which see the balancer's address
 
+A node whose proxy speaks from its clients' addresses sends on its own: such packets get the node's mark, as judged ones, and so does their
+flow. By it their replies are led to the node, and nowhere else (routes.py). Its groups judge them outwards, the target's see the client.
+
 Marks of packets are the dispatch. A packet comes from a link without one (the kernel clears it between namespaces), so nobody
 but these rules sets it, and they do for each packet of a flow that has no answer yet. Marks of flows only lead replies, and tell
 flows of balancers from others. A TCP packet that belongs to no flow (as after `end_flows`) is answered with a reset.
@@ -29,11 +32,19 @@ from __future__ import annotations
 import ipaddress
 import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 import msgspec
 
-from gureum.drivers.network_names import JUDGED_MARK, UPLINK, UPLINK_MARK, balanced_mark
+from gureum.drivers.network_names import (
+    JUDGED_MARK,
+    NODE_MARK,
+    UPLINK,
+    UPLINK_MARK,
+    balanced_mark,
+    interface_link,
+    node_mark,
+)
 from gureum.drivers.nft_expressions import (
     ACCEPT,
     DENY,
@@ -107,9 +118,18 @@ def _numbers(name: str) -> Iterator[int]:
     return (balanced_mark(first + step) for step in range(1 << 20))
 
 
-def vouching(found: list[Listener]) -> dict[str, list[int]]:
+def are_in(rules: RuleSet) -> bool:
+    """Whether the network has balancers, or nodes that speak from their clients' addresses."""
+    return bool(rules.balancers) or any(port.speaks_for_clients for port in rules.ports)
+
+
+def vouching(found: list[Listener], ports: Iterable[Port]) -> dict[str, list[int]]:
     """Group -> marks of judged packets that come by a balancer of that group with their client's address."""
     marks: dict[str, list[int]] = {}
+    for port in ports:
+        if port.speaks_for_clients and not port.open:
+            for group in port.groups:
+                marks.setdefault(group, []).append(node_mark(port.interface) | JUDGED_MARK)
     for one in found:
         if one.port.preserve_client and not one.node.open:
             for group in one.node.groups:
@@ -122,15 +142,24 @@ def vouched(group: str) -> Json:
     return match(meta("mark"), f"@balanced-by-{group}")
 
 
-def add_balancers(found: list[Listener], chains: dict[str, Chain], sets: dict[str, Elements]) -> None:
-    """Chains and sets of all listeners; the lines above that lead to them are in their places already."""
-    chains.update(_frame())
+def add_balancers(
+    found: list[Listener], ports: Collection[Port], chains: dict[str, Chain], sets: dict[str, Elements]
+) -> None:
+    """Chains and sets of all listeners and nodes; the lines above that lead to them are in their places already."""
+    nodes = [port for port in ports if port.speaks_for_clients]
+    chains.update(_frame(speaking=bool(nodes)))
+    if nodes:
+        sets["balanced-nodes"] = Elements("ifname", "verdict", {})
+    for port in nodes:
+        foreign = match(payload("ip", "saddr"), {"set": list(port.addresses)}, "!=")
+        chains[f"speak-{port.interface}"] = Chain(((foreign, _set_mark(node_mark(port.interface))),))
+        sets["balanced-nodes"].entries[interface_link(port.interface)] = _to(f"speak-{port.interface}")
     maps = {name: Elements("mark", "verdict", {}) for name in ("in", "pick", "out", "hide")}
     sets.update({f"balanced-{name}": entries for name, entries in maps.items()})
     addresses = {name: Elements("ipv4_addr", "verdict", {}) for name in ("private", "public")}
     sets.update({f"balanced-{name}": entries for name, entries in addresses.items()})
     sets["balanced-hidden"] = Elements("mark", "", {})
-    for group, marks in vouching(found).items():
+    for group, marks in vouching(found, ports).items():
         sets[f"balanced-by-{group}"] = Elements("mark", "", dict.fromkeys(marks))
     by_node: dict[str, list[Listener]] = {}
     for one in found:
@@ -152,27 +181,36 @@ def add_balancers(found: list[Listener], chains: dict[str, Chain], sets: dict[st
             addresses["public"].entries[its[0].balancer.public] = _to(f"balance-{node}")
 
 
-def _frame() -> dict[str, Chain]:
-    """The chains that are there with the first balancer."""
+def _frame(*, speaking: bool) -> dict[str, Chain]:
+    """The chains that are there with the first balancer. `speaking`: some node speaks from its clients' addresses."""
     destination = payload("ip", "daddr")
     known = _to("balance-known")
     state = [["established", known], ["related", known], ["invalid", _to("balance-lost")]]
     came_by_uplink = match({"&": [_CT_MARK, UPLINK_MARK]}, UPLINK_MARK)
+    came_by_node = match({"&": [_CT_MARK, NODE_MARK]}, NODE_MARK)
     reply = match({"ct": {"key": "direction"}}, "reply")
+
+    def spoken(line: Line) -> tuple[Line, ...]:
+        return (line,) if speaking else ()
+
     return {
         "balance": Chain(
             (
                 ({"vmap": {"key": {"ct": {"key": "state"}}, "data": {"set": state}}},),
                 (_FROM_UPLINK, {"vmap": {"key": destination, "data": "@balanced-public"}}),
                 (_FROM_INSIDE, {"vmap": {"key": destination, "data": "@balanced-private"}}),
+                *spoken((by_verdict("iifname", "balanced-nodes"),)),
             ),
             hook("filter", "prerouting", -150, "accept"),
         ),
-        "balance-known": Chain(((reply, came_by_uplink, _set_mark(UPLINK_MARK)),)),
+        "balance-known": Chain(
+            ((reply, came_by_uplink, _set_mark(UPLINK_MARK)), *spoken((reply, came_by_node, _set_mark(_CT_MARK))))
+        ),
         "balanced": Chain(
             (
                 (match(meta("mark"), 0), ACCEPT),
                 (match(meta("mark"), UPLINK_MARK), ACCEPT),
+                *spoken((reply, ACCEPT)),
                 (_FROM_UPLINK, _set(_CT_MARK, {"|": [meta("mark"), UPLINK_MARK]})),
                 (_FROM_INSIDE, _set(_CT_MARK, meta("mark"))),
                 (_set_mark({"|": [meta("mark"), JUDGED_MARK]}),),

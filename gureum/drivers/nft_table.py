@@ -87,7 +87,7 @@ def table(rules: RuleSet, watched: bool = False) -> Table:
     mapped = _mapped(rules)
     balanced = nft_balancers.listeners(rules)
     chains = _frame(rules) | {"denied": _denied("in", watched), "denied-out": _denied("out", watched)}
-    vouching = nft_balancers.vouching(balanced)
+    vouching = nft_balancers.vouching(balanced, rules.ports)
     sets = {
         "sources": Elements("ifname", "verdict", {}),
         "egress": Elements("ifname", "verdict", {}),
@@ -106,8 +106,8 @@ def table(rules: RuleSet, watched: bool = False) -> Table:
         _add_port(port, known, chains, sets)
     if rules.acls:
         _add_acls(rules, chains, sets)
-    if rules.balancers:
-        nft_balancers.add_balancers(balanced, chains, sets)
+    if nft_balancers.are_in(rules):
+        nft_balancers.add_balancers(balanced, rules.ports, chains, sets)
     return Table(chains, sets, frozenset(address for port in rules.ports for address in port.addresses))
 
 
@@ -168,11 +168,12 @@ def _chain_name(cidr: str) -> str:
 
 def _frame(rules: RuleSet) -> dict[str, Chain]:
     """The chains that do not depend on who is there."""
-    known, passing = _by_state(DENY), _by_state(nft_balancers.STRAY if rules.balancers else DENY)
+    balancing = nft_balancers.are_in(rules)
+    known, passing = _by_state(DENY), _by_state(nft_balancers.STRAY if balancing else DENY)
     acls = ((by_verdict("iifname", "acl-leave"),), (by_verdict("oifname", "acl-enter"),)) if rules.acls else ()
 
     def first(line: Line) -> tuple[Line, ...]:
-        return (line,) if rules.balancers else ()
+        return (line,) if balancing else ()
 
     from_uplink, to_uplink = match(meta("iifname"), UPLINK), match(meta("oifname"), UPLINK)
     local = match(meta("iifname"), "lo")

@@ -11,7 +11,8 @@ rules.
 So the longest prefix of a route table wins, also over a network's own CIDR (a firewall between two subnets). Which
 table counts is decided by the packet's source, and for interfaces that forward (no source check) by the link it comes
 from, as their packets carry others' addresses. Replies of a balancer's flows that came by the uplink carry a mark and leave by it,
-though the target's own subnet may have no way there. A link to an interface that is not attached is a blackhole.
+though the target's own subnet may have no way there; replies to a node that speaks from its clients' addresses carry one that leads to
+its link. A link to an interface that is not attached is a blackhole.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from collections.abc import Mapping
 import msgspec
 
 from gureum.drivers.netlink import BLACKHOLE, THROW, UNREACHABLE, Route, Rule
-from gureum.drivers.network_names import UPLINK_MARK, stable_number
+from gureum.drivers.network_names import UPLINK_MARK, node_mark, stable_number
 from gureum.ports import networks
 
 # Both ends of every uplink have the same addresses: only the link tells them apart, and no network can own them.
@@ -31,6 +32,7 @@ NETWORK_ADDRESS = "169.254.0.2"
 PRIMARY, SECONDARY = 1, 2  # metrics of the /32 routes: after a restart the primary address is known by it
 
 _BY_MARK, _BY_LINK, _BY_SOURCE = 500, 1000, 2000  # priorities of rules
+_ALL_BITS = 0xFFFF_FFFF
 
 _REPLIES = stable_number("replies by the uplink")
 
@@ -46,6 +48,10 @@ class Placed(msgspec.Struct, frozen=True):
     gateway: str
     mac: str = ""
     forward_table: int = 0  # its subnet's table when it may forward others' packets
+
+    @property
+    def name(self) -> str:
+        return self.tag.partition("@")[0]
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -77,14 +83,22 @@ def plan(spec: networks.NetworkSpec, placed: Mapping[str, Placed], uplink: int) 
 
 
 def own(port: Placed | None) -> Plan:
-    """What an interface needs for itself: a /32 per address, and a rule when it forwards."""
+    """What an interface needs for itself: a /32 per address, and when it forwards, a rule for what comes from it and a way for replies that
+    carry its mark."""
     if port is None:
         return Plan()
-    routes = (
+    routes = {
         Route(f"{address}/32", link=port.index, source=port.gateway, metric=SECONDARY if place else PRIMARY)
         for place, address in enumerate(port.addresses)
+    }
+    if not port.forward_table:
+        return Plan(frozenset(routes))
+    back = stable_number("replies to " + port.name)
+    routes.add(Route("0.0.0.0/0", back, link=port.index, gateway=port.addresses[0], onlink=True))
+    rules = (
+        Rule(_BY_LINK, port.forward_table, incoming=port.link),
+        Rule(_BY_MARK, back, mark=node_mark(port.name), mask=_ALL_BITS),
     )
-    rules = [Rule(_BY_LINK, port.forward_table, incoming=port.link)] if port.forward_table else []
     return Plan(frozenset(routes), frozenset(rules))
 
 

@@ -37,7 +37,8 @@ class Group(msgspec.Struct, frozen=True):
 
 class Port(msgspec.Struct, frozen=True):
     """An interface as the firewall sees it. `forward` is the opposite of source/destination check. `open`: it has no groups and everything may
-    pass (a network load balancer without security groups)."""
+    pass (a network load balancer without security groups). `speaks_for_clients`: a load balancer's node whose proxy may send from its
+    clients' addresses: replies come back to it, and what refers to a group of the node lets in what it sends so."""
 
     interface: str
     addresses: tuple[str, ...]
@@ -45,6 +46,7 @@ class Port(msgspec.Struct, frozen=True):
     public: tuple[tuple[str, str], ...] = ()
     forward: bool = False
     open: bool = False
+    speaks_for_clients: bool = False
 
 
 class AclEntry(msgspec.Struct, frozen=True):

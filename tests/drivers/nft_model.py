@@ -162,6 +162,13 @@ class Evaluation:
         chain = self._table.chains[name]
         return self._walk(name) or chain.base["policy"]
 
+    def known_reply(self, flow_mark: int) -> int:
+        """The packet is a reply of a flow of that mark: its own when it is routed."""
+        self._ct |= {"direction": "reply", "mark": flow_mark}
+        for name in ("balance", "balanced"):
+            assert self.hook(name) == "accept"
+        return int(self._meta["mark"])
+
     def _walk(self, name: str) -> str | None:
         for line in self._table.chains[name].lines:
             verdict, ends = self._rule(line)
@@ -243,7 +250,7 @@ class Evaluation:
         if body["op"] == "in":
             return right in value
         if body["op"] == "!=":
-            return bool(value != right)
+            return bool(value not in right["set"] if isinstance(right, dict) else value != right)
         if isinstance(right, str) and right.startswith("@"):
             return value in self._table.sets[right[1:]].entries
         if isinstance(right, dict) and "range" in right:

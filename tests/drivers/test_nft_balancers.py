@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gureum.drivers.network_names import BALANCED_MARK, JUDGED_MARK, UPLINK_MARK
+from gureum.drivers.network_names import BALANCED_MARK, JUDGED_MARK, UPLINK_MARK, node_mark
 from gureum.drivers.nft_balancers import listeners, shares
 from gureum.drivers.nft_table import plan, table
 from gureum.drivers.simulated_packets import Packet, asks, sent_on
 from gureum.ports.firewalls import Acl, AclEntry, BalancedPort, BalancedTarget, Balancer, Group, Port, Rule, RuleSet
-from tests.drivers.nft_model import Journey, Kernel
+from tests.drivers.nft_model import Evaluation, Journey, Kernel
 
 Direction = Literal["in", "out"]
 
@@ -226,6 +226,39 @@ def test_rule_that_names_the_balancers_group(node_in: dict[str, str], target_in:
     packet = Packet("client", "", CLIENT, NODE, "tcp", (0, 80))
     assert Journey(table(rules), packet, 0, holders).end == end
     assert sent_on(rules, packet, node, node.ports[0], node.ports[0].targets[0]) == (end == "accept")
+
+
+@pytest.mark.parametrize(
+    ("source", "target_in", "speaks", "end"),
+    [
+        (CLIENT, {"cidr": f"{CLIENT}/32"}, True, "accept"),
+        (CLIENT, {"group": "lb"}, True, "accept"),
+        (CLIENT, {"cidr": f"{NODE}/32"}, True, "drop"),
+        (NODE, {"group": "lb"}, True, "accept"),
+        (NODE, {"cidr": f"{CLIENT}/32"}, True, "drop"),
+        # Who forwards and is no node speaks for nobody.
+        (CLIENT, {"group": "lb"}, False, "drop"),
+    ],
+)
+def test_what_a_node_sends_from_its_clients_addresses(
+    source: str, target_in: dict[str, str], speaks: bool, end: str
+) -> None:
+    groups = (Group("lb", (Rule("out", "all", cidr=ANYWHERE),)), Group("tg", (Rule("in", "all", **target_in),)))
+    node = Port("node", (NODE,), ("lb",), forward=True, speaks_for_clients=speaks)
+    rules = RuleSet("vpc-1", ("10.0.0.0/16",), groups, (node, Port("t1", (TARGET,), ("tg",))))
+    journey = Journey(
+        table(rules), Packet("node", "t1", source, TARGET, "tcp", (0, 80)), 0, {TARGET: "t1", NODE: "node"}
+    )
+    assert journey.end == end
+    assert journey.flow_mark == (node_mark("node") if speaks and source == CLIENT else 0)
+    if journey.flow_mark:
+        assert reply_mark(rules, journey.flow_mark) == node_mark("node")
+
+
+def reply_mark(rules: RuleSet, flow: int) -> int:
+    """The mark by which replies of a flow of that mark are led."""
+    reply = Evaluation(table(rules), Packet("t1", "node", TARGET, CLIENT, "tcp", (0, 40000), known=True))
+    return reply.known_reply(flow)
 
 
 def test_order_of_targets_moves_nobody() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gureum.drivers.netlink import BLACKHOLE, THROW, UNREACHABLE, Route, Rule
+from gureum.drivers.network_names import node_mark, stable_number
 from gureum.drivers.routes import Placed, own, plan, subnet_table
 from gureum.ports import networks
 
@@ -58,7 +59,12 @@ def test_addresses_that_nobody_has_stay_inside() -> None:
 
 def test_forwarding_interface_has_its_table_by_link() -> None:
     forwarding = Placed(3, "egate", "gate@m#1", ("10.0.0.7",), "10.0.0.1", forward_table=subnet_table("a"))
-    assert own(forwarding).rules == {Rule(1000, subnet_table("a"), incoming="egate")}
+    back = stable_number("replies to gate")
+    assert own(forwarding).rules == {
+        Rule(1000, subnet_table("a"), incoming="egate"),
+        Rule(500, back, mark=node_mark("gate"), mask=0xFFFF_FFFF),
+    }
+    assert Route("0.0.0.0/0", back, link=3, gateway="10.0.0.7", onlink=True) in own(forwarding).routes
     assert own(GATE).rules == frozenset()
 
 

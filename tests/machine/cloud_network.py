@@ -51,6 +51,7 @@ class Cloud:
         self.interfaces: dict[str, InterfaceSpec] = {}
         self.group_of: dict[str, tuple[str, ...]] = {}
         self.balancers: dict[str, Balancer] = {}
+        self.speaking: set[str] = set()
 
     def public(self, number: int) -> str:
         """The n-th address of the home's pool."""
@@ -96,11 +97,12 @@ class Cloud:
         source_check: bool = True,
         sandbox: str | None = None,
         device: str = "eth0",
+        guest: bool = True,
     ) -> None:
         """A sandbox with one interface of the same name (or that interface in another sandbox, as its `device`)."""
         sandbox = name if sandbox is None else sandbox
         if sandbox:
-            await self.networks.ensure_sandbox(SandboxSpec(sandbox))
+            await self.networks.ensure_sandbox(SandboxSpec(sandbox, guest=guest))
         gateway = address.rpartition(".")[0] + ".1"
         subnet = next(s.name for s in self.specs[network].subnets if s.gateway == gateway)
         spec = InterfaceSpec(
@@ -141,7 +143,8 @@ class Cloud:
                 self.group_of[one.name],
                 one.public,
                 forward=not one.source_check,
-                open=not self.group_of[one.name] and one.name in self.balancers,
+                open=not self.group_of[one.name] and one.name in {*self.balancers, *self.speaking},
+                speaks_for_clients=one.name in self.speaking,
             )
             for one in self.interfaces.values()
             if one.network == network

@@ -151,26 +151,7 @@ class ProxyHost:
         return ProxySpec("node-1", str(self.net), ADDRESS, "app/lb/1", listeners, groups, **more)
 
     def certificate(self, *names: str) -> Certificate:
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
-        now = dt.datetime.now(dt.UTC)
-        cert = (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(subject)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - dt.timedelta(hours=1))
-            .not_valid_after(now + dt.timedelta(days=1))
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=False)
-            .sign(key, hashes.SHA256())
-        )
-        pem = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        ).decode()
-        name = "c-" + secrets.token_hex(8)
-        chain = cert.public_bytes(serialization.Encoding.PEM).decode()
-        return Certificate(name, chain, self.sealer.seal(pem, name), f"arn:aws:acm:::certificate/{names[0]}")
+        return new_certificate(self.sealer, *names)
 
     def shown_name(self, tls: str, port: int = 443) -> str:
         """The common name of the certificate that is shown for a name."""
@@ -180,6 +161,30 @@ class ProxyHost:
             der = wrapped.getpeercert(binary_form=True)
         assert der
         return str(x509.load_der_x509_certificate(der).subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
+
+
+def new_certificate(sealer: Sealer, *names: str) -> Certificate:
+    """Signed by itself, with its key sealed."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
+    now = dt.datetime.now(dt.UTC)
+    cert = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ).decode()
+    name = "c-" + secrets.token_hex(8)
+    chain = cert.public_bytes(serialization.Encoding.PEM).decode()
+    return Certificate(name, chain, sealer.seal(pem, name), f"arn:aws:acm:::certificate/{names[0]}")
 
 
 class _Server(ThreadingHTTPServer):

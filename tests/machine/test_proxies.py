@@ -332,8 +332,7 @@ def test_what_is_not_built_is_refused(host: ProxyHost) -> None:
 
     async def story() -> None:
         server = Server("t", TARGETS[0], 80)
-        tcp = Listener(81, "TCP", "arn", (Rule(0, Forward((("tg-a", 1),))),))
-        await refused(host.spec(tcp, groups=(group(server, protocol="TCP", preserve_client=True),)))
+        await refused(host.spec(http_listener(), groups=(group(server, preserve_client=True),)))
         certificate = host.certificate("a")
         pq = http_listener(
             port=443,

@@ -210,6 +210,35 @@ def test_import_again_keeps_the_arn(acm: Any, root: Authority, leaf: x509.Certif
     assert refused(acm.import_certificate, **params)[0] == "ValidationException"
 
 
+def test_a_key_that_no_proxy_loads_is_not_imported_over_a_certificate_in_use(
+    simulated_cloud: Cloud, root: Authority, leaf: x509.Certificate, rsa_key: Any
+) -> None:
+    account = str(next(accounts))
+    acm, ec2, elbv2 = (simulated_cloud.client(name, account=account) for name in ("acm", "ec2", "elbv2"))
+    arn = acm.import_certificate(Certificate=pem(leaf), PrivateKey=key_pem(rsa_key))["CertificateArn"]
+    weak_key = rsa.generate_private_key(65537, 1024)
+    weak = root.sign(weak_key.public_key(), named("www.example.com"), "www.example.com")
+    again = {"CertificateArn": arn, "Certificate": pem(weak), "PrivateKey": key_pem(weak_key)}
+    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.1.0/24")["Subnet"]["SubnetId"]
+    made = elbv2.create_load_balancer(Name="lb", Type="network", Scheme="internal", Subnets=[subnet])
+    balancer = made["LoadBalancers"][0]["LoadBalancerArn"]
+    group = elbv2.create_target_group(Name="tg", Protocol="TLS", Port=443, VpcId=vpc)["TargetGroups"][0]
+    to_group = {"Type": "forward", "TargetGroupArn": group["TargetGroupArn"]}
+    listener = elbv2.create_listener(
+        LoadBalancerArn=balancer,
+        Protocol="TLS",
+        Port=443,
+        Certificates=[{"CertificateArn": arn}],
+        DefaultActions=[to_group],
+    )["Listeners"][0]["ListenerArn"]
+    assert refused(acm.import_certificate, **again)[0] == "NotImplemented"
+    assert acm.get_certificate(CertificateArn=arn)["Certificate"].encode() == pem(leaf)
+    elbv2.delete_listener(ListenerArn=listener)
+    acm.import_certificate(**again)
+    elbv2.delete_load_balancer(LoadBalancerArn=balancer)
+
+
 # --- request ---
 
 

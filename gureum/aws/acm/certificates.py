@@ -21,6 +21,10 @@ INDEX_OF_USERS = "certificate"
 """Kinds that have an index of this name, of certificates' ARNs, use certificates (elbv2.Listener)."""
 
 
+NOT_SERVED = ("RSA_1024",)
+"""Keys that OpenSSL at the distribution's security level does not load: who serves certificates refuses them."""
+
+
 class Material(msgspec.Struct, frozen=True):
     """A certificate and its key. `name`: changes with the content. `certificate_pem`: the one; `chain_pem`: those above it, "" for none.
     `sealed_key`: PKCS #8 PEM, sealed with `name` as context. Times in Unix seconds. The rest as AWS shows it."""

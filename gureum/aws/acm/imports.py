@@ -7,6 +7,7 @@ import uuid
 from typing import Any
 
 from gureum.aws.acm.certificates import (
+    NOT_SERVED,
     Certificate,
     CertificateSpec,
     CertificateStatus,
@@ -14,6 +15,7 @@ from gureum.aws.acm.certificates import (
     changed,
     found,
     kinds_of_users,
+    not_built,
     users_of,
 )
 from gureum.aws.acm.materials import Imported, material, names_of
@@ -28,7 +30,8 @@ CERTIFICATES_PER_REGION = 2500
 
 @operation("ImportCertificate")
 async def import_certificate(call: Call) -> dict[str, Any]:
-    """AWS: acm ImportCertificate. ValidationException for what is no certificate, no key, or not each other's; LimitExceededException."""
+    """AWS: acm ImportCertificate. ValidationException for what is no certificate, no key, or not each other's; LimitExceededException.
+    NotImplemented for a key that nobody would serve, over a certificate that is in use."""
     params = call.params
     before = _imported_before(call) if "CertificateArn" in params else None
     if before is not None and params.get("Tags"):
@@ -44,6 +47,11 @@ async def import_certificate(call: Call) -> dict[str, Any]:
     kept = material(id_, given.certificate, given.chain, given.key, call.sealer)
     names = names_of(given.certificate)
     transaction = call.transaction()
+    if before is not None and kept.key_algorithm in NOT_SERVED:
+        if users_of(call, before):
+            raise not_built(f"a certificate in use whose key is {kept.key_algorithm}")
+        for kind in kinds_of_users(call):
+            transaction.require_no_newer(kind.type, call.scope)
     if before is not None:
         again = changed(before, domain=_first(names), names=names, imported=kept, imported_at=call.now)
         transaction.update(again)

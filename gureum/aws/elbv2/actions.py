@@ -13,7 +13,6 @@ from typing import Any
 from gureum.aws.call import Call
 from gureum.aws.elbv2 import limits
 from gureum.aws.elbv2.arns import arn_of_group, find_group
-from gureum.aws.elbv2.attribute_tables import refuse_preserved
 from gureum.aws.elbv2.faults import bad_configuration, invalid, not_built
 from gureum.aws.elbv2.kinds import (
     Action,
@@ -80,8 +79,6 @@ def check_compatible(balancer: LoadBalancer, protocol: str, groups: Iterable[Tar
         if spec.protocol not in COMPATIBLE[protocol]:
             text = f"Listener protocol '{protocol}' is not supported with a target group with the protocol '{spec.protocol}'"
             raise AwsError("IncompatibleProtocols", text)
-        if protocol == "TLS":
-            refuse_preserved(group)
         if protocol == "HTTP" and spec.version in ("HTTP2", "GRPC"):
             text = f"Listener protocol 'HTTP' is not supported with a target group with the protocol-version '{spec.version}'"
             raise AwsError("IncompatibleProtocols", text)

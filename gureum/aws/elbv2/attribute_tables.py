@@ -184,13 +184,10 @@ _HTTP_GROUP = _OF_ALL_GROUPS | {
 }
 
 
-PRESERVED = "Target group attribute preserve_client_ip.enabled = true"
-
-
 def _network_group(group: TargetGroup) -> dict[str, Attribute]:
     datagrams = group.spec.protocol in ("UDP", "TCP_UDP")
-    # AWS keeps clients' addresses for TLS groups of instances too; a proxy here cannot, and says so.
-    hidden = group.spec.protocol == "TLS" or (group.spec.type == "ip" and group.spec.protocol == "TCP")
+    # AWS: "disabled if the target group type is IP address and the protocol is TCP or TLS, otherwise enabled".
+    hidden = group.spec.type == "ip" and group.spec.protocol in ("TCP", "TLS")
     table = _OF_ALL_GROUPS | {
         "deregistration_delay.connection_termination.enabled": Attribute("true" if datagrams else "false", _boolean),
         "preserve_client_ip.enabled": Attribute("false" if hidden else "true", _boolean),
@@ -215,12 +212,6 @@ def of_group(group: TargetGroup) -> Table:
 def in_force(table: Table, given: Mapping[str, str]) -> dict[str, str]:
     """Every attribute with its value: as it was set, or its default."""
     return {key: given.get(key, attribute.default) for key, attribute in table.items()}
-
-
-def refuse_preserved(group: TargetGroup) -> None:
-    """For groups behind a TLS listener: its connections end in a proxy, which cannot speak to targets from its clients' addresses."""
-    if in_force(of_group(group), group.spec.attributes)["preserve_client_ip.enabled"] == "true":
-        raise not_built(f"{PRESERVED} behind a TLS listener")
 
 
 def merged(
@@ -262,9 +253,6 @@ def check_group(group: TargetGroup, after: Mapping[str, str]) -> None:
         raise bad_configuration("Connection termination of unhealthy targets is not supported with UDP and TCP_UDP")
     if datagrams and after.get("proxy_protocol_v2.enabled") == "true":
         raise not_built("proxy_protocol_v2.enabled with UDP and TCP_UDP target groups")
-    proxied = group.spec.protocol == "TLS" or after.get("proxy_protocol_v2.enabled") == "true"
-    if proxied and after["preserve_client_ip.enabled"] == "true":
-        raise not_built(f"{PRESERVED} together with TLS or proxy_protocol_v2.enabled")
     if group.spec.protocol == "TLS" and after.get("stickiness.enabled") == "true":
         raise bad_configuration("Stickiness is not supported with TLS target groups")
 

@@ -11,7 +11,7 @@ from gureum.aws.call import Call
 from gureum.aws.elbv2 import attribute_tables as tables
 from gureum.aws.elbv2.arns import find_balancer, find_group, find_listener
 from gureum.aws.elbv2.faults import invalid
-from gureum.aws.elbv2.kinds import Listener, LoadBalancer, Rule, TargetGroup
+from gureum.aws.elbv2.kinds import LoadBalancer, TargetGroup
 from gureum.aws.marks import Result, operation
 
 LIMIT_ATTRIBUTES = 100
@@ -70,10 +70,6 @@ async def modify_target_group_attributes(call: Call) -> Result:
     changed = tables.merged("Target group", table, tables.KNOWN_OF_GROUPS, spec.attributes, _asked(call))
     tables.check_group(group, tables.in_force(table, changed))
     group = msgspec.structs.replace(group, spec=msgspec.structs.replace(spec, attributes=changed))
-    for rule in call.by(Rule, "target-group", group.meta.name):
-        listener = call.get(Listener, rule.spec.listener)
-        if listener is not None and listener.spec.protocol == "TLS":
-            tables.refuse_preserved(group)
     transaction = call.transaction()
     transaction.update(group)
     await call.commit(transaction)

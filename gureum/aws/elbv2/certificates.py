@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from gureum.aws.acm.certificates import Certificate, find, served
+from gureum.aws.acm.certificates import NOT_SERVED, Certificate, find, served
 from gureum.aws.call import Call
 from gureum.aws.elbv2 import limits
 from gureum.aws.elbv2.arns import find_listener
@@ -20,16 +20,15 @@ from gureum.aws.elbv2.paging import page
 from gureum.aws.elbv2.target_places import Look
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import Result, operation
+from gureum.engine.client import Transaction
 from gureum.ports import proxies
 
 SECURE = ("HTTPS", "TLS")
-# OpenSSL at the distribution's security level loads no such key; a proxy that has one would take no change any more.
-_WEAK = ("RSA_1024",)
 
 
-def find_certificate(call: Call, arn: str) -> str:
-    """`arn` when there is such a certificate of the account and region, issued and usable. AWS: CertificateNotFound, UnsupportedCertificate.
-    NotImplemented for a key that a proxy would not load."""
+def find_certificate(call: Call, transaction: Transaction, arn: str) -> str:
+    """`arn` when there is such a certificate of the account and region, issued and usable; `transaction` requires that it stays so. AWS:
+    CertificateNotFound, UnsupportedCertificate. NotImplemented for a key that a proxy would not load."""
     certificate = find(call, arn)
     if certificate is None:
         raise AwsError("CertificateNotFound", f"Certificate '{arn}' not found")
@@ -37,8 +36,9 @@ def find_certificate(call: Call, arn: str) -> str:
     if material is None or material.not_after < call.now:
         text = f"The certificate '{arn}' must have a fully-qualified domain name, a supported signature, and a supported key size."
         raise AwsError("UnsupportedCertificate", text)
-    if material.key_algorithm in _WEAK:
+    if material.key_algorithm in NOT_SERVED:
         raise not_built(f"A listener with a certificate whose key is {material.key_algorithm}")
+    transaction.require(certificate)
     return arn
 
 
@@ -52,11 +52,12 @@ def lower_certificate(scope: str, arn: str, read: Look) -> proxies.Certificate |
 async def add_listener_certificates(call: Call) -> Result:
     """AWS: elbv2 AddListenerCertificates: to the list; one that is in it already is success."""
     listener, balancer = _secure_listener(call)
-    arn = find_certificate(call, _only(call.params["Certificates"]))
+    transaction = call.transaction()
+    arn = find_certificate(call, transaction, _only(call.params["Certificates"]))
     extra = listener.spec.certificates[1:]
     if arn not in extra:
         _check_number(call, balancer, listener)
-        await _set(call, listener, (*listener.spec.certificates, arn))
+        await _set(call, transaction, listener, (*listener.spec.certificates, arn))
     return {"Certificates": [{"CertificateArn": arn, "IsDefault": False}]}
 
 
@@ -69,7 +70,7 @@ async def remove_listener_certificates(call: Call) -> Result:
     if arn == default and arn not in extra:
         raise AwsError("OperationNotPermitted", "Default certificate cannot be removed from a listener")
     if arn in extra:
-        await _set(call, listener, (default, *(one for one in extra if one != arn)))
+        await _set(call, call.transaction(), listener, (default, *(one for one in extra if one != arn)))
     return {}
 
 
@@ -82,12 +83,12 @@ def describe_listener_certificates(call: Call) -> Result:
     return {"Certificates": shown, **more}
 
 
-def default_certificate(call: Call, protocol: str) -> str:
+def default_certificate(call: Call, transaction: Transaction, protocol: str) -> str:
     """The certificate that a listener is made with. AWS: ValidationError, InvalidConfigurationRequest, CertificateNotFound."""
     given = call.params.get("Certificates") or ()
     if not given:
         raise invalid(f"A certificate must be specified for {protocol} listeners")
-    return find_certificate(call, _only(given))
+    return find_certificate(call, transaction, _only(given))
 
 
 def _only(given: Sequence[dict[str, Any]]) -> str:
@@ -122,8 +123,7 @@ def _check_number(call: Call, balancer: LoadBalancer, listener: Listener) -> Non
         raise AwsError("TooManyCertificates", f"The maximum number of certificates per {where} is {most}")
 
 
-async def _set(call: Call, listener: Listener, certificates: tuple[str, ...]) -> None:
-    transaction = call.transaction()
+async def _set(call: Call, transaction: Transaction, listener: Listener, certificates: tuple[str, ...]) -> None:
     spec = msgspec.structs.replace(listener.spec, certificates=certificates)
     transaction.update(msgspec.structs.replace(listener, spec=spec))
     await call.commit(transaction)

@@ -22,6 +22,7 @@ from gureum.aws.elbv2.tagging import tags_of
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import Result, operation
 from gureum.base.ids import new_id
+from gureum.engine.client import Transaction
 
 PROTOCOLS = {"application": ("HTTP", "HTTPS"), "network": ("TCP", "TLS", "UDP", "TCP_UDP")}
 ALPN_POLICIES = ("HTTP1Only", "HTTP2Only", "HTTP2Optional", "HTTP2Preferred", "None")
@@ -35,7 +36,7 @@ async def create_listener(call: Call) -> Result:
     balancer, tags = find_balancer(call, params["LoadBalancerArn"]), tags_of(call)
     protocol = _protocol(balancer, params.get("Protocol"))
     port = _port(params.get("Port"))
-    secured = _secured(call, balancer, protocol, None)
+    secured = _secured(call, transaction, balancer, protocol, None)
     action = wanted_action(call, transaction, balancer, protocol, params["DefaultActions"])
     others = call.by(Listener, "load-balancer", balancer.meta.name)
     spec = ListenerSpec(balancer.meta.name, protocol, port, "", *secured)
@@ -63,7 +64,7 @@ async def modify_listener(call: Call) -> Result:
     spec, rule = listener.spec, _default_rule(call, listener)
     protocol = _protocol(balancer, params.get("Protocol") or spec.protocol)
     port = _port(params.get("Port") or spec.port)
-    held, policy, alpn = _secured(call, balancer, protocol, listener)
+    held, policy, alpn = _secured(call, transaction, balancer, protocol, listener)
     spec = msgspec.structs.replace(spec, protocol=protocol, port=port, certificates=held, policy=policy, alpn=alpn)
     changed = msgspec.structs.replace(listener, spec=spec)
     table = attribute_tables.of_listener(changed)
@@ -149,7 +150,7 @@ def _port(given: int | None) -> int:
 
 
 def _secured(
-    call: Call, balancer: LoadBalancer, protocol: Protocol, before: Listener | None
+    call: Call, transaction: Transaction, balancer: LoadBalancer, protocol: Protocol, before: Listener | None
 ) -> tuple[tuple[str, ...], str, str]:
     """Certificates, security policy and ALPN policy after the call. `before`: the listener that is changed."""
     params = call.params
@@ -162,7 +163,7 @@ def _secured(
         return (), "", alpn
     held = before.spec.certificates if before is not None else ()
     if params.get("Certificates") or not held:
-        held = (certificates.default_certificate(call, protocol), *held[1:])
+        held = (certificates.default_certificate(call, transaction, protocol), *held[1:])
     policy = params.get("SslPolicy") or (before.spec.policy if before is not None else "") or DEFAULT_POLICY
     return held, find_policy(policy, balancer.spec.type).name, alpn
 

@@ -293,7 +293,7 @@ def new_cloud() -> type[Cloud]:
 def certificate(monkeypatch: pytest.MonkeyPatch) -> str:
     """An ARN under which there is a certificate, as ACM's would be found."""
     arn = "arn:aws:acm:us-east-1:111122223333:certificate/12345678-1234-1234-1234-123456789012"
-    monkeypatch.setattr("gureum.aws.elbv2.certificates.find_certificate", lambda call, wanted: wanted)
+    monkeypatch.setattr("gureum.aws.elbv2.certificates.find_certificate", lambda call, transaction, wanted: wanted)
     return arn
 
 

@@ -108,11 +108,14 @@ def test_target_groups_have_the_documented_defaults(cloud, params, expected):
     assert told(cloud("DescribeTargetGroupAttributes", TargetGroupArn=group["TargetGroupArn"])) == expected | HEALTH
 
 
-@pytest.mark.parametrize(("type_", "protocol"), [("ip", "TCP"), ("ip", "TLS")])
-def test_addresses_do_not_see_the_client_by_default(cloud, type_, protocol):
-    group = cloud.group("t", protocol, 80, TargetType=type_)
-    shown = told(cloud("DescribeTargetGroupAttributes", TargetGroupArn=group))
-    assert shown["preserve_client_ip.enabled"] == "false"
+@pytest.mark.parametrize("protocol", ["TCP", "TLS", "UDP", "TCP_UDP"])
+def test_who_sees_the_client_by_default(cloud, protocol):
+    """AWS, "Client IP preservation", "Default settings"."""
+    for type_ in ("instance", "ip"):
+        group = cloud.group(f"t-{type_}", protocol, 80, TargetType=type_)
+        shown = told(cloud("DescribeTargetGroupAttributes", TargetGroupArn=group))
+        hidden = type_ == "ip" and protocol in ("TCP", "TLS")
+        assert shown["preserve_client_ip.enabled"] == ("false" if hidden else "true")
 
 
 def test_a_change_is_all_or_nothing_and_answers_everything(cloud):
@@ -184,8 +187,8 @@ def test_load_balancer_attributes_that_are_refused(cloud, key, value, code):
         ("HTTP", {"load_balancing.cross_zone.enabled": "false"}, ""),
         ("TCP", {"slow_start.duration_seconds": "30"}, "InvalidConfigurationRequest"),
         ("TCP", {"proxy_protocol_v2.enabled": "true", "preserve_client_ip.enabled": "false"}, ""),
-        ("TCP", {"proxy_protocol_v2.enabled": "true"}, "NotImplemented"),
-        ("TLS", {"preserve_client_ip.enabled": "true"}, "NotImplemented"),
+        ("TCP", {"proxy_protocol_v2.enabled": "true"}, ""),
+        ("TLS", {"preserve_client_ip.enabled": "false"}, ""),
         ("TCP", {"preserve_client_ip.enabled": "false"}, ""),
         ("TCP", {"stickiness.type": "lb_cookie"}, "ValidationError"),
         ("TCP", {"target_health_state.unhealthy.draining_interval_seconds": "5"}, "NotImplemented"),

@@ -233,7 +233,7 @@ def shared():
 
 @pytest.fixture
 def any_certificate(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gureum.aws.elbv2.certificates.find_certificate", lambda call, wanted: wanted)
+    monkeypatch.setattr("gureum.aws.elbv2.certificates.find_certificate", lambda call, transaction, wanted: wanted)
 
 
 @settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))

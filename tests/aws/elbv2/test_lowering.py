@@ -177,6 +177,9 @@ def test_the_proxy_protocol_takes_a_program(cloud):
     proxy = next(iter(cloud.wished("Proxy").values())).proxy
     assert [(one.protocol, one.port) for one in proxy.listeners] == [("TCP", 80)]
     assert (proxy.groups[0].proxy_protocol, proxy.groups[0].preserve_client) == (True, False)
+    attributes(cloud, group, **{"preserve_client_ip.enabled": "true"})
+    proxy = next(iter(cloud.wished("Proxy").values())).proxy
+    assert (proxy.groups[0].proxy_protocol, proxy.groups[0].preserve_client) == (True, True)
 
 
 def test_certificates_that_are_gone_are_left_out(cloud, certificate, monkeypatch):
