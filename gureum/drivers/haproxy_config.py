@@ -68,7 +68,9 @@ def render(spec: ProxySpec, host: Host) -> dict[str, str]:
                 files[fixed_body_name(rule.action)] = rule.action.body
     layer7 = {name for one in spec.listeners if one.protocol in ("HTTP", "HTTPS") for name in forwarded_to(one)}
     for group in spec.groups:
-        lines += _backend(group, layer7=group.name in layer7 or group.protocol in ("HTTP", "HTTPS"))
+        users = [one for one in spec.listeners if group.name in forwarded_to(one)]
+        idle_s = max(map(_idle_s, users), default=NLB_IDLE_S)
+        lines += _backend(group, idle_s, layer7=group.name in layer7 or group.protocol in ("HTTP", "HTTPS"))
     lines += ["backend none from http", *(f"  {line}" for line in refuse(503, "TRUE")), "backend none4 from tcp"]
     return files | {CONFIG: "\n".join(lines) + "\n"}
 
@@ -209,8 +211,8 @@ def _layer7(spec: ProxySpec, listener: Listener, groups: dict[str, Group]) -> li
 def _layer4(spec: ProxySpec, listener: Listener, groups: dict[str, Group]) -> list[str]:
     if len(listener.rules) != 1 or not isinstance(listener.rules[0].action, Forward):
         raise refused(f"listener {listener.port}: a {listener.protocol} listener forwards, and nothing else")
-    idle = int(listener.attributes.get("tcp.idle_timeout.seconds", str(NLB_IDLE_S)))
-    lines = [f"frontend l-{listener.port} from tcp", _bind(spec, listener), f"  timeout client {idle}s"]
+    head = f"frontend l-{listener.port} from tcp"
+    lines = [head, _bind(spec, listener), f"  timeout client {_idle_s(listener)}s"]
     lines += [f'  log-format "{TCP_FORMAT}"', f'  error-log-format "{FAILED_FORMAT}"']
     wished = [(name, weight) for name, weight in listener.rules[0].action.groups if weight]
     for name, _ in wished:
@@ -225,11 +227,16 @@ def _layer4(spec: ProxySpec, listener: Listener, groups: dict[str, Group]) -> li
     return [*lines, f"  default_backend {group_name(wished[-1][0]) if wished else 'none4'}"]
 
 
-def _backend(group: Group, *, layer7: bool) -> list[str]:
+def _idle_s(listener: Listener) -> int:
+    """AWS: that of TLS listeners is not to be changed."""
+    return int(listener.attributes.get("tcp.idle_timeout.seconds", str(NLB_IDLE_S)))
+
+
+def _backend(group: Group, idle_s: int, *, layer7: bool) -> list[str]:
     if group.preserve_client and layer7:
         raise refused("requests come from the proxy's address")
     lines = [f"backend {group_name(group.name)} from {'http' if layer7 else 'tcp'}"]
-    lines += [f"  {line}" for line in (_policy7(group) if layer7 else _policy4(group))]
+    lines += [f"  {line}" for line in (_policy7(group) if layer7 else _policy4(group, idle_s))]
     return lines + [f"  server {server_name(one.name)} {server_options(group, one)}" for one in group.servers]
 
 
@@ -255,8 +262,9 @@ def _version_checks(group: Group) -> list[str]:
     return lines + (refuse(464, "!METH_POST") if group.version == "GRPC" else [])
 
 
-def _policy4(group: Group) -> list[str]:
-    lines = [f"timeout server {NLB_IDLE_S}s"]
+def _policy4(group: Group, idle_s: int) -> list[str]:
+    # What moves in one direction keeps the other alive, so the client's side, which is the listener's own, decides.
+    lines = [f"timeout server {idle_s}s"]
     if group.preserve_client:
         lines.append("source 0.0.0.0 usesrc clientip")  # foreign_sources makes it possible
     if group.stickiness is not None:

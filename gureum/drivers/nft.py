@@ -52,7 +52,7 @@ class NftFirewalls:
             # In a thread: hundreds of interfaces take some milliseconds.
             new, change = await asyncio.to_thread(_planned, old, rules, network.watched)
             try:
-                if change.commands:
+                if change.commands or change.idle is not None:
                     await self._worker.call("apply", change, type(None))
             except WorkerDiedError:
                 if attempt + 1 == _ATTEMPTS:
@@ -93,6 +93,7 @@ def _planned(old: Table | None, rules: RuleSet, watched: bool) -> tuple[Table, C
     new = table(rules, watched)
     commands = difference(old, new)
     if old is None:
-        return new, Change(rules.network, commands, True, strict=refuses_strays(new))
+        return new, Change(rules.network, commands, True, strict=refuses_strays(new), idle=sorted(new.idle))
     strict = refuses_strays(new) if refuses_strays(new) != refuses_strays(old) else None
-    return new, Change(rules.network, commands, False, released(old, new), strict)
+    idle = sorted(new.idle) if new.idle != old.idle else None
+    return new, Change(rules.network, commands, False, released(old, new), strict, idle)

@@ -23,8 +23,8 @@ flows of balancers from others. A TCP packet that belongs to no flow (as after `
 
 ACLs are judged where every packet passes them, after the translation: that of the client's subnet and that of the target's, with
 the target's address and port; the balancer's own subnet is not passed. A target that is its own client with its address
-preserved gets packets with its own source and drops them, as on AWS. `idle_s` is not kept: libnftables 1.0.6 loses the values of
-a `ct timeout` object given as JSON, and aborts when one is deleted.
+preserved gets packets with its own source and drops them, as on AWS. How long a silent flow is remembered is told in nft_idle; what
+comes after belongs to no flow.
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ from gureum.drivers.nft_expressions import (
     meta,
     payload,
 )
+from gureum.drivers.nft_idle import Limit
 from gureum.ports.firewalls import BalancedPort, BalancedTarget, Balancer, Port, RuleSet
 
 _FROM_UPLINK, _FROM_INSIDE = match(meta("iifname"), UPLINK), match(meta("iifname"), UPLINK, "!=")
@@ -116,6 +117,11 @@ def _numbers(name: str) -> Iterator[int]:
     """The mark of a listener, and the next ones should another have it."""
     first = zlib.crc32(name.encode())
     return (balanced_mark(first + step) for step in range(1 << 20))
+
+
+def limits(found: list[Listener]) -> frozenset[Limit]:
+    """How long silent flows are remembered."""
+    return frozenset((one.judged, one.port.protocol, one.port.idle_s) for one in found if one.port.idle_s)
 
 
 def are_in(rules: RuleSet) -> bool:

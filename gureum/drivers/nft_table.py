@@ -56,6 +56,7 @@ from gureum.drivers.nft_expressions import (
     payload,
     prefix,
 )
+from gureum.drivers.nft_idle import Limit
 from gureum.ports.firewalls import Acl, AclEntry, Group, Port, Rule, RuleSet
 
 METADATA_ADDRESS = "169.254.169.254"
@@ -66,11 +67,13 @@ _ADDRESSED, _ARP = ({"family": family, "table": NFT_TABLE} for family in _FAMILI
 
 
 class Table(msgspec.Struct, frozen=True):
-    """What one network's table holds, by name. `arp`: addresses that may ask by ARP."""
+    """What one network's table holds, by name. `arp`: addresses that may ask by ARP. `idle`: how long silent flows of balancers are remembered,
+    which stands in a table of its own (nft_idle)."""
 
     chains: dict[str, Chain]
     sets: dict[str, Elements]
     arp: frozenset[str] = frozenset()
+    idle: frozenset[Limit] = frozenset()
 
 
 def plan(old: RuleSet | None, new: RuleSet) -> list[Json]:
@@ -108,7 +111,8 @@ def table(rules: RuleSet, watched: bool = False) -> Table:
         _add_acls(rules, chains, sets)
     if nft_balancers.are_in(rules):
         nft_balancers.add_balancers(balanced, rules.ports, chains, sets)
-    return Table(chains, sets, frozenset(address for port in rules.ports for address in port.addresses))
+    askers = frozenset(address for port in rules.ports for address in port.addresses)
+    return Table(chains, sets, askers, nft_balancers.limits(balanced))
 
 
 def _add_port(port: Port, known: frozenset[str], chains: dict[str, Chain], sets: dict[str, Elements]) -> None:

@@ -14,7 +14,7 @@ from queue import SimpleQueue
 
 import msgspec
 
-from gureum.drivers import namespaces
+from gureum.drivers import namespaces, nft_idle
 from gureum.drivers.conntrack import end_balanced_flows, end_flows
 from gureum.drivers.libnftables import Nftables
 from gureum.drivers.network_names import HomeNames
@@ -43,13 +43,14 @@ _LOOSE = {"?netfilter/nf_conntrack_tcp_loose": "1", "?netfilter/nf_conntrack_tcp
 class Change(msgspec.Struct, frozen=True):
     """One transaction. `commands`: libnftables-json(5). `whole`: it makes the whole table, so the network may forward
     from now on. `released`: public addresses that lead elsewhere or nowhere afterwards. `strict`: whether unknown flows are
-    refused from now on; None: as before."""
+    refused from now on; `idle`: how long silent flows are remembered (nft_idle); None: as before."""
 
     network: str
     commands: list[Json]
     whole: bool
     released: list[str] = []
     strict: bool | None = None
+    idle: list[nft_idle.Limit] | None = None
 
 
 class Ending(msgspec.Struct, frozen=True):
@@ -75,6 +76,8 @@ class Applier:
     def apply(self, change: Change) -> None:
         try:
             with namespaces.entered(self._names.network(change.network)):
+                if change.idle is not None:
+                    nft_idle.apply(change.idle)
                 if change.whole:
                     self._apply_whole(change.commands)
                 else:

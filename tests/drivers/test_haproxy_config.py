@@ -244,3 +244,20 @@ def test_a_change_of_servers_needs_no_reload_and_any_other_does() -> None:
 def test_unknown_modes_are_refused(attributes: dict[str, str]) -> None:
     with pytest.raises(PortError):
         haproxy_config.render(spec(attributes=attributes), HOST)
+
+
+@needs_haproxy
+def test_layer_4_keeps_silent_connections_as_long_as_their_listener_says() -> None:
+    rules = (Rule(0, Forward((("tg-a", 1),))),)
+    short = Listener(80, "TCP", "arn", rules, attributes={"tcp.idle_timeout.seconds": "60"})
+    long = Listener(81, "TCP", "arn", rules, attributes={"tcp.idle_timeout.seconds": "6000"})
+    group = Group("tg-a", "arn", "TCP", servers=GROUP.servers, proxy_protocol=True, preserve_client=True)
+    files = haproxy_config.render(ProxySpec("n", "/run/netns/x", "10.0.0.9", "net/lb/1", (short, long), (group,)), HOST)
+    text = files[haproxy_config.CONFIG]
+    assert re.findall(r"timeout (client|server) (\d+)s\n", text[text.index("frontend l-80") :]) == [
+        ("client", "60"),
+        ("client", "6000"),
+        ("server", "6000"),
+    ]
+    assert "usesrc clientip" in text
+    assert accepted(files) == ""

@@ -6,6 +6,7 @@ Balancer", "Client IP preservation", "Deregistration delay".
 
 from __future__ import annotations
 
+import asyncio
 import collections
 import contextlib
 import errno
@@ -14,6 +15,7 @@ import select
 import socket
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Self
 
 import pytest
@@ -521,3 +523,56 @@ def udp_error(one: Cloud, machine: str, address: str, port: int) -> int | None:
         except OSError as error:
             return error.errno
     return None
+
+
+# --- silent flows ---
+
+
+@on_a_cloud
+async def test_a_silent_flow_is_forgotten_after_its_listeners_time_and_reset_when_it_goes_on(one: Cloud) -> None:
+    """AWS, "Listener attributes": after the idle timeout, "the client receives a TCP RST packet" when it sends."""
+    await public_balancer(one)
+    await one.balancer("node", tcp(T1, idle_s=1), tcp(T2, port=81, idle_s=6000))
+    router = one.names.network("blue")
+    with (
+        Servers(one, "t1", "t2") as servers,
+        flow(one, servers, "client", NODE) as (near, far, *_),
+        flow(one, servers, "", one.public(10)) as (near2, *_),
+        flow(one, servers, "client", NODE, 81) as (near3, far3, *_),
+    ):
+        assert 5000 < limits_left(router, T2)[0] <= 6000
+        # Neither a change of the targets nor a new agent lets flows forget their limit.
+        await one.balancer("node", tcp(T1, T2, idle_s=1), tcp(T2, port=81, idle_s=350))
+        await one.firewalls.close()
+        one.firewalls = NftFirewalls(one.home_id)
+        await one.enforce("blue")
+        assert say(near3, far3)
+        assert 5000 < limits_left(router, T2)[0] <= 6000
+        while limits_left(router, T1):
+            await asyncio.sleep(0.05)
+        for end in (near, near2, far):
+            end.sendall(b"x")
+            with pytest.raises(ConnectionResetError):
+                end.recv(1)
+        assert say(near3, far3)
+
+
+@on_a_cloud
+async def test_udp_flows_have_the_limit_of_their_listener_from_the_first_packet(one: Cloud) -> None:
+    await public_balancer(one)
+    await one.balancer("node", BalancedPort("udp", 53, (BalancedTarget(T1, 8053),), idle_s=777))
+    with namespaces.entered(one.names.sandbox("client")):
+        client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with client:
+        client.sendto(b"x", (NODE, 53))
+        (left,) = limits_left(one.names.network("blue"), T1)
+        assert 700 < left <= 777
+    await one.balancer("node")
+    assert one.reach("client", T1, 8080) == "refused"
+
+
+def limits_left(router: Path, target: str) -> list[int]:
+    """Seconds after which each flow to the target is forgotten, as connection tracking counts them down."""
+    with namespaces.entered(router):
+        rows = Path("/proc/thread-self/net/nf_conntrack").read_text().splitlines()
+    return [int(row.split()[4]) for row in rows if f" src={target} " in row]

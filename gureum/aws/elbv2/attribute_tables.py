@@ -148,7 +148,7 @@ _RENAMED = (
 _HTTPS_LISTENER = _HTTP_LISTENER | {
     f"routing.http.request.{name}.header_name": Attribute("", _header_name, fixed="mtls" in name) for name in _RENAMED
 }
-_TCP_LISTENER: dict[str, Attribute] = {"tcp.idle_timeout.seconds": Attribute("350", number(60, 6000), fixed=True)}
+_TCP_LISTENER: dict[str, Attribute] = {"tcp.idle_timeout.seconds": Attribute("350", number(60, 6000))}
 
 
 def of_listener(listener: Listener) -> Table:

@@ -220,9 +220,15 @@ def test_listeners_have_attributes_by_protocol(cloud, certificate):
     assert len(shown) == 11
     tcp = cloud.listener(network, cloud.group("t", "TCP"), "TCP")
     assert told(cloud("DescribeListenerAttributes", ListenerArn=tcp)) == {"tcp.idle_timeout.seconds": "350"}
-    # The kernel's own limit holds (nft_balancers.py): another one is refused, not forgotten.
-    sooner = [{"Key": "tcp.idle_timeout.seconds", "Value": "60"}]
-    assert cloud.code("ModifyListenerAttributes", ListenerArn=tcp, Attributes=sooner) == "NotImplemented"
+    for seconds, code in (("59", "ValidationError"), ("6001", "ValidationError"), ("60", ""), ("6000", "")):
+        asked = {"ListenerArn": tcp, "Attributes": [{"Key": "tcp.idle_timeout.seconds", "Value": seconds}]}
+        if code:
+            assert cloud.code("ModifyListenerAttributes", **asked) == code
+        else:
+            assert told(cloud("ModifyListenerAttributes", **asked)) == {"tcp.idle_timeout.seconds": seconds}
+            assert {one.idle_s for node in cloud.wished("Balancer").values() for one in node.listeners} == {
+                int(seconds)
+            }
     udp = cloud.listener(network, cloud.group("u", "UDP"), "UDP", 53)
     assert told(cloud("DescribeListenerAttributes", ListenerArn=udp)) == {}
     secure = cloud(
