@@ -1,4 +1,4 @@
-"""Containers, volumes and images on the machine.
+"""Containers, volumes, snapshots and images on the machine.
 
 A container's life here:
 
@@ -22,23 +22,26 @@ from typing import Any
 import msgspec
 
 from gureum.core.machine import Machine
-from gureum.core.specs import Container, Image, Interface, Sandbox, Volume
+from gureum.core.specs import Container, Disk, Image, Interface, Sandbox, Snapshot, Volume
 from gureum.engine.errors import Broken, Retry
 from gureum.ports import PortError
-from gureum.ports.containers import ContainerSpec, ContainerState
+from gureum.ports.containers import ContainerSpec, ContainerState, Mount
 from gureum.ports.images import Image as StoredImage
-from gureum.ports.volumes import RootSpec
+from gureum.ports.volumes import AttachmentSpec, RootSpec, attached_folder
 
 EXIT_REBOOT = 128 + signal.SIGHUP
 # A boot that ended sooner is one of a loop; so many of them in a row are started at once, as people do reboot twice.
 QUICK_BOOT_S = 20.0
 FREE_QUICK_BOOTS = 3
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.5, 30.0
+# A disk that is to leave a machine which still uses it is tried again so often.
+BUSY_PAUSE_S = 1.0
+DISKS = "/volumes"
 _SIGNAL = re.compile(r"(?:SIG)?([A-Z]+[A-Z0-9]*)([+-]\d{1,2})?|(\d{1,2})")
 
 
 class ContainerKinds:
-    """Reconcile and teardown of Container, Volume and Image."""
+    """Reconcile and teardown of Container, Volume, Snapshot and Image."""
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
@@ -75,11 +78,21 @@ class ContainerKinds:
     async def volume_gone(self, id_: str, spec: Volume) -> None:
         await self._machine.ports.volumes.remove_volume(spec.volume.name)
 
+    async def snapshot(self, id_: str, spec: Snapshot) -> None:
+        # Not `need`: the volume may be deleted as soon as the snapshot is asked for, and stays until it is made.
+        use = await self._machine.ports.volumes.ensure_snapshot(spec.snapshot)
+        data = {"size": use.size_bytes, "data": use.data_bytes, "stored": use.stored_bytes}
+        self._machine.set_status(id_, "ready", data=data)
+
+    async def snapshot_gone(self, id_: str, spec: Snapshot) -> None:
+        await self._machine.ports.volumes.remove_snapshot(spec.snapshot.name)
+
     async def container(self, id_: str, spec: Container) -> None:
         name = id_.split("/", 1)[1]
         if spec.wish == "stopped":
             await self._end(name, spec)
-            self._machine.set_status(id_, "ready", data={"state": "stopped"})
+            disks = {disk.volume: "attached" if disk.wish == "attached" else "detached" for disk in spec.disks}
+            self._machine.set_status(id_, "ready", data={"state": "stopped", "disks": disks})
             return
         state = self._states.get(name)
         if state is not None and f"boot/{name}" not in self._machine.kept:
@@ -92,7 +105,8 @@ class ContainerKinds:
             if state is not None and self._boot_of(name) >= spec.boot:
                 self._hold_back(name, state)
             state = await self._start(id_, name, spec, again=state is not None)
-        self._machine.set_status(id_, "ready", data=_told(state))
+        disks = await self._disks(id_, name, spec) if state.state == "running" else {}
+        self._machine.set_status(id_, "ready", data={**_told(state), "disks": disks})
 
     async def container_gone(self, id_: str, spec: Container) -> None:
         await self._end(id_.split("/", 1)[1], spec)
@@ -121,6 +135,7 @@ class ContainerKinds:
             machine.need(id_, f"Volume/{spec.volume}")
         root_spec = RootSpec(name, image.data["digest"], spec.volume, sandbox.data["uid_base"])
         root = await machine.ports.volumes.ensure_root(root_spec)
+        await self._disks(id_, name, spec)
         for interface in spec.interfaces:
             machine.need(id_, f"Interface/{interface}")
         if again and spec.machine:
@@ -131,6 +146,24 @@ class ContainerKinds:
         self._states[name] = state
         self._watch(state)
         return state
+
+    async def _disks(self, id_: str, name: str, spec: Container) -> dict[str, str]:
+        """Brings the volumes beside the root about; says of each how far it is."""
+        told: dict[str, str] = {}
+        for disk in spec.disks:
+            told[disk.volume] = await self._disk(id_, name, disk)
+        if "busy" in told.values():
+            asyncio.get_running_loop().call_later(BUSY_PAUSE_S, self._machine.poke, id_)
+        return told
+
+    async def _disk(self, id_: str, name: str, disk: Disk) -> str:
+        volumes = self._machine.ports.volumes
+        if disk.wish == "attached":
+            self._machine.need(id_, f"Volume/{disk.volume}")
+            await volumes.ensure_attachment(AttachmentSpec(disk.volume, name, disk.device))
+            return "attached"
+        gone = await volumes.release_attachment(disk.volume, force=disk.wish == "forced")
+        return "detached" if gone else "busy"
 
     async def _renew_network(self, sandbox: str) -> None:
         """A machine that boots has the network it was given: what it made of it (addresses, filters, a deleted link) ended with its kernel."""
@@ -259,7 +292,9 @@ def _container_spec(
         hostname=spec.hostname,
         machine=spec.machine,
         limits=spec.limits,
-        mounts=spec.mounts,
+        mounts=(*spec.mounts, Mount(DISKS, source=attached_folder(root), follows=True))
+        if spec.machine
+        else spec.mounts,
     )
 
 

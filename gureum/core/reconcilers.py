@@ -37,6 +37,7 @@ class Reconcilers:
             "Interface": (networks.interface, networks.interface_gone),
             "Image": (containers.image, containers.image_gone),
             "Volume": (containers.volume, containers.volume_gone),
+            "Snapshot": (containers.snapshot, containers.snapshot_gone),
             "Container": (containers.container, containers.container_gone),
             "Metadata": (answers.metadata, answers.metadata_gone),
             "Names": (answers.names, answers.names_gone),

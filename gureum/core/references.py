@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from gureum.core.specs import Balancer, BalancerNames, Container, FirewallGroup, FlowLog, Interface, Proxy, TargetGroup
+from gureum.core.specs import (
+    Balancer,
+    BalancerNames,
+    Container,
+    FirewallGroup,
+    FlowLog,
+    Interface,
+    Proxy,
+    Snapshot,
+    TargetGroup,
+    Volume,
+)
 from gureum.engine.lowering import Desired
 
 
@@ -21,7 +32,14 @@ def references(desired: Desired) -> tuple[str, ...]:
     if isinstance(spec, Container):
         interfaces = tuple(f"Interface/{name}" for name in spec.interfaces)
         volume = (f"Volume/{spec.volume}",) if spec.volume else ()
-        return (f"Sandbox/{spec.sandbox}", f"Image/{spec.image}", *volume, *interfaces)
+        disks = tuple(f"Volume/{disk.volume}" for disk in spec.disks)
+        return (f"Sandbox/{spec.sandbox}", f"Image/{spec.image}", *volume, *disks, *interfaces)
+    if isinstance(spec, Volume):
+        return (f"Snapshot/{spec.volume.snapshot}",) if spec.volume.snapshot else ()
+    if isinstance(spec, Snapshot):
+        volume = (f"Volume/{spec.snapshot.volume}",) if spec.snapshot.volume else ()
+        source = (f"Snapshot/{spec.snapshot.source}",) if spec.snapshot.source else ()
+        return (*volume, *source)
     if isinstance(spec, TargetGroup):
         return _unique(f"Sandbox/{place.sandbox}" for place in spec.places)
     if isinstance(spec, Proxy):

@@ -16,7 +16,7 @@ from gureum.ports.metadata import InstanceMetadata
 from gureum.ports.names import Record, Zone
 from gureum.ports.networks import InterfaceSpec, NetworkSpec, SandboxSpec
 from gureum.ports.proxies import ProxySpec
-from gureum.ports.volumes import VolumeSpec
+from gureum.ports.volumes import SnapshotSpec, VolumeSpec
 
 
 class Network(msgspec.Struct, frozen=True):
@@ -55,6 +55,20 @@ class Volume(msgspec.Struct, frozen=True):
     volume: VolumeSpec
 
 
+class Snapshot(msgspec.Struct, frozen=True):
+    """A snapshot. Its status says what it takes (data: {"size", "data", "stored"}, bytes)."""
+
+    snapshot: SnapshotSpec
+
+
+class Disk(msgspec.Struct, frozen=True):
+    """A volume beside the root, in the machine's folder /volumes under the name `device`. `wish`: "forced" takes it away though it is used."""
+
+    volume: str
+    device: str
+    wish: Literal["attached", "detached", "forced"] = "attached"
+
+
 class Image(msgspec.Struct, frozen=True):
     """`source`: "builtin:busybox", "builtin:debian", or "digest:sha256:…" of an image that was imported."""
 
@@ -66,7 +80,8 @@ class Container(msgspec.Struct, frozen=True):
 
     `interfaces`: names of Interfaces that must be ready before it starts. `boot`: counts the reboots that were asked for: a higher number than
     the running one's stops it cleanly and starts it again. `args` empty: the image's own. `stop_signal` (0: the image's own) is sent first,
-    SIGKILL after `stop_timeout_s`. `restart_on_reboot`: exit code 129 (reboot(2) inside) starts it again."""
+    SIGKILL after `stop_timeout_s`. Its status says of each of `disks` (data: {"disks": {volume: …}}) "attached", "busy" or
+    "detached". `restart_on_reboot`: exit code 129 (reboot(2) inside) starts it again."""
 
     sandbox: str
     image: str
@@ -80,6 +95,7 @@ class Container(msgspec.Struct, frozen=True):
     machine: bool = True
     limits: Limits = Limits()
     mounts: tuple[Mount, ...] = ()
+    disks: tuple[Disk, ...] = ()
     stop_signal: int = 0
     stop_timeout_s: float = 10.0
     restart_on_reboot: bool = True
@@ -230,6 +246,7 @@ KINDS: dict[str, type[msgspec.Struct]] = {
     "Interface": Interface,
     "Sandbox": Sandbox,
     "Volume": Volume,
+    "Snapshot": Snapshot,
     "Image": Image,
     "Container": Container,
     "Metadata": Metadata,

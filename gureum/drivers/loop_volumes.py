@@ -1,10 +1,12 @@
 """Volumes as ext4 files behind loop devices, and roots as overlays on them. Fills `ports/volumes.py`.
 
     <data_dir>/volumes/NAME.img      the volume; survives everything
-    <data_dir>/snapshots/NAME.img    a frozen copy
+    <data_dir>/snapshots             see volume_snapshots.py
     <data_dir>/templates, spare      see volume_files.py
     <run_dir>/volumes/NAME           where the volume is mounted (while a root uses it)
     <run_dir>/roots/NAME/root        the overlay; beside it `root.json`, the RootSpec it was made from
+    <run_dir>/roots/NAME/volumes     a small tmpfs, shared with the machine: what is mounted in it later appears inside too
+    <run_dir>/attached/NAME.json     the AttachmentSpec of a volume that is mounted there
 
 Nothing about the machine is remembered in this process only: what is mounted is looked up, so a new process goes on where a killed one
 stopped. Blocking work runs in a few worker threads; calls about one volume or root take turns, different ones run side by side.
@@ -29,11 +31,23 @@ import msgspec
 
 from gureum.drivers import loop_devices, mounts, overlay, volume_files
 from gureum.drivers.turns import Turns
+from gureum.drivers.volume_snapshots import SnapshotFiles
 from gureum.ports import PortError
 from gureum.ports.images import Images
-from gureum.ports.volumes import Room, RootSpec, VolumeCounters, VolumeSpec, VolumeUse
+from gureum.ports.volumes import (
+    AttachmentSpec,
+    Room,
+    RootSpec,
+    SnapshotSpec,
+    SnapshotUse,
+    VolumeCounters,
+    VolumeSpec,
+    VolumeUse,
+)
 
 _NAME = re.compile(r"[a-z0-9-]{1,40}")
+_DEVICE = re.compile(r"[a-z0-9]{1,32}")
+_ATTACHED_OPTIONS = "size=256k,nr_inodes=64,mode=755"
 _FREEZE, _THAW, _EXT4_RESIZE = 0xC0045877, 0xC0045878, 0x40086610
 _THREADS = 4
 _SLOW_THREADS = 2
@@ -56,8 +70,9 @@ class LoopVolumes:
     def __init__(self, home_id: str, run_dir: Path, data_dir: Path, images: Images, *, spares: int = 4) -> None:
         self._home_id = home_id
         self._images = images
-        self._volumes, self._snapshots = data_dir / "volumes", data_dir / "snapshots"
-        self._mounted, self._roots = run_dir / "volumes", run_dir / "roots"
+        self._volumes = data_dir / "volumes"
+        self._mounted, self._roots, self._attached = run_dir / "volumes", run_dir / "roots", run_dir / "attached"
+        self._snapshots = SnapshotFiles(data_dir / "snapshots")
         self._spares = volume_files.Spares(data_dir, per_size=spares, inside=(overlay.UPPER, overlay.WORK))
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="volumes")
         # What may take seconds (copies) has threads of its own, so that no start waits behind it.
@@ -70,18 +85,21 @@ class LoopVolumes:
         self._fresh: set[str] = set()
         # Volume -> the root that is mounted on it.
         self._users: dict[str, str] = {}
-        for folder in (self._volumes, self._snapshots, self._mounted, self._roots):
+        for folder in (self._volumes, self._mounted, self._roots, self._attached):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for folder in (run_dir, self._roots):
             folder.chmod(0o711)
-        for folder in (self._volumes, self._snapshots):
-            for draft in folder.glob("*.draft"):
-                draft.unlink()
+        for draft in self._volumes.glob("*.draft"):
+            draft.unlink()
         self._spares.load()
         for record in self._roots.glob("*/root.json"):
             if mounts.is_mount_point(record.parent / "root"):
                 spec = _read_record(record)
                 self._users[spec.volume] = spec.name
+        for record in self._attached.glob("*.json"):
+            attachment = _read_attachment(record)
+            if mounts.is_mount_point(self._attached_at(attachment)):
+                self._users[attachment.volume] = attachment.root
 
     async def ensure_volume(self, spec: VolumeSpec) -> None:
         path, size = self._volume_file(spec.name), volume_files.round_size(spec.size_bytes)
@@ -112,24 +130,37 @@ class LoopVolumes:
     async def release_root(self, name: str) -> None:
         folder = self._root_folder(name)
         async with self._turns.of(f"root/{name}"):
+            for attached in [one for one in self._attachments() if one.root == name]:
+                async with self._turns.of(f"volume/{attached.volume}"):
+                    await self._run(lambda attached=attached: self._detach(attached, force=True))  # type: ignore[misc]
             volume = await self._run(lambda: _unmount_root(folder))
             if volume and self._users.get(volume, name) == name:
                 async with self._turns.of(f"volume/{volume}"):
                     await self._run(lambda: self._unmount_volume(volume))
                     self._users.pop(volume, None)
 
-    async def ensure_snapshot(self, name: str, volume: str) -> None:
-        source, target, mounted = self._volume_file(volume), self._snapshot_file(name), self._mounted / volume
-        async with self._turns.of(f"snapshot/{name}", f"volume/{volume}"):
-            if target.exists():
-                return
-            if not source.exists():
-                raise PortError(f"volume {volume} does not exist")
-            await self._run(lambda: _copy_frozen(source, target, mounted), slow=True)
+    async def ensure_attachment(self, spec: AttachmentSpec) -> None:
+        if not _DEVICE.fullmatch(spec.device):
+            raise ValueError(f"not a device: {spec.device!r}")
+        self._root_folder(spec.root)
+        async with self._turns.of(f"attach/{spec.root}", f"volume/{spec.volume}"):
+            await self._run(lambda: self._attach(spec))
+
+    async def release_attachment(self, volume: str, *, force: bool = False) -> bool:
+        record = self._attached / f"{_checked(volume)}.json"
+        async with self._turns.of(f"volume/{volume}"):
+            if not record.exists():
+                return True
+            return await self._run(lambda: self._detach(_read_attachment(record), force=force))
+
+    async def ensure_snapshot(self, spec: SnapshotSpec) -> SnapshotUse:
+        turns = [f"snapshot/{_checked(spec.name)}", *([f"volume/{spec.volume}"] if spec.volume else ())]
+        async with self._turns.of(*turns):
+            return await self._run(lambda: self._snapshot(spec), slow=True)
 
     async def remove_snapshot(self, name: str) -> None:
-        async with self._turns.of(f"snapshot/{name}"):
-            self._snapshot_file(name).unlink(missing_ok=True)
+        async with self._turns.of(f"snapshot/{_checked(name)}"):
+            await self._run(lambda: self._snapshots.remove(name), slow=True)
 
     async def observe(self) -> tuple[VolumeUse, ...]:
         return await self._run(lambda: tuple(_use(path) for path in sorted(self._volumes.glob("*.img"))))
@@ -177,14 +208,85 @@ class LoopVolumes:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         root.parent.chmod(0o700)
         os.chown(root.parent, spec.uid_base, spec.uid_base)
-        record.with_suffix(".draft").write_bytes(msgspec.json.encode(spec))
-        record.with_suffix(".draft").rename(record)
+        _write_record(record, spec)
+        _make_shared(root.parent / "volumes")
         try:
             self._mount_overlay(spec, layers, volume, root)
         except (OSError, PortError):
             self._unmount_volume(spec.volume)
             raise
         self._users[spec.volume] = spec.name
+
+    def _attach(self, spec: AttachmentSpec) -> None:
+        folder = self._roots / spec.root
+        if not mounts.is_mount_point(folder / "root"):
+            raise PortError(f"root {spec.root} is not mounted")
+        target, record = self._attached_at(spec), self._attached / f"{_checked(spec.volume)}.json"
+        user = self._users.get(spec.volume)
+        if mounts.is_mount_point(target):
+            if user == spec.root and record.exists() and _read_attachment(record) == spec:
+                return
+            raise PortError(f"{spec.device} of root {spec.root} is in use")
+        if user is not None:
+            raise PortError(f"volume {spec.volume} is in use by root {user}")
+        volume = self._mount_volume(spec.volume)
+        overlay.prepare_upper(volume)
+        _write_record(record, spec)
+        target.mkdir(mode=0o755, exist_ok=True)
+        root = _read_record(folder / "root.json")
+        try:
+            self._show(volume / overlay.UPPER, target, root.uid_base)
+        except OSError:
+            self._unmount_volume(spec.volume)
+            record.unlink()
+            raise
+        self._users[spec.volume] = spec.root
+
+    def _show(self, folder: Path, target: Path, uid_base: int) -> None:
+        """A part of a volume at `target`, with its owners shifted for the guest."""
+        if not uid_base:
+            mounts.mount(str(folder), target, "", mounts.MS_BIND)
+            return
+        namespace = self._user_namespace(uid_base)
+        try:
+            tree = mounts.clone_idmapped(folder, namespace, programs=True)
+            try:
+                mounts.attach(tree, target)
+            finally:
+                os.close(tree)
+        finally:
+            os.close(namespace)
+
+    def _detach(self, spec: AttachmentSpec, *, force: bool) -> bool:
+        target = self._attached_at(spec)
+        try:
+            mounts.unmount(target, mounts.MNT_DETACH if force else 0)
+        except OSError as error:
+            if error.errno == errno.EBUSY and not force:
+                return False
+            raise
+        with contextlib.suppress(FileNotFoundError):
+            target.rmdir()
+        self._unmount_volume(spec.volume)
+        self._users.pop(spec.volume, None)
+        (self._attached / f"{spec.volume}.json").unlink(missing_ok=True)
+        return True
+
+    def _snapshot(self, spec: SnapshotSpec) -> SnapshotUse:
+        kept = self._snapshots.look(spec.name)
+        if kept is None:
+            if spec.source:
+                self._snapshots.copy(spec.name, _checked(spec.source))
+            elif spec.volume:
+                volume = self._volume_file(spec.volume)
+                if not volume.exists():
+                    raise PortError(f"volume {spec.volume} does not exist")
+                with _frozen(self._mounted / spec.volume):
+                    self._snapshots.make(spec.name, volume, _checked(spec.parent) if spec.parent else "")
+            kept = self._snapshots.look(spec.name)
+        if kept is None:
+            raise PortError(f"snapshot {spec.name} is lost", retry=False)
+        return SnapshotUse(spec.name, kept.size_bytes, kept.data_bytes, kept.stored_bytes)
 
     def _mount_volume(self, name: str) -> Path:
         path, target = self._volume_file(name), self._mounted / name
@@ -243,14 +345,7 @@ class LoopVolumes:
             _grow_mounted(target, path)
 
     def _restore(self, spec: VolumeSpec, size: int) -> None:
-        source = self._snapshot_file(spec.snapshot)
-        if not source.exists():
-            raise PortError(f"snapshot {spec.snapshot} does not exist")
-        if source.stat().st_size > size:
-            raise PortError(
-                f"snapshot {spec.snapshot} has {source.stat().st_size} bytes, more than the wished {size}", retry=False
-            )
-        volume_files.copy(source, self._volume_file(spec.name), size)
+        self._snapshots.restore(_checked(spec.snapshot), self._volume_file(spec.name), size)
 
     def _user_namespace(self, uid_base: int) -> int:
         """An fd of its own for the caller, who closes it."""
@@ -317,8 +412,11 @@ class LoopVolumes:
     def _volume_file(self, name: str) -> Path:
         return self._volumes / f"{_checked(name)}.img"
 
-    def _snapshot_file(self, name: str) -> Path:
-        return self._snapshots / f"{_checked(name)}.img"
+    def _attachments(self) -> list[AttachmentSpec]:
+        return [_read_attachment(record) for record in sorted(self._attached.glob("*.json"))]
+
+    def _attached_at(self, spec: AttachmentSpec) -> Path:
+        return self._roots / spec.root / "volumes" / spec.device
 
     def _root_folder(self, name: str) -> Path:
         return self._roots / _checked(name)
@@ -331,7 +429,7 @@ async def clean(home_id: str, run_dir: Path) -> None:
 
 
 def _clean(run_dir: Path) -> None:
-    for folder in (run_dir / "roots", run_dir / "volumes"):
+    for folder in (run_dir / "roots", run_dir / "volumes", run_dir / "attached"):
         mounts.unmount_below(folder)
         for path in sorted(folder.glob("**/*"), reverse=True):
             path.rmdir() if path.is_dir() else path.unlink()
@@ -343,6 +441,23 @@ def _read_record(path: Path) -> RootSpec:
     return msgspec.json.decode(path.read_bytes(), type=RootSpec)
 
 
+def _read_attachment(path: Path) -> AttachmentSpec:
+    return msgspec.json.decode(path.read_bytes(), type=AttachmentSpec)
+
+
+def _write_record(path: Path, spec: msgspec.Struct) -> None:
+    path.with_suffix(".draft").write_bytes(msgspec.json.encode(spec))
+    path.with_suffix(".draft").rename(path)
+
+
+def _make_shared(folder: Path) -> None:
+    """A tmpfs of the host's own, in which a guest can make nothing; mounts in it reach the machine that has it as a mount that follows."""
+    folder.mkdir(mode=0o755, exist_ok=True)
+    if not mounts.is_mount_point(folder):
+        mounts.mount("tmpfs", folder, "tmpfs", mounts.MS_NOSUID | mounts.MS_NODEV, _ATTACHED_OPTIONS)
+    mounts.mount("", folder, "", mounts.MS_SHARED)
+
+
 def _unmount_root(folder: Path) -> str:
     """Unmounts a root; returns its volume's name, "" when it was not there."""
     record = folder / "root.json"
@@ -351,6 +466,9 @@ def _unmount_root(folder: Path) -> str:
     volume = _read_record(record).volume
     mounts.unmount(folder / "root")
     (folder / "root").rmdir()
+    mounts.unmount_below(folder / "volumes")
+    with contextlib.suppress(FileNotFoundError):
+        (folder / "volumes").rmdir()
     record.unlink()
     folder.rmdir()
     return volume
@@ -390,11 +508,6 @@ def _fill_device(target: Path, path: Path) -> bool:
     finally:
         os.close(fd)
     return True
-
-
-def _copy_frozen(source: Path, target: Path, mounted: Path) -> None:
-    with _frozen(mounted):
-        volume_files.copy(source, target)
 
 
 @contextlib.contextmanager

@@ -22,6 +22,7 @@ from pathlib import Path
 import msgspec
 
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_NOATIME, MS_BIND = 2, 4, 8, 1024, 4096
+MS_SHARED = 1 << 20
 MNT_DETACH = 2
 IDS = 65536
 
@@ -29,6 +30,7 @@ _SYS_OPEN_TREE, _SYS_MOVE_MOUNT, _SYS_MOUNT_SETATTR = 428, 429, 442
 _AT_FDCWD, _AT_EMPTY_PATH = -100, 0x1000
 _OPEN_TREE_CLONE = 1
 _MOUNT_ATTR_IDMAP = 0x00100000
+_MOUNT_ATTR_NOSUID, _MOUNT_ATTR_NOEXEC = 2, 8
 _MOVE_MOUNT_F_EMPTY_PATH = 4
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -112,12 +114,14 @@ def unmount_below(folder: Path) -> int:
     return len(targets)
 
 
-def clone_idmapped(folder: Path, user_namespace: int) -> int:
+def clone_idmapped(folder: Path, user_namespace: int, *, programs: bool = False) -> int:
     """A detached clone of the mount below `folder`, with owners shifted as `user_namespace` (an fd) maps them. Returns an fd that
-    works as a path through /proc/self/fd; the caller closes it. OSError EINVAL where the kernel or file system cannot."""
+    works as a path through /proc/self/fd; the caller closes it. `programs`:
+    may be run from it, whatever the mount says. OSError EINVAL where the kernel or file system cannot."""
     flags = ctypes.c_uint(_OPEN_TREE_CLONE | os.O_CLOEXEC)
     tree = _check(_libc.syscall(_SYS_OPEN_TREE, _AT_FDCWD, ctypes.c_char_p(os.fsencode(folder)), flags), folder)
-    attributes = _MountAttr(attr_set=_MOUNT_ATTR_IDMAP, userns_fd=user_namespace)
+    cleared = _MOUNT_ATTR_NOSUID | _MOUNT_ATTR_NOEXEC if programs else 0
+    attributes = _MountAttr(attr_set=_MOUNT_ATTR_IDMAP, attr_clr=cleared, userns_fd=user_namespace)
     try:
         size = ctypes.c_size_t(ctypes.sizeof(attributes))
         empty = ctypes.c_char_p(b"")

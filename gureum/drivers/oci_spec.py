@@ -74,7 +74,8 @@ def render(spec: ContainerSpec, host: HostFacts, *, cgroup_path: str) -> dict[st
             "seccomp": seccomp.render(frozenset(capabilities), host.machine),
             "maskedPaths": list(MASKED_PATHS),
             "readonlyPaths": list(READ_ONLY_PATHS if spec.sandbox_user else UNSHIFTED_READ_ONLY_PATHS),
-            "rootfsPropagation": "private",
+            # What is to follow must not be cut off before it is mounted.
+            "rootfsPropagation": "rslave" if any(mount.follows for mount in spec.mounts) else "private",
         },
     }
 
@@ -166,8 +167,10 @@ def _entry(target: str, kind: str, source: str, options: list[str]) -> dict[str,
 def _mount(mount: Mount) -> dict[str, Any]:
     if mount.kind == "tmpfs":
         return _entry(mount.target, "tmpfs", "tmpfs", ["nosuid", "nodev", *mount.options])
-    # rprivate: nothing the container mounts below may appear on the host. nodev: no device of the source can be opened.
-    return _entry(mount.target, "bind", mount.source, ["rbind", "rprivate", "nosuid", "nodev", *mount.options])
+    # rprivate: nothing the container mounts below may appear on the host, nor with rslave; that lets through what the host mounts. nodev: no
+    # device of the source can be opened.
+    way = "rslave" if mount.follows else "rprivate"
+    return _entry(mount.target, "bind", mount.source, ["rbind", way, "nosuid", "nodev", *mount.options])
 
 
 def _device_rules() -> list[dict[str, Any]]:

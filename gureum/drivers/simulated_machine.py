@@ -19,7 +19,16 @@ from gureum.ports import PortError
 from gureum.ports.clock import Clock
 from gureum.ports.containers import ContainerSpec, ContainerState, ExecResult, Limits, Session, Usage
 from gureum.ports.images import Images
-from gureum.ports.volumes import Room, RootSpec, VolumeCounters, VolumeSpec, VolumeUse
+from gureum.ports.volumes import (
+    AttachmentSpec,
+    Room,
+    RootSpec,
+    SnapshotSpec,
+    SnapshotUse,
+    VolumeCounters,
+    VolumeSpec,
+    VolumeUse,
+)
 
 _NAME = re.compile(r"[a-z0-9-]{1,40}")
 _IDLE_BYTES = 1 << 20
@@ -156,6 +165,7 @@ class SimulatedVolumes:
         self._volumes: dict[str, int] = {}
         self._snapshots: dict[str, int] = {}
         self._roots: dict[str, RootSpec] = {}
+        self._attached: dict[str, AttachmentSpec] = {}
 
     async def ensure_volume(self, spec: VolumeSpec) -> None:
         if spec.size_bytes < _MINIMUM_VOLUME_BYTES:
@@ -179,7 +189,7 @@ class SimulatedVolumes:
             )
 
     async def remove_volume(self, name: str) -> None:
-        if any(root.volume == _checked(name) for root in self._roots.values()):
+        if name in self._attached or any(root.volume == _checked(name) for root in self._roots.values()):
             raise PortError(f"volume {name} is in use")
         self._volumes.pop(name, None)
 
@@ -195,11 +205,31 @@ class SimulatedVolumes:
 
     async def release_root(self, name: str) -> None:
         self._roots.pop(_checked(name), None)
+        for attached in [one for one in self._attached.values() if one.root == name]:
+            del self._attached[attached.volume]
 
-    async def ensure_snapshot(self, name: str, volume: str) -> None:
-        if _checked(volume) not in self._volumes:
-            raise PortError(f"volume {volume} does not exist")
-        self._snapshots.setdefault(_checked(name), self._volumes[volume])
+    async def ensure_attachment(self, spec: AttachmentSpec) -> None:
+        if _checked(spec.volume) not in self._volumes:
+            raise PortError(f"volume {spec.volume} does not exist")
+        if _checked(spec.root) not in self._roots:
+            raise PortError(f"root {spec.root} is not mounted")
+        former = self._attached.get(spec.volume)
+        if any(root.volume == spec.volume for root in self._roots.values()) or former not in (None, spec):
+            raise PortError(f"volume {spec.volume} is in use")
+        self._attached[spec.volume] = spec
+
+    async def release_attachment(self, volume: str, *, force: bool = False) -> bool:
+        self._attached.pop(_checked(volume), None)
+        return True
+
+    async def ensure_snapshot(self, spec: SnapshotSpec) -> SnapshotUse:
+        if _checked(spec.name) not in self._snapshots:
+            kept = self._snapshots.get(spec.source) if spec.source else self._volumes.get(spec.volume)
+            if kept is None:
+                what = f"snapshot {spec.source}" if spec.source else f"volume {spec.volume}"
+                raise PortError(f"{what} does not exist")
+            self._snapshots[spec.name] = kept
+        return SnapshotUse(spec.name, self._snapshots[spec.name], 0, 0)
 
     async def remove_snapshot(self, name: str) -> None:
         self._snapshots.pop(_checked(name), None)

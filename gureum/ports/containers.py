@@ -22,12 +22,14 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class Mount(msgspec.Struct, frozen=True):
-    """`kind`: "bind" (source is a host path chosen by gureum, never by a guest) or "tmpfs"."""
+    """`kind`: "bind" (source is a host path chosen by gureum, never by a guest) or "tmpfs". `follows`: what the host mounts below the source
+    later appears inside too."""
 
     target: str
     kind: Literal["bind", "tmpfs"] = "bind"
     source: str = ""
     options: tuple[str, ...] = ()
+    follows: bool = False
 
 
 class ContainerSpec(msgspec.Struct, frozen=True):

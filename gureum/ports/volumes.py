@@ -28,6 +28,33 @@ class RootSpec(msgspec.Struct, frozen=True):
     uid_base: int = 0
 
 
+class SnapshotSpec(msgspec.Struct, frozen=True):
+    """`volume`: what it is made of, or `source`: the snapshot it is a copy of; both "" once it is made. `parent`: an earlier snapshot of the same
+    volume, "" for none: what is the same there is not stored again."""
+
+    name: str
+    volume: str = ""
+    source: str = ""
+    parent: str = ""
+
+
+class SnapshotUse(msgspec.Struct, frozen=True):
+    """`data_bytes`: what of the volume was ever written. `stored_bytes`: what this snapshot takes of the host's disk beside others."""
+
+    name: str
+    size_bytes: int
+    data_bytes: int
+    stored_bytes: int
+
+
+class AttachmentSpec(msgspec.Struct, frozen=True):
+    """A volume beside the root: the machine whose root is `root` sees its files in the folder `device` of `attached_folder`."""
+
+    volume: str
+    root: str
+    device: str
+
+
 class VolumeUse(msgspec.Struct, frozen=True):
     """`allocated_bytes`: what the volume takes of the host's disk now."""
 
@@ -58,6 +85,11 @@ class Room(msgspec.Struct, frozen=True):
     size_bytes: int
 
 
+def attached_folder(root: str) -> str:
+    """The folder beside a root (the path from ensure_root) in which volumes appear that are attached to it."""
+    return f"{root.rpartition('/')[0]}/volumes"
+
+
 class Volumes(Protocol):
     async def ensure_volume(self, spec: VolumeSpec) -> None:
         """A larger `size_bytes` than before grows it, also while it is in use; a smaller one is refused."""
@@ -69,8 +101,14 @@ class Volumes(Protocol):
     async def release_root(self, name: str) -> None:
         """Unmounts; what was written stays on the volume."""
 
-    async def ensure_snapshot(self, name: str, volume: str) -> None:
-        """A consistent copy of the volume as it is now (frozen for the moment if mounted)."""
+    async def ensure_attachment(self, spec: AttachmentSpec) -> None:
+        """Also while the machine runs. PortError while the root is not mounted, or the volume is missing or in use elsewhere."""
+
+    async def release_attachment(self, volume: str, *, force: bool = False) -> bool:
+        """False while the machine still uses its files; `force` takes it away nevertheless. Releasing the root releases all that is attached."""
+
+    async def ensure_snapshot(self, spec: SnapshotSpec) -> SnapshotUse:
+        """The volume as it is now (frozen for the moment if mounted), once: of one that is there it is a look."""
 
     async def remove_snapshot(self, name: str) -> None: ...
     async def observe(self) -> tuple[VolumeUse, ...]: ...

@@ -14,7 +14,7 @@ import uvloop
 
 from gureum.drivers.simulated_machine import SimulatedVolumes
 from gureum.ports import PortError
-from gureum.ports.volumes import RootSpec, Volumes, VolumeSpec
+from gureum.ports.volumes import AttachmentSpec, RootSpec, SnapshotSpec, Volumes, VolumeSpec
 from tests.machine.container_host import UID_BASE, FolderImages, new_host
 
 MIB = 1 << 20
@@ -126,7 +126,7 @@ def test_snapshot_makes_volumes_as_large_or_larger(contract: Callable[[Test], No
     async def promise(volumes: Volumes) -> None:
         await volumes.ensure_volume(VolumeSpec("data", 64 * MIB))
         for _ in range(2):
-            await volumes.ensure_snapshot("snap", "data")
+            await volumes.ensure_snapshot(SnapshotSpec("snap", "data"))
         await volumes.ensure_volume(VolumeSpec("same", 64 * MIB, "snap"))
         await volumes.ensure_volume(VolumeSpec("larger", 96 * MIB, "snap"))
         with pytest.raises(PortError, match="more than the wished"):
@@ -144,7 +144,45 @@ def test_snapshot_makes_volumes_as_large_or_larger(contract: Callable[[Test], No
 def test_snapshot_needs_its_volume(contract: Callable[[Test], None]) -> None:
     async def promise(volumes: Volumes) -> None:
         with pytest.raises(PortError, match="volume data does not exist"):
-            await volumes.ensure_snapshot("snap", "data")
+            await volumes.ensure_snapshot(SnapshotSpec("snap", "data"))
+
+    contract(promise)
+
+
+def test_copy_of_a_snapshot_outlives_it(contract: Callable[[Test], None]) -> None:
+    async def promise(volumes: Volumes) -> None:
+        await volumes.ensure_volume(VolumeSpec("data", 64 * MIB))
+        assert (await volumes.ensure_snapshot(SnapshotSpec("snap", "data"))).size_bytes == 64 * MIB
+        with pytest.raises(PortError, match="snapshot missing does not exist"):
+            await volumes.ensure_snapshot(SnapshotSpec("copy", source="missing"))
+        await volumes.ensure_snapshot(SnapshotSpec("copy", source="snap"))
+        await volumes.remove_snapshot("snap")
+        assert (await volumes.ensure_snapshot(SnapshotSpec("copy"))).size_bytes == 64 * MIB
+        await volumes.ensure_volume(VolumeSpec("same", 64 * MIB, "copy"))
+
+    contract(promise)
+
+
+def test_attached_volume_is_in_use_until_it_or_its_root_is_released(contract: Callable[[Test], None]) -> None:
+    async def promise(volumes: Volumes) -> None:
+        for name in ("boot", "data"):
+            await volumes.ensure_volume(VolumeSpec(name, 64 * MIB))
+        with pytest.raises(PortError, match="root web is not mounted"):
+            await volumes.ensure_attachment(AttachmentSpec("data", "web", "xvdf"))
+        await volumes.ensure_root(root("web", "boot"))
+        with pytest.raises(PortError, match="volume missing does not exist"):
+            await volumes.ensure_attachment(AttachmentSpec("missing", "web", "xvdf"))
+        with pytest.raises(PortError, match="in use"):
+            await volumes.ensure_attachment(AttachmentSpec("boot", "web", "xvdf"))
+        for _ in range(2):
+            await volumes.ensure_attachment(AttachmentSpec("data", "web", "xvdf"))
+        with pytest.raises(PortError, match="in use"):
+            await volumes.remove_volume("data")
+        for _ in range(2):
+            assert await volumes.release_attachment("data")
+        await volumes.ensure_attachment(AttachmentSpec("data", "web", "xvdg"))
+        await volumes.release_root("web")
+        await volumes.remove_volume("data")
 
     contract(promise)
 

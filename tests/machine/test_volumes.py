@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from gureum.drivers import loop_devices, loop_volumes, mounts, volume_files
+from gureum.drivers.volume_snapshots import SnapshotFiles
 from gureum.ports import PortError
-from gureum.ports.volumes import RootSpec, VolumeSpec
+from gureum.ports.containers import Mount
+from gureum.ports.volumes import AttachmentSpec, RootSpec, SnapshotSpec, VolumeSpec, attached_folder
 from tests.machine.container_host import GIB, UID_BASE, Host, host_test
 
 pytestmark = [pytest.mark.machine, pytest.mark.skipif(os.geteuid() != 0, reason="real volumes need root")]
@@ -192,7 +196,7 @@ async def test_snapshot_of_a_mounted_volume_has_its_content(host: Host) -> None:
     )
     output = await host.console_says("web", "ready")
     # Not synced by the guest: the freeze writes it out.
-    await host.volumes.ensure_snapshot("snap", "vol-web")
+    await host.volumes.ensure_snapshot(SnapshotSpec("snap", "vol-web"))
     await host.sh("web", "echo later > /later; rm /data")
     await host.volumes.ensure_volume(VolumeSpec("vol-copy", 2 * GIB, "snap"))
     root = await host.volumes.ensure_root(RootSpec("copy", "busybox", "vol-copy", UID_BASE))
@@ -209,17 +213,120 @@ async def test_snapshot_of_a_mounted_volume_has_its_content(host: Host) -> None:
     assert output.split()[0] in copied
     assert "not-later" in copied
     assert int(copied.replace("\r", "").split("overlay")[1].split()[0]) > 1900  # grown to its own size
-    (snapshot,) = (host.work / "home/snapshots").glob("*.img")
-    assert snapshot.stat().st_blocks * 512 < 64 * MIB  # sparse
-    check = subprocess.run(["e2fsck", "-fn", str(snapshot)], capture_output=True, check=False)
+    assert sum(path.stat().st_blocks * 512 for path in (host.work / "home/snapshots").iterdir()) < 64 * MIB
+    await host.volumes.ensure_volume(VolumeSpec("vol-check", GIB, "snap"))
+    check = subprocess.run(
+        ["e2fsck", "-fn", str(host.work / "home/volumes/vol-check.img")], capture_output=True, check=False
+    )
     assert check.returncode == 0, check.stdout.decode()
+
+
+@host_test
+async def test_second_snapshot_stores_what_changed_and_outlives_the_first(host: Host) -> None:
+    await host.start("web", "dd if=/dev/urandom of=/data bs=1M count=32 2>/dev/null; sync; echo ready; sleep 1000")
+    await host.console_says("web", "ready")
+    first = await host.volumes.ensure_snapshot(SnapshotSpec("first", "vol-web"))
+    assert first.stored_bytes > 32 * MIB
+    await host.sh("web", "dd if=/dev/urandom of=/more bs=1M count=2; sync")
+    second = await host.volumes.ensure_snapshot(SnapshotSpec("second", "vol-web", parent="first"))
+    assert second.data_bytes > 34 * MIB
+    assert 2 * MIB < second.stored_bytes < 12 * MIB
+    files = host.work / "home/snapshots"
+    before = (files / "first.blocks").stat().st_blocks
+    await host.volumes.remove_snapshot("first")
+    # What only the first had goes, what the second refers to stays.
+    assert 32 * MIB < (files / "first.blocks").stat().st_blocks * 512 < before * 512
+    await host.volumes.ensure_volume(VolumeSpec("vol-copy", GIB, "second"))
+    root = Path(await host.volumes.ensure_root(RootSpec("copy", "busybox", "vol-copy", UID_BASE)))
+    sums = (await host.sh("web", "md5sum /data /more"))[1].split()
+    for name, wanted in (("data", sums[0]), ("more", sums[2])):
+        with (root / name).open("rb") as file:
+            assert hashlib.file_digest(file, "md5").hexdigest() == wanted
+    await host.volumes.remove_snapshot("second")
+    assert list(files.iterdir()) == []
+
+
+@host_test
+async def test_snapshot_cut_off_leaves_nothing_behind(host: Host) -> None:
+    await host.volumes.ensure_volume(VolumeSpec("data", 64 * MIB))
+    files = host.work / "home/snapshots"
+    (files / "half.blocks").write_bytes(b"x" * 4096)  # its map was never written
+    (files / "half.map.draft").write_bytes(b"x")
+    await host.volumes.close()
+    host.volumes = host.new_volumes()
+    assert list(files.iterdir()) == []
+
+
+@pytest.mark.parametrize("maker", ["mkfs.xfs", "mkfs.btrfs"])
+def test_file_system_that_clones_keeps_snapshots_as_clones(tmp_path: Path, maker: str) -> None:
+    program = shutil.which(maker, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    if program is None:
+        pytest.skip(f"{maker} is not installed")
+    image, folder = tmp_path / "disk.img", tmp_path / "disk"
+    folder.mkdir()
+    with image.open("wb") as file:
+        file.truncate(400 * MIB)
+    subprocess.run([program, "-q", str(image)], check=True, capture_output=True)
+    subprocess.run(["mount", "-o", "loop", str(image), str(folder)], check=True)
+    try:
+        (folder / "volume").write_bytes(os.urandom(32 * MIB))
+        kept = SnapshotFiles(folder / "snapshots")
+        used = os.statvfs(folder).f_bfree
+        kept.make("snap", folder / "volume", "")
+        assert (used - os.statvfs(folder).f_bfree) * os.statvfs(folder).f_frsize < 8 * MIB
+        kept.restore("snap", folder / "copy", 32 * MIB)
+        assert (folder / "copy").read_bytes() == (folder / "volume").read_bytes()
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@host_test
+async def test_volume_appears_in_a_running_machine_and_leaves_it(host: Host) -> None:
+    root = await host.root("web")
+    mount = Mount("/volumes", source=attached_folder(root), follows=True)
+    await host.containers.start(host.spec("web", root, "sleep", "1000", mounts=(mount,)))
+    await host.volumes.ensure_volume(VolumeSpec("data", 64 * MIB))
+    spec = AttachmentSpec("data", "web", "xvdf")
+    for _ in range(2):
+        await host.volumes.ensure_attachment(spec)
+    code, output = await host.sh("web", "echo precious > /volumes/xvdf/file && stat -c %u /volumes/xvdf/file")
+    assert (code, output) == (0, "0\n")
+    assert "No space" in (await host.sh("web", "dd if=/dev/zero of=/volumes/xvdf/fill bs=1M count=100"))[1]
+    assert (await host.sh("web", "mkdir /volumes/mine"))[0] != 0  # the folder is the host's
+    script = "cp -L /bin/busybox /volumes/xvdf/echo && /volumes/xvdf/echo runs && rm /volumes/xvdf/echo"
+    assert (await host.sh("web", f"rm /volumes/xvdf/fill; {script}"))[1] == "runs\n"
+    with pytest.raises(PortError, match="in use"):
+        await host.volumes.remove_volume("data")
+    await host.volumes.close()
+    host.volumes = host.new_volumes()  # another process knows what is attached
+    with pytest.raises(PortError, match="in use"):
+        await host.volumes.remove_volume("data")
+    if capability(24):  # CAP_SYS_RESOURCE
+        await host.volumes.ensure_volume(VolumeSpec("data", 128 * MIB))
+        assert (await host.sh("web", "rm /volumes/xvdf/fill; df -m /volumes/xvdf | tail -1 | awk '{print $2 > 100}'"))[
+            1
+        ]
+        size = (await host.sh("web", "df -m /volumes/xvdf | tail -1"))[1].split()[1]
+        assert int(size) > 100
+    await host.sh("web", "cd /volumes/xvdf; sleep 1000 & echo $! > /tmp/user")
+    assert not await host.volumes.release_attachment("data")  # busy
+    await host.sh("web", "kill $(cat /tmp/user)")
+    while not await host.volumes.release_attachment("data"):
+        await asyncio.sleep(0.01)
+    assert (await host.sh("web", "ls /volumes"))[1] == ""
+    assert await host.volumes.release_attachment("data")
+    await host.volumes.ensure_attachment(AttachmentSpec("data", "web", "xvdg"))
+    assert (await host.sh("web", "cat /volumes/xvdg/file"))[1] == "precious\n"
+    await host.sh("web", "cd /volumes/xvdg; sleep 1000 & echo")
+    assert await host.volumes.release_attachment("data", force=True)
+    await host.volumes.remove_volume("data")
 
 
 @host_test
 async def test_writers_wait_while_a_snapshot_is_made_and_go_on(host: Host) -> None:
     await host.start("web", "i=0; while :; do i=$((i+1)); echo $i > /counter; done")
     for number in range(3):
-        await host.volumes.ensure_snapshot(f"snap{number}", "vol-web")
+        await host.volumes.ensure_snapshot(SnapshotSpec(f"snap{number}", "vol-web"))
     before = await host.sh("web", "cat /counter")
     while await host.sh("web", "cat /counter") == before:
         await asyncio.sleep(0.01)

@@ -79,12 +79,19 @@ def show_image(image: Image) -> dict[str, Any]:
         "TpmSupport": spec.tpm,
         "ImdsSupport": spec.imds,
         "SriovNetSupport": spec.sriov,
+        "SourceInstanceId": spec.instance,
+        "SourceImageRegion": spec.copy_of[0],
+        "SourceImageId": spec.copy_of[1],
         "DeprecationTime": iso_time(spec.deprecated_at) if spec.deprecated_at else "",
     }
     shown |= {name: value for name, value in optional.items() if value}
     if image.status.reason:
-        shown["StateReason"] = {"Code": "Client.ImportFailed", "Message": image.status.reason}
+        shown["StateReason"] = {"Code": _code(image), "Message": image.status.reason}
     return shown
+
+
+def _code(image: Image) -> str:
+    return "Client.ImportFailed" if image.spec.path else "Client.ImageFailed"
 
 
 def _by_ids(call: Call, wanted: Any) -> list[Image]:
@@ -150,9 +157,6 @@ OF_NO_IMAGE = (
     "scan-result.informational-fix-available-since",
     "scan-result.low-fix-available-since",
     "scan-result.medium-fix-available-since",
-    "source-image-id",
-    "source-image-region",
-    "source-instance-id",
 )
 """Filters of the reference that no image here has a value for: they match none."""
 
@@ -181,9 +185,12 @@ _FILTERS: FilterTable = {
     "owner-id": lambda image: image.owner,
     "root-device-name": lambda image: image.spec.root_device,
     "root-device-type": lambda _: "ebs",
+    "source-image-id": lambda image: image.spec.copy_of[1] or (),
+    "source-image-region": lambda image: image.spec.copy_of[0] or (),
+    "source-instance-id": lambda image: image.spec.instance or (),
     "sriov-net-support": lambda image: image.spec.sriov or (),
     "state": lambda image: image.state,
-    "state-reason-code": lambda image: "Client.ImportFailed" if image.status.reason else (),
+    "state-reason-code": lambda image: _code(image) if image.status.reason else (),
     "state-reason-message": lambda image: image.status.reason or (),
     "tpm-support": lambda image: image.spec.tpm or (),
     "virtualization-type": lambda _: "hvm",

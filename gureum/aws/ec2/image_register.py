@@ -1,9 +1,9 @@
-"""RegisterImage and DeregisterImage: an image file of this machine becomes an AMI.
+"""RegisterImage and DeregisterImage: an image file of this machine, or a snapshot of a root volume, becomes an AMI.
 
     RegisterImage (commit: pending) ─► reconcile: the agent imports the file ─► available, or failed with the reason
 
 The import goes on after a restart of the daemon. Instances that run from a deregistered image go on; its layers stay in the image store.
-Images from snapshots (BlockDeviceMappings with a SnapshotId as root) are not built.
+An image from a snapshot of a root volume starts with what was written to that volume, above the image that lay below it.
 """
 
 from __future__ import annotations
@@ -18,14 +18,18 @@ import msgspec
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
 from gureum.aws.ec2.image_imports import Source, locate
+from gureum.aws.ec2.image_making import go_on, settle_image
 from gureum.aws.ec2.image_names import MACHINE
 from gureum.aws.ec2.images import ROOT_DEVICE, Image, ImageSpec, ImageStatus, change, own_image, root_mapping
+from gureum.aws.ec2.snapshot_kinds import Snapshot, find_snapshot
+from gureum.aws.ec2.snapshots import refuse_delete
 from gureum.aws.ec2.tags import tags_of
-from gureum.aws.ec2.volume_types import check_volume
+from gureum.aws.ec2.volume_types import check_device, check_volume
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import operation
 from gureum.base.ids import new_id
 from gureum.core.world import World
+from gureum.engine.client import Transaction
 from gureum.engine.errors import Retry
 from gureum.engine.registry import reconcile
 from gureum.engine.resource import key_of
@@ -41,32 +45,50 @@ EC2_ARCHITECTURE = {"amd64": "x86_64"}
 async def register_image(call: Call) -> dict[str, Any]:
     """AWS: ec2 RegisterImage. ImageLocation names a file in the home's imports folder (image_imports.py)."""
     params = call.params
-    name = _new_name(call, params["Name"])
+    name = new_name(call, params["Name"])
     for member in ("KernelId", "RamdiskId", "BillingProducts", "UefiData"):
         if params.get(member):
             raise ids.not_built(f"RegisterImage with {member}")
     if params.get("VirtualizationType", "hvm") != "hvm":
         raise ids.not_built("RegisterImage with paravirtual images")
-    if not params.get("ImageLocation"):
-        if any((one.get("Ebs") or {}).get("SnapshotId") for one in params.get("BlockDeviceMappings") or ()):
-            raise ids.not_built("RegisterImage from a snapshot")
+    root = _root_snapshot(call)
+    if not params.get("ImageLocation") and root is None:
         raise ids.missing("ImageLocation")
-    source = await asyncio.to_thread(locate, call.settings.home, params["ImageLocation"])
+    if root is not None and params.get("ImageLocation"):
+        raise AwsError("InvalidParameterCombination", "ImageLocation cannot be used with a snapshot as root.")
+    source = None if root else await asyncio.to_thread(locate, call.settings.home, params["ImageLocation"])
     transaction = call.transaction()
+    spec = _spec(call, name, source)
+    if root is not None:
+        transaction.require(root)
+        spec = msgspec.structs.replace(spec, source=root.spec.base)
     image = Image(
         meta=call.meta(new_id("ami-"), tags=tags_of(call, "image", allow=("snapshot",))),
-        spec=_spec(call, name, source),
-        status=ImageStatus("pending"),
+        spec=spec,
+        status=ImageStatus("available" if root else "pending"),
     )
     transaction.create(image)
-    transaction.claim(_name_space(call), _name_claim(name), key_of(image))
+    claim_name(call, transaction, image)
     await call.commit(transaction)
     return {"ImageId": image.meta.name}
 
 
+def _root_snapshot(call: Call) -> Snapshot | None:
+    """The snapshot that is the root of what is registered. AWS: IncorrectState, InvalidSnapshot.NotFound."""
+    device = call.params.get("RootDeviceName") or ROOT_DEVICE
+    for mapping in call.params.get("BlockDeviceMappings") or ():
+        id_ = (mapping.get("Ebs") or {}).get("SnapshotId")
+        if mapping.get("DeviceName") == device and id_:
+            snapshot = find_snapshot(call, id_)
+            if not snapshot.spec.base:
+                raise ids.not_built("RegisterImage from a snapshot of a volume that was no root")
+            return snapshot
+    return None
+
+
 @operation("DeregisterImage")
 async def deregister_image(call: Call) -> dict[str, Any]:
-    """AWS: ec2 DeregisterImage: not while it is protected; instances of it go on."""
+    """AWS: ec2 DeregisterImage: not while it is protected; instances of it go on. With DeleteAssociatedSnapshots those go that no other has."""
     image = own_image(call, call.params["ImageId"])
     if image.spec.protected:
         text = f"The image '{image.meta.name}' has deregistration protection enabled and cannot be deregistered."
@@ -74,14 +96,33 @@ async def deregister_image(call: Call) -> dict[str, Any]:
     transaction = call.transaction()
     transaction.delete(image)
     transaction.release(_name_space(call), _name_claim(image.spec.name))
+    go_on(call.client, transaction, image)
+    wanted = image.snapshots if call.params.get("DeleteAssociatedSnapshots") else ()
+    results = [{"SnapshotId": id_, "ReturnCode": _delete(call, transaction, image, id_)} for id_ in wanted]
     await call.commit(transaction)
-    return {"Return": True}
+    return {"Return": True} | ({"DeleteSnapshotResults": results} if results else {})
+
+
+def _delete(call: Call, transaction: Transaction, image: Image, id_: str) -> str:
+    """AWS: ec2 SnapshotReturnCodes."""
+    snapshot = call.get(Snapshot, id_)
+    if snapshot is None:
+        return "missing-permissions"
+    try:
+        refuse_delete(call, snapshot, but=image.meta.name)
+    except AwsError:
+        return "skipped"
+    transaction.delete(snapshot)
+    return "success"
 
 
 @reconcile(Image)
 async def reconcile_image(world: World, image: Image) -> None:
-    """Brings a pending image into the machine's image store."""
+    """Brings a pending image into the machine's image store, or its snapshots about."""
     if image.status.state != "pending":
+        return
+    if not image.spec.path:
+        await settle_image(world, image)
         return
     if not world.link.connected:
         raise Retry("the agent is away")
@@ -110,10 +151,10 @@ async def _end(world: World, image: Image, status: ImageStatus) -> None:
     await transaction.commit()
 
 
-def _spec(call: Call, name: str, source: Source) -> ImageSpec:
+def _spec(call: Call, name: str, source: Source | None) -> ImageSpec:
     params = call.params
     device = params.get("RootDeviceName") or ROOT_DEVICE
-    mappings = tuple(_mapping(one) for one in params.get("BlockDeviceMappings") or ())
+    mappings = tuple(_mapping(call, one) for one in params.get("BlockDeviceMappings") or ())
     if not any(one["DeviceName"] == device for one in mappings):
         mappings = (*root_mapping(device, DEFAULT_ROOT_GIB), *mappings)
     root = next(one for one in mappings if one["DeviceName"] == device)
@@ -121,8 +162,8 @@ def _spec(call: Call, name: str, source: Source) -> ImageSpec:
         name=name,
         source="",
         mappings=mappings,
-        path=source.path,
-        form=source.form,
+        path=source.path if source else "",
+        form=source.form if source else "",
         location=f"{call.account}/{name}",
         description=params.get("Description") or "",
         root_device=device,
@@ -138,19 +179,24 @@ def _spec(call: Call, name: str, source: Source) -> ImageSpec:
     )
 
 
-def _mapping(one: dict[str, Any]) -> dict[str, Any]:
+def _mapping(call: Call, one: dict[str, Any]) -> dict[str, Any]:
     if not one.get("DeviceName"):
         raise ids.missing("BlockDeviceMapping.DeviceName")
     ebs = one.get("Ebs") or {}
-    if ebs.get("SnapshotId"):
-        raise ids.not_built("RegisterImage from a snapshot")
-    filled = {"VolumeSize": DEFAULT_ROOT_GIB, "VolumeType": "gp2", "DeleteOnTermination": True, "Encrypted": False}
+    size = find_snapshot(call, ebs["SnapshotId"]).spec.size_gib if ebs.get("SnapshotId") else 0
+    filled = {
+        "VolumeSize": size or DEFAULT_ROOT_GIB,
+        "VolumeType": "gp2",
+        "DeleteOnTermination": True,
+        "Encrypted": False,
+    }
     ebs = {**filled, **ebs}
-    check_volume(ebs, "", least_gib=1)
+    check_device(one["DeviceName"])
+    check_volume(ebs, "", least_gib=size or 1)
     return {"DeviceName": one["DeviceName"], "Ebs": ebs}
 
 
-def _new_name(call: Call, name: str) -> str:
+def new_name(call: Call, name: str) -> str:
     """AWS: InvalidAMIName.Malformed, InvalidAMIName.Duplicate."""
     if _NAME.fullmatch(name) is None:
         text = (
@@ -162,6 +208,11 @@ def _new_name(call: Call, name: str) -> str:
     if same:
         raise AwsError("InvalidAMIName.Duplicate", f"AMI name {name} is already in use by AMI {same[0].meta.name}")
     return name
+
+
+def claim_name(call: Call, transaction: Transaction, image: Image) -> None:
+    """Of two images that get one name at the same time only one does."""
+    transaction.claim(_name_space(call), _name_claim(image.spec.name), key_of(image))
 
 
 def _name_space(call: Call) -> str:

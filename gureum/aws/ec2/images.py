@@ -68,7 +68,8 @@ ImageState = Literal["pending", "available", "failed"]
 class ImageSpec(msgspec.Struct, frozen=True):
     """`source`: what the core Image is ("builtin:busybox", "digest:sha256:…"), "" while it is not imported yet; `path`, `form`: what from.
     `mappings`: API form of BlockDeviceMappings, the root among them. `least_gib`: the least size of a root.
-    `launch_accounts`: those that may start it beside the owner. `deprecated_at`: Unix seconds, 0.0 for never."""
+    `launch_accounts`: those that may start it beside the owner. `deprecated_at`: Unix seconds, 0.0 for never. `instance`: what it was made of;
+    `volumes`: (device, volume) of which snapshots are still to be made, with `snapshot_tags`. `copy_of`: (region, image) it is a copy of."""
 
     name: str
     source: str
@@ -91,6 +92,10 @@ class ImageSpec(msgspec.Struct, frozen=True):
     deprecated_at: float = NEVER
     disabled: bool = False
     protected: bool = False
+    instance: str = ""
+    volumes: tuple[tuple[str, str], ...] = ()
+    snapshot_tags: dict[str, str] = {}
+    copy_of: tuple[str, str] = ("", "")
 
 
 class ImageStatus(msgspec.Struct, frozen=True):
@@ -100,7 +105,19 @@ class ImageStatus(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
-@kind("ec2.Image", indexes={"name": lambda image: image.spec.name})
+def _snapshots(image: Any) -> tuple[str, ...]:
+    found = ((one.get("Ebs") or {}).get("SnapshotId") for one in image.spec.mappings)
+    return tuple(str(id_) for id_ in found if id_)
+
+
+@kind(
+    "ec2.Image",
+    indexes={
+        "name": lambda image: image.spec.name,
+        "snapshot": _snapshots,
+        "making": lambda image: (image.spec.instance,) if image.status.state == "pending" else (),
+    },
+)
 class Image(Resource, frozen=True):
     """Its scope is its owner's. The claim "image-name/<scope>" keeps names unique."""
 
@@ -110,6 +127,11 @@ class Image(Resource, frozen=True):
     @property
     def owner(self) -> str:
         return self.meta.scope.split("/")[0]
+
+    @property
+    def snapshots(self) -> tuple[str, ...]:
+        """Ids of the snapshots in its mappings."""
+        return _snapshots(self)
 
     @property
     def state(self) -> str:
@@ -190,13 +212,14 @@ def own_image(call: Call, image_id: str) -> Image:
     return image
 
 
-def others_images(call: Call) -> Iterator[Image]:
-    """Images of the region that others own and the caller may start, the built-in ones first."""
+def others_images(call: Call, wanted: str = "") -> Iterator[Image]:
+    """Images of the region (`wanted`, "" for the call's) that others own and the caller may start, the built-in ones first."""
+    wanted = wanted or call.region
     for builtin in BUILTINS:
-        yield builtin_image(call.region, builtin)
+        yield builtin_image(wanted, builtin)
     for image in call.client.everywhere(Image):
         account, region = image.meta.scope.split("/")
-        if region == call.region and account != call.account and may_launch(image, call.account):
+        if region == wanted and account != call.account and may_launch(image, call.account):
             yield image
 
 

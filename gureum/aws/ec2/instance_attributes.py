@@ -236,8 +236,8 @@ _CHANGES: dict[str, Any] = {
 }
 
 
-def _show_devices(_: Call, instance: Instance) -> Result:
-    return {"BlockDeviceMappings": [show_device(device) for device in instance.spec.block_devices]}
+def _show_devices(call: Call, instance: Instance) -> Result:
+    return {"BlockDeviceMappings": [show_device(call, device) for device in instance.spec.block_devices]}
 
 
 def _show_groups(call: Call, instance: Instance) -> Result:

@@ -14,7 +14,7 @@ from gureum.aws.call import Call
 from gureum.aws.ec2.ids import find, find_all, need
 from gureum.aws.ec2.instance_filters import STATUS_FILTERS, instance_filters
 from gureum.aws.ec2.instance_ids import INSTANCE
-from gureum.aws.ec2.instance_kinds import STATE_CODES, Instance
+from gureum.aws.ec2.instance_kinds import STATE_CODES, Instance, Volume
 from gureum.aws.ec2.instance_show import show_instance, show_reservation
 from gureum.aws.ec2.interfaces import interfaces_of
 from gureum.aws.ec2.listing import answer
@@ -103,6 +103,9 @@ def _depends(call: Call, instance: Instance) -> tuple[int, ...]:
         for name in interface.spec.groups:
             group = call.get(SecurityGroup, name)
             revisions.append(group.meta.revision if group else 0)
+    for device in instance.spec.block_devices:
+        volume = call.get(Volume, device.volume) if device.device != instance.spec.root_device else None
+        revisions.append(volume.meta.revision if volume else 0)
     return tuple(revisions)
 
 

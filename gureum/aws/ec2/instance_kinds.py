@@ -51,7 +51,7 @@ class MetadataChoice(msgspec.Struct, frozen=True):
 class InstanceSpec(msgspec.Struct, frozen=True):
     """`image_source`: what the core Image is ("builtin:busybox", "digest:sha256:…"). `user_data`: base64 as it was given. `boot`: counts starts
     and asked-for reboots. `requester`: the service that launched it, "" for the account itself. `cores`, `threads_per_core`: 0 for the type's
-    own."""
+    own. `imaging`: the AMI that is being made of it, for which its machine is down for the moment."""
 
     reservation: str
     launch_index: int
@@ -88,6 +88,7 @@ class InstanceSpec(msgspec.Struct, frozen=True):
     cores: int = 0
     threads_per_core: int = 0
     capacity_preference: str = "open"
+    imaging: str = ""
 
 
 class StatusChecks(msgspec.Struct, frozen=True):
@@ -126,10 +127,14 @@ class Instance(Resource, frozen=True):
 
 
 class VolumeAttachment(msgspec.Struct, frozen=True):
+    """`state`: AWS's VolumeAttachmentState; "busy" is detaching while the machine still uses it. `force`: detached nevertheless."""
+
     instance: str
     device: str
     attached: float
     delete_on_termination: bool = False
+    state: Literal["attaching", "attached", "detaching", "busy"] = "attached"
+    force: bool = False
 
 
 class VolumeChange(msgspec.Struct, frozen=True):
@@ -144,7 +149,8 @@ class VolumeChange(msgspec.Struct, frozen=True):
 
 
 class VolumeSpec(msgspec.Struct, frozen=True):
-    """`size_gib`: GiB. `snapshot`: AWS's id of the snapshot it came from, "" for none. `iops`, `throughput`: 0 where the type has none."""
+    """`size_gib`: GiB. `snapshot`: AWS's id of the snapshot it came from, "" for none; `restored`: its content is here. `iops`, `throughput`: 0
+    where the type has none. `base`: of a root volume, the source of the image whose files lie below what was written to it."""
 
     size_gib: int
     type: str
@@ -157,6 +163,8 @@ class VolumeSpec(msgspec.Struct, frozen=True):
     attachment: VolumeAttachment | None = None
     auto_enable_io: bool = False
     change: VolumeChange | None = None
+    restored: bool = False
+    base: str = ""
 
 
 @kind(

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from gureum.aws.call import Call
+from gureum.aws.ec2 import limits
 from gureum.aws.ec2.images import LaunchImage, find_launch_image
 from gureum.aws.ec2.instance_interfaces import InterfaceWish, create_interface, plan_interfaces
 from gureum.aws.ec2.instance_kinds import (
@@ -34,8 +36,9 @@ from gureum.aws.ec2.launch_options import LaunchOptions, launch_options, refuse_
 from gureum.aws.ec2.launch_templates import merge_launch_template
 from gureum.aws.ec2.metadata_options import launch_metadata
 from gureum.aws.ec2.network_kinds import Subnet
+from gureum.aws.ec2.snapshot_kinds import Snapshot, find_snapshot, from_snapshot
 from gureum.aws.ec2.tags import tags_of
-from gureum.aws.ec2.volume_types import check_volume
+from gureum.aws.ec2.volume_types import check_device, check_volume
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import operation
 from gureum.base.ids import new_id
@@ -259,10 +262,14 @@ def _disks(call: Call, params: dict[str, Any], image: LaunchImage, zone: str) ->
         if mapping.get("NoDevice") is not None:
             wished.pop(device, None)
         elif mapping.get("VirtualName"):
-            continue
+            # AWS: an instance store that the type does not have is left out; no type here has one.
+            if not re.fullmatch(r"ephemeral([0-9]|1[0-9]|2[0-3])", mapping["VirtualName"]):
+                raise AwsError("InvalidBlockDeviceMapping", f"Invalid virtual name '{mapping['VirtualName']}'")
         else:
             before = wished.get(device, {}).get("Ebs") or {}
             wished[device] = {"DeviceName": device, "Ebs": {**before, **(mapping.get("Ebs") or {})}}
+    if len(wished) > limits.ATTACHMENTS_PER_INSTANCE:
+        raise AwsError("AttachmentLimitExceeded", f"An instance has at most {limits.ATTACHMENTS_PER_INSTANCE} volumes.")
     if image.root_device not in wished:
         raise AwsError("InvalidBlockDeviceMapping", "The root device cannot be left out of the block device mapping.")
     return tuple(_disk(call, one, image, zone) for one in wished.values())
@@ -271,9 +278,23 @@ def _disks(call: Call, params: dict[str, Any], image: LaunchImage, zone: str) ->
 def _disk(call: Call, mapping: dict[str, Any], image: LaunchImage, zone: str) -> Disk:
     ebs = mapping.get("Ebs") or {}
     is_root = mapping["DeviceName"] == image.root_device
-    spec = check_volume(ebs, zone, least_gib=image.size_gib if is_root else 1)
+    check_device(mapping["DeviceName"])
+    snapshot = _snapshot(call, image, ebs["SnapshotId"]) if ebs.get("SnapshotId") else None
+    least = max(image.size_gib if is_root else 1, snapshot.spec.size_gib if snapshot else 1)
+    spec = from_snapshot(check_volume(ebs, zone, least_gib=least), snapshot)
+    if is_root:
+        spec = msgspec.structs.replace(spec, base=image.source)
     keep = ebs.get("DeleteOnTermination")
     return Disk(mapping["DeviceName"], spec, is_root if keep is None else bool(keep))
+
+
+def _snapshot(call: Call, image: LaunchImage, id_: str) -> Snapshot:
+    """Who may start an image may have its disks, whoever owns their snapshots."""
+    if any((one.get("Ebs") or {}).get("SnapshotId") == id_ for one in image.block_devices):
+        for snapshot in call.client.everywhere(Snapshot):
+            if snapshot.meta.name == id_ and snapshot.status.state == "completed":
+                return snapshot
+    return find_snapshot(call, id_)
 
 
 def _missing(name: str) -> Any:

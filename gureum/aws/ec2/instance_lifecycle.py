@@ -49,6 +49,11 @@ async def start_instances(call: Call) -> dict[str, Any]:
             return instance
         if instance.status.state != "stopped":
             raise _wrong_state(instance, "started")
+        if all(one.device != instance.spec.root_device for one in instance.spec.block_devices):
+            text = (
+                f"Instance '{instance.meta.name}' does not have a volume attached at root ({instance.spec.root_device})"
+            )
+            raise AwsError("IncorrectState", text)
         _check_room(call, transaction, instance)
         interfaces = interfaces_of(call, instance.meta.name)
         # AWS: an instance with further interfaces gets no new public address.

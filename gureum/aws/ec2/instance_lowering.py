@@ -36,10 +36,10 @@ GIB = 1 << 30
 
 @lower(Volume)
 def lower_volume(volume: Volume, read: Reader) -> Iterable[Desired]:
-    name = volume.meta.name
-    yield Desired(
-        "Volume", name, key_of(volume), specs.Volume(VolumeSpec(name, volume.spec.size_gib * GIB, volume.spec.snapshot))
-    )
+    name, spec = volume.meta.name, volume.spec
+    # Once it is restored the snapshot may go.
+    snapshot = "" if spec.restored else spec.snapshot
+    yield Desired("Volume", name, key_of(volume), specs.Volume(VolumeSpec(name, spec.size_gib * GIB, snapshot)))
 
 
 @lower(Instance)
@@ -54,8 +54,9 @@ def lower_instance(instance: Instance, read: Reader) -> Iterable[Desired]:
     )
     hostname = _hostname(instance, interfaces)
     yield Desired("Sandbox", name, owner, specs.Sandbox(SandboxSpec(name, hostname.split(".")[0], guest=True)))
-    yield Desired("Image", name, owner, specs.Image(instance.spec.image_source))
-    yield Desired("Container", name, owner, _container(instance, interfaces, hostname))
+    volumes = sorted(read.by(Volume, scope, "instance", name), key=lambda one: one.meta.name)
+    yield Desired("Image", name, owner, specs.Image(_source(instance, volumes)))
+    yield Desired("Container", name, owner, _container(instance, interfaces, hostname, volumes))
     if interfaces and instance.spec.resource_a_record and _has_names(instance, read):
         record = Record(
             resource_name(scope.rpartition("/")[2], name),
@@ -73,7 +74,29 @@ def _has_names(instance: Instance, read: Reader) -> bool:
     return vpc is not None and vpc.spec.dns_support
 
 
-def _container(instance: Instance, interfaces: list[NetworkInterface], hostname: str) -> specs.Container:
+def _source(instance: Instance, volumes: list[Volume]) -> str:
+    """The image below the root: that of the root volume, which may be another's than the one the instance was launched with."""
+    roots = [one for one in volumes if one.spec.attachment and one.spec.attachment.device == instance.spec.root_device]
+    return next((one.spec.base for one in roots if one.spec.base), instance.spec.image_source)
+
+
+def folder_of(device: str) -> str:
+    """ "/dev/sdf" → "sdf": the folder in /volumes under which a machine finds it."""
+    return device.removeprefix("/dev/").replace("/", "-")
+
+
+def _disk(volume: Volume) -> specs.Disk:
+    attachment = volume.spec.attachment
+    assert attachment is not None
+    folder = folder_of(attachment.device)
+    if attachment.state in ("attaching", "attached"):
+        return specs.Disk(volume.meta.name, folder)
+    return specs.Disk(volume.meta.name, folder, "forced" if attachment.force else "detached")
+
+
+def _container(
+    instance: Instance, interfaces: list[NetworkInterface], hostname: str, volumes: list[Volume]
+) -> specs.Container:
     type_ = find_instance_type(instance.spec.type)
     root = next(one.volume for one in instance.spec.block_devices if one.device == instance.spec.root_device)
     return specs.Container(
@@ -81,10 +104,11 @@ def _container(instance: Instance, interfaces: list[NetworkInterface], hostname:
         image=instance.meta.name,
         volume=root,
         interfaces=tuple(eni.meta.name for eni in interfaces),
-        wish="running" if instance.spec.wish == "running" else "stopped",
+        wish="running" if instance.spec.wish == "running" and not instance.spec.imaging else "stopped",
         boot=instance.spec.boot,
         hostname=hostname.split(".")[0],
         machine=True,
+        disks=tuple(_disk(one) for one in volumes if one.meta.name != root),
         limits=Limits(memory_bytes=type_.memory_bytes if type_ else 0, cpus=cpus_of(instance), pids=PIDS_LIMIT),
     )
 

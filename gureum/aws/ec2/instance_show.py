@@ -6,7 +6,7 @@ from typing import Any
 
 from gureum.aws.call import Call
 from gureum.aws.ec2.host_names import private_name, public_name, resource_name
-from gureum.aws.ec2.instance_kinds import STATE_CODES, BlockDevice, Instance
+from gureum.aws.ec2.instance_kinds import STATE_CODES, BlockDevice, Instance, Volume
 from gureum.aws.ec2.instance_types import find_instance_type
 from gureum.aws.ec2.interface_show import show_attachment, show_groups, shows_public_names
 from gureum.aws.ec2.interfaces import interfaces_of
@@ -77,7 +77,7 @@ def show_instance(call: Call, instance: Instance) -> dict[str, Any]:
         "PublicDnsName": "",
         "SecurityGroups": [],
         "NetworkInterfaces": [show_attached(call, one) for one in interfaces],
-        "BlockDeviceMappings": [show_device(device) for device in spec.block_devices],
+        "BlockDeviceMappings": [show_device(call, device) for device in spec.block_devices],
         "Tags": show_tags(instance.meta.tags),
         "ClientToken": spec.client_token,
         "SourceDestCheck": True,
@@ -193,13 +193,21 @@ def _association(call: Call, interface: NetworkInterface, one: PrivateAddress) -
     }
 
 
-def show_device(device: BlockDevice) -> dict[str, Any]:
+def device_status(call: Call, device: BlockDevice) -> str:
+    """AWS: ec2 AttachmentStatus."""
+    volume = call.get(Volume, device.volume)
+    state = volume.spec.attachment.state if volume and volume.spec.attachment else "attached"
+    return "detaching" if state == "busy" else state
+
+
+def show_device(call: Call, device: BlockDevice) -> dict[str, Any]:
     """API form. AWS: ec2 InstanceBlockDeviceMapping."""
+    status = device_status(call, device)
     return {
         "DeviceName": device.device,
         "Ebs": {
             "VolumeId": device.volume,
-            "Status": "attached",
+            "Status": status,
             "AttachTime": device.attached,
             "DeleteOnTermination": device.delete_on_termination,
         },

@@ -24,7 +24,6 @@ from gureum.aws.filters import FilterTable, apply_filters
 from gureum.aws.marks import Result, operation
 from gureum.aws.paging import page
 from gureum.core.world import World
-from gureum.engine.registry import reconcile
 from gureum.engine.resource import key_of
 
 
@@ -85,20 +84,23 @@ def describe_volumes_modifications(call: Call) -> Result:
     return answer("VolumesModifications", [_show(volume) for volume in shown], token)
 
 
-@reconcile(Volume)
-async def reconcile_volume(world: World, volume: Volume) -> None:
-    """Notes that a modification has ended when the machine has the volume as it is wished."""
+async def settle_change(world: World, volume: Volume) -> bool:
+    """Notes that a modification has ended when the machine has the volume as it is wished. False when there is nothing to note."""
     record = volume.spec.change
-    if record is None or record.ended:
-        return
-    desired = [one for one in world.lowering.of(key_of(volume)) if one.kind == "Volume"]
-    if not all(world.is_current(one) for one in desired):
-        return
+    if record is None or record.ended or not is_made(world, volume):
+        return False
     now = world.clock.now()
     transaction = world.client.transaction()
     transaction.update(change(volume, change=msgspec.structs.replace(record, ended=now)))
     await transaction.commit()
     world.events.record(key_of(volume), now, "Modified", f"{record.size_gib} GiB -> {volume.spec.size_gib} GiB")
+    return True
+
+
+def is_made(world: World, volume: Volume) -> bool:
+    """Whether the machine has the volume as it is wished."""
+    desired = [one for one in world.lowering.of(key_of(volume)) if one.kind == "Volume"]
+    return all(world.is_current(one) for one in desired)
 
 
 def _show(volume: Volume) -> dict[str, Any]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
 
+from gureum.aws.ec2 import ids
 from gureum.aws.ec2.instance_kinds import VolumeSpec
 from gureum.aws.errors import AwsError
 
@@ -21,6 +23,7 @@ class VolumeType(msgspec.Struct, frozen=True):
     default_throughput: int = 0
 
 
+_DEVICE = re.compile(r"(/dev/)?(sd[a-z][0-9]{0,2}|xvd[a-z]{1,2}[0-9]{0,2}|hd[a-z][0-9]{0,2})", re.ASCII)
 TYPES = {
     "gp3": VolumeType(1, 65536, (3000, 80000), 3000, (125, 2000), 125),
     "gp2": VolumeType(1, 16384),
@@ -32,6 +35,14 @@ TYPES = {
 }
 
 
+def check_device(name: str) -> str:
+    """AWS: InvalidParameterValue. "/dev/sdf", "/dev/sda1", "/dev/xvdba", "xvdf"."""
+    if _DEVICE.fullmatch(name) is None:
+        text = f"Value ({name}) for parameter device is invalid. {name} is not a valid EBS device name."
+        raise AwsError("InvalidParameterValue", text)
+    return name
+
+
 def check_volume(ebs: dict[str, Any], zone: str, *, least_gib: int) -> VolumeSpec:
     """A volume as an `Ebs` mapping or CreateVolume asks for it. AWS: InvalidParameterValue, MissingParameter, UnknownVolumeType,
     InvalidBlockDeviceMapping."""
@@ -39,6 +50,8 @@ def check_volume(ebs: dict[str, Any], zone: str, *, least_gib: int) -> VolumeSpe
     type_ = TYPES.get(name)
     if type_ is None:
         raise AwsError("UnknownVolumeType", f"Unsupported volume type '{name}' for volume creation.")
+    if ebs.get("Encrypted"):
+        raise ids.not_built("Encryption of volumes")
     size = ebs.get("VolumeSize", ebs.get("Size", least_gib))
     if size < least_gib:
         raise AwsError(
@@ -54,8 +67,6 @@ def check_volume(ebs: dict[str, Any], zone: str, *, least_gib: int) -> VolumeSpe
         zone=zone,
         iops=_iops(name, type_, size, ebs.get("Iops")),
         throughput=_throughput(name, type_, ebs.get("Throughput")),
-        encrypted=bool(ebs.get("Encrypted")),
-        kms_key=ebs.get("KmsKeyId") or "",
     )
 
 

@@ -1,4 +1,4 @@
-"""EBS volumes: disks of a real size that live by themselves. AttachVolume and snapshots are not built yet.
+"""EBS volumes: disks of a real size that live by themselves, empty or from a snapshot.
 
 A volume of an instance is made by its launch (instance_launch.py); here are those that are made alone, and what all of them tell.
 """
@@ -11,10 +11,11 @@ import msgspec
 
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
-from gureum.aws.ec2.instance_ids import SNAPSHOT, VOLUME
+from gureum.aws.ec2.instance_ids import VOLUME
 from gureum.aws.ec2.instance_kinds import Volume
 from gureum.aws.ec2.listing import answer, iso_time, listing, show_tags
 from gureum.aws.ec2.regions import find_zone, zone_id
+from gureum.aws.ec2.snapshot_kinds import find_snapshot, from_snapshot
 from gureum.aws.ec2.tags import tags_of
 from gureum.aws.ec2.volume_types import check_volume
 from gureum.aws.errors import AwsError
@@ -25,7 +26,7 @@ from gureum.base.ids import new_id
 
 @operation("CreateVolume")
 async def create_volume(call: Call) -> Result:
-    """AWS: ec2 CreateVolume: an empty one of a size in a zone."""
+    """AWS: ec2 CreateVolume: in a zone, empty or with a snapshot's content."""
     done = call.done_before()
     if done is not None:
         found = call.get(Volume, done[0])
@@ -34,18 +35,21 @@ async def create_volume(call: Call) -> Result:
     for name in ("OutpostArn", "MultiAttachEnabled", "VolumeInitializationRate"):
         if params.get(name):
             raise ids.not_built(f"CreateVolume with {name}")
-    if params.get("SnapshotId"):
-        raise ids.not_found(SNAPSHOT, ids.check_id(SNAPSHOT, params["SnapshotId"]))
+    snapshot = find_snapshot(call, params["SnapshotId"]) if params.get("SnapshotId") else None
     zone = _zone(call)
-    if "Size" not in params:
+    if "Size" not in params and snapshot is None:
         raise AwsError("MissingParameter", "The request must contain the parameter size/snapshot")
-    if params["Size"] < 1:
+    if params.get("Size", 1) < 1:
         raise ids.invalid(f"Volume of {params['Size']}GiB is too small; the minimum is 1GiB.")
     if params.get("KmsKeyId") and not params.get("Encrypted"):
         raise AwsError(
             "InvalidParameterDependency", "The parameter KmsKeyId requires the parameter Encrypted to be set."
         )
-    spec = check_volume(params, zone, least_gib=1)
+    least = snapshot.spec.size_gib if snapshot else 1
+    if params.get("Size", least) < least:
+        text = f"The volume size {params['Size']}GiB is less than the snapshot size {least}GiB"
+        raise AwsError("InvalidParameterValue", text)
+    spec = from_snapshot(check_volume(params, zone, least_gib=least), snapshot)
     transaction = call.transaction()
     volume = transaction.create(Volume(meta=call.meta(new_id("vol-"), tags=tags_of(call, "volume")), spec=spec))
     call.remember(transaction, (volume.meta.name,))
@@ -125,7 +129,7 @@ def show_volume(call: Call, volume: Volume) -> dict[str, Any]:
         "VolumeType": spec.type,
         "Encrypted": spec.encrypted,
         "MultiAttachEnabled": False,
-        "Attachments": [_show_attachment(volume)] if spec.attachment else [],
+        "Attachments": [show_attachment(volume)] if spec.attachment else [],
         "Operator": {"Managed": False},
         "Tags": show_tags(volume.meta.tags),
     }
@@ -142,17 +146,20 @@ def show_volume(call: Call, volume: Volume) -> dict[str, Any]:
 
 def status_of(volume: Volume) -> str:
     """AWS: ec2 VolumeState."""
-    return "in-use" if volume.spec.attachment else "available"
+    if volume.spec.attachment:
+        return "in-use"
+    return "creating" if volume.spec.snapshot and not volume.spec.restored else "available"
 
 
-def _show_attachment(volume: Volume) -> dict[str, Any]:
+def show_attachment(volume: Volume) -> dict[str, Any]:
+    """API form. AWS: ec2 VolumeAttachment."""
     attachment = volume.spec.attachment
     assert attachment is not None
     return {
         "VolumeId": volume.meta.name,
         "InstanceId": attachment.instance,
         "Device": attachment.device,
-        "State": "attached",
+        "State": attachment.state,
         "AttachTime": attachment.attached,
         "DeleteOnTermination": attachment.delete_on_termination,
     }
@@ -197,7 +204,7 @@ _FILTERS: FilterTable = {
     "attachment.delete-on-termination": _attached(lambda one: boolean(one.delete_on_termination)),
     "attachment.device": _attached(lambda one: one.device),
     "attachment.instance-id": _attached(lambda one: one.instance),
-    "attachment.status": _attached(lambda _: "attached"),
+    "attachment.status": _attached(lambda one: one.state),
     "availability-zone": lambda volume: volume.spec.zone,
     "availability-zone-id": lambda volume: zone_id(volume.spec.zone),
     "create-time": lambda volume: iso_time(volume.meta.created),

@@ -1,0 +1,150 @@
+"""Disks of real machines: volumes that come and go while they run, snapshots, images, and what a killed daemon and agent leave of them."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.cloud.running import Cloud, until
+
+
+def volume_of(ec2: Any, name: str) -> dict[str, Any]:
+    return dict(ec2.describe_volumes(VolumeIds=[name])["Volumes"][0])
+
+
+def until_attachment(ec2: Any, name: str, state: str) -> None:
+    until(lambda: [one["State"] for one in volume_of(ec2, name)["Attachments"]] == ([state] if state else []))
+
+
+def new_volume(ec2: Any, zone: str, **wanted: Any) -> str:
+    made = ec2.create_volume(AvailabilityZone=zone, **{"Size": 1, **wanted})["VolumeId"]
+    until(lambda: volume_of(ec2, made)["State"] == "available")
+    return str(made)
+
+
+def sh(cloud: Cloud, instance: dict[str, Any], script: str) -> str:
+    done = cloud.inside(instance["InstanceId"], "sh", "-c", script)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def until_image(ec2: Any, name: str) -> None:
+    until(lambda: ec2.describe_images(ImageIds=[name])["Images"][0]["State"] == "available")
+
+
+@pytest.fixture(scope="module")
+def machine(cloud: Cloud, ec2: Any) -> dict[str, Any]:
+    """Running; its disk has /precious."""
+    disks = [{"DeviceName": "/dev/sdb", "Ebs": {"VolumeSize": 1, "DeleteOnTermination": True}}]
+    (made,) = cloud.launch(ec2, UserData="", BlockDeviceMappings=disks)
+    sh(cloud, made, "echo mine > /precious; sync")
+    return made
+
+
+def test_a_volume_comes_to_a_running_machine_grows_and_goes_to_another(
+    cloud: Cloud, ec2: Any, machine: dict[str, Any]
+) -> None:
+    zone = machine["Placement"]["AvailabilityZone"]
+    assert sh(cloud, machine, "ls /volumes") == "sdb\n"
+    volume = new_volume(ec2, zone)
+    ec2.attach_volume(VolumeId=volume, InstanceId=machine["InstanceId"], Device="/dev/sdf")
+    until_attachment(ec2, volume, "attached")
+    megabytes = "df -m /volumes/sdf | tail -1 | awk '{print $2}'"
+    assert 900 < int(sh(cloud, machine, f"echo data > /volumes/sdf/file; {megabytes}")) <= 1024
+    ec2.modify_volume(VolumeId=volume, Size=3)
+    look = lambda: ec2.describe_volumes_modifications(VolumeIds=[volume])["VolumesModifications"][0]  # noqa: E731
+    until(lambda: look()["ModificationState"] == "completed")
+    if int(sh(cloud, machine, megabytes)) <= 1024:  # a host that cannot grow what is mounted does so at the next mount
+        assert "CapEff" in sh(cloud, machine, "cat /proc/1/status")
+    else:
+        assert 2900 < int(sh(cloud, machine, megabytes)) <= 3072
+    with pytest.raises(ClientError, match="VolumeInUse"):
+        ec2.delete_volume(VolumeId=volume)
+    sh(cloud, machine, "cd /volumes/sdf; sleep 1000 >/dev/null 2>&1 & echo $! > /run/user")
+    ec2.detach_volume(VolumeId=volume)
+    until_attachment(ec2, volume, "busy")
+    sh(cloud, machine, "kill $(cat /run/user)")
+    until_attachment(ec2, volume, "")
+    assert sh(cloud, machine, "ls /volumes") == "sdb\n"
+    (other,) = cloud.launch(ec2, UserData="", Placement={"AvailabilityZone": zone})
+    ec2.attach_volume(VolumeId=volume, InstanceId=other["InstanceId"], Device="/dev/sdg")
+    until_attachment(ec2, volume, "attached")
+    assert sh(cloud, other, "cat /volumes/sdg/file") == "data\n"
+    ec2.terminate_instances(InstanceIds=[other["InstanceId"]])
+    until_attachment(ec2, volume, "")
+    ec2.delete_volume(VolumeId=volume)
+
+
+def test_a_snapshot_of_a_disk_in_use_makes_volumes_with_its_files(
+    cloud: Cloud, ec2: Any, machine: dict[str, Any]
+) -> None:
+    volume = next(one["Ebs"]["VolumeId"] for one in machine["BlockDeviceMappings"] if one["DeviceName"] == "/dev/sdb")
+    sh(cloud, machine, "echo one > /volumes/sdb/file")
+    first = ec2.create_snapshot(VolumeId=volume)["SnapshotId"]
+    ec2.get_waiter("snapshot_completed").wait(SnapshotIds=[first], WaiterConfig={"Delay": 1})
+    sh(cloud, machine, "echo two > /volumes/sdb/file")
+    second = ec2.create_snapshot(VolumeId=volume)["SnapshotId"]
+    ec2.get_waiter("snapshot_completed").wait(SnapshotIds=[second], WaiterConfig={"Delay": 1})
+    ec2.delete_snapshot(SnapshotId=first)
+    zone = machine["Placement"]["AvailabilityZone"]
+    restored = new_volume(ec2, zone, SnapshotId=second, Size=2)
+    ec2.attach_volume(VolumeId=restored, InstanceId=machine["InstanceId"], Device="/dev/sdh")
+    until_attachment(ec2, restored, "attached")
+    assert sh(cloud, machine, "cat /volumes/sdh/file") == "two\n"
+    ec2.detach_volume(VolumeId=restored)
+    until_attachment(ec2, restored, "")
+    ec2.delete_volume(VolumeId=restored)
+    ec2.delete_snapshot(SnapshotId=second)
+
+
+@pytest.mark.parametrize("no_reboot", [True, False])
+def test_an_image_of_a_running_machine_starts_with_its_files(
+    cloud: Cloud, ec2: Any, machine: dict[str, Any], no_reboot: bool
+) -> None:
+    name = machine["InstanceId"]
+    sh(cloud, machine, "touch /tmp/of-this-boot; rm -f /run/boot; echo this > /run/boot")
+    image = ec2.create_image(InstanceId=name, Name=f"taken {no_reboot}", NoReboot=no_reboot)["ImageId"]
+    until_image(ec2, image)
+    until(lambda: cloud.inside(name, "true").returncode == 0)
+    (made,) = cloud.launch(ec2, ImageId=image, UserData="")
+    assert sh(cloud, made, "cat /precious; hostname") == f"mine\n{made['PrivateDnsName'].split('.')[0]}\n"
+    assert sh(cloud, machine, "cat /precious") == "mine\n"
+    # Above the same image lies another disk: what is changed there is not changed here.
+    sh(cloud, made, "echo other > /precious")
+    assert sh(cloud, machine, "cat /precious") == "mine\n"
+    ec2.terminate_instances(InstanceIds=[made["InstanceId"]])
+    ec2.deregister_image(ImageId=image, DeleteAssociatedSnapshots=True)
+    assert ec2.describe_instances(InstanceIds=[name])["Reservations"][0]["Instances"][0]["State"]["Name"] == "running"
+
+
+@pytest.mark.parametrize("process", ["daemon", "agent"])
+def test_a_kill_in_the_middle_of_attach_snapshot_and_image_loses_nothing(
+    cloud: Cloud, ec2: Any, machine: dict[str, Any], process: str
+) -> None:
+    zone, name = machine["Placement"]["AvailabilityZone"], machine["InstanceId"]
+    victim = cloud.process(process)
+    root = next(one["Ebs"]["VolumeId"] for one in machine["BlockDeviceMappings"] if one["DeviceName"] == "/dev/xvda")
+    sh(cloud, machine, "dd if=/dev/urandom of=/ballast bs=1M count=64 2>/dev/null; md5sum /ballast > /sum")
+    volume = new_volume(ec2, zone)
+    snapshot = ec2.create_snapshot(VolumeId=root)["SnapshotId"]
+    ec2.attach_volume(VolumeId=volume, InstanceId=name, Device="/dev/sdk")
+    image = ec2.create_image(InstanceId=name, Name=f"cut off by the {process}", NoReboot=True)["ImageId"]
+    os.kill(victim, signal.SIGKILL)
+    until_image(ec2, image)
+    until_attachment(ec2, volume, "attached")
+    until(lambda: ec2.describe_snapshots(SnapshotIds=[snapshot])["Snapshots"][0]["State"] == "completed")
+    until(lambda: cloud.inside(name, "true").returncode == 0)
+    sh(cloud, machine, "echo kept > /volumes/sdk/file")
+    (made,) = cloud.launch(ec2, ImageId=image, UserData="")
+    assert "OK" in sh(cloud, made, "md5sum -c /sum")
+    ec2.terminate_instances(InstanceIds=[made["InstanceId"]])
+    ec2.detach_volume(VolumeId=volume)
+    until_attachment(ec2, volume, "")
+    ec2.delete_volume(VolumeId=volume)
+    ec2.deregister_image(ImageId=image, DeleteAssociatedSnapshots=True)
+    ec2.delete_snapshot(SnapshotId=snapshot)
+    until(lambda: not list((cloud.home / "snapshots").iterdir()))
