@@ -292,10 +292,16 @@ def _container_spec(
         hostname=spec.hostname,
         machine=spec.machine,
         limits=spec.limits,
-        mounts=(*spec.mounts, Mount(DISKS, source=attached_folder(root), follows=True))
-        if spec.machine
-        else spec.mounts,
+        mounts=(*spec.mounts, *(_disk_mounts(spec, root) if spec.machine else ())),
     )
+
+
+def _disk_mounts(spec: Container, root: str) -> list[Mount]:
+    """The folder that volumes come into, and each that is there already: crun's mount of a folder brings none that are below it."""
+    folder = attached_folder(root)
+    present = [disk.device for disk in spec.disks if disk.wish == "attached"]
+    below = [Mount(f"{DISKS}/{device}", source=f"{folder}/{device}", follows=True) for device in present]
+    return [Mount(DISKS, source=folder, follows=True), *below]
 
 
 class ImageConfigView(msgspec.Struct, frozen=True):

@@ -92,6 +92,7 @@ class LoopVolumes:
         for draft in self._volumes.glob("*.draft"):
             draft.unlink()
         self._spares.load()
+        _thaw(self._mounted)
         for record in self._roots.glob("*/root.json"):
             if mounts.is_mount_point(record.parent / "root"):
                 spec = _read_record(record)
@@ -232,7 +233,8 @@ class LoopVolumes:
         volume = self._mount_volume(spec.volume)
         overlay.prepare_upper(volume)
         _write_record(record, spec)
-        target.mkdir(mode=0o755, exist_ok=True)
+        target.mkdir(exist_ok=True)
+        target.chmod(0o755)
         root = _read_record(folder / "root.json")
         try:
             self._show(volume / overlay.UPPER, target, root.uid_base)
@@ -429,6 +431,7 @@ async def clean(home_id: str, run_dir: Path) -> None:
 
 
 def _clean(run_dir: Path) -> None:
+    _thaw(run_dir / "volumes")
     for folder in (run_dir / "roots", run_dir / "volumes", run_dir / "attached"):
         mounts.unmount_below(folder)
         for path in sorted(folder.glob("**/*"), reverse=True):
@@ -452,7 +455,8 @@ def _write_record(path: Path, spec: msgspec.Struct) -> None:
 
 def _make_shared(folder: Path) -> None:
     """A tmpfs of the host's own, in which a guest can make nothing; mounts in it reach the machine that has it as a mount that follows."""
-    folder.mkdir(mode=0o755, exist_ok=True)
+    folder.mkdir(exist_ok=True)
+    folder.chmod(0o755)
     if not mounts.is_mount_point(folder):
         mounts.mount("tmpfs", folder, "tmpfs", mounts.MS_NOSUID | mounts.MS_NODEV, _ATTACHED_OPTIONS)
     mounts.mount("", folder, "", mounts.MS_SHARED)
@@ -525,6 +529,19 @@ def _frozen(mounted: Path) -> Iterator[None]:
             fcntl.ioctl(fd, _THAW, 0)
     finally:
         os.close(fd)
+
+
+def _thaw(folder: Path) -> None:
+    """A process that was killed while it held a file system left it frozen: nobody else would ever let its writers go on."""
+    for mounted in folder.glob("*"):
+        fd = os.open(mounted, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.ioctl(fd, _THAW, 0)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTTY):
+                raise
+        finally:
+            os.close(fd)
 
 
 def _room(folder: Path) -> Room:

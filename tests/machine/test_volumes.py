@@ -247,6 +247,16 @@ async def test_second_snapshot_stores_what_changed_and_outlives_the_first(host: 
 
 
 @host_test
+async def test_volume_that_a_killed_process_left_frozen_is_written_to_again(host: Host) -> None:
+    await host.start("web", "sleep 1000")
+    subprocess.run(["fsfreeze", "-f", str(host.run_dir / "volumes/vol-web")], check=True)
+    await host.volumes.close()
+    host.volumes = host.new_volumes()
+    assert (await host.sh("web", "echo fine > /file; cat /file"))[1] == "fine\n"
+    await host.volumes.ensure_snapshot(SnapshotSpec("snap", "vol-web"))
+
+
+@host_test
 async def test_snapshot_cut_off_leaves_nothing_behind(host: Host) -> None:
     await host.volumes.ensure_volume(VolumeSpec("data", 64 * MIB))
     files = host.work / "home/snapshots"

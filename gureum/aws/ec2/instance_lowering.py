@@ -36,10 +36,14 @@ GIB = 1 << 30
 
 @lower(Volume)
 def lower_volume(volume: Volume, read: Reader) -> Iterable[Desired]:
+    yield volume_wish(volume)
+
+
+def volume_wish(volume: Volume) -> Desired:
+    """What the volume is on the machine. Once it is restored its snapshot may go."""
     name, spec = volume.meta.name, volume.spec
-    # Once it is restored the snapshot may go.
     snapshot = "" if spec.restored else spec.snapshot
-    yield Desired("Volume", name, key_of(volume), specs.Volume(VolumeSpec(name, spec.size_gib * GIB, snapshot)))
+    return Desired("Volume", name, key_of(volume), specs.Volume(VolumeSpec(name, spec.size_gib * GIB, snapshot)))
 
 
 @lower(Instance)

@@ -224,13 +224,16 @@ def show_snapshot(snapshot: Snapshot) -> dict[str, Any]:
 @lower(Snapshot)
 def lower_snapshot(snapshot: Snapshot, read: Reader) -> Iterable[Desired]:
     """Once it is made it holds on to nothing; one that failed is nothing."""
-    name, spec, state = snapshot.meta.name, snapshot.spec, snapshot.status.state
-    if state == "error":
-        return
+    if snapshot.status.state != "error":
+        yield _wish(snapshot)
+
+
+def _wish(snapshot: Snapshot) -> Desired:
+    name, spec = snapshot.meta.name, snapshot.spec
     wish = Wish(name)
-    if state == "pending":
+    if snapshot.status.state == "pending":
         wish = Wish(name, "" if spec.source else spec.volume, spec.source, spec.parent)
-    yield Desired("Snapshot", name, key_of(snapshot), specs.Snapshot(wish))
+    return Desired("Snapshot", name, key_of(snapshot), specs.Snapshot(wish))
 
 
 @reconcile(Snapshot)
@@ -238,12 +241,11 @@ async def reconcile_snapshot(world: World, snapshot: Snapshot) -> None:
     """Notes what became of a pending snapshot."""
     if snapshot.status.state != "pending":
         return
-    desired = [one for one in world.lowering.of(key_of(snapshot)) if one.kind == "Snapshot"]
     seen = world.seen(f"Snapshot/{snapshot.meta.name}")
     now = world.clock.now()
     if seen is not None and seen.phase == "failed":
         status = SnapshotStatus("error", reason=seen.reason)
-    elif desired and seen is not None and world.is_current(desired[0]):
+    elif seen is not None and world.is_current(_wish(snapshot)):
         status = SnapshotStatus("completed", completed=now, data_bytes=int(seen.data.get("data", 0)))
         stored = int(seen.data.get("stored", 0))
         world.events.record(key_of(snapshot), now, "Completed", f"{stored >> 10} KiB stored")

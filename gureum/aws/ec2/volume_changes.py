@@ -16,6 +16,7 @@ from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
 from gureum.aws.ec2.instance_ids import VOLUME
 from gureum.aws.ec2.instance_kinds import Volume, VolumeChange
+from gureum.aws.ec2.instance_lowering import volume_wish
 from gureum.aws.ec2.listing import answer, iso_time
 from gureum.aws.ec2.volume_types import check_volume
 from gureum.aws.ec2.volumes import change
@@ -98,9 +99,8 @@ async def settle_change(world: World, volume: Volume) -> bool:
 
 
 def is_made(world: World, volume: Volume) -> bool:
-    """Whether the machine has the volume as it is wished."""
-    desired = [one for one in world.lowering.of(key_of(volume)) if one.kind == "Volume"]
-    return all(world.is_current(one) for one in desired)
+    """Whether the machine has the volume as it is wished now (what it was lowered to last may be older)."""
+    return world.is_current(volume_wish(volume))
 
 
 def _show(volume: Volume) -> dict[str, Any]:
