@@ -175,6 +175,8 @@ def _in_closing_order(ports: Ports) -> tuple[Closable, ...]:
 async def tear_down(home_id: str, run: Path) -> None:
     """Removes everything that a home of this id has on the machine, by its names alone. What is gone is success."""
     await haproxy.clean(home_id, run)
+    # Before the containers end: a process that waits for a frozen disk cannot be killed.
+    await loop_volumes.thaw(run)
     await crun.clean(home_id, run)
     await loop_volumes.clean(home_id, run)
     await netns.clean(home_id, run)

@@ -430,6 +430,11 @@ async def clean(home_id: str, run_dir: Path) -> None:
     await asyncio.to_thread(_clean, run_dir)
 
 
+async def thaw(run_dir: Path) -> None:
+    """Lets the writers of all volumes go on that a killed process left frozen."""
+    await asyncio.to_thread(_thaw, run_dir / "volumes")
+
+
 def _clean(run_dir: Path) -> None:
     _thaw(run_dir / "volumes")
     for folder in (run_dir / "roots", run_dir / "volumes", run_dir / "attached"):
