@@ -29,6 +29,7 @@ from gureum.drivers.builtin_images import recipes
 from gureum.drivers.checks import NamespaceChecks
 from gureum.drivers.console_files import ConsoleFiles
 from gureum.drivers.crun import CrunContainers
+from gureum.drivers.dials import NamespaceDials
 from gureum.drivers.dns import DnsNames
 from gureum.drivers.flow_readers import NetlinkFlows
 from gureum.drivers.haproxy import HaproxyProxies
@@ -87,6 +88,7 @@ def build_ports(home: Home) -> Ports:
         metadata=Imds(home.path / "keys" / "imds.key", certificates, clock),
         proxies=HaproxyProxies(home.id, home.run, LateSealer(home.path / "keys" / "seal.key")),
         checks=NamespaceChecks(home.id, home.run),
+        dials=NamespaceDials(home.id, home.run),
         certificates=certificates,
         clock=clock,
         consoles=ConsoleFiles(home.logs / "consoles"),

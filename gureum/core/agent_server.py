@@ -5,10 +5,12 @@ The first line of a connection says what it is for:
     {"op": "control"}                 the daemon: then {"op": "sync", "objects": [...]} and {"op": "change", "put": [...], "remove": [...]} come in,
                                       {"statuses": [...]} go out; the first after a sync is complete and has "complete": true
     {"op": "exec", "name", "args"}    one answer line
-    {"op": "attach", "name", "args"}  one answer line, then frames: in `i` input, `e` end of input, `w` columns and rows (two uint16);
-                                      out `o` output, `r` error output, `x` exit code (int32)
-    {"op": "console" | "console_lines" | "usage" | "counters" | "looks" | "request_sums" | "status" | "flows" | "events" | "import" |
-     "issue" | "down", ...}           one answer line
+    {"op": "attach", "name", "args"}  one answer line, then frames: core/programs.py
+    {"op": "dial", "name", "host", "port"}
+                                      one answer line, then the bytes of a connection from inside that machine: core/dialing.py
+    {"op": "console" | "console_lines" | "usage" | "counters" | "looks" | "request_sums" | "status" | "flows" | "events" | "import" | "issue" | "programs" |
+     "down", ...}
+                                      one answer line
 
 Errors answer {"error": "..."}. Only root can open the socket (0600 in a 0700 folder).
 """
@@ -18,19 +20,19 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
-import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
 
+from gureum.core.dialing import dial, relay_bytes
 from gureum.core.issuing import issue
 from gureum.core.looks import counters, looks
 from gureum.core.machine import Status, decode_desired
+from gureum.core.programs import Start
 from gureum.core.service import AgentService
-from gureum.engine.wire import LIMIT_LINE_BYTES, frame, line, read_frame, read_line
+from gureum.engine.wire import LIMIT_LINE_BYTES, line, read_line
 from gureum.ports import PortError
-from gureum.ports.containers import Session
 
 log = logging.getLogger("gureum.agent")
 
@@ -66,6 +68,8 @@ class AgentServer:
             "issue": self._issue,
             "flows": self._flows,
             "console_lines": self._console_lines,
+            "programs": self._programs,
+            "end": self._end,
             "down": self._go_down,
         }
 
@@ -82,7 +86,9 @@ class AgentServer:
             if op == "control":
                 await self._control(reader, writer)
             elif op == "attach":
-                await self._attach(request, reader, writer)
+                await self._service.programs.serve(msgspec.convert(request, Start), reader, writer)
+            elif op == "dial":
+                await self._dial(request, reader, writer)
             elif op in self._simple:
                 writer.write(line(await self._answer(self._simple[op], request)))
                 await writer.drain()
@@ -117,32 +123,21 @@ class AgentServer:
         finally:
             unsubscribe()
 
-    async def _attach(
-        self, request: dict[str, Any], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        containers = self._service.machine.ports.containers
+    async def _dial(self, request: dict[str, Any], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            session = await containers.attach(
-                str(request["name"]),
-                tuple(map(str, request["args"])),
-                terminal=bool(request.get("terminal")),
-                env=tuple(map(str, request.get("env", ()))),
-            )
+            near = await dial(self._service.machine, str(request["name"]), str(request["host"]), int(request["port"]))
         except (PortError, KeyError, TypeError, ValueError) as error:
             writer.write(line({"error": str(error)}))
             return
         writer.write(line({"ok": True}))
-        # Whichever ends first: the program, or the client's connection. A program that says nothing would not notice that nobody listens.
-        tasks = [asyncio.ensure_future(_tell(session, writer)), asyncio.ensure_future(_feed(session, reader))]
-        try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                _tell_fault(task.exception())
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await session.close()
+        await relay_bytes((reader, writer), near)
+
+    async def _programs(self, request: dict[str, Any]) -> Any:
+        return {"ids": self._service.programs.ids()}
+
+    async def _end(self, request: dict[str, Any]) -> Any:
+        await self._service.programs.end(str(request["id"]))
+        return {"ok": True}
 
     async def _exec(self, request: dict[str, Any]) -> Any:
         result = await self._service.machine.ports.containers.exec(
@@ -239,39 +234,3 @@ class _Outbox:
             self._writer.write(line({"statuses": list(self._waiting.values()), "complete": self._complete}))
         self._waiting = {}
         self._complete = False
-
-
-def _tell_fault(fault: BaseException | None) -> None:
-    """What ended a session, unless it was the program itself or a client that left."""
-    if isinstance(fault, BaseExceptionGroup):
-        fault = fault.split(ConnectionError)[1]
-    if fault is not None and not isinstance(fault, ConnectionError):
-        log.error("attached session failed", exc_info=fault)
-
-
-async def _tell(session: Session, writer: asyncio.StreamWriter) -> None:
-    """What the program says and how it ended, to the client."""
-    async with asyncio.TaskGroup() as group:
-        group.create_task(_pass_on(b"o", session.output(), writer))
-        group.create_task(_pass_on(b"r", session.errors(), writer))
-    writer.write(frame(b"x", struct.pack(">i", await session.wait())))
-    await writer.drain()
-
-
-async def _pass_on(kind: bytes, said: AsyncIterator[bytes], writer: asyncio.StreamWriter) -> None:
-    async for chunk in said:
-        writer.write(frame(kind, chunk))
-        await writer.drain()
-
-
-async def _feed(session: Session, reader: asyncio.StreamReader) -> None:
-    """What the client sends, to the program; returns when the client is gone."""
-    while (found := await read_frame(reader)) is not None:
-        kind, payload = found
-        if kind == b"i":
-            await session.write(payload)
-        elif kind == b"w" and len(payload) == 4:
-            columns, rows = struct.unpack(">HH", payload)
-            await session.resize(columns, rows)
-        elif kind == b"e":
-            await session.close_input()

@@ -26,6 +26,7 @@ from gureum.ports.checks import Checks
 from gureum.ports.clock import Clock
 from gureum.ports.consoles import Consoles
 from gureum.ports.containers import Containers
+from gureum.ports.dials import Dials
 from gureum.ports.firewalls import Firewalls
 from gureum.ports.flows import Flows
 from gureum.ports.images import Images
@@ -66,6 +67,7 @@ class Ports(msgspec.Struct, frozen=True):
     clock: Clock
     flows: Flows | None = None
     consoles: Consoles | None = None
+    dials: Dials | None = None
 
 
 class Machine:

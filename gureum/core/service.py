@@ -23,6 +23,7 @@ from gureum.core.disk_guard import DiskGuard
 from gureum.core.flow_logs import FlowKinds
 from gureum.core.machine import Machine, Ports, Status, decode_desired, encode_desired
 from gureum.core.networks import NetworkKinds, SocketShelf
+from gureum.core.programs import Programs
 from gureum.core.reconcilers import Reconcilers
 from gureum.core.request_sums import RequestSums
 from gureum.core.specs import BalancerNames, Container, Metadata, Names, TargetGroup
@@ -68,6 +69,7 @@ class AgentService:
         self._flushing: asyncio.Task[None] | None = None
         self._closing = False
         self.request_sums = RequestSums(self.machine)
+        self.programs = Programs(ports.containers, ports.clock)
         self._guard = DiskGuard(self.machine)
         self._guarding: asyncio.Task[None] | None = None
 
@@ -141,6 +143,7 @@ class AgentService:
     async def close(self) -> None:
         """Stops working; what runs goes on."""
         self._closing = True
+        await self.programs.close()
         self.request_sums.close()
         self._stop_guarding()
         await self._stop_reconciling()

@@ -32,7 +32,7 @@ from gureum.drivers.crun_bundles import Bundles, Launched, Record, check_name, r
 from gureum.drivers.exec_sessions import Child, ConsoleSocket, ExecSession, open_process, read_chunk, write_all
 from gureum.drivers.turns import Turns
 from gureum.ports import PortError
-from gureum.ports.containers import ContainerSpec, ContainerState, ExecResult, Limits, Session, Usage
+from gureum.ports.containers import ROOT, ContainerSpec, ContainerState, ExecResult, Limits, Session, Usage, User
 
 # What is told of a container whose monitor was killed: it ended, nobody saw how.
 UNKNOWN_EXIT_CODE = 255
@@ -136,10 +136,25 @@ class CrunContainers:
             for fd in {sink, out, err} - {-1}:
                 os.close(fd)
 
-    async def attach(self, name: str, args: tuple[str, ...], *, terminal: bool, env: tuple[str, ...] = ()) -> Session:
+    async def attach(
+        self,
+        name: str,
+        args: tuple[str, ...],
+        *,
+        terminal: bool,
+        env: tuple[str, ...] = (),
+        user: User = ROOT,
+        folder: str = "",
+    ) -> Session:
         record = (await self._running(name)).record
         process = oci_spec.process(
-            record.spec, self._bundles.host, args, terminal=terminal, env=(*record.spec.env, *env)
+            record.spec,
+            self._bundles.host,
+            args,
+            terminal=terminal,
+            env=(*record.spec.env, *env),
+            user=user,
+            folder=folder,
         )
         if not terminal:
             child, (sink, out, err) = await self._spawn(name, process, streams=3)

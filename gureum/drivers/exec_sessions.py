@@ -23,12 +23,16 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+from gureum.drivers.process_families import Family
 from gureum.ports import PortError
 
 _CHUNK_BYTES = 65536
 _CONSOLE_TIMEOUT_S = 10.0
 _KILL_PAUSE_S = 0.01
 _KILL_ATTEMPTS = 500
+_HANG_UP_S = 0.1
+"""So long a shell has to tell its jobs and to write its history."""
+_KILL_ROUNDS = 50
 
 
 class Child:
@@ -52,7 +56,7 @@ class Child:
         self.ended.set_result(code if code >= 0 else 128 - code)
 
     def kill(self) -> None:
-        """Kills the program inside; the runtime's process then ends by itself. Returns before it is dead."""
+        """Kills the program inside and its family; the runtime's process then ends by itself. Returns before they are dead."""
         self._kill(attempts=_KILL_ATTEMPTS)
 
     def _kill(self, attempts: int) -> None:
@@ -67,7 +71,17 @@ class Child:
             self._loop.call_later(_KILL_PAUSE_S, self._kill, attempts - 1)
             return
         with contextlib.suppress(ProcessLookupError):
-            os.kill(pid if pid is not None else self._process.pid, signal.SIGKILL)
+            if pid is None:
+                os.kill(self._process.pid, signal.SIGKILL)
+                return
+            family = Family(pid)
+            family.signal(signal.SIGHUP)
+            self._loop.call_later(_HANG_UP_S, self._kill_family, family, _KILL_ROUNDS)
+
+    def _kill_family(self, family: Family, rounds: int) -> None:
+        """Again until a look finds none: who forks meanwhile is found by the next."""
+        if family.signal(signal.SIGKILL) and rounds:
+            self._loop.call_later(_KILL_PAUSE_S, self._kill_family, family, rounds - 1)
 
 
 class ExecSession:

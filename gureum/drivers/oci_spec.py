@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from gureum.drivers import seccomp
-from gureum.ports.containers import ContainerSpec, Limits, Mount
+from gureum.ports.containers import ROOT, ContainerSpec, Limits, Mount, User
 
 _DOCKER = """
 CHOWN DAC_OVERRIDE FSETID FOWNER MKNOD NET_RAW SETGID SETUID SETFCAP SETPCAP NET_BIND_SERVICE SYS_CHROOT KILL AUDIT_WRITE
@@ -81,21 +81,30 @@ def render(spec: ContainerSpec, host: HostFacts, *, cgroup_path: str) -> dict[st
 
 
 def process(
-    spec: ContainerSpec, host: HostFacts, args: tuple[str, ...], *, terminal: bool, env: tuple[str, ...]
+    spec: ContainerSpec,
+    host: HostFacts,
+    args: tuple[str, ...],
+    *,
+    terminal: bool,
+    env: tuple[str, ...],
+    user: User = ROOT,
+    folder: str = "",
 ) -> dict[str, Any]:
-    """The `process` object: PID 1's, or that of a program run inside later (`crun exec --process`)."""
+    """The `process` object: PID 1's, or that of a program run inside later (`crun exec --process`). Who is not root starts without capabilities,
+    and may gain them (sudo)."""
     names = {entry.partition("=")[0] for entry in env}
     defaults = [
         entry for entry in (_PATH, *(["TERM=xterm"] if terminal else [])) if entry.partition("=")[0] not in names
     ]
     capabilities = list(capabilities_of(spec))
+    own = [] if user.uid else capabilities
     return {
         "terminal": terminal,
-        "user": {"uid": 0, "gid": 0},
+        "user": {"uid": user.uid, "gid": user.gid, "additionalGids": list(user.groups)},
         "args": list(args),
         "env": [*defaults, *env],
-        "cwd": spec.working_dir or "/",
-        "capabilities": dict.fromkeys(("bounding", "effective", "permitted"), capabilities),
+        "cwd": folder or spec.working_dir or "/",
+        "capabilities": {"bounding": capabilities, **dict.fromkeys(("effective", "permitted"), own)},
         "rlimits": [{"type": name, "soft": soft, "hard": hard} for name, soft, hard in host.rlimits],
         # A machine's users run sudo and passwd; an application container too, as under Docker.
         "noNewPrivileges": False,

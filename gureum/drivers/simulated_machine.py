@@ -17,7 +17,16 @@ import msgspec
 
 from gureum.ports import PortError
 from gureum.ports.clock import Clock
-from gureum.ports.containers import ContainerSpec, ContainerState, ExecResult, Limits, Session, Usage
+from gureum.ports.containers import (
+    ROOT,
+    ContainerSpec,
+    ContainerState,
+    ExecResult,
+    Limits,
+    Session,
+    Usage,
+    User,
+)
 from gureum.ports.images import Images
 from gureum.ports.volumes import (
     AttachmentSpec,
@@ -93,8 +102,17 @@ class SimulatedContainers:
         self._running(name)
         return ExecResult(exit_code=0, stdout=b"", stderr=b"")
 
-    async def attach(self, name: str, args: tuple[str, ...], *, terminal: bool, env: tuple[str, ...] = ()) -> Session:
-        del args, terminal, env
+    async def attach(
+        self,
+        name: str,
+        args: tuple[str, ...],
+        *,
+        terminal: bool,
+        env: tuple[str, ...] = (),
+        user: User = ROOT,
+        folder: str = "",
+    ) -> Session:
+        del args, terminal, env, user, folder
         self._running(name)
         return _EndedSession()
 

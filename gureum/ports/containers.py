@@ -89,6 +89,17 @@ class ExecResult(msgspec.Struct, frozen=True):
     stderr: bytes
 
 
+class User(msgspec.Struct, frozen=True):
+    """Who a program runs as, by the numbers of the container's own user namespace. `groups`: beside its own."""
+
+    uid: int = 0
+    gid: int = 0
+    groups: tuple[int, ...] = ()
+
+
+ROOT = User()
+
+
 class Session(Protocol):
     """A running exec: bytes in, bytes out."""
 
@@ -103,7 +114,8 @@ class Session(Protocol):
     async def close_input(self) -> None: ...
     async def wait(self) -> int: ...
     async def close(self) -> None:
-        """Ends the program if it still runs. Whoever called attach calls this in the end; idempotent."""
+        """Ends the program if it still runs, with all that it started and that did not make itself independent (a session of its own, or hang-ups
+        ignored: setsid, nohup). Whoever called attach calls this in the end; idempotent."""
 
 
 class Containers(Protocol):
@@ -133,8 +145,17 @@ class Containers(Protocol):
     ) -> ExecResult:
         """Runs a program inside to its end."""
 
-    async def attach(self, name: str, args: tuple[str, ...], *, terminal: bool, env: tuple[str, ...] = ()) -> Session:
-        """Runs a program inside, interactively."""
+    async def attach(
+        self,
+        name: str,
+        args: tuple[str, ...],
+        *,
+        terminal: bool,
+        env: tuple[str, ...] = (),
+        user: User = ROOT,
+        folder: str = "",
+    ) -> Session:
+        """Runs a program inside, interactively. `folder`: where it starts, "" for the container's own."""
 
     async def usage(self, name: str) -> Usage | None: ...
     async def update(self, name: str, limits: Limits) -> None: ...

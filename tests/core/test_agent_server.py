@@ -8,7 +8,11 @@ from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
+
+from gureum.base.clock import SystemClock
 from gureum.core.agent_server import AgentServer
+from gureum.core.programs import Programs
 from gureum.engine.wire import frame, line, read_line
 
 DEADLINE_S = 10.0
@@ -51,7 +55,7 @@ async def attached(program: Silent) -> tuple[asyncio.StreamReader, asyncio.Strea
         return program
 
     containers = SimpleNamespace(attach=attach)
-    service: Any = SimpleNamespace(machine=SimpleNamespace(ports=SimpleNamespace(containers=containers)))
+    service: Any = SimpleNamespace(programs=Programs(containers, SystemClock()))  # type: ignore[arg-type]
 
     async def down() -> None: ...
 
@@ -59,7 +63,9 @@ async def attached(program: Silent) -> tuple[asyncio.StreamReader, asyncio.Strea
     serving = asyncio.create_task(AgentServer(service, down).connection(*await asyncio.open_connection(sock=far)))
     reader, writer = await asyncio.open_connection(sock=near)
     writer.write(line({"op": "attach", "name": "i-1", "args": ["sleep", "inf"]}))
-    assert await read_line(reader) == line({"ok": True}).strip()
+    answer = await read_line(reader)
+    assert answer is not None
+    assert msgspec.json.decode(answer)["ok"]
     return reader, writer, serving
 
 

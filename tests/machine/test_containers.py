@@ -265,19 +265,29 @@ def test_attach_to_a_missing_program_is_told_in_words(terminal: bool, tmp_path: 
     test(tmp_path)
 
 
-@host_test
-async def test_closed_session_leaves_no_program(host: Host) -> None:
-    await host.start("web", "sleep 1000")
-    for terminal in (True, False):
-        session = await host.containers.attach("web", ("sh", "-c", "echo up; sleep 99"), terminal=terminal)
+@pytest.mark.parametrize("terminal", [True, False])
+def test_closed_session_leaves_no_program_but_those_that_made_themselves_independent(
+    terminal: bool, tmp_path: Path
+) -> None:
+    @host_test
+    async def test(host: Host) -> None:
+        await host.start("web", "sleep 1000")
+        script = "trap '' TERM; (trap : HUP; while :; do sleep 97; done) & sh -c 'sleep 98 & sleep 98' & "
+        script += "(trap '' HUP; touch /dev/shm/up; exec sleep 95) & setsid sleep 96 & "
+        script += "until [ -e /dev/shm/up ]; do :; done; echo up; sleep 99"
+        session = await host.containers.attach("web", ("sh", "-c", script), terminal=terminal)
         await anext(session.output())
         await session.close()
-        assert await session.wait() == 137
-    deadline = time.monotonic() + DEADLINE_S
-    while "sleep 99" in (await host.sh("web", "ps | grep -v grep"))[1]:
-        # A shell's child outlives a killed shell where there is no terminal to hang up; the container's init owns it then.
-        assert time.monotonic() < deadline
-        await host.sh("web", "pkill -f 'sleep 99'")
+        assert await session.wait() in (129, 137)
+        deadline = time.monotonic() + DEADLINE_S
+        running = (await host.sh("web", "ps"))[1]
+        while any(f"sleep {number}" in running for number in (97, 98, 99)):
+            assert time.monotonic() < deadline
+            running = (await host.sh("web", "ps"))[1]
+        assert "sleep 95" in running
+        assert "sleep 96" in running or not terminal
+
+    test(tmp_path)
 
 
 @host_test

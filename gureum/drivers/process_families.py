@@ -1,0 +1,88 @@
+"""Processes that belong together: a program and what it started.
+
+They are told by the kernel's session (setsid(2)) that they share, when the program leads one (it has a terminal); else by who started whom, as far
+as the chain is whole when somebody looks. What made a session of its own (setsid, a daemon) or ignores hang-ups (nohup) wants to outlive whoever started it, and is left alone, as by a
+terminal that is closed. Numbers are the host's.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import NamedTuple
+
+_SIGHUP_BIT = 1 << (signal.SIGHUP - 1)
+
+
+class _Look(NamedTuple):
+    parent: int
+    session: int
+
+
+class Family:
+    """Made while the program lives."""
+
+    def __init__(self, pid: int) -> None:
+        """ProcessLookupError when it is gone."""
+        self.pid = pid
+        self._namespace = _namespace(pid)
+        if self._namespace == 0:
+            raise ProcessLookupError(pid)
+        self._leads = _look(pid).session == pid
+        self._known = {pid}
+
+    def members(self) -> list[int]:
+        """Those alive now."""
+        looks = {pid: look for pid in _all_pids() if (look := _look(pid)).session}
+        if self._leads:
+            # A session's number is not given to another while it has members.
+            found = {pid for pid, look in looks.items() if look.session == self.pid}
+        else:
+            found = self._known & looks.keys()
+            while more := {pid for pid, look in looks.items() if look.parent in found} - found:
+                found |= more
+        # Numbers are given anew in time: it must be one of the same machine.
+        found = {pid for pid in found if _namespace(pid) == self._namespace}
+        self._known = {pid for pid in found if pid == self.pid or not _ignores_hang_ups(pid)}
+        return sorted(self._known)
+
+    def signal(self, number: int) -> int:
+        """How many were told."""
+        members = self.members()
+        for pid in members:
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                pass
+        return len(members)
+
+
+def _all_pids() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def _look(pid: int) -> _Look:
+    """Nothing when it is gone or a zombie, which nobody can end."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return _Look(0, 0)
+    fields = text.rpartition(b")")[2].split()
+    return _Look(0, 0) if fields[0] in (b"Z", b"X") else _Look(int(fields[1]), int(fields[3]))
+
+
+def _namespace(pid: int) -> int:
+    try:
+        return os.stat(f"/proc/{pid}/ns/pid").st_ino
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+
+
+def _ignores_hang_ups(pid: int) -> bool:
+    try:
+        text = Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    ignored = next((line.split()[1] for line in text.splitlines() if line.startswith("SigIgn:")), "0")
+    return bool(int(ignored, 16) & _SIGHUP_BIT)
