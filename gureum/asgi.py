@@ -3,6 +3,7 @@
     /_gureum/attach/ID   a stream to a program in a machine               (attach.py)
     /_gureum/…           health, status, explain, coverage, console, reset (admin.py)
     /metrics             Prometheus text
+    WebSockets           channels of AWS services (Session Manager's)
     else                 AWS
 
 Written to ASGI directly: the gateway wants the whole body and the raw path, which frameworks take away. A web page that a user happens to look at
@@ -23,6 +24,7 @@ from gureum.attach import Stream, relay
 from gureum.aws.errors import AwsError
 from gureum.aws.gateway import LIMIT_BODY_BYTES, Gateway
 from gureum.aws.protocols import Request, Response, error_response
+from gureum.aws.websockets import WebSocket
 from gureum.engine.wire import line, read_line
 from gureum.ports import PortError
 
@@ -53,6 +55,9 @@ class Application:
         self._bodies = _Bodies()
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await self._channel(scope, receive, send)
+            return
         if scope["type"] != "http":
             return
         if is_foreign_page(scope["headers"], self._endpoint_name):
@@ -77,6 +82,12 @@ class Application:
             await _write(send, response)
         else:
             await _stream(receive, send, response)
+
+    async def _channel(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        """A WebSocket; refused with 403 before it is open when a page of elsewhere wants it, or nothing is on its path."""
+        foreign = is_foreign_page(scope["headers"], self._endpoint_name)
+        if foreign or not await self._gateway.channel(WebSocket(scope, receive, send)):
+            await send({"type": "websocket.close"})
 
     async def _answer(self, request: Request) -> Response:
         own = request.path.startswith("/_gureum/") or request.path == "/metrics"

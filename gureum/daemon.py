@@ -18,6 +18,7 @@ from typing import Any, cast
 import msgspec
 import uvloop
 from uvicorn.config import Config
+from uvicorn.importer import import_from_string
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
@@ -44,6 +45,10 @@ from gureum.telemetry.store import open_telemetry
 log = logging.getLogger("gureum.daemon")
 WRITES_AT_ONCE = 1000
 LAST_ANSWERS_S = 3.0
+WS_PROTOCOL = "uvicorn.protocols.websockets.wsproto_impl:WSProtocol"
+LIMIT_MESSAGE_BYTES = 1024 * 1024
+"""Of a client's WebSocket."""
+WS_PING_S = 60.0
 
 
 class Daemon:
@@ -169,8 +174,16 @@ class Corked:
 
 
 class Connection(HttpToolsProtocol):
+    """A client's connection. What WebSockets need is imported with the first one: it would cost every start some tens of milliseconds."""
+
     def connection_made(self, transport: Any) -> None:
         super().connection_made(cast(asyncio.Transport, Corked(transport)))
+
+    def _should_upgrade_to_ws(self) -> bool:
+        if self.config.ws_protocol_class is None:
+            self.config.ws_protocol_class = import_from_string(WS_PROTOCOL)
+        self.ws_protocol_class = self.config.ws_protocol_class
+        return True
 
 
 class HttpServer:
@@ -185,6 +198,11 @@ class HttpServer:
             proxy_headers=False,
             server_header=False,
             timeout_keep_alive=75,
+            ws="none",
+            ws_max_size=LIMIT_MESSAGE_BYTES,
+            ws_per_message_deflate=False,
+            ws_ping_interval=WS_PING_S,
+            ws_ping_timeout=WS_PING_S,
         )
         self._config.load()
         self._state = ServerState()

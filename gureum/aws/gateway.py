@@ -33,6 +33,7 @@ from gureum.aws.protocols import (
 from gureum.aws.services import Services
 from gureum.base import tallies
 from gureum.base.tallies import Tally
+from gureum.aws.websockets import WebSocket
 from gureum.core.world import World
 from gureum.ports.telemetry import TelemetryBroken, TelemetryFull
 from gureum.store.contract import Conflict, StoreBroken, StoreFull
@@ -128,6 +129,18 @@ class Gateway:
         with self._world.tracer.span(f"{target.service} {target.operation}"):
             wanted = Wanted(target.service, target.operation, caller.account, caller.region, request)
             return await neighbours.handle(wanted)
+
+    async def channel(self, socket: WebSocket) -> bool:
+        """Serves a WebSocket to its end; False when there is nothing on its path."""
+        function = self._services.channel(socket.path)
+        if function is None:
+            return False
+        try:
+            await function(self._world, socket)
+        except Exception:
+            self.counters.faults += 1
+            log.exception("a channel failed", extra={"path": socket.path})
+        return True
 
     async def _run(self, function: Callable[[Call], Any], call: Call, *, dry: bool = True) -> Any:
         """Runs the operation; from its beginning again when what it had read was changed by another call meanwhile."""

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Literal
 
 from gureum.aws.call import Call
+from gureum.aws.websockets import WebSocket
 from gureum.engine.registry import mark
 
 Result = dict[str, Any]
@@ -35,3 +36,11 @@ def operation(
 def prepare(service: str) -> Callable[[Callable[[Call], Awaitable[None]]], Callable[[Call], Awaitable[None]]]:
     """Marks `async (call) -> None`, run before the first operation of `service` in an account and region (defaults such as the default VPC)."""
     return mark("prepare", service)
+
+
+ChannelFunction = Callable[[Any, WebSocket], Awaitable[None]]
+
+
+def channel(path: str) -> Callable[[ChannelFunction], ChannelFunction]:
+    """Marks `async (world, socket) -> None`, which serves the WebSockets whose path begins with `path`. It decides itself whom it admits."""
+    return mark("channel", path)

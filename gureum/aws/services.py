@@ -5,15 +5,16 @@ from __future__ import annotations
 import gc
 import pkgutil
 from pathlib import Path
+from typing import cast
 
-from gureum.aws.marks import OperationFunction
+from gureum.aws.marks import ChannelFunction, OperationFunction
 from gureum.core.world import World
 
 NOT_SERVICES = frozenset({"protocols", "neighbours"})
 SHARED_KINDS = ("gureum.aws.call", "gureum.aws.credentials")
 """Modules with kinds that every service needs."""
 
-NEEDS = {"autoscaling": ("acm", "ec2", "elbv2", "cloudwatch"), "elbv2": ("acm", "ec2")}
+NEEDS = {"autoscaling": ("acm", "ec2", "elbv2", "cloudwatch"), "elbv2": ("acm", "ec2"), "ssm": ("ec2", "logs")}
 """Services whose kinds another one reads and writes: they are loaded before it."""
 
 
@@ -21,6 +22,10 @@ def built_services() -> list[str]:
     """Names of the folders, which are the services' own names ("ec2", "sts")."""
     folder = str(Path(__file__).parent)
     return [info.name for info in pkgutil.iter_modules([folder]) if info.ispkg and info.name not in NOT_SERVICES]
+
+
+CHANNELS = {"/v1/data-channel/": "ssm"}
+"""WebSockets: how their paths begin, and the service that serves them."""
 
 
 class Services:
@@ -64,6 +69,13 @@ class Services:
 
     def operation(self, service: str, name: str) -> OperationFunction | None:
         return self._operations[service].get(name) if self.load(service) else None
+
+    def channel(self, path: str) -> ChannelFunction | None:
+        """What serves the WebSockets of this path; None when nothing does."""
+        for start, service in CHANNELS.items():
+            if path.startswith(start) and self.load(service):
+                return cast(ChannelFunction, self._world.registry.marks("channel")[start].target)
+        return None
 
     def preparations(self, service: str) -> list[tuple[str, OperationFunction]]:
         """What prepares a region for the service: that of the services it needs, then its own; (service, function)."""

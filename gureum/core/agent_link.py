@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,7 @@ from gureum.core.flow_windows import Window
 from gureum.core.issuing import issue
 from gureum.core.looks import counters, looks
 from gureum.core.machine import Status
+from gureum.core.programs import Start
 from gureum.core.service import AgentService
 from gureum.engine.lowering import Desired
 from gureum.engine.wire import LIMIT_LINE_BYTES, line, read_line
@@ -26,6 +28,8 @@ from gureum.ports.consoles import ConsolePage
 
 log = logging.getLogger("gureum.link")
 RECONNECT_S = 0.05
+OPEN_TIMEOUT_S = 30.0
+Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class StatusMessage(msgspec.Struct):
@@ -95,6 +99,15 @@ class AgentLink:
             raise PortError(f"the agent does not answer: {error}") from error
         return _told(answer)
 
+    async def open(self, request: dict[str, Any]) -> tuple[dict[str, Any], Stream]:
+        """A stream that begins with one question and its answer ("attach", "dial"); the caller closes it. PortError."""
+        try:
+            async with asyncio.timeout(OPEN_TIMEOUT_S):
+                reader, writer = await asyncio.open_unix_connection(self._path, limit=LIMIT_LINE_BYTES)
+        except (OSError, TimeoutError) as error:
+            raise PortError(f"the agent does not answer: {error}") from error
+        return await begin(request, (reader, writer))
+
     async def console(self, name: str, limit_bytes: int = 65536) -> bytes:
         answer = await self.ask({"op": "console", "name": name, "limit_bytes": limit_bytes})
         return base64.b64decode(answer["data"])
@@ -137,6 +150,21 @@ class AgentLink:
         self._on_status(status)
 
 
+async def begin(request: dict[str, Any], stream: Stream) -> tuple[dict[str, Any], Stream]:
+    """Asks, and reads the one line that answers. Closes the stream when that refuses."""
+    reader, writer = stream
+    try:
+        async with asyncio.timeout(OPEN_TIMEOUT_S):
+            writer.write(line(request))
+            return _told(await read_line(reader)), stream
+    except (OSError, TimeoutError) as error:
+        writer.close()
+        raise PortError(f"the agent does not answer: {error}") from error
+    except BaseException:
+        writer.close()
+        raise
+
+
 def _keep(seen: dict[str, Status], status: Status) -> None:
     if status.phase == "gone":
         seen.pop(status.id, None)
@@ -151,6 +179,16 @@ def _told(answer: bytes | None) -> dict[str, Any]:
     return found
 
 
+async def _serve(
+    service: AgentService, start: Start, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    try:
+        await read_line(reader)
+        await service.programs.serve(start, reader, writer)
+    finally:
+        writer.close()
+
+
 class LocalLink:
     """The same, for an agent in this process (`--simulate`, tests)."""
 
@@ -161,6 +199,7 @@ class LocalLink:
         self.synced = False
         self.connected = True
         self.service = service
+        self._serving: set[asyncio.Task[None]] = set()
         self._desired = desired
         self._on_status = on_status
         service.subscribe(self._note)
@@ -187,7 +226,26 @@ class LocalLink:
             return dict(msgspec.to_builtins(await counters(self.service.machine)))
         if request.get("op") == "looks":
             return {"machines": msgspec.to_builtins(await looks(self.service.machine))}
+        if request.get("op") == "programs":
+            return {"ids": self.service.programs.ids()}
+        if request.get("op") == "end":
+            await self.service.programs.end(request["id"])
+            return {"ok": True}
+        if request.get("op") == "exec":
+            done = await self.service.machine.ports.containers.exec(request["name"], tuple(request["args"]))
+            return {"exit_code": done.exit_code, "stdout": "", "stderr": ""}
         raise PortError("this gureum is simulated: no machine runs", retry=False)
+
+    async def open(self, request: dict[str, Any]) -> tuple[dict[str, Any], Stream]:
+        """Programs end at once; there is no network to dial in."""
+        if request["op"] != "attach":
+            raise PortError("this gureum is simulated: no machine runs", retry=False)
+        near, far = socket.socketpair()
+        start = msgspec.convert(request, Start)
+        serving = asyncio.ensure_future(_serve(self.service, start, *await asyncio.open_connection(sock=far)))
+        self._serving.add(serving)
+        serving.add_done_callback(self._serving.discard)
+        return await begin({}, await asyncio.open_connection(sock=near, limit=LIMIT_LINE_BYTES))
 
     async def console(self, name: str, limit_bytes: int = 65536) -> bytes:
         return await self.service.machine.ports.containers.console(name, limit_bytes)

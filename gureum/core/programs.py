@@ -1,4 +1,4 @@
-"""Programs that run in machines for somebody outside: what `gureum exec`, Session Manager and Run Command stand on, and what every other terminal will.
+"""Programs that run in machines for somebody outside: `gureum exec`, Session Manager and Run Command stand on them, and every other terminal will.
 
     program ──► output in numbered pieces ──► whoever is connected ──► confirmed, forgotten
        ▲                                          │

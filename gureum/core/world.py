@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar, cast
 
 from gureum.base.sealing import Sealer
 from gureum.base.settings import Settings
@@ -34,6 +34,8 @@ from gureum.ports.consoles import ConsolePage
 from gureum.ports.telemetry import Logs, Metrics
 from gureum.store.contract import Store
 
+P = TypeVar("P")
+Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 log = logging.getLogger("gureum.world")
 FIRST_SYNC_S = 60.0
 
@@ -50,6 +52,7 @@ class Link(Protocol):
     async def run(self) -> None: ...
     async def first_sync(self, timeout_s: float) -> bool: ...
     async def ask(self, request: dict[str, Any], timeout_s: float = 60.0) -> dict[str, Any]: ...
+    async def open(self, request: dict[str, Any]) -> tuple[dict[str, Any], Stream]: ...
     async def console(self, name: str, limit_bytes: int = 65536) -> bytes: ...
     async def console_lines(self, name: str, place: str, wait_s: float) -> ConsolePage: ...
     async def flows(self, name: str, done: int) -> list[Window]: ...
@@ -87,6 +90,7 @@ class World:
         self.registry = Registry()
         self.client = Client(store, clock)
         self._background: dict[str, asyncio.Task[None]] = {}
+        self._parts: dict[Any, Any] = {}
         self._running = False
         self._lower_functions: dict[str, LowerFunction] = {}
         self._reconcile_functions: dict[str, Callable[[World, Any], Awaitable[None]]] = {}
@@ -115,6 +119,12 @@ class World:
                 self.loop.poke(key)
         if self._running:
             self._start_background()
+
+    def part(self, make: Callable[[World], P]) -> P:
+        """The one `make(world)` of this world, made on first use: what a face keeps in memory for as long as the world lives."""
+        if make not in self._parts:
+            self._parts[make] = make(self)
+        return cast(P, self._parts[make])
 
     def seen(self, id_: str) -> Status | None:
         """The newest status of a core object, None when the agent has none (it is gone, or was never there)."""

@@ -1,7 +1,9 @@
 """Processes that belong together: a program and what it started.
 
 They are told by the kernel's session (setsid(2)) that they share, when the program leads one (it has a terminal); else by who started whom, as far
-as the chain is whole when somebody looks. What made a session of its own (setsid, a daemon) or ignores hang-ups (nohup) wants to outlive whoever started it, and is left alone, as by a
+as the chain is whole when somebody looks.
+
+What made a session of its own (setsid, a daemon) or ignores hang-ups (nohup) wants to outlive whoever started it, and is left alone, as by a
 terminal that is closed. Numbers are the host's.
 """
 

@@ -1,0 +1,222 @@
+"""What stands in a Systems Manager document: read, checked, and filled with parameters.
+
+Command documents have schema 2.2 (or 2.0) with `mainSteps`, or 1.2 with `runtimeConfig`; session documents 1.0. Of the plugins aws:runShellScript is
+built. AWS: "Data elements and parameters", "Session document schema", "Command document plugin reference" (Systems Manager user guide).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import msgspec
+
+from gureum.aws.errors import AwsError
+from gureum.base import hostile_yaml
+from gureum.base.linear_regex import BadRegex, check_whole, compile_whole
+
+LIMIT_BYTES = 64 * 1024
+LIMIT_STEPS = 20
+RUN_SHELL = "aws:runShellScript"
+SCHEMAS = {"Command": ("1.2", "2.0", "2.2"), "Session": ("1.0",)}
+TYPES = ("String", "StringList", "Integer", "Boolean", "MapList", "StringMap")
+_PLACE = re.compile(r"\{\{\s*([A-Za-z0-9_:./-]+)\s*\}\}")
+_STEP_NAME = re.compile(r"[a-zA-Z0-9_]{1,128}")
+
+
+class Step(msgspec.Struct, frozen=True):
+    """One run of a plugin, filled: `commands` are the script's lines. `on_platform`: whether it is for Linux at all."""
+
+    name: str
+    commands: tuple[str, ...]
+    timeout_s: int = 3600
+    folder: str = ""
+    skipped: bool = False
+    on_failure: str = "continue"
+
+
+def read(text: str, form: str) -> dict[str, Any]:
+    """The content of a document. AWS: InvalidDocumentContent, MaxDocumentSizeExceeded."""
+    if len(text.encode("utf-8", "replace")) > LIMIT_BYTES:
+        raise AwsError("MaxDocumentSizeExceeded", f"The size limit of a document is {LIMIT_BYTES // 1024} KB.")
+    try:
+        content = json.loads(text) if form == "JSON" else hostile_yaml.load(text.encode())
+    except (ValueError, RecursionError, hostile_yaml.HostileYaml) as error:
+        raise invalid(f"{form} not well-formed. {str(error)[:200]}") from error
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise invalid("The document is not an object.")
+    return content
+
+
+def check(content: dict[str, Any], kind: str) -> None:
+    """AWS: InvalidDocumentSchemaVersion, InvalidDocumentContent."""
+    schema = str(content.get("schemaVersion", ""))
+    if schema not in SCHEMAS[kind]:
+        text = f"schemaVersion {schema!r} is not supported for documents of type {kind}."
+        raise AwsError("InvalidDocumentSchemaVersion", text)
+    parameters_of(content)
+    if kind == "Session":
+        if content.get("sessionType") not in (
+            "Standard_Stream",
+            "Port",
+            "InteractiveCommands",
+            "NonInteractiveCommands",
+        ):
+            raise invalid("sessionType must be Standard_Stream, Port, InteractiveCommands or NonInteractiveCommands.")
+        for name in ("inputs", "properties"):
+            if not isinstance(content.get(name, {}), (dict, str)):
+                raise invalid(f"{name} must be an object.")
+        return
+    for action, inputs, step in _actions(content):
+        if not isinstance(inputs, dict):
+            raise invalid(f"The inputs of {step.get('name', action)} must be an object.")
+
+
+def parameters_of(content: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Declared parameters. AWS: InvalidDocumentContent."""
+    found = content.get("parameters") or {}
+    if not isinstance(found, dict):
+        raise invalid("parameters must be an object.")
+    for name, one in found.items():
+        if not isinstance(one, dict) or one.get("type") not in TYPES:
+            raise invalid(f"The parameter {name} has no type that is known.")
+        if "allowedPattern" in one:
+            try:
+                compile_whole(str(one["allowedPattern"]))
+            except BadRegex as error:
+                raise invalid(f"The allowedPattern of {name}: {error}") from error
+    return found
+
+
+def values_of(content: dict[str, Any], given: dict[str, list[str]]) -> dict[str, Any]:
+    """Each parameter's value: given, or its default. AWS: InvalidParameters."""
+    declared = parameters_of(content)
+    for name in given:
+        if name not in declared:
+            raise AwsError("InvalidParameters", f"Parameter {name} is not defined in the document.")
+    values: dict[str, Any] = {}
+    for name, one in declared.items():
+        if name in given:
+            values[name] = _given(name, one, given[name])
+        elif "default" in one:
+            values[name] = one["default"]
+        else:
+            raise AwsError("InvalidParameters", f"Parameter {name} is required and was not given.")
+    return values
+
+
+def _given(name: str, one: dict[str, Any], given: list[str]) -> Any:
+    kind = one["type"]
+    if kind != "StringList" and len(given) != 1:
+        raise AwsError("InvalidParameters", f"Parameter {name} takes exactly one value.")
+    pattern, allowed = one.get("allowedPattern"), one.get("allowedValues")
+    for text in given:
+        if pattern is not None and not check_whole(str(pattern), text):
+            raise AwsError("InvalidParameters", f"Parameter {name} does not match its allowed pattern: {pattern}")
+        if allowed is not None and text not in [str(value) for value in allowed]:
+            raise AwsError("InvalidParameters", f"Parameter {name} is not one of its allowed values.")
+        least, most = int(one.get("minChars", 0)), int(one.get("maxChars", 1 << 30))
+        if not least <= len(text) <= most:
+            raise AwsError("InvalidParameters", f"Parameter {name} must have {least} to {most} characters.")
+    if kind == "StringList":
+        return list(given)
+    if kind in ("String", "Integer", "Boolean"):
+        return _scalar(name, kind, given[0])
+    try:
+        return json.loads(given[0])
+    except ValueError as error:
+        raise AwsError("InvalidParameters", f"Parameter {name} is no JSON.") from error
+
+
+def _scalar(name: str, kind: str, text: str) -> str:
+    if kind == "Integer" and re.fullmatch(r"-?\d{1,18}", text) is None:
+        raise AwsError("InvalidParameters", f"Parameter {name} is no integer.")
+    if kind == "Boolean" and text not in ("true", "false", "True", "False"):
+        raise AwsError("InvalidParameters", f"Parameter {name} is neither true nor false.")
+    return text
+
+
+def fill(value: Any, values: dict[str, Any]) -> Any:
+    """`value` with every {{ name }} replaced: alone in a text by the value itself, within one by its text; a list within a list is joined into it."""
+    if isinstance(value, dict):
+        return {key: fill(one, values) for key, one in value.items()}
+    if isinstance(value, list):
+        filled = [(one, fill(one, values)) for one in value]
+        return [part for one, done in filled for part in (done if _is_list(one, done) else [done])]
+    if not isinstance(value, str):
+        return value
+    alone = _PLACE.fullmatch(value.strip())
+    if alone is not None and alone[1] in values:
+        return values[alone[1]]
+    return _PLACE.sub(lambda found: _text(values[found[1]]) if found[1] in values else found[0], value)
+
+
+def _is_list(before: Any, after: Any) -> bool:
+    return isinstance(before, str) and isinstance(after, list)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def steps_of(content: dict[str, Any], values: dict[str, Any]) -> tuple[Step, ...]:
+    """What is run, in order. AWS: InvalidDocumentContent; NotImplemented for plugins that gureum does not have."""
+    steps = []
+    for action, inputs, declared in _actions(content):
+        filled = fill(inputs, values)
+        skipped = action != RUN_SHELL and _is_for_others(action, declared)
+        if action != RUN_SHELL and not skipped:
+            raise AwsError("NotImplemented", f"The plugin {action} is not implemented by gureum.", status=501)
+        commands = filled.get("runCommand", [])
+        lines = commands if isinstance(commands, list) else [commands]
+        name = str(declared.get("name") or action)
+        timeout = str(filled.get("timeoutSeconds", "") or 3600)
+        if not timeout.isdigit() or not 0 < int(timeout) <= 172800:
+            raise AwsError("InvalidParameters", f"The timeout of {name} must be between 1 and 172800 seconds.")
+        on_failure = str(declared.get("onFailure", "continue"))
+        folder = str(filled.get("workingDirectory", "") or "")
+        steps.append(Step(name, tuple(map(_text, lines)), int(timeout), folder, skipped, on_failure))
+    return tuple(steps)
+
+
+def _is_for_others(action: str, step: dict[str, Any]) -> bool:
+    """Whether a precondition, or the plugin itself, is for another platform: such a step is skipped, as on AWS."""
+    precondition = step.get("precondition") or {}
+    told = precondition.get("StringEquals") if isinstance(precondition, dict) else None
+    if isinstance(told, list) and "platformType" in told:
+        return "Linux" not in told
+    return action in ("aws:runPowerShellScript", "aws:psModule", "aws:psmodule")
+
+
+def _actions(content: dict[str, Any]) -> list[tuple[str, Any, dict[str, Any]]]:
+    """(plugin, its inputs, its declaration)."""
+    if "mainSteps" in content:
+        steps = content["mainSteps"]
+        if not isinstance(steps, list) or not steps or len(steps) > LIMIT_STEPS:
+            raise invalid(f"mainSteps must be a list of 1 to {LIMIT_STEPS} steps.")
+        found = []
+        for step in steps:
+            if not isinstance(step, dict) or not isinstance(step.get("action"), str):
+                raise invalid("Each step must have an action.")
+            if _STEP_NAME.fullmatch(str(step.get("name", ""))) is None:
+                raise invalid("Each step must have a name of letters, digits and underscores.")
+            found.append((step["action"], step.get("inputs") or {}, step))
+        if len({step["name"] for _, _, step in found}) != len(found):
+            raise invalid("The names of steps must be unique.")
+        return found
+    config = content.get("runtimeConfig")
+    if not isinstance(config, dict) or not config:
+        raise invalid("The document has neither mainSteps nor runtimeConfig.")
+    found = []
+    for action, plugin in config.items():
+        properties = plugin.get("properties") if isinstance(plugin, dict) else None
+        for one in properties if isinstance(properties, list) else [properties]:
+            if not isinstance(one, dict):
+                raise invalid(f"{action} must have properties.")
+            found.append((action, one, {"name": action}))
+    return found
+
+
+def invalid(text: str) -> AwsError:
+    return AwsError("InvalidDocumentContent", text)
