@@ -44,10 +44,10 @@ class Shell:
         self._given_bytes = 0
         self._confirmed = 0
         self._acknowledged = asyncio.Event()
+        if live.size is not None and begin_in:
+            self._frame(b"w", begin_in - 1, struct.pack(">HH", *live.size))  # what was told before there was a terminal
 
     async def run(self) -> tuple[str, State]:
-        if self._live.size is not None and self._begin_in:
-            self._frame(b"w", self._begin_in - 1, struct.pack(">HH", *self._live.size))
         while (found := await read_frame(self._reader)) is not None:
             kind, payload = found
             number, rest = _NUMBER.unpack(payload[:8])[0], payload[8:]

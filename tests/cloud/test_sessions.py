@@ -1,0 +1,287 @@
+"""Session Manager with real machines: shells, commands and forwarded ports, through a client of another maker and through one that misbehaves.
+
+`pyssm` (PyPI: pyssm-client, Python 3.12 or newer) is found on the path, beside this Python, or where GUREUM_PYSSM says.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from gureum.aws.ssm import channel_messages as wire
+from tests.cloud.running import Cloud, until
+from tests.cloud.session_client import Closed, SessionClient, start
+
+BIG = 3_000_000
+DATA = f"#!/bin/sh\nmkdir -p /www\necho hello > /www/index.html\nhead -c {BIG} /dev/urandom > /www/big\nhttpd -p 127.0.0.1:8080 -h /www\n"
+
+
+@pytest.fixture(scope="module")
+def ssm(cloud: Cloud) -> Any:
+    return cloud.client("ssm")
+
+
+@pytest.fixture(scope="module")
+def machine(cloud: Cloud, ec2: Any) -> str:
+    (instance,) = cloud.launch(ec2, UserData=DATA)
+    name = str(instance["InstanceId"])
+    until(lambda: cloud.inside(name, "wget", "-qO-", "http://127.0.0.1:8080/").stdout == "hello\n")
+    return name
+
+
+@pytest.fixture(scope="module")
+def pyssm(cloud: Cloud) -> Any:
+    found = os.environ.get("GUREUM_PYSSM") or shutil.which("pyssm") or str(Path(sys.executable).parent / "pyssm")
+    if not Path(found).exists():
+        pytest.skip("pyssm (PyPI: pyssm-client, Python 3.12+) is not installed; GUREUM_PYSSM may name it")
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
+        "AWS_ACCESS_KEY_ID": "111122223333",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+    def run(*words: str) -> subprocess.Popen[str]:
+        command = [found, words[0], *words[1:], "--region", "us-east-1", "--endpoint-url", cloud.url]
+        return subprocess.Popen(
+            command, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+
+    return run
+
+
+def states(ssm: Any, session: str) -> list[str]:
+    return [
+        one["Status"] for state in ("Active", "History") for one in ssm.describe_sessions(State=state)["Sessions"]
+        if one["SessionId"] == session
+    ]  # fmt: skip
+
+
+def test_another_makers_client_runs_a_command_and_has_its_exit_code(pyssm: Any, machine: str) -> None:
+    with pyssm("exec", "--target", machine, "--command", "id -un; sudo id -u; exit 7") as process:
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == 7, output
+    assert {"ssm-user", "0"} <= set(output.split())
+
+
+def test_another_makers_client_forwards_a_port(pyssm: Any, cloud: Cloud, machine: str) -> None:
+    wanted = cloud.inside(machine, "sha256sum", "/www/big").stdout.split()[0]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with pyssm("port-forward", "--target", machine, "--remote-port", "8080", "--local-port", str(port)) as process:
+        try:
+            until(lambda: _page(port) == b"hello\n")
+            found: list[str] = []
+
+            def fetch() -> None:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/big", timeout=60) as answer:
+                    found.append(hashlib.sha256(answer.read()).hexdigest())
+
+            threads = [threading.Thread(target=fetch) for _ in range(3)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(60)
+            assert found == [wanted] * 3
+        finally:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def _page(port: int) -> bytes:
+    with contextlib.suppress(OSError):
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=20) as answer:
+            return bytes(answer.read())
+    return b""
+
+
+def test_shell_has_a_terminal_of_the_clients_size(ssm: Any, machine: str) -> None:
+    session, client = start(ssm, machine, Reason="a look")
+    client.resize(101, 33)
+    client.type("stty size; id -un; pwd; echo $TERM\r")
+    text = client.until("xterm-256color\r\n")
+    assert re.search(r"33 101\s+ssm-user\s+/home/ssm-user\s", text)
+    client.resize(77, 22)
+    client.type("stty size\r")
+    client.until("22 77")
+    (shown,) = (one for one in ssm.describe_sessions(State="Active")["Sessions"] if one["SessionId"] == session)
+    assert (shown["Status"], shown["Target"], shown["Reason"]) == ("Connected", machine, "a look")
+    assert shown["DocumentName"] == "SSM-SessionManagerRunShell"
+    client.type("exit\r")
+    assert client.until_closed().code == 1000
+    assert client.last_words == ""
+    assert until(lambda: states(ssm, session) == ["Terminated"])
+
+
+def test_commands_by_document(ssm: Any, cloud: Cloud, machine: str) -> None:
+    _, client = start(
+        ssm, machine, DocumentName="AWS-StartInteractiveCommand", Parameters={"command": ["tty; echo $((6*7))"]}
+    )
+    client.until_closed()
+    assert client.handshake["RequestedClientActions"][0]["ActionParameters"]["SessionType"] == "InteractiveCommands"
+    assert b"/dev/pts/" in client.output
+    assert b"42" in client.output
+    command = {"command": ["echo out; echo err >&2; exit 5"]}
+    _, client = start(ssm, machine, DocumentName="AWS-StartNonInteractiveCommand", Parameters=command)
+    client.until_closed()
+    assert (client.output, client.errors, client.exit_code) == (b"out\n", b"err\n", 5)
+    with pytest.raises(ClientError, match="InvalidParameters"):
+        ssm.start_session(Target=machine, DocumentName="AWS-StartInteractiveCommand")
+    with pytest.raises(ClientError, match="InvalidDocument"):
+        ssm.start_session(Target=machine, DocumentName="AWS-RunShellScript", Parameters={"commands": ["id"]})
+    with pytest.raises(ClientError, match="TargetNotConnected"):
+        ssm.start_session(Target="i-0123456789abcdef0")
+
+
+def test_ssh_through_a_session_and_hosts_as_the_machine_sees_them(ssm: Any, cloud: Cloud, machine: str) -> None:
+    session, client = start(ssm, machine, DocumentName="AWS-StartSSHSession", Parameters={"portNumber": ["22"]})
+    client.until("SSH-2.0-dropbear")
+    ssm.terminate_session(SessionId=session)
+    client.until_closed()
+    asked = b"GET / HTTP/1.0\r\n\r\n"
+    for host, answered in (("169.254.169.254", b"HTTP/1.0 200"), ("no.such.name.internal", b"")):
+        parameters = {"host": [host], "portNumber": ["80"], "localPortNumber": ["0"]}
+        document = "AWS-StartPortForwardingSessionToRemoteHost"
+        session, client = start(ssm, machine, DocumentName=document, Parameters=parameters)
+        client.step()
+        head = bytes([1, 0, 0, 0, 3, 0, 0, 0])
+        client.send(wire.OUTPUT, head + bytes([1, 2, len(asked), 0, 3, 0, 0, 0]) + asked)
+        fin = bytes([1, 1, 0, 0, 3, 0, 0, 0])
+        until(lambda client=client, fin=fin: client.step() and fin in client.output)
+        assert answered[:5] in client.output, host
+        ssm.terminate_session(SessionId=session)
+        client.until_closed()
+
+
+def test_terminated_session_leaves_no_process_however_it_forks(ssm: Any, cloud: Cloud, machine: str) -> None:
+    session, client = start(ssm, machine)
+    client.type("(trap : HUP; while :; do sleep 991; done) & for n in 1 2 3; do sleep 992 & done; sh -c 'sleep 993'\r")
+    until(lambda: "sleep 993" in cloud.inside(machine, "ps").stdout)
+    ssm.terminate_session(SessionId=session)
+    client.until_closed()
+    until(lambda: not re.search(r"sleep 99\d", cloud.inside(machine, "ps").stdout))
+    assert until(lambda: states(ssm, session) == ["Terminated"])
+    assert "TokenValue" not in ssm.resume_session(SessionId=session)
+    with pytest.raises(ClientError, match="DoesNotExistException"):
+        ssm.resume_session(SessionId="root-00000000000000000")
+
+
+def test_token_opens_its_own_session_once(ssm: Any, cloud: Cloud, machine: str) -> None:
+    one, other = (ssm.start_session(Target=machine) for _ in range(2))
+    for url, token in ((other["StreamUrl"], one["TokenValue"]), (one["StreamUrl"], ""), (one["StreamUrl"], "x" * 300)):
+        client = SessionClient(url)
+        client.open(token)
+        assert client.until_closed().code == 1008
+    for nonsense in ("{", "[]", "7", '{"TokenValue": 7}'):
+        client = SessionClient(one["StreamUrl"])
+        client.text(nonsense)
+        assert client.until_closed().code == 1008
+    client = SessionClient(one["StreamUrl"])
+    client.open(one["TokenValue"])
+    client.until("$")
+    again = SessionClient(one["StreamUrl"])
+    again.open(one["TokenValue"])
+    assert again.until_closed().code == 1008
+    client.type("echo still he''re\r")
+    client.until("still here")
+    for session in (one, other):
+        ssm.terminate_session(SessionId=session["SessionId"])
+        logs = "".join(path.read_text() for path in (cloud.home / "logs").glob("*.log"))
+        assert session["TokenValue"] not in logs
+    client.until_closed()
+    with pytest.raises(Closed) as rejected:
+        SessionClient(one["StreamUrl"], origin="https://elsewhere.example")
+    assert rejected.value.code == 403
+    with pytest.raises(Closed) as rejected:
+        SessionClient(one["StreamUrl"].replace("/v1/data-channel/", "/v1/no-channel/"))
+    assert rejected.value.code == 403
+
+
+def test_messages_that_are_none_close_the_channel(ssm: Any, machine: str) -> None:
+    good = wire.pack(wire.Message(wire.INPUT, 0, b"x", wire.OUTPUT), time.time())
+    for bad in (b"", b"x" * 50, good[:-1], good + b"x", b"\0\0\0\x75" + good[4:]):
+        session, client = start(ssm, machine)
+        client.raw(bad)
+        assert client.until_closed().code == 1008
+        ssm.terminate_session(SessionId=session)
+    session, client = start(ssm, machine)
+    with contextlib.suppress(OSError):
+        client.raw(b"x" * (3 << 20))
+    with contextlib.suppress(OSError):
+        assert client.until_closed().code == 1009
+    ssm.terminate_session(SessionId=session)
+
+
+def test_client_that_comes_back_has_lost_nothing(ssm: Any, cloud: Cloud, machine: str) -> None:
+    """Twice: once its WebSocket was cut, once the daemon was killed in the middle of the output."""
+    session, client = start(ssm, machine)
+    client.until("$")
+    client.type("n=0; while [ $n -lt 60000 ]; do n=$((n+1)); echo line-$n-; done; echo all-to''ld\r")
+    client.until("line-500-\r")
+    daemon = cloud.process("daemon")
+    for cut in (client.disconnect, lambda: os.kill(daemon, signal.SIGKILL)):
+        cut()
+        opened = until(lambda: _resumed(ssm, session))
+        followed = SessionClient(opened["StreamUrl"], sent=client.sent, expected=client.expected)
+        followed.output = client.output
+        followed.open(opened["TokenValue"])
+        client = followed
+        last = int(re.findall(r"line-(\d+)-\r", client.output.decode())[-1])
+        client.until(f"line-{last + 500}-\r")
+    text = client.until("all-told")
+    assert [int(n) for n in re.findall(r"line-(\d+)-\r", text)] == list(range(1, 60001))
+    assert cloud.process("daemon") != daemon
+    client.type("echo I am $$ ag''ain\r")
+    client.until("again")
+    assert set(range(3, client.sent)) - client.acknowledged == set() or client.step()
+    ssm.terminate_session(SessionId=session)
+    client.until_closed()
+    until(lambda: states(ssm, session) == ["Terminated"])
+
+
+def _resumed(ssm: Any, session: str) -> dict[str, Any]:
+    with contextlib.suppress(ClientError):
+        return dict(ssm.resume_session(SessionId=session))
+    return {}
+
+
+def test_flood_that_nobody_reads_fills_no_memory(ssm: Any, cloud: Cloud, machine: str) -> None:
+    session, client = start(ssm, machine)
+    client.until("$")
+    pids = [cloud.process(name) for name in ("daemon", "agent")]
+    before = [_resident_bytes(pid) for pid in pids]
+    client.acks = False
+    client.type("yes gureum\r")
+    client.until("gureum\r\ngureum\r\ngureum")
+    deadline = time.monotonic() + 2.0
+    while time.monotonic() < deadline:
+        client.step()  # reads, and never acknowledges: the window closes, and only what was sent comes again
+    assert len(client.output) < 1_500_000
+    for pid, had in zip(pids, before, strict=True):
+        assert _resident_bytes(pid) - had < 30 << 20
+    assert cloud.inside(machine, "echo", "alive").stdout == "alive\n"
+    ssm.terminate_session(SessionId=session)
+    until(lambda: "yes gureum" not in cloud.inside(machine, "ps").stdout)
+    client.disconnect()
+
+
+def _resident_bytes(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
