@@ -1,0 +1,443 @@
+"""Runs commands: each invocation as a task, as many at once as its command allows.
+
+What is stored says how far an invocation has come, and the agent keeps the program of its present step: a daemon that starts reads on where the last
+one stopped. A step is never started twice: that it was launched is stored, and an agent that then knows nothing of it has been restarted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+import logging
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from gureum.aws.ec2.instance_kinds import Instance
+from gureum.aws.logs.ingest import ingest, need_group, need_stream
+from gureum.aws.ssm.command_kinds import (
+    OPEN,
+    STOPPED_CODE,
+    Command,
+    Invocation,
+    InvocationStatus,
+    StepResult,
+    plan,
+)
+from gureum.aws.ssm.document_content import Step
+from gureum.core.world import World
+from gureum.engine.client import Change
+from gureum.engine.registry import background
+from gureum.engine.resource import key_of
+from gureum.engine.wire import frame, read_frame
+from gureum.ports import PortError
+from gureum.ports.telemetry import LogEvent, TelemetryBroken, TelemetryFull
+from gureum.store.contract import Conflict, StoreBroken, StoreFull
+
+log = logging.getLogger("gureum.ssm")
+LIMIT_OUT, LIMIT_ERR = 24_000, 8_000
+"""AWS: GetCommandInvocation, in characters."""
+TRUNCATED = "\n---Output truncated---"
+CONFIRM_BYTES = 64 * 1024
+LIMIT_LOG_LINE = 16 * 1024
+RETRY_S = 1.0
+KEEP_S = 3600.0
+LIMIT_TRIES = 50
+_NUMBER = struct.Struct(">Q")
+
+LAUNCH = """\
+d=/var/lib/amazon/ssm/$1/document/orchestration/$2/$3
+umask 077
+mkdir -p "$d" && printf '%s\\n' "$4" > "$d/_script.sh" && chmod 700 "$d/_script.sh" || exit 125
+umask 022
+cd "$5" 2>/dev/null || cd /usr/bin || cd /
+exec sh -c "$d/_script.sh"
+"""
+
+
+class CommandRuns:
+    """All commands of this world: `world.part(CommandRuns)`."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._changed = asyncio.Event()
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    async def run(self) -> None:
+        stop_listening = self._world.client.listen(self._on_changes)
+        try:
+            while True:
+                self._changed.clear()
+                for command in list(self._world.client.everywhere(Command)):
+                    if command.status.state in OPEN:
+                        await self._look(command)
+                await self._changed.wait()
+        finally:
+            stop_listening()
+            for task in self._tasks.values():
+                task.cancel()
+            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    def _on_changes(self, changes: list[Change]) -> None:
+        if any(isinstance(change.after, (Command, Invocation)) for change in changes):
+            self._changed.set()
+
+    async def _look(self, command: Command) -> None:
+        """Starts what may start, and writes how the command stands."""
+        client = self._world.client
+        invocations = client.by(Invocation, command.meta.scope, "command", command.meta.name)
+        decided = plan(command, invocations)
+        by_name = {one.meta.name: one for one in invocations}
+        wanted = [by_name[name] for name in decided.start]
+        wanted += [one for one in invocations if one.status.state in OPEN and one.status.state != "Pending"]
+        wanted += [one for one in invocations if one.status.state == "Pending" and one.spec.cancelled]
+        for one in wanted:
+            self._start(command, one)
+        transaction = client.transaction()
+        for name in decided.stop:
+            status = InvocationStatus("Cancelled", "Terminated")
+            transaction.update(msgspec.structs.replace(by_name[name], status=status))
+        if decided.status != command.status:
+            transaction.update(msgspec.structs.replace(command, status=decided.status))
+        if transaction.empty:
+            return
+        try:
+            await transaction.commit()
+        except Conflict:
+            self._changed.set()
+        except (StoreFull, StoreBroken) as failed:
+            log.warning("a command's state was not written", extra={"command": command.meta.name, "why": str(failed)})
+
+    def _start(self, command: Command, one: Invocation) -> None:
+        key = key_of(one)
+        if key in self._tasks:
+            return
+        task = asyncio.ensure_future(_Run(self._world, command, key).run())
+        self._tasks[key] = task
+
+        def ended(done: asyncio.Task[None]) -> None:
+            self._tasks.pop(key, None)
+            if not done.cancelled() and done.exception() is not None:
+                log.error("a command's invocation failed", exc_info=done.exception())
+            self._changed.set()
+
+        task.add_done_callback(ended)
+
+
+@background("ssm commands")
+async def run_commands(world: World) -> None:
+    await world.part(CommandRuns).run()
+
+
+class _Run:
+    """One invocation, from where it stands to its end."""
+
+    def __init__(self, world: World, command: Command, key: str) -> None:
+        self._world = world
+        self._command = command
+        self._key = key
+
+    @property
+    def _invocation(self) -> Invocation | None:
+        found = self._world.client.by_key(self._key)
+        return found if isinstance(found, Invocation) else None
+
+    async def run(self) -> None:
+        for number, step in enumerate(self._command.spec.steps):
+            one = self._invocation
+            if one is None or one.status.state not in OPEN:
+                return
+            if len(one.status.steps) > number and one.status.steps[number].ended:
+                continue
+            if one.spec.cancelled and len(one.status.steps) <= number:
+                await self._finish("Cancelled", "Cancelled")
+                return
+            result = await self._step(number, step)
+            if result is None:
+                return
+            if result.state != "Success" and (result.state in ("Cancelled", "TimedOut") or step.on_failure == "exit"):
+                break
+        await self._conclude()
+
+    async def _conclude(self) -> None:
+        """The invocation's state from those of its steps."""
+        one = self._invocation
+        steps = one.status.steps if one is not None else ()
+        for state in ("Cancelled", "TimedOut", "Failed"):
+            worst = next((step for step in steps if step.state == state), None)
+            if worst is not None:
+                await self._finish(state, worst.details)
+                return
+        await self._finish("Success", "Success")
+
+    async def _step(self, number: int, step: Step) -> StepResult | None:
+        """None when the invocation has ended otherwise."""
+        now = self._world.clock.now()
+        if step.skipped:
+            text = "Step execution skipped due to unsatisfied preconditions: it is for another platform.\n"
+            result = StepResult(step.name, "Success", "Success", 0, now, now, out=text)
+            await self._write_step(number, result)
+            return result
+        one = self._invocation
+        assert one is not None
+        begun = one.status.steps[number] if len(one.status.steps) > number else None
+        if begun is not None and begun.launched:
+            return await self._follow(number, step, begun, again=True)
+        if not await self._until_there():
+            return None
+        begun = begun or StepResult(step.name, started=self._world.clock.now())
+        await self._write_step(number, begun)
+        return await self._follow(number, step, begun, again=False)
+
+    async def _until_there(self) -> bool:
+        """Waits for the machine; False when the invocation ended instead: it was not there in time, is gone for good, or all was cancelled."""
+        spec = self._command.spec
+        while True:
+            one = self._invocation
+            if one is None:
+                return False
+            if one.spec.cancelled:
+                await self._finish("Cancelled", "Cancelled")
+                return False
+            instance = self._world.client.get(Instance, one.meta.scope, one.spec.instance)
+            if instance is not None and instance.status.state == "running":
+                return True
+            if instance is None or instance.status.state in ("shutting-down", "terminated"):
+                await self._finish("Failed", "Undeliverable")
+                return False
+            if self._world.clock.now() > spec.requested + spec.timeout_s:
+                await self._finish("TimedOut", "DeliveryTimedOut")
+                return False
+            await self._world.clock.sleep(RETRY_S)
+
+    async def _follow(self, number: int, step: Step, begun: StepResult, *, again: bool) -> StepResult | None:
+        """Starts the step's program, or finds it again, and stays with it to its end."""
+        one = self._invocation
+        assert one is not None
+        request = _request(self._command, one, number, step) | {"must_exist": again}
+        try:
+            _, (reader, writer) = await self._world.link.open(request)
+        except PortError as refused:
+            if not again and refused.retry and self._world.clock.now() < begun.started + step.timeout_s:
+                await self._world.clock.sleep(RETRY_S)
+                return await self._follow(number, step, begun, again=False)
+            return await self._lost(number, begun, refused.why)
+        try:
+            launched = msgspec.structs.replace(begun, launched=True)
+            await self._write_step(number, launched)
+            output = _Output(begun.out, begun.err, self._logger(one, step) if self._command.spec.log_output else None)
+            writer.write(frame(b"e", _NUMBER.pack(0)))
+            code, state = await self._read(number, step, launched, output, reader, writer)
+            await output.flush()
+            if code is None:
+                return await self._lost(number, launched, "the agent of the machine was restarted")
+            result = _result(launched, code, state, output, self._world.clock.now())
+            await self._write_step(number, result)
+            return result
+        finally:
+            writer.close()
+            if (
+                (told := self._invocation) is not None
+                and len(told.status.steps) > number
+                and told.status.steps[number].ended
+            ):
+                await self._forget(request["id"])
+
+    async def _forget(self, id_: str) -> None:
+        try:
+            await self._world.link.ask({"op": "end", "id": id_})
+        except PortError:
+            pass  # it forgets by itself, in time
+
+    async def _lost(self, number: int, begun: StepResult, why: str) -> StepResult:
+        now = self._world.clock.now()
+        result = msgspec.structs.replace(
+            begun, state="Failed", details="Failed", ended=now, err=f"failed to run commands: {why}"
+        )
+        await self._write_step(number, result)
+        return result
+
+    async def _read(
+        self,
+        number: int,
+        step: Step,
+        begun: StepResult,
+        output: _Output,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> tuple[int | None, str]:
+        """Its exit code, and "", "TimedOut" or "Cancelled"; None when the connection was lost."""
+        unconfirmed = 0
+        deadline = begun.started + step.timeout_s
+        reading = asyncio.ensure_future(read_frame(reader))
+        try:
+            while True:
+                left_s = deadline - self._world.clock.now()
+                await asyncio.wait({reading}, timeout=max(0.0, min(left_s, RETRY_S)))
+                one = self._invocation
+                if one is None or one.spec.cancelled:
+                    writer.write(frame(b"q", b""))
+                    return STOPPED_CODE, "Cancelled"
+                if left_s <= 0 and not reading.done():
+                    writer.write(frame(b"q", b""))
+                    return STOPPED_CODE, "TimedOut"
+                if not reading.done():
+                    continue
+                found = reading.result()
+                if found is None:
+                    return None, ""
+                kind, payload = found
+                if kind == b"x":
+                    return struct.unpack(">i", payload[8:])[0], ""
+                if kind in (b"o", b"r"):
+                    output.add(kind, payload[8:])
+                    unconfirmed += len(payload)
+                if unconfirmed > CONFIRM_BYTES:
+                    # What is confirmed is forgotten by the agent: it must be stored by then.
+                    await output.flush()
+                    await self._write_step(number, msgspec.structs.replace(begun, out=output.out, err=output.err))
+                    writer.write(frame(b"a", _NUMBER.pack(_NUMBER.unpack(payload[:8])[0] + 1)))
+                    unconfirmed = 0
+                reading = asyncio.ensure_future(read_frame(reader))
+        finally:
+            reading.cancel()
+
+    def _logger(self, one: Invocation, step: Step) -> _Logger:
+        name = step.name.replace(":", "-")
+        return _Logger(
+            self._world,
+            one.meta.scope,
+            self._command.spec.log_group,
+            f"{self._command.meta.name}/{one.spec.instance}/{name}",
+        )
+
+    # --- what is stored ---
+
+    async def _write_step(self, number: int, result: StepResult) -> None:
+        def change(status: InvocationStatus) -> InvocationStatus:
+            steps = (*status.steps[:number], result, *status.steps[number + 1 :])
+            return msgspec.structs.replace(status, state="InProgress", details="InProgress", steps=steps)
+
+        await self._write(change)
+
+    async def _finish(self, state: str, details: str) -> None:
+        await self._write(lambda status: msgspec.structs.replace(status, state=state, details=details))
+
+    async def _write(self, change: Callable[[InvocationStatus], InvocationStatus]) -> None:
+        for _ in range(LIMIT_TRIES):
+            one = self._invocation
+            if one is None or one.status.state not in OPEN:
+                return
+            status = change(one.status)
+            if status == one.status:
+                return
+            transaction = self._world.client.transaction()
+            transaction.update(msgspec.structs.replace(one, status=status))
+            try:
+                await transaction.commit()
+                return
+            except Conflict:
+                continue
+            except (StoreFull, StoreBroken) as failed:
+                log.warning("an invocation's state was not written", extra={"key": self._key, "why": str(failed)})
+                await self._world.clock.sleep(RETRY_S)
+
+
+def _request(command: Command, one: Invocation, number: int, step: Step) -> dict[str, Any]:
+    """The agent's words for a step."""
+    region = one.meta.scope.rpartition("/")[2]
+    script = "\n".join(step.commands)
+    folder = f"{number}.{step.name.replace(':', '-')}"
+    env = {
+        "HOME": "/root",
+        "USER": "root",
+        "AWS_SSM_INSTANCE_ID": one.spec.instance,
+        "AWS_SSM_REGION_NAME": region,
+        "SSM_COMMAND_ID": command.meta.name,
+    }
+    return {
+        "op": "attach",
+        "name": one.spec.instance,
+        "id": f"ssm-command/{one.meta.name}/{number}",
+        "keep_s": KEEP_S,
+        "args": ["/bin/sh", "-c", LAUNCH, "sh", one.spec.instance, command.meta.name, folder, script, step.folder],
+        "env": [f"{name}={value}" for name, value in env.items()],
+    }
+
+
+def _result(begun: StepResult, code: int, state: str, output: _Output, now: float) -> StepResult:
+    err = output.err
+    if state == "Cancelled":
+        details = "Cancelled"
+    elif state == "TimedOut":
+        details = "ExecutionTimedOut"
+    else:
+        state = details = "Success" if code == 0 else "Failed"
+        if code:
+            err = (err + f"failed to run commands: exit status {code}")[:LIMIT_ERR]
+    return msgspec.structs.replace(begun, state=state, details=details, code=code, ended=now, out=output.out, err=err)
+
+
+class _Output:
+    """The beginnings of both outputs, and all of them to the log. A character may be cut in two by the pieces."""
+
+    def __init__(self, out: str, err: str, logger: _Logger | None) -> None:
+        self.out, self.err = out, err
+        self._decoders = {kind: codecs.getincrementaldecoder("utf-8")("replace") for kind in (b"o", b"r")}
+        self._logger = logger
+
+    def add(self, kind: bytes, data: bytes) -> None:
+        text = self._decoders[kind].decode(data)
+        if kind == b"o":
+            self.out = _head(self.out, text, LIMIT_OUT)
+        else:
+            self.err = _head(self.err, text, LIMIT_ERR)
+        if self._logger is not None:
+            self._logger.add("stdout" if kind == b"o" else "stderr", text)
+
+    async def flush(self) -> None:
+        if self._logger is not None:
+            await self._logger.flush()
+
+
+def _head(text: str, more: str, limit: int) -> str:
+    if text.endswith(TRUNCATED) and len(text) >= limit:
+        return text
+    whole = text + more
+    return whole if len(whole) <= limit else whole[: limit - len(TRUNCATED)] + TRUNCATED
+
+
+class _Logger:
+    """A step's outputs as lines of a log group, in the streams STREAM/stdout and STREAM/stderr."""
+
+    def __init__(self, world: World, scope: str, group: str, stream: str) -> None:
+        self._world = world
+        self._scope, self._group, self._stream = scope, group, stream
+        self._lines: list[LogEvent] = []
+        self._rest: dict[str, str] = {}
+
+    def add(self, output: str, text: str) -> None:
+        *lines, rest = (self._rest.get(output, "") + text).split("\n")
+        while len(rest) > LIMIT_LOG_LINE:
+            lines.append(rest[:LIMIT_LOG_LINE])
+            rest = rest[LIMIT_LOG_LINE:]
+        self._rest[output] = rest
+        now = int(self._world.clock.now() * 1000)
+        self._lines += [LogEvent(f"{self._stream}/{output}", now, now, line) for line in lines if line]
+
+    async def flush(self) -> None:
+        for output, rest in self._rest.items():
+            if rest:
+                self.add(output, "\n")
+        events, self._lines = self._lines, []
+        if not events:
+            return
+        try:
+            group = await need_group(self._world, self._scope, self._group)
+            for stream in {event.stream for event in events}:
+                await need_stream(self._world, self._scope, group, stream)
+            await ingest(self._world, self._scope, group, events)
+        except (Conflict, StoreFull, StoreBroken, TelemetryFull, TelemetryBroken) as failed:
+            log.warning("a command's output was not logged", extra={"stream": self._stream, "why": str(failed)})

@@ -1,0 +1,347 @@
+"""Run Command: SendCommand, CancelCommand, and what is told of commands. command_runs.py runs them."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from gureum.aws.call import Call
+from gureum.aws.ec2.instance_kinds import Instance
+from gureum.aws.errors import AwsError
+from gureum.aws.marks import Result, operation
+from gureum.aws.paging import page
+from gureum.aws.ssm.command_kinds import (
+    OPEN,
+    Command,
+    CommandSpec,
+    Invocation,
+    InvocationSpec,
+    StepResult,
+    invocation_key,
+)
+from gureum.aws.ssm.document_content import Step, steps_of, values_of
+from gureum.aws.ssm.document_kinds import find
+from gureum.aws.ssm.machines import online
+from gureum.aws.ssm.sessions import moment_of
+
+LIMIT_INSTANCES = 500
+LIMIT_OPEN, LIMIT_HISTORY, HISTORY_S = 200, 300, 30 * 86400.0
+LIMIT_SCRIPT_BYTES = 100 * 1024
+DEFAULT_TIMEOUT_S = 3600
+SWEPT_AT_ONCE = 10
+PLUGIN_OUTPUT = 2500
+_NOT_BUILT = {
+    "OutputS3BucketName": "Output to S3",
+    "AlarmConfiguration": "Alarms of commands",
+}
+
+
+@operation("SendCommand")
+async def send_command(call: Call) -> Result:
+    """AWS: ssm SendCommand. InvalidDocument, InvalidInstanceId, DuplicateInstanceId, InvalidParameters."""
+    params = call.params
+    for key, what in _NOT_BUILT.items():
+        if params.get(key):
+            raise AwsError("NotImplemented", f"{what} is not implemented by gureum.", status=501)
+    if (params.get("NotificationConfig") or {}).get("NotificationArn"):
+        raise AwsError("NotImplemented", "Notifications of commands are not implemented by gureum.", status=501)
+    found = find(call, params["DocumentName"], params.get("DocumentVersion", ""))
+    if found.type != "Command":
+        raise AwsError("InvalidDocument", f"Document type {found.type} is not supported by SendCommand.")
+    given = params.get("Parameters") or {}
+    steps = steps_of(found.content, values_of(found.content, given))
+    _check_size(steps)
+    instances = _instances(call)
+    if len(list(call.by(Command, "open", "yes"))) >= LIMIT_OPEN:
+        raise AwsError("ThrottlingException", f"There are {LIMIT_OPEN} commands under way already.")
+    timeout_s = params.get("TimeoutSeconds", DEFAULT_TIMEOUT_S)
+    longest_s = max((one.timeout_s for one in steps), default=0)
+    output = params.get("CloudWatchOutputConfig") or {}
+    enabled = bool(output.get("CloudWatchOutputEnabled"))
+    group = output.get("CloudWatchLogGroupName") or (f"/aws/ssm/{found.name}" if enabled else "")
+    spec = CommandSpec(
+        document=found.name,
+        version=params.get("DocumentVersion", "$DEFAULT"),
+        requested=call.now,
+        expires=call.now + timeout_s + longest_s,
+        timeout_s=timeout_s,
+        instances=instances,
+        steps=steps,
+        asked=tuple(params.get("InstanceIds") or ()),
+        targets=tuple((one.get("Key", ""), tuple(one.get("Values") or ())) for one in params.get("Targets") or ()),
+        parameters=given,
+        comment=params.get("Comment", ""),
+        most_at_once=params.get("MaxConcurrency", "50"),
+        most_errors=params.get("MaxErrors", "0"),
+        log_group=group,
+        log_output=enabled,
+    )
+    command = Command(meta=call.meta(str(uuid.uuid4())), spec=spec)
+    transaction = call.transaction()
+    transaction.create(command)
+    for place, instance in enumerate(instances):
+        key = invocation_key(command.meta.name, instance)
+        one = InvocationSpec(command.meta.name, instance, place)
+        transaction.create(Invocation(meta=call.meta(key, owner=command), spec=one))
+    for old in _history_to_forget(call):
+        transaction.delete(old)
+    await call.commit(transaction)
+    return {"Command": show_command(command, [])}
+
+
+def _check_size(steps: tuple[Step, ...]) -> None:
+    if any(len("\n".join(one.commands).encode("utf-8", "replace")) > LIMIT_SCRIPT_BYTES for one in steps):
+        raise AwsError("MaxDocumentSizeExceeded", f"A script has at most {LIMIT_SCRIPT_BYTES // 1024} KB.")
+
+
+def _instances(call: Call) -> tuple[str, ...]:
+    """Every machine the command goes to. AWS: those that are named must be online; of tags those that are."""
+    ids, targets = call.params.get("InstanceIds") or [], call.params.get("Targets") or []
+    if bool(ids) == bool(targets):
+        raise AwsError("InvalidInstanceId", "Specify either instance ids or targets.")
+    if len(set(ids)) != len(ids):
+        raise AwsError("DuplicateInstanceId", "An instance id is given twice.")
+    bad = [name for name in ids if online(call, name) is None]
+    if bad:
+        text = f"Instances [[{', '.join(bad)}]] not in a valid state for account {call.account}"
+        raise AwsError("InvalidInstanceId", text)
+    if ids:
+        return tuple(ids)
+    found = [one for one in call.all(Instance) if one.status.state == "running"]
+    for target in targets:
+        found = [one for one in found if _is_target(one, target.get("Key", ""), target.get("Values") or [])]
+    if len(found) > LIMIT_INSTANCES:
+        raise AwsError("InvalidTarget", f"A command goes to at most {LIMIT_INSTANCES} instances.")
+    return tuple(sorted(one.meta.name for one in found))
+
+
+def _is_target(instance: Instance, key: str, values: list[str]) -> bool:
+    if key.lower() == "instanceids":
+        return instance.meta.name in values or "*" in values
+    if key.startswith("tag:"):
+        return instance.meta.tags.get(key[4:]) in values
+    if key == "tag-key":
+        return any(one in instance.meta.tags for one in values)
+    raise AwsError("NotImplemented", f"Targets by {key!r} are not implemented by gureum.", status=501)
+
+
+def _history_to_forget(call: Call) -> list[Command]:
+    """Their invocations follow."""
+    ended = sorted(
+        (one for one in call.all(Command) if one.status.state not in OPEN), key=lambda one: one.spec.requested
+    )
+    surplus = len(ended) - LIMIT_HISTORY
+    old = [one for at, one in enumerate(ended) if at < surplus or one.spec.requested < call.now - HISTORY_S]
+    return old[:SWEPT_AT_ONCE]
+
+
+@operation("CancelCommand")
+async def cancel_command(call: Call) -> Result:
+    """AWS: ssm CancelCommand: what has not begun never will, what runs is ended."""
+    command = _find(call, call.params["CommandId"])
+    wanted = call.params.get("InstanceIds") or []
+    invocations = call.by(Invocation, "command", command.meta.name)
+    for name in wanted:
+        if name not in command.spec.instances:
+            raise AwsError("InvalidInstanceId", f"The command does not go to {name}.")
+    transaction = call.transaction()
+    for one in invocations:
+        if one.status.state in OPEN and not one.spec.cancelled and (not wanted or one.spec.instance in wanted):
+            spec = msgspec.structs.replace(one.spec, cancelled=True)
+            transaction.update(msgspec.structs.replace(one, spec=spec))
+    if not transaction.empty and command.status.state in OPEN:
+        whole = msgspec.structs.replace(command.spec, cancelled=True)
+        transaction.update(msgspec.structs.replace(command, spec=whole))
+        await call.commit(transaction)
+    return {}
+
+
+@operation("ListCommands")
+def list_commands(call: Call) -> Result:
+    """AWS: ssm ListCommands. Newest first."""
+    params = call.params
+    found = [_find(call, params["CommandId"])] if params.get("CommandId") else call.all(Command)
+    if params.get("InstanceId"):
+        found = [one for one in found if params["InstanceId"] in one.spec.instances]
+    for one in params.get("Filters") or ():
+        found = [command for command in found if _passes(command, one["key"], one["value"], command.status.state)]
+    shown, token = page(params, found, _newest_first, least=1, most=50, default=50)
+    rows = [show_command(one, call.by(Invocation, "command", one.meta.name)) for one in shown]
+    return {"Commands": rows} | ({"NextToken": token} if token else {})
+
+
+def _newest_first(command: Command) -> str:
+    return f"{10**11 - command.spec.requested:020.6f}{command.meta.name}"
+
+
+def _passes(command: Command, key: str, value: str, state: str) -> bool:
+    if key in ("InvokedAfter", "InvokedBefore"):
+        moment = moment_of(value)
+        return command.spec.requested > moment if key == "InvokedAfter" else command.spec.requested < moment
+    if key == "Status":
+        return state == value
+    if key == "DocumentName":
+        return command.spec.document == value
+    return ("Executing" if state in OPEN else "Complete") == value
+
+
+@operation("ListCommandInvocations")
+def list_command_invocations(call: Call) -> Result:
+    """AWS: ssm ListCommandInvocations. With Details the steps and the beginnings of their outputs."""
+    params = call.params
+    if params.get("CommandId"):
+        found = call.by(Invocation, "command", _find(call, params["CommandId"]).meta.name)
+    else:
+        found = call.all(Invocation)
+    if params.get("InstanceId"):
+        found = [one for one in found if one.spec.instance == params["InstanceId"]]
+    pairs = [(call.get(Command, one.spec.command), one) for one in found]
+    known = [(command, one) for command, one in pairs if command is not None]
+    for wanted in params.get("Filters") or ():
+        key, value = wanted["key"], wanted["value"]
+        known = [(command, one) for command, one in known if _passes(command, key, value, one.status.state)]
+    shown, token = page(
+        params, known, lambda pair: f"{_newest_first(pair[0])}{pair[1].spec.place:06d}", least=1, most=50, default=50
+    )
+    rows = [_show_invocation(call, command, one, details=bool(params.get("Details"))) for command, one in shown]
+    return {"CommandInvocations": rows} | ({"NextToken": token} if token else {})
+
+
+@operation("GetCommandInvocation")
+def get_command_invocation(call: Call) -> Result:
+    """AWS: ssm GetCommandInvocation. InvocationDoesNotExist, InvalidPluginName. Several steps need a PluginName."""
+    params = call.params
+    command = call.get(Command, params["CommandId"])
+    one = call.get(Invocation, invocation_key(params["CommandId"], params["InstanceId"]))
+    if command is None or one is None:
+        raise AwsError("InvocationDoesNotExist", "")
+    names = [step.name for step in command.spec.steps]
+    wanted = params.get("PluginName") or (names[0] if len(names) == 1 else "")
+    if params.get("PluginName") and wanted not in names:
+        raise AwsError("InvalidPluginName", "")
+    step = next((step for step in one.status.steps if step.name == wanted), None)
+    shown: Result = {
+        "CommandId": command.meta.name,
+        "InstanceId": one.spec.instance,
+        "Comment": command.spec.comment,
+        "DocumentName": command.spec.document,
+        "DocumentVersion": command.spec.version,
+        "PluginName": wanted,
+        "ResponseCode": step.code if step is not None else -1,
+        "ExecutionStartDateTime": _iso(step.started) if step is not None else "",
+        "ExecutionElapsedTime": f"PT{max(0.0, step.ended - step.started):.3f}S"
+        if step is not None and step.ended
+        else "",
+        "ExecutionEndDateTime": _iso(step.ended) if step is not None and step.ended else "",
+        "Status": step.state if step is not None and params.get("PluginName") else state_of(one),
+        "StatusDetails": step.details if step is not None and params.get("PluginName") else details_of(one),
+        "StandardOutputContent": step.out if step is not None else "",
+        "StandardOutputUrl": "",
+        "StandardErrorContent": step.err if step is not None else "",
+        "StandardErrorUrl": "",
+        "CloudWatchOutputConfig": _log_config(command),
+    }
+    return shown
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+
+
+def _find(call: Call, name: str) -> Command:
+    found = call.get(Command, name)
+    if found is None:
+        raise AwsError("InvalidCommandId", "")
+    return found
+
+
+def state_of(one: Invocation) -> str:
+    return "Cancelling" if one.spec.cancelled and one.status.state in OPEN else one.status.state
+
+
+def details_of(one: Invocation) -> str:
+    return "Cancelling" if one.spec.cancelled and one.status.state in OPEN else one.status.details
+
+
+def show_command(command: Command, invocations: list[Invocation]) -> dict[str, Any]:
+    """API form. AWS: ssm Command."""
+    spec = command.spec
+    ended = [one.status.details for one in invocations if one.status.state not in OPEN]
+    return {
+        "CommandId": command.meta.name,
+        "DocumentName": spec.document,
+        "DocumentVersion": spec.version,
+        "Comment": spec.comment,
+        "ExpiresAfter": spec.expires,
+        "Parameters": spec.parameters,
+        "InstanceIds": list(spec.asked),
+        "Targets": [{"Key": key, "Values": list(values)} for key, values in spec.targets],
+        "RequestedDateTime": spec.requested,
+        "Status": command.status.state,
+        "StatusDetails": command.status.details,
+        "OutputS3Region": "",
+        "OutputS3BucketName": "",
+        "OutputS3KeyPrefix": "",
+        "MaxConcurrency": spec.most_at_once,
+        "MaxErrors": spec.most_errors,
+        "TargetCount": len(spec.instances),
+        "CompletedCount": len(ended),
+        "ErrorCount": sum(one in ("Failed", "ExecutionTimedOut") for one in ended),
+        "DeliveryTimedOutCount": ended.count("DeliveryTimedOut"),
+        "ServiceRole": "",
+        "NotificationConfig": {"NotificationArn": "", "NotificationEvents": [], "NotificationType": ""},
+        "CloudWatchOutputConfig": _log_config(command),
+        "TimeoutSeconds": spec.timeout_s,
+    }
+
+
+def _log_config(command: Command) -> dict[str, Any]:
+    return {
+        "CloudWatchLogGroupName": command.spec.log_group,
+        "CloudWatchOutputEnabled": command.spec.log_output,
+    }
+
+
+def _show_invocation(call: Call, command: Command, one: Invocation, *, details: bool) -> dict[str, Any]:
+    """API form. AWS: ssm CommandInvocation."""
+    spec = command.spec
+    instance = call.get(Instance, one.spec.instance)
+    return {
+        "CommandId": command.meta.name,
+        "InstanceId": one.spec.instance,
+        "InstanceName": instance.meta.tags.get("Name", "") if instance is not None else "",
+        "Comment": spec.comment,
+        "DocumentName": spec.document,
+        "DocumentVersion": spec.version,
+        "RequestedDateTime": spec.requested,
+        "Status": state_of(one),
+        "StatusDetails": details_of(one),
+        "StandardOutputUrl": "",
+        "StandardErrorUrl": "",
+        "CommandPlugins": [_show_step(step) for step in one.status.steps] if details else [],
+        "ServiceRole": "",
+        "NotificationConfig": {"NotificationArn": "", "NotificationEvents": [], "NotificationType": ""},
+        "CloudWatchOutputConfig": _log_config(command),
+    }
+
+
+def _show_step(step: StepResult) -> dict[str, Any]:
+    """API form. AWS: ssm CommandPlugin; its output is one text."""
+    output = step.out + (f"\n----------ERROR-------\n{step.err}" if step.err else "")
+    shown: dict[str, Any] = {
+        "Name": step.name,
+        "Status": step.state,
+        "StatusDetails": step.details,
+        "ResponseCode": step.code,
+        "ResponseStartDateTime": step.started,
+        "Output": output[:PLUGIN_OUTPUT],
+        "StandardOutputUrl": "",
+        "StandardErrorUrl": "",
+        "OutputS3Region": "",
+        "OutputS3BucketName": "",
+        "OutputS3KeyPrefix": "",
+    }
+    return shown | ({"ResponseFinishDateTime": step.ended} if step.ended else {})

@@ -1,0 +1,161 @@
+"""Run Command with real machines: exit codes, outputs, rate control, timeouts, cancellation, a daemon that is killed, logs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.cloud.running import Cloud, until
+
+
+@pytest.fixture(scope="module")
+def ssm(cloud: Cloud) -> Any:
+    return cloud.client("ssm")
+
+
+@pytest.fixture(scope="module")
+def machines(cloud: Cloud, ec2: Any) -> list[str]:
+    tags = [{"ResourceType": "instance", "Tags": [{"Key": "role", "Value": "web"}]}]
+    return [one["InstanceId"] for one in cloud.launch(ec2, 3, UserData="", TagSpecifications=tags)]
+
+
+def send(ssm: Any, instances: list[str], *commands: str, **wanted: Any) -> str:
+    parameters = {"commands": list(commands), **wanted.pop("Parameters", {})}
+    target = {} if "Targets" in wanted else {"InstanceIds": instances}
+    sent = ssm.send_command(DocumentName="AWS-RunShellScript", Parameters=parameters, **target, **wanted)
+    return str(sent["Command"]["CommandId"])
+
+
+def ended(ssm: Any, command: str, instance: str) -> dict[str, Any]:
+    def look() -> dict[str, Any] | None:
+        found = ssm.get_command_invocation(CommandId=command, InstanceId=instance)
+        return found if found["Status"] not in ("Pending", "InProgress", "Delayed", "Cancelling") else None
+
+    return dict(until(look))
+
+
+def over(ssm: Any, command: str) -> dict[str, Any]:
+    def look() -> dict[str, Any] | None:
+        (found,) = ssm.list_commands(CommandId=command)["Commands"]
+        return found if found["Status"] not in ("Pending", "InProgress", "Cancelling") else None
+
+    return dict(until(look))
+
+
+def test_command_tells_exit_code_and_both_outputs(ssm: Any, machines: list[str]) -> None:
+    name = machines[0]
+    script = ["id -un; pwd", "echo wrong >&2", "echo $AWS_SSM_INSTANCE_ID", "exit 3"]
+    command = send(ssm, [name], *script, Parameters={"workingDirectory": ["/etc"]}, Comment="try")
+    found = ended(ssm, command, name)
+    assert (found["Status"], found["StatusDetails"], found["ResponseCode"]) == ("Failed", "Failed", 3)
+    assert found["StandardOutputContent"] == f"root\n/etc\n{name}\n"
+    assert found["StandardErrorContent"] == "wrong\nfailed to run commands: exit status 3"
+    assert found["PluginName"] == "aws:runShellScript"
+    assert found["ExecutionElapsedTime"].startswith("PT0.")
+    shown = over(ssm, command)
+    assert (shown["Status"], shown["ErrorCount"], shown["CompletedCount"], shown["Comment"]) == ("Failed", 1, 1, "try")
+    (row,) = ssm.list_command_invocations(CommandId=command, Details=True)["CommandInvocations"]
+    assert row["CommandPlugins"][0]["ResponseCode"] == 3
+    assert row["CommandPlugins"][0]["Output"].startswith("root\n/etc")
+
+
+def test_waiter_and_truncated_output_and_logs(cloud: Cloud, ssm: Any, machines: list[str]) -> None:
+    name = machines[0]
+    script = "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); echo line $i; done"
+    output = {"CloudWatchOutputEnabled": True, "CloudWatchLogGroupName": "commands"}
+    command = send(ssm, [name], script, CloudWatchOutputConfig=output)
+    ssm.get_waiter("command_executed").wait(
+        CommandId=command, InstanceId=name, WaiterConfig={"Delay": 0.1, "MaxAttempts": 300}
+    )
+    text = ended(ssm, command, name)["StandardOutputContent"]
+    assert len(text) == 24000
+    assert text.startswith("line 1\nline 2\n")
+    assert text.endswith("---Output truncated---")
+    logs = cloud.client("logs")
+    stream = f"{command}/{name}/aws-runShellScript/stdout"
+    page = logs.get_log_events(logGroupName="commands", logStreamName=stream, limit=10)
+    assert [one["message"] for one in page["events"]][-1] == "line 20000"
+
+
+def test_targets_by_tag_one_at_a_time_stop_after_the_first_error(ssm: Any, machines: list[str]) -> None:
+    targets = [{"Key": "tag:role", "Values": ["web"]}]
+    command = send(ssm, [], "exit 9", Targets=targets, MaxConcurrency="1", MaxErrors="0")
+    shown = over(ssm, command)
+    assert (shown["Status"], shown["TargetCount"], shown["ErrorCount"]) == ("Failed", 3, 1)
+    rows = ssm.list_command_invocations(CommandId=command)["CommandInvocations"]
+    assert sorted(one["StatusDetails"] for one in rows) == ["Failed", "Terminated", "Terminated"]
+    command = send(ssm, [], "[ $AWS_SSM_INSTANCE_ID != " + machines[1] + " ]", Targets=targets, MaxErrors="1")
+    assert over(ssm, command)["StatusDetails"] == "Incomplete"
+    assert over(ssm, send(ssm, [], "id", Targets=[{"Key": "tag:role", "Values": ["none"]}]))["TargetCount"] == 0
+
+
+def test_what_takes_too_long_is_ended_with_all_it_started(cloud: Cloud, ssm: Any, machines: list[str]) -> None:
+    name = machines[0]
+    command = send(ssm, [name], "echo begun; sleep 981 & sleep 982", Parameters={"executionTimeout": ["1"]})
+    found = ended(ssm, command, name)
+    assert (found["Status"], found["StatusDetails"], found["ResponseCode"]) == ("TimedOut", "ExecutionTimedOut", 137)
+    assert found["StandardOutputContent"] == "begun\n"
+    assert over(ssm, command)["Status"] == "TimedOut"
+    command = send(ssm, [name], "sleep 983")
+    until(lambda: "sleep 983" in cloud.inside(name, "ps").stdout)
+    ssm.cancel_command(CommandId=command)
+    assert ended(ssm, command, name)["Status"] == "Cancelled"
+    assert over(ssm, command)["Status"] == "Cancelled"
+    until(lambda: "sleep 98" not in cloud.inside(name, "ps").stdout)
+
+
+def test_command_goes_on_while_the_daemon_is_killed_and_runs_once(cloud: Cloud, ssm: Any, machines: list[str]) -> None:
+    name = machines[1]
+    command = send(
+        ssm, [name], "echo run >> /root/runs; echo before; until [ -e /root/go ]; do sleep 0.1; done; echo after"
+    )
+    until(lambda: cloud.inside(name, "cat", "/root/runs").stdout)
+    daemon = cloud.process("daemon")
+    os.kill(daemon, signal.SIGKILL)
+    until(lambda: cloud.process("daemon") != daemon)
+    cloud.inside(name, "touch", "/root/go")
+    found = ended(ssm, command, name)
+    assert (found["Status"], found["StandardOutputContent"]) == ("Success", "before\nafter\n")
+    assert cloud.inside(name, "cat", "/root/runs").stdout == "run\n"
+
+
+def test_own_document_with_steps_and_patterns(ssm: Any, machines: list[str]) -> None:
+    content = {
+        "schemaVersion": "2.2",
+        "parameters": {"who": {"type": "String", "allowedPattern": "^[a-z]{1,8}$", "default": "world"}},
+        "mainSteps": [
+            {"action": "aws:runShellScript", "name": "greet", "inputs": {"runCommand": ["echo hello {{ who }}"]}},
+            {
+                "action": "aws:runPowerShellScript",
+                "name": "windows",
+                "precondition": {"StringEquals": ["platformType", "Windows"]},
+                "inputs": {"runCommand": ["dir"]},
+            },
+            {"action": "aws:runShellScript", "name": "shebang", "inputs": {"runCommand": ["#!/bin/cat", "itself"]}},
+        ],
+    }
+    ssm.create_document(Name="greet", Content=json.dumps(content), DocumentType="Command")
+    name = machines[2]
+    sent = ssm.send_command(DocumentName="greet", InstanceIds=[name], Parameters={"who": ["you"]})["Command"]
+    assert over(ssm, sent["CommandId"])["Status"] == "Success"
+    told = {
+        step: ssm.get_command_invocation(CommandId=sent["CommandId"], InstanceId=name, PluginName=step)
+        for step in ("greet", "windows", "shebang")
+    }
+    assert told["greet"]["StandardOutputContent"] == "hello you\n"
+    assert "skipped" in told["windows"]["StandardOutputContent"]
+    assert told["shebang"]["StandardOutputContent"] == "#!/bin/cat\nitself\n"
+    for bad in ({"who": ["$(reboot)"]}, {"nobody": ["x"]}, {"who": ["a", "b"]}):
+        with pytest.raises(ClientError, match="InvalidParameters"):
+            ssm.send_command(DocumentName="greet", InstanceIds=[name], Parameters=bad)
+    with pytest.raises(ClientError, match="InvalidInstanceId"):
+        ssm.send_command(DocumentName="greet", InstanceIds=["i-0123456789abcdef0"])
+    with pytest.raises(ClientError, match="DuplicateInstanceId"):
+        ssm.send_command(DocumentName="greet", InstanceIds=[name, name])
+    with pytest.raises(ClientError, match="InvocationDoesNotExist"):
+        ssm.get_command_invocation(CommandId=sent["CommandId"], InstanceId=machines[0])
