@@ -1,1 +1,1 @@
-"""AWS Systems Manager: the public parameters that name images. Parameter Store, sessions and commands are not built yet."""
+"""AWS Systems Manager: sessions, commands, documents and parameters."""

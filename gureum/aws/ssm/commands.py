@@ -12,7 +12,6 @@ from gureum.aws.call import Call
 from gureum.aws.ec2.instance_kinds import Instance
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import Result, operation
-from gureum.aws.paging import page
 from gureum.aws.ssm.command_kinds import (
     OPEN,
     Command,
@@ -25,6 +24,8 @@ from gureum.aws.ssm.command_kinds import (
 from gureum.aws.ssm.document_content import Step, steps_of, values_of
 from gureum.aws.ssm.document_kinds import find
 from gureum.aws.ssm.machines import online
+from gureum.aws.ssm.paging import page
+from gureum.aws.ssm.parameter_kinds import filled
 from gureum.aws.ssm.sessions import moment_of
 
 LIMIT_INSTANCES = 500
@@ -52,7 +53,8 @@ async def send_command(call: Call) -> Result:
     if found.type != "Command":
         raise AwsError("InvalidDocument", f"Document type {found.type} is not supported by SendCommand.")
     given = params.get("Parameters") or {}
-    steps = steps_of(found.content, values_of(found.content, given))
+    used = {name: [filled(call, text) for text in texts] for name, texts in given.items()}
+    steps = steps_of(found.content, values_of(found.content, used))
     _check_size(steps)
     instances = _instances(call)
     if len(list(call.by(Command, "open", "yes"))) >= LIMIT_OPEN:

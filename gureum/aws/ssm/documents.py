@@ -13,7 +13,6 @@ import yaml
 from gureum.aws.call import Call
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import Result, operation
-from gureum.aws.paging import page
 from gureum.aws.ssm.builtin_documents import BUILTINS
 from gureum.aws.ssm.document_content import check, parameters_of, read
 from gureum.aws.ssm.document_kinds import (
@@ -28,6 +27,7 @@ from gureum.aws.ssm.document_kinds import (
     number_of,
     version_key,
 )
+from gureum.aws.ssm.paging import page
 from gureum.aws.ssm.sessions import read_preferences
 
 LIMIT_DOCUMENTS, LIMIT_VERSIONS, LIMIT_SHARED = 500, 1000, 1000

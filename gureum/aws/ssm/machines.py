@@ -13,7 +13,7 @@ from gureum.aws.ec2.instance_show import host_name
 from gureum.aws.ec2.network_kinds import NetworkInterface
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import Result, operation
-from gureum.aws.paging import page
+from gureum.aws.ssm.paging import page
 
 AGENT_VERSION = "3.3.1802.0"
 """Of which clients take it that connections can share a session, and that nobody need keep them alive."""

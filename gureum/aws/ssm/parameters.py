@@ -1,36 +1,283 @@
-"""AWS's public parameters: `/aws/service/ami-amazon-linux-latest/…` and its relatives, which answer the built-in images.
-
-Nothing is stored; which names there are is told by aws/ec2/image_names.py.
-"""
+"""Parameter Store: PutParameter, the ways to read, DescribeParameters, history, labels, deletion."""
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
-from gureum.aws.call import Call
-from gureum.aws.ec2.image_names import builtin_of, listed_names
-from gureum.aws.ec2.images import BUILTIN_CREATED, builtin_id
-from gureum.aws.errors import AwsError
-from gureum.aws.marks import Result, operation
-from gureum.aws.paging import page
+import msgspec
 
-VERSION = 1
-LIMIT_PAGE = 10
+from gureum.aws.call import Call
+from gureum.aws.ec2.images import BUILTINS, Image
+from gureum.aws.errors import AwsError
+from gureum.aws.logs.kinds import key_name
+from gureum.aws.marks import Result, operation
+from gureum.aws.ssm.paging import page
+from gureum.aws.ssm.parameter_kinds import (
+    DEFAULT_KEY,
+    SECURE,
+    Parameter,
+    ParameterSpec,
+    ParameterVersion,
+    ParameterVersionSpec,
+    find_parameter,
+    look_up,
+    need_parameter,
+    parameter_arn,
+    seal_context,
+    show_parameter,
+    split_name,
+    value_of,
+    version_name,
+    version_of,
+)
+from gureum.aws.ssm.public_parameters import PREFIX, find_public, public_below
+from gureum.base.linear_regex import BadRegex, check_whole, compile_whole
+
+LIMIT_PARAMETERS, LIMIT_VERSIONS, LIMIT_LABELS, LIMIT_LEVELS, LIMIT_TAGS = 10_000, 100, 10, 15, 50
+LIMIT_VALUE = {"Standard": 4096, "Advanced": 8192}
+LIMIT_NAME = 1011
+LIMIT_POLICIES = 10
+_NAME = re.compile(r"[a-zA-Z0-9_.-]+|(/[a-zA-Z0-9_.-]+)+")
+_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_.-]{0,99}")
+_NAME_RULE = (
+    'Parameter name: can\'t be prefixed with "aws" or "ssm" (case-insensitive). If formed as a path, it can consist of sub-paths divided by slash '
+    "symbol; each sub-path can be formed as a mix of letters, numbers and the following 3 symbols .-_"
+)
+_TAGS_AND_OVERWRITE = (
+    "Invalid request: tags and overwrite can't be used together. To create a parameter with tags, please remove overwrite flag. To update tags for "
+    "an existing parameter, please use AddTagsToResource or RemoveTagsFromResource."
+)
+_DOWNGRADE = (
+    "This parameter uses the advanced-parameter tier. You can't downgrade a parameter from the advanced-parameter tier to the standard-parameter "
+    "tier. If necessary, you can delete the advanced parameter and recreate it as a standard parameter."
+)
+
+
+@operation("PutParameter")
+async def put_parameter(call: Call) -> Result:
+    """AWS: ssm PutParameter. ParameterAlreadyExists, HierarchyLevelLimitExceededException, ParameterPatternMismatchException …"""
+    params = call.params
+    name = params["Name"]
+    _check_name(name)
+    known = find_parameter(call, name)
+    if known is not None and not params.get("Overwrite"):
+        text = "The parameter already exists. To overwrite this value, set the overwrite option in the request to true."
+        raise AwsError("ParameterAlreadyExists", text)
+    if params.get("Tags") and params.get("Overwrite"):
+        raise invalid(_TAGS_AND_OVERWRITE)
+    type_ = _type(params.get("Type"), known)
+    tier = _tier(call, known)
+    policies, expires = _policies(call, tier, known)
+    _check_value(call, type_, tier)
+    key_id = _key_id(call, type_)
+    number = known.spec.latest + 1 if known is not None else 1
+    spec = ParameterVersionSpec(
+        parameter=name,
+        number=number,
+        value=_stored(call, type_, name, number),
+        modified=call.now,
+        type=type_,
+        tier=tier,
+        user=f"arn:aws:iam::{call.account}:root",
+        description=params.get("Description", ""),
+        allowed_pattern=params.get("AllowedPattern", ""),
+        key_id=key_id,
+        data_type=params.get("DataType") or (known.spec.data_type if known is not None else "text"),
+        policies=policies,
+    )
+    transaction = call.transaction()
+    old = call.get(Parameter, key_name(name))
+    if known is None and old is not None:
+        # One that has expired and was not yet swept away: its object is taken over, its versions are not.
+        for one in call.by(ParameterVersion, "parameter", old.meta.name):
+            transaction.delete(one)
+    if known is None:
+        if len(call.all(Parameter)) >= LIMIT_PARAMETERS:
+            raise AwsError("ParameterLimitExceeded", "The number of parameters per account and region is exceeded.")
+        tags = {one["Key"]: one["Value"] for one in params.get("Tags") or ()}
+        if len(tags) > LIMIT_TAGS:
+            raise AwsError("TooManyTagsError", f"A resource has at most {LIMIT_TAGS} tags.")
+        whole = ParameterSpec(name, type_, tier, spec.data_type, policies=policies, expires=expires)
+        meta = old.meta if old is not None else call.meta(key_name(name), tags=tags)
+        parameter = Parameter(meta=msgspec.structs.replace(meta, tags=tags), spec=whole)
+        (transaction.update if old is not None else transaction.create)(parameter)
+    else:
+        numbers = _make_room(call, transaction, known)
+        whole = msgspec.structs.replace(
+            known.spec,
+            tier=tier,
+            data_type=spec.data_type,
+            numbers=(*numbers, number),
+            policies=policies,
+            expires=expires,
+        )
+        parameter = transaction.update(msgspec.structs.replace(known, spec=whole))
+    made = ParameterVersion(meta=call.meta(version_name(name, number), owner=parameter), spec=spec)
+    before = call.get(ParameterVersion, version_name(name, number))
+    if before is None:
+        transaction.create(made)
+    else:
+        transaction.update(msgspec.structs.replace(made, meta=before.meta))
+    await call.commit(transaction)
+    return {"Version": number, "Tier": tier}
+
+
+def _check_name(name: str) -> None:
+    """AWS: "Requirements and constraints for parameter names"."""
+    if re.match(r"/?aws(/|$)", name, re.IGNORECASE):
+        raise AwsError("AccessDeniedException", f"No access to reserved parameter name: {name}.")
+    if re.match(r"/?(aws|ssm)", name, re.IGNORECASE) or _NAME.fullmatch(name) is None:
+        raise invalid(_NAME_RULE)
+    if len(name) > LIMIT_NAME:
+        raise invalid(f"The parameter name is longer than {LIMIT_NAME} characters.")
+    levels = name.removeprefix("/").count("/") + 1
+    if levels > LIMIT_LEVELS:
+        text = f"A hierarchy can have a maximum of {LIMIT_LEVELS} levels. For more information, see Requirements and constraints for parameter names."
+        raise AwsError("HierarchyLevelLimitExceededException", text)
+
+
+def _type(wanted: str | None, known: Parameter | None) -> str:
+    if known is None:
+        if not wanted:
+            raise invalid("A parameter type is required when you create a parameter.")
+        return wanted
+    if wanted and wanted != known.spec.type:
+        text = f"Parameter {known.spec.name} is of type {known.spec.type}; the type of a parameter cannot be changed."
+        raise AwsError("HierarchyTypeMismatchException", text)
+    return known.spec.type
+
+
+def _tier(call: Call, known: Parameter | None) -> str:
+    wanted = call.params.get("Tier")
+    had = known.spec.tier if known is not None else "Standard"
+    if wanted == "Standard" and had == "Advanced":
+        raise invalid(_DOWNGRADE)
+    if wanted in ("Standard", "Advanced"):
+        return str(wanted)
+    if wanted == "Intelligent-Tiering":
+        large = len(call.params["Value"]) > LIMIT_VALUE["Standard"] or call.params.get("Policies")
+        return "Advanced" if large or had == "Advanced" else "Standard"
+    return had
+
+
+def _policies(call: Call, tier: str, known: Parameter | None) -> tuple[str, float]:
+    """The policies and when the parameter expires. AWS: InvalidPolicyTypeException, InvalidPolicyAttributeException, PoliciesLimitExceeded …"""
+    text = call.params.get("Policies")
+    if text is None:
+        return (known.spec.policies, known.spec.expires) if known is not None else ("", 0.0)
+    try:
+        found = json.loads(text) if text.strip() else []
+    except (ValueError, RecursionError) as error:
+        raise invalid("The policies are no JSON.") from error
+    found = [found] if isinstance(found, dict) else found
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise invalid("The policies must be a list of objects.")
+    if found and tier != "Advanced":
+        raise invalid("Parameter policies are only supported for parameters of the advanced tier.")
+    if len(found) > LIMIT_POLICIES:
+        raise AwsError("PoliciesLimitExceededException", f"A parameter has at most {LIMIT_POLICIES} policies.")
+    expires = 0.0
+    for one in found:
+        expires = _expiration(call, one) or expires
+    return (text if found else ""), expires
+
+
+def _expiration(call: Call, policy: dict[str, Any]) -> float:
+    kind = policy.get("Type")
+    if kind in ("ExpirationNotification", "NoChangeNotification"):
+        raise AwsError("NotImplemented", f"The policy {kind} is not implemented by gureum.", status=501)
+    if kind != "Expiration":
+        raise AwsError("InvalidPolicyTypeException", f"The policy type {kind} is not supported.")
+    attributes = policy.get("Attributes")
+    try:
+        moment = (
+            datetime.fromisoformat(str(attributes["Timestamp"])).timestamp() if isinstance(attributes, dict) else 0.0
+        )
+    except (KeyError, ValueError) as error:
+        raise AwsError("InvalidPolicyAttributeException", "The Timestamp of the policy is no time.") from error
+    if moment <= call.now:
+        raise AwsError("InvalidPolicyAttributeException", "The Timestamp of the policy must be in the future.")
+    return moment
+
+
+def _check_value(call: Call, type_: str, tier: str) -> None:
+    params = call.params
+    value, pattern = params["Value"], params.get("AllowedPattern")
+    size = len(value.encode("utf-8", "replace"))
+    if size > LIMIT_VALUE[tier]:
+        more = (
+            " To create a larger parameter value, upgrade the parameter to use the advanced-parameter tier. For more information, see "
+            "https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-advanced-parameters.html"
+        )
+        text = f"{tier} tier parameters support a maximum parameter value of {LIMIT_VALUE[tier]} characters."
+        raise invalid(text + (more if tier == "Standard" else ""))
+    if type_ == "StringList" and ("" in value.split(",") or any(part != part.strip() for part in value.split(","))):
+        raise invalid("The values of a StringList are separated by commas, without spaces, and none is empty.")
+    if pattern:
+        try:
+            compile_whole(pattern)
+        except BadRegex as error:
+            raise AwsError("InvalidAllowedPatternException", f"The allowed pattern is not valid: {error}") from error
+        if not all(check_whole(pattern, part) for part in (value.split(",") if type_ == "StringList" else [value])):
+            text = f"Parameter value, cannot be validated against allowedPattern: {pattern}"
+            raise AwsError("ParameterPatternMismatchException", text)
+    data_type = params.get("DataType") or "text"
+    if data_type not in ("text", "aws:ec2:image"):
+        raise invalid(f"The data type {data_type} is not supported.")
+    if data_type == "aws:ec2:image" and not (value in [one.id for one in BUILTINS] or call.get(Image, value)):
+        raise invalid(f"The image {value} does not exist.")
+
+
+def _key_id(call: Call, type_: str) -> str:
+    """AWS: InvalidKeyId. There is no KMS here: only the key that Systems Manager has of itself."""
+    key = call.params.get("KeyId")
+    if type_ != SECURE:
+        if key:
+            raise invalid("KeyId is required for SecureString type parameter only.")
+        return ""
+    names = (DEFAULT_KEY, f"arn:aws:kms:{call.region}:{call.account}:{DEFAULT_KEY}")
+    if key and key not in names:
+        raise AwsError("InvalidKeyId", f"Invalid keyId {key}")
+    return DEFAULT_KEY
+
+
+def _stored(call: Call, type_: str, name: str, number: int) -> str:
+    value = str(call.params["Value"])
+    return str(call.sealer.seal(value, seal_context(call.scope, name, number))) if type_ == SECURE else value
+
+
+def _make_room(call: Call, transaction: Any, known: Parameter) -> tuple[int, ...]:
+    """The numbers of the versions that stay: the oldest goes when there are a hundred. AWS: ParameterMaxVersionLimitExceeded when it has a label."""
+    numbers = known.spec.numbers
+    if len(numbers) < LIMIT_VERSIONS:
+        return numbers
+    oldest = numbers[0]
+    if oldest in known.spec.labels.values():
+        text = f"You attempted to create a new version of {known.spec.name} by calling the PutParameter API with the overwrite flag. Version {oldest}, the oldest version, can't be deleted because it has a label associated with it. Move the label to another version of the parameter, and try again."  # noqa: E501
+        raise AwsError("ParameterMaxVersionLimitExceeded", text)
+    found = call.get(ParameterVersion, version_name(known.spec.name, oldest))
+    if found is not None:
+        transaction.delete(found)
+    return numbers[1:]
 
 
 @operation("GetParameter")
 def get_parameter(call: Call) -> Result:
     """AWS: ssm GetParameter. ParameterNotFound, ParameterVersionNotFound."""
-    return {"Parameter": _find(call, call.params["Name"])}
+    return {"Parameter": look_up(call, call.params["Name"], decrypt=bool(call.params.get("WithDecryption")))}
 
 
 @operation("GetParameters")
 def get_parameters(call: Call) -> Result:
     """AWS: ssm GetParameters: those that are not there are named."""
     found, missing = [], []
-    for name in call.params["Names"]:
+    for name in dict.fromkeys(call.params["Names"]):
         try:
-            found.append(_find(call, name))
+            found.append(look_up(call, name, decrypt=bool(call.params.get("WithDecryption"))))
         except AwsError:
             missing.append(name)
     return {"Parameters": found, "InvalidParameters": missing}
@@ -39,52 +286,223 @@ def get_parameters(call: Call) -> Result:
 @operation("GetParametersByPath")
 def get_parameters_by_path(call: Call) -> Result:
     """AWS: ssm GetParametersByPath: directly under the path, or with Recursive at any depth."""
-    path = call.params["Path"].rstrip("/")
-    if not call.params["Path"].startswith("/"):
-        raise AwsError(
-            "ValidationException",
-            "The parameter doesn't meet the parameter name requirements. The path must begin with a forward slash (/).",
+    params = call.params
+    if not params["Path"].startswith("/"):
+        raise invalid(
+            "The parameter doesn't meet the parameter name requirements. The parameter name must begin with a forward slash \"/\". It can't be "
+            'prefixed with "aws" or "ssm" (case-insensitive). It must use only letters, numbers, or the following symbols: . (period), - '
+            '(hyphen), _ (underscore). Special characters are not allowed. All sub-paths, if specified, must use the forward slash symbol "/". '
+            "Valid example: /get/parameters2-/by1./path0_."
         )
-    below = [name for name in listed_names() if name.startswith(f"{path}/")]
-    if not call.params.get("Recursive"):
-        below = [name for name in below if "/" not in name[len(path) + 1 :]]
-    if call.params.get("ParameterFilters"):
-        below = [name for name in below if _passes(call.params["ParameterFilters"])]
-    names, token = page(call.params, below, str, least=1, most=LIMIT_PAGE, default=LIMIT_PAGE)
-    shown: Result = {"Parameters": [_find(call, name) for name in names]}
+    path, recursive = params["Path"].rstrip("/"), bool(params.get("Recursive"))
+    decrypt = bool(params.get("WithDecryption"))
+    tests = [_by_path_test(one) for one in params.get("ParameterFilters") or ()]
+    shows: dict[str, Callable[[], dict[str, Any]]] = {}
+    for one in _living(call):
+        version = version_of(call, one, "")
+        if _is_below(one.spec.name, path, recursive=recursive) and all(test(one, version) for test in tests):
+            shows[one.spec.name] = lambda one=one, version=version: show_parameter(call, one, version, decrypt=decrypt)  # type: ignore[misc]
+    if path.startswith(PREFIX.rstrip("/")) and _public_passes(params.get("ParameterFilters") or []):
+        for name in public_below(path, recursive=recursive):
+            shows[name] = lambda name=name: find_public(call, name, "")  # type: ignore[misc]
+    names, token = page(params, list(shows), str, least=1, most=10, default=10)
+    shown: Result = {"Parameters": [shows[name]() for name in names]}
     return shown | ({"NextToken": token} if token else {})
 
 
-def _find(call: Call, text: str) -> dict[str, Any]:
-    """API form of the parameter that a name, a name with ":version", or an ARN names."""
-    name = text.strip()
-    if name.startswith("arn:"):
-        name = name.partition(":parameter")[2]
-    name, _, selector = name.partition(":")
-    found = builtin_of(name)
-    if found is None:
-        raise AwsError("ParameterNotFound", "")
-    if selector and selector != str(VERSION):
-        message = f"Systems Manager could not find version {selector} of {name}. Verify the version and try again."
-        raise AwsError("ParameterVersionNotFound", message)
-    shown: dict[str, Any] = {
-        "Name": name,
-        "Type": "String",
-        "Value": builtin_id(found),
-        "Version": VERSION,
-        "LastModifiedDate": BUILTIN_CREATED,
-        "ARN": f"arn:aws:ssm:{call.region}::parameter{name}",
-        "DataType": "text",
+def _living(call: Call) -> list[Parameter]:
+    return [one for one in call.all(Parameter) if not 0 < one.spec.expires <= call.now]
+
+
+def _is_below(name: str, path: str, *, recursive: bool) -> bool:
+    if not name.startswith(f"{path}/"):
+        return False
+    return recursive or "/" not in name[len(path) + 1 :]
+
+
+Test = Callable[[Parameter, ParameterVersion], bool]
+
+
+def _by_path_test(one: dict[str, Any]) -> Test:
+    """AWS: of GetParametersByPath only these keys."""
+    if one["Key"] not in ("Type", "KeyId", "Label"):
+        raise AwsError(
+            "InvalidFilterKey",
+            f"The following filter key is not valid: {one['Key']}. Valid filter keys include: [Type, KeyId, Label].",
+        )
+    return _test(one)
+
+
+def _public_passes(filters: list[dict[str, Any]]) -> bool:
+    """Public parameters are of type String, without key and labels."""
+    return all(one["Key"] == "Type" and "String" in (one.get("Values") or ()) for one in filters)
+
+
+def _test(one: dict[str, Any]) -> Test:
+    """AWS: ParameterStringFilter. InvalidFilterKey, InvalidFilterOption."""
+    key, values, option = one["Key"], one.get("Values") or [], one.get("Option", "")
+    if key == "Path":
+        if option not in ("", "OneLevel", "Recursive"):
+            raise _bad_option(option, "OneLevel, Recursive")
+        return lambda it, _: any(
+            _is_below(it.spec.name, path.rstrip("/"), recursive=option == "Recursive") for path in values
+        )
+    if option not in ("", "Equals", "BeginsWith", "Contains") or (option == "Contains" and key != "Name"):
+        raise _bad_option(option, "Equals, BeginsWith")
+    looks: dict[str, Callable[[Parameter, ParameterVersion], str]] = {
+        "Name": lambda it, _: it.spec.name,
+        "Type": lambda it, _: it.spec.type,
+        "KeyId": lambda _, version: version.spec.key_id,
+        "Tier": lambda it, _: it.spec.tier,
+        "DataType": lambda it, _: it.spec.data_type,
     }
-    return shown | ({"Selector": f":{selector}"} if selector else {})
+    if key == "Label":
+        return lambda it, _: any(value in it.spec.labels for value in values)
+    if key.startswith("tag:"):
+        return lambda it, _: key[4:] in it.meta.tags and (not values or _fits(it.meta.tags[key[4:]], values, option))
+    if key not in looks:
+        raise AwsError("InvalidFilterKey", f"The following filter key is not valid: {key}.")
+    look = looks[key]
+    return lambda it, version: _fits(look(it, version), values, option)
 
 
-def _passes(filters: list[dict[str, Any]]) -> bool:
-    """Public parameters are of type String, without key and labels. AWS: InvalidFilterKey."""
-    for one in filters:
-        key, values = one["Key"], one.get("Values") or ()
-        if key not in ("Type", "KeyId", "Label"):
-            raise AwsError("InvalidFilterKey", f"The following filter key is not valid: {key}")
-        if key != "Type" or "String" not in values:
-            return False
-    return True
+def _bad_option(option: str, valid: str) -> AwsError:
+    return AwsError(
+        "InvalidFilterOption", f"The following filter option is not valid: {option}. Valid options include: {valid}"
+    )
+
+
+def _fits(text: str, values: list[str], option: str) -> bool:
+    if option == "BeginsWith":
+        return any(text.startswith(one) for one in values)
+    if option == "Contains":
+        return any(one in text for one in values)
+    return text in values
+
+
+@operation("DescribeParameters")
+def describe_parameters(call: Call) -> Result:
+    """AWS: ssm DescribeParameters. Never a value."""
+    params = call.params
+    if params.get("Filters") and params.get("ParameterFilters"):
+        raise invalid("You can use either Filters or ParameterFilters in a single request.")
+    old = [{**one, "Option": "Equals"} for one in params.get("Filters") or ()]
+    tests = [_test(one) for one in [*(params.get("ParameterFilters") or ()), *old]]
+    pairs = [(one, version_of(call, one, "")) for one in _living(call)]
+    pairs = [(one, version) for one, version in pairs if all(test(one, version) for test in tests)]
+    shown, token = page(params, pairs, lambda pair: pair[0].spec.name, least=1, most=50, default=10)
+    rows = [_show_metadata(call, one, version) for one, version in shown]
+    return {"Parameters": rows} | ({"NextToken": token} if token else {})
+
+
+def _show_metadata(call: Call, parameter: Parameter, version: ParameterVersion) -> dict[str, Any]:
+    """API form. AWS: ssm ParameterMetadata; the common part of ParameterHistory."""
+    spec = version.spec
+    shown: dict[str, Any] = {
+        "Name": parameter.spec.name,
+        "ARN": parameter_arn(call, parameter.spec.name),
+        "Type": spec.type,
+        "LastModifiedDate": spec.modified,
+        "LastModifiedUser": spec.user,
+        "Version": spec.number,
+        "Tier": spec.tier,
+        "Policies": _show_policies(spec.policies),
+        "DataType": spec.data_type,
+    }
+    optional = {"KeyId": spec.key_id, "Description": spec.description, "AllowedPattern": spec.allowed_pattern}
+    return shown | {key: value for key, value in optional.items() if value}
+
+
+def _show_policies(text: str) -> list[dict[str, str]]:
+    found = json.loads(text) if text else []
+    return [
+        {"PolicyText": json.dumps(one), "PolicyType": str(one["Type"]), "PolicyStatus": "Pending"}
+        for one in ([found] if isinstance(found, dict) else found)
+    ]
+
+
+@operation("GetParameterHistory")
+def get_parameter_history(call: Call) -> Result:
+    """AWS: ssm GetParameterHistory. Oldest first."""
+    parameter = need_parameter(call, call.params["Name"])
+    decrypt = bool(call.params.get("WithDecryption"))
+    versions = call.by(ParameterVersion, "parameter", parameter.meta.name)
+    shown, token = page(call.params, versions, lambda one: f"{one.spec.number:09d}", least=1, most=50, default=50)
+    rows = []
+    for one in shown:
+        labels = sorted(name for name, number in parameter.spec.labels.items() if number == one.spec.number)
+        row = _show_metadata(call, parameter, one) | {"Value": value_of(call, one, decrypt=decrypt), "Labels": labels}
+        row.pop("ARN")
+        rows.append(row)
+    return {"Parameters": rows} | ({"NextToken": token} if token else {})
+
+
+@operation("LabelParameterVersion")
+async def label_parameter_version(call: Call) -> Result:
+    """AWS: ssm LabelParameterVersion: a label moves to the version that gets it. ParameterVersionLabelLimitExceeded."""
+    parameter = need_parameter(call, call.params["Name"])
+    number = call.params.get("ParameterVersion") or parameter.spec.latest
+    version_of(call, parameter, str(number))
+    good = [one for one in call.params["Labels"] if _is_label(one)]
+    labels = parameter.spec.labels | dict.fromkeys(good, number)
+    if sum(at == number for at in labels.values()) > LIMIT_LABELS:
+        text = "An error occurred (ParameterVersionLabelLimitExceeded) when calling the LabelParameterVersion operation: A parameter version can have maximum 10 labels.Move one or more labels to another version and try again."  # noqa: E501
+        raise AwsError("ParameterVersionLabelLimitExceeded", text)
+    if labels != parameter.spec.labels:
+        await _write_labels(call, parameter, labels)
+    return {"InvalidLabels": [one for one in call.params["Labels"] if one not in good], "ParameterVersion": number}
+
+
+def _is_label(text: str) -> bool:
+    return _LABEL.fullmatch(text) is not None and re.match(r"aws|ssm", text, re.IGNORECASE) is None
+
+
+@operation("UnlabelParameterVersion")
+async def unlabel_parameter_version(call: Call) -> Result:
+    """AWS: ssm UnlabelParameterVersion."""
+    parameter = need_parameter(call, call.params["Name"])
+    number = call.params["ParameterVersion"]
+    version_of(call, parameter, str(number))
+    removed = [one for one in call.params["Labels"] if parameter.spec.labels.get(one) == number]
+    labels = {name: at for name, at in parameter.spec.labels.items() if name not in removed}
+    if removed:
+        await _write_labels(call, parameter, labels)
+    return {"RemovedLabels": removed, "InvalidLabels": [one for one in call.params["Labels"] if one not in removed]}
+
+
+async def _write_labels(call: Call, parameter: Parameter, labels: dict[str, int]) -> None:
+    transaction = call.transaction()
+    spec = msgspec.structs.replace(parameter.spec, labels=labels)
+    transaction.update(msgspec.structs.replace(parameter, spec=spec))
+    await call.commit(transaction)
+
+
+@operation("DeleteParameter")
+async def delete_parameter(call: Call) -> Result:
+    """AWS: ssm DeleteParameter. ParameterNotFound."""
+    await _delete(call, [need_parameter(call, call.params["Name"])])
+    return {}
+
+
+@operation("DeleteParameters")
+async def delete_parameters(call: Call) -> Result:
+    """AWS: ssm DeleteParameters: those that are not there are named."""
+    names = list(dict.fromkeys(call.params["Names"]))
+    found = {name: one for name in names if (one := find_parameter(call, name)) is not None and not split_name(name)[1]}
+    await _delete(call, list(found.values()))
+    return {"DeletedParameters": list(found), "InvalidParameters": [name for name in names if name not in found]}
+
+
+async def _delete(call: Call, parameters: list[Parameter]) -> None:
+    """At once with all versions: a new parameter of the same name begins anew."""
+    transaction = call.transaction()
+    for parameter in {one.meta.name: one for one in parameters}.values():
+        transaction.delete(parameter)
+        for one in call.by(ParameterVersion, "parameter", parameter.meta.name):
+            transaction.delete(one)
+    if not transaction.empty:
+        await call.commit(transaction)
+
+
+def invalid(text: str) -> AwsError:
+    return AwsError("ValidationException", text)

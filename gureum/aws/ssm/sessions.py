@@ -9,11 +9,11 @@ from typing import Any
 from gureum.aws.call import Call
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import Result, operation
-from gureum.aws.paging import page
 from gureum.aws.ssm.builtin_documents import PREFERENCES
 from gureum.aws.ssm.document_content import fill, invalid, values_of
 from gureum.aws.ssm.document_kinds import Document, Found, find
 from gureum.aws.ssm.machines import need_online
+from gureum.aws.ssm.paging import page
 from gureum.aws.ssm.session_kinds import (
     ACTIVE,
     TOKEN_LIFE_S,
