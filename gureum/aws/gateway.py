@@ -31,9 +31,9 @@ from gureum.aws.protocols import (
     load_service,
 )
 from gureum.aws.services import Services
+from gureum.aws.websockets import WebSocket
 from gureum.base import tallies
 from gureum.base.tallies import Tally
-from gureum.aws.websockets import WebSocket
 from gureum.core.world import World
 from gureum.ports.telemetry import TelemetryBroken, TelemetryFull
 from gureum.store.contract import Conflict, StoreBroken, StoreFull

@@ -8,8 +8,8 @@ The first line of a connection says what it is for:
     {"op": "attach", "name", "args"}  one answer line, then frames: core/programs.py
     {"op": "dial", "name", "host", "port"}
                                       one answer line, then the bytes of a connection from inside that machine: core/dialing.py
-    {"op": "console" | "console_lines" | "usage" | "counters" | "looks" | "request_sums" | "status" | "flows" | "events" | "import" | "issue" | "programs" |
-     "down", ...}
+    {"op": "console" | "console_lines" | "usage" | "counters" | "looks" | "request_sums" | "status" | "flows" | "events" | "import" |
+     "issue" | "programs" | "down", ...}
                                       one answer line
 
 Errors answer {"error": "..."}. Only root can open the socket (0600 in a 0700 folder).
