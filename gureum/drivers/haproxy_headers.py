@@ -24,49 +24,50 @@ _ANSWER_HEADERS = {
     "routing.http.response.x_content_type_options.header_value": "X-Content-Type-Options",
     "routing.http.response.x_frame_options.header_value": "X-Frame-Options",
 }
-OWN = "!{ var(txn.target_status) -m found }"
-"""The answer is the proxy's own: no target has given one."""
+OWN_HEADERS = f"hdr Server {SERVER} hdr Date %[date,http_date]"
+"""Of each answer that is the proxy's own: with the answer, so that no condition has to be looked at in those of targets."""
 
-# Which kind of attack a request might be part of, by AWS's names, as far as HAProxy lets rules see it: what it cannot parse it has
-# answered with 400 by then, and of two lengths it has already taken one away.
+# Which kind of attack a request might be part of, as far as HAProxy lets rules see it, is told from what the log has captured
+# (haproxy_logs.classified); only where such requests are refused it is looked at here.
 _AMBIGUOUS = (
-    (
-        "UndefinedContentLengthSemantics",
-        "{ method GET HEAD } { req.hdr(content-length) -m found } !{ req.hdr(content-length) -m str 0 }",
-    ),
-    ("UndefinedTransferEncodingSemantics", "{ method GET HEAD } { req.hdr(transfer-encoding) -m found }"),
+    "{ req.hdr(content-length) -m found } { method GET HEAD } !{ req.hdr(content-length) -m str 0 }",
+    "{ req.hdr(transfer-encoding) -m found } { method GET HEAD }",
 )
-_ACCEPTABLE = (("GetHeadZeroContentLength", "{ method GET HEAD } { req.hdr(content-length) -m str 0 }"),)
+# The buffer's length costs nothing to know, the headers' text would be put together for each request.
+_LONG = "{ req.len gt 16000 }"
 
 
-def refuse(status: int, condition: str, error: str = "") -> list[str]:
-    note = [f"http-request set-var(txn.error) str({error}) if {condition}"] if error else []
-    answer = f"http-request return status {status} content-type text/html file {status}.html if {condition}"
-    return [*note, body_first(condition), answer]
+def refuse(status: int, condition: str, *, http2: bool) -> list[str]:
+    """`http2`: whether the listener speaks it too."""
+    waiting = [body_first(condition)] if http2 else []
+    return [*waiting, f"http-request return {page_arguments(status)} if {condition}"]
 
 
-def body_first(condition: str) -> str:
+def page_arguments(status: int) -> str:
+    """What stands after `return`, for AWS's page of the status."""
+    return f"status {status} content-type text/html file {status}.html {OWN_HEADERS}"
+
+
+def body_first(condition: str = "") -> str:
     """Before an answer of our own: were an HTTP/2 stream closed while its body comes in, clients would see a broken stream instead of the answer."""
-    return f"http-request wait-for-body time 1s if {condition} {{ req.ver 2.0 }} !{{ method GET HEAD }}"
+    return f"http-request wait-for-body time 1s if {{ req.ver 2.0 }} !{{ method GET HEAD }} {condition}".rstrip()
 
 
-def first_checks(attributes: dict[str, str]) -> list[str]:
+def first_checks(attributes: dict[str, str], *, http2: bool) -> list[str]:
     """What is refused whatever the rules say."""
-    lines = [
-        *refuse(405, "METH_TRACE"),
-        *refuse(414, "{ url,length gt 16384 }"),
-        *refuse(400, "{ req.hdrs,length gt 16384 } { req.hdrs -m reg [^\\\\n]{16384} }"),
-        *refuse(463, f"{{ req.hdr_cnt(x-forwarded-for) gt {_MOST_FORWARDED} }}"),
+    refusals = [
+        (405, "METH_TRACE"),
+        (400, "!{ req.hdr(host) -m found } { req.ver 1.1 }"),
+        (414, f"{_LONG} {{ url,length gt 16384 }}"),
+        (400, f"{_LONG} {{ req.hdrs,length gt 16384 }} {{ req.hdrs -m reg [^\\\\n]{{16384}} }}"),
+        (463, f"{{ req.hdr_cnt(x-forwarded-for) gt {_MOST_FORWARDED} }}"),
     ]
     mode = attributes.get("routing.http.desync_mitigation_mode", "defensive")
     if mode not in ("monitor", "defensive", "strictest"):
         raise refused(f"unknown desync mitigation mode {mode}")
-    for kind, found in (("Ambiguous", _AMBIGUOUS), ("Acceptable", _ACCEPTABLE)):
-        for reason, condition in found:
-            lines.append(f"http-request set-var(txn.class) str({kind}:{reason}) if {condition}")
     if mode == "strictest":
-        lines += refuse(400, "{ var(txn.class) -m beg Ambiguous }")
-    return lines
+        refusals += [(400, condition) for condition in _AMBIGUOUS]
+    return [line for status, condition in refusals for line in refuse(status, condition, http2=http2)]
 
 
 def to_target(listener: Listener, attributes: dict[str, str]) -> list[str]:
@@ -115,37 +116,31 @@ def _forwarded(attributes: dict[str, str]) -> list[str]:
 
 
 def _trace() -> list[str]:
-    """Root where there is none, Self before a Root that another gave; a Self of another is taken out."""
+    """Root where there is none, Self before a Root that another gave; a Self of another is taken out. What came without any is done last, since
+    what is made then would be seen by those before; its id is the log's own."""
     header = "req.fhdr(x-amzn-trace-id)"
-    has_root = f"{{ {header} -m reg (^|;)\\ *Root= }}"
-    too_long = f"{{ {header} -m len gt {_LONGEST_TRACE_BYTES} }}"
-    new = "%[unique-id,lower]"
     return [
-        f"http-request del-header x-amzn-trace-id if {too_long}",
+        f"http-request del-header x-amzn-trace-id if {{ {header} -m len gt {_LONGEST_TRACE_BYTES} }}",
         "http-request replace-header x-amzn-trace-id (^|;)\\ *Self=[^;]*;?(.*)$ \\1\\2",
-        f"http-request set-var-fmt(txn.trace) Self={new};%[{header}] if {has_root}",
-        f"http-request set-var-fmt(txn.trace) Root={new};%[{header}] if !{has_root} {{ {header} -m found }}",
-        f"http-request set-var-fmt(txn.trace) Root={new} if !{{ {header} -m found }}",
-        "http-request set-header X-Amzn-Trace-Id %[var(txn.trace)]",
+        f"http-request set-var-fmt(txn.trace) Self={TRACE_ID};%[{header}] if {{ {header} -m reg (^|;)\\ *Root= }}",
+        f"http-request set-var-fmt(txn.trace) Root={TRACE_ID};%[{header}] if {{ {header} -m found }} !{{ var(txn.trace) -m found }}",
+        "http-request set-header X-Amzn-Trace-Id %[var(txn.trace)] if { var(txn.trace) -m found }",
+        f"http-request set-header X-Amzn-Trace-Id Root={TRACE_ID} if !{{ {header} -m found }}",
     ]
 
 
-def to_client(listener: Listener, attributes: dict[str, str]) -> list[str]:
-    """Changes of answers: cookies of weighted groups, headers, the proxy's own answers in AWS's form."""
-    expires = "%[date(604800),http_date]"
-    sticky = "{ var(txn.tg_for) -m found }"
-    value = "%[var(txn.tg_value),base64]"
+TRACE_ID = "%[unique-id,lower]"
+
+
+def to_client(listener: Listener, attributes: dict[str, str], *, sticky: bool) -> list[str]:
+    """Changes of answers: cookies of weighted groups (`sticky`: some rule's), headers, statuses in AWS's form."""
     lines = [
-        "http-response set-var(txn.target_status) status",
-        *refuse_answer("{ res.hdrs,length gt 32768 }"),
-        f'http-response set-var-fmt(txn.tg_value) "%[date,add(txn.tg_for)]/%[be_name]" if {sticky}',
-        f'http-response add-header Set-Cookie "AWSALBTG={value}; Expires={expires}; Path=/" if {sticky}',
-        f'http-response add-header Set-Cookie "AWSALBTGCORS={value}; Expires={expires}; Path=/; SameSite=None; Secure" if {sticky}',
+        f"http-response return {page_arguments(502)} if {{ res.len gt 32000 }} {{ res.hdrs,length gt 32768 }}",
+        "http-response set-var(txn.answered) bool(true) if { status 503 }",
+        *(_group_cookies() if sticky else ()),
         # A target that takes no connection is 502, one that does not answer in time 504; HAProxy calls both 503.
-        f"http-after-response set-status 504 if {{ status 503 }} {OWN} {{ var(txn.asked) -m found }} {{ date(0,ms),sub(txn.asked) ge 9900 }}",
-        f"http-after-response set-status 502 if {{ status 503 }} {OWN} {{ var(txn.asked) -m found }}",
-        f"http-after-response set-header Server {SERVER} if {OWN}",
-        f"http-after-response set-header Date %[date,http_date] if {OWN}",
+        f"http-after-response set-status 504 if {_UNREACHED} {{ date(0,ms),sub(txn.asked) ge 9900 }}",
+        f"http-after-response set-status 502 if {_UNREACHED}",
     ]
     keep_alive = int(attributes.get("client_keep_alive.seconds", "3600"))
     lines.append(f"http-after-response set-header Connection close if {{ date,sub(sess.since) ge {keep_alive} }}")
@@ -157,10 +152,16 @@ def to_client(listener: Listener, attributes: dict[str, str]) -> list[str]:
     return lines
 
 
-def refuse_answer(condition: str) -> list[str]:
+_UNREACHED = "{ status 503 } !{ var(txn.answered) -m found } { var(txn.asked) -m found }"
+
+
+def _group_cookies() -> list[str]:
+    expires, sticky, value = "%[date(604800),http_date]", "{ var(txn.tg_for) -m found }", "%[var(txn.tg_value),base64]"
+    cors = f"AWSALBTGCORS={value}; Expires={expires}; Path=/; SameSite=None; Secure"
     return [
-        f"http-response unset-var(txn.target_status) if {condition}",
-        f"http-response return status 502 content-type text/html file 502.html if {condition}",
+        f'http-response set-var-fmt(txn.tg_value) "%[date,add(txn.tg_for)]/%[be_name]" if {sticky}',
+        f'http-response add-header Set-Cookie "AWSALBTG={value}; Expires={expires}; Path=/" if {sticky}',
+        f'http-response add-header Set-Cookie "{cors}" if {sticky}',
     ]
 
 
