@@ -25,7 +25,15 @@ from gureum.drivers.haproxy_headers import (
     to_client,
     to_target,
 )
-from gureum.drivers.haproxy_logs import CAPTURES, FAILED_FORMAT, HTTP_FORMAT, HTTPS_FORMAT, TCP_FORMAT, UNIQUE_ID
+from gureum.drivers.haproxy_logs import (
+    CAPTURES,
+    FAILED_FORMAT,
+    HTTP_FORMAT,
+    HTTPS_FORMAT,
+    LONG_URL,
+    TCP_FORMAT,
+    UNIQUE_ID,
+)
 from gureum.drivers.haproxy_text import group_name, refused, server_name
 from gureum.ports.proxies import Certificate, Forward, Group, Listener, ProxySpec, Server
 
@@ -116,7 +124,6 @@ def _global(host: Host) -> list[str]:
         f"  tune.bufsize {_LONGEST_HEADERS + 8192}",
         "  tune.maxrewrite 8192",
         "  tune.http.maxhdr 1000",
-        "  tune.http.logurilen 16640",
         "  tune.ssl.default-dh-param 2048",
         "  ssl-server-verify none",
     ]
@@ -202,6 +209,7 @@ def _layer7(spec: ProxySpec, listener: Listener, groups: dict[str, Group]) -> tu
         "tcp-request connection set-var(sess.since) date",
         *CAPTURES,
         f"unique-id-format {UNIQUE_ID}",
+        LONG_URL,
         *first_checks(spec.attributes, http2=tls),
         *decision.lines,
         *actions.lines,

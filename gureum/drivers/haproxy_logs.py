@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import functools
 import hashlib
 import re
 import socket
@@ -33,7 +34,10 @@ UNIQUE_ID = "1-%{+X}Ts-%[uuid(),bytes(24,12)]%[uuid(),bytes(24,12)]"
 HTTP_FIELDS = (
     "H", "%[date(0,us)]", "%ci", "%cp", "%f", "%b", "%s", "%si", "%sp", "%TR", "%Tw", "%Tc", "%Tr", "%Ta", "%ST", "%ts", "%U", "%B", "%r",
     "%hr", "%ID", "%[var(txn.rule)]", "%[var(txn.trace),json(utf8s)]", "%[var(txn.location),json(utf8s)]",
+    "%[var(txn.url),json(utf8s)]",
 )  # fmt: skip
+LONG_URL = 'http-request set-var-fmt(txn.url) "%[url] HTTP/%[req.ver]" if { url,length gt 900 }'
+"""For which `%r` has no room: were that made long enough for all, each request would take the longest one's memory."""
 HTTPS_FIELDS = (*HTTP_FIELDS, "%sslc", "%sslv", "%[ssl_fc_sni,json(utf8s)]", "%[ssl_f_sha1,hex]")
 TCP_FIELDS = (
     "T", "%[date(0,us)]", "%ci", "%cp", "%f", "%b", "%s", "%si", "%sp", "%Th", "%Tw", "%Tc", "%Tt", "%ts", "%U", "%B", "%sslc", "%sslv",
@@ -130,45 +134,52 @@ def _number(field: str) -> int:
 
 
 def _http(f: list[str], known: Reading) -> Record:
-    """Runs once per request, on cores that serve them: what is usual takes no call."""
-    (_, date, client, client_port, frontend, backend, server, address, port) = f[:9]
-    (received, queued, connected, answered_ms, active, status_said, ended, up, down, request, captured, trace, rule) = (
-        f[9:22]
-    )
+    """Runs once per request, on the cores that serve requests: what is usual makes few calls."""
+    _, date, client, client_port, frontend, backend, server, address, port = f[:9]
+    received, queued, connected, waited, active, said, ended, up, down, line, captured, unique, rule = f[9:22]
     place, group = known.places.get(frontend), known.groups.get(backend)
-    time = int(date) / 1_000_000
-    sent = connected[0] != "-" and queued[0] != "-"  # a connection to the target was there
-    answered = answered_ms[0] != "-" and ended[:2] != OWN_ANSWER
-    status = int(status_said)
-    final = status if answered and status > 0 and ended[0] == "-" else _outcome(status, ended, answered)
-    agent, host, length, transfer, kind = captured[1:-1].split("|")
-    actions, priority = _decided(backend, rule, frontend)
-    trace = _text(f[22]) if f[22] != "-" else f"Root={trace.lower()}" if actions else ""
-    classification, reason = classified(request, length, transfer) if length or transfer else ("", "")
-    secure = len(f) > len(HTTP_FIELDS)
+    time, status = int(date) / 1_000_000, int(said)
+    agent, host, length, transfer, content = _captured(captured)
+    answered = waited[0] != "-" and ended[:2] != OWN_ANSWER
+    # A connection to the target was there; else connecting, or waiting for it, took "-1".
+    sent = connected[0] != "-" and queued[0] != "-"
+    elb_status = status if answered and ended == "--" else _outcome(status, ended, answered)
+    kind, actions, priority = "http", "forward", 0 if rule == "-" else int(rule)
+    if backend == frontend:
+        actions, priority = "", -1
+    elif ":" in backend:
+        actions = backend.partition(":")[0]
+    trace = _text(f[22]) if f[22] != "-" else f"Root={unique.lower()}" if actions else ""
+    classification, reason = classified(line, length, transfer) if length or transfer else ("", "")
+    cipher = protocol = name = certificate = ""
+    if len(f) > len(HTTP_FIELDS):
+        cipher, protocol, name, certificate = (_given(field) for field in f[len(HTTP_FIELDS) :])
+        kind = "https" if line[-8:] != "HTTP/2.0" else _kind2(group, content)
+    if status == 101:
+        kind = "wss" if kind == "https" else "ws"
     return Record(
         proxy=known.name,
-        kind=_kind(secure, request, final, group, kind),
+        kind=kind,
         time=time,
         created=time - int(active) / 1000 if active[0] != "-" else time,
-        listener_arn=place.arn if place else "",
+        listener_arn=place.arn if place is not None else "",
         client=f"{client}:{client_port}",
         target=f"{address}:{port}" if address != "-" and server != "-" and server != "<NOSRV>" else "",
-        group_arn=group.arn if group else "",
-        request_time_s=(_milliseconds(received) + int(queued) + int(connected)) / 1000 if sent else -1.0,
-        target_time_s=int(answered_ms) / 1000 if sent and answered else -1.0,
+        group_arn=group.arn if group is not None else "",
+        request_time_s=(max(0, int(received)) + int(queued) + int(connected)) / 1000 if sent else -1.0,
+        target_time_s=int(waited) / 1000 if sent and answered else -1.0,
         response_time_s=0.0 if sent and answered else -1.0,
-        elb_status=final,
+        elb_status=elb_status,
         target_status=status if answered and status > 0 else 0,
         received_bytes=int(up),
         sent_bytes=int(down),
-        request=_request(request, place, _unescaped(host)),
-        user_agent=_unescaped(agent),
-        tls_cipher=_given(f[24]) if secure else "",
-        tls_protocol=_given(f[25]) if secure else "",
+        request=_request(line, place, host, f[24]),
+        user_agent=agent,
+        tls_cipher=cipher,
+        tls_protocol=protocol,
         trace_id=trace,
-        domain_name=_text(_given(f[26])) if secure else "",
-        certificate_arn=known.certificate_arns.get(f[27], "") if secure else "",
+        domain_name=_text(name),
+        certificate_arn=known.certificate_arns.get(certificate, ""),
         priority=priority,
         actions=actions,
         redirect_url=_text(f[23]) if f[23] != "-" else "",
@@ -182,13 +193,11 @@ OWN_ANSWER = "LH"
 """How a request ended (HAProxy's termination state) whose target had answered, and got replaced by a page of ours."""
 
 
-def _decided(backend: str, rule: str, frontend: str) -> tuple[str, int]:
-    """AWS: actions_executed and matched_rule_priority, -1 where the request was refused before any rule. By the backend's name (haproxy_actions):
-    so the lines of a worker that still has the rules of before are read right, too."""
-    if backend == frontend:
-        return "", -1
-    kind = backend.partition(":")[0] if ":" in backend else "forward"
-    return kind, int(rule) if rule != "-" else 0
+@functools.lru_cache(maxsize=512)
+def _captured(field: str) -> tuple[str, str, str, str, str]:
+    """`CAPTURES` of a request: clients send the same again and again."""
+    agent, host, length, transfer, content = field[1:-1].split("|")
+    return _unescaped(agent), _unescaped(host).partition(":")[0], length, transfer, content
 
 
 def classified(request: str, length: str, transfer: str) -> tuple[str, str]:
@@ -210,10 +219,6 @@ def _unescaped(field: str) -> str:
     if "#" not in field:
         return field
     return _ESCAPED_BYTES.sub(lambda found: bytes([int(found[1], 16)]), field.encode()).decode("utf-8", "replace")
-
-
-def _milliseconds(field: str) -> int:
-    return max(0, int(field))
 
 
 def _no_request(f: list[str], known: Reading) -> Record | None:
@@ -263,30 +268,24 @@ def _outcome(status: int, ended: str, answered: bool) -> int:
     return max(status, 0)
 
 
-def _kind(secure: bool, request: str, status: int, group: Group | None, content: str) -> str:
-    if status == 101:
-        return "wss" if secure else "ws"
-    if not secure:
-        return "http"
-    if request.endswith("HTTP/2.0"):
-        grpc = content.startswith("application/grpc") and group is not None and group.version == "GRPC"
-        return "grpcs" if grpc else "h2"
-    return "https"
+def _kind2(group: Group | None, content: str) -> str:
+    grpc = content.startswith("application/grpc") and group is not None and group.version == "GRPC"
+    return "grpcs" if grpc else "h2"
 
 
-def _request(line: str, place: Place | None, host: str) -> str:
+def _request(line: str, place: Place | None, host: str, long: str = "-") -> str:
     """AWS: method, protocol://host:port/uri, version; dashes where the request could not be read."""
-    scheme, port = (place.scheme, place.port) if place else ("http", "0")
-    if ":" in host:
-        host = host.partition(":")[0]
+    scheme, port = (place.scheme, place.port) if place is not None else ("http", "0")
     if line == "<BADREQ>" or not line:
         return f"- {scheme}://{host}:{port}- -"
-    if "#" in line:
-        line = _ESCAPED.sub(lambda found: f"%{found[1]}", line)
     method, _, rest = line.partition(" ")
-    uri, _, version = rest.rpartition(" ")
-    path = uri if uri[:1] == "/" else _ORIGIN.sub("", uri)
-    return f"{method} {scheme}://{host}:{port}{path} {version}"
+    if long != "-":
+        rest = _text(long)
+    elif "#" in rest:
+        rest = _ESCAPED.sub(lambda found: f"%{found[1]}", rest)
+    if rest[:1] != "/":
+        rest = _ORIGIN.sub("", rest)
+    return f"{method} {scheme}://{host}:{port}{rest}"
 
 
 def _tcp(f: list[str], known: Reading) -> Record | None:

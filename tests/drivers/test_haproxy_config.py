@@ -147,9 +147,7 @@ PATHS = ("/", "/x", "/x/", "/x/x", "/y")
 
 
 @given(
-    st.lists(
-        st.tuples(st.sampled_from(["", "a", "b"]), st.sampled_from(PATHS), st.booleans()), min_size=2, max_size=8
-    ),
+    st.lists(st.tuples(st.sampled_from(["", "a", "b"]), st.sampled_from(PATHS), st.booleans()), min_size=2, max_size=8),
     st.sampled_from(["a", "b", "d"]),
     st.sampled_from(PATHS),
 )
