@@ -288,17 +288,13 @@ class HaproxyProxies:
     async def _answers(
         self, known: _Running, steps: list[haproxy_control.Step]
     ) -> AsyncGenerator[tuple[haproxy_control.Step, str], None]:
-        """Many over one connection, where none has a body, and none has to be put right before the next: as a server has that is still to be
-        deleted."""
-        for first in range(0, len(steps), _MOST_AT_ONCE):
-            some = steps[first : first + _MOST_AT_ONCE]
-            if known.to_delete or any("\n" in step.text for step in some):
-                for step in some:
-                    yield step, (await haproxy_control.command(self._control(known), step.text))
-            else:
-                answers = await haproxy_control.commands(self._control(known), [step.text for step in some])
-                for step, answer in zip(some, answers, strict=True):
-                    yield step, answer
+        """Many over one connection, where none has to be put right before the next: as a server has that is still to be deleted."""
+        at_once = 1 if known.to_delete else _MOST_AT_ONCE
+        for first in range(0, len(steps), at_once):
+            some = steps[first : first + at_once]
+            answers = await haproxy_control.commands(self._control(known), [step.text for step in some])
+            for step, answer in zip(some, answers, strict=True):
+                yield step, answer
 
     def _control(self, known: _Running) -> Path:
         return known.folder.work / CONTROL_SOCKET

@@ -19,6 +19,7 @@ from gureum.ports.proxies import Group, ProxySpec, Server
 
 TIMEOUT_S = 5.0
 _LONGEST_ANSWER_BYTES = 8 << 20
+_PROMPT, _BODY_PROMPT = "\n> ", "+ "
 ALREADY_THERE = "Already exists"
 
 
@@ -51,17 +52,12 @@ async def _exchange(socket_path: Path, text: str) -> str:
 
 
 async def commands(socket_path: Path, texts: list[str]) -> list[str]:
-    """The answers to commands of a worker's own socket, a line each: all of them over one connection."""
-    said = await _exchange(socket_path, ";".join(texts))
-    answers: list[list[str]] = [[]]
-    for line in said.split("\n"):
-        if line:
-            answers[-1].append(line)
-        else:
-            answers.append([])
-    if len(answers) < len(texts):
+    """The answers to commands of a worker's own socket, all over one connection. A body's lines follow its command and end with an empty one."""
+    said = await _exchange(socket_path, "\n".join(("prompt", *texts, "quit")))
+    _, *answers = said.split(_PROMPT)
+    if len(answers) != len(texts) + 1:
         raise PortError("the proxy has left commands unanswered")
-    return ["\n".join(lines) for lines in answers[: len(texts)]]
+    return [answer.lstrip(_BODY_PROMPT).strip() for answer in answers[:-1]]
 
 
 async def _everything(reader: asyncio.StreamReader) -> bytes:
