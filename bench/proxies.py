@@ -1,4 +1,5 @@
-"""An ALB's proxy beside the same HAProxy configured by hand and beside no proxy at all, in one run; then how fast its changes are served.
+"""An ALB's proxy beside the same HAProxy configured by hand, beside Traefik and Caddy, and beside no proxy at all, in one run; then how fast its
+changes are served.
 
     sudo .venv/bin/python -m bench.proxies [--seconds 2] [--rounds 3]
 
@@ -6,9 +7,11 @@ Everything runs in a network namespace of its own, on loopback: two targets (HAP
 and wrk with 64 kept-alive connections. Proxies take turns, so that what else the machine does hits all; a ratio is the median over the rounds.
 
     by hand         frontend, backend, two servers
-    by hand, log    and X-Forwarded-For, a unique id, and its log to a socket that is read
+    by hand, equal  what somebody would write who wants the same: X-Forwarded-For, -Proto, -Port, a trace id of AWS's form, and a line with the
+                    same fields to the same sort of socket, which is read and thrown away
     ALB             what gureum runs: all of AWS's headers, checks, error pages, log records parsed by the driver
     ALB, 100 rules  and a hundred rules of two conditions before the one that matches
+    Traefik, Caddy  with their access logs (a file, Traefik's buffered); where .venv-bench has them (requirements-bench.lock)
 """
 
 from __future__ import annotations
@@ -30,10 +33,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from gureum.drivers.haproxy import HaproxyProxies
+from gureum.drivers.haproxy_logs import HTTP_FORMAT
 from gureum.ports.proxies import Condition, FixedResponse, Forward, Group, Listener, ProxySpec, Rule, Server
 from tests.machine.proxy_host import ADDRESS, ProxyHost, proxy_host
 
+PEERS = Path(os.environ.get("BENCH_PEERS", Path(__file__).parents[1] / ".venv-bench" / "bin"))
 TARGETS = tuple(Server(f"10.9.0.{n}:80", f"10.9.0.{n}", 80, up=True) for n in (21, 22))
+SAME_FIELDS = HTTP_FORMAT.partition("\\t%[var(")[0]  # those that are not for rules
 LIMITS = "global\n  maxconn 2000\n  nbthread 2\ndefaults\n  mode http\n  timeout client 60s\n  timeout server 60s\n  timeout connect 10s\n"
 
 
@@ -43,12 +49,69 @@ def backend_config() -> str:
 
 
 def hand_config(port: int, log: str = "") -> str:
-    logging = (
-        f"  log unix@{log} format raw local0\n  option httplog\n  option forwardfor\n  unique-id-format %{{+X}}o%Ts-%rt\n"
-        "  unique-id-header X-Amzn-Trace-Id\n"
-    )
+    logging = f"""  log unix@{log} format raw local0
+  log-format "{SAME_FIELDS}"
+  capture request header User-Agent len 1024
+  capture request header Host len 256
+  option forwardfor
+  http-request set-header X-Forwarded-Proto http
+  http-request set-header X-Forwarded-Port {port}
+  unique-id-format Root=1-%{{+X}}Ts-%[uuid(),bytes(24,12)]%[uuid(),bytes(24,12)]
+  unique-id-header X-Amzn-Trace-Id
+"""
     servers = "".join(f"  server s{n} {one.address}:80\n" for n, one in enumerate(TARGETS))
     return f"{LIMITS}frontend f\n  bind {ADDRESS}:{port}\n{logging if log else ''}  default_backend b\nbackend b\n{servers}"
+
+
+def traefik(folder: Path, port: int) -> list[str]:
+    servers = "".join(f"        - url: http://{one.address}:80\n" for one in TARGETS)
+    (folder / "routes.yml").write_text(
+        "http:\n  routers:\n    all:\n      rule: PathPrefix(`/`)\n      service: targets\n"
+        f"  services:\n    targets:\n      loadBalancer:\n        servers:\n{servers}"
+    )
+    return [
+        *(str(PEERS / "traefik"), f"--entrypoints.web.address={ADDRESS}:{port}", "--log.level=ERROR"),
+        *("--global.checknewversion=false", "--global.sendanonymoususage=false"),
+        *(f"--providers.file.filename={folder}/routes.yml", "--accesslog=true", "--accesslog.bufferingsize=1000"),
+        f"--accesslog.filepath={folder}/traefik.log",
+    ]
+
+
+def caddy(folder: Path, port: int) -> list[str]:
+    targets = " ".join(f"{one.address}:80" for one in TARGETS)
+    (folder / "Caddyfile").write_text(
+        "{\n  admin off\n  auto_https off\n  persist_config off\n}\n"
+        f"http://:{port} {{\n  bind {ADDRESS}\n  reverse_proxy {targets}\n  log {{\n    output file {folder}/caddy.log\n  }}\n}}\n"
+    )
+    return [str(PEERS / "caddy"), "run", "--adapter", "caddyfile", "--config", str(folder / "Caddyfile")]
+
+
+@contextlib.contextmanager
+def running(host: ProxyHost, folder: Path, command: list[str], port: int) -> Iterator[None]:
+    """In the network of all, with a home in `folder`; answers when it is here."""
+    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "XDG_DATA_HOME": str(folder)}
+    with open(folder / "peers.log", "ab") as said:
+        process = subprocess.Popen(
+            ["nsenter", f"--net={host.net}", *command],
+            start_new_session=True,
+            env=environment,
+            cwd=folder,
+            stdout=said,
+            stderr=said,
+        )
+    try:
+        deadline = time.monotonic() + 20
+        while True:
+            with contextlib.suppress(ConnectionRefusedError):
+                host.connect(port).close()
+                break
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError((folder / "peers.log").read_text()[-2000:])
+            time.sleep(0.05)
+        yield
+    finally:
+        process.kill()
+        process.wait()
 
 
 @contextlib.contextmanager
@@ -80,9 +143,11 @@ def drained(path: Path) -> Iterator[None]:
 
         thread = threading.Thread(target=read)
         thread.start()
-        yield
-        stop.set()
-        thread.join()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
 
 
 def wrk(host: ProxyHost, address: str, port: int, seconds: float) -> tuple[float, float]:
@@ -120,7 +185,9 @@ def spec(host: ProxyHost, *listeners: Listener, servers: tuple[Server, ...] = TA
     return host.spec(*listeners, groups=(Group("tg-a", "arn", "HTTP", servers=servers),), **more)
 
 
-async def throughput(host: ProxyHost, proxies: HaproxyProxies, seconds: float, rounds: int) -> None:
+async def throughput(
+    host: ProxyHost, proxies: HaproxyProxies, peers: dict[str, int], seconds: float, rounds: int
+) -> None:
     await proxies.ensure(spec(host, listener(80), listener(81, 100)))
     records = 0
 
@@ -132,23 +199,24 @@ async def throughput(host: ProxyHost, proxies: HaproxyProxies, seconds: float, r
     asks = {
         "direct": (TARGETS[0].address, 80),
         "by hand": (ADDRESS, 8001),
-        "by hand, log": (ADDRESS, 8002),
+        "by hand, equal": (ADDRESS, 8002),
         "ALB": (ADDRESS, 80),
         "ALB, 100 rules": (ADDRESS, 81),
-    }
+    } | {name: (ADDRESS, port) for name, port in peers.items()}
     seen: dict[str, list[tuple[float, float]]] = {name: [] for name in asks}
-    for _ in range(rounds):
-        for name, (address, port) in asks.items():
+    for turn in range(rounds):
+        for name in list(asks) if turn % 2 == 0 else reversed(asks):
+            address, port = asks[name]
             seen[name].append(await asyncio.to_thread(wrk, host, address, port, seconds))
     stop()
-    print(f"\n{'':16} requests/s   p99 ms   of direct   of by hand   of by hand, log")
+    print(f"\n{'':16} requests/s   p99 ms   of direct   of by hand   of by hand, equal")
     for name, figures in seen.items():
         ratios = [
             statistics.median(ours[0] / theirs[0] for ours, theirs in zip(figures, seen[other], strict=True))
-            for other in ("direct", "by hand", "by hand, log")
+            for other in ("direct", "by hand", "by hand, equal")
         ]
         rate, p99 = (statistics.median(column) for column in zip(*figures, strict=True))
-        print(f"{name:16} {rate:10.0f} {p99:8.2f} {ratios[0]:11.2f} {ratios[1]:12.2f} {ratios[2]:17.2f}")
+        print(f"{name:16} {rate:10.0f} {p99:8.2f} {ratios[0]:11.2f} {ratios[1]:12.2f} {ratios[2]:19.2f}")
     print(f"records parsed: {records}")
 
 
@@ -215,7 +283,7 @@ def main() -> int:
     if os.geteuid() != 0:
         print("needs root")
         return 1
-    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}", flush=True)
     with (
         tempfile.TemporaryDirectory() as temporary,
         proxy_host(Path(temporary)) as host,
@@ -227,10 +295,18 @@ def main() -> int:
         stack.enter_context(haproxy(host, folder, "hand", hand_config(8001)))
         stack.enter_context(haproxy(host, folder, "hand-log", hand_config(8002, str(folder / "log"))))
 
+        peers = {}
+        for port, (name, command) in enumerate({"Traefik": traefik, "Caddy": caddy}.items(), 8003):
+            if (PEERS / name.lower()).exists():
+                stack.enter_context(running(host, folder, command(folder, port), port))
+                peers[name] = port
+            else:
+                print(f"SKIPPED: {name} is not in {PEERS} (requirements-bench.lock)")
+
         async def story() -> None:
             proxies = host.driver()
             try:
-                await throughput(host, proxies, min(arguments.seconds, 10), min(arguments.rounds, 20))
+                await throughput(host, proxies, peers, min(arguments.seconds, 10), min(arguments.rounds, 20))
                 await changes(host, proxies)
             finally:
                 await proxies.close()

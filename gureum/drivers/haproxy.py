@@ -1,8 +1,8 @@
 """Proxies by HAProxy: fills `ports/proxies.py`.
 
-A wish is rendered whole (haproxy_config) and written; then the running process is brought there the cheapest way: by commands at run time where
-only servers or further certificates differ, else by a reload, in which the new worker takes over the listening sockets and the old one ends with
-its last connection. What is on disk is always the newest wish, so a crash or a reload loses nothing.
+The running process is brought to a wish the cheapest way: by commands at run time where only servers or further certificates differ; else the
+wish is rendered whole (haproxy_config) and written for a reload, in which the new worker takes over the listening sockets and the old one ends with
+its last connection. Files are read by nobody but a reload or a start, and each of these writes them first, so that commands need none.
 
 The process outlives us. A new agent reads `state.json`, checks that the process is the one it was, and watches it by a pidfd. Nothing is polled.
 """
@@ -16,7 +16,7 @@ import os
 import signal
 import socket
 import subprocess
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from pathlib import Path
 from typing import Protocol
 
@@ -24,17 +24,18 @@ import msgspec
 
 from gureum.base.processes import start_ticks
 from gureum.drivers import foreign_sources, haproxy_config, haproxy_control, haproxy_logs
-from gureum.drivers.haproxy_config import MASTER_SOCKET, pem_file
+from gureum.drivers.haproxy_config import CONTROL_SOCKET, MASTER_SOCKET, pem_file
 from gureum.drivers.haproxy_process import FOLDER, ProxyFolder, State, host, remove_all
 from gureum.drivers.haproxy_text import group_name, server_name
 from gureum.drivers.network_names import checked_name
 from gureum.ports import PortError
-from gureum.ports.proxies import Counters, ProxySpec, Record, Sink
+from gureum.ports.proxies import Certificate, Counters, ProxySpec, Record, Sink
 
 log = logging.getLogger("gureum.proxies")
 READY_TIMEOUT_S = 20.0
 _DELETE_AGAIN_S = 1.0
 _MOST_DELETIONS = 1000
+_MOST_AT_ONCE = 100
 
 
 class Opener(Protocol):
@@ -152,34 +153,56 @@ class HaproxyProxies:
         known = self._running.get(spec.name)
         if known is not None and known.pidfd >= 0 and known.certain and known.state.spec == spec:
             return
-        files, pems = await asyncio.to_thread(self._render, spec)
         net = Path(spec.sandbox_net)
         if any(group.preserve_client for group in spec.groups):
             await asyncio.to_thread(_open_sources, net, spec.address)
         if known is not None and known.pidfd >= 0 and known.state.namespace != _inode(net):
             self._let_go(known)  # its sandbox was made anew: it serves nobody
+        if known is not None and known.pidfd >= 0 and await self._change(known, spec):
+            await self._note(known, spec)
+            return
+        files, pems = await asyncio.to_thread(self._render, spec)
         if known is None or known.pidfd < 0:
             await self._start(spec, files, pems, known)
             return
-        steps = haproxy_control.plan(
-            known.state.spec, spec, {one.name: pems[pem_file(one.name)] for one in spec.certificates}
-        )
-        certain, known.certain = known.certain, False
+        known.certain = False
         await asyncio.to_thread(known.folder.write, files, pems)
-        if not certain or steps is None or not await self._take_steps(known, steps):
-            await self._reload(known)
+        await self._reload(known)
         await self._note(known, spec)
 
+    async def _change(self, known: _Running, spec: ProxySpec) -> bool:
+        """At run time; False where that cannot be. The files stay behind until the next reload writes them."""
+        old = known.state.spec
+        if not known.certain:
+            return False
+        had = {one.name for one in old.certificates}
+        added = [one for one in spec.certificates if one.name not in had]
+        pems = await asyncio.to_thread(self._open_keys, added) if added else {}
+        steps = haproxy_control.plan(old, spec, pems)
+        if steps is None:
+            return False
+        known.certain = False
+        if not await self._take_steps(known, steps):
+            return False
+        gone = had - {one.name for one in spec.certificates}
+        if gone:
+            await asyncio.to_thread(known.folder.forget, [pem_file(name) for name in gone])
+        return True
+
     def _render(self, spec: ProxySpec) -> tuple[dict[str, str], dict[str, str]]:
-        files = haproxy_config.render(spec, host())
+        pems = self._open_keys(spec.certificates)
+        return haproxy_config.render(spec, host()), {pem_file(name): text for name, text in pems.items()}
+
+    def _open_keys(self, certificates: Iterable[Certificate]) -> dict[str, str]:
+        """Certificates with their keys, by name."""
         pems = {}
-        for certificate in spec.certificates:
+        for certificate in certificates:
             try:
                 key = self._sealer.open(certificate.sealed_key, certificate.name)
             except ValueError as error:
                 raise PortError(f"the key of certificate {certificate.name} cannot be opened", retry=False) from error
-            pems[pem_file(certificate.name)] = haproxy_config.pem(certificate, key)
-        return files, pems
+            pems[certificate.name] = haproxy_config.pem(certificate, key)
+        return pems
 
     async def _note(self, known: _Running, spec: ProxySpec) -> None:
         known.reading = haproxy_logs.reading(spec)
@@ -247,8 +270,7 @@ class HaproxyProxies:
 
     async def _take_steps(self, known: _Running, steps: list[haproxy_control.Step]) -> bool:
         """False when one was refused: a reload brings the rest about."""
-        for step in steps:
-            answer = await self._ask(known, step.text)
+        async for step, answer in self._answers(known, steps):
             if _done(answer, step.good):
                 continue
             if step.late:
@@ -257,7 +279,7 @@ class HaproxyProxies:
             elif step.again and haproxy_control.ALREADY_THERE.lower() in answer.lower():
                 known.to_delete -= {f"del server {step.text.split()[2]}"}
                 for text in step.again:
-                    await self._ask(known, text)
+                    await haproxy_control.command(self._control(known), text)
             else:
                 log.info(
                     "a change at run time was refused",
@@ -265,6 +287,20 @@ class HaproxyProxies:
                 )
                 return False
         return True
+
+    async def _answers(
+        self, known: _Running, steps: list[haproxy_control.Step]
+    ) -> AsyncGenerator[tuple[haproxy_control.Step, str], None]:
+        """Many over one connection, where none has to be put right before the next: as a server has that is still to be deleted."""
+        at_once = 1 if known.to_delete else _MOST_AT_ONCE
+        for first in range(0, len(steps), at_once):
+            some = steps[first : first + at_once]
+            answers = await haproxy_control.commands(self._control(known), [step.text for step in some])
+            for step, answer in zip(some, answers, strict=True):
+                yield step, answer
+
+    def _control(self, known: _Running) -> Path:
+        return known.folder.work / CONTROL_SOCKET
 
     def _delete_later(self, known: _Running) -> None:
         """A server that still has connections cannot be deleted; it is out of rotation, so there is no hurry."""

@@ -15,12 +15,27 @@ import ipaddress
 import msgspec
 
 from gureum.base import tls_policies
-from gureum.drivers import haproxy_errors
-from gureum.drivers.haproxy_headers import first_checks, refuse, sticky_cookies, to_client, to_target
-from gureum.drivers.haproxy_logs import FAILED_FORMAT, HTTP_FORMAT, TCP_FORMAT
-from gureum.drivers.haproxy_rules import fixed_body_name, rule_lines
+from gureum.drivers import haproxy_actions, haproxy_errors, haproxy_rules
+from gureum.drivers.haproxy_headers import (
+    OWN_HEADERS,
+    first_checks,
+    page_arguments,
+    refuse,
+    sticky_cookies,
+    to_client,
+    to_target,
+)
+from gureum.drivers.haproxy_logs import (
+    CAPTURES,
+    FAILED_FORMAT,
+    HTTP_FORMAT,
+    HTTPS_FORMAT,
+    LONG_URL,
+    TCP_FORMAT,
+    UNIQUE_ID,
+)
 from gureum.drivers.haproxy_text import group_name, refused, server_name
-from gureum.ports.proxies import Certificate, FixedResponse, Forward, Group, Listener, ProxySpec, Server
+from gureum.ports.proxies import Certificate, Forward, Group, Listener, ProxySpec, Server
 
 CONFIG = "haproxy.cfg"
 CONTROL_SOCKET = "run/control"
@@ -57,21 +72,25 @@ def render(spec: ProxySpec, host: Host) -> dict[str, str]:
     lines = _global(host) + _defaults(spec)
     files = {name: content.decode() for name, content in haproxy_errors.files().items()}
     for listener in spec.listeners:
-        lines += _listener(spec, listener, groups)
+        more, made = _listener(spec, listener, groups)
+        lines, files = lines + more, files | made
         if listener.certificates:
             missing = set(listener.certificates) - listed
             if missing:
                 raise ValueError(f"certificates are missing: {sorted(missing)}")
             files[crt_list(listener.port)] = "".join(f"{pem_file(name)}\n" for name in listener.certificates)
-        for rule in listener.rules:
-            if isinstance(rule.action, FixedResponse) and rule.action.body:
-                files[fixed_body_name(rule.action)] = rule.action.body
+    http2 = any(listener.protocol == "HTTPS" for listener in spec.listeners)
     layer7 = {name for one in spec.listeners if one.protocol in ("HTTP", "HTTPS") for name in forwarded_to(one)}
     for group in spec.groups:
-        users = [one for one in spec.listeners if group.name in forwarded_to(one)]
-        idle_s = max(map(_idle_s, users), default=NLB_IDLE_S)
-        lines += _backend(group, idle_s, layer7=group.name in layer7 or group.protocol in ("HTTP", "HTTPS"))
-    lines += ["backend none from http", *(f"  {line}" for line in refuse(503, "TRUE")), "backend none4 from tcp"]
+        if group.name in layer7 or group.protocol in ("HTTP", "HTTPS"):
+            if group.preserve_client:
+                raise refused("requests come from the proxy's address")
+            lines += _backend("http", group, _policy7(group, http2=http2))
+        else:
+            users = [one for one in spec.listeners if group.name in forwarded_to(one)]
+            lines += _backend("tcp", group, _policy4(group, max(map(_idle_s, users), default=NLB_IDLE_S)))
+    lines += _block(f"backend {haproxy_actions.NOWHERE} from http", refuse(503, "TRUE", http2=http2))
+    lines.append("backend none4 from tcp")
     return files | {CONFIG: "\n".join(lines) + "\n"}
 
 
@@ -108,7 +127,6 @@ def _global(host: Host) -> list[str]:
         f"  tune.bufsize {_LONGEST_HEADERS + 8192}",
         "  tune.maxrewrite 8192",
         "  tune.http.maxhdr 1000",
-        "  tune.http.logurilen 16640",
         "  tune.ssl.default-dh-param 2048",
         "  ssl-server-verify none",
     ]
@@ -116,7 +134,7 @@ def _global(host: Host) -> list[str]:
 
 def _defaults(spec: ProxySpec) -> list[str]:
     idle = int(spec.attributes.get("idle_timeout.timeout_seconds", "60"))
-    errors = [f"  http-error status {code} content-type text/html file {code}.html" for code in (500, 502, 504)]
+    errors = [f"  http-error {page_arguments(code)}" for code in (400, 408, 500, 502, 504)]
     return [
         "defaults http",
         "  mode http",
@@ -134,7 +152,7 @@ def _defaults(spec: ProxySpec) -> list[str]:
         f"  timeout http-keep-alive {idle}s",
         f"  timeout queue {idle}s",
         *errors,
-        "  http-error status 503 content-type text/html lf-file connect.html",
+        f"  http-error status 503 content-type text/html lf-file connect.html {OWN_HEADERS}",
         "defaults tcp",
         "  mode tcp",
         "  log global",
@@ -143,10 +161,11 @@ def _defaults(spec: ProxySpec) -> list[str]:
     ]
 
 
-def _listener(spec: ProxySpec, listener: Listener, groups: dict[str, Group]) -> list[str]:
+def _listener(spec: ProxySpec, listener: Listener, groups: dict[str, Group]) -> tuple[list[str], dict[str, str]]:
+    """Its lines, and the files they read."""
     if listener.protocol in ("HTTP", "HTTPS"):
         return _layer7(spec, listener, groups)
-    return _layer4(spec, listener, groups)
+    return _layer4(spec, listener, groups), {}
 
 
 def _bind(spec: ProxySpec, listener: Listener) -> str:
@@ -180,32 +199,35 @@ def _alpn(spec: ProxySpec, listener: Listener) -> str:
     return f" alpn {_ALPN[listener.alpn]}"
 
 
-def _layer7(spec: ProxySpec, listener: Listener, groups: dict[str, Group]) -> list[str]:
+def _layer7(spec: ProxySpec, listener: Listener, groups: dict[str, Group]) -> tuple[list[str], dict[str, str]]:
     for name in forwarded_to(listener):
         if name not in groups:
             raise ValueError(f"listener {listener.port} forwards to {name}, which is not there")
-    body = [
+    decision, actions = haproxy_rules.decide(listener), haproxy_actions.act(listener)
+    tls = listener.protocol == "HTTPS"
+    lines = [
+        _bind(spec, listener).strip(),
+        f'log-format "{HTTPS_FORMAT if tls else HTTP_FORMAT}"',
+        f'error-log-format "{FAILED_FORMAT}"',
         "tcp-request connection set-var(sess.since) date",
-        "capture request header User-Agent len 1024",
-        "capture request header Host len 256",
-        "unique-id-format 1-%{+X}Ts-%[uuid(),regsub(-,,g),bytes(0,24)]",
-        *first_checks(spec.attributes),
-        "http-request set-var(txn.host) req.hdr(host),field(1,:),lower",
-        "http-request set-var-fmt(txn.query) ?%[query] if { query -m len gt 0 }",
-        "http-request set-var(txn.grpc) int(1) if { req.hdr(content-type) -m beg application/grpc }",
-        "http-request set-var(txn.tg_cookie) req.cook(AWSALBTG),b64dec if { req.cook(AWSALBTG) -m found }",
-        "http-request set-var(txn.tg_cookie) req.cook(AWSALBTGCORS),b64dec if !{ var(txn.tg_cookie) -m found } { req.cook(AWSALBTGCORS) -m found }",
-        "http-request set-var(txn.tg_until) var(txn.tg_cookie),field(1,/),add(0) if { var(txn.tg_cookie) -m found }",
-        *rule_lines(listener),
-        "http-request set-var(txn.group) var(txn.rule),field(3,/) if !{ var(txn.group) -m found }",
+        *CAPTURES,
+        f"unique-id-format {UNIQUE_ID}",
+        LONG_URL,
+        *first_checks(spec.attributes, http2=tls),
+        *decision.lines,
+        *actions.lines,
         *to_target(listener, spec.attributes),
-        *to_client(listener, spec.attributes),
-        "use_backend %[var(txn.group)] if { var(txn.group) -m len gt 0 }",
-        "default_backend none",
+        *to_client(listener, spec.attributes, sticky=haproxy_actions.sticky(listener)),
+        *actions.uses,
     ]
-    head = [f"frontend l-{listener.port} from http", _bind(spec, listener)]
-    logs = [f'  log-format "{HTTP_FORMAT}"', f'  error-log-format "{FAILED_FORMAT}"']
-    return [*head, *logs, *(f"  {line}" for line in body)]
+    blocks = _block(f"frontend l-{listener.port} from http", lines)
+    for name, answer in actions.backends.items():
+        blocks += _block(f"backend {name} from http", answer)
+    return blocks, decision.files | actions.files
+
+
+def _block(head: str, lines: list[str]) -> list[str]:
+    return [head, *(f"  {line}" for line in lines)]
 
 
 def _layer4(spec: ProxySpec, listener: Listener, groups: dict[str, Group]) -> list[str]:
@@ -232,20 +254,17 @@ def _idle_s(listener: Listener) -> int:
     return int(listener.attributes.get("tcp.idle_timeout.seconds", str(NLB_IDLE_S)))
 
 
-def _backend(group: Group, idle_s: int, *, layer7: bool) -> list[str]:
-    if group.preserve_client and layer7:
-        raise refused("requests come from the proxy's address")
-    lines = [f"backend {group_name(group.name)} from {'http' if layer7 else 'tcp'}"]
-    lines += [f"  {line}" for line in (_policy7(group) if layer7 else _policy4(group, idle_s))]
-    return lines + [f"  server {server_name(one.name)} {server_options(group, one)}" for one in group.servers]
+def _backend(mode: str, group: Group, policy: list[str]) -> list[str]:
+    servers = [f"server {server_name(one.name)} {server_options(group, one)}" for one in group.servers]
+    return _block(f"backend {group_name(group.name)} from {mode}", policy + servers)
 
 
-def _policy7(group: Group) -> list[str]:
+def _policy7(group: Group, *, http2: bool) -> list[str]:
     balance = {"round_robin": "roundrobin", "least_outstanding_requests": "leastconn", "weighted_random": "random(1)"}
     lines = [f"balance {balance[group.algorithm]}"]
     # A worker that is being replaced counts none of its servers, and still serves connections that are kept alive.
-    lines += refuse(503, "{ nbsrv 0 } !{ stopping }")
-    lines += _version_checks(group)
+    lines += refuse(503, "{ nbsrv 0 } !{ stopping }", http2=http2)
+    lines += _version_checks(group, http2=http2)
     lines.append("http-request set-var(txn.asked) date(0,ms)")
     if group.stickiness is not None:
         if group.stickiness.kind == "source_ip":
@@ -254,12 +273,12 @@ def _policy7(group: Group) -> list[str]:
     return lines
 
 
-def _version_checks(group: Group) -> list[str]:
+def _version_checks(group: Group, *, http2: bool) -> list[str]:
     """AWS, "HTTP 464": the request's version does not fit the target group's."""
     if group.version == "HTTP1":
-        return refuse(464, "{ var(txn.grpc) -m found }")
-    lines = refuse(464, "!{ req.ver 2.0 }")
-    return lines + (refuse(464, "!METH_POST") if group.version == "GRPC" else [])
+        return refuse(464, "{ req.hdr(content-type) -m beg application/grpc }", http2=http2)
+    lines = refuse(464, "!{ req.ver 2.0 }", http2=http2)
+    return lines + (refuse(464, "!METH_POST", http2=http2) if group.version == "GRPC" else [])
 
 
 def _policy4(group: Group, idle_s: int) -> list[str]:

@@ -1,5 +1,5 @@
-"""HAProxy's run-time interface: commands through the master's socket, and which ones bring a change about. The master hands a command to the
-newest worker (`@1`), or to an old one that still has connections (`@!pid`).
+"""HAProxy's run-time interface: commands, and which ones bring a change about. The newest worker has a socket of its own; through the master's
+an old one can be asked, too, that still has connections (`@!pid`).
 
 HAProxy management guide, "Unix Socket commands" and "Master CLI".
 """
@@ -19,11 +19,16 @@ from gureum.ports.proxies import Group, ProxySpec, Server
 
 TIMEOUT_S = 5.0
 _LONGEST_ANSWER_BYTES = 8 << 20
+_PROMPT, _BODY_PROMPT = "\n> ", "+ "
 ALREADY_THERE = "Already exists"
 
 
 async def command(socket_path: Path, text: str) -> str:
     """The answer to one command. PortError when there is nobody to ask."""
+    return (await _exchange(socket_path, text)).strip()
+
+
+async def _exchange(socket_path: Path, text: str) -> str:
     # By way of the folder's descriptor: a socket's path may have 108 bytes, ours has more under a long run folder.
     try:
         folder = os.open(socket_path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -43,7 +48,16 @@ async def command(socket_path: Path, text: str) -> str:
         raise PortError(f"the proxy does not answer: {error or 'timeout'}") from error
     finally:
         os.close(folder)
-    return answer.decode(errors="replace").strip()
+    return answer.decode(errors="replace")
+
+
+async def commands(socket_path: Path, texts: list[str]) -> list[str]:
+    """The answers to commands of a worker's own socket, all over one connection. A body's lines follow its command and end with an empty one."""
+    said = await _exchange(socket_path, "\n".join(("prompt", *texts, "quit")))
+    _, *answers = said.split(_PROMPT)
+    if len(answers) != len(texts) + 1:
+        raise PortError("the proxy has left commands unanswered")
+    return [answer.lstrip(_BODY_PROMPT).strip() for answer in answers[:-1]]
 
 
 async def _everything(reader: asyncio.StreamReader) -> bytes:

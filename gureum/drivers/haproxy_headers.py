@@ -6,8 +6,8 @@ AWS: Application Load Balancers guide, "HTTP headers", "Request tracing", "Heade
 from __future__ import annotations
 
 from gureum.drivers import haproxy_desync
-from gureum.drivers.haproxy_errors import REASONS, SERVER
-from gureum.drivers.haproxy_text import header_name, log_format, refused, word
+from gureum.drivers.haproxy_errors import SERVER
+from gureum.drivers.haproxy_text import header_name, log_format, refused
 from gureum.ports.proxies import Listener
 
 _DEFAULT_PORTS = (80, 443)
@@ -25,35 +25,46 @@ _ANSWER_HEADERS = {
     "routing.http.response.x_content_type_options.header_value": "X-Content-Type-Options",
     "routing.http.response.x_frame_options.header_value": "X-Frame-Options",
 }
-OWN = "!{ var(txn.target_status) -m found }"
-"""The answer is the proxy's own: no target has given one."""
+OWN_HEADERS = f"hdr Server {SERVER} hdr Date %[date,http_date]"
+"""Of each answer that is the proxy's own: with the answer, so that no condition has to be looked at in those of targets."""
+
+# The buffer's length costs nothing to know, the headers' text would be put together for each request.
+_LONG = "{ req.len gt 16000 }"
 
 
-def refuse(status: int, condition: str, *, close: bool = False) -> list[str]:
-    """`close`: nothing more is read from the client's connection."""
+def refuse(status: int, condition: str, *, http2: bool, close: bool = False) -> list[str]:
+    """`http2`: whether the listener speaks it too. `close`: nothing more is read from the client's connection."""
+    waiting = [body_first(condition)] if http2 else []
     last = " hdr connection close" if close else ""
-    answer = f"http-request return status {status} content-type text/html file {status}.html{last} if {condition}"
-    return [body_first(condition), answer]
+    return [*waiting, f"http-request return {page_arguments(status)}{last} if {condition}"]
 
 
-def body_first(condition: str) -> str:
+def page_arguments(status: int) -> str:
+    """What stands after `return`, for AWS's page of the status."""
+    return f"status {status} content-type text/html file {status}.html {OWN_HEADERS}"
+
+
+def body_first(condition: str = "") -> str:
     """Before an answer of our own: were an HTTP/2 stream closed while its body comes in, clients would see a broken stream instead of the answer."""
-    return f"http-request wait-for-body time 1s if {condition} {{ req.ver 2.0 }} !{{ method GET HEAD }}"
+    return f"http-request wait-for-body time 1s if {{ req.ver 2.0 }} !{{ method GET HEAD }} {condition}".rstrip()
 
 
-def first_checks(attributes: dict[str, str]) -> list[str]:
+def first_checks(attributes: dict[str, str], *, http2: bool) -> list[str]:
     """What is refused whatever the rules say."""
-    lines = [
-        *refuse(405, "METH_TRACE"),
+    refusals = [
+        (405, "METH_TRACE", False),
         # A target that said yes would be spoken to past all rules, for as long as the connection lasts.
-        *refuse(400, "METH_CONNECT", close=True),
-        *refuse(414, "{ url,length gt 16384 }"),
-        *refuse(400, "{ req.hdrs,length gt 16384 } { req.hdrs -m reg [^\\\\n]{16384} }"),
-        *refuse(400, "{ req.ver 1.1 } !{ req.hdr(host) -m found }"),
-        *refuse(463, f"{{ req.hdr_cnt(x-forwarded-for) gt {_MOST_FORWARDED} }}"),
+        (400, "METH_CONNECT", True),
+        (400, "!{ req.hdr(host) -m found } { req.ver 1.1 }", False),
+        (414, f"{_LONG} {{ url,length gt 16384 }}", False),
+        (400, f"{_LONG} {{ req.hdrs,length gt 16384 }} {{ req.hdrs -m reg [^\\\\n]{{16384}} }}", False),
+        (463, f"{{ req.hdr_cnt(x-forwarded-for) gt {_MOST_FORWARDED} }}", False),
+    ]
+    lines = [
+        line for status, condition, close in refusals for line in refuse(status, condition, http2=http2, close=close)
     ]
     found, blocked = haproxy_desync.classify(_desync_mode(attributes))
-    return lines + found + (refuse(400, blocked, close=True) if blocked else [])
+    return lines + found + (refuse(400, blocked, http2=http2, close=True) if blocked else [])
 
 
 def _desync_mode(attributes: dict[str, str]) -> str:
@@ -117,42 +128,32 @@ def _upgrades() -> list[str]:
 
 
 def _trace() -> list[str]:
-    """Root where there is none, Self before a Root that another gave; a Self of another is taken out."""
+    """Root where there is none, Self before a Root that another gave; a Self of another is taken out. What came without any is done last, since
+    what is made then would be seen by those before; its id is the log's own."""
     header = "req.fhdr(x-amzn-trace-id)"
-    has_root = f"{{ {header} -m reg (^|;)\\ *Root= }}"
-    too_long = f"{{ {header} -m len gt {_LONGEST_TRACE_BYTES} }}"
-    new = "%[unique-id,lower]"
     return [
-        f"http-request del-header x-amzn-trace-id if {too_long}",
+        f"http-request del-header x-amzn-trace-id if {{ {header} -m len gt {_LONGEST_TRACE_BYTES} }}",
         "http-request replace-header x-amzn-trace-id (^|;)\\ *Self=[^;]*;?(.*)$ \\1\\2",
-        f"http-request set-var-fmt(txn.trace) Self={new};%[{header}] if {has_root}",
-        f"http-request set-var-fmt(txn.trace) Root={new};%[{header}] if !{has_root} {{ {header} -m found }}",
-        f"http-request set-var-fmt(txn.trace) Root={new} if !{{ {header} -m found }}",
-        "http-request set-header X-Amzn-Trace-Id %[var(txn.trace)]",
+        f"http-request set-var-fmt(txn.trace) Self={TRACE_ID};%[{header}] if {{ {header} -m reg (^|;)\\ *Root= }}",
+        f"http-request set-var-fmt(txn.trace) Root={TRACE_ID};%[{header}] if {{ {header} -m found }} !{{ var(txn.trace) -m found }}",
+        "http-request set-header X-Amzn-Trace-Id %[var(txn.trace)] if { var(txn.trace) -m found }",
+        f"http-request set-header X-Amzn-Trace-Id Root={TRACE_ID} if !{{ {header} -m found }}",
     ]
 
 
-def to_client(listener: Listener, attributes: dict[str, str]) -> list[str]:
-    """Changes of answers: cookies of weighted groups, headers, the proxy's own answers in AWS's form."""
-    expires = "%[date(604800),http_date]"
-    sticky = "{ var(txn.tg_for) -m found }"
-    value = "%[var(txn.tg_value),base64]"
+TRACE_ID = "%[unique-id,lower]"
+
+
+def to_client(listener: Listener, attributes: dict[str, str], *, sticky: bool) -> list[str]:
+    """Changes of answers: cookies of weighted groups (`sticky`: some rule's), headers, statuses in AWS's form."""
     lines = [
-        "http-response set-var(txn.target_status) status",
-        *refuse_answer("{ res.hdrs,length gt 32768 }"),
-        *refuse_answer("{ status 101 } !{ var(txn.upgrade) -m str -i websocket }"),
-        f'http-response set-var-fmt(txn.tg_value) "%[date,add(txn.tg_for)]/%[be_name]" if {sticky}',
-        f'http-response add-header Set-Cookie "AWSALBTG={value}; Expires={expires}; Path=/" if {sticky}',
-        f'http-response add-header Set-Cookie "AWSALBTGCORS={value}; Expires={expires}; Path=/; SameSite=None; Secure" if {sticky}',
+        f"http-response return {page_arguments(502)} if {{ res.len gt 32000 }} {{ res.hdrs,length gt 32768 }}",
+        f"http-response return {page_arguments(502)} if {{ status 101 }} !{{ var(txn.upgrade) -m str -i websocket }}",
+        "http-response set-var(txn.answered) bool(true) if { status 503 }",
+        *(_group_cookies() if sticky else ()),
         # A target that takes no connection is 502, one that does not answer in time 504; HAProxy calls both 503.
-        f"http-after-response set-status 504 if {{ status 503 }} {OWN} {{ var(txn.asked) -m found }} {{ date(0,ms),sub(txn.asked) ge 9900 }}",
-        f"http-after-response set-status 502 if {{ status 503 }} {OWN} {{ var(txn.asked) -m found }}",
-        *(
-            f"http-after-response set-status {status} reason {word(REASONS[status])} if {{ status {status} }} {OWN}"
-            for status in (502, 503, 504)
-        ),
-        f"http-after-response set-header Server {SERVER} if {OWN}",
-        f"http-after-response set-header Date %[date,http_date] if {OWN}",
+        f"http-after-response set-status 504 if {_UNREACHED} {{ date(0,ms),sub(txn.asked) ge 9900 }}",
+        f"http-after-response set-status 502 if {_UNREACHED}",
     ]
     lines += haproxy_desync.to_client(_desync_mode(attributes))
     keep_alive = int(attributes.get("client_keep_alive.seconds", "3600"))
@@ -165,10 +166,16 @@ def to_client(listener: Listener, attributes: dict[str, str]) -> list[str]:
     return lines
 
 
-def refuse_answer(condition: str) -> list[str]:
+_UNREACHED = "{ status 503 } !{ var(txn.answered) -m found } { var(txn.asked) -m found }"
+
+
+def _group_cookies() -> list[str]:
+    expires, sticky, value = "%[date(604800),http_date]", "{ var(txn.tg_for) -m found }", "%[var(txn.tg_value),base64]"
+    cors = f"AWSALBTGCORS={value}; Expires={expires}; Path=/; SameSite=None; Secure"
     return [
-        f"http-response unset-var(txn.target_status) if {condition}",
-        f"http-response return status 502 content-type text/html file 502.html if {condition}",
+        f'http-response set-var-fmt(txn.tg_value) "%[date,add(txn.tg_for)]/%[be_name]" if {sticky}',
+        f'http-response add-header Set-Cookie "AWSALBTG={value}; Expires={expires}; Path=/" if {sticky}',
+        f'http-response add-header Set-Cookie "{cors}" if {sticky}',
     ]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import functools
 import hashlib
 import re
 import socket
@@ -19,17 +20,30 @@ import msgspec
 from gureum.drivers.haproxy_desync import SEVERE
 from gureum.ports.proxies import Certificate, Group, Listener, ProxySpec, Record
 
+CAPTURES = tuple(
+    f"capture request header {name} len {length}"
+    for name, length in (
+        ("User-Agent", 1024),
+        ("Host", 256),
+        ("Content-Type", 20),
+    )
+)
+UNIQUE_ID = "1-%{+X}Ts-%[uuid(),bytes(24,12)]%[uuid(),bytes(24,12)]"
+"""A trace id; AWS's has small letters."""
 HTTP_FIELDS = (
-    "H", "%[date(0,us)]", "%ci", "%cp", "%f", "%b", "%s", "%si", "%sp", "%TR", "%Tw", "%Tc", "%Tr", "%Td", "%Ta", "%ST", "%ts",
-    "%[var(txn.target_status)]", "%U", "%B", "%r", "%[capture.req.hdr(0),json(utf8s)]", "%[capture.req.hdr(1),json(utf8s)]",
-    "%sslc", "%sslv", "%[var(txn.trace),json(utf8s)]", "%[ssl_fc_sni,json(utf8s)]", "%[ssl_f_sha1,hex]", "%[var(txn.rule)]",
-    "%[var(txn.location),json(utf8s)]", "%[var(txn.class)]", "%[var(txn.grpc)]",
+    "H", "%[date(0,us)]", "%ci", "%cp", "%f", "%b", "%s", "%si", "%sp", "%TR", "%Tw", "%Tc", "%Tr", "%Ta", "%ST", "%ts", "%U", "%B", "%r",
+    "%hr", "%ID", "%[var(txn.rule)]", "%[var(txn.trace),json(utf8s)]", "%[var(txn.location),json(utf8s)]",
+    "%[var(txn.url),json(utf8s)]", "%[var(txn.class)]",
 )  # fmt: skip
+LONG_URL = 'http-request set-var-fmt(txn.url) "%[url] HTTP/%[req.ver]" if { url,length gt 900 }'
+"""For which `%r` has no room: were that made long enough for all, each request would take the longest one's memory."""
+HTTPS_FIELDS = (*HTTP_FIELDS, "%sslc", "%sslv", "%[ssl_fc_sni,json(utf8s)]", "%[ssl_f_sha1,hex]")
 TCP_FIELDS = (
     "T", "%[date(0,us)]", "%ci", "%cp", "%f", "%b", "%s", "%si", "%sp", "%Th", "%Tw", "%Tc", "%Tt", "%ts", "%U", "%B", "%sslc", "%sslv",
     "%[ssl_fc_sni,json(utf8s)]", "%[ssl_f_sha1,hex]", "%[ssl_fc_alpn]",
 )  # fmt: skip
 HTTP_FORMAT = "\\t".join(HTTP_FIELDS)
+HTTPS_FORMAT = "\\t".join(HTTPS_FIELDS)
 TCP_FORMAT = "\\t".join(TCP_FIELDS)
 # What ended before there was a request: a handshake that failed (its error's number), or bytes that were no request (its status).
 FAILED_FIELDS = ("E", "%[date(0,us)]", "%ci", "%cp", "%f", "%[fc_err]", "%ST", "%B")
@@ -40,13 +54,23 @@ _LONGEST_BYTES = 65536
 _GATHER_S = 0.01
 _ORIGIN = re.compile(r"^https?://[^/]*")
 _ESCAPED = re.compile(r"#([0-9A-Fa-f]{2})")
+_ESCAPED_BYTES = re.compile(rb"#([0-9A-Fa-f]{2})")
+
+
+class Place(msgspec.Struct, frozen=True):
+    """A listener as lines name it."""
+
+    listener: Listener
+    arn: str
+    scheme: str
+    port: str
 
 
 class Reading(msgspec.Struct, frozen=True):
     """What the lines of one proxy are read with."""
 
     name: str
-    listeners: dict[str, Listener]
+    places: dict[str, Place]
     groups: dict[str, Group]
     certificate_arns: dict[str, str]
 
@@ -54,10 +78,15 @@ class Reading(msgspec.Struct, frozen=True):
 def reading(spec: ProxySpec) -> Reading:
     return Reading(
         spec.name,
-        {f"l-{listener.port}": listener for listener in spec.listeners},
+        {f"l-{listener.port}": _place(listener) for listener in spec.listeners},
         {group.name: group for group in spec.groups},
         {fingerprint(one): one.arn for one in spec.certificates},
     )
+
+
+def _place(listener: Listener) -> Place:
+    scheme = "https" if listener.protocol == "HTTPS" else "http"
+    return Place(listener, listener.arn, scheme, str(listener.port))
 
 
 def fingerprint(certificate: Certificate) -> str:
@@ -72,15 +101,15 @@ def fingerprint(certificate: Certificate) -> str:
 
 def parse(line: bytes, known: Reading) -> Record | None:
     """None for a line that is none of ours (a failed handshake's too, see `is_tls_failure`)."""
-    fields = ["" if field == "-" else field for field in line.decode("utf-8", "replace").rstrip("\n").split("\t")]
+    fields = line.decode("utf-8", "replace").rstrip("\n").split("\t")
     kind, count = fields[0], len(fields)
     try:
-        if kind == "H" and count == len(HTTP_FIELDS):
+        if kind == "H" and (count == len(HTTP_FIELDS) or count == len(HTTPS_FIELDS)):
             return _http(fields, known)
         if kind == "E" and count == len(FAILED_FIELDS):
-            return _no_request(fields, known)
+            return _no_request(["" if field == "-" else field for field in fields], known)
         if kind == "T" and count == len(TCP_FIELDS):
-            return _tcp(fields, known)
+            return _tcp(["" if field == "-" else field for field in fields], known)
     except (ValueError, msgspec.DecodeError):
         return None
     return None
@@ -104,57 +133,92 @@ def _number(field: str) -> int:
 
 
 def _http(f: list[str], known: Reading) -> Record:
-    listener, group = known.listeners.get(f[4]), known.groups.get(f[5])
-    time = int(f[1]) / 1_000_000
-    total = _seconds(f[14])
-    sent = f[10] != "" and int(f[11] or "-1") >= 0  # a connection to the target was there
-    target_status = _number(f[17])
-    answered = target_status > 0
-    priority, _, action = f[28].partition("/")
-    trace, request = _text(f[25]), f[20]
-    classification, _, reason = f[30].partition(":")
-    status, error = _outcome(_number(f[15]), f[16], answered)
-    preparing = (max(0, int(f[9] or "0")) + max(0, int(f[10] or "0")) + max(0, int(f[11] or "0"))) / 1000
+    """Runs once per request, on the cores that serve requests: what is usual makes few calls."""
+    _, date, client, client_port, frontend, backend, server, address, port = f[:9]
+    received, queued, connected, waited, active, said, ended, up, down, line, captured, unique, rule = f[9:22]
+    place, group = known.places.get(frontend), known.groups.get(backend)
+    time, status = int(date) / 1_000_000, int(said)
+    agent, host, content = _captured(captured)
+    answered = waited[0] != "-" and ended[:2] != OWN_ANSWER
+    # A connection to the target was there; else connecting, or waiting for it, took "-1".
+    sent = connected[0] != "-" and queued[0] != "-"
+    elb_status = status if answered and ended == "--" else _outcome(status, ended, answered)
+    kind, actions, priority = "http", "forward", 0 if rule == "-" else int(rule)
+    if backend == frontend:
+        actions, priority = "", -1
+    elif ":" in backend:
+        actions = backend.partition(":")[0]
+    trace = _text(f[22]) if f[22] != "-" else f"Root={unique.lower()}" if actions else ""
+    classification, _, reason = f[25].partition(":") if f[25] != "-" else ("", "", "")
+    cipher = protocol = name = certificate = ""
+    if len(f) > len(HTTP_FIELDS):
+        cipher, protocol, name, certificate = (_given(field) for field in f[len(HTTP_FIELDS) :])
+        kind = "https" if line[-8:] != "HTTP/2.0" else _kind2(group, content)
+    if status == 101:
+        kind = "wss" if kind == "https" else "ws"
     return Record(
         proxy=known.name,
-        kind=_kind(listener, request, status, group, grpc=f[31] == "1"),
+        kind=kind,
         time=time,
-        created=time - max(total, 0.0),
-        listener_arn=listener.arn if listener else "",
-        client=f"{f[2]}:{f[3]}",
-        target=f"{f[7]}:{f[8]}" if f[7] and f[6] not in ("", "<NOSRV>") else "",
-        group_arn=group.arn if group else "",
-        request_time_s=preparing if sent else -1.0,
-        target_time_s=_seconds(f[12]) if sent and answered else -1.0,
+        created=time - int(active) / 1000 if active[0] != "-" else time,
+        listener_arn=place.arn if place is not None else "",
+        client=f"{client}:{client_port}",
+        target=f"{address}:{port}" if address != "-" and server != "-" and server != "<NOSRV>" else "",
+        group_arn=group.arn if group is not None else "",
+        request_time_s=(max(0, int(received)) + int(queued) + int(connected)) / 1000 if sent else -1.0,
+        target_time_s=int(waited) / 1000 if sent and answered else -1.0,
         response_time_s=0.0 if sent and answered else -1.0,
-        elb_status=status,
-        target_status=target_status,
-        received_bytes=_number(f[18]),
-        sent_bytes=_number(f[19]),
-        request=_request(request, listener, _text(f[22])),
-        user_agent=_text(f[21]),
-        tls_cipher=f[23],
-        tls_protocol=f[24],
+        elb_status=elb_status,
+        target_status=status if answered and status > 0 else 0,
+        received_bytes=int(up),
+        sent_bytes=int(down),
+        request=_request(line, place, host, f[24]),
+        user_agent=agent,
+        tls_cipher=cipher,
+        tls_protocol=protocol,
         trace_id=trace,
-        domain_name=_text(f[26]),
-        certificate_arn=known.certificate_arns.get(f[27], "") if f[27] else "",
-        priority=int(priority) if priority else -1,
-        actions=action.partition("/")[0],
-        redirect_url=_text(f[29]),
-        error=error,
+        domain_name=_text(name),
+        certificate_arn=known.certificate_arns.get(certificate, ""),
+        priority=priority,
+        actions=actions,
+        redirect_url=_text(f[23]) if f[23] != "-" else "",
+        error="",
         classification=classification,
         classification_reason=reason,
     )
 
 
+OWN_ANSWER = "LH"
+"""How a request ended (HAProxy's termination state) whose target had answered, and got replaced by a page of ours."""
+
+
+@functools.lru_cache(maxsize=512)
+def _captured(field: str) -> tuple[str, str, str]:
+    """`CAPTURES` of a request: clients send the same again and again."""
+    agent, host, content = field[1:-1].split("|")
+    return _unescaped(agent), _unescaped(host).partition(":")[0], content
+
+
+def _given(field: str) -> str:
+    return "" if field == "-" else field
+
+
+def _unescaped(field: str) -> str:
+    """Of HAProxy's `#XX`, a byte each."""
+    if "#" not in field:
+        return field
+    return _ESCAPED_BYTES.sub(lambda found: bytes([int(found[1], 16)]), field.encode()).decode("utf-8", "replace")
+
+
 def _no_request(f: list[str], known: Reading) -> Record | None:
-    listener = known.listeners.get(f[4])
+    place = known.places.get(f[4])
+    listener = place.listener if place else None
     if listener is None or listener.protocol not in ("HTTP", "HTTPS") or _number(f[5]) or _number(f[6]) < 400:
         return None
     time = int(f[1]) / 1_000_000
     return Record(
         proxy=known.name,
-        kind=_kind(listener, "", 0, None, grpc=False),
+        kind="https" if listener.protocol == "HTTPS" else "http",
         time=time,
         created=time,
         listener_arn=listener.arn,
@@ -168,7 +232,7 @@ def _no_request(f: list[str], known: Reading) -> Record | None:
         target_status=0,
         received_bytes=0,
         sent_bytes=_number(f[7]),
-        request=_request("", listener, ""),
+        request=_request("", place, ""),
         user_agent="",
         tls_cipher="",
         tls_protocol="",
@@ -183,43 +247,40 @@ def _no_request(f: list[str], known: Reading) -> Record | None:
     )
 
 
-def _outcome(status: int, ended: str, answered: bool) -> tuple[int, str]:
-    """AWS's status and error_reason ("Error reason codes" of the access log are for functions and sign-in: none of ours). `ended`: who broke
-    off, and when (HAProxy's termination state)."""
+def _outcome(status: int, ended: str, answered: bool) -> int:
+    """AWS's status. `ended`: who broke off, and when (HAProxy's termination state)."""
     if ended[:1] == "C" and not answered and ended[1:2] in ("R", "Q", "C", "H", "D"):
-        return (460, "") if status in (0, -1, 400, 503) else (status, "")
+        return 460 if status in (0, -1, 400, 503) else status
     if not answered and ended == "SC":
-        return 502, ""
+        return 502
     if not answered and ended == "sC":
-        return 504, ""
-    return max(status, 0), ""
+        return 504
+    return max(status, 0)
 
 
-def _kind(listener: Listener | None, request: str, status: int, group: Group | None, *, grpc: bool) -> str:
-    tls = listener is not None and listener.protocol == "HTTPS"
-    if status == 101:
-        return "wss" if tls else "ws"
-    if tls and request.endswith("HTTP/2.0"):
-        return "grpcs" if grpc and group is not None and group.version == "GRPC" else "h2"
-    return "https" if tls else "http"
+def _kind2(group: Group | None, content: str) -> str:
+    grpc = content.startswith("application/grpc") and group is not None and group.version == "GRPC"
+    return "grpcs" if grpc else "h2"
 
 
-def _request(line: str, listener: Listener | None, host: str) -> str:
+def _request(line: str, place: Place | None, host: str, long: str = "-") -> str:
     """AWS: method, protocol://host:port/uri, version; dashes where the request could not be read."""
-    port = listener.port if listener else 0
-    scheme = "https" if listener and listener.protocol == "HTTPS" else "http"
-    if line in ("<BADREQ>", ""):
-        return f"- {scheme}://{'' if not host else host.partition(':')[0]}:{port}- -"
-    if "#" in line:
-        line = _ESCAPED.sub(lambda found: f"%{found[1]}", line)
+    scheme, port = (place.scheme, place.port) if place is not None else ("http", "0")
+    if line == "<BADREQ>" or not line:
+        return f"- {scheme}://{host}:{port}- -"
     method, _, rest = line.partition(" ")
-    uri, _, version = rest.rpartition(" ")
-    path = uri if uri.startswith("/") else _ORIGIN.sub("", uri)
-    return f"{method} {scheme}://{host.partition(':')[0]}:{port}{path} {version}"
+    if long != "-":
+        rest = _text(long)
+    elif "#" in rest:
+        rest = _ESCAPED.sub(lambda found: f"%{found[1]}", rest)
+    if rest[:1] != "/":
+        rest = _ORIGIN.sub("", rest)
+    return f"{method} {scheme}://{host}:{port}{rest}"
 
 
 def _tcp(f: list[str], known: Reading) -> Record | None:
-    listener, group = known.listeners.get(f[4]), known.groups.get(f[5])
+    place, group = known.places.get(f[4]), known.groups.get(f[5])
+    listener = place.listener if place else None
     if listener is None or listener.protocol != "TLS":
         return None  # AWS logs TLS listeners only
     time, total = int(f[1]) / 1_000_000, _seconds(f[12])

@@ -1,125 +1,134 @@
-"""Rules of a listener as HAProxy's lines. Pure.
+"""Which rule of a listener holds, as HAProxy's lines and maps. Pure; what a rule then does is haproxy_actions.py's business.
 
-The first rule that matches is noted in `txn.rule` ("10/forward/tg-…"), and the lines of later rules look at nothing else then: a hundred
-rules cost little more than those before the match. Conditions become named ACLs; lines of one name are OR-ed, names in a line AND-ed.
+The first rule that matches is noted by its priority in `txn.rule`; where none is, the default rule holds.
+
+    80.hosts     example.com → 1                        exact hosts, each with a number
+    80.rules     1:/service/ → 20, -:/service/ → 30     of what begins so (host's number, path) no earlier rule is there
+
+A rule of exact hosts and of paths that begin so, or are exactly so, costs nothing by itself (the most rules, where there are many): all of them
+together are a look-up or two in trees. The others are lines that are looked at one after the other. Conditions become named ACLs; lines of one
+name are OR-ed, names in a line AND-ed.
 
 AWS: elbv2 rules (Application Load Balancers guide, "Listener rules").
 """
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
+import re
 
-from gureum.drivers.haproxy_headers import body_first
-from gureum.drivers.haproxy_text import (
-    group_name,
-    header_name,
-    log_format,
-    pattern,
-    regex,
-    word,
-)
-from gureum.ports.proxies import Condition, FixedResponse, Forward, Listener, Redirect, Rule
+import msgspec
 
-NOT_DECIDED = "!{ var(txn.rule) -m found }"
-COOKIE_DAYS = 7
-"""AWS: the cookies expire after seven days, whatever the stickiness's duration."""
+from gureum.drivers.haproxy_text import beginning, header_name, pattern, regex, word
+from gureum.ports.proxies import Condition, Listener, Rule
+
+_END = "\x01"
+"""Stands after a path, in which no control character can be: so a whole path is a beginning too."""
+_ANY = "-"
+_KEY = re.compile(r"[!-~]*\x01?")
 
 
-def rule_lines(listener: Listener) -> list[str]:
-    """The decision and the actions that need no target."""
-    return [line for place, rule in enumerate(listener.rules) for line in _rule(listener, rule, place)]
+class Decision(msgspec.Struct, frozen=True):
+    """`lines`: the frontend's. `files`: the maps they look into."""
+
+    lines: list[str]
+    files: dict[str, str]
 
 
-def fixed_body_name(action: FixedResponse) -> str:
-    """The file that holds the answer's body."""
-    return f"body-{hashlib.sha256(action.body.encode()).hexdigest()[:24]}"
+def decide(listener: Listener) -> Decision:
+    """Of all rules but the last, the default one."""
+    keys: dict[int, list[tuple[str, str]]] = {}
+    chained: list[str] = []
+    for place, rule in enumerate(listener.rules[:-1]):
+        found = _keys(rule)
+        if found is None:
+            chained += _line(place, rule)
+        else:
+            keys[rule.priority] = found
+    lines, files = _look_ups(listener.port, keys)
+    # What the maps have found holds unless a line's rule comes before it; the lines ascend, so the first of them holds against the rest.
+    lines += chained
+    if any("var(txn.host)" in line for line in lines):
+        lines.insert(0, "http-request set-var(txn.host) req.hdr(host),field(1,:),lower")
+    return Decision(lines, files)
 
 
-def _rule(listener: Listener, rule: Rule, place: int) -> list[str]:
+def _keys(rule: Rule) -> list[tuple[str, str]] | None:
+    """The hosts and beginnings of paths that a rule is for; None where it looks at more, or otherwise."""
+    hosts, paths = [_ANY], [""]
+    seen = {condition.field for condition in rule.conditions}
+    if len(seen) != len(rule.conditions) or not seen <= {"host-header", "path-pattern"}:
+        return None
+    for condition in rule.conditions:
+        found = [beginning(value) for value in condition.values]
+        if condition.field == "path-pattern":
+            paths = [text + ("" if more else _END) for text, more in filter(None, found)]
+        else:
+            hosts = [text.lower() for text, more in filter(None, found) if not more]
+        values = hosts if condition.field == "host-header" else paths
+        if len(values) != len(condition.values) or not all(_KEY.fullmatch(value) for value in values):
+            return None
+    return [(host, path) for host in hosts for path in paths]
+
+
+def _look_ups(port: int, keys: dict[int, list[tuple[str, str]]]) -> tuple[list[str], dict[str, str]]:
+    """`keys`: of each rule that maps can find, by its priority."""
+    if not keys:
+        return [], {}
+    hosts = sorted({host for found in keys.values() for host, _ in found} - {_ANY})
+    numbers = {host: str(place) for place, host in enumerate(hosts)} | {_ANY: _ANY}
+    first: dict[str, int] = {}
+    for priority, found in keys.items():
+        for host, path in found:
+            key = f"{numbers[host]}:{path}"
+            first[key] = min(priority, first.get(key, priority))
+    files = {rules_map(port): "".join(f"{key} {_first_of(key, first)}\n" for key in sorted(first))}
+    anyone = any(key.startswith(_ANY) for key in first)
+    if not hosts:
+        return [_key(_ANY), f"http-request set-var(txn.rule) {_found(port)}"], files
+    files[hosts_map(port)] = "".join(f"{host} {numbers[host]}\n" for host in hosts)
+    lines = [
+        _key(f"%[var(txn.host),map_str({hosts_map(port)},{_ANY})]"),
+        f"http-request set-var(txn.rule) {_found(port)}",
+    ]
+    if anyone:
+        earlier = "{ var(txn.other) -m found } !{ var(txn.rule),sub(txn.other) lt 0 }"
+        lines += [
+            _key(_ANY),
+            f"http-request set-var(txn.other) {_found(port)}",
+            f"http-request set-var(txn.rule) var(txn.other) if {earlier}",
+        ]
+    return lines, files
+
+
+def hosts_map(port: int) -> str:
+    return f"{port}.hosts"
+
+
+def rules_map(port: int) -> str:
+    return f"{port}.rules"
+
+
+def _key(host: str) -> str:
+    return f"http-request set-var-fmt(txn.key) {host}:%[path]{word(_END)}"
+
+
+def _found(port: int) -> str:
+    return f"var(txn.key),map_beg_int({rules_map(port)})"
+
+
+def _first_of(key: str, first: dict[str, int]) -> int:
+    """The look-up finds the longest of the keys that a request begins with; it begins with the shorter ones, too."""
+    return min(first[key[:end]] for end in range(1, len(key) + 1) if key[:end] in first)
+
+
+def _line(place: int, rule: Rule) -> list[str]:
     lines, names = [], []
     for number, condition in enumerate(rule.conditions):
         names.append(f"r{place}c{number}")
         lines += [f"acl {names[-1]} {test}" for test in condition_tests(condition)]
-    kind, target = _target(rule.action)
-    decided = f"{rule.priority}/{kind}/{target}"
-    lines.append(f"http-request set-var(txn.rule) str({decided}) if {' '.join([NOT_DECIDED, *names])}")
-    return lines + _action(listener, rule.action, f"{{ var(txn.rule) -m str {decided} }}")
-
-
-def _target(action: Forward | Redirect | FixedResponse) -> tuple[str, str]:
-    if isinstance(action, Forward):
-        only = len(action.groups) == 1 and action.groups[0][1] > 0
-        return "forward", group_name(action.groups[0][0]) if only else ""
-    return ("redirect" if isinstance(action, Redirect) else "fixed-response"), ""
-
-
-def _action(listener: Listener, action: Forward | Redirect | FixedResponse, matched: str) -> list[str]:
-    if isinstance(action, Forward):
-        return _weighted(action, matched) if not _target(action)[1] or action.stickiness_s else []
-    if isinstance(action, Redirect):
-        return _redirect(listener, action, matched)
-    kind = f" content-type {word(action.content_type or 'text/plain')}"
-    body = f"{kind} file {fixed_body_name(action)}" if action.body else ""
-    return [body_first(matched), f"http-request return status {action.status}{body} if {matched}"]
-
-
-def _weighted(action: Forward, matched: str) -> list[str]:
-    """AWS: weights 0-999; the cookie AWSALBTG keeps a client at its group. A group of weight 0 takes nobody new."""
-    total = sum(weight for _, weight in action.groups)
-    lines = []
-    if action.stickiness_s:
-        lines += [f"http-request set-var(txn.tg_for) int({action.stickiness_s}) if {matched}"]
-        for name, weight in action.groups:
-            if weight:
-                known = (
-                    f"{{ var(txn.tg_cookie),field(2,/) -m str {group_name(name)} }} {{ date,sub(txn.tg_until) lt 0 }}"
-                )
-                lines.append(f"http-request set-var(txn.group) str({name}) if {matched} {known}")
-    if total:
-        lines.append(f"http-request set-var(txn.dice) rand({total}) if {matched}")
-    below = 0
-    for name, weight in action.groups:
-        below += weight
-        if weight:
-            chosen = f"!{{ var(txn.group) -m found }} {{ var(txn.dice) -m int lt {below} }}"
-            lines.append(f"http-request set-var(txn.group) str({group_name(name)}) if {matched} {chosen}")
-    return lines
-
-
-def _redirect(listener: Listener, action: Redirect, matched: str) -> list[str]:
-    scheme = action.protocol.lower().replace("#{protocol}", "https" if listener.protocol == "HTTPS" else "http")
-    place = f"{_filled(action.host, listener)}:{_filled(action.port, listener)}{_filled(action.path, listener)}"
-    if action.query == "#{query}":
-        query = "%[var(txn.query)]"  # with its question mark, or nothing
-    else:
-        query = log_format("?") + _filled(action.query, listener) if action.query else ""
-    answer = f"http-request return status {action.status} content-type text/html file {action.status}.html"
-    return [
-        f"http-request set-var-fmt(txn.location) {log_format(scheme + '://')}{place}{query} if {matched}",
-        body_first(matched),
-        f"{answer} hdr location %[var(txn.location)] if {matched}",
-    ]
-
-
-def _filled(template: str, listener: Listener) -> str:
-    """The template as a log format. What the client sent is put in by HAProxy and read by nobody again."""
-    parts = {
-        "#{protocol}": "https" if listener.protocol == "HTTPS" else "http",
-        "#{host}": "%[var(txn.host)]",
-        "#{port}": str(listener.port),
-        "#{path}": "%[path,bytes(1)]",
-        "#{query}": "%[query]",
-    }
-    text, rendered = template, ""
-    while text:
-        key = next((key for key in parts if text.startswith(key)), None)
-        if key:
-            rendered, text = rendered + parts[key], text[len(key) :]
-        else:
-            rendered, text = rendered + log_format(text[0]), text[1:]
-    return rendered
+    earlier = f"!{{ var(txn.rule) -m int lt {int(rule.priority)} }}"
+    return [*lines, f"http-request set-var(txn.rule) int({int(rule.priority)}) if {' '.join([*names, earlier])}"]
 
 
 def condition_tests(condition: Condition) -> list[str]:

@@ -66,6 +66,14 @@ def pattern(text: str, *, any_run: str = ".*", any_one: str = ".") -> tuple[str,
     return "reg", word(f"^{_expression(tokens, any_run, any_one)}$")
 
 
+def beginning(text: str) -> tuple[str, bool] | None:
+    """(what comes first, whether anything may follow) of a pattern without wildcards but for one at its end; None of others."""
+    tokens = _tokens(text)
+    more = tokens[-1:] == [_MANY]
+    literal = tokens[:-1] if more else tokens
+    return None if any(token in _WILD for token in literal) else ("".join(literal), more)
+
+
 def regex(text: str, any_run: str, any_one: str) -> str:
     """The regular expression (not yet a word) of a pattern, without anchors."""
     return _expression(_tokens(text), any_run, any_one)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from gureum.base import tls_policies
 from gureum.drivers import haproxy_config
 from gureum.drivers.haproxy_control import plan
+from gureum.drivers.haproxy_rules import decide
 from gureum.drivers.haproxy_text import pattern, word
 from gureum.ports import PortError
 from gureum.ports.proxies import (
@@ -94,7 +95,7 @@ def hostile_rules(text: str, other: str, header: str) -> tuple[Rule, ...]:
     return (
         Rule(1, Redirect(301, host=text, port="#{port}", path="/" + other, query=text), conditions),
         Rule(2, FixedResponse(200, text, other)),
-        Rule(3, Forward((("tg-a", 1),)), conditions[:2]),
+        Rule(3, Forward((("tg-a", 1),)), conditions[1:3]),
     )
 
 
@@ -112,6 +113,53 @@ def test_no_text_of_a_tenant_leaves_its_word(text: str, other: str, header: str)
     assert accepted(files) == ""
     assert files[haproxy_config.CONFIG].count("\n") == lines("a", "b", "c")
     assert files[haproxy_config.CONFIG].isascii()
+
+
+@needs_haproxy
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(TEXT, TEXT)
+def test_no_text_of_a_tenant_leaves_its_key_of_a_map(text: str, other: str) -> None:
+    conditions = (Condition("host-header", (text, other)), Condition("path-pattern", (text, other)))
+    wish = spec(
+        *(Rule(n + 1, FixedResponse(200), some) for n, some in enumerate((conditions, conditions[:1], conditions[1:])))
+    )
+    files = haproxy_config.render(wish, HOST)
+    assert accepted(files) == ""
+    for name in ("80.hosts", "80.rules", "80.actions"):
+        for line in files.get(name, "").splitlines():
+            assert re.fullmatch(r"[!-~]+\x01? (\d+|fixed-response:80:\d)", line), line
+
+
+def matched(listener: Listener, host: str, path: str) -> int:
+    """What the maps say: HAProxy's longest beginning, twice (haproxy_rules)."""
+    files = decide(listener).files
+    hosts = dict(line.split(" ") for line in files.get("80.hosts", "").splitlines())
+    keys = {key: int(value) for key, value in (line.split(" ") for line in files["80.rules"].splitlines())}
+    found = []
+    for number in (hosts.get(host, "-"), "-"):
+        asked = f"{number}:{path}\x01"
+        longest = max((key for key in keys if asked.startswith(key)), key=len, default=None)
+        found += [keys[longest]] if longest is not None else []
+    return min(found, default=0)
+
+
+PATHS = ("/", "/x", "/x/", "/x/x", "/y")
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["", "a", "b"]), st.sampled_from(PATHS), st.booleans()), min_size=2, max_size=8),
+    st.sampled_from(["a", "b", "d"]),
+    st.sampled_from(PATHS),
+)
+def test_maps_find_the_first_rule_that_matches(wishes: list[tuple[str, str, bool]], host: str, path: str) -> None:
+    rules, wished = [], 0
+    for priority, (name, text, more) in enumerate(wishes, 1):
+        names = (Condition("host-header", (name,)),) if name else ()
+        paths = (Condition("path-pattern", (text + "*" * more,)),)
+        rules.append(Rule(priority, FixedResponse(200), (*names, *paths)))
+        fits = path.startswith(text) if more else path == text
+        wished = wished or (priority if name in ("", host) and fits else 0)
+    assert matched(Listener(80, "HTTP", "arn", (*rules, Rule(0, FixedResponse(200)))), host, path) == wished
 
 
 @given(TEXT)

@@ -331,11 +331,12 @@ def test_round_robin_takes_turns_and_a_server_that_is_not_up_gets_nothing(host: 
 
 
 def test_least_outstanding_requests_avoids_a_busy_target(host: ProxyHost) -> None:
-    busy, release = threading.Event(), threading.Event()
+    """Five are held by the one; a request of the other that has just ended may still count for a moment, but not five."""
+    busy, release = threading.Semaphore(0), threading.Event()
 
     def slow(request: BaseHTTPRequestHandler) -> None:
         if request.path == "/slow":
-            busy.set()
+            busy.release()
             release.wait(20)
         request.send_response(200)
         request.send_header("Content-Length", "4")
@@ -343,21 +344,26 @@ def test_least_outstanding_requests_avoids_a_busy_target(host: ProxyHost) -> Non
         request.wfile.write(b"slow")
 
     one, two = host.target(TARGETS[0], handler=slow), host.target(TARGETS[1])
-    spec = host.spec(http_listener(), groups=(group(one, two, algorithm="least_outstanding_requests"),))
+    held = [threading.Thread(target=host.get, args=("/slow",)) for _ in range(5)]
 
-    def talk() -> None:
-        held = [threading.Thread(target=host.get, args=("/slow",)) for _ in range(2)]
+    def wish(*servers: Server) -> ProxySpec:
+        return host.spec(http_listener(), groups=(group(*servers, algorithm="least_outstanding_requests"),))
+
+    async def story() -> None:
+        await host.proxies.ensure(wish(one))
         for thread in held:
             thread.start()
-        assert busy.wait(20)
-        time.sleep(0)
-        # A request that has just ended may still count for a moment; in turn, half of these would go to the busy one.
-        assert sum(host.get("/x").body == b"slow" for _ in range(10)) <= 2
+        for _ in held:
+            assert await asyncio.to_thread(busy.acquire, timeout=20)
+        await host.proxies.ensure(wish(one, two))
+        answers = [await asyncio.to_thread(host.get, "/x") for _ in range(10)]
         release.set()
         for thread in held:
             thread.join()
+        assert [answer.told()["target"] for answer in answers] == [TARGETS[1]] * 10
+        await host.proxies.close()
 
-    serve(host, spec, talk)
+    asyncio.run(story())
 
 
 # "HTTP headers and Application Load Balancers"
