@@ -248,7 +248,7 @@ class HaproxyProxies:
         await self._ready(known)
         # Not every version says in its notice that it has refused the configuration and kept the old worker: then no worker is new.
         if not any(worker.reloads == 0 for worker in await self._workers(known)):
-            raise PortError(f"the proxy refuses its configuration: {known.folder.words()}")
+            raise self._refusal(known)
         known.state = msgspec.structs.replace(known.state, past=past)
         known.to_delete.clear()
         log.info("proxy reloaded", extra={"proxy": known.folder.name})
@@ -260,13 +260,20 @@ class HaproxyProxies:
                 while True:
                     notice = await known.notices.get()
                     if "Reload failed" in notice or notice == "ended":
-                        raise PortError(f"the proxy refuses its configuration: {known.folder.words()}")
+                        raise self._refusal(known)
                     if "READY=1" in notice:
                         return
         except TimeoutError as error:
             raise PortError(
                 f"the proxy was not ready within {READY_TIMEOUT_S:.0f} s: {known.folder.words()}"
             ) from error
+
+    def _refusal(self, known: _Running) -> PortError:
+        """For the load balancer's state. What cannot be read will not be the next time either; an address to listen at may come. What was served
+        before still is."""
+        words = known.folder.words()
+        log.warning("a proxy refuses its configuration", extra={"proxy": known.folder.name, "why": words})
+        return PortError(f"the proxy refuses its configuration: {words}", retry="found in configuration" not in words)
 
     async def _take_steps(self, known: _Running, steps: list[haproxy_control.Step]) -> bool:
         """False when one was refused: a reload brings the rest about."""

@@ -20,6 +20,7 @@ from typing import Any, Self
 import h2.config
 import h2.connection
 import h2.events
+import msgspec
 import pytest
 
 from gureum.drivers.haproxy import clean
@@ -319,6 +320,29 @@ def test_a_refused_wish_leaves_the_old_one_served_and_the_next_one_heals(host: P
         assert (await asyncio.to_thread(host.get)).body == b"old"
         await host.proxies.ensure(without(spec, listeners=(http_listener(default=fixed("new")),)))
         assert (await asyncio.to_thread(host.get)).body == b"new"
+        await host.proxies.close()
+
+    asyncio.run(story())
+
+
+def test_a_running_proxy_that_refuses_a_wish_says_so_for_good_and_serves_on(host: ProxyHost) -> None:
+    """It reaches the load balancer's state ("active_impaired") as any failure that only the user can mend: it is not tried again and again."""
+    one = host.certificate("one.example.com")
+    bad = msgspec.structs.replace(one, name="c-0000000000000000", chain_pem="no certificate")
+    bad = msgspec.structs.replace(bad, sealed_key=host.sealer.seal("no key", bad.name))
+
+    def spec(certificate: Certificate) -> ProxySpec:
+        tls = http_listener(port=443, protocol="HTTPS", certificates=(certificate.name,), default=fixed("s"))
+        return host.spec(http_listener(default=fixed("old")), tls, certificates=(certificate,))
+
+    async def story() -> None:
+        await host.proxies.ensure(spec(one))
+        with pytest.raises(PortError, match=r"configuration: .*c-0000000000000000") as caught:
+            await host.proxies.ensure(spec(bad))
+        assert not caught.value.retry
+        assert (await asyncio.to_thread(host.get)).body == b"old"
+        assert await asyncio.to_thread(host.shown_name, "one.example.com") == "one.example.com"
+        await host.proxies.ensure(spec(one))
         await host.proxies.close()
 
     asyncio.run(story())

@@ -621,6 +621,7 @@ def test_405_for_trace(host: ProxyHost) -> None:
     "request_bytes",
     [
         b"GET / HTTP/1.1\r\nHost : a\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
         b"GET /a b HTTP/1.1\r\nHost: a\r\n\r\n",
         b"nonsense\r\n\r\n",
         b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
@@ -634,6 +635,18 @@ def test_400_for_what_is_malformed_or_too_long(host: ProxyHost, request_bytes: b
     assert answer.startswith(b"HTTP/1.1 400 Bad ")
     assert host.records[0].elb_status == 400
     assert host.records[0].target == ""
+
+
+def test_a_long_url_is_told_whole(host: ProxyHost) -> None:
+    path = "/" + "a" * 9000 + "?b='1"
+    assert outcome(host, host.target(TARGETS[0]), lambda: host.get(path, host="example.com").status) == 200
+    assert host.records[0].request == f"GET http://example.com:80{path} HTTP/1.1"
+
+
+def test_many_headers_of_64_kilobytes_pass(host: ProxyHost) -> None:
+    """AWS, "Quotas": a whole header may have 64 K; Python's server takes a hundred of them."""
+    headers = {f"X-{place}": "a" * 7000 for place in range(8)}
+    assert outcome(host, host.target(TARGETS[0]), lambda: host.get(headers=headers).status) == 200
 
 
 def test_414_for_a_long_uri(host: ProxyHost) -> None:
