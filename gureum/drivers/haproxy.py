@@ -23,7 +23,7 @@ from typing import Protocol
 import msgspec
 
 from gureum.base.processes import start_ticks
-from gureum.drivers import foreign_sources, haproxy_config, haproxy_control, haproxy_logs
+from gureum.drivers import foreign_sources, haproxy_config, haproxy_control, haproxy_logs, haproxy_maps
 from gureum.drivers.haproxy_config import CONTROL_SOCKET, MASTER_SOCKET, pem_file
 from gureum.drivers.haproxy_process import FOLDER, ProxyFolder, State, host, remove_all
 from gureum.drivers.haproxy_text import group_name, server_name
@@ -165,9 +165,10 @@ class HaproxyProxies:
         if known is None or known.pidfd < 0:
             await self._start(spec, files, pems, known)
             return
-        known.certain = False
-        await asyncio.to_thread(known.folder.write, files, pems)
-        await self._reload(known)
+        if not await self._change_maps(known, spec, files):
+            known.certain = False
+            await asyncio.to_thread(known.folder.write, files, pems)
+            await self._reload(known)
         await self._note(known, spec)
 
     async def _change(self, known: _Running, spec: ProxySpec) -> bool:
@@ -188,6 +189,27 @@ class HaproxyProxies:
         if gone:
             await asyncio.to_thread(known.folder.forget, [pem_file(name) for name in gone])
         return True
+
+    async def _change_maps(self, known: _Running, spec: ProxySpec, files: dict[str, str]) -> bool:
+        """Rules at run time; False where that cannot be."""
+        if not known.certain or known.state.spec.certificates != spec.certificates:
+            return False
+        old = await asyncio.to_thread(haproxy_config.render, known.state.spec, host())
+        changes = haproxy_maps.plan(old, files)
+        if changes is None:
+            return False
+        known.certain = False
+        if not await self._take_steps(known, changes.before):
+            return False
+        for name, lines in changes.versions.items():
+            (said,) = await haproxy_control.commands(self._control(known), [f"prepare map {name}"])
+            version = said.rpartition(" ")[2]
+            if not version.isdigit():
+                return False
+            steps = [f"add map @{version} {name} <<\n{lines}", f"commit map @{version} {name}"]
+            if any(await haproxy_control.commands(self._control(known), steps)):
+                return False
+        return await self._take_steps(known, changes.after)
 
     def _render(self, spec: ProxySpec) -> tuple[dict[str, str], dict[str, str]]:
         pems = self._open_keys(spec.certificates)

@@ -1,6 +1,7 @@
 """What a rule of a listener does, as HAProxy's lines, maps and backends. Pure; which rule holds is haproxy_rules.py's business.
 
     80.actions   20 → tg-…, 30 → fixed-response:80:30     the backend that does what a rule wishes
+    80.bodies    30 → base64                              what is answered, where it has no control characters (else a file)
 
 Answers that need no target are given by backends of their own: no request looks at the answers of others, and the log tells by the backend what
 was done, also in a worker that still has the rules of before.
@@ -8,6 +9,7 @@ was done, also in a worker that still has the rules of before.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 
 import msgspec
@@ -33,13 +35,19 @@ def act(listener: Listener) -> Actions:
     lines: list[str] = []
     files: dict[str, str] = {}
     backends: dict[str, list[str]] = {}
+    bodies = ""
     for rule in listener.rules:
         if isinstance(rule.action, Forward):
             lines += _weights(rule, default=rule is listener.rules[-1]) if _is_weighted(rule.action) else []
             continue
-        backends[backend(listener, rule)] = _answer(listener, rule.action)
+        backends[backend(listener, rule)] = _answer(listener, rule, rule.action)
         if isinstance(rule.action, FixedResponse) and rule.action.body:
-            files[fixed_body_name(rule.action)] = rule.action.body
+            if _is_plain(rule.action.body):
+                bodies += f"{rule.priority} {base64.b64encode(rule.action.body.encode()).decode()}\n"
+            else:
+                files[fixed_body_name(rule.action)] = rule.action.body
+    if bodies:
+        files[bodies_map(listener.port)] = bodies
     uses = ["use_backend %[var(txn.group)] if { var(txn.group) -m found }"] if lines else []
     if sticky(listener):
         lines = [*_cookie_lines(), *lines]
@@ -63,6 +71,15 @@ def backend(listener: Listener, rule: Rule) -> str:
 
 def actions_map(port: int) -> str:
     return f"{port}.actions"
+
+
+def bodies_map(port: int) -> str:
+    return f"{port}.bodies"
+
+
+def _is_plain(body: str) -> bool:
+    """HAProxy writes %0A for a newline that comes from a map."""
+    return all(" " <= character != "\x7f" for character in body)
 
 
 def fixed_body_name(action: FixedResponse) -> str:
@@ -109,12 +126,15 @@ def _weights(rule: Rule, *, default: bool) -> list[str]:
     return lines
 
 
-def _answer(listener: Listener, action: Redirect | FixedResponse) -> list[str]:
+def _answer(listener: Listener, rule: Rule, action: Redirect | FixedResponse) -> list[str]:
     waiting = [body_first()] if listener.protocol == "HTTPS" else []
     if isinstance(action, Redirect):
         return waiting + _redirect(listener, action)
-    kind = f" content-type {word(action.content_type or 'text/plain')}"
-    body = f"{kind} file {fixed_body_name(action)}" if action.body else ""
+    body = ""
+    if action.body:
+        found = f"lf-string %[str({rule.priority}),map_str({bodies_map(listener.port)}),b64dec]"
+        text = found if _is_plain(action.body) else f"file {fixed_body_name(action)}"
+        body = f" content-type {word(action.content_type or 'text/plain')} {text}"
     return [*waiting, f"http-request return status {action.status}{body} {OWN_HEADERS}"]
 
 

@@ -2,8 +2,8 @@
 
 The first rule that matches is noted by its priority in `txn.rule`; where none is, the default rule holds.
 
-    80.hosts     example.com → 1                        exact hosts, each with a number
-    80.rules     1:/service/ → 20, -:/service/ → 30     of what begins so (host's number, path) no earlier rule is there
+    80.hosts     example.com → example.com                        exact hosts
+    80.rules     example.com:/service/ → 20, -:/service/ → 30     of what begins so (host, path) no earlier rule is there
 
 A rule of exact hosts and of paths that begin so, or are exactly so, costs nothing by itself (the most rules, where there are many): all of them
 together are a look-up or two in trees. The others are lines that are looked at one after the other. Conditions become named ACLs; lines of one
@@ -25,6 +25,7 @@ from gureum.ports.proxies import Condition, Listener, Rule
 _END = "\x01"
 """Stands after a path, in which no control character can be: so a whole path is a beginning too."""
 _ANY = "-"
+_HOST = re.compile(r"[A-Za-z0-9.-]*[A-Za-z0-9.]")
 _KEY = re.compile(r"[!-~]*\x01?")
 
 
@@ -64,7 +65,7 @@ def _keys(rule: Rule) -> list[tuple[str, str]] | None:
         if condition.field == "path-pattern":
             paths = [text + ("" if more else _END) for text, more in filter(None, found)]
         else:
-            hosts = [text.lower() for text, more in filter(None, found) if not more]
+            hosts = [text.lower() for text, more in filter(None, found) if not more and _HOST.fullmatch(text)]
         values = hosts if condition.field == "host-header" else paths
         if len(values) != len(condition.values) or not all(_KEY.fullmatch(value) for value in values):
             return None
@@ -76,17 +77,16 @@ def _look_ups(port: int, keys: dict[int, list[tuple[str, str]]]) -> tuple[list[s
     if not keys:
         return [], {}
     hosts = sorted({host for found in keys.values() for host, _ in found} - {_ANY})
-    numbers = {host: str(place) for place, host in enumerate(hosts)} | {_ANY: _ANY}
     first: dict[str, int] = {}
     for priority, found in keys.items():
         for host, path in found:
-            key = f"{numbers[host]}:{path}"
+            key = f"{host}:{path}"
             first[key] = min(priority, first.get(key, priority))
     files = {rules_map(port): "".join(f"{key} {_first_of(key, first)}\n" for key in sorted(first))}
-    anyone = any(key.startswith(_ANY) for key in first)
+    anyone = any(key.startswith(f"{_ANY}:") for key in first)
     if not hosts:
         return [_key(_ANY), f"http-request set-var(txn.rule) {_found(port)}"], files
-    files[hosts_map(port)] = "".join(f"{host} {numbers[host]}\n" for host in hosts)
+    files[hosts_map(port)] = "".join(f"{host} {host}\n" for host in hosts)
     lines = [
         _key(f"%[var(txn.host),map_str({hosts_map(port)},{_ANY})]"),
         f"http-request set-var(txn.rule) {_found(port)}",

@@ -127,7 +127,7 @@ def test_no_text_of_a_tenant_leaves_its_key_of_a_map(text: str, other: str) -> N
     assert accepted(files) == ""
     for name in ("80.hosts", "80.rules", "80.actions"):
         for line in files.get(name, "").splitlines():
-            assert re.fullmatch(r"[!-~]+\x01? (\d+|fixed-response:80:\d)", line), line
+            assert re.fullmatch(r"[!-~]+\x01? (\d+|[A-Za-z0-9.-]+|fixed-response:80:\d)", line), line
 
 
 def matched(listener: Listener, host: str, path: str) -> int:

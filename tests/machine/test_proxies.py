@@ -26,7 +26,18 @@ import pytest
 from gureum.drivers.haproxy import clean
 from gureum.drivers.haproxy_process import ProxyFolder
 from gureum.ports import PortError
-from gureum.ports.proxies import Certificate, Forward, Group, Listener, ProxySpec, Rule, Server, Stickiness
+from gureum.ports.proxies import (
+    Certificate,
+    Condition,
+    FixedResponse,
+    Forward,
+    Group,
+    Listener,
+    ProxySpec,
+    Rule,
+    Server,
+    Stickiness,
+)
 
 from .proxy_host import ADDRESS, TARGETS, ProxyHost, eventually, fixed, group, http_listener, proxy_host, without
 
@@ -168,6 +179,53 @@ def test_servers_and_certificates_change_in_the_running_worker(host: ProxyHost) 
         assert sorted(folder(host).members()) == before, "no worker was started for it"
         await host.proxies.ensure(spec((two,), servers[1]))
         assert await shown("else") == "*.two.example.com"
+        await host.proxies.close()
+
+    asyncio.run(story())
+
+
+def test_rules_change_in_the_running_worker_and_lose_no_request(host: ProxyHost) -> None:
+    """Actions, texts, conditions, rules that come and go: each is served when the call returns, by the same process."""
+
+    def on(path: str, name: str) -> tuple[Condition, ...]:
+        return (Condition("path-pattern", (path,)), Condition("host-header", (name,)))
+
+    def text(body: str) -> FixedResponse:
+        return FixedResponse(200, "text/plain", body)
+
+    one, two = group(host.target(TARGETS[0])), group(host.target(TARGETS[1]), name="tg-b")
+    forward = Forward((("tg-b", 1),))
+
+    def spec(*rules: Rule) -> ProxySpec:
+        return host.spec(http_listener(*rules), groups=(one, two))
+
+    async def asked(path: str, name: str) -> str:
+        answer = await asyncio.to_thread(host.get, path, host=name)
+        return answer.body.decode() if answer.body[:1] != b"{" else str(answer.told()["target"])
+
+    first = Rule(1, text("one"), on("/a*", "a.example.com"))
+    other = Rule(1, text("%[src] {x} ü"), first.conditions)
+    wishes = [
+        ((first,), ["one", TARGETS[0]]),
+        ((other,), ["%[src] {x} ü", TARGETS[0]]),
+        ((other, Rule(2, forward, on("/b*", "b.example.com"))), ["%[src] {x} ü", TARGETS[1]]),
+        ((first, Rule(2, forward, on("/b", "*.example.com"))), ["one", TARGETS[1]]),
+        ((first, Rule(2, forward, on("/else", "b.example.com"))), ["one", TARGETS[0]]),
+        ((Rule(1, text("one"), on("/b*", "b.example.com")),), [TARGETS[0], "one"]),
+    ]
+
+    async def story() -> None:
+        await host.proxies.ensure(spec(first))
+        known = folder(host).members()
+        with Load(host) as load:
+            for place, (rules, wished) in enumerate(wishes):
+                await load.goes_on()
+                await host.proxies.ensure(spec(*rules))
+                got = [await asked("/ab", "a.example.com"), await asked("/b", "b.example.com")]
+                assert got == wished, place
+                if place == 2:
+                    assert sorted(folder(host).members()) == sorted(known), "no worker was started for it"
+        assert load.failures == []
         await host.proxies.close()
 
     asyncio.run(story())

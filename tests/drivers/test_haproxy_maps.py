@@ -1,0 +1,56 @@
+"""Which changes of rules a running worker can take, and in which order."""
+
+from __future__ import annotations
+
+from gureum.drivers import haproxy_config
+from gureum.drivers.haproxy_maps import Changes, plan
+from gureum.ports.proxies import Condition, FixedResponse, Forward, Group, Listener, ProxySpec, Rule
+
+GROUPS = (Group("tg-a", "arn", "HTTP"), Group("tg-b", "arn", "HTTP"))
+TO_A, TO_B = Forward((("tg-a", 1),)), Forward((("tg-b", 1),))
+
+
+def on(path: str, host: str = "a.example.com") -> tuple[Condition, ...]:
+    return (Condition("path-pattern", (path,)), Condition("host-header", (host,)))
+
+
+def change(old: tuple[Rule, ...], new: tuple[Rule, ...]) -> Changes | None:
+    def files(rules: tuple[Rule, ...]) -> dict[str, str]:
+        listener = Listener(80, "HTTP", "arn", (*rules, Rule(0, TO_A)))
+        spec = ProxySpec("n", "/run/netns/x", "10.0.0.9", "app/lb/1", (listener,), GROUPS)
+        return haproxy_config.render(spec, haproxy_config.Host())
+
+    return plan(files(old), files(new))
+
+
+FIRST = Rule(1, TO_A, on("/a*"))
+
+
+def test_an_action_is_changed_by_itself() -> None:
+    found = change((FIRST,), (Rule(1, TO_B, on("/a*")),))
+    assert found is not None
+    assert [step.text for step in (*found.before, *found.after)] == ["set map 80.actions 1 tg-b"]
+    assert found.versions == {}
+
+
+def test_what_a_new_rule_does_is_there_before_it_is_found_and_goes_after_it() -> None:
+    second = Rule(2, TO_B, on("/b*", "b.example.com"))
+    there, gone = change((FIRST,), (FIRST, second)), change((FIRST, second), (FIRST,))
+    assert there is not None
+    assert gone is not None
+    assert [step.text for step in there.before] == ["add map 80.actions 2 tg-b"]
+    assert list(there.versions) == ["80.rules"]
+    assert [step.text for step in there.after] == ["add map 80.hosts b.example.com b.example.com"]
+    assert gone.before == []
+    assert [step.text for step in gone.after] == ["del map 80.hosts b.example.com", "del map 80.actions 2"]
+
+
+def test_priorities_that_are_exchanged_need_a_reload() -> None:
+    old = (FIRST, Rule(2, TO_B, on("/b*")))
+    assert change(old, (Rule(1, TO_B, on("/b*")), Rule(2, TO_A, on("/a*")))) is None
+
+
+def test_what_maps_do_not_hold_needs_a_reload() -> None:
+    assert change((FIRST,), (Rule(1, TO_A, (Condition("http-header", ("x",), "X-A"),)),)) is None
+    assert change((FIRST,), (Rule(1, FixedResponse(200, "", "x"), on("/a*")),)) is None
+    assert change((FIRST,), ()) is None
