@@ -2,10 +2,11 @@
 
     frontend l-443      a listener: checks, rules, headers, log
     backend tg-…        a target group: who of its servers gets it, stickiness
-    443.crts, *.pem     certificates; *.html AWS's pages; body-* fixed answers
+    fixed-response:80:7 what a rule answers by itself, by port and priority
+    80.rules …          maps of rules; 443.crts, *.pem certificates; *.html AWS's pages; body-* fixed answers
 
-All paths are relative: the process runs in its folder, in which nobody else has a say. `TargetGroup` servers stand in the file as they are
-wished, though they are usually changed at run time: what is reloaded or restarted begins with the newest wish.
+All paths are relative: the process runs in its folder, in which nobody else has a say. What is usually changed at run time (servers, maps) stands here
+as it is wished: what is reloaded or restarted begins with the newest wish.
 """
 
 from __future__ import annotations
