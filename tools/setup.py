@@ -43,6 +43,7 @@ HOST_PACKAGES = {
 }
 # What only the tests drive: the clients of the promises and the programs they talk to.
 TEST_PACKAGES = {
+    "awscli": "/usr/bin/aws",
     "openssl": "openssl",
     "procps": "pgrep",
     "putty-tools": "puttygen",

@@ -1,7 +1,8 @@
 """What the kernel says of flows, as bytes to values: entries of connection tracking (linux/netfilter/nfnetlink_conntrack.h) and refused
 packets (linux/netfilter/nfnetlink_log.h). No I/O.
 
-Thousands of entries end each second, so a tuple stays the bytes that the kernel sent until somebody wants its addresses.
+Thousands of entries end each second. So a tuple stays the bytes that the kernel sent until somebody wants its addresses, and the places of an
+entry's attributes are looked up once for all entries that are built alike.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterator
-from typing import NamedTuple
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 HEADER = struct.Struct("=IHHII")
 CT_NEW, CT_GET, CT_DELETE = 1 << 8, 1 << 8 | 1, 1 << 8 | 2
@@ -21,7 +23,6 @@ _GENERIC = 4  # struct nfgenmsg
 _ATTRIBUTE = struct.Struct("=HH")
 _ORIGINAL, _REPLY, _PROTOINFO, _COUNT, _REPLY_COUNT, _ID, _TIMESTAMP = 1, 2, 4, 9, 10, 12, 20
 # Inside the outer attributes the order is the kernel's own since there is ctnetlink: read by place, it costs a fifth.
-_TWO_NUMBERS = struct.Struct("!4xQ4xQ")
 _WITH_PORTS = struct.Struct("!8x4s4x4s8xB3x4xH2x4xH2x")
 _KIND = 0x3FFF  # without the bits for "nested" and "big-endian"
 _BIND, _COPY_PACKET = 1, 2
@@ -54,20 +55,20 @@ NOTHING = Counts(0, 0, 0, 0)
 
 
 class Entry(NamedTuple):
-    """A flow as tracked. `original`, `reply`: tuples as the kernel wrote them. `start_ns`, `stop_ns`: Unix time, 0 unknown."""
+    """A flow as tracked. `key`: of this flow and none before it: a new one with the same ends is often put where the last one was, and then has
+    its id, too, but not its start. `original`, `reply`: tuples as the kernel wrote them. `start_ns`, `stop_ns`: Unix time, 0 unknown."""
 
+    key: bytes
     original: bytes
     reply: bytes
-    id: bytes
     counts: Counts
-    start_ns: int
+    start: bytes
     stop_ns: int
     tcp_state: int
 
     @property
-    def key(self) -> bytes:
-        """Of this flow and none before it: a new one with the same ends is often put where the last one was, and then has its id, too."""
-        return self.original + self.id + self.start_ns.to_bytes(8, "big")
+    def start_ns(self) -> int:
+        return int.from_bytes(self.start, "big")
 
     @property
     def closing_flags(self) -> int:
@@ -100,18 +101,85 @@ def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
         place += (length + 3) & ~3
 
 
-def entry(body: bytes) -> Entry | None:
-    """None for what is not IPv4 or not counted."""
-    found = _attributes(body)
-    original, reply = found.get(_ORIGINAL, b""), found.get(_REPLY, b"")
-    if len(original) < 20 or len(reply) < 20 or original[4] != 8:  # an address of 4 bytes is an attribute of 8
-        return None
-    packets, size = _counts(found.get(_COUNT, b""))
-    reply_packets, reply_size = _counts(found.get(_REPLY_COUNT, b""))
-    start, stop = _times(found.get(_TIMESTAMP, b""))
-    state = _tcp_state(found.get(_PROTOINFO, b""))
-    counts = Counts(packets, size, reply_packets, reply_size)
-    return Entry(original, reply, found.get(_ID, b""), counts, start, stop, state)
+class EntryReader:
+    """Reads entries; keeps how those of each length are built, as long as they are built so."""
+
+    def __init__(self) -> None:
+        self._layouts: dict[int, _Layout] = {}
+
+    def read(self, body: bytes) -> Entry | None:
+        """None for what is not IPv4 or not counted."""
+        layout = self._layouts.get(len(body))
+        if layout is None or layout.heads.unpack(body) != layout.shape:
+            layout = self._layouts[len(body)] = _layout(body)
+        if layout.pick is None:
+            return None
+        packets, size, reply_packets, reply_size, original, reply, id_, start, stop_ns, state = layout.pick(
+            layout.values.unpack(body) + _ABSENT
+        )
+        if original[4] != 8:  # an address of 4 bytes is an attribute of 8
+            return None
+        counts = Counts(packets, size, reply_packets, reply_size)
+        return Entry(original + id_ + start, original, reply, counts, start, stop_ns, state)
+
+
+class _Layout(NamedTuple):
+    """`heads` reads the headers of all attributes, which are `shape`; `values` what is wanted of them, from which `pick` takes the fields in
+    their order; None when something needed is missing."""
+
+    heads: struct.Struct
+    shape: tuple[bytes, ...]
+    values: struct.Struct
+    pick: Any
+
+
+_ABSENT = (b"", b"\0" * 8, 0)
+"""An id, a start, a number: where the kernel says nothing."""
+
+
+def _layout(body: bytes) -> _Layout:
+    heads, values, fields = "", "!", 0
+    places: dict[str, int] = {}
+    shape, place = [], 0
+    while place + 4 <= len(body):
+        length, kind = _ATTRIBUTE.unpack_from(body, place)
+        if length < 4:
+            break
+        size = min(length - 4, len(body) - place - 4)
+        padding = min(-length % 4, len(body) - place - 4 - size)
+        form, names = _wanted(kind & _KIND, size)
+        heads += f"4s{size + padding}x"
+        values += f"4x{form or f'{size}x'}{padding}x"
+        for name in names:
+            places.setdefault(name, fields)
+            fields += 1
+        shape.append(body[place : place + 4])
+        place += 4 + size + padding
+    heads, values = heads + f"{len(body) - place}x", values + f"{len(body) - place}x"
+    absent = {"id": fields, "start": fields + 1}
+    order = [places.get(name, absent.get(name, fields + 2)) for name in _FIELDS]
+    whole = "original" in places and "reply" in places
+    return _Layout(struct.Struct(heads), tuple(shape), struct.Struct(values), itemgetter(*order) if whole else None)
+
+
+_FIELDS = ("packets", "bytes", "reply packets", "reply bytes", "original", "reply", "id", "start", "stop", "state")
+
+
+def _wanted(kind: int, size: int) -> tuple[str, tuple[str, ...]]:
+    """How to read an attribute's value, and the fields in it; ("", ()) for one that is not wanted."""
+    if kind in (_ORIGINAL, _REPLY) and size >= 20:
+        return f"{size}s", ("original" if kind == _ORIGINAL else "reply",)
+    if kind in (_COUNT, _REPLY_COUNT) and size >= 24:
+        return f"4xQ4xQ{size - 24}x", ("packets", "bytes") if kind == _COUNT else ("reply packets", "reply bytes")
+    if kind == _ID:
+        return f"{size}s", ("id",)
+    if kind == _TIMESTAMP and size >= 24:
+        return f"4x8s4xQ{size - 24}x", ("start", "stop")
+    if kind == _TIMESTAMP and size >= 12:  # live flows have a start only
+        return f"4x8s{size - 12}x", ("start",)
+    if kind == _PROTOINFO and size > 8:
+        return f"8xB{size - 9}x", ("state",)
+    return "", ()
 
 
 def decoded(tuple_: bytes) -> Tuple:
@@ -185,16 +253,3 @@ def _attributes(data: bytes) -> dict[int, bytes]:
         found[kind & _KIND] = data[place + 4 : place + length]
         place += (length + 3) & ~3
     return found
-
-
-def _counts(data: bytes) -> tuple[int, int]:
-    return _TWO_NUMBERS.unpack_from(data) if len(data) >= _TWO_NUMBERS.size else (0, 0)
-
-
-def _times(data: bytes) -> tuple[int, int]:
-    """Live flows have a start only."""
-    return _counts(data) if len(data) >= _TWO_NUMBERS.size else (int.from_bytes(data[4:12], "big"), 0)
-
-
-def _tcp_state(data: bytes) -> int:
-    return data[8] if len(data) > 8 else 0

@@ -23,12 +23,12 @@ import socket
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 
 from gureum.drivers import flow_messages, namespaces
-from gureum.drivers.flow_messages import Counts, Entry, Refused, Tuple
+from gureum.drivers.flow_messages import Counts, Entry, EntryReader, Refused, Tuple
 from gureum.drivers.flow_views import Owners, Seen, owners, views
 from gureum.drivers.network_names import DENIED_LOG_GROUP, HomeNames, checked_name, interface_link
 from gureum.ports import PortError
@@ -46,10 +46,18 @@ _DATAGRAM_BYTES = 1 << 18
 _AT_ONCE = 256
 """Datagrams that are read before others have their turn in the loop."""
 _TO_DRAIN = 200_000
+_PER_TURN = 1000
+"""Flows that are gone through before others have their turn: names and metadata wait for nobody's records."""
 LIMIT_FLOWS = 200_000
 """Different flows, and different refused ones, of a network between two collects."""
 _DUMP_LIMIT_S = 10.0
 _NS = 1_000_000_000
+Ends = tuple[str, str, int, int, int]
+"""A flow_messages.Tuple, or one like it."""
+Place = tuple[str, Ends, str]
+"""Interface, ends, direction."""
+RefusalKey = tuple[Tuple, int, int, bool]
+T = TypeVar("T")
 
 
 class Refusals(Protocol):
@@ -166,8 +174,9 @@ class _Network:
         self._links: dict[int, str] = {}
         self._last: dict[bytes, Counts] = {}
         self._sums: dict[bytes, _Sum] = {}
-        self._refusals: dict[tuple[Tuple, int, int, bool], _Refusal] = {}
+        self._refusals: dict[RefusalKey, _Refusal] = {}
         self._next_refused = 0
+        self._reader = EntryReader()
         self._since = int(time.time())
         self._whole = True
 
@@ -241,7 +250,7 @@ class _Network:
                 continue
             for kind, body in flow_messages.messages(data):
                 if kind == flow_messages.CT_DELETE:
-                    self._end(flow_messages.entry(body))
+                    self._end(self._reader.read(body))
                 elif kind == flow_messages.LOG_PACKET:
                     self._refuse(flow_messages.refused(body))
 
@@ -251,6 +260,8 @@ class _Network:
             self._add(entry, before)
 
     def _add(self, entry: Entry, before: Counts | None) -> None:
+        if entry.counts == before:
+            return
         known = self._sums.get(entry.key)
         if known is None and len(self._sums) >= LIMIT_FLOWS:
             self._whole = False
@@ -289,9 +300,11 @@ class _Network:
         try:
             entries = await asyncio.to_thread(_dumped, self._dump)
             fresh: dict[bytes, Counts] = {}
-            for entry in entries:
-                fresh[entry.key] = entry.counts
-                self._add(entry, self._last.pop(entry.key, None))
+            for part in batched(entries):
+                for entry in part:
+                    fresh[entry.key] = entry.counts
+                    self._add(entry, self._last.pop(entry.key, None))
+                await asyncio.sleep(0)
             self._last |= fresh  # those that are not in the dump have an end that is read now
             for one in (self._ended, self._refused):
                 self._read(one, _TO_DRAIN)
@@ -299,10 +312,15 @@ class _Network:
         finally:
             self._listen()
         self._know_links()
-        flows = list(self._told(owned)) if owned is not None else []
-        whole, self._whole = self._whole, True
-        self._sums, self._refusals, self._since = {}, {}, int(time.time())
-        return flows, whole
+        sums, refusals, since, whole = self._sums, self._refusals, self._since, self._whole
+        self._sums, self._refusals, self._since, self._whole = {}, {}, int(time.time()), True
+        if owned is None:
+            return [], whole
+        try:
+            return await self._told(list(sums.values()), refusals, since, owned), whole
+        except asyncio.CancelledError:
+            self._whole = False
+            raise
 
     def _know_links(self) -> None:
         """Numbers of links are never given twice in a row, so one that has gone may be asked for until the next collect."""
@@ -311,15 +329,20 @@ class _Network:
                 with contextlib.suppress(OSError):
                     self._links[socket.if_nametoindex(interface_link(interface))] = interface
 
-    def _told(self, owned: Owners) -> Iterator[Flow]:
-        accepted: dict[tuple[str, Tuple, str], Flow] = {}
-        for sum_ in self._sums.values():
-            for flow in views(_seen(sum_, self._since), owned):
-                if flow.interface in self.interfaces:
-                    _put(accepted, flow)
-        for (tuple_, into, out_of, by_sender), refusal in self._refusals.items():
-            yield from self._refused_flows(tuple_, into, out_of, by_sender, refusal, accepted, owned)
-        yield from (flow for flow in accepted.values() if flow.packets)
+    async def _told(
+        self, sums: list[_Sum], refusals: dict[RefusalKey, _Refusal], since: int, owned: Owners
+    ) -> list[Flow]:
+        accepted: dict[Place, Flow] = {}
+        for part in batched(sums):
+            for sum_ in part:
+                for flow in views(_seen(sum_, since), owned):
+                    if flow.interface in self.interfaces:
+                        _put(accepted, flow)
+            await asyncio.sleep(0)
+        found: list[Flow] = []
+        for (tuple_, into, out_of, by_sender), refusal in refusals.items():
+            found += self._refused_flows(tuple_, into, out_of, by_sender, refusal, accepted, owned)
+        return found + [flow for flow in accepted.values() if flow.packets]
 
     def _refused_flows(
         self,
@@ -328,7 +351,7 @@ class _Network:
         out_of: int,
         by_sender: bool,
         refusal: _Refusal,
-        accepted: dict[tuple[str, Tuple, str], Flow],
+        accepted: dict[Place, Flow],
         owned: Owners,
     ) -> Iterator[Flow]:
         sender = self._links.get(into) or owned.interfaces.get(tuple_.source, "")
@@ -370,14 +393,10 @@ def _refused_flow(
     )
 
 
-def _place(flow: Flow) -> tuple[str, Tuple, str]:
-    there = Tuple(flow.source, flow.destination, flow.protocol, flow.source_port, flow.destination_port)
-    return flow.interface, there, flow.direction
-
-
-def _put(flows: dict[tuple[str, Tuple, str], Flow], flow: Flow) -> None:
+def _put(flows: dict[Place, Flow], flow: Flow) -> None:
     """Flows with the same ends are one: a port that was used twice, a balancer's with one source."""
-    place = _place(flow)
+    there = (flow.source, flow.destination, flow.protocol, flow.source_port, flow.destination_port)
+    place = (flow.interface, there, flow.direction)
     before = flows.get(place)
     if before is not None:
         flow = msgspec.structs.replace(
@@ -391,7 +410,7 @@ def _put(flows: dict[tuple[str, Tuple, str], Flow], flow: Flow) -> None:
     flows[place] = flow
 
 
-def _take_off(flows: dict[tuple[str, Tuple, str], Flow], place: tuple[str, Tuple, str], refusal: _Refusal) -> bool:
+def _take_off(flows: dict[Place, Flow], place: Place, refusal: _Refusal) -> bool:
     """What was refused was counted before it was judged. Says whether it belongs to a known flow."""
     flow = flows.get(place)
     if flow is not None:
@@ -447,13 +466,20 @@ def _dumped(one: socket.socket) -> list[Entry]:
     return list(_entries(one))
 
 
+def batched(items: list[T]) -> Iterator[list[T]]:
+    """Parts that are gone through in one turn of the loop."""
+    for start in range(0, len(items), _PER_TURN):
+        yield items[start : start + _PER_TURN]
+
+
 def _entries(one: socket.socket) -> Iterable[Entry]:
+    reader = EntryReader()
     while True:
         for kind, body in flow_messages.messages(one.recv(_DATAGRAM_BYTES)):
             if kind == flow_messages.DONE:
                 return
             if kind == flow_messages.ERROR and (number := flow_messages.error_number(body)):
                 raise OSError(number, os.strerror(number))
-            found = flow_messages.entry(body) if kind == flow_messages.CT_NEW else None
+            found = reader.read(body) if kind == flow_messages.CT_NEW else None
             if found is not None:
                 yield found

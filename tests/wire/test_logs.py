@@ -1,18 +1,10 @@
-"""CloudWatch Logs with real clients: boto3's event stream of Live Tail, its paginators, large gzipped batches, and `aws logs tail --follow`.
-
-`aws logs tail` is in version 2 of the AWS CLI only: GUREUM_AWS_CLI2 names its binary.
-"""
+"""CloudWatch Logs with boto3: the event stream of Live Tail, its paginators, large gzipped batches. `aws logs tail` is in test_aws_cli2.py."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
-import pty
-import shutil
 import socket
-import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -117,36 +109,3 @@ def test_accounts_have_their_own_groups(endpoint: Any, group: str) -> None:
     with pytest.raises(ClientError) as refused:
         other.get_log_events(logGroupName=group, logStreamName="one")
     assert refused.value.response["Error"]["Code"] == "ResourceNotFoundException"
-
-
-def test_the_command_line_follows_a_group(endpoint: Any, logs: Any, group: str) -> None:
-    binary = os.environ.get("GUREUM_AWS_CLI2") or ""
-    if not shutil.which(binary):
-        pytest.skip(
-            "version 2 of the AWS CLI (GUREUM_AWS_CLI2) is missing: `aws logs tail --follow` is NOT tested here"
-        )
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
-        "AWS_ACCESS_KEY_ID": ACCOUNT,
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": endpoint.url,
-        "PYTHONUNBUFFERED": "1",
-    }
-    put(logs, group, "before")
-    command = [binary, "logs", "tail", group, "--follow", "--format", "short", "--color", "off"]
-    # A terminal: into a pipe it would write only when it has a lot.
-    ours, theirs = pty.openpty()
-    tail = subprocess.Popen(command, env=environment, stdout=theirs, stderr=theirs)
-    giving_up = threading.Timer(2 * LIMIT_S, tail.kill)
-    giving_up.start()
-    os.close(theirs)
-    try:
-        with open(ours, encoding="utf-8") as lines:
-            assert lines.readline().rstrip().endswith(" before")
-            put(logs, group, "after")
-            assert lines.readline().rstrip().endswith(" after")
-    finally:
-        giving_up.cancel()
-        tail.kill()
-        tail.wait()
