@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from typing import Any
@@ -62,14 +61,15 @@ async def put_log_events(call: Call) -> Result:
 
 def check_batch(events: Sequence[dict[str, Any]]) -> None:
     """AWS: InvalidParameterException for a batch that is too large or not in order."""
-    sizes = [len(event["message"].encode()) + OVERHEAD_BYTES for event in events]
-    largest, total = max(sizes), sum(sizes)
+    messages = [event["message"] for event in events]
+    sizes = [len(text) if text.isascii() else len(text.encode()) for text in messages]
+    largest, total = max(sizes) + OVERHEAD_BYTES, sum(sizes) + OVERHEAD_BYTES * len(sizes)
     if largest > LIMIT_BATCH_BYTES:
         raise invalid(f"Log event too large: {largest} bytes exceeds limit of {LIMIT_BATCH_BYTES}")
     if total > LIMIT_BATCH_BYTES:
         raise invalid(f"Upload too large: {total} bytes exceeds limit of {LIMIT_BATCH_BYTES}")
     times = [event["timestamp"] for event in events]
-    if any(later < earlier for earlier, later in itertools.pairwise(times)):
+    if times != sorted(times):
         raise invalid("Log events in a single PutLogEvents request must be in chronological order.")
 
 
