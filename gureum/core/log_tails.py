@@ -8,12 +8,29 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from gureum.ports.telemetry import LogEvent
 
 LIMIT_WAITING = 5000
 """AWS: logs StartLiveTail: at most 5,000 events wait for a client."""
 Wanted = Callable[[LogEvent], bool]
+LIMIT_AT_ONCE = 100_000
+"""Characters of messages that are looked at in one turn of the loop: a few milliseconds, with the slowest pattern some fifteen."""
+T = TypeVar("T")
+
+
+async def each(read: Callable[[LogEvent], T], events: Sequence[LogEvent]) -> list[T]:
+    """What `read` says of each event. A batch is a megabyte, and there may be many patterns for it: others have their turn meanwhile."""
+    found: list[T] = []
+    left = LIMIT_AT_ONCE
+    for event in events:
+        left -= len(event.message) + 50
+        if left < 0:
+            left = LIMIT_AT_ONCE
+            await asyncio.sleep(0)
+        found.append(read(event))
+    return found
 
 
 class LogTail:
@@ -26,8 +43,9 @@ class LogTail:
         self.ended = asyncio.Event()
         self._waiting: deque[tuple[str, LogEvent]] = deque(maxlen=LIMIT_WAITING)
 
-    def put(self, group: str, events: Sequence[LogEvent]) -> None:
-        self._waiting.extend((group, event) for event in events if self.wanted(event))
+    async def put(self, group: str, events: Sequence[LogEvent]) -> None:
+        wanted = await each(self.wanted, events)
+        self._waiting.extend((group, event) for event, fits in zip(events, wanted, strict=True) if fits)
 
     def take(self) -> list[tuple[str, LogEvent]]:
         """(group, event), in the order in which they came."""
@@ -53,10 +71,9 @@ class LogTails:
     def number(self, scope: str) -> int:
         return sum(tail.scope == scope for tail in self._tails)
 
-    def publish(self, scope: str, group: str, events: Sequence[LogEvent]) -> None:
-        for tail in self._tails:
-            if tail.scope == scope and group in tail.groups:
-                tail.put(group, events)
+    async def publish(self, scope: str, group: str, events: Sequence[LogEvent]) -> None:
+        for tail in [one for one in self._tails if one.scope == scope and group in one.groups]:
+            await tail.put(group, events)
 
     def close(self) -> None:
         """Ends all watches, before the daemon goes."""

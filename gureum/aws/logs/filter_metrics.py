@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from gureum.aws.logs.kinds import MetricFilterSpec
 from gureum.aws.logs.pattern_values import as_number, as_text
-from gureum.aws.logs.patterns import Lookup, compile_pattern
+from gureum.aws.logs.patterns import Lookup
 from gureum.ports.telemetry import Datum, LogEvent, Series
 
 MINUTE_MS = 60_000
@@ -22,14 +22,15 @@ LIMIT_DIMENSION = 255
 Dimensions = tuple[tuple[str, str], ...]
 
 
-def datums_of(spec: MetricFilterSpec, scope: str, events: Sequence[LogEvent]) -> list[Datum]:
-    read = compile_pattern(spec.pattern).read
+def datums_of(
+    spec: MetricFilterSpec, scope: str, events: Sequence[LogEvent], lookups: Sequence[Lookup | None]
+) -> list[Datum]:
+    """`lookups`: what the filter's pattern reads of each event."""
     values: dict[tuple[int, Dimensions], Counter[float]] = {}
     matched: set[int] = set()
     missed: Counter[int] = Counter()
-    for event in events:
+    for event, lookup in zip(events, lookups, strict=True):
         minute = event.time_ms - event.time_ms % MINUTE_MS
-        lookup = read(event.message)
         if lookup is None:
             missed[minute] += 1
             continue

@@ -17,10 +17,10 @@ from gureum.aws.logs.filter_metrics import datums_of
 from gureum.aws.logs.kinds import GroupSpec, LogGroup, LogStream, MetricFilter, StreamSpec, SubscriptionFilter, key_name
 from gureum.aws.logs.patterns import compile_pattern
 from gureum.base.ids import new_id
-from gureum.core.log_tails import LogTails
+from gureum.core.log_tails import LogTails, each
 from gureum.engine.client import Client
 from gureum.engine.resource import Meta
-from gureum.ports.telemetry import LogEvent, Logs, Metrics, TelemetryBroken, TelemetryFull
+from gureum.ports.telemetry import Datum, LogEvent, Logs, Metrics, TelemetryBroken, TelemetryFull
 from gureum.store.contract import Conflict, StoreBroken, StoreFull
 
 log = logging.getLogger("gureum.logs")
@@ -46,29 +46,30 @@ async def ingest(
     except (Conflict, StoreFull, StoreBroken, TelemetryFull, TelemetryBroken) as failed:
         # The events are kept. An error here would make their sender send them again.
         log.warning("log events were not passed on", extra={"group": group.spec.name, "why": str(failed)})
-    sink.tails.publish(scope, group.spec.name, events)
+    await sink.tails.publish(scope, group.spec.name, events)
 
 
 async def _spread(
     sink: Sink | Any, scope: str, group: LogGroup, events: Sequence[LogEvent], *, forwarded: bool
 ) -> None:
     """To metrics and to other groups."""
-    datums = [
-        datum
-        for one in sink.client.by(MetricFilter, scope, "group", group.meta.name)
-        for datum in datums_of(one.spec, scope, events)
-    ]
+    datums: list[Datum] = []
+    for one in list(sink.client.by(MetricFilter, scope, "group", group.meta.name)):
+        read = compile_pattern(one.spec.pattern).read
+        lookups = await each(lambda event, read=read: read(event.message), events)  # type: ignore[misc]
+        datums += datums_of(one.spec, scope, events, lookups)
     if datums:
         await sink.metrics.write(datums)
     if not forwarded:
-        for subscription in sink.client.by(SubscriptionFilter, scope, "group", group.meta.name):
+        for subscription in list(sink.client.by(SubscriptionFilter, scope, "group", group.meta.name)):
             await _forward(sink, scope, subscription, events)
 
 
 async def _forward(sink: Sink, scope: str, subscription: SubscriptionFilter, events: Sequence[LogEvent]) -> None:
     """To the group that the subscription names, into a stream of the same name; nothing when that group is gone."""
     test = compile_pattern(subscription.spec.pattern).test
-    found = [event for event in events if test(event.message)]
+    fits = await each(lambda event: test(event.message), events)
+    found = [event for event, fit in zip(events, fits, strict=True) if fit]
     name = subscription.spec.destination.partition(GROUP_ARN)[2]
     target = sink.client.get(LogGroup, scope, key_name(name))
     if not found or target is None:

@@ -16,12 +16,13 @@ from gureum.aws.call import Call
 from gureum.aws.logs.kinds import LogGroup, chosen_group, find_stream, invalid, streams_of
 from gureum.aws.logs.patterns import Pattern, compile_pattern
 from gureum.aws.marks import Result, operation
+from gureum.core.log_tails import each
 from gureum.ports.telemetry import LogEvent, LogPage
 
 LIMIT_EVENTS = 10_000
 LIMIT_PAGE_BYTES = 1_048_576
 SCANNED_AT_ONCE, SCANNED_BYTES = 10_000, 4 * LIMIT_PAGE_BYTES
-"""A page of a search: each costs a look into files, and while its events are tested the loop does nothing else."""
+"""A page of a search: each costs a look into files."""
 SCANNED_PER_CALL = 60_000
 SEARCHED_PER_CALL = 1_000_000
 """Where the store itself leaves out what has not the pattern's words."""
@@ -111,7 +112,7 @@ class _Search:
                 page = await self._page(cursor, limit - len(found), LIMIT_PAGE_BYTES)
             else:
                 page = await self._page(cursor, SCANNED_AT_ONCE, SCANNED_BYTES)
-            for event in self._matching(page, cursor):
+            for event in await self._matching(page, cursor):
                 size_bytes += len(event.message.encode())
                 if found and size_bytes > LIMIT_PAGE_BYTES:
                     return found, msgspec.structs.replace(cursor, after=found[-1].id)
@@ -125,13 +126,16 @@ class _Search:
             cursor = Cursor(cursor.forward, page.forward if cursor.forward else page.backward)
         return found, cursor
 
-    def _matching(self, page: LogPage, cursor: Cursor) -> list[LogEvent]:
-        """The page's events that match and that no earlier answer had, in the order of reading. This loop is what a search costs."""
+    async def _matching(self, page: LogPage, cursor: Cursor) -> list[LogEvent]:
+        """The page's events that match and that no earlier answer had, in the order of reading."""
         test, after = self._pattern.test, cursor.after
         events: Sequence[LogEvent] = page.events
         if after:
             events = [one for one in events if (one.id > after if cursor.forward else one.id < after)]
-        found = list(events) if self._pattern.form == "all" else [one for one in events if test(one.message)]
+        found = list(events)
+        if self._pattern.form != "all":
+            fits = await each(lambda event: test(event.message), events)
+            found = [event for event, fit in zip(events, fits, strict=True) if fit]
         if not cursor.forward:
             found.reverse()
         return found
