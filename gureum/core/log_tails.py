@@ -1,6 +1,7 @@
 """Log events as they arrive, for those who watch (live tail). Only of this process: what a watcher missed is in the telemetry store.
 
-A watcher that takes more slowly than events come loses the oldest: it may hold `LIMIT_WAITING`, never the one who writes.
+A watcher that takes more slowly than events come loses the oldest: it may hold `LIMIT_WAITING`, and `LIMIT_WAITING_CHARACTERS`; it never holds up
+the one who writes.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from gureum.ports.telemetry import LogEvent
 
 LIMIT_WAITING = 5000
 """AWS: logs StartLiveTail: at most 5,000 events wait for a client."""
+LIMIT_WAITING_CHARACTERS = 16 * 1024 * 1024
+"""Of their messages: one may have a megabyte."""
 Wanted = Callable[[LogEvent], bool]
 LIMIT_AT_ONCE = 100_000
 """Characters of messages that are looked at in one turn of the loop: a few milliseconds, with the slowest pattern some fifteen."""
@@ -41,16 +44,23 @@ class LogTail:
         self.groups = groups
         self.wanted = wanted
         self.ended = asyncio.Event()
-        self._waiting: deque[tuple[str, LogEvent]] = deque(maxlen=LIMIT_WAITING)
+        self._waiting: deque[tuple[str, LogEvent]] = deque()
+        self._size = 0
 
     async def put(self, group: str, events: Sequence[LogEvent]) -> None:
         wanted = await each(self.wanted, events)
-        self._waiting.extend((group, event) for event, fits in zip(events, wanted, strict=True) if fits)
+        for event, fits in zip(events, wanted, strict=True):
+            if fits:
+                self._waiting.append((group, event))
+                self._size += len(event.message)
+        while len(self._waiting) > LIMIT_WAITING or self._size > LIMIT_WAITING_CHARACTERS:
+            self._size -= len(self._waiting.popleft()[1].message)
 
     def take(self) -> list[tuple[str, LogEvent]]:
         """(group, event), in the order in which they came."""
         taken = list(self._waiting)
         self._waiting.clear()
+        self._size = 0
         return taken
 
 

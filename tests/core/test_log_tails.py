@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from gureum.core.log_tails import LIMIT_AT_ONCE, LIMIT_WAITING, LogTails, each
+from gureum.core.log_tails import LIMIT_AT_ONCE, LIMIT_WAITING, LIMIT_WAITING_CHARACTERS, LogTails, each
 from gureum.ports.telemetry import LogEvent
 
 
@@ -54,6 +54,9 @@ def test_a_slow_watcher_holds_the_newest_only() -> None:
         found = tail.take()
         assert len(found) == LIMIT_WAITING
         assert found[-1][1].time_ms == LIMIT_WAITING - 1
+        large = events(20, LIMIT_WAITING_CHARACTERS // 10)
+        await tails.publish("here", "g", large)
+        assert [event for _, event in tail.take()] == large[-10:]
         tails.forget(tail)
         await tails.publish("here", "g", events(3))
         assert tail.take() == []
