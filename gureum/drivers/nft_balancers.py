@@ -29,7 +29,9 @@ comes after belongs to no flow.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
+import itertools
 import math
 import zlib
 from collections.abc import Collection, Iterable, Iterator
@@ -153,7 +155,8 @@ def add_balancers(
 ) -> None:
     """Chains and sets of all listeners and nodes; the lines above that lead to them are in their places already."""
     nodes = [port for port in ports if port.speaks_for_clients]
-    chains.update(_frame(speaking=bool(nodes)))
+    hiding = any(not one.port.preserve_client for one in found)
+    chains.update(_frame(speaking=bool(nodes), hiding=hiding))
     if nodes:
         sets["balanced-nodes"] = Elements("ifname", "verdict", {})
     for port in nodes:
@@ -187,8 +190,9 @@ def add_balancers(
             addresses["public"].entries[its[0].balancer.public] = _to(f"balance-{node}")
 
 
-def _frame(*, speaking: bool) -> dict[str, Chain]:
-    """The chains that are there with the first balancer. `speaking`: some node speaks from its clients' addresses."""
+def _frame(*, speaking: bool, hiding: bool) -> dict[str, Chain]:
+    """The chains that are there with the first balancer. `speaking`: some node speaks from its clients' addresses. `hiding`: some listener
+    hides its clients' addresses; where none does, no packet passes the chain that is for them."""
     destination = payload("ip", "daddr")
     known = _to("balance-known")
     state = [["established", known], ["related", known], ["invalid", _to("balance-lost")]]
@@ -199,7 +203,13 @@ def _frame(*, speaking: bool) -> dict[str, Chain]:
     def spoken(line: Line) -> tuple[Line, ...]:
         return (line,) if speaking else ()
 
-    return {
+    shown = {
+        "shown": Chain(
+            ((match(meta("mark"), "@balanced-hidden"), _BY_LINK), (match(meta("mark"), "@balanced-hidden"), DENY)),
+            hook("filter", "postrouting", 150, "accept"),
+        )
+    }
+    return (shown if hiding else {}) | {
         "balance": Chain(
             (
                 ({"vmap": {"key": {"ct": {"key": "state"}}, "data": {"set": state}}},),
@@ -233,10 +243,6 @@ def _frame(*, speaking: bool) -> dict[str, Chain]:
                 _RESET,
                 ({"reject": {"type": "icmp", "expr": "port-unreachable"}},),
             )
-        ),
-        "shown": Chain(
-            ((match(meta("mark"), "@balanced-hidden"), _BY_LINK), (match(meta("mark"), "@balanced-hidden"), DENY)),
-            hook("filter", "postrouting", 150, "accept"),
         ),
     }
 
@@ -282,8 +288,11 @@ def _pick(port: BalancedPort, targets: list[tuple[BalancedTarget, int]]) -> tupl
     fields = [payload("ip", "saddr")]
     if port.by == "flow":
         fields += [payload("ip", "daddr"), payload(port.protocol, "sport"), payload(port.protocol, "dport")]
+        runs = [(target, share) for target, share in targets]
+    else:
+        runs = [(target, len(list(same))) for target, same in itertools.groupby(sticky_slots(tuple(targets)))]
     entries, start = [], 0
-    for target, share in targets:
+    for target, share in runs:
         last = start + share - 1
         values: Json | int = {"range": [start, last]} if share > 1 else start
         entries.append([values, _to(_dnat_chain(port.protocol, target))])
@@ -294,6 +303,28 @@ def _pick(port: BalancedPort, targets: list[tuple[BalancedTarget, int]]) -> tupl
 
 
 _SEED = 0x67757265
+_SLOTS = 512
+"""For the sources that stick to targets: shares are as even as that many allow."""
+
+
+@functools.lru_cache(maxsize=256)
+def sticky_slots(targets: tuple[tuple[BalancedTarget, int], ...]) -> tuple[BalancedTarget, ...]:
+    """Who gets the sources of each slot: of all targets the one with the highest score there (rendezvous hashing, by weight). So who leaves
+    moves his own sources only, and who comes takes his share and nothing else."""
+    seeds = [zlib.crc32(f"{target.address}:{target.port}".encode()) << 32 for target, _ in targets]
+
+    def score(place: int, slot: int) -> float:
+        return targets[place][1] / -math.log((_mixed(seeds[place] + slot) + 0.5) / 2**64)
+
+    chosen = (max(range(len(targets)), key=lambda place: score(place, slot)) for slot in range(_SLOTS))
+    return tuple(targets[place][0] for place in chosen)
+
+
+def _mixed(number: int) -> int:
+    """64 bits that depend on all of the number's (the finalizer of SplitMix64). Not hashlib: it would load OpenSSL into each worker."""
+    number = (number ^ number >> 30) * 0xBF58476D1CE4E5B9 & 0xFFFF_FFFF_FFFF_FFFF
+    number = (number ^ number >> 27) * 0x94D049BB133111EB & 0xFFFF_FFFF_FFFF_FFFF
+    return number ^ number >> 31
 
 
 def _dnat(address: str, port: int = 0) -> Line:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gureum.drivers.network_names import BALANCED_MARK, JUDGED_MARK, UPLINK_MARK, node_mark
-from gureum.drivers.nft_balancers import listeners, shares
+from gureum.drivers.nft_balancers import listeners, shares, sticky_slots
 from gureum.drivers.nft_table import plan, table
 from gureum.drivers.simulated_packets import Packet, asks, sent_on
 from gureum.ports.firewalls import Acl, AclEntry, BalancedPort, BalancedTarget, Balancer, Group, Port, Rule, RuleSet
@@ -122,8 +122,7 @@ def test_rendered_rules_send_on_what_the_words_say(rules: RuleSet) -> None:
         if not packet.incoming and not balancer.public:
             continue
         arriving = packet if packet.incoming else msgspec.structs.replace(packet, destination=balancer.public)
-        weights = shares(port)
-        for slot, target in enumerate([one for one, share in weights for _ in range(share)] or [None]):
+        for slot, target in slots_of(port):
             journey = Journey(rendered, arriving, slot, holders)
             if target is None:
                 may = asks(rules, packet, balancer) and acls_let_pass(rules, packet, balancer)
@@ -136,6 +135,15 @@ def test_rendered_rules_send_on_what_the_words_say(rules: RuleSet) -> None:
                 assert journey.place == (seen, target.address, target.port)
                 assert bool(journey.flow_mark & UPLINK_MARK) == (not packet.incoming)
                 assert journey.flow_mark & BALANCED_MARK
+
+
+def slots_of(port: BalancedPort) -> list[tuple[int, BalancedTarget | None]]:
+    """Values of the hash, and who gets them; where sources decide, one for each target."""
+    weights = shares(port)
+    if port.by == "source" and len(weights) > 1:
+        chosen = sticky_slots(tuple(weights))
+        return [(chosen.index(target), target) for target, _ in weights]
+    return list(enumerate([one for one, share in weights for _ in range(share)] or [None]))
 
 
 def acls_let_pass(rules: RuleSet, packet: Packet, balancer: Balancer) -> bool:
@@ -323,3 +331,15 @@ def test_source_alone_is_hashed_where_it_decides(by: str) -> None:
     rules = balanced(BalancedPort("tcp", 80, (BalancedTarget(TARGET, 80), BalancedTarget(TARGET_2, 80)), by))  # type: ignore[arg-type]
     (line,) = table(rules).chains["pick-node-tcp-80"].lines
     assert ("sport" in str(line)) == (by == "flow")
+
+
+@pytest.mark.parametrize("weights", [(1, 1, 1, 1), (3, 1, 1, 1)])
+def test_sources_of_others_stay_where_they_are_when_a_target_leaves_or_comes(weights: tuple[int, ...]) -> None:
+    targets = tuple((BalancedTarget(f"10.0.1.{i}", 8080, weight), weight) for i, weight in enumerate(weights))
+    before = sticky_slots(targets)
+    for gone in targets:
+        after = sticky_slots(tuple(one for one in targets if one != gone))
+        moved = [slot for slot, target in enumerate(before) if after[slot] != target]
+        assert all(before[slot] == gone[0] for slot in moved)
+        share = gone[1] / sum(weights)
+        assert 0.6 * share <= len(moved) / len(before) <= 1.5 * share
