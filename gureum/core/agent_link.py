@@ -221,7 +221,8 @@ class LocalLink:
         if request.get("op") == "issue":
             return await issue(self.service.machine.ports.certificates, request)
         if request.get("op") == "request_sums":
-            return {"sums": msgspec.to_builtins(self.service.request_sums.take())}
+            sums, flows = self.service.request_sums.take(), await self.service.flow_sums.take()
+            return {"sums": msgspec.to_builtins(sums), "flows": msgspec.to_builtins(flows)}
         if request.get("op") == "counters":
             return dict(msgspec.to_builtins(await counters(self.service.machine)))
         if request.get("op") == "looks":

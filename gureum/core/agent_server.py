@@ -171,7 +171,7 @@ class AgentServer:
         return {"machines": await looks(self._service.machine)}
 
     async def _request_sums(self, request: dict[str, Any]) -> Any:
-        return {"sums": self._service.request_sums.take()}
+        return {"sums": self._service.request_sums.take(), "flows": await self._service.flow_sums.take()}
 
     async def _status(self, request: dict[str, Any]) -> Any:
         machine, loops = self._service.machine, (self._service.loop, self._service.balancing_loop)

@@ -21,6 +21,7 @@ from gureum.core.balancers import BalancingKinds
 from gureum.core.containers import ContainerKinds
 from gureum.core.disk_guard import DiskGuard
 from gureum.core.flow_logs import FlowKinds
+from gureum.core.flow_sums import FlowSums
 from gureum.core.machine import Machine, Ports, Status, decode_desired, encode_desired
 from gureum.core.networks import NetworkKinds, SocketShelf
 from gureum.core.programs import Programs
@@ -70,11 +71,13 @@ class AgentService:
         self._closing = False
         self.request_sums = RequestSums(self.machine)
         self.programs = Programs(ports.containers, ports.clock)
+        self.flow_sums = FlowSums(self.machine)
         self._guard = DiskGuard(self.machine)
         self._guarding: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         self.request_sums.start()
+        self.flow_sums.start()
         await self._containers.adopt()
         for entry in self._store.range("leaving/"):
             desired = decode_desired(entry.value)
@@ -145,6 +148,7 @@ class AgentService:
         self._closing = True
         await self.programs.close()
         self.request_sums.close()
+        await self.flow_sums.close()
         self._stop_guarding()
         await self._stop_reconciling()
         self._containers.close()

@@ -29,7 +29,7 @@ from gureum.drivers.haproxy_process import FOLDER, ProxyFolder, State, host, rem
 from gureum.drivers.haproxy_text import group_name, server_name
 from gureum.drivers.network_names import checked_name
 from gureum.ports import PortError
-from gureum.ports.proxies import Certificate, Counters, ProxySpec, Record, Sink
+from gureum.ports.proxies import Certificate, Counters, PortCounters, ProxySpec, Record, Sink
 
 log = logging.getLogger("gureum.proxies")
 READY_TIMEOUT_S = 20.0
@@ -262,7 +262,7 @@ class HaproxyProxies:
     async def _reload(self, known: _Running) -> None:
         past = known.state.past
         with contextlib.suppress(PortError):
-            past = msgspec.structs.replace(_sum(past, await self._count(known), 0), active=0)
+            past = _past(_sum(past, await self._count(known), 0))
         while not known.notices.empty():
             known.notices.get_nowait()
         known.folder.forget_words()
@@ -482,10 +482,19 @@ def _row(row: dict[str, str]) -> Counters:
     number = {
         key: int(row[key]) if row.get(key, "").isdigit() else 0 for key in ("conn_tot", "scur", "dcon", "bin", "bout")
     }
-    return Counters(number["conn_tot"], number["scur"], number["dcon"], 0, number["bin"], number["bout"])
+    port = row.get("pxname", "").removeprefix("l-")
+    its = PortCounters(number["conn_tot"], number["scur"], number["bin"] + number["bout"])
+    by_port = {int(port): its} if port.isdigit() else {}
+    return Counters(number["conn_tot"], number["scur"], number["dcon"], 0, number["bin"], number["bout"], by_port)
 
 
 def _sum(one: Counters, other: Counters, tls_errors: int) -> Counters:
+    by_port = dict(one.by_port)
+    for port, its in other.by_port.items():
+        known = by_port.get(port, PortCounters())
+        by_port[port] = PortCounters(
+            known.connections + its.connections, known.active + its.active, known.bytes + its.bytes
+        )
     return Counters(
         one.connections + other.connections,
         one.active + other.active,
@@ -493,4 +502,11 @@ def _sum(one: Counters, other: Counters, tls_errors: int) -> Counters:
         one.tls_errors + other.tls_errors + tls_errors,
         one.received_bytes + other.received_bytes,
         one.sent_bytes + other.sent_bytes,
+        by_port,
     )
+
+
+def _past(total: Counters) -> Counters:
+    """What is over: nothing of it is active."""
+    idle = {port: msgspec.structs.replace(its, active=0) for port, its in total.by_port.items()}
+    return msgspec.structs.replace(total, active=0, by_port=idle)

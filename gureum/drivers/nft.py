@@ -9,12 +9,14 @@ rules, and known flows live on.
 from __future__ import annotations
 
 import asyncio
+from typing import Literal
 
 from gureum.drivers.network_names import checked_home, checked_name
+from gureum.drivers.nft_balancers import Listener, counter_name, listeners
 from gureum.drivers.nft_table import Table, difference, refuses_strays, released, table
-from gureum.drivers.nft_worker import Change, Ending
+from gureum.drivers.nft_worker import Change, Counted, Ending
 from gureum.drivers.worker_process import Worker, WorkerDiedError
-from gureum.ports.firewalls import RuleSet
+from gureum.ports.firewalls import BalancedCounts, RuleSet
 
 _ATTEMPTS = 2  # a worker that died is replaced once per call
 
@@ -35,6 +37,8 @@ class NftFirewalls:
 
     def __init__(self, home_id: str) -> None:
         self._worker = Worker("gureum.drivers.nft_worker", (checked_home(home_id),))
+        # Of its own, from the first question on: counting many flows must not hold up a change.
+        self._reader = Worker("gureum.drivers.nft_worker", (checked_home(home_id),))
         self._networks: dict[str, _Network] = {}
 
     async def apply(self, rules: RuleSet) -> None:
@@ -82,11 +86,46 @@ class NftFirewalls:
         except WorkerDiedError:
             await self._worker.call("end_flows", ending, type(None))
 
+    async def balanced_counts(self, network: str, active: bool) -> list[BalancedCounts]:
+        known = self._networks.get(checked_name(network))
+        if known is None or known.current is None or not known.current.balancers:
+            return []
+        found = listeners(known.current)
+        verb = "open_flows" if active else "counters"
+        try:
+            counted = await self._reader.call(verb, network, Counted)
+        except WorkerDiedError:
+            counted = await self._reader.call(verb, network, Counted)
+        nodes = sorted({(one.balancer.interface, one.port.protocol) for one in found})
+        return [_counts(interface, protocol, found, counted) for interface, protocol in nodes]
+
     async def forget(self, network: str) -> None:
         self._networks.pop(network, None)
 
     async def close(self) -> None:
         await self._worker.close()
+        await self._reader.close()
+
+
+def _counts(interface: str, protocol: Literal["tcp", "udp"], found: list[Listener], counted: Counted) -> BalancedCounts:
+    def of(count: str) -> tuple[int, int]:
+        return counted.counters.get(counter_name(count, protocol, interface), (0, 0))
+
+    its = [one for one in found if (one.balancer.interface, one.port.protocol) == (interface, protocol)]
+    packets, size = of("packets")
+    return BalancedCounts(
+        interface=interface,
+        protocol=protocol,
+        flows=of("new")[0],
+        packets=packets,
+        bytes=size,
+        client_resets=of("client-reset")[0],
+        target_resets=of("target-reset")[0],
+        elb_resets=of("elb-reset")[0],
+        blocked_in=of("blocked-in")[0],
+        blocked_out=of("blocked-out")[0],
+        active=sum(counted.flows.get(one.number, 0) for one in its),
+    )
 
 
 def _planned(old: Table | None, rules: RuleSet, watched: bool) -> tuple[Table, Change]:

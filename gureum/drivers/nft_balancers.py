@@ -17,6 +17,8 @@ Only the first packet of a flow comes here; the kernel's connection tracking kee
 A node whose proxy speaks from its clients' addresses sends on its own: such packets get the node's mark, as judged ones, and so does their
 flow. By it their replies are led to the node, and nowhere else (routes.py). Its groups judge them outwards, the target's see the client.
 
+Named counters, one per node, protocol and what is counted, stand in maps by mark: of known flows by the flow's, of new packets by the packet's.
+
 Marks of packets are the dispatch. A packet comes from a link without one (the kernel clears it between namespaces), so nobody
 but these rules sets it, and they do for each packet of a flow that has no answer yet. Marks of flows only lead replies, and tell
 flows of balancers from others. A TCP packet that belongs to no flow (as after `end_flows`) is answered with a reset.
@@ -34,7 +36,7 @@ import ipaddress
 import itertools
 import math
 import zlib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 import msgspec
 
@@ -75,8 +77,13 @@ INGRESS: Line = (by_verdict("mark", "balanced-in"),)
 ONWARD: Line = (by_verdict("mark", "balanced-out"),)
 PICK: Line = (by_verdict("mark", "balanced-pick"),)
 HIDE: Line = (by_verdict("mark", "balanced-hide"),)
+COUNT_NEW: Line = ({"counter": {"map": {"key": meta("mark"), "data": "@count-new"}}},)
+BLOCKED: dict[str, Line] = {
+    way: ({"counter": {"map": {"key": meta("mark"), "data": f"@count-blocked-{way}"}}},) for way in ("in", "out")
+}
 # The router's own resets of what belongs to no flow: connection tracking knows them as little.
-OWN_RESETS: Line = (match({"&": [payload("tcp", "flags"), "rst"]}, "rst"), ACCEPT)
+_IS_RESET = match({"&": [payload("tcp", "flags"), "rst"]}, "rst")
+OWN_RESETS: Line = (_IS_RESET, ACCEPT)
 STRAY: Json = {"goto": {"target": "balance-stray"}}
 
 
@@ -126,6 +133,28 @@ def limits(found: list[Listener]) -> frozenset[Limit]:
     return frozenset((one.judged, one.port.protocol, one.port.idle_s) for one in found if one.port.idle_s)
 
 
+# What is counted per node and protocol, and which of a listener's marks the packet or the flow then has.
+_COUNTED: dict[str, Callable[[Listener], tuple[int, ...]]] = {
+    "packets": lambda one: (one.number, one.number | UPLINK_MARK),
+    "client-reset": lambda one: (one.number, one.number | UPLINK_MARK),
+    "target-reset": lambda one: (one.number, one.number | UPLINK_MARK),
+    "new": lambda one: (one.judged,) if shares(one.port) else (),  # a refusal has the mark of what it answers
+    "blocked-in": lambda one: (one.number,),
+    "blocked-out": lambda one: (one.judged,),
+    "elb-reset": lambda one: (one.judged,),
+}
+
+
+def counter_name(count: str, protocol: str, interface: str) -> str:
+    return f"{count}-{protocol}-{interface}"
+
+
+def counter_names(found: list[Listener]) -> set[str]:
+    nodes = {(one.port.protocol, one.balancer.interface) for one in found}
+    names = {counter_name(count, *node) for count in _COUNTED for node in nodes}
+    return names | {counter_name("elb-reset", "tcp", interface) for _, interface in nodes}
+
+
 def are_in(rules: RuleSet) -> bool:
     """Whether the network has balancers, or nodes that speak from their clients' addresses."""
     return bool(rules.balancers) or any(port.speaks_for_clients for port in rules.ports)
@@ -168,6 +197,7 @@ def add_balancers(
     addresses = {name: Elements("ipv4_addr", "verdict", {}) for name in ("private", "public")}
     sets.update({f"balanced-{name}": entries for name, entries in addresses.items()})
     sets["balanced-hidden"] = Elements("mark", "", {})
+    _add_counts(found, sets)
     for group, marks in vouching(found, ports).items():
         sets[f"balanced-by-{group}"] = Elements("mark", "", dict.fromkeys(marks))
     by_node: dict[str, list[Listener]] = {}
@@ -188,6 +218,25 @@ def add_balancers(
         addresses["private"].entries[its[0].balancer.address] = _to(f"balance-{node}")
         if its[0].public:
             addresses["public"].entries[its[0].balancer.public] = _to(f"balance-{node}")
+
+
+def _add_counts(found: list[Listener], sets: dict[str, Elements]) -> None:
+    for count, marks in _COUNTED.items():
+        entries = {
+            mark: counter_name(count, one.port.protocol, one.balancer.interface) for one in found for mark in marks(one)
+        }
+        sets[f"count-{count}"] = Elements("mark", "counter", entries)
+    strays: dict[str, str] = {}
+    for one in found:
+        name = counter_name("elb-reset", "tcp", one.balancer.interface)
+        strays[one.balancer.address] = name
+        if one.public:
+            strays[one.balancer.public] = name
+    sets["count-stray"] = Elements("ipv4_addr", "counter", strays)
+
+
+def _count(key: Json, count: str) -> Json:
+    return {"counter": {"map": {"key": key, "data": f"@count-{count}"}}}
 
 
 def _frame(*, speaking: bool, hiding: bool) -> dict[str, Chain]:
@@ -220,13 +269,26 @@ def _frame(*, speaking: bool, hiding: bool) -> dict[str, Chain]:
             hook("filter", "prerouting", -150, "accept"),
         ),
         "balance-known": Chain(
-            ((reply, came_by_uplink, _set_mark(UPLINK_MARK)), *spoken((reply, came_by_node, _set_mark(_CT_MARK))))
+            (
+                (match(_CT_MARK, 0), ACCEPT),
+                (_count(_CT_MARK, "packets"),),
+                (_IS_RESET, {"jump": {"target": "balance-reset"}}),
+                (reply, came_by_uplink, _set_mark(UPLINK_MARK)),
+                *spoken((reply, came_by_node, _set_mark(_CT_MARK))),
+            )
+        ),
+        "balance-reset": Chain(
+            (
+                (reply, _count(_CT_MARK, "target-reset")),
+                (match({"ct": {"key": "direction"}}, "original"), _count(_CT_MARK, "client-reset")),
+            )
         ),
         "balanced": Chain(
             (
                 (match(meta("mark"), 0), ACCEPT),
                 (match(meta("mark"), UPLINK_MARK), ACCEPT),
                 *spoken((reply, ACCEPT)),
+                (_count(meta("mark"), "packets"),),
                 (_FROM_UPLINK, _set(_CT_MARK, {"|": [meta("mark"), UPLINK_MARK]})),
                 (_FROM_INSIDE, _set(_CT_MARK, meta("mark"))),
                 (_set_mark({"|": [meta("mark"), JUDGED_MARK]}),),
@@ -236,9 +298,10 @@ def _frame(*, speaking: bool, hiding: bool) -> dict[str, Chain]:
         # What belongs to no flow may have no way either: a public address is not translated, a target's subnet need not lead out. This
         # leads it through `forward`, where it ends: only from there the kernel's refusals find their way by mark.
         "balance-lost": Chain(((_set_mark(UPLINK_MARK), ACCEPT),)),
-        "balance-stray": Chain((_RESET, (DENY,))),
+        "balance-stray": Chain(((_IS_TCP, _count(payload("ip", "daddr"), "stray")), _RESET, (DENY,))),
         "refuse": Chain(
             (
+                (_IS_TCP, _count(meta("mark"), "elb-reset")),
                 (_FROM_UPLINK, _set_mark(UPLINK_MARK)),
                 _RESET,
                 ({"reject": {"type": "icmp", "expr": "port-unreachable"}},),

@@ -68,12 +68,13 @@ _ADDRESSED, _ARP = ({"family": family, "table": NFT_TABLE} for family in _FAMILI
 
 class Table(msgspec.Struct, frozen=True):
     """What one network's table holds, by name. `arp`: addresses that may ask by ARP. `idle`: how long silent flows of balancers are remembered,
-    which stands in a table of its own (nft_idle)."""
+    which stands in a table of its own (nft_idle). `counters`: names of those that rules or maps count in."""
 
     chains: dict[str, Chain]
     sets: dict[str, Elements]
     arp: frozenset[str] = frozenset()
     idle: frozenset[Limit] = frozenset()
+    counters: frozenset[str] = frozenset()
 
 
 def plan(old: RuleSet | None, new: RuleSet) -> list[Json]:
@@ -89,7 +90,7 @@ def table(rules: RuleSet, watched: bool = False) -> Table:
     """The table that enforces `rules`. `watched`: what is refused is told to who watches flows."""
     mapped = _mapped(rules)
     balanced = nft_balancers.listeners(rules)
-    chains = _frame(rules) | {"denied": _denied("in", watched), "denied-out": _denied("out", watched)}
+    chains = _frame(rules) | {"denied": _denied("in", watched, rules), "denied-out": _denied("out", watched, rules)}
     vouching = nft_balancers.vouching(balanced, rules.ports)
     sets = {
         "sources": Elements("ifname", "verdict", {}),
@@ -112,7 +113,8 @@ def table(rules: RuleSet, watched: bool = False) -> Table:
     if nft_balancers.are_in(rules):
         nft_balancers.add_balancers(balanced, rules.ports, chains, sets)
     askers = frozenset(address for port in rules.ports for address in port.addresses)
-    return Table(chains, sets, askers, nft_balancers.limits(balanced))
+    counters = frozenset(nft_balancers.counter_names(balanced))
+    return Table(chains, sets, askers, nft_balancers.limits(balanced), counters)
 
 
 def _add_port(port: Port, known: frozenset[str], chains: dict[str, Chain], sets: dict[str, Elements]) -> None:
@@ -235,14 +237,16 @@ def _frame(rules: RuleSet) -> dict[str, Chain]:
             hook("filter", "output", 0, "drop"),
         ),
         "nat-postrouting": Chain(
-            (*first(nft_balancers.HIDE), (to_uplink, translate_out)), hook("nat", "postrouting", 100, "accept")
+            (*first(nft_balancers.COUNT_NEW), *first(nft_balancers.HIDE), (to_uplink, translate_out)),
+            hook("nat", "postrouting", 100, "accept"),
         ),
     }
 
 
-def _denied(prefix: str, watched: bool) -> Chain:
+def _denied(prefix: str, watched: bool, rules: RuleSet) -> Chain:
+    blocked = (nft_balancers.BLOCKED[prefix],) if nft_balancers.are_in(rules) else ()
     told: Line = ({"log": {"group": DENIED_LOG_GROUP, "prefix": prefix}},) if watched else ()
-    return Chain((({"counter": None}, *told, {"drop": None}),))
+    return Chain((*blocked, ({"counter": None}, *told, {"drop": None})))
 
 
 def _by_state(invalid: Json) -> Json:
@@ -347,12 +351,14 @@ def difference(old: Table | None, new: Table) -> list[Json]:
     gone = [name for name in old.chains if name not in new.chains]
     commands += [_chain("add", name, new.chains[name].base) for name in changed if name not in old.chains]
     commands += [_chain("flush", name) for name in (*changed, *gone) if name in old.chains]
+    commands += [{"add": {"counter": _ADDRESSED | {"name": name}}} for name in sorted(new.counters - old.counters)]
     commands += _set_changes(old, new)
     for name in changed:
         commands += [
             {"add": {"rule": _ADDRESSED | {"chain": name, "expr": list(line)}}} for line in new.chains[name].lines
         ]
     commands += [{"delete": {"set": _ADDRESSED | {"name": name}}} for name in old.sets if name not in new.sets]
+    commands += [{"delete": {"counter": _ADDRESSED | {"name": name}}} for name in sorted(old.counters - new.counters)]
     commands += [_chain("delete", name) for name in gone]
     for verb, addresses in (("delete", old.arp - new.arp), ("add", new.arp - old.arp)):
         if addresses:

@@ -14,7 +14,7 @@ from queue import SimpleQueue
 
 import msgspec
 
-from gureum.drivers import namespaces, nft_idle
+from gureum.drivers import namespaces, nft_counters, nft_idle
 from gureum.drivers.conntrack import end_balanced_flows, end_flows
 from gureum.drivers.libnftables import Nftables
 from gureum.drivers.network_names import HomeNames
@@ -61,6 +61,13 @@ class Ending(msgspec.Struct, frozen=True):
     port: int
 
 
+class Counted(msgspec.Struct, frozen=True):
+    """`counters`: name -> (packets, bytes). `flows`: mark of a listener -> open ones."""
+
+    counters: dict[str, tuple[int, int]]
+    flows: dict[int, int] = {}
+
+
 class Applier:
     """Applies changes to the networks of one home."""
 
@@ -94,6 +101,12 @@ class Applier:
         with contextlib.suppress(FileNotFoundError), namespaces.entered(self._names.network(ending.network)):
             end_balanced_flows(ending.address, ending.port)
 
+    def counted(self, network: str, *, flows: bool) -> Counted:
+        """In a network that is gone nothing is."""
+        with contextlib.suppress(FileNotFoundError), namespaces.entered(self._names.network(network)):
+            return Counted(nft_counters.counters(), nft_counters.open_flows() if flows else {})
+        return Counted({})
+
     def _apply_whole(self, commands: list[Json]) -> None:
         """First as for a new network: replacing a table, even one that is not there, costs ten times as much."""
         try:
@@ -119,9 +132,12 @@ def main() -> None:
     """Serves until the agent is gone."""
     applier = Applier(HomeNames(sys.argv[1], Path("/nonexistent")))
     change, ending = msgspec.msgpack.Decoder(Change).decode, msgspec.msgpack.Decoder(Ending).decode
+    name = msgspec.msgpack.Decoder(str).decode
     verbs: Verbs = {
         "apply": lambda data: applier.apply(change(data)),
         "end_flows": lambda data: applier.end_flows(ending(data)),
+        "counters": lambda data: applier.counted(name(data), flows=False),
+        "open_flows": lambda data: applier.counted(name(data), flows=True),
     }
     serve(verbs)
 

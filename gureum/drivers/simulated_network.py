@@ -9,7 +9,7 @@ from typing import Literal
 
 from gureum.drivers.network_names import checked_home, checked_name
 from gureum.ports import PortError
-from gureum.ports.firewalls import RuleSet
+from gureum.ports.firewalls import BalancedCounts, RuleSet
 from gureum.ports.networks import (
     EdgeSpec,
     InterfaceCounters,
@@ -119,6 +119,9 @@ class SimulatedFirewalls:
 
     async def end_flows(self, network: str, address: str, port: int) -> None:
         pass
+
+    async def balanced_counts(self, network: str, active: bool) -> list[BalancedCounts]:
+        return []
 
     async def forget(self, network: str) -> None:
         self.rules.pop(network, None)

@@ -116,6 +116,23 @@ class RuleSet(msgspec.Struct, frozen=True):
     balancers: tuple[Balancer, ...] = ()
 
 
+class BalancedCounts(msgspec.Struct, frozen=True):
+    """What a balancer's ports of one protocol have done since the rules of its network were made: `flows` that reached a target, `packets` and
+    `bytes` (with IP headers) both ways, resets by who sent them, and flows that its own groups refused. `active`: flows now."""
+
+    interface: str
+    protocol: Literal["tcp", "udp"]
+    flows: int = 0
+    packets: int = 0
+    bytes: int = 0
+    client_resets: int = 0
+    target_resets: int = 0
+    elb_resets: int = 0
+    blocked_in: int = 0
+    blocked_out: int = 0
+    active: int = 0
+
+
 class Firewalls(Protocol):
     async def apply(self, rules: RuleSet) -> None:
         """Makes the kernel enforce exactly `rules` in that network, in one transaction. When it returns, it is enforced; until the
@@ -124,6 +141,9 @@ class Firewalls(Protocol):
 
     async def end_flows(self, network: str, address: str, port: int) -> None:
         """Forgets all balanced flows to a target, which are reset when they go on (AWS: deregistration_delay.connection_termination)."""
+
+    async def balanced_counts(self, network: str, active: bool) -> list[BalancedCounts]:
+        """Of all balancers of the network. `active`: open flows are counted too, which takes longer the more there are; else they are 0."""
 
     async def forget(self, network: str) -> None:
         """The network is gone: drops what the driver remembers of it."""

@@ -165,8 +165,16 @@ class Record(msgspec.Struct, frozen=True):
     extra: dict[str, str] = {}
 
 
+class PortCounters(msgspec.Struct, frozen=True):
+    """Of one listener. `bytes`: both ways, without headers of TCP and IP."""
+
+    connections: int = 0
+    active: int = 0
+    bytes: int = 0
+
+
 class Counters(msgspec.Struct, frozen=True):
-    """Since the proxy was first made, over all its reloads. `active`: connections now."""
+    """Since the proxy was first made, over all its reloads. `active`: connections now. `by_port`: by the listener's port."""
 
     connections: int = 0
     active: int = 0
@@ -174,6 +182,7 @@ class Counters(msgspec.Struct, frozen=True):
     tls_errors: int = 0
     received_bytes: int = 0
     sent_bytes: int = 0
+    by_port: dict[int, PortCounters] = {}
 
 
 Sink = Callable[[list[Record]], None]

@@ -23,6 +23,8 @@ class Kernel:
         self.chains: dict[str, list[Json]] = {}
         self.bases: dict[str, Json] = {}
         self.sets: dict[str, dict[str, Any]] = {}
+        self.counters: set[str] = set()
+        self.counting: set[str] = set()
         self.arp: Kernel | None = None
 
     def run(self, commands: Iterable[Json]) -> Kernel:
@@ -44,7 +46,7 @@ class Kernel:
 
     def delete_table(self, thing: Json) -> None:
         assert self.exists
-        self.exists, self.chains, self.bases, self.sets = False, {}, {}, {}
+        self.exists, self.chains, self.bases, self.sets, self.counters = False, {}, {}, {}, set()
 
     def add_chain(self, thing: Json) -> None:
         assert self.exists
@@ -69,7 +71,20 @@ class Kernel:
         assert thing["name"] not in self.sets
         self.sets[thing["name"]] = {}
 
-    add_map = add_set
+    def add_map(self, thing: Json) -> None:
+        self.add_set(thing)
+        self.counting.discard(thing["name"])
+        if thing["map"] == "counter":
+            self.counting.add(thing["name"])
+
+    def add_counter(self, thing: Json) -> None:
+        assert thing["name"] not in self.counters
+        self.counters.add(thing["name"])
+
+    def delete_counter(self, thing: Json) -> None:
+        used = {name for counting in self.counting & self.sets.keys() for name in self.sets[counting].values()}
+        assert thing["name"] not in used, f"{thing['name']} is in use"
+        self.counters.remove(thing["name"])
 
     def delete_set(self, thing: Json) -> None:
         name = thing["name"]
@@ -81,6 +96,7 @@ class Kernel:
         for element in thing["elem"]:
             key, value = element if isinstance(element, list) else (element, None)
             assert key not in entries, f"{key} is already in {thing['name']}"
+            assert thing["name"] not in self.counting or value in self.counters
             for target in _targets(value):
                 assert target in self.chains
             entries[key] = value
@@ -101,7 +117,7 @@ class Kernel:
             assert name in self.sets, f"no set {name}"
 
     def content(self) -> tuple[Any, ...]:
-        return self.exists, self.chains, self.bases, self.sets, self.arp and self.arp.content()
+        return self.exists, self.chains, self.bases, self.sets, self.counters, self.arp and self.arp.content()
 
 
 def _targets(thing: Any) -> set[str]:
@@ -230,12 +246,14 @@ class Evaluation:
             self._ct["status"] = ["dnat"]
         return "accept", True
 
-    def _value(self, left: Json | int) -> Any:
-        if isinstance(left, int):
+    def _value(self, left: Json | int | str) -> Any:
+        if isinstance(left, int | str):
             return left
         ((kind, body),) = left.items()
         if kind in "&|":
             one, other = map(self._value, body)
+            if one is None:  # another protocol's, or flags: no packet here has any
+                return None
             return one & other if kind == "&" else one | other
         if kind == "jhash":
             return self.hash % body["mod"]

@@ -208,12 +208,13 @@ async def test_udp_keeps_a_flow_at_one_target_both_ways(one: Cloud) -> None:
     await public_balancer(one)
     targets = (BalancedTarget(T1, 5300), BalancedTarget(T2, 5300))
     for preserve in (True, False):
-        await one.balancer("node", BalancedPort("udp", 53, targets, preserve_client=preserve))
+        port = 53 if preserve else 54  # flows of one round are still known in the next
+        await one.balancer("node", BalancedPort("udp", port, targets, preserve_client=preserve))
         with udp_bound(one, "t1", 5300) as first, udp_bound(one, "t2", 5300) as second:
             for machine, address, own in (("client", NODE, "10.0.2.10"), ("", one.public(10), one.public(1))):
                 hit = set()
                 for _ in range(24):
-                    with udp_connected(one, machine, address, 53) as near:
+                    with udp_connected(one, machine, address, port) as near:
                         server = None
                         for text in (b"one", b"two", b"three"):
                             near.send(text)
@@ -576,3 +577,69 @@ def limits_left(router: Path, target: str) -> list[int]:
     with namespaces.entered(router):
         rows = Path("/proc/thread-self/net/nf_conntrack").read_text().splitlines()
     return [int(row.split()[4]) for row in rows if f" src={target} " in row]
+
+
+# --- what is counted ---
+
+
+@on_a_cloud
+async def test_flows_packets_and_resets_are_counted_per_node_and_protocol(one: Cloud) -> None:
+    await public_balancer(one)
+    await one.balancer("node", tcp(T1), tcp(port=82), BalancedPort("udp", 53, (BalancedTarget(T2, 5300),)))
+    with Servers(one, "t1") as servers:
+        with (
+            flow(one, servers, "client", NODE) as (near, far, *_),
+            flow(one, servers, "", one.public(10)) as (near2, *_),
+        ):
+            assert say(near, far, b"x" * 1000)
+            stream, datagrams = await one.firewalls.balanced_counts("blue", True)
+            assert (stream.interface, stream.protocol, stream.flows, stream.active) == ("node", "tcp", 2, 2)
+            # Three packets for each handshake, two of 1000 bytes, and acknowledgements.
+            assert 8 <= stream.packets <= 20
+            assert 2 * 1052 < stream.bytes < 2 * 1052 + 16 * 60
+            assert (datagrams.protocol, datagrams.flows, datagrams.packets) == ("udp", 0, 0)
+            reset(near)
+            with pytest.raises(ConnectionResetError):
+                far.recv(1)
+            assert near2.fileno() >= 0
+        with flow(one, servers, "client", NODE) as (near, far, *_):
+            reset(far)
+            with pytest.raises(ConnectionResetError):
+                near.recv(1)
+    assert one.reach("client", NODE, 82) == "refused"
+    with udp_bound(one, "t2", 5300) as server, udp_connected(one, "client", NODE, 53) as near:
+        for _ in range(3):
+            near.send(b"question")
+            server.recv(100)
+    stream, datagrams = await one.firewalls.balanced_counts("blue", True)
+    assert (stream.flows, stream.client_resets, stream.target_resets, stream.elb_resets) == (3, 1, 1, 1)
+    assert (datagrams.flows, datagrams.packets, datagrams.bytes, datagrams.active) == (1, 3, 3 * 36, 1)
+    assert (await one.firewalls.balanced_counts("blue", False))[1].active == 0
+    await one.balancer("node", tcp(T1))
+    (stream,) = await one.firewalls.balanced_counts("blue", True)
+    assert stream.flows == 3
+
+
+def reset(end: socket.socket) -> None:
+    end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    end.close()
+
+
+@on_a_cloud
+async def test_flows_that_the_balancers_groups_refuse_are_counted_as_such(one: Cloud) -> None:
+    await public_balancer(one, "lb")
+    await one.balancer("node", tcp(T1), tcp(T2, port=81))
+    cases = [
+        ((Rule("in", "tcp", (81, 81), cidr=ANYWHERE), OUT_ALL), (1, 0)),
+        ((IN_ALL, Rule("out", "tcp", (9, 9), cidr=ANYWHERE)), (1, 1)),
+        ((IN_ALL, OUT_ALL), (1, 1)),
+    ]
+    with Servers(one, "t1"):
+        for rules, blocked in cases:
+            await one.group("blue", "lb", *rules)
+            (before,) = await one.firewalls.balanced_counts("blue", False)
+            met = one.reach("client", NODE, 80)
+            (after,) = await one.firewalls.balanced_counts("blue", False)
+            assert met == ("open" if after.flows > before.flows else "silent")
+            assert (after.blocked_in, after.blocked_out) == blocked
+    assert after.flows == 1

@@ -1,4 +1,4 @@
-"""AWS/ApplicationELB's metrics, and the host counts of network load balancers, published each minute.
+"""AWS/ApplicationELB's and AWS/NetworkELB's metrics, published each minute. What network load balancers do is in network_metrics.py.
 
     proxies' records ─► agent: sums per node and group (core/request_sums.py) ─► here: Datum per set of dimensions ─► telemetry store
 
@@ -15,8 +15,10 @@ import msgspec
 
 from gureum.aws.elbv2.arns import arn_of_group, label_of
 from gureum.aws.elbv2.kinds import LoadBalancer, TargetGroup
+from gureum.aws.elbv2.network_metrics import Number, numbers
 from gureum.aws.elbv2.target_health import core_name
 from gureum.aws.elbv2.target_places import balancers_of, enabled_zones, locate
+from gureum.core.flow_sums import FlowSum
 from gureum.core.periods import MINUTE_S, at_each_end, ended
 from gureum.core.request_sums import Sums
 from gureum.core.world import World
@@ -34,6 +36,7 @@ class Answer(msgspec.Struct, frozen=True):
     """The agent's answer to {"op": "request_sums"}."""
 
     sums: list[Sums]
+    flows: list[FlowSum] = []
 
 
 class Value(msgspec.Struct, frozen=True):
@@ -66,14 +69,15 @@ class Publisher:
         except PortError as away:
             log.debug("no sums of requests", extra={"why": away.why})
             return
-        datums = list(self._datums(answer.sums, (ended(world, self.period_s) - self.period_s) * 1000))
+        datums = list(self._datums(answer, (ended(world, self.period_s) - self.period_s) * 1000))
         if datums:
             try:
                 await world.metrics.write(datums)
             except (TelemetryFull, TelemetryBroken) as failed:
                 log.warning("metrics of load balancers are lost", extra={"why": str(failed)})
 
-    def _datums(self, sums: list[Sums], start_ms: int) -> Iterator[Datum]:
+    def _datums(self, answer: Answer, start_ms: int) -> Iterator[Datum]:
+        sums = answer.sums
         resolution_s = 1 if self.period_s < MINUTE_S else MINUTE_S
         balancers = {
             node.interface: (balancer, node.zone)
@@ -88,12 +92,29 @@ class Publisher:
             balancer, zone = found
             for dimensions, values in _told(one, label_of(balancer), zone):
                 _join(gathered.setdefault((balancer.meta.scope, APPLICATION, dimensions), {}), values)
+        for balancer in self._world.client.everywhere(LoadBalancer):
+            for dimensions, values in self._of_network(balancer, answer.flows):
+                _join(gathered.setdefault((balancer.meta.scope, NETWORK, dimensions), {}), values)
         for group in self._world.client.everywhere(TargetGroup):
             for namespace, dimensions, values in self._of_group(group, sums):
                 _join(gathered.setdefault((group.meta.scope, namespace, dimensions), {}), values)
         for (scope, namespace, dimensions), values_by_name in gathered.items():
             for value in values_by_name.values():
                 yield _datum(Series(scope, namespace, value.name, dimensions), value, start_ms, resolution_s)
+
+    def _of_network(self, balancer: LoadBalancer, flows: list[FlowSum]) -> Iterator[tuple[Dimensions, list[Value]]]:
+        """What its nodes have done, in all and per zone."""
+        if balancer.spec.type != "network":
+            return
+        zones = {node.interface: node.zone for node in balancer.spec.zones}
+        own = ("LoadBalancer", label_of(balancer))
+        mine = [one for one in flows if one.interface in zones]
+        if not mine:
+            return
+        yield (own,), _values(numbers(mine, self.period_s, whole=True))
+        for zone in sorted(set(zones.values())):
+            its = [one for one in mine if zones[one.interface] == zone]
+            yield (("AvailabilityZone", zone), own), _values(numbers(its, self.period_s, whole=False))
 
     def _of_group(self, group: TargetGroup, sums: list[Sums]) -> Iterator[tuple[str, Dimensions, list[Value]]]:
         """Host counts, per zone and in all, and requests per target."""
@@ -127,6 +148,10 @@ class Publisher:
                 per_target = [Value("RequestCountPerTarget", {requests / registered: 1})]
                 yield namespace, own, per_target
                 yield namespace, (("TargetGroup", name),), per_target
+
+
+def _values(found: Iterable[Number]) -> list[Value]:
+    return [Value(name, {value: 1}, unit) for name, value, unit in found]
 
 
 def _hosts(healthy: int, unhealthy: int) -> list[Value]:

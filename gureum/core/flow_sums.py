@@ -1,0 +1,143 @@
+"""What load balancers of layer 4 have done, for metrics: per node and protocol, what came since somebody last asked.
+
+    kernel's counters ─► Firewalls.balanced_counts ─► differences, and the most packets a second of any ten ─► `take`
+    proxies' counters ─► Proxies.counters          ─► the same for connections that end in a program (TLS, the PROXY protocol)
+
+Counters begin anew when a network's rules are made anew (an agent's start); what was counted since the last look is then lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Literal
+
+import msgspec
+
+from gureum.core.machine import Machine
+from gureum.core.specs import Balancer, Proxy
+from gureum.ports import PortError
+from gureum.ports.firewalls import BalancedCounts
+from gureum.ports.proxies import Counters, PortCounters
+
+log = logging.getLogger("gureum.metrics")
+SAMPLE_S = 10.0
+"""AWS: PeakPacketsPerSecond is "calculated every 10 seconds"."""
+
+
+class FlowSum(msgspec.Struct):
+    """Of one node (`interface`). `active`: flows now. `peak_packets_s`: packets a second, the most of any ten seconds."""
+
+    interface: str
+    protocol: Literal["TCP", "UDP", "TLS"]
+    active: int = 0
+    flows: int = 0
+    packets: int = 0
+    bytes: int = 0
+    client_resets: int = 0
+    target_resets: int = 0
+    elb_resets: int = 0
+    blocked_in: int = 0
+    blocked_out: int = 0
+    tls_errors: int = 0
+    peak_packets_s: float = 0.0
+
+
+_ADDED = ("flows", "packets", "bytes", "client_resets", "target_resets", "elb_resets", "blocked_in", "blocked_out")
+
+
+class FlowSums:
+    """`start` begins to look every ten seconds, which costs nothing where there is no such load balancer. All belongs to the agent's loop."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._sums: dict[tuple[str, str], FlowSum] = {}
+        self._before: dict[tuple[str, str], BalancedCounts] = {}
+        self._proxied: dict[tuple[str, int], PortCounters] = {}
+        self._tls_errors: dict[str, int] = {}
+        self._looked = 0.0
+        self._task: asyncio.Task[None] | None = None
+        self._lock = asyncio.Lock()
+
+    def start(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._watch())
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def take(self) -> list[FlowSum]:
+        """What came since the last time."""
+        await self._look(active=True)
+        found, self._sums = list(self._sums.values()), {}
+        return found
+
+    async def _watch(self) -> None:
+        self._looked = self._machine.ports.clock.now()
+        while True:
+            await self._machine.ports.clock.sleep(SAMPLE_S)
+            await self._look(active=False)
+
+    async def _look(self, *, active: bool) -> None:
+        async with self._lock:
+            now = self._machine.ports.clock.now()
+            period_s, self._looked = now - self._looked, now
+            specs = [one.spec for one in self._machine.of_kind("Balancer")]
+            there: set[tuple[str, str]] = set()
+            for network in sorted({spec.network for spec in specs if isinstance(spec, Balancer)}):
+                try:
+                    counts = await self._machine.ports.firewalls.balanced_counts(network, active)
+                except PortError as away:
+                    log.debug("no counters of flows", extra={"network": network, "why": away.why})
+                    continue
+                for one in counts:
+                    there.add((one.interface, one.protocol))
+                    self._add(one, period_s)
+            self._before = {key: one for key, one in self._before.items() if key in there}
+            if active:
+                await self._look_at_proxies()
+
+    def _add(self, now: BalancedCounts, period_s: float) -> None:
+        key = (now.interface, now.protocol)
+        before, self._before[key] = self._before.get(key), now
+        sums = self._sum(now.interface, "TCP" if now.protocol == "tcp" else "UDP")
+        packets = sums.packets
+        for name in _ADDED:
+            setattr(sums, name, getattr(sums, name) + _since(getattr(before, name, 0), getattr(now, name)))
+        sums.active = now.active
+        if period_s >= SAMPLE_S / 2:
+            sums.peak_packets_s = max(sums.peak_packets_s, (sums.packets - packets) / period_s)
+
+    async def _look_at_proxies(self) -> None:
+        """Those of network load balancers: their listeners are of layer 4."""
+        wished = [one.spec for one in self._machine.of_kind("Proxy")]
+        nodes = {spec.proxy.name: spec for spec in wished if isinstance(spec, Proxy) and spec.speaks_for_clients}
+        if not nodes:
+            return
+        counted = await self._machine.ports.proxies.counters()
+        for name, spec in nodes.items():
+            if name in counted:
+                self._add_proxy(spec, counted[name])
+
+    def _add_proxy(self, spec: Proxy, now: Counters) -> None:
+        node = spec.interface
+        for listener in spec.proxy.listeners:
+            there = now.by_port.get(listener.port, PortCounters())
+            before = self._proxied.get((node, listener.port), PortCounters())
+            self._proxied[node, listener.port] = there
+            sums = self._sum(node, "TLS" if listener.protocol == "TLS" else "TCP")
+            sums.flows += _since(before.connections, there.connections)
+            sums.bytes += _since(before.bytes, there.bytes)
+            sums.active += there.active
+        errors, self._tls_errors[node] = self._tls_errors.get(node, 0), now.tls_errors
+        if any(listener.protocol == "TLS" for listener in spec.proxy.listeners):
+            self._sum(node, "TLS").tls_errors += _since(errors, now.tls_errors)
+
+    def _sum(self, interface: str, protocol: Literal["TCP", "UDP", "TLS"]) -> FlowSum:
+        return self._sums.setdefault((interface, protocol), FlowSum(interface, protocol))
+
+
+def _since(before: int, now: int) -> int:
+    """A counter that is lower than it was has begun anew."""
+    return now - before if now >= before else now

@@ -1,0 +1,78 @@
+"""Differences of the kernel's and the proxies' counters, and the peak between looks."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+from gureum.core.flow_sums import SAMPLE_S, FlowSum, FlowSums
+from gureum.core.specs import Balancer, Proxy
+from gureum.ports.firewalls import BalancedCounts
+from gureum.ports.proxies import Counters, Listener, PortCounters, ProxySpec
+from tests.core.fake_clock import FakeClock
+
+
+class Parts:
+    """What of a machine is looked at: one balancer and one proxy on a node."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.counts: list[BalancedCounts] = []
+        self.proxied: dict[str, Counters] = {}
+        listeners = (Listener(443, "TLS", "arn", ()), Listener(80, "TCP", "arn", ()))
+        proxy = Proxy("eni-a", "eni-a", "a", ProxySpec("eni-a", "", "10.0.0.5", "net/lb/1", listeners))
+        wished: dict[str, list[Any]] = {
+            "Balancer": [Balancer("vpc-1", "eni-a", "a", "10.0.0.5", ())],
+            "Proxy": [proxy],
+        }
+        ports = SimpleNamespace(
+            clock=self.clock,
+            firewalls=SimpleNamespace(balanced_counts=self._counted),
+            proxies=SimpleNamespace(counters=self._proxies),
+        )
+        machine: Any = SimpleNamespace(
+            ports=ports, of_kind=lambda kind: [SimpleNamespace(spec=spec) for spec in wished[kind]]
+        )
+        self.sums = FlowSums(machine)
+
+    async def _counted(self, network: str, active: bool) -> list[BalancedCounts]:
+        return self.counts
+
+    async def _proxies(self) -> dict[str, Counters]:
+        return self.proxied
+
+
+def test_each_time_tells_what_came_since_and_counters_may_begin_anew() -> None:
+    async def story() -> None:
+        parts = Parts()
+        parts.counts = [BalancedCounts("eni-a", "tcp", flows=5, packets=100, bytes=1000, active=2)]
+        parts.proxied = {
+            "eni-a": Counters(tls_errors=3, by_port={443: PortCounters(7, 1, 700), 80: PortCounters(2, 0, 20)})
+        }
+        found = {one.protocol: one for one in await parts.sums.take()}
+        assert (found["TCP"].flows, found["TCP"].bytes, found["TCP"].active) == (7, 1020, 2)
+        assert found["TLS"] == FlowSum("eni-a", "TLS", active=1, flows=7, bytes=700, tls_errors=3)
+        parts.counts = [BalancedCounts("eni-a", "tcp", flows=6, packets=100, bytes=1200, client_resets=1)]
+        found = {one.protocol: one for one in await parts.sums.take()}
+        assert (found["TCP"].flows, found["TCP"].bytes, found["TCP"].client_resets) == (1, 200, 1)
+        assert (found["TLS"].flows, found["TLS"].active, found["TLS"].tls_errors) == (0, 1, 0)
+        parts.counts = [BalancedCounts("eni-a", "tcp", flows=2)]
+        assert {one.flows for one in await parts.sums.take() if one.protocol == "TCP"} == {2}
+
+    asyncio.run(story())
+
+
+def test_the_peak_is_of_the_busiest_ten_seconds() -> None:
+    async def story() -> None:
+        parts = Parts()
+        parts.sums.start()
+        await parts.clock.advance(0)
+        for packets in (100, 1100, 1200):
+            parts.counts = [BalancedCounts("eni-a", "tcp", packets=packets)]
+            await parts.clock.advance(SAMPLE_S)
+        found = {one.protocol: one for one in await parts.sums.take()}
+        assert (found["TCP"].packets, found["TCP"].peak_packets_s) == (1200, 100.0)
+        await parts.sums.close()
+
+    asyncio.run(story())
