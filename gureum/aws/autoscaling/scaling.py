@@ -12,7 +12,8 @@ from gureum.aws.autoscaling.policies import SIMPLE, STEPS, TARGET, find_policy
 from gureum.aws.autoscaling.sentences import clock_text
 from gureum.aws.call import Call
 from gureum.aws.cloudwatch.alarm_actions import AlarmContext
-from gureum.aws.cloudwatch.alarm_kinds import MetricAlarm
+from gureum.aws.cloudwatch.alarm_events import latest_values
+from gureum.aws.cloudwatch.alarm_kinds import MetricAlarm, object_name
 from gureum.aws.ec2.instance_lifecycle import world_call
 from gureum.aws.marks import Result, operation
 from gureum.core.world import World
@@ -66,7 +67,7 @@ def _desired(call: Call, group: Group, policy: Policy, value: float, threshold: 
         return bounded(group.spec, adjusted(spec, spec.adjustment, group.spec.desired))
     warming = [one for one in members if _is_warming(call, group, policy, one)]
     if spec.type == TARGET:
-        return _track(group, policy, value, members, warming)
+        return _track(call, group, policy, value, members, warming)
     step = step_for(spec.steps, value - threshold, above=value >= threshold)
     if step is None:
         return group.spec.desired
@@ -83,7 +84,8 @@ def _grows(kind: str, adjustment: int, capacity: int) -> bool:
     return adjustment > capacity if kind == "ExactCapacity" else adjustment > 0
 
 
-def _track(group: Group, policy: Policy, value: float, members: list[Member], warming: list[Member]) -> int:
+def _track(call: Call, group: Group, policy: Policy, value: float, members: list[Member], warming: list[Member]) -> int:
+    """AWS: of several tracking policies one is enough to grow; to shrink all must want to that may, and the largest capacity counts."""
     tracking = policy.spec.tracking
     assert tracking is not None
     serving = [one for one in members if one.spec.state == "InService"]
@@ -91,7 +93,21 @@ def _track(group: Group, policy: Policy, value: float, members: list[Member], wa
     wanted = tracked(value, tracking.target, len(settled), group.spec.desired)
     if wanted < group.spec.desired and (warming or not tracking.scale_in):
         return group.spec.desired
+    for other in call.by(Policy, "group", group.meta.name) if wanted < group.spec.desired else ():
+        if other.meta.name != policy.meta.name and other.spec.enabled:
+            wanted = max(wanted, _least(call, group, other, len(settled)))
     return bounded(group.spec, wanted)
+
+
+def _least(call: Call, group: Group, policy: Policy, serving: int) -> int:
+    """What another policy lets the group shrink to, by the data that its alarm was raised on; 0 for one that has no say."""
+    tracking = policy.spec.tracking
+    if tracking is None or not tracking.scale_in:
+        return 0
+    low = next((name for name in policy.spec.alarms if "-AlarmLow-" in name), "")
+    alarm = call.get(MetricAlarm, object_name(low)) if low else None
+    values = latest_values(alarm.status.data) if alarm is not None and alarm.status.state == "ALARM" else ()
+    return tracked(values[-1], tracking.target, serving, group.spec.desired) if values else group.spec.desired
 
 
 def _is_warming(call: Call, group: Group, policy: Policy, member: Member) -> bool:

@@ -42,8 +42,10 @@ def _default(members: list[Member], group: Group, current: Template | None, now:
 
 
 def _oldest_configuration(members: list[Member], group: Group, current: Template | None, now: float) -> list[Member]:
-    other = [member for member in members if member.spec.configuration != group.spec.configuration]
-    return other or members
+    """Those on a configuration that is the group's no more, then those on its present one, then the others."""
+    configured = [member for member in members if member.spec.configuration]
+    other = [member for member in configured if member.spec.configuration != group.spec.configuration]
+    return other or configured or members
 
 
 def _oldest_template(members: list[Member], group: Group, current: Template | None, now: float) -> list[Member]:

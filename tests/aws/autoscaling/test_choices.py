@@ -47,6 +47,9 @@ def member(
         ("OldestInstance", [member("i-1", "b", 1), member("i-2", launched=5), member("i-3", launched=6)], "i-2"),
         ("OldestLaunchTemplate", [member("i-1", version="3"), member("i-2", version="2")], "i-2"),
         ("OldestLaunchTemplate", [member("i-1", version="1"), member("i-2", template="lt-9", version="7")], "i-2"),
+        ("OldestLaunchConfiguration", [member("i-1", configuration="now"), member("i-2", configuration="old")], "i-2"),
+        ("OldestLaunchConfiguration", [member("i-1"), member("i-2", configuration="old")], "i-2"),
+        ("AllocationStrategy", [member("i-2", launched=5), member("i-1", launched=9)], "i-1"),
         ("ClosestToNextInstanceHour", [member("i-1", launched=NOW - 3500), member("i-2", launched=NOW - 60)], "i-1"),
         ("Default", [member("i-1", version="1"), member("i-2", configuration="old")], "i-2"),
         ("Default", [member("i-1", version="3"), member("i-2", version="2")], "i-2"),
@@ -54,7 +57,7 @@ def member(
     ],
 )
 def test_who_goes(policy: str, members: list[Member], expected: str) -> None:
-    chosen = choose(members, group(policy), CURRENT, NOW)
+    chosen = choose(members, group(policy, configuration="now"), CURRENT, NOW)
     assert chosen is not None
     assert chosen.meta.name == expected
 

@@ -126,6 +126,92 @@ def test_load_makes_a_tracked_group_grow_and_its_end_makes_it_shrink(cloud):
     assert cloud.states() == ["InService"]
 
 
+def custom(cloud, name, **more):
+    """A policy that tracks a metric of the user's own."""
+    metric = {"Namespace": "app", "MetricName": name, "Statistic": "Average"}
+    config = {"CustomizedMetricSpecification": metric, "TargetValue": 50.0} | more
+    cloud(
+        "PutScalingPolicy", **G, PolicyName=name, PolicyType="TargetTrackingScaling", TargetTrackingConfiguration=config
+    )
+
+
+def measure(cloud, minutes, **values):
+    """So many minutes with these values of one's own metrics."""
+    for _ in range(minutes):
+        data = [{"MetricName": name, "Value": value, "Unit": "None"} for name, value in values.items()]
+        cloud("cloudwatch:PutMetricData", Namespace="app", MetricData=data)
+        cloud.measure(0.0, 1, name="nobody")
+
+
+def test_of_two_tracking_policies_one_is_enough_to_grow_and_both_must_agree_to_shrink(cloud):
+    cloud.group(size=2, MinSize=1, DefaultInstanceWarmup=0)
+    custom(cloud, "one")
+    custom(cloud, "two")
+    measure(cloud, 5, one=100.0, two=50.0)
+    grown = cloud.told()["DesiredCapacity"]
+    assert grown >= 4
+    measure(cloud, 25, one=1.0, two=49.0)
+    assert cloud.told()["DesiredCapacity"] == grown
+    measure(cloud, 40, one=1.0, two=1.0)
+    assert cloud.told()["DesiredCapacity"] == 1
+
+
+def test_a_policy_that_never_shrinks_has_no_say_in_shrinking(cloud):
+    cloud.group(size=3, MinSize=1, DefaultInstanceWarmup=0)
+    custom(cloud, "one")
+    custom(cloud, "two", DisableScaleIn=True)
+    measure(cloud, 25, one=1.0, two=49.0)
+    assert cloud.told()["DesiredCapacity"] == 1
+
+
+def test_a_metric_without_data_keeps_a_group_as_it_is(cloud):
+    cloud.group(size=3, MinSize=1, DefaultInstanceWarmup=0)
+    custom(cloud, "one")
+    custom(cloud, "two")
+    measure(cloud, 25, one=1.0)
+    assert cloud.told()["DesiredCapacity"] == 3
+
+
+def test_an_exact_capacity_and_a_share_of_it(cloud):
+    cloud.group(size=4)
+    simple(cloud, 7, AdjustmentType="ExactCapacity", Cooldown=0)
+    cloud("ExecutePolicy", **G, PolicyName="p")
+    assert cloud.told()["DesiredCapacity"] == 7
+    simple(cloud, -10, AdjustmentType="PercentChangeInCapacity", MinAdjustmentMagnitude=2, Cooldown=0)
+    cloud("ExecutePolicy", **G, PolicyName="p")
+    assert cloud.told()["DesiredCapacity"] == 5
+
+
+def test_machines_that_warm_up_count_for_the_next_step_and_hold_back_the_next_shrinking(cloud):
+    """AWS: "Instance warmup" of step scaling: what is launched for one breach is not launched again for the same."""
+    cloud.group(size=2)
+    cloud.wait(1000)
+    kind = {"PolicyType": "StepScaling", "AdjustmentType": "ChangeInCapacity", "EstimatedInstanceWarmup": 100}
+    out = [{"MetricIntervalLowerBound": 0, "ScalingAdjustment": 2}]
+    into = [{"MetricIntervalUpperBound": 0, "ScalingAdjustment": -1}]
+    cloud("PutScalingPolicy", **G, PolicyName="out", **kind, StepAdjustments=out)
+    cloud("PutScalingPolicy", **G, PolicyName="in", **kind, StepAdjustments=into)
+    high = {"MetricValue": 9.0, "BreachThreshold": 5.0}
+    for _ in range(3):
+        cloud("ExecutePolicy", **G, PolicyName="out", **high)
+    assert cloud.told()["DesiredCapacity"] == 4
+    cloud.boot()
+    cloud("ExecutePolicy", **G, PolicyName="in", MetricValue=1.0, BreachThreshold=5.0)
+    assert cloud.told()["DesiredCapacity"] == 4
+    cloud.wait(200)
+    cloud("ExecutePolicy", **G, PolicyName="in", MetricValue=1.0, BreachThreshold=5.0)
+    assert cloud.told()["DesiredCapacity"] == 3
+    cloud("ExecutePolicy", **G, PolicyName="out", **high)
+    assert cloud.told()["DesiredCapacity"] == 5
+
+
+def test_a_disabled_policy_does_nothing(cloud):
+    cloud.group(size=1)
+    simple(cloud, 1, Enabled=False)
+    assert cloud.refused("ExecutePolicy", **G, PolicyName="p")[0] == "ValidationError"
+    assert cloud.told()["DesiredCapacity"] == 1
+
+
 def test_a_cooldown_of_nothing_is_let_in_with_a_target(cloud):
     """As Terraform's provider 5.100 sends it when it changes a policy."""
     cloud.group(size=0)
