@@ -5,17 +5,20 @@ Everything is counted twice: what the API tells, and what is there on the machin
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cloud.running import BUSYBOX, NANO, Cloud, until
+from tests.cloud.running import BUSYBOX, NANO, Cloud, leftovers, until
 
 GROUP = {"AutoScalingGroupName": "g"}
 LAUNCHING, TERMINATING = "autoscaling:EC2_INSTANCE_LAUNCHING", "autoscaling:EC2_INSTANCE_TERMINATING"
@@ -96,6 +99,55 @@ def links(home_id: str) -> int:
     return sum(line.startswith("eth") for text in shown for line in text.splitlines())
 
 
+class Webhook(ThreadingHTTPServer):
+    """Keeps the types of the messages that it took; takes none while `closed`."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+        self.refused = 0
+        self.closed = False
+        super().__init__(("127.0.0.1", 0), _Answer)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+class _Answer(BaseHTTPRequestHandler):
+    server: Webhook
+
+    def do_POST(self) -> None:
+        message = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["Message"]
+        if self.server.closed:
+            self.server.refused += 1
+        else:
+            self.server.heard.append(f"{message['Event']} {message.get('EC2InstanceId', '')}".strip())
+        self.send_response(503 if self.server.closed else 200)
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def webhook() -> Iterator[Webhook]:
+    made = Webhook()
+    yield made
+    made.shutdown()
+    made.server_close()
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory, webhook: Webhook) -> Iterator[Cloud]:
+    if os.geteuid() != 0:
+        pytest.skip("machines need root")
+    made = Cloud(tmp_path_factory.mktemp("gureum"), alarm_webhook=f"http://127.0.0.1:{webhook.server_port}/")
+    made.command("up")
+    home_id = made.identity["id"]
+    yield made
+    log = (made.home / "logs/daemon.log").read_text() + (made.home / "logs/agent.log").read_text()
+    down = made.command("down", "--purge", check=False)
+    assert down.returncode == 0, down.stderr
+    assert leftovers(home_id) == []
+    assert "Traceback" not in log, log[-4000:]
+
+
 @pytest.fixture(scope="module")
 def scaled(cloud: Cloud) -> Iterator[Scaled]:
     made = Scaled(cloud)
@@ -152,3 +204,20 @@ def test_hooks_wait_over_deaths(scaled: Scaled) -> None:
             scaled.size(0)
     for name in ("up", "down"):
         scaled.asg.delete_lifecycle_hook(**GROUP, LifecycleHookName=name)
+
+
+def test_what_a_topic_was_promised_it_hears_from_the_next_daemon(scaled: Scaled, webhook: Webhook) -> None:
+    topic = "arn:aws:sns:us-east-1:111122223333:told"
+    launch = "autoscaling:EC2_INSTANCE_LAUNCH"
+    scaled.asg.put_notification_configuration(**GROUP, TopicARN=topic, NotificationTypes=[launch])
+    until(lambda: webhook.heard == ["autoscaling:TEST_NOTIFICATION"])
+    webhook.closed = True
+    scaled.size(2)
+    ids = scaled.settled(2)
+    until(lambda: webhook.refused >= 2)
+    scaled.kill()
+    webhook.closed = False
+    until(lambda: set(webhook.heard[1:]) == {f"{launch} {id_}" for id_ in ids}, LIMIT_S)
+    scaled.asg.delete_notification_configuration(**GROUP, TopicARN=topic)
+    scaled.size(0)
+    scaled.settled(0)

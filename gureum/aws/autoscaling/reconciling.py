@@ -219,7 +219,8 @@ def _rebalance(step: Pass) -> None:
         return
     policy = spec.maintenance
     if policy is not None and not above(spec.desired, policy.most):
-        if ready(step) > below(spec.desired, policy.least):
+        # Where neither bound leaves room, one at a time.
+        if ready(step) > min(below(spec.desired, policy.least), spec.desired - 1):
             _give_up_one(step, most, counts[most] - counts[least])
         return
     try:

@@ -13,7 +13,7 @@ import pytest
 
 from gureum.aws.errors import AwsError
 from gureum.engine.registry import Registry
-from tests.aws.autoscaling.conftest import IMAGE, Cloud
+from tests.aws.autoscaling.conftest import IMAGE, Cloud, impair
 
 _model = botocore.session.get_session().get_service_model("autoscaling")
 TEXTS = (
@@ -33,6 +33,12 @@ TEXTS = (
     "EC2,ELB",
 )
 G = {"AutoScalingGroupName": "g"}
+REFUSALS = (
+    "ValidationError",
+    "InstanceRefreshInProgress",
+    "ScalingActivityInProgress",
+    "ActiveInstanceRefreshNotFound",
+)
 NUMBERS = (-2, -1, 0, 1, 2, 5, 60, 100, 10**6)
 
 
@@ -88,7 +94,7 @@ def test_whatever_happens_the_group_comes_to_its_count_and_nothing_is_left_over(
     dice = random.Random(seed)
     cloud.group("g", size=2)
     for _ in range(60):
-        with refusals("ValidationError", "InstanceRefreshInProgress", "ScalingActivityInProgress"):
+        with refusals(*REFUSALS):
             step(cloud, dice)
         assert len(cloud.told()["Instances"]) == len(cloud.members())
         assert cloud.alive() <= cloud.members()
@@ -106,12 +112,22 @@ def step(cloud: Cloud, dice: random.Random) -> None:
 
 
 def of_group(cloud: Cloud, dice: random.Random) -> None:
-    what = dice.choice(("size", "refresh", "zones", "exit"))
+    what = dice.choice(("size", "refresh", "cancel", "zones", "exit", "policy"))
     if what == "size":
         # Without waiting for what follows: it may be killed in between.
         cloud.loop.run_until_complete(cloud.run("SetDesiredCapacity", **G, DesiredCapacity=dice.randint(0, 6)))
     elif what == "refresh":
-        cloud("StartInstanceRefresh", **G, Preferences={"InstanceWarmup": 0, "MinHealthyPercentage": 50})
+        wanted = {"MinHealthyPercentage": 50, "StandbyInstances": dice.choice(("Wait", "Ignore", "Terminate"))}
+        more = {"BakeTime": dice.choice((0, 50)), "InstanceWarmup": 0}
+        cloud("StartInstanceRefresh", **G, Preferences=wanted | more)
+    elif what == "cancel":
+        cloud("CancelInstanceRefresh", **G, WaitForTransitioningInstances=dice.random() < 0.5)
+    elif what == "policy":
+        least, most = dice.choice(((-1, -1), (50, 100), (100, 150), (90, 120), (100, 100), (100, 200)))
+        policy = {"MinHealthyPercentage": least, "MaxHealthyPercentage": most}
+        cloud(
+            "UpdateAutoScalingGroup", **G, InstanceMaintenancePolicy=policy, DefaultInstanceWarmup=dice.choice((0, 20))
+        )
     elif what == "zones":
         zones = [f"us-east-1{one}" for one in dice.sample("abc", dice.randint(1, 3))]
         cloud("UpdateAutoScalingGroup", **G, AvailabilityZones=zones)
@@ -132,9 +148,11 @@ def of_machine(cloud: Cloud, dice: random.Random) -> None:
 
 def of_instance(cloud: Cloud, dice: random.Random) -> None:
     for one in dice.sample(cloud.ids(), min(1, len(cloud.ids()))):
-        what = dice.choice(("die", "unhealthy", "terminate", "standby"))
+        what = dice.choice(("die", "unhealthy", "impaired", "terminate", "standby"))
         if what == "die":
             cloud.die(one, state=dice.choice(("stopped", "terminated")))
+        elif what == "impaired":
+            impair(cloud, one, instance=cloud.clock.time)
         elif what == "unhealthy":
             cloud("SetInstanceHealth", InstanceId=one, HealthStatus="Unhealthy")
         elif what == "terminate":

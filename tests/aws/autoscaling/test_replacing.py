@@ -6,11 +6,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-import msgspec
 import pytest
 
-from gureum.aws.ec2.instance_kinds import Instance, StatusChecks
-from tests.aws.autoscaling.conftest import SCOPE, Cloud
+from tests.aws.autoscaling.conftest import Cloud, impair
 
 G = {"AutoScalingGroupName": "g"}
 DAY_S = 86400.0
@@ -23,17 +21,6 @@ def policy(least: int, most: int) -> dict[str, Any]:
 def ill(cloud: Cloud, *ids: str) -> None:
     for id_ in ids:
         cloud("SetInstanceHealth", InstanceId=id_, HealthStatus="Unhealthy")
-
-
-def impair(cloud: Cloud, id_: str, **checks: float) -> None:
-    """The status checks of the instance fail."""
-    instance = cloud.world.client.get(Instance, SCOPE, id_)
-    assert instance is not None
-    transaction = cloud.world.client.transaction()
-    status = msgspec.structs.replace(instance.status, checks=StatusChecks(**checks))
-    transaction.update(msgspec.structs.replace(instance, status=status))
-    cloud.loop.run_until_complete(transaction.commit())
-    cloud.look()
 
 
 def health(cloud: Cloud) -> list[str]:
@@ -125,8 +112,9 @@ def test_old_instances_wait_for_new_ones_where_the_policy_says_so(cloud: Cloud) 
     assert not old & set(cloud.ids())
 
 
-def test_rebalancing_without_room_above_ends_one_first(cloud: Cloud) -> None:
-    cloud.group(size=4, AvailabilityZones=["us-east-1a"], **policy(50, 100))
+@pytest.mark.parametrize("least", [50, 100])
+def test_rebalancing_without_room_above_ends_one_first(cloud: Cloud, least: int) -> None:
+    cloud.group(size=4, AvailabilityZones=["us-east-1a"], **policy(least, 100))
     cloud("UpdateAutoScalingGroup", **G, AvailabilityZones=["us-east-1a", "us-east-1b"])
     most = 4
     for _ in range(8):
