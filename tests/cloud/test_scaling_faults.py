@@ -206,6 +206,21 @@ def test_hooks_wait_over_deaths(scaled: Scaled) -> None:
         scaled.asg.delete_lifecycle_hook(**GROUP, LifecycleHookName=name)
 
 
+def test_a_group_grows_from_its_warm_pool_over_deaths(scaled: Scaled) -> None:
+    scaled.asg.put_warm_pool(**GROUP, MaxGroupPreparedCapacity=2)
+
+    def warm() -> list[str]:
+        found = scaled.asg.describe_warm_pool(**GROUP)["Instances"]
+        return sorted(one["InstanceId"] for one in found if one["LifecycleState"] == "Warmed:Stopped")
+
+    ids = until(lambda: found if len(found := warm()) == 2 else [], LIMIT_S)
+    scaled.size_and_kill(2, 0.02)
+    assert scaled.settled(2) == ids
+    scaled.asg.delete_warm_pool(**GROUP, ForceDelete=True)
+    scaled.size(0)
+    scaled.settled(0)
+
+
 def test_what_a_topic_was_promised_it_hears_from_the_next_daemon(scaled: Scaled, webhook: Webhook) -> None:
     topic = "arn:aws:sns:us-east-1:111122223333:told"
     launch = "autoscaling:EC2_INSTANCE_LAUNCH"

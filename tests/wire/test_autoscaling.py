@@ -216,7 +216,18 @@ def test_processes_metrics_tags_and_notifications(scaling):
     asg.delete_notification_configuration(**group, TopicARN=topic)
     assert code(asg.delete_notification_configuration, **group, TopicARN=topic) == "ValidationError"
     assert asg.describe_warm_pool(**group)["Instances"] == []
-    assert code(asg.put_warm_pool, **group) == "NotImplemented"
+    asg.put_warm_pool(**group, MaxGroupPreparedCapacity=3)
+
+    def warm() -> list[str]:
+        return [one["LifecycleState"] for one in asg.describe_warm_pool(**group)["Instances"]]
+
+    until(lambda: warm() == ["Warmed:Stopped"], warm)
+    asg.set_desired_capacity(**group, DesiredCapacity=3)
+    scaling.until(*["InService"] * 3)
+    until(lambda: warm() == [], warm)
+    asg.delete_warm_pool(**group)
+    assert code(asg.delete_warm_pool, **group) == "ValidationError"
+    assert code(asg.put_warm_pool, **group, PoolState="Hibernated") == "NotImplemented"
 
 
 def test_launch_configurations_and_what_the_service_says_of_itself(scaling):

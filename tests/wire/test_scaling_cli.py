@@ -245,7 +245,15 @@ def _the_rest(cli: Cli, group: Callable[[int], list[str]]) -> None:
     cli(f"autoscaling put-notification-configuration {topic} --notification-types autoscaling:EC2_INSTANCE_LAUNCH")
     assert cli("autoscaling describe-notification-configurations")["NotificationConfigurations"]
     cli(f"autoscaling delete-notification-configuration {topic}")
-    assert cli(f"autoscaling describe-warm-pool {GROUP}")["Instances"] == []
+    cli(f"autoscaling put-warm-pool {GROUP} --min-size 1 --max-group-prepared-capacity 0")
+
+    def warm() -> list[str]:
+        return [one["LifecycleState"] for one in cli.asg.describe_warm_pool(AutoScalingGroupName="g")["Instances"]]
+
+    until(lambda: warm() == ["Warmed:Stopped"], 30)
+    assert cli(f"autoscaling describe-warm-pool {GROUP}")["WarmPoolConfiguration"]["MinSize"] == 1
+    cli(f"autoscaling delete-warm-pool {GROUP} --force-delete")
+    until(lambda: warm() == [], 30)
     wanted = f"{GROUP} --preferences InstanceWarmup=3600,MinHealthyPercentage=50"
     cli(f"autoscaling start-instance-refresh {wanted}")
     assert cli.refused(f"autoscaling rollback-instance-refresh {GROUP}") == "IrreversibleInstanceRefresh"

@@ -52,8 +52,8 @@ def _wait_events(world: World, after: Member, before: Member | None, changes: li
     for wait in after.spec.waits if group is not None else ():
         if wait.token not in known and group is not None:
             hook = world.client.get(Hook, after.meta.scope, object_name(group.spec.name, wait.hook))
-            launching, metadata = after.spec.state == "Pending:Wait", hook.spec.metadata if hook is not None else ""
-            yield wait_event(group, after.meta.name, wait, metadata, world.clock.now(), launching=launching)
+            metadata = hook.spec.metadata if hook is not None else ""
+            yield wait_event(group, after, wait, metadata, world.clock.now())
 
 
 def _refresh_events(

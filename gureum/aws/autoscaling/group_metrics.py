@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 
-from gureum.aws.autoscaling.kinds import STANDBY, STARTING, Group, Member
+from gureum.aws.autoscaling.kinds import STANDBY, STARTING, WARMED, Group, Member
+from gureum.aws.autoscaling.warm_pools import wished
 from gureum.core.periods import MINUTE_S, at_each_end, ended
 from gureum.core.world import World
 from gureum.engine.registry import background
@@ -49,7 +50,8 @@ def group_datums(world: World, start_ms: int, resolution_s: int) -> Iterator[Dat
 
 def _values(group: Group, members: list[Member]) -> dict[str, int]:
     """Without weights, capacity and instances are the same number."""
-    states = [member.spec.state for member in members]
+    states = [member.spec.state for member in members if not member.warm]
+    warm = [member.spec.state for member in members if member.warm]
     counts = {
         "InService": states.count("InService"),
         "Pending": sum(state in STARTING for state in states),
@@ -60,4 +62,16 @@ def _values(group: Group, members: list[Member]) -> dict[str, int]:
     found = {"GroupMinSize": group.spec.min, "GroupMaxSize": group.spec.max, "GroupDesiredCapacity": group.spec.desired}
     for name, count in counts.items():
         found |= {f"Group{name}Instances": count, f"Group{name}Capacity": count}
-    return found
+    terminating = sum("Terminating" in state for state in warm)
+    warmed = sum(state in WARMED for state in warm)
+    pool = group.spec.warm_pool
+    return found | {
+        "WarmPoolMinSize": pool.least if pool is not None else 0,
+        "WarmPoolDesiredCapacity": wished(group.spec),
+        "WarmPoolPendingCapacity": len(warm) - terminating - warmed,
+        "WarmPoolTerminatingCapacity": terminating,
+        "WarmPoolWarmedCapacity": warmed,
+        "WarmPoolTotalCapacity": len(warm),
+        "GroupAndWarmPoolDesiredCapacity": group.spec.desired + wished(group.spec),
+        "GroupAndWarmPoolTotalCapacity": len(members),
+    }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gureum.aws.autoscaling.kinds import Group, GroupTag, Member, Template
+from gureum.aws.autoscaling.kinds import Group, GroupTag, Member, Template, WarmPool
 from gureum.aws.autoscaling.lookup import members_of, page
 from gureum.aws.call import Call
 from gureum.aws.ec2.regions import zone_id
@@ -20,13 +20,13 @@ def describe_auto_scaling_instances(call: Call) -> Result:
     details = []
     for member in shown:
         group = call.get(Group, member.spec.group)
-        details.append(_show_member(member) | {"AutoScalingGroupName": group.spec.name if group else member.spec.group})
+        details.append(show_member(member) | {"AutoScalingGroupName": group.spec.name if group else member.spec.group})
         details[-1]["HealthStatus"] = member.spec.health.upper()
     return {"AutoScalingInstances": details} | token
 
 
 def show_group(call: Call, group: Group, *, instances: bool = True) -> dict[str, Any]:
-    spec = group.spec
+    spec, members = group.spec, members_of(call, group)
     shown: dict[str, Any] = {
         "AutoScalingGroupName": spec.name,
         "AutoScalingGroupARN": group.arn,
@@ -39,7 +39,7 @@ def show_group(call: Call, group: Group, *, instances: bool = True) -> dict[str,
         "TargetGroupARNs": list(spec.target_groups),
         "HealthCheckType": ",".join(spec.health_type if spec.health_type == ("EC2",) else spec.health_type[1:]),
         "HealthCheckGracePeriod": spec.grace_s,
-        "Instances": [_show_member(one) for one in members_of(call, group)] if instances else [],
+        "Instances": [show_member(one) for one in members if not one.warm] if instances else [],
         "CreatedTime": group.meta.created,
         "SuspendedProcesses": [
             {"ProcessName": name, "SuspensionReason": why} for name, why in sorted(spec.suspended.items())
@@ -68,10 +68,23 @@ def show_group(call: Call, group: Group, *, instances: bool = True) -> dict[str,
         shown["Context"] = spec.context
     if spec.deleting:
         shown["Status"] = "Delete in progress"
+    if spec.warm_pool is not None:
+        shown["WarmPoolConfiguration"] = show_pool(spec.warm_pool)
+        shown["WarmPoolSize"] = sum(one.warm for one in members)
     if spec.maintenance is not None:
         policy = spec.maintenance
         shown["InstanceMaintenancePolicy"] = {"MinHealthyPercentage": policy.least, "MaxHealthyPercentage": policy.most}
     return shown
+
+
+def show_pool(pool: WarmPool) -> dict[str, Any]:
+    """AWS: autoscaling WarmPoolConfiguration."""
+    shown: dict[str, Any] = {"MinSize": pool.least, "PoolState": pool.state}
+    if pool.prepared >= 0:
+        shown["MaxGroupPreparedCapacity"] = pool.prepared
+    if pool.reuse:
+        shown["InstanceReusePolicy"] = {"ReuseOnScaleIn": True}
+    return shown | ({"Status": "PendingDelete"} if pool.deleting else {})
 
 
 def show_template(template: Template) -> dict[str, Any]:
@@ -89,7 +102,8 @@ def show_tag(group_name: str, tag: GroupTag) -> dict[str, Any]:
     }
 
 
-def _show_member(member: Member) -> dict[str, Any]:
+def show_member(member: Member) -> dict[str, Any]:
+    """API form. AWS: autoscaling Instance."""
     spec = member.spec
     shown: dict[str, Any] = {
         "InstanceId": member.meta.name,

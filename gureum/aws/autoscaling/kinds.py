@@ -28,10 +28,17 @@ Lifecycle = Literal[
     "Detaching",
     "EnteringStandby",
     "Standby",
+    "Warmed:Pending",
+    "Warmed:Pending:Wait",
+    "Warmed:Stopped",
+    "Warmed:Running",
+    "Warmed:Terminating",
+    "Warmed:Terminating:Wait",
 ]
 STARTING: frozenset[str] = frozenset({"Pending", "Pending:Wait"})
 LEAVING: frozenset[str] = frozenset({"Terminating", "Terminating:Wait", "Detaching"})
 STANDBY: frozenset[str] = frozenset({"EnteringStandby", "Standby"})
+WARMED: frozenset[str] = frozenset({"Warmed:Stopped", "Warmed:Running"})
 
 
 def object_name(*names: str) -> str:
@@ -58,6 +65,17 @@ class Maintenance(msgspec.Struct, frozen=True):
 
     least: int = -1
     most: int = -1
+
+
+class WarmPool(msgspec.Struct, frozen=True):
+    """AWS: WarmPoolConfiguration. `prepared`: MaxGroupPreparedCapacity, -1: the group's maximum. `reuse`: what a scale-in ends comes back to it.
+    `deleting`: it goes when its last instance has."""
+
+    least: int = 0
+    prepared: int = -1
+    state: Literal["Stopped", "Running"] = "Stopped"
+    reuse: bool = False
+    deleting: bool = False
 
 
 class Notification(msgspec.Struct, frozen=True):
@@ -91,6 +109,7 @@ class GroupSpec(msgspec.Struct, frozen=True):
     warmup_s: int | None = None
     max_lifetime_s: int = 0
     maintenance: Maintenance | None = None
+    warm_pool: WarmPool | None = None
     tags: tuple[GroupTag, ...] = ()
     suspended: dict[str, str] = {}
     metrics: tuple[str, ...] = ()
@@ -141,7 +160,7 @@ class Wait(msgspec.Struct, frozen=True):
 class MemberSpec(msgspec.Struct, frozen=True):
     """`group`: object name of the Group. `since`: Unix seconds of the last lifecycle change; `in_service`: when it first served. `activity`: name
     of the Activity under way. `why`: what the end of it is for, said in activities. `hooked`: hooks of the present transition have been
-    set. `decrement`: it leaves with its place."""
+    set. `pooled`: it comes from the warm pool; `returning`: it ends there."""
 
     group: str
     zone: str
@@ -158,7 +177,8 @@ class MemberSpec(msgspec.Struct, frozen=True):
     why: str = ""
     waits: tuple[Wait, ...] = ()
     hooked: bool = False
-    grace_skipped: bool = False
+    pooled: bool = False
+    returning: bool = False
 
 
 @kind("autoscaling.Member", indexes={"group": lambda one: one.spec.group})
@@ -171,6 +191,11 @@ class Member(Resource, frozen=True):
     def counts(self) -> bool:
         """Whether it is part of the group's capacity."""
         return self.spec.state in STARTING or self.spec.state == "InService"
+
+    @property
+    def warm(self) -> bool:
+        """Whether it is in the warm pool, and so none of the group's instances yet."""
+        return self.spec.state.startswith("Warmed:")
 
 
 class ConfigurationSpec(msgspec.Struct, frozen=True):

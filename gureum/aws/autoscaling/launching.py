@@ -5,6 +5,7 @@ The instance is made by the same pieces as RunInstances makes one (aws/ec2/insta
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +21,8 @@ from gureum.aws.errors import AwsError
 from gureum.base.ids import new_id
 from gureum.engine.client import Transaction
 
+MOST_LAUNCHES = 20
+"""In one commit."""
 REQUESTER = "autoscaling.amazonaws.com"
 _FROM_CONFIGURATION = (
     "ImageId",
@@ -33,8 +36,11 @@ _FROM_CONFIGURATION = (
 )
 
 
-def launch(call: Call, transaction: Transaction, group: Group, zone: str, count: int, before: int) -> int:
-    """Up to `count` new instances in a zone, with members and activities; says how many. `before`: the group's capacity. Raises the errors of
+def launch(
+    call: Call, transaction: Transaction, group: Group, zone: str, count: int, before: int, *, warm: bool = False
+) -> int:
+    """Up to `count` new instances in a zone, with members and activities; says how many. `before`: the group's capacity, or the size of the warm
+    pool that they are for (`warm`). Raises the errors of
     RunInstances when there is not even one; of an instance that cannot be made whole (the subnet has no address left) nothing is written."""
     subnet = _subnet(call, group, zone)
     params = launch_params(call, group) | {"MinCount": 1, "MaxCount": count}
@@ -51,8 +57,19 @@ def launch(call: Call, transaction: Transaction, group: Group, zone: str, count:
             if index == 0:
                 raise
             return index
-        _join(call, transaction, group, instance, before + index)
+        _join(call, transaction, group, instance, before + index, warm=warm)
     return plan.count
+
+
+def spread(have: Counter[str], zones: tuple[str, ...], count: int) -> dict[str, int]:
+    """How many go to which zone, so that they are as even as can be. Pure."""
+    filled = Counter({zone: have[zone] for zone in zones})
+    plan: dict[str, int] = {}
+    for _ in range(count):
+        zone = min(zones, key=lambda one: (filled[one], zones.index(one)))
+        filled[zone] += 1
+        plan[zone] = plan.get(zone, 0) + 1
+    return plan
 
 
 def launch_params(call: Call, group: Group) -> dict[str, Any]:
@@ -81,13 +98,13 @@ def template_now(call: Call, group: Group) -> Template | None:
     return Template(template.id, template.name, tags["aws:ec2launchtemplate:version"])
 
 
-def _join(call: Call, transaction: Transaction, group: Group, instance: Instance, before: int) -> None:
+def _join(call: Call, transaction: Transaction, group: Group, instance: Instance, before: int, *, warm: bool) -> None:
     cause = started_cause(group.spec.why, call.now, before, before + 1)
     activity = begin(
         call,
         transaction,
         group,
-        launching(instance.meta.name),
+        launching(instance.meta.name, " into warm pool" if warm else ""),
         cause,
         what="launch",
         instance=instance.meta.name,
@@ -98,6 +115,7 @@ def _join(call: Call, transaction: Transaction, group: Group, instance: Instance
         group.meta.name,
         instance.spec.zone,
         instance.spec.type,
+        state="Warmed:Pending" if warm else "Pending",
         template=template_now(call, group),
         configuration=group.spec.configuration,
         protected=group.spec.protected,

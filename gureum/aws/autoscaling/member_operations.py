@@ -224,11 +224,10 @@ async def terminate_instance_in_auto_scaling_group(call: Call) -> Result:
     deregister(call, transaction, group, member.meta.name)
     hooks = call.by(Hook, "group", group.meta.name)
     waits = waits_for(hooks, launching=False, now=call.now)
-    tell_waits(call, transaction, group, hooks, member.meta.name, waits)
     spec = msgspec.structs.replace(
         member.spec, state="Terminating:Wait" if waits else "Terminating", since=call.now, activity=activity.meta.name, why=text, waits=waits,
         hooked=True,
     )  # fmt: skip
-    transaction.update(msgspec.structs.replace(member, spec=spec))
+    tell_waits(call, transaction, group, hooks, transaction.update(msgspec.structs.replace(member, spec=spec)))
     await call.commit(transaction)
     return {"Activity": show_activity(call, activity)}

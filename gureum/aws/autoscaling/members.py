@@ -10,18 +10,18 @@ from __future__ import annotations
 
 from gureum.aws.autoscaling import activities
 from gureum.aws.autoscaling.hooks import abandoned, timed_out, waits_for
-from gureum.aws.autoscaling.kinds import STANDBY, Member
+from gureum.aws.autoscaling.kinds import STANDBY, WARMED, Member
 from gureum.aws.autoscaling.notices import tell_waits
 from gureum.aws.autoscaling.passes import Pass
 from gureum.aws.autoscaling.sentences import (
-    clock_text,
+    abandoned_cause,
     ebs_unhealthy_cause,
     ec2_unhealthy_cause,
     elb_unhealthy_cause,
 )
 from gureum.aws.autoscaling.targets import drained, unhealthy
 from gureum.aws.ec2.instance_kinds import Instance
-from gureum.aws.ec2.instance_lifecycle import USER_SHUTDOWN, begin_termination
+from gureum.aws.ec2.instance_lifecycle import USER_SHUTDOWN, begin_stop, begin_termination
 from gureum.aws.ec2.status_checks import DISKS, is_impaired, status_of
 
 DEAD = frozenset({"stopping", "stopped", "shutting-down", "terminated"})
@@ -36,7 +36,11 @@ def move_on(step: Pass, member: Member) -> None:
         _starting(step, member, state)
     elif spec.state == "InService":
         _serving(step, member, instance, state)
-    elif spec.state in ("Terminating", "Terminating:Wait"):
+    elif spec.state in ("Warmed:Pending", "Warmed:Pending:Wait"):
+        _warming(step, member, instance, state)
+    elif spec.state in WARMED:
+        _warmed(step, member, state)
+    elif spec.state.removeprefix("Warmed:") in ("Terminating", "Terminating:Wait"):
         _ending(step, member, instance, state)
     elif spec.state == "Detaching":
         _detaching(step, member)
@@ -61,15 +65,47 @@ def _starting(step: Pass, member: Member, state: str) -> None:
         waits = waits_for(step.hooks, launching=True, now=step.now)
         member = step.change(member, state="Pending:Wait" if waits else "Pending", waits=waits, hooked=True)
         if waits:
-            tell_waits(step.call, step.transaction, step.group, step.hooks, member.meta.name, waits)
+            tell_waits(step.call, step.transaction, step.group, step.hooks, member)
             activities.note(step.call, step.transaction, member.spec.activity, "MidLifecycleAction", 60)
     member = _wait(step, member)
     if abandoned(member.spec.waits):
         activities.end(step.call, step.transaction, member.spec.activity, "Cancelled", "Lifecycle action abandoned")
-        text = f"At {clock_text(step.now)} an instance was taken out of service in response to an abandoned lifecycle action."
-        step.begin_end(step.change(member, activity=""), text)
+        step.begin_end(step.change(member, activity=""), abandoned_cause(step.now))
     elif all(wait.result for wait in member.spec.waits):
         step.serve(member)
+
+
+def _warming(step: Pass, member: Member, instance: Instance | None, state: str) -> None:
+    """On its way into the warm pool: it runs, has its hooks, and is stopped where the pool holds stopped ones."""
+    pool = step.group.spec.warm_pool
+    if instance is None or state in ("shutting-down", "terminated") or pool is None:
+        step.begin_end(member, ec2_unhealthy_cause(step.now, state))
+        return
+    if not member.spec.hooked:
+        if state != "running":
+            return
+        waits = waits_for(step.hooks, launching=True, now=step.now)
+        member = step.change(
+            member, state="Warmed:Pending:Wait" if waits else "Warmed:Pending", waits=waits, hooked=True
+        )
+        tell_waits(step.call, step.transaction, step.group, step.hooks, member)
+    member = _wait(step, member)
+    if abandoned(member.spec.waits):
+        step.begin_end(member, abandoned_cause(step.now))
+    elif not all(wait.result for wait in member.spec.waits):
+        activities.note(step.call, step.transaction, member.spec.activity, "MidLifecycleAction", 60)
+    elif pool.state == "Stopped" and state == "running":
+        begin_stop(step.transaction, instance, step.now, *USER_SHUTDOWN)
+    elif pool.state == "Running" or state == "stopped":
+        activities.end(step.call, step.transaction, member.spec.activity)
+        warmed = "Warmed:Running" if pool.state == "Running" else "Warmed:Stopped"
+        step.change(member, state=warmed, activity="", waits=(), hooked=False)
+
+
+def _warmed(step: Pass, member: Member, state: str) -> None:
+    gone = state in ("shutting-down", "terminated") or (member.spec.state == "Warmed:Running" and state in DEAD)
+    if gone or member.spec.health == "Unhealthy":
+        step.begin_end(member, ec2_unhealthy_cause(step.now, state))
 
 
 def _wait(step: Pass, member: Member) -> Member:
@@ -125,8 +161,12 @@ def _ending(step: Pass, member: Member, instance: Instance | None, state: str) -
         activities.note(step.call, step.transaction, member.spec.activity, "WaitingForELBConnectionDraining", 50)
         step.due.append(left)
         return
-    if member.spec.state != "Terminating":
-        member = step.change(member, state="Terminating")
+    if member.spec.returning:
+        activities.end(step.call, step.transaction, member.spec.activity)
+        step.change(member, state="Warmed:Pending", activity="", waits=(), hooked=False, returning=False, pooled=False)
+        return
+    if member.spec.waits:
+        member = step.change(member, state="Warmed:Terminating" if member.warm else "Terminating")
     begin_termination(step.transaction, instance, step.now, *USER_SHUTDOWN)
 
 

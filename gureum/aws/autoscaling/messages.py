@@ -11,12 +11,13 @@ import time
 import uuid
 from typing import Any, NamedTuple
 
-from gureum.aws.autoscaling.kinds import Activity, Group, Refresh, Wait
+from gureum.aws.autoscaling.kinds import Activity, Group, Member, Refresh, Wait
 
 SERVICE = "AWS Auto Scaling"
 LAUNCHING, TERMINATING = "autoscaling:EC2_INSTANCE_LAUNCHING", "autoscaling:EC2_INSTANCE_TERMINATING"
 TEST = "autoscaling:TEST_NOTIFICATION"
 _TYPES = {"launch": "autoscaling:EC2_INSTANCE_LAUNCH", "terminate": "autoscaling:EC2_INSTANCE_TERMINATE"}
+_GROUP = "AutoScalingGroup"
 _SUBJECTS = {"launch": "launch", "terminate": "termination"}
 _NAMES = {"launch": "Launch", "terminate": "Terminate", "detach": "Detach"}
 _REFRESH = {
@@ -58,12 +59,12 @@ def activity_message(group: Group, activity: Activity) -> Told | None:
     return Told(name, subject, message)
 
 
-def wait_message(group: Group, instance: str, wait: Wait, metadata: str, now: float, *, launching: bool) -> Told:
-    """Of an instance that begins to wait for a hook. `metadata`: the hook's."""
-    what = "launch" if launching else "terminate"
-    subject = f"Auto Scaling:  Lifecycle action '{what.upper()}ING' for instance {instance} in progress."
-    told = _start(group, str(uuid.uuid4()), now) | _of_wait(instance, wait, metadata, launching=launching)
-    return Told(LAUNCHING if launching else TERMINATING, subject, told)
+def wait_message(group: Group, member: Member, wait: Wait, metadata: str, now: float) -> Told:
+    """Of a member that begins to wait for a hook. `metadata`: the hook's."""
+    transition, id_ = _transition(member), member.meta.name
+    subject = f"Auto Scaling:  Lifecycle action '{transition.rpartition('_')[2]}' for instance {id_} in progress."
+    told = _start(group, str(uuid.uuid4()), now) | _of_wait(member, wait, metadata)
+    return Told(transition, subject, told)
 
 
 def test_message(group: Group, now: float) -> Told:
@@ -85,12 +86,10 @@ def activity_event(group: Group, activity: Activity) -> dict[str, Any]:
     return _event(group, f"EC2 Instance {_NAMES[spec.what]} {outcome}", resources, detail, spec.end)
 
 
-def wait_event(
-    group: Group, instance: str, wait: Wait, metadata: str, now: float, *, launching: bool
-) -> dict[str, Any]:
+def wait_event(group: Group, member: Member, wait: Wait, metadata: str, now: float) -> dict[str, Any]:
     """AWS: "EC2 Instance-launch Lifecycle Action" and "EC2 Instance-terminate Lifecycle Action"."""
-    name = f"EC2 Instance-{'launch' if launching else 'terminate'} Lifecycle Action"
-    detail = {"AutoScalingGroupName": group.spec.name} | _of_wait(instance, wait, metadata, launching=launching)
+    name = f"EC2 Instance-{'launch' if _transition(member) == LAUNCHING else 'terminate'} Lifecycle Action"
+    detail = {"AutoScalingGroupName": group.spec.name} | _of_wait(member, wait, metadata)
     return _event(group, name, [group.arn], detail, now)
 
 
@@ -126,19 +125,34 @@ def _of_activity(activity: Activity) -> dict[str, Any]:
         "EC2InstanceId": spec.instance,
         "Details": json.loads(spec.details),
         "Cause": spec.cause,
-        "Origin": "EC2" if out else "AutoScalingGroup",
-        "Destination": "AutoScalingGroup" if out else "EC2",
+        "Origin": "EC2" if out else _GROUP,
+        "Destination": _GROUP if out else "EC2",
     }
 
 
-def _of_wait(instance: str, wait: Wait, metadata: str, *, launching: bool) -> dict[str, Any]:
+def _transition(member: Member) -> str:
+    return TERMINATING if "Terminating" in member.spec.state else LAUNCHING
+
+
+def _way(member: Member) -> tuple[str, str]:
+    """Where a member that waits comes from, and where it goes. AWS: "Warm pool events"."""
+    spec, pool = member.spec, "WarmPool"
+    if "Terminating" in spec.state:
+        return (pool if member.warm else _GROUP), (pool if spec.returning else "EC2")
+    if member.warm:
+        return (_GROUP if spec.in_service else "EC2"), pool
+    return (pool if spec.pooled else "EC2"), _GROUP
+
+
+def _of_wait(member: Member, wait: Wait, metadata: str) -> dict[str, Any]:
+    origin, destination = _way(member)
     told = {
         "LifecycleActionToken": wait.token,
         "LifecycleHookName": wait.hook,
-        "EC2InstanceId": instance,
-        "LifecycleTransition": LAUNCHING if launching else TERMINATING,
-        "Origin": "EC2" if launching else "AutoScalingGroup",
-        "Destination": "AutoScalingGroup" if launching else "EC2",
+        "EC2InstanceId": member.meta.name,
+        "LifecycleTransition": _transition(member),
+        "Origin": origin,
+        "Destination": destination,
     }
     return told | ({"NotificationMetadata": metadata} if metadata else {})
 

@@ -11,7 +11,7 @@ import json
 import uuid
 from collections.abc import Iterable
 
-from gureum.aws.autoscaling.kinds import Activity, Group, Hook, Notice, NoticeSpec, Wait
+from gureum.aws.autoscaling.kinds import Activity, Group, Hook, Member, Notice, NoticeSpec
 from gureum.aws.autoscaling.messages import Told, activity_message, test_message, wait_message
 from gureum.aws.call import Call
 from gureum.aws.errors import AwsError
@@ -36,15 +36,13 @@ def tell_activity(call: Call, transaction: Transaction, group: Group, activity: 
                 _put(call, transaction, one.topic, told)
 
 
-def tell_waits(
-    call: Call, transaction: Transaction, group: Group, hooks: Iterable[Hook], instance: str, waits: Iterable[Wait]
-) -> None:
-    """To the topics of the hooks that the instance begins to wait for."""
+def tell_waits(call: Call, transaction: Transaction, group: Group, hooks: Iterable[Hook], member: Member) -> None:
+    """To the topics of the hooks that the member begins to wait for."""
     known = {hook.spec.name: hook.spec for hook in hooks}
-    for wait in waits:
+    for wait in member.spec.waits:
         hook = known[wait.hook]
         if hook.target:
-            told = wait_message(group, instance, wait, hook.metadata, call.now, launching=hook.launching)
+            told = wait_message(group, member, wait, hook.metadata, call.now)
             _put(call, transaction, hook.target, told)
 
 

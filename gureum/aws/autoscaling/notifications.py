@@ -81,12 +81,5 @@ def describe_auto_scaling_notification_types(call: Call) -> Result:
     return {"AutoScalingNotificationTypes": list(TYPES)}
 
 
-@operation("DescribeWarmPool")
-def describe_warm_pool(call: Call) -> Result:
-    """AWS: autoscaling DescribeWarmPool. Warm pools are not built, so no group has one."""
-    find_group(call, call.params["AutoScalingGroupName"])
-    return {"Instances": []}
-
-
 def _place(shown: dict[str, Any]) -> str:
     return "\t".join(shown.values())

@@ -18,17 +18,25 @@ from gureum.engine.client import Transaction
 
 
 class Pass:
-    """`members` and `group` are kept as the transaction will leave them. `due`: Unix seconds of what is waited for."""
+    """`members`, the `pool` of warm ones and `group` are kept as the transaction will leave them. `due`: Unix seconds of what is waited for."""
 
     def __init__(self, world: World, call: Call, transaction: Transaction, group: Group, members: list[Member]) -> None:
         self.world = world
         self.call = call
         self.transaction = transaction
         self.group = group
-        self.members = members
+        self.all = members
         self.hooks = call.by(Hook, "group", group.meta.name)
         self.now = call.now
         self.due: list[float] = []
+
+    @property
+    def members(self) -> list[Member]:
+        return [one for one in self.all if not one.warm]
+
+    @property
+    def pool(self) -> list[Member]:
+        return [one for one in self.all if one.warm]
 
     @property
     def capacity(self) -> int:
@@ -44,7 +52,7 @@ class Pass:
         after = msgspec.structs.replace(member, spec=msgspec.structs.replace(member.spec, **fields))
         if after != member:
             self.transaction.update(after)
-            self.members[self._place(member)] = after
+            self.all[self._place(member)] = after
         return after
 
     def change_group(self, **fields: Any) -> None:
@@ -53,7 +61,7 @@ class Pass:
 
     def forget(self, member: Member) -> None:
         """It is no member any more."""
-        del self.members[self._place(member)]
+        del self.all[self._place(member)]
         self.transaction.delete(member)
 
     def serve(self, member: Member) -> Member:
@@ -63,8 +71,8 @@ class Pass:
         activities.end(self.call, self.transaction, member.spec.activity)
         return self.change(member, state="InService", in_service=self.now, activity="", waits=(), hooked=False)
 
-    def begin_end(self, member: Member, why: str) -> Member:
-        """It is to go: out of the target groups, past the hooks, then terminated. `why`: the activity's cause."""
+    def begin_end(self, member: Member, why: str, *, returning: bool = False) -> Member:
+        """It is to go: out of the target groups, past the hooks, then terminated, or to the warm pool (`returning`). `why`: the activity's cause."""
         activities.end(self.call, self.transaction, member.spec.activity, "Cancelled")
         activity = activities.begin(
             self.call, self.transaction, self.group, terminating(member.meta.name), why, what="terminate",
@@ -72,9 +80,11 @@ class Pass:
         )  # fmt: skip
         deregister(self.call, self.transaction, self.group, member.meta.name)
         waits = waits_for(self.hooks, launching=False, now=self.now)
-        tell_waits(self.call, self.transaction, self.group, self.hooks, member.meta.name, waits)
-        state = "Terminating:Wait" if waits else "Terminating"
-        return self.change(member, state=state, activity=activity.meta.name, why=why, waits=waits, hooked=True)
+        state = ("Warmed:" if member.warm else "") + ("Terminating:Wait" if waits else "Terminating")
+        fields = {"activity": activity.meta.name, "why": why, "waits": waits, "hooked": True, "returning": returning}
+        ending = self.change(member, state=state, **fields)
+        tell_waits(self.call, self.transaction, self.group, self.hooks, ending)
+        return ending
 
     def _place(self, member: Member) -> int:
-        return next(place for place, one in enumerate(self.members) if one.meta.name == member.meta.name)
+        return next(place for place, one in enumerate(self.all) if one.meta.name == member.meta.name)

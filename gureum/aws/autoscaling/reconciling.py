@@ -14,7 +14,7 @@ from collections.abc import Iterable
 
 from gureum.aws.autoscaling import activities, replacing
 from gureum.aws.autoscaling.kinds import LEAVING, STANDBY, STARTING, Group, Member, Refresh
-from gureum.aws.autoscaling.launching import launch, template_now
+from gureum.aws.autoscaling.launching import MOST_LAUNCHES, launch, spread, template_now
 from gureum.aws.autoscaling.lookup import members_of
 from gureum.aws.autoscaling.members import move_on
 from gureum.aws.autoscaling.passes import Pass
@@ -22,6 +22,7 @@ from gureum.aws.autoscaling.refreshing import ACTIVE, alarms_of, step_refresh, s
 from gureum.aws.autoscaling.replacing import above, below, ready, replace
 from gureum.aws.autoscaling.sentences import launching, rebalanced_cause, shrunk_cause, started_cause
 from gureum.aws.autoscaling.termination import choose
+from gureum.aws.autoscaling.warm_pools import fill, take, takes_back
 from gureum.aws.cloudwatch.alarm_kinds import CompositeAlarm, MetricAlarm
 from gureum.aws.ec2.instance_kinds import Instance
 from gureum.aws.ec2.instance_lifecycle import world_call
@@ -33,8 +34,6 @@ from gureum.engine.registry import reconcile, watch
 from gureum.engine.resource import key_of, make_key
 
 FIRST_RETRY_S, LAST_RETRY_S = 2.0, 300.0
-MOST_LAUNCHES = 20
-"""In one commit."""
 
 
 @watch(Instance)
@@ -86,13 +85,13 @@ async def reconcile_group(world: World, group: Group) -> None:
     step = Pass(world, call, transaction, group, members_of(call, group))
     if group.spec.deleting:
         _end_all(step)
-    for member in list(step.members):
+    for member in list(step.all):
         move_on(step, member)
     if not group.spec.deleting:
         replace(step)
         step_refresh(step)
         _count(step)
-    if group.spec.deleting and not step.members:
+    if group.spec.deleting and not step.all:
         transaction.delete(group)
     if not transaction.empty:
         await transaction.commit()
@@ -103,8 +102,8 @@ async def reconcile_group(world: World, group: Group) -> None:
 def _end_all(step: Pass) -> None:
     """AWS: ForceDelete ends all instances, whatever state they are in, and waits for no hook."""
     step.hooks = []
-    for member in list(step.members):
-        if member.spec.state not in LEAVING:
+    for member in list(step.all):
+        if member.spec.state.removeprefix("Warmed:") not in LEAVING:
             member = step.begin_end(member, step.group.spec.why)
         if member.spec.waits:
             step.change(member, waits=())
@@ -125,11 +124,22 @@ def _count(step: Pass) -> None:
             step.change_group(why="")
         if not step.suspended("AZRebalance"):
             _rebalance(step)
+        _fill_pool(step)
+
+
+def _fill_pool(step: Pass) -> None:
+    """When the group itself wants nothing: the machine's memory is the group's first."""
+    if step.transaction.empty and step.group.spec.retry_at <= step.now:
+        try:
+            fill(step)
+        except AwsError as refused:
+            _tell_failure(step, refused)
 
 
 def _grow(step: Pass, wanted: int) -> None:
-    """Into the zone with the fewest, so many as make it even; the next look goes on with the next zone, for each launch counts the memory that is
-    left on what has been committed. A zone that refuses is passed over; what cannot be launched in any is told and tried again later."""
+    """From the warm pool first. Else into the zone with the fewest, so many as make it even; the next look goes on with the next zone, for each
+    launch counts the memory that is left on what has been committed. A zone that refuses is passed over; what cannot be launched in any is told
+    and tried again later."""
     spec = step.group.spec
     if spec.retry_at > step.now:
         step.due.append(spec.retry_at)
@@ -137,6 +147,9 @@ def _grow(step: Pass, wanted: int) -> None:
     going = replacing.going(step)
     have = Counter(one.spec.zone for one in step.members if one.counts and one.meta.name not in going)
     zones, refused = spec.zones, None
+    fewest = tuple(sorted(zones, key=lambda zone: have[zone]))
+    if take(step, 1 if len(zones) > 1 else wanted, fewest):
+        return
     while zones:
         zone, count = next(iter(spread(have, zones, min(wanted, MOST_LAUNCHES)).items()))
         try:
@@ -164,17 +177,6 @@ def _tell_failure(step: Pass, refused: AwsError) -> None:
     step.due.append(step.now + delay_s)
 
 
-def spread(have: Counter[str], zones: tuple[str, ...], count: int) -> dict[str, int]:
-    """How many go to which zone, so that they are as even as can be. Pure."""
-    filled = Counter({zone: have[zone] for zone in zones})
-    plan: dict[str, int] = {}
-    for _ in range(count):
-        zone = min(zones, key=lambda one: (filled[one], zones.index(one)))
-        filled[zone] += 1
-        plan[zone] = plan.get(zone, 0) + 1
-    return plan
-
-
 def _shrink(step: Pass, surplus: int) -> None:
     """Instances protected from scale-in stay, even if the group is then too large."""
     before, current = step.capacity, template_now(step.call, step.group)
@@ -186,7 +188,7 @@ def _shrink(step: Pass, surplus: int) -> None:
         if chosen is None:
             return
         cause = shrunk_cause(step.group.spec.why, step.now, chosen.meta.name, before - number, before - number - 1)
-        step.begin_end(chosen, cause)
+        step.begin_end(chosen, cause, returning=takes_back(step))
 
 
 def _in_fullest_zones(step: Pass, open_: list[Member]) -> list[Member]:
@@ -238,6 +240,3 @@ def _give_up_one(step: Pass, most: str, difference: int) -> None:
     chosen = choose(there, step.group, template_now(step.call, step.group), step.now)
     if chosen is not None:
         step.begin_end(chosen, rebalanced_cause(step.now))
-
-
-__all__ = ["reconcile_group", "spread"]

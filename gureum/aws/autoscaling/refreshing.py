@@ -77,6 +77,7 @@ def step_refresh(step: Pass) -> None:
         return
     if spec.status == "Pending":
         spec = msgspec.structs.replace(spec, status="InProgress", start=step.now)
+        _end_pool(step, spec)
     reason = _failure(step, spec)
     if reason:
         _fail(step, refresh, spec, reason)
@@ -97,6 +98,15 @@ def step_refresh(step: Pass) -> None:
         spec = _replace_some(step, spec, left, len(warm))
     if spec != refresh.spec:
         step.transaction.update(msgspec.structs.replace(refresh, spec=spec))
+
+
+def _end_pool(step: Pass, spec: RefreshSpec) -> None:
+    """What is warm is replaced too, at once: it serves nobody."""
+    skip = bool(preferences(spec).get("SkipMatching"))
+    old = to_replace(step.pool, step.group, template_now(step.call, step.group), skip_matching=skip)
+    for member in step.pool:
+        if member.meta.name in old and "Terminating" not in member.spec.state:
+            step.begin_end(member, refresh_cause(step.now))
 
 
 def _failure(step: Pass, spec: RefreshSpec) -> str:

@@ -13,8 +13,9 @@ def clock_text(seconds: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
-def launching(instance: str) -> str:
-    return f"Launching a new EC2 instance: {instance}" if instance else "Launching a new EC2 instance"
+def launching(instance: str, whence: str = "") -> str:
+    """`whence`: " into warm pool", " from warm pool"."""
+    return f"Launching a new EC2 instance{whence}: {instance}" if instance else "Launching a new EC2 instance"
 
 
 def terminating(instance: str) -> str:
@@ -59,6 +60,14 @@ def ebs_unhealthy_cause(now: float) -> str:
 
 def user_unhealthy_cause(now: float) -> str:
     return f"At {clock_text(now)} an instance was taken out of service in response to a user health-check."
+
+
+def abandoned_cause(now: float) -> str:
+    return f"At {clock_text(now)} an instance was taken out of service in response to an abandoned lifecycle action."
+
+
+def warm_surplus_cause(now: float) -> str:
+    return f"At {clock_text(now)} an instance was taken out of the warm pool in response to a difference between its wished and its actual size."
 
 
 def refresh_cause(now: float) -> str:

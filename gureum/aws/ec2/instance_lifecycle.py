@@ -54,21 +54,7 @@ async def start_instances(call: Call) -> dict[str, Any]:
                 f"Instance '{instance.meta.name}' does not have a volume attached at root ({instance.spec.root_device})"
             )
             raise AwsError("IncorrectState", text)
-        _check_room(call, transaction, instance)
-        interfaces = interfaces_of(call, instance.meta.name)
-        # AWS: an instance with further interfaces gets no new public address.
-        public = instance.spec.public_on_launch and len(interfaces) == 1
-        for interface in interfaces:
-            plug_again(call, transaction, interface, public=public)
-        spec = msgspec.structs.replace(
-            instance.spec,
-            wish="running",
-            boot=instance.spec.boot + 1,
-            launched=float(int(call.now)),
-        )
-        return transaction.update(
-            msgspec.structs.replace(instance, spec=spec, status=InstanceStatus("pending", changed=call.now))
-        )
+        return begin_start(call, transaction, instance)
 
     return {"StartingInstances": await _change_all(call, start)}
 
@@ -120,6 +106,21 @@ async def reboot_instances(call: Call) -> dict[str, Any]:
 
     await _change_all(call, reboot)
     return {}
+
+
+def begin_start(call: Call, transaction: Transaction, instance: Instance) -> Instance:
+    """From stopped to pending. Also for others that start instances (warm pools). InsufficientInstanceCapacity."""
+    _check_room(call, transaction, instance)
+    interfaces = interfaces_of(call, instance.meta.name)
+    # AWS: an instance with further interfaces gets no new public address.
+    public = instance.spec.public_on_launch and len(interfaces) == 1
+    for interface in interfaces:
+        plug_again(call, transaction, interface, public=public)
+    spec = msgspec.structs.replace(
+        instance.spec, wish="running", boot=instance.spec.boot + 1, launched=float(int(call.now))
+    )
+    status = InstanceStatus("pending", changed=call.now)
+    return transaction.update(msgspec.structs.replace(instance, spec=spec, status=status))
 
 
 def begin_stop(transaction: Transaction, instance: Instance, now: float, code: str, reason: str) -> Instance:

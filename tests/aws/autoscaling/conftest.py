@@ -130,7 +130,8 @@ class Cloud:
         self._move("pending", "running")
 
     def end(self) -> None:
-        """The machine has ended what shuts down."""
+        """The machine has ended what shuts down, and stopped what stops."""
+        self._move("stopping", "stopped")
         self._move("shutting-down", "terminated")
 
     def die(self, *ids: str, state: State = "stopped") -> None:

@@ -38,6 +38,7 @@ REFUSALS = (
     "InstanceRefreshInProgress",
     "ScalingActivityInProgress",
     "ActiveInstanceRefreshNotFound",
+    "ResourceInUse",
 )
 NUMBERS = (-2, -1, 0, 1, 2, 5, 60, 100, 10**6)
 
@@ -96,7 +97,8 @@ def test_whatever_happens_the_group_comes_to_its_count_and_nothing_is_left_over(
     for _ in range(60):
         with refusals(*REFUSALS):
             step(cloud, dice)
-        assert len(cloud.told()["Instances"]) == len(cloud.members())
+        told = cloud.told()
+        assert len(told["Instances"]) + told.get("WarmPoolSize", 0) == len(cloud.members())
         assert cloud.alive() <= cloud.members()
     cloud.through(300)
     assert len(cloud.ids()) == cloud.told()["DesiredCapacity"]
@@ -112,7 +114,7 @@ def step(cloud: Cloud, dice: random.Random) -> None:
 
 
 def of_group(cloud: Cloud, dice: random.Random) -> None:
-    what = dice.choice(("size", "refresh", "cancel", "zones", "exit", "policy"))
+    what = dice.choice(("size", "refresh", "cancel", "zones", "exit", "policy", "pool"))
     if what == "size":
         # Without waiting for what follows: it may be killed in between.
         cloud.loop.run_until_complete(cloud.run("SetDesiredCapacity", **G, DesiredCapacity=dice.randint(0, 6)))
@@ -120,6 +122,12 @@ def of_group(cloud: Cloud, dice: random.Random) -> None:
         wanted = {"MinHealthyPercentage": 50, "StandbyInstances": dice.choice(("Wait", "Ignore", "Terminate"))}
         more = {"BakeTime": dice.choice((0, 50)), "InstanceWarmup": 0}
         cloud("StartInstanceRefresh", **G, Preferences=wanted | more)
+    elif what == "pool":
+        if dice.random() < 0.3:
+            cloud("DeleteWarmPool", **G, ForceDelete=dice.random() < 0.7)
+        reuse = {"ReuseOnScaleIn": dice.random() < 0.5}
+        prepared, kind = dice.randint(0, 6), dice.choice(("Stopped", "Running"))
+        cloud("PutWarmPool", **G, MaxGroupPreparedCapacity=prepared, PoolState=kind, InstanceReusePolicy=reuse)
     elif what == "cancel":
         cloud("CancelInstanceRefresh", **G, WaitForTransitioningInstances=dice.random() < 0.5)
     elif what == "policy":

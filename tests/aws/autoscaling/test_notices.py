@@ -183,6 +183,38 @@ def test_launches_ends_and_waits_are_events(cloud: Cloud, events: list[dict[str,
     assert (events[-1]["detail"]["Origin"], events[-1]["detail"]["Destination"]) == ("AutoScalingGroup", "EC2")
 
 
+def test_waits_on_the_way_through_the_warm_pool_tell_where_from_and_where_to(
+    cloud: Cloud, events: list[dict[str, Any]]
+) -> None:
+    hooks = [
+        {
+            "LifecycleHookName": "up",
+            "LifecycleTransition": LAUNCHING,
+            "HeartbeatTimeout": 30,
+            "DefaultResult": "CONTINUE",
+        },
+        {"LifecycleHookName": "down", "LifecycleTransition": TERMINATING, "HeartbeatTimeout": 30},
+    ]
+    cloud.group(size=0, MaxSize=1, LifecycleHookSpecificationList=hooks)
+    cloud("PutWarmPool", **G, InstanceReusePolicy={"ReuseOnScaleIn": True})
+    for size in (0, 1, 0):
+        cloud("SetDesiredCapacity", **G, DesiredCapacity=size)
+        cloud.through(200)
+    cloud("DeleteWarmPool", **G)
+    cloud.through(200)
+    ways = [
+        (one["detail"]["Origin"], one["detail"]["Destination"]) for one in events if "Lifecycle" in one["detail-type"]
+    ]
+    assert ways == [
+        ("EC2", "WarmPool"),
+        ("WarmPool", "AutoScalingGroup"),
+        ("AutoScalingGroup", "WarmPool"),
+        ("AutoScalingGroup", "WarmPool"),
+        ("WarmPool", "EC2"),
+    ]
+    assert cloud.members() == set()
+
+
 def test_refreshes_are_events(cloud: Cloud, events: list[dict[str, Any]]) -> None:
     cloud.group(size=2)
     wanted = {"CheckpointPercentages": [50, 100], "CheckpointDelay": 30, "InstanceWarmup": 0, "MinHealthyPercentage": 0}

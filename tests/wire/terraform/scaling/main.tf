@@ -66,6 +66,12 @@ resource "aws_autoscaling_group" "web" {
     id      = aws_launch_template.web.id
     version = "$Latest"
   }
+  warm_pool {
+    pool_state                  = "Stopped"
+    min_size                    = 1
+    max_group_prepared_capacity = (var.changed ? 4 : 3)
+    instance_reuse_policy { reuse_on_scale_in = true }
+  }
   instance_refresh {
     strategy = "Rolling"
     preferences { min_healthy_percentage = 50 }
