@@ -31,6 +31,8 @@ from gureum.aws.ec2.instance_kinds import Instance
 from gureum.aws.ec2.instance_lifecycle import begin_start
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import Result, operation
+from gureum.engine.client import Client
+from gureum.engine.registry import mark
 
 MOST_SHOWN = 50
 
@@ -82,6 +84,13 @@ def describe_warm_pool(call: Call) -> Result:
     result: dict[str, Any] = {"Instances": [show_member(one) for one in shown]} | token
     pool = group.spec.warm_pool
     return result | ({"WarmPoolConfiguration": show_pool(pool)} if pool is not None else {})
+
+
+@mark("outside-group", "autoscaling")
+def is_warm(client: Client, instance: Instance) -> bool:
+    """For the metrics of groups, which are of the instances that serve."""
+    member = client.get(Member, instance.meta.scope, instance.meta.name)
+    return member is not None and member.warm
 
 
 def wished(spec: GroupSpec) -> int:

@@ -126,13 +126,25 @@ class Publisher:
             every = bool(self._world.settings.metrics_period_s)
             if every or period_s == DETAILED_S:
                 values = status_checks(instance)
-                found += _spread(instance, values, start_ms, resolution_s, everywhere=False)
+                found += _spread(instance, values, start_ms, resolution_s, grouped=self._is_grouped(instance))
             if every or period_s == (DETAILED_S if instance.spec.monitoring else BASIC_S):
                 done = self._done(instance, began, ended)
                 if done is not None:
                     values = metrics_of(done, cpus_of(instance))
-                    found += _spread(instance, values, start_ms, resolution_s, everywhere=instance.spec.monitoring)
+                    found += _spread(
+                        instance,
+                        values,
+                        start_ms,
+                        resolution_s,
+                        grouped=self._is_grouped(instance),
+                        everywhere=instance.spec.monitoring,
+                    )
         return found
+
+    def _is_grouped(self, instance: Instance) -> bool:
+        """Not one that its Auto Scaling group only keeps warm: it bears the group's tag, but none of its load."""
+        marks = self._world.registry.marks("outside-group").values()
+        return not any(one.target(self._world.client, instance) for one in marks)
 
     def _of_volumes(self, began: Sample, ended: Sample, start_ms: int, resolution_s: int) -> Iterable[Datum]:
         seconds = ended.time - began.time
@@ -205,11 +217,11 @@ def status_checks(instance: Instance) -> Values:
 
 
 def _spread(
-    instance: Instance, values: Values, start_ms: int, resolution_s: int, *, everywhere: bool
+    instance: Instance, values: Values, start_ms: int, resolution_s: int, *, grouped: bool, everywhere: bool = False
 ) -> Iterable[Datum]:
     """The values under each set of dimensions that AWS gives them."""
     sets: list[dict[str, Any]] = [{"InstanceId": instance.meta.name}]
-    if group := instance.meta.tags.get(GROUP_TAG):
+    if grouped and (group := instance.meta.tags.get(GROUP_TAG)):
         sets.append({"AutoScalingGroupName": group})
     if everywhere:
         sets += [{"ImageId": instance.spec.image}, {"InstanceType": instance.spec.type}, {}]

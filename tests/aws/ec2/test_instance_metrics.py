@@ -72,6 +72,7 @@ class Published:
         transaction.update(running)
         asyncio.run(transaction.commit())
         self.metrics, self.agent = MemoryMetrics(), Agent()
+        self.marks: dict[str, Any] = {}
         self._clock: Any = cloud.client.clock
         world: Any = SimpleNamespace(
             client=cloud.client,
@@ -79,6 +80,7 @@ class Published:
             settings=Settings(**settings),
             link=self.agent,
             metrics=self.metrics,
+            registry=SimpleNamespace(marks=lambda _: self.marks),
         )
         self.publisher = Publisher(world)
 
@@ -105,6 +107,15 @@ def test_basic_monitoring_publishes_every_five_minutes_at_their_beginning(cloud:
     assert published.points("CPUUtilization", AutoScalingGroupName="group") == points
     assert published.points("CPUUtilization") == []
     assert len(published.points("StatusCheckFailed", InstanceId=published.name)) == 10
+
+
+def test_one_that_its_group_only_keeps_warm_has_no_part_in_the_groups_metrics(cloud: Cloud) -> None:
+    published = Published(cloud, metrics_period_s=1)
+    published.marks = {"autoscaling": SimpleNamespace(target=lambda client, instance: True)}
+    for second in range(2):
+        published.tick(START + second, cpu_s=1.0 * second)
+    assert published.points("CPUUtilization", InstanceId=published.name) == [(START, 50.0)]
+    assert published.points("CPUUtilization", AutoScalingGroupName="group") == []
 
 
 def test_detailed_monitoring_publishes_every_minute_and_for_all(cloud: Cloud) -> None:
