@@ -136,6 +136,33 @@ class _Threads(ThreadingHTTPServer):
         """Clients and proxies that break off are what is tested."""
 
 
+class UdpServer:
+    """Answers each datagram with the machine's name and what came."""
+
+    def __init__(self, cloud: Cloud, instance: str, port: int) -> None:
+        self.name, self.received = instance, 0
+        self._socket = listening(cloud, instance, port, socket.SOCK_DGRAM)
+        self._socket.settimeout(0.1)
+        self._ending = False
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ending = True
+        self._thread.join()
+        self._socket.close()
+
+    def _serve(self) -> None:
+        while not self._ending:
+            with contextlib.suppress(OSError):
+                data, client = self._socket.recvfrom(2048)
+                self.received += 1
+                self._socket.sendto(self.name.encode() + b" " + data, client)
+
+
 class GrpcServer:
     """HTTP/2 without TLS. Sends bodies back; calls end with the status `status`, those of the load balancer's health check with `health`."""
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.cloud.balancing import FAST, Site, certificate, secure
-from tests.cloud.guest_servers import GrpcServer, WebServer
+from tests.cloud.guest_servers import GrpcServer, UdpServer, WebServer
 from tests.cloud.running import Cloud, until
 
 HEALTH = {**FAST, "HealthCheckPath": "/health"}
@@ -351,6 +351,63 @@ def test_addresses_and_load_balancers_are_targets(front: Front, servers: list[We
     front.elb.delete_load_balancer(LoadBalancerArn=outer)
     front.elb.delete_target_group(TargetGroupArn=inner)
     front.remove(port)
+
+
+def test_udp_while_targets_come_and_go(front: Front, servers: list[WebServer]) -> None:
+    """AWS: "UDP listeners": a flow (its five values) stays at its target; the health of a UDP target is that of a TCP or HTTP port. TCP_UDP at the
+    same port leads both to the same targets."""
+    front.ec2.authorize_security_group_ingress(
+        GroupId=front.instances[0]["SecurityGroups"][0]["GroupId"],
+        IpProtocol="udp",
+        FromPort=1,
+        ToPort=65535,
+        CidrIp="0.0.0.0/0",
+    )
+    with UdpServer(front.cloud, front.ids[0], 5353), UdpServer(front.cloud, front.ids[1], 5353):
+        outer, _ = front.balancer("datagrams", "network")
+        group = front.targets("datagrams", *front.ids[:2], protocol="UDP", Port=5353, HealthCheckPort="80")
+        front.set(group, deregistration_delay__timeout_seconds="1")
+        both = front.targets("both-kinds", front.ids[0], protocol="TCP_UDP", Port=80)
+        front.listener(outer, group, "UDP", 5353)
+        front.listener(outer, both, "TCP_UDP", 80)
+        for one in (group, both):
+            until(lambda one=one: set(front.states(one)) == {"healthy"})
+        node = front.nodes_of(outer)[0]
+        until(lambda: "" not in (found := [datagram(node, 5353) for _ in range(16)]) and len(set(found)) == 2)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as flow:
+            flow.settimeout(5)
+            flow.connect((node, 5353))
+            first = {said(flow) for _ in range(20)}
+            assert len(first) == 1, "one flow, one target"
+            leaving = first.pop()
+            front.elb.deregister_targets(TargetGroupArn=group, Targets=[{"Id": leaving}])
+            # Nothing new goes there at once; the flow that it has goes on until the delay is over, and then to the other.
+            other = next(one for one in front.ids[:2] if one != leaving)
+            until(lambda: {datagram(node, 5353) for _ in range(16)} == {other})
+            until(lambda: said(flow) == other)
+            front.elb.register_targets(TargetGroupArn=group, Targets=[{"Id": leaving}])
+            until(lambda: {datagram(node, 5353) for _ in range(16)} == {leaving, other})
+            assert {said(flow) for _ in range(20)} == {other}, "a flow that is known stays"
+        until(lambda: ask(node, 80)[0] == 200)
+        front.elb.delete_load_balancer(LoadBalancerArn=outer)
+
+
+def datagram(address: str, port: int) -> str:
+    """Who answers a flow of its own; "" for nobody."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as flow:
+        flow.settimeout(1)
+        flow.connect((address, port))
+        return said(flow)
+
+
+def said(flow: socket.socket) -> str:
+    try:
+        flow.send(b"hello")
+        name, _, rest = flow.recv(2048).partition(b" ")
+    except OSError:
+        return ""
+    assert rest == b"hello"
+    return name.decode()
 
 
 def test_websockets_http2_and_grpc(front: Front, servers: list[WebServer]) -> None:
