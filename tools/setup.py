@@ -33,6 +33,7 @@ HOST_PACKAGES = {
     "e2fsprogs": "mkfs.ext4",
     "haproxy": "haproxy",
     "iproute2": "ip",
+    "ipsvd": "udpsvd",
     "libnftables1": "",
     "mmdebstrap": "mmdebstrap",
     "mount": "losetup",

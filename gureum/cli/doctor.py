@@ -51,6 +51,7 @@ PROGRAMS = {
     "losetup": ("mount", "--version", "fail"),
     "busybox": ("busybox-static", "", "warn"),
     "dropbear": ("dropbear-bin", "-V", "warn"),
+    "udpsvd": ("ipsvd", "", "warn"),
     "mmdebstrap": ("mmdebstrap", "--version", "warn"),
     "ssh": ("openssh-client", "-V", "warn"),
 }

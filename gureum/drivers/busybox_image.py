@@ -1,8 +1,9 @@
 """The recipe of the built-in image "busybox": a small Linux from two of the distribution's packages and the files under guest/, built in
 well under a second, without starting a service or running a maintainer script.
 
-BusyBox (static) and dropbear as SSH server with the libraries it needs. PID 1 is BusyBox's init. Every program of BusyBox is a link in
-/usr/bin, and /bin, /sbin and /usr/sbin are that same folder, so any path that a script uses works.
+BusyBox (static), dropbear as SSH server with the libraries it needs, and where the host has it udpsvd, since this BusyBox serves no UDP.
+PID 1 is BusyBox's init. Every program of BusyBox is a link in /usr/bin, and /bin, /sbin and /usr/sbin are that same folder, so any path
+that a script uses works.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ _FILES = {
     f"/usr/lib/{TRIPLET}/libtommath.so.1": "libtommath1",
 }
 _BUSYBOX = "/bin/busybox"
+_UDPSVD = Path("/usr/bin/udpsvd")
+"""Of the package ipsvd; an image is none the worse without it, so it is not fetched for its sake."""
 _NOT_LINKED = frozenset({"busybox", "dpkg", "dpkg-deb", "rpm", "linuxrc", "reboot", "poweroff", "halt", "init"})
 """No package manager that would find no database; reboot and poweroff by path are scripts of ours, see guest/busybox/power."""
 
@@ -77,7 +80,8 @@ def recipe() -> Recipe:
         labels={DEFAULT_USER: "ec2-user", REBOOT_SIGNAL: "SIGTERM"},
         stop_signal="SIGINT",
     )
-    return Recipe((LayerRecipe(f"{_REVISION}-{guest_version('common', 'busybox')}", build),), config)
+    version = f"{_REVISION}-{guest_version('common', 'busybox')}{'-udpsvd' if _UDPSVD.is_file() else ''}"
+    return Recipe((LayerRecipe(version, build),), config)
 
 
 def build(work: Path, progress: Progress) -> Path:
@@ -141,6 +145,7 @@ def _add_programs(root: RootTar, files: PackageFiles) -> None:
     # sudo's way to root, for wheel alone. (BusyBox's own list of who may use what, /etc/busybox.conf, crashes Debian 12's build.)
     root.file("usr/lib/gureum/su", busybox.read_bytes(), 0o4750, (0, _WHEEL))
     programs = [files.find(path) for path in ("/usr/sbin/dropbear", "/usr/bin/dropbearkey", "/usr/bin/dbclient")]
+    programs += [_UDPSVD] if _UDPSVD.is_file() else []
     for program in programs:
         root.copy(f"usr/bin/{program.name}", program, 0o755)
     root.link("usr/bin/ssh", "dbclient")

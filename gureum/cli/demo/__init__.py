@@ -17,7 +17,7 @@ from pathlib import Path
 from gureum.base.homes import Home, load_home
 from gureum.base.settings import Settings, load_settings
 from gureum.cli import up
-from gureum.cli.demo.balancing import balancers, spread
+from gureum.cli.demo.balancing import balancers, datagrams, spread
 from gureum.cli.demo.clearing import clear
 from gureum.cli.demo.flows import flow_logs, watching
 from gureum.cli.demo.machines import machines, pages, restart, shell
@@ -36,6 +36,7 @@ SECTIONS: tuple[Callable[[Tour], None], ...] = (
     balancers,
     watching,
     spread,
+    datagrams,
     scaling,
     healing,
     flow_logs,

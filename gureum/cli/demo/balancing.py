@@ -1,9 +1,11 @@
-"""The tour's third part: an application load balancer that routes by path and a network load balancer for TCP, both under load while
+"""The tour's third part: an application load balancer that routes by path and a network load balancer for TCP and UDP, under load while
 targets come and go."""
 
 from __future__ import annotations
 
 import json
+import shutil
+import socket
 import threading
 import time
 from collections import Counter
@@ -18,6 +20,8 @@ from gureum.cli.output import Failure
 
 SECOND_CIDR = "10.42.3.0/24"
 SERVED_PORT = 80
+LINES_PORT = 514
+FLOWS, LINES_PER_FLOW = 40, 25
 HEALTHY_LIMIT_S = 40.0
 SPREAD_REQUESTS = 40
 LOAD_THREADS = 4
@@ -30,6 +34,8 @@ USER_DATA = """#!/bin/sh
 mkdir -p /srv/www/api
 hostname > /srv/www/index.html
 echo "api of $(hostname)" > /srv/www/api/index.html
+hostname > /srv/www/lines
+(udpsvd 0 514 sh -c 'cat >> /srv/www/lines') 2>/dev/null &
 httpd -p 80 -h /srv/www
 """
 
@@ -84,7 +90,10 @@ def balancers(tour: Tour) -> None:
         tour.make(f"targets {name}", *words, "--vpc-id", vpc, *CHECKS, query="TargetGroups[0].TargetGroupArn")
     tour.make("targets tcp", "elbv2", "create-target-group", "--name", f"{NAME}-tcp", "--protocol", "TCP", "--port", "80",
               "--vpc-id", vpc, *CHECKS, query="TargetGroups[0].TargetGroupArn")  # fmt: skip
-    for group, machines in (("pages", ("web 1", "web 2")), ("api", ("api 1",)), ("tcp", ("web 1", "web 2"))):
+    tour.make("targets udp", "elbv2", "create-target-group", "--name", f"{NAME}-udp", "--protocol", "UDP", "--port", str(LINES_PORT),
+              "--health-check-port", str(SERVED_PORT), "--vpc-id", vpc, *CHECKS, query="TargetGroups[0].TargetGroupArn")  # fmt: skip
+    both = ("web 1", "web 2")
+    for group, machines in (("pages", both), ("api", ("api 1",)), ("tcp", both), ("udp", both)):
         register(tour, group, *machines)
     for kind, name in (("application", "alb"), ("network", "nlb")):
         tour.make(
@@ -98,9 +107,10 @@ def balancers(tour: Tour) -> None:
     tour.aws("elbv2", "create-rule", "--listener-arn", listener, "--priority", "10", "--conditions",
              "Field=path-pattern,Values=/api/*", "--actions", f"Type=forward,TargetGroupArn={tour.made['targets api']}")  # fmt: skip
     tour.make("tcp listener", *_listener(tour, "nlb", "TCP", "tcp"), query="Listeners[0].ListenerArn")
+    tour.make("udp listener", *_listener(tour, "nlb", "UDP", "udp", LINES_PORT), query="Listeners[0].ListenerArn")
     for name in ("alb", "nlb"):
         tour.made[f"{name} address"] = address_of(tour, name)
-    for group in ("pages", "api", "tcp"):
+    for group in ("pages", "api", "tcp", "udp"):
         wait_healthy(tour, group)
 
 
@@ -137,6 +147,51 @@ def spread(tour: Tour) -> None:
     if load.failed:
         raise Failure(f"{len(load.failed)} requests failed meanwhile, the first: {load.failed[0]}")
     tour.result(f"meanwhile {load.told}")
+
+
+def datagrams(tour: Tour) -> None:
+    """Lines by UDP to whoever collects them, while one of the two goes and comes back: each must be in somebody's file."""
+    if shutil.which("udpsvd") is None:
+        tour.say("\n  no datagrams: this host lacks the package ipsvd, whose udpsvd the small image serves UDP with")
+        return
+    tour.title("Datagrams: lines by UDP, and where they end")
+    nlb = tour.made["nlb address"]
+    words = ("--target-group-arn", tour.made["targets udp"], "--targets", f"Id={tour.made['web 2']}")
+    tour.say(f"  $ {dim(f'logger --udp --server {nlb} --port {LINES_PORT} …')}")
+    _send(nlb, "before")
+    tour.aws("elbv2", "deregister-targets", *words)
+    _send(nlb, "without web 2")
+    register(tour, "udp", "web 2")
+    wait_healthy(tour, "udp")
+    _send(nlb, "after")
+    sent, deadline = 3 * FLOWS * LINES_PER_FLOW, time.monotonic() + HEALTHY_LIMIT_S
+    found = _collected(nlb)
+    while sum(found.values()) < sent and time.monotonic() < deadline:
+        time.sleep(0.2)
+        found = _collected(nlb)
+    if len(found) < 2 or sum(found.values()) != sent:
+        raise Failure(f"of {sent} lines {found} were collected")
+    tour.result(
+        f"{sent} lines, none lost: " + ", ".join(f"{host!r} has {count}" for host, count in sorted(found.items()))
+    )
+
+
+def _send(address: str, what: str) -> None:
+    for flow in range(FLOWS):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.connect((address, LINES_PORT))
+            for line in range(LINES_PER_FLOW):
+                sock.send(f"{what} {flow} {line}\n".encode())
+        time.sleep(0.01)  # a collector takes one datagram after the other
+
+
+def _collected(address: str) -> dict[str, int]:
+    """How many lines each machine has, asked through the balancer until both have answered."""
+    found: dict[str, int] = {}
+    for _ in range(SPREAD_REQUESTS):
+        host, *lines = fetch(address, SERVED_PORT, 5.0, "/lines").splitlines()
+        found[host] = len(lines)
+    return found
 
 
 def register(tour: Tour, group: str, *machines: str) -> None:
@@ -177,10 +232,10 @@ def address_of(tour: Tour, name: str) -> str:
     return tour.public(found[0])
 
 
-def _listener(tour: Tour, balancer: str, protocol: str, group: str) -> tuple[str, ...]:
+def _listener(tour: Tour, balancer: str, protocol: str, group: str, port: int = SERVED_PORT) -> tuple[str, ...]:
     action = f"Type=forward,TargetGroupArn={tour.made[f'targets {group}']}"
     words = ("elbv2", "create-listener", "--load-balancer-arn", tour.made[balancer], "--protocol", protocol)
-    return (*words, "--port", str(SERVED_PORT), "--default-actions", action)
+    return (*words, "--port", str(port), "--default-actions", action)
 
 
 def _second_zone(tour: Tour) -> None:
@@ -213,6 +268,8 @@ def _behind(tour: Tour) -> None:
         tour.make(f"group {name}", *words, query="GroupId")
     allow(tour, "group balancer", SERVED_PORT, "--cidr", "0.0.0.0/0")
     allow(tour, "group behind", SERVED_PORT, "--source-group", tour.made["group balancer"])
+    allow(tour, "group balancer", LINES_PORT, "--cidr", "0.0.0.0/0", protocol="udp")
+    allow(tour, "group behind", LINES_PORT, "--source-group", tour.made["group balancer"], protocol="udp")
     script = tour.folder / "served.sh"
     script.write_text(USER_DATA)
     machines = ("web 1", "web 2", "api 1")

@@ -63,6 +63,6 @@ def security(tour: Tour) -> None:
     tour.result(f"the private key is in {path}")
 
 
-def allow(tour: Tour, group: str, port: int, *source: str) -> None:
-    words = ("--group-id", tour.made[group], "--protocol", "tcp", "--port", str(port), *source)
+def allow(tour: Tour, group: str, port: int, *source: str, protocol: str = "tcp") -> None:
+    words = ("--group-id", tour.made[group], "--protocol", protocol, "--port", str(port), *source)
     tour.aws("ec2", "authorize-security-group-ingress", *words)
