@@ -51,6 +51,7 @@ class BalancingKinds:
         self._ends: dict[str, Ends] = {}
         self._deaths: dict[str, _Deaths] = {}
         self._watching: asyncio.Task[None] | None = None
+        self._draining: dict[str, asyncio.Task[None]] = {}
 
     def adopt(self, id_: str, spec: TargetGroup) -> None:
         """A group of before the agent's restart: what was healthy then still is, until a check says otherwise."""
@@ -68,6 +69,10 @@ class BalancingKinds:
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
+        draining = list(self._draining.values())
+        for task in draining:
+            task.cancel()
+        await asyncio.gather(*draining, return_exceptions=True)
         await self._checks.close()
 
     # --- target groups ---
@@ -81,14 +86,28 @@ class BalancingKinds:
             self._poke_users(id_)
         looks, waits = self._looks(id_, spec)
         self._checks.watch(name, looks)
-        reason = waits[0].why if waits else ""
-        machine.set_status(id_, "pending" if waits else "ready", reason, {"targets": self._book.shown(name)})
+        reason, now = waits[0].why if waits else "", machine.ports.clock.now()
+        machine.set_status(id_, "pending" if waits else "ready", reason, {"targets": self._book.shown(name, now)})
+        self._come_back(id_, self._book.next_end_of_draining(name, now) - now)
         await machine.keep(f"health/{name}", self._book.text(name) if spec.probe else "")
         if waits:
             raise waits[0]
 
+    def _come_back(self, id_: str, delay_s: float) -> None:
+        """Tells the group's state anew after so long; not at all where that is over."""
+        before = self._draining.pop(id_, None)
+        if before is not None:
+            before.cancel()
+        if delay_s > 0:
+            self._draining[id_] = asyncio.get_running_loop().create_task(self._poke_later(id_, delay_s))
+
+    async def _poke_later(self, id_: str, delay_s: float) -> None:
+        await self._machine.ports.clock.sleep(delay_s)
+        self._machine.poke(id_)
+
     async def target_group_gone(self, id_: str, spec: TargetGroup) -> None:
         name = _name(id_)
+        self._come_back(id_, 0.0)
         self._checks.forget(name)
         self._book.forget(name)
         await self._machine.keep(f"health/{name}", "")
@@ -132,7 +151,7 @@ class BalancingKinds:
         return found
 
     def _heard(self, group: str, target: str, sandbox: str, outcome: Outcome) -> None:
-        noted = self._book.note(group, target, sandbox, outcome)
+        noted = self._book.note(group, target, sandbox, outcome, self._machine.ports.clock.now())
         if noted is None:
             return
         before, after = noted

@@ -2,6 +2,7 @@
 
     initial ──first pass──► healthy ──unhealthy_threshold failures in a row──► unhealthy
        └──unhealthy_threshold failures in a row──► unhealthy ──healthy_threshold passes in a row──► healthy
+                                                   (told as unhealthy.draining for the group's interval, if it was healthy)
 
 Each node of a load balancer looks for itself, and sends by what it has seen ("each load balancer node checks the health of each target").
 AWS: elbv2 "health checks for your target groups", "target health status". A look that could not be made (there is no place to ask from) says
@@ -32,12 +33,14 @@ State = Literal["initial", "healthy", "unhealthy"]
 
 
 class Health(msgspec.Struct, frozen=True):
-    """`in_row`: so many looks one after the other have said the opposite of `state` (of an initial target: have failed)."""
+    """`in_row`: so many looks one after the other have said the opposite of `state` (of an initial target: have failed). `draining_until`: Unix
+    seconds, of one that was healthy and may keep for so long what is under way."""
 
     state: State = "initial"
     reason: str = ""
     description: str = ""
     in_row: int = 0
+    draining_until: float = 0.0
 
 
 REGISTERING = Health("initial", "Elb.RegistrationInProgress", "Target registration is in progress")
@@ -53,7 +56,7 @@ def judged(health: Health, outcome: Outcome, healthy_threshold: int, unhealthy_t
         passes = health.in_row + 1
         return HEALTHY if passes >= healthy_threshold else msgspec.structs.replace(health, in_row=passes)
     if health.state == "unhealthy":
-        return Health("unhealthy", outcome.reason, outcome.description)
+        return Health("unhealthy", outcome.reason, outcome.description, 0, health.draining_until)
     failures = health.in_row + 1
     if failures >= unhealthy_threshold:
         return Health("unhealthy", outcome.reason, outcome.description)
@@ -64,10 +67,16 @@ def summed(healths: Iterable[Health]) -> Health:
     """What several places see of one target, in one word: unhealthy where one of them finds it so, with that one's reason; healthy when all do."""
     found = tuple(healths)
     for state in ("unhealthy", "initial"):
-        for one in found:
-            if one.state == state:
-                return one
+        those = [one for one in found if one.state == state]
+        if those:
+            return max(those, key=lambda one: one.draining_until)
     return found[0] if found else REGISTERING
+
+
+def told(health: Health, now: float) -> list[str]:
+    """State, reason and description, as AWS tells them."""
+    drains = health.state == "unhealthy" and health.draining_until > now
+    return ["unhealthy.draining" if drains else health.state, health.reason, health.description]
 
 
 class Look(msgspec.Struct, frozen=True):

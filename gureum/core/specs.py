@@ -156,7 +156,7 @@ class Failover(msgspec.Struct, frozen=True):
 
 class TargetGroup(msgspec.Struct, frozen=True):
     """Targets and how they are checked, from each of `places` for itself. Without a probe all are healthy. Its status says of each target, over all
-    places (data: {"targets": {name: [state, reason, description]}}), "initial", "healthy" or "unhealthy"."""
+    places (data: {"targets": {name: [state, reason, description]}}), "initial", "healthy", "unhealthy.draining" or "unhealthy"."""
 
     probe: Probe | None
     targets: tuple[Target, ...] = ()
@@ -167,6 +167,8 @@ class TargetGroup(msgspec.Struct, frozen=True):
     failover: Failover = Failover()
     end_unhealthy: bool = False
     """Flows to a target that turns unhealthy are ended (AWS: target_health_state.unhealthy.connection_termination.enabled)."""
+    unhealthy_draining_s: float = 0.0
+    """So long one that turned unhealthy is told as "unhealthy.draining" (AWS: target_health_state.unhealthy.draining_interval_seconds)."""
     end_deregistered: bool = False
     """What is still under way to a target that drained and is in `targets` no more is ended (an application load balancer always does; AWS:
     deregistration_delay.connection_termination.enabled)."""

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from gureum.core.health import HEALTHY, REGISTERING, Health, judged, summed
+from gureum.core.health import HEALTHY, REGISTERING, Health, judged, summed, told
 from gureum.core.specs import Balancer, BalancerNames, Failover, NodeName, Place, Target, TargetGroup, Use
 from gureum.ports.checks import Outcome
 from gureum.ports.firewalls import BalancedPort, BalancedTarget
@@ -95,26 +95,32 @@ class TargetBook:
         left = tuple(one for name, one in old.items() if name not in healths)
         return Change(any=True, left=left)
 
-    def note(self, name: str, target: str, sandbox: str, outcome: Outcome) -> tuple[Health, Health] | None:
+    def note(self, name: str, target: str, sandbox: str, outcome: Outcome, now: float) -> tuple[Health, Health] | None:
         """One more look at a target from a place: its health there before and after. None when it is of no target that is looked at."""
         group = self._groups.get(name)
         before = group.healths.get(target, {}).get(sandbox) if group else None
         if group is None or before is None or group.spec.probe is None:
             return None
         after = judged(before, outcome, group.spec.healthy_threshold, group.spec.unhealthy_threshold)
+        if before.state == "healthy" and after.state == "unhealthy" and group.spec.unhealthy_draining_s:
+            after = msgspec.structs.replace(after, draining_until=now + group.spec.unhealthy_draining_s)
         group.healths[target][sandbox] = after
         return before, after
 
     def forget(self, name: str) -> None:
         self._groups.pop(name, None)
 
-    def shown(self, name: str) -> dict[str, list[str]]:
+    def shown(self, name: str, now: float) -> dict[str, list[str]]:
         """As it stands in the status, over all places: {target: [state, reason, description]}."""
         group = self._groups[name]
         if group.spec.probe is None:
-            return {target: [HEALTHY.state, "", ""] for target in group.healths}
-        sums = {target: summed(healths.values()) for target, healths in group.healths.items()}
-        return {target: [one.state, one.reason, one.description] for target, one in sums.items()}
+            return {target: told(HEALTHY, now) for target in group.healths}
+        return {target: told(summed(healths.values()), now) for target, healths in group.healths.items()}
+
+    def next_end_of_draining(self, name: str, now: float) -> float:
+        """When the next unhealthy target's draining ends; 0.0 for never."""
+        ends = (one.draining_until for healths in self._groups[name].healths.values() for one in healths.values())
+        return min((end for end in ends if end > now), default=0.0)
 
     def text(self, name: str) -> str:
         """What `adopt` takes."""

@@ -127,6 +127,33 @@ def test_a_target_that_one_zone_cannot_reach_is_unhealthy_there_alone_and_so_in_
     told(story)
 
 
+def test_an_unhealthy_target_is_told_as_draining_for_the_interval() -> None:
+    """AWS: target_health_state.unhealthy.draining_interval_seconds of a network load balancer: it gets nothing new meanwhile; health ends it."""
+
+    async def story(agent: BalancedAgent) -> None:
+        seen: list[str] = []
+        wishes = [network(), *node(), balancer()]
+        agent.fail("10.0.1.12")
+        agent.service.sync([*wishes, target_group(target(11), target(12), unhealthy_draining_s=0.2)])
+        await agent.until(lambda: agent.state("i-11:80") == "healthy" and agent.state("i-12:80") == "unhealthy")
+        agent.fail("10.0.1.11")
+        agent.heal("10.0.1.12")
+        await agent.until(lambda: _balanced(agent) == {"10.0.1.12": 1})
+        await agent.until(lambda: agent.state("i-11:80") == "unhealthy.draining")
+
+        def note() -> bool:
+            seen.append(agent.state("i-11:80"))
+            return seen[-1] == "unhealthy"
+
+        await agent.until(note)
+        assert set(seen) == {"unhealthy.draining", "unhealthy"}
+        assert agent.ports.firewalls.ended == []
+        agent.heal("10.0.1.11")
+        await agent.until(lambda: agent.state("i-11:80") == "healthy")
+
+    told(story)
+
+
 def test_a_zone_that_is_enabled_later_begins_with_checks_of_its_own() -> None:
     async def story(agent: BalancedAgent) -> None:
         agent.service.sync([network(), *node("a"), proxy("a"), target_group(target(11))])

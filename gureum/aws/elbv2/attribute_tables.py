@@ -1,6 +1,6 @@
 """Attributes of load balancers, listeners and target groups: which there are for whom, their defaults, and what values they take. Pure.
 
-An attribute that gureum does not honour is in the table too, so that it can be read; it takes its default alone (`fixed`).
+An attribute that gureum does not honour is in the table too, so that it can be read; it takes its default alone (`fixed` says why).
 AWS: elbv2 LoadBalancerAttribute, ListenerAttribute, TargetGroupAttribute.
 """
 
@@ -27,7 +27,7 @@ class Attribute(msgspec.Struct, frozen=True):
 
     default: str
     check: Check
-    fixed: bool = False
+    fixed: str = ""
 
 
 Table = Mapping[str, Attribute]
@@ -75,11 +75,12 @@ def _cookie_name(key: str, value: str) -> None:
 
 
 _boolean = one_of("true", "false")
+_NO_IPV6 = "load balancers have no IPv6"
 
 
-def _logs(what: str, *, built: bool = True) -> dict[str, Attribute]:
+def _logs(what: str, *, fixed: str = "") -> dict[str, Attribute]:
     return {
-        f"{what}.s3.enabled": Attribute("false", _boolean, fixed=not built),
+        f"{what}.s3.enabled": Attribute("false", _boolean, fixed),
         f"{what}.s3.bucket": Attribute("", _any_text),
         f"{what}.s3.prefix": Attribute("", _any_text),
     }
@@ -89,17 +90,17 @@ def _of_all_balancers(internal: bool) -> dict[str, Attribute]:
     return {
         "deletion_protection.enabled": Attribute("false", _boolean),
         **_logs("access_logs"),
-        "ipv6.deny_all_igw_traffic": Attribute("true" if internal else "false", _boolean, fixed=True),
-        "zonal_shift.config.enabled": Attribute("false", _boolean, fixed=True),
+        "ipv6.deny_all_igw_traffic": Attribute("true" if internal else "false", _boolean, _NO_IPV6),
+        "zonal_shift.config.enabled": Attribute("false", _boolean, "there is no service that shifts zones"),
     }
 
 
 _APPLICATION: dict[str, Attribute] = {
-    "load_balancing.cross_zone.enabled": Attribute("true", _boolean, fixed=True),
+    "load_balancing.cross_zone.enabled": Attribute("true", one_of("true")),
     "idle_timeout.timeout_seconds": Attribute("60", number(1, 4000)),
     "client_keep_alive.seconds": Attribute("3600", number(60, WEEK_S)),
     **_logs("connection_logs"),
-    **_logs("health_check_logs", built=False),
+    **_logs("health_check_logs", fixed="looks at targets are not written down"),
     "routing.http.desync_mitigation_mode": Attribute("defensive", one_of("monitor", "defensive", "strictest")),
     "routing.http.drop_invalid_header_fields.enabled": Attribute("false", _boolean),
     "routing.http.preserve_host_header.enabled": Attribute("false", _boolean),
@@ -107,16 +108,16 @@ _APPLICATION: dict[str, Attribute] = {
     "routing.http.xff_client_port.enabled": Attribute("false", _boolean),
     "routing.http.xff_header_processing.mode": Attribute("append", one_of("append", "preserve", "remove")),
     "routing.http2.enabled": Attribute("true", _boolean),
-    "waf.fail_open.enabled": Attribute("false", _boolean, fixed=True),
+    "waf.fail_open.enabled": Attribute("false", _boolean, "there is no web application firewall"),
 }
 _NETWORK: dict[str, Attribute] = {
     "load_balancing.cross_zone.enabled": Attribute("false", _boolean),
     "dns_record.client_routing_policy": Attribute(
         "any_availability_zone",
         one_of("any_availability_zone", "availability_zone_affinity", "partial_availability_zone_affinity"),
-        fixed=True,
+        "its names are not told by the zone of who asks",
     ),
-    "secondary_ips.auto_assigned.per_subnet": Attribute("0", number(0, 7), fixed=True),
+    "secondary_ips.auto_assigned.per_subnet": Attribute("0", number(0, 7), "a node has one address"),
 }
 
 
@@ -144,9 +145,11 @@ _RENAMED = (
     "x_amzn_mtls_clientcert_validity", "x_amzn_mtls_clientcert_leaf", "x_amzn_mtls_clientcert", "x_amzn_tls_version",
     "x_amzn_tls_cipher_suite",
 )  # fmt: skip
-# mTLS is not built, so its headers are never sent and there is nothing to rename.
 _HTTPS_LISTENER = _HTTP_LISTENER | {
-    f"routing.http.request.{name}.header_name": Attribute("", _header_name, fixed="mtls" in name) for name in _RENAMED
+    f"routing.http.request.{name}.header_name": Attribute(
+        "", _header_name, "client certificates are not asked for" if "mtls" in name else ""
+    )
+    for name in _RENAMED
 }
 _TCP_LISTENER: dict[str, Attribute] = {"tcp.idle_timeout.seconds": Attribute("350", number(60, 6000))}
 
@@ -180,7 +183,9 @@ _HTTP_GROUP = _OF_ALL_GROUPS | {
     "load_balancing.algorithm.type": Attribute(
         "round_robin", one_of("round_robin", "least_outstanding_requests", "weighted_random")
     ),
-    "load_balancing.algorithm.anomaly_mitigation": Attribute("off", one_of("on", "off"), fixed=True),
+    "load_balancing.algorithm.anomaly_mitigation": Attribute(
+        "off", one_of("on", "off"), "targets are not compared by their errors"
+    ),
 }
 
 
@@ -194,7 +199,7 @@ def _network_group(group: TargetGroup) -> dict[str, Attribute]:
         "target_health_state.unhealthy.connection_termination.enabled": Attribute(
             "false" if datagrams else "true", _boolean
         ),
-        "target_health_state.unhealthy.draining_interval_seconds": Attribute("0", number(0, 360000), fixed=True),
+        "target_health_state.unhealthy.draining_interval_seconds": Attribute("0", number(0, 360000)),
     }
     if group.spec.type == "alb":
         return table
@@ -227,7 +232,7 @@ def merged(
             raise invalid(f"{noun} attribute key '{key}' is not recognized")
         attribute.check(key, value)
         if attribute.fixed and value != attribute.default:
-            raise not_built(f"{noun} attribute {key} = {value}")
+            raise not_built(f"{noun} attribute {key} = {value} ({attribute.fixed})")
     return {**given, **asked}
 
 
@@ -251,6 +256,11 @@ def check_group(group: TargetGroup, after: Mapping[str, str]) -> None:
         raise bad_configuration("Client IP preservation cannot be disabled for target groups of type alb")
     if datagrams and after["target_health_state.unhealthy.connection_termination.enabled"] == "true":
         raise bad_configuration("Connection termination of unhealthy targets is not supported with UDP and TCP_UDP")
+    ends = after["target_health_state.unhealthy.connection_termination.enabled"] == "true"
+    if ends and after["target_health_state.unhealthy.draining_interval_seconds"] != "0":
+        raise bad_configuration(
+            "The draining interval of unhealthy targets requires that their connections are not terminated"
+        )
     if datagrams and after.get("proxy_protocol_v2.enabled") == "true":
         raise not_built("proxy_protocol_v2.enabled with UDP and TCP_UDP target groups")
     if group.spec.protocol == "TLS" and after.get("stickiness.enabled") == "true":

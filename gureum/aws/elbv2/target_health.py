@@ -28,7 +28,7 @@ TEXTS = {
     "Target.NotRegistered": "Target is not registered to the target group",
 }
 """AWS: "Health checks for your target groups", health check reason codes. Some come with more from the agent ("[code]")."""
-ORDER = ("healthy", "initial", "unhealthy")
+ORDER = ("healthy", "initial", "unhealthy.draining", "unhealthy")
 Health = dict[str, str]
 
 
@@ -81,8 +81,8 @@ def _of_place(place: Place, seen: Mapping[str, Any]) -> Health:
     state, reason, description = (*told, "", "", "")[:3]
     if state == "healthy":
         return {"State": "healthy"}
-    if state == "unhealthy":
-        return _health("unhealthy", reason or "Target.FailedHealthChecks", description)
+    if state in ("unhealthy", "unhealthy.draining"):
+        return _health(state, reason or "Target.FailedHealthChecks", description)
     return _health("initial", reason or "Elb.InitialHealthChecking", description)
 
 

@@ -37,6 +37,7 @@ def lower_target_group(group: TargetGroup, read: Reader) -> Iterable[Desired]:
         unhealthy_threshold=spec.health.unhealthy_threshold,
         failover=failover_of(attributes),
         end_unhealthy=attributes.get("target_health_state.unhealthy.connection_termination.enabled") == "true",
+        unhealthy_draining_s=float(attributes.get("target_health_state.unhealthy.draining_interval_seconds", "0")),
         end_deregistered=http or attributes["deregistration_delay.connection_termination.enabled"] == "true",
     )
     yield Desired("TargetGroup", core_name(group), key_of(group), lowered)

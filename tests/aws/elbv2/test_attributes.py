@@ -141,7 +141,7 @@ def test_a_change_is_all_or_nothing_and_answers_everything(cloud):
         ("client_keep_alive.seconds", "59", "ValidationError"),
         ("routing.http.desync_mitigation_mode", "lenient", "ValidationError"),
         ("routing.http.xff_header_processing.mode", "drop", "ValidationError"),
-        ("load_balancing.cross_zone.enabled", "false", "NotImplemented"),
+        ("load_balancing.cross_zone.enabled", "false", "ValidationError"),
         ("access_logs.s3.enabled", "true", "InvalidConfigurationRequest"),
         ("connection_logs.s3.enabled", "true", "InvalidConfigurationRequest"),
         ("health_check_logs.s3.enabled", "true", "NotImplemented"),
@@ -191,7 +191,20 @@ def test_load_balancer_attributes_that_are_refused(cloud, key, value, code):
         ("TLS", {"preserve_client_ip.enabled": "false"}, ""),
         ("TCP", {"preserve_client_ip.enabled": "false"}, ""),
         ("TCP", {"stickiness.type": "lb_cookie"}, "ValidationError"),
-        ("TCP", {"target_health_state.unhealthy.draining_interval_seconds": "5"}, "NotImplemented"),
+        (
+            "TCP",
+            {"target_health_state.unhealthy.draining_interval_seconds": "5"},
+            "InvalidConfigurationRequest",  # while their connections are ended
+        ),
+        (
+            "TCP",
+            {
+                "target_health_state.unhealthy.draining_interval_seconds": "360000",
+                "target_health_state.unhealthy.connection_termination.enabled": "false",
+            },
+            "",
+        ),
+        ("UDP", {"target_health_state.unhealthy.draining_interval_seconds": "360001"}, "ValidationError"),
         ("UDP", {"preserve_client_ip.enabled": "false"}, "InvalidConfigurationRequest"),
         ("UDP", {"proxy_protocol_v2.enabled": "true"}, "NotImplemented"),
         (
