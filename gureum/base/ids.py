@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import uuid
 
 
 def new_id(prefix: str, digits: int = 17) -> str:
@@ -10,3 +11,8 @@ def new_id(prefix: str, digits: int = 17) -> str:
     if digits == 17:
         return f"{prefix}0{secrets.token_hex(8)}"
     return prefix + secrets.token_hex((digits + 1) // 2)[:digits]
+
+
+def new_uuid() -> str:
+    """A random UUID (RFC 9562, version 4), in small letters."""
+    return str(uuid.uuid4())

@@ -95,6 +95,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             gt=0, le=16, description="How much of the host's memory instances may be promised in all; 1.0 is all of it."
         ),
     ] = 0.9
+    spot_notice_s: Annotated[
+        float,
+        Meta(
+            ge=0, le=3600, description="How many seconds before its end an interrupted Spot Instance is told; AWS: 120."
+        ),
+    ] = 120.0
     alarm_evaluation_s: Annotated[
         float,
         Meta(

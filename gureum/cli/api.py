@@ -26,11 +26,11 @@ TIMEOUT_S = 60.0
 Frame = tuple[bytes, bytes]
 
 
-def fetch(home: Home, path: str) -> bytes:
-    """The answer to a GET. `path` without `/_gureum/`. Failure when the daemon refuses, is gone, or does not answer in time."""
+def fetch(home: Home, path: str, method: str = "GET") -> bytes:
+    """The answer to a request. `path` without `/_gureum/`. Failure when the daemon refuses, is gone, or does not answer in time."""
     connection = open_connection(home)
     try:
-        connection.request("GET", f"/_gureum/{path}")
+        connection.request(method, f"/_gureum/{path}")
         answer = connection.getresponse()
         data = answer.read()
     except TimeoutError as error:
@@ -47,6 +47,11 @@ def fetch(home: Home, path: str) -> bytes:
 def get(home: Home, path: str) -> Any:
     """The decoded JSON answer of a GET."""
     return json.loads(fetch(home, path))
+
+
+def post(home: Home, path: str) -> Any:
+    """The decoded JSON answer of a POST without a body."""
+    return json.loads(fetch(home, path, "POST"))
 
 
 def segment(text: str) -> str:

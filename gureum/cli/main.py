@@ -28,6 +28,7 @@ COMMANDS = {
     "ssh": "log in to a machine",
     "logs": "output of a machine, or the log of daemon, agent or supervisor",
     "explain": "the objects under a thing, with their events",
+    "interrupt": "give a Spot Instance its interruption notice",
     "coverage": "which operations are real, which keep state only",
     "doctor": "check this host; remove what lost homes left behind",
     "version": "print the version",

@@ -18,3 +18,11 @@ SNAPSHOT = IdForm("snap", "snapshot", "snapshot", "InvalidSnapshot.NotFound", "I
 PROFILE_ASSOCIATION = IdForm(
     "iip-assoc", "association ID", "", "InvalidAssociationID.NotFound", "InvalidAssociationID.Malformed"
 )
+PLACEMENT_GROUP = IdForm(
+    "pg",
+    "placement group ID",
+    "placement-group",
+    "InvalidPlacementGroupId.NotFound",
+    "InvalidPlacementGroupId.Malformed",
+)
+FLEET = IdForm("fleet", "fleet ID", "fleet", "InvalidFleetId.NotFound", "InvalidFleetId.Malformed")

@@ -48,10 +48,19 @@ class MetadataChoice(msgspec.Struct, frozen=True):
     tags: str = "disabled"
 
 
+class Interruption(msgspec.Struct, frozen=True):
+    """A Spot Instance is stopped or terminated at `at` (Unix seconds)."""
+
+    action: Literal["terminate", "stop"]
+    at: float
+
+
 class InstanceSpec(msgspec.Struct, frozen=True):
     """`image_source`: what the core Image is ("builtin:busybox", "digest:sha256:…"). `user_data`: base64 as it was given. `boot`: counts starts
     and asked-for reboots. `requester`: the service that launched it, "" for the account itself. `cores`, `threads_per_core`: 0 for the type's
-    own. `imaging`: the AMI that is being made of it, for which its machine is down for the moment."""
+    own. `imaging`: the AMI that is being made of it, for which its machine is down for the moment.
+    `placement`, `placement_id`: its placement group's name and id; `partition`: 0 for none. `spot_request`: of a Spot Instance. `interruption`:
+    the notice it was given."""
 
     reservation: str
     launch_index: int
@@ -89,6 +98,11 @@ class InstanceSpec(msgspec.Struct, frozen=True):
     threads_per_core: int = 0
     capacity_preference: str = "open"
     imaging: str = ""
+    placement: str = ""
+    placement_id: str = ""
+    partition: int = 0
+    spot_request: str = ""
+    interruption: Interruption | None = None
 
 
 class StatusChecks(msgspec.Struct, frozen=True):
@@ -119,6 +133,8 @@ class InstanceStatus(msgspec.Struct, frozen=True):
         "reservation": lambda one: one.spec.reservation,
         "state": lambda one: one.status.state,
         "image": lambda one: one.spec.image,
+        "placement": lambda one: one.spec.placement or (),
+        "fleet": lambda one: one.meta.tags.get("aws:ec2:fleet-id", ()),
     },
 )
 class Instance(Resource, frozen=True):

@@ -36,7 +36,10 @@ from gureum.aws.ec2.launch_options import LaunchOptions, launch_options, refuse_
 from gureum.aws.ec2.launch_templates import merge_launch_template
 from gureum.aws.ec2.metadata_options import launch_metadata
 from gureum.aws.ec2.network_kinds import Subnet
+from gureum.aws.ec2.placement_groups import Place, plan_place
 from gureum.aws.ec2.snapshot_kinds import Snapshot, find_snapshot, from_snapshot
+from gureum.aws.ec2.spot_kinds import SpotRequestSpec, SpotRequestStatus
+from gureum.aws.ec2.spot_options import FULFILLED, new_spot_request, spot_options
 from gureum.aws.ec2.tags import tags_of
 from gureum.aws.ec2.volume_types import check_device, check_volume
 from gureum.aws.errors import AwsError
@@ -62,6 +65,8 @@ class Plan(msgspec.Struct, frozen=True):
     key_name: str
     public_key: str
     user_data: str
+    place: Place
+    spot: SpotRequestSpec | None
 
 
 class Disk(msgspec.Struct, frozen=True):
@@ -94,8 +99,8 @@ async def run_instances(call: Call) -> dict[str, Any]:
     return show_reservation(call, instances)
 
 
-def plan_launch(call: Call, params: dict[str, Any]) -> Plan:
-    """Checks everything that was passed. Raises the API's errors; writes nothing."""
+def plan_launch(call: Call, params: dict[str, Any], *, promised: int = 0) -> Plan:
+    """Checks everything that was passed. `promised`: bytes of memory that others of the same commit take. Raises the API's errors; writes nothing."""
     refuse_not_built(params)
     least, most = _counts(params)
     image = find_launch_image(call, params.get("ImageId") or _missing("ImageId"))
@@ -111,6 +116,8 @@ def plan_launch(call: Call, params: dict[str, Any]) -> Plan:
     options = launch_options(params, type_)
     subnet, interfaces = plan_interfaces(call, params, most, type_)
     key_name, public_key = _key(call, params)
+    spot = spot_options(params, type_.name)
+    count = _affordable(call, type_, least, most, promised)
     return Plan(
         image=image,
         type=type_,
@@ -118,10 +125,12 @@ def plan_launch(call: Call, params: dict[str, Any]) -> Plan:
         subnet=subnet,
         interfaces=interfaces,
         disks=_disks(call, params, image, subnet.spec.zone),
-        count=_affordable(call, type_, least, most),
+        count=count,
         key_name=key_name,
         public_key=public_key,
         user_data=_user_data(params),
+        place=plan_place(call, params.get("Placement") or {}, type_, subnet.spec.zone, count),
+        spot=spot,
     )
 
 
@@ -133,6 +142,7 @@ def create_instance(
     options, names = plan.options, params.get("PrivateDnsNameOptions") or {}
     tags = tags_of(call, "instance", allow=("volume", "network-interface", "spot-instances-request", "elastic-gpu"))
     tags |= params.get("GureumTags") or {}
+    request = _spot_request(call, transaction, params, plan, name)
     spec = InstanceSpec(
         reservation=reservation,
         launch_index=index,
@@ -171,11 +181,29 @@ def create_instance(
         resource_a_record=names.get("EnableResourceNameDnsARecord", plan.subnet.spec.resource_a_record),
         resource_aaaa_record=names.get("EnableResourceNameDnsAAAARecord", plan.subnet.spec.resource_aaaa_record),
         public_on_launch=any(wish.public for wish in plan.interfaces),
+        placement=plan.place.group,
+        placement_id=plan.place.group_id,
+        partition=plan.place.partitions[index] if plan.place.partitions else 0,
+        spot_request=request,
     )
     instance = transaction.create(Instance(meta=call.meta(name, tags=tags), spec=spec))
     for wish in plan.interfaces:
         create_interface(call, transaction, wish, name)
     return instance
+
+
+def _spot_request(call: Call, transaction: Transaction, params: dict[str, Any], plan: Plan, instance: str) -> str:
+    """The request of a Spot Instance: the one that is being fulfilled ("GureumSpotRequest"), or a new one, "" for none."""
+    if params.get("GureumSpotRequest"):
+        return str(params["GureumSpotRequest"])
+    if plan.spot is None:
+        return ""
+    left_out = ("MinCount", "MaxCount", "ClientToken", "DryRun", "InstanceMarketOptions")
+    launch = {key: value for key, value in params.items() if key not in left_out}
+    status = SpotRequestStatus("active", *FULFILLED, call.now, instance, plan.subnet.spec.zone)
+    tags = tags_of(call, "spot-instances-request", allow=("instance", "volume", "network-interface", "elastic-gpu"))
+    spec = msgspec.structs.replace(plan.spot, launch=launch)
+    return new_spot_request(call, transaction, spec, tags, status).meta.name
 
 
 def _volume(call: Call, transaction: Transaction, disk: Disk, instance: str) -> Volume:
@@ -202,9 +230,9 @@ def _counts(params: dict[str, Any]) -> tuple[int, int]:
     return least, most
 
 
-def _affordable(call: Call, type_: InstanceType, least: int, most: int) -> int:
+def _affordable(call: Call, type_: InstanceType, least: int, most: int, promised: int) -> int:
     """How many of `most` the host's memory still has promised room for. AWS: InsufficientInstanceCapacity."""
-    room = host_memory_bytes() * call.settings.memory_promise - promised_bytes(call)
+    room = host_memory_bytes() * call.settings.memory_promise - promised_bytes(call) - promised
     count = min(most, int(room // type_.memory_bytes))
     if count < least:
         raise AwsError(

@@ -36,6 +36,8 @@ from gureum.engine.resource import Resource, key_of
 VISIBLE_AFTER_TERMINATION_S = 3600.0
 USER_SHUTDOWN = ("Client.UserInitiatedShutdown", "Client.UserInitiatedShutdown: User initiated shutdown")
 OWN_SHUTDOWN = ("Client.InstanceInitiatedShutdown", "Client.InstanceInitiatedShutdown: Instance initiated shutdown")
+SPOT_TERMINATION = ("Server.SpotInstanceTermination", "Server.SpotInstanceTermination: Spot Instance termination")
+SPOT_STOP = ("Server.SpotInstanceShutdown", "Server.SpotInstanceShutdown: Spot Instance shutdown")
 LAUNCH_FAULT = ("Server.InternalError", "Server.InternalError: Internal error on launch")
 OWN_FAULT = ("Server.InternalError", "Server.InternalError: The machine cannot run the instance")
 
@@ -151,7 +153,7 @@ async def reconcile_instance(world: World, instance: Instance) -> None:
     if state == "terminated":
         await _reap(world, instance)
         return
-    if not world.link.synced:
+    if await _settle_interruption(world, instance) or not world.link.synced:
         return
     container = world.seen(f"Container/{instance.meta.name}")
     told = container.data.get("state") if container is not None and container.phase == "ready" else None
@@ -168,6 +170,27 @@ async def reconcile_instance(world: World, instance: Instance) -> None:
         await _stopped(world, instance)
     elif state == "shutting-down" and container is None:
         await _terminated(world, instance)
+
+
+async def _settle_interruption(world: World, instance: Instance) -> bool:
+    """Ends the instance when its notice is over; looks again when it is due. False when it has no notice or it is not over."""
+    notice = instance.spec.interruption
+    if notice is None or instance.status.state not in ("pending", "running"):
+        return False
+    left = notice.at - world.clock.now()
+    if left > 0:
+        world.poke(key_of(instance), left)
+        return False
+    transaction = world.client.transaction()
+    begin = begin_termination if notice.action == "terminate" else begin_stop
+    reason = SPOT_TERMINATION if notice.action == "terminate" else SPOT_STOP
+    spec = msgspec.structs.replace(instance.spec, interruption=notice if notice.action == "terminate" else None)
+    # A stopped one that is started again has no notice any more.
+    ended = msgspec.structs.replace(instance, spec=spec)
+    begin(transaction, ended, world.clock.now(), *reason)
+    await transaction.commit()
+    world.events.record(key_of(instance), world.clock.now(), "Interrupted", notice.action)
+    return True
 
 
 def _stays_down(data: dict[str, Any]) -> bool:

@@ -167,7 +167,7 @@ def metadata_tree(
         "hostname": hostname,
         "instance-action": "none",
         "instance-id": instance.meta.name,
-        "instance-life-cycle": "on-demand",
+        "instance-life-cycle": "spot" if spec.spot_request else "on-demand",
         "instance-type": spec.type,
         "local-hostname": hostname,
         "local-ipv4": first.spec.primary.address,
@@ -181,6 +181,7 @@ def metadata_tree(
         "services/domain": "amazonaws.com",
         "services/partition": "aws",
     }
+    tree.update(_placement_tree(instance))
     for number, device in enumerate(one for one in spec.block_devices if one.device != spec.root_device):
         tree[f"block-device-mapping/ebs{number + 1}"] = device.device
     if first.spec.primary.public:
@@ -208,6 +209,22 @@ def metadata_tree(
     found["dynamic/instance-identity/document"] = _identity_document(instance, first)
     found[METADATA_PATH] = boot_script(user_data) if user_data else ""
     return found
+
+
+def _placement_tree(instance: Instance) -> dict[str, str]:
+    """Its placement group, and the notice of a Spot Instance that is to be interrupted."""
+    spec = instance.spec
+    tree = {}
+    if spec.placement:
+        tree["placement/group-name"] = spec.placement
+    if spec.partition:
+        tree["placement/partition-number"] = str(spec.partition)
+    if spec.interruption is not None:
+        notice = {"action": spec.interruption.action, "time": _iso(spec.interruption.at)}
+        tree["spot/instance-action"] = json.dumps(notice)
+        if spec.interruption.action == "terminate":
+            tree["spot/termination-time"] = notice["time"]
+    return tree
 
 
 def _interface_tree(account: str, region: str, interface: NetworkInterface, read: Reader) -> dict[str, str]:

@@ -11,6 +11,7 @@ from gureum.aws.ec2.instance_ids import INSTANCE
 from gureum.aws.ec2.instance_kinds import Instance
 from gureum.aws.ec2.instance_types import find_instance_type
 from gureum.aws.ec2.listing import answer
+from gureum.aws.ec2.placement_groups import plan_place
 from gureum.aws.errors import AwsError
 from gureum.aws.filters import FilterTable, apply_filters
 from gureum.aws.marks import Result, operation
@@ -65,15 +66,15 @@ async def modify_private_dns_name_options(call: Call) -> Result:
 
 @operation("ModifyInstancePlacement", level="state")
 async def modify_instance_placement(call: Call) -> Result:
-    """AWS: ec2 ModifyInstancePlacement: the tenancy of a stopped instance. One host has no dedicated hosts and no placement groups."""
+    """AWS: ec2 ModifyInstancePlacement: tenancy and placement group of a stopped instance. One host has no dedicated hosts."""
     params = call.params
     instance = living_instance(call, params["InstanceId"])
-    for name in ("HostId", "HostResourceGroupArn", "PartitionNumber", "GroupId", "GroupName"):
+    for name in ("HostId", "HostResourceGroupArn"):
         if params.get(name):
             raise ids.not_built(f"ModifyInstancePlacement with {name}")
     if params.get("Affinity") not in (None, "default") or params.get("Tenancy") == "host":
         raise ids.not_built("ModifyInstancePlacement with dedicated hosts")
-    if not any(name in params for name in ("Affinity", "Tenancy", "GroupName")):
+    if not any(name in params for name in ("Affinity", "Tenancy", "GroupName", "GroupId", "PartitionNumber")):
         raise AwsError(
             "MissingParameter",
             "The request must contain at least one of affinity, host ID, tenancy or placement group.",
@@ -83,7 +84,17 @@ async def modify_instance_placement(call: Call) -> Result:
         tenancy = ids.choice(params, "Tenancy", "default", "dedicated")
     if tenancy != instance.spec.tenancy:
         require_stopped(instance)
-    await write(call, change(instance, tenancy=tenancy))
+    fields: dict[str, Any] = {"tenancy": tenancy}
+    if any(name in params for name in ("GroupName", "GroupId", "PartitionNumber")):
+        require_stopped(instance)
+        wanted = params
+        if "GroupName" not in params and "GroupId" not in params:
+            wanted = {"GroupName": instance.spec.placement, "PartitionNumber": params["PartitionNumber"]}
+        type_ = find_instance_type(instance.spec.type)
+        assert type_ is not None
+        place = plan_place(call, wanted, type_, instance.spec.zone, 1, but=instance.meta.name)
+        fields |= {"placement": place.group, "placement_id": place.group_id, "partition": sum(place.partitions)}
+    await write(call, change(instance, **fields))
     return {"Return": True}
 
 

@@ -51,8 +51,10 @@ def show_instance(call: Call, instance: Instance) -> dict[str, Any]:
         "Placement": {
             "AvailabilityZone": spec.zone,
             "AvailabilityZoneId": zone_id(spec.zone),
-            "GroupName": "",
+            "GroupName": spec.placement,
             "Tenancy": spec.tenancy,
+            **({"GroupId": spec.placement_id} if spec.placement_id else {}),
+            **({"PartitionNumber": spec.partition} if spec.partition else {}),
         },
         "Monitoring": {"State": "enabled" if spec.monitoring else "disabled"},
         "MetadataOptions": show_metadata_options(instance),
@@ -84,6 +86,8 @@ def show_instance(call: Call, instance: Instance) -> dict[str, Any]:
     }
     if interfaces:
         shown |= _primary(call, interfaces[0], instance)
+    if spec.spot_request:
+        shown |= {"InstanceLifecycle": "spot", "SpotInstanceRequestId": spec.spot_request}
     if spec.key_name:
         shown["KeyName"] = spec.key_name
     if spec.profile_arn:

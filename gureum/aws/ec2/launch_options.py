@@ -27,12 +27,10 @@ NOT_BUILT = {
     "SecondaryInterfaces": "RunInstances with secondary interfaces",
     "HibernationOptions.Configured": "Hibernation",
     "EnclaveOptions.Enabled": "Nitro Enclaves",
-    "InstanceMarketOptions": "InstanceMarketOptions",
     "CpuOptions.AmdSevSnp": "CpuOptions with AmdSevSnp",
     "CpuOptions.NestedVirtualization": "CpuOptions with NestedVirtualization",
     "Placement.HostId": "Placement on dedicated hosts",
     "Placement.HostResourceGroupArn": "Placement on dedicated hosts",
-    "Placement.PartitionNumber": "Placement in partitions",
     "Placement.SpreadDomain": "Placement with SpreadDomain",
     "Operator": "RunInstances with Operator",
     "Monitoring.MetricCategoryIds": "Monitoring with MetricCategoryIds",
@@ -73,7 +71,7 @@ class LaunchOptions(msgspec.Struct, frozen=True):
 
 def launch_options(params: dict[str, Any], type_: InstanceType) -> LaunchOptions:
     """Checked. AWS: InvalidParameterValue, InvalidParameterCombination, InvalidPlacementGroup.Unknown and others."""
-    cores, threads = _cpu_options(params.get("CpuOptions") or {}, type_)
+    cores, threads = cpu_options(params.get("CpuOptions") or {}, type_)
     ids.choice(params.get("MetadataOptions") or {}, "HttpProtocolIpv6", "disabled", "enabled")
     names = params.get("PrivateDnsNameOptions") or {}
     shutdown = ids.choice(params, "InstanceInitiatedShutdownBehavior", "stop", "terminate")
@@ -123,7 +121,8 @@ def wanted_zone(call: Call, params: dict[str, Any]) -> str:
     return found[0].name if found else ""
 
 
-def _cpu_options(wanted: dict[str, Any], type_: InstanceType) -> tuple[int, int]:
+def cpu_options(wanted: dict[str, Any], type_: InstanceType) -> tuple[int, int]:
+    """(cores, threads per core), zeros when nothing is wanted. AWS: MissingParameter, InvalidParameterValue."""
     cores, threads = wanted.get("CoreCount"), wanted.get("ThreadsPerCore")
     if cores is None and threads is None:
         return 0, 0
@@ -139,9 +138,6 @@ def _cpu_options(wanted: dict[str, Any], type_: InstanceType) -> tuple[int, int]
 
 
 def _tenancy(placement: dict[str, Any]) -> str:
-    for name in ("GroupName", "GroupId"):
-        if placement.get(name):
-            raise AwsError("InvalidPlacementGroup.Unknown", f"The Placement Group '{placement[name]}' is unknown.")
     tenancy = ids.choice(placement, "Tenancy", "default", "dedicated", "host")
     if tenancy == "host" or placement.get("Affinity") not in HARMLESS:
         raise ids.not_built("Placement on dedicated hosts")

@@ -28,7 +28,7 @@ def get_launch_template_data(call: Call) -> dict[str, Any]:
         "BlockDeviceMappings": [_device(call, one) for one in spec.block_devices],
         "NetworkInterfaces": [_interface(one) for one in interfaces_of(call, instance.meta.name)],
         "Monitoring": {"Enabled": spec.monitoring},
-        "Placement": {"AvailabilityZone": spec.zone, "GroupName": "", "Tenancy": spec.tenancy},
+        "Placement": {"AvailabilityZone": spec.zone, "GroupName": spec.placement, "Tenancy": spec.tenancy},
         "DisableApiTermination": spec.termination_protected,
         "DisableApiStop": spec.stop_protected,
         "InstanceInitiatedShutdownBehavior": spec.shutdown_behavior,

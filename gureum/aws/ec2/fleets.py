@@ -1,0 +1,463 @@
+"""EC2 Fleet: many instances of several types and places by one call.
+
+    instant   launched in the call's own commit; what could not be had is told as errors
+    request   launched by reconcile, until the target was reached once
+    maintain  launched by reconcile, and again when instances end
+
+A pool is a type in a place (an override of a launch template). Strategies that AWS bases on spare capacity go by price here (spot_prices.py): a
+host has one capacity for all. How launches are chosen: fleet_launches.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from gureum.aws.call import Call
+from gureum.aws.ec2 import ids
+from gureum.aws.ec2.fleet_launches import Launched, Target, launch_pools, pools_of
+from gureum.aws.ec2.instance_ids import FLEET
+from gureum.aws.ec2.instance_kinds import Instance
+from gureum.aws.ec2.instance_lifecycle import USER_SHUTDOWN, begin_termination, world_call
+from gureum.aws.ec2.launch_template_data import check_data
+from gureum.aws.ec2.listing import answer, show_tags
+from gureum.aws.ec2.spot_options import check_behavior, seconds
+from gureum.aws.ec2.tags import tags_of
+from gureum.aws.errors import AwsError
+from gureum.aws.filters import FilterTable, apply_filters, boolean
+from gureum.aws.marks import Result, operation
+from gureum.aws.paging import page
+from gureum.base.ids import new_uuid
+from gureum.core.world import World
+from gureum.engine.client import Client, Transaction
+from gureum.engine.registry import reconcile, watch
+from gureum.engine.resource import Resource, key_of, kind
+
+LIMIT_CAPACITY = 1000
+LIMIT_CONFIGS = 50
+AGAIN_AFTER_S = 30.0
+VISIBLE_AFTER_DELETION_S = 48 * 3600.0
+LIVING = ("pending", "running", "stopping", "stopped")
+TAG = "aws:ec2:fleet-id"
+
+
+class FleetSpec(msgspec.Struct, frozen=True):
+    """`configs`: API form of LaunchTemplateConfigs. `on_demand`, `spot`: capacity wished of each. Times are Unix seconds, 0.0 for none.
+    `options`: API form of SpotOptions, OnDemandOptions as they were given."""
+
+    type: str
+    configs: tuple[dict[str, Any], ...]
+    total: int
+    on_demand: int
+    spot: int
+    default_type: str
+    on_demand_options: dict[str, Any] = {}
+    spot_options: dict[str, Any] = {}
+    excess: str = "termination"
+    replace: bool = False
+    terminate_at_end: bool = False
+    valid_from: float = 0.0
+    valid_until: float = 0.0
+    client_token: str = ""
+
+
+class FleetStatus(msgspec.Struct, frozen=True):
+    """`state`: AWS's FleetStateCode with "_". `errors`, `launched`: of an instant fleet, as it was answered. `reached`: the target was met once."""
+
+    state: str = "submitted"
+    errors: tuple[dict[str, Any], ...] = ()
+    launched: tuple[dict[str, Any], ...] = ()
+    reached: bool = False
+    changed: float = 0.0
+
+
+@kind("ec2.Fleet")
+class Fleet(Resource, frozen=True):
+    spec: FleetSpec
+    status: FleetStatus = FleetStatus()
+
+
+@operation("CreateFleet")
+async def create_fleet(call: Call) -> Result:
+    """AWS: ec2 CreateFleet."""
+    done = call.done_before()
+    if done is not None:
+        fleet = call.get(Fleet, done[0])
+        return {"FleetId": done[0]} | (_instant(fleet) if fleet else {})
+    spec = _spec(call)
+    instance_tags = tags_of(call, "instance", allow=("fleet", "volume"))
+    if spec.type != "instant" and instance_tags:
+        raise ids.invalid("'instance' is not a valid taggable resource type for this operation.")
+    pools_of(call, spec.configs)
+    meta = call.meta(f"fleet-{new_uuid()}", tags=tags_of(call, "fleet", allow=("instance", "volume")))
+    fleet, transaction = Fleet(meta=meta, spec=spec, status=FleetStatus(changed=call.now)), call.transaction()
+    if spec.type == "instant":
+        found = _launch(call, transaction, fleet, spec.on_demand, spec.spot, instance_tags)
+        status = FleetStatus("active", tuple(found.errors), tuple(found.shown), reached=True, changed=call.now)
+        fleet = msgspec.structs.replace(fleet, status=status)
+    transaction.create(fleet)
+    call.remember(transaction, (fleet.meta.name,))
+    await call.commit(transaction)
+    return {"FleetId": fleet.meta.name} | (_instant(fleet) if spec.type == "instant" else {})
+
+
+@operation("ModifyFleet")
+async def modify_fleet(call: Call) -> Result:
+    """AWS: ec2 ModifyFleet: the target of a fleet of type maintain, up or down."""
+    params = call.params
+    fleet = _find(call, params["FleetId"])
+    if fleet.spec.type != "maintain":
+        raise AwsError("InvalidParameterCombination", "Only fleets of type maintain can be modified.")
+    if fleet.status.state not in ("submitted", "active", "modifying"):
+        raise AwsError("IncorrectState", f"The fleet '{fleet.meta.name}' is {fleet.status.state}.")
+    if params.get("Context"):
+        raise ids.not_built("ModifyFleet with Context")
+    spec = fleet.spec
+    if params.get("LaunchTemplateConfigs"):
+        configs = _configs(params["LaunchTemplateConfigs"])
+        pools_of(call, configs)
+        spec = msgspec.structs.replace(spec, configs=configs)
+    if params.get("TargetCapacitySpecification"):
+        total, on_demand, spot, default = _target(params["TargetCapacitySpecification"])
+        spec = msgspec.structs.replace(spec, total=total, on_demand=on_demand, spot=spot, default_type=default)
+    excess = ids.choice(params, "ExcessCapacityTerminationPolicy", spec.excess, "termination", "no-termination")
+    transaction = call.transaction()
+    transaction.update(msgspec.structs.replace(fleet, spec=msgspec.structs.replace(spec, excess=excess)))
+    await call.commit(transaction)
+    return {"Return": True}
+
+
+@operation("DeleteFleets")
+async def delete_fleets(call: Call) -> Result:
+    """AWS: ec2 DeleteFleets: each by itself; with its instances, or without."""
+    end = bool(call.params["TerminateInstances"])
+    transaction = call.transaction()
+    good: list[dict[str, Any]] = []
+    bad: list[dict[str, Any]] = []
+    for id_ in dict.fromkeys(call.params["FleetIds"]):
+        fleet = call.get(Fleet, id_)
+        if fleet is None:
+            bad.append(_refused(id_, "fleetIdDoesNotExist", f"The fleet ID '{id_}' does not exist"))
+        elif fleet.status.state.startswith("deleted"):
+            bad.append(_refused(id_, "fleetNotInDeletableState", f"The fleet '{id_}' is {fleet.status.state}"))
+        elif fleet.spec.type == "instant" and not end:
+            bad.append(_refused(id_, "unexpectedError", "An instant fleet is deleted with its instances only"))
+        else:
+            state = "deleted_terminating" if end else "deleted_running"
+            transaction.update(_in_state(fleet, state, call.now))
+            for instance in _members(call.client, fleet) if end else ():
+                begin_termination(transaction, instance, call.now, *USER_SHUTDOWN)
+            good.append({"FleetId": id_, "CurrentFleetState": state, "PreviousFleetState": fleet.status.state})
+    if good:
+        await call.commit(transaction)
+    else:
+        call.end_dry_run()
+    return {"SuccessfulFleetDeletions": good, "UnsuccessfulFleetDeletions": bad}
+
+
+@operation("DescribeFleets")
+def describe_fleets(call: Call) -> Result:
+    """AWS: ec2 DescribeFleets: instant ones only by id."""
+    wanted = call.params.get("FleetIds")
+    if wanted:
+        found = [_find(call, id_) for id_ in dict.fromkeys(wanted)]
+    else:
+        found = [one for one in call.all(Fleet) if one.spec.type != "instant"]
+    table: FilterTable = {
+        "activity-status": lambda one: _activity(call.client, one) or (),
+        "excess-capacity-termination-policy": lambda one: one.spec.excess,
+        "fleet-state": lambda one: one.status.state,
+        "replace-unhealthy-instances": lambda one: boolean(one.spec.replace),
+        "type": lambda one: one.spec.type,
+    }
+    found = apply_filters(found, call.params.get("Filters"), table)
+    call.end_dry_run()
+    shown, token = page(call.params, found, lambda one: one.meta.name, default=1000)
+    return answer("Fleets", [_show(call.client, one) for one in shown], token)
+
+
+@operation("DescribeFleetInstances")
+def describe_fleet_instances(call: Call) -> Result:
+    """AWS: ec2 DescribeFleetInstances: those that live; not of instant fleets, whose instances DescribeFleets tells."""
+    fleet = _find(call, call.params["FleetId"])
+    if fleet.spec.type == "instant":
+        raise AwsError("UnsupportedOperation", "DescribeFleetInstances is not supported for fleets of type instant.")
+    found = apply_filters(
+        _members(call.client, fleet), call.params.get("Filters"), {"instance-type": lambda one: one.spec.type}
+    )
+    call.end_dry_run()
+    shown, token = page(call.params, found, lambda one: one.meta.name, default=1000)
+    rows = [
+        {"InstanceId": one.meta.name, "InstanceType": one.spec.type, "InstanceHealth": "healthy"}
+        | ({"SpotInstanceRequestId": one.spec.spot_request} if one.spec.spot_request else {})
+        for one in shown
+    ]
+    return answer("ActiveInstances", rows, token) | {"FleetId": fleet.meta.name}
+
+
+@watch(Instance)
+def fleet_of_instance(client: Client, instance: Instance) -> Iterable[str]:
+    fleet = (
+        client.get(Fleet, instance.meta.scope, instance.meta.tags.get(TAG, "")) if TAG in instance.meta.tags else None
+    )
+    if fleet is not None:
+        yield key_of(fleet)
+
+
+@reconcile(Fleet)
+async def reconcile_fleet(world: World, fleet: Fleet) -> None:
+    """Brings a fleet to its target, or a deleted one to its end."""
+    now, state = world.clock.now(), fleet.status.state
+    if state == "deleted":
+        await _reap(world, fleet, now)
+    elif state in ("deleted_running", "deleted_terminating"):
+        if not _members(world.client, fleet):
+            await _commit(world, _in_state(fleet, "deleted", now))
+    elif fleet.spec.type == "instant":
+        return
+    elif fleet.spec.valid_until and now >= fleet.spec.valid_until:
+        await _expire(world, fleet, now)
+    elif now < fleet.spec.valid_from:
+        world.poke(key_of(fleet), fleet.spec.valid_from - now)
+    else:
+        await _fulfil(world, fleet, now)
+        if fleet.spec.valid_until:
+            world.poke(key_of(fleet), fleet.spec.valid_until - now)
+
+
+async def _fulfil(world: World, fleet: Fleet, now: float) -> None:
+    on_demand, spot = _missing(world.client, fleet)
+    maintained = fleet.spec.type == "maintain"
+    transaction = world.client.transaction()
+    if (on_demand > 0 or spot > 0) and (maintained or not fleet.status.reached):
+        found = _launch(world_call(world, fleet), transaction, fleet, max(0, on_demand), max(0, spot), {})
+        if not found.shown:
+            errors = "; ".join(sorted({one["ErrorMessage"] for one in found.errors}))
+            world.events.record(key_of(fleet), now, "LaunchFailed", errors[:500], warning=True)
+            world.poke(key_of(fleet), AGAIN_AFTER_S)
+    elif maintained and fleet.spec.excess == "termination" and (on_demand < 0 or spot < 0):
+        _shrink(transaction, world.client, fleet, now)
+    met = on_demand <= 0 and spot <= 0
+    if fleet.status.state != "active" or (met and not fleet.status.reached):
+        status = msgspec.structs.replace(fleet.status, state="active", reached=fleet.status.reached or met, changed=now)
+        transaction.update(msgspec.structs.replace(fleet, status=status))
+    elif not transaction.empty:
+        # Two runs that both saw too few must not both launch.
+        transaction.update(msgspec.structs.replace(fleet, status=msgspec.structs.replace(fleet.status, changed=now)))
+    if not transaction.empty:
+        await transaction.commit()
+
+
+def _launch(
+    call: Call, transaction: Transaction, fleet: Fleet, on_demand: int, spot: int, tags: dict[str, str]
+) -> Launched:
+    tags = {**tags, TAG: fleet.meta.name}
+    found = Launched()
+    pools = pools_of(call, fleet.spec.configs)
+    for wanted, lifecycle, options in (
+        (on_demand, "on-demand", fleet.spec.on_demand_options),
+        (spot, "spot", fleet.spec.spot_options),
+    ):
+        if wanted > 0:
+            launch_pools(call, transaction, pools, Target(wanted, lifecycle, options, tags), found)
+    return found
+
+
+def _missing(client: Client, fleet: Fleet) -> tuple[int, int]:
+    """Capacity that lacks (on demand, Spot); less than nothing where there is too much."""
+    on_demand, spot = _fulfilled(client, fleet)
+    return round(fleet.spec.on_demand - on_demand), round(fleet.spec.spot - spot)
+
+
+def _fulfilled(client: Client, fleet: Fleet) -> tuple[float, float]:
+    on_demand = spot = 0.0
+    for instance in _members(client, fleet):
+        weight = _weight(fleet, instance)
+        if instance.spec.spot_request:
+            spot += weight
+        else:
+            on_demand += weight
+    return on_demand, spot
+
+
+def _weight(fleet: Fleet, instance: Instance) -> float:
+    for config in fleet.spec.configs:
+        for override in config.get("Overrides") or ():
+            if override.get("InstanceType") == instance.spec.type:
+                return float(override.get("WeightedCapacity") or 1)
+    return 1.0
+
+
+def _shrink(transaction: Transaction, client: Client, fleet: Fleet, now: float) -> None:
+    """The newest first, as long as what is left still meets the target."""
+    on_demand, spot = _missing(client, fleet)
+    surplus = {False: float(-on_demand), True: float(-spot)}
+    for instance in sorted(_members(client, fleet), key=lambda one: -one.meta.created):
+        kind_, weight = bool(instance.spec.spot_request), _weight(fleet, instance)
+        if surplus[kind_] >= weight:
+            surplus[kind_] -= weight
+            begin_termination(transaction, instance, now, *USER_SHUTDOWN)
+
+
+async def _expire(world: World, fleet: Fleet, now: float) -> None:
+    transaction = world.client.transaction()
+    state = "deleted_terminating" if fleet.spec.terminate_at_end else "deleted_running"
+    transaction.update(_in_state(fleet, state, now))
+    for instance in _members(world.client, fleet) if fleet.spec.terminate_at_end else ():
+        begin_termination(transaction, instance, now, *USER_SHUTDOWN)
+    await transaction.commit()
+
+
+async def _reap(world: World, fleet: Fleet, now: float) -> None:
+    left = fleet.status.changed + VISIBLE_AFTER_DELETION_S - now
+    if left > 0:
+        world.poke(key_of(fleet), left)
+        return
+    transaction = world.client.transaction()
+    transaction.delete(fleet)
+    await transaction.commit()
+
+
+async def _commit(world: World, fleet: Fleet) -> None:
+    transaction = world.client.transaction()
+    transaction.update(fleet)
+    await transaction.commit()
+
+
+def _in_state(fleet: Fleet, state: str, now: float) -> Fleet:
+    return msgspec.structs.replace(fleet, status=msgspec.structs.replace(fleet.status, state=state, changed=now))
+
+
+def _members(client: Client, fleet: Fleet) -> list[Instance]:
+    found = client.by(Instance, fleet.meta.scope, "fleet", fleet.meta.name)
+    return [one for one in found if one.status.state in LIVING]
+
+
+def _spec(call: Call) -> FleetSpec:
+    params = call.params
+    for name in ("ReservedCapacityOptions", "Context"):
+        if params.get(name):
+            raise ids.not_built(f"CreateFleet with {name}")
+    total, on_demand, spot, default = _target(params["TargetCapacitySpecification"])
+    options = params.get("SpotOptions") or {}
+    check_behavior(options.get("InstanceInterruptionBehavior"))
+    if options.get("MaintenanceStrategies"):
+        raise ids.not_built("CreateFleet with MaintenanceStrategies")
+    type_ = ids.choice(params, "Type", "maintain", "request", "instant")
+    start, end = seconds(params.get("ValidFrom")), seconds(params.get("ValidUntil"))
+    if type_ == "instant" and (start or end):
+        raise AwsError("InvalidParameterCombination", "An instant fleet has neither ValidFrom nor ValidUntil.")
+    if end and end <= max(start, call.now):
+        raise ids.invalid("ValidUntil is in the past or before ValidFrom.")
+    return FleetSpec(
+        type=type_,
+        configs=_configs(params["LaunchTemplateConfigs"]),
+        total=total,
+        on_demand=on_demand,
+        spot=spot,
+        default_type=default,
+        on_demand_options=params.get("OnDemandOptions") or {},
+        spot_options=options,
+        excess=ids.choice(params, "ExcessCapacityTerminationPolicy", "termination", "no-termination"),
+        replace=bool(params.get("ReplaceUnhealthyInstances")),
+        terminate_at_end=bool(params.get("TerminateInstancesWithExpiration")),
+        valid_from=start,
+        valid_until=end,
+        client_token=params.get("ClientToken") or "",
+    )
+
+
+def _configs(wanted: list[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
+    if not wanted:
+        raise ids.missing("LaunchTemplateConfigs")
+    if len(wanted) > LIMIT_CONFIGS:
+        raise ids.invalid(f"There are more than {LIMIT_CONFIGS} launch template configurations.")
+    return tuple(check_data(one) for one in wanted)
+
+
+def _target(wanted: dict[str, Any]) -> tuple[int, int, int, str]:
+    """(total, on demand, Spot, default type). AWS: InvalidTargetCapacitySpecification."""
+    if wanted.get("TargetCapacityUnitType") not in (None, "units"):
+        raise ids.not_built("CreateFleet with capacity in processors or memory")
+    total = wanted["TotalTargetCapacity"]
+    if not 0 <= total <= LIMIT_CAPACITY:
+        text = f"TotalTargetCapacity must be between 0 and {LIMIT_CAPACITY}."
+        raise AwsError("InvalidTargetCapacitySpecification", text)
+    default = ids.choice(wanted, "DefaultTargetCapacityType", "on-demand", "spot")
+    on_demand, spot = wanted.get("OnDemandTargetCapacity") or 0, wanted.get("SpotTargetCapacity") or 0
+    if min(on_demand, spot) < 0 or on_demand + spot > total:
+        text = "The sum of OnDemandTargetCapacity and SpotTargetCapacity must not exceed TotalTargetCapacity."
+        raise AwsError("InvalidTargetCapacitySpecification", text)
+    rest = total - on_demand - spot
+    return (
+        (total, on_demand + rest, spot, default) if default == "on-demand" else (total, on_demand, spot + rest, default)
+    )
+
+
+def _find(call: Call, id_: str) -> Fleet:
+    """AWS: InvalidFleetId.NotFound."""
+    fleet = call.get(Fleet, id_)
+    if fleet is None:
+        raise ids.not_found(FLEET, id_)
+    return fleet
+
+
+def _refused(id_: str, code: str, text: str) -> dict[str, Any]:
+    return {"FleetId": id_, "Error": {"Code": code, "Message": text}}
+
+
+def _instant(fleet: Fleet) -> dict[str, Any]:
+    return {"Errors": list(fleet.status.errors), "Instances": list(fleet.status.launched)}
+
+
+def _activity(client: Client, fleet: Fleet) -> str:
+    """AWS: ec2 FleetActivityStatus, "" for an instant fleet."""
+    if fleet.spec.type == "instant":
+        return ""
+    if fleet.status.state == "deleted_terminating":
+        return "pending_termination"
+    return "fulfilled" if max(_missing(client, fleet)) <= 0 else "pending_fulfillment"
+
+
+def _show(client: Client, fleet: Fleet) -> dict[str, Any]:
+    """API form. AWS: ec2 FleetData."""
+    spec, (on_demand, spot) = fleet.spec, _fulfilled(client, fleet)
+    shown: dict[str, Any] = {
+        "FleetId": fleet.meta.name,
+        "FleetState": fleet.status.state,
+        "Type": spec.type,
+        "CreateTime": fleet.meta.created,
+        "ExcessCapacityTerminationPolicy": spec.excess,
+        "FulfilledCapacity": on_demand + spot,
+        "FulfilledOnDemandCapacity": on_demand,
+        "LaunchTemplateConfigs": list(spec.configs),
+        "TargetCapacitySpecification": {
+            "TotalTargetCapacity": spec.total,
+            "OnDemandTargetCapacity": spec.on_demand,
+            "SpotTargetCapacity": spec.spot,
+            "DefaultTargetCapacityType": spec.default_type,
+        },
+        "TerminateInstancesWithExpiration": spec.terminate_at_end,
+        "ReplaceUnhealthyInstances": spec.replace,
+        "SpotOptions": {
+            "AllocationStrategy": "lowest-price",
+            "InstanceInterruptionBehavior": "terminate",
+            **spec.spot_options,
+        },
+        "OnDemandOptions": {"AllocationStrategy": "lowest-price", **spec.on_demand_options},
+        "Tags": show_tags(fleet.meta.tags),
+    }
+    if spec.type == "instant":
+        # Of where they run only CreateFleet tells.
+        names = ("LaunchTemplateAndOverrides", "Lifecycle", "InstanceIds", "InstanceType")
+        launched = [{name: one[name] for name in names} for one in fleet.status.launched]
+        shown |= {"Errors": list(fleet.status.errors), "Instances": launched}
+    optional = {
+        "ActivityStatus": _activity(client, fleet),
+        "ClientToken": spec.client_token,
+        "ValidFrom": spec.valid_from,
+        "ValidUntil": spec.valid_until,
+    }
+    return shown | {name: value for name, value in optional.items() if value}
