@@ -12,10 +12,11 @@ from tests.cloud.running import Cloud, leftovers
 
 
 @pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+def cloud(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    """A test module's `SETTINGS` are the cloud's."""
     if os.geteuid() != 0:
         pytest.skip("machines need root")
-    made = Cloud(tmp_path_factory.mktemp("gureum"))
+    made = Cloud(tmp_path_factory.mktemp("gureum"), **getattr(request.module, "SETTINGS", {}))
     made.command("up")
     home_id = made.identity["id"]
     yield made

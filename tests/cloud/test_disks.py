@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.cloud.running import Cloud, until
+from tests.cloud.running import BUSYBOX, NANO, Cloud, until
+
+SETTINGS = {"spot_notice_s": "3"}
 
 
 def volume_of(ec2: Any, name: str) -> dict[str, Any]:
@@ -148,3 +150,48 @@ def test_a_kill_in_the_middle_of_attach_snapshot_and_image_loses_nothing(
     ec2.deregister_image(ImageId=image, DeleteAssociatedSnapshots=True)
     ec2.delete_snapshot(SnapshotId=snapshot)
     until(lambda: not list((cloud.home / "snapshots").iterdir()))
+
+
+def test_a_spot_instance_is_told_by_its_metadata_and_then_taken_away(cloud: Cloud, ec2: Any) -> None:
+    (made,) = cloud.launch(ec2, UserData="", InstanceMarketOptions={"MarketType": "spot"})
+    name, request = made["InstanceId"], made["SpotInstanceRequestId"]
+    ask = "wget -q -O - http://169.254.169.254/latest/meta-data/spot/instance-action"
+    assert cloud.inside(name, "sh", "-c", ask).returncode != 0
+    assert cloud.command("interrupt", "i-0123456789abcdef0", check=False).returncode != 0
+    cloud.command("interrupt", name)
+    assert '"action": "terminate"' in until(lambda: cloud.inside(name, "sh", "-c", ask).stdout)
+    (ended,) = cloud.until_state(ec2, [name], "terminated")
+    assert ended["StateReason"]["Code"] == "Server.SpotInstanceTermination"
+    look = lambda: ec2.describe_spot_instance_requests(SpotInstanceRequestIds=[request])["SpotInstanceRequests"][0]  # noqa: E731
+    until(lambda: look()["State"] == "closed")
+    assert look()["Status"]["Code"] == "instance-terminated-no-capacity"
+
+
+def test_a_fleet_keeps_its_number_and_a_persistent_request_launches_again(cloud: Cloud, ec2: Any) -> None:
+    ec2.create_launch_template(LaunchTemplateName="kept", LaunchTemplateData={"ImageId": BUSYBOX, "InstanceType": NANO})
+    template = {"LaunchTemplateName": "kept", "Version": "$Latest"}
+    fleet = ec2.create_fleet(
+        LaunchTemplateConfigs=[{"LaunchTemplateSpecification": template}],
+        TargetCapacitySpecification={"TotalTargetCapacity": 1, "DefaultTargetCapacityType": "on-demand"},
+    )["FleetId"]
+    members = lambda: [one["InstanceId"] for one in ec2.describe_fleet_instances(FleetId=fleet)["ActiveInstances"]]  # noqa: E731
+    (first,) = until(members)
+    ec2.terminate_instances(InstanceIds=[first])
+    (second,) = until(lambda: [one for one in members() if one != first])
+    ec2.delete_fleets(FleetIds=[fleet], TerminateInstances=True)
+    cloud.until_state(ec2, [first, second], "terminated")
+    until(lambda: ec2.describe_fleets(FleetIds=[fleet])["Fleets"][0]["FleetState"] == "deleted")
+    launch = {"ImageId": BUSYBOX, "InstanceType": NANO}
+    made = ec2.request_spot_instances(Type="persistent", LaunchSpecification=launch)["SpotInstanceRequests"][0]
+    request = made["SpotInstanceRequestId"]
+
+    def instance() -> str:
+        found = ec2.describe_spot_instance_requests(SpotInstanceRequestIds=[request])["SpotInstanceRequests"][0]
+        return str(found.get("InstanceId", ""))
+
+    first = until(instance)
+    ec2.terminate_instances(InstanceIds=[first])
+    second = until(lambda: instance() not in ("", first) and instance())
+    ec2.cancel_spot_instance_requests(SpotInstanceRequestIds=[request])
+    ec2.terminate_instances(InstanceIds=[second])
+    cloud.until_state(ec2, [first, second], "terminated")

@@ -27,11 +27,11 @@ def launched(cloud: Cloud, **params: Any) -> dict[str, Any]:
         ({"LicenseSpecifications": [{"LicenseConfigurationArn": "x"}]}, "NotImplemented"),
         ({"HibernationOptions": {"Configured": True}}, "NotImplemented"),
         ({"EnclaveOptions": {"Enabled": True}}, "NotImplemented"),
-        ({"InstanceMarketOptions": {"MarketType": "spot"}}, "NotImplemented"),
+        ({"InstanceMarketOptions": {"MarketType": "capacity-block"}}, "NotImplemented"),
         ({"CpuOptions": {"AmdSevSnp": "enabled"}}, "NotImplemented"),
         ({"Placement": {"HostId": "h-1"}}, "NotImplemented"),
         ({"Placement": {"Tenancy": "host"}}, "NotImplemented"),
-        ({"Placement": {"PartitionNumber": 1}}, "NotImplemented"),
+        ({"Placement": {"PartitionNumber": 1}}, "InvalidParameterCombination"),
         ({"Placement": {"Tenancy": "shared"}}, "InvalidParameterValue"),
         ({"Placement": {"GroupName": "rack"}}, "InvalidPlacementGroup.Unknown"),
         ({"Placement": {"AvailabilityZone": "us-east-1z"}}, "InvalidParameterValue"),
@@ -120,7 +120,7 @@ def test_an_interface_has_as_many_addresses_as_the_type_allows(cloud: Cloud) -> 
         ("DescribeAddressesAttribute", {"Attribute": "colour"}, "InvalidParameterValue"),
         ("RunInstances", {"PrivateDnsNameOptions": {"HostnameType": "nickname"}}, "InvalidParameterValue"),
         ("RunInstances", {"MetadataOptions": {"HttpProtocolIpv6": "maybe"}}, "InvalidParameterValue"),
-        ("RunInstances", {"InstanceMarketOptions": {"SpotOptions": {"MaxPrice": "1"}}}, "NotImplemented"),
+        ("RunInstances", {"InstanceMarketOptions": {"SpotOptions": {"MaxPrice": "1"}}}, "InvalidParameterValue"),
     ],
 )
 def test_options_of_others_are_not_ignored_either(
