@@ -128,8 +128,12 @@ class Gureum:
         return done.stdout
 
     @property
+    def home(self) -> str:
+        return self._environment["GUREUM_HOME"]
+
+    @property
     def identity(self) -> dict[str, Any]:
-        return dict(json.loads((Path(self._environment["GUREUM_HOME"]) / "identity.json").read_text()))
+        return dict(json.loads((Path(self.home) / "identity.json").read_text()))
 
     def ask_agent(self, request: dict[str, Any]) -> dict[str, Any]:
         """One request to the agent's own socket."""

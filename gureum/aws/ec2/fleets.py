@@ -381,7 +381,9 @@ def _target(wanted: dict[str, Any]) -> tuple[int, int, int, str]:
     """(total, on demand, Spot, default type). AWS: InvalidTargetCapacitySpecification."""
     if wanted.get("TargetCapacityUnitType") not in (None, "units"):
         raise ids.not_built("CreateFleet with capacity in processors or memory")
-    total = wanted["TotalTargetCapacity"]
+    total = wanted.get("TotalTargetCapacity")
+    if total is None:
+        raise ids.missing("TargetCapacitySpecification.TotalTargetCapacity")
     if not 0 <= total <= LIMIT_CAPACITY:
         text = f"TotalTargetCapacity must be between 0 and {LIMIT_CAPACITY}."
         raise AwsError("InvalidTargetCapacitySpecification", text)

@@ -20,7 +20,8 @@ from gureum.aws.errors import AwsError
 from gureum.engine.registry import Registry
 
 MODULES = (
-    "image_", "instance_", "interface_attachments", "key_pairs", "launch_template", "metadata_options", "volume",
+    "fleet", "image_", "instance_", "interface_attachments", "key_pairs", "launch_template", "metadata_options", "placement", "snapshot", "spot_",
+    "volume",
 )  # fmt: skip
 WITH_AGENT = {"GetConsoleOutput"}
 _model = botocore.session.get_session().get_service_model("ec2")
