@@ -82,3 +82,12 @@ def counters(device: str) -> tuple[int, ...] | None:
         return tuple(map(int, Path(f"/sys/block/{Path(device).name}/stat").read_text().split()))
     except (OSError, ValueError):
         return None
+
+
+def writes(device: str) -> int:
+    """How many writes and discards the device has done; -1 where the kernel does not count. Documentation/block/stat.rst."""
+    folder = Path("/sys/block") / Path(device).name
+    if (folder / "queue/iostats").read_text().strip() != "1":
+        return -1
+    numbers = (folder / "stat").read_text().split()
+    return int(numbers[4]) + (int(numbers[11]) if len(numbers) > 11 else 0)

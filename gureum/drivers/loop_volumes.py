@@ -283,8 +283,10 @@ class LoopVolumes:
                 volume = self._volume_file(spec.volume)
                 if not volume.exists():
                     raise PortError(f"volume {spec.volume} does not exist")
-                with _frozen(self._mounted / spec.volume):
-                    self._snapshots.make(spec.name, volume, _checked(spec.parent) if spec.parent else "")
+                mounted, parent = self._mounted / spec.volume, _checked(spec.parent) if spec.parent else ""
+                device = loop_devices.attached().get(str(volume), "")
+                writes = (lambda: loop_devices.writes(device)) if device else (lambda: 0)
+                self._snapshots.make(spec.name, volume, parent, lambda: _frozen(mounted), writes)
             kept = self._snapshots.look(spec.name)
         if kept is None:
             raise PortError(f"snapshot {spec.name} is lost", retry=False)

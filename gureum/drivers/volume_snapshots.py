@@ -21,7 +21,8 @@ import hashlib
 import os
 import threading
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import msgspec
@@ -36,6 +37,13 @@ _FICLONE = 0x40049409
 _PUNCH_HOLE, _KEEP_SIZE = 2, 1
 _COPY_BYTES = 1 << 26
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+Rows = dict[int, tuple[bytes, str, int]]
+"""Number of a block in the volume → (digest, whose blocks it is among, number there)."""
+Hold = Callable[[], AbstractContextManager[None]]
+Writes = Callable[[], int]
+_nobody_writes: Hold = contextlib.nullcontext
 
 
 class Map(msgspec.Struct, frozen=True):
@@ -87,13 +95,17 @@ class SnapshotFiles:
         count = sum(1 for pack in _numbers(kept.packs) if pack == own)
         return Kept(kept.size_bytes, len(kept.indexes) // 4 * kept.block, count * kept.block)
 
-    def make(self, name: str, volume: Path, parent: str) -> None:
-        """Keeps `volume` as it is now; nobody may write to it meanwhile. `parent`: the snapshot it differs least from, "" or gone: none."""
+    def make(
+        self, name: str, volume: Path, parent: str, hold: Hold = _nobody_writes, writes: Writes = lambda: 0
+    ) -> None:
+        """Keeps `volume` as it is at one moment of this call. `parent`: the snapshot it differs least from, "" or gone: none. `hold`: while it is
+        entered nobody writes to the volume; `writes`: a number that is another one when somebody has, -1 where nobody counts."""
         if self._clones:
-            volume_files.copy(volume, self._image_file(name))
+            with hold():
+                volume_files.copy(volume, self._image_file(name))
             return
         with self._at_work():
-            self._make(name, volume, self._read(parent) if parent else None)
+            self._make(name, volume, self._read(parent) if parent else None, hold, writes)
 
     def copy(self, name: str, source: str) -> None:
         """A second snapshot with the same content."""
@@ -135,37 +147,30 @@ class SnapshotFiles:
 
     # --- blocks ---
 
-    def _make(self, name: str, volume: Path, parent: Map | None) -> None:
-        known = _rows(parent) if parent else {}
-        places = {name: 0}
-        indexes, packs, slots, digests = array("I"), array("I"), array("I"), bytearray()
+    def _make(self, name: str, volume: Path, parent: Map | None, hold: Hold, writes: Writes) -> None:
+        """Reads it all while it is in use; then, held, only sees whether anything was written, and reads again what may have been."""
         draft = self._folder / f"{name}.blocks.draft"
-        new = 0
         size = volume.stat().st_size
         with open(volume, "rb", buffering=0) as reader, open(_created(draft), "wb", buffering=0) as writer:
             try:
-                for index, content in _blocks(reader.fileno(), size):
-                    digest = hashlib.blake2b(content, digest_size=DIGEST).digest()
-                    before = known.get(index)
-                    if before is not None and before[0] == digest:
-                        pack, slot = before[1], before[2]
-                    else:
-                        pack, slot, new = name, new, new + 1
-                        os.pwrite(writer.fileno(), content, slot * BLOCK)
-                    indexes.append(index)
-                    packs.append(places.setdefault(pack, len(places)))
-                    slots.append(slot)
-                    digests += digest
+                count = writes()
+                rows, new = _read_blocks(reader.fileno(), writer.fileno(), name, _rows(parent) if parent else {}, 0)
+                with hold():
+                    if count < 0 or writes() != count:
+                        rows, new = _read_blocks(reader.fileno(), writer.fileno(), name, rows, new)
                 os.fsync(writer.fileno())
             except OSError:
                 draft.unlink()
                 raise
-        if new:
+        kept = _map(name, size, rows)
+        used = {slot for _, pack, slot in rows.values() if pack == name}
+        if used:
+            if len(used) < new:
+                _punch(draft, used)
             draft.rename(self._blocks_file(name))
         else:
             draft.unlink()
-        made = Map(size, BLOCK, tuple(places), indexes.tobytes(), packs.tobytes(), slots.tobytes(), bytes(digests))
-        self._write(name, made)
+        self._write(name, kept)
 
     def _restore(self, kept: Map, target: Path, size_bytes: int) -> None:
         draft = target.with_suffix(".draft")
@@ -286,8 +291,33 @@ def _blocks(file: int, size: int) -> Iterator[tuple[int, bytes]]:
         offset = last * BLOCK
 
 
-def _rows(kept: Map) -> dict[int, tuple[bytes, str, int]]:
-    """Number in the volume → (digest, whose blocks, number there)."""
+def _read_blocks(volume: int, blocks: int, name: str, known: Rows, new: int) -> tuple[Rows, int]:
+    """The rows of a volume as it is read now; blocks that are not `known` are appended to `blocks`, where there are `new` already."""
+    rows: Rows = {}
+    for index, content in _blocks(volume, os.fstat(volume).st_size):
+        digest = hashlib.blake2b(content, digest_size=DIGEST).digest()
+        before = known.get(index)
+        if before is not None and before[0] == digest:
+            rows[index] = before
+            continue
+        os.pwrite(blocks, content, new * BLOCK)
+        rows[index] = (digest, name, new)
+        new += 1
+    return rows, new
+
+
+def _map(name: str, size: int, rows: Rows) -> Map:
+    places = {name: 0}
+    indexes, packs, slots, digests = array("I"), array("I"), array("I"), bytearray()
+    for index, (digest, pack, slot) in rows.items():
+        indexes.append(index)
+        packs.append(places.setdefault(pack, len(places)))
+        slots.append(slot)
+        digests += digest
+    return Map(size, BLOCK, tuple(places), indexes.tobytes(), packs.tobytes(), slots.tobytes(), bytes(digests))
+
+
+def _rows(kept: Map) -> Rows:
     digests = [kept.digests[start : start + DIGEST] for start in range(0, len(kept.digests), DIGEST)]
     columns = zip(_numbers(kept.indexes), digests, _numbers(kept.packs), _numbers(kept.slots), strict=True)
     return {index: (digest, kept.names[pack], slot) for index, digest, pack, slot in columns}
