@@ -27,7 +27,7 @@ def operation(
     """Marks the function that answers operation `name` of its folder's service. Sync functions may only read; async ones may write."""
 
     def note(function: OperationFunction) -> OperationFunction:
-        service = function.__module__.split(".")[2]
+        service = function.__module__.split(".")[2].replace("_", "-")
         return mark("operation", f"{service}:{name}", operation=name, level=level)(function)
 
     return note

@@ -14,7 +14,12 @@ NOT_SERVICES = frozenset({"protocols", "neighbours"})
 SHARED_KINDS = ("gureum.aws.call", "gureum.aws.credentials")
 """Modules with kinds that every service needs."""
 
-NEEDS = {"autoscaling": ("acm", "ec2", "elbv2", "cloudwatch"), "elbv2": ("acm", "ec2"), "ssm": ("ec2", "logs")}
+NEEDS = {
+    "autoscaling": ("acm", "ec2", "elbv2", "cloudwatch"),
+    "elbv2": ("acm", "ec2"),
+    "ssm": ("ec2", "logs"),
+    "ec2-instance-connect": ("ec2",),
+}
 """Services whose kinds another one reads and writes: they are loaded before it."""
 
 
@@ -41,9 +46,10 @@ class Services:
         """Loads the services that have objects in the store, so that their world goes on after a restart."""
         for module in SHARED_KINDS:
             self._world.load(module)
-        for name in sorted(self._built):
-            if self._world.client.store.range(f"{_kind_prefix(name)}.", limit=1):
-                self.load(name)
+        for folder in sorted(self._built):
+            service = folder.replace("_", "-")
+            if self._world.client.store.range(f"{service}.", limit=1):
+                self.load(service)
 
     def load(self, service: str) -> bool:
         """False when gureum does not build the service."""
@@ -85,7 +91,3 @@ class Services:
     def levels(self, service: str) -> dict[str, str]:
         """Operation → "real" or "state", of those that are built."""
         return self._levels[service] if self.load(service) else {}
-
-
-def _kind_prefix(service: str) -> str:
-    return service.replace("_", "-")

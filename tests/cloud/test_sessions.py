@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -17,6 +18,7 @@ import sys
 import threading
 import time
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from gureum.aws.ssm import channel_messages as wire
-from tests.cloud.running import Cloud, until
+from tests.cloud.running import Cloud, program, until
 from tests.cloud.session_client import Closed, SessionClient, start
 
 BIG = 3_000_000
@@ -285,3 +287,89 @@ def test_flood_that_nobody_reads_fills_no_memory(ssm: Any, cloud: Cloud, machine
 
 def _resident_bytes(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+
+@pytest.fixture
+def ssh(cloud: Cloud, ec2: Any, machine: str, tmp_path: Path) -> Any:
+    """Signs in on the machine with a key that was not there at its start, which `ssh.public` tells."""
+    program("ssh")
+    file = tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(file)], check=True)
+    found = ec2.describe_instances(InstanceIds=[machine])["Reservations"][0]["Instances"][0]
+    address = cloud.own(found["PublicIpAddress"])
+    options = ["-F", "none", "-i", str(file), "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]
+    options += ["-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-o", "ConnectTimeout=5", "-o", "LogLevel=ERROR"]
+
+    def sign_in() -> str:
+        command = ["ssh", *options, f"ec2-user@{address}", "id -un"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        return done.stdout + done.stderr
+
+    sign_in.public = Path(f"{file}.pub").read_text()  # type: ignore[attr-defined]
+    return sign_in
+
+
+KEYS = "/home/ec2-user/.ssh/authorized_keys"
+
+
+def test_sent_key_opens_ssh(cloud: Cloud, machine: str, ssh: Any) -> None:
+    connect = cloud.client("ec2-instance-connect")
+    assert "Permission denied" in ssh()
+    cloud.inside(machine, "sh", "-c", f"mkdir -p /home/ec2-user/.ssh; printf 'ssh-rsa KEPT' > {KEYS}")
+    wanted = {"InstanceId": machine, "InstanceOSUser": "ec2-user", "SSHPublicKey": ssh.public}
+    assert connect.send_ssh_public_key(**wanted)["Success"]
+    assert ssh() == "ec2-user\n"
+    for bad in ({"InstanceOSUser": "nobody-here"}, {"AvailabilityZone": "us-east-1f"}):
+        with pytest.raises(ClientError, match="InvalidArgsException"):
+            connect.send_ssh_public_key(**wanted | bad)
+    assert len(cloud.inside(machine, "cat", KEYS).stdout.splitlines()) == 2
+
+
+@pytest.mark.long
+def test_sent_key_is_taken_away_after_a_minute(cloud: Cloud, machine: str, ssh: Any) -> None:
+    connect = cloud.client("ec2-instance-connect")
+    cloud.inside(machine, "sh", "-c", f"mkdir -p /home/ec2-user/.ssh; echo 'ssh-rsa KEPT' > {KEYS}")
+    connect.send_ssh_public_key(InstanceId=machine, InstanceOSUser="ec2-user", SSHPublicKey=ssh.public)
+    assert ssh() == "ec2-user\n"
+    daemon = cloud.process("daemon")
+    os.kill(daemon, signal.SIGKILL)
+    until(lambda: cloud.inside(machine, "cat", KEYS).stdout == "ssh-rsa KEPT\n", 90.0)
+    assert "Permission denied" in ssh()
+
+
+@pytest.fixture
+def preferences(ssm: Any, cloud: Cloud) -> Iterator[None]:
+    inputs = {
+        "cloudWatchLogGroupName": "sessions",
+        "cloudWatchStreamingEnabled": False,
+        "runAsEnabled": True,
+        "runAsDefaultUser": "ec2-user",
+        "idleSessionTimeout": "1",
+        "shellProfile": {"linux": "cd /etc; export GREETING=hi"},
+    }
+    content = {"schemaVersion": "1.0", "sessionType": "Standard_Stream", "inputs": inputs}
+    cloud.client("logs").create_log_group(logGroupName="sessions")
+    name = "SSM-SessionManagerRunShell"
+    ssm.create_document(Name=name, DocumentType="Session", Content=json.dumps(content))
+    yield
+    ssm.delete_document(Name=name)
+
+
+def test_preferences_are_obeyed_and_the_session_is_logged(
+    preferences: None, ssm: Any, cloud: Cloud, machine: str
+) -> None:
+    session, client = start(ssm, machine)
+    client.type("id -un; pwd; echo $GREETING there\r")
+    text = client.until("hi there")
+    assert re.search(r"ec2-user\s+/etc\s+hi there", text)
+    client.type("exit\r")
+    client.until_closed()
+    logs = cloud.client("logs")
+
+    def lines() -> list[str]:
+        with contextlib.suppress(ClientError):
+            page = logs.get_log_events(logGroupName="sessions", logStreamName=session, startFromHead=True)
+            return [event["message"] for event in page["events"]]
+        return []
+
+    assert "hi there" in until(lines)

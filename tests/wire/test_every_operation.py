@@ -35,7 +35,7 @@ from tests.cloud.running import BUSYBOX, Cloud
 
 TESTS = Path(__file__).parent.parent
 SCRIPTS = sorted((Path(__file__).parent / "operations").glob("*.txt"))
-SERVICES = ("acm", "autoscaling", "ec2", "elbv2", "logs", "ssm", "sts")
+SERVICES = ("acm", "autoscaling", "ec2", "ec2-instance-connect", "elbv2", "logs", "ssm", "sts")
 WAIT = {"Delay": 0.05, "MaxAttempts": 400}
 accounts = itertools.count(444400000000)
 _models = {name: botocore.session.get_session().get_service_model(name) for name in SERVICES}
@@ -143,7 +143,7 @@ def test_script(simulated_cloud: Cloud, archive: str, script: Path) -> None:
 def test_every_operation_that_is_built_is_called_on_the_wire() -> None:
     registry = Registry()
     for service in SERVICES:
-        registry.scan(f"gureum.aws.{service}")
+        registry.scan(f"gureum.aws.{service.replace('-', '_')}")
     files = [path for name in ("wire", "cloud") for path in (TESTS / name).rglob("*") if path.suffix in (".py", ".txt")]
     words = set(re.findall(r"\w+", "\n".join(path.read_text() for path in files)))
     operations = [name.partition(":")[2] for name in registry.marks("operation")]
