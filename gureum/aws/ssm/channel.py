@@ -10,6 +10,7 @@ measured, Karn).
 
 from __future__ import annotations
 
+import uuid
 from collections import OrderedDict
 
 from gureum.aws.ssm.channel_messages import OUTPUT_STREAM, SYN, Message, pack
@@ -54,7 +55,7 @@ class Channel:
     def send(self, payload_type: int, payload: bytes, now: float) -> bytes:
         """The next message of the stream."""
         flags = SYN if self.next_number == 0 else 0
-        message = Message(OUTPUT_STREAM, self.next_number, payload, payload_type, flags)
+        message = Message(OUTPUT_STREAM, self.next_number, payload, payload_type, flags, str(uuid.uuid4()))
         self._unacknowledged[self.next_number] = _Sent(message, now)
         self.next_number += 1
         return pack(message, now)

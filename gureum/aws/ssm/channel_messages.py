@@ -18,6 +18,7 @@ import hashlib
 import json
 import struct
 import uuid
+from typing import Any
 
 import msgspec
 
@@ -94,11 +95,21 @@ def acknowledgement(message: Message) -> Message:
 
 def acknowledged_number(message: Message) -> int:
     """The sequence number that an acknowledgement speaks of. ValueError."""
-    found = json.loads(message.payload)
-    number = found.get("AcknowledgedMessageSequenceNumber") if isinstance(found, dict) else None
+    number = json_of(message).get("AcknowledgedMessageSequenceNumber")
     if not isinstance(number, int):
         raise ValueError("an acknowledgement of nothing")
     return number
+
+
+def json_of(message: Message) -> dict[str, Any]:
+    """The object that the payload is. ValueError when it is none."""
+    try:
+        found = json.loads(message.payload)
+    except RecursionError as error:
+        raise ValueError("the payload is nested too deep") from error
+    if not isinstance(found, dict):
+        raise ValueError("the payload is no object")
+    return found
 
 
 def channel_closed(session: str, output: str, now: float) -> Message:

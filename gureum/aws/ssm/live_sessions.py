@@ -22,7 +22,15 @@ from gureum.aws.ec2.instance_kinds import Instance
 from gureum.aws.marks import channel
 from gureum.aws.ssm import channel_messages as wire
 from gureum.aws.ssm.channel import Channel
-from gureum.aws.ssm.channel_messages import Message, acknowledged_number, acknowledgement, channel_closed, pack, unpack
+from gureum.aws.ssm.channel_messages import (
+    Message,
+    acknowledged_number,
+    acknowledgement,
+    channel_closed,
+    json_of,
+    pack,
+    unpack,
+)
 from gureum.aws.ssm.machines import AGENT_VERSION
 from gureum.aws.ssm.session_kinds import ACTIVE, Session, SessionStatus, State, changed, opens
 from gureum.aws.ssm.session_logs import SessionLog
@@ -182,8 +190,7 @@ class LiveSession:
 
     async def _answered(self, message: Message) -> None:
         """The client has answered the handshake."""
-        answer = json.loads(message.payload)
-        version = str(answer.get("ClientVersion", "")) if isinstance(answer, dict) else ""
+        version = str(json_of(message).get("ClientVersion", ""))[:100]
         complete = {"HandshakeTimeToComplete": 1_000_000, "CustomerMessage": ""}
         await self.send(wire.HANDSHAKE_COMPLETE, json.dumps(complete).encode())
         await self._begin(version, again=False)
@@ -335,7 +342,7 @@ def handshake(session: Session) -> dict[str, Any]:
 def size_of(message: Message) -> tuple[int, int] | None:
     """Columns and rows that a message of type SIZE tells, None when it tells nothing sensible."""
     try:
-        found = json.loads(message.payload)
+        found = json_of(message)
         columns, rows = int(found["cols"]), int(found["rows"])
     except (ValueError, KeyError, TypeError):
         return None

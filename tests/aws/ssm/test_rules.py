@@ -1,0 +1,193 @@
+"""Rules of Systems Manager as tables: which invocations start, how a command stands, what a document makes of parameters, when a session ends."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from gureum.aws.errors import AwsError
+from gureum.aws.ssm.builtin_documents import BUILTINS
+from gureum.aws.ssm.command_kinds import Command, CommandSpec, Invocation, InvocationSpec, InvocationStatus, plan
+from gureum.aws.ssm.command_runs import TRUNCATED, _head
+from gureum.aws.ssm.document_content import check, fill, read, steps_of, values_of
+from gureum.aws.ssm.guest_users import read_account
+from gureum.aws.ssm.live_sessions import why_to_end
+from gureum.aws.ssm.session_kinds import Preferences, Session, SessionSpec, changed, hash_of, opens
+from gureum.engine.resource import Meta
+from gureum.ports import PortError
+
+META = Meta(scope="1/r", name="c", uid="u", created=0.0)
+SHORT = {
+    "P": ("Pending", "Pending"),
+    "R": ("InProgress", "InProgress"),
+    "S": ("Success", "Success"),
+    "F": ("Failed", "Failed"),
+    "E": ("TimedOut", "ExecutionTimedOut"),
+    "D": ("TimedOut", "DeliveryTimedOut"),
+    "C": ("Cancelled", "Cancelled"),
+    "T": ("Cancelled", "Terminated"),
+}
+
+
+def command(**spec: Any) -> Command:
+    return Command(meta=META, spec=CommandSpec("d", "1", 0.0, 0.0, 60, instances=(), steps=(), **spec))
+
+
+def invocations(states: str) -> list[Invocation]:
+    return [
+        Invocation(
+            meta=Meta(scope="1/r", name=str(at), uid=str(at), created=0.0),
+            spec=InvocationSpec("c", f"i-{at}", at),
+            status=InvocationStatus(*SHORT[state]),
+        )
+        for at, state in enumerate(states)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("states", "at_once", "errors", "start", "stop", "details"),
+    [
+        ("PPP", "50", "0", "012", "", "Pending"),
+        ("PPP", "1", "0", "0", "", "Pending"),
+        ("RPP", "1", "0", "", "", "InProgress"),
+        ("SPP", "1", "0", "1", "", "InProgress"),
+        ("SRPPPPPPPP", "25%", "0", "2", "", "InProgress"),
+        ("PPPP", "1%", "0", "0", "", "Pending"),
+        ("FPP", "1", "0", "", "12", "InProgress"),
+        ("FPP", "1", "1", "1", "", "InProgress"),
+        ("FFPP", "1", "50%", "2", "", "InProgress"),
+        ("DPP", "1", "0", "1", "", "InProgress"),
+        ("SSS", "1", "0", "", "", "Success"),
+        ("FSS", "1", "0", "", "", "Failed"),
+        ("FSS", "1", "1", "", "", "Incomplete"),
+        ("FTT", "1", "0", "", "", "Failed"),
+        ("ESS", "1", "0", "", "", "ExecutionTimedOut"),
+        ("DSS", "1", "0", "", "", "DeliveryTimedOut"),
+        ("DSS", "1", "1", "", "", "Incomplete"),
+        ("", "1", "0", "", "", "NoInstancesInTag"),
+    ],
+)
+def test_which_start_and_how_the_command_stands(
+    states: str, at_once: str, errors: str, start: str, stop: str, details: str
+) -> None:
+    """AWS: "Understanding command statuses", "Run commands at scale" (Systems Manager user guide)."""
+    found = plan(command(most_at_once=at_once, most_errors=errors), invocations(states))
+    assert ("".join(found.start), "".join(found.stop), found.status.details) == (start, stop, details)
+
+
+@pytest.mark.parametrize(("states", "details"), [("RP", "Cancelling"), ("CC", "Cancelled"), ("SS", "Success")])
+def test_cancelled_commands(states: str, details: str) -> None:
+    assert plan(command(cancelled=True), invocations(states)).status.details == details
+
+
+def test_beginnings_of_outputs() -> None:
+    assert _head("", "abc", 3) == "abc"
+    text = _head("x" * 20, "y" * 100, 50)
+    assert len(text) == 50
+    assert text.endswith(TRUNCATED)
+    assert _head(text, "more", 50) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "filled"),
+    [
+        ("{{ list }}", ["a", "b"]),
+        (["{{list}}", "c"], ["a", "b", "c"]),
+        ("run {{ text }}!", "run it!"),
+        ("run {{ list }}", 'run ["a", "b"]'),
+        ({"x": ["{{ text }}"]}, {"x": ["it"]}),
+        ("{{ none }} {{ text }}", "{{ none }} it"),
+        (7, 7),
+    ],
+)
+def test_places_are_filled(value: Any, filled: Any) -> None:
+    assert fill(value, {"list": ["a", "b"], "text": "it"}) == filled
+
+
+def test_what_is_filled_in_is_not_filled_again() -> None:
+    assert fill("{{ a }}", {"a": "{{ b }}", "b": "x"}) == "{{ b }}"
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("{", "InvalidDocumentContent"),
+        ("[]", "InvalidDocumentContent"),
+        ('{"schemaVersion": "9"}', "InvalidDocumentSchemaVersion"),
+        ('{"schemaVersion": "2.2"}', "InvalidDocumentContent"),
+        ('{"schemaVersion": "2.2", "mainSteps": [{}]}', "InvalidDocumentContent"),
+        ('{"schemaVersion": "2.2", "mainSteps": [{"action": "a", "name": "b c"}]}', "InvalidDocumentContent"),
+        (
+            '{"schemaVersion": "2.2", "mainSteps": [{"action": "a", "name": "b", "inputs": 7}]}',
+            "InvalidDocumentContent",
+        ),
+        ('{"schemaVersion": "1.2", "runtimeConfig": {"aws:runShellScript": 7}}', "InvalidDocumentContent"),
+        ('{"schemaVersion": "2.2", "parameters": {"a": {"type": "Odd"}}, "mainSteps": []}', "InvalidDocumentContent"),
+        (f'{{"x": "{"y" * 70000}"}}', "MaxDocumentSizeExceeded"),
+    ],
+)
+def test_documents_that_are_none(text: str, code: str) -> None:
+    with pytest.raises(AwsError) as refused:
+        check(read(text, "JSON"), "Command")
+    assert refused.value.code == code
+
+
+def test_every_builtin_document_is_one() -> None:
+    for kind, content in BUILTINS.values():
+        check(content, kind)
+    values = values_of(BUILTINS["AWS-RunShellScript"][1], {"commands": ["id", "pwd"]})
+    (step,) = steps_of(BUILTINS["AWS-RunShellScript"][1], values)
+    assert (step.name, step.commands, step.timeout_s) == ("aws:runShellScript", ("id", "pwd"), 3600)
+
+
+def test_plugins_that_are_not_built_say_so() -> None:
+    content = {"schemaVersion": "2.2", "mainSteps": [{"action": "aws:softwareInventory", "name": "a", "inputs": {}}]}
+    with pytest.raises(AwsError) as refused:
+        steps_of(content, {})
+    assert (refused.value.code, refused.value.status) == ("NotImplemented", 501)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "root", "0:0:0:/root", "x:0:0:/root:/bin/sh", "99999:0:0:/root:/bin/sh", "0:0:" + "1 " * 99 + ":/:/bin/sh"],
+)
+def test_a_machine_cannot_say_nonsense_of_its_accounts(text: str) -> None:
+    with pytest.raises(PortError):
+        read_account("x", text)
+    account = read_account("x", "1001:1001:1001 10:/home/x:/bin/sh; reboot")
+    assert (account.groups, account.home, account.shell) == ((10,), "/home/x", "/bin/sh")
+
+
+def session(**fields: Any) -> Session:
+    spec = SessionSpec("i-1", "d", "o", 1000.0, token_hash=hash_of("right"), token_until=1060.0, **fields)
+    return Session(meta=Meta(scope="1/r", name="s", uid="u", created=1000.0), spec=spec)
+
+
+def test_a_token_opens_in_its_time_only() -> None:
+    one = session()
+    assert opens(one, "right", 1059.0)
+    assert not opens(one, "right", 1061.0)
+    assert not opens(one, "wrong", 1001.0)
+    assert not opens(changed(one, token_hash=""), "", 1001.0)
+    assert not opens(changed(one, ending=True), "right", 1001.0)
+    assert "right" not in repr(one)
+
+
+@pytest.mark.parametrize(
+    ("fields", "active_at", "now", "state", "ends"),
+    [
+        ({}, 1000.0, 2199.0, "running", False),
+        ({}, 1000.0, 2201.0, "running", True),
+        ({"preferences": Preferences(idle_minutes=1)}, 1000.0, 1061.0, "running", True),
+        ({"preferences": Preferences(longest_minutes=5)}, 1290.0, 1299.0, "running", False),
+        ({"preferences": Preferences(longest_minutes=5)}, 1300.0, 1301.0, "running", True),
+        ({"ending": True}, 1000.0, 1000.0, "running", True),
+        ({}, 1000.0, 1001.0, "stopping", True),
+    ],
+)
+def test_when_a_session_ends(fields: dict[str, Any], active_at: float, now: float, state: str, ends: bool) -> None:
+    instance = SimpleNamespace(status=SimpleNamespace(state=state))
+    world: Any = SimpleNamespace(client=SimpleNamespace(get=lambda *_: instance))
+    assert (why_to_end(world, session(**fields), active_at, now) is not None) is ends
