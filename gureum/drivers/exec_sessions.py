@@ -62,19 +62,18 @@ class Child:
     def _kill(self, attempts: int) -> None:
         if self.ended.done():
             return
-        pid = None
+        family = None
         if self._pid_file is not None:
-            with contextlib.suppress(FileNotFoundError, ValueError):
-                pid = int(self._pid_file.read_text())
-        if pid is None and self._pid_file is not None and attempts:
+            with contextlib.suppress(FileNotFoundError, ValueError, ProcessLookupError):
+                family = Family(int(self._pid_file.read_text()))
+        if family is None and self._pid_file is not None and attempts:
             # The runtime is still on its way: killing it now could leave the program running without it.
             self._loop.call_later(_KILL_PAUSE_S, self._kill, attempts - 1)
             return
         with contextlib.suppress(ProcessLookupError):
-            if pid is None:
+            if family is None:
                 os.kill(self._process.pid, signal.SIGKILL)
                 return
-            family = Family(pid)
             family.signal(signal.SIGHUP)
             self._loop.call_later(_HANG_UP_S, self._kill_family, family, _KILL_ROUNDS)
 

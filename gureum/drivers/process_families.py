@@ -26,10 +26,10 @@ class Family:
     """Made while the program lives."""
 
     def __init__(self, pid: int) -> None:
-        """ProcessLookupError when it is gone."""
+        """ProcessLookupError when it is gone, or is no process of a machine but one of the host, which is none of ours."""
         self.pid = pid
         self._namespace = _namespace(pid)
-        if self._namespace == 0:
+        if self._namespace in (0, os.stat("/proc/self/ns/pid").st_ino):
             raise ProcessLookupError(pid)
         self._leads = _look(pid).session == pid
         self._known = {pid}

@@ -173,6 +173,46 @@ def test_ssh_through_a_session_and_hosts_as_the_machine_sees_them(ssm: Any, clou
         client.until_closed()
 
 
+PLUGIN = """\
+#!{python}
+import json, sys
+sys.path.insert(0, {root!r})
+from tests.cloud.session_client import SessionClient
+if sys.argv[1] == "--version":
+    print("1.2.707.0")
+    sys.exit()
+opened, region, operation, profile, asked, endpoint = sys.argv[1:7]
+opened = json.loads(opened if opened.startswith("{{") else __import__("os").environ[opened])
+client = SessionClient(opened["StreamUrl"])
+client.open(opened["TokenValue"])
+client.until_closed()
+print(json.dumps([region, operation, json.loads(asked)["Target"], endpoint, client.output.decode()]))
+"""
+
+
+def test_aws_command_line_hands_its_plugin_what_it_needs(cloud: Cloud, machine: str, tmp_path: Path) -> None:
+    plugin = tmp_path / "session-manager-plugin"
+    root = str(Path(__file__).parent.parent.parent)
+    plugin.write_text(PLUGIN.format(python=sys.executable, root=root))
+    plugin.chmod(0o755)
+    environment = os.environ | {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "AWS_ACCESS_KEY_ID": "111122223333",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_ENDPOINT_URL": cloud.url,
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    command = [str(Path(sys.executable).parent / "aws"), "ssm", "start-session", "--target", machine]
+    command += ["--document-name", "AWS-StartInteractiveCommand", "--parameters", "command=['id -un']"]
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL
+    )
+    assert done.returncode == 0, done.stderr
+    region, operation, target, endpoint, output = json.loads(done.stdout.strip().splitlines()[-1])
+    assert (region, operation, target, endpoint) == ("us-east-1", "StartSession", machine, cloud.url)
+    assert output == "ssm-user\r\n"
+
+
 def test_terminated_session_leaves_no_process_however_it_forks(ssm: Any, cloud: Cloud, machine: str) -> None:
     session, client = start(ssm, machine)
     client.type("(trap : HUP; while :; do sleep 991; done) & for n in 1 2 3; do sleep 992 & done; sh -c 'sleep 993'\r")

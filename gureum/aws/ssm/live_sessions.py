@@ -391,6 +391,8 @@ class LiveSessions:
         for name, live in list(self._live.items()):
             if live.ended.is_set():
                 del self._live[name]
+            elif live.session is None:
+                live.finish("The session is gone.", "Terminated")  # everything was reset
         for session in list(self._world.client.everywhere(Session)):
             if session.status.state in ACTIVE:
                 live = self.get(session)
