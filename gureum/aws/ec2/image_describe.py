@@ -95,7 +95,7 @@ def _code(image: Image) -> str:
 
 
 def _by_ids(call: Call, wanted: Any) -> list[Image]:
-    resolved = [resolve_image(id_) for id_ in dict.fromkeys(wanted)]
+    resolved = [resolve_image(call, id_) for id_ in dict.fromkeys(wanted)]
     found = {id_: find_or_fall_back(call, id_) for id_ in resolved}
     missing = [id_ for id_, image in found.items() if image is None]
     if missing:

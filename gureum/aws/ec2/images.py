@@ -15,6 +15,7 @@ import msgspec
 from gureum.aws.call import Call
 from gureum.aws.ec2.ids import IdForm, check_id
 from gureum.aws.ec2.image_names import MACHINE, builtin_of
+from gureum.aws.ec2.image_parameters import parameter_value
 from gureum.aws.errors import AwsError
 from gureum.engine.resource import Meta, Resource, kind
 
@@ -154,7 +155,7 @@ class LaunchImage(msgspec.Struct, frozen=True):
 def find_launch_image(call: Call, image_id: str) -> LaunchImage:
     """The image to start. With `ami_fallback` set, an id that nobody knows starts that built-in image. AWS: InvalidAMIID.Malformed,
     InvalidAMIID.NotFound, InvalidAMIID.Unavailable; "resolve:ssm:PARAMETER" for one of AWS's public parameters."""
-    image_id = resolve_image(image_id)
+    image_id = resolve_image(call, image_id)
     image = find_or_fall_back(call, image_id)
     if image is None:
         raise no_image(image_id)
@@ -176,18 +177,19 @@ def find_or_fall_back(call: Call, image_id: str) -> Image | None:
     return msgspec.structs.replace(image, meta=msgspec.structs.replace(image.meta, name=image_id))
 
 
-def resolve_image(text: str) -> str:
-    """An image id, or "resolve:ssm:" with a public parameter's name → image id. AWS: InvalidParameterValue for a parameter that is not there."""
+def resolve_image(call: Call, text: str) -> str:
+    """An image id, or "resolve:ssm:" with the name of a public parameter, or of one of the account's own with or without ":version" → image id.
+    AWS: InvalidParameterValue for a parameter that is not there."""
     if not text.startswith(RESOLVE):
         return text
-    name = text[len(RESOLVE) :].partition(":")[0]
-    found = builtin_of(name)
-    if found is None:
-        raise AwsError(
-            "InvalidParameterValue",
-            f"The Systems Manager parameter '{name}' does not exist or is no public image parameter.",
-        )
-    return builtin_id(found)
+    name = text[len(RESOLVE) :]
+    found = builtin_of(name.partition(":")[0])
+    if found is not None:
+        return builtin_id(found)
+    value = parameter_value(call, name)
+    if value is None:
+        raise AwsError("InvalidParameterValue", f"The Systems Manager parameter '{name}' does not exist.")
+    return value
 
 
 def builtin_id(name: str) -> str:

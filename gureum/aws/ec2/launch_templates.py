@@ -286,7 +286,7 @@ def _show_version(call: Call, template: LaunchTemplate, version: LaunchTemplateV
     spec = version.spec
     data = spec.data
     if call.params.get("ResolveAlias") and data.get("ImageId"):
-        data = {**data, "ImageId": resolve_image(data["ImageId"])}
+        data = {**data, "ImageId": resolve_image(call, data["ImageId"])}
     shown: dict[str, Any] = {
         "LaunchTemplateId": template.meta.name,
         "LaunchTemplateName": template.spec.template_name,

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from gureum.aws.call import Call
-from gureum.aws.ec2.images import BUILTINS, Image
+from gureum.aws.ec2.images import find_image
 from gureum.aws.errors import AwsError
 from gureum.aws.logs.kinds import key_name
 from gureum.aws.marks import Result, operation
@@ -228,8 +228,15 @@ def _check_value(call: Call, type_: str, tier: str) -> None:
     data_type = params.get("DataType") or "text"
     if data_type not in ("text", "aws:ec2:image"):
         raise invalid(f"The data type {data_type} is not supported.")
-    if data_type == "aws:ec2:image" and not (value in [one.id for one in BUILTINS] or call.get(Image, value)):
+    if data_type == "aws:ec2:image" and not _is_image(call, value):
         raise invalid(f"The image {value} does not exist.")
+
+
+def _is_image(call: Call, value: str) -> bool:
+    try:
+        return find_image(call, value) is not None
+    except AwsError:  # not of an id's form
+        return False
 
 
 def _key_id(call: Call, type_: str) -> str:
