@@ -22,6 +22,7 @@ import msgspec
 from gureum.drivers import conmon, oci_spec
 from gureum.drivers.cgroups import Cgroups
 from gureum.drivers.conmon import Bundle
+from gureum.drivers.process_families import Family
 from gureum.ports import PortError
 from gureum.ports.containers import ContainerSpec
 
@@ -180,7 +181,18 @@ class Bundles:
         pid = conmon.read_pid(bundle.pid_file)
         if pid is not None and pid not in self.cgroups.processes(folder.name):
             pid = None
+        _end_lost_programs(folder, pid or 0)
         return Launched(record, pid or 0, _pidfd(pid), _pidfd(monitor))
+
+
+def _end_lost_programs(folder: Path, init_pid: int) -> None:
+    """Programs that the earlier process ran inside and that nobody hears any more."""
+    for file in folder.glob("exec-*.pid"):
+        with contextlib.suppress(FileNotFoundError, ValueError, ProcessLookupError):
+            family = Family(int(file.read_text()))
+            if init_pid and family.is_beside(init_pid):
+                family.end()
+        file.unlink(missing_ok=True)
 
 
 def remove_all(home_id: str, run_dir: Path) -> None:

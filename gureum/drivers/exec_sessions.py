@@ -23,15 +23,13 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-from gureum.drivers.process_families import Family
+from gureum.drivers.process_families import HANG_UP_S, Family
 from gureum.ports import PortError
 
 _CHUNK_BYTES = 65536
 _CONSOLE_TIMEOUT_S = 10.0
 _KILL_PAUSE_S = 0.01
 _KILL_ATTEMPTS = 500
-_HANG_UP_S = 0.1
-"""So long a shell has to tell its jobs and to write its history."""
 _KILL_ROUNDS = 50
 
 
@@ -75,7 +73,7 @@ class Child:
                 os.kill(self._process.pid, signal.SIGKILL)
                 return
             family.signal(signal.SIGHUP)
-            self._loop.call_later(_HANG_UP_S, self._kill_family, family, _KILL_ROUNDS)
+            self._loop.call_later(HANG_UP_S, self._kill_family, family, _KILL_ROUNDS)
 
     def _kill_family(self, family: Family, rounds: int) -> None:
         """Again until a look finds none: who forks meanwhile is found by the next."""

@@ -11,9 +11,13 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 from typing import NamedTuple
 
+HANG_UP_S = 0.1
+"""So long a shell has to tell its jobs and to write its history."""
+_END_ROUNDS, _END_PAUSE_S = 40, 0.01
 _SIGHUP_BIT = 1 << (signal.SIGHUP - 1)
 
 
@@ -48,6 +52,19 @@ class Family:
         found = {pid for pid in found if _namespace(pid) == self._namespace}
         self._known = {pid for pid in found if pid == self.pid or not _ignores_hang_ups(pid)}
         return sorted(self._known)
+
+    def is_beside(self, pid: int) -> bool:
+        """Whether it is of the same machine as this process."""
+        return _namespace(pid) == self._namespace
+
+    def end(self) -> None:
+        """Hangs up, then kills until none is left; blocks for at most half a second."""
+        self.signal(signal.SIGHUP)
+        time.sleep(HANG_UP_S)
+        for _ in range(_END_ROUNDS):
+            if not self.signal(signal.SIGKILL):
+                return
+            time.sleep(_END_PAUSE_S)
 
     def signal(self, number: int) -> int:
         """How many were told."""

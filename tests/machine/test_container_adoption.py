@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -76,6 +77,22 @@ async def test_running_containers_go_on_and_are_watched(host: Host) -> None:
     assert (await waiting).exit_code == 5
     spec = host.spec("db", "", "unused")
     assert (await host.containers.start(spec)).pid == states["db"].pid
+
+
+@host_test
+async def test_programs_that_nobody_hears_any_more_are_ended(host: Host) -> None:
+    """What the earlier process ran inside; a stale pid file that now means another process harms that in nothing."""
+    lost = "session = await containers.attach('web', ('sh', '-c', 'echo on; sleep 971 & sleep 972'), terminal=False)"
+    made = f"containers = CrunContainers({host.home_id!r}, Path({str(host.run_dir)!r}), Path({str(host.work / 'home')!r}) / 'logs')"
+    ending = AFTER_START.replace("await start();", f"await start(); {made}; {lost}; await anext(session.output());")
+    await start_in_another_process(host, ("web",), ending)
+    stale = host.run_dir / "containers" / "web" / "exec-99.pid"
+    stale.write_text(str(os.getpid()))
+    await host.console_says("web", "up")
+    deadline = time.monotonic() + DEADLINE_S
+    while re.search(r"sleep 97\d", (await host.sh("web", "ps"))[1]):
+        assert time.monotonic() < deadline
+    assert not stale.exists()
 
 
 @host_test
