@@ -52,14 +52,11 @@ class NetworkSpec(msgspec.Struct, frozen=True):
 
 class SandboxSpec(msgspec.Struct, frozen=True):
     """The namespaces a machine, pod or container lives in: network, UTS hostname, and, when `guest`, a user namespace that
-    owns them (so that root inside has power over its own network only). They outlive the processes in them.
-    `translates`: no machine lives there; what is sent to it goes on with one of these addresses, which are its interface's, as its source, and
-    replies go back (a NAT gateway). Only for a sandbox that is no guest."""
+    owns them (so that root inside has power over its own network only). They outlive the processes in them."""
 
     name: str
     hostname: str = ""
     guest: bool = True
-    translates: tuple[str, ...] = ()
 
 
 class SandboxPaths(msgspec.Struct, frozen=True):

@@ -85,7 +85,6 @@ ACL_ASSOCIATION = IdForm(
 DHCP_OPTIONS = IdForm(
     "dopt", "dhcpOption ID", "dhcp-options", "InvalidDhcpOptionID.NotFound", "InvalidDhcpOptionsId.Malformed"
 )
-NAT_GATEWAY = IdForm("nat", "NAT gateway ID", "natgateway", "NatGatewayNotFound", "NatGatewayMalformed")
 PREFIX_LIST = IdForm(
     "pl", "prefix list ID", "prefix-list", "InvalidPrefixListID.NotFound", "InvalidPrefixListId.Malformed"
 )

@@ -82,14 +82,13 @@ class Subnet(Resource, frozen=True):
 
 
 class RouteEntry(msgspec.Struct, frozen=True):
-    """`gateway`: id of an internet gateway; `interface`: of a network interface; `nat`: of a NAT gateway; exactly one is set. The VPC's own CIDRs
-    are routed without an entry. `origin`: "CreateRoute" or "CreateRouteTable"."""
+    """`gateway`: id of an internet gateway; `interface`: id of a network interface; exactly one is set. The VPC's own CIDRs are routed
+    without an entry. `origin`: "CreateRoute" or "CreateRouteTable"."""
 
     destination: str
     gateway: str = ""
     interface: str = ""
     origin: str = "CreateRoute"
-    nat: str = ""
 
 
 class RouteAssociation(msgspec.Struct, frozen=True):

@@ -21,11 +21,12 @@ from gureum.aws.ec2.network_kinds import (
     NetworkAcl,
     NetworkInterface,
     PrivateAddress,
+    RouteEntry,
     RouteTable,
     Subnet,
     Vpc,
 )
-from gureum.aws.ec2.route_tables import core_target
+from gureum.aws.ec2.route_tables import is_active
 from gureum.core import specs
 from gureum.engine.lowering import Desired, Reader
 from gureum.engine.registry import lower
@@ -166,5 +167,13 @@ def _routes(vpc: Vpc, table: RouteTable | None, read: Reader) -> Iterator[networ
     for association in vpc.spec.cidrs:
         yield networks.Route(association.cidr, "local")
     for entry in sorted(table.spec.routes if table else (), key=lambda entry: network_of(entry.destination)):
-        target = core_target(entry, vpc.meta.name, lambda cls, name: read.get(cls, vpc.meta.scope, name))
-        yield networks.Route(entry.destination, target)
+        yield networks.Route(entry.destination, _target(entry, vpc, read))
+
+
+def _target(entry: RouteEntry, vpc: Vpc, read: Reader) -> str:
+    scope = vpc.meta.scope
+    gateway = read.get(InternetGateway, scope, entry.gateway) if entry.gateway else None
+    interface = read.get(NetworkInterface, scope, entry.interface) if entry.interface else None
+    if not is_active(entry, gateway, interface, vpc.meta.name):
+        return "blackhole"
+    return "internet" if entry.gateway else f"interface:{entry.interface}"

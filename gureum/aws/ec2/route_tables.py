@@ -1,6 +1,6 @@
 """Route tables: where packets of a subnet go. A subnet without an association uses its VPC's main table.
 
-Routes end at an internet gateway, a NAT gateway or a network interface; other targets are refused honestly. A route whose target is gone or does not
+Routes end at an internet gateway or a network interface; other targets are refused honestly. A route whose target is gone or does not
 carry packets is a blackhole, decided when it is looked at, never stored. Tables are part of their VPC's core Network
 (network_lowering.py).
 """
@@ -17,7 +17,6 @@ from gureum.aws.ec2 import ids, limits
 from gureum.aws.ec2.cidrs import network_of, parse_cidr
 from gureum.aws.ec2.interfaces import interfaces_of, several_interfaces
 from gureum.aws.ec2.listing import answer, listing, show_tags
-from gureum.aws.ec2.nat_gateways import NatGateway
 from gureum.aws.ec2.network_kinds import (
     InternetGateway,
     NetworkInterface,
@@ -89,7 +88,7 @@ async def create_route(call: Call) -> dict[str, Any]:
     destination = _destination(call)
     entry = _entry(call, table, destination)
     old = _route_to(table, destination)
-    if old is not None and msgspec.structs.replace(old, origin=entry.origin) != entry:
+    if old is not None and (old.gateway, old.interface) != (entry.gateway, entry.interface):
         raise AwsError("RouteAlreadyExists", f"The route identified by {destination} already exists.")
     if len(table.spec.routes) >= limits.ROUTES_PER_TABLE:
         raise AwsError("RouteLimitExceeded", "The maximum number of routes has been reached.")
@@ -199,17 +198,13 @@ def change(table: RouteTable, **fields: Any) -> RouteTable:
     return msgspec.structs.replace(table, spec=msgspec.structs.replace(table.spec, **fields))
 
 
-def core_target(entry: RouteEntry, vpc_id: str, get: Callable[[type[Any], str], Any]) -> str:
-    """Where the route leads: a target of `ports.networks.Route`. "blackhole" when it does not carry packets: its gateway is not attached to the
-    VPC or gone, its interface not plugged into a running machine. `get`: looks a class's object up by its id."""
+def is_active(
+    entry: RouteEntry, gateway: InternetGateway | None, interface: NetworkInterface | None, vpc_id: str
+) -> bool:
+    """Whether the route carries packets: its gateway is attached to the VPC, its interface plugged into a running machine."""
     if entry.gateway:
-        gateway: InternetGateway | None = get(InternetGateway, entry.gateway)
-        return "internet" if gateway is not None and gateway.spec.vpc == vpc_id else "blackhole"
-    nat: NatGateway | None = get(NatGateway, entry.nat) if entry.nat else None
-    interface_id = nat.spec.interface if nat is not None else entry.interface
-    interface: NetworkInterface | None = get(NetworkInterface, interface_id) if interface_id else None
-    carries = interface is not None and interface.spec.vpc == vpc_id and bool(interface.spec.sandbox)
-    return f"interface:{interface_id}" if carries else "blackhole"
+        return gateway is not None and gateway.spec.vpc == vpc_id
+    return interface is not None and interface.spec.vpc == vpc_id and bool(interface.spec.sandbox)
 
 
 def _find(call: Call) -> RouteTable:
@@ -247,8 +242,6 @@ def _entry(call: Call, table: RouteTable, destination: str) -> RouteEntry:
         raise AwsError("RouteAlreadyExists", f"The route identified by {destination} already exists.")
     if given[0] == "GatewayId":
         return RouteEntry(destination, gateway=_gateway(call, table, call.params["GatewayId"]))
-    if given[0] == "NatGatewayId":
-        return RouteEntry(destination, nat=_nat(call, table, call.params["NatGatewayId"]))
     if given[0] == "NetworkInterfaceId":
         interface = ids.find(call, NetworkInterface, ids.INTERFACE, call.params["NetworkInterfaceId"])
     elif given[0] == "InstanceId":
@@ -271,16 +264,6 @@ def _gateway(call: Call, table: RouteTable, id_: str) -> str:
     return id_
 
 
-def _nat(call: Call, table: RouteTable, id_: str) -> str:
-    nat = ids.find(call, NatGateway, ids.NAT_GATEWAY, id_)
-    if nat.spec.ended:
-        raise ids.not_found(ids.NAT_GATEWAY, id_)
-    if nat.spec.vpc != table.spec.vpc:
-        text = f"route table {table.meta.name} and NAT gateway {id_} belong to different networks"
-        raise AwsError("InvalidParameterValue", text)
-    return id_
-
-
 def _only_interface(call: Call, instance_id: str) -> NetworkInterface:
     interfaces = interfaces_of(call, instance_id)
     if not interfaces:
@@ -291,12 +274,7 @@ def _only_interface(call: Call, instance_id: str) -> NetworkInterface:
 
 
 def _rely_on(call: Call, transaction: Transaction, entry: RouteEntry) -> None:
-    kinds: tuple[tuple[type[Any], str], ...] = (
-        (InternetGateway, entry.gateway),
-        (NatGateway, entry.nat),
-        (NetworkInterface, entry.interface),
-    )
-    target = next((call.get(cls, name) for cls, name in kinds if name), None)
+    target = call.get(InternetGateway, entry.gateway) if entry.gateway else call.get(NetworkInterface, entry.interface)
     if target is not None:
         transaction.require(target)
 
@@ -334,7 +312,7 @@ def _filters(call: Call) -> FilterTable:
         "route.egress-only-internet-gateway-id": lambda _: (),
         "route.gateway-id": member("GatewayId"),
         "route.instance-id": member("InstanceId"),
-        "route.nat-gateway-id": member("NatGatewayId"),
+        "route.nat-gateway-id": lambda _: (),
         "route.network-interface-id": member("NetworkInterfaceId"),
         "route.origin": member("Origin"),
         "route.state": member("State"),
@@ -368,16 +346,15 @@ def show_routes(call: Call, table: RouteTable) -> list[dict[str, Any]]:
 
 
 def _show_route(call: Call, table: RouteTable, entry: RouteEntry) -> dict[str, Any]:
+    gateway = call.get(InternetGateway, entry.gateway) if entry.gateway else None
     interface = call.get(NetworkInterface, entry.interface) if entry.interface else None
     shown: dict[str, Any] = {
         "DestinationCidrBlock": entry.destination,
         "Origin": entry.origin,
-        "State": "blackhole" if core_target(entry, table.spec.vpc, call.get) == "blackhole" else "active",
+        "State": "active" if is_active(entry, gateway, interface, table.spec.vpc) else "blackhole",
     }
     if entry.gateway:
         return shown | {"GatewayId": entry.gateway}
-    if entry.nat:
-        return shown | {"NatGatewayId": entry.nat}
     shown["NetworkInterfaceId"] = entry.interface
     if interface is not None and interface.spec.attachment is not None:
         shown |= {"InstanceId": interface.spec.attachment.instance, "InstanceOwnerId": call.account}

@@ -70,7 +70,7 @@ def test_routes_are_refused_as_aws_does(cloud, vpc, table):
     assert cloud.code("CreateRoute", RouteTableId=table, DestinationCidrBlock="8.0.0.0/8") == "MissingParameter"
     assert (
         cloud.code("CreateRoute", RouteTableId=table, DestinationCidrBlock="8.0.0.0/8", NatGatewayId="nat-1")
-        == "NatGatewayMalformed"
+        == "NotImplemented"
     )
     assert (
         cloud.code("CreateRoute", RouteTableId="rtb-12345678", DestinationCidrBlock="8.0.0.0/8", GatewayId=gateway)
