@@ -11,7 +11,7 @@ import contextlib
 import itertools
 from pathlib import Path
 
-from gureum.drivers import namespaces, netlink
+from gureum.drivers import namespaces, netlink, translators
 from gureum.drivers.network_names import HomeNames
 from gureum.ports.networks import SandboxPaths, SandboxSpec
 
@@ -29,6 +29,8 @@ def ensure(names: HomeNames, spec: SandboxSpec) -> SandboxPaths:
             _make_guest(net, user, names.uid_base(spec.name))
         else:
             _make_plain(net)
+    if spec.translation is not None:
+        translators.ensure(net, spec.translation)
     return SandboxPaths(str(net), str(user), names.uid_base(spec.name)) if spec.guest else SandboxPaths(str(net), "", 0)
 
 

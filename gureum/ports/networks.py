@@ -50,13 +50,23 @@ class NetworkSpec(msgspec.Struct, frozen=True):
     uplink: bool = False
 
 
+class Translation(msgspec.Struct, frozen=True):
+    """What a sandbox that is a NAT gateway does: new flows that come by its one interface leave by it from one of `addresses` (those of the
+    interface, at least one), answers find back, and nothing that begins elsewhere comes in. `idle_s`: when it forgets a silent flow."""
+
+    addresses: tuple[str, ...]
+    idle_s: int = 350
+
+
 class SandboxSpec(msgspec.Struct, frozen=True):
     """The namespaces a machine, pod or container lives in: network, UTS hostname, and, when `guest`, a user namespace that
-    owns them (so that root inside has power over its own network only). They outlive the processes in them."""
+    owns them (so that root inside has power over its own network only). They outlive the processes in them. `translation`: no machine lives
+    in it, it is a NAT gateway (never a guest)."""
 
     name: str
     hostname: str = ""
     guest: bool = True
+    translation: Translation | None = None
 
 
 class SandboxPaths(msgspec.Struct, frozen=True):

@@ -52,6 +52,7 @@ class Cloud:
         self.group_of: dict[str, tuple[str, ...]] = {}
         self.balancers: dict[str, Balancer] = {}
         self.speaking: set[str] = set()
+        self.open: set[str] = set()
 
     def public(self, number: int) -> str:
         """The n-th address of the home's pool."""
@@ -98,10 +99,11 @@ class Cloud:
         sandbox: str | None = None,
         device: str = "eth0",
         guest: bool = True,
+        exists: bool = False,
     ) -> None:
-        """A sandbox with one interface of the same name (or that interface in another sandbox, as its `device`)."""
+        """A sandbox with one interface of the same name (or that interface in another sandbox, as its `device`). `exists`: the sandbox does."""
         sandbox = name if sandbox is None else sandbox
-        if sandbox:
+        if sandbox and not exists:
             await self.networks.ensure_sandbox(SandboxSpec(sandbox, guest=guest))
         gateway = address.rpartition(".")[0] + ".1"
         subnet = next(s.name for s in self.specs[network].subnets if s.gateway == gateway)
@@ -124,6 +126,22 @@ class Cloud:
         self.group_of[name] = groups
         await self.enforce(network)
 
+    async def translator(
+        self, name: str, network: str, addresses: tuple[str, ...], public: tuple[tuple[str, str], ...]
+    ) -> None:
+        """The interface of a NAT gateway whose sandbox is there, in subnet a. Everything may pass it."""
+        self.open.add(name)
+        await self.machine(name, network, addresses[0], more=addresses[1:], source_check=False, exists=True)
+        self.interfaces[name] = copy_with(self.interfaces[name], public=public)
+        await self.networks.ensure_interface(self.interfaces[name])
+        await self.enforce(network)
+
+    async def until(self, look: Callable[[], bool]) -> None:
+        """Asks again until it is so."""
+        async with asyncio.timeout(30):
+            while not look():
+                await asyncio.sleep(0.02)
+
     async def balancer(self, name: str, *ports: BalancedPort) -> None:
         """Layer-4 balancing at the interface of that name; made before as a machine, without groups if all may speak to it."""
         spec = self.interfaces[name]
@@ -143,7 +161,8 @@ class Cloud:
                 self.group_of[one.name],
                 one.public,
                 forward=not one.source_check,
-                open=not self.group_of[one.name] and one.name in {*self.balancers, *self.speaking},
+                open=one.name in self.open
+                or (not self.group_of[one.name] and one.name in {*self.balancers, *self.speaking}),
                 speaks_for_clients=one.name in self.speaking,
             )
             for one in self.interfaces.values()

@@ -52,6 +52,7 @@ INTERNET_GATEWAY = IdForm(
     "InvalidInternetGatewayID.NotFound",
     "InvalidInternetGatewayId.Malformed",
 )
+NAT_GATEWAY = IdForm("nat", "NAT gateway ID", "natgateway", "NatGatewayNotFound", "NatGatewayMalformed")
 ADDRESS = IdForm(
     "eipalloc", "allocation ID", "elastic-ip", "InvalidAllocationID.NotFound", "InvalidElasticIpID.Malformed"
 )

@@ -8,7 +8,14 @@ from typing import Any
 from gureum.aws.call import Call
 from gureum.aws.ec2.host_names import private_name, public_name
 from gureum.aws.ec2.listing import iso_time, show_tags
-from gureum.aws.ec2.network_kinds import Attachment, NetworkInterface, PrivateAddress, SecurityGroup, Vpc
+from gureum.aws.ec2.network_kinds import (
+    Attachment,
+    NatGateway,
+    NetworkInterface,
+    PrivateAddress,
+    SecurityGroup,
+    Vpc,
+)
 from gureum.aws.ec2.regions import zone_id
 from gureum.aws.filters import FilterTable, boolean
 
@@ -143,7 +150,9 @@ def interface_filters(call: Call) -> FilterTable:
         "attachment.device-index": of_attachment(lambda one: str(one.device_index)),
         "attachment.instance-id": of_attachment(lambda one: one.instance or ()),
         "attachment.instance-owner-id": of_attachment(lambda one: one.owner or call.account),
-        "attachment.nat-gateway-id": lambda _: (),
+        "attachment.nat-gateway-id": lambda eni: [
+            one.meta.name for one in call.by(NatGateway, "interface", eni.meta.name)
+        ],
         "attachment.status": of_attachment(lambda one: one.status),
         "availability-zone": lambda eni: eni.spec.zone,
         "availability-zone-id": lambda eni: zone_id(eni.spec.zone),

@@ -1,7 +1,7 @@
 """EC2's quotas, as a new account on AWS has them (docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html), and how many
 things one call may make.
 
-VPCs, internet gateways and Elastic IPs per region are more than AWS's 5, since a test cloud is there to make many.
+VPCs, internet gateways and Elastic IPs per region, and NAT gateways per zone, are more than AWS's 5, since a test cloud is there to make many.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ ROUTE_TABLES_PER_VPC = 200
 ROUTES_PER_TABLE = 50
 INTERNET_GATEWAYS_PER_REGION = 100
 ADDRESSES_PER_REGION = 100
+NAT_GATEWAYS_PER_ZONE = 50
+ADDRESSES_PER_NAT_GATEWAY = 8
 GROUPS_PER_REGION = 2500
 RULES_PER_GROUP = 60
 """Inbound, and as many outbound."""

@@ -7,6 +7,7 @@ stands on the address (who it points to) and on the interface (what it is seen a
      ▲       ▲            ▲
      │   RouteTable     Address (Elastic IP)
      ├── InternetGateway
+     ├── NatGateway ─► NetworkInterface (its own)
      └── NetworkAcl, SecurityGroup, RouteTable, DhcpOptions (shared)
 
 Claims (engine/client.py): "public/<pool>" holds every public address in use, "address/<subnet>" every private one.
@@ -82,13 +83,18 @@ class Subnet(Resource, frozen=True):
 
 
 class RouteEntry(msgspec.Struct, frozen=True):
-    """`gateway`: id of an internet gateway; `interface`: id of a network interface; exactly one is set. The VPC's own CIDRs are routed
-    without an entry. `origin`: "CreateRoute" or "CreateRouteTable"."""
+    """`gateway`: id of an internet gateway; `interface`: of a network interface; `nat`: of a NAT gateway; exactly one is set. The VPC's own
+    CIDRs are routed without an entry. `origin`: "CreateRoute" or "CreateRouteTable"."""
 
     destination: str
     gateway: str = ""
     interface: str = ""
     origin: str = "CreateRoute"
+    nat: str = ""
+
+    @property
+    def target(self) -> tuple[str, ...]:
+        return self.gateway, self.interface, self.nat
 
 
 class RouteAssociation(msgspec.Struct, frozen=True):
@@ -118,6 +124,7 @@ class RouteTableSpec(msgspec.Struct, frozen=True):
         "main": lambda table: (table.spec.vpc,) if table.spec.main else (),
         "association": lambda table: tuple(one.id for one in table.spec.associations),
         "gateway": lambda table: tuple({one.gateway for one in table.spec.routes if one.gateway}),
+        "nat": lambda table: tuple({one.nat for one in table.spec.routes if one.nat}),
     },
 )
 class RouteTable(Resource, frozen=True):
@@ -137,6 +144,52 @@ class InternetGateway(Resource, frozen=True):
     """A VPC's way to public addresses."""
 
     spec: InternetGatewaySpec = InternetGatewaySpec()
+
+
+class PrivateAddress(msgspec.Struct, frozen=True):
+    """One private IPv4 address of an interface and its public one, if any: with `allocation` it is an Elastic IP, without it was given
+    automatically and is given back when the instance stops."""
+
+    address: str
+    public: str = ""
+    allocation: str = ""
+    association: str = ""
+
+
+class NatGatewaySpec(msgspec.Struct, frozen=True):
+    """`interface`: its network interface, whose addresses are the gateway's; "" when it could not be made. `wish` "deleted": its interface is
+    gone, and what it had stands in `addresses`."""
+
+    vpc: str
+    subnet: str
+    connectivity: Literal["public", "private"]
+    interface: str = ""
+    wish: Literal["available", "deleted"] = "available"
+    addresses: tuple[PrivateAddress, ...] = ()
+
+
+class NatGatewayStatus(msgspec.Struct, frozen=True):
+    """`failure_code`, `failure`: why the state is "failed". `changed`: Unix seconds of the last state change."""
+
+    state: Literal["pending", "failed", "available", "deleting", "deleted"] = "pending"
+    failure_code: str = ""
+    failure: str = ""
+    changed: float = 0.0
+
+
+@kind(
+    "ec2.NatGateway",
+    indexes={
+        "vpc": lambda one: one.spec.vpc,
+        "subnet": lambda one: one.spec.subnet,
+        "interface": lambda one: (one.spec.interface,) if one.spec.interface else (),
+    },
+)
+class NatGateway(Resource, frozen=True):
+    """A way out for machines without a public address."""
+
+    spec: NatGatewaySpec
+    status: NatGatewayStatus = NatGatewayStatus()
 
 
 class AddressSpec(msgspec.Struct, frozen=True):
@@ -162,16 +215,6 @@ class Address(Resource, frozen=True):
     """An Elastic IP; its name is the allocation id."""
 
     spec: AddressSpec
-
-
-class PrivateAddress(msgspec.Struct, frozen=True):
-    """One private IPv4 address of an interface and its public one, if any: with `allocation` it is an Elastic IP, without it was given
-    automatically and is given back when the instance stops."""
-
-    address: str
-    public: str = ""
-    allocation: str = ""
-    association: str = ""
 
 
 class Attachment(msgspec.Struct, frozen=True):

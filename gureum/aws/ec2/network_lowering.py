@@ -18,6 +18,7 @@ from gureum.aws.ec2.network_acl_entries import lets_all_pass, lower_acl
 from gureum.aws.ec2.network_kinds import (
     Address,
     InternetGateway,
+    NatGateway,
     NetworkAcl,
     NetworkInterface,
     PrivateAddress,
@@ -26,7 +27,7 @@ from gureum.aws.ec2.network_kinds import (
     Subnet,
     Vpc,
 )
-from gureum.aws.ec2.route_tables import is_active
+from gureum.aws.ec2.route_tables import is_active, target_kind
 from gureum.core import specs
 from gureum.engine.lowering import Desired, Reader
 from gureum.engine.registry import lower
@@ -171,9 +172,10 @@ def _routes(vpc: Vpc, table: RouteTable | None, read: Reader) -> Iterator[networ
 
 
 def _target(entry: RouteEntry, vpc: Vpc, read: Reader) -> str:
-    scope = vpc.meta.scope
-    gateway = read.get(InternetGateway, scope, entry.gateway) if entry.gateway else None
-    interface = read.get(NetworkInterface, scope, entry.interface) if entry.interface else None
-    if not is_active(entry, gateway, interface, vpc.meta.name):
+    kind, name = target_kind(entry)
+    target = read.get(kind, vpc.meta.scope, name)
+    if target is None or not is_active(entry, target, vpc.meta.name):
         return "blackhole"
+    if isinstance(target, NatGateway):
+        return f"interface:{target.spec.interface}"
     return "internet" if entry.gateway else f"interface:{entry.interface}"

@@ -1,6 +1,6 @@
 """Route tables: where packets of a subnet go. A subnet without an association uses its VPC's main table.
 
-Routes end at an internet gateway or a network interface; other targets are refused honestly. A route whose target is gone or does not
+Routes end at an internet gateway, a NAT gateway or a network interface; other targets are refused honestly. A route whose target is gone or does not
 carry packets is a blackhole, decided when it is looked at, never stored. Tables are part of their VPC's core Network
 (network_lowering.py).
 """
@@ -19,6 +19,7 @@ from gureum.aws.ec2.interfaces import interfaces_of, several_interfaces
 from gureum.aws.ec2.listing import answer, listing, show_tags
 from gureum.aws.ec2.network_kinds import (
     InternetGateway,
+    NatGateway,
     NetworkInterface,
     RouteAssociation,
     RouteEntry,
@@ -38,6 +39,8 @@ TARGETS = (
     "GatewayId", "InstanceId", "NetworkInterfaceId", "NatGatewayId", "VpcPeeringConnectionId", "TransitGatewayId", "LocalGatewayId",
     "CarrierGatewayId", "EgressOnlyInternetGatewayId", "CoreNetworkArn", "VpcEndpointId", "OdbNetworkArn",
 )  # fmt: skip
+
+Target = InternetGateway | NatGateway | NetworkInterface
 
 
 @operation("CreateRouteTable")
@@ -88,7 +91,7 @@ async def create_route(call: Call) -> dict[str, Any]:
     destination = _destination(call)
     entry = _entry(call, table, destination)
     old = _route_to(table, destination)
-    if old is not None and (old.gateway, old.interface) != (entry.gateway, entry.interface):
+    if old is not None and old.target != entry.target:
         raise AwsError("RouteAlreadyExists", f"The route identified by {destination} already exists.")
     if len(table.spec.routes) >= limits.ROUTES_PER_TABLE:
         raise AwsError("RouteLimitExceeded", "The maximum number of routes has been reached.")
@@ -198,13 +201,21 @@ def change(table: RouteTable, **fields: Any) -> RouteTable:
     return msgspec.structs.replace(table, spec=msgspec.structs.replace(table.spec, **fields))
 
 
-def is_active(
-    entry: RouteEntry, gateway: InternetGateway | None, interface: NetworkInterface | None, vpc_id: str
-) -> bool:
-    """Whether the route carries packets: its gateway is attached to the VPC, its interface plugged into a running machine."""
+def is_active(entry: RouteEntry, target: Target | None, vpc_id: str) -> bool:
+    """Whether the route carries packets: its gateway is attached to the VPC, its interface plugged into a running machine, its NAT gateway not
+    deleted."""
+    if target is None or target.spec.vpc != vpc_id:
+        return False
+    if isinstance(target, NatGateway):
+        return target.status.state in ("pending", "available")
+    return bool(target.spec.sandbox) if isinstance(target, NetworkInterface) else True
+
+
+def target_kind(entry: RouteEntry) -> tuple[type[Target], str]:
+    """The kind and the id of what the route leads to."""
     if entry.gateway:
-        return gateway is not None and gateway.spec.vpc == vpc_id
-    return interface is not None and interface.spec.vpc == vpc_id and bool(interface.spec.sandbox)
+        return InternetGateway, entry.gateway
+    return (NatGateway, entry.nat) if entry.nat else (NetworkInterface, entry.interface)
 
 
 def _find(call: Call) -> RouteTable:
@@ -242,6 +253,8 @@ def _entry(call: Call, table: RouteTable, destination: str) -> RouteEntry:
         raise AwsError("RouteAlreadyExists", f"The route identified by {destination} already exists.")
     if given[0] == "GatewayId":
         return RouteEntry(destination, gateway=_gateway(call, table, call.params["GatewayId"]))
+    if given[0] == "NatGatewayId":
+        return RouteEntry(destination, nat=_nat_gateway(call, table, call.params["NatGatewayId"]))
     if given[0] == "NetworkInterfaceId":
         interface = ids.find(call, NetworkInterface, ids.INTERFACE, call.params["NetworkInterfaceId"])
     elif given[0] == "InstanceId":
@@ -264,6 +277,17 @@ def _gateway(call: Call, table: RouteTable, id_: str) -> str:
     return id_
 
 
+def _nat_gateway(call: Call, table: RouteTable, id_: str) -> str:
+    """AWS knows no deleted one here."""
+    gateway = call.get(NatGateway, id_)
+    if gateway is None or gateway.status.state not in ("pending", "available"):
+        raise AwsError("InvalidNatGatewayID.NotFound", f"The natGateway ID '{id_}' does not exist")
+    if gateway.spec.vpc != table.spec.vpc:
+        text = f"route table {table.meta.name} and network gateway {id_} belong to different networks"
+        raise AwsError("InvalidParameterValue", text)
+    return id_
+
+
 def _only_interface(call: Call, instance_id: str) -> NetworkInterface:
     interfaces = interfaces_of(call, instance_id)
     if not interfaces:
@@ -274,7 +298,7 @@ def _only_interface(call: Call, instance_id: str) -> NetworkInterface:
 
 
 def _rely_on(call: Call, transaction: Transaction, entry: RouteEntry) -> None:
-    target = call.get(InternetGateway, entry.gateway) if entry.gateway else call.get(NetworkInterface, entry.interface)
+    target = call.get(*target_kind(entry))
     if target is not None:
         transaction.require(target)
 
@@ -312,7 +336,7 @@ def _filters(call: Call) -> FilterTable:
         "route.egress-only-internet-gateway-id": lambda _: (),
         "route.gateway-id": member("GatewayId"),
         "route.instance-id": member("InstanceId"),
-        "route.nat-gateway-id": lambda _: (),
+        "route.nat-gateway-id": member("NatGatewayId"),
         "route.network-interface-id": member("NetworkInterfaceId"),
         "route.origin": member("Origin"),
         "route.state": member("State"),
@@ -346,18 +370,19 @@ def show_routes(call: Call, table: RouteTable) -> list[dict[str, Any]]:
 
 
 def _show_route(call: Call, table: RouteTable, entry: RouteEntry) -> dict[str, Any]:
-    gateway = call.get(InternetGateway, entry.gateway) if entry.gateway else None
-    interface = call.get(NetworkInterface, entry.interface) if entry.interface else None
+    target = call.get(*target_kind(entry))
     shown: dict[str, Any] = {
         "DestinationCidrBlock": entry.destination,
         "Origin": entry.origin,
-        "State": "active" if is_active(entry, gateway, interface, table.spec.vpc) else "blackhole",
+        "State": "active" if is_active(entry, target, table.spec.vpc) else "blackhole",
     }
     if entry.gateway:
         return shown | {"GatewayId": entry.gateway}
+    if entry.nat:
+        return shown | {"NatGatewayId": entry.nat}
     shown["NetworkInterfaceId"] = entry.interface
-    if interface is not None and interface.spec.attachment is not None:
-        shown |= {"InstanceId": interface.spec.attachment.instance, "InstanceOwnerId": call.account}
+    if isinstance(target, NetworkInterface) and target.spec.attachment is not None:
+        shown |= {"InstanceId": target.spec.attachment.instance, "InstanceOwnerId": call.account}
     return shown
 
 

@@ -69,7 +69,7 @@ def test_routes_are_refused_as_aws_does(cloud, vpc, table):
     )
     assert cloud.code("CreateRoute", RouteTableId=table, DestinationCidrBlock="8.0.0.0/8") == "MissingParameter"
     assert (
-        cloud.code("CreateRoute", RouteTableId=table, DestinationCidrBlock="8.0.0.0/8", NatGatewayId="nat-1")
+        cloud.code("CreateRoute", RouteTableId=table, DestinationCidrBlock="8.0.0.0/8", TransitGatewayId="tgw-1")
         == "NotImplemented"
     )
     assert (
