@@ -1,0 +1,110 @@
+"""Ways between VPCs by the API, felt by packets of machines that run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.cloud.running import BUSYBOX, NANO, Cloud, until
+
+EVERYWHERE = "0.0.0.0/0"
+# Each client is told the address it comes from.
+WHO = "#!/bin/sh\nmkdir -p /www/cgi-bin\nprintf '#!/bin/sh\\necho\\necho $REMOTE_ADDR\\n' > /www/cgi-bin/who\nchmod +x /www/cgi-bin/who\nhttpd -p 80 -h /www\n"
+
+
+class Place:
+    """A VPC with one subnet, its own route table and, if `public`, an internet gateway."""
+
+    def __init__(self, ec2: Any, cidr: str, *, public: bool) -> None:
+        self.ec2 = ec2
+        self.vpc = ec2.create_vpc(CidrBlock=cidr)["Vpc"]["VpcId"]
+        self.gateway = ""
+        if public:
+            self.gateway = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
+            ec2.attach_internet_gateway(InternetGatewayId=self.gateway, VpcId=self.vpc)
+        self.subnet, self.table = self.add_subnet(cidr.replace("0.0/16", "0.0/24"), self.gateway)
+        of_vpc = [{"Name": "vpc-id", "Values": [self.vpc]}]
+        self.group = ec2.describe_security_groups(Filters=of_vpc)["SecurityGroups"][0]["GroupId"]
+
+    def add_subnet(self, cidr: str, gateway: str = "") -> tuple[str, str]:
+        subnet = self.ec2.create_subnet(VpcId=self.vpc, CidrBlock=cidr)["Subnet"]["SubnetId"]
+        table = self.ec2.create_route_table(VpcId=self.vpc)["RouteTable"]["RouteTableId"]
+        self.ec2.associate_route_table(RouteTableId=table, SubnetId=subnet)
+        if gateway:
+            self.ec2.create_route(RouteTableId=table, DestinationCidrBlock=EVERYWHERE, GatewayId=gateway)
+        return subnet, table
+
+    def allow(self, **source: Any) -> None:
+        rule = {"IpProtocol": "tcp", "FromPort": 80, "ToPort": 80, **source}
+        self.ec2.authorize_security_group_ingress(GroupId=self.group, IpPermissions=[rule])
+
+    def refuse(self, **source: Any) -> None:
+        rule = {"IpProtocol": "tcp", "FromPort": 80, "ToPort": 80, **source}
+        self.ec2.revoke_security_group_ingress(GroupId=self.group, IpPermissions=[rule])
+
+
+def launch(cloud: Cloud, ec2: Any, subnet: str, *, public: bool = False) -> dict[str, Any]:
+    interface = {"DeviceIndex": 0, "SubnetId": subnet, "AssociatePublicIpAddress": public}
+    made = ec2.run_instances(
+        ImageId=BUSYBOX, InstanceType=NANO, MinCount=1, MaxCount=1, UserData=WHO, NetworkInterfaces=[interface]
+    )
+    return dict(cloud.until_state(ec2, [made["Instances"][0]["InstanceId"]], "running")[0])
+
+
+def seen(cloud: Cloud, instance: str, address: str) -> str:
+    """The address by which a machine is seen there; "" when nothing answers."""
+    asked = cloud.inside(instance, "timeout", "1", "wget", "-qO-", f"http://{address}/cgi-bin/who")
+    return asked.stdout.strip().strip("[]").removeprefix("::ffff:") if asked.returncode == 0 else ""
+
+
+@pytest.fixture(scope="module")
+def client(cloud: Cloud) -> Any:
+    return cloud.client("ec2")
+
+
+@pytest.fixture(scope="module")
+def left(client: Any) -> Place:
+    return Place(client, "10.1.0.0/16", public=True)
+
+
+@pytest.fixture(scope="module")
+def right(client: Any) -> Place:
+    place = Place(client, "10.2.0.0/16", public=True)
+    place.allow(IpRanges=[{"CidrIp": EVERYWHERE}])
+    return place
+
+
+@pytest.fixture(scope="module")
+def server(cloud: Cloud, client: Any, right: Place) -> dict[str, Any]:
+    return launch(cloud, client, right.subnet, public=True)
+
+
+@pytest.fixture(scope="module")
+def hidden(cloud: Cloud, client: Any, left: Place) -> dict[str, Any]:
+    """A machine of the left VPC in a subnet that leads nowhere at first, with "Table", its route table."""
+    subnet, table = left.add_subnet("10.1.5.0/24")
+    return launch(cloud, client, subnet) | {"Table": table}
+
+
+def test_a_nat_gateway_leads_out_under_its_elastic_ip_until_it_is_deleted(
+    cloud: Cloud, client: Any, left: Place, server: dict[str, Any], hidden: dict[str, Any]
+) -> None:
+    name, address = hidden["InstanceId"], cloud.own(server["PublicIpAddress"])
+    assert not seen(cloud, name, address)
+    elastic = client.allocate_address()
+    made = client.create_nat_gateway(SubnetId=left.subnet, AllocationId=elastic["AllocationId"])
+    nat = made["NatGateway"]["NatGatewayId"]
+    client.get_waiter("nat_gateway_available").wait(NatGatewayIds=[nat], WaiterConfig={"Delay": 1})
+    route = {"RouteTableId": hidden["Table"], "DestinationCidrBlock": EVERYWHERE}
+    client.create_route(NatGatewayId=nat, **route)
+    until(lambda: seen(cloud, name, address) == elastic["PublicIp"])
+    cloud.command("restart")
+    assert seen(cloud, name, address) == elastic["PublicIp"]
+    client.delete_nat_gateway(NatGatewayId=nat)
+    until(lambda: not seen(cloud, name, address))
+    client.get_waiter("nat_gateway_deleted").wait(NatGatewayIds=[nat], WaiterConfig={"Delay": 1})
+    routes = client.describe_route_tables(RouteTableIds=[hidden["Table"]])["RouteTables"][0]["Routes"]
+    assert [one["State"] for one in routes if one.get("NatGatewayId") == nat] == ["blackhole"]
+    client.delete_route(**route)
+    client.release_address(AllocationId=elastic["AllocationId"])
