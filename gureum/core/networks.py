@@ -15,7 +15,7 @@ from gureum.core.machine import Machine
 from gureum.core.specs import Balancer, FirewallGroup, Interface, Network, Proxy, Sandbox
 from gureum.core.targets import TargetBook
 from gureum.ports.firewalls import Balancer as RuledBalancer
-from gureum.ports.firewalls import Group, Port, RuleSet
+from gureum.ports.firewalls import Group, PeerLink, Port, RuleSet
 from gureum.ports.networks import EdgeSpec
 
 T = TypeVar("T", FirewallGroup, Interface, Balancer, Proxy)
@@ -105,6 +105,7 @@ def plan_rules(
         internet=network.internet,
         acls=network.acls,
         balancers=tuple(sorted((one for one in balancers if one.interface in there), key=lambda one: one.interface)),
+        peers=tuple(PeerLink(one.name, one.cidrs) for one in network.network.peers),
     )
 
 

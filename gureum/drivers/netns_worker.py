@@ -48,8 +48,12 @@ class Machine:
         if spec.uplink and not self._edge.exists:
             raise PortError("the edge does not exist yet")
         router = self._routers.get(spec.name) or Router(spec.name, self._names.network(spec.name))
-        changed = router.ensure(spec, self._names.edge if spec.uplink else None)
+        pinned = [(one, self._names.network(one.network)) for one in spec.peers]
+        peers = {one.name: path for one, path in pinned if namespaces.is_pinned(path)}
+        before = router.peers
+        changed = router.ensure(spec, self._names.edge if spec.uplink else None, peers)
         self._remember(router)
+        self._tell_peers({one.network for one in (*before, *spec.peers)})
         if changed:
             self._edge.forget()
             for interface in router.placed:
@@ -60,6 +64,8 @@ class Machine:
         if namespaces.is_pinned(path):
             router = self._router(name)
             router.cut_uplink()
+            router.cut_peers()
+            self._tell_peers({one.network for one in router.peers})
             for interface in list(router.placed):
                 self._forget_interface(interface)
         self._routers.pop(name, None)
@@ -113,6 +119,12 @@ class Machine:
             if namespaces.is_pinned(path):
                 found |= Router(name, path).counters()
         return found
+
+    def _tell_peers(self, networks: set[str]) -> None:
+        """Links into these routers have come or gone. One that is not known yet looks when it is wished anew."""
+        for name in networks:
+            if name in self._routers and namespaces.is_pinned(self._names.network(name)):
+                self._routers[name].look_at_peers()
 
     def _router(self, network: str) -> Router:
         """The router of a network that exists; after a restart it reads its namespace first."""

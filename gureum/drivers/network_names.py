@@ -60,6 +60,11 @@ def network_link(network: str) -> str:
     return f"n{_hash(network):014x}"
 
 
+def peer_link(peering: str) -> str:
+    """Both ends of the link between two peered networks."""
+    return f"p{_hash(peering):014x}"
+
+
 def _hash(text: str) -> int:
     """FNV-1a, folded to 56 bits. Not hashlib: it would load OpenSSL into each worker, 4 MB, to name links within one network."""
     value = 0xCBF29CE484222325

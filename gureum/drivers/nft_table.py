@@ -1,7 +1,7 @@
 """The nftables table of one network, as pure values: from a rule set to chains and sets, and from two tables to the
 commands that turn one into the other.
 
-    raw prerouting   an interface sends only from its own addresses (unless it forwards)
+    raw prerouting   an interface sends only from its own addresses (unless it forwards), a peered network only from its own to this one's
     nat prerouting   from the uplink: public address -> private address
     forward          where there are ACLs, every packet passes that of the subnet it leaves and that of the subnet it enters
                        by its interface    `leave-CIDR`, `enter-CIDR`: what stays within returns, else  ->  the ACL's chain
@@ -36,7 +36,7 @@ from typing import Any
 import msgspec
 
 from gureum.drivers import nft_balancers
-from gureum.drivers.network_names import DENIED_LOG_GROUP, NFT_TABLE, UPLINK, interface_link
+from gureum.drivers.network_names import DENIED_LOG_GROUP, NFT_TABLE, UPLINK, interface_link, peer_link
 from gureum.drivers.nft_expressions import (
     ACCEPT,
     DENY,
@@ -57,7 +57,7 @@ from gureum.drivers.nft_expressions import (
     prefix,
 )
 from gureum.drivers.nft_idle import Limit
-from gureum.ports.firewalls import Acl, AclEntry, Group, Port, Rule, RuleSet
+from gureum.ports.firewalls import Acl, AclEntry, Group, PeerLink, Port, Rule, RuleSet
 
 METADATA_ADDRESS = "169.254.169.254"
 RESOLVER_ADDRESS = "169.254.169.253"
@@ -108,6 +108,8 @@ def table(rules: RuleSet, watched: bool = False) -> Table:
     known = frozenset(group.name for group in rules.groups)
     for port in rules.ports:
         _add_port(port, known, chains, sets)
+    for peer in rules.peers:
+        _add_peer(rules, peer, chains, sets)
     if rules.acls:
         _add_acls(rules, chains, sets)
     if nft_balancers.are_in(rules):
@@ -134,6 +136,17 @@ def _add_port(port: Port, known: frozenset[str], chains: dict[str, Chain], sets:
         own = match(payload("ip", "saddr"), {"set": list(port.addresses)})
         chains[source] = Chain(((own, ACCEPT), ({"counter": None}, {"drop": None})))
         sets["sources"].entries[link] = {"goto": {"target": source}}
+
+
+def _add_peer(rules: RuleSet, peer: PeerLink, chains: dict[str, Chain], sets: dict[str, Elements]) -> None:
+    """Whose it comes from and where it goes stands before all else: nothing borrowed, nothing passed on to a third network."""
+    link, source = peer_link(peer.name), f"from-{peer.name}"
+    from_there = match(payload("ip", "saddr"), {"set": [prefix(cidr) for cidr in peer.cidrs]})
+    to_here = match(payload("ip", "daddr"), {"set": [prefix(cidr) for cidr in rules.cidrs]})
+    chains[source] = Chain(((from_there, to_here, ACCEPT), ({"counter": None}, {"drop": None})))
+    sets["sources"].entries[link] = {"goto": {"target": source}}
+    sets["egress"].entries[link] = {"goto": {"target": "ingress"}}
+    sets["ingress"].entries[link] = ACCEPT
 
 
 def _add_acls(rules: RuleSet, chains: dict[str, Chain], sets: dict[str, Elements]) -> None:

@@ -11,16 +11,18 @@ Packets are not forwarded before the firewall says so: `ip_forward` is set by th
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Interface
 from pathlib import Path
+from types import MappingProxyType
 
 from gureum.drivers import namespaces, netlink
 from gureum.drivers.netlink import Message, Netlink, Route, Rule
-from gureum.drivers.network_names import UPLINK, interface_link, network_link
+from gureum.drivers.network_names import UPLINK, interface_link, network_link, peer_link
 from gureum.drivers.routes import (
     EDGE_ADDRESS,
     NETWORK_ADDRESS,
+    PEER_ADDRESS,
     PRIMARY,
     Placed,
     Plan,
@@ -30,13 +32,15 @@ from gureum.drivers.routes import (
     subnet_table,
     without,
 )
-from gureum.ports.networks import InterfaceCounters, InterfaceSpec, NetworkSpec
+from gureum.ports.networks import InterfaceCounters, InterfaceSpec, NetworkSpec, Peer
 
 # One MAC for the router's end of every link: each link is a wire of its own.
 ROUTER_MAC = "02:67:6d:00:00:01"
 EDGE_MAC = "02:67:6d:00:00:02"
 _NETWORK_MAC = "02:67:6d:00:00:03"
+_PEER_MAC = "02:67:6d:00:00:05"  # of both ends: each is the other's only neighbour
 MTU_BYTES = 1500
+_PEER_ALIAS = "peer "
 _FURTHER = range(1, 16)  # a machine has at most 15 interfaces: eth0, and these
 _OWN_TABLES = 10000  # of eth1: 10001
 
@@ -68,12 +72,13 @@ class Router:
         self._local: set[str] = set()
         self._inode = 0
         self._known = False
+        self._peers: dict[str, int] = {}  # indexes of the links to peered networks
 
     # --- the network ---
 
-    def ensure(self, spec: NetworkSpec, edge: Path | None) -> bool:
+    def ensure(self, spec: NetworkSpec, edge: Path | None, peers: Mapping[str, Path] = MappingProxyType({})) -> bool:
         """Makes the namespace where it is missing and brings it to `spec`. `edge`: where the uplink leads, None
-        without. Says whether the uplink came or went."""
+        without. `peers`: the routers of peered networks that are there. Says whether the uplink came or went."""
         if not namespaces.is_pinned(self.path):
             self._make()
         with self._inside() as kernel:
@@ -82,8 +87,26 @@ class Router:
             self._route_targets = frozenset(t.removeprefix("interface:") for t in targets if t.startswith("interface:"))
             self._bring_local(kernel, spec)
             changed = self._bring_uplink(kernel, edge)
+            self._bring_peers(kernel, peers)
             self._bring_routes(kernel)
         return changed
+
+    @property
+    def peers(self) -> tuple[Peer, ...]:
+        """Those that are wished, as far as it is known."""
+        return self._spec.peers if self._spec is not None else ()
+
+    def look_at_peers(self) -> None:
+        """Another network's router has made or taken away links into this one."""
+        with self._inside() as kernel:
+            self._peers = _peer_links(kernel)
+            self._bring_routes(kernel)
+
+    def cut_peers(self) -> None:
+        """The links to peered networks go at once, not only when the kernel has taken down the namespace."""
+        with self._inside() as kernel:
+            kernel.send(netlink.delete_link(index) for index in _peer_links(kernel).values())
+            self._peers = {}
 
     def observe(self) -> None:
         """Reads the namespace anew: a guest may have deleted its end of a link."""
@@ -132,6 +155,7 @@ class Router:
         self._local = {address for address, _ in kernel.addresses(netlink.LOOPBACK)} - {"127.0.0.1"}
         forwarding = {rule.incoming: rule.table for rule in self._plan.rules if rule.incoming}
         self.placed = {}
+        self._peers = _peer_links(kernel)
         for link in links:
             name, sandbox, _ = link.alias.partition("@")
             if not sandbox:
@@ -182,6 +206,35 @@ class Router:
             edge_kernel.send([netlink.set_alias(link.peer_index, self.name)])
         kernel.wait_ready(UPLINK)
 
+    def _bring_peers(self, kernel: Netlink, peers: Mapping[str, Path]) -> None:
+        """A link to each router in `peers`, and to no other. The alias, set last and on both ends, tells that it is whole."""
+        there = _peer_links(kernel)
+        unwished = [index for name, index in there.items() if name not in {one.name for one in self.peers}]
+        kernel.send(netlink.delete_link(index) for index in unwished)
+        for name, other in peers.items():
+            if name not in there:
+                self._make_peer_link(kernel, name, other)
+        self._peers = _peer_links(kernel)
+
+    def _make_peer_link(self, kernel: Netlink, name: str, other: Path) -> None:
+        link_name = peer_link(name)
+        half_made = kernel.link(link_name)
+        if half_made is not None:
+            kernel.send([netlink.delete_link(half_made.index)])
+        with namespaces.entered(other), Netlink() as far_kernel:
+            stale = far_kernel.link(link_name)
+            if stale is not None:
+                far_kernel.send([netlink.delete_link(stale.index)])
+        with other.open() as far:
+            kernel.send([netlink.add_veth(link_name, _PEER_MAC, link_name, _PEER_MAC, far.fileno(), MTU_BYTES)])
+        link = kernel.link(link_name)
+        assert link is not None, "made just now"
+        kernel.send(_peer_end(link.index))
+        with namespaces.entered(other), Netlink() as far_kernel:
+            far_kernel.send([*_peer_end(link.peer_index), netlink.set_alias(link.peer_index, _PEER_ALIAS + name)])
+        kernel.wait_ready(link_name)
+        kernel.send([netlink.set_alias(link.index, _PEER_ALIAS + name)])
+
     def _bring_routes(
         self, kernel: Netlink, name: str = "", was: Placed | None = None, now: Placed | None = None
     ) -> None:
@@ -192,7 +245,7 @@ class Router:
             wanted = joined(without(self._plan, own(was)), own(now))
         else:
             uplink = kernel.link(UPLINK) if self._spec.uplink else None
-            wanted = plan(self._spec, self.placed, uplink.index if uplink else 0)
+            wanted = plan(self._spec, self.placed, uplink.index if uplink else 0, self._peers)
         old = self._plan
         kernel.send(netlink.add_route(route) for route in wanted.routes - old.routes)
         kernel.send(netlink.add_rule(rule) for rule in wanted.rules - old.rules)
@@ -259,6 +312,16 @@ class Router:
 def _placed(spec: InterfaceSpec, link: netlink.Link, tag: str) -> Placed:
     table = 0 if spec.source_check else subnet_table(spec.subnet)
     return Placed(link.index, link.name, tag, spec.addresses, spec.gateway, spec.mac, table)
+
+
+def _peer_links(kernel: Netlink) -> dict[str, int]:
+    """Whole links to peered networks: peering -> index."""
+    found = (one for one in kernel.links() if one.alias.startswith(_PEER_ALIAS))
+    return {one.alias.removeprefix(_PEER_ALIAS): one.index for one in found}
+
+
+def _peer_end(index: int) -> list[Message]:
+    return [netlink.add_neighbour(index, PEER_ADDRESS, _PEER_MAC), netlink.set_up(index)]
 
 
 def _uplink_end(index: int, own_address: str, far_address: str, far_mac: str) -> list[Message]:

@@ -18,6 +18,7 @@ its link. A link to an interface that is not attached is a blackhole.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import msgspec
 
@@ -28,6 +29,8 @@ from gureum.ports import networks
 # Both ends of every uplink have the same addresses: only the link tells them apart, and no network can own them.
 EDGE_ADDRESS = "169.254.0.1"
 NETWORK_ADDRESS = "169.254.0.2"
+# What the other end of a peering's link is called on both sides. Nobody has it: a permanent neighbour says whose MAC it is.
+PEER_ADDRESS = "169.254.0.3"
 
 PRIMARY, SECONDARY = 1, 2  # metrics of the /32 routes: after a restart the primary address is known by it
 
@@ -65,8 +68,14 @@ def subnet_table(subnet: str) -> int:
     return stable_number("subnet " + subnet)
 
 
-def plan(spec: networks.NetworkSpec, placed: Mapping[str, Placed], uplink: int) -> Plan:
-    """What the router must hold. `uplink`: index of the link to the edge, 0 when there is none."""
+def plan(
+    spec: networks.NetworkSpec,
+    placed: Mapping[str, Placed],
+    uplink: int,
+    peers: Mapping[str, int] = MappingProxyType({}),
+) -> Plan:
+    """What the router must hold. `uplink`: index of the link to the edge, 0 when there is none. `peers`: those of the links to peered networks
+    that are there."""
     routes = {Route(cidr, kind=UNREACHABLE) for cidr in spec.cidrs}
     rules = set()
     if uplink:
@@ -75,7 +84,7 @@ def plan(spec: networks.NetworkSpec, placed: Mapping[str, Placed], uplink: int) 
         routes.add(Route("0.0.0.0/0", _REPLIES, link=uplink, gateway=EDGE_ADDRESS, onlink=True))
     for subnet in spec.subnets:
         rules.add(Rule(_BY_SOURCE, subnet_table(subnet.name), source=subnet.cidr))
-        routes.update(_table(spec, subnet, placed, uplink))
+        routes.update(_table(spec, subnet, placed, uplink, peers))
     for port in placed.values():
         routes |= own(port).routes
         rules |= own(port).rules
@@ -111,23 +120,31 @@ def without(one: Plan, other: Plan) -> Plan:
 
 
 def _table(
-    spec: networks.NetworkSpec, subnet: networks.Subnet, placed: Mapping[str, Placed], uplink: int
+    spec: networks.NetworkSpec,
+    subnet: networks.Subnet,
+    placed: Mapping[str, Placed],
+    uplink: int,
+    peers: Mapping[str, int],
 ) -> list[Route]:
     number = subnet_table(subnet.name)
     table = {cidr: Route(cidr, number, THROW) for cidr in spec.cidrs}
     table["0.0.0.0/0"] = Route("0.0.0.0/0", number, UNREACHABLE)
     for route in subnet.routes:
         if ":" not in route.destination:  # the networks carry IPv4 only
-            table[route.destination] = _entry(route, number, placed, uplink)
+            table[route.destination] = _entry(route, number, placed, uplink, peers)
     return list(table.values())
 
 
-def _entry(route: networks.Route, table: int, placed: Mapping[str, Placed], uplink: int) -> Route:
+def _entry(
+    route: networks.Route, table: int, placed: Mapping[str, Placed], uplink: int, peers: Mapping[str, int]
+) -> Route:
     destination = route.destination
     if route.target == "local":
         return Route(destination, table, THROW)
     if route.target == "internet" and uplink:
         return Route(destination, table, link=uplink, gateway=EDGE_ADDRESS, onlink=True)
+    if route.target.startswith("peer:") and (link := peers.get(route.target.removeprefix("peer:"))):
+        return Route(destination, table, link=link, gateway=PEER_ADDRESS, onlink=True)
     port = placed.get(route.target.removeprefix("interface:")) if route.target.startswith("interface:") else None
     if port is not None:
         return Route(destination, table, link=port.index, gateway=port.addresses[0], onlink=True)

@@ -103,6 +103,14 @@ class Balancer(msgspec.Struct, frozen=True):
     public: str = ""
 
 
+class PeerLink(msgspec.Struct, frozen=True):
+    """A way to another network. What comes by it must come from `cidrs` and be meant for this network itself, so that nothing passes
+    through a network to a third; then it is judged as any packet, and what goes to it by its sender's groups alone."""
+
+    name: str
+    cidrs: tuple[str, ...]
+
+
 class RuleSet(msgspec.Struct, frozen=True):
     """`internet`: subnets' CIDRs whose route table leads to the edge; others' packets to and from the edge are dropped. `acls`: each subnet
     has one at most; one that lets everything pass is better left out, as then nothing is looked at."""
@@ -114,6 +122,7 @@ class RuleSet(msgspec.Struct, frozen=True):
     internet: tuple[str, ...] = ()
     acls: tuple[Acl, ...] = ()
     balancers: tuple[Balancer, ...] = ()
+    peers: tuple[PeerLink, ...] = ()
 
 
 class BalancedCounts(msgspec.Struct, frozen=True):

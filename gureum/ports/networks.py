@@ -24,7 +24,7 @@ class EdgeSpec(msgspec.Struct, frozen=True):
 
 class Route(msgspec.Struct, frozen=True):
     """One route of a subnet's table. `target`: "local" (the network itself), "internet" (through the edge),
-    "blackhole", or "interface:NAME" (to that interface's primary address). The longest prefix wins."""
+    "blackhole", "interface:NAME" (to that interface's primary address), or "peer:NAME" (through that peering). The longest prefix wins."""
 
     destination: str
     target: str
@@ -39,6 +39,14 @@ class Subnet(msgspec.Struct, frozen=True):
     routes: tuple[Route, ...] = ()
 
 
+class Peer(msgspec.Struct, frozen=True):
+    """A peering: a link to another network's router, which must wish for the same one. `cidrs`: the other's, which do not overlap with this one's."""
+
+    name: str
+    network: str
+    cidrs: tuple[str, ...]
+
+
 class NetworkSpec(msgspec.Struct, frozen=True):
     """`local_addresses`: further addresses that the router itself answers to (resolver at base + 2, 169.254.169.253,
     169.254.169.254). `uplink`: whether the network has a link to the edge."""
@@ -48,6 +56,7 @@ class NetworkSpec(msgspec.Struct, frozen=True):
     subnets: tuple[Subnet, ...] = ()
     local_addresses: tuple[str, ...] = ("169.254.169.253", "169.254.169.254")
     uplink: bool = False
+    peers: tuple[Peer, ...] = ()
 
 
 class Translation(msgspec.Struct, frozen=True):

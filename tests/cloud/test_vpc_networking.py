@@ -10,7 +10,12 @@ from tests.cloud.running import BUSYBOX, NANO, Cloud, until
 
 EVERYWHERE = "0.0.0.0/0"
 # Each client is told the address it comes from.
-WHO = "#!/bin/sh\nmkdir -p /www/cgi-bin\nprintf '#!/bin/sh\\necho\\necho $REMOTE_ADDR\\n' > /www/cgi-bin/who\nchmod +x /www/cgi-bin/who\nhttpd -p 80 -h /www\n"
+WHO = """#!/bin/sh
+mkdir -p /www/cgi-bin
+printf '#!/bin/sh\\necho\\necho $REMOTE_ADDR\\n' > /www/cgi-bin/who
+chmod +x /www/cgi-bin/who
+httpd -p 80 -h /www
+"""
 
 
 class Place:

@@ -25,8 +25,8 @@ from gureum.drivers import namespaces
 from gureum.drivers.netns import NetnsNetworks, clean
 from gureum.drivers.network_names import HomeNames
 from gureum.drivers.nft import NftFirewalls
-from gureum.ports.firewalls import Acl, AclEntry, BalancedPort, Balancer, Group, Port, Rule, RuleSet
-from gureum.ports.networks import EdgeSpec, InterfaceSpec, NetworkSpec, Route, SandboxSpec, Subnet
+from gureum.ports.firewalls import Acl, AclEntry, BalancedPort, Balancer, Group, PeerLink, Port, Rule, RuleSet
+from gureum.ports.networks import EdgeSpec, InterfaceSpec, NetworkSpec, Peer, Route, SandboxSpec, Subnet
 
 ANYWHERE = "0.0.0.0/0"
 OUT_ALL = Rule("out", "all", cidr=ANYWHERE)
@@ -59,7 +59,13 @@ class Cloud:
         return self.pool.removesuffix("0/24") + str(number)
 
     async def network(
-        self, name: str, cidr: str = "10.0.0.0/16", *, uplink: bool = False, **routes: tuple[Route, ...]
+        self,
+        name: str,
+        cidr: str = "10.0.0.0/16",
+        *,
+        uplink: bool = False,
+        peers: tuple[Peer, ...] = (),
+        **routes: tuple[Route, ...],
     ) -> None:
         """Subnets a, b, c (10.0.0.0/24 …); `routes`: their route tables by subnet letter."""
         base = ".".join(cidr.split(".")[:2])
@@ -68,7 +74,7 @@ class Cloud:
             for place, letter in enumerate("abc")
         )
         resolver = f"{base}.0.2"
-        spec = NetworkSpec(name, (cidr,), subnets, (resolver, "169.254.169.253", "169.254.169.254"), uplink)
+        spec = NetworkSpec(name, (cidr,), subnets, (resolver, "169.254.169.253", "169.254.169.254"), uplink, peers)
         await self.networks.ensure_network(spec)
         self.specs[name] = spec
         self.groups.setdefault(name, {})
@@ -171,7 +177,9 @@ class Cloud:
         internet = tuple(s.cidr for s in spec.subnets if any(route.target == "internet" for route in s.routes))
         acls = tuple(self.acls.get(network, {}).values())
         balancers = tuple(one for name, one in self.balancers.items() if self.interfaces[name].network == network)
-        return RuleSet(network, spec.cidrs, tuple(self.groups[network].values()), ports, internet, acls, balancers)
+        peers = tuple(PeerLink(one.name, one.cidrs) for one in spec.peers)
+        groups = tuple(self.groups[network].values())
+        return RuleSet(network, spec.cidrs, groups, ports, internet, acls, balancers, peers)
 
     # --- packets ---
 
