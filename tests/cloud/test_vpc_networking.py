@@ -113,3 +113,29 @@ def test_a_nat_gateway_leads_out_under_its_elastic_ip_until_it_is_deleted(
     assert [one["State"] for one in routes if one.get("NatGatewayId") == nat] == ["blackhole"]
     client.delete_route(**route)
     client.release_address(AllocationId=elastic["AllocationId"])
+
+
+def test_peered_vpcs_reach_each_other_by_private_addresses_and_groups(
+    cloud: Cloud, client: Any, left: Place, right: Place, server: dict[str, Any], hidden: dict[str, Any]
+) -> None:
+    name, private = hidden["InstanceId"], hidden["PrivateIpAddress"]
+    address = server["PrivateIpAddress"]
+    made = client.create_vpc_peering_connection(VpcId=left.vpc, PeerVpcId=right.vpc)
+    pcx = made["VpcPeeringConnection"]["VpcPeeringConnectionId"]
+    by = {"VpcPeeringConnectionId": pcx}
+    client.accept_vpc_peering_connection(**by)
+    client.create_route(RouteTableId=hidden["Table"], DestinationCidrBlock="10.2.0.0/16", **by)
+    client.create_route(RouteTableId=right.table, DestinationCidrBlock="10.1.0.0/16", **by)
+    until(lambda: seen(cloud, name, address) == private)
+    # Only members of the left VPC's group, by a rule of the right one's.
+    right.refuse(IpRanges=[{"CidrIp": EVERYWHERE}])
+    until(lambda: not seen(cloud, name, address))
+    members = {"UserIdGroupPairs": [{"GroupId": left.group}]}
+    right.allow(**members)
+    until(lambda: seen(cloud, name, address) == private)
+    cloud.command("restart")
+    assert seen(cloud, name, address) == private
+    client.delete_vpc_peering_connection(**by)
+    until(lambda: not seen(cloud, name, address))
+    right.refuse(**members)
+    right.allow(IpRanges=[{"CidrIp": EVERYWHERE}])

@@ -53,6 +53,13 @@ INTERNET_GATEWAY = IdForm(
     "InvalidInternetGatewayId.Malformed",
 )
 NAT_GATEWAY = IdForm("nat", "NAT gateway ID", "natgateway", "NatGatewayNotFound", "NatGatewayMalformed")
+PEERING = IdForm(
+    "pcx",
+    "vpcPeeringConnection ID",
+    "vpc-peering-connection",
+    "InvalidVpcPeeringConnectionID.NotFound",
+    "InvalidVpcPeeringConnectionId.Malformed",
+)
 ADDRESS = IdForm(
     "eipalloc", "allocation ID", "elastic-ip", "InvalidAllocationID.NotFound", "InvalidElasticIpID.Malformed"
 )

@@ -8,6 +8,7 @@ stands on the address (who it points to) and on the interface (what it is seen a
      │   RouteTable     Address (Elastic IP)
      ├── InternetGateway
      ├── NatGateway ─► NetworkInterface (its own)
+     ├── VpcPeering ─► another Vpc
      └── NetworkAcl, SecurityGroup, RouteTable, DhcpOptions (shared)
 
 Claims (engine/client.py): "public/<pool>" holds every public address in use, "address/<subnet>" every private one.
@@ -83,18 +84,19 @@ class Subnet(Resource, frozen=True):
 
 
 class RouteEntry(msgspec.Struct, frozen=True):
-    """`gateway`: id of an internet gateway; `interface`: of a network interface; `nat`: of a NAT gateway; exactly one is set. The VPC's own
-    CIDRs are routed without an entry. `origin`: "CreateRoute" or "CreateRouteTable"."""
+    """`gateway`: id of an internet gateway; `interface`: of a network interface; `nat`: of a NAT gateway; `peering`: of a VPC peering; exactly one is
+    set. The VPC's own CIDRs are routed without an entry. `origin`: "CreateRoute" or "CreateRouteTable"."""
 
     destination: str
     gateway: str = ""
     interface: str = ""
     origin: str = "CreateRoute"
     nat: str = ""
+    peering: str = ""
 
     @property
     def target(self) -> tuple[str, ...]:
-        return self.gateway, self.interface, self.nat
+        return self.gateway, self.interface, self.nat, self.peering
 
 
 class RouteAssociation(msgspec.Struct, frozen=True):
@@ -192,6 +194,51 @@ class NatGateway(Resource, frozen=True):
     status: NatGatewayStatus = NatGatewayStatus()
 
 
+class PeeringSide(msgspec.Struct, frozen=True):
+    """A VPC that is peered. `cidrs`: its ranges, kept up to date while the peering is active. `dns`: the other side is told private addresses
+    for public names of this one."""
+
+    account: str
+    region: str
+    vpc: str
+    cidrs: tuple[str, ...]
+    dns: bool = False
+
+    @property
+    def scope(self) -> str:
+        return f"{self.account}/{self.region}"
+
+
+class VpcPeeringSpec(msgspec.Struct, frozen=True):
+    requester: PeeringSide
+    accepter: PeeringSide
+
+    def side_of(self, scope: str, vpc: str) -> PeeringSide:
+        return self.requester if (self.requester.scope, self.requester.vpc) == (scope, vpc) else self.accepter
+
+    def other_than(self, scope: str, vpc: str) -> PeeringSide:
+        return self.accepter if self.side_of(scope, vpc) is self.requester else self.requester
+
+
+PeeringState = Literal["pending-acceptance", "active", "deleted", "rejected", "failed", "expired"]
+
+
+class VpcPeeringStatus(msgspec.Struct, frozen=True):
+    """`by`: the account that changed it last; `changed`: Unix seconds of that."""
+
+    state: PeeringState
+    by: str = ""
+    changed: float = 0.0
+
+
+@kind("ec2.VpcPeering", indexes={"vpc": lambda one: tuple({one.spec.requester.vpc, one.spec.accepter.vpc})})
+class VpcPeering(Resource, frozen=True):
+    """Two VPCs that reach each other; stored once in the scope of each."""
+
+    spec: VpcPeeringSpec
+    status: VpcPeeringStatus
+
+
 class AddressSpec(msgspec.Struct, frozen=True):
     """An Elastic IP. `association` "" and with it `interface` and `private`: associated with nothing.
     `domain_name`: its reverse name, if set."""
@@ -274,9 +321,18 @@ class NetworkInterface(Resource, frozen=True):
     spec: NetworkInterfaceSpec
 
 
+class FarGroup(msgspec.Struct, frozen=True):
+    """Where a group of a peered VPC is, and by which peering it was named."""
+
+    account: str
+    vpc: str
+    peering: str
+
+
 class GroupRule(msgspec.Struct, frozen=True):
     """One rule of a security group. `protocol`: "tcp", "udp", "icmp", "icmpv6", "-1" or an IP protocol number. `from_port`,
-    `to_port`: ICMP type and code for icmp; -1 for all. Exactly one of `cidr`, `cidr6`, `prefix_list`, `group` is set."""
+    `to_port`: ICMP type and code for icmp; -1 for all. Exactly one of `cidr`, `cidr6`, `prefix_list`, `group` is set; `far`: that group is in
+    a peered VPC."""
 
     id: str
     egress: bool
@@ -289,6 +345,7 @@ class GroupRule(msgspec.Struct, frozen=True):
     group: str = ""
     description: str = ""
     tags: dict[str, str] = {}
+    far: FarGroup | None = None
 
 
 class SecurityGroupSpec(msgspec.Struct, frozen=True):
@@ -305,7 +362,8 @@ class SecurityGroupSpec(msgspec.Struct, frozen=True):
     indexes={
         "vpc": lambda group: group.spec.vpc,
         "rule": lambda group: tuple(rule.id for rule in group.spec.rules),
-        "refers": lambda group: tuple({rule.group for rule in group.spec.rules if rule.group}),
+        "refers": lambda group: tuple({rule.group for rule in group.spec.rules if rule.group and rule.far is None}),
+        "refers-far": lambda group: tuple({rule.group for rule in group.spec.rules if rule.far is not None}),
     },
 )
 class SecurityGroup(Resource, frozen=True):

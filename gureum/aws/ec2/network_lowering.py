@@ -26,6 +26,7 @@ from gureum.aws.ec2.network_kinds import (
     RouteTable,
     Subnet,
     Vpc,
+    VpcPeering,
 )
 from gureum.aws.ec2.route_tables import is_active, target_kind
 from gureum.core import specs
@@ -55,6 +56,7 @@ def lower_vpc(vpc: Vpc, read: Reader) -> Iterable[Desired]:
         subnets=tuple(subnets),
         local_addresses=local_addresses(vpc),
         uplink=uplink,
+        peers=tuple(_peers(vpc, read)),
     )
     internet = tuple(subnet.cidr for subnet in subnets if any(route.target == "internet" for route in subnet.routes))
     lowered = specs.Network(network=spec, internet=internet, acls=lower_acls(scope, found, read))
@@ -135,16 +137,25 @@ def records(interface: NetworkInterface, vpc: Vpc, read: Reader) -> Iterator[Rec
         yield Record(name, "A", (one.address,), view=vpc.meta.name)
         yield Record(reverse_name(one.address), "PTR", (name,), view=vpc.meta.name)
         if one.public and vpc.spec.dns_hostnames:
-            yield from _public_records(region, one, vpc)
+            yield from _public_records(region, one, [vpc.meta.name, *_trusting(vpc, read)])
         reverse = _reverse(interface, one, vpc, read)
         if reverse:
             yield Record(reverse_name(one.public), "PTR", (reverse,))
 
 
-def _public_records(region: str, one: PrivateAddress, vpc: Vpc) -> Iterator[Record]:
+def _public_records(region: str, one: PrivateAddress, views: list[str]) -> Iterator[Record]:
+    """`views`: VPCs from which the private address is reached, and told."""
     name = public_name(region, one.public)
     yield Record(name, "A", (one.public,))
-    yield Record(name, "A", (one.address,), view=vpc.meta.name)
+    for view in views:
+        yield Record(name, "A", (one.address,), view=view)
+
+
+def _trusting(vpc: Vpc, read: Reader) -> list[str]:
+    """Peered VPCs that this one tells its private addresses (AllowDnsResolutionFromRemoteVpc)."""
+    scope, name = vpc.meta.scope, vpc.meta.name
+    allowed = (one.spec for one in active_peerings(vpc, read) if one.spec.side_of(scope, name).dns)
+    return sorted(spec.other_than(scope, name).vpc for spec in allowed)
 
 
 def _reverse(interface: NetworkInterface, one: PrivateAddress, vpc: Vpc, read: Reader) -> str:
@@ -154,6 +165,17 @@ def _reverse(interface: NetworkInterface, one: PrivateAddress, vpc: Vpc, read: R
         return elastic.spec.domain_name
     region = interface.meta.scope.rpartition("/")[2]
     return public_name(region, one.public) if one.public and vpc.spec.dns_hostnames else ""
+
+
+def _peers(vpc: Vpc, read: Reader) -> Iterator[networks.Peer]:
+    for peering in sorted(active_peerings(vpc, read), key=lambda one: one.meta.name):
+        other = peering.spec.other_than(vpc.meta.scope, vpc.meta.name)
+        yield networks.Peer(peering.meta.name, other.vpc, other.cidrs)
+
+
+def active_peerings(vpc: Vpc, read: Reader) -> list[VpcPeering]:
+    found = read.by(VpcPeering, vpc.meta.scope, "vpc", vpc.meta.name)
+    return [one for one in found if one.status.state == "active"]
 
 
 def _table_of(subnet: Subnet, read: Reader) -> RouteTable | None:
@@ -176,6 +198,8 @@ def _target(entry: RouteEntry, vpc: Vpc, read: Reader) -> str:
     target = read.get(kind, vpc.meta.scope, name)
     if target is None or not is_active(entry, target, vpc.meta.name):
         return "blackhole"
+    if isinstance(target, VpcPeering):
+        return f"peer:{target.meta.name}"
     if isinstance(target, NatGateway):
         return f"interface:{target.spec.interface}"
     return "internet" if entry.gateway else f"interface:{entry.interface}"

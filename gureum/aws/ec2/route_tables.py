@@ -1,8 +1,8 @@
 """Route tables: where packets of a subnet go. A subnet without an association uses its VPC's main table.
 
-Routes end at an internet gateway, a NAT gateway or a network interface; other targets are refused honestly. A route whose target is gone or does not
-carry packets is a blackhole, decided when it is looked at, never stored. Tables are part of their VPC's core Network
-(network_lowering.py).
+Routes end at an internet gateway, a NAT gateway, a peering or a network interface; other targets are refused honestly. A route whose
+target is gone or does not carry packets is a blackhole, decided when it is looked at, never stored. Tables are part of their VPC's core
+Network (network_lowering.py).
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from gureum.aws.ec2.network_kinds import (
     RouteTableSpec,
     Subnet,
     Vpc,
+    VpcPeering,
 )
 from gureum.aws.ec2.tags import tags_of
 from gureum.aws.errors import AwsError
@@ -40,7 +41,7 @@ TARGETS = (
     "CarrierGatewayId", "EgressOnlyInternetGatewayId", "CoreNetworkArn", "VpcEndpointId", "OdbNetworkArn",
 )  # fmt: skip
 
-Target = InternetGateway | NatGateway | NetworkInterface
+Target = InternetGateway | NatGateway | NetworkInterface | VpcPeering
 
 
 @operation("CreateRouteTable")
@@ -203,7 +204,10 @@ def change(table: RouteTable, **fields: Any) -> RouteTable:
 
 def is_active(entry: RouteEntry, target: Target | None, vpc_id: str) -> bool:
     """Whether the route carries packets: its gateway is attached to the VPC, its interface plugged into a running machine, its NAT gateway not
-    deleted."""
+    deleted, its peering active."""
+    if isinstance(target, VpcPeering):
+        sides = (target.spec.requester.vpc, target.spec.accepter.vpc)
+        return target.status.state == "active" and vpc_id in sides
     if target is None or target.spec.vpc != vpc_id:
         return False
     if isinstance(target, NatGateway):
@@ -215,6 +219,8 @@ def target_kind(entry: RouteEntry) -> tuple[type[Target], str]:
     """The kind and the id of what the route leads to."""
     if entry.gateway:
         return InternetGateway, entry.gateway
+    if entry.peering:
+        return VpcPeering, entry.peering
     return (NatGateway, entry.nat) if entry.nat else (NetworkInterface, entry.interface)
 
 
@@ -255,6 +261,8 @@ def _entry(call: Call, table: RouteTable, destination: str) -> RouteEntry:
         return RouteEntry(destination, gateway=_gateway(call, table, call.params["GatewayId"]))
     if given[0] == "NatGatewayId":
         return RouteEntry(destination, nat=_nat_gateway(call, table, call.params["NatGatewayId"]))
+    if given[0] == "VpcPeeringConnectionId":
+        return RouteEntry(destination, peering=_peering(call, table, call.params["VpcPeeringConnectionId"]))
     if given[0] == "NetworkInterfaceId":
         interface = ids.find(call, NetworkInterface, ids.INTERFACE, call.params["NetworkInterfaceId"])
     elif given[0] == "InstanceId":
@@ -284,6 +292,17 @@ def _nat_gateway(call: Call, table: RouteTable, id_: str) -> str:
         raise AwsError("InvalidNatGatewayID.NotFound", f"The natGateway ID '{id_}' does not exist")
     if gateway.spec.vpc != table.spec.vpc:
         text = f"route table {table.meta.name} and network gateway {id_} belong to different networks"
+        raise AwsError("InvalidParameterValue", text)
+    return id_
+
+
+def _peering(call: Call, table: RouteTable, id_: str) -> str:
+    """AWS takes one that is not accepted yet: the route is a blackhole until it is."""
+    peering = ids.find(call, VpcPeering, ids.PEERING, id_)
+    if peering.status.state not in ("pending-acceptance", "active"):
+        raise ids.not_found(ids.PEERING, id_)
+    if table.spec.vpc not in (peering.spec.requester.vpc, peering.spec.accepter.vpc):
+        text = f"route table {table.meta.name} and vpc peering connection {id_} belong to different networks"
         raise AwsError("InvalidParameterValue", text)
     return id_
 
@@ -341,7 +360,7 @@ def _filters(call: Call) -> FilterTable:
         "route.origin": member("Origin"),
         "route.state": member("State"),
         "route.transit-gateway-id": lambda _: (),
-        "route.vpc-peering-connection-id": lambda _: (),
+        "route.vpc-peering-connection-id": member("VpcPeeringConnectionId"),
         "vpc-id": lambda table: table.spec.vpc,
     }
 
@@ -380,6 +399,8 @@ def _show_route(call: Call, table: RouteTable, entry: RouteEntry) -> dict[str, A
         return shown | {"GatewayId": entry.gateway}
     if entry.nat:
         return shown | {"NatGatewayId": entry.nat}
+    if entry.peering:
+        return shown | {"VpcPeeringConnectionId": entry.peering}
     shown["NetworkInterfaceId"] = entry.interface
     if isinstance(target, NetworkInterface) and target.spec.attachment is not None:
         shown |= {"InstanceId": target.spec.attachment.instance, "InstanceOwnerId": call.account}

@@ -16,7 +16,7 @@ from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
 from gureum.aws.ec2.cidrs import parse_cidr, parse_cidr6
 from gureum.aws.ec2.listing import answer, show_tags
-from gureum.aws.ec2.network_kinds import GroupRule, SecurityGroup
+from gureum.aws.ec2.network_kinds import FarGroup, GroupRule, SecurityGroup, VpcPeering
 from gureum.aws.errors import AwsError
 from gureum.aws.filters import FilterTable, apply_filters
 from gureum.aws.marks import operation
@@ -129,7 +129,7 @@ def parse_permission(call: Call, group: SecurityGroup, permission: dict[str, Any
     rules = [
         *(_rule(base, one, cidr=str(_cidr(one.get("CidrIp")))) for one in permission.get("IpRanges") or ()),
         *(_rule(base, one, cidr6=_cidr6(one.get("CidrIpv6"))) for one in permission.get("Ipv6Ranges") or ()),
-        *(_rule(base, one, group=_referenced(call, group, one)) for one in permission.get("UserIdGroupPairs") or ()),
+        *(_rule(base, one, **_referenced(call, group, one)) for one in permission.get("UserIdGroupPairs") or ()),
     ]
     if not rules:
         raise AwsError(
@@ -166,12 +166,15 @@ def parse_ports(protocol: str | None, from_port: int | None, to_port: int | None
 
 
 def referenced_group(call: Call, group: SecurityGroup, pair: dict[str, Any]) -> SecurityGroup:
-    """The group that a UserIdGroupPair names by id or, in the same VPC, by name. AWS: InvalidGroup.NotFound, also for one
-    of another VPC."""
+    """The group that a UserIdGroupPair names by id or, in the same VPC, by name; by id and account also one of a VPC that is peered in the
+    same region. AWS: InvalidGroup.NotFound, also for one of another VPC."""
     id_, name = pair.get("GroupId"), pair.get("GroupName")
     if id_:
-        found = ids.find(call, SecurityGroup, ids.SECURITY_GROUP, id_)
-        if found.spec.vpc != group.spec.vpc:
+        account = pair.get("UserId") or call.account
+        found = call.client.get(SecurityGroup, f"{account}/{call.region}", ids.check_id(ids.SECURITY_GROUP, id_))
+        if found is None:
+            raise ids.not_found(ids.SECURITY_GROUP, id_)
+        if found.spec.vpc != group.spec.vpc and peering_between(call, group, found) is None:
             raise AwsError(
                 "InvalidGroup.NotFound", "You have specified two resources that belong to different networks."
             )
@@ -207,8 +210,28 @@ def _cidr6(text: str | None) -> str:
     return str(parse_cidr6(text or "", "cidrIpv6"))
 
 
-def _referenced(call: Call, group: SecurityGroup, pair: dict[str, Any]) -> str:
-    return referenced_group(call, group, pair).meta.name
+def peering_between(call: Call, group: SecurityGroup, other: SecurityGroup) -> VpcPeering | None:
+    """The active peering of two groups' VPCs."""
+    for one in call.by(VpcPeering, "vpc", group.spec.vpc):
+        side = one.spec.other_than(group.meta.scope, group.spec.vpc)
+        if one.status.state == "active" and (side.scope, side.vpc) == (other.meta.scope, other.spec.vpc):
+            return one
+    return None
+
+
+def _referenced(call: Call, group: SecurityGroup, pair: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a rule that say which group is meant. One that exists already may name a peering that is gone."""
+    id_ = pair.get("GroupId")
+    for rule in group.spec.rules:
+        if id_ and rule.group == id_ and rule.far is not None:
+            return {"group": id_, "far": rule.far}
+    found = referenced_group(call, group, pair)
+    if found.spec.vpc == group.spec.vpc:
+        return {"group": found.meta.name}
+    peering = peering_between(call, group, found)
+    assert peering is not None, "looked up just now"
+    account = found.meta.scope.partition("/")[0]
+    return {"group": found.meta.name, "far": FarGroup(account, found.spec.vpc, peering.meta.name)}
 
 
 def _old_form(call: Call) -> list[dict[str, Any]]:
@@ -243,9 +266,11 @@ def _modified(call: Call, group: SecurityGroup, rule: GroupRule, request: dict[s
         to_port=to_port,
         cidr=str(_cidr(request["CidrIpv4"])) if "CidrIpv4" in given else "",
         cidr6=str(parse_cidr6(request["CidrIpv6"])) if "CidrIpv6" in given else "",
-        group=referenced_group(call, group, {"GroupId": request["ReferencedGroupId"]}).meta.name
-        if "ReferencedGroupId" in given
-        else "",
+        **(
+            {"group": "", "far": None} | _referenced(call, group, {"GroupId": request["ReferencedGroupId"]})
+            if "ReferencedGroupId" in given
+            else {"group": "", "far": None}
+        ),
         description=check_description(request.get("Description")),
     )
 
@@ -289,6 +314,8 @@ def show_rule(call: Call, rule: GroupRule, group_id: str) -> dict[str, Any]:
         # AWS adds the account's own id. Terraform, told not to ask who it is (as is usual against a local endpoint), takes
         # any id for a foreign account's and would plan a change for ever.
         shown["ReferencedGroupInfo"] = {"GroupId": rule.group}
+        if rule.far is not None:
+            shown["ReferencedGroupInfo"] |= show_far(call, rule.far)
     if rule.description:
         shown["Description"] = rule.description
     return shown
@@ -312,7 +339,18 @@ def show_revoked(rule: GroupRule, group_id: str) -> dict[str, Any]:
     } | {name: text for name, text in texts.items() if text}
 
 
-def show_permissions(account: str, rules: Iterable[GroupRule]) -> list[dict[str, Any]]:
+def show_far(call: Call, far: FarGroup) -> dict[str, Any]:
+    """Members of AWS's UserIdGroupPair and ReferencedSecurityGroup for a group of a peered VPC."""
+    peering = call.get(VpcPeering, far.peering)
+    return {
+        "UserId": far.account,
+        "VpcId": far.vpc,
+        "VpcPeeringConnectionId": far.peering,
+        "PeeringStatus": peering.status.state if peering is not None else "deleted",
+    }
+
+
+def show_permissions(call: Call, rules: Iterable[GroupRule]) -> list[dict[str, Any]]:
     """Rules of one direction as IpPermissions: those with one protocol and range together."""
     permissions: dict[tuple[str, int, int], dict[str, Any]] = {}
     for rule in rules:
@@ -334,5 +372,7 @@ def show_permissions(account: str, rules: Iterable[GroupRule]) -> list[dict[str,
         elif rule.cidr6:
             permission["Ipv6Ranges"].append({"CidrIpv6": rule.cidr6} | description)
         elif rule.group:
-            permission["UserIdGroupPairs"].append({"GroupId": rule.group, "UserId": account} | description)
+            pair = {"GroupId": rule.group, "UserId": call.account}
+            far = show_far(call, rule.far) if rule.far is not None else {}
+            permission["UserIdGroupPairs"].append(pair | far | description)
     return list(permissions.values())

@@ -14,7 +14,7 @@ import msgspec
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids, limits
 from gureum.aws.ec2.listing import answer, listing, show_own_tags, show_tags
-from gureum.aws.ec2.network_kinds import GroupRule, NetworkInterface, SecurityGroup, SecurityGroupSpec, Vpc
+from gureum.aws.ec2.network_kinds import GroupRule, NetworkInterface, SecurityGroup, SecurityGroupSpec, Vpc, VpcPeering
 from gureum.aws.ec2.security_group_rules import (
     allow_all_out,
     asked_rules,
@@ -162,18 +162,65 @@ def get_security_groups_for_vpc(call: Call) -> dict[str, Any]:
 
 @operation("DescribeSecurityGroupReferences")
 def describe_security_group_references(call: Call) -> dict[str, Any]:
-    """AWS: ec2 DescribeSecurityGroupReferences: references over a peering or a transit gateway, of which there are none."""
-    ids.find_all(call, SecurityGroup, ids.SECURITY_GROUP, call.params.get("GroupId") or ())
+    """AWS: ec2 DescribeSecurityGroupReferences: rules of peered VPCs that name one of these groups."""
+    wanted = ids.find_all(call, SecurityGroup, ids.SECURITY_GROUP, call.params.get("GroupId") or ())
     call.end_dry_run()
-    return {"SecurityGroupReferenceSet": []}
+    found = []
+    for group in wanted:
+        name, vpc = group.meta.name, group.spec.vpc
+        for peering in call.by(VpcPeering, "vpc", vpc):
+            other = peering.spec.other_than(call.scope, vpc)
+            if peering.status.state != "active":
+                continue
+            if any(one.spec.vpc == other.vpc for one in call.client.by(SecurityGroup, other.scope, "refers-far", name)):
+                found.append(
+                    {
+                        "GroupId": name,
+                        "ReferencingVpcId": other.vpc,
+                        "VpcPeeringConnectionId": peering.meta.name,
+                    }
+                )
+    return {"SecurityGroupReferenceSet": found}
 
 
 @operation("DescribeStaleSecurityGroups")
 def describe_stale_security_groups(call: Call) -> dict[str, Any]:
-    """AWS: ec2 DescribeStaleSecurityGroups: rules over a peering that is gone, of which there are none."""
-    ids.find(call, Vpc, ids.VPC, ids.need(call, "VpcId"))
+    """AWS: ec2 DescribeStaleSecurityGroups: groups with rules that name a group of a peered VPC which is gone, or whose peering is."""
+    vpc = ids.find(call, Vpc, ids.VPC, ids.need(call, "VpcId"))
+    stale = []
+    for group in call.by(SecurityGroup, "vpc", vpc.meta.name):
+        rules = [rule for rule in group.spec.rules if _is_stale(call, rule)]
+        if rules:
+            stale.append((group, rules))
     call.end_dry_run()
-    return {"StaleSecurityGroupSet": []}
+    shown, token = page(call.params, stale, lambda one: one[0].meta.name)
+    rows = [
+        {
+            "GroupId": group.meta.name,
+            "GroupName": group.spec.group_name,
+            "Description": group.spec.description,
+            "VpcId": group.spec.vpc,
+            "StaleIpPermissions": _stale(call, rules, egress=False),
+            "StaleIpPermissionsEgress": _stale(call, rules, egress=True),
+        }
+        for group, rules in shown
+    ]
+    return answer("StaleSecurityGroupSet", rows, token)
+
+
+def _is_stale(call: Call, rule: GroupRule) -> bool:
+    if rule.far is None:
+        return False
+    peering = call.get(VpcPeering, rule.far.peering)
+    gone = call.client.get(SecurityGroup, f"{rule.far.account}/{call.region}", rule.group) is None
+    return gone or peering is None or peering.status.state != "active"
+
+
+def _stale(call: Call, rules: list[GroupRule], *, egress: bool) -> list[dict[str, Any]]:
+    """API form, which names no IPv6 ranges. AWS: ec2 StaleIpPermission."""
+    shown = show_permissions(call, (rule for rule in rules if rule.egress == egress))
+    stale = [{name: value for name, value in one.items() if name != "Ipv6Ranges"} for one in shown]
+    return [one | {"IpRanges": [], "PrefixListIds": []} for one in stale]
 
 
 def default_vpc(call: Call) -> Vpc:
@@ -222,8 +269,11 @@ async def _authorize(call: Call, *, egress: bool) -> dict[str, Any]:
             "RulesPerSecurityGroupLimitExceeded", "The maximum number of rules per security group has been reached."
         )
     transaction = call.transaction()
-    for name in {rule.group for rule in new if rule.group} - {group.meta.name}:
-        transaction.require(ids.find(call, SecurityGroup, ids.SECURITY_GROUP, name))
+    for rule in new:
+        if rule.far is not None:
+            transaction.require(ids.find(call, VpcPeering, ids.PEERING, rule.far.peering))
+        elif rule.group and rule.group != group.meta.name:
+            transaction.require(ids.find(call, SecurityGroup, ids.SECURITY_GROUP, rule.group))
     transaction.update(with_rules(group, rules))
     await call.commit(transaction)
     return {"Return": True, "SecurityGroupRules": [show_rule(call, rule, group.meta.name) for rule in new]}
@@ -327,6 +377,21 @@ def lower_security_group(group: SecurityGroup, read: Reader) -> Iterable[Desired
     rules = tuple(lowered for rule in group.spec.rules if (lowered := lower_rule(rule)) is not None)
     spec = FirewallGroup(network=group.spec.vpc, group=Group(name=group.meta.name, rules=rules))
     yield Desired("FirewallGroup", group.meta.name, key_of(group), spec)
+    for rule in {rule.group: rule for rule in group.spec.rules if rule.far is not None}.values():
+        far = Group(name=rule.group, members=tuple(_far_members(group, rule, read)))
+        name = f"{group.meta.name}.{rule.group}"
+        yield Desired("FirewallGroup", name, key_of(group), FirewallGroup(network=group.spec.vpc, group=far))
+
+
+def _far_members(group: SecurityGroup, rule: GroupRule, read: Reader) -> list[str]:
+    """Addresses of a group of a peered VPC; none once the peering has ended."""
+    assert rule.far is not None, "a group of another VPC"
+    peering = read.get(VpcPeering, group.meta.scope, rule.far.peering)
+    if peering is None or peering.status.state != "active":
+        return []
+    scope = peering.spec.other_than(group.meta.scope, group.spec.vpc).scope
+    found = (one for one in read.by(NetworkInterface, scope, "group", rule.group) if one.spec.attachment)
+    return sorted(address.address for one in found for address in one.spec.addresses)
 
 
 def _filters(call: Call) -> FilterTable:
@@ -370,7 +435,7 @@ def show_group(call: Call, group: SecurityGroup) -> dict[str, Any]:
         "OwnerId": call.account,
         "VpcId": group.spec.vpc,
         "SecurityGroupArn": group_arn(call, group.meta.name),
-        "IpPermissions": show_permissions(call.account, (rule for rule in group.spec.rules if not rule.egress)),
-        "IpPermissionsEgress": show_permissions(call.account, (rule for rule in group.spec.rules if rule.egress)),
+        "IpPermissions": show_permissions(call, (rule for rule in group.spec.rules if not rule.egress)),
+        "IpPermissionsEgress": show_permissions(call, (rule for rule in group.spec.rules if rule.egress)),
         **show_own_tags(group.meta.tags),
     }

@@ -33,6 +33,7 @@ from gureum.aws.ec2.network_kinds import (
     Vpc,
     VpcSpec,
 )
+from gureum.aws.ec2.peering_connections import end_peerings, follow_cidrs
 from gureum.aws.ec2.security_group_rules import allow_all_out, allow_own_group
 from gureum.aws.ec2.tags import tags_of
 from gureum.aws.errors import AwsError
@@ -95,6 +96,7 @@ async def delete_vpc(call: Call) -> dict[str, Any]:
     ]
     for obj in own:
         transaction.delete(obj)
+    end_peerings(call, transaction, vpc)
     transaction.delete(vpc)
     await call.commit(transaction)
     return {}
@@ -166,7 +168,8 @@ async def associate_vpc_cidr_block(call: Call) -> dict[str, Any]:
         raise ids.invalid(f"The CIDR '{cidr}' conflicts with another CIDR of the VPC.")
     association = CidrAssociation(new_id("vpc-cidr-assoc-"), str(cidr))
     transaction = call.transaction()
-    transaction.update(change(vpc, cidrs=(*vpc.spec.cidrs, association)))
+    changed = transaction.update(change(vpc, cidrs=(*vpc.spec.cidrs, association)))
+    follow_cidrs(call, transaction, changed)
     await call.commit(transaction)
     return {"VpcId": vpc.meta.name, "CidrBlockAssociation": _show_cidr(association, "associating")}
 
@@ -188,7 +191,8 @@ async def disassociate_vpc_cidr_block(call: Call) -> dict[str, Any]:
         raise AwsError("DependencyViolation", text)
     transaction = call.transaction()
     transaction.require_no_newer(Subnet, call.scope)
-    transaction.update(change(vpc, cidrs=tuple(one for one in vpc.spec.cidrs if one.id != id_)))
+    changed = transaction.update(change(vpc, cidrs=tuple(one for one in vpc.spec.cidrs if one.id != id_)))
+    follow_cidrs(call, transaction, changed)
     await call.commit(transaction)
     return {"VpcId": vpc.meta.name, "CidrBlockAssociation": _show_cidr(association, "disassociating")}
 
