@@ -49,8 +49,10 @@ class Place:
         self.ec2.revoke_security_group_ingress(GroupId=self.group, IpPermissions=[rule])
 
 
-def launch(cloud: Cloud, ec2: Any, subnet: str, *, public: bool = False) -> dict[str, Any]:
-    interface = {"DeviceIndex": 0, "SubnetId": subnet, "AssociatePublicIpAddress": public}
+def launch(cloud: Cloud, ec2: Any, subnet: str, *groups: str, public: bool = False) -> dict[str, Any]:
+    interface: dict[str, Any] = {"DeviceIndex": 0, "SubnetId": subnet, "AssociatePublicIpAddress": public}
+    if groups:
+        interface["Groups"] = list(groups)
     made = ec2.run_instances(
         ImageId=BUSYBOX, InstanceType=NANO, MinCount=1, MaxCount=1, UserData=WHO, NetworkInterfaces=[interface]
     )
@@ -138,4 +140,25 @@ def test_peered_vpcs_reach_each_other_by_private_addresses_and_groups(
     client.delete_vpc_peering_connection(**by)
     until(lambda: not seen(cloud, name, address))
     right.refuse(**members)
+    right.allow(IpRanges=[{"CidrIp": EVERYWHERE}])
+
+
+def test_a_prefix_list_is_enforced_as_it_changes(
+    cloud: Cloud, client: Any, right: Place, server: dict[str, Any]
+) -> None:
+    # Of a group of its own, since members of the default group reach each other.
+    group = client.create_security_group(VpcId=right.vpc, GroupName="asks", Description="asks")["GroupId"]
+    other = launch(cloud, client, right.subnet, group)
+    name, address = other["InstanceId"], server["PrivateIpAddress"]
+    until(lambda: seen(cloud, name, address))
+    made = client.create_managed_prefix_list(PrefixListName="who", AddressFamily="IPv4", MaxEntries=5, Entries=[])
+    listed = made["PrefixList"]["PrefixListId"]
+    right.allow(PrefixListIds=[{"PrefixListId": listed}])
+    right.refuse(IpRanges=[{"CidrIp": EVERYWHERE}])
+    until(lambda: not seen(cloud, name, address))
+    own = [{"Cidr": f"{other['PrivateIpAddress']}/32"}]
+    client.modify_managed_prefix_list(PrefixListId=listed, CurrentVersion=1, AddEntries=own)
+    until(lambda: seen(cloud, name, address))
+    client.modify_managed_prefix_list(PrefixListId=listed, CurrentVersion=2, RemoveEntries=own)
+    until(lambda: not seen(cloud, name, address))
     right.allow(IpRanges=[{"CidrIp": EVERYWHERE}])

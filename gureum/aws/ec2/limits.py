@@ -21,6 +21,10 @@ GROUPS_PER_REGION = 2500
 RULES_PER_GROUP = 60
 """Inbound, and as many outbound."""
 GROUPS_PER_INTERFACE = 5
+PREFIX_LISTS_PER_REGION = 100
+ENTRIES_PER_PREFIX_LIST = 1000
+KEPT_PREFIX_ENTRIES = 10_000
+"""Of earlier versions together; AWS names no limit."""
 ACLS_PER_VPC = 200
 ENTRIES_PER_ACL = 20
 """Inbound, and as many outbound; the closing deny is not counted."""

@@ -95,6 +95,11 @@ class RouteEntry(msgspec.Struct, frozen=True):
     peering: str = ""
 
     @property
+    def to_list(self) -> bool:
+        """Whether the destination is a prefix list, by its id."""
+        return self.destination.startswith("pl-")
+
+    @property
     def target(self) -> tuple[str, ...]:
         return self.gateway, self.interface, self.nat, self.peering
 
@@ -126,6 +131,7 @@ class RouteTableSpec(msgspec.Struct, frozen=True):
         "main": lambda table: (table.spec.vpc,) if table.spec.main else (),
         "association": lambda table: tuple(one.id for one in table.spec.associations),
         "gateway": lambda table: tuple({one.gateway for one in table.spec.routes if one.gateway}),
+        "prefix-list": lambda table: tuple({one.destination for one in table.spec.routes if one.to_list}),
         "nat": lambda table: tuple({one.nat for one in table.spec.routes if one.nat}),
     },
 )
@@ -321,6 +327,32 @@ class NetworkInterface(Resource, frozen=True):
     spec: NetworkInterfaceSpec
 
 
+class PrefixEntry(msgspec.Struct, frozen=True):
+    cidr: str
+    description: str = ""
+
+
+class PrefixListSpec(msgspec.Struct, frozen=True):
+    """`family`: "IPv4" or "IPv6". `versions`: entries of the versions before this one, the last one at the end. `state`,
+    `message`: AWS's, of what was done last."""
+
+    name: str
+    family: str
+    max_entries: int
+    version: int
+    entries: tuple[PrefixEntry, ...] = ()
+    versions: tuple[tuple[PrefixEntry, ...], ...] = ()
+    state: str = "create-complete"
+    message: str = ""
+
+
+@kind("ec2.PrefixList")
+class PrefixList(Resource, frozen=True):
+    """A set of ranges."""
+
+    spec: PrefixListSpec
+
+
 class FarGroup(msgspec.Struct, frozen=True):
     """Where a group of a peered VPC is, and by which peering it was named."""
 
@@ -363,6 +395,7 @@ class SecurityGroupSpec(msgspec.Struct, frozen=True):
         "vpc": lambda group: group.spec.vpc,
         "rule": lambda group: tuple(rule.id for rule in group.spec.rules),
         "refers": lambda group: tuple({rule.group for rule in group.spec.rules if rule.group and rule.far is None}),
+        "prefix-list": lambda group: tuple({rule.prefix_list for rule in group.spec.rules if rule.prefix_list}),
         "refers-far": lambda group: tuple({rule.group for rule in group.spec.rules if rule.far is not None}),
     },
 )

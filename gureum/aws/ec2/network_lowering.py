@@ -21,6 +21,7 @@ from gureum.aws.ec2.network_kinds import (
     NatGateway,
     NetworkAcl,
     NetworkInterface,
+    PrefixList,
     PrivateAddress,
     RouteEntry,
     RouteTable,
@@ -28,7 +29,7 @@ from gureum.aws.ec2.network_kinds import (
     Vpc,
     VpcPeering,
 )
-from gureum.aws.ec2.route_tables import is_active, target_kind
+from gureum.aws.ec2.route_tables import is_active, order, target_kind
 from gureum.core import specs
 from gureum.engine.lowering import Desired, Reader
 from gureum.engine.registry import lower
@@ -189,8 +190,19 @@ def _table_of(subnet: Subnet, read: Reader) -> RouteTable | None:
 def _routes(vpc: Vpc, table: RouteTable | None, read: Reader) -> Iterator[networks.Route]:
     for association in vpc.spec.cidrs:
         yield networks.Route(association.cidr, "local")
-    for entry in sorted(table.spec.routes if table else (), key=lambda entry: network_of(entry.destination)):
-        yield networks.Route(entry.destination, _target(entry, vpc, read))
+    # Of two routes to the same range the later one counts: one that names it wins over a prefix list's.
+    for entry in sorted(table.spec.routes if table else (), key=lambda one: (not one.to_list, order(one))):
+        target = _target(entry, vpc, read)
+        for destination in _destinations(entry, vpc, read):
+            yield networks.Route(destination, target)
+
+
+def _destinations(entry: RouteEntry, vpc: Vpc, read: Reader) -> list[str]:
+    if not entry.to_list:
+        return [entry.destination]
+    found = read.get(PrefixList, vpc.meta.scope, entry.destination)
+    own = {one.cidr for one in vpc.spec.cidrs}
+    return [one.cidr for one in found.spec.entries if one.cidr not in own] if found is not None else []
 
 
 def _target(entry: RouteEntry, vpc: Vpc, read: Reader) -> str:

@@ -21,6 +21,7 @@ from gureum.aws.ec2.network_kinds import (
     InternetGateway,
     NatGateway,
     NetworkInterface,
+    PrefixList,
     RouteAssociation,
     RouteEntry,
     RouteTable,
@@ -29,6 +30,7 @@ from gureum.aws.ec2.network_kinds import (
     Vpc,
     VpcPeering,
 )
+from gureum.aws.ec2.security_group_rules import weights
 from gureum.aws.ec2.tags import tags_of
 from gureum.aws.errors import AwsError
 from gureum.aws.filters import FilterTable, boolean
@@ -94,7 +96,8 @@ async def create_route(call: Call) -> dict[str, Any]:
     old = _route_to(table, destination)
     if old is not None and old.target != entry.target:
         raise AwsError("RouteAlreadyExists", f"The route identified by {destination} already exists.")
-    if len(table.spec.routes) >= limits.ROUTES_PER_TABLE:
+    destinations = {*(one.destination for one in table.spec.routes), destination}
+    if weights(call, destinations) > limits.ROUTES_PER_TABLE:
         raise AwsError("RouteLimitExceeded", "The maximum number of routes has been reached.")
     transaction = call.transaction()
     if old is None:
@@ -202,6 +205,11 @@ def change(table: RouteTable, **fields: Any) -> RouteTable:
     return msgspec.structs.replace(table, spec=msgspec.structs.replace(table.spec, **fields))
 
 
+def order(entry: RouteEntry) -> tuple[bool, Any]:
+    """Where a route stands among the others: those to prefix lists last."""
+    return entry.to_list, entry.destination if entry.to_list else network_of(entry.destination)
+
+
 def is_active(entry: RouteEntry, target: Target | None, vpc_id: str) -> bool:
     """Whether the route carries packets: its gateway is attached to the VPC, its interface plugged into a running machine, its NAT gateway not
     deleted, its peering active."""
@@ -241,9 +249,15 @@ def _without(table: RouteTable, association: RouteAssociation) -> tuple[RouteAss
 
 
 def _destination(call: Call) -> str:
-    for name in ("DestinationIpv6CidrBlock", "DestinationPrefixListId"):
-        if call.params.get(name):
-            raise ids.not_built(f"{call.operation} with {name}")
+    if call.params.get("DestinationIpv6CidrBlock"):
+        raise ids.not_built(f"{call.operation} with DestinationIpv6CidrBlock")
+    if call.params.get("DestinationPrefixListId"):
+        if call.params.get("DestinationCidrBlock"):
+            raise AwsError("InvalidParameterCombination", "Only one destination can be specified.")
+        found = ids.find(call, PrefixList, ids.PREFIX_LIST, call.params["DestinationPrefixListId"])
+        if found.spec.family != "IPv4":
+            raise ids.not_built(f"{call.operation} with a prefix list of IPv6")
+        return found.meta.name
     return str(parse_cidr(ids.need(call, "DestinationCidrBlock"), "destinationCidrBlock"))
 
 
@@ -320,6 +334,8 @@ def _rely_on(call: Call, transaction: Transaction, entry: RouteEntry) -> None:
     target = call.get(*target_kind(entry))
     if target is not None:
         transaction.require(target)
+    if entry.to_list:
+        transaction.require(ids.find(call, PrefixList, ids.PREFIX_LIST, entry.destination))
 
 
 def _route_to(table: RouteTable, destination: str) -> RouteEntry | None:
@@ -351,7 +367,7 @@ def _filters(call: Call) -> FilterTable:
         "route-table-id": lambda table: table.meta.name,
         "route.destination-cidr-block": member("DestinationCidrBlock"),
         "route.destination-ipv6-cidr-block": lambda _: (),
-        "route.destination-prefix-list-id": lambda _: (),
+        "route.destination-prefix-list-id": member("DestinationPrefixListId"),
         "route.egress-only-internet-gateway-id": lambda _: (),
         "route.gateway-id": member("GatewayId"),
         "route.instance-id": member("InstanceId"),
@@ -384,14 +400,14 @@ def show_routes(call: Call, table: RouteTable) -> list[dict[str, Any]]:
         {"DestinationCidrBlock": cidr, "GatewayId": "local", "Origin": "CreateRouteTable", "State": "active"}
         for cidr in _local_cidrs(call, table)
     ]
-    ordered = sorted(table.spec.routes, key=lambda one: network_of(one.destination))
+    ordered = sorted(table.spec.routes, key=order)
     return [*local, *(_show_route(call, table, one) for one in ordered)]
 
 
 def _show_route(call: Call, table: RouteTable, entry: RouteEntry) -> dict[str, Any]:
     target = call.get(*target_kind(entry))
     shown: dict[str, Any] = {
-        "DestinationCidrBlock": entry.destination,
+        ("DestinationPrefixListId" if entry.to_list else "DestinationCidrBlock"): entry.destination,
         "Origin": entry.origin,
         "State": "active" if is_active(entry, target, table.spec.vpc) else "blackhole",
     }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -16,7 +16,7 @@ from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
 from gureum.aws.ec2.cidrs import parse_cidr, parse_cidr6
 from gureum.aws.ec2.listing import answer, show_tags
-from gureum.aws.ec2.network_kinds import FarGroup, GroupRule, SecurityGroup, VpcPeering
+from gureum.aws.ec2.network_kinds import FarGroup, GroupRule, PrefixEntry, PrefixList, SecurityGroup, VpcPeering
 from gureum.aws.errors import AwsError
 from gureum.aws.filters import FilterTable, apply_filters
 from gureum.aws.marks import operation
@@ -124,11 +124,10 @@ def parse_permission(call: Call, group: SecurityGroup, permission: dict[str, Any
         permission.get("IpProtocol"), permission.get("FromPort"), permission.get("ToPort")
     )
     base = GroupRule("", egress, protocol, from_port, to_port)
-    for one in permission.get("PrefixListIds") or ():
-        raise ids.not_found(ids.PREFIX_LIST, one.get("PrefixListId") or "")
     rules = [
         *(_rule(base, one, cidr=str(_cidr(one.get("CidrIp")))) for one in permission.get("IpRanges") or ()),
         *(_rule(base, one, cidr6=_cidr6(one.get("CidrIpv6"))) for one in permission.get("Ipv6Ranges") or ()),
+        *(_rule(base, one, prefix_list=_listed(call, one)) for one in permission.get("PrefixListIds") or ()),
         *(_rule(base, one, **_referenced(call, group, one)) for one in permission.get("UserIdGroupPairs") or ()),
     ]
     if not rules:
@@ -210,6 +209,16 @@ def _cidr6(text: str | None) -> str:
     return str(parse_cidr6(text or "", "cidrIpv6"))
 
 
+def _listed(call: Call, one: dict[str, Any]) -> str:
+    return ids.find(call, PrefixList, ids.PREFIX_LIST, one.get("PrefixListId") or "").meta.name
+
+
+def weights(call: Call, names: Iterable[str]) -> int:
+    """As how many rules or routes these count: what names a prefix list as its most entries, all else as one."""
+    lists = (call.get(PrefixList, name) if name.startswith("pl-") else None for name in names)
+    return sum(one.spec.max_entries if one is not None else 1 for one in lists)
+
+
 def peering_between(call: Call, group: SecurityGroup, other: SecurityGroup) -> VpcPeering | None:
     """The active peering of two groups' VPCs."""
     for one in call.by(VpcPeering, "vpc", group.spec.vpc):
@@ -255,10 +264,9 @@ def _modified(call: Call, group: SecurityGroup, rule: GroupRule, request: dict[s
     given = [name for name in ("CidrIpv4", "CidrIpv6", "PrefixListId", "ReferencedGroupId") if request.get(name)]
     if len(given) != 1:
         raise ids.invalid("Only one of cidrIp, cidrIpv6, prefixListId, or referencedGroupId can be specified")
-    if bool(rule.cidr) != ("CidrIpv4" in given) or bool(rule.cidr6) != ("CidrIpv6" in given):
+    kinds = {"CidrIpv4": rule.cidr, "CidrIpv6": rule.cidr6, "PrefixListId": rule.prefix_list}
+    if any(bool(present) != (name in given) for name, present in kinds.items()):
         raise ids.invalid("The source or destination type of a security group rule cannot be changed.")
-    if "PrefixListId" in given:
-        raise ids.not_found(ids.PREFIX_LIST, request["PrefixListId"])
     return msgspec.structs.replace(
         rule,
         protocol=protocol,
@@ -266,6 +274,7 @@ def _modified(call: Call, group: SecurityGroup, rule: GroupRule, request: dict[s
         to_port=to_port,
         cidr=str(_cidr(request["CidrIpv4"])) if "CidrIpv4" in given else "",
         cidr6=str(parse_cidr6(request["CidrIpv6"])) if "CidrIpv6" in given else "",
+        prefix_list=_listed(call, request) if "PrefixListId" in given else "",
         **(
             {"group": "", "far": None} | _referenced(call, group, {"GroupId": request["ReferencedGroupId"]})
             if "ReferencedGroupId" in given
@@ -278,19 +287,20 @@ def _modified(call: Call, group: SecurityGroup, rule: GroupRule, request: dict[s
 # Lowering and showing
 
 
-def lower_rule(rule: GroupRule) -> Rule | None:
-    """The firewall's form; None for IPv6, which no interface has here."""
+def lower_rule(rule: GroupRule, entries: Iterable[PrefixEntry] = ()) -> list[Rule]:
+    """The firewall's form, of a rule that names a prefix list one per entry; none for IPv6, which no interface has here."""
     if rule.cidr6 or rule.protocol == "icmpv6":
-        return None
+        return []
     ports = None
     if rule.protocol in WITH_PORTS and (rule.from_port, rule.to_port) != (0, 65535):
         ports = (rule.from_port, rule.to_port)
     if rule.protocol == "icmp" and rule.from_port != -1:
         ports = (rule.from_port, rule.to_port)
     protocol = "all" if rule.protocol == "-1" else rule.protocol
-    return Rule(
-        direction="out" if rule.egress else "in", protocol=protocol, ports=ports, cidr=rule.cidr, group=rule.group
-    )
+    direction: Literal["in", "out"] = "out" if rule.egress else "in"
+    if rule.prefix_list:
+        return [Rule(direction, protocol, ports, cidr=one.cidr) for one in entries if ":" not in one.cidr]
+    return [Rule(direction, protocol, ports, cidr=rule.cidr, group=rule.group)]
 
 
 def show_rule(call: Call, rule: GroupRule, group_id: str) -> dict[str, Any]:
@@ -310,6 +320,8 @@ def show_rule(call: Call, rule: GroupRule, group_id: str) -> dict[str, Any]:
         shown["CidrIpv4"] = rule.cidr
     if rule.cidr6:
         shown["CidrIpv6"] = rule.cidr6
+    if rule.prefix_list:
+        shown["PrefixListId"] = rule.prefix_list
     if rule.group:
         # AWS adds the account's own id. Terraform, told not to ask who it is (as is usual against a local endpoint), takes
         # any id for a foreign account's and would plan a change for ever.
@@ -326,6 +338,7 @@ def show_revoked(rule: GroupRule, group_id: str) -> dict[str, Any]:
     texts = {
         "CidrIpv4": rule.cidr,
         "CidrIpv6": rule.cidr6,
+        "PrefixListId": rule.prefix_list,
         "ReferencedGroupId": rule.group,
         "Description": rule.description,
     }
@@ -371,6 +384,8 @@ def show_permissions(call: Call, rules: Iterable[GroupRule]) -> list[dict[str, A
             permission["IpRanges"].append({"CidrIp": rule.cidr} | description)
         elif rule.cidr6:
             permission["Ipv6Ranges"].append({"CidrIpv6": rule.cidr6} | description)
+        elif rule.prefix_list:
+            permission["PrefixListIds"].append({"PrefixListId": rule.prefix_list} | description)
         elif rule.group:
             pair = {"GroupId": rule.group, "UserId": call.account}
             far = show_far(call, rule.far) if rule.far is not None else {}

@@ -14,7 +14,15 @@ import msgspec
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids, limits
 from gureum.aws.ec2.listing import answer, listing, show_own_tags, show_tags
-from gureum.aws.ec2.network_kinds import GroupRule, NetworkInterface, SecurityGroup, SecurityGroupSpec, Vpc, VpcPeering
+from gureum.aws.ec2.network_kinds import (
+    GroupRule,
+    NetworkInterface,
+    PrefixList,
+    SecurityGroup,
+    SecurityGroupSpec,
+    Vpc,
+    VpcPeering,
+)
 from gureum.aws.ec2.security_group_rules import (
     allow_all_out,
     asked_rules,
@@ -24,6 +32,7 @@ from gureum.aws.ec2.security_group_rules import (
     show_permissions,
     show_revoked,
     show_rule,
+    weights,
     with_rules,
 )
 from gureum.aws.ec2.tags import tags_of
@@ -264,12 +273,14 @@ async def _authorize(call: Call, *, egress: bool) -> dict[str, Any]:
             raise AwsError("InvalidPermission.Duplicate", f'the specified rule "{_peer(rule)}" already exists')
         new.append(msgspec.structs.replace(rule, id=new_id("sgr-"), tags=tags))
     rules = (*group.spec.rules, *new)
-    if sum(rule.egress == egress for rule in rules) > limits.RULES_PER_GROUP:
+    if weights(call, (rule.prefix_list for rule in rules if rule.egress == egress)) > limits.RULES_PER_GROUP:
         raise AwsError(
             "RulesPerSecurityGroupLimitExceeded", "The maximum number of rules per security group has been reached."
         )
     transaction = call.transaction()
     for rule in new:
+        if rule.prefix_list:
+            transaction.require(ids.find(call, PrefixList, ids.PREFIX_LIST, rule.prefix_list))
         if rule.far is not None:
             transaction.require(ids.find(call, VpcPeering, ids.PEERING, rule.far.peering))
         elif rule.group and rule.group != group.meta.name:
@@ -333,7 +344,7 @@ def _rules_meant(call: Call, group: SecurityGroup, rule_ids: Iterable[str], *, e
 def _peer(rule: GroupRule) -> str:
     protocol = "ALL" if rule.protocol == "-1" else rule.protocol.upper()
     ports = f", from port: {rule.from_port}, to port: {rule.to_port}" if rule.from_port != -1 else ""
-    return f"peer: {rule.cidr or rule.cidr6 or rule.group}, {protocol}{ports}, ALLOW"
+    return f"peer: {rule.cidr or rule.cidr6 or rule.prefix_list or rule.group}, {protocol}{ports}, ALLOW"
 
 
 def _name_space(vpc_id: str) -> str:
@@ -374,13 +385,19 @@ def lower_security_group(group: SecurityGroup, read: Reader) -> Iterable[Desired
     """The firewall's group, while anything in its VPC is attached."""
     if not read.by(NetworkInterface, group.meta.scope, "attached-vpc", group.spec.vpc):
         return
-    rules = tuple(lowered for rule in group.spec.rules if (lowered := lower_rule(rule)) is not None)
+    lists = {name: read.get(PrefixList, group.meta.scope, name) for name in _lists(group)}
+    entries = {name: one.spec.entries for name, one in lists.items() if one is not None}
+    rules = tuple(one for rule in group.spec.rules for one in lower_rule(rule, entries.get(rule.prefix_list, ())))
     spec = FirewallGroup(network=group.spec.vpc, group=Group(name=group.meta.name, rules=rules))
     yield Desired("FirewallGroup", group.meta.name, key_of(group), spec)
     for rule in {rule.group: rule for rule in group.spec.rules if rule.far is not None}.values():
         far = Group(name=rule.group, members=tuple(_far_members(group, rule, read)))
         name = f"{group.meta.name}.{rule.group}"
         yield Desired("FirewallGroup", name, key_of(group), FirewallGroup(network=group.spec.vpc, group=far))
+
+
+def _lists(group: SecurityGroup) -> set[str]:
+    return {rule.prefix_list for rule in group.spec.rules if rule.prefix_list}
 
 
 def _far_members(group: SecurityGroup, rule: GroupRule, read: Reader) -> list[str]:
