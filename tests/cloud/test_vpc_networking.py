@@ -162,3 +162,20 @@ def test_a_prefix_list_is_enforced_as_it_changes(
     client.modify_managed_prefix_list(PrefixListId=listed, CurrentVersion=2, RemoveEntries=own)
     until(lambda: not seen(cloud, name, address))
     right.allow(IpRanges=[{"CidrIp": EVERYWHERE}])
+
+
+def test_a_machine_is_told_its_vpcs_dhcp_options_when_it_starts(cloud: Cloud, client: Any, left: Place) -> None:
+    told = {"domain-name": ["corp.example"], "domain-name-servers": ["10.1.0.9", "AmazonProvidedDNS"]}
+    told["ntp-servers"] = ["10.1.0.8"]
+    wanted = [{"Key": key, "Values": values} for key, values in told.items()]
+    made = client.create_dhcp_options(DhcpConfigurations=wanted)["DhcpOptions"]["DhcpOptionsId"]
+    before = client.describe_vpcs(VpcIds=[left.vpc])["Vpcs"][0]["DhcpOptionsId"]
+    client.associate_dhcp_options(DhcpOptionsId=made, VpcId=left.vpc)
+    name = launch(cloud, client, left.subnet)["InstanceId"]
+    expected = "search corp.example\nnameserver 10.1.0.9\nnameserver 169.254.169.253\n"
+    until(lambda: cloud.inside(name, "cat", "/etc/resolv.conf").stdout == expected)
+    assert "ntp-servers 10.1.0.8" in cloud.inside(name, "cat", "/run/gureum/dhcp").stdout
+    client.associate_dhcp_options(DhcpOptionsId=before, VpcId=left.vpc)
+    client.reboot_instances(InstanceIds=[name])
+    until(lambda: "search ec2.internal" in cloud.inside(name, "cat", "/etc/resolv.conf").stdout)
+    client.delete_dhcp_options(DhcpOptionsId=made)

@@ -12,11 +12,12 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
+from gureum.aws.ec2.dhcp_options import option_lines, resolver_file
 from gureum.aws.ec2.host_names import private_name, public_name, resource_name
 from gureum.aws.ec2.instance_kinds import Instance, Volume
 from gureum.aws.ec2.instance_show import host_name, profile_id
 from gureum.aws.ec2.instance_types import find_instance_type
-from gureum.aws.ec2.network_kinds import NetworkInterface, SecurityGroup, Subnet, Vpc
+from gureum.aws.ec2.network_kinds import DhcpOptions, NetworkInterface, SecurityGroup, Subnet, Vpc
 from gureum.aws.ec2.regions import zone_id
 from gureum.base.boot_script import METADATA_PATH, boot_script
 from gureum.core import specs
@@ -207,6 +208,9 @@ def metadata_tree(
         tree.update(_interface_tree(account, region, interface, read))
     found = {f"meta-data/{path}": text for path, text in tree.items()}
     found["dynamic/instance-identity/document"] = _identity_document(instance, first)
+    vpc = read.get(Vpc, instance.meta.scope, spec.vpc)
+    options = read.get(DhcpOptions, instance.meta.scope, vpc.spec.dhcp_options) if vpc is not None else None
+    found["gureum/resolver"], found["gureum/dhcp"] = resolver_file(options), option_lines(options)
     found[METADATA_PATH] = boot_script(user_data) if user_data else ""
     return found
 

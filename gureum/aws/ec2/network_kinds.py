@@ -31,7 +31,7 @@ class CidrAssociation(msgspec.Struct, frozen=True):
 
 
 class VpcSpec(msgspec.Struct, frozen=True):
-    """`cidrs`: the primary one first."""
+    """`cidrs`: the primary one first. `dhcp_options`: id of a set, or "default" for none."""
 
     cidrs: tuple[CidrAssociation, ...]
     dhcp_options: str
@@ -46,7 +46,13 @@ class VpcSpec(msgspec.Struct, frozen=True):
         return self.cidrs[0].cidr
 
 
-@kind("ec2.Vpc", indexes={"default": lambda vpc: ("default",) if vpc.spec.is_default else ()})
+@kind(
+    "ec2.Vpc",
+    indexes={
+        "default": lambda vpc: ("default",) if vpc.spec.is_default else (),
+        "dhcp-options": lambda vpc: vpc.spec.dhcp_options,
+    },
+)
 class Vpc(Resource, frozen=True):
     """A private network."""
 
