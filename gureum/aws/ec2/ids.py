@@ -60,6 +60,9 @@ PEERING = IdForm(
     "InvalidVpcPeeringConnectionID.NotFound",
     "InvalidVpcPeeringConnectionId.Malformed",
 )
+ENDPOINT = IdForm(
+    "vpce", "vpc endpoint ID", "vpc-endpoint", "InvalidVpcEndpointId.NotFound", "InvalidVpcEndpointId.Malformed"
+)
 ADDRESS = IdForm(
     "eipalloc", "allocation ID", "elastic-ip", "InvalidAllocationID.NotFound", "InvalidElasticIpID.Malformed"
 )

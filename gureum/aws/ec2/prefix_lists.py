@@ -3,7 +3,7 @@
     ModifyManagedPrefixList ─► version + 1, the old one is kept ─► every group and VPC that refers to it is lowered anew
 
 A reference counts as many rules or routes as the list may have entries, whatever it has. Lists of IPv6 can be kept; nothing carries it here.
-AWS's own lists (the ranges of its services) belong to services that are not reached through a VPC here, so there are none.
+AWS's own lists are in service_prefix_lists.py; nobody changes them.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ import msgspec
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids, limits
 from gureum.aws.ec2.cidrs import parse_cidr, parse_cidr6
-from gureum.aws.ec2.listing import answer, listing, show_tags
+from gureum.aws.ec2.listing import answer, show_tags
 from gureum.aws.ec2.network_kinds import PrefixEntry, PrefixList, PrefixListSpec, RouteTable, SecurityGroup
 from gureum.aws.ec2.security_group_rules import check_description, weights
+from gureum.aws.ec2.service_prefix_lists import OWNER, find_list, service_lists
 from gureum.aws.ec2.tags import tags_of
 from gureum.aws.errors import AwsError
 from gureum.aws.filters import FilterTable, apply_filters
 from gureum.aws.marks import operation
 from gureum.aws.paging import page
 from gureum.base.ids import new_id
-from gureum.engine.resource import Resource
 
 
 @operation("CreateManagedPrefixList")
@@ -115,28 +115,42 @@ async def delete_managed_prefix_list(call: Call) -> dict[str, Any]:
 
 @operation("DescribeManagedPrefixLists")
 def describe_managed_prefix_lists(call: Call) -> dict[str, Any]:
-    """AWS: ec2 DescribeManagedPrefixLists."""
-    found, token = listing(call, PrefixList, ids.PREFIX_LIST, "PrefixListIds", _filters(call), default=100)
-    return answer("PrefixLists", [show_list(call, one) for one in found], token)
+    """AWS: ec2 DescribeManagedPrefixLists: the account's own and AWS's."""
+    wanted = call.params.get("PrefixListIds")
+    if wanted:
+        found = [find_list(call, id_) for id_ in dict.fromkeys(wanted)]
+    else:
+        found = [*call.all(PrefixList), *service_lists(call).values()]
+    found = apply_filters(found, call.params.get("Filters"), _filters(call))
+    call.end_dry_run()
+    shown, token = page(call.params, found, lambda one: one.meta.name, default=100)
+    return answer("PrefixLists", [show_list(call, one) for one in shown], token)
 
 
 @operation("DescribePrefixLists")
 def describe_prefix_lists(call: Call) -> dict[str, Any]:
-    """AWS: ec2 DescribePrefixLists: AWS's own alone, of which there are none."""
+    """AWS: ec2 DescribePrefixLists: AWS's own alone."""
+    known = service_lists(call)
     wanted = [ids.check_id(ids.PREFIX_LIST, id_) for id_ in call.params.get("PrefixListIds") or ()]
-    if wanted:
-        raise ids.not_found(ids.PREFIX_LIST, *wanted)
-    nothing: list[Resource] = []
-    filters = ("prefix-list-id", "prefix-list-name")
-    apply_filters(nothing, call.params.get("Filters"), dict.fromkeys(filters, lambda _: ()))
+    missing = [id_ for id_ in wanted if id_ not in known]
+    if missing:
+        raise ids.not_found(ids.PREFIX_LIST, *missing)
+    filters: FilterTable = {
+        "prefix-list-id": lambda one: one.meta.name,
+        "prefix-list-name": lambda one: one.spec.name,
+    }
+    chosen = [one for id_, one in known.items() if not wanted or id_ in wanted]
+    found = apply_filters(chosen, call.params.get("Filters"), filters)
     call.end_dry_run()
-    return {"PrefixLists": []}
+    shown, token = page(call.params, found, lambda one: one.meta.name)
+    rows = [{"PrefixListId": one.meta.name, "PrefixListName": one.spec.name, "Cidrs": []} for one in shown]
+    return answer("PrefixLists", rows, token)
 
 
 @operation("GetManagedPrefixListEntries")
 def get_managed_prefix_list_entries(call: Call) -> dict[str, Any]:
     """AWS: ec2 GetManagedPrefixListEntries, also of an earlier version."""
-    found = _find(call)
+    found = _find(call, change=False)
     version = call.params.get("TargetVersion")
     entries = found.spec.entries if version is None else _version(found, version)
     call.end_dry_run()
@@ -148,7 +162,7 @@ def get_managed_prefix_list_entries(call: Call) -> dict[str, Any]:
 @operation("GetManagedPrefixListAssociations")
 def get_managed_prefix_list_associations(call: Call) -> dict[str, Any]:
     """AWS: ec2 GetManagedPrefixListAssociations: groups and route tables that refer to it."""
-    users = list(referring(call, _find(call).meta.name))
+    users = list(referring(call, _find(call, change=False).meta.name))
     call.end_dry_run()
     shown, token = page(call.params, users, lambda one: one.meta.name)
     rows = [{"ResourceId": one.meta.name, "ResourceOwner": call.account} for one in shown]
@@ -160,8 +174,12 @@ def referring(call: Call, id_: str) -> Iterator[SecurityGroup | RouteTable]:
     yield from call.by(RouteTable, "prefix-list", id_)
 
 
-def _find(call: Call) -> PrefixList:
-    return ids.find(call, PrefixList, ids.PREFIX_LIST, ids.need(call, "PrefixListId"))
+def _find(call: Call, *, change: bool = True) -> PrefixList:
+    """AWS's own may be looked at, not changed."""
+    found = find_list(call, ids.need(call, "PrefixListId"))
+    if change and found.meta.name in service_lists(call):
+        raise AwsError("UnauthorizedOperation", "You are not authorized to perform this operation.", status=403)
+    return found
 
 
 def _check_name(name: str) -> None:
@@ -254,9 +272,13 @@ async def _write(call: Call, found: PrefixList, spec: PrefixListSpec) -> dict[st
     return {"PrefixList": show_list(call, changed)}
 
 
+def _owner(call: Call, one: PrefixList) -> str:
+    return OWNER if one.meta.name in service_lists(call) else call.account
+
+
 def _filters(call: Call) -> FilterTable:
     return {
-        "owner-id": lambda _: call.account,
+        "owner-id": lambda one: _owner(call, one),
         "prefix-list-id": lambda one: one.meta.name,
         "prefix-list-name": lambda one: one.spec.name,
     }
@@ -265,6 +287,16 @@ def _filters(call: Call) -> FilterTable:
 def show_list(call: Call, one: PrefixList) -> dict[str, Any]:
     """API form. AWS: ec2 ManagedPrefixList."""
     spec = one.spec
+    if _owner(call, one) == OWNER:
+        return {
+            "PrefixListId": one.meta.name,
+            "PrefixListName": spec.name,
+            "PrefixListArn": f"arn:aws:ec2:{call.region}:aws:prefix-list/{one.meta.name}",
+            "AddressFamily": spec.family,
+            "State": "create-complete",
+            "OwnerId": OWNER,
+            "Tags": [],
+        }
     shown: dict[str, Any] = {
         "PrefixListId": one.meta.name,
         "PrefixListName": spec.name,

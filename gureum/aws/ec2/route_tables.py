@@ -28,9 +28,11 @@ from gureum.aws.ec2.network_kinds import (
     RouteTableSpec,
     Subnet,
     Vpc,
+    VpcEndpoint,
     VpcPeering,
 )
 from gureum.aws.ec2.security_group_rules import weights
+from gureum.aws.ec2.service_prefix_lists import list_id, service_lists
 from gureum.aws.ec2.tags import tags_of
 from gureum.aws.errors import AwsError
 from gureum.aws.filters import FilterTable, boolean
@@ -75,6 +77,11 @@ async def delete_route_table(call: Call) -> dict[str, Any]:
             "DependencyViolation", f"The routeTable '{table.meta.name}' has dependencies and cannot be deleted."
         )
     transaction = call.transaction()
+    transaction.require_no_newer(VpcEndpoint, call.scope)
+    for endpoint in call.by(VpcEndpoint, "route-table", table.meta.name):
+        left = tuple(name for name in endpoint.spec.tables if name != table.meta.name)
+        spec = msgspec.structs.replace(endpoint.spec, tables=left)
+        transaction.update(msgspec.structs.replace(endpoint, spec=spec))
     transaction.delete(table)
     await call.commit(transaction)
     return {}
@@ -254,6 +261,8 @@ def _destination(call: Call) -> str:
     if call.params.get("DestinationPrefixListId"):
         if call.params.get("DestinationCidrBlock"):
             raise AwsError("InvalidParameterCombination", "Only one destination can be specified.")
+        if call.params["DestinationPrefixListId"] in service_lists(call):
+            raise ids.invalid("Routes to prefix lists of AWS's services are made and removed with their VPC endpoint.")
         found = ids.find(call, PrefixList, ids.PREFIX_LIST, call.params["DestinationPrefixListId"])
         if found.spec.family != "IPv4":
             raise ids.not_built(f"{call.operation} with a prefix list of IPv6")
@@ -401,7 +410,16 @@ def show_routes(call: Call, table: RouteTable) -> list[dict[str, Any]]:
         for cidr in _local_cidrs(call, table)
     ]
     ordered = sorted(table.spec.routes, key=order)
-    return [*local, *(_show_route(call, table, one) for one in ordered)]
+    endpoints = [
+        {
+            "DestinationPrefixListId": list_id(one.spec.service),
+            "GatewayId": one.meta.name,
+            "Origin": "CreateRoute",
+            "State": "active",
+        }
+        for one in call.by(VpcEndpoint, "route-table", table.meta.name)
+    ]
+    return [*local, *(_show_route(call, table, one) for one in ordered), *endpoints]
 
 
 def _show_route(call: Call, table: RouteTable, entry: RouteEntry) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from gureum.aws.ec2 import ids
 from gureum.aws.ec2.cidrs import parse_cidr, parse_cidr6
 from gureum.aws.ec2.listing import answer, show_tags
 from gureum.aws.ec2.network_kinds import FarGroup, GroupRule, PrefixEntry, PrefixList, SecurityGroup, VpcPeering
+from gureum.aws.ec2.service_prefix_lists import find_list
 from gureum.aws.errors import AwsError
 from gureum.aws.filters import FilterTable, apply_filters
 from gureum.aws.marks import operation
@@ -210,7 +211,7 @@ def _cidr6(text: str | None) -> str:
 
 
 def _listed(call: Call, one: dict[str, Any]) -> str:
-    return ids.find(call, PrefixList, ids.PREFIX_LIST, one.get("PrefixListId") or "").meta.name
+    return find_list(call, one.get("PrefixListId") or "").meta.name
 
 
 def weights(call: Call, names: Iterable[str]) -> int:

@@ -279,8 +279,9 @@ async def _authorize(call: Call, *, egress: bool) -> dict[str, Any]:
         )
     transaction = call.transaction()
     for rule in new:
-        if rule.prefix_list:
-            transaction.require(ids.find(call, PrefixList, ids.PREFIX_LIST, rule.prefix_list))
+        listed = call.get(PrefixList, rule.prefix_list) if rule.prefix_list else None
+        if listed is not None:
+            transaction.require(listed)
         if rule.far is not None:
             transaction.require(ids.find(call, VpcPeering, ids.PEERING, rule.far.peering))
         elif rule.group and rule.group != group.meta.name:

@@ -31,6 +31,7 @@ from gureum.aws.ec2.network_kinds import (
     SecurityGroupSpec,
     Subnet,
     Vpc,
+    VpcEndpoint,
     VpcSpec,
 )
 from gureum.aws.ec2.peering_connections import end_peerings, follow_cidrs
@@ -87,7 +88,7 @@ async def delete_vpc(call: Call) -> dict[str, Any]:
     if _dependants(call, name):
         raise AwsError("DependencyViolation", f"The vpc '{name}' has dependencies and cannot be deleted.")
     transaction = call.transaction()
-    for cls in (Subnet, InternetGateway, NetworkInterface, SecurityGroup, RouteTable, NetworkAcl):
+    for cls in (Subnet, InternetGateway, NetworkInterface, SecurityGroup, RouteTable, NetworkAcl, VpcEndpoint):
         transaction.require_no_newer(cls, call.scope)
     own: list[Resource] = [
         *call.by(SecurityGroup, "vpc", name),
@@ -282,6 +283,7 @@ def _dependants(call: Call, vpc_id: str) -> bool:
         call.by(Subnet, "vpc", vpc_id)
         or call.by(InternetGateway, "vpc", vpc_id)
         or call.by(NetworkInterface, "vpc", vpc_id)
+        or call.by(VpcEndpoint, "vpc", vpc_id)
         or [group for group in call.by(SecurityGroup, "vpc", vpc_id) if group.spec.group_name != "default"]
         or [table for table in call.by(RouteTable, "vpc", vpc_id) if not table.spec.main]
         or [acl for acl in call.by(NetworkAcl, "vpc", vpc_id) if not acl.spec.is_default]
