@@ -154,7 +154,7 @@ def describe_vpc_endpoint_services(call: Call) -> dict[str, Any]:
         for one in details
         if not wanted or one["ServiceName"] in wanted
     ]
-    found: list[Any] = apply_filters(rows, call.params.get("Filters"), filters)  # type: ignore[type-var]
+    found: list[Any] = apply_filters(rows, call.params.get("Filters"), filters)
     call.end_dry_run()
     shown, token = page(call.params, found, lambda row: str(row.shown["ServiceName"]))
     names = [row.shown["ServiceName"] for row in shown]
