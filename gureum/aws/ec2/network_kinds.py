@@ -276,6 +276,22 @@ class Address(Resource, frozen=True):
     spec: AddressSpec
 
 
+class AddressTransferSpec(msgspec.Struct, frozen=True):
+    """An Elastic IP that is offered to another account. `offered`, `accepted`: Unix seconds, 0.0 as long as it is not."""
+
+    public: str
+    account: str
+    offered: float
+    accepted: float = 0.0
+
+
+@kind("ec2.AddressTransfer")
+class AddressTransfer(Resource, frozen=True):
+    """Its name is the allocation id; it is stored with who offers it."""
+
+    spec: AddressTransferSpec
+
+
 class Attachment(msgspec.Struct, frozen=True):
     """`attached`: Unix seconds. `instance` "": attached to a service's own machine, which is `owner`'s ("amazon-elb")."""
 
