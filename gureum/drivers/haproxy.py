@@ -158,9 +158,15 @@ class HaproxyProxies:
             await asyncio.to_thread(_open_sources, net, spec.address)
         if known is not None and known.pidfd >= 0 and known.state.namespace != _inode(net):
             self._let_go(known)  # its sandbox was made anew: it serves nobody
-        if known is not None and known.pidfd >= 0 and await self._change(known, spec):
-            await self._note(known, spec)
-            return
+        if known is not None and known.pidfd >= 0:
+            # Servers first, also where more is different: what is left may be a matter of maps.
+            servers = msgspec.structs.replace(spec, listeners=known.state.spec.listeners)
+            for wish in (spec,) if spec.groups == known.state.spec.groups else (spec, servers):
+                if await self._change(known, wish):
+                    await self._note(known, wish)
+                    break
+            if known.certain and known.state.spec == spec:
+                return
         files, pems = await asyncio.to_thread(self._render, spec)
         if known is None or known.pidfd < 0:
             await self._start(spec, files, pems, known)

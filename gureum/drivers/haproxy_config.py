@@ -5,7 +5,7 @@
     fixed-response:80:7 what a rule answers by itself, by port and priority
     80.rules …          maps of rules; 443.crts, *.pem certificates; *.html AWS's pages; body-* fixed answers
 
-All paths are relative: the process runs in its folder, in which nobody else has a say. What is usually changed at run time (servers, maps) stands here
+All paths are relative: the process runs in its folder, in which nobody else has a say. What is changed at run time (servers, maps) stands here
 as it is wished: what is reloaded or restarted begins with the newest wish.
 """
 

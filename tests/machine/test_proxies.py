@@ -197,7 +197,9 @@ def test_rules_change_in_the_running_worker_and_lose_no_request(host: ProxyHost)
     forward = Forward((("tg-b", 1),))
 
     def spec(*rules: Rule) -> ProxySpec:
-        return host.spec(http_listener(*rules), groups=(one, two))
+        """With other servers each time the number of rules is another, too."""
+        more = tuple(Server(f"down-{place}", TARGETS[2], 80) for place in range(len(rules)))
+        return host.spec(http_listener(*rules), groups=(one, without(two, servers=(*two.servers, *more))))
 
     async def asked(path: str, name: str) -> str:
         answer = await asyncio.to_thread(host.get, path, host=name)
