@@ -6,7 +6,8 @@ Samples: 2,000 series, batches of 10,000 datums, eight writers at once; each bat
 bytes, 20 groups of 20 streams, batches of 10,000, eight writers. "drained" counts until everything is in Parquet files as well. The tables take
 the same rows in transactions of the same size, synced: DuckDB from numpy columns (its fastest way in), SQLite by executemany. Making the batches
 is not counted on any side. Pages: 1,000 events of one stream from a random time, forward and backward, as GetLogEvents reads; scan: all pages of
-10,000 of a group, with a filter in Python over the messages, as FilterLogEvents does. The folder must be on the disk that counts.
+10,000 of a group, with a filter in Python over the messages, as FilterLogEvents does with a pattern that names no word; search: where it names one.
+"CPU" is this process's, without the worker's and the kernel's own. The folder must be on the disk that counts.
 """
 
 from __future__ import annotations
@@ -153,6 +154,25 @@ async def scan(telemetry: Telemetry) -> None:
     print(f"        filter scan of a group: {seen / seconds / 1e3:.0f} k events/s ({found} of {seen} matched)")
 
 
+async def search(telemetry: Telemetry, events: int) -> None:
+    """All events of all groups for a word that stands in one of ten thousand or fewer, as FilterLogEvents does: a million a call."""
+    calls, found, start = [], 0, time.perf_counter()
+    for number in range(GROUPS):
+        place, done = "", False
+        while not done:
+            began = time.perf_counter()
+            page = await telemetry.logs.read(
+                SCOPE, f"group-{number:02}", place=place, needles=[['"user":"u77"']], look_at=1_000_000
+            )
+            calls.append(time.perf_counter() - began)
+            found, place, done = found + len(page.events), page.forward, page.done
+    seconds = time.perf_counter() - start
+    print(
+        f"        search of all groups for a word: {events / seconds / 1e3:.0f} k events/s ({found} found), "
+        f"calls p50 {at(calls, 0.5) * 1e3:.0f} ms  p95 {at(calls, 0.95) * 1e3:.0f} ms"
+    )
+
+
 def duckdb_samples(folder: Path, samples: int) -> None:
     connection = duckdb.connect(str(folder / "samples.duckdb"))
     connection.execute("CREATE TABLE s (id UINTEGER, t BIGINT, c DOUBLE, s DOUBLE, lo DOUBLE, hi DOUBLE)")
@@ -249,6 +269,7 @@ async def store(folder: Path, samples: int, events: int) -> None:
     await store_events(telemetry, events)
     await pages(telemetry, 200)
     await scan(telemetry)
+    await search(telemetry, events)
     await telemetry.close()
     start = time.perf_counter()
     telemetry = await open_telemetry(folder / "telemetry", SystemClock())

@@ -123,7 +123,7 @@ class _Slot:
 
     def _one(self) -> Condition:
         if self._scanner.skip().peek("("):
-            return self._scanner.nested(self._either)  # type: ignore[arg-type,return-value]
+            return self._scanner.nested(self._either)
         name = self._scanner.match(_NAME)
         if not name:
             raise BadPattern("A field's name is missing")

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from gureum.aws.logs.pattern_regex import BadPattern
-from gureum.aws.logs.pattern_values import Compare, Scalar, Scanner
+from gureum.aws.logs.pattern_values import Compare, Needles, Scalar, Scanner
 
+LIMIT_NEEDLES = 5
 LIMIT_WILDCARDS = 3
 """AWS: three wildcard selectors in a pattern, one in a selector."""
 _NAME = re.compile(r"[A-Za-z0-9_\-]+")
@@ -129,16 +130,23 @@ def _bracket(scanner: Scanner) -> Step:
     return step
 
 
-def compile_json(text: str) -> Event:
-    """The test of a decoded event. BadPattern."""
+class Part(NamedTuple):
+    """A condition: the test of a decoded event, and the needles of its text."""
+
+    test: Event
+    needles: Needles = ()
+
+
+def compile_json(text: str) -> Part:
+    """BadPattern."""
     scanner = Scanner(text)
     scanner.need("{")
     reader = _Reader(scanner)
-    test = reader.either()
+    part = reader.either()
     scanner.need("}")
     if not scanner.done:
         raise BadPattern("Something stands behind the closing brace")
-    return test
+    return part._replace(needles=part.needles[:LIMIT_NEEDLES])
 
 
 class _Reader:
@@ -148,19 +156,26 @@ class _Reader:
         self._scanner = scanner
         self._wildcards = 0
 
-    def either(self) -> Event:
+    def either(self) -> Part:
         parts = [self._both()]
         while self._scanner.skip().take("||"):
             parts.append(self._both())
-        return parts[0] if len(parts) == 1 else lambda event: any(part(event) for part in parts)
+        if len(parts) == 1:
+            return parts[0]
+        # Whichever holds, one of its needles is there; one of each will do, where all have one.
+        needles = (tuple(text for part in parts for text in part.needles[0]),) if all(p.needles for p in parts) else ()
+        return Part(lambda event: any(part.test(event) for part in parts), needles)
 
-    def _both(self) -> Event:
+    def _both(self) -> Part:
         parts = [self._one()]
         while self._scanner.skip().take("&&"):
             parts.append(self._one())
-        return parts[0] if len(parts) == 1 else lambda event: all(part(event) for part in parts)
+        if len(parts) == 1:
+            return parts[0]
+        needles = tuple(texts for part in parts for texts in part.needles)
+        return Part(lambda event: all(part.test(event) for part in parts), needles)
 
-    def _one(self) -> Event:
+    def _one(self) -> Part:
         if self._scanner.skip().peek("("):
             return self._scanner.nested(self.either)
         selector = read_selector(self._scanner)
@@ -168,7 +183,11 @@ class _Reader:
         if self._wildcards > LIMIT_WILDCARDS:
             raise BadPattern(f"At most {LIMIT_WILDCARDS} wildcard selectors are allowed")
         operator = self._scanner.operator()
-        return _compared(selector, self._scanner.comparison(operator)) if operator else self._stated(selector)
+        if not operator:
+            return Part(self._stated(selector))
+        test = _compared(selector, self._scanner.comparison(operator))
+        needle = self._scanner.needle
+        return Part(test, ((needle, "\\"),) if needle else ())
 
     def _stated(self, selector: Selector) -> Event:
         """IS NULL, IS TRUE, IS FALSE, NOT EXISTS."""

@@ -10,13 +10,9 @@ import re
 from typing import NamedTuple
 
 from gureum.aws.logs.pattern_regex import BadPattern, Test
-from gureum.aws.logs.pattern_values import Scanner
+from gureum.aws.logs.pattern_values import Needles, Scanner
 
 _WORD = re.compile(r"[^\s\"%]+")
-
-
-Needles = tuple[tuple[str, ...], ...]
-"""Of each, every event that matches holds at least one text."""
 
 
 class Terms(NamedTuple):

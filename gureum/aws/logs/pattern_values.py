@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import TypeVar
 
 from gureum.aws.logs.pattern_regex import BadPattern, Test, compile_regex
 
@@ -15,6 +16,10 @@ Scalar = str | int | float
 Compare = Callable[[Scalar], bool]
 _OPERATORS = ("!=", "<=", ">=", "=", "<", ">")
 _BARE = re.compile(r"[^\s,\[\](){}&|\"%=<>!]+")
+_LIKE_A_NUMBER = re.compile(r"[0-9+\-.eEinfaINFA*]*")
+T = TypeVar("T")
+Needles = tuple[tuple[str, ...], ...]
+"""Of each, every event that matches holds at least one text."""
 _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     "<": lambda a, b: a < b,
     ">": lambda a, b: a > b,
@@ -31,6 +36,7 @@ class Scanner:
         self.at = 0
         self.depth = 0
         self.regexes = 0
+        self.needle = ""
 
     def skip(self) -> Scanner:
         while self.at < len(self.text) and self.text[self.at].isspace():
@@ -94,20 +100,23 @@ class Scanner:
         return next((one for one in _OPERATORS if self.take(one)), "")
 
     def comparison(self, operator: str) -> Compare:
-        """The test that an operator and the value behind it make."""
+        """The test that an operator and the value behind it make. `needle` is then a text that every value it holds for has, as long as its
+        JSON has no escape; "" for none."""
         self.skip()
+        self.needle = ""
         if self.peek("%"):
             if operator not in ("=", "!="):
                 raise BadPattern("A regular expression can only be compared with = and !=")
             return _compare_regex(self.regex(), operator == "=")
-        if self.peek('"'):
-            return compare(operator, self.quoted(), quoted=True)
-        word = self.match(_BARE)
-        if not word:
+        quoted = self.peek('"')
+        word = self.quoted() if quoted else self.match(_BARE)
+        if not (word or quoted):
             raise BadPattern("A value is missing")
-        return compare(operator, word)
+        if operator == "=" and not _LIKE_A_NUMBER.fullmatch(word):  # numbers are written in many ways
+            self.needle = word.strip("*")
+        return compare(operator, word, quoted=quoted)
 
-    def nested(self, read: Callable[[], Test]) -> Test:
+    def nested(self, read: Callable[[], T]) -> T:
         """What stands in parentheses."""
         self.depth += 1
         if self.depth > LIMIT_DEPTH:

@@ -18,8 +18,8 @@ from gureum.aws.errors import AwsError
 from gureum.aws.logs.pattern_fields import FieldsPattern, compile_fields
 from gureum.aws.logs.pattern_json import MISSING, Event, compile_json, decode, is_scalar, parse_selector
 from gureum.aws.logs.pattern_regex import BadPattern, Test
-from gureum.aws.logs.pattern_terms import Needles, compile_terms
-from gureum.aws.logs.pattern_values import Scalar
+from gureum.aws.logs.pattern_terms import compile_terms
+from gureum.aws.logs.pattern_values import Needles, Scalar
 
 Form = Literal["all", "terms", "json", "fields"]
 Lookup = Callable[[str], Scalar | None]
@@ -53,8 +53,8 @@ class Pattern:
 
 
 class JsonPattern(Pattern):
-    def __init__(self, text: str, event_test: Event) -> None:
-        super().__init__(text, "json", self._test)
+    def __init__(self, text: str, event_test: Event, needles: Needles) -> None:
+        super().__init__(text, "json", self._test, needles)
         self._event_test = event_test
 
     def _test(self, message: str) -> bool:
@@ -100,7 +100,7 @@ def _compile(text: str) -> Pattern:
     if not inner:
         return Pattern(text, "all", lambda message: True)
     if inner.startswith("{"):
-        return JsonPattern(text, compile_json(inner))
+        return JsonPattern(text, *compile_json(inner))
     if inner.startswith("["):
         return SpacedPattern(text, compile_fields(inner))
     return Pattern(text, "terms", *compile_terms(inner))

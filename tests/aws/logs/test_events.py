@@ -255,7 +255,9 @@ def test_pages_of_a_search_hold_every_match_once(new_logs, total, every, limit, 
     assert found == (wanted if head else wanted[::-1])
 
 
-@pytest.mark.parametrize(("pattern", "pages"), [("nowhere", 4), ('{ $.a = "nowhere" }', 2), ("%nowhere%", 2)])
+@pytest.mark.parametrize(
+    ("pattern", "pages"), [("nowhere", 4), ('{ $.a = "nowhere" }', 4), ("{ $.a = 1 }", 2), ("%nowhere%", 2)]
+)
 def test_a_search_for_what_is_nowhere_ends_after_some_pages(app, monkeypatch, pattern, pages):
     """After those that may be looked at where they lie, or those that may be tested."""
     monkeypatch.setattr(read_events, "SEARCHED_PER_CALL", 20_000)

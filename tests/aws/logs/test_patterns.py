@@ -7,12 +7,13 @@ import json
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gureum.aws.errors import AwsError
 from gureum.aws.logs.pattern_regex import compile_regex
 from gureum.aws.logs.patterns import compile_pattern
+from gureum.telemetry.pages import has_all
 
 EVENTS = ("[ERROR 400] BAD REQUEST", "[ERROR 401] UNAUTHORIZED REQUEST", "[ERROR 419] MISSING ARGUMENTS", "[WARN] x")
 OR_EVENTS = ("ERROR WARN message", "ERROR message", "WARN message")
@@ -249,3 +250,46 @@ def test_a_pattern_made_to_take_for_ever_does_not():
     assert not many("a" * 299)
     assert not compile_regex(".*.*.*.*x")("abc " * 50_000)
     assert not compile_pattern("[a, b, c]").test("[ " * 100_000)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "needles"),
+    [
+        ("ERROR disk -warn", (("ERROR",), ("disk",))),
+        ("?ERROR ?WARN", (("ERROR", "WARN"),)),
+        ('"out of memory"', (("out of memory",),)),
+        ("?ERROR ?%W%", ()),
+        ("-warn", ()),
+        ('{ $.level = "ERROR" && $.n > 3 && $.path = "*/items" }', (("ERROR", "\\"), ("/items", "\\"))),
+        ('{ $.level = ERROR || $.level = "WARN" }', (("ERROR", "\\", "WARN", "\\"),)),
+        ("{ $.level = ERROR || $.n = 3 }", ()),
+        ('{ $.n = "1.5" || $.m = 1e3 }', ()),
+        ('{ $.level != "x" }', ()),
+        ("[a, b = x]", ()),
+    ],
+)
+def test_the_texts_that_every_match_holds(pattern, needles):
+    assert compile_pattern(pattern).needles == needles
+
+
+VALUES = st.one_of(
+    st.text(alphabet='abET"\\ é', max_size=4), st.booleans(), st.integers(-2, 200), st.floats(-2, 2), st.none()
+)
+WANTED = st.sampled_from(['"ab"', "ab*", "true", '"true"', "*E*", '"1.5"', "2", "é*", '"a\\"b"', "TE"])
+CONDITION = st.builds("$.{} {} {}".format, st.sampled_from("xy"), st.sampled_from(["=", "!="]), WANTED)
+JOINED = st.lists(CONDITION, min_size=1, max_size=4).flatmap(
+    lambda parts: st.lists(st.sampled_from([" && ", " || "]), min_size=len(parts) - 1, max_size=len(parts) - 1).map(
+        lambda signs: "{ " + "".join(a + b for a, b in zip(parts, [*signs, ""], strict=True)) + " }"
+    )
+)
+
+
+@settings(max_examples=100, deadline=None)
+@example(pattern="{ $.x = é* }", event={"x": "é1"}, escaped=True)
+@example(pattern='{ $.x = "a\\"b" }', event={"x": 'a"b'}, escaped=False)
+@given(pattern=JOINED, event=st.dictionaries(st.sampled_from("xy"), VALUES), escaped=st.booleans())
+def test_no_match_is_without_its_needles(pattern, event, escaped):
+    message = json.dumps(event, ensure_ascii=escaped)
+    found = compile_pattern(pattern)
+    if found.test(message):
+        assert has_all(message, found.needles)
