@@ -35,6 +35,12 @@ def end_balanced_flows(address: str, port: int) -> None:
     _delete_all(_from_target(address, port, protocol) for protocol in (socket.IPPROTO_TCP, socket.IPPROTO_UDP))
 
 
+def end_all_balanced_flows() -> None:
+    """Forgets all flows of balancers in the present network namespace. Raises OSError when the kernel refuses."""
+    mark = struct.pack("!I", BALANCED_MARK)
+    _delete_all([_attribute(_MARK, mark) + _attribute(_MARK_MASK, mark)])
+
+
 def _delete_all(chosen: Iterable[bytes]) -> None:
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER) as kernel:
         kernel.settimeout(10.0)

@@ -54,7 +54,7 @@ class NftFirewalls:
         for attempt in range(_ATTEMPTS):
             old, network.applied = network.applied, None  # unknown until the worker says done
             # In a thread: hundreds of interfaces take some milliseconds.
-            new, change = await asyncio.to_thread(_planned, old, rules, network.watched)
+            new, change = await asyncio.to_thread(_planned, old, network.current, rules, network.watched)
             try:
                 if change.commands or change.idle is not None:
                     await self._worker.call("apply", change, type(None))
@@ -128,11 +128,13 @@ def _counts(interface: str, protocol: Literal["tcp", "udp"], found: list[Listene
     )
 
 
-def _planned(old: Table | None, rules: RuleSet, watched: bool) -> tuple[Table, Change]:
-    new = table(rules, watched)
+def _planned(old: Table | None, before: RuleSet | None, rules: RuleSet, watched: bool) -> tuple[Table, Change]:
+    # Once a network has had balancers, what is left of their flows is reset, and does not hang without a way back.
+    new = table(rules, watched, balancing=old is not None and refuses_strays(old))
     commands = difference(old, new)
     if old is None:
         return new, Change(rules.network, commands, True, strict=refuses_strays(new), idle=sorted(new.idle))
     strict = refuses_strays(new) if refuses_strays(new) != refuses_strays(old) else None
     idle = sorted(new.idle) if new.idle != old.idle else None
-    return new, Change(rules.network, commands, False, released(old, new), strict, idle)
+    ended = before is not None and bool(before.balancers) and not rules.balancers
+    return new, Change(rules.network, commands, False, released(old, new), strict, idle, ended)

@@ -86,11 +86,14 @@ def plan(old: RuleSet | None, new: RuleSet) -> list[Json]:
 # --- rule set -> table ----------------------------------------------------------------------------------------------
 
 
-def table(rules: RuleSet, watched: bool = False) -> Table:
-    """The table that enforces `rules`. `watched`: what is refused is told to who watches flows."""
+def table(rules: RuleSet, watched: bool = False, balancing: bool = False) -> Table:
+    """The table that enforces `rules`. `watched`: what is refused is told to who watches flows. `balancing`: there have been balancers: what is
+    left of their flows is still reset."""
+    balancing = balancing or nft_balancers.are_in(rules)
     mapped = _mapped(rules)
     balanced = nft_balancers.listeners(rules)
-    chains = _frame(rules) | {"denied": _denied("in", watched, rules), "denied-out": _denied("out", watched, rules)}
+    chains = _frame(rules, balancing)
+    chains |= {"denied": _denied("in", watched, balancing), "denied-out": _denied("out", watched, balancing)}
     vouching = nft_balancers.vouching(balanced, rules.ports)
     sets = {
         "sources": Elements("ifname", "verdict", {}),
@@ -112,7 +115,7 @@ def table(rules: RuleSet, watched: bool = False) -> Table:
         _add_peer(rules, peer, chains, sets)
     if rules.acls:
         _add_acls(rules, chains, sets)
-    if nft_balancers.are_in(rules):
+    if balancing:
         nft_balancers.add_balancers(balanced, rules.ports, chains, sets)
     askers = frozenset(address for port in rules.ports for address in port.addresses)
     counters = frozenset(nft_balancers.counter_names(balanced))
@@ -185,9 +188,8 @@ def _chain_name(cidr: str) -> str:
     return cidr.replace("/", "-")
 
 
-def _frame(rules: RuleSet) -> dict[str, Chain]:
+def _frame(rules: RuleSet, balancing: bool) -> dict[str, Chain]:
     """The chains that do not depend on who is there."""
-    balancing = nft_balancers.are_in(rules)
     known, passing = _by_state(DENY), _by_state(nft_balancers.STRAY if balancing else DENY)
     acls = ((by_verdict("iifname", "acl-leave"),), (by_verdict("oifname", "acl-enter"),)) if rules.acls else ()
 
@@ -256,8 +258,8 @@ def _frame(rules: RuleSet) -> dict[str, Chain]:
     }
 
 
-def _denied(prefix: str, watched: bool, rules: RuleSet) -> Chain:
-    blocked = (nft_balancers.BLOCKED[prefix],) if nft_balancers.are_in(rules) else ()
+def _denied(prefix: str, watched: bool, balancing: bool) -> Chain:
+    blocked = (nft_balancers.BLOCKED[prefix],) if balancing else ()
     told: Line = ({"log": {"group": DENIED_LOG_GROUP, "prefix": prefix}},) if watched else ()
     return Chain((*blocked, ({"counter": None}, *told, {"drop": None})))
 

@@ -15,7 +15,7 @@ from queue import SimpleQueue
 import msgspec
 
 from gureum.drivers import namespaces, nft_counters, nft_idle
-from gureum.drivers.conntrack import end_balanced_flows, end_flows
+from gureum.drivers.conntrack import end_all_balanced_flows, end_balanced_flows, end_flows
 from gureum.drivers.libnftables import Nftables
 from gureum.drivers.network_names import HomeNames
 from gureum.drivers.nft_expressions import Json
@@ -43,7 +43,8 @@ _LOOSE = {"?netfilter/nf_conntrack_tcp_loose": "1", "?netfilter/nf_conntrack_tcp
 class Change(msgspec.Struct, frozen=True):
     """One transaction. `commands`: libnftables-json(5). `whole`: it makes the whole table, so the network may forward
     from now on. `released`: public addresses that lead elsewhere or nowhere afterwards. `strict`: whether unknown flows are
-    refused from now on; `idle`: how long silent flows are remembered (nft_idle); None: as before."""
+    refused from now on; `idle`: how long silent flows are remembered (nft_idle); None: as before. `ended`: the last balancer
+    has gone, and with it all its flows."""
 
     network: str
     commands: list[Json]
@@ -51,6 +52,7 @@ class Change(msgspec.Struct, frozen=True):
     released: list[str] = []
     strict: bool | None = None
     idle: list[nft_idle.Limit] | None = None
+    ended: bool = False
 
 
 class Ending(msgspec.Struct, frozen=True):
@@ -93,6 +95,8 @@ class Applier:
                     namespaces.write_sysctls(_STRICT if change.strict else _LOOSE)
                 if change.released:
                     end_flows(change.released)
+                if change.ended:
+                    end_all_balanced_flows()
         except FileNotFoundError as error:
             raise PortError(f"network {change.network} does not exist yet") from error
 

@@ -37,6 +37,7 @@ class Site:
         subnets = ec2.describe_subnets(Filters=[{"Name": "vpc-id", "Values": [vpc]}])["Subnets"]
         default = [{"Name": "group-name", "Values": ["default"]}, {"Name": "vpc-id", "Values": [vpc]}]
         group = ec2.describe_security_groups(Filters=default)["SecurityGroups"][0]["GroupId"]
+        self.security_group = group
         ec2.authorize_security_group_ingress(
             GroupId=group, IpProtocol="tcp", FromPort=443, ToPort=443, CidrIp="0.0.0.0/0"
         )
@@ -141,13 +142,13 @@ def certificate(site: Site, name: str) -> tuple[str, ssl.SSLContext]:
     return asked, ssl.create_default_context(cadata=chain)
 
 
-def secure(address: str, name: str, context: ssl.SSLContext, port: int = 443) -> str:
-    """What a page over TLS begins with, "" while there is none."""
+def secure(address: str, name: str, context: ssl.SSLContext, port: int = 443, path: str = "/") -> str:
+    """A page over TLS with its headers, "" while there is none."""
     try:
         with socket.create_connection((address, port), timeout=5) as plain:
             with context.wrap_socket(plain, server_hostname=name) as tls:
-                tls.sendall(f"GET / HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode())
-                return tls.recv(1000).decode()
+                tls.sendall(f"GET {path} HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode())
+                return b"".join(iter(lambda: tls.recv(1000), b"")).decode()
     except OSError:
         return ""
 

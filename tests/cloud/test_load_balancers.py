@@ -5,13 +5,16 @@ from __future__ import annotations
 
 import gzip
 import os
+import select
 import signal
+import socket
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gureum.drivers import namespaces
 from tests.cloud.balancing import Load, Site, certificate, fetch, proxy_pid, secure, serves
 from tests.cloud.running import Cloud, until
 
@@ -130,13 +133,64 @@ def test_network_load_balancer_sends_flows_to_healthy_targets(site: Site) -> Non
     assert fetch(address, 8080)[1].split() == ["hello", names[site.ids[1]]]
 
 
-def test_network_load_balancer_ends_tls(site: Site) -> None:
+def test_network_load_balancer_ends_tls_and_targets_see_the_client(site: Site) -> None:
+    script = "mkdir -p /www/cgi-bin; printf '#!/bin/sh\necho; echo $REMOTE_ADDR' >/www/cgi-bin/who; chmod +x /www/cgi-bin/who"
+    for id_ in site.ids:
+        assert site.cloud.inside(id_, "sh", "-c", script).returncode == 0
     group = site.group("ended", "TCP")
-    off = {"Key": "preserve_client_ip.enabled", "Value": "false"}
-    site.elb.modify_target_group_attributes(TargetGroupArn=group, Attributes=[off])
     arn, name = site.balancer("tls", "network")
     asked, context = certificate(site, "tls.example.com")
     site.listener(arn, group, "TLS", 443, Certificates=[{"CertificateArn": asked}])
     until(lambda: site.states(group) == ["healthy", "healthy"], 60)
     address = until(lambda: site.addresses(name))[0]
     assert until(lambda: secure(address, "tls.example.com", context)).startswith("HTTP/1.1 200")
+    host = str(site.cloud.pool[1])
+
+    def who() -> str:
+        return (
+            secure(address, "tls.example.com", context, path="/cgi-bin/who")
+            .split()[-1]
+            .strip("[]")
+            .removeprefix("::ffff:")
+        )
+
+    assert who() == host
+    off = {"Key": "preserve_client_ip.enabled", "Value": "false"}
+    site.elb.modify_target_group_attributes(TargetGroupArn=group, Attributes=[off])
+    until(lambda: who() != host)
+    nodes = site.ec2.describe_network_interfaces(Filters=[{"Name": "description", "Values": ["ELB net/tls/*"]}])
+    assert who() in {one["PrivateIpAddress"] for one in nodes["NetworkInterfaces"]}
+
+
+def test_udp_and_tcp_of_one_listener_reach_the_same_target_group(site: Site) -> None:
+    site.ec2.authorize_security_group_ingress(
+        GroupId=site.security_group, IpProtocol="udp", FromPort=80, ToPort=80, CidrIp="0.0.0.0/0"
+    )
+    group = site.group("both", "TCP_UDP")
+    arn, name = site.balancer("both", "network")
+    site.listener(arn, group, "TCP_UDP", 5353)
+    until(lambda: site.states(group) == ["healthy", "healthy"], 60)
+    address = until(lambda: site.addresses(name))[0]
+    until(lambda: serves(address, 5353))
+    home_id = site.cloud.identity["id"]
+    servers = {}
+    for id_ in site.ids:
+        with namespaces.entered(Path(f"/run/netns/gm-{home_id}-s-{id_}")):
+            servers[id_] = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        servers[id_].bind(("", 80))
+        servers[id_].settimeout(5)
+    chosen: set[str] = set()
+    for _ in range(40):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.settimeout(5)
+            client.connect((address, 5353))
+            client.send(b"question")
+            (ready,) = select.select(list(servers.values()), [], [], 5)[0]
+            data, (seen, port) = ready.recvfrom(100)
+            assert (data, seen, port) == (b"question", *client.getsockname())
+            ready.sendto(b"answer", (seen, port))
+            assert client.recv(100) == b"answer"
+            chosen |= {id_ for id_, server in servers.items() if server is ready}
+    assert chosen == set(site.ids)
+    for server in servers.values():
+        server.close()

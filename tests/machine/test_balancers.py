@@ -526,6 +526,31 @@ def udp_error(one: Cloud, machine: str, address: str, port: int) -> int | None:
     return None
 
 
+@on_a_cloud
+async def test_flows_end_with_the_last_balancer_of_a_network(one: Cloud) -> None:
+    """The targets' subnet has no way out: without the balancer's marks nothing would find back."""
+    await public_balancer(one)
+    await one.balancer("node", tcp(T1))
+    with (
+        Servers(one, "t1", "t2") as servers,
+        one.listen("t2", 9000) as other,
+        flow(one, servers, "client", NODE) as (near, far, *_),
+        flow(one, servers, "", one.public(10)) as (near2, far2, *_),
+    ):
+        plain, its, _ = one.flow("client", other, T2)
+        del one.balancers["node"]
+        await one.enforce("blue")
+        for end in (near, far2):
+            end.sendall(b"x")
+            with pytest.raises(ConnectionResetError):
+                end.recv(1)
+        assert far.fileno() >= 0 <= near2.fileno()
+        assert say(plain, its)
+        plain.close(), its.close()
+        await one.balancer("node", tcp(T2))
+        assert chosen(one, servers, "client", NODE, 3) == {"t2": 3}
+
+
 # --- silent flows ---
 
 
