@@ -5,8 +5,8 @@
 One client and two servers in a network with security groups, one network for each way. "routed": the client asks a server at its own
 address. "plain rule": one nftables rule of a router without groups or anything else (`jhash … mod 2` into a map of two addresses). "gureum":
 a balancer. "HAProxy": `mode tcp` in the node's sandbox. "new": a connection per request; "kept": requests over 32 connections; "bulk":
-answers of a megabyte. The rounds go round the four, so that what the machine does meanwhile meets all; shown is the median of each, and its
-ratio to the plain rule.
+answers of a megabyte. The rounds go round the four, so that what the machine does meanwhile meets all; shown is the median of each, and in
+brackets the median of its ratios to the plain rule of the same round.
 """
 
 from __future__ import annotations
@@ -136,7 +136,12 @@ def compare(names: HomeNames, rounds: int, seconds: int) -> None:
             for way in order:
                 figures[way].append(measured(names, way, kind, seconds))
         middle = {way: statistics.median(found) for way, found in figures.items()}
-        cells = (f"{value:14.0f} ({value / middle['plain rule']:.2f})" for value in middle.values())
+        plain = figures["plain rule"]
+        paired = {
+            way: statistics.median(one / other for one, other in zip(found, plain, strict=True))
+            for way, found in figures.items()
+        }
+        cells = (f"{value:14.0f} ({paired[way]:.2f})" for way, value in middle.items())
         print(f"{kind:<12}" + "".join(f"{cell:>22}" for cell in cells), flush=True)
 
 
