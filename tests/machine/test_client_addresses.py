@@ -6,6 +6,7 @@ AWS, "Network Load Balancers" guide: "Client IP preservation", "Proxy protocol",
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import select
@@ -13,6 +14,7 @@ import socket
 import ssl
 import struct
 from collections.abc import AsyncIterator, Iterator
+from typing import Any, Literal
 
 import pytest
 
@@ -49,12 +51,14 @@ class Node:
     def driver(self) -> HaproxyProxies:
         return HaproxyProxies(self.one.home_id, self.one.run_dir, self.sealer)
 
-    def spec(self, *, preserve: bool = True, proxy_protocol: bool = False, server: str = TARGET) -> ProxySpec:
+    def spec(
+        self, *, preserve: bool = True, proxy_protocol: bool = False, protocol: Literal["TCP", "TLS"] = "TCP"
+    ) -> ProxySpec:
         group = Group(
             "tg-a",
             "arn:tg-a",
-            "TCP",
-            servers=(Server(f"{server}:8080", server, 8080, up=True),),
+            protocol,
+            servers=(Server(f"{TARGET}:8080", TARGET, 8080, up=True),),
             preserve_client=preserve,
             proxy_protocol=proxy_protocol,
         )
@@ -64,9 +68,9 @@ class Node:
         net = str(self.one.names.sandbox("node"))
         return ProxySpec("node", net, NODE, "net/lb/1", (tls, tcp), (group,), (self.certificate,))
 
-    async def bring(self, **wished: bool) -> None:
+    async def bring(self, **wished: Any) -> None:
         """As the agent does: first the network's rules, then the proxy."""
-        spec = self.spec(**wished)  # type: ignore[arg-type]
+        spec = self.spec(**wished)
         self.one.speaking = {"node"}
         await self.one.enforce("blue")
         await self.proxies.ensure(spec)
@@ -186,6 +190,32 @@ async def test_proxy_protocol_and_the_clients_address_at_once(one: Cloud) -> Non
                     assert (socket.inet_ntoa(destination), to_port) == (NODE, TCP)
                     assert from_port == near.getsockname()[1]
                     assert _exactly(far, 2) == b"hi"
+
+
+@on_a_cloud
+async def test_from_tls_to_tls_the_target_sees_the_client(one: Cloud) -> None:
+    async with a_node(one) as node:
+        await node.bring(protocol="TLS")
+        pem = one.run_dir / "target.pem"
+        key = node.sealer.open(node.certificate.sealed_key, node.certificate.name)
+        pem.write_text(key + node.certificate.chain_pem)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(pem)
+
+        def answer(server: socket.socket) -> tuple[str, bytes]:
+            plain, (seen, _) = server.accept()
+            plain.settimeout(_ANSWER_S)
+            with context.wrap_socket(plain, server_side=True) as far:
+                heard = far.recv(5)
+                far.sendall(heard)
+                return seen, heard
+
+        with one.listen("t1", 8080) as server:
+            serving = asyncio.get_running_loop().run_in_executor(None, answer, server)
+            with connected(one, "client", NODE, TLS) as near:
+                near.sendall(b"hello")
+                assert await serving == (CLIENT, b"hello")
+                assert near.recv(5) == b"hello"
 
 
 @on_a_cloud
