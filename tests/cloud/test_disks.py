@@ -195,3 +195,24 @@ def test_a_fleet_keeps_its_number_and_a_persistent_request_launches_again(cloud:
     ec2.cancel_spot_instance_requests(SpotInstanceRequestIds=[request])
     ec2.terminate_instances(InstanceIds=[second])
     cloud.until_state(ec2, [first, second], "terminated")
+
+
+def test_volumes_are_there_again_after_down_and_up(cloud: Cloud, ec2: Any, machine: dict[str, Any]) -> None:
+    name = machine["InstanceId"]
+    sh(cloud, machine, "echo stays > /volumes/sdb/stays; sync")
+    cloud.command("down")
+    cloud.command("up")
+    until(lambda: cloud.inside(name, "cat", "/volumes/sdb/stays").stdout == "stays\n")
+    assert sh(cloud, machine, "cat /precious") == "mine\n"
+    client = cloud.client("ec2")
+    client.stop_instances(InstanceIds=[name])
+    cloud.until_state(client, [name], "stopped")
+    # While it is stopped its root may be another disk.
+    root = next(one["Ebs"]["VolumeId"] for one in machine["BlockDeviceMappings"] if one["DeviceName"] == "/dev/xvda")
+    client.detach_volume(VolumeId=root)
+    with pytest.raises(ClientError, match="does not have a volume attached at root"):
+        client.start_instances(InstanceIds=[name])
+    client.attach_volume(VolumeId=root, InstanceId=name, Device="/dev/xvda")
+    client.start_instances(InstanceIds=[name])
+    cloud.until_state(client, [name], "running")
+    assert until(lambda: cloud.inside(name, "cat", "/precious").stdout) == "mine\n"

@@ -8,6 +8,7 @@ A pool that cannot be launched from is told as an error, and the next one is tri
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import msgspec
@@ -223,10 +224,16 @@ def _ordered(pools: list[Pool], target: Target) -> list[Pool]:
             raise ids.not_built(f"CreateFleet with {name}")
     on_demand = target.lifecycle == "on-demand"
     strategies = ON_DEMAND_STRATEGIES if on_demand else SPOT_STRATEGIES
-    strategy = ids.choice(target.options, "AllocationStrategy", *strategies)
+    strategy = ids.choice(_spelled(target.options), "AllocationStrategy", *strategies)
     if strategy in ("prioritized", "capacity-optimized-prioritized"):
         return sorted(pools, key=lambda one: one.priority)
     return sorted(pools, key=lambda one: _price(one, on_demand=on_demand))
+
+
+def _spelled(options: dict[str, Any]) -> dict[str, Any]:
+    """Clients send strategies in AWS's older spelling too: "lowestPrice"."""
+    strategy = options.get("AllocationStrategy") or ""
+    return {"AllocationStrategy": re.sub(r"[A-Z]", lambda found: f"-{found.group().lower()}", strategy)}
 
 
 def _price(pool: Pool, *, on_demand: bool) -> float:

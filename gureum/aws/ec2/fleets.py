@@ -39,6 +39,12 @@ LIMIT_CAPACITY = 1000
 LIMIT_CONFIGS = 50
 AGAIN_AFTER_S = 30.0
 VISIBLE_AFTER_DELETION_S = 48 * 3600.0
+_SPOT_DEFAULTS = {
+    "AllocationStrategy": "lowestPrice",
+    "InstanceInterruptionBehavior": "terminate",
+    "InstancePoolsToUseCount": 1,
+}
+"""What AWS tells of a fleet that said nothing, in its older spelling."""
 LIVING = ("pending", "running", "stopping", "stopped")
 TAG = "aws:ec2:fleet-id"
 
@@ -443,12 +449,8 @@ def _show(client: Client, fleet: Fleet) -> dict[str, Any]:
         },
         "TerminateInstancesWithExpiration": spec.terminate_at_end,
         "ReplaceUnhealthyInstances": spec.replace,
-        "SpotOptions": {
-            "AllocationStrategy": "lowest-price",
-            "InstanceInterruptionBehavior": "terminate",
-            **spec.spot_options,
-        },
-        "OnDemandOptions": {"AllocationStrategy": "lowest-price", **spec.on_demand_options},
+        "SpotOptions": {**_SPOT_DEFAULTS, **spec.spot_options},
+        "OnDemandOptions": {"AllocationStrategy": "lowestPrice", **spec.on_demand_options},
         "Tags": show_tags(fleet.meta.tags),
     }
     if spec.type == "instant":

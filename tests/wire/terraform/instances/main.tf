@@ -189,3 +189,70 @@ data "aws_launch_template" "again" {
 
 output "address" { value = aws_instance.plain.public_ip }
 output "memory" { value = data.aws_ec2_instance_type.nano.memory_size }
+
+resource "aws_ebs_volume" "kept" {
+  availability_zone = aws_instance.templated.availability_zone
+  size              = var.changed ? 2 : 1
+  type              = "gp3"
+}
+
+resource "aws_volume_attachment" "kept" {
+  device_name = "/dev/sdh"
+  volume_id   = aws_ebs_volume.kept.id
+  instance_id = aws_instance.templated.id
+}
+
+resource "aws_ebs_snapshot" "kept" {
+  volume_id   = aws_ebs_volume.kept.id
+  description = "kept"
+  tags        = { step = var.changed ? "two" : "one" }
+}
+
+resource "aws_ebs_volume" "restored" {
+  availability_zone = aws_instance.templated.availability_zone
+  snapshot_id       = aws_ebs_snapshot.kept.id
+}
+
+resource "aws_ebs_snapshot_copy" "copied" {
+  source_region      = "us-east-1"
+  source_snapshot_id = aws_ebs_snapshot.kept.id
+}
+
+resource "aws_ami_from_instance" "taken" {
+  name                    = "taken"
+  source_instance_id      = aws_instance.templated.id
+  snapshot_without_reboot = true
+  depends_on              = [aws_volume_attachment.kept]
+}
+
+resource "aws_ami_copy" "copied" {
+  name              = "copied"
+  source_ami_id     = aws_ami_from_instance.taken.id
+  source_ami_region = "us-east-1"
+}
+
+resource "aws_placement_group" "apart" {
+  name     = "apart"
+  strategy = "spread"
+}
+
+resource "aws_spot_instance_request" "cheap" {
+  ami                  = data.aws_ami.small.id
+  instance_type        = "t3.nano"
+  wait_for_fulfillment = true
+}
+
+resource "aws_ec2_fleet" "many" {
+  type                = "maintain"
+  terminate_instances = true
+  launch_template_config {
+    launch_template_specification {
+      launch_template_id = aws_launch_template.web.id
+      version            = aws_launch_template.web.latest_version
+    }
+  }
+  target_capacity_specification {
+    default_target_capacity_type = "on-demand"
+    total_target_capacity        = 1
+  }
+}
