@@ -30,8 +30,8 @@ _ACCOUNT = re.compile(r"[0-9]{12}", re.ASCII)
 @operation("EnableAddressTransfer")
 async def enable_address_transfer(call: Call) -> dict[str, Any]:
     """AWS: ec2 EnableAddressTransfer. Offered again, the offer is another one."""
-    address = ids.find(call, Address, ids.ADDRESS, call.params["AllocationId"])
-    account = call.params["TransferAccountId"]
+    address = ids.find(call, Address, ids.ADDRESS, ids.need(call, "AllocationId"))
+    account = ids.need(call, "TransferAccountId")
     if _ACCOUNT.fullmatch(account) is None or account == call.account:
         raise ids.invalid(f"Value ({account}) for parameter transferAccountId is invalid.")
     old = call.get(AddressTransfer, address.meta.name)
@@ -49,7 +49,7 @@ async def enable_address_transfer(call: Call) -> dict[str, Any]:
 @operation("DisableAddressTransfer")
 async def disable_address_transfer(call: Call) -> dict[str, Any]:
     """AWS: ec2 DisableAddressTransfer."""
-    id_ = ids.check_id(ids.ADDRESS, call.params["AllocationId"])
+    id_ = ids.check_id(ids.ADDRESS, ids.need(call, "AllocationId"))
     transfer = call.get(AddressTransfer, id_)
     if transfer is None or not _is_open(transfer, call.now):
         raise ids.not_found(ids.ADDRESS, id_)
@@ -62,7 +62,7 @@ async def disable_address_transfer(call: Call) -> dict[str, Any]:
 @operation("AcceptAddressTransfer")
 async def accept_address_transfer(call: Call) -> dict[str, Any]:
     """AWS: ec2 AcceptAddressTransfer: by the account it was offered to, while it is associated with nothing and has no reverse name."""
-    public = call.params["Address"]
+    public = ids.need(call, "Address")
     offers = (one for one in call.client.everywhere(AddressTransfer) if _is_open(one, call.now))
     fitting = (one for one in offers if one.spec.public == public and one.spec.account == call.account)
     transfer = next((one for one in fitting if one.meta.scope.rpartition("/")[2] == call.region), None)

@@ -38,7 +38,7 @@ _DOMAIN = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_. -]{0,253}[A-Za-z0-9_.])?", re.A
 async def create_dhcp_options(call: Call) -> dict[str, Any]:
     """AWS: ec2 CreateDhcpOptions."""
     options: dict[str, tuple[str, ...]] = {}
-    for one in call.params["DhcpConfigurations"]:
+    for one in call.params.get("DhcpConfigurations") or ():
         key = one.get("Key") or ""
         values = tuple(value for given in one.get("Values") or () for value in given.split(",") if value)
         if key in options:

@@ -25,7 +25,7 @@ from gureum.engine.resource import key_of
 async def associate_nat_gateway_address(call: Call) -> dict[str, Any]:
     """AWS: ec2 AssociateNatGatewayAddress: Elastic IPs for a public gateway, each on a private address of its own."""
     gateway, interface = _living(call, "public")
-    wanted = call.params["AllocationIds"]
+    wanted = call.params.get("AllocationIds") or ()
     found = ids.find_all(call, Address, ids.ADDRESS, wanted)
     named = call.params.get("PrivateIpAddresses") or [None] * len(found)
     if not found or len(named) != len(found):
@@ -41,11 +41,11 @@ async def associate_nat_gateway_address(call: Call) -> dict[str, Any]:
 async def disassociate_nat_gateway_address(call: Call) -> dict[str, Any]:
     """AWS: ec2 DisassociateNatGatewayAddress: never the primary one."""
     gateway, interface = _living(call, "public")
-    wanted = set(call.params["AssociationIds"])
+    wanted = set(call.params.get("AssociationIds") or ())
     gone = [one for one in interface.spec.addresses if one.association in wanted]
     if not gone or {one.association for one in gone} != wanted:
         missing = sorted(wanted - {one.association for one in gone})
-        raise ids.not_found(ids.ADDRESS_ASSOCIATION, *missing)
+        raise ids.not_found(ids.ADDRESS_ASSOCIATION, *missing) if missing else ids.missing("associationId")
     _check_not_primary(interface, gone)
     transaction = call.transaction()
     for one in gone:
@@ -77,7 +77,7 @@ async def assign_private_nat_gateway_address(call: Call) -> dict[str, Any]:
 async def unassign_private_nat_gateway_address(call: Call) -> dict[str, Any]:
     """AWS: ec2 UnassignPrivateNatGatewayAddress: never the primary one."""
     gateway, interface = _living(call, "private")
-    wanted = set(call.params["PrivateIpAddresses"])
+    wanted = set(call.params.get("PrivateIpAddresses") or ())
     gone = [one for one in interface.spec.addresses if one.address in wanted]
     if not gone or len(gone) != len(wanted):
         raise ids.invalid(f"Some of {sorted(wanted)} are not assigned to NAT gateway {gateway.meta.name}")

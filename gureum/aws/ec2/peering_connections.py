@@ -53,7 +53,7 @@ async def create_vpc_peering_connection(call: Call) -> dict[str, Any]:
     params = call.params
     if params.get("RequesterPeeringConnectionOptions"):
         raise ids.not_built("CreateVpcPeeringConnection with RequesterPeeringConnectionOptions")
-    vpc = ids.find(call, Vpc, ids.VPC, params["VpcId"])
+    vpc = ids.find(call, Vpc, ids.VPC, ids.need(call, "VpcId"))
     account, region = params.get("PeerOwnerId") or call.account, params.get("PeerRegion") or call.region
     if _ACCOUNT.fullmatch(account) is None:
         raise ids.invalid(f"Value ({account}) for parameter peerOwnerId is invalid.")

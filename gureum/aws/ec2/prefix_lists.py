@@ -35,7 +35,8 @@ async def create_managed_prefix_list(call: Call) -> dict[str, Any]:
     if done is not None:
         return {"PrefixList": show_list(call, ids.find(call, PrefixList, ids.PREFIX_LIST, done[0]))}
     params = call.params
-    name, family, size = params["PrefixListName"], params["AddressFamily"], params["MaxEntries"]
+    name, family = ids.need(call, "PrefixListName"), ids.need(call, "AddressFamily")
+    size = _number(call, "MaxEntries")
     _check_name(name)
     if family not in ("IPv4", "IPv6"):
         raise ids.invalid(f"Value ({family}) for parameter addressFamily is invalid.")
@@ -87,9 +88,9 @@ async def modify_managed_prefix_list(call: Call) -> dict[str, Any]:
 async def restore_managed_prefix_list_version(call: Call) -> dict[str, Any]:
     """AWS: ec2 RestoreManagedPrefixListVersion: the entries of an earlier version, as a new version."""
     found = _find(call)
-    if call.params["CurrentVersion"] != found.spec.version:
+    if _number(call, "CurrentVersion") != found.spec.version:
         raise AwsError("PrefixListVersionMismatch", "The prefix list has the incorrect version number.")
-    entries = _version(found, call.params["PreviousVersion"])
+    entries = _version(found, _number(call, "PreviousVersion"))
     if len(entries) > found.spec.max_entries:
         raise _too_many(found.spec.max_entries)
     return await _write(call, found, _next(found.spec, entries, "restore-complete"))
@@ -182,6 +183,13 @@ def _find(call: Call, *, change: bool = True) -> PrefixList:
     return found
 
 
+def _number(call: Call, name: str) -> int:
+    value = call.params.get(name)
+    if value is None:
+        raise ids.missing(name)
+    return int(value)
+
+
 def _check_name(name: str) -> None:
     if not 1 <= len(name) <= 255 or name.startswith("com.amazonaws"):
         raise ids.invalid(f"Value ({name}) for parameter prefixListName is invalid.")
@@ -202,7 +210,7 @@ def _too_many(size: int) -> AwsError:
 def _entries(given: Iterable[dict[str, Any]], family: str) -> dict[str, PrefixEntry]:
     found: dict[str, PrefixEntry] = {}
     for one in given:
-        cidr = str(parse_cidr(one["Cidr"]) if family == "IPv4" else parse_cidr6(one["Cidr"]))
+        cidr = str(parse_cidr(one.get("Cidr") or "") if family == "IPv4" else parse_cidr6(one.get("Cidr") or ""))
         if cidr in found:
             raise ids.invalid(f"The CIDR {cidr} appears more than once.")
         found[cidr] = PrefixEntry(cidr, check_description(one.get("Description")))

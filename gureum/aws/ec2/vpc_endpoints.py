@@ -48,7 +48,7 @@ async def create_vpc_endpoint(call: Call) -> dict[str, Any]:
     if kind != "Gateway":
         raise ids.not_built(f"CreateVpcEndpoint with VpcEndpointType {kind}")
     _refuse_unbuilt(call, _OF_INTERFACES)
-    vpc = ids.find(call, Vpc, ids.VPC, params["VpcId"])
+    vpc = ids.find(call, Vpc, ids.VPC, ids.need(call, "VpcId"))
     service = ids.need(call, "ServiceName")
     if service not in [service_name(call.region, one) for one in GATEWAY_SERVICES]:
         raise AwsError("InvalidServiceName", f"The Vpc Endpoint Service '{service}' does not exist")
@@ -74,7 +74,7 @@ async def create_vpc_endpoint(call: Call) -> dict[str, Any]:
 @operation("ModifyVpcEndpoint", level="state")
 async def modify_vpc_endpoint(call: Call) -> dict[str, Any]:
     """AWS: ec2 ModifyVpcEndpoint: its policy and route tables."""
-    endpoint = ids.find(call, VpcEndpoint, ids.ENDPOINT, call.params["VpcEndpointId"])
+    endpoint = ids.find(call, VpcEndpoint, ids.ENDPOINT, ids.need(call, "VpcEndpointId"))
     params, spec = call.params, endpoint.spec
     _refuse_unbuilt(call, (*_OF_INTERFACES, "AddSubnetIds", "AddSecurityGroupIds", "RemoveSubnetIds"))
     if params.get("PolicyDocument") and params.get("ResetPolicy"):
@@ -100,7 +100,7 @@ async def modify_vpc_endpoint(call: Call) -> dict[str, Any]:
 @operation("DeleteVpcEndpoints", level="state")
 async def delete_vpc_endpoints(call: Call) -> dict[str, Any]:
     """AWS: ec2 DeleteVpcEndpoints: what cannot be deleted is told, the others go."""
-    wanted = list(dict.fromkeys(ids.check_id(ids.ENDPOINT, id_) for id_ in call.params["VpcEndpointIds"]))
+    wanted = list(dict.fromkeys(ids.check_id(ids.ENDPOINT, id_) for id_ in call.params.get("VpcEndpointIds") or ()))
     transaction = call.transaction()
     missing = []
     for id_ in wanted:
