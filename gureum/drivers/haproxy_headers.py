@@ -6,8 +6,8 @@ AWS: Application Load Balancers guide, "HTTP headers", "Request tracing", "Heade
 from __future__ import annotations
 
 from gureum.drivers import haproxy_desync
-from gureum.drivers.haproxy_errors import SERVER
-from gureum.drivers.haproxy_text import header_name, log_format, refused
+from gureum.drivers.haproxy_errors import REASONS, SERVER
+from gureum.drivers.haproxy_text import header_name, log_format, refused, word
 from gureum.ports.proxies import Listener
 
 _DEFAULT_PORTS = (80, 443)
@@ -154,6 +154,10 @@ def to_client(listener: Listener, attributes: dict[str, str], *, sticky: bool) -
         # A target that takes no connection is 502, one that does not answer in time 504; HAProxy calls both 503.
         f"http-after-response set-status 504 if {_UNREACHED} {{ date(0,ms),sub(txn.asked) ge 9900 }}",
         f"http-after-response set-status 502 if {_UNREACHED}",
+        *(
+            f"http-after-response set-status {status} reason {word(REASONS[status])} if {{ status {status} }} {_OWN}"
+            for status in (502, 503, 504)
+        ),
     ]
     lines += haproxy_desync.to_client(_desync_mode(attributes))
     keep_alive = int(attributes.get("client_keep_alive.seconds", "3600"))
@@ -166,6 +170,7 @@ def to_client(listener: Listener, attributes: dict[str, str], *, sticky: bool) -
     return lines
 
 
+_OWN = f"{{ res.hdr(server) -m str {SERVER} }}"
 _UNREACHED = "{ status 503 } !{ var(txn.answered) -m found } { var(txn.asked) -m found }"
 
 

@@ -23,7 +23,7 @@ class Parts:
         listeners = (Listener(443, "TLS", "arn", ()), Listener(80, "TCP", "arn", ()))
         proxy = Proxy("eni-a", "eni-a", "a", ProxySpec("eni-a", "", "10.0.0.5", "net/lb/1", listeners))
         wished: dict[str, list[Any]] = {
-            "Balancer": [Balancer("vpc-1", "eni-a", "a", "10.0.0.5", ())],
+            "Balancer": [Balancer("eni-a", "vpc-1", "eni-a", "a", "10.0.0.5", ())],
             "Proxy": [proxy],
         }
         ports = SimpleNamespace(

@@ -117,8 +117,8 @@ def test_a_target_that_is_about_to_serve_is_asked_again_between_its_first_two_lo
         clock = FakeClock()
         asked, heard = Asked(clock), list[tuple[str, Outcome]]()
         asked.up = {"soon": 0.2, "late": 15.0}
-        checks = HealthChecks(clock, asked, lambda group, target, outcome: heard.append((target, outcome)))
-        checks.watch("tg", {"soon": look("soon"), "late": look("late")})
+        checks = HealthChecks(clock, asked, lambda group, target, place, outcome: heard.append((target, outcome)))
+        checks.watch("tg", {("soon", "node"): look("soon"), ("late", "node"): look("late")})
         await clock.advance(9.9)
         assert [round(at, 2) for at in asked.times["soon"]] == [0, 0.05, 0.15, 0.35]
         assert [one for one in heard if one[0] == "soon"] == [("soon", REFUSED), ("soon", PASS)]

@@ -28,17 +28,24 @@ NAMED_NOWHERE = {
     ),
     "AdditionalInfo": "reserved",
     "AllAvailabilityZones": "all zones are opted in to",
-    "DeleteAssociatedSnapshots": "images here have no snapshots",
     "Force": "machines that do not stop by themselves are killed after seconds anyway",
     "IncludeManagedResources": "nothing is managed by a service",
     "IncludeUnsupportedInRegion": "every type is in every region",
     "Latest": "the console is always the latest",
+    "MaxDrainDurationSeconds": "what is under way by an address that a NAT gateway gives up ends at once",
+    "PresignedUrl": "copies need no second signature",
+    "ServiceRegions": "services of other Regions are not offered",
+    "SnapshotCopyCompletionDurationMinutes": "copies end in seconds",
+    "WakeUp": "there is no screen",
     "MetadataOnly": "there is nothing else",
     "SkipOsShutdown": "see Force",
     "SourceSecurityGroupOwnerId": "groups are of the caller's account",
 }
 RETIRED = {"DescribeVpcClassicLink", "DescribeVpcClassicLinkDnsSupport"}
-FURTHER = {"DescribeLaunchTemplateVersions": {"Versions": ["$Latest"]}}
+FURTHER = {
+    "DescribeFleetInstances": {"FleetId": "fleet-00000000-0000-0000-0000-000000000000"},
+    "DescribeLaunchTemplateVersions": {"Versions": ["$Latest"]},
+}
 """What calls need beside their filters."""
 
 

@@ -187,12 +187,12 @@ def describe_fleets(call: Call) -> Result:
 @operation("DescribeFleetInstances")
 def describe_fleet_instances(call: Call) -> Result:
     """AWS: ec2 DescribeFleetInstances: those that live; not of instant fleets, whose instances DescribeFleets tells."""
+    table: FilterTable = {"instance-type": lambda one: one.spec.type}
+    apply_filters((), call.params.get("Filters"), table)
     fleet = _find(call, call.params["FleetId"])
     if fleet.spec.type == "instant":
         raise AwsError("UnsupportedOperation", "DescribeFleetInstances is not supported for fleets of type instant.")
-    found = apply_filters(
-        _members(call.client, fleet), call.params.get("Filters"), {"instance-type": lambda one: one.spec.type}
-    )
+    found = apply_filters(_members(call.client, fleet), call.params.get("Filters"), table)
     call.end_dry_run()
     shown, token = page(call.params, found, lambda one: one.meta.name, default=1000)
     rows = [

@@ -87,7 +87,13 @@ def describe_instance_image_metadata(call: Call) -> Result:
         text = "The parameter instanceIds cannot be used with the parameter maxResults"
         raise AwsError("InvalidParameterCombination", text)
     found = ids.find_all(call, Instance, INSTANCE, wanted) if wanted else call.all(Instance)
-    found = apply_filters(found, call.params.get("Filters"), instance_filters(call))
+    table: FilterTable = {
+        **instance_filters(call),
+        "image-allowed": lambda _: "true",
+        "owner-alias": lambda one: _show_image(call, one)["ImageMetadata"].get("ImageOwnerAlias") or (),
+        "zone-id": lambda one: zone_id(one.spec.zone),
+    }
+    found = apply_filters(found, call.params.get("Filters"), table)
     call.end_dry_run()
     shown, token = page(call.params, found, lambda one: one.meta.name, default=1000)
     return answer("InstanceImageMetadata", [_show_image(call, one) for one in shown], token)
@@ -174,6 +180,11 @@ def describe_capacity_reservations(call: Call) -> Result:
         "instance-platform",
         "availability-zone",
         "tenancy",
+        "outpost-arn",
+        "start-date",
+        "end-date",
+        "end-date-type",
+        "placement-group-arn",
         "state",
         "instance-match-criteria",
     )

@@ -29,7 +29,7 @@ from gureum.aws.ec2.spot_options import FULFILLED, check_behavior, check_price, 
 from gureum.aws.ec2.spot_prices import CHANGED_EVERY_S, PRODUCT, price_text, spot_price
 from gureum.aws.ec2.tags import tags_of
 from gureum.aws.errors import AwsError
-from gureum.aws.filters import FilterTable, apply_filters
+from gureum.aws.filters import FilterTable, FilterValues, apply_filters, boolean
 from gureum.aws.marks import Result, operation
 from gureum.aws.paging import page
 from gureum.base.ids import new_id
@@ -313,6 +313,25 @@ def _show_launch(launch: dict[str, Any]) -> dict[str, Any]:
     return shown | ({"SecurityGroups": groups} if groups else {}) | ({"Placement": kept} if kept else {})
 
 
+def text(value: object) -> str:
+    """A launch parameter as filters name it."""
+    return boolean(value) if isinstance(value, bool) else "" if value is None else str(value)
+
+
+def _of_disks(member: str) -> FilterValues:
+    return lambda one: [
+        text((disk.get("Ebs") or {}).get(member)) for disk in one.spec.launch.get("BlockDeviceMappings") or ()
+    ]
+
+
+def _of_interfaces(member: str) -> FilterValues:
+    def look(one: SpotRequest) -> list[str]:
+        found = [interface.get(member) for interface in one.spec.launch.get("NetworkInterfaces") or ()]
+        return [text(value) for one in found for value in (one if isinstance(one, list) else (one,))]
+
+    return look
+
+
 _FILTERS: FilterTable = {
     "availability-zone-group": lambda one: one.spec.zone_group or (),
     "create-time": lambda one: iso_time(one.meta.created),
@@ -320,6 +339,43 @@ _FILTERS: FilterTable = {
     "fault-message": lambda one: one.status.fault[1] or (),
     "instance-id": lambda one: one.status.instance or (),
     "launch-group": lambda one: one.spec.launch_group or (),
+    **{
+        f"launch.block-device-mapping.{name}": _of_disks(member)
+        for name, member in (
+            ("delete-on-termination", "DeleteOnTermination"),
+            ("snapshot-id", "SnapshotId"),
+            ("volume-size", "VolumeSize"),
+            ("volume-type", "VolumeType"),
+        )
+    },
+    "launch.block-device-mapping.device-name": lambda one: [
+        text(disk.get("DeviceName")) for disk in one.spec.launch.get("BlockDeviceMappings") or ()
+    ],
+    "launch.group-id": lambda one: one.spec.launch.get("SecurityGroupIds") or (),
+    "launch.group-name": lambda one: one.spec.launch.get("SecurityGroups") or (),
+    "launch.kernel-id": lambda _: (),
+    "launch.monitoring-enabled": lambda one: boolean(bool((one.spec.launch.get("Monitoring") or {}).get("Enabled"))),
+    "launch.ramdisk-id": lambda _: (),
+    "launched-availability-zone-id": lambda one: zone_id(one.status.zone) if one.status.zone else (),
+    **{
+        f"network-interface.{name}": _of_interfaces(member)
+        for name, member in (
+            ("delete-on-termination", "DeleteOnTermination"),
+            ("description", "Description"),
+            ("device-index", "DeviceIndex"),
+            ("group-id", "Groups"),
+            ("network-interface-id", "NetworkInterfaceId"),
+            ("private-ip-address", "PrivateIpAddress"),
+            ("subnet-id", "SubnetId"),
+        )
+    },
+    "network-interface.addresses.primary": lambda one: [
+        boolean(bool(address.get("Primary")))
+        for interface in one.spec.launch.get("NetworkInterfaces") or ()
+        for address in interface.get("PrivateIpAddresses") or ()
+    ],
+    "valid-from": lambda one: iso_time(one.spec.valid_from) if one.spec.valid_from else (),
+    "valid-until": lambda one: iso_time(one.spec.valid_until) if one.spec.valid_until else (),
     "launch.image-id": lambda one: one.spec.launch.get("ImageId") or (),
     "launch.instance-type": lambda one: one.spec.launch.get("InstanceType") or (),
     "launch.key-name": lambda one: one.spec.launch.get("KeyName") or (),

@@ -76,7 +76,9 @@ async def modify_vpc_endpoint(call: Call) -> dict[str, Any]:
     """AWS: ec2 ModifyVpcEndpoint: its policy and route tables."""
     endpoint = ids.find(call, VpcEndpoint, ids.ENDPOINT, ids.need(call, "VpcEndpointId"))
     params, spec = call.params, endpoint.spec
-    _refuse_unbuilt(call, (*_OF_INTERFACES, "AddSubnetIds", "AddSecurityGroupIds", "RemoveSubnetIds"))
+    _refuse_unbuilt(
+        call, (*_OF_INTERFACES, "AddSubnetIds", "AddSecurityGroupIds", "RemoveSubnetIds", "RemoveSecurityGroupIds")
+    )
     if params.get("PolicyDocument") and params.get("ResetPolicy"):
         raise AwsError("InvalidParameterCombination", "Only one of PolicyDocument and ResetPolicy can be specified.")
     removed = set(params.get("RemoveRouteTableIds") or ())
