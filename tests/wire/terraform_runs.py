@@ -43,7 +43,7 @@ class Terraform:
             env=self._environment,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=600,
             check=False,
         )
         if done.returncode not in (0, 2):

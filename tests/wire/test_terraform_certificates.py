@@ -5,66 +5,27 @@ Needs the `terraform` binary and a provider mirror: a folder named `tf-plugins`,
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-from pathlib import Path
-
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from tests.wire.terraform_runs import Terraform
 from tests.wire.test_certificates import Authority, key_pem, named, pem
-from tests.wire.test_terraform_network import find_mirror
 
-CONFIGURATION = Path(__file__).parent / "terraform" / "certificates"
 ACCOUNT = "333344446666"
 
 
-@pytest.fixture
-def terraform(tmp_path, simulated_cloud):
-    mirror, binary = find_mirror(), shutil.which("terraform")
-    if mirror is None or binary is None:
-        pytest.skip("terraform or its provider mirror (GUREUM_TF_PLUGINS) is missing: Terraform is NOT tested here")
-    shutil.copy(CONFIGURATION / "main.tf", tmp_path)
-    (tmp_path / "rc").write_text(f'provider_installation {{\n  filesystem_mirror {{\n    path = "{mirror}"\n  }}\n}}\n')
-    root, key = Authority(), ec.generate_private_key(ec.SECP256R1())
-    environment = os.environ | {
-        "TF_CLI_CONFIG_FILE": str(tmp_path / "rc"),
-        "TF_IN_AUTOMATION": "1",
-        "CHECKPOINT_DISABLE": "1",
-        "NO_PROXY": "127.0.0.1",
-        "TF_VAR_port": str(simulated_cloud.identity["aws_port"]),
-        "TF_VAR_access_key": ACCOUNT,
-        "TF_VAR_certificate": pem(root.sign(key.public_key(), named("i.example.com"), "i.example.com")).decode(),
-        "TF_VAR_private_key": key_pem(key).decode(),
-        "TF_VAR_chain": pem(root.certificate).decode(),
-    }
-
-    def run(*args: str) -> int:
-        command = [binary, *args, "-no-color"]
-        done = subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
-        )
-        if done.returncode not in (0, 2):
-            pytest.fail(f"{' '.join(command)}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}")
-        if done.returncode == 2:
-            print(done.stdout)
-        return done.returncode
-
-    run("init")
-    return run
-
-
 @pytest.mark.long
-def test_apply_change_and_destroy_leave_nothing_to_do(terraform, simulated_cloud):
-    plan = ("plan", "-detailed-exitcode")
-    terraform("apply", "-auto-approve")
-    assert terraform(*plan) == 0
-    changed = ("-var", "changed=true")
-    assert terraform(*plan, *changed) == 2
-    terraform("apply", "-auto-approve", *changed)
-    assert terraform(*plan, *changed) == 0
-    terraform("destroy", "-auto-approve", *changed)
+def test_apply_change_and_destroy_leave_nothing_to_do(tmp_path, simulated_cloud):
+    root, key = Authority(), ec.generate_private_key(ec.SECP256R1())
+    Terraform(
+        tmp_path,
+        "certificates",
+        port=str(simulated_cloud.identity["aws_port"]),
+        access_key=ACCOUNT,
+        certificate=pem(root.sign(key.public_key(), named("i.example.com"), "i.example.com")).decode(),
+        private_key=key_pem(key).decode(),
+        chain=pem(root.certificate).decode(),
+    ).apply_change_destroy()
     acm = simulated_cloud.client("acm", account=ACCOUNT)
     every = {"keyTypes": ["EC_prime256v1", "RSA_2048"]}
     assert acm.list_certificates(Includes=every)["CertificateSummaryList"] == []

@@ -6,62 +6,23 @@ Needs the `terraform` binary and a provider mirror: a folder named `tf-plugins`,
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-from pathlib import Path
-
 import pytest
 
-from tests.wire.test_terraform_network import find_mirror
+from tests.wire.terraform_runs import Terraform
 
-CONFIGURATION = Path(__file__).parent / "terraform" / "instances"
 ACCOUNT = "333344445555"
 PUBLIC_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIJ5FYQPFDA2ZHGcmW3PuRkwEW3TVWCyAS5mMEmqSPLg me@here"
 
 
-@pytest.fixture
-def terraform(tmp_path, real_cloud):
-    mirror, binary = find_mirror(), shutil.which("terraform")
-    if mirror is None or binary is None:
-        pytest.skip("terraform or its provider mirror (GUREUM_TF_PLUGINS) is missing: Terraform is NOT tested here")
-    shutil.copy(CONFIGURATION / "main.tf", tmp_path)
-    (tmp_path / "rc").write_text(f'provider_installation {{\n  filesystem_mirror {{\n    path = "{mirror}"\n  }}\n}}\n')
-    environment = os.environ | {
-        "TF_CLI_CONFIG_FILE": str(tmp_path / "rc"),
-        "TF_IN_AUTOMATION": "1",
-        "CHECKPOINT_DISABLE": "1",
-        "NO_PROXY": "127.0.0.1",
-        "TF_VAR_port": str(real_cloud.identity["aws_port"]),
-        "TF_VAR_access_key": ACCOUNT,
-        "TF_VAR_public_key": PUBLIC_KEY,
-    }
-
-    def run(*args: str) -> int:
-        command = [binary, *args, "-no-color"]
-        done = subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600, check=False
-        )
-        if done.returncode not in (0, 2):
-            pytest.fail(f"{' '.join(command)}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}")
-        if done.returncode == 2:
-            print(done.stdout)
-        return done.returncode
-
-    run("init")
-    return run
-
-
 @pytest.mark.long
-def test_apply_change_and_destroy_leave_nothing_to_do(terraform, real_cloud):
-    plan = ("plan", "-detailed-exitcode")
-    terraform("apply", "-auto-approve")
-    assert terraform(*plan) == 0
-    changed = ("-var", "changed=true")
-    assert terraform(*plan, *changed) == 2
-    terraform("apply", "-auto-approve", *changed)
-    assert terraform(*plan, *changed) == 0
-    terraform("destroy", "-auto-approve", *changed)
+def test_apply_change_and_destroy_leave_nothing_to_do(tmp_path, real_cloud):
+    Terraform(
+        tmp_path,
+        "instances",
+        port=str(real_cloud.identity["aws_port"]),
+        access_key=ACCOUNT,
+        public_key=PUBLIC_KEY,
+    ).apply_change_destroy()
     ec2 = real_cloud.client("ec2", account=ACCOUNT)
     states = {one["State"]["Name"] for page in ec2.describe_instances()["Reservations"] for one in page["Instances"]}
     assert states == {"terminated"}
