@@ -23,9 +23,8 @@ Marks of packets are the dispatch. A packet comes from a link without one (the k
 but these rules sets it, and they do for each packet of a flow that has no answer yet. Marks of flows only lead replies, and tell
 flows of balancers from others. A TCP packet that belongs to no flow (as after `end_flows`) is answered with a reset.
 
-ACLs are judged where every packet passes them, after the translation: that of the client's subnet and that of the target's, with
-the target's address and port; the balancer's own subnet is not passed. A target that is its own client with its address
-preserved gets packets with its own source and drops them, as on AWS. How long a silent flow is remembered is told in nft_idle; what
+ACLs are judged where every packet passes them, after the translation, but as AWS does on both ways: client to balancer and balancer to target
+(nft_acls). A target that is its own client with its address preserved gets packets with its own source and drops them, as on AWS. How long a silent flow is remembered is told in nft_idle; what
 comes after belongs to no flow.
 """
 
@@ -67,7 +66,7 @@ from gureum.drivers.nft_idle import Limit
 from gureum.ports.firewalls import BalancedPort, BalancedTarget, Balancer, Port, RuleSet
 
 _FROM_UPLINK, _FROM_INSIDE = match(meta("iifname"), UPLINK), match(meta("iifname"), UPLINK, "!=")
-_CT_MARK: Json = {"ct": {"key": "mark"}}
+FLOW_MARK: Json = {"ct": {"key": "mark"}}
 _BY_LINK = by_verdict("oifname", "ingress")
 _IS_TCP = match(meta("l4proto"), 6)
 _RESET: Line = (_IS_TCP, {"reject": {"type": "tcp reset"}})
@@ -245,8 +244,8 @@ def _frame(*, speaking: bool, hiding: bool) -> dict[str, Chain]:
     destination = payload("ip", "daddr")
     known = _to("balance-known")
     state = [["established", known], ["related", known], ["invalid", _to("balance-lost")]]
-    came_by_uplink = match({"&": [_CT_MARK, UPLINK_MARK]}, UPLINK_MARK)
-    came_by_node = match({"&": [_CT_MARK, NODE_MARK]}, NODE_MARK)
+    came_by_uplink = match({"&": [FLOW_MARK, UPLINK_MARK]}, UPLINK_MARK)
+    came_by_node = match({"&": [FLOW_MARK, NODE_MARK]}, NODE_MARK)
     reply = match({"ct": {"key": "direction"}}, "reply")
 
     def spoken(line: Line) -> tuple[Line, ...]:
@@ -270,17 +269,17 @@ def _frame(*, speaking: bool, hiding: bool) -> dict[str, Chain]:
         ),
         "balance-known": Chain(
             (
-                (match(_CT_MARK, 0), ACCEPT),
-                (_count(_CT_MARK, "packets"),),
+                (match(FLOW_MARK, 0), ACCEPT),
+                (_count(FLOW_MARK, "packets"),),
                 (_IS_RESET, {"jump": {"target": "balance-reset"}}),
                 (reply, came_by_uplink, _set_mark(UPLINK_MARK)),
-                *spoken((reply, came_by_node, _set_mark(_CT_MARK))),
+                *spoken((reply, came_by_node, _set_mark(FLOW_MARK))),
             )
         ),
         "balance-reset": Chain(
             (
-                (reply, _count(_CT_MARK, "target-reset")),
-                (match({"ct": {"key": "direction"}}, "original"), _count(_CT_MARK, "client-reset")),
+                (reply, _count(FLOW_MARK, "target-reset")),
+                (match({"ct": {"key": "direction"}}, "original"), _count(FLOW_MARK, "client-reset")),
             )
         ),
         "balanced": Chain(
@@ -289,8 +288,8 @@ def _frame(*, speaking: bool, hiding: bool) -> dict[str, Chain]:
                 (match(meta("mark"), UPLINK_MARK), ACCEPT),
                 *spoken((reply, ACCEPT)),
                 (_count(meta("mark"), "packets"),),
-                (_FROM_UPLINK, _set(_CT_MARK, {"|": [meta("mark"), UPLINK_MARK]})),
-                (_FROM_INSIDE, _set(_CT_MARK, meta("mark"))),
+                (_FROM_UPLINK, _set(FLOW_MARK, {"|": [meta("mark"), UPLINK_MARK]})),
+                (_FROM_INSIDE, _set(FLOW_MARK, meta("mark"))),
                 (_set_mark({"|": [meta("mark"), JUDGED_MARK]}),),
             ),
             hook("filter", "prerouting", -140, "accept"),

@@ -14,6 +14,11 @@ RETURN: Json = {"return": None}
 DENY: Json = {"goto": {"target": "denied"}}
 DENY_SENDER: Json = {"goto": {"target": "denied-out"}}
 """As DENY, where it is the sender's own rules that refuse."""
+DENY_BY_ACL: Json = {"goto": {"target": "acl-denied"}}
+DENY_SENDER_BY_ACL: Json = {"goto": {"target": "acl-denied-out"}}
+"""As those two, and no refusal by a balancer's groups."""
+
+_NUMBERS = {"icmp": 1, "tcp": 6, "udp": 17}
 
 
 class Chain(msgspec.Struct, frozen=True):
@@ -67,3 +72,21 @@ def jump(target: str) -> Line:
 
 def hook(kind: str, hook: str, priority: int, policy: str) -> Json:
     return {"type": kind, "hook": hook, "prio": priority, "policy": policy}
+
+
+def service(protocol: str, ports: tuple[int, int] | None, key: Json | None = None) -> list[Json]:
+    """Matches the protocol and ports (icmp: type and code, -1 for any) that a rule or an entry of an ACL names. `key`: where the destination port
+    stands, if not in the packet."""
+    if protocol == "all":
+        return []
+    if protocol == "icmp" and ports is not None:
+        kind, code = ports
+        found = [match(payload("icmp", "type"), kind)] if kind >= 0 else [match(meta("l4proto"), "icmp")]
+        return found + ([match(payload("icmp", "code"), code)] if code >= 0 and kind >= 0 else [])
+    if protocol in ("tcp", "udp") and ports is not None:
+        low, high = ports
+        wanted = low if low == high else {"range": [low, high]}
+        if key is None:
+            return [match(payload(protocol, "dport"), wanted)]
+        return [match(meta("l4proto"), _NUMBERS[protocol]), match(key, wanted)]
+    return [match(meta("l4proto"), protocol if protocol in _NUMBERS else int(protocol))]

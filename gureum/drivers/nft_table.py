@@ -3,9 +3,7 @@ commands that turn one into the other.
 
     raw prerouting   an interface sends only from its own addresses (unless it forwards), a peered network only from its own to this one's
     nat prerouting   from the uplink: public address -> private address
-    forward          where there are ACLs, every packet passes that of the subnet it leaves and that of the subnet it enters
-                       by its interface    `leave-CIDR`, `enter-CIDR`: what stays within returns, else  ->  the ACL's chain
-                       `acl-out-NAME`, `acl-in-NAME`: the entries in order; what is allowed returns
+    forward          where there are ACLs, every packet passes them (nft_acls)
                      known flows pass; else  source's egress  ->  goto ingress  ->  destination's ingress -> accept
                        from an interface   its chain `out-NAME`: its groups' egress rules, each ends in `goto ingress`
                        from the uplink     `ingress` at once (what came through the translation)
@@ -18,30 +16,28 @@ commands that turn one into the other.
     arp input        (a table of that family) who asks must be an address of the network. The router needs to learn nothing from it,
                        but the kernel would: into one table of a thousand neighbours for all namespaces, the host's included
 
-What balancers add is told in nft_balancers.
+What balancers add is told in nft_balancers. What an ACL refuses ends as what groups refuse (chains `acl-denied`, `acl-denied-out`).
 
 Rules of a group stand once, in `group-out-NAME` and `group-in-NAME`, whoever uses them; groups that rules refer to
 are sets of addresses. So an interface more costs two small chains and some set elements, and a changed group one
-chain. ACLs find their subnet by the interface and not by the packet's address, which may be another's where an
-interface forwards; without ACLs none of this is there. Sets have plain keys, never concatenations with an interface
+chain. Without ACLs nothing of them is there. Sets have plain keys, never concatenations with an interface
 name: libnftables 1.0.6 aborts when somebody lists those.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
 
-from gureum.drivers import nft_balancers
+from gureum.drivers import nft_acls, nft_balancers
 from gureum.drivers.network_names import DENIED_LOG_GROUP, NFT_TABLE, UPLINK, interface_link, peer_link
 from gureum.drivers.nft_expressions import (
     ACCEPT,
     DENY,
     DENY_SENDER,
-    RETURN,
     Chain,
     Elements,
     Json,
@@ -55,13 +51,13 @@ from gureum.drivers.nft_expressions import (
     meta,
     payload,
     prefix,
+    service,
 )
 from gureum.drivers.nft_idle import Limit
-from gureum.ports.firewalls import Acl, AclEntry, Group, PeerLink, Port, Rule, RuleSet
+from gureum.ports.firewalls import Group, PeerLink, Port, Rule, RuleSet
 
 METADATA_ADDRESS = "169.254.169.254"
 RESOLVER_ADDRESS = "169.254.169.253"
-_PROTOCOLS = {"tcp": "tcp", "udp": "udp", "icmp": "icmp"}
 _FAMILIES = ("inet", "arp")
 _ADDRESSED, _ARP = ({"family": family, "table": NFT_TABLE} for family in _FAMILIES)
 
@@ -92,8 +88,10 @@ def table(rules: RuleSet, watched: bool = False, balancing: bool = False) -> Tab
     balancing = balancing or nft_balancers.are_in(rules)
     mapped = _mapped(rules)
     balanced = nft_balancers.listeners(rules)
-    chains = _frame(rules, balancing)
+    chains = _frame(rules, nft_acls.lines(rules, balanced), balancing)
     chains |= {"denied": _denied("in", watched, balancing), "denied-out": _denied("out", watched, balancing)}
+    if rules.acls:
+        chains |= {"acl-denied": _denied("in", watched), "acl-denied-out": _denied("out", watched)}
     vouching = nft_balancers.vouching(balanced, rules.ports)
     sets = {
         "sources": Elements("ifname", "verdict", {}),
@@ -113,8 +111,7 @@ def table(rules: RuleSet, watched: bool = False, balancing: bool = False) -> Tab
         _add_port(port, known, chains, sets)
     for peer in rules.peers:
         _add_peer(rules, peer, chains, sets)
-    if rules.acls:
-        _add_acls(rules, chains, sets)
+    nft_acls.add_acls(rules, balanced, chains, sets)
     if balancing:
         nft_balancers.add_balancers(balanced, rules.ports, chains, sets)
     askers = frozenset(address for port in rules.ports for address in port.addresses)
@@ -152,46 +149,9 @@ def _add_peer(rules: RuleSet, peer: PeerLink, chains: dict[str, Chain], sets: di
     sets["ingress"].entries[link] = ACCEPT
 
 
-def _add_acls(rules: RuleSet, chains: dict[str, Chain], sets: dict[str, Elements]) -> None:
-    leave, enter = Elements("ifname", "verdict", {}), Elements("ifname", "verdict", {})
-    sets["acl-leave"], sets["acl-enter"] = leave, enter
-    for acl in rules.acls:
-        chains[f"acl-out-{acl.name}"] = Chain(_acl_lines(acl, "out"))
-        chains[f"acl-in-{acl.name}"] = Chain(_acl_lines(acl, "in"))
-        for cidr in acl.subnets:
-            place = _chain_name(cidr)
-            within = f"@links-{place}"
-            chains[f"leave-{place}"] = Chain(((match(meta("oifname"), within), RETURN), goto(f"acl-out-{acl.name}")))
-            chains[f"enter-{place}"] = Chain(((match(meta("iifname"), within), RETURN), goto(f"acl-in-{acl.name}")))
-            sets[f"links-{place}"] = Elements("ifname", "", {})
-    for interface, cidr in acl_ports(rules):
-        link, place = interface_link(interface), _chain_name(cidr)
-        leave.entries[link] = {"jump": {"target": f"leave-{place}"}}
-        enter.entries[link] = {"jump": {"target": f"enter-{place}"}}
-        sets[f"links-{place}"].entries[link] = None
-
-
-def acl_ports(rules: RuleSet) -> Iterator[tuple[str, str]]:
-    """(interface, CIDR of its subnet) of those that lie in a subnet with an ACL. An interface lies where its first address does."""
-    subnets: dict[int, dict[int, str]] = {}
-    for cidr in (cidr for acl in rules.acls for cidr in acl.subnets):
-        network = ipaddress.IPv4Network(cidr)
-        subnets.setdefault(int(network.netmask), {})[int(network.network_address)] = cidr
-    for port in rules.ports:
-        address = int(ipaddress.IPv4Address(port.addresses[0]))
-        for mask, found in subnets.items():
-            if address & mask in found:
-                yield port.interface, found[address & mask]
-
-
-def _chain_name(cidr: str) -> str:
-    return cidr.replace("/", "-")
-
-
-def _frame(rules: RuleSet, balancing: bool) -> dict[str, Chain]:
+def _frame(rules: RuleSet, acls: tuple[Line, ...], balancing: bool) -> dict[str, Chain]:
     """The chains that do not depend on who is there."""
     known, passing = _by_state(DENY), _by_state(nft_balancers.STRAY if balancing else DENY)
-    acls = ((by_verdict("iifname", "acl-leave"),), (by_verdict("oifname", "acl-enter"),)) if rules.acls else ()
 
     def first(line: Line) -> tuple[Line, ...]:
         return (line,) if balancing else ()
@@ -258,7 +218,7 @@ def _frame(rules: RuleSet, balancing: bool) -> dict[str, Chain]:
     }
 
 
-def _denied(prefix: str, watched: bool, balancing: bool) -> Chain:
+def _denied(prefix: str, watched: bool, balancing: bool = False) -> Chain:
     blocked = (nft_balancers.BLOCKED[prefix],) if balancing else ()
     told: Line = ({"log": {"group": DENIED_LOG_GROUP, "prefix": prefix}},) if watched else ()
     return Chain((*blocked, ({"counter": None}, *told, {"drop": None})))
@@ -273,54 +233,27 @@ def _group_lines(group: Group, direction: str, vouching: Collection[str] = ()) -
     """`vouching`: groups of balancers; rules that name one let in what those send on."""
     rules = [rule for rule in group.rules if rule.direction == direction]
     lines = (_line(rule) for rule in rules)
-    sent_on = ((nft_balancers.vouched(one.group), *_protocol(one), ACCEPT) for one in rules if one.group in vouching)
+    sent_on = (
+        (nft_balancers.vouched(one.group), *service(one.protocol, one.ports), ACCEPT)
+        for one in rules
+        if one.group in vouching
+    )
     return (*(line for line in lines if line is not None), *sent_on)
 
 
-def _acl_lines(acl: Acl, direction: str) -> tuple[Line, ...]:
-    """Ends with what denies the rest."""
-    entries = sorted((one for one in acl.entries if one.direction == direction), key=lambda one: one.number)
-    lines = (_acl_line(entry) for entry in entries)
-    return (*(line for line in lines if line is not None), (_acl_deny(direction),))
-
-
-def _acl_deny(direction: str) -> Json:
-    return DENY_SENDER if direction == "out" else DENY
-
-
-def _acl_line(entry: AclEntry) -> Line | None:
-    rule = Rule(entry.direction, entry.protocol, entry.ports, cidr=entry.cidr)
-    return _line(rule, RETURN if entry.allow else _acl_deny(entry.direction))
-
-
-def _line(rule: Rule, verdict: Json | None = None) -> Line | None:
-    """One permission as one nftables rule; None where it can never match (IPv6: the networks carry IPv4 only). `verdict`: a permission's is
-    to go on to the receiver's, and at the receiver to accept."""
+def _line(rule: Rule) -> Line | None:
+    """One permission as one nftables rule; None where it can never match (IPv6: the networks carry IPv4 only). A permission's verdict is to go
+    on to the receiver's, and at the receiver to accept."""
     if ":" in rule.cidr:
         return None
     far = payload("ip", "saddr" if rule.direction == "in" else "daddr")
-    if verdict is None:
-        verdict = ACCEPT if rule.direction == "in" else {"goto": {"target": "ingress"}}
+    verdict = ACCEPT if rule.direction == "in" else {"goto": {"target": "ingress"}}
     where: list[Json] = []
     if rule.group:
         where = [match(far, f"@group-{rule.group}")]
     elif not rule.cidr.endswith("/0"):
         where = [match(far, prefix(rule.cidr))]
-    return (*where, *_protocol(rule), verdict)
-
-
-def _protocol(rule: Rule) -> list[Json]:
-    if rule.protocol == "all":
-        return []
-    if rule.protocol == "icmp" and rule.ports is not None:
-        kind, code = rule.ports
-        found = [match(payload("icmp", "type"), kind)] if kind >= 0 else [match(meta("l4proto"), "icmp")]
-        return found + ([match(payload("icmp", "code"), code)] if code >= 0 and kind >= 0 else [])
-    if rule.protocol in ("tcp", "udp") and rule.ports is not None:
-        low, high = rule.ports
-        return [match(payload(rule.protocol, "dport"), low if low == high else {"range": [low, high]})]
-    number = _PROTOCOLS.get(rule.protocol) or int(rule.protocol)
-    return [match(meta("l4proto"), number)]
+    return (*where, *service(rule.protocol, rule.ports), verdict)
 
 
 def _members(rules: RuleSet) -> dict[str, set[str]]:

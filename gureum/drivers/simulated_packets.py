@@ -15,8 +15,8 @@ from gureum.ports.firewalls import Acl, AclEntry, BalancedPort, BalancedTarget, 
 
 class Packet(msgspec.Struct, frozen=True):
     """A packet as the router forwards it: the first of a flow or, when `known`, a reply or later one of a flow that passed. `incoming`,
-    `outgoing`: interfaces, or "" for the uplink (`destination` is then already translated to the private address). `ports`: (0, destination
-    port), or (type, code) for ICMP."""
+    `outgoing`: interfaces, or "" for the uplink (`destination` is then already translated to the private address). `ports`: (source port,
+    destination port), or (type, code) for ICMP."""
 
     incoming: str
     outgoing: str
@@ -51,21 +51,35 @@ def passes(rules: RuleSet, packet: Packet) -> bool:
 def sent_on(rules: RuleSet, packet: Packet, balancer: Balancer, port: BalancedPort, target: BalancedTarget) -> bool:
     """Whether the first packet of a flow to the balancer's address and port reaches the target that was chosen for it: no borrowed source, the
     client's groups out to the balancer, the balancer's in from the client and out to the target, the target's in from who is seen there or
-    from a group of the balancer; and the ACLs of the client's and the target's subnets. (`packet.outgoing` is of no account.)"""
+    from a group of the balancer; and the ACLs on both ways. (`packet.outgoing` is of no account.)"""
     ports = {one.interface: one for one in rules.ports}
     holders = {address: one for one in rules.ports for address in one.addresses}
     client, node, receiver = ports.get(packet.incoming), ports[balancer.interface], holders.get(target.address)
-    if not asks(rules, packet, balancer) or receiver is None:
+    if not asks(rules, packet, balancer) or receiver is None or not _crosses(rules, client, node, packet):
         return False
     at_target = msgspec.structs.replace(packet, destination=target.address, ports=(packet.ports[0], target.port))
-    if not _crosses(rules, client, receiver, at_target):
-        return False
     shown = at_target if port.preserve_client else msgspec.structs.replace(at_target, source=balancer.address)
+    if not _crosses(rules, node, receiver, shown):
+        return False
     if not _allowed(rules, node, at_target, "out"):
         return False
     named = (rule for group in rules.groups if group.name in receiver.groups for rule in group.rules)
     vouched = (r for r in named if r.direction == "in" and r.group in node.groups and not node.open and _fits(r, shown))
     return _allowed(rules, receiver, shown, "in") or any(vouched)
+
+
+def answered(
+    rules: RuleSet, packet: Packet, balancer: Balancer, port: BalancedPort, target: BalancedTarget, source_port: int
+) -> bool:
+    """Whether what the target answers to `packet`, which has reached it, comes back: through the ACLs on both ways. `source_port`: the one that
+    the target sees; the client's own is the packet's."""
+    ports = {one.interface: one for one in rules.ports}
+    holders = {address: one for one in rules.ports for address in one.addresses}
+    client, node, sender = ports.get(packet.incoming), ports[balancer.interface], holders[target.address]
+    seen = packet.source if port.preserve_client else balancer.address
+    to_node = Packet(sender.interface, "", target.address, seen, packet.protocol, (0, source_port))
+    to_client = Packet("", packet.incoming, balancer.address, packet.source, packet.protocol, (0, packet.ports[0]))
+    return _crosses(rules, sender, node, to_node) and _crosses(rules, node, client, to_client)
 
 
 def asks(rules: RuleSet, packet: Packet, balancer: Balancer) -> bool:

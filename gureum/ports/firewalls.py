@@ -95,7 +95,8 @@ class Balancer(msgspec.Struct, frozen=True):
     """Layer-4 balancing at one interface (`Port.interface`) of the network. `address`: its private address; `public`: its public one, "" for
     none. Who may speak to it say the interface's groups, if it has any (`Port.open` otherwise), as for a machine there; of a flow that is
     sent on, the balancer's groups must let it out and the target's must let it in, where the target's may name the client (if preserved), the
-    balancer's address, or a group of the balancer."""
+    balancer's address, or a group of the balancer. Each packet of a flow passes the ACLs on two ways, between client and balancer and between
+    balancer and target, there and back: the balancer's subnet is entered and left."""
 
     interface: str
     address: str

@@ -159,11 +159,14 @@ class Evaluation:
         }
         # From the uplink a packet is translated, when there is a public address that leads to its destination.
         translated = not packet.incoming and packet.destination in rules.sets["to-private"].entries.values()
-        self._ct: dict[str, Any] = {
+        self._ct: dict[Any, Any] = {
             "mark": 0,
             "direction": "original",
             "state": ["established" if packet.known else "new"],
             "status": ["dnat"] if translated else [],
+            ("original", "ip daddr"): packet.destination,
+            ("original", "proto-dst"): packet.ports[1],
+            ("reply", "proto-dst"): packet.ports[0],
         }
         self._payload: dict[tuple[str, str], Any] = {
             ("ip", "saddr"): packet.source,
@@ -184,6 +187,12 @@ class Evaluation:
         for name in ("balance", "balanced"):
             assert self.hook(name) == "accept"
         return int(self._meta["mark"])
+
+    def forwarded_reply(self, flow_mark: int, asked: tuple[str, int], answered_port: int) -> str:
+        """As it is forwarded, a reply of the flow of that mark, to what was asked of an address and port; answered to that port."""
+        self._ct |= {"direction": "reply", "mark": flow_mark, ("reply", "proto-dst"): answered_port}
+        self._ct |= {("original", "ip daddr"): asked[0], ("original", "proto-dst"): asked[1]}
+        return self.hook("forward")
 
     def _walk(self, name: str) -> str | None:
         for line in self._table.chains[name].lines:
@@ -259,6 +268,8 @@ class Evaluation:
             return self.hash % body["mod"]
         if kind == "payload":
             return self._payload.get((body["protocol"], body["field"]))
+        if "dir" in body:
+            return self._ct[body["dir"], body["key"]]
         return (self._meta if kind == "meta" else self._ct)[body["key"]]
 
     def _matches(self, body: Json) -> bool:
@@ -268,6 +279,8 @@ class Evaluation:
         if body["op"] == "in":
             return right in value
         if body["op"] == "!=":
+            if isinstance(right, str) and right.startswith("@"):
+                return value not in self._table.sets[right[1:]].entries
             return bool(value not in right["set"] if isinstance(right, dict) else value != right)
         if isinstance(right, str) and right.startswith("@"):
             return value in self._table.sets[right[1:]].entries

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from gureum.drivers.network_names import BALANCED_MARK, JUDGED_MARK, UPLINK_MARK, node_mark
 from gureum.drivers.nft_balancers import listeners, shares, sticky_slots
 from gureum.drivers.nft_table import plan, table
-from gureum.drivers.simulated_packets import Packet, asks, sent_on
+from gureum.drivers.simulated_packets import Packet, answered, asks, sent_on
 from gureum.ports.firewalls import Acl, AclEntry, BalancedPort, BalancedTarget, Balancer, Group, Port, Rule, RuleSet
 from tests.drivers.nft_model import Evaluation, Journey, Kernel
 
@@ -26,7 +26,8 @@ ANYWHERE = "0.0.0.0/0"
 NODE, NODE_2, CLIENT, TARGET, TARGET_2 = "10.0.0.5", "10.0.0.6", "10.0.0.10", "10.0.1.11", "10.0.1.12"
 HOST, PUBLIC, PUBLIC_2 = "192.0.2.9", "198.19.0.5", "198.19.0.6"
 GROUPS = ("cl", "lb", "tg")
-SUBNETS = ("10.0.0.0/24", "10.0.1.0/24")
+SUBNETS = ("10.0.0.0/24", "10.0.1.0/24", "10.0.2.0/24")
+FAR_CLIENT, CLIENTS_PORT, HIDDEN_PORT = "10.0.2.10", 40000, 50000
 
 # --- rule sets ------------------------------------------------------------------------------------------------------
 
@@ -74,11 +75,43 @@ def a_balanced_port(protocol: str, number: int) -> st.SearchStrategy[BalancedPor
     )
 
 
+# Each denies something of what passes or lets it pass; the rest passes.
+acl_entries = st.builds(
+    AclEntry,
+    st.sampled_from(["in", "out"]),
+    st.integers(1, 9),
+    st.sampled_from([False, False, True]),
+    st.sampled_from(["tcp", "tcp", "udp"]),
+    st.sampled_from([ANYWHERE, *(f"{one}/32" for one in (NODE, CLIENT, FAR_CLIENT, TARGET, HOST))]),
+    st.sampled_from([None, (80, 80), (8080, 8080), (CLIENTS_PORT, CLIENTS_PORT), (HIDDEN_PORT, HIDDEN_PORT)]),
+)
+
+
+def acls_of(*subnets: tuple[str, ...]) -> st.SearchStrategy[tuple[Acl, ...]]:
+    entries = st.lists(acl_entries, max_size=4, unique_by=lambda one: (one.direction, one.number))
+    rest = (AclEntry("in", 99, True, "all", ANYWHERE), AclEntry("out", 99, True, "all", ANYWHERE))
+    whole = entries.map(lambda found: (*found, *rest))
+    return st.tuples(
+        *(st.builds(Acl, st.just(f"acl-{place}"), st.just(its), whole) for place, its in enumerate(subnets))
+    )
+
+
+some_acls = st.one_of(
+    st.just(()),
+    acls_of(SUBNETS[:1]),
+    acls_of(SUBNETS[1:2]),
+    acls_of(SUBNETS[:1], SUBNETS[1:2], SUBNETS[2:]),
+    acls_of((SUBNETS[0], SUBNETS[2]), SUBNETS[1:2]),
+    acls_of(SUBNETS),
+)
+
+
 @st.composite
 def rule_sets(draw: st.DrawFn) -> RuleSet:
     kept = st.sampled_from([(), ("lb",), ("lb",), ("lb", "tg")])
     nodes = []
-    ports = [Port("client", (CLIENT,), ("cl",)), Port("t1", (TARGET,), ("tg",)), Port("t2", (TARGET_2,), ("tg", "cl"))]
+    ports = [Port("client", (CLIENT,), ("cl",)), Port("far", (FAR_CLIENT,), ("cl",))]
+    ports += [Port("t1", (TARGET,), ("tg",)), Port("t2", (TARGET_2,), ("tg", "cl"))]
     for name, address, public in (("node", NODE, PUBLIC), ("node-2", NODE_2, draw(st.sampled_from(["", PUBLIC_2])))):
         groups = draw(kept)
         pairs = ((address, public),) if public else ()
@@ -86,28 +119,25 @@ def rule_sets(draw: st.DrawFn) -> RuleSet:
         its = tuple(draw(a_balanced_port(*one)) for one in (("tcp", 80), ("udp", 53)))
         nodes.append(Balancer(name, address, its[: draw(st.integers(0, 2))], public))
     groups = tuple(draw(a_group(name)) for name in GROUPS)
-    entries = (
-        AclEntry("in", 1, draw(st.booleans()), "tcp", ANYWHERE, (8080, 8080)),
-        AclEntry("in", 2, True, "all", ANYWHERE),
-    )
-    acl = Acl("acl-1", (draw(st.sampled_from(SUBNETS)),), (*entries, AclEntry("out", 1, True, "all", ANYWHERE)))
     return RuleSet(
         "vpc-1",
         ("10.0.0.0/16",),
         groups,
         tuple(ports),
         draw(st.sampled_from([SUBNETS[:1], SUBNETS[:1], ()])),
-        draw(st.sampled_from([(), (acl,)])),
+        draw(some_acls),
         tuple(nodes[: draw(st.integers(0, 2))]),
     )
 
 
 def journeys(rules: RuleSet) -> Iterator[tuple[Packet, Balancer, BalancedPort]]:
-    """First packets to each listener: from a client, a target, another node, the uplink, and with a borrowed source."""
+    """First packets to each listener: from clients, a target, the uplink, and with a borrowed source."""
     for balancer in rules.balancers:
         for port in balancer.ports:
-            for incoming, source in (("client", CLIENT), ("client", NODE), ("t1", TARGET), ("", HOST)):
-                yield Packet(incoming, "", source, balancer.address, port.protocol, (0, port.port)), balancer, port
+            ends = (("client", CLIENT), ("client", NODE), ("far", FAR_CLIENT), ("t1", TARGET), ("", HOST))
+            for incoming, source in ends:
+                ports = (CLIENTS_PORT, port.port)
+                yield Packet(incoming, "", source, balancer.address, port.protocol, ports), balancer, port
 
 
 # --- properties -----------------------------------------------------------------------------------------------------
@@ -135,6 +165,20 @@ def test_rendered_rules_send_on_what_the_words_say(rules: RuleSet) -> None:
                 assert journey.place == (seen, target.address, target.port)
                 assert bool(journey.flow_mark & UPLINK_MARK) == (not packet.incoming)
                 assert journey.flow_mark & BALANCED_MARK
+                answered_port = CLIENTS_PORT if port.preserve_client else HIDDEN_PORT
+                back = msgspec.structs.replace(
+                    packet,
+                    incoming=holders[target.address],
+                    outgoing=packet.incoming,
+                    source=target.address,
+                    destination=packet.source,
+                    ports=(target.port, CLIENTS_PORT),
+                    known=True,
+                )
+                asked = (arriving.destination, port.port)
+                met = Evaluation(rendered, back).forwarded_reply(journey.flow_mark, asked, answered_port)
+                comes_back = answered(rules, packet, balancer, port, target, answered_port)
+                assert (met == "accept") == comes_back, (packet, port, target)
 
 
 def slots_of(port: BalancedPort) -> list[tuple[int, BalancedTarget | None]]:
@@ -154,7 +198,7 @@ def acls_let_pass(rules: RuleSet, packet: Packet, balancer: Balancer) -> bool:
     return sent_on(msgspec.structs.replace(rules, ports=opened), packet, balancer, listener, to_itself)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(rule_sets(), min_size=1, max_size=4))
 def test_differences_one_after_another_give_the_same_as_the_whole(steps: list[RuleSet]) -> None:
     kernel, before = Kernel(), None
