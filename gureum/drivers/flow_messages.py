@@ -11,7 +11,7 @@ import socket
 import struct
 from collections.abc import Iterator
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 HEADER = struct.Struct("=IHHII")
 CT_NEW, CT_GET, CT_DELETE = 1 << 8, 1 << 8 | 1, 1 << 8 | 2
@@ -76,6 +76,10 @@ class Entry(NamedTuple):
         return FIN if self.tcp_state in _CLOSING else RST if self.tcp_state == _RESET else 0
 
 
+Refuser = Literal["sender", "receiver", "between"]
+"""Whose rules dropped a packet; between: an ACL of the subnet of the balancer that it passed."""
+
+
 class Refused(NamedTuple):
     """A packet that was dropped. `into`, `out_of`: numbers of the links it came by and would have left by, 0 without. `number`: one more than
     the one's before; a gap tells that the kernel could not deliver some."""
@@ -85,7 +89,7 @@ class Refused(NamedTuple):
     tcp_flags: int
     into: int
     out_of: int
-    by_sender: bool
+    by: Refuser
     number: int = 0
 
 
@@ -210,8 +214,11 @@ def refused(body: bytes) -> Refused | None:
     which = Tuple(socket.inet_ntoa(packet[12:16]), socket.inet_ntoa(packet[16:20]), protocol, *ports)
     into, out_of = (int.from_bytes(found.get(kind, b""), "big") for kind in (4, 5))
     number = int.from_bytes(found.get(12, b""), "big")
-    by_sender = found.get(10, b"").startswith(b"out")
-    return Refused(which, int.from_bytes(packet[2:4], "big"), flags, into, out_of, by_sender, number)
+    by = _REFUSERS.get(found.get(10, b"").rstrip(b"\0"), "receiver")
+    return Refused(which, int.from_bytes(packet[2:4], "big"), flags, into, out_of, by, number)
+
+
+_REFUSERS: dict[bytes, Refuser] = {b"out": "sender", b"between": "between"}
 
 
 def told_flags(flags: int) -> int:

@@ -28,7 +28,7 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from gureum.drivers import flow_messages, namespaces
-from gureum.drivers.flow_messages import Counts, Entry, EntryReader, Refused, Tuple
+from gureum.drivers.flow_messages import Counts, Entry, EntryReader, Refused, Refuser, Tuple
 from gureum.drivers.flow_views import Owners, Seen, owners, views
 from gureum.drivers.network_names import DENIED_LOG_GROUP, HomeNames, checked_name, interface_link
 from gureum.ports import PortError
@@ -56,7 +56,7 @@ Ends = tuple[str, str, int, int, int]
 """A flow_messages.Tuple, or one like it."""
 Place = tuple[str, Ends, str]
 """Interface, ends, direction."""
-RefusalKey = tuple[Tuple, int, int, bool]
+RefusalKey = tuple[Tuple, int, int, Refuser]
 T = TypeVar("T")
 
 
@@ -279,7 +279,7 @@ class _Network:
         if packet.number != self._next_refused:
             self._whole = False
         self._next_refused = packet.number + 1 & 0xFFFF_FFFF
-        key, now = (packet.tuple_, packet.into, packet.out_of, packet.by_sender), int(time.time())
+        key, now = (packet.tuple_, packet.into, packet.out_of, packet.by), int(time.time())
         known = self._refusals.get(key)
         if known is not None:
             known.packets, known.bytes, known.end = known.packets + 1, known.bytes + packet.bytes, now
@@ -340,8 +340,8 @@ class _Network:
                         _put(accepted, flow)
             await asyncio.sleep(0)
         found: list[Flow] = []
-        for (tuple_, into, out_of, by_sender), refusal in refusals.items():
-            found += self._refused_flows(tuple_, into, out_of, by_sender, refusal, accepted, owned)
+        for (tuple_, into, out_of, by), refusal in refusals.items():
+            found += self._refused_flows(tuple_, into, out_of, by, refusal, accepted, owned)
         return found + [flow for flow in accepted.values() if flow.packets]
 
     def _refused_flows(
@@ -349,7 +349,7 @@ class _Network:
         tuple_: Tuple,
         into: int,
         out_of: int,
-        by_sender: bool,
+        by: Refuser,
         refusal: _Refusal,
         accepted: dict[Place, Flow],
         owned: Owners,
@@ -359,6 +359,9 @@ class _Network:
         if tuple_.destination in owned.untold or not (out_of or receiver):
             return  # to the router itself
         known = _take_off(accepted, (receiver, tuple_, "ingress"), refusal)
+        if by == "between":
+            return  # it was sent, and has not come
+        by_sender = by == "sender"
         if by_sender:
             _take_off(accepted, (sender, tuple_, "egress"), refusal)
         elif not known and sender in self.interfaces:

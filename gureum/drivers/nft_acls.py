@@ -34,6 +34,7 @@ from gureum.drivers import nft_balancers
 from gureum.drivers.network_names import UPLINK_MARK, interface_link
 from gureum.drivers.nft_balancers import Listener
 from gureum.drivers.nft_expressions import (
+    DENY_BETWEEN,
     DENY_BY_ACL,
     DENY_SENDER_BY_ACL,
     RETURN,
@@ -146,8 +147,9 @@ def _add_ends(
         chains[f"{into}-answered"] = Chain(_lines(acl, "in", far=_BALANCER))
         chains[f"end-{out}"] = Chain(((_ORIGINAL, *goto(f"{out}-asking")), goto(out)))
         chains[f"end-{into}"] = Chain(((_REPLY, *goto(f"{into}-answered")), goto(into)))
-        chains[f"{into}-asked"] = Chain(_lines(acl, "in", port=_LISTENER_PORT))
-        chains[f"{into}-answering"] = Chain(_lines(acl, "in", port=_ANSWERED_PORT))
+        chains[f"{into}-asked"] = Chain(_lines(acl, "in", port=_LISTENER_PORT, deny=DENY_BETWEEN))
+        chains[f"{into}-answering"] = Chain(_lines(acl, "in", port=_ANSWERED_PORT, deny=DENY_BETWEEN))
+        chains[f"node-{out}"] = Chain(_lines(acl, "out", deny=DENY_BETWEEN))
         chains[f"node-{into}"] = Chain(((_ORIGINAL, *goto(f"{into}-asked")), goto(f"{into}-answering")))
     for interface, cidr in place_of.items():
         link, name = interface_link(interface), acl_of[cidr].name
@@ -164,7 +166,7 @@ def _flow_lines(node: str, home: str, acl_of: dict[str, Acl], away: list[str], h
         yield (_REPLY, _is_in("iifname", cidr), *jump(f"acl-out-{acl_of[cidr].name}-to-{node}"))
     if home:
         yield (*came, *jump(f"node-acl-in-{acl_of[home].name}"))
-        yield (*goes, *jump(f"acl-out-{acl_of[home].name}"))
+        yield (*goes, *jump(f"node-acl-out-{acl_of[home].name}"))
     for cidr in away:
         yield (_ORIGINAL, _is_in("oifname", cidr), *jump(f"acl-in-{acl_of[cidr].name}-from-{node}"))
     yield (*goes, *((_REPLY,) if hidden else ()), enter)
@@ -186,10 +188,11 @@ def _lines(
     far: Json | None = None,
     port: Json | None = None,
     only: Callable[[AclEntry], bool] | None = None,
+    deny: Json | None = None,
 ) -> tuple[Line, ...]:
     """Ends with what denies the rest. `far`, `port`: what is compared, if not what stands in the packet. `only`: entries whose address is
-    known to fit; then none is compared."""
-    deny = DENY_SENDER_BY_ACL if direction == "out" else DENY_BY_ACL
+    known to fit; then none is compared. `deny`: how, if not at the packet's sender or receiver."""
+    deny = deny or (DENY_SENDER_BY_ACL if direction == "out" else DENY_BY_ACL)
     end = far or payload("ip", "saddr" if direction == "in" else "daddr")
     found: list[Line] = []
     for entry in sorted(acl.entries, key=lambda one: one.number):

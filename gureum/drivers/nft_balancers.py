@@ -23,9 +23,9 @@ Marks of packets are the dispatch. A packet comes from a link without one (the k
 but these rules sets it, and they do for each packet of a flow that has no answer yet. Marks of flows only lead replies, and tell
 flows of balancers from others. A TCP packet that belongs to no flow (as after `end_flows`) is answered with a reset.
 
-ACLs are judged where every packet passes them, after the translation, but as AWS does on both ways: client to balancer and balancer to target
-(nft_acls). A target that is its own client with its address preserved gets packets with its own source and drops them, as on AWS. How long a silent flow is remembered is told in nft_idle; what
-comes after belongs to no flow.
+ACLs are judged where every packet passes them, after the translation, but as AWS does on both ways: client to balancer and balancer to
+target (nft_acls). A target that is its own client with its address preserved gets packets with its own source and drops them, as on
+AWS. How long a silent flow is remembered is told in nft_idle; what comes after belongs to no flow.
 """
 
 from __future__ import annotations

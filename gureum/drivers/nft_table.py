@@ -92,6 +92,8 @@ def table(rules: RuleSet, watched: bool = False, balancing: bool = False) -> Tab
     chains |= {"denied": _denied("in", watched, balancing), "denied-out": _denied("out", watched, balancing)}
     if rules.acls:
         chains |= {"acl-denied": _denied("in", watched), "acl-denied-out": _denied("out", watched)}
+        if balanced:
+            chains["acl-denied-between"] = _denied("between", watched)
     vouching = nft_balancers.vouching(balanced, rules.ports)
     sets = {
         "sources": Elements("ifname", "verdict", {}),

@@ -248,6 +248,21 @@ async def test_a_balancer_tells_clients_and_targets(one: Cloud) -> None:
 
 
 @on_a_cloud
+async def test_an_acl_of_the_balancers_subnet_refuses_in_nobody_elses_name(one: Cloud) -> None:
+    await two_machines(one)
+    await one.machine("lb", "blue", "10.0.2.10")
+    await one.balancer("lb", BalancedPort("tcp", 80, (BalancedTarget("10.0.1.10", 80),)))
+    entries = (AclEntry("in", 100, True, "all", ANYWHERE), AclEntry("out", 100, True, "all", "10.0.1.10/32"))
+    await one.acl("blue", "acl-1", "c", *entries)  # no replies to the client
+    async with watching(one, "a", "b") as flows:
+        with one.listen("b", 80):
+            assert one.reach("a", "10.0.2.10", 80) == "silent"
+        found = (await flows.collect()).flows
+    assert {flow.action for flow in found} == {"ACCEPT"}
+    assert {(flow.interface, flow.direction) for flow in found} >= {("a", "egress"), ("b", "ingress"), ("b", "egress")}
+
+
+@on_a_cloud
 async def test_without_interfaces_nothing_is_watched_and_a_network_that_is_gone_is_no_error(one: Cloud) -> None:
     await two_machines(one)
     async with watching(one, "a", "b") as flows:
