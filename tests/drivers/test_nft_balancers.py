@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from gureum.drivers.network_names import BALANCED_MARK, JUDGED_MARK, UPLINK_MARK, node_mark
 from gureum.drivers.nft_balancers import listeners, shares, sticky_slots
-from gureum.drivers.nft_table import plan, table
+from gureum.drivers.nft_table import Table, plan, table
 from gureum.drivers.simulated_packets import Packet, answered, asks, sent_on
 from gureum.ports.firewalls import Acl, AclEntry, BalancedPort, BalancedTarget, Balancer, Group, Port, Rule, RuleSet
 from tests.drivers.nft_model import Evaluation, Journey, Kernel
@@ -165,20 +165,23 @@ def test_rendered_rules_send_on_what_the_words_say(rules: RuleSet) -> None:
                 assert journey.place == (seen, target.address, target.port)
                 assert bool(journey.flow_mark & UPLINK_MARK) == (not packet.incoming)
                 assert journey.flow_mark & BALANCED_MARK
-                answered_port = CLIENTS_PORT if port.preserve_client else HIDDEN_PORT
-                back = msgspec.structs.replace(
-                    packet,
-                    incoming=holders[target.address],
-                    outgoing=packet.incoming,
-                    source=target.address,
-                    destination=packet.source,
-                    ports=(target.port, CLIENTS_PORT),
-                    known=True,
-                )
-                asked = (arriving.destination, port.port)
-                met = Evaluation(rendered, back).forwarded_reply(journey.flow_mark, asked, answered_port)
-                comes_back = answered(rules, packet, balancer, port, target, answered_port)
-                assert (met == "accept") == comes_back, (packet, port, target)
+                comes_back = answered(rules, packet, balancer, port, target, answered_port(port))
+                assert forwards_answer(rendered, arriving, port, target, journey.flow_mark, holders) == comes_back
+
+
+def answered_port(port: BalancedPort) -> int:
+    return CLIENTS_PORT if port.preserve_client else HIDDEN_PORT
+
+
+def forwards_answer(
+    rendered: Table, asked: Packet, port: BalancedPort, target: BalancedTarget, flow: int, holders: dict[str, str]
+) -> bool:
+    """Whether the rendered rules forward what the target answers to `asked` in the flow of that mark."""
+    ends = {"incoming": holders[target.address], "outgoing": asked.incoming}
+    there = {"source": target.address, "destination": asked.source, "ports": (target.port, CLIENTS_PORT)}
+    back = msgspec.structs.replace(asked, **ends, **there, known=True)
+    met = Evaluation(rendered, back).forwarded_reply(flow, (asked.destination, port.port), answered_port(port))
+    return met == "accept"
 
 
 def slots_of(port: BalancedPort) -> list[tuple[int, BalancedTarget | None]]:
@@ -226,6 +229,56 @@ def test_hash_is_shared_by_weight(chosen: list[BalancedTarget]) -> None:
     assert {place: count * sum(wanted.values()) for place, count in met.items()} == {
         place: weight * total for place, weight in wanted.items()
     }
+
+
+def denials(subnets: tuple[tuple[str, ...], ...]) -> Iterator[tuple[Acl, ...]]:
+    """ACLs of which one denies one thing, each that may matter to somebody; all else passes."""
+    rest = (AclEntry("in", 99, True, "all", ANYWHERE), AclEntry("out", 99, True, "all", ANYWHERE))
+    ends = [ANYWHERE, *(f"{one}/32" for one in (NODE, CLIENT, FAR_CLIENT, TARGET, HOST))]
+    directions: tuple[Direction, ...] = ("in", "out")
+    for where in range(len(subnets)):
+        for direction, far, port in itertools.product(directions, ends, (80, 81, 8080, CLIENTS_PORT, HIDDEN_PORT)):
+            deny = AclEntry(direction, 1, False, "tcp", far, (port, port))
+            yield tuple(
+                Acl(f"acl-{place}", its, (deny, *rest) if place == where else rest) for place, its in enumerate(subnets)
+            )
+
+
+@pytest.mark.parametrize(
+    "subnets",
+    [
+        ((SUBNETS[0],), (SUBNETS[1],), (SUBNETS[2],)),
+        ((SUBNETS[0],),),
+        ((SUBNETS[1],), (SUBNETS[2],)),
+        (SUBNETS,),
+    ],
+)
+def test_acls_judge_each_way_of_a_balanced_flow(subnets: tuple[tuple[str, ...], ...]) -> None:
+    """From beside the balancer, from elsewhere, from the target itself and from outside; with the client's address and without."""
+    machines = (("client", CLIENT), ("far", FAR_CLIENT), ("t1", TARGET), ("node", NODE))
+    pairs = ((NODE, PUBLIC),)
+    ports = tuple(Port(name, (at,), (), pairs if name == "node" else (), open=True) for name, at in machines)
+    target = BalancedTarget(TARGET, 8080)
+    listening = (BalancedPort("tcp", 80, (target,)), BalancedPort("tcp", 81, (target,), preserve_client=False))
+    node = Balancer("node", NODE, listening, PUBLIC)
+    holders = {address: name for name, address in machines}
+    met: collections.Counter[str] = collections.Counter()
+    for acls in denials(subnets):
+        rules = RuleSet("vpc-1", ("10.0.0.0/16",), (), ports, SUBNETS[:1], acls, (node,))
+        rendered = table(rules)
+        for packet, balancer, port in journeys(rules):
+            if packet.incoming == "client" and packet.source != CLIENT:
+                continue
+            arriving = packet if packet.incoming else msgspec.structs.replace(packet, destination=PUBLIC)
+            journey = Journey(rendered, arriving, 0, holders)
+            comes = sent_on(rules, packet, balancer, port, target)
+            assert (journey.end == "accept") == comes, (acls, packet)
+            goes_back = comes and answered(rules, packet, balancer, port, target, answered_port(port))
+            if comes:
+                forwarded = forwards_answer(rendered, arriving, port, target, journey.flow_mark, holders)
+                assert forwarded == goes_back, (acls, packet)
+            met["open" if goes_back else "no answer" if comes else "shut"] += 1
+    assert min(met["open"], met["no answer"], met["shut"]) > 5, met
 
 
 # --- examples -------------------------------------------------------------------------------------------------------
