@@ -254,13 +254,15 @@ def denials(subnets: tuple[tuple[str, ...], ...]) -> Iterator[tuple[Acl, ...]]:
     ],
 )
 def test_acls_judge_each_way_of_a_balanced_flow(subnets: tuple[tuple[str, ...], ...]) -> None:
-    """From beside the balancer, from elsewhere, from the target itself and from outside; with the client's address and without."""
+    """From beside the balancer, from elsewhere, from the target itself and from outside; with the client's address and without; to a target
+    elsewhere and to one beside the balancer."""
     machines = (("client", CLIENT), ("far", FAR_CLIENT), ("t1", TARGET), ("node", NODE))
     pairs = ((NODE, PUBLIC),)
     ports = tuple(Port(name, (at,), (), pairs if name == "node" else (), open=True) for name, at in machines)
-    target = BalancedTarget(TARGET, 8080)
-    listening = (BalancedPort("tcp", 80, (target,)), BalancedPort("tcp", 81, (target,), preserve_client=False))
-    node = Balancer("node", NODE, listening, PUBLIC)
+    away, beside = (BalancedTarget(TARGET, 8080),), (BalancedTarget(CLIENT, 8080),)
+    listening = [BalancedPort("tcp", 80, away), BalancedPort("tcp", 81, away, preserve_client=False)]
+    listening += [BalancedPort("tcp", 82, beside), BalancedPort("tcp", 83, beside, preserve_client=False)]
+    node = Balancer("node", NODE, tuple(listening), PUBLIC)
     holders = {address: name for name, address in machines}
     met: collections.Counter[str] = collections.Counter()
     for acls in denials(subnets):
@@ -270,7 +272,7 @@ def test_acls_judge_each_way_of_a_balanced_flow(subnets: tuple[tuple[str, ...], 
             if packet.incoming == "client" and packet.source != CLIENT:
                 continue
             arriving = packet if packet.incoming else msgspec.structs.replace(packet, destination=PUBLIC)
-            journey = Journey(rendered, arriving, 0, holders)
+            target, journey = port.targets[0], Journey(rendered, arriving, 0, holders)
             comes = sent_on(rules, packet, balancer, port, target)
             assert (journey.end == "accept") == comes, (acls, packet)
             goes_back = comes and answered(rules, packet, balancer, port, target, answered_port(port))
@@ -402,6 +404,17 @@ def test_without_balancers_nothing_of_them_is_there() -> None:
     rendered = table(msgspec.structs.replace(balanced(), balancers=()))
     assert "balance" not in str(rendered)
     assert "mark" not in str(rendered)
+
+
+def test_balancers_without_acls_have_nothing_of_them_and_acls_without_balancers_nothing_of_those() -> None:
+    rules = balanced(BalancedPort("tcp", 80, (BalancedTarget(TARGET, 80),)))
+    assert "acl" not in str(table(rules))
+    acl = Acl("acl-1", SUBNETS[:1], (AclEntry("in", 1, True, "all", ANYWHERE),))
+    alone = table(msgspec.structs.replace(rules, balancers=(), acls=(acl,)))
+    assert "ct" not in str(alone.chains["forward"].lines[:2])
+    assert {name for name in (*alone.chains, *alone.sets) if "acl" in name} == {
+        *("acl-in-acl-1", "acl-out-acl-1", "acl-leave", "acl-enter", "acl-denied", "acl-denied-out")
+    }
 
 
 def test_balancer_whose_interface_is_not_there_is_left_out() -> None:
