@@ -28,6 +28,8 @@ LOOKS_AT_ONCE = 256
 NO_PLACE_RETRY_S = 1.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
 """A target whose very first look failed is looked at again so soon, then ever later, until it passes or its next look is due."""
+FURTHER_LOOKS_AT_ONCE = 64
+"""Of those. They have places of their own: many targets that never answer delay nobody's first look."""
 
 State = Literal["initial", "healthy", "unhealthy"]
 
@@ -107,6 +109,7 @@ class HealthChecks:
         self._checks = checks
         self._heard = heard
         self._slots = asyncio.Semaphore(LOOKS_AT_ONCE)
+        self._further = asyncio.Semaphore(FURTHER_LOOKS_AT_ONCE)
         self._looks: dict[str, dict[Watched, Look]] = {}
         self._tasks: dict[tuple[str, Watched], asyncio.Task[None]] = {}
 
@@ -144,7 +147,7 @@ class HealthChecks:
             pause = asyncio.ensure_future(self._clock.sleep(look.interval_s))
             ends = self._clock.now() + look.interval_s
             try:
-                outcome = await self._once(target, look)
+                outcome = await self._once(target, look, self._slots)
                 if outcome is None:
                     await self._clock.sleep(min(NO_PLACE_RETRY_S, look.interval_s))
                     continue
@@ -160,15 +163,15 @@ class HealthChecks:
         after_s = FIRST_PAUSE_S
         while self._clock.now() + after_s < ends:
             await self._clock.sleep(after_s)
-            outcome = await self._once(target, look)
+            outcome = await self._once(target, look, self._further)
             if outcome is not None and outcome.passed:
                 return True
             after_s = min(after_s * 2, LONGEST_PAUSE_S)
         return False
 
-    async def _once(self, target: str, look: Look) -> Outcome | None:
+    async def _once(self, target: str, look: Look, slots: asyncio.Semaphore) -> Outcome | None:
         """None when there was no place to look from."""
-        async with self._slots:
+        async with slots:
             try:
                 return await self._checks.check(look.sandbox, look.source, look.address, look.port, look.probe)
             except PortError as refused:

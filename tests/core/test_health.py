@@ -185,6 +185,24 @@ def test_without_a_place_to_ask_from_it_is_tried_again_soon_and_nothing_is_heard
     asyncio.run(run())
 
 
+def test_many_targets_that_never_answer_delay_nobodys_first_look() -> None:
+    async def run() -> None:
+        clock = FakeClock()
+        asked = Asked(clock)
+        dead = [f"10.0.{number // 250}.{number % 250}" for number in range(2 * LOOKS_AT_ONCE)]
+        asked.slow, asked.up = dict.fromkeys(dead, 5.0), dict.fromkeys(dead, 1e6)
+        checks = HealthChecks(clock, asked, lambda *what: None)
+        looks = {(address, "node"): look(address, 30.0) for address in dead}
+        checks.watch("tg", looks)
+        await clock.advance(14)  # all have been looked at once, and are looked at again and again
+        checks.watch("tg", looks | {("new", "node"): look("new", 30.0)})
+        await settle()
+        assert [round(at) for at in asked.times["new"]] == [14]
+        await checks.close()
+
+    asyncio.run(run())
+
+
 def test_hundreds_of_targets_are_looked_at_and_no_more_than_a_bounded_number_at_once() -> None:
     async def run() -> None:
         clock = FakeClock()
