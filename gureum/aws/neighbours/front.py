@@ -170,6 +170,7 @@ class Neighbours:
         return not getattr(self._queue(wanted), "redrive_policy", None)
 
     def _queue_wait(self, wanted: Wanted) -> float:
+        self._ready()  # another call may have thrown the state away meanwhile
         return float(getattr(self._queue(wanted), "receive_message_wait_time_seconds", 0) or 0)
 
     def _queue(self, wanted: Wanted) -> Any:
