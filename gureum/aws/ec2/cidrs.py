@@ -80,15 +80,17 @@ def is_usable(cidr: str, address: IPv4Address) -> bool:
 def free_address(
     cidr: str, taken: Container[str], start: int, *, first: int = RESERVED_FIRST, last: int = RESERVED_LAST
 ) -> str | None:
-    """The first address not in `taken`, searched around from the one numbered `start` (any integer); None when there is none.
+    """A free address that is not in `taken`, searched around from the one numbered `start` (any integer); None when there is none.
+    The upper half comes first: people number by hand from below, and what they have not named yet is best left free.
     `first`, `last`: how many at either end are never given out."""
     network = network_of(cidr)
-    size = network.num_addresses - first - last
+    size = max(network.num_addresses - first - last, 0)
     base = int(network.network_address) + first
-    for step in range(max(size, 0)):
-        address = str(IPv4Address(base + (start + step) % size))
-        if address not in taken:
-            return address
+    for low, high in ((size // 2, size), (0, size // 2)):
+        for step in range(high - low):
+            address = str(IPv4Address(base + low + (start + step) % (high - low)))
+            if address not in taken:
+                return address
     return None
 
 

@@ -50,6 +50,12 @@ def test_a_free_address_is_usable_and_not_taken(network, start, data):
         assert is_usable(cidr, IPv4Address(found))
 
 
+@given(networks.filter(lambda network: network.prefixlen <= 28), st.integers(0, 2**20))
+def test_the_lower_half_is_left_to_those_who_choose_themselves(network, start):
+    found = free_address(str(network), set(), start)
+    assert int(IPv4Address(found)) - int(network[0]) >= 4 + usable_size(str(network)) // 2
+
+
 @given(networks.filter(lambda network: network.prefixlen >= 26), st.integers(0, 2**20))
 def test_all_usable_addresses_are_given_once(network, start):
     cidr, taken = str(network), set()
