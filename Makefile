@@ -3,7 +3,8 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
 PYTHON := $(or $(PYTHON),python3)
 BIN := .venv/bin
-JOBS ?= auto
+# Tests wait for machines and clocks more than they compute: two workers a core.
+JOBS ?= $(shell expr 2 \* $$(nproc))
 
 .PHONY: help setup neighbours demo test test-long test-only lint format docs bench lock clean
 
