@@ -23,7 +23,7 @@ from gureum.base.supervised import Supervised, until_stopped
 from gureum.core.access_logs import AccessLogs
 from gureum.core.agent_server import AgentServer
 from gureum.core.machine import Ports
-from gureum.core.service import AgentService
+from gureum.core.service import MINUTE_S, AgentService
 from gureum.drivers import crun, haproxy, loop_volumes, netns
 from gureum.drivers.builtin_images import recipes
 from gureum.drivers.checks import NamespaceChecks
@@ -119,7 +119,8 @@ class Agent:
         ports = build_ports(self._home)
         store = await open_cache(self._home.path / "agent.db")
         shelf = Shelf(FdStore.from_environment())
-        service = AgentService(store, ports, shelf, self._home.pool)
+        period_s = self._settings.metrics_period_s or MINUTE_S
+        service = AgentService(store, ports, shelf, self._home.pool, metrics_period_s=period_s)
         await service.start()
         access_logs = AccessLogs(service.machine, self._home.path / "s3-local")
         access_logs.start()

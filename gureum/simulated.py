@@ -11,11 +11,11 @@ from pathlib import Path
 
 from gureum.base.clock import SystemClock
 from gureum.base.homes import Home, load_home
-from gureum.base.settings import load_settings
+from gureum.base.settings import Settings, load_settings
 from gureum.base.supervised import Supervised
 from gureum.core.agent_link import LocalLink
 from gureum.core.machine import Ports, Status
-from gureum.core.service import AgentService
+from gureum.core.service import MINUTE_S, AgentService
 from gureum.daemon import Daemon, run_process
 from gureum.drivers.late_ca import LateCa
 from gureum.drivers.simulated_checks import SimulatedChecks
@@ -143,13 +143,15 @@ def simulated_ports(clock: Clock, ca: Path | None = None) -> Ports:
 
 
 def make_link(
-    home: Home,
+    home: Home, settings: Settings
 ) -> Callable[[Callable[[], list[Desired]], Callable[[Status], None]], LocalLink]:
     """The link to an agent in this process."""
 
     def make(desired: Callable[[], list[Desired]], told: Callable[[Status], None]) -> LocalLink:
         ports = simulated_ports(SystemClock(), home.path / "ca")
-        return LocalLink(AgentService(MemoryStore(), ports, NoShelf(), home.pool), desired, told)
+        period_s = settings.metrics_period_s or MINUTE_S
+        service = AgentService(MemoryStore(), ports, NoShelf(), home.pool, metrics_period_s=period_s)
+        return LocalLink(service, desired, told)
 
     return make
 
@@ -164,7 +166,7 @@ def main() -> None:
     settings = load_settings()
     home = load_home(settings)
     assert home is not None, "the supervisor opens the home first"
-    run_process(Daemon(home, settings, supervised, make_link(home)), settings, supervised)
+    run_process(Daemon(home, settings, supervised, make_link(home, settings)), settings, supervised)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import msgspec
 
 from gureum.core.flow_windows import Window
 from gureum.core.issuing import issue
-from gureum.core.looks import counters, looks
+from gureum.core.looks import looks
 from gureum.core.machine import Status
 from gureum.core.programs import Start
 from gureum.core.service import AgentService
@@ -221,10 +221,9 @@ class LocalLink:
         if request.get("op") == "issue":
             return await issue(self.service.machine.ports.certificates, request)
         if request.get("op") == "request_sums":
-            sums, flows = self.service.request_sums.take(), await self.service.flow_sums.take()
-            return {"sums": msgspec.to_builtins(sums), "flows": msgspec.to_builtins(flows)}
+            return dict(msgspec.to_builtins(await self.service.balancer_looks(request)))
         if request.get("op") == "counters":
-            return dict(msgspec.to_builtins(await counters(self.service.machine)))
+            return dict(msgspec.to_builtins(await self.service.counter_looks(request)))
         if request.get("op") == "looks":
             return {"machines": msgspec.to_builtins(await looks(self.service.machine))}
         if request.get("op") == "programs":

@@ -27,7 +27,7 @@ import msgspec
 
 from gureum.core.dialing import dial, relay_bytes
 from gureum.core.issuing import issue
-from gureum.core.looks import counters, looks
+from gureum.core.looks import looks
 from gureum.core.machine import Status, decode_desired
 from gureum.core.programs import Start
 from gureum.core.service import AgentService
@@ -165,13 +165,13 @@ class AgentServer:
         return await self._service.machine.ports.containers.usage(str(request["name"])) or {}
 
     async def _counters(self, request: dict[str, Any]) -> Any:
-        return await counters(self._service.machine)
+        return await self._service.counter_looks(request)
+
+    async def _request_sums(self, request: dict[str, Any]) -> Any:
+        return await self._service.balancer_looks(request)
 
     async def _looks(self, request: dict[str, Any]) -> Any:
         return {"machines": await looks(self._service.machine)}
-
-    async def _request_sums(self, request: dict[str, Any]) -> Any:
-        return {"sums": self._service.request_sums.take(), "flows": await self._service.flow_sums.take()}
 
     async def _status(self, request: dict[str, Any]) -> Any:
         machine, loops = self._service.machine, (self._service.loop, self._service.balancing_loop)

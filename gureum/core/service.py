@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from gureum.core.answers import AnswerKinds
 from gureum.core.balancers import KINDS as BALANCING
@@ -22,6 +23,8 @@ from gureum.core.containers import ContainerKinds
 from gureum.core.disk_guard import DiskGuard
 from gureum.core.flow_logs import FlowKinds
 from gureum.core.flow_sums import FlowSums
+from gureum.core.look_ring import LookRing
+from gureum.core.looks import counters, looks
 from gureum.core.machine import Machine, Ports, Status, decode_desired, encode_desired
 from gureum.core.networks import NetworkKinds, SocketShelf
 from gureum.core.programs import Programs
@@ -42,12 +45,15 @@ log = logging.getLogger("gureum.agent")
 WRITES_AT_ONCE = 100
 LIMIT_WAIT_S = 60.0
 RETRY_WRITE_S = 1.0
+MINUTE_S = 60
 
 
 class AgentService:
     """`start` first; then `sync` and `change` as the daemon says. `subscribe` gets every status that changes."""
 
-    def __init__(self, store: Store, ports: Ports, shelf: SocketShelf, pool: str) -> None:
+    def __init__(
+        self, store: Store, ports: Ports, shelf: SocketShelf, pool: str, *, metrics_period_s: int = MINUTE_S
+    ) -> None:
         self.events = Events()
         self.tracer = Tracer()
         self._store = store
@@ -72,12 +78,16 @@ class AgentService:
         self.request_sums = RequestSums(self.machine)
         self.programs = Programs(ports.containers, ports.clock)
         self.flow_sums = FlowSums(self.machine)
+        self._counters = LookRing(self._look_at_counters, ports.clock, metrics_period_s)
+        self._sums = LookRing(self._cut_sums, ports.clock, metrics_period_s)
         self._guard = DiskGuard(self.machine)
         self._guarding: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         self.request_sums.start()
         self.flow_sums.start()
+        self._counters.start()
+        self._sums.start()
         await self._containers.adopt()
         for entry in self._store.range("leaving/"):
             desired = decode_desired(entry.value)
@@ -129,6 +139,36 @@ class AgentService:
         await consoles.changed(name, min(wait_s, LIMIT_WAIT_S))
         return await consoles.read(name, page.place)
 
+    async def counter_looks(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The answer to {"op": "counters"}: looks at all counters (core/look_ring.py). What was seen while no daemon asked tells of status checks
+        too. PortError."""
+        found, more = await self._counters.since(request)
+        return {"looks": [{"time": one.time, **one.found} for one in found], "more": more}
+
+    async def balancer_looks(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The answer to {"op": "request_sums"}: what load balancers have done, a look for each period. PortError."""
+        found, more = await self._sums.since(request)
+        return {"looks": [{"time": one.time, **one.found} for one in found], "more": more}
+
+    async def _look_at_counters(self, alone: bool) -> tuple[dict[str, Any], int]:
+        found = {"sample": await counters(self.machine)}
+        if alone:
+            found["machines"] = await looks(self.machine)
+        return found, sum(len(part) for part in found["sample"].values() if isinstance(part, dict))
+
+    async def _cut_sums(self, alone: bool) -> tuple[dict[str, Any], int]:
+        """`targets`: how each stood, by group; the daemon knows it where it asked itself."""
+        flows = await self.flow_sums.take()
+        sums = self.request_sums.take()
+        found: dict[str, Any] = {"sums": sums, "flows": flows}
+        if alone:
+            groups = (one.id for one in self.machine.of_kind("TargetGroup"))
+            found["targets"] = {
+                id_: status.data.get("targets", {}) for id_ in groups if (status := self.machine.status.get(id_))
+            }
+        weight = len(sums) + len(flows) + sum(len(one) for one in found.get("targets", {}).values())
+        return found, weight
+
     def subscribe(self, subscriber: Callable[[Status], None]) -> Callable[[], None]:
         self._subscribers.append(subscriber)
         return lambda: self._subscribers.remove(subscriber)
@@ -147,6 +187,8 @@ class AgentService:
         """Stops working; what runs goes on."""
         self._closing = True
         await self.programs.close()
+        await self._counters.close()
+        await self._sums.close()
         self.request_sums.close()
         await self.flow_sums.close()
         self._stop_guarding()

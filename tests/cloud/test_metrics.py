@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import signal
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from tests.cloud.balancing import Site, fetch, serves
 from tests.cloud.running import Cloud, leftovers, until
 
 
@@ -121,3 +124,73 @@ def test_status_checks_and_disks(cloud: Cloud) -> None:
     names = {one["MetricName"] for one in cloud.client("cloudwatch").list_metrics(Namespace="AWS/EC2")["Metrics"]}
     assert {"CPUUtilization", "NetworkIn", "NetworkPacketsOut", "EBSWriteBytes", "StatusCheckFailed_System"} <= names
     ec2.terminate_instances(InstanceIds=[name])
+
+
+def seconds_told(cloud: Cloud, namespace: str, name: str, stat: str, **dimensions: str) -> dict[int, float]:
+    """Unix second → what was told of it, of the last minutes."""
+    now = dt.datetime.now(dt.UTC)
+    found = cloud.client("cloudwatch").get_metric_statistics(
+        Namespace=namespace,
+        MetricName=name,
+        Dimensions=[{"Name": key, "Value": value} for key, value in dimensions.items()],
+        StartTime=now - dt.timedelta(seconds=180),
+        EndTime=now + dt.timedelta(seconds=5),
+        Period=1,
+        Statistics=[stat],
+    )
+    return {int(point["Timestamp"].timestamp()): point[stat] for point in found["Datapoints"]}
+
+
+AWAY_S = 6
+
+
+def test_metrics_of_the_time_in_which_no_daemon_ran_are_there_and_nothing_is_told_twice(cloud: Cloud) -> None:
+    ec2 = cloud.client("ec2")
+    default = ec2.describe_security_groups(Filters=[{"Name": "group-name", "Values": ["default"]}])["SecurityGroups"][0]
+    ec2.authorize_security_group_ingress(
+        GroupId=default["GroupId"], IpProtocol="tcp", FromPort=80, ToPort=80, CidrIp="0.0.0.0/0"
+    )
+    site = Site(cloud, ec2)
+    group = site.group("web", "HTTP")
+    arn, name = site.balancer("front", "application")
+    site.listener(arn, group, "HTTP", 80)
+    until(lambda: site.states(group) == ["healthy", "healthy"], 60)
+    address = until(lambda: site.addresses(name))[0]
+    until(lambda: serves(address))
+    balancer = {"LoadBalancer": arn.partition("loadbalancer/")[2]}
+    hosts = {"TargetGroup": group.rpartition(":")[2], **balancer}
+    instance = {"InstanceId": site.ids[0]}
+    volume = {"VolumeId": site.instances[0]["BlockDeviceMappings"][0]["Ebs"]["VolumeId"]}
+
+    def requests() -> float:
+        return sum(seconds_told(cloud, "AWS/ApplicationELB", "RequestCount", "Sum", **balancer).values())
+
+    before = until(lambda: (told := requests()) and told == requests() and told)
+    daemon = cloud.process("daemon")
+    os.kill(daemon, signal.SIGSTOP)
+    stopped = time.time()
+    sent = 0
+    while time.time() < stopped + AWAY_S:
+        assert fetch(address)[0] == 200
+        sent += 1
+        time.sleep(0.05)  # the pace of the load
+    os.kill(daemon, signal.SIGKILL)
+    until(lambda: cloud.process("daemon") not in (0, daemon))
+    until(lambda: requests() == before + sent)
+    away = range(int(stopped) + 1, int(stopped) + AWAY_S - 1)
+    for namespace, metric, stat, dimensions in (
+        ("AWS/EC2", "CPUUtilization", "SampleCount", instance),
+        ("AWS/EC2", "NetworkIn", "SampleCount", instance),
+        ("AWS/EC2", "StatusCheckFailed", "SampleCount", instance),
+        ("AWS/EBS", "VolumeIdleTime", "SampleCount", volume),
+        ("AWS/ApplicationELB", "RequestCount", "Sum", balancer),
+        ("AWS/ApplicationELB", "HealthyHostCount", "Minimum", hosts),
+    ):
+        told = seconds_told(cloud, namespace, metric, stat, **dimensions)
+        # A busy machine may take a look a second too late.
+        assert sum(second in told for second in away) >= len(away) // 2, (metric, sorted(told), list(away))
+    assert set(seconds_told(cloud, "AWS/EC2", "StatusCheckFailed", "Maximum", **instance).values()) == {0.0}
+    healthy = seconds_told(cloud, "AWS/ApplicationELB", "HealthyHostCount", "Minimum", **hosts)
+    assert {value for second, value in healthy.items() if second in away} == {2.0}
+    site.elb.delete_load_balancer(LoadBalancerArn=arn)
+    ec2.terminate_instances(InstanceIds=site.ids)

@@ -4,8 +4,8 @@
 
 AWS: "List the available CloudWatch metrics for your instances". Basic monitoring publishes every five minutes, detailed monitoring every minute
 and also by image, by type and for all instances; status checks come every minute. With the setting `metrics_period_s` all come that often. A data
-point bears the time at which its period began. Counters only grow: what happens while this process is away is in the next difference, as long as
-the process has seen the instance before.
+point bears the time at which its period began. While no daemon asks, the agent looks by itself and keeps its looks (core/look_ring.py): the next
+daemon publishes those that no mark (core/published.py) says are published.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from gureum.aws.ec2.instance_kinds import Instance, Volume
 from gureum.aws.ec2.instance_lowering import cpus_of
 from gureum.aws.ec2.network_kinds import NetworkInterface
 from gureum.aws.ec2.volume_metrics import volume_datums
+from gureum.core.looks import Look
+from gureum.core.published import Published, end_of
 from gureum.core.world import World
 from gureum.engine.reconcile import ReconcileLoop
 from gureum.engine.registry import background
@@ -39,12 +41,27 @@ KEY = "metrics/ec2"
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """The agent's answer to {"op": "counters"}. `time`: Unix seconds of the look."""
+    """One look at all counters. `time`: Unix seconds of the look."""
 
     time: float
     containers: dict[str, Usage]
     interfaces: dict[str, InterfaceCounters]
     volumes: dict[str, VolumeCounters] = {}
+
+
+class TakenLook(msgspec.Struct, frozen=True):
+    """`machines`: what is seen of each, where the agent looked by itself."""
+
+    time: float
+    sample: Sample
+    machines: dict[str, Look] | None = None
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """The agent's answer to {"op": "counters"}."""
+
+    looks: list[TakenLook]
+    more: bool = False
 
 
 class Done(msgspec.Struct, frozen=True):
@@ -79,42 +96,65 @@ async def publish_metrics(world: World) -> None:
 
 
 class Publisher:
-    """Holds the sample that each length of period began with."""
+    """Holds the sample that each length of period began with. `_newest`: the time of the look that was gone through last."""
 
     def __init__(self, world: World) -> None:
         self._world = world
         self._tick_s = world.settings.metrics_period_s or DETAILED_S
         self._began: dict[int, Sample] = {}
+        self._mark = Published(world, "ec2")
+        self._published: float | None = None
+        self._newest = 0.0
 
     def next_end(self, now: float) -> float:
         return (math.floor(now / self._tick_s) + 1) * float(self._tick_s)
 
     async def work(self, _: str) -> None:
-        """One look; what is due is published."""
+        """One look, and those that the agent has taken meanwhile; what is due is published. What cannot be written is tried again at the next
+        end, as long as the agent keeps it."""
         try:
-            sample = msgspec.convert(await self._world.link.ask({"op": "counters"}, timeout_s=10.0), Sample)
+            if self._published is None:
+                self._published = await self._mark.last()
+            await self._go_through()
         except PortError as away:
             log.debug("no counters", extra={"why": away.why})
-            return
-        end_s = round(self._world.clock.now() / self._tick_s) * self._tick_s
-        datums: list[Datum] = []
-        for period_s in self._due(end_s):
-            began = self._began.get(period_s)
-            self._began[period_s] = sample
-            if began is not None:
-                datums += self._datums(began, sample, period_s, end_s)
-        if datums:
-            try:
-                await self._world.metrics.write(datums)
-            except (TelemetryFull, TelemetryBroken) as failed:
-                log.warning("metrics of instances are lost", extra={"why": str(failed)})
+        except (TelemetryFull, TelemetryBroken) as failed:
+            log.warning("metrics of instances are not written", extra={"why": str(failed)})
+
+    async def _go_through(self) -> None:
+        # At its start a daemon takes no look between two ends, unless there is nothing to begin with.
+        look, more = "now" if self._newest else "first", True
+        while more:
+            keep = min((sample.time for sample in self._began.values()), default=0.0)
+            request = {"op": "counters", "after": self._newest, "keep": keep, "look": look}
+            answer = msgspec.convert(await self._world.link.ask(request, timeout_s=10.0), Answer)
+            for one in answer.looks:
+                await self._publish(one)
+            look, more = "no", answer.more and bool(answer.looks)
+
+    async def _publish(self, look: TakenLook) -> None:
+        """Nothing has changed when it raises."""
+        end_s = end_of(look.time, self._tick_s)
+        due = self._due(end_s)
+        if look.time > (self._published or 0.0):
+            datums = [
+                datum
+                for period_s in due
+                if (began := self._began.get(period_s)) is not None
+                for datum in self._datums(began, look, period_s, end_s)
+            ]
+            if datums:
+                await self._world.metrics.write([*datums, self._mark.mark(look.time)])
+        self._began |= dict.fromkeys(due, look.sample)
+        self._newest = look.time
 
     def _due(self, end_s: int) -> list[int]:
         """Periods that end now; at the start all begin."""
         periods = [self._tick_s] if self._world.settings.metrics_period_s else [DETAILED_S, BASIC_S]
         return [period for period in periods if end_s % period == 0 or period not in self._began]
 
-    def _datums(self, began: Sample, ended: Sample, period_s: int, end_s: int) -> list[Datum]:
+    def _datums(self, began: Sample, look: TakenLook, period_s: int, end_s: int) -> list[Datum]:
+        ended = look.sample
         resolution_s = 1 if period_s < DETAILED_S else 60
         start_ms = (end_s - period_s) * 1000
         found: list[Datum] = []
@@ -125,7 +165,7 @@ class Publisher:
                 continue
             every = bool(self._world.settings.metrics_period_s)
             if every or period_s == DETAILED_S:
-                values = status_checks(instance)
+                values = status_checks(instance, look.machines)
                 found += _spread(instance, values, start_ms, resolution_s, grouped=self._is_grouped(instance))
             if every or period_s == (DETAILED_S if instance.spec.monitoring else BASIC_S):
                 done = self._done(instance, began, ended)
@@ -173,13 +213,17 @@ def difference(name: str, interfaces: Iterable[str], began: Sample, ended: Sampl
     for interface in interfaces:
         old, new = began.interfaces.get(interface), ended.interfaces.get(interface)
         if new is not None:
-            pairs = zip(msgspec.structs.astuple(old or _NOTHING), msgspec.structs.astuple(new), strict=True)
+            pairs = zip(_moved(old or _NOTHING), _moved(new), strict=True)
             moved = [sum_ + _grown(*pair) for sum_, pair in zip(moved, pairs, strict=True)]
     cpu_ns, read_bytes, written_bytes, reads, writes = done
     return Done(seconds, cpu_ns / 1e9, read_bytes, written_bytes, reads, writes, *moved)
 
 
 _NOTHING = InterfaceCounters(0, 0, 0, 0)
+
+
+def _moved(counters: InterfaceCounters) -> tuple[int, int, int, int]:
+    return counters.in_bytes, counters.in_packets, counters.out_bytes, counters.out_packets
 
 
 def _grown(before: int, after: int) -> int:
@@ -206,12 +250,17 @@ def metrics_of(done: Done, cpus: float) -> Values:
     }
 
 
-def status_checks(instance: Instance) -> Values:
-    """What the newest looks said (status_checks.py); nothing before the first one."""
+def status_checks(instance: Instance, machines: dict[str, Look] | None = None) -> Values:
+    """What the newest looks said (status_checks.py), or what the agent saw when it looked by itself; nothing before the first look."""
     checks = instance.status.checks
     if checks is None:
         return {}
     failed = {"_System": checks.system, "_Instance": checks.instance, "_AttachedEBS": checks.disks}
+    if machines is not None:
+        seen = machines.get(instance.meta.name)
+        if seen is None:
+            return {}
+        failed = {"_System": not seen.runs, "_Instance": not seen.answers, "_AttachedEBS": not seen.disks}
     values = {"": max(failed.values())} | failed
     return {f"StatusCheckFailed{name}": (float(bool(since)), "Count") for name, since in values.items()}
 

@@ -19,7 +19,8 @@ from gureum.aws.elbv2.network_metrics import Number, numbers
 from gureum.aws.elbv2.target_health import core_name
 from gureum.aws.elbv2.target_places import balancers_of, enabled_zones, locate
 from gureum.core.flow_sums import FlowSum
-from gureum.core.periods import MINUTE_S, at_each_end, ended
+from gureum.core.periods import MINUTE_S, at_each_end
+from gureum.core.published import Published, end_of
 from gureum.core.request_sums import Sums
 from gureum.core.world import World
 from gureum.engine.registry import background
@@ -32,11 +33,20 @@ KEY = "metrics/elbv2"
 Dimensions = tuple[tuple[str, str], ...]
 
 
+class TakenLook(msgspec.Struct, frozen=True):
+    """What a period came to, which ended at `time`. `targets`: how targets stood, by group, where the agent looked by itself."""
+
+    time: float
+    sums: list[Sums]
+    flows: list[FlowSum] = []
+    targets: dict[str, dict[str, list[str]]] | None = None
+
+
 class Answer(msgspec.Struct, frozen=True):
     """The agent's answer to {"op": "request_sums"}."""
 
-    sums: list[Sums]
-    flows: list[FlowSum] = []
+    looks: list[TakenLook]
+    more: bool = False
 
 
 class Value(msgspec.Struct, frozen=True):
@@ -55,29 +65,42 @@ async def publish_metrics(world: World) -> None:
 
 
 class Publisher:
+    """`_published`: the time of the look that was published last (core/published.py)."""
+
     def __init__(self, world: World) -> None:
         self._world = world
         self.period_s = world.settings.metrics_period_s or MINUTE_S
+        self._mark = Published(world, "elbv2")
+        self._published: float | None = None
 
     async def work(self, _: str) -> None:
-        """Fetches the sums and writes what they come to."""
-        world = self._world
-        if not any(True for _ in world.client.everywhere(LoadBalancer)):
+        """Fetches the sums, also those of periods in which no daemon asked, and writes what they come to. What cannot be written is tried again
+        at the next end, as long as the agent keeps it."""
+        if not any(True for _ in self._world.client.everywhere(LoadBalancer)):
             return
         try:
-            answer = msgspec.convert(await world.link.ask({"op": "request_sums"}, timeout_s=10.0), Answer)
+            if self._published is None:
+                self._published = await self._mark.last()
+            await self._go_through(self._published)
         except PortError as away:
             log.debug("no sums of requests", extra={"why": away.why})
-            return
-        datums = list(self._datums(answer, (ended(world, self.period_s) - self.period_s) * 1000))
-        if datums:
-            try:
-                await world.metrics.write(datums)
-            except (TelemetryFull, TelemetryBroken) as failed:
-                log.warning("metrics of load balancers are lost", extra={"why": str(failed)})
+        except (TelemetryFull, TelemetryBroken) as failed:
+            log.warning("metrics of load balancers are not written", extra={"why": str(failed)})
 
-    def _datums(self, answer: Answer, start_ms: int) -> Iterator[Datum]:
-        sums = answer.sums
+    async def _go_through(self, after: float) -> None:
+        look, more = "now", True
+        while more:
+            request = {"op": "request_sums", "after": after, "keep": after, "look": look}
+            answer = msgspec.convert(await self._world.link.ask(request, timeout_s=10.0), Answer)
+            for one in answer.looks:
+                end_s = end_of(one.time, self.period_s)
+                datums = list(self._datums(one, (end_s - self.period_s) * 1000))
+                await self._world.metrics.write([*datums, self._mark.mark(one.time)])
+                self._published = after = one.time
+            look, more = "no", answer.more and bool(answer.looks)
+
+    def _datums(self, look: TakenLook, start_ms: int) -> Iterator[Datum]:
+        sums = look.sums
         resolution_s = 1 if self.period_s < MINUTE_S else MINUTE_S
         balancers = {
             node.interface: (balancer, node.zone)
@@ -93,10 +116,10 @@ class Publisher:
             for dimensions, values in _told(one, label_of(balancer), zone):
                 _join(gathered.setdefault((balancer.meta.scope, APPLICATION, dimensions), {}), values)
         for balancer in self._world.client.everywhere(LoadBalancer):
-            for dimensions, values in self._of_network(balancer, answer.flows):
+            for dimensions, values in self._of_network(balancer, look.flows):
                 _join(gathered.setdefault((balancer.meta.scope, NETWORK, dimensions), {}), values)
         for group in self._world.client.everywhere(TargetGroup):
-            for namespace, dimensions, values in self._of_group(group, sums):
+            for namespace, dimensions, values in self._of_group(group, look):
                 _join(gathered.setdefault((group.meta.scope, namespace, dimensions), {}), values)
         for (scope, namespace, dimensions), values_by_name in gathered.items():
             for value in values_by_name.values():
@@ -116,12 +139,13 @@ class Publisher:
             its = [one for one in mine if zones[one.interface] == zone]
             yield (("AvailabilityZone", zone), own), _values(numbers(its, self.period_s, whole=False))
 
-    def _of_group(self, group: TargetGroup, sums: list[Sums]) -> Iterator[tuple[str, Dimensions, list[Value]]]:
+    def _of_group(self, group: TargetGroup, look: TakenLook) -> Iterator[tuple[str, Dimensions, list[Value]]]:
         """Host counts, per zone and in all, and requests per target."""
         client = self._world.client
         balancers = balancers_of(group, client)
-        status = self._world.seen(f"TargetGroup/{core_name(group)}")
-        seen = status.data.get("targets", {}) if status is not None else {}
+        seen = self._stood(group, look)
+        if seen is None:
+            return
         zones = enabled_zones(balancers)
         healthy: dict[str, int] = dict.fromkeys(zones, 0)
         unhealthy: dict[str, int] = dict.fromkeys(zones, 0)
@@ -133,7 +157,7 @@ class Publisher:
                 counts[place.zone] = counts.get(place.zone, 0) + 1
         name = f"targetgroup/{group.spec.name}/{group.meta.name}"
         registered = sum(healthy.values()) + sum(unhealthy.values())
-        requests = sum(one.requests for one in sums if one.group == arn_of_group(group))
+        requests = sum(one.requests for one in look.sums if one.group == arn_of_group(group))
         for balancer in balancers:
             namespace = APPLICATION if balancer.spec.type == "application" else NETWORK
             own: Dimensions = (("LoadBalancer", label_of(balancer)), ("TargetGroup", name))
@@ -148,6 +172,14 @@ class Publisher:
                 per_target = [Value("RequestCountPerTarget", {requests / registered: 1})]
                 yield namespace, own, per_target
                 yield namespace, (("TargetGroup", name),), per_target
+
+    def _stood(self, group: TargetGroup, look: TakenLook) -> dict[str, list[str]] | None:
+        """How its targets stood; None for a group that was not there yet."""
+        name = f"TargetGroup/{core_name(group)}"
+        if look.targets is not None:
+            return look.targets.get(name)
+        status = self._world.seen(name)
+        return status.data.get("targets", {}) if status is not None else {}
 
 
 def _values(found: Iterable[Number]) -> list[Value]:

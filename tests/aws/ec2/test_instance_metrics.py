@@ -13,7 +13,7 @@ from gureum.aws.ec2.instance_metrics import GROUP_TAG, Done, Publisher, Sample, 
 from gureum.base.settings import Settings
 from gureum.ports.containers import Usage
 from gureum.ports.networks import InterfaceCounters
-from gureum.ports.telemetry import Datum, Series
+from gureum.ports.telemetry import Datum, Series, TelemetryFull
 from gureum.telemetry.memory import MemoryMetrics
 from tests.aws.ec2.conftest import Cloud
 
@@ -45,10 +45,13 @@ def test_one_that_was_not_there_before_has_no_metrics_yet() -> None:
 class Agent:
     def __init__(self) -> None:
         self.sample = sample(0)
+        self.kept: list[dict[str, Any]] = []
 
     async def ask(self, request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
-        assert request == {"op": "counters"}
-        return dict(msgspec.to_builtins(self.sample))
+        assert request["op"] == "counters"
+        look = {"time": self.sample.time, "sample": msgspec.to_builtins(self.sample)}
+        looks = [*self.kept, look] if request["look"] == "now" or not self.kept else self.kept
+        return {"looks": [one for one in looks if one["time"] > request["after"]]}
 
 
 class Published:
@@ -88,6 +91,13 @@ class Published:
         self._clock.time = at
         self.agent.sample = sample(at, cpu_s, name=self.name)
         asyncio.run(self.publisher.work(""))
+
+    def keep(self, answers: bool | None = None) -> None:
+        """The agent keeps its newest look; `answers`: it was alone, and saw that of the machine."""
+        look = {"time": self.agent.sample.time, "sample": msgspec.to_builtins(self.agent.sample)}
+        if answers is not None:
+            look["machines"] = {self.name: {"runs": True, "answers": answers, "disks": True}}
+        self.agent.kept.append(look)
 
     def points(self, name: str, **dimensions: str) -> list[tuple[int, float]]:
         series = Series(self.scope, "AWS/EC2", name, tuple(dimensions.items()))
@@ -166,3 +176,61 @@ def test_data_have_awss_units(cloud: Cloud) -> None:
     assert units["CPUUtilization"] == "Percent"
     assert units["NetworkIn"] == "Bytes"
     assert units["NetworkPacketsIn"] == "Count"
+
+
+def take_over(published: Published) -> None:
+    """A new daemon, which knows only what is stored."""
+    published.publisher = Publisher(published.publisher._world)
+
+
+def test_a_new_daemon_publishes_what_the_agent_saw_while_there_was_none_and_nothing_twice(cloud: Cloud) -> None:
+    published = Published(cloud, monitoring=True, checks=StatusChecks())
+    for minute in range(3):
+        published.tick(START + 60 * minute, cpu_s=12.0 * minute)
+        published.keep()
+    for minute in range(3, 6):  # the daemon is away
+        published.agent.sample = sample(START + 60 * minute + 2, 12.0 * minute, name=published.name)
+        published.keep(answers=minute != 4)
+    take_over(published)
+    published.tick(START + 375, cpu_s=75.0)  # at its start: no look between two ends
+    assert published.points("CPUUtilization", InstanceId=published.name)[-1][0] == START + 240
+    published.tick(START + 360, cpu_s=72.0)
+    points = published.points("CPUUtilization", InstanceId=published.name)
+    assert [(time - START, round(value)) for time, value in points] == [(60 * minute, 10) for minute in range(6)]
+    checks = published.points("StatusCheckFailed_Instance", InstanceId=published.name)
+    assert [(time - START, value) for time, value in checks] == [
+        (0, 0.0),
+        (60, 0.0),
+        (120, 0.0),
+        (180, 1.0),
+        (240, 0.0),
+        (300, 0.0),
+    ]
+
+
+def test_five_minutes_that_two_daemons_saw_are_told_once_and_whole(cloud: Cloud) -> None:
+    published = Published(cloud)
+    for minute in range(3):
+        published.tick(START + 60 * minute, cpu_s=6.0 * minute)
+        published.keep()
+    take_over(published)
+    for minute in range(3, 7):
+        published.tick(START + 60 * minute, cpu_s=6.0 * minute)
+        published.keep()
+    assert published.points("CPUUtilization", InstanceId=published.name) == [(START, 5.0)]
+
+
+def test_what_could_not_be_written_is_written_at_the_next_end(cloud: Cloud) -> None:
+    published = Published(cloud, monitoring=True)
+    published.tick(START, cpu_s=0.0)
+    write = published.metrics.write
+
+    async def full(datums: Any) -> None:
+        raise TelemetryFull("the disk is full")
+
+    published.metrics.write = full  # type: ignore[method-assign]
+    published.tick(START + 60, cpu_s=12.0)
+    published.keep()
+    published.metrics.write = write  # type: ignore[method-assign]
+    published.tick(START + 120, cpu_s=24.0)
+    assert published.points("CPUUtilization", InstanceId=published.name) == [(START, 10.0), (START + 60, 10.0)]
