@@ -11,12 +11,14 @@ import logging
 
 from gureum.core.flow_windows import FlowSums, Window
 from gureum.core.machine import Machine
-from gureum.core.specs import FlowLog
+from gureum.core.specs import FlowLog, Interface, Sandbox
 from gureum.engine.errors import Broken
 from gureum.ports import PortError
 from gureum.ports.flows import Flows
 
 log = logging.getLogger("gureum.agent")
+Watched = dict[str, str]
+"""Interface → the translator behind it."""
 
 
 class FlowKinds:
@@ -25,7 +27,7 @@ class FlowKinds:
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self._sums: dict[str, FlowSums] = {}
-        self._watched: dict[str, frozenset[str]] = {}
+        self._watched: dict[str, Watched] = {}
         self._collecting: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
 
@@ -67,16 +69,27 @@ class FlowKinds:
 
     async def _watch(self, flows: Flows) -> None:
         """The port watches what any flow log is about."""
-        wanted: dict[str, set[str]] = {}
+        wanted: dict[str, dict[str, str]] = {}
         for sums in self._sums.values():
             for network, interface in sums.spec.interfaces:
-                wanted.setdefault(network, set()).add(interface)
+                wanted.setdefault(network, {})[interface] = self._translator(interface)
         for network in sorted({*self._watched, *wanted}):
-            interfaces = frozenset(wanted.get(network, ()))
-            if self._watched.get(network, frozenset()) != interfaces:
-                await flows.watch(network, interfaces)
+            interfaces = wanted.get(network, {})
+            if self._watched.get(network, {}) != interfaces:
+                translators = {interface: sandbox for interface, sandbox in interfaces.items() if sandbox}
+                await flows.watch(network, frozenset(interfaces), translators)
                 self._watched[network] = interfaces
         self._watched = {network: interfaces for network, interfaces in self._watched.items() if interfaces}
+
+    def _translator(self, interface: str) -> str:
+        """The sandbox of the NAT gateway behind the interface, "" where there is none."""
+        plugged = self._machine.desired.get(f"Interface/{interface}")
+        if plugged is None or not isinstance(plugged.spec, Interface):
+            return ""
+        sandbox = self._machine.desired.get(f"Sandbox/{plugged.spec.interface.sandbox}")
+        if sandbox is None or not isinstance(sandbox.spec, Sandbox) or sandbox.spec.sandbox.translation is None:
+            return ""
+        return sandbox.name
 
     async def _collect(self, flows: Flows) -> None:
         """While there are flow logs: at the end of each one's interval, collects for all and closes that one's window."""
@@ -100,6 +113,7 @@ class FlowKinds:
 
     async def _round(self, flows: Flows) -> None:
         try:
+            await self._watch(flows)
             found = await flows.collect()
         except PortError as failed:
             log.warning("flows were not collected", extra={"why": failed.why})

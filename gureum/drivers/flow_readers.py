@@ -4,9 +4,10 @@
                                ├─ live flows:  a dump when somebody collects, less what was told before ├─ collect ─► Flow of each interface
                                └─ refused:     NFLOG from the chains `denied` (nft_table)              ─┘
 
-Sockets are opened inside the network's namespace and then read from the agent's one loop; nobody has to be in there. The dump is read in
-a thread. While it runs, ends of flows wait in their socket: an entry whose end was told before the dump is not in it, and one that is in it is
-known when its end is read, so nothing is told twice or never. Counters are never set to zero, others may read them.
+Sockets are opened inside the network's namespace and then read from the agent's one loop; nobody has to be in there. What a NAT gateway passes on for
+others is read in the same way from its own namespace. The dump is read in a thread. While it runs, ends of flows wait in their socket: an entry whose
+end was told before the dump is not in it, and one that is in it is known when its end is read, so nothing is told twice or never. Counters are never
+set to zero, others may read them.
 
 A refused packet of a known flow (an ACL's, as those judge each packet) was counted there, too, and is taken off. One of an unknown flow that
 only the receiver refuses has passed its sender: it is told as accepted there (AWS does so). Where the kernel says that a socket's buffer was full
@@ -21,19 +22,30 @@ import errno
 import os
 import socket
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-import msgspec
-
 from gureum.drivers import flow_messages, namespaces
+from gureum.drivers.flow_counts import (
+    FlowSum,
+    Place,
+    Refusal,
+    address_of,
+    less,
+    plus,
+    put,
+    receiver_of,
+    refused_flow,
+    seen_of,
+    take_off,
+)
 from gureum.drivers.flow_messages import Counts, Entry, EntryReader, Refused, Refuser, Tuple
-from gureum.drivers.flow_views import Owners, Seen, owners, views
+from gureum.drivers.flow_views import Owners, at_translator, owners, translated, views
 from gureum.drivers.network_names import DENIED_LOG_GROUP, HomeNames, checked_name, interface_link
 from gureum.ports import PortError
 from gureum.ports.firewalls import RuleSet
-from gureum.ports.flows import Collected, Flow
+from gureum.ports.flows import NONE, Collected, Flow
 
 _NETLINK_NETFILTER = 12
 _SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1
@@ -51,11 +63,6 @@ _PER_TURN = 1000
 LIMIT_FLOWS = 200_000
 """Different flows, and different refused ones, of a network between two collects."""
 _DUMP_LIMIT_S = 10.0
-_NS = 1_000_000_000
-Ends = tuple[str, str, int, int, int]
-"""A flow_messages.Tuple, or one like it."""
-Place = tuple[str, Ends, str]
-"""Interface, ends, direction."""
 RefusalKey = tuple[Tuple, int, int, Refuser]
 T = TypeVar("T")
 
@@ -79,7 +86,7 @@ class NetlinkFlows:
         self._skipped: set[str] = set()
         self._lock = asyncio.Lock()
 
-    async def watch(self, network: str, interfaces: frozenset[str]) -> None:
+    async def watch(self, network: str, interfaces: frozenset[str], translators: Mapping[str, str] = NONE) -> None:
         path = self._names.network(checked_name(network))
         async with self._lock:
             known = self._networks.get(network)
@@ -91,8 +98,11 @@ class NetlinkFlows:
             if known is None:
                 known = self._networks[network] = _Network(network, path)
             known.interfaces = interfaces
+            known.translators = self._translators(known, translators)
             await self._refusals.tell_refused(network, True)
             await self._open(known)
+            for translator in known.translators.values():
+                await self._open(translator)
 
     async def collect(self) -> Collected:
         async with self._lock:
@@ -116,6 +126,18 @@ class NetlinkFlows:
             with contextlib.suppress(PortError):
                 await self._refusals.tell_refused(network, False)
 
+    def _translators(self, network: _Network, wanted: Mapping[str, str]) -> dict[str, _Translator]:
+        kept = {name: one for name, one in network.translators.items() if wanted.get(name) == one.name}
+        for name, one in network.translators.items():
+            if name not in kept:
+                one.close()
+        made = {
+            name: _Translator(sandbox, self._names.sandbox(checked_name(sandbox)), name)
+            for name, sandbox in wanted.items()
+            if name not in kept
+        }
+        return kept | made
+
     async def _open(self, network: _Network) -> None:
         """A network that is not there (any more) is tried again by the next collect."""
         if network.is_open:
@@ -131,8 +153,13 @@ class NetlinkFlows:
 
     async def _gather(self, network: _Network) -> None:
         rules = self._refusals.rules(network.name)
+        owned = owners(rules) if rules is not None else None
+        for one in (network, *network.translators.values()):
+            await self._gather_from(one, owned)
+
+    async def _gather_from(self, network: _Network, owned: Owners | None) -> None:
         try:
-            flows, whole = await network.gather(owners(rules)) if rules is not None else ((), True)
+            flows, whole = await network.gather(owned) if owned is not None else ((), True)
         except OSError:
             flows, whole = (), False
             network.close()
@@ -144,28 +171,13 @@ class NetlinkFlows:
         await self._open(network)
 
 
-class _Sum(msgspec.Struct):
-    """What ended of one flow since the last collect. Its own to change."""
-
-    seen: Entry
-    counts: Counts
-    fresh: bool
-
-
-class _Refusal(msgspec.Struct):
-    packets: int
-    bytes: int
-    flags: int
-    start: int
-    end: int
-
-
 class _Network:
     """One network's sockets, and what they have told. `_last`: counts of live flows at the last dump."""
 
     def __init__(self, name: str, path: Path) -> None:
         self.name = name
         self.interfaces: frozenset[str] = frozenset()
+        self.translators: dict[str, _Translator] = {}
         self._path = path
         self._inode = 0
         self._ended: socket.socket | None = None
@@ -173,8 +185,8 @@ class _Network:
         self._dump: socket.socket | None = None
         self._links: dict[int, str] = {}
         self._last: dict[bytes, Counts] = {}
-        self._sums: dict[bytes, _Sum] = {}
-        self._refusals: dict[RefusalKey, _Refusal] = {}
+        self._sums: dict[bytes, FlowSum] = {}
+        self._refusals: dict[RefusalKey, Refusal] = {}
         self._next_refused = 0
         self._reader = EntryReader()
         self._since = int(time.time())
@@ -220,6 +232,8 @@ class _Network:
         self._ended = self._refused = self._dump = None
         self._last, self._sums, self._refusals, self._whole = {}, {}, {}, True
         self._next_refused = 0
+        for translator in self.translators.values():
+            translator.close()
 
     def _listen(self) -> None:
         assert self._ended is not None
@@ -266,12 +280,12 @@ class _Network:
         if known is None and len(self._sums) >= LIMIT_FLOWS:
             self._whole = False
             return
-        counts = _less(entry.counts, before)
+        counts = less(entry.counts, before)
         if known is None:
             if counts != flow_messages.NOTHING:
-                self._sums[entry.key] = _Sum(entry, counts, before is None)
+                self._sums[entry.key] = FlowSum(entry, counts, before is None)
         else:
-            known.seen, known.counts = entry, _plus(known.counts, counts)
+            known.seen, known.counts = entry, plus(known.counts, counts)
 
     def _refuse(self, packet: Refused | None) -> None:
         if packet is None:
@@ -285,7 +299,7 @@ class _Network:
             known.packets, known.bytes, known.end = known.packets + 1, known.bytes + packet.bytes, now
             known.flags |= packet.tcp_flags
         elif len(self._refusals) < LIMIT_FLOWS:
-            self._refusals[key] = _Refusal(1, packet.bytes, packet.tcp_flags, now, now)
+            self._refusals[key] = Refusal(1, packet.bytes, packet.tcp_flags, now, now)
         else:
             self._whole = False
 
@@ -330,14 +344,14 @@ class _Network:
                     self._links[socket.if_nametoindex(interface_link(interface))] = interface
 
     async def _told(
-        self, sums: list[_Sum], refusals: dict[RefusalKey, _Refusal], since: int, owned: Owners
+        self, sums: list[FlowSum], refusals: dict[RefusalKey, Refusal], since: int, owned: Owners
     ) -> list[Flow]:
         accepted: dict[Place, Flow] = {}
         for part in batched(sums):
             for sum_ in part:
-                for flow in views(_seen(sum_, since), owned):
+                for flow in views(seen_of(sum_, since, int(time.time())), owned):
                     if flow.interface in self.interfaces:
-                        _put(accepted, flow)
+                        put(accepted, flow)
             await asyncio.sleep(0)
         found: list[Flow] = []
         for (tuple_, into, out_of, by), refusal in refusals.items():
@@ -350,103 +364,45 @@ class _Network:
         into: int,
         out_of: int,
         by: Refuser,
-        refusal: _Refusal,
+        refusal: Refusal,
         accepted: dict[Place, Flow],
         owned: Owners,
     ) -> Iterator[Flow]:
         sender = self._links.get(into) or owned.interfaces.get(tuple_.source, "")
-        receiver = self._links.get(out_of) or _receiver(tuple_, owned)
+        receiver = self._links.get(out_of) or receiver_of(tuple_, owned)
         if tuple_.destination in owned.untold or not (out_of or receiver):
             return  # to the router itself
-        known = _take_off(accepted, (receiver, tuple_, "ingress"), refusal)
+        known = take_off(accepted, (receiver, tuple_, "ingress"), refusal)
         if by == "between":
             return  # it was sent, and has not come
         by_sender = by == "sender"
         if by_sender:
-            _take_off(accepted, (sender, tuple_, "egress"), refusal)
+            take_off(accepted, (sender, tuple_, "egress"), refusal)
         elif not known and sender in self.interfaces:
-            _put(accepted, _refused_flow(sender, tuple_, refusal, accepted_there=True))
+            put(accepted, refused_flow(sender, tuple_, refusal, accepted_there=True))
         refuser = sender if by_sender else receiver
         if refuser in self.interfaces:
-            yield _refused_flow(refuser, tuple_, refusal, by_sender=by_sender)
+            flow = refused_flow(refuser, tuple_, refusal, by_sender=by_sender)
+            yield at_translator(flow, address_of(refuser, owned)) if refuser in self.translators else flow
 
 
-def _receiver(tuple_: Tuple, owned: Owners) -> str:
-    private = owned.balancers.get(tuple_.destination, tuple_.destination)
-    return owned.interfaces.get(private, "")
+class _Translator(_Network):
+    """A NAT gateway's namespace: what passed it for others, at its interface. Nothing is refused in it."""
 
+    def __init__(self, name: str, path: Path, interface: str) -> None:
+        super().__init__(name, path)
+        self.interfaces = frozenset({interface})
+        self._interface = interface
 
-def _refused_flow(
-    interface: str, there: Tuple, refusal: _Refusal, *, by_sender: bool = True, accepted_there: bool = False
-) -> Flow:
-    return Flow(
-        interface=interface,
-        source=there.source,
-        destination=there.destination,
-        source_port=there.source_port,
-        destination_port=there.destination_port,
-        protocol=there.protocol,
-        packets=refusal.packets,
-        bytes=refusal.bytes,
-        start=refusal.start,
-        end=refusal.end,
-        action="ACCEPT" if accepted_there else "REJECT",
-        direction="egress" if by_sender else "ingress",
-        tcp_flags=refusal.flags,
-    )
-
-
-def _put(flows: dict[Place, Flow], flow: Flow) -> None:
-    """Flows with the same ends are one: a port that was used twice, a balancer's with one source."""
-    there = (flow.source, flow.destination, flow.protocol, flow.source_port, flow.destination_port)
-    place = (flow.interface, there, flow.direction)
-    before = flows.get(place)
-    if before is not None:
-        flow = msgspec.structs.replace(
-            flow,
-            packets=before.packets + flow.packets,
-            bytes=before.bytes + flow.bytes,
-            start=min(before.start, flow.start),
-            end=max(before.end, flow.end),
-            tcp_flags=before.tcp_flags | flow.tcp_flags,
-        )
-    flows[place] = flow
-
-
-def _take_off(flows: dict[Place, Flow], place: Place, refusal: _Refusal) -> bool:
-    """What was refused was counted before it was judged. Says whether it belongs to a known flow."""
-    flow = flows.get(place)
-    if flow is not None:
-        packets, size = max(flow.packets - refusal.packets, 0), max(flow.bytes - refusal.bytes, 0)
-        flows[place] = msgspec.structs.replace(flow, packets=packets, bytes=size)
-    return flow is not None
-
-
-def _seen(sum_: _Sum, since: int) -> Seen:
-    """Times within the interval: when it started, or when we looked last."""
-    entry, now = sum_.seen, int(time.time())
-    started, stopped = entry.start_ns // _NS, entry.stop_ns // _NS
-    flags = entry.closing_flags
-    opening, answering = (flow_messages.SYN, flow_messages.SYN_ACK) if sum_.fresh else (0, 0)
-    return Seen(
-        original=flow_messages.decoded(entry.original),
-        reply=flow_messages.decoded(entry.reply),
-        counts=sum_.counts,
-        start=max(started, since),
-        end=max(stopped or now, since),
-        flags=flags | opening,
-        reply_flags=flags | answering,
-    )
-
-
-def _less(counts: Counts, before: Counts | None) -> Counts:
-    if before is None:
-        return counts
-    return Counts(*(max(now - then, 0) for now, then in zip(counts, before, strict=True)))
-
-
-def _plus(one: Counts, other: Counts) -> Counts:
-    return Counts(*(a + b for a, b in zip(one, other, strict=True)))
+    async def _told(
+        self, sums: list[FlowSum], refusals: dict[RefusalKey, Refusal], since: int, owned: Owners
+    ) -> list[Flow]:
+        found: list[Flow] = []
+        for part in batched(sums):
+            for sum_ in part:
+                found += translated(seen_of(sum_, since, int(time.time())), self._interface)
+            await asyncio.sleep(0)
+        return found
 
 
 def _opened() -> socket.socket:

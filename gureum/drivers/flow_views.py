@@ -8,7 +8,10 @@
     a balancer's interface   client -> balancer, balancer -> server, and both back. Where the client's address is preserved, the
                              packets to and from the server carry it: pkt-srcaddr, pkt-dstaddr
 
-An interface is found by its addresses, so what an interface forwards for others is told where it starts and ends, not at the interface between.
+    a translator's interface as any client's, for what it sends on; and what its own connection tracking says (`translated`): client -> translator,
+                             and back, where the packets carry the server's address
+
+An interface is found by its addresses, so what another interface forwards for others is told where it starts and ends, not at the interface between.
 """
 
 from __future__ import annotations
@@ -67,6 +70,36 @@ def views(seen: Seen, owners: Owners) -> Iterator[Flow]:
         yield from _balanced(seen, owners)
     if server is not None:
         yield from _both(seen, server, reply.reversed, outwards=False)
+
+
+def translated(seen: Seen, interface: str) -> Iterator[Flow]:
+    """A flow that a translator knows, at its interface, on the client's side. `seen`: of the translator's own connection tracking."""
+    counts, server = seen.counts, seen.original.destination
+    there = seen.original._replace(destination=seen.reply.destination)
+    if counts.packets:
+        yield _flow(interface, there, counts.packets, counts.bytes, seen, "ingress", seen.flags, there.source, server)
+    if counts.reply_packets:
+        back = there.reversed
+        yield _flow(
+            interface,
+            back,
+            counts.reply_packets,
+            counts.reply_bytes,
+            seen,
+            "egress",
+            seen.reply_flags,
+            server,
+            back.destination,
+        )
+
+
+def at_translator(flow: Flow, own: str) -> Flow:
+    """A refused packet between a client and the translator whose address is `own`: it carries the server's address instead."""
+    if flow.direction == "ingress" and flow.destination != own:
+        return msgspec.structs.replace(flow, destination=own, packet_destination=flow.destination)
+    if flow.direction == "egress" and flow.source != own:
+        return msgspec.structs.replace(flow, source=own, packet_source=flow.source)
+    return flow
 
 
 def _balanced(seen: Seen, owners: Owners) -> Iterator[Flow]:

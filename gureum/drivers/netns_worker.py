@@ -117,7 +117,9 @@ class Machine:
         for name in self._names.pinned_networks():
             path = self._names.network(name)
             if namespaces.is_pinned(path):
-                found |= Router(name, path).counters()
+                for interface, sandbox, counters in Router(name, path).counters():
+                    translation = sandboxes.translation_counts(self._names, sandbox)
+                    found[interface] = msgspec.structs.replace(counters, translation=translation)
         return found
 
     def _tell_peers(self, networks: set[str]) -> None:

@@ -12,7 +12,9 @@ from gureum.drivers import flow_messages
 from gureum.drivers.flow_messages import CT_GET, DONE, DUMP, ERROR, HEADER, REQUEST, error_number
 from gureum.drivers.network_names import BALANCED_MARK, NFT_TABLE, UPLINK_MARK
 
-_NETLINK_NETFILTER, _INET = 12, 1
+_NETLINK_NETFILTER = 12
+INET, IPV4 = 1, 2
+"""Families of tables."""
 _GET_OBJECT = 10 << 8 | 19
 _COUNTER = 1
 _INTERRUPTED = 0x10
@@ -23,10 +25,10 @@ _RECEIVE_BYTES = 1 << 18
 _ATTEMPTS = 3
 
 
-def counters() -> dict[str, tuple[int, int]]:
-    """Name -> (packets, bytes)."""
+def counters(family: int = INET) -> dict[str, tuple[int, int]]:
+    """Name -> (packets, bytes); nothing where there is no table."""
     table = NFT_TABLE.encode() + b"\0"
-    body = struct.pack("!BBH", _INET, 0, 0) + _attribute(1, table) + _attribute(3, struct.pack("!I", _COUNTER))
+    body = struct.pack("!BBH", family, 0, 0) + _attribute(1, table) + _attribute(3, struct.pack("!I", _COUNTER))
     found: dict[str, tuple[int, int]] = {}
     for answer in _dump(_GET_OBJECT, body):
         attributes = dict(_attributes(answer))
@@ -51,6 +53,14 @@ def open_flows() -> dict[int, int]:
         if not state or state in _OPEN_STATES:
             found[number] = found.get(number, 0) + 1
     return found
+
+
+def marked_flows(mark: int) -> int:
+    """How many flows bear exactly this mark."""
+    wanted = struct.pack("!I", mark)
+    whole = struct.pack("!I", 0xFFFF_FFFF)
+    body = struct.pack("=BBH", socket.AF_INET, 0, 0) + _attribute(_MARK, wanted) + _attribute(_MARK_MASK, whole)
+    return len(_dump(CT_GET, body))
 
 
 def _dump(kind: int, body: bytes) -> list[bytes]:

@@ -126,17 +126,17 @@ class Router:
                 kernel.send([netlink.set_up(netlink.LOOPBACK)])
             namespaces.pin("/proc/thread-self/ns/net", self.path)
 
-    def counters(self) -> dict[str, InterfaceCounters]:
-        """Of the interfaces that are attached. What the router's end receives is what the guest sends."""
+    def counters(self) -> list[tuple[str, str, InterfaceCounters]]:
+        """(interface, sandbox, counters) of those that are attached. What the router's end receives is what the guest sends."""
         with namespaces.entered(self.path), Netlink() as kernel:
             found = kernel.counters()
-        return {
-            one.alias.partition("@")[0]: InterfaceCounters(
-                one.sent_bytes, one.sent_packets, one.received_bytes, one.received_packets
-            )
-            for one in found
-            if "@" in one.alias
-        }
+        told = []
+        for one in found:
+            interface, attached, sandbox = one.alias.partition("@")
+            counters = InterfaceCounters(one.sent_bytes, one.sent_packets, one.received_bytes, one.received_packets)
+            if attached:
+                told.append((interface, sandbox.partition("#")[0], counters))
+        return told
 
     @contextlib.contextmanager
     def _inside(self) -> Iterator[Netlink]:

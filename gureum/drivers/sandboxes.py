@@ -13,7 +13,7 @@ from pathlib import Path
 
 from gureum.drivers import namespaces, netlink, translators
 from gureum.drivers.network_names import HomeNames
-from gureum.ports.networks import SandboxPaths, SandboxSpec
+from gureum.ports.networks import SandboxPaths, SandboxSpec, TranslationCounts
 
 _HIGHEST_GID = 2_147_483_647
 _MOST_LINKS = 256  # ours are some; a guest makes as many as it likes
@@ -32,6 +32,14 @@ def ensure(names: HomeNames, spec: SandboxSpec) -> SandboxPaths:
     if spec.translation is not None:
         translators.ensure(net, spec.translation)
     return SandboxPaths(str(net), str(user), names.uid_base(spec.name)) if spec.guest else SandboxPaths(str(net), "", 0)
+
+
+def translation_counts(names: HomeNames, name: str) -> TranslationCounts | None:
+    """What a translator has counted; None for other sandboxes. A guest's is not entered: what it has made there is its own."""
+    net = names.sandbox(name)
+    if namespaces.is_pinned(names.user(name)) or not namespaces.is_pinned(net):
+        return None
+    return translators.counts(net)
 
 
 def remove(names: HomeNames, name: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from gureum.ports.flows import Collected, Flow
+from collections.abc import Mapping
+
+from gureum.ports.flows import NONE, Collected, Flow
 
 
 class SimulatedFlows:
@@ -17,7 +19,7 @@ class SimulatedFlows:
         self._flows += [flow for flow in flows if flow.interface in watched]
         self._skipped |= {skipped} - {""}
 
-    async def watch(self, network: str, interfaces: frozenset[str]) -> None:
+    async def watch(self, network: str, interfaces: frozenset[str], translators: Mapping[str, str] = NONE) -> None:
         if interfaces:
             self.watched[network] = interfaces
         else:

@@ -6,12 +6,15 @@ that the interface sees; `packet_source` and `packet_destination` are the packet
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal, Protocol
 
 import msgspec
 
 Action = Literal["ACCEPT", "REJECT"]
 Direction = Literal["ingress", "egress"]
+NONE: Mapping[str, str] = MappingProxyType({})
 
 
 class Flow(msgspec.Struct, frozen=True):
@@ -43,8 +46,9 @@ class Collected(msgspec.Struct, frozen=True):
 
 
 class Flows(Protocol):
-    async def watch(self, network: str, interfaces: frozenset[str]) -> None:
-        """From now on flows of these interfaces of the network (the name of a NetworkSpec that exists) are counted, and of no others there; an
+    async def watch(self, network: str, interfaces: frozenset[str], translators: Mapping[str, str] = NONE) -> None:
+        """`translators`: those among the interfaces that a translator stands behind, with the sandbox it is in: what passes that for others is
+        told too. From now on flows of these interfaces of the network (the name of a NetworkSpec that exists) are counted, and of no others there; an
         interface that is not there yet is watched once it comes, and what one that is watched no more did is told by the next `collect`.
         Without interfaces nothing of that network is watched; that succeeds also when the network is gone."""
 

@@ -115,13 +115,35 @@ class Observed(msgspec.Struct, frozen=True):
     interfaces: frozenset[str]
 
 
+class TranslationCounts(msgspec.Struct, frozen=True):
+    """What a translator has done since it was made. Packets and bytes `in_…` have come to it from the clients (`source`) and from where they
+    talk to (`destination`), `out_…` have left it. Of TCP: `attempts` to connect, connections `established`, those that are `active` now and those
+    that ended by silence (`idle`). `refused_ports`: packets that no free port was found for; `dropped`: those that may not pass."""
+
+    in_source_packets: int = 0
+    in_source_bytes: int = 0
+    out_destination_packets: int = 0
+    out_destination_bytes: int = 0
+    in_destination_packets: int = 0
+    in_destination_bytes: int = 0
+    out_source_packets: int = 0
+    out_source_bytes: int = 0
+    attempts: int = 0
+    established: int = 0
+    active: int = 0
+    idle: int = 0
+    refused_ports: int = 0
+    dropped: int = 0
+
+
 class InterfaceCounters(msgspec.Struct, frozen=True):
-    """What an attached interface has taken in and sent out since it was attached."""
+    """What an attached interface has taken in and sent out since it was attached. `translation`: of a translator's."""
 
     in_bytes: int
     in_packets: int
     out_bytes: int
     out_packets: int
+    translation: TranslationCounts | None = None
 
 
 class Networks(Protocol):

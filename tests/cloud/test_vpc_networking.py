@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from tests.cloud.running import BUSYBOX, NANO, Cloud, until
 
 EVERYWHERE = "0.0.0.0/0"
+SETTINGS = {"metrics_period_s": "1", "flow_log_interval_s": "1"}
 # Each client is told the address it comes from.
 WHO = """#!/bin/sh
 mkdir -p /www/cgi-bin
@@ -94,6 +97,39 @@ def hidden(cloud: Cloud, client: Any, left: Place) -> dict[str, Any]:
     return launch(cloud, client, subnet) | {"Table": table}
 
 
+def flow_log(cloud: Cloud, ec2: Any, interface: str) -> Callable[[], set[str]]:
+    """A flow log of the interface; what it has told so far."""
+    logs = cloud.client("logs")
+    logs.create_log_group(logGroupName="flows")
+    fields = ("srcaddr", "dstaddr", "pkt-srcaddr", "pkt-dstaddr", "flow-direction", "traffic-path")
+    made = ec2.create_flow_logs(
+        ResourceIds=[interface],
+        ResourceType="NetworkInterface",
+        TrafficType="ALL",
+        LogGroupName="flows",
+        DeliverLogsPermissionArn="arn:aws:iam::111122223333:role/flows",
+        LogFormat=" ".join(f"${{{name}}}" for name in fields),
+    )
+    assert made["Unsuccessful"] == []
+    pages = logs.get_paginator("filter_log_events")
+    return lambda: {one["message"] for page in pages.paginate(logGroupName="flows") for one in page["events"]}
+
+
+def moved(cloud: Cloud, nat: str, name: str) -> float:
+    """What AWS/NATGateway has told, summed."""
+    now = dt.datetime.now(dt.UTC)
+    found = cloud.client("cloudwatch").get_metric_statistics(
+        Namespace="AWS/NATGateway",
+        MetricName=name,
+        Dimensions=[{"Name": "NatGatewayId", "Value": nat}],
+        StartTime=now - dt.timedelta(seconds=120),
+        EndTime=now + dt.timedelta(seconds=60),
+        Period=60,
+        Statistics=["Sum"],
+    )
+    return float(sum(point["Sum"] for point in found["Datapoints"]))
+
+
 def test_a_nat_gateway_leads_out_under_its_elastic_ip_until_it_is_deleted(
     cloud: Cloud, client: Any, left: Place, server: dict[str, Any], hidden: dict[str, Any]
 ) -> None:
@@ -105,7 +141,19 @@ def test_a_nat_gateway_leads_out_under_its_elastic_ip_until_it_is_deleted(
     client.get_waiter("nat_gateway_available").wait(NatGatewayIds=[nat], WaiterConfig={"Delay": 1})
     route = {"RouteTableId": hidden["Table"], "DestinationCidrBlock": EVERYWHERE}
     client.create_route(NatGatewayId=nat, **route)
+    records = flow_log(cloud, client, made["NatGateway"]["NatGatewayAddresses"][0]["NetworkInterfaceId"])
     until(lambda: seen(cloud, name, address) == elastic["PublicIp"])
+    inside, own = hidden["PrivateIpAddress"], made["NatGateway"]["NatGatewayAddresses"][0]["PrivateIp"]
+    # AWS: "Traffic through a NAT gateway"; each way at the gateway's interface, and how what leaves it goes on.
+    wanted = {
+        f"{inside} {own} {inside} {address} ingress -",
+        f"{own} {address} {own} {address} egress 8",
+        f"{address} {own} {address} {own} ingress -",
+        f"{own} {inside} {address} {inside} egress 1",
+    }
+    until(lambda: seen(cloud, name, address) and wanted <= records())
+    until(lambda: moved(cloud, nat, "ConnectionEstablishedCount") >= 2)
+    until(lambda: moved(cloud, nat, "BytesOutToDestination") == moved(cloud, nat, "BytesInFromSource") > 100)
     cloud.command("restart")
     assert seen(cloud, name, address) == elastic["PublicIp"]
     client.delete_nat_gateway(NatGatewayId=nat)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import select
 import socket
@@ -10,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from gureum.drivers import namespaces
-from gureum.ports.firewalls import Rule
-from gureum.ports.networks import Route, SandboxSpec, Translation
+from gureum.drivers.flow_readers import NetlinkFlows
+from gureum.ports.firewalls import AclEntry, Rule
+from gureum.ports.flows import Flow
+from gureum.ports.networks import Route, SandboxSpec, Translation, TranslationCounts
 from tests.machine.cloud_network import ANYWHERE, OUT_ALL, TO_EDGE, Cloud, on_a_cloud, say
 
 pytestmark = [
@@ -128,3 +131,130 @@ def known_flows(one: Cloud) -> str:
     """What the gateway still knows; a look is no packet of a flow, and the kernel shows none that is over."""
     with namespaces.entered(one.names.sandbox("nat")):
         return Path("/proc/thread-self/net/nf_conntrack").read_text()
+
+
+async def counted(one: Cloud) -> TranslationCounts:
+    found = (await one.networks.counters())["nat"].translation
+    assert found is not None
+    return found
+
+
+@on_a_cloud
+async def test_what_passes_is_counted_in_both_directions_and_connections_by_how_they_went(one: Cloud) -> None:
+    await behind_a_gateway(one, idle_s=1)
+    assert {name for name, found in (await one.networks.counters()).items() if found.translation} == {"nat"}
+    with one.listen("far", 80) as server:
+        near, far, _ = one.flow("inside", server, one.public(20))
+        assert say(near, far, b"x" * 5000)
+        open_ = await counted(one)
+        assert (open_.attempts, open_.established, open_.active, open_.idle) == (1, 1, 1, 0)
+        assert 5000 < open_.in_source_bytes == open_.out_destination_bytes < 6000
+        assert open_.in_source_packets == open_.out_destination_packets >= 3
+        assert 5000 < open_.in_destination_bytes == open_.out_source_bytes < 6000
+        near.close(), far.close()
+        await until_counted(one, active=0)
+        assert (await counted(one)).idle == 0
+        assert one.reach("inside", one.public(20), 81) == "refused"
+        refused = await counted(one)
+        assert (refused.attempts, refused.established, refused.active) == (2, 1, 0)
+        near, far, _ = one.flow("inside", server, one.public(20))
+        await until_counted(one, idle=1)
+        near.close(), far.close()
+    before = await counted(one)
+    assert one.reach("far", one.public(10), 80) == "silent"
+    assert (await counted(one)).dropped > before.dropped
+
+
+@on_a_cloud
+async def test_what_was_counted_stays_when_the_rules_are_replaced(one: Cloud) -> None:
+    await behind_a_gateway(one)
+    with one.listen("far", 80) as server:
+        near, far, _ = one.flow("inside", server, one.public(20))
+        before = await counted(one)
+        translation = Translation(("10.0.0.5",), 300)
+        await one.networks.ensure_sandbox(SandboxSpec("nat", guest=False, translation=translation))
+        assert say(near, far)
+        after = await counted(one)
+        assert (after.attempts, after.established, after.active, after.idle) == (1, 1, 1, 0)
+        assert after.in_source_packets > before.in_source_packets
+        near.close(), far.close()
+
+
+@on_a_cloud
+async def test_packets_that_no_port_is_free_for_are_counted(one: Cloud) -> None:
+    """One machine has taken all of them towards a server; another comes."""
+    await behind_a_gateway(one)
+    await one.machine("second", "blue", "10.0.1.11", "open")
+    for name, ports in (("inside", range(1024, 65536)), ("second", range(5000, 5020))):
+        with namespaces.entered(one.names.sandbox(name)):
+            for port in ports:
+                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+                    sender.bind(("", port))
+                    sender.sendto(b"x", (one.public(20), 53))
+    assert (await counted(one)).refused_ports == 20
+
+
+async def until_counted(one: Cloud, **wanted: int) -> None:
+    async with asyncio.timeout(30):
+        while True:
+            found = await counted(one)
+            if all(getattr(found, name) == value for name, value in wanted.items()):
+                return
+            await asyncio.sleep(0.02)
+
+
+def told(flows: tuple[Flow, ...], interface: str) -> set[tuple[str, str, str, str, str, str]]:
+    """(direction, action, source, its own, destination, its own) of TCP."""
+    return {
+        (
+            flow.direction,
+            flow.action,
+            flow.source,
+            flow.packet_source or flow.source,
+            flow.destination,
+            flow.packet_destination or flow.destination,
+        )
+        for flow in flows
+        if flow.interface == interface and flow.protocol == 6
+    }
+
+
+@on_a_cloud
+async def test_flow_logs_tell_both_sides_of_a_gateway(one: Cloud) -> None:
+    """AWS: "Flow log record examples", "Traffic through a NAT gateway"."""
+    await behind_a_gateway(one)
+    client, gateway, server = "10.0.1.10", "10.0.0.5", one.public(20)
+    flows = NetlinkFlows(one.home_id, one.run_dir, one.firewalls)
+    await flows.watch("blue", frozenset({"nat", "inside"}), {"nat": "nat"})
+    with one.listen("far", 80) as listening:
+        near, far, _ = one.flow("inside", listening, server)
+        assert say(near, far, b"x" * 5000)
+        found = (await flows.collect()).flows
+        assert told(found, "inside") == {
+            ("egress", "ACCEPT", client, client, server, server),
+            ("ingress", "ACCEPT", server, server, client, client),
+        }
+        assert told(found, "nat") == {
+            ("ingress", "ACCEPT", client, client, gateway, server),
+            ("egress", "ACCEPT", gateway, gateway, server, server),
+            ("ingress", "ACCEPT", server, server, gateway, gateway),
+            ("egress", "ACCEPT", gateway, server, client, client),
+        }
+        assert len({(flow.packets, flow.bytes) for flow in found if flow.source in (client, gateway)}) <= 2
+        assert all(flow.bytes > 5000 for flow in found)
+        assert say(near, far, b"y" * 100)
+        again = (await flows.collect()).flows
+        assert told(again, "nat") == told(found, "nat")
+        assert all(0 < flow.bytes < 1000 for flow in again)
+        near.close(), far.close()
+    await flows.collect()
+    await one.acl(
+        "blue", "acl-1", "a", AclEntry("out", 100, True, "all", ANYWHERE)
+    )  # nothing may come in to the gateway's subnet
+    assert one.reach("inside", server, 80) == "silent"
+    assert ("ingress", "REJECT", client, client, gateway, server) in told((await flows.collect()).flows, "nat")
+    await one.networks.remove_interface("nat")
+    await one.networks.remove_sandbox("nat")
+    assert not (await flows.collect()).skipped
+    await flows.watch("blue", frozenset({"inside"}))
+    await flows.close()

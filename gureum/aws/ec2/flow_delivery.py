@@ -13,14 +13,24 @@ import msgspec
 
 from gureum.aws.ec2.flow_files import file_name, file_text, write
 from gureum.aws.ec2.flow_logs import FlowLog, FlowLogStatus
-from gureum.aws.ec2.flow_records import NONE, Place, parse_format, render
+from gureum.aws.ec2.flow_records import (
+    NONE,
+    PATH_INTERNET_GATEWAY,
+    PATH_PEERING,
+    PATH_SAME_VPC,
+    Place,
+    parse_format,
+    render,
+)
 from gureum.aws.ec2.network_kinds import NetworkInterface, Vpc
 from gureum.aws.ec2.regions import zone_id
 from gureum.aws.logs.ingest import ingest, need_group, need_stream
+from gureum.core import specs
 from gureum.core.flow_windows import Window
 from gureum.core.world import World
 from gureum.engine.errors import Retry
 from gureum.engine.registry import reconcile
+from gureum.engine.resource import key_of
 from gureum.ports import PortError
 from gureum.ports.telemetry import LogEvent, TelemetryBroken, TelemetryFull
 
@@ -115,8 +125,25 @@ def place_of(world: World, scope: str, interface: str) -> Place:
         subnet=eni.spec.subnet,
         instance=attachment.instance if attachment is not None and not eni.spec.requester else NONE,
         zone_id=zone_id(eni.spec.zone),
-        cidrs=tuple(one.cidr for one in vpc.spec.cidrs) if vpc is not None else (),
+        paths=paths_of(world, vpc, eni.spec.subnet) if vpc is not None else (),
     )
+
+
+def paths_of(world: World, vpc: Vpc, subnet: str) -> tuple[tuple[str, str], ...]:
+    """Of the routes that are in force in the subnet. AWS: traffic-path."""
+    for one in world.lowering.of(key_of(vpc)):
+        if isinstance(one.spec, specs.Network):
+            routes = [route for of in one.spec.network.subnets if of.name == subnet for route in of.routes]
+            return tuple((route.destination, _PATHS.get(route.target.partition(":")[0], "")) for route in routes)
+    return ()
+
+
+_PATHS = {
+    "local": PATH_SAME_VPC,
+    "interface": PATH_SAME_VPC,
+    "peer": PATH_PEERING,
+    "internet": PATH_INTERNET_GATEWAY,
+}
 
 
 async def _set_status(world: World, log: FlowLog, status: FlowLogStatus) -> None:

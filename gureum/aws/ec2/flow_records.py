@@ -35,11 +35,11 @@ VERSIONS = {
 FIELDS = {name: version for version, names in VERSIONS.items() for name in names.split()}
 """Name → the version it came with."""
 DEFAULT_FORMAT = " ".join(f"${{{name}}}" for name in VERSIONS[2].split())
-PATH_SAME_VPC, PATH_INTERNET_GATEWAY = "1", "8"
+PATH_SAME_VPC, PATH_PEERING, PATH_INTERNET_GATEWAY = "1", "4", "8"
 
 
 class Place(msgspec.Struct, frozen=True):
-    """What a record says of the interface itself. `cidrs`: of its VPC."""
+    """What a record says of the interface itself. `paths`: which way leads from its subnet to which CIDR, "" for none."""
 
     account: str
     region: str
@@ -48,7 +48,7 @@ class Place(msgspec.Struct, frozen=True):
     subnet: str = NONE
     instance: str = NONE
     zone_id: str = NONE
-    cidrs: tuple[str, ...] = ()
+    paths: tuple[tuple[str, str], ...] = ()
 
 
 class BadFormat(Exception):
@@ -126,9 +126,10 @@ def _values_of_flow(flow: Flow, place: Place) -> dict[str, Any]:
 
 
 def _path(flow: Flow, place: Place) -> str:
-    """AWS: how egress traffic leaves; none for ingress."""
+    """AWS: how egress traffic leaves, by the longest route; none for ingress and where nothing leads."""
     if flow.direction != "egress":
         return NONE
     destination = ipaddress.ip_address(flow.packet_destination or flow.destination)
-    inside = any(destination in ipaddress.ip_network(cidr) for cidr in place.cidrs)
-    return PATH_SAME_VPC if inside else PATH_INTERNET_GATEWAY
+    ways = [(ipaddress.ip_network(cidr), path) for cidr, path in place.paths]
+    leading = [(network.prefixlen, path) for network, path in ways if destination in network]
+    return (max(leading, key=lambda one: one[0])[1] if leading else "") or NONE

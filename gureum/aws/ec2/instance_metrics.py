@@ -1,4 +1,5 @@
-"""AWS/EC2's metrics of running instances, and AWS/EBS's of their volumes (volume_metrics.py), from what the machine counts.
+"""AWS/EC2's metrics of running instances, AWS/EBS's of their volumes (volume_metrics.py) and AWS/NATGateway's (nat_metrics.py), from what the machine
+counts.
 
     agent: one look at all counters ─► Sample ─► what was done since the one before ─► Datum per instance and per group ─► telemetry store
 
@@ -19,7 +20,8 @@ import msgspec
 
 from gureum.aws.ec2.instance_kinds import Instance, Volume
 from gureum.aws.ec2.instance_lowering import cpus_of
-from gureum.aws.ec2.network_kinds import NetworkInterface
+from gureum.aws.ec2.nat_metrics import begun, nat_datums
+from gureum.aws.ec2.network_kinds import NatGateway, NetworkInterface
 from gureum.aws.ec2.volume_metrics import volume_datums
 from gureum.core.looks import Look
 from gureum.core.published import Published, end_of
@@ -160,6 +162,7 @@ class Publisher:
         found: list[Datum] = []
         if self._world.settings.metrics_period_s or period_s == DETAILED_S:
             found += self._of_volumes(began, ended, start_ms, resolution_s)
+            found += self._of_gateways(began, ended, start_ms, resolution_s)
         for instance in self._world.client.everywhere(Instance):
             if instance.status.state != "running":
                 continue
@@ -192,6 +195,14 @@ class Publisher:
             before, after = began.volumes.get(volume.meta.name), ended.volumes.get(volume.meta.name)
             if before is not None and after is not None:
                 yield from volume_datums(volume, before, after, seconds, start_ms, resolution_s)
+
+    def _of_gateways(self, began: Sample, ended: Sample, start_ms: int, resolution_s: int) -> Iterable[Datum]:
+        for gateway in self._world.client.everywhere(NatGateway):
+            name = gateway.spec.interface
+            before, after = began.interfaces.get(name), ended.interfaces.get(name)
+            if after is not None and after.translation is not None:
+                counted = begun(before.translation if before is not None else None)
+                yield from nat_datums(gateway, counted, after.translation, start_ms, resolution_s)
 
     def _done(self, instance: Instance, began: Sample, ended: Sample) -> Done | None:
         client, name = self._world.client, instance.meta.name

@@ -198,9 +198,8 @@ def plug(cloud, name, sandbox):
     asyncio.run(transaction.commit())
 
 
-PLACE = Place(
-    "123456789010", "us-east-1", "eni-1235b8ca123456789", "vpc-1", "subnet-1", "i-1", "use1-az1", ("172.31.0.0/16",)
-)
+PATHS = (("172.31.0.0/16", "1"), ("0.0.0.0/0", "8"), ("10.2.0.0/16", "4"), ("10.3.0.0/16", ""))
+PLACE = Place("123456789010", "us-east-1", "eni-1235b8ca123456789", "vpc-1", "subnet-1", "i-1", "use1-az1", PATHS)
 FLOW = Flow("eni-1235b8ca123456789", "172.31.16.139", "172.31.16.21", 20641, 22, 6, 20, 4249, 1418530010, 1418530070)
 WINDOW = Window(1, "eni-1235b8ca123456789", 1431280876, 1431280934)
 REJECTED = Flow(
@@ -260,6 +259,14 @@ def test_ports_are_zero_where_there_are_none():
 def test_within_the_vpc_traffic_takes_the_first_path():
     flow = Flow("eni-1", "172.31.1.1", "172.31.2.2", 5, 80, 6, 1, 60, 3, 4, "ACCEPT", "egress", 3)
     assert rendered(flow, "traffic-path", "tcp-flags", "version") == "1 3 5"
+
+
+@pytest.mark.parametrize(
+    ("destination", "path"), [("172.31.2.2", "1"), ("10.2.3.4", "4"), ("10.3.0.1", "-"), ("10.4.0.1", "8")]
+)
+def test_traffic_takes_the_path_of_the_longest_route(destination, path):
+    flow = Flow("eni-1", "172.31.1.1", destination, 5, 80, 6, 1, 60, 3, 4, "ACCEPT", "egress")
+    assert rendered(flow, "traffic-path") == path
 
 
 def test_the_version_is_the_highest_of_the_fields():
