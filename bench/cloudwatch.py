@@ -40,7 +40,16 @@ HEADERS = {
 }
 
 
+def datums(number: int) -> list[dict[str, Any]]:
+    """As JSON and CBOR have them."""
+    where = [{"Name": "host", "Value": f"h{number % 20}"}]
+    return [
+        {"MetricName": f"m{n}", "Value": float(number + n), "Unit": "Count", "Dimensions": where} for n in range(1, DATA + 1)
+    ]
+
+
 def body(number: int) -> bytes:
+    """The same as a form."""
     fields: dict[str, Any] = {"Action": "PutMetricData", "Version": "2010-08-01", "Namespace": "bench"}
     for n in range(1, DATA + 1):
         where = f"MetricData.member.{n}"
