@@ -2,10 +2,10 @@
 
     python -m bench.calls [--seconds 1] [--rounds 3] [--only PutMetricData]
 
-Every request is written whole beforehand (head, signature as a client sends it, body) and sent on a plain socket; of the answer only its status and length
-are looked at. So the client costs some 20 µs a call, where boto3 costs 1,000 and `http.client` 150, and the figure is the server's. CPU time is that of all
-the daemon's threads (/proc/PID/task/*/schedstat): it tells the same on a busy machine, calls per second do not. Rounds go through all
-operations in turn; CPU is the least of the rounds, calls per second those of the best.
+Every request is written whole beforehand (head, signature as a client sends it, body) and sent on a plain socket; of the answer only its status
+and length are looked at. So the client costs some 20 µs a call, where boto3 costs 1,000 and `http.client` 150, and the figure is the server's.
+CPU time is that of all the daemon's threads (/proc/PID/task/*/schedstat): it tells much the same on a busy machine, calls per second do not. Rounds
+go through all operations in turn; CPU is the least of the rounds, calls per second those of the best.
 """
 
 from __future__ import annotations
@@ -84,7 +84,10 @@ def request(service: str, headers: dict[str, str], content: bytes, path: str = "
 
 def metric_requests() -> dict[str, list[bytes]]:
     """PutMetricData in the three protocols that clients speak."""
-    target = {"x-amz-target": "GraniteServiceVersion20100801.PutMetricData", "content-type": "application/x-amz-json-1.0"}
+    target = {
+        "x-amz-target": "GraniteServiceVersion20100801.PutMetricData",
+        "content-type": "application/x-amz-json-1.0",
+    }
     path = "/service/GraniteServiceVersion20100801/operation/PutMetricData"
     bodies = [{"Namespace": "bench", "MetricData": datums(n)} for n in range(BODIES)]
     return {

@@ -44,7 +44,8 @@ def datums(number: int) -> list[dict[str, Any]]:
     """As JSON and CBOR have them."""
     where = [{"Name": "host", "Value": f"h{number % 20}"}]
     return [
-        {"MetricName": f"m{n}", "Value": float(number + n), "Unit": "Count", "Dimensions": where} for n in range(1, DATA + 1)
+        {"MetricName": f"m{n}", "Value": float(number + n), "Unit": "Count", "Dimensions": where}
+        for n in range(1, DATA + 1)
     ]
 
 

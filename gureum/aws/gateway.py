@@ -111,8 +111,7 @@ class Gateway:
         function = self._services.operation(target.service, target.operation)
         if function is None:
             raise _not_built(target)
-        params = compiled.parse(request)
-        compiled.validate(params)
+        params = compiled.read(request)
         with self._world.tracer.span(f"{target.service} {target.operation}") as span:
             call = self._call(request_id, caller, target, params, compiled)
             await self._prepare(call)

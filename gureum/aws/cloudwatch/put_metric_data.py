@@ -6,17 +6,18 @@ bucket that begins within it.
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
 from gureum.aws.call import Call
 from gureum.aws.cloudwatch.refusals import both, clash, invalid, missing, not_built
-from gureum.aws.cloudwatch.series import series_of
 from gureum.aws.marks import Result, operation
-from gureum.ports.telemetry import Datum
+from gureum.ports.telemetry import Datum, Series
 
 LIMIT_DATUMS, LIMIT_VALUES, LIMIT_BYTES = 1000, 150, 1024 * 1024
 LIMIT_VALUE = 2.0**360
+KEPT_SERIES = 20_000
 OLDEST_S, NEWEST_S = 14 * 86400, 2 * 3600
 
 
@@ -41,26 +42,25 @@ def datums_of(call: Call) -> list[Datum]:
         raise missing("The parameter MetricData is required.")
     if len(data) > LIMIT_DATUMS:
         raise invalid(f"The collection MetricData must not have a size greater than {LIMIT_DATUMS}.")
-    keep_seconds = call.settings.alarm_minute_s < 60
-    return [
-        _datum(call, namespace, one, f"MetricData.member.{number}", keep_seconds)
-        for number, one in enumerate(data, start=1)
-    ]
+    scope, now, keep_seconds = call.scope, call.now, call.settings.alarm_minute_s < 60
+    return [_datum(scope, now, namespace, one, number, keep_seconds) for number, one in enumerate(data, start=1)]
 
 
-def _datum(call: Call, namespace: str, one: dict[str, Any], where: str, keep_seconds: bool) -> Datum:
+def _datum(scope: str, now: float, namespace: str, one: dict[str, Any], number: int, keep_seconds: bool) -> Datum:
+    where = f"MetricData.member.{number}"
     resolution = one.get("StorageResolution", 60)
     if resolution not in (1, 60):
         raise invalid(f"The value {resolution} for parameter {where}.StorageResolution is invalid. Use 1 or 60.")
     dimensions = one.get("Dimensions") or ()
-    _check_dimensions(dimensions, where)
-    if not _is_text(one["MetricName"]):
+    series = _series(scope, namespace, one["MetricName"], tuple([(each["Name"], each["Value"]) for each in dimensions]))
+    if series is None:
+        _check_dimensions(dimensions, where)
         raise invalid(f"The value for parameter {where}.MetricName contains non-ASCII or control characters.")
     step_ms = 1000 if resolution == 1 or keep_seconds else 60_000
-    time_ms = _time_ms(call, one, where)
+    time_ms = _time_ms(now, one, where)
     count, total, low, high, values, counts = _measured(one, where)
     return Datum(
-        series_of(call.scope, namespace, one["MetricName"], dimensions),
+        series,
         time_ms - time_ms % step_ms,
         count,
         total,
@@ -73,11 +73,20 @@ def _datum(call: Call, namespace: str, one: dict[str, Any], where: str, keep_sec
     )
 
 
+@functools.lru_cache(maxsize=KEPT_SERIES)
+def _series(scope: str, namespace: str, name: str, dimensions: tuple[tuple[str, str], ...]) -> Series | None:
+    """Kept, since programs measure the same again and again. None when name or dimensions are not right."""
+    right = _is_text(name) and len({one for one, _ in dimensions}) == len(dimensions)
+    if not right or not all(_is_text(one) and not one.startswith(":") and _is_text(value) for one, value in dimensions):
+        return None
+    return Series(scope, namespace, name, tuple(sorted(dimensions)))
+
+
 Measured = tuple[float, float, float, float, tuple[float, ...], tuple[float, ...]]
 
 
 def _measured(one: dict[str, Any], where: str) -> Measured:
-    """count, sum, min, max, values, counts."""
+    """count, sum, min, max, values, counts. A single value need not be told twice (`ports.telemetry.Datum`)."""
     ways = [way for way in ("Value", "Values", "StatisticValues") if way in one]
     if len(ways) > 1:
         raise both(f"{where}.{ways[0]}", f"{where}.{ways[1]}")
@@ -88,7 +97,7 @@ def _measured(one: dict[str, Any], where: str) -> Measured:
         raise clash(f"The parameter {where}.Counts can only be used with {where}.Values.")
     if ways == ["Value"]:
         value = _number(one["Value"], f"{where}.Value")
-        return 1.0, value, value, value, (value,), (1.0,)
+        return 1.0, value, value, value, (), ()
     return _values(one, where) if ways == ["Values"] else _statistic_set(one["StatisticValues"], where)
 
 
@@ -131,12 +140,12 @@ def _number(value: float, where: str) -> float:
     return float(value)
 
 
-def _time_ms(call: Call, one: dict[str, Any], where: str) -> int:
+def _time_ms(now: float, one: dict[str, Any], where: str) -> int:
     stamp = one.get("Timestamp")
-    seconds = call.now if stamp is None else stamp.timestamp()
-    if seconds < call.now - OLDEST_S:
+    seconds = now if stamp is None else stamp.timestamp()
+    if seconds < now - OLDEST_S:
         raise invalid(f"The parameter {where}.Timestamp must specify a time within the past two weeks.")
-    if seconds > call.now + NEWEST_S:
+    if seconds > now + NEWEST_S:
         raise invalid(f"The parameter {where}.Timestamp must specify a time no more than two hours in the future.")
     return int(seconds * 1000)
 

@@ -3,7 +3,7 @@ smithy-rpc-v2-cbor.
 
     target = identify(request)
     compiled = compile_operation(target.service, target.operation, target.protocol)
-    params = compiled.parse(request); compiled.validate(params)
+    params = compiled.read(request)
     response = compiled.serialize(result, request_id)     or compiled.serialize_error(error, request_id)
 
 Everything is compiled from botocore's service models, once per operation. Nothing here knows what an operation does.

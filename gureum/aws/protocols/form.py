@@ -29,11 +29,12 @@ def parse_form(text: str) -> list[tuple[str, str]]:
     for field in text.split("&"):
         if field:
             name, _, value = field.partition("=")
-            pairs.append((_decode(name), _decode(value)))
+            pairs.append((decode_text(name), decode_text(value)))
     return pairs
 
 
-def _decode(text: str) -> str:
+def decode_text(text: str) -> str:
+    """A name or a value. Raises AwsError MalformedQueryString."""
     if "+" in text:
         text = text.replace("+", " ")
     if "%" not in text:

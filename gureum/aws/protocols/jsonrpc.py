@@ -17,6 +17,7 @@ from gureum.aws.protocols.json_reader import JsonReaders
 from gureum.aws.protocols.json_writer import JsonWriters, encode_json
 from gureum.aws.protocols.models import Member, Operation, ServiceModel
 from gureum.aws.protocols.scalars import BadValue
+from gureum.aws.protocols.typed import json_reader
 from gureum.aws.protocols.wire import Encoded, Request, Response, clean_header
 
 _decode = msgspec.json.Decoder().decode
@@ -37,6 +38,10 @@ class JsonCodec:
     def parser(self, operation: Operation) -> Callable[[Request], dict[str, Any]]:
         read = self._readers.whole(operation.input) if operation.input else _read_nothing
         return lambda request: read_json(request.body, read)
+
+    def quick_reader(self, operation: Operation) -> Callable[[Request], dict[str, Any]] | None:
+        read = json_reader(self._service, operation)
+        return None if read is None else lambda request: read(request.body or b"{}")
 
     def serializer(self, operation: Operation) -> Callable[[dict[str, Any], str], Response]:
         content_type = self._content_type

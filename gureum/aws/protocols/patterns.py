@@ -32,19 +32,28 @@ _TOKEN = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\(\?[:=!]|\(\?<[=!]|[()|]|[
 def compile_pattern(pattern: str) -> Callable[[str], bool] | None:
     """Whether a value fits; always true for values too long to be tried. None for a pattern that cannot be tried. A
     pattern without anchors holds for the whole value, one with a single anchor from there."""
+    searched, limit = safe_pattern(pattern)
+    if searched is None:
+        return None
+    search = re.compile(searched).search
+    return lambda value: len(value) > limit or search(value) is not None
+
+
+def safe_pattern(pattern: str) -> tuple[str | None, int]:
+    """The same as Python's regular expression to search with, and the longest value to try; (None, 0): not to be tried."""
     repeats = _count_repeats(pattern)
     translated = _translate(pattern)
     if repeats is None or translated is None:
-        return None
-    try:
-        compiled = re.compile(translated)
-    except (re.error, OverflowError, RecursionError):
-        return None
+        return None, 0
     one_sided = pattern.startswith("^") != pattern.endswith("$")
-    match = compiled.search if one_sided else compiled.fullmatch
+    searched = translated if one_sided else rf"\A(?:{translated})\Z"
+    try:
+        re.compile(translated)
+        re.compile(searched)
+    except (re.error, OverflowError, RecursionError):
+        return None, 0
     # A search that may start anywhere is one more repeat.
-    limit = _LIMITS.get(repeats + (one_sided and not pattern.startswith("^")), _LIMIT_OTHERS)
-    return lambda value: len(value) > limit or match(value) is not None
+    return searched, _LIMITS.get(repeats + (one_sided and not pattern.startswith("^")), _LIMIT_OTHERS)
 
 
 def _translate(pattern: str) -> str | None:

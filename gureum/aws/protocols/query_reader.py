@@ -66,10 +66,14 @@ class QueryReaders:
 
     def _list(self, member: Member, shape: Shape) -> Read:
         assert shape.member is not None
-        item = self.reader(shape.member)
+        return _indexed_reader(self.reader(shape.member), self.wrappers(member, shape))
+
+    def wrappers(self, member: Member, shape: Shape) -> tuple[str, ...]:
+        """Names that may stand between a list's and those of its items."""
+        assert shape.member is not None
         if self._ec2 or member.flattened or shape.flattened:
-            return _indexed_reader(item, ())
-        return _indexed_reader(item, (shape.member.location_name or "member", "member"))
+            return ()
+        return (shape.member.location_name or "member", "member")
 
     def _map(self, member: Member, shape: Shape) -> Read:
         assert shape.key is not None

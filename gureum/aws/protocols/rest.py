@@ -204,6 +204,9 @@ class RestCodec:
         read = self._json_readers.whole(member)
         return lambda body, found: _put(found, name, read_json(body, read)) if body else None
 
+    def quick_reader(self, _operation: Operation) -> None:
+        """None: parameters are in too many places."""
+
     def serializer(self, operation: Operation) -> Callable[[dict[str, Any], str], Response]:
         status = operation.http.response_code
         id_header = "x-amz-request-id" if self._s3 else "x-amzn-requestid"

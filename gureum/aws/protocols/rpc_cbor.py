@@ -14,6 +14,7 @@ from gureum.aws.protocols.faults import Fault, error_type, message_member, query
 from gureum.aws.protocols.json_reader import JsonReaders
 from gureum.aws.protocols.models import Member, Operation, ServiceModel
 from gureum.aws.protocols.scalars import BadValue
+from gureum.aws.protocols.typed import Refused, value_reader
 from gureum.aws.protocols.wire import Encoded, Request, Response
 
 
@@ -39,6 +40,20 @@ class RpcCborCodec:
             return found
 
         return parse
+
+    def quick_reader(self, operation: Operation) -> Callable[[Request], dict[str, Any]] | None:
+        read = value_reader(self._service, operation)
+        if read is None:
+            return None
+
+        def read_body(request: Request) -> dict[str, Any]:
+            try:
+                value = decode_cbor(request.body) if request.body else {}
+            except BadValue as bad:
+                raise Refused from bad
+            return read(value)
+
+        return read_body
 
     def serializer(self, operation: Operation) -> Callable[[dict[str, Any], str], Response]:
         if operation.output is None:
