@@ -13,6 +13,7 @@ must not reach this server through the user's browser: requests that a browser m
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -45,14 +46,24 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 class Application:
-    """`agent_socket`: path of the agent's socket, "" when there is none; `endpoint_name`: the setting."""
+    """Answers plain requests (`answer`), and as an ASGI application everything. `agent_socket`: path of the agent's socket, "" when there is
+    none; `endpoint_name`: the setting."""
 
     def __init__(self, gateway: Gateway, admin: Admin, agent_socket: str, endpoint_name: str) -> None:
         self._gateway = gateway
         self._admin = admin
         self._agent_socket = agent_socket
         self._endpoint_name = endpoint_name
-        self._bodies = _Bodies()
+        self.bodies = Bodies()
+
+    async def answer(self, request: Request) -> Response:
+        """To a request that is here whole and asks for no stream."""
+        headers = request.headers
+        if is_foreign(
+            headers.get("host", ""), headers.get("origin"), headers.get("sec-fetch-site"), self._endpoint_name
+        ):
+            return _refusal()
+        return await self._answer(request)
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -61,15 +72,14 @@ class Application:
         if scope["type"] != "http":
             return
         if is_foreign_page(scope["headers"], self._endpoint_name):
-            error = AwsError("AccessDenied", FOREIGN, status=403)
-            await _write(send, error_response(None, "query", error, "-"))
+            await _write(send, _refusal())
             return
         if scope["method"] == "POST" and scope["path"].startswith(ATTACH_PATH):
             await relay(
                 receive, send, partial(open_program, self._agent_socket, scope["path"].removeprefix(ATTACH_PATH))
             )
             return
-        body = _Body(self._bodies)
+        body = Body(self.bodies)
         try:
             response = await self._answer(_request(scope, await body.read(receive)))
         except AwsError as refused:
@@ -81,7 +91,7 @@ class Application:
         if isinstance(response.body, bytes):
             await _write(send, response)
         else:
-            await _stream(receive, send, response)
+            await stream(receive, send, response)
 
     async def _channel(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """A WebSocket; refused with 403 before it is open when a page of elsewhere wants it, or nothing is on its path."""
@@ -118,13 +128,23 @@ def is_foreign_page(headers: list[tuple[bytes, bytes]], endpoint_name: str) -> b
     found = {
         name: value.decode("latin-1") for name, value in headers if name in (b"origin", b"sec-fetch-site", b"host")
     }
-    host = found.get(b"host", "").lower()
+    return is_foreign(found.get(b"host", ""), found.get(b"origin"), found.get(b"sec-fetch-site"), endpoint_name)
+
+
+@functools.lru_cache(maxsize=1024)
+def is_foreign(host: str, origin: str | None, fetch_site: str | None, endpoint_name: str) -> bool:
+    """The same, of the headers that matter; None: not sent."""
+    host = host.lower()
     name = host_name(host)
-    if b"origin" not in found and found.get(b"sec-fetch-site", "none") == "none":
+    if origin is None and fetch_site in (None, "none"):
         return not (_is_endpoint(name, endpoint_name) or _is_private(name))
     ours = name in ("127.0.0.1", "localhost", "::1") or _is_endpoint(name, endpoint_name)
-    same_origin = urlsplit(found.get(b"origin", f"http://{host}")).netloc == host
-    return not (ours and same_origin and found.get(b"sec-fetch-site", "same-origin") in ("same-origin", "none"))
+    same_origin = urlsplit(f"http://{host}" if origin is None else origin).netloc == host
+    return not (ours and same_origin and fetch_site in (None, "same-origin", "none"))
+
+
+def _refusal() -> Response:
+    return error_response(None, "query", AwsError("AccessDenied", FOREIGN, status=403), "-")
 
 
 def host_name(host: str) -> str:
@@ -163,17 +183,17 @@ class _ClientLeft(Exception):
     """Nobody waits for an answer any more."""
 
 
-class _Bodies:
+class Bodies:
     """How much of all requests' bodies is in memory now."""
 
     def __init__(self) -> None:
         self.size_bytes = 0
 
 
-class _Body:
+class Body:
     """One request's body, counted among all."""
 
-    def __init__(self, bodies: _Bodies) -> None:
+    def __init__(self, bodies: Bodies) -> None:
         self._bodies = bodies
         self._size_bytes = 0
 
@@ -186,12 +206,13 @@ class _Body:
             if message["type"] == "http.disconnect":
                 raise _ClientLeft
             part = message.get("body", b"")
-            self._count(len(part))
+            self.count(len(part))
             parts.append(part)
             if not message.get("more_body"):
                 return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def _count(self, more_bytes: int) -> None:
+    def count(self, more_bytes: int) -> None:
+        """AwsError when it is too much."""
         self._size_bytes += more_bytes
         self._bodies.size_bytes += more_bytes
         if self._size_bytes > LIMIT_BODY_BYTES:
@@ -211,7 +232,7 @@ async def _write(send: Send, response: Response) -> None:
     await send({"type": "http.response.body", "body": response.body})
 
 
-async def _stream(receive: Receive, send: Send, response: Response) -> None:
+async def stream(receive: Receive, send: Send, response: Response) -> None:
     """Sends a body that comes little by little, until it ends or the client leaves; then it is closed in any case."""
     leaving = asyncio.ensure_future(_left(receive))
     try:

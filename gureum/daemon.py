@@ -12,15 +12,9 @@ import logging
 import os
 import shutil
 import socket
-import time
-from typing import Any, cast
 
 import msgspec
 import uvloop
-from uvicorn.config import Config
-from uvicorn.importer import import_from_string
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.server import ServerState
 
 from gureum.admin import Admin
 from gureum.asgi import Application
@@ -35,6 +29,7 @@ from gureum.base.logs import start_logging
 from gureum.base.sealing import Sealer
 from gureum.base.settings import Settings, load_settings
 from gureum.base.supervised import Supervised, until_stopped
+from gureum.connections import HttpServer
 from gureum.control_metrics import publish_control_metrics
 from gureum.core.agent_link import AgentLink
 from gureum.core.world import LinkMaker, World
@@ -45,10 +40,6 @@ from gureum.telemetry.store import open_telemetry
 log = logging.getLogger("gureum.daemon")
 WRITES_AT_ONCE = 1000
 LAST_ANSWERS_S = 3.0
-WS_PROTOCOL = "uvicorn.protocols.websockets.wsproto_impl:WSProtocol"
-LIMIT_MESSAGE_BYTES = 1024 * 1024
-"""Of a client's WebSocket."""
-WS_PING_S = 60.0
 
 
 class Daemon:
@@ -145,83 +136,6 @@ class Daemon:
         sock.setblocking(False)
         shelf.put("aws", sock)
         return sock
-
-
-class Corked:
-    """A transport that sends everything written in one turn of the loop as one piece: an answer's head and body come in one packet, which
-    halves the system calls of both ends. (A Go client may even drop an answer whose body comes behind its head.)"""
-
-    def __init__(self, transport: Any) -> None:
-        self._transport = transport
-        self._waiting: list[bytes] = []
-
-    def write(self, data: bytes) -> None:
-        if not self._waiting:
-            asyncio.get_running_loop().call_soon(self._send)
-        self._waiting.append(data)
-
-    def close(self) -> None:
-        self._send()
-        self._transport.close()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def _send(self) -> None:
-        data, self._waiting = self._waiting, []
-        if data and not self._transport.is_closing():
-            self._transport.write(data[0] if len(data) == 1 else b"".join(data))
-
-
-class Connection(HttpToolsProtocol):
-    """A client's connection. What WebSockets need is imported with the first one: it would cost every start some tens of milliseconds."""
-
-    def connection_made(self, transport: Any) -> None:
-        super().connection_made(cast(asyncio.Transport, Corked(transport)))
-
-    def _should_upgrade_to_ws(self) -> bool:
-        if self.config.ws_protocol_class is None:
-            self.config.ws_protocol_class = import_from_string(WS_PROTOCOL)
-        self.ws_protocol_class = self.config.ws_protocol_class
-        return True
-
-
-class HttpServer:
-    """uvicorn's HTTP protocol on a socket and a loop of ours (its own server would take over signals and the loop)."""
-
-    def __init__(self, application: Application) -> None:
-        self._config = Config(
-            application,
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            timeout_keep_alive=75,
-            ws="none",
-            ws_max_size=LIMIT_MESSAGE_BYTES,
-            ws_per_message_deflate=False,
-            ws_ping_interval=WS_PING_S,
-            ws_ping_timeout=WS_PING_S,
-        )
-        self._config.load()
-        self._state = ServerState()
-        self._server: asyncio.AbstractServer | None = None
-
-    async def serve(self, sock: socket.socket) -> None:
-        self._server = await asyncio.get_running_loop().create_server(
-            lambda: Connection(config=self._config, server_state=self._state, app_state={}), sock=sock
-        )
-
-    async def close(self, limit_s: float) -> None:
-        """Takes no new connections; calls that are under way get their answers, for at most `limit_s`."""
-        if self._server is not None:
-            self._server.close()
-        for connection in list(self._state.connections):
-            connection.shutdown()
-        deadline = time.monotonic() + limit_s
-        while self._state.connections and time.monotonic() < deadline:  # noqa: ASYNC110 (uvicorn tells nobody when one ends)
-            await asyncio.sleep(0.01)
 
 
 async def reset_store(store: Store) -> int:

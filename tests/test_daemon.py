@@ -6,7 +6,7 @@ import asyncio
 import socket
 from pathlib import Path
 
-from gureum.daemon import Corked
+from gureum.connections import Corked
 from tests.cloud.running import Cloud
 
 

@@ -25,8 +25,8 @@ from gureum.aws.services import Services
 from gureum.base.clock import SystemClock
 from gureum.base.sealing import Sealer
 from gureum.base.settings import Settings
+from gureum.connections import Connection
 from gureum.core.world import World
-from gureum.daemon import Connection
 from gureum.store.memory import MemoryStore
 from gureum.telemetry.memory import MemoryLogs, MemoryMetrics
 from tests.cloud.running import Cloud, leftovers
@@ -81,7 +81,12 @@ class Endpoint:
         self.gateway = Gateway(self.world, services)
         application = Application(self.gateway, None, "", "aws.gureum.test")  # type: ignore[arg-type]
         config = uvicorn.Config(
-            application, http=Connection, log_level="warning", lifespan="off", timeout_keep_alive=75
+            application,
+            http=Connection,
+            log_level="warning",
+            lifespan="off",
+            proxy_headers=False,
+            timeout_keep_alive=75,
         )
         self._server = uvicorn.Server(config)
         self._ready.set()
