@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import uuid
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -68,7 +68,7 @@ class Gateway:
         self._fragments: dict[Any, Any] = {}
 
     async def handle(self, request: Request) -> Response:
-        request_id = str(uuid.uuid4())
+        request_id = _new_request_id()
         target: Target | None = None
         outcome = "ok"
         started = asyncio.get_running_loop().time()
@@ -146,7 +146,7 @@ class Gateway:
         for _ in range(LIMIT_RUNS):
             try:
                 found = function(call)
-                result = await found if inspect.isawaitable(found) else found
+                result = found if found.__class__ is dict or not inspect.isawaitable(found) else await found
             except Conflict:
                 self.counters.conflicts += 1
                 continue
@@ -208,6 +208,12 @@ class Gateway:
         counters.calls[service, operation, outcome] = counters.calls.get((service, operation, outcome), 0) + 1
         counters.seconds[service, operation] = counters.seconds.get((service, operation), 0.0) + seconds
         tallies.add(counters.latencies.setdefault(service, {}), seconds)
+
+
+def _new_request_id() -> str:
+    """A random UUID (RFC 9562, version 4), as AWS's are."""
+    text = os.urandom(16).hex()
+    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{'89ab'[int(text[16], 16) & 3]}{text[17:20]}-{text[20:]}"
 
 
 def _decoded(request: Request) -> Request:

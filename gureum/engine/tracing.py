@@ -9,8 +9,6 @@ from __future__ import annotations
 import os
 import time
 from collections import OrderedDict, deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 
 import msgspec
@@ -35,28 +33,40 @@ class Span(msgspec.Struct):
 _current: ContextVar[Span | None] = ContextVar("gureum_span", default=None)
 
 
+class _Running:
+    """A span while its work is under way: `with tracer.span(…) as span`."""
+
+    __slots__ = ("_done", "_span", "_started", "_token")
+
+    def __init__(self, done: deque[Span], span: Span) -> None:
+        self._done = done
+        self._span = span
+
+    def __enter__(self) -> Span:
+        self._token = _current.set(self._span)
+        self._started = time.perf_counter()
+        return self._span
+
+    def __exit__(self, _kind: type[BaseException] | None, error: BaseException | None, _trace: object) -> None:
+        _current.reset(self._token)
+        span = self._span
+        span.duration_s = time.perf_counter() - self._started
+        if error is not None:
+            span.error = f"{type(error).__name__}: {error}"
+        self._done.append(span)
+
+
 class Tracer:
     def __init__(self) -> None:
         self._spans: deque[Span] = deque(maxlen=LIMIT_SPANS)
         self._writer: OrderedDict[str, tuple[str, str]] = OrderedDict()
 
-    @contextmanager
-    def span(self, name: str, *, key: str = "") -> Iterator[Span]:
+    def span(self, name: str, *, key: str = "") -> _Running:
         """A span around a piece of work; its parent is the running span, else the trace that last wrote `key`."""
         parent = _current.get()
         trace_id, parent_id = (parent.trace_id, parent.span_id) if parent else self._writer.get(key, ("", ""))
-        span = Span(trace_id or os.urandom(16).hex(), os.urandom(8).hex(), parent_id, name, time.time(), key=key)
-        token = _current.set(span)
-        started = time.perf_counter()
-        try:
-            yield span
-        except BaseException as error:
-            span.error = f"{type(error).__name__}: {error}"
-            raise
-        finally:
-            _current.reset(token)
-            span.duration_s = time.perf_counter() - started
-            self._spans.append(span)
+        ids = os.urandom(24).hex()
+        return _Running(self._spans, Span(trace_id or ids[:32], ids[32:], parent_id, name, time.time(), key=key))
 
     def wrote(self, keys: list[str]) -> None:
         """The running span wrote these keys: later work on them belongs to its trace."""

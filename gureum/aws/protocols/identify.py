@@ -54,10 +54,22 @@ class Target(msgspec.Struct, frozen=True):
 
 def credential_scope(request: Request) -> Scope | None:
     """Of the Authorization header, else of a presigned query string; None for an anonymous request."""
-    found = _CREDENTIAL.search(request.headers.get("authorization", "")[:2000]) or _QUERY_CREDENTIAL.search(
-        request.query[:20000]
-    )
-    return None if found is None else Scope(found[1], found[2], found[3], found[4].lower())
+    header = request.headers.get("authorization", "")[:2000]
+    if header and (kept := _scope_of(header.partition(", SignedHeaders=")[0])) is not None:
+        return kept
+    found = _CREDENTIAL.search(header) or _QUERY_CREDENTIAL.search(request.query[:20000])
+    return None if found is None else _scope(found)
+
+
+@functools.lru_cache(maxsize=1024)
+def _scope_of(credential: str) -> Scope | None:
+    """Kept, since a client's is the same all day; only what is behind it, the signature, is another each time."""
+    found = _CREDENTIAL.search(credential)
+    return None if found is None else _scope(found)
+
+
+def _scope(found: re.Match[str]) -> Scope:
+    return Scope(found[1], found[2], found[3], found[4].lower())
 
 
 def identify(request: Request) -> Target:
