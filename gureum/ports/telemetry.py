@@ -70,13 +70,18 @@ class SeriesInfo(msgspec.Struct, frozen=True):
 
 
 class LogEvent(msgspec.Struct, frozen=True, gc=False):
-    """`ingested_ms`: when it was taken. `id`: 56 digits, ordered by time and never given twice (AWS: FilteredLogEvent.eventId)."""
+    """`ingested_ms`: when it was taken. `sequence`: its number in the store, -1 before it has one."""
 
     stream: str
     time_ms: int
     ingested_ms: int
     message: str
-    id: str = ""
+    sequence: int = -1
+
+    @property
+    def id(self) -> str:
+        """56 digits, ordered by time and never given twice (AWS: FilteredLogEvent.eventId)."""
+        return "%020d%036d" % (self.time_ms, self.sequence)  # noqa: UP031, a third of the time of an f-string
 
 
 class StreamInfo(msgspec.Struct, frozen=True):

@@ -6,8 +6,9 @@ is noted with the number up to which it holds; files and chunks that still have 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from heapq import merge
+from itertools import islice, takewhile
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -16,11 +17,11 @@ from gureum.telemetry.archive import Archive
 from gureum.telemetry.catalog import FileInfo
 from gureum.telemetry.frames import decode_events, encode, events_frame, events_of
 from gureum.telemetry.generations import Generations, Limits
-from gureum.telemetry.hot_logs import EventLine, LogsChunk, size_of
+from gureum.telemetry.hot_logs import EventLine, LogsChunk
 from gureum.telemetry.jobs import Events, ReadLogs, Sealed, SealLogs
 from gureum.telemetry.log_upkeep import DAY_MS, is_gone, tend_logs
 from gureum.telemetry.pages import Page, Span, has_all, require_events, require_names, span_of
-from gureum.telemetry.places import Position, event_id
+from gureum.telemetry.places import Position
 from gureum.telemetry.wal import open_wal
 
 _position_of = attrgetter("t", "q")
@@ -85,7 +86,6 @@ class DiskLogs:
             if not files:
                 return None
             dropped = self._archive.catalog.dropped.get(key, {})
-            # One more than asked for tells whether there is more.
             return ReadLogs(
                 [one.name for one in files],
                 wanted,
@@ -110,12 +110,11 @@ class DiskLogs:
             here = Position(answer.bound_ms, 0)
             bound = here if bound is None else (min(here, bound) if forward else max(here, bound))
         page.looked(hot.looked + (answer.looked if answer is not None else 0), bound)
-        for line in _merged([*hot.runs, cold], forward=forward):
-            if bound is not None and ((line.t, line.q) >= bound if forward else (line.t, line.q) < bound):
-                break
-            event = LogEvent(line.s, line.t, line.i, line.m, event_id(line.t, line.q))
-            if not page.take(Position(line.t, line.q), event, size_of(line.m)):
-                break
+        lines: Iterable[EventLine] = _merged([*hot.runs, cold], forward=forward)
+        if bound is not None:
+            lines = takewhile(lambda one: (one.t, one.q) < bound if forward else (one.t, one.q) >= bound, lines)
+        # One more than asked for tells whether there is more.
+        page.fill([LogEvent(one.s, one.t, one.i, one.m, one.q) for one in islice(lines, limit + 1)])
         return page.end()
 
     async def streams(self, scope: str, group: str) -> list[StreamInfo]:

@@ -15,7 +15,7 @@ from operator import attrgetter
 import msgspec
 
 from gureum.ports.telemetry import LogEvent, StreamInfo
-from gureum.telemetry.pages import EVENT_OVERHEAD_BYTES
+from gureum.telemetry.pages import EVENT_OVERHEAD_BYTES, size_of
 from gureum.telemetry.places import Position
 
 _time_of = attrgetter("t")
@@ -172,11 +172,6 @@ class LogsChunk:
         if found is not None:
             found.settle(found.waiting)
         return found
-
-
-def size_of(message: str) -> int:
-    """In UTF-8."""
-    return len(message) if message.isascii() else len(message.encode())
 
 
 def _position_of(event: EventLine) -> Position:

@@ -11,7 +11,7 @@ from gureum.ports.clock import Clock
 from gureum.ports.telemetry import Bucket, Datum, LogEvent, LogPage, Series, SeriesInfo, StreamInfo
 from gureum.telemetry.buckets import Point, collect, point_of
 from gureum.telemetry.pages import EVENT_OVERHEAD_BYTES, Page, Span, has_all, require_events, span_of
-from gureum.telemetry.places import Position, event_id
+from gureum.telemetry.places import Position
 
 MAX_POINTS_PER_SERIES = 100_000
 MAX_SERIES = 100_000
@@ -81,7 +81,7 @@ class MemoryLogs:
         for event, size in zip(events, sizes, strict=True):
             position = Position(event.time_ms, self._next)
             self._next += 1
-            named = msgspec.structs.replace(event, id=event_id(*position))
+            named = msgspec.structs.replace(event, sequence=position.sequence)
             insort(kept, _Kept(position, named, size), key=_position_of)
         del kept[: len(kept) - MAX_EVENTS_PER_GROUP]
 

@@ -58,6 +58,24 @@ class Page:
         self._events.append(event)
         return True
 
+    def fill(self, events: Sequence[LogEvent]) -> None:
+        """Takes these, in the order of reading, as `take` would one by one."""
+        fits = min(len(events), self._limit - len(self._events))
+        taken = events[:fits]
+        size = size_of("".join([one.message for one in taken]))
+        if size > self._left_bytes:
+            for event in events:
+                if not self.take(Position(event.time_ms, event.sequence), event, size_of(event.message)):
+                    return
+        elif taken:
+            self._left_bytes -= size
+            first, last = taken[0], taken[-1]
+            if not self._events:
+                self._first = Position(first.time_ms, first.sequence)
+            self._last = Position(last.time_ms, last.sequence)
+            self._events += taken
+        self._full = fits < len(events)
+
     def looked(self, events: int, bound: Position | None) -> None:
         """At so many. `bound`: nobody has looked beyond it."""
         self._looked, self._bound = events, bound
@@ -75,6 +93,11 @@ class Page:
             low, high = (bound, high) if events else (bound, bound)
         done = not self._full and bound is None
         return LogPage(tuple(events), render_place(high), render_place(low), done, self._looked or len(events))
+
+
+def size_of(message: str) -> int:
+    """In UTF-8."""
+    return len(message) if message.isascii() else len(message.encode())
 
 
 def has_all(message: str, needles: Sequence[Sequence[str]]) -> bool:

@@ -16,6 +16,7 @@ from gureum.aws.call import Call
 from gureum.aws.logs.kinds import LogGroup, chosen_group, find_stream, invalid, streams_of
 from gureum.aws.logs.patterns import Pattern, compile_pattern
 from gureum.aws.marks import Result, operation
+from gureum.aws.protocols import Ready
 from gureum.core.log_tails import each
 from gureum.ports.telemetry import LogEvent, LogPage
 
@@ -30,6 +31,24 @@ DESCENDING_SINCE_MS = 1_704_067_200_000
 """AWS: startFromHead false needs a startTime of 2024 or later."""
 NO_MASKS = ("unmask", "interleaved")
 """Parameters that change nothing: there are no data protection policies, so nothing is masked; AWS has ignored `interleaved` since 2019."""
+
+
+class Shown(Ready, frozen=True, rename="camel"):
+    """AWS: logs OutputLogEvent."""
+
+    timestamp: int
+    message: str
+    ingestion_time: int
+
+
+class Found(Ready, frozen=True, rename="camel"):
+    """AWS: logs FilteredLogEvent."""
+
+    log_stream_name: str
+    timestamp: int
+    message: str
+    ingestion_time: int
+    event_id: str
 
 
 @operation("GetLogEvents")
@@ -57,14 +76,10 @@ async def get_log_events(call: Call) -> Result:
     )
     ahead, back = (page.forward, page.backward) if page.events or not place else (place, place)
     return {
-        "events": [_show(event) for event in page.events],
+        "events": [Shown(event.time_ms, event.message, event.ingested_ms) for event in page.events],
         "nextForwardToken": f"f/{ahead}",
         "nextBackwardToken": f"b/{back}",
     }
-
-
-def _show(event: LogEvent) -> dict[str, Any]:
-    return {"timestamp": event.time_ms, "message": event.message, "ingestionTime": event.ingested_ms}
 
 
 class Cursor(msgspec.Struct, frozen=True):
@@ -87,7 +102,7 @@ async def filter_log_events(call: Call) -> Result:
         return {"events": [], "searchedLogStreams": []}
     search = _Search(call, group, streams or (), pattern)
     events, rest = await search.run(cursor, params.get("limit", LIMIT_EVENTS))
-    shown = [_show(event) | {"logStreamName": event.stream, "eventId": event.id} for event in events]
+    shown = [Found(one.stream, one.time_ms, one.message, one.ingested_ms, one.id) for one in events]
     answer: dict[str, Any] = {"events": shown, "searchedLogStreams": []}
     return answer | ({"nextToken": _encode(rest)} if rest else {})
 

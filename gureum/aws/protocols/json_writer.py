@@ -12,7 +12,7 @@ import msgspec
 
 from gureum.aws.protocols.models import Member, ServiceModel, Shape
 from gureum.aws.protocols.scalars import http_date, iso8601, unix_seconds, write_blob, write_float
-from gureum.aws.protocols.wire import Encoded
+from gureum.aws.protocols.wire import Encoded, Ready
 
 Convert = Callable[[Any], Any]
 _encode = msgspec.json.Encoder().encode
@@ -31,6 +31,8 @@ def _repaired(value: Any) -> Any:
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, dict):
         return {_repaired(key): _repaired(item) for key, item in value.items()}
+    if isinstance(value, Ready):
+        return _repaired(msgspec.to_builtins(value))
     return [_repaired(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
@@ -74,7 +76,13 @@ class JsonWriters:
         convert = self.writer(shape.member)
         if convert is None:
             return None
-        return lambda value: [None if item is None else convert(item) for item in value]
+
+        def write(value: Any) -> Any:
+            if value and isinstance(value[0], Ready):
+                return value
+            return [None if item is None else convert(item) for item in value]
+
+        return write
 
     def _map(self, shape: Shape) -> Convert | None:
         assert shape.value is not None

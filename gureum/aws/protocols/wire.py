@@ -61,6 +61,11 @@ class Encoded(msgspec.Struct, frozen=True, gc=False):
         return self.data
 
 
+class Ready(msgspec.Struct, frozen=True, gc=False):
+    """A structure whose fields are the shape's members, named and typed as the protocol json writes them: a list of such is
+    written as it stands, without a look at each. For answers with thousands of small items."""
+
+
 def clean_header(text: str) -> str:
     """A header's value: no control characters (a line break would start another header); UTF-8 shown as Latin-1, which
     is how headers travel."""

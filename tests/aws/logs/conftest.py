@@ -8,11 +8,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import botocore.session
+import msgspec
 import pytest
 
 from gureum.aws.call import Call
 from gureum.aws.errors import AwsError
-from gureum.aws.protocols import compile_operation
+from gureum.aws.protocols import Ready, compile_operation
 from gureum.base.settings import Settings
 from gureum.core.log_tails import LogTails
 from gureum.engine.client import Client
@@ -43,6 +44,15 @@ class KeptMetrics(MemoryMetrics):
         await super().write(datums)
 
 
+def plain(value: Any) -> Any:
+    """As a client gets it."""
+    if isinstance(value, dict):
+        return {name: plain(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    return msgspec.to_builtins(value) if isinstance(value, Ready) else value
+
+
 class Logs:
     """One account and region. `logs("CreateLogGroup", logGroupName=…)` answers the operation's result or raises AwsError."""
 
@@ -70,6 +80,7 @@ class Logs:
                 result = await found if inspect.isawaitable(found) else found
             except Conflict:
                 continue
+            result = plain(result)
             if not compiled.stream:
                 _check(result, _model.operation_model(name).output_shape, name)
             return result

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gureum.aws.errors import AwsError
-from gureum.aws.protocols import Compiled, Request, compile_operation
+from gureum.aws.protocols import Compiled, Ready, Request, compile_operation
 
 
 def put_item() -> Compiled:
@@ -91,3 +91,18 @@ def test_fragment_is_written_as_its_structure() -> None:
 def test_unknown_operation() -> None:
     with pytest.raises(AwsError, match="UnknownOperationException"):
         compile_operation("ssm", "Foo", "json")
+
+
+class _Line(Ready, frozen=True, rename="camel"):
+    timestamp: int
+    message: str
+    ingestion_time: int
+
+
+def test_ready_structures_are_written_as_they_stand() -> None:
+    compiled = compile_operation("logs", "GetLogEvents", "json")
+    dicts = [{"timestamp": n, "message": f'"{n}"\n é', "ingestionTime": 7} for n in range(3)]
+    ready = [_Line(n, f'"{n}"\n é', 7) for n in range(3)]
+    assert compiled.serialize({"events": ready}, "r").body == compiled.serialize({"events": dicts}, "r").body
+    repaired = compiled.serialize({"events": [_Line(1, "\ud800", 2)]}, "r").body
+    assert repaired == b'{"events":[{"timestamp":1,"message":"\xef\xbf\xbd","ingestionTime":2}]}'
