@@ -1,6 +1,6 @@
 """Volumes as ext4 files behind loop devices, and roots as overlays on them. Fills `ports/volumes.py`.
 
-    <data_dir>/volumes/NAME.img      the volume; survives everything
+    <data_dir>/volumes/NAME.img      the volume; survives everything; NAME.key beside it: see volume_keys.py
     <data_dir>/snapshots             see volume_snapshots.py
     <data_dir>/templates, spare      see volume_files.py
     <run_dir>/volumes/NAME           where the volume is mounted (while a root uses it)
@@ -30,7 +30,10 @@ from typing import TypeVar
 import msgspec
 
 from gureum.drivers import loop_devices, mounts, overlay, volume_files
+from gureum.drivers.late_sealer import LateSealer
 from gureum.drivers.turns import Turns
+from gureum.drivers.volume_keys import VolumeKeys
+from gureum.drivers.volume_recoding import Recoding, clear
 from gureum.drivers.volume_snapshots import SnapshotFiles
 from gureum.ports import PortError
 from gureum.ports.images import Images
@@ -73,6 +76,8 @@ class LoopVolumes:
         self._volumes = data_dir / "volumes"
         self._mounted, self._roots, self._attached = run_dir / "volumes", run_dir / "roots", run_dir / "attached"
         self._snapshots = SnapshotFiles(data_dir / "snapshots")
+        self._keys = VolumeKeys(self._volumes, LateSealer(data_dir / "keys" / "seal.key"))
+        self._recoding = Recoding(data_dir / "copies", run_dir / "copies", self._keys)
         self._spares = volume_files.Spares(data_dir, per_size=spares, inside=(overlay.UPPER, overlay.WORK))
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="volumes")
         # What may take seconds (copies) has threads of its own, so that no start waits behind it.
@@ -105,6 +110,8 @@ class LoopVolumes:
     async def ensure_volume(self, spec: VolumeSpec) -> None:
         path, size = self._volume_file(spec.name), volume_files.round_size(spec.size_bytes)
         async with self._turns.of(f"volume/{spec.name}"):
+            if spec.key:
+                await self._run(lambda: self._keys.keep(spec.name, spec.key))
             if path.exists():
                 await self._run(lambda: self._grow(spec.name, size))
             elif spec.snapshot:
@@ -278,7 +285,7 @@ class LoopVolumes:
         kept = self._snapshots.look(spec.name)
         if kept is None:
             if spec.source:
-                self._snapshots.copy(spec.name, _checked(spec.source))
+                self._copy_snapshot(spec)
             elif spec.volume:
                 volume = self._volume_file(spec.volume)
                 if not volume.exists():
@@ -292,9 +299,20 @@ class LoopVolumes:
             raise PortError(f"snapshot {spec.name} is lost", retry=False)
         return SnapshotUse(spec.name, kept.size_bytes, kept.data_bytes, kept.stored_bytes)
 
+    def _copy_snapshot(self, spec: SnapshotSpec) -> None:
+        if spec.key == spec.source_key:
+            self._snapshots.copy(spec.name, _checked(spec.source))
+            return
+        recoded = self._recode(spec.name, spec.source, spec.source_key, spec.key, 0)
+        try:
+            self._snapshots.make(spec.name, recoded, "")
+        finally:
+            recoded.unlink()
+
     def _mount_volume(self, name: str) -> Path:
         path, target = self._volume_file(name), self._mounted / name
         if mounts.is_mount_point(target):
+            self._keys.unlock(name, target)
             return target
         if not path.exists():
             raise PortError(f"volume {name} does not exist")
@@ -302,6 +320,8 @@ class LoopVolumes:
         # A device that a container of an earlier root still holds must be used again: a second one would be a second cache of one disk.
         in_use = None if name in self._fresh else loop_devices.attached().get(str(path))
         self._fresh.discard(name)
+        if in_use is None:
+            self._keys.prepare(name, path)
         if in_use is not None:
             mounts.mount(in_use, target, "ext4", _VOLUME_FLAGS, _VOLUME_OPTIONS)
         else:
@@ -311,6 +331,7 @@ class LoopVolumes:
             mounts.unmount(target)
             volume_files.grow_unmounted(path)
             self._attach_and_mount(path, target)
+        self._keys.unlock(name, target)
         return target
 
     def _attach_and_mount(self, path: Path, target: Path) -> None:
@@ -337,6 +358,7 @@ class LoopVolumes:
         self._unmount_volume(name)
         self._fresh.discard(name)
         self._volume_file(name).unlink(missing_ok=True)
+        self._keys.forget(name)
 
     def _grow(self, name: str, size: int) -> None:
         path, target = self._volume_file(name), self._mounted / name
@@ -349,7 +371,22 @@ class LoopVolumes:
             _grow_mounted(target, path)
 
     def _restore(self, spec: VolumeSpec, size: int) -> None:
-        self._snapshots.restore(_checked(spec.snapshot), self._volume_file(spec.name), size)
+        path = self._volume_file(spec.name)
+        if spec.key == spec.snapshot_key:
+            self._snapshots.restore(_checked(spec.snapshot), path, size)
+            return
+        self._recode(spec.name, spec.snapshot, spec.snapshot_key, spec.key, size).rename(path)
+
+    def _recode(self, name: str, snapshot: str, old: str, new: str, size: int) -> Path:
+        """The files of a snapshot under another key, in a file of their own."""
+        kept = self._snapshots.look(_checked(snapshot))
+        if kept is None:
+            raise PortError(f"snapshot {snapshot} does not exist")
+        if not new:
+            raise PortError(f"the encrypted snapshot {snapshot} makes encrypted volumes only", retry=False)
+        size = max(size, kept.size_bytes)
+        self._snapshots.restore(snapshot, self._recoding.source(name), kept.size_bytes)
+        return self._recoding.recode(name, old, new, self._spares.template(size), size)
 
     def _user_namespace(self, uid_base: int) -> int:
         """An fd of its own for the caller, who closes it."""
@@ -439,7 +476,8 @@ async def thaw(run_dir: Path) -> None:
 
 def _clean(run_dir: Path) -> None:
     _thaw(run_dir / "volumes")
-    for folder in (run_dir / "roots", run_dir / "volumes", run_dir / "attached"):
+    clear(run_dir / "copies")
+    for folder in (run_dir / "copies", run_dir / "roots", run_dir / "volumes", run_dir / "attached"):
         mounts.unmount_below(folder)
         for path in sorted(folder.glob("**/*"), reverse=True):
             path.rmdir() if path.is_dir() else path.unlink()

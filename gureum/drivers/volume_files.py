@@ -32,6 +32,7 @@ _MKFS = (
     "-E", "lazy_itable_init=0,assume_storage_prezeroed=1,root_owner=0:0",
 )  # fmt: skip
 _COMMAND_TIMEOUT_S = 120.0
+_ENCRYPT = 0x10000
 
 
 def round_size(size_bytes: int) -> int:
@@ -100,6 +101,18 @@ def grow_unmounted(path: Path) -> None:
     # e2fsck answers 1 when it replayed the journal, which is as good as 0.
     _command("e2fsck", "-f", "-p", str(path), good=(0, 1))
     _command("resize2fs", str(path))
+
+
+def may_encrypt(path: Path) -> bool:
+    """Whether the ext4 in a file may have encrypted folders: a flag of its superblock (ext4 disk layout, s_feature_incompat)."""
+    with open(path, "rb", buffering=0) as file:
+        flags = struct.unpack("<I", os.pread(file.fileno(), 4, 1024 + 0x60))[0]
+    return bool(flags & _ENCRYPT)
+
+
+def let_encrypt(path: Path) -> None:
+    """Sets that flag in an unmounted file."""
+    _command("tune2fs", "-O", "encrypt", str(path))
 
 
 def sync_folder(folder: Path) -> None:

@@ -12,11 +12,14 @@ import msgspec
 
 
 class VolumeSpec(msgspec.Struct, frozen=True):
-    """`snapshot`: name of the snapshot it starts from, "" for an empty one."""
+    """`snapshot`: name of the snapshot it starts from, "" for an empty one. `key`: its data key, sealed (base/disk_keys.py), "" for one that is not
+    encrypted; `snapshot_key`: the snapshot's."""
 
     name: str
     size_bytes: int
     snapshot: str = ""
+    key: str = ""
+    snapshot_key: str = ""
 
 
 class RootSpec(msgspec.Struct, frozen=True):
@@ -30,12 +33,15 @@ class RootSpec(msgspec.Struct, frozen=True):
 
 class SnapshotSpec(msgspec.Struct, frozen=True):
     """`volume`: what it is made of, or `source`: the snapshot it is a copy of; both "" once it is made. `parent`: an earlier snapshot of the same
-    volume, "" for none: what is the same there is not stored again."""
+    volume, "" for none: what is the same there is not stored again. `key`, `source_key`: of a copy, the data keys as in VolumeSpec; where they
+    differ its content is encrypted anew."""
 
     name: str
     volume: str = ""
     source: str = ""
     parent: str = ""
+    key: str = ""
+    source_key: str = ""
 
 
 class SnapshotUse(msgspec.Struct, frozen=True):

@@ -41,7 +41,7 @@ def until_image(ec2: Any, name: str) -> None:
 @pytest.fixture(scope="module")
 def machine(cloud: Cloud, ec2: Any) -> dict[str, Any]:
     """Running; its disk has /precious."""
-    disks = [{"DeviceName": "/dev/sdb", "Ebs": {"VolumeSize": 1, "DeleteOnTermination": True}}]
+    disks = [{"DeviceName": "/dev/sdb", "Ebs": {"VolumeSize": 1, "DeleteOnTermination": True, "Encrypted": True}}]
     (made,) = cloud.launch(ec2, UserData="", BlockDeviceMappings=disks)
     sh(cloud, made, "echo mine > /precious; sync")
     return made

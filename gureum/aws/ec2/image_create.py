@@ -8,6 +8,7 @@ import msgspec
 
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
+from gureum.aws.ec2.ebs_encryption import wanted_key
 from gureum.aws.ec2.image_making import snapshots_for
 from gureum.aws.ec2.image_register import claim_name, new_name
 from gureum.aws.ec2.images import Image, ImageSpec, ImageStatus, find_image, no_image, others_images
@@ -83,8 +84,6 @@ async def copy_image(call: Call) -> Result:
     for member in ("DestinationOutpostArn", "DestinationAvailabilityZone", "DestinationAvailabilityZoneId"):
         if params.get(member):
             raise ids.not_built(f"CopyImage with {member}")
-    if params.get("Encrypted") or params.get("KmsKeyId"):
-        raise ids.not_built("Encryption of images")
     region = known_region(params["SourceRegion"])
     source = _source(call, region, params["SourceImageId"])
     if source.status.state != "available":
@@ -138,10 +137,12 @@ def _copied(call: Call, transaction: Transaction, source: Image, mapping: dict[s
     id_ = (mapping.get("Ebs") or {}).get("SnapshotId")
     snapshot = call.client.get(Snapshot, source.meta.scope, id_) if id_ else None
     if snapshot is None:
-        return mapping
+        kms = wanted_key(call, call.params, "") if mapping.get("Ebs") else ""
+        return {**mapping, "Ebs": {**mapping["Ebs"], "Encrypted": True, "KmsKeyId": kms}} if kms else mapping
     text = f"Copied for DestinationAmi from SourceAmi {source.meta.name} for SourceSnapshot {id_}"
-    made = copy_of(call, transaction, snapshot, text, tags_of(call, "snapshot", allow=("image",)))
-    return {**mapping, "Ebs": {**mapping["Ebs"], "SnapshotId": made.meta.name}}
+    made = copy_of(call, transaction, snapshot, text, tags_of(call, "snapshot", allow=("image",)), call.params)
+    encrypted = bool(made.spec.key)
+    return {**mapping, "Ebs": {**mapping["Ebs"], "SnapshotId": made.meta.name, "Encrypted": encrypted}}
 
 
 def _mappings(call: Call, instance: Instance) -> tuple[tuple[dict[str, Any], ...], tuple[tuple[str, str], ...]]:
@@ -153,7 +154,7 @@ def _mappings(call: Call, instance: Instance) -> tuple[tuple[dict[str, Any], ...
         if volume is None:
             continue
         spec = volume.spec
-        ebs: dict[str, Any] = {"VolumeSize": spec.size_gib, "VolumeType": spec.type, "Encrypted": False}
+        ebs: dict[str, Any] = {"VolumeSize": spec.size_gib, "VolumeType": spec.type, "Encrypted": volume.encrypted}
         ebs["DeleteOnTermination"] = device.delete_on_termination
         if spec.iops and spec.type != "gp2":
             ebs["Iops"] = spec.iops
@@ -175,6 +176,9 @@ def _mappings(call: Call, instance: Instance) -> tuple[tuple[dict[str, Any], ...
 def _laid_over(call: Call, before: dict[str, Any] | None, name: str, ebs: dict[str, Any]) -> dict[str, Any]:
     if ebs.get("SnapshotId"):
         raise ids.not_built("CreateImage with a snapshot in a mapping")
+    if before and ("Encrypted" in ebs or "KmsKeyId" in ebs):
+        text = "The encryption of a disk cannot be changed by CreateImage; copy the image to encrypt it."
+        raise AwsError("InvalidBlockDeviceMapping", text)
     least = before["Ebs"]["VolumeSize"] if before else 1
     filled = before["Ebs"] if before else {"VolumeType": "gp2", "DeleteOnTermination": False, "Encrypted": False}
     merged = {**filled, **ebs}

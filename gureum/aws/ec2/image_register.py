@@ -183,12 +183,16 @@ def _mapping(call: Call, one: dict[str, Any]) -> dict[str, Any]:
     if not one.get("DeviceName"):
         raise ids.missing("BlockDeviceMapping.DeviceName")
     ebs = one.get("Ebs") or {}
-    size = find_snapshot(call, ebs["SnapshotId"]).spec.size_gib if ebs.get("SnapshotId") else 0
+    snapshot = find_snapshot(call, ebs["SnapshotId"]) if ebs.get("SnapshotId") else None
+    size = snapshot.spec.size_gib if snapshot else 0
+    if snapshot and "Encrypted" in ebs and ebs["Encrypted"] != bool(snapshot.spec.key):
+        text = "The encryption of an image's disk is that of its snapshot and cannot be given."
+        raise AwsError("InvalidBlockDeviceMapping", text)
     filled = {
         "VolumeSize": size or DEFAULT_ROOT_GIB,
         "VolumeType": "gp2",
         "DeleteOnTermination": True,
-        "Encrypted": False,
+        "Encrypted": bool(snapshot and snapshot.spec.key),
     }
     ebs = {**filled, **ebs}
     check_device(one["DeviceName"])

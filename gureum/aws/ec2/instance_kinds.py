@@ -166,7 +166,9 @@ class VolumeChange(msgspec.Struct, frozen=True):
 
 class VolumeSpec(msgspec.Struct, frozen=True):
     """`size_gib`: GiB. `snapshot`: AWS's id of the snapshot it came from, "" for none; `restored`: its content is here. `iops`, `throughput`: 0
-    where the type has none. `base`: of a root volume, the source of the image whose files lie below what was written to it."""
+    where the type has none. `base`: of a root volume, the source of the image whose files lie below what was written to it.
+    `key`: its data key, sealed (base/disk_keys.py), "" when it is not encrypted; `kms_key`: what was asked for as its KMS key. `snapshot_key`:
+    its snapshot's data key until it is restored."""
 
     size_gib: int
     type: str
@@ -174,8 +176,9 @@ class VolumeSpec(msgspec.Struct, frozen=True):
     snapshot: str = ""
     iops: int = 0
     throughput: int = 0
-    encrypted: bool = False
+    key: str = ""
     kms_key: str = ""
+    snapshot_key: str = ""
     attachment: VolumeAttachment | None = None
     auto_enable_io: bool = False
     change: VolumeChange | None = None
@@ -192,3 +195,7 @@ class VolumeSpec(msgspec.Struct, frozen=True):
 )
 class Volume(Resource, frozen=True):
     spec: VolumeSpec
+
+    @property
+    def encrypted(self) -> bool:
+        return bool(self.spec.key)

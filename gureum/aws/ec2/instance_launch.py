@@ -18,6 +18,7 @@ import msgspec
 
 from gureum.aws.call import Call
 from gureum.aws.ec2 import limits
+from gureum.aws.ec2.ebs_encryption import encrypted, with_key
 from gureum.aws.ec2.images import LaunchImage, find_launch_image
 from gureum.aws.ec2.instance_interfaces import InterfaceWish, create_interface, plan_interfaces
 from gureum.aws.ec2.instance_kinds import (
@@ -208,7 +209,7 @@ def _spot_request(call: Call, transaction: Transaction, params: dict[str, Any], 
 
 def _volume(call: Call, transaction: Transaction, disk: Disk, instance: str) -> Volume:
     attachment = VolumeAttachment(instance, disk.device, call.now, disk.delete_on_termination)
-    spec = msgspec.structs.replace(disk.volume, attachment=attachment)
+    spec = with_key(call, msgspec.structs.replace(disk.volume, attachment=attachment))
     tags = tags_of(call, "volume", allow=("instance", "network-interface", "spot-instances-request", "elastic-gpu"))
     return transaction.create(Volume(meta=call.meta(new_id("vol-"), tags=tags), spec=spec))
 
@@ -309,7 +310,7 @@ def _disk(call: Call, mapping: dict[str, Any], image: LaunchImage, zone: str) ->
     check_device(mapping["DeviceName"])
     snapshot = _snapshot(call, image, ebs["SnapshotId"]) if ebs.get("SnapshotId") else None
     least = max(image.size_gib if is_root else 1, snapshot.spec.size_gib if snapshot else 1)
-    spec = from_snapshot(check_volume(ebs, zone, least_gib=least), snapshot)
+    spec = encrypted(call, from_snapshot(check_volume(ebs, zone, least_gib=least), snapshot), ebs, snapshot)
     if is_root:
         spec = msgspec.structs.replace(spec, base=image.source)
     keep = ebs.get("DeleteOnTermination")

@@ -44,7 +44,9 @@ def volume_wish(volume: Volume) -> Desired:
     """What the volume is on the machine. Once it is restored its snapshot may go."""
     name, spec = volume.meta.name, volume.spec
     snapshot = "" if spec.restored else spec.snapshot
-    return Desired("Volume", name, key_of(volume), specs.Volume(VolumeSpec(name, spec.size_gib * GIB, snapshot)))
+    old_key = spec.snapshot_key if snapshot else ""
+    wish = VolumeSpec(name, spec.size_gib * GIB, snapshot, spec.key, old_key)
+    return Desired("Volume", name, key_of(volume), specs.Volume(wish))
 
 
 @lower(Instance)

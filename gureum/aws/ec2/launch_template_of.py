@@ -62,7 +62,7 @@ def _device(call: Call, device: BlockDevice) -> dict[str, Any]:
     ebs: dict[str, Any] = {"DeleteOnTermination": device.delete_on_termination}
     if volume is not None:
         spec = volume.spec
-        ebs |= {"VolumeSize": spec.size_gib, "VolumeType": spec.type, "Encrypted": spec.encrypted}
+        ebs |= {"VolumeSize": spec.size_gib, "VolumeType": spec.type, "Encrypted": volume.encrypted}
         ebs |= {"Iops": spec.iops} if spec.iops else {}
         ebs |= {"Throughput": spec.throughput} if spec.throughput else {}
     return {"DeviceName": device.device, "Ebs": ebs}

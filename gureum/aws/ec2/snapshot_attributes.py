@@ -11,6 +11,8 @@ from typing import Any
 
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
+from gureum.aws.ec2.account_settings import settings_of
+from gureum.aws.ec2.ebs_encryption import is_managed
 from gureum.aws.ec2.instance_ids import SNAPSHOT
 from gureum.aws.ec2.listing import answer, show_tags
 from gureum.aws.ec2.snapshot_kinds import Lock, Snapshot
@@ -42,6 +44,7 @@ async def modify_snapshot_attribute(call: Call) -> Result:
     (remove if kind == "remove" else add).extend(_who(one) for one in old)
     if not add and not remove:
         raise AwsError("InvalidParameterCombination", "No attributes specified.")
+    _refuse_sharing(call, snapshot, add)
     accounts = [one for one in snapshot.spec.accounts if one not in remove]
     accounts += [one for one in dict.fromkeys(add) if one != "all" and one not in accounts]
     public = "all" in add or (snapshot.spec.public and "all" not in remove)
@@ -175,18 +178,19 @@ def describe_fast_snapshot_restores(call: Call) -> Result:
     return {"FastSnapshotRestores": []}
 
 
-@operation("GetEbsEncryptionByDefault")
-def get_ebs_encryption_by_default(call: Call) -> Result:
-    """AWS: ec2 GetEbsEncryptionByDefault: off; it cannot be enabled, since volumes are not encrypted one by one."""
-    call.end_dry_run()
-    return {"EbsEncryptionByDefault": False, "SseType": "none"}
-
-
-@operation("DisableEbsEncryptionByDefault")
-async def disable_ebs_encryption_by_default(call: Call) -> Result:
-    """AWS: ec2 DisableEbsEncryptionByDefault: as it is."""
-    call.end_dry_run()
-    return {"EbsEncryptionByDefault": False}
+def _refuse_sharing(call: Call, snapshot: Snapshot, add: list[str]) -> None:
+    """AWS: OperationNotPermitted for what is encrypted with the account's managed key, and for what is to be public and must not."""
+    kms = snapshot.spec.kms_key
+    if add and kms and is_managed(kms, snapshot.meta.scope):
+        text = "Snapshots that are encrypted with the AWS managed key cannot be shared"
+        raise AwsError("OperationNotPermitted", text)
+    if "all" not in add:
+        return
+    if kms:
+        raise AwsError("OperationNotPermitted", "Encrypted snapshots cannot be public")
+    if settings_of(call).snapshot_sharing != "unblocked":
+        text = "You can't publicly share this snapshot because block public access for snapshots is enabled in this Region."
+        raise AwsError("OperationNotPermitted", text)
 
 
 def _duration(call: Call) -> tuple[int, float]:

@@ -43,7 +43,7 @@ class Lock(msgspec.Struct, frozen=True):
 class SnapshotSpec(msgspec.Struct, frozen=True):
     """`volume`: AWS's id of the volume it shows (AWS's "vol-ffffffff" for a copy); `source`: the snapshot it is a copy of, "" for none; `parent`:
     an earlier snapshot of the same volume, as it was made. `base`: of a root volume, as VolumeSpec. `accounts`: those that may make volumes of it
-    beside the owner."""
+    beside the owner. `key`, `kms_key`: as in VolumeSpec; `source_key`: of a copy, its source's data key."""
 
     volume: str
     size_gib: int
@@ -54,6 +54,9 @@ class SnapshotSpec(msgspec.Struct, frozen=True):
     public: bool = False
     accounts: tuple[str, ...] = ()
     lock: Lock | None = None
+    key: str = ""
+    kms_key: str = ""
+    source_key: str = ""
 
 
 class SnapshotStatus(msgspec.Struct, frozen=True):

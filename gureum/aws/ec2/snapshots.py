@@ -15,6 +15,8 @@ import msgspec
 
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids, limits
+from gureum.aws.ec2.account_settings import settings_of
+from gureum.aws.ec2.ebs_encryption import is_managed, managed_key, wanted_key
 from gureum.aws.ec2.images import Image
 from gureum.aws.ec2.instance_ids import INSTANCE, SNAPSHOT, VOLUME
 from gureum.aws.ec2.instance_kinds import Instance, Volume
@@ -34,6 +36,7 @@ from gureum.aws.errors import AwsError
 from gureum.aws.filters import FilterTable, apply_filters, boolean
 from gureum.aws.marks import Result, operation
 from gureum.aws.paging import page
+from gureum.base.disk_keys import new_disk_key
 from gureum.base.ids import new_id
 from gureum.core import specs
 from gureum.core.world import World
@@ -90,15 +93,13 @@ async def copy_snapshot(call: Call) -> Result:
     for name in ("DestinationOutpostArn", "DestinationAvailabilityZone", "CompletionDurationMinutes"):
         if params.get(name):
             raise ids.not_built(f"CopySnapshot with {name}")
-    if params.get("Encrypted") or params.get("KmsKeyId"):
-        raise ids.not_built("Encryption of snapshots")
     region = known_region(params["SourceRegion"])
     if params.get("DestinationRegion") not in (None, call.region):
         text = f"Value ({params['DestinationRegion']}) for parameter destinationRegion is invalid. It must be the region that is called."
         raise ids.invalid(text)
     source = find_snapshot(call, params["SourceSnapshotId"], region=region)
     transaction = call.transaction()
-    made = copy_of(call, transaction, source, _description(call), tags_of(call, "snapshot"))
+    made = copy_of(call, transaction, source, _description(call), tags_of(call, "snapshot"), params)
     await call.commit(transaction)
     return {"SnapshotId": made.meta.name, **show_own_tags(made.meta.tags)}
 
@@ -153,19 +154,38 @@ def snapshot_of(
         parent=ready[-1] if ready else volume.spec.snapshot,
         base=volume.spec.base,
         description=description,
+        key=volume.spec.key,
+        kms_key=volume.spec.kms_key,
     )
     return transaction.create(Snapshot(meta=call.meta(new_id("snap-"), tags=tags), spec=spec))
 
 
-def copy_of(call: Call, transaction: Transaction, source: Snapshot, description: str, tags: dict[str, str]) -> Snapshot:
+def copy_of(
+    call: Call,
+    transaction: Transaction,
+    source: Snapshot,
+    description: str,
+    tags: dict[str, str],
+    wanted: dict[str, Any],
+) -> Snapshot:
+    """`wanted`: Encrypted and KmsKeyId, as CopySnapshot and CopyImage have them."""
     _check_number(call)
     transaction.require(source)
+    # The managed key of another region is not there: AWS takes this region's.
+    before = source.spec.kms_key
+    if before and is_managed(before, source.meta.scope) and source.meta.scope != call.scope:
+        before = settings_of(call).ebs_key or managed_key(call)
+    kms = wanted_key(call, wanted, before)
+    key = "" if not kms else source.spec.key if source.spec.key and kms == before else new_disk_key(call.sealer)
     spec = SnapshotSpec(
         volume=COPIED_VOLUME,
         size_gib=source.spec.size_gib,
         source=source.meta.name,
         base=source.spec.base,
         description=description,
+        key=key,
+        kms_key=kms,
+        source_key=source.spec.key,
     )
     return transaction.create(Snapshot(meta=call.meta(new_id("snap-"), tags=tags), spec=spec))
 
@@ -210,12 +230,14 @@ def show_snapshot(snapshot: Snapshot) -> dict[str, Any]:
         "StartTime": snapshot.meta.created,
         "State": status.state,
         "Progress": "100%" if status.state == "completed" else "0%",
-        "Encrypted": False,
+        "Encrypted": bool(spec.key),
         "StorageTier": "standard",
         "Tags": show_tags(snapshot.meta.tags),
     }
     if status.completed:
         shown |= {"CompletionTime": status.completed, "FullSnapshotSizeInBytes": status.data_bytes}
+    if spec.key:
+        shown |= {"KmsKeyId": spec.kms_key, "DataEncryptionKeyId": spec.key.partition(":")[0], "SseType": "sse-kms"}
     if status.reason:
         shown["StateMessage"] = status.reason
     return shown
@@ -232,7 +254,8 @@ def _wish(snapshot: Snapshot) -> Desired:
     name, spec = snapshot.meta.name, snapshot.spec
     wish = Wish(name)
     if snapshot.status.state == "pending":
-        wish = Wish(name, "" if spec.source else spec.volume, spec.source, spec.parent)
+        copied = {"key": spec.key, "source_key": spec.source_key} if spec.source else {}
+        wish = Wish(name, "" if spec.source else spec.volume, spec.source, spec.parent, **copied)
     return Desired("Snapshot", name, key_of(snapshot), specs.Snapshot(wish))
 
 
@@ -311,7 +334,7 @@ def _show_info(snapshot: Snapshot) -> dict[str, Any]:
 
 _FILTERS: FilterTable = {
     "description": lambda one: one.spec.description,
-    "encrypted": lambda _: boolean(False),
+    "encrypted": lambda one: boolean(bool(one.spec.key)),
     "owner-alias": lambda _: (),
     "owner-id": lambda one: one.owner,
     "progress": lambda one: "100%" if one.status.state == "completed" else "0%",

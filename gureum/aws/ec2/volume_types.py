@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 
-from gureum.aws.ec2 import ids
 from gureum.aws.ec2.instance_kinds import VolumeSpec
 from gureum.aws.errors import AwsError
 
@@ -50,8 +49,6 @@ def check_volume(ebs: dict[str, Any], zone: str, *, least_gib: int) -> VolumeSpe
     type_ = TYPES.get(name)
     if type_ is None:
         raise AwsError("UnknownVolumeType", f"Unsupported volume type '{name}' for volume creation.")
-    if ebs.get("Encrypted"):
-        raise ids.not_built("Encryption of volumes")
     size = ebs.get("VolumeSize", ebs.get("Size", least_gib))
     if size < least_gib:
         raise AwsError(

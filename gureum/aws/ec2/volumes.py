@@ -11,6 +11,7 @@ import msgspec
 
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
+from gureum.aws.ec2.ebs_encryption import encrypted, with_key
 from gureum.aws.ec2.instance_ids import VOLUME
 from gureum.aws.ec2.instance_kinds import Volume
 from gureum.aws.ec2.listing import answer, iso_time, listing, show_tags
@@ -41,15 +42,12 @@ async def create_volume(call: Call) -> Result:
         raise AwsError("MissingParameter", "The request must contain the parameter size/snapshot")
     if params.get("Size", 1) < 1:
         raise ids.invalid(f"Volume of {params['Size']}GiB is too small; the minimum is 1GiB.")
-    if params.get("KmsKeyId") and not params.get("Encrypted"):
-        raise AwsError(
-            "InvalidParameterDependency", "The parameter KmsKeyId requires the parameter Encrypted to be set."
-        )
     least = snapshot.spec.size_gib if snapshot else 1
     if params.get("Size", least) < least:
         text = f"The volume size {params['Size']}GiB is less than the snapshot size {least}GiB"
         raise AwsError("InvalidParameterValue", text)
     spec = from_snapshot(check_volume(params, zone, least_gib=least), snapshot)
+    spec = with_key(call, encrypted(call, spec, params, snapshot))
     transaction = call.transaction()
     volume = transaction.create(Volume(meta=call.meta(new_id("vol-"), tags=tags_of(call, "volume")), spec=spec))
     call.remember(transaction, (volume.meta.name,))
@@ -127,7 +125,7 @@ def show_volume(call: Call, volume: Volume) -> dict[str, Any]:
         "State": status_of(volume),
         "CreateTime": volume.meta.created,
         "VolumeType": spec.type,
-        "Encrypted": spec.encrypted,
+        "Encrypted": volume.encrypted,
         "MultiAttachEnabled": False,
         "Attachments": [show_attachment(volume)] if spec.attachment else [],
         "Operator": {"Managed": False},
@@ -138,9 +136,7 @@ def show_volume(call: Call, volume: Volume) -> dict[str, Any]:
     if spec.throughput:
         shown["Throughput"] = spec.throughput
     if spec.kms_key:
-        shown["KmsKeyId"] = (
-            spec.kms_key if spec.kms_key.startswith("arn:") else call.arn(f"key/{spec.kms_key}", service="kms")
-        )
+        shown |= {"KmsKeyId": spec.kms_key, "SseType": "sse-kms"}
     return shown
 
 
@@ -208,7 +204,7 @@ _FILTERS: FilterTable = {
     "availability-zone": lambda volume: volume.spec.zone,
     "availability-zone-id": lambda volume: zone_id(volume.spec.zone),
     "create-time": lambda volume: iso_time(volume.meta.created),
-    "encrypted": lambda volume: boolean(volume.spec.encrypted),
+    "encrypted": lambda volume: boolean(volume.encrypted),
     "fast-restored": lambda _: "false",
     "multi-attach-enabled": lambda _: "false",
     "operator.managed": lambda _: "false",
