@@ -25,7 +25,7 @@ from gureum.core.machine import Machine
 from gureum.core.specs import Container, Disk, Image, Interface, Sandbox, Snapshot, Volume
 from gureum.engine.errors import Broken, Retry
 from gureum.ports import PortError
-from gureum.ports.containers import ContainerSpec, ContainerState, Mount
+from gureum.ports.containers import ContainerSpec, ContainerState, DiskLimit, Mount
 from gureum.ports.images import Image as StoredImage
 from gureum.ports.volumes import AttachmentSpec, RootSpec, attached_folder
 
@@ -49,6 +49,7 @@ class ContainerKinds:
         self._watchers: dict[str, asyncio.Task[None]] = {}
         self._image_locks: dict[str, asyncio.Lock] = {}
         self._pauses: dict[str, _Pause] = {}
+        self._disk_limits: dict[str, tuple[DiskLimit, ...]] = {}
 
     async def adopt(self) -> None:
         """Takes over what an earlier agent started."""
@@ -74,6 +75,15 @@ class ContainerKinds:
     async def volume(self, id_: str, spec: Volume) -> None:
         await self._machine.ports.volumes.ensure_volume(spec.volume)
         self._machine.set_status(id_, "ready")
+        self._poke_user(spec)
+
+    def _poke_user(self, spec: Volume) -> None:
+        """The machine that has a volume is limited by what the volume says now."""
+        for one in self._machine.of_kind("Container"):
+            if isinstance(one.spec, Container):
+                name = spec.volume.name
+                if name == one.spec.volume or any(disk.volume == name for disk in one.spec.disks):
+                    self._machine.poke(one.id)
 
     async def volume_gone(self, id_: str, spec: Volume) -> None:
         await self._machine.ports.volumes.remove_volume(spec.volume.name)
@@ -106,6 +116,8 @@ class ContainerKinds:
                 self._hold_back(name, state)
             state = await self._start(id_, name, spec, again=state is not None)
         disks = await self._disks(id_, name, spec) if state.state == "running" else {}
+        if state.state == "running":
+            await self._limit_disks(name, spec)
         self._machine.set_status(id_, "ready", data={**_told(state), "disks": disks})
 
     async def container_gone(self, id_: str, spec: Container) -> None:
@@ -144,6 +156,7 @@ class ContainerKinds:
         state = await machine.ports.containers.start(wanted)
         await self._note_boot(id_, name, spec)
         self._states[name] = state
+        self._disk_limits.pop(name, None)  # a new control group has none
         self._watch(state)
         return state
 
@@ -164,6 +177,20 @@ class ContainerKinds:
             return "attached"
         gone = await volumes.release_attachment(disk.volume, force=disk.wish == "forced")
         return "detached" if gone else "busy"
+
+    async def _limit_disks(self, name: str, spec: Container) -> None:
+        """A running machine reads and writes its volumes as fast as they say. Idempotent; what is as it was costs no write."""
+        devices = await self._machine.ports.volumes.devices(name)
+        limits = []
+        for volume, device in devices.items():
+            wish = self._machine.desired.get(f"Volume/{volume}")
+            if wish is not None and isinstance(wish.spec, Volume):
+                limits.append(DiskLimit(device, wish.spec.iops, wish.spec.bytes_per_s))
+        if self._disk_limits.get(name) == tuple(limits):
+            return
+        changed = msgspec.structs.replace(spec.limits, disks=tuple(limits))
+        await self._machine.ports.containers.update(name, changed)
+        self._disk_limits[name] = tuple(limits)
 
     async def _renew_network(self, sandbox: str) -> None:
         """A machine that boots has the network it was given: what it made of it (addresses, filters, a deleted link) ended with its kernel."""
@@ -204,6 +231,7 @@ class ContainerKinds:
         await self._machine.keep(f"boot/{name}", "")
         self._states.pop(name, None)
         self._pauses.pop(name, None)
+        self._disk_limits.pop(name, None)
 
     def _boot_of(self, name: str) -> int:
         return int(self._machine.kept.get(f"boot/{name}", "0").split()[0])

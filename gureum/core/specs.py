@@ -50,9 +50,11 @@ class Sandbox(msgspec.Struct, frozen=True):
 
 
 class Volume(msgspec.Struct, frozen=True):
-    """A volume; `image` "" or the name of an Image whose layers lie under the root on it."""
+    """A volume. `iops`, `bytes_per_s`: how fast the machine that has it may read, and write; 0: as the host can."""
 
     volume: VolumeSpec
+    iops: int = 0
+    bytes_per_s: int = 0
 
 
 class Snapshot(msgspec.Struct, frozen=True):

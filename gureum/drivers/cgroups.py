@@ -26,7 +26,7 @@ import msgspec
 
 from gureum.drivers import mounts, oci_spec
 from gureum.ports import PortError
-from gureum.ports.containers import Limits, Usage
+from gureum.ports.containers import DiskLimit, Limits, Usage
 
 ROOT = Path("/sys/fs/cgroup")
 _SOURCE = "gureum"
@@ -117,6 +117,17 @@ class Cgroups:
         _write(cpu / "cpu.cfs_quota_us", oci_spec.cpu_quota_us(limits))
         _write(cpu / "cpu.shares", limits.cpu_shares or oci_spec.DEFAULT_CPU_SHARES)
         _write(pids / "pids.max", limits.pids or "max")
+        self._limit_disks_v1(name, limits.disks)
+
+    def _limit_disks_v1(self, name: str, disks: tuple[DiskLimit, ...]) -> None:
+        """cgroup-v1/blkio-controller.rst: 0 takes a limit away. Nothing where the host does not throttle."""
+        group = self._group("blkio", name) if "blkio" in self._trees else None
+        if group is None or not (group / "blkio.throttle.read_bps_device").exists():
+            return
+        for disk in disks:
+            for way in ("read", "write"):
+                _write(group / f"blkio.throttle.{way}_bps_device", f"{disk.device} {disk.bytes_per_s}")
+                _write(group / f"blkio.throttle.{way}_iops_device", f"{disk.device} {disk.iops}")
 
     def _update_v2(self, name: str, limits: Limits) -> None:
         group, quota = self._group("", name), oci_spec.cpu_quota_us(limits)
@@ -124,6 +135,11 @@ class Cgroups:
         _write(group / "cpu.max", f"{quota if quota > 0 else 'max'} {oci_spec.CFS_PERIOD_US}")
         _write(group / "cpu.weight", oci_spec.cpu_weight(limits.cpu_shares or oci_spec.DEFAULT_CPU_SHARES))
         _write(group / "pids.max", limits.pids or "max")
+        # Not there when the parent gives its children no io controller.
+        if (group / "io.max").exists():
+            for disk in limits.disks:
+                bps, iops = disk.bytes_per_s or "max", disk.iops or "max"
+                _write(group / "io.max", f"{disk.device} rbps={bps} wbps={bps} riops={iops} wiops={iops}")
 
     def processes(self, name: str) -> list[int]:
         """Ids of all processes in it and below, unordered."""

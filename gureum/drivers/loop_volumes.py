@@ -181,6 +181,10 @@ class LoopVolumes:
     async def counters(self) -> dict[str, VolumeCounters]:
         return await self._run(self._counters)
 
+    async def devices(self, root: str) -> dict[str, str]:
+        _checked(root)
+        return await self._run(lambda: self._devices(root))
+
     async def room(self) -> Room:
         return await self._run(lambda: _room(self._volumes))
 
@@ -426,6 +430,14 @@ class LoopVolumes:
                 found[target.name] = VolumeCounters(
                     reads, read_bytes, read_ms, writes, written_bytes, write_ms, busy_ms, queued_ms, _is_sound(target)
                 )
+        return found
+
+    def _devices(self, root: str) -> dict[str, str]:
+        found = {}
+        for volume, user in sorted(self._users.items()):
+            if user == root:
+                number = (self._mounted / volume).stat().st_dev
+                found[volume] = f"{os.major(number)}:{os.minor(number)}"
         return found
 
     # --- plumbing ---

@@ -255,6 +255,12 @@ class SimulatedVolumes:
     async def observe(self) -> tuple[VolumeUse, ...]:
         return tuple(VolumeUse(name, size, 0) for name, size in sorted(self._volumes.items()))
 
+    async def devices(self, root: str) -> dict[str, str]:
+        volumes = [one.volume for one in self._attached.values() if one.root == root]
+        if root in self._roots:
+            volumes.append(self._roots[root].volume)
+        return {name: f"7:{number}" for number, name in enumerate(sorted(volumes))}
+
     async def mounted_roots(self) -> frozenset[str]:
         return frozenset(self._roots)
 

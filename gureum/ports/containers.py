@@ -12,13 +12,23 @@ from typing import Literal, Protocol
 import msgspec
 
 
+class DiskLimit(msgspec.Struct, frozen=True):
+    """Of a block device ("7:3"), of reads and of writes each. 0 means unlimited."""
+
+    device: str
+    iops: int = 0
+    bytes_per_s: int = 0
+
+
 class Limits(msgspec.Struct, frozen=True):
-    """0 means unlimited. `cpus`: 0.5 is half a core. `cpu_shares`: cgroup v1's scale (1024 is one share)."""
+    """0 means unlimited. `cpus`: 0.5 is half a core. `cpu_shares`: cgroup v1's scale (1024 is one share). `disks`: set by an update only, and only
+    where the host's control groups can (v1: what the guest waits for, not what the kernel writes back later)."""
 
     memory_bytes: int = 0
     cpus: float = 0.0
     cpu_shares: int = 0
     pids: int = 0
+    disks: tuple[DiskLimit, ...] = ()
 
 
 class Mount(msgspec.Struct, frozen=True):

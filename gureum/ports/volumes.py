@@ -122,5 +122,8 @@ class Volumes(Protocol):
     async def counters(self) -> dict[str, VolumeCounters]:
         """Of all mounted volumes at once, by name."""
 
+    async def devices(self, root: str) -> dict[str, str]:
+        """Of a root that is mounted: its volume and those attached to it, each with the number of its block device ("7:3")."""
+
     async def room(self) -> Room: ...
     async def close(self) -> None: ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -77,6 +78,42 @@ def test_a_volume_comes_to_a_running_machine_grows_and_goes_to_another(
     until_attachment(ec2, volume, "attached")
     assert sh(cloud, other, "cat /volumes/sdg/file") == "data\n"
     ec2.terminate_instances(InstanceIds=[other["InstanceId"]])
+    until_attachment(ec2, volume, "")
+    ec2.delete_volume(VolumeId=volume)
+
+
+def limits_of(cloud: Cloud, instance: str) -> dict[str, list[str]]:
+    """What the kernel has as limits of the machine's disks, by file: without the device's number, sorted."""
+    name = f"gureum-{cloud.identity['id']}/{instance}"
+    files = [
+        *Path("/sys/fs/cgroup").glob(f"blkio/{name}/blkio.throttle.*_device"),
+        *Path("/sys/fs/cgroup").glob(f"{name}/io.max"),
+    ]
+    return {path.name: sorted(line.partition(" ")[2] for line in path.read_text().splitlines()) for path in files}
+
+
+def test_volumes_are_as_fast_as_they_say(cloud: Cloud, ec2: Any, machine: dict[str, Any]) -> None:
+    name = machine["InstanceId"]
+    if not limits_of(cloud, name):
+        pytest.skip("this host does not throttle disks")
+    volume = new_volume(ec2, machine["Placement"]["AvailabilityZone"], VolumeType="gp3", Iops=4000, Throughput=200)
+    ec2.attach_volume(VolumeId=volume, InstanceId=name, Device="/dev/sdx")
+    # The root is gp3, /dev/sdb the default, gp2.
+    root, second = (3000, 125 << 20), (3000, 128 << 20)
+
+    def limited(*wished: tuple[int, int]) -> bool:
+        found = limits_of(cloud, name)
+        if "io.max" in found:
+            return found["io.max"] == sorted(f"rbps={b} wbps={b} riops={i} wiops={i}" for i, b in wished)
+        iops, bps = (sorted(str(one[place]) for one in wished) for place in (0, 1))
+        return all(found[f"blkio.throttle.{way}_iops_device"] == iops for way in ("read", "write")) and all(
+            found[f"blkio.throttle.{way}_bps_device"] == bps for way in ("read", "write")
+        )
+
+    until(lambda: limited(root, second, (4000, 200 << 20)))
+    ec2.modify_volume(VolumeId=volume, VolumeType="gp3", Iops=5000, Throughput=250)
+    until(lambda: limited(root, second, (5000, 250 << 20)))
+    ec2.detach_volume(VolumeId=volume)
     until_attachment(ec2, volume, "")
     ec2.delete_volume(VolumeId=volume)
 

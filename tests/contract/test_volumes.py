@@ -187,6 +187,23 @@ def test_attached_volume_is_in_use_until_it_or_its_root_is_released(contract: Ca
     contract(promise)
 
 
+def test_devices_of_a_root_are_told_while_it_is_mounted(contract: Callable[[Test], None]) -> None:
+    async def promise(volumes: Volumes) -> None:
+        for name in ("boot", "data"):
+            await volumes.ensure_volume(VolumeSpec(name, 64 * MIB))
+        await volumes.ensure_root(root("web", "boot"))
+        assert list(await volumes.devices("web")) == ["boot"]
+        await volumes.ensure_attachment(AttachmentSpec("data", "web", "xvdf"))
+        found = await volumes.devices("web")
+        assert sorted(found) == ["boot", "data"]
+        assert len(set(found.values())) == 2
+        assert all(device.startswith("7:") for device in found.values())
+        await volumes.release_root("web")
+        assert await volumes.devices("web") == {}
+
+    contract(promise)
+
+
 def test_concurrent_calls_about_one_volume_take_turns(contract: Callable[[Test], None]) -> None:
     async def promise(volumes: Volumes) -> None:
         await asyncio.gather(*(volumes.ensure_volume(VolumeSpec("data", 64 * MIB)) for _ in range(4)))

@@ -9,7 +9,7 @@ import pytest
 from gureum.drivers import mounts
 from gureum.drivers.cgroups import Cgroups
 from gureum.ports import PortError
-from gureum.ports.containers import Limits, Usage
+from gureum.ports.containers import DiskLimit, Limits, Usage
 
 
 @pytest.fixture
@@ -48,6 +48,17 @@ def test_usage_on_v2(group: Path) -> None:
 def test_new_limits_on_v2(group: Path, limits: Limits, files: dict[str, str]) -> None:
     Cgroups("ab12", group.parents[1]).update("web", limits)
     assert {name: (group / name).read_text() for name in files} == files
+
+
+def test_limits_of_disks_on_v2_where_the_group_has_the_io_controller(group: Path) -> None:
+    disks = (DiskLimit("7:3", 3000, 125 << 20),)
+    Cgroups("ab12", group.parents[1]).update("web", Limits(disks=disks))
+    assert not (group / "io.max").exists()
+    (group / "io.max").touch()
+    Cgroups("ab12", group.parents[1]).update("web", Limits(disks=disks))
+    assert (group / "io.max").read_text() == "7:3 rbps=131072000 wbps=131072000 riops=3000 wiops=3000"
+    Cgroups("ab12", group.parents[1]).update("web", Limits(disks=(DiskLimit("7:3"),)))
+    assert (group / "io.max").read_text() == "7:3 rbps=max wbps=max riops=max wiops=max"
 
 
 def test_limits_of_what_is_gone_are_refused(group: Path) -> None:

@@ -19,6 +19,7 @@ from gureum.aws.ec2.instance_show import host_name, profile_id
 from gureum.aws.ec2.instance_types import find_instance_type
 from gureum.aws.ec2.network_kinds import DhcpOptions, NetworkInterface, SecurityGroup, Subnet, Vpc
 from gureum.aws.ec2.regions import zone_id
+from gureum.aws.ec2.volume_types import most_of
 from gureum.base.boot_script import METADATA_PATH, boot_script
 from gureum.core import specs
 from gureum.engine.lowering import Desired, Reader
@@ -46,7 +47,7 @@ def volume_wish(volume: Volume) -> Desired:
     snapshot = "" if spec.restored else spec.snapshot
     old_key = spec.snapshot_key if snapshot else ""
     wish = VolumeSpec(name, spec.size_gib * GIB, snapshot, spec.key, old_key)
-    return Desired("Volume", name, key_of(volume), specs.Volume(wish))
+    return Desired("Volume", name, key_of(volume), specs.Volume(wish, *most_of(spec)))
 
 
 @lower(Instance)

@@ -22,6 +22,9 @@ class VolumeType(msgspec.Struct, frozen=True):
     default_throughput: int = 0
 
 
+MIB = 1 << 20
+GP2_BURST_IOPS = 3000
+STANDARD_IOPS, STANDARD_MIB = 200, 90
 _DEVICE = re.compile(r"(/dev/)?(sd[a-z][0-9]{0,2}|xvd[a-z]{1,2}[0-9]{0,2}|hd[a-z][0-9]{0,2})", re.ASCII)
 TYPES = {
     "gp3": VolumeType(1, 65536, (3000, 80000), 3000, (125, 2000), 125),
@@ -32,6 +35,28 @@ TYPES = {
     "sc1": VolumeType(125, 16384),
     "standard": VolumeType(1, 1024),
 }
+
+
+def most_of(volume: VolumeSpec) -> tuple[int, int]:
+    """(I/O operations, bytes) a second that a volume may have at most by its type, size and settings: while it bursts, since no credits are
+    counted. 0 operations: the type names none. AWS: "Amazon EBS volume types"."""
+    tib = volume.size_gib / 1024
+    match volume.type:
+        case "gp3":
+            return volume.iops, volume.throughput * MIB
+        case "gp2":
+            return max(GP2_BURST_IOPS, volume.iops), (128 if volume.size_gib <= 170 else 250) * MIB
+        case "io1":
+            mib = volume.iops / 64 if volume.iops > 32000 else min(500, volume.iops / 4)
+            return volume.iops, int(mib * MIB)
+        case "io2":
+            return volume.iops, int(min(4000, volume.iops / 4) * MIB)
+        case "st1":
+            return 0, int(min(500, 250 * tib) * MIB)
+        case "sc1":
+            return 0, int(min(250, 80 * tib) * MIB)
+        case _:
+            return STANDARD_IOPS, STANDARD_MIB * MIB
 
 
 def check_device(name: str) -> str:
