@@ -28,6 +28,11 @@ class SettingsSpec(msgspec.Struct, frozen=True):
     credits: tuple[tuple[str, str], ...] = ()
     event_tags: tuple[str, ...] = ()
 
+    @property
+    def restricts(self) -> bool:
+        """Whether it is told which images are allowed."""
+        return self.allowed_images != "disabled"
+
 
 @kind("ec2.AccountSettings")
 class AccountSettings(Resource, frozen=True):

@@ -9,6 +9,7 @@ from typing import Any
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
 from gureum.aws.ec2.images import NEVER, Image, change, own_image
+from gureum.aws.ec2.public_sharing import refuse_public_image
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import Result, operation
 
@@ -35,6 +36,8 @@ async def modify_image_attribute(call: Call) -> Result:
     add, remove = _permissions(params)
     if not add and not remove:
         raise AwsError("InvalidParameterCombination", "No attributes specified.")
+    if "all" in add:
+        refuse_public_image(call)
     accounts = [one for one in image.spec.launch_accounts if one not in remove]
     accounts += [one for one in add if one != "all" and one not in accounts]
     public = "all" in add or (image.spec.public and "all" not in remove)

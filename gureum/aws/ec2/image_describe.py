@@ -6,6 +6,8 @@ from typing import Any
 
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
+from gureum.aws.ec2.account_settings import settings_of
+from gureum.aws.ec2.allowed_images import is_allowed
 from gureum.aws.ec2.images import Image, find_or_fall_back, no_image, others_images, own_image, resolve_image
 from gureum.aws.ec2.listing import answer, iso_time, show_tags
 from gureum.aws.filters import FilterTable, apply_filters, boolean
@@ -27,10 +29,19 @@ def describe_images(call: Call) -> dict[str, Any]:
         found = [image for image in found if _executable(call, image, params["ExecutableUsers"])]
     if not wanted:
         found = [image for image in found if _shown_unasked(call, image)]
-    found = apply_filters(found, params.get("Filters"), _FILTERS)
+    settings = settings_of(call)
+    table: FilterTable = {
+        **_FILTERS,
+        "image-allowed": lambda image: boolean(not settings.restricts or is_allowed(call, image, settings)),
+    }
+    found = apply_filters(found, params.get("Filters"), table)
     call.end_dry_run()
     shown, token = page(params, found, lambda image: image.meta.name, least=1, most=LIMIT_PAGE, default=LIMIT_PAGE)
-    return answer("Images", [show_image(image) for image in shown], token)
+    images = [show_image(image) for image in shown]
+    if settings.restricts:
+        for image, one in zip(shown, images, strict=True):
+            one["ImageAllowed"] = is_allowed(call, image, settings)
+    return answer("Images", images, token)
 
 
 @operation("DescribeImageAttribute")
@@ -175,7 +186,6 @@ _FILTERS: FilterTable = {
     "ena-support": lambda image: boolean(image.spec.ena),
     "free-tier-eligible": lambda image: boolean(image.spec.owner_alias == "amazon"),
     "hypervisor": lambda _: "xen",
-    "image-allowed": lambda _: "true",
     "image-id": lambda image: image.meta.name,
     "image-type": lambda _: "machine",
     "is-public": lambda image: boolean(image.spec.public),

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import msgspec
 
 from gureum.aws.call import Call
+from gureum.aws.ec2.allowed_images import allowed_only
 from gureum.aws.ec2.ids import IdForm, check_id
 from gureum.aws.ec2.image_names import MACHINE, builtin_of
 from gureum.aws.ec2.image_parameters import parameter_value
@@ -215,8 +216,11 @@ def own_image(call: Call, image_id: str) -> Image:
 
 
 def others_images(call: Call, wanted: str = "") -> Iterator[Image]:
-    """Images of the region (`wanted`, "" for the call's) that others own and the caller may start, the built-in ones first."""
-    wanted = wanted or call.region
+    """Images of the region (`wanted`, "" for the call's) that others own and the caller may start and is allowed to, the built-in ones first."""
+    yield from allowed_only(call, _others_images(call, wanted or call.region))
+
+
+def _others_images(call: Call, wanted: str) -> Iterator[Image]:
     for builtin in BUILTINS:
         yield builtin_image(wanted, builtin)
     for image in call.client.everywhere(Image):

@@ -114,7 +114,7 @@ def plan_launch(call: Call, params: dict[str, Any], *, promised: int = 0) -> Pla
             f"The architecture '{','.join(type_.architectures)}' of the specified instance type does not match the architecture "
             f"'{image.architecture}' of the specified AMI. Specify an instance type and an AMI that have matching architectures, and try again.",
         )
-    options = launch_options(params, type_)
+    options = launch_options(call, params, type_)
     subnet, interfaces = plan_interfaces(call, params, most, type_)
     key_name, public_key = _key(call, params)
     spot = spot_options(params, type_.name)

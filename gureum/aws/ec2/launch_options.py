@@ -11,6 +11,7 @@ import msgspec
 
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
+from gureum.aws.ec2.credit_defaults import default_credits
 from gureum.aws.ec2.instance_types import InstanceType
 from gureum.aws.ec2.regions import zones_of
 from gureum.aws.errors import AwsError
@@ -69,7 +70,7 @@ class LaunchOptions(msgspec.Struct, frozen=True):
     hostname_type: str
 
 
-def launch_options(params: dict[str, Any], type_: InstanceType) -> LaunchOptions:
+def launch_options(call: Call, params: dict[str, Any], type_: InstanceType) -> LaunchOptions:
     """Checked. AWS: InvalidParameterValue, InvalidParameterCombination, InvalidPlacementGroup.Unknown and others."""
     cores, threads = cpu_options(params.get("CpuOptions") or {}, type_)
     ids.choice(params.get("MetadataOptions") or {}, "HttpProtocolIpv6", "disabled", "enabled")
@@ -79,7 +80,7 @@ def launch_options(params: dict[str, Any], type_: InstanceType) -> LaunchOptions
         cores=cores,
         threads_per_core=threads,
         tenancy=_tenancy(params.get("Placement") or {}),
-        cpu_credits=_credits(params.get("CreditSpecification") or {}, type_),
+        cpu_credits=_credits(call, params.get("CreditSpecification") or {}, type_),
         auto_recovery=ids.choice(params.get("MaintenanceOptions") or {}, "AutoRecovery", "default", "disabled"),
         shutdown_behavior="terminate" if shutdown == "terminate" else "stop",
         capacity_preference=ids.choice(
@@ -144,10 +145,10 @@ def _tenancy(placement: dict[str, Any]) -> str:
     return tenancy
 
 
-def _credits(wanted: dict[str, Any], type_: InstanceType) -> str:
+def _credits(call: Call, wanted: dict[str, Any], type_: InstanceType) -> str:
     credits_ = wanted.get("CpuCredits")
     if not credits_:
-        return type_.default_credits
+        return default_credits(call, type_)
     if not type_.burstable:
         text = f"Credit specification is not supported for the instance type '{type_.name}'."
         raise AwsError("InstanceCreditSpecification.NotSupported", text)

@@ -12,10 +12,13 @@ import msgspec
 
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
+from gureum.aws.ec2.account_settings import settings_of
 from gureum.aws.ec2.instance_ids import SNAPSHOT
 from gureum.aws.ec2.instance_kinds import VolumeSpec
 from gureum.aws.errors import AwsError
 from gureum.engine.resource import Resource, kind
+
+BLOCK_ALL = "block-all-sharing"
 
 
 class Lock(msgspec.Struct, frozen=True):
@@ -106,12 +109,17 @@ def shared_snapshots(call: Call, region: str) -> Iterator[Snapshot]:
     """Those of others that the caller may make volumes of."""
     for snapshot in call.client.everywhere(Snapshot):
         account, where = snapshot.meta.scope.split("/")
-        if where == region and account != call.account and may_restore(snapshot, call.account):
+        if where == region and account != call.account and may_restore(call, snapshot, call.account):
             yield snapshot
 
 
-def may_restore(snapshot: Snapshot, account: str) -> bool:
-    return snapshot.owner == account or snapshot.spec.public or account in snapshot.spec.accounts
+def may_restore(call: Call, snapshot: Snapshot, account: str) -> bool:
+    return snapshot.owner == account or account in snapshot.spec.accounts or is_public(call, snapshot)
+
+
+def is_public(call: Call, snapshot: Snapshot) -> bool:
+    """Not while its owner blocks all public sharing."""
+    return snapshot.spec.public and settings_of(call, *snapshot.meta.scope.split("/")).snapshot_sharing != BLOCK_ALL
 
 
 def from_snapshot(volume: VolumeSpec, snapshot: Snapshot | None) -> VolumeSpec:

@@ -27,6 +27,7 @@ from gureum.aws.ec2.snapshot_kinds import (
     SnapshotSpec,
     SnapshotStatus,
     find_snapshot,
+    is_public,
     may_restore,
     seen_snapshot,
     shared_snapshots,
@@ -318,9 +319,9 @@ def _owned(call: Call, snapshot: Snapshot, owners: list[str]) -> bool:
 def _restorable(call: Call, snapshot: Snapshot, users: list[str]) -> bool:
     for user in users:
         if user == "all":
-            if snapshot.spec.public:
+            if is_public(call, snapshot):
                 return True
-        elif may_restore(snapshot, call.account if user == "self" else user):
+        elif may_restore(call, snapshot, call.account if user == "self" else user):
             return True
     return False
 
