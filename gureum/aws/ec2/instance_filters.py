@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from gureum.aws.call import Call
+from gureum.aws.ec2.capacity_kinds import USING_STATES
 from gureum.aws.ec2.host_names import private_name, public_name
 from gureum.aws.ec2.instance_kinds import STATE_CODES, BlockDevice, Instance
 from gureum.aws.ec2.instance_show import BOOT_MODE, host_name, profile_id
@@ -24,8 +25,6 @@ from gureum.aws.filters import FilterTable, FilterValues, boolean
 OF_NO_INSTANCE = (
     "affinity",
     "boot-mode",
-    "capacity-reservation-id",
-    "capacity-reservation-specification.capacity-reservation-target.capacity-reservation-id",
     "capacity-reservation-specification.capacity-reservation-target.capacity-reservation-resource-group-arn",
     "host-id",
     "ipv6-address",
@@ -73,6 +72,12 @@ def _own_filters(call: Call) -> FilterTable:
         "availability-zone-id": lambda one: zone_id(one.spec.zone),
         "capacity-reservation-specification.capacity-reservation-preference": (
             lambda one: one.spec.capacity_preference
+        ),
+        "capacity-reservation-id": lambda one: (
+            one.spec.capacity_reservation if one.status.state in USING_STATES else ()
+        ),
+        "capacity-reservation-specification.capacity-reservation-target.capacity-reservation-id": (
+            lambda one: one.spec.capacity_target or ()
         ),
         "client-token": lambda one: one.spec.client_token,
         "current-instance-boot-mode": lambda _: BOOT_MODE,

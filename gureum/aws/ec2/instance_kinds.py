@@ -58,7 +58,8 @@ class Interruption(msgspec.Struct, frozen=True):
 class InstanceSpec(msgspec.Struct, frozen=True):
     """`image_source`: what the core Image is ("builtin:busybox", "digest:sha256:…"). `user_data`: base64 as it was given. `boot`: counts starts
     and asked-for reboots. `requester`: the service that launched it, "" for the account itself. `cores`, `threads_per_core`: 0 for the type's
-    own. `imaging`: the AMI that is being made of it, for which its machine is down for the moment.
+    own. `capacity_target`: the reservation that it must come into;
+    `capacity_reservation`: the one it came into. `imaging`: the AMI that is being made of it, for which its machine is down for the moment.
     `placement`, `placement_id`: its placement group's name and id; `partition`: 0 for none. `spot_request`: of a Spot Instance. `interruption`:
     the notice it was given."""
 
@@ -97,6 +98,8 @@ class InstanceSpec(msgspec.Struct, frozen=True):
     cores: int = 0
     threads_per_core: int = 0
     capacity_preference: str = "open"
+    capacity_target: str = ""
+    capacity_reservation: str = ""
     imaging: str = ""
     placement: str = ""
     placement_id: str = ""
@@ -134,6 +137,7 @@ class InstanceStatus(msgspec.Struct, frozen=True):
         "state": lambda one: one.status.state,
         "image": lambda one: one.spec.image,
         "placement": lambda one: one.spec.placement or (),
+        "capacity": lambda one: one.spec.capacity_reservation or (),
         "fleet": lambda one: one.meta.tags.get("aws:ec2:fleet-id", ()),
     },
 )

@@ -11,14 +11,15 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from gureum.aws.call import Call
 from gureum.aws.ec2 import limits
+from gureum.aws.ec2.capacity_kinds import ONLY, CapacityWish, exceeded, free_places, take_place
 from gureum.aws.ec2.ebs_encryption import encrypted, with_key
+from gureum.aws.ec2.host_room import room_bytes
 from gureum.aws.ec2.images import LaunchImage, find_launch_image
 from gureum.aws.ec2.instance_interfaces import InterfaceWish, create_interface, plan_interfaces
 from gureum.aws.ec2.instance_kinds import (
@@ -50,7 +51,6 @@ from gureum.engine.client import Transaction
 
 LIMIT_USER_DATA_BYTES = 16384
 LIMIT_COUNT = 100
-PROMISING_STATES = ("pending", "running", "stopping")
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -118,7 +118,8 @@ def plan_launch(call: Call, params: dict[str, Any], *, promised: int = 0) -> Pla
     subnet, interfaces = plan_interfaces(call, params, most, type_)
     key_name, public_key = _key(call, params)
     spot = spot_options(params, type_.name)
-    count = _affordable(call, type_, least, most, promised)
+    reserved = free_places(call, options.capacity, type_.name, subnet.spec.zone, options.tenancy)
+    count = _affordable(call, type_, least, most, promised, options.capacity, reserved)
     return Plan(
         image=image,
         type=type_,
@@ -175,7 +176,11 @@ def create_instance(
         cores=options.cores,
         threads_per_core=options.threads_per_core,
         auto_recovery=options.auto_recovery,
-        capacity_preference=options.capacity_preference,
+        capacity_preference=options.capacity.preference,
+        capacity_target=options.capacity.target,
+        capacity_reservation=take_place(
+            call, transaction, options.capacity, plan.type.name, plan.subnet.spec.zone, options.tenancy
+        ),
         client_token=params.get("ClientToken") or "",
         requester=params.get("GureumRequester") or "",
         hostname_type=options.hostname_type or plan.subnet.spec.hostname_type,
@@ -231,10 +236,17 @@ def _counts(params: dict[str, Any]) -> tuple[int, int]:
     return least, most
 
 
-def _affordable(call: Call, type_: InstanceType, least: int, most: int, promised: int) -> int:
-    """How many of `most` the host's memory still has promised room for. AWS: InsufficientInstanceCapacity."""
-    room = host_memory_bytes() * call.settings.memory_promise - promised_bytes(call) - promised
-    count = min(most, int(room // type_.memory_bytes))
+def _affordable(
+    call: Call, type_: InstanceType, least: int, most: int, promised: int, capacity: CapacityWish, reserved: int
+) -> int:
+    """How many of `most` the host's memory still has promised room for; `reserved` of them have theirs already. AWS:
+    InsufficientInstanceCapacity, ReservationCapacityExceeded."""
+    if capacity.preference == ONLY:
+        if reserved < least:
+            raise exceeded()
+        most = min(most, reserved)
+    room = room_bytes(call) - promised
+    count = min(most, reserved + max(0, int(room // type_.memory_bytes)))
     if count < least:
         raise AwsError(
             "InsufficientInstanceCapacity",
@@ -243,23 +255,6 @@ def _affordable(call: Call, type_: InstanceType, least: int, most: int, promised
             status=500,
         )
     return count
-
-
-def promised_bytes(call: Call) -> int:
-    """Memory promised to the instances of all accounts and regions that run or are about to."""
-    total = 0
-    for instance in call.client.everywhere(Instance):
-        if instance.status.state in PROMISING_STATES:
-            type_ = find_instance_type(instance.spec.type)
-            total += type_.memory_bytes if type_ else 0
-    return total
-
-
-def host_memory_bytes() -> int:
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemTotal:"):
-            return int(line.split()[1]) * 1024
-    return 0
 
 
 def _key(call: Call, params: dict[str, Any]) -> tuple[str, str]:

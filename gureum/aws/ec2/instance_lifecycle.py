@@ -20,10 +20,11 @@ import msgspec
 
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
+from gureum.aws.ec2.capacity_kinds import CapacityWish, take_place
+from gureum.aws.ec2.host_room import room_bytes
 from gureum.aws.ec2.instance_ids import INSTANCE
 from gureum.aws.ec2.instance_interfaces import plug_again
 from gureum.aws.ec2.instance_kinds import STATE_CODES, Instance, InstanceStatus, State, Volume
-from gureum.aws.ec2.instance_launch import host_memory_bytes, promised_bytes
 from gureum.aws.ec2.instance_types import find_instance_type
 from gureum.aws.ec2.interfaces import delete_interface, detach, drop_public, interfaces_of, plug
 from gureum.aws.errors import AwsError
@@ -112,14 +113,21 @@ async def reboot_instances(call: Call) -> dict[str, Any]:
 
 def begin_start(call: Call, transaction: Transaction, instance: Instance) -> Instance:
     """From stopped to pending. Also for others that start instances (warm pools). InsufficientInstanceCapacity."""
-    _check_room(call, transaction, instance)
+    wish = CapacityWish(instance.spec.capacity_preference, instance.spec.capacity_target)
+    place = take_place(call, transaction, wish, instance.spec.type, instance.spec.zone, instance.spec.tenancy)
+    if not place:
+        _check_room(call, transaction, instance)
     interfaces = interfaces_of(call, instance.meta.name)
     # AWS: an instance with further interfaces gets no new public address.
     public = instance.spec.public_on_launch and len(interfaces) == 1
     for interface in interfaces:
         plug_again(call, transaction, interface, public=public)
     spec = msgspec.structs.replace(
-        instance.spec, wish="running", boot=instance.spec.boot + 1, launched=float(int(call.now))
+        instance.spec,
+        wish="running",
+        boot=instance.spec.boot + 1,
+        launched=float(int(call.now)),
+        capacity_reservation=place,
     )
     status = InstanceStatus("pending", changed=call.now)
     return transaction.update(msgspec.structs.replace(instance, spec=spec, status=status))
@@ -304,7 +312,7 @@ def _check_room(call: Call, transaction: Transaction, instance: Instance) -> Non
     type_ = find_instance_type(instance.spec.type)
     assert type_ is not None
     started = sum(1 for key in transaction.written if key.startswith("ec2.Instance/"))
-    room = host_memory_bytes() * call.settings.memory_promise - promised_bytes(call) - started * type_.memory_bytes
+    room = room_bytes(call) - started * type_.memory_bytes
     if room < type_.memory_bytes:
         raise AwsError(
             "InsufficientInstanceCapacity",

@@ -10,6 +10,7 @@ from typing import Any
 
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
+from gureum.aws.ec2.capacity_kinds import capacity_wish
 from gureum.aws.ec2.image_describe import show_image
 from gureum.aws.ec2.images import find_or_fall_back
 from gureum.aws.ec2.instance_changes import change, living_instance, require_stopped, write
@@ -155,42 +156,14 @@ async def modify_instance_cpu_options(call: Call) -> Result:
     return {"InstanceId": instance.meta.name, "CoreCount": cores, "ThreadsPerCore": threads}
 
 
-@operation("ModifyInstanceCapacityReservationAttributes", level="state")
+@operation("ModifyInstanceCapacityReservationAttributes")
 async def modify_instance_capacity_reservation_attributes(call: Call) -> Result:
-    """AWS: ec2 ModifyInstanceCapacityReservationAttributes: the preference of a stopped instance; gureum has no reservations to target."""
+    """AWS: ec2 ModifyInstanceCapacityReservationAttributes: of a stopped instance; its next start obeys it."""
     instance = living_instance(call, call.params["InstanceId"])
-    wanted = call.params["CapacityReservationSpecification"]
-    if wanted.get("CapacityReservationTarget"):
-        raise ids.not_built("Capacity reservations")
-    preference = ids.choice(wanted, "CapacityReservationPreference", "open", "none")
+    wish = capacity_wish(call, call.params["CapacityReservationSpecification"])
     require_stopped(instance)
-    await write(call, change(instance, capacity_preference=preference))
+    await write(call, change(instance, capacity_preference=wish.preference, capacity_target=wish.target))
     return {"Return": True}
-
-
-@operation("DescribeCapacityReservations", level="state")
-def describe_capacity_reservations(call: Call) -> Result:
-    """AWS: ec2 DescribeCapacityReservations: none can be made: a host's memory is promised when instances start."""
-    for id_ in call.params.get("CapacityReservationIds") or ():
-        text = f"The capacity reservation ID '{id_}' does not exist"
-        raise AwsError("InvalidCapacityReservationId.NotFound", text)
-    names = (
-        "instance-type",
-        "owner-id",
-        "instance-platform",
-        "availability-zone",
-        "tenancy",
-        "outpost-arn",
-        "start-date",
-        "end-date",
-        "end-date-type",
-        "placement-group-arn",
-        "state",
-        "instance-match-criteria",
-    )
-    apply_filters([], call.params.get("Filters"), dict.fromkeys(names, lambda _: ()))
-    call.end_dry_run()
-    return {"CapacityReservations": []}
 
 
 def _show_image(call: Call, instance: Instance) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gureum.aws.call import Call
+from gureum.aws.ec2.capacity_kinds import USING_STATES
 from gureum.aws.ec2.host_names import private_name, public_name, resource_name
 from gureum.aws.ec2.instance_kinds import STATE_CODES, BlockDevice, Instance, Volume
 from gureum.aws.ec2.instance_types import find_instance_type
@@ -62,7 +63,7 @@ def show_instance(call: Call, instance: Instance) -> dict[str, Any]:
         "EnclaveOptions": {"Enabled": False},
         "HibernationOptions": {"Configured": False},
         "MaintenanceOptions": {"AutoRecovery": spec.auto_recovery, "RebootMigration": "default"},
-        "CapacityReservationSpecification": {"CapacityReservationPreference": spec.capacity_preference},
+        "CapacityReservationSpecification": _capacity(instance),
         "PrivateDnsNameOptions": {
             "HostnameType": spec.hostname_type,
             "EnableResourceNameDnsARecord": spec.resource_a_record,
@@ -86,6 +87,8 @@ def show_instance(call: Call, instance: Instance) -> dict[str, Any]:
     }
     if interfaces:
         shown |= _primary(call, interfaces[0], instance)
+    if spec.capacity_reservation and state in USING_STATES:
+        shown["CapacityReservationId"] = spec.capacity_reservation
     if spec.spot_request:
         shown |= {"InstanceLifecycle": "spot", "SpotInstanceRequestId": spec.spot_request}
     if spec.key_name:
@@ -97,6 +100,14 @@ def show_instance(call: Call, instance: Instance) -> dict[str, Any]:
     if instance.status.reason_code:
         shown["StateReason"] = {"Code": instance.status.reason_code, "Message": instance.status.reason}
     return shown
+
+
+def _capacity(instance: Instance) -> dict[str, Any]:
+    """API form. AWS: ec2 CapacityReservationSpecificationResponse."""
+    spec = instance.spec
+    if spec.capacity_target:
+        return {"CapacityReservationTarget": {"CapacityReservationId": spec.capacity_target}}
+    return {"CapacityReservationPreference": spec.capacity_preference}
 
 
 def host_name(region: str, instance: Instance, address: str) -> str:

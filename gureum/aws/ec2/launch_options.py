@@ -11,6 +11,7 @@ import msgspec
 
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
+from gureum.aws.ec2.capacity_kinds import CapacityWish, capacity_wish
 from gureum.aws.ec2.credit_defaults import default_credits
 from gureum.aws.ec2.instance_types import InstanceType
 from gureum.aws.ec2.regions import zones_of
@@ -35,7 +36,6 @@ NOT_BUILT = {
     "Placement.SpreadDomain": "Placement with SpreadDomain",
     "Operator": "RunInstances with Operator",
     "Monitoring.MetricCategoryIds": "Monitoring with MetricCategoryIds",
-    "CapacityReservationSpecification.CapacityReservationTarget": "Capacity reservations",
     "NetworkPerformanceOptions.BandwidthWeighting": "NetworkPerformanceOptions",
     "MaintenanceOptions.RebootMigration": "MaintenanceOptions with RebootMigration",
 }
@@ -66,7 +66,7 @@ class LaunchOptions(msgspec.Struct, frozen=True):
     cpu_credits: str
     auto_recovery: str
     shutdown_behavior: Literal["stop", "terminate"]
-    capacity_preference: str
+    capacity: CapacityWish
     hostname_type: str
 
 
@@ -83,9 +83,7 @@ def launch_options(call: Call, params: dict[str, Any], type_: InstanceType) -> L
         cpu_credits=_credits(call, params.get("CreditSpecification") or {}, type_),
         auto_recovery=ids.choice(params.get("MaintenanceOptions") or {}, "AutoRecovery", "default", "disabled"),
         shutdown_behavior="terminate" if shutdown == "terminate" else "stop",
-        capacity_preference=ids.choice(
-            params.get("CapacityReservationSpecification") or {}, "CapacityReservationPreference", "open", "none"
-        ),
+        capacity=capacity_wish(call, params.get("CapacityReservationSpecification") or {}),
         hostname_type=ids.choice(names, "HostnameType", "ip-name", "resource-name")
         if names.get("HostnameType")
         else "",
