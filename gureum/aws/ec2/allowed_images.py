@@ -10,7 +10,6 @@ An image is allowed when it meets one criterion; a criterion is met when all tha
 from __future__ import annotations
 
 from collections.abc import Iterable
-from fnmatch import fnmatchcase
 from typing import Any
 
 from gureum.aws.call import Call
@@ -18,6 +17,7 @@ from gureum.aws.ec2 import ids
 from gureum.aws.ec2.account_settings import SettingsSpec, settings_of, write_settings
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import Result, operation
+from gureum.base.globs import glob
 
 DAY_S = 86400.0
 LIMIT_CRITERIA = 10
@@ -74,7 +74,7 @@ def _meets(criterion: dict[str, Any], image: Any, now: float) -> bool:
     if providers and not {image.owner, spec.owner_alias}.intersection(providers):
         return False
     names = criterion.get("ImageNames")
-    if names and not any(fnmatchcase(spec.name, one.replace("[", "[[]")) for one in names):
+    if names and not any(glob(one)(spec.name) for one in names):
         return False
     if criterion.get("MarketplaceProductCodes"):
         return False  # no image here has any

@@ -8,7 +8,7 @@ from typing import Any
 
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
-from gureum.aws.ec2.images import NEVER, Image, change, own_image
+from gureum.aws.ec2.images import NEVER, Image, change, find_image, no_image, own_image
 from gureum.aws.ec2.public_sharing import refuse_public_image
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import Result, operation
@@ -100,6 +100,19 @@ async def disable_image_deregistration_protection(call: Call) -> Result:
     """AWS: ec2 DisableImageDeregistrationProtection."""
     await _change(call, own_image(call, call.params["ImageId"]), protected=False)
     return {"Return": "disabled"}
+
+
+@operation("CancelImageLaunchPermission")
+async def cancel_image_launch_permission(call: Call) -> Result:
+    """AWS: ec2 CancelImageLaunchPermission: an account that another's image is shared with gives that up."""
+    image = find_image(call, call.params["ImageId"])
+    if image is None:
+        raise no_image(call.params["ImageId"])
+    if call.account not in image.spec.launch_accounts:
+        text = f"The image '{image.meta.name}' is not shared with this account explicitly."
+        raise AwsError("InvalidAMIID.Unavailable", text)
+    await _change(call, image, launch_accounts=tuple(one for one in image.spec.launch_accounts if one != call.account))
+    return {"Return": True}
 
 
 def _permissions(params: dict[str, Any]) -> tuple[list[str], list[str]]:

@@ -26,3 +26,10 @@ PLACEMENT_GROUP = IdForm(
     "InvalidPlacementGroupId.Malformed",
 )
 FLEET = IdForm("fleet", "fleet ID", "fleet", "InvalidFleetId.NotFound", "InvalidFleetId.Malformed")
+EVENT_WINDOW = IdForm(
+    "iew",
+    "instance event window ID",
+    "instance-event-window",
+    "InvalidInstanceEventWindowId.NotFound",
+    "InvalidInstanceEventWindowId.Malformed",
+)

@@ -120,25 +120,6 @@ def describe_instance_topology(call: Call) -> Result:
     return answer("Instances", [_show_topology(call, one) for one in shown], token)
 
 
-@operation("DescribeInstanceEventWindows")
-def describe_instance_event_windows(call: Call) -> Result:
-    """AWS: ec2 DescribeInstanceEventWindows: none, for no event is ever scheduled here."""
-    for id_ in call.params.get("InstanceEventWindowIds") or ():
-        text = f"The instance event window ID '{id_}' does not exist"
-        raise AwsError("InvalidInstanceEventWindowId.NotFound", text)
-    names = (
-        "dedicated-host-id",
-        "event-window-name",
-        "instance-id",
-        "instance-tag",
-        "instance-tag-key",
-        "instance-tag-value",
-    )
-    apply_filters([], call.params.get("Filters"), dict.fromkeys(names, lambda _: ()))
-    call.end_dry_run()
-    return {"InstanceEventWindows": []}
-
-
 @operation("ModifyInstanceCpuOptions")
 async def modify_instance_cpu_options(call: Call) -> Result:
     """AWS: ec2 ModifyInstanceCpuOptions: of a stopped instance; the next start limits it so."""

@@ -52,6 +52,10 @@ TYPES = {
     "pg": "placement-group",
     "cr": "capacity-reservation",
     "fleet": "fleet",
+    "iew": "instance-event-window",
+    "report": "image-usage-report",
+    "replacevol": "replace-root-volume-task",
+    "import-ami": "import-image-task",
     "eigw": "egress-only-internet-gateway",
     "tgw": "transit-gateway",
 }
