@@ -19,21 +19,25 @@ from gureum.base import tls_policies
 from gureum.drivers import haproxy_actions, haproxy_errors, haproxy_rules
 from gureum.drivers.haproxy_headers import (
     OWN_HEADERS,
-    first_checks,
+    checks,
+    continued,
+    forwarded_option,
+    of_listener,
+    of_target,
+    ordinary,
     page_arguments,
     refuse,
     sticky_cookies,
     to_client,
-    to_target,
+    until,
 )
 from gureum.drivers.haproxy_logs import (
     CAPTURES,
     FAILED_FORMAT,
-    HTTP_FORMAT,
-    HTTPS_FORMAT,
     LONG_URL,
     TCP_FORMAT,
     UNIQUE_ID,
+    http_format,
 )
 from gureum.drivers.haproxy_text import group_name, refused, server_name
 from gureum.ports.proxies import Certificate, Forward, Group, Listener, ProxySpec, Server
@@ -80,15 +84,16 @@ def render(spec: ProxySpec, host: Host) -> dict[str, str]:
             if missing:
                 raise ValueError(f"certificates are missing: {sorted(missing)}")
             files[crt_list(listener.port)] = "".join(f"{pem_file(name)}\n" for name in listener.certificates)
-    http2 = any(listener.protocol == "HTTPS" for listener in spec.listeners)
-    layer7 = {name for one in spec.listeners if one.protocol in ("HTTP", "HTTPS") for name in forwarded_to(one)}
+    layer7 = [one for one in spec.listeners if one.protocol in ("HTTP", "HTTPS")]
+    http2 = any(listener.protocol == "HTTPS" for listener in layer7)
     for group in spec.groups:
-        if group.name in layer7 or group.protocol in ("HTTP", "HTTPS"):
+        users = [one for one in spec.listeners if group.name in forwarded_to(one)]
+        if group.protocol in ("HTTP", "HTTPS") or any(one in layer7 for one in users):
             if group.preserve_client:
                 raise refused("requests come from the proxy's address")
-            lines += _backend("http", group, _policy7(group, http2=http2))
+            # Not only of its users, which may be others when a rule changes in the running worker.
+            lines += _backend("http", group, [*_policy7(group, http2=http2), *of_target(layer7)])
         else:
-            users = [one for one in spec.listeners if group.name in forwarded_to(one)]
             lines += _backend("tcp", group, _policy4(group, max(map(_idle_s, users), default=NLB_IDLE_S)))
     lines += _block(f"backend {haproxy_actions.NOWHERE} from http", refuse(503, "TRUE", http2=http2))
     lines.append("backend none4 from tcp")
@@ -208,17 +213,20 @@ def _layer7(spec: ProxySpec, listener: Listener, groups: dict[str, Group]) -> tu
     tls = listener.protocol == "HTTPS"
     lines = [
         _bind(spec, listener).strip(),
-        f'log-format "{HTTPS_FORMAT if tls else HTTP_FORMAT}"',
+        f'log-format "{http_format(listener)}"',
         f'error-log-format "{FAILED_FORMAT}"',
-        "tcp-request connection set-var(sess.since) date",
+        until(spec.attributes),
         *CAPTURES,
         f"unique-id-format {UNIQUE_ID}",
-        LONG_URL,
-        *first_checks(spec.attributes, http2=tls),
+        *forwarded_option(spec.attributes),
         *decision.lines,
         *actions.lines,
-        *to_target(listener, spec.attributes),
-        *to_client(listener, spec.attributes, sticky=haproxy_actions.sticky(listener)),
+        *of_listener(listener, spec.attributes),
+        *ordinary(spec.attributes, http2=tls),
+        LONG_URL,
+        *checks(spec.attributes, http2=tls),
+        *continued(spec.attributes),
+        *to_client(listener, sticky=haproxy_actions.sticky(listener)),
         *actions.uses,
     ]
     blocks = _block(f"frontend l-{listener.port} from http", lines)
@@ -266,7 +274,6 @@ def _policy7(group: Group, *, http2: bool) -> list[str]:
     # A worker that is being replaced counts none of its servers, and still serves connections that are kept alive.
     lines += refuse(503, "{ nbsrv 0 } !{ stopping }", http2=http2)
     lines += _version_checks(group, http2=http2)
-    lines.append("http-request set-var(txn.asked) date(0,ms)")
     if group.stickiness is not None:
         if group.stickiness.kind == "source_ip":
             raise refused("stickiness by source address is for layer 4")

@@ -54,13 +54,13 @@ def classify(mode: str) -> tuple[list[str], str]:
 
 
 def to_target(mode: str) -> list[str]:
-    """In defensive mode nothing follows an ambiguous request on the connection to its target."""
-    return [f"http-request set-header connection close if {_AMBIGUOUS}"] if mode == "defensive" else []
-
-
-def to_client(mode: str) -> list[str]:
-    """Nor on the one from its client."""
-    return [f"http-after-response set-header connection close if {_AMBIGUOUS}"] if mode == "defensive" else []
+    """In defensive mode nothing follows an ambiguous request, on the connection to its target and on its client's, whose time is over then."""
+    if mode != "defensive":
+        return []
+    return [
+        f"http-request set-header connection close if {_AMBIGUOUS}",
+        f"http-request set-var(sess.until) int(0) if {_AMBIGUOUS}",
+    ]
 
 
 _AMBIGUOUS = "{ var(txn.class) -m beg Ambiguous }"

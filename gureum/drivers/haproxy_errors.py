@@ -6,6 +6,10 @@ What is no HTTP at all HAProxy answers before any rule and any page of ours: sta
 from __future__ import annotations
 
 SERVER = "awselb/2.0"
+UNREACHED = "{ var(txn.began) -m found }"
+"""Of an answer: that no target took the connection. The page that HAProxy shows then notes when the request came."""
+TOO_LATE_S = 9
+"""The connection's time limit is ten seconds, and what is refused at once takes none; the id of a request knows whole seconds."""
 REASONS = {
     301: "Moved Permanently",
     302: "Found",
@@ -33,6 +37,7 @@ def files() -> dict[str, bytes]:
     """Name → content of everything the configuration refers to for errors."""
     found = {f"{status}.html": page(status).encode() for status in REASONS}
     # HAProxy says 503 of any target that takes no connection; which of two pages it is, is known when it is shown.
-    late = f"%[date(0,ms),sub(txn.asked),div(9900),bool,iif('504 {REASONS[504]}','502 {REASONS[502]}')]"
-    found["connect.html"] = page(503, late).encode()
+    came = "%[unique-id,field(2,-),hex2i,set-var(txn.began),mul(0),bool,iif(,)]"
+    late = f"%[date,sub(txn.began),div({TOO_LATE_S}),bool,iif('504 {REASONS[504]}','502 {REASONS[502]}')]"
+    found["connect.html"] = (came + page(503, late)).encode()
     return found

@@ -5,8 +5,10 @@ AWS: Application Load Balancers guide, "HTTP headers", "Request tracing", "Heade
 
 from __future__ import annotations
 
-from gureum.drivers import haproxy_desync
-from gureum.drivers.haproxy_errors import REASONS, SERVER
+from collections.abc import Sequence
+
+from gureum.drivers import haproxy_desync, haproxy_ordinary
+from gureum.drivers.haproxy_errors import REASONS, SERVER, TOO_LATE_S, UNREACHED
 from gureum.drivers.haproxy_text import header_name, log_format, refused, word
 from gureum.ports.proxies import Listener
 
@@ -49,7 +51,15 @@ def body_first(condition: str = "") -> str:
     return f"http-request wait-for-body time 1s if {{ req.ver 2.0 }} !{{ method GET HEAD }} {condition}".rstrip()
 
 
-def first_checks(attributes: dict[str, str], *, http2: bool) -> list[str]:
+def ordinary(attributes: dict[str, str], *, http2: bool) -> list[str]:
+    """After this line come only the requests that need a closer look."""
+    if _with_port(attributes):
+        return []  # HAProxy's own X-Forwarded-For has no port: each request gets it by lines that come later
+    valid = attributes.get("routing.http.drop_invalid_header_fields.enabled") == "true"
+    return haproxy_ordinary.request(http2=http2, valid_names=valid)
+
+
+def checks(attributes: dict[str, str], *, http2: bool) -> list[str]:
     """What is refused whatever the rules say."""
     refusals = [
         (405, "METH_TRACE", False),
@@ -71,24 +81,12 @@ def _desync_mode(attributes: dict[str, str]) -> str:
     return attributes.get("routing.http.desync_mitigation_mode", "defensive")
 
 
-def to_target(listener: Listener, attributes: dict[str, str]) -> list[str]:
-    """Changes of the request, after the rules have seen it as it was sent."""
+def of_listener(listener: Listener, attributes: dict[str, str]) -> list[str]:
+    """Changes of every request that depend on the listener, after the rules have seen it as it was sent."""
     lines = []
-    if attributes.get("routing.http.drop_invalid_header_fields.enabled") == "true":
-        lines.append("http-request del-header [^-a-zA-Z0-9] -m reg")
     if attributes.get("routing.http.preserve_host_header.enabled") != "true" and listener.port not in _DEFAULT_PORTS:
-        lines.append(
-            f"http-request set-header host %[req.hdr(host)]:{listener.port} if !{{ req.hdr(host) -m reg :[0-9]+$ }}"
-        )
-    lines += _forwarded(attributes)
-    scheme = "https" if listener.protocol == "HTTPS" else "http"
-    lines += [
-        f"http-request set-header X-Forwarded-Proto {scheme}",
-        f"http-request set-header X-Forwarded-Port {listener.port}",
-    ]
-    lines += _trace()
-    lines += _upgrades()
-    lines += haproxy_desync.to_target(_desync_mode(attributes))
+        bare = "{ req.hdr(host) -m found } !{ req.hdr(host) -m reg :[0-9]+$ }"
+        lines.append(f"http-request set-header host %[req.hdr(host)]:{listener.port} if {bare}")
     if (
         listener.protocol == "HTTPS"
         and attributes.get("routing.http.x_amzn_tls_version_and_cipher_suite.enabled") == "true"
@@ -100,6 +98,31 @@ def to_target(listener: Listener, attributes: dict[str, str]) -> list[str]:
     return lines
 
 
+def of_target(listeners: Sequence[Listener]) -> list[str]:
+    """A backend's lines: changes of every request that is sent to a target. `listeners`: those that it may come from."""
+    schemes = {"https" if one.protocol == "HTTPS" else "http" for one in listeners}
+    ports = {one.port for one in listeners}
+    scheme = schemes.pop() if len(schemes) == 1 else "%[ssl_fc,iif(https,http)]"
+    port = ports.pop() if len(ports) == 1 else "%[dst_port]"
+    return [
+        f"http-request set-header X-Forwarded-Proto {scheme}",
+        f"http-request set-header X-Forwarded-Port {port}",
+        f"http-request add-header X-Amzn-Trace-Id Root={TRACE_ID} if !{{ var(txn.trace) -m found }}",
+    ]
+
+
+def continued(attributes: dict[str, str]) -> list[str]:
+    """Changes of requests that are not ordinary."""
+    dropped = attributes.get("routing.http.drop_invalid_header_fields.enabled") == "true"
+    return [
+        *(["http-request del-header [^-a-zA-Z0-9] -m reg"] if dropped else []),
+        *_forwarded(attributes),
+        *_trace(),
+        *_upgrades(),
+        *haproxy_desync.to_target(_desync_mode(attributes)),
+    ]
+
+
 def _forwarded(attributes: dict[str, str]) -> list[str]:
     mode = attributes.get("routing.http.xff_header_processing.mode", "append")
     if mode == "preserve":
@@ -108,14 +131,25 @@ def _forwarded(attributes: dict[str, str]) -> list[str]:
         return ["http-request del-header x-forwarded-for"]
     if mode != "append":
         raise refused(f"unknown X-Forwarded-For mode {mode}")
-    client = "%[src]:%[src_port]" if attributes.get("routing.http.xff_client_port.enabled") == "true" else "%[src]"
+    client = "%[src]:%[src_port]" if _with_port(attributes) else "%[src]"
     once = "{ req.fhdr_cnt(x-forwarded-for) 1 }"
+    none = f"http-request set-header X-Forwarded-For {client} if !{{ req.hdr(x-forwarded-for) -m found }}"
     return [
         # The second line would see what the first has made: it goes first.
         f"http-request add-header X-Forwarded-For {client} if !{once} {{ req.fhdr_cnt(x-forwarded-for) gt 1 }}",
         f'http-request set-header X-Forwarded-For "%[req.fhdr(x-forwarded-for)], {client}" if {once}',
-        f"http-request set-header X-Forwarded-For {client} if !{{ req.hdr(x-forwarded-for) -m found }}",
+        *([none] if _with_port(attributes) else []),
     ]
+
+
+def forwarded_option(attributes: dict[str, str]) -> list[str]:
+    """HAProxy's own X-Forwarded-For, the cheapest, for requests that came without; after all lines."""
+    mode = attributes.get("routing.http.xff_header_processing.mode", "append")
+    return ["option forwardfor if-none"] if mode == "append" and not _with_port(attributes) else []
+
+
+def _with_port(attributes: dict[str, str]) -> bool:
+    return attributes.get("routing.http.xff_client_port.enabled") == "true"
 
 
 def _upgrades() -> list[str]:
@@ -128,8 +162,8 @@ def _upgrades() -> list[str]:
 
 
 def _trace() -> list[str]:
-    """Root where there is none, Self before a Root that another gave; a Self of another is taken out. What came without any is done last, since
-    what is made then would be seen by those before; its id is the log's own."""
+    """Of a request that came with a trace: Self before a Root that another gave, else Root; a Self of another is taken out. What came without any
+    is given one last, by its target's group; its id is the log's own."""
     header = "req.fhdr(x-amzn-trace-id)"
     return [
         f"http-request del-header x-amzn-trace-id if {{ {header} -m len gt {_LONGEST_TRACE_BYTES} }}",
@@ -137,41 +171,46 @@ def _trace() -> list[str]:
         f"http-request set-var-fmt(txn.trace) Self={TRACE_ID};%[{header}] if {{ {header} -m reg (^|;)\\ *Root= }}",
         f"http-request set-var-fmt(txn.trace) Root={TRACE_ID};%[{header}] if {{ {header} -m found }} !{{ var(txn.trace) -m found }}",
         "http-request set-header X-Amzn-Trace-Id %[var(txn.trace)] if { var(txn.trace) -m found }",
-        f"http-request set-header X-Amzn-Trace-Id Root={TRACE_ID} if !{{ {header} -m found }}",
     ]
 
 
-TRACE_ID = "%[unique-id,lower]"
+TRACE_ID = "%[unique-id]"
 
 
-def to_client(listener: Listener, attributes: dict[str, str], *, sticky: bool) -> list[str]:
+def until(attributes: dict[str, str]) -> str:
+    """Of a connection: when it is to be closed after an answer."""
+    keep_alive = int(attributes.get("client_keep_alive.seconds", "3600"))
+    return f"tcp-request connection set-var(sess.until) date({keep_alive})"
+
+
+def to_client(listener: Listener, *, sticky: bool) -> list[str]:
     """Changes of answers: cookies of weighted groups (`sticky`: some rule's), headers, statuses in AWS's form."""
     lines = [
+        *(_group_cookies() if sticky else ()),
+        *haproxy_ordinary.response(),
         f"http-response return {page_arguments(502)} if {{ res.len gt 32000 }} {{ res.hdrs,length gt 32768 }}",
         f"http-response return {page_arguments(502)} if {{ status 101 }} !{{ var(txn.upgrade) -m str -i websocket }}",
-        "http-response set-var(txn.answered) bool(true) if { status 503 }",
-        *(_group_cookies() if sticky else ()),
-        # A target that takes no connection is 502, one that does not answer in time 504; HAProxy calls both 503.
-        f"http-after-response set-status 504 if {_UNREACHED} {{ date(0,ms),sub(txn.asked) ge 9900 }}",
-        f"http-after-response set-status 502 if {_UNREACHED}",
-        *(
-            f"http-after-response set-status {status} reason {word(REASONS[status])} if {{ status {status} }} {_OWN}"
-            for status in (502, 503, 504)
-        ),
+        "http-after-response set-header Connection close if { date,sub(sess.until) ge 0 }",
     ]
-    lines += haproxy_desync.to_client(_desync_mode(attributes))
-    keep_alive = int(attributes.get("client_keep_alive.seconds", "3600"))
-    lines.append(f"http-after-response set-header Connection close if {{ date,sub(sess.since) ge {keep_alive} }}")
     for key, value in listener.attributes.items():
         if key in _ANSWER_HEADERS and value:
             lines.append(f"http-after-response set-header {_ANSWER_HEADERS[key]} {log_format(value)}")
     if listener.attributes.get("routing.http.response.server.enabled") == "false":
         lines.append("http-after-response del-header Server")
+    lines += [
+        "http-after-response allow if { status lt 500 }",
+        # A target that takes no connection is 502, one that does not answer in time 504; HAProxy calls both 503.
+        f"http-after-response set-status 504 if {UNREACHED} {{ date,sub(txn.began) ge {TOO_LATE_S} }}",
+        f"http-after-response set-status 502 if {{ status 503 }} {UNREACHED}",
+        *(
+            f"http-after-response set-status {status} reason {word(REASONS[status])} if {{ status {status} }} {_OWN}"
+            for status in (502, 503, 504)
+        ),
+    ]
     return lines
 
 
 _OWN = f"{{ res.hdr(server) -m str {SERVER} }}"
-_UNREACHED = "{ status 503 } !{ var(txn.answered) -m found } { var(txn.asked) -m found }"
 
 
 def _group_cookies() -> list[str]:

@@ -18,7 +18,8 @@ from collections.abc import Callable
 import msgspec
 
 from gureum.drivers.haproxy_desync import SEVERE
-from gureum.ports.proxies import Certificate, Group, Listener, ProxySpec, Record
+from gureum.drivers.haproxy_ordinary import LONGEST_URL
+from gureum.ports.proxies import Certificate, Group, Listener, ProxySpec, Record, Redirect
 
 CAPTURES = tuple(
     f"capture request header {name} len {length}"
@@ -28,22 +29,21 @@ CAPTURES = tuple(
         ("Content-Type", 20),
     )
 )
-UNIQUE_ID = "1-%{+X}Ts-%[uuid(),bytes(24,12)]%[uuid(),bytes(24,12)]"
-"""A trace id; AWS's has small letters."""
+UNIQUE_ID = "1-%[date,hex,bytes(8,8),lower]-" + 3 * "%[rand,hex,bytes(8,8),lower]"
+"""A trace id: the second of the request, and chance; AWS's has small letters. (A third of what two `uuid()` cost.)"""
+_LOCATION = "%[var(txn.location),json(utf8s)]"
 HTTP_FIELDS = (
     "H", "%[date(0,us)]", "%ci", "%cp", "%f", "%b", "%s", "%si", "%sp", "%TR", "%Tw", "%Tc", "%Tr", "%Ta", "%ST", "%ts", "%U", "%B", "%r",
-    "%hr", "%ID", "%[var(txn.rule)]", "%[var(txn.trace),json(utf8s)]", "%[var(txn.location),json(utf8s)]",
+    "%hr", "%ID", "%[var(txn.rule)]", "%[var(txn.trace),json(utf8s)]", _LOCATION,
     "%[var(txn.url),json(utf8s)]", "%[var(txn.class)]",
 )  # fmt: skip
-LONG_URL = 'http-request set-var-fmt(txn.url) "%[url] HTTP/%[req.ver]" if { url,length gt 900 }'
+LONG_URL = f'http-request set-var-fmt(txn.url) "%[url] HTTP/%[req.ver]" if {{ url,length ge {LONGEST_URL} }}'
 """For which `%r` has no room: were that made long enough for all, each request would take the longest one's memory."""
 HTTPS_FIELDS = (*HTTP_FIELDS, "%sslc", "%sslv", "%[ssl_fc_sni,json(utf8s)]", "%[ssl_f_sha1,hex]")
 TCP_FIELDS = (
     "T", "%[date(0,us)]", "%ci", "%cp", "%f", "%b", "%s", "%si", "%sp", "%Th", "%Tw", "%Tc", "%Tt", "%ts", "%U", "%B", "%sslc", "%sslv",
     "%[ssl_fc_sni,json(utf8s)]", "%[ssl_f_sha1,hex]", "%[ssl_fc_alpn]",
 )  # fmt: skip
-HTTP_FORMAT = "\\t".join(HTTP_FIELDS)
-HTTPS_FORMAT = "\\t".join(HTTPS_FIELDS)
 TCP_FORMAT = "\\t".join(TCP_FIELDS)
 # What ended before there was a request: a handshake that failed (its error's number), or bytes that were no request (its status).
 FAILED_FIELDS = ("E", "%[date(0,us)]", "%ci", "%cp", "%f", "%[fc_err]", "%ST", "%B")
@@ -55,6 +55,15 @@ _GATHER_S = 0.01
 _ORIGIN = re.compile(r"^https?://[^/]*")
 _ESCAPED = re.compile(r"#([0-9A-Fa-f]{2})")
 _ESCAPED_BYTES = re.compile(rb"#([0-9A-Fa-f]{2})")
+
+
+def http_format(listener: Listener) -> str:
+    """What can never be is not looked for."""
+    never = set() if len(listener.rules) > 1 else {"%[var(txn.rule)]"}
+    if not any(isinstance(rule.action, Redirect) for rule in listener.rules):
+        never.add(_LOCATION)
+    fields = HTTPS_FIELDS if listener.protocol == "HTTPS" else HTTP_FIELDS
+    return "\\t".join("-" if field in never else field for field in fields)
 
 
 class Place(msgspec.Struct, frozen=True):
