@@ -33,13 +33,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from gureum.drivers.haproxy import HaproxyProxies
-from gureum.drivers.haproxy_logs import HTTP_FIELDS
+from gureum.drivers.haproxy_log_format import HEAD, HTTP_FIELDS
 from gureum.ports.proxies import Condition, FixedResponse, Forward, Group, Listener, ProxySpec, Rule, Server
 from tests.machine.proxy_host import ADDRESS, ProxyHost, proxy_host
 
 PEERS = Path(os.environ.get("BENCH_PEERS", Path(__file__).parents[1] / ".venv-bench" / "bin"))
 TARGETS = tuple(Server(f"10.9.0.{n}:80", f"10.9.0.{n}", 80, up=True) for n in (21, 22))
-SAME_FIELDS = "\\t".join(field for field in HTTP_FIELDS if "var(" not in field)  # those that are not for rules
+SAME_FIELDS = "\\t".join(
+    field for field in (" ".join(HEAD[:-1]), *HTTP_FIELDS) if "var(" not in field
+)  # those that are not for rules
 LIMITS = "global\n  maxconn 2000\n  nbthread 2\ndefaults\n  mode http\n  timeout client 60s\n  timeout server 60s\n  timeout connect 10s\n"
 
 

@@ -23,7 +23,7 @@ import msgspec
 from gureum.core.access_log_lines import Source, connection_line, file_name, folder, request_line, source, tls_line
 from gureum.core.machine import Machine
 from gureum.core.specs import Interface, Proxy
-from gureum.ports.proxies import Record
+from gureum.ports.proxies import ProxySpec, Record
 
 log = logging.getLogger("gureum.agent")
 PERIOD_S = 300.0
@@ -61,7 +61,7 @@ class AccessLogs:
         self._periods: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        self._unsubscribe = self._machine.ports.proxies.subscribe(self.take)
+        self._unsubscribe = self._machine.ports.proxies.subscribe(self.take, _is_logged)
         self._periods = asyncio.get_running_loop().create_task(self._run())
 
     async def close(self) -> None:
@@ -167,6 +167,10 @@ class AccessLogs:
         if why:
             self.dropped += len(lines)
             log.warning("a load balancer's log is dropped", extra={"why": why, "lines": len(lines)})
+
+
+def _is_logged(spec: ProxySpec) -> bool:
+    return any(spec.attributes.get(f"{key}.s3.enabled") == "true" for key in ("access_logs", "connection_logs"))
 
 
 def write_file(root: Path, place: str, name: str, text: str) -> None:

@@ -13,7 +13,7 @@ import msgspec
 
 from gureum.base import tallies
 from gureum.core.machine import Machine
-from gureum.ports.proxies import Record
+from gureum.ports.proxies import Tally
 
 LIMIT_SUMS = 20_000
 OWN_CODES = (500, 502, 503, 504)
@@ -49,7 +49,7 @@ class RequestSums:
         self._unsubscribe: Callable[[], None] = lambda: None
 
     def start(self) -> None:
-        self._unsubscribe = self._machine.ports.proxies.subscribe(self.add)
+        self._unsubscribe = self._machine.ports.proxies.tally(self.add)
 
     def close(self) -> None:
         self._unsubscribe()
@@ -60,46 +60,47 @@ class RequestSums:
         self._clients = {}
         return found
 
-    def add(self, records: list[Record]) -> None:
+    def add(self, told: list[Tally]) -> None:
         """The proxies' sink."""
-        for record in records:
-            key = (record.proxy, record.group_arn)
+        for one in told:
+            key = (one.proxy, one.group_arn)
             sums = self._sums.get(key)
             if sums is None:
                 if len(self._sums) >= LIMIT_SUMS:
                     continue
-                sums = self._sums[key] = Sums(record.proxy, record.group_arn)
-            _add(sums, record)
-            client = (record.proxy, record.client)
-            if client not in self._clients and len(self._clients) < LIMIT_SUMS:
-                self._clients[client] = None
-                sums.connections += 1
+                sums = self._sums[key] = Sums(one.proxy, one.group_arn)
+            _add(sums, one)
+            for name in one.clients:
+                client = (one.proxy, name)
+                if client not in self._clients and len(self._clients) < LIMIT_SUMS:
+                    self._clients[client] = None
+                    sums.connections += 1
 
 
-def _add(sums: Sums, record: Record) -> None:
-    sums.received_bytes += record.received_bytes
-    sums.sent_bytes += record.sent_bytes
-    if record.kind == "tls":
+def _add(sums: Sums, one: Tally) -> None:
+    sums.received_bytes += one.received_bytes
+    sums.sent_bytes += one.sent_bytes
+    if one.kind == "tls":
         return
-    sums.requests += 1
-    sums.grpc += record.kind == "grpcs"
-    sums.noncompliant += bool(record.classification)
-    if record.target_status > 0:
-        _count(sums.target, _class(record.target_status))
-    elif record.elb_status > 0:
-        _count(sums.elb, _class(record.elb_status))
-        if record.elb_status in OWN_CODES:
-            _count(sums.elb, str(record.elb_status))
-        sums.target_errors += record.elb_status in (502, 504) and bool(record.group_arn)
-    sums.redirects += bool(record.redirect_url)
-    sums.fixed += record.actions == "fixed-response"
-    if record.target_time_s >= 0:
-        tallies.add(sums.times, record.target_time_s)
+    sums.requests += one.count
+    sums.grpc += one.count if one.kind == "grpcs" else 0
+    sums.noncompliant += one.count if one.classified else 0
+    if one.target_status > 0:
+        _count(sums.target, _class(one.target_status), one.count)
+    elif one.elb_status > 0:
+        _count(sums.elb, _class(one.elb_status), one.count)
+        if one.elb_status in OWN_CODES:
+            _count(sums.elb, str(one.elb_status), one.count)
+        sums.target_errors += one.count if one.elb_status in (502, 504) and one.group_arn else 0
+    sums.redirects += one.count if one.actions == "redirect" else 0
+    sums.fixed += one.count if one.actions == "fixed-response" else 0
+    if one.target_time_s >= 0:
+        tallies.add(sums.times, one.target_time_s, one.count)
 
 
 def _class(status: int) -> str:
     return f"{status // 100}XX"
 
 
-def _count(counts: dict[str, int], name: str) -> None:
-    counts[name] = counts.get(name, 0) + 1
+def _count(counts: dict[str, int], name: str, count: int) -> None:
+    counts[name] = counts.get(name, 0) + count

@@ -18,24 +18,32 @@ import socket
 import subprocess
 from collections.abc import AsyncGenerator, Callable, Iterable
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 
 from gureum.base.processes import start_ticks
-from gureum.drivers import foreign_sources, haproxy_config, haproxy_control, haproxy_logs, haproxy_maps
+from gureum.drivers import (
+    foreign_sources,
+    haproxy_config,
+    haproxy_control,
+    haproxy_logs,
+    haproxy_maps,
+    haproxy_tallies,
+)
 from gureum.drivers.haproxy_config import CONTROL_SOCKET, MASTER_SOCKET, pem_file
 from gureum.drivers.haproxy_process import FOLDER, ProxyFolder, State, host, remove_all
 from gureum.drivers.haproxy_text import group_name, server_name
 from gureum.drivers.network_names import checked_name
 from gureum.ports import PortError
-from gureum.ports.proxies import Certificate, Counters, PortCounters, ProxySpec, Record, Sink
+from gureum.ports.proxies import Certificate, Counters, PortCounters, ProxySpec, Sink, TallySink, everything
 
 log = logging.getLogger("gureum.proxies")
 READY_TIMEOUT_S = 20.0
 _DELETE_AGAIN_S = 1.0
 _MOST_DELETIONS = 1000
 _MOST_AT_ONCE = 100
+_One = TypeVar("_One")
 
 
 class Opener(Protocol):
@@ -69,7 +77,8 @@ class HaproxyProxies:
         self._running: dict[str, _Running] = {}
         self._wishes: dict[str, ProxySpec] = {}
         self._locks: dict[str, asyncio.Lock] = {}
-        self._sinks: list[Sink] = []
+        self._sinks: list[tuple[Sink, Callable[[ProxySpec], bool]]] = []
+        self._tally_sinks: list[TallySink] = []
         self._died: asyncio.Queue[str] = asyncio.Queue()
         self._deletions: dict[str, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -114,14 +123,11 @@ class HaproxyProxies:
             if known is not None and known.pidfd < 0:
                 return name
 
-    def subscribe(self, sink: Sink) -> Callable[[], None]:
-        self._sinks.append(sink)
+    def subscribe(self, sink: Sink, wants: Callable[[ProxySpec], bool] = everything) -> Callable[[], None]:
+        return _joined(self._sinks, (sink, wants))
 
-        def stop() -> None:
-            with contextlib.suppress(ValueError):
-                self._sinks.remove(sink)
-
-        return stop
+    def tally(self, sink: TallySink) -> Callable[[], None]:
+        return _joined(self._tally_sinks, sink)
 
     async def counters(self) -> dict[str, Counters]:
         await self._adopt()
@@ -452,13 +458,25 @@ class HaproxyProxies:
 
     def _take(self, known: _Running, lines: list[bytes]) -> None:
         known.tls_errors += sum(haproxy_logs.is_tls_failure(line) for line in lines)
-        if self._sinks:
-            records: list[Record] = [
-                record for line in lines if (record := haproxy_logs.parse(line, known.reading)) is not None
-            ]
-            if records:
-                for sink in tuple(self._sinks):
+        if self._tally_sinks and (counted := haproxy_tallies.tallies(lines, known.reading)):
+            for tally_sink in tuple(self._tally_sinks):
+                tally_sink(counted)
+        sinks = [sink for sink, wants in self._sinks if wants(known.state.spec)]
+        if sinks:
+            found = (haproxy_logs.parse(line, known.reading) for line in lines)
+            if records := [record for record in found if record is not None]:
+                for sink in sinks:
                     sink(records)
+
+
+def _joined(sinks: list[_One], sink: _One) -> Callable[[], None]:
+    sinks.append(sink)
+
+    def stop() -> None:
+        with contextlib.suppress(ValueError):
+            sinks.remove(sink)
+
+    return stop
 
 
 async def clean(home_id: str, run_dir: Path) -> None:

@@ -31,7 +31,7 @@ from gureum.drivers.haproxy_headers import (
     to_client,
     until,
 )
-from gureum.drivers.haproxy_logs import (
+from gureum.drivers.haproxy_log_format import (
     CAPTURES,
     FAILED_FORMAT,
     LONG_URL,
@@ -286,7 +286,10 @@ def _version_checks(group: Group, *, http2: bool) -> list[str]:
     if group.version == "HTTP1":
         return refuse(464, "{ req.hdr(content-type) -m beg application/grpc }", http2=http2)
     lines = refuse(464, "!{ req.ver 2.0 }", http2=http2)
-    return lines + (refuse(464, "!METH_POST", http2=http2) if group.version == "GRPC" else [])
+    if group.version == "GRPC":
+        lines += refuse(464, "!METH_POST", http2=http2)
+        lines.append("http-request set-var(txn.grpc) int(1) if { req.hdr(content-type) -m beg application/grpc }")
+    return lines
 
 
 def _policy4(group: Group, idle_s: int) -> list[str]:

@@ -1,8 +1,4 @@
-"""What HAProxy tells of each request, a datagram each, and how it becomes a `Record`. Pure, but for `LogReader`.
-
-A line is fields between tabs. What a client sent is written as JSON strings (without their quotes), or with HAProxy's own `#XX`, so that it
-never holds a tab. What does not change from request to request (ARNs, names) is not in the line: it is looked up in the proxy's wish.
-"""
+"""How the line that HAProxy tells of a request (haproxy_log_format.py) becomes a `Record`. Pure, but for `LogReader`."""
 
 from __future__ import annotations
 
@@ -18,52 +14,16 @@ from collections.abc import Callable
 import msgspec
 
 from gureum.drivers.haproxy_desync import SEVERE
-from gureum.drivers.haproxy_ordinary import LONGEST_URL
-from gureum.ports.proxies import Certificate, Group, Listener, ProxySpec, Record, Redirect
-
-CAPTURES = tuple(
-    f"capture request header {name} len {length}"
-    for name, length in (
-        ("User-Agent", 1024),
-        ("Host", 256),
-        ("Content-Type", 20),
-    )
-)
-UNIQUE_ID = "1-%[date,hex,bytes(8,8),lower]-" + 3 * "%[rand,hex,bytes(8,8),lower]"
-"""A trace id: the second of the request, and chance; AWS's has small letters. (A third of what two `uuid()` cost.)"""
-_LOCATION = "%[var(txn.location),json(utf8s)]"
-HTTP_FIELDS = (
-    "H", "%[date(0,us)]", "%ci", "%cp", "%f", "%b", "%s", "%si", "%sp", "%TR", "%Tw", "%Tc", "%Tr", "%Ta", "%ST", "%ts", "%U", "%B", "%r",
-    "%hr", "%ID", "%[var(txn.rule)]", "%[var(txn.trace),json(utf8s)]", _LOCATION,
-    "%[var(txn.url),json(utf8s)]", "%[var(txn.class)]",
-)  # fmt: skip
-LONG_URL = f'http-request set-var-fmt(txn.url) "%[url] HTTP/%[req.ver]" if {{ url,length ge {LONGEST_URL} }}'
-"""For which `%r` has no room: were that made long enough for all, each request would take the longest one's memory."""
-HTTPS_FIELDS = (*HTTP_FIELDS, "%sslc", "%sslv", "%[ssl_fc_sni,json(utf8s)]", "%[ssl_f_sha1,hex]")
-TCP_FIELDS = (
-    "T", "%[date(0,us)]", "%ci", "%cp", "%f", "%b", "%s", "%si", "%sp", "%Th", "%Tw", "%Tc", "%Tt", "%ts", "%U", "%B", "%sslc", "%sslv",
-    "%[ssl_fc_sni,json(utf8s)]", "%[ssl_f_sha1,hex]", "%[ssl_fc_alpn]",
-)  # fmt: skip
-TCP_FORMAT = "\\t".join(TCP_FIELDS)
-# What ended before there was a request: a handshake that failed (its error's number), or bytes that were no request (its status).
-FAILED_FIELDS = ("E", "%[date(0,us)]", "%ci", "%cp", "%f", "%[fc_err]", "%ST", "%B")
-FAILED_FORMAT = "\\t".join(FAILED_FIELDS)
+from gureum.drivers.haproxy_log_format import FAILED_FIELDS, HTTP_FIELDS, TCP_FIELDS, TLS_FIELDS
+from gureum.ports.proxies import Certificate, Group, Listener, ProxySpec, Record
 
 _BATCH = 512
 _LONGEST_BYTES = 65536
 _GATHER_S = 0.01
+_MOST_HEADS = 4096
 _ORIGIN = re.compile(r"^https?://[^/]*")
 _ESCAPED = re.compile(r"#([0-9A-Fa-f]{2})")
 _ESCAPED_BYTES = re.compile(rb"#([0-9A-Fa-f]{2})")
-
-
-def http_format(listener: Listener) -> str:
-    """What can never be is not looked for."""
-    never = set() if len(listener.rules) > 1 else {"%[var(txn.rule)]"}
-    if not any(isinstance(rule.action, Redirect) for rule in listener.rules):
-        never.add(_LOCATION)
-    fields = HTTPS_FIELDS if listener.protocol == "HTTPS" else HTTP_FIELDS
-    return "\\t".join("-" if field in never else field for field in fields)
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -75,13 +35,30 @@ class Place(msgspec.Struct, frozen=True):
     port: str
 
 
+class Head(msgspec.Struct, frozen=True):
+    """What a head says. `waited_s`: for a connection to the target."""
+
+    place: Place | None
+    group_arn: str
+    kind: str
+    elb_status: int
+    target_status: int
+    target_time_s: float
+    sent: bool
+    waited_s: float
+    actions: str
+    classification: str
+    reason: str
+
+
 class Reading(msgspec.Struct, frozen=True):
-    """What the lines of one proxy are read with."""
+    """What the lines of one proxy are read with. `heads`: those that were read already."""
 
     name: str
     places: dict[str, Place]
     groups: dict[str, Group]
     certificate_arns: dict[str, str]
+    heads: dict[bytes, Head] = {}
 
 
 def reading(spec: ProxySpec) -> Reading:
@@ -110,18 +87,64 @@ def fingerprint(certificate: Certificate) -> str:
 
 def parse(line: bytes, known: Reading) -> Record | None:
     """None for a line that is none of ours (a failed handshake's too, see `is_tls_failure`)."""
-    fields = line.decode("utf-8", "replace").rstrip("\n").split("\t")
-    kind, count = fields[0], len(fields)
     try:
-        if kind == "H" and (count == len(HTTP_FIELDS) or count == len(HTTPS_FIELDS)):
-            return _http(fields, known)
-        if kind == "E" and count == len(FAILED_FIELDS):
-            return _no_request(["" if field == "-" else field for field in fields], known)
-        if kind == "T" and count == len(TCP_FIELDS):
-            return _tcp(["" if field == "-" else field for field in fields], known)
+        if line.startswith(b"H "):
+            head, _, rest = line.partition(b"\t")
+            fields = rest.decode("utf-8", "replace").rstrip("\n").split("\t")
+            if len(fields) in (len(HTTP_FIELDS), len(HTTP_FIELDS) + len(TLS_FIELDS)):
+                return _http(read_head(head, known), fields, known)
+            return None
+        fields = ["" if field == "-" else field for field in line.decode("utf-8", "replace").rstrip("\n").split("\t")]
+        if fields[0] == "E" and len(fields) == len(FAILED_FIELDS):
+            return _no_request(fields, known)
+        if fields[0] == "T" and len(fields) == len(TCP_FIELDS):
+            return _tcp(fields, known)
     except (ValueError, msgspec.DecodeError):
         return None
     return None
+
+
+def read_head(text: bytes, known: Reading) -> Head:
+    """ValueError for what is none."""
+    found = known.heads.get(text)
+    if found is None:
+        if len(known.heads) >= _MOST_HEADS:
+            known.heads.clear()
+        found = known.heads[text] = _head(text.decode().split(" "), known)
+    return found
+
+
+def _head(words: list[str], known: Reading) -> Head:
+    _, frontend, backend, said, ended, queued, connected, waited, classified, *tls = words
+    place, group = known.places.get(frontend), known.groups.get(backend)
+    answered = waited[0] != "-" and ended[:2] != OWN_ANSWER
+    # A connection to the target was there; else connecting, or waiting for it, took "-1".
+    sent = connected[0] != "-" and queued[0] != "-"
+    status = int(said)
+    classification, _, reason = classified.partition(":") if classified != "-" else ("", "", "")
+    return Head(
+        place=place,
+        group_arn=group.arn if group is not None else "",
+        kind=_kind(status, tls),
+        elb_status=status if answered and ended == "--" else _outcome(status, ended, answered),
+        target_status=status if answered and status > 0 else 0,
+        target_time_s=int(waited) / 1000 if sent and answered else -1.0,
+        sent=sent,
+        waited_s=(int(queued) + int(connected)) / 1000 if sent else -1.0,
+        actions="" if backend == frontend else backend.partition(":")[0] if ":" in backend else "forward",
+        classification=classification,
+        reason=reason,
+    )
+
+
+def _kind(status: int, tls: list[str]) -> str:
+    """`tls`: HTTP's version and whether it is gRPC for a group of that; none without TLS."""
+    if status == 101:
+        return "wss" if tls else "ws"
+    if not tls:
+        return "http"
+    version, grpc = tls
+    return "https" if version != "2" else "h2" if grpc == "-" else "grpcs"
 
 
 def is_tls_failure(line: bytes) -> bool:
@@ -141,59 +164,48 @@ def _number(field: str) -> int:
     return int(field) if field else 0
 
 
-def _http(f: list[str], known: Reading) -> Record:
+def _http(head: Head, f: list[str], known: Reading) -> Record:
     """Runs once per request, on the cores that serve requests: what is usual makes few calls."""
-    _, date, client, client_port, frontend, backend, server, address, port = f[:9]
-    received, queued, connected, waited, active, said, ended, up, down, line, captured, unique, rule = f[9:22]
-    place, group = known.places.get(frontend), known.groups.get(backend)
-    time, status = int(date) / 1_000_000, int(said)
-    agent, host, content = _captured(captured)
-    answered = waited[0] != "-" and ended[:2] != OWN_ANSWER
-    # A connection to the target was there; else connecting, or waiting for it, took "-1".
-    sent = connected[0] != "-" and queued[0] != "-"
-    elb_status = status if answered and ended == "--" else _outcome(status, ended, answered)
-    kind, actions, priority = "http", "forward", 0 if rule == "-" else int(rule)
-    if backend == frontend:
-        actions, priority = "", -1
-    elif ":" in backend:
-        actions = backend.partition(":")[0]
-    trace = _text(f[22]) if f[22] != "-" else f"Root={unique.lower()}" if actions else ""
-    classification, _, reason = f[25].partition(":") if f[25] != "-" else ("", "", "")
+    client, up, down, date, server, target, received, active = f[:8]
+    line, captured, unique, rule, trace, location, url = f[8:15]
+    time = int(date) / 1_000_000
+    agent, host = _captured(captured)
     cipher = protocol = name = certificate = ""
-    if len(f) > len(HTTP_FIELDS):
-        cipher, protocol, name, certificate = (_given(field) for field in f[len(HTTP_FIELDS) :])
-        kind = "https" if line[-8:] != "HTTP/2.0" else _kind2(group, content)
-    if status == 101:
-        kind = "wss" if kind == "https" else "ws"
+    if len(f) > 15:
+        cipher, protocol, name, certificate = (_given(field) for field in f[15:])
+    if not head.actions:
+        priority = -1
+    else:
+        priority = 0 if rule == "-" else int(rule)
     return Record(
         proxy=known.name,
-        kind=kind,
+        kind=head.kind,
         time=time,
         created=time - int(active) / 1000 if active[0] != "-" else time,
-        listener_arn=place.arn if place is not None else "",
-        client=f"{client}:{client_port}",
-        target=f"{address}:{port}" if address != "-" and server != "-" and server != "<NOSRV>" else "",
-        group_arn=group.arn if group is not None else "",
-        request_time_s=(max(0, int(received)) + int(queued) + int(connected)) / 1000 if sent else -1.0,
-        target_time_s=int(waited) / 1000 if sent and answered else -1.0,
-        response_time_s=0.0 if sent and answered else -1.0,
-        elb_status=elb_status,
-        target_status=status if answered and status > 0 else 0,
+        listener_arn=head.place.arn if head.place is not None else "",
+        client=client,
+        target=target if target[0] != "-" and server != "-" and server != "<NOSRV>" else "",
+        group_arn=head.group_arn,
+        request_time_s=max(0, int(received)) / 1000 + head.waited_s if head.sent else -1.0,
+        target_time_s=head.target_time_s,
+        response_time_s=0.0 if head.target_time_s >= 0 else -1.0,
+        elb_status=head.elb_status,
+        target_status=head.target_status,
         received_bytes=int(up),
         sent_bytes=int(down),
-        request=_request(line, place, host, f[24]),
+        request=_request(line, head.place, host, url),
         user_agent=agent,
         tls_cipher=cipher,
         tls_protocol=protocol,
-        trace_id=trace,
+        trace_id=_text(trace) if trace != "-" else f"Root={unique}" if head.actions else "",
         domain_name=_text(name),
         certificate_arn=known.certificate_arns.get(certificate, ""),
         priority=priority,
-        actions=actions,
-        redirect_url=_text(f[23]) if f[23] != "-" else "",
+        actions=head.actions,
+        redirect_url=_text(location) if location != "-" else "",
         error="",
-        classification=classification,
-        classification_reason=reason,
+        classification=head.classification,
+        classification_reason=head.reason,
     )
 
 
@@ -202,10 +214,10 @@ OWN_ANSWER = "LH"
 
 
 @functools.lru_cache(maxsize=512)
-def _captured(field: str) -> tuple[str, str, str]:
+def _captured(field: str) -> tuple[str, str]:
     """`CAPTURES` of a request: clients send the same again and again."""
-    agent, host, content = field[1:-1].split("|")
-    return _unescaped(agent), _unescaped(host).partition(":")[0], content
+    agent, host = field[1:-1].split("|")
+    return _unescaped(agent), _unescaped(host).partition(":")[0]
 
 
 def _given(field: str) -> str:
@@ -265,11 +277,6 @@ def _outcome(status: int, ended: str, answered: bool) -> int:
     if not answered and ended == "sC":
         return 504
     return max(status, 0)
-
-
-def _kind2(group: Group | None, content: str) -> str:
-    grpc = content.startswith("application/grpc") and group is not None and group.version == "GRPC"
-    return "grpcs" if grpc else "h2"
 
 
 def _request(line: str, place: Place | None, host: str, long: str = "-") -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from gureum.drivers import haproxy_config
 from gureum.drivers.haproxy_text import group_name, server_name
 from gureum.drivers.network_names import checked_name
-from gureum.ports.proxies import Counters, ProxySpec, Record, Sink
+from gureum.ports.proxies import Counters, ProxySpec, Record, Sink, TallySink, everything, tally_of
 
 
 class SimulatedProxies:
@@ -40,7 +40,18 @@ class SimulatedProxies:
             if name in self._dead:
                 return name
 
-    def subscribe(self, sink: Sink) -> Callable[[], None]:
+    def subscribe(self, sink: Sink, wants: Callable[[ProxySpec], bool] = everything) -> Callable[[], None]:
+        def take(records: list[Record]) -> None:
+            wanted = [one for one in records if one.proxy in self.specs and wants(self.specs[one.proxy])]
+            if wanted:
+                sink(wanted)
+
+        return self._joined(take)
+
+    def tally(self, sink: TallySink) -> Callable[[], None]:
+        return self._joined(lambda records: sink([tally_of(one) for one in records]))
+
+    def _joined(self, sink: Sink) -> Callable[[], None]:
         self._sinks.append(sink)
 
         def stop() -> None:

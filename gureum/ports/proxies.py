@@ -165,6 +165,41 @@ class Record(msgspec.Struct, frozen=True):
     extra: dict[str, str] = {}
 
 
+class Tally(msgspec.Struct, frozen=True):
+    """`count` requests (or TLS connections) of one proxy that do not differ in what is counted by: fields as in `Record`. `clients`: where they
+    came from."""
+
+    proxy: str
+    group_arn: str
+    kind: str
+    elb_status: int
+    target_status: int
+    target_time_s: float
+    actions: str
+    classified: bool
+    count: int
+    received_bytes: int
+    sent_bytes: int
+    clients: set[str]
+
+
+def tally_of(record: Record) -> Tally:
+    return Tally(
+        record.proxy,
+        record.group_arn,
+        record.kind,
+        record.elb_status,
+        record.target_status,
+        record.target_time_s,
+        record.actions,
+        bool(record.classification),
+        1,
+        record.received_bytes,
+        record.sent_bytes,
+        {record.client},
+    )
+
+
 class PortCounters(msgspec.Struct, frozen=True):
     """Of one listener. `bytes`: both ways, without headers of TCP and IP."""
 
@@ -186,6 +221,11 @@ class Counters(msgspec.Struct, frozen=True):
 
 
 Sink = Callable[[list[Record]], None]
+TallySink = Callable[[list[Tally]], None]
+
+
+def everything(_: ProxySpec) -> bool:
+    return True
 
 
 class Proxies(Protocol):
@@ -201,8 +241,11 @@ class Proxies(Protocol):
     async def died(self) -> str:
         """Waits until some proxy's process has ended that was not removed; its name. It is to be ensured again."""
 
-    def subscribe(self, sink: Sink) -> Callable[[], None]:
-        """`sink` gets the records of all proxies, in the loop, in batches. Returns the way to stop it."""
+    def subscribe(self, sink: Sink, wants: Callable[[ProxySpec], bool] = everything) -> Callable[[], None]:
+        """`sink` gets the records of the proxies that it `wants`, in the loop, in batches. Returns the way to stop it."""
+
+    def tally(self, sink: TallySink) -> Callable[[], None]:
+        """`sink` gets counts of the records of all proxies; a proxy whose records nobody wants makes none. Returns the way to stop it."""
 
     async def counters(self) -> dict[str, Counters]: ...
     async def observe(self) -> frozenset[str]:

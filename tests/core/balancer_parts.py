@@ -15,7 +15,7 @@ from gureum.engine.lowering import Desired
 from gureum.ports import PortError
 from gureum.ports.checks import Outcome, Probe
 from gureum.ports.networks import InterfaceSpec, SandboxSpec
-from gureum.ports.proxies import Counters, Forward, Group, Listener, ProxySpec, Rule, Sink
+from gureum.ports.proxies import Counters, Forward, Group, Listener, ProxySpec, Rule, Sink, TallySink, everything
 from gureum.simulated import simulated_ports
 from gureum.store.contract import Store
 from tests.core.agent_parts import Agent
@@ -59,9 +59,12 @@ class NotedProxies:
     async def died(self) -> str:
         return await self._ended.get()
 
-    def subscribe(self, sink: Sink) -> Callable[[], None]:
+    def subscribe(self, sink: Sink, wants: Callable[[ProxySpec], bool] = everything) -> Callable[[], None]:
         self.sinks.append(sink)
         return lambda: self.sinks.remove(sink)
+
+    def tally(self, sink: TallySink) -> Callable[[], None]:
+        return lambda: None
 
     async def counters(self) -> dict[str, Counters]:
         return {}

@@ -9,7 +9,7 @@ import pytest
 
 from gureum.base.tallies import LIMIT_VALUES, rounded
 from gureum.core.request_sums import RequestSums, Sums
-from gureum.ports.proxies import Record
+from gureum.ports.proxies import Record, tally_of
 
 GROUP = "arn:aws:elasticloadbalancing:us-east-1:1:targetgroup/web/73e2d6bc24d8a067"
 PLAIN = Record(
@@ -22,7 +22,7 @@ PLAIN = Record(
 
 def summed(*records: dict[str, Any]) -> Sums:
     sums = RequestSums(machine=None)  # type: ignore[arg-type]
-    sums.add([msgspec.structs.replace(PLAIN, **fields) for fields in records])
+    sums.add([tally_of(msgspec.structs.replace(PLAIN, **fields)) for fields in records])
     (found,) = sums.take()
     return found
 
@@ -56,6 +56,6 @@ def test_response_times_are_kept_to_two_digits_and_bounded() -> None:
 
 def test_what_was_taken_is_begun_anew() -> None:
     sums = RequestSums(machine=None)  # type: ignore[arg-type]
-    sums.add([PLAIN])
+    sums.add([tally_of(PLAIN)])
     assert len(sums.take()) == 1
     assert sums.take() == []

@@ -1,0 +1,89 @@
+"""What is counted by heads is what the records of the same lines say."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from gureum.drivers.haproxy_logs import parse, reading
+from gureum.drivers.haproxy_tallies import tallies
+from gureum.ports.proxies import Forward, Group, Listener, ProxySpec, Rule, Tally, tally_of
+
+FORWARD = (Rule(0, Forward((("tg-a", 1),))),)
+LISTENERS = (Listener(80, "HTTP", "arn:80", FORWARD), Listener(443, "HTTPS", "arn:443", FORWARD))
+GROUPS = (Group("tg-a", "arn:a", "HTTP"), Group("tg-g", "arn:g", "HTTP", "GRPC"))
+KNOWN = reading(ProxySpec("node-1", "/x", "10.9.0.10", "app/lb/1", LISTENERS, GROUPS))
+REST = (
+    "1795932810000000\t10.0.0.5:80\t10.0.0.5:80\t0\t1\tGET /x HTTP/1.1\t{curl|a.example.com}\t1-6b0bc28a-aa\t-\t-\t-\t-"
+)
+TLS = "\tECDHE\tTLSv1.3\ta.example.com\t-"
+HEADS = (
+    "l-80 tg-a 200 -- 0 1 3 -",
+    "l-80 tg-a 404 -- 0 1 12 -",
+    "l-80 tg-a 200 -- 0 1 3 Ambiguous:SuspiciousHeader",
+    "l-80 tg-a 101 -- 0 1 3 -",
+    "l-80 tg-a 503 SC 0 -1 -1 -",
+    "l-80 tg-a 502 SH 0 1 -1 -",
+    "l-80 tg-a 504 sH 0 1 -1 -",
+    "l-80 tg-a -1 CH 0 1 -1 -",
+    "l-80 tg-a 502 LH 0 1 2 -",
+    "l-80 tg-a 503 LR -1 -1 -1 -",
+    "l-80 fixed-response:80:3 200 LR -1 -1 -1 -",
+    "l-80 redirect:80:4 301 LR -1 -1 -1 -",
+    "l-80 l-80 400 LR -1 -1 -1 Severe:BadHeader",
+    "l-443 tg-a 200 -- 0 0 1 - 1 -",
+    "l-443 tg-a 200 -- 0 0 1 - 2 -",
+    "l-443 tg-g 200 -- 0 0 1 - 2 1",
+    "l-443 tg-a 101 -- 0 0 1 - 1 -",
+)
+OTHERS = (
+    b"E\t1795932810000000\t10.9.0.1\t4000\tl-80\t0\t400\t200",
+    b"E\t1795932810000000\t10.9.0.1\t4000\tl-443\t35\t-\t0",
+    b"garbage",
+    b"H l-80\t\t\t\t",
+    b"H l-80 tg-a x -- 0 1 3 -\t10.9.0.1:4000\t1\t2\t3",
+    b"",
+)
+
+
+def line(head: str, client: int, up: int, down: int) -> bytes:
+    end = TLS if head.startswith("l-443") else ""
+    return f"H {head}\t10.9.0.1:{client}\t{up}\t{down}\t{REST}{end}".encode()
+
+
+LINES = [line(head, 4000 + n % 3, 100 + n, 1000 * n) for n, head in enumerate((*HEADS, *HEADS, *HEADS[:5]))]
+
+
+def summed(some: Iterable[Tally]) -> tuple[Counter[object], dict[object, set[str]]]:
+    found: Counter[object] = Counter()
+    clients: dict[object, set[str]] = {}
+    for one in some:
+        key = (
+            one.group_arn,
+            one.kind,
+            one.elb_status,
+            one.target_status,
+            one.target_time_s,
+            one.actions,
+            one.classified,
+        )
+        found[key, "count"] += one.count
+        found[key, "received"] += one.received_bytes
+        found[key, "sent"] += one.sent_bytes
+        clients.setdefault(key, set()).update(one.clients)
+    return found, clients
+
+
+def test_lines_are_counted_as_their_records_would_be() -> None:
+    lines = [*LINES, *OTHERS]
+    records = [record for one in lines if (record := parse(one, KNOWN)) is not None]
+    assert len(records) == len(LINES) + 1, "of the others one is a request that could not be read"
+    assert {record.kind for record in records} == {"http", "ws", "https", "h2", "grpcs", "wss"}
+    assert {record.elb_status for record in records} >= {200, 101, 301, 400, 404, 460, 502, 503, 504}
+    assert summed(tallies(lines, KNOWN)) == summed(map(tally_of, records))
+
+
+def test_a_head_is_counted_once_however_many_have_it() -> None:
+    (found,) = tallies([line(HEADS[0], 4000 + n % 2, 10, 20) for n in range(100)], KNOWN)
+    assert (found.count, found.received_bytes, found.sent_bytes) == (100, 1000, 2000)
+    assert found.clients == {"10.9.0.1:4000", "10.9.0.1:4001"}
