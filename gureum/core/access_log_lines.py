@@ -10,6 +10,7 @@ What clients send stands in quotes; a quote, a backslash or what cannot be print
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import re
 
 import msgspec
@@ -158,7 +159,13 @@ def file_name(of: Source, end: float, random: str, *, connections: bool) -> str:
 
 
 def _time(seconds: float) -> str:
-    return f"{dt.datetime.fromtimestamp(seconds, dt.UTC):%Y-%m-%dT%H:%M:%S.%f}Z"
+    micros = round(seconds * 1_000_000)
+    return f"{_second(micros // 1_000_000)}.{micros % 1_000_000:06d}Z"
+
+
+@functools.lru_cache(maxsize=64)
+def _second(seconds: int) -> str:
+    return f"{dt.datetime.fromtimestamp(seconds, dt.UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 def _seconds(value: float) -> str:
@@ -174,8 +181,10 @@ def _quoted(text: str) -> str:
 
 
 def _bare(text: str) -> str:
-    return _escaped(text).replace(" ", "\\x20") or "-"
+    return _escaped(text).replace(" ", "\\x20") if text else "-"
 
 
 def _escaped(text: str) -> str:
+    if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
+        return text
     return _UNSAFE.sub(lambda found: "".join(f"\\x{byte:02X}" for byte in found[0].encode()), text)

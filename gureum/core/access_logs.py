@@ -45,6 +45,14 @@ class File(msgspec.Struct, frozen=True):
     connections: bool
 
 
+class Place(msgspec.Struct, frozen=True):
+    """Of one listener's records: the files of its requests and connections, if they are wished."""
+
+    port: int
+    access: File | None
+    connections: File | None
+
+
 class AccessLogs:
     """`start` subscribes; `close` writes what is buffered. `root`: the folder of all buckets. `dropped`: lines that were not written."""
 
@@ -76,21 +84,31 @@ class AccessLogs:
         """The proxies' sink."""
         wishes = (one.spec for one in self._machine.of_kind("Proxy"))
         proxies = {spec.proxy.name: spec for spec in wishes if isinstance(spec, Proxy)}
+        places: dict[tuple[str, str], Place] = {}
         for record in records:
-            spec = proxies.get(record.proxy)
-            for file, line in self._lines(record, spec) if spec is not None else ():
+            spec, key = proxies.get(record.proxy), (record.proxy, record.listener_arn)
+            if spec is None:
+                continue
+            if key not in places:
+                places[key] = self._place(spec, record.listener_arn)
+            for file, line in self._lines(record, spec, places[key]):
                 self._add(file, line)
 
-    def _lines(self, record: Record, spec: Proxy) -> list[tuple[File, str]]:
-        wished = spec.proxy
-        port = next((one.port for one in wished.listeners if one.arn == record.listener_arn), 0)
-        access = self._file(spec, record, connections=False)
+    def _place(self, spec: Proxy, listener_arn: str) -> Place:
+        port = next((one.port for one in spec.proxy.listeners if one.arn == listener_arn), 0)
+        return Place(
+            port,
+            self._file(spec, listener_arn, connections=False),
+            self._file(spec, listener_arn, connections=True),
+        )
+
+    def _lines(self, record: Record, spec: Proxy, place: Place) -> list[tuple[File, str]]:
+        wished, access = spec.proxy, place.access
         if wished.label.startswith("net/"):
-            return [(access, tls_line(record, wished.label, wished.address, port))] if access else []
+            return [(access, tls_line(record, wished.label, wished.address, place.port))] if access else []
         found = [(access, request_line(record, wished.label))] if access and record.kind != "tls" else []
-        file = self._file(spec, record, connections=True)
-        if file is not None and (record.kind == "tls" or self._is_new_connection(record, spec)):
-            found.append((file, connection_line(record, port)))
+        if place.connections and (record.kind == "tls" or self._is_new_connection(record, spec)):
+            found.append((place.connections, connection_line(record, place.port)))
         return found
 
     def _is_new_connection(self, record: Record, spec: Proxy) -> bool:
@@ -105,11 +123,11 @@ class AccessLogs:
         self._connections[key] = record.time
         return last is None or record.time - last > (float(idle_s) if idle_s.isdigit() else IDLE_S)
 
-    def _file(self, spec: Proxy, record: Record, *, connections: bool) -> File | None:
+    def _file(self, spec: Proxy, listener_arn: str, *, connections: bool) -> File | None:
         attributes, key = spec.proxy.attributes, "connection_logs.s3" if connections else "access_logs.s3"
         if attributes.get(f"{key}.enabled") != "true":
             return None
-        of = source(spec.proxy.label, self._address(spec), record.listener_arn)
+        of = source(spec.proxy.label, self._address(spec), listener_arn)
         if of is None:
             return None
         return File(attributes.get(f"{key}.bucket", ""), attributes.get(f"{key}.prefix", ""), of, connections)
@@ -181,7 +199,7 @@ def write_file(root: Path, place: str, name: str, text: str) -> None:
     try:
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as file:
-            file.write(gzip.compress(text.encode(), compresslevel=6))
+            file.write(gzip.compress(text.encode(), compresslevel=1))
         draft.rename(where / name)
     except OSError:
         with contextlib.suppress(OSError):
