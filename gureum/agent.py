@@ -78,6 +78,7 @@ def build_ports(home: Home) -> Ports:
     images = ImageStore(home.path / "images", recipes())
     certificates = LateCa(home.path / "ca", clock)
     firewalls = NftFirewalls(home.id)
+    sealer = LateSealer(home.path / "keys" / "seal.key")
     return Ports(
         networks=NetnsNetworks(home.id, home.run),
         firewalls=firewalls,
@@ -85,8 +86,8 @@ def build_ports(home: Home) -> Ports:
         volumes=LoopVolumes(home.id, home.run, home.path, images),
         containers=CrunContainers(home.id, home.run, home.logs / "consoles"),
         names=DnsNames(),
-        metadata=Imds(home.path / "keys" / "imds.key", certificates, clock),
-        proxies=HaproxyProxies(home.id, home.run, LateSealer(home.path / "keys" / "seal.key")),
+        metadata=Imds(home.path / "keys" / "imds.key", certificates, clock, sealer=sealer),
+        proxies=HaproxyProxies(home.id, home.run, sealer),
         checks=NamespaceChecks(home.id, home.run),
         dials=NamespaceDials(home.id, home.run),
         certificates=certificates,

@@ -18,6 +18,7 @@ from gureum.aws.errors import AwsError
 from gureum.base.ids import new_id
 from gureum.base.settings import Settings
 from gureum.core.log_tails import LogTails
+from gureum.core.neighbours import Known, NoNeighbours
 from gureum.engine.client import Client, Transaction
 from gureum.engine.events import Events
 from gureum.engine.resource import Meta, Resource, key_of, kind
@@ -51,7 +52,7 @@ class Call:
     """`params`: parsed and checked input by botocore member names, only what was given. `account`: 12 digits. `scope`: "account/region",
     the scope of regional objects. `now`: Unix seconds of this call. `agent`: streams and reads of the machine (consoles); `compiled`: the
     operation's compiled protocol, for fragments; `sealer`: encrypts secrets at rest; `metrics`, `logs`: the telemetry store; `tails`: who
-    watches log events."""
+    watches log events; `known`: what neighbours answer."""
 
     def __init__(
         self,
@@ -75,6 +76,7 @@ class Call:
         fragments: dict[Any, Any] | None = None,
         now: float | None = None,
         tails: LogTails | None = None,
+        known: Known | None = None,
     ) -> None:
         self.service = service
         self.operation = operation
@@ -96,6 +98,7 @@ class Call:
         self.now = client.clock.now() if now is None else now
         self.scope = f"{account}/{region}"
         self.tails = LogTails() if tails is None else tails
+        self.known = Known(NoNeighbours()) if known is None else known
 
     @property
     def dry_run(self) -> bool:

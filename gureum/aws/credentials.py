@@ -7,8 +7,10 @@ AWS: Signature Version 4 signing process.
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import re
+import secrets
 from urllib.parse import parse_qs
 
 import msgspec
@@ -18,10 +20,12 @@ from gureum.aws.protocols import Request, credential_scope
 from gureum.aws.signatures import verify_signature
 from gureum.base.sealing import Sealer
 from gureum.base.settings import Settings
-from gureum.engine.client import Client
-from gureum.engine.resource import Resource, kind
+from gureum.engine.client import Client, Transaction
+from gureum.engine.resource import Meta, Resource, kind
 
 SCOPE = "-/-"
+SWEPT_AFTER_S, SWEPT_AT_ONCE = 3600.0, 50
+_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 _REGION = re.compile(r"[a-z]{2,4}(-[a-z]{2,12}){1,3}-\d{1,2}|aws-global")
 _ACCOUNT = re.compile(r"\d{12}")
 
@@ -42,6 +46,50 @@ class Session(Resource, frozen=True):
     """Temporary credentials; the name is the access key id."""
 
     spec: SessionSpec
+
+
+class Issued(msgspec.Struct, frozen=True):
+    """Temporary credentials as their owner gets them. `expires`: Unix seconds."""
+
+    access_key: str
+    secret: str
+    token: str
+    expires: float
+
+
+def new_session(
+    client: Client,
+    transaction: Transaction,
+    sealer: Sealer,
+    account: str,
+    arn: str,
+    user_id: str,
+    now: float,
+    seconds: float,
+) -> Issued:
+    """Temporary credentials of `account`, written with the transaction; some that have ended long ago go with it."""
+    access_key = "ASIA" + "".join(secrets.choice(_ALPHABET) for _ in range(16))
+    secret, token = secrets.token_urlsafe(30)[:40], secrets.token_urlsafe(192)
+    expires = float(int(now + seconds))
+    spec = SessionSpec(
+        account=account,
+        arn=arn,
+        user_id=user_id,
+        expires=expires,
+        sealed_secret=sealer.seal(secret, access_key),
+        sealed_token=sealer.seal(token, f"{access_key}/token"),
+    )
+    over = [one for one in client.all(Session, SCOPE) if one.spec.expires < now - SWEPT_AFTER_S]
+    for old in over[:SWEPT_AT_ONCE]:
+        transaction.delete(old)
+    transaction.create(Session(meta=Meta(scope=SCOPE, name=access_key, uid=access_key, created=now), spec=spec))
+    return Issued(access_key, secret, token, expires)
+
+
+def role_id(arn: str) -> str:
+    """For a role that IAM does not tell of: the same one has the same id, AROA and 17 characters made from its ARN."""
+    digest = hashlib.sha256(arn.encode()).digest()
+    return "AROA" + "".join(_ALPHABET[byte % 32] for byte in digest[:17])
 
 
 class Caller(msgspec.Struct, frozen=True):

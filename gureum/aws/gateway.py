@@ -34,6 +34,7 @@ from gureum.aws.services import Services
 from gureum.aws.websockets import WebSocket
 from gureum.base import tallies
 from gureum.base.tallies import Tally
+from gureum.core.neighbours import NeighbourRefused, Unasked
 from gureum.core.world import World
 from gureum.ports.telemetry import TelemetryBroken, TelemetryFull
 from gureum.store.contract import Conflict, StoreBroken, StoreFull
@@ -142,13 +143,17 @@ class Gateway:
         return True
 
     async def _run(self, function: Callable[[Call], Any], call: Call, *, dry: bool = True) -> Any:
-        """Runs the operation; from its beginning again when what it had read was changed by another call meanwhile."""
+        """Runs the operation; from its beginning again when what it had read was changed by another call meanwhile, or
+        when it needs a neighbour's answer."""
         for _ in range(LIMIT_RUNS):
             try:
                 found = function(call)
                 result = found if found.__class__ is dict or not inspect.isawaitable(found) else await found
             except Conflict:
                 self.counters.conflicts += 1
+                continue
+            except Unasked as unasked:
+                await self._ask(unasked)
                 continue
             except (StoreFull, TelemetryFull) as full:
                 raise AwsError(
@@ -162,6 +167,12 @@ class Gateway:
                 call.end_dry_run()
             return result
         raise AwsError("ServiceUnavailable", "The request lost against other changes too often. Try again.", status=503)
+
+    async def _ask(self, unasked: Unasked) -> None:
+        try:
+            await self._world.known.ask(unasked.question)
+        except NeighbourRefused as refused:
+            raise AwsError(refused.code, refused.text, status=503) from refused
 
     async def _prepare(self, call: Call) -> None:
         for name, prepare in self._services.preparations(call.service):
@@ -198,6 +209,7 @@ class Gateway:
             sealer=world.sealer,
             fragments=self._fragments,
             tails=world.tails,
+            known=world.known,
         )
 
     def _count(self, target: Target | None, outcome: str, seconds: float) -> None:

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+import msgspec
+
+LIMIT_KNOWN = 4096
+NOT_ANSWERS = frozenset({"ServiceUnavailable", "InternalFailure", "InternalError", "NotImplemented", "Throttling"})
+"""Codes that say nothing of what was asked."""
+
 
 class NeighbourRefused(Exception):
     """The neighbour's own error. `code`: as AWS names it ("NoSuchBucket")."""
@@ -26,6 +32,10 @@ class Neighbours(Protocol):
         neighbour's own errors and where it cannot answer."""
         ...
 
+    def revision(self, service: str) -> int:
+        """Another number after anything of the service has changed."""
+        ...
+
 
 class NoNeighbours:
     """Nobody lives there."""
@@ -37,3 +47,61 @@ class NoNeighbours:
         self, service: str, operation: str, account: str, region: str, params: dict[str, Any]
     ) -> dict[str, Any]:
         raise NeighbourRefused("NotImplemented", f"{service} is not answered here")
+
+    def revision(self, service: str) -> int:
+        return 0
+
+
+class Question(msgspec.Struct, frozen=True):
+    """A call that only reads. `params`: names and values, in order."""
+
+    service: str
+    operation: str
+    account: str
+    region: str
+    params: tuple[tuple[str, str], ...]
+
+
+class Unasked(Exception):
+    """Who decides without waiting needs an answer that is not known yet: ask (`Known.ask`), then let him decide again from his beginning, as
+    after a Conflict."""
+
+    def __init__(self, question: Question) -> None:
+        super().__init__(f"{question.service} {question.operation}")
+        self.question = question
+
+
+class Known:
+    """Answers of neighbours that still hold: nothing of the service has changed since. So plans, which do not wait, can look at IAM and KMS."""
+
+    def __init__(self, neighbours: Neighbours) -> None:
+        self._neighbours = neighbours
+        self._answers: dict[Question, tuple[int, dict[str, Any] | NeighbourRefused]] = {}
+
+    def answers(self, service: str) -> bool:
+        return self._neighbours.answers(service)
+
+    def answer(self, service: str, operation: str, account: str, region: str, **params: str) -> dict[str, Any]:
+        """What the neighbour says. Unasked when nobody has asked it since it last changed; NeighbourRefused."""
+        question = Question(service, operation, account, region, tuple(params.items()))
+        revision, found = self._answers.get(question, (-1, {}))
+        if revision != self._neighbours.revision(service):
+            raise Unasked(question)
+        if isinstance(found, NeighbourRefused):
+            raise NeighbourRefused(found.code, found.text)
+        return found
+
+    async def ask(self, question: Question) -> None:
+        """NeighbourRefused when it cannot answer now."""
+        revision = self._neighbours.revision(question.service)
+        found: dict[str, Any] | NeighbourRefused
+        place = (question.service, question.operation, question.account, question.region)
+        try:
+            found = await self._neighbours.ask(*place, dict(question.params))
+        except NeighbourRefused as refused:
+            if refused.code in NOT_ANSWERS:
+                raise
+            found = refused
+        if len(self._answers) >= LIMIT_KNOWN:
+            self._answers.clear()
+        self._answers[question] = (revision, found)

@@ -19,8 +19,9 @@ from gureum.base.settings import Settings
 from gureum.core.flow_windows import Window
 from gureum.core.log_tails import LogTails
 from gureum.core.machine import Status, version_of
-from gureum.core.neighbours import Neighbours, NoNeighbours
+from gureum.core.neighbours import Known, NeighbourRefused, Neighbours, NoNeighbours, Unasked
 from gureum.engine.client import Change, Client
+from gureum.engine.errors import Retry
 from gureum.engine.event_stream import EventStream
 from gureum.engine.events import Events
 from gureum.engine.lowering import Desired, LowerFunction, Lowering
@@ -80,6 +81,7 @@ class World:
         self.metrics = metrics
         self.logs = logs
         self.neighbours: Neighbours = neighbours or NoNeighbours()
+        self.known = Known(self.neighbours)
         self.settings = settings
         self.sealer = sealer
         self.clock = clock
@@ -184,8 +186,16 @@ class World:
                 self.loop.poke(key)
             return
         function = self._reconcile_functions.get(kind_name_of(key))
-        if function is not None:
+        if function is None:
+            return
+        try:
             await function(self, obj)
+        except Unasked as unasked:
+            try:
+                await self.known.ask(unasked.question)
+            except NeighbourRefused as refused:
+                raise Retry(str(refused)) from refused
+            self.loop.poke(key)
 
     def _on_changes(self, changes: list[Change]) -> None:
         for change in changes:

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Sequence
 from email.utils import formatdate
 from pathlib import Path
-from typing import cast
+from typing import Protocol, cast
 
 import httptools
 import msgspec
@@ -67,6 +67,13 @@ class Limits(msgspec.Struct, frozen=True):
     backlog: int = 256
 
 
+class Opener(Protocol):
+    """What of a `base.sealing.Sealer` is needed here."""
+
+    def open(self, sealed: str, context: str) -> str:
+        """ValueError when it was not sealed for this context."""
+
+
 class Guest:
     """One asking address of one network: its connections, and a bucket of `burst` requests that fills at `rate`."""
 
@@ -86,11 +93,18 @@ class Guest:
 
 
 class Imds:
-    """Fills ports.metadata.Metadata. `key_path`: the token key, made when missing. Must be used from one loop."""
+    """Fills ports.metadata.Metadata. `key_path`: the token key, made when missing. `sealer` opens what is sealed. Must be used from one loop."""
 
     def __init__(
-        self, key_path: Path, certificates: Certificates, clock: Clock, *, limits: Limits | None = None
+        self,
+        key_path: Path,
+        certificates: Certificates,
+        clock: Clock,
+        *,
+        limits: Limits | None = None,
+        sealer: Opener | None = None,
     ) -> None:
+        self._sealer = sealer
         self.tokens = Tokens(key_path)
         self.clock = clock
         self.limits = limits or Limits()
@@ -198,6 +212,18 @@ class Imds:
             if page is not self._pages.get(page.owner):
                 return self._signatures.pop(key)[name]
         return self._signatures[key][name]
+
+    def opened(self, page: Page, response: Response) -> Response:
+        """`response` with the content that it is to tell; 503 when that cannot be opened."""
+        sealed, context = page.sealed[response.sealed]
+        try:
+            if self._sealer is None:
+                raise ValueError("there is no key")
+            body = self._sealer.open(sealed, context).encode()
+        except ValueError as fault:
+            log.warning("imds.open_failed owner=%s why=%s", page.owner, fault)
+            return error(503)
+        return msgspec.structs.replace(response, body=body, sealed="")
 
     def _sweep(self) -> None:
         """Once a second: closes what is past its time, forgets guests that are quiet."""
@@ -400,6 +426,8 @@ class Connection(asyncio.Protocol):
         if page is not None and request.method == b"PUT":
             self._limit_hops(page.options.hop_limit)
         response = answer(request, page, server.tokens, server.clock.now())
+        if response.sealed and page is not None:
+            response = server.opened(page, response)
         if response.sign and page is not None:
             self._task = self._loop.create_task(self._answer_signed(request, page, response))
         else:

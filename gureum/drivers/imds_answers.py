@@ -60,7 +60,7 @@ class Request(msgspec.Struct, gc=False):
 
 class Response(msgspec.Struct, frozen=True, gc=False):
     """`ttl_s`: the TTL header's value, 0 for none. `sign`: the name of an identity signature whose content is to be
-    made before this can be sent (then the body is empty)."""
+    made before this can be sent (then the body is empty). `sealed`: the path whose content is to be opened first."""
 
     status: int
     body: bytes = b""
@@ -69,10 +69,11 @@ class Response(msgspec.Struct, frozen=True, gc=False):
     location: str = ""
     allow: str = ""
     sign: str = ""
+    sealed: str = ""
 
 
 class Page(msgspec.Struct, frozen=True, gc=False):
-    """An instance's document made ready: `leaves` and `listings` by path under /latest/ without a final slash."""
+    """An instance's document made ready: `leaves`, `sealed` and `listings` by path under /latest/ without a final slash."""
 
     owner: str
     network: str
@@ -81,6 +82,7 @@ class Page(msgspec.Struct, frozen=True, gc=False):
     leaves: dict[str, bytes]
     listings: dict[str, bytes]
     modified: str
+    sealed: dict[str, tuple[str, str]] = {}
 
 
 def compile_page(document: InstanceMetadata, now: float) -> Page:
@@ -101,13 +103,15 @@ def compile_page(document: InstanceMetadata, now: float) -> Page:
         (given if path.endswith("/") else leaves)[name] = content.encode()
     if document.user_data is not None:
         leaves["user-data"] = document.user_data
-    shown = set(leaves)
+    shown = {*leaves, *document.sealed}
     if IDENTITY + "document" in leaves:
         shown.update(IDENTITY + name for name in SIGNED)
     listings = list_directories(shown)
     listings.update(given)
     modified = formatdate(now, usegmt=True)
-    return Page(document.owner, document.network, document.addresses, options, leaves, listings, modified)
+    return Page(
+        document.owner, document.network, document.addresses, options, leaves, listings, modified, document.sealed
+    )
 
 
 def list_directories(paths: set[str]) -> dict[str, bytes]:
@@ -174,6 +178,8 @@ def get(path: str, page: Page, ttl_s: int) -> Response:
     if (leaf := page.leaves.get(name)) is not None:
         kind = "application/octet-stream" if name == "user-data" else "text/plain"
         return Response(200, leaf, content_type=kind, ttl_s=ttl_s)
+    if name in page.sealed:
+        return Response(200, sealed=name, ttl_s=ttl_s)
     if name.startswith(IDENTITY) and name[len(IDENTITY) :] in SIGNED and IDENTITY + "document" in page.leaves:
         return Response(200, sign=name[len(IDENTITY) :], ttl_s=ttl_s)
     listing = page.listings.get(name)

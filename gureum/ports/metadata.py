@@ -32,7 +32,8 @@ class InstanceMetadata(msgspec.Struct, frozen=True):
     "0=my-key".
     Paths under "meta-data/tags/" are shown only with `tags_enabled`. With "dynamic/instance-identity/document" come
     pkcs7, rsa2048 and signature beside it, made by the local CA's identity key.
-    `user_data`: None when there is none.
+    `user_data`: None when there is none. `sealed`: path as in `tree` → (content sealed by the home's key, what it was sealed for); it is opened
+    only to be told.
     """
 
     owner: str
@@ -41,6 +42,7 @@ class InstanceMetadata(msgspec.Struct, frozen=True):
     tree: dict[str, str]
     options: MetadataOptions = MetadataOptions()
     user_data: bytes | None = None
+    sealed: dict[str, tuple[str, str]] = {}
 
 
 class Metadata(Protocol):

@@ -25,6 +25,7 @@ from botocore.utils import InstanceMetadataFetcher, InstanceMetadataRegionFetche
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gureum.base.sealing import Sealer
 from gureum.drivers.imds import Guest, Imds, Limits, path_of
 from gureum.drivers.imds_answers import list_directories
 from gureum.drivers.imds_tokens import Tokens, load_key
@@ -90,7 +91,8 @@ class Service:
         self.home = home
         self.clock = FakeClock()
         self.ca = LocalCa(home / "ca", self.clock)
-        self.imds = Imds(home / "imds" / "token.key", self.ca, self.clock, limits=limits)
+        self.sealer = Sealer(home / "seal.key")
+        self.imds = Imds(home / "imds" / "token.key", self.ca, self.clock, limits=limits, sealer=self.sealer)
         self.loop = new_loop()
         self.errors: list[dict[str, Any]] = []
         self.loop.set_exception_handler(lambda _, context: self.errors.append(context))
@@ -707,3 +709,18 @@ def test_no_bytes_raise_hang_or_stop_the_service(service: Service, parts: list[b
     assert got == b"" or got.startswith(b"HTTP/1.1 ")
     assert service.text("/latest/meta-data/instance-id") == "i-1"
     assert not service.errors
+
+
+def test_what_is_sealed_is_opened_for_its_owner_only(service: Service) -> None:
+    path = "meta-data/iam/security-credentials/web"
+    sealed = service.sealer.seal('{"Code": "Success"}', "i-1/credentials")
+    document = msgspec.structs.replace(instance(), sealed={path: (sealed, "i-1/credentials")})
+    service.replace(document)
+    found = service.get("/latest/meta-data/iam/security-credentials/")
+    assert (found.status, found.body) == (200, b"role-1\nweb")
+    assert service.get(f"/latest/{path}").body == b'{"Code": "Success"}'
+    assert sealed.encode() not in service.get(f"/latest/{path}").body
+    service.replace(msgspec.structs.replace(document, sealed={path: (sealed, "i-2/credentials")}))
+    assert service.get(f"/latest/{path}").status == 503
+    service.replace(msgspec.structs.replace(document, options=MetadataOptions(tokens_required=True)))
+    assert service.get(f"/latest/{path}").status == 401

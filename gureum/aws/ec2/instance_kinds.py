@@ -86,6 +86,7 @@ class InstanceSpec(msgspec.Struct, frozen=True):
     termination_protected: bool = False
     stop_protected: bool = False
     profile_arn: str = ""
+    profile_id: str = ""
     tenancy: str = "default"
     cpu_credits: str = ""
     auto_recovery: str = "default"

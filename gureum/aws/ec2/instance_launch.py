@@ -18,6 +18,7 @@ import msgspec
 from gureum.aws.call import Call
 from gureum.aws.ec2 import limits
 from gureum.aws.ec2.capacity_kinds import ONLY, CapacityWish, exceeded, free_places, take_place
+from gureum.aws.ec2.credential_kinds import new_credentials
 from gureum.aws.ec2.ebs_encryption import encrypted, with_key
 from gureum.aws.ec2.host_room import room_bytes
 from gureum.aws.ec2.images import LaunchImage, find_launch_image
@@ -30,7 +31,7 @@ from gureum.aws.ec2.instance_kinds import (
     VolumeAttachment,
     VolumeSpec,
 )
-from gureum.aws.ec2.instance_profiles import profile_arn
+from gureum.aws.ec2.instance_profiles import Profile, find_profile
 from gureum.aws.ec2.instance_show import show_reservation
 from gureum.aws.ec2.instance_types import InstanceType, find_instance_type
 from gureum.aws.ec2.key_pairs import find_key_pair
@@ -68,6 +69,7 @@ class Plan(msgspec.Struct, frozen=True):
     user_data: str
     place: Place
     spot: SpotRequestSpec | None
+    profile: Profile | None
 
 
 class Disk(msgspec.Struct, frozen=True):
@@ -133,6 +135,7 @@ def plan_launch(call: Call, params: dict[str, Any], *, promised: int = 0) -> Pla
         user_data=_user_data(params),
         place=plan_place(call, params.get("Placement") or {}, type_, subnet.spec.zone, count),
         spot=spot,
+        profile=find_profile(call, params["IamInstanceProfile"]) if params.get("IamInstanceProfile") else None,
     )
 
 
@@ -170,7 +173,8 @@ def create_instance(
         shutdown_behavior=options.shutdown_behavior,
         termination_protected=bool(params.get("DisableApiTermination")),
         stop_protected=bool(params.get("DisableApiStop")),
-        profile_arn=profile_arn(call, params["IamInstanceProfile"]) if params.get("IamInstanceProfile") else "",
+        profile_arn=plan.profile.arn if plan.profile else "",
+        profile_id=plan.profile.id if plan.profile else "",
         tenancy=options.tenancy,
         cpu_credits=options.cpu_credits,
         cores=options.cores,
@@ -193,6 +197,8 @@ def create_instance(
         spot_request=request,
     )
     instance = transaction.create(Instance(meta=call.meta(name, tags=tags), spec=spec))
+    if plan.profile is not None:
+        transaction.create(new_credentials(call, instance))
     for wish in plan.interfaces:
         create_interface(call, transaction, wish, name)
     return instance

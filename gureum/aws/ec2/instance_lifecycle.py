@@ -281,6 +281,7 @@ def world_call(world: World, obj: Resource) -> Call:
         logs=world.logs,
         agent=world.link,
         sealer=world.sealer,
+        known=world.known,
     )
 
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
+from gureum.aws.ec2.credential_kinds import InstanceCredentials, InstanceCredentialsSpec, context_of
 from gureum.aws.ec2.dhcp_options import option_lines, resolver_file
 from gureum.aws.ec2.host_names import private_name, public_name, resource_name
 from gureum.aws.ec2.instance_kinds import Instance, Volume
@@ -138,6 +139,8 @@ def _hostname(instance: Instance, interfaces: list[NetworkInterface]) -> str:
 
 def _metadata(instance: Instance, interfaces: list[NetworkInterface], hostname: str, read: Reader) -> InstanceMetadata:
     choice = instance.spec.metadata
+    made = read.get(InstanceCredentials, instance.meta.scope, instance.meta.name) if instance.spec.profile_arn else None
+    told, sealed = credentials_tree(instance, made.spec if made is not None else None)
     user_data = base64.b64decode(instance.spec.user_data) if instance.spec.user_data else None
     return InstanceMetadata(
         owner=instance.meta.name,
@@ -145,7 +148,7 @@ def _metadata(instance: Instance, interfaces: list[NetworkInterface], hostname: 
         addresses=tuple(
             one.address for eni in interfaces if eni.spec.vpc == instance.spec.vpc for one in eni.spec.addresses
         ),
-        tree=metadata_tree(instance, interfaces, hostname, read, user_data),
+        tree=metadata_tree(instance, interfaces, hostname, read, user_data) | told,
         options=MetadataOptions(
             enabled=choice.endpoint == "enabled",
             tokens_required=choice.tokens == "required",
@@ -153,7 +156,29 @@ def _metadata(instance: Instance, interfaces: list[NetworkInterface], hostname: 
             tags_enabled=choice.tags == "enabled",
         ),
         user_data=user_data,
+        sealed=sealed,
     )
+
+
+def credentials_tree(
+    instance: Instance, made: InstanceCredentialsSpec | None
+) -> tuple[dict[str, str], dict[str, tuple[str, str]]]:
+    """What is told of the instance's role, and what of it is sealed. AWS: iam/info, iam/security-credentials/ROLE."""
+    if not instance.spec.profile_arn or made is None or not made.code:
+        return {}, {}
+    folder = "meta-data/iam/security-credentials"
+    updated = _iso(made.updated)
+    info = {"Code": "Success", "LastUpdated": updated}
+    fault = {"Code": made.code, "Message": made.message, "LastUpdated": updated}
+    if made.code == "InstanceProfileNotFound":
+        info = fault
+    info |= {"InstanceProfileArn": instance.spec.profile_arn, "InstanceProfileId": profile_id(instance)}
+    tree = {"meta-data/iam/info": json.dumps(info, indent=2)}
+    if made.sealed:
+        return tree, {f"{folder}/{made.role}": (made.sealed, context_of(instance.meta.name))}
+    if made.role:
+        tree[f"{folder}/{made.role}"] = json.dumps(fault, indent=2)
+    return tree, {}
 
 
 def metadata_tree(
@@ -195,15 +220,6 @@ def metadata_tree(
     if spec.key_name:
         tree["public-keys/"] = f"0={spec.key_name}"
         tree["public-keys/0/openssh-key"] = spec.public_key
-    if spec.profile_arn:
-        tree["iam/info"] = json.dumps(
-            {
-                "Code": "Success",
-                "LastUpdated": _iso(spec.launched),
-                "InstanceProfileArn": spec.profile_arn,
-                "InstanceProfileId": profile_id(instance),
-            }
-        )
     for key, value in instance.meta.tags.items():
         if "/" not in key:
             tree[f"tags/instance/{key}"] = value

@@ -118,8 +118,8 @@ def host_name(region: str, instance: Instance, address: str) -> str:
 
 
 def profile_id(instance: Instance) -> str:
-    """There is no IAM yet: an id of its form, the instance's own."""
-    return f"AIPA{instance.meta.uid[:17].upper()}"
+    """IAM's; where nobody answers for IAM an id of its form, the instance's own."""
+    return instance.spec.profile_id or f"AIPA{instance.meta.uid[:17].upper()}"
 
 
 def show_cpu_options(instance: Instance) -> dict[str, Any]:

@@ -68,6 +68,7 @@ class Neighbours:
         self._backends: Any = None
         self._broken = ""
         self._waiting = 0
+        self._revisions: dict[str, int] = {}
 
     def start(self) -> None:
         """Begins to play the journal, if there is one; calls wait until it is done."""
@@ -85,6 +86,10 @@ class Neighbours:
 
     def answers(self, service: str) -> bool:
         return service in self.services and is_installed()
+
+    def revision(self, service: str) -> int:
+        """As `core.neighbours.Neighbours` promises."""
+        return self._revisions.get(service, 0) + self._revisions.get("", 0)
 
     async def ask(
         self, service: str, operation: str, account: str, region: str, params: dict[str, Any]
@@ -153,6 +158,8 @@ class Neighbours:
         at = time.time()
         sent = Sent(request.method, self._url(wanted), _headers(request), request.body)
         answer = self._backends.call(wanted.account, sent, seed, at)
+        if writes:
+            self._changed(wanted.service)
         if writes and (answer.status < 400 or answer.failed) and not self._found_nothing(wanted, answer):
             kept = self._backends.kept(wanted.service, wanted.account, wanted.region)
             place = (wanted.service, wanted.account, wanted.region)
@@ -177,6 +184,10 @@ class Neighbours:
         queues = self._backends.backend("sqs", wanted.account, wanted.region).queues
         return queues.get(waiting.queue_name(wanted.request))
 
+    def _changed(self, service: str) -> None:
+        """`service` "": all."""
+        self._revisions[service] = self._revisions.get(service, 0) + 1
+
     def _keep(self, entry: Entry) -> None:
         try:
             self._journal.append(entry)
@@ -185,6 +196,7 @@ class Neighbours:
             self._backends.reset()
             self._backends = None
             self._to_replay = True
+            self._changed("")
             raise (_full() if isinstance(broken, JournalFull) else _cannot_write()) from broken
 
     def _ready(self) -> None:
@@ -224,6 +236,7 @@ class Neighbours:
         self._journal.clear()
         self._to_replay = False
         self._broken = ""
+        self._changed("")
 
     def _url(self, wanted: Wanted) -> str:
         """The address that AWS has for the call: moto finds the service by it."""

@@ -6,19 +6,15 @@ Identity of a plain key is its account's root, as on AWS for root keys.
 
 from __future__ import annotations
 
-import hashlib
 import re
-import secrets
 from datetime import UTC, datetime
 from typing import Any
 
 from gureum.aws.call import Call
-from gureum.aws.credentials import SCOPE, Session, SessionSpec
+from gureum.aws.credentials import SCOPE, Session, new_session, role_id
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import operation
-from gureum.engine.resource import Meta
 
-_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 _ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::(\d{12}):role/((?:[\w+=,.@-]+/)*)([\w+=,.@-]{1,64})")
 
 
@@ -39,7 +35,7 @@ async def assume_role(call: Call) -> dict[str, Any]:
     account, _, role = found.groups()
     name = call.params["RoleSessionName"]
     arn = f"arn:aws:sts::{account}:assumed-role/{role}/{name}"
-    user_id = f"{_role_id(found.group(0))}:{name}"
+    user_id = f"{role_id(found.group(0))}:{name}"
     credentials = await _issue(call, account, arn, user_id, float(call.params.get("DurationSeconds", 3600)))
     return {
         "Credentials": credentials,
@@ -69,36 +65,12 @@ def get_access_key_info(call: Call) -> dict[str, Any]:
 
 
 async def _issue(call: Call, account: str, arn: str, user_id: str, seconds: float) -> dict[str, Any]:
-    access_key = "ASIA" + _random_id(16)
-    secret, token = secrets.token_urlsafe(30)[:40], secrets.token_urlsafe(192)
-    expires = float(int(call.now + seconds))
-    spec = SessionSpec(
-        account=account,
-        arn=arn,
-        user_id=user_id,
-        expires=expires,
-        sealed_secret=call.sealer.seal(secret, access_key),
-        sealed_token=call.sealer.seal(token, f"{access_key}/token"),
-    )
     transaction = call.transaction()
-    for old in call.client.all(Session, SCOPE):
-        if old.spec.expires < call.now - 3600 and len(transaction.written) < 50:
-            transaction.delete(old)
-    transaction.create(Session(meta=Meta(scope=SCOPE, name=access_key, uid=access_key, created=call.now), spec=spec))
+    issued = new_session(call.client, transaction, call.sealer, account, arn, user_id, call.now, seconds)
     await call.commit(transaction)
     return {
-        "AccessKeyId": access_key,
-        "SecretAccessKey": secret,
-        "SessionToken": token,
-        "Expiration": datetime.fromtimestamp(expires, UTC),
+        "AccessKeyId": issued.access_key,
+        "SecretAccessKey": issued.secret,
+        "SessionToken": issued.token,
+        "Expiration": datetime.fromtimestamp(issued.expires, UTC),
     }
-
-
-def _random_id(length: int) -> str:
-    return "".join(secrets.choice(_ALPHABET) for _ in range(length))
-
-
-def _role_id(arn: str) -> str:
-    """The same role has the same id: AROA and 17 characters made from its ARN."""
-    digest = hashlib.sha256(arn.encode()).digest()
-    return "AROA" + "".join(_ALPHABET[byte % 32] for byte in digest[:17])

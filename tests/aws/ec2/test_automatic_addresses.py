@@ -38,6 +38,7 @@ def told(cloud: Cloud, name: str, state: str) -> None:
         metrics=call.metrics,
         logs=call.logs,
         sealer=None,
+        known=None,
         link=SimpleNamespace(synced=True),
         seen=lambda _: status,
     )

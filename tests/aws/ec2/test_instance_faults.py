@@ -30,6 +30,7 @@ def told(cloud: Cloud, name: str, status: Status) -> dict[str, Any]:
         metrics=call.metrics,
         logs=call.logs,
         sealer=None,
+        known=None,
         link=SimpleNamespace(synced=True),
         seen=lambda id_: status,
     )

@@ -89,6 +89,20 @@ resource "aws_launch_template" "empty" {
   name_prefix = "empty-"
 }
 
+resource "aws_iam_role" "machine" {
+  name = "machine"
+  assume_role_policy = jsonencode({
+    Version   = "2012-10-17"
+    Statement = [{ Effect = "Allow", Principal = { Service = "ec2.amazonaws.com" }, Action = "sts:AssumeRole" }]
+  })
+}
+
+resource "aws_iam_instance_profile" "of" {
+  for_each = toset(["web", "other"])
+  name     = each.key
+  role     = aws_iam_role.machine.name
+}
+
 resource "aws_instance" "plain" {
   ami                     = data.aws_ssm_parameter.linux.insecure_value
   instance_type           = var.changed ? "t3.micro" : "t3.nano"
@@ -96,7 +110,7 @@ resource "aws_instance" "plain" {
   user_data               = "#!/bin/sh\necho hello > /root/hello\n"
   monitoring              = var.changed
   disable_api_termination = false
-  iam_instance_profile    = var.changed ? "other" : "web"
+  iam_instance_profile    = aws_iam_instance_profile.of[var.changed ? "other" : "web"].name
 
   metadata_options {
     http_tokens            = var.changed ? "required" : "optional"
