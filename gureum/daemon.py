@@ -33,7 +33,8 @@ from gureum.connections import HttpServer
 from gureum.control_metrics import publish_control_metrics
 from gureum.core.agent_link import AgentLink
 from gureum.core.world import LinkMaker, World
-from gureum.store.contract import Delete, Store
+from gureum.ports.telemetry import TelemetryBroken, TelemetryFull
+from gureum.store.contract import Delete, Store, StoreBroken
 from gureum.store.sqlite import SqliteStore
 from gureum.telemetry.store import open_telemetry
 
@@ -151,6 +152,10 @@ def run_process(daemon: Daemon, settings: Settings, supervised: Supervised) -> N
     start_logging(settings.log_level)
     try:
         uvloop.run(daemon.run())
+    except (StoreBroken, TelemetryBroken, TelemetryFull) as refused:
+        log.error("the daemon cannot start", extra={"why": str(refused)})
+        supervised.failed(f"the daemon cannot start: {refused}")
+        raise SystemExit(1) from None
     except Exception as error:
         supervised.failed(f"the daemon cannot start: {error}")
         raise

@@ -7,6 +7,7 @@ import socket
 from pathlib import Path
 
 from gureum.connections import Corked
+from gureum.telemetry import wal
 from tests.cloud.running import Cloud
 
 
@@ -71,4 +72,19 @@ def test_a_port_that_another_program_has_is_named(tmp_path: Path) -> None:
         assert done.returncode != 0
         assert f"another program listens there: 127.0.0.1:{port} (settings bind and aws_port)" in done.stderr
     cloud.command("up")
+    cloud.command("down", "--purge")
+
+
+def test_a_home_of_another_version_is_refused_with_what_cannot_be_read(tmp_path: Path) -> None:
+    cloud = Cloud(tmp_path / "home", simulate="true")
+    cloud.command("up")
+    cloud.command("down")
+    log, _ = wal.open_wal(cloud.home / "telemetry" / "wal-logs", 0)
+    log.append([b"\x07as nobody writes it"])
+    log.close()
+    done = cloud.command("up", check=False)
+    assert done.returncode != 0
+    assert f"{cloud.home}/telemetry/wal-logs/" in done.stderr
+    assert "was written by another version of gureum" in done.stderr
+    assert "Traceback" not in done.stderr + (cloud.home / "logs" / "daemon.log").read_text()
     cloud.command("down", "--purge")

@@ -16,6 +16,8 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import msgspec
+
 from gureum.core.answers import AnswerKinds
 from gureum.core.balancers import KINDS as BALANCING
 from gureum.core.balancers import BalancingKinds
@@ -89,11 +91,10 @@ class AgentService:
         self._counters.start()
         self._sums.start()
         await self._containers.adopt()
-        for entry in self._store.range("leaving/"):
-            desired = decode_desired(entry.value)
+        for desired in self._read("leaving/"):
             self.machine.wish(desired)
             self.machine.unwish(desired.id)
-        wishes = [decode_desired(entry.value) for entry in self._store.range("desired/")]
+        wishes = self._read("desired/")
         # Before any socket is served: nobody may hear that a name or an instance is unknown which was known before the restart.
         for one in [*self.machine.leaving.values(), *wishes]:
             if isinstance(one.spec, TargetGroup):
@@ -109,6 +110,16 @@ class AgentService:
             self.machine.wish(one)
         self._balancing.start()
         self._guarding = asyncio.get_running_loop().create_task(self._guard.run())
+
+    def _read(self, prefix: str) -> list[Desired]:
+        """What the cache holds there. What another version of gureum wrote and this one cannot read is left to the daemon, which wishes anew."""
+        found = []
+        for entry in self._store.range(prefix):
+            try:
+                found.append(decode_desired(entry.value))
+            except msgspec.DecodeError as error:
+                log.warning("the agent's cache holds what it cannot read", extra={"key": entry.key, "why": str(error)})
+        return found
 
     def sync(self, desired: Iterable[Desired]) -> None:
         """This and only this is desired now."""

@@ -13,7 +13,7 @@ import msgspec
 
 from gureum.engine.resource import Kind, Resource, indexed, key_of, kind_of, make_key, split_key
 from gureum.ports.clock import Clock
-from gureum.store.contract import Check, Delete, Event, NoneNewer, Put, Store, Unchanged, Write
+from gureum.store.contract import Check, Delete, Event, NoneNewer, Put, Store, StoreBroken, Unchanged, Write
 
 T = TypeVar("T", bound=Resource)
 _encoder = msgspec.json.Encoder()
@@ -76,13 +76,18 @@ class Client:
         self._unlisten = store.listen(self._on_events)
 
     def add_kinds(self, kinds: Iterable[Kind]) -> None:
-        """Reads what the store holds of these kinds. A kind that is known already is left alone."""
+        """Reads what the store holds of these kinds. A kind that is known already is left alone. StoreBroken for what cannot be read."""
         for kind in kinds:
             if kind.name in self._tables:
                 continue
             table = self._tables[kind.name] = _Table(kind)
             for entry in self.store.range(f"{kind.name}/"):
-                self._place(table, self._decode(kind, entry.value, entry.revision))
+                try:
+                    obj = self._decode(kind, entry.value, entry.revision)
+                except msgspec.DecodeError as error:
+                    text = f"{entry.key} was written by another version of gureum, which alone can read it: {error}"
+                    raise StoreBroken(text) from error
+                self._place(table, obj)
 
     def listen(self, callback: Callable[[list[Change]], None]) -> Callable[[], None]:
         """`callback` runs in the loop, in revision order, as soon as changes are visible. Returns the way to stop it."""

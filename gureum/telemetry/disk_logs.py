@@ -22,7 +22,7 @@ from gureum.telemetry.jobs import Events, ReadLogs, Sealed, SealLogs
 from gureum.telemetry.log_upkeep import DAY_MS, is_gone, tend_logs
 from gureum.telemetry.pages import Page, Span, has_all, require_events, require_names, span_of
 from gureum.telemetry.places import Position
-from gureum.telemetry.wal import open_wal
+from gureum.telemetry.wal import decoded, open_wal
 
 _position_of = attrgetter("t", "q")
 HOT_AT_ONCE = 50_000
@@ -176,8 +176,7 @@ class DiskLogs:
 
     def _replayed(self, generation: int, frames: Sequence[bytes]) -> LogsChunk:
         chunk = LogsChunk(generation)
-        for payload in frames:
-            frame = decode_events(payload)
+        for frame in decoded(self._archive.folder / "wal-logs", generation, frames, decode_events):
             chunk.last_sequence = frame.first + len(frame) - 1
             self._next = max(self._next, frame.first + len(frame))
             chunk.extend(frame.group, frame.first, events_of(frame))

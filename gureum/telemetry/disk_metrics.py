@@ -20,7 +20,7 @@ from gureum.telemetry.generations import Generations, Limits
 from gureum.telemetry.hot_metrics import MetricsChunk
 from gureum.telemetry.jobs import Points, ReadMetrics, Sealed, SealMetrics
 from gureum.telemetry.metric_upkeep import tend_metrics
-from gureum.telemetry.wal import open_wal
+from gureum.telemetry.wal import decoded, open_wal
 
 KEEP_ROWS = 500_000
 NEVER = -(2**62)
@@ -147,8 +147,7 @@ class DiskMetrics:
 
     def _replayed(self, generation: int, frames: Sequence[bytes]) -> MetricsChunk:
         chunk = MetricsChunk(generation)
-        for one in frames:
-            frame = decode_metrics(one)
+        for frame in decoded(self._archive.folder / "wal-metrics", generation, frames, decode_metrics):
             for row in frame.series:
                 if row.id not in self._rows:
                     self._remember(row)

@@ -47,9 +47,34 @@ class EventsFrame(msgspec.Struct, frozen=True, array_like=True):
         return len(self.times) // 8
 
 
+class _EarlierGroup(msgspec.Struct, frozen=True):
+    group: str
+
+
+class _EarlierEvent(msgspec.Struct, frozen=True):
+    """Time, number, time of ingestion, stream, message."""
+
+    t: int
+    q: int
+    i: int
+    s: str
+    m: str
+
+
 encode = msgspec.msgpack.Encoder().encode
 decode_metrics = msgspec.msgpack.Decoder(MetricsFrame).decode
-decode_events = msgspec.msgpack.Decoder(EventsFrame).decode
+_columns = msgspec.msgpack.Decoder(EventsFrame)
+_earlier_group, _earlier_events = msgspec.json.Decoder(_EarlierGroup), msgspec.json.Decoder(_EarlierEvent)
+
+
+def decode_events(payload: bytes) -> EventsFrame:
+    """Also what was written before decision 0054: JSON, a line for the group and one for each event. msgspec.DecodeError."""
+    if payload[:1] != b"{":
+        return _columns.decode(payload)
+    head, _, lines = payload.partition(b"\n")
+    events = _earlier_events.decode_lines(lines)
+    found = [LogEvent(one.s, one.t, one.i, one.m) for one in events]
+    return events_frame(_earlier_group.decode(head).group, events[0].q if events else 0, found)
 
 
 def events_frame(group: str, first: int, events: Sequence[LogEvent]) -> EventsFrame:

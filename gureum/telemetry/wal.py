@@ -16,12 +16,16 @@ import logging
 import os
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
+
+import msgspec
 
 from gureum.ports.telemetry import TelemetryBroken, TelemetryFull
 
 log = logging.getLogger("gureum.telemetry")
+T = TypeVar("T")
 MAX_FRAME_BYTES = 256 * 1024 * 1024
 _HEADER = struct.Struct("<II")
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -111,6 +115,17 @@ def read_frames(path: Path) -> Iterator[bytes]:
             return
         yield bytes(payload)
         at += _HEADER.size + length
+
+
+def decoded(folder: Path, generation: int, frames: Sequence[bytes], decode: Callable[[bytes], T]) -> list[T]:
+    """The frames of a generation, read. TelemetryBroken for a form that this version does not know: nothing is lost or changed then."""
+    try:
+        return [decode(one) for one in frames]
+    except (msgspec.DecodeError, ValueError) as error:
+        text = (
+            f"{path_of(folder, generation)} was written by another version of gureum, which alone can read it: {error}"
+        )
+        raise TelemetryBroken(text) from error
 
 
 def remove_generation(folder: Path, generation: int) -> None:

@@ -12,7 +12,7 @@ from gureum.core.machine import decode_desired, encode_desired, version_of
 from gureum.core.references import references
 from gureum.ports import PortError
 from gureum.ports.images import Image
-from gureum.store.contract import StoreFull
+from gureum.store.contract import Put, StoreFull
 from gureum.store.memory import MemoryStore
 from tests.core.agent_parts import Agent, group, machine, network
 
@@ -361,3 +361,16 @@ def test_wishes_survive_the_wire(one: object) -> None:
     assert again == one
     assert version_of(again.spec) == version_of(one.spec)  # type: ignore[attr-defined]
     assert references(again) == references(one)  # type: ignore[arg-type]
+
+
+def test_what_another_version_left_in_the_cache_does_not_keep_the_agent_from_starting() -> None:
+    async def run() -> None:
+        agent = Agent()
+        for key in ("desired/Thing/x", "leaving/Network/vpc-9"):
+            await agent.store.commit([], [Put(key, b'{"kind":"Thing","name":"x","owner":"","spec":{"old":true}}')])
+        await agent.service.start()
+        agent.service.sync([network()])
+        await agent.ready("Network/vpc-1")
+        await agent.service.close()
+
+    asyncio.run(run())

@@ -7,7 +7,7 @@ import pytest
 
 from gureum.engine.client import Change
 from gureum.engine.resource import key_of, kind_of, make_key, split_key
-from gureum.store.contract import Conflict
+from gureum.store.contract import Conflict, Put, StoreBroken
 from gureum.store.memory import MemoryStore
 from tests.engine.things import SCOPE, Box, BoxSpec, Shelf, box, client, create, shelf
 
@@ -165,3 +165,14 @@ def test_what_could_not_be_read_back_is_never_written() -> None:
     wrong = box("a", 7)  # type: ignore[arg-type]
     with pytest.raises(msgspec.ValidationError):
         at.transaction().create(wrong)
+
+
+def test_what_another_version_has_stored_is_refused_by_its_name() -> None:
+    async def run() -> None:
+        store = MemoryStore()
+        key = make_key("test.Box", SCOPE, "a")
+        await store.commit([], [Put(key, b'{"meta":{"scope":"x","name":"a","uid":"u"},"spec":{"shelf":7}}')])
+        with pytest.raises(StoreBroken, match=f"{key} was written by another version of gureum"):
+            client(store)
+
+    asyncio.run(run())

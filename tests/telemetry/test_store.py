@@ -338,3 +338,46 @@ async def test_memory_is_bounded_while_files_cannot_be_written(tmp_path: Path, m
     with pytest.raises(TelemetryBroken):
         await telemetry.logs.append(SCOPE, "g", [event("too much")])
     await telemetry.close()
+
+
+def earlier_frame(group: str, first: int, *messages: str) -> bytes:
+    """As they were before decision 0054: JSON, a line for the group and one for each event."""
+    lines = [json.dumps({"group": f"{SCOPE}\0{group}"})]
+    lines += [
+        json.dumps({"t": NOW_MS, "q": number, "i": NOW_MS + 1, "s": "a", "m": message})
+        for number, message in enumerate(messages, start=first)
+    ]
+    return "\n".join(lines).encode()
+
+
+@in_loop
+async def test_a_log_that_an_earlier_gureum_has_left_is_read_and_sealed(tmp_path: Path) -> None:
+    clock = HandClock()
+    log, _ = wal.open_wal(tmp_path / "wal-logs", 0)
+    log.append([earlier_frame("g", 1, "one", "zw\u00f6lf"), earlier_frame("g", 3, "three")])
+    log.close()
+    telemetry = await open_telemetry(tmp_path, clock)
+    assert await messages(telemetry) == ["one", "zw\u00f6lf", "three"]
+    await telemetry.logs.append(SCOPE, "g", [event("four")])
+    before = (await telemetry.logs.read(SCOPE, "g")).events
+    await telemetry.close()
+    telemetry = await open_telemetry(tmp_path, clock, Limits(size_bytes=1))
+    await telemetry.logs.append(SCOPE, "g", [event("five")])
+    async with asyncio.timeout(30):
+        while not files(tmp_path, "logs"):
+            await asyncio.sleep(0.02)
+    after = (await telemetry.logs.read(SCOPE, "g")).events
+    assert after[:4] == before
+    assert [one.message for one in after] == ["one", "zw\u00f6lf", "three", "four", "five"]
+    assert len({one.id for one in after}) == 5
+    await telemetry.close()
+
+
+@pytest.mark.parametrize("signal_name", ["logs", "metrics"])
+def test_a_log_in_a_form_that_nobody_knows_is_refused_by_its_name(tmp_path: Path, signal_name: str) -> None:
+    log, _ = wal.open_wal(tmp_path / f"wal-{signal_name}", 0)
+    log.append([b"\x07of another version"])
+    log.close()
+    with pytest.raises(TelemetryBroken, match=rf"wal-{signal_name}/00000001.wal .* another version"):
+        asyncio.run(open_telemetry(tmp_path, HandClock()))
+    assert (tmp_path / f"wal-{signal_name}" / "00000001.wal").stat().st_size > 20
