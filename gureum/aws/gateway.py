@@ -41,6 +41,8 @@ from gureum.store.contract import Conflict, StoreBroken, StoreFull
 
 log = logging.getLogger("gureum.aws")
 LIMIT_BODY_BYTES = 64 * 1024 * 1024
+LIMIT_SENT_BYTES = {("cloudwatch", "PutMetricData"): 1024 * 1024}
+"""Of operations that take less, as it was sent (AWS: PutMetricData)."""
 LIMIT_RUNS = 40
 NOT_VALIDATED = ("SignatureDoesNotMatch", "InvalidClientTokenId", "MissingAuthenticationToken")
 
@@ -74,8 +76,10 @@ class Gateway:
         outcome = "ok"
         started = asyncio.get_running_loop().time()
         try:
+            sent_bytes = len(request.body)
             request = _decoded(request)
             target = identify(request)
+            _check_size(target, sent_bytes)
             if not target.service and self._neighbours is not None and self._neighbours.offers("s3"):
                 # An address without a signature: what browsers and curl do with a bucket's objects.
                 target = Target("s3", "rest-xml", "")
@@ -226,6 +230,13 @@ def _new_request_id() -> str:
     """A random UUID (RFC 9562, version 4), as AWS's are."""
     text = os.urandom(16).hex()
     return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{'89ab'[int(text[16], 16) & 3]}{text[17:20]}-{text[20:]}"
+
+
+def _check_size(target: Target, sent_bytes: int) -> None:
+    limit = LIMIT_SENT_BYTES.get((target.service, target.operation), LIMIT_BODY_BYTES)
+    if sent_bytes > limit:
+        text = f"Request size {sent_bytes} exceeded {limit} bytes"
+        raise AwsError("RequestEntityTooLarge", text, status=413)
 
 
 def _decoded(request: Request) -> Request:

@@ -255,3 +255,22 @@ def test_a_waiter_waits_for_an_alarm(quick_cloud: Cloud) -> None:
     cloudwatch.get_waiter("alarm_exists").wait(AlarmNames=["any"], WaiterConfig={"Delay": 1, "MaxAttempts": 3})
     cloudwatch.put_metric_data(Namespace="app", MetricData=[{"MetricName": "load", "Value": 1.0}])
     until(lambda: cloudwatch.describe_alarms(StateValue="ALARM")["MetricAlarms"])
+
+
+def test_a_request_of_more_than_a_megabyte_is_refused_and_compressed_it_passes(endpoint: Endpoint) -> None:
+    """AWS: PutMetricData, "limited to 1 MB in size for HTTP POST requests. You can send a payload compressed by gzip"."""
+    data = [{"MetricName": f"m{n}", "Values": [1 / 3] * 150} for n in range(900)]
+    plain = boto3.client(
+        "cloudwatch",
+        endpoint_url=endpoint.url,
+        aws_access_key_id="555500000009",
+        config=Config(retries={"total_max_attempts": 1}, disable_request_compression=True),
+        **KEYS,
+    )
+    with pytest.raises(ClientError) as refused:
+        plain.put_metric_data(Namespace="large", MetricData=data)
+    assert refused.value.response["Error"]["Code"] == "RequestEntityTooLarge"
+    assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 413
+    assert plain.list_metrics(Namespace="large")["Metrics"] == []
+    client_of(endpoint.url, "555500000009").put_metric_data(Namespace="large", MetricData=data)
+    assert len(plain.get_paginator("list_metrics").paginate(Namespace="large").build_full_result()["Metrics"]) == 900

@@ -15,7 +15,7 @@ from gureum.aws.cloudwatch.refusals import both, clash, invalid, missing, not_bu
 from gureum.aws.marks import Result, operation
 from gureum.ports.telemetry import Datum, Series
 
-LIMIT_DATUMS, LIMIT_VALUES, LIMIT_BYTES = 1000, 150, 1024 * 1024
+LIMIT_DATUMS, LIMIT_VALUES = 1000, 150
 LIMIT_VALUE = 2.0**360
 KEPT_SERIES = 20_000
 OLDEST_S, NEWEST_S = 14 * 86400, 2 * 3600
