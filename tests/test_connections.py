@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -106,6 +108,63 @@ def test_answers_keep_the_order_of_requests_that_came_together() -> None:
         assert [len(one.body) for one in gate.seen] == [2, 2, 2]
 
     talk(say)
+
+
+def test_what_was_asked_together_with_half_of_something_else_is_done_once() -> None:
+    """Where the other request begins among the bytes is not known, so they are never read again."""
+
+    async def say(client: Client, gate: Gate, application: Application) -> None:
+        other = b"POST /other HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"
+        client.send("POST /first HTTP/1.1", "host: localhost", "content-length: 2", body=b"ab" + other[:30])
+        assert (await client.answer())[2] == b"POST /first?  2"
+        client.writer.write(other[30:])
+        assert await client.reader.read() == b""
+        assert [one.path for one in gate.seen] == ["/first"]
+
+    talk(say)
+
+
+def test_requests_before_one_that_is_not_plain_are_answered() -> None:
+    async def say(client: Client, gate: Gate, application: Application) -> None:
+        plain = b"POST /slow HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n"
+        client.writer.write(plain * 2 + b"HEAD /x HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        while not gate.seen:
+            await asyncio.sleep(0)
+        gate.go_on.set()
+        assert [(await client.answer())[1].get("connection") for _ in range(2)] == [None, "close"]
+        assert await client.reader.read() == b""
+        assert len(gate.seen) == 2
+
+    talk(say)
+
+
+@pytest.mark.parametrize("line", ["GARBAGE", "GET /" + "x" * 200_000 + " HTTP/1.1", "GET http://[ HTTP/1.1"])
+def test_what_is_no_http_is_refused(line: str) -> None:
+    async def say(client: Client, gate: Gate, application: Application) -> None:
+        client.send(line, "host: localhost")
+        assert (await client.answer())[0] == 400
+        assert gate.seen == []
+
+    talk(say)
+
+
+def test_a_head_in_many_small_pieces_is_one_request() -> None:
+    async def say(client: Client, gate: Gate, application: Application) -> None:
+        for path, how in (("/plain", "content-length: 3"), ("/other", "transfer-encoding: chunked")):
+            body = b"abc" if path == "/plain" else b"3\r\nabc\r\n0\r\n\r\n"
+            for byte in f"POST {path} HTTP/1.1\r\nhost: localhost\r\n{how}\r\n\r\n".encode() + body:
+                client.writer.write(bytes([byte]))
+                await client.writer.drain()
+                await asyncio.sleep(0)
+            assert (await client.answer())[2] == f"POST {path}?  3".encode()
+
+    talk(say)
+
+
+def test_daemon_starts_without_the_code_for_what_is_not_plain() -> None:
+    code = "import sys, gureum.daemon; print(sorted({'uvicorn', 'wsproto', 'click'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize(

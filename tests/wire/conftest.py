@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 import uvloop
 
 from gureum.asgi import Application
@@ -25,7 +24,7 @@ from gureum.aws.services import Services
 from gureum.base.clock import SystemClock
 from gureum.base.sealing import Sealer
 from gureum.base.settings import Settings
-from gureum.connections import Connection
+from gureum.connections import HttpServer
 from gureum.core.world import World
 from gureum.store.memory import MemoryStore
 from gureum.telemetry.memory import MemoryLogs, MemoryMetrics
@@ -80,21 +79,16 @@ class Endpoint:
         services.load_stored()
         self.gateway = Gateway(self.world, services)
         application = Application(self.gateway, None, "", "aws.gureum.test")  # type: ignore[arg-type]
-        config = uvicorn.Config(
-            application,
-            http=Connection,
-            log_level="warning",
-            lifespan="off",
-            proxy_headers=False,
-            timeout_keep_alive=75,
-        )
-        self._server = uvicorn.Server(config)
+        server = HttpServer(application)
+        self._stop = asyncio.Event()
+        await server.serve(self._sock)
         self._ready.set()
-        await self._server.serve(sockets=[self._sock])
+        await self._stop.wait()
+        await server.close(3.0)
         await self.world.close()
 
     def close(self) -> None:
-        self._server.should_exit = True
+        self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(10)
 
 
