@@ -109,6 +109,8 @@ class ContainerKinds:
             # The agent's cache was lost, or its death came between start and note: it is the boot that is wished.
             await self._note_boot(id_, name, spec)
         if state is not None and state.state == "running" and self._boot_of(name) < spec.boot:
+            if spec.volume:
+                self._machine.need(id_, f"Volume/{spec.volume}")  # a new root is there before the old one is left
             await self._stop(name, spec)
             state = self._states.get(name)
         if state is None or self._starts_again(name, state, spec):
@@ -186,9 +188,12 @@ class ContainerKinds:
             wish = self._machine.desired.get(f"Volume/{volume}")
             if wish is not None and isinstance(wish.spec, Volume):
                 limits.append(DiskLimit(device, wish.spec.iops, wish.spec.bytes_per_s))
-        if self._disk_limits.get(name) == tuple(limits):
+        before = self._disk_limits.get(name, ())
+        if before == tuple(limits):
             return
-        changed = msgspec.structs.replace(spec.limits, disks=tuple(limits))
+        # The number of a device that has gone may come back as another volume's.
+        freed = [DiskLimit(one.device) for one in before if one.device not in devices.values()]
+        changed = msgspec.structs.replace(spec.limits, disks=(*freed, *limits))
         await self._machine.ports.containers.update(name, changed)
         self._disk_limits[name] = tuple(limits)
 

@@ -35,7 +35,8 @@ def references(desired: Desired) -> tuple[str, ...]:
         disks = tuple(f"Volume/{disk.volume}" for disk in spec.disks)
         return (f"Sandbox/{spec.sandbox}", f"Image/{spec.image}", *volume, *disks, *interfaces)
     if isinstance(spec, Volume):
-        return (f"Snapshot/{spec.volume.snapshot}",) if spec.volume.snapshot else ()
+        snapshot = (f"Snapshot/{spec.volume.snapshot}",) if spec.volume.snapshot else ()
+        return (*snapshot, *((f"Volume/{spec.volume.source}",) if spec.volume.source else ()))
     if isinstance(spec, Snapshot):
         volume = (f"Volume/{spec.snapshot.volume}",) if spec.snapshot.volume else ()
         source = (f"Snapshot/{spec.snapshot.source}",) if spec.snapshot.source else ()

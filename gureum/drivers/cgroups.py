@@ -126,8 +126,8 @@ class Cgroups:
             return
         for disk in disks:
             for way in ("read", "write"):
-                _write(group / f"blkio.throttle.{way}_bps_device", f"{disk.device} {disk.bytes_per_s}")
-                _write(group / f"blkio.throttle.{way}_iops_device", f"{disk.device} {disk.iops}")
+                _write_limit(group / f"blkio.throttle.{way}_bps_device", disk, f"{disk.device} {disk.bytes_per_s}")
+                _write_limit(group / f"blkio.throttle.{way}_iops_device", disk, f"{disk.device} {disk.iops}")
 
     def _update_v2(self, name: str, limits: Limits) -> None:
         group, quota = self._group("", name), oci_spec.cpu_quota_us(limits)
@@ -139,7 +139,7 @@ class Cgroups:
         if (group / "io.max").exists():
             for disk in limits.disks:
                 bps, iops = disk.bytes_per_s or "max", disk.iops or "max"
-                _write(group / "io.max", f"{disk.device} rbps={bps} wbps={bps} riops={iops} wiops={iops}")
+                _write_limit(group / "io.max", disk, f"{disk.device} rbps={bps} wbps={bps} riops={iops} wiops={iops}")
 
     def processes(self, name: str) -> list[int]:
         """Ids of all processes in it and below, unordered."""
@@ -297,6 +297,15 @@ def _by_word(path: Path) -> dict[str, int]:
             if len(words) == 3:
                 totals[words[1]] = totals.get(words[1], 0) + int(words[2])
     return totals
+
+
+def _write_limit(path: Path, disk: DiskLimit, line: str) -> None:
+    """A limit that is taken away from a device that is not there any more is success."""
+    try:
+        _write(path, line)
+    except OSError as error:
+        if error.errno != errno.ENODEV or disk.iops or disk.bytes_per_s:
+            raise
 
 
 def _write(path: Path, value: int | str) -> None:

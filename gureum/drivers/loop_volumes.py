@@ -116,6 +116,9 @@ class LoopVolumes:
                 await self._run(lambda: self._grow(spec.name, size))
             elif spec.snapshot:
                 await self._run(lambda: self._restore(spec, size), slow=True)
+            elif spec.source:
+                async with self._turns.of(f"volume/{_checked(spec.source)}"):
+                    await self._run(lambda: self._copy_volume(spec, size), slow=True)
             else:
                 if not self._spares.take(size, path):
                     await self._run(lambda: volume_files.copy(self._spares.template(size), path))
@@ -125,6 +128,8 @@ class LoopVolumes:
     async def remove_volume(self, name: str) -> None:
         async with self._turns.of(f"volume/{name}"):
             await self._run(lambda: self._remove_volume(name))
+            # Of a copy that never came about.
+            await self._run(lambda: self._snapshots.remove(_copy_of(name)))
 
     async def ensure_root(self, spec: RootSpec) -> str:
         root = self._root_folder(spec.name) / "root"
@@ -209,6 +214,8 @@ class LoopVolumes:
                 return
             # Another image, owner or volume is wished: what was written stays on its volume. Or the kernel writes to it no more, after
             # an error, before it is mounted anew.
+            for attached in [one for one in self._attachments() if one.root == spec.name]:
+                self._detach(attached, force=True)
             _unmount_root(root.parent)
             self._unmount_volume(former.volume)
             self._users.pop(former.volume, None)
@@ -380,6 +387,13 @@ class LoopVolumes:
             self._snapshots.restore(_checked(spec.snapshot), path, size)
             return
         self._recode(spec.name, spec.snapshot, spec.snapshot_key, spec.key, size).rename(path)
+
+    def _copy_volume(self, spec: VolumeSpec, size: int) -> None:
+        """By a snapshot that is gone afterwards, so the source is held for a moment only."""
+        between = _copy_of(spec.name)
+        self._snapshot(SnapshotSpec(between, spec.source))
+        self._restore(msgspec.structs.replace(spec, snapshot=between, source=""), size)
+        self._snapshots.remove(between)
 
     def _recode(self, name: str, snapshot: str, old: str, new: str, size: int) -> Path:
         """The files of a snapshot under another key, in a file of their own."""
@@ -610,6 +624,10 @@ def _room(folder: Path) -> Room:
 def _use(path: Path) -> VolumeUse:
     facts = path.stat()
     return VolumeUse(name=path.stem, size_bytes=facts.st_size, allocated_bytes=facts.st_blocks * 512)
+
+
+def _copy_of(name: str) -> str:
+    return f"copy-{_checked(name)}"
 
 
 def _checked(name: str) -> str:

@@ -193,6 +193,8 @@ class SimulatedVolumes:
             raise PortError(
                 f"volume {spec.name} has {present} bytes and cannot shrink to {spec.size_bytes}", retry=False
             )
+        if not present and spec.source and _checked(spec.source) not in self._volumes:
+            raise PortError(f"volume {spec.source} does not exist")
         if not present and spec.snapshot:
             self._check_snapshot(spec)
         self._volumes[spec.name] = spec.size_bytes

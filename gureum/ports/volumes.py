@@ -12,14 +12,15 @@ import msgspec
 
 
 class VolumeSpec(msgspec.Struct, frozen=True):
-    """`snapshot`: name of the snapshot it starts from, "" for an empty one. `key`: its data key, sealed (base/disk_keys.py), "" for one that is not
-    encrypted; `snapshot_key`: the snapshot's."""
+    """`snapshot`: name of the snapshot it starts from, `source`: or of the volume that it is a copy of; both "" for an empty
+    one. `key`: its data key, sealed (base/disk_keys.py), "" for one that is not encrypted; `snapshot_key`: that of the snapshot or the source."""
 
     name: str
     size_bytes: int
     snapshot: str = ""
     key: str = ""
     snapshot_key: str = ""
+    source: str = ""
 
 
 class RootSpec(msgspec.Struct, frozen=True):

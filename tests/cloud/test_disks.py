@@ -140,6 +140,54 @@ def test_a_snapshot_of_a_disk_in_use_makes_volumes_with_its_files(
     ec2.delete_snapshot(SnapshotId=second)
 
 
+def test_a_copy_of_a_volume_in_use_has_its_files(cloud: Cloud, ec2: Any, machine: dict[str, Any]) -> None:
+    volume = next(one["Ebs"]["VolumeId"] for one in machine["BlockDeviceMappings"] if one["DeviceName"] == "/dev/sdb")
+    sh(cloud, machine, "echo to copy > /volumes/sdb/file")
+    (copied,) = ec2.copy_volumes(SourceVolumeId=volume, Size=2)["Volumes"]
+    assert (copied["State"], copied["Encrypted"], copied["SourceVolumeId"]) == ("creating", True, volume)
+    copy = copied["VolumeId"]
+    until(lambda: volume_of(ec2, copy)["State"] == "available")
+    sh(cloud, machine, "echo later > /volumes/sdb/file")
+    ec2.attach_volume(VolumeId=copy, InstanceId=machine["InstanceId"], Device="/dev/sdh")
+    until_attachment(ec2, copy, "attached")
+    assert sh(cloud, machine, "cat /volumes/sdh/file") == "to copy\n"
+    ec2.detach_volume(VolumeId=copy)
+    until_attachment(ec2, copy, "")
+    ec2.delete_volume(VolumeId=copy)
+    assert not list((cloud.home / "snapshots").glob("copy-*"))
+
+
+def test_a_running_machine_gets_another_root(cloud: Cloud, ec2: Any, machine: dict[str, Any]) -> None:
+    name = machine["InstanceId"]
+    root = next(one["Ebs"]["VolumeId"] for one in machine["BlockDeviceMappings"] if one["DeviceName"] == "/dev/xvda")
+    sh(cloud, machine, "echo data > /volumes/sdb/beside; sync")
+    snapshot = ec2.create_snapshot(VolumeId=root)["SnapshotId"]
+    ec2.get_waiter("snapshot_completed").wait(SnapshotIds=[snapshot], WaiterConfig={"Delay": 1})
+
+    def replace(**wanted: Any) -> str:
+        task = ec2.create_replace_root_volume_task(InstanceId=name, **wanted)["ReplaceRootVolumeTask"]
+        ids = [task["ReplaceRootVolumeTaskId"]]
+        look = lambda: ec2.describe_replace_root_volume_tasks(ReplaceRootVolumeTaskIds=ids)["ReplaceRootVolumeTasks"][0]  # noqa: E731
+        until(lambda: look()["TaskState"] == "succeeded")
+        until(lambda: cloud.inside(name, "true").returncode == 0)
+        (now,) = ec2.describe_instances(InstanceIds=[name])["Reservations"][0]["Instances"]
+        assert (now["State"]["Name"], now["PrivateIpAddress"]) == ("running", machine["PrivateIpAddress"])
+        return str(
+            next(one["Ebs"]["VolumeId"] for one in now["BlockDeviceMappings"] if one["DeviceName"] == "/dev/xvda")
+        )
+
+    second = replace()
+    assert sh(cloud, machine, "ls /precious 2>/dev/null || echo gone; cat /volumes/sdb/beside") == "gone\ndata\n"
+    assert volume_of(ec2, root)["State"] == "available"
+    third = replace(SnapshotId=snapshot, DeleteReplacedRootVolume=True)
+    assert sh(cloud, machine, "cat /precious") == "mine\n"
+    until(lambda: not ec2.describe_volumes(Filters=[{"Name": "volume-id", "Values": [second]}])["Volumes"])
+    assert replace(VolumeId=root, DeleteReplacedRootVolume=True) == root
+    until(lambda: not ec2.describe_volumes(Filters=[{"Name": "volume-id", "Values": [third]}])["Volumes"])
+    assert sh(cloud, machine, "cat /precious /volumes/sdb/beside") == "mine\ndata\n"
+    ec2.delete_snapshot(SnapshotId=snapshot)
+
+
 @pytest.mark.parametrize("no_reboot", [True, False])
 def test_an_image_of_a_running_machine_starts_with_its_files(
     cloud: Cloud, ec2: Any, machine: dict[str, Any], no_reboot: bool

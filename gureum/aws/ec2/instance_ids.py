@@ -33,3 +33,10 @@ EVENT_WINDOW = IdForm(
     "InvalidInstanceEventWindowId.NotFound",
     "InvalidInstanceEventWindowId.Malformed",
 )
+ROOT_REPLACEMENT = IdForm(
+    "replacevol",
+    "replace root volume task ID",
+    "replace-root-volume-task",
+    "InvalidReplaceRootVolumeTaskId.NotFound",
+    "InvalidReplaceRootVolumeTaskId.Malformed",
+)

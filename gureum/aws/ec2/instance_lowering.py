@@ -46,8 +46,9 @@ def volume_wish(volume: Volume) -> Desired:
     """What the volume is on the machine. Once it is restored its snapshot may go."""
     name, spec = volume.meta.name, volume.spec
     snapshot = "" if spec.restored else spec.snapshot
-    old_key = spec.snapshot_key if snapshot else ""
-    wish = VolumeSpec(name, spec.size_gib * GIB, snapshot, spec.key, old_key)
+    source = "" if spec.restored else spec.source
+    old_key = spec.snapshot_key if snapshot or source else ""
+    wish = VolumeSpec(name, spec.size_gib * GIB, snapshot, spec.key, old_key, source)
     return Desired("Volume", name, key_of(volume), specs.Volume(wish, *most_of(spec)))
 
 

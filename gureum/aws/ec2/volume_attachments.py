@@ -117,12 +117,14 @@ def volumes_under_way(client: Client, instance: Instance) -> Iterable[str]:
 @reconcile(Volume)
 async def reconcile_volume(world: World, volume: Volume) -> None:
     """Notes what the machine has done: restored from its snapshot, modified, attached, detached. One step a run; the next follows by itself."""
-    if volume.spec.snapshot and not volume.spec.restored:
+    if (volume.spec.snapshot or volume.spec.source) and not volume.spec.restored:
         if is_made(world, volume):
             transaction = world.client.transaction()
             transaction.update(change(volume, restored=True))
             await transaction.commit()
-            world.events.record(key_of(volume), world.clock.now(), "Restored", volume.spec.snapshot)
+            world.events.record(
+                key_of(volume), world.clock.now(), "Restored", volume.spec.snapshot or volume.spec.source
+            )
         return
     if await settle_change(world, volume):
         return

@@ -108,6 +108,14 @@ async def modify_volume_attribute(call: Call) -> Result:
     return {}
 
 
+@operation("EnableVolumeIO")
+async def enable_volume_io(call: Call) -> Result:
+    """AWS: ec2 EnableVolumeIO: of a volume whose data may be inconsistent; none here is ever held back for that."""
+    ids.find(call, Volume, VOLUME, call.params["VolumeId"])
+    call.end_dry_run()
+    return {}
+
+
 def change(volume: Volume, **fields: Any) -> Volume:
     """A copy with these fields of the spec."""
     return msgspec.structs.replace(volume, spec=msgspec.structs.replace(volume.spec, **fields))
@@ -131,6 +139,8 @@ def show_volume(call: Call, volume: Volume) -> dict[str, Any]:
         "Operator": {"Managed": False},
         "Tags": show_tags(volume.meta.tags),
     }
+    if spec.source:
+        shown["SourceVolumeId"] = spec.source
     if spec.iops:
         shown["Iops"] = spec.iops
     if spec.throughput:
@@ -144,7 +154,7 @@ def status_of(volume: Volume) -> str:
     """AWS: ec2 VolumeState."""
     if volume.spec.attachment:
         return "in-use"
-    return "creating" if volume.spec.snapshot and not volume.spec.restored else "available"
+    return "creating" if (volume.spec.snapshot or volume.spec.source) and not volume.spec.restored else "available"
 
 
 def show_attachment(volume: Volume) -> dict[str, Any]:
