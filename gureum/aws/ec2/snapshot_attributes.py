@@ -1,6 +1,6 @@
 """What may be changed of a snapshot: who may make volumes of it, and locks; and what gureum has none of, said honestly.
 
-There is one tier of storage and no Recycle Bin: what is deleted is gone. AWS: ModifySnapshotAttribute, LockSnapshot and relatives.
+There is one tier of storage. AWS: ModifySnapshotAttribute, LockSnapshot and relatives.
 """
 
 from __future__ import annotations
@@ -151,31 +151,6 @@ def describe_snapshot_tier_status(call: Call) -> Result:
         for one in shown
     ]
     return answer("SnapshotTierStatuses", rows, token)
-
-
-@operation("ListSnapshotsInRecycleBin")
-def list_snapshots_in_recycle_bin(call: Call) -> Result:
-    """AWS: ec2 ListSnapshotsInRecycleBin: without retention rules, which gureum has none of, nothing goes there."""
-    for id_ in call.params.get("SnapshotIds") or ():
-        raise ids.not_found(SNAPSHOT, ids.check_id(SNAPSHOT, id_))
-    call.end_dry_run()
-    return {"Snapshots": []}
-
-
-@operation("RestoreSnapshotFromRecycleBin")
-async def restore_snapshot_from_recycle_bin(call: Call) -> Result:
-    """AWS: ec2 RestoreSnapshotFromRecycleBin: there is none in it."""
-    raise ids.not_found(SNAPSHOT, ids.check_id(SNAPSHOT, call.params["SnapshotId"]))
-
-
-@operation("DescribeFastSnapshotRestores")
-def describe_fast_snapshot_restores(call: Call) -> Result:
-    """AWS: ec2 DescribeFastSnapshotRestores: none can be enabled; every volume has its content before it is available."""
-    names = ("availability-zone", "availability-zone-id", "owner-id", "snapshot-id", "state")
-    table: FilterTable = dict.fromkeys(names, lambda _: ())
-    apply_filters([], call.params.get("Filters"), table)
-    call.end_dry_run()
-    return {"FastSnapshotRestores": []}
 
 
 def _refuse_sharing(call: Call, snapshot: Snapshot, add: list[str]) -> None:
