@@ -19,6 +19,7 @@ NEEDS = {
     "elbv2": ("acm", "ec2"),
     "ssm": ("ec2", "logs"),
     "ec2-instance-connect": ("ec2",),
+    "ebs": ("ec2",),
 }
 """Services whose kinds another one reads and writes: they are loaded before it."""
 

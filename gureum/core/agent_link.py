@@ -21,6 +21,7 @@ from gureum.core.looks import looks
 from gureum.core.machine import Status
 from gureum.core.programs import Start
 from gureum.core.service import AgentService
+from gureum.core.snapshot_reads import read_snapshot, snapshot_blocks
 from gureum.engine.lowering import Desired
 from gureum.engine.wire import LIMIT_LINE_BYTES, line, read_line
 from gureum.ports import PortError
@@ -220,6 +221,10 @@ class LocalLink:
     async def ask(self, request: dict[str, Any], timeout_s: float = 60.0) -> dict[str, Any]:
         if request.get("op") == "issue":
             return await issue(self.service.machine.ports.certificates, request)
+        if request.get("op") == "snapshot_blocks":
+            return await snapshot_blocks(self.service.machine, request)
+        if request.get("op") == "read_snapshot":
+            return await read_snapshot(self.service.machine, request)
         if request.get("op") == "request_sums":
             return dict(msgspec.to_builtins(await self.service.balancer_looks(request)))
         if request.get("op") == "counters":

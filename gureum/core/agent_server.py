@@ -31,6 +31,7 @@ from gureum.core.looks import looks
 from gureum.core.machine import Status, decode_desired
 from gureum.core.programs import Start
 from gureum.core.service import AgentService
+from gureum.core.snapshot_reads import read_snapshot, snapshot_blocks
 from gureum.engine.wire import LIMIT_LINE_BYTES, line, read_line
 from gureum.ports import PortError
 
@@ -65,6 +66,8 @@ class AgentServer:
             "status": self._status,
             "events": self._events,
             "import": self._import,
+            "snapshot_blocks": self._snapshot_blocks,
+            "read_snapshot": self._read_snapshot,
             "issue": self._issue,
             "flows": self._flows,
             "console_lines": self._console_lines,
@@ -198,6 +201,12 @@ class AgentServer:
     async def _import(self, request: dict[str, Any]) -> Any:
         image = await self._service.machine.ports.images.import_file(str(request["path"]), request["form"])
         return msgspec.to_builtins(image)
+
+    async def _snapshot_blocks(self, request: dict[str, Any]) -> Any:
+        return await snapshot_blocks(self._service.machine, request)
+
+    async def _read_snapshot(self, request: dict[str, Any]) -> Any:
+        return await read_snapshot(self._service.machine, request)
 
     async def _issue(self, request: dict[str, Any]) -> Any:
         return await issue(self._service.machine.ports.certificates, request)

@@ -34,13 +34,14 @@ from gureum.drivers.late_sealer import LateSealer
 from gureum.drivers.turns import Turns
 from gureum.drivers.volume_keys import VolumeKeys
 from gureum.drivers.volume_recoding import Recoding, clear
-from gureum.drivers.volume_snapshots import SnapshotFiles
+from gureum.drivers.volume_snapshots import BLOCK, SnapshotFiles
 from gureum.ports import PortError
 from gureum.ports.images import Images
 from gureum.ports.volumes import (
     AttachmentSpec,
     Room,
     RootSpec,
+    SnapshotBlocks,
     SnapshotSpec,
     SnapshotUse,
     VolumeCounters,
@@ -174,6 +175,14 @@ class LoopVolumes:
     async def remove_snapshot(self, name: str) -> None:
         async with self._turns.of(f"snapshot/{_checked(name)}"):
             await self._run(lambda: self._snapshots.remove(name), slow=True)
+
+    async def snapshot_blocks(self, name: str) -> SnapshotBlocks:
+        async with self._turns.of(f"snapshot/{_checked(name)}"):
+            return SnapshotBlocks(BLOCK, await self._run(lambda: self._snapshots.blocks(name), slow=True))
+
+    async def read_snapshot(self, name: str, offset: int, length: int) -> bytes:
+        async with self._turns.of(f"snapshot/{_checked(name)}"):
+            return await self._run(lambda: self._snapshots.read(name, offset, length), slow=True)
 
     async def observe(self) -> tuple[VolumeUse, ...]:
         return await self._run(lambda: tuple(_use(path) for path in sorted(self._volumes.glob("*.img"))))

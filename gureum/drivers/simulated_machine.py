@@ -32,6 +32,7 @@ from gureum.ports.volumes import (
     AttachmentSpec,
     Room,
     RootSpec,
+    SnapshotBlocks,
     SnapshotSpec,
     SnapshotUse,
     VolumeCounters,
@@ -253,6 +254,19 @@ class SimulatedVolumes:
 
     async def remove_snapshot(self, name: str) -> None:
         self._snapshots.pop(_checked(name), None)
+
+    async def snapshot_blocks(self, name: str) -> SnapshotBlocks:
+        self._kept(name)
+        return SnapshotBlocks(_MINIMUM_VOLUME_BYTES, ())
+
+    async def read_snapshot(self, name: str, offset: int, length: int) -> bytes:
+        return bytes(max(0, min(length, self._kept(name) - offset)))
+
+    def _kept(self, name: str) -> int:
+        size = self._snapshots.get(_checked(name))
+        if size is None:
+            raise PortError(f"snapshot {name} does not exist")
+        return size
 
     async def observe(self) -> tuple[VolumeUse, ...]:
         return tuple(VolumeUse(name, size, 0) for name, size in sorted(self._volumes.items()))

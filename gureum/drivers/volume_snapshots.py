@@ -133,6 +133,45 @@ class SnapshotFiles:
             self._check_size(name, kept.size_bytes, size_bytes)
             self._restore(kept, target, size_bytes)
 
+    def blocks(self, name: str) -> tuple[tuple[int, str], ...]:
+        """(number, digest) of the blocks that are not zeros, in order."""
+        image = self._image_file(name)
+        if image.exists():
+            with image.open("rb", buffering=0) as file:
+                size = os.fstat(file.fileno()).st_size
+                return tuple((index, _digest(content).hex()) for index, content in _blocks(file.fileno(), size))
+        kept = self._need(name)
+        return tuple((index, digest.hex()) for index, (digest, _, _) in sorted(_rows(kept).items()))
+
+    def read(self, name: str, offset: int, length: int) -> bytes:
+        """A part of the volume as it was."""
+        image = self._image_file(name)
+        if image.exists():
+            with image.open("rb", buffering=0) as file:
+                return os.pread(file.fileno(), length, offset)
+        with self._at_work():
+            kept = self._need(name)
+            end = min(offset + length, kept.size_bytes)
+            rows, found = _rows(kept), bytearray()
+            while offset < end:
+                index, start = divmod(offset, kept.block)
+                count = min(kept.block - start, end - offset)
+                found += self._piece(rows.get(index), kept.block, start, count)
+                offset += count
+        return bytes(found)
+
+    def _piece(self, row: tuple[bytes, str, int] | None, block: int, start: int, count: int) -> bytes:
+        if row is None:
+            return bytes(count)
+        with self._blocks_file(row[1]).open("rb", buffering=0) as file:
+            return os.pread(file.fileno(), count, row[2] * block + start)
+
+    def _need(self, name: str) -> Map:
+        kept = self._read(name)
+        if kept is None:
+            raise PortError(f"snapshot {name} does not exist")
+        return kept
+
     def remove(self, name: str) -> None:
         self._image_file(name).unlink(missing_ok=True)
         kept = self._read(name)
@@ -291,11 +330,15 @@ def _blocks(file: int, size: int) -> Iterator[tuple[int, bytes]]:
         offset = last * BLOCK
 
 
+def _digest(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=DIGEST).digest()
+
+
 def _read_blocks(volume: int, blocks: int, name: str, known: Rows, new: int) -> tuple[Rows, int]:
     """The rows of a volume as it is read now; blocks that are not `known` are appended to `blocks`, where there are `new` already."""
     rows: Rows = {}
     for index, content in _blocks(volume, os.fstat(volume).st_size):
-        digest = hashlib.blake2b(content, digest_size=DIGEST).digest()
+        digest = _digest(content)
         before = known.get(index)
         if before is not None and before[0] == digest:
             rows[index] = before

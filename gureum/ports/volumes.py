@@ -54,6 +54,13 @@ class SnapshotUse(msgspec.Struct, frozen=True):
     stored_bytes: int
 
 
+class SnapshotBlocks(msgspec.Struct, frozen=True):
+    """`blocks`: (number, digest) of the blocks of `block` bytes that are not all zeros, in order; equal digests are equal contents."""
+
+    block: int
+    blocks: tuple[tuple[int, str], ...]
+
+
 class AttachmentSpec(msgspec.Struct, frozen=True):
     """A volume beside the root: the machine whose root is `root` sees its files in the folder `device` of `attached_folder`."""
 
@@ -118,6 +125,10 @@ class Volumes(Protocol):
         """The volume as it is now (frozen for the moment if mounted), once: of one that is there it is a look."""
 
     async def remove_snapshot(self, name: str) -> None: ...
+    async def snapshot_blocks(self, name: str) -> SnapshotBlocks: ...
+    async def read_snapshot(self, name: str, offset: int, length: int) -> bytes:
+        """Zeros where nothing was written; shorter at the end of the volume."""
+
     async def observe(self) -> tuple[VolumeUse, ...]: ...
     async def mounted_roots(self) -> frozenset[str]: ...
     async def counters(self) -> dict[str, VolumeCounters]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 import signal
 from pathlib import Path
@@ -138,6 +140,41 @@ def test_a_snapshot_of_a_disk_in_use_makes_volumes_with_its_files(
     until_attachment(ec2, restored, "")
     ec2.delete_volume(VolumeId=restored)
     ec2.delete_snapshot(SnapshotId=second)
+
+
+def test_blocks_of_snapshots_are_read(cloud: Cloud, ec2: Any, machine: dict[str, Any]) -> None:
+    root = next(one["Ebs"]["VolumeId"] for one in machine["BlockDeviceMappings"] if one["DeviceName"] == "/dev/xvda")
+    ebs = cloud.client("ebs")
+
+    def snapshot() -> str:
+        made = str(ec2.create_snapshot(VolumeId=root)["SnapshotId"])
+        ec2.get_waiter("snapshot_completed").wait(SnapshotIds=[made], WaiterConfig={"Delay": 1})
+        return made
+
+    def read(name: str, index: int, token: str) -> bytes:
+        found = ebs.get_snapshot_block(SnapshotId=name, BlockIndex=index, BlockToken=token)
+        content = bytes(found["BlockData"].read())
+        assert found["DataLength"] == len(content) == 512 << 10
+        assert base64.b64decode(found["Checksum"]) == hashlib.sha256(content).digest()
+        return content
+
+    first = snapshot()
+    sh(cloud, machine, "dd if=/dev/urandom of=/noise bs=1M count=3 2>/dev/null; echo words-to-be-found > /found; sync")
+    second = snapshot()
+    whole = ebs.list_snapshot_blocks(SnapshotId=second)["Blocks"]
+    changed = ebs.list_changed_blocks(FirstSnapshotId=first, SecondSnapshotId=second)["ChangedBlocks"]
+    assert 6 <= len(changed) <= len(whole)
+    blocks = {one["BlockIndex"]: read(second, one["BlockIndex"], one["SecondBlockToken"]) for one in changed}
+    assert any(b"words-to-be-found" in content for content in blocks.values())
+    for one in changed:
+        before = one.get("FirstBlockToken")
+        assert not before or read(first, one["BlockIndex"], before) != blocks[one["BlockIndex"]]
+    same = next(one for one in whole if one["BlockIndex"] not in blocks)
+    with pytest.raises(ClientError, match="ValidationException"):
+        ebs.get_snapshot_block(SnapshotId=first, BlockIndex=same["BlockIndex"], BlockToken=same["BlockToken"])
+    sh(cloud, machine, "rm /noise /found")
+    for name in (first, second):
+        ec2.delete_snapshot(SnapshotId=name)
 
 
 def test_a_copy_of_a_volume_in_use_has_its_files(cloud: Cloud, ec2: Any, machine: dict[str, Any]) -> None:

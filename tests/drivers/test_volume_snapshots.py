@@ -79,6 +79,12 @@ def test_each_snapshot_gives_back_its_moment(steps: list[tuple[str, int, int]]) 
                 files = SnapshotFiles(folder / "snapshots", clones=False)
         for snapshot, content in kept.items():
             assert restored(files, snapshot, folder) == content
+            assert files.read(snapshot, 77, 3 * BLOCK) == content[77 : 77 + 3 * BLOCK]
+            assert files.read(snapshot, BLOCKS * BLOCK, BLOCK) == content[BLOCKS * BLOCK :]
+            pieces = [content[start : start + BLOCK] for start in range(0, len(content), BLOCK)]
+            assert [index for index, _ in files.blocks(snapshot)] == [
+                index for index, piece in enumerate(pieces) if any(piece)
+            ]
         for snapshot in kept:
             files.remove(snapshot)
         assert list((folder / "snapshots").iterdir()) == []

@@ -26,6 +26,16 @@ NAMED_NOWHERE = {
         ("AssociatedSubnetIds", "DisableLniAtDeviceIndex", "EnableLniAtDeviceIndex", "Kernel", "Ramdisk"),
         "Modify… refuses every attribute that it does not know",
     ),
+    **dict.fromkeys(
+        (
+            *("CapacityDurationHours", "EndDateRange", "InstanceTypePreferences", "StartDateRange", "UltraserverCount"),
+            *("IncludeMarketplace", "MaxDuration", "MaxInstanceCount", "MinDuration", "OfferingClass", "OfferingType"),
+            *("LimitPrice", "PurchaseTime", "SlotStartTimeRange", "UltraserverType"),
+            *("AutoPlacement", "HostMaintenance", "HostRecovery"),
+        ),
+        "there are no offers and no dedicated hosts, whatever is asked of them",
+    ),
+    "IncludeLocalZones": "there are no Local Zones",
     "AdditionalInfo": "reserved",
     "AllAvailabilityZones": "all zones are opted in to",
     "Force": "machines that do not stop by themselves are killed after seconds anyway",

@@ -55,7 +55,7 @@ async def modify_capacity_reservation(call: Call) -> Result:
     """AWS: ec2 ModifyCapacityReservation: its number, end and matching."""
     params = call.params
     one = _active(call, params["CapacityReservationId"])
-    for name in ("AdditionalInfo", "StartDate", "QuoteId", "AcceptModificationTerms"):
+    for name in ("Accept", "AdditionalInfo", "StartDate", "QuoteId", "AcceptModificationTerms"):
         if params.get(name):
             raise ids.not_built(f"ModifyCapacityReservation with {name}")
     count = params.get("InstanceCount", one.spec.count)

@@ -126,7 +126,8 @@ def describe_instance_event_windows(call: Call) -> Result:
 def modify_instance_event_start_time(call: Call) -> Result:
     """AWS: ec2 ModifyInstanceEventStartTime: of an event of the instance; gureum schedules none."""
     living_instance(call, call.params["InstanceId"])
-    text = f"The instance event ID '{call.params['InstanceEventId'][:100]}' does not exist."
+    event = call.params["InstanceEventId"]
+    text = f"The instance event ID '{event[:100]}' does not exist."
     raise AwsError("InvalidInstanceEventIDNotFound", text)
 
 

@@ -118,7 +118,11 @@ def describe_image_usage_reports(call: Call) -> Result:
 @operation("DescribeImageUsageReportEntries")
 def describe_image_usage_report_entries(call: Call) -> Result:
     """AWS: ec2 DescribeImageUsageReportEntries: how many resources of which type each account has."""
-    table: FilterTable = {"account-id": lambda row: row["AccountId"], "resource-type": lambda row: row["ResourceType"]}
+    table: FilterTable = {
+        "account-id": lambda row: row["AccountId"],
+        "creation-time": lambda row: iso_time(row["ReportCreationTime"]),
+        "resource-type": lambda row: row["ResourceType"],
+    }
     rows: list[Any] = [
         {
             "ReportId": one.meta.name,

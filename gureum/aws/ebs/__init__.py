@@ -1,0 +1,1 @@
+"""EBS direct APIs: the blocks of snapshots, read over HTTP."""
