@@ -7,10 +7,13 @@ Everything runs in a network namespace of its own, on loopback: two targets (HAP
 and wrk with 64 kept-alive connections. Proxies take turns, so that what else the machine does hits all; a ratio is the median over the rounds.
 
     by hand         frontend, backend, two servers
-    by hand, equal  what somebody would write who wants the same: X-Forwarded-For, -Proto, -Port, a trace id of AWS's form, and a line with the
-                    same fields to the same sort of socket, which is read and thrown away
-    ALB             what gureum runs: all of AWS's headers, checks, error pages, log records parsed by the driver
-    ALB, 100 rules  and a hundred rules of two conditions before the one that matches
+    by hand, equal  what somebody would write who wants the same: X-Forwarded-For, -Proto, -Port, a trace id of AWS's form where none came, a map
+                    of rules, and a line with the same fields to the same sort of socket, which is read and thrown away
+    ALB             what gureum runs: all of AWS's headers, checks, error pages, its lines counted for metrics as the agent does
+    ALB, log        and each line made a record and a line of AWS's access log, as where a load balancer's attributes ask for it
+    ALB, 100 rules  the same with a hundred rules of two conditions before the one that matches
+
+"CPU" is what the proxy's own process used for a request (not those who read its lines), which others on the cores change less than its rate.
     Traefik, Caddy  with their access logs (a file, Traefik's buffered); where .venv-bench has them (requirements-bench.lock)
 """
 
@@ -32,9 +35,14 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
+
+from gureum.core.access_log_lines import request_line
+from gureum.core.request_sums import RequestSums
 from gureum.drivers.haproxy import HaproxyProxies
 from gureum.drivers.haproxy_log_format import HEAD, HTTP_FIELDS
-from gureum.ports.proxies import Condition, FixedResponse, Forward, Group, Listener, ProxySpec, Rule, Server
+from gureum.drivers.haproxy_process import uid_of
+from gureum.ports.proxies import Condition, FixedResponse, Forward, Group, Listener, ProxySpec, Record, Rule, Server
 from tests.machine.proxy_host import ADDRESS, ProxyHost, proxy_host
 
 PEERS = Path(os.environ.get("BENCH_PEERS", Path(__file__).parents[1] / ".venv-bench" / "bin"))
@@ -50,7 +58,10 @@ def backend_config() -> str:
     return LIMITS + "frontend t\n" + "".join(f"  bind {one.address}:80\n" for one in TARGETS) + answer
 
 
-def hand_config(port: int, log: str = "") -> str:
+def hand_config(port: int, log: str = "", rules: str = "") -> str:
+    """`rules`: a map's file. What somebody writes who knows HAProxy and wants the same: a trace that came is kept, a rule is found by a map, health
+    is looked at by somebody else."""
+    trace = "X-Amzn-Trace-Id"
     logging = f"""  log unix@{log} format raw local0
   log-format "{SAME_FIELDS}"
   capture request header User-Agent len 1024
@@ -58,8 +69,9 @@ def hand_config(port: int, log: str = "") -> str:
   option forwardfor
   http-request set-header X-Forwarded-Proto http
   http-request set-header X-Forwarded-Port {port}
-  unique-id-format Root=1-%{{+X}}Ts-%[uuid(),bytes(24,12)]%[uuid(),bytes(24,12)]
-  unique-id-header X-Amzn-Trace-Id
+  unique-id-format 1-%{{+X}}Ts-%[uuid(),bytes(24,12)]%[uuid(),bytes(24,12)]
+  http-request set-header {trace} Root=%[unique-id] if !{{ req.hdr({trace}) -m found }}
+  use_backend %[path,map_beg({rules},b)]
 """
     servers = "".join(f"  server s{n} {one.address}:80\n" for n, one in enumerate(TARGETS))
     return f"{LIMITS}frontend f\n  bind {ADDRESS}:{port}\n{logging if log else ''}  default_backend b\nbackend b\n{servers}"
@@ -89,7 +101,7 @@ def caddy(folder: Path, port: int) -> list[str]:
 
 
 @contextlib.contextmanager
-def running(host: ProxyHost, folder: Path, command: list[str], port: int) -> Iterator[None]:
+def running(host: ProxyHost, folder: Path, command: list[str], port: int) -> Iterator[int]:
     """In the network of all, with a home in `folder`; answers when it is here."""
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "XDG_DATA_HOME": str(folder)}
     with open(folder / "peers.log", "ab") as said:
@@ -110,21 +122,21 @@ def running(host: ProxyHost, folder: Path, command: list[str], port: int) -> Ite
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError((folder / "peers.log").read_text()[-2000:])
             time.sleep(0.05)
-        yield
+        yield process.pid
     finally:
         process.kill()
         process.wait()
 
 
 @contextlib.contextmanager
-def haproxy(host: ProxyHost, folder: Path, name: str, config: str) -> Iterator[None]:
+def haproxy(host: ProxyHost, folder: Path, name: str, config: str) -> Iterator[int]:
     path = folder / f"{name}.cfg"
     path.write_text(config)
     command = ["nsenter", f"--net={host.net}", "haproxy", "-db", "-q", "-f", str(path)]
     # In a session of its own as gureum's: the kernel's scheduler shares cores among sessions (autogroup).
     process = subprocess.Popen(command, start_new_session=True)
     try:
-        yield
+        yield process.pid
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -188,38 +200,80 @@ def spec(host: ProxyHost, *listeners: Listener, servers: tuple[Server, ...] = TA
 
 
 async def throughput(
-    host: ProxyHost, proxies: HaproxyProxies, peers: dict[str, int], seconds: float, rounds: int
+    host: ProxyHost,
+    proxies: HaproxyProxies,
+    peers: dict[str, tuple[int, int]],
+    seconds: float,
+    rounds: int,
 ) -> None:
+    """`peers`: port and process by name."""
     await proxies.ensure(spec(host, listener(80), listener(81, 100)))
-    records = 0
+    logging = {"access_logs.s3.enabled": "true"}
+    logged = msgspec.structs.replace(spec(host, listener(82), listener(83, 100), attributes=logging), name="node-2")
+    await proxies.ensure(logged)
+    sums, written = RequestSums(machine=None), 0  # type: ignore[arg-type]
 
-    def count(batch: list[object]) -> None:
-        nonlocal records
-        records += len(batch)
+    def write(batch: list[Record]) -> None:
+        nonlocal written
+        written += sum(1 for record in batch if request_line(record, "app/my-lb/50dc6c495c0c9188"))
 
-    stop = proxies.subscribe(count)  # type: ignore[arg-type]
+    stops = [
+        proxies.subscribe(write, lambda one: one.attributes == logging),
+        proxies.tally(sums.add),
+    ]
+    ours = {name: _worker(host, name) for name in ("node-1", "node-2")}
     asks = {
-        "direct": (TARGETS[0].address, 80),
-        "by hand": (ADDRESS, 8001),
-        "by hand, equal": (ADDRESS, 8002),
-        "ALB": (ADDRESS, 80),
-        "ALB, 100 rules": (ADDRESS, 81),
-    } | {name: (ADDRESS, port) for name, port in peers.items()}
-    seen: dict[str, list[tuple[float, float]]] = {name: [] for name in asks}
+        "direct": (TARGETS[0].address, 80, 0),
+        **{name: (ADDRESS, *peers.pop(name)) for name in ("by hand", "by hand, equal")},
+        "ALB": (ADDRESS, 80, ours["node-1"]),
+        "ALB, 100 rules": (ADDRESS, 81, ours["node-1"]),
+        "ALB, log": (ADDRESS, 82, ours["node-2"]),
+        "ALB, log, 100": (ADDRESS, 83, ours["node-2"]),
+        **{name: (ADDRESS, *peer) for name, peer in peers.items()},
+    }
+    seen: dict[str, list[tuple[float, float, float]]] = {name: [] for name in asks}
     for turn in range(rounds):
         for name in list(asks) if turn % 2 == 0 else reversed(asks):
-            address, port = asks[name]
-            seen[name].append(await asyncio.to_thread(wrk, host, address, port, seconds))
-    stop()
-    print(f"\n{'':16} requests/s   p99 ms   of direct   of by hand   of by hand, equal")
+            address, port, pid = asks[name]
+            before = cpu_s(pid)
+            rate, p99 = await asyncio.to_thread(wrk, host, address, port, seconds)
+            seen[name].append((rate, p99, (cpu_s(pid) - before) / (rate * seconds) * 1e6))
+    for stop in stops:
+        stop()
+    print(f"\n{'':16} requests/s   p99 ms   CPU µs   of direct   of by hand   of equal   CPU of equal")
     for name, figures in seen.items():
-        ratios = [
-            statistics.median(ours[0] / theirs[0] for ours, theirs in zip(figures, seen[other], strict=True))
-            for other in ("direct", "by hand", "by hand, equal")
-        ]
-        rate, p99 = (statistics.median(column) for column in zip(*figures, strict=True))
-        print(f"{name:16} {rate:10.0f} {p99:8.2f} {ratios[0]:11.2f} {ratios[1]:12.2f} {ratios[2]:19.2f}")
-    print(f"records parsed: {records}")
+        rates = [ratio(figures, seen[other], 0) for other in ("direct", "by hand", "by hand, equal")]
+        rate, p99, cpu = (statistics.median(column) for column in zip(*figures, strict=True))
+        cost = ratio(figures, seen["by hand, equal"], 2)
+        shares = f"{rates[0]:11.2f} {rates[1]:12.2f} {rates[2]:10.2f} {cost:14.2f}"
+        print(f"{name:16} {rate:10.0f} {p99:8.2f} {cpu:8.1f} {shares}")
+    print(f"requests counted: {sum(one.requests for one in sums.take())}, lines written: {written}")
+
+
+Figures = list[tuple[float, float, float]]
+
+
+def ratio(figures: Figures, others: Figures, column: int) -> float:
+    """The median over the rounds."""
+    return statistics.median(one[column] / max(other[column], 1e-9) for one, other in zip(figures, others, strict=True))
+
+
+def cpu_s(pid: int) -> float:
+    """Of all threads of a process; 0 of none."""
+    found = Path(f"/proc/{pid}/task").glob("*/schedstat") if pid else ()
+    return sum(int(path.read_text().split()[0]) for path in found) / 1e9
+
+
+def _worker(host: ProxyHost, name: str) -> int:
+    """The process of a proxy that serves: its master's child."""
+    uid = str(uid_of(host.home_id, name))
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            words = dict(line.split(":\t", 1) for line in (path / "status").read_text().splitlines() if ":\t" in line)
+            of = words["Uid"].split()[0], Path(f"/proc/{words['PPid']}/status").read_text()
+            if of[0] == uid and f"Uid:\t{uid}" in of[1]:
+                return int(path.name)
+    raise RuntimeError(f"{name} has no worker")
 
 
 async def served(look: Callable[[], bool]) -> float:
@@ -294,14 +348,15 @@ def main() -> int:
         folder = Path(temporary)
         stack.enter_context(haproxy(host, folder, "targets", backend_config()))
         stack.enter_context(drained(folder / "log"))
-        stack.enter_context(haproxy(host, folder, "hand", hand_config(8001)))
-        stack.enter_context(haproxy(host, folder, "hand-log", hand_config(8002, str(folder / "log"))))
-
-        peers = {}
+        (folder / "rules").write_text("/service-1/ b\n")
+        equal = hand_config(8002, str(folder / "log"), str(folder / "rules"))
+        peers = {
+            "by hand": (8001, stack.enter_context(haproxy(host, folder, "hand", hand_config(8001)))),
+            "by hand, equal": (8002, stack.enter_context(haproxy(host, folder, "hand-log", equal))),
+        }
         for port, (name, command) in enumerate({"Traefik": traefik, "Caddy": caddy}.items(), 8003):
             if (PEERS / name.lower()).exists():
-                stack.enter_context(running(host, folder, command(folder, port), port))
-                peers[name] = port
+                peers[name] = (port, stack.enter_context(running(host, folder, command(folder, port), port)))
             else:
                 print(f"SKIPPED: {name} is not in {PEERS} (requirements-bench.lock)")
 
