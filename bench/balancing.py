@@ -4,13 +4,15 @@
 
 A whole gureum with two instances, a group of 200 targets (the others are addresses at which nobody is) and a listener of 100 rules. "call" is
 what the API's answer took by itself; "served" is from the call's begin to the first request that was served as wished, so it holds the call, the
-way to the agent, for a new target its first health check (which is made at once, and asks a real web server), and the proxy's change. Meanwhile
+way to the agent, for a new target its first health check (which is made at once, and asks a real web server), and the proxy's change. The last line
+is the time from the agent's own word that the target is healthy (its log, in milliseconds) to the first request that it has answered. Meanwhile
 wrk asks over 16 kept-alive connections; what failed of that is counted.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime as dt
 import http.client
 import os
 import re
@@ -42,6 +44,7 @@ class Bench:
     def __init__(self, site: Site) -> None:
         self.site, self.elb = site, site.elb
         self.times: dict[str, list[tuple[float, float]]] = {}
+        self.since_healthy: list[float] = []
         self.one, self.two = (instance["PrivateIpAddress"] for instance in site.instances)
         made = self.elb.create_target_group(
             Name="many", Protocol="HTTP", Port=80, VpcId=site.vpc, TargetType="ip", HealthCheckIntervalSeconds=30
@@ -81,10 +84,10 @@ class Bench:
     def register(self, *addresses: str) -> None:
         self.elb.register_targets(TargetGroupArn=self.group, Targets=[{"Id": one} for one in addresses])
 
-    def get(self, path: str = "/", host: str = "shop.example.com") -> str:
+    def get(self, path: str = "/", host: str = "shop.example.com", headers: dict[str, str] | None = None) -> str:
         connection = http.client.HTTPConnection(self.address, 80, timeout=5)
         try:
-            connection.request("GET", path, headers={"Host": host})
+            connection.request("GET", path, headers={"Host": host, **(headers or {})})
             return connection.getresponse().read().decode()
         except OSError:
             return ""
@@ -109,12 +112,21 @@ class Bench:
 
     def _swap(self, now: str, other: str, names: dict[str, str]) -> None:
         gone = {"TargetGroupArn": self.group, "Targets": [{"Id": now}]}
+        begin = time.time()
         self.measure("a target is registered", lambda: self.register(other), lambda: self.get() == names[other])
+        self.since_healthy.append(time.time() - self._decided(other, begin))
         self.measure(
             "a target is deregistered",
             lambda: self.elb.deregister_targets(**gone),
             lambda: all(self.get() == names[other] for _ in range(4)),
         )
+
+    def _decided(self, address: str, after: float) -> float:
+        """When the agent found the target healthy: its log says so."""
+        found = re.compile(rf"(\S+)Z INFO gureum.agent target health .*target={re.escape(address)}:\S+ .*state=healthy")
+        lines = (self.site.cloud.home / "logs" / "agent.log").read_text().splitlines()
+        times = [dt.datetime.fromisoformat(f"{one[1]}+00:00").timestamp() for one in map(found.match, lines) if one]
+        return next(one for one in reversed(times) if one >= after - 0.002)
 
     def _page(self, address: str) -> str:
         connection = http.client.HTTPConnection(address, 80, timeout=5)
@@ -131,6 +143,27 @@ class Bench:
             lambda: self.elb.modify_rule(RuleArn=self.rules[number - 1], Actions=[self.text(text)]),
             lambda: self.get(f"/service-{number}/x", f"s{number}.example.com") == text,
         )
+
+    def reloads(self, rounds: int) -> None:
+        """What no map can say: a rule that looks at a header comes and goes."""
+        for turn in range(rounds):
+            self._rule_of_header(str(turn))
+
+    def _rule_of_header(self, text: str) -> None:
+        made: list[str] = []
+        conditions = [{"Field": "http-header", "HttpHeaderConfig": {"HttpHeaderName": "X-Bench", "Values": [text]}}]
+
+        def create() -> None:
+            answer = self.elb.create_rule(
+                ListenerArn=self.listener, Priority=1000, Conditions=conditions, Actions=[self.text(f"rule {text}")]
+            )
+            made.append(answer["Rules"][0]["RuleArn"])
+
+        def shown() -> bool:
+            return self.get(headers={"X-Bench": text}) == f"rule {text}"
+
+        self.measure("a rule needs a reload", create, shown)
+        self.measure("such a rule is deleted", lambda: self.elb.delete_rule(RuleArn=made[0]), lambda: not shown())
 
     def certificates(self, rounds: int) -> None:
         def issued(name: str) -> str:
@@ -191,6 +224,9 @@ def report(bench: Bench) -> None:
             ordered = sorted(one * 1000 for one in column)
             cells += [statistics.median(ordered), ordered[min(len(ordered) - 1, int(len(ordered) * 0.95))]]
         print(f"{what:26}{cells[0]:9.1f}{cells[1]:8.1f}{cells[2]:12.1f}{cells[3]:8.1f}")
+    ordered = sorted(one * 1000 for one in bench.since_healthy)
+    p95 = ordered[min(len(ordered) - 1, int(len(ordered) * 0.95))]
+    print(f"{'first healthy look → first request served':44}{statistics.median(ordered):11.1f}{p95:8.1f}")
 
 
 def main() -> int:
@@ -216,7 +252,7 @@ def main() -> int:
                 CidrIp="0.0.0.0/0",
             )
             bench = Bench(Site(cloud, ec2))
-            for what in (bench.targets, bench.change_rules, bench.certificates):
+            for what in (bench.targets, bench.change_rules, bench.reloads, bench.certificates):
                 print(f"{what.__name__:14}", under_load(bench.address, lambda what=what: what(rounds)), flush=True)  # type: ignore[misc]
             report(bench)
         finally:

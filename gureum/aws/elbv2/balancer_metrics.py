@@ -17,7 +17,7 @@ from gureum.aws.elbv2.arns import arn_of_group, label_of
 from gureum.aws.elbv2.kinds import LoadBalancer, TargetGroup
 from gureum.aws.elbv2.network_metrics import Number, numbers
 from gureum.aws.elbv2.target_health import core_name
-from gureum.aws.elbv2.target_places import balancers_of, enabled_zones, locate
+from gureum.aws.elbv2.target_places import balancers_of, enabled_zones, locate, nodes_addresses
 from gureum.core.flow_sums import FlowSum
 from gureum.core.periods import MINUTE_S, at_each_end
 from gureum.core.published import Published, end_of
@@ -149,10 +149,11 @@ class Publisher:
         zones = enabled_zones(balancers)
         healthy: dict[str, int] = dict.fromkeys(zones, 0)
         unhealthy: dict[str, int] = dict.fromkeys(zones, 0)
+        taken = nodes_addresses(group, client)
         for target in group.spec.targets:
             if target.draining_until:
                 continue
-            for place in locate(target, group, zones, client).places:
+            for place in locate(target, group, zones, client, taken).places:
                 counts = healthy if (seen.get(place.name) or [""])[0] == "healthy" else unhealthy
                 counts[place.zone] = counts.get(place.zone, 0) + 1
         name = f"targetgroup/{group.spec.name}/{group.meta.name}"

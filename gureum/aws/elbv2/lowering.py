@@ -82,12 +82,12 @@ def lower_load_balancer(balancer: LoadBalancer, read: Reader) -> Iterable[Desire
     owner, bounds = key_of(balancer), _bounds(balancer, read)
     nodes = [(node, found) for node in balancer.spec.zones if (found := _interface(balancer, node, read)) is not None]
     proxied, balanced = [one for one in bounds if one.proxied], [one for one in bounds if not one.proxied]
-    certificates = _certificates(balancer, proxied, read)
+    shared = _proxy_spec(balancer, proxied, _certificates(balancer, proxied, read))
     for node, interface in nodes:
         name = node.interface
         yield Desired("Sandbox", name, owner, specs.Sandbox(SandboxSpec(name, guest=False)))
         if proxied:
-            yield Desired("Proxy", name, owner, _proxy(balancer, node, interface, proxied, certificates))
+            yield Desired("Proxy", name, owner, _proxy(balancer, node, interface, proxied, shared))
         if balanced:
             yield Desired("Balancer", name, owner, _balancer(balancer, node, interface, balanced))
     if nodes:
@@ -120,20 +120,26 @@ def _proxy(
     node: ZoneNode,
     interface: NetworkInterface,
     bounds: list[Bound],
-    certificates: dict[str, proxies.Certificate],
+    shared: proxies.ProxySpec,
 ) -> specs.Proxy:
-    groups = _groups(bounds)
-    spec = proxies.ProxySpec(
-        name=node.interface,
+    spec = msgspec.structs.replace(shared, name=node.interface, address=interface.spec.primary.address)
+    return specs.Proxy(node.interface, node.interface, node.zone, spec, _uses(balancer, _groups(bounds)))
+
+
+def _proxy_spec(
+    balancer: LoadBalancer, bounds: list[Bound], certificates: dict[str, proxies.Certificate]
+) -> proxies.ProxySpec:
+    """What is the same at all nodes, made once."""
+    return proxies.ProxySpec(
+        name="",
         sandbox_net="",
-        address=interface.spec.primary.address,
+        address="",
         label=label_of(balancer),
         listeners=tuple(_proxied(balancer, bound, certificates) for bound in bounds),
-        groups=tuple(_proxied_group(group) for group in groups),
+        groups=tuple(_proxied_group(group) for group in _groups(bounds)),
         certificates=tuple(certificates.values()),
         attributes=_of_proxy(attributes_of_balancer(balancer)),
     )
-    return specs.Proxy(node.interface, node.interface, node.zone, spec, _uses(balancer, groups))
 
 
 def _of_proxy(attributes: dict[str, str]) -> dict[str, str]:

@@ -14,7 +14,7 @@ from gureum.aws.elbv2.arns import find_group
 from gureum.aws.elbv2.faults import not_built
 from gureum.aws.elbv2.health_settings import TRAFFIC_PORT
 from gureum.aws.elbv2.kinds import Target, TargetGroup
-from gureum.aws.elbv2.target_places import Place, balancers_of, enabled_zones, locate
+from gureum.aws.elbv2.target_places import Place, balancers_of, enabled_zones, locate, nodes_addresses
 from gureum.aws.marks import Result, operation
 
 TEXTS = {
@@ -54,7 +54,8 @@ def target_healths(call: Call, group: TargetGroup) -> list[tuple[Target, Health]
     zones = enabled_zones(balancers_of(group, call.client))
     status = call.agent.seen.get(f"TargetGroup/{core_name(group)}") if call.agent is not None else None
     seen: Mapping[str, Any] = status.data.get("targets", {}) if status is not None else {}
-    return [(target, _of_target(call, group, target, zones, seen)) for target in group.spec.targets]
+    taken = nodes_addresses(group, call.client)
+    return [(target, _of_target(call, group, target, zones, seen, taken)) for target in group.spec.targets]
 
 
 def core_name(group: TargetGroup) -> str:
@@ -63,11 +64,16 @@ def core_name(group: TargetGroup) -> str:
 
 
 def _of_target(
-    call: Call, group: TargetGroup, target: Target, zones: frozenset[str], seen: Mapping[str, Any]
+    call: Call,
+    group: TargetGroup,
+    target: Target,
+    zones: frozenset[str],
+    seen: Mapping[str, Any],
+    taken: frozenset[str],
 ) -> Health:
     if target.draining_until:
         return _health("draining", "Target.DeregistrationInProgress")
-    located = locate(target, group, zones, call.client)
+    located = locate(target, group, zones, call.client, taken)
     if not located.places:
         return _health("unused", located.reason, located.description)
     return min((_of_place(place, seen) for place in located.places), key=lambda health: ORDER.index(health["State"]))

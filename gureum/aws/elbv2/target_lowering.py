@@ -13,7 +13,7 @@ from gureum.aws.elbv2.attributes import attributes_of_group, crosses_zones
 from gureum.aws.elbv2.health_settings import TRAFFIC_PORT
 from gureum.aws.elbv2.kinds import LoadBalancer, TargetGroup
 from gureum.aws.elbv2.target_health import core_name
-from gureum.aws.elbv2.target_places import balancers_of, enabled_zones, locate
+from gureum.aws.elbv2.target_places import balancers_of, enabled_zones, locate, nodes_addresses
 from gureum.core import specs
 from gureum.engine.lowering import Desired, Reader
 from gureum.engine.registry import lower
@@ -79,8 +79,9 @@ def failover_of(attributes: dict[str, str]) -> specs.Failover:
 
 def _targets(group: TargetGroup, balancers: list[LoadBalancer], read: Reader) -> Iterator[specs.Target]:
     zones, port = enabled_zones(balancers), group.spec.health.port
+    taken = nodes_addresses(group, read)
     for target in group.spec.targets:
-        for place in locate(target, group, zones, read).places:
+        for place in locate(target, group, zones, read, taken).places:
             yield specs.Target(
                 name=place.name,
                 address=place.address,

@@ -64,14 +64,17 @@ def enabled_zones(balancers: list[LoadBalancer]) -> frozenset[str]:
     return frozenset(node.zone for balancer in balancers for node in balancer.spec.zones)
 
 
-def locate(target: Target, group: TargetGroup, zones: frozenset[str], look: Look) -> Located:
-    """Where a target of a group is whose load balancers have these zones (none: it has no load balancer)."""
+def locate(
+    target: Target, group: TargetGroup, zones: frozenset[str], look: Look, taken: frozenset[str] | None = None
+) -> Located:
+    """Where a target of a group is whose load balancers have these zones (none: it has no load balancer). `taken`: `nodes_addresses` of the group,
+    which who locates many targets asks for once."""
     if not zones:
         return NOT_IN_USE
     if group.spec.type == "instance":
         found = _instance(target, group, look)
     elif group.spec.type == "ip":
-        found = _address(target, group, look)
+        found = _address(target, nodes_addresses(group, look) if taken is None else taken)
     else:
         found = _balancer(target, group, look)
     if not found.places:
@@ -93,22 +96,21 @@ def _instance(target: Target, group: TargetGroup, look: Look) -> Located:
     return Located((), "Target.InvalidState", "Target is in an invalid state")
 
 
-def _address(target: Target, group: TargetGroup, look: Look) -> Located:
-    if target.zone != "all" and _is_balancers(target.id, group, look):
+def _address(target: Target, taken: frozenset[str]) -> Located:
+    if target.zone != "all" and target.id in taken:
         text = "The IP address cannot be used as a target, as it is in use by a load balancer"
         return Located((), "Target.IpUnusable", text)
     return Located((Place(target.name, target.id, "" if target.zone == "all" else target.zone),))
 
 
-def _is_balancers(address: str, group: TargetGroup, look: Look) -> bool:
-    """Whether a load balancer's node has the address."""
+def nodes_addresses(group: TargetGroup, look: Look) -> frozenset[str]:
+    """Those that load balancers' nodes have, in the group's VPC; none for a group whose targets are no addresses."""
+    if group.spec.type != "ip":
+        return frozenset()
     scope = group.meta.scope
-    for balancer in look.by(LoadBalancer, scope, "vpc", group.spec.vpc):
-        for node in balancer.spec.zones:
-            interface = look.get(NetworkInterface, scope, node.interface)
-            if interface is not None and interface.spec.primary.address == address:
-                return True
-    return False
+    balancers = look.by(LoadBalancer, scope, "vpc", group.spec.vpc)
+    found = (look.get(NetworkInterface, scope, node.interface) for one in balancers for node in one.spec.zones)
+    return frozenset(one.spec.primary.address for one in found if one is not None)
 
 
 def _balancer(target: Target, group: TargetGroup, look: Look) -> Located:
