@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Container, Iterable, Iterator
+from ipaddress import IPv4Network
 from typing import Literal, Protocol, TypeVar, cast
 
 from gureum.core.machine import Machine
@@ -94,7 +95,9 @@ def plan_rules(
             known.setdefault(name, Group(name))
         forward = not spec.source_check
         speaks = spec.name in speaking
-        ports.append(Port(spec.name, spec.addresses, one.groups, spec.public, forward, one.open, speaks))
+        ranges = (str(address) for prefix in spec.prefixes for address in IPv4Network(prefix))
+        addresses = (*spec.addresses, *ranges)
+        ports.append(Port(spec.name, addresses, one.groups, spec.public, forward, one.open, speaks))
     named = list(known.values())
     there = {port.interface for port in ports}
     return RuleSet(
@@ -103,6 +106,7 @@ def plan_rules(
         groups=tuple(sorted(named, key=lambda group: group.name)),
         ports=tuple(ports),
         internet=network.internet,
+        egress_only=network.egress_only,
         acls=network.acls,
         balancers=tuple(sorted((one for one in balancers if one.interface in there), key=lambda one: one.interface)),
         peers=tuple(PeerLink(one.name, one.cidrs) for one in network.network.peers),

@@ -20,11 +20,13 @@ from gureum.ports.volumes import SnapshotSpec, VolumeSpec
 
 
 class Network(msgspec.Struct, frozen=True):
-    """A router. `internet`: CIDRs of the subnets whose route table leads out through the edge. `acls`: those that do not let everything
+    """A router. `internet`: CIDRs whose route table leads out through the edge, `egress_only`: those of them to which nothing comes that
+    began outside. `acls`: those that do not let everything
     pass."""
 
     network: NetworkSpec
     internet: tuple[str, ...] = ()
+    egress_only: tuple[str, ...] = ()
     acls: tuple[Acl, ...] = ()
 
 

@@ -107,7 +107,7 @@ class Listener(msgspec.Struct, frozen=True):
 def listeners(rules: RuleSet) -> list[Listener]:
     """All ports of the balancers whose interface the firewall knows."""
     nodes = {port.interface: port for port in rules.ports}
-    subnets = [ipaddress.IPv4Network(cidr) for cidr in rules.internet]
+    subnets = [ipaddress.IPv4Network(cidr) for cidr in rules.internet if cidr not in rules.egress_only]
     found, taken = [], set[int]()
     for balancer in sorted(rules.balancers, key=lambda one: one.interface):
         if balancer.interface not in nodes:

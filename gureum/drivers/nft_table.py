@@ -27,7 +27,7 @@ name: libnftables 1.0.6 aborts when somebody lists those.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import msgspec
@@ -86,7 +86,7 @@ def table(rules: RuleSet, watched: bool = False, balancing: bool = False) -> Tab
     """The table that enforces `rules`. `watched`: what is refused is told to who watches flows. `balancing`: there have been balancers: what is
     left of their flows is still reset."""
     balancing = balancing or nft_balancers.are_in(rules)
-    mapped = _mapped(rules)
+    mapped, asked = _mapped(rules, rules.internet), _mapped(rules, set(rules.internet).difference(rules.egress_only))
     balanced = nft_balancers.listeners(rules)
     chains = _frame(rules, nft_acls.lines(rules, balanced), balancing)
     chains |= {"denied": _denied("in", watched, balancing), "denied-out": _denied("out", watched, balancing)}
@@ -101,7 +101,7 @@ def table(rules: RuleSet, watched: bool = False, balancing: bool = False) -> Tab
         "ingress": Elements("ifname", "verdict", {}),
         "private": Elements("ipv4_addr", "", dict.fromkeys(mapped)),
         "to-public": Elements("ipv4_addr", "ipv4_addr", mapped),
-        "to-private": Elements("ipv4_addr", "ipv4_addr", {public: private for private, public in mapped.items()}),
+        "to-private": Elements("ipv4_addr", "ipv4_addr", {public: private for private, public in asked.items()}),
     }
     for group in rules.groups:
         chains[f"group-out-{group.name}"] = Chain(_group_lines(group, "out"))
@@ -271,9 +271,9 @@ def _members(rules: RuleSet) -> dict[str, set[str]]:
     return members
 
 
-def _mapped(rules: RuleSet) -> dict[str, str]:
-    """private -> public, for what lies in a subnet whose route table leads to the edge."""
-    subnets = [ipaddress.IPv4Network(cidr) for cidr in rules.internet]
+def _mapped(rules: RuleSet, cidrs: Iterable[str]) -> dict[str, str]:
+    """private -> public, for what lies in one of `cidrs`."""
+    subnets = [ipaddress.IPv4Network(cidr) for cidr in cidrs]
     pairs = (pair for port in rules.ports for pair in port.public)
     return {
         private: public for private, public in pairs if any(ipaddress.IPv4Address(private) in net for net in subnets)

@@ -24,6 +24,7 @@ from gureum.drivers.routes import (
     NETWORK_ADDRESS,
     PEER_ADDRESS,
     PRIMARY,
+    SECONDARY,
     Placed,
     Plan,
     joined,
@@ -164,8 +165,16 @@ class Router:
             if routes_of and routes_of[0].metric == PRIMARY:
                 addresses = tuple(route.destination.removesuffix("/32") for route in routes_of)
                 table = forwarding.get(link.name, 0)
+                behind = (r for r in routes if r.link == link.index and r.gateway and r.table == netlink.MAIN_TABLE)
+                prefixes = tuple(sorted(route.destination for route in behind if route.metric == SECONDARY))
                 self.placed[name] = Placed(
-                    link.index, link.name, link.alias, addresses, routes_of[0].source, forward_table=table
+                    link.index,
+                    link.name,
+                    link.alias,
+                    addresses,
+                    routes_of[0].source,
+                    forward_table=table,
+                    prefixes=prefixes,
                 )
 
     def _bring_local(self, kernel: Netlink, spec: NetworkSpec) -> None:
@@ -311,7 +320,9 @@ class Router:
 
 def _placed(spec: InterfaceSpec, link: netlink.Link, tag: str) -> Placed:
     table = 0 if spec.source_check else subnet_table(spec.subnet)
-    return Placed(link.index, link.name, tag, spec.addresses, spec.gateway, spec.mac, table)
+    return Placed(
+        link.index, link.name, tag, spec.addresses, spec.gateway, spec.mac, table, tuple(sorted(spec.prefixes))
+    )
 
 
 def _peer_links(kernel: Netlink) -> dict[str, int]:

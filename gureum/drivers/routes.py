@@ -51,6 +51,7 @@ class Placed(msgspec.Struct, frozen=True):
     gateway: str
     mac: str = ""
     forward_table: int = 0  # its subnet's table when it may forward others' packets
+    prefixes: tuple[str, ...] = ()  # sorted
 
     @property
     def name(self) -> str:
@@ -92,14 +93,18 @@ def plan(
 
 
 def own(port: Placed | None) -> Plan:
-    """What an interface needs for itself: a /32 per address, and when it forwards, a rule for what comes from it and a way for replies that
-    carry its mark."""
+    """What an interface needs for itself: a /32 per address, a route per prefix, and when it forwards, a rule for what comes from it
+    and a way for replies that carry its mark."""
     if port is None:
         return Plan()
     routes = {
         Route(f"{address}/32", link=port.index, source=port.gateway, metric=SECONDARY if place else PRIMARY)
         for place, address in enumerate(port.addresses)
     }
+    routes.update(
+        Route(prefix, link=port.index, gateway=port.addresses[0], onlink=True, metric=SECONDARY)
+        for prefix in port.prefixes
+    )
     if not port.forward_table:
         return Plan(frozenset(routes))
     back = stable_number("replies to " + port.name)

@@ -90,7 +90,7 @@ def asks(rules: RuleSet, packet: Packet, balancer: Balancer) -> bool:
         own = client is not None and (client.forward or packet.source in client.addresses)
         if client is None or not own or not _allowed(rules, client, packet, "out"):
             return False
-    elif not (balancer.public and any(_inside(balancer.address, cidr) for cidr in rules.internet)):
+    elif not (balancer.public and _may_be_asked(rules, balancer.address)):
         return False
     return _allowed(rules, node, packet, "in")
 
@@ -159,6 +159,11 @@ def _fits(rule: Rule | AclEntry, packet: Packet) -> bool:
 
 def _number(protocol: str) -> int:
     return {"icmp": 1, "tcp": 6, "udp": 17}.get(protocol) or int(protocol)
+
+
+def _may_be_asked(rules: RuleSet, private: str) -> bool:
+    """Whether flows that begin outside come to the address, as far as its subnet goes."""
+    return any(_inside(private, cidr) for cidr in rules.internet if cidr not in rules.egress_only)
 
 
 def _is_public(rules: RuleSet, private: str) -> bool:

@@ -249,6 +249,11 @@ class Transaction:
         self._checks[key] = Unchanged(key, 0)
         self._writes[key] = Put(key, holder.encode())
 
+    def require_unclaimed(self, space: str, value: str) -> None:
+        """Conflict when somebody has claimed `value` in `space` meanwhile."""
+        key = make_key(CLAIM, space, value)
+        self._checks.setdefault(key, Unchanged(key, 0))
+
     def release(self, space: str, value: str) -> None:
         key = make_key(CLAIM, space, value)
         if self._client.store.get(key) is not None or key in self._writes:

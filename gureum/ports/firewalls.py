@@ -113,7 +113,8 @@ class PeerLink(msgspec.Struct, frozen=True):
 
 
 class RuleSet(msgspec.Struct, frozen=True):
-    """`internet`: subnets' CIDRs whose route table leads to the edge; others' packets to and from the edge are dropped. `acls`: each subnet
+    """`internet`: subnets' CIDRs whose route table leads to the edge; others' packets to and from the edge are dropped. `egress_only`:
+    those of them to which only answers come from there. `acls`: each subnet
     has one at most; one that lets everything pass is better left out, as then nothing is looked at."""
 
     network: str
@@ -124,6 +125,7 @@ class RuleSet(msgspec.Struct, frozen=True):
     acls: tuple[Acl, ...] = ()
     balancers: tuple[Balancer, ...] = ()
     peers: tuple[PeerLink, ...] = ()
+    egress_only: tuple[str, ...] = ()
 
 
 class BalancedCounts(msgspec.Struct, frozen=True):

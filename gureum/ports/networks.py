@@ -89,7 +89,8 @@ class SandboxPaths(msgspec.Struct, frozen=True):
 
 class InterfaceSpec(msgspec.Struct, frozen=True):
     """One ENI. `addresses`: private IPv4 addresses, the primary first. `public`: pairs (private, public). `sandbox` "" means not
-    attached: the addresses stay reserved, nothing answers. `device`: its name inside the sandbox."""
+    attached: the addresses stay reserved, nothing answers. `device`: its name inside the sandbox. `prefixes`: ranges that lead to it, whatever
+    it does with them."""
 
     name: str
     network: str
@@ -104,6 +105,7 @@ class InterfaceSpec(msgspec.Struct, frozen=True):
     mtu: int = 1500
     source_check: bool = True
     public: tuple[tuple[str, str], ...] = ()
+    prefixes: tuple[str, ...] = ()
 
 
 class Observed(msgspec.Struct, frozen=True):

@@ -16,6 +16,7 @@ import secrets
 import select
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,7 @@ class Cloud:
         self.balancers: dict[str, Balancer] = {}
         self.speaking: set[str] = set()
         self.open: set[str] = set()
+        self.egress_only: dict[str, tuple[str, ...]] = {}
 
     def public(self, number: int) -> str:
         """The n-th address of the home's pool."""
@@ -101,6 +103,7 @@ class Cloud:
         *groups: str,
         public: str = "",
         more: tuple[str, ...] = (),
+        prefixes: tuple[str, ...] = (),
         source_check: bool = True,
         sandbox: str | None = None,
         device: str = "eth0",
@@ -126,6 +129,7 @@ class Cloud:
             default_route=device == "eth0",
             source_check=source_check,
             public=((address, public),) if public else (),
+            prefixes=prefixes,
         )
         await self.networks.ensure_interface(spec)
         self.interfaces[name] = spec
@@ -163,7 +167,7 @@ class Cloud:
         ports = tuple(
             Port(
                 one.name,
-                one.addresses,
+                (*one.addresses, *(str(address) for prefix in one.prefixes for address in IPv4Network(prefix))),
                 self.group_of[one.name],
                 one.public,
                 forward=not one.source_check,
@@ -179,7 +183,9 @@ class Cloud:
         balancers = tuple(one for name, one in self.balancers.items() if self.interfaces[name].network == network)
         peers = tuple(PeerLink(one.name, one.cidrs) for one in spec.peers)
         groups = tuple(self.groups[network].values())
-        return RuleSet(network, spec.cidrs, groups, ports, internet, acls, balancers, peers)
+        return RuleSet(
+            network, spec.cidrs, groups, ports, internet, acls, balancers, peers, self.egress_only.get(network, ())
+        )
 
     # --- packets ---
 
@@ -194,7 +200,11 @@ class Cloud:
 
     def reach(self, machine: str, address: str, port: int) -> str:
         """What a TCP connection from `machine` ("" the host) meets: "open", "refused", "unreachable" or "silent"."""
-        with self.connecting(machine, address, port) as client:
+        return self.reach_from(machine, "", address, port)
+
+    def reach_from(self, machine: str, source: str, address: str, port: int) -> str:
+        """As `reach`, from that address of the machine."""
+        with self.connecting(machine, address, port, source) as client:
             ready = select.select([], [client], [], _SILENCE_S)[1]
             return _met(client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)) if ready else "silent"
 
@@ -211,12 +221,14 @@ class Cloud:
         return kept, far, seen
 
     @contextlib.contextmanager
-    def connecting(self, machine: str, address: str, port: int) -> Iterator[socket.socket]:
+    def connecting(self, machine: str, address: str, port: int, source: str = "") -> Iterator[socket.socket]:
         where = namespaces.entered(self.names.sandbox(machine)) if machine else contextlib.nullcontext()
         with where:
             client = socket.socket()
         with client:
             client.setblocking(False)
+            if source:
+                client.bind((source, 0))
             with contextlib.suppress(BlockingIOError, OSError):
                 client.connect((address, port))
             yield client

@@ -39,6 +39,20 @@ CIDR_ASSOCIATION = IdForm(
     "InvalidAssociationID.Malformed",
 )
 SUBNET = IdForm("subnet", "subnet ID", "subnet", "InvalidSubnetID.NotFound", "InvalidSubnetID.Malformed")
+CIDR_RESERVATION = IdForm(
+    "scr",
+    "subnet CIDR reservation ID",
+    "subnet-cidr-reservation",
+    "InvalidSubnetCidrReservationID.NotFound",
+    "InvalidSubnetCidrReservationId.Malformed",
+)
+BPA_EXCLUSION = IdForm(
+    "vpcbpa-exclude",
+    "VPC Block Public Access exclusion ID",
+    "vpc-block-public-access-exclusion",
+    "InvalidVpcBlockPublicAccessExclusionId.NotFound",
+    "InvalidVpcBlockPublicAccessExclusionId.Malformed",
+)
 ROUTE_TABLE = IdForm(
     "rtb", "routeTable ID", "route-table", "InvalidRouteTableID.NotFound", "InvalidRouteTableId.Malformed"
 )

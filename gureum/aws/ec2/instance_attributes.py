@@ -125,7 +125,7 @@ def _type(call: Call, _: Transaction, instance: Instance, value: dict[str, Any])
         text = f"The instance has more network interfaces than '{wanted.name}' can have ({wanted.interfaces})."
         raise AwsError("InvalidParameterCombination", text)
     for interface in interfaces_of(call, instance.meta.name):
-        check_addresses(wanted, len(interface.spec.addresses))
+        check_addresses(wanted, len(interface.spec.addresses) + len(interface.spec.prefixes))
     credit = instance.spec.cpu_credits if wanted.burstable and instance.spec.cpu_credits else wanted.default_credits
     return change(instance, type=wanted.name, cpu_credits=credit, cores=0, threads_per_core=0)
 

@@ -76,7 +76,7 @@ def _check(call: Call, interface: NetworkInterface, instance: Instance, index: i
         text = f"Interface count {len(attached) + 1} exceeds the limit for {type_.name}"
         raise AwsError("AttachmentLimitExceeded", text)
     if type_ is not None:
-        check_addresses(type_, len(interface.spec.addresses))
+        check_addresses(type_, len(interface.spec.addresses) + len(interface.spec.prefixes))
     if index < 0 or any(one.spec.attachment and one.spec.attachment.device_index == index for one in attached):
         text = f"Instance '{instance.meta.name}' already has an interface attached at device index '{index}'."
         raise AwsError("InvalidParameterValue", text)

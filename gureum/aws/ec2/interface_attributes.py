@@ -14,13 +14,13 @@ from gureum.aws.ec2.addresses import disassociate
 from gureum.aws.ec2.cidrs import network_of, parse_address
 from gureum.aws.ec2.instance_kinds import Instance
 from gureum.aws.ec2.instance_types import check_addresses, find_instance_type
+from gureum.aws.ec2.interface_addresses import claim_address, pick_address, release_address, take_prefixes
 from gureum.aws.ec2.interface_show import show_attachment, show_groups
 from gureum.aws.ec2.interfaces import (
-    address_space,
     change,
     check_groups,
     check_not_managed,
-    pick_address,
+    wanted_prefixes,
 )
 from gureum.aws.ec2.network_kinds import Address, NetworkInterface, PrivateAddress, SecurityGroup, Subnet
 from gureum.aws.errors import AwsError
@@ -84,30 +84,41 @@ async def assign_private_ip_addresses(call: Call) -> dict[str, Any]:
     """AWS: ec2 AssignPrivateIpAddresses: the named ones or so many free ones, as secondary addresses; with AllowReassignment
     also those that are secondary on another interface of the subnet."""
     params = call.params
-    if params.get("Ipv4Prefixes") or params.get("Ipv4PrefixCount"):
-        raise ids.not_built("AssignPrivateIpAddresses with prefixes")
     interface = _find(call)
     check_not_managed(interface)
     named, count = params.get("PrivateIpAddresses") or [], params.get("SecondaryPrivateIpAddressCount") or 0
     if count < 0:
         raise ids.invalid(f"Value ({count}) for parameter secondaryPrivateIpAddressCount is invalid.")
-    if bool(named) == bool(count):
+    prefixes = wanted_prefixes(params)
+    if (bool(named) and bool(count)) or not (named or count or any(prefixes)):
         code = "InvalidParameterCombination" if named else "MissingParameter"
         raise AwsError(code, "Either privateIpAddresses or secondaryPrivateIpAddressCount must be specified")
     subnet = ids.find(call, Subnet, ids.SUBNET, interface.spec.subnet)
     own = {one.address for one in interface.spec.addresses}
     wanted: list[str | None] = [address for address in dict.fromkeys(named) if address not in own] or [None] * count
-    if len(own) + len(wanted) > limits.ADDRESSES_PER_INTERFACE:
+    number = slots(interface) + len(wanted) + len(prefixes[0]) + prefixes[1]
+    if number > limits.ADDRESSES_PER_INTERFACE:
         text = "The maximum number of private IP addresses per interface has been reached."
         raise AwsError("PrivateIpAddressLimitExceeded", text)
-    _check_type(call, interface, len(own) + len(wanted))
+    _check_type(call, interface, number)
     transaction = call.transaction()
     given = [_assign(call, transaction, interface, subnet, one) for one in wanted]
     transaction.require(subnet)
-    transaction.update(change(interface, addresses=(*interface.spec.addresses, *given)))
+    ranges = take_prefixes(call, transaction, subnet, key_of(interface), *prefixes)
+    spec = interface.spec
+    transaction.update(change(interface, addresses=(*spec.addresses, *given), prefixes=(*spec.prefixes, *ranges)))
     await call.commit(transaction)
-    shown = [{"PrivateIpAddress": one.address} for one in given]
-    return {"NetworkInterfaceId": interface.meta.name, "AssignedPrivateIpAddresses": shown}
+    shown: dict[str, Any] = {"NetworkInterfaceId": interface.meta.name}
+    if given:
+        shown["AssignedPrivateIpAddresses"] = [{"PrivateIpAddress": one.address} for one in given]
+    if ranges:
+        shown["AssignedIpv4Prefixes"] = [{"Ipv4Prefix": one} for one in ranges]
+    return shown
+
+
+def slots(interface: NetworkInterface) -> int:
+    """What counts against the type's limit: addresses, and as much each prefix."""
+    return len(interface.spec.addresses) + len(interface.spec.prefixes)
 
 
 def _check_type(call: Call, interface: NetworkInterface, number: int) -> None:
@@ -122,16 +133,16 @@ def _check_type(call: Call, interface: NetworkInterface, number: int) -> None:
 @operation("UnassignPrivateIpAddresses")
 async def unassign_private_ip_addresses(call: Call) -> dict[str, Any]:
     """AWS: ec2 UnassignPrivateIpAddresses: secondary ones; an Elastic IP on one is associated with nothing afterwards."""
-    if call.params.get("Ipv4Prefixes"):
-        raise ids.not_built("UnassignPrivateIpAddresses with prefixes")
     interface = _find(call)
     check_not_managed(interface)
     wanted = set(call.params.get("PrivateIpAddresses") or ())
-    if not wanted:
+    prefixes = dict.fromkeys(call.params.get("Ipv4Prefixes") or ())
+    if not wanted and not prefixes:
         raise ids.missing("privateIpAddress")
     if interface.spec.primary.address in wanted:
         raise ids.invalid(f"The primary private IP address {interface.spec.primary.address} cannot be unassigned.")
     unknown = wanted - {one.address for one in interface.spec.addresses}
+    unknown |= prefixes.keys() - set(interface.spec.prefixes)
     if unknown:
         raise ids.invalid(f"Some of [{', '.join(sorted(unknown))}] are not assigned to interface {interface.meta.name}")
     transaction = call.transaction()
@@ -141,9 +152,10 @@ async def unassign_private_ip_addresses(call: Call) -> dict[str, Any]:
             disassociate(call, transaction, address)
     left = transaction.current(interface)
     kept = tuple(one for one in left.spec.addresses if one.address not in wanted)
-    transaction.update(change(left, addresses=kept))
-    for gone in wanted:
-        transaction.release(address_space(interface.spec.subnet), gone)
+    ranges = tuple(one for one in left.spec.prefixes if one not in prefixes)
+    transaction.update(change(left, addresses=kept, prefixes=ranges))
+    for gone in (*wanted, *prefixes):
+        release_address(transaction, interface.spec.subnet, gone)
     await call.commit(transaction)
     return {}
 
@@ -189,7 +201,7 @@ def _assign(
     holder = _holder(call, subnet, wanted) if wanted else None
     if holder is None:
         address = pick_address(call, transaction, subnet, wanted)
-        transaction.claim(address_space(subnet.meta.name), address, key_of(interface))
+        claim_address(transaction, subnet.meta.name, address, key_of(interface))
         return PrivateAddress(address)
     if not call.params.get("AllowReassignment") or holder.spec.primary.address == wanted:
         raise ids.invalid(f"[{wanted}] is already assigned to interface {holder.meta.name} but move is not allowed.")

@@ -49,6 +49,7 @@ def show_interface(call: Call, interface: NetworkInterface) -> dict[str, Any]:
         "SourceDestCheck": spec.source_dest_check,
         "Groups": show_groups(call, spec.groups),
         "PrivateIpAddresses": addresses,
+        "Ipv4Prefixes": [{"Ipv4Prefix": one} for one in spec.prefixes],
         "Ipv6Addresses": [],
         "TagSet": show_tags(interface.meta.tags),
         "InterfaceType": spec.type,

@@ -15,7 +15,8 @@ import msgspec
 
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids, limits
-from gureum.aws.ec2.cidrs import free_address, is_usable, network_of, parse_address
+from gureum.aws.ec2.group_associations import is_in
+from gureum.aws.ec2.interface_addresses import claim_address, pick_address, release_address, take_prefixes
 from gureum.aws.ec2.interface_show import interface_filters, show_interface
 from gureum.aws.ec2.listing import answer, listing
 from gureum.aws.ec2.network_kinds import (
@@ -28,7 +29,7 @@ from gureum.aws.ec2.network_kinds import (
     Subnet,
     Vpc,
 )
-from gureum.aws.ec2.public_pool import Claims, give_back, take_public
+from gureum.aws.ec2.public_pool import give_back, take_public
 from gureum.aws.ec2.tags import tags_of
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import operation
@@ -48,8 +49,6 @@ async def create_network_interface(call: Call) -> dict[str, Any]:
     for name in (
         "Ipv6Addresses",
         "Ipv6AddressCount",
-        "Ipv4Prefixes",
-        "Ipv4PrefixCount",
         "Ipv6Prefixes",
         "Ipv6PrefixCount",
         "EnablePrimaryIpv6",
@@ -69,6 +68,7 @@ async def create_network_interface(call: Call) -> dict[str, Any]:
         groups=params.get("Groups") or (),
         addresses=wanted_addresses(params),
         secondary_count=params.get("SecondaryPrivateIpAddressCount") or 0,
+        prefixes=wanted_prefixes(params),
         description=params.get("Description") or "",
         tags=tags_of(call, "network-interface"),
     )
@@ -108,6 +108,7 @@ def new_interface(
     groups: Sequence[str] = (),
     addresses: Sequence[str] = (),
     secondary_count: int = 0,
+    prefixes: tuple[Sequence[str], int] = ((), 0),
     description: str = "",
     source_dest_check: bool = True,
     attachment: Attachment | None = None,
@@ -120,7 +121,8 @@ def new_interface(
 ) -> NetworkInterface:
     """A new interface with its addresses claimed. `groups`: ids, none: the VPC's default group; with `open` there are none and everything may
     pass. A service's interface (`requester`) is plugged into a sandbox of its own name. `addresses`: the primary first, none: any
-    free one; `secondary_count`: so many more. `public`: with a public address from the pool. AWS: the errors of CreateNetworkInterface."""
+    free one; `secondary_count`: so many more. `prefixes`: those
+    named, or so many free ones. `public`: with a public address from the pool. AWS: the errors of CreateNetworkInterface."""
     chosen = () if open else check_groups(call, groups, subnet) or (default_group(call, subnet.spec.vpc).meta.name,)
     interface_id = new_id("eni-")
     interface = NetworkInterface(
@@ -144,7 +146,7 @@ def new_interface(
     if secondary_count < 0:
         raise ids.invalid(f"Value ({secondary_count}) for parameter secondaryPrivateIpAddressCount is invalid.")
     wanted: list[str | None] = [*addresses, *([None] * (secondary_count + (not addresses)))]
-    if len(wanted) > limits.ADDRESSES_PER_INTERFACE:
+    if len(wanted) + len(prefixes[0]) + prefixes[1] > limits.ADDRESSES_PER_INTERFACE:
         raise AwsError(
             "PrivateIpAddressLimitExceeded",
             "The maximum number of private IP addresses per interface has been reached.",
@@ -152,35 +154,15 @@ def new_interface(
     given = []
     for one in wanted:
         address = pick_address(call, transaction, subnet, one)
-        transaction.claim(address_space(subnet.meta.name), address, key_of(interface))
+        claim_address(transaction, subnet.meta.name, address, key_of(interface))
         given.append(PrivateAddress(address))
+    ranges = take_prefixes(call, transaction, subnet, key_of(interface), *prefixes)
     if public:
         given[0] = PrivateAddress(given[0].address, public=take_public(call, transaction, key_of(interface)))
     transaction.require(subnet)
     for group in chosen:
         transaction.require(ids.find(call, SecurityGroup, ids.SECURITY_GROUP, group))
-    return transaction.create(change(interface, addresses=tuple(given)))
-
-
-def pick_address(call: Call, transaction: Transaction, subnet: Subnet, wanted: str | None = None) -> str:
-    """A private address of the subnet that nobody has; the caller claims it in `address_space`. The search starts
-    anywhere, so that launches at the same time seldom meet. AWS: InvalidParameterValue, InvalidIPAddress.InUse,
-    InsufficientFreeAddressesInSubnet."""
-    taken = Claims(call, transaction, address_space(subnet.meta.name))
-    if wanted is not None:
-        return _check_wanted(subnet, wanted, taken)
-    address = free_address(subnet.spec.cidr, taken, secrets.randbelow(1 << 16))
-    if address is None:
-        raise AwsError(
-            "InsufficientFreeAddressesInSubnet",
-            "The specified subnet does not have enough free addresses to satisfy the request.",
-        )
-    return address
-
-
-def address_space(subnet_id: str) -> str:
-    """The claim space of a subnet's private addresses."""
-    return f"address/{subnet_id}"
+    return transaction.create(change(interface, addresses=tuple(given), prefixes=ranges))
 
 
 def attach(
@@ -230,7 +212,9 @@ def delete_interface(call: Call, transaction: Transaction, interface: NetworkInt
     """Gone, whatever it was attached to: its addresses are free again, its Elastic IPs associated with nothing."""
     interface = drop_public(transaction, interface)
     for one in interface.spec.addresses:
-        transaction.release(address_space(interface.spec.subnet), one.address)
+        release_address(transaction, interface.spec.subnet, one.address)
+    for prefix in interface.spec.prefixes:
+        release_address(transaction, interface.spec.subnet, prefix)
     for address in call.by(Address, "interface", interface.meta.name):
         spec = msgspec.structs.replace(address.spec, association="", interface="", private="")
         transaction.update(msgspec.structs.replace(transaction.current(address), spec=spec))
@@ -273,7 +257,7 @@ def check_groups(call: Call, groups: Sequence[str], subnet: Subnet) -> tuple[str
             "The maximum number of security groups per interface has been reached.",
         )
     for group in ids.find_all(call, SecurityGroup, ids.SECURITY_GROUP, chosen):
-        if group.spec.vpc != subnet.spec.vpc:
+        if not is_in(call, group, subnet.spec.vpc):
             text = f"Security group {group.meta.name} and subnet {subnet.meta.name} belong to different networks."
             raise AwsError("InvalidParameter", text)
     return chosen
@@ -296,6 +280,12 @@ def wanted_addresses(params: dict[str, Any]) -> list[str]:
     return [*primary, *others]
 
 
+def wanted_prefixes(params: dict[str, Any]) -> tuple[list[str], int]:
+    """Prefixes that a call asks for by `Ipv4Prefixes` (of ids' or of structures' form) or `Ipv4PrefixCount`."""
+    named = [one["Ipv4Prefix"] if isinstance(one, dict) else one for one in params.get("Ipv4Prefixes") or ()]
+    return named, params.get("Ipv4PrefixCount") or 0
+
+
 def change(interface: NetworkInterface, **fields: Any) -> NetworkInterface:
     """A copy with these fields of the spec."""
     return msgspec.structs.replace(interface, spec=msgspec.structs.replace(interface.spec, **fields))
@@ -304,17 +294,6 @@ def change(interface: NetworkInterface, **fields: Any) -> NetworkInterface:
 def new_mac() -> str:
     """A locally administered unicast address, as EC2 gives them."""
     return ":".join(f"{byte:02x}" for byte in (0x02, *secrets.token_bytes(5)))
-
-
-def _check_wanted(subnet: Subnet, wanted: str, taken: Claims) -> str:
-    address = parse_address(wanted, "privateIpAddress")
-    if address not in network_of(subnet.spec.cidr):
-        raise ids.invalid(f"Address {wanted} does not fall within the subnet's address range")
-    if not is_usable(subnet.spec.cidr, address):
-        raise ids.invalid(f"Address {wanted} is in subnet's reserved address range")
-    if str(address) in taken:
-        raise AwsError("InvalidIPAddress.InUse", f"Address {wanted} is in use.")
-    return str(address)
 
 
 # Showing

@@ -11,7 +11,7 @@ from typing import Any
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids, limits
 from gureum.aws.ec2.addresses import disassociate
-from gureum.aws.ec2.interfaces import address_space, pick_address
+from gureum.aws.ec2.interface_addresses import claim_address, pick_address, release_address
 from gureum.aws.ec2.interfaces import change as change_interface
 from gureum.aws.ec2.nat_gateways import find_gateway, give_elastic, interface_of, show_address
 from gureum.aws.ec2.network_kinds import Address, NatGateway, NetworkInterface, PrivateAddress, Subnet
@@ -107,10 +107,10 @@ def _add(
         text = "The maximum number of private IP addresses per NAT gateway has been reached."
         raise AwsError("PrivateIpAddressLimitExceeded", text)
     subnet = ids.find(call, Subnet, ids.SUBNET, interface.spec.subnet)
-    space, given = address_space(subnet.meta.name), []
+    given = []
     for one in wanted:
         address = pick_address(call, transaction, subnet, one)
-        transaction.claim(space, address, key_of(interface))
+        claim_address(transaction, subnet.meta.name, address, key_of(interface))
         given.append(address)
     addresses = (*interface.spec.addresses, *(PrivateAddress(one) for one in given))
     return transaction.update(change_interface(transaction.current(interface), addresses=addresses)), given
@@ -119,7 +119,7 @@ def _add(
 def _take(transaction: Transaction, interface: NetworkInterface, gone: list[PrivateAddress]) -> None:
     names = {one.address for one in gone}
     for name in names:
-        transaction.release(address_space(interface.spec.subnet), name)
+        release_address(transaction, interface.spec.subnet, name)
     interface = transaction.current(interface)
     kept = tuple(one for one in interface.spec.addresses if one.address not in names)
     transaction.update(change_interface(interface, addresses=kept))

@@ -20,8 +20,9 @@ from gureum.aws.call import Call
 from gureum.aws.ec2 import ids, limits
 from gureum.aws.ec2.addresses import change as change_address
 from gureum.aws.ec2.instance_lifecycle import VISIBLE_AFTER_TERMINATION_S
+from gureum.aws.ec2.interface_addresses import pick_address
 from gureum.aws.ec2.interfaces import change as change_interface
-from gureum.aws.ec2.interfaces import delete_interface, new_interface, pick_address
+from gureum.aws.ec2.interfaces import delete_interface, new_interface
 from gureum.aws.ec2.listing import answer, show_tags
 from gureum.aws.ec2.network_kinds import (
     Address,

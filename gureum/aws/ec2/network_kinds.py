@@ -308,7 +308,8 @@ class Attachment(msgspec.Struct, frozen=True):
 class NetworkInterfaceSpec(msgspec.Struct, frozen=True):
     """`addresses`: the primary first. `sandbox`: name of the running sandbox it is plugged into (the instance's id), "" while the instance
     does not run; a service's interface has one of its own name. `requester`: the service that made and manages it, "" for the account itself.
-    `open`: it has no groups and everything may pass (a network load balancer's without security groups). `type`: AWS's InterfaceType."""
+    `open`: it has no groups and everything may pass (a network load balancer's without security groups). `type`: AWS's InterfaceType.
+    `prefixes`: ranges that lead to it ("10.0.1.16/28") and that it may send from."""
 
     vpc: str
     subnet: str
@@ -323,6 +324,7 @@ class NetworkInterfaceSpec(msgspec.Struct, frozen=True):
     requester: str = ""
     open: bool = False
     type: str = "interface"
+    prefixes: tuple[str, ...] = ()
 
     @property
     def primary(self) -> PrivateAddress:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from gureum.aws.ec2.block_public_access import passing
 from gureum.aws.ec2.cidrs import network_of, resolver_address, router_address
 from gureum.aws.ec2.host_names import private_name, public_name, reverse_name
 from gureum.aws.ec2.network_acl_entries import lets_all_pass, lower_acl
@@ -59,8 +60,17 @@ def lower_vpc(vpc: Vpc, read: Reader) -> Iterable[Desired]:
         uplink=uplink,
         peers=tuple(_peers(vpc, read)),
     )
-    internet = tuple(subnet.cidr for subnet in subnets if any(route.target == "internet" for route in subnet.routes))
-    lowered = specs.Network(network=spec, internet=internet, acls=lower_acls(scope, found, read))
+    ways = [
+        subnet
+        for subnet, one in zip(found, subnets, strict=True)
+        if any(route.target == "internet" for route in one.routes)
+    ]
+    lowered = specs.Network(
+        network=spec,
+        internet=tuple(cidr for subnet in ways for cidr in _open_to_internet(subnet, read)),
+        egress_only=tuple(subnet.spec.cidr for subnet in ways if passing(subnet, read) == "egress"),
+        acls=lower_acls(scope, found, read),
+    )
     yield Desired("Network", name, key_of(vpc), lowered)
 
 
@@ -95,6 +105,7 @@ def lower_interface(interface: NetworkInterface, read: Reader) -> Iterable[Desir
         default_route=index == 0,
         source_check=spec.source_dest_check,
         public=tuple((one.address, one.public) for one in spec.addresses if one.public),
+        prefixes=tuple(sorted(spec.prefixes)),
     )
     yield Desired(
         "Interface",
@@ -102,6 +113,20 @@ def lower_interface(interface: NetworkInterface, read: Reader) -> Iterable[Desir
         key_of(interface),
         specs.Interface(interface=lowered, groups=spec.groups, open=spec.open),
     )
+
+
+def _open_to_internet(subnet: Subnet, read: Reader) -> list[str]:
+    """What of a subnet that has a way to the internet may take it."""
+    passes = passing(subnet, read)
+    if passes in ("all", "egress"):
+        return [subnet.spec.cidr]
+    if passes == "nothing":
+        return []
+    gateways = read.by(NatGateway, subnet.meta.scope, "subnet", subnet.meta.name)
+    found = (
+        read.get(NetworkInterface, subnet.meta.scope, one.spec.interface) for one in gateways if one.spec.interface
+    )
+    return sorted(f"{one.address}/32" for eni in found if eni is not None for one in eni.spec.addresses)
 
 
 def lower_subnet(vpc: Vpc, subnet: Subnet, read: Reader) -> networks.Subnet:

@@ -13,6 +13,7 @@ import msgspec
 
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids, limits
+from gureum.aws.ec2.group_associations import GroupAssociation, in_vpc
 from gureum.aws.ec2.listing import answer, listing, show_own_tags, show_tags
 from gureum.aws.ec2.network_kinds import (
     GroupRule,
@@ -82,11 +83,13 @@ async def delete_security_group(call: Call) -> dict[str, Any]:
         text = f'the specified group: "{name}" name: "default" cannot be deleted by a user'
         raise AwsError("CannotDelete", text)
     used = call.by(NetworkInterface, "group", name)
-    if used or any(one.meta.name != name for one in call.by(SecurityGroup, "refers", name)):
+    associated = call.by(GroupAssociation, "group", name)
+    if used or associated or any(one.meta.name != name for one in call.by(SecurityGroup, "refers", name)):
         raise AwsError("DependencyViolation", f"resource {name} has a dependent object")
     transaction = call.transaction()
     transaction.require_no_newer(NetworkInterface, call.scope)
     transaction.require_no_newer(SecurityGroup, call.scope)
+    transaction.require_no_newer(GroupAssociation, call.scope)
     transaction.release(_name_space(group.spec.vpc), group.spec.group_name)
     transaction.delete(group)
     await call.commit(transaction)
@@ -152,7 +155,7 @@ def get_security_groups_for_vpc(call: Call) -> dict[str, Any]:
     """AWS: ec2 GetSecurityGroupsForVpc."""
     vpc = ids.find(call, Vpc, ids.VPC, ids.need(call, "VpcId"))
     table = {**_filters(call), "primary-vpc-id": lambda group: group.spec.vpc}
-    groups = apply_filters(call.by(SecurityGroup, "vpc", vpc.meta.name), call.params.get("Filters"), table)
+    groups = apply_filters(in_vpc(call, vpc.meta.name), call.params.get("Filters"), table)
     call.end_dry_run()
     shown, token = page(call.params, groups, lambda group: group.meta.name)
     rows = [
@@ -383,14 +386,24 @@ _ALLOWED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012345
 
 @lower(SecurityGroup)
 def lower_security_group(group: SecurityGroup, read: Reader) -> Iterable[Desired]:
-    """The firewall's group, while anything in its VPC is attached."""
-    if not read.by(NetworkInterface, group.meta.scope, "attached-vpc", group.spec.vpc):
+    """The firewall's group in its VPC and in those it is associated with, while anything there is attached."""
+    associated = [one.spec.vpc for one in read.by(GroupAssociation, group.meta.scope, "group", group.meta.name)]
+    vpcs = [
+        vpc
+        for vpc in (group.spec.vpc, *sorted(associated))
+        if read.by(NetworkInterface, group.meta.scope, "attached-vpc", vpc)
+    ]
+    if not vpcs:
         return
     lists = {name: read.get(PrefixList, group.meta.scope, name) for name in _lists(group)}
     entries = {name: one.spec.entries for name, one in lists.items() if one is not None}
     rules = tuple(one for rule in group.spec.rules for one in lower_rule(rule, entries.get(rule.prefix_list, ())))
-    spec = FirewallGroup(network=group.spec.vpc, group=Group(name=group.meta.name, rules=rules))
-    yield Desired("FirewallGroup", group.meta.name, key_of(group), spec)
+    for vpc in vpcs:
+        name = group.meta.name if vpc == group.spec.vpc else f"{group.meta.name}.{vpc}"
+        spec = FirewallGroup(network=vpc, group=Group(name=group.meta.name, rules=rules))
+        yield Desired("FirewallGroup", name, key_of(group), spec)
+    if group.spec.vpc not in vpcs:
+        return
     for rule in {rule.group: rule for rule in group.spec.rules if rule.far is not None}.values():
         far = Group(name=rule.group, members=tuple(_far_members(group, rule, read)))
         name = f"{group.meta.name}.{rule.group}"

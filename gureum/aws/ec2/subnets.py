@@ -12,6 +12,7 @@ import msgspec
 
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids, limits
+from gureum.aws.ec2.block_public_access import show_states
 from gureum.aws.ec2.cidrs import network_of, overlaps, parse_cidr, usable_size
 from gureum.aws.ec2.listing import answer, listing, show_own_tags
 from gureum.aws.ec2.network_acls import default_acl
@@ -162,7 +163,8 @@ def change(subnet: Subnet, **fields: Any) -> Subnet:
 
 def free_addresses(call: Call, subnet: Subnet) -> int:
     """How many addresses are left to give out."""
-    used = sum(len(interface.spec.addresses) for interface in call.by(NetworkInterface, "subnet", subnet.meta.name))
+    there = call.by(NetworkInterface, "subnet", subnet.meta.name)
+    used = sum(len(one.spec.addresses) + sum(network_of(r).num_addresses for r in one.spec.prefixes) for one in there)
     return usable_size(subnet.spec.cidr) - used
 
 
@@ -250,6 +252,6 @@ def show_subnet(call: Call, subnet: Subnet) -> dict[str, Any]:
             "EnableResourceNameDnsARecord": spec.resource_a_record,
             "EnableResourceNameDnsAAAARecord": spec.resource_aaaa_record,
         },
-        "BlockPublicAccessStates": {"InternetGatewayBlockMode": "off"},
+        "BlockPublicAccessStates": show_states(call.client, call.scope, subnet.meta.name, spec.vpc),
         **show_own_tags(subnet.meta.tags),
     }

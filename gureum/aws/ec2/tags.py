@@ -28,6 +28,8 @@ from gureum.engine.resource import Resource
 TYPES = {
     "vpc": "vpc",
     "subnet": "subnet",
+    "scr": "subnet-cidr-reservation",
+    "vpcbpa-exclude": "vpc-block-public-access-exclusion",
     "rtb": "route-table",
     "igw": "internet-gateway",
     "eipalloc": "elastic-ip",

@@ -14,6 +14,7 @@ import msgspec
 
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids, limits
+from gureum.aws.ec2.block_public_access import show_states
 from gureum.aws.ec2.cidrs import network_of, overlaps, parse_cidr
 from gureum.aws.ec2.dhcp_options import default_dhcp_options
 from gureum.aws.ec2.listing import answer, listing, show_own_tags
@@ -322,7 +323,7 @@ def show_vpc(call: Call, vpc: Vpc, *, state: str = "available") -> dict[str, Any
         "DhcpOptionsId": vpc.spec.dhcp_options,
         "InstanceTenancy": vpc.spec.tenancy,
         "IsDefault": vpc.spec.is_default,
-        "BlockPublicAccessStates": {"InternetGatewayBlockMode": "off"},
+        "BlockPublicAccessStates": show_states(call.client, call.scope, vpc.meta.name),
         **show_own_tags(vpc.meta.tags),
     }
 

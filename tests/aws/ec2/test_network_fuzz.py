@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gureum.aws.ec2.interfaces import address_space
+from gureum.aws.ec2.interface_addresses import address_space
 from gureum.aws.ec2.network_kinds import (
     Address,
     NetworkAcl,
