@@ -21,6 +21,7 @@ from typing import Any, Protocol
 from urllib.parse import urlencode
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+ROOMY = {"quota_vpcs": "1000", "quota_internet_gateways": "1000", "quota_elastic_ips": "1000"}
 PEERS = REPOSITORY / ".venv-bench" / "bin"
 START_LIMIT_S = 60.0
 HEADERS = {
@@ -94,7 +95,7 @@ class Gureum:
         # Without compiled files, which some development machines forbid, every start would compile all anew.
         dropped = ("GUREUM_", "AWS_", "PYTHONDONTWRITEBYTECODE")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
-        named = {f"GUREUM_{name.upper()}": value for name, value in settings.items()}
+        named = {f"GUREUM_{name.upper()}": value for name, value in (ROOMY | settings).items()}
         self._environment = {**kept, **named, "GUREUM_HOME": f"{self._folder.name}/home"}
 
     def start(self) -> float:

@@ -15,6 +15,8 @@ from typing import Annotated, Literal, get_args, get_origin, get_type_hints
 import msgspec
 from msgspec import Meta
 
+from gureum.base.quotas import Quotas
+
 SYSTEM_HOME = "/var/lib/gureum"
 FILE_NAME = "gureum.toml"
 PREFIX = "GUREUM_"
@@ -29,7 +31,7 @@ class SettingsError(Exception):
     """A setting that cannot be obeyed; the text names the key, where it stands, and what is allowed."""
 
 
-class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Settings(Quotas, frozen=True, forbid_unknown_fields=True):
     """Everything that can be set. Each key's meaning is its `description`."""
 
     home: Annotated[
@@ -281,7 +283,7 @@ def kind_name(kind: object) -> str:
 def describe() -> str:
     """The page of settings in Markdown: a row per key."""
     rows = ["| key | variable | type | default | meaning |", "|---|---|---|---|---|"]
-    for field in msgspec.structs.fields(Settings):
+    for field in sorted(msgspec.structs.fields(Settings), key=lambda field: field.name in QUOTAS):
         kind = TYPES[field.name]
         key = "" if field.name == "home" else f"`{field.name}`"
         default = msgspec.json.encode(field.default).decode()
@@ -291,4 +293,5 @@ def describe() -> str:
     return "\n".join(rows) + "\n"
 
 
+QUOTAS = frozenset(Quotas.__struct_fields__)
 TYPES = get_type_hints(Settings, include_extras=True)

@@ -18,6 +18,7 @@ import pytest
 from botocore.config import Config
 
 from gureum.aws.ec2.images import BUILTINS
+from tests.quotas import ROOMY
 
 BUSYBOX = BUILTINS[0].id
 NANO = "t3.nano"
@@ -32,7 +33,7 @@ class Cloud:
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("GUREUM_", "AWS_"))},
             "GUREUM_HOME": str(home),
-            **{f"GUREUM_{name.upper()}": value for name, value in settings.items()},
+            **{f"GUREUM_{name.upper()}": str(value) for name, value in (ROOMY | settings).items()},
         }
 
     def command(self, *words: str, timeout_s: float = 60.0, check: bool = True) -> subprocess.CompletedProcess[str]:

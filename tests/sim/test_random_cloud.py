@@ -31,6 +31,7 @@ from gureum.simulated import NoShelf, simulated_ports
 from gureum.store.contract import Conflict
 from gureum.store.memory import MemoryStore
 from gureum.telemetry.memory import MemoryLogs, MemoryMetrics
+from tests.quotas import ROOMY
 
 ACCOUNT, REGION = "000000000000", "us-east-1"
 SCOPE = f"{ACCOUNT}/{REGION}"
@@ -42,7 +43,7 @@ class Cloud:
 
     def __init__(self, folder: Path, **settings: Any) -> None:
         self._folder = folder
-        self._settings = Settings(**{"pool": "198.18.16.0/20", "memory_promise": 16.0, **settings})
+        self._settings = Settings(**{"pool": "198.18.16.0/20", "memory_promise": 16.0, **ROOMY, **settings})
         self._daemons_store, self._agents_store = MemoryStore(), MemoryStore()
         self.ports = simulated_ports(SystemClock())
 

@@ -29,6 +29,7 @@ from gureum.core.world import World
 from gureum.store.memory import MemoryStore
 from gureum.telemetry.memory import MemoryLogs, MemoryMetrics
 from tests.cloud.running import Cloud, leftovers
+from tests.quotas import ROOMY
 
 
 class NoAgent:
@@ -49,7 +50,7 @@ class Endpoint:
     """`url`: where it answers; `gateway`: to look at its counters. `settings`: those that are not the defaults."""
 
     def __init__(self, folder: Path, **settings: Any) -> None:
-        self._settings = Settings(pool="198.18.16.0/20", **settings)
+        self._settings = Settings(pool="198.18.16.0/20", **(ROOMY | settings))
         self._sock = socket.create_server(("127.0.0.1", 0))
         self.port = self._sock.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"

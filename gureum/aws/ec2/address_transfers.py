@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from gureum.aws.call import Call
-from gureum.aws.ec2 import ids, limits
+from gureum.aws.ec2 import ids
 from gureum.aws.ec2.listing import answer
 from gureum.aws.ec2.network_kinds import Address, AddressSpec, AddressTransfer, AddressTransferSpec
 from gureum.aws.errors import AwsError
@@ -73,7 +73,7 @@ async def accept_address_transfer(call: Call) -> dict[str, Any]:
         raise AwsError("InvalidTransfer.AddressAssociated", f"Address {public} is associated.")
     if address.spec.domain_name:
         raise AwsError("InvalidTransfer.AddressCustomPtrSet", f"Address {public} has a reverse name.")
-    if len(call.all(Address)) >= limits.ADDRESSES_PER_REGION:
+    if len(call.all(Address)) >= call.settings.quota_elastic_ips:
         raise AwsError("AddressLimitExceeded", "The maximum number of addresses has been reached.")
     # The claim of the address in the pool stays as it is: it is in use before and after.
     mine = Address(meta=call.meta(new_id("eipalloc-")), spec=AddressSpec(public=public))

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from gureum.aws.call import Call
-from gureum.aws.ec2 import ids, limits
+from gureum.aws.ec2 import ids
 from gureum.aws.ec2.instance_kinds import Instance
 from gureum.aws.ec2.interfaces import change as change_interface
 from gureum.aws.ec2.interfaces import check_not_managed, give_public, interfaces_of, several_interfaces
@@ -42,7 +42,7 @@ async def allocate_address(call: Call) -> dict[str, Any]:
     if params.get("PublicIpv4Pool", "amazon") != "amazon":
         text = f"The pool ID '{params['PublicIpv4Pool']}' does not exist."
         raise AwsError("InvalidPublicIpv4PoolID.NotFound", text)
-    if len(call.all(Address)) >= limits.ADDRESSES_PER_REGION:
+    if len(call.all(Address)) >= call.settings.quota_elastic_ips:
         raise AwsError("AddressLimitExceeded", "The maximum number of addresses has been reached.")
     transaction = call.transaction()
     bare = Address(meta=call.meta(new_id("eipalloc-"), tags=tags_of(call, "elastic-ip")), spec=AddressSpec(public=""))

@@ -123,6 +123,8 @@ def new_interface(
     pass. A service's interface (`requester`) is plugged into a sandbox of its own name. `addresses`: the primary first, none: any
     free one; `secondary_count`: so many more. `prefixes`: those
     named, or so many free ones. `public`: with a public address from the pool. AWS: the errors of CreateNetworkInterface."""
+    if len(call.all(NetworkInterface)) >= call.settings.quota_network_interfaces:
+        raise AwsError("NetworkInterfaceLimitExceeded", "The maximum number of network interfaces has been reached.")
     chosen = () if open else check_groups(call, groups, subnet) or (default_group(call, subnet.spec.vpc).meta.name,)
     interface_id = new_id("eni-")
     interface = NetworkInterface(
@@ -251,7 +253,7 @@ def check_groups(call: Call, groups: Sequence[str], subnet: Subnet) -> tuple[str
     """`groups`, each once, when all are of the subnet's VPC. AWS: InvalidGroup.NotFound, InvalidParameter,
     SecurityGroupsPerInterfaceLimitExceeded."""
     chosen = tuple(dict.fromkeys(groups))
-    if len(chosen) > limits.GROUPS_PER_INTERFACE:
+    if len(chosen) > call.settings.quota_security_groups_per_interface:
         raise AwsError(
             "SecurityGroupsPerInterfaceLimitExceeded",
             "The maximum number of security groups per interface has been reached.",

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from gureum.aws.call import Call
-from gureum.aws.ec2 import ids, limits
+from gureum.aws.ec2 import ids
 from gureum.aws.ec2.listing import answer, listing, show_tags
 from gureum.aws.ec2.network_kinds import InternetGateway, InternetGatewaySpec, NetworkInterface, Vpc
 from gureum.aws.ec2.tags import tags_of
@@ -24,7 +24,7 @@ from gureum.engine.client import Transaction
 @operation("CreateInternetGateway")
 async def create_internet_gateway(call: Call) -> dict[str, Any]:
     """AWS: ec2 CreateInternetGateway."""
-    if len(call.all(InternetGateway)) >= limits.INTERNET_GATEWAYS_PER_REGION:
+    if len(call.all(InternetGateway)) >= call.settings.quota_internet_gateways:
         raise AwsError("InternetGatewayLimitExceeded", "The maximum number of internet gateways has been reached.")
     transaction = call.transaction()
     gateway = new_gateway(call, transaction, tags=tags_of(call, "internet-gateway"))

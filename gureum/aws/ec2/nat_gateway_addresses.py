@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 from gureum.aws.call import Call
-from gureum.aws.ec2 import ids, limits
+from gureum.aws.ec2 import ids
 from gureum.aws.ec2.addresses import disassociate
 from gureum.aws.ec2.interface_addresses import claim_address, pick_address, release_address
 from gureum.aws.ec2.interfaces import change as change_interface
-from gureum.aws.ec2.nat_gateways import find_gateway, give_elastic, interface_of, show_address
+from gureum.aws.ec2.nat_gateways import check_elastic, find_gateway, give_elastic, interface_of, show_address
 from gureum.aws.ec2.network_kinds import Address, NatGateway, NetworkInterface, PrivateAddress, Subnet
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import operation
@@ -30,6 +30,7 @@ async def associate_nat_gateway_address(call: Call) -> dict[str, Any]:
     named = call.params.get("PrivateIpAddresses") or [None] * len(found)
     if not found or len(named) != len(found):
         raise ids.invalid("As many private IP addresses as allocation IDs must be specified.")
+    check_elastic(call, len(interface.spec.addresses) + len(found))
     transaction = call.transaction()
     interface, given = _add(call, transaction, interface, named)
     interface = give_elastic(transaction, interface, zip(found, given, strict=True))
@@ -103,7 +104,7 @@ def _add(
     call: Call, transaction: Transaction, interface: NetworkInterface, wanted: list[str | None]
 ) -> tuple[NetworkInterface, list[str]]:
     """Further private addresses, claimed; None: any free one."""
-    if len(interface.spec.addresses) + len(wanted) > limits.ADDRESSES_PER_NAT_GATEWAY:
+    if len(interface.spec.addresses) + len(wanted) > call.settings.quota_addresses_per_nat_gateway:
         text = "The maximum number of private IP addresses per NAT gateway has been reached."
         raise AwsError("PrivateIpAddressLimitExceeded", text)
     subnet = ids.find(call, Subnet, ids.SUBNET, interface.spec.subnet)

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from gureum.aws.call import Call
-from gureum.aws.ec2 import ids, limits
+from gureum.aws.ec2 import ids
 from gureum.aws.ec2.addresses import change as change_address
 from gureum.aws.ec2.instance_lifecycle import VISIBLE_AFTER_TERMINATION_S
 from gureum.aws.ec2.interface_addresses import pick_address
@@ -72,7 +72,7 @@ async def create_nat_gateway(call: Call) -> dict[str, Any]:
     in_zone = [
         one for one in call.all(NatGateway) if one.status.state not in _ENDED and _zone(call, one) == subnet.spec.zone
     ]
-    if len(in_zone) >= limits.NAT_GATEWAYS_PER_ZONE:
+    if len(in_zone) >= call.settings.quota_nat_gateways_per_zone:
         raise AwsError("NatGatewayLimitExceeded", "The maximum number of NAT gateways has been reached.")
     gateway = NatGateway(
         meta=call.meta(new_id("nat-"), tags=tags_of(call, "natgateway")),
@@ -138,6 +138,13 @@ def addresses_of(call: Call, gateway: NatGateway) -> tuple[PrivateAddress, ...]:
     """Its interface's, or those it had."""
     interface = interface_of(call, gateway)
     return interface.spec.addresses if interface is not None else gateway.spec.addresses
+
+
+def check_elastic(call: Call, number: int) -> None:
+    """Whether a gateway may have so many Elastic IPs. AWS: AddressLimitExceeded."""
+    if number > call.settings.quota_elastic_ips_per_nat_gateway:
+        text = "The maximum number of Elastic IP addresses per NAT gateway has been reached."
+        raise AwsError("AddressLimitExceeded", text)
 
 
 def give_elastic(
@@ -210,8 +217,9 @@ def _with_interface(
         if len(privates) - 1 + count > len(allocations) - 1:
             raise ids.invalid("Each secondary private address of a public NAT gateway needs a secondary allocation ID.")
         count = len(allocations) - len(privates)
+        check_elastic(call, len(allocations))
         _check_public(call, transaction, subnet, allocations)
-    if len(privates) + count > limits.ADDRESSES_PER_NAT_GATEWAY:
+    if len(privates) + count > call.settings.quota_addresses_per_nat_gateway:
         text = "The maximum number of private IP addresses per NAT gateway has been reached."
         raise AwsError("PrivateIpAddressLimitExceeded", text)
     try:

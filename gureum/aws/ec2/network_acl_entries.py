@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from gureum.aws.call import Call
-from gureum.aws.ec2 import ids, limits
+from gureum.aws.ec2 import ids
 from gureum.aws.ec2.cidrs import parse_cidr
 from gureum.aws.ec2.network_kinds import AclEntry, NetworkAcl
 from gureum.aws.errors import AwsError
@@ -35,7 +35,7 @@ async def create_network_acl_entry(call: Call) -> dict[str, Any]:
         text = f"The network acl entry identified by {entry.number} already exists."
         raise AwsError("NetworkAclEntryAlreadyExists", text)
     others = [one for one in acl.spec.entries if one.egress == entry.egress and one.number != CLOSING_NUMBER]
-    if len(others) >= limits.ENTRIES_PER_ACL:
+    if len(others) >= call.settings.quota_rules_per_network_acl:
         raise AwsError("NetworkAclEntryLimitExceeded", "The maximum number of network acl entries has been reached.")
     return await _write(call, acl, (*acl.spec.entries, entry))
 

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from gureum.aws.call import Call
-from gureum.aws.ec2 import ids, limits
+from gureum.aws.ec2 import ids
 from gureum.aws.ec2.listing import answer, listing, show_tags
 from gureum.aws.ec2.network_acl_entries import ICMP, closing_entries, ordered, protocol_names, show_entry
 from gureum.aws.ec2.network_kinds import AclEntry, NetworkAcl, NetworkAclSpec, Subnet, Vpc
@@ -32,7 +32,7 @@ async def create_network_acl(call: Call) -> dict[str, Any]:
     if done is not None:
         return {"NetworkAcl": show_network_acl(call, ids.find(call, NetworkAcl, ids.NETWORK_ACL, done[0]))} | token
     vpc = ids.find(call, Vpc, ids.VPC, ids.need(call, "VpcId"))
-    if len(call.by(NetworkAcl, "vpc", vpc.meta.name)) >= limits.ACLS_PER_VPC:
+    if len(call.by(NetworkAcl, "vpc", vpc.meta.name)) >= call.settings.quota_network_acls_per_vpc:
         raise AwsError("NetworkAclLimitExceeded", "The maximum number of network ACLs has been reached.")
     acl = NetworkAcl(
         meta=call.meta(new_id("acl-"), tags=tags_of(call, "network-acl")),

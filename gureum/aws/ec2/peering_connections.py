@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from gureum.aws.call import Call
-from gureum.aws.ec2 import ids, limits
+from gureum.aws.ec2 import ids
 from gureum.aws.ec2.cidrs import network_of, overlaps
 from gureum.aws.ec2.listing import answer, iso_time, listing, show_tags
 from gureum.aws.ec2.network_kinds import PeeringSide, PeeringState, Vpc, VpcPeering, VpcPeeringSpec, VpcPeeringStatus
@@ -100,7 +100,7 @@ async def accept_vpc_peering_connection(call: Call) -> dict[str, Any]:
             raise ids.not_found(ids.VPC, side.vpc)
         transaction.require(vpc)
         sides.append(msgspec.structs.replace(side, cidrs=tuple(one.cidr for one in vpc.spec.cidrs)))
-        if len(active_of(call, side)) >= limits.PEERINGS_PER_VPC:
+        if len(active_of(call, side)) >= call.settings.quota_peerings_per_vpc:
             text = "The maximum number of active peering connections for this VPC has been reached."
             raise AwsError("ActiveVpcPeeringConnectionPerVpcLimitExceeded", text)
     overlap = overlaps_any(sides[0].cidrs, sides[1].cidrs)
@@ -255,7 +255,7 @@ def _check_room(call: Call, requester: PeeringSide, accepter: PeeringSide) -> No
             )
             raise AwsError("VpcPeeringConnectionAlreadyExists", text)
         pending += state == "pending-acceptance" and one.spec.requester.scope == call.scope
-    if pending >= limits.OUTSTANDING_PEERINGS:
+    if pending >= call.settings.quota_outstanding_peerings:
         text = "The maximum number of outstanding peering connection requests has been reached."
         raise AwsError("OutstandingVpcPeeringConnectionLimitExceeded", text)
 

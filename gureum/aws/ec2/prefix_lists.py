@@ -40,8 +40,8 @@ async def create_managed_prefix_list(call: Call) -> dict[str, Any]:
     _check_name(name)
     if family not in ("IPv4", "IPv6"):
         raise ids.invalid(f"Value ({family}) for parameter addressFamily is invalid.")
-    _check_size(size)
-    if len(call.all(PrefixList)) >= limits.PREFIX_LISTS_PER_REGION:
+    _check_size(call, size)
+    if len(call.all(PrefixList)) >= call.settings.quota_prefix_lists:
         raise AwsError("PrefixListLimitExceeded", "The maximum number of prefix lists has been reached.")
     entries = _entries(params.get("Entries") or (), family)
     if len(entries) > size:
@@ -195,8 +195,8 @@ def _check_name(name: str) -> None:
         raise ids.invalid(f"Value ({name}) for parameter prefixListName is invalid.")
 
 
-def _check_size(size: int) -> None:
-    if not 1 <= size <= limits.ENTRIES_PER_PREFIX_LIST:
+def _check_size(call: Call, size: int) -> None:
+    if not 1 <= size <= call.settings.quota_entries_per_prefix_list:
         raise ids.invalid(f"Value ({size}) for parameter maxEntries is invalid.")
 
 
@@ -252,18 +252,20 @@ def _version(found: PrefixList, version: int) -> tuple[PrefixEntry, ...]:
 
 def _resized(call: Call, found: PrefixList, spec: PrefixListSpec, size: int) -> PrefixListSpec:
     """AWS: what would break a quota of who refers to it, or has more entries, ends in "modify-failed"."""
-    _check_size(size)
+    _check_size(call, size)
     if len(spec.entries) > size:
         raise _too_many(size)
     grown = size - found.spec.max_entries
     for user in referring(call, found.meta.name):
         if isinstance(user, RouteTable):
             used = [weights(call, [one.destination for one in user.spec.routes])]
-            most, times = limits.ROUTES_PER_TABLE, [sum(r.destination == found.meta.name for r in user.spec.routes)]
+            most = call.settings.quota_routes_per_table
+            times = [sum(r.destination == found.meta.name for r in user.spec.routes)]
         else:
             ways = [[one for one in user.spec.rules if one.egress == egress] for egress in (False, True)]
             used = [weights(call, [one.prefix_list for one in rules]) for rules in ways]
-            most, times = limits.RULES_PER_GROUP, [sum(r.prefix_list == found.meta.name for r in one) for one in ways]
+            most = call.settings.quota_rules_per_security_group
+            times = [sum(r.prefix_list == found.meta.name for r in one) for one in ways]
         if any(now + grown * number > most for now, number in zip(used, times, strict=True)):
             text = f"The quota of {user.meta.name} would be exceeded."
             return msgspec.structs.replace(found.spec, state="modify-failed", message=text)

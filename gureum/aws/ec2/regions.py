@@ -11,7 +11,6 @@ from typing import Any
 import msgspec
 
 from gureum.aws.call import Call
-from gureum.aws.ec2 import limits
 from gureum.aws.ec2.ids import invalid
 from gureum.aws.ec2.network_kinds import Vpc
 from gureum.aws.errors import AwsError
@@ -137,10 +136,10 @@ def describe_account_attributes(call: Call) -> dict[str, Any]:
     """AWS: ec2 DescribeAccountAttributes. `default-vpc` is found by whoever asks the VPCs; here it is read from them."""
     values = {
         "supported-platforms": ["VPC"],
-        "vpc-max-security-groups-per-interface": [str(limits.GROUPS_PER_INTERFACE)],
-        "max-elastic-ips": [str(limits.ADDRESSES_PER_REGION)],
+        "vpc-max-security-groups-per-interface": [str(call.settings.quota_security_groups_per_interface)],
+        "max-elastic-ips": [str(call.settings.quota_elastic_ips)],
         "max-instances": ["20"],
-        "vpc-max-elastic-ips": [str(limits.ADDRESSES_PER_REGION)],
+        "vpc-max-elastic-ips": [str(call.settings.quota_elastic_ips)],
         "default-vpc": [_default_vpc(call)],
     }
     names = call.params.get("AttributeNames") or list(values)

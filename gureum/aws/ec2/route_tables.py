@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from gureum.aws.call import Call
-from gureum.aws.ec2 import ids, limits
+from gureum.aws.ec2 import ids
 from gureum.aws.ec2.cidrs import network_of, parse_cidr
 from gureum.aws.ec2.interfaces import interfaces_of, several_interfaces
 from gureum.aws.ec2.listing import answer, listing, show_tags
@@ -55,7 +55,7 @@ async def create_route_table(call: Call) -> dict[str, Any]:
     if done is not None:
         return {"RouteTable": show_route_table(call, ids.find(call, RouteTable, ids.ROUTE_TABLE, done[0]))}
     vpc = ids.find(call, Vpc, ids.VPC, ids.need(call, "VpcId"))
-    if len(call.by(RouteTable, "vpc", vpc.meta.name)) >= limits.ROUTE_TABLES_PER_VPC:
+    if len(call.by(RouteTable, "vpc", vpc.meta.name)) >= call.settings.quota_route_tables_per_vpc:
         raise AwsError("RouteTableLimitExceeded", "The maximum number of route tables has been reached.")
     table = RouteTable(
         meta=call.meta(new_id("rtb-"), tags=tags_of(call, "route-table")), spec=RouteTableSpec(vpc=vpc.meta.name)
@@ -104,7 +104,7 @@ async def create_route(call: Call) -> dict[str, Any]:
     if old is not None and old.target != entry.target:
         raise AwsError("RouteAlreadyExists", f"The route identified by {destination} already exists.")
     destinations = {*(one.destination for one in table.spec.routes), destination}
-    if weights(call, destinations) > limits.ROUTES_PER_TABLE:
+    if weights(call, destinations) > call.settings.quota_routes_per_table:
         raise AwsError("RouteLimitExceeded", "The maximum number of routes has been reached.")
     transaction = call.transaction()
     if old is None:

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from gureum.aws.call import Call
-from gureum.aws.ec2 import ids, limits
+from gureum.aws.ec2 import ids
 from gureum.aws.ec2.group_associations import GroupAssociation, in_vpc
 from gureum.aws.ec2.listing import answer, listing, show_own_tags, show_tags
 from gureum.aws.ec2.network_kinds import (
@@ -59,7 +59,7 @@ async def create_security_group(call: Call) -> dict[str, Any]:
     if any(group.spec.group_name == name for group in call.by(SecurityGroup, "vpc", vpc.meta.name)):
         text = f"The security group '{name}' already exists for VPC '{vpc.meta.name}'"
         raise AwsError("InvalidGroup.Duplicate", text)
-    if len(call.all(SecurityGroup)) >= limits.GROUPS_PER_REGION:
+    if len(call.all(SecurityGroup)) >= call.settings.quota_security_groups:
         raise AwsError("SecurityGroupLimitExceeded", "The maximum number of security groups has been reached.")
     group_id = new_id("sg-")
     group = SecurityGroup(
@@ -276,7 +276,10 @@ async def _authorize(call: Call, *, egress: bool) -> dict[str, Any]:
             raise AwsError("InvalidPermission.Duplicate", f'the specified rule "{_peer(rule)}" already exists')
         new.append(msgspec.structs.replace(rule, id=new_id("sgr-"), tags=tags))
     rules = (*group.spec.rules, *new)
-    if weights(call, (rule.prefix_list for rule in rules if rule.egress == egress)) > limits.RULES_PER_GROUP:
+    if (
+        weights(call, (rule.prefix_list for rule in rules if rule.egress == egress))
+        > call.settings.quota_rules_per_security_group
+    ):
         raise AwsError(
             "RulesPerSecurityGroupLimitExceeded", "The maximum number of rules per security group has been reached."
         )

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from gureum.aws.call import Call
-from gureum.aws.ec2 import ids, limits
+from gureum.aws.ec2 import ids
 from gureum.aws.ec2.block_public_access import show_states
 from gureum.aws.ec2.cidrs import network_of, overlaps, parse_cidr, usable_size
 from gureum.aws.ec2.listing import answer, listing, show_own_tags
@@ -45,7 +45,7 @@ async def create_subnet(call: Call) -> dict[str, Any]:
     text = ids.need(call, "CidrBlock")
     siblings = call.by(Subnet, "vpc", vpc.meta.name)
     cidr = check_subnet_cidr(text, vpc, siblings)
-    if len(siblings) >= limits.SUBNETS_PER_VPC:
+    if len(siblings) >= call.settings.quota_subnets_per_vpc:
         raise AwsError("SubnetLimitExceeded", "The maximum number of subnets has been reached.")
     zone = _wanted_zone(call)
     transaction = call.transaction()

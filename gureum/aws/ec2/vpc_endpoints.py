@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from gureum.aws.call import Call
-from gureum.aws.ec2 import ids, limits
+from gureum.aws.ec2 import ids
 from gureum.aws.ec2.listing import answer, listing, show_tags
 from gureum.aws.ec2.network_kinds import RouteTable, Vpc, VpcEndpoint, VpcEndpointSpec
 from gureum.aws.ec2.regions import zones_of
@@ -52,7 +52,7 @@ async def create_vpc_endpoint(call: Call) -> dict[str, Any]:
     service = ids.need(call, "ServiceName")
     if service not in [service_name(call.region, one) for one in GATEWAY_SERVICES]:
         raise AwsError("InvalidServiceName", f"The Vpc Endpoint Service '{service}' does not exist")
-    if len(call.all(VpcEndpoint)) >= limits.GATEWAY_ENDPOINTS_PER_REGION:
+    if len(call.all(VpcEndpoint)) >= call.settings.quota_gateway_endpoints:
         raise AwsError("VpcEndpointLimitExceeded", "The maximum number of VPC endpoints has been reached.")
     tables = _tables(call, vpc.meta.name, service, params.get("RouteTableIds") or ())
     endpoint = VpcEndpoint(

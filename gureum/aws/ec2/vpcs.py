@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from gureum.aws.call import Call
-from gureum.aws.ec2 import ids, limits
+from gureum.aws.ec2 import ids
 from gureum.aws.ec2.block_public_access import show_states
 from gureum.aws.ec2.cidrs import network_of, overlaps, parse_cidr
 from gureum.aws.ec2.dhcp_options import default_dhcp_options
@@ -72,7 +72,7 @@ async def create_vpc(call: Call) -> dict[str, Any]:
         if params.get(name):
             raise ids.not_built(f"CreateVpc with {name}")
     cidr = check_vpc_cidr(ids.need(call, "CidrBlock"))
-    if len(call.all(Vpc)) >= limits.VPCS_PER_REGION:
+    if len(call.all(Vpc)) >= call.settings.quota_vpcs:
         raise AwsError("VpcLimitExceeded", "The maximum number of VPCs has been reached.")
     transaction = call.transaction()
     tenancy = ids.choice(params, "InstanceTenancy", "default", "dedicated")
@@ -164,8 +164,10 @@ async def associate_vpc_cidr_block(call: Call) -> dict[str, Any]:
     if not call.params.get("CidrBlock"):
         raise ids.not_built("AssociateVpcCidrBlock for IPv6 or IPAM")
     cidr = check_vpc_cidr(call.params["CidrBlock"])
-    if len(vpc.spec.cidrs) >= limits.CIDRS_PER_VPC:
-        raise AwsError("CidrLimitExceeded", "This network has met its maximum number of allowed CIDRs: 5")
+    if len(vpc.spec.cidrs) >= call.settings.quota_cidrs_per_vpc:
+        raise AwsError(
+            "CidrLimitExceeded", f"This network has met its maximum number of allowed CIDRs: {len(vpc.spec.cidrs)}"
+        )
     if overlaps(cidr, [one.cidr for one in vpc.spec.cidrs]):
         raise ids.invalid(f"The CIDR '{cidr}' conflicts with another CIDR of the VPC.")
     association = CidrAssociation(new_id("vpc-cidr-assoc-"), str(cidr))

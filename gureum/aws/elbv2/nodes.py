@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 
 from gureum.aws.call import Call
-from gureum.aws.ec2 import limits as ec2_limits
 from gureum.aws.ec2.addresses import change as change_address
 from gureum.aws.ec2.cidrs import usable_size
+from gureum.aws.ec2.group_associations import is_in
 from gureum.aws.ec2.interfaces import change as change_interface
 from gureum.aws.ec2.interfaces import default_group, delete_interface, new_interface
 from gureum.aws.ec2.network_kinds import (
@@ -88,13 +88,14 @@ def wanted_groups(call: Call, vpc: str, type_: str) -> tuple[str, ...]:
     chosen = tuple(dict.fromkeys(call.params.get("SecurityGroups") or ()))
     if not chosen:
         return (default_group(call, vpc).meta.name,) if type_ == "application" else ()
-    if len(chosen) > ec2_limits.GROUPS_PER_INTERFACE:
-        raise bad_configuration(f"At most {ec2_limits.GROUPS_PER_INTERFACE} security groups can be specified")
+    most = call.settings.quota_security_groups_per_interface
+    if len(chosen) > most:
+        raise bad_configuration(f"At most {most} security groups can be specified")
     for name in chosen:
         group = call.get(SecurityGroup, name)
         if group is None:
             raise AwsError("InvalidSecurityGroup", f"Security group '{name}' does not exist")
-        if group.spec.vpc != vpc:
+        if not is_in(call, group, vpc):
             raise bad_configuration("One or more security groups are invalid")
     return chosen
 

@@ -22,6 +22,7 @@ from gureum.engine.tracing import Tracer
 from gureum.store.contract import Conflict
 from gureum.store.memory import MemoryStore
 from gureum.telemetry.memory import MemoryLogs, MemoryMetrics
+from tests.quotas import ROOMY
 
 POOL = "198.18.16.0/20"
 _registry = Registry()
@@ -48,6 +49,7 @@ class Cloud:
 
     def __init__(self, client: Client | None = None, region: str = "us-east-1", account: str = "111122223333") -> None:
         self.client = client or Client(MemoryStore(), FixedClock(), _registry.kinds.values())
+        self.settings = Settings(pool=POOL, **ROOMY)
         self.region = region
         self.account = account
         self.changes: list[tuple[list[Desired], list[str]]] = []
@@ -85,7 +87,7 @@ class Cloud:
             access_key=self.account,
             request_id="test",
             client=self.client,
-            settings=Settings(pool=POOL),
+            settings=self.settings,
             events=Events(),
             tracer=Tracer(),
             metrics=MemoryMetrics(),

@@ -1,0 +1,194 @@
+"""Quotas of the network: AWS's defaults, AWS's codes, and nothing half made when they are met."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from gureum.base.quotas import Quotas
+from gureum.base.settings import Settings
+
+AWS_DEFAULTS = {
+    "quota_vpcs": 5,
+    "quota_cidrs_per_vpc": 5,
+    "quota_subnets_per_vpc": 200,
+    "quota_route_tables_per_vpc": 200,
+    "quota_internet_gateways": 5,
+    "quota_elastic_ips": 5,
+    "quota_nat_gateways_per_zone": 5,
+    "quota_elastic_ips_per_nat_gateway": 2,
+    "quota_network_interfaces": 5000,
+    "quota_security_groups": 2500,
+    "quota_rules_per_security_group": 60,
+    "quota_security_groups_per_interface": 5,
+    "quota_rules_per_network_acl": 20,
+}
+
+
+class Place:
+    """What the calls below need, in one VPC."""
+
+    def __init__(self, cloud: Any) -> None:
+        self.vpc = cloud.vpc()
+        self.other = cloud.vpc("10.9.0.0/16")
+        self.subnet = cloud.subnet(self.vpc)
+        self.group = cloud.group(self.vpc, "own")
+        cloud.gateway(self.vpc)
+        self.table = cloud("CreateRouteTable", VpcId=self.vpc)["RouteTable"]["RouteTableId"]
+        self.acl = cloud("CreateNetworkAcl", VpcId=self.vpc)["NetworkAcl"]["NetworkAclId"]
+        self.interface = cloud.interface(self.subnet)
+        addresses = [cloud("AllocateAddress")["AllocationId"] for _ in range(3)]
+        self.first, self.second, self.third = addresses
+
+
+def permission(port: int) -> list[dict[str, Any]]:
+    return [{"IpProtocol": "tcp", "FromPort": port, "ToPort": port, "IpRanges": [{"CidrIp": "10.0.0.0/8"}]}]
+
+
+def entry(number: int) -> dict[str, Any]:
+    return {"RuleNumber": number, "Protocol": "-1", "RuleAction": "deny", "Egress": False, "CidrBlock": "10.0.0.0/8"}
+
+
+# Quota, the least value that the things of Place already use up, the call that is one too many, its code.
+Row = tuple[str, int, str, Callable[[Place], dict[str, Any]], str]
+ROWS: list[Row] = [
+    ("quota_vpcs", 3, "CreateVpc", lambda _: {"CidrBlock": "10.1.0.0/16"}, "VpcLimitExceeded"),
+    (
+        "quota_cidrs_per_vpc",
+        1,
+        "AssociateVpcCidrBlock",
+        lambda one: {"VpcId": one.vpc, "CidrBlock": "10.5.0.0/16"},
+        "CidrLimitExceeded",
+    ),
+    (
+        "quota_subnets_per_vpc",
+        1,
+        "CreateSubnet",
+        lambda one: {"VpcId": one.vpc, "CidrBlock": "10.0.2.0/24"},
+        "SubnetLimitExceeded",
+    ),
+    ("quota_route_tables_per_vpc", 2, "CreateRouteTable", lambda one: {"VpcId": one.vpc}, "RouteTableLimitExceeded"),
+    (
+        "quota_routes_per_table",
+        0,
+        "CreateRoute",
+        lambda one: {
+            "RouteTableId": one.table,
+            "DestinationCidrBlock": "1.2.3.0/24",
+            "NetworkInterfaceId": one.interface,
+        },
+        "RouteLimitExceeded",
+    ),
+    ("quota_internet_gateways", 2, "CreateInternetGateway", lambda _: {}, "InternetGatewayLimitExceeded"),
+    ("quota_elastic_ips", 3, "AllocateAddress", lambda _: {}, "AddressLimitExceeded"),
+    (
+        "quota_nat_gateways_per_zone",
+        0,
+        "CreateNatGateway",
+        lambda one: {"SubnetId": one.subnet, "AllocationId": one.first},
+        "NatGatewayLimitExceeded",
+    ),
+    (
+        "quota_elastic_ips_per_nat_gateway",
+        2,
+        "CreateNatGateway",
+        lambda one: {
+            "SubnetId": one.subnet,
+            "AllocationId": one.first,
+            "SecondaryAllocationIds": [one.second, one.third],
+        },
+        "AddressLimitExceeded",
+    ),
+    (
+        "quota_outstanding_peerings",
+        0,
+        "CreateVpcPeeringConnection",
+        lambda one: {"VpcId": one.vpc, "PeerVpcId": one.other},
+        "OutstandingVpcPeeringConnectionLimitExceeded",
+    ),
+    (
+        "quota_network_interfaces",
+        1,
+        "CreateNetworkInterface",
+        lambda one: {"SubnetId": one.subnet},
+        "NetworkInterfaceLimitExceeded",
+    ),
+    (
+        "quota_security_groups",
+        4,
+        "CreateSecurityGroup",
+        lambda one: {"VpcId": one.vpc, "GroupName": "further", "Description": "one too many"},
+        "SecurityGroupLimitExceeded",
+    ),
+    (
+        "quota_rules_per_security_group",
+        1,
+        "AuthorizeSecurityGroupEgress",
+        lambda one: {"GroupId": one.group, "IpPermissions": permission(80)},
+        "RulesPerSecurityGroupLimitExceeded",
+    ),
+    ("quota_network_acls_per_vpc", 2, "CreateNetworkAcl", lambda one: {"VpcId": one.vpc}, "NetworkAclLimitExceeded"),
+    (
+        "quota_gateway_endpoints",
+        0,
+        "CreateVpcEndpoint",
+        lambda one: {"VpcId": one.vpc, "ServiceName": "com.amazonaws.us-east-1.s3"},
+        "VpcEndpointLimitExceeded",
+    ),
+    (
+        "quota_prefix_lists",
+        0,
+        "CreateManagedPrefixList",
+        lambda _: {"PrefixListName": "one", "MaxEntries": 5, "AddressFamily": "IPv4"},
+        "PrefixListLimitExceeded",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("quota", "used", "name", "params", "code"), ROWS, ids=lambda row: row if isinstance(row, str) else ""
+)
+def test_one_more_than_the_quota_is_refused(cloud, quota, used, name, params, code):
+    place = Place(cloud)
+    cloud.settings = msgspec.structs.replace(cloud.settings, **{quota: used})
+    assert cloud.code(name, **params(place)) == code
+    cloud.settings = msgspec.structs.replace(cloud.settings, **{quota: used + 1})
+    cloud(name, **params(place))
+
+
+def test_rules_of_acls_and_groups_of_interfaces_are_counted(cloud):
+    place = Place(cloud)
+    cloud.settings = msgspec.structs.replace(
+        cloud.settings, quota_rules_per_network_acl=1, quota_security_groups_per_interface=1
+    )
+    cloud("CreateNetworkAclEntry", NetworkAclId=place.acl, **entry(1))
+    code = cloud.code("CreateNetworkAclEntry", NetworkAclId=place.acl, **entry(2))
+    assert code == "NetworkAclEntryLimitExceeded"
+    groups = [place.group, cloud.group(place.vpc, "two")]
+    code = cloud.code("CreateNetworkInterface", SubnetId=place.subnet, Groups=groups)
+    assert code == "SecurityGroupsPerInterfaceLimitExceeded"
+
+
+def test_defaults_are_those_of_a_new_account():
+    settings = Settings()
+    assert {name: getattr(settings, name) for name in AWS_DEFAULTS} == AWS_DEFAULTS
+
+
+def test_every_quota_is_looked_at(cloud):
+    """One that is a setting and does nothing would be a lie."""
+    tested = {row[0] for row in ROWS} | {"quota_rules_per_network_acl", "quota_security_groups_per_interface"}
+    elsewhere = {"quota_peerings_per_vpc", "quota_entries_per_prefix_list", "quota_addresses_per_nat_gateway"}
+    assert {field.name for field in msgspec.structs.fields(Quotas)} == tested | elsewhere
+
+
+def test_account_attributes_tell_them(cloud):
+    cloud.settings = msgspec.structs.replace(cloud.settings, quota_elastic_ips=7)
+    names = ["vpc-max-elastic-ips", "vpc-max-security-groups-per-interface"]
+    found = cloud("DescribeAccountAttributes", AttributeNames=names)["AccountAttributes"]
+    assert {one["AttributeName"]: one["AttributeValues"][0]["AttributeValue"] for one in found} == {
+        "vpc-max-elastic-ips": "7",
+        "vpc-max-security-groups-per-interface": "5",
+    }
