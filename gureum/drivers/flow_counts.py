@@ -66,17 +66,17 @@ def put(flows: dict[Place, Flow], flow: Flow) -> None:
     """Flows with the same ends are one: a port that was used twice, a balancer's with one source."""
     there = (flow.source, flow.destination, flow.protocol, flow.source_port, flow.destination_port)
     place = (flow.interface, there, flow.direction)
-    before = flows.get(place)
-    if before is not None:
-        flow = msgspec.structs.replace(
-            flow,
-            packets=before.packets + flow.packets,
-            bytes=before.bytes + flow.bytes,
-            start=min(before.start, flow.start),
-            end=max(before.end, flow.end),
-            tcp_flags=before.tcp_flags | flow.tcp_flags,
-        )
-    flows[place] = flow
+    before = flows.setdefault(place, flow)
+    if before is flow:
+        return
+    flows[place] = msgspec.structs.replace(
+        flow,
+        packets=before.packets + flow.packets,
+        bytes=before.bytes + flow.bytes,
+        start=min(before.start, flow.start),
+        end=max(before.end, flow.end),
+        tcp_flags=before.tcp_flags | flow.tcp_flags,
+    )
 
 
 def take_off(flows: dict[Place, Flow], place: Place, refusal: Refusal) -> bool:
@@ -91,17 +91,18 @@ def take_off(flows: dict[Place, Flow], place: Place, refusal: Refusal) -> bool:
 def seen_of(sum_: FlowSum, since: int, now: int) -> Seen:
     """Times within the interval: when it started, or when we looked last."""
     entry = sum_.seen
-    started, stopped = entry.start_ns // _NS, entry.stop_ns // _NS
+    started, stopped = entry.start_ns // _NS, entry.stop_ns // _NS or now
     flags = entry.closing_flags
     opening, answering = (flow_messages.SYN, flow_messages.SYN_ACK) if sum_.fresh else (0, 0)
+    original, reply = flow_messages.both_decoded(entry.original, entry.reply)
     return Seen(
-        original=flow_messages.decoded(entry.original),
-        reply=flow_messages.decoded(entry.reply),
-        counts=sum_.counts,
-        start=max(started, since),
-        end=max(stopped or now, since),
-        flags=flags | opening,
-        reply_flags=flags | answering,
+        original,
+        reply,
+        sum_.counts,
+        max(since, started),
+        max(since, stopped),
+        flags | opening,
+        flags | answering,
     )
 
 

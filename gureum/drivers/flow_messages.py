@@ -24,6 +24,7 @@ _ATTRIBUTE = struct.Struct("=HH")
 _ORIGINAL, _REPLY, _PROTOINFO, _COUNT, _REPLY_COUNT, _ID, _TIMESTAMP = 1, 2, 4, 9, 10, 12, 20
 # Inside the outer attributes the order is the kernel's own since there is ctnetlink: read by place, it costs a fifth.
 _WITH_PORTS = struct.Struct("!8x4s4x4s8xB3x4xH2x4xH2x")
+_SOURCE, _DESTINATION, _NEAR, _FAR = slice(8, 12), slice(16, 20), slice(36, 38), slice(44, 46)
 _KIND = 0x3FFF  # without the bits for "nested" and "big-endian"
 _BIND, _COPY_PACKET = 1, 2
 _COPIED_BYTES = 80  # the longest IPv4 header, and the first 20 bytes behind it
@@ -184,6 +185,21 @@ def _wanted(kind: int, size: int) -> tuple[str, tuple[str, ...]]:
     if kind == _PROTOINFO and size > 8:
         return f"8xB{size - 9}x", ("state",)
     return "", ()
+
+
+def both_decoded(original: bytes, reply: bytes) -> tuple[Tuple, Tuple]:
+    """The same of an entry's two; of most the one is the other's reverse, which is looked at before anything is read."""
+    first = decoded(original)
+    size = _WITH_PORTS.size
+    if (
+        len(original) == len(reply) == size
+        and original[_SOURCE] == reply[_DESTINATION]
+        and original[_DESTINATION] == reply[_SOURCE]
+        and original[_NEAR] == reply[_FAR]
+        and original[_FAR] == reply[_NEAR]
+    ):
+        return first, first.reversed
+    return first, decoded(reply)
 
 
 def decoded(tuple_: bytes) -> Tuple:

@@ -58,6 +58,8 @@ _DATAGRAM_BYTES = 1 << 18
 _AT_ONCE = 256
 """Datagrams that are read before others have their turn in the loop."""
 _TO_DRAIN = 200_000
+_REST_S = 0.05
+"""Not read after all there was was read. To be woken for each flow that ends would cost as much as reading it."""
 _PER_TURN = 1000
 """Flows that are gone through before others have their turn: names and metadata wait for nobody's records."""
 LIMIT_FLOWS = 200_000
@@ -191,6 +193,7 @@ class _Network:
         self._reader = EntryReader()
         self._since = int(time.time())
         self._whole = True
+        self._is_deaf = True
 
     @property
     def is_open(self) -> bool:
@@ -238,25 +241,38 @@ class _Network:
     def _listen(self) -> None:
         assert self._ended is not None
         assert self._refused is not None
+        self._is_deaf = False
         loop = asyncio.get_running_loop()
-        loop.add_reader(self._ended.fileno(), self._read, self._ended, _AT_ONCE)
-        loop.add_reader(self._refused.fileno(), self._read, self._refused, _AT_ONCE)
+        for one in (self._ended, self._refused):
+            loop.add_reader(one.fileno(), self._hear, one)
 
     def _deafen(self) -> None:
         assert self._ended is not None
         assert self._refused is not None
+        self._is_deaf = True
         loop = asyncio.get_running_loop()
-        loop.remove_reader(self._ended.fileno())
-        loop.remove_reader(self._refused.fileno())
+        for one in (self._ended, self._refused):
+            loop.remove_reader(one.fileno())
 
     # --- what comes by itself ---
 
-    def _read(self, one: socket.socket, most: int) -> None:
+    def _hear(self, one: socket.socket) -> None:
+        if self._read(one, _AT_ONCE):
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(one.fileno())
+            loop.call_later(_REST_S, self._hear_again, one)
+
+    def _hear_again(self, one: socket.socket) -> None:
+        if not self._is_deaf and one in (self._ended, self._refused):
+            asyncio.get_running_loop().add_reader(one.fileno(), self._hear, one)
+
+    def _read(self, one: socket.socket, most: int) -> bool:
+        """Whether there was no more."""
         for _ in range(most):
             try:
                 data = one.recv(_DATAGRAM_BYTES)
             except BlockingIOError:
-                return
+                return True
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise
@@ -267,6 +283,7 @@ class _Network:
                     self._end(self._reader.read(body))
                 elif kind == flow_messages.LOG_PACKET:
                     self._refuse(flow_messages.refused(body))
+        return False
 
     def _end(self, entry: Entry | None) -> None:
         if entry is not None:
@@ -347,10 +364,12 @@ class _Network:
         self, sums: list[FlowSum], refusals: dict[RefusalKey, Refusal], since: int, owned: Owners
     ) -> list[Flow]:
         accepted: dict[Place, Flow] = {}
+        watched = self.interfaces
         for part in batched(sums):
+            now = int(time.time())
             for sum_ in part:
-                for flow in views(seen_of(sum_, since, int(time.time())), owned):
-                    if flow.interface in self.interfaces:
+                for flow in views(seen_of(sum_, since, now), owned):
+                    if flow.interface in watched:
                         put(accepted, flow)
             await asyncio.sleep(0)
         found: list[Flow] = []
@@ -399,8 +418,9 @@ class _Translator(_Network):
     ) -> list[Flow]:
         found: list[Flow] = []
         for part in batched(sums):
+            now = int(time.time())
             for sum_ in part:
-                found += translated(seen_of(sum_, since, int(time.time())), self._interface)
+                found += translated(seen_of(sum_, since, now), self._interface)
             await asyncio.sleep(0)
         return found
 

@@ -16,7 +16,6 @@ An interface is found by its addresses, so what another interface forwards for o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from ipaddress import IPv4Network
 
 import msgspec
@@ -25,6 +24,7 @@ from gureum.drivers.flow_messages import Counts, Tuple
 from gureum.ports.firewalls import RuleSet
 from gureum.ports.flows import Direction, Flow
 
+_TCP = 6
 _UNTOLD = ("169.254.169.253", "169.254.169.254", "169.254.169.123")
 """Names, metadata and time (AWS: "flow log limitations")."""
 
@@ -58,39 +58,28 @@ def owners(rules: RuleSet) -> Owners:
     return Owners(interfaces, balancers, frozenset((*_UNTOLD, *resolvers)))
 
 
-def views(seen: Seen, owners: Owners) -> Iterator[Flow]:
+def views(seen: Seen, owners: Owners) -> list[Flow]:
     """The flow at each interface that has a part in it."""
     original, reply = seen.original, seen.reply
     if original.destination in owners.untold:
-        return
+        return []
+    found: list[Flow] = []
     client, server = owners.interfaces.get(original.source), owners.interfaces.get(reply.source)
     if client is not None:
-        yield from _both(seen, client, original, outwards=True)
+        _add(found, seen, client, original, "egress", "ingress")
     if original.destination in owners.balancers and reply.source != original.destination:
-        yield from _balanced(seen, owners)
+        _add_balanced(found, seen, owners)
     if server is not None:
-        yield from _both(seen, server, reply.reversed, outwards=False)
+        _add(found, seen, server, reply.reversed, "ingress", "egress")
+    return found
 
 
-def translated(seen: Seen, interface: str) -> Iterator[Flow]:
+def translated(seen: Seen, interface: str) -> list[Flow]:
     """A flow that a translator knows, at its interface, on the client's side. `seen`: of the translator's own connection tracking."""
-    counts, server = seen.counts, seen.original.destination
     there = seen.original._replace(destination=seen.reply.destination)
-    if counts.packets:
-        yield _flow(interface, there, counts.packets, counts.bytes, seen, "ingress", seen.flags, there.source, server)
-    if counts.reply_packets:
-        back = there.reversed
-        yield _flow(
-            interface,
-            back,
-            counts.reply_packets,
-            counts.reply_bytes,
-            seen,
-            "egress",
-            seen.reply_flags,
-            server,
-            back.destination,
-        )
+    found: list[Flow] = []
+    _add(found, seen, interface, there, "ingress", "egress", server=seen.original.destination)
+    return found
 
 
 def at_translator(flow: Flow, own: str) -> Flow:
@@ -102,64 +91,70 @@ def at_translator(flow: Flow, own: str) -> Flow:
     return flow
 
 
-def _balanced(seen: Seen, owners: Owners) -> Iterator[Flow]:
+def _add_balanced(found: list[Flow], seen: Seen, owners: Owners) -> None:
     address = owners.balancers[seen.original.destination]
     interface = owners.interfaces.get(address)
     if interface is None:
         return
-    yield from _both(seen, interface, seen.original._replace(destination=address), outwards=False)
+    _add(found, seen, interface, seen.original._replace(destination=address), "ingress", "egress")
     onward = seen.reply.reversed
     carried = onward.source if onward.source != address else ""
-    yield from _both(seen, interface, onward._replace(source=address), outwards=True, carried=carried)
+    _add(found, seen, interface, onward._replace(source=address), "egress", "ingress", carried)
 
 
-def _both(seen: Seen, interface: str, there: Tuple, *, outwards: bool, carried: str = "") -> Iterator[Flow]:
-    """`carried`: the client's address in the packets, where a balancer's stands in `there`."""
-    ways: tuple[Direction, Direction] = ("egress", "ingress") if outwards else ("ingress", "egress")
-    counts = seen.counts
-    if counts.packets:
-        yield _flow(
-            interface, there, counts.packets, counts.bytes, seen, ways[0], seen.flags, carried, there.destination
-        )
-    if counts.reply_packets:
-        back = there.reversed
-        yield _flow(
-            interface,
-            back,
-            counts.reply_packets,
-            counts.reply_bytes,
-            seen,
-            ways[1],
-            seen.reply_flags,
-            back.source,
-            carried,
-        )
-
-
-def _flow(
+def _add(
+    found: list[Flow],
+    seen: Seen,
     interface: str,
     there: Tuple,
-    packets: int,
-    size: int,
-    seen: Seen,
-    direction: Direction,
-    flags: int,
-    packet_source: str,
-    packet_destination: str,
-) -> Flow:
-    return Flow(
-        interface=interface,
-        source=there.source,
-        destination=there.destination,
-        source_port=there.source_port,
-        destination_port=there.destination_port,
-        protocol=there.protocol,
-        packets=packets,
-        bytes=size,
-        start=seen.start,
-        end=seen.end,
-        direction=direction,
-        tcp_flags=flags if there.protocol == 6 else 0,
-        packet_source=packet_source if packet_source != there.source else "",
-        packet_destination=packet_destination if packet_destination != there.destination else "",
-    )
+    way: Direction,
+    back: Direction,
+    carried: str = "",
+    server: str = "",
+) -> None:
+    """Both directions, `there` and back. `carried`: the client's address in the packets, where a balancer's stands in `there`; `server`: the
+    server's, where a translator's does. Values stand by place: there are four a connection, and thousands of those a second."""
+    source, destination, protocol, near, far = there
+    packets, size, reply_packets, reply_size = seen.counts
+    flags, reply_flags = (seen.flags, seen.reply_flags) if protocol == _TCP else (0, 0)
+    start, end = seen.start, seen.end
+    if packets:
+        found.append(
+            Flow(
+                interface,
+                source,
+                destination,
+                near,
+                far,
+                protocol,
+                packets,
+                size,
+                start,
+                end,
+                "ACCEPT",
+                way,
+                flags,
+                carried,
+                server,
+            )
+        )
+    if reply_packets:
+        found.append(
+            Flow(
+                interface,
+                destination,
+                source,
+                far,
+                near,
+                protocol,
+                reply_packets,
+                reply_size,
+                start,
+                end,
+                "ACCEPT",
+                back,
+                reply_flags,
+                server,
+                carried,
+            )
+        )
