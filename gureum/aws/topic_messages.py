@@ -1,5 +1,6 @@
-"""Messages to SNS topics: each goes to the topic, where SNS is a neighbour and has it; to the log; and to the URL of the setting `alarm_webhook`,
-which leads to loopback only (the setting checks that). Whoever sends decides what an error means and whether it is tried again.
+"""Messages to SNS topics and SQS queues: each goes to the topic or queue, where its service is a neighbour and has it; to the log; and to the URL of
+the setting `alarm_webhook`, which leads to loopback only (the setting checks that). Whoever sends decides what an error means and whether it is tried
+again.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ LIMIT_SUBJECT = 100
 
 
 async def publish(world: World, topic: str, subject: str, message: dict[str, Any]) -> None:
-    """`topic`: its ARN. Delivered when the topic took it and the webhook answers with 2xx; with neither, the log is all there is, and that is
-    success. AwsError: EndpointUnavailable, EndpointRefused, the topic's own."""
+    """`topic`: its ARN, or a queue's. Delivered when it was taken there and the webhook answers with 2xx; with neither, the log is all there is, and
+    that is success. AwsError: EndpointUnavailable, EndpointRefused, the topic's own."""
     log.warning("topic message", extra={"topic": topic, "subject": subject})
     await _to_topic(world, topic, subject, json.dumps(message))
     url = world.settings.alarm_webhook
@@ -40,16 +41,28 @@ async def publish(world: World, topic: str, subject: str, message: dict[str, Any
 
 
 async def _to_topic(world: World, topic: str, subject: str, message: str) -> None:
-    """AWS: sns Publish. A topic that is not there takes nothing."""
+    """AWS: sns Publish, sqs SendMessage. What is not there takes nothing."""
     parts = topic.split(":")
-    if len(parts) != 6 or not world.neighbours.answers("sns"):
+    if len(parts) != 6 or parts[2] not in _NOT_THERE or not world.neighbours.answers(parts[2]):
         return
-    params = {"TopicArn": topic, "Subject": subject[:LIMIT_SUBJECT], "Message": message}
+    service, region, account = parts[2:5]
     try:
-        await world.neighbours.ask("sns", "Publish", parts[4], parts[3], params)
+        if service == "sns":
+            params = {"TopicArn": topic, "Subject": subject[:LIMIT_SUBJECT], "Message": message}
+            await world.neighbours.ask("sns", "Publish", account, region, params)
+        else:
+            found = await world.neighbours.ask("sqs", "GetQueueUrl", account, region, {"QueueName": parts[5]})
+            params = {"QueueUrl": found["QueueUrl"], "MessageBody": message}
+            await world.neighbours.ask("sqs", "SendMessage", account, region, params)
     except NeighbourRefused as refused:
-        if refused.code not in ("NotFound", "NotFoundException"):
+        if refused.code not in _NOT_THERE[service]:
             raise AwsError(refused.code, refused.text) from refused
+
+
+_NOT_THERE = {
+    "sns": ("NotFound", "NotFoundException"),
+    "sqs": ("AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"),
+}
 
 
 async def _post(url: str, body: bytes) -> int:

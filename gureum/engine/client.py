@@ -273,6 +273,11 @@ class Transaction:
         return not self._writes
 
     @property
+    def size(self) -> int:
+        """How many operations of the store it is (store/contract.py: MAX_OPERATIONS)."""
+        return len(self._checks) + len(self._writes)
+
+    @property
     def written(self) -> list[str]:
         return list(self._writes)
 

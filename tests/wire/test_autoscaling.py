@@ -244,3 +244,13 @@ def test_launch_configurations_and_what_the_service_says_of_itself(scaling):
     assert len(asg.describe_adjustment_types()["AdjustmentTypes"]) == 3
     assert "AZRebalance" in [one["ProcessName"] for one in asg.describe_scaling_process_types()["Processes"]]
     assert "Default" in asg.describe_termination_policy_types()["TerminationPolicyTypes"]
+
+
+def test_a_launch_that_is_answered(scaling):
+    asg, call = scaling.asg, {**scaling.group, "AvailabilityZones": ["us-east-1b"]}
+    told = asg.launch_instances(**call, RequestedCapacity=1, ClientToken="once")
+    (made,) = told["Instances"][0]["InstanceIds"]
+    assert asg.launch_instances(**call, RequestedCapacity=1, ClientToken="once")["Instances"] == told["Instances"]
+    scaling.until(*["InService"] * 3)
+    assert made in scaling.ids()
+    assert code(asg.launch_instances, **call, RequestedCapacity=4, ClientToken="more") == "ValidationError"

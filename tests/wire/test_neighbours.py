@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.cloud.running import Cloud, until
+from tests.cloud.running import BUSYBOX, NANO, Cloud, until
 from tests.wire.conftest import _running
 from tests.wire.terraform_runs import Terraform
 
@@ -213,6 +213,46 @@ def test_an_alarm_reaches_a_queue_through_its_topic(cloud: Cloud) -> None:
     assert envelope["Subject"].startswith('ALARM: "hot"')
     message = json.loads(envelope["Message"])
     assert (message["AlarmName"], message["NewStateValue"], message["NewStateReason"]) == ("hot", "ALARM", "it burns")
+
+
+def test_a_lifecycle_hook_tells_its_queue_who_waits(cloud: Cloud) -> None:
+    """AWS: PutLifecycleHook, NotificationTargetARN: a test message, then JSON of each that waits."""
+    sqs, scaling, ec2 = (cloud.client(name) for name in ("sqs", "autoscaling", "ec2"))
+    queue = sqs.create_queue(QueueName="hooks")["QueueUrl"]
+    data = {"ImageId": BUSYBOX, "InstanceType": NANO}
+    ec2.create_launch_template(LaunchTemplateName="web", LaunchTemplateData=data)
+    group = {"AutoScalingGroupName": "hooked"}
+    scaling.create_auto_scaling_group(
+        **group, LaunchTemplate={"LaunchTemplateName": "web"}, MinSize=0, MaxSize=1, AvailabilityZones=["us-east-1a"]
+    )
+    scaling.put_lifecycle_hook(
+        **group,
+        LifecycleHookName="up",
+        LifecycleTransition="autoscaling:EC2_INSTANCE_LAUNCHING",
+        NotificationTargetARN=f"arn:aws:sqs:us-east-1:{ACCOUNT}:hooks",
+        RoleARN=f"arn:aws:iam::{ACCOUNT}:role/hooks",
+    )
+
+    def heard() -> dict[str, Any]:
+        found = sqs.receive_message(QueueUrl=queue, WaitTimeSeconds=20)["Messages"][0]
+        sqs.delete_message(QueueUrl=queue, ReceiptHandle=found["ReceiptHandle"])
+        return dict(json.loads(found["Body"]))
+
+    assert heard()["Event"] == "autoscaling:TEST_NOTIFICATION"
+    scaling.set_desired_capacity(**group, DesiredCapacity=1)
+    message = heard()
+    assert message["LifecycleTransition"] == "autoscaling:EC2_INSTANCE_LAUNCHING"
+    scaling.complete_lifecycle_action(
+        **group,
+        LifecycleHookName="up",
+        LifecycleActionToken=message["LifecycleActionToken"],
+        LifecycleActionResult="CONTINUE",
+    )
+    told = scaling.describe_auto_scaling_instances
+    until(
+        lambda: told(InstanceIds=[message["EC2InstanceId"]])["AutoScalingInstances"][0]["LifecycleState"] == "InService"
+    )
+    scaling.delete_auto_scaling_group(**group, ForceDelete=True)
 
 
 def test_log_files_become_objects_when_there_is_a_bucket(cloud: Cloud) -> None:

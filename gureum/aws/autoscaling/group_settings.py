@@ -13,6 +13,7 @@ from gureum.aws.autoscaling.kinds import GroupSpec, GroupTag, LaunchConfiguratio
 from gureum.aws.call import Call
 from gureum.aws.ec2.launch_templates import find_template, find_version
 from gureum.aws.ec2.network_kinds import Subnet
+from gureum.aws.ec2.placement_groups import find_group as find_placement_group
 from gureum.aws.ec2.regions import zones_of
 from gureum.aws.elbv2.arns import find_group as find_target_group
 from gureum.aws.errors import AwsError
@@ -31,7 +32,6 @@ _NOT_BUILT = (
     "MixedInstancesPolicy",
     "InstanceId",
     "LoadBalancerNames",
-    "PlacementGroup",
     "AvailabilityZoneIds",
     "AvailabilityZoneImpairmentPolicy",
     "SkipZonalShiftValidation",
@@ -89,6 +89,8 @@ def settled(call: Call, spec: GroupSpec) -> GroupSpec:
         fields["termination_policies"] = _termination_policies(params["TerminationPolicies"])
     if params.get("InstanceMaintenancePolicy") is not None:
         fields["maintenance"] = _maintenance(params["InstanceMaintenancePolicy"])
+    if params.get("PlacementGroup") is not None:
+        fields["placement_group"] = _placement_group(call, params["PlacementGroup"])
     fields |= _source(call, params) | _places(call, params)
     found = msgspec.structs.replace(spec, **fields)
     check_numbers(found)
@@ -129,6 +131,14 @@ def _source(call: Call, params: dict[str, Any]) -> dict[str, Any]:
             raise invalid("Launch configuration name not found - null")
         return {"template": None, "configuration": configuration}
     return {}
+
+
+def _placement_group(call: Call, name: str) -> str:
+    """AWS: ValidationError with EC2's own words. "" takes the group out of it."""
+    try:
+        return find_placement_group(call, name).spec.group_name if name else ""
+    except AwsError as error:
+        raise invalid(error.message) from error
 
 
 def found_template(call: Call, named: dict[str, Any]) -> Template:

@@ -64,6 +64,8 @@ def show_group(call: Call, group: Group, *, instances: bool = True) -> dict[str,
         shown["DefaultInstanceWarmup"] = spec.warmup_s
     if spec.max_lifetime_s:
         shown["MaxInstanceLifetime"] = spec.max_lifetime_s
+    if spec.placement_group:
+        shown["PlacementGroup"] = spec.placement_group
     if spec.context:
         shown["Context"] = spec.context
     if spec.deleting:

@@ -20,6 +20,7 @@ from gureum.aws.autoscaling.group_show import show_group
 from gureum.aws.autoscaling.hooks import new_hook
 from gureum.aws.autoscaling.kinds import Group, GroupSpec, object_name
 from gureum.aws.autoscaling.lookup import find_group, members_of, page
+from gureum.aws.autoscaling.notices import tell_test
 from gureum.aws.autoscaling.sentences import clock_text
 from gureum.aws.call import Call
 from gureum.aws.errors import AwsError
@@ -63,7 +64,9 @@ async def create_auto_scaling_group(call: Call) -> Result:
     transaction = call.transaction()
     group = transaction.create(Group(meta=call.meta(object_name(name)), spec=spec))
     for given in params.get("LifecycleHookSpecificationList") or ():
-        transaction.create(new_hook(call, group, given, None))
+        hook = transaction.create(new_hook(call, group, given, None))
+        if hook.spec.target:
+            tell_test(call, transaction, group, hook.spec.target)
     await call.commit(transaction)
     return {}
 

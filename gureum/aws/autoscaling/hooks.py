@@ -18,6 +18,7 @@ from gureum.aws.autoscaling.faults import invalid, not_built
 from gureum.aws.autoscaling.kinds import Group, Hook, HookSpec, Member, Wait, object_name
 from gureum.aws.autoscaling.lookup import find_group
 from gureum.aws.autoscaling.messages import LAUNCHING, TERMINATING
+from gureum.aws.autoscaling.notices import tell_test
 from gureum.aws.call import Call
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import Result, operation
@@ -28,7 +29,7 @@ LEAST_S, MOST_S, LONGEST_S = 30, 7200, 48 * 3600
 
 @operation("PutLifecycleHook")
 async def put_lifecycle_hook(call: Call) -> Result:
-    """AWS: autoscaling PutLifecycleHook: makes or changes one."""
+    """AWS: autoscaling PutLifecycleHook: makes or changes one; a target that is named hears a test."""
     group = find_group(call, call.params["AutoScalingGroupName"])
     old = call.get(Hook, object_name(group.spec.name, call.params["LifecycleHookName"]))
     transaction = call.transaction()
@@ -36,9 +37,11 @@ async def put_lifecycle_hook(call: Call) -> Result:
         if len(call.by(Hook, "group", group.meta.name)) >= LIMIT_HOOKS:
             raise AwsError("LimitExceeded", f"A group can have {LIMIT_HOOKS} lifecycle hooks at most.", status=400)
         transaction.require(group)
-        transaction.create(new_hook(call, group, call.params, None))
+        hook = transaction.create(new_hook(call, group, call.params, None))
     else:
-        transaction.update(new_hook(call, group, call.params, old))
+        hook = transaction.update(new_hook(call, group, call.params, old))
+    if call.params.get("NotificationTargetARN"):
+        tell_test(call, transaction, group, hook.spec.target)
     await call.commit(transaction)
     return {}
 
@@ -108,7 +111,7 @@ def new_hook(call: Call, group: Group, given: dict[str, Any], old: Hook | None) 
     if default not in ("CONTINUE", "ABANDON"):
         raise invalid(f"Invalid default result: {default}. Valid values are CONTINUE and ABANDON.")
     target = given.get("NotificationTargetARN")
-    if target and not target.startswith("arn:aws:sns:"):
+    if target and not target.startswith(("arn:aws:sns:", "arn:aws:sqs:")):
         raise not_built(f"A lifecycle hook that notifies {target}")
     spec = msgspec.structs.replace(
         before,

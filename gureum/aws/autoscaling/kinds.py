@@ -116,6 +116,7 @@ class GroupSpec(msgspec.Struct, frozen=True):
     notifications: tuple[Notification, ...] = ()
     service_role: str = ""
     context: str = ""
+    placement_group: str = ""
     deletion_protection: str = "none"
     why: str = ""
     cooled: float = 0.0

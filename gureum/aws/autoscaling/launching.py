@@ -37,17 +37,29 @@ _FROM_CONFIGURATION = (
 
 
 def launch(
-    call: Call, transaction: Transaction, group: Group, zone: str, count: int, before: int, *, warm: bool = False
-) -> int:
-    """Up to `count` new instances in a zone, with members and activities; says how many. `before`: the group's capacity, or the size of the warm
-    pool that they are for (`warm`). Raises the errors of
+    call: Call,
+    transaction: Transaction,
+    group: Group,
+    zone: str,
+    count: int,
+    before: int,
+    *,
+    warm: bool = False,
+    cause: str = "",
+) -> list[Instance]:
+    """Up to `count` new instances in a zone, with members and activities. `before`: the group's capacity, or the size of the warm
+    pool that they are for (`warm`). `cause`: what activities say, if not what follows from the group. Raises the errors of
     RunInstances when there is not even one; of an instance that cannot be made whole (the subnet has no address left) nothing is written."""
     subnet = _subnet(call, group, zone)
     params = launch_params(call, group) | {"MinCount": 1, "MaxCount": count}
     _place(params, subnet)
+    if group.spec.placement_group:
+        params["Placement"] = dict(params.get("Placement") or {}) | {"GroupName": group.spec.placement_group}
+        params["Placement"].pop("GroupId", None)
     launched = call.with_params(params)
     plan = plan_launch(launched, params)
     reservation = new_id("r-")
+    made: list[Instance] = []
     for index in range(plan.count):
         saved = transaction.savepoint()
         try:
@@ -56,9 +68,10 @@ def launch(
             transaction.back_to(saved)
             if index == 0:
                 raise
-            return index
-        _join(call, transaction, group, instance, before + index, warm=warm)
-    return plan.count
+            return made
+        made.append(instance)
+        _join(call, transaction, group, instance, before + index, warm=warm, cause=cause)
+    return made
 
 
 def spread(have: Counter[str], zones: tuple[str, ...], count: int) -> dict[str, int]:
@@ -98,8 +111,10 @@ def template_now(call: Call, group: Group) -> Template | None:
     return Template(template.id, template.name, tags["aws:ec2launchtemplate:version"])
 
 
-def _join(call: Call, transaction: Transaction, group: Group, instance: Instance, before: int, *, warm: bool) -> None:
-    cause = started_cause(group.spec.why, call.now, before, before + 1)
+def _join(
+    call: Call, transaction: Transaction, group: Group, instance: Instance, before: int, *, warm: bool, cause: str
+) -> None:
+    cause = cause or started_cause(group.spec.why, call.now, before, before + 1)
     activity = begin(
         call,
         transaction,

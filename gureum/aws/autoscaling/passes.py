@@ -16,6 +16,13 @@ from gureum.aws.call import Call
 from gureum.core.world import World
 from gureum.engine.client import Transaction
 
+LIMIT_OPERATIONS = 800
+"""Of the store, after which a pass begins with no further member: what is left fits one member with all hooks and topics, and a launch."""
+
+
+class PassFull(Exception):
+    """So much has been decided that the rest is for the next pass. What was decided of each member is whole."""
+
 
 class Pass:
     """`members`, the `pool` of warm ones and `group` are kept as the transaction will leave them. `due`: Unix seconds of what is waited for."""
@@ -42,6 +49,11 @@ class Pass:
     def capacity(self) -> int:
         return sum(1 for one in self.members if one.counts)
 
+    def begin(self) -> None:
+        """Before anything is decided of one more member. PassFull."""
+        if self.transaction.size > LIMIT_OPERATIONS:
+            raise PassFull
+
     def suspended(self, process: str) -> bool:
         return process in self.group.spec.suspended
 
@@ -65,14 +77,17 @@ class Pass:
         self.transaction.delete(member)
 
     def serve(self, member: Member) -> Member:
-        """It serves from now on, in the target groups too."""
+        """It serves from now on, in the target groups too. PassFull."""
+        self.begin()
         if not self.suspended("AddToLoadBalancer"):
             register(self.call, self.transaction, self.group, member.meta.name)
         activities.end(self.call, self.transaction, member.spec.activity)
         return self.change(member, state="InService", in_service=self.now, activity="", waits=(), hooked=False)
 
     def begin_end(self, member: Member, why: str, *, returning: bool = False) -> Member:
-        """It is to go: out of the target groups, past the hooks, then terminated, or to the warm pool (`returning`). `why`: the activity's cause."""
+        """It is to go: out of the target groups, past the hooks, then terminated, or to the warm pool (`returning`). `why`: the activity's cause.
+        PassFull."""
+        self.begin()
         activities.end(self.call, self.transaction, member.spec.activity, "Cancelled")
         activity = activities.begin(
             self.call, self.transaction, self.group, terminating(member.meta.name), why, what="terminate",

@@ -17,10 +17,10 @@ from gureum.aws.autoscaling.kinds import LEAVING, STANDBY, STARTING, Group, Memb
 from gureum.aws.autoscaling.launching import MOST_LAUNCHES, launch, spread, template_now
 from gureum.aws.autoscaling.lookup import members_of
 from gureum.aws.autoscaling.members import move_on
-from gureum.aws.autoscaling.passes import Pass
+from gureum.aws.autoscaling.passes import Pass, PassFull
 from gureum.aws.autoscaling.refreshing import ACTIVE, alarms_of, step_refresh, surge
 from gureum.aws.autoscaling.replacing import above, below, ready, replace
-from gureum.aws.autoscaling.sentences import launching, rebalanced_cause, shrunk_cause, started_cause
+from gureum.aws.autoscaling.sentences import balancing_cause, launching, rebalanced_cause, shrunk_cause, started_cause
 from gureum.aws.autoscaling.termination import choose
 from gureum.aws.autoscaling.warm_pools import fill, take, takes_back
 from gureum.aws.cloudwatch.alarm_kinds import CompositeAlarm, MetricAlarm
@@ -83,20 +83,34 @@ async def reconcile_group(world: World, group: Group) -> None:
     transaction.require(group)
     transaction.require_no_newer(Member, group.meta.scope)
     step = Pass(world, call, transaction, group, members_of(call, group))
-    if group.spec.deleting:
-        _end_all(step)
-    for member in list(step.all):
-        move_on(step, member)
-    if not group.spec.deleting:
-        replace(step)
-        step_refresh(step)
-        _count(step)
-    if group.spec.deleting and not step.all:
-        transaction.delete(group)
+    full = False
+    try:
+        _decide(step)
+    except PassFull:
+        full = True
     if not transaction.empty:
         await transaction.commit()
-    if step.due:
+    if full:
+        world.poke(key_of(group))
+    elif step.due:
         world.poke(key_of(group), max(min(step.due) - step.now, 0.01))
+
+
+def _decide(step: Pass) -> None:
+    """All that follows from what there is. PassFull."""
+    deleting = step.group.spec.deleting
+    if deleting:
+        _end_all(step)
+    for member in list(step.all):
+        step.begin()
+        move_on(step, member)
+    if not deleting:
+        replace(step)
+        step_refresh(step)
+        step.begin()
+        _count(step)
+    if deleting and not step.all:
+        step.transaction.delete(step.group)
 
 
 def _end_all(step: Pass) -> None:
@@ -225,8 +239,9 @@ def _rebalance(step: Pass) -> None:
         if ready(step) > min(below(spec.desired, policy.least), spec.desired - 1):
             _give_up_one(step, most, counts[most] - counts[least])
         return
+    cause = balancing_cause(step.now, dict(sorted(counts.items())))
     try:
-        launch(step.call, step.transaction, step.group, least, 1, step.capacity)
+        launch(step.call, step.transaction, step.group, least, 1, step.capacity, cause=cause)
     except AwsError as refused:
         _tell_failure(step, refused)
 

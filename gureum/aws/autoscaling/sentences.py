@@ -30,6 +30,13 @@ def started_cause(why: str, now: float, before: int, after: int) -> str:
     return f"{why}  At {clock_text(now)} {text} from {before} to {after}.".strip()
 
 
+def balancing_cause(now: float, counts: dict[str, int]) -> str:
+    """Of a launch where there are fewest. `counts`: instances by zone."""
+    zones, numbers = " ".join(counts), " ".join(map(str, counts.values()))
+    had = f"availability zones {zones} had {numbers} instances respectively"
+    return f"At {clock_text(now)} {had}. An instance was launched to aid in balancing the group's zones."
+
+
 def shrunk_cause(why: str, now: float, instance: str, before: int, after: int) -> str:
     text = "an instance was taken out of service in response to a difference between desired and actual capacity, shrinking the capacity"
     chosen = f"At {clock_text(now)} instance {instance} was selected for termination."

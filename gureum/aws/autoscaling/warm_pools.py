@@ -140,8 +140,9 @@ def fill(step: Pass) -> None:
         step.change_group(warm_pool=None)
     difference = wished(spec) - len(staying) - _coming(step)
     if difference > 0 and not step.suspended("Launch"):
-        zone, count = next(iter(spread(Counter(one.spec.zone for one in staying), zones, difference).items()))
-        launch(step.call, step.transaction, step.group, zone, min(count, MOST_LAUNCHES), len(staying), warm=True)
+        have = Counter(one.spec.zone for one in staying)
+        zone, count = next(iter(spread(have, zones, min(difference, MOST_LAUNCHES)).items()))
+        launch(step.call, step.transaction, step.group, zone, count, len(staying), warm=True)
     elif difference < 0 and not step.suspended("Terminate"):
         for member in sorted(staying, key=lambda one: (one.spec.state in WARMED, one.spec.launched))[:-difference]:
             step.begin_end(member, warm_surplus_cause(step.now))

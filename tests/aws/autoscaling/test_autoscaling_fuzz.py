@@ -57,7 +57,7 @@ def value(shape: Any, dice: random.Random, name: str, known: dict[str, list[str]
     if shape.type_name == "list":
         return [value(shape.member, dice, name, known) for _ in range(dice.randint(0, 2))]
     if shape.type_name in ("integer", "long"):
-        return dice.choice(NUMBERS)
+        return int(dice.choice(known.get(name) or NUMBERS))
     if shape.type_name in ("double", "float"):
         return dice.choice((-1.0, 0.0, 0.5, 50.0, 1e300))
     if shape.type_name == "boolean":
@@ -75,7 +75,7 @@ def test_any_call_is_answered_or_refused(cloud, seed):
     for _ in range(250):
         ids = sorted(cloud.alive()) or ["i-0123456789abcdef0"]
         known = {
-            "AutoScalingGroupName": ["g"] * 6 + ["h"], "InstanceId": ids, "InstanceIds": ids, "MinSize": ["0"], "ImageId": [IMAGE],
+            "AutoScalingGroupName": ["g"] * 6 + ["h"], "InstanceId": ids, "InstanceIds": ids, "MinSize": ["-1", "0", "1"], "MaxSize": ["0", "2", "8"], "ImageId": [IMAGE],
             "PolicyName": ["p", "q"], "LifecycleHookName": ["h"], "LaunchTemplateId": [cloud.template], "InstanceType": ["t3.nano"],
             "PolicyType": ["SimpleScaling", "StepScaling", "TargetTrackingScaling"], "AdjustmentType": ["ChangeInCapacity", "ExactCapacity"],
             "LifecycleTransition": ["autoscaling:EC2_INSTANCE_LAUNCHING", "autoscaling:EC2_INSTANCE_TERMINATING"],
@@ -87,7 +87,7 @@ def test_any_call_is_answered_or_refused(cloud, seed):
             answered.add(name)
         if dice.random() < 0.2:
             cloud.through(20)
-    assert len(answered) > len(names) / 3
+    assert len(answered) > len(names) / 4
 
 
 @pytest.mark.parametrize("seed", range(8))

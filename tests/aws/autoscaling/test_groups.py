@@ -6,8 +6,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 
+from gureum.aws.autoscaling import passes, reconciling
 from gureum.aws.ec2.instance_kinds import Instance
+from gureum.store import index
 from tests.aws.autoscaling.conftest import IMAGE, SCOPE
+
+G = {"AutoScalingGroupName": "g"}
 
 
 def test_a_group_launches_its_desired_capacity_over_its_zones(cloud):
@@ -277,3 +281,23 @@ def test_a_daemon_killed_at_any_commit_doubles_and_leaks_nothing(cloud):
         cloud.end()
         assert cloud.states() == ["InService"] * size
         assert cloud.alive() == set(cloud.ids()) == cloud.members()
+
+
+def test_a_group_of_more_instances_than_one_commit_holds_comes_and_goes(cloud, monkeypatch) -> None:
+    """The store's limit stands for that of a group of some five hundred."""
+    monkeypatch.setattr(index, "MAX_OPERATIONS", 300)
+    monkeypatch.setattr(passes, "LIMIT_OPERATIONS", 100)
+    monkeypatch.setattr(reconciling, "MOST_LAUNCHES", 4)
+    cloud.group(size=0, MaxSize=100)
+    cloud("SetDesiredCapacity", **G, DesiredCapacity=90)
+    cloud.boot()
+    assert len(cloud.ids()) == 90
+    cloud("SetDesiredCapacity", **G, DesiredCapacity=5)
+    cloud.end()
+    assert len(cloud.ids()) == 5
+    cloud("SetDesiredCapacity", **G, DesiredCapacity=80)
+    cloud.boot()
+    cloud("DeleteAutoScalingGroup", **G, ForceDelete=True)
+    cloud.end()
+    assert cloud("DescribeAutoScalingGroups")["AutoScalingGroups"] == []
+    assert cloud.members() == set()

@@ -109,16 +109,18 @@ def test_the_topic_of_a_hook_hears_who_waits(told) -> None:
     spec = {"LifecycleHookName": "up", "LifecycleTransition": LAUNCHING, "NotificationMetadata": "more"}
     cloud.group(size=0)
     cloud("PutLifecycleHook", **G, **spec, NotificationTargetARN=TOPIC, RoleARN=f"arn:aws:iam::{ACCOUNT}:role/r")
+    assert types(hook) == ["autoscaling:TEST_NOTIFICATION"]
+    cloud("PutLifecycleHook", **G, **spec)  # names no target: nobody hears a test
     cloud("SetDesiredCapacity", **G, DesiredCapacity=1)
     cloud.boot()
-    assert types(hook) == [LAUNCHING]
-    message = hook.heard[0]["Message"]
+    assert types(hook)[1:] == [LAUNCHING]
+    message = hook.heard[1]["Message"]
     assert (message["LifecycleHookName"], message["NotificationMetadata"]) == ("up", "more")
     token = {"LifecycleActionToken": message["LifecycleActionToken"]}
     cloud("CompleteLifecycleAction", **G, LifecycleHookName="up", LifecycleActionResult="CONTINUE", **token)
     assert cloud.ids() == [message["EC2InstanceId"]]
-    queue = "arn:aws:sqs:us-east-1:111122223333:q"
-    assert cloud.refused("PutLifecycleHook", **G, **spec, NotificationTargetARN=queue)[0] == "NotImplemented"
+    function = "arn:aws:lambda:us-east-1:111122223333:function:f"
+    assert cloud.refused("PutLifecycleHook", **G, **spec, NotificationTargetARN=function)[0] == "NotImplemented"
 
 
 def test_what_was_not_delivered_is_tried_again_also_by_the_next_daemon_and_given_up_in_the_end(told) -> None:

@@ -192,3 +192,10 @@ def test_a_daemon_killed_at_any_step_loses_and_doubles_nothing(cloud: Cloud) -> 
 def test_what_no_pool_can_be_is_refused(cloud: Cloud, wrong: dict[str, Any], code: str) -> None:
     cloud.group(size=0)
     assert cloud.refused("PutWarmPool", **G, **wrong)[0] == code
+
+
+def test_a_pool_beside_a_group_without_bounds_is_filled_in_steps(cloud: Cloud) -> None:
+    """What a user may write as the maximum is no number to count to."""
+    cloud.group(size=1, MaxSize=2**31 - 1)
+    cloud("PutWarmPool", **G)
+    assert 1 < len(cloud.members()) < 1000
