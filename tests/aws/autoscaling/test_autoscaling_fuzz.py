@@ -75,7 +75,8 @@ def test_any_call_is_answered_or_refused(cloud, seed):
     for _ in range(250):
         ids = sorted(cloud.alive()) or ["i-0123456789abcdef0"]
         known = {
-            "AutoScalingGroupName": ["g"] * 6 + ["h"], "InstanceId": ids, "InstanceIds": ids, "MinSize": ["-1", "0", "1"], "MaxSize": ["0", "2", "8"], "ImageId": [IMAGE],
+            "AutoScalingGroupName": ["g"] * 6 + ["h"], "InstanceId": ids, "InstanceIds": ids, "ImageId": [IMAGE],
+            "MinSize": ["-1", "0", "1"], "MaxSize": ["0", "2", "8"],
             "PolicyName": ["p", "q"], "LifecycleHookName": ["h"], "LaunchTemplateId": [cloud.template], "InstanceType": ["t3.nano"],
             "PolicyType": ["SimpleScaling", "StepScaling", "TargetTrackingScaling"], "AdjustmentType": ["ChangeInCapacity", "ExactCapacity"],
             "LifecycleTransition": ["autoscaling:EC2_INSTANCE_LAUNCHING", "autoscaling:EC2_INSTANCE_TERMINATING"],
