@@ -37,6 +37,8 @@ NAMED_NOWHERE = {
     ),
     "IncludeLocalZones": "there are no Local Zones",
     "AdditionalInfo": "reserved",
+    "ClientData": "what the client says of its upload is for AWS's statistics",
+    "RoleName": "the bucket is read without a role",
     "AllAvailabilityZones": "all zones are opted in to",
     "Force": "machines that do not stop by themselves are killed after seconds anyway",
     "IncludeManagedResources": "nothing is managed by a service",

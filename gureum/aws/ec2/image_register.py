@@ -95,7 +95,7 @@ async def deregister_image(call: Call) -> dict[str, Any]:
         raise AwsError("OperationNotPermitted", text)
     transaction = call.transaction()
     transaction.delete(image)
-    transaction.release(_name_space(call), _name_claim(image.spec.name))
+    release_name(call, transaction, image)
     go_on(call.client, transaction, image)
     wanted = image.snapshots if call.params.get("DeleteAssociatedSnapshots") else ()
     results = [{"SnapshotId": id_, "ReturnCode": _delete(call, transaction, image, id_)} for id_ in wanted]
@@ -217,6 +217,10 @@ def new_name(call: Call, name: str) -> str:
 def claim_name(call: Call, transaction: Transaction, image: Image) -> None:
     """Of two images that get one name at the same time only one does."""
     transaction.claim(_name_space(call), _name_claim(image.spec.name), key_of(image))
+
+
+def release_name(call: Call, transaction: Transaction, image: Image) -> None:
+    transaction.release(_name_space(call), _name_claim(image.spec.name))
 
 
 def _name_space(call: Call) -> str:

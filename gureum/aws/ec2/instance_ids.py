@@ -40,3 +40,10 @@ ROOT_REPLACEMENT = IdForm(
     "InvalidReplaceRootVolumeTaskId.NotFound",
     "InvalidReplaceRootVolumeTaskId.Malformed",
 )
+IMPORT_TASK = IdForm(
+    "import-ami",
+    "import task ID",
+    "import-image-task",
+    "InvalidConversionTaskId",
+    "InvalidConversionTaskId.Malformed",
+)
