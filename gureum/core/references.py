@@ -38,9 +38,10 @@ def references(desired: Desired) -> tuple[str, ...]:
         snapshot = (f"Snapshot/{spec.volume.snapshot}",) if spec.volume.snapshot else ()
         return (*snapshot, *((f"Volume/{spec.volume.source}",) if spec.volume.source else ()))
     if isinstance(spec, Snapshot):
-        volume = (f"Volume/{spec.snapshot.volume}",) if spec.snapshot.volume else ()
+        together = (f"Volume/{volume}" for _, volume, _ in spec.snapshot.together)
+        volumes = _unique((*([f"Volume/{spec.snapshot.volume}"] if spec.snapshot.volume else ()), *together))
         source = (f"Snapshot/{spec.snapshot.source}",) if spec.snapshot.source else ()
-        return (*volume, *source)
+        return (*volumes, *source)
     if isinstance(spec, TargetGroup):
         return _unique(f"Sandbox/{place.sandbox}" for place in spec.places)
     if isinstance(spec, Proxy):

@@ -34,7 +34,7 @@ from gureum.drivers.late_sealer import LateSealer
 from gureum.drivers.turns import Turns
 from gureum.drivers.volume_keys import VolumeKeys
 from gureum.drivers.volume_recoding import Recoding, clear
-from gureum.drivers.volume_snapshots import BLOCK, SnapshotFiles
+from gureum.drivers.volume_snapshots import BLOCK, SnapshotFiles, Wanted
 from gureum.ports import PortError
 from gureum.ports.images import Images
 from gureum.ports.volumes import (
@@ -110,7 +110,8 @@ class LoopVolumes:
 
     async def ensure_volume(self, spec: VolumeSpec) -> None:
         path, size = self._volume_file(spec.name), volume_files.round_size(spec.size_bytes)
-        async with self._turns.of(f"volume/{spec.name}"):
+        source = [_checked(spec.source)] if spec.source else []
+        async with self._turns.of(*sorted(f"volume/{name}" for name in {spec.name, *source})):
             if spec.key:
                 await self._run(lambda: self._keys.keep(spec.name, spec.key))
             if path.exists():
@@ -118,8 +119,7 @@ class LoopVolumes:
             elif spec.snapshot:
                 await self._run(lambda: self._restore(spec, size), slow=True)
             elif spec.source:
-                async with self._turns.of(f"volume/{_checked(spec.source)}"):
-                    await self._run(lambda: self._copy_volume(spec, size), slow=True)
+                await self._run(lambda: self._copy_volume(spec, size), slow=True)
             else:
                 if not self._spares.take(size, path):
                     await self._run(lambda: volume_files.copy(self._spares.template(size), path))
@@ -168,7 +168,9 @@ class LoopVolumes:
             return await self._run(lambda: self._detach(_read_attachment(record), force=force))
 
     async def ensure_snapshot(self, spec: SnapshotSpec) -> SnapshotUse:
-        turns = [f"snapshot/{_checked(spec.name)}", *([f"volume/{spec.volume}"] if spec.volume else ())]
+        members = sorted({(spec.name, spec.volume), *((name, volume) for name, volume, _ in spec.together)})
+        turns = [f"snapshot/{_checked(name)}" for name, _ in members]
+        turns += sorted(f"volume/{_checked(volume)}" for _, volume in members if volume)
         async with self._turns.of(*turns):
             return await self._run(lambda: self._snapshot(spec), slow=True)
 
@@ -307,17 +309,20 @@ class LoopVolumes:
             if spec.source:
                 self._copy_snapshot(spec)
             elif spec.volume:
-                volume = self._volume_file(spec.volume)
-                if not volume.exists():
-                    raise PortError(f"volume {spec.volume} does not exist")
-                mounted, parent = self._mounted / spec.volume, _checked(spec.parent) if spec.parent else ""
-                device = loop_devices.attached().get(str(volume), "")
-                writes = (lambda: loop_devices.writes(device)) if device else (lambda: 0)
-                self._snapshots.make(spec.name, volume, parent, lambda: _frozen(mounted), writes)
+                wanted = spec.together or ((spec.name, spec.volume, spec.parent),)
+                self._snapshots.make_together([self._wanted(*one) for one in wanted])
             kept = self._snapshots.look(spec.name)
         if kept is None:
             raise PortError(f"snapshot {spec.name} is lost", retry=False)
         return SnapshotUse(spec.name, kept.size_bytes, kept.data_bytes, kept.stored_bytes)
+
+    def _wanted(self, name: str, volume: str, parent: str) -> Wanted:
+        path, mounted = self._volume_file(volume), self._mounted / volume
+        if not path.exists():
+            raise PortError(f"volume {volume} does not exist")
+        device = loop_devices.attached().get(str(path), "")
+        writes = (lambda: loop_devices.writes(device)) if device else (lambda: 0)
+        return Wanted(_checked(name), path, _checked(parent) if parent else "", lambda: _frozen(mounted), writes)
 
     def _copy_snapshot(self, spec: SnapshotSpec) -> None:
         if spec.key == spec.source_key:

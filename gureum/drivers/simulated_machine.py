@@ -250,6 +250,8 @@ class SimulatedVolumes:
                 what = f"snapshot {spec.source}" if spec.source else f"volume {spec.volume}"
                 raise PortError(f"{what} does not exist")
             self._snapshots[spec.name] = kept
+            for name, volume, _ in spec.together:
+                self._snapshots.setdefault(name, self._volumes.get(volume, kept))
         return SnapshotUse(spec.name, self._snapshots[spec.name], 0, 0)
 
     async def remove_snapshot(self, name: str) -> None:

@@ -21,9 +21,10 @@ import hashlib
 import os
 import threading
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -67,6 +68,16 @@ class Kept(msgspec.Struct, frozen=True):
     stored_bytes: int
 
 
+class Wanted(NamedTuple):
+    """One of several snapshots of a moment; see SnapshotFiles.make."""
+
+    name: str
+    volume: Path
+    parent: str
+    hold: Hold
+    writes: Writes
+
+
 class SnapshotFiles:
     """`clones`: whether files are cloned instead of kept in blocks; None: as the file system can."""
 
@@ -79,6 +90,7 @@ class SnapshotFiles:
         for draft in folder.glob("*.draft"):
             draft.unlink()
         self._clones = _can_clone(folder) if clones is None else clones
+        self._forget_halves()
         # A process that ended between blocks and map, or between a removal and its sweep.
         self._sweep({path.stem for path in folder.glob("*.blocks") if not self._map_file(path.stem).exists()})
 
@@ -106,6 +118,40 @@ class SnapshotFiles:
             return
         with self._at_work():
             self._make(name, volume, self._read(parent) if parent else None, hold, writes)
+
+    def make_together(self, wanted: Sequence[Wanted]) -> None:
+        """Keeps several volumes as they are at one moment of this call; those that are there already are left alone. Each is read while the ones
+        before it are held, so what the first shows is still so when the last is held. A process that ends in the middle leaves none of them."""
+        missing = [one for one in wanted if self.look(one.name) is None]
+        if not missing:
+            return
+        mark = self._folder / f"{missing[0].name}.group"
+        with open(_created(mark), "wb", buffering=0) as file:
+            file.write(msgspec.json.encode([one.name for one in missing]))
+            os.fsync(file.fileno())
+        volume_files.sync_folder(self._folder)
+        self._nested(missing)
+        mark.unlink()
+
+    def _nested(self, wanted: Sequence[Wanted]) -> None:
+        first, others = wanted[0], wanted[1:]
+
+        @contextlib.contextmanager
+        def held() -> Iterator[None]:
+            with first.hold():
+                if others:
+                    self._nested(others)
+                yield
+
+        self.make(first.name, first.volume, first.parent, held, first.writes)
+
+    def _forget_halves(self) -> None:
+        """Groups of which a killed process made only some: nobody was told of any."""
+        for mark in self._folder.glob("*.group"):
+            with contextlib.suppress(msgspec.DecodeError):
+                for name in msgspec.json.decode(mark.read_bytes(), type=list[str]):
+                    self.remove(name)
+            mark.unlink()
 
     def copy(self, name: str, source: str) -> None:
         """A second snapshot with the same content."""

@@ -35,7 +35,8 @@ class RootSpec(msgspec.Struct, frozen=True):
 class SnapshotSpec(msgspec.Struct, frozen=True):
     """`volume`: what it is made of, or `source`: the snapshot it is a copy of; both "" once it is made. `parent`: an earlier snapshot of the same
     volume, "" for none: what is the same there is not stored again. `key`, `source_key`: of a copy, the data keys as in VolumeSpec; where they
-    differ its content is encrypted anew."""
+    differ its content is encrypted anew. `together`: (name, volume, parent) of snapshots, this one among them, that show one moment: while the
+    first of them is made they all are."""
 
     name: str
     volume: str = ""
@@ -43,6 +44,7 @@ class SnapshotSpec(msgspec.Struct, frozen=True):
     parent: str = ""
     key: str = ""
     source_key: str = ""
+    together: tuple[tuple[str, str, str], ...] = ()
 
 
 class SnapshotUse(msgspec.Struct, frozen=True):

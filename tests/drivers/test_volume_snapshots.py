@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import tempfile
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gureum.drivers.volume_snapshots import BLOCK, SnapshotFiles
+from gureum.drivers.volume_snapshots import BLOCK, SnapshotFiles, Wanted
 from gureum.ports import PortError
 
 BLOCKS = 6
@@ -109,6 +110,53 @@ def test_what_is_written_before_it_is_held_is_in_the_snapshot(tmp_path: Path) ->
     files.make("snap", path, "", hold, lambda: count)
     assert restored(files, "snap", tmp_path) == wanted
     assert stored(tmp_path / "snapshots") == BLOCKS * BLOCK  # the block that was read too early went back
+
+
+def test_several_are_of_one_moment_and_a_killed_process_leaves_none(tmp_path: Path) -> None:
+    paths, folder = [], tmp_path / "snapshots"
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        paths.append(volume(tmp_path / name))
+    files, held = SnapshotFiles(folder, clones=False), list[str]()
+
+    @contextlib.contextmanager
+    def hold(name: str) -> Iterator[None]:
+        """As a file system that is frozen: what is not held is written to until now."""
+        for number, path in enumerate(paths):
+            if "ab"[number] not in held:
+                write(path, 0, len(held) + 1)
+        held.append(name)
+        if held == ["a", "b"]:
+            moment.extend(path.read_bytes() for path in paths)
+        yield
+        held.remove(name)
+
+    moment: list[bytes] = []
+    wanted = [
+        Wanted(name, path, "", functools.partial(hold, name), lambda: -1)
+        for name, path in zip("ab", paths, strict=True)
+    ]
+    for _ in range(2):
+        files.make_together(wanted)
+    assert len(moment) == 2
+    assert [restored(files, name, tmp_path) for name in "ab"] == moment
+    assert not list(folder.glob("*.group"))
+
+    class KilledError(BaseException): ...
+
+    @contextlib.contextmanager
+    def killed() -> Iterator[None]:
+        files.make("e", paths[0], "")  # what was made by then
+        raise KilledError
+        yield
+
+    files.remove("a")
+    with pytest.raises(KilledError):
+        files.make_together(
+            [Wanted("d", paths[0], "", contextlib.nullcontext, lambda: 0), Wanted("e", paths[1], "", killed, lambda: 0)]
+        )
+    again = SnapshotFiles(folder, clones=False)
+    assert [again.look(name) is None for name in "bde"] == [False, True, True]
 
 
 def test_what_nobody_counts_is_read_again(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from gureum.aws.ec2.instance_lowering import LIVING
 from gureum.aws.ec2.snapshot_kinds import Snapshot
 from gureum.aws.ec2.snapshots import snapshot_of
 from gureum.aws.errors import AwsError
+from gureum.base.ids import new_id
 from gureum.core.world import World
 from gureum.engine.client import Client, Transaction
 from gureum.engine.registry import watch
@@ -74,11 +75,12 @@ def snapshots_for(call: Any, transaction: Transaction, image: Image) -> Image:
     """Makes the snapshots that the image still lacks; the image with them in its mappings. AWS: the errors of CreateSnapshot."""
     text = f"Created by CreateImage({image.spec.instance}) for {image.meta.name}"
     made: dict[str, str] = {}
+    group = new_id("", 17) if len(image.spec.volumes) > 1 else ""
     for device, name in image.spec.volumes:
         volume = call.get(Volume, name)
         if volume is None:
             raise AwsError("InvalidVolume.NotFound", f"The volume '{name}' does not exist")
-        made[device] = snapshot_of(call, transaction, volume, text, image.spec.snapshot_tags).meta.name
+        made[device] = snapshot_of(call, transaction, volume, text, image.spec.snapshot_tags, group).meta.name
     mappings = tuple(
         {**one, "Ebs": {**one["Ebs"], "SnapshotId": made[one["DeviceName"]]}} if one["DeviceName"] in made else one
         for one in image.spec.mappings

@@ -46,7 +46,8 @@ class Lock(msgspec.Struct, frozen=True):
 class SnapshotSpec(msgspec.Struct, frozen=True):
     """`volume`: AWS's id of the volume it shows (AWS's "vol-ffffffff" for a copy); `source`: the snapshot it is a copy of, "" for none; `parent`:
     an earlier snapshot of the same volume, as it was made. `base`: of a root volume, as VolumeSpec. `accounts`: those that may make volumes of it
-    beside the owner. `key`, `kms_key`: as in VolumeSpec; `source_key`: of a copy, its source's data key."""
+    beside the owner. `key`, `kms_key`: as in VolumeSpec; `source_key`: of a copy, its source's data key.
+    `group`: shared by snapshots that show one moment, "" for one by itself."""
 
     volume: str
     size_gib: int
@@ -60,6 +61,7 @@ class SnapshotSpec(msgspec.Struct, frozen=True):
     key: str = ""
     kms_key: str = ""
     source_key: str = ""
+    group: str = ""
 
 
 class SnapshotStatus(msgspec.Struct, frozen=True):
@@ -76,6 +78,7 @@ class SnapshotStatus(msgspec.Struct, frozen=True):
     indexes={
         "volume": lambda one: one.spec.volume,
         "source": lambda one: (one.spec.source,) if one.spec.source else (),
+        "group": lambda one: (one.spec.group,) if one.spec.group else (),
     },
 )
 class Snapshot(Resource, frozen=True):

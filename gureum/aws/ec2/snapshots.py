@@ -3,7 +3,7 @@
     CreateSnapshot (commit: pending) ─► lowered ─► the agent freezes the volume, keeps what is new ─► reconcile: completed
 
 The volume may be deleted at once: the machine keeps it until the snapshot is made. What the snapshot holds is the volume as the agent found it,
-which is never earlier than the call. Of several volumes (CreateSnapshots) each is consistent in itself.
+which is never earlier than the call. Several volumes (CreateSnapshots) are kept as they are at one moment.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from gureum.base.disk_keys import new_disk_key
 from gureum.base.ids import new_id
 from gureum.core import specs
 from gureum.core.world import World
-from gureum.engine.client import Transaction
+from gureum.engine.client import Client, Transaction
 from gureum.engine.lowering import Desired, Reader
 from gureum.engine.registry import lower, reconcile
 from gureum.engine.resource import key_of
@@ -79,8 +79,9 @@ async def create_snapshots(call: Call) -> Result:
     copied = ids.choice(call.params, "CopyTagsFromSource", "", "volume") == "volume"
     tags, description = tags_of(call, "snapshot"), _description(call)
     transaction = call.transaction()
+    group = new_id("", 17) if len(volumes) > 1 else ""
     made = [
-        snapshot_of(call, transaction, one, description, ({**one.meta.tags, **tags} if copied else tags))
+        snapshot_of(call, transaction, one, description, ({**one.meta.tags, **tags} if copied else tags), group)
         for one in volumes
     ]
     await call.commit(transaction)
@@ -138,9 +139,9 @@ def describe_snapshots(call: Call) -> Result:
 
 
 def snapshot_of(
-    call: Call, transaction: Transaction, volume: Volume, description: str, tags: dict[str, str]
+    call: Call, transaction: Transaction, volume: Volume, description: str, tags: dict[str, str], group: str = ""
 ) -> Snapshot:
-    """A snapshot of the volume in this transaction. AWS: SnapshotLimitExceeded, ConcurrentSnapshotLimitExceeded."""
+    """A snapshot of the volume in this transaction. `group`: as in SnapshotSpec. AWS: SnapshotLimitExceeded, ConcurrentSnapshotLimitExceeded."""
     _check_number(call)
     transaction.require(volume)
     others = sorted(call.by(Snapshot, "volume", volume.meta.name), key=lambda one: (one.meta.created, one.meta.name))
@@ -157,6 +158,7 @@ def snapshot_of(
         description=description,
         key=volume.spec.key,
         kms_key=volume.spec.kms_key,
+        group=group,
     )
     return transaction.create(Snapshot(meta=call.meta(new_id("snap-"), tags=tags), spec=spec))
 
@@ -248,15 +250,19 @@ def show_snapshot(snapshot: Snapshot) -> dict[str, Any]:
 def lower_snapshot(snapshot: Snapshot, read: Reader) -> Iterable[Desired]:
     """Once it is made it holds on to nothing; one that failed is nothing."""
     if snapshot.status.state != "error":
-        yield _wish(snapshot)
+        yield _wish(snapshot, read)
 
 
-def _wish(snapshot: Snapshot) -> Desired:
+def _wish(snapshot: Snapshot, read: Reader | Client) -> Desired:
     name, spec = snapshot.meta.name, snapshot.spec
     wish = Wish(name)
     if snapshot.status.state == "pending":
-        copied = {"key": spec.key, "source_key": spec.source_key} if spec.source else {}
-        wish = Wish(name, "" if spec.source else spec.volume, spec.source, spec.parent, **copied)
+        keys = (spec.key, spec.source_key) if spec.source else ("", "")
+        wish = Wish(name, "" if spec.source else spec.volume, spec.source, spec.parent, *keys)
+        if spec.group:
+            members = read.by(Snapshot, snapshot.meta.scope, "group", spec.group)
+            together = sorted((one.meta.name, one.spec.volume, one.spec.parent) for one in members)
+            wish = msgspec.structs.replace(wish, together=tuple(together))
     return Desired("Snapshot", name, key_of(snapshot), specs.Snapshot(wish))
 
 
@@ -269,7 +275,7 @@ async def reconcile_snapshot(world: World, snapshot: Snapshot) -> None:
     now = world.clock.now()
     if seen is not None and seen.phase == "failed":
         status = SnapshotStatus("error", reason=seen.reason)
-    elif seen is not None and world.is_current(_wish(snapshot)):
+    elif seen is not None and world.is_current(_wish(snapshot, world.client)):
         status = SnapshotStatus("completed", completed=now, data_bytes=int(seen.data.get("data", 0)))
         stored = int(seen.data.get("stored", 0))
         world.events.record(key_of(snapshot), now, "Completed", f"{stored >> 10} KiB stored")
