@@ -1,4 +1,5 @@
-"""EBS: a hundred volumes, volumes that come to a machine, and snapshots of a disk with a GiB of data, the first and the next. Needs root.
+"""EBS: a hundred volumes, volumes that come to a machine, snapshots of a disk with a GiB of data, the first and the next, what is made of them, and
+an image of the machine. Needs root.
 
     python -m bench.disks [--volumes 100] [--data-mib 1024]
 
@@ -96,6 +97,19 @@ def main() -> None:
         (copy,) = found(ec2.call("CreateVolume", AvailabilityZone=ZONE, SnapshotId=last), "volumeId")
         seconds = until(lambda: "<status>available<" in ec2.call("DescribeVolumes", VolumeId_1=copy), begin)
         print(f"  {'volume from it':36} available {seconds:6.2f} s")
+        begin = time.perf_counter()
+        (secret,) = found(
+            ec2.call("CreateVolume", AvailabilityZone=ZONE, SnapshotId=last, Encrypted="true"), "volumeId"
+        )
+        seconds = until(lambda: "<status>available<" in ec2.call("DescribeVolumes", VolumeId_1=secret), begin)
+        print(f"  {'volume from it, encrypted':36} available {seconds:6.2f} s")
+        begin = time.perf_counter()
+        made = ec2.call("CreateImage", InstanceId=instance, Name="benchmark", NoReboot="true")
+        (image,) = found(made, "imageId")
+        answered = (time.perf_counter() - begin) * 1000
+        ask = {"ImageId_1": image}
+        seconds = until(lambda: "<imageState>available<" in ec2.call("DescribeImages", **ask), begin)
+        print(f"  {'CreateImage without reboot':36} available {seconds:6.2f} s   answered {answered:5.1f} ms")
     finally:
         gureum.remove()
 
