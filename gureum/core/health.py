@@ -24,7 +24,10 @@ from gureum.ports.clock import Clock
 
 log = logging.getLogger("gureum.agent")
 LOOKS_AT_ONCE = 256
-"""Over all groups: each holds a socket. Dead targets hold theirs for the whole timeout, so this many time out together before others wait."""
+"""Over all groups: each holds a socket."""
+SILENT_S, SILENT_LOOKS_AT_ONCE = 0.5, 512
+"""A look that has no answer after so long makes room for others, and goes on among so many of its kind: dead targets hold theirs for the whole
+timeout, and what is new among hundreds of them is looked at once."""
 NO_PLACE_RETRY_S = 1.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
 """A target whose very first look failed is looked at again so soon, then ever later, until it passes or its next look is due."""
@@ -109,6 +112,7 @@ class HealthChecks:
         self._checks = checks
         self._heard = heard
         self._slots = asyncio.Semaphore(LOOKS_AT_ONCE)
+        self._silent = asyncio.Semaphore(SILENT_LOOKS_AT_ONCE)
         self._further = asyncio.Semaphore(FURTHER_LOOKS_AT_ONCE)
         self._looks: dict[str, dict[Watched, Look]] = {}
         self._tasks: dict[tuple[str, Watched], asyncio.Task[None]] = {}
@@ -171,9 +175,22 @@ class HealthChecks:
 
     async def _once(self, target: str, look: Look, slots: asyncio.Semaphore) -> Outcome | None:
         """None when there was no place to look from."""
-        async with slots:
-            try:
-                return await self._checks.check(look.sandbox, look.source, look.address, look.port, look.probe)
-            except PortError as refused:
-                log.warning("a target cannot be checked", extra={"target": target, "why": refused.why})
-                return None
+        await slots.acquire()
+        asked = asyncio.ensure_future(
+            self._checks.check(look.sandbox, look.source, look.address, look.port, look.probe)
+        )
+        soon = asyncio.ensure_future(self._clock.sleep(SILENT_S))
+        try:
+            await asyncio.wait({asked, soon}, return_when=asyncio.FIRST_COMPLETED)
+            if not asked.done() and slots is self._slots and not self._silent.locked():
+                await self._silent.acquire()  # there is room: it does not wait
+                slots.release()
+                slots = self._silent
+            return await asked
+        except PortError as refused:
+            log.warning("a target cannot be checked", extra={"target": target, "why": refused.why})
+            return None
+        finally:
+            soon.cancel()
+            asked.cancel()
+            slots.release()

@@ -6,7 +6,18 @@ import asyncio
 
 import pytest
 
-from gureum.core.health import CHECKING, HEALTHY, LOOKS_AT_ONCE, REGISTERING, Health, HealthChecks, Look, judged, summed
+from gureum.core.health import (
+    CHECKING,
+    HEALTHY,
+    LOOKS_AT_ONCE,
+    REGISTERING,
+    SILENT_LOOKS_AT_ONCE,
+    Health,
+    HealthChecks,
+    Look,
+    judged,
+    summed,
+)
 from gureum.ports import PortError
 from gureum.ports.checks import Outcome, Probe
 from tests.core.fake_clock import FakeClock, settle
@@ -203,18 +214,38 @@ def test_many_targets_that_never_answer_delay_nobodys_first_look() -> None:
     asyncio.run(run())
 
 
+def test_what_is_new_among_hundreds_that_do_not_answer_is_looked_at_at_once() -> None:
+    async def run() -> None:
+        clock = FakeClock()
+        asked = Asked(clock)
+        dead = [f"10.0.{number // 250}.{number % 250}" for number in range(2 * LOOKS_AT_ONCE)]
+        asked.slow, asked.up = dict.fromkeys(dead, 5.0), dict.fromkeys(dead, 1e6)
+        checks = HealthChecks(clock, asked, lambda *what: None)
+        looks = {(address, "node"): look(address, 30.0) for address in dead}
+        checks.watch("tg", looks)
+        await clock.advance(1.5)  # all of them are still waited for
+        checks.watch("tg", looks | {("new", "node"): look("new", 30.0)})
+        await settle()
+        assert asked.times["new"] == [1.5]
+        await checks.close()
+
+    asyncio.run(run())
+
+
 def test_hundreds_of_targets_are_looked_at_and_no_more_than_a_bounded_number_at_once() -> None:
     async def run() -> None:
         clock = FakeClock()
         asked, heard = Asked(clock), set[str]()
-        addresses = [f"10.0.{number // 250}.{number % 250}" for number in range(2 * LOOKS_AT_ONCE)]
+        addresses = [f"10.0.{number // 250}.{number % 250}" for number in range(4 * LOOKS_AT_ONCE)]
         asked.slow = dict.fromkeys(addresses, 2.0)
         checks = HealthChecks(clock, asked, lambda group, target, sandbox, outcome: heard.add(target))
         checks.watch("tg", {(address, "node"): look(address) for address in addresses})
         await settle()
         assert asked.now == LOOKS_AT_ONCE
+        await clock.advance(1)
+        assert asked.now == LOOKS_AT_ONCE + SILENT_LOOKS_AT_ONCE
         await clock.advance(5)
-        assert asked.most == LOOKS_AT_ONCE
+        assert asked.most == LOOKS_AT_ONCE + SILENT_LOOKS_AT_ONCE
         assert heard == set(addresses)
         await checks.close()
 
