@@ -16,6 +16,7 @@ import os
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import AsyncGenerator, Callable, Iterable
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -27,16 +28,18 @@ from gureum.drivers import (
     foreign_sources,
     haproxy_config,
     haproxy_control,
+    haproxy_counters,
     haproxy_logs,
     haproxy_maps,
     haproxy_tallies,
 )
 from gureum.drivers.haproxy_config import CONTROL_SOCKET, MASTER_SOCKET, pem_file
 from gureum.drivers.haproxy_process import FOLDER, ProxyFolder, State, host, remove_all
+from gureum.drivers.haproxy_slow_start import Ramps, risen, taken_over
 from gureum.drivers.haproxy_text import group_name, server_name
 from gureum.drivers.network_names import checked_name
 from gureum.ports import PortError
-from gureum.ports.proxies import Certificate, Counters, PortCounters, ProxySpec, Sink, TallySink, everything
+from gureum.ports.proxies import Certificate, Counters, ProxySpec, Sink, TallySink, everything
 
 log = logging.getLogger("gureum.proxies")
 READY_TIMEOUT_S = 20.0
@@ -67,6 +70,8 @@ class _Running:
         self.notices: asyncio.Queue[str] = asyncio.Queue(64)
         self.to_delete: set[str] = set()
         self.tls_errors = 0
+        control = folder.work / CONTROL_SOCKET
+        self.ramps = Ramps(lambda: self.state.rises, lambda texts: haproxy_control.commands(control, texts))
 
 
 class HaproxyProxies:
@@ -137,7 +142,7 @@ class HaproxyProxies:
             if known.pidfd >= 0:
                 with contextlib.suppress(PortError):
                     now = await self._count(known)
-            found[name] = _sum(known.state.past, now, known.tls_errors)
+            found[name] = haproxy_counters.summed(known.state.past, now, known.tls_errors)
         return found
 
     async def observe(self) -> frozenset[str]:
@@ -181,6 +186,8 @@ class HaproxyProxies:
             known.certain = False
             await asyncio.to_thread(known.folder.write, files, pems)
             await self._reload(known)
+            await self._note(known, spec, anew=True)
+            return
         await self._note(known, spec)
 
     async def _change(self, known: _Running, spec: ProxySpec) -> bool:
@@ -238,18 +245,32 @@ class HaproxyProxies:
             pems[certificate.name] = haproxy_config.pem(certificate, key)
         return pems
 
-    async def _note(self, known: _Running, spec: ProxySpec) -> None:
+    async def _note(self, known: _Running, spec: ProxySpec, *, anew: bool = False) -> None:
+        """`anew`: by a worker that knows nothing of what was before it."""
         known.reading = haproxy_logs.reading(spec)
-        known.state = msgspec.structs.replace(known.state, spec=spec)
+        now = time.time()
+        rises = risen(known.state.spec, spec, known.state.rises, now)
+        rises = taken_over(rises, now) if anew else rises
+        known.state = msgspec.structs.replace(known.state, spec=spec, rises=rises)
         await asyncio.to_thread(known.folder.write_state, known.state)
+        if anew:
+            await self._go_on_slowly(known)
         known.certain = True
+
+    async def _go_on_slowly(self, known: _Running) -> None:
+        with contextlib.suppress(PortError):
+            await known.ramps.set()
+        known.ramps.start()
 
     async def _start(
         self, spec: ProxySpec, files: dict[str, str], pems: dict[str, str], before: _Running | None
     ) -> None:
         folder = ProxyFolder(self._home_id, self._run_dir, spec.name)
-        past = before.state.past if before is not None else Counters()
-        known = _Running(folder, State(spec, past=past))
+        known = _Running(folder, State(spec))
+        if before is not None:
+            now, was = time.time(), before.state
+            rises = taken_over(risen(was.spec, spec, was.rises, now), now)
+            known.state = State(spec, past=was.past, rises=rises)
         await asyncio.to_thread(folder.kill)
         if before is not None:
             self._let_go(before)
@@ -268,13 +289,14 @@ class HaproxyProxies:
         except PortError:
             await asyncio.to_thread(folder.kill)
             raise
+        await self._go_on_slowly(known)
         known.certain = True
         log.info("proxy started", extra={"proxy": spec.name, "pid": child.pid})
 
     async def _reload(self, known: _Running) -> None:
         past = known.state.past
         with contextlib.suppress(PortError):
-            past = _past(_sum(past, await self._count(known), 0))
+            past = haproxy_counters.past(haproxy_counters.summed(past, await self._count(known), 0))
         while not known.notices.empty():
             known.notices.get_nowait()
         known.folder.forget_words()
@@ -378,15 +400,7 @@ class HaproxyProxies:
         return haproxy_control.workers(await haproxy_control.command(known.folder.work / MASTER_SOCKET, "show proc"))
 
     async def _count(self, known: _Running) -> Counters:
-        total = Counters()
-        table = await self._ask(known, "show stat -1 1 -1")
-        lines = table.lstrip("# ").splitlines()
-        keys = lines[0].split(",") if lines else []
-        for line in lines[1:]:
-            row = dict(zip(keys, line.split(","), strict=False))
-            if row.get("svname") == "FRONTEND":
-                total = _sum(total, _row(row), 0)
-        return total
+        return haproxy_counters.counted(await self._ask(known, "show stat -1 1 -1"))
 
     async def _adopt(self) -> None:
         """Looks once at what an earlier agent has left."""
@@ -402,6 +416,7 @@ class HaproxyProxies:
             if folder.alive(state):
                 self._open_sockets(known, Path(state.spec.sandbox_net))
                 self._watch(known)
+                known.ramps.start()
             else:
                 self._died.put_nowait(path.name)
 
@@ -449,6 +464,7 @@ class HaproxyProxies:
 
     def _let_go(self, known: _Running) -> None:
         self._close_pidfd(known)
+        known.ramps.close()
         if known.log_reader is not None:
             known.log_reader.close()
         if known.ready_socket is not None:
@@ -500,37 +516,3 @@ def _inode(net: Path) -> int:
 
 def _done(answer: str, good: tuple[str, ...]) -> bool:
     return any(answer.startswith(start) if start else not answer for start in good)
-
-
-def _row(row: dict[str, str]) -> Counters:
-    number = {
-        key: int(row[key]) if row.get(key, "").isdigit() else 0 for key in ("conn_tot", "scur", "dcon", "bin", "bout")
-    }
-    port = row.get("pxname", "").removeprefix("l-")
-    its = PortCounters(number["conn_tot"], number["scur"], number["bin"] + number["bout"])
-    by_port = {int(port): its} if port.isdigit() else {}
-    return Counters(number["conn_tot"], number["scur"], number["dcon"], 0, number["bin"], number["bout"], by_port)
-
-
-def _sum(one: Counters, other: Counters, tls_errors: int) -> Counters:
-    by_port = dict(one.by_port)
-    for port, its in other.by_port.items():
-        known = by_port.get(port, PortCounters())
-        by_port[port] = PortCounters(
-            known.connections + its.connections, known.active + its.active, known.bytes + its.bytes
-        )
-    return Counters(
-        one.connections + other.connections,
-        one.active + other.active,
-        one.rejected + other.rejected,
-        one.tls_errors + other.tls_errors + tls_errors,
-        one.received_bytes + other.received_bytes,
-        one.sent_bytes + other.sent_bytes,
-        by_port,
-    )
-
-
-def _past(total: Counters) -> Counters:
-    """What is over: nothing of it is active."""
-    idle = {port: msgspec.structs.replace(its, active=0) for port, its in total.by_port.items()}
-    return msgspec.structs.replace(total, active=0, by_port=idle)

@@ -31,6 +31,7 @@ import msgspec
 
 from gureum.base.processes import start_ticks
 from gureum.drivers import haproxy_config, mounts, namespaces
+from gureum.drivers.haproxy_slow_start import Rises
 from gureum.drivers.network_names import checked_home, checked_name
 from gureum.ports import PortError
 from gureum.ports.proxies import Counters, ProxySpec
@@ -55,6 +56,7 @@ class State(msgspec.Struct, frozen=True):
     ticks: int = 0
     namespace: int = 0
     past: Counters = Counters()
+    rises: Rises = {}
 
 
 def uid_of(home_id: str, name: str) -> int:

@@ -12,7 +12,7 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, Self
@@ -23,6 +23,7 @@ import h2.events
 import msgspec
 import pytest
 
+from gureum.drivers import haproxy_control
 from gureum.drivers.haproxy import clean
 from gureum.drivers.haproxy_process import ProxyFolder
 from gureum.ports import PortError
@@ -39,7 +40,18 @@ from gureum.ports.proxies import (
     Stickiness,
 )
 
-from .proxy_host import ADDRESS, TARGETS, ProxyHost, eventually, fixed, group, http_listener, proxy_host, without
+from .proxy_host import (
+    ADDRESS,
+    DEADLINE_S,
+    TARGETS,
+    ProxyHost,
+    eventually,
+    fixed,
+    group,
+    http_listener,
+    proxy_host,
+    without,
+)
 
 pytestmark = [pytest.mark.machine, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
 
@@ -793,6 +805,47 @@ def test_targets_that_join_others_start_slowly(host: ProxyHost) -> None:
         await host.proxies.close()
 
     asyncio.run(story())
+
+
+def test_a_slow_start_goes_on_over_reloads_crashes_and_agents(host: ProxyHost) -> None:
+    """Of 8 s: with each new worker the share is no less than it was and not yet whole; at the end it is."""
+    servers = [Server(f"t{n}", address, 80, up=True) for n, address in enumerate(TARGETS)]
+
+    def spec(count: int, idle: str) -> ProxySpec:
+        groups = (group(*servers[:count], slow_start_s=8),)
+        return host.spec(http_listener(), groups=groups, attributes={"idle_timeout.timeout_seconds": idle})
+
+    async def weight(place: str) -> int:
+        said = await haproxy_control.command(folder(host).work / "run/control", f"get weight {place}")
+        return int(said.split()[0])
+
+    async def story() -> None:
+        await host.proxies.ensure(spec(1, "60"))
+        await host.proxies.ensure(spec(2, "60"))
+        await host.proxies.ensure(spec(2, "61"))  # a reload
+        assert await weight("tg-a/t0") == 100
+        first = await weight("tg-a/t1")
+        assert first < 100
+        await host.proxies.close()
+        second = host.driver()
+        await second.ensure(spec(2, "61"))  # another agent
+        grown = await asked_until(lambda: weight("tg-a/t1"), lambda now: now > first)
+        for pid in folder(host).members():
+            os.kill(pid, signal.SIGKILL)
+        assert await second.died()
+        await second.ensure(spec(2, "61"))
+        assert grown <= await weight("tg-a/t1") < 100
+        await asked_until(lambda: weight("tg-a/t1"), lambda now: now == 100)
+        await second.close()
+
+    asyncio.run(story())
+
+
+async def asked_until(ask: Callable[[], Awaitable[int]], good: Callable[[int], bool]) -> int:
+    async with asyncio.timeout(DEADLINE_S):
+        while not good(found := await ask()):
+            await asyncio.sleep(0.05)
+    return found
 
 
 def test_targets_are_spoken_to_by_tls_whatever_their_certificate(host: ProxyHost, tmp_path: Path) -> None:

@@ -1,0 +1,53 @@
+"""A proxy's counters, from the table that it shows. They begin anew with each worker, so what former ones have counted is added. Pure."""
+
+from __future__ import annotations
+
+import msgspec
+
+from gureum.ports.proxies import Counters, PortCounters
+
+
+def counted(table: str) -> Counters:
+    """HAProxy management guide: "show stat"."""
+    total = Counters()
+    lines = table.lstrip("# ").splitlines()
+    keys = lines[0].split(",") if lines else []
+    for line in lines[1:]:
+        row = dict(zip(keys, line.split(","), strict=False))
+        if row.get("svname") == "FRONTEND":
+            total = summed(total, _row(row), 0)
+    return total
+
+
+def _row(row: dict[str, str]) -> Counters:
+    number = {
+        key: int(row[key]) if row.get(key, "").isdigit() else 0 for key in ("conn_tot", "scur", "dcon", "bin", "bout")
+    }
+    port = row.get("pxname", "").removeprefix("l-")
+    its = PortCounters(number["conn_tot"], number["scur"], number["bin"] + number["bout"])
+    by_port = {int(port): its} if port.isdigit() else {}
+    return Counters(number["conn_tot"], number["scur"], number["dcon"], 0, number["bin"], number["bout"], by_port)
+
+
+def summed(one: Counters, other: Counters, tls_errors: int) -> Counters:
+    by_port = dict(one.by_port)
+    for port, its in other.by_port.items():
+        known = by_port.get(port, PortCounters())
+        by_port[port] = PortCounters(
+            known.connections + its.connections, known.active + its.active, known.bytes + its.bytes
+        )
+    return Counters(
+        one.connections + other.connections,
+        one.active + other.active,
+        one.rejected + other.rejected,
+        one.tls_errors + other.tls_errors + tls_errors,
+        one.received_bytes + other.received_bytes,
+        one.sent_bytes + other.sent_bytes,
+        by_port,
+    )
+
+
+def past(total: Counters) -> Counters:
+    """What is over: nothing of it is active."""
+    idle = {port: msgspec.structs.replace(its, active=0) for port, its in total.by_port.items()}
+    return msgspec.structs.replace(total, active=0, by_port=idle)
