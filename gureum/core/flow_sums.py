@@ -26,7 +26,8 @@ SAMPLE_S = 10.0
 
 
 class FlowSum(msgspec.Struct):
-    """Of one node (`interface`). `active`: flows now. `peak_packets_s`: packets a second, the most of any ten seconds."""
+    """Of one node (`interface`). `active`: flows now. `open_flows`: of `flows`, those that were sent to somebody because nobody is
+    well. `peak_packets_s`: packets a second, the most of any ten seconds."""
 
     interface: str
     protocol: Literal["TCP", "UDP", "TLS"]
@@ -40,10 +41,21 @@ class FlowSum(msgspec.Struct):
     blocked_in: int = 0
     blocked_out: int = 0
     tls_errors: int = 0
+    open_flows: int = 0
     peak_packets_s: float = 0.0
 
 
-_ADDED = ("flows", "packets", "bytes", "client_resets", "target_resets", "elb_resets", "blocked_in", "blocked_out")
+_ADDED = (
+    "flows",
+    "packets",
+    "bytes",
+    "client_resets",
+    "target_resets",
+    "elb_resets",
+    "blocked_in",
+    "blocked_out",
+    "open_flows",
+)
 
 
 class FlowSums:

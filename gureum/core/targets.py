@@ -148,8 +148,12 @@ class TargetBook:
                 for name, weight in one.groups
                 if name in self._groups
             ]
+            used = [uses.get(name, Use(name)) for name, weight in one.groups if name in self._groups and weight > 0]
+            fails = bool(used) and all(
+                fails_open(self._groups[use.group], node, cross_zone=use.cross_zone) for use in used
+            )
             targets = weighted(shares)
-            ports.append(BalancedPort(one.protocol, one.port, targets, one.by, one.preserve_client, one.idle_s))
+            ports.append(BalancedPort(one.protocol, one.port, targets, one.by, one.preserve_client, one.idle_s, fails))
         return RuledBalancer(spec.interface, spec.address, tuple(ports), spec.public)
 
     def records(self, spec: BalancerNames) -> tuple[Record, ...]:
@@ -171,13 +175,23 @@ class TargetBook:
 
 def receiving(group: Group, node: Node, *, cross_zone: bool) -> list[Target]:
     """Who gets what is new from a node."""
-    candidates = [one for one in _reach(group, node, cross_zone=cross_zone) if not one.draining]
-    states = {one.name: group.health(one.name, node.sandbox).state for one in candidates}
-    healthy = [one for one in candidates if states[one.name] == "healthy"]
-    failover = group.spec.failover
-    if _enough(len(healthy), len(candidates), failover.routing_count, failover.routing_percent):
+    candidates, healthy = _candidates(group, node, cross_zone=cross_zone)
+    if not fails_open(group, node, cross_zone=cross_zone):
         return healthy
-    return [one for one in candidates if states[one.name] != "initial"]
+    return [one for one in candidates if group.health(one.name, node.sandbox).state != "initial"]
+
+
+def fails_open(group: Group, node: Node, *, cross_zone: bool) -> bool:
+    """Whether too few are healthy, so that all get what is new (AWS: "routing failover")."""
+    candidates, healthy = _candidates(group, node, cross_zone=cross_zone)
+    failover = group.spec.failover
+    return not _enough(len(healthy), len(candidates), failover.routing_count, failover.routing_percent)
+
+
+def _candidates(group: Group, node: Node, *, cross_zone: bool) -> tuple[list[Target], list[Target]]:
+    """In reach of a node and not leaving; those of them that it finds healthy."""
+    found = [one for one in _reach(group, node, cross_zone=cross_zone) if not one.draining]
+    return found, [one for one in found if group.health(one.name, node.sandbox).state == "healthy"]
 
 
 def zone_is_healthy(group: Group, node: Node, *, cross_zone: bool) -> bool:

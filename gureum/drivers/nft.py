@@ -116,7 +116,7 @@ def _counts(interface: str, protocol: Literal["tcp", "udp"], found: list[Listene
     return BalancedCounts(
         interface=interface,
         protocol=protocol,
-        flows=of("new")[0],
+        flows=of("new")[0] + of("new-open")[0],
         packets=packets,
         bytes=size,
         client_resets=of("client-reset")[0],
@@ -125,6 +125,7 @@ def _counts(interface: str, protocol: Literal["tcp", "udp"], found: list[Listene
         blocked_in=of("blocked-in")[0],
         blocked_out=of("blocked-out")[0],
         active=sum(counted.flows.get(one.number, 0) for one in its),
+        open_flows=of("new-open")[0],
     )
 
 

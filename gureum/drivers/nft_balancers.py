@@ -137,7 +137,9 @@ _COUNTED: dict[str, Callable[[Listener], tuple[int, ...]]] = {
     "packets": lambda one: (one.number, one.number | UPLINK_MARK),
     "client-reset": lambda one: (one.number, one.number | UPLINK_MARK),
     "target-reset": lambda one: (one.number, one.number | UPLINK_MARK),
-    "new": lambda one: (one.judged,) if shares(one.port) else (),  # a refusal has the mark of what it answers
+    # A refusal has the mark of what it answers.
+    "new": lambda one: (one.judged,) if shares(one.port) and not one.port.fail_open else (),
+    "new-open": lambda one: (one.judged,) if shares(one.port) and one.port.fail_open else (),
     "blocked-in": lambda one: (one.number,),
     "blocked-out": lambda one: (one.judged,),
     "elb-reset": lambda one: (one.judged,),
@@ -224,7 +226,8 @@ def _add_counts(found: list[Listener], sets: dict[str, Elements]) -> None:
         entries = {
             mark: counter_name(count, one.port.protocol, one.balancer.interface) for one in found for mark in marks(one)
         }
-        sets[f"count-{count}"] = Elements("mark", "counter", entries)
+        # A new flow is counted by one look-up, whether its listener fails open or not.
+        sets.setdefault(f"count-{count.removesuffix('-open')}", Elements("mark", "counter", {})).entries.update(entries)
     strays: dict[str, str] = {}
     for one in found:
         name = counter_name("elb-reset", "tcp", one.balancer.interface)

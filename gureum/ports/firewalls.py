@@ -81,7 +81,8 @@ class BalancedTarget(msgspec.Struct, frozen=True):
 class BalancedPort(msgspec.Struct, frozen=True):
     """What comes for `port` of the balancer's addresses goes to one of `targets`, each flow to one for its whole life; without targets it is
     refused. `by`: what chooses: the flow's five values, or its source address alone. `preserve_client`: the target sees the
-    client's address; otherwise the balancer's. `idle_s`: when the kernel forgets a silent flow (0: its own limit)."""
+    client's address; otherwise the balancer's. `idle_s`: when the kernel forgets a silent flow (0: its own limit). `fail_open`: `targets` are not
+    well, and get what comes all the same; it is counted by itself."""
 
     protocol: Literal["tcp", "udp"]
     port: int
@@ -89,6 +90,7 @@ class BalancedPort(msgspec.Struct, frozen=True):
     by: Literal["flow", "source"] = "flow"
     preserve_client: bool = True
     idle_s: int = 0
+    fail_open: bool = False
 
 
 class Balancer(msgspec.Struct, frozen=True):
@@ -129,8 +131,9 @@ class RuleSet(msgspec.Struct, frozen=True):
 
 
 class BalancedCounts(msgspec.Struct, frozen=True):
-    """What a balancer's ports of one protocol have done since the rules of its network were made: `flows` that reached a target, `packets` and
-    `bytes` (with IP headers) both ways, resets by who sent them, and flows that its own groups refused. `active`: flows now."""
+    """What a balancer's ports of one protocol have done since the rules of its network were made: `flows` that reached a target (`open_flows` of
+    them by ports that fail open), `packets` and `bytes` (with IP headers) both ways, resets by who sent them, and flows that its own groups refused.
+    `active`: flows now."""
 
     interface: str
     protocol: Literal["tcp", "udp"]
@@ -143,6 +146,7 @@ class BalancedCounts(msgspec.Struct, frozen=True):
     blocked_in: int = 0
     blocked_out: int = 0
     active: int = 0
+    open_flows: int = 0
 
 
 class Firewalls(Protocol):

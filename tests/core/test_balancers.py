@@ -181,10 +181,14 @@ def test_with_all_targets_unhealthy_all_get_requests() -> None:
     async def story(agent: BalancedAgent) -> None:
         agent.fail("10.0.1.11")
         agent.fail("10.0.1.12")
-        agent.service.sync([network(), *node(), proxy(), target_group(target(11), target(12))])
+        agent.service.sync([network(), *node(), proxy(), balancer("a"), target_group(target(11), target(12))])
         await agent.until(lambda: agent.ports.proxies.specs.get("p-a") and len(agent.ports.proxies.up()) == 2)
+        await agent.until(lambda: len(_balanced(agent)) == 2)
+        assert _fails_open(agent), "so that such flows are counted by themselves"
         agent.heal("10.0.1.12")
         await agent.until(lambda: agent.ports.proxies.up() == {"i-12:80"})
+        await agent.until(lambda: _balanced(agent) == {"10.0.1.12": 1})
+        assert not _fails_open(agent)
 
     told(story)
 
@@ -495,6 +499,10 @@ def test_a_moved_target_is_not_taken_for_healthy_after_a_restart() -> None:
         await second.service.close()
 
     asyncio.run(run())
+
+
+def _fails_open(agent: BalancedAgent) -> bool:
+    return agent.ports.firewalls.rules["vpc-1"].balancers[0].ports[0].fail_open
 
 
 def _balanced(agent: BalancedAgent, node: int = 0) -> dict[str, int]:

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
+import msgspec
 import pytest
 
 from gureum.drivers import namespaces
@@ -643,6 +644,26 @@ async def test_flows_packets_and_resets_are_counted_per_node_and_protocol(one: C
     await one.balancer("node", tcp(T1))
     (stream,) = await one.firewalls.balanced_counts("blue", True)
     assert stream.flows == 3
+
+
+@on_a_cloud
+async def test_flows_of_a_port_that_fails_open_are_counted_by_themselves_too(one: Cloud) -> None:
+    async def counts() -> tuple[int, int]:
+        (stream,) = await one.firewalls.balanced_counts("blue", False)
+        return stream.flows, stream.open_flows
+
+    await public_balancer(one)
+    well = tcp(T1)
+    with Servers(one, "t1") as servers:
+        for port, told in (
+            (well, (1, 0)),
+            (msgspec.structs.replace(well, fail_open=True), (2, 1)),
+            (well, (3, 1)),
+        ):
+            await one.balancer("node", port)
+            with flow(one, servers, "client", NODE):
+                pass
+            assert await counts() == told
 
 
 def reset(end: socket.socket) -> None:

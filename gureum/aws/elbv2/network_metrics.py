@@ -1,7 +1,7 @@
 """AWS/NetworkELB's metrics of flows, from what the agent has counted per node and protocol. Pure.
 
 AWS: "CloudWatch metrics for your Network Load Balancer": names, units and dimensions (LoadBalancer; AvailabilityZone, LoadBalancer). ActiveFlowCount,
-NewFlowCount, ProcessedBytes and ProcessedPackets are always told, the others when they are not zero.
+NewFlowCount, ProcessedBytes, ProcessedPackets and TCP's resets are always told, the others when they are not zero.
 """
 
 from __future__ import annotations
@@ -36,10 +36,11 @@ def numbers(sums: Iterable[FlowSum], period_s: float, *, whole: bool) -> Iterato
         for name, value, unit in _of_all(its):
             if value and name != "ProcessedPackets":
                 yield f"{name}_{protocol}", value, unit
+    yield "TCP_Client_Reset_Count", float(sum(one.client_resets for one in of["TCP"])), "Count"
+    yield "TCP_Target_Reset_Count", float(sum(one.target_resets for one in of["TCP"])), "Count"
+    yield "TCP_ELB_Reset_Count", float(sum(one.elb_resets for one in of["TCP"])), "Count"
     counts = {
-        "TCP_Client_Reset_Count": sum(one.client_resets for one in of["TCP"]),
-        "TCP_Target_Reset_Count": sum(one.target_resets for one in of["TCP"]),
-        "TCP_ELB_Reset_Count": sum(one.elb_resets for one in of["TCP"]),
+        "UnhealthyRoutingFlowCount": sum(one.open_flows for one in found),
         "ClientTLSNegotiationErrorCount": sum(one.tls_errors for one in found),
         "SecurityGroupBlockedFlowCount_Inbound_TCP": sum(one.blocked_in for one in of["TCP"]),
         "SecurityGroupBlockedFlowCount_Inbound_UDP": sum(one.blocked_in for one in of["UDP"]),

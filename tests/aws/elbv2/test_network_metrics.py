@@ -11,7 +11,9 @@ def test_numbers_are_told_in_all_and_by_protocol() -> None:
         FlowSum(
             "eni-a", "TCP", active=3, flows=4, packets=50, bytes=6000, client_resets=1, target_resets=2, elb_resets=3
         ),
-        FlowSum("eni-b", "TCP", active=1, flows=1, packets=10, bytes=1000, blocked_in=5, peak_packets_s=7.0),
+        FlowSum(
+            "eni-b", "TCP", active=1, flows=1, packets=10, bytes=1000, blocked_in=5, open_flows=1, peak_packets_s=7.0
+        ),
         FlowSum("eni-a", "UDP", flows=2, packets=2, bytes=100, blocked_out=1, peak_packets_s=1.5),
         FlowSum("eni-a", "TLS", active=1, flows=6, bytes=900, tls_errors=2),
     ]
@@ -32,6 +34,7 @@ def test_numbers_are_told_in_all_and_by_protocol() -> None:
         "TCP_Client_Reset_Count": (1.0, "Count"),
         "TCP_Target_Reset_Count": (2.0, "Count"),
         "TCP_ELB_Reset_Count": (3.0, "Count"),
+        "UnhealthyRoutingFlowCount": (1.0, "Count"),
         "ClientTLSNegotiationErrorCount": (2.0, "Count"),
         "SecurityGroupBlockedFlowCount_Inbound_TCP": (5.0, "Count"),
         "SecurityGroupBlockedFlowCount_Outbound_UDP": (1.0, "Count"),
@@ -42,7 +45,8 @@ def test_numbers_are_told_in_all_and_by_protocol() -> None:
 def test_of_nothing_only_what_is_always_told() -> None:
     told = {name: value for name, value, _ in numbers([FlowSum("eni-a", "TCP")], 60.0, whole=True)}
     always = ("ActiveFlowCount", "NewFlowCount", "ProcessedBytes", "ProcessedPackets", "ConsumedLCUs")
-    assert told == dict.fromkeys(always, 0.0)
+    resets = ("TCP_Client_Reset_Count", "TCP_Target_Reset_Count", "TCP_ELB_Reset_Count")
+    assert told == dict.fromkeys((*always, *resets), 0.0)
 
 
 def test_capacity_units_are_those_of_the_dimension_that_is_used_most() -> None:
