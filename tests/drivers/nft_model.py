@@ -287,11 +287,16 @@ class Evaluation:
         if isinstance(right, dict) and "range" in right:
             return bool(right["range"][0] <= value <= right["range"][1])
         if isinstance(right, dict) and "prefix" in right:
-            prefix = right["prefix"]
-            return ipaddress.ip_address(value) in ipaddress.ip_network(f"{prefix['addr']}/{prefix['len']}")
+            return _is_inside(value, right["prefix"])
         if isinstance(right, dict) and "set" in right:
-            return value in right["set"]
+            return any(
+                _is_inside(value, one["prefix"]) if isinstance(one, dict) else one == value for one in right["set"]
+            )
         return bool((_NUMBERS.get(right, right) if isinstance(right, str) else right) == value)
+
+
+def _is_inside(address: str, prefix: Json) -> bool:
+    return ipaddress.ip_address(address) in ipaddress.ip_network(f"{prefix['addr']}/{prefix['len']}")
 
 
 def _is_key(key: Any, value: Any) -> bool:
