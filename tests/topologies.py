@@ -87,7 +87,7 @@ def nat_address(network: int) -> str:
 
 @st.composite
 def topologies(draw: st.DrawFn) -> Topology:
-    size = draw(st.integers(1, 3))
+    size = draw(st.sampled_from([1, 2, 2, 3, 3]))
     pairs = [(a, b) for a in range(size) for b in range(a + 1, size)]
     peerings = tuple(pair for pair in pairs if draw(st.integers(0, 3)))
     return Topology(tuple(_network(draw, number, size, peerings) for number in range(size)), peerings)
@@ -95,10 +95,16 @@ def topologies(draw: st.DrawFn) -> Topology:
 
 def _network(draw: st.DrawFn, number: int, size: int, peerings: tuple[tuple[int, int], ...]) -> Network:
     others = [other for other in range(size) if (min(number, other), max(number, other)) in peerings]
-    gateway, nat = draw(st.integers(0, 3)) > 0, draw(st.booleans())
-    groups = tuple(tuple(_rule(draw, number, others, size) for _ in range(draw(st.integers(0, 4)))) for _ in range(2))
-    subnets = tuple(_subnet(draw, others, size, gateway, nat) for _ in range(2))
+    gateway, nat = draw(st.integers(0, 3)) > 0, draw(st.integers(0, 2)) > 0
+    groups = tuple(_group(draw, number, others, size) for _ in range(2))
+    subnets = tuple(_subnet(draw, others, size, gateway, place if nat else -1) for place in range(2))
     return Network(subnets, groups, gateway, nat)
+
+
+def _group(draw: st.DrawFn, number: int, others: list[int], size: int) -> tuple[GroupRule, ...]:
+    """Often with a rule that lets all pass, so that something arrives."""
+    broad = tuple(GroupRule(egress, 0, cidr=ANYWHERE) for egress in (False, True) if draw(st.integers(0, 2)) == 0)
+    return (*broad, *(_rule(draw, number, others, size) for _ in range(draw(st.integers(0, 3)))))
 
 
 def _rule(draw: st.DrawFn, number: int, others: list[int], size: int) -> GroupRule:
@@ -114,10 +120,11 @@ def _cidrs(size: int) -> list[str]:
     return [ANYWHERE, ANYWHERE, *(range_of(n) for n in range(size)), "10.0.1.0/24", "198.18.0.0/15"]
 
 
-def _subnet(draw: st.DrawFn, others: list[int], size: int, gateway: bool, nat: bool) -> Subnet:
-    routes = [(range_of(other), f"peer:{other}") for other in others if draw(st.integers(0, 4))]
-    ways = ["igw"] * gateway + ["nat"] * nat
-    if ways and draw(st.integers(0, 4)):
+def _subnet(draw: st.DrawFn, others: list[int], size: int, gateway: bool, nat: int) -> Subnet:
+    """`nat`: its number in a network with a NAT gateway, -1 elsewhere. Subnet 1 mostly leads to the gateway, subnet 0, where it stands, mostly on."""
+    routes = [(range_of(other), f"peer:{other}") for other in others if draw(st.integers(0, 3 - (nat == 1)))]
+    ways = ["igw"] * gateway * (1 + 3 * (nat == 0)) + ["nat"] * (nat >= 0) * (1 + 3 * (nat == 1))
+    if ways and draw(st.integers(0, 5)):
         routes.append((ANYWHERE, draw(st.sampled_from(ways))))
     acl = None
     if draw(st.integers(0, 2)) == 0:
