@@ -66,6 +66,10 @@ class Translation(msgspec.Struct, frozen=True):
     addresses: tuple[str, ...]
     idle_s: int = 350
 
+    def __post_init__(self) -> None:
+        if not self.addresses:
+            raise ValueError("a translator needs an address")
+
 
 class SandboxSpec(msgspec.Struct, frozen=True):
     """The namespaces a machine, pod or container lives in: network, UTS hostname, and, when `guest`, a user namespace that
@@ -76,6 +80,10 @@ class SandboxSpec(msgspec.Struct, frozen=True):
     hostname: str = ""
     guest: bool = True
     translation: Translation | None = None
+
+    def __post_init__(self) -> None:
+        if self.guest and self.translation is not None:
+            raise ValueError("a translator is never a guest")
 
 
 class SandboxPaths(msgspec.Struct, frozen=True):

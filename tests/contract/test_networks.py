@@ -15,16 +15,18 @@ from gureum.drivers.netns import NetnsNetworks, clean
 from gureum.drivers.nft import NftFirewalls
 from gureum.drivers.simulated_network import SimulatedFirewalls, SimulatedNetworks
 from gureum.ports import PortError
-from gureum.ports.firewalls import Firewalls, Group, Port, Rule, RuleSet
+from gureum.ports.firewalls import Firewalls, Group, PeerLink, Port, Rule, RuleSet
 from gureum.ports.networks import (
     EdgeSpec,
     InterfaceSpec,
     Networks,
     NetworkSpec,
     Observed,
+    Peer,
     Route,
     SandboxSpec,
     Subnet,
+    Translation,
 )
 
 NETWORK = NetworkSpec(
@@ -141,6 +143,78 @@ def test_interface_goes_with_its_sandbox(tell: Callable[[Story], None]) -> None:
         await networks.ensure_sandbox(SandboxSpec("i-1"))
         await networks.ensure_interface(INTERFACE)
         assert (await networks.observe()).interfaces == {"eni-1"}
+
+    tell(story)
+
+
+def test_prefixes_come_and_go_with_their_interface(tell: Callable[[Story], None]) -> None:
+    async def story(networks: Networks, firewalls: Firewalls) -> None:
+        await networks.ensure_network(NETWORK)
+        await networks.ensure_sandbox(SandboxSpec("i-1"))
+        for prefixes in (("10.0.0.32/28", "10.0.0.64/28"), ("10.0.0.64/28",), ()):
+            for _ in range(2):
+                await networks.ensure_interface(msgspec.structs.replace(INTERFACE, prefixes=prefixes))
+            assert (await networks.observe()).interfaces == {"eni-1"}
+        await networks.remove_interface("eni-1")
+        assert (await networks.observe()).interfaces == frozenset()
+
+    tell(story)
+
+
+TRANSLATOR = SandboxSpec("nat-1", guest=False, translation=Translation(("10.0.0.20",)))
+
+
+def test_a_translator_is_a_sandbox_without_users(tell: Callable[[Story], None]) -> None:
+    async def story(networks: Networks, firewalls: Firewalls) -> None:
+        await networks.ensure_network(NETWORK)
+        for _ in range(2):
+            paths = await networks.ensure_sandbox(TRANSLATOR)
+            assert (paths.user, paths.uid_base) == ("", 0)
+        more = Translation(("10.0.0.20", "10.0.0.21"), idle_s=60)
+        assert await networks.ensure_sandbox(msgspec.structs.replace(TRANSLATOR, translation=more)) == paths
+        spec = msgspec.structs.replace(
+            INTERFACE, name="eni-nat", addresses=more.addresses, sandbox="nat-1", source_check=False
+        )
+        for _ in range(2):
+            await networks.ensure_interface(spec)
+        observed = await networks.observe()
+        assert (observed.sandboxes, observed.interfaces) == ({"nat-1"}, {"eni-nat"})
+        for _ in range(2):
+            await networks.remove_sandbox("nat-1")
+        observed = await networks.observe()
+        assert (observed.sandboxes, observed.interfaces) == (frozenset(), frozenset())
+
+    tell(story)
+
+
+def test_a_translator_is_no_guest_and_has_an_address() -> None:
+    with pytest.raises(ValueError, match="guest"):
+        SandboxSpec("nat-1", translation=Translation(("10.0.0.20",)))
+    with pytest.raises(ValueError, match="address"):
+        Translation(())
+
+
+def test_a_peering_may_be_wished_before_the_other_network_is_there(tell: Callable[[Story], None]) -> None:
+    async def story(networks: Networks, firewalls: Firewalls) -> None:
+        one = msgspec.structs.replace(NETWORK, peers=(Peer("pcx-1", "vpc-2", ("10.1.0.0/16",)),))
+        other = NetworkSpec(
+            "vpc-2",
+            ("10.1.0.0/16",),
+            (Subnet("subnet-c", "10.1.0.0/24", "10.1.0.1", (Route("10.0.0.0/16", "peer:pcx-1"),)),),
+            peers=(Peer("pcx-1", "vpc-1", ("10.0.0.0/16",)),),
+        )
+        for _ in range(2):
+            for spec in (one, other):
+                await networks.ensure_network(spec)
+                peers = tuple(PeerLink(peer.name, peer.cidrs) for peer in spec.peers)
+                await firewalls.apply(RuleSet(spec.name, spec.cidrs, peers=peers))
+        assert (await networks.observe()).networks == {"vpc-1", "vpc-2"}
+        # Its end is either side's, and the networks stay; so does the one when the other goes.
+        await networks.ensure_network(NETWORK)
+        await networks.ensure_network(one)
+        await networks.remove_network("vpc-2")
+        await networks.ensure_network(one)
+        assert (await networks.observe()).networks == {"vpc-1"}
 
     tell(story)
 
