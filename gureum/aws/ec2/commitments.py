@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from gureum.aws.call import Call
+from gureum.aws.ec2.listing import nothing
 from gureum.aws.errors import AwsError
-from gureum.aws.filters import apply_filters
 from gureum.aws.marks import Result, operation
 
 
@@ -118,9 +118,7 @@ _RESERVED = (
 
 def _none(call: Call, name: str, *filter_names: str, filters: str = "Filters") -> Result:
     """Nothing, after the filters were checked."""
-    apply_filters([], call.params.get(filters), dict.fromkeys(filter_names, lambda _: ()))
-    call.end_dry_run()
-    return {name: []}
+    return nothing(call, name, *filter_names, parameter=filters)
 
 
 def _no_such(wanted: Iterable[str] | None, code: str, noun: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
+from gureum.aws.ec2.listing import nothing
 from gureum.aws.marks import Result, operation
 
 TYPES = (
@@ -47,8 +48,7 @@ def describe_principal_id_format(call: Call) -> Result:
     """AWS: ec2 DescribePrincipalIdFormat: nobody has set anything by himself."""
     for name in call.params.get("Resources") or ():
         _types(name)
-    call.end_dry_run()
-    return {"Principals": []}
+    return nothing(call, "Principals")
 
 
 @operation("ModifyIdFormat")

@@ -32,11 +32,11 @@ from gureum.aws.ec2.image_register import DEFAULT_ROOT_GIB, EC2_ARCHITECTURE, cl
 from gureum.aws.ec2.images import ROOT_DEVICE, Image, ImageSpec, ImageStatus, root_mapping
 from gureum.aws.ec2.instance_ids import IMPORT_TASK
 from gureum.aws.ec2.instance_lifecycle import world_call
-from gureum.aws.ec2.listing import answer, listing, show_tags
+from gureum.aws.ec2.listing import answer, listing, nothing, show_tags
 from gureum.aws.ec2.snapshot_kinds import Snapshot, find_snapshot
 from gureum.aws.ec2.tags import tags_of
 from gureum.aws.errors import AwsError
-from gureum.aws.filters import FilterTable, apply_filters
+from gureum.aws.filters import FilterTable
 from gureum.aws.marks import Result, operation
 from gureum.base.ids import new_id
 from gureum.base.oci_registry import Reference, RegistryError, fetch
@@ -126,9 +126,7 @@ def describe_import_snapshot_tasks(call: Call) -> Result:
     """AWS: ec2 DescribeImportSnapshotTasks: there are none, since disk images are not taken (ImportSnapshot is not built)."""
     for id_ in call.params.get("ImportTaskIds") or ():
         raise AwsError("InvalidConversionTaskId", f"The import task ID '{id_[:100]}' does not exist")
-    apply_filters([], call.params.get("Filters"), {"task-state": lambda _: ()})
-    call.end_dry_run()
-    return {"ImportSnapshotTasks": []}
+    return nothing(call, "ImportSnapshotTasks", "task-state")
 
 
 @operation("CancelImportTask")

@@ -37,10 +37,10 @@ def answer(name: str, items: list[dict[str, Any]], token: str | None) -> dict[st
     return {name: items, "NextToken": token} if token else {name: items}
 
 
-def nothing(call: Call, name: str, *filters: str) -> dict[str, Any]:
+def nothing(call: Call, name: str, *filters: str, parameter: str = "Filters") -> dict[str, Any]:
     """The result of a Describe operation of what there is none of and cannot be: the call is checked as any other."""
     none: list[Resource] = []
-    apply_filters(none, call.params.get("Filters"), dict.fromkeys(filters, lambda _: ()))
+    apply_filters(none, call.params.get(parameter), dict.fromkeys(filters, lambda _: ()))
     call.end_dry_run()
     page(call.params, none, lambda one: one.meta.name)
     return {name: []}

@@ -7,6 +7,7 @@ from gureum.aws.ec2 import ids
 from gureum.aws.ec2.ids import IdForm
 from gureum.aws.ec2.images import AMI, no_image
 from gureum.aws.ec2.instance_ids import SNAPSHOT, VOLUME
+from gureum.aws.ec2.listing import nothing
 from gureum.aws.marks import Result, operation
 
 
@@ -27,8 +28,7 @@ def list_images_in_recycle_bin(call: Call) -> Result:
     """AWS: ec2 ListImagesInRecycleBin."""
     for id_ in call.params.get("ImageIds") or ():
         raise no_image(ids.check_id(AMI, id_))
-    call.end_dry_run()
-    return {"Images": []}
+    return nothing(call, "Images")
 
 
 @operation("RestoreSnapshotFromRecycleBin")
@@ -52,5 +52,4 @@ def restore_image_from_recycle_bin(call: Call) -> Result:
 def _none(call: Call, parameter: str, form: IdForm, name: str) -> Result:
     for id_ in call.params.get(parameter) or ():
         raise ids.not_found(form, ids.check_id(form, id_))
-    call.end_dry_run()
-    return {name: []}
+    return nothing(call, name)
