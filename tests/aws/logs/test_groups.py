@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from types import SimpleNamespace
+
 import pytest
 
 from gureum.aws.logs.groups import RETENTION_DAYS
+from gureum.aws.logs.kinds import LogStream, key_name
+from gureum.aws.logs.leftovers import drop_leftovers
 
 
 def names(result):
@@ -223,3 +228,23 @@ def test_a_deleted_stream_takes_its_events_along(logs):
     logs("CreateLogStream", logGroupName="g", logStreamName="s")
     assert logs("GetLogEvents", logGroupName="g", logStreamName="s")["events"] == []
     assert [one["message"] for one in logs("FilterLogEvents", logGroupName="g")["events"]] == ["two"]
+
+
+def test_events_of_a_stream_whose_deletion_was_cut_off_go_at_the_next_start(logs):
+    group = logs.group("/app", "gone", "kept")
+    for stream in ("gone", "kept"):
+        logs.put(group, stream, f"of {stream}")
+    stream = logs.client.get(LogStream, "111122223333/us-east-1", key_name(group, "gone"))
+
+    async def dies() -> None:
+        """The daemon, between the two steps of DeleteLogStream."""
+        transaction = logs.client.transaction()
+        transaction.delete(stream)
+        await transaction.commit()
+
+    asyncio.run(dies())
+    world = SimpleNamespace(client=logs.client, logs=logs.events)
+    asyncio.run(drop_leftovers(world))
+    logs("CreateLogStream", logGroupName=group, logStreamName="gone")
+    found = logs("FilterLogEvents", logGroupName=group)["events"]
+    assert [one["message"] for one in found] == ["of kept"]
