@@ -79,7 +79,7 @@ async def delete_resource_policy(call: Call) -> Result:
 
 
 def _name(call: Call) -> str:
-    if call.params.get("resourceArn"):
+    if call.params.get("resourceArn") or call.params.get("expectedRevisionId"):
         raise not_built("A resource policy of a single log group")
     name = call.params.get("policyName")
     if not name:
