@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import boto3
 import cbor2
 
 from bench.api import prepare
@@ -130,6 +131,17 @@ def events(start: int, first: int, count: int) -> list[dict[str, Any]]:
     ]
 
 
+def boto3_calls(port: int, seconds: float) -> float:
+    """PutMetricData a second as boto3 makes them, one after the other."""
+    names = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
+    client = boto3.client("cloudwatch", endpoint_url=f"http://127.0.0.1:{port}", **names)
+    data, done, begin = datums(1), 0, time.perf_counter()
+    while time.perf_counter() - begin < seconds:
+        client.put_metric_data(Namespace="bench", MetricData=data)
+        done += 1
+    return done / (time.perf_counter() - begin)
+
+
 class Spent(NamedTuple):
     calls: int
     seconds: float
@@ -187,6 +199,8 @@ def main() -> None:
             cpu = min(one.cpu_s / one.calls for one in rounds)
             rate = max(one.calls / one.seconds for one in rounds)
             print(f"  {name:26} {cpu * 1e6:8.0f} µs of the daemon's CPU   {rate:8.0f} calls/s")
+        by_boto3 = max(boto3_calls(gureum.port, arguments.seconds) for _ in range(arguments.rounds))
+        print(f"  PutMetricData({DATA}) by boto3, which is the limit itself: {by_boto3:.0f} calls/s")
     finally:
         gureum.remove()
     print(f"load average {os.getloadavg()[0]:.1f} at the end")

@@ -1,13 +1,14 @@
 """The telemetry store through its port, beside DuckDB and SQLite as tables, in one run: durable samples and log events per second, page reads.
 
-    python -m bench.telemetry [--folder DIR] [--samples 4000000] [--events 10000000]
+    python -m bench.telemetry [--folder DIR] [--samples 4000000] [--events 10000000] [--only samples|events|pages]
 
 Samples: 2,000 series, batches of 10,000 datums, eight writers at once; each batch is durable (synced) when the call returns. Events: about 150
 bytes, 20 groups of 20 streams, batches of 10,000, eight writers. "drained" counts until everything is in Parquet files as well. The tables take
 the same rows in transactions of the same size, synced: DuckDB from numpy columns (its fastest way in), SQLite by executemany. Making the batches
 is not counted on any side. Pages: 1,000 events of one stream from a random time, forward and backward, as GetLogEvents reads; scan: all pages of
 10,000 of a group, with a filter in Python over the messages, as FilterLogEvents does with a pattern that names no word; search: where it names one.
-"CPU" is this process's, without the worker's and the kernel's own. The folder must be on the disk that counts.
+"CPU" is this process's, without the worker's and the kernel's own; a page's is the worker's, and tells much the same whatever else runs. `--only
+pages`: the events and what reads them, without tables: 10 million in some two minutes on idle cores. The folder must be on the disk that counts.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from typing import Any, NamedTuple
 import duckdb
 import numpy as np
 
+from bench.calls import cpu_seconds
 from gureum.base.clock import SystemClock
 from gureum.ports.telemetry import Datum, LogEvent, Series
 from gureum.telemetry.store import Telemetry, open_telemetry
@@ -130,17 +132,22 @@ async def store_events(telemetry: Telemetry, events: int) -> None:
 
 async def pages(telemetry: Telemetry, count: int) -> None:
     dice = random.Random(3)
+    await telemetry.logs.read(SCOPE, "group-00", limit=1)  # the worker is there
     for forward in (True, False):
-        reads = []
+        reads, cpu = [], []
         for _ in range(count):
             group, stream = f"group-{dice.randrange(GROUPS):02}", f"stream-{dice.randrange(STREAMS):02}"
             bound = START_MS + dice.randrange(24 * 3600 * 1000)
             span = {"start_ms": bound} if forward else {"end_ms": bound}
-            start = time.perf_counter()
+            start, cpu_start = time.perf_counter(), cpu_seconds(telemetry.worker.pid)
             await telemetry.logs.read(SCOPE, group, streams=[stream], limit=1000, forward=forward, **span)
             reads.append(time.perf_counter() - start)
+            cpu.append(cpu_seconds(telemetry.worker.pid) - cpu_start)
         way = "forward" if forward else "backward"
-        print(f"        page of 1,000, {way}: p50 {at(reads, 0.5) * 1e3:.1f} ms  p95 {at(reads, 0.95) * 1e3:.1f} ms")
+        print(
+            f"        page of 1,000, {way}: p50 {at(reads, 0.5) * 1e3:.1f} ms  p95 {at(reads, 0.95) * 1e3:.1f} ms; "
+            f"the worker's CPU p50 {at(cpu, 0.5) * 1e3:.1f} ms  p95 {at(cpu, 0.95) * 1e3:.1f} ms"
+        )
 
 
 async def scan(telemetry: Telemetry) -> None:
@@ -263,21 +270,24 @@ def show(name: str, rows: int, spent: Spent, drained: float) -> None:
 
 async def store(folder: Path, samples: int, events: int) -> None:
     telemetry = await open_telemetry(folder / "telemetry", SystemClock())
-    print(f"{samples} samples")
-    await store_samples(telemetry, samples)
-    print(f"{events} log events")
-    await store_events(telemetry, events)
-    await pages(telemetry, 200)
-    await scan(telemetry)
-    await search(telemetry, events)
+    if samples:
+        print(f"{samples} samples")
+        await store_samples(telemetry, samples)
+    if events:
+        print(f"{events} log events")
+        await store_events(telemetry, events)
+        await pages(telemetry, 200)
+        await scan(telemetry)
+        await search(telemetry, events)
     await telemetry.close()
     start = time.perf_counter()
     telemetry = await open_telemetry(folder / "telemetry", SystemClock())
     print(f"        opened in {(time.perf_counter() - start) * 1e3:.0f} ms")
     await telemetry.close()
     size = sum(path.stat().st_size for path in (folder / "telemetry" / "logs").rglob("*.parquet"))
-    print(f"        {size / events:.0f} bytes an event in files; the process took at most", end=" ")
-    print(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
+    if events:
+        print(f"        {size / events:.0f} bytes an event in files")
+    print(f"        the process took at most {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
 
 
 def main() -> None:
@@ -285,15 +295,22 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path.cwd(), help="on the disk to measure")
     parser.add_argument("--samples", type=int, default=4_000_000)
     parser.add_argument("--events", type=int, default=10_000_000)
+    parser.add_argument("--only", choices=("samples", "events", "pages"), default="")
     given = parser.parse_args()
+    parts = ((given.samples, ("events", "pages")), (given.events, ("samples",)))
     with tempfile.TemporaryDirectory(dir=given.folder) as name:
         folder = Path(name)
-        asyncio.run(store(folder, given.samples, given.events))
+        samples, events = (0 if given.only in left_out else count for count, left_out in parts)
+        asyncio.run(store(folder, samples, events))
+        if given.only == "pages":
+            return
         print("the same rows into tables")
-        duckdb_samples(folder, min(given.samples, 1_000_000))
-        sqlite_samples(folder, min(given.samples, 1_000_000))
-        duckdb_events(folder, min(given.events, TABLE_EVENTS))
-        sqlite_events(folder, min(given.events, TABLE_EVENTS))
+        if samples:
+            duckdb_samples(folder, min(samples, 1_000_000))
+            sqlite_samples(folder, min(samples, 1_000_000))
+        if events:
+            duckdb_events(folder, min(events, TABLE_EVENTS))
+            sqlite_events(folder, min(events, TABLE_EVENTS))
 
 
 if __name__ == "__main__":

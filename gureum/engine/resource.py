@@ -13,6 +13,7 @@ Kinds are never changed in place: `msgspec.structs.replace` makes the next versi
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -50,7 +51,16 @@ class Kind(msgspec.Struct, frozen=True):
     name: str
     type: type[Resource]
     indexes: Mapping[str, IndexFunction]
-    decoder: msgspec.json.Decoder[Any]
+
+    @property
+    def decoder(self) -> msgspec.json.Decoder[Any]:
+        return _decoder(self.type)
+
+
+@functools.cache
+def _decoder(kind: type[Resource]) -> msgspec.json.Decoder[Any]:
+    """Made when the first of its kind is read: of all kinds together they are a good part of a start."""
+    return msgspec.json.Decoder(kind)
 
 
 T = TypeVar("T", bound=Resource)
@@ -61,7 +71,7 @@ def kind(name: str, *, indexes: Mapping[str, IndexFunction] | None = None) -> Ca
     """Marks a Resource class as the kind `name` ("service.Noun"). Only marks: the registry finds it by scanning."""
 
     def mark(cls: type[T]) -> type[T]:
-        setattr(cls, KIND_MARK, Kind(name=name, type=cls, indexes=indexes or {}, decoder=msgspec.json.Decoder(cls)))
+        setattr(cls, KIND_MARK, Kind(name=name, type=cls, indexes=indexes or {}))
         return cls
 
     return mark
