@@ -47,3 +47,10 @@ IMPORT_TASK = IdForm(
     "InvalidConversionTaskId",
     "InvalidConversionTaskId.Malformed",
 )
+CAPACITY_FLEET = IdForm(
+    "crf",
+    "capacity reservation fleet ID",
+    "capacity-reservation-fleet",
+    "InvalidCapacityReservationFleetId.NotFound",
+    "InvalidCapacityReservationFleetId.Malformed",
+)

@@ -53,6 +53,7 @@ TYPES = {
     "r": "reservation",
     "pg": "placement-group",
     "cr": "capacity-reservation",
+    "crf": "capacity-reservation-fleet",
     "fleet": "fleet",
     "iew": "instance-event-window",
     "report": "image-usage-report",
