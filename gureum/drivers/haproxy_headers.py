@@ -55,8 +55,23 @@ def ordinary(attributes: dict[str, str], *, http2: bool) -> list[str]:
     """After this line come only the requests that need a closer look."""
     if _with_port(attributes):
         return []  # HAProxy's own X-Forwarded-For has no port: each request gets it by lines that come later
-    valid = attributes.get("routing.http.drop_invalid_header_fields.enabled") == "true"
-    return haproxy_ordinary.request(http2=http2, valid_names=valid)
+    return haproxy_ordinary.request(http2=http2, valid_names=_only_valid(attributes))
+
+
+def continued(attributes: dict[str, str], *, http2: bool) -> list[str]:
+    """Headers that go on from what a request brings. Requests that need no closer look beyond that leave after them."""
+    valid = _only_valid(attributes)
+    return [
+        *refuse(463, f"{{ req.hdr_cnt(x-forwarded-for) gt {_MOST_FORWARDED} }}", http2=http2),
+        *haproxy_ordinary.noted(http2=http2, valid_names=valid),
+        *_forwarded(attributes),
+        *_trace(),
+        haproxy_ordinary.leave(),
+    ]
+
+
+def _only_valid(attributes: dict[str, str]) -> bool:
+    return attributes.get("routing.http.drop_invalid_header_fields.enabled") == "true"
 
 
 def checks(attributes: dict[str, str], *, http2: bool) -> list[str]:
@@ -68,7 +83,6 @@ def checks(attributes: dict[str, str], *, http2: bool) -> list[str]:
         (400, "!{ req.hdr(host) -m found } { req.ver 1.1 }", False),
         (414, f"{_LONG} {{ url,length gt 16384 }}", False),
         (400, f"{_LONG} {{ req.hdrs,length gt 16384 }} {{ req.hdrs -m reg [^\\\\n]{{16384}} }}", False),
-        (463, f"{{ req.hdr_cnt(x-forwarded-for) gt {_MOST_FORWARDED} }}", False),
     ]
     lines = [
         line for status, condition, close in refusals for line in refuse(status, condition, http2=http2, close=close)
@@ -111,13 +125,10 @@ def of_target(listeners: Sequence[Listener]) -> list[str]:
     ]
 
 
-def continued(attributes: dict[str, str]) -> list[str]:
+def mended(attributes: dict[str, str]) -> list[str]:
     """Changes of requests that are not ordinary."""
-    dropped = attributes.get("routing.http.drop_invalid_header_fields.enabled") == "true"
     return [
-        *(["http-request del-header [^-a-zA-Z0-9] -m reg"] if dropped else []),
-        *_forwarded(attributes),
-        *_trace(),
+        *(["http-request del-header [^-a-zA-Z0-9] -m reg"] if _only_valid(attributes) else []),
         *_upgrades(),
         *haproxy_desync.to_target(_desync_mode(attributes)),
     ]

@@ -46,6 +46,14 @@ def test_which_requests_are_ordinary(headers: str, get: bool, post: bool) -> Non
     assert (ordinary(headers + END), ordinary(headers + END, bodiless=False)) == (get, post)
 
 
+def test_headers_that_are_continued_may_be_there_once_they_have_been() -> None:
+    headers = HOST + "x-forwarded-for: 1.2.3.4\r\nx-amzn-trace-id: Root=1-2-3\r\n"
+    looked_at = block(bodiless=True, valid_names=False, continued=True)
+    assert re.search(looked_at, headers + END)
+    assert not re.search(looked_at, headers + "upgrade: websocket\r\n" + END)
+    assert not re.search(looked_at, headers + "transfer-encoding: chunked\r\n" + END)
+
+
 def test_a_block_without_its_end_is_not_ordinary() -> None:
     """What was cut off could hold anything."""
     assert not ordinary(HOST)
