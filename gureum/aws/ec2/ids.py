@@ -53,6 +53,20 @@ BPA_EXCLUSION = IdForm(
     "InvalidVpcBlockPublicAccessExclusionId.NotFound",
     "InvalidVpcBlockPublicAccessExclusionId.Malformed",
 )
+INSIGHTS_PATH = IdForm(
+    "nip",
+    "network insights path ID",
+    "network-insights-path",
+    "InvalidNetworkInsightsPathId.NotFound",
+    "InvalidNetworkInsightsPathId.Malformed",
+)
+INSIGHTS_ANALYSIS = IdForm(
+    "nia",
+    "network insights analysis ID",
+    "network-insights-analysis",
+    "InvalidNetworkInsightsAnalysisId.NotFound",
+    "InvalidNetworkInsightsAnalysisId.Malformed",
+)
 ROUTE_TABLE = IdForm(
     "rtb", "routeTable ID", "route-table", "InvalidRouteTableID.NotFound", "InvalidRouteTableId.Malformed"
 )

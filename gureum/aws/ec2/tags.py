@@ -29,6 +29,8 @@ TYPES = {
     "vpc": "vpc",
     "subnet": "subnet",
     "scr": "subnet-cidr-reservation",
+    "nip": "network-insights-path",
+    "nia": "network-insights-analysis",
     "vpcbpa-exclude": "vpc-block-public-access-exclusion",
     "rtb": "route-table",
     "igw": "internet-gateway",

@@ -30,6 +30,11 @@ CREATING: dict[str, tuple[dict[str, Any], str, str]] = {
         "dhcp-options",
         "DhcpOptions.DhcpOptionsId",
     ),
+    "CreateNetworkInsightsPath": (
+        {"Source": "$near", "Destination": "$far", "Protocol": "tcp", "ClientToken": "tags"},
+        "network-insights-path",
+        "NetworkInsightsPath.NetworkInsightsPathId",
+    ),
     "CreateInternetGateway": ({}, "internet-gateway", "InternetGateway.InternetGatewayId"),
     "CreateManagedPrefixList": (
         {"PrefixListName": "one", "MaxEntries": 5, "AddressFamily": "IPv4"},
@@ -100,9 +105,14 @@ def place(new_cloud_type):
     """A cloud with a VPC, and the values for "$vpc" and the like."""
     cloud = new_cloud_type()
     vpc = cloud.vpc()
-    yield cloud, {VPC: vpc, SUBNET: cloud.subnet(vpc), "$other": cloud.vpc("10.9.0.0/16")}
+    yield cloud, ends(cloud, vpc) | {"$other": cloud.vpc("10.9.0.0/16")}
     cloud.lowering.close()
     cloud.client.close()
+
+
+def ends(cloud, vpc: str) -> dict[str, str]:
+    subnet = cloud.subnet(vpc)
+    return {VPC: vpc, SUBNET: subnet, "$near": cloud.interface(subnet), "$far": cloud.interface(subnet)}
 
 
 def filled(params: dict[str, Any], values: dict[str, str]) -> dict[str, Any]:
@@ -186,14 +196,16 @@ def test_tags_come_with_what_is_made(place, name):
 
 def test_all_that_take_tags_are_tested():
     taking = {name for name in OPERATIONS if "TagSpecifications" in members(name)}
-    assert {one for one in taking if "Network" in one or "Vpc" in one or "Subnet" in one} <= CREATING.keys()
+    assert {one for one in taking if "Network" in one or "Vpc" in one or "Subnet" in one} <= CREATING.keys() | {
+        "StartNetworkInsightsAnalysis"
+    }
     assert CREATING.keys() <= taking
 
 
 @pytest.mark.parametrize("name", [one for one in CREATING if "ClientToken" in members(one)])
 def test_a_client_token_makes_one_thing(cloud, name):
     vpc = cloud.vpc()
-    values = {VPC: vpc, SUBNET: cloud.subnet(vpc)}
+    values = ends(cloud, vpc)
     params, type_, path = CREATING[name]
     params = filled(params, values) | {"ClientToken": "once"}
     first = cloud(name, **params)
