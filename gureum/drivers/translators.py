@@ -71,7 +71,7 @@ def sysctls(idle_s: int) -> dict[str, str]:
 
 def rules(wanted: Translation) -> list[Json]:
     """libnftables commands, one transaction: the rules that stood there are replaced, what was counted stays."""
-    own = {"set": list(wanted.addresses)}
+    own = {"set": [*wanted.addresses, *wanted.draining]}
     state = [["established", ACCEPT], ["related", ACCEPT], ["invalid", {"goto": {"target": "stray"}}]]
     chains: dict[str, tuple[tuple[Line, ...], Json]] = {
         "stray": (((match(meta("l4proto"), 6), {"reject": {"type": "tcp reset"}}), _DROP), {}),

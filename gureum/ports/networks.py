@@ -61,10 +61,12 @@ class NetworkSpec(msgspec.Struct, frozen=True):
 
 class Translation(msgspec.Struct, frozen=True):
     """What a sandbox that is a NAT gateway does: new flows that come by its one interface leave by it from one of `addresses` (those of the
-    interface, at least one), answers find back, and nothing that begins elsewhere comes in. `idle_s`: when it forgets a silent flow."""
+    interface, at least one), answers find back, and nothing that begins elsewhere comes in. `idle_s`: when it forgets a silent flow. `draining`:
+    further addresses of the interface that get no new flows, while those that have them go on."""
 
     addresses: tuple[str, ...]
     idle_s: int = 350
+    draining: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.addresses:

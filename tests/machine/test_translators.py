@@ -258,3 +258,25 @@ async def test_flow_logs_tell_both_sides_of_a_gateway(one: Cloud) -> None:
     assert not (await flows.collect()).skipped
     await flows.watch("blue", frozenset({"inside"}))
     await flows.close()
+
+
+@on_a_cloud
+async def test_an_address_that_drains_keeps_its_flows_and_gets_no_new_ones(one: Cloud) -> None:
+    await behind_a_gateway(one, "10.0.0.6")
+    with one.listen("far", 80) as server:
+        flows: dict[str, tuple[str, socket.socket, socket.socket]] = {}
+        for number in range(11, 31):  # spread by their addresses
+            name = f"m{number}"
+            await one.machine(name, "blue", f"10.0.1.{number}", "open")
+            near, far, seen = one.flow(name, server, one.public(20))
+            flows[seen] = (name, near, far)
+            if one.public(11) in flows:
+                break
+        name, near, far = flows[one.public(11)]
+        translation = Translation(("10.0.0.5",), draining=("10.0.0.6",))
+        await one.networks.ensure_sandbox(SandboxSpec("nat", guest=False, translation=translation))
+        assert say(near, far)
+        again, its_far, seen = one.flow(name, server, one.public(20))
+        assert seen == one.public(10)
+        for end in (near, far, again, its_far):
+            end.close()

@@ -1,12 +1,14 @@
 """Secondary addresses of NAT gateways: Elastic IPs on private addresses of a public gateway, private addresses of a private one.
 
-New flows are spread over all addresses. One that goes is given up at once: draining (`MaxDrainDurationSeconds`) is not built, so its
-flows end.
+New flows are spread over all addresses. One that goes with `MaxDrainDurationSeconds` gets no new flows and is given up after that time; without it
+goes at once, and its flows end (AWS waits up to 350 seconds while there are any).
 """
 
 from __future__ import annotations
 
 from typing import Any
+
+import msgspec
 
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
@@ -14,7 +16,7 @@ from gureum.aws.ec2.addresses import disassociate
 from gureum.aws.ec2.interface_addresses import claim_address, pick_address, release_address
 from gureum.aws.ec2.interfaces import change as change_interface
 from gureum.aws.ec2.nat_gateways import check_elastic, find_gateway, give_elastic, interface_of, show_address
-from gureum.aws.ec2.network_kinds import Address, NatGateway, NetworkInterface, PrivateAddress, Subnet
+from gureum.aws.ec2.network_kinds import Address, Draining, NatGateway, NetworkInterface, PrivateAddress, Subnet
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import operation
 from gureum.engine.client import Transaction
@@ -48,12 +50,14 @@ async def disassociate_nat_gateway_address(call: Call) -> dict[str, Any]:
         missing = sorted(wanted - {one.association for one in gone})
         raise ids.not_found(ids.ADDRESS_ASSOCIATION, *missing) if missing else ids.missing("associationId")
     _check_not_primary(interface, gone)
+    if await _drained(call, gateway, gone):
+        return _answer(gateway, gone, "disassociating")
     transaction = call.transaction()
     for one in gone:
         address = call.get(Address, one.allocation)
         if address is not None:
             disassociate(call, transaction, address)
-    _take(transaction, interface, gone)
+    _take(transaction, gateway, interface, gone)
     await call.commit(transaction)
     return _answer(gateway, gone, "disassociating")
 
@@ -83,8 +87,10 @@ async def unassign_private_nat_gateway_address(call: Call) -> dict[str, Any]:
     if not gone or len(gone) != len(wanted):
         raise ids.invalid(f"Some of {sorted(wanted)} are not assigned to NAT gateway {gateway.meta.name}")
     _check_not_primary(interface, gone)
+    if await _drained(call, gateway, gone):
+        return _answer(gateway, gone, "unassigning")
     transaction = call.transaction()
-    _take(transaction, interface, gone)
+    _take(transaction, gateway, interface, gone)
     await call.commit(transaction)
     return _answer(gateway, gone, "unassigning")
 
@@ -117,13 +123,34 @@ def _add(
     return transaction.update(change_interface(transaction.current(interface), addresses=addresses)), given
 
 
-def _take(transaction: Transaction, interface: NetworkInterface, gone: list[PrivateAddress]) -> None:
+def _take(
+    transaction: Transaction, gateway: NatGateway, interface: NetworkInterface, gone: list[PrivateAddress]
+) -> None:
     names = {one.address for one in gone}
+    draining = tuple(one for one in gateway.spec.draining if one.address not in names)
+    if draining != gateway.spec.draining:
+        spec = msgspec.structs.replace(gateway.spec, draining=draining)
+        transaction.update(msgspec.structs.replace(gateway, spec=spec))
     for name in names:
         release_address(transaction, interface.spec.subnet, name)
     interface = transaction.current(interface)
     kept = tuple(one for one in interface.spec.addresses if one.address not in names)
     transaction.update(change_interface(interface, addresses=kept))
+
+
+async def _drained(call: Call, gateway: NatGateway, gone: list[PrivateAddress]) -> bool:
+    """Whether the call wants them to drain first; then that begins. Of one that drains already the earlier end counts."""
+    seconds = call.params.get("MaxDrainDurationSeconds")
+    if not seconds:
+        return False
+    ends = {one.address: one.until for one in gateway.spec.draining}
+    for one in gone:
+        ends[one.address] = min(ends.get(one.address, call.now + seconds), call.now + seconds)
+    draining = tuple(Draining(address, ends[address]) for address in sorted(ends))
+    transaction = call.transaction()
+    transaction.update(msgspec.structs.replace(gateway, spec=msgspec.structs.replace(gateway.spec, draining=draining)))
+    await call.commit(transaction)
+    return True
 
 
 def _check_not_primary(interface: NetworkInterface, gone: list[PrivateAddress]) -> None:

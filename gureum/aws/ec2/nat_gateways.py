@@ -20,7 +20,7 @@ from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
 from gureum.aws.ec2.addresses import change as change_address
 from gureum.aws.ec2.instance_lifecycle import VISIBLE_AFTER_TERMINATION_S
-from gureum.aws.ec2.interface_addresses import pick_address
+from gureum.aws.ec2.interface_addresses import pick_address, release_address
 from gureum.aws.ec2.interfaces import change as change_interface
 from gureum.aws.ec2.interfaces import delete_interface, new_interface
 from gureum.aws.ec2.listing import answer, show_tags
@@ -102,7 +102,7 @@ async def delete_nat_gateway(call: Call) -> dict[str, Any]:
         interface = interface_of(call, gateway)
         if interface is not None:
             delete_interface(call, transaction, interface)
-        spec = msgspec.structs.replace(gateway.spec, wish="deleted", addresses=addresses_of(call, gateway))
+        spec = msgspec.structs.replace(gateway.spec, wish="deleted", addresses=addresses_of(call, gateway), draining=())
         status = msgspec.structs.replace(gateway.status, state="deleting", changed=call.now)
         transaction.update(msgspec.structs.replace(gateway, spec=spec, status=status))
     await call.commit(transaction)
@@ -283,7 +283,9 @@ def lower_nat_gateway(gateway: NatGateway, read: Reader) -> Iterable[Desired]:
     interface = read.get(NetworkInterface, gateway.meta.scope, spec.interface) if spec.interface else None
     if interface is None:
         return
-    translation = Translation(tuple(one.address for one in interface.spec.addresses))
+    draining = tuple(one.address for one in spec.draining)
+    serving = tuple(one.address for one in interface.spec.addresses if one.address not in draining)
+    translation = Translation(serving, draining=draining)
     sandbox = SandboxSpec(spec.interface, guest=False, translation=translation)
     yield Desired("Sandbox", spec.interface, key_of(gateway), specs.Sandbox(sandbox))
 
@@ -309,8 +311,35 @@ async def reconcile_nat_gateway(world: World, gateway: NatGateway) -> None:
     there = [one for one in wanted if one.kind in ("Sandbox", "Interface")]
     if state == "pending" and len(there) == 2 and all(world.is_current(one) for one in there):
         await _move(world, gateway, "available")
+    elif state == "available" and spec.draining:
+        await _end_draining(world, gateway)
     elif state == "deleting" and not any(world.seen(f"{kind}/{spec.interface}") for kind in ("Interface", "Sandbox")):
         await _move(world, gateway, "deleted")
+
+
+async def _end_draining(world: World, gateway: NatGateway) -> None:
+    """Addresses whose time is over go; their Elastic IPs are free."""
+    now, scope, client = world.clock.now(), gateway.meta.scope, world.client
+    due = {one.address for one in gateway.spec.draining if one.until <= now}
+    left = tuple(one for one in gateway.spec.draining if one.address not in due)
+    if left:
+        world.poke(key_of(gateway), min(one.until for one in left) - now)
+    interface = client.get(NetworkInterface, scope, gateway.spec.interface)
+    if interface is None or not due:
+        return
+    transaction = client.transaction()
+    for one in interface.spec.addresses:
+        elastic = client.get(Address, scope, one.allocation) if one.address in due and one.allocation else None
+        if elastic is not None:
+            transaction.update(change_address(elastic, association="", interface="", private=""))
+        if one.address in due:
+            release_address(transaction, interface.spec.subnet, one.address)
+    kept = tuple(one for one in interface.spec.addresses if one.address not in due)
+    transaction.update(change_interface(interface, addresses=kept))
+    spec = msgspec.structs.replace(gateway.spec, draining=left)
+    transaction.update(msgspec.structs.replace(gateway, spec=spec))
+    await transaction.commit()
+    world.events.record(key_of(gateway), now, "Drained", ", ".join(sorted(due)))
 
 
 def key_of_interface(gateway: NatGateway) -> str:
@@ -375,8 +404,10 @@ def show_gateway(call: Call, gateway: NatGateway) -> dict[str, Any]:
 
 def show_addresses(call: Call, gateway: NatGateway, status: str = "succeeded") -> list[dict[str, Any]]:
     """API form. AWS: ec2 NatGatewayAddress."""
+    leaving = "disassociating" if gateway.spec.connectivity == "public" else "unassigning"
+    draining = {one.address for one in gateway.spec.draining}
     return [
-        show_address(gateway, one, primary=not place, status=status)
+        show_address(gateway, one, primary=not place, status=leaving if one.address in draining else status)
         for place, one in enumerate(addresses_of(call, gateway))
     ]
 

@@ -170,6 +170,13 @@ class PrivateAddress(msgspec.Struct, frozen=True):
     association: str = ""
 
 
+class Draining(msgspec.Struct, frozen=True):
+    """A secondary address of a NAT gateway that gets no new flows. `until`: Unix seconds; then it goes."""
+
+    address: str
+    until: float
+
+
 class NatGatewaySpec(msgspec.Struct, frozen=True):
     """`interface`: its network interface, whose addresses are the gateway's; "" when it could not be made. `wish` "deleted": its interface is
     gone, and what it had stands in `addresses`."""
@@ -180,6 +187,7 @@ class NatGatewaySpec(msgspec.Struct, frozen=True):
     interface: str = ""
     wish: Literal["available", "deleted"] = "available"
     addresses: tuple[PrivateAddress, ...] = ()
+    draining: tuple[Draining, ...] = ()
 
 
 class NatGatewayStatus(msgspec.Struct, frozen=True):

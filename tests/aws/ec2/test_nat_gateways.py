@@ -169,3 +169,42 @@ def test_its_elastic_ip_is_free_when_it_is_deleted(cloud, subnet):
     assert cloud.code("AssociateAddress", AllocationId=address, NetworkInterfaceId=interface) == "AuthFailure"
     cloud("DeleteNatGateway", NatGatewayId=made)
     cloud("ReleaseAddress", AllocationId=address)
+
+
+def test_an_address_drains_before_it_goes(cloud, subnet):
+    first, second = elastic(cloud), elastic(cloud)
+    made = nat(cloud, subnet, AllocationId=first, SecondaryAllocationIds=[second])
+    gateway = {"NatGatewayId": made["NatGatewayId"]}
+    settle(cloud)
+    leaving = next(one for one in made["NatGatewayAddresses"] if not one["IsPrimary"])
+    params = {**gateway, "AssociationIds": [leaving["AssociationId"]]}
+    cloud("DisassociateNatGatewayAddress", **params, MaxDrainDurationSeconds=100)
+    (sandbox,) = cloud.wished("Sandbox").values()
+    primary = made["NatGatewayAddresses"][0]["PrivateIp"]
+    assert sandbox.sandbox.translation.addresses == (primary,)
+    assert sandbox.sandbox.translation.draining == (leaving["PrivateIp"],)
+    cloud.client.clock.time += 99
+    settle(cloud)
+    shown = cloud.one("DescribeNatGateways", "NatGateways", NatGatewayIds=list(gateway.values()))
+    states = {one["PrivateIp"]: one["Status"] for one in shown["NatGatewayAddresses"]}
+    assert states == {primary: "succeeded", leaving["PrivateIp"]: "disassociating"}
+    assert cloud.code("ReleaseAddress", AllocationId=second) == "InvalidIPAddress.InUse"
+    cloud.client.clock.time += 2
+    settle(cloud)
+    shown = cloud.one("DescribeNatGateways", "NatGateways", NatGatewayIds=list(gateway.values()))
+    assert [one["PrivateIp"] for one in shown["NatGatewayAddresses"]] == [primary]
+    (sandbox,) = cloud.wished("Sandbox").values()
+    assert (sandbox.sandbox.translation.addresses, sandbox.sandbox.translation.draining) == ((primary,), ())
+    cloud("ReleaseAddress", AllocationId=second)
+    cloud("CreateNetworkInterface", SubnetId=subnet, PrivateIpAddress=leaving["PrivateIp"])
+
+
+def test_what_drains_can_be_given_up_at_once(cloud, subnet):
+    made = nat(cloud, subnet, ConnectivityType="private", SecondaryPrivateIpAddresses=["10.0.1.77"])
+    settle(cloud)
+    params = {"NatGatewayId": made["NatGatewayId"], "PrivateIpAddresses": ["10.0.1.77"]}
+    cloud("UnassignPrivateNatGatewayAddress", **params, MaxDrainDurationSeconds=4000)
+    cloud("UnassignPrivateNatGatewayAddress", **params)
+    cloud("CreateNetworkInterface", SubnetId=subnet, PrivateIpAddress="10.0.1.77")
+    settle(cloud)
+    assert cloud.code("UnassignPrivateNatGatewayAddress", **params) == "InvalidParameterValue"
