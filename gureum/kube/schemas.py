@@ -155,8 +155,13 @@ def _definition(name: str) -> Schema:
 
 def of_kind(group: str, version: str, kind: str) -> Schema | None:
     """The schema of a built-in kind: group `` is the core one."""
-    name = _names_of_kinds().get((group, version, kind))
+    name = definition_name(group, version, kind)
     return _definition(name) if name else None
+
+
+def definition_name(group: str, version: str, kind: str) -> str | None:
+    """The name of a built-in kind's definition: `io.k8s.api.core.v1.Pod`."""
+    return _names_of_kinds().get((group, version, kind))
 
 
 def structural(node: Node) -> Schema:
