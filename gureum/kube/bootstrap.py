@@ -34,7 +34,8 @@ async def bootstrap(objects: Objects, clock: Clock) -> None:
 
 
 def _wanted() -> list[tuple[str, Object]]:
-    return [("core/namespaces", _namespace(name)) for name in NAMESPACES]
+    found = [("core/namespaces", _namespace(name)) for name in NAMESPACES]
+    return found + [("core/serviceaccounts", _account(name)) for name in NAMESPACES]
 
 
 def _namespace(name: str) -> Object:
@@ -46,3 +47,7 @@ def _namespace(name: str) -> Object:
         "spec": {"finalizers": ["kubernetes"]},
         "status": {"phase": "Active"},
     }
+
+
+def _account(namespace: str) -> Object:
+    return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": namespace}}

@@ -7,6 +7,7 @@ A cluster knows nothing of HTTP beyond the plain request; server.py brings it th
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Any
 
@@ -14,7 +15,15 @@ import msgspec
 
 from gureum.base.sealing import Sealer
 from gureum.kube.admission import Admission
+from gureum.kube.admission.addresses import service_addresses
+from gureum.kube.admission.namespaces import namespace_lifecycle
+from gureum.kube.admission.pods import priority, service_account, storage_class, tolerations
 from gureum.kube.bootstrap import bootstrap
+from gureum.kube.controllers.all import all_controllers
+from gureum.kube.controllers.client import Client
+from gureum.kube.controllers.index import Index
+from gureum.kube.controllers.loop import ControllerLoop
+from gureum.kube.controllers.namespaces import furnisher
 from gureum.kube.deleting import Deleting
 from gureum.kube.discovery import Discovery
 from gureum.kube.errors import StatusError, method_not_allowed, no_such_path, not_implemented
@@ -32,17 +41,27 @@ log = logging.getLogger("gureum.kube")
 
 
 class Cluster:
-    """`name`: of the cluster; stands in its keys."""
+    """`name`: of the cluster; stands in its keys. `authority`: PEM of what clients are to trust."""
 
-    def __init__(self, name: str, store: Store, sealer: Sealer, clock: Clock) -> None:
+    def __init__(self, name: str, store: Store, sealer: Sealer, clock: Clock, authority: str = "") -> None:
         self.name = name
+        self._authority = authority
         self.clock = clock
         self.objects = Objects(store, sealer, name)
         self.catalog = Catalog()
         self.forms = Forms(self.objects, clock)
         self.reading = Reading(self.objects, self.forms)
         self.watching = Watching(self.objects, self.forms, self.reading)
-        self.admission = Admission([])
+        self.admission = Admission(
+            [
+                namespace_lifecycle(self.objects, self.catalog, clock),
+                service_account(self.objects),
+                priority(self.objects),
+                tolerations,
+                storage_class(self.objects),
+                service_addresses(self.objects),
+            ]
+        )
         self.writing = Writing(self.objects, self.catalog, self.forms, self.admission, clock)
         self.deleting = Deleting(self.objects, self.catalog, self.reading, self.writing, self.admission, clock)
         self.discovery = Discovery(self.catalog)
@@ -52,9 +71,18 @@ class Cluster:
     async def start(self) -> None:
         """Makes what every cluster has, where it is missing, and starts the controllers."""
         await bootstrap(self.objects, self.clock)
+        index = Index(self.objects)
+        self.client = Client(self.objects, self.catalog, self.writing, self.deleting, index, self.clock)
+        controllers = [*all_controllers(), furnisher(self._authority)]
+        self.controllers = ControllerLoop(self.objects, index, self.client, controllers)
+        self.controllers.start()
 
     async def close(self) -> None:
         """Ends the controllers."""
+        await self.controllers.close()
+        for task in list(self.client.tasks):
+            task.cancel()
+        await asyncio.gather(*self.client.tasks, return_exceptions=True)
 
     async def handle(self, request: Request) -> Response:
         """Never raises but for cancellation."""

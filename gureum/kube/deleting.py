@@ -61,7 +61,7 @@ class Deleting:
             if entry is None:
                 raise not_found(kind, target.name)
             try:
-                obj, gone = await self._delete(request, target, entry, options)
+                obj, gone = await self.delete_entry(request, target, entry, options)
             except Conflict:
                 continue
             if not gone or kind.storage in RETURNED:
@@ -85,7 +85,7 @@ class Deleting:
                 if now is None:
                     break
                 try:
-                    found.append((await self._delete(request, one, now, options))[0])
+                    found.append((await self.delete_entry(request, one, now, options))[0])
                     break
                 except Conflict:
                     continue
@@ -93,7 +93,9 @@ class Deleting:
         body = {"kind": f"{kind.kind}List", "apiVersion": kind.api_version, "metadata": metadata, "items": found}
         return Response(200, show(body) + b"\n")
 
-    async def _delete(self, request: Request, target: Target, entry: Entry, options: Options) -> tuple[Object, bool]:
+    async def delete_entry(
+        self, request: Request, target: Target, entry: Entry, options: Options
+    ) -> tuple[Object, bool]:
         """The object after one step, and whether it is gone. store.Conflict when it has changed meanwhile."""
         kind, objects = target.kind, self._objects
         obj = objects.decode(entry)

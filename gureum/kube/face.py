@@ -56,7 +56,7 @@ class KubeFace:
             return found
         async with self._opening:
             if name not in self._clusters:
-                cluster = Cluster(name, self._store, self._sealer, self._clock)
+                cluster = Cluster(name, self._store, self._sealer, self._clock, self.pki.authority.decode())
                 await cluster.start()
                 self._clusters[name] = cluster
         return self._clusters[name]

@@ -4,6 +4,7 @@ What is stored is the object's JSON as clients get it, but for its resourceVersi
 shown, right behind `"metadata":{`, so that a list is a join of bytes. Secrets are sealed (base/sealing.py).
 
     kube/<cluster>/<group>/<plural>/<namespace>/<name>      namespace "" for kinds of the cluster
+    kube/<cluster>/~claims/<space>/<value>                  who has an address or a port
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import msgspec
 
 from gureum.base.sealing import Sealer
 from gureum.kube.errors import StatusError
-from gureum.store.contract import Check, Delete, Entry, Put, Store, StoreBroken, StoreFull, Unchanged, Write
+from gureum.store.contract import Check, Delete, Entry, NoneNewer, Put, Store, StoreBroken, StoreFull, Unchanged, Write
 
 ROOT = "kube/"
 MARK = b'"metadata":{'
@@ -42,6 +43,7 @@ class Objects:
         self.store = store
         self._sealer = sealer
         self.root = f"{ROOT}{cluster}/"
+        self.claims = f"{self.root}~claims/"
         self._opened: dict[str, tuple[int, bytes]] = {}
 
     @property
@@ -117,25 +119,30 @@ class Objects:
         except ValueError as error:
             raise StatusError(413, "RequestEntityTooLarge", f"etcdserver: request is too large: {error}") from error
 
-    async def create(self, storage: str, obj: Object, *more: Write) -> Object:
+    async def create(self, storage: str, obj: Object, *more: Write | Check) -> Object:
         """store.Conflict when it exists."""
         put = self.put(storage, obj)
-        revision = await self.commit([Unchanged(put.key, 0)], [put, *more])
+        revision = await self.commit(*_together(Unchanged(put.key, 0), put, more))
         obj["metadata"]["resourceVersion"] = str(revision)
         return obj
 
-    async def replace(self, storage: str, obj: Object, known: Entry, *more: Write) -> Object:
+    async def replace(self, storage: str, obj: Object, known: Entry, *more: Write | Check) -> Object:
         """store.Conflict when it has changed since it was `known`. What is the same makes no revision."""
         put = self.put(storage, obj)
         if put.value == known.value and not more:
             obj["metadata"]["resourceVersion"] = str(known.revision)
             return obj
-        revision = await self.commit([Unchanged(put.key, known.revision)], [put, *more])
+        revision = await self.commit(*_together(Unchanged(put.key, known.revision), put, more))
         obj["metadata"]["resourceVersion"] = str(revision)
         return obj
 
-    async def remove(self, known: Entry, *more: Write) -> int:
-        return await self.commit([Unchanged(known.key, known.revision)], [Delete(known.key), *more])
+    async def remove(self, known: Entry, *more: Write | Check) -> int:
+        return await self.commit(*_together(Unchanged(known.key, known.revision), Delete(known.key), more))
+
+
+def _together(check: Check, write: Write, more: Sequence[Write | Check]) -> tuple[list[Check], list[Write]]:
+    checks = [one for one in more if isinstance(one, Unchanged | NoneNewer)]
+    return [check, *checks], [write, *(one for one in more if isinstance(one, Put | Delete))]
 
 
 def encode(obj: Object) -> bytes:

@@ -61,6 +61,14 @@ class Writing:
         created = await self._create(request, target, obj)
         return self.answer(request, kind, created, 201)
 
+    async def create_object(self, request: Request, target: Target, obj: Object) -> Object:
+        """One that is made here and needs no reading: of controllers."""
+        return await self._create(request, target, obj)
+
+    async def replace_object(self, request: Request, target: Target, obj: Object, entry: Entry) -> Object:
+        """store.Conflict when it has changed since it was `entry`."""
+        return await self._replace(request, target, {**obj, "metadata": dict(obj["metadata"])}, entry)
+
     async def _create(self, request: Request, target: Target, obj: Object, *, tracked: bool = True) -> Object:
         kind = target.kind
         metadata = obj["metadata"]

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from gureum.kube.requests import Request, Target
-from gureum.store.contract import Write
+from gureum.store.contract import Check, Write
 
 Object = dict[str, Any]
 
@@ -35,8 +35,9 @@ class Attributes(msgspec.Struct):
         return str(self.obj["metadata"].get("namespace", "")) if self.obj else self.target.namespace
 
 
-Plugin = Callable[[Attributes], Awaitable[list[Write] | None]]
-"""Changes `obj` or raises StatusError; returns further writes that belong to the same commit."""
+Extra = Write | Check
+Plugin = Callable[[Attributes], Awaitable[list[Extra] | None]]
+"""Changes `obj` or raises StatusError; returns further writes and checks that belong to the same commit."""
 
 
 class Admission:
@@ -45,8 +46,8 @@ class Admission:
     def __init__(self, plugins: list[Plugin]) -> None:
         self._plugins = plugins
 
-    async def admit(self, attributes: Attributes) -> list[Write]:
-        writes: list[Write] = []
+    async def admit(self, attributes: Attributes) -> list[Extra]:
+        found: list[Extra] = []
         for plugin in self._plugins:
-            writes += await plugin(attributes) or ()
-        return writes
+            found += await plugin(attributes) or ()
+        return found

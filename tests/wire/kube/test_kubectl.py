@@ -34,7 +34,7 @@ def test_apply_on_both_sides_diff_edit_and_delete(kubectl):
     assert kubectl("apply", "-f", "-", stdin=MAP.format(value="b")) == "configmap/applied configured\n"
     served = kubectl("apply", "--server-side", "-f", "-", stdin=MAP.format(value="c"))
     assert served == "configmap/applied serverside-applied\n"
-    edited = kubectl.run("edit", "cm", "applied", EDITOR="sed -i s/k:.c/k:.d/").stdout
+    edited = kubectl.run("edit", "cm", "applied", EDITOR="sed -i s/:.c$/:\\\\x20d/").stdout
     assert edited == "configmap/applied edited\n"
     assert kubectl("get", "cm", "applied", "-o", "jsonpath={.data.k}") == "d"
     kubectl("delete", "cm", "applied")

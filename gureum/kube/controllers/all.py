@@ -1,0 +1,26 @@
+"""All controllers of a cluster."""
+
+from __future__ import annotations
+
+from gureum.kube.controllers import deployments
+from gureum.kube.controllers.collecting import GARBAGE_COLLECTOR
+from gureum.kube.controllers.loop import Controller
+from gureum.kube.controllers.namespaces import NAMESPACES
+from gureum.kube.controllers.replicasets import REPLICA_SETS, REPLICATION_CONTROLLERS
+from gureum.kube.controllers.scheduler import Scheduler
+from gureum.kube.controllers.simulated_nodes import SIMULATED_NODES
+
+
+def all_controllers() -> tuple[Controller, ...]:
+    """Anew for each cluster: the scheduler keeps what it has seen."""
+    return (*_STATELESS, Scheduler().controller())
+
+
+_STATELESS = (
+    GARBAGE_COLLECTOR,
+    NAMESPACES,
+    REPLICA_SETS,
+    REPLICATION_CONTROLLERS,
+    deployments.CONTROLLER,
+    SIMULATED_NODES,
+)
