@@ -1,0 +1,16 @@
+"""The rules of all kinds that have some, by storage (`apps/deployments`)."""
+
+from __future__ import annotations
+
+from gureum.kube.kinds import access, configuration, pods, scaling, services, volumes, workloads
+from gureum.kube.kinds.rules import Rules
+
+RULES: dict[str, Rules] = {
+    **access.RULES,
+    **configuration.RULES,
+    **pods.RULES,
+    **scaling.RULES,
+    **services.RULES,
+    **volumes.RULES,
+    **workloads.RULES,
+}
