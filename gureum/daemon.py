@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import importlib
 import logging
 import os
 import shutil
 import socket
+import ssl
 import time
 from typing import Any, cast
 
@@ -91,6 +93,7 @@ class Daemon:
             """Objects first: what is still measured of them afterwards goes with the rest."""
             nonlocal telemetry
             removed = await reset_store(store)
+            await kube.reset()
             await neighbours.reset()
             await telemetry.close()
             await asyncio.to_thread(shutil.rmtree, folder)
@@ -98,6 +101,7 @@ class Daemon:
             world.metrics, world.logs = telemetry.metrics, telemetry.logs
             return removed
 
+        kube = KubeService(self._home, store, sealer, clock)
         application = Application(
             gateway,
             Admin(world, services, gateway, reset if self._settings.ephemeral else None),
@@ -105,16 +109,19 @@ class Daemon:
             self._settings.endpoint_name,
         )
         server = HttpServer(application)
-        await server.serve(self._listen())
+        await server.serve(self._listen("aws", self._home.aws_port, "aws_port"))
+        kube.listen(self._listen("kube", self._home.kube_port, "kube_port"))
         link = asyncio.get_running_loop().create_task(world.run())
         telling = asyncio.get_running_loop().create_task(publish_control_metrics(world, gateway.counters))
         self._supervised.ready()
+        kube.start()
         neighbours.start()
         uploads = asyncio.get_running_loop().create_task(run_uploads(world, lambda: neighbours.has_state))
         try:
             await until_stopped(self._supervised)
         finally:
             world.tails.close()
+            await kube.close(LAST_ANSWERS_S)
             await server.close(LAST_ANSWERS_S)
             link.cancel()
             for task in (uploads, telling):
@@ -125,26 +132,78 @@ class Daemon:
             await telemetry.close()
             await store.close()
 
-    def _listen(self) -> socket.socket:
-        """The API's socket: the one the supervisor kept, else a new one."""
+    def _listen(self, name: str, port: int, setting: str) -> socket.socket:
+        """The socket of an API: the one the supervisor kept, else a new one."""
         shelf = FdStore.from_environment()
-        kept = shelf.get_all().get("aws")
+        kept = shelf.get_all().get(name)
         if kept is not None:
             return kept
         family = socket.AF_INET6 if ":" in self._home.bind else socket.AF_INET
         sock = socket.socket(family, socket.SOCK_STREAM)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            sock.bind((self._home.bind, self._home.aws_port))
+            sock.bind((self._home.bind, port))
         except OSError as error:
             sock.close()
-            where = f"{self._home.bind}:{self._home.aws_port}"
+            where = f"{self._home.bind}:{port}"
             why = "another program listens there" if error.errno == errno.EADDRINUSE else os.strerror(error.errno or 0)
-            raise OSError(f"{why}: {where} (settings bind and aws_port)") from error
+            raise OSError(f"{why}: {where} (settings bind and {setting})") from error
         sock.listen(1024)
         sock.setblocking(False)
-        shelf.put("aws", sock)
+        shelf.put(name, sock)
         return sock
+
+
+class KubeService:
+    """The Kubernetes API: its socket listens from the start, its code is loaded when everything else is ready, which it would delay by a
+    fifth of a second. Who connects before that waits as long."""
+
+    def __init__(self, home: Home, store: Store, sealer: Sealer, clock: SystemClock) -> None:
+        self._home = home
+        self._store = store
+        self._sealer = sealer
+        self._clock = clock
+        self._socket: socket.socket | None = None
+        self._server: HttpServer | None = None
+        self._face: Any = None
+        self._starting: asyncio.Task[None] | None = None
+
+    def listen(self, sock: socket.socket) -> None:
+        self._socket = sock
+
+    def start(self) -> None:
+        self._starting = asyncio.get_running_loop().create_task(self._start())
+
+    async def reset(self) -> None:
+        """After the store was emptied."""
+        if self._face is not None:
+            await self._face.reset()
+
+    async def close(self, limit_s: float) -> None:
+        if self._starting is not None:
+            self._starting.cancel()
+            await asyncio.gather(self._starting, return_exceptions=True)
+        if self._face is not None:
+            await self._face.close()
+        if self._server is not None:
+            await self._server.close(limit_s)
+
+    async def _start(self) -> None:
+        try:
+            module = await asyncio.to_thread(importlib.import_module, "gureum.kube.face")
+            home = self._home
+            face = module.KubeFace(
+                home.kubeconfig.parent, home.bind, home.kube_endpoint, self._store, self._sealer, self._clock
+            )
+            context = await face.prepare()
+            self._face = face
+            self._server = HttpServer(face.front)
+            assert self._socket is not None
+            await self._server.serve(self._socket, context)
+            await face.resume()
+        except Exception:
+            log.exception("the Kubernetes API does not start")
+            raise
 
 
 class Corked:
@@ -177,6 +236,9 @@ class Connection(HttpToolsProtocol):
     """A client's connection. What WebSockets need is imported with the first one: it would cost every start some tens of milliseconds."""
 
     def connection_made(self, transport: Any) -> None:
+        peer = transport.get_extra_info("peercert")
+        if peer:
+            self.app_state = {"peer": peer}
         super().connection_made(cast(asyncio.Transport, Corked(transport)))
 
     def _should_upgrade_to_ws(self) -> bool:
@@ -189,7 +251,8 @@ class Connection(HttpToolsProtocol):
 class HttpServer:
     """uvicorn's HTTP protocol on a socket and a loop of ours (its own server would take over signals and the loop)."""
 
-    def __init__(self, application: Application) -> None:
+    def __init__(self, application: Any) -> None:
+        """`application`: ASGI."""
         self._config = Config(
             application,
             lifespan="off",
@@ -208,9 +271,9 @@ class HttpServer:
         self._state = ServerState()
         self._server: asyncio.AbstractServer | None = None
 
-    async def serve(self, sock: socket.socket) -> None:
+    async def serve(self, sock: socket.socket, tls: ssl.SSLContext | None = None) -> None:
         self._server = await asyncio.get_running_loop().create_server(
-            lambda: Connection(config=self._config, server_state=self._state, app_state={}), sock=sock
+            lambda: Connection(config=self._config, server_state=self._state, app_state={}), sock=sock, ssl=tls
         )
 
     async def close(self, limit_s: float) -> None:

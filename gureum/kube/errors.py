@@ -116,9 +116,7 @@ def invalid_object(kind: Kind, name: str, causes: list[Cause]) -> StatusError:
 def forbidden(kind: Kind | None, name: str, text: str) -> StatusError:
     if kind is None:
         return StatusError(403, "Forbidden", f"forbidden: {text}", {})
-    message = (
-        f'{kind.qualified} "{name}" is forbidden: {text}' if name else f"{kind.qualified} is forbidden: {text}"
-    )
+    message = f'{kind.qualified} "{name}" is forbidden: {text}' if name else f"{kind.qualified} is forbidden: {text}"
     return StatusError(403, "Forbidden", message, details_of(kind, name))
 
 

@@ -31,7 +31,7 @@ class Forms:
             value = _encode(convert(_decode(value), kind))
         return with_revision(value, entry.revision)
 
-    def list(self, kind: Kind, values: list[bytes], metadata: dict[str, Any], wish: Wish, include: str) -> bytes:
+    def list_of(self, kind: Kind, values: list[bytes], metadata: dict[str, Any], wish: Wish, include: str) -> bytes:
         if wish.form == "Table":
             return self._table(kind, values, metadata, wish, include)
         name, version = f"{kind.kind}List", kind.api_version
@@ -59,7 +59,14 @@ class Forms:
         )
 
     def _table(
-        self, kind: Kind, values: list[bytes], metadata: dict[str, Any], wish: Wish, include: str, *, headed: bool = True
+        self,
+        kind: Kind,
+        values: list[bytes],
+        metadata: dict[str, Any],
+        wish: Wish,
+        include: str,
+        *,
+        headed: bool = True,
     ) -> bytes:
         if include not in ("", "None", "Metadata", "Object"):
             raise bad_request(f"unrecognized includeObject value: {include!r}")

@@ -15,7 +15,6 @@ import msgspec
 
 from gureum.base.sealing import Sealer
 from gureum.kube.errors import StatusError
-from gureum.kube.kinds.kind import Kind
 from gureum.store.contract import Check, Delete, Entry, Put, Store, StoreBroken, StoreFull, Unchanged, Write
 
 ROOT = "kube/"
@@ -102,7 +101,9 @@ class Objects:
         if storage in SEALED:
             # A write that changes nothing is to make no revision: the same text sealed anew would be another.
             known = self.store.get(key)
-            value = known.value if known is not None and self.plain(known) == value else self._sealer.seal_bytes(value, key)
+            value = (
+                known.value if known is not None and self.plain(known) == value else self._sealer.seal_bytes(value, key)
+            )
         return Put(key, value)
 
     async def commit(self, checks: Sequence[Check], writes: Sequence[Write]) -> int:

@@ -18,7 +18,7 @@ from gureum.kube.forms import Forms
 from gureum.kube.kinds.kind import Kind
 from gureum.kube.objects import Objects
 from gureum.kube.requests import Request, Response, Target, Wish, wish_of
-from gureum.kube.selectors import Filter, FieldSelector, make_filter, parse_fields, parse_labels
+from gureum.kube.selectors import FieldSelector, Filter, make_filter, parse_fields, parse_labels
 from gureum.store.contract import Entry
 
 LIMIT_SNAPSHOTS = 64
@@ -55,7 +55,7 @@ class Reading:
             return self._forms.table(kind, value, wish, request.parameter("includeObject"))
         return self._forms.partial(value, wish)
 
-    def list(self, request: Request, target: Target) -> Response:
+    def read_list(self, request: Request, target: Target) -> Response:
         kind = target.kind
         wish = wish_of(request.headers.get("accept", ""))
         selected = self.filter_of(request, target)
@@ -76,7 +76,9 @@ class Reading:
             metadata["continue"] = _encode(_Token(revision, entries[last - 1].key[len(prefix) :]))
             if selected is None:
                 metadata["remainingItemCount"] = left
-        return Response(200, self._forms.list(kind, found, metadata, wish, request.parameter("includeObject")), wish.content_type)
+        return Response(
+            200, self._forms.list_of(kind, found, metadata, wish, request.parameter("includeObject")), wish.content_type
+        )
 
     def _entries(self, request: Request, target: Target) -> tuple[list[Entry], int]:
         """What the request's list is of, from where it goes on, and its revision."""
@@ -115,12 +117,18 @@ class Reading:
         """The revision that is asked for exactly, if one is."""
         text, match = request.parameter("resourceVersion"), request.parameter("resourceVersionMatch")
         if match and match not in ("Exact", "NotOlderThan"):
-            raise invalid_options(f'resourceVersionMatch: Unsupported value: "{match}": supported values: "Exact", "NotOlderThan", ""')
+            raise invalid_options(
+                f'resourceVersionMatch: Unsupported value: "{match}": supported values: "Exact", "NotOlderThan", ""'
+            )
         if match and not text:
-            raise invalid_options("resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided")
+            raise invalid_options(
+                "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided"
+            )
         revision = revision_of(text)
         if match == "Exact" and revision == 0:
-            raise invalid_options('resourceVersionMatch: Forbidden: resourceVersionMatch "exact" is forbidden for resourceVersion "0"')
+            raise invalid_options(
+                'resourceVersionMatch: Forbidden: resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
+            )
         if revision > self._objects.revision:
             raise too_large_revision(revision, self._objects.revision)
         return revision if match == "Exact" else None
@@ -143,12 +151,19 @@ def revision_of(text: str) -> int:
     if not text:
         return 0
     if not text.isascii() or not text.isdigit() or len(text) > 19:
-        raise invalid_options(f'resourceVersion: Invalid value: "{text[:100]}": strconv.ParseUint: parsing "{text[:100]}": invalid syntax')
+        raise invalid_options(
+            f'resourceVersion: Invalid value: "{text[:100]}": strconv.ParseUint: parsing "{text[:100]}": invalid syntax'
+        )
     return int(text)
 
 
 def invalid_options(text: str) -> StatusError:
-    return StatusError(422, "Invalid", f'ListOptions.meta.k8s.io "" is invalid: {text}', {"group": "meta.k8s.io", "kind": "ListOptions"})
+    return StatusError(
+        422,
+        "Invalid",
+        f'ListOptions.meta.k8s.io "" is invalid: {text}',
+        {"group": "meta.k8s.io", "kind": "ListOptions"},
+    )
 
 
 def _too_late(token: _Token) -> StatusError:

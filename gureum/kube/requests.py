@@ -1,8 +1,8 @@
 """A request as the handlers get it, and what its path and headers mean.
 
-    /api/v1/namespaces/NS/pods/NAME/status      group "", a subresource
-    /apis/apps/v1/deployments                   all namespaces
-    /api/v1/namespaces/NS/status                the namespace's own subresource
+/api/v1/namespaces/NS/pods/NAME/status      group "", a subresource
+/apis/apps/v1/deployments                   all namespaces
+/api/v1/namespaces/NS/status                the namespace's own subresource
 """
 
 from __future__ import annotations
@@ -114,7 +114,11 @@ def target_of(path: str, find: Find) -> Target:
     if any(not part for part in rest):
         raise no_such_path()
     namespace = ""
-    if rest[0] == "namespaces" and len(rest) >= 3 and not (len(rest) == 3 and rest[2] in ("status", "finalize") and not group):
+    if (
+        rest[0] == "namespaces"
+        and len(rest) >= 3
+        and not (len(rest) == 3 and rest[2] in ("status", "finalize") and not group)
+    ):
         namespace, rest = rest[1], rest[2:]
     kind = find(group, version, rest[0])
     if kind is None or (namespace and not kind.namespaced):

@@ -30,7 +30,7 @@ def age(created: str | None, now: float) -> str:
     """As kubectl: two units at most, one where that is enough (k8s.io/apimachinery/pkg/util/duration)."""
     if not created:
         return "<unknown>"
-    seconds = int(now - datetime.fromisoformat(created.replace("Z", "+00:00")).timestamp())
+    seconds = int(now - datetime.fromisoformat(created).timestamp())
     if seconds < -1:
         return "<invalid>"
     return human_duration(max(seconds, 0))

@@ -14,9 +14,20 @@ import msgspec
 from gureum.kube.errors import bad_request
 
 _TOKEN = re.compile(r"\s*(?:(!=|==|=|!|,|\(|\)|<|>)|([^\s=!,()<>]+))")
-_KEY = re.compile(r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$")
+_KEY = re.compile(
+    r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
+)
 _VALUE = re.compile(r"^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$")
 LIMIT_SELECTOR = 32_768
+_NAME_TEXT = (
+    "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character "
+    "(e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
+)
+_VALUE_TEXT = (
+    "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an "
+    "alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is "
+    "'(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
+)
 Labels = dict[str, str]
 
 
@@ -55,9 +66,7 @@ def parse_labels(text: str) -> Selector:
     found: list[Requirement] = []
     while tokens:
         found.append(_requirement(tokens))
-        if tokens and tokens.pop(0) != ",":
-            raise _unparsable(text)
-        elif tokens == [] and text.rstrip().endswith(","):
+        if (tokens and tokens.pop(0) != ",") or (tokens == [] and text.rstrip().endswith(",")):
             raise _unparsable(text)
     return tuple(found)
 
@@ -97,7 +106,7 @@ def _requirement(tokens: list[str]) -> Requirement:
         tokens.pop(0)
     key = tokens.pop(0) if tokens else ""
     if not _KEY.match(key):
-        raise bad_request(f"unable to parse requirement: <nil>: Invalid value: {msgspec.json.encode(key).decode()}: name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character")
+        raise bad_request(f"unable to parse requirement: <nil>: Invalid value: {_quoted(key)}: {_NAME_TEXT}")
     if negated:
         return Requirement(key, "!exists")
     if not tokens or tokens[0] == ",":
@@ -109,17 +118,22 @@ def _requirement(tokens: list[str]) -> Requirement:
         raise bad_request(f"unable to parse requirement: found '{operator}', expected: in, notin, =, ==, !=, gt, lt")
     value = tokens.pop(0) if tokens and tokens[0] != "," else ""
     if not _VALUE.match(value):
-        raise bad_request(f"unable to parse requirement: values[0][{key}]: Invalid value: {msgspec.json.encode(value).decode()}: a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character")
+        raise bad_request(
+            f"unable to parse requirement: values[0][{key}]: Invalid value: {_quoted(value)}: {_VALUE_TEXT}"
+        )
     name = {"=": "in", "==": "in", "!=": "notin", "<": "lt", ">": "gt"}[operator]
     if name in ("lt", "gt") and not value.lstrip("-").isdigit():
-        raise bad_request(f"unable to parse requirement: values[0][{key}]: Invalid value: \"{value}\": for 'Gt', 'Lt' operators, the value must be an integer")
+        raise bad_request(
+            f"unable to parse requirement: values[0][{key}]: Invalid value: \"{value}\": for 'Gt', 'Lt' operators, the value must be an integer"
+        )
     return Requirement(key, name, frozenset([value]))
 
 
 def _values(tokens: list[str]) -> list[str]:
     if not tokens or tokens.pop(0) != "(":
         raise bad_request("unable to parse requirement: expected '('")
-    values, comma = [], True
+    values: list[str] = []
+    comma = True
     while tokens:
         token = tokens.pop(0)
         if token == ")":
@@ -138,6 +152,10 @@ def _values(tokens: list[str]) -> list[str]:
     raise bad_request("unable to parse requirement: expected ')'")
 
 
+def _quoted(text: str) -> str:
+    return msgspec.json.encode(text).decode()
+
+
 def _unparsable(text: str) -> Exception:
     return bad_request(f"unable to parse requirement: found '{text}', expected: identifier or 'end of string'")
 
@@ -153,7 +171,10 @@ def _compares(value: str, operator: str, than: str) -> bool:
 
 COMMON_FIELDS = ("metadata.name", "metadata.namespace")
 _EVENT_FIELDS = (
-    *(f"involvedObject.{name}" for name in ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")),
+    *(
+        f"involvedObject.{name}"
+        for name in ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
+    ),
     *("reason", "reportingComponent", "source", "type"),
 )
 FIELDS: dict[str, tuple[str, ...]] = {
@@ -210,7 +231,12 @@ def parse_fields(text: str, storage: str, extra: tuple[str, ...] = ()) -> FieldS
     return tuple(found)
 
 
-_DEFAULTS = {"spec.unschedulable": "false", "status.replicas": "0", "status.successful": "0", "spec.hostNetwork": "false"}
+_DEFAULTS = {
+    "spec.unschedulable": "false",
+    "status.replicas": "0",
+    "status.successful": "0",
+    "spec.hostNetwork": "false",
+}
 
 
 def field_value(obj: dict[str, Any], field: str) -> str:

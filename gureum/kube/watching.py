@@ -73,13 +73,19 @@ class Watching:
         """sendInitialEvents; None where it is not given."""
         if not request.parameter("sendInitialEvents"):
             if request.parameter("resourceVersionMatch"):
-                raise invalid_options("resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided")
+                raise invalid_options(
+                    "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
+                )
             return None
         if request.parameter("resourceVersionMatch") != "NotOlderThan":
-            raise invalid_options("resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")
+            raise invalid_options(
+                "resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+            )
         wanted = request.flag("sendInitialEvents")
         if wanted and not request.flag("allowWatchBookmarks"):
-            raise invalid_options("sendInitialEvents: Forbidden: sendInitialEvents requires setting allowWatchBookmarks to true")
+            raise invalid_options(
+                "sendInitialEvents: Forbidden: sendInitialEvents requires setting allowWatchBookmarks to true"
+            )
         return wanted
 
     def line(self, type_: str, kind: Kind, event: Event) -> bytes:
@@ -156,15 +162,14 @@ class _Watch:
             bookmark = loop.time() + BOOKMARK_S
             try:
                 async with asyncio.timeout_at(min(end, bookmark)):
-                    batch = await anext(events, None)
+                    batch = await anext(events)
             except TimeoutError:
-                # What this watch has not been told of does not concern it, unless it is still on its way.
                 if self._bookmarks:
-                    yield self._bookmark(getattr(events, "position", revision), initial=False)
+                    yield self._bookmark(events.position, initial=False)
                 if loop.time() >= end:
                     return
                 continue
-            if batch is None:
+            except StopAsyncIteration:
                 return
             revision = batch[-1].revision
             told = b"".join(self._told(event) for event in batch)
