@@ -33,7 +33,7 @@ class Api:
         await self.cluster.start()
         return self
 
-    async def __aexit__(self, *_: Any) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.cluster.close()
         assert self.cluster.unexpected == 0
 

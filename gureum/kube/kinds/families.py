@@ -1,10 +1,16 @@
-"""Which rules hold for which kind."""
+"""Which rules hold for which kind, by storage (`apps/deployments`)."""
 
 from __future__ import annotations
 
-from gureum.kube.kinds.rules import PLAIN, Rules
+from gureum.kube.kinds import access, configuration, pods, scaling, services, volumes, workloads
+from gureum.kube.kinds.rules import Rules
 
 RULES: dict[str, Rules] = {
-    "coordination.k8s.io/leases": Rules(generation=False, conditional=True),
-    "core/configmaps": PLAIN,
+    **access.RULES,
+    **configuration.RULES,
+    **pods.RULES,
+    **scaling.RULES,
+    **services.RULES,
+    **volumes.RULES,
+    **workloads.RULES,
 }
