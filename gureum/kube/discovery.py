@@ -12,9 +12,10 @@ from typing import Any
 
 import msgspec
 
-from gureum.kube.errors import StatusError, no_such_path
+from gureum.kube.errors import no_such_path
 from gureum.kube.kinds.catalog import Catalog
 from gureum.kube.kinds.kind import Kind
+from gureum.kube.openapi.binary import CONTENT_TYPE, document
 from gureum.kube.openapi.documents import Described, index3, version2, version3
 from gureum.kube.requests import JSON, Request, Response
 
@@ -122,8 +123,8 @@ class Discovery:
 
     def _openapi(self, request: Request, parts: list[str]) -> Response:
         if parts == ["v2"]:
-            if "protobuf" in request.headers.get("accept", "") and JSON not in request.headers.get("accept", ""):
-                raise StatusError(406, "NotAcceptable", "only the following media types are accepted: application/json")
+            if CONTENT_TYPE in request.headers.get("accept", "").replace("@", "-"):
+                return self._binary(request)
             return self._document(request, "openapi/v2", lambda: version2(self._described(), GIT_VERSION))
         if parts == ["v3"]:
             return self._document(request, "openapi/v3", self._index)
@@ -133,6 +134,18 @@ class Discovery:
                 raise no_such_path()
             return self._document(request, "/".join(parts), lambda: self._version3(group, version))
         raise no_such_path()
+
+    def _binary(self, request: Request) -> Response:
+        """The document as protobuf. What JSON cannot carry is kept as text."""
+
+        def make() -> str:
+            return document(version2(self._described(), GIT_VERSION)).decode("latin-1")
+
+        response = self._document(request, "openapi/v2 binary", make, CONTENT_TYPE)
+        if response.body:
+            assert isinstance(response.body, bytes)
+            response.body = msgspec.json.decode(response.body, type=str).encode("latin-1")
+        return response
 
     def _version3(self, group: str, version: str) -> Any:
         return version3(self._described(group, version), GIT_VERSION)

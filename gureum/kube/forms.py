@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -11,7 +12,7 @@ from gureum.kube.kinds.conversion import convert
 from gureum.kube.kinds.kind import Kind
 from gureum.kube.objects import Objects, with_revision
 from gureum.kube.requests import Wish
-from gureum.kube.rows import Columns, columns_of, row_of
+from gureum.kube.tables.table import cells, definitions, table_of
 from gureum.ports.clock import Clock
 from gureum.store.contract import Entry
 
@@ -70,11 +71,11 @@ class Forms:
     ) -> bytes:
         if include not in ("", "None", "Metadata", "Object"):
             raise bad_request(f"unrecognized includeObject value: {include!r}")
-        columns: Columns = columns_of(kind)
-        now = self._clock.now()
+        table = table_of(kind.group, kind.kind, None if kind.custom is None else kind.custom.columns)
+        now = datetime.fromtimestamp(self._clock.now(), UTC)
         rows = []
         for value in values:
-            row: dict[str, Any] = {"cells": row_of(kind, _decode(value), now)}
+            row: dict[str, Any] = {"cells": cells(table, _decode(value), now)}
             if include == "Object":
                 row["object"] = msgspec.Raw(value)
             elif include != "None":
@@ -86,7 +87,7 @@ class Forms:
                     "kind": "Table",
                     "apiVersion": f"meta.k8s.io/{wish.version}",
                     "metadata": metadata,
-                    "columnDefinitions": columns if headed else [],
+                    "columnDefinitions": definitions(table) if headed else [],
                     "rows": rows,
                 }
             )

@@ -41,6 +41,8 @@ from gureum.store.contract import Conflict, Entry
 
 LIMIT_TRIES = 10
 LIMIT_GENERATE_TRIES = 8
+_FREE = frozenset({"binding", "ephemeralcontainers", "resize", "finalize"})
+"""Subresources that change what a write of the object itself may not."""
 APPLY = "application/apply-patch+yaml"
 
 
@@ -197,7 +199,8 @@ class Writing:
         more = await self._admission.admit(attributes)
         obj = attributes.obj
         causes += validate_metadata(kind.storage, obj, namespaced=kind.namespaced)
-        causes += self._catalog.validate(kind, obj, old)
+        if subresource not in _FREE:
+            causes += self._catalog.validate(kind, obj, old)
         if causes:
             raise invalid_object(kind, target.name, causes)
         if rules.generation and _spec_of(obj) != _spec_of(old):

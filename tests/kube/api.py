@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any
+from typing import Any, Self
 
 from gureum.base.clock import SystemClock
 from gureum.base.sealing import Sealer
@@ -29,15 +29,17 @@ class Api:
         self.store = store or MemoryStore()
         self.cluster = Cluster("default", self.store, Sealer(Path(mkdtemp()) / "key"), SystemClock())
 
-    async def __aenter__(self) -> Api:
+    async def __aenter__(self) -> Self:
         await self.cluster.start()
         return self
 
-    async def __aexit__(self, *_: Any) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.cluster.close()
         assert self.cluster.unexpected == 0
 
-    async def respond(self, method: str, path: str, body: Any = None, *, user: User = ADMIN, **headers: str) -> Response:
+    async def respond(
+        self, method: str, path: str, body: Any = None, *, user: User = ADMIN, **headers: str
+    ) -> Response:
         path, _, query = path.partition("?")
         content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         lines = {name.replace("_", "-"): value for name, value in headers.items()}

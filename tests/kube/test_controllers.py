@@ -20,7 +20,13 @@ def deployment(name="web", replicas=3, image="nginx:1", **spec):
 
 def node(name="n1", cpu="32", pods="110"):
     capacity = {"cpu": cpu, "memory": "64Gi", "pods": pods}
-    ready = {"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+    ready = {
+        "type": "Ready",
+        "status": "True",
+        "reason": "KubeletReady",
+        "message": "",
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+    }
     return {
         "apiVersion": "v1",
         "kind": "Node",
@@ -174,7 +180,11 @@ def test_a_namespace_goes_with_all_that_is_in_it():
 
             async def told():
                 found = await api.ok("GET", "/api/v1/namespaces/n")
-                return [one for one in found["status"].get("conditions", ()) if one["type"] == "NamespaceFinalizersRemaining"]
+                return [
+                    one
+                    for one in found["status"].get("conditions", ())
+                    if one["type"] == "NamespaceFinalizersRemaining"
+                ]
 
             assert "example.com/x in 1" in (await until(told))[0]["message"]
             await api.patch("/api/v1/namespaces/n/configmaps/a", {"metadata": {"finalizers": None}})

@@ -22,7 +22,11 @@ def test_pages_are_of_one_moment_whatever_is_written_meanwhile():
             second = await api.ok("GET", f"{MAPS}?limit=2&continue={first['metadata']['continue']}")
             third = await api.ok("GET", f"{MAPS}?limit=2&continue={second['metadata']['continue']}")
             pages = [first, second, third]
-            assert [[one["metadata"]["name"] for one in page["items"]] for page in pages] == [["a", "b"], ["c", "d"], ["e"]]
+            assert [[one["metadata"]["name"] for one in page["items"]] for page in pages] == [
+                ["a", "b"],
+                ["c", "d"],
+                ["e"],
+            ]
             assert {page["metadata"]["resourceVersion"] for page in pages} == {first["metadata"]["resourceVersion"]}
             assert first["metadata"]["remainingItemCount"] == 3
             assert "continue" not in third["metadata"]
@@ -124,7 +128,11 @@ def test_what_is_compacted_is_gone():
         ("fieldSelector=spec.foo%3Dx", 400, "field label not supported: spec.foo"),
         ("continue=abc", 400, "continue key is not valid"),
         ("watch=maybe", 400, "invalid syntax"),
-        ("watch=1&sendInitialEvents=true", 422, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"),
+        (
+            "watch=1&sendInitialEvents=true",
+            422,
+            "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+        ),
     ],
 )
 def test_bad_options_are_refused(query, code, text):

@@ -5,7 +5,7 @@ Source: Kubernetes, "Kubernetes Scheduler", "Assigning Pods to Nodes", "Taints a
 
 from __future__ import annotations
 
-from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 from gureum.kube.controllers.client import Client
@@ -13,7 +13,7 @@ from gureum.kube.controllers.events import record
 from gureum.kube.controllers.index import PODS
 from gureum.kube.controllers.loop import Controller, Seen
 from gureum.kube.controllers.pods import condition
-from gureum.kube.kinds.quantities import BadQuantity, parse_quantity
+from gureum.kube.kinds.quantities import BadQuantity, as_text, value_of
 from gureum.kube.objects import Object
 from gureum.kube.selectors import Requirement
 from gureum.kube.times import timestamp
@@ -21,7 +21,7 @@ from gureum.kube.times import timestamp
 NAME = "default-scheduler"
 NODES = "core/nodes"
 DEFAULT_PODS = 110
-Amounts = dict[str, Decimal]
+Amounts = dict[str, Fraction]
 
 
 class Scheduler:
@@ -87,7 +87,7 @@ class Scheduler:
         self._placed[key] = node, amounts
         used = self._used.setdefault(node, {})
         for name, amount in amounts.items():
-            used[name] = used.get(name, Decimal(0)) + amount
+            used[name] = used.get(name, Fraction(0)) + amount
 
     def _forget_pod(self, key: str) -> None:
         node, amounts = self._placed.pop(key, ("", {}))
@@ -108,19 +108,16 @@ class Scheduler:
         # Counted at once: the next pod is decided on before this one's binding is durable.
         self._take(key, node, amounts)
         place = client.objects.place(key)
-        if (
-            await client.update(
-                PODS, place.namespace, place.name, lambda obj: bound(obj, node, client.clock.now()), NAME
-            )
-            is None
-        ):
+        now = client.clock.now()
+        done = await client.update(PODS, *place[1:], lambda obj: bound(obj, node, now), NAME, "binding")
+        if done is None:
             self._forget_pod(key)
             return
         text = f"Successfully assigned {place.namespace}/{place.name} to {node}"
         record(client, pod, "Normal", "Scheduled", text, NAME)
 
     def _choose(self, pod: Object, amounts: Amounts) -> tuple[str | None, dict[str, int]]:
-        best: tuple[Decimal, str] | None = None
+        best: tuple[Fraction, str] | None = None
         reasons: dict[str, int] = {}
         for name, node in self._nodes.items():
             used = self._used.get(name, {})
@@ -176,20 +173,20 @@ def requests_of(pod: Object) -> Amounts:
     total: Amounts = {}
     for container in spec.get("containers") or ():
         for name, amount in _requests(container).items():
-            total[name] = total.get(name, Decimal(0)) + amount
+            total[name] = total.get(name, Fraction(0)) + amount
     for container in spec.get("initContainers") or ():
         for name, amount in _requests(container).items():
-            total[name] = max(total.get(name, Decimal(0)), amount)
+            total[name] = max(total.get(name, Fraction(0)), amount)
     for name, value in (spec.get("overhead") or {}).items():
-        total[name] = total.get(name, Decimal(0)) + parse_quantity(value)
-    total["pods"] = Decimal(1)
+        total[name] = total.get(name, Fraction(0)) + value_of(as_text(value))
+    total["pods"] = Fraction(1)
     return total
 
 
 def _requests(container: Object) -> Amounts:
     try:
         return {
-            name: parse_quantity(value)
+            name: value_of(as_text(value))
             for name, value in ((container.get("resources") or {}).get("requests") or {}).items()
         }
     except BadQuantity:
@@ -219,8 +216,8 @@ def misfit(pod: Object, node: Object, amounts: Amounts, used: Amounts) -> str:
         return "node(s) were not ready"
     allocatable = (node.get("status") or {}).get("allocatable") or {}
     for name, amount in amounts.items():
-        total = parse_quantity(allocatable.get(name, DEFAULT_PODS if name == "pods" else 0))
-        if amount and used.get(name, Decimal(0)) + amount > total:
+        total = value_of(as_text(allocatable.get(name, DEFAULT_PODS if name == "pods" else 0)))
+        if amount and used.get(name, Fraction(0)) + amount > total:
             return "Too many pods" if name == "pods" else f"Insufficient {name}"
     return ""
 
@@ -265,12 +262,12 @@ def _matches_term(term: Object, labels: dict[str, str], name: str) -> bool:
     )
 
 
-def _fullness(node: Object, amounts: Amounts, used: Amounts) -> Decimal:
+def _fullness(node: Object, amounts: Amounts, used: Amounts) -> Fraction:
     """How full it would be: the mean of CPU, memory and pods."""
     allocatable = (node.get("status") or {}).get("allocatable") or {}
-    total = Decimal(0)
+    total = Fraction(0)
     for name in ("cpu", "memory", "pods"):
-        size = parse_quantity(allocatable.get(name, DEFAULT_PODS if name == "pods" else 0))
+        size = value_of(as_text(allocatable.get(name, DEFAULT_PODS if name == "pods" else 0)))
         if size:
-            total += (used.get(name, Decimal(0)) + amounts.get(name, Decimal(0))) / size
+            total += (used.get(name, Fraction(0)) + amounts.get(name, Fraction(0))) / size
     return total

@@ -113,6 +113,8 @@ class Catalog:
         if subresource == "finalize":
             spec = {**(old.get("spec") or {}), "finalizers": (obj.get("spec") or {}).get("finalizers") or []}
             return {**old, "spec": spec}
+        if subresource == "binding":
+            return obj
         if subresource in ("ephemeralcontainers", "resize"):
             return {**old, "metadata": obj["metadata"], "spec": obj.get("spec", {})}
         if kind.subresource("status"):

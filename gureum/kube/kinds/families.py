@@ -1,20 +1,25 @@
-"""Which rules hold for which kind."""
+"""Which rules hold for which kind, by storage (`apps/deployments`)."""
 
 from __future__ import annotations
 
-from gureum.kube.kinds import workloads
-from gureum.kube.kinds.everyday import FAMILY
-from gureum.kube.kinds.pods import POD
+from gureum.kube.kinds import access, configuration, pods, scaling, services, volumes, workloads
 from gureum.kube.kinds.rules import Rules
 
 RULES: dict[str, Rules] = {
-    **FAMILY,
-    "core/pods": POD,
-    "core/replicationcontrollers": workloads.REPLICATION_CONTROLLER,
-    "apps/deployments": workloads.DEPLOYMENT,
-    "apps/replicasets": workloads.REPLICA_SET,
-    "apps/statefulsets": workloads.STATEFUL_SET,
-    "apps/daemonsets": workloads.DAEMON_SET,
-    "batch/jobs": workloads.JOB,
-    "batch/cronjobs": workloads.CRON_JOB,
+    **access.RULES,
+    **configuration.RULES,
+    **pods.RULES,
+    **scaling.RULES,
+    **services.RULES,
+    **volumes.RULES,
+    **workloads.RULES,
+    **{
+        name: Rules()
+        for name in (
+            "admissionregistration.k8s.io/validatingadmissionpolicies",
+            "admissionregistration.k8s.io/validatingadmissionpolicybindings",
+            "flowcontrol.apiserver.k8s.io/flowschemas",
+            "flowcontrol.apiserver.k8s.io/prioritylevelconfigurations",
+        )
+    },
 }

@@ -70,7 +70,9 @@ class Kubectl:
             "EDITOR": os.environ.get("EDITOR", "true"),
         }
 
-    def run(self, *arguments: str, stdin: str = "", check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *arguments: str, stdin: str = "", check: bool = True, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [self.program, *arguments],
             input=stdin,
