@@ -205,12 +205,8 @@ def decode_object(request: Request, kind: Kind, schema: Schema | None) -> Object
     if len(request.body) > LIMIT_BODY_BYTES:
         raise StatusError(413, "RequestEntityTooLarge", f"Request entity too large: limit is {LIMIT_BODY_BYTES}")
     obj = read_body(request)
-    if not obj:
-        raise bad_request(
-            "EOF"
-            if not request.body
-            else f"Object 'Kind' is missing in '{request.body[:200].decode(errors='replace')}'"
-        )
+    if not request.body:
+        raise bad_request("EOF")
     check_header(obj, kind)
     twice = duplicates_of(request.body) if request.body[:1] == b"{" and field_validation(request) != "Ignore" else []
     return shape_object(request, obj, kind, schema, twice)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
+from gureum.kube.access.roles import default_roles
 from gureum.kube.objects import Object, Objects
 from gureum.kube.times import timestamp
 from gureum.ports.clock import Clock
@@ -35,7 +36,8 @@ async def bootstrap(objects: Objects, clock: Clock) -> None:
 
 def _wanted() -> list[tuple[str, Object]]:
     found = [("core/namespaces", _namespace(name)) for name in NAMESPACES]
-    return found + [("core/serviceaccounts", _account(name)) for name in NAMESPACES]
+    found += [("core/serviceaccounts", _account(name)) for name in NAMESPACES]
+    return found + default_roles() + [("scheduling.k8s.io/priorityclasses", one) for one in _priorities()]
 
 
 def _namespace(name: str) -> Object:
@@ -51,3 +53,27 @@ def _namespace(name: str) -> Object:
 
 def _account(namespace: str) -> Object:
     return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": namespace}}
+
+
+def _priorities() -> list[Object]:
+    texts = {
+        "system-cluster-critical": (
+            2_000_000_000,
+            "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+        ),
+        "system-node-critical": (
+            2_000_001_000,
+            "Used for system critical pods that must not be moved from their current node.",
+        ),
+    }
+    return [
+        {
+            "apiVersion": "scheduling.k8s.io/v1",
+            "kind": "PriorityClass",
+            "metadata": {"name": name, "generation": 1},
+            "value": value,
+            "description": text,
+            "preemptionPolicy": "PreemptLowerPriority",
+        }
+        for name, (value, text) in texts.items()
+    ]

@@ -12,12 +12,20 @@ import logging
 from typing import Any
 
 import msgspec
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from gureum.base.sealing import Sealer
+from gureum.kube.access.entrance import Entrance
+from gureum.kube.access.rbac import Rbac
+from gureum.kube.access.reviews import STORAGES as REVIEWS
+from gureum.kube.access.reviews import answer
+from gureum.kube.access.tokens import Tokens
 from gureum.kube.admission import Admission
+from gureum.kube.admission.access import no_escalation
 from gureum.kube.admission.addresses import service_addresses
 from gureum.kube.admission.namespaces import namespace_lifecycle
 from gureum.kube.admission.pods import priority, service_account, storage_class, tolerations
+from gureum.kube.bodies import decode_object
 from gureum.kube.bootstrap import bootstrap
 from gureum.kube.controllers.all import all_controllers
 from gureum.kube.controllers.client import Client
@@ -32,6 +40,8 @@ from gureum.kube.kinds.catalog import Catalog
 from gureum.kube.objects import Objects
 from gureum.kube.reading import Reading
 from gureum.kube.requests import Request, Response, Target, target_of
+from gureum.kube.subresources import NAMES as SUBRESOURCES
+from gureum.kube.subresources import Subresources
 from gureum.kube.watching import Watching
 from gureum.kube.writing import Writing
 from gureum.ports.clock import Clock
@@ -40,10 +50,22 @@ from gureum.store.contract import Store
 log = logging.getLogger("gureum.kube")
 
 
+_PARTS = frozenset({"status", "finalize", "approval", "ephemeralcontainers", "resize"})
+"""Subresources that are a part of their object."""
+
+
 class Cluster:
     """`name`: of the cluster; stands in its keys. `authority`: PEM of what clients are to trust."""
 
-    def __init__(self, name: str, store: Store, sealer: Sealer, clock: Clock, authority: str = "") -> None:
+    def __init__(
+        self,
+        name: str,
+        store: Store,
+        sealer: Sealer,
+        clock: Clock,
+        authority: str = "",
+        token_key: ec.EllipticCurvePrivateKey | None = None,
+    ) -> None:
         self.name = name
         self._authority = authority
         self.clock = clock
@@ -52,6 +74,9 @@ class Cluster:
         self.forms = Forms(self.objects, clock)
         self.reading = Reading(self.objects, self.forms)
         self.watching = Watching(self.objects, self.forms, self.reading)
+        self.rbac = Rbac(self.objects)
+        self.tokens = Tokens(self.objects, token_key, clock)
+        self.entrance = Entrance(self.rbac, self.tokens)
         self.admission = Admission(
             [
                 namespace_lifecycle(self.objects, self.catalog, clock),
@@ -60,10 +85,12 @@ class Cluster:
                 tolerations,
                 storage_class(self.objects),
                 service_addresses(self.objects),
+                no_escalation(self.rbac),
             ]
         )
         self.writing = Writing(self.objects, self.catalog, self.forms, self.admission, clock)
         self.deleting = Deleting(self.objects, self.catalog, self.reading, self.writing, self.admission, clock)
+        self.subresources = Subresources(self.objects, self.catalog, self.writing, self.deleting, self.tokens, clock)
         self.discovery = Discovery(self.catalog)
         self.unexpected = 0
         """How many requests failed by a fault of ours."""
@@ -80,6 +107,7 @@ class Cluster:
     async def close(self) -> None:
         """Ends the controllers."""
         await self.controllers.close()
+        self.rbac.close()
         for task in list(self.client.tasks):
             task.cancel()
         await asyncio.gather(*self.client.tasks, return_exceptions=True)
@@ -101,20 +129,26 @@ class Cluster:
         return response
 
     async def _answer(self, request: Request) -> Response:
+        self.entrance.enter(request)
+        parts = request.path.strip("/").split("/")
+        if len(parts) < {"api": 3, "apis": 4}.get(parts[0], 1000):
+            self.entrance.require_path(request)
         if request.method == "GET" and (found := self._plain_path(request)) is not None:
             return found
         target = target_of(request.path, self.catalog.find)
         verb = verb_of(request, target)
         if verb not in (target.subresource.verbs if target.subresource else target.kind.verbs):
             raise method_not_allowed(target.kind)
-        if target.subresource and target.subresource.name not in (
-            "status",
-            "finalize",
-            "approval",
-            "ephemeralcontainers",
-            "resize",
-        ):
-            raise not_implemented(f"the subresource {target.subresource.name} is not built")
+        self.entrance.require(request, target, verb)
+        if target.subresource and target.subresource.name not in _PARTS:
+            if target.subresource.name not in SUBRESOURCES:
+                raise not_implemented(f"the subresource {target.subresource.name} is not built")
+            return await self.subresources.answer(request, target, verb)
+        if target.kind.storage in REVIEWS:
+            return self._review(request, target)
+        return await self._serve(request, target, verb)
+
+    async def _serve(self, request: Request, target: Target, verb: str) -> Response:
         if verb == "watch":
             return self.watching.watch(request, target)
         if verb == "list":
@@ -130,6 +164,11 @@ class Cluster:
         if verb == "deletecollection":
             return await self.deleting.delete_collection(request, target)
         return await self.deleting.delete(request, target)
+
+    def _review(self, request: Request, target: Target) -> Response:
+        obj = decode_object(request, target.kind, self.catalog.schema(target.kind))
+        answered = answer(obj, request.user, self.rbac, self.tokens, target.namespace)
+        return self.writing.answer(request, target.kind, answered, 201)
 
     def _plain_path(self, request: Request) -> Response | None:
         path = request.path.rstrip("/") or "/"

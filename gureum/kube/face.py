@@ -56,7 +56,9 @@ class KubeFace:
             return found
         async with self._opening:
             if name not in self._clusters:
-                cluster = Cluster(name, self._store, self._sealer, self._clock, self.pki.authority.decode())
+                cluster = Cluster(
+                    name, self._store, self._sealer, self._clock, self.pki.authority.decode(), self.pki.token_key
+                )
                 await cluster.start()
                 self._clusters[name] = cluster
         return self._clusters[name]
