@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
-from gureum.aws.autoscaling.cron import next_time, parse_cron
+from gureum.base.cron import next_time, parse_cron
 from gureum.aws.autoscaling.faults import exists, invalid
 from gureum.aws.autoscaling.kinds import Group, ScheduledAction, ScheduledSpec, object_name
 from gureum.aws.autoscaling.lookup import find_group, page
