@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gureum.kube.controllers import deployments
+from gureum.kube.controllers import definitions, deployments
 from gureum.kube.controllers.collecting import GARBAGE_COLLECTOR
 from gureum.kube.controllers.loop import Controller
 from gureum.kube.controllers.namespaces import NAMESPACES
@@ -22,5 +22,6 @@ _STATELESS = (
     REPLICA_SETS,
     REPLICATION_CONTROLLERS,
     deployments.CONTROLLER,
+    definitions.CONTROLLER,
     SIMULATED_NODES,
 )
