@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gureum.kube.controllers import definitions, deployments
+from gureum.kube.controllers import cronjobs, daemonsets, definitions, deployments, jobs, statefulsets
 from gureum.kube.controllers.collecting import GARBAGE_COLLECTOR
 from gureum.kube.controllers.loop import Controller
 from gureum.kube.controllers.namespaces import NAMESPACES
@@ -13,7 +13,7 @@ from gureum.kube.controllers.simulated_nodes import SIMULATED_NODES
 
 def all_controllers() -> tuple[Controller, ...]:
     """Anew for each cluster: the scheduler keeps what it has seen."""
-    return (*_STATELESS, Scheduler().controller())
+    return (*_STATELESS, Scheduler().controller(), daemonsets.controller())
 
 
 _STATELESS = (
@@ -23,5 +23,8 @@ _STATELESS = (
     REPLICATION_CONTROLLERS,
     deployments.CONTROLLER,
     definitions.CONTROLLER,
+    statefulsets.CONTROLLER,
+    jobs.CONTROLLER,
+    cronjobs.CONTROLLER,
     SIMULATED_NODES,
 )
