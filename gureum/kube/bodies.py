@@ -113,6 +113,8 @@ class Shaper:
 
     def __init__(self, kind: Kind) -> None:
         self._kind = kind
+        # What has another type than a custom resource's schema says is refused by its validation, all of it at once.
+        self._lenient = kind.custom is not None
         self.unknown: list[str] = []
 
     def shape(self, value: Any, schema: Schema, path: str = "", depth: int = 0) -> Any:
@@ -120,8 +122,10 @@ class Shaper:
         if depth > LIMIT_DEPTH:
             raise bad_request("the object is nested too deeply")
         kind = schema.type
+        if self._lenient and not _fits(value, kind):
+            return value
         if kind == "scalar":
-            return self._scalar(value, schema, path)
+            return value if self._lenient else self._scalar(value, schema, path)
         if kind == "object":
             return self._object(value, schema, path, depth)
         if kind == "array":
@@ -193,6 +197,10 @@ class Shaper:
         kind = self._kind
         text = f"json: cannot unmarshal {name} into Go struct field {kind.kind}.{path} of type {wanted}"
         return bad_request(f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: {text}')
+
+
+def _fits(value: Any, kind: str) -> bool:
+    return isinstance(value, list) if kind == "array" else isinstance(value, dict) or kind not in ("object", "map")
 
 
 def _struct_of(schema: Schema) -> str:

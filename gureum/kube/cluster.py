@@ -31,6 +31,7 @@ from gureum.kube.bodies import decode_object
 from gureum.kube.bootstrap import bootstrap
 from gureum.kube.controllers.all import all_controllers
 from gureum.kube.controllers.client import Client
+from gureum.kube.controllers.definitions import serve_definitions
 from gureum.kube.controllers.index import Index
 from gureum.kube.controllers.loop import ControllerLoop
 from gureum.kube.controllers.namespaces import furnisher
@@ -102,6 +103,7 @@ class Cluster:
     async def start(self) -> None:
         """Makes what every cluster has, where it is missing, and starts the controllers."""
         await bootstrap(self.objects, self.clock)
+        self._unserve = serve_definitions(self.objects, self.catalog)
         index = Index(self.objects)
         self.client = Client(self.objects, self.catalog, self.writing, self.deleting, index, self.clock)
         controllers = [*all_controllers(self.client), furnisher(self._authority)]
@@ -112,6 +114,7 @@ class Cluster:
         """Ends the controllers."""
         await self.controllers.close()
         self.rbac.close()
+        self._unserve()
         for task in list(self.client.tasks):
             task.cancel()
         await asyncio.gather(*self.client.tasks, return_exceptions=True)

@@ -123,7 +123,7 @@ class Discovery:
 
     def _openapi(self, request: Request, parts: list[str]) -> Response:
         if parts == ["v2"]:
-            if CONTENT_TYPE in request.headers.get("accept", "").replace("@", "-"):
+            if CONTENT_TYPE in request.headers.get("accept", "").replace("@", "."):
                 return self._binary(request)
             return self._document(request, "openapi/v2", lambda: version2(self._described(), GIT_VERSION))
         if parts == ["v3"]:

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from gureum.kube.controllers import cronjobs, daemonsets, deployments, disruption, endpoints, jobs, quotas, statefulsets
+from gureum.kube.controllers import (
+    cronjobs,
+    daemonsets,
+    definitions,
+    deployments,
+    disruption,
+    endpoints,
+    jobs,
+    quotas,
+    statefulsets,
+)
 from gureum.kube.controllers.client import Client
 from gureum.kube.controllers.collecting import GARBAGE_COLLECTOR
 from gureum.kube.controllers.loop import Controller
@@ -30,6 +40,7 @@ _STATELESS = (
     REPLICA_SETS,
     REPLICATION_CONTROLLERS,
     deployments.CONTROLLER,
+    definitions.CONTROLLER,
     statefulsets.CONTROLLER,
     jobs.CONTROLLER,
     cronjobs.CONTROLLER,

@@ -13,7 +13,6 @@ from gureum.kube.kinds.rules import Rules
 from gureum.kube.schemas import Schema
 
 Object = dict[str, Any]
-_CUSTOM = Rules(conditional=True)
 
 
 class Catalog:
@@ -91,7 +90,9 @@ class Catalog:
         return self._storage[kind.storage]
 
     def rules(self, kind: Kind) -> Rules:
-        return _CUSTOM if kind.custom is not None else RULES.get(kind.storage, _PLAIN)
+        if kind.custom is not None:
+            return Rules(default=self.storage_version(kind).custom.default, conditional=True)
+        return RULES.get(kind.storage, _PLAIN)
 
     def validate(self, kind: Kind, obj: Object, old: Object | None) -> list[Cause]:
         if kind.custom is not None:
