@@ -23,8 +23,10 @@ from gureum.kube.access.tokens import Tokens
 from gureum.kube.admission import Admission
 from gureum.kube.admission.access import no_escalation
 from gureum.kube.admission.addresses import service_addresses
+from gureum.kube.admission.limits import limits
 from gureum.kube.admission.namespaces import namespace_lifecycle
 from gureum.kube.admission.pods import priority, service_account, storage_class, tolerations
+from gureum.kube.admission.quotas import quotas
 from gureum.kube.bodies import decode_object
 from gureum.kube.bootstrap import bootstrap
 from gureum.kube.controllers.all import all_controllers
@@ -86,6 +88,8 @@ class Cluster:
                 tolerations,
                 storage_class(self.objects),
                 service_addresses(self.objects),
+                limits(self.objects),
+                quotas(self.objects),
                 no_escalation(self.rbac),
             ]
         )
@@ -102,7 +106,7 @@ class Cluster:
         self._unserve = serve_definitions(self.objects, self.catalog)
         index = Index(self.objects)
         self.client = Client(self.objects, self.catalog, self.writing, self.deleting, index, self.clock)
-        controllers = [*all_controllers(), furnisher(self._authority)]
+        controllers = [*all_controllers(self.client), furnisher(self._authority)]
         self.controllers = ControllerLoop(self.objects, index, self.client, controllers)
         self.controllers.start()
 

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from gureum.kube.controllers import cronjobs, daemonsets, definitions, deployments, jobs, statefulsets
+from gureum.kube.controllers import (
+    cronjobs,
+    daemonsets,
+    definitions,
+    deployments,
+    disruption,
+    endpoints,
+    jobs,
+    quotas,
+    statefulsets,
+)
+from gureum.kube.controllers.client import Client
 from gureum.kube.controllers.collecting import GARBAGE_COLLECTOR
 from gureum.kube.controllers.loop import Controller
 from gureum.kube.controllers.namespaces import NAMESPACES
@@ -11,9 +22,16 @@ from gureum.kube.controllers.scheduler import Scheduler
 from gureum.kube.controllers.simulated_nodes import SIMULATED_NODES
 
 
-def all_controllers() -> tuple[Controller, ...]:
-    """Anew for each cluster: the scheduler keeps what it has seen."""
-    return (*_STATELESS, Scheduler().controller(), daemonsets.controller())
+def all_controllers(client: Client) -> tuple[Controller, ...]:
+    """Anew for each cluster: some keep what they have seen."""
+    own = (
+        Scheduler().controller(),
+        daemonsets.controller(),
+        disruption.controller(client),
+        endpoints.controller(client),
+        quotas.controller(),
+    )
+    return (*_STATELESS, *own)
 
 
 _STATELESS = (
