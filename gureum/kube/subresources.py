@@ -78,7 +78,9 @@ class Subresources:
             path = self._paths(target.kind)["spec"]
             plain = msgspec.structs.replace(target, subresource=None)
             try:
-                changed = await self._writing.replace_object(request, plain, _with(obj, path, replicas), entry)
+                changed = await self._writing.replace_object(
+                    request, plain, _with(obj, path, replicas), entry, tracked=True
+                )
             except Conflict:
                 continue
             return Response(200, show(self._scale_of(target.kind, changed)) + b"\n")

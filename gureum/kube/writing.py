@@ -64,12 +64,15 @@ class Writing:
         return self.answer(request, kind, created, 201)
 
     async def create_object(self, request: Request, target: Target, obj: Object) -> Object:
-        """One that is made here and needs no reading: of controllers."""
-        return await self._create(request, target, obj)
+        """One that is made here and needs no reading: of controllers. Whose fields these are is not noted: until somebody applies the object
+        nobody asks, and then they count as there before."""
+        return await self._create(request, target, obj, tracked=False)
 
-    async def replace_object(self, request: Request, target: Target, obj: Object, entry: Entry) -> Object:
+    async def replace_object(
+        self, request: Request, target: Target, obj: Object, entry: Entry, *, tracked: bool = False
+    ) -> Object:
         """store.Conflict when it has changed since it was `entry`."""
-        return await self._replace(request, target, {**obj, "metadata": dict(obj["metadata"])}, entry)
+        return await self._replace(request, target, {**obj, "metadata": dict(obj["metadata"])}, entry, tracked=tracked)
 
     async def _create(self, request: Request, target: Target, obj: Object, *, tracked: bool = True) -> Object:
         kind = target.kind
@@ -199,7 +202,7 @@ class Writing:
         more = await self._admission.admit(attributes)
         obj = attributes.obj
         causes += validate_metadata(kind.storage, obj, namespaced=kind.namespaced)
-        if subresource not in _FREE:
+        if subresource not in _FREE and (kind.custom is not None or subresource != "status"):
             causes += self._catalog.validate(kind, obj, old)
         if causes:
             raise invalid_object(kind, target.name, causes)

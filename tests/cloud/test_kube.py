@@ -64,12 +64,14 @@ def _kill_under_load(cloud):
     writers = [threading.Thread(target=write, args=(number,)) for number in range(4)]
     for writer in writers:
         writer.start()
+
+    def more_than(count):
+        until(lambda: len(acknowledged) > count, 60)
+
     for _ in range(2):
-        before = len(acknowledged)
-        until(lambda: len(acknowledged) > before + 50)
+        more_than(len(acknowledged) + 50)
         os.kill(cloud.process("daemon"), signal.SIGKILL)
-        after = len(acknowledged)
-        until(lambda: len(acknowledged) > after + 20, 60)
+        more_than(len(acknowledged) + 20)
     stop.set()
     for writer in writers:
         writer.join(60)

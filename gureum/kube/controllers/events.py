@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import uuid
 
 from gureum.kube.controllers.client import Client
 from gureum.kube.errors import StatusError
 from gureum.kube.objects import Object
 from gureum.kube.times import timestamp
+from gureum.store.contract import Conflict, Unchanged
 
 
 def record(client: Client, about: Object, type_: str, reason: str, message: str, component: str) -> None:
@@ -28,12 +30,18 @@ async def _record(client: Client, about: Object, type_: str, reason: str, messag
     def again(event: Object) -> Object:
         return {**event, "count": int(event.get("count") or 1) + 1, "lastTimestamp": now}
 
+    objects = client.objects
     try:
-        if await client.update("core/events", namespace, name, again, component) is None:
-            await client.create(
-                "core/events", _event(about, namespace, name, now, type_, reason, message, component), component
-            )
-    except StatusError:
+        known = objects.entry("core/events", namespace, name)
+        if known is not None:
+            await objects.replace("core/events", again(objects.decode(known)), known)
+            return
+        home = objects.entry("core/namespaces", "", namespace)
+        if home is None or client.index.facts[home.key].deleting:
+            return
+        made = _event(about, namespace, name, now, type_, reason, message, component)
+        await objects.create("core/events", made, Unchanged(home.key, home.revision))
+    except (Conflict, StatusError):
         return
 
 
@@ -51,7 +59,9 @@ def _event(
     if metadata.get("namespace"):
         involved["namespace"] = metadata["namespace"]
     return {
-        "metadata": {"name": name, "namespace": namespace},
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": name, "namespace": namespace, "uid": str(uuid.uuid4()), "creationTimestamp": now},
         "involvedObject": involved,
         "reason": reason,
         "message": message[:1024],
