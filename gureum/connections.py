@@ -15,8 +15,10 @@ import asyncio
 import importlib
 import logging
 import socket
+import ssl
 import time
 from collections import deque
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Protocol
 
@@ -371,10 +373,11 @@ class Exchange:
 
 
 class Others:
-    """Makes connections for what is not plain."""
+    """Makes uvicorn's connections, for an ASGI application. `module`: has the class that makes them."""
 
-    def __init__(self, application: Application) -> None:
+    def __init__(self, application: Any, module: str = "gureum.uvicorn_connections") -> None:
         self._application = application
+        self._module = module
         self._made: Any = None
 
     @property
@@ -384,9 +387,24 @@ class Others:
     def connection(self) -> Any:
         """A protocol of asyncio's, to which a transport can be given."""
         if self._made is None:
-            module = importlib.import_module("gureum.uvicorn_connections")
-            self._made = module.Connections(self._application, KEEP_ALIVE_S)
+            self._made = importlib.import_module(self._module).Connections(self._application, KEEP_ALIVE_S)
         return self._made.connection()
+
+
+class AsgiServer:
+    """Serves a socket by uvicorn's connections until it is closed; their code is loaded with the first one."""
+
+    def __init__(self, application: Any, module: str = "gureum.uvicorn_connections") -> None:
+        self._others = Others(application, module)
+        self._server: asyncio.AbstractServer | None = None
+
+    async def serve(self, sock: socket.socket, tls: ssl.SSLContext | None = None) -> None:
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._others.connection, sock=sock, ssl=tls)
+
+    async def close(self, limit_s: float) -> None:
+        """As HttpServer's."""
+        await _close(self._server, lambda: self._others.open_ones, limit_s)
 
 
 class HttpServer:
@@ -405,10 +423,14 @@ class HttpServer:
 
     async def close(self, limit_s: float) -> None:
         """Takes no new connections; calls that are under way get their answers, for at most `limit_s`."""
-        if self._server is not None:
-            self._server.close()
-        for connection in [*self._open, *self._others.open_ones]:
-            connection.shutdown()
-        deadline = time.monotonic() + limit_s
-        while (self._open or self._others.open_ones) and time.monotonic() < deadline:  # noqa: ASYNC110 (uvicorn tells nobody when one ends)
-            await asyncio.sleep(0.01)
+        await _close(self._server, lambda: self._open | self._others.open_ones, limit_s)
+
+
+async def _close(server: asyncio.AbstractServer | None, open_ones: Callable[[], set[Serving]], limit_s: float) -> None:
+    if server is not None:
+        server.close()
+    for connection in open_ones():
+        connection.shutdown()
+    deadline = time.monotonic() + limit_s
+    while open_ones() and time.monotonic() < deadline:  # noqa: ASYNC110 (uvicorn tells nobody when one ends)
+        await asyncio.sleep(0.01)

@@ -33,6 +33,7 @@ from gureum.connections import HttpServer
 from gureum.control_metrics import publish_control_metrics
 from gureum.core.agent_link import AgentLink
 from gureum.core.world import LinkMaker, World
+from gureum.kube_service import KubeService
 from gureum.ports.telemetry import TelemetryBroken, TelemetryFull
 from gureum.store.contract import Delete, Store, StoreBroken
 from gureum.store.sqlite import SqliteStore
@@ -83,6 +84,7 @@ class Daemon:
             """Objects first: what is still measured of them afterwards goes with the rest."""
             nonlocal telemetry
             removed = await reset_store(store)
+            await kube.reset()
             await neighbours.reset()
             await telemetry.close()
             await asyncio.to_thread(shutil.rmtree, folder)
@@ -90,6 +92,7 @@ class Daemon:
             world.metrics, world.logs = telemetry.metrics, telemetry.logs
             return removed
 
+        kube = KubeService(self._home, store, sealer, clock)
         application = Application(
             gateway,
             Admin(world, services, gateway, reset if self._settings.ephemeral else None),
@@ -97,16 +100,19 @@ class Daemon:
             self._settings.endpoint_name,
         )
         server = HttpServer(application)
-        await server.serve(self._listen())
+        await server.serve(self._listen("aws", self._home.aws_port, "aws_port"))
+        kube.listen(self._listen("kube", self._home.kube_port, "kube_port"))
         link = asyncio.get_running_loop().create_task(world.run())
         telling = asyncio.get_running_loop().create_task(publish_control_metrics(world, gateway.counters))
         self._supervised.ready()
+        kube.start()
         neighbours.start()
         uploads = asyncio.get_running_loop().create_task(run_uploads(world, lambda: neighbours.has_state))
         try:
             await until_stopped(self._supervised)
         finally:
             world.tails.close()
+            await kube.close(LAST_ANSWERS_S)
             await server.close(LAST_ANSWERS_S)
             link.cancel()
             for task in (uploads, telling):
@@ -117,25 +123,25 @@ class Daemon:
             await telemetry.close()
             await store.close()
 
-    def _listen(self) -> socket.socket:
-        """The API's socket: the one the supervisor kept, else a new one."""
+    def _listen(self, name: str, port: int, setting: str) -> socket.socket:
+        """The socket of an API: the one the supervisor kept, else a new one."""
         shelf = FdStore.from_environment()
-        kept = shelf.get_all().get("aws")
+        kept = shelf.get_all().get(name)
         if kept is not None:
             return kept
         family = socket.AF_INET6 if ":" in self._home.bind else socket.AF_INET
         sock = socket.socket(family, socket.SOCK_STREAM)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            sock.bind((self._home.bind, self._home.aws_port))
+            sock.bind((self._home.bind, port))
         except OSError as error:
             sock.close()
-            where = f"{self._home.bind}:{self._home.aws_port}"
+            where = f"{self._home.bind}:{port}"
             why = "another program listens there" if error.errno == errno.EADDRINUSE else os.strerror(error.errno or 0)
-            raise OSError(f"{why}: {where} (settings bind and aws_port)") from error
+            raise OSError(f"{why}: {where} (settings bind and {setting})") from error
         sock.listen(1024)
         sock.setblocking(False)
-        shelf.put("aws", sock)
+        shelf.put(name, sock)
         return sock
 
 

@@ -1,4 +1,4 @@
-"""Connections that ask for more than plain requests: uvicorn's HTTP and WebSockets, around the same application as ASGI.
+"""Connections that ask for more than plain requests: uvicorn's HTTP and WebSockets, around an ASGI application.
 
 Imported with the first such connection (`connections.Others`): it costs some tens of milliseconds and megabytes.
 """
@@ -13,7 +13,6 @@ from uvicorn.importer import import_from_string
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from gureum.asgi import Application
 from gureum.connections import Corked, Serving
 
 WS_PROTOCOL = "uvicorn.protocols.websockets.wsproto_impl:WSProtocol"
@@ -25,7 +24,7 @@ WS_PING_S = 60.0
 class Connections:
     """uvicorn's protocol on a loop and transports of ours (its own server would take over signals and the loop)."""
 
-    def __init__(self, application: Application, keep_alive_s: float) -> None:
+    def __init__(self, application: Any, keep_alive_s: float) -> None:
         self._config = Config(
             application,
             lifespan="off",
@@ -48,13 +47,16 @@ class Connections:
         return cast("set[Serving]", self._state.connections)
 
     def connection(self) -> asyncio.Protocol:
-        return _Connection(config=self._config, server_state=self._state, app_state={})
+        return UvicornConnection(config=self._config, server_state=self._state, app_state={})
 
 
-class _Connection(HttpToolsProtocol):
-    """What WebSockets need is imported with the first one."""
+class UvicornConnection(HttpToolsProtocol):
+    """What WebSockets need is imported with the first one. The application finds a client's certificate in its state."""
 
     def connection_made(self, transport: Any) -> None:
+        peer = transport.get_extra_info("peercert")
+        if peer:
+            self.app_state = {"peer": peer}
         super().connection_made(cast(asyncio.Transport, Corked(transport)))
 
     def _should_upgrade_to_ws(self) -> bool:

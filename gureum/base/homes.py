@@ -31,6 +31,7 @@ PUBLIC = ipaddress.ip_network("198.18.0.0/15")  # RFC 2544: for benchmarks, neve
 POOL_PREFIX = 20
 POOL_COUNT = 2 ** (POOL_PREFIX - PUBLIC.prefixlen)
 WELL_KNOWN_AWS_PORT = 4566
+WELL_KNOWN_KUBE_PORT = 6443
 _ID_SIGNS = string.ascii_lowercase + string.digits
 ID_LENGTH = 5
 FORMAT = 1
@@ -51,6 +52,7 @@ class Identity(msgspec.Struct, frozen=True):
     dns_port: int
     simulate: bool
     format: int = FORMAT
+    kube_port: int = 0
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -71,6 +73,7 @@ class Home(msgspec.Struct, frozen=True):
     aws_port: int
     dns_port: int
     simulate: bool
+    kube_port: int = 0
 
     @property
     def logs(self) -> Path:
@@ -85,8 +88,22 @@ class Home(msgspec.Struct, frozen=True):
     @property
     def endpoint(self) -> str:
         """The URL of the APIs as a client on this host uses it."""
+        return f"http://{self._host}:{self.aws_port}"
+
+    @property
+    def kube_endpoint(self) -> str:
+        """The URL of the Kubernetes API."""
+        return f"https://{self._host}:{self.kube_port}"
+
+    @property
+    def kubeconfig(self) -> Path:
+        """Where the daemon writes what kubectl needs."""
+        return self.path / "kube" / "kubeconfig"
+
+    @property
+    def _host(self) -> str:
         host = "127.0.0.1" if self.bind in ("0.0.0.0", "") else self.bind
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.aws_port}"
+        return f"[{host}]" if ":" in host else host
 
 
 def open_home(settings: Settings) -> Home:
@@ -158,6 +175,7 @@ def as_home(settings: Settings, identity: Identity) -> Home:
         aws_port=settings.aws_port or identity.aws_port,
         dns_port=settings.dns_port or identity.dns_port,
         simulate=identity.simulate,
+        kube_port=settings.kube_port or identity.kube_port,
     )
 
 
@@ -195,6 +213,7 @@ def settle(settings: Settings, known: Identity | None) -> Identity:
         aws_port=choose_port(settings, settings.aws_port, known.aws_port if known else 0, WELL_KNOWN_AWS_PORT),
         dns_port=choose_port(settings, settings.dns_port, known.dns_port if known else 0, 0),
         simulate=settings.simulate,
+        kube_port=choose_port(settings, settings.kube_port, known.kube_port if known else 0, WELL_KNOWN_KUBE_PORT),
     )
 
 

@@ -44,6 +44,12 @@ class Settings(Quotas, frozen=True, forbid_unknown_fields=True):
         Port,
         Meta(description="TCP port of the AWS API. 0: 4566 in the default home, a free one, remembered, in others."),
     ] = 0
+    kube_port: Annotated[
+        Port,
+        Meta(
+            description="TCP port of the Kubernetes API. 0: 6443 in the default home, a free one, remembered, in others."
+        ),
+    ] = 0
     default_account: Annotated[
         str, Meta(pattern=r"^\d{12}$", description="Account of access keys that are not 12 digits themselves.")
     ] = "000000000000"

@@ -1,14 +1,18 @@
-"""`gureum env`: what makes AWS clients use this gureum. `eval "$(gureum env)"`."""
+"""`gureum env`: what makes AWS clients and kubectl use this gureum. `eval "$(gureum env)"`."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import shlex
+import time
+from pathlib import Path
 
-from gureum.base.homes import Home
+from gureum.base.homes import Home, running
 from gureum.base.settings import Settings, load_settings
 from gureum.cli.running import current_home
+
+KUBECONFIG_WAIT_S = 5.0
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -19,11 +23,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     settings, home = load_settings(), current_home()
     variables = client_environment(settings, home, arguments.account or settings.default_account)
+    if running(home) and wait_for_file(home.kubeconfig):
+        variables["KUBECONFIG"] = str(home.kubeconfig)
     if arguments.json:
         print(json.dumps(variables, indent=2))
     else:
         print("\n".join(f"export {name}={shlex.quote(value)}" for name, value in variables.items()))
     return 0
+
+
+def wait_for_file(path: Path) -> bool:
+    """The daemon writes the kubeconfig right after its very first start."""
+    deadline = time.monotonic() + KUBECONFIG_WAIT_S
+    while not path.exists():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
 
 
 def client_environment(settings: Settings, home: Home, account: str) -> dict[str, str]:

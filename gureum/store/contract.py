@@ -114,6 +114,15 @@ class StoreBroken(Exception):
     is there afterwards."""
 
 
+class Reader(Protocol):
+    """What `watch` returns. `position`: every event up to this revision has been returned; current when a wait for more was cancelled."""
+
+    @property
+    def position(self) -> int: ...
+    def __aiter__(self) -> AsyncIterator[list[Event]]: ...
+    async def __anext__(self) -> list[Event]: ...
+
+
 class Store(Protocol):
     """A versioned map: see the top of this file. Made by the `open` of an implementation."""
 
@@ -140,7 +149,7 @@ class Store(Protocol):
         happened.
         """
 
-    def watch(self, prefix: str, from_revision: int) -> AsyncIterator[list[Event]]:
+    def watch(self, prefix: str, from_revision: int) -> Reader:
         """Events of revisions after `from_revision`, in order, as lists of what there is; never part of a revision.
         Raises Compacted (also later, to a reader that falls behind the kept history: it holds no memory of its own);
         ends when the store is closed."""

@@ -125,6 +125,12 @@ class Watch:
         self._after = after
         self._read_older = read_older
         self._awaited: asyncio.Future[None] | None = None
+        self._woken = False
+
+    @property
+    def position(self) -> int:
+        """Every event of the prefix up to this revision has been returned. After a wait that was cancelled it is what was reached then."""
+        return self._after
 
     def __aiter__(self) -> Watch:
         return self
@@ -149,17 +155,21 @@ class Watch:
 
     def wake(self, revision: int) -> None:
         """The revision is the first since this watch fell asleep that concerns it."""
+        self._woken = True
         self._after = max(self._after, revision - 1)
         if self._awaited is not None and not self._awaited.done():
             self._awaited.set_result(None)
 
     async def _sleep(self) -> None:
         self._awaited = asyncio.get_running_loop().create_future()
+        self._woken = False
         self._feed.sleep(self)
         try:
             await self._awaited
         finally:
             self._feed.forget(self)
+            if not self._woken:  # cancelled: nothing that came meanwhile concerned it
+                self._after = max(self._after, self._feed.revision)
 
 
 def _weight(events: Sequence[Event]) -> int:

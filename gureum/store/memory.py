@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 
 from gureum.store.contract import Check, Compacted, Entry, Event, StoreBroken, Write
 from gureum.store.feed import Feed, Watch
@@ -45,7 +45,7 @@ class MemoryStore:
             self._feed.compacted = self._feed.first - 1  # the ring is all the history there is
         return draft.revision
 
-    def watch(self, prefix: str, from_revision: int) -> AsyncIterator[list[Event]]:
+    def watch(self, prefix: str, from_revision: int) -> Watch:
         return Watch(self._feed, prefix, from_revision, self._read_older)
 
     def listen(self, callback: Callable[[list[Event]], None]) -> Callable[[], None]:

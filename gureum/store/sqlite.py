@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -122,7 +122,7 @@ class SqliteStore:
             self._writing = loop.create_task(self._write_groups(), name="store")
         return await waiting.done
 
-    def watch(self, prefix: str, from_revision: int) -> AsyncIterator[list[Event]]:
+    def watch(self, prefix: str, from_revision: int) -> Watch:
         return Watch(self._feed, prefix, from_revision, self._read_older)
 
     def listen(self, callback: Callable[[list[Event]], None]) -> Callable[[], None]:

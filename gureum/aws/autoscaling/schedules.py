@@ -9,7 +9,6 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
-from gureum.aws.autoscaling.cron import next_time, parse_cron
 from gureum.aws.autoscaling.faults import exists, invalid
 from gureum.aws.autoscaling.kinds import Group, ScheduledAction, ScheduledSpec, object_name
 from gureum.aws.autoscaling.lookup import find_group, page
@@ -18,6 +17,7 @@ from gureum.aws.call import Call
 from gureum.aws.ec2.instance_lifecycle import world_call
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import Result, operation
+from gureum.base.cron import next_time, parse_cron
 from gureum.core.world import World
 from gureum.engine.registry import reconcile
 from gureum.engine.resource import key_of

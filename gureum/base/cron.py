@@ -1,7 +1,7 @@
-"""Cron expressions of scheduled actions: five fields, in a time zone. Pure.
+"""Cron expressions: five fields, in a time zone. Pure.
 
-AWS: autoscaling PutScheduledUpdateGroupAction: "[Minute] [Hour] [Day_of_Month] [Month_of_Year] [Day_of_Week]", as crontab(5): lists, ranges, steps,
-names of months and days; when both days are restricted, either matches.
+crontab(5): minute, hour, day of the month, month, day of the week; lists, ranges, steps, names of months and days; when both days are
+restricted, either matches. So read by AWS (autoscaling PutScheduledUpdateGroupAction) and Kubernetes (CronJob).
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from gureum.aws.autoscaling.cron import next_time, parse_cron
+from gureum.base.cron import next_time, parse_cron
 
 START = dt.datetime(2026, 1, 30, 12, 30, 30, tzinfo=dt.UTC).timestamp()  # a Friday
 

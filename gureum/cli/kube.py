@@ -1,0 +1,104 @@
+"""`gureum kube nodes --simulated N`: nodes of the Kubernetes API on which pods are said to run. `kubectl` does the rest."""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import ssl
+from typing import Any
+
+from gureum.base.homes import Home, running
+from gureum.cli.env import wait_for_file
+from gureum.cli.output import Failure, say
+from gureum.cli.running import NOT_RUNNING, current_home
+
+ANNOTATION = "gureum.dev/simulated"
+NODES = "/api/v1/nodes"
+LIMIT_NODES = 5000
+TIMEOUT_S = 30.0
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(dest="what", required=True)
+    nodes = commands.add_parser("nodes", help="nodes that say that their pods run")
+    nodes.add_argument("--simulated", metavar="N", type=int, required=True, help="how many there are to be; 0: none")
+    nodes.add_argument("--cpu", default="32", help="CPUs of each (32)")
+    nodes.add_argument("--memory", default="256Gi", help="memory of each (256Gi)")
+    nodes.add_argument("--pods", default="110", help="most pods on each (110)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    home = current_home()
+    if not running(home) or not wait_for_file(home.kubeconfig):
+        raise Failure("gureum is not running (`gureum up` starts it)", NOT_RUNNING)
+    if not 0 <= arguments.simulated <= LIMIT_NODES:
+        raise Failure(f"--simulated takes 0 to {LIMIT_NODES}")
+    connection = connect(home)
+    known = {
+        node["metadata"]["name"]
+        for node in call(connection, "GET", NODES)["items"]
+        if (node["metadata"].get("annotations") or {}).get(ANNOTATION) == "true"
+    }
+    wanted = [f"simulated-{number}" for number in range(arguments.simulated)]
+    capacity = {"cpu": arguments.cpu, "memory": arguments.memory, "pods": arguments.pods, "ephemeral-storage": "100Gi"}
+    for name in wanted:
+        if name not in known:
+            call(connection, "POST", NODES, node_of(name, capacity))
+    for name in sorted(known - set(wanted)):
+        call(connection, "DELETE", f"{NODES}/{name}")
+    say(f"{len(wanted)} simulated nodes")
+    return 0
+
+
+def connect(home: Home) -> http.client.HTTPSConnection:
+    """To the API, as its administrator."""
+    folder = home.kubeconfig.parent / "pki"
+    context = ssl.create_default_context(cafile=str(folder / "ca.crt"))
+    context.load_cert_chain(folder / "admin.pem")
+    host, _, port = home.kube_endpoint.removeprefix("https://").rpartition(":")
+    return http.client.HTTPSConnection(host.strip("[]"), int(port), context=context, timeout=TIMEOUT_S)
+
+
+def call(connection: http.client.HTTPSConnection, method: str, path: str, body: Any = None) -> Any:
+    try:
+        content = None if body is None else json.dumps(body)
+        connection.request(method, path, content, {"Content-Type": "application/json", "User-Agent": "gureum"})
+        response = connection.getresponse()
+        answer = json.loads(response.read())
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise Failure(f"the Kubernetes API does not answer: {error}") from error
+    if response.status >= 300 and response.status != 404:
+        raise Failure(str(answer.get("message", response.reason)))
+    return answer
+
+
+def node_of(name: str, capacity: dict[str, str]) -> dict[str, Any]:
+    """A node that is ready."""
+    labels = {
+        "kubernetes.io/hostname": name,
+        "kubernetes.io/os": "linux",
+        "kubernetes.io/arch": "amd64",
+        "node.kubernetes.io/instance-type": "simulated",
+    }
+    conditions = [
+        {"type": kind, "status": "True" if kind == "Ready" else "False", "reason": reason, "message": "simulated"}
+        for kind, reason in (
+            ("MemoryPressure", "KubeletHasSufficientMemory"),
+            ("DiskPressure", "KubeletHasNoDiskPressure"),
+            ("PIDPressure", "KubeletHasSufficientPID"),
+            ("Ready", "KubeletReady"),
+        )
+    ]
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": name, "labels": labels, "annotations": {ANNOTATION: "true"}},
+        "status": {
+            "capacity": capacity,
+            "allocatable": capacity,
+            "conditions": conditions,
+            "addresses": [{"type": "Hostname", "address": name}],
+            "nodeInfo": {"kubeletVersion": "v1.34.0", "operatingSystem": "linux", "architecture": "amd64"},
+        },
+    }

@@ -1,0 +1,87 @@
+"""The entrance: who asks, and whether he may.
+
+A client's certificate or a token says who it is; without either it is nobody in particular, who may read what is public. Who may may act as another
+(impersonation).
+"""
+
+from __future__ import annotations
+
+from urllib.parse import unquote
+
+from gureum.kube.access.rbac import Act, Rbac
+from gureum.kube.access.tokens import Tokens
+from gureum.kube.errors import StatusError, details_of, unauthorized
+from gureum.kube.requests import ANONYMOUS, Request, Target, User
+
+AUTHENTICATED = "system:authenticated"
+
+
+class Entrance:
+    def __init__(self, rbac: Rbac, tokens: Tokens) -> None:
+        self._rbac = rbac
+        self._tokens = tokens
+
+    def enter(self, request: Request) -> None:
+        """Says who asks. Unauthorized; Forbidden for who may not be whom he wants to be."""
+        request.user = self._who(request)
+        wanted = request.headers.get("impersonate-user", "")
+        if wanted:
+            request.user = self._impersonated(request, wanted)
+        elif request.headers.get("impersonate-group"):
+            raise StatusError(400, "BadRequest", "requested groups without impersonating a user")
+
+    def _who(self, request: Request) -> User:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            user = self._tokens.user_of(token.strip())
+            if user is None:
+                raise unauthorized()
+            return user
+        if scheme:
+            raise unauthorized()
+        return request.peer or ANONYMOUS
+
+    def _impersonated(self, request: Request, name: str) -> User:
+        kind, shown, namespace = "users", name, ""
+        parts = name.split(":")
+        if name.startswith("system:serviceaccount:") and len(parts) == 4:
+            kind, namespace, shown = "serviceaccounts", parts[2], parts[3]
+        wanted = [Act("impersonate", "", kind, "", namespace, shown)]
+        groups = [
+            unquote(one.strip()) for one in request.headers.get("impersonate-group", "").split(",") if one.strip()
+        ]
+        wanted += [Act("impersonate", "", "groups", "", "", group) for group in groups]
+        for act in wanted:
+            if not self._rbac.allows(request.user, act):
+                raise _forbidden(request.user, act)
+        if kind == "serviceaccounts" and not groups:
+            groups = ["system:serviceaccounts", f"system:serviceaccounts:{namespace}"]
+        if name != ANONYMOUS.name and AUTHENTICATED not in groups:
+            groups.append(AUTHENTICATED)
+        return User(name, tuple(groups), request.headers.get("impersonate-uid", ""))
+
+    def require(self, request: Request, target: Target, verb: str) -> None:
+        """Forbidden, when the user may not."""
+        kind = target.kind
+        sub = target.subresource.name if target.subresource else ""
+        namespace = target.name if kind.storage == "core/namespaces" and not target.namespace else target.namespace
+        act = Act(verb, kind.group, kind.plural, sub, namespace, target.name)
+        if not self._rbac.allows(request.user, act):
+            error = _forbidden(request.user, act)
+            error.details = details_of(kind, target.name)
+            raise error
+
+    def require_path(self, request: Request) -> None:
+        act = Act(request.method.lower().replace("head", "get"), path=request.path)
+        if not self._rbac.allows(request.user, act):
+            text = f'forbidden: User "{request.user.name}" cannot {act.verb} path "{act.path}"'
+            raise StatusError(403, "Forbidden", text, {})
+
+
+def _forbidden(user: User, act: Act) -> StatusError:
+    full = f"{act.resource}.{act.group}" if act.group else act.resource
+    what = f"{act.resource}/{act.subresource}" if act.subresource else act.resource
+    where = f'in the namespace "{act.namespace}"' if act.namespace else "at the cluster scope"
+    name = f' "{act.name}"' if act.name else ""
+    text = f'{full}{name} is forbidden: User "{user.name}" cannot {act.verb} resource "{what}" in API group "{act.group}" {where}'
+    return StatusError(403, "Forbidden", text, {"kind": act.resource} | ({"name": act.name} if act.name else {}))

@@ -1,0 +1,135 @@
+"""What pods get or must fulfil when they are made: service account with its token, priority, tolerations; and claims their storage class.
+
+Source: Kubernetes, "Admission Controllers" (ServiceAccount, Priority, DefaultTolerationSeconds, DefaultStorageClass, PodSecurity).
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from gureum.kube.admission import Attributes, Extra, Plugin
+from gureum.kube.errors import forbidden
+from gureum.kube.objects import Objects
+
+TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
+_SYSTEM_PRIORITIES = {"system-cluster-critical": 2_000_000_000, "system-node-critical": 2_000_001_000}
+_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
+_TOLERATION_S = 300
+Object = dict[str, Any]
+
+
+def service_account(objects: Objects) -> Plugin:
+    async def admit(attributes: Attributes) -> list[Extra] | None:
+        if attributes.storage != "core/pods" or attributes.operation != "CREATE":
+            return None
+        metadata, spec = attributes.obj["metadata"], attributes.obj["spec"]
+        if (metadata.get("annotations") or {}).get("kubernetes.io/config.mirror"):
+            return None
+        name = spec.get("serviceAccountName") or "default"
+        spec["serviceAccountName"] = spec["serviceAccount"] = name
+        account = objects.get("core/serviceaccounts", attributes.namespace, name)
+        if account is None:
+            text = f'error looking up service account {attributes.namespace}/{name}: serviceaccount "{name}" not found'
+            raise forbidden(attributes.target.kind, metadata.get("name", ""), text)
+        if not spec.get("imagePullSecrets") and account.get("imagePullSecrets"):
+            spec["imagePullSecrets"] = account["imagePullSecrets"]
+        wanted = spec.get("automountServiceAccountToken", account.get("automountServiceAccountToken", True))
+        if wanted:
+            _mount_token(spec)
+        return None
+
+    return admit
+
+
+def _mount_token(spec: Object) -> None:
+    containers = [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]
+    bare = [
+        one
+        for one in containers
+        if all(mount.get("mountPath") != TOKEN_PATH for mount in one.get("volumeMounts") or ())
+    ]
+    if not bare:
+        return
+    volume = next(
+        (one["name"] for one in spec.get("volumes") or () if str(one.get("name")).startswith("kube-api-access-")), ""
+    )
+    if not volume:
+        volume = "kube-api-access-" + "".join(secrets.choice(_LETTERS) for _ in range(5))
+        field = {"apiVersion": "v1", "fieldPath": "metadata.namespace"}
+        sources = [
+            {"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}},
+            {"configMap": {"items": [{"key": "ca.crt", "path": "ca.crt"}], "name": "kube-root-ca.crt"}},
+            {"downwardAPI": {"items": [{"fieldRef": field, "path": "namespace"}]}},
+        ]
+        spec["volumes"] = [
+            *(spec.get("volumes") or ()),
+            {"name": volume, "projected": {"defaultMode": 420, "sources": sources}},
+        ]
+    for container in bare:
+        mount = {"mountPath": TOKEN_PATH, "name": volume, "readOnly": True}
+        container["volumeMounts"] = [*(container.get("volumeMounts") or ()), mount]
+
+
+def priority(objects: Objects) -> Plugin:
+    async def admit(attributes: Attributes) -> list[Extra] | None:
+        if attributes.storage != "core/pods" or attributes.operation != "CREATE":
+            return None
+        spec = attributes.obj["spec"]
+        name = spec.get("priorityClassName", "")
+        value, policy = 0, "PreemptLowerPriority"
+        if name:
+            found = objects.get("scheduling.k8s.io/priorityclasses", "", name)
+            if found is None and name not in _SYSTEM_PRIORITIES:
+                text = f"no PriorityClass with name {name} was found"
+                raise forbidden(attributes.target.kind, attributes.obj["metadata"].get("name", ""), text)
+            value = found["value"] if found else _SYSTEM_PRIORITIES[name]
+            policy = (found or {}).get("preemptionPolicy", policy)
+        else:
+            for one in objects.all("scheduling.k8s.io/priorityclasses"):
+                if one.get("globalDefault"):
+                    spec["priorityClassName"] = one["metadata"]["name"]
+                    value, policy = one["value"], one.get("preemptionPolicy", policy)
+        spec["priority"] = value
+        spec.setdefault("preemptionPolicy", policy)
+        return None
+
+    return admit
+
+
+async def tolerations(attributes: Attributes) -> list[Extra] | None:
+    """A pod stays on a node that is not ready for five minutes."""
+    if attributes.storage != "core/pods" or attributes.operation != "CREATE":
+        return None
+    spec = attributes.obj["spec"]
+    found = list(spec.get("tolerations") or ())
+    for name in ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"):
+        if not any(
+            one.get("key") in (name, None, "") and one.get("effect") in ("NoExecute", None, "") for one in found
+        ):
+            found.append({"effect": "NoExecute", "key": name, "operator": "Exists", "tolerationSeconds": _TOLERATION_S})
+    spec["tolerations"] = found
+    return None
+
+
+def storage_class(objects: Objects) -> Plugin:
+    async def admit(attributes: Attributes) -> list[Extra] | None:
+        if attributes.storage != "core/persistentvolumeclaims" or attributes.operation != "CREATE":
+            return None
+        spec = attributes.obj["spec"]
+        if spec.get("storageClassName") is None:
+            mark = "storageclass.kubernetes.io/is-default-class"
+            defaults = [
+                one
+                for one in objects.all("storage.k8s.io/storageclasses")
+                if (one["metadata"].get("annotations") or {}).get(mark) == "true"
+            ]
+            if defaults:
+                newest = max(defaults, key=lambda one: (one["metadata"]["creationTimestamp"], one["metadata"]["name"]))
+                spec["storageClassName"] = newest["metadata"]["name"]
+        finalizers = attributes.obj["metadata"].setdefault("finalizers", [])
+        if "kubernetes.io/pvc-protection" not in finalizers:
+            finalizers.append("kubernetes.io/pvc-protection")
+        return None
+
+    return admit

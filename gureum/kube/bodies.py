@@ -1,0 +1,255 @@
+"""Bodies of requests: read from JSON, YAML or protobuf, and brought into the shape of their kind.
+
+What the schema does not know is taken out, and told or refused as the client wishes (fieldValidation); what has another type than the schema says
+is refused with the words of the original's decoder.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, date, datetime
+from typing import Any
+
+import msgspec
+
+from gureum.base.hostile_yaml import HostileYaml
+from gureum.base.hostile_yaml import load as load_yaml
+from gureum.kube.errors import StatusError, bad_request, unsupported_media
+from gureum.kube.kinds.kind import Kind
+from gureum.kube.protobuf.decode import CONTENT_TYPE, BadProtobuf, decode
+from gureum.kube.requests import JSON, Request
+from gureum.kube.schemas import Schema
+
+LIMIT_BODY_BYTES = 3 * 1024 * 1024
+LIMIT_DEPTH = 200
+_EXPECTED: dict[str, Any] = {"string": str, "boolean": bool, "number": int | float}
+_GO_NAMES = {"string": "string", "boolean": "bool", "number": "float64"}
+Object = dict[str, Any]
+_ACCEPTED = "application/json, application/yaml, application/vnd.kubernetes.protobuf"
+
+
+def read_body(request: Request) -> Object:
+    """The object in the body, {} of an empty one. StatusError."""
+    if not request.body:
+        return {}
+    media = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
+    if media in (JSON, "", "*/*"):
+        value = read_json(request.body)
+    elif media == "application/yaml":
+        value = read_yaml(request.body)
+    elif media == CONTENT_TYPE:
+        try:
+            value = decode(request.body)[2]
+        except BadProtobuf as error:
+            raise bad_request(str(error)) from error
+    else:
+        raise unsupported_media(
+            f"the body of the request was in an unknown format - accepted media types include: {_ACCEPTED}"
+        )
+    if not isinstance(value, dict):
+        raise bad_request(
+            "couldn't get version/kind; json parse error: json: cannot unmarshal into Go value of type struct"
+        )
+    return value
+
+
+def read_json(body: bytes) -> Any:
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise bad_request(f"couldn't get version/kind; json parse error: {error}") from error
+
+
+def read_yaml(body: bytes) -> Any:
+    try:
+        return _without_dates(load_yaml(body))
+    except HostileYaml as error:
+        raise bad_request(f"error converting YAML to JSON: {error}") from error
+
+
+def _without_dates(value: Any) -> Any:
+    """YAML knows dates, JSON does not: they are texts."""
+    if isinstance(value, dict):
+        return {str(name): _without_dates(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_without_dates(item) for item in value]
+    if isinstance(value, datetime):
+        moment = value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value
+        return f"{moment.isoformat()}Z"
+    return value.isoformat() if isinstance(value, date) else value
+
+
+def duplicates_of(body: bytes) -> list[str]:
+    """Names that stand twice in one object of a JSON body: the decoder takes the last."""
+    found: list[str] = []
+
+    def pairs(members: list[tuple[str, Any]]) -> None:
+        seen: set[str] = set()
+        for name, _ in members:
+            if name in seen:
+                found.append(name)
+            seen.add(name)
+
+    json.loads(body, object_pairs_hook=pairs)
+    return found
+
+
+def check_header(obj: Object, kind: Kind) -> None:
+    """That the object is of the path's kind and version; what is not said is filled in. BadRequest."""
+    version, name = obj.get("apiVersion"), obj.get("kind")
+    if name is None or version is None:
+        obj["apiVersion"], obj["kind"] = version or kind.api_version, name or kind.kind
+        version, name = obj["apiVersion"], obj["kind"]
+    if version != kind.api_version:
+        raise bad_request(
+            f"the API version in the data ({version}) does not match the expected API version ({kind.api_version})"
+        )
+    if name != kind.kind:
+        raise bad_request(f"the kind in the data ({name}) does not match the expected kind ({kind.kind})")
+
+
+class Shaper:
+    """Walks a value along its schema. `unknown`: paths of fields that the schema does not have."""
+
+    def __init__(self, kind: Kind) -> None:
+        self._kind = kind
+        # What has another type than a custom resource's schema says is refused by its validation, all of it at once.
+        self._lenient = kind.custom is not None
+        self.unknown: list[str] = []
+
+    def shape(self, value: Any, schema: Schema, path: str = "", depth: int = 0) -> Any:
+        """The value without unknown fields and nulls. BadRequest when a type does not fit."""
+        if depth > LIMIT_DEPTH:
+            raise bad_request("the object is nested too deeply")
+        kind = schema.type
+        if self._lenient and not _fits(value, kind):
+            return value
+        if kind == "scalar":
+            return value if self._lenient else self._scalar(value, schema, path)
+        if kind == "object":
+            return self._object(value, schema, path, depth)
+        if kind == "array":
+            if not isinstance(value, list):
+                raise self._misfit(value, schema, path, "[]")
+            items = schema.items
+            if items is None:
+                return value
+            return [
+                self.shape(item, items, f"{path}[{at}]", depth + 1) if item is not None else item
+                for at, item in enumerate(value)
+            ]
+        if kind == "map":
+            if not isinstance(value, dict):
+                raise self._misfit(value, schema, path, "map[string]")
+            return {
+                name: self.shape(item, child, f"{path}.{name}", depth + 1)
+                for name, item in value.items()
+                if item is not None and (child := schema.child(name)) is not None
+            }
+        return value
+
+    def _object(self, value: Any, schema: Schema, path: str, depth: int) -> Any:
+        if not isinstance(value, dict):
+            raise self._misfit(value, schema, path, _struct_of(schema))
+        found = {}
+        keep = schema.mark("preserve-unknown-fields")
+        for name, item in value.items():
+            child = schema.child(name)
+            if child is None:
+                if keep:
+                    found[name] = item
+                else:
+                    self.unknown.append(f"{path}.{name}" if path else name)
+            elif item is not None:
+                found[name] = self.shape(item, child, f"{path}.{name}" if path else name, depth + 1)
+        return found
+
+    def _scalar(self, value: Any, schema: Schema, path: str) -> Any:
+        wanted = schema.scalar
+        if not wanted:
+            if isinstance(value, dict | list) and not schema.name.endswith("FieldsV1") and schema.name:
+                raise self._misfit(value, schema, path, _struct_of(schema))
+            number = isinstance(value, int | float) and schema.name.endswith("resource.Quantity")
+            return str(value) if number else value
+        if wanted == "integer":
+            return self._integer(value, schema, path)
+        expected = _EXPECTED[wanted]
+        if not isinstance(value, expected) or (isinstance(value, bool) and wanted != "boolean"):
+            raise self._misfit(value, schema, path, _GO_NAMES[wanted])
+        return value
+
+    def _integer(self, value: Any, schema: Schema, path: str) -> int:
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        format_ = str(schema.node.get("format") or "int64")
+        bits = 31 if format_ == "int32" else 63
+        if not isinstance(value, int) or isinstance(value, bool) or not -(2**bits) <= value < 2**bits:
+            raise self._misfit(value, schema, path, format_)
+        return value
+
+    def _misfit(self, value: Any, schema: Schema, path: str, wanted: str) -> StatusError:
+        del schema
+        name = {str: "string", bool: "bool", int: "number", float: "number", list: "array", dict: "object"}.get(
+            type(value), "null"
+        )
+        if name == "number":
+            name = f"number {value}" if wanted.startswith("int") else "number"
+        kind = self._kind
+        text = f"json: cannot unmarshal {name} into Go struct field {kind.kind}.{path} of type {wanted}"
+        return bad_request(f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: {text}')
+
+
+def _fits(value: Any, kind: str) -> bool:
+    return isinstance(value, list) if kind == "array" else isinstance(value, dict) or kind not in ("object", "map")
+
+
+def _struct_of(schema: Schema) -> str:
+    *_, version, name = ("", *schema.name.split("."))[-2:] if schema.name else ("", "map[string]interface {}")
+    return f"{version}.{name}" if version else name
+
+
+def decode_object(request: Request, kind: Kind, schema: Schema | None) -> Object:
+    """The object in the request's body, in its kind's shape; unknown fields are refused or warned of."""
+    if len(request.body) > LIMIT_BODY_BYTES:
+        raise StatusError(413, "RequestEntityTooLarge", f"Request entity too large: limit is {LIMIT_BODY_BYTES}")
+    obj = read_body(request)
+    if not request.body:
+        raise bad_request("EOF")
+    check_header(obj, kind)
+    twice = duplicates_of(request.body) if request.body[:1] == b"{" and field_validation(request) != "Ignore" else []
+    return shape_object(request, obj, kind, schema, twice)
+
+
+def shape_object(request: Request, obj: Object, kind: Kind, schema: Schema | None, duplicates: list[str]) -> Object:
+    shaper = Shaper(kind)
+    mode = field_validation(request)
+    if schema is not None:
+        obj = shaper.shape(obj, schema)
+    if not isinstance(obj.get("metadata", {}), dict):
+        raise bad_request(
+            f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: metadata is no object'
+        )
+    texts = [f'unknown field "{path}"' for path in shaper.unknown] + [
+        f'duplicate field "{name}"' for name in duplicates
+    ]
+    if texts and mode == "Strict":
+        raise bad_request(
+            f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: strict decoding error: {", ".join(texts)}'
+        )
+    if texts and mode == "Warn":
+        request.warnings = [*request.warnings, *texts[:100]]
+    obj.setdefault("metadata", {})
+    return obj
+
+
+def field_validation(request: Request) -> str:
+    mode = request.parameter("fieldValidation") or "Warn"
+    if mode not in ("Strict", "Warn", "Ignore"):
+        text = f'fieldValidation: Unsupported value: "{mode}": supported values: "Ignore", "Strict", "Warn"'
+        raise StatusError(
+            422,
+            "Invalid",
+            f'CreateOptions.meta.k8s.io "" is invalid: {text}',
+            {"group": "meta.k8s.io", "kind": "CreateOptions"},
+        )
+    return mode

@@ -1,0 +1,48 @@
+"""All controllers of a cluster."""
+
+from __future__ import annotations
+
+from gureum.kube.controllers import (
+    cronjobs,
+    daemonsets,
+    definitions,
+    deployments,
+    disruption,
+    endpoints,
+    jobs,
+    quotas,
+    statefulsets,
+)
+from gureum.kube.controllers.client import Client
+from gureum.kube.controllers.collecting import GARBAGE_COLLECTOR
+from gureum.kube.controllers.loop import Controller
+from gureum.kube.controllers.namespaces import NAMESPACES
+from gureum.kube.controllers.replicasets import REPLICA_SETS, REPLICATION_CONTROLLERS
+from gureum.kube.controllers.scheduler import Scheduler
+from gureum.kube.controllers.simulated_nodes import SIMULATED_NODES
+
+
+def all_controllers(client: Client) -> tuple[Controller, ...]:
+    """Anew for each cluster: some keep what they have seen."""
+    own = (
+        Scheduler().controller(),
+        daemonsets.controller(),
+        disruption.controller(client),
+        endpoints.controller(client),
+        quotas.controller(),
+    )
+    return (*_STATELESS, *own)
+
+
+_STATELESS = (
+    GARBAGE_COLLECTOR,
+    NAMESPACES,
+    REPLICA_SETS,
+    REPLICATION_CONTROLLERS,
+    deployments.CONTROLLER,
+    definitions.CONTROLLER,
+    statefulsets.CONTROLLER,
+    jobs.CONTROLLER,
+    cronjobs.CONTROLLER,
+    SIMULATED_NODES,
+)

@@ -1,0 +1,135 @@
+"""How controllers read and write: straight to the cluster's objects, with the admission and checks that any client has."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from gureum.kube.controllers.index import Index
+from gureum.kube.deleting import Deleting, Options
+from gureum.kube.errors import StatusError
+from gureum.kube.kinds.catalog import Catalog
+from gureum.kube.kinds.kind import Kind
+from gureum.kube.objects import Object, Objects
+from gureum.kube.requests import Request, Target, User
+from gureum.kube.writing import LIMIT_TRIES, Writing
+from gureum.ports.clock import Clock
+from gureum.store.contract import Conflict, Entry
+
+Change = Callable[[Object], Object | None]
+"""The object as it should be; None to leave it."""
+
+
+class Client:
+    """`manager`: the controller's name, its user is that service account of kube-system."""
+
+    def __init__(
+        self, objects: Objects, catalog: Catalog, writing: Writing, deleting: Deleting, index: Index, clock: Clock
+    ) -> None:
+        self.objects = objects
+        self.catalog = catalog
+        self.index = index
+        self.clock = clock
+        self._writing = writing
+        self._deleting = deleting
+        self.tasks: set[asyncio.Task[None]] = set()
+        """What nobody waits for."""
+
+    def kind(self, storage: str) -> Kind:
+        found = self.catalog.by_storage(storage)
+        assert found is not None, storage
+        return found
+
+    def get(self, storage: str, namespace: str, name: str) -> Object | None:
+        return self.objects.get(storage, namespace, name)
+
+    def by_key(self, key: str) -> Object | None:
+        entry = self.objects.store.get(key)
+        return None if entry is None else self.objects.decode(entry)
+
+    def many(self, keys: list[str]) -> list[Object]:
+        """Those that are there."""
+        return [obj for key in keys if (obj := self.by_key(key)) is not None]
+
+    async def create(self, storage: str, obj: Object, manager: str) -> Object:
+        """StatusError as for any client: AlreadyExists, Forbidden by quota …"""
+        kind = self.kind(storage)
+        head: Object = {"apiVersion": kind.api_version, "kind": kind.kind}
+        obj = head | obj
+        target = Target(kind, obj["metadata"].get("namespace", ""))
+        return await self._writing.create_object(_request(manager), target, obj)
+
+    async def update(
+        self, storage: str, namespace: str, name: str, change: Change, manager: str, subresource: str = ""
+    ) -> Object | None:
+        """Decided anew as often as others are faster. None when it is not there, or is to be left."""
+        kind = self.kind(storage)
+        target = Target(kind, namespace, name, kind.subresource(subresource) if subresource else None)
+        for _ in range(LIMIT_TRIES):
+            entry = self.objects.entry(storage, namespace, name)
+            if entry is None:
+                return None
+            wanted = change(self.objects.decode(entry))
+            if wanted is None:
+                return None
+            try:
+                return await self._writing.replace_object(_request(manager), target, wanted, entry)
+            except Conflict:
+                continue
+        raise StatusError(409, "Conflict", f"{name} is changed by others again and again")
+
+    async def set_status(
+        self, storage: str, namespace: str, name: str, status: Object, manager: str, uid: str = ""
+    ) -> Object | None:
+        """The status as a whole, when it is another."""
+
+        def change(obj: Object) -> Object | None:
+            if uid and obj["metadata"]["uid"] != uid:
+                return None
+            return None if obj.get("status") == status else {**obj, "status": status}
+
+        return await self.update(storage, namespace, name, change, manager, "status")
+
+    async def delete(
+        self,
+        storage: str,
+        namespace: str,
+        name: str,
+        manager: str,
+        *,
+        uid: str = "",
+        policy: str = "",
+        grace_s: int | None = None,
+    ) -> None:
+        """What is gone, or has become another object, is left."""
+        kind = self.kind(storage)
+        target = Target(kind, namespace, name)
+        options = Options(policy, grace_s, "", "")
+        for _ in range(LIMIT_TRIES):
+            entry: Entry | None = self.objects.entry(storage, namespace, name)
+            if entry is None or (uid and self.objects.decode(entry)["metadata"]["uid"] != uid):
+                return
+            try:
+                await self._deleting.delete_entry(_request(manager), target, entry, options)
+                return
+            except Conflict:
+                continue
+
+
+def _request(manager: str) -> Request:
+    name = f"system:serviceaccount:kube-system:{manager}"
+    groups = ("system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated", "system:masters")
+    return Request("POST", "", {}, {"user-agent": "kube-controller-manager"}, b"", None, User(name, groups))
+
+
+def owner_reference(owner: Object) -> dict[str, Any]:
+    """To a controller."""
+    return {
+        "apiVersion": owner["apiVersion"],
+        "kind": owner["kind"],
+        "name": owner["metadata"]["name"],
+        "uid": owner["metadata"]["uid"],
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }

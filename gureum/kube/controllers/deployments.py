@@ -1,0 +1,457 @@
+"""Deployments: a ReplicaSet per revision of the template, and the way from one to the next.
+
+Source: Kubernetes, "Deployments"; k8s.io/kubernetes/pkg/controller/deployment.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import msgspec
+
+from gureum.kube.controllers.client import Client, owner_reference
+from gureum.kube.controllers.events import record
+from gureum.kube.controllers.loop import Controller, its_controller, itself
+from gureum.kube.controllers.pods import HASH, PODS, claim, condition, copied, count, is_active
+from gureum.kube.errors import StatusError
+from gureum.kube.objects import Object
+from gureum.kube.selectors import from_object
+from gureum.kube.times import seconds_of, timestamp
+
+DEPLOYMENTS, SETS = "apps/deployments", "apps/replicasets"
+NAME = "deployment-controller"
+PREFIX = "deployment.kubernetes.io/"
+REVISION, DESIRED, MAXIMUM = f"{PREFIX}revision", f"{PREFIX}desired-replicas", f"{PREFIX}max-replicas"
+REVISION_HISTORY = f"{PREFIX}revision-history"
+_OWN = frozenset({REVISION, DESIRED, MAXIMUM, REVISION_HISTORY, "kubectl.kubernetes.io/last-applied-configuration"})
+_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
+
+
+async def reconcile(client: Client, key: str) -> float | None:
+    namespace, _, name = key.partition("/")
+    deployment = client.get(DEPLOYMENTS, namespace, name)
+    if deployment is None:
+        return None
+    selector = from_object(deployment["spec"]["selector"]) or ()
+    sets = await claim(client, deployment, SETS, selector, NAME)
+    one = _Deployment(client, deployment, sets)
+    if not deployment["metadata"].get("deletionTimestamp"):
+        await one.roll()
+    return await one.tell()
+
+
+class _Deployment:
+    """One look at a deployment and its sets."""
+
+    def __init__(self, client: Client, deployment: Object, sets: list[Object]) -> None:
+        self._client = client
+        self._obj = deployment
+        self._spec: Object = deployment["spec"]
+        self._wished = int(self._spec.get("replicas", 1))
+        self._sets = sorted(sets, key=lambda one: (one["metadata"]["creationTimestamp"], one["metadata"]["name"]))
+        self._new = next((one for one in self._sets if _template_of(one) == _template_of(deployment)), None)
+        self._paused = bool(self._spec.get("paused"))
+
+    @property
+    def _old(self) -> list[Object]:
+        return [one for one in self._sets if one is not self._new]
+
+    async def roll(self) -> None:
+        if self._paused or await self._resize_when_asked():
+            await self._scale_in_proportion()
+            return
+        if self._new is None:
+            recreate = self._spec["strategy"]["type"] == "Recreate"
+            if recreate and (await self._scale_down_all() or self._old_pods_left()):
+                return
+            await self._make_new()
+        else:
+            await self._number_new()
+        if self._spec["strategy"]["type"] == "Recreate":
+            if await self._scale_down_all() or self._old_pods_left():
+                return
+            await self._scale(self._current_new(), self._wished)
+        else:
+            await self._roll_up()
+            await self._roll_down()
+        if self._is_complete():
+            await self._forget_oldest()
+
+    # The new set
+
+    async def _make_new(self) -> None:
+        revision = max([0, *(_revision(one) for one in self._sets)]) + 1
+        template = copied(self._spec["template"])
+        for _ in range(10):
+            hash_ = self._hash()
+            template.setdefault("metadata", {}).setdefault("labels", {})[HASH] = hash_
+            selector = copied(self._spec["selector"])
+            selector.setdefault("matchLabels", {})[HASH] = hash_
+            first = 0 if self._spec["strategy"]["type"] == "Recreate" else self._room_for_new(0)
+            made = {
+                "metadata": {
+                    "name": f"{self._obj['metadata']['name']}-{hash_}",
+                    "namespace": self._obj["metadata"]["namespace"],
+                    "labels": template["metadata"]["labels"],
+                    "annotations": self._annotations(str(revision)),
+                    "ownerReferences": [owner_reference(self._obj)],
+                },
+                "spec": {"replicas": first, "selector": selector, "template": template},
+            }
+            if self._spec.get("minReadySeconds"):
+                made["spec"]["minReadySeconds"] = self._spec["minReadySeconds"]
+            try:
+                self._new = await self._client.create(SETS, made, NAME)
+            except StatusError as error:
+                if error.reason != "AlreadyExists":
+                    raise
+                await self._count_collision()
+                continue
+            self._sets.append(self._new)
+            if first:
+                self._tell_scaled("up", self._new, 0, first)
+            await self._note_revision(str(revision))
+            return
+
+    def _hash(self) -> str:
+        collisions = (self._obj.get("status") or {}).get("collisionCount") or 0
+        text = msgspec.json.encode([_template_of(self._obj), collisions], order="sorted")
+        number = int.from_bytes(hashlib.sha256(text).digest()[:8])
+        found = ""
+        for _ in range(10):
+            number, at = divmod(number, len(_LETTERS))
+            found += _LETTERS[at]
+        return found
+
+    async def _count_collision(self) -> None:
+        status = {**(self._obj.get("status") or {})}
+        status["collisionCount"] = int(status.get("collisionCount") or 0) + 1
+        self._obj = {**self._obj, "status": status}
+        await self._client.set_status(DEPLOYMENTS, *self._place, status, NAME, self._obj["metadata"]["uid"])
+
+    async def _number_new(self) -> None:
+        """The new set has the highest revision, also after a roll back to an old template."""
+        new = self._current_new()
+        highest = max([0, *(_revision(one) for one in self._old)])
+        revision = str(max(_revision(new), highest + 1))
+        wanted = self._annotations(revision)
+        known = new["metadata"].get("annotations") or {}
+        if any(known.get(name) != value for name, value in wanted.items()):
+            if known.get(REVISION, revision) != revision:
+                history = [*filter(None, known.get(REVISION_HISTORY, "").split(",")), known[REVISION]]
+                wanted[REVISION_HISTORY] = ",".join(history[-20:])
+            self._replace_set(await self._annotate(new, {**known, **wanted}))
+        await self._note_revision(revision)
+
+    async def _note_revision(self, revision: str) -> None:
+        def change(obj: Object) -> Object | None:
+            annotations = obj["metadata"].get("annotations") or {}
+            if annotations.get(REVISION) == revision:
+                return None
+            return {**obj, "metadata": {**obj["metadata"], "annotations": {**annotations, REVISION: revision}}}
+
+        changed = await self._client.update(DEPLOYMENTS, *self._place, change, NAME)
+        if changed is not None:
+            self._obj = {**self._obj, "metadata": changed["metadata"]}
+
+    def _annotations(self, revision: str) -> dict[str, str]:
+        own = self._obj["metadata"].get("annotations") or {}
+        found = {name: value for name, value in own.items() if name not in _OWN}
+        return found | {REVISION: revision, **self._sizes()}
+
+    def _sizes(self) -> dict[str, str]:
+        return {DESIRED: str(self._wished), MAXIMUM: str(self._wished + self._surge())}
+
+    async def _annotate(self, one: Object, annotations: dict[str, str]) -> Object | None:
+        def change(obj: Object) -> Object:
+            return {**obj, "metadata": {**obj["metadata"], "annotations": annotations}}
+
+        return await self._client.update(SETS, one["metadata"]["namespace"], one["metadata"]["name"], change, NAME)
+
+    # How many where
+
+    def _surge(self) -> int:
+        rolling = (self._spec.get("strategy") or {}).get("rollingUpdate") or {}
+        return count(rolling.get("maxSurge"), self._wished, up=True)
+
+    def _unavailable(self) -> int:
+        rolling = (self._spec.get("strategy") or {}).get("rollingUpdate") or {}
+        allowed = count(rolling.get("maxUnavailable"), self._wished, up=False)
+        if not allowed and not self._surge():
+            allowed = 1
+        return min(allowed, self._wished)
+
+    def _room_for_new(self, has: int) -> int:
+        total = sum(_replicas(one) for one in self._sets)
+        room = self._wished + self._surge() - total
+        return min(has + max(room, 0), self._wished) if room > 0 else has
+
+    async def _roll_up(self) -> None:
+        new = self._current_new()
+        has = _replicas(new)
+        if has > self._wished:
+            await self._scale(new, self._wished)
+        elif has < self._wished:
+            await self._scale(new, self._room_for_new(has))
+
+    async def _roll_down(self) -> None:
+        old = [one for one in self._old if _replicas(one)]
+        if not old:
+            return
+        new = self._current_new()
+        total = sum(_replicas(one) for one in self._sets)
+        least = self._wished - self._unavailable()
+        unready_new = _replicas(new) - _available(new)
+        most = total - least - unready_new
+        if most <= 0:
+            return
+        # First those that do no work, then others as far as enough stay available.
+        for one in old:
+            broken = min(most, _replicas(one) - _available(one))
+            if broken > 0:
+                await self._scale(one, _replicas(one) - broken)
+                most -= broken
+        spare = sum(_available(one) for one in self._sets) - least
+        for one in [one for one in self._old if _replicas(one)]:
+            gone = min(_replicas(one), spare)
+            if gone > 0:
+                await self._scale(one, _replicas(one) - gone)
+                spare -= gone
+
+    async def _scale_down_all(self) -> bool:
+        scaled = False
+        for one in [one for one in self._old if _replicas(one)]:
+            await self._scale(one, 0)
+            scaled = True
+        return scaled
+
+    def _old_pods_left(self) -> bool:
+        for one in self._old:
+            pods = self._client.many(self._client.index.dependents(one["metadata"]["uid"], PODS))
+            if any(is_active(pod) or pod["metadata"].get("deletionTimestamp") for pod in pods):
+                return True
+        return False
+
+    async def _resize_when_asked(self) -> bool:
+        """Whether the deployment was scaled while it rolls: then all sets change in proportion."""
+        for one in self._sets:
+            desired = (one["metadata"].get("annotations") or {}).get(DESIRED)
+            if _replicas(one) and desired is not None and desired != str(self._wished):
+                return self._new is not None
+        return False
+
+    async def _scale_in_proportion(self) -> None:
+        active = [one for one in self._sets if _replicas(one)]
+        if len(active) <= 1:
+            one = active[0] if active else self._new
+            if one is not None:
+                await self._scale(one, self._wished)
+            return
+        if self._new is not None and _replicas(self._new) == _available(self._new) == self._wished:
+            await self._scale_down_all()
+            return
+        total = sum(_replicas(one) for one in active)
+        allowed = self._wished + self._surge()
+        left = allowed - total
+        order = sorted(active, key=_replicas, reverse=True)
+        for one in order:
+            before = int((one["metadata"].get("annotations") or {}).get(MAXIMUM) or total) or 1
+            share = round(_replicas(one) * allowed / before) - _replicas(one)
+            share = max(min(share, left), 0) if left > 0 else min(max(share, left), 0)
+            left -= share
+            await self._scale(one, _replicas(one) + share)
+        if left and order:
+            first = next(each for each in self._sets if each["metadata"]["name"] == order[0]["metadata"]["name"])
+            await self._scale(first, max(0, _replicas(first) + left))
+
+    async def _scale(self, one: Object, replicas: int) -> None:
+        sizes = self._sizes()
+        before = _replicas(one)
+
+        def change(obj: Object) -> Object:
+            metadata = {**obj["metadata"], "annotations": {**(obj["metadata"].get("annotations") or {}), **sizes}}
+            return {**obj, "metadata": metadata, "spec": {**obj["spec"], "replicas": replicas}}
+
+        annotations = one["metadata"].get("annotations") or {}
+        if replicas == before and all(annotations.get(name) == value for name, value in sizes.items()):
+            return
+        changed = await self._client.update(SETS, one["metadata"]["namespace"], one["metadata"]["name"], change, NAME)
+        self._replace_set(changed)
+        if replicas != before:
+            self._tell_scaled("up" if replicas > before else "down", one, before, replicas)
+
+    def _tell_scaled(self, way: str, one: Object, before: int, after: int) -> None:
+        text = f"Scaled {way} replica set {one['metadata']['name']} from {before} to {after}"
+        record(self._client, self._obj, "Normal", "ScalingReplicaSet", text, NAME)
+
+    def _replace_set(self, changed: Object | None) -> None:
+        if changed is None:
+            return
+        name = changed["metadata"]["name"]
+        was_new = self._new is not None and self._new["metadata"]["name"] == name
+        self._sets = [changed if one["metadata"]["name"] == name else one for one in self._sets]
+        if was_new:
+            self._new = changed
+
+    def _current_new(self) -> Object:
+        assert self._new is not None
+        return self._new
+
+    # What is told
+
+    def _is_complete(self) -> bool:
+        new = self._new
+        return new is not None and all(
+            value == self._wished
+            for value in (
+                _replicas(new),
+                _status(new, "replicas"),
+                _available(new),
+                sum(_status(one, "replicas") for one in self._sets),
+            )
+        )
+
+    async def _forget_oldest(self) -> None:
+        limit = self._spec.get("revisionHistoryLimit", 10)
+        idle = [one for one in self._old if not _replicas(one) and not _status(one, "replicas")]
+        idle = [one for one in idle if not one["metadata"].get("deletionTimestamp")]
+        for one in sorted(idle, key=_revision)[: max(0, len(idle) - limit)]:
+            await self._client.delete(SETS, one["metadata"]["namespace"], one["metadata"]["name"], NAME)
+
+    async def tell(self) -> float | None:
+        now = self._client.clock.now()
+        status, again = self._new_status(now)
+        await self._client.set_status(DEPLOYMENTS, *self._place, status, NAME, self._obj["metadata"]["uid"])
+        return again
+
+    def _new_status(self, now: float) -> tuple[Object, float | None]:
+        known: Object = self._obj.get("status") or {}
+        total = sum(_status(one, "replicas") for one in self._sets)
+        available = sum(_available(one) for one in self._sets)
+        status: Object = {
+            "observedGeneration": self._obj["metadata"].get("generation", 1),
+            "replicas": total,
+            "updatedReplicas": _status(self._new, "replicas") if self._new else 0,
+            "readyReplicas": sum(_status(one, "readyReplicas") for one in self._sets),
+            "availableReplicas": available,
+            "unavailableReplicas": max(0, max(total, self._wished) - available),
+        }
+        status = {name: value for name, value in status.items() if value}
+        if known.get("collisionCount"):
+            status["collisionCount"] = known["collisionCount"]
+        enough = available >= self._wished - self._unavailable()
+        conditions = [
+            self._condition(
+                "Available",
+                "True" if enough else "False",
+                "MinimumReplicasAvailable" if enough else "MinimumReplicasUnavailable",
+                "Deployment has minimum availability." if enough else "Deployment does not have minimum availability.",
+                now,
+            )
+        ]
+        progressing, again = self._progressing(status, known, now)
+        conditions.append(progressing)
+        failures = [found for one in self._sets if (found := condition(one, "ReplicaFailure")) is not None]
+        if failures:
+            conditions.append({**failures[0], "lastUpdateTime": failures[0]["lastTransitionTime"]})
+        status["conditions"] = conditions
+        return status, again
+
+    def _progressing(self, status: Object, known: Object, now: float) -> tuple[Object, float | None]:
+        before = condition(self._obj, "Progressing")
+        if self._paused:
+            return self._condition("Progressing", "Unknown", "DeploymentPaused", "Deployment is paused", now), None
+        what = (
+            f'ReplicaSet "{self._new["metadata"]["name"]}"'
+            if self._new
+            else f'Deployment "{self._obj["metadata"]["name"]}"'
+        )
+        if self._is_complete() and self._new is not None:
+            return self._condition(
+                "Progressing", "True", "NewReplicaSetAvailable", f"{what} has successfully progressed.", now
+            ), None
+        made = before is None or before.get("reason") in ("NewReplicaSetAvailable", "DeploymentPaused")
+        names = ("updatedReplicas", "readyReplicas", "availableReplicas")
+        moved = any(status.get(name, 0) > known.get(name, 0) for name in names) or (
+            status.get("replicas", 0) - status.get("updatedReplicas", 0)
+            < known.get("replicas", 0) - known.get("updatedReplicas", 0)
+        )
+        deadline = self._spec.get("progressDeadlineSeconds", 600)
+        if made or moved or before is None:
+            reason = "NewReplicaSetCreated" if made and not moved else "ReplicaSetUpdated"
+            text = (
+                f"{what} is progressing."
+                if reason == "ReplicaSetUpdated"
+                else f"Created new replica set {what.partition(' ')[2]}"
+            )
+            found = self._condition("Progressing", "True", reason, text, now)
+            return {**found, "lastUpdateTime": timestamp(now)}, float(deadline)
+        waited = now - seconds_of(before.get("lastUpdateTime") or timestamp(now))
+        if waited > deadline:
+            return self._condition(
+                "Progressing", "False", "ProgressDeadlineExceeded", f"{what} has timed out progressing.", now
+            ), None
+        return before, deadline - waited + 1
+
+    def _condition(self, type_: str, status: str, reason: str, message: str, now: float) -> Object:
+        """As it was, when nothing is new."""
+        before = condition(self._obj, type_)
+        moment = timestamp(now)
+        if before is not None and (before["status"], before["reason"]) == (status, reason):
+            if before["message"] == message:
+                return before
+            return {**before, "message": message}
+        since = before["lastTransitionTime"] if before is not None and before["status"] == status else moment
+        return {
+            "type": type_,
+            "status": status,
+            "lastUpdateTime": moment,
+            "lastTransitionTime": since,
+            "reason": reason,
+            "message": message,
+        }
+
+    @property
+    def _place(self) -> tuple[str, str]:
+        return self._obj["metadata"]["namespace"], self._obj["metadata"]["name"]
+
+
+def _template_of(obj: Object) -> Any:
+    template = obj["spec"]["template"]
+    metadata = dict(template.get("metadata") or {})
+    labels = {name: value for name, value in (metadata.get("labels") or {}).items() if name != HASH}
+    metadata.pop("creationTimestamp", None)
+    return {**template, "metadata": {**metadata, "labels": labels}}
+
+
+def _replicas(one: Object) -> int:
+    return int(one["spec"].get("replicas", 0))
+
+
+def _status(one: Object, name: str) -> int:
+    return int((one.get("status") or {}).get(name) or 0)
+
+
+def _available(one: Object) -> int:
+    return _status(one, "availableReplicas")
+
+
+def _revision(one: Object) -> int:
+    text = (one["metadata"].get("annotations") or {}).get(REVISION, "0")
+    return int(text) if text.isdigit() else 0
+
+
+def _pods_deployment(seen: Any) -> list[str]:
+    """Recreate waits for the last pod of the old sets to be gone."""
+    owner = seen.facts.controller
+    if seen.after is not None or owner is None or owner.kind != "ReplicaSet":
+        return []
+    return [f"{seen.place.namespace}/{owner.name.rpartition('-')[0]}"]
+
+
+CONTROLLER = Controller(
+    "deployment",
+    {DEPLOYMENTS: itself, SETS: its_controller("Deployment"), PODS: _pods_deployment},
+    reconcile,
+)

@@ -1,0 +1,331 @@
+"""Custom kinds: what a CustomResourceDefinition makes, its defaults, and what its schema refuses.
+
+Source: Kubernetes, "Extend the Kubernetes API with CustomResourceDefinitions"; the texts are those of its OpenAPI validation.
+CEL rules (x-kubernetes-validations) are kept and not evaluated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from gureum.base.linear_regex import BadRegex, compile_whole
+from gureum.kube import schemas
+from gureum.kube.errors import Cause, invalid, required, shown, unsupported
+from gureum.kube.kinds.builtin import subresource
+from gureum.kube.kinds.kind import Kind, Subresource
+from gureum.kube.kinds.metadata import DNS_LABEL, SUBDOMAIN
+from gureum.kube.kinds.rules import Rules
+from gureum.kube.schemas import Schema
+
+Object = dict[str, Any]
+LIMIT_CAUSES = 100
+LIMIT_DEPTH = 64
+_OPEN: Object = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+
+
+class Custom(msgspec.Struct, frozen=True, eq=False):
+    """One version of a definition. `columns`: additionalPrinterColumns; `selectable`: fields that can be selected by."""
+
+    open_schema: Object
+    schema: Schema
+    columns: list[Object]
+    selectable: tuple[str, ...]
+    scale_paths: dict[str, str]
+
+    def validate(self, obj: Object, _old: Object | None) -> list[Cause]:
+        causes: list[Cause] = []
+        body = {name: value for name, value in obj.items() if name not in ("apiVersion", "kind", "metadata")}
+        _check(body, {**self.open_schema, "properties": _without_head(self.open_schema)}, "", causes, 0)
+        return causes[:LIMIT_CAUSES]
+
+    def default(self, obj: Object) -> None:
+        for name, node in _without_head(self.open_schema).items():
+            _fill(obj, name, node, 0)
+
+
+def _without_head(schema: Object) -> Object:
+    properties: Object = schema.get("properties") or {}
+    return {name: node for name, node in properties.items() if name not in ("apiVersion", "kind", "metadata")}
+
+
+def kinds_of(definition: Object) -> list[Kind]:
+    """The kinds that a definition serves, the stored version first."""
+    spec = definition["spec"]
+    names = spec["names"]
+    versions = sorted(spec["versions"], key=lambda one: not one.get("storage"))
+    found = []
+    for version in versions:
+        if not version.get("served") and not version.get("storage"):
+            continue
+        open_schema = (version.get("schema") or {}).get("openAPIV3Schema") or _OPEN
+        parts = version.get("subresources") or {}
+        scale = parts.get("scale") or {}
+        custom = Custom(
+            open_schema,
+            schemas.structural(open_schema),
+            version.get("additionalPrinterColumns") or [],
+            tuple(str(one.get("jsonPath", "")).lstrip(".") for one in version.get("selectableFields") or ()),
+            {
+                "spec": scale.get("specReplicasPath", ""),
+                "status": scale.get("statusReplicasPath", ""),
+                "selector": scale.get("labelSelectorPath", ""),
+            },
+        )
+        subresources: list[Subresource] = []
+        if "status" in parts:
+            subresources.append(subresource("status", names["kind"]))
+        if "scale" in parts:
+            subresources.append(subresource("scale", names["kind"]))
+        found.append(
+            Kind(
+                group=spec["group"],
+                version=version["name"],
+                kind=names["kind"],
+                plural=names["plural"],
+                singular=names.get("singular") or names["kind"].lower(),
+                namespaced=spec["scope"] == "Namespaced",
+                short_names=tuple(names.get("shortNames") or ()),
+                categories=tuple(names.get("categories") or ()),
+                subresources=tuple(subresources),
+                storage=f"{spec['group']}/{names['plural']}",
+                custom=custom,
+            )
+        )
+    return found
+
+
+# Defaults
+
+
+def _fill(holder: Object, name: str, node: Object, depth: int) -> None:
+    if depth > LIMIT_DEPTH:
+        return
+    if name not in holder and "default" in node:
+        holder[name] = msgspec.json.decode(msgspec.json.encode(node["default"]))
+    value = holder.get(name)
+    if isinstance(value, dict):
+        for inner, child in (node.get("properties") or {}).items():
+            _fill(value, inner, child, depth + 1)
+        more = node.get("additionalProperties")
+        if isinstance(more, dict):
+            for inner in list(value):
+                _fill(value, inner, more, depth + 1)
+    elif isinstance(value, list) and isinstance(node.get("items"), dict):
+        for item in value:
+            if isinstance(item, dict):
+                for inner, child in (node["items"].get("properties") or {}).items():
+                    _fill(item, inner, child, depth + 1)
+
+
+# Checks
+
+_TYPES: dict[str, Any] = {
+    "object": dict,
+    "array": list,
+    "string": str,
+    "boolean": bool,
+    "integer": int,
+    "number": int | float,
+}
+
+
+def _check(value: Any, node: Object, path: str, causes: list[Cause], depth: int) -> None:
+    if depth > LIMIT_DEPTH or len(causes) > LIMIT_CAUSES:
+        return
+    if value is None and node.get("nullable"):
+        return
+    if node.get("x-kubernetes-int-or-string"):
+        if not isinstance(value, int | str) or isinstance(value, bool):
+            causes.append(_misfit(path, value, "integer,string"))
+        return
+    wanted = node.get("type")
+    if wanted and not _is_of(value, wanted):
+        causes.append(_misfit(path, value, wanted))
+        return
+    if "enum" in node and value not in node["enum"]:
+        choices = [one if isinstance(one, str) else shown(one) for one in node["enum"]]
+        causes.append(unsupported(path, value, choices))
+    if isinstance(value, dict):
+        _check_object(value, node, path, causes, depth)
+    elif isinstance(value, list):
+        _check_list(value, node, path, causes, depth)
+    elif isinstance(value, str):
+        _check_text(value, node, path, causes)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        _check_number(value, node, path, causes)
+    _check_choices(value, node, path, causes, depth)
+
+
+def _check_object(value: Object, node: Object, path: str, causes: list[Cause], depth: int) -> None:
+    causes += [required(_join(path, name)) for name in node.get("required") or () if name not in value]
+    properties = node.get("properties") or {}
+    more = node.get("additionalProperties")
+    for name, item in value.items():
+        child = properties.get(name, more if isinstance(more, dict) else None)
+        if child is not None:
+            _check(item, child, _join(path, name), causes, depth + 1)
+    _check_count(len(value), node, path, causes, "Properties", "properties")
+
+
+def _check_list(value: list[Any], node: Object, path: str, causes: list[Cause], depth: int) -> None:
+    _check_count(len(value), node, path, causes, "Items", "items")
+    items = node.get("items")
+    if isinstance(items, dict):
+        for at, item in enumerate(value):
+            _check(item, items, f"{path}[{at}]", causes, depth + 1)
+    kind = node.get("x-kubernetes-list-type")
+    if kind in ("set", "map") or node.get("uniqueItems"):
+        seen: set[bytes] = set()
+        for at, item in enumerate(value):
+            keys = node.get("x-kubernetes-list-map-keys") or ()
+            mark = {name: item.get(name) for name in keys} if kind == "map" and isinstance(item, dict) else item
+            text = msgspec.json.encode(mark, order="sorted")
+            if text in seen:
+                causes.append(Cause("FieldValueDuplicate", f"{path}[{at}]", f"Duplicate value: {shown(mark)}"))
+            seen.add(text)
+
+
+def _check_count(size: int, node: Object, path: str, causes: list[Cause], name: str, word: str) -> None:
+    most, least = node.get(f"max{name}"), node.get(f"min{name}")
+    if most is not None and size > most:
+        causes.append(Cause("FieldValueTooMany", path, f"Too many: {size}: must have at most {most} {word}"))
+    if least is not None and size < least:
+        causes.append(invalid(path, size, f"{path} in body should have at least {least} {word}"))
+
+
+def _check_text(value: str, node: Object, path: str, causes: list[Cause]) -> None:
+    most, least, pattern = node.get("maxLength"), node.get("minLength"), node.get("pattern")
+    if most is not None and len(value) > most:
+        causes.append(Cause("FieldValueTooLong", path, f"Too long: may not be more than {most} bytes"))
+    if least is not None and len(value) < least:
+        causes.append(invalid(path, value, f"{path} in body should be at least {least} chars long"))
+    if pattern and not _found(pattern, value):
+        causes.append(invalid(path, value, f"{path} in body should match '{pattern}'"))
+
+
+def _check_number(value: float, node: Object, path: str, causes: list[Cause]) -> None:
+    least, most, step = node.get("minimum"), node.get("maximum"), node.get("multipleOf")
+    if least is not None and (value < least or (node.get("exclusiveMinimum") and value == least)):
+        word = "greater than" if node.get("exclusiveMinimum") else "greater than or equal to"
+        causes.append(invalid(path, value, f"{path} in body should be {word} {least}"))
+    if most is not None and (value > most or (node.get("exclusiveMaximum") and value == most)):
+        word = "less than" if node.get("exclusiveMaximum") else "less than or equal to"
+        causes.append(invalid(path, value, f"{path} in body should be {word} {most}"))
+    if step and value % step:
+        causes.append(invalid(path, value, f"{path} in body should be a multiple of {step}"))
+
+
+def _check_choices(value: Any, node: Object, path: str, causes: list[Cause], depth: int) -> None:
+    def fits(one: Object) -> bool:
+        found: list[Cause] = []
+        _check(value, one, path, found, depth + 1)
+        return not found
+
+    for one in node.get("allOf") or ():
+        _check(value, one, path, causes, depth + 1)
+    if node.get("anyOf") and not any(fits(one) for one in node["anyOf"]):
+        causes.append(invalid(path, value, f"{path} in body must validate at least one schema (anyOf)"))
+    if node.get("oneOf") and sum(fits(one) for one in node["oneOf"]) != 1:
+        causes.append(invalid(path, value, f"{path} in body must validate one and only one schema (oneOf)"))
+    if node.get("not") and fits(node["not"]):
+        causes.append(invalid(path, value, f"{path} in body must not validate the schema (not)"))
+
+
+def _is_of(value: Any, wanted: str) -> bool:
+    if isinstance(value, bool):
+        return wanted == "boolean"
+    if wanted == "integer" and isinstance(value, float):
+        return value.is_integer()
+    expected = _TYPES.get(wanted)
+    return expected is None or isinstance(value, expected)
+
+
+def _misfit(path: str, value: Any, wanted: str) -> Cause:
+    names = {dict: "object", list: "array", str: "string", bool: "boolean", int: "integer", float: "number"}
+    name = names.get(type(value), "null")
+    return Cause(
+        "FieldValueTypeInvalid", path, f'Invalid value: "{name}": {path} in body must be of type {wanted}: "{name}"'
+    )
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+@lru_cache(512)
+def _compiled(pattern: str) -> Callable[[str], bool] | None:
+    """Whether the pattern is found somewhere in a text, in time that its length bounds; None: it is no pattern."""
+    try:
+        return compile_whole(rf"[\s\S]*(?:{pattern})[\s\S]*")
+    except BadRegex:
+        return None
+
+
+def _found(pattern: str, value: str) -> bool:
+    compiled = _compiled(pattern)
+    try:
+        return compiled is None or compiled(value)
+    except BadRegex:  # it is too much work to find out
+        return False
+
+
+# Definitions themselves
+
+
+def default_definition(obj: Object) -> None:
+    spec = obj.setdefault("spec", {})
+    names = spec.setdefault("names", {})
+    if names.get("kind"):
+        names.setdefault("listKind", f"{names['kind']}List")
+        names.setdefault("singular", names["kind"].lower())
+    spec.setdefault("conversion", {"strategy": "None"})
+
+
+def validate_definition(obj: Object, old: Object | None) -> list[Cause]:
+    spec = obj.get("spec") or {}
+    names = spec.get("names") or {}
+    group, plural = spec.get("group") or "", names.get("plural") or ""
+    causes = []
+    if not group:
+        causes.append(required("spec.group"))
+    elif not SUBDOMAIN.match(group) or "." not in group:
+        causes.append(invalid("spec.group", group, "should be a domain with at least one dot"))
+    if not plural:
+        causes.append(required("spec.names.plural"))
+    elif not DNS_LABEL.match(plural):
+        causes.append(invalid("spec.names.plural", plural, "must be a DNS label"))
+    if obj["metadata"].get("name") != f"{plural}.{group}":
+        causes.append(invalid("metadata.name", obj["metadata"].get("name"), 'must be spec.names.plural+"."+spec.group'))
+    if not names.get("kind"):
+        causes.append(required("spec.names.kind"))
+    if spec.get("scope") not in ("Cluster", "Namespaced"):
+        causes.append(unsupported("spec.scope", spec.get("scope", ""), ("Cluster", "Namespaced")))
+    causes += _validate_versions(spec.get("versions") or [])
+    if old is not None:
+        before = old.get("spec") or {}
+        causes += [
+            invalid(f"spec.{name}", spec.get(name), "field is immutable")
+            for name in ("group", "scope")
+            if spec.get(name) != before.get(name)
+        ]
+    return causes
+
+
+def _validate_versions(versions: list[Object]) -> list[Cause]:
+    causes = []
+    if sum(bool(one.get("storage")) for one in versions) != 1:
+        names = [one.get("name") for one in versions]
+        causes.append(invalid("spec.versions", names, "must have exactly one version marked as storage version"))
+    for at, version in enumerate(versions):
+        if not DNS_LABEL.match(str(version.get("name") or "")):
+            causes.append(invalid(f"spec.versions[{at}].name", version.get("name", ""), "must be a DNS label"))
+        if not (version.get("schema") or {}).get("openAPIV3Schema"):
+            causes.append(required(f"spec.versions[{at}].schema.openAPIV3Schema", "schemas are required"))
+    return causes
+
+
+DEFINITION = Rules(default=default_definition, validate=validate_definition)

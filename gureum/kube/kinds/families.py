@@ -1,0 +1,27 @@
+"""Which rules hold for which kind, by storage (`apps/deployments`)."""
+
+from __future__ import annotations
+
+from gureum.kube.kinds import access, configuration, pods, scaling, services, volumes, workloads
+from gureum.kube.kinds.custom import DEFINITION
+from gureum.kube.kinds.rules import Rules
+
+RULES: dict[str, Rules] = {
+    "apiextensions.k8s.io/customresourcedefinitions": DEFINITION,
+    **access.RULES,
+    **configuration.RULES,
+    **pods.RULES,
+    **scaling.RULES,
+    **services.RULES,
+    **volumes.RULES,
+    **workloads.RULES,
+    **{
+        name: Rules()
+        for name in (
+            "admissionregistration.k8s.io/validatingadmissionpolicies",
+            "admissionregistration.k8s.io/validatingadmissionpolicybindings",
+            "flowcontrol.apiserver.k8s.io/flowschemas",
+            "flowcontrol.apiserver.k8s.io/prioritylevelconfigurations",
+        )
+    },
+}

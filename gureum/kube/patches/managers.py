@@ -1,0 +1,151 @@
+"""Who manages which fields of an object: `metadata.managedFields` read, changed and written.
+
+Source: Kubernetes, "Server-Side Apply"; k8s.io/apimachinery/pkg/util/managedfields.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from gureum.kube.patches.field_sets import FieldSet, compare, difference, fields_of, intersection, union
+from gureum.kube.schemas import Schema
+
+LIMIT_UPDATERS = 10  # k8s.io/apimachinery: defaultMaxUpdateManagers
+ANCIENT = "ancient-changes"
+BEFORE_FIRST = "before-first-apply"
+# Fields that nobody manages: what an object is, and what the server writes.
+_NOBODYS: FieldSet = {
+    "f:apiVersion": {},
+    "f:kind": {},
+    "f:metadata": {
+        ".": {},
+        **{
+            f"f:{name}": {}
+            for name in (
+                "name", "namespace", "creationTimestamp", "selfLink", "uid", "clusterName", "generation", "managedFields",
+                "resourceVersion",
+            )
+        },
+    },
+}  # fmt: skip
+
+
+class Manager(msgspec.Struct, frozen=True):
+    """Who, and how: entries with the same words are one."""
+
+    name: str
+    operation: Literal["Apply", "Update"]
+    api_version: str = ""
+    subresource: str = ""
+
+    def __str__(self) -> str:
+        text = msgspec.json.encode(self.name).decode()
+        if self.subresource:
+            text += f' with subresource "{self.subresource}"'
+        return f"{text} using {self.api_version}" if self.operation == "Update" else text
+
+
+class Managed(msgspec.Struct, frozen=True):
+    """What a manager manages, and since when."""
+
+    fields: FieldSet
+    api_version: str
+    time: str
+
+
+Managers = dict[Manager, Managed]
+
+
+def managers_of(meta: dict[str, Any]) -> Managers:
+    """Of an object's metadata. Entries that are none are left out, as the original drops what it cannot read."""
+    found: Managers = {}
+    for entry in meta.get("managedFields") or ():
+        fields = entry.get("fieldsV1")
+        operation = entry.get("operation")
+        if not isinstance(fields, dict) or operation not in ("Apply", "Update"):
+            continue
+        version = entry.get("apiVersion", "")
+        manager = identity(entry.get("manager", ""), operation, version, entry.get("subresource", ""))
+        found[manager] = Managed(fields=fields, api_version=version, time=entry.get("time", ""))
+    return found
+
+
+def identity(name: str, operation: Literal["Apply", "Update"], api_version: str, subresource: str) -> Manager:
+    """An applier is the same whatever version it speaks."""
+    return Manager(name, operation, api_version if operation == "Update" else "", subresource)
+
+
+def written(managers: Managers) -> list[dict[str, Any]]:
+    """The entries in the order in which the original has them."""
+    order = sorted(managers, key=lambda one: (one.operation, managers[one].time, one.name, one.api_version))
+    return [
+        {
+            "manager": manager.name,
+            "operation": manager.operation,
+            "apiVersion": managers[manager].api_version,
+            "time": managers[manager].time,
+            "fieldsType": "FieldsV1",
+            "fieldsV1": managers[manager].fields,
+            **({"subresource": manager.subresource} if manager.subresource else {}),
+        }
+        for manager in order
+    ]
+
+
+def managed_fields_of(value: dict[str, Any], schema: Schema | None) -> FieldSet:
+    """All fields of an object that somebody can manage."""
+    return difference(fields_of(value, schema), _NOBODYS)
+
+
+def updated(
+    live: dict[str, Any] | None,
+    new: dict[str, Any],
+    schema: Schema | None,
+    *,
+    manager: str,
+    api_version: str,
+    now: str,
+    subresource: str = "",
+) -> list[dict[str, Any]]:
+    """The managed fields after a create, update or patch (not apply): who changes a field has it, from then on alone.
+
+    live: None for a create. now: RFC 3339. The new object's own entries count: a client may take some away; one that is
+    empty takes all."""
+    entries = new.get("metadata", {}).get("managedFields")
+    if entries == [{}]:
+        return []
+    managers = managers_of(new.get("metadata", {}) if entries else (live or {}).get("metadata", {}))
+    difference_ = compare(live or {}, new, schema)
+    changed = difference(difference_.changed, _NOBODYS)
+    gone = difference_.removed
+    who = identity(manager, "Update", api_version, subresource)
+    result: Managers = {}
+    for one, managed in managers.items():
+        left = managed.fields
+        if one != who:
+            left = difference(left, intersection(left, changed))
+        left = difference(left, gone)
+        if left:
+            result[one] = msgspec.structs.replace(managed, fields=left)
+    had = result.get(who)
+    own = union(had.fields, changed) if had else changed
+    if own and (had is None or own != managers[who].fields):
+        result[who] = Managed(fields=own, api_version=api_version, time=now)
+    return written(_capped(result))
+
+
+def _capped(managers: Managers) -> Managers:
+    """With the oldest updaters put together where there are too many."""
+    result = dict(managers)
+    updaters = [one for one in result if one.operation == "Update"]
+    oldest = sorted((one for one in updaters if one.name != ANCIENT), key=lambda one: managers[one].time)
+    for one in oldest:
+        if sum(other.operation == "Update" for other in result) <= LIMIT_UPDATERS:
+            break
+        bucket = msgspec.structs.replace(one, name=ANCIENT)
+        managed = result.pop(one)
+        fields = union(managed.fields, result[bucket].fields) if bucket in result else managed.fields
+        result[bucket] = msgspec.structs.replace(managed, fields=fields)
+    return result

@@ -1,0 +1,189 @@
+"""The keys and certificates of the API server: an authority of its own, the server's certificate, an administrator's, the key of tokens.
+
+They are files (0600) in the home, made with the first start and renewed before they end. The authority is not the one that guests' certificates come
+from: whoever has one of its certificates with the right subject is an administrator here.
+"""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import cast
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+Key = ec.EllipticCurvePrivateKey
+AUTHORITY_DAYS, DAYS, RENEWED_BEFORE_DAYS = 3650, 365, 30
+NAMES = (
+    "localhost",
+    "kubernetes",
+    "kubernetes.default",
+    "kubernetes.default.svc",
+    "kubernetes.default.svc.cluster.local",
+)
+ADDRESSES = ("127.0.0.1", "::1", "10.96.0.1")
+ADMINISTRATOR, MASTERS = "kubernetes-admin", "system:masters"
+
+
+class Pki:
+    """All of a cluster's files in one folder. Opening it makes what is missing."""
+
+    def __init__(self, folder: Path, bind: str) -> None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.folder = folder
+        self.authority_file = folder / "ca.crt"
+        self.server_file = folder / "server.pem"
+        self.admin_file = folder / "admin.pem"
+        self.token_key = _load_key(_kept(folder / "sa.key", lambda: _pem(_new_key())))
+        authority = _kept(folder / "ca.key", lambda: _pem(_new_key()))
+        self._key = _load_key(authority)
+        _kept(self.authority_file, self._new_authority)
+        self.authority = self.authority_file.read_bytes()
+        self._certificate = x509.load_pem_x509_certificate(self.authority)
+        extra = (bind,) if bind not in ADDRESSES and bind not in ("0.0.0.0", "::", "") else ()
+        _renewed(self.server_file, lambda: self._issue_server(extra))
+        _renewed(self.admin_file, lambda: self.issue_client(ADMINISTRATOR, (MASTERS,)))
+
+    def issue_client(self, name: str, groups: tuple[str, ...], days: int = DAYS) -> bytes:
+        """A client's key and certificate, PEM. The name is the user, the organisations are his groups."""
+        subject = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups]
+        subject.append(x509.NameAttribute(NameOID.COMMON_NAME, name))
+        key = _new_key()
+        certificate = self._sign(x509.Name(subject), key.public_key(), ExtendedKeyUsageOID.CLIENT_AUTH, days, None)
+        return _pem(key) + certificate
+
+    def _issue_server(self, extra: tuple[str, ...]) -> bytes:
+        key = _new_key()
+        names: list[x509.GeneralName] = [x509.DNSName(name) for name in NAMES]
+        names += [x509.IPAddress(ipaddress.ip_address(one)) for one in (*ADDRESSES, *extra)]
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "kube-apiserver")])
+        return _pem(key) + self._sign(
+            subject, key.public_key(), ExtendedKeyUsageOID.SERVER_AUTH, DAYS, x509.SubjectAlternativeName(names)
+        )
+
+    def _sign(
+        self,
+        subject: x509.Name,
+        key: ec.EllipticCurvePublicKey,
+        usage: x509.ObjectIdentifier,
+        days: int,
+        names: x509.SubjectAlternativeName | None,
+    ) -> bytes:
+        builder = _builder(subject, self._certificate.subject, key, days)
+        builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+        builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        if names is not None:
+            builder = builder.add_extension(names, critical=False)
+        return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+    def _new_authority(self) -> bytes:
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "kubernetes")])
+        builder = _builder(name, name, self._key.public_key(), AUTHORITY_DAYS)
+        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        builder = builder.add_extension(
+            x509.KeyUsage(
+                digital_signature=True,
+                key_cert_sign=True,
+                crl_sign=False,
+                content_commitment=False,
+                key_encipherment=False,
+                data_encipherment=False,
+                key_agreement=False,
+                encipher_only=False,
+                decipher_only=False,
+            ),
+            critical=True,
+        )
+        return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+def kubeconfig(pki: Pki, server: str, name: str = "gureum") -> str:
+    """What makes kubectl an administrator of the cluster. Answers are not compressed: nothing lies between."""
+    admin = pki.admin_file.read_bytes()
+    at = admin.index(b"-----BEGIN CERTIFICATE")
+    return f"""apiVersion: v1
+kind: Config
+clusters:
+- name: {name}
+  cluster:
+    server: {server}
+    certificate-authority-data: {_base64(pki.authority)}
+    disable-compression: true
+contexts:
+- name: {name}
+  context:
+    cluster: {name}
+    user: {name}-admin
+current-context: {name}
+users:
+- name: {name}-admin
+  user:
+    client-certificate-data: {_base64(admin[at:])}
+    client-key-data: {_base64(admin[:at])}
+"""
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Whole or not at all, for the owner's eyes."""
+    fresh = path.with_name(f"{path.name}.new")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: int
+) -> x509.CertificateBuilder:
+    now = datetime.now(UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(minutes=5))
+        .not_valid_after(now + timedelta(days=days))
+    )
+
+
+def _new_key() -> Key:
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def _pem(key: Key) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def _load_key(path: Path) -> Key:
+    return cast(Key, serialization.load_pem_private_key(path.read_bytes(), None))
+
+
+def _kept(path: Path, make: object) -> Path:
+    if not path.exists():
+        write_file(path, make())  # type: ignore[operator]
+    return path
+
+
+def _renewed(path: Path, make: object) -> None:
+    """Made anew when it is missing or ends soon."""
+    if path.exists():
+        content = path.read_bytes()
+        certificate = x509.load_pem_x509_certificate(content[content.index(b"-----BEGIN CERTIFICATE") :])
+        if certificate.not_valid_after_utc - datetime.now(UTC) > timedelta(days=RENEWED_BEFORE_DAYS):
+            return
+    write_file(path, make())  # type: ignore[operator]
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()

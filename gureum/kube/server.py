@@ -1,0 +1,190 @@
+"""The HTTP front of the clusters: ASGI in, plain requests to the cluster, answers and streams out.
+
+    /…                      the default cluster
+    /clusters/NAME/…        another one
+
+A web page must not reach the API through a browser: that asks for a client's certificate or a token, which pages have not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from gureum.kube.bodies import LIMIT_BODY_BYTES
+from gureum.kube.cluster import Cluster
+from gureum.kube.errors import StatusError, no_such_path
+from gureum.kube.requests import Request, Response, User, parse_query
+
+LIMIT_BODIES_BYTES = 64 * 1024 * 1024
+COMPRESSED_FROM_BYTES = 128 * 1024
+DEFAULT = "default"
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+class ClientLeft(Exception):
+    """Nobody waits for the answer."""
+
+
+class Front:
+    """`clusters`: by name; `open_cluster` starts the one of that name with the first request (None: there is none)."""
+
+    def __init__(self, open_cluster: Callable[[str], Awaitable[Cluster | None]]) -> None:
+        self._open_cluster = open_cluster
+        self._streams: set[asyncio.Task[Any]] = set()
+        self._bodies_bytes = 0
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close"})
+            return
+        if scope["type"] != "http":
+            return
+        try:
+            response = await self._answer(scope, receive)
+        except ClientLeft:
+            return
+        except StatusError as error:
+            response = Response(error.code, error.body())
+        if isinstance(response.body, bytes):
+            await _write(scope, send, response)
+        else:
+            await self._stream(receive, send, response)
+
+    def close(self) -> None:
+        """Ends the streams, which would go on for as long as their clients like."""
+        for task in list(self._streams):
+            task.cancel()
+
+    async def _answer(self, scope: dict[str, Any], receive: Receive) -> Response:
+        raw: bytes = scope.get("raw_path") or scope["path"].encode()
+        path = raw.split(b"?", 1)[0].decode("latin-1")
+        name, path = _cluster_of(path)
+        cluster = await self._open_cluster(name)
+        if cluster is None:
+            raise no_such_path()
+        body = await self._read(receive)
+        try:
+            request = Request(
+                method=scope["method"],
+                path=path,
+                query=parse_query(scope["query_string"].decode("latin-1")),
+                headers=_headers(scope),
+                body=body,
+                peer=peer_of((scope.get("state") or {}).get("peer"), name),
+            )
+            return await cluster.handle(request)
+        finally:
+            self._bodies_bytes -= len(body)
+
+    async def _read(self, receive: Receive) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientLeft
+            part = message.get("body", b"")
+            size += len(part)
+            if size > LIMIT_BODY_BYTES:
+                raise StatusError(
+                    413, "RequestEntityTooLarge", f"Request entity too large: limit is {LIMIT_BODY_BYTES}"
+                )
+            parts.append(part)
+            if not message.get("more_body"):
+                break
+        if self._bodies_bytes + size > LIMIT_BODIES_BYTES:
+            raise StatusError(429, "TooManyRequests", "too many large requests at once, please try again later", {}, 1)
+        self._bodies_bytes += size
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def _stream(self, receive: Receive, send: Send, response: Response) -> None:
+        """A body that comes little by little, until it ends, the client leaves or the server closes."""
+        body = response.body
+        assert not isinstance(body, bytes)
+        sending = asyncio.ensure_future(_send_pieces(send, response, body))
+        self._streams.add(sending)
+        leaving = asyncio.ensure_future(_left(receive))
+        try:
+            await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if not sending.done():
+                sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
+            if not leaving.done():
+                await send({"type": "http.response.body", "body": b""})
+        finally:
+            for task in (sending, leaving):
+                task.cancel()
+            self._streams.discard(sending)
+            await asyncio.gather(sending, leaving, return_exceptions=True)
+
+
+async def _send_pieces(send: Send, response: Response, body: AsyncIterator[bytes]) -> None:
+    await send({"type": "http.response.start", "status": response.status, "headers": _header_lines(response)})
+    async for piece in body:
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _write(scope: dict[str, Any], send: Send, response: Response) -> None:
+    body = response.body
+    assert isinstance(body, bytes)
+    if len(body) >= COMPRESSED_FROM_BYTES and _takes_gzip(scope):
+        body = await asyncio.to_thread(_gzip, body)
+        response.headers |= {"content-encoding": "gzip", "vary": "Accept-Encoding"}
+    headers = [*_header_lines(response), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+
+
+def _gzip(body: bytes) -> bytes:
+    packer = zlib.compressobj(1, zlib.DEFLATED, 31)
+    return packer.compress(body) + packer.flush()
+
+
+def _takes_gzip(scope: dict[str, Any]) -> bool:
+    return any(name == b"accept-encoding" and b"gzip" in value for name, value in scope["headers"])
+
+
+def _cluster_of(path: str) -> tuple[str, str]:
+    if path.startswith("/clusters/"):
+        name, slash, rest = path.removeprefix("/clusters/").partition("/")
+        return name, slash + rest if slash else "/"
+    return DEFAULT, path
+
+
+def _headers(scope: dict[str, Any]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, value in scope["headers"]:
+        key, text = name.decode("latin-1"), value.decode("latin-1")
+        found[key] = f"{found[key]}, {text}" if key in found else text
+    return found
+
+
+def _header_lines(response: Response) -> list[tuple[bytes, bytes]]:
+    lines = [(b"content-type", response.content_type.encode("latin-1"))]
+    lines += [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in response.headers.items()]
+    return lines
+
+
+def peer_of(certificate: dict[str, Any] | None, cluster: str) -> User | None:
+    """Who the client's certificate names (ssl.SSLSocket.getpeercert): its common name, and organisations as groups. Certificates of other
+    clusters name theirs as organisational unit."""
+    if not certificate:
+        return None
+    found: dict[str, list[str]] = {}
+    for part in certificate.get("subject", ()):
+        for name, value in part:
+            found.setdefault(name, []).append(value)
+    if found.get("organizationalUnitName", [DEFAULT]) != [cluster]:
+        return None
+    names = found.get("commonName", [])
+    groups = (*found.get("organizationName", ()), "system:authenticated")
+    return User(names[0], groups) if names else None

@@ -1,0 +1,430 @@
+"""Create, update and patch: the way of a write, as one list of steps.
+
+    body ► shape (schema) ► defaults ► admission ► checks ► managed fields ► commit, if nobody was faster
+
+A write is decided on what is visible now and committed on the condition that it still is. PUT tells the client of a conflict; PATCH, which has
+not seen the object, is decided again.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from gureum.kube.admission import Admission, Attributes
+from gureum.kube.bodies import decode_object, read_json, read_yaml, shape_object
+from gureum.kube.errors import (
+    StatusError,
+    already_exists,
+    bad_request,
+    conflict,
+    invalid_object,
+    not_found,
+    unsupported_media,
+)
+from gureum.kube.forms import Forms
+from gureum.kube.kinds.catalog import Catalog
+from gureum.kube.kinds.conversion import convert
+from gureum.kube.kinds.kind import Kind
+from gureum.kube.kinds.metadata import carry_over, generated, validate_metadata
+from gureum.kube.objects import Object, Objects, show
+from gureum.kube.patches.apply import apply
+from gureum.kube.patches.errors import BadPatch, PatchFailed
+from gureum.kube.patches.errors import Conflict as ApplyConflict
+from gureum.kube.patches.managers import updated
+from gureum.kube.patches.plain import json_patch, merge_patch
+from gureum.kube.patches.strategic import strategic
+from gureum.kube.requests import Request, Response, Target, wish_of
+from gureum.kube.times import timestamp
+from gureum.ports.clock import Clock
+from gureum.store.contract import Conflict, Entry
+
+LIMIT_TRIES = 10
+LIMIT_GENERATE_TRIES = 8
+_FREE = frozenset({"binding", "ephemeralcontainers", "resize", "finalize"})
+"""Subresources that change what a write of the object itself may not."""
+APPLY = "application/apply-patch+yaml"
+
+
+class Writing:
+    def __init__(self, objects: Objects, catalog: Catalog, forms: Forms, admission: Admission, clock: Clock) -> None:
+        self._objects = objects
+        self._catalog = catalog
+        self._forms = forms
+        self._admission = admission
+        self._clock = clock
+
+    # Create
+
+    async def create(self, request: Request, target: Target) -> Response:
+        kind = target.kind
+        obj = decode_object(request, kind, self._catalog.schema(kind))
+        self._place(obj, target)
+        created = await self._create(request, target, obj)
+        return self.answer(request, kind, created, 201)
+
+    async def create_object(self, request: Request, target: Target, obj: Object) -> Object:
+        """One that is made here and needs no reading: of controllers. Whose fields these are is not noted: until somebody applies the object
+        nobody asks, and then they count as there before."""
+        return await self._create(request, target, obj, tracked=False)
+
+    async def replace_object(
+        self, request: Request, target: Target, obj: Object, entry: Entry, *, tracked: bool = False
+    ) -> Object:
+        """store.Conflict when it has changed since it was `entry`."""
+        return await self._replace(request, target, {**obj, "metadata": dict(obj["metadata"])}, entry, tracked=tracked)
+
+    async def _create(self, request: Request, target: Target, obj: Object, *, tracked: bool = True) -> Object:
+        kind = target.kind
+        metadata = obj["metadata"]
+        base = metadata.get("generateName", "")
+        given = metadata.get("name", "")
+        for attempt in range(LIMIT_GENERATE_TRIES):
+            if not given and base:
+                metadata["name"] = generated(base)
+            try:
+                return await self._create_once(request, target, obj, tracked=tracked)
+            except Conflict as lost:
+                taken = lost.key == self._objects.key(kind.storage, metadata.get("namespace", ""), metadata["name"])
+                if taken and (given or attempt == LIMIT_GENERATE_TRIES - 1):
+                    raise already_exists(kind, metadata["name"]) from lost
+        raise StatusError(500, "InternalError", "the write met others' again and again")
+
+    async def _create_once(self, request: Request, target: Target, obj: Object, *, tracked: bool) -> Object:
+        kind, objects = target.kind, self._objects
+        rules = self._catalog.rules(kind)
+        self._prepare_new(kind, obj)
+        obj = convert(obj, self._catalog.storage_version(kind))
+        rules.create(obj)
+        rules.default(obj)
+        attributes = Attributes(request, target, "CREATE", obj, None)
+        more = await self._admission.admit(attributes)
+        obj = attributes.obj
+        causes = validate_metadata(kind.storage, obj, namespaced=kind.namespaced)
+        causes += self._catalog.validate(kind, obj, None)
+        if causes:
+            raise invalid_object(kind, obj["metadata"].get("name", ""), causes)
+        if tracked:
+            self._track(request, kind, None, obj, "")
+        if objects.entry(kind.storage, obj["metadata"].get("namespace", ""), obj["metadata"]["name"]) is not None:
+            raise already_exists(kind, obj["metadata"]["name"])
+        if dry_run(request):
+            return obj
+        return await objects.create(kind.storage, obj, *more)
+
+    def _place(self, obj: Object, target: Target) -> None:
+        """Namespace and name of the path and of the object must agree."""
+        metadata = obj["metadata"]
+        if target.kind.namespaced:
+            namespace = metadata.get("namespace") or target.namespace
+            if namespace != target.namespace:
+                raise bad_request(
+                    "the namespace of the provided object does not match the namespace sent on the request"
+                )
+            if not namespace:
+                raise bad_request("an empty namespace may not be set during creation")
+            metadata["namespace"] = namespace
+        elif metadata.get("namespace"):
+            raise (
+                bad_request("namespace may not be set for cluster-scoped kinds")
+                if target.namespace
+                else bad_request(
+                    "the namespace of the provided object does not match the namespace sent on the request"
+                )
+            )
+        if target.name and metadata.get("name", target.name) != target.name:
+            raise bad_request(
+                f"the name of the object ({metadata['name']}) does not match the name on the URL ({target.name})"
+            )
+        if target.name:
+            metadata["name"] = target.name
+
+    def _prepare_new(self, kind: Kind, obj: Object) -> None:
+        metadata = obj["metadata"]
+        if metadata.get("resourceVersion") not in (None, "", "0"):
+            raise bad_request("resourceVersion should not be set on objects to be created")
+        for name in ("resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"):
+            metadata.pop(name, None)
+        metadata["uid"] = str(uuid.uuid4())
+        metadata["creationTimestamp"] = timestamp(self._clock.now())
+        if self._catalog.rules(kind).generation:
+            metadata["generation"] = 1
+        if kind.subresource("status") and kind.storage not in ("core/nodes", "core/namespaces"):
+            obj.pop("status", None)
+
+    # Update
+
+    async def update(self, request: Request, target: Target) -> Response:
+        kind = target.kind
+        obj = decode_object(request, kind, self._catalog.schema(kind))
+        self._place(obj, target)
+        wanted = obj["metadata"].get("resourceVersion") or ""
+        for _ in range(LIMIT_TRIES):
+            entry = self._objects.entry(kind.storage, target.namespace, target.name)
+            if entry is None:
+                raise not_found(kind, target.name)
+            if not wanted and self._catalog.rules(kind).conditional:
+                text = "metadata.resourceVersion: Invalid value: 0x0: must be specified for an update"
+                raise StatusError(422, "Invalid", f'{kind.qualified} "{target.name}" is invalid: {text}')
+            if wanted and wanted != str(entry.revision):
+                raise conflict(kind, target.name)
+            try:
+                changed = await self._replace(request, target, {**obj, "metadata": dict(obj["metadata"])}, entry)
+            except Conflict as lost:
+                if wanted:
+                    raise conflict(kind, target.name) from lost
+                continue
+            return self.answer(request, kind, changed, 200)
+        raise conflict(kind, target.name)
+
+    async def _replace(
+        self, request: Request, target: Target, obj: Object, entry: Entry, *, tracked: bool = True
+    ) -> Object:
+        """Puts `obj` in the place of what `entry` holds. store.Conflict when that has changed meanwhile."""
+        kind, objects = target.kind, self._objects
+        stored = self._catalog.storage_version(kind)
+        old = objects.decode(entry)
+        obj = convert(obj, stored)
+        subresource = target.subresource.name if target.subresource else ""
+        metadata = obj["metadata"]
+        if metadata.get("uid") not in (None, "", old["metadata"]["uid"]):
+            text = f"Precondition failed: UID in precondition: {metadata['uid']}, UID in object meta: {old['metadata']['uid']}"
+            raise StatusError(
+                409, "Conflict", f'Operation cannot be fulfilled on {kind.qualified} "{target.name}": {text}'
+            )
+        causes = carry_over(obj, old)
+        rules = self._catalog.rules(kind)
+        obj = self._catalog.part_of(kind, subresource, obj, old)
+        rules.default(obj)
+        if not subresource:
+            rules.update(obj, old)
+        attributes = Attributes(request, target, "UPDATE", obj, old)
+        more = await self._admission.admit(attributes)
+        obj = attributes.obj
+        causes += validate_metadata(kind.storage, obj, namespaced=kind.namespaced)
+        if subresource not in _FREE and (kind.custom is not None or subresource != "status"):
+            causes += self._catalog.validate(kind, obj, old)
+        if causes:
+            raise invalid_object(kind, target.name, causes)
+        if rules.generation and _spec_of(obj) != _spec_of(old):
+            obj["metadata"]["generation"] = int(old["metadata"].get("generation") or 0) + 1
+        if tracked:
+            self._track(request, kind, old, obj, subresource)
+        obj["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
+        if _same(obj, old):
+            return old
+        if dry_run(request):
+            return obj
+        if is_finished(kind, obj):
+            await objects.remove(entry, *more)
+            return obj
+        return await objects.replace(kind.storage, obj, entry, *more)
+
+    # Patch
+
+    async def patch(self, request: Request, target: Target) -> Response:
+        kind = target.kind
+        media = request.headers.get("content-type", "").partition(";")[0].strip()
+        if media == APPLY:
+            return await self._apply(request, target)
+        patch = self._read_patch(request, kind, media)
+        for _ in range(LIMIT_TRIES):
+            entry = self._objects.entry(kind.storage, target.namespace, target.name)
+            if entry is None:
+                raise not_found(kind, target.name)
+            live = convert(self._objects.decode(entry), kind)
+            obj = self._patched(kind, media, live, patch)
+            obj = shape_object(request, obj, kind, self._catalog.schema(kind), [])
+            self._place(obj, target)
+            if obj["metadata"].get("resourceVersion") not in (None, "", str(entry.revision)):
+                raise conflict(kind, target.name)
+            try:
+                return self.answer(request, kind, await self._replace(request, target, obj, entry), 200)
+            except Conflict:
+                continue
+        raise conflict(kind, target.name)
+
+    def _read_patch(self, request: Request, kind: Kind, media: str) -> Any:
+        accepted = ["application/json-patch+json", "application/merge-patch+json", APPLY]
+        if kind.custom is None:
+            accepted.insert(2, "application/strategic-merge-patch+json")
+        if media not in accepted:
+            text = f"the body of the request was in an unknown format - accepted media types include: {', '.join(accepted)}"
+            raise unsupported_media(text)
+        if not request.parameter("fieldManager") == "" and len(request.parameter("fieldManager")) > 128:
+            raise bad_request("fieldManager: Too long: may not be more than 128 bytes")
+        patch = read_json(request.body)
+        if media == "application/json-patch+json":
+            return patch
+        if not isinstance(patch, dict):
+            raise bad_request("error decoding patch: the patch is no object")
+        return patch
+
+    def _patched(self, kind: Kind, media: str, live: Object, patch: Any) -> Object:
+        try:
+            if media == "application/json-patch+json":
+                obj = json_patch(live, patch)
+            elif media == "application/merge-patch+json":
+                obj = merge_patch(live, patch)
+            else:
+                obj = strategic(live, patch, self._catalog.schema(kind))
+        except BadPatch as error:
+            raise bad_request(str(error)) from error
+        except PatchFailed as error:
+            raise StatusError(422, "Invalid", str(error), {}) from error
+        if not isinstance(obj, dict) or not isinstance(obj.get("metadata"), dict):
+            raise StatusError(422, "Invalid", "the server rejected our request due to an error in our request", {})
+        if obj.get("kind") != kind.kind or obj.get("apiVersion") != kind.api_version:
+            raise bad_request("the patch changes apiVersion or kind")
+        return obj
+
+    async def _apply(self, request: Request, target: Target) -> Response:
+        kind = target.kind
+        manager = request.parameter("fieldManager")
+        if not manager:
+            text = "fieldManager: Required value: is required for apply patch"
+            raise StatusError(
+                422,
+                "Invalid",
+                f'PatchOptions.meta.k8s.io "" is invalid: {text}',
+                {"group": "meta.k8s.io", "kind": "PatchOptions"},
+            )
+        applied = read_json(request.body) if request.body[:1] == b"{" else read_yaml(request.body)
+        if not isinstance(applied, dict):
+            raise bad_request("error decoding YAML: the configuration is no object")
+        self._check_applied(request, target, applied)
+        for _ in range(LIMIT_TRIES):
+            entry = self._objects.entry(kind.storage, target.namespace, target.name)
+            if entry is None and target.subresource:
+                raise not_found(kind, target.name)
+            live = None if entry is None else convert(self._objects.decode(entry), kind)
+            obj = self._merged(request, target, live, applied, manager)
+            try:
+                if entry is None:
+                    obj["metadata"].pop("resourceVersion", None)
+                    return self.answer(request, kind, await self._create(request, target, obj, tracked=False), 201)
+                if obj is live:
+                    return self.answer(request, kind, obj, 200)
+                return self.answer(request, kind, await self._replace(request, target, obj, entry, tracked=False), 200)
+            except Conflict:
+                continue
+            except StatusError as error:
+                if entry is not None or error.reason != "AlreadyExists":
+                    raise
+        raise conflict(kind, target.name)
+
+    def _check_applied(self, request: Request, target: Target, applied: Object) -> None:
+        kind = target.kind
+        if applied.get("apiVersion") != kind.api_version or applied.get("kind") != kind.kind:
+            raise bad_request(
+                f"invalid object type: {applied.get('apiVersion')}, Kind={applied.get('kind')}: {kind.api_version}, Kind={kind.kind} was expected"
+            )
+        if not isinstance(applied.setdefault("metadata", {}), dict):
+            raise bad_request("metadata is no object")
+        self._place(applied, target)
+        shaped = shape_object(request, applied, kind, self._catalog.schema(kind), [])
+        applied.clear()
+        applied.update(shaped)
+
+    def _merged(self, request: Request, target: Target, live: Object | None, applied: Object, manager: str) -> Object:
+        kind = target.kind
+        version = applied["metadata"].get("resourceVersion")
+        if version and live is None:
+            raise not_found(kind, target.name)
+        if version and live is not None and version != live["metadata"]["resourceVersion"]:
+            raise conflict(kind, target.name)
+        try:
+            return apply(
+                live,
+                applied,
+                self._catalog.schema(kind),
+                manager=manager,
+                api_version=kind.api_version,
+                now=timestamp(self._clock.now()),
+                force=request.flag("force"),
+                subresource=target.subresource.name if target.subresource else "",
+            )
+        except BadPatch as error:
+            raise bad_request(str(error)) from error
+        except ApplyConflict as error:
+            causes = [
+                {"reason": "FieldManagerConflict", "message": one.message, "field": one.field} for one in error.causes
+            ]
+            raise StatusError(409, "Conflict", str(error), {"causes": causes}) from error
+
+    # What all have in common
+
+    def _track(self, request: Request, kind: Kind, old: Object | None, obj: Object, subresource: str) -> None:
+        """Writes down who manages which fields after this change."""
+        fields = updated(
+            old,
+            obj,
+            self._catalog.schema(self._catalog.storage_version(kind)),
+            manager=manager_of(request),
+            api_version=kind.api_version,
+            now=timestamp(self._clock.now()),
+            subresource=subresource,
+        )
+        if fields:
+            obj["metadata"]["managedFields"] = fields
+        else:
+            obj["metadata"].pop("managedFields", None)
+
+    def answer(self, request: Request, kind: Kind, obj: Object, status: int) -> Response:
+        wish = wish_of(request.headers.get("accept", ""))
+        value = show(convert(obj, kind))
+        if wish.form == "Table":
+            return Response(
+                status, self._forms.table(kind, value, wish, request.parameter("includeObject")), wish.content_type
+            )
+        if wish.form:
+            return Response(status, self._forms.partial(value, wish), wish.content_type)
+        return Response(status, value + b"\n")
+
+
+def dry_run(request: Request) -> bool:
+    wanted = request.query.get("dryRun", [])
+    if any(one != "All" for one in wanted):
+        text = f'dryRun: Unsupported value: {wanted}: supported values: "All"'
+        raise StatusError(
+            422,
+            "Invalid",
+            f'CreateOptions.meta.k8s.io "" is invalid: {text}',
+            {"group": "meta.k8s.io", "kind": "CreateOptions"},
+        )
+    return bool(wanted)
+
+
+def manager_of(request: Request) -> str:
+    """Who changes, for managed fields: as said, else the program's name."""
+    return (
+        request.parameter("fieldManager")
+        or request.headers.get("user-agent", "unknown").partition("/")[0][:128]
+        or "unknown"
+    )
+
+
+def is_finished(kind: Kind, obj: Object) -> bool:
+    """Whether nothing keeps an object that is being deleted."""
+    metadata = obj["metadata"]
+    if not metadata.get("deletionTimestamp") or metadata.get("finalizers"):
+        return False
+    if metadata.get("deletionGracePeriodSeconds"):
+        return False
+    return not (kind.storage == "core/namespaces" and (obj.get("spec") or {}).get("finalizers"))
+
+
+def _spec_of(obj: Object) -> Object:
+    return {name: value for name, value in obj.items() if name not in ("metadata", "status", "apiVersion", "kind")}
+
+
+def _same(obj: Object, old: Object) -> bool:
+    """Whether a write would change nothing but the times of managers."""
+    if {**obj, "metadata": 0} != {**old, "metadata": 0}:
+        return False
+    return _timeless(obj["metadata"]) == _timeless(old["metadata"])
+
+
+def _timeless(metadata: Object) -> Object:
+    fields = [{**one, "time": ""} for one in metadata.get("managedFields") or ()]
+    return {**metadata, "managedFields": fields}

@@ -1,0 +1,69 @@
+"""The Kubernetes API beside the others: its socket, and when its code is loaded."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+import socket
+from typing import Any
+
+from gureum.base.clock import SystemClock
+from gureum.base.homes import Home
+from gureum.base.sealing import Sealer
+from gureum.connections import AsgiServer
+from gureum.store.contract import Store
+
+log = logging.getLogger("gureum.kube")
+
+
+class KubeService:
+    """The Kubernetes API: its socket listens from the start, its code is loaded when everything else is ready, which it would delay by a
+    fifth of a second. Who connects before that waits as long."""
+
+    def __init__(self, home: Home, store: Store, sealer: Sealer, clock: SystemClock) -> None:
+        self._home = home
+        self._store = store
+        self._sealer = sealer
+        self._clock = clock
+        self._socket: socket.socket | None = None
+        self._server: AsgiServer | None = None
+        self._face: Any = None
+        self._starting: asyncio.Task[None] | None = None
+
+    def listen(self, sock: socket.socket) -> None:
+        self._socket = sock
+
+    def start(self) -> None:
+        self._starting = asyncio.get_running_loop().create_task(self._start())
+
+    async def reset(self) -> None:
+        """After the store was emptied."""
+        if self._face is not None:
+            await self._face.reset()
+
+    async def close(self, limit_s: float) -> None:
+        if self._starting is not None:
+            self._starting.cancel()
+            await asyncio.gather(self._starting, return_exceptions=True)
+        if self._face is not None:
+            await self._face.close()
+        if self._server is not None:
+            await self._server.close(limit_s)
+
+    async def _start(self) -> None:
+        try:
+            module = await asyncio.to_thread(importlib.import_module, "gureum.kube.face")
+            home = self._home
+            face = module.KubeFace(
+                home.kubeconfig.parent, home.bind, home.kube_endpoint, self._store, self._sealer, self._clock
+            )
+            context = await face.prepare()
+            self._face = face
+            self._server = AsgiServer(face.front)
+            assert self._socket is not None
+            await self._server.serve(self._socket, context)
+            await face.resume()
+        except Exception:
+            log.exception("the Kubernetes API does not start")
+            raise

@@ -1,0 +1,124 @@
+"""Who may what: roles, tokens, impersonation, and nobody gives away what he has not."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from tempfile import mkdtemp
+
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from gureum.base.clock import SystemClock
+from gureum.base.sealing import Sealer
+from gureum.kube.cluster import Cluster
+from gureum.kube.requests import User
+from tests.kube.api import Api, config_map
+
+RBAC = "/apis/rbac.authorization.k8s.io/v1"
+MAPS = "/api/v1/namespaces/default/configmaps"
+JANE = User("jane", ("system:authenticated",))
+
+
+def binding(role, subject, kind="RoleBinding", role_kind="ClusterRole"):
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": role_kind, "name": role}
+    return {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": kind,
+        "metadata": {"name": role},
+        "roleRef": reference,
+        "subjects": [subject],
+    }
+
+
+def api_with_tokens():
+    api = Api()
+    key = ec.generate_private_key(ec.SECP256R1())
+    api.cluster = Cluster("default", api.store, Sealer(Path(mkdtemp()) / "key"), SystemClock(), token_key=key)
+    return api
+
+
+def test_a_bound_role_allows_what_it_says_where_it_is_bound():
+    async def run():
+        async with Api() as api:
+            status, answer = await api.call("GET", MAPS, user=JANE)
+            assert status == 403
+            assert answer["message"] == (
+                'configmaps is forbidden: User "jane" cannot list resource "configmaps" in API group "" in the namespace "default"'
+            )
+            await api.ok(
+                "POST", f"{RBAC}/namespaces/default/rolebindings", binding("view", {"kind": "User", "name": "jane"})
+            )
+            await api.ok("GET", MAPS, user=JANE)
+            assert (await api.call("GET", "/api/v1/configmaps", user=JANE))[0] == 403
+            assert (await api.call("POST", MAPS, config_map("a"), user=JANE))[0] == 403
+            assert (await api.call("GET", "/api/v1/namespaces/default/secrets", user=JANE))[0] == 403
+            review = {
+                "spec": {"resourceAttributes": {"verb": "list", "resource": "configmaps", "namespace": "default"}}
+            }
+            path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+            assert (await api.ok("POST", path, review, user=JANE))["status"]["allowed"]
+            await api.ok("DELETE", f"{RBAC}/namespaces/default/rolebindings/view")
+            assert (await api.call("GET", MAPS, user=JANE))[0] == 403
+
+    asyncio.run(run())
+
+
+def test_nobody_gives_away_what_he_has_not():
+    async def run():
+        async with Api() as api:
+            path = f"{RBAC}/namespaces/default/rolebindings"
+            await api.ok("POST", path, binding("admin", {"kind": "User", "name": "jane"}))
+            status, answer = await api.call(
+                "POST", path, binding("cluster-admin", {"kind": "User", "name": "jane"}), user=JANE
+            )
+            assert status == 403
+            assert "attempting to grant RBAC permissions not currently held" in answer["message"]
+            await api.ok("POST", path, binding("view", {"kind": "User", "name": "joe"}), user=JANE)
+
+    asyncio.run(run())
+
+
+def test_a_service_accounts_token_is_its_account_until_it_is_gone():
+    async def run():
+        async with api_with_tokens() as api:
+            accounts = "/api/v1/namespaces/default/serviceaccounts"
+            await api.ok("POST", accounts, {"metadata": {"name": "robot"}})
+            token = (await api.ok("POST", f"{accounts}/robot/token", {"spec": {}}))["status"]["token"]
+            path = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+            header = {"authorization": f"Bearer {token}"}
+            who = (await api.ok("POST", path, {}, user=None, **header))["status"]["userInfo"]
+            assert who["username"] == "system:serviceaccount:default:robot"
+            forged = token[:-6] + ("AAAAAA" if not token.endswith("AAAAAA") else "BBBBBB")
+            assert (await api.call("POST", path, {}, user=None, authorization=f"Bearer {forged}"))[0] == 401
+            await api.ok("DELETE", f"{accounts}/robot")
+            assert (await api.call("POST", path, {}, user=None, **header))[0] == 401
+
+    asyncio.run(run())
+
+
+def test_strangers_see_only_what_is_public():
+    async def run():
+        async with Api() as api:
+            assert (await api.respond("GET", "/healthz", user=None)).status == 200
+            assert (await api.call("GET", "/version", user=None))[0] == 200
+            for path in ("/api", "/apis/apps/v1", "/openapi/v3", MAPS, "/"):
+                status, answer = await api.call("GET", path, user=None)
+                assert (status, answer["reason"]) == (403, "Forbidden"), path
+
+    asyncio.run(run())
+
+
+def test_who_may_impersonate_acts_as_another():
+    async def run():
+        async with Api() as api:
+            path = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+            answer = await api.ok("POST", path, {}, impersonate_user="jane", impersonate_group="a")
+            assert answer["status"]["userInfo"] == {"username": "jane", "groups": ["a", "system:authenticated"]}
+            response = await api.respond("POST", path, {}, user=JANE, impersonate_user="joe")
+            assert response.status == 403
+            assert json.loads(response.body)["message"].startswith(
+                'users "joe" is forbidden: User "jane" cannot impersonate'
+            )
+
+    asyncio.run(run())

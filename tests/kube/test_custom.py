@@ -1,0 +1,140 @@
+"""Custom resources: served at once, defaulted, checked, pruned, and gone with their definition."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tests.kube.api import APPLY, STRATEGIC, Api
+from tests.kube.test_controllers import until
+
+DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+THINGS = "/apis/example.com/v1/namespaces/default/things"
+SCHEMA = {
+    "type": "object",
+    "required": ["spec"],
+    "properties": {
+        "spec": {
+            "type": "object",
+            "required": ["size"],
+            "properties": {
+                "size": {"type": "integer", "minimum": 1},
+                "color": {"type": "string", "enum": ["red", "blue"], "default": "red"},
+                "replicas": {"type": "integer", "default": 1},
+                "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
+            },
+        },
+        "status": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
+    },
+}
+
+
+def definition(**version):
+    version = {
+        "name": "v1",
+        "served": True,
+        "storage": True,
+        "schema": {"openAPIV3Schema": SCHEMA},
+        "subresources": {
+            "status": {},
+            "scale": {"specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas"},
+        },
+        "additionalPrinterColumns": [{"name": "Size", "type": "integer", "jsonPath": ".spec.size"}],
+        **version,
+    }
+    names = {"plural": "things", "kind": "Thing", "shortNames": ["th"]}
+    spec = {"group": "example.com", "scope": "Namespaced", "names": names, "versions": [version]}
+    return {"metadata": {"name": "things.example.com"}, "spec": spec}
+
+
+def thing(name="t", **spec):
+    return {"apiVersion": "example.com/v1", "kind": "Thing", "metadata": {"name": name}, "spec": {"size": 1, **spec}}
+
+
+def test_a_custom_kind_is_like_any_other():
+    async def run():
+        async with Api() as api:
+            await api.ok("POST", DEFINITIONS, definition())
+            made = await api.ok("POST", THINGS, thing(extra=1, free={"a": {"b": 1}}))
+            assert made["spec"] == {"size": 1, "color": "red", "replicas": 1, "free": {"a": {"b": 1}}}
+
+            async def established():
+                found = await api.ok("GET", f"{DEFINITIONS}/things.example.com")
+                return {one["type"]: one["status"] for one in found.get("status", {}).get("conditions", ())} == {
+                    "NamesAccepted": "True",
+                    "Established": "True",
+                }
+
+            await until(established)
+            resources = (await api.ok("GET", "/apis/example.com/v1"))["resources"]
+            assert [one["name"] for one in resources] == ["things", "things/status", "things/scale"]
+            document = await api.ok("GET", "/openapi/v3/apis/example.com/v1")
+            assert "com.example.v1.Thing" in document["components"]["schemas"]
+            table = await api.ok("GET", THINGS, accept="application/json;as=Table;v=v1;g=meta.k8s.io")
+            assert [one["name"] for one in table["columnDefinitions"]] == ["Name", "Size"]
+            assert table["rows"][0]["cells"] == ["t", 1]
+            assert (await api.ok("GET", f"{THINGS}/t/scale"))["spec"] == {"replicas": 1}
+            applied = await api.patch(f"{THINGS}/t?fieldManager=m&force=true", thing(size=2), APPLY)
+            assert applied["spec"]["size"] == 2
+
+    asyncio.run(run())
+
+
+def test_its_schema_refuses_what_does_not_fit():
+    async def run():
+        async with Api() as api:
+            await api.ok("POST", DEFINITIONS, definition())
+            status, answer = await api.call("POST", THINGS, thing(size="big", color="green"))
+            assert (status, answer["reason"]) == (422, "Invalid")
+            assert {one["field"]: one["message"] for one in answer["details"]["causes"]} == {
+                "spec.size": 'Invalid value: "string": spec.size in body must be of type integer: "string"',
+                "spec.color": 'Unsupported value: "green": supported values: "blue", "red"',
+            }
+            status, answer = await api.call("POST", THINGS, {**thing(), "spec": {}})
+            assert answer["details"]["causes"][0]["message"] == "Required value"
+            status, answer = await api.call("POST", f"{THINGS}?fieldValidation=Strict", thing(extra=1))
+            assert 'unknown field "spec.extra"' in answer["message"]
+            await api.ok("POST", THINGS, thing())
+            assert (await api.call("PATCH", f"{THINGS}/t", {}, content_type=STRATEGIC))[0] == 415
+
+    asyncio.run(run())
+
+
+def test_status_and_spec_are_written_apart():
+    async def run():
+        async with Api() as api:
+            await api.ok("POST", DEFINITIONS, definition())
+            made = await api.ok("POST", THINGS, {**thing(), "status": {"x": 1}})
+            assert "status" not in made
+            done = await api.ok("PUT", f"{THINGS}/t/status", {**made, "spec": {"size": 9}, "status": {"x": 2}})
+            assert (done["spec"]["size"], done["status"], done["metadata"]["generation"]) == (1, {"x": 2}, 1)
+            done["spec"]["size"] = 3
+            done["status"] = {}
+            changed = await api.ok("PUT", f"{THINGS}/t", done)
+            assert (changed["spec"]["size"], changed["status"], changed["metadata"]["generation"]) == (3, {"x": 2}, 2)
+            status, answer = await api.call("PUT", f"{THINGS}/t", thing())
+            assert status == 422
+            assert "metadata.resourceVersion" in answer["message"]
+
+    asyncio.run(run())
+
+
+def test_a_definition_takes_its_objects_with_it():
+    async def run():
+        async with Api() as api:
+            await api.ok("POST", DEFINITIONS, definition())
+            await api.ok("POST", THINGS, thing())
+
+            async def held():
+                return (await api.ok("GET", f"{DEFINITIONS}/things.example.com"))["metadata"].get("finalizers")
+
+            await until(held)
+            await api.ok("DELETE", f"{DEFINITIONS}/things.example.com")
+
+            async def gone():
+                return (await api.call("GET", f"{DEFINITIONS}/things.example.com"))[0] == 404
+
+            await until(gone)
+            assert (await api.call("GET", THINGS))[0] == 404
+            assert not [entry.key for entry in api.store.range("kube/") if "/things/" in entry.key]
+
+    asyncio.run(run())

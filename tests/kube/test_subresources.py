@@ -1,0 +1,85 @@
+"""Scale, eviction and binding."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tests.kube.api import Api
+from tests.kube.test_controllers import APPS, PODS, deployment, node, rolled_out, until
+
+
+def test_scale_reads_and_sets_replicas():
+    async def run():
+        async with Api() as api:
+            await api.ok("POST", "/api/v1/nodes", node())
+            await api.ok("POST", f"{APPS}/deployments", deployment(replicas=1))
+            await rolled_out(api)
+            scale = await api.ok("GET", f"{APPS}/deployments/web/scale")
+            assert (scale["kind"], scale["spec"], scale["status"]) == (
+                "Scale",
+                {"replicas": 1},
+                {"replicas": 1, "selector": "app=web"},
+            )
+            await api.patch(f"{APPS}/deployments/web/scale", {"spec": {"replicas": 3}})
+            assert (await rolled_out(api))["status"]["replicas"] == 3
+            scale["spec"]["replicas"] = 2
+            assert (await api.call("PUT", f"{APPS}/deployments/web/scale", scale))[0] == 409
+
+    asyncio.run(run())
+
+
+def test_eviction_is_refused_when_the_budget_is_used_up():
+    async def run():
+        async with Api() as api:
+            await api.ok("POST", "/api/v1/nodes", node())
+            await api.ok("POST", f"{APPS}/deployments", deployment(replicas=1))
+            await rolled_out(api)
+            budget = {
+                "metadata": {"name": "b"},
+                "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "web"}}},
+            }
+            path = "/apis/policy/v1/namespaces/default/poddisruptionbudgets"
+            await api.ok("POST", path, budget)
+            made = await api.ok("GET", f"{path}/b")
+            await api.ok(
+                "PUT",
+                f"{path}/b/status",
+                {
+                    **made,
+                    "status": {
+                        "disruptionsAllowed": 0,
+                        "observedGeneration": 1,
+                        "currentHealthy": 1,
+                        "desiredHealthy": 1,
+                        "expectedPods": 1,
+                    },
+                },
+            )
+            pod = (await api.ok("GET", PODS))["items"][0]["metadata"]["name"]
+            status, answer = await api.call("POST", f"{PODS}/{pod}/eviction", {"metadata": {"name": pod}})
+            assert (status, answer["reason"]) == (429, "TooManyRequests")
+            await api.ok("DELETE", f"{path}/b")
+            await api.ok("POST", f"{PODS}/{pod}/eviction", {"metadata": {"name": pod}})
+
+            async def gone():
+                return (await api.call("GET", f"{PODS}/{pod}"))[0] == 404
+
+            await until(gone)
+
+    asyncio.run(run())
+
+
+def test_a_pod_is_bound_once():
+    async def run():
+        async with Api() as api:
+            pod = {
+                "metadata": {"name": "p"},
+                "spec": {"schedulerName": "mine", "containers": [{"name": "c", "image": "x"}]},
+            }
+            await api.ok("POST", PODS, pod)
+            wanted = {"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n1"}}
+            await api.ok("POST", f"{PODS}/p/binding", wanted)
+            assert (await api.ok("GET", f"{PODS}/p"))["spec"]["nodeName"] == "n1"
+            assert (await api.call("POST", f"{PODS}/p/binding", wanted))[0] == 409
+
+    asyncio.run(run())

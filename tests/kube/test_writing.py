@@ -1,0 +1,122 @@
+"""Create, update, patch and delete: what changes, what is refused, who wins."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tests.kube.api import APPLY, JSON_PATCH, MERGE, Api, config_map
+
+MAPS = "/api/v1/namespaces/default/configmaps"
+
+
+def test_what_changes_nothing_makes_no_revision():
+    async def run():
+        async with Api() as api:
+            made = await api.ok("POST", MAPS, config_map("a", {"k": "v"}))
+            assert await api.patch(f"{MAPS}/a", {"data": {"k": "v"}}) == made
+            assert await api.ok("PUT", f"{MAPS}/a", made) == made
+            applied = config_map("b", {"k": "v"})
+            first = await api.patch(f"{MAPS}/b?fieldManager=m", applied, APPLY)
+            assert await api.patch(f"{MAPS}/b?fieldManager=m", applied, APPLY) == first
+
+    asyncio.run(run())
+
+
+def test_a_put_of_an_old_version_is_a_conflict():
+    async def run():
+        async with Api() as api:
+            made = await api.ok("POST", MAPS, config_map("a"))
+            await api.patch(f"{MAPS}/a", {"data": {"k": "v"}})
+            status, answer = await api.call("PUT", f"{MAPS}/a", made)
+            assert (status, answer["reason"]) == (409, "Conflict")
+            assert "the object has been modified" in answer["message"]
+
+    asyncio.run(run())
+
+
+def test_sixteen_writers_lose_no_update():
+    async def run():
+        async with Api() as api:
+            await api.ok("POST", MAPS, config_map("a"))
+
+            async def write(at):
+                await api.patch(f"{MAPS}/a", {"data": {f"k{at}": "v"}}, MERGE)
+
+            await asyncio.gather(*(write(at) for at in range(16)))
+            assert len((await api.ok("GET", f"{MAPS}/a"))["data"]) == 16
+
+    asyncio.run(run())
+
+
+def test_unknown_fields_are_refused_warned_of_or_dropped():
+    async def run():
+        async with Api() as api:
+            body = config_map("a") | {"spec": 1}
+            status, answer = await api.call("POST", f"{MAPS}?fieldValidation=Strict", body)
+            assert status == 400
+            assert 'strict decoding error: unknown field "spec"' in answer["message"]
+            response = await api.respond("POST", MAPS, body)
+            assert response.status == 201
+            assert response.headers["warning"] == '299 - "unknown field \\"spec\\""'
+            assert "spec" not in await api.ok("GET", f"{MAPS}/a")
+
+    asyncio.run(run())
+
+
+def test_finalizers_hold_an_object_until_they_are_gone():
+    async def run():
+        async with Api() as api:
+            await api.ok("POST", MAPS, config_map("a", finalizers=["example.com/x"]))
+            marked = await api.ok("DELETE", f"{MAPS}/a")
+            assert marked["metadata"]["deletionTimestamp"]
+            operations = [{"op": "remove", "path": "/metadata/finalizers"}]
+            await api.patch(f"{MAPS}/a", operations, JSON_PATCH)
+            assert (await api.call("GET", f"{MAPS}/a"))[0] == 404
+
+    asyncio.run(run())
+
+
+def test_preconditions_and_dry_runs():
+    async def run():
+        async with Api() as api:
+            made = await api.ok("POST", MAPS, config_map("a"))
+            status, _ = await api.call("DELETE", f"{MAPS}/a", {"preconditions": {"uid": "other"}})
+            assert status == 409
+            await api.ok("DELETE", f"{MAPS}/a?dryRun=All")
+            await api.ok("POST", f"{MAPS}?dryRun=All", config_map("b"))
+            assert await api.ok("GET", f"{MAPS}/a") == made
+            assert (await api.call("GET", f"{MAPS}/b"))[0] == 404
+
+    asyncio.run(run())
+
+
+def test_appliers_conflict_by_field():
+    async def run():
+        async with Api() as api:
+            await api.patch(f"{MAPS}/a?fieldManager=one", config_map("a", {"k": "1", "l": "1"}), APPLY)
+            status, answer = await api.call(
+                "PATCH", f"{MAPS}/a?fieldManager=two", config_map("a", {"k": "2"}), content_type=APPLY
+            )
+            assert status == 409
+            assert answer["details"]["causes"][0]["reason"] == "FieldManagerConflict"
+            assert answer["details"]["causes"][0]["field"] == ".data.k"
+            forced = await api.patch(f"{MAPS}/a?fieldManager=two&force=true", config_map("a", {"k": "2"}), APPLY)
+            assert forced["data"] == {"k": "2", "l": "1"}
+
+    asyncio.run(run())
+
+
+def test_secrets_are_sealed_in_the_store():
+    async def run():
+        async with Api() as api:
+            secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "data": {"k": "aHVudGVyMg=="}}
+            made = await api.ok("POST", "/api/v1/namespaces/default/secrets", secret)
+            stored = [entry.value for entry in api.store.range("kube/") if "/secrets/" in entry.key]
+            assert len(stored) == 1
+            assert b"aHVudGVyMg" not in stored[0]
+            assert await api.ok("GET", "/api/v1/namespaces/default/secrets/s") == made
+            listed = await api.ok("GET", "/api/v1/secrets")
+            assert listed["items"] == [made]
+            assert await api.ok("PUT", "/api/v1/namespaces/default/secrets/s", made) == made
+
+    asyncio.run(run())

@@ -1,0 +1,113 @@
+"""A Kubernetes API over HTTPS, in a thread of the test's process, and the kubectl of this machine.
+
+KUBECTL and HELM name the programs, else they are looked for on PATH; where one is missing its tests are skipped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import uvloop
+
+from gureum.base.clock import SystemClock
+from gureum.base.sealing import Sealer
+from gureum.connections import AsgiServer
+from gureum.kube.face import KubeFace
+from gureum.store.memory import MemoryStore
+
+
+class KubeEndpoint:
+    """`kubeconfig`: path of an administrator's."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._sock = socket.create_server(("127.0.0.1", 0))
+        self.url = f"https://127.0.0.1:{self._sock.getsockname()[1]}"
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=lambda: uvloop.run(self._run()), daemon=True)
+        self._thread.start()
+        assert self._ready.wait(30)
+        self.kubeconfig = folder / "kubeconfig"
+
+    async def _run(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        self.store = MemoryStore()
+        sealer = Sealer(self.folder / "seal.key")
+        self.face = KubeFace(self.folder, "127.0.0.1", self.url, self.store, sealer, SystemClock())
+        server = AsgiServer(self.face.front)
+        await server.serve(self._sock, await self.face.prepare())
+        self._ready.set()
+        await self._stop.wait()
+        cluster = await self.face.cluster("default")
+        self.unexpected = cluster.unexpected if cluster else 0
+        await self.face.close()
+        await server.close(3)
+
+    def close(self) -> None:
+        self.loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(30)
+        assert self.unexpected == 0
+
+
+class Kubectl:
+    """`kubectl(…)` gives its output; it must succeed unless `check` says otherwise."""
+
+    def __init__(self, program: str, kubeconfig: Path, home: Path) -> None:
+        self.program = program
+        self._environment = {
+            "KUBECONFIG": str(kubeconfig),
+            "HOME": str(home),
+            "PATH": os.environ["PATH"],
+            "EDITOR": os.environ.get("EDITOR", "true"),
+        }
+
+    def run(
+        self, *arguments: str, stdin: str = "", check: bool = True, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [self.program, *arguments],
+            input=stdin,
+            env=self._environment | environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert not check or done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
+        return done
+
+    def __call__(self, *arguments: str, stdin: str = "") -> str:
+        return self.run(*arguments, stdin=stdin).stdout
+
+
+@pytest.fixture(scope="module")
+def kube(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubeEndpoint]:
+    endpoint = KubeEndpoint(tmp_path_factory.mktemp("kube"))
+    yield endpoint
+    endpoint.close()
+
+
+@pytest.fixture(scope="module")
+def kubectl(kube: KubeEndpoint, tmp_path_factory: pytest.TempPathFactory) -> Kubectl:
+    return Kubectl(_program("kubectl"), kube.kubeconfig, tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture(scope="module")
+def helm(kube: KubeEndpoint, tmp_path_factory: pytest.TempPathFactory) -> Kubectl:
+    return Kubectl(_program("helm"), kube.kubeconfig, tmp_path_factory.mktemp("home"))
+
+
+def _program(name: str) -> str:
+    found = os.environ.get(name.upper()) or shutil.which(name)
+    if not found:
+        pytest.skip(f"{name} is not on this machine (set {name.upper()})")
+    return found
