@@ -135,7 +135,7 @@ class Shaper:
             if items is None:
                 return value
             return [
-                self.shape(item, items, f"{path}[{at}]", depth + 1) if item is not None else item
+                self.shape(_zero(items) if item is None else item, items, f"{path}[{at}]", depth + 1)
                 for at, item in enumerate(value)
             ]
         if kind == "map":
@@ -197,6 +197,16 @@ class Shaper:
         kind = self._kind
         text = f"json: cannot unmarshal {name} into Go struct field {kind.kind}.{path} of type {wanted}"
         return bad_request(f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: {text}')
+
+
+def _zero(schema: Schema) -> Any:
+    """What a null in a list is to the original: its type's zero."""
+    kind = schema.type
+    if kind in ("object", "map"):
+        return {}
+    if kind == "array":
+        return []
+    return {"string": "", "integer": 0, "number": 0, "boolean": False}.get(schema.scalar)
 
 
 def _fits(value: Any, kind: str) -> bool:

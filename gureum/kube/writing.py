@@ -20,6 +20,7 @@ from gureum.kube.errors import (
     conflict,
     invalid_object,
     not_found,
+    required,
     unsupported_media,
 )
 from gureum.kube.forms import Forms
@@ -79,6 +80,8 @@ class Writing:
         metadata = obj["metadata"]
         base = metadata.get("generateName", "")
         given = metadata.get("name", "")
+        if not given and not base:
+            raise invalid_object(kind, "", [required("metadata.name", "name or generateName is required")])
         for attempt in range(LIMIT_GENERATE_TRIES):
             if not given and base:
                 metadata["name"] = generated(base)
@@ -356,15 +359,19 @@ class Writing:
 
     def _track(self, request: Request, kind: Kind, old: Object | None, obj: Object, subresource: str) -> None:
         """Writes down who manages which fields after this change."""
-        fields = updated(
-            old,
-            obj,
-            self._catalog.schema(self._catalog.storage_version(kind)),
-            manager=manager_of(request),
-            api_version=kind.api_version,
-            now=timestamp(self._clock.now()),
-            subresource=subresource,
-        )
+        try:
+            fields = updated(
+                old,
+                obj,
+                self._catalog.schema(self._catalog.storage_version(kind)),
+                manager=manager_of(request),
+                api_version=kind.api_version,
+                now=timestamp(self._clock.now()),
+                subresource=subresource,
+            )
+        except BadPatch:
+            # Items without their keys: nobody's, as the original has it.
+            fields = (old or {}).get("metadata", {}).get("managedFields")
         if fields:
             obj["metadata"]["managedFields"] = fields
         else:

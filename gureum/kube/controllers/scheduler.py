@@ -178,19 +178,22 @@ def requests_of(pod: Object) -> Amounts:
         for name, amount in _requests(container).items():
             total[name] = max(total.get(name, Fraction(0)), amount)
     for name, value in (spec.get("overhead") or {}).items():
-        total[name] = total.get(name, Fraction(0)) + value_of(as_text(value))
+        total[name] = total.get(name, Fraction(0)) + _amount(value)
     total["pods"] = Fraction(1)
     return total
 
 
 def _requests(container: Object) -> Amounts:
+    found = (container.get("resources") or {}).get("requests") or {}
+    return {name: _amount(value) for name, value in found.items()}
+
+
+def _amount(value: Any) -> Fraction:
+    """Nothing, where it is no quantity: a node's status is not checked."""
     try:
-        return {
-            name: value_of(as_text(value))
-            for name, value in ((container.get("resources") or {}).get("requests") or {}).items()
-        }
+        return value_of(as_text(value))
     except BadQuantity:
-        return {}
+        return Fraction(0)
 
 
 def misfit(pod: Object, node: Object, amounts: Amounts, used: Amounts) -> str:
@@ -216,7 +219,7 @@ def misfit(pod: Object, node: Object, amounts: Amounts, used: Amounts) -> str:
         return "node(s) were not ready"
     allocatable = (node.get("status") or {}).get("allocatable") or {}
     for name, amount in amounts.items():
-        total = value_of(as_text(allocatable.get(name, DEFAULT_PODS if name == "pods" else 0)))
+        total = _amount(allocatable.get(name, DEFAULT_PODS if name == "pods" else 0))
         if amount and used.get(name, Fraction(0)) + amount > total:
             return "Too many pods" if name == "pods" else f"Insufficient {name}"
     return ""
@@ -267,7 +270,7 @@ def _fullness(node: Object, amounts: Amounts, used: Amounts) -> Fraction:
     allocatable = (node.get("status") or {}).get("allocatable") or {}
     total = Fraction(0)
     for name in ("cpu", "memory", "pods"):
-        size = value_of(as_text(allocatable.get(name, DEFAULT_PODS if name == "pods" else 0)))
+        size = _amount(allocatable.get(name, DEFAULT_PODS if name == "pods" else 0))
         if size:
             total += (used.get(name, Fraction(0)) + amounts.get(name, Fraction(0))) / size
     return total
