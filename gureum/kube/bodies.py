@@ -122,10 +122,11 @@ class Shaper:
         if depth > LIMIT_DEPTH:
             raise bad_request("the object is nested too deeply")
         kind = schema.type
-        if self._lenient and not _fits(value, kind):
+        lenient = self._lenient and path.partition(".")[0] not in ("metadata", "apiVersion", "kind")
+        if lenient and not _fits(value, kind):
             return value
         if kind == "scalar":
-            return value if self._lenient else self._scalar(value, schema, path)
+            return value if lenient else self._scalar(value, schema, path)
         if kind == "object":
             return self._object(value, schema, path, depth)
         if kind == "array":

@@ -138,7 +138,7 @@ def test_spoiled_bodies_and_patches_are_refused_in_the_apis_own_words(seed):
             for path, body in samples().items():
                 status, answer = await api.call("POST", path, body)
                 assert status in (201, 409), answer
-            for _ in range(1500):
+            for _ in range(700):
                 path, body = random_.choice(list(samples().items()))
                 bad = spoiled(body, random_)
                 way = random_.randrange(5)
@@ -208,7 +208,7 @@ def test_any_json_is_answered(body, method, media):
 
 @pytest.mark.parametrize(
     "path",
-    ["/api//v1", "/api/v1/namespaces/%2e%2e/pods/%2f", "/apis/apps/v1/deployments/x/y/z", "/%ff", "/api/v1/", "/openapi/v3/apis/x", "/apis/x/y/z?watch=%00"],  # noqa: E501
+    ["/api//v1", "/api/v1/namespaces/%2e%2e/pods/%2f", "/apis/apps/v1/deployments/x/y/z", "/%ff", "/openapi/v3/apis/x", "/apis/x/y/z?watch=%00"],
 )  # fmt: skip
 def test_odd_paths_are_not_found(path):
     async def run():
