@@ -83,6 +83,7 @@ class Daemon:
         async def reset() -> int:
             """Objects first: what is still measured of them afterwards goes with the rest."""
             nonlocal telemetry
+            await kube.reset()  # first: what its controllers still write would outlive the emptying
             removed = await reset_store(store)
             await kube.reset()
             await neighbours.reset()

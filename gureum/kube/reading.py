@@ -61,14 +61,8 @@ class Reading:
         selected = self.filter_of(request, target)
         entries, revision = self._entries(request, target)
         limit = request.number("limit") or 0
-        found: list[bytes] = []
-        last = left = 0
-        for at, entry in enumerate(entries):
-            if limit and len(found) >= limit:
-                last, left = at, len(entries) - at
-                break
-            if selected is None or selected(self._objects.plain(entry)):
-                found.append(self._forms.shown(kind, entry))
+        found, last = _chosen(self._objects, entries, selected, limit)
+        left = len(entries) - last
         metadata: dict[str, Any] = {"resourceVersion": str(revision)}
         if left:
             self._keep(target, revision, entries)
@@ -144,6 +138,20 @@ class Reading:
         extra = tuple(target.kind.custom.selectable) if target.kind.custom is not None else ()
         found = parse_fields(text, target.kind.storage, extra) if text else ()
         return (*found, *parse_fields(f"metadata.name={target.name}", "")) if target.name else found
+
+
+def _chosen(objects: Objects, entries: list[Entry], selected: Filter | None, limit: int) -> tuple[list[Entry], int]:
+    """The first `limit` (0: all) that are selected, and how many entries were looked at for that."""
+    if selected is None:
+        end = min(limit, len(entries)) if limit > 0 else len(entries)
+        return entries[:end], end
+    found: list[Entry] = []
+    for at, entry in enumerate(entries):
+        if 0 < limit <= len(found):
+            return found, at
+        if selected(objects.plain(entry)):
+            found.append(entry)
+    return found, len(entries)
 
 
 def revision_of(text: str) -> int:
