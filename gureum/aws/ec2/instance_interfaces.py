@@ -12,7 +12,7 @@ import msgspec
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
 from gureum.aws.ec2.instance_types import InstanceType, check_addresses
-from gureum.aws.ec2.interfaces import attach, give_public, new_interface, plug, wanted_addresses
+from gureum.aws.ec2.interfaces import attach, give_public, new_interface, plug, wanted_addresses, wanted_prefixes
 from gureum.aws.ec2.launch_options import wanted_zone
 from gureum.aws.ec2.network_kinds import Attachment, NetworkInterface, SecurityGroup, Subnet, Vpc
 from gureum.aws.ec2.tags import tags_of
@@ -30,13 +30,15 @@ class InterfaceWish(msgspec.Struct, frozen=True):
     groups: tuple[str, ...] = ()
     addresses: tuple[str, ...] = ()
     secondary_count: int = 0
+    prefixes: tuple[tuple[str, ...], int] = ((), 0)
     description: str = ""
     public: bool = False
     delete_on_termination: bool = True
 
     @property
     def number_of_addresses(self) -> int:
-        return max(len(self.addresses), 1) + self.secondary_count
+        """As the type counts them: a prefix is one."""
+        return max(len(self.addresses), 1) + self.secondary_count + len(self.prefixes[0]) + self.prefixes[1]
 
 
 def plan_interfaces(
@@ -62,7 +64,7 @@ def plan_interfaces(
     if any(ids.find(call, Subnet, ids.SUBNET, wish.subnet).spec.zone != subnet.spec.zone for wish in wishes):
         raise ids.invalid("All network interfaces must be in the same Availability Zone.")
     _check_zone(call, params, subnet)
-    if count > 1 and any(wish.addresses for wish in wishes):
+    if count > 1 and any(wish.addresses or wish.prefixes[0] for wish in wishes):
         raise AwsError(
             "InvalidParameterCombination",
             "You can't specify a private IP address when launching more than one instance.",
@@ -89,6 +91,7 @@ def create_interface(call: Call, transaction: Transaction, wish: InterfaceWish, 
         groups=wish.groups,
         addresses=wish.addresses,
         secondary_count=wish.secondary_count,
+        prefixes=wish.prefixes,
         description=wish.description,
         attachment=attachment,
         sandbox=instance,
@@ -136,6 +139,7 @@ def _listed(call: Call, one: dict[str, Any], count: int, *, alone: bool) -> Inte
             device_index=index,
             existing=interface.meta.name,
             addresses=tuple(private.address for private in interface.spec.addresses),
+            prefixes=(interface.spec.prefixes, 0),
             delete_on_termination=keep,
         )
     subnet = _subnet(call, one.get("SubnetId"), None)
@@ -143,12 +147,14 @@ def _listed(call: Call, one: dict[str, Any], count: int, *, alone: bool) -> Inte
     if public and not (alone and index == 0):
         text = "The associatePublicIPAddress parameter cannot be specified when launching with multiple network interfaces."
         raise AwsError("InvalidParameterCombination", text)
+    prefixes, prefix_count = wanted_prefixes(one)
     return InterfaceWish(
         subnet=subnet.meta.name,
         device_index=index,
         groups=tuple(one.get("Groups") or ()),
         addresses=tuple(wanted_addresses(one)),
         secondary_count=one.get("SecondaryPrivateIpAddressCount") or 0,
+        prefixes=(tuple(prefixes), prefix_count),
         description=one.get("Description") or "",
         public=bool(subnet.spec.public_on_launch and alone) if public is None else bool(public),
         delete_on_termination=one.get("DeleteOnTermination", True),

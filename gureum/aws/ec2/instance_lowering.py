@@ -147,7 +147,7 @@ def _metadata(instance: Instance, interfaces: list[NetworkInterface], hostname: 
         owner=instance.meta.name,
         network=instance.spec.vpc,
         addresses=tuple(
-            one.address for eni in interfaces if eni.spec.vpc == instance.spec.vpc for one in eni.spec.addresses
+            address for eni in interfaces if eni.spec.vpc == instance.spec.vpc for address in eni.spec.held
         ),
         tree=metadata_tree(instance, interfaces, hostname, read, user_data) | told,
         options=MetadataOptions(
@@ -271,6 +271,8 @@ def _interface_tree(account: str, region: str, interface: NetworkInterface, read
         "vpc-ipv4-cidr-block": vpc.spec.cidr if vpc else "",
         "vpc-ipv4-cidr-blocks": "\n".join(one.cidr for one in vpc.spec.cidrs) if vpc else "",
     }
+    if spec.prefixes:
+        tree["ipv4-prefix"] = "\n".join(spec.prefixes)
     public = [one for one in spec.addresses if one.public]
     if public:
         if _public_names(vpc):

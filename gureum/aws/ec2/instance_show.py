@@ -157,6 +157,7 @@ def show_attached(call: Call, interface: NetworkInterface) -> dict[str, Any]:
         "SourceDestCheck": spec.source_dest_check,
         "InterfaceType": "interface",
         "Groups": show_groups(call, spec.groups),
+        "Ipv4Prefixes": [{"Ipv4Prefix": one} for one in spec.prefixes],
         "Ipv6Addresses": [],
         "PrivateIpAddress": spec.primary.address,
         "PrivateDnsName": private_name(call.region, spec.primary.address),

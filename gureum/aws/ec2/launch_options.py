@@ -44,9 +44,7 @@ HARMLESS: tuple[Any, ...] = (None, False, 0, "", "default", "disabled", [], {})
 NOT_BUILT_OF_INTERFACES = (
     "Ipv6Addresses",
     "Ipv6AddressCount",
-    "Ipv4Prefixes",
     "Ipv6Prefixes",
-    "Ipv4PrefixCount",
     "Ipv6PrefixCount",
     "PrimaryIpv6",
     "AssociateCarrierIpAddress",

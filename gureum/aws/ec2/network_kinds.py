@@ -16,6 +16,7 @@ Claims (engine/client.py): "public/<pool>" holds every public address in use, "a
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network
 from typing import Literal
 
 import msgspec
@@ -337,6 +338,12 @@ class NetworkInterfaceSpec(msgspec.Struct, frozen=True):
     @property
     def primary(self) -> PrivateAddress:
         return self.addresses[0]
+
+    @property
+    def held(self) -> tuple[str, ...]:
+        """All that it may send from: its addresses and those of its prefixes."""
+        ranges = (str(one) for prefix in self.prefixes for one in IPv4Network(prefix))
+        return (*(one.address for one in self.addresses), *ranges)
 
 
 @kind(

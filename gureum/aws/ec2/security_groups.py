@@ -425,7 +425,7 @@ def _far_members(group: SecurityGroup, rule: GroupRule, read: Reader) -> list[st
         return []
     scope = peering.spec.other_than(group.meta.scope, group.spec.vpc).scope
     found = (one for one in read.by(NetworkInterface, scope, "group", rule.group) if one.spec.attachment)
-    return sorted(address.address for one in found for address in one.spec.addresses)
+    return sorted(address for one in found for address in one.spec.held)
 
 
 def _filters(call: Call) -> FilterTable:

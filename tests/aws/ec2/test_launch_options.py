@@ -111,6 +111,19 @@ def test_an_interface_has_as_many_addresses_as_the_type_allows(cloud: Cloud) -> 
     assert launched(cloud, InstanceType="t3.large", NetworkInterfaces=existing)
 
 
+def test_prefixes_come_with_a_launch_and_are_told_to_the_machine(cloud: Cloud) -> None:
+    wished = [{"DeviceIndex": 0, "Ipv4PrefixCount": 2}]
+    code = cloud.code("RunInstances", **LAUNCH, InstanceType="t3.micro", NetworkInterfaces=wished)
+    assert code == "PrivateIpAddressLimitExceeded"  # two slots, one is the primary address's
+    wished[0]["Ipv4PrefixCount"] = 1
+    made = launched(cloud, InstanceType="t3.micro", NetworkInterfaces=wished)
+    (interface,) = made["NetworkInterfaces"]
+    (prefix,) = (one["Ipv4Prefix"] for one in interface["Ipv4Prefixes"])
+    document = cloud.wished("Metadata")[made["InstanceId"]].document
+    assert document.tree[f"meta-data/network/interfaces/macs/{interface['MacAddress']}/ipv4-prefix"] == prefix
+    assert prefix.partition("/")[0] in document.addresses
+
+
 @pytest.mark.parametrize(
     ("operation", "params", "code"),
     [
