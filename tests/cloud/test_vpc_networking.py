@@ -130,6 +130,22 @@ def moved(cloud: Cloud, nat: str, name: str) -> float:
     return float(sum(point["Sum"] for point in found["Datapoints"]))
 
 
+def block_and_open(client: Any, far: str, passes: Callable[[], bool]) -> None:
+    """Block Public Access: who comes through a NAT gateway passes while ingress alone is blocked, to a VPC that is excluded."""
+    mode = client.modify_vpc_block_public_access_options
+    mode(InternetGatewayBlockMode="block-ingress")
+    until(lambda: not passes())
+    exclusion = client.create_vpc_block_public_access_exclusion(
+        VpcId=far, InternetGatewayExclusionMode="allow-bidirectional"
+    )["VpcBlockPublicAccessExclusion"]["ExclusionId"]
+    until(passes)
+    mode(InternetGatewayBlockMode="block-bidirectional")
+    until(lambda: not passes())
+    mode(InternetGatewayBlockMode="off")
+    until(passes)
+    client.delete_vpc_block_public_access_exclusion(ExclusionId=exclusion)
+
+
 def test_a_nat_gateway_leads_out_under_its_elastic_ip_until_it_is_deleted(
     cloud: Cloud, client: Any, left: Place, server: dict[str, Any], hidden: dict[str, Any]
 ) -> None:
@@ -156,6 +172,7 @@ def test_a_nat_gateway_leads_out_under_its_elastic_ip_until_it_is_deleted(
     until(lambda: moved(cloud, nat, "BytesOutToDestination") == moved(cloud, nat, "BytesInFromSource") > 100)
     cloud.command("restart")
     assert seen(cloud, name, address) == elastic["PublicIp"]
+    block_and_open(client, server["VpcId"], lambda: seen(cloud, name, address) == elastic["PublicIp"])
     client.delete_nat_gateway(NatGatewayId=nat)
     until(lambda: not seen(cloud, name, address))
     client.get_waiter("nat_gateway_deleted").wait(NatGatewayIds=[nat], WaiterConfig={"Delay": 1})
