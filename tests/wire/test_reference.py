@@ -93,8 +93,9 @@ def reference_filters(operation: str) -> list[str]:
 
 
 def required(ec2: Any, operation: str) -> dict[str, Any]:
-    vpc = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"][0]["VpcId"]
-    return {"VpcId": vpc} if "VpcId" in MODEL.operation_model(operation).input_shape.required_members else {}
+    subnet = ec2.describe_subnets(Filters=[{"Name": "default-for-az", "Values": ["true"]}])["Subnets"][0]
+    members = MODEL.operation_model(operation).input_shape.required_members
+    return {name: subnet[name] for name in ("VpcId", "SubnetId") if name in members}
 
 
 def known(ec2: Any, operation: str, name: str) -> bool:

@@ -180,7 +180,7 @@ def describe_moving_addresses(call: Call) -> dict[str, Any]:
 @operation("DescribeVpcEndpointConnections", level="state")
 def describe_vpc_endpoint_connections(call: Call) -> dict[str, Any]:
     """AWS: ec2 DescribeVpcEndpointConnections: endpoint services are not built."""
-    filters = "ip-address-type service-id vpc-endpoint-owner vpc-endpoint-region vpc-endpoint-state vpc-endpoint-id"
+    filters = "ip-address-type service-id transit-gateway-attachment-id vpc-endpoint-owner vpc-endpoint-region vpc-endpoint-state vpc-endpoint-id"
     return _none(call, "VpcEndpointConnections", "", "", filters)
 
 
