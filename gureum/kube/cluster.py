@@ -27,6 +27,7 @@ from gureum.kube.admission.limits import limits
 from gureum.kube.admission.namespaces import namespace_lifecycle
 from gureum.kube.admission.pods import priority, service_account, storage_class, tolerations
 from gureum.kube.admission.quotas import quotas
+from gureum.kube.admission.webhooks import webhooks
 from gureum.kube.bodies import decode_object
 from gureum.kube.bootstrap import bootstrap
 from gureum.kube.controllers.all import all_controllers
@@ -87,10 +88,12 @@ class Cluster:
                 priority(self.objects),
                 tolerations,
                 storage_class(self.objects),
-                service_addresses(self.objects),
                 limits(self.objects),
-                quotas(self.objects),
+                webhooks(self.objects, self.catalog, mutating=True),
+                service_addresses(self.objects),
                 no_escalation(self.rbac),
+                webhooks(self.objects, self.catalog, mutating=False),
+                quotas(self.objects),
             ]
         )
         self.writing = Writing(self.objects, self.catalog, self.forms, self.admission, clock)

@@ -21,7 +21,8 @@ from gureum.kube.objects import Object, Objects, show
 from gureum.kube.reading import Reading
 from gureum.kube.requests import Request, Response, Target
 from gureum.kube.times import timestamp
-from gureum.kube.writing import LIMIT_TRIES, Writing, dry_run, is_finished
+from gureum.kube.writing import LIMIT_TRIES, Writing, is_finished
+from gureum.kube.writing_options import dry_run
 from gureum.ports.clock import Clock
 from gureum.store.contract import Conflict, Entry
 

@@ -25,7 +25,8 @@ from gureum.kube.patches.plain import json_patch, merge_patch
 from gureum.kube.requests import Request, Response, Target
 from gureum.kube.selectors import from_object, matches
 from gureum.kube.times import timestamp
-from gureum.kube.writing import APPLY, LIMIT_TRIES, Writing, dry_run
+from gureum.kube.writing import APPLY, LIMIT_TRIES, Writing
+from gureum.kube.writing_options import dry_run
 from gureum.ports.clock import Clock
 from gureum.store.contract import Conflict, Put, Unchanged
 

@@ -37,6 +37,7 @@ from gureum.kube.patches.plain import json_patch, merge_patch
 from gureum.kube.patches.strategic import strategic
 from gureum.kube.requests import Request, Response, Target, wish_of
 from gureum.kube.times import timestamp
+from gureum.kube.writing_options import dry_run
 from gureum.ports.clock import Clock
 from gureum.store.contract import Conflict, Entry
 
@@ -387,19 +388,6 @@ class Writing:
         if wish.form:
             return Response(status, self._forms.partial(value, wish), wish.content_type)
         return Response(status, value + b"\n")
-
-
-def dry_run(request: Request) -> bool:
-    wanted = request.query.get("dryRun", [])
-    if any(one != "All" for one in wanted):
-        text = f'dryRun: Unsupported value: {wanted}: supported values: "All"'
-        raise StatusError(
-            422,
-            "Invalid",
-            f'CreateOptions.meta.k8s.io "" is invalid: {text}',
-            {"group": "meta.k8s.io", "kind": "CreateOptions"},
-        )
-    return bool(wanted)
 
 
 def manager_of(request: Request) -> str:
