@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import random
 
 import pytest
 
-from tests.kube.api import Api, config_map
+from tests.kube.api import Api, Events, config_map
 
 MAPS = "/api/v1/namespaces/default/configmaps"
 
@@ -141,5 +142,85 @@ def test_bad_options_are_refused(query, code, text):
             status, answer = await api.call("GET", f"{MAPS}?{query}")
             assert (status, answer["kind"]) == (code, "Status")
             assert text in answer["message"]
+
+    asyncio.run(run())
+
+
+class Informer:
+    """A client's copy of a kind, kept as client-go does: list, watch from there, list again when the history is gone."""
+
+    def __init__(self, api):
+        self.api = api
+        self.known = {}
+        self.relists = 0
+
+    async def run(self, stop):
+        while not stop.is_set():
+            listed = await self.api.ok("GET", MAPS)
+            self.known = {one["metadata"]["name"]: one for one in listed["items"]}
+            self.relists += 1
+            revision = listed["metadata"]["resourceVersion"]
+            while not stop.is_set() and revision:
+                revision = await self._watch(revision, stop)
+
+    async def _watch(self, revision, stop):
+        """From where to go on; "" when the history is gone."""
+        response = await self.api.respond("GET", f"{MAPS}?watch=1&resourceVersion={revision}&timeoutSeconds=600")
+        if response.status == 410:
+            return ""
+        events = Events(response.body)
+        try:
+            for _ in range(7):  # then the connection breaks
+                event = await events.next()
+                if event["type"] == "ERROR":
+                    assert event["object"]["code"] == 410
+                    return ""
+                obj = event["object"]
+                assert int(obj["metadata"]["resourceVersion"]) > int(revision)
+                revision = obj["metadata"]["resourceVersion"]
+                self._take(event["type"], obj)
+                if stop.is_set():
+                    break
+        finally:
+            await events.close()
+        return revision
+
+    def _take(self, type_, obj):
+        name = obj["metadata"]["name"]
+        assert (type_ == "ADDED") == (name not in self.known)
+        if type_ == "DELETED":
+            del self.known[name]
+        else:
+            self.known[name] = obj
+
+
+def test_informers_miss_nothing_over_disconnects_and_compaction():
+    async def run():
+        random_ = random.Random(1)
+        async with Api() as api:
+            stop = asyncio.Event()
+            informers = [Informer(api) for _ in range(5)]
+            tasks = [asyncio.create_task(one.run(stop)) for one in informers]
+            for at in range(400):
+                name = f"c{random_.randrange(30)}"
+                if (await api.call("POST", MAPS, config_map(name)))[0] == 409:
+                    if random_.random() < 0.5:
+                        await api.call("DELETE", f"{MAPS}/{name}")
+                    else:
+                        await api.patch(f"{MAPS}/{name}", {"data": {"at": str(at)}})
+                if at % 50 == 49:
+                    await api.store.compact(api.store.revision)
+                if random_.random() < 0.3:
+                    await asyncio.sleep(0)
+            for _ in range(1000):
+                listed = {one["metadata"]["name"]: one for one in (await api.ok("GET", MAPS))["items"]}
+                if all(one.known == listed for one in informers):
+                    break
+                await asyncio.sleep(0.01)
+            assert all(one.known == listed for one in informers)
+            assert max(one.relists for one in informers) > 1
+            stop.set()
+            await api.ok("POST", MAPS, config_map("last"))
+            await asyncio.gather(*tasks)
 
     asyncio.run(run())
