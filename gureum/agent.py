@@ -5,6 +5,7 @@ It runs without the daemon, and adopts what runs after its own death. Only this 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import socket
@@ -16,7 +17,7 @@ import uvloop
 
 from gureum.base.clock import SystemClock
 from gureum.base.fd_store import FdStore, FdStoreError
-from gureum.base.homes import SYSTEM_RUN, Home, load_home
+from gureum.base.homes import SYSTEM_RUN, Home, docker_socket, load_home
 from gureum.base.logs import start_logging
 from gureum.base.settings import Settings, load_settings
 from gureum.base.supervised import Supervised, until_stopped
@@ -24,15 +25,17 @@ from gureum.core.access_logs import AccessLogs
 from gureum.core.agent_server import AgentServer
 from gureum.core.machine import Ports
 from gureum.core.service import MINUTE_S, AgentService
-from gureum.drivers import crun, haproxy, loop_volumes, netns
+from gureum.drivers import crun, haproxy, haproxy_publisher, loop_volumes, netns
 from gureum.drivers.builtin_images import recipes
 from gureum.drivers.checks import NamespaceChecks
+from gureum.drivers.conmon_streams import ConmonStreams
 from gureum.drivers.console_files import ConsoleFiles
 from gureum.drivers.crun import CrunContainers
 from gureum.drivers.dials import NamespaceDials
 from gureum.drivers.dns import DnsNames
 from gureum.drivers.flow_readers import NetlinkFlows
 from gureum.drivers.haproxy import HaproxyProxies
+from gureum.drivers.haproxy_publisher import HaproxyPublisher
 from gureum.drivers.image_store import ImageStore
 from gureum.drivers.imds import Imds
 from gureum.drivers.late_ca import LateCa
@@ -79,6 +82,7 @@ def build_ports(home: Home) -> Ports:
     certificates = LateCa(home.path / "ca", clock)
     firewalls = NftFirewalls(home.id)
     sealer = LateSealer(home.path / "keys" / "seal.key")
+    consoles = ConsoleFiles(home.logs / "consoles")
     return Ports(
         networks=NetnsNetworks(home.id, home.run),
         firewalls=firewalls,
@@ -92,7 +96,9 @@ def build_ports(home: Home) -> Ports:
         dials=NamespaceDials(home.id, home.run),
         certificates=certificates,
         clock=clock,
-        consoles=ConsoleFiles(home.logs / "consoles"),
+        consoles=consoles,
+        streams=ConmonStreams(home.run, home.logs / "consoles", consoles),
+        publisher=HaproxyPublisher(home.id, home.run),
         flows=NetlinkFlows(home.id, home.run, firewalls),
     )
 
@@ -167,11 +173,14 @@ class Agent:
         for port in (ports.names, ports.metadata):
             await port.close()
         await tear_down(self._home.id, self._home.run)
+        if path := docker_socket(self._settings, self._home):
+            await asyncio.to_thread(Path(path).unlink, missing_ok=True)
 
 
 def _in_closing_order(ports: Ports) -> tuple[Closable, ...]:
     """What serves or asks first, what it stands on last."""
-    servers = (ports.names, ports.metadata, ports.proxies, ports.checks)
+    published = (ports.publisher,) if ports.publisher is not None else ()
+    servers = (ports.names, ports.metadata, ports.proxies, ports.checks, *published)
     readers = (ports.flows,) if ports.flows is not None else ()
     return (*servers, *readers, ports.containers, ports.volumes, ports.firewalls, ports.networks)
 
@@ -179,6 +188,7 @@ def _in_closing_order(ports: Ports) -> tuple[Closable, ...]:
 async def tear_down(home_id: str, run: Path) -> None:
     """Removes everything that a home of this id has on the machine, by its names alone. What is gone is success."""
     await haproxy.clean(home_id, run)
+    await asyncio.to_thread(haproxy_publisher.remove_all, run)
     # Before the containers end: a process that waits for a frozen disk cannot be killed.
     await loop_volumes.thaw(run)
     await crun.clean(home_id, run)

@@ -24,7 +24,7 @@ from gureum.aws.neighbours.uploads import run_uploads
 from gureum.aws.services import Services
 from gureum.base.clock import SystemClock
 from gureum.base.fd_store import FdStore
-from gureum.base.homes import Home, load_home
+from gureum.base.homes import Home, docker_socket, load_home
 from gureum.base.logs import start_logging
 from gureum.base.sealing import Sealer
 from gureum.base.settings import Settings, load_settings
@@ -33,6 +33,7 @@ from gureum.connections import HttpServer
 from gureum.control_metrics import publish_control_metrics
 from gureum.core.agent_link import AgentLink
 from gureum.core.world import LinkMaker, World
+from gureum.docker.front import Docker
 from gureum.kube_service import KubeService
 from gureum.ports.telemetry import TelemetryBroken, TelemetryFull
 from gureum.store.contract import Delete, Store, StoreBroken
@@ -101,8 +102,10 @@ class Daemon:
             self._settings.endpoint_name,
         )
         server = HttpServer(application)
+        docker = Docker(world, docker_socket(self._settings, self._home))
         await server.serve(self._listen("aws", self._home.aws_port, "aws_port"))
         kube.listen(self._listen("kube", self._home.kube_port, "kube_port"))
+        await docker.serve()
         link = asyncio.get_running_loop().create_task(world.run())
         telling = asyncio.get_running_loop().create_task(publish_control_metrics(world, gateway.counters))
         self._supervised.ready()
@@ -114,6 +117,7 @@ class Daemon:
         finally:
             world.tails.close()
             await kube.close(LAST_ANSWERS_S)
+            await docker.close()
             await server.close(LAST_ANSWERS_S)
             link.cancel()
             for task in (uploads, telling):

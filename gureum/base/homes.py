@@ -106,6 +106,15 @@ class Home(msgspec.Struct, frozen=True):
         return f"[{host}]" if ":" in host else host
 
 
+def docker_socket(settings: Settings, home: Home) -> str:
+    """Path of the Docker Engine API's socket; "" for none."""
+    if settings.docker_socket == "off" or (home.simulate and not settings.docker_socket):
+        return ""
+    if settings.docker_socket:
+        return settings.docker_socket
+    return str((SYSTEM_RUN if settings.default_home else home.run) / "docker.sock")
+
+
 def open_home(settings: Settings) -> Home:
     """Makes the home usable: folders, id, pool, ports. Idempotent; of a running home it is a look.
 

@@ -82,6 +82,16 @@ class Settings(Quotas, frozen=True, forbid_unknown_fields=True):
         bool,
         Meta(description="Simulated machine: the APIs and their state machines move, nothing runs. Needs no root."),
     ] = False
+    docker_socket: Annotated[
+        str,
+        Meta(
+            description="Socket of the Docker Engine API. Empty: /run/gureum/docker.sock in the default home, the run folder in others; `off`: none."
+        ),
+    ] = ""
+    publish_address: Annotated[
+        str,
+        Meta(description="Address that containers' published ports are bound to where `docker run -p` names none."),
+    ] = "127.0.0.1"
     dns_port: Annotated[
         Port, Meta(description="UDP and TCP port of gureum's DNS server for the host. 0: a free one, remembered.")
     ] = 0

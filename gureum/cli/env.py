@@ -1,4 +1,4 @@
-"""`gureum env`: what makes AWS clients and kubectl use this gureum. `eval "$(gureum env)"`."""
+"""`gureum env`: what makes AWS clients, Docker's and kubectl use this gureum. `eval "$(gureum env)"`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import shlex
 import time
 from pathlib import Path
 
-from gureum.base.homes import Home, running
+from gureum.base.homes import Home, docker_socket, running
 from gureum.base.settings import Settings, load_settings
 from gureum.cli.running import current_home
 
@@ -43,8 +43,10 @@ def wait_for_file(path: Path) -> bool:
 
 
 def client_environment(settings: Settings, home: Home, account: str) -> dict[str, str]:
-    """The variables that AWS's SDKs and tools read. An access key of 12 digits is the account of that number."""
+    """The variables that AWS's and Docker's SDKs and tools read. An access key of 12 digits is the account of that number."""
+    path = docker_socket(settings, home)
     return {
+        **({"DOCKER_HOST": f"unix://{path}"} if path else {}),
         "AWS_ENDPOINT_URL": home.endpoint,
         "AWS_ACCESS_KEY_ID": account,
         "AWS_SECRET_ACCESS_KEY": settings.secret_key,

@@ -6,10 +6,11 @@ The first line of a connection says what it is for:
                                       {"statuses": [...]} go out; the first after a sync is complete and has "complete": true
     {"op": "exec", "name", "args"}    one answer line
     {"op": "attach", "name", "args"}  one answer line, then frames: core/programs.py
+    {"op": "feed", "name"}            one answer line, then frames that are a program's input: core/streaming.py
     {"op": "dial", "name", "host", "port"}
                                       one answer line, then the bytes of a connection from inside that machine: core/dialing.py
     {"op": "console" | "console_lines" | "usage" | "counters" | "looks" | "request_sums" | "status" | "flows" | "events" | "import" |
-     "issue" | "programs" | "down", ...}
+     "issue" | "programs" | "pieces" | "tail" | "resize" | "signal" | "down", ...}
                                       one answer line
 
 Errors answer {"error": "..."}. Only root can open the socket (0600 in a 0700 folder).
@@ -32,6 +33,8 @@ from gureum.core.machine import Status, decode_desired
 from gureum.core.programs import Start
 from gureum.core.service import AgentService
 from gureum.core.snapshot_reads import read_snapshot, snapshot_blocks
+from gureum.core.specs import Image
+from gureum.core.streaming import feed, pieces, streams_of
 from gureum.engine.wire import LIMIT_LINE_BYTES, line, read_line
 from gureum.ports import PortError
 
@@ -68,9 +71,14 @@ class AgentServer:
             "import": self._import,
             "snapshot_blocks": self._snapshot_blocks,
             "read_snapshot": self._read_snapshot,
+            "remove_image": self._remove_image,
             "issue": self._issue,
             "flows": self._flows,
             "console_lines": self._console_lines,
+            "pieces": self._pieces,
+            "tail": self._tail,
+            "resize": self._resize,
+            "signal": self._signal,
             "programs": self._programs,
             "end": self._end,
             "down": self._go_down,
@@ -90,6 +98,8 @@ class AgentServer:
                 await self._control(reader, writer)
             elif op == "attach":
                 await self._service.programs.serve(msgspec.convert(request, Start), reader, writer)
+            elif op == "feed":
+                await feed(self._service.machine, str(request["name"]), reader, writer)
             elif op == "dial":
                 await self._dial(request, reader, writer)
             elif op in self._simple:
@@ -164,6 +174,22 @@ class AgentServer:
         name, place, wait_s = str(request["name"]), str(request["place"]), float(request["wait_s"])
         return await self._service.console_lines(name, place, wait_s)
 
+    async def _pieces(self, request: dict[str, Any]) -> Any:
+        name, place, wait_s = str(request["name"]), str(request["place"]), float(request["wait_s"])
+        return await pieces(self._service.machine, name, place, wait_s)
+
+    async def _tail(self, request: dict[str, Any]) -> Any:
+        return {"place": await streams_of(self._service.machine).tail(str(request["name"]), int(request["lines"]))}
+
+    async def _resize(self, request: dict[str, Any]) -> Any:
+        streams = streams_of(self._service.machine)
+        await streams.resize(str(request["name"]), int(request["columns"]), int(request["rows"]))
+        return {"ok": True}
+
+    async def _signal(self, request: dict[str, Any]) -> Any:
+        await self._service.machine.ports.containers.kill(str(request["name"]), int(request["signal"]))
+        return {"ok": True}
+
     async def _usage(self, request: dict[str, Any]) -> Any:
         return await self._service.machine.ports.containers.usage(str(request["name"])) or {}
 
@@ -199,7 +225,13 @@ class AgentServer:
         return {"events": about, "spans": spans}
 
     async def _import(self, request: dict[str, Any]) -> Any:
-        image = await self._service.machine.ports.images.import_file(str(request["path"]), request["form"])
+        machine, held = self._service.machine, bool(request.get("held"))
+        before = {image.digest for image in await machine.ports.images.list()} if held else set()
+        image = await machine.ports.images.import_file(str(request["path"]), request["form"])
+        if held and image.digest not in before:
+            await machine.keep(f"image/{image.digest}", "held")
+        elif not held:
+            await machine.keep(f"image/{image.digest}", "")
         return msgspec.to_builtins(image)
 
     async def _snapshot_blocks(self, request: dict[str, Any]) -> Any:
@@ -207,6 +239,18 @@ class AgentServer:
 
     async def _read_snapshot(self, request: dict[str, Any]) -> Any:
         return await read_snapshot(self._service.machine, request)
+
+    async def _remove_image(self, request: dict[str, Any]) -> Any:
+        """Only one that came for who asks (`held`), and for nobody else since, and that nothing is made of now."""
+        machine, digest = self._service.machine, str(request["digest"])
+        used = any(
+            isinstance(one.spec, Image) and one.spec.source == f"digest:{digest}" for one in machine.of_kind("Image")
+        )
+        removed = f"image/{digest}" in machine.kept and not used
+        if removed:
+            await machine.ports.images.remove(digest)
+            await machine.keep(f"image/{digest}", "")
+        return {"removed": removed}
 
     async def _issue(self, request: dict[str, Any]) -> Any:
         return await issue(self._service.machine.ports.certificates, request)

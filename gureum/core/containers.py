@@ -21,6 +21,7 @@ from typing import Any
 
 import msgspec
 
+from gureum.core.applications import Applications
 from gureum.core.machine import Machine
 from gureum.core.specs import Container, Disk, Image, Interface, Sandbox, Snapshot, Volume
 from gureum.engine.errors import Broken, Retry
@@ -50,6 +51,7 @@ class ContainerKinds:
         self._image_locks: dict[str, asyncio.Lock] = {}
         self._pauses: dict[str, _Pause] = {}
         self._disk_limits: dict[str, tuple[DiskLimit, ...]] = {}
+        self._applications = Applications(machine, self._states, self._watch)
 
     async def adopt(self) -> None:
         """Takes over what an earlier agent started."""
@@ -99,6 +101,9 @@ class ContainerKinds:
 
     async def container(self, id_: str, spec: Container) -> None:
         name = id_.split("/", 1)[1]
+        if spec.application is not None:
+            await self._applications.reconcile(id_, name, spec)
+            return
         if spec.wish == "stopped":
             await self._end(name, spec)
             disks = {disk.volume: "attached" if disk.wish == "attached" else "detached" for disk in spec.disks}
@@ -123,7 +128,19 @@ class ContainerKinds:
         self._machine.set_status(id_, "ready", data={**_told(state), "disks": disks})
 
     async def container_gone(self, id_: str, spec: Container) -> None:
-        await self._end(id_.split("/", 1)[1], spec)
+        name = id_.split("/", 1)[1]
+        if spec.application is not None:
+            await self._applications.gone(name, spec)
+        else:
+            await self._end(name, spec)
+
+    async def go_down(self, id_: str, spec: Container) -> None:
+        """The machine is about to go down: it ends, and what is kept of it stays for the next start."""
+        name = id_.split("/", 1)[1]
+        if spec.application is not None:
+            await self._applications.stop(name, spec)
+        else:
+            await self._end(name, spec)
 
     def _starts_again(self, name: str, state: ContainerState, spec: Container) -> bool:
         if state.state == "running":

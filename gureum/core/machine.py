@@ -35,6 +35,8 @@ from gureum.ports.metadata import Metadata
 from gureum.ports.names import Names
 from gureum.ports.networks import Networks
 from gureum.ports.proxies import Proxies
+from gureum.ports.publishing import Publisher
+from gureum.ports.streams import Streams
 from gureum.ports.volumes import Volumes
 
 Phase = Literal["pending", "ready", "failed", "gone"]
@@ -69,6 +71,8 @@ class Ports(msgspec.Struct, frozen=True):
     flows: Flows | None = None
     consoles: Consoles | None = None
     dials: Dials | None = None
+    streams: Streams | None = None
+    publisher: Publisher | None = None
 
 
 class Machine:

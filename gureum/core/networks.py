@@ -110,6 +110,7 @@ def plan_rules(
         acls=network.acls,
         balancers=tuple(sorted((one for one in balancers if one.interface in there), key=lambda one: one.interface)),
         peers=tuple(PeerLink(one.name, one.cidrs) for one in network.network.peers),
+        speaks=network.speaks,
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from gureum.core.answers import AnswerKinds
+from gureum.core.applications import Later
 from gureum.core.balancers import BalancingKinds
 from gureum.core.containers import ContainerKinds
 from gureum.core.flow_logs import FlowKinds
@@ -57,6 +58,8 @@ class Reconcilers:
             elif id_ in machine.leaving and not machine.users(id_):
                 await teardown(id_, machine.leaving[id_].spec)
                 machine.forget(id_)
+        except Later:
+            raise
         except Retry as retry:
             machine.set_status(id_, "pending", retry.why)
             raise

@@ -33,7 +33,9 @@ def references(desired: Desired) -> tuple[str, ...]:
         interfaces = tuple(f"Interface/{name}" for name in spec.interfaces)
         volume = (f"Volume/{spec.volume}",) if spec.volume else ()
         disks = tuple(f"Volume/{disk.volume}" for disk in spec.disks)
-        return (f"Sandbox/{spec.sandbox}", f"Image/{spec.image}", *volume, *disks, *interfaces)
+        place = (f"Sandbox/{spec.sandbox}", f"Image/{spec.image}") if spec.sandbox else ()
+        shown = tuple(f"Volume/{name}" for name in spec.needs)
+        return (*place, *volume, *disks, *shown, *interfaces)
     if isinstance(spec, Volume):
         snapshot = (f"Snapshot/{spec.volume.snapshot}",) if spec.volume.snapshot else ()
         return (*snapshot, *((f"Volume/{spec.volume.source}",) if spec.volume.source else ()))

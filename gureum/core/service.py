@@ -190,7 +190,7 @@ class AgentService:
         self._stop_guarding()
         await self._stop_reconciling()
         containers = [(one.id, one.spec) for one in self.machine.desired.values() if isinstance(one.spec, Container)]
-        ends = [self._containers.container_gone(id_, spec) for id_, spec in containers]
+        ends = [self._containers.go_down(id_, spec) for id_, spec in containers]
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.gather(*ends, return_exceptions=True), limit_s)
 

@@ -10,24 +10,26 @@ from typing import Literal
 import msgspec
 
 from gureum.ports.checks import Probe
-from gureum.ports.containers import Limits, Mount
+from gureum.ports.containers import Application, Limits, Mount
 from gureum.ports.firewalls import Acl, Group
 from gureum.ports.metadata import InstanceMetadata
 from gureum.ports.names import Record, Zone
 from gureum.ports.networks import InterfaceSpec, NetworkSpec, SandboxSpec
 from gureum.ports.proxies import ProxySpec
-from gureum.ports.volumes import SnapshotSpec, VolumeSpec
+from gureum.ports.publishing import Publication
+from gureum.ports.volumes import SnapshotSpec, Source, VolumeSpec
 
 
 class Network(msgspec.Struct, frozen=True):
     """A router. `internet`: CIDRs whose route table leads out through the edge, `egress_only`: those of them to which nothing comes that
-    began outside. `acls`: those that do not let everything
-    pass."""
+    began outside. `acls`: those that do not let everything pass. `speaks`: the router itself may begin flows to what is in it
+    (published ports come from there)."""
 
     network: NetworkSpec
     internet: tuple[str, ...] = ()
     egress_only: tuple[str, ...] = ()
     acls: tuple[Acl, ...] = ()
+    speaks: bool = False
 
 
 class FirewallGroup(msgspec.Struct, frozen=True):
@@ -79,13 +81,42 @@ class Image(msgspec.Struct, frozen=True):
     source: str
 
 
+class Shown(msgspec.Struct, frozen=True):
+    """A file or folder beside the root, and where an application sees it. `options`: of the mount ("ro")."""
+
+    source: Source
+    target: str
+    options: tuple[str, ...] = ()
+
+
+class Restart(msgspec.Struct, frozen=True):
+    """When an application that has ended is started again (Docker: restart policy). `most`: so many times, 0 without end."""
+
+    policy: Literal["no", "always", "unless-stopped", "on-failure"] = "no"
+    most: int = 0
+
+
+class HealthCheck(msgspec.Struct, frozen=True):
+    """A program that tells by its exit code whether an application is well (Docker: HEALTHCHECK)."""
+
+    args: tuple[str, ...]
+    interval_s: float = 30.0
+    timeout_s: float = 30.0
+    start_period_s: float = 0.0
+    start_interval_s: float = 5.0
+    retries: int = 3
+
+
 class Container(msgspec.Struct, frozen=True):
     """A process in a sandbox, with its root on a volume.
 
     `interfaces`: names of Interfaces that must be ready before it starts. `boot`: counts the reboots that were asked for: a higher number than
     the running one's stops it cleanly and starts it again. `args` empty: the image's own. `stop_signal` (0: the image's own) is sent first,
     SIGKILL after `stop_timeout_s`. Its status says of each of `disks` (data: {"disks": {volume: …}}) "attached", "busy" or
-    "detached". `restart_on_reboot`: exit code 129 (reboot(2) inside) starts it again."""
+    "detached". `restart_on_reboot`: exit code 129 (reboot(2) inside) starts it again.
+
+    With `application` it is no machine (core/applications.py): `args` and `env` are all there is, `boot` counts the starts that were asked for;
+    without a `sandbox` nothing of it is to be there but its output, until it is wished no more."""
 
     sandbox: str
     image: str
@@ -103,6 +134,15 @@ class Container(msgspec.Struct, frozen=True):
     stop_signal: int = 0
     stop_timeout_s: float = 10.0
     restart_on_reboot: bool = True
+    application: Application | None = None
+    working_dir: str = ""
+    shown: tuple[Shown, ...] = ()
+    published: Publication | None = None
+    restart: Restart = Restart()
+    health: HealthCheck | None = None
+    paused: bool = False
+    needs: tuple[str, ...] = ()
+    """Names of further Volumes that it is shown parts of."""
 
 
 class Metadata(msgspec.Struct, frozen=True):

@@ -14,6 +14,7 @@ import os
 import select
 import subprocess
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -54,8 +55,17 @@ class _Answer(msgspec.Struct):
     message: str = ""
 
 
-def command(conmon: str, runtime: str, runtime_root: Path, bundle: Bundle, *, terminal: bool) -> list[str]:
-    """`conmon`, `runtime`: absolute paths of the programs."""
+def command(
+    conmon: str,
+    runtime: str,
+    runtime_root: Path,
+    bundle: Bundle,
+    *,
+    terminal: bool,
+    stdin: Literal["none", "once", "open"] = "none",
+    log_bytes: int = _LOG_BYTES,
+) -> list[str]:
+    """`conmon`, `runtime`: absolute paths of the programs. `log_bytes` 0: the log grows without bound."""
     return [
         conmon,
         *("--cid", bundle.id, "--cuuid", bundle.id, "--name", bundle.id),
@@ -63,8 +73,11 @@ def command(conmon: str, runtime: str, runtime_root: Path, bundle: Bundle, *, te
         *("--bundle", str(bundle.folder), "--full-attach"),
         *("--container-pidfile", str(bundle.pid_file), "--conmon-pidfile", str(bundle.monitor_pid_file)),
         *("--exit-dir", str(bundle.exit_folder)),
-        *("--log-path", f"k8s-file:{bundle.log}", "--log-size-max", str(_LOG_BYTES), "--no-sync-log"),
+        *("--log-path", f"k8s-file:{bundle.log}", "--no-sync-log"),
+        *(["--log-size-max", str(log_bytes)] if log_bytes else []),
         *(["--terminal"] if terminal else []),
+        *(["--stdin"] if stdin != "none" else []),
+        *(["--leave-stdin-open"] if stdin == "open" else []),
     ]
 
 

@@ -31,6 +31,11 @@ class ConsoleFiles:
         self._watch = -1
         self._signals: dict[str, asyncio.Event] = {}
 
+    def looks(self, name: str) -> None:
+        """Somebody reads what the container has printed up to now: `changed` tells of what comes after."""
+        self._start_watch()
+        self._signal(name).clear()
+
     async def read(self, name: str, place: str = "") -> ConsolePage:
         self._signal(name).clear()
         return await asyncio.to_thread(read_lines, self._path(name), place)

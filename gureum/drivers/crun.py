@@ -30,6 +30,7 @@ import msgspec
 from gureum.drivers import conmon, oci_spec
 from gureum.drivers.crun_bundles import Bundles, Launched, Record, check_name, remove_all
 from gureum.drivers.exec_sessions import Child, ConsoleSocket, ExecSession, open_process, read_chunk, write_all
+from gureum.drivers.guest_users import find_user
 from gureum.drivers.turns import Turns
 from gureum.ports import PortError
 from gureum.ports.containers import ROOT, ContainerSpec, ContainerState, ExecResult, Limits, Session, Usage, User
@@ -85,7 +86,7 @@ class CrunContainers:
             await self.pause(name, False)
             _send_signal(known.init_fd, signal)
 
-    async def remove(self, name: str) -> None:
+    async def remove(self, name: str, *, output: bool = False) -> None:
         check_name(name)
         await self._adopt()
         async with self._turns.of(name):
@@ -98,7 +99,7 @@ class CrunContainers:
                     await asyncio.wait_for(known.ended.wait(), _END_TIMEOUT_S)
                 if not known.ended.is_set():
                     self._note_end(known)  # whoever waits for it must not wait for ever
-            await self._run(lambda: self._bundles.remove(name))
+            await self._run(lambda: self._bundles.remove(name, output=output))
             self._watched.pop(name, None)
 
     async def observe(self) -> tuple[ContainerState, ...]:
@@ -147,12 +148,20 @@ class CrunContainers:
         folder: str = "",
     ) -> Session:
         record = (await self._running(name)).record
+        home: tuple[str, ...] = ()
+        if user.text is not None:
+            text, root = user.text, Path(record.spec.root)
+            found, folder_of_user = await self._run(lambda: find_user(root, text))
+            user = found
+            home = (
+                () if any(one.startswith("HOME=") for one in (*record.spec.env, *env)) else (f"HOME={folder_of_user}",)
+            )
         process = oci_spec.process(
             record.spec,
             self._bundles.host,
             args,
             terminal=terminal,
-            env=(*record.spec.env, *env),
+            env=(*record.spec.env, *home, *env),
             user=user,
             folder=folder,
         )

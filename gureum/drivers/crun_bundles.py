@@ -16,15 +16,17 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from gureum.drivers import conmon, oci_spec
 from gureum.drivers.cgroups import Cgroups
 from gureum.drivers.conmon import Bundle
+from gureum.drivers.guest_users import find_user
 from gureum.drivers.process_families import Family
 from gureum.ports import PortError
-from gureum.ports.containers import ContainerSpec
+from gureum.ports.containers import ROOT, ContainerSpec
 
 _NAME = re.compile(r"[a-z0-9-]{1,40}")
 _START_TIMEOUT_S = 10.0
@@ -90,12 +92,15 @@ class Bundles:
         name, bundle = record.spec.name, self.bundle(record.spec.name)
         self._forget_run(bundle, name)
         bundle.folder.mkdir(mode=0o700, exist_ok=True)
-        config = oci_spec.render(record.spec, self.host, cgroup_path=self.cgroups.path_of(name))
+        wish = record.spec.application
+        user = find_user(Path(record.spec.root), wish.user, wish.groups)[0] if wish else ROOT
+        config = oci_spec.render(with_home(record.spec), self.host, cgroup_path=self.cgroups.path_of(name), user=user)
         _write_whole(bundle.folder / "config.json", msgspec.json.encode(config))
         self.save(record)
-        arguments = conmon.command(
-            self._conmon, record.runtime, self.runtime_root, bundle, terminal=record.spec.machine
-        )
+        if wish is not None:
+            self._kept(bundle.log).touch()
+        how = _streams(record.spec)
+        arguments = conmon.command(self._conmon, record.runtime, self.runtime_root, bundle, **how)
         try:
             pid = conmon.create(arguments, bundle)
         except PortError:
@@ -135,9 +140,12 @@ class Bundles:
         shutil.rmtree(self.runtime_root / bundle.id, ignore_errors=True)
         conmon.forget(bundle)
 
-    def remove(self, name: str) -> None:
-        """Kills what is left of it; its log stays, as long as there are not too many."""
+    def remove(self, name: str, *, output: bool = False) -> None:
+        """Kills what is left of it; its log stays, as long as there are not too many or it is an application's."""
         bundle = self.bundle(name)
+        if output:
+            bundle.log.unlink(missing_ok=True)
+            self._kept(bundle.log).unlink(missing_ok=True)
         self._forget_run(bundle, name)
         shutil.rmtree(bundle.folder, ignore_errors=True)
         self._drop_old_logs()
@@ -145,9 +153,14 @@ class Bundles:
     def _drop_old_logs(self) -> None:
         """Outputs of removed containers are kept for who asks after the end of a machine, but not without bound."""
         live = {f"{folder.name}.log" for folder in self._folder.iterdir()}
-        kept = sorted((file for file in self._log_dir.glob("*.log") if file.name not in live), key=_age)
+        gone = (file for file in self._log_dir.glob("*.log") if file.name not in live and not self._kept(file).exists())
+        kept = sorted(gone, key=_age)
         for file in kept[_KEPT_LOGS:]:
             file.unlink(missing_ok=True)
+
+    def _kept(self, log: Path) -> Path:
+        """Its being there says that the log stays until somebody removes it."""
+        return log.with_suffix(".keep")
 
     def find(self) -> list[Launched]:
         """What an earlier process made and did not remove."""
@@ -210,6 +223,21 @@ def _kill_monitor(bundle: Bundle) -> None:
     if monitor is not None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(monitor, signal.SIGKILL)
+
+
+def _streams(spec: ContainerSpec) -> dict[str, Any]:
+    if spec.application is None:
+        return {"terminal": spec.machine}
+    wish = spec.application
+    return {"terminal": wish.terminal, "stdin": wish.stdin, "log_bytes": wish.log_bytes}
+
+
+def with_home(spec: ContainerSpec) -> ContainerSpec:
+    """An application finds its user's home folder in HOME, unless it is told another."""
+    if spec.application is None or any(entry.startswith("HOME=") for entry in spec.env):
+        return spec
+    home = find_user(Path(spec.root), spec.application.user)[1]
+    return msgspec.structs.replace(spec, env=(*spec.env, f"HOME={home}"))
 
 
 def host_facts(cgroup_version: int) -> oci_spec.HostFacts:

@@ -1,6 +1,7 @@
 """Volumes as ext4 files behind loop devices, and roots as overlays on them. Fills `ports/volumes.py`.
 
     <data_dir>/volumes/NAME.img      the volume; survives everything; NAME.key beside it: see volume_keys.py
+    <data_dir>/folders/NAME          a volume without a size: see folder_volumes.py
     <data_dir>/snapshots             see volume_snapshots.py
     <data_dir>/templates, spare      see volume_files.py
     <run_dir>/volumes/NAME           where the volume is mounted (while a root uses it)
@@ -29,7 +30,8 @@ from typing import TypeVar
 
 import msgspec
 
-from gureum.drivers import loop_devices, mounts, overlay, volume_files
+from gureum.drivers import folder_volumes, loop_devices, mounts, overlay, volume_files
+from gureum.drivers.folder_volumes import FolderVolumes
 from gureum.drivers.late_sealer import LateSealer
 from gureum.drivers.turns import Turns
 from gureum.drivers.volume_keys import VolumeKeys
@@ -87,6 +89,7 @@ class LoopVolumes:
         self._turns = Turns()
         self._user_namespaces: dict[int, int] = {}
         self._making = threading.Lock()
+        self._folders = FolderVolumes(data_dir, self._user_namespace)
         # Volumes made by this process and never mounted: no device can be left of an earlier mount.
         self._fresh: set[str] = set()
         # Volume -> the root that is mounted on it.
@@ -109,6 +112,10 @@ class LoopVolumes:
                 self._users[attachment.volume] = attachment.root
 
     async def ensure_volume(self, spec: VolumeSpec) -> None:
+        if not spec.size_bytes:
+            _checked(spec.name)
+            await self._run(lambda: self._folders.ensure(spec.name))
+            return
         path, size = self._volume_file(spec.name), volume_files.round_size(spec.size_bytes)
         source = [_checked(spec.source)] if spec.source else []
         async with self._turns.of(*sorted(f"volume/{name}" for name in {spec.name, *source})):
@@ -221,7 +228,8 @@ class LoopVolumes:
         record = root.parent / "root.json"
         if mounts.is_mount_point(root):
             former = _read_record(record)
-            if former == spec and not _is_read_only(self._mounted / spec.volume):
+            if former == spec and not _is_read_only(self._mount_volume(spec.volume)):
+                self._folders.show(spec, root)
                 return
             # Another image, owner or volume is wished: what was written stays on its volume. Or the kernel writes to it no more, after
             # an error, before it is mounted anew.
@@ -242,7 +250,9 @@ class LoopVolumes:
         _make_shared(root.parent / "volumes")
         try:
             self._mount_overlay(spec, layers, volume, root)
+            self._folders.show(spec, root)
         except (OSError, PortError):
+            _unmount_root(root.parent)
             self._unmount_volume(spec.volume)
             raise
         self._users[spec.volume] = spec.name
@@ -335,6 +345,8 @@ class LoopVolumes:
             recoded.unlink()
 
     def _mount_volume(self, name: str) -> Path:
+        if (folder := self._folders.path(name)).exists():
+            return folder
         path, target = self._volume_file(name), self._mounted / name
         if mounts.is_mount_point(target):
             self._keys.unlock(name, target)
@@ -384,6 +396,7 @@ class LoopVolumes:
         self._fresh.discard(name)
         self._volume_file(name).unlink(missing_ok=True)
         self._keys.forget(name)
+        self._folders.remove(name)
 
     def _grow(self, name: str, size: int) -> None:
         path, target = self._volume_file(name), self._mounted / name
@@ -553,6 +566,7 @@ def _unmount_root(folder: Path) -> str:
     if not record.exists():
         return ""
     volume = _read_record(record).volume
+    folder_volumes.hide(folder / "root")
     mounts.unmount(folder / "root")
     (folder / "root").rmdir()
     mounts.unmount_below(folder / "volumes")

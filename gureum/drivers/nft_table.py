@@ -210,7 +210,12 @@ def _frame(rules: RuleSet, acls: tuple[Line, ...], balancing: bool) -> dict[str,
             hook("filter", "input", 0, "drop"),
         ),
         "output": Chain(
-            (*first(nft_balancers.OWN_RESETS), (known,), (match(meta("oifname"), "lo"), ACCEPT), (DENY,)),
+            (
+                *first(nft_balancers.OWN_RESETS),
+                (known,),
+                (match(meta("oifname"), "lo"), ACCEPT),
+                (ACCEPT if rules.speaks else DENY,),
+            ),
             hook("filter", "output", 0, "drop"),
         ),
         "nat-postrouting": Chain(

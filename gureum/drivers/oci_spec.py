@@ -15,8 +15,8 @@ from typing import Any
 
 import msgspec
 
-from gureum.drivers import seccomp
-from gureum.ports.containers import ROOT, ContainerSpec, Limits, Mount, User
+from gureum.drivers import oci_application, seccomp
+from gureum.ports.containers import ROOT, Application, ContainerSpec, Limits, Mount, User
 
 _DOCKER = """
 CHOWN DAC_OVERRIDE FSETID FOWNER MKNOD NET_RAW SETGID SETUID SETFCAP SETPCAP NET_BIND_SERVICE SYS_CHROOT KILL AUDIT_WRITE
@@ -56,8 +56,11 @@ class HostFacts(msgspec.Struct, frozen=True):
     cgroup_version: int
 
 
-def render(spec: ContainerSpec, host: HostFacts, *, cgroup_path: str) -> dict[str, Any]:
-    """`cgroup_path`: absolute inside each cgroup hierarchy, "/gureum-ab12/web". Terminal and console follow `spec.machine`."""
+def render(spec: ContainerSpec, host: HostFacts, *, cgroup_path: str, user: User = ROOT) -> dict[str, Any]:
+    """`cgroup_path`: absolute inside each cgroup hierarchy, "/gureum-ab12/web". Terminal and console follow `spec.machine`. `user`: whom an
+    application runs as."""
+    if spec.application is not None:
+        return _render_application(spec, spec.application, host, user, cgroup_path)
     capabilities = capabilities_of(spec)
     return {
         "ociVersion": "1.0.2",
@@ -80,6 +83,57 @@ def render(spec: ContainerSpec, host: HostFacts, *, cgroup_path: str) -> dict[st
     }
 
 
+def _render_application(
+    spec: ContainerSpec, wish: Application, host: HostFacts, user: User, cgroup_path: str
+) -> dict[str, Any]:
+    nodes, rules = oci_application.device_nodes(wish)
+    limits = resources(spec.limits)
+    for kind, more in oci_application.resources(spec.limits).items():
+        limits[kind] = {**limits.get(kind, {}), **more}
+    capabilities = frozenset(capabilities_of(spec))
+    free = wish.privileged or wish.unconfined
+    masked = MASKED_PATHS if wish.masked_paths is None else wish.masked_paths
+    fixed: tuple[str, ...] = READ_ONLY_PATHS if spec.sandbox_user else UNSHIFTED_READ_ONLY_PATHS
+    fixed = fixed if wish.read_only_paths is None else wish.read_only_paths
+    shared_host = "uts" in wish.shared
+    return {
+        "ociVersion": "1.0.2",
+        "process": {
+            **process(spec, host, spec.args, terminal=wish.terminal, env=spec.env, user=user),
+            **_size(wish),
+            **({"oomScoreAdj": wish.oom_score} if wish.oom_score else {}),
+        },
+        "root": {"path": spec.root, "readonly": wish.read_only},
+        **({} if shared_host else {"hostname": spec.hostname or spec.name}),
+        **({"domainname": wish.domain} if wish.domain and not shared_host else {}),
+        "mounts": _ordered([*_system_mounts(spec, host), *(_mount(mount) for mount in spec.mounts)]),
+        "annotations": dict(spec.annotations),
+        "linux": {
+            "namespaces": oci_application.namespaces(spec, wish),
+            **_mappings(spec),
+            **({"devices": nodes} if nodes else {}),
+            **({"sysctl": dict(wish.sysctls)} if wish.sysctls else {}),
+            "cgroupsPath": cgroup_path,
+            "resources": {"devices": [*_device_rules(), *rules], **limits},
+            **({} if free else {"seccomp": seccomp.render(capabilities, host.machine)}),
+            "maskedPaths": [] if wish.privileged else list(masked),
+            "readonlyPaths": [] if wish.privileged else list(fixed),
+            "rootfsPropagation": "private",
+        },
+    }
+
+
+def _size(wish: Application) -> dict[str, Any]:
+    rows, columns = wish.console_size
+    return {"consoleSize": {"height": rows, "width": columns}} if wish.terminal and rows and columns else {}
+
+
+def _ordered(mounts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A mount hides what was mounted at its place or below before: of two at one place the later is meant, and outer ones come first."""
+    last = {mount["destination"].rstrip("/") or "/": mount for mount in mounts}
+    return sorted(last.values(), key=lambda mount: mount["destination"].rstrip("/").count("/"))
+
+
 def process(
     spec: ContainerSpec,
     host: HostFacts,
@@ -92,6 +146,7 @@ def process(
 ) -> dict[str, Any]:
     """The `process` object: PID 1's, or that of a program run inside later (`crun exec --process`). Who is not root starts without capabilities,
     and may gain them (sudo)."""
+    wish = spec.application
     names = {entry.partition("=")[0] for entry in env}
     defaults = [
         entry for entry in (_PATH, *(["TERM=xterm"] if terminal else [])) if entry.partition("=")[0] not in names
@@ -105,13 +160,17 @@ def process(
         "env": [*defaults, *env],
         "cwd": folder or spec.working_dir or "/",
         "capabilities": {"bounding": capabilities, **dict.fromkeys(("effective", "permitted"), own)},
-        "rlimits": [{"type": name, "soft": soft, "hard": hard} for name, soft, hard in host.rlimits],
+        "rlimits": [{"type": name, "soft": soft, "hard": hard} for name, soft, hard in host.rlimits]
+        if wish is None
+        else oci_application.rlimits(wish, host.rlimits),
         # A machine's users run sudo and passwd; an application container too, as under Docker.
-        "noNewPrivileges": False,
+        "noNewPrivileges": wish is not None and wish.no_new_privileges,
     }
 
 
 def capabilities_of(spec: ContainerSpec) -> tuple[str, ...]:
+    if spec.application is not None:
+        return tuple(f"CAP_{name}" for name in spec.application.capabilities)
     if not spec.machine:
         return DOCKER_CAPABILITIES
     return MACHINE_CAPABILITIES if spec.sandbox_user else UNSHIFTED_MACHINE_CAPABILITIES
@@ -158,15 +217,24 @@ def _system_mounts(spec: ContainerSpec, host: HostFacts) -> list[dict[str, Any]]
         _entry(
             "/dev/pts", "devpts", "devpts", ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]
         ),
-        _entry("/dev/shm", "tmpfs", "shm", [*quiet, "mode=1777", "size=65536k"]),
+        _entry("/dev/shm", "tmpfs", "shm", [*quiet, "mode=1777", f"size={_shm_bytes(spec) // 1024}k"]),
         _entry("/dev/mqueue", "mqueue", "mqueue", quiet),
-        _entry("/sys", "sysfs", "sysfs", [*quiet, "ro"]),
+        # Without a network of its own a container in a user namespace may not mount sysfs: it sees the host's.
+        _entry("/sys", "sysfs", "sysfs", [*quiet, *([] if _is_privileged(spec) else ["ro"])]),
     ]
     if host.cgroup_version == 2:
         # Its own subtree only: the cgroup namespace hides the rest. On v1 the hierarchies are the host's and stay out.
-        mode = [] if spec.machine and spec.sandbox_user else ["ro"]
+        mode = [] if (spec.machine and spec.sandbox_user) or _is_privileged(spec) else ["ro"]
         mounts.append(_entry("/sys/fs/cgroup", "cgroup", "cgroup", [*quiet, *mode]))
     return mounts
+
+
+def _shm_bytes(spec: ContainerSpec) -> int:
+    return spec.application.shm_bytes if spec.application is not None else 64 << 20
+
+
+def _is_privileged(spec: ContainerSpec) -> bool:
+    return spec.application is not None and spec.application.privileged
 
 
 def _entry(target: str, kind: str, source: str, options: list[str]) -> dict[str, Any]:

@@ -79,7 +79,8 @@ class SimulatedContainers:
         """For tests: the container ends by itself, 129 is a reboot from inside."""
         self._end(self._states[name], exit_code)
 
-    async def remove(self, name: str) -> None:
+    async def remove(self, name: str, *, output: bool = False) -> None:
+        del output
         await self.kill(name, signal.SIGKILL)
         for kept in (self._states, self._ended):
             kept.pop(name, None)

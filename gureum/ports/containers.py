@@ -21,14 +21,18 @@ class DiskLimit(msgspec.Struct, frozen=True):
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """0 means unlimited. `cpus`: 0.5 is half a core. `cpu_shares`: cgroup v1's scale (1024 is one share). `disks`: set by an update only, and only
-    where the host's control groups can (v1: what the guest waits for, not what the kernel writes back later)."""
+    """0 means unlimited. `cpus`: 0.5 is half a core. `cpu_shares`: cgroup v1's scale (1024 is one share). `cpuset`: "0-2,5", "" for all.
+    `swap_bytes`: memory and swap together, as on cgroup v1; -1 is no limit of swap. `disks`: set by an update only, and only where the host's
+    control groups can (v1: what the guest waits for, not what the kernel writes back later)."""
 
     memory_bytes: int = 0
     cpus: float = 0.0
     cpu_shares: int = 0
     pids: int = 0
     disks: tuple[DiskLimit, ...] = ()
+    cpuset: str = ""
+    swap_bytes: int = 0
+    reserved_bytes: int = 0
 
 
 class Mount(msgspec.Struct, frozen=True):
@@ -40,6 +44,46 @@ class Mount(msgspec.Struct, frozen=True):
     source: str = ""
     options: tuple[str, ...] = ()
     follows: bool = False
+
+
+class Device(msgspec.Struct, frozen=True):
+    """A device node of the host that a container may use: `access`: of "rwm"."""
+
+    host: str
+    target: str
+    access: str = "rwm"
+
+
+class Application(msgspec.Struct, frozen=True):
+    """How a program that boots nothing is run, as users of `docker run` choose.
+
+    `user`: "", "name", "uid", "name:group" or "uid:gid", looked up in the root's own /etc/passwd and /etc/group; `groups`: further ones.
+    `terminal`: its standard streams are a terminal. `stdin`: "none", "once" (it ends with the first who is attached) or "open".
+    `capabilities`: names without CAP_. `privileged`: all devices, no masks, no seccomp. `ulimits`: (name as in RLIMIT_NOFILE, soft, hard).
+    `log_bytes`: at which its log begins anew, 0: never. `init`: a small init reaps what it leaves behind. `shared`: the namespaces that are
+    not its own, by kind ("pid", "ipc", "uts", "net"): a path, "" for the host's. `sysctls`: of its own namespaces."""
+
+    user: str = ""
+    groups: tuple[str, ...] = ()
+    terminal: bool = False
+    stdin: Literal["none", "once", "open"] = "none"
+    console_size: tuple[int, int] = (0, 0)
+    capabilities: tuple[str, ...] = ()
+    privileged: bool = False
+    read_only: bool = False
+    no_new_privileges: bool = False
+    unconfined: bool = False
+    devices: tuple[Device, ...] = ()
+    ulimits: tuple[tuple[str, int, int], ...] = ()
+    shm_bytes: int = 64 << 20
+    log_bytes: int = 0
+    init: bool = False
+    shared: dict[str, str] = {}
+    sysctls: dict[str, str] = {}
+    domain: str = ""
+    oom_score: int = 0
+    masked_paths: tuple[str, ...] | None = None
+    read_only_paths: tuple[str, ...] | None = None
 
 
 class ContainerSpec(msgspec.Struct, frozen=True):
@@ -60,6 +104,7 @@ class ContainerSpec(msgspec.Struct, frozen=True):
     limits: Limits = Limits()
     mounts: tuple[Mount, ...] = ()
     annotations: dict[str, str] = {}
+    application: Application | None = None
 
 
 class ContainerState(msgspec.Struct, frozen=True):
@@ -100,11 +145,13 @@ class ExecResult(msgspec.Struct, frozen=True):
 
 
 class User(msgspec.Struct, frozen=True):
-    """Who a program runs as, by the numbers of the container's own user namespace. `groups`: beside its own."""
+    """Who a program runs as, by the numbers of the container's own user namespace. `groups`: beside its own. `text`: as Application.user, looked
+    up inside instead of the numbers."""
 
     uid: int = 0
     gid: int = 0
     groups: tuple[int, ...] = ()
+    text: str | None = None
 
 
 ROOT = User()
@@ -137,9 +184,10 @@ class Containers(Protocol):
     async def kill(self, name: str, signal: int) -> None:
         """A signal to PID 1; of an exited or missing one it is success. A paused one goes on, to take it."""
 
-    async def remove(self, name: str) -> None:
+    async def remove(self, name: str, *, output: bool = False) -> None:
         """Kills what runs and forgets it: no process, cgroup or bundle remains. What it printed can still be read, and goes on if a container
-        of this name is started again; of the names that are gone for long the oldest outputs are dropped."""
+        of this name is started again; of the names that are gone for long the oldest outputs are dropped, but not those of applications.
+        `output`: what it printed goes, too."""
 
     async def observe(self) -> tuple[ContainerState, ...]:
         """All of this home, also those that an earlier agent started."""

@@ -117,7 +117,7 @@ class PeerLink(msgspec.Struct, frozen=True):
 class RuleSet(msgspec.Struct, frozen=True):
     """`internet`: subnets' CIDRs whose route table leads to the edge; others' packets to and from the edge are dropped. `egress_only`:
     those of them to which only answers come from there. `acls`: each subnet
-    has one at most; one that lets everything pass is better left out, as then nothing is looked at."""
+    has one at most; one that lets everything pass is better left out, as then nothing is looked at. `speaks`: the router itself may begin flows."""
 
     network: str
     cidrs: tuple[str, ...]
@@ -128,6 +128,7 @@ class RuleSet(msgspec.Struct, frozen=True):
     balancers: tuple[Balancer, ...] = ()
     peers: tuple[PeerLink, ...] = ()
     egress_only: tuple[str, ...] = ()
+    speaks: bool = False
 
 
 class BalancedCounts(msgspec.Struct, frozen=True):

@@ -13,7 +13,8 @@ import msgspec
 
 class VolumeSpec(msgspec.Struct, frozen=True):
     """`snapshot`: name of the snapshot it starts from, `source`: or of the volume that it is a copy of; both "" for an empty
-    one. `key`: its data key, sealed (base/disk_keys.py), "" for one that is not encrypted; `snapshot_key`: that of the snapshot or the source."""
+    one. `key`: its data key, sealed (base/disk_keys.py), "" for one that is not encrypted; `snapshot_key`: that of the snapshot or the source.
+    `size_bytes` 0: a folder, which takes what it needs of the host's disk and which several may use at once."""
 
     name: str
     size_bytes: int
@@ -23,13 +24,27 @@ class VolumeSpec(msgspec.Struct, frozen=True):
     source: str = ""
 
 
+class Source(msgspec.Struct, frozen=True):
+    """A file or folder that a container is to see beside its root: `path` of the host, or `path` within the folder volume `volume`. `text`: the
+    file is written first. `like`: while the folder is empty it gets what the root has at this path, owners and all (Docker: "copy-up").
+    `make`: a folder of the host that is missing is made."""
+
+    path: str
+    volume: str = ""
+    text: str | None = None
+    like: str = ""
+    make: bool = False
+
+
 class RootSpec(msgspec.Struct, frozen=True):
-    """`uid_base`: host uid that is root inside (see SandboxPaths); the image's layers are shown with their owners shifted there."""
+    """`uid_base`: host uid that is root inside (see SandboxPaths); the image's layers are shown with their owners shifted there. `sources` are
+    shown so too, each at `shown_at`."""
 
     name: str
     image: str
     volume: str
     uid_base: int = 0
+    sources: tuple[Source, ...] = ()
 
 
 class SnapshotSpec(msgspec.Struct, frozen=True):
@@ -104,6 +119,11 @@ class Room(msgspec.Struct, frozen=True):
 def attached_folder(root: str) -> str:
     """The folder beside a root (the path from ensure_root) in which volumes appear that are attached to it."""
     return f"{root.rpartition('/')[0]}/volumes"
+
+
+def shown_at(root: str, index: int) -> str:
+    """Where the source of that index in `RootSpec.sources` is, beside the root (the path from ensure_root)."""
+    return f"{root.rpartition('/')[0]}/shown/{index}"
 
 
 class Volumes(Protocol):

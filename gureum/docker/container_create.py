@@ -1,0 +1,381 @@
+"""POST /containers/create: everything that a user may choose is checked here, so that a start has nothing to refuse but what the machine does."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import secrets
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from gureum.docker import find, names, options
+from gureum.docker.addresses import BUILTIN, builtin_id, ensure_builtin
+from gureum.docker.call import Call, operation
+from gureum.docker.errors import bad_parameter, conflict, not_built, not_found
+from gureum.docker.events import Events
+from gureum.docker.kinds import (
+    NAMES,
+    SCOPE,
+    Container,
+    ContainerSpec,
+    Endpoint,
+    Image,
+    MountPoint,
+    PortBinding,
+    Volume,
+    VolumeSpec,
+)
+from gureum.engine.client import Transaction
+from gureum.engine.resource import Meta, key_of
+
+LEAST_MEMORY = 6 << 20
+_PORT = re.compile(r"(\d{1,5})(?:/(tcp|udp|sctp))?")
+
+
+@operation("POST", "/containers/create")
+async def create_container(call: Call) -> None:
+    """Docker: ContainerCreate. 404 for an image that is not here, 409 for a name that is taken."""
+    body = await call.json()
+    host = dict(body.pop("HostConfig", None) or {})
+    networking = body.pop("NetworkingConfig", None) or {}
+    name = call.text("name").lstrip("/")
+    if name and not names.NAME.fullmatch(name):
+        raise bad_parameter(f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
+    image = find.image(call.client, str(body.get("Image") or ""))
+    config = merged(body, msgspec.json.decode(image.spec.config).get("config") or {})
+    warnings = check(config, host)
+    container_id = secrets.token_hex(32)
+
+    def decide(transaction: Transaction) -> Container:
+        ensure_builtin(call.client, transaction, call.now)
+        chosen = name or _free_name(call)
+        _take_name(call, transaction, chosen, container_id)
+        mounts = _mounts(call, transaction, config, host, container_id)
+        spec = ContainerSpec(
+            name=chosen,
+            config=config,
+            host=host,
+            image=image.meta.name,
+            digest=image.spec.digest,
+            args=(*_words(config.get("Entrypoint")), *_words(config.get("Cmd"))),
+            env=tuple(config.get("Env") or ()),
+            working_dir=str(config.get("WorkingDir") or "/"),
+            stop_signal=options.signal_number(config["StopSignal"]) if config.get("StopSignal") else 0,
+            stop_timeout_s=float(10 if config.get("StopTimeout") is None else config["StopTimeout"]),
+            endpoints=_endpoints(call, host, networking, config),
+            ports=bindings(call, host, config),
+            mounts=mounts,
+        )
+        if not spec.args:
+            raise bad_parameter("no command specified")
+        made = Container(meta=Meta(SCOPE, container_id, container_id, call.now), spec=spec)
+        if current := call.client.get(Image, SCOPE, image.meta.name):
+            transaction.require(current)
+        else:
+            raise not_found(f"No such image: {body.get('Image')}")
+        return transaction.create(made)
+
+    made = await call.commit(decide)
+    call.world.part(Events).container(made, "create")
+    await call.send(201, {"Id": container_id, "Warnings": warnings})
+
+
+def merged(config: dict[str, Any], image: dict[str, Any]) -> dict[str, Any]:
+    """The user's words over the image's (Docker: Entrypoint given by the user takes the image's Cmd away)."""
+    found = dict(config)
+    if not _words(found.get("Entrypoint")) and found.get("Entrypoint") != [""]:
+        found["Entrypoint"] = image.get("Entrypoint")
+        if not _words(found.get("Cmd")):
+            found["Cmd"] = image.get("Cmd")
+    if found.get("Entrypoint") == [""]:
+        found["Entrypoint"] = None
+    mine = {entry.partition("=")[0] for entry in found.get("Env") or ()}
+    theirs = [entry for entry in image.get("Env") or () if entry.partition("=")[0] not in mine]
+    # A name without a value takes the image's variable away.
+    found["Env"] = [*(entry for entry in found.get("Env") or () if "=" in entry), *theirs]
+    for key in ("User", "WorkingDir", "StopSignal"):
+        found[key] = found.get(key) or image.get(key) or ""
+    for key in ("ExposedPorts", "Volumes", "Labels"):
+        found[key] = {**(image.get(key) or {}), **(found.get(key) or {})}
+    if image.get("Healthcheck"):
+        found["Healthcheck"] = {**image["Healthcheck"], **(found.get("Healthcheck") or {})}
+    found["OnBuild"] = found.get("OnBuild")
+    return found
+
+
+def _words(value: Any) -> tuple[str, ...]:
+    return tuple(map(str, value)) if isinstance(value, list) else (str(value),) if value else ()
+
+
+def check(config: dict[str, Any], host: dict[str, Any]) -> list[str]:
+    """DockerError 400 for what no start could bring about; returns what the user should know."""
+    _check_limits(host)
+    _check_policy(host)
+    options.check_capabilities(host)
+    if config.get("StopSignal"):
+        options.signal_number(str(config["StopSignal"]))
+    if str(config.get("WorkingDir") or "/")[:1] != "/":
+        raise bad_parameter(
+            f"the working directory '{config['WorkingDir']}' is invalid, it needs to be an absolute path"
+        )
+    if host.get("VolumesFrom"):
+        raise not_built("volumes from another container")
+    driver = (host.get("LogConfig") or {}).get("Type") or "json-file"
+    if driver not in ("json-file", "local", "none"):
+        raise bad_parameter(f"logger: no log driver named '{driver}' is registered")
+    for kind in ("PidMode", "IpcMode"):
+        if str(host.get(kind) or "").startswith("container:"):
+            raise not_built(f"{kind} of another container")
+    runtime = host.get("Runtime") or ""
+    if runtime not in ("", "runc", "crun", "io.containerd.runc.v2"):
+        raise bad_parameter(f"unknown or invalid runtime name: {runtime}")
+    options.application(_probe(config, host))
+    options.limits(host)
+    return []
+
+
+def _check_limits(host: dict[str, Any]) -> None:
+    memory, swap = int(host.get("Memory") or 0), int(host.get("MemorySwap") or 0)
+    if 0 < memory < LEAST_MEMORY:
+        raise bad_parameter("Minimum memory limit allowed is 6MB")
+    if memory and 0 < swap < memory:
+        raise bad_parameter("Minimum memoryswap limit should be larger than memory limit, see usage")
+    if not memory and swap > 0:
+        raise bad_parameter("You should always set the Memory limit when using Memoryswap limit, see usage")
+    if memory and int(host.get("MemoryReservation") or 0) > memory:
+        raise bad_parameter("Minimum memory limit can not be less than memory reservation limit, see usage")
+    if host.get("NanoCpus") and (host.get("CpuQuota") or host.get("CpuPeriod")):
+        raise bad_parameter("Conflicting options: Nano CPUs and CPU CFS Quota cannot both be set")
+
+
+def _check_policy(host: dict[str, Any]) -> None:
+    policy = host.get("RestartPolicy") or {}
+    name, most = policy.get("Name") or "no", int(policy.get("MaximumRetryCount") or 0)
+    known = "use one of 'no', 'always', 'on-failure', or 'unless-stopped'"
+    if name not in ("no", "always", "unless-stopped", "on-failure"):
+        raise bad_parameter(f"invalid restart policy: unknown policy '{name}'; {known}")
+    if most and name != "on-failure":
+        raise bad_parameter("invalid restart policy: maximum retry count can only be used with 'on-failure'")
+    if most < 0:
+        raise bad_parameter("invalid restart policy: maximum retry count cannot be negative")
+    if host.get("AutoRemove") and name != "no":
+        raise bad_parameter("can't create 'AutoRemove' container with restart policy")
+
+
+def _probe(config: dict[str, Any], host: dict[str, Any]) -> Container:
+    spec = ContainerSpec("", config, host, "", "", ("x",))
+    return Container(meta=Meta(SCOPE, "0" * 64, "", 0.0), spec=spec)
+
+
+def _free_name(call: Call) -> str:
+    for _ in range(100):
+        name = names.random_name()
+        if call.client.claimed(NAMES, name) is None:
+            return name
+    return f"{names.random_name()}{secrets.randbelow(10**6)}"
+
+
+def _take_name(call: Call, transaction: Transaction, name: str, container_id: str) -> None:
+    holder = call.client.claimed(NAMES, name)
+    if holder is not None:
+        raise name_taken(name, holder)
+    transaction.claim(NAMES, name, container_id)
+
+
+def name_taken(name: str, holder: str) -> Exception:
+    return conflict(
+        f'Conflict. The container name "/{name}" is already in use by container "{holder}". '
+        "You have to remove (or rename) that container to be able to reuse that name."
+    )
+
+
+def bindings(call: Call, host: dict[str, Any], config: dict[str, Any]) -> tuple[PortBinding, ...]:
+    """What is published. An address that the user does not name is the setting `publish_address`."""
+    found: list[PortBinding] = []
+    wished = dict(host.get("PortBindings") or {})
+    if host.get("PublishAllPorts"):
+        wished = {**{port: [{}] for port in config.get("ExposedPorts") or {}}, **wished}
+    for text, places in wished.items():
+        port, protocol = _port(text)
+        for place in places or [{}]:
+            address = str(place.get("HostIp") or "") or call.world.settings.publish_address
+            try:
+                ipaddress.ip_address(address)
+            except ValueError as error:
+                raise bad_parameter(f"invalid IP address: {address}") from error
+            host_port = str(place.get("HostPort") or "0").partition("-")[0]
+            if not host_port.isdecimal() or int(host_port) > 65535:
+                raise bad_parameter(f'invalid port specification: "{place.get("HostPort")}"')
+            found.append(PortBinding(address, int(host_port), port, "udp" if protocol == "udp" else "tcp"))
+    return tuple(found)
+
+
+def _port(text: str) -> tuple[int, str]:
+    found = _PORT.fullmatch(text)
+    if found is None or not 0 < int(found[1]) < 65536:
+        raise bad_parameter(f"invalid port specification: {text}")
+    if found[2] == "sctp":
+        raise not_built("published SCTP ports")
+    return int(found[1]), found[2] or "tcp"
+
+
+def _network(name: str) -> str:
+    return "bridge" if name in ("", "default") else name
+
+
+def _endpoints(
+    call: Call, host: dict[str, Any], networking: dict[str, Any], config: dict[str, Any]
+) -> tuple[Endpoint, ...]:
+    mode = str(host.get("NetworkMode") or "")
+    mode = _network(mode)
+    host["NetworkMode"] = host.get("NetworkMode") or "bridge"
+    if mode.startswith("container:"):
+        other = find.container(call.client, mode.removeprefix("container:"))
+        host["NetworkMode"] = f"container:{other.meta.name}"
+        if host.get("PortBindings"):
+            raise bad_parameter("conflicting options: port publishing and the container type network mode")
+        return ()
+    wished = dict(networking.get("EndpointsConfig") or {})
+    settings = {_network(str(key)): value or {} for key, value in wished.items()}
+    settings.setdefault(mode, {})
+    order = [mode, *(one for one in settings if one != mode)]
+    found = []
+    for name in order:
+        # Those that are always there may be about to be made, with this container.
+        network = None if name in BUILTIN else find.network(call.client, name)
+        network_id = builtin_id(name) if network is None else network.meta.name
+        found.append(endpoint(network_id, settings[name], network.spec if network is not None else None, config))
+    return tuple(found)
+
+
+def endpoint(network_id: str, settings: dict[str, Any], network: Any, config: dict[str, Any]) -> Endpoint:
+    wished = str((settings.get("IPAMConfig") or {}).get("IPv4Address") or "")
+    if wished:
+        if network is None or network.builtin:
+            raise bad_parameter(
+                "invalid config for network bridge: user specified IP address is supported on user defined networks only"
+            )
+        try:
+            inside = ipaddress.ip_address(wished) in ipaddress.ip_network(network.cidr)
+        except ValueError as error:
+            raise bad_parameter(f"invalid IPv4 address: {wished}") from error
+        if not inside:
+            raise bad_parameter("no configured subnet or ip range contain the IP address " + wished)
+    return Endpoint(
+        network=network_id,
+        id=secrets.token_hex(32),
+        mac=str(settings.get("MacAddress") or config.get("MacAddress") or ""),
+        wished=wished,
+        aliases=tuple(map(str, settings.get("Aliases") or ())),
+        links=tuple(map(str, settings.get("Links") or ())),
+    )
+
+
+def _mounts(
+    call: Call, transaction: Transaction, config: dict[str, Any], host: dict[str, Any], container_id: str
+) -> tuple[MountPoint, ...]:
+    found: dict[str, MountPoint] = {}
+    for target in config.get("Volumes") or {}:
+        found[_target(target)] = MountPoint("volume", _target(target), anonymous=True)
+    for text in host.get("Binds") or ():
+        mount = _bind(str(text))
+        found[mount.target] = mount
+    for one in host.get("Mounts") or ():
+        mount = _mount(dict(one))
+        found[mount.target] = mount
+    for target, text in (host.get("Tmpfs") or {}).items():
+        found[_target(target)] = MountPoint("tmpfs", _target(target), options=str(text))
+    return tuple(_with_volume(call, transaction, mount, container_id) for mount in found.values())
+
+
+def _target(text: str) -> str:
+    target = "/" + "/".join(part for part in str(text).split("/") if part not in ("", "."))
+    if not str(text).startswith("/"):
+        raise bad_parameter(f"invalid mount config: invalid mount path: '{text}' mount path must be absolute")
+    if target == "/" or ".." in target.split("/"):
+        raise bad_parameter("invalid volume specification: destination can't be '/'")
+    return target
+
+
+def _bind(text: str) -> MountPoint:
+    """ "/host:/inside:ro", "name:/inside"."""
+    parts = text.split(":")
+    if len(parts) == 1:
+        return MountPoint("volume", _target(parts[0]), anonymous=True)
+    if len(parts) > 3 or not parts[0]:
+        raise bad_parameter(f"invalid volume specification: '{text}'")
+    modes = parts[2].split(",") if len(parts) == 3 else []
+    known = {"ro", "rw", "z", "Z", "nocopy", "cached", "delegated", "consistent", *_PROPAGATIONS}
+    if not set(modes) <= known:
+        raise bad_parameter(f"invalid mode: {parts[2]}")
+    mode, target = ",".join(modes), _target(parts[1])
+    if parts[0].startswith("/"):
+        propagation = next((one for one in modes if one in _PROPAGATIONS), "rprivate")
+        return MountPoint(
+            "bind", target, parts[0], writable="ro" not in modes, mode=mode, propagation=propagation, options="make"
+        )
+    check_volume_name(parts[0])
+    return MountPoint(
+        "volume", target, name=parts[0], writable="ro" not in modes, copy="nocopy" not in modes, mode=mode or "z"
+    )
+
+
+_PROPAGATIONS = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
+_VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
+
+
+def check_volume_name(name: str) -> None:
+    if not _VOLUME_NAME.fullmatch(name) or len(name) > 255:
+        raise bad_parameter(
+            f'create {name}: "{name}" includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. '
+            "If you intended to pass a host directory, use absolute path"
+        )
+
+
+def _mount(one: dict[str, Any]) -> MountPoint:
+    kind, target, source = one.get("Type"), _target(str(one.get("Target") or "")), str(one.get("Source") or "")
+    writable = not one.get("ReadOnly")
+    if kind == "bind":
+        if not source.startswith("/"):
+            raise bad_parameter(
+                f"invalid mount config for type \"bind\": invalid mount path: '{source}' mount path must be absolute"
+            )
+        wish = one.get("BindOptions") or {}
+        propagation = str(wish.get("Propagation") or "rprivate")
+        if not wish.get("CreateMountpoint") and not Path(source).exists():
+            raise bad_parameter(f'invalid mount config for type "bind": bind source path does not exist: {source}')
+        return MountPoint(
+            "bind",
+            target,
+            source,
+            writable=writable,
+            propagation=propagation,
+            options="make" if wish.get("CreateMountpoint") else "",
+        )
+    if kind == "volume":
+        if source:
+            check_volume_name(source)
+        copy = not (one.get("VolumeOptions") or {}).get("NoCopy")
+        return MountPoint("volume", target, name=source, writable=writable, copy=copy, mode="z", anonymous=not source)
+    if kind == "tmpfs":
+        wish = one.get("TmpfsOptions") or {}
+        words = [f"size={wish['SizeBytes']}"] if wish.get("SizeBytes") else []
+        words += [f"mode={wish['Mode']:o}"] if wish.get("Mode") else []
+        return MountPoint("tmpfs", target, options=",".join([*words, *([] if writable else ["ro"])]))
+    raise bad_parameter(f"invalid mount config: mount type unknown: {kind!r}")
+
+
+def _with_volume(call: Call, transaction: Transaction, mount: MountPoint, container_id: str) -> MountPoint:
+    if mount.type != "volume":
+        return mount
+    name = mount.name or secrets.token_hex(32)
+    if call.client.get(Volume, SCOPE, name) is None:
+        labels = {"com.docker.volume.anonymous": ""} if mount.anonymous else {}
+        spec = VolumeSpec(core=f"dv-{secrets.token_hex(8)}", anonymous=mount.anonymous, labels=labels)
+        transaction.create(Volume(meta=Meta(SCOPE, name, secrets.token_hex(16), call.now), spec=spec))
+    return msgspec.structs.replace(mount, name=name)
+
+
+__all__ = ["bindings", "check", "create_container", "endpoint", "key_of", "merged", "name_taken"]

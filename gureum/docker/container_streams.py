@@ -1,0 +1,323 @@
+"""Logs and attach: a container's output from its log, piece by piece, and a client's words to its input.
+
+    docker logs, attach, run ◄── pages of pieces ◄── agent ◄── log          (whole, in order, with times; also over the death of this process)
+    docker attach -i, run -i ──► feed ──► agent ──► attach socket ──► stdin
+
+Without a terminal, output is multiplexed: a head of 8 bytes (1 stdout or 2 stderr, length) before each piece. With one it is raw.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import struct
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+
+import msgspec
+
+from gureum.core.world import World
+from gureum.docker import find, options
+from gureum.docker.call import Call, Watcher, operation
+from gureum.docker.container_run import moment
+from gureum.docker.errors import bad_parameter, conflict, server_error
+from gureum.docker.events import Events
+from gureum.docker.kinds import Container
+from gureum.docker.lifecycle import Followers
+from gureum.docker.lowering import core_name
+from gureum.engine.resource import Resource, key_of
+from gureum.engine.wire import frame
+from gureum.ports import PortError
+from gureum.ports.streams import Piece, Pieces
+
+RAW_STREAM, MULTIPLEXED_STREAM = "application/vnd.docker.raw-stream", "application/vnd.docker.multiplexed-stream"
+PAGE_WAIT_S = 30.0
+_STREAMS = {"stdout": 1, "stderr": 2}
+_FEED_PAUSE_S, _FEED_ATTEMPTS = 0.01, 500
+
+
+def multiplexed(stream: str, data: bytes) -> bytes:
+    return struct.pack(">BxxxI", _STREAMS[stream], len(data)) + data
+
+
+async def read(world: World, name: str, place: str, wait_s: float = 0.0) -> Pieces:
+    """DockerError when the agent is away."""
+    try:
+        answer = await world.link.ask({"op": "pieces", "name": name, "place": place, "wait_s": wait_s}, wait_s + 30.0)
+        return msgspec.convert(answer, Pieces, strict=False)
+    except PortError as refused:
+        raise server_error(refused.why) from refused
+
+
+async def follow(world: World, container: Container, place: str, boot: int) -> AsyncIterator[tuple[Piece, ...]]:
+    """Pieces after `place` as they come, until the run with this `boot` (or a later one) is over and all of it was told."""
+    name = core_name(container.meta.name)
+
+    def over(found: Resource | None) -> bool | None:
+        if not isinstance(found, Container):
+            return True
+        status = found.status
+        if status.boot < boot:
+            return None
+        return True if status.state not in ("running", "restarting") and not _is_starting(found) else None
+
+    ending = asyncio.ensure_future(world.part(Watcher).until(key_of(container), over))
+    following = world.part(Followers).following(container)
+    following.__enter__()
+    try:
+        while True:
+            last = ending.done()
+            reading = asyncio.ensure_future(read(world, name, place, 0.0 if last else PAGE_WAIT_S))
+            try:
+                if not last:
+                    await asyncio.wait({reading, ending}, return_when=asyncio.FIRST_COMPLETED)
+                    if not reading.done():
+                        continue
+                page = await reading
+            finally:
+                reading.cancel()
+            place = page.place
+            if page.pieces:
+                yield page.pieces
+            elif last:
+                return
+    finally:
+        following.__exit__(None, None, None)
+        ending.cancel()
+
+
+def _is_starting(found: Container) -> bool:
+    return found.spec.wish == "running" and found.status.boot < found.spec.boot
+
+
+@operation("GET", "/containers/{id}/logs")
+async def container_logs(call: Call) -> None:
+    """Docker: ContainerLogs: `stdout`, `stderr`, `follow`, `since`, `until`, `tail`, `timestamps`, `details`."""
+    container = find.container(call.client, call.args["id"])
+    wanted = {name for name in ("stdout", "stderr") if call.flag(name)}
+    if not wanted:
+        raise bad_parameter("Bad parameters: you must choose at least one stream")
+    since = moment(call.text("since") or "0", call.now)
+    until = moment(call.text("until") or "0", call.now)
+    name, place = core_name(container.meta.name), ""
+    tail = call.text("tail") or "all"
+    if tail != "all":
+        if not tail.lstrip("-").isdecimal():
+            raise bad_parameter(f'strconv.ParseInt: parsing "{tail}": invalid syntax')
+        if int(tail) >= 0:
+            place = str((await call.ask({"op": "tail", "name": name, "lines": int(tail)})).get("place", ""))
+    render = _Render(call, container, wanted, since, until)
+    first = await read(call.world, name, place)  # what is refused is refused before an answer has begun
+    await call.responder.begin(200, RAW_STREAM if container.spec.config.get("Tty") else MULTIPLEXED_STREAM)
+    running = container.status.state in ("running", "restarting")
+
+    async def tell() -> None:
+        page = first
+        while page.pieces:
+            await call.responder.write(render(page.pieces))
+            page = await read(call.world, name, page.place)
+        if call.flag("follow") and running and not render.is_over():
+            async for pieces in follow(call.world, container, page.place, container.status.boot):
+                await call.responder.write(render(pieces))
+                if render.is_over():
+                    break
+
+    await until_left(call, tell())
+    await call.responder.finish()
+
+
+class _Render:
+    """Pieces as bytes for the client."""
+
+    def __init__(self, call: Call, container: Container, wanted: set[str], since: float, until: float) -> None:
+        self._wanted, self._since_ns, self._until_ns = wanted, int(since * 1e9), int(until * 1e9)
+        self._times = call.flag("timestamps")
+        self._raw = bool(container.spec.config.get("Tty"))
+        self._fresh = {"stdout": True, "stderr": True}
+        self._over = False
+
+    def is_over(self) -> bool:
+        """Nothing that comes is wanted any more."""
+        return self._over
+
+    def __call__(self, pieces: tuple[Piece, ...]) -> bytes:
+        found: list[bytes] = []
+        for piece in pieces:
+            if self._until_ns and piece.time_ns > self._until_ns:
+                self._over = True
+                break
+            fresh, self._fresh[piece.stream] = self._fresh[piece.stream], piece.whole
+            if piece.time_ns < self._since_ns or piece.stream not in self._wanted:
+                continue
+            data = piece.data
+            if self._times and fresh:
+                data = f"{iso_ns(piece.time_ns)} ".encode() + data
+            found.append(data if self._raw else multiplexed(piece.stream, data))
+        return b"".join(found)
+
+
+def iso_ns(time_ns: int) -> str:
+    """2026-11-28T22:00:00.123456789Z, always nine digits, as Docker's logs have them."""
+    seconds, rest = divmod(time_ns, 1_000_000_000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
+
+
+async def until_left(call: Call, telling: object) -> None:
+    """Runs it to its end, or until the client has left."""
+    task = asyncio.ensure_future(telling)  # type: ignore[call-overload]
+    leaving = asyncio.ensure_future(call.responder.left())
+    try:
+        await asyncio.wait({task, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ConnectionError("the client left")
+        task.result()
+    finally:
+        for one in (task, leaving):
+            one.cancel()
+        await asyncio.gather(task, leaving, return_exceptions=True)
+
+
+@operation("POST", "/containers/{id}/attach")
+async def attach_container(call: Call) -> None:
+    """Docker: ContainerAttach: a stream in both directions, from now on, `logs`: and what was printed before. Also before the start."""
+    container = find.container(call.client, call.args["id"])
+    if container.spec.paused:
+        raise conflict(f"container {container.meta.name} is paused, unpause the container before attach")
+    raw = bool(container.spec.config.get("Tty"))
+    name = core_name(container.meta.name)
+    running = container.status.state in ("running", "restarting") or _is_starting(container)
+    boot = container.spec.boot if running else container.spec.boot + 1
+    place = "" if call.flag("logs") else (await read(call.world, name, "end")).place
+    kind = MULTIPLEXED_STREAM if not raw and call.version >= (1, 42) else RAW_STREAM
+    reader, writer = await call.responder.hijack(kind, upgraded=call.request.upgrades)
+    call.world.part(Events).container(container, "attach")
+    wanted = {one for one in ("stdout", "stderr") if call.flag(one)}
+    keys = call.text("detachKeys") or "ctrl-p,ctrl-q"
+    detached = asyncio.Event()
+
+    async def tell() -> None:
+        if not call.flag("stream") and not running:
+            return
+        async for pieces in follow(call.world, container, place, boot):
+            parts = [
+                piece.data if raw else multiplexed(piece.stream, piece.data)
+                for piece in pieces
+                if raw or piece.stream in wanted
+            ]
+            writer.write(b"".join(parts))
+            await writer.drain()
+
+    way_out = DetachKeys(keys, detached) if raw else None
+    feeding = asyncio.ensure_future(_feed(call, container, reader, boot, way_out))
+    telling = asyncio.ensure_future(tell() if wanted else _over(call.world, container, boot))
+    tasks = [telling, feeding, asyncio.ensure_future(detached.wait())]
+    try:
+        pending = set(tasks)
+        while tasks[0] in pending and tasks[2] in pending:
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            if feeding in done and feeding.result() == "left":
+                return
+        if tasks[0].done():
+            tasks[0].result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if detached.is_set():
+            call.world.part(Events).container(container, "detach")
+        with contextlib.suppress(OSError, ConnectionError):
+            await writer.drain()
+        writer.close()
+
+
+async def _over(world: World, container: Container, boot: int) -> None:
+    async for _ in follow(world, container, "end", boot):
+        pass
+
+
+class DetachKeys:
+    """Looks for the keys with which a user leaves a terminal. `event` is set by them."""
+
+    def __init__(self, text: str, event: asyncio.Event) -> None:
+        self._keys = b"".join(_key(one) for one in text.split(",") if one)
+        self._event = event
+        self._held = b""
+
+    def __call__(self, data: bytes) -> bytes:
+        """What of it is for the program."""
+        if not self._keys:
+            return data
+        given = bytearray()
+        for byte in data:
+            self._held += bytes([byte])
+            if self._keys == self._held:
+                self._event.set()
+                return bytes(given)
+            while self._held and not self._keys.startswith(self._held):
+                given += self._held[:1]
+                self._held = self._held[1:]
+        return bytes(given)
+
+
+def _key(text: str) -> bytes:
+    if text.startswith("ctrl-") and len(text) == 6:
+        return bytes([ord(text[5].upper()) & 0x1F])
+    return text.encode()
+
+
+async def _feed(
+    call: Call, container: Container, reader: asyncio.StreamReader, boot: int, keys: Callable[[bytes], bytes] | None
+) -> str:
+    """What the client sends goes to the program, once it runs. Returns "left" when the client has gone altogether, else what became of it."""
+    wanted = call.flag("stdin") and bool(container.spec.config.get("OpenStdin"))
+    writer: asyncio.StreamWriter | None = None
+    try:
+        while data := await reader.read(65536):
+            if not wanted:
+                continue
+            if writer is None:
+                writer = await _open_feed(call.world, container, boot)
+            writer.write(frame(b"i", keys(data) if keys else data))
+            await writer.drain()
+        if wanted:
+            if writer is None:
+                writer = await _open_feed(call.world, container, boot)
+            writer.write(frame(b"e", b""))
+            await writer.drain()
+            return "ended"
+        return "silent"
+    except (OSError, PortError):
+        return "refused"
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+async def _open_feed(world: World, container: Container, boot: int) -> asyncio.StreamWriter:
+    """As soon as the run with this `boot` takes input. PortError when it is over before."""
+
+    def look(found: Resource | None) -> bool | None:
+        if not isinstance(found, Container):
+            return False
+        return None if found.status.boot < boot else found.status.state == "running"
+
+    if not await world.part(Watcher).until(key_of(container), look):
+        raise PortError("the container takes no input any more")
+    _, (_, writer) = await world.link.open({"op": "feed", "name": core_name(container.meta.name)})
+    return writer
+
+
+@operation("POST", "/containers/{id}/resize")
+async def resize_container(call: Call) -> None:
+    container = find.container(call.client, call.args["id"])
+    rows, columns = call.number("h", 0), call.number("w", 0)
+    if not 0 <= rows <= 65535 or not 0 <= columns <= 65535:
+        raise bad_parameter("invalid resize height/width")
+    if container.status.state != "running":
+        raise conflict(f"container {container.meta.name} is not running")
+    if container.spec.config.get("Tty"):
+        await call.ask({"op": "resize", "name": core_name(container.meta.name), "columns": columns, "rows": rows})
+    await call.responder.send(200)
+
+
+__all__ = ["follow", "multiplexed", "options", "read", "until_left"]

@@ -1,0 +1,69 @@
+"""What has happened, for `docker events`: the newest are kept in memory, as Docker keeps them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from gureum.core.world import World
+from gureum.docker.kinds import Container
+from gureum.docker.references import familiar
+
+KEPT = 256
+LIMIT_WAITING = 4096
+"""Of one listener; one that is slower misses some."""
+
+
+def container_attributes(container: Container) -> dict[str, str]:
+    labels = container.spec.config.get("Labels") or {}
+    image = str(container.spec.config.get("Image") or "")
+    return {
+        **{str(key): str(value) for key, value in labels.items()},
+        "image": familiar(image),
+        "name": container.spec.name,
+    }
+
+
+class Events:
+    """One per world."""
+
+    def __init__(self, world: World) -> None:
+        self._clock = world.clock
+        self._kept: deque[dict[str, Any]] = deque(maxlen=KEPT)
+        self._listeners: set[asyncio.Queue[dict[str, Any]]] = set()
+
+    def container(self, container: Container, action: str, **more: str) -> None:
+        self.add("container", action, container.meta.name, {**container_attributes(container), **more})
+
+    def add(self, kind: str, action: str, id_: str, attributes: dict[str, str]) -> None:
+        now = self._clock.now()
+        event: dict[str, Any] = {
+            "Type": kind,
+            "Action": action,
+            "Actor": {"ID": id_, "Attributes": attributes},
+            "scope": "local",
+            "time": int(now),
+            "timeNano": int(now * 1e9),
+        }
+        if kind in ("container", "image"):
+            event = {
+                "status": action,
+                "id": id_,
+                **({"from": attributes["image"]} if "image" in attributes else {}),
+                **event,
+            }
+        self._kept.append(event)
+        for listener in self._listeners:
+            if listener.qsize() < LIMIT_WAITING:
+                listener.put_nowait(event)
+
+    def since(self, moment: float) -> list[dict[str, Any]]:
+        return [event for event in self._kept if event["timeNano"] / 1e9 >= moment]
+
+    def listen(self) -> tuple[asyncio.Queue[dict[str, Any]], Callable[[], None]]:
+        """(what comes from now on, the way to stop)."""
+        queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._listeners.add(queue)
+        return queue, lambda: self._listeners.discard(queue)

@@ -1,0 +1,98 @@
+"""Bringing an image in, whatever way it came: its blobs are here, the agent unpacks what it has not, and one commit makes it known."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from gureum.core.world import World
+from gureum.docker.blobs import Blobs
+from gureum.docker.call import commit
+from gureum.docker.errors import server_error
+from gureum.docker.kinds import SCOPE, Image, ImageSpec, Layer
+from gureum.engine.client import Transaction
+from gureum.engine.resource import Meta
+from gureum.ports import PortError
+
+OCI_MANIFEST, OCI_CONFIG = "application/vnd.oci.image.manifest.v1+json", "application/vnd.oci.image.config.v1+json"
+OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
+IMPORT_S = 1800.0
+Told = Callable[[dict[str, Any]], None]
+
+
+def blobs_of(world: World) -> Blobs:
+    return Blobs(Path(world.settings.home))
+
+
+def made_manifest(config_digest: str, config_size: int, layers: Iterable[Layer]) -> bytes:
+    """For an image that came without one."""
+    return msgspec.json.encode(
+        {
+            "schemaVersion": 2,
+            "mediaType": OCI_MANIFEST,
+            "config": {"mediaType": OCI_CONFIG, "digest": config_digest, "size": config_size},
+            "layers": [{"mediaType": one.media_type, "digest": one.blob, "size": one.size} for one in layers],
+        }
+    )
+
+
+async def take(
+    world: World,
+    manifest_digest: str,
+    config_digest: str,
+    layers: tuple[Layer, ...],
+    *,
+    tags: Iterable[str] = (),
+    digests: Iterable[str] = (),
+    made_of: str = "",
+) -> Image:
+    """The image, with these tags, which others lose. DockerError in the agent's words."""
+    blobs = world.part(blobs_of)
+    with blobs.folder() as folder:
+        needed = [config_digest, *(one.blob for one in layers)]
+        await asyncio.to_thread(blobs.layout, folder, manifest_digest, needed)
+        try:
+            told = await world.link.ask({"op": "import", "path": str(folder), "form": "oci", "held": True}, IMPORT_S)
+        except PortError as refused:
+            raise server_error(f"failed to register layer: {refused.why}") from refused
+    config = (await asyncio.to_thread(blobs.read, config_digest)).decode()
+
+    def decide(transaction: Transaction) -> Image:
+        known = world.client.get(Image, SCOPE, config_digest)
+        if known is None:
+            spec = ImageSpec(config, str(told["digest"]), layers, size=int(told["size_bytes"]), made_of=made_of)
+            image = Image(meta=Meta(SCOPE, config_digest, config_digest, world.clock.now()), spec=spec)
+            transaction.create(image)
+        else:
+            image = known
+        return retag(world, transaction, image, tags=tuple(tags), digests=tuple(digests))
+
+    return await commit(world.client, decide)
+
+
+def retag(
+    world: World, transaction: Transaction, image: Image, *, tags: tuple[str, ...] = (), digests: tuple[str, ...] = ()
+) -> Image:
+    """The image with these names too; a tag that another has leaves that one."""
+    for tag in tags:
+        for other in world.client.by(Image, SCOPE, "tag", tag):
+            if other.meta.name != image.meta.name:
+                kept = tuple(one for one in other.spec.tags if one != tag)
+                transaction.update(msgspec.structs.replace(other, spec=msgspec.structs.replace(other.spec, tags=kept)))
+    merged_tags = tuple(dict.fromkeys([*image.spec.tags, *tags]))
+    merged_digests = tuple(dict.fromkeys([*image.spec.digests, *digests]))
+    if (merged_tags, merged_digests) == (image.spec.tags, image.spec.digests):
+        return image
+    spec = msgspec.structs.replace(image.spec, tags=merged_tags, digests=merged_digests, tagged=world.clock.now())
+    return transaction.update(msgspec.structs.replace(transaction.current(image), spec=spec))
+
+
+async def taken_layers(blobs: Blobs, descriptors: list[dict[str, Any]]) -> tuple[Layer, ...]:
+    return tuple(
+        Layer(str(one["digest"]), blobs.size(str(one["digest"])), str(one.get("mediaType") or OCI_LAYER))
+        for one in descriptors
+    )

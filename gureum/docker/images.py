@@ -1,0 +1,298 @@
+"""Images that are here: list, inspect, history, tag, remove, prune."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+
+from gureum.docker import find
+from gureum.docker.call import Call, operation
+from gureum.docker.container_run import label_matches, moment
+from gureum.docker.errors import DockerError, bad_parameter, conflict
+from gureum.docker.events import Events
+from gureum.docker.image_take import blobs_of, retag
+from gureum.docker.kinds import SCOPE, Container, Image
+from gureum.docker.options import iso
+from gureum.docker.options import moment as iso_moment
+from gureum.docker.references import familiar, parse
+from gureum.engine.client import Transaction
+
+
+def config_of(image: Image) -> dict[str, Any]:
+    found: dict[str, Any] = msgspec.json.decode(image.spec.config)
+    return found
+
+
+@operation("GET", "/images/json")
+async def list_images(call: Call) -> None:
+    """Docker: ImageList: `filters`: reference, dangling, label, before, since, until."""
+    wanted = call.filters()
+    unknown = set(wanted) - {"reference", "dangling", "label", "label!", "before", "since", "until"}
+    if unknown:
+        raise bad_parameter(f"invalid filter '{min(unknown)}'")
+    if call.text("filter"):
+        wanted["reference"] = [call.text("filter")]
+    found = sorted(call.client.all(Image, SCOPE), key=_created, reverse=True)
+    await call.send(200, [_summary(call, one) for one in found if _fits(call, one, wanted)])
+
+
+def _created(image: Image) -> float:
+    text = str(config_of(image).get("created") or "")
+    try:
+        return max(0.0, iso_moment(text)) if text else 0.0
+    except DockerError:
+        return 0.0
+
+
+def _fits(call: Call, image: Image, wanted: dict[str, list[str]]) -> bool:
+    dangling = not image.spec.tags
+    if "dangling" in wanted and dangling != (wanted["dangling"][0] in ("true", "1")):
+        return False
+    if "reference" in wanted and not any(_matches(image, text) for text in wanted["reference"]):
+        return False
+    created = _created(image)
+    if any(created >= _created(find.image(call.client, text)) for text in wanted.get("before", ())):
+        return False
+    if any(created <= _created(find.image(call.client, text)) for text in wanted.get("since", ())):
+        return False
+    if any(created >= moment(text, call.now) for text in wanted.get("until", ())):
+        return False
+    return label_matches((config_of(image).get("config") or {}).get("Labels") or {}, wanted)
+
+
+def _matches(image: Image, pattern: str) -> bool:
+    """Go's path.Match on the familiar name, with or without the tag."""
+    names = [familiar(tag) for tag in image.spec.tags]
+    return any(_glob(pattern, one) or _glob(pattern, one.rpartition(":")[0]) for one in names)
+
+
+def _glob(pattern: str, text: str) -> bool:
+    """`*` stands for anything but "/"."""
+    if not pattern:
+        return not text
+    if pattern[0] == "*":
+        return _glob(pattern[1:], text) or (bool(text) and text[0] != "/" and _glob(pattern, text[1:]))
+    return bool(text) and (pattern[0] in ("?", text[0])) and _glob(pattern[1:], text[1:])
+
+
+def _summary(call: Call, image: Image) -> dict[str, Any]:
+    return {
+        "Containers": len(call.client.by(Container, SCOPE, "image", image.meta.name))
+        if call.flag("shared-size")
+        else -1,
+        "Created": int(_created(image)),
+        "Id": image.meta.name,
+        "Labels": (config_of(image).get("config") or {}).get("Labels"),
+        "ParentId": image.spec.made_of,
+        "RepoDigests": [familiar(one) for one in image.spec.digests],
+        "RepoTags": [familiar(one) for one in image.spec.tags],
+        "SharedSize": -1,
+        "Size": image.spec.size,
+        **({"VirtualSize": image.spec.size} if call.version < (1, 44) else {}),
+    }
+
+
+@operation("GET", "/images/{name:path}/json")
+async def inspect_image(call: Call) -> None:
+    """Docker: ImageInspect."""
+    image = find.image(call.client, call.args["name"])
+    config = config_of(image)
+    inner = dict(config.get("config") or {})
+    await call.send(
+        200,
+        {
+            "Id": image.meta.name,
+            "RepoTags": [familiar(one) for one in image.spec.tags],
+            "RepoDigests": [familiar(one) for one in image.spec.digests],
+            "Parent": image.spec.made_of,
+            "Comment": (config.get("history") or [{}])[-1].get("comment", ""),
+            "Created": config.get("created") or "",
+            "DockerVersion": config.get("docker_version") or "",
+            "Author": config.get("author") or "",
+            "Config": _shown_config(inner),
+            "Architecture": config.get("architecture") or "",
+            **({"Variant": config["variant"]} if config.get("variant") else {}),
+            "Os": config.get("os") or "linux",
+            "Size": image.spec.size,
+            **({"VirtualSize": image.spec.size} if call.version < (1, 44) else {}),
+            "GraphDriver": {"Data": None, "Name": "overlay2"},
+            "RootFS": {"Type": "layers", "Layers": (config.get("rootfs") or {}).get("diff_ids") or []},
+            "Metadata": {"LastTagTime": iso(image.spec.tagged)},
+        },
+    )
+
+
+def _shown_config(inner: dict[str, Any]) -> dict[str, Any]:
+    defaults: dict[str, Any] = {
+        "Hostname": "", "Domainname": "", "User": "", "AttachStdin": False, "AttachStdout": False, "AttachStderr": False, "Tty": False,
+        "OpenStdin": False, "StdinOnce": False, "Env": None, "Cmd": None, "Image": "", "Volumes": None, "WorkingDir": "",
+        "Entrypoint": None, "OnBuild": None, "Labels": None,
+    }  # fmt: skip
+    return {**defaults, **inner}
+
+
+@operation("GET", "/images/{name:path}/history")
+async def image_history(call: Call) -> None:
+    """Docker: ImageHistory: the newest first."""
+    image = find.image(call.client, call.args["name"])
+    config = config_of(image)
+    sizes = [one.size for one in image.spec.layers]
+    found: list[dict[str, Any]] = []
+    at = 0
+    for entry in config.get("history") or ():
+        size = 0
+        if not entry.get("empty_layer") and at < len(sizes):
+            size, at = sizes[at], at + 1
+        created = str(entry.get("created") or "")
+        found.append(
+            {
+                "Id": "<missing>",
+                "Created": int(max(0.0, iso_moment(created))) if created else 0,
+                "CreatedBy": str(entry.get("created_by") or ""),
+                "Tags": None,
+                "Size": size,
+                "Comment": str(entry.get("comment") or ""),
+            }
+        )
+    if found:
+        found[-1] |= {"Id": image.meta.name, "Tags": [familiar(one) for one in image.spec.tags] or None}
+    await call.send(200, found[::-1])
+
+
+@operation("POST", "/images/{name:path}/tag")
+async def tag_image(call: Call) -> None:
+    """Docker: ImageTag."""
+    image = find.image(call.client, call.args["name"])
+    repository, tag = call.text("repo"), call.text("tag")
+    reference = parse(f"{repository}:{tag}" if tag else repository)
+    if reference.digest:
+        raise bad_parameter("refusing to create a tag with a digest reference")
+
+    def decide(transaction: Transaction) -> None:
+        current = call.client.get(Image, SCOPE, image.meta.name)
+        if current is None:
+            raise DockerError(404, f"No such image: {call.args['name']}")
+        retag(call.world, transaction, current, tags=(reference.full,))
+
+    await call.commit(decide)
+    call.world.part(Events).add("image", "tag", image.meta.name, {"name": reference.familiar})
+    await call.responder.send(201)
+
+
+@operation("DELETE", "/images/{name:path}")
+async def remove_image(call: Call) -> None:
+    """Docker: ImageDelete: a name, and with the last one the image, unless a container is made of it."""
+    text = call.args["name"]
+    image = find.image(call.client, text)
+    done = await remove_by(call, image, text, force=call.flag("force"))
+    await call.send(200, done)
+
+
+async def remove_by(call: Call, image: Image, text: str, *, force: bool) -> list[dict[str, str]]:
+    by_id = image.meta.name.removeprefix("sha256:").startswith(text.removeprefix("sha256:"))
+    reference = None if by_id else parse(text)
+    short = image.meta.name[7:19]
+
+    def decide(transaction: Transaction) -> tuple[list[dict[str, str]], bool]:
+        current = call.client.get(Image, SCOPE, image.meta.name)
+        if current is None:
+            return [], False
+        tags, digests = current.spec.tags, current.spec.digests
+        repositories = {tag.rpartition(":")[0] for tag in tags}
+        if reference is None:
+            if len(repositories) > 1 and not force:
+                raise conflict(
+                    f"unable to delete {short} (must be forced) - image is referenced in multiple repositories"
+                )
+            tags = ()
+        elif reference.digest:
+            digests = tuple(one for one in digests if one != f"{reference.repository}@{reference.digest}")
+        else:
+            tags = tuple(one for one in tags if one != reference.full)
+        untagged = [{"Untagged": familiar(one)} for one in current.spec.tags if one not in tags]
+        if tags or (reference is not None and reference.digest and digests):
+            spec = msgspec.structs.replace(current.spec, tags=tags, digests=digests)
+            transaction.update(msgspec.structs.replace(current, spec=spec))
+            return untagged, False
+        users = call.client.by(Container, SCOPE, "image", current.meta.name)
+        _check_users(users, short, "" if reference is None else reference.familiar, force=force)
+        if users:
+            spec = msgspec.structs.replace(current.spec, tags=(), digests=())
+            transaction.update(msgspec.structs.replace(current, spec=spec))
+            return untagged, False
+        transaction.require_no_newer(Container, SCOPE)
+        transaction.delete(current)
+        untagged += [{"Untagged": familiar(one)} for one in digests]
+        return [*untagged, {"Deleted": current.meta.name}], True
+
+    done, gone = await call.commit(decide)
+    events = call.world.part(Events)
+    for one in done:
+        kind, name = next(iter(one.items()))
+        events.add("image", "untag" if kind == "Untagged" else "delete", image.meta.name, {"name": name})
+    if gone:
+        await forget_files(call, image)
+    return done
+
+
+def _check_users(users: list[Container], short: str, name: str, *, force: bool) -> None:
+    """DockerError 409 while containers are made of the image. `name`: what was asked for, "" for the image itself."""
+    running = [one for one in users if one.status.state in ("running", "restarting")]
+    if running and (not name or force):
+        user = running[0].meta.name[:12]
+        raise conflict(f"unable to delete {short} (cannot be forced) - image is being used by running container {user}")
+    if not users or force:
+        return
+    user = users[0].meta.name[:12]
+    if not name:
+        raise conflict(f"unable to delete {short} (must be forced) - image is being used by stopped container {user}")
+    why = f"container {user} is using its referenced image {short}"
+    raise conflict(f'unable to remove repository reference "{name}" (must force) - {why}')
+
+
+async def forget_files(call: Call, image: Image) -> int:
+    """Blobs and unpacked layers that no image needs any more."""
+    others = [one for one in call.client.all(Image, SCOPE) if one.spec.digest == image.spec.digest]
+    if not others:
+        await call.ask({"op": "remove_image", "digest": image.spec.digest})
+    used = {
+        digest
+        for one in call.client.all(Image, SCOPE)
+        for digest in (one.meta.name, one.spec.digest, *(layer.blob for layer in one.spec.layers))
+    }
+    mine = {image.meta.name, image.spec.digest, *(layer.blob for layer in image.spec.layers)}
+    blobs = call.world.part(blobs_of)
+    return await asyncio.to_thread(blobs.drop, mine - used)
+
+
+@operation("POST", "/images/prune")
+async def prune_images(call: Call) -> None:
+    """Docker: ImagePrune: those without a name; with dangling=false all that no container needs."""
+    wanted = call.filters()
+    dangling = (wanted.pop("dangling", ["true"]))[0] in ("true", "1")
+    done: list[dict[str, str]] = []
+    freed = 0
+    for image in call.client.all(Image, SCOPE):
+        if (dangling and image.spec.tags) or call.client.by(Container, SCOPE, "image", image.meta.name):
+            continue
+        if not _fits(call, image, wanted):
+            continue
+        done += await remove_by(call, image, image.meta.name, force=True)
+        freed += sum(layer.size for layer in image.spec.layers)
+    await call.send(200, {"ImagesDeleted": done or None, "SpaceReclaimed": freed})
+
+
+@operation("GET", "/images/search")
+async def search_images(call: Call) -> None:
+    raise DockerError(501, "NotImplemented: searching Docker Hub")
+
+
+@operation("POST", "/build")
+async def build_image(call: Call) -> None:
+    """gureum builds no images: use `buildah` or BuildKit and load or push what they made."""
+    raise DockerError(
+        501,
+        "NotImplemented: gureum builds no images; build with buildah or BuildKit and `docker load` or pull the result",
+    )

@@ -1,0 +1,209 @@
+"""What containers, networks and volumes are on the machine. All pure.
+
+    docker.Network ──► Network d-…            docker.Volume ──► Volume dv-…
+    docker.Container ─► Volume c-… (its writable layer), Container c-…; while it runs: Sandbox, Image, Interfaces, Names
+
+A stopped container is its writable layer and its output; without a sandbox the core's Container asks for nothing else.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Iterator
+
+from gureum.core import specs
+from gureum.docker import options
+from gureum.docker.kinds import SCOPE, Container, Endpoint, MountPoint, Network, Volume
+from gureum.engine.lowering import Desired, Reader
+from gureum.engine.registry import lower
+from gureum.engine.resource import key_of
+from gureum.ports.containers import Application, Mount
+from gureum.ports.names import Record
+from gureum.ports.networks import InterfaceSpec, NetworkSpec, SandboxSpec, Subnet
+from gureum.ports.publishing import Publication, Published
+from gureum.ports.volumes import Source, VolumeSpec
+
+RESOLVER = "169.254.169.253"
+_HOSTS = """\
+127.0.0.1\tlocalhost
+::1\tlocalhost ip6-localhost ip6-loopback
+fe00::\tip6-localnet
+ff00::\tip6-mcastprefix
+ff02::1\tip6-allnodes
+ff02::2\tip6-allrouters
+"""
+
+
+def core_name(container_id: str) -> str:
+    """Of all that is one container's on the machine."""
+    return f"c-{container_id[:12]}"
+
+
+def core_network(network_id: str) -> str:
+    return f"d-{network_id[:12]}"
+
+
+@lower(Network)
+def lower_network(network: Network, read: Reader) -> Iterable[Desired]:
+    if network.spec.cidr:
+        name = core_network(network.meta.name)
+        subnet = Subnet(name, network.spec.cidr, network.spec.gateway)
+        spec = NetworkSpec(name, (network.spec.cidr,), (subnet,), local_addresses=(RESOLVER,))
+        yield Desired("Network", name, key_of(network), specs.Network(spec, speaks=True))
+
+
+@lower(Volume)
+def lower_volume(volume: Volume, read: Reader) -> Iterable[Desired]:
+    name = volume.spec.core
+    yield Desired("Volume", name, key_of(volume), specs.Volume(VolumeSpec(name, 0)))
+
+
+@lower(Container)
+def lower_container(container: Container, read: Reader) -> Iterable[Desired]:
+    name, owner, spec = core_name(container.meta.name), key_of(container), container.spec
+    yield Desired("Volume", name, owner, specs.Volume(VolumeSpec(name, 0)))
+    if not spec.boot:
+        return
+    living = spec.wish == "running" or container.status.state in ("running", "restarting")
+    if not living:
+        yield Desired("Container", name, owner, _stopped(name))
+        return
+    sandbox = _sandbox_of(container)
+    endpoints = [end for end in spec.endpoints if end.address] if sandbox == name else []
+    if sandbox == name:
+        place = SandboxSpec(name, options.hostname(container), guest=options.has_own_users(spec.host))
+        yield Desired("Sandbox", name, owner, specs.Sandbox(place))
+    yield Desired("Image", name, owner, specs.Image(f"digest:{spec.digest}"))
+    for index, end in enumerate(endpoints):
+        network = read.get(Network, SCOPE, end.network)
+        if network is not None:
+            yield _interface(name, owner, end, network, index)
+    records = tuple(_records(container, endpoints, read))
+    if records:
+        yield Desired("Names", name, owner, specs.Names(records))
+    yield Desired("Container", name, owner, _container(container, name, sandbox, endpoints, read))
+
+
+def _sandbox_of(container: Container) -> str:
+    """Another container's, where it shares that one's network."""
+    mode = str(container.spec.host.get("NetworkMode") or "")
+    return (
+        core_name(mode.removeprefix("container:")) if mode.startswith("container:") else core_name(container.meta.name)
+    )
+
+
+def _stopped(name: str) -> specs.Container:
+    return specs.Container("", "", name, wish="stopped", machine=False, application=Application())
+
+
+def _interface_name(name: str, network_id: str) -> str:
+    return f"{name}-{network_id[:8]}"
+
+
+def _interface(name: str, owner: str, end: Endpoint, network: Network, index: int) -> Desired:
+    own = _interface_name(name, network.meta.name)
+    spec = InterfaceSpec(
+        name=own,
+        network=core_network(network.meta.name),
+        subnet=core_network(network.meta.name),
+        mac=end.mac,
+        addresses=(end.address,),
+        prefix_length=ipaddress.ip_network(network.spec.cidr).prefixlen,
+        gateway=network.spec.gateway,
+        sandbox=name,
+        device=f"eth{index}",
+        default_route=index == 0,
+    )
+    return Desired("Interface", own, owner, specs.Interface(spec, open=True))
+
+
+def _records(container: Container, endpoints: list[Endpoint], read: Reader) -> Iterator[Record]:
+    """On networks of users, containers find each other by name; on the default one they do not, as under Docker."""
+    for end in endpoints:
+        network = read.get(Network, SCOPE, end.network)
+        if network is None or network.spec.builtin:
+            continue
+        view = core_network(end.network)
+        for name in dict.fromkeys((container.spec.name, container.meta.name[:12], *end.aliases)):
+            if options.is_host_name(name):
+                yield Record(name, "A", (end.address,), ttl=600, view=view)
+        reverse = ipaddress.ip_address(end.address).reverse_pointer
+        yield Record(reverse, "PTR", (f"{container.spec.name}.{network.spec.name}",), ttl=600, view=view)
+
+
+def _container(
+    container: Container, name: str, sandbox: str, endpoints: list[Endpoint], read: Reader
+) -> specs.Container:
+    spec = container.spec
+    shown, needs, mounts = [], [], []
+    for mount in spec.mounts:
+        if mount.type == "tmpfs":
+            mounts.append(Mount(mount.target, "tmpfs", options=options.tmpfs_options(mount.options)))
+            continue
+        source = _source(mount, read)
+        if source is None:
+            continue
+        shown.append(specs.Shown(source, mount.target, () if mount.writable else ("ro",)))
+        if source.volume:
+            needs.append(source.volume)
+    taken = {mount.target for mount in spec.mounts}
+    for path, text in _files(container, endpoints, read):
+        if path not in taken:
+            inside = f"files/{path.rpartition('/')[2]}"
+            shown.append(specs.Shown(Source(inside, name, text=text), path))
+    return specs.Container(
+        sandbox=sandbox,
+        image=name,
+        volume=name,
+        interfaces=tuple(_interface_name(name, end.network) for end in endpoints),
+        wish=spec.wish,
+        boot=spec.boot,
+        args=spec.args,
+        env=spec.env,
+        hostname=options.hostname(container),
+        machine=False,
+        limits=options.limits(spec.host),
+        mounts=tuple(mounts),
+        stop_signal=spec.stop_signal,
+        stop_timeout_s=spec.stop_timeout_s,
+        restart_on_reboot=False,
+        application=options.application(container),
+        working_dir=spec.working_dir,
+        shown=tuple(shown),
+        published=_publication(container, name, endpoints),
+        restart=options.restart(spec.host),
+        health=options.health(spec.config),
+        paused=spec.paused,
+        needs=tuple(dict.fromkeys(needs)),
+    )
+
+
+def _source(mount: MountPoint, read: Reader) -> Source | None:
+    if mount.type == "bind":
+        return Source(mount.source, make=mount.options == "make")
+    volume = read.get(Volume, SCOPE, mount.name)
+    if volume is None:
+        return None
+    return Source("_data", volume.spec.core, like=mount.target if mount.copy else "")
+
+
+def _publication(container: Container, name: str, endpoints: list[Endpoint]) -> Publication | None:
+    if not endpoints or not container.spec.ports:
+        return None
+    ports = tuple(Published(one.host, one.host_port, one.port, one.protocol) for one in container.spec.ports)
+    return Publication(name, core_network(endpoints[0].network), endpoints[0].address, ports)
+
+
+def _files(container: Container, endpoints: list[Endpoint], read: Reader) -> Iterator[tuple[str, str]]:
+    """The files that Docker manages. Whoever has the host's network sees the host's own."""
+    host = container.spec.host
+    if host.get("NetworkMode") == "host":
+        return
+    network = read.get(Network, SCOPE, endpoints[0].network) if endpoints else None
+    own = [f"{end.address}\t{options.host_line(container)}\n" for end in endpoints]
+    yield (
+        "/etc/hosts",
+        _HOSTS + "".join(options.extra_hosts(host, network.spec.gateway if network else "")) + "".join(own),
+    )
+    yield "/etc/hostname", f"{options.hostname(container)}\n"
+    yield "/etc/resolv.conf", options.resolver(host, RESOLVER if endpoints else "")

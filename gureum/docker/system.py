@@ -1,0 +1,289 @@
+"""Ping, version, info, disk usage, events, logins: what clients ask of the whole."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+from gureum import __version__
+from gureum.docker.call import Call, operation
+from gureum.docker.errors import DockerError, bad_parameter
+from gureum.docker.events import Events
+from gureum.docker.kinds import SCOPE, Container, Image, Volume
+from gureum.docker.options import duration_s, iso, moment
+
+_CGROUPS = "2" if Path("/sys/fs/cgroup/cgroup.controllers").exists() else "1"
+API_VERSION, MIN_API_VERSION = "1.51", "1.24"
+ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+ENGINE_VERSION = "28.3.0"
+"""Of the Docker Engine whose API this is; clients look at it for what they may ask."""
+
+
+@operation("GET", "/_ping")
+async def ping(call: Call) -> None:
+    _ping_headers(call)
+    await call.responder.send(200, b"OK", "text/plain; charset=utf-8")
+
+
+@operation("HEAD", "/_ping")
+async def ping_head(call: Call) -> None:
+    _ping_headers(call)
+    await call.responder.send(200, b"", "text/plain; charset=utf-8")
+
+
+def _ping_headers(call: Call) -> None:
+    call.responder.headers |= {
+        "Builder-Version": "1",
+        "Cache-Control": "no-cache, no-store, must-revalidate",
+        "Pragma": "no-cache",
+        "Swarm": "inactive",
+    }
+
+
+@operation("GET", "/version")
+async def version(call: Call) -> None:
+    kernel = platform.release()
+    details = {
+        "ApiVersion": API_VERSION,
+        "Arch": ARCHITECTURE,
+        "KernelVersion": kernel,
+        "MinAPIVersion": MIN_API_VERSION,
+        "Os": "linux",
+    }
+    await call.send(
+        200,
+        {
+            "Platform": {"Name": f"gureum {__version__}"},
+            "Components": [{"Name": "Engine", "Version": ENGINE_VERSION, "Details": details}],
+            "Version": ENGINE_VERSION,
+            "ApiVersion": API_VERSION,
+            "MinAPIVersion": MIN_API_VERSION,
+            "GitCommit": "",
+            "GoVersion": "",
+            "Os": "linux",
+            "Arch": ARCHITECTURE,
+            "KernelVersion": kernel,
+        },
+    )
+
+
+def _memory_bytes() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _release() -> str:
+    with contextlib.suppress(OSError):
+        return platform.freedesktop_os_release().get("PRETTY_NAME", "Linux")
+    return "Linux"
+
+
+@operation("GET", "/info")
+async def info(call: Call) -> None:
+    containers = call.client.all(Container, SCOPE)
+    running = [one for one in containers if one.status.state in ("running", "restarting")]
+    paused = [one for one in running if one.spec.paused]
+    await call.send(
+        200,
+        {
+            "ID": call.world.settings.pool,
+            "Containers": len(containers),
+            "ContainersRunning": len(running) - len(paused),
+            "ContainersPaused": len(paused),
+            "ContainersStopped": len(containers) - len(running),
+            "Images": len(call.client.all(Image, SCOPE)),
+            "Driver": "overlay2",
+            "DriverStatus": [["Backing Filesystem", "host"]],
+            "Plugins": {
+                "Volume": ["local"],
+                "Network": ["bridge", "host", "null"],
+                "Authorization": None,
+                "Log": ["json-file", "local"],
+            },
+            "MemoryLimit": True,
+            "SwapLimit": True,
+            "CpuCfsPeriod": True,
+            "CpuCfsQuota": True,
+            "CPUShares": True,
+            "CPUSet": True,
+            "PidsLimit": True,
+            "IPv4Forwarding": True,
+            "BridgeNfIptables": False,
+            "BridgeNfIp6tables": False,
+            "Debug": False,
+            "NFd": 0,
+            "OomKillDisable": False,
+            "NGoroutines": 0,
+            "SystemTime": iso(call.now),
+            "LoggingDriver": "json-file",
+            "CgroupDriver": "cgroupfs",
+            "CgroupVersion": _CGROUPS,
+            "NEventsListener": 0,
+            "KernelVersion": platform.release(),
+            "OperatingSystem": _release(),
+            "OSVersion": "",
+            "OSType": "linux",
+            "Architecture": platform.machine(),
+            "IndexServerAddress": "https://index.docker.io/v1/",
+            "RegistryConfig": {
+                "InsecureRegistryCIDRs": ["127.0.0.0/8", "::1/128"],
+                "IndexConfigs": {"docker.io": {"Name": "docker.io", "Mirrors": [], "Secure": True, "Official": True}},
+                "Mirrors": [],
+            },
+            "NCPU": os.cpu_count() or 1,
+            "MemTotal": _memory_bytes(),
+            "GenericResources": None,
+            "DockerRootDir": call.world.settings.home,
+            "HttpProxy": "",
+            "HttpsProxy": "",
+            "NoProxy": "",
+            "Name": platform.node(),
+            "Labels": [],
+            "ExperimentalBuild": False,
+            "ServerVersion": ENGINE_VERSION,
+            "Runtimes": {"runc": {"path": "crun"}},
+            "DefaultRuntime": "runc",
+            "Swarm": {
+                "NodeID": "",
+                "NodeAddr": "",
+                "LocalNodeState": "inactive",
+                "ControlAvailable": False,
+                "Error": "",
+                "RemoteManagers": None,
+            },
+            "LiveRestoreEnabled": True,
+            "Isolation": "",
+            "InitBinary": "docker-init",
+            "ContainerdCommit": {"ID": ""},
+            "RuncCommit": {"ID": ""},
+            "InitCommit": {"ID": ""},
+            "SecurityOptions": ["name=seccomp,profile=builtin", "name=userns", "name=cgroupns"],
+            "CDISpecDirs": [],
+            "Warnings": None,
+        },
+    )
+
+
+@operation("GET", "/system/df")
+async def disk_usage(call: Call) -> None:
+    images = call.client.all(Image, SCOPE)
+    await call.send(
+        200,
+        {
+            "LayersSize": sum(one.spec.size for one in images),
+            "Images": [
+                {
+                    "Id": one.meta.name, "RepoTags": [tag.removeprefix("docker.io/library/") for tag in one.spec.tags], "RepoDigests": [],
+                    "Created": int(one.meta.created), "Size": one.spec.size, "SharedSize": 0, "Labels": None, "ParentId": "",
+                    "Containers": len(call.client.by(Container, SCOPE, "image", one.meta.name)),
+                }
+                for one in images
+            ],
+            "Containers": [
+                {
+                    "Id": one.meta.name, "Names": [f"/{one.spec.name}"], "Image": str(one.spec.config.get("Image") or ""), "ImageID": one.spec.image,
+                    "Command": " ".join(one.spec.args), "Created": int(one.meta.created), "Ports": [], "SizeRw": 0, "SizeRootFs": 0, "Labels": {},
+                    "State": one.status.state, "Status": one.status.state, "HostConfig": {"NetworkMode": "bridge"},
+                    "NetworkSettings": {"Networks": {}}, "Mounts": [],
+                }
+                for one in call.client.all(Container, SCOPE)
+            ],
+            "Volumes": [
+                {
+                    "Name": one.meta.name, "Driver": "local", "Mountpoint": "", "Labels": one.spec.labels or None, "Scope": "local", "Options": None,
+                    "UsageData": {"Size": -1, "RefCount": len(call.client.by(Container, SCOPE, "volume", one.meta.name))},
+                }
+                for one in call.client.all(Volume, SCOPE)
+            ],
+            "BuildCache": [],
+        },
+    )  # fmt: skip
+
+
+@operation("POST", "/auth")
+async def log_in(call: Call) -> None:
+    """Docker: SystemAuth. gureum asks a registry when it pulls; here the words are taken as they are."""
+    body = await call.json()
+    if not body.get("username") and not body.get("identitytoken"):
+        raise bad_parameter("no credentials were given")
+    await call.send(200, {"Status": "Login Succeeded", "IdentityToken": ""})
+
+
+_FILTERS = {"container", "event", "image", "label", "type", "volume", "network", "daemon", "scope"}
+
+
+@operation("GET", "/events")
+async def events(call: Call) -> None:
+    """Docker: SystemEvents: those that are kept since `since`, then what comes, until `until`."""
+    wanted = call.filters()
+    if unknown := set(wanted) - _FILTERS:
+        raise bad_parameter(f"invalid filter '{min(unknown)}'")
+    since, until = (_moment(call, name) for name in ("since", "until"))
+    log = call.world.part(Events)
+    queue, stop = log.listen()
+    leaving = asyncio.ensure_future(call.responder.left())
+    try:
+        await call.responder.begin()
+        for event in log.since(since) if since else ():
+            if _fits(event, wanted) and (not until or event["timeNano"] / 1e9 <= until):
+                await call.responder.write_json(event)
+        while not until or call.now < until:
+            coming = asyncio.ensure_future(queue.get())
+            limit = until - call.now if until else None
+            await asyncio.wait({coming, leaving}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+            if not coming.done():
+                coming.cancel()
+                break
+            if _fits(coming.result(), wanted):
+                await call.responder.write_json(coming.result())
+        await call.responder.finish()
+    finally:
+        stop()
+        leaving.cancel()
+
+
+def _moment(call: Call, name: str) -> float:
+    text = call.text(name)
+    if not text:
+        return 0.0
+    ago = duration_s(text)
+    return call.now - ago if ago is not None else moment(text)
+
+
+def _fits(event: dict[str, Any], wanted: dict[str, list[str]]) -> bool:
+    kind, actor = event["Type"], event["Actor"]
+    attributes = actor["Attributes"]
+
+    def named(key: str) -> bool:
+        if key not in wanted:
+            return True
+        return kind == key and any(
+            text == attributes.get("name") or actor["ID"].startswith(text) for text in wanted[key]
+        )
+
+    return (
+        ("type" not in wanted or kind in wanted["type"])
+        and (
+            "event" not in wanted
+            or any(event["Action"].partition(":")[0] == text or event["Action"] == text for text in wanted["event"])
+        )
+        and named("container")
+        and named("volume")
+        and named("network")
+        and (
+            "image" not in wanted
+            or any(text in (attributes.get("image"), attributes.get("name"), actor["ID"]) for text in wanted["image"])
+        )
+        and all(
+            attributes.get(text.partition("=")[0]) == text.partition("=")[2] if "=" in text else text in attributes
+            for text in wanted.get("label", ())
+        )
+    )
+
+
+@operation("GET", "/swarm")
+async def swarm(call: Call) -> None:
+    raise DockerError(503, "This node is not a swarm manager, and gureum has none.")

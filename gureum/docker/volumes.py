@@ -1,0 +1,124 @@
+"""Volumes: folders with names, which outlive containers."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from gureum.docker import find
+from gureum.docker.call import Call, operation
+from gureum.docker.container_create import check_volume_name
+from gureum.docker.container_run import label_matches
+from gureum.docker.container_show import mountpoint
+from gureum.docker.errors import bad_parameter, conflict, not_built, not_found
+from gureum.docker.events import Events
+from gureum.docker.kinds import SCOPE, Container, Volume, VolumeSpec
+from gureum.docker.options import iso
+from gureum.engine.client import Transaction
+from gureum.engine.resource import Meta
+
+
+def shown(call: Call, volume: Volume) -> dict[str, Any]:
+    return {
+        "CreatedAt": iso(float(int(volume.meta.created))),
+        "Driver": volume.spec.driver,
+        "Labels": volume.spec.labels or None,
+        "Mountpoint": mountpoint(call.world, volume),
+        "Name": volume.meta.name,
+        "Options": volume.spec.options or None,
+        "Scope": "local",
+    }
+
+
+@operation("GET", "/volumes")
+async def list_volumes(call: Call) -> None:
+    wanted = call.filters()
+    if unknown := set(wanted) - {"dangling", "driver", "label", "label!", "name"}:
+        raise bad_parameter(f"invalid filter '{min(unknown)}'")
+    found = sorted(call.client.all(Volume, SCOPE), key=lambda one: one.meta.name)
+    await call.send(200, {"Volumes": [shown(call, one) for one in found if _fits(call, one, wanted)], "Warnings": None})
+
+
+def _fits(call: Call, one: Volume, wanted: dict[str, list[str]]) -> bool:
+    used = bool(call.client.by(Container, SCOPE, "volume", one.meta.name))
+    if "dangling" in wanted and used == (wanted["dangling"][0] in ("true", "1")):
+        return False
+    if "name" in wanted and not any(text in one.meta.name for text in wanted["name"]):
+        return False
+    if "driver" in wanted and one.spec.driver not in wanted["driver"]:
+        return False
+    return label_matches(one.spec.labels, wanted)
+
+
+@operation("POST", "/volumes/create")
+async def create_volume(call: Call) -> None:
+    """Docker: VolumeCreate: of one that is there it is a look."""
+    body = await call.json()
+    name, driver = str(body.get("Name") or "") or secrets.token_hex(32), str(body.get("Driver") or "local")
+    check_volume_name(name)
+    options = {str(key): str(value) for key, value in (body.get("DriverOpts") or {}).items()}
+    if driver != "local":
+        raise not_found(f'error looking up volume plugin {driver}: plugin "{driver}" not found')
+    if options:
+        raise not_built("options of the volume driver local")
+    anonymous = not body.get("Name")
+
+    def decide(transaction: Transaction) -> Volume:
+        known = call.client.get(Volume, SCOPE, name)
+        if known is not None:
+            return known
+        labels = {str(key): str(value) for key, value in (body.get("Labels") or {}).items()}
+        if anonymous:
+            labels.setdefault("com.docker.volume.anonymous", "")
+        spec = VolumeSpec(core=f"dv-{secrets.token_hex(8)}", labels=labels, anonymous=anonymous)
+        return transaction.create(Volume(meta=Meta(SCOPE, name, secrets.token_hex(16), call.now), spec=spec))
+
+    made = await call.commit(decide)
+    call.world.part(Events).add("volume", "create", name, {"driver": driver})
+    await call.send(201, shown(call, made))
+
+
+@operation("GET", "/volumes/{name}")
+async def inspect_volume(call: Call) -> None:
+    await call.send(200, shown(call, find.volume(call.client, call.args["name"])))
+
+
+@operation("DELETE", "/volumes/{name}")
+async def remove_volume(call: Call) -> None:
+    name = call.args["name"]
+    if call.client.get(Volume, SCOPE, name) is None and call.flag("force"):
+        await call.responder.send(204)
+        return
+    await remove_now(call, find.volume(call.client, name))
+    await call.responder.send(204)
+
+
+async def remove_now(call: Call, volume: Volume) -> None:
+    name = volume.meta.name
+
+    def decide(transaction: Transaction) -> None:
+        users = call.client.by(Container, SCOPE, "volume", name)
+        if users:
+            raise conflict(f"remove {name}: volume is in use - [{', '.join(one.meta.name for one in users)}]")
+        transaction.require_no_newer(Container, SCOPE)
+        current = call.client.get(Volume, SCOPE, name)
+        if current is not None:
+            transaction.delete(current)
+
+    await call.commit(decide)
+    call.world.part(Events).add("volume", "destroy", name, {"driver": "local"})
+
+
+@operation("POST", "/volumes/prune")
+async def prune_volumes(call: Call) -> None:
+    """Docker: VolumePrune: those without a name that nobody uses; with all=true also those with one."""
+    wanted = call.filters()
+    everything = (wanted.pop("all", ["false"]))[0] in ("true", "1") or call.version < (1, 42)
+    removed = []
+    for volume in call.client.all(Volume, SCOPE):
+        used = call.client.by(Container, SCOPE, "volume", volume.meta.name)
+        if used or not (everything or volume.spec.anonymous) or not label_matches(volume.spec.labels, wanted):
+            continue
+        await remove_now(call, volume)
+        removed.append(volume.meta.name)
+    await call.send(200, {"VolumesDeleted": removed or None, "SpaceReclaimed": 0})

@@ -1,0 +1,106 @@
+"""What an application's container adds to the OCI configuration (oci_spec.py), as `docker run` lets its users choose.
+
+Sources: OCI runtime-spec 1.0; Docker's documented defaults (`docker run`: runtime privilege and capabilities, devices, shm, ulimits).
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+from gureum.ports import PortError
+from gureum.ports.containers import Application, ContainerSpec, Limits
+
+_NAMESPACES = {"pid": "pid", "ipc": "ipc", "uts": "uts", "net": "network"}
+_ALL_DEVICES = [{"allow": True, "access": "rwm"}]
+INIT = "/.gureum-init"
+
+
+def resources(limits: Limits) -> dict[str, Any]:
+    """What a machine has no use for: processors by number, swap, soft limits of memory."""
+    found: dict[str, Any] = {}
+    if limits.cpuset:
+        found["cpu"] = {"cpus": limits.cpuset}
+    if limits.swap_bytes or limits.reserved_bytes:
+        swap = {"swap": limits.swap_bytes} if limits.swap_bytes else {}
+        found["memory"] = swap | ({"reservation": limits.reserved_bytes} if limits.reserved_bytes else {})
+    return found
+
+
+def device_nodes(application: Application) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """(nodes to make, rules of the control group)."""
+    if application.privileged:
+        return _host_devices(), _ALL_DEVICES
+    nodes, rules = [], []
+    for device in application.devices:
+        node = _node(device.host, device.target)
+        if node is None:
+            raise PortError(
+                f"error gathering device information while adding custom device {device.host!r}: no such file or directory",
+                retry=False,
+            )
+        nodes.append(node)
+        rule = {
+            "allow": True,
+            "type": node["type"],
+            "major": node["major"],
+            "minor": node["minor"],
+            "access": device.access,
+        }
+        rules.append(rule)
+    return nodes, rules
+
+
+def _host_devices() -> list[dict[str, Any]]:
+    """Those in /dev itself; what the runtime makes anyhow is left out."""
+    own = {"null", "zero", "full", "random", "urandom", "tty", "ptmx", "console"}
+    found = (
+        _node(entry.path, entry.path) for entry in os.scandir("/dev") if entry.name not in own and not entry.is_dir()
+    )
+    return [node for node in found if node is not None]
+
+
+def _node(path: str, target: str) -> dict[str, Any] | None:
+    try:
+        seen = Path(path).stat()
+    except OSError:
+        return None
+    kind = "c" if stat.S_ISCHR(seen.st_mode) else "b" if stat.S_ISBLK(seen.st_mode) else ""
+    if not kind:
+        return None
+    device = seen.st_rdev
+    return {
+        "path": target,
+        "type": kind,
+        "major": os.major(device),
+        "minor": os.minor(device),
+        "fileMode": stat.S_IMODE(seen.st_mode),
+        "uid": seen.st_uid,
+        "gid": seen.st_gid,
+    }
+
+
+def namespaces(spec: ContainerSpec, application: Application) -> list[dict[str, str]]:
+    """Own ones, but for those that are another container's (a path) or the host's ("")."""
+    shared = application.shared
+    found = [{"type": "user", "path": spec.sandbox_user}] if spec.sandbox_user else []
+    if "net" not in shared:
+        found.append({"type": "network", "path": spec.sandbox_net} if spec.sandbox_net else {"type": "network"})
+    for word, kind in _NAMESPACES.items():
+        if shared.get(word):
+            found.append({"type": kind, "path": shared[word]})
+        elif word not in shared and word != "net":
+            found.append({"type": kind})
+    return [*found, {"type": "mount"}, *([] if application.privileged else [{"type": "cgroup"}])]
+
+
+def rlimits(application: Application, known: tuple[tuple[str, int, int], ...]) -> list[dict[str, Any]]:
+    """The wished ones over the usual; never above what we may set ourselves."""
+    hard = {name: most for name, _, most in known}
+    wished = {name: (soft, most) for name, soft, most in known}
+    for name, soft, most in application.ulimits:
+        bound = hard.get(name, most if most >= 0 else (1 << 64) - 1)
+        wished[name] = tuple(min(one if one >= 0 else (1 << 64) - 1, bound) for one in (soft, most))  # type: ignore[assignment]
+    return [{"type": name, "soft": soft, "hard": most} for name, (soft, most) in wished.items()]

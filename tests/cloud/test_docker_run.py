@@ -1,0 +1,151 @@
+"""Containers by the stock docker command line: what people run, and what they see."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cloud.docker_clients import (
+    BUSYBOX,
+    Docker,
+    debian_packages,
+    fetch,
+    free_port,
+    import_busybox,
+    nginx_archive,
+    registry,
+)
+from tests.cloud.running import Cloud
+
+pytestmark = pytest.mark.machine
+
+
+@pytest.fixture(scope="module")
+def docker(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docker]:
+    made = Docker(cloud, tmp_path_factory.mktemp("docker-config"))
+    import_busybox(made)
+    yield made
+    left = made("ps", "-aq").split()
+    if left:
+        made("rm", "-fv", *left)
+
+
+def test_the_seed_commands(docker: Docker, tmp_path: Path) -> None:
+    """An image of Debian's nginx, pushed to and pulled from a registry, and three commands of every tutorial."""
+    packages = debian_packages(tmp_path / "packages", "docker-registry", "nginx")
+    port = free_port()
+    with registry(tmp_path, packages) as place:
+        loaded = docker("load", stdin=nginx_archive(packages))
+        assert loaded == "Loaded image: nginx:source"
+        docker("tag", "nginx:source", f"{place}/nginx:1.27.3-alpine")
+        docker("push", f"{place}/nginx:1.27.3-alpine")
+        docker("rmi", "nginx:source", f"{place}/nginx:1.27.3-alpine")
+        assert docker("images", "-q", f"{place}/nginx") == ""
+        pulled = docker("pull", f"{place}/nginx:1.27.3-alpine")
+        assert f"Status: Downloaded newer image for {place}/nginx:1.27.3-alpine" in pulled
+        docker("tag", f"{place}/nginx:1.27.3-alpine", "nginx:1.27.3-alpine")
+
+    ran = docker("run", "-d", "--name=myweb", "-p", f"{port}:80", "-m=1G", "--cpu-shares=1024", "nginx:1.27.3-alpine")
+    assert re.fullmatch(r"[0-9a-f]{64}", ran)
+    assert "Welcome to nginx!" in fetch(f"http://127.0.0.1:{port}/")
+
+    head, row = docker("ps", "-a", "--filter", "name=myweb").splitlines()
+    assert re.split(r"\s{2,}", head.strip()) == [
+        "CONTAINER ID",
+        "IMAGE",
+        "COMMAND",
+        "CREATED",
+        "STATUS",
+        "PORTS",
+        "NAMES",
+    ]
+    columns = re.split(r"\s{2,}", row.strip())
+    assert columns[:3] == [ran[:12], "nginx:1.27.3-alpine", '"nginx -g \'daemon of…"']
+    assert columns[4].startswith("Up ")
+    assert columns[5:] == [f"127.0.0.1:{port}->80/tcp", "myweb"]
+
+    found = subprocess.run(
+        ["grep", "-i", "ipaddress"], input=docker("inspect", "myweb"), capture_output=True, text=True, check=True
+    ).stdout
+    assert [line.strip() for line in found.splitlines()] == [
+        '"SecondaryIPAddresses": null,',
+        '"IPAddress": "172.17.0.2",',
+        '"IPAddress": "172.17.0.2",',
+    ]
+    host = docker.inspect("myweb")["HostConfig"]
+    assert (host["Memory"], host["CpuShares"]) == (1 << 30, 1024)
+    docker("rm", "-f", "myweb")
+
+
+def test_run_prints_output_and_errors_and_ends_with_the_programs_code(docker: Docker) -> None:
+    done = docker.run("run", "--rm", BUSYBOX, "sh", "-c", "echo out; echo err >&2; exit 7", check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (7, b"out\n", b"err\n")
+
+
+def test_run_reads_standard_input_to_its_end(docker: Docker) -> None:
+    text = b"".join(b"%d\n" % number for number in range(50_000))
+    assert docker.run("run", "--rm", "-i", BUSYBOX, "cat", stdin=text).stdout == text
+
+
+def test_a_program_that_is_not_there_is_told_with_127(docker: Docker) -> None:
+    done = docker.run("run", "--rm", BUSYBOX, "nothing-of-that-name", check=False)
+    assert done.returncode == 127
+    assert b'exec: "nothing-of-that-name": executable file not found in $PATH' in done.stderr
+
+
+def test_exec_runs_beside_the_program_with_its_own_code(docker: Docker) -> None:
+    docker("run", "-d", "--name", "beside", BUSYBOX, "sleep", "1000")
+    assert docker("exec", "beside", "hostname") == docker.inspect("beside")["Id"][:12]
+    assert docker.run("exec", "-i", "beside", "cat", stdin=b"to and fro").stdout == b"to and fro"
+    assert docker.run("exec", "beside", "sh", "-c", "exit 5", check=False).returncode == 5
+    assert docker(
+        "exec", "-u", "www", "-w", "/var/www", "-e", "A=b", "beside", "sh", "-c", "id -un; pwd; echo $A $HOME"
+    ) == ("www\n/var/www\nb /var/www")
+    assert docker.run("exec", "beside", "nothing", check=False).returncode == 127
+    docker("rm", "-f", "beside")
+
+
+def test_a_container_is_stopped_started_and_removed(docker: Docker) -> None:
+    script = "trap 'echo bye; exit 3' TERM; echo up; while :; do sleep 0.05; done"
+    docker("run", "-d", "--name", "cycle", BUSYBOX, "sh", "-c", script)
+    docker("stop", "cycle")
+    found = docker.inspect("cycle")["State"]
+    assert (found["Status"], found["ExitCode"], found["Running"]) == ("exited", 3, False)
+    assert docker("logs", "cycle") == "up\nbye"
+    docker("start", "cycle")
+    assert "container is running" in docker.fails("rm", "cycle")
+    docker("kill", "cycle")
+    docker.until_state("cycle", "exited")
+    assert docker.inspect("cycle")["State"]["ExitCode"] == 137
+    assert docker("wait", "cycle") == "137"
+    docker("rm", "cycle")
+    assert "No such object: cycle" in docker.fails("inspect", "cycle")
+
+
+def test_a_name_is_taken_once(docker: Docker) -> None:
+    first = docker("create", "--name", "only", BUSYBOX)
+    said = docker.fails("create", "--name", "only", BUSYBOX)
+    assert f'Conflict. The container name "/only" is already in use by container "{first}"' in said
+    docker("rm", "only")
+
+
+def test_a_port_that_is_taken_refuses_the_start_and_nothing_else(docker: Docker) -> None:
+    port = str(free_port())
+    docker("run", "-d", "--name", "first", "-p", f"{port}:80", BUSYBOX, "httpd", "-f", "-h", "/etc")
+    assert "root:x:0:0" in fetch(f"http://127.0.0.1:{port}/passwd")
+    said = docker.fails("run", "-d", "--name", "second", "-p", f"{port}:80", BUSYBOX, "sleep", "9")
+    assert "address already in use" in said
+    assert docker.state("second") == "created"
+    docker("rm", "-f", "first", "second")
+
+
+def test_what_images_say_is_obeyed(docker: Docker) -> None:
+    found = json.loads(docker("image", "inspect", BUSYBOX))[0]
+    assert found["RepoTags"] == [BUSYBOX]
+    assert found["Config"]["Cmd"] == ["/bin/sh"]
+    assert docker.run("run", "--rm", "-i", BUSYBOX, stdin=b"echo $PATH\n").stdout == b"/bin\n"
