@@ -1,0 +1,214 @@
+"""Containers by the stock docker command line: networks, volumes, restarts, and what survives the death of a daemon."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cloud.docker_clients import BUSYBOX, Docker, import_busybox
+from tests.cloud.running import Cloud, until
+
+pytestmark = pytest.mark.machine
+
+
+@pytest.fixture(scope="module")
+def docker(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docker]:
+    made = Docker(cloud, tmp_path_factory.mktemp("docker-config"))
+    import_busybox(made)
+    yield made
+    left = made("ps", "-aq").split()
+    if left:
+        made("rm", "-fv", *left)
+
+
+def test_containers_of_a_network_find_each_other_by_name(docker: Docker) -> None:
+    docker("network", "create", "backs")
+    docker(
+        "run",
+        "-d",
+        "--name",
+        "db",
+        "--network",
+        "backs",
+        "--network-alias",
+        "store",
+        BUSYBOX,
+        "httpd",
+        "-f",
+        "-h",
+        "/etc",
+    )
+    for name in ("db", "store"):
+        assert "root:x:0:0" in docker(
+            "run", "--rm", "--network", "backs", BUSYBOX, "wget", "-qO-", f"http://{name}/passwd"
+        )
+    elsewhere = docker.run("run", "--rm", BUSYBOX, "wget", "-T", "2", "-qO-", "http://db/passwd", check=False)
+    assert elsewhere.returncode != 0
+    assert "has active endpoints" in docker.fails("network", "rm", "backs")
+    docker("rm", "-f", "db")
+    docker("network", "rm", "backs")
+
+
+def test_a_running_container_joins_and_leaves_a_network(docker: Docker) -> None:
+    docker("network", "create", "--subnet", "10.77.0.0/24", "joined")
+    docker("run", "-d", "--name", "roams", BUSYBOX, "sleep", "1000")
+    docker("network", "connect", "--ip", "10.77.0.9", "joined", "roams")
+    until(lambda: "10.77.0.9" in docker("exec", "roams", "ip", "addr"))
+    docker("network", "disconnect", "joined", "roams")
+    until(lambda: "10.77.0.9" not in docker("exec", "roams", "ip", "addr"))
+    docker("rm", "-f", "roams")
+    docker("network", "rm", "joined")
+
+
+def test_without_a_network_there_is_only_loopback(docker: Docker) -> None:
+    found = docker("run", "--rm", "--network", "none", BUSYBOX, "ip", "-o", "link")
+    assert [line.split(":")[1].strip() for line in found.splitlines()] == ["lo"]
+
+
+def test_a_volume_takes_what_the_image_has_and_outlives_containers(docker: Docker) -> None:
+    docker("volume", "create", "kept")
+    assert docker("run", "--rm", "-v", "kept:/etc", BUSYBOX, "cat", "/etc/group").startswith("root:x:0:")
+    docker("run", "--rm", "-v", "kept:/data", BUSYBOX, "sh", "-c", "echo mine > /data/own; chown www /data/own")
+    script = "cat /data/own; stat -c %U /data/own; touch /data/x || echo no"
+    assert docker("run", "--rm", "-v", "kept:/data:ro", BUSYBOX, "sh", "-c", script).split() == ["mine", "www", "no"]
+    assert docker.inspect("kept")["Mountpoint"].endswith("/_data")
+    docker("volume", "rm", "kept")
+    assert "no such volume" in docker.fails("volume", "inspect", "kept")
+
+
+def test_files_of_the_host_belong_inside_to_whom_they_belong_outside(docker: Docker, tmp_path: Path) -> None:
+    (tmp_path / "theirs").write_text("host\n")
+    os.chown(tmp_path / "theirs", 33, 33)
+    assert (
+        docker(
+            "run",
+            "--rm",
+            "-v",
+            f"{tmp_path}:/host",
+            BUSYBOX,
+            "sh",
+            "-c",
+            "stat -c %U /host/theirs; echo new > /host/made",
+        )
+        == "www"
+    )
+    made = (tmp_path / "made").stat()
+    assert (made.st_uid, (tmp_path / "made").read_text()) == (0, "new\n")
+
+
+def test_root_inside_is_nobody_outside(docker: Docker) -> None:
+    docker("run", "-d", "--name", "shifted", BUSYBOX, "sleep", "1000")
+    pid = docker.inspect("shifted")["State"]["Pid"]
+    uids = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("Uid:"))
+    assert int(uids.split()[1]) >= 1_000_000_000
+    docker("rm", "-f", "shifted")
+
+
+def test_limits_and_options_reach_the_program(docker: Docker) -> None:
+    words = [
+        "--tmpfs",
+        "/scratch:size=1m",
+        "--read-only",
+        "-u",
+        "33:33",
+        "-w",
+        "/var/www",
+        "--hostname",
+        "box",
+        "--ulimit",
+        "nofile=99:99",
+    ]
+    script = "id -u; pwd; hostname; ulimit -n; touch /no 2>/dev/null || echo fixed; df -k /scratch | tail -1"
+    found = docker("run", "--rm", *words, BUSYBOX, "sh", "-c", script).split("\n")
+    assert found[:5] == ["33", "/var/www", "box", "99", "fixed"]
+    assert "1024" in found[5]
+
+
+def test_a_restart_policy_works_without_the_daemon(docker: Docker, cloud: Cloud) -> None:
+    docker("run", "-d", "--name", "again", "--restart", "on-failure:3", BUSYBOX, "sh", "-c", "echo run; exit 9")
+    until(lambda: docker.inspect("again")["RestartCount"] == 3 and docker.state("again") == "exited")
+    assert docker("logs", "again").split() == ["run"] * 4
+    docker("run", "-d", "--name", "always", "--restart", "always", BUSYBOX, "sleep", "1000")
+    pid = docker.inspect("always")["State"]["Pid"]
+    daemon = cloud.process("daemon")
+    os.kill(daemon, signal.SIGSTOP)
+    try:
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: _sleeps(pid))
+    finally:
+        os.kill(daemon, signal.SIGCONT)
+    until(lambda: docker.inspect("always")["RestartCount"] == 1 and docker.state("always") == "running")
+    docker("rm", "-f", "again", "always")
+
+
+def _sleeps(but: int) -> bool:
+    found = subprocess.run(["pgrep", "-f", "^sleep 1000$"], capture_output=True, text=True, check=False).stdout.split()
+    return any(int(pid) != but for pid in found)
+
+
+def test_logs_have_no_gap_over_the_death_of_the_daemon(docker: Docker, cloud: Cloud) -> None:
+    docker(
+        "run", "-d", "--name", "counts", BUSYBOX, "sh", "-c", "i=0; while :; do echo $i; i=$((i+1)); sleep 0.01; done"
+    )
+    until(lambda: docker("logs", "counts").count("\n") > 20)
+    pid = docker.inspect("counts")["State"]["Pid"]
+    before = cloud.process("daemon")
+    os.kill(before, signal.SIGKILL)
+    until(lambda: cloud.process("daemon") not in (0, before))
+    seen = len(docker("logs", "counts").split())
+    until(lambda: len(docker("logs", "counts").split()) > seen + 20)
+    assert docker.inspect("counts")["State"]["Pid"] == pid
+    numbers = docker("logs", "--since", "10m", "counts").split()
+    assert numbers == [str(number) for number in range(len(numbers))]
+    times = [line.split()[0] for line in docker("logs", "-t", "--tail", "3", "counts").splitlines()]
+    assert len(times) == 3
+    assert times == sorted(times)
+    docker("rm", "-f", "counts")
+
+
+def test_a_terminal_has_its_size_and_takes_keys(docker: Docker) -> None:
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execve(docker.program, ["docker", "run", "--rm", "-it", BUSYBOX, "sh"], docker.environment)
+    said = b""
+
+    def hear(text: bytes) -> None:
+        nonlocal said
+        while text not in said:
+            assert select.select([terminal], [], [], 20)[0], said
+            said += os.read(terminal, 4096)
+
+    hear(b"# ")
+    os.write(terminal, b"tty; echo $((6*7))\n")
+    hear(b"/dev/pts/0")
+    hear(b"\n42")
+    os.write(terminal, b"exit 3\n")
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 3
+    os.close(terminal)
+
+
+def test_events_tell_the_life_of_a_container(docker: Docker) -> None:
+    docker.run("run", "--name", "told", BUSYBOX, "false", check=False)
+    docker("rm", "told")
+    until_ = docker("run", "--rm", BUSYBOX, "date", "+%s")
+    lines = docker(
+        "events",
+        "--since",
+        "10m",
+        "--until",
+        str(int(until_) + 1),
+        "--filter",
+        "container=told",
+        "--format",
+        "{{json .}}",
+    )
+    actions = [json.loads(line)["Action"] for line in lines.splitlines()]
+    assert actions == ["create", "attach", "start", "die", "destroy"]
