@@ -43,6 +43,7 @@ from gureum.drivers.late_sealer import LateSealer
 from gureum.drivers.loop_volumes import LoopVolumes
 from gureum.drivers.netns import NetnsNetworks
 from gureum.drivers.nft import NftFirewalls
+from gureum.drivers.root_files import RootFiles
 from gureum.ports.names import HOST_ONLY, Record, Zone
 from gureum.store.contract import StoreBroken
 from gureum.store.sqlite import SqliteStore
@@ -99,6 +100,7 @@ def build_ports(home: Home) -> Ports:
         consoles=consoles,
         streams=ConmonStreams(home.run, home.logs / "consoles", consoles),
         publisher=HaproxyPublisher(home.id, home.run),
+        root_files=RootFiles(home.run, home.path),
         flows=NetlinkFlows(home.id, home.run, firewalls),
     )
 

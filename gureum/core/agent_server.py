@@ -31,6 +31,7 @@ from gureum.core.issuing import issue
 from gureum.core.looks import looks
 from gureum.core.machine import Status, decode_desired
 from gureum.core.programs import Start
+from gureum.core.root_reads import processes, root_files
 from gureum.core.service import AgentService
 from gureum.core.snapshot_reads import read_snapshot, snapshot_blocks
 from gureum.core.specs import Image
@@ -79,6 +80,8 @@ class AgentServer:
             "tail": self._tail,
             "resize": self._resize,
             "signal": self._signal,
+            "root_files": self._root_files,
+            "processes": self._processes,
             "programs": self._programs,
             "end": self._end,
             "down": self._go_down,
@@ -185,6 +188,13 @@ class AgentServer:
         streams = streams_of(self._service.machine)
         await streams.resize(str(request["name"]), int(request["columns"]), int(request["rows"]))
         return {"ok": True}
+
+    async def _root_files(self, request: dict[str, Any]) -> Any:
+        return await root_files(self._service.machine, request)
+
+    async def _processes(self, request: dict[str, Any]) -> Any:
+        pids = await self._service.machine.ports.containers.processes(str(request["name"]))
+        return await asyncio.to_thread(processes, pids, str(request["arguments"]))
 
     async def _signal(self, request: dict[str, Any]) -> Any:
         await self._service.machine.ports.containers.kill(str(request["name"]), int(request["signal"]))

@@ -19,6 +19,7 @@ from typing import Any
 
 import msgspec
 
+from gureum.core.application_health import ApplicationHealth
 from gureum.core.machine import Machine
 from gureum.core.specs import Container
 from gureum.engine.errors import Broken, Retry
@@ -52,16 +53,30 @@ class Applications:
         self._watch = watch
         self._limits: dict[str, Limits] = {}
         self._due: dict[str, tuple[int, float]] = {}
+        ports = machine.ports
+        self._health = ApplicationHealth(ports.containers, ports.clock, lambda name: machine.poke(f"Container/{name}"))
 
     async def reconcile(self, id_: str, name: str, spec: Container) -> None:
         if spec.wish == "stopped" or not spec.sandbox:
             await self._be_stopped(name, spec)
         else:
             await self._be_running(id_, name, spec)
+        self._look_after(name, spec)
         self._machine.set_status(id_, "ready", data=self._told(name, spec))
+
+    def _look_after(self, name: str, spec: Container) -> None:
+        state = self._states.get(name)
+        if state is not None and state.state == "running" and spec.wish == "running":
+            self._health.watch(state, spec.health)
+        else:
+            self._health.forget(name)
+
+    def close(self) -> None:
+        self._health.close()
 
     async def gone(self, name: str, spec: Container) -> None:
         """Nothing of it remains."""
+        self._health.forget(name)
         await self.stop(name, spec)
         await self._withdraw(name)
         await self._machine.ports.containers.remove(name, output=True)
@@ -203,6 +218,7 @@ class Applications:
             "finished": state.finished,
             "oom": state.oom,
             "paused": state.paused,
+            **({"health": health} if (health := self._health.told(name)) and state.state == "running" else {}),
         }
 
 

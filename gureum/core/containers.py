@@ -60,6 +60,7 @@ class ContainerKinds:
             self._watch(state)
 
     def close(self) -> None:
+        self._applications.close()
         for task in self._watchers.values():
             task.cancel()
 

@@ -36,6 +36,7 @@ from gureum.ports.names import Names
 from gureum.ports.networks import Networks
 from gureum.ports.proxies import Proxies
 from gureum.ports.publishing import Publisher
+from gureum.ports.root_files import RootFiles
 from gureum.ports.streams import Streams
 from gureum.ports.volumes import Volumes
 
@@ -73,6 +74,7 @@ class Ports(msgspec.Struct, frozen=True):
     dials: Dials | None = None
     streams: Streams | None = None
     publisher: Publisher | None = None
+    root_files: RootFiles | None = None
 
 
 class Machine:

@@ -190,6 +190,10 @@ class CrunContainers:
         check_name(name)
         return await self._run(lambda: self._bundles.cgroups.usage(name))
 
+    async def processes(self, name: str) -> list[int]:
+        check_name(name)
+        return await self._run(lambda: self._bundles.cgroups.processes(name))
+
     async def update(self, name: str, limits: Limits) -> None:
         known = await self._known(name)
         async with self._turns.of(name):

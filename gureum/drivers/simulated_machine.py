@@ -118,6 +118,9 @@ class SimulatedContainers:
         self._running(name)
         return _EndedSession()
 
+    async def processes(self, name: str) -> list[int]:
+        return [self._running(name).pid]
+
     async def usage(self, name: str) -> Usage | None:
         known = self._states.get(_checked(name))
         running = known is not None and known.state == "running"

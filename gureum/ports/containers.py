@@ -216,6 +216,9 @@ class Containers(Protocol):
         """Runs a program inside, interactively. `folder`: where it starts, "" for the container's own."""
 
     async def usage(self, name: str) -> Usage | None: ...
+    async def processes(self, name: str) -> list[int]:
+        """Ids of all its processes, as the host has them."""
+
     async def update(self, name: str, limits: Limits) -> None: ...
     async def pause(self, name: str, paused: bool) -> None:
         """Stops all its processes where they are, or lets them go on; of an exited or missing one it is success. Nothing can be run inside a

@@ -1,0 +1,43 @@
+"""Files of applications' roots from outside: looked at, copied in and out as tars, and what has changed of the image."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+
+class FileStat(msgspec.Struct, frozen=True):
+    """`mode`: as stat(2) has it. `link`: where a symbolic link leads."""
+
+    name: str
+    size: int
+    mode: int
+    time: float
+    link: str = ""
+
+
+class Change(msgspec.Struct, frozen=True, array_like=True):
+    """`kind`: 0 modified, 1 added, 2 deleted."""
+
+    path: str
+    kind: int
+
+
+class RootFiles(Protocol):
+    """Of roots that are mounted (Volumes.ensure_root). `into` and `source`: files of the host, chosen by gureum."""
+
+    async def look(self, name: str, path: str) -> FileStat:
+        """PortError when there is none. The last part is not followed."""
+
+    async def read(self, name: str, path: str, into: str) -> None:
+        """What is at `path`, under its own name, as a tar; of a folder with "/." its content."""
+
+    async def write(self, name: str, path: str, source: str) -> None:
+        """Unpacks the tar `source` in the folder `path`."""
+
+    async def changes(self, name: str, lowers: tuple[str, ...]) -> tuple[Change, ...]:
+        """`lowers`: folders of the image's layers."""
+
+    async def layer(self, name: str, into: str) -> None:
+        """What it has written, as a layer of an image."""

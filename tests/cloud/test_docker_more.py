@@ -1,0 +1,117 @@
+"""Files, images made of containers, health, figures, and docker-py, against one cloud."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cloud.docker_clients import BUSYBOX, Docker, import_busybox
+from tests.cloud.running import Cloud, until
+
+pytestmark = pytest.mark.machine
+
+
+@pytest.fixture(scope="module")
+def docker(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docker]:
+    made = Docker(cloud, tmp_path_factory.mktemp("docker-config"))
+    import_busybox(made)
+    yield made
+    left = made("ps", "-aq").split()
+    if left:
+        made("rm", "-fv", *left)
+
+
+def test_files_are_copied_in_and_out_and_told_as_changes(docker: Docker, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/file").write_text("from outside\n")
+    docker("run", "-d", "--name", "files", BUSYBOX, "sh", "-c", "rm /etc/group; ln -s / /out; sleep 1000")
+    until(lambda: "D /etc/group" in docker("diff", "files"))
+    docker("cp", str(tmp_path / "in"), "files:/tmp/there")
+    assert docker("exec", "files", "sh", "-c", "cat /tmp/there/file; stat -c %u /tmp/there/file") == "from outside\n0"
+    docker("exec", "files", "chown", "www", "/tmp/there/file")
+    docker("cp", "files:/tmp/there/file", str(tmp_path / "back"))
+    assert (tmp_path / "back").read_text() == "from outside\n"
+    changes = docker("diff", "files").splitlines()
+    assert {"C /etc", "D /etc/group", "A /out", "C /tmp", "A /tmp/there", "A /tmp/there/file"} == set(changes)
+    docker("kill", "files")
+    docker.until_state("files", "exited")
+    docker("cp", "files:/tmp/there/file", str(tmp_path / "later"))
+    assert (tmp_path / "later").read_text() == "from outside\n"
+    with tarfile.open(fileobj=io.BytesIO(docker.run("export", "files").stdout)) as tar:
+        names = tar.getnames()
+    assert "tmp/there/file" in names or "./tmp/there/file" in names
+    docker("rm", "files")
+
+
+def test_links_of_a_guest_lead_nowhere_outside(docker: Docker, tmp_path: Path) -> None:
+    outside = tmp_path / "victim"
+    outside.mkdir(mode=0o777)
+    (tmp_path / "evil").write_text("evil\n")
+    docker(
+        "run", "-d", "--name", "hostile", BUSYBOX, "sh", "-c", f"mkdir -p {tmp_path}; ln -s {outside} /trap; sleep 1000"
+    )
+    until(lambda: "A /trap" in docker("diff", "hostile"))
+    docker.run("cp", str(tmp_path / "evil"), "hostile:/trap/", check=False)
+    assert list(outside.iterdir()) == []
+    docker("rm", "-f", "hostile")
+
+
+def test_a_commit_is_an_image_of_what_was_written(docker: Docker) -> None:
+    docker("run", "--name", "writes", BUSYBOX, "sh", "-c", "echo more > /added; rm /etc/group")
+    docker("commit", "-c", 'CMD ["cat","/added"]', "writes", "made:1")
+    assert docker("run", "--rm", "made:1") == "more"
+    assert docker.run("run", "--rm", "made:1", "cat", "/etc/group", check=False).returncode == 1
+    saved = docker.run("save", "made:1").stdout
+    docker("rm", "writes")
+    docker("rmi", "made:1")
+    assert docker("load", stdin=saved) == "Loaded image: made:1"
+    assert docker("run", "--rm", "made:1") == "more"
+    docker("rmi", "made:1")
+
+
+def test_health_is_looked_at_and_told(docker: Docker) -> None:
+    words = ["--health-cmd", "test -e /well", "--health-interval", "100ms", "--health-retries", "2"]
+    docker("run", "-d", "--name", "patient", *words, BUSYBOX, "sleep", "1000")
+    until(lambda: docker.inspect("patient")["State"]["Health"]["Status"] == "unhealthy")
+    docker("exec", "patient", "touch", "/well")
+    until(lambda: docker.inspect("patient")["State"]["Health"]["Status"] == "healthy")
+    assert "(healthy)" in docker("ps", "--filter", "name=patient")
+    docker("rm", "-f", "patient")
+
+
+def test_figures_and_processes(docker: Docker) -> None:
+    docker("run", "-d", "--name", "busy", "-m", "64m", BUSYBOX, "sh", "-c", "while :; do :; done")
+    found = json.loads(docker("stats", "--no-stream", "--format", "{{json .}}", "busy"))
+    assert found["MemUsage"].endswith("/ 64MiB")
+    assert float(found["CPUPerc"].rstrip("%")) > 5
+    assert "while :; do :; done" in docker("top", "busy")
+    docker("update", "--memory", "128m", "--memory-swap", "256m", "busy")
+    assert docker.inspect("busy")["HostConfig"]["Memory"] == 128 << 20
+    docker("pause", "busy")
+    assert docker.state("busy") == "paused"
+    docker("unpause", "busy")
+    docker("rename", "busy", "busier")
+    docker("rm", "-f", "busier")
+
+
+def test_docker_py_drives_it(docker: Docker) -> None:
+    module = pytest.importorskip("docker", reason="docker-py is not installed")
+    client = module.DockerClient(base_url=docker.host)
+    assert client.ping()
+    assert client.containers.run(BUSYBOX, ["echo", "hello"], remove=True) == b"hello\n"
+    made = client.containers.run(BUSYBOX, "sleep 1000", detach=True, name="py", labels={"a": "b"})
+    assert made.exec_run("id -u").output == b"0\n"
+    assert [one.name for one in client.containers.list(filters={"label": "a=b"})] == ["py"]
+    assert made.stats(stream=False)["pids_stats"]["current"] == 1
+    made.stop(timeout=0)
+    made.reload()
+    assert made.status == "exited"
+    made.remove()
+    with pytest.raises(module.errors.NotFound):
+        client.containers.get("py")
+    client.close()
