@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-APPLETS = ("sh", "echo", "sleep")
+APPLETS = ("sh", "echo", "sleep", "true")
 IMAGE = "bench:1"
 START_LIMIT_S = 30.0
 
@@ -72,7 +72,7 @@ def docker() -> Iterator[Engine]:
                 tail = (folder / "log").read_text(errors="replace").splitlines()[-1:]
                 yield engine._replace(why=f"dockerd does not start here: {' '.join(tail)}")
                 return
-            yield _imported(engine, folder)
+            yield imported(engine, folder)
         finally:
             daemon.send_signal(signal.SIGTERM)
             daemon.wait(START_LIMIT_S)
@@ -99,7 +99,7 @@ def podman() -> Iterator[Engine]:
             enter = ("nsenter", f"--net=/proc/{holder.pid}/ns/net", f"--mount=/proc/{holder.pid}/ns/mnt")
             folders = ("--root", f"{folder}/root", "--runroot", f"{folder}/runroot", "--log-level", "error")
             options = ("--cgroup-parent", group)
-            yield _imported(Engine("podman", (*enter, "podman", *folders), options, environment), folder)
+            yield imported(Engine("podman", (*enter, "podman", *folders), options, environment), folder)
         finally:
             holder.kill()
             holder.wait()
@@ -124,7 +124,7 @@ def _apart(*command: str) -> list[str]:
     return ["unshare", "--net", "--mount", "sh", "-c", 'ip link set lo up && exec "$@"', "sh", *command]
 
 
-def _imported(engine: Engine, folder: Path) -> Engine:
+def imported(engine: Engine, folder: Path) -> Engine:
     root = folder / "image"
     (root / "bin").mkdir(parents=True)
     shutil.copy(str(shutil.which("busybox")), root / "bin" / "busybox")

@@ -22,6 +22,7 @@ from gureum.store.contract import Conflict
 T = TypeVar("T")
 R = TypeVar("R", bound=Resource)
 ATTEMPTS = 50
+AGENT_AWAY_S, AGENT_PAUSE_S = 10.0, 0.05
 _TRUE = frozenset({"1", "true", "True", "TRUE", "t", "yes"})
 
 
@@ -91,12 +92,27 @@ class Call:
     async def ask(self, request: dict[str, Any], timeout_s: float = 60.0) -> dict[str, Any]:
         """A question to the agent."""
         try:
-            return await self.world.link.ask(request, timeout_s)
+            return await patiently(lambda: self.world.link.ask(request, timeout_s))
         except PortError as refused:
             raise server_error(refused.why) from refused
 
     async def send(self, status: int, body: object = None) -> None:
         await self.responder.send(status, body)
+
+
+async def patiently(ask: Callable[[], Awaitable[T]]) -> T:
+    """Asks again while the agent is being restarted, for a few seconds. What is asked may be asked twice. PortError."""
+    begin = asyncio.get_running_loop().time()
+    while True:
+        try:
+            return await ask()
+        except PortError as refused:
+            away = (
+                refused.why.startswith("the agent does not answer") or refused.why == "the agent closed the connection"
+            )
+            if not away or asyncio.get_running_loop().time() - begin > AGENT_AWAY_S:
+                raise
+        await asyncio.sleep(AGENT_PAUSE_S)
 
 
 async def commit(client: Client, decide: Callable[[Transaction], T]) -> T:

@@ -18,7 +18,7 @@ import msgspec
 
 from gureum.core.world import World
 from gureum.docker import find, options
-from gureum.docker.call import Call, Watcher, operation
+from gureum.docker.call import Call, Watcher, operation, patiently
 from gureum.docker.container_run import moment
 from gureum.docker.errors import bad_parameter, conflict, server_error
 from gureum.docker.events import Events
@@ -43,7 +43,8 @@ def multiplexed(stream: str, data: bytes) -> bytes:
 async def read(world: World, name: str, place: str, wait_s: float = 0.0) -> Pieces:
     """DockerError when the agent is away."""
     try:
-        answer = await world.link.ask({"op": "pieces", "name": name, "place": place, "wait_s": wait_s}, wait_s + 30.0)
+        request = {"op": "pieces", "name": name, "place": place, "wait_s": wait_s}
+        answer = await patiently(lambda: world.link.ask(request, wait_s + 30.0))
         return msgspec.convert(answer, Pieces, strict=False)
     except PortError as refused:
         raise server_error(refused.why) from refused

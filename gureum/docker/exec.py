@@ -11,7 +11,7 @@ import msgspec
 
 from gureum.core.world import World
 from gureum.docker import find
-from gureum.docker.call import Call, operation
+from gureum.docker.call import Call, operation, patiently
 from gureum.docker.container_streams import (
     MULTIPLEXED_STREAM,
     RAW_STREAM,
@@ -130,7 +130,7 @@ async def _open(call: Call, made: Exec, container: Container) -> Stream:
         "folder": str(wish.get("WorkingDir") or ""),
     }
     try:
-        _, stream = await call.world.link.open(request)
+        _, stream = await patiently(lambda: call.world.link.open(request))
     except PortError as refused:
         made.code = 126
         raise _refusal(refused.why, wish["Cmd"]) from refused

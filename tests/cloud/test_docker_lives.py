@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cloud.docker_clients import BUSYBOX, Docker, import_busybox
+from tests.cloud.docker_clients import BUSYBOX, Docker, fetch, free_port, import_busybox
 from tests.cloud.running import Cloud, until
 
 pytestmark = pytest.mark.machine
@@ -212,3 +212,31 @@ def test_events_tell_the_life_of_a_container(docker: Docker) -> None:
     )
     actions = [json.loads(line)["Action"] for line in lines.splitlines()]
     assert actions == ["create", "attach", "start", "die", "destroy"]
+
+
+def test_the_agent_may_die_and_containers_stay(docker: Docker, cloud: Cloud) -> None:
+    port = str(free_port())
+    docker("run", "-d", "--name", "stays", "-p", f"{port}:80", BUSYBOX, "httpd", "-f", "-h", "/etc")
+    assert "root:x:0:0" in fetch(f"http://127.0.0.1:{port}/passwd")
+    pid, before = docker.inspect("stays")["State"]["Pid"], cloud.process("agent")
+    os.kill(before, signal.SIGKILL)
+    assert "root:x:0:0" in fetch(f"http://127.0.0.1:{port}/passwd")
+    until(lambda: cloud.process("agent") not in (0, before))
+    assert docker("exec", "stays", "hostname") == docker.inspect("stays")["Id"][:12]
+    assert (docker.inspect("stays")["State"]["Pid"], docker.inspect("stays")["RestartCount"]) == (pid, 0)
+    assert "root:x:0:0" in fetch(f"http://127.0.0.1:{port}/passwd")
+    docker("rm", "-f", "stays")
+
+
+def test_down_and_up_is_a_reboot_of_the_host(docker: Docker, cloud: Cloud) -> None:
+    docker("run", "-d", "--name", "gone", BUSYBOX, "sh", "-c", "echo said; echo kept > /file; sleep 1000")
+    docker("run", "-d", "--name", "back", "--restart", "always", "--stop-timeout", "0", BUSYBOX, "sleep", "1000")
+    until(lambda: docker("logs", "gone") == "said")
+    cloud.command("down")
+    cloud.command("up")
+    docker.until_state("back", "running")
+    docker.until_state("gone", "exited")
+    assert docker("logs", "gone") == "said"
+    docker("start", "gone")
+    assert docker("exec", "gone", "cat", "/file") == "kept"
+    docker("rm", "-f", "gone", "back")
