@@ -175,21 +175,22 @@ def find_tail(path: Path, lines: int) -> str:
 
 
 def _line_starts(text: bytes, *, complete: bool) -> list[int]:
-    """Offsets at which a line of output begins (a log line whose forerunner was whole). `complete`: text is the file's beginning."""
-    starts, at, fresh = [], 0, complete
+    """Offsets at which a line of output begins: a line of the log whose forerunner ended one. `complete`: text is the file's beginning; else its
+    first line may be half a one, and nothing is known of what came before."""
+    starts, fresh = [], complete
+    at = 0 if complete else text.find(b"\n") + 1
     while (end := text.find(b"\n", at)) >= 0:
         fields = text[at:end].split(b" ", 3)
-        if fresh and len(fields) == 4:
+        sound = len(fields) == 4
+        if fresh and sound:
             starts.append(at)
-        fresh = (
-            len(fields) == 4 and fields[2] == b"F" if (at or complete) else len(fields) >= 3 and b" F " in text[at:end]
-        )
+        fresh = sound and fields[2] == b"F"
         at = end + 1
     return starts
 
 
 def parse(data: bytes) -> tuple[list[Piece], int]:
-    """The whole pieces in a part of a log, and how many of its bytes they are. Pieces of one moment, stream and kind come as one."""
+    """The whole pieces in a part of a log, and how many of its bytes they are."""
     pieces: list[Piece] = []
     at = 0
     while (end := data.find(b"\n", at)) >= 0:

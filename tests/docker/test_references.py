@@ -1,0 +1,36 @@
+"""Names of images, by the table of the distribution's reference grammar."""
+
+from __future__ import annotations
+
+import pytest
+
+from gureum.docker.errors import DockerError
+from gureum.docker.references import familiar, parse
+
+DIGEST = "sha256:" + "a" * 64
+
+
+@pytest.mark.parametrize(
+    ("text", "full", "shown"),
+    [
+        ("nginx", "docker.io/library/nginx:latest", "nginx:latest"),
+        ("nginx:1.27.3-alpine", "docker.io/library/nginx:1.27.3-alpine", "nginx:1.27.3-alpine"),
+        ("me/web", "docker.io/me/web:latest", "me/web:latest"),
+        ("docker.io/library/nginx", "docker.io/library/nginx:latest", "nginx:latest"),
+        ("localhost:5000/web", "localhost:5000/web:latest", "localhost:5000/web:latest"),
+        ("127.0.0.1:5000/a/b:1", "127.0.0.1:5000/a/b:1", "127.0.0.1:5000/a/b:1"),
+        (f"web@{DIGEST}", f"docker.io/library/web@{DIGEST}", f"web@{DIGEST}"),
+    ],
+)
+def test_names_in_full_and_as_people_write_them(text: str, full: str, shown: str) -> None:
+    found = parse(text)
+    assert (found.full, found.familiar, familiar(full)) == (full, shown, shown)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "Upper", "a//b", "a:", "-a", "a:b c", "a@sha256:12", "../a", "a/../b", f"a@{DIGEST}0"]
+)
+def test_what_is_no_name_is_refused(text: str) -> None:
+    with pytest.raises(DockerError, match="invalid reference format") as refused:
+        parse(text)
+    assert refused.value.status == 400

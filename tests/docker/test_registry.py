@@ -1,0 +1,108 @@
+"""The registry's client against one of the test's own: tokens, indexes, and a blob whose connection is lost on the way."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from gureum.docker.errors import DockerError
+from gureum.docker.references import parse
+from gureum.docker.registry import Auth, Registry
+
+BLOB = bytes(range(256)) * 4096
+DIGEST = "sha256:" + hashlib.sha256(BLOB).hexdigest()
+
+
+class _Server(ThreadingHTTPServer):
+    cuts = 1
+    asked: list[str]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+    def _answer(self, status: int, body: bytes, **headers: str) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_GET(self) -> None:
+        self.server.asked.append(self.path)
+        here = f"http://127.0.0.1:{self.server.server_address[1]}"
+        if self.path.startswith("/token"):
+            known = self.headers.get("Authorization") == "Basic " + base64.b64encode(b"me:secret").decode()
+            self._answer(200 if known else 401, json.dumps({"token": "t"}).encode() if known else b"{}")
+        elif self.headers.get("Authorization") != "Bearer t":
+            self._answer(401, b"{}", WWW_Authenticate=f'Bearer realm="{here}/token",service="s"')
+        elif "/manifests/" in self.path:
+            self._answer(200, b'{"layers":[]}', Content_Type="application/vnd.oci.image.manifest.v1+json")
+        else:
+            self._blob()
+
+    def _blob(self) -> None:
+        start = int((self.headers.get("Range") or "bytes=0-")[6:-1])
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(BLOB) - start))
+        self.end_headers()
+        if self.server.cuts:
+            self.server.cuts -= 1
+            self.wfile.write(BLOB[start : len(BLOB) // 2])
+            self.close_connection = True
+            self.connection.close()
+        else:
+            self.wfile.write(BLOB[start:])
+
+
+@pytest.fixture
+def server() -> Iterator[_Server]:
+    made = _Server(("127.0.0.1", 0), _Handler)
+    made.asked = []
+    made.handle_error = lambda *_: None  # type: ignore[method-assign,assignment]
+    thread = threading.Thread(target=made.serve_forever, daemon=True)
+    thread.start()
+    yield made
+    made.shutdown()
+    made.server_close()
+
+
+def _auth(password: str) -> Auth:
+    return Auth(base64.urlsafe_b64encode(json.dumps({"username": "me", "password": password}).encode()).decode())
+
+
+def test_a_blob_goes_on_where_its_connection_was_lost(server: _Server) -> None:
+    registry = Registry(parse(f"127.0.0.1:{server.server_address[1]}/web"), _auth("secret"))
+    assert registry.manifest("latest")[0] == b'{"layers":[]}'
+    file, told = io.BytesIO(), list[int]()
+    registry.fetch(DIGEST, len(BLOB), file, told.append)
+    registry.close()
+    assert file.getvalue() == BLOB
+    assert told == sorted(told)
+    assert sum("/blobs/" in path for path in server.asked) == 2
+
+
+def test_a_blob_that_is_another_is_refused(server: _Server) -> None:
+    registry = Registry(parse(f"127.0.0.1:{server.server_address[1]}/web"), _auth("secret"))
+    with pytest.raises(DockerError, match="verification failed"):
+        registry.fetch("sha256:" + "0" * 64, len(BLOB), io.BytesIO(), lambda got: None)
+    registry.close()
+
+
+def test_a_wrong_password_is_a_denial(server: _Server) -> None:
+    registry = Registry(parse(f"127.0.0.1:{server.server_address[1]}/web"), _auth("wrong"))
+    with pytest.raises(DockerError, match="pull access denied for") as refused:
+        registry.manifest("latest")
+    registry.close()
+    assert refused.value.status == 404
