@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import platform
 import re
 import secrets
 from pathlib import Path
@@ -31,6 +32,22 @@ from gureum.engine.client import Transaction
 from gureum.engine.resource import Meta, key_of
 
 LEAST_MEMORY = 6 << 20
+_NOT_BUILT = {
+    "BlkioWeight": "weights of disk use",
+    "BlkioWeightDevice": "weights of disk use",
+    "BlkioDeviceReadBps": "limits of disk use",
+    "BlkioDeviceReadIOps": "limits of disk use",
+    "BlkioDeviceWriteBps": "limits of disk use",
+    "BlkioDeviceWriteIOps": "limits of disk use",
+    "CpusetMems": "memory nodes",
+    "DeviceCgroupRules": "rules for devices",
+    "DeviceRequests": "requests for devices (--gpus)",
+    "Init": "an init process (--init)",
+    "Links": "links (use a network and names)",
+    "OomKillDisable": "containers that are not killed for memory",
+    "StorageOpt": "options of the storage driver",
+    "VolumesFrom": "volumes from another container",
+}
 _PORT = re.compile(r"(\d{1,5})(?:/(tcp|udp|sctp))?")
 
 
@@ -46,6 +63,8 @@ async def create_container(call: Call) -> None:
     image = find.image(call.client, str(body.get("Image") or ""))
     config = merged(body, msgspec.json.decode(image.spec.config).get("config") or {})
     warnings = check(config, host)
+    if "host" in (host.get("NetworkMode"), host.get("UTSMode")):
+        config["Hostname"] = config.get("Hostname") or platform.node()
     container_id = secrets.token_hex(32)
 
     def decide(transaction: Transaction) -> Container:
@@ -120,10 +139,13 @@ def check(config: dict[str, Any], host: dict[str, Any]) -> list[str]:
         raise bad_parameter(
             f"the working directory '{config['WorkingDir']}' is invalid, it needs to be an absolute path"
         )
-    if host.get("VolumesFrom"):
-        raise not_built("volumes from another container")
+    for key, what in _NOT_BUILT.items():
+        if host.get(key):
+            raise not_built(what)
     driver = (host.get("LogConfig") or {}).get("Type") or "json-file"
-    if driver not in ("json-file", "local", "none"):
+    if driver == "none":
+        raise not_built("containers without a log")
+    if driver not in ("json-file", "local"):
         raise bad_parameter(f"logger: no log driver named '{driver}' is registered")
     for kind in ("PidMode", "IpcMode"):
         if str(host.get(kind) or "").startswith("container:"):

@@ -32,6 +32,15 @@ _NAME = re.compile(r"[a-z0-9-]{1,40}")
 _START_TIMEOUT_S = 10.0
 _KEPT_LOGS = 200
 _CREATION_DEADLINE_S = 10.0
+# By their numbers (linux/capability.h).
+_CAPABILITIES = (
+    "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
+    "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER",
+    "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE",
+    "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP",
+    "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF",
+    "CHECKPOINT_RESTORE",
+)  # fmt: skip
 _RLIMITS = {
     name: getattr(resource, name) for name in ("RLIMIT_NOFILE", "RLIMIT_NPROC", "RLIMIT_CORE", "RLIMIT_MEMLOCK")
 }
@@ -243,7 +252,15 @@ def with_home(spec: ContainerSpec) -> ContainerSpec:
 def host_facts(cgroup_version: int) -> oci_spec.HostFacts:
     """Limits that this process may hand on: never above its own hard ones, which it might lack the power to raise."""
     limits = tuple((name, *_bounded(*resource.getrlimit(number))) for name, number in _RLIMITS.items())
-    return oci_spec.HostFacts(rlimits=limits, machine=platform.machine(), cgroup_version=cgroup_version)
+    own = bounding_set(Path("/proc/self/status").read_text())
+    return oci_spec.HostFacts(limits, platform.machine(), cgroup_version, own)
+
+
+def bounding_set(status: str) -> frozenset[str]:
+    """Names of the capabilities in the line CapBnd of /proc/PID/status (capabilities(7))."""
+    line = next(line for line in status.splitlines() if line.startswith("CapBnd:"))
+    mask = int(line.split()[1], 16)
+    return frozenset(f"CAP_{name}" for number, name in enumerate(_CAPABILITIES) if mask >> number & 1)
 
 
 def _bounded(soft: int, hard: int) -> tuple[int, int]:

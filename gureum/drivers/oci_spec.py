@@ -49,11 +49,12 @@ _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 class HostFacts(msgspec.Struct, frozen=True):
     """`rlimits`: (name, soft, hard) as the OCI configuration has them, none above what the caller may set. `machine`: uname -m.
-    `cgroup_version`: 1 (also hybrid) or 2."""
+    `cgroup_version`: 1 (also hybrid) or 2. `capabilities`: which the caller may hand on where there is no user namespace, None for all."""
 
     rlimits: tuple[tuple[str, int, int], ...]
     machine: str
     cgroup_version: int
+    capabilities: frozenset[str] | None = None
 
 
 def render(spec: ContainerSpec, host: HostFacts, *, cgroup_path: str, user: User = ROOT) -> dict[str, Any]:
@@ -151,7 +152,8 @@ def process(
     defaults = [
         entry for entry in (_PATH, *(["TERM=xterm"] if terminal else [])) if entry.partition("=")[0] not in names
     ]
-    capabilities = list(capabilities_of(spec))
+    bounded = host.capabilities is not None and not spec.sandbox_user
+    capabilities = [one for one in capabilities_of(spec) if not bounded or one in (host.capabilities or ())]
     own = [] if user.uid else capabilities
     return {
         "terminal": terminal,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -115,3 +116,25 @@ def test_docker_py_drives_it(docker: Docker) -> None:
     with pytest.raises(module.errors.NotFound):
         client.containers.get("py")
     client.close()
+
+
+def test_power_is_given_where_it_is_asked_for_only(docker: Docker) -> None:
+    script = "mount -t tmpfs none /tmp 2>/dev/null && echo mounts; ip link set lo down 2>/dev/null && echo links; true"
+    assert docker("run", "--rm", BUSYBOX, "sh", "-c", script) == ""
+    assert docker("run", "--rm", "--cap-add", "NET_ADMIN", BUSYBOX, "sh", "-c", script) == "links"
+    assert docker("run", "--rm", "--privileged", BUSYBOX, "sh", "-c", script) == "mounts\nlinks"
+    host = docker("run", "--rm", "--network", "host", BUSYBOX, "readlink", "/proc/self/ns/net")
+    assert host == os.readlink("/proc/self/ns/net")
+
+
+def test_what_is_not_built_says_so(docker: Docker) -> None:
+    assert "NotImplemented: an init process" in docker.fails("run", "--rm", "--init", BUSYBOX, "true")
+    assert "NotImplemented: volumes from another container" in docker.fails("create", "--volumes-from", "x", BUSYBOX)
+    assert docker("ps", "-aq") == ""
+
+
+def test_a_program_that_takes_too_much_memory_is_told(docker: Docker) -> None:
+    done = docker.run("run", "--name", "greedy", "-m", "8m", BUSYBOX, "tail", "/dev/zero", check=False)
+    assert done.returncode == 137
+    assert docker.inspect("greedy")["State"]["OOMKilled"] is True
+    docker("rm", "greedy")
