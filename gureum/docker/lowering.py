@@ -78,7 +78,7 @@ def lower_container(container: Container, read: Reader) -> Iterable[Desired]:
         network = read.get(Network, SCOPE, end.network)
         if network is not None:
             yield _interface(name, owner, end, network, index)
-    records = tuple(_records(container, endpoints, read))
+    records = (*_records(container, endpoints, read), *_further_records(container, endpoints, read))
     if records:
         yield Desired("Names", name, owner, specs.Names(records))
     yield Desired("Container", name, owner, _container(container, name, sandbox, endpoints, read))
@@ -129,6 +129,19 @@ def _records(container: Container, endpoints: list[Endpoint], read: Reader) -> I
                 yield Record(name, "A", (end.address,), ttl=600, view=view)
         reverse = ipaddress.ip_address(end.address).reverse_pointer
         yield Record(reverse, "PTR", (f"{container.spec.name}.{network.spec.name}",), ttl=600, view=view)
+
+
+def _further_records(container: Container, endpoints: list[Endpoint], read: Reader) -> Iterator[Record]:
+    """A container asks by its first network alone: it is told there, and nobody else, whom it finds on its others."""
+    for end in endpoints[1:]:
+        view = f"{core_network(endpoints[0].network)}@{endpoints[0].address}"
+        for other in read.by(Container, SCOPE, "network", end.network):
+            for there in other.spec.endpoints:
+                if there.network != end.network or not there.address:
+                    continue
+                for name in dict.fromkeys((other.spec.name, other.meta.name[:12], *there.aliases)):
+                    if options.is_host_name(name):
+                        yield Record(name, "A", (there.address,), ttl=600, view=view)
 
 
 def _container(

@@ -18,6 +18,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import cast
 
 from gureum.drivers import dns_wire as wire
@@ -134,9 +135,9 @@ class View:
         for connection in list(self._connections):
             connection.abort()
 
-    def answer(self, packet: bytes, limit: int, send: Callable[[bytes], None]) -> bytes | None:
+    def answer(self, packet: bytes, limit: int, send: Callable[[bytes], None], asker: str = "") -> bytes | None:
         """The answer, or None when there is none or when it comes later by `send`. `limit` 0: as large as the asker's
-        EDNS says."""
+        EDNS says. `asker`: address of who asks."""
         question = wire.read_question(packet)
         if question is None:
             return None
@@ -147,7 +148,7 @@ class View:
             return wire.write_reply(question, wire.BADVERS, [], [], authoritative=False, limit=limit)
         if question.qclass != wire.CLASS_IN or 249 <= question.type < wire.ANY or question.type == wire.OPT:
             return wire.write_reply(question, wire.REFUSED, [], [], authoritative=False, limit=limit)
-        found = self._records.find(self._name, question.name, question.type)
+        found = self._records.find(self._name, question.name, question.type, asker)
         if not found.ours:
             return self._others(question, limit, send)
         self._turn += 1
@@ -183,8 +184,10 @@ class View:
             asked[peer[0]] = count + 1
             key = packet[2:]
             answers = remembered.get(key)
-            if answers is not None:
-                reply: bytes | None = packet[:2] + answers[count % len(answers)]
+            if self._records.hears_apart(self._name, peer[0]):
+                reply: bytes | None = self.answer(packet, 0, partial(self._send_late, sock, peer=peer), peer[0])
+            elif answers is not None:
+                reply = packet[:2] + answers[count % len(answers)]
             else:
                 reply = self._first_time(sock, packet, key, peer)
             if reply is not None:
@@ -257,7 +260,7 @@ class TcpConnection(asyncio.Protocol):
                 return
             packet, self._buffer = self._buffer[2 : 2 + size], self._buffer[2 + size :]
             answered += 1
-            reply = self._view.answer(packet, wire.TCP_BYTES, self._send)
+            reply = self._view.answer(packet, wire.TCP_BYTES, self._send, self._peer)
             if reply is not None:
                 self._send(reply)
         if answered and self._timer is not None:

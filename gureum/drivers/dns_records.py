@@ -74,6 +74,7 @@ class Records:
         self._nodes: dict[str, dict[bytes, Node]] = {}
         self._zones: dict[str, dict[bytes, set[str]]] = {}
         self._owned: dict[str, tuple[list[Encoded], list[tuple[str, bytes]]]] = {}
+        self._apart: dict[str, int] = {}
         local = tuple(Zone(name=name) for name in LOCAL_ZONES)
         loopback = tuple(
             record
@@ -88,6 +89,8 @@ class Records:
         self.forget(owner)
         for record in encoded:
             self._add(owner, record)
+            if "@" in record.scope[1:]:
+                self._apart[record.scope] = self._apart.get(record.scope, 0) + 1
         for scope, name in areas:
             self._zones.setdefault(scope, {}).setdefault(name, set()).add(owner)
         self._owned[owner] = (encoded, areas)
@@ -96,15 +99,25 @@ class Records:
         records, zones = self._owned.pop(owner, ([], []))
         for record in records:
             self._remove(owner, record)
+            if record.scope in self._apart:
+                self._apart[record.scope] -= 1
+                if not self._apart[record.scope]:
+                    del self._apart[record.scope]
         for scope, name in zones:
             owners = self._zones[scope].get(name, set())
             owners.discard(owner)
             if not owners:
                 self._zones[scope].pop(name, None)
 
-    def find(self, view: str, name: bytes, qtype: int) -> Found:
+    def hears_apart(self, view: str, asker: str) -> bool:
+        """Whether there are records for this asker alone."""
+        return bool(self._apart) and f"{view}@{asker}" in self._apart
+
+    def find(self, view: str, name: bytes, qtype: int, asker: str = "") -> Found:
         """`view` as in Names.serve. Never raises."""
-        scopes = (HOST_ONLY if view == "" else view, EVERYWHERE)
+        scopes: tuple[str, ...] = (HOST_ONLY if view == "" else view, EVERYWHERE)
+        if self.hears_apart(view, asker):
+            scopes = (f"{view}@{asker}", *scopes)
         answers: list[wire.RRset] = []
         asked = name
         for _ in range(CHAIN_LIMIT):

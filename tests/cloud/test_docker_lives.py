@@ -240,3 +240,21 @@ def test_down_and_up_is_a_reboot_of_the_host(docker: Docker, cloud: Cloud) -> No
     docker("start", "gone")
     assert docker("exec", "gone", "cat", "/file") == "kept"
     docker("rm", "-f", "gone", "back")
+
+
+def test_a_container_on_two_networks_finds_names_on_both_and_its_neighbours_do_not(docker: Docker) -> None:
+    for name in ("one", "two"):
+        docker("network", "create", name)
+        docker("run", "-d", "--name", f"in-{name}", "--network", name, BUSYBOX, "httpd", "-f", "-h", "/etc")
+    docker("create", "--name", "both", "--network", "one", BUSYBOX, "sleep", "1000")
+    docker("network", "connect", "two", "both")
+    docker("start", "both")
+    for name in ("in-one", "in-two"):
+        until(
+            lambda name=name: (
+                docker.run("exec", "both", "wget", "-qO-", f"http://{name}/passwd", check=False).returncode == 0
+            )
+        )
+    assert docker.run("exec", "in-one", "wget", "-T", "2", "-qO-", "http://in-two/passwd", check=False).returncode != 0
+    docker("rm", "-f", "in-one", "in-two", "both")
+    docker("network", "rm", "one", "two")
