@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
+import subprocess
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.cloud.docker_clients import BUSYBOX, Docker, import_busybox
-from tests.cloud.running import Cloud, until
+from tests.cloud.docker_clients import BUSYBOX, Docker, busybox_tar, import_busybox
+from tests.cloud.running import Cloud, program, until
 
 pytestmark = pytest.mark.machine
 
@@ -138,3 +140,38 @@ def test_a_program_that_takes_too_much_memory_is_told(docker: Docker) -> None:
     assert done.returncode == 137
     assert docker.inspect("greedy")["State"]["OOMKilled"] is True
     docker("rm", "greedy")
+
+
+@pytest.mark.parametrize("packer", ["gzip", "zstd"])
+def test_layers_come_compressed_in_an_index_of_several_machines(docker: Docker, packer: str) -> None:
+    layer = busybox_tar()
+    packed = subprocess.run([program(packer), "-c"], input=layer, capture_output=True, check=True).stdout
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as tar:
+
+        def blob(data: bytes) -> dict[str, object]:
+            digest = hashlib.sha256(data).hexdigest()
+            entry = tarfile.TarInfo(f"blobs/sha256/{digest}")
+            entry.size = len(data)
+            tar.addfile(entry, io.BytesIO(data))
+            return {"digest": f"sha256:{digest}", "size": len(data)}
+
+        diff = f"sha256:{hashlib.sha256(layer).hexdigest()}"
+        config = {
+            "architecture": "amd64",
+            "os": "linux",
+            "config": {"Cmd": ["cat", "/etc/passwd"]},
+            "rootfs": {"type": "layers", "diff_ids": [diff]},
+        }
+        manifest = {"schemaVersion": 2, "config": blob(json.dumps(config).encode()), "layers": [blob(packed)]}
+        mine = {**blob(json.dumps(manifest).encode()), "platform": {"os": "linux", "architecture": "amd64"}}
+        others = {"digest": "sha256:" + "0" * 64, "size": 1, "platform": {"os": "linux", "architecture": "s390x"}}
+        inner = blob(json.dumps({"schemaVersion": 2, "manifests": [others, mine]}).encode())
+        top = {**inner, "annotations": {"io.containerd.image.name": f"docker.io/library/{packer}:1"}}
+        index = json.dumps({"schemaVersion": 2, "manifests": [top]}).encode()
+        entry = tarfile.TarInfo("index.json")
+        entry.size = len(index)
+        tar.addfile(entry, io.BytesIO(index))
+    assert docker("load", stdin=made.getvalue()) == f"Loaded image: {packer}:1"
+    assert docker("run", "--rm", "-e", "PATH=/bin", f"{packer}:1").startswith("root:x:0:0")
+    docker("rmi", f"{packer}:1")
