@@ -214,3 +214,29 @@ def test_pods_go_where_they_fit():
             await until(placed)
 
     asyncio.run(run())
+
+
+def test_a_claim_goes_when_its_last_pod_is_gone():
+    async def run():
+        async with Api() as api:
+            claims = "/api/v1/namespaces/default/persistentvolumeclaims"
+            spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+            await api.ok("POST", claims, {"metadata": {"name": "data"}, "spec": spec})
+            volume = {"name": "v", "persistentVolumeClaim": {"claimName": "data"}}
+            pod = {"containers": [{"name": "c", "image": "x"}], "volumes": [volume]}
+            await api.ok("POST", PODS, {"metadata": {"name": "p"}, "spec": pod})
+            await api.ok("DELETE", f"{claims}/data")
+
+            async def idle():
+                return api.cluster.controllers.idle
+
+            await until(idle)
+            assert (await api.ok("GET", f"{claims}/data"))["metadata"]["deletionTimestamp"]
+            await api.ok("DELETE", f"{PODS}/p")
+
+            async def gone():
+                return (await api.call("GET", f"{claims}/data"))[0] == 404
+
+            await until(gone)
+
+    asyncio.run(run())

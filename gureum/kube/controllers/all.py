@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gureum.kube.controllers import (
+    claims,
     cronjobs,
     daemonsets,
     definitions,
@@ -41,6 +42,7 @@ _STATELESS = (
     REPLICATION_CONTROLLERS,
     deployments.CONTROLLER,
     definitions.CONTROLLER,
+    claims.CONTROLLER,
     statefulsets.CONTROLLER,
     jobs.CONTROLLER,
     cronjobs.CONTROLLER,
