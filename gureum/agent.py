@@ -17,15 +17,17 @@ import uvloop
 
 from gureum.base.clock import SystemClock
 from gureum.base.fd_store import FdStore, FdStoreError
-from gureum.base.homes import SYSTEM_RUN, Home, docker_socket, load_home
+from gureum.base.homes import GUESTS_SOCKET, SYSTEM_RUN, Home, docker_socket, load_home
 from gureum.base.logs import start_logging
 from gureum.base.settings import Settings, load_settings
 from gureum.base.supervised import Supervised, until_stopped
 from gureum.core.access_logs import AccessLogs
 from gureum.core.agent_server import AgentServer
 from gureum.core.machine import Ports
+from gureum.core.networks import API_ADDRESS
 from gureum.core.service import MINUTE_S, AgentService
 from gureum.drivers import crun, haproxy, haproxy_publisher, loop_volumes, netns
+from gureum.drivers.api_gate import ApiGate
 from gureum.drivers.builtin_images import recipes
 from gureum.drivers.checks import NamespaceChecks
 from gureum.drivers.conmon_streams import ConmonStreams
@@ -76,7 +78,7 @@ class Shelf:
         self._store.remove(name)
 
 
-def build_ports(home: Home) -> Ports:
+def build_ports(home: Home, *, guest_api: bool) -> Ports:
     """All drivers of this machine."""
     clock = SystemClock()
     images = ImageStore(home.path / "images", recipes())
@@ -102,6 +104,7 @@ def build_ports(home: Home) -> Ports:
         publisher=HaproxyPublisher(home.id, home.run),
         root_files=RootFiles(home.run, home.path),
         flows=NetlinkFlows(home.id, home.run, firewalls),
+        gates=ApiGate(home.run / GUESTS_SOCKET) if guest_api else None,
     )
 
 
@@ -125,7 +128,7 @@ class Agent:
         self._supervised = supervised
 
     async def run(self) -> None:
-        ports = build_ports(self._home)
+        ports = build_ports(self._home, guest_api=self._settings.guest_api)
         store = await open_cache(self._home.path / "agent.db")
         shelf = Shelf(FdStore.from_environment())
         period_s = self._settings.metrics_period_s or MINUTE_S
@@ -167,12 +170,16 @@ class Agent:
         names = (endpoint, f"*.{endpoint}", f"*-{endpoint}")
         records = tuple(Record(name, "A", (self._home.bind,), view=HOST_ONLY) for name in names)
         ports.names.replace("gureum/endpoint", records, (Zone(endpoint, view=HOST_ONLY),))
+        if ports.gates is not None:
+            inside = tuple(Record(name, "A", (API_ADDRESS,)) for name in names)
+            ports.names.replace("gureum/guests-endpoint", inside, (Zone(endpoint),))
         await ports.names.serve("", sockets)
 
     async def _down(self, service: AgentService, ports: Ports) -> None:
         """`gureum down`: machines stop as if switched off, nothing of this home stays on the machine but its files."""
         await service.stop_machines(DOWN_LIMIT_S)
-        for port in (ports.names, ports.metadata):
+        servers: tuple[Closable, ...] = (ports.names, ports.metadata, *_gates(ports))
+        for port in servers:
             await port.close()
         await tear_down(self._home.id, self._home.run)
         if path := docker_socket(self._settings, self._home):
@@ -182,9 +189,20 @@ class Agent:
 def _in_closing_order(ports: Ports) -> tuple[Closable, ...]:
     """What serves or asks first, what it stands on last."""
     published = (ports.publisher,) if ports.publisher is not None else ()
-    servers = (ports.names, ports.metadata, ports.proxies, ports.checks, *published)
+    servers: tuple[Closable, ...] = (
+        ports.names,
+        ports.metadata,
+        *_gates(ports),
+        ports.proxies,
+        ports.checks,
+        *published,
+    )
     readers = (ports.flows,) if ports.flows is not None else ()
     return (*servers, *readers, ports.containers, ports.volumes, ports.firewalls, ports.networks)
+
+
+def _gates(ports: Ports) -> tuple[Closable, ...]:
+    return (ports.gates,) if ports.gates is not None else ()
 
 
 async def tear_down(home_id: str, run: Path) -> None:

@@ -72,7 +72,7 @@ class Application:
         if scope["type"] != "http":
             return
         if is_foreign_page(scope["headers"], self._endpoint_name):
-            await _write(send, _refusal())
+            await write_response(send, _refusal())
             return
         if scope["method"] == "POST" and scope["path"].startswith(ATTACH_PATH):
             await relay(
@@ -81,15 +81,15 @@ class Application:
             return
         body = Body(self.bodies)
         try:
-            response = await self._answer(_request(scope, await body.read(receive)))
+            response = await self._answer(request_of(scope, await body.read(receive)))
         except AwsError as refused:
             response = error_response(None, "query", refused, "-")
-        except _ClientLeft:
+        except ClientLeft:
             return
         finally:
             body.forget()
         if isinstance(response.body, bytes):
-            await _write(send, response)
+            await write_response(send, response)
         else:
             await stream(receive, send, response)
 
@@ -164,7 +164,7 @@ def _is_private(name: str) -> bool:
     return ":" in name or "." not in name or name.rpartition(".")[2].isdigit() or name.endswith(PRIVATE_DOMAINS)
 
 
-def _request(scope: dict[str, Any], body: bytes) -> Request:
+def request_of(scope: dict[str, Any], body: bytes) -> Request:
     headers: dict[str, str] = {}
     for name, value in scope["headers"]:
         key, text = name.decode("latin-1"), value.decode("latin-1")
@@ -179,15 +179,16 @@ def _request(scope: dict[str, Any], body: bytes) -> Request:
     )
 
 
-class _ClientLeft(Exception):
+class ClientLeft(Exception):
     """Nobody waits for an answer any more."""
 
 
 class Bodies:
-    """How much of all requests' bodies is in memory now."""
+    """How much of all requests' bodies is in memory now, of `limit_bytes` (LIMIT_BODIES_BYTES)."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit_bytes: int | None = None) -> None:
         self.size_bytes = 0
+        self.limit_bytes = LIMIT_BODIES_BYTES if limit_bytes is None else limit_bytes
 
 
 class Body:
@@ -198,13 +199,13 @@ class Body:
         self._size_bytes = 0
 
     async def read(self, receive: Receive) -> bytes:
-        """The whole body. AwsError when it, or all bodies together, are too large. _ClientLeft when it does not come to its end: half a
+        """The whole body. AwsError when it, or all bodies together, are too large. ClientLeft when it does not come to its end: half a
         request is none."""
         parts: list[bytes] = []
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
-                raise _ClientLeft
+                raise ClientLeft
             part = message.get("body", b"")
             self.count(len(part))
             parts.append(part)
@@ -217,7 +218,7 @@ class Body:
         self._bodies.size_bytes += more_bytes
         if self._size_bytes > LIMIT_BODY_BYTES:
             raise AwsError("RequestEntityTooLarge", "The request is too large.", status=413)
-        if self._bodies.size_bytes > LIMIT_BODIES_BYTES:
+        if self._bodies.size_bytes > self._bodies.limit_bytes:
             raise AwsError("ServiceUnavailable", "Too many large requests at once. Try again.", status=503)
 
     def forget(self) -> None:
@@ -225,7 +226,7 @@ class Body:
         self._size_bytes = 0
 
 
-async def _write(send: Send, response: Response) -> None:
+async def write_response(send: Send, response: Response) -> None:
     length = [] if "content-length" in response.headers else [(b"content-length", str(len(response.body)).encode())]
     headers = [*_headers(response), *length]
     await send({"type": "http.response.start", "status": response.status, "headers": headers})

@@ -12,6 +12,7 @@ import logging
 import os
 import shutil
 import socket
+from pathlib import Path
 
 import msgspec
 import uvloop
@@ -24,16 +25,17 @@ from gureum.aws.neighbours.uploads import run_uploads
 from gureum.aws.services import Services
 from gureum.base.clock import SystemClock
 from gureum.base.fd_store import FdStore
-from gureum.base.homes import Home, docker_socket, load_home
+from gureum.base.homes import GUESTS_SOCKET, Home, docker_socket, load_home
 from gureum.base.logs import start_logging
 from gureum.base.sealing import Sealer
 from gureum.base.settings import Settings, load_settings
 from gureum.base.supervised import Supervised, until_stopped
-from gureum.connections import HttpServer
+from gureum.connections import AsgiServer, HttpServer
 from gureum.control_metrics import publish_control_metrics
 from gureum.core.agent_link import AgentLink
 from gureum.core.world import LinkMaker, World
 from gureum.docker.front import Docker
+from gureum.guest_api import GuestApplication
 from gureum.kube_service import KubeService
 from gureum.ports.telemetry import TelemetryBroken, TelemetryFull
 from gureum.store.contract import Delete, Store, StoreBroken
@@ -103,9 +105,12 @@ class Daemon:
         )
         server = HttpServer(application)
         docker = Docker(world, docker_socket(self._settings, self._home))
+        guests = AsgiServer(GuestApplication(gateway), "gureum.guest_connections")
         await server.serve(self._listen("aws", self._home.aws_port, "aws_port"))
         kube.listen(self._listen("kube", self._home.kube_port, "kube_port"))
         await docker.serve()
+        if self._settings.guest_api and not self._home.simulate:
+            await guests.serve(_listen_for_guests(self._home.run / GUESTS_SOCKET))
         link = asyncio.get_running_loop().create_task(world.run())
         telling = asyncio.get_running_loop().create_task(publish_control_metrics(world, gateway.counters))
         self._supervised.ready()
@@ -118,7 +123,7 @@ class Daemon:
             world.tails.close()
             await kube.close(LAST_ANSWERS_S)
             await docker.close()
-            await server.close(LAST_ANSWERS_S)
+            await asyncio.gather(server.close(LAST_ANSWERS_S), guests.close(LAST_ANSWERS_S))
             link.cancel()
             for task in (uploads, telling):
                 task.cancel()
@@ -148,6 +153,20 @@ class Daemon:
         sock.setblocking(False)
         shelf.put(name, sock)
         return sock
+
+
+def _listen_for_guests(path: Path) -> socket.socket:
+    """For the agent alone (0600 in a 0700 folder); a socket that a dead daemon left is replaced."""
+    path.unlink(missing_ok=True)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    old = os.umask(0o177)
+    try:
+        sock.bind(str(path))
+    finally:
+        os.umask(old)
+    sock.listen(128)
+    sock.setblocking(False)
+    return sock
 
 
 async def reset_store(store: Store) -> int:

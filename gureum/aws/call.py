@@ -52,7 +52,7 @@ class Call:
     """`params`: parsed and checked input by botocore member names, only what was given. `account`: 12 digits. `scope`: "account/region",
     the scope of regional objects. `now`: Unix seconds of this call. `agent`: streams and reads of the machine (consoles); `compiled`: the
     operation's compiled protocol, for fragments; `sealer`: encrypts secrets at rest; `metrics`, `logs`: the telemetry store; `tails`: who
-    watches log events; `known`: what neighbours answer."""
+    watches log events; `known`: what neighbours answer; `guest`: a machine of the cloud calls, which must stay in its account."""
 
     def __init__(
         self,
@@ -77,6 +77,7 @@ class Call:
         now: float | None = None,
         tails: LogTails | None = None,
         known: Known | None = None,
+        guest: bool = False,
     ) -> None:
         self.service = service
         self.operation = operation
@@ -98,6 +99,7 @@ class Call:
         self.now = client.clock.now() if now is None else now
         self.scope = f"{account}/{region}"
         self.tails = LogTails() if tails is None else tails
+        self.guest = guest
         self.known = Known(NoNeighbours()) if known is None else known
 
     @property

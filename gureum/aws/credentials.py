@@ -93,19 +93,24 @@ def role_id(arn: str) -> str:
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """`access_key` "": the request was not signed. `session`: when the key is a temporary one."""
+    """`access_key` "": the request was not signed. `session`: when the key is a temporary one. `guest`: a machine of the cloud called."""
 
     access_key: str
     account: str
     region: str
     session: Session | None = None
+    guest: bool = False
 
 
-def identify_caller(request: Request, settings: Settings, client: Client, sealer: Sealer) -> Caller:
-    """AWS: IncompleteSignature when there is an Authorization header that is none; ExpiredToken for a session that has ended."""
+def identify_caller(
+    request: Request, settings: Settings, client: Client, sealer: Sealer, *, guest: bool = False
+) -> Caller:
+    """AWS: IncompleteSignature when there is an Authorization header that is none; ExpiredToken for a session that has ended. `guest`: who calls
+    is a machine of the cloud, which everybody's key would make anybody: only keys that STS handed out are good, whatever the settings say."""
     scope = credential_scope(request)
+    verify = guest or settings.verify_signatures
     if scope is None:
-        if settings.verify_signatures:
+        if verify:
             raise AwsError("MissingAuthenticationToken", "Request is missing Authentication Token", status=403)
         return Caller("", settings.default_account, settings.default_region)
     if _REGION.fullmatch(scope.region) is None:
@@ -115,11 +120,13 @@ def identify_caller(request: Request, settings: Settings, client: Client, sealer
     session = client.get(Session, SCOPE, access_key)
     if session is not None and session.spec.expires < client.clock.now():
         raise AwsError("ExpiredToken", "The security token included in the request is expired", status=403)
+    if guest and session is None:
+        raise _invalid_token()
     account = (
         session.spec.account if session else access_key if _ACCOUNT.fullmatch(access_key) else settings.default_account
     )
-    caller = Caller(access_key, account, scope.region, session)
-    if settings.verify_signatures:
+    caller = Caller(access_key, account, scope.region, session, guest)
+    if verify:
         secret = _secret_of(request, session, sealer) if session else settings.secret_key
         verify_signature(request, secret, client.clock.now())
     return caller
@@ -131,5 +138,18 @@ def _secret_of(request: Request, session: Session, sealer: Sealer) -> str:
     query = parse_qs(request.query)
     sent = request.headers.get("x-amz-security-token") or query.get("X-Amz-Security-Token", [""])[0]
     if not hmac.compare_digest(sent.encode(), sealer.open(session.spec.sealed_token, f"{key}/token").encode()):
-        raise AwsError("InvalidClientTokenId", "The security token included in the request is invalid.", status=403)
+        raise _invalid_token()
     return sealer.open(session.spec.sealed_secret, key)
+
+
+def _invalid_token() -> AwsError:
+    return AwsError("InvalidClientTokenId", "The security token included in the request is invalid.", status=403)
+
+
+def check_guest_key(request: Request, client: Client) -> None:
+    """What can be told of a guest's request by its head alone: that its key is one that STS handed out. Raises as `identify_caller`."""
+    scope = credential_scope(request)
+    if scope is None:
+        raise AwsError("MissingAuthenticationToken", "Request is missing Authentication Token", status=403)
+    if client.get(Session, SCOPE, scope.access_key) is None:
+        raise _invalid_token()

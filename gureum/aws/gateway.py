@@ -16,9 +16,10 @@ from collections.abc import Callable
 from typing import Any
 
 from gureum.aws.call import Call
-from gureum.aws.credentials import Caller, identify_caller
+from gureum.aws.credentials import Caller, check_guest_key, identify_caller
 from gureum.aws.errors import AwsError
 from gureum.aws.neighbours.front import Neighbours, Wanted
+from gureum.aws.neighbours.guests import stay_in_account
 from gureum.aws.protocols import (
     Compiled,
     Request,
@@ -70,7 +71,17 @@ class Gateway:
         self._preparing = asyncio.Lock()
         self._fragments: dict[Any, Any] = {}
 
-    async def handle(self, request: Request) -> Response:
+    def look_at_guest(self, head: Request) -> Response | None:
+        """The refusal of a guest's request whose head shows that it cannot be good, before its body is read."""
+        try:
+            check_guest_key(head, self._world.client)
+        except AwsError as error:
+            target = identify(head)
+            return _refused(_in_words_of(target, error), target, _new_request_id())
+        return None
+
+    async def handle(self, request: Request, *, guest: bool = False) -> Response:
+        """`guest`: a machine of the cloud calls (guest_api.py)."""
         request_id = _new_request_id()
         target: Target | None = None
         outcome = "ok"
@@ -83,7 +94,7 @@ class Gateway:
             if not target.service and self._neighbours is not None and self._neighbours.offers("s3"):
                 # An address without a signature: what browsers and curl do with a bucket's objects.
                 target = Target("s3", "rest-xml", "")
-            caller = self._caller(request, target)
+            caller = self._caller(request, target, guest=guest)
             return await self._answer(request, request_id, caller, target)
         except AwsError as error:
             outcome = error.code
@@ -97,15 +108,12 @@ class Gateway:
         finally:
             self._count(target, outcome, asyncio.get_running_loop().time() - started)
 
-    def _caller(self, request: Request, target: Target) -> Caller:
-        """AWS: EC2 has words of its own for credentials that are not right (EC2 API error codes, AuthFailure)."""
+    def _caller(self, request: Request, target: Target, *, guest: bool) -> Caller:
+        world = self._world
         try:
-            return identify_caller(request, self._world.settings, self._world.client, self._world.sealer)
+            return identify_caller(request, world.settings, world.client, world.sealer, guest=guest)
         except AwsError as error:
-            if target.service != "ec2" or error.code not in NOT_VALIDATED:
-                raise
-            text = "AWS was not able to validate the provided access credentials"
-            raise AwsError("AuthFailure", text, status=401) from error
+            raise _in_words_of(target, error) from error
 
     async def _answer(self, request: Request, request_id: str, caller: Caller, target: Target) -> Response:
         if not target.service:
@@ -131,7 +139,9 @@ class Gateway:
         self, neighbours: Neighbours, request: Request, caller: Caller, target: Target
     ) -> Response:
         with self._world.tracer.span(f"{target.service} {target.operation}"):
-            wanted = Wanted(target.service, target.operation, caller.account, caller.region, request)
+            if caller.guest:
+                stay_in_account(target, request, caller.account)
+            wanted = Wanted(target.service, target.operation, caller.account, caller.region, request, caller.guest)
             return await neighbours.handle(wanted)
 
     async def channel(self, socket: WebSocket) -> bool:
@@ -214,6 +224,7 @@ class Gateway:
             fragments=self._fragments,
             tails=world.tails,
             known=world.known,
+            guest=caller.guest,
         )
 
     def _count(self, target: Target | None, outcome: str, seconds: float) -> None:
@@ -224,6 +235,13 @@ class Gateway:
         counters.calls[service, operation, outcome] = counters.calls.get((service, operation, outcome), 0) + 1
         counters.seconds[service, operation] = counters.seconds.get((service, operation), 0.0) + seconds
         tallies.add(counters.latencies.setdefault(service, {}), seconds)
+
+
+def _in_words_of(target: Target, error: AwsError) -> AwsError:
+    """AWS: EC2 has words of its own for credentials that are not right (EC2 API error codes, AuthFailure)."""
+    if target.service != "ec2" or error.code not in NOT_VALIDATED:
+        return error
+    return AwsError("AuthFailure", "AWS was not able to validate the provided access credentials", status=401)
 
 
 def _new_request_id() -> str:

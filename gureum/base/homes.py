@@ -27,6 +27,8 @@ import msgspec
 from gureum.base.settings import FILE_NAME, Settings
 
 SYSTEM_RUN = Path("/run/gureum")
+GUESTS_SOCKET = "guests.sock"
+"""In the run folder: where the agent brings what guests ask of the API."""
 PUBLIC = ipaddress.ip_network("198.18.0.0/15")  # RFC 2544: for benchmarks, never routed in public
 POOL_PREFIX = 20
 POOL_COUNT = 2 ** (POOL_PREFIX - PUBLIC.prefixlen)

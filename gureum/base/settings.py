@@ -181,6 +181,12 @@ class Settings(Quotas, frozen=True, forbid_unknown_fields=True):
             description="Seconds after which VPC flow logs made from now on tell what passed, instead of the 60 or 600 they ask for; 0: as they ask.",
         ),
     ] = 0.0
+    guest_api: Annotated[
+        bool,
+        Meta(
+            description="Machines reach the API at `http://` and the name in `endpoint_name`, with credentials that STS or their role gave them."
+        ),
+    ] = True
     neighbours: Annotated[
         str,
         Meta(

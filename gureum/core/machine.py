@@ -30,6 +30,7 @@ from gureum.ports.containers import Containers
 from gureum.ports.dials import Dials
 from gureum.ports.firewalls import Firewalls
 from gureum.ports.flows import Flows
+from gureum.ports.gates import Gates
 from gureum.ports.images import Images
 from gureum.ports.metadata import Metadata
 from gureum.ports.names import Names
@@ -75,6 +76,7 @@ class Ports(msgspec.Struct, frozen=True):
     streams: Streams | None = None
     publisher: Publisher | None = None
     root_files: RootFiles | None = None
+    gates: Gates | None = None
 
 
 class Machine:

@@ -12,6 +12,8 @@ from collections.abc import Container, Iterable, Iterator
 from ipaddress import IPv4Network
 from typing import Literal, Protocol, TypeVar, cast
 
+import msgspec
+
 from gureum.core.machine import Machine
 from gureum.core.specs import Balancer, FirewallGroup, Interface, Network, Proxy, Sandbox
 from gureum.core.targets import TargetBook
@@ -21,7 +23,8 @@ from gureum.ports.networks import EdgeSpec
 
 T = TypeVar("T", FirewallGroup, Interface, Balancer, Proxy)
 DNS_PORT, METADATA_PORT = 53, 80
-METADATA_ADDRESS = "169.254.169.254"
+METADATA_ADDRESS, API_ADDRESS = "169.254.169.254", "169.254.169.249"
+API_PORT = 80
 
 
 class SocketShelf(Protocol):
@@ -128,6 +131,8 @@ class NetworkKinds:
 
     async def network(self, id_: str, spec: Network) -> None:
         await self._ensure_edge()
+        if self._machine.ports.gates is not None:
+            spec = _with_gate(spec)
         await self._machine.ports.networks.ensure_network(spec.network)
         await self.rules.enforce(spec.network.name)
         await self._serve(spec)
@@ -138,6 +143,8 @@ class NetworkKinds:
         ports = self._machine.ports
         await ports.names.stop(name)
         await ports.metadata.stop(name)
+        if ports.gates is not None:
+            await ports.gates.stop(name)
         for socket_name, sock in self._sockets.pop(name, {}).items():
             self._drop(socket_name, sock)
         await self.rules.forget(name)
@@ -188,11 +195,15 @@ class NetworkKinds:
         self._sockets[name] = sockets
         for gone in held.keys() - sockets.keys():
             self._drop(gone, held[gone])
+
+        def at(end: str) -> list[socket.socket]:
+            return [sock.dup() for one, sock in sockets.items() if one.endswith(end)]
+
         ports = self._machine.ports
-        await ports.names.serve(name, [sock.dup() for one, sock in sockets.items() if one.endswith(f"/{DNS_PORT}")])
-        await ports.metadata.serve(
-            name, [sock.dup() for one, sock in sockets.items() if one.endswith(f"/{METADATA_PORT}")]
-        )
+        await ports.names.serve(name, at(f"/{DNS_PORT}"))
+        await ports.metadata.serve(name, at(f"/{METADATA_ADDRESS}/{METADATA_PORT}"))
+        if ports.gates is not None:
+            await ports.gates.serve(name, at(f"/{API_ADDRESS}/{API_PORT}"))
 
     def _drop(self, socket_name: str, sock: socket.socket) -> None:
         self._shelf.remove(socket_name)
@@ -213,9 +224,17 @@ class NetworkKinds:
         for address in spec.network.local_addresses:
             if address == METADATA_ADDRESS:
                 found.append(f"net-{name}/tcp/{address}/{METADATA_PORT}")
+            elif address == API_ADDRESS:
+                found.append(f"net-{name}/tcp/{address}/{API_PORT}")
             else:
                 found += [f"net-{name}/{kind}/{address}/{DNS_PORT}" for kind in ("udp", "tcp")]
         return found
+
+
+def _with_gate(spec: Network) -> Network:
+    """With the address at which machines reach the API."""
+    addresses = (*spec.network.local_addresses, API_ADDRESS)
+    return msgspec.structs.replace(spec, network=msgspec.structs.replace(spec.network, local_addresses=addresses))
 
 
 def _kind(text: str) -> Literal["tcp", "udp"]:

@@ -25,8 +25,8 @@ from gureum.ports.firewalls import RuleSet
 from gureum.ports.flows import Direction, Flow
 
 _TCP = 6
-_UNTOLD = ("169.254.169.253", "169.254.169.254", "169.254.169.123")
-"""Names, metadata and time (AWS: "flow log limitations")."""
+_UNTOLD = ("169.254.169.253", "169.254.169.254", "169.254.169.123", "169.254.169.249")
+"""Names, metadata, time and the API (AWS: "flow log limitations")."""
 
 
 class Owners(msgspec.Struct, frozen=True):

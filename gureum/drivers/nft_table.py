@@ -11,7 +11,7 @@ commands that turn one into the other.
                        to the uplink       accept, when the sender has a public address and its subnet leads there
                      what falls out at the end is counted and dropped (chain `denied`, or `denied-out` where the sender's rules refuse);
                      while somebody watches the network's flows, it is told too (NFLOG)
-    input            metadata (169.254.169.254:80) and names (port 53 of the resolvers), else nothing
+    input            metadata (169.254.169.254:80), the API (169.254.169.249:80) and names (port 53 of the resolvers), else nothing
     nat postrouting  to the uplink: private address -> public address
     arp input        (a table of that family) who asks must be an address of the network. The router needs to learn nothing from it,
                        but the kernel would: into one table of a thousand neighbours for all namespaces, the host's included
@@ -56,7 +56,7 @@ from gureum.drivers.nft_expressions import (
 from gureum.drivers.nft_idle import Limit
 from gureum.ports.firewalls import Group, PeerLink, Port, Rule, RuleSet
 
-METADATA_ADDRESS = "169.254.169.254"
+METADATA_ADDRESS, API_ADDRESS = "169.254.169.254", "169.254.169.249"
 RESOLVER_ADDRESS = "169.254.169.253"
 _FAMILIES = ("inet", "arp")
 _ADDRESSED, _ARP = ({"family": family, "table": NFT_TABLE} for family in _FAMILIES)
@@ -162,7 +162,7 @@ def _frame(rules: RuleSet, acls: tuple[Line, ...], balancing: bool) -> dict[str,
     local = match(meta("iifname"), "lo")
     resolvers = {"set": [RESOLVER_ADDRESS, *(_resolver(cidr) for cidr in rules.cidrs)]}
     names = match(payload("ip", "daddr"), resolvers)
-    metadata = match(payload("ip", "daddr"), METADATA_ADDRESS)
+    metadata = match(payload("ip", "daddr"), {"set": [API_ADDRESS, METADATA_ADDRESS]})
     translate_in = {"dnat": {"family": "ip", "addr": lookup(payload("ip", "daddr"), "to-private")}}
     translate_out = {"snat": {"family": "ip", "addr": lookup(payload("ip", "saddr"), "to-public")}}
     return {

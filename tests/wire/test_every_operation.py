@@ -35,7 +35,19 @@ from tests.cloud.running import BUSYBOX, Cloud
 
 TESTS = Path(__file__).parent.parent
 SCRIPTS = sorted((Path(__file__).parent / "operations").glob("*.txt"))
-SERVICES = ("acm", "autoscaling", "cloudwatch", "ebs", "ec2", "ec2-instance-connect", "elbv2", "logs", "ssm", "sts")
+SERVICES = (
+    "acm",
+    "autoscaling",
+    "cloudwatch",
+    "ebs",
+    "ec2",
+    "ec2-instance-connect",
+    "elbv2",
+    "iam",
+    "logs",
+    "ssm",
+    "sts",
+)
 WAIT = {"Delay": 0.05, "MaxAttempts": 400}
 accounts = itertools.count(444400000000)
 _models = {name: botocore.session.get_session().get_service_model(name) for name in SERVICES}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+import os
 import time
 from typing import Any
 
@@ -25,6 +26,7 @@ from gureum.aws.neighbours.keepers import Keeper, keeper_of
 from gureum.aws.neighbours.offered import OFFERED
 
 log = logging.getLogger("gureum.neighbours")
+OWN_BUCKETS = "MOTO_S3_ALLOW_CROSSACCOUNT_ACCESS"
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -70,11 +72,14 @@ class Backends:
         vars(moto_time)["datetime"] = self._clock
         self._keepers: dict[str, Keeper] = {}
 
-    def call(self, account: str, sent: Sent, seed: bytes, at: float | None) -> Answer:
-        """`seed`: b"" where nothing needs to be repeated. `at`: the time that it is for moto, Unix seconds; None: now."""
+    def call(self, account: str, sent: Sent, seed: bytes, at: float | None, *, own_only: bool = False) -> Answer:
+        """`seed`: b"" where nothing needs to be repeated. `at`: the time that it is for moto, Unix seconds; None: now. `own_only`: buckets of
+        other accounts are denied."""
         self._clock.now_s = at
         if seed:
             mock_random.seed(seed)
+        if own_only:
+            os.environ[OWN_BUCKETS] = "false"  # moto asks for it in each call
         headers = HeadersDict({**sent.headers, "x-moto-account-id": account})
         request = AWSPreparedRequest(sent.method, sent.url, headers, sent.body, False)
         try:
@@ -86,6 +91,7 @@ class Backends:
             return Answer(500, {}, b"", f"{type(fault).__name__}: {fault}")
         finally:
             self._clock.now_s = None
+            os.environ.pop(OWN_BUCKETS, None)
             if seed:
                 mock_random.seed()
         if found is None:

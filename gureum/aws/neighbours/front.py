@@ -44,13 +44,14 @@ _LABELS = {
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """A call. `operation`: "" where only the address tells it (S3)."""
+    """A call. `operation`: "" where only the address tells it (S3). `guest`: it may not reach what is another account's."""
 
     service: str
     operation: str
     account: str
     region: str
     request: Request
+    guest: bool = False
 
 
 class Neighbours:
@@ -157,7 +158,7 @@ class Neighbours:
         seed = os.urandom(SEED_BYTES) if writes else b""
         at = time.time()
         sent = Sent(request.method, self._url(wanted), _headers(request), request.body)
-        answer = self._backends.call(wanted.account, sent, seed, at)
+        answer = self._backends.call(wanted.account, sent, seed, at, own_only=wanted.guest)
         if writes:
             self._changed(wanted.service)
         if writes and (answer.status < 400 or answer.failed) and not self._found_nothing(wanted, answer):

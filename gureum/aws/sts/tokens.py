@@ -20,6 +20,10 @@ _ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::(\d{12}):role/((?:[\w+=,.@-]+/)*)([
 
 @operation("GetCallerIdentity")
 def get_caller_identity(call: Call) -> dict[str, Any]:
+    return _identity(call)
+
+
+def _identity(call: Call) -> dict[str, Any]:
     session = call.client.get(Session, SCOPE, call.access_key)
     if session is not None:
         return {"UserId": session.spec.user_id, "Account": session.spec.account, "Arn": session.spec.arn}
@@ -33,6 +37,10 @@ async def assume_role(call: Call) -> dict[str, Any]:
     if found is None:
         raise AwsError("ValidationError", f"{call.params['RoleArn']} is invalid")
     account, _, role = found.groups()
+    if call.guest and account != call.account:
+        me = _identity(call)["Arn"]
+        text = f"User: {me} is not authorized to perform: sts:AssumeRole on resource: {found.group(0)}"
+        raise AwsError("AccessDenied", text, status=403)
     name = call.params["RoleSessionName"]
     arn = f"arn:aws:sts::{account}:assumed-role/{role}/{name}"
     user_id = f"{role_id(found.group(0))}:{name}"

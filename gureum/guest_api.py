@@ -1,0 +1,118 @@
+"""The HTTP front for machines of the cloud: AWS and nothing else, for who proves who he is.
+
+    guest ─► the agent's gate (drivers/api_gate.py) ─► unix socket ─► here ─► gateway, as a guest
+
+Guests are hostile. Before a body is read its key must be one that STS handed out; signatures are checked whatever the settings say; a guest stays in
+the account of its credentials; there are no paths of gureum's own, no WebSockets. A guest in haste is answered later, so that it costs others
+nothing (as in the metadata service).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from gureum.asgi import (
+    Bodies,
+    Body,
+    ClientLeft,
+    Receive,
+    Send,
+    request_of,
+    stream,
+    write_response,
+)
+from gureum.aws.errors import AwsError
+from gureum.aws.gateway import Gateway
+from gureum.aws.protocols import Response, error_response
+
+RATE, BURST = 50.0, 200.0
+"""Requests a second of one guest, and at once."""
+LIMIT_GUEST_BODIES_BYTES = 64 * 1024 * 1024
+LIMIT_BODIES_BYTES = 256 * 1024 * 1024
+BODY_S = 300.0
+LIMIT_GUESTS = 4096
+
+
+class Guest:
+    """A bucket of BURST requests that fills at RATE, and the bodies it has in memory."""
+
+    def __init__(self, now: float) -> None:
+        self.bodies = Bodies(LIMIT_GUEST_BODIES_BYTES)
+        self._left = BURST
+        self._at = now
+
+    def wait_s(self, now: float) -> float:
+        """Takes one request, on credit if need be: how long it waits."""
+        self._left = min(BURST, self._left + (now - self._at) * RATE) - 1.0
+        self._at = now
+        return max(0.0, -self._left / RATE)
+
+    def is_quiet(self, now: float) -> bool:
+        return not self.bodies.size_bytes and self._left + (now - self._at) * RATE >= BURST
+
+
+class GuestApplication:
+    """ASGI. The client's name is the guest's ("NETWORK ADDRESS")."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._guests: dict[str, Guest] = {}
+        self._bodies = Bodies(LIMIT_BODIES_BYTES)
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close"})
+            return
+        if scope["type"] != "http":
+            return
+        guest = self._guest(str((scope.get("client") or ("",))[0]))
+        if (wait_s := guest.wait_s(asyncio.get_running_loop().time())) > 0:
+            await asyncio.sleep(wait_s)
+        response = self._gateway.look_at_guest(request_of(scope, b""))
+        if response is not None:
+            response.headers["connection"] = "close"  # its body is not read
+        else:
+            response = await self._answer(guest, scope, receive)
+        if response is None:
+            return
+        if isinstance(response.body, bytes):
+            await write_response(send, response)
+        else:
+            await stream(receive, send, response)
+
+    async def _answer(self, guest: Guest, scope: dict[str, Any], receive: Receive) -> Response | None:
+        """None: nobody waits for it any more."""
+        own, all_ = Body(guest.bodies), Body(self._bodies)
+        try:
+            async with asyncio.timeout(BODY_S):
+                data = await own.read(_counted(receive, all_))
+            return await self._gateway.handle(request_of(scope, data), guest=True)
+        except AwsError as refused:
+            return error_response(None, "query", refused, "-")
+        except (ClientLeft, TimeoutError):
+            return None
+        finally:
+            own.forget()
+            all_.forget()
+
+    def _guest(self, name: str) -> Guest:
+        now = asyncio.get_running_loop().time()
+        found = self._guests.get(name)
+        if found is None:
+            if len(self._guests) >= LIMIT_GUESTS:
+                self._guests = {key: one for key, one in self._guests.items() if not one.is_quiet(now)}
+            found = self._guests[name] = Guest(now)
+        return found
+
+
+def _counted(receive: Receive, body: Body) -> Receive:
+    """`receive`, which counts what comes among all guests' bodies too. AwsError when those are too large together."""
+
+    async def counting() -> dict[str, Any]:
+        message = await receive()
+        if message["type"] == "http.request":
+            body.count(len(message.get("body", b"")))
+        return message
+
+    return counting
