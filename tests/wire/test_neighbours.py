@@ -267,6 +267,40 @@ def test_log_files_become_objects_when_there_is_a_bucket(cloud: Cloud) -> None:
     assert s3.get_object(Bucket="flow-bucket", Key=key)["Body"].read() == b"records"
 
 
+def test_a_secret_parameter_stands_and_falls_with_its_key(cloud: Cloud) -> None:
+    """AWS: ssm PutParameter KeyId, InvalidKeyId."""
+    kms, ssm = cloud.client("kms"), cloud.client("ssm")
+    key = kms.create_key()["KeyMetadata"]["KeyId"]
+    kms.create_alias(AliasName="alias/app", TargetKeyId=key)
+    secret = {"Name": "/app/secret", "Value": "s3cret", "Type": "SecureString"}
+    for bad in ("alias/none", "00000000-0000-0000-0000-000000000000", "arn:aws:kms:us-east-1:1:key/x"):
+        with pytest.raises(ClientError) as error:
+            ssm.put_parameter(**secret, KeyId=bad)
+        assert code_of(error) == "InvalidKeyId"
+    signing = kms.create_key(KeyUsage="SIGN_VERIFY", KeySpec="RSA_2048")["KeyMetadata"]["KeyId"]
+    with pytest.raises(ClientError) as error:
+        ssm.put_parameter(**secret, KeyId=signing)
+    assert code_of(error) == "InvalidKeyId"
+    ssm.put_parameter(**secret, KeyId="alias/app")
+    assert ssm.get_parameter(Name="/app/secret", WithDecryption=True)["Parameter"]["Value"] == "s3cret"
+    assert ssm.describe_parameters()["Parameters"][0]["KeyId"] == "alias/app"
+    kms.disable_key(KeyId=key)
+    looks = (
+        lambda: ssm.get_parameter(Name="/app/secret", WithDecryption=True),
+        lambda: ssm.get_parameters(Names=["/app/secret"], WithDecryption=True),
+        lambda: ssm.get_parameters_by_path(Path="/app", WithDecryption=True),
+        lambda: ssm.get_parameter_history(Name="/app/secret", WithDecryption=True),
+        lambda: ssm.put_parameter(**secret, KeyId="alias/app", Overwrite=True),
+    )
+    for look in looks:
+        with pytest.raises(ClientError) as error:
+            look()
+        assert code_of(error) == "InvalidKeyId"
+    assert "s3cret" not in ssm.get_parameter(Name="/app/secret")["Parameter"]["Value"]
+    kms.enable_key(KeyId=key)
+    assert ssm.get_parameter(Name="/app/secret", WithDecryption=True)["Parameter"]["Value"] == "s3cret"
+
+
 def test_coverage_names_what_moto_answers(cloud: Cloud) -> None:
     found = json.loads(cloud.command("coverage", "--json").stdout)
     assert found["s3"]["PutObject"] == "moto"

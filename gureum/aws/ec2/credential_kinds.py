@@ -25,7 +25,7 @@ class InstanceCredentialsSpec(msgspec.Struct, frozen=True):
 
 @kind("ec2.InstanceCredentials")
 class InstanceCredentials(Resource, frozen=True):
-    """Of an instance with a profile; has its name and goes with it."""
+    """Of an instance with a profile; goes with it. Its name (`name_of`) is not the instance's: what users name by its id is the instance."""
 
     spec: InstanceCredentialsSpec
 
@@ -33,12 +33,22 @@ class InstanceCredentials(Resource, frozen=True):
 def new_credentials(call: Call, instance: Instance) -> InstanceCredentials:
     """That they are to be made, written together with the profile."""
     return InstanceCredentials(
-        meta=call.meta(instance.meta.name, owner=instance), spec=InstanceCredentialsSpec(instance.spec.profile_arn)
+        meta=call.meta(name_of(instance.meta.name), owner=instance),
+        spec=InstanceCredentialsSpec(instance.spec.profile_arn),
     )
 
 
 def of_instance(call: Call, name: str) -> InstanceCredentials | None:
-    return call.get(InstanceCredentials, name)
+    return call.get(InstanceCredentials, name_of(name))
+
+
+def name_of(instance: str) -> str:
+    return f"{instance}:credentials"
+
+
+def instance_of(credentials: InstanceCredentials) -> str:
+    """Its instance's id."""
+    return credentials.meta.name.removesuffix(":credentials")
 
 
 def context_of(instance: str) -> str:

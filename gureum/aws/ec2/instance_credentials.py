@@ -19,7 +19,13 @@ from urllib.parse import unquote
 import msgspec
 
 from gureum.aws.credentials import new_session, role_id
-from gureum.aws.ec2.credential_kinds import InstanceCredentials, InstanceCredentialsSpec, context_of
+from gureum.aws.ec2.credential_kinds import (
+    InstanceCredentials,
+    InstanceCredentialsSpec,
+    context_of,
+    instance_of,
+    name_of,
+)
 from gureum.aws.ec2.instance_kinds import Instance
 from gureum.aws.ec2.instance_lifecycle import world_call
 from gureum.aws.ec2.instance_profiles import iam_profile
@@ -38,13 +44,13 @@ def credentials_of_instance(client: Client, instance: Instance) -> Iterable[str]
     """An instance that starts may need new ones."""
     if not instance.spec.profile_arn:
         return ()
-    return (make_key("ec2.InstanceCredentials", instance.meta.scope, instance.meta.name),)
+    return (make_key("ec2.InstanceCredentials", instance.meta.scope, name_of(instance.meta.name)),)
 
 
 @reconcile(InstanceCredentials)
 async def reconcile_credentials(world: World, credentials: InstanceCredentials) -> None:
     call = world_call(world, credentials)
-    instance = call.get(Instance, credentials.meta.name)
+    instance = call.get(Instance, instance_of(credentials))
     transaction = call.transaction()
     if instance is None or instance.status.state == "terminated":
         transaction.delete(credentials)
@@ -87,7 +93,7 @@ def _wanted(call: Any, spec: InstanceCredentialsSpec) -> InstanceCredentialsSpec
 def _issued(
     world: World, transaction: Any, credentials: InstanceCredentials, wanted: InstanceCredentialsSpec
 ) -> InstanceCredentialsSpec:
-    account, name = credentials.meta.scope.split("/")[0], credentials.meta.name
+    account, name = credentials.meta.scope.split("/")[0], instance_of(credentials)
     arn = f"arn:aws:sts::{account}:assumed-role/{wanted.role}/{name}"
     issued = new_session(
         world.client, transaction, world.sealer, account, arn, f"{wanted.role_id}:{name}", wanted.updated, GOOD_FOR_S

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from gureum.aws.ec2.credential_kinds import InstanceCredentials, InstanceCredentialsSpec, context_of
+from gureum.aws.ec2.credential_kinds import InstanceCredentials, InstanceCredentialsSpec, context_of, name_of
 from gureum.aws.ec2.dhcp_options import option_lines, resolver_file
 from gureum.aws.ec2.host_names import private_name, public_name, resource_name
 from gureum.aws.ec2.instance_kinds import Instance, Volume
@@ -140,7 +140,8 @@ def _hostname(instance: Instance, interfaces: list[NetworkInterface]) -> str:
 
 def _metadata(instance: Instance, interfaces: list[NetworkInterface], hostname: str, read: Reader) -> InstanceMetadata:
     choice = instance.spec.metadata
-    made = read.get(InstanceCredentials, instance.meta.scope, instance.meta.name) if instance.spec.profile_arn else None
+    held = name_of(instance.meta.name)
+    made = read.get(InstanceCredentials, instance.meta.scope, held) if instance.spec.profile_arn else None
     told, sealed = credentials_tree(instance, made.spec if made is not None else None)
     user_data = base64.b64decode(instance.spec.user_data) if instance.spec.user_data else None
     return InstanceMetadata(

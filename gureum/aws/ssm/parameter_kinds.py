@@ -15,10 +15,10 @@ import msgspec
 from gureum.aws.call import Call
 from gureum.aws.errors import AwsError
 from gureum.aws.logs.kinds import key_name
+from gureum.aws.ssm.parameter_keys import check_key
 from gureum.aws.ssm.public_parameters import PREFIX, find_public
 from gureum.engine.resource import Resource, kind
 
-DEFAULT_KEY = "alias/aws/ssm"
 SECURE = "SecureString"
 _ARN = re.compile(r"arn:aws[a-z-]*:ssm:([a-z0-9-]*):(\d*):parameter(/.*)")
 _REFERENCE = re.compile(r"\{\{\s*ssm:([^}\s]+)\s*\}\}")
@@ -127,6 +127,8 @@ def value_of(call: Call, version: ParameterVersion, *, decrypt: bool) -> str:
     spec = version.spec
     if spec.type != SECURE or not decrypt:
         return spec.value
+    if spec.key_id:
+        check_key(call, spec.key_id)
     return str(call.sealer.open(spec.value, seal_context(version.meta.scope, spec.parameter, spec.number)))
 
 

@@ -16,8 +16,8 @@ from gureum.aws.errors import AwsError
 from gureum.aws.logs.kinds import key_name
 from gureum.aws.marks import Result, operation
 from gureum.aws.ssm.paging import page
+from gureum.aws.ssm.parameter_keys import DEFAULT_KEY, check_key, is_default
 from gureum.aws.ssm.parameter_kinds import (
-    DEFAULT_KEY,
     SECURE,
     Parameter,
     ParameterSpec,
@@ -240,16 +240,16 @@ def _is_image(call: Call, value: str) -> bool:
 
 
 def _key_id(call: Call, type_: str) -> str:
-    """AWS: InvalidKeyId. There is no KMS here: only the key that Systems Manager has of itself."""
+    """AWS: InvalidKeyId."""
     key = call.params.get("KeyId")
     if type_ != SECURE:
         if key:
             raise invalid("KeyId is required for SecureString type parameter only.")
         return ""
-    names = (DEFAULT_KEY, f"arn:aws:kms:{call.region}:{call.account}:{DEFAULT_KEY}")
-    if key and key not in names:
-        raise AwsError("InvalidKeyId", f"Invalid keyId {key}")
-    return DEFAULT_KEY
+    if not key or is_default(call, key):
+        return DEFAULT_KEY
+    check_key(call, key)
+    return str(key)
 
 
 def _stored(call: Call, type_: str, name: str, number: int) -> str:
@@ -285,7 +285,9 @@ def get_parameters(call: Call) -> Result:
     for name in dict.fromkeys(call.params["Names"]):
         try:
             found.append(look_up(call, name, decrypt=bool(call.params.get("WithDecryption"))))
-        except AwsError:
+        except AwsError as error:
+            if error.code == "InvalidKeyId":
+                raise
             missing.append(name)
     return {"Parameters": found, "InvalidParameters": missing}
 

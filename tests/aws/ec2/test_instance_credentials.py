@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
-from gureum.aws.ec2.credential_kinds import InstanceCredentials, InstanceCredentialsSpec
+from gureum.aws.ec2.credential_kinds import InstanceCredentials, InstanceCredentialsSpec, name_of
 from gureum.aws.ec2.images import BUILTINS
 from gureum.aws.ec2.instance_credentials import lets_assume
 
@@ -54,7 +54,7 @@ def launch(cloud: Any) -> Any:
 
 def test_secrets_are_lowered_sealed_and_faults_told(cloud: Any, launch: Any) -> None:
     instance = launch(IamInstanceProfile={"Name": "web"})
-    made = cloud.client.get(InstanceCredentials, "111122223333/us-east-1", instance)
+    made = cloud.client.get(InstanceCredentials, "111122223333/us-east-1", name_of(instance))
     arn = "arn:aws:iam::111122223333:instance-profile/web"
     assert made.spec == InstanceCredentialsSpec(arn)
     document = cloud.wished("Metadata")[instance].document
@@ -66,7 +66,7 @@ def test_a_profile_is_given_and_taken_together_with_its_credentials(cloud: Any, 
     instance = launch()
 
     def credentials() -> Any:
-        return cloud.client.get(InstanceCredentials, "111122223333/us-east-1", instance)
+        return cloud.client.get(InstanceCredentials, "111122223333/us-east-1", name_of(instance))
 
     assert credentials() is None
     cloud("AssociateIamInstanceProfile", InstanceId=instance, IamInstanceProfile={"Name": "web"})
@@ -78,3 +78,13 @@ def test_a_profile_is_given_and_taken_together_with_its_credentials(cloud: Any, 
     assert credentials().spec.profile.endswith("/db")
     cloud("DisassociateIamInstanceProfile", AssociationId=replaced["AssociationId"])
     assert credentials() is None
+
+
+def test_tags_of_an_instance_with_a_profile_are_its_own(cloud: Any, launch: Any) -> None:
+    instance = launch(IamInstanceProfile={"Name": "web"})
+    cloud("CreateTags", Resources=[instance], Tags=[{"Key": "Name", "Value": "one"}])
+    cloud("CreateTags", Resources=[instance], Tags=[{"Key": "Name", "Value": "two"}])
+    (found,) = cloud("DescribeInstances", InstanceIds=[instance])["Reservations"][0]["Instances"]
+    assert found["Tags"] == [{"Key": "Name", "Value": "two"}]
+    filters = [{"Name": "resource-id", "Values": [instance]}]
+    assert [one["Value"] for one in cloud("DescribeTags", Filters=filters)["Tags"]] == ["two"]
