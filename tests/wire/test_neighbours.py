@@ -301,6 +301,15 @@ def test_a_secret_parameter_stands_and_falls_with_its_key(cloud: Cloud) -> None:
     assert ssm.get_parameter(Name="/app/secret", WithDecryption=True)["Parameter"]["Value"] == "s3cret"
 
 
+def test_policies_of_aws_itself_are_there(cloud: Cloud) -> None:
+    iam = cloud.client("iam")
+    iam.create_role(RoleName="managed", AssumeRolePolicyDocument="{}")
+    arn = "arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"
+    iam.attach_role_policy(RoleName="managed", PolicyArn=arn)
+    assert iam.list_attached_role_policies(RoleName="managed")["AttachedPolicies"][0]["PolicyArn"] == arn
+    assert iam.get_policy(PolicyArn=arn)["Policy"]["AttachmentCount"] == 1
+
+
 def test_coverage_names_what_moto_answers(cloud: Cloud) -> None:
     found = json.loads(cloud.command("coverage", "--json").stdout)
     assert found["s3"]["PutObject"] == "moto"
