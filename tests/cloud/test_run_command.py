@@ -82,6 +82,42 @@ def test_waiter_and_truncated_output_and_logs(cloud: Cloud, ssm: Any, machines: 
     assert [one["message"] for one in page["events"]][-1] == "line 20000"
 
 
+def test_whole_outputs_go_to_a_bucket(cloud: Cloud, ssm: Any, machines: list[str]) -> None:
+    """AWS: "Configuring S3 for command output". The daemon is killed in the middle: nothing lacks, nothing is there twice."""
+    s3 = cloud.client("s3")
+    s3.create_bucket(Bucket="outputs")
+    name = machines[0]
+    script = "n=0; while [ $n -lt 30000 ]; do echo line $n; n=$((n+1)); done; echo half > /tmp/half; sleep 1; echo end; echo bad >&2"
+    command = send(ssm, [name], script, OutputS3BucketName="outputs", OutputS3KeyPrefix="runs/of/today")
+    until(lambda: cloud.inside(name, "cat", "/tmp/half").stdout)
+    os.kill(cloud.process("daemon"), signal.SIGKILL)
+    found = ended(ssm, command, name)
+    place = f"runs/of/today/{command}/{name}/awsrunShellScript/0.awsrunShellScript"
+    assert found["StandardOutputUrl"] == f"https://s3.us-east-1.amazonaws.com/outputs/{place}/stdout"
+    assert len(found["StandardOutputContent"]) == 24000
+
+    def keys() -> list[str] | None:
+        listed = [one["Key"] for one in s3.list_objects_v2(Bucket="outputs").get("Contents", [])]
+        return listed if len(listed) == 2 else None
+
+    assert until(keys) == [f"{place}/stderr", f"{place}/stdout"]
+    body = s3.get_object(Bucket="outputs", Key=f"{place}/stdout")["Body"].read()
+    assert body == "".join(f"line {number}\n" for number in range(30000)).encode() + b"end\n"
+    assert s3.get_object(Bucket="outputs", Key=f"{place}/stderr")["Body"].read() == b"bad\n"
+    shown = ssm.list_command_invocations(CommandId=command, Details=True)["CommandInvocations"][0]
+    assert shown["CommandPlugins"][0]["OutputS3BucketName"] == "outputs"
+    assert list((cloud.home / "s3-local" / "outputs").rglob("*.part")) == []
+
+
+@pytest.mark.parametrize(
+    ("bucket", "prefix"), [("none-such", ""), ("outputs", "../up"), ("outputs", "a/../../b"), ("outputs", ".hidden")]
+)
+def test_places_that_are_none_are_refused(ssm: Any, machines: list[str], bucket: str, prefix: str) -> None:
+    with pytest.raises(ClientError) as error:
+        send(ssm, machines[:1], "true", OutputS3BucketName=bucket, OutputS3KeyPrefix=prefix)
+    assert error.value.response["Error"]["Code"] == "InvalidOutputFolder"
+
+
 def test_targets_by_tag_one_at_a_time_stop_after_the_first_error(ssm: Any, machines: list[str]) -> None:
     targets = [{"Key": "tag:role", "Values": ["web"]}]
     command = send(ssm, [], "exit 9", Targets=targets, MaxConcurrency="1", MaxErrors="0")

@@ -388,6 +388,8 @@ def preferences(ssm: Any, cloud: Cloud) -> Iterator[None]:
     inputs = {
         "cloudWatchLogGroupName": "sessions",
         "cloudWatchStreamingEnabled": False,
+        "s3BucketName": "sessions-of-all",
+        "s3KeyPrefix": "logs",
         "runAsEnabled": True,
         "runAsDefaultUser": "ec2-user",
         "idleSessionTimeout": "1",
@@ -395,6 +397,7 @@ def preferences(ssm: Any, cloud: Cloud) -> Iterator[None]:
     }
     content = {"schemaVersion": "1.0", "sessionType": "Standard_Stream", "inputs": inputs}
     cloud.client("logs").create_log_group(logGroupName="sessions")
+    cloud.client("s3").create_bucket(Bucket="sessions-of-all")
     name = "SSM-SessionManagerRunShell"
     ssm.create_document(Name=name, DocumentType="Session", Content=json.dumps(content))
     yield
@@ -419,3 +422,11 @@ def test_preferences_are_obeyed_and_the_session_is_logged(
         return []
 
     assert "hi there" in until(lines)
+
+    def kept() -> bytes:
+        with contextlib.suppress(ClientError):
+            found = cloud.client("s3").get_object(Bucket="sessions-of-all", Key=f"logs/{session}.log")
+            return bytes(found["Body"].read())
+        return b""
+
+    assert b"hi there\n" in until(kept)

@@ -1,4 +1,4 @@
-"""Log files (flow logs, access logs of load balancers) on their way into buckets.
+"""Log files (flow logs, access logs of load balancers, outputs of commands and sessions) on their way into buckets.
 
 Who writes them puts them under `<home>/s3-local/BUCKET/KEY`, daemon or not. Where S3 is a neighbour and has the bucket, each file becomes an object
 and is then removed; where it has none, files stay, and become objects when the bucket is made.
@@ -21,7 +21,7 @@ FOLDER = "s3-local"
 LOOK_S = 1.0
 AFTER_REFUSAL_S = 10.0
 LIMIT_FILES = 1000
-SUFFIXES = (".log.gz", ".log")
+SUFFIXES = (".log.gz", ".log", "/stdout", "/stderr")
 TYPES = {".gz": "application/x-gzip"}
 _ACCOUNT = re.compile(r"(?:^|/)AWSLogs/(?:aws-account-id=)?(\d{12})/")
 _REGION = "us-east-1"
@@ -80,7 +80,7 @@ def _files(folder: Path) -> Iterator[Path]:
     count = 0
     for at, _, names in os.walk(folder):
         for name in sorted(names):
-            if name.endswith(SUFFIXES) and not name.startswith("."):
+            if f"/{name}".endswith(SUFFIXES) and not name.startswith("."):
                 yield Path(at) / name
                 count += 1
                 if count >= LIMIT_FILES:

@@ -7,14 +7,17 @@ AWS: "Understanding command statuses" (Systems Manager user guide).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import msgspec
 
 from gureum.aws.ssm.document_content import Step
+from gureum.aws.ssm.output_files import Bucket
 from gureum.engine.resource import Resource, kind
 
 OPEN = ("Pending", "InProgress", "Delayed", "Cancelling")
+_UNSAFE = re.compile(r"^\.|[^\w.-]", re.ASCII)
 STOPPED_CODE = 137
 """Exit code of what was ended because of a timeout or a cancellation."""
 
@@ -38,6 +41,13 @@ class CommandSpec(msgspec.Struct, frozen=True):
     log_group: str = ""
     log_output: bool = False
     cancelled: bool = False
+    bucket: Bucket | None = None
+
+    def place_of(self, command: str, instance: str, number: int) -> tuple[str, ...]:
+        """Where in the bucket the outputs of a step are, below the prefix. AWS: "COMMAND/INSTANCE/awsrunShellScript/STEP"."""
+        name = self.steps[number].name
+        plugin = "awsrunShellScript"
+        return command, instance, plugin, f"{number}.{plugin}" if name.startswith("aws:") else _UNSAFE.sub("-", name)
 
 
 class CommandStatus(msgspec.Struct, frozen=True):
@@ -52,7 +62,8 @@ class Command(Resource, frozen=True):
 
 
 class StepResult(msgspec.Struct, frozen=True):
-    """How far one step has come. `launched`: the agent has started it, so it is never started again. `out`, `err`: the beginning of its output."""
+    """How far one step has come. `launched`: the agent has started it, so it is never started again. `out`, `err`: the beginning of its output.
+    `filed`: how much of each is in the files for a bucket."""
 
     name: str
     state: str = "InProgress"
@@ -63,6 +74,7 @@ class StepResult(msgspec.Struct, frozen=True):
     launched: bool = False
     out: str = ""
     err: str = ""
+    filed: tuple[int, int] = (0, 0)
 
 
 class InvocationSpec(msgspec.Struct, frozen=True):

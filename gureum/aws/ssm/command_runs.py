@@ -27,6 +27,7 @@ from gureum.aws.ssm.command_kinds import (
     plan,
 )
 from gureum.aws.ssm.document_content import Step
+from gureum.aws.ssm.output_files import OutputFile
 from gureum.core.world import World
 from gureum.engine.client import Change
 from gureum.engine.registry import background
@@ -227,12 +228,16 @@ class _Run:
         try:
             launched = msgspec.structs.replace(begun, launched=True)
             await self._write_step(number, launched)
-            output = _Output(begun.out, begun.err, self._logger(one, step) if self._command.spec.log_output else None)
+            logger = self._logger(one, step) if self._command.spec.log_output else None
+            output = _Output(begun.out, begun.err, logger, self._files(one, number, begun))
             writer.write(frame(b"e", _NUMBER.pack(0)))
             code, state = await self._read(number, step, launched, output, reader, writer)
             await output.flush()
             if code is None:
+                # What is there is kept, as it is of a machine that was lost.
+                await output.finish()
                 return await self._lost(number, launched, "the agent of the machine was restarted")
+            await output.finish()
             result = _result(launched, code, state, output, self._world.clock.now())
             await self._write_step(number, result)
             return result
@@ -297,12 +302,22 @@ class _Run:
                 if unconfirmed > CONFIRM_BYTES:
                     # What is confirmed is forgotten by the agent: it must be stored by then.
                     await output.flush()
-                    await self._write_step(number, msgspec.structs.replace(begun, out=output.out, err=output.err))
+                    await self._write_step(number, output.noted(begun))
                     writer.write(frame(b"a", _NUMBER.pack(_NUMBER.unpack(payload[:8])[0] + 1)))
                     unconfirmed = 0
                 reading = asyncio.ensure_future(read_frame(reader))
         finally:
             reading.cancel()
+
+    def _files(self, one: Invocation, number: int, begun: StepResult) -> dict[bytes, OutputFile]:
+        spec, command = self._command.spec, self._command.meta.name
+        if spec.bucket is None:
+            return {}
+        home, place = self._world.settings.home, spec.place_of(command, one.spec.instance, number)
+        return {
+            kind: OutputFile(home, spec.bucket, spec.bucket.key(*place, name), at)
+            for kind, name, at in zip((b"o", b"r"), ("stdout", "stderr"), begun.filed, strict=True)
+        }
 
     def _logger(self, one: Invocation, step: Step) -> _Logger:
         name = step.name.replace(":", "-")
@@ -381,14 +396,17 @@ def _result(begun: StepResult, code: int, state: str, output: _Output, now: floa
 
 
 class _Output:
-    """The beginnings of both outputs, and all of them to the log. A character may be cut in two by the pieces."""
+    """The beginnings of both outputs, and all of them to the log and to files. A character may be cut in two by the pieces."""
 
-    def __init__(self, out: str, err: str, logger: _Logger | None) -> None:
+    def __init__(self, out: str, err: str, logger: _Logger | None, files: dict[bytes, OutputFile]) -> None:
         self.out, self.err = out, err
+        self._files = files
         self._decoders = {kind: codecs.getincrementaldecoder("utf-8")("replace") for kind in (b"o", b"r")}
         self._logger = logger
 
     def add(self, kind: bytes, data: bytes) -> None:
+        if kind in self._files:
+            self._files[kind].add(data)
         text = self._decoders[kind].decode(data)
         if kind == b"o":
             self.out = _head(self.out, text, LIMIT_OUT)
@@ -400,6 +418,17 @@ class _Output:
     async def flush(self) -> None:
         if self._logger is not None:
             await self._logger.flush()
+        for file in self._files.values():
+            await file.flush()
+
+    async def finish(self) -> None:
+        for file in self._files.values():
+            await file.finish()
+
+    def noted(self, begun: StepResult) -> StepResult:
+        """With what there is of it, to be stored."""
+        out, err = (self._files[kind].size if kind in self._files else 0 for kind in (b"o", b"r"))
+        return msgspec.structs.replace(begun, out=self.out, err=self.err, filed=(out, err))
 
 
 def _head(text: str, more: str, limit: int) -> str:

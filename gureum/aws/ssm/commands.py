@@ -18,12 +18,12 @@ from gureum.aws.ssm.command_kinds import (
     CommandSpec,
     Invocation,
     InvocationSpec,
-    StepResult,
     invocation_key,
 )
 from gureum.aws.ssm.document_content import Step, steps_of, values_of
 from gureum.aws.ssm.document_kinds import find
 from gureum.aws.ssm.machines import online
+from gureum.aws.ssm.output_files import Bucket, find_bucket
 from gureum.aws.ssm.paging import page
 from gureum.aws.ssm.parameter_kinds import filled
 from gureum.aws.ssm.sessions import moment_of
@@ -35,7 +35,6 @@ DEFAULT_TIMEOUT_S = 3600
 SWEPT_AT_ONCE = 10
 PLUGIN_OUTPUT = 2500
 _NOT_BUILT = {
-    "OutputS3BucketName": "Output to S3",
     "AlarmConfiguration": "Alarms of commands",
 }
 
@@ -56,6 +55,7 @@ async def send_command(call: Call) -> Result:
     used = {name: [filled(call, text) for text in texts] for name, texts in given.items()}
     steps = steps_of(found.content, values_of(found.content, used))
     _check_size(steps)
+    bucket = _bucket(call)
     instances = _instances(call)
     if len(list(call.by(Command, "open", "yes"))) >= LIMIT_OPEN:
         raise AwsError("ThrottlingException", f"There are {LIMIT_OPEN} commands under way already.")
@@ -80,6 +80,7 @@ async def send_command(call: Call) -> Result:
         most_errors=params.get("MaxErrors", "0"),
         log_group=group,
         log_output=enabled,
+        bucket=bucket,
     )
     command = Command(meta=call.meta(str(uuid.uuid4())), spec=spec)
     transaction = call.transaction()
@@ -92,6 +93,12 @@ async def send_command(call: Call) -> Result:
         transaction.delete(old)
     await call.commit(transaction)
     return {"Command": show_command(command, [])}
+
+
+def _bucket(call: Call) -> Bucket | None:
+    """AWS: InvalidOutputFolder."""
+    name, prefix = call.params.get("OutputS3BucketName"), call.params.get("OutputS3KeyPrefix") or ""
+    return find_bucket(call, name, prefix, "InvalidOutputFolder") if name else None
 
 
 def _check_size(steps: tuple[Step, ...]) -> None:
@@ -241,9 +248,8 @@ def get_command_invocation(call: Call) -> Result:
         "Status": step.state if step is not None and params.get("PluginName") else state_of(one),
         "StatusDetails": step.details if step is not None and params.get("PluginName") else details_of(one),
         "StandardOutputContent": step.out if step is not None else "",
-        "StandardOutputUrl": "",
         "StandardErrorContent": step.err if step is not None else "",
-        "StandardErrorUrl": "",
+        **_show_urls(command, one.spec.instance, names.index(wanted) if wanted in names else None),
         "CloudWatchOutputConfig": _log_config(command),
     }
     return shown
@@ -284,9 +290,7 @@ def show_command(command: Command, invocations: list[Invocation]) -> dict[str, A
         "RequestedDateTime": spec.requested,
         "Status": command.status.state,
         "StatusDetails": command.status.details,
-        "OutputS3Region": "",
-        "OutputS3BucketName": "",
-        "OutputS3KeyPrefix": "",
+        **_show_bucket(command),
         "MaxConcurrency": spec.most_at_once,
         "MaxErrors": spec.most_errors,
         "TargetCount": len(spec.instances),
@@ -298,6 +302,29 @@ def show_command(command: Command, invocations: list[Invocation]) -> dict[str, A
         "CloudWatchOutputConfig": _log_config(command),
         "TimeoutSeconds": spec.timeout_s,
     }
+
+
+def _show_bucket(command: Command) -> dict[str, Any]:
+    bucket = command.spec.bucket
+    region = command.meta.scope.rpartition("/")[2]
+    return {
+        "OutputS3Region": region if bucket else "",
+        "OutputS3BucketName": bucket.name if bucket else "",
+        "OutputS3KeyPrefix": bucket.prefix if bucket else "",
+    }
+
+
+def _show_urls(command: Command, instance: str, number: int | None) -> dict[str, Any]:
+    """Where the outputs of a step are, or of all steps."""
+    spec, region = command.spec, command.meta.scope.rpartition("/")[2]
+    if spec.bucket is None:
+        return {"StandardOutputUrl": "", "StandardErrorUrl": ""}
+    place = (command.meta.name, instance) if number is None else spec.place_of(command.meta.name, instance, number)
+    names = ("stdout", "stderr") if number is not None or len(spec.steps) == 1 else ("", "")
+    if number is None and len(spec.steps) == 1:
+        place = spec.place_of(command.meta.name, instance, 0)
+    out, err = (spec.bucket.url(region, *place, *((name,) if name else ())) for name in names)
+    return {"StandardOutputUrl": out, "StandardErrorUrl": err}
 
 
 def _log_config(command: Command) -> dict[str, Any]:
@@ -321,17 +348,19 @@ def _show_invocation(call: Call, command: Command, one: Invocation, *, details: 
         "RequestedDateTime": spec.requested,
         "Status": state_of(one),
         "StatusDetails": details_of(one),
-        "StandardOutputUrl": "",
-        "StandardErrorUrl": "",
-        "CommandPlugins": [_show_step(step) for step in one.status.steps] if details else [],
+        **_show_urls(command, one.spec.instance, None),
+        "CommandPlugins": [_show_step(command, one, place) for place in range(len(one.status.steps))]
+        if details
+        else [],
         "ServiceRole": "",
         "NotificationConfig": {"NotificationArn": "", "NotificationEvents": [], "NotificationType": ""},
         "CloudWatchOutputConfig": _log_config(command),
     }
 
 
-def _show_step(step: StepResult) -> dict[str, Any]:
+def _show_step(command: Command, one: Invocation, number: int) -> dict[str, Any]:
     """API form. AWS: ssm CommandPlugin; its output is one text."""
+    step = one.status.steps[number]
     output = step.out + (f"\n----------ERROR-------\n{step.err}" if step.err else "")
     shown: dict[str, Any] = {
         "Name": step.name,
@@ -340,10 +369,7 @@ def _show_step(step: StepResult) -> dict[str, Any]:
         "ResponseCode": step.code,
         "ResponseStartDateTime": step.started,
         "Output": output[:PLUGIN_OUTPUT],
-        "StandardOutputUrl": "",
-        "StandardErrorUrl": "",
-        "OutputS3Region": "",
-        "OutputS3BucketName": "",
-        "OutputS3KeyPrefix": "",
+        **_show_urls(command, one.spec.instance, number),
+        **_show_bucket(command),
     }
     return shown | ({"ResponseFinishDateTime": step.ended} if step.ended else {})

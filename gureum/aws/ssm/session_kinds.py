@@ -15,6 +15,7 @@ from typing import Literal
 
 import msgspec
 
+from gureum.aws.ssm.output_files import Bucket
 from gureum.engine.resource import Resource, kind
 
 State = Literal["Connecting", "Connected", "Disconnected", "Terminating", "Terminated", "Failed"]
@@ -32,6 +33,7 @@ class Preferences(msgspec.Struct, frozen=True):
     shell_profile: str = ""
     log_group: str = ""
     log_streaming: bool = True
+    log_bucket: Bucket | None = None
 
 
 class SessionSpec(msgspec.Struct, frozen=True):

@@ -1,4 +1,5 @@
-"""Logs of sessions: what a session's terminal has shown, line by line, to the log group that the preferences name, in a stream of its id.
+"""Logs of sessions: what a session's terminal has shown, line by line, to the log group that the preferences name, in a stream of its id; and whole,
+to their bucket, when the session has ended.
 
 AWS: "Logging session activity". With streaming the lines come as they are told, else at the end. What does not fit (a terminal
 may be flooded) is left out, and that is said.
@@ -12,6 +13,7 @@ import re
 
 from gureum.aws.logs.ingest import ingest, need_stream
 from gureum.aws.logs.kinds import LogGroup, key_name
+from gureum.aws.ssm.output_files import OutputFile
 from gureum.aws.ssm.session_kinds import Session
 from gureum.core.world import World
 from gureum.ports.telemetry import LogEvent, TelemetryBroken, TelemetryFull
@@ -40,7 +42,13 @@ class SessionLog:
         self._waiting: list[tuple[int, str]] = []
         self._waiting_bytes = 0
         self._full = False
-        self._writing = asyncio.ensure_future(self._run()) if session.spec.preferences.log_streaming else None
+        bucket = session.spec.preferences.log_bucket
+        self._file = (
+            OutputFile(world.settings.home, bucket, bucket.key(f"{session.meta.name}.log"), None) if bucket else None
+        )
+        streams = session.spec.preferences.log_streaming or bucket is not None
+        self._streams = session.spec.preferences.log_streaming
+        self._writing = asyncio.ensure_future(self._run()) if streams else None
 
     def add(self, data: bytes) -> None:
         *lines, rest = (self._line + data).split(b"\n")
@@ -51,6 +59,10 @@ class SessionLog:
     def _put(self, line: bytes) -> None:
         text = _ESCAPES.sub("", line[:LIMIT_LINE_BYTES].decode("utf-8", "replace")).rstrip()
         if not text:
+            return
+        if self._file is not None:
+            self._file.add(text.encode() + b"\n")
+        if not self._group:
             return
         if self._waiting_bytes > LIMIT_WAITING_BYTES:
             if not self._full:
@@ -63,7 +75,10 @@ class SessionLog:
     async def _run(self) -> None:
         while True:
             await self._world.clock.sleep(STREAM_S)
-            await self._write()
+            if self._file is not None:
+                await self._file.flush()
+            if self._streams:
+                await self._write()
 
     async def close(self) -> None:
         if self._writing is not None:
@@ -71,6 +86,8 @@ class SessionLog:
             await asyncio.gather(self._writing, return_exceptions=True)
         self._put(self._line)
         self._line = b""
+        if self._file is not None:
+            await self._file.finish()
         await self._write()
 
     async def _write(self) -> None:

@@ -13,6 +13,7 @@ from gureum.aws.ssm.builtin_documents import PREFERENCES
 from gureum.aws.ssm.document_content import fill, invalid, values_of
 from gureum.aws.ssm.document_kinds import Document, Found, find
 from gureum.aws.ssm.machines import need_online
+from gureum.aws.ssm.output_files import checked_bucket, need_s3
 from gureum.aws.ssm.paging import page
 from gureum.aws.ssm.session_kinds import (
     ACTIVE,
@@ -75,15 +76,18 @@ def _preferences(call: Call, name: str) -> Preferences:
             continue
         inputs = find(call, document).content.get("inputs")
         if isinstance(inputs, dict):
-            return read_preferences(inputs)
+            preferences = read_preferences(inputs)
+            if preferences.log_bucket is not None:
+                need_s3(call)
+            return preferences
     return Preferences()
 
 
 def read_preferences(inputs: dict[str, Any]) -> Preferences:
-    """AWS: "Session document schema", inputs. InvalidDocumentContent; NotImplemented for encryption by KMS and logs in S3."""
-    for key, what in (("kmsKeyId", "Encryption of sessions by KMS"), ("s3BucketName", "Logging of sessions to S3")):
-        if inputs.get(key):
-            raise AwsError("NotImplemented", f"{what} is not implemented by gureum.", status=501)
+    """AWS: "Session document schema", inputs. InvalidDocumentContent; NotImplemented for encryption by KMS."""
+    if inputs.get("kmsKeyId"):
+        raise AwsError("NotImplemented", "Encryption of sessions by KMS is not implemented by gureum.", status=501)
+    bucket, prefix = str(inputs.get("s3BucketName") or ""), str(inputs.get("s3KeyPrefix") or "")
     profile = inputs.get("shellProfile")
     run_as = str(inputs.get("runAsDefaultUser") or "") if _truth(inputs.get("runAsEnabled")) else ""
     if run_as and _USER.fullmatch(run_as) is None:
@@ -96,6 +100,7 @@ def read_preferences(inputs: dict[str, Any]) -> Preferences:
         shell_profile=str(profile.get("linux") or "") if isinstance(profile, dict) else "",
         log_group=str(inputs.get("cloudWatchLogGroupName") or ""),
         log_streaming=streaming is None or _truth(streaming),
+        log_bucket=checked_bucket(bucket, prefix, "InvalidDocumentContent") if bucket else None,
     )
 
 

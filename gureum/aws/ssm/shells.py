@@ -138,7 +138,7 @@ async def make_shell(live: LiveSession, session: Session, client: str, *, again:
         note = {"in": begin_in, "out": begin_out}
         request |= {"note": json.dumps(note), "keep_s": KEEP_S, **program_of(session, account)}
         _, stream = await live.world.link.open(request)
-    if spec.preferences.log_group:
+    if spec.preferences.log_group or spec.preferences.log_bucket:
         live.log = SessionLog(live.world, session, again=again)
     return Shell(live, stream, begin_in, begin_out, exit_code=spec.type == "NonInteractiveCommands")
 
