@@ -73,10 +73,10 @@ class Gateway:
 
     def look_at_guest(self, head: Request) -> Response | None:
         """The refusal of a guest's request whose head shows that it cannot be good, before its body is read."""
+        target = identify(head)
         try:
             check_guest_key(head, self._world.client)
         except AwsError as error:
-            target = identify(head)
             return _refused(_in_words_of(target, error), target, _new_request_id())
         return None
 
