@@ -230,8 +230,13 @@ resource "aws_vpc_endpoint" "s3" {
   vpc_id            = aws_vpc.this.id
   service_name      = "com.amazonaws.${data.aws_region.current.name}.s3"
   vpc_endpoint_type = "Gateway"
-  route_table_ids   = aws_route_table.private[*].id
   tags              = { Name = "s3" }
+}
+
+resource "aws_vpc_endpoint_route_table_association" "private" {
+  count           = local.nats
+  vpc_endpoint_id = aws_vpc_endpoint.s3.id
+  route_table_id  = element(aws_route_table.private[*].id, count.index)
 }
 
 # Its flow logs
