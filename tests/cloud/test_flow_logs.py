@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import os
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -83,3 +85,36 @@ def test_records_tell_what_passed_and_what_was_refused(quick: Cloud) -> None:
     assert (log["FlowLogStatus"], log["DeliverLogsStatus"]) == ("ACTIVE", "SUCCESS")
     ec2.delete_flow_logs(FlowLogIds=made["FlowLogIds"])
     ec2.terminate_instances(InstanceIds=[client["InstanceId"], server["InstanceId"]])
+
+
+def test_files_of_records_arrive_in_a_bucket_under_the_names_that_aws_gives_them(quick: Cloud) -> None:
+    """AWS: VPC user guide, "Flow log files": AWSLogs/ACCOUNT/vpcflowlogs/REGION/YEAR/MONTH/DAY/HOUR/ACCOUNT_vpcflowlogs_REGION_ID_TIME_HASH."""
+    ec2, s3 = quick.client("ec2"), quick.client("s3")
+    s3.create_bucket(Bucket="flow-files")
+    (machine,) = quick.launch(ec2)
+    made = ec2.create_flow_logs(
+        ResourceIds=[machine["NetworkInterfaces"][0]["NetworkInterfaceId"]],
+        ResourceType="NetworkInterface",
+        TrafficType="ALL",
+        LogDestinationType="s3",
+        LogDestination="arn:aws:s3:::flow-files/of/mine",
+        DestinationOptions={"PerHourPartition": True},
+        LogFormat="${interface-id} ${dstport} ${action}",
+    )
+    assert made["Unsuccessful"] == []
+    name = re.compile(
+        r"of/mine/AWSLogs/111122223333/vpcflowlogs/us-east-1/\d{4}/\d{2}/\d{2}/\d{2}/"
+        rf"111122223333_vpcflowlogs_us-east-1_{made['FlowLogIds'][0]}_\d{{8}}T\d{{4}}Z_[0-9a-f]{{8}}\.log\.gz"
+    )
+
+    def told() -> bool:
+        quick.inside(machine["InstanceId"], "sh", "-c", "wget -qO- http://10.99.0.1:8443/ & sleep 0.2; kill $!")
+        keys = [one["Key"] for one in s3.list_objects_v2(Bucket="flow-files").get("Contents", [])]
+        assert all(name.fullmatch(key) for key in keys), keys
+        texts = [gzip.decompress(s3.get_object(Bucket="flow-files", Key=key)["Body"].read()).decode() for key in keys]
+        assert all(text.startswith("interface-id dstport action\n") for text in texts)
+        return any(f"{machine['NetworkInterfaces'][0]['NetworkInterfaceId']} 8443 " in text for text in texts)
+
+    until(told, pause_s=0.5)
+    ec2.delete_flow_logs(FlowLogIds=made["FlowLogIds"])
+    ec2.terminate_instances(InstanceIds=[machine["InstanceId"]])
