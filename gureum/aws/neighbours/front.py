@@ -283,7 +283,7 @@ def _response(wanted: Wanted, answer: Any) -> Response:
 
 
 def _full() -> AwsError:
-    text = "The neighbours' journal is full (setting neighbours_journal_bytes); nothing was changed."
+    text = "The neighbours' journal, or its disk, is full (setting neighbours_journal_bytes); nothing was changed."
     return AwsError("ServiceUnavailable", text, status=503)
 
 

@@ -18,6 +18,8 @@ import msgspec
 
 from gureum.base.sealing import Sealer
 
+SPARE_BYTES = 65536
+"""More than an entry adds to its call's body."""
 HEAD = struct.Struct(">II")
 LIMIT_ENTRY_BYTES = 256 * 1024 * 1024
 
@@ -113,8 +115,20 @@ class Journal:
         self._size_bytes += len(data)
 
     def has_room(self, size_bytes: int) -> bool:
-        """Whether a call with a body of that size can still be kept."""
-        return self._size_bytes + size_bytes + 65536 <= self._limit_bytes
+        """Whether a call with a body of that size can still be kept: below the limit, and on the disk. What is done and cannot be kept costs playing
+        the whole journal."""
+        return self._size_bytes + size_bytes + SPARE_BYTES <= min(
+            self._limit_bytes, self._size_bytes + self._free_bytes()
+        )
+
+    def _free_bytes(self) -> int:
+        for folder in self._path.parents:
+            try:
+                found = os.statvfs(folder)
+            except FileNotFoundError:
+                continue
+            return found.f_bavail * found.f_frsize
+        return 0
 
     def clear(self) -> None:
         """Empties it, durably."""
