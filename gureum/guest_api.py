@@ -28,28 +28,41 @@ from gureum.aws.protocols import Response, error_response
 
 RATE, BURST = 50.0, 200.0
 """Requests a second of one guest, and at once."""
+ALL_RATE, ALL_BURST = 500.0, 1000.0
+"""Of all guests together: the daemon answers its owner too."""
 LIMIT_GUEST_BODIES_BYTES = 64 * 1024 * 1024
 LIMIT_BODIES_BYTES = 256 * 1024 * 1024
 BODY_S = 300.0
 LIMIT_GUESTS = 4096
 
 
-class Guest:
-    """A bucket of BURST requests that fills at RATE, and the bodies it has in memory."""
+class Bucket:
+    """`burst` requests, filled at `rate` a second."""
 
-    def __init__(self, now: float) -> None:
-        self.bodies = Bodies(LIMIT_GUEST_BODIES_BYTES)
-        self._left = BURST
+    def __init__(self, rate: float, burst: float, now: float) -> None:
+        self._rate, self._burst = rate, burst
+        self._left = burst
         self._at = now
 
     def wait_s(self, now: float) -> float:
         """Takes one request, on credit if need be: how long it waits."""
-        self._left = min(BURST, self._left + (now - self._at) * RATE) - 1.0
+        self._left = min(self._burst, self._left + (now - self._at) * self._rate) - 1.0
         self._at = now
-        return max(0.0, -self._left / RATE)
+        return max(0.0, -self._left / self._rate)
+
+    def is_full(self, now: float) -> bool:
+        return self._left + (now - self._at) * self._rate >= self._burst
+
+
+class Guest:
+    """What it may ask, and the bodies it has in memory."""
+
+    def __init__(self, now: float) -> None:
+        self.bodies = Bodies(LIMIT_GUEST_BODIES_BYTES)
+        self.requests = Bucket(RATE, BURST, now)
 
     def is_quiet(self, now: float) -> bool:
-        return not self.bodies.size_bytes and self._left + (now - self._at) * RATE >= BURST
+        return not self.bodies.size_bytes and self.requests.is_full(now)
 
 
 class GuestApplication:
@@ -59,6 +72,7 @@ class GuestApplication:
         self._gateway = gateway
         self._guests: dict[str, Guest] = {}
         self._bodies = Bodies(LIMIT_BODIES_BYTES)
+        self._requests: Bucket | None = None
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -67,8 +81,7 @@ class GuestApplication:
         if scope["type"] != "http":
             return
         guest = self._guest(str((scope.get("client") or ("",))[0]))
-        if (wait_s := guest.wait_s(asyncio.get_running_loop().time())) > 0:
-            await asyncio.sleep(wait_s)
+        await self._turn(guest)
         response = self._gateway.look_at_guest(request_of(scope, b""))
         if response is not None:
             response.headers["connection"] = "close"  # its body is not read
@@ -80,6 +93,16 @@ class GuestApplication:
             await write_response(send, response)
         else:
             await stream(receive, send, response)
+
+    async def _turn(self, guest: Guest) -> None:
+        """Its own haste costs it before it takes from what all share."""
+        loop = asyncio.get_running_loop()
+        if (wait_s := guest.requests.wait_s(loop.time())) > 0:
+            await asyncio.sleep(wait_s)
+        if self._requests is None:
+            self._requests = Bucket(ALL_RATE, ALL_BURST, loop.time())
+        if (wait_s := self._requests.wait_s(loop.time())) > 0:
+            await asyncio.sleep(wait_s)
 
     async def _answer(self, guest: Guest, scope: dict[str, Any], receive: Receive) -> Response | None:
         """None: nobody waits for it any more."""

@@ -179,9 +179,10 @@ def test_bodies_of_one_guest_are_bounded_and_given_back() -> None:
 
 def test_a_guest_in_haste_waits() -> None:
     guest = Guest(0.0)
-    assert [guest.wait_s(0.0) for _ in range(int(BURST))] == [0.0] * int(BURST)
-    assert guest.wait_s(0.0) == 1 / RATE
-    assert guest.wait_s(0.0) == 2 / RATE
-    assert guest.wait_s(1.0) == 0.0
+    requests = guest.requests
+    assert [requests.wait_s(0.0) for _ in range(int(BURST))] == [0.0] * int(BURST)
+    assert requests.wait_s(0.0) == 1 / RATE
+    assert requests.wait_s(0.0) == 2 / RATE
+    assert requests.wait_s(1.0) == 0.0
     assert not guest.is_quiet(1.0)
     assert guest.is_quiet(100.0)

@@ -218,7 +218,7 @@ def test_ways_that_are_not_a_guests(inside: Inside) -> None:
     assert inside.curl("--max-time", "0.5", "http://169.254.169.249:4566/") == ""
 
 
-def test_a_guest_stays_in_its_account(cloud: Cloud, inside: Inside) -> None:
+def test_a_guest_stays_in_its_account(cloud: Cloud, inside: Inside, machine: str) -> None:
     other = "444455556666"
     role = {"RoleArn": f"arn:aws:iam::{other}:role/x", "RoleSessionName": "xx"}
     assert inside.refused("sts", "assume_role", **role) == "AccessDenied"
@@ -238,6 +238,9 @@ def test_a_guest_stays_in_its_account(cloud: Cloud, inside: Inside) -> None:
     assert inside.refused("sqs", "receive_message", QueueUrl=queue) == "AccessDenied"
     key = cloud.client("kms", account=other).create_key()["KeyMetadata"]["Arn"]
     assert inside.refused("kms", "describe_key", KeyId=key) == "AccessDenied"
+    send = {"DocumentName": "AWS-RunShellScript", "InstanceIds": [machine], "Parameters": {"commands": ["id"]}}
+    assert inside.refused("ssm", "send_command", **send, OutputS3BucketName="theirs") == "InvalidOutputFolder"
+    assert inside.ask("ssm", "send_command", **send, OutputS3BucketName="from-inside")["Command"]["CommandId"]
     assert s3.get_object(Bucket="theirs", Key="secret")["Body"].read() == b"s"
 
 

@@ -52,13 +52,16 @@ def checked_bucket(name: str, prefix: str, code: str) -> Bucket:
 
 
 def find_bucket(call: Call, name: str, prefix: str, code: str) -> Bucket:
-    """The bucket as it is to be used; `code`: of the error when there is none. Unasked."""
+    """The bucket as it is to be used; `code`: of the error when there is none. A machine that asks must have it in its account. Unasked."""
     need_s3(call)
     bucket = checked_bucket(name, prefix, code)
     try:
         call.known.answer("s3", "HeadBucket", call.account, call.region, Bucket=name)
+        own = call.known.answer("s3", "ListBuckets", call.account, call.region)["Buckets"] if call.guest else ()
     except NeighbourRefused as refused:
         raise AwsError(code, "The S3 bucket does not exist.") from refused
+    if call.guest and all(one["Name"] != name for one in own):
+        raise AwsError(code, "The S3 bucket does not exist.")
     return bucket
 
 
