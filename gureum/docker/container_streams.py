@@ -40,17 +40,19 @@ def multiplexed(stream: str, data: bytes) -> bytes:
     return struct.pack(">BxxxI", _STREAMS[stream], len(data)) + data
 
 
-async def read(world: World, name: str, place: str, wait_s: float = 0.0) -> Pieces:
+async def read(world: World, name: str, place: str, wait_s: float = 0.0, *, merged: bool = False) -> Pieces:
     """DockerError when the agent is away."""
     try:
-        request = {"op": "pieces", "name": name, "place": place, "wait_s": wait_s}
+        request = {"op": "pieces", "name": name, "place": place, "wait_s": wait_s, "merged": merged}
         answer = await patiently(lambda: world.link.ask(request, wait_s + 30.0))
         return msgspec.convert(answer, Pieces, strict=False)
     except PortError as refused:
         raise server_error(refused.why) from refused
 
 
-async def follow(world: World, container: Container, place: str, boot: int) -> AsyncIterator[tuple[Piece, ...]]:
+async def follow(
+    world: World, container: Container, place: str, boot: int, *, merged: bool = False
+) -> AsyncIterator[tuple[Piece, ...]]:
     """Pieces after `place` as they come, until the run with this `boot` (or a later one) is over and all of it was told."""
     name = core_name(container.meta.name)
 
@@ -68,7 +70,7 @@ async def follow(world: World, container: Container, place: str, boot: int) -> A
     try:
         while True:
             last = ending.done()
-            reading = asyncio.ensure_future(read(world, name, place, 0.0 if last else PAGE_WAIT_S))
+            reading = asyncio.ensure_future(read(world, name, place, 0.0 if last else PAGE_WAIT_S, merged=merged))
             try:
                 if not last:
                     await asyncio.wait({reading, ending}, return_when=asyncio.FIRST_COMPLETED)
@@ -108,7 +110,8 @@ async def container_logs(call: Call) -> None:
         if int(tail) >= 0:
             place = str((await call.ask({"op": "tail", "name": name, "lines": int(tail)})).get("place", ""))
     render = _Render(call, container, wanted, since, until)
-    first = await read(call.world, name, place)  # what is refused is refused before an answer has begun
+    merged = not (since or until or call.flag("timestamps"))
+    first = await read(call.world, name, place, merged=merged)  # what is refused is refused before an answer has begun
     await call.responder.begin(200, RAW_STREAM if container.spec.config.get("Tty") else MULTIPLEXED_STREAM)
     running = container.status.state in ("running", "restarting")
 
@@ -116,9 +119,9 @@ async def container_logs(call: Call) -> None:
         page = first
         while page.pieces:
             await call.responder.write(render(page.pieces))
-            page = await read(call.world, name, page.place)
+            page = await read(call.world, name, page.place, merged=merged)
         if call.flag("follow") and running and not render.is_over():
-            async for pieces in follow(call.world, container, page.place, container.status.boot):
+            async for pieces in follow(call.world, container, page.place, container.status.boot, merged=merged):
                 await call.responder.write(render(pieces))
                 if render.is_over():
                     break
@@ -199,7 +202,7 @@ async def attach_container(call: Call) -> None:
     async def tell() -> None:
         if not call.flag("stream") and not running:
             return
-        async for pieces in follow(call.world, container, place, boot):
+        async for pieces in follow(call.world, container, place, boot, merged=True):
             parts = [
                 piece.data if raw else multiplexed(piece.stream, piece.data)
                 for piece in pieces
@@ -232,7 +235,7 @@ async def attach_container(call: Call) -> None:
 
 
 async def _over(world: World, container: Container, boot: int) -> None:
-    async for _ in follow(world, container, "end", boot):
+    async for _ in follow(world, container, "end", boot, merged=True):
         pass
 
 
