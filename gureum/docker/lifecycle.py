@@ -138,7 +138,7 @@ def _tell(world: World, container: Container, now: ContainerStatus, *, gone: boo
     """Events of what has changed, in Docker's order."""
     events, before = world.part(Events), container.status
     over = now.state in ("exited", "created")
-    if now.state == "running" and (before.state != "running" or now.started != before.started):
+    if now.started != before.started:  # also of one that has ended before it was seen to run
         events.container(container, "start")
     if (
         now.health is not None

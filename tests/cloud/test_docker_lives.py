@@ -229,7 +229,18 @@ def test_the_agent_may_die_and_containers_stay(docker: Docker, cloud: Cloud) -> 
 
 
 def test_down_and_up_is_a_reboot_of_the_host(docker: Docker, cloud: Cloud) -> None:
-    docker("run", "-d", "--name", "gone", BUSYBOX, "sh", "-c", "echo said; echo kept > /file; sleep 1000")
+    docker(
+        "run",
+        "-d",
+        "--name",
+        "gone",
+        "--stop-timeout",
+        "0",
+        BUSYBOX,
+        "sh",
+        "-c",
+        "echo said; echo kept > /file; sleep 1000",
+    )
     docker("run", "-d", "--name", "back", "--restart", "always", "--stop-timeout", "0", BUSYBOX, "sleep", "1000")
     until(lambda: docker("logs", "gone") == "said")
     cloud.command("down")
