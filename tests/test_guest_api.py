@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gureum.aws.protocols import Request, Response
-from gureum.daemon import GuestConnection, HttpServer
+from gureum.connections import AsgiServer
 from gureum.guest_api import BURST, RATE, Guest, GuestApplication
 
 HEAD = b"POST /x HTTP/1.1\r\nHost: h\r\nAuthorization: good\r\n"
@@ -39,7 +39,7 @@ class Door:
         self.gateway = Gateway()
         anything: Any = self.gateway
         self.application = GuestApplication(anything)
-        self.server = HttpServer(self.application, GuestConnection)
+        self.server = AsgiServer(self.application, "gureum.guest_connections")
         sock = socket.create_server(("127.0.0.1", 0))
         self.port = sock.getsockname()[1]
         self.sock = sock
