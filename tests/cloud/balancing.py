@@ -124,7 +124,7 @@ class Load:
             try:
                 status, _ = fetch(self.address, self.port)
                 self.answers[str(status)] += 1
-            except OSError as error:
+            except (OSError, http.client.HTTPException) as error:
                 self.answers[type(error).__name__] += 1
             time.sleep(0.005)
 

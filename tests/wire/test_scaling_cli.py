@@ -152,6 +152,13 @@ def _sizes_and_members(cli: Cli, group: Callable[[int], list[str]]) -> None:
         f"autoscaling terminate-instance-in-auto-scaling-group --instance-id {three} --should-decrement-desired-capacity"
     )
     group(2)
+    made = cli(
+        f"autoscaling launch-instances {GROUP} --requested-capacity 1 --client-token more --availability-zones us-east-1a"
+    )
+    assert made["AutoScalingGroupName"]
+    group(3)
+    cli(f"autoscaling set-desired-capacity {GROUP} --desired-capacity 2")
+    group(2)
     assert cli("autoscaling describe-auto-scaling-instances")["AutoScalingInstances"]
     assert len(cli("autoscaling describe-auto-scaling-groups")["AutoScalingGroups"]) == 1
     assert cli(f"autoscaling describe-scaling-activities {GROUP} --max-items 3")["Activities"]
