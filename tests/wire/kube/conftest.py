@@ -1,6 +1,7 @@
 """A Kubernetes API over HTTPS, in a thread of the test's process, and the kubectl of this machine.
 
-KUBECTL and HELM name the programs, else they are looked for on PATH; where one is missing its tests are skipped.
+KUBECTL and HELM name the programs, else they are looked for beside Python (tools/setup.py) and on PATH; where one is missing its
+tests are skipped.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -107,7 +109,8 @@ def helm(kube: KubeEndpoint, tmp_path_factory: pytest.TempPathFactory) -> Kubect
 
 
 def _program(name: str) -> str:
-    found = os.environ.get(name.upper()) or shutil.which(name)
+    own = Path(sys.executable).parent / name  # tools/setup.py puts it there
+    found = os.environ.get(name.upper()) or (str(own) if own.exists() else shutil.which(name))
     if not found:
         pytest.skip(f"{name} is not on this machine (set {name.upper()})")
     return found
