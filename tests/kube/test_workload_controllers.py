@@ -245,6 +245,25 @@ def test_a_suspended_job_has_no_pods_until_it_goes_on():
     asyncio.run(run())
 
 
+def test_a_job_that_is_deleted_lets_its_pods_go():
+    async def run():
+        async with Api() as api:
+            await api.ok("POST", f"{BATCH}/jobs", job(parallelism=2, completions=2))
+
+            async def started():
+                return len(await named(api, PODS)) == 2
+
+            await until(started)
+            await api.ok("DELETE", f"{BATCH}/jobs/j", {"propagationPolicy": "Background"})
+
+            async def gone():
+                return not await named(api, PODS)
+
+            await until(gone)
+
+    asyncio.run(run())
+
+
 def test_a_job_goes_after_its_time():
     async def run():
         async with Api() as api:

@@ -29,10 +29,25 @@ async def reconcile(client: Client, key: str) -> float | None:
     namespace, _, name = key.partition("/")
     job = client.get(JOBS, namespace, name)
     if job is None:
+        await _release_orphans(client, namespace, name)
         return None
     pods = await claim(client, job, PODS, from_object(job["spec"].get("selector")) or (), NAME)
     look = _Job(client, job, pods)
     return await look.work()
+
+
+async def _release_orphans(client: Client, namespace: str, name: str) -> None:
+    """Pods of a job that is gone are counted by nobody any more: they may go, too."""
+    prefix = client.objects.prefix(PODS, namespace)
+    for key, facts in list(client.index.facts.items()):
+        owner = facts.controller
+        if (
+            key.startswith(prefix)
+            and TRACKING in facts.finalizers
+            and owner
+            and (owner.kind, owner.name) == ("Job", name)
+        ):
+            await client.update(*client.objects.place(key), _untracked, NAME)
 
 
 class _Job:
