@@ -99,7 +99,7 @@ def wanted_targets(call: Call, group: TargetGroup, given: Sequence[Mapping[str, 
 
 
 def check_numbers(call: Call, group: TargetGroup) -> None:
-    """AWS: TooManyTargets for the group and for each load balancer that uses it, TooManyRegistrationsForTargetId."""
+    """AWS: TooManyTargets for the group and for each load balancer that uses it."""
     alive = [target for target in group.spec.targets if not target.draining_until]
     if len(alive) > limits.TARGETS_PER_GROUP or (group.spec.type == "alb" and len(alive) > 1):
         most = 1 if group.spec.type == "alb" else limits.TARGETS_PER_GROUP

@@ -73,8 +73,6 @@ node.k8s.io/v1
 admissionregistration.k8s.io/v1
   MutatingWebhookConfiguration       mutatingwebhookconfigurations       - C api-extensions -
   ValidatingWebhookConfiguration     validatingwebhookconfigurations     - C api-extensions -
-  ValidatingAdmissionPolicy          validatingadmissionpolicies         - C api-extensions status
-  ValidatingAdmissionPolicyBinding   validatingadmissionpolicybindings   - C api-extensions -
 apiextensions.k8s.io/v1
   CustomResourceDefinition  customresourcedefinitions  crd,crds C api-extensions status
 apiregistration.k8s.io/v1

@@ -18,8 +18,6 @@ RULES: dict[str, Rules] = {
     **{
         name: Rules()
         for name in (
-            "admissionregistration.k8s.io/validatingadmissionpolicies",
-            "admissionregistration.k8s.io/validatingadmissionpolicybindings",
             "flowcontrol.apiserver.k8s.io/flowschemas",
             "flowcontrol.apiserver.k8s.io/prioritylevelconfigurations",
         )

@@ -182,23 +182,6 @@ def webhook_configurations(one: Object, now: datetime) -> list[Any]:
     return [name_of(one), len(one.get("webhooks") or ()), age(one, now)]
 
 
-@table("Name,Validations#,ParamKind,Age")
-def admission_policies(one: Object, now: datetime) -> list[Any]:
-    kind = at(one, "spec", "paramKind")
-    shown = f"{kind.get('apiVersion', '')}/{kind.get('kind', '')}" if kind else "<unset>"
-    return [name_of(one), len(at(one, "spec", "validations", default=[])), shown, age(one, now)]
-
-
-@table("Name,PolicyName,ParamRef,Age")
-def admission_policy_bindings(one: Object, now: datetime) -> list[Any]:
-    ref = at(one, "spec", "paramRef")
-    shown = "<unset>"
-    if ref:
-        name = ref.get("name") or "*"
-        shown = f"{ref['namespace']}/{name}" if ref.get("namespace") else name
-    return [name_of(one), at(one, "spec", "policyName", default=""), shown, age(one, now)]
-
-
 @table("Name,PriorityLevel,MatchingPrecedence#,DistinguisherMethod,Age,MissingPL")
 def flow_schemas(one: Object, now: datetime) -> list[Any]:
     dangling = condition(one, "Dangling")

@@ -28,8 +28,6 @@ TABLES: dict[tuple[str, str], Table] = {
     ("", "ServiceAccount"): cluster.service_accounts,
     ("", "Status"): cluster.statuses,
     ("admissionregistration.k8s.io", "MutatingWebhookConfiguration"): cluster.webhook_configurations,
-    ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy"): cluster.admission_policies,
-    ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding"): cluster.admission_policy_bindings,
     ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration"): cluster.webhook_configurations,
     ("apiextensions.k8s.io", "CustomResourceDefinition"): cluster.by_time,
     ("apiregistration.k8s.io", "APIService"): cluster.api_services,
