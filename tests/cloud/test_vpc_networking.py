@@ -171,7 +171,7 @@ def test_a_nat_gateway_leads_out_under_its_elastic_ip_until_it_is_deleted(
     until(lambda: moved(cloud, nat, "ConnectionEstablishedCount") >= 2)
     until(lambda: moved(cloud, nat, "BytesOutToDestination") == moved(cloud, nat, "BytesInFromSource") > 100)
     cloud.command("restart")
-    assert seen(cloud, name, address) == elastic["PublicIp"]
+    until(lambda: seen(cloud, name, address) == elastic["PublicIp"])
     block_and_open(client, server["VpcId"], lambda: seen(cloud, name, address) == elastic["PublicIp"])
     client.delete_nat_gateway(NatGatewayId=nat)
     until(lambda: not seen(cloud, name, address))
