@@ -5,9 +5,9 @@ Source: Kubernetes, "Disruptions"; k8s.io/kubernetes/pkg/controller/disruption.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
+from gureum.kube.controllers.choices import Choices
 from gureum.kube.controllers.client import Client
 from gureum.kube.controllers.index import PODS
 from gureum.kube.controllers.loop import Controller, Seen, itself
@@ -128,34 +128,13 @@ def _condition(budget: Object, now: float, *, allowed: bool) -> Object:
     }
 
 
-class _Selectors:
-    """Which budgets choose which labels."""
-
-    def __init__(self) -> None:
-        self._known: dict[str, dict[str, Any]] = {}
-
-    def budget(self, client: Client) -> Callable[[Seen], list[str]]:
-        def wake(seen: Seen) -> list[str]:
-            found = client.get(BUDGETS, seen.place.namespace, seen.place.name)
-            selector = from_object((found or {}).get("spec", {}).get("selector"))
-            here = self._known.setdefault(seen.place.namespace, {})
-            here.pop(seen.place.name, None)
-            if selector is not None and seen.after is not None:
-                here[seen.place.name] = selector
-            return itself(seen)
-
-        return wake
-
-    def pod(self, seen: Seen) -> list[str]:
-        namespace = seen.place.namespace
-        found = []
-        for name, selector in self._known.get(namespace, {}).items():
-            if any(facts is not None and matches(selector, facts.labels) for facts in (seen.before, seen.after)):
-                found.append(f"{namespace}/{name}")
-        return found
-
-
 def controller(client: Client) -> Controller:
     """Anew for each cluster: it keeps what budgets choose."""
-    known = _Selectors()
-    return Controller("disruption", {BUDGETS: known.budget(client), PODS: known.pod}, reconcile)
+    known = Choices()
+
+    def of_budget(seen: Seen) -> list[str]:
+        found = client.get(BUDGETS, seen.place.namespace, seen.place.name)
+        known.put(seen, from_object((found or {}).get("spec", {}).get("selector")))
+        return itself(seen)
+
+    return Controller("disruption", {BUDGETS: of_budget, PODS: known.of_pod}, reconcile)

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 
+from gureum.kube.controllers.choices import Choices
 from gureum.kube.controllers.client import Client, owner_reference
 from gureum.kube.controllers.index import PODS
 from gureum.kube.controllers.loop import Controller, Seen, its_controller, itself
@@ -207,37 +207,17 @@ def _with(wished: Object, names: tuple[str, ...]) -> Callable[[Object], Object |
     return change
 
 
-class _Selectors:
-    """Which services of a namespace choose which labels: a pod's event wakes those that choose it, before or after."""
-
-    def __init__(self) -> None:
-        self._known: dict[str, dict[str, Any]] = {}
-
-    def service(self, client: Client) -> Callable[[Seen], list[str]]:
-        def wake(seen: Seen) -> list[str]:
-            key = itself(seen)[0]
-            entry = seen.event.entry
-            found = client.objects.decode(entry) if entry is not None else client.get(SERVICES, *key.split("/", 1))
-            selector = (found or {}).get("spec", {}).get("selector")
-            if seen.after is None or not selector:
-                self._known.get(seen.place.namespace, {}).pop(seen.place.name, None)
-            else:
-                self._known.setdefault(seen.place.namespace, {})[seen.place.name] = from_labels(selector)
-            return [key]
-
-        return wake
-
-    def pod(self, seen: Seen) -> list[str]:
-        namespace = seen.place.namespace
-        found = []
-        for name, selector in self._known.get(namespace, {}).items():
-            if any(facts is not None and matches(selector, facts.labels) for facts in (seen.before, seen.after)):
-                found.append(f"{namespace}/{name}")
-        return found
-
-
 def controller(client: Client) -> Controller:
     """Anew for each cluster: it keeps what services choose."""
-    known = _Selectors()
-    wakes = {SERVICES: known.service(client), PODS: known.pod, SLICES: its_controller("Service")}
+    known = Choices()
+
+    def of_service(seen: Seen) -> list[str]:
+        entry = seen.event.entry
+        place = seen.place
+        found = client.objects.decode(entry) if entry is not None else client.get(SERVICES, place.namespace, place.name)
+        selector = (found or {}).get("spec", {}).get("selector")
+        known.put(seen, from_labels(selector) if selector else None)
+        return itself(seen)
+
+    wakes = {SERVICES: of_service, PODS: known.of_pod, SLICES: its_controller("Service")}
     return Controller("endpointslice", wakes, reconcile)
