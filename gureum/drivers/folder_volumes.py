@@ -14,11 +14,11 @@ import os
 import shutil
 import stat
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 from gureum.drivers import mounts
 from gureum.drivers.inside_root import open_inside
+from gureum.drivers.user_namespaces import UserNamespaces
 from gureum.ports import PortError
 from gureum.ports.volumes import RootSpec, Source
 
@@ -27,11 +27,11 @@ FOLDER_MODE, FILE_MODE = 0o755, 0o644
 
 
 class FolderVolumes:
-    """`user_namespace(uid_base)` gives an fd that the caller closes. All verbs block."""
+    """All verbs block."""
 
-    def __init__(self, data_dir: Path, user_namespace: Callable[[int], int]) -> None:
+    def __init__(self, data_dir: Path, namespaces: UserNamespaces) -> None:
         self._folder = data_dir / "folders"
-        self._user_namespace = user_namespace
+        self._namespaces = namespaces
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def path(self, name: str) -> Path:
@@ -88,23 +88,13 @@ class FolderVolumes:
             target.mkdir(exist_ok=True)
         else:
             target.touch(exist_ok=True)
-        if not uid_base:
-            mounts.mount(str(path), target, "", mounts.MS_BIND | mounts.MS_REC)
-            return
-        namespace = self._user_namespace(uid_base)
         try:
-            tree = mounts.clone_idmapped(path, namespace, programs=True)
-            try:
-                mounts.attach(tree, target)
-            finally:
-                os.close(tree)
+            self._namespaces.show(path, target, uid_base)
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
             text = f"the file system of {path} cannot show its files to a container with users of its own: run it with --userns=host"
             raise PortError(text, retry=False) from error
-        finally:
-            os.close(namespace)
 
     def _copy_up(self, path: Path, like: str, root: Path, uid_base: int) -> None:
         """What the root has at `like` goes into the folder, if that is empty. It is moved there entry by entry from a draft: another container
@@ -133,7 +123,7 @@ class FolderVolumes:
     def _copy(self, source: int, draft: Path, uid_base: int) -> None:
         tree = os.open(draft, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         if uid_base:
-            namespace = self._user_namespace(uid_base)
+            namespace = self._namespaces.open(uid_base)
             try:
                 os.close(tree)
                 tree = mounts.clone_idmapped(draft, namespace)

@@ -15,11 +15,10 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from gureum.drivers import loop_devices, mounts, overlay, volume_files, volume_keys
+from gureum.drivers import ext4_control, mounts, overlay, volume_files, volume_keys
 from gureum.drivers.volume_keys import VolumeKeys
 from gureum.ports import PortError
 
-_FLAGS = mounts.MS_NOSUID | mounts.MS_NODEV | mounts.MS_NOEXEC | mounts.MS_NOATIME
 _LIMIT_S = 3600.0
 
 
@@ -60,15 +59,7 @@ class Recoding:
     def _open(self, image: Path, key: str) -> Iterator[Path]:
         folder = self._mounted / image.stem
         folder.mkdir(mode=0o700, exist_ok=True)
-        file = os.open(image, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            device, path = loop_devices.attach(file)
-        finally:
-            os.close(file)
-        try:
-            mounts.mount(path, folder, "ext4", _FLAGS, "errors=remount-ro")
-        finally:
-            os.close(device)
+        ext4_control.attach_and_mount(image, folder, "errors=remount-ro")
         try:
             if key:
                 self._keys.unlock_with(key, folder)

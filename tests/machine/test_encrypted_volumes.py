@@ -139,7 +139,7 @@ async def test_another_key_or_a_first_one_encrypts_all_files_anew(host: Host) ->
 async def test_a_process_that_was_killed_while_it_encrypted_leaves_nothing(host: Host) -> None:
     await host.volumes.ensure_volume(VolumeSpec("plain", 64 * MIB))
     await host.volumes.ensure_snapshot(SnapshotSpec("snap", "plain"))
-    recoding = host.volumes._recoding
+    recoding = host.volumes._copies._recoding
     host.volumes._snapshots.restore("snap", recoding.source("cut"), 64 * MIB)
     recoding._open(recoding.source("cut"), "").__enter__()  # as it lies there when the process is killed
     host.volumes = host.new_volumes()
