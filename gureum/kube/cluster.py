@@ -25,6 +25,7 @@ from gureum.kube.admission.access import no_escalation
 from gureum.kube.admission.addresses import service_addresses
 from gureum.kube.admission.limits import limits
 from gureum.kube.admission.namespaces import namespace_lifecycle
+from gureum.kube.admission.pod_security import pod_security
 from gureum.kube.admission.pods import priority, service_account, storage_class, tolerations
 from gureum.kube.admission.quotas import quotas
 from gureum.kube.admission.webhooks import webhooks
@@ -92,6 +93,7 @@ class Cluster:
                 webhooks(self.objects, self.catalog, mutating=True),
                 service_addresses(self.objects),
                 no_escalation(self.rbac),
+                pod_security(self.objects),
                 webhooks(self.objects, self.catalog, mutating=False),
                 quotas(self.objects),
             ]

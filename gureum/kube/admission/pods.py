@@ -1,6 +1,6 @@
 """What pods get or must fulfil when they are made: service account with its token, priority, tolerations; and claims their storage class.
 
-Source: Kubernetes, "Admission Controllers" (ServiceAccount, Priority, DefaultTolerationSeconds, DefaultStorageClass, PodSecurity).
+Source: Kubernetes, "Admission Controllers" (ServiceAccount, Priority, DefaultTolerationSeconds, DefaultStorageClass).
 """
 
 from __future__ import annotations
