@@ -1,4 +1,9 @@
-"""`gureum kube nodes --simulated N`: nodes of the Kubernetes API on which pods are said to run. `kubectl` does the rest."""
+"""What `kubectl` cannot do with the Kubernetes API of this gureum:
+
+gureum kube nodes --simulated N            nodes on which pods are said to run
+gureum kube clusters create|delete NAME    a further cluster, with a context of its name in the kubeconfig
+gureum kube clusters list
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,7 @@ import http.client
 import json
 import ssl
 from typing import Any
+from urllib.parse import quote
 
 from gureum.base.homes import Home, running
 from gureum.cli.env import wait_for_file
@@ -15,6 +21,7 @@ from gureum.cli.running import NOT_RUNNING, current_home
 
 ANNOTATION = "gureum.dev/simulated"
 NODES = "/api/v1/nodes"
+CLUSTERS = "/clusters"
 LIMIT_NODES = 5000
 TIMEOUT_S = 30.0
 
@@ -26,41 +33,75 @@ def configure(parser: argparse.ArgumentParser) -> None:
     nodes.add_argument("--cpu", default="32", help="CPUs of each (32)")
     nodes.add_argument("--memory", default="256Gi", help="memory of each (256Gi)")
     nodes.add_argument("--pods", default="110", help="most pods on each (110)")
+    nodes.add_argument("--cluster", metavar="NAME", default="", help="of this cluster (the default one)")
+    clusters = commands.add_parser("clusters", help="clusters beside the default one").add_subparsers(
+        dest="verb", required=True
+    )
+    clusters.add_parser("list", help="their names and where they are")
+    for verb, text in (("create", "make one"), ("delete", "remove one, with all that is in it")):
+        clusters.add_parser(verb, help=text).add_argument("name", metavar="NAME")
 
 
 def run(arguments: argparse.Namespace) -> int:
     home = current_home()
     if not running(home) or not wait_for_file(home.kubeconfig):
         raise Failure("gureum is not running (`gureum up` starts it)", NOT_RUNNING)
+    return clusters(home, arguments) if arguments.what == "clusters" else nodes(home, arguments)
+
+
+def clusters(home: Home, arguments: argparse.Namespace) -> int:
+    connection = connect(home)
+    if arguments.verb == "create":
+        call(connection, "POST", CLUSTERS, {"name": arguments.name})
+        say(f"cluster {arguments.name}: kubectl --context {arguments.name}")
+    elif arguments.verb == "delete":
+        call(connection, "DELETE", f"{CLUSTERS}/{quote(arguments.name, safe='')}", missing_ok=False)
+        say(f"cluster {arguments.name} is gone")
+    else:
+        found = [("default", home.kube_endpoint)]
+        found += [(one["name"], one["server"]) for one in call(connection, "GET", CLUSTERS)["clusters"]]
+        for name, server in found:
+            print(f"{name:<40} {server}")
+    return 0
+
+
+def nodes(home: Home, arguments: argparse.Namespace) -> int:
     if not 0 <= arguments.simulated <= LIMIT_NODES:
         raise Failure(f"--simulated takes 0 to {LIMIT_NODES}")
-    connection = connect(home)
+    connection = connect(home, arguments.cluster)
+    path = f"{CLUSTERS}/{arguments.cluster}{NODES}" if arguments.cluster else NODES
     known = {
         node["metadata"]["name"]
-        for node in call(connection, "GET", NODES)["items"]
+        for node in call(connection, "GET", path)["items"]
         if (node["metadata"].get("annotations") or {}).get(ANNOTATION) == "true"
     }
     wanted = [f"simulated-{number}" for number in range(arguments.simulated)]
     capacity = {"cpu": arguments.cpu, "memory": arguments.memory, "pods": arguments.pods, "ephemeral-storage": "100Gi"}
     for name in wanted:
         if name not in known:
-            call(connection, "POST", NODES, node_of(name, capacity))
+            call(connection, "POST", path, node_of(name, capacity))
     for name in sorted(known - set(wanted)):
-        call(connection, "DELETE", f"{NODES}/{name}")
+        call(connection, "DELETE", f"{path}/{name}")
     say(f"{len(wanted)} simulated nodes")
     return 0
 
 
-def connect(home: Home) -> http.client.HTTPSConnection:
-    """To the API, as its administrator."""
-    folder = home.kubeconfig.parent / "pki"
-    context = ssl.create_default_context(cafile=str(folder / "ca.crt"))
-    context.load_cert_chain(folder / "admin.pem")
+def connect(home: Home, cluster: str = "") -> http.client.HTTPSConnection:
+    """To the API, as the cluster's administrator."""
+    folder = home.kubeconfig.parent
+    context = ssl.create_default_context(cafile=str(folder / "pki" / "ca.crt"))
+    keys = folder / "clusters" / cluster if cluster else folder / "pki"
+    if "/" in cluster or not keys.is_dir():
+        raise Failure(f'there is no cluster "{cluster}"')
+    context.load_cert_chain(keys / "admin.pem")
     host, _, port = home.kube_endpoint.removeprefix("https://").rpartition(":")
     return http.client.HTTPSConnection(host.strip("[]"), int(port), context=context, timeout=TIMEOUT_S)
 
 
-def call(connection: http.client.HTTPSConnection, method: str, path: str, body: Any = None) -> Any:
+def call(
+    connection: http.client.HTTPSConnection, method: str, path: str, body: Any = None, *, missing_ok: bool = True
+) -> Any:
+    """Failure when it is refused; `missing_ok`: but for what is not there."""
     try:
         content = None if body is None else json.dumps(body)
         connection.request(method, path, content, {"Content-Type": "application/json", "User-Agent": "gureum"})
@@ -68,7 +109,7 @@ def call(connection: http.client.HTTPSConnection, method: str, path: str, body: 
         answer = json.loads(response.read())
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise Failure(f"the Kubernetes API does not answer: {error}") from error
-    if response.status >= 300 and response.status != 404:
+    if response.status >= 300 and not (missing_ok and response.status == 404):
         raise Failure(str(answer.get("message", response.reason)))
     return answer
 

@@ -29,7 +29,7 @@ COMMANDS = {
     "logs": "output of a machine, or the log of daemon, agent or supervisor",
     "explain": "the objects under a thing, with their events",
     "interrupt": "give a Spot Instance its interruption notice",
-    "kube": "simulated nodes of the Kubernetes API",
+    "kube": "clusters and simulated nodes of the Kubernetes API",
     "coverage": "which operations are real, which keep state only",
     "doctor": "check this host; remove what lost homes left behind",
     "version": "print the version",

@@ -8,10 +8,15 @@ from pathlib import Path
 
 from gureum.base.sealing import Sealer
 from gureum.kube.cluster import Cluster
-from gureum.kube.pki import Pki, kubeconfig, write_file
-from gureum.kube.server import DEFAULT, Front
+from gureum.kube.clusters import DEFAULT, Clusters
+from gureum.kube.kubeconfig import Access, kubeconfig
+from gureum.kube.pki import Pki, write_file
+from gureum.kube.server import Front
 from gureum.ports.clock import Clock
 from gureum.store.contract import Store
+
+CONTEXT = "gureum"
+"""Of the default cluster; those of others are their names."""
 
 
 class KubeFace:
@@ -24,51 +29,57 @@ class KubeFace:
         self._store = store
         self._sealer = sealer
         self._clock = clock
-        self._clusters: dict[str, Cluster] = {}
-        self._opening = asyncio.Lock()
-        self.front = Front(self.cluster)
 
     async def prepare(self) -> ssl.SSLContext:
         """Makes what is missing of keys and kubeconfig; the context to serve with."""
-        pki = await asyncio.to_thread(Pki, self._folder / "pki", self._bind)
-        self.pki = pki
-        text = kubeconfig(pki, self._endpoint).encode()
-        path = self._folder / "kubeconfig"
-        if not path.exists() or path.read_bytes() != text:
-            await asyncio.to_thread(write_file, path, text)
+        self.pki = await asyncio.to_thread(Pki, self._folder / "pki", self._bind)
+        self.clusters = Clusters(self._folder, self.pki, self._store, self._sealer, self._clock, self._tell)
+        await self.clusters.load()
+        self.front = Front(self.clusters, self._endpoint)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_cert_chain(pki.server_file)
-        context.load_verify_locations(pki.authority_file)
+        context.load_cert_chain(self.pki.server_file)
         context.verify_mode = ssl.CERT_OPTIONAL
         context.set_alpn_protocols(["http/1.1"])
+        self._context = context
+        self._trusted: set[str] = set()
+        self._tell()
         return context
 
     async def resume(self) -> None:
-        """Starts the clusters that the store holds: their controllers have work whether or not anybody asks."""
-        if self._store.range(f"kube/{DEFAULT}/", limit=1):
-            await self.cluster(DEFAULT)
+        """Starts the clusters that the store holds."""
+        await self.clusters.resume()
 
     async def cluster(self, name: str) -> Cluster | None:
         """The running cluster; the default one is made with the first request. None: there is none of that name."""
-        found = self._clusters.get(name)
-        if found is not None or name != DEFAULT:
-            return found
-        async with self._opening:
-            if name not in self._clusters:
-                cluster = Cluster(
-                    name, self._store, self._sealer, self._clock, self.pki.authority.decode(), self.pki.token_key
-                )
-                await cluster.start()
-                self._clusters[name] = cluster
-        return self._clusters[name]
+        return await self.clusters.open(name)
 
     async def reset(self) -> None:
         """After the store was emptied: clusters begin anew."""
-        clusters, self._clusters = self._clusters, {}
         self.front.close()
-        for cluster in clusters.values():
-            await cluster.close()
+        await self.clusters.reset()
 
     async def close(self) -> None:
-        await self.reset()
+        self.front.close()
+        await self.clusters.close()
+
+    def _tell(self) -> None:
+        """Whom clients may be certified by, and the kubeconfig, after the clusters have changed."""
+        for keys in self.clusters.keys.values():
+            if keys.name not in self._trusted:
+                self._context.load_verify_locations(cadata=keys.authority.decode())
+                self._trusted.add(keys.name)
+        ways = [
+            Access(
+                CONTEXT if name == DEFAULT else name,
+                self.front.url(name),
+                self.pki.authority,
+                keys.admin_file.read_bytes(),
+            )
+            for name, keys in self.clusters.keys.items()
+        ]
+        path = self._folder / "kubeconfig"
+        known = path.read_bytes() if path.exists() else b""
+        text = kubeconfig(ways, known).encode()
+        if known != text:
+            write_file(path, text)

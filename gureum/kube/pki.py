@@ -1,12 +1,12 @@
-"""The keys and certificates of the API server: an authority of its own, the server's certificate, an administrator's, the key of tokens.
+"""The keys and certificates of the API: each cluster has an authority of its own, an administrator's certificate and the key of its tokens; the
+default cluster's authority made the server's certificate as well.
 
-They are files (0600) in the home, made with the first start and renewed before they end. The authority is not the one that guests' certificates come
-from: whoever has one of its certificates with the right subject is an administrator here.
+They are files (0600) in the home, made with the first start and renewed before they end. The authorities are not the one that guests' certificates
+come from: whoever has one of their certificates with the right subject is an administrator here.
 """
 
 from __future__ import annotations
 
-import base64
 import ipaddress
 import os
 from datetime import UTC, datetime, timedelta
@@ -28,15 +28,18 @@ NAMES = (
     "kubernetes.default.svc.cluster.local",
 )
 ADDRESSES = ("127.0.0.1", "::1", "10.96.0.1")
+AUTHORITY = "kubernetes"
 ADMINISTRATOR, MASTERS = "kubernetes-admin", "system:masters"
 
 
 class Pki:
-    """All of a cluster's files in one folder. Opening it makes what is missing."""
+    """All of a cluster's files in one folder. Opening it makes what is missing. `bind`: the address that is served; None: by somebody else's
+    certificate. `name`: of the authority, by which the cluster knows its clients' certificates."""
 
-    def __init__(self, folder: Path, bind: str) -> None:
+    def __init__(self, folder: Path, bind: str | None, name: str = AUTHORITY) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.folder = folder
+        self.name = name
         self.authority_file = folder / "ca.crt"
         self.server_file = folder / "server.pem"
         self.admin_file = folder / "admin.pem"
@@ -46,8 +49,9 @@ class Pki:
         _kept(self.authority_file, self._new_authority)
         self.authority = self.authority_file.read_bytes()
         self._certificate = x509.load_pem_x509_certificate(self.authority)
-        extra = (bind,) if bind not in ADDRESSES and bind not in ("0.0.0.0", "::", "") else ()
-        _renewed(self.server_file, lambda: self._issue_server(extra))
+        if bind is not None:
+            extra = (bind,) if bind not in ADDRESSES and bind not in ("0.0.0.0", "::", "") else ()
+            _renewed(self.server_file, lambda: self._issue_server(extra))
         _renewed(self.admin_file, lambda: self.issue_client(ADMINISTRATOR, (MASTERS,)))
 
     def issue_client(self, name: str, groups: tuple[str, ...], days: int = DAYS) -> bytes:
@@ -83,7 +87,7 @@ class Pki:
         return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
     def _new_authority(self) -> bytes:
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "kubernetes")])
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, self.name)])
         builder = _builder(name, name, self._key.public_key(), AUTHORITY_DAYS)
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         builder = builder.add_extension(
@@ -101,32 +105,6 @@ class Pki:
             critical=True,
         )
         return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
-
-
-def kubeconfig(pki: Pki, server: str, name: str = "gureum") -> str:
-    """What makes kubectl an administrator of the cluster. Answers are not compressed: nothing lies between."""
-    admin = pki.admin_file.read_bytes()
-    at = admin.index(b"-----BEGIN CERTIFICATE")
-    return f"""apiVersion: v1
-kind: Config
-clusters:
-- name: {name}
-  cluster:
-    server: {server}
-    certificate-authority-data: {_base64(pki.authority)}
-    disable-compression: true
-contexts:
-- name: {name}
-  context:
-    cluster: {name}
-    user: {name}-admin
-current-context: {name}
-users:
-- name: {name}-admin
-  user:
-    client-certificate-data: {_base64(admin[at:])}
-    client-key-data: {_base64(admin[:at])}
-"""
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -183,7 +161,3 @@ def _renewed(path: Path, make: object) -> None:
         if certificate.not_valid_after_utc - datetime.now(UTC) > timedelta(days=RENEWED_BEFORE_DAYS):
             return
     write_file(path, make())  # type: ignore[operator]
-
-
-def _base64(content: bytes) -> str:
-    return base64.b64encode(content).decode()

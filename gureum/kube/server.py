@@ -2,6 +2,8 @@
 
     /…                      the default cluster
     /clusters/NAME/…        another one
+    /clusters               GET lists those, POST {"name": …} makes one, DELETE /clusters/NAME removes one: as the default cluster's
+                            roles allow it on these paths
 
 A web page must not reach the API through a browser: that asks for a client's certificate or a token, which pages have not.
 """
@@ -13,14 +15,17 @@ import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-from gureum.kube.bodies import LIMIT_BODY_BYTES
+import msgspec
+
+from gureum.kube.bodies import LIMIT_BODY_BYTES, read_body
 from gureum.kube.cluster import Cluster
-from gureum.kube.errors import StatusError, no_such_path
+from gureum.kube.clusters import DEFAULT, Clusters, Record
+from gureum.kube.errors import StatusError, bad_request, no_such_path
 from gureum.kube.requests import Request, Response, User, parse_query
 
 LIMIT_BODIES_BYTES = 64 * 1024 * 1024
 COMPRESSED_FROM_BYTES = 128 * 1024
-DEFAULT = "default"
+CLUSTERS = "/clusters"
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
@@ -30,12 +35,17 @@ class ClientLeft(Exception):
 
 
 class Front:
-    """`clusters`: by name; `open_cluster` starts the one of that name with the first request (None: there is none)."""
+    """`endpoint`: the URL that clients use."""
 
-    def __init__(self, open_cluster: Callable[[str], Awaitable[Cluster | None]]) -> None:
-        self._open_cluster = open_cluster
-        self._streams: set[asyncio.Task[Any]] = set()
+    def __init__(self, clusters: Clusters, endpoint: str) -> None:
+        self._clusters = clusters
+        self._endpoint = endpoint
+        self._streams: dict[asyncio.Task[Any], str] = {}
         self._bodies_bytes = 0
+
+    def url(self, name: str) -> str:
+        """Of a cluster."""
+        return self._endpoint if name == DEFAULT else f"{self._endpoint}{CLUSTERS}/{name}"
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -52,20 +62,22 @@ class Front:
         if isinstance(response.body, bytes):
             await _write(scope, send, response)
         else:
-            await self._stream(receive, send, response)
+            await self._stream(receive, send, response, _cluster_of(_path_of(scope))[0])
 
-    def close(self) -> None:
-        """Ends the streams, which would go on for as long as their clients like."""
-        for task in list(self._streams):
-            task.cancel()
+    def close(self, name: str = "") -> None:
+        """Ends the streams of a cluster, or all, which would go on for as long as their clients like."""
+        for task, cluster in list(self._streams.items()):
+            if name in ("", cluster):
+                task.cancel()
 
     async def _answer(self, scope: dict[str, Any], receive: Receive) -> Response:
-        raw: bytes = scope.get("raw_path") or scope["path"].encode()
-        path = raw.split(b"?", 1)[0].decode("latin-1")
-        name, path = _cluster_of(path)
-        cluster = await self._open_cluster(name)
+        whole = _path_of(scope)
+        managed = _managed(scope["method"], whole)
+        name, path = (DEFAULT, whole) if managed else _cluster_of(whole)
+        cluster = await self._clusters.open(name)
         if cluster is None:
             raise no_such_path()
+        authority = self._clusters.keys[name].name
         body = await self._read(receive)
         try:
             request = Request(
@@ -74,11 +86,31 @@ class Front:
                 query=parse_query(scope["query_string"].decode("latin-1")),
                 headers=_headers(scope),
                 body=body,
-                peer=peer_of((scope.get("state") or {}).get("peer"), name),
+                peer=peer_of((scope.get("state") or {}).get("peer"), authority),
             )
-            return await cluster.handle(request)
+            return await self._manage(cluster, request) if managed else await cluster.handle(request)
         finally:
             self._bodies_bytes -= len(body)
+
+    async def _manage(self, cluster: Cluster, request: Request) -> Response:
+        """What concerns clusters as a whole. StatusError."""
+        cluster.entrance.enter(request)
+        cluster.entrance.require_path(request)
+        if request.method == "GET":
+            found = [self._shown(record) for record in self._clusters.records() if not record.deleting]
+            return Response(200, msgspec.json.encode({"clusters": found}))
+        if request.method == "POST":
+            wanted = read_body(request).get("name")
+            if not isinstance(wanted, str):
+                raise bad_request("name: Required value")
+            return Response(201, msgspec.json.encode(self._shown(await self._clusters.create(wanted))))
+        name = _cluster_of(request.path)[0]
+        self.close(name)
+        await self._clusters.delete(name)
+        return Response(200, msgspec.json.encode({"kind": "Status", "apiVersion": "v1", "status": "Success"}))
+
+    def _shown(self, record: Record) -> dict[str, str]:
+        return {"name": record.name, "server": self.url(record.name), "created": record.created}
 
     async def _read(self, receive: Receive) -> bytes:
         parts: list[bytes] = []
@@ -101,12 +133,12 @@ class Front:
         self._bodies_bytes += size
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    async def _stream(self, receive: Receive, send: Send, response: Response) -> None:
+    async def _stream(self, receive: Receive, send: Send, response: Response, cluster: str) -> None:
         """A body that comes little by little, until it ends, the client leaves or the server closes."""
         body = response.body
         assert not isinstance(body, bytes)
         sending = asyncio.ensure_future(_send_pieces(send, response, body))
-        self._streams.add(sending)
+        self._streams[sending] = cluster
         leaving = asyncio.ensure_future(_left(receive))
         try:
             await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
@@ -118,7 +150,7 @@ class Front:
         finally:
             for task in (sending, leaving):
                 task.cancel()
-            self._streams.discard(sending)
+            self._streams.pop(sending, None)
             await asyncio.gather(sending, leaving, return_exceptions=True)
 
 
@@ -153,9 +185,22 @@ def _takes_gzip(scope: dict[str, Any]) -> bool:
     return any(name == b"accept-encoding" and b"gzip" in value for name, value in scope["headers"])
 
 
+def _path_of(scope: dict[str, Any]) -> str:
+    raw: bytes = scope.get("raw_path") or scope["path"].encode()
+    return raw.split(b"?", 1)[0].decode("latin-1")
+
+
+def _managed(method: str, path: str) -> bool:
+    """Whether a request concerns clusters as a whole."""
+    path = path.rstrip("/")
+    return (path == CLUSTERS and method in ("GET", "POST")) or (
+        method == "DELETE" and path.startswith(f"{CLUSTERS}/") and path.count("/") == 2
+    )
+
+
 def _cluster_of(path: str) -> tuple[str, str]:
-    if path.startswith("/clusters/"):
-        name, slash, rest = path.removeprefix("/clusters/").partition("/")
+    if path.startswith(f"{CLUSTERS}/"):
+        name, slash, rest = path.removeprefix(f"{CLUSTERS}/").partition("/")
         return name, slash + rest if slash else "/"
     return DEFAULT, path
 
@@ -174,17 +219,20 @@ def _header_lines(response: Response) -> list[tuple[bytes, bytes]]:
     return lines
 
 
-def peer_of(certificate: dict[str, Any] | None, cluster: str) -> User | None:
-    """Who the client's certificate names (ssl.SSLSocket.getpeercert): its common name, and organisations as groups. Certificates of other
-    clusters name theirs as organisational unit."""
-    if not certificate:
+def peer_of(certificate: dict[str, Any] | None, authority: str) -> User | None:
+    """Who the client's certificate names (ssl.SSLSocket.getpeercert): its common name, and organisations as groups. None when it is another
+    cluster's: TLS only says that one of the authorities has issued it. `authority`: the common name of the cluster's."""
+    if not certificate or _names(certificate, "issuer").get("commonName") != [authority]:
         return None
-    found: dict[str, list[str]] = {}
-    for part in certificate.get("subject", ()):
-        for name, value in part:
-            found.setdefault(name, []).append(value)
-    if found.get("organizationalUnitName", [DEFAULT]) != [cluster]:
-        return None
+    found = _names(certificate, "subject")
     names = found.get("commonName", [])
     groups = (*found.get("organizationName", ()), "system:authenticated")
     return User(names[0], groups) if names else None
+
+
+def _names(certificate: dict[str, Any], whose: str) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for part in certificate.get(whose, ()):
+        for name, value in part:
+            found.setdefault(name, []).append(value)
+    return found

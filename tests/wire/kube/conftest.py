@@ -13,8 +13,9 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvloop
@@ -45,14 +46,28 @@ class KubeEndpoint:
         self.store = MemoryStore()
         sealer = Sealer(self.folder / "seal.key")
         self.face = KubeFace(self.folder, "127.0.0.1", self.url, self.store, sealer, SystemClock())
+        context = await self.face.prepare()
         server = AsgiServer(self.face.front)
-        await server.serve(self._sock, await self.face.prepare())
+        await server.serve(self._sock, context)
         self._ready.set()
         await self._stop.wait()
-        cluster = await self.face.cluster("default")
-        self.unexpected = cluster.unexpected if cluster else 0
+        self.unexpected = self.face.clusters.unexpected
         await self.face.close()
         await server.close(3)
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """In the face's own loop."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(30)
+
+    def bare_kubeconfig(self) -> Path:
+        """One that says who the server is, and nothing of who asks."""
+        path = self.folder / "bare"
+        cluster = f"server: {self.url}, certificate-authority: {self.folder}/pki/ca.crt"
+        path.write_text(
+            f"{{apiVersion: v1, kind: Config, current-context: c, clusters: [{{name: c, cluster: {{{cluster}}}}}], "
+            "contexts: [{name: c, context: {cluster: c, user: u}}], users: [{name: u, user: {}}]}"
+        )
+        return path
 
     def close(self) -> None:
         self.loop.call_soon_threadsafe(self._stop.set)
@@ -93,7 +108,9 @@ class Kubectl:
 
 @pytest.fixture(scope="module")
 def kube(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubeEndpoint]:
-    endpoint = KubeEndpoint(tmp_path_factory.mktemp("kube"))
+    folder = tmp_path_factory.mktemp("home") / "kube"
+    folder.mkdir()
+    endpoint = KubeEndpoint(folder)
     yield endpoint
     endpoint.close()
 

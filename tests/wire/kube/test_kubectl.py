@@ -133,3 +133,17 @@ def test_secrets_quotas_and_others_are_created_by_their_commands(kubectl):
 
 def test_explain_takes_protobuf_too(kubectl):
     assert "desired pods" in kubectl("explain", "deployment.spec.replicas", "--output=plaintext-openapiv2")
+
+
+def test_a_further_cluster_is_a_context(kube, kubectl):
+    kube.run(kube.face.clusters.create("east"))
+    assert kubectl("config", "get-contexts", "-o", "name").split() == ["east", "gureum"]
+    kubectl("--context", "east", "create", "configmap", "only-east")
+    assert "only-east" in kubectl("--context", "east", "get", "configmaps")
+    assert "only-east" not in kubectl("get", "configmaps")
+    assert kubectl("--context", "east", "auth", "can-i", "create", "nodes") == "yes\n"
+    token = kubectl("--context", "east", "create", "token", "default").strip()
+    refused = kubectl.run("--token", token, "get", "pods", check=False, KUBECONFIG=str(kube.bare_kubeconfig()))
+    assert "Unauthorized" in refused.stderr
+    kube.run(kube.face.clusters.delete("east"))
+    assert kubectl("config", "get-contexts", "-o", "name").split() == ["gureum"]

@@ -1,0 +1,138 @@
+"""Clusters side by side: each its own objects, keys and people; they come back after a restart, and go as a whole."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import msgspec
+
+from gureum.base.clock import SystemClock
+from gureum.base.sealing import Sealer
+from gureum.kube.clusters import RECORDS, Record
+from gureum.kube.face import KubeFace
+from gureum.kube.server import peer_of
+from gureum.store.contract import Put
+from gureum.store.memory import MemoryStore
+
+ADMIN = (("commonName", "kubernetes-admin"),), (("organizationName", "system:masters"),)
+
+
+class Side:
+    """A face without sockets. `as_admin_of`: the common name of the authority that the caller's certificate is from."""
+
+    def __init__(self, folder, store):
+        self.face = KubeFace(folder, "127.0.0.1", "https://x:1", store, Sealer(folder / "key"), SystemClock())
+
+    async def __aenter__(self):
+        await self.face.prepare()
+        await self.face.resume()
+        return self
+
+    async def __aexit__(self, *_):
+        assert self.face.clusters.unexpected == 0
+        await self.face.close()
+
+    async def call(self, method, path, body=None, as_admin_of="kubernetes"):
+        peer = {"subject": ADMIN, "issuer": ((("commonName", as_admin_of),),)}
+        scope = {
+            "type": "http", "method": method, "path": path, "query_string": b"", "headers": [], "state": {"peer": peer},
+        }  # fmt: skip
+        sent = []
+
+        async def receive():
+            return {"type": "http.request", "body": b"" if body is None else json.dumps(body).encode()}
+
+        async def send(message):
+            sent.append(message)
+
+        await self.face.front(scope, receive, send)
+        return sent[0]["status"], json.loads(b"".join(one.get("body", b"") for one in sent[1:]) or b"null")
+
+
+def config_map(name):
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}}
+
+
+MAPS = "/api/v1/namespaces/default/configmaps"
+
+
+def test_clusters_share_nothing_and_outlive_a_restart(tmp_path):
+    store = MemoryStore()
+
+    async def run():
+        async with Side(tmp_path, store) as side:
+            status, made = await side.call("POST", "/clusters", {"name": "east"})
+            assert (status, made["server"]) == (201, "https://x:1/clusters/east")
+            east = side.face.clusters.keys["east"].name
+            assert (await side.call("POST", f"/clusters/east{MAPS}", config_map("a"), as_admin_of=east))[0] == 201
+            assert (await side.call("GET", f"{MAPS}/a"))[0] == 404
+            # An administrator of one is nobody in the other.
+            assert (await side.call("GET", f"/clusters/east{MAPS}/a"))[0] == 403
+            assert (await side.call("GET", MAPS, as_admin_of=east))[0] == 403
+            assert (await side.call("POST", "/clusters", {"name": "west"}, as_admin_of=east))[0] == 403
+            known = (tmp_path / "kubeconfig").read_text()
+            assert "server: https://x:1/clusters/east\n" in known
+            (tmp_path / "kubeconfig").write_text(known.replace("current-context: gureum", "current-context: east"))
+        async with Side(tmp_path, store) as side:
+            assert side.face.clusters.keys["east"].name == east
+            assert (await side.call("GET", f"/clusters/east{MAPS}/a", as_admin_of=east))[0] == 200
+            assert "current-context: east\n" in (tmp_path / "kubeconfig").read_text()
+            assert [one["name"] for one in (await side.call("GET", "/clusters"))[1]["clusters"]] == ["east"]
+
+    asyncio.run(run())
+
+
+def test_a_deleted_cluster_leaves_nothing_and_its_keys_open_no_later_one(tmp_path):
+    store = MemoryStore()
+
+    async def run():
+        async with Side(tmp_path, store) as side:
+            await side.call("POST", "/clusters", {"name": "east"})
+            old = side.face.clusters.keys["east"].name
+            await side.call("POST", f"/clusters/east{MAPS}", config_map("a"), as_admin_of=old)
+            assert (await side.call("DELETE", "/clusters/east"))[0] == 200
+            assert (await side.call("DELETE", "/clusters/east"))[0] == 404
+            assert (await side.call("GET", f"/clusters/east{MAPS}/a", as_admin_of=old))[0] == 404
+            assert not store.range("kube/east/")
+            assert not list((tmp_path / "clusters").iterdir())
+            assert "east" not in (tmp_path / "kubeconfig").read_text()
+            await side.call("POST", "/clusters", {"name": "east"})
+            assert (await side.call("GET", f"/clusters/east{MAPS}", as_admin_of=old))[0] == 403
+
+    asyncio.run(run())
+
+
+def test_a_deletion_that_was_cut_off_goes_on(tmp_path):
+    store = MemoryStore()
+
+    async def run():
+        async with Side(tmp_path, store) as side:
+            await side.call("POST", "/clusters", {"name": "east"})
+        record = msgspec.json.decode(store.get(RECORDS + "east").value, type=Record)
+        marked = msgspec.structs.replace(record, deleting=True)
+        await store.commit([], [Put(RECORDS + "east", msgspec.json.encode(marked))])
+        async with Side(tmp_path, store) as side:
+            assert (await side.call("GET", "/clusters"))[1] == {"clusters": []}
+            assert not store.range("kube/east/")
+            assert not store.range(RECORDS)
+
+    asyncio.run(run())
+
+
+def test_names_are_checked(tmp_path):
+    async def run():
+        async with Side(tmp_path, MemoryStore()) as side:
+            for name in ("", "A", "a/b", "..", "-a", "a" * 41, "~clusters"):
+                assert (await side.call("POST", "/clusters", {"name": name}))[0] == 422, name
+            assert (await side.call("POST", "/clusters", {}))[0] == 400
+            for name in ("default", "gureum"):
+                assert (await side.call("POST", "/clusters", {"name": name}))[1]["reason"] == "AlreadyExists"
+                assert (await side.call("DELETE", f"/clusters/{name}"))[0] == 403
+
+    asyncio.run(run())
+
+
+def test_a_certificate_without_an_issuer_is_nobodys():
+    assert peer_of({"subject": ADMIN}, "kubernetes") is None
+    assert peer_of(None, "kubernetes") is None
