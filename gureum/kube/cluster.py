@@ -23,6 +23,7 @@ from gureum.kube.access.tokens import Tokens
 from gureum.kube.admission import Admission
 from gureum.kube.admission.access import no_escalation
 from gureum.kube.admission.addresses import service_addresses
+from gureum.kube.admission.certificates import certificates
 from gureum.kube.admission.limits import limits
 from gureum.kube.admission.namespaces import namespace_lifecycle
 from gureum.kube.admission.pod_security import pod_security
@@ -32,6 +33,8 @@ from gureum.kube.admission.webhooks import webhooks
 from gureum.kube.bodies import decode_object
 from gureum.kube.bootstrap import bootstrap
 from gureum.kube.controllers.all import all_controllers
+from gureum.kube.controllers.certificates import Sign
+from gureum.kube.controllers.certificates import controller as certificate_controller
 from gureum.kube.controllers.client import Client
 from gureum.kube.controllers.definitions import serve_definitions
 from gureum.kube.controllers.index import Index
@@ -60,7 +63,7 @@ _PARTS = frozenset({"status", "finalize", "approval", "ephemeralcontainers", "re
 
 
 class Cluster:
-    """`name`: of the cluster; stands in its keys. `authority`: PEM of what clients are to trust."""
+    """`name`: of the cluster; stands in its keys. `authority`: PEM of what clients are to trust. `sign`: None leaves certificate requests alone."""
 
     def __init__(
         self,
@@ -70,8 +73,10 @@ class Cluster:
         clock: Clock,
         authority: str = "",
         token_key: ec.EllipticCurvePrivateKey | None = None,
+        sign: Sign | None = None,
     ) -> None:
         self.name = name
+        self._sign = sign
         self._authority = authority
         self.clock = clock
         self.objects = Objects(store, sealer, name)
@@ -93,6 +98,7 @@ class Cluster:
                 webhooks(self.objects, self.catalog, mutating=True),
                 service_addresses(self.objects),
                 no_escalation(self.rbac),
+                certificates(self.rbac, clock),
                 pod_security(self.objects),
                 webhooks(self.objects, self.catalog, mutating=False),
                 quotas(self.objects),
@@ -112,6 +118,8 @@ class Cluster:
         index = Index(self.objects)
         self.client = Client(self.objects, self.catalog, self.writing, self.deleting, index, self.clock)
         controllers = [*all_controllers(self.client), furnisher(self._authority)]
+        if self._sign is not None:
+            controllers.append(certificate_controller(self._sign, self.rbac))
         self.controllers = ControllerLoop(self.objects, index, self.client, controllers)
         self.controllers.start()
 

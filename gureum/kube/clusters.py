@@ -145,7 +145,8 @@ class Clusters:
 
     async def _start(self, name: str) -> Cluster:
         keys = self.keys[name]
-        cluster = Cluster(name, self._store, self._sealer, self._clock, self._pki.authority.decode(), keys.token_key)
+        authority = self._pki.authority.decode()
+        cluster = Cluster(name, self._store, self._sealer, self._clock, authority, keys.token_key, keys.sign_request)
         await cluster.start()
         self._running[name] = cluster
         return cluster

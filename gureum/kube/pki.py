@@ -16,7 +16,10 @@ from typing import cast
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from gureum.kube.kinds.certificates import EXTENDED_USAGES, KEY_USAGES, alternatives
 
 Key = ec.EllipticCurvePrivateKey
 AUTHORITY_DAYS, DAYS, RENEWED_BEFORE_DAYS = 3650, 365, 30
@@ -61,6 +64,26 @@ class Pki:
         key = _new_key()
         certificate = self._sign(x509.Name(subject), key.public_key(), ExtendedKeyUsageOID.CLIENT_AUTH, days, None)
         return _pem(key) + certificate
+
+    def sign_request(self, request: x509.CertificateSigningRequest, usages: set[str], seconds: int) -> bytes:
+        """The certificate that is asked for, PEM: its subject and names, the usages (certificates.k8s.io's words), never an authority's."""
+        ends = min(datetime.now(UTC) + timedelta(seconds=seconds), self._certificate.not_valid_after_utc)
+        builder = _builder(request.subject, self._certificate.subject, request.public_key(), DAYS, ends)
+        builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        wanted = {KEY_USAGES[one] for one in usages if one in KEY_USAGES}
+        if wanted:
+            builder = builder.add_extension(
+                x509.KeyUsage(**{name: name in wanted for name in sorted({*KEY_USAGES.values()})}), critical=True
+            )
+        extended = sorted({EXTENDED_USAGES[one] for one in usages if one in EXTENDED_USAGES})
+        if extended:
+            builder = builder.add_extension(
+                x509.ExtendedKeyUsage([x509.ObjectIdentifier(one) for one in extended]), critical=False
+            )
+        others = alternatives(request)
+        if others:
+            builder = builder.add_extension(x509.SubjectAlternativeName(others), critical=False)
+        return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
     def _issue_server(self, extra: tuple[str, ...]) -> bytes:
         key = _new_key()
@@ -119,8 +142,9 @@ def write_file(path: Path, content: bytes) -> None:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: int
+    subject: x509.Name, issuer: x509.Name, key: CertificatePublicKeyTypes, days: int, ends: datetime | None = None
 ) -> x509.CertificateBuilder:
+    """`ends`: in place of the days."""
     now = datetime.now(UTC)
     return (
         x509.CertificateBuilder()
@@ -129,7 +153,7 @@ def _builder(
         .public_key(key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(minutes=5))
-        .not_valid_after(now + timedelta(days=days))
+        .not_valid_after(ends or now + timedelta(days=days))
     )
 
 

@@ -16,6 +16,7 @@ _DISCOVERY = [
 READ = ["get", "list", "watch"]
 WRITE = ["create", "delete", "deletecollection", "patch", "update"]
 _EVERY = ["*"]
+_CERTIFICATES = "certificates.k8s.io"
 _VIEWED = {
     "": [
         "configmaps", "endpoints", "persistentvolumeclaims", "persistentvolumeclaims/status", "pods", "replicationcontrollers",
@@ -88,6 +89,21 @@ def default_roles() -> list[tuple[str, Object]]:
             _rule([""], ["nodes", "nodes/status", "pods", "pods/status", "events", "services", "configmaps", "secrets"], [*READ, *WRITE]),
             _rule([""], ["pods/eviction", "serviceaccounts/token"], ["create"]),
             _rule(["coordination.k8s.io"], ["leases"], [*READ, *WRITE]),
+        ],
+        **{
+            f"system:certificates.k8s.io:{name}-approver": [
+                {**_rule([_CERTIFICATES], ["signers"], ["approve"]), "resourceNames": [f"kubernetes.io/{name}"]}
+            ]
+            for name in ("kube-apiserver-client", "kube-apiserver-client-kubelet", "kubelet-serving")
+        },
+        **{
+            f"system:certificates.k8s.io:certificatesigningrequests:{way}": [
+                _rule([_CERTIFICATES], [f"certificatesigningrequests/{way}"], ["create"])
+            ]
+            for way in ("nodeclient", "selfnodeclient")
+        },
+        "system:node-bootstrapper": [
+            _rule([_CERTIFICATES], ["certificatesigningrequests"], ["create", "get", "list", "watch"])
         ],
     }  # fmt: skip
     found = [(f"{_API}/clusterroles", _role(name, rules)) for name, rules in roles.items()]
