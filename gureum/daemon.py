@@ -25,7 +25,7 @@ from gureum.aws.neighbours.uploads import run_uploads
 from gureum.aws.services import Services
 from gureum.base.clock import SystemClock
 from gureum.base.fd_store import FdStore
-from gureum.base.homes import GUESTS_SOCKET, Home, docker_socket, load_home
+from gureum.base.homes import GUESTS_SOCKET, Home, docker_socket, kube_seals, load_home
 from gureum.base.logs import start_logging
 from gureum.base.sealing import Sealer
 from gureum.base.settings import Settings, load_settings
@@ -96,7 +96,7 @@ class Daemon:
             world.metrics, world.logs = telemetry.metrics, telemetry.logs
             return removed
 
-        kube = KubeService(self._home, store, sealer, clock)
+        kube = KubeService(self._home, store, sealer, clock, kube_seals(self._settings, self._home))
         application = Application(
             gateway,
             Admin(world, services, gateway, reset if self._settings.ephemeral else None),

@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import logging
 import socket
+from pathlib import Path
 from typing import Any
 
 from gureum.base.clock import SystemClock
@@ -19,10 +20,11 @@ log = logging.getLogger("gureum.kube")
 
 class KubeService:
     """The Kubernetes API: its socket listens from the start, its code is loaded when everything else is ready, which it would delay by a
-    fifth of a second. Who connects before that waits as long."""
+    fifth of a second. Who connects before that waits as long. `seals`: folder for the keys of Secrets."""
 
-    def __init__(self, home: Home, store: Store, sealer: Sealer, clock: SystemClock) -> None:
+    def __init__(self, home: Home, store: Store, sealer: Sealer, clock: SystemClock, seals: Path) -> None:
         self._home = home
+        self._seals = seals
         self._store = store
         self._sealer = sealer
         self._clock = clock
@@ -55,9 +57,8 @@ class KubeService:
         try:
             module = await asyncio.to_thread(importlib.import_module, "gureum.kube.face")
             home = self._home
-            face = module.KubeFace(
-                home.kubeconfig.parent, home.bind, home.kube_endpoint, self._store, self._sealer, self._clock
-            )
+            folder, url = home.kubeconfig.parent, home.kube_endpoint
+            face = module.KubeFace(folder, self._seals, home.bind, url, self._store, self._sealer, self._clock)
             context = await face.prepare()
             self._face = face
             self._server = AsgiServer(face.front)

@@ -117,6 +117,11 @@ def docker_socket(settings: Settings, home: Home) -> str:
     return str((SYSTEM_RUN if settings.default_home else home.run) / "docker.sock")
 
 
+def kube_seals(settings: Settings, home: Home) -> Path:
+    """Folder of the keys that Kubernetes Secrets are sealed with."""
+    return Path(settings.kube_keys) / home.id if settings.kube_keys else home.path / "keys" / "kube"
+
+
 def open_home(settings: Settings) -> Home:
     """Makes the home usable: folders, id, pool, ports. Idempotent; of a running home it is a look.
 

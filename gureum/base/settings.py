@@ -50,6 +50,12 @@ class Settings(Quotas, frozen=True, forbid_unknown_fields=True):
             description="TCP port of the Kubernetes API. 0: 6443 in the default home, a free one, remembered, in others."
         ),
     ] = 0
+    kube_keys: Annotated[
+        str,
+        Meta(
+            description="Folder for the keys that Kubernetes Secrets are sealed with, in a subfolder named after the home. Empty: in the home."
+        ),
+    ] = ""
     default_account: Annotated[
         str, Meta(pattern=r"^\d{12}$", description="Account of access keys that are not 12 digits themselves.")
     ] = "000000000000"

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 
-from gureum.base.homes import Home, HomeError, load_home, release_pool
+from gureum.base.homes import Home, HomeError, kube_seals, load_home, release_pool
 from gureum.base.settings import load_settings
 from gureum.cli.output import Failure, say
 from gureum.cli.running import ask
@@ -57,5 +57,7 @@ def purge(home: Home) -> None:
     if mounted:
         raise HomeError(f"{mounted[0]} is still mounted: run `gureum doctor --clean`, then purge again")
     release_pool(home.id)
+    seals = kube_seals(load_settings(), home)  # may lie elsewhere, and the home says where
     shutil.rmtree(home.path)
+    shutil.rmtree(seals, ignore_errors=True)
     say(f"{home.path} is removed")

@@ -21,9 +21,9 @@ from gureum.cli.running import NOT_RUNNING, current_home
 
 ANNOTATION = "gureum.dev/simulated"
 NODES = "/api/v1/nodes"
-CLUSTERS = "/clusters"
+CLUSTERS, ROTATE_KEY = "/clusters", "/rotate-key"
 LIMIT_NODES = 5000
-TIMEOUT_S = 30.0
+TIMEOUT_S, ROTATION_S = 30.0, 3600.0
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     nodes.add_argument("--memory", default="256Gi", help="memory of each (256Gi)")
     nodes.add_argument("--pods", default="110", help="most pods on each (110)")
     nodes.add_argument("--cluster", metavar="NAME", default="", help="of this cluster (the default one)")
+    commands.add_parser("rotate-key", help="another key for Secrets: all are sealed anew, the old key is removed")
     clusters = commands.add_parser("clusters", help="clusters beside the default one").add_subparsers(
         dest="verb", required=True
     )
@@ -46,6 +47,10 @@ def run(arguments: argparse.Namespace) -> int:
     home = current_home()
     if not running(home) or not wait_for_file(home.kubeconfig):
         raise Failure("gureum is not running (`gureum up` starts it)", NOT_RUNNING)
+    if arguments.what == "rotate-key":
+        connection = connect(home, timeout_s=ROTATION_S)
+        say(f"{call(connection, 'POST', ROTATE_KEY)['secrets']} secrets are sealed with a new key")
+        return 0
     return clusters(home, arguments) if arguments.what == "clusters" else nodes(home, arguments)
 
 
@@ -86,7 +91,7 @@ def nodes(home: Home, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def connect(home: Home, cluster: str = "") -> http.client.HTTPSConnection:
+def connect(home: Home, cluster: str = "", timeout_s: float = TIMEOUT_S) -> http.client.HTTPSConnection:
     """To the API, as the cluster's administrator."""
     folder = home.kubeconfig.parent
     context = ssl.create_default_context(cafile=str(folder / "pki" / "ca.crt"))
@@ -95,7 +100,7 @@ def connect(home: Home, cluster: str = "") -> http.client.HTTPSConnection:
         raise Failure(f'there is no cluster "{cluster}"')
     context.load_cert_chain(keys / "admin.pem")
     host, _, port = home.kube_endpoint.removeprefix("https://").rpartition(":")
-    return http.client.HTTPSConnection(host.strip("[]"), int(port), context=context, timeout=TIMEOUT_S)
+    return http.client.HTTPSConnection(host.strip("[]"), int(port), context=context, timeout=timeout_s)
 
 
 def call(

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from gureum.base.sealing import Sealer
+from gureum.base.keyring import Keyring
 from gureum.kube.access.entrance import Entrance
 from gureum.kube.access.rbac import Rbac
 from gureum.kube.access.reviews import STORAGES as REVIEWS
@@ -69,7 +69,7 @@ class Cluster:
         self,
         name: str,
         store: Store,
-        sealer: Sealer,
+        keyring: Keyring,
         clock: Clock,
         authority: str = "",
         token_key: ec.EllipticCurvePrivateKey | None = None,
@@ -79,7 +79,7 @@ class Cluster:
         self._sign = sign
         self._authority = authority
         self.clock = clock
-        self.objects = Objects(store, sealer, name)
+        self.objects = Objects(store, keyring, name)
         self.catalog = Catalog()
         self.forms = Forms(self.objects, clock)
         self.reading = Reading(self.objects, self.forms)

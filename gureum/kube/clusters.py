@@ -19,11 +19,12 @@ from pathlib import Path
 
 import msgspec
 
-from gureum.base.sealing import Sealer
+from gureum.base.keyring import Keyring
 from gureum.kube.cluster import Cluster
 from gureum.kube.errors import StatusError
 from gureum.kube.objects import ROOT
 from gureum.kube.pki import Pki
+from gureum.kube.resealing import reseal
 from gureum.kube.times import timestamp
 from gureum.ports.clock import Clock
 from gureum.store.contract import Delete, Put, Store, Unchanged
@@ -50,12 +51,12 @@ class Clusters:
     """`pki`: of the default cluster and of the server. `on_change`: told after a cluster has come or gone."""
 
     def __init__(
-        self, folder: Path, pki: Pki, store: Store, sealer: Sealer, clock: Clock, on_change: Callable[[], None]
+        self, folder: Path, pki: Pki, store: Store, keyring: Keyring, clock: Clock, on_change: Callable[[], None]
     ) -> None:
         self._folder = folder / "clusters"
         self._pki = pki
         self._store = store
-        self._sealer = sealer
+        self._keyring = keyring
         self._clock = clock
         self._on_change = on_change
         self._running: dict[str, Cluster] = {}
@@ -67,10 +68,13 @@ class Clusters:
         """The clusters beside the default one, by name."""
         return [msgspec.json.decode(entry.value, type=Record) for entry in self._store.range(RECORDS)]
 
+    def running(self) -> list[Cluster]:
+        return list(self._running.values())
+
     @property
     def unexpected(self) -> int:
         """How many requests failed by a fault of ours."""
-        return sum(cluster.unexpected for cluster in self._running.values())
+        return sum(cluster.unexpected for cluster in self.running())
 
     async def load(self) -> None:
         """Reads the keys of the clusters that the store knows, and removes others."""
@@ -88,6 +92,17 @@ class Clusters:
                 self._on_change()
             else:
                 await self._start(record.name)
+        if self._keyring.rotating:
+            await self._reseal()
+
+    async def rotate_key(self) -> int:
+        """Secrets of all clusters get another key. Returns how many there are."""
+        async with self._changing:
+            self._keyring.rotate()
+            return await self._reseal()
+
+    async def _reseal(self) -> int:
+        return await reseal(self._store, self._keyring, [cluster.objects for cluster in self.running()])
 
     async def open(self, name: str) -> Cluster | None:
         """The running cluster. None: there is none of that name."""
@@ -146,7 +161,7 @@ class Clusters:
     async def _start(self, name: str) -> Cluster:
         keys = self.keys[name]
         authority = self._pki.authority.decode()
-        cluster = Cluster(name, self._store, self._sealer, self._clock, authority, keys.token_key, keys.sign_request)
+        cluster = Cluster(name, self._store, self._keyring, self._clock, authority, keys.token_key, keys.sign_request)
         await cluster.start()
         self._running[name] = cluster
         return cluster

@@ -6,10 +6,12 @@ import asyncio
 import ssl
 from pathlib import Path
 
+from gureum.base.keyring import Keyring
 from gureum.base.sealing import Sealer
 from gureum.kube.cluster import Cluster
 from gureum.kube.clusters import DEFAULT, Clusters
 from gureum.kube.kubeconfig import Access, kubeconfig
+from gureum.kube.management import Management
 from gureum.kube.pki import Pki, write_file
 from gureum.kube.server import Front
 from gureum.ports.clock import Clock
@@ -20,10 +22,14 @@ CONTEXT = "gureum"
 
 
 class KubeFace:
-    """`folder`: for keys and the kubeconfig. `endpoint`: the API's URL as a client uses it."""
+    """`folder`: for certificates and the kubeconfig. `seals`: folder for the keys of Secrets. `endpoint`: the API's URL as a client uses it.
+    `sealer`: opens what was sealed without such keys."""
 
-    def __init__(self, folder: Path, bind: str, endpoint: str, store: Store, sealer: Sealer, clock: Clock) -> None:
+    def __init__(
+        self, folder: Path, seals: Path, bind: str, endpoint: str, store: Store, sealer: Sealer, clock: Clock
+    ) -> None:
         self._folder = folder
+        self._seals = seals
         self._bind = bind
         self._endpoint = endpoint
         self._store = store
@@ -33,9 +39,11 @@ class KubeFace:
     async def prepare(self) -> ssl.SSLContext:
         """Makes what is missing of keys and kubeconfig; the context to serve with."""
         self.pki = await asyncio.to_thread(Pki, self._folder / "pki", self._bind)
-        self.clusters = Clusters(self._folder, self.pki, self._store, self._sealer, self._clock, self._tell)
+        keyring = await asyncio.to_thread(Keyring, self._seals, self._sealer)
+        self.clusters = Clusters(self._folder, self.pki, self._store, keyring, self._clock, self._tell)
         await self.clusters.load()
-        self.front = Front(self.clusters, self._endpoint)
+        self.management = Management(self.clusters, self._endpoint)
+        self.front = Front(self.clusters, self.management)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.load_cert_chain(self.pki.server_file)
@@ -72,7 +80,7 @@ class KubeFace:
         ways = [
             Access(
                 CONTEXT if name == DEFAULT else name,
-                self.front.url(name),
+                self.management.url(name),
                 self.pki.authority,
                 keys.admin_file.read_bytes(),
             )

@@ -1,7 +1,7 @@
 """The objects of one cluster in the store: their keys, their bytes, and commits.
 
 What is stored is the object's JSON as clients get it, but for its resourceVersion, which the commit decides: it is put in when the object is
-shown, right behind `"metadata":{`, so that a list is a join of bytes. Secrets are sealed (base/sealing.py).
+shown, right behind `"metadata":{`, so that a list is a join of bytes. Secrets are sealed (base/keyring.py).
 
     kube/<cluster>/<group>/<plural>/<namespace>/<name>      namespace "" for kinds of the cluster
     kube/<cluster>/~claims/<space>/<value>                  who has an address or a port
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from gureum.base.sealing import Sealer
+from gureum.base.keyring import Keyring
 from gureum.kube.errors import StatusError
 from gureum.store.contract import Check, Delete, Entry, NoneNewer, Put, Store, StoreBroken, StoreFull, Unchanged, Write
 
@@ -39,9 +39,9 @@ class Place(NamedTuple):
 class Objects:
     """Reads never wait; commits are durable when they return."""
 
-    def __init__(self, store: Store, sealer: Sealer, cluster: str) -> None:
+    def __init__(self, store: Store, keyring: Keyring, cluster: str) -> None:
         self.store = store
-        self._sealer = sealer
+        self._keyring = keyring
         self.root = f"{ROOT}{cluster}/"
         self.claims = f"{self.root}~claims/"
         self._opened: dict[str, tuple[int, bytes]] = {}
@@ -78,7 +78,7 @@ class Objects:
         known = self._opened.get(entry.key)
         if known is not None and known[0] == entry.revision:
             return known[1]
-        opened = self._sealer.open_bytes(entry.value, entry.key)
+        opened = self._keyring.open_bytes(entry.value, entry.key)
         if len(self._opened) >= LIMIT_OPENED:
             self._opened.clear()
         self._opened[entry.key] = entry.revision, opened
@@ -104,7 +104,9 @@ class Objects:
             # A write that changes nothing is to make no revision: the same text sealed anew would be another.
             known = self.store.get(key)
             value = (
-                known.value if known is not None and self.plain(known) == value else self._sealer.seal_bytes(value, key)
+                known.value
+                if known is not None and self.plain(known) == value
+                else self._keyring.seal_bytes(value, key)
             )
         return Put(key, value)
 

@@ -2,8 +2,7 @@
 
     /…                      the default cluster
     /clusters/NAME/…        another one
-    /clusters               GET lists those, POST {"name": …} makes one, DELETE /clusters/NAME removes one: as the default cluster's
-                            roles allow it on these paths
+    what management.py has  concerns clusters as a whole
 
 A web page must not reach the API through a browser: that asks for a client's certificate or a token, which pages have not.
 """
@@ -15,17 +14,14 @@ import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-import msgspec
-
-from gureum.kube.bodies import LIMIT_BODY_BYTES, read_body
-from gureum.kube.cluster import Cluster
-from gureum.kube.clusters import DEFAULT, Clusters, Record
-from gureum.kube.errors import StatusError, bad_request, no_such_path
+from gureum.kube.bodies import LIMIT_BODY_BYTES
+from gureum.kube.clusters import DEFAULT, Clusters
+from gureum.kube.errors import StatusError, no_such_path
+from gureum.kube.management import CLUSTERS, Management, concerns
 from gureum.kube.requests import Request, Response, User, parse_query
 
 LIMIT_BODIES_BYTES = 64 * 1024 * 1024
 COMPRESSED_FROM_BYTES = 128 * 1024
-CLUSTERS = "/clusters"
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
@@ -35,17 +31,11 @@ class ClientLeft(Exception):
 
 
 class Front:
-    """`endpoint`: the URL that clients use."""
-
-    def __init__(self, clusters: Clusters, endpoint: str) -> None:
+    def __init__(self, clusters: Clusters, management: Management) -> None:
         self._clusters = clusters
-        self._endpoint = endpoint
+        self._management = management
         self._streams: dict[asyncio.Task[Any], str] = {}
         self._bodies_bytes = 0
-
-    def url(self, name: str) -> str:
-        """Of a cluster."""
-        return self._endpoint if name == DEFAULT else f"{self._endpoint}{CLUSTERS}/{name}"
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -72,7 +62,7 @@ class Front:
 
     async def _answer(self, scope: dict[str, Any], receive: Receive) -> Response:
         whole = _path_of(scope)
-        managed = _managed(scope["method"], whole)
+        managed = concerns(scope["method"], whole)
         name, path = (DEFAULT, whole) if managed else _cluster_of(whole)
         cluster = await self._clusters.open(name)
         if cluster is None:
@@ -88,29 +78,11 @@ class Front:
                 body=body,
                 peer=peer_of((scope.get("state") or {}).get("peer"), authority),
             )
-            return await self._manage(cluster, request) if managed else await cluster.handle(request)
+            if not managed:
+                return await cluster.handle(request)
+            return await self._management.answer(cluster, request, self.close)
         finally:
             self._bodies_bytes -= len(body)
-
-    async def _manage(self, cluster: Cluster, request: Request) -> Response:
-        """What concerns clusters as a whole. StatusError."""
-        cluster.entrance.enter(request)
-        cluster.entrance.require_path(request)
-        if request.method == "GET":
-            found = [self._shown(record) for record in self._clusters.records() if not record.deleting]
-            return Response(200, msgspec.json.encode({"clusters": found}))
-        if request.method == "POST":
-            wanted = read_body(request).get("name")
-            if not isinstance(wanted, str):
-                raise bad_request("name: Required value")
-            return Response(201, msgspec.json.encode(self._shown(await self._clusters.create(wanted))))
-        name = _cluster_of(request.path)[0]
-        self.close(name)
-        await self._clusters.delete(name)
-        return Response(200, msgspec.json.encode({"kind": "Status", "apiVersion": "v1", "status": "Success"}))
-
-    def _shown(self, record: Record) -> dict[str, str]:
-        return {"name": record.name, "server": self.url(record.name), "created": record.created}
 
     async def _read(self, receive: Receive) -> bytes:
         parts: list[bytes] = []
@@ -188,14 +160,6 @@ def _takes_gzip(scope: dict[str, Any]) -> bool:
 def _path_of(scope: dict[str, Any]) -> str:
     raw: bytes = scope.get("raw_path") or scope["path"].encode()
     return raw.split(b"?", 1)[0].decode("latin-1")
-
-
-def _managed(method: str, path: str) -> bool:
-    """Whether a request concerns clusters as a whole."""
-    path = path.rstrip("/")
-    return (path == CLUSTERS and method in ("GET", "POST")) or (
-        method == "DELETE" and path.startswith(f"{CLUSTERS}/") and path.count("/") == 2
-    )
 
 
 def _cluster_of(path: str) -> tuple[str, str]:

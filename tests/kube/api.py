@@ -10,6 +10,7 @@ from tempfile import mkdtemp
 from typing import Any, Self
 
 from gureum.base.clock import SystemClock
+from gureum.base.keyring import Keyring
 from gureum.base.sealing import Sealer
 from gureum.kube.cluster import Cluster
 from gureum.kube.requests import Request, Response, User, parse_query
@@ -22,12 +23,17 @@ APPLY = "application/apply-patch+yaml"
 STRATEGIC = "application/strategic-merge-patch+json"
 
 
+def keyring() -> Keyring:
+    folder = Path(mkdtemp())
+    return Keyring(folder / "ring", Sealer(folder / "key"))
+
+
 class Api:
     """`call` answers status and body; `ok` the body, of calls that must succeed."""
 
     def __init__(self, store: Any = None) -> None:
         self.store = store or MemoryStore()
-        self.cluster = Cluster("default", self.store, Sealer(Path(mkdtemp()) / "key"), SystemClock())
+        self.cluster = Cluster("default", self.store, keyring(), SystemClock())
 
     async def __aenter__(self) -> Self:
         await self.cluster.start()

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from pathlib import Path
-from tempfile import mkdtemp
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from gureum.base.clock import SystemClock
-from gureum.base.sealing import Sealer
 from gureum.kube.cluster import Cluster
 from gureum.kube.requests import User
-from tests.kube.api import Api, config_map
+from tests.kube.api import Api, config_map, keyring
 
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 MAPS = "/api/v1/namespaces/default/configmaps"
@@ -34,7 +31,7 @@ def binding(role, subject, kind="RoleBinding", role_kind="ClusterRole"):
 def api_with_tokens():
     api = Api()
     key = ec.generate_private_key(ec.SECP256R1())
-    api.cluster = Cluster("default", api.store, Sealer(Path(mkdtemp()) / "key"), SystemClock(), token_key=key)
+    api.cluster = Cluster("default", api.store, keyring(), SystemClock(), token_key=key)
     return api
 
 

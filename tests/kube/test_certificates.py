@@ -12,11 +12,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from gureum.base.clock import SystemClock
-from gureum.base.sealing import Sealer
 from gureum.kube.cluster import Cluster
 from gureum.kube.pki import Pki
 from gureum.kube.requests import User
-from tests.kube.api import Api
+from tests.kube.api import Api, keyring
 
 PATH = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
 JANE = User("jane", ("system:authenticated",))
@@ -26,8 +25,9 @@ CLIENT = ["digital signature", "client auth"]
 
 def api_with_keys(tmp_path):
     api, pki = Api(), Pki(tmp_path / "pki", None)
-    sealer = Sealer(tmp_path / "key")
-    api.cluster = Cluster("default", api.store, sealer, SystemClock(), token_key=pki.token_key, sign=pki.sign_request)
+    api.cluster = Cluster(
+        "default", api.store, keyring(), SystemClock(), token_key=pki.token_key, sign=pki.sign_request
+    )
     return api, pki
 
 

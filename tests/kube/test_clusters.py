@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 
 import msgspec
+import pytest
 
 from gureum.base.clock import SystemClock
 from gureum.base.sealing import Sealer
@@ -22,7 +24,9 @@ class Side:
     """A face without sockets. `as_admin_of`: the common name of the authority that the caller's certificate is from."""
 
     def __init__(self, folder, store):
-        self.face = KubeFace(folder, "127.0.0.1", "https://x:1", store, Sealer(folder / "key"), SystemClock())
+        self.face = KubeFace(
+            folder, folder / "seals", "127.0.0.1", "https://x:1", store, Sealer(folder / "key"), SystemClock()
+        )
 
     async def __aenter__(self):
         await self.face.prepare()
@@ -116,6 +120,62 @@ def test_a_deletion_that_was_cut_off_goes_on(tmp_path):
             assert (await side.call("GET", "/clusters"))[1] == {"clusters": []}
             assert not store.range("kube/east/")
             assert not store.range(RECORDS)
+
+    asyncio.run(run())
+
+
+class Killed(Exception):
+    """The daemon, in the middle of something."""
+
+
+class MortalStore(MemoryStore):
+    """Takes `left` more commits and then none; None: any number."""
+
+    left: int | None = None
+
+    async def commit(self, checks, writes):
+        if self.left is not None:
+            if not self.left:
+                raise Killed
+            self.left -= 1
+        return await super().commit(checks, writes)
+
+
+def secret(name):
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": {"k": f"of {name}"}}
+
+
+@pytest.mark.parametrize("commits", [None, 0, 1, 3])
+def test_secrets_get_another_key_also_if_the_daemon_dies_on_the_way(tmp_path, commits):
+    store = MortalStore()
+    secrets, seals = "/api/v1/namespaces/default/secrets", tmp_path / "seals"
+
+    async def run():
+        async with Side(tmp_path, store) as side:
+            await side.call("POST", "/clusters", {"name": "east"})
+            east = side.face.clusters.keys["east"].name
+            for number in range(3):
+                assert (await side.call("POST", secrets, secret(f"s{number}")))[0] == 201
+            assert (await side.call("POST", f"/clusters/east{secrets}", secret("e"), as_admin_of=east))[0] == 201
+            assert (await side.call("POST", "/rotate-key", as_admin_of=east))[0] == 403
+            (first,) = seals.iterdir()
+            await asyncio.gather(*(cluster.controllers.close() for cluster in side.face.clusters.running()))
+            store.left = commits
+            if commits is None:
+                assert (await side.call("POST", "/rotate-key"))[1] == {"secrets": 4}
+            else:
+                with pytest.raises(Killed):
+                    await side.face.clusters.rotate_key()
+                assert first.exists()
+            store.left = None
+        async with Side(tmp_path, store) as side:
+            (second,) = seals.iterdir()
+            assert second.name.startswith("000002-")
+            assert not any(b"of s" in entry.value for entry in store.range("kube/"))
+            found = (await side.call("GET", secrets))[1]["items"]
+            assert [base64.b64decode(one["data"]["k"]).decode() for one in found] == ["of s0", "of s1", "of s2"]
+            status, found = await side.call("GET", f"/clusters/east{secrets}/e", as_admin_of=east)
+            assert (status, base64.b64decode(found["data"]["k"])) == (200, b"of e")
 
     asyncio.run(run())
 

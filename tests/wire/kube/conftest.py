@@ -45,7 +45,9 @@ class KubeEndpoint:
         self._stop = asyncio.Event()
         self.store = MemoryStore()
         sealer = Sealer(self.folder / "seal.key")
-        self.face = KubeFace(self.folder, "127.0.0.1", self.url, self.store, sealer, SystemClock())
+        self.face = KubeFace(
+            self.folder, self.folder / "seals", "127.0.0.1", self.url, self.store, sealer, SystemClock()
+        )
         context = await self.face.prepare()
         server = AsgiServer(self.face.front)
         await server.serve(self._sock, context)

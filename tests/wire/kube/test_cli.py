@@ -49,3 +49,11 @@ def test_simulated_nodes_are_as_many_as_were_said(gureum, kubectl):
     assert len(kubectl("get", "nodes", "-o", "name").split()) == 3
     gureum("nodes", "--simulated", "0")
     assert kubectl("get", "nodes", "-o", "name") == ""
+
+
+def test_secrets_are_the_same_with_another_key(gureum, kubectl, capsys):
+    kubectl("create", "secret", "generic", "kept", "--from-literal=k=v")
+    before = int(kubectl("get", "secret", "kept", "-o", "jsonpath={.metadata.resourceVersion}"))
+    gureum("rotate-key")
+    assert kubectl("get", "secret", "kept", "-o", "jsonpath={.data.k}") == "dg=="
+    assert int(kubectl("get", "secret", "kept", "-o", "jsonpath={.metadata.resourceVersion}")) > before
