@@ -79,8 +79,11 @@ def _without_dates(value: Any) -> Any:
     return value.isoformat() if isinstance(value, date) else value
 
 
-def duplicates_of(body: bytes) -> list[str]:
-    """Names that stand twice in one object of a JSON body: the decoder takes the last."""
+def duplicates_of(body: bytes, value: Any) -> list[str]:
+    """Names that stand twice in one object of a JSON body: the decoder takes the last. `value`: what it made of the body."""
+    if b"\\u" not in body and body.count(b":") == msgspec.json.encode(value).count(b":"):
+        # Each name that was dropped took its colon along, and no other can have come in.
+        return []
     found: list[str] = []
 
     def pairs(members: list[tuple[str, Any]]) -> None:
@@ -90,7 +93,10 @@ def duplicates_of(body: bytes) -> list[str]:
                 found.append(name)
             seen.add(name)
 
-    json.loads(body, object_pairs_hook=pairs)
+    try:
+        json.loads(body, object_pairs_hook=pairs)
+    except ValueError:
+        return []  # YAML that begins like JSON
     return found
 
 
@@ -161,6 +167,8 @@ class Shaper:
                     found[name] = item
                 else:
                     self.unknown.append(f"{path}.{name}" if path else name)
+            elif type(item) is child.plain:
+                found[name] = item
             elif item is not None:
                 found[name] = self.shape(item, child, f"{path}.{name}" if path else name, depth + 1)
         return found
@@ -226,8 +234,9 @@ def decode_object(request: Request, kind: Kind, schema: Schema | None) -> Object
     obj = read_body(request)
     if not request.body:
         raise bad_request("EOF")
+    checked = request.body[:1] == b"{" and field_validation(request) != "Ignore"
+    twice = duplicates_of(request.body, obj) if checked else []
     check_header(obj, kind)
-    twice = duplicates_of(request.body) if request.body[:1] == b"{" and field_validation(request) != "Ignore" else []
     return shape_object(request, obj, kind, schema, twice)
 
 

@@ -121,10 +121,14 @@ class Objects:
         except ValueError as error:
             raise StatusError(413, "RequestEntityTooLarge", f"etcdserver: request is too large: {error}") from error
 
+    async def commit_all(self, together: Sequence[Write | Check]) -> int:
+        """store.Conflict when a check among them fails."""
+        return await self.commit(*_sorted(together))
+
     async def create(self, storage: str, obj: Object, *more: Write | Check) -> Object:
         """store.Conflict when it exists."""
         put = self.put(storage, obj)
-        revision = await self.commit(*_together(Unchanged(put.key, 0), put, more))
+        revision = await self.commit_all((Unchanged(put.key, 0), put, *more))
         obj["metadata"]["resourceVersion"] = str(revision)
         return obj
 
@@ -134,17 +138,23 @@ class Objects:
         if put.value == known.value and not more:
             obj["metadata"]["resourceVersion"] = str(known.revision)
             return obj
-        revision = await self.commit(*_together(Unchanged(put.key, known.revision), put, more))
+        revision = await self.commit_all((Unchanged(put.key, known.revision), put, *more))
         obj["metadata"]["resourceVersion"] = str(revision)
         return obj
 
     async def remove(self, known: Entry, *more: Write | Check) -> int:
-        return await self.commit(*_together(Unchanged(known.key, known.revision), Delete(known.key), more))
+        return await self.commit_all((Unchanged(known.key, known.revision), Delete(known.key), *more))
 
 
-def _together(check: Check, write: Write, more: Sequence[Write | Check]) -> tuple[list[Check], list[Write]]:
-    checks = [one for one in more if isinstance(one, Unchanged | NoneNewer)]
-    return [check, *checks], [write, *(one for one in more if isinstance(one, Put | Delete))]
+def _sorted(together: Sequence[Write | Check]) -> tuple[list[Check], list[Write]]:
+    checks: list[Check] = []
+    writes: list[Write] = []
+    for one in together:
+        if isinstance(one, Unchanged | NoneNewer):
+            checks.append(one)
+        else:
+            writes.append(one)
+    return checks, writes
 
 
 def encode(obj: Object) -> bytes:

@@ -7,7 +7,7 @@ schemas hold themselves (JSONSchemaProps).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache, cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -65,12 +65,23 @@ class Schema:
             return "any"
         return "scalar"
 
-    @property
+    @cached_property
     def scalar(self) -> str:
         """`string`, `integer`, `number` or `boolean`; "" for what may be several."""
         kind = self.node.get("type")
         kind = kind if isinstance(kind, str) else next((one for one in kind or () if one != "null"), "")
         return "" if self.name in _WHOLE or self.mark("int-or-string") else str(kind)
+
+    @cached_property
+    def plain(self) -> type | None:
+        """The type whose values fit as they are, whatever they are: of texts and truth values."""
+        return {"string": str, "boolean": bool}.get(self.scalar) if self.type == "scalar" else None
+
+    @cached_property
+    def named(self) -> Mapping[str, Any]:
+        """The named fields."""
+        fields: Mapping[str, Any] = self.node.get("properties", {})
+        return fields
 
     @property
     def field_names(self) -> tuple[str, ...]:
@@ -78,8 +89,9 @@ class Schema:
 
     def child(self, name: str) -> Schema | None:
         """The schema of a member: a field of an object, any name of a map; None where it has none."""
-        if name in self._children:
-            return self._children[name]
+        known = self._children.get(name)
+        if known is not None:
+            return known
         node = self.node.get("properties", {}).get(name)
         if node is None:
             more = self.node.get("additionalProperties")
@@ -90,7 +102,7 @@ class Schema:
 
     def is_field(self, name: str) -> bool:
         """Whether a member is a named field, and not a key of a map."""
-        return name in self.node.get("properties", {})
+        return name in self.named
 
     @cached_property
     def items(self) -> Schema | None:
@@ -116,7 +128,7 @@ class Schema:
                 found.setdefault(name, node["default"])
         return found
 
-    @property
+    @cached_property
     def atomic(self) -> bool:
         """Whether the whole is one value to server-side apply."""
         if self.type == "array":

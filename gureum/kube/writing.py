@@ -9,6 +9,7 @@ not seen the object, is decided again.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from gureum.kube.admission import Admission, Attributes
@@ -39,7 +40,7 @@ from gureum.kube.requests import Request, Response, Target, wish_of
 from gureum.kube.times import timestamp
 from gureum.kube.writing_options import dry_run
 from gureum.ports.clock import Clock
-from gureum.store.contract import Conflict, Entry
+from gureum.store.contract import Check, Conflict, Entry, Write
 
 LIMIT_TRIES = 10
 LIMIT_GENERATE_TRIES = 8
@@ -71,10 +72,18 @@ class Writing:
         return await self._create(request, target, obj, tracked=False)
 
     async def replace_object(
-        self, request: Request, target: Target, obj: Object, entry: Entry, *, tracked: bool = False
+        self,
+        request: Request,
+        target: Target,
+        obj: Object,
+        entry: Entry,
+        also: Sequence[Write | Check] = (),
+        *,
+        tracked: bool = False,
     ) -> Object:
-        """store.Conflict when it has changed since it was `entry`."""
-        return await self._replace(request, target, {**obj, "metadata": dict(obj["metadata"])}, entry, tracked=tracked)
+        """`also`: comes into the same commit. store.Conflict when it has changed since it was `entry`."""
+        obj = {**obj, "metadata": dict(obj["metadata"])}
+        return await self._replace(request, target, obj, entry, also, tracked=tracked)
 
     async def _create(self, request: Request, target: Target, obj: Object, *, tracked: bool = True) -> Object:
         kind = target.kind
@@ -182,7 +191,14 @@ class Writing:
         raise conflict(kind, target.name)
 
     async def _replace(
-        self, request: Request, target: Target, obj: Object, entry: Entry, *, tracked: bool = True
+        self,
+        request: Request,
+        target: Target,
+        obj: Object,
+        entry: Entry,
+        also: Sequence[Write | Check] = (),
+        *,
+        tracked: bool = True,
     ) -> Object:
         """Puts `obj` in the place of what `entry` holds. store.Conflict when that has changed meanwhile."""
         kind, objects = target.kind, self._objects
@@ -222,7 +238,7 @@ class Writing:
         if is_finished(kind, obj):
             await objects.remove(entry, *more)
             return obj
-        return await objects.replace(kind.storage, obj, entry, *more)
+        return await objects.replace(kind.storage, obj, entry, *more, *also)
 
     # Patch
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from gureum.kube.controllers.index import Index
@@ -15,10 +15,11 @@ from gureum.kube.objects import Object, Objects
 from gureum.kube.requests import Request, Target, User
 from gureum.kube.writing import LIMIT_TRIES, Writing
 from gureum.ports.clock import Clock
-from gureum.store.contract import Conflict, Entry
+from gureum.store.contract import Check, Conflict, Entry, Write
 
 Change = Callable[[Object], Object | None]
 """The object as it should be; None to leave it."""
+Also = Callable[[], Sequence[Write | Check]]
 
 
 class Client:
@@ -61,9 +62,16 @@ class Client:
         return await self._writing.create_object(_request(manager), target, obj)
 
     async def update(
-        self, storage: str, namespace: str, name: str, change: Change, manager: str, subresource: str = ""
+        self,
+        storage: str,
+        namespace: str,
+        name: str,
+        change: Change,
+        manager: str,
+        subresource: str = "",
+        also: Also | None = None,
     ) -> Object | None:
-        """Decided anew as often as others are faster. None when it is not there, or is to be left."""
+        """Decided anew as often as others are faster. `also`: what comes into the same commit. None when it is not there, or is to be left."""
         kind = self.kind(storage)
         target = Target(kind, namespace, name, kind.subresource(subresource) if subresource else None)
         for _ in range(LIMIT_TRIES):
@@ -74,7 +82,8 @@ class Client:
             if wanted is None:
                 return None
             try:
-                return await self._writing.replace_object(_request(manager), target, wanted, entry)
+                more = also() if also else ()
+                return await self._writing.replace_object(_request(manager), target, wanted, entry, more)
             except Conflict:
                 continue
         raise StatusError(409, "Conflict", f"{name} is changed by others again and again")

@@ -10,7 +10,9 @@ from gureum.kube.controllers.client import Client
 from gureum.kube.errors import StatusError
 from gureum.kube.objects import Object
 from gureum.kube.times import timestamp
-from gureum.store.contract import Conflict, Unchanged
+from gureum.store.contract import Check, Conflict, Unchanged, Write
+
+EVENTS = "core/events"
 
 
 def record(client: Client, about: Object, type_: str, reason: str, message: str, component: str) -> None:
@@ -21,28 +23,34 @@ def record(client: Client, about: Object, type_: str, reason: str, message: str,
 
 
 async def _record(client: Client, about: Object, type_: str, reason: str, message: str, component: str) -> None:
+    try:
+        checks_and_writes = event_of(client, about, type_, reason, message, component)
+        if checks_and_writes:
+            await client.objects.commit_all(checks_and_writes)
+    except (Conflict, StatusError):
+        return
+
+
+def event_of(
+    client: Client, about: Object, type_: str, reason: str, message: str, component: str
+) -> list[Write | Check]:
+    """What tells the event, for a commit of its own or that of what it tells. Nothing where its namespace is going."""
     metadata = about["metadata"]
     namespace = metadata.get("namespace") or "default"
     same = hashlib.sha256(f"{metadata['uid']}{type_}{reason}{message}{component}".encode()).hexdigest()[:16]
     name = f"{metadata['name'][:200]}.{same}"
     now = timestamp(client.clock.now())
-
-    def again(event: Object) -> Object:
-        return {**event, "count": int(event.get("count") or 1) + 1, "lastTimestamp": now}
-
     objects = client.objects
-    try:
-        known = objects.entry("core/events", namespace, name)
-        if known is not None:
-            await objects.replace("core/events", again(objects.decode(known)), known)
-            return
-        home = objects.entry("core/namespaces", "", namespace)
-        if home is None or client.index.facts[home.key].deleting:
-            return
-        made = _event(about, namespace, name, now, type_, reason, message, component)
-        await objects.create("core/events", made, Unchanged(home.key, home.revision))
-    except (Conflict, StatusError):
-        return
+    known = objects.entry(EVENTS, namespace, name)
+    if known is not None:
+        event = objects.decode(known)
+        again = {**event, "count": int(event.get("count") or 1) + 1, "lastTimestamp": now}
+        return [Unchanged(known.key, known.revision), objects.put(EVENTS, again)]
+    home = objects.entry("core/namespaces", "", namespace)
+    if home is None or client.index.facts[home.key].deleting:
+        return []
+    put = objects.put(EVENTS, _event(about, namespace, name, now, type_, reason, message, component))
+    return [Unchanged(home.key, home.revision), Unchanged(put.key, 0), put]
 
 
 def _event(

@@ -67,6 +67,7 @@ class Index:
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
+        self._pods = objects.prefix(PODS)
         self.facts: dict[str, Facts] = {}
         self.uids: dict[str, str] = {}
         self._dependents: dict[str, set[str]] = {}
@@ -140,7 +141,7 @@ class Index:
         )
 
     def _is_pod(self, key: str) -> bool:
-        return key.startswith(self._objects.prefix(PODS))
+        return key.startswith(self._pods)
 
     def _is_claim(self, key: str) -> bool:
         return key.startswith(self._objects.claims)

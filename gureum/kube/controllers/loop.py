@@ -58,13 +58,14 @@ class ControllerLoop:
         self._index = index
         self._client = client
         self._workers = [_Worker(one, client) for one in controllers]
+        self._listening: dict[str, list[tuple[_Worker, Wake]]] = {}
         self._unlisten: Callable[[], None] | None = None
 
     def start(self) -> None:
         """Every controller first looks at all that there is."""
+        for key, facts in list(self._index.facts.items()):
+            self._tell(Seen(self._objects.place(key), None, facts, Event(0, key, None, None)))
         for worker in self._workers:
-            for key, facts in list(self._index.facts.items()):
-                self._wake(worker, Seen(self._objects.place(key), None, facts, Event(0, key, None, None)))
             for key in worker.controller.initial(self._client):
                 worker.wake(key)
         self._unlisten = self._objects.store.listen(self._on_events)
@@ -87,14 +88,18 @@ class ControllerLoop:
             before, after = self._index.apply(event)
             if before is None and after is None:
                 continue
-            seen = Seen(self._objects.place(event.key), before, after, event)
-            for worker in self._workers:
-                self._wake(worker, seen)
+            self._tell(Seen(self._objects.place(event.key), before, after, event))
 
-    def _wake(self, worker: _Worker, seen: Seen) -> None:
-        wakes = worker.controller.wakes
-        wake = wakes.get(seen.place.storage) or wakes.get("*")
-        if wake is not None:
+    def _tell(self, seen: Seen) -> None:
+        storage = seen.place.storage
+        listening = self._listening.get(storage)
+        if listening is None:
+            listening = self._listening[storage] = [
+                (worker, wake)
+                for worker in self._workers
+                if (wake := worker.controller.wakes.get(storage) or worker.controller.wakes.get("*")) is not None
+            ]
+        for worker, wake in listening:
             for key in wake(seen):
                 worker.wake(key)
 

@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 from gureum.kube.controllers.client import Client
-from gureum.kube.controllers.events import record
+from gureum.kube.controllers.events import event_of
 from gureum.kube.controllers.index import PODS
 from gureum.kube.controllers.loop import Controller, Seen
 from gureum.kube.controllers.pods import condition
@@ -109,12 +109,17 @@ class Scheduler:
         self._take(key, node, amounts)
         place = client.objects.place(key)
         now = client.clock.now()
-        done = await client.update(PODS, *place[1:], lambda obj: bound(obj, node, now), NAME, "binding")
+        text = f"Successfully assigned {place.namespace}/{place.name} to {node}"
+        done = await client.update(
+            PODS,
+            *place[1:],
+            lambda obj: bound(obj, node, now),
+            NAME,
+            "binding",
+            lambda: event_of(client, pod, "Normal", "Scheduled", text, NAME),
+        )
         if done is None:
             self._forget_pod(key)
-            return
-        text = f"Successfully assigned {place.namespace}/{place.name} to {node}"
-        record(client, pod, "Normal", "Scheduled", text, NAME)
 
     def _choose(self, pod: Object, amounts: Amounts) -> tuple[str | None, dict[str, int]]:
         best: tuple[Fraction, str] | None = None
@@ -147,8 +152,14 @@ class Scheduler:
             "message": text,
         }
         place = pod["metadata"]["namespace"], pod["metadata"]["name"]
-        await client.update(PODS, *place, lambda obj: with_condition(obj, made), NAME, "status")
-        record(client, pod, "Warning", "FailedScheduling", text, NAME)
+        await client.update(
+            PODS,
+            *place,
+            lambda obj: with_condition(obj, made),
+            NAME,
+            "status",
+            lambda: event_of(client, pod, "Warning", "FailedScheduling", text, NAME),
+        )
 
 
 def bound(pod: Object, node: str, now: float) -> Object | None:

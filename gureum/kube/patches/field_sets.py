@@ -198,14 +198,18 @@ def _item_name(item: Any, schema: Schema) -> str:
 
 
 def _fields(value: Any, schema: Schema | None) -> FieldSet:
-    if value in ({}, []) or _atomic(schema, value):
+    if not value or _atomic(schema, value):
         return {}
     if isinstance(value, dict):
         found: FieldSet = {}
+        named = schema.named if schema is not None else ()
         for name, inner in value.items():
-            node = _fields(inner, _member_schema(schema, name))
-            named = schema is not None and schema.is_field(name)
-            found["f:" + name] = node if named else _node(member=True, children=_children(node))
+            node: FieldSet = {}
+            if isinstance(inner, dict | list):
+                node = _fields(inner, _member_schema(schema, name))
+            if node and name not in named:
+                node = _node(member=True, children=_children(node))
+            found["f:" + name] = node
         return found
     assert schema is not None
     items = _items(value, schema, strict=True)
