@@ -7,7 +7,7 @@ schemas hold themselves (JSONSchemaProps).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cache, cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -40,7 +40,6 @@ class Schema:
         # Marks at the place of use count before the definition's own.
         self._marks = marks or {}
         self._resolve = resolve
-        self._children: dict[str, Schema] = {}
 
     def mark(self, name: str) -> Any:
         """An extension, `x-kubernetes-…`, without that prefix."""
@@ -77,32 +76,29 @@ class Schema:
         """The type whose values fit as they are, whatever they are: of texts and truth values."""
         return {"string": str, "boolean": bool}.get(self.scalar) if self.type == "scalar" else None
 
-    @cached_property
-    def named(self) -> Mapping[str, Any]:
-        """The named fields."""
-        fields: Mapping[str, Any] = self.node.get("properties", {})
-        return fields
-
     @property
     def field_names(self) -> tuple[str, ...]:
         return tuple(self.node.get("properties", ()))
 
     def child(self, name: str) -> Schema | None:
         """The schema of a member: a field of an object, any name of a map; None where it has none."""
-        known = self._children.get(name)
-        if known is not None:
-            return known
-        node = self.node.get("properties", {}).get(name)
-        if node is None:
-            more = self.node.get("additionalProperties")
-            node = more if isinstance(more, dict) else None
-        if node is None:
-            return None
-        return self._children.setdefault(name, self._made(node))
+        return self.members.get(name, self.others)
+
+    @cached_property
+    def members(self) -> dict[str, Schema]:
+        """The fields of an object by their names."""
+        fields: dict[str, Node | None] = self.node.get("properties", {})
+        return {name: self._made(node) for name, node in fields.items() if node is not None}
+
+    @cached_property
+    def others(self) -> Schema | None:
+        """Of members that are not named, the keys of a map."""
+        node = self.node.get("additionalProperties")
+        return self._made(node) if isinstance(node, dict) else None
 
     def is_field(self, name: str) -> bool:
         """Whether a member is a named field, and not a key of a map."""
-        return name in self.named
+        return name in self.members
 
     @cached_property
     def items(self) -> Schema | None:

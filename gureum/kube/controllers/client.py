@@ -20,6 +20,7 @@ from gureum.store.contract import Check, Conflict, Entry, Write
 Change = Callable[[Object], Object | None]
 """The object as it should be; None to leave it."""
 Also = Callable[[], Sequence[Write | Check]]
+Seen = tuple[Entry, Object]
 
 
 class Client:
@@ -49,6 +50,11 @@ class Client:
         entry = self.objects.store.get(key)
         return None if entry is None else self.objects.decode(entry)
 
+    def seen(self, key: str) -> Seen | None:
+        """The object with its entry, for `update`."""
+        entry = self.objects.store.get(key)
+        return None if entry is None else (entry, self.objects.decode(entry))
+
     def many(self, keys: list[str]) -> list[Object]:
         """Those that are there."""
         return [obj for key in keys if (obj := self.by_key(key)) is not None]
@@ -70,22 +76,25 @@ class Client:
         manager: str,
         subresource: str = "",
         also: Also | None = None,
+        seen: Seen | None = None,
     ) -> Object | None:
-        """Decided anew as often as others are faster. `also`: what comes into the same commit. None when it is not there, or is to be left."""
+        """Decided anew as often as others are faster. `also`: what comes into the same commit; `seen`: what is known of it already.
+        None when it is not there, or is to be left."""
         kind = self.kind(storage)
         target = Target(kind, namespace, name, kind.subresource(subresource) if subresource else None)
         for _ in range(LIMIT_TRIES):
-            entry = self.objects.entry(storage, namespace, name)
-            if entry is None:
+            seen = seen or self.seen(self.objects.key(storage, namespace, name))
+            if seen is None:
                 return None
-            wanted = change(self.objects.decode(entry))
+            entry, obj = seen
+            wanted = change(obj)
             if wanted is None:
                 return None
             try:
                 more = also() if also else ()
                 return await self._writing.replace_object(_request(manager), target, wanted, entry, more)
             except Conflict:
-                continue
+                seen = None
         raise StatusError(409, "Conflict", f"{name} is changed by others again and again")
 
     async def set_status(

@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 from gureum.kube.controllers.client import Client
+from gureum.kube.controllers.client import Seen as Found
 from gureum.kube.controllers.events import event_of
 from gureum.kube.controllers.index import PODS
 from gureum.kube.controllers.loop import Controller, Seen
@@ -95,15 +96,18 @@ class Scheduler:
             self._used[node][name] -= amount
 
     async def reconcile(self, client: Client, key: str) -> None:
-        pod = client.by_key(key)
-        if pod is None or pod["spec"].get("nodeName") or pod["metadata"].get("deletionTimestamp"):
+        found = client.seen(key)
+        if found is None:
+            return
+        pod = found[1]
+        if pod["spec"].get("nodeName") or pod["metadata"].get("deletionTimestamp"):
             return
         if pod["spec"].get("schedulerName") != NAME or pod["spec"].get("schedulingGates"):
             return
         amounts = requests_of(pod)
         node, reasons = self._choose(pod, amounts)
         if node is None:
-            await self._tell_unschedulable(client, pod, reasons)
+            await self._tell_unschedulable(client, found, reasons)
             return
         # Counted at once: the next pod is decided on before this one's binding is durable.
         self._take(key, node, amounts)
@@ -117,6 +121,7 @@ class Scheduler:
             NAME,
             "binding",
             lambda: event_of(client, pod, "Normal", "Scheduled", text, NAME),
+            found,
         )
         if done is None:
             self._forget_pod(key)
@@ -135,7 +140,8 @@ class Scheduler:
                 best = score
         return (best[1] if best else None), reasons
 
-    async def _tell_unschedulable(self, client: Client, pod: Object, reasons: dict[str, int]) -> None:
+    async def _tell_unschedulable(self, client: Client, found: Found, reasons: dict[str, int]) -> None:
+        pod = found[1]
         total = len(self._nodes)
         parts = ", ".join(f"{number} {why}" for why, number in sorted(reasons.items()))
         text = f"0/{total} nodes are available: {parts}." if total else "no nodes available to schedule pods"
@@ -159,6 +165,7 @@ class Scheduler:
             NAME,
             "status",
             lambda: event_of(client, pod, "Warning", "FailedScheduling", text, NAME),
+            found,
         )
 
 

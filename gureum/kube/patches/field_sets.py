@@ -148,8 +148,12 @@ def _intersection(one: FieldSet | None, other: FieldSet | None) -> FieldSet | No
 def _difference(one: FieldSet | None, other: FieldSet | None) -> FieldSet | None:
     if one is None or other is None:
         return one
-    left = {name: _difference(node, other[name]) if name in other else node for name, node in _children(one).items()}
-    children = {name: node for name, node in left.items() if node is not None}
+    children: FieldSet = {}
+    for name, node in one.items():
+        below = other.get(name)
+        left = node if below is None else _difference(node, below)
+        if left is not None and name != ".":
+            children[name] = left
     member = _is_member(one) and not _is_member(other)
     return _node(member=member, children=children) if member or children else None
 
@@ -202,21 +206,23 @@ def _fields(value: Any, schema: Schema | None) -> FieldSet:
         return {}
     if isinstance(value, dict):
         found: FieldSet = {}
-        named = schema.named if schema is not None else ()
+        members = schema.members if schema is not None else {}
+        others = schema.others if schema is not None else None
         for name, inner in value.items():
             node: FieldSet = {}
-            if isinstance(inner, dict | list):
-                node = _fields(inner, _member_schema(schema, name))
-            if node and name not in named:
-                node = _node(member=True, children=_children(node))
+            kind = type(inner)
+            if kind is dict or kind is list:
+                node = _fields(inner, members.get(name, others))
+                if node and name not in members:
+                    node = {".": {}, **node}
             found["f:" + name] = node
         return found
     assert schema is not None
     items = _items(value, schema, strict=True)
-    return {
-        name: {} if name.startswith("v:") else _node(member=True, children=_children(_fields(item, schema.items)))
-        for name, item in items.items()
-    }
+    if schema.list_type == "set":
+        return {name: {} for name in items}
+    below = schema.items
+    return {name: _node(member=True, children=_fields(item, below)) for name, item in items.items()}
 
 
 def _compare(old: Any, new: Any, schema: Schema | None, added: FieldSet, modified: FieldSet, removed: FieldSet) -> None:

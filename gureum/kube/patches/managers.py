@@ -138,6 +138,8 @@ def updated(
 
 def _capped(managers: Managers) -> Managers:
     """With the oldest updaters put together where there are too many."""
+    if len(managers) <= LIMIT_UPDATERS:
+        return managers
     result = dict(managers)
     updaters = [one for one in result if one.operation == "Update"]
     oldest = sorted((one for one in updaters if one.name != ANCIENT), key=lambda one: managers[one].time)
