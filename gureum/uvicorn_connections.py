@@ -51,13 +51,26 @@ class Connections:
 
 
 class UvicornConnection(HttpToolsProtocol):
-    """What WebSockets need is imported with the first one. The application finds a client's certificate in its state."""
+    """What WebSockets need is imported with the first one. The application finds a client's certificate in its state, and the connection,
+    to which it may write pieces of a body that it has begun."""
 
     def connection_made(self, transport: Any) -> None:
+        self.app_state = {"connection": self}
         peer = transport.get_extra_info("peercert")
         if peer:
-            self.app_state = {"peer": peer}
+            self.app_state["peer"] = peer
         super().connection_made(cast(asyncio.Transport, Corked(transport)))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self.app_state = {}  # it holds this
+
+    def write_piece(self, piece: bytes) -> bool:
+        """A chunk of the body under way, with its frame, past uvicorn. False, and nothing sent, while the client does not keep up."""
+        if self.flow.write_paused:
+            return False
+        self.transport.write(piece)
+        return True
 
     def _should_upgrade_to_ws(self) -> bool:
         if self.config.ws_protocol_class is None:

@@ -150,7 +150,7 @@ def _sorted(together: Sequence[Write | Check]) -> tuple[list[Check], list[Write]
     checks: list[Check] = []
     writes: list[Write] = []
     for one in together:
-        if type(one) is Unchanged or type(one) is NoneNewer:
+        if isinstance(one, (Unchanged, NoneNewer)):
             checks.append(one)
         else:
             writes.append(one)

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import parse_qsl, unquote
 
 import msgspec
@@ -67,13 +67,22 @@ class Request(msgspec.Struct):
             raise bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax') from None
 
 
+class Sink(Protocol):
+    """The client's connection while a body goes out in pieces."""
+
+    def write_piece(self, piece: bytes) -> bool:
+        """Sends it at once, if the client keeps up; whether it does."""
+        ...
+
+
 class Response(msgspec.Struct):
-    """`body`: bytes, or pieces that come as they are made."""
+    """`body`: bytes, or pieces that come as they are made; `attach` is told where further pieces can go straight."""
 
     status: int
     body: bytes | AsyncIterator[bytes]
     content_type: str = JSON
     headers: dict[str, str] = {}
+    attach: Callable[[Sink], None] | None = None
 
 
 def parse_query(text: str) -> dict[str, list[str]]:

@@ -72,8 +72,8 @@ class Schema:
         return "" if self.name in _WHOLE or self.mark("int-or-string") else str(kind)
 
     @cached_property
-    def plain(self) -> type | None:
-        """The type whose values fit as they are, whatever they are: of texts and truth values."""
+    def plain(self) -> Any:
+        """The Python type whose values fit as they are, whatever they are: of texts and truth values. None for others."""
         return {"string": str, "boolean": bool}.get(self.scalar) if self.type == "scalar" else None
 
     @property

@@ -52,6 +52,9 @@ class Front:
         if isinstance(response.body, bytes):
             await _write(scope, send, response)
         else:
+            connection = (scope.get("state") or {}).get("connection")
+            if response.attach is not None and connection is not None and scope["method"] == "GET":
+                response.attach(connection)
             await self._stream(receive, send, response, _cluster_of(_path_of(scope))[0])
 
     def close(self, name: str = "") -> None:

@@ -2,6 +2,7 @@
 
 A watch is a position in the store's history, no queue: a slow client costs nothing, and one that falls out of the history hears 410. An event is
 encoded once for all watchers that see it in the same form. What comes into or goes out of a selection is told as ADDED or DELETED.
+Who has seen all there is, is told what comes as it comes (live.py).
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ import msgspec
 from gureum.kube.errors import StatusError, expired, too_large_revision
 from gureum.kube.forms import Forms
 from gureum.kube.kinds.kind import Kind
+from gureum.kube.live import Live
 from gureum.kube.objects import Objects, with_revision
 from gureum.kube.reading import Reading, invalid_options, revision_of
-from gureum.kube.requests import JSON, Request, Response, Target, Wish, wish_of
+from gureum.kube.requests import JSON, Request, Response, Sink, Target, Wish, wish_of
 from gureum.kube.selectors import Filter
 from gureum.store.contract import Compacted, Event
 
@@ -34,6 +36,7 @@ class Watching:
         self._forms = forms
         self._reading = reading
         self._encoded: dict[tuple[int, str, str, str], bytes] = {}
+        self.live = Live(objects.store)
         self.open = 0
 
     def watch(self, request: Request, target: Target) -> Response:
@@ -67,7 +70,7 @@ class Watching:
             tell_end=initial is True,
         )
         content_type = wish.content_type.replace(JSON, f"{JSON};stream=watch", 1) if wish.form else JSON
-        return Response(200, events, content_type, {"cache-control": "no-cache, private"})
+        return Response(200, events, content_type, {"cache-control": "no-cache, private"}, one.attach)
 
     def _initial(self, request: Request) -> bool | None:
         """sendInitialEvents; None where it is not given."""
@@ -132,6 +135,10 @@ class _Watch:
         self._include = include
         self._bookmarks = bookmarks
         self._headed = True
+        self._sink: Sink | None = None
+
+    def attach(self, sink: Sink) -> None:
+        self._sink = sink
 
     async def run(self, revision: int, limit_s: float, *, shown: bool, tell_end: bool) -> AsyncIterator[bytes]:
         self._all.open += 1
@@ -159,9 +166,13 @@ class _Watch:
             yield self._bookmark(revision, initial=True)
         events = self._objects.store.watch(self._prefix, revision)
         while True:
-            bookmark = loop.time() + BOOKMARK_S
+            due = min(end, loop.time() + BOOKMARK_S)
+            if self._sink is not None and events.position >= self._objects.revision:
+                form = self._kind.version if self._selected is None and not self._wish.form else ""
+                position = await self._all.live.follow(self._prefix, form, self._all_told, self._sink, due)
+                events = self._objects.store.watch(self._prefix, position)
             try:
-                async with asyncio.timeout_at(min(end, bookmark)):
+                async with asyncio.timeout_at(due):
                     batch = await anext(events)
             except TimeoutError:
                 if self._bookmarks:
@@ -171,10 +182,12 @@ class _Watch:
                 continue
             except StopAsyncIteration:
                 return
-            revision = batch[-1].revision
-            told = b"".join(self._told(event) for event in batch)
+            told = self._all_told(batch)
             if told:
                 yield told
+
+    def _all_told(self, events: list[Event]) -> bytes:
+        return b"".join(self._told(event) for event in events)
 
     def _told(self, event: Event) -> bytes:
         before = event.previous is not None and self._is_selected(event.previous)
