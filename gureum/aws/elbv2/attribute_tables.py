@@ -67,6 +67,20 @@ def _frame_options(key: str, value: str) -> None:
     _any_text(key, value)
 
 
+_STICKINESS_TYPES = ("lb_cookie", "app_cookie", "source_ip", "source_ip_dest_ip", "source_ip_dest_ip_proto")
+
+
+def _stickiness_of(kind: str, *allowed: str) -> Check:
+    """`kind`: of the load balancers whose groups take these types. AWS: another kind's type is InvalidConfigurationRequest."""
+
+    def check(key: str, value: str) -> None:
+        one_of(*_STICKINESS_TYPES)(key, value)
+        if value not in allowed:
+            raise bad_configuration(f"Stickiness type '{value}' is not supported for target groups of {kind} Load Balancers")
+
+    return check
+
+
 def _cookie_name(key: str, value: str) -> None:
     if value.startswith("AWSALB"):
         raise invalid(f"'{key}' value '{value}' is invalid: the prefixes AWSALB, AWSALBAPP and AWSALBTG are reserved")
@@ -175,7 +189,7 @@ _OF_ALL_GROUPS: dict[str, Attribute] = {
 }
 _HTTP_GROUP = _OF_ALL_GROUPS | {
     "stickiness.enabled": Attribute("false", _boolean),
-    "stickiness.type": Attribute("lb_cookie", one_of("lb_cookie", "app_cookie")),
+    "stickiness.type": Attribute("lb_cookie", _stickiness_of("Application", "lb_cookie", "app_cookie")),
     "stickiness.lb_cookie.duration_seconds": Attribute("86400", number(1, WEEK_S)),
     "stickiness.app_cookie.cookie_name": Attribute("", _cookie_name),
     "stickiness.app_cookie.duration_seconds": Attribute("86400", number(1, WEEK_S)),
@@ -206,7 +220,7 @@ def _network_group(group: TargetGroup) -> dict[str, Attribute]:
     return table | {
         "proxy_protocol_v2.enabled": Attribute("false", _boolean),
         "stickiness.enabled": Attribute("false", _boolean),
-        "stickiness.type": Attribute("source_ip", one_of("source_ip")),
+        "stickiness.type": Attribute("source_ip", _stickiness_of("Network", "source_ip")),
     }
 
 
@@ -277,7 +291,7 @@ def _check_http_group(after: Mapping[str, str]) -> None:
 
 
 KNOWN_OF_BALANCERS = frozenset(_of_all_balancers(False) | _APPLICATION | _NETWORK)
-KNOWN_OF_LISTENERS = frozenset(_HTTPS_LISTENER | _TCP_LISTENER)
+KNOWN_OF_LISTENERS = frozenset(_HTTPS_LISTENER | _TCP_LISTENER | dict.fromkeys(("send_tcp_reset.on_idle_timeout.enabled",)))
 KNOWN_OF_GROUPS = frozenset(
     _HTTP_GROUP
     | dict.fromkeys(
@@ -287,6 +301,12 @@ KNOWN_OF_GROUPS = frozenset(
             "proxy_protocol_v2.enabled",
             "target_health_state.unhealthy.connection_termination.enabled",
             "target_health_state.unhealthy.draining_interval_seconds",
+            # Of groups of Lambda functions and of Gateway Load Balancers, which are not built.
+            "lambda.multi_value_headers.enabled",
+            "target_failover.on_deregistration",
+            "target_failover.on_unhealthy",
+            "send_tcp_reset.on_deregistration.enabled",
+            "send_tcp_reset.on_unhealthy.enabled",
         )
     )
 )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 
+from gureum.aws.elbv2.limits import RESOURCES_PER_CALL
 from gureum.aws.errors import AwsError
 
 
@@ -26,6 +27,12 @@ def refuse(operation: str, params: dict[str, object], names: Iterable[str]) -> N
     for name in names:
         if params.get(name):
             raise not_built(f"{operation} with {name}")
+
+
+def check_count(named: Sized | None, noun: str) -> None:
+    """How much a call may name. AWS: ValidationError, "You cannot describe more than '20' target groups at a time"."""
+    if named and len(named) > RESOURCES_PER_CALL:
+        raise invalid(f"You cannot describe more than '{RESOURCES_PER_CALL}' {noun} at a time")
 
 
 def between(name: str, value: int, least: int, most: int) -> int:

@@ -24,7 +24,7 @@ REGISTRATIONS_PER_TARGET = 1000
 """How often one instance or address may stand in the groups of one load balancer (other ports)."""
 TAGS_PER_RESOURCE = 50
 RESOURCES_PER_CALL = 20
-"""AWS: "up to 20 load balancers in a single call", also of DescribeTags and tag changes."""
+"""Load balancers, target groups, listeners and rules that a Describe operation names; of DescribeTags and tag changes all together."""
 PAGE = 400
 
 SHOWN = {

@@ -14,7 +14,7 @@ from gureum.aws.call import Call
 from gureum.aws.elbv2 import attribute_tables, certificates, limits
 from gureum.aws.elbv2.actions import check_compatible, show_action, wanted_action
 from gureum.aws.elbv2.arns import arn_of_balancer, arn_of_listener, find_balancer, find_listener
-from gureum.aws.elbv2.faults import bad_configuration, invalid, not_built
+from gureum.aws.elbv2.faults import bad_configuration, check_count, invalid, not_built
 from gureum.aws.elbv2.kinds import Listener, ListenerSpec, LoadBalancer, Protocol, Rule, RuleSpec, TargetGroup
 from gureum.aws.elbv2.paging import page
 from gureum.aws.elbv2.ssl_policies import DEFAULT_POLICY, find_policy
@@ -108,6 +108,7 @@ def describe_listeners(call: Call) -> Result:
         raise invalid("You must specify either listener ARNs or a load balancer ARN")
     if arns and owner:
         raise invalid("Listener ARNs and a load balancer ARN cannot be specified at the same time")
+    check_count(arns, "listeners")
     if owner:
         balancer = find_balancer(call, owner)
         found = [(one, balancer) for one in call.by(Listener, "load-balancer", balancer.meta.name)]

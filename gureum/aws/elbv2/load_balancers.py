@@ -16,7 +16,7 @@ from gureum.aws.elbv2 import limits
 from gureum.aws.elbv2.arns import arn_of_balancer, find_balancer
 from gureum.aws.elbv2.attributes import attributes_of_balancer
 from gureum.aws.elbv2.dns import hosted_zone, new_dns_name
-from gureum.aws.elbv2.faults import bad_configuration, invalid, not_built, refuse
+from gureum.aws.elbv2.faults import bad_configuration, check_count, invalid, not_built, refuse
 from gureum.aws.elbv2.kinds import Listener, LoadBalancer, LoadBalancerSpec, Rule, TargetGroup, ZoneNode
 from gureum.aws.elbv2.nodes import Wish, add_node, check_room, remove_node, wanted_groups, wanted_zones
 from gureum.aws.elbv2.paging import page
@@ -87,8 +87,7 @@ def describe_load_balancers(call: Call) -> Result:
     arns, names = call.params.get("LoadBalancerArns"), call.params.get("Names")
     if arns and names:
         raise invalid("Load balancer names and load balancer ARNs cannot be specified at the same time")
-    if len(arns or names or ()) > limits.RESOURCES_PER_CALL:
-        raise invalid(f"At most {limits.RESOURCES_PER_CALL} load balancers can be specified in a single call")
+    check_count(arns or names, "load balancers")
     if arns:
         found = [find_balancer(call, arn) for arn in dict.fromkeys(arns)]
     elif names:

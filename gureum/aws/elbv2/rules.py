@@ -14,7 +14,7 @@ from gureum.aws.elbv2 import limits
 from gureum.aws.elbv2.actions import show_action, wanted_action
 from gureum.aws.elbv2.arns import arn_of_rule, find_listener, find_rule
 from gureum.aws.elbv2.conditions import show_condition, wanted_conditions
-from gureum.aws.elbv2.faults import between, invalid, not_built
+from gureum.aws.elbv2.faults import between, check_count, invalid, not_built
 from gureum.aws.elbv2.kinds import LoadBalancer, Rule, RuleSpec
 from gureum.aws.elbv2.paging import page
 from gureum.aws.elbv2.tagging import tags_of
@@ -116,6 +116,7 @@ def describe_rules(call: Call) -> Result:
         raise invalid("You must specify either listener rule ARNs or a listener ARN")
     if arns and owner:
         raise invalid("Listener rule ARNs and a listener ARN cannot be specified at the same time")
+    check_count(arns, "listener rules")
     if owner:
         listener, balancer = find_listener(call, owner)
         found = [(rule, balancer) for rule in call.by(Rule, "listener", listener.meta.name)]

@@ -15,7 +15,7 @@ from gureum.aws.call import Call
 from gureum.aws.ec2.network_kinds import Vpc
 from gureum.aws.elbv2 import limits
 from gureum.aws.elbv2.arns import arn_of_balancer, arn_of_group, find_balancer, find_group
-from gureum.aws.elbv2.faults import invalid, not_built, refuse
+from gureum.aws.elbv2.faults import check_count, invalid, not_built, refuse
 from gureum.aws.elbv2.health_settings import APPLICATION, change_health, new_health, show_health
 from gureum.aws.elbv2.kinds import LoadBalancer, Rule, TargetGroup, TargetGroupSpec
 from gureum.aws.elbv2.paging import page
@@ -91,6 +91,7 @@ def describe_target_groups(call: Call) -> Result:
         raise invalid(
             "Target group names, target group ARNs, and a load balancer ARN cannot be specified at the same time"
         )
+    check_count(arns or names, "target groups")
     if arns:
         found = [find_group(call, arn) for arn in dict.fromkeys(arns)]
     elif names:

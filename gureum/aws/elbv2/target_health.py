@@ -28,6 +28,12 @@ TEXTS = {
     "Target.NotRegistered": "Target is not registered to the target group",
 }
 """AWS: "Health checks for your target groups", health check reason codes. Some come with more from the agent ("[code]")."""
+NO_OVERRIDE = {
+    "State": "no_override",
+    "Reason": "AdministrativeOverride.NoOverride",
+    "Description": "No override is currently active on target",
+}
+"""Of every target: nothing here shifts a zone away (AWS: elbv2 AdministrativeOverride)."""
 ORDER = ("healthy", "initial", "unhealthy.draining", "unhealthy")
 Health = dict[str, str]
 
@@ -106,4 +112,5 @@ def _show(group: TargetGroup, target: Target, health: Health) -> dict[str, Any]:
         "Target": shown,
         "HealthCheckPort": str(target.port) if port == TRAFFIC_PORT else port,
         "TargetHealth": health,
+        "AdministrativeOverride": NO_OVERRIDE,
     }

@@ -290,6 +290,25 @@ def test_lists_come_in_pages(cloud):
     assert cloud.code("DescribeLoadBalancers", Marker="nonsense") == "ValidationError"
 
 
+@pytest.mark.parametrize(
+    ("operation", "parameter", "arn", "noun"),
+    [
+        ("DescribeLoadBalancers", "LoadBalancerArns", "loadbalancer/app/a/1", "load balancers"),
+        ("DescribeLoadBalancers", "Names", "", "load balancers"),
+        ("DescribeTargetGroups", "TargetGroupArns", "targetgroup/a/1", "target groups"),
+        ("DescribeTargetGroups", "Names", "", "target groups"),
+        ("DescribeListeners", "ListenerArns", "listener/app/a/1/1", "listeners"),
+        ("DescribeRules", "RuleArns", "listener-rule/app/a/1/1/1", "listener rules"),
+    ],
+)
+def test_a_call_names_twenty_and_no_more(cloud, operation, parameter, arn, noun):
+    """The words are AWS's, as clients have reported them."""
+    named = [f"arn:aws:elasticloadbalancing:us-east-1:111122223333:{arn}{i}" if arn else f"n{i}" for i in range(21)]
+    refused = cloud.refused(operation, **{parameter: named})
+    assert refused == ("ValidationError", f"You cannot describe more than '20' {noun} at a time")
+    assert cloud.code(operation, **{parameter: named[:20]}) != "ValidationError"
+
+
 def test_account_limits_are_those_that_are_kept(cloud):
     told = {one["Name"]: one["Max"] for one in cloud("DescribeAccountLimits")["Limits"]}
     assert told["application-load-balancers"] == "50"

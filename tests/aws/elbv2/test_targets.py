@@ -49,6 +49,7 @@ def test_the_checked_port_is_told(cloud, used):
     cloud.register(used, instance, Port=8080)
     (one,) = cloud("DescribeTargetHealth", TargetGroupArn=used)["TargetHealthDescriptions"]
     assert (one["Target"], one["HealthCheckPort"]) == ({"Id": instance, "Port": 8080}, "8080")
+    assert one["AdministrativeOverride"]["State"] == "no_override"
     cloud("ModifyTargetGroup", TargetGroupArn=used, HealthCheckPort="9000")
     (one,) = cloud("DescribeTargetHealth", TargetGroupArn=used)["TargetHealthDescriptions"]
     assert one["HealthCheckPort"] == "9000"
