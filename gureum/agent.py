@@ -136,6 +136,7 @@ class Agent:
         await service.start()
         access_logs = AccessLogs(service.machine, self._home.path / "s3-local")
         access_logs.start()
+        service.tell_looks(access_logs.take_look)
         await self._serve_host_names(ports, shelf)
         server = await AgentServer(service, lambda: self._down(service, ports)).serve(self._socket_path())
         self._supervised.ready()

@@ -2,6 +2,7 @@
 
     access log        elb-application "load-balancer-access-logs": one line per request
     connection log    elb-application "load-balancer-connection-logs": one line per TLS connection
+    health check log  elb-application "load-balancer-health-check-logs": one line per look at a target
     TLS access log    elb-network "load-balancer-access-logs": one line per TLS connection of a network load balancer
 
 What clients send stands in quotes; a quote, a backslash or what cannot be printed in it is written as \\xHH, so that nobody can forge a line.
@@ -12,16 +13,30 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import re
+from typing import Literal
 
 import msgspec
 
+from gureum.ports.checks import Outcome, Probe
 from gureum.ports.proxies import Record
+
+Kind = Literal["access", "connection", "health"]
+LOGS: dict[Kind, str] = {"access": "access_logs", "connection": "connection_logs", "health": "health_check_logs"}
+"""How the attributes of each kind of log begin."""
+_FILE_PREFIXES: dict[Kind, str] = {"access": "", "connection": "conn_log.", "health": "health_check_log_"}
+_TEST_FILES: dict[Kind, tuple[str, str]] = {
+    "access": ("ELBAccessLogTestFile", "AccessLog"),
+    "connection": ("ELBConnectionLogTestFile", "ConnectionLog"),
+    "health": ("ELBHealthCheckLogTestFile", "HealthCheckLog"),
+}
+TEST_FILES = tuple(name for name, _ in _TEST_FILES.values())
 
 _UNSAFE = re.compile(r"[^ !#-\[\]-~]")
 _LISTENER_ARN = re.compile(
     r"arn:aws[a-z-]*:elasticloadbalancing:([a-z0-9-]{1,40}):(\d{12}):listener/(?:[A-Za-z0-9-]+/)*([0-9a-z]+)"
 )
 _LABEL = re.compile(r"(app|net)/([A-Za-z0-9-]{1,32})/([0-9a-z]{1,32})")
+_GROUP_ARN = re.compile(r"arn:aws[a-z-]*:elasticloadbalancing:[^:]*:\d{12}:targetgroup/([A-Za-z0-9-]{1,32})/[0-9a-z]+")
 _BUCKET = re.compile(r"[a-z0-9](?:[a-z0-9]|[.-](?![.])){1,61}[a-z0-9]")
 _PREFIX_PART = re.compile(r"[!-.0-~][ -.0-~]{0,199}")
 _PREFIX_PARTS = 16
@@ -133,6 +148,36 @@ def tls_line(record: Record, label: str, address: str, listener_port: int) -> st
     return " ".join(fields) + "\n"
 
 
+def health_check_line(
+    probe: Probe, address: str, port: int, group_arn: str, began: float, took_s: float, outcome: Outcome
+) -> str:
+    """One look at a target as an application load balancer logs it."""
+    group = _GROUP_ARN.fullmatch(group_arn)
+    kind = (
+        "grpc" if probe.protocol in ("GRPC", "GRPCS") else "h2" if probe.version == "HTTP2" else probe.protocol.lower()
+    )
+    fields = (
+        kind,
+        _time(began),
+        f"{max(took_s, 0.0):.9f}",
+        f"{address}:{port}",
+        group[1] if group else "-",
+        "PASS" if outcome.passed else "FAIL",
+        str(outcome.status) if outcome.status >= 0 else "-",
+        _bare(outcome.fault),
+    )
+    return " ".join(fields) + "\n"
+
+
+def trial_file(kind: Kind, bucket: str, prefix: str, account: str, name: str, now: float) -> tuple[str, str]:
+    """Path (relative to all buckets) and text of the file that shows that a log can be written. `name`: the load balancer's. AWS: "verify bucket
+    permissions"."""
+    file, words = _TEST_FILES[kind]
+    parts = [part for part in prefix.split("/") if part]
+    when = f"{dt.datetime.fromtimestamp(now, dt.UTC):%Y-%m-%dT%H:%M:%S}.{int(now * 1000) % 1000:03d}Z"
+    return "/".join((bucket, *parts, "AWSLogs", account, file)), f"Enable {words} for ELB: {name} at {when}"
+
+
 def folder(bucket: str, prefix: str, of: Source, end: float) -> str | None:
     """Where a file of the period that ends at `end` lies, relative to all buckets; None when bucket or prefix are no names (they are users'
     words)."""
@@ -150,12 +195,12 @@ def is_place(bucket: str, prefix: str) -> bool:
     return bool(_BUCKET.fullmatch(bucket)) and named and len(parts) <= _PREFIX_PARTS and "AWSLogs" not in prefix
 
 
-def file_name(of: Source, end: float, random: str, *, connections: bool) -> str:
+def file_name(of: Source, end: float, random: str, kind: Kind) -> str:
     """AWS: application load balancers' names tell the node's address, network load balancers' do not."""
     when = f"{dt.datetime.fromtimestamp(end, dt.UTC):%Y%m%dT%H%MZ}"
     place = (of.address,) if of.label.startswith("app/") else ()
     parts = (of.account, "elasticloadbalancing", of.region, of.label.replace("/", "."), when, *place, random)
-    return ("conn_log." if connections else "") + "_".join(parts) + ".log.gz"
+    return _FILE_PREFIXES[kind] + "_".join(parts) + ".log.gz"
 
 
 def _time(seconds: float) -> str:

@@ -1,5 +1,5 @@
-"""Load balancers' logs: what proxies tell of requests and connections becomes gzip files each five minutes, where the load balancer's attributes ask
-for it.
+"""Load balancers' logs: what proxies tell of requests and connections, and every look at a target, becomes gzip files each five minutes, where the
+load balancer's attributes ask for it.
 
     <home>/s3-local/<bucket>/<prefix>/AWSLogs/<account>/elasticloadbalancing/<region>/yyyy/mm/dd/<file>.log.gz
 
@@ -20,7 +20,19 @@ from pathlib import Path
 
 import msgspec
 
-from gureum.core.access_log_lines import Source, connection_line, file_name, folder, request_line, source, tls_line
+from gureum.core.access_log_lines import (
+    LOGS,
+    Kind,
+    Source,
+    connection_line,
+    file_name,
+    folder,
+    health_check_line,
+    request_line,
+    source,
+    tls_line,
+)
+from gureum.core.health import Made
 from gureum.core.machine import Machine
 from gureum.core.specs import Interface, Proxy
 from gureum.ports.proxies import ProxySpec, Record
@@ -42,7 +54,7 @@ class File(msgspec.Struct, frozen=True):
     bucket: str
     prefix: str
     source: Source
-    connections: bool
+    kind: Kind
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -94,12 +106,26 @@ class AccessLogs:
             for file, line in self._lines(record, spec, places[key]):
                 self._add(file, line)
 
+    def take_look(self, made: Made) -> None:
+        """The sink of those who look at targets."""
+        look = made.look
+        for user in self._machine.users(f"TargetGroup/{made.group}"):
+            wished = self._machine.desired.get(user)
+            if wished is None or not isinstance(wished.spec, Proxy) or wished.spec.sandbox != look.sandbox:
+                continue
+            proxy = wished.spec.proxy
+            file = self._file(wished.spec, proxy.listeners[0].arn, "health") if proxy.listeners else None
+            if file is not None:
+                arn = next((one.arn for one in proxy.groups if one.name == made.group), "")
+                place = (look.address, look.port, arn)
+                self._add(file, health_check_line(look.probe, *place, made.began, made.took_s, made.outcome))
+
     def _place(self, spec: Proxy, listener_arn: str) -> Place:
         port = next((one.port for one in spec.proxy.listeners if one.arn == listener_arn), 0)
         return Place(
             port,
-            self._file(spec, listener_arn, connections=False),
-            self._file(spec, listener_arn, connections=True),
+            self._file(spec, listener_arn, "access"),
+            self._file(spec, listener_arn, "connection"),
         )
 
     def _lines(self, record: Record, spec: Proxy, place: Place) -> list[tuple[File, str]]:
@@ -123,14 +149,14 @@ class AccessLogs:
         self._connections[key] = record.time
         return last is None or record.time - last > (float(idle_s) if idle_s.isdigit() else IDLE_S)
 
-    def _file(self, spec: Proxy, listener_arn: str, *, connections: bool) -> File | None:
-        attributes, key = spec.proxy.attributes, "connection_logs.s3" if connections else "access_logs.s3"
+    def _file(self, spec: Proxy, listener_arn: str, kind: Kind) -> File | None:
+        attributes, key = spec.proxy.attributes, f"{LOGS[kind]}.s3"
         if attributes.get(f"{key}.enabled") != "true":
             return None
         of = source(spec.proxy.label, self._address(spec), listener_arn)
         if of is None:
             return None
-        return File(attributes.get(f"{key}.bucket", ""), attributes.get(f"{key}.prefix", ""), of, connections)
+        return File(attributes.get(f"{key}.bucket", ""), attributes.get(f"{key}.prefix", ""), of, kind)
 
     def _address(self, spec: Proxy) -> str:
         """The node's public address, of an internal one its private one."""
@@ -176,7 +202,7 @@ class AccessLogs:
         place = folder(file.bucket, file.prefix, file.source, end)
         why = "no valid bucket or prefix" if place is None else self._machine.held
         if place is not None and not why:
-            name = file_name(file.source, end, secrets.token_hex(4), connections=file.connections)
+            name = file_name(file.source, end, secrets.token_hex(4), file.kind)
             try:
                 await asyncio.to_thread(write_file, self._root, place, name, "".join(lines))
             except OSError as failed:
@@ -188,7 +214,8 @@ class AccessLogs:
 
 
 def _is_logged(spec: ProxySpec) -> bool:
-    return any(spec.attributes.get(f"{key}.s3.enabled") == "true" for key in ("access_logs", "connection_logs"))
+    """Whether somebody wants to know of its requests."""
+    return any(spec.attributes.get(f"{LOGS[kind]}.s3.enabled") == "true" for kind in ("access", "connection"))
 
 
 def write_file(root: Path, place: str, name: str, text: str) -> None:

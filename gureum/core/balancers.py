@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from gureum.core.health import HealthChecks, Look, Watched
+from gureum.core.health import HealthChecks, Look, MadeSink, Watched
 from gureum.core.machine import Machine
 from gureum.core.networks import Rules
 from gureum.core.specs import Balancer, BalancerNames, Interface, Proxy, Target, TargetGroup, Use
@@ -52,6 +52,10 @@ class BalancingKinds:
         self._deaths: dict[str, _Deaths] = {}
         self._watching: asyncio.Task[None] | None = None
         self._draining: dict[str, asyncio.Task[None]] = {}
+
+    def tell_looks(self, sink: MadeSink) -> None:
+        """Every look at a target, from now on; one sink."""
+        self._checks.made = sink
 
     def adopt(self, id_: str, spec: TargetGroup) -> None:
         """A group of before the agent's restart: what was healthy then still is, until a check says otherwise."""

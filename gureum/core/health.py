@@ -100,14 +100,29 @@ Watched = tuple[str, str]
 Heard = Callable[[str, str, str, Outcome], None]
 
 
+class Made(msgspec.Struct, frozen=True):
+    """A look at a target of `group` that was made: when it began (Unix seconds), how long it took, and what came of it."""
+
+    group: str
+    look: Look
+    began: float
+    took_s: float
+    outcome: Outcome
+
+
+MadeSink = Callable[[Made], None]
+
+
 class HealthChecks:
     """Looks at the targets of all groups. `heard(group, target, sandbox, outcome)` is called in the loop after each look that was made.
 
     Each target has a task and a cadence of its own at each place, from its registration on: a slow target delays no other, and those that came at
     different times are not looked at in one burst. A look starts each `interval_s`, however long the one before took. What is registered is often
-    about to serve: between its first two looks it is asked again, and of the answers only the first that passes is heard."""
+    about to serve: between its first two looks it is asked again, and of the answers only the first that passes is heard. `made`: who is told of
+    every look."""
 
     def __init__(self, clock: Clock, checks: Checks, heard: Heard) -> None:
+        self.made: MadeSink | None = None
         self._clock = clock
         self._checks = checks
         self._heard = heard
@@ -151,31 +166,32 @@ class HealthChecks:
             pause = asyncio.ensure_future(self._clock.sleep(look.interval_s))
             ends = self._clock.now() + look.interval_s
             try:
-                outcome = await self._once(target, look, self._slots)
+                outcome = await self._once(group, target, look, self._slots)
                 if outcome is None:
                     await self._clock.sleep(min(NO_PLACE_RETRY_S, look.interval_s))
                     continue
                 self._heard(group, target, look.sandbox, outcome)
-                if first and not outcome.passed and await self._passes_before(ends, target, look):
+                if first and not outcome.passed and await self._passes_before(ends, group, target, look):
                     self._heard(group, target, look.sandbox, Outcome(True))
                 first = False
                 await pause
             finally:
                 pause.cancel()
 
-    async def _passes_before(self, ends: float, target: str, look: Look) -> bool:
+    async def _passes_before(self, ends: float, group: str, target: str, look: Look) -> bool:
         after_s = FIRST_PAUSE_S
         while self._clock.now() + after_s < ends:
             await self._clock.sleep(after_s)
-            outcome = await self._once(target, look, self._further)
+            outcome = await self._once(group, target, look, self._further)
             if outcome is not None and outcome.passed:
                 return True
             after_s = min(after_s * 2, LONGEST_PAUSE_S)
         return False
 
-    async def _once(self, target: str, look: Look, slots: asyncio.Semaphore) -> Outcome | None:
+    async def _once(self, group: str, target: str, look: Look, slots: asyncio.Semaphore) -> Outcome | None:
         """None when there was no place to look from."""
         await slots.acquire()
+        began = self._clock.now()
         asked = asyncio.ensure_future(
             self._checks.check(look.sandbox, look.source, look.address, look.port, look.probe)
         )
@@ -186,7 +202,7 @@ class HealthChecks:
                 await self._silent.acquire()  # there is room: it does not wait
                 slots.release()
                 slots = self._silent
-            return await asked
+            outcome = await asked
         except PortError as refused:
             log.warning("a target cannot be checked", extra={"target": target, "why": refused.why})
             return None
@@ -194,3 +210,6 @@ class HealthChecks:
             soon.cancel()
             asked.cancel()
             slots.release()
+        if self.made is not None:
+            self.made(Made(group, look, began, self._clock.now() - began, outcome))
+        return outcome

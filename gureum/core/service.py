@@ -25,6 +25,7 @@ from gureum.core.containers import ContainerKinds
 from gureum.core.disk_guard import DiskGuard
 from gureum.core.flow_logs import FlowKinds
 from gureum.core.flow_sums import FlowSums
+from gureum.core.health import MadeSink
 from gureum.core.look_ring import LookRing
 from gureum.core.looks import counters, looks
 from gureum.core.machine import Machine, Ports, Status, decode_desired, encode_desired
@@ -84,6 +85,10 @@ class AgentService:
         self._sums = LookRing(self._cut_sums, ports.clock, metrics_period_s)
         self._guard = DiskGuard(self.machine)
         self._guarding: asyncio.Task[None] | None = None
+
+    def tell_looks(self, sink: MadeSink) -> None:
+        """Every look that is made at a load balancer's target, from now on."""
+        self._balancing.tell_looks(sink)
 
     async def start(self) -> None:
         self.request_sums.start()

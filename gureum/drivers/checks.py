@@ -21,6 +21,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
+
 from gureum.drivers import arp, namespaces
 from gureum.drivers.network_names import HomeNames
 from gureum.ports import PortError
@@ -37,12 +39,17 @@ _LENGTH = re.compile(rb"\ncontent-length:[ \t]*(\d{1,9})[ \t]*\r?\n", re.IGNOREC
 _END_OF_HEADERS = re.compile(rb"\r?\n\r?\n")
 
 PASSED = Outcome(True)
-FAILED = Outcome(False, "Target.FailedHealthChecks", "Health checks failed")
-TIMED_OUT = Outcome(False, "Target.Timeout", "Request timed out")
+FAILED = Outcome(False, "Target.FailedHealthChecks", "Health checks failed", "ConnectionReset")
+TIMED_OUT = Outcome(False, "Target.Timeout", "Request timed out", "RequestTimedOut")
+UNCONNECTED = Outcome(False, "Target.Timeout", "Request timed out", "ConnectionTimedOut")
 
 
 class MalformedError(Exception):
-    """What came is no answer of the protocol, or too much of one."""
+    """What came is no answer of the protocol, or too much of one. `fault`: as in Outcome."""
+
+    def __init__(self, fault: str = "TargetError") -> None:
+        super().__init__(fault)
+        self.fault = fault
 
 
 class Exchange(Protocol):
@@ -64,15 +71,21 @@ class NamespaceChecks:
         self._names = HomeNames(home_id, run_dir)
 
     async def check(self, sandbox: str, source: str, address: str, port: int, probe: Probe) -> Outcome:
-        opened = _open(self._names.sandbox(sandbox), source)
+        opened, connected = _open(self._names.sandbox(sandbox), source), False
         try:
             async with asyncio.timeout(probe.timeout_s):
-                return await _ask(opened, address, port, probe)
+                await _connect(opened, address, port)
+                connected = True
+                return PASSED if probe.protocol == "TCP" else await _ask(opened, address, port, probe)
         except TimeoutError:
             # AWS: a connection that is not made within the timeout is a failed check of TCP, which has no request that could time out.
-            return FAILED if probe.protocol == "TCP" else TIMED_OUT
-        except (OSError, MalformedError):
+            if probe.protocol == "TCP":
+                return msgspec.structs.replace(FAILED, fault=UNCONNECTED.fault)
+            return TIMED_OUT if connected else UNCONNECTED
+        except OSError:
             return FAILED
+        except MalformedError as malformed:
+            return msgspec.structs.replace(FAILED, fault=malformed.fault)
         finally:
             opened.close()
 
@@ -102,22 +115,23 @@ def _open(namespace: Path, source: str) -> socket.socket:
     return opened
 
 
-async def _ask(opened: socket.socket, address: str, port: int, probe: Probe) -> Outcome:
+async def _connect(opened: socket.socket, address: str, port: int) -> None:
     try:
         await asyncio.get_running_loop().sock_connect(opened, (address, port))
     except OSError as error:
         if error.errno in _OUR_OWN_FAULTS:
             raise PortError(f"cannot check {address}:{port}: {error.strerror}") from error
         raise
-    if probe.protocol == "TCP":
-        return PASSED
+
+
+async def _ask(opened: socket.socket, address: str, port: int, probe: Probe) -> Outcome:
     http2 = probe.protocol in ("GRPC", "GRPCS") or probe.version == "HTTP2"
     context = _context(http2=http2) if probe.protocol in ("HTTPS", "GRPCS") else None
     reader, writer = await asyncio.open_connection(
         sock=opened, limit=LIMIT_BYTES, ssl=context, server_hostname="" if context else None
     )
     try:
-        return _judged(await _status(reader, writer, f"{address}:{port}", probe, http2=http2), probe.matcher)
+        return _judged(await _status(reader, writer, f"{address}:{port}", probe, http2=http2), probe)
     finally:
         writer.transport.abort()
 
@@ -172,7 +186,9 @@ async def _headers(reader: asyncio.StreamReader, data: bytes) -> tuple[bytes, in
     while (found := _END_OF_HEADERS.search(data)) is None:
         more = await reader.read(LIMIT_BYTES)
         data += more
-        if not more or len(data) > LIMIT_BYTES:
+        if not more:
+            raise MalformedError("TargetError" if data else "ConnectionReset")
+        if len(data) > LIMIT_BYTES:
             raise MalformedError
     return data, found.end()
 
@@ -191,10 +207,14 @@ async def _take_body(reader: asyncio.StreamReader, headers: bytes, body: bytes) 
         pass
 
 
-def _judged(status: int, matcher: str) -> Outcome:
-    if matches(status, matcher):
-        return PASSED
-    return Outcome(False, "Target.ResponseCodeMismatch", f"Health checks failed with these codes: [{status}]")
+def _judged(status: int, probe: Probe) -> Outcome:
+    if matches(status, probe.matcher):
+        return Outcome(True, status=status)
+    fault = "TargetError" if status >= 500 else "ResponseCodeMismatch"
+    if probe.protocol in ("GRPC", "GRPCS"):
+        fault = "GRPCUnexpectedStatus"
+    text = f"Health checks failed with these codes: [{status}]"
+    return Outcome(False, "Target.ResponseCodeMismatch", text, fault, status)
 
 
 def matches(status: int, matcher: str) -> bool:

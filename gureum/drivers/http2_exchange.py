@@ -27,6 +27,7 @@ EMPTY_MESSAGE = b"\x00\x00\x00\x00\x00"
 """gRPC over HTTP/2: not compressed, zero bytes long."""
 _FRAME_TYPE_AT, _SETTINGS = 3, 4
 _READ_BYTES = 16 * 1024
+_NO_STATUS = "GRPCStatusHeaderEmpty"
 Request = tuple[tuple[str, str], ...]
 
 
@@ -56,9 +57,11 @@ class Http2Exchange:
                     fields = _fields(event)
                     if "grpc-status" in fields:
                         talk.leave()
+                        if not fields["grpc-status"]:
+                            raise MalformedError(_NO_STATUS)
                         return _number(fields, "grpc-status")
                 if isinstance(event, StreamEnded):
-                    raise MalformedError
+                    raise MalformedError(_NO_STATUS)
 
 
 class _Talk:
@@ -82,7 +85,9 @@ class _Talk:
         """What comes next; MalformedError when nothing more comes, or the stream ends in an error."""
         data = await self._reader.read(_READ_BYTES)
         self._left -= len(data)
-        if not data or self._left < 0:
+        if not data:
+            raise MalformedError("ConnectionReset")
+        if self._left < 0:
             raise MalformedError
         self._look_at_start(data)
         try:

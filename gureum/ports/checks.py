@@ -24,11 +24,14 @@ class Probe(msgspec.Struct, frozen=True):
 
 class Outcome(msgspec.Struct, frozen=True):
     """`reason` "" when it passed; else AWS's code (elbv2 TargetHealth: Target.ResponseCodeMismatch, Target.Timeout,
-    Target.FailedHealthChecks) and its words."""
+    Target.FailedHealthChecks) and its words. `fault`: why it did not pass, more exactly, as health check logs tell it (elb-application "error
+    reason codes"). `status`: what was answered, HTTP's or of GRPC the call's; -1 for nothing."""
 
     passed: bool
     reason: str = ""
     description: str = ""
+    fault: str = ""
+    status: int = -1
 
 
 class Asked(msgspec.Struct, frozen=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import http.client
 import json
 import socket
@@ -16,12 +17,22 @@ from dnslib import DNSRecord
 
 from tests.cloud.running import Cloud, until
 
+ACCOUNT = "111122223333"
 FAST = {
     "HealthCheckIntervalSeconds": 5,
     "HealthCheckTimeoutSeconds": 2,
     "HealthyThresholdCount": 2,
     "UnhealthyThresholdCount": 2,
 }
+
+
+def log_lines(cloud: Cloud, bucket: str, kind: str = "") -> list[str]:
+    """What load balancers have logged in a bucket of S3. `kind`: how the files' own names begin, "conn_log."; of access logs with the account."""
+    s3 = cloud.client("s3")
+    keys = [one["Key"] for one in s3.list_objects_v2(Bucket=bucket).get("Contents", []) if one["Key"].endswith(".gz")]
+    chosen = [key for key in keys if key.rpartition("/")[2].startswith(kind or ACCOUNT)]
+    texts = (gzip.decompress(s3.get_object(Bucket=bucket, Key=key)["Body"].read()).decode() for key in chosen)
+    return [line for text in texts for line in text.splitlines()]
 
 
 class Site:

@@ -3,7 +3,6 @@ is the load balancer's own stands in its access log. AWS: Application Load Balan
 
 from __future__ import annotations
 
-import gzip
 import http.client
 import os
 import signal
@@ -16,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.cloud.balancing import Load, proxy_pid
+from tests.cloud.balancing import Load, log_lines, proxy_pid
 from tests.cloud.guest_servers import WebServer, listening
 from tests.cloud.running import until
 from tests.cloud.test_balancing_behaviour import Front, ask, spread
@@ -25,6 +24,7 @@ from tests.cloud.test_balancing_behaviour import Front, ask, spread
 @pytest.fixture(scope="module")
 def front(cloud: Any, ec2: Any) -> Front:
     made = Front(cloud, ec2)
+    cloud.client("s3").create_bucket(Bucket="faults")
     logged = {"access_logs.s3.enabled": "true", "access_logs.s3.bucket": "faults"}
     attributes = [{"Key": key, "Value": value} for key, value in logged.items()]
     made.elb.modify_load_balancer_attributes(LoadBalancerArn=made.arn, Attributes=attributes)
@@ -168,10 +168,8 @@ def test_every_error_of_the_load_balancers_own_is_answered_and_logged(
     os.kill(front.cloud.process("agent"), signal.SIGTERM)  # files come each five minutes, and when it ends
 
     def logged() -> dict[str, tuple[str, str]]:
-        files = (front.cloud.home / "s3-local" / "faults").rglob("*.log.gz")
-        lines = [line for file in files for line in gzip.decompress(file.read_bytes()).decode().splitlines()]
         found = {}
-        for line in lines:
+        for line in log_lines(front.cloud, "faults"):
             fields = line.split(" ")
             path = "/" + line.split('"')[1].split(" ")[1].split("/", 3)[3]
             found[path] = fields[8], fields[9]

@@ -3,11 +3,11 @@ the node's sandbox, nftables in the VPC's router, checks from the node, names fr
 
 from __future__ import annotations
 
-import gzip
 import os
 import select
 import signal
 import socket
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from gureum.drivers import namespaces
-from tests.cloud.balancing import Load, Site, certificate, fetch, proxy_pid, secure, serves
+from tests.cloud.balancing import ACCOUNT, FAST, Load, Site, certificate, fetch, log_lines, proxy_pid, secure, serves
 from tests.cloud.running import Cloud, until
 
 
@@ -66,22 +66,28 @@ def test_https_with_a_certificate_of_the_homes_authority(site: Site, alb: tuple[
 
 
 def test_requests_are_logged_where_the_attributes_say(site: Site, alb: tuple[str, str, str]) -> None:
-    """Files come each five minutes, and when the agent ends."""
+    """Files come each five minutes, and when the agent ends; they become objects of the bucket, which must be there."""
     arn, group, address = alb
     wanted = {"access_logs.s3.enabled": "true", "access_logs.s3.bucket": "my-logs", "access_logs.s3.prefix": "web"}
+    wanted |= {"health_check_logs.s3.enabled": "true", "health_check_logs.s3.bucket": "my-logs"}
     attributes = [{"Key": key, "Value": value} for key, value in wanted.items()]
+    with pytest.raises(site.elb.exceptions.InvalidConfigurationRequestException, match="Access Denied for bucket"):
+        site.elb.modify_load_balancer_attributes(LoadBalancerArn=arn, Attributes=attributes)
+    s3 = site.cloud.client("s3")
+    s3.create_bucket(Bucket="my-logs")
     site.elb.modify_load_balancer_attributes(LoadBalancerArn=arn, Attributes=attributes)
+    asked = time.monotonic()
+    until(lambda: fetch(address)[0] == 200 and time.monotonic() > asked + FAST["HealthCheckIntervalSeconds"])
     agent = site.cloud.process("agent")
-
-    def logged() -> list[str]:
-        assert fetch(address)[0] == 200
-        os.kill(site.cloud.process("agent"), signal.SIGTERM)
-        until(lambda: site.cloud.process("agent") not in (0, agent), 30)
-        until(lambda: serves(address))
-        files = (site.cloud.home / "s3-local" / "my-logs" / "web").rglob("*.log.gz")
-        return [line for file in files for line in gzip.decompress(file.read_bytes()).decode().splitlines()]
-
-    lines = until(logged)
+    os.kill(agent, signal.SIGTERM)
+    until(lambda: site.cloud.process("agent") not in (0, agent), 30)
+    lines = until(lambda: log_lines(site.cloud, "my-logs"))
+    looks = until(lambda: log_lines(site.cloud, "my-logs", "health_check_log_"))
+    keys = [one["Key"] for one in s3.list_objects_v2(Bucket="my-logs")["Contents"]]
+    assert {f"web/AWSLogs/{ACCOUNT}/ELBAccessLogTestFile", f"AWSLogs/{ACCOUNT}/ELBHealthCheckLogTestFile"} <= {*keys}
+    assert any(key.startswith(f"web/AWSLogs/{ACCOUNT}/elasticloadbalancing/us-east-1/") for key in keys)
+    assert {line.split()[0] for line in looks} == {"http"}
+    assert {"web PASS 200 -"} <= {" ".join(line.split()[4:]) for line in looks}
     fields = lines[0].split()
     assert fields[0] == "http"
     assert fields[2] == arn.partition("loadbalancer/")[2]

@@ -18,12 +18,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gureum.core import access_logs
-from gureum.core.access_log_lines import connection_line, file_name, folder, request_line, source, tls_line
+from gureum.core.access_log_lines import (
+    connection_line,
+    file_name,
+    folder,
+    health_check_line,
+    request_line,
+    source,
+    tls_line,
+    trial_file,
+)
 from gureum.core.access_logs import AccessLogs
+from gureum.core.health import Look, Made
 from gureum.core.machine import Machine
+from gureum.ports.checks import Outcome, Probe
 from gureum.ports.proxies import Listener, Record
 from gureum.simulated import simulated_ports
-from tests.core.balancer_parts import NotedProxies, node, proxy
+from tests.core.balancer_parts import TG, NotedProxies, node, proxy
 from tests.core.fake_clock import FakeClock, settle
 
 LABEL = "app/my-loadbalancer/50dc6c495c0c9188"
@@ -162,19 +173,51 @@ def test_tls_connection_of_a_network_load_balancer_is_logged_as_in_awss_example(
     )
 
 
+@pytest.mark.parametrize(
+    ("probe", "outcome", "line"),
+    [
+        (Probe("HTTP"), Outcome(True, status=200), "http {} 0.019584011 172.31.20.97:80 my-targets PASS 200 -"),
+        (
+            Probe("HTTPS"),
+            Outcome(False, "Target.ResponseCodeMismatch", "", "TargetError", 502),
+            "https {} 0.019584011 172.31.20.97:80 my-targets FAIL 502 TargetError",
+        ),
+        (
+            Probe("HTTP", version="HTTP2"),
+            Outcome(False, "Target.Timeout", "", "RequestTimedOut"),
+            "h2 {} 0.019584011 172.31.20.97:80 my-targets FAIL - RequestTimedOut",
+        ),
+        (Probe("GRPC"), Outcome(True, status=0), "grpc {} 0.019584011 172.31.20.97:80 my-targets PASS 0 -"),
+    ],
+    ids=["http", "https", "h2", "grpc"],
+)
+def test_a_look_at_a_target_is_logged_as_in_awss_example(probe: Probe, outcome: Outcome, line: str) -> None:
+    told = health_check_line(probe, "172.31.20.97", 80, GROUP, 1761914699.875678, 0.019584011, outcome)
+    assert told == line.format("2025-10-31T12:44:59.875678Z") + "\n"
+
+
+def test_a_test_file_lies_beside_the_logs() -> None:
+    assert trial_file("access", "my-logs", "/web/", "123456789012", "shop", 1463067649.463) == (
+        "my-logs/web/AWSLogs/123456789012/ELBAccessLogTestFile",
+        "Enable AccessLog for ELB: shop at 2016-05-12T15:40:49.463Z",
+    )
+    assert trial_file("health", "my-logs", "", "1", "shop", 0.0)[0] == "my-logs/AWSLogs/1/ELBHealthCheckLogTestFile"
+
+
 def test_files_are_named_as_awss() -> None:
     of = source(LABEL, "172.160.1.9", LISTENER)
     assert of is not None
     assert folder("amzn-s3-demo", "logging-prefix", of, END) == (
         "amzn-s3-demo/logging-prefix/AWSLogs/123456789012/elasticloadbalancing/us-east-2/2022/04/15"
     )
-    assert file_name(of, END, "20sg8hgm", connections=False) == (
+    assert file_name(of, END, "20sg8hgm", "access") == (
         "123456789012_elasticloadbalancing_us-east-2_app.my-loadbalancer.50dc6c495c0c9188_20220415T0520Z_172.160.1.9_20sg8hgm.log.gz"
     )
-    assert file_name(of, END, "20sg8hgm", connections=True).startswith("conn_log.123456789012_elasticloadbalancing_")
+    assert file_name(of, END, "20sg8hgm", "connection").startswith("conn_log.123456789012_elasticloadbalancing_")
+    assert file_name(of, END, "20sg8hgm", "health").startswith("health_check_log_123456789012_elasticloadbalancing_")
     net = source("net/network-loadbalancer/c6e77e28c25b2234", "10.0.0.9", NLB_LISTENER)
     assert net is not None
-    assert file_name(net, END, "2soosksi", connections=False) == (
+    assert file_name(net, END, "2soosksi", "access") == (
         "671290407336_elasticloadbalancing_us-east-2_net.network-loadbalancer.c6e77e28c25b2234_20220415T0520Z_2soosksi.log.gz"
     )
 
@@ -313,6 +356,26 @@ def test_only_what_the_attributes_ask_for_is_written(tmp_path: Path) -> None:
         assert path.startswith("conns/a/b/AWSLogs/")
         assert "/conn_log.123456789012_" in path
         assert len(text.splitlines()) == 1
+
+    told(story)
+
+
+def test_looks_at_targets_are_written_by_the_node_that_made_them(tmp_path: Path) -> None:
+    async def story() -> None:
+        one = Logs(tmp_path, health_check_logs__s3__enabled="true", health_check_logs__s3__bucket="checks")
+        off = Logs(tmp_path / "off", access_logs__s3__enabled="true", access_logs__s3__bucket="checks")
+        for logs in (one, off):
+            for sandbox in ("lb-a", "lb-of-another"):
+                look = Look(sandbox, "10.0.1.97", "10.0.1.11", 80, Probe("HTTP"), 30.0)
+                logs.logs.take_look(Made(TG, look, 1761914699.875678, 0.5, Outcome(True, status=200)))
+                logs.logs.take_look(Made("tg-other", look, 1761914699.875678, 0.5, Outcome(True)))
+            await logs.logs.close()
+        ((path, text),) = (await one.written(1)).items()
+        assert path.startswith(
+            "checks/AWSLogs/123456789012/elasticloadbalancing/us-east-2/2027/01/15/health_check_log_"
+        )
+        assert text == "http 2025-10-31T12:44:59.875678Z 0.500000000 10.0.1.11:80 - PASS 200 -\n"
+        assert not (tmp_path / "off").exists()
 
     told(story)
 

@@ -15,6 +15,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 import uvloop
 from cryptography import x509
@@ -53,6 +54,7 @@ class Place:
     def __init__(self, names: HomeNames, checks: NamespaceChecks) -> None:
         self.names, self.checks = names, checks
         self.heard: list[bytes] = []
+        self.details: tuple[str, int] = ("", -1)
 
     def bound(self, *, listen: int = 16) -> socket.socket:
         with namespaces.entered(self.names.sandbox("node")):
@@ -77,7 +79,10 @@ class Place:
             server.close()
 
     async def check(self, port: int, probe: Probe, *, address: str = HERE, source: str = HERE) -> Outcome:
-        return await self.checks.check("node", source, address, port, probe)
+        """What AWS tells of it; the details of the last one are kept."""
+        found = await self.checks.check("node", source, address, port, probe)
+        self.details = (found.fault, found.status)
+        return msgspec.structs.replace(found, fault="", status=-1)
 
     async def answer_to(self, probe: Probe, serve: Serve, tls: ssl.SSLContext | None = None) -> Outcome:
         async with self.serving(serve, tls) as port:
@@ -157,6 +162,8 @@ def test_the_status_is_held_against_the_matcher(run: Callable[..., None]) -> Non
             ("200", "200", PASSED),  # without a reason phrase
         ]:
             assert await place.answer_to(Probe("HTTP", matcher=matcher), http(status)) == outcome, (status, matcher)
+            fault = "" if outcome == PASSED else "TargetError" if status[0] == "5" else "ResponseCodeMismatch"
+            assert place.details == (fault, int(status[:3]))
 
     run(test)
 
@@ -196,6 +203,7 @@ def test_what_is_no_answer_is_a_failed_check(run: Callable[..., None]) -> None:
             (b"\x00" * 100, b"\r\n\r\n"),
         ]:
             assert await place.answer_to(Probe("HTTP"), raw(*pieces)) == FAILED, pieces
+            assert place.details == ("TargetError" if pieces else "ConnectionReset", -1)
 
     run(test)
 
@@ -271,6 +279,7 @@ def test_tcp_passes_with_the_handshake_and_fails_without(run: Callable[..., None
             assert await place.check(port, Probe("TCP")) == PASSED
         assert await place.check(port, Probe("TCP")) == FAILED
         assert await place.check(port, Probe("HTTP")) == FAILED
+        assert place.details == ("ConnectionReset", -1)
 
     run(test)
 
@@ -289,6 +298,7 @@ def test_target_that_takes_no_connection_times_out(run: Callable[..., None]) -> 
                     one.connect((HERE, port))
             try:
                 assert await place.check(port, Probe("HTTP", timeout_s=0.3)) == TIMED_OUT
+                assert place.details == ("ConnectionTimedOut", -1)
                 assert await place.check(port, Probe("TCP", timeout_s=0.3)) == FAILED
             finally:
                 for one in fill:
@@ -474,6 +484,9 @@ def test_grpc_status_is_held_against_the_matcher(run: Callable[..., None], weak_
         assert (request["content-type"], request["te"]) == ("application/grpc", "trailers")
         assert server.bodies == [b"\x00\x00\x00\x00\x00"]
         assert await place.answer_to(probe, grpc("0")) == mismatch(0)
+        assert place.details == ("GRPCUnexpectedStatus", 0)
+        assert await place.answer_to(probe, grpc("")) == FAILED
+        assert place.details == ("GRPCStatusHeaderEmpty", -1)
         assert await place.answer_to(Probe("GRPC", path="/a.B/c", matcher="0-99"), grpc("0")) == PASSED
         secure = Probe("GRPCS", path="/a.B/c", matcher="0")
         assert await place.answer_to(secure, grpc("0"), tls(weak_tls, "h2")) == PASSED

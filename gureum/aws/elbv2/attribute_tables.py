@@ -13,7 +13,7 @@ import msgspec
 
 from gureum.aws.elbv2.faults import bad_configuration, invalid, not_built
 from gureum.aws.elbv2.kinds import Listener, LoadBalancer, TargetGroup
-from gureum.core.access_log_lines import is_place
+from gureum.core.access_log_lines import LOGS, is_place
 
 Check = Callable[[str, str], None]
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)
@@ -76,7 +76,9 @@ def _stickiness_of(kind: str, *allowed: str) -> Check:
     def check(key: str, value: str) -> None:
         one_of(*_STICKINESS_TYPES)(key, value)
         if value not in allowed:
-            raise bad_configuration(f"Stickiness type '{value}' is not supported for target groups of {kind} Load Balancers")
+            raise bad_configuration(
+                f"Stickiness type '{value}' is not supported for target groups of {kind} Load Balancers"
+            )
 
     return check
 
@@ -92,9 +94,9 @@ _boolean = one_of("true", "false")
 _NO_IPV6 = "load balancers have no IPv6"
 
 
-def _logs(what: str, *, fixed: str = "") -> dict[str, Attribute]:
+def _logs(what: str) -> dict[str, Attribute]:
     return {
-        f"{what}.s3.enabled": Attribute("false", _boolean, fixed),
+        f"{what}.s3.enabled": Attribute("false", _boolean),
         f"{what}.s3.bucket": Attribute("", _any_text),
         f"{what}.s3.prefix": Attribute("", _any_text),
     }
@@ -114,7 +116,7 @@ _APPLICATION: dict[str, Attribute] = {
     "idle_timeout.timeout_seconds": Attribute("60", number(1, 4000)),
     "client_keep_alive.seconds": Attribute("3600", number(60, WEEK_S)),
     **_logs("connection_logs"),
-    **_logs("health_check_logs", fixed="looks at targets are not written down"),
+    **_logs("health_check_logs"),
     "routing.http.desync_mitigation_mode": Attribute("defensive", one_of("monitor", "defensive", "strictest")),
     "routing.http.drop_invalid_header_fields.enabled": Attribute("false", _boolean),
     "routing.http.preserve_host_header.enabled": Attribute("false", _boolean),
@@ -252,7 +254,7 @@ def merged(
 
 def check_balancer(after: Mapping[str, str]) -> None:
     """The rules between attributes of a load balancer. AWS: logs go to a bucket, and the prefix must not include "AWSLogs"."""
-    for what in ("access_logs", "connection_logs"):
+    for what in LOGS.values():
         place = after.get(f"{what}.s3.bucket", ""), after.get(f"{what}.s3.prefix", "")
         if after.get(f"{what}.s3.enabled") == "true" and not is_place(*place):
             raise bad_configuration(f"'{what}.s3.bucket' or '{what}.s3.prefix' is not valid")
@@ -291,7 +293,9 @@ def _check_http_group(after: Mapping[str, str]) -> None:
 
 
 KNOWN_OF_BALANCERS = frozenset(_of_all_balancers(False) | _APPLICATION | _NETWORK)
-KNOWN_OF_LISTENERS = frozenset(_HTTPS_LISTENER | _TCP_LISTENER | dict.fromkeys(("send_tcp_reset.on_idle_timeout.enabled",)))
+KNOWN_OF_LISTENERS = frozenset(
+    _HTTPS_LISTENER | _TCP_LISTENER | dict.fromkeys(("send_tcp_reset.on_idle_timeout.enabled",))
+)
 KNOWN_OF_GROUPS = frozenset(
     _HTTP_GROUP
     | dict.fromkeys(

@@ -9,6 +9,7 @@ import msgspec
 
 from gureum.aws.call import Call
 from gureum.aws.elbv2 import attribute_tables as tables
+from gureum.aws.elbv2 import log_buckets
 from gureum.aws.elbv2.arns import find_balancer, find_group, find_listener
 from gureum.aws.elbv2.faults import invalid
 from gureum.aws.elbv2.kinds import LoadBalancer, TargetGroup
@@ -29,7 +30,11 @@ async def modify_load_balancer_attributes(call: Call) -> Result:
     balancer = find_balancer(call, call.params["LoadBalancerArn"])
     table, spec = tables.of_balancer(balancer), balancer.spec
     changed = tables.merged("Load balancer", table, tables.KNOWN_OF_BALANCERS, spec.attributes, _asked(call))
-    tables.check_balancer(tables.in_force(table, changed))
+    after = tables.in_force(table, changed)
+    tables.check_balancer(after)
+    logs = log_buckets.begun(attributes_of_balancer(balancer), after)
+    log_buckets.check_buckets(call, logs, after)
+    await log_buckets.try_buckets(call, logs, after, spec.name)
     balancer = msgspec.structs.replace(balancer, spec=msgspec.structs.replace(spec, attributes=changed))
     transaction = call.transaction()
     transaction.update(balancer)

@@ -53,7 +53,14 @@ _SPOKEN: dict[Protocol, Literal["HTTP", "HTTPS", "TCP", "TLS"]] = {
     "TLS": "TLS",
     "TCP_UDP": "TCP",
 }
-_PROXY_ATTRIBUTES = ("idle_timeout.", "client_keep_alive.", "routing.", "access_logs.", "connection_logs.")
+_PROXY_ATTRIBUTES = (
+    "idle_timeout.",
+    "client_keep_alive.",
+    "routing.",
+    "access_logs.",
+    "connection_logs.",
+    "health_check_logs.",
+)
 UDP_IDLE_S = 120
 """AWS: the idle timeout of UDP flows is 120 seconds."""
 

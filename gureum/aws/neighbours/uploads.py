@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from gureum.core.access_log_lines import TEST_FILES
 from gureum.core.neighbours import NeighbourRefused
 from gureum.core.world import World
 
@@ -21,7 +22,7 @@ FOLDER = "s3-local"
 LOOK_S = 1.0
 AFTER_REFUSAL_S = 10.0
 LIMIT_FILES = 1000
-SUFFIXES = (".log.gz", ".log", "/stdout", "/stderr")
+SUFFIXES = (".log.gz", ".log", "/stdout", "/stderr", *(f"/{name}" for name in TEST_FILES))
 TYPES = {".gz": "application/x-gzip"}
 _ACCOUNT = re.compile(r"(?:^|/)AWSLogs/(?:aws-account-id=)?(\d{12})/")
 _REGION = "us-east-1"

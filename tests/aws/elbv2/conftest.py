@@ -22,6 +22,7 @@ from gureum.aws.errors import AwsError
 from gureum.base.ids import new_id
 from gureum.base.settings import Settings
 from gureum.core.machine import Status
+from gureum.core.neighbours import Known
 from gureum.engine.client import Client
 from gureum.engine.events import Events
 from gureum.engine.lowering import Desired, Lowering
@@ -56,11 +57,12 @@ class Cloud:
     """One account and region. `cloud("CreateLoadBalancer", Name=…)` answers the operation's result or raises AwsError; EC2's operations the
     same, `cloud("ec2:CreateVpc", …)`. `agent.seen`: what a test says the agent sees."""
 
-    def __init__(self) -> None:
-        self.clock = FixedClock()
+    def __init__(self, home: str = "/dev/null") -> None:
+        self.clock, self.home = FixedClock(), home
         self.client = Client(MemoryStore(), self.clock, _registry.kinds.values())
         self.region, self.account = "us-east-1", "111122223333"
         self.agent = SimpleNamespace(seen={})
+        self.known: Known | None = None
         self.lowering = Lowering(self.client, _registry.lower_functions(), lambda changed, removed: None)
         asyncio.run(_registry.marks("prepare")["ec2"].target(self.call("ec2")))
         self.vpc = self("ec2:CreateVpc", CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
@@ -103,7 +105,8 @@ class Cloud:
             access_key=self.account,
             request_id="test",
             client=self.client,
-            settings=Settings(pool="198.18.16.0/20"),
+            settings=Settings(pool="198.18.16.0/20", home=self.home),
+            known=self.known,
             events=Events(),
             tracer=Tracer(),
             metrics=MemoryMetrics(),

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 import pytest
 
 from gureum.aws.elbv2 import attribute_tables as tables
+from gureum.aws.errors import AwsError
+from gureum.core.neighbours import Known, NeighbourRefused, Unasked
 
 HEALTH = {
     "target_group_health.dns_failover.minimum_healthy_targets.count": "1",
@@ -144,7 +149,7 @@ def test_a_change_is_all_or_nothing_and_answers_everything(cloud):
         ("load_balancing.cross_zone.enabled", "false", "ValidationError"),
         ("access_logs.s3.enabled", "true", "InvalidConfigurationRequest"),
         ("connection_logs.s3.enabled", "true", "InvalidConfigurationRequest"),
-        ("health_check_logs.s3.enabled", "true", "NotImplemented"),
+        ("health_check_logs.s3.enabled", "true", "InvalidConfigurationRequest"),
         ("zonal_shift.config.enabled", "true", "NotImplemented"),
         ("waf.fail_open.enabled", "true", "NotImplemented"),
         ("ipv6.deny_all_igw_traffic", "true", "NotImplemented"),
@@ -291,3 +296,74 @@ def test_every_default_is_a_value_that_is_taken():
     ]
     for key, attribute in every:
         attribute.check(key, attribute.default)
+
+
+class S3:
+    """Fills Neighbours: the buckets that there are, by account."""
+
+    def __init__(self, **buckets: list[str]) -> None:
+        self.buckets = buckets
+
+    def answers(self, service: str) -> bool:
+        return service == "s3"
+
+    async def ask(self, service: str, operation: str, account: str, region: str, params: Any) -> dict[str, Any]:
+        if operation == "ListBuckets":
+            return {"Buckets": [{"Name": name} for name in self.buckets.get(f"of_{account}", [])]}
+        assert operation == "HeadBucket"
+        if not any(params["Bucket"] in names for names in self.buckets.values()):
+            raise NeighbourRefused("404", "Not Found")
+        return {}
+
+    def revision(self, service: str) -> int:
+        return 1
+
+
+@pytest.mark.parametrize(
+    ("what", "file"),
+    [
+        ("access_logs", "ELBAccessLogTestFile"),
+        ("connection_logs", "ELBConnectionLogTestFile"),
+        ("health_check_logs", "ELBHealthCheckLogTestFile"),
+    ],
+)
+def test_a_bucket_for_logs_is_tried(cloud, tmp_path, what, file):
+    """AWS: "verify bucket permissions": a test file lies in the bucket when the call returns."""
+    cloud.home = str(tmp_path)
+    arn = cloud.application()["LoadBalancerArn"]
+    wanted = {f"{what}.s3.enabled": "true", f"{what}.s3.bucket": "my-logs", f"{what}.s3.prefix": "web"}
+    attributes = [{"Key": key, "Value": value} for key, value in wanted.items()]
+    assert (
+        told(cloud("ModifyLoadBalancerAttributes", LoadBalancerArn=arn, Attributes=attributes)).items()
+        >= wanted.items()
+    )
+    path = tmp_path / "s3-local" / "my-logs" / "web" / "AWSLogs" / cloud.account / file
+    assert path.read_text().startswith("Enable ")
+    assert path.read_text().endswith("for ELB: web at 2025-06-15T15:06:40.000Z")
+    path.unlink()
+    idle = [{"Key": "idle_timeout.timeout_seconds", "Value": "61"}]
+    cloud("ModifyLoadBalancerAttributes", LoadBalancerArn=arn, Attributes=idle)
+    assert not path.exists(), "only a place that is new is tried"
+
+
+def test_a_bucket_for_logs_that_is_not_there_is_refused(cloud, tmp_path):
+    cloud.home = str(tmp_path)
+    cloud.known = Known(S3(of_111122223333=["my-logs"], of_999999999999=["theirs"]))
+    arn = cloud.application()["LoadBalancerArn"]
+
+    def asked(bucket: str) -> Any:
+        wanted = {"access_logs.s3.enabled": "true", "access_logs.s3.bucket": bucket}
+        attributes = [{"Key": key, "Value": value} for key, value in wanted.items()]
+        while True:
+            try:
+                return cloud("ModifyLoadBalancerAttributes", LoadBalancerArn=arn, Attributes=attributes)
+            except Unasked as unasked:
+                asyncio.run(cloud.known.ask(unasked.question))
+
+    with pytest.raises(
+        AwsError, match=r"Access Denied for bucket: no-logs. Please check S3bucket permission$"
+    ) as found:
+        asked("no-logs")
+    assert found.value.code == "InvalidConfigurationRequest"
+    assert told(asked("my-logs"))["access_logs.s3.bucket"] == "my-logs"
+    assert told(asked("theirs"))["access_logs.s3.bucket"] == "theirs"
