@@ -11,7 +11,9 @@ as it is wished: what is reloaded or restarted begins with the newest wish.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
+import zlib
 
 import msgspec
 
@@ -54,6 +56,7 @@ _FDS_PER_CONNECTION = 2
 _SPARE_FDS = 600
 _MOST_MEMORY_MIB = 1024
 _LONGEST_HEADERS = 65536
+_LAST_ID = (1 << 31) - 1
 _OPENSSL_VERSIONS = {"TLSv1": "TLSv1.0"}
 _ALPN = {
     "HTTP1Only": "http/1.1,http/1.0",
@@ -306,6 +309,19 @@ def _policy4(group: Group, idle_s: int) -> list[str]:
     return [*lines, "balance roundrobin"]
 
 
+@functools.lru_cache(maxsize=64)
+def _ids(names: tuple[str, ...]) -> dict[str, int]:
+    """By their servers' names. HAProxy hashes sources onto servers by their ids, and would number them as they stand in the file: a reload, after
+    others came or went at run time, would send who sticks elsewhere."""
+    found: dict[int, str] = {}
+    for name in sorted(names):
+        number = zlib.crc32(name.encode()) >> 1
+        while number == 0 or number in found:
+            number = (number + 1) & _LAST_ID
+        found[number] = name
+    return {name: number for number, name in found.items()}
+
+
 def server_options(group: Group, server: Server) -> str:
     """What stands after the server's name, in the file."""
     return server_base(group, server) + ("" if server.up else " disabled")
@@ -316,6 +332,8 @@ def server_base(group: Group, server: Server, *, slowly: bool = True) -> str:
     address = ipaddress.ip_address(server.address)
     place = f"[{address}]:{int(server.port)}" if address.version == 6 else f"{address}:{int(server.port)}"
     options = [place, "weight 100"]
+    if group.stickiness is not None and group.stickiness.kind == "source_ip":
+        options.append(f"id {_ids(tuple(one.name for one in group.servers))[server.name]}")
     two = group.version in ("HTTP2", "GRPC")
     if group.protocol in ("HTTPS", "TLS"):
         options.append("ssl verify none")

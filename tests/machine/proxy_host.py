@@ -104,10 +104,14 @@ class ProxyHost:
         self.servers.append(server)
         return Server(f"{address}:{port}", address, port, up=True)
 
-    def connect(self, port: int = 80, address: str = ADDRESS, timeout: float = 10.0) -> socket.socket:
+    def connect(
+        self, port: int = 80, address: str = ADDRESS, timeout: float = 10.0, source: str = ""
+    ) -> socket.socket:
         with namespaces.entered(self.net):
             sock = socket.socket()
         sock.settimeout(timeout)
+        if source:
+            sock.bind((source, 0))
         sock.connect((address, port))
         return sock
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -715,6 +716,42 @@ def test_a_tls_listener_terminates_and_tells_its_connections(host: ProxyHost) ->
 
     asyncio.run(story())
     listening.close()
+
+
+def test_sources_that_stick_behind_a_tls_listener_stay_with_their_targets(host: ProxyHost) -> None:
+    """AWS: stickiness.type source_ip. Who comes takes his share and who goes leaves his own sources, at run time and over reloads alike."""
+    certificate = host.certificate("example.com")
+    tls = Listener(443, "TLS", "arn:tls", (Rule(0, Forward((("tg-a", 1),))),), (certificate.name,), alpn="None")
+    one, two, three = (host.target(address) for address in TARGETS)
+    sources = [f"10.9.0.{number}" for number in range(100, 124)]
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+
+    def ask(source: str) -> str:
+        with host.connect(443, source=source) as sock, context.wrap_socket(sock, server_hostname="a") as wrapped:
+            wrapped.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            answer = b"".join(iter(lambda: wrapped.recv(65536), b""))
+        return str(json.loads(answer.partition(b"\r\n\r\n")[2])["target"])
+
+    async def story() -> None:
+        async def told(*servers: Server, alpn: str = "None") -> dict[str, str]:
+            groups = (group(*servers, protocol="TCP", stickiness=Stickiness("source_ip")),)
+            listener = msgspec.structs.replace(tls, alpn=alpn)
+            await host.proxies.ensure(host.spec(listener, groups=groups, certificates=(certificate,)))
+            return await asyncio.to_thread(lambda: {source: ask(source) for source in sources})
+
+        first = await told(one, two)
+        assert set(first.values()) == set(TARGETS[:2])
+        assert await told(one, two) == first
+        more = await told(three, one, two)
+        assert {more[source] for source in sources if more[source] != first[source]} == {TARGETS[2]}
+        assert await told(one, two, three, alpn="HTTP1Only") == more, "after a reload"
+        fewer = await told(two, three, alpn="HTTP1Only")
+        assert {more[source] for source in sources if more[source] != fewer[source]} == {TARGETS[0]}
+        assert await told(three, two) == fewer, "after a reload"
+        await host.proxies.close()
+
+    asyncio.run(story())
 
 
 def serve_grpc(listening: socket.socket) -> None:
