@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from itertools import pairwise
 from typing import Any
@@ -177,6 +178,9 @@ def _stepped(base: PolicySpec, params: dict[str, Any]) -> PolicySpec:
 
 def _check_steps(steps: tuple[Step, ...]) -> None:
     """AWS: no gap, no overlap, at most one open end on either side."""
+    bounds = [bound for step in steps for bound in (step.lower, step.upper) if bound is not None]
+    if not all(map(math.isfinite, bounds)):
+        raise invalid("The bounds of a step adjustment must be finite numbers.")
     if any(step.lower is None and step.upper is None for step in steps) and len(steps) > 1:
         raise invalid("At least one of the step adjustment's bounds must be specified.")
     ordered = sorted(steps, key=lambda step: float("-inf") if step.lower is None else step.lower)

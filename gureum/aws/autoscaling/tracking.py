@@ -8,6 +8,7 @@ Settings `alarm_minute_s` and `scaling_low_periods` make both quicker on a local
 
 from __future__ import annotations
 
+import math
 import uuid
 from typing import Any
 
@@ -17,7 +18,7 @@ from gureum.aws.autoscaling.faults import invalid, not_built
 from gureum.aws.autoscaling.kinds import Group, Policy
 from gureum.aws.call import Call
 from gureum.aws.cloudwatch.alarm_kinds import Actions, AlarmStatus, MetricAlarm, MetricAlarmSpec, object_name
-from gureum.aws.cloudwatch.queries import Query, read_queries
+from gureum.aws.cloudwatch.queries import Query, check_single_series, read_queries
 from gureum.aws.elbv2.kinds import LoadBalancer, TargetGroup
 from gureum.engine.client import Transaction
 
@@ -38,6 +39,8 @@ def check_tracking(call: Call, given: dict[str, Any]) -> None:
         raise invalid(
             "Exactly one of PredefinedMetricSpecification and CustomizedMetricSpecification must be specified."
         )
+    if not math.isfinite(given["TargetValue"]):
+        raise invalid("Target value must be a finite number.")
     if given["TargetValue"] <= 0:
         raise invalid("Target value must be greater than 0.")
     if predefined and predefined["PredefinedMetricType"] not in (*PREDEFINED, REQUESTS):
@@ -144,7 +147,9 @@ def _customized(call: Call, given: dict[str, Any], period_s: int) -> tuple[Query
                 name: one[name] for name in ("Id", "Expression", "Label", "ReturnData") if one.get(name) is not None
             }
             queries.append(query | ({"MetricStat": stat | period} if stat else {}))
-        return read_queries(queries, call.account)
+        read = read_queries(queries, call.account)
+        check_single_series(read)
+        return read
     for name in ("MetricName", "Namespace", "Statistic"):
         if not given.get(name):
             raise invalid(f"CustomizedMetricSpecification must have {name}.")

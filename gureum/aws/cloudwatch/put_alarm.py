@@ -20,7 +20,7 @@ from gureum.aws.cloudwatch.alarm_kinds import (
 )
 from gureum.aws.cloudwatch.alarm_show import alarm_arn, show_metric_alarm
 from gureum.aws.cloudwatch.evaluation import COMPARISONS
-from gureum.aws.cloudwatch.queries import Query, read_queries
+from gureum.aws.cloudwatch.queries import Query, check_single_series, read_queries
 from gureum.aws.cloudwatch.refusals import not_built, validation
 from gureum.aws.cloudwatch.statistics import parse_statistic
 from gureum.aws.cloudwatch.tag_sets import tags_of
@@ -179,8 +179,7 @@ def _math_queries(call: Call) -> tuple[Query, ...]:
     queries = read_queries(params["Metrics"], call.account)
     if len(queries) > LIMIT_METRICS * 2 or sum(1 for query in queries if not query.expression) > LIMIT_METRICS:
         raise validation(f"An alarm can watch at most {LIMIT_METRICS} metrics.")
-    if sum(1 for query in queries if query.returned) != 1:
-        raise validation("Exactly one element of the metrics list should return data.")
+    check_single_series(queries)
     periods = {query.period_s for query in queries if query.period_s}
     if len(periods) > 1:
         raise validation("All metrics of an alarm must have the same period.")

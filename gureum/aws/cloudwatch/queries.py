@@ -23,6 +23,7 @@ from gureum.aws.errors import AwsError
 from gureum.ports.telemetry import Bucket, Metrics
 
 _ID = re.compile(r"[a-z][a-zA-Z0-9_]*", re.ASCII)
+_TRIAL = Window(0, 60_000, 60_000)
 _INSIGHTS = re.compile(r"\s*SELECT\s", re.IGNORECASE)
 
 
@@ -60,6 +61,24 @@ def read_queries(given: Sequence[dict[str, Any]], account: str) -> tuple[Query, 
         raise validation("The values for parameter id in MetricDataQueries are not unique.")
     in_order(queries)
     return queries
+
+
+def check_single_series(queries: Sequence[Query]) -> None:
+    """Of what is compared with a threshold: one query returns, and it gives one time series whatever the data are. AWS: ValidationError.
+
+    Expressions are computed once, on metrics of a single point each: what they give has the same shape for every other."""
+    returned = [query.id for query in queries if query.returned]
+    if len(returned) != 1:
+        raise validation("Exactly one element of the metrics list should return data.")
+    values: dict[str, Value] = {}
+    for query in in_order(queries):
+        if query.expression:
+            values[query.id] = _compute(query, _TRIAL, values, queries)
+        else:
+            values[query.id] = TimeSeries({_TRIAL.start_ms: 1.0}, _TRIAL.period_ms, query.metric, metric=True)
+    value = values[returned[0]]
+    if isinstance(value, float) or (isinstance(value, list) and len(value) != 1):
+        raise validation(f"The expression '{returned[0]}' must give a single time series.")
 
 
 def show_query(query: Query) -> dict[str, Any]:

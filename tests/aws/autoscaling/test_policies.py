@@ -10,6 +10,14 @@ from gureum.aws.cloudwatch.alarm_kinds import MetricAlarm
 from tests.aws.autoscaling.conftest import SCOPE
 
 G = {"AutoScalingGroupName": "g"}
+EXPRESSION = [
+    {"Id": "m", "MetricStat": {"Metric": {"Namespace": "n", "MetricName": "m"}, "Stat": "Sum"}, "ReturnData": False},
+    {"Id": "e", "Expression": "AVG(m)"},
+]
+
+
+def tracking(target):
+    return {"PredefinedMetricSpecification": {"PredefinedMetricType": "ASGAverageNetworkIn"}, "TargetValue": target}
 
 
 def simple(cloud, adjustment, **params):
@@ -239,6 +247,28 @@ def test_metrics_of_a_higher_resolution_are_refused_honestly(cloud):
     config = {"PredefinedMetricSpecification": {"PredefinedMetricType": "ASGAverageCPUUtilizationHighResolution"}}
     params = {"PolicyType": "TargetTrackingScaling", "TargetTrackingConfiguration": config | {"TargetValue": 50.0}}
     assert cloud.refused("PutScalingPolicy", **G, PolicyName="p", **params)[0] == "NotImplemented"
+
+
+NAN, INFINITE = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"TargetTrackingConfiguration": tracking(NAN)},
+        {"TargetTrackingConfiguration": tracking(INFINITE)},
+        {"TargetTrackingConfiguration": {"CustomizedMetricSpecification": {"Metrics": EXPRESSION}, "TargetValue": 1.0}},
+        {"StepAdjustments": [{"MetricIntervalLowerBound": NAN, "ScalingAdjustment": 1}]},
+        {"StepAdjustments": [{"MetricIntervalUpperBound": INFINITE, "ScalingAdjustment": 1}]},
+    ],
+)
+def test_what_nothing_can_be_compared_with_is_refused(cloud, params):
+    cloud.group(size=0)
+    kind = {"PolicyType": "TargetTrackingScaling"}
+    if "StepAdjustments" in params:
+        kind = {"PolicyType": "StepScaling", "AdjustmentType": "ChangeInCapacity"}
+    assert cloud.refused("PutScalingPolicy", **G, PolicyName="p", **kind, **params)[0] == "ValidationError"
+    assert cloud("DescribePolicies", **G)["ScalingPolicies"] == []
 
 
 def in_s(cloud, seconds):
