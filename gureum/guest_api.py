@@ -66,7 +66,7 @@ class Guest:
 
 
 class GuestApplication:
-    """ASGI. The client's name is the guest's ("NETWORK ADDRESS")."""
+    """ASGI. The client's name is the guest's ("NETWORK ADDRESS"), and after it the only service that its gate leads to, if it is one's alone."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
@@ -80,9 +80,10 @@ class GuestApplication:
             return
         if scope["type"] != "http":
             return
-        guest = self._guest(str((scope.get("client") or ("",))[0]))
+        network, address, service = (*str((scope.get("client") or ("",))[0]).split(" "), "", "", "")[:3]
+        guest = self._guest(f"{network} {address}")
         await self._turn(guest)
-        response = self._gateway.look_at_guest(request_of(scope, b""))
+        response = self._gateway.look_at_guest(request_of(scope, b""), service)
         if response is not None:
             response.headers["connection"] = "close"  # its body is not read
         else:

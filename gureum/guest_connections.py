@@ -20,9 +20,9 @@ class Connections(UvicornConnections):
 
 
 class GuestConnection(UvicornConnection):
-    """A connection that the agent hands on for a guest: the first line says whose it is ("NETWORK ADDRESS"), HTTP follows. The application is
-    told it as the client's name. What a parser would gather without a bound (heads, trailers, requests sent ahead) has one here, and no request
-    becomes a WebSocket."""
+    """A connection that the agent hands on for a guest: the first line says whose it is and by which gate ("NETWORK ADDRESS [SERVICE]"), HTTP
+    follows. The application is told it as the client's name. What a parser would gather without a bound (heads, trailers, requests sent ahead) has
+    one here, and no request becomes a WebSocket."""
 
     _head: bytes | None = b""
     _gathered_bytes = 0

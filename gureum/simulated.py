@@ -29,6 +29,7 @@ from gureum.engine.lowering import Desired
 from gureum.ports import PortError
 from gureum.ports.certificates import IdentitySignatures, Issued, KeyType
 from gureum.ports.clock import Clock
+from gureum.ports.gates import Gate
 from gureum.ports.metadata import InstanceMetadata
 from gureum.ports.names import Record, Zone
 from gureum.store.memory import MemoryStore
@@ -79,6 +80,25 @@ class SimulatedMetadata:
         _close(sockets)
 
     async def stop(self, network: str) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+
+class SimulatedGates:
+    """`ports.gates.Gates` by which nobody comes."""
+
+    async def serve(
+        self,
+        gate: Gate,
+        sockets: Sequence[socket.socket],
+        secure: Sequence[socket.socket] = (),
+        certificate: Issued | None = None,
+    ) -> None:
+        _close((*sockets, *secure))
+
+    async def stop(self, name: str) -> None:
         pass
 
     async def close(self) -> None:
@@ -138,6 +158,7 @@ def simulated_ports(clock: Clock, ca: Path | None = None) -> Ports:
         certificates=NoCertificates() if ca is None else LateCa(ca, clock),
         clock=clock,
         flows=SimulatedFlows(),
+        gates=SimulatedGates(),
         consoles=SimulatedConsoles(containers, clock),
     )
 

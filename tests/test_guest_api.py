@@ -21,10 +21,12 @@ class Gateway:
 
     def __init__(self) -> None:
         self.seen: list[Request] = []
+        self.services: list[str] = []
         self.hold = asyncio.Event()
         self.hold.set()
 
-    def look_at_guest(self, head: Request) -> Response | None:
+    def look_at_guest(self, head: Request, service: str = "") -> Response | None:
+        self.services.append(service)
         return None if head.headers.get("authorization") == "good" else Response(403, {}, b"refused")
 
     async def handle(self, request: Request, *, guest: bool) -> Response:

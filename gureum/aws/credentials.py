@@ -146,10 +146,14 @@ def _invalid_token() -> AwsError:
     return AwsError("InvalidClientTokenId", "The security token included in the request is invalid.", status=403)
 
 
-def check_guest_key(request: Request, client: Client) -> None:
-    """What can be told of a guest's request by its head alone: that its key is one that STS handed out. Raises as `identify_caller`."""
+def check_guest_key(request: Request, client: Client, service: str = "") -> None:
+    """What can be told of a guest's request by its head alone: that its key is one that STS handed out, and that it is signed for `service`, if
+    that is named. Raises as `identify_caller`."""
     scope = credential_scope(request)
     if scope is None:
         raise AwsError("MissingAuthenticationToken", "Request is missing Authentication Token", status=403)
+    if service and scope.signing_name != service:
+        text = f"Credential should be scoped to correct service: '{service}'."
+        raise AwsError("SignatureDoesNotMatch", text, status=403)
     if client.get(Session, SCOPE, scope.access_key) is None:
         raise _invalid_token()

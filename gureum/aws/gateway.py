@@ -71,11 +71,12 @@ class Gateway:
         self._preparing = asyncio.Lock()
         self._fragments: dict[Any, Any] = {}
 
-    def look_at_guest(self, head: Request) -> Response | None:
-        """The refusal of a guest's request whose head shows that it cannot be good, before its body is read."""
+    def look_at_guest(self, head: Request, service: str = "") -> Response | None:
+        """The refusal of a guest's request whose head shows that it cannot be good, before its body is read. `service`: the signing name of the
+        only one that is asked where it comes from."""
         target = identify(head)
         try:
-            check_guest_key(head, self._world.client)
+            check_guest_key(head, self._world.client, service)
         except AwsError as error:
             return _refused(_in_words_of(target, error), target, _new_request_id())
         return None

@@ -78,6 +78,9 @@ class Quotas(msgspec.Struct, frozen=True):
     quota_gateway_endpoints: Annotated[
         int, Meta(ge=0, le=10_000, description="Most gateway VPC endpoints in an account and region.")
     ] = 20
+    quota_interface_endpoints_per_vpc: Annotated[
+        int, Meta(ge=0, le=10_000, description="Most interface VPC endpoints of a VPC.")
+    ] = 50
     quota_prefix_lists: Annotated[
         int, Meta(ge=0, le=10_000, description="Most managed prefix lists in an account and region.")
     ] = 100

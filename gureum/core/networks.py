@@ -19,6 +19,7 @@ from gureum.core.specs import Balancer, FirewallGroup, Interface, Network, Proxy
 from gureum.core.targets import TargetBook
 from gureum.ports.firewalls import Balancer as RuledBalancer
 from gureum.ports.firewalls import Group, PeerLink, Port, RuleSet
+from gureum.ports.gates import Gate
 from gureum.ports.networks import EdgeSpec
 
 T = TypeVar("T", FirewallGroup, Interface, Balancer, Proxy)
@@ -203,7 +204,7 @@ class NetworkKinds:
         await ports.names.serve(name, at(f"/{DNS_PORT}"))
         await ports.metadata.serve(name, at(f"/{METADATA_ADDRESS}/{METADATA_PORT}"))
         if ports.gates is not None:
-            await ports.gates.serve(name, at(f"/{API_ADDRESS}/{API_PORT}"))
+            await ports.gates.serve(Gate(name, name), at(f"/{API_ADDRESS}/{API_PORT}"))
 
     def _drop(self, socket_name: str, sock: socket.socket) -> None:
         self._shelf.remove(socket_name)

@@ -10,6 +10,7 @@ from gureum.core.applications import Later
 from gureum.core.balancers import BalancingKinds
 from gureum.core.containers import ContainerKinds
 from gureum.core.flow_logs import FlowKinds
+from gureum.core.gates import GateKinds
 from gureum.core.machine import Machine
 from gureum.core.networks import NetworkKinds
 from gureum.engine.errors import Broken, Retry
@@ -29,6 +30,7 @@ class Reconcilers:
         answers: AnswerKinds,
         balancing: BalancingKinds,
         flow_logs: FlowKinds,
+        gates: GateKinds,
     ) -> None:
         self._machine = machine
         self._table: dict[str, tuple[Handler, Handler]] = {
@@ -47,6 +49,7 @@ class Reconcilers:
             "Balancer": (balancing.balancer, balancing.balancer_gone),
             "BalancerNames": (balancing.balancer_names, balancing.balancer_names_gone),
             "FlowLog": (flow_logs.flow_log, flow_logs.flow_log_gone),
+            "Gate": (gates.gate, gates.gate_gone),
         }
 
     async def work(self, id_: str) -> None:

@@ -25,6 +25,7 @@ from gureum.core.containers import ContainerKinds
 from gureum.core.disk_guard import DiskGuard
 from gureum.core.flow_logs import FlowKinds
 from gureum.core.flow_sums import FlowSums
+from gureum.core.gates import GateKinds
 from gureum.core.health import MadeSink
 from gureum.core.look_ring import LookRing
 from gureum.core.looks import counters, looks
@@ -68,7 +69,10 @@ class AgentService:
         self._balancing = BalancingKinds(self.machine, networks.rules, book)
         self.flow_logs = FlowKinds(self.machine)
         answers = AnswerKinds(self.machine)
-        work = Reconcilers(self.machine, networks, self._containers, answers, self._balancing, self.flow_logs).work
+        gates = GateKinds(self.machine, shelf)
+        work = Reconcilers(
+            self.machine, networks, self._containers, answers, self._balancing, self.flow_logs, gates
+        ).work
         self.loop = ReconcileLoop("agent", work, ports.clock, self.events, self.tracer, concurrency=16)
         # Of its own: a dead target leaves the rotation at once, also while many machines start.
         self.balancing_loop = ReconcileLoop("balancing", work, ports.clock, self.events, self.tracer, concurrency=16)

@@ -286,6 +286,18 @@ class BalancerNames(msgspec.Struct, frozen=True):
     view: str = ""
 
 
+class Gate(msgspec.Struct, frozen=True):
+    """The API at the address of a service's own interface: port 80, and 443 with a certificate of the home's authority for `names`. `network`: the
+    interface's; `service`: the only one that is asked here, by its signing name ("ec2")."""
+
+    sandbox: str
+    interface: str
+    network: str
+    address: str
+    service: str
+    names: tuple[str, ...]
+
+
 KINDS: dict[str, type[msgspec.Struct]] = {
     "Network": Network,
     "FirewallGroup": FirewallGroup,
@@ -302,4 +314,5 @@ KINDS: dict[str, type[msgspec.Struct]] = {
     "Proxy": Proxy,
     "Balancer": Balancer,
     "BalancerNames": BalancerNames,
+    "Gate": Gate,
 }

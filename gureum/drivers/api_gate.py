@@ -1,6 +1,7 @@
 """Fills ports.gates: relays guests' connections to the daemon's socket for guests, with limits for each guest, each network and in all.
 
-    guest ─► 169.254.169.249:80 in its network ─► "NETWORK ADDRESS\\n", then the same bytes ─► unix socket of the daemon
+    guest ─► 169.254.169.249:80 in its network ────┬─► "NETWORK ADDRESS [SERVICE]\\n", then the same bytes ─► unix socket of the daemon
+          ─► an interface endpoint, 80 or 443 (TLS) ┘
 
 Nothing of HTTP is understood here. The daemon is called when the guest's first bytes have come; while it is restarted they wait a moment.
 """
@@ -10,14 +11,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import socket
+import ssl
+import struct
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
+from gureum.ports.certificates import Issued
+from gureum.ports.gates import Gate
+
 log = logging.getLogger(__name__)
+FULL_S = 0.05
+_RESET = struct.pack("ii", 1, 0)
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -40,45 +49,60 @@ class ApiGate:
     def __init__(self, path: Path, limits: Limits | None = None) -> None:
         self._path = path
         self._limits = limits or Limits()
-        self._servers: dict[str, list[asyncio.Server]] = {}
+        self._doors: dict[str, list[tuple[asyncio.Task[None], socket.socket]]] = {}
         self._ways: dict[asyncio.Task[None], str] = {}
         self._counts: Counter[tuple[str, ...]] = Counter()
 
-    async def serve(self, network: str, sockets: Sequence[socket.socket]) -> None:
-        await self.stop(network)
-        servers = self._servers.setdefault(network, [])
-
-        def came(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            self._admit(network, reader, writer)
-
-        for sock in sockets:
+    async def serve(
+        self,
+        gate: Gate,
+        sockets: Sequence[socket.socket],
+        secure: Sequence[socket.socket] = (),
+        certificate: Issued | None = None,
+    ) -> None:
+        await self.stop(gate.name)
+        context = _context(certificate) if certificate is not None else None
+        assert context is not None or not secure, "TLS needs a certificate"
+        doors = self._doors.setdefault(gate.name, [])
+        for sock, tls in (*((one, None) for one in sockets), *((one, context) for one in secure)):
             sock.setblocking(False)
-            limits = self._limits
-            made = await asyncio.start_server(came, sock=sock, backlog=limits.backlog, limit=limits.chunk_bytes)
-            servers.append(made)
+            sock.listen(self._limits.backlog)
+            doors.append((asyncio.get_running_loop().create_task(self._accept(gate, sock, tls)), sock))
 
-    async def stop(self, network: str) -> None:
-        for server in self._servers.pop(network, []):
-            server.close()
-        leaving = [way for way, of in self._ways.items() if of == network]
-        for way in leaving:
-            way.cancel()
+    async def stop(self, name: str) -> None:
+        doors = self._doors.pop(name, [])
+        leaving = [door for door, _ in doors] + [way for way, of in self._ways.items() if of == name]
+        for task in leaving:
+            task.cancel()
         await asyncio.gather(*leaving, return_exceptions=True)
+        for _, sock in doors:
+            sock.close()
 
     async def close(self) -> None:
-        for network in list(self._servers):
-            await self.stop(network)
+        for name in list(self._doors):
+            await self.stop(name)
 
-    def _admit(self, network: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        peer = (writer.get_extra_info("peername") or ("",))[0]
-        limits, keys = self._limits, ((), (network,), (network, peer))
+    async def _accept(self, gate: Gate, sock: socket.socket, tls: ssl.SSLContext | None) -> None:
+        """Connections count from the first moment, also while they only shake hands."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                came, (peer, _) = await loop.sock_accept(sock)
+            except OSError:
+                await asyncio.sleep(FULL_S)  # it left already, or no file is free
+                continue
+            if not self._admit(gate, peer, came, tls):
+                came.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+                came.close()
+
+    def _admit(self, gate: Gate, peer: str, came: socket.socket, tls: ssl.SSLContext | None) -> bool:
+        limits, keys = self._limits, ((), (gate.network,), (gate.network, peer))
         most = (limits.all, limits.per_network, limits.per_guest)
-        if not peer or any(self._counts[key] >= limit for key, limit in zip(keys, most, strict=True)):
-            writer.transport.abort()
-            return
+        if any(self._counts[key] >= limit for key, limit in zip(keys, most, strict=True)):
+            return False
         self._counts.update(keys)
-        way = asyncio.get_running_loop().create_task(self._lead(network, peer, reader, writer))
-        self._ways[way] = network
+        way = asyncio.get_running_loop().create_task(self._receive(gate, peer, came, tls))
+        self._ways[way] = gate.name
 
         def left(_: object) -> None:
             del self._ways[way]
@@ -88,8 +112,22 @@ class ApiGate:
                     del self._counts[key]
 
         way.add_done_callback(left)
+        return True
 
-    async def _lead(self, network: str, peer: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _receive(self, gate: Gate, peer: str, came: socket.socket, tls: ssl.SSLContext | None) -> None:
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(limit=self._limits.chunk_bytes)
+        protocol = asyncio.StreamReaderProtocol(reader)
+        patience_s = self._limits.first_s if tls is not None else None
+        try:
+            transport, _ = await loop.connect_accepted_socket(
+                lambda: protocol, came, ssl=tls, ssl_handshake_timeout=patience_s
+            )
+        except (OSError, TimeoutError):
+            return  # no handshake, or none in time: the loop has closed it
+        await self._lead(gate, peer, reader, asyncio.StreamWriter(transport, protocol, reader, loop))
+
+    async def _lead(self, gate: Gate, peer: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             async with asyncio.timeout(self._limits.first_s):
                 first = await reader.read(self._limits.chunk_bytes)
@@ -97,7 +135,7 @@ class ApiGate:
                 return
             far_reader, far_writer = await self._daemon()
             try:
-                far_writer.write(f"{network} {peer}\n".encode() + first)
+                far_writer.write(f"{gate.network} {peer} {gate.service}".rstrip().encode() + b"\n" + first)
                 await self._relay((reader, writer), (far_reader, far_writer))
             finally:
                 far_writer.transport.abort()
@@ -140,6 +178,19 @@ class ApiGate:
                 activity.note()
             if writer.can_write_eof():
                 writer.write_eof()
+
+
+def _context(certificate: Issued) -> ssl.SSLContext:
+    """OpenSSL reads keys from files only: this one is in memory and nobody else's."""
+    made = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    memory = os.memfd_create("gate", os.MFD_CLOEXEC)
+    try:
+        with os.fdopen(os.dup(memory), "wb") as file:
+            file.write(certificate.key_pem + certificate.chain_pem)
+        made.load_cert_chain(f"/proc/self/fd/{memory}")
+    finally:
+        os.close(memory)
+    return made
 
 
 class _Activity:

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import os
 import socket
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -72,12 +73,11 @@ class NetnsNetworks:
     def open_socket(self, network: str, address: str, port: int, kind: Literal["tcp", "udp"]) -> socket.socket:
         """Bound (tcp: listening) and non-blocking; it stays in the network for good, whichever thread uses it."""
         where = namespaces.entered(self._names.network(network)) if network else contextlib.nullcontext()
-        try:
-            with where:
-                return _bound(address, port, kind)
-        except OSError as error:
-            place = network or "the host"
-            raise PortError(f"cannot listen on {address}:{port} in {place}: {os.strerror(error.errno or 0)}") from error
+        return _bound_in(where, network or "the host", address, port, kind)
+
+    def open_in_sandbox(self, sandbox: str, address: str, port: int) -> socket.socket:
+        """As `open_socket`."""
+        return _bound_in(namespaces.entered(self._names.sandbox(sandbox)), sandbox, address, port, "tcp")
 
     async def observe(self) -> Observed:
         return await self._ask("observe", None, Observed)
@@ -94,6 +94,16 @@ class NetnsNetworks:
             return await self._worker.call(verb, argument, answer)
         except WorkerDiedError:
             return await self._worker.call(verb, argument, answer)
+
+
+def _bound_in(
+    where: AbstractContextManager[object], place: str, address: str, port: int, kind: Literal["tcp", "udp"]
+) -> socket.socket:
+    try:
+        with where:
+            return _bound(address, port, kind)
+    except OSError as error:
+        raise PortError(f"cannot listen on {address}:{port} in {place}: {os.strerror(error.errno or 0)}") from error
 
 
 def _bound(address: str, port: int, kind: Literal["tcp", "udp"]) -> socket.socket:

@@ -78,7 +78,7 @@ class SimulatedNetworks:
     def open_socket(self, network: str, address: str, port: int, kind: Literal["tcp", "udp"]) -> socket.socket:
         """Inside a network: a socket on the host's loopback at a port of the kernel's choice, which nobody knows of."""
         if network and network not in self.networks:
-            raise PortError(f"cannot listen on {address}:{port} in {network}: No such file or directory")
+            raise _nowhere(network, address, port)
         opened = socket.socket(socket.AF_INET, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM)
         opened.setblocking(False)
         try:
@@ -88,6 +88,14 @@ class SimulatedNetworks:
             raise PortError(f"cannot listen on {address}:{port} in the host: {error.strerror}") from error
         if kind == "tcp":
             opened.listen()
+        return opened
+
+    def open_in_sandbox(self, sandbox: str, address: str, port: int) -> socket.socket:
+        """As `open_socket` inside a network."""
+        if all(one.sandbox != sandbox or address not in one.addresses for one in self.interfaces.values()):
+            raise _nowhere(sandbox, address, port)
+        opened = socket.create_server(("127.0.0.1", 0))
+        opened.setblocking(False)
         return opened
 
     async def observe(self) -> Observed:
@@ -128,3 +136,7 @@ class SimulatedFirewalls:
 
     async def close(self) -> None:
         pass
+
+
+def _nowhere(place: str, address: str, port: int) -> PortError:
+    return PortError(f"cannot listen on {address}:{port} in {place}: No such file or directory")

@@ -175,6 +175,9 @@ class Networks(Protocol):
     def open_socket(self, network: str, address: str, port: int, kind: Literal["tcp", "udp"]) -> socket.socket:
         """A bound (tcp: listening) non-blocking socket inside the network's namespace; `network` "" is the host's."""
 
+    def open_in_sandbox(self, sandbox: str, address: str, port: int) -> socket.socket:
+        """A listening non-blocking TCP socket inside a sandbox, whose interface has that address."""
+
     async def observe(self) -> Observed: ...
     async def counters(self) -> dict[str, InterfaceCounters]:
         """Of all attached interfaces at once, by name."""

@@ -271,6 +271,12 @@ def test_sockets_open_where_they_are_asked_for(tell: Callable[[Story], None]) ->
             assert host.getsockname()[0] == "127.0.0.1"
         with pytest.raises(PortError):
             networks.open_socket("vpc-2", "10.0.0.2", 53, "udp")
+        with pytest.raises(PortError):
+            networks.open_in_sandbox("i-1", "10.0.0.10", 80)
+        await networks.ensure_sandbox(SandboxSpec("i-1"))
+        await networks.ensure_interface(INTERFACE)
+        with networks.open_in_sandbox("i-1", "10.0.0.10", 80) as inside:
+            assert inside.gettimeout() == 0
 
     tell(story)
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
+from gureum.base.clock import SystemClock
 from gureum.drivers.api_gate import ApiGate, Limits
+from gureum.drivers.local_ca import LocalCa
+from gureum.ports.gates import Gate
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -26,7 +30,7 @@ class Place:
         self._sock = sock
 
     async def open(self) -> None:
-        await self.gate.serve("vpc-1", [self._sock])
+        await self.gate.serve(Gate("vpc-1", "vpc-1"), [self._sock])
 
     async def daemon(self) -> asyncio.Server:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -144,3 +148,26 @@ def test_a_stopped_network_has_no_connections(tmp_path: Path) -> None:
             await place.guest()
 
     run(tmp_path, work)
+
+
+def test_a_secure_gate_of_one_service_says_which_and_counts_handshakes(tmp_path: Path) -> None:
+    async def work(place: Place) -> None:
+        await place.daemon()
+        authority = LocalCa(tmp_path / "ca", SystemClock())
+        issued = await authority.issue(("ec2.us-east-1.amazonaws.com",))
+        sock = socket.create_server(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
+        await place.gate.serve(Gate("eni-1", "vpc-1", "ec2"), [], [sock], issued)
+        trust = ssl.create_default_context(cadata=(await authority.ca_pem()).decode())
+        name = "ec2.us-east-1.amazonaws.com"
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trust, server_hostname=name)
+        writer.write(b"one\n")
+        assert await reader.readline() == b"heard one\n"
+        assert place.heads == [b"vpc-1 127.0.0.1 ec2\n"]
+        silent = await asyncio.open_connection("127.0.0.1", port)  # never shakes hands, and is counted
+        while place.gate._counts["vpc-1", "127.0.0.1"] < 2:
+            await asyncio.sleep(0.001)
+        assert await ends(await asyncio.open_connection("127.0.0.1", port)) == b""
+        assert await ends(silent) == b""
+
+    run(tmp_path, work, per_guest=2, first_s=0.3)

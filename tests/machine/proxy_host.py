@@ -104,9 +104,7 @@ class ProxyHost:
         self.servers.append(server)
         return Server(f"{address}:{port}", address, port, up=True)
 
-    def connect(
-        self, port: int = 80, address: str = ADDRESS, timeout: float = 10.0, source: str = ""
-    ) -> socket.socket:
+    def connect(self, port: int = 80, address: str = ADDRESS, timeout: float = 10.0, source: str = "") -> socket.socket:
         with namespaces.entered(self.net):
             sock = socket.socket()
         sock.settimeout(timeout)

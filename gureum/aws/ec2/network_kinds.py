@@ -392,23 +392,6 @@ class PrefixList(Resource, frozen=True):
     spec: PrefixListSpec
 
 
-class VpcEndpointSpec(msgspec.Struct, frozen=True):
-    """A gateway endpoint. `service`: "com.amazonaws.us-east-1.s3"; `policy`: JSON as it was given; `tables`: ids of route tables that have its
-    route."""
-
-    vpc: str
-    service: str
-    policy: str
-    tables: tuple[str, ...] = ()
-
-
-@kind("ec2.VpcEndpoint", indexes={"vpc": lambda one: one.spec.vpc, "route-table": lambda one: tuple(one.spec.tables)})
-class VpcEndpoint(Resource, frozen=True):
-    """A VPC's way to a service of AWS."""
-
-    spec: VpcEndpointSpec
-
-
 class FarGroup(msgspec.Struct, frozen=True):
     """Where a group of a peered VPC is, and by which peering it was named."""
 

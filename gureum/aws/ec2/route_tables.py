@@ -15,6 +15,7 @@ import msgspec
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
 from gureum.aws.ec2.cidrs import network_of, parse_cidr
+from gureum.aws.ec2.endpoint_kinds import VpcEndpoint
 from gureum.aws.ec2.interfaces import interfaces_of, several_interfaces
 from gureum.aws.ec2.listing import answer, listing, show_tags
 from gureum.aws.ec2.network_kinds import (
@@ -28,7 +29,6 @@ from gureum.aws.ec2.network_kinds import (
     RouteTableSpec,
     Subnet,
     Vpc,
-    VpcEndpoint,
     VpcPeering,
 )
 from gureum.aws.ec2.security_group_rules import weights

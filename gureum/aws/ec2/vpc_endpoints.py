@@ -1,69 +1,71 @@
-"""VPC endpoints of the kind "Gateway": a route in some route tables to the prefix list of S3 or DynamoDB.
+"""VPC endpoints: the operations on them, and what those of the kind "Gateway" are: a route in some route tables to the prefix list of S3 or DynamoDB.
 
-The route is not stored with the table: whoever shows a table's routes looks for endpoints that name it. The list holds no ranges
-(service_prefix_lists.py), so no packet goes another way; policies are kept and shown. Interface endpoints and those of one's own services
-are refused by name.
+That route is not stored with the table: whoever shows a table's routes looks for endpoints that name it. The list holds no ranges
+(service_prefix_lists.py), so no packet goes another way; policies are kept and shown. Those of the kind "Interface" are in
+interface_endpoints.py; other kinds are refused by name.
 """
 
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
+from gureum.aws.ec2.endpoint_kinds import VpcEndpoint, VpcEndpointSpec
+from gureum.aws.ec2.interface_endpoints import (
+    check_dns,
+    dns_entries,
+    new_interface_endpoint,
+    remove_nodes,
+    with_changed_nodes,
+)
 from gureum.aws.ec2.listing import answer, listing, show_tags
-from gureum.aws.ec2.network_kinds import RouteTable, Vpc, VpcEndpoint, VpcEndpointSpec
-from gureum.aws.ec2.regions import zones_of
+from gureum.aws.ec2.network_kinds import RouteTable, SecurityGroup, Vpc
 from gureum.aws.ec2.service_prefix_lists import GATEWAY_SERVICES, list_id, service_name
 from gureum.aws.ec2.tags import tags_of
 from gureum.aws.errors import AwsError
-from gureum.aws.filters import FilterTable, apply_filters
+from gureum.aws.filters import FilterTable
 from gureum.aws.marks import operation
-from gureum.aws.paging import page
 from gureum.base.ids import new_id
+from gureum.engine.client import Transaction
 
 ALL_ALLOWED = json.dumps(
     {"Version": "2008-10-17", "Statement": [{"Effect": "Allow", "Principal": "*", "Action": "*", "Resource": "*"}]}
 )
 _MOST_POLICY_BYTES = 20_480
+_NOT_BUILT = ("ServiceNetworkArn", "ResourceConfigurationArn")
 _OF_INTERFACES = (
-    "SubnetIds", "SecurityGroupIds", "PrivateDnsEnabled", "SubnetConfigurations", "DnsOptions", "ServiceNetworkArn",
-    "ResourceConfigurationArn", "ServiceRegion", "IpAddressType",
+    "SubnetIds", "SecurityGroupIds", "PrivateDnsEnabled", "SubnetConfigurations", "DnsOptions", "AddSubnetIds", "RemoveSubnetIds",
+    "AddSecurityGroupIds", "RemoveSecurityGroupIds",
 )  # fmt: skip
+_OF_GATEWAYS = ("RouteTableIds", "AddRouteTableIds", "RemoveRouteTableIds")
 
 
-@operation("CreateVpcEndpoint", level="state")
+@operation("CreateVpcEndpoint")
 async def create_vpc_endpoint(call: Call) -> dict[str, Any]:
-    """AWS: ec2 CreateVpcEndpoint, of the kind Gateway."""
+    """AWS: ec2 CreateVpcEndpoint, of the kinds Gateway and Interface."""
     done = call.done_before()
     if done is not None:
         return {"VpcEndpoint": show_endpoint(call, ids.find(call, VpcEndpoint, ids.ENDPOINT, done[0]))}
     params = call.params
     kinds = ("Gateway", "Interface", "GatewayLoadBalancer", "Resource", "ServiceNetwork", "Tunnel")
     kind = ids.choice(params, "VpcEndpointType", *kinds)
-    if kind != "Gateway":
+    if kind not in ("Gateway", "Interface"):
         raise ids.not_built(f"CreateVpcEndpoint with VpcEndpointType {kind}")
-    _refuse_unbuilt(call, _OF_INTERFACES)
+    _check_parameters(call, kind)
     vpc = ids.find(call, Vpc, ids.VPC, ids.need(call, "VpcId"))
-    service = ids.need(call, "ServiceName")
-    if service not in [service_name(call.region, one) for one in GATEWAY_SERVICES]:
-        raise AwsError("InvalidServiceName", f"The Vpc Endpoint Service '{service}' does not exist")
-    if len(call.all(VpcEndpoint)) >= call.settings.quota_gateway_endpoints:
-        raise AwsError("VpcEndpointLimitExceeded", "The maximum number of VPC endpoints has been reached.")
-    tables = _tables(call, vpc.meta.name, service, params.get("RouteTableIds") or ())
+    transaction = call.transaction()
+    make = new_interface_endpoint if kind == "Interface" else _new_gateway_endpoint
     endpoint = VpcEndpoint(
         meta=call.meta(new_id("vpce-"), tags=tags_of(call, "vpc-endpoint")),
-        spec=VpcEndpointSpec(vpc.meta.name, service, _policy(params.get("PolicyDocument")), tuple(tables)),
+        spec=VpcEndpointSpec(vpc.meta.name, ids.need(call, "ServiceName"), _policy(call, kind)),
     )
-    transaction = call.transaction()
+    endpoint = make(call, transaction, vpc, endpoint)
     transaction.require(vpc)
     transaction.require_no_newer(VpcEndpoint, call.scope)
-    for table in tables.values():
-        transaction.require(table)
     transaction.create(endpoint)
     call.remember(transaction, (endpoint.meta.name,))
     await call.commit(transaction)
@@ -71,35 +73,28 @@ async def create_vpc_endpoint(call: Call) -> dict[str, Any]:
     return {"VpcEndpoint": show_endpoint(call, endpoint)} | ({"ClientToken": token} if token else {})
 
 
-@operation("ModifyVpcEndpoint", level="state")
+@operation("ModifyVpcEndpoint")
 async def modify_vpc_endpoint(call: Call) -> dict[str, Any]:
-    """AWS: ec2 ModifyVpcEndpoint: its policy and route tables."""
+    """AWS: ec2 ModifyVpcEndpoint: its policy, and its route tables or its subnets, security groups and names."""
     endpoint = ids.find(call, VpcEndpoint, ids.ENDPOINT, ids.need(call, "VpcEndpointId"))
     params, spec = call.params, endpoint.spec
-    _refuse_unbuilt(
-        call, (*_OF_INTERFACES, "AddSubnetIds", "AddSecurityGroupIds", "RemoveSubnetIds", "RemoveSecurityGroupIds")
-    )
+    _check_parameters(call, spec.type)
     if params.get("PolicyDocument") and params.get("ResetPolicy"):
         raise AwsError("InvalidParameterCombination", "Only one of PolicyDocument and ResetPolicy can be specified.")
-    removed = set(params.get("RemoveRouteTableIds") or ())
-    if missing := sorted(removed - set(spec.tables)):
-        raise ids.not_found(ids.ROUTE_TABLE, *missing)
-    added = _tables(call, spec.vpc, spec.service, params.get("AddRouteTableIds") or (), endpoint)
-    kept = [name for name in spec.tables if name not in removed and name not in added]
-    policy = _policy(params["PolicyDocument"]) if params.get("PolicyDocument") else spec.policy
+    policy = _policy(call, spec.type) if params.get("PolicyDocument") else spec.policy
     if params.get("ResetPolicy"):
         policy = ALL_ALLOWED
     transaction = call.transaction()
     transaction.require_no_newer(VpcEndpoint, call.scope)
-    for table in added.values():
-        transaction.require(table)
-    spec = msgspec.structs.replace(spec, policy=policy, tables=(*kept, *added))
+    change = with_changed_nodes if spec.type == "Interface" else _with_changed_tables
+    endpoint = change(call, transaction, endpoint)
+    spec = msgspec.structs.replace(endpoint.spec, policy=policy)
     transaction.update(msgspec.structs.replace(endpoint, spec=spec))
     await call.commit(transaction)
     return {"Return": True}
 
 
-@operation("DeleteVpcEndpoints", level="state")
+@operation("DeleteVpcEndpoints")
 async def delete_vpc_endpoints(call: Call) -> dict[str, Any]:
     """AWS: ec2 DeleteVpcEndpoints: what cannot be deleted is told, the others go."""
     wanted = list(dict.fromkeys(ids.check_id(ids.ENDPOINT, id_) for id_ in call.params.get("VpcEndpointIds") or ()))
@@ -110,6 +105,7 @@ async def delete_vpc_endpoints(call: Call) -> dict[str, Any]:
         if endpoint is None:
             missing.append(id_)
         else:
+            remove_nodes(call, transaction, endpoint.spec.nodes)
             transaction.delete(endpoint)
     await call.commit(transaction)
     text = "The vpc endpoint ID '{}' does not exist"
@@ -126,8 +122,8 @@ def describe_vpc_endpoints(call: Call) -> dict[str, Any]:
         "service-name": lambda one: one.spec.service,
         "vpc-id": lambda one: one.spec.vpc,
         "vpc-endpoint-id": lambda one: one.meta.name,
-        "vpc-endpoint-state": lambda _: "available",
-        "vpc-endpoint-type": lambda _: "Gateway",
+        "vpc-endpoint-state": lambda one: one.status.state,
+        "vpc-endpoint-type": lambda one: one.spec.type,
         "ip-address-type": lambda _: "ipv4",
         "service-region": lambda _: call.region,
     }
@@ -135,38 +131,46 @@ def describe_vpc_endpoints(call: Call) -> dict[str, Any]:
     return answer("VpcEndpoints", [show_endpoint(call, one) for one in found], token)
 
 
-@operation("DescribeVpcEndpointServices")
-def describe_vpc_endpoint_services(call: Call) -> dict[str, Any]:
-    """AWS: ec2 DescribeVpcEndpointServices: those that have endpoints here."""
-    details = [_service(call, one) for one in GATEWAY_SERVICES]
-    wanted = call.params.get("ServiceNames")
-    known = {one["ServiceName"] for one in details}
-    for name in wanted or ():
-        if name not in known:
-            raise AwsError("InvalidServiceName", f"The Vpc Endpoint Service '{name}' does not exist")
-    filters: FilterTable = {
-        "owner": lambda row: row.shown["Owner"],
-        "service-name": lambda row: row.shown["ServiceName"],
-        "service-type": lambda _: "Gateway",
-        "service-region": lambda _: call.region,
-        "supported-ip-address-types": lambda _: "ipv4",
-    }
-    rows = [
-        SimpleNamespace(shown=one, meta=SimpleNamespace(tags={}))  # filters look for tags there
-        for one in details
-        if not wanted or one["ServiceName"] in wanted
-    ]
-    found: list[Any] = apply_filters(rows, call.params.get("Filters"), filters)
-    call.end_dry_run()
-    shown, token = page(call.params, found, lambda row: str(row.shown["ServiceName"]))
-    names = [row.shown["ServiceName"] for row in shown]
-    return answer("ServiceDetails", [row.shown for row in shown], token) | {"ServiceNames": names}
-
-
-def _refuse_unbuilt(call: Call, names: tuple[str, ...]) -> None:
-    for name in names:
-        if call.params.get(name) and (name, call.params[name]) != ("IpAddressType", "ipv4"):
+def _check_parameters(call: Call, kind: str) -> None:
+    """Those of the other kind are refused. AWS: InvalidParameter."""
+    params = call.params
+    for name in _NOT_BUILT:
+        if params.get(name):
             raise ids.not_built(f"{call.operation} with {name}")
+    if params.get("IpAddressType") not in (None, "", "ipv4"):
+        raise ids.not_built(f"{call.operation} with IpAddressType {params['IpAddressType']}")
+    if params.get("ServiceRegion") not in (None, "", call.region):
+        raise ids.not_built(f"{call.operation} with the ServiceRegion of another region")
+    check_dns(call)
+    others, only = (_OF_INTERFACES, "Interface") if kind == "Gateway" else (_OF_GATEWAYS, "Gateway")
+    for name in others:
+        if params.get(name) and name != "DnsOptions":
+            raise AwsError("InvalidParameter", f"{name} is applicable only to {only} VPC Endpoints.")
+
+
+def _new_gateway_endpoint(call: Call, transaction: Transaction, vpc: Vpc, endpoint: VpcEndpoint) -> VpcEndpoint:
+    spec = endpoint.spec
+    if spec.service not in [service_name(call.region, one) for one in GATEWAY_SERVICES]:
+        raise AwsError("InvalidServiceName", f"The Vpc Endpoint Service '{spec.service}' does not exist")
+    there = [one for one in call.all(VpcEndpoint) if one.spec.type == "Gateway"]
+    if len(there) >= call.settings.quota_gateway_endpoints:
+        raise AwsError("VpcEndpointLimitExceeded", "The maximum number of VPC endpoints has been reached.")
+    tables = _tables(call, vpc.meta.name, spec.service, call.params.get("RouteTableIds") or ())
+    for table in tables.values():
+        transaction.require(table)
+    return msgspec.structs.replace(endpoint, spec=msgspec.structs.replace(spec, tables=tuple(tables)))
+
+
+def _with_changed_tables(call: Call, transaction: Transaction, endpoint: VpcEndpoint) -> VpcEndpoint:
+    spec = endpoint.spec
+    removed = set(call.params.get("RemoveRouteTableIds") or ())
+    if missing := sorted(removed - set(spec.tables)):
+        raise ids.not_found(ids.ROUTE_TABLE, *missing)
+    added = _tables(call, spec.vpc, spec.service, call.params.get("AddRouteTableIds") or (), endpoint)
+    kept = [name for name in spec.tables if name not in removed and name not in added]
+    for table in added.values():
+        transaction.require(table)
+    return msgspec.structs.replace(endpoint, spec=msgspec.structs.replace(spec, tables=(*kept, *added)))
 
 
 def _tables(call: Call, vpc: str, service: str, wanted: Any, own: VpcEndpoint | None = None) -> dict[str, RouteTable]:
@@ -182,55 +186,70 @@ def _tables(call: Call, vpc: str, service: str, wanted: Any, own: VpcEndpoint | 
     return found
 
 
-def _policy(text: str | None) -> str:
-    """AWS: InvalidPolicyDocument for what is no JSON object."""
+def _policy(call: Call, kind: str) -> str:
+    """AWS: InvalidPolicyDocument for what is no JSON object. NotImplemented where it would have to keep somebody out."""
+    text = call.params.get("PolicyDocument")
     if not text:
         return ALL_ALLOWED
     try:
-        sound = len(text.encode()) <= _MOST_POLICY_BYTES and isinstance(json.loads(text), dict)
+        found = json.loads(text) if len(text.encode()) <= _MOST_POLICY_BYTES else None
     except (ValueError, RecursionError):
-        sound = False
-    if not sound:
+        found = None
+    if not isinstance(found, dict):
         raise AwsError("InvalidPolicyDocument", "The policy document is not valid.")
-    return text
+    if kind == "Interface" and not _allows_all(found):
+        raise ids.not_built("A policy of an interface endpoint that does not allow everything")
+    return str(text)
+
+
+def _allows_all(policy: dict[str, Any]) -> bool:
+    statements = policy.get("Statement")
+    statements = statements if isinstance(statements, list) else [statements]
+    return any(map(_is_full, statements)) and not any(
+        isinstance(one, dict) and one.get("Effect") == "Deny" for one in statements
+    )
+
+
+def _is_full(statement: Any) -> bool:
+    if not isinstance(statement, dict) or statement.get("Effect") != "Allow":
+        return False
+    everybody = statement.get("Principal") in ("*", {"AWS": "*"}, {"AWS": ["*"]})
+    everything = all(statement.get(name) in ("*", ["*"]) for name in ("Action", "Resource"))
+    return everybody and everything and not statement.keys() - {"Effect", "Principal", "Action", "Resource", "Sid"}
 
 
 def show_endpoint(call: Call, one: VpcEndpoint) -> dict[str, Any]:
     """API form. AWS: ec2 VpcEndpoint."""
-    return {
+    spec = one.spec
+    shown: dict[str, Any] = {
         "VpcEndpointId": one.meta.name,
-        "VpcEndpointType": "Gateway",
-        "VpcId": one.spec.vpc,
-        "ServiceName": one.spec.service,
-        "State": "available",
-        "PolicyDocument": one.spec.policy,
-        "RouteTableIds": list(one.spec.tables),
-        "SubnetIds": [],
-        "Groups": [],
-        "PrivateDnsEnabled": False,
+        "VpcEndpointType": spec.type,
+        "VpcId": spec.vpc,
+        "ServiceName": spec.service,
+        "State": one.status.state,
+        "PolicyDocument": spec.policy,
+        "RouteTableIds": list(spec.tables),
+        "SubnetIds": [node.subnet for node in spec.nodes],
+        "Groups": [_show_group(call, name) for name in spec.groups],
+        "PrivateDnsEnabled": spec.private_dns,
         "RequesterManaged": False,
-        "NetworkInterfaceIds": [],
-        "DnsEntries": [],
+        "NetworkInterfaceIds": [node.interface for node in spec.nodes],
+        "DnsEntries": dns_entries(one),
         "CreationTimestamp": one.meta.created,
         "OwnerId": call.account,
         "Tags": show_tags(one.meta.tags),
     }
+    if spec.type == "Interface":
+        shown |= {
+            "IpAddressType": "ipv4",
+            "DnsOptions": {"DnsRecordIpType": "ipv4"},
+            "ServiceRegion": call.region,
+        }
+    if one.status.state == "failed":
+        shown["LastError"] = {"Code": "InternalError", "Message": one.status.reason}
+    return shown
 
 
-def _service(call: Call, service: str) -> dict[str, Any]:
-    """API form. AWS: ec2 ServiceDetail."""
-    name = service_name(call.region, service)
-    return {
-        "ServiceName": name,
-        "ServiceId": f"vpce-svc-{list_id(name)[3:]}",
-        "ServiceType": [{"ServiceType": "Gateway"}],
-        "ServiceRegion": call.region,
-        "AvailabilityZones": [zone.name for zone in zones_of(call.region)],
-        "Owner": "amazon",
-        "BaseEndpointDnsNames": [f"{service}.{call.region}.amazonaws.com"],
-        "VpcEndpointPolicySupported": True,
-        "AcceptanceRequired": False,
-        "ManagesVpcEndpoints": False,
-        "SupportedIpAddressTypes": ["ipv4"],
-        "Tags": [],
-    }
+def _show_group(call: Call, name: str) -> dict[str, Any]:
+    group = call.get(SecurityGroup, name)
+    return {"GroupId": name, "GroupName": group.spec.group_name if group is not None else ""}

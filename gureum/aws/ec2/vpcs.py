@@ -17,6 +17,7 @@ from gureum.aws.ec2 import ids
 from gureum.aws.ec2.block_public_access import show_states
 from gureum.aws.ec2.cidrs import network_of, overlaps, parse_cidr
 from gureum.aws.ec2.dhcp_options import default_dhcp_options
+from gureum.aws.ec2.endpoint_kinds import VpcEndpoint
 from gureum.aws.ec2.listing import answer, listing, show_own_tags
 from gureum.aws.ec2.network_acls import new_default_acl
 from gureum.aws.ec2.network_kinds import (
@@ -32,7 +33,6 @@ from gureum.aws.ec2.network_kinds import (
     SecurityGroupSpec,
     Subnet,
     Vpc,
-    VpcEndpoint,
     VpcSpec,
 )
 from gureum.aws.ec2.peering_connections import end_peerings, follow_cidrs

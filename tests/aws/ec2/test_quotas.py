@@ -139,6 +139,18 @@ ROWS: list[Row] = [
         "VpcEndpointLimitExceeded",
     ),
     (
+        "quota_interface_endpoints_per_vpc",
+        0,
+        "CreateVpcEndpoint",
+        lambda one: {
+            "VpcId": one.vpc,
+            "VpcEndpointType": "Interface",
+            "ServiceName": "com.amazonaws.us-east-1.ec2",
+            "PrivateDnsEnabled": False,
+        },
+        "VpcEndpointLimitExceeded",
+    ),
+    (
         "quota_prefix_lists",
         0,
         "CreateManagedPrefixList",
