@@ -370,6 +370,39 @@ def test_names_leave_out_zones_without_enough_healthy_targets_and_none_when_all_
     told(story)
 
 
+@pytest.mark.parametrize(
+    ("failover", "dead", "stays"),
+    [
+        (specs.Failover(dns_count=2), {1, 2, 3}, False),
+        (specs.Failover(dns_count=2), {1, 2}, True),
+        (specs.Failover(dns_percent=50), {1, 2}, True),
+        (specs.Failover(dns_percent=51), {1, 2}, False),
+        (specs.Failover(dns_count=1, dns_percent=75), {1, 2}, False),
+        (specs.Failover(dns_count=0), {1, 2, 3, 4}, True),
+    ],
+)
+def test_a_zone_leaves_the_names_below_the_wished_number_or_share(
+    failover: specs.Failover, dead: set[int], stays: bool
+) -> None:
+    """AWS: target_group_health.dns_failover.*; "off", which is 0 here, keeps the zone whatever becomes of its targets."""
+
+    async def story(agent: BalancedAgent) -> None:
+        for number in dead:
+            agent.fail(f"10.0.1.{number}")
+        here = [target(number) for number in range(1, 5)]
+        there = [target(number, "b") for number in range(11, 15)]
+        group = target_group(*here, *there, zones="ab", failover=failover)
+        agent.service.sync([network(), *node("a"), *node("b"), names("a", "b", zonal=True), group])
+        await agent.until(lambda: all(agent.state(f"i-{number}:80") == "unhealthy" for number in dead))
+        await agent.until(
+            lambda: all(agent.state(f"i-{one}:80") == "healthy" for one in (*range(11, 15), *{1, 2, 3, 4} - dead))
+        )
+        wished = {address_of("a"), address_of("b")} if stays else {address_of("b")}
+        await agent.until(lambda: set(agent.ports.names.resolve("", "lb.elb.amazonaws.com", "A")) == wished)
+
+    told(story)
+
+
 def test_with_cross_zone_balancing_a_zone_without_healthy_targets_stays_in_the_names() -> None:
     async def story(agent: BalancedAgent) -> None:
         group = target_group(target(11), target(12, "b"), zones="ab")

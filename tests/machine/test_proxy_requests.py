@@ -455,6 +455,13 @@ def test_answers_carry_the_listeners_headers(host: ProxyHost) -> None:
         "routing.http.response.x_frame_options.header_value": "DENY",
         "routing.http.response.content_security_policy.header_value": "default-src 'self' \"%[src]\" #x",
         "routing.http.response.server.enabled": "false",
+        "routing.http.response.access_control_allow_origin.header_value": "https://example.com",
+        "routing.http.response.access_control_allow_methods.header_value": "GET,POST",
+        "routing.http.response.access_control_allow_headers.header_value": "*",
+        "routing.http.response.access_control_allow_credentials.header_value": "true",
+        "routing.http.response.access_control_expose_headers.header_value": "X-Version",
+        "routing.http.response.access_control_max_age.header_value": "600",
+        "routing.http.response.x_content_type_options.header_value": "nosniff",
     }
     listener = http_listener(Rule(1, fixed("x"), (condition("path-pattern", "/own"),)), attributes=attributes)
 
@@ -465,8 +472,24 @@ def test_answers_carry_the_listeners_headers(host: ProxyHost) -> None:
             assert answer.all("x-frame-options") == ["DENY"]
             assert answer.header("content-security-policy") == "default-src 'self' \"%[src]\" #x"
             assert answer.header("server") is None
+            for key, value in attributes.items():
+                name = key.split(".")[3].replace("_", "-")
+                assert name == "server" or answer.all(name) == [value]
 
     serve(host, host.spec(listener, groups=(group(host.target(TARGETS[0])),)), talk)
+
+
+@pytest.mark.parametrize(("seconds", "closes"), [("0", True), ("3600", False)])
+def test_a_connection_ends_after_an_answer_when_it_has_lasted_its_time(
+    host: ProxyHost, seconds: str, closes: bool
+) -> None:
+    """ "client_keep_alive.seconds": the connection is closed with the next answer after that time. Its least value is 60; 0 needs no waiting."""
+
+    def talk() -> None:
+        assert (host.get("/").header("connection") == "close") == closes
+
+    attributes = {"client_keep_alive.seconds": seconds}
+    serve(host, host.spec(http_listener(), groups=(group(host.target(TARGETS[0])),), attributes=attributes), talk)
 
 
 def test_tls_headers_of_targets_and_their_renaming(host: ProxyHost) -> None:
