@@ -32,10 +32,12 @@ class Kept(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Group(msgspec.Struct, frozen=True):
-    """`healths`: of each target by its name, at each place that looks at it by its sandbox."""
+    """`healths`: of each target by its name, at each place that looks at it by its sandbox. `returned`: targets that have come back from draining, which
+    a proxy may still have."""
 
     spec: TargetGroup
     healths: dict[str, dict[str, Health]]
+    returned: frozenset[str] = frozenset()
 
     def health(self, target: str, sandbox: str) -> Health:
         """A target's at a node. One that is new to the node has not answered it yet."""
@@ -91,7 +93,7 @@ class TargetBook:
             was = old.get(target.name)
             stays = was is not None and before is not None and _goes_on(was, target) and _is_looked_at(spec, target)
             healths[target.name] = _seen(spec, target, before.healths[target.name] if stays and before else {})
-        self._groups[name] = Group(spec, healths)
+        self._groups[name] = Group(spec, healths, _returned(before, spec) if before else frozenset())
         left = tuple(one for name, one in old.items() if name not in healths)
         return Change(any=True, left=left)
 
@@ -130,12 +132,15 @@ class TargetBook:
 
     def in_reach(self, use: Use, node: Node) -> tuple[tuple[Target, bool], ...]:
         """The targets that a node may use at all, draining ones included, and whether they get anything new. One that has not answered its first
-        checks is not among them: a proxy learns of it when it may be used, in one change instead of two."""
+        checks is not among them: a proxy learns of it when it may be used, in one change instead of two. One that has come back from draining stays
+        among them: a proxy that has it is not told to forget and to learn it again."""
         group = self._groups[use.group]
         receives = {one.name for one in receiving(group, node, cross_zone=use.cross_zone)}
         reach = _reach(group, node, cross_zone=use.cross_zone)
         return tuple(
-            (one, one.name in receives) for one in reach if group.health(one.name, node.sandbox).state != "initial"
+            (one, one.name in receives)
+            for one in reach
+            if one.name in group.returned or group.health(one.name, node.sandbox).state != "initial"
         )
 
     def balanced(self, spec: Balancer) -> RuledBalancer:
@@ -243,6 +248,22 @@ def _first(spec: TargetGroup) -> Health:
 def _goes_on(was: Target, now: Target) -> bool:
     moved = (was.address, was.check_port) != (now.address, now.check_port)
     return not moved and not (was.draining and not now.draining)
+
+
+def _returned(before: Group, spec: TargetGroup) -> frozenset[str]:
+    """Of the targets as they are wished now: those that drained until now, or had come back before."""
+    drained = {
+        one.name: (one.address, one.port)
+        for one in before.spec.targets
+        if one.name in before.returned or (one.draining and _has_answered(before.healths[one.name]))
+    }
+    return frozenset(
+        one.name for one in spec.targets if not one.draining and drained.get(one.name) == (one.address, one.port)
+    )
+
+
+def _has_answered(healths: dict[str, Health]) -> bool:
+    return any(one.state != "initial" for one in healths.values())
 
 
 def _is_looked_at(spec: TargetGroup, target: Target) -> bool:

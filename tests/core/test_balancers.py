@@ -268,6 +268,21 @@ def test_a_draining_target_is_looked_at_no_more_and_begins_anew_when_it_comes_ba
     told(story)
 
 
+def test_a_target_that_comes_back_from_draining_is_not_forgotten_by_the_proxy_in_between() -> None:
+    async def story(agent: BalancedAgent) -> None:
+        wishes = [network(), *node(), proxy()]
+        agent.service.sync([*wishes, target_group(target(11), target(12))])
+        await agent.until(lambda: agent.ports.proxies.specs.get("p-a") and len(agent.ports.proxies.up()) == 2)
+        agent.service.sync([*wishes, target_group(target(11), target(12, draining=True))])
+        await agent.until(lambda: agent.ports.proxies.up() == {"i-11:80"})
+        agent.ports.proxies.log.clear()
+        agent.service.sync([*wishes, target_group(target(11), target(12))])
+        await agent.until(lambda: len(agent.ports.proxies.up()) == 2)
+        assert {one.replace("12:80-", "12:80+") for one in agent.ports.proxies.log} == {"p-a: i-11:80+ i-12:80+"}
+
+    told(story)
+
+
 def test_what_could_not_be_cut_is_cut_at_the_next_try() -> None:
     async def story(agent: BalancedAgent) -> None:
         wishes = [network(), *node(), proxy()]
