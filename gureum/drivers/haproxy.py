@@ -252,7 +252,7 @@ class HaproxyProxies:
         rises = risen(known.state.spec, spec, known.state.rises, now)
         rises = taken_over(rises, now) if anew else rises
         known.state = msgspec.structs.replace(known.state, spec=spec, rises=rises)
-        await asyncio.to_thread(known.folder.write_state, known.state)
+        known.folder.write_state(known.state)  # a thread would hold the interpreter as long, and come later
         if anew:
             await self._go_on_slowly(known)
         known.certain = True
