@@ -50,6 +50,8 @@ class BalancingKinds:
         self._checks = HealthChecks(machine.ports.clock, machine.ports.checks, self._heard)
         self._ends: dict[str, Ends] = {}
         self._deaths: dict[str, _Deaths] = {}
+        self._bringing: set[str] = set()
+        self._hastening: set[asyncio.Task[None]] = set()
         self._watching: asyncio.Task[None] | None = None
         self._draining: dict[str, asyncio.Task[None]] = {}
 
@@ -73,7 +75,7 @@ class BalancingKinds:
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
-        draining = list(self._draining.values())
+        draining = [*self._draining.values(), *self._hastening]
         for task in draining:
             task.cancel()
         await asyncio.gather(*draining, return_exceptions=True)
@@ -188,6 +190,8 @@ class BalancingKinds:
     def _poke_users(self, id_: str) -> None:
         for user in self._machine.users(id_):
             self._machine.poke(user)
+            if user in self._bringing:
+                self._hasten(user)
 
     # --- proxies ---
 
@@ -205,8 +209,25 @@ class BalancingKinds:
                 # What leaves is first taken out of rotation, then cut: nothing new may come in between.
                 await machine.ports.proxies.ensure(_with_leaving(wanted, ends))
                 await self._cut(wanted, ends)
-            await machine.ports.proxies.ensure(wanted)
+            self._bringing.add(id_)
+            try:
+                await machine.ports.proxies.ensure(wanted)
+            finally:
+                self._bringing.discard(id_)
         machine.set_status(id_, "ready")
+
+    def _hasten(self, id_: str) -> None:
+        """Who is up by now, for a proxy that is being brought to an earlier wish: that may take a reload. Its next run follows."""
+        wished = self._machine.desired.get(id_)
+        if wished is None or not isinstance(wished.spec, Proxy):
+            return
+        spec = wished.spec
+        with contextlib.suppress(Retry):
+            self._need_groups([*(use.group for use in spec.uses), *(group.name for group in spec.proxy.groups)])
+            told = self._machine.ports.proxies.hasten(spec.proxy.name, self._groups(spec))
+            task = asyncio.get_running_loop().create_task(told)
+            self._hastening.add(task)
+            task.add_done_callback(self._hastening.discard)
 
     async def proxy_gone(self, id_: str, spec: Proxy) -> None:
         self._ends.pop(id_, None)
@@ -222,10 +243,12 @@ class BalancingKinds:
             await self._rules.enforce(found.spec.interface.network)
 
     def _proxy_spec(self, spec: Proxy, net: str) -> ProxySpec:
-        uses = {use.group: use for use in spec.uses}
-        node = Node(spec.sandbox, spec.zone)
-        groups = tuple(self._with_servers(one, uses.get(one.name, Use(one.name)), node) for one in spec.proxy.groups)
-        return msgspec.structs.replace(spec.proxy, sandbox_net=net, groups=groups)
+        return msgspec.structs.replace(spec.proxy, sandbox_net=net, groups=self._groups(spec))
+
+    def _groups(self, spec: Proxy) -> tuple[Group, ...]:
+        """With their servers as the proxy's node sees them now."""
+        uses, node = {use.group: use for use in spec.uses}, Node(spec.sandbox, spec.zone)
+        return tuple(self._with_servers(one, uses.get(one.name, Use(one.name)), node) for one in spec.proxy.groups)
 
     def _with_servers(self, group: Group, use: Use, node: Node) -> Group:
         reach = self._book.in_reach(use, node)

@@ -32,8 +32,8 @@ class Kept(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Group(msgspec.Struct, frozen=True):
-    """`healths`: of each target by its name, at each place that looks at it by its sandbox. `returned`: targets that have come back from draining, which
-    a proxy may still have."""
+    """`healths`: of each target by its name, at each place that looks at it by its sandbox. `returned`: targets that have come back from draining:
+    a proxy may still have them."""
 
     spec: TargetGroup
     healths: dict[str, dict[str, Health]]

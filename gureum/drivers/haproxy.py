@@ -34,12 +34,13 @@ from gureum.drivers import (
     haproxy_tallies,
 )
 from gureum.drivers.haproxy_config import CONTROL_SOCKET, MASTER_SOCKET, pem_file
+from gureum.drivers.haproxy_haste import Haste
 from gureum.drivers.haproxy_process import FOLDER, ProxyFolder, State, host, remove_all
 from gureum.drivers.haproxy_slow_start import Ramps, risen, taken_over
 from gureum.drivers.haproxy_text import group_name, server_name
 from gureum.drivers.network_names import checked_name
 from gureum.ports import PortError
-from gureum.ports.proxies import Certificate, Counters, ProxySpec, Sink, TallySink, everything
+from gureum.ports.proxies import Certificate, Counters, Group, ProxySpec, Sink, TallySink, everything
 
 log = logging.getLogger("gureum.proxies")
 READY_TIMEOUT_S = 20.0
@@ -71,6 +72,7 @@ class _Running:
         self.to_delete: set[str] = set()
         self.tls_errors = 0
         control = folder.work / CONTROL_SOCKET
+        self.haste = Haste(control)
         self.ramps = Ramps(lambda: self.state.rises, lambda texts: haproxy_control.commands(control, texts))
 
 
@@ -98,6 +100,11 @@ class HaproxyProxies:
             wished = self._wishes.get(name)
             if wished is not None:
                 await self._bring(wished)
+
+    async def hasten(self, name: str, groups: tuple[Group, ...]) -> None:
+        known = self._running.get(name)
+        if known is not None:
+            await known.haste.bring(groups)
 
     async def remove(self, name: str) -> None:
         self._wishes.pop(checked_name(name), None)
@@ -183,12 +190,24 @@ class HaproxyProxies:
             await self._start(spec, files, pems, known)
             return
         if not await self._change_maps(known, spec, files):
-            known.certain = False
-            await asyncio.to_thread(known.folder.write, files, pems)
-            await self._reload(known)
-            await self._note(known, spec, anew=True)
+            await self._replace_worker(known, spec, files, pems)
             return
         await self._note(known, spec)
+
+    async def _replace_worker(
+        self, known: _Running, spec: ProxySpec, files: dict[str, str], pems: dict[str, str]
+    ) -> None:
+        if known.certain:
+            known.haste.begin(known.state.spec.groups)
+        known.certain = False
+        told: set[int] = set()
+        try:
+            await asyncio.to_thread(known.folder.write, files, pems)
+            newest = await self._reload(known)
+        finally:
+            told = await known.haste.end()
+        await self._note(known, spec, anew=True)
+        known.certain = newest not in told
 
     async def _change(self, known: _Running, spec: ProxySpec) -> bool:
         """At run time; False where that cannot be. The files stay behind until the next reload writes them."""
@@ -293,7 +312,8 @@ class HaproxyProxies:
         known.certain = True
         log.info("proxy started", extra={"proxy": spec.name, "pid": child.pid})
 
-    async def _reload(self, known: _Running) -> None:
+    async def _reload(self, known: _Running) -> int:
+        """The new worker's process."""
         past = known.state.past
         with contextlib.suppress(PortError):
             past = haproxy_counters.past(haproxy_counters.summed(past, await self._count(known), 0))
@@ -303,11 +323,13 @@ class HaproxyProxies:
         signal.pidfd_send_signal(known.pidfd, signal.SIGUSR2)
         await self._ready(known)
         # Not every version says in its notice that it has refused the configuration and kept the old worker: then no worker is new.
-        if not any(worker.reloads == 0 for worker in await self._workers(known)):
+        newest = next((worker.pid for worker in await self._workers(known) if worker.reloads == 0), None)
+        if newest is None:
             raise self._refusal(known)
         known.state = msgspec.structs.replace(known.state, past=past)
         known.to_delete.clear()
         log.info("proxy reloaded", extra={"proxy": known.folder.name})
+        return newest
 
     async def _ready(self, known: _Running) -> None:
         """Until the process says that its new worker serves. PortError with its own words where it refuses or ends."""

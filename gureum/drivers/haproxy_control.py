@@ -141,6 +141,11 @@ def _servers(old: Group, new: Group) -> list[Step] | None:
     return steps + gone
 
 
+def joined_and_parted(old: Group, new: Group) -> list[Step]:
+    """The steps that new requests depend on: nothing of servers that are to be deleted but that they get none. [] where only a reload will do."""
+    return [step for step in _servers(old, new) or () if not step.late]
+
+
 def _added(group: Group, server: Server, *, slowly: bool) -> list[Step]:
     place = f"{group_name(group.name)}/{server_name(server.name)}"
     # One that went a moment ago and still has connections is taken again.

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from gureum.drivers import haproxy_config
 from gureum.drivers.haproxy_text import group_name, server_name
 from gureum.drivers.network_names import checked_name
-from gureum.ports.proxies import Counters, ProxySpec, Record, Sink, TallySink, everything, tally_of
+from gureum.ports.proxies import Counters, Group, ProxySpec, Record, Sink, TallySink, everything, tally_of
 
 
 class SimulatedProxies:
@@ -26,6 +26,9 @@ class SimulatedProxies:
         haproxy_config.render(spec, haproxy_config.Host())
         self.specs[checked_name(spec.name)] = spec
         self._dead.discard(spec.name)
+
+    async def hasten(self, name: str, groups: tuple[Group, ...]) -> None:
+        checked_name(name)  # no change of ours is slow
 
     async def remove(self, name: str) -> None:
         self.specs.pop(checked_name(name), None)

@@ -234,6 +234,10 @@ class Proxies(Protocol):
     async def ensure(self, spec: ProxySpec) -> None:
         """When it returns, new connections are served as wished. A proxy whose process has died is started again."""
 
+    async def hasten(self, name: str, groups: tuple[Group, ...]) -> None:
+        """While `ensure` is bringing about a slow change of the proxy: these servers get what is new, and those that are not `up` do not, before it
+        is done. Best effort, and no wish: the next `ensure` says the same. Nothing where no such change is under way."""
+
     async def remove(self, name: str) -> None: ...
     async def end_connections(self, name: str, group: str, server: str) -> None:
         """Cuts what is still under way to a server that is not `up` (its deregistration delay is over); success when there is none."""

@@ -32,6 +32,8 @@ class NotedProxies:
         self.specs: dict[str, ProxySpec] = {}
         self.log: list[str] = []
         self.refuse = 0
+        self.slow = asyncio.Event()  # unset: a change takes until it is set
+        self.slow.set()
         self.sinks: list[Sink] = []
         self._ended: asyncio.Queue[str] = asyncio.Queue()
 
@@ -45,9 +47,14 @@ class NotedProxies:
         if self.refuse:
             self.refuse -= 1
             raise PortError("the proxy does not start")
+        await self.slow.wait()
         self.specs[spec.name] = spec
         servers = [f"{one.name}{'+' if one.up else '-'}" for group in spec.groups for one in group.servers]
         self.log.append(f"{spec.name}: {' '.join(servers)}")
+
+    async def hasten(self, name: str, groups: tuple[Group, ...]) -> None:
+        servers = [f"{one.name}{'+' if one.up else '-'}" for group in groups for one in group.servers]
+        self.log.append(f"{name} meanwhile: {' '.join(servers)}")
 
     async def remove(self, name: str) -> None:
         self.specs.pop(name, None)

@@ -283,6 +283,24 @@ def test_a_target_that_comes_back_from_draining_is_not_forgotten_by_the_proxy_in
     told(story)
 
 
+def test_a_change_of_health_does_not_wait_for_a_slow_change_of_the_proxy() -> None:
+    async def story(agent: BalancedAgent) -> None:
+        group = target_group(target(11), target(12))
+        agent.service.sync([network(), *node(), proxy(), group])
+        proxies = agent.ports.proxies
+        await agent.until(lambda: proxies.specs.get("p-a") and len(proxies.up()) == 2)
+        await agent.service.balancing_loop.idle()
+        proxies.slow.clear()
+        agent.service.sync([network(), *node(), proxy(protocol="TLS"), group])
+        agent.fail("10.0.1.12")
+        await agent.until(lambda: "p-a meanwhile: i-11:80+ i-12:80-" in proxies.log)
+        assert len(proxies.up()) == 2
+        proxies.slow.set()
+        await agent.until(lambda: proxies.up() == {"i-11:80"})
+
+    told(story)
+
+
 def test_what_could_not_be_cut_is_cut_at_the_next_try() -> None:
     async def story(agent: BalancedAgent) -> None:
         wishes = [network(), *node(), proxy()]

@@ -25,7 +25,7 @@ import msgspec
 import pytest
 
 from gureum.drivers import haproxy_control
-from gureum.drivers.haproxy import clean
+from gureum.drivers.haproxy import HaproxyProxies, clean
 from gureum.drivers.haproxy_process import ProxyFolder
 from gureum.ports import PortError
 from gureum.ports.proxies import (
@@ -257,6 +257,71 @@ def test_what_was_changed_at_run_time_is_kept_by_a_reload(host: ProxyHost) -> No
         await host.proxies.ensure(without(changed, attributes={"idle_timeout.timeout_seconds": "30"}))
         got = {(await asyncio.to_thread(host.get)).told()["target"] for _ in range(6)}
         assert got == {TARGETS[1], TARGETS[2]}
+        await host.proxies.close()
+
+    asyncio.run(story())
+
+
+def test_servers_that_change_during_a_reload_do_not_wait_for_it(
+    host: ProxyHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does what the old worker was told stay in the new one."""
+    one, two = (host.target(address) for address in TARGETS[:2])
+    begun, go_on, write = threading.Event(), threading.Event(), ProxyFolder.write
+
+    def slowly(folder: ProxyFolder, files: dict[str, str], pems: dict[str, str]) -> None:
+        begun.set()
+        assert go_on.wait(20)
+        write(folder, files, pems)
+
+    async def targets() -> set[object]:
+        return {(await asyncio.to_thread(host.get)).told()["target"] for _ in range(4)}
+
+    async def story() -> None:
+        spec = host.spec(http_listener(), groups=(group(one),))
+        await host.proxies.ensure(spec)
+        await host.proxies.hasten(spec.name, (group(two),))
+        assert await targets() == {TARGETS[0]}, "no reload is under way"
+        monkeypatch.setattr(ProxyFolder, "write", slowly)
+        longer = without(spec, attributes={"idle_timeout.timeout_seconds": "30"})
+        reload = asyncio.create_task(host.proxies.ensure(longer))
+        assert await asyncio.to_thread(begun.wait, 20)
+        await host.proxies.hasten(spec.name, (group(one, two),))
+        assert await targets() == {TARGETS[0], TARGETS[1]}
+        await host.proxies.hasten(spec.name, (group(msgspec.structs.replace(one, up=False), two),))
+        assert await targets() == {TARGETS[1]}
+        go_on.set()
+        await reload
+        assert await targets() == {TARGETS[0]}
+        await host.proxies.ensure(without(longer, groups=(group(two),)))
+        assert await targets() == {TARGETS[1]}
+        await host.proxies.close()
+
+    asyncio.run(story())
+
+
+def test_a_new_worker_that_was_told_of_servers_before_its_time_is_replaced(
+    host: ProxyHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it takes over, either worker may answer at the control socket."""
+    one, two = (host.target(address) for address in TARGETS[:2])
+    reload = HaproxyProxies._reload
+
+    async def story() -> None:
+        spec = host.spec(http_listener(), groups=(group(one),))
+        await host.proxies.ensure(spec)
+        longer = without(spec, attributes={"idle_timeout.timeout_seconds": "30"})
+
+        async def then_told(proxies: HaproxyProxies, known: Any) -> int:
+            newest = await reload(proxies, known)
+            await proxies.hasten(spec.name, (group(one, two),))
+            return newest
+
+        monkeypatch.setattr(HaproxyProxies, "_reload", then_told)
+        await host.proxies.ensure(longer)
+        monkeypatch.setattr(HaproxyProxies, "_reload", reload)
+        await host.proxies.ensure(longer)
+        assert {(await asyncio.to_thread(host.get)).told()["target"] for _ in range(4)} == {TARGETS[0]}
         await host.proxies.close()
 
     asyncio.run(story())
