@@ -179,10 +179,11 @@ class AgentServer:
 
     async def _pieces(self, request: dict[str, Any]) -> Any:
         name, place, wait_s = str(request["name"]), str(request["place"]), float(request["wait_s"])
-        return await pieces(self._service.machine, name, place, wait_s, merged=bool(request.get("merged")))
+        until, merged = str(request.get("until", "")), bool(request.get("merged"))
+        return await pieces(self._service.machine, name, place, wait_s, until=until, merged=merged)
 
     async def _tail(self, request: dict[str, Any]) -> Any:
-        return {"place": await streams_of(self._service.machine).tail(str(request["name"]), int(request["lines"]))}
+        return await streams_of(self._service.machine).tail(str(request["name"]), int(request["lines"]))
 
     async def _resize(self, request: dict[str, Any]) -> Any:
         streams = streams_of(self._service.machine)

@@ -28,7 +28,7 @@ from gureum.docker.lowering import core_name
 from gureum.engine.resource import Resource, key_of
 from gureum.engine.wire import frame
 from gureum.ports import PortError
-from gureum.ports.streams import Piece, Pieces
+from gureum.ports.streams import Piece, Pieces, Stretch
 
 RAW_STREAM, MULTIPLEXED_STREAM = "application/vnd.docker.raw-stream", "application/vnd.docker.multiplexed-stream"
 PAGE_WAIT_S = 30.0
@@ -40,10 +40,12 @@ def multiplexed(stream: str, data: bytes) -> bytes:
     return struct.pack(">BxxxI", _STREAMS[stream], len(data)) + data
 
 
-async def read(world: World, name: str, place: str, wait_s: float = 0.0, *, merged: bool = False) -> Pieces:
+async def read(
+    world: World, name: str, place: str, wait_s: float = 0.0, *, until: str = "", merged: bool = False
+) -> Pieces:
     """DockerError when the agent is away."""
     try:
-        request = {"op": "pieces", "name": name, "place": place, "wait_s": wait_s, "merged": merged}
+        request = {"op": "pieces", "name": name, "place": place, "wait_s": wait_s, "until": until, "merged": merged}
         answer = await patiently(lambda: world.link.ask(request, wait_s + 30.0))
         return msgspec.convert(answer, Pieces, strict=False)
     except PortError as refused:
@@ -102,16 +104,21 @@ async def container_logs(call: Call) -> None:
         raise bad_parameter("Bad parameters: you must choose at least one stream")
     since = moment(call.text("since") or "0", call.now)
     until = moment(call.text("until") or "0", call.now)
-    name, place = core_name(container.meta.name), ""
-    tail = call.text("tail") or "all"
-    if tail != "all":
-        if not tail.lstrip("-").isdecimal():
-            raise bad_parameter(f'strconv.ParseInt: parsing "{tail}": invalid syntax')
-        if int(tail) >= 0:
-            place = str((await call.ask({"op": "tail", "name": name, "lines": int(tail)})).get("place", ""))
+    name, following = core_name(container.meta.name), call.flag("follow")
+    lines = call.text("tail") or "all"
+    if lines != "all" and not lines.lstrip("-").isdecimal():
+        raise bad_parameter(f'strconv.ParseInt: parsing "{lines}": invalid syntax')
+    found = await call.ask({"op": "tail", "name": name, "lines": -1 if lines == "all" else int(lines)})
+    stretch = msgspec.convert(found, Stretch)
+    # Who does not follow hears what was there when it asked: else a program that never rests would come with a line too many, or without end.
+    until_place = "" if following else stretch.end
     render = _Render(call, container, wanted, since, until)
     merged = not (since or until or call.flag("timestamps"))
-    first = await read(call.world, name, place, merged=merged)  # what is refused is refused before an answer has begun
+
+    async def page_after(place: str) -> Pieces:
+        return await read(call.world, name, place, until=until_place, merged=merged)
+
+    first = await page_after(stretch.start)  # what is refused is refused before an answer has begun
     await call.responder.begin(200, RAW_STREAM if container.spec.config.get("Tty") else MULTIPLEXED_STREAM)
     running = container.status.state in ("running", "restarting")
 
@@ -119,8 +126,8 @@ async def container_logs(call: Call) -> None:
         page = first
         while page.pieces:
             await call.responder.write(render(page.pieces))
-            page = await read(call.world, name, page.place, merged=merged)
-        if call.flag("follow") and running and not render.is_over():
+            page = await page_after(page.place)
+        if following and running and not render.is_over():
             async for pieces in follow(call.world, container, page.place, container.status.boot, merged=merged):
                 await call.responder.write(render(pieces))
                 if render.is_over():

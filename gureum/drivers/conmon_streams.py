@@ -15,19 +15,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import socket
 from datetime import datetime
 from pathlib import Path
-from typing import Literal, cast
+from typing import BinaryIO, Literal, cast
 
 from gureum.drivers.console_files import ConsoleFiles
 from gureum.ports import PortError
-from gureum.ports.streams import Feed, Piece, Pieces
+from gureum.ports.streams import Feed, Piece, Pieces, Stretch
 
 LIMIT_READ_BYTES = 1 << 20
 _TAIL_CHUNK_BYTES = 1 << 16
 _INPUT_BYTES = 8192  # conmon reads so much at once
 _WRITE_S = 3600.0
+# Neighbouring lines of the log that are of one stream; what stands before the text of each, and the end of the line where the text has none.
+_RUN = re.compile(rb"^(\S+) (stdout|stderr) [FP] .*\n(?:\S+ \2 [FP] .*\n)*+", re.MULTILINE)
+_HEAD = re.compile(rb"^\S+ \w+ (?:F |P (.*)\n)", re.MULTILINE)
+_HEAD_OF_WHOLE = re.compile(rb"^\S+ \w+ F ", re.MULTILINE)
 _seconds: dict[bytes, int] = {}
 
 
@@ -37,11 +42,11 @@ class ConmonStreams:
     def __init__(self, run_dir: Path, log_dir: Path, consoles: ConsoleFiles) -> None:
         self._folder, self._log_dir, self._consoles = run_dir / "containers", log_dir, consoles
 
-    async def read(self, name: str, place: str = "") -> Pieces:
+    async def read(self, name: str, place: str = "", *, until: str = "", merged: bool = False) -> Pieces:
         self._consoles.looks(name)
-        return await asyncio.to_thread(read_pieces, self._log(name), place)
+        return await asyncio.to_thread(read_pieces, self._log(name), place, until, merged=merged)
 
-    async def tail(self, name: str, lines: int) -> str:
+    async def tail(self, name: str, lines: int) -> Stretch:
         return await asyncio.to_thread(find_tail, self._log(name), lines)
 
     async def changed(self, name: str, timeout_s: float) -> None:
@@ -135,43 +140,54 @@ class ConmonFeed:
             self._socket.close()
 
 
-def read_pieces(path: Path, place: str) -> Pieces:
-    """Pieces of the file after `place`, up to the last whole one."""
+def read_pieces(path: Path, place: str, until: str = "", *, merged: bool = False) -> Pieces:
+    """Pieces of the file after `place`, up to the last whole one before `until`."""
     try:
         with open(path, "rb") as file:
             status = os.fstat(file.fileno())
             inode = status.st_ino
             if place == "end":
                 return Pieces((), f"{inode}:{status.st_size}")
-            known, _, offset_text = place.partition(":")
-            offset = int(offset_text) if known == str(inode) and offset_text.isdecimal() else 0
+            offset, limit = _offset(place, inode) or 0, LIMIT_READ_BYTES
+            if until:
+                # Of a log that was begun anew meanwhile nothing is left that was there then.
+                limit = min(limit, max(0, (_offset(until, inode) or 0) - offset))
             file.seek(offset)
-            data = file.read(LIMIT_READ_BYTES)
+            data = file.read(limit)
     except FileNotFoundError:
         return Pieces((), "" if place == "end" else place)
-    pieces, used = parse(data)
+    pieces, used = (parse_merged if merged else parse)(data)
     return Pieces(tuple(pieces), f"{inode}:{offset + used}")
 
 
-def find_tail(path: Path, lines: int) -> str:
-    """Where the last so many lines begin."""
+def _offset(place: str, inode: int) -> int | None:
+    """None for a place in another file."""
+    known, _, offset = place.partition(":")
+    return int(offset) if known == str(inode) and offset.isdecimal() else None
+
+
+def find_tail(path: Path, lines: int) -> Stretch:
+    """The last so many lines, up to the present end of the file."""
     try:
         with open(path, "rb") as file:
-            inode, at = os.fstat(file.fileno()).st_ino, file.seek(0, os.SEEK_END)
-            if lines <= 0:
-                return f"{inode}:{at}"
-            text = b""
-            while at > 0:
-                step = min(_TAIL_CHUNK_BYTES, at)
-                at -= step
-                file.seek(at)
-                text = file.read(step) + text
-                starts = _line_starts(text, complete=at == 0)
-                if len(starts) >= lines:
-                    return f"{inode}:{at + starts[-lines]}"
-            return f"{inode}:0"
+            inode, size = os.fstat(file.fileno()).st_ino, file.seek(0, os.SEEK_END)
+            start = 0 if lines < 0 else _tail_start(file, size, lines)
+            return Stretch(f"{inode}:{start}", f"{inode}:{size}")
     except FileNotFoundError:
-        return ""
+        return Stretch("", "")
+
+
+def _tail_start(file: BinaryIO, size: int, lines: int) -> int:
+    at, text = size, b""
+    while at > 0 and lines:
+        step = min(_TAIL_CHUNK_BYTES, at)
+        at -= step
+        file.seek(at)
+        text = file.read(step) + text
+        starts = _line_starts(text, complete=at == 0)
+        if len(starts) >= lines:
+            return at + starts[-lines]
+    return at
 
 
 def _line_starts(text: bytes, *, complete: bool) -> list[int]:
@@ -202,6 +218,19 @@ def parse(data: bytes) -> tuple[list[Piece], int]:
             stream = cast(Literal["stdout", "stderr"], fields[1].decode())
             pieces.append(Piece(_time_ns(fields[0]), stream, whole, text))
     return pieces, at
+
+
+def parse_merged(data: bytes) -> tuple[list[Piece], int]:
+    """As `parse`, with neighbours of one stream as one piece: without a step per line, so that tiny lines cost little."""
+    pieces: list[Piece] = []
+    used = data.rfind(b"\n") + 1
+    for run in _RUN.finditer(data, 0, used):
+        lines = run[0]
+        last = lines.rfind(b"\n", 0, len(lines) - 1) + 1
+        text = _HEAD.sub(rb"\1", lines) if b" P " in lines else _HEAD_OF_WHOLE.sub(b"", lines)
+        stream = cast(Literal["stdout", "stderr"], run[2].decode())
+        pieces.append(Piece(_time_ns(run[1]), stream, lines[last:].split(b" ", 3)[2] == b"F", text))
+    return pieces, used
 
 
 def _time_ns(text: bytes) -> int:

@@ -23,6 +23,13 @@ class Pieces(msgspec.Struct, frozen=True):
     place: str
 
 
+class Stretch(msgspec.Struct, frozen=True):
+    """What was printed between two places, and nothing that came later."""
+
+    start: str
+    end: str
+
+
 class Feed(Protocol):
     """The way to a program's standard input."""
 
@@ -34,11 +41,12 @@ class Feed(Protocol):
 
 
 class Streams(Protocol):
-    async def read(self, name: str, place: str = "") -> Pieces:
-        """What the container printed after `place` ("": from the oldest that is kept, "end": nothing, only the place), a limited amount."""
+    async def read(self, name: str, place: str = "", *, until: str = "", merged: bool = False) -> Pieces:
+        """What the container printed after `place` ("": from the oldest that is kept, "end": nothing, only the place), a limited amount, and
+        nothing that was printed after `until`. `merged`: nobody asks for times, neighbours of one stream come as one piece."""
 
-    async def tail(self, name: str, lines: int) -> str:
-        """The place before the last so many lines."""
+    async def tail(self, name: str, lines: int) -> Stretch:
+        """The last so many lines that are there now; all for a negative number."""
 
     async def changed(self, name: str, timeout_s: float) -> None:
         """Returns when the container may have printed since the last `read`, at the latest after `timeout_s`."""
