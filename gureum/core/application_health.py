@@ -15,7 +15,7 @@ from typing import Any
 from gureum.core.specs import HealthCheck
 from gureum.ports import PortError
 from gureum.ports.clock import Clock
-from gureum.ports.containers import Containers, ContainerState
+from gureum.ports.containers import Containers, ContainerState, User
 
 KEPT, OUTPUT_BYTES = 5, 4096
 
@@ -74,7 +74,7 @@ class ApplicationHealth:
         """None when nothing could be run: it is paused, or about to end."""
         start = time.time()
         try:
-            done = await self._containers.exec(name, check.args, timeout_s=check.timeout_s)
+            done = await self._containers.exec(name, check.args, timeout_s=check.timeout_s, user=User(text=check.user))
             code, output = done.exit_code, (done.stdout + done.stderr)[:OUTPUT_BYTES].decode(errors="replace")
         except PortError as refused:
             if "did not end within" not in refused.why:

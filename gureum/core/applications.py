@@ -174,6 +174,7 @@ class Applications:
             )
             for interface in spec.interfaces:
                 machine.need(id_, f"Interface/{interface}")
+            wish = msgspec.structs.replace(wish, shared=self._joined(wish.shared))
             state = await machine.ports.containers.start(_container_spec(name, spec, wish, root, sandbox.data))
         except PortError as refused:
             await self._withdraw(name)
@@ -183,6 +184,18 @@ class Applications:
         self._limits[name] = spec.limits
         self._states[name] = state
         self._watch(state)
+
+    def _joined(self, shared: dict[str, str]) -> dict[str, str]:
+        """`shared` with the namespaces of containers ("container:NAME") as paths. PortError when one does not run, in Docker's words."""
+        found = dict(shared)
+        for kind, where in shared.items():
+            owner = where.removeprefix("container:")
+            if owner != where:
+                state = self._states.get(owner)
+                if state is None or state.state != "running":
+                    raise PortError(f"cannot join {kind.upper()} of a non running container: {owner}", retry=False)
+                found[kind] = f"/proc/{state.pid}/ns/{kind}"
+        return found
 
     async def _publish(self, spec: Container) -> None:
         publisher = self._machine.ports.publisher

@@ -160,6 +160,8 @@ class NetworkKinds:
         await self.rules.enforce(spec.network)
 
     async def sandbox(self, id_: str, spec: Sandbox) -> None:
+        if spec.sandbox.users:
+            self._machine.need(id_, f"Sandbox/{spec.sandbox.users}")
         paths = await self._machine.ports.networks.ensure_sandbox(spec.sandbox)
         self._machine.set_status(id_, "ready", data={"net": paths.net, "user": paths.user, "uid_base": paths.uid_base})
 

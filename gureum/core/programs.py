@@ -51,6 +51,7 @@ class Start(msgspec.Struct, frozen=True):
     env: tuple[str, ...] = ()
     user: User = User()
     folder: str = ""
+    privileged: bool = False
     id: str = ""
     keep_s: float = 0.0
     note: str = ""
@@ -121,7 +122,13 @@ class Programs:
 
     async def _start(self, start: Start, piece_bytes: int) -> Program:
         session = await self._containers.attach(
-            start.name, start.args, terminal=start.terminal, env=start.env, user=start.user, folder=start.folder
+            start.name,
+            start.args,
+            terminal=start.terminal,
+            env=start.env,
+            user=start.user,
+            folder=start.folder,
+            privileged=start.privileged,
         )
         return Program(session, start, piece_bytes)
 

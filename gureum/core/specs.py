@@ -97,7 +97,7 @@ class Restart(msgspec.Struct, frozen=True):
 
 
 class HealthCheck(msgspec.Struct, frozen=True):
-    """A program that tells by its exit code whether an application is well (Docker: HEALTHCHECK)."""
+    """A program that tells by its exit code whether an application is well (Docker: HEALTHCHECK). `user`: as Application.user."""
 
     args: tuple[str, ...]
     interval_s: float = 30.0
@@ -105,6 +105,7 @@ class HealthCheck(msgspec.Struct, frozen=True):
     start_period_s: float = 0.0
     start_interval_s: float = 5.0
     retries: int = 3
+    user: str = ""
 
 
 class Container(msgspec.Struct, frozen=True):

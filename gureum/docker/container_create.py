@@ -6,12 +6,13 @@ import ipaddress
 import platform
 import re
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from gureum.docker import find, names, options
+from gureum.docker import checks, find, links, names, options
 from gureum.docker.addresses import BUILTIN, builtin_id, ensure_builtin
 from gureum.docker.call import Call, operation
 from gureum.docker.errors import bad_parameter, conflict, not_built, not_found
@@ -31,23 +32,6 @@ from gureum.docker.kinds import (
 from gureum.engine.client import Transaction
 from gureum.engine.resource import Meta, key_of
 
-LEAST_MEMORY = 6 << 20
-_NOT_BUILT = {
-    "BlkioWeight": "weights of disk use",
-    "BlkioWeightDevice": "weights of disk use",
-    "BlkioDeviceReadBps": "limits of disk use",
-    "BlkioDeviceReadIOps": "limits of disk use",
-    "BlkioDeviceWriteBps": "limits of disk use",
-    "BlkioDeviceWriteIOps": "limits of disk use",
-    "CpusetMems": "memory nodes",
-    "DeviceCgroupRules": "rules for devices",
-    "DeviceRequests": "requests for devices (--gpus)",
-    "Init": "an init process (--init)",
-    "Links": "links (use a network and names)",
-    "OomKillDisable": "containers that are not killed for memory",
-    "StorageOpt": "options of the storage driver",
-    "VolumesFrom": "volumes from another container",
-}
 _PORT = re.compile(r"(\d{1,5})(?:/(tcp|udp|sctp))?")
 
 
@@ -62,7 +46,7 @@ async def create_container(call: Call) -> None:
         raise bad_parameter(f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
     image = find.image(call.client, str(body.get("Image") or ""))
     config = merged(body, msgspec.json.decode(image.spec.config).get("config") or {})
-    warnings = check(config, host)
+    warnings = checks.check(config, host)
     if "host" in (host.get("NetworkMode"), host.get("UTSMode")):
         config["Hostname"] = config.get("Hostname") or platform.node()
     container_id = secrets.token_hex(32)
@@ -128,69 +112,6 @@ def _words(value: Any) -> tuple[str, ...]:
     return tuple(map(str, value)) if isinstance(value, list) else (str(value),) if value else ()
 
 
-def check(config: dict[str, Any], host: dict[str, Any]) -> list[str]:
-    """DockerError 400 for what no start could bring about; returns what the user should know."""
-    _check_limits(host)
-    _check_policy(host)
-    options.check_capabilities(host)
-    if config.get("StopSignal"):
-        options.signal_number(str(config["StopSignal"]))
-    if str(config.get("WorkingDir") or "/")[:1] != "/":
-        raise bad_parameter(
-            f"the working directory '{config['WorkingDir']}' is invalid, it needs to be an absolute path"
-        )
-    for key, what in _NOT_BUILT.items():
-        if host.get(key):
-            raise not_built(what)
-    driver = (host.get("LogConfig") or {}).get("Type") or "json-file"
-    if driver == "none":
-        raise not_built("containers without a log")
-    if driver not in ("json-file", "local"):
-        raise bad_parameter(f"logger: no log driver named '{driver}' is registered")
-    for kind in ("PidMode", "IpcMode"):
-        if str(host.get(kind) or "").startswith("container:"):
-            raise not_built(f"{kind} of another container")
-    runtime = host.get("Runtime") or ""
-    if runtime not in ("", "runc", "crun", "io.containerd.runc.v2"):
-        raise bad_parameter(f"unknown or invalid runtime name: {runtime}")
-    options.application(_probe(config, host))
-    options.limits(host)
-    return []
-
-
-def _check_limits(host: dict[str, Any]) -> None:
-    memory, swap = int(host.get("Memory") or 0), int(host.get("MemorySwap") or 0)
-    if 0 < memory < LEAST_MEMORY:
-        raise bad_parameter("Minimum memory limit allowed is 6MB")
-    if memory and 0 < swap < memory:
-        raise bad_parameter("Minimum memoryswap limit should be larger than memory limit, see usage")
-    if not memory and swap > 0:
-        raise bad_parameter("You should always set the Memory limit when using Memoryswap limit, see usage")
-    if memory and int(host.get("MemoryReservation") or 0) > memory:
-        raise bad_parameter("Minimum memory limit can not be less than memory reservation limit, see usage")
-    if host.get("NanoCpus") and (host.get("CpuQuota") or host.get("CpuPeriod")):
-        raise bad_parameter("Conflicting options: Nano CPUs and CPU CFS Quota cannot both be set")
-
-
-def _check_policy(host: dict[str, Any]) -> None:
-    policy = host.get("RestartPolicy") or {}
-    name, most = policy.get("Name") or "no", int(policy.get("MaximumRetryCount") or 0)
-    known = "use one of 'no', 'always', 'on-failure', or 'unless-stopped'"
-    if name not in ("no", "always", "unless-stopped", "on-failure"):
-        raise bad_parameter(f"invalid restart policy: unknown policy '{name}'; {known}")
-    if most and name != "on-failure":
-        raise bad_parameter("invalid restart policy: maximum retry count can only be used with 'on-failure'")
-    if most < 0:
-        raise bad_parameter("invalid restart policy: maximum retry count cannot be negative")
-    if host.get("AutoRemove") and name != "no":
-        raise bad_parameter("can't create 'AutoRemove' container with restart policy")
-
-
-def _probe(config: dict[str, Any], host: dict[str, Any]) -> Container:
-    spec = ContainerSpec("", config, host, "", "", ("x",))
-    return Container(meta=Meta(SCOPE, "0" * 64, "", 0.0), spec=spec)
-
-
 def _free_name(call: Call) -> str:
     for _ in range(100):
         name = names.random_name()
@@ -253,11 +174,18 @@ def _endpoints(
     mode = str(host.get("NetworkMode") or "")
     mode = _network(mode)
     host["NetworkMode"] = host.get("NetworkMode") or "bridge"
+    host["Links"] = list(links.resolved(call.client, host.get("Links"))) or None
+    if str(host.get("PidMode") or "").startswith("container:"):
+        _share_processes(call, host)
     if mode.startswith("container:"):
-        other = find.container(call.client, mode.removeprefix("container:"))
+        other = find.other_container(call.client, mode.removeprefix("container:"))
         host["NetworkMode"] = f"container:{other.meta.name}"
         if host.get("PortBindings"):
             raise bad_parameter("conflicting options: port publishing and the container type network mode")
+        if host["Links"]:
+            raise bad_parameter(
+                "conflicting options: container type network can't be used with links. This would result in undefined behavior"
+            )
         return ()
     wished = dict(networking.get("EndpointsConfig") or {})
     settings = {_network(str(key)): value or {} for key, value in wished.items()}
@@ -268,8 +196,20 @@ def _endpoints(
         # Those that are always there may be about to be made, with this container.
         network = None if name in BUILTIN else find.network(call.client, name)
         network_id = builtin_id(name) if network is None else network.meta.name
-        found.append(endpoint(network_id, settings[name], network.spec if network is not None else None, config))
+        made = endpoint(network_id, settings[name], network.spec if network is not None else None, config)
+        found.append(msgspec.structs.replace(made, links=links.resolved(call.client, made.links)))
     return tuple(found)
+
+
+def _share_processes(call: Call, host: dict[str, Any]) -> None:
+    """The kernel lets a container use another's process ids only with that one's users. So where it has the network of a third, it cannot."""
+    other = find.other_container(call.client, str(host["PidMode"]).removeprefix("container:"))
+    host["PidMode"] = f"container:{other.meta.name}"
+    network = str(host.get("NetworkMode") or "")
+    if network.startswith("container:"):
+        third = find.other_container(call.client, network.removeprefix("container:")).meta.name
+        if third not in (other.meta.name, str(other.spec.host.get("NetworkMode") or "").removeprefix("container:")):
+            raise not_built("the process ids of one container with the network of another (--pid, --network)")
 
 
 def endpoint(network_id: str, settings: dict[str, Any], network: Any, config: dict[str, Any]) -> Endpoint:
@@ -301,6 +241,8 @@ def _mounts(
     found: dict[str, MountPoint] = {}
     for target in config.get("Volumes") or {}:
         found[_target(target)] = MountPoint("volume", _target(target), anonymous=True)
+    for text in host.get("VolumesFrom") or ():
+        found |= {mount.target: mount for mount in _volumes_from(call, str(text))}
     for text in host.get("Binds") or ():
         mount = _bind(str(text))
         found[mount.target] = mount
@@ -310,6 +252,16 @@ def _mounts(
     for target, text in (host.get("Tmpfs") or {}).items():
         found[_target(target)] = MountPoint("tmpfs", _target(target), options=str(text))
     return tuple(_with_volume(call, transaction, mount, container_id) for mount in found.values())
+
+
+def _volumes_from(call: Call, text: str) -> Iterator[MountPoint]:
+    """All that the other has mounted, "NAME:ro" for reading only. What the image has there is not copied again."""
+    name, _, mode = text.partition(":")
+    if mode not in ("", "ro", "rw", "z", "Z"):
+        raise bad_parameter(f"invalid mode for volumes-from: {mode}")
+    for mount in find.other_container(call.client, name).spec.mounts:
+        if mount.type != "tmpfs":
+            yield msgspec.structs.replace(mount, writable=mount.writable and mode != "ro", copy=False, anonymous=False)
 
 
 def _target(text: str) -> str:
@@ -365,6 +317,8 @@ def _mount(one: dict[str, Any]) -> MountPoint:
                 f"invalid mount config for type \"bind\": invalid mount path: '{source}' mount path must be absolute"
             )
         wish = one.get("BindOptions") or {}
+        if wish.get("NonRecursive") or wish.get("ReadOnlyForceRecursive"):
+            raise not_built("bind mounts that leave out or change what is mounted below (bind-recursive)")
         propagation = str(wish.get("Propagation") or "rprivate")
         if not wish.get("CreateMountpoint") and not Path(source).exists():
             raise bad_parameter(f'invalid mount config for type "bind": bind source path does not exist: {source}')
@@ -379,14 +333,21 @@ def _mount(one: dict[str, Any]) -> MountPoint:
     if kind == "volume":
         if source:
             check_volume_name(source)
-        copy = not (one.get("VolumeOptions") or {}).get("NoCopy")
+        wish = one.get("VolumeOptions") or {}
+        copy = not wish.get("NoCopy")
+        if wish.get("Subpath"):
+            raise not_built("a part of a volume (volume-subpath)")
+        if str((wish.get("DriverConfig") or {}).get("Name") or "local") != "local":
+            raise not_built(f"the volume driver {wish['DriverConfig']['Name']}")
         return MountPoint("volume", target, name=source, writable=writable, copy=copy, mode="z", anonymous=not source)
     if kind == "tmpfs":
         wish = one.get("TmpfsOptions") or {}
         words = [f"size={wish['SizeBytes']}"] if wish.get("SizeBytes") else []
         words += [f"mode={wish['Mode']:o}"] if wish.get("Mode") else []
         return MountPoint("tmpfs", target, options=",".join([*words, *([] if writable else ["ro"])]))
-    raise bad_parameter(f"invalid mount config: mount type unknown: {kind!r}")
+    if kind in ("image", "cluster", "npipe"):
+        raise not_built(f"mounts of the type {kind}")
+    raise bad_parameter(f"mount type unknown: {kind!r}")
 
 
 def _with_volume(call: Call, transaction: Transaction, mount: MountPoint, container_id: str) -> MountPoint:
@@ -400,4 +361,4 @@ def _with_volume(call: Call, transaction: Transaction, mount: MountPoint, contai
     return msgspec.structs.replace(mount, name=name)
 
 
-__all__ = ["bindings", "check", "create_container", "endpoint", "key_of", "merged", "name_taken"]
+__all__ = ["bindings", "create_container", "endpoint", "key_of", "merged", "name_taken"]

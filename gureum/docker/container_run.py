@@ -12,10 +12,10 @@ from typing import Any
 import msgspec
 
 from gureum.core.world import World
-from gureum.docker import find, names, options
+from gureum.docker import checks, find, links, names, options
 from gureum.docker.addresses import free_port, take_address
 from gureum.docker.call import Call, Watcher, operation
-from gureum.docker.container_create import check, name_taken
+from gureum.docker.container_create import name_taken
 from gureum.docker.errors import DockerError, bad_parameter, conflict, server_error
 from gureum.docker.events import Events
 from gureum.docker.kinds import NAMES, SCOPE, Container, Network, PortBinding
@@ -40,8 +40,27 @@ async def start_container(call: Call) -> None:
             raise conflict("cannot start a paused container, try unpause instead")
         await call.responder.send(304)
         return
-    await start(call, container)
+    try:
+        await start(call, container)
+    except DockerError:
+        await _remove_refused(call, container)
+        raise
     await call.responder.send(204)
+
+
+async def _remove_refused(call: Call, container: Container) -> None:
+    """Who is to go when it ends, and never came to run, goes now (Docker: AutoRemove)."""
+
+    def decide(transaction: Transaction) -> Container | None:
+        current = call.client.get(Container, SCOPE, container.meta.name)
+        if current is None or current.spec.boot or not current.spec.host.get("AutoRemove"):
+            return None
+        remove(call.world, transaction, current, volumes=True)
+        return current
+
+    gone = await call.commit(decide)
+    if gone is not None:
+        call.world.part(Events).container(gone, "destroy")
 
 
 async def start(call: Call, container: Container) -> Container:
@@ -53,6 +72,8 @@ async def start(call: Call, container: Container) -> Container:
             raise conflict("container is marked for removal and cannot be started")
         if current.spec.wish == "running" and current.status.boot != current.spec.boot:
             return current  # somebody else has just started it
+        links.check_running(call.client, current)
+        _check_joined(call, current)
         ends = []
         for end in current.spec.endpoints:
             network = call.client.get(Network, SCOPE, end.network)
@@ -74,6 +95,19 @@ async def start(call: Call, container: Container) -> Container:
 
     wished = await call.commit(decide)
     return await _started(call, wished)
+
+
+def _check_joined(call: Call, container: Container) -> None:
+    """DockerError 409 when a container does not run whose namespaces it is to have."""
+    for key, kind in (("NetworkMode", "network namespace"), ("PidMode", "PID namespace")):
+        mode = str(container.spec.host.get(key) or "")
+        other = mode.removeprefix("container:")
+        if other != mode:
+            found = call.client.get(Container, SCOPE, other)
+            if found is None:
+                raise conflict(f"joining {kind} of container: No such container: {other}")
+            if found.status.state != "running":
+                raise conflict(f"joining {kind} of container: cannot join {kind} of a non running container: {other}")
 
 
 async def _started(call: Call, wished: Container) -> Container:
@@ -305,7 +339,7 @@ async def update_container(call: Call) -> None:
     def decide(transaction: Transaction) -> None:
         current = _current(call, container)
         host = {**current.spec.host, **changes}
-        check(current.spec.config, host)
+        checks.check(current.spec.config, host)
         spec = msgspec.structs.replace(current.spec, host=host)
         transaction.update(msgspec.structs.replace(current, spec=spec))
 

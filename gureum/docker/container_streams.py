@@ -20,7 +20,7 @@ from gureum.core.world import World
 from gureum.docker import find, options
 from gureum.docker.call import Call, Watcher, operation, patiently
 from gureum.docker.container_run import moment
-from gureum.docker.errors import bad_parameter, conflict, server_error
+from gureum.docker.errors import DockerError, bad_parameter, conflict, server_error
 from gureum.docker.events import Events
 from gureum.docker.kinds import Container
 from gureum.docker.lifecycle import Followers
@@ -105,6 +105,8 @@ async def container_logs(call: Call) -> None:
     since = moment(call.text("since") or "0", call.now)
     until = moment(call.text("until") or "0", call.now)
     name, following = core_name(container.meta.name), call.flag("follow")
+    if (container.spec.host.get("LogConfig") or {}).get("Type") == "none":
+        raise DockerError(501, "configured logging driver does not support reading")
     lines = call.text("tail") or "all"
     if lines != "all" and not lines.lstrip("-").isdecimal():
         raise bad_parameter(f'strconv.ParseInt: parsing "{lines}": invalid syntax')

@@ -128,6 +128,7 @@ async def _open(call: Call, made: Exec, container: Container) -> Stream:
         "env": [str(entry) for entry in wish.get("Env") or ()],
         "user": {"text": user},
         "folder": str(wish.get("WorkingDir") or ""),
+        "privileged": bool(wish.get("Privileged")),
     }
     try:
         _, stream = await patiently(lambda: call.world.link.open(request))

@@ -30,6 +30,14 @@ def container(client: Client, text: str) -> Container:
     return found
 
 
+def other_container(client: Client, text: str) -> Container:
+    """One that another container is to share something with. DockerError 400, as 404 would speak of the image that is to be run."""
+    try:
+        return container(client, text)
+    except DockerError as error:
+        raise bad_parameter(error.message) from error
+
+
 def image(client: Client, text: str) -> Image:
     """DockerError 404 "No such image: …"."""
     found = find_image(client, text)

@@ -11,8 +11,10 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Iterator
 
+import msgspec
+
 from gureum.core import specs
-from gureum.docker import options
+from gureum.docker import links, options
 from gureum.docker.kinds import SCOPE, Container, Endpoint, MountPoint, Network, Volume
 from gureum.engine.lowering import Desired, Reader
 from gureum.engine.registry import lower
@@ -24,6 +26,7 @@ from gureum.ports.publishing import Publication, Published
 from gureum.ports.volumes import Source, VolumeSpec
 
 RESOLVER = "169.254.169.253"
+_MOST_SHARERS = 32
 _HOSTS = """\
 127.0.0.1\tlocalhost
 ::1\tlocalhost ip6-localhost ip6-loopback
@@ -68,28 +71,53 @@ def lower_container(container: Container, read: Reader) -> Iterable[Desired]:
     if not living:
         yield Desired("Container", name, owner, _stopped(name))
         return
-    sandbox = _sandbox_of(container)
+    sandbox, users = _sandbox_of(container, read), _users_of(container, read)
     endpoints = [end for end in spec.endpoints if end.address] if sandbox == name else []
     if sandbox == name:
-        place = SandboxSpec(name, options.hostname(container), guest=options.has_own_users(spec.host))
+        guest = options.has_own_users((users or container).spec.host)
+        place = SandboxSpec(
+            name, options.hostname(container), guest=guest, users=_sandbox_of(users, read) if users and guest else ""
+        )
         yield Desired("Sandbox", name, owner, specs.Sandbox(place))
     yield Desired("Image", name, owner, specs.Image(f"digest:{spec.digest}"))
     for index, end in enumerate(endpoints):
         network = read.get(Network, SCOPE, end.network)
         if network is not None:
             yield _interface(name, owner, end, network, index)
-    records = (*_records(container, endpoints, read), *_further_records(container, endpoints, read))
+    records = (
+        *_records(container, endpoints, read),
+        *_further_records(container, endpoints, read),
+        *links.records(container, endpoints, read, core_network),
+    )
     if records:
         yield Desired("Names", name, owner, specs.Names(records))
     yield Desired("Container", name, owner, _container(container, name, sandbox, endpoints, read))
 
 
-def _sandbox_of(container: Container) -> str:
+def _sandbox_of(container: Container, read: Reader) -> str:
     """Another container's, where it shares that one's network."""
-    mode = str(container.spec.host.get("NetworkMode") or "")
-    return (
-        core_name(mode.removeprefix("container:")) if mode.startswith("container:") else core_name(container.meta.name)
-    )
+    for _ in range(_MOST_SHARERS):
+        other = _other(container, "NetworkMode", read)
+        if other is None:
+            break
+        container = other
+    return core_name(container.meta.name)
+
+
+def _users_of(container: Container, read: Reader) -> Container | None:
+    """The container whose process ids it shares, and with them its users."""
+    found = None
+    for _ in range(_MOST_SHARERS):
+        other = _other(found or container, "PidMode", read)
+        if other is None:
+            break
+        found = other
+    return found
+
+
+def _other(container: Container, key: str, read: Reader) -> Container | None:
+    mode = str(container.spec.host.get(key) or "")
+    return read.get(Container, SCOPE, mode.removeprefix("container:")) if mode.startswith("container:") else None
 
 
 def _stopped(name: str) -> specs.Container:
@@ -172,7 +200,7 @@ def _container(
         wish=spec.wish,
         boot=spec.boot,
         args=spec.args,
-        env=spec.env,
+        env=(*spec.env, *links.variables(container, read)),
         hostname=options.hostname(container),
         machine=False,
         limits=options.limits(spec.host),
@@ -180,7 +208,7 @@ def _container(
         stop_signal=spec.stop_signal,
         stop_timeout_s=spec.stop_timeout_s,
         restart_on_reboot=False,
-        application=options.application(container),
+        application=_application(container, read),
         working_dir=spec.working_dir,
         shown=tuple(shown),
         published=_publication(container, name, endpoints),
@@ -189,6 +217,13 @@ def _container(
         paused=spec.paused,
         needs=tuple(dict.fromkeys(needs)),
     )
+
+
+def _application(container: Container, read: Reader) -> Application:
+    found, other = options.application(container), _other(container, "PidMode", read)
+    if other is None:
+        return found
+    return msgspec.structs.replace(found, shared={**found.shared, "pid": f"container:{core_name(other.meta.name)}"})
 
 
 def _source(mount: MountPoint, read: Reader) -> Source | None:
@@ -213,7 +248,10 @@ def _files(container: Container, endpoints: list[Endpoint], read: Reader) -> Ite
     if host.get("NetworkMode") == "host":
         return
     network = read.get(Network, SCOPE, endpoints[0].network) if endpoints else None
-    own = [f"{end.address}\t{options.host_line(container)}\n" for end in endpoints]
+    own = [
+        *links.host_lines(container, read),
+        *(f"{end.address}\t{options.host_line(container)}\n" for end in endpoints),
+    ]
     yield (
         "/etc/hosts",
         _HOSTS + "".join(options.extra_hosts(host, network.spec.gateway if network else "")) + "".join(own),

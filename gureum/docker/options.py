@@ -27,6 +27,8 @@ _HOST_NAME = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,62}")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", re.IGNORECASE)
 NANO = 1_000_000_000
 PERIOD_US = 100_000
+UNKEPT_LOG_BYTES, LOCAL_LOG_BYTES = 64 << 20, 5 * (20 << 20)
+"""Docker's "local" driver keeps five files of 20 MB."""
 ZERO_TIME = "0001-01-01T00:00:00Z"
 
 
@@ -84,6 +86,7 @@ def limits(host: dict[str, Any]) -> Limits:
         cpuset=str(host.get("CpusetCpus") or ""),
         swap_bytes=int(host.get("MemorySwap") or 0) if memory else 0,
         reserved_bytes=int(host.get("MemoryReservation") or 0),
+        waits_for_memory=bool(host.get("OomKillDisable")),
     )
 
 
@@ -107,18 +110,18 @@ def health(config: dict[str, Any]) -> HealthCheck | None:
         start_period_s=int(wish.get("StartPeriod") or 0) / NANO,
         start_interval_s=int(wish.get("StartInterval") or 0) / NANO or 5.0,
         retries=int(wish.get("Retries") or 0) or 3,
+        user=user(config),
     )
 
 
 def application(container: Container) -> Application:
     config, host = container.spec.config, container.spec.host
     security = [str(one) for one in host.get("SecurityOpt") or ()]
-    log_options = (host.get("LogConfig") or {}).get("Config") or {}
     stdin = "none" if not config.get("OpenStdin") else "once" if config.get("StdinOnce") else "open"
     rows, columns = (host.get("ConsoleSize") or [0, 0])[:2]
     masked, fixed = host.get("MaskedPaths"), host.get("ReadonlyPaths")
     return Application(
-        user=str(config.get("User") or ""),
+        user=user(config),
         groups=tuple(map(str, host.get("GroupAdd") or ())),
         terminal=bool(config.get("Tty")),
         stdin=stdin,  # type: ignore[arg-type]
@@ -133,7 +136,7 @@ def application(container: Container) -> Application:
         devices=tuple(_devices(host)),
         ulimits=tuple(_ulimits(host)),
         shm_bytes=int(host.get("ShmSize") or 0) or 64 << 20,
-        log_bytes=size_bytes(str(log_options.get("max-size") or "")),
+        log_bytes=log_bytes(host),
         init=bool(host.get("Init")),
         shared=_shared(host),
         sysctls={str(key): str(value) for key, value in (host.get("Sysctls") or {}).items()},
@@ -144,9 +147,41 @@ def application(container: Container) -> Application:
     )
 
 
+def user(config: dict[str, Any]) -> str:
+    return str(config.get("User") or "")
+
+
+def log_bytes(host: dict[str, Any]) -> int:
+    """At which the log begins anew, 0 for never. There is one file, as large as all of Docker's together may be; where nobody may read it later
+    ("none"), it is only what an attached client has not heard yet. DockerError 400 for nonsense."""
+    wish = host.get("LogConfig") or {}
+    given = wish.get("Config") or {}
+    files = str(given.get("max-file") or "1")
+    if not files.isdecimal() or not int(files):
+        raise bad_parameter(f"max-file must be a positive number: '{files}'")
+    size = size_bytes(str(given.get("max-size") or ""))
+    if wish.get("Type") == "none":
+        return UNKEPT_LOG_BYTES
+    if wish.get("Type") == "local" and not size:
+        return LOCAL_LOG_BYTES
+    return size * int(files)
+
+
+def processors(text: str) -> set[int]:
+    """Of "0-2,5". ValueError."""
+    found: set[int] = set()
+    for part in text.split(",") if text else ():
+        first, dash, last = part.partition("-")
+        found |= set(range(int(first), int(last if dash else first) + 1))
+    return found
+
+
 def _shared(host: dict[str, Any]) -> dict[str, str]:
-    kinds = {"net": "NetworkMode", "pid": "PidMode", "ipc": "IpcMode", "uts": "UTSMode"}
-    return {kind: "" for kind, key in kinds.items() if host.get(key) == "host"}
+    kinds = {"net": "NetworkMode", "pid": "PidMode", "ipc": "IpcMode", "uts": "UTSMode", "cgroup": "CgroupnsMode"}
+    modes = {kind: str(host.get(key) or "") for kind, key in kinds.items()}
+    if host.get("Privileged") and not modes["cgroup"]:
+        modes["cgroup"] = "host"
+    return {kind: "" for kind, mode in modes.items() if mode == "host"}
 
 
 def _devices(host: dict[str, Any]) -> Iterator[Device]:

@@ -116,10 +116,10 @@ class CrunContainers:
         return await self._run(lambda: conmon.last_output(log, limit_bytes))
 
     async def exec(
-        self, name: str, args: tuple[str, ...], *, stdin: bytes = b"", timeout_s: float = 30.0
+        self, name: str, args: tuple[str, ...], *, stdin: bytes = b"", timeout_s: float = 30.0, user: User = ROOT
     ) -> ExecResult:
         record = (await self._running(name)).record
-        process = oci_spec.process(record.spec, self._bundles.host, args, terminal=False, env=record.spec.env)
+        process = await self._process(record, args, user)
         child, fds = await self._spawn(name, process, streams=3)
         sink, out, err = fds
         try:
@@ -146,24 +146,11 @@ class CrunContainers:
         env: tuple[str, ...] = (),
         user: User = ROOT,
         folder: str = "",
+        privileged: bool = False,
     ) -> Session:
         record = (await self._running(name)).record
-        home: tuple[str, ...] = ()
-        if user.text is not None:
-            text, root = user.text, Path(record.spec.root)
-            found, folder_of_user = await self._run(lambda: find_user(root, text))
-            user = found
-            home = (
-                () if any(one.startswith("HOME=") for one in (*record.spec.env, *env)) else (f"HOME={folder_of_user}",)
-            )
-        process = oci_spec.process(
-            record.spec,
-            self._bundles.host,
-            args,
-            terminal=terminal,
-            env=(*record.spec.env, *home, *env),
-            user=user,
-            folder=folder,
+        process = await self._process(
+            record, args, user, terminal=terminal, env=env, folder=folder, privileged=privileged
         )
         if not terminal:
             child, (sink, out, err) = await self._spawn(name, process, streams=3)
@@ -284,6 +271,34 @@ class CrunContainers:
                 self._adopted = True
 
     # --- running something inside ---
+
+    async def _process(
+        self,
+        record: Record,
+        args: tuple[str, ...],
+        user: User,
+        *,
+        terminal: bool = False,
+        env: tuple[str, ...] = (),
+        folder: str = "",
+        privileged: bool = False,
+    ) -> dict[str, object]:
+        """What the runtime is told of it. A user by text finds its home folder in HOME."""
+        known = (*record.spec.env, *env)
+        if user.text is not None:
+            text, root = user.text, Path(record.spec.root)
+            user, home = await self._run(lambda: find_user(root, text))
+            known = known if any(one.startswith("HOME=") for one in known) else (f"HOME={home}", *known)
+        return oci_spec.process(
+            record.spec,
+            self._bundles.host,
+            args,
+            terminal=terminal,
+            env=known,
+            user=user,
+            folder=folder,
+            privileged=privileged,
+        )
 
     async def _spawn(
         self, name: str, process: dict[str, object], *, streams: int, console: Path | None = None

@@ -20,10 +20,11 @@ from typing import Any
 
 import msgspec
 
-from gureum.drivers import conmon, oci_spec
+from gureum.drivers import conmon, oci_application, oci_spec
 from gureum.drivers.cgroups import Cgroups
 from gureum.drivers.conmon import Bundle
 from gureum.drivers.guest_users import find_user
+from gureum.drivers.inits import Inits
 from gureum.drivers.process_families import Family
 from gureum.ports import PortError
 from gureum.ports.containers import ROOT, ContainerSpec
@@ -32,15 +33,6 @@ _NAME = re.compile(r"[a-z0-9-]{1,40}")
 _START_TIMEOUT_S = 10.0
 _KEPT_LOGS = 200
 _CREATION_DEADLINE_S = 10.0
-# By their numbers (linux/capability.h).
-_CAPABILITIES = (
-    "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
-    "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER",
-    "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE",
-    "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP",
-    "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF",
-    "CHECKPOINT_RESTORE",
-)  # fmt: skip
 _RLIMITS = {
     name: getattr(resource, name) for name in ("RLIMIT_NOFILE", "RLIMIT_NPROC", "RLIMIT_CORE", "RLIMIT_MEMLOCK")
 }
@@ -74,6 +66,7 @@ class Bundles:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._conmon = _program("conmon")
         self._runtime = _program(runtime) if runtime else _program("crun", "runc")
+        self._inits = Inits(run_dir / "init")
         self.cgroups = Cgroups(home_id)
         self.host = host_facts(self.cgroups.version)
 
@@ -103,7 +96,9 @@ class Bundles:
         bundle.folder.mkdir(mode=0o700, exist_ok=True)
         wish = record.spec.application
         user = find_user(Path(record.spec.root), wish.user, wish.groups)[0] if wish else ROOT
-        config = oci_spec.render(with_home(record.spec), self.host, cgroup_path=self.cgroups.path_of(name), user=user)
+        init = str(self._inits.find()) if wish and wish.init else ""
+        cgroup_path = self.cgroups.path_of(name)
+        config = oci_spec.render(with_home(record.spec), self.host, cgroup_path=cgroup_path, user=user, init=init)
         _write_whole(bundle.folder / "config.json", msgspec.json.encode(config))
         self.save(record)
         if wish is not None:
@@ -260,7 +255,7 @@ def bounding_set(status: str) -> frozenset[str]:
     """Names of the capabilities in the line CapBnd of /proc/PID/status (capabilities(7))."""
     line = next(line for line in status.splitlines() if line.startswith("CapBnd:"))
     mask = int(line.split()[1], 16)
-    return frozenset(f"CAP_{name}" for number, name in enumerate(_CAPABILITIES) if mask >> number & 1)
+    return frozenset(f"CAP_{name}" for number, name in enumerate(oci_application.CAPABILITIES) if mask >> number & 1)
 
 
 def _bounded(soft: int, hard: int) -> tuple[int, int]:

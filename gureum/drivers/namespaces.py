@@ -12,7 +12,7 @@ import ctypes
 import errno
 import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from gureum.drivers.network_names import NETNS_DIR
@@ -176,19 +176,54 @@ def guest_namespaces(uid_base: int) -> Iterator[int]:
     instances would leave none to the host.
     """
     nursery = _nursery()
+
+    def become() -> None:
+        setns(nursery)
+        # Another user with root's capabilities: some systems let nobody else make user namespaces.
+        _call(_libc.prctl(_PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP, 0, 0, 0), "prctl")
+        os.setresuid(uid_base, uid_base, uid_base)
+        unshare(CLONE_NEWUSER | CLONE_NEWNET)
+        for kind, most in _GUEST_NAMESPACES.items():
+            _write(f"/proc/sys/user/max_{kind}_namespaces", str(most))
+
+    with _holder(become) as pid:
+        for kind in ("uid_map", "gid_map"):
+            _write(f"/proc/{pid}/{kind}", f"0 {uid_base} {GUEST_IDS}")
+        yield pid
+
+
+@contextlib.contextmanager
+def joined_namespaces(users: Path) -> Iterator[int]:
+    """As guest_namespaces, for a new network namespace that the pinned user namespace `users` owns."""
+    nursery = _nursery()
+    descriptor = os.open(users, os.O_RDONLY | os.O_CLOEXEC)
+
+    def become() -> None:
+        setns(nursery)
+        setns(descriptor, CLONE_NEWUSER)
+        unshare(CLONE_NEWNET)
+
+    try:
+        with _holder(become) as pid:
+            yield pid
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _holder(become: Callable[[], None]) -> Iterator[int]:
+    """The pid of a child that has done that and waits. OSError with what it met."""
     ready, child_ready = os.pipe()
     child_hold, hold = os.pipe()
     pid = os.fork()
     if pid == 0:
-        _be_guest(uid_base, nursery, child_ready, child_hold, hold)
+        _hold(become, child_ready, child_hold, hold)
     os.close(child_ready)
     os.close(child_hold)
     try:
         number = int.from_bytes(os.read(ready, 2), "little")
         if number:
-            raise OSError(number, f"unshare of a user namespace: {os.strerror(number)}")
-        for kind in ("uid_map", "gid_map"):
-            _write(f"/proc/{pid}/{kind}", f"0 {uid_base} {GUEST_IDS}")
+            raise OSError(number, f"namespaces of a guest: {os.strerror(number)}")
         yield pid
     finally:
         os.close(hold)
@@ -196,18 +231,12 @@ def guest_namespaces(uid_base: int) -> Iterator[int]:
         os.waitpid(pid, 0)
 
 
-def _be_guest(uid: int, nursery: int, ready: int, hold: int, hold_write: int) -> None:
+def _hold(become: Callable[[], None], ready: int, hold: int, hold_write: int) -> None:
     try:
         os.close(hold_write)
         answer = 0
         try:
-            setns(nursery)
-            # Another user with root's capabilities: some systems let nobody else make user namespaces.
-            _call(_libc.prctl(_PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP, 0, 0, 0), "prctl")
-            os.setresuid(uid, uid, uid)
-            unshare(CLONE_NEWUSER | CLONE_NEWNET)
-            for kind, most in _GUEST_NAMESPACES.items():
-                _write(f"/proc/sys/user/max_{kind}_namespaces", str(most))
+            become()
         except OSError as error:
             answer = error.errno or errno.EINVAL
         os.write(ready, answer.to_bytes(2, "little"))

@@ -10,15 +10,35 @@ import stat
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from gureum.ports import PortError
-from gureum.ports.containers import Application, ContainerSpec, Limits
+from gureum.ports.containers import Application, ContainerSpec, Limits, Mount
 
 _NAMESPACES = {"pid": "pid", "ipc": "ipc", "uts": "uts", "net": "network"}
+# By their numbers (linux/capability.h).
+CAPABILITIES = (
+    "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
+    "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER",
+    "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE",
+    "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP",
+    "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF",
+    "CHECKPOINT_RESTORE",
+)  # fmt: skip
+EVERY_CAPABILITY = tuple(f"CAP_{name}" for name in CAPABILITIES)
 _ALL_DEVICES = [{"allow": True, "access": "rwm"}]
-INIT = "/.gureum-init"
+INIT = "/sbin/docker-init"
+"""Where Docker shows it."""
 
 
-def resources(limits: Limits) -> dict[str, Any]:
+def under_init(spec: ContainerSpec, init: str) -> ContainerSpec:
+    """The same with an init as its PID 1, which starts the program, hands signals on and reaps what is left behind. `init`: a program of the host
+    that needs no library, called as `init -- PROGRAM ARGUMENTS` (tini, catatonit)."""
+    mount = Mount(INIT, source=init, options=("ro",))
+    return msgspec.structs.replace(spec, args=(INIT, "--", *spec.args), mounts=(*spec.mounts, mount))
+
+
+def resources(limits: Limits, cgroup_version: int) -> dict[str, Any]:
     """What a machine has no use for: processors by number, swap, soft limits of memory."""
     found: dict[str, Any] = {}
     if limits.cpuset:
@@ -26,6 +46,8 @@ def resources(limits: Limits) -> dict[str, Any]:
     if limits.swap_bytes or limits.reserved_bytes:
         swap = {"swap": limits.swap_bytes} if limits.swap_bytes else {}
         found["memory"] = swap | ({"reservation": limits.reserved_bytes} if limits.reserved_bytes else {})
+    if limits.waits_for_memory and cgroup_version == 1:
+        found["memory"] = {**found.get("memory", {}), "disableOOMKiller": True}
     return found
 
 
@@ -93,7 +115,7 @@ def namespaces(spec: ContainerSpec, application: Application) -> list[dict[str, 
             found.append({"type": kind, "path": shared[word]})
         elif word not in shared and word != "net":
             found.append({"type": kind})
-    return [*found, {"type": "mount"}, *([] if application.privileged else [{"type": "cgroup"}])]
+    return [*found, {"type": "mount"}, *([] if "cgroup" in shared else [{"type": "cgroup"}])]
 
 
 def rlimits(application: Application, known: tuple[tuple[str, int, int], ...]) -> list[dict[str, Any]]:

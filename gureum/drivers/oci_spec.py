@@ -57,11 +57,14 @@ class HostFacts(msgspec.Struct, frozen=True):
     capabilities: frozenset[str] | None = None
 
 
-def render(spec: ContainerSpec, host: HostFacts, *, cgroup_path: str, user: User = ROOT) -> dict[str, Any]:
+def render(
+    spec: ContainerSpec, host: HostFacts, *, cgroup_path: str, user: User = ROOT, init: str = ""
+) -> dict[str, Any]:
     """`cgroup_path`: absolute inside each cgroup hierarchy, "/gureum-ab12/web". Terminal and console follow `spec.machine`. `user`: whom an
-    application runs as."""
+    application runs as. `init`: the host's file of the init that is to be its PID 1, "" for none."""
     if spec.application is not None:
-        return _render_application(spec, spec.application, host, user, cgroup_path)
+        told = oci_application.under_init(spec, init) if init else spec
+        return _render_application(told, spec.application, host, user, cgroup_path)
     capabilities = capabilities_of(spec)
     return {
         "ociVersion": "1.0.2",
@@ -89,7 +92,7 @@ def _render_application(
 ) -> dict[str, Any]:
     nodes, rules = oci_application.device_nodes(wish)
     limits = resources(spec.limits)
-    for kind, more in oci_application.resources(spec.limits).items():
+    for kind, more in oci_application.resources(spec.limits, host.cgroup_version).items():
         limits[kind] = {**limits.get(kind, {}), **more}
     capabilities = frozenset(capabilities_of(spec))
     free = wish.privileged or wish.unconfined
@@ -144,17 +147,19 @@ def process(
     env: tuple[str, ...],
     user: User = ROOT,
     folder: str = "",
+    privileged: bool = False,
 ) -> dict[str, Any]:
     """The `process` object: PID 1's, or that of a program run inside later (`crun exec --process`). Who is not root starts without capabilities,
-    and may gain them (sudo)."""
+    and may gain them (sudo). `privileged`: all there are, whoever it is."""
     wish = spec.application
     names = {entry.partition("=")[0] for entry in env}
     defaults = [
         entry for entry in (_PATH, *(["TERM=xterm"] if terminal else [])) if entry.partition("=")[0] not in names
     ]
     bounded = host.capabilities is not None and not spec.sandbox_user
-    capabilities = [one for one in capabilities_of(spec) if not bounded or one in (host.capabilities or ())]
-    own = [] if user.uid else capabilities
+    wanted = oci_application.EVERY_CAPABILITY if privileged else capabilities_of(spec)
+    capabilities = [one for one in wanted if not bounded or one in (host.capabilities or ())]
+    own = [] if user.uid and not privileged else capabilities
     return {
         "terminal": terminal,
         "user": {"uid": user.uid, "gid": user.gid, "additionalGids": list(user.groups)},

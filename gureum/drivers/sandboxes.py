@@ -13,6 +13,7 @@ from pathlib import Path
 
 from gureum.drivers import namespaces, netlink, translators
 from gureum.drivers.network_names import HomeNames
+from gureum.ports import PortError
 from gureum.ports.networks import SandboxPaths, SandboxSpec, TranslationCounts
 
 _HIGHEST_GID = 2_147_483_647
@@ -25,13 +26,16 @@ def ensure(names: HomeNames, spec: SandboxSpec) -> SandboxPaths:
     whole = namespaces.is_pinned(net) and namespaces.is_pinned(user) == spec.guest
     if not whole:
         remove(names, spec.name)
-        if spec.guest:
+        if spec.users and spec.guest:
+            _make_joined(net, user, names.user(spec.users), names.uid_base(spec.users))
+        elif spec.guest:
             _make_guest(net, user, names.uid_base(spec.name))
         else:
             _make_plain(net)
     if spec.translation is not None:
         translators.ensure(net, spec.translation)
-    return SandboxPaths(str(net), str(user), names.uid_base(spec.name)) if spec.guest else SandboxPaths(str(net), "", 0)
+    base = names.uid_base(spec.users or spec.name)
+    return SandboxPaths(str(net), str(user), base) if spec.guest else SandboxPaths(str(net), "", 0)
 
 
 def translation_counts(names: HomeNames, name: str) -> TranslationCounts | None:
@@ -58,6 +62,18 @@ def remove(names: HomeNames, name: str) -> None:
 def _make_guest(net: Path, user: Path, uid_base: int) -> None:
     user.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with namespaces.guest_namespaces(uid_base) as pid:
+        namespaces.pin(f"/proc/{pid}/ns/user", user)
+        with namespaces.entered(Path(f"/proc/{pid}/ns/net")):
+            _furnish(uid_base, uid_base + namespaces.GUEST_IDS - 1)
+        namespaces.pin(f"/proc/{pid}/ns/net", net)
+
+
+def _make_joined(net: Path, user: Path, users: Path, uid_base: int) -> None:
+    """A network of its own that a user namespace that is there already owns. PortError where that is not."""
+    if not namespaces.is_pinned(users):
+        raise PortError(f"the user namespace {users.name} is not there")
+    user.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with namespaces.joined_namespaces(users) as pid:
         namespaces.pin(f"/proc/{pid}/ns/user", user)
         with namespaces.entered(Path(f"/proc/{pid}/ns/net")):
             _furnish(uid_base, uid_base + namespaces.GUEST_IDS - 1)

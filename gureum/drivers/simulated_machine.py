@@ -98,9 +98,9 @@ class SimulatedContainers:
         return output[-limit_bytes:] if limit_bytes else b""
 
     async def exec(
-        self, name: str, args: tuple[str, ...], *, stdin: bytes = b"", timeout_s: float = 30.0
+        self, name: str, args: tuple[str, ...], *, stdin: bytes = b"", timeout_s: float = 30.0, user: User = ROOT
     ) -> ExecResult:
-        del args, stdin, timeout_s
+        del args, stdin, timeout_s, user
         self._running(name)
         return ExecResult(exit_code=0, stdout=b"", stderr=b"")
 
@@ -113,8 +113,9 @@ class SimulatedContainers:
         env: tuple[str, ...] = (),
         user: User = ROOT,
         folder: str = "",
+        privileged: bool = False,
     ) -> Session:
-        del args, terminal, env, user, folder
+        del args, terminal, env, user, folder, privileged
         self._running(name)
         return _EndedSession()
 

@@ -23,7 +23,8 @@ class DiskLimit(msgspec.Struct, frozen=True):
 class Limits(msgspec.Struct, frozen=True):
     """0 means unlimited. `cpus`: 0.5 is half a core. `cpu_shares`: cgroup v1's scale (1024 is one share). `cpuset`: "0-2,5", "" for all.
     `swap_bytes`: memory and swap together, as on cgroup v1; -1 is no limit of swap. `disks`: set by an update only, and only where the host's
-    control groups can (v1: what the guest waits for, not what the kernel writes back later)."""
+    control groups can (v1: what the guest waits for, not what the kernel writes back later). `waits_for_memory`: who needs more than there is waits
+    instead of being killed (cgroup v1 only, from the start on)."""
 
     memory_bytes: int = 0
     cpus: float = 0.0
@@ -33,6 +34,7 @@ class Limits(msgspec.Struct, frozen=True):
     cpuset: str = ""
     swap_bytes: int = 0
     reserved_bytes: int = 0
+    waits_for_memory: bool = False
 
 
 class Mount(msgspec.Struct, frozen=True):
@@ -60,8 +62,9 @@ class Application(msgspec.Struct, frozen=True):
     `user`: "", "name", "uid", "name:group" or "uid:gid", looked up in the root's own /etc/passwd and /etc/group; `groups`: further ones.
     `terminal`: its standard streams are a terminal. `stdin`: "none", "once" (it ends with the first who is attached) or "open".
     `capabilities`: names without CAP_. `privileged`: all devices, no masks, no seccomp. `ulimits`: (name as in RLIMIT_NOFILE, soft, hard).
-    `log_bytes`: at which its log begins anew, 0: never. `init`: a small init reaps what it leaves behind. `shared`: the namespaces that are
-    not its own, by kind ("pid", "ipc", "uts", "net"): a path, "" for the host's. `sysctls`: of its own namespaces."""
+    `log_bytes`: at which its log begins anew, 0: never. `init`: a small init is PID 1 and reaps what the program leaves behind. `shared`: the
+    namespaces that are not its own, by kind ("pid", "ipc", "uts", "net", "cgroup"): a path, "" for the host's (in core/specs.py also
+    "container:NAME"). `sysctls`: of its own namespaces."""
 
     user: str = ""
     groups: tuple[str, ...] = ()
@@ -199,7 +202,7 @@ class Containers(Protocol):
         """The last bytes of what it printed, over all its runs."""
 
     async def exec(
-        self, name: str, args: tuple[str, ...], *, stdin: bytes = b"", timeout_s: float = 30.0
+        self, name: str, args: tuple[str, ...], *, stdin: bytes = b"", timeout_s: float = 30.0, user: User = ROOT
     ) -> ExecResult:
         """Runs a program inside to its end."""
 
@@ -212,8 +215,10 @@ class Containers(Protocol):
         env: tuple[str, ...] = (),
         user: User = ROOT,
         folder: str = "",
+        privileged: bool = False,
     ) -> Session:
-        """Runs a program inside, interactively. `folder`: where it starts, "" for the container's own."""
+        """Runs a program inside, interactively. `folder`: where it starts, "" for the container's own. `privileged`: with every capability that
+        counts in the container's user namespace."""
 
     async def usage(self, name: str) -> Usage | None: ...
     async def processes(self, name: str) -> list[int]:

@@ -76,12 +76,14 @@ class Translation(msgspec.Struct, frozen=True):
 class SandboxSpec(msgspec.Struct, frozen=True):
     """The namespaces a machine, pod or container lives in: network, UTS hostname, and, when `guest`, a user namespace that
     owns them (so that root inside has power over its own network only). They outlive the processes in them. `translation`: no machine lives
-    in it, it is a NAT gateway (never a guest)."""
+    in it, it is a NAT gateway (never a guest). `users`: the sandbox whose user namespace it shares, instead of one of its own: the two can then share
+    other namespaces too."""
 
     name: str
     hostname: str = ""
     guest: bool = True
     translation: Translation | None = None
+    users: str = ""
 
     def __post_init__(self) -> None:
         if self.guest and self.translation is not None:

@@ -129,12 +129,6 @@ def test_power_is_given_where_it_is_asked_for_only(docker: Docker) -> None:
     assert host == os.readlink("/proc/self/ns/net")
 
 
-def test_what_is_not_built_says_so(docker: Docker) -> None:
-    assert "NotImplemented: an init process" in docker.fails("run", "--rm", "--init", BUSYBOX, "true")
-    assert "NotImplemented: volumes from another container" in docker.fails("create", "--volumes-from", "x", BUSYBOX)
-    assert docker("ps", "-aq") == ""
-
-
 def test_a_program_that_takes_too_much_memory_is_told(docker: Docker) -> None:
     done = docker.run("run", "--name", "greedy", "-m", "8m", BUSYBOX, "tail", "/dev/zero", check=False)
     assert done.returncode == 137

@@ -1,0 +1,208 @@
+"""Options of `docker run` and `docker exec` by the stock command line: each that is real does what it says, each that is not says so."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cloud.docker_clients import BUSYBOX, Docker, debian_packages, import_busybox
+from tests.cloud.running import Cloud, until
+
+pytestmark = pytest.mark.machine
+V2 = Path("/sys/fs/cgroup/cgroup.controllers").exists()
+
+
+@pytest.fixture(scope="module")
+def docker(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docker]:
+    made = Docker(cloud, tmp_path_factory.mktemp("docker-config"))
+    import_busybox(made)
+    yield made
+    left = made("ps", "-aq").split()
+    if left:
+        made("rm", "-fv", *left)
+
+
+def test_an_init_reaps_what_is_left_and_hands_signals_on(docker: Docker, tmp_path: Path) -> None:
+    if not Path("/usr/bin/tini-static").exists():
+        debian_packages(
+            tmp_path / "packages", "tini"
+        )  # gureum will fetch it alike; where that cannot be, the test is skipped
+    script = "trap 'exit 3' USR1; (sleep 0.01 &) ; while :; do sleep 0.05; done"
+    docker("run", "-d", "--init", "--name", "under", BUSYBOX, "sh", "-c", script)
+    assert docker("exec", "under", "cat", "/proc/1/comm") in ("docker-init", "tini-static")
+    until(lambda: "zombie" not in docker("exec", "under", "cat", "/proc/1/status"))
+    until(lambda: " Z" not in docker("exec", "under", "sh", "-c", "cat /proc/[0-9]*/stat || true"))
+    docker("kill", "-s", "USR1", "under")
+    assert docker("wait", "under") == "3"
+    assert docker.inspect("under")["HostConfig"]["Init"] is True
+    docker("rm", "under")
+    assert docker.run("run", "--rm", "--init", BUSYBOX, "sh", "-c", "exit 5", check=False).returncode == 5
+
+
+def test_volumes_come_from_another_container(docker: Docker, tmp_path: Path) -> None:
+    docker("create", "--name", "owner", "-v", "/data", "-v", f"{tmp_path}:/host", BUSYBOX)
+    docker("run", "--rm", "--volumes-from", "owner", BUSYBOX, "sh", "-c", "echo mine > /data/x; echo seen > /host/y")
+    script = "cat /data/x; touch /data/z || echo fixed"
+    assert docker("run", "--rm", "--volumes-from", "owner:ro", BUSYBOX, "sh", "-c", script) == "mine\nfixed"
+    assert (tmp_path / "y").read_text() == "seen\n"
+    docker("rm", "-v", "owner")
+    assert "No such container: owner" in docker.fails("create", "--volumes-from", "owner", BUSYBOX)
+
+
+def test_links_bring_names_and_variables(docker: Docker) -> None:
+    docker("create", "--name", "db", "--expose", "80", "-e", "KIND=small", BUSYBOX, "httpd", "-f", "-h", "/etc")
+    link = ("--link", "db:the-store")
+    assert "Cannot link to a non running container: /db AS /" in docker.fails("run", *link, BUSYBOX, "true")
+    docker("start", "db")
+    address = docker.inspect("db")["NetworkSettings"]["IPAddress"]
+    script = "echo $THE_STORE_PORT $THE_STORE_PORT_80_TCP_ADDR $THE_STORE_ENV_KIND $THE_STORE_NAME; wget -qO- http://the-store/passwd"
+    said = docker("run", "--rm", "--name", "web", *link, BUSYBOX, "sh", "-c", script).splitlines()
+    assert said[0] == f"tcp://{address}:80 {address} small /web/the-store"
+    assert said[1].startswith("root:x:0:0")
+    docker("network", "create", "linked")
+    docker("network", "connect", "linked", "db")
+    words = ("run", "--rm", "--network", "linked")
+    assert "root:x:0:0" in docker(*words, "--link", "db:other", BUSYBOX, "wget", "-qO-", "http://other/passwd")
+    assert docker.run(*words, BUSYBOX, "nslookup", "other", check=False).returncode != 0
+    docker("rm", "-fv", "db")
+    docker("network", "rm", "linked")
+
+
+def test_exec_and_health_run_as_whom_they_are_to(docker: Docker) -> None:
+    words = ["-u", "www", "--health-cmd", "id -un", "--health-interval", "100ms"]
+    docker("run", "-d", "--name", "who", *words, BUSYBOX, "sleep", "1000")
+    until(lambda: docker.inspect("who")["State"]["Health"]["Status"] == "healthy")
+    assert docker.inspect("who")["State"]["Health"]["Log"][0]["Output"] == "www\n"
+    powers = ["grep", "CapEff", "/proc/self/status"]
+    assert int(docker("exec", "who", *powers).split()[1], 16) == 0
+    assert int(docker("exec", "--privileged", "-u", "root", "who", *powers).split()[1], 16) >> 21 & 1  # CAP_SYS_ADMIN
+    down = ["-u", "root", "who", "ip", "link", "set", "lo", "down"]
+    assert docker.run("exec", *down, check=False).returncode != 0
+    docker("exec", "--privileged", *down)
+    docker("rm", "-f", "who")
+
+
+def test_namespaces_of_others(docker: Docker) -> None:
+    docker("run", "-d", "--name", "seen", BUSYBOX, "sleep", "4711")
+    theirs = ("--pid", "container:seen")
+    script = "cat /proc/1/cmdline; kill -0 1 && echo; ip -o link | wc -l; echo x | nc -l -p 80 -w 1; ls /sys/class/net"
+    found = docker("run", "--rm", *theirs, BUSYBOX, "sh", "-c", script).split("\n")
+    assert found[0] == "sleep\x004711\x00"
+    assert sorted(found[2:]) == ["eth0", "lo"]
+    both = (*theirs, "--network", "container:seen")
+    address = docker.inspect("seen")["NetworkSettings"]["IPAddress"]
+    assert f"inet {address}/" in docker("run", "--rm", *both, BUSYBOX, "ip", "addr")
+    docker("kill", "seen")
+    docker.until_state("seen", "exited")
+    for option in ("--pid", "--network"):
+        assert "of a non running container" in docker.fails("run", "--rm", option, "container:seen", BUSYBOX, "true")
+    docker("rm", "seen")
+    for option, kind in (
+        ("--pid", "pid"),
+        ("--ipc", "ipc"),
+        ("--uts", "uts"),
+        ("--cgroupns", "cgroup"),
+        ("--userns", "user"),
+    ):
+        own = docker("run", "--rm", BUSYBOX, "readlink", f"/proc/self/ns/{kind}")
+        host = docker("run", "--rm", option, "host", BUSYBOX, "readlink", f"/proc/self/ns/{kind}")
+        assert own != host == os.readlink(f"/proc/self/ns/{kind}")
+
+
+def test_what_is_given_to_a_program_is_there(docker: Docker, tmp_path: Path) -> None:
+    words = ["--sysctl", "net.ipv4.ip_forward=1", "--shm-size", "3m", "--group-add", "staff", "--group-add", "77"]
+    words += [
+        "--cpuset-cpus",
+        "0",
+        "--security-opt",
+        "no-new-privileges",
+        "--stop-timeout",
+        "0",
+        "--oom-score-adj",
+        "500",
+    ]
+    words += [
+        "--mount",
+        f"type=bind,source={tmp_path},target=/bound,readonly",
+        "--mount",
+        "type=tmpfs,target=/t,tmpfs-size=2m",
+    ]
+    words += ["--mount", "type=volume,target=/v", "--add-host", "far:1.2.3.4", "--ulimit", "nofile=99:99"]
+    script = (
+        "cat /proc/sys/net/ipv4/ip_forward; df -k /dev/shm /t | awk 'NR>1 {print $2}'; id -G; grep -c 4242 /etc/group;"
+        "awk '/Cpus_allowed_list|NoNewPrivs/ {print $2}' /proc/self/status; cat /proc/self/oom_score_adj; ls -d /v;"
+        "touch /bound/x 2>/dev/null || echo fixed; grep -c far /etc/hosts; ulimit -n"
+    )
+    found = docker("run", "--rm", *words, BUSYBOX, "sh", "-c", script).split("\n")
+    assert found == ["1", "3072", "2048", "0 50 77", "0", "1", "0", "500", "/v", "fixed", "1", "99"]
+    device = docker(
+        "run", "--rm", "--device", "/dev/fuse:/dev/there:r", BUSYBOX, "sh", "-c", "ls -l /dev/there | cut -c1"
+    )
+    assert device == "c"
+
+
+def test_a_log_may_be_bounded_or_nobodys(docker: Docker) -> None:
+    words = ["--log-opt", "max-size=64k", "--log-opt", "max-file=2"]
+    docker("run", "--name", "talks", *words, BUSYBOX, "sh", "-c", "seq 1 20000; echo last")
+    said = docker("logs", "talks").splitlines()
+    assert said[-1] == "last"
+    assert 0 < len(said) < 10_000
+    docker("rm", "talks")
+    assert docker("run", "--name", "silent", "--log-driver", "none", BUSYBOX, "echo", "heard") == "heard"
+    assert "configured logging driver does not support reading" in docker.fails("logs", "silent")
+    docker("rm", "silent")
+    assert "unknown log opt 'speed' for json-file" in docker.fails("create", "--log-opt", "speed=9", BUSYBOX)
+    assert "no log driver named 'syslog'" in docker.fails("create", "--log-driver", "syslog", BUSYBOX)
+
+
+@pytest.mark.skipif(V2, reason="cgroup v2 has no such switch")
+def test_who_needs_more_memory_than_there_is_may_wait_for_it(docker: Docker) -> None:
+    docker(
+        "run",
+        "-d",
+        "--name",
+        "waits",
+        "-m",
+        "8m",
+        "--oom-kill-disable",
+        BUSYBOX,
+        "sh",
+        "-c",
+        "x=1; while :; do x=$x$x; done",
+    )
+    pid = docker.inspect("waits")["State"]["Pid"]
+    group = next(line for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines() if ":memory:" in line)
+    control = Path("/sys/fs/cgroup/memory" + group.rpartition(":")[2]) / "memory.oom_control"
+    until(lambda: "under_oom 1" in control.read_text())
+    assert docker.state("waits") == "running"
+    docker("rm", "-f", "waits")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--blkio-weight", "100"], "NotImplemented: weights of disk use"),
+        (["--device-read-bps", "/dev/null:1mb"], "NotImplemented: limits of disk use"),
+        (["--cgroup-parent", "/x"], "NotImplemented: a control group"),
+        (["--memory-swappiness", "1"], "NotImplemented: how readily"),
+        (["--cpuset-mems", "0"], "NotImplemented: memory nodes"),
+        (["--device-cgroup-rule", "c 1:1 r"], "NotImplemented: rules for devices"),
+        (["--ipc", "container:x"], "NotImplemented: the IPC mode container"),
+        (["--security-opt", "apparmor=mine"], "NotImplemented: a security option"),
+        (["--security-opt", "nonsense=1"], "invalid --security-opt"),
+        (["--gpus", "all"], 'could not select device driver "" with capabilities: [[gpu]]'),
+        (["--storage-opt", "size=1g"], "supported only for overlay over xfs with 'pquota' mount option"),
+        (["--cpuset-cpus", "4000"], "Requested CPUs are not available - requested 4000, available: 0"),
+        (["--mount", "type=volume,source=a1,target=/a,volume-driver=nfs"], "NotImplemented: the volume driver nfs"),
+        (["--mount", "type=image,source=x,target=/a"], "NotImplemented: mounts of the type image"),
+        (["--uts", "x"], "nvalid UTS mode"),
+        (["--userns", "x"], "nvalid USER mode"),
+        (["--restart", "on-failure:-1"], "maximum retry count cannot be negative"),
+    ],
+)
+def test_what_cannot_be_is_refused_and_makes_nothing(docker: Docker, words: list[str], said: str) -> None:
+    assert said.lower() in docker.fails("create", "--name", "refused", *words, BUSYBOX).lower()
+    assert docker("ps", "-aq", "--filter", "name=refused") == ""

@@ -1,0 +1,58 @@
+"""What `docker run` may ask for, as far as it needs no machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gureum.docker import checks, links, options
+from gureum.docker.errors import DockerError
+
+PAGE = Path(__file__).parents[2] / "docs" / "docker-options.md"
+
+
+def test_the_page_names_every_option_that_is_not_built() -> None:
+    page = PAGE.read_text()
+    named = [what[what.index("--") : -1] for what in checks.NOT_BUILT.values()]
+    assert [option for option in named if f"`{option}`" not in page] == []
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ({"PidMode": "container:x"}, 0),
+        ({"PidMode": "sideways"}, 400),
+        ({"CgroupnsMode": "host"}, 0),
+        ({"SecurityOpt": ["no-new-privileges:true", "seccomp=unconfined", "label=disable"]}, 0),
+        ({"SecurityOpt": ["seccomp={}"]}, 501),
+        ({"LogConfig": {"Type": "none", "Config": {"whatever": "x"}}}, 0),
+        ({"LogConfig": {"Config": {"max-file": "0"}}}, 400),
+        ({"CpusetCpus": "a-b"}, 400),
+        ({"MemorySwappiness": -1}, 0),
+    ],
+)
+def test_options_are_checked(host: dict[str, object], status: int) -> None:
+    try:
+        checks.check({}, host)
+        found = 0
+    except DockerError as error:
+        found = error.status
+    assert found == status
+
+
+def test_logs_are_as_large_as_all_files_together() -> None:
+    given = {"max-size": "1m", "max-file": "3"}
+    assert options.log_bytes({"LogConfig": {"Type": "json-file", "Config": given}}) == 3 << 20
+    assert options.log_bytes({}) == 0
+    assert options.log_bytes({"LogConfig": {"Type": "none"}}) == options.UNKEPT_LOG_BYTES
+
+
+def test_processors() -> None:
+    assert options.processors("0-2,5") == {0, 1, 2, 5}
+    assert options.processors("") == set()
+
+
+def test_a_link_that_is_none_is_refused() -> None:
+    with pytest.raises(DockerError, match="bad format for links: :x"):
+        links.resolved(None, [":x"])  # type: ignore[arg-type]
