@@ -1,4 +1,5 @@
-"""What every cluster has from its first moment on: namespaces, the default service account of each, roles and bindings, priority classes."""
+"""What every cluster has from its first moment on: namespaces, the default service account of each, roles and bindings, priority
+classes, APIServices."""
 
 from __future__ import annotations
 
@@ -6,6 +7,8 @@ import uuid
 from typing import Any
 
 from gureum.kube.access.roles import default_roles
+from gureum.kube.controllers.apiservices import APISERVICES, local
+from gureum.kube.kinds.builtin import builtin_kinds
 from gureum.kube.objects import Object, Objects
 from gureum.kube.times import timestamp
 from gureum.ports.clock import Clock
@@ -20,7 +23,7 @@ async def bootstrap(objects: Objects, clock: Clock) -> None:
     now = timestamp(clock.now())
     missing = [
         (storage, obj)
-        for storage, obj in _wanted()
+        for storage, obj in _wanted(now)
         if objects.entry(storage, obj["metadata"].get("namespace", ""), obj["metadata"]["name"]) is None
     ]
     for start in range(0, len(missing), WRITES_AT_ONCE):
@@ -34,9 +37,11 @@ async def bootstrap(objects: Objects, clock: Clock) -> None:
         await objects.commit(checks, writes)
 
 
-def _wanted() -> list[tuple[str, Object]]:
+def _wanted(now: str) -> list[tuple[str, Object]]:
     found = [("core/namespaces", _namespace(name)) for name in NAMESPACES]
     found += [("core/serviceaccounts", _account(name)) for name in NAMESPACES]
+    versions = dict.fromkeys((kind.group, kind.version) for kind in builtin_kinds())
+    found += [(APISERVICES, local(group, version, now)) for group, version in versions]
     return found + default_roles() + [("scheduling.k8s.io/priorityclasses", one) for one in _priorities()]
 
 

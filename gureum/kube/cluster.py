@@ -24,6 +24,7 @@ from gureum.kube.admission import Admission
 from gureum.kube.admission.access import no_escalation
 from gureum.kube.admission.addresses import service_addresses
 from gureum.kube.admission.certificates import certificates
+from gureum.kube.admission.definitions import unjudged_rules
 from gureum.kube.admission.limits import limits
 from gureum.kube.admission.namespaces import namespace_lifecycle
 from gureum.kube.admission.pod_security import pod_security
@@ -99,6 +100,7 @@ class Cluster:
                 service_addresses(self.objects),
                 no_escalation(self.rbac),
                 certificates(self.rbac, clock),
+                unjudged_rules,
                 pod_security(self.objects),
                 webhooks(self.objects, self.catalog, mutating=False),
                 quotas(self.objects),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 from tests.kube.api import APPLY, STRATEGIC, Api
 from tests.kube.test_controllers import until
@@ -95,6 +96,22 @@ def test_its_schema_refuses_what_does_not_fit():
             assert 'unknown field "spec.extra"' in answer["message"]
             await api.ok("POST", THINGS, thing())
             assert (await api.call("PATCH", f"{THINGS}/t", {}, content_type=STRATEGIC))[0] == 415
+
+    asyncio.run(run())
+
+
+def test_rules_that_are_not_judged_are_told():
+    schema = json.loads(json.dumps(SCHEMA))
+    schema["properties"]["spec"]["x-kubernetes-validations"] = [{"rule": "self.size < 10"}]
+
+    async def run():
+        async with Api() as api:
+            response = await api.respond("POST", DEFINITIONS, definition(schema={"openAPIV3Schema": schema}))
+            assert response.status == 201
+            assert response.headers["warning"] == (
+                '299 - "spec.versions[0].schema.openAPIV3Schema.properties[spec].x-kubernetes-validations: '
+                'kept, and not evaluated: CEL is not built"'
+            )
 
     asyncio.run(run())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gureum.kube.controllers import (
+    apiservices,
     claims,
     cronjobs,
     daemonsets,
@@ -42,6 +43,7 @@ _STATELESS = (
     REPLICATION_CONTROLLERS,
     deployments.CONTROLLER,
     definitions.CONTROLLER,
+    apiservices.CONTROLLER,
     claims.CONTROLLER,
     statefulsets.CONTROLLER,
     jobs.CONTROLLER,

@@ -131,6 +131,8 @@ class _Worker:
 
     def _start(self) -> None:
         self._starting = None
+        if self._closed:  # what was cancelled calls this on its way out
+            return
         for key in list(self._waiting):
             if len(self._running) >= AT_ONCE:
                 return

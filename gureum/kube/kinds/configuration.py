@@ -222,6 +222,24 @@ def _validate_runtime_class(one: Object, old: Object | None) -> list[Cause]:
     return [] if handler else [required("handler")]
 
 
+def _validate_api_service(one: Object, old: Object | None) -> list[Cause]:
+    spec, name = one.get("spec") or {}, one["metadata"].get("name", "")
+    causes: list[Cause] = []
+    wanted = f"{spec.get('version', '')}.{spec.get('group', '')}"
+    if name != wanted:
+        causes.append(invalid("metadata.name", name, f'must be `spec.version+"."+spec.group`: "{wanted}"'))
+    for field, most in (("groupPriorityMinimum", 20000), ("versionPriority", 1000)):
+        value = spec.get(field) or 0
+        if not 0 < value <= most:
+            causes.append(invalid(f"spec.{field}", value, f"must be positive and less than {most}"))
+    service = spec.get("service")
+    if service is not None:
+        causes += [required(f"spec.service.{field}") for field in ("namespace", "name") if not service.get(field)]
+    elif spec.get("caBundle"):
+        causes.append(invalid("spec.caBundle", "<bytes>", "local APIServices may not have a caBundle"))
+    return causes
+
+
 RULES = {
     "core/namespaces": Rules(default=_namespace, create=_create_namespace, update=_update_namespace, generation=False),
     "core/configmaps": Rules(validate=_validate_config_map, generation=False),
@@ -232,6 +250,7 @@ RULES = {
     "core/limitranges": Rules(default=_limit_range, validate=_validate_limit_range, generation=False),
     "core/resourcequotas": Rules(validate=_validate_quota, generation=False),
     "scheduling.k8s.io/priorityclasses": Rules(default=_priority, validate=_validate_priority),
+    "apiregistration.k8s.io/apiservices": Rules(validate=_validate_api_service, generation=False),
     "coordination.k8s.io/leases": Rules(validate=_validate_lease, generation=False, conditional=True),
     "node.k8s.io/runtimeclasses": Rules(validate=_validate_runtime_class, generation=False, conditional=True),
 }
