@@ -209,7 +209,10 @@ def test_pods_go_where_they_fit():
                 nodes = sorted(pod["spec"].get("nodeName", "") for pod in pods)
                 left = [pod for pod in pods if not pod["spec"].get("nodeName")]
                 told = left and left[0]["status"].get("conditions", [{}])[0].get("message", "")
-                return nodes == ["", "n1", "n2"] and told == "0/2 nodes are available: 2 Too many pods."
+                return nodes == ["", "n1", "n2"] and told == (
+                    "0/2 nodes are available: 2 Too many pods. no new claims to deallocate, preemption: 0/2 nodes are available: "
+                    "2 No preemption victims found for incoming pod."
+                )
 
             await until(placed)
 

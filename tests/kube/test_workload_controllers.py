@@ -10,6 +10,7 @@ from gureum.kube.controllers.cronjobs import _CronJob
 from gureum.kube.controllers.jobs import TRACKING, _numbers, _ranges
 from tests.kube.api import STRATEGIC, Api
 from tests.kube.test_controllers import APPS, PODS, node, until
+from tests.kube.test_volumes import volume as volume_of
 
 BATCH = "/apis/batch/v1/namespaces/default"
 CLAIMS = "/api/v1/namespaces/default/persistentvolumeclaims"
@@ -42,6 +43,8 @@ def test_a_stateful_set_numbers_its_pods_and_keeps_its_claims():
     async def run():
         async with Api() as api:
             await api.ok("POST", "/api/v1/nodes", node())
+            for name in ("v1", "v2", "v3"):
+                await api.ok("POST", "/api/v1/persistentvolumes", volume_of(name))
             claim = {
                 "metadata": {"name": "data"},
                 "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},

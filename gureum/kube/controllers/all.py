@@ -14,6 +14,7 @@ from gureum.kube.controllers import (
     jobs,
     quotas,
     statefulsets,
+    volumes,
 )
 from gureum.kube.controllers.client import Client
 from gureum.kube.controllers.collecting import GARBAGE_COLLECTOR
@@ -32,6 +33,7 @@ def all_controllers(client: Client) -> tuple[Controller, ...]:
         disruption.controller(client),
         endpoints.controller(client),
         quotas.controller(),
+        volumes.controller(client),
     )
     return (*_STATELESS, *own)
 

@@ -10,8 +10,8 @@ from gureum.kube.controllers.index import PODS
 from gureum.kube.controllers.loop import Controller, Seen, itself
 from gureum.kube.controllers.pods import phase
 from gureum.kube.objects import Object
+from gureum.kube.scheduling.claims import CLAIMS, claims_of
 
-CLAIMS = "core/persistentvolumeclaims"
 PROTECTION = "kubernetes.io/pvc-protection"
 NAME = "pvc-protection-controller"
 
@@ -43,12 +43,7 @@ def _used(client: Client, namespace: str) -> set[str]:
         pod = client.objects.decode(entry)
         if phase(pod) in ("Succeeded", "Failed"):
             continue
-        for volume in pod["spec"].get("volumes") or ():
-            claim = volume.get("persistentVolumeClaim")
-            if claim:
-                found.add(str(claim.get("claimName")))
-            elif volume.get("ephemeral"):
-                found.add(f"{pod['metadata']['name']}-{volume.get('name')}")
+        found.update(claims_of(pod))
     return found
 
 

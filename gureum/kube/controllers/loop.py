@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from gureum.kube.controllers.client import Client
@@ -47,7 +47,7 @@ class Controller(NamedTuple):
     """`wakes`: by storage ("*": all), which keys an event concerns. Keys are free text; most are "namespace/name"."""
 
     name: str
-    wakes: dict[str, Wake]
+    wakes: Mapping[str, Wake]
     reconcile: Reconcile
     initial: Callable[[Client], Iterable[str]] = lambda _client: ()
 

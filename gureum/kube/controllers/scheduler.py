@@ -1,11 +1,18 @@
-"""The scheduler: a node for every pod that has none. Plain: what fits, the emptiest first; no preemption.
+"""The scheduler: a node for every pod that has none, the most important first, then who came first.
 
-Source: Kubernetes, "Kubernetes Scheduler", "Assigning Pods to Nodes", "Taints and Tolerations".
+    events ─► Known (who is where), who is to be looked at ─► reconcile: the whole queue, some pods at a time
+       pod ─► scheduling/ says where ─► bound, with its event, in one commit
+                               nowhere ─► told why; others go for it where that helps; looked at again when something it waits for changes
+
+A pod counts on its node from the moment in which it was decided on: the next one is decided before the commit is durable.
 """
 
 from __future__ import annotations
 
-from fractions import Fraction
+import asyncio
+import heapq
+import logging
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from gureum.kube.controllers.client import Client
@@ -14,159 +21,340 @@ from gureum.kube.controllers.events import event_of
 from gureum.kube.controllers.index import PODS
 from gureum.kube.controllers.loop import Controller, Seen
 from gureum.kube.controllers.pods import condition
-from gureum.kube.kinds.quantities import BadQuantity, as_text, value_of
+from gureum.kube.errors import StatusError
 from gureum.kube.objects import Object
-from gureum.kube.selectors import Requirement
+from gureum.kube.scheduling.claims import CLAIMS, VOLUMES, volumes_of
+from gureum.kube.scheduling.facts import Known, NodeFacts, PodFacts, pod_facts
+from gureum.kube.scheduling.filters import Misfit, Wish, misfit
+from gureum.kube.scheduling.preemption import NOT_HELPFUL, Budget, Candidate, preempt, refusal
+from gureum.kube.scheduling.scores import best_of
+from gureum.kube.selectors import from_object
 from gureum.kube.times import timestamp
 
+log = logging.getLogger("gureum.kube.controllers")
 NAME = "default-scheduler"
-NODES = "core/nodes"
-DEFAULT_PODS = 110
-Amounts = dict[str, Fraction]
+NODES, BUDGETS, NAMESPACES = "core/nodes", "policy/poddisruptionbudgets", "core/namespaces"
+SELECTED = "volume.kubernetes.io/selected-node"
+QUEUE = "queue"
+AT_ONCE = 32
+LIMIT_LOOKS = 6000
+"""How many nodes are looked at before others have their turn."""
+ENOUGH = 100
+AGAIN_S = 0.2
 
 
 class Scheduler:
-    """Keeps what is asked for on each node, by the events of pods and nodes."""
-
     def __init__(self) -> None:
-        self._nodes: dict[str, Object] = {}
-        self._used: dict[str, Amounts] = {}
-        self._placed: dict[str, tuple[str, Amounts]] = {}
+        self._known = Known()
         self._client: Client | None = None
+        self._woken: dict[str, None] = {}
+        self._queue: list[tuple[int, str, str, PodFacts, Found]] = []
+        self._nowhere: dict[str, PodFacts] = {}
+        self._gated: set[str] = set()
+        self._next_node = 0
 
     def controller(self) -> Controller:
-        return Controller("scheduler", {PODS: self._on_pod, NODES: self._on_node}, self.reconcile, self._initial)
+        wakes = {PODS: self._on_pod, NODES: self._on_node, CLAIMS: self._on_volume, VOLUMES: self._on_volume}
+        return Controller("scheduler", wakes, self.reconcile, self._initial)
+
+    # What is known
 
     def _initial(self, client: Client) -> list[str]:
         self._client = client
+        for node in client.objects.all(NODES):
+            self._known.put_node(NodeFacts(node))
         for key, facts in client.index.facts.items():
-            if key.startswith(client.objects.prefix(NODES)):
-                self._learn_node(client, key)
-            elif facts.node and key.startswith(client.objects.prefix(PODS)):
-                self._learn_pod(client, key, facts.node)
-        return []
+            if facts.node and key.startswith(client.objects.prefix(PODS)):
+                self._learn(client, key)
+        self._woken |= dict.fromkeys(client.index.on_node(""))
+        return [QUEUE]
 
     def _on_pod(self, seen: Seen) -> list[str]:
-        key = seen.event.key
         if self._client is None:
-            return [] if seen.facts.node else [key]
-        self._forget_pod(key)
-        if seen.after is None:
-            return self._pending() if seen.facts.node else []
-        if seen.after.node:
-            self._learn_pod(self._client, key, seen.after.node)
             return []
+        key, before, after = seen.event.key, seen.before, seen.after
+        if after is None:
+            self._woken.pop(key, None)
+            self._nowhere.pop(key, None)
+            self._gated.discard(key)
+            return self._free() if self._known.remove(key) or seen.facts.node else []
+        if after.node:
+            self._nowhere.pop(key, None)
+            known = self._known.pods.get(key)
+            if known is not None and known.node == after.node and _is_like(known, seen):
+                return []
+            self._learn(self._client, key)
+            if before is not None and before.node and key not in self._known.pods:
+                return self._free()
+            return self._look_again(
+                lambda pod: bool(pod.spec.get("affinity") or pod.spec.get("topologySpreadConstraints"))
+            )
         # A change of its status alone (by us) asks for nothing new.
-        return [key] if seen.before is None or seen.before.deleting != seen.after.deleting else []
+        if before is None or before.deleting != after.deleting or before.labels != after.labels or key in self._gated:
+            self._woken[key] = None
+            return [QUEUE]
+        return []
 
     def _on_node(self, seen: Seen) -> list[str]:
         if self._client is None:
             return []
-        if seen.after is None:
-            self._nodes.pop(seen.place.name, None)
-            return []
-        self._learn_node(self._client, seen.event.key)
-        return self._pending()
-
-    def _pending(self) -> list[str]:
-        assert self._client is not None
-        return self._client.index.on_node("")
-
-    def _learn_node(self, client: Client, key: str) -> None:
-        node = client.by_key(key)
-        if node is not None:
-            self._nodes[node["metadata"]["name"]] = node
-
-    def _learn_pod(self, client: Client, key: str, node: str) -> None:
-        pod = client.by_key(key)
-        if pod is None or (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
-            return
-        self._take(key, node, requests_of(pod))
-
-    def _take(self, key: str, node: str, amounts: Amounts) -> None:
-        self._forget_pod(key)
-        self._placed[key] = node, amounts
-        used = self._used.setdefault(node, {})
-        for name, amount in amounts.items():
-            used[name] = used.get(name, Fraction(0)) + amount
-
-    def _forget_pod(self, key: str) -> None:
-        node, amounts = self._placed.pop(key, ("", {}))
-        for name, amount in amounts.items():
-            self._used[node][name] -= amount
-
-    async def reconcile(self, client: Client, key: str) -> None:
-        found = client.seen(key)
-        if found is None:
-            return
-        pod = found[1]
-        if pod["spec"].get("nodeName") or pod["metadata"].get("deletionTimestamp"):
-            return
-        if pod["spec"].get("schedulerName") != NAME or pod["spec"].get("schedulingGates"):
-            return
-        amounts = requests_of(pod)
-        node, reasons = self._choose(pod, amounts)
+        node = None if seen.after is None else self._client.by_key(seen.event.key)
         if node is None:
-            await self._tell_unschedulable(client, found, reasons)
-            return
-        # Counted at once: the next pod is decided on before this one's binding is durable.
-        self._take(key, node, amounts)
-        place = client.objects.place(key)
-        now = client.clock.now()
-        text = f"Successfully assigned {place.namespace}/{place.name} to {node}"
-        done = await client.update(
-            PODS,
-            *place[1:],
-            lambda obj: bound(obj, node, now),
-            NAME,
-            "binding",
-            lambda: event_of(client, pod, "Normal", "Scheduled", text, NAME),
-            found,
-        )
-        if done is None:
-            self._forget_pod(key)
+            self._known.remove_node(seen.place.name)
+            return []
+        return self._free() if self._known.put_node(NodeFacts(node)) else []
 
-    def _choose(self, pod: Object, amounts: Amounts) -> tuple[str | None, dict[str, int]]:
-        best: tuple[Fraction, str] | None = None
-        reasons: dict[str, int] = {}
-        for name, node in self._nodes.items():
-            used = self._used.get(name, {})
-            why = misfit(pod, node, amounts, used)
-            if why:
-                reasons[why] = reasons.get(why, 0) + 1
+    def _on_volume(self, _seen: Seen) -> list[str]:
+        return self._look_again(lambda pod: any("hostPath" not in one for one in pod.spec.get("volumes") or ()))
+
+    def _free(self) -> list[str]:
+        """There may be room now."""
+        return self._look_again(lambda _pod: True)
+
+    def _look_again(self, concerns: Callable[[PodFacts], bool]) -> list[str]:
+        keys = [key for key, pod in self._nowhere.items() if concerns(pod)]
+        self._woken |= dict.fromkeys(keys)
+        return [QUEUE] if keys else []
+
+    def _learn(self, client: Client, key: str) -> None:
+        pod = client.by_key(key)
+        if pod is None:
+            return
+        facts = pod_facts(key, pod)
+        if facts.ended:
+            self._known.remove(key)
+        else:
+            self._known.place(facts, facts.node)
+
+    def _labels_of_namespace(self, name: str) -> dict[str, str]:
+        assert self._client is not None
+        facts = self._client.index.facts.get(self._client.objects.key(NAMESPACES, "", name))
+        return facts.labels if facts else {}
+
+    # What is done
+
+    async def reconcile(self, client: Client, _key: str) -> float | None:
+        again: list[str] = []
+        while self._take_woken(client):
+            binding: list[tuple[str, asyncio.Future[None]]] = []
+            looks = 0
+            while self._queue and len(binding) < AT_ONCE and looks < LIMIT_LOOKS:
+                *_, facts, found = heapq.heappop(self._queue)
+                looks += max(1, len(self._known.nodes))
+                binding.append((facts.key, asyncio.ensure_future(self._decide(client, facts, found))))
+            results = await asyncio.gather(*(one for _, one in binding), return_exceptions=True)
+            for (key, _), result in zip(binding, results, strict=True):
+                if isinstance(result, BaseException):
+                    again.append(key)
+                    if not isinstance(result, StatusError):
+                        log.error("kube.schedule_failed", extra={"key": key}, exc_info=result)
+        self._woken |= dict.fromkeys(again)
+        return AGAIN_S if again else None
+
+    def _take_woken(self, client: Client) -> bool:
+        """Brings those to be looked at into their order. Whether there are any."""
+        woken, self._woken = self._woken, {}
+        for key in woken:
+            found = client.seen(key)
+            if found is None or found[1]["spec"].get("nodeName") or found[1]["metadata"].get("deletionTimestamp"):
+                self._known.nominated.pop(key, None)
                 continue
-            score = (_fullness(node, amounts, used), name)
-            if best is None or score < best:
-                best = score
-        return (best[1] if best else None), reasons
+            spec = found[1]["spec"]
+            if spec.get("schedulerName") != NAME:
+                continue
+            if spec.get("schedulingGates"):
+                self._gated.add(key)
+                continue
+            self._gated.discard(key)
+            facts = pod_facts(key, found[1])
+            heapq.heappush(self._queue, (-facts.priority, facts.created, key, facts, found))
+        return bool(self._queue)
 
-    async def _tell_unschedulable(self, client: Client, found: Found, reasons: dict[str, int]) -> None:
+    def _decide(self, client: Client, facts: PodFacts, found: Found) -> Coroutine[Any, Any, None]:
+        """Where it goes; what is to be awaited then."""
+        volumes, waiting, refused = volumes_of(client.objects, found[1])
+        self._nowhere.pop(facts.key, None)
+        if facts.nominated:
+            self._known.nominated[facts.key] = facts
+        misfits: dict[str, Misfit] = {}
+        wish = None
+        if not refused and self._known.nodes:
+            wish = Wish(facts, self._known, self._labels_of_namespace, volumes)
+            nodes = self._fitting(wish, misfits)
+            if nodes:
+                node = best_of(wish, nodes, self._known, self._labels_of_namespace).name
+                self._known.place(facts, node)
+                return self._bind(client, facts, found, node, waiting)
+        self._nowhere[facts.key] = facts
+        return self._refuse(client, facts, found, wish, misfits, refused)
+
+    def _fitting(self, wish: Wish, misfits: dict[str, Misfit]) -> list[NodeFacts]:
+        """Nodes that can have it, as many as are worth comparing, each time from another one on."""
+        nodes = list(self._known.nodes.values())
+        enough = len(nodes) if len(nodes) <= ENOUGH else max(ENOUGH, len(nodes) * max(5, 50 - len(nodes) // 125) // 100)
+        start = self._next_node % len(nodes)
+        found: list[NodeFacts] = []
+        promised = self._known.nodes.get(wish.pod.nominated)
+        if promised is not None and misfit(wish, promised, self._known) is None:
+            return [promised]
+        for at in range(len(nodes)):
+            node = nodes[start - len(nodes) + at]
+            why = misfit(wish, node, self._known)
+            if why is not None:
+                misfits[node.name] = why
+                continue
+            found.append(node)
+            if len(found) >= enough:
+                self._next_node = start + at + 1
+                break
+        return found
+
+    async def _bind(self, client: Client, facts: PodFacts, found: Found, node: str, waiting: list[str]) -> None:
         pod = found[1]
-        total = len(self._nodes)
-        parts = ", ".join(f"{number} {why}" for why, number in sorted(reasons.items()))
-        text = f"0/{total} nodes are available: {parts}." if total else "no nodes available to schedule pods"
+        try:
+            for name in waiting:
+                await client.update(CLAIMS, facts.namespace, name, lambda claim: _selected(claim, node), NAME)
+            text = f"Successfully assigned {facts.namespace}/{facts.name} to {node}"
+            done = await client.update(
+                PODS,
+                facts.namespace,
+                facts.name,
+                lambda obj: bound(obj, node, client.clock.now()),
+                NAME,
+                "binding",
+                lambda: event_of(client, pod, "Normal", "Scheduled", text, NAME),
+                found,
+            )
+        except BaseException:
+            self._known.remove(facts.key)
+            raise
+        if done is None:
+            self._known.remove(facts.key)
+
+    async def _refuse(
+        self,
+        client: Client,
+        facts: PodFacts,
+        found: Found,
+        wish: Wish | None,
+        misfits: dict[str, Misfit],
+        refused: str,
+    ) -> None:
+        candidate: Candidate | None = None
+        after = ""
+        total = len(self._known.nodes)
+        if total:
+            after = refusal(facts, self._known)
+            if not after:
+                reasons = {NOT_HELPFUL: total}
+                if wish is not None:
+                    candidate, reasons = preempt(wish, misfits, self._known, _budgets(client))
+                after = f"0/{total} nodes are available: {_counted(reasons)}."
+        text = _told(total, misfits, refused, "" if candidate is not None else after)
+        if candidate is not None:
+            facts.nominated = candidate.node
+            self._known.nominated[facts.key] = facts
+        await self._tell(client, facts, found, text, candidate.node if candidate is not None else None)
+        if candidate is not None:
+            await asyncio.gather(*(_evict(client, victim, facts, candidate.node) for victim in candidate.victims))
+
+    async def _tell(self, client: Client, facts: PodFacts, found: Found, text: str, nominated: str | None) -> None:
+        pod = found[1]
         known = condition(pod, "PodScheduled")
-        if known is not None and known.get("message") == text:
+        if known is not None and known.get("message") == text and nominated is None:
             return
-        now = timestamp(client.clock.now())
         made = {
             "type": "PodScheduled",
             "status": "False",
             "lastProbeTime": None,
-            "lastTransitionTime": now,
+            "lastTransitionTime": timestamp(client.clock.now()),
             "reason": "Unschedulable",
             "message": text,
         }
-        place = pod["metadata"]["namespace"], pod["metadata"]["name"]
+
+        def change(obj: Object) -> Object | None:
+            if obj["spec"].get("nodeName"):
+                return None
+            changed = with_condition(obj, made)
+            if nominated is not None:
+                changed["status"]["nominatedNodeName"] = nominated
+            return changed
+
         await client.update(
             PODS,
-            *place,
-            lambda obj: with_condition(obj, made),
+            facts.namespace,
+            facts.name,
+            change,
             NAME,
             "status",
             lambda: event_of(client, pod, "Warning", "FailedScheduling", text, NAME),
             found,
         )
+
+
+def _is_like(known: PodFacts, seen: Seen) -> bool:
+    """Whether a pod that is placed is still what it was to others."""
+    after, entry = seen.after, seen.event.entry
+    if after is None or entry is None or known.deleting != after.deleting or known.labels != after.labels:
+        return False
+    return b'"phase":"Succeeded"' not in entry.value and b'"phase":"Failed"' not in entry.value
+
+
+def _told(total: int, misfits: dict[str, Misfit], refused: str, preemption: str) -> str:
+    """Why it is nowhere, as the original says it."""
+    if not total:
+        return "no nodes available to schedule pods"
+    reasons: dict[str, int] = {}
+    for why in misfits.values():
+        for reason in why.reasons:
+            reasons[reason] = reasons.get(reason, 0) + 1
+    text = f"0/{total} nodes are available: {refused or _counted(reasons)}."
+    return f"{text} no new claims to deallocate, preemption: {preemption}" if preemption else text
+
+
+def _counted(reasons: dict[str, int]) -> str:
+    return ", ".join(sorted(f"{number} {reason}" for reason, number in reasons.items()))
+
+
+def _budgets(client: Client) -> list[Budget]:
+    found = []
+    for one in client.objects.all(BUDGETS):
+        selector = from_object((one.get("spec") or {}).get("selector"))
+        if selector:
+            allowed = int((one.get("status") or {}).get("disruptionsAllowed") or 0)
+            found.append(Budget(one["metadata"]["namespace"], selector, allowed))
+    return found
+
+
+async def _evict(client: Client, victim: PodFacts, for_: PodFacts, node: str) -> None:
+    """Ends a pod for one that is more important."""
+    made = {
+        "type": "DisruptionTarget",
+        "status": "True",
+        "lastProbeTime": None,
+        "lastTransitionTime": timestamp(client.clock.now()),
+        "reason": "PreemptionByScheduler",
+        "message": f"{NAME}: preempting to accommodate a higher priority pod",
+    }
+    text = f"Preempted by pod {for_.uid} on node {node}"
+    pod = client.by_key(victim.key)
+    if pod is None or pod["metadata"]["uid"] != victim.uid or victim.deleting:
+        return
+    await client.update(
+        PODS,
+        victim.namespace,
+        victim.name,
+        lambda obj: with_condition(obj, made),
+        NAME,
+        "status",
+        lambda: event_of(client, pod, "Normal", "Preempted", text, NAME),
+    )
+    await client.delete(PODS, victim.namespace, victim.name, NAME, uid=victim.uid)
+
+
+def _selected(claim: Object, node: str) -> Object:
+    annotations = {**(claim["metadata"].get("annotations") or {}), SELECTED: node}
+    return {**claim, "metadata": {**claim["metadata"], "annotations": annotations}}
 
 
 def bound(pod: Object, node: str, now: float) -> Object | None:
@@ -176,6 +364,7 @@ def bound(pod: Object, node: str, now: float) -> Object | None:
     moment = timestamp(now)
     made = {"type": "PodScheduled", "status": "True", "lastProbeTime": None, "lastTransitionTime": moment}
     changed = with_condition(pod, made)
+    changed["status"].pop("nominatedNodeName", None)
     return {**changed, "spec": {**pod["spec"], "nodeName": node}}
 
 
@@ -183,112 +372,3 @@ def with_condition(obj: Object, made: Object) -> Object:
     status = obj.get("status") or {}
     others = [one for one in status.get("conditions") or () if one.get("type") != made["type"]]
     return {**obj, "status": {**status, "conditions": [*others, made]}}
-
-
-def requests_of(pod: Object) -> Amounts:
-    """The sum over containers, or what an init container needs if that is more."""
-    spec = pod["spec"]
-    total: Amounts = {}
-    for container in spec.get("containers") or ():
-        for name, amount in _requests(container).items():
-            total[name] = total.get(name, Fraction(0)) + amount
-    for container in spec.get("initContainers") or ():
-        for name, amount in _requests(container).items():
-            total[name] = max(total.get(name, Fraction(0)), amount)
-    for name, value in (spec.get("overhead") or {}).items():
-        total[name] = total.get(name, Fraction(0)) + _amount(value)
-    total["pods"] = Fraction(1)
-    return total
-
-
-def _requests(container: Object) -> Amounts:
-    found = (container.get("resources") or {}).get("requests") or {}
-    return {name: _amount(value) for name, value in found.items()}
-
-
-def _amount(value: Any) -> Fraction:
-    """Nothing, where it is no quantity: a node's status is not checked."""
-    try:
-        return value_of(as_text(value))
-    except BadQuantity:
-        return Fraction(0)
-
-
-def misfit(pod: Object, node: Object, amounts: Amounts, used: Amounts) -> str:
-    """Why the pod cannot go there, in the original's words; "" when it can."""
-    spec = node.get("spec") or {}
-    labels = node["metadata"].get("labels") or {}
-    if node["metadata"].get("deletionTimestamp"):
-        return "node(s) were being deleted"
-    taints = list(spec.get("taints") or ())
-    if spec.get("unschedulable"):
-        taints.append({"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"})
-    for taint in taints:
-        if taint.get("effect") in ("NoSchedule", "NoExecute") and not is_tolerated(
-            taint, pod["spec"].get("tolerations") or ()
-        ):
-            if taint["key"] == "node.kubernetes.io/unschedulable":
-                return "node(s) were unschedulable"
-            return f"node(s) had untolerated taint {{{taint['key']}: {taint.get('value', '')}}}"
-    if not matches_node(pod["spec"], labels, node["metadata"]["name"]):
-        return "node(s) didn't match Pod's node affinity/selector"
-    ready = condition(node, "Ready")
-    if ready is not None and ready.get("status") != "True":
-        return "node(s) were not ready"
-    allocatable = (node.get("status") or {}).get("allocatable") or {}
-    for name, amount in amounts.items():
-        total = _amount(allocatable.get(name, DEFAULT_PODS if name == "pods" else 0))
-        if amount and used.get(name, Fraction(0)) + amount > total:
-            return "Too many pods" if name == "pods" else f"Insufficient {name}"
-    return ""
-
-
-def is_tolerated(taint: Object, tolerations: Any) -> bool:
-    for one in tolerations:
-        if one.get("effect") not in (None, "", taint.get("effect")):
-            continue
-        if one.get("operator") == "Exists" and not one.get("key"):
-            return True
-        if one.get("key") == taint.get("key") and (
-            one.get("operator") == "Exists" or (one.get("value") or "") == (taint.get("value") or "")
-        ):
-            return True
-    return False
-
-
-def matches_node(spec: Object, labels: dict[str, str], name: str) -> bool:
-    """The pod's nodeSelector, and what its affinity requires."""
-    if not (spec.get("nodeSelector") or {}).items() <= labels.items():
-        return False
-    affinity = ((spec.get("affinity") or {}).get("nodeAffinity") or {}).get(
-        "requiredDuringSchedulingIgnoredDuringExecution"
-    )
-    if not affinity:
-        return True
-    return any(_matches_term(term, labels, name) for term in affinity.get("nodeSelectorTerms") or ())
-
-
-_OPERATORS = {"In": "in", "NotIn": "notin", "Exists": "exists", "DoesNotExist": "!exists", "Gt": "gt", "Lt": "lt"}
-
-
-def _matches_term(term: Object, labels: dict[str, str], name: str) -> bool:
-    fields = {"metadata.name": name}
-    pairs = [(one, labels) for one in term.get("matchExpressions") or ()]
-    pairs += [(one, fields) for one in term.get("matchFields") or ()]
-    return bool(pairs) and all(
-        Requirement(one["key"], _OPERATORS.get(one["operator"], "in"), frozenset(one.get("values") or ())).matches(
-            values
-        )
-        for one, values in pairs
-    )
-
-
-def _fullness(node: Object, amounts: Amounts, used: Amounts) -> Fraction:
-    """How full it would be: the mean of CPU, memory and pods."""
-    allocatable = (node.get("status") or {}).get("allocatable") or {}
-    total = Fraction(0)
-    for name in ("cpu", "memory", "pods"):
-        size = _amount(allocatable.get(name, DEFAULT_PODS if name == "pods" else 0))
-        if size:
-            total += (used.get(name, Fraction(0)) + amounts.get(name, Fraction(0))) / size
-    return total

@@ -36,6 +36,14 @@ def _pending(one: Object) -> None:
     one["status"] = {"phase": "Pending"}
 
 
+def _pending_volume(one: Object) -> None:
+    _pending(one)
+    # Storage object in use protection: it stays while a claim has it.
+    finalizers = one["metadata"].setdefault("finalizers", [])
+    if "kubernetes.io/pv-protection" not in finalizers:
+        finalizers.append("kubernetes.io/pv-protection")
+
+
 def _validate_volume(one: Object, old: Object | None) -> list[Cause]:
     spec = one["spec"]
     causes = _access(spec)
@@ -148,7 +156,9 @@ def _driver(one: Object) -> None:
 
 
 RULES = {
-    "core/persistentvolumes": Rules(default=_volume, create=_pending, validate=_validate_volume, generation=False),
+    "core/persistentvolumes": Rules(
+        default=_volume, create=_pending_volume, validate=_validate_volume, generation=False
+    ),
     "core/persistentvolumeclaims": Rules(default=_claim, create=_pending, validate=_validate_claim, generation=False),
     "storage.k8s.io/storageclasses": Rules(default=_storage_class, validate=_validate_class, generation=False),
     "storage.k8s.io/csidrivers": Rules(default=_driver, conditional=True),
