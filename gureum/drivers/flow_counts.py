@@ -6,7 +6,7 @@ import msgspec
 
 from gureum.drivers import flow_messages
 from gureum.drivers.flow_messages import Counts, Entry, Tuple
-from gureum.drivers.flow_views import Owners, Seen
+from gureum.drivers.flow_views import Owners, Seen, Stop
 from gureum.ports.flows import Flow
 
 _NS = 1_000_000_000
@@ -60,6 +60,14 @@ def refused_flow(
         direction="egress" if by_sender else "ingress",
         tcp_flags=refusal.flags,
     )
+
+
+def stopped_flow(stop: Stop, refusal: Refusal, *, accepted_there: bool = False) -> Flow:
+    """What an interface on the way of a balancer's flow tells of a packet that was refused on it, or later."""
+    flow = refused_flow(
+        stop.interface, stop.there, refusal, by_sender=stop.direction == "egress", accepted_there=accepted_there
+    )
+    return msgspec.structs.replace(flow, packet_source=stop.packet_source, packet_destination=stop.packet_destination)
 
 
 def put(flows: dict[Place, Flow], flow: Flow) -> None:

@@ -77,13 +77,14 @@ class Entry(NamedTuple):
         return FIN if self.tcp_state in _CLOSING else RST if self.tcp_state == _RESET else 0
 
 
-Refuser = Literal["sender", "receiver", "between"]
-"""Whose rules dropped a packet; between: an ACL of the subnet of the balancer that it passed."""
+Refuser = Literal["sender", "receiver", "entering", "leaving", "entering-back", "leaving-back"]
+"""Whose rules dropped a packet; entering, leaving: an ACL of the subnet of the balancer that it passed, back: as a reply."""
+BETWEEN: tuple[Refuser, ...] = ("entering", "leaving", "entering-back", "leaving-back")
 
 
 class Refused(NamedTuple):
     """A packet that was dropped. `into`, `out_of`: numbers of the links it came by and would have left by, 0 without. `number`: one more than
-    the one's before; a gap tells that the kernel could not deliver some."""
+    the one's before; a gap tells that the kernel could not deliver some. `mark`: of the flow of one that was dropped on its way by a balancer."""
 
     tuple_: Tuple
     bytes: int
@@ -92,6 +93,7 @@ class Refused(NamedTuple):
     out_of: int
     by: Refuser
     number: int = 0
+    mark: int = 0
 
 
 def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -231,10 +233,11 @@ def refused(body: bytes) -> Refused | None:
     into, out_of = (int.from_bytes(found.get(kind, b""), "big") for kind in (4, 5))
     number = int.from_bytes(found.get(12, b""), "big")
     by = _REFUSERS.get(found.get(10, b"").rstrip(b"\0"), "receiver")
-    return Refused(which, int.from_bytes(packet[2:4], "big"), flags, into, out_of, by, number)
+    mark = int.from_bytes(found.get(2, b""), "big") if by in BETWEEN else 0
+    return Refused(which, int.from_bytes(packet[2:4], "big"), flags, into, out_of, by, number, mark)
 
 
-_REFUSERS: dict[bytes, Refuser] = {b"out": "sender", b"between": "between"}
+_REFUSERS: dict[bytes, Refuser] = {b"out": "sender", **{one.encode(): one for one in BETWEEN}}
 
 
 def told_flags(flags: int) -> int:

@@ -38,10 +38,11 @@ from gureum.drivers.flow_counts import (
     receiver_of,
     refused_flow,
     seen_of,
+    stopped_flow,
     take_off,
 )
-from gureum.drivers.flow_messages import Counts, Entry, EntryReader, Refused, Refuser, Tuple
-from gureum.drivers.flow_views import Owners, at_translator, owners, translated, views
+from gureum.drivers.flow_messages import BETWEEN, Counts, Entry, EntryReader, Refused, Refuser, Tuple
+from gureum.drivers.flow_views import Owners, Stop, at_translator, owners, stops, translated, views
 from gureum.drivers.network_names import DENIED_LOG_GROUP, HomeNames, checked_name, interface_link
 from gureum.ports import PortError
 from gureum.ports.firewalls import RuleSet
@@ -65,7 +66,7 @@ _PER_TURN = 1000
 LIMIT_FLOWS = 200_000
 """Different flows, and different refused ones, of a network between two collects."""
 _DUMP_LIMIT_S = 10.0
-RefusalKey = tuple[Tuple, int, int, Refuser]
+RefusalKey = tuple[Tuple, int, int, Refuser, int]
 T = TypeVar("T")
 
 
@@ -310,7 +311,8 @@ class _Network:
         if packet.number != self._next_refused:
             self._whole = False
         self._next_refused = packet.number + 1 & 0xFFFF_FFFF
-        key, now = (packet.tuple_, packet.into, packet.out_of, packet.by), int(time.time())
+        key = (packet.tuple_, packet.into, packet.out_of, packet.by, packet.mark)
+        now = int(time.time())
         known = self._refusals.get(key)
         if known is not None:
             known.packets, known.bytes, known.end = known.packets + 1, known.bytes + packet.bytes, now
@@ -373,8 +375,13 @@ class _Network:
                         put(accepted, flow)
             await asyncio.sleep(0)
         found: list[Flow] = []
-        for (tuple_, into, out_of, by), refusal in refusals.items():
-            found += self._refused_flows(tuple_, into, out_of, by, refusal, accepted, owned)
+        for (tuple_, into, out_of, by, mark), refusal in refusals.items():
+            if by in BETWEEN:
+                found += self._refused_between(
+                    stops(tuple_, mark, owned, is_reply=by.endswith("-back")), by, refusal, accepted
+                )
+            else:
+                found += self._refused_flows(tuple_, into, out_of, by, refusal, accepted, owned)
         return found + [flow for flow in accepted.values() if flow.packets]
 
     def _refused_flows(
@@ -392,8 +399,6 @@ class _Network:
         if tuple_.destination in owned.untold or not (out_of or receiver):
             return  # to the router itself
         known = take_off(accepted, (receiver, tuple_, "ingress"), refusal)
-        if by == "between":
-            return  # it was sent, and has not come
         by_sender = by == "sender"
         if by_sender:
             take_off(accepted, (sender, tuple_, "egress"), refusal)
@@ -403,6 +408,20 @@ class _Network:
         if refuser in self.interfaces:
             flow = refused_flow(refuser, tuple_, refusal, by_sender=by_sender)
             yield at_translator(flow, address_of(refuser, owned)) if refuser in self.translators else flow
+
+    def _refused_between(
+        self, way: list[Stop], by: Refuser, refusal: Refusal, accepted: dict[Place, Flow]
+    ) -> Iterator[Flow]:
+        """At the balancer's interface, where its subnet's ACL has refused; what the packet passed before has accepted it."""
+        if not way:
+            return
+        last = 1 if by.startswith("entering") else 2
+        known = [take_off(accepted, (one.interface, one.there, one.direction), refusal) for one in way[last:]]
+        for one in way[:last] if not any(known) else ():
+            if one.interface in self.interfaces:
+                put(accepted, stopped_flow(one, refusal, accepted_there=True))
+        if way[last].interface in self.interfaces:
+            yield stopped_flow(way[last], refusal)
 
 
 class _Translator(_Network):

@@ -21,21 +21,50 @@ from ipaddress import IPv4Network
 import msgspec
 
 from gureum.drivers.flow_messages import Counts, Tuple
+from gureum.drivers.network_names import UPLINK_MARK
+from gureum.drivers.nft_balancers import listeners
 from gureum.ports.firewalls import RuleSet
 from gureum.ports.flows import Direction, Flow
 
-_TCP = 6
+_TCP, _UDP = 6, 17
 _UNTOLD = ("169.254.169.253", "169.254.169.254", "169.254.169.123", "169.254.169.249")
 """Names, metadata, time and the API (AWS: "flow log limitations")."""
 
 
+class Listening(msgspec.Struct, frozen=True):
+    """A balancer's listener, at its node's interface and private address. `hides`: targets see the balancer as their client."""
+
+    interface: str
+    address: str
+    protocol: int
+    port: int
+    hides: bool
+
+
 class Owners(msgspec.Struct, frozen=True):
     """Who has which address in a network. `balancers`: address or public address -> the balancer's private one. `untold`: addresses of the
-    network's own services."""
+    network's own services. `listeners`: of balancers, by the mark of their flows."""
 
     interfaces: dict[str, str]
     balancers: dict[str, str]
     untold: frozenset[str]
+    listeners: dict[int, Listening] = {}
+
+
+class Stop(msgspec.Struct, frozen=True):
+    """An interface that a packet passes, and what it tells of it; interface "": none of the network's."""
+
+    interface: str
+    there: Tuple
+    direction: Direction
+    packet_source: str = ""
+    packet_destination: str = ""
+
+    @property
+    def back(self) -> Stop:
+        """The same of a reply."""
+        way: Direction = "ingress" if self.direction == "egress" else "egress"
+        return Stop(self.interface, self.there.reversed, way, self.packet_destination, self.packet_source)
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -55,7 +84,17 @@ def owners(rules: RuleSet) -> Owners:
     balancers = {one.address: one.address for one in rules.balancers}
     balancers |= {one.public: one.address for one in rules.balancers if one.public}
     resolvers = (str(IPv4Network(cidr)[2]) for cidr in rules.cidrs)
-    return Owners(interfaces, balancers, frozenset((*_UNTOLD, *resolvers)))
+    listening = {
+        one.number: Listening(
+            one.balancer.interface,
+            one.balancer.address,
+            _TCP if one.port.protocol == "tcp" else _UDP,
+            one.port.port,
+            not one.port.preserve_client,
+        )
+        for one in listeners(rules)
+    }
+    return Owners(interfaces, balancers, frozenset((*_UNTOLD, *resolvers)), listening)
 
 
 def views(seen: Seen, owners: Owners) -> list[Flow]:
@@ -72,6 +111,25 @@ def views(seen: Seen, owners: Owners) -> list[Flow]:
     if server is not None:
         _add(found, seen, server, reply.reversed, "ingress", "egress")
     return found
+
+
+def stops(packet: Tuple, mark: int, owners: Owners, *, is_reply: bool) -> list[Stop]:
+    """What a packet between client and target passes, in its order: who sends it, the balancer twice, who gets it. Nothing where no listener
+    marks its flows so, and of what is about a flow and not of it (ICMP)."""
+    listener = owners.listeners.get(mark & ~UPLINK_MARK)
+    if listener is None or packet.protocol != listener.protocol:
+        return []
+    onward = packet.reversed if is_reply else packet
+    away = onward._replace(source=listener.address)
+    came = onward._replace(destination=listener.address, destination_port=listener.port)
+    client, target = (owners.interfaces.get(address, "") for address in (onward.source, onward.destination))
+    way = [
+        Stop(client, came, "egress"),
+        Stop(listener.interface, came, "ingress"),
+        Stop(listener.interface, away, "egress", "" if listener.hides else onward.source),
+        Stop(target, away if listener.hides else onward, "ingress"),
+    ]
+    return [stop.back for stop in reversed(way)] if is_reply else way
 
 
 def translated(seen: Seen, interface: str) -> list[Flow]:

@@ -34,8 +34,9 @@ from gureum.drivers import nft_balancers
 from gureum.drivers.network_names import UPLINK_MARK, interface_link
 from gureum.drivers.nft_balancers import Listener
 from gureum.drivers.nft_expressions import (
-    DENY_BETWEEN,
     DENY_BY_ACL,
+    DENY_ENTERING,
+    DENY_LEAVING,
     DENY_SENDER_BY_ACL,
     RETURN,
     Chain,
@@ -147,9 +148,9 @@ def _add_ends(
         chains[f"{into}-answered"] = Chain(_lines(acl, "in", far=_BALANCER))
         chains[f"end-{out}"] = Chain(((_ORIGINAL, *goto(f"{out}-asking")), goto(out)))
         chains[f"end-{into}"] = Chain(((_REPLY, *goto(f"{into}-answered")), goto(into)))
-        chains[f"{into}-asked"] = Chain(_lines(acl, "in", port=_LISTENER_PORT, deny=DENY_BETWEEN))
-        chains[f"{into}-answering"] = Chain(_lines(acl, "in", port=_ANSWERED_PORT, deny=DENY_BETWEEN))
-        chains[f"node-{out}"] = Chain(_lines(acl, "out", deny=DENY_BETWEEN))
+        chains[f"{into}-asked"] = Chain(_lines(acl, "in", port=_LISTENER_PORT, deny=DENY_ENTERING))
+        chains[f"{into}-answering"] = Chain(_lines(acl, "in", port=_ANSWERED_PORT, deny=DENY_ENTERING))
+        chains[f"node-{out}"] = Chain(_lines(acl, "out", deny=DENY_LEAVING))
         chains[f"node-{into}"] = Chain(((_ORIGINAL, *goto(f"{into}-asked")), goto(f"{into}-answering")))
     for interface, cidr in place_of.items():
         link, name = interface_link(interface), acl_of[cidr].name

@@ -17,7 +17,8 @@ DENY_SENDER: Json = {"goto": {"target": "denied-out"}}
 DENY_BY_ACL: Json = {"goto": {"target": "acl-denied"}}
 DENY_SENDER_BY_ACL: Json = {"goto": {"target": "acl-denied-out"}}
 """As those two, and no refusal by a balancer's groups."""
-DENY_BETWEEN: Json = {"goto": {"target": "acl-denied-between"}}
+DENY_ENTERING: Json = {"goto": {"target": "acl-denied-entering"}}
+DENY_LEAVING: Json = {"goto": {"target": "acl-denied-leaving"}}
 """As DENY_BY_ACL, where a balancer's subnet is passed: neither the packet's sender nor its receiver is there."""
 
 _NUMBERS = {"icmp": 1, "tcp": 6, "udp": 17}

@@ -93,7 +93,7 @@ def table(rules: RuleSet, watched: bool = False, balancing: bool = False) -> Tab
     if rules.acls:
         chains |= {"acl-denied": _denied("in", watched), "acl-denied-out": _denied("out", watched)}
         if balanced:
-            chains["acl-denied-between"] = _denied("between", watched)
+            chains |= {f"acl-denied-{way}": _denied_between(way, watched) for way in ("entering", "leaving")}
     vouching = nft_balancers.vouching(balanced, rules.ports)
     sets = {
         "sources": Elements("ifname", "verdict", {}),
@@ -229,6 +229,17 @@ def _denied(prefix: str, watched: bool, balancing: bool = False) -> Chain:
     blocked = (nft_balancers.BLOCKED[prefix],) if balancing else ()
     told: Line = ({"log": {"group": DENIED_LOG_GROUP, "prefix": prefix}},) if watched else ()
     return Chain((*blocked, ({"counter": None}, *told, {"drop": None})))
+
+
+def _denied_between(way: str, watched: bool) -> Chain:
+    """Who is told knows by the flow's mark whose balancer it was; the packet is marked otherwise where it is to find its way back."""
+    counted: Line = ({"counter": None},)
+    if not watched:
+        return Chain(((*counted, {"drop": None}),))
+    log = [{"log": {"group": DENIED_LOG_GROUP, "prefix": prefix}} for prefix in (f"{way}-back", way)]
+    reply = match({"ct": {"key": "direction"}}, "reply")
+    by_flow = {"mangle": {"key": meta("mark"), "value": nft_balancers.FLOW_MARK}}
+    return Chain(((*counted, by_flow), (reply, log[0], {"drop": None}), (log[1], {"drop": None})))
 
 
 def _by_state(invalid: Json) -> Json:

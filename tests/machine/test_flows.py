@@ -7,6 +7,7 @@ import os
 import socket
 import struct
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -248,18 +249,53 @@ async def test_a_balancer_tells_clients_and_targets(one: Cloud) -> None:
 
 
 @on_a_cloud
-async def test_an_acl_of_the_balancers_subnet_refuses_in_nobody_elses_name(one: Cloud) -> None:
+async def test_an_acl_of_the_balancers_subnet_refuses_at_the_balancer(one: Cloud) -> None:
     await two_machines(one)
     await one.machine("lb", "blue", "10.0.2.10")
     await one.balancer("lb", BalancedPort("tcp", 80, (BalancedTarget("10.0.1.10", 80),)))
     entries = (AclEntry("in", 100, True, "all", ANYWHERE), AclEntry("out", 100, True, "all", "10.0.1.10/32"))
     await one.acl("blue", "acl-1", "c", *entries)  # no replies to the client
-    async with watching(one, "a", "b") as flows:
+    async with watching(one, "a", "b", "lb") as flows:
         with one.listen("b", 80):
             assert one.reach("a", "10.0.2.10", 80) == "silent"
-        found = (await flows.collect()).flows
-    assert {flow.action for flow in found} == {"ACCEPT"}
-    assert {(flow.interface, flow.direction) for flow in found} >= {("a", "egress"), ("b", "ingress"), ("b", "egress")}
+        found = await flows.collect()
+    told = {(flow.interface, flow.direction, flow.action) for flow in found.flows}
+    assert told >= {("a", "egress", "ACCEPT"), ("b", "ingress", "ACCEPT"), ("b", "egress", "ACCEPT")}
+    assert {one for one in told if one[2] == "REJECT"} == {("lb", "egress", "REJECT")}
+    (refused,) = (flow for flow in found.flows if flow.action == "REJECT")
+    assert (refused.source, refused.source_port, refused.destination) == ("10.0.2.10", 80, "10.0.0.10")
+    assert refused.packets > 0
+
+
+@pytest.mark.parametrize("preserve", [True, False])
+@pytest.mark.parametrize("way", ["in", "out"])
+def test_an_acl_of_the_balancers_subnet_refuses_what_begins(way: str, preserve: bool, tmp_path: Path) -> None:
+    """Towards the balancer at its listener's port; towards the target from the balancer, with the client's address in the packet where it is kept."""
+
+    @on_a_cloud
+    async def story(one: Cloud) -> None:
+        await two_machines(one)
+        await one.machine("lb", "blue", "10.0.2.10")
+        port = BalancedPort("tcp", 80, (BalancedTarget("10.0.1.10", 8080),), preserve_client=preserve)
+        await one.balancer("lb", port)
+        other = AclEntry("out" if way == "in" else "in", 100, True, "all", ANYWHERE)
+        await one.acl("blue", "acl-1", "c", other)
+        async with watching(one, "a", "b", "lb") as flows:
+            with one.listen("b", 8080):
+                assert one.reach("a", "10.0.2.10", 80) == "silent"
+            found = await flows.collect()
+        told = {
+            (flow.interface, flow.direction, flow.action, flow.source, flow.destination, flow.destination_port)
+            for flow in found.flows
+        }
+        came = ("lb", "ingress", "REJECT" if way == "in" else "ACCEPT", "10.0.0.10", "10.0.2.10", 80)
+        left = ("lb", "egress", "REJECT", "10.0.2.10", "10.0.1.10", 8080)
+        sent = ("a", "egress", "ACCEPT", "10.0.0.10", "10.0.2.10", 80)
+        assert told == {sent, came} | ({left} if way == "out" else set())
+        carried = {flow.packet_source for flow in found.flows if flow.direction == "egress" and flow.interface == "lb"}
+        assert carried == ({"10.0.0.10" if preserve else ""} if way == "out" else set())
+
+    story(tmp_path)
 
 
 @on_a_cloud
