@@ -1,6 +1,6 @@
 """The answers that a load balancer gives by itself: AWS's small pages. Pure.
 
-What is no HTTP at all HAProxy answers before any rule and any page of ours: status 400 or 408 as AWS, the page its own.
+What is no HTTP at all HAProxy answers before any rule and any page of ours: status 400 or 408 as AWS, the page its own (decision 0102).
 """
 
 from __future__ import annotations
