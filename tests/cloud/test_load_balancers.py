@@ -96,6 +96,56 @@ def test_requests_are_logged_where_the_attributes_say(site: Site, alb: tuple[str
     assert group in fields
 
 
+@pytest.mark.long
+def test_reasons_are_those_of_real_situations(site: Site, alb: tuple[str, str, str]) -> None:
+    """AWS: "Health checks for your target groups", health check reason codes. What stopped machines have is in tests/aws/elbv2/test_targets.py."""
+    arn, _, _ = alb
+    listener = site.elb.describe_listeners(LoadBalancerArn=arn)["Listeners"][0]["ListenerArn"]
+    # An address of the subnet that no interface has.
+    nobody = site.instances[0]["PrivateIpAddress"].rpartition(".")[0] + ".250"
+    groups = {
+        "Target.ResponseCodeMismatch": site.group("mismatch", "HTTP", HealthCheckPath="/nothing-is-there"),
+        "Target.FailedHealthChecks": site.group("refused", "HTTP", HealthCheckPort="81"),
+        "Target.Timeout": site.elb.create_target_group(
+            Name="nobody", Protocol="HTTP", Port=80, VpcId=site.vpc, TargetType="ip", **FAST
+        )["TargetGroups"][0]["TargetGroupArn"],
+    }
+    site.elb.register_targets(TargetGroupArn=groups["Target.Timeout"], Targets=[{"Id": nobody}])
+
+    def reasons(group: str, **more: Any) -> set[tuple[str, str, str]]:
+        told = site.elb.describe_target_health(TargetGroupArn=group, **more)["TargetHealthDescriptions"]
+        return {(one["State"], one["Reason"], one["Description"]) for one in (each["TargetHealth"] for each in told)}
+
+    unused = "Target group is not configured to receive traffic from the load balancer"
+    assert reasons(groups["Target.Timeout"]) == {("unused", "Target.NotInUse", unused)}
+    rules = [
+        site.elb.create_rule(
+            ListenerArn=listener,
+            Priority=priority,
+            Conditions=[{"Field": "path-pattern", "Values": [f"/{priority}"]}],
+            Actions=[{"Type": "forward", "TargetGroupArn": group}],
+        )["Rules"][0]["RuleArn"]
+        for priority, group in enumerate(groups.values(), 100)
+    ]
+    (first,) = reasons(groups["Target.Timeout"])
+    assert first[:2] in {("initial", "Elb.RegistrationInProgress"), ("initial", "Elb.InitialHealthChecking")}
+    texts = {
+        "Target.ResponseCodeMismatch": "Health checks failed with these codes: [404]",
+        "Target.FailedHealthChecks": "Health checks failed",
+        "Target.Timeout": "Request timed out",
+    }
+    for reason, group in groups.items():
+        until(lambda group=group, reason=reason: reasons(group) == {("unhealthy", reason, texts[reason])}, 60)
+    unknown = [{"Id": site.ids[0], "Port": 999}]
+    (missing,) = reasons(groups["Target.FailedHealthChecks"], Targets=unknown)
+    assert missing[:2] == ("unused", "Target.NotRegistered")
+    site.elb.deregister_targets(TargetGroupArn=groups["Target.Timeout"], Targets=[{"Id": nobody}])
+    (leaving,) = reasons(groups["Target.Timeout"])
+    assert leaving[:2] == ("draining", "Target.DeregistrationInProgress")
+    for rule in rules:
+        site.elb.delete_rule(RuleArn=rule)
+
+
 def test_killed_proxy_is_back(site: Site, alb: tuple[str, str, str]) -> None:
     _, _, address = alb
     states = list(Path(f"/run/gureum/{site.cloud.identity['id']}/proxies").glob("*/state.json"))
