@@ -32,17 +32,28 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 
-from gureum.core.access_log_lines import request_line
+from gureum.core.access_log_lines import RequestLines, request_line
 from gureum.core.request_sums import RequestSums
 from gureum.drivers.haproxy import HaproxyProxies
 from gureum.drivers.haproxy_log_format import HEAD, HTTP_FIELDS
 from gureum.drivers.haproxy_process import uid_of
-from gureum.ports.proxies import Condition, FixedResponse, Forward, Group, Listener, ProxySpec, Record, Rule, Server
+from gureum.ports.proxies import (
+    Condition,
+    FixedResponse,
+    Forward,
+    Group,
+    Listener,
+    ProxySpec,
+    Record,
+    Request,
+    Rule,
+    Server,
+)
 from tests.machine.proxy_host import ADDRESS, ProxyHost, proxy_host
 
 PEERS = Path(os.environ.get("BENCH_PEERS", Path(__file__).parents[1] / ".venv-bench" / "bin"))
@@ -213,9 +224,14 @@ async def throughput(
     await proxies.ensure(logged)
     sums, written = RequestSums(machine=None), 0  # type: ignore[arg-type]
 
-    def write(batch: list[Record]) -> None:
+    label = "app/my-lb/50dc6c495c0c9188"
+    lines = RequestLines(label)
+
+    def write(batch: Sequence[Record | Request]) -> None:
         nonlocal written
-        written += sum(1 for record in batch if request_line(record, "app/my-lb/50dc6c495c0c9188"))
+        written += sum(
+            1 for one in batch if (lines.line(one) if isinstance(one, Request) else request_line(one, label))
+        )
 
     stops = [
         proxies.subscribe(write, lambda one: one.attributes == logging),

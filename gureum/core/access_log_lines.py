@@ -13,12 +13,12 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import re
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
 from gureum.ports.checks import Outcome, Probe
-from gureum.ports.proxies import Record
+from gureum.ports.proxies import Record, Request
 
 Kind = Literal["access", "connection", "health"]
 LOGS: dict[Kind, str] = {"access": "access_logs", "connection": "connection_logs", "health": "health_check_logs"}
@@ -40,6 +40,7 @@ _GROUP_ARN = re.compile(r"arn:aws[a-z-]*:elasticloadbalancing:[^:]*:\d{12}:targe
 _BUCKET = re.compile(r"[a-z0-9](?:[a-z0-9]|[.-](?![.])){1,61}[a-z0-9]")
 _PREFIX_PART = re.compile(r"[!-.0-~][ -.0-~]{0,199}")
 _PREFIX_PARTS = 16
+_MOST_PIECES = 4096
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -59,43 +60,64 @@ def source(label: str, address: str, listener_arn: str) -> Source | None:
     return Source(label, address, found[2], found[1])
 
 
-def request_line(record: Record, label: str) -> str:
-    """One request as an application load balancer logs it."""
-    r = record
-    fields = (
+class Pieces(NamedTuple):
+    """What the lines of requests that are alike have in common, between what is each one's own."""
+
+    like: Record
+    kind: str
+    course: str
+    parties: str
+    outcome: str
+    more: str
+
+
+class RequestLines:
+    """Requests as the application load balancer `label` logs them. Runs once per request, on the cores that serve requests: what is alike is written
+    once."""
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+        self._pieces: dict[int, Pieces] = {}
+
+    def line(self, one: Request) -> str:
+        like, client, request, agent, trace = one.like, one.client, one.request, one.user_agent, one.trace_id
+        pieces = self._pieces.get(id(like))
+        if pieces is None:  # what is known is held by us, so no other object has its id
+            if len(self._pieces) >= _MOST_PIECES:
+                self._pieces.clear()
+            pieces = self._pieces[id(like)] = _pieces(like)
+        if not _is_plain(f"{request}{agent}{trace}{client}"):
+            request, agent, trace, client = map(_escaped, (request, agent, trace, client))
+        _, kind, course, parties, outcome, more = pieces
+        return (
+            f"{kind} {_time(one.time_us)} {self._label} {client or '-'} {course} {one.received_bytes} {one.sent_bytes} "
+            f'"{request or "-"}" "{agent or "-"}" '
+            f'{parties} "{trace or "-"}" {outcome} {_time(one.created_us)} {more}\n'
+        )
+
+
+def _pieces(like: Record) -> Pieces:
+    r, said = like, _status(like.target_status)
+    times = " ".join(_seconds(one) for one in (r.request_time_s, r.target_time_s, r.response_time_s))
+    ends = (r.actions, r.redirect_url, r.error, r.target, said, r.classification, r.classification_reason)
+    # The last three: transformed host, path and status, of rule transforms, which are not built.
+    unbuilt = ('"-"',) * 3
+    return Pieces(
+        like,
         r.kind,
-        _time(r.time),
-        label,
-        r.client or "-",
-        r.target or "-",
-        _seconds(r.request_time_s),
-        _seconds(r.target_time_s),
-        _seconds(r.response_time_s),
-        _status(r.elb_status),
-        _status(r.target_status),
-        str(r.received_bytes),
-        str(r.sent_bytes),
-        _quoted(r.request),
-        _quoted(r.user_agent),
-        _bare(r.tls_cipher),
-        _bare(r.tls_protocol),
-        _bare(r.group_arn),
-        _quoted(r.trace_id),
-        _quoted(r.domain_name),
-        _quoted(r.certificate_arn),
-        str(r.priority),
-        _time(r.created or r.time),
-        _quoted(r.actions),
-        _quoted(r.redirect_url),
-        _quoted(r.error),
-        _quoted(r.target),
-        _quoted(_status(r.target_status)),
-        _quoted(r.classification),
-        _quoted(r.classification_reason),
-        _bare(r.extra.get("conn_trace_id", "")),
-        *('"-"',) * 3,  # transformed host, path and status: of rule transforms, which are not built
+        f"{r.target or '-'} {times} {_status(r.elb_status)} {said}",
+        " ".join((_bare(r.tls_cipher), _bare(r.tls_protocol), _bare(r.group_arn))),
+        " ".join((_quoted(r.domain_name), _quoted(r.certificate_arn), str(r.priority))),
+        " ".join((*map(_quoted, ends), _bare(r.extra.get("conn_trace_id", "")), *unbuilt)),
     )
-    return " ".join(fields) + "\n"
+
+
+def request_line(record: Record, label: str) -> str:
+    """One request that is told alone."""
+    r = record
+    time_us, created_us = _micros(r.time), _micros(r.created or r.time)
+    own = (r.client, r.received_bytes, r.sent_bytes, r.request, r.user_agent, r.trace_id)
+    return RequestLines(label).line(Request(r, time_us, created_us, *own))
 
 
 def connection_line(record: Record, listener_port: int) -> str:
@@ -105,7 +127,7 @@ def connection_line(record: Record, listener_port: int) -> str:
     address, _, port = r.client.rpartition(":")
     failed = r.error and not r.tls_protocol
     fields = (
-        _time(r.time),
+        _time(_micros(r.time)),
         address or "-",
         port or "-",
         str(listener_port),
@@ -124,7 +146,7 @@ def tls_line(record: Record, label: str, address: str, listener_port: int) -> st
     r = record
     fields = (
         *("tls", "2.0"),
-        _time(r.time)[:19],
+        _time(_micros(r.time))[:19],
         label,
         r.listener_arn.rpartition("/")[2] or "-",
         r.client or "-",
@@ -143,7 +165,7 @@ def tls_line(record: Record, label: str, address: str, listener_port: int) -> st
         _bare(r.extra.get("alpn_fe_protocol", "")),
         _bare(r.extra.get("alpn_be_protocol", "")),
         _bare(r.extra.get("alpn_client_preference_list", "")),
-        _time(r.created or r.time)[:19],
+        _time(_micros(r.created or r.time))[:19],
     )
     return " ".join(fields) + "\n"
 
@@ -158,7 +180,7 @@ def health_check_line(
     )
     fields = (
         kind,
-        _time(began),
+        _time(_micros(began)),
         f"{max(took_s, 0.0):.9f}",
         f"{address}:{port}",
         group[1] if group else "-",
@@ -203,9 +225,13 @@ def file_name(of: Source, end: float, random: str, kind: Kind) -> str:
     return _FILE_PREFIXES[kind] + "_".join(parts) + ".log.gz"
 
 
-def _time(seconds: float) -> str:
-    micros = round(seconds * 1_000_000)
-    return f"{_second(micros // 1_000_000)}.{micros % 1_000_000:06d}Z"
+def _micros(seconds: float) -> int:
+    return round(seconds * 1_000_000)
+
+
+def _time(micros: int) -> str:
+    second, rest = divmod(micros, 1_000_000)
+    return f"{_second(second)}.{rest:06d}Z"
 
 
 @functools.lru_cache(maxsize=64)
@@ -229,7 +255,11 @@ def _bare(text: str) -> str:
     return _escaped(text).replace(" ", "\\x20") if text else "-"
 
 
+def _is_plain(text: str) -> bool:
+    return text.isascii() and text.isprintable() and '"' not in text and "\\" not in text
+
+
 def _escaped(text: str) -> str:
-    if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
+    if _is_plain(text):
         return text
     return _UNSAFE.sub(lambda found: "".join(f"\\x{byte:02X}" for byte in found[0].encode()), text)

@@ -15,7 +15,7 @@ import gzip
 import logging
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -23,6 +23,7 @@ import msgspec
 from gureum.core.access_log_lines import (
     LOGS,
     Kind,
+    RequestLines,
     Source,
     connection_line,
     file_name,
@@ -35,7 +36,7 @@ from gureum.core.access_log_lines import (
 from gureum.core.health import Made
 from gureum.core.machine import Machine
 from gureum.core.specs import Interface, Proxy
-from gureum.ports.proxies import ProxySpec, Record
+from gureum.ports.proxies import ProxySpec, Record, Request, record_of
 
 log = logging.getLogger("gureum.agent")
 PERIOD_S = 300.0
@@ -44,6 +45,8 @@ FILE_BYTES = 4 << 20
 ALL_BYTES = 32 << 20
 LIMIT_CONNECTIONS = 20_000
 """That are remembered, over all load balancers, so that each is logged once."""
+LIMIT_LABELS = 64
+"""Load balancers of which it is remembered what their lines have in common."""
 IDLE_S = 60.0
 SECURE = ("https", "h2", "grpcs", "wss")
 
@@ -58,11 +61,12 @@ class File(msgspec.Struct, frozen=True):
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Of one listener's records: the files of its requests and connections, if they are wished."""
+    """Of one listener's records: the files of its requests and connections, if they are wished, and how requests are written."""
 
     port: int
     access: File | None
     connections: File | None
+    lines: RequestLines
 
 
 class AccessLogs:
@@ -76,6 +80,7 @@ class AccessLogs:
         self._sizes: dict[File, int] = {}
         self._bytes = 0  # buffered, or on the way to a disk that may be slow
         self._connections: dict[tuple[str, str], float] = {}
+        self._labels: dict[str, RequestLines] = {}
         self._writing: set[asyncio.Task[None]] = set()
         self._unsubscribe: Callable[[], None] = lambda: None
         self._periods: asyncio.Task[None] | None = None
@@ -92,18 +97,23 @@ class AccessLogs:
         self._write_all()
         await asyncio.gather(*self._writing)
 
-    def take(self, records: list[Record]) -> None:
+    def take(self, told: Sequence[Record | Request]) -> None:
         """The proxies' sink."""
         wishes = (one.spec for one in self._machine.of_kind("Proxy"))
         proxies = {spec.proxy.name: spec for spec in wishes if isinstance(spec, Proxy)}
         places: dict[tuple[str, str], Place] = {}
-        for record in records:
-            spec, key = proxies.get(record.proxy), (record.proxy, record.listener_arn)
+        for one in told:
+            like = one.like if isinstance(one, Request) else one
+            spec, key = proxies.get(like.proxy), (like.proxy, like.listener_arn)
             if spec is None:
                 continue
             if key not in places:
-                places[key] = self._place(spec, record.listener_arn)
-            for file, line in self._lines(record, spec, places[key]):
+                places[key] = self._place(spec, like.listener_arn)
+            place = places[key]
+            if isinstance(one, Request) and place.access and not place.connections:
+                self._add(place.access, place.lines.line(one))
+                continue
+            for file, line in self._lines(record_of(one), spec, place):
                 self._add(file, line)
 
     def take_look(self, made: Made) -> None:
@@ -120,12 +130,21 @@ class AccessLogs:
                 place = (look.address, look.port, arn)
                 self._add(file, health_check_line(look.probe, *place, made.began, made.took_s, made.outcome))
 
+    def _request_lines(self, label: str) -> RequestLines:
+        lines = self._labels.get(label)
+        if lines is None:
+            if len(self._labels) >= LIMIT_LABELS:
+                self._labels.clear()
+            lines = self._labels[label] = RequestLines(label)
+        return lines
+
     def _place(self, spec: Proxy, listener_arn: str) -> Place:
         port = next((one.port for one in spec.proxy.listeners if one.arn == listener_arn), 0)
         return Place(
             port,
             self._file(spec, listener_arn, "access"),
             self._file(spec, listener_arn, "connection"),
+            self._request_lines(spec.proxy.label),
         )
 
     def _lines(self, record: Record, spec: Proxy, place: Place) -> list[tuple[File, str]]:

@@ -23,11 +23,10 @@ LONG_URL = f'http-request set-var-fmt(txn.url) "%[url] HTTP/%[req.ver]" if {{ ur
 HEAD = ("H", "%f", "%b", "%ST", "%ts", "%Tw", "%Tc", "%Tr", "%[var(txn.class)]")
 HEAD_TLS = (*HEAD, "%[fc_http_major]", "%[var(txn.grpc)]")
 _RULE, _LOCATION = "%[var(txn.rule)]", "%[var(txn.location),json(utf8s)]"
-HTTP_FIELDS = (
-    "%ci:%cp", "%U", "%B", "%[date(0,us)]", "%s", "%si:%sp", "%TR", "%Ta", "%r", "%hr", "%ID", _RULE,
-    "%[var(txn.trace),json(utf8s)]", _LOCATION, "%[var(txn.url),json(utf8s)]",
-)  # fmt: skip
-"""After the head. Those of HTTPS have the same and then `TLS_FIELDS`."""
+OWN_FIELDS = ("%ci:%cp", "%U", "%B", "%[date(0,us)]", "%Ta", "%ID", "%r", "%hr")
+SAME_FIELDS = ("%s", "%si:%sp", "%TR", _RULE, "%[var(txn.trace),json(utf8s)]", _LOCATION, "%[var(txn.url),json(utf8s)]")
+HTTP_FIELDS = (*OWN_FIELDS, *SAME_FIELDS)
+"""After the head. Those of HTTPS have the same and then `TLS_FIELDS`. What stands from `SAME_FIELDS` on is, with the head, alike in many lines."""
 TLS_FIELDS = ("%sslc", "%sslv", "%[ssl_fc_sni,json(utf8s)]", "%[ssl_f_sha1,hex]")
 TCP_FIELDS = (
     "T", "%[date(0,us)]", "%ci", "%cp", "%f", "%b", "%s", "%si", "%sp", "%Th", "%Tw", "%Tc", "%Tt", "%ts", "%U", "%B", *TLS_FIELDS,

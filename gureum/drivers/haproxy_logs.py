@@ -10,17 +10,20 @@ import hashlib
 import re
 import socket
 from collections.abc import Callable
+from typing import NamedTuple
 
 import msgspec
 
 from gureum.drivers.haproxy_desync import SEVERE
-from gureum.drivers.haproxy_log_format import FAILED_FIELDS, HTTP_FIELDS, TCP_FIELDS, TLS_FIELDS
-from gureum.ports.proxies import Certificate, Group, Listener, ProxySpec, Record
+from gureum.drivers.haproxy_log_format import FAILED_FIELDS, OWN_FIELDS, SAME_FIELDS, TCP_FIELDS, TLS_FIELDS
+from gureum.ports.proxies import Certificate, Group, Listener, ProxySpec, Record, Request
 
 _BATCH = 512
 _LONGEST_BYTES = 65536
 _GATHER_S = 0.01
-_MOST_HEADS = 4096
+_MOST_HEADS, _MOST_ALIKE = 4096, 4096
+_LONGEST_ALIKE = 512
+"""Bytes that are remembered of what may hold a client's words."""
 _ORIGIN = re.compile(r"^https?://[^/]*")
 _ESCAPED = re.compile(r"#([0-9A-Fa-f]{2})")
 _ESCAPED_BYTES = re.compile(rb"#([0-9A-Fa-f]{2})")
@@ -51,14 +54,23 @@ class Head(msgspec.Struct, frozen=True):
     reason: str
 
 
+class Alike(NamedTuple):
+    """What a head and a line's end say. `url`: where it was too long for the request's line, or "-". `rooted`: its trace begins with its own id."""
+
+    like: Record
+    url: str
+    rooted: bool
+
+
 class Reading(msgspec.Struct, frozen=True):
-    """What the lines of one proxy are read with. `heads`: those that were read already."""
+    """What the lines of one proxy are read with. `heads`, `alike`: those that were read already."""
 
     name: str
     places: dict[str, Place]
     groups: dict[str, Group]
     certificate_arns: dict[str, str]
     heads: dict[bytes, Head] = {}
+    alike: dict[tuple[bytes, str], Alike] = {}
 
 
 def reading(spec: ProxySpec) -> Reading:
@@ -85,15 +97,11 @@ def fingerprint(certificate: Certificate) -> str:
     return hashlib.sha1(der, usedforsecurity=False).hexdigest().upper()
 
 
-def parse(line: bytes, known: Reading) -> Record | None:
+def parse(line: bytes, known: Reading) -> Record | Request | None:
     """None for a line that is none of ours (a failed handshake's too, see `is_tls_failure`)."""
     try:
         if line.startswith(b"H "):
-            head, _, rest = line.partition(b"\t")
-            fields = rest.decode("utf-8", "replace").rstrip("\n").split("\t")
-            if len(fields) in (len(HTTP_FIELDS), len(HTTP_FIELDS) + len(TLS_FIELDS)):
-                return _http(read_head(head, known), fields, known)
-            return None
+            return _http(line, known)
         fields = ["" if field == "-" else field for field in line.decode("utf-8", "replace").rstrip("\n").split("\t")]
         if fields[0] == "E" and len(fields) == len(FAILED_FIELDS):
             return _no_request(fields, known)
@@ -164,26 +172,48 @@ def _number(field: str) -> int:
     return int(field) if field else 0
 
 
-def _http(head: Head, f: list[str], known: Reading) -> Record:
-    """Runs once per request, on the cores that serve requests: what is usual makes few calls."""
-    client, up, down, date, server, target, received, active = f[:8]
-    line, captured, unique, rule, trace, location, url = f[8:15]
-    time = int(date) / 1_000_000
+def _http(line: bytes, known: Reading) -> Request:
+    """Runs once per request, on the cores that serve requests: what is alike in many is read once. ValueError for what is no line of ours."""
+    head, _, rest = line.partition(b"\t")
+    client, up, down, date, active, unique, asked, captured, same = (
+        rest.decode("utf-8", "replace").rstrip("\n").split("\t", len(OWN_FIELDS))
+    )
+    alike = known.alike.get((head, same)) or _alike(head, same, known)
+    like = alike.like
     agent, host = _captured(captured)
+    time = int(date)
+    return Request(
+        like,
+        time,
+        time - int(active) * 1000 if active[0] != "-" else time,
+        client,
+        int(up),
+        int(down),
+        _request(asked, read_head(head, known).place, host, alike.url),
+        agent,
+        f"Root={unique}" if alike.rooted else like.trace_id,
+    )
+
+
+def _alike(text: bytes, same: str, known: Reading) -> Alike:
+    f = same.split("\t")
+    if len(f) not in (len(SAME_FIELDS), len(SAME_FIELDS) + len(TLS_FIELDS)):
+        raise ValueError("fields are missing")
+    head = read_head(text, known)
+    server, target, received, rule, trace, location, url = f[: len(SAME_FIELDS)]
     cipher = protocol = name = certificate = ""
-    if len(f) > 15:
-        cipher, protocol, name, certificate = (_given(field) for field in f[15:])
+    if len(f) > len(SAME_FIELDS):
+        cipher, protocol, name, certificate = (_given(field) for field in f[len(SAME_FIELDS) :])
     if not head.actions:
         priority = -1
     else:
         priority = 0 if rule == "-" else int(rule)
-    return Record(
+    like = Record(
         proxy=known.name,
         kind=head.kind,
-        time=time,
-        created=time - int(active) / 1000 if active[0] != "-" else time,
+        time=0.0,
         listener_arn=head.place.arn if head.place is not None else "",
-        client=client,
+        client="",
         target=target if target[0] != "-" and server != "-" and server != "<NOSRV>" else "",
         group_arn=head.group_arn,
         request_time_s=max(0, int(received)) / 1000 + head.waited_s if head.sent else -1.0,
@@ -191,13 +221,13 @@ def _http(head: Head, f: list[str], known: Reading) -> Record:
         response_time_s=0.0 if head.target_time_s >= 0 else -1.0,
         elb_status=head.elb_status,
         target_status=head.target_status,
-        received_bytes=int(up),
-        sent_bytes=int(down),
-        request=_request(line, head.place, host, url),
-        user_agent=agent,
+        received_bytes=0,
+        sent_bytes=0,
+        request="",
+        user_agent="",
         tls_cipher=cipher,
         tls_protocol=protocol,
-        trace_id=_text(trace) if trace != "-" else f"Root={unique}" if head.actions else "",
+        trace_id=_text(trace) if trace != "-" else "",
         domain_name=_text(name),
         certificate_arn=known.certificate_arns.get(certificate, ""),
         priority=priority,
@@ -207,6 +237,12 @@ def _http(head: Head, f: list[str], known: Reading) -> Record:
         classification=head.classification,
         classification_reason=head.reason,
     )
+    found = Alike(like, url, trace == "-" and bool(head.actions))
+    if len(same) <= _LONGEST_ALIKE:
+        if len(known.alike) >= _MOST_ALIKE:
+            known.alike.clear()
+        known.alike[text, same] = found
+    return found
 
 
 OWN_ANSWER = "LH"

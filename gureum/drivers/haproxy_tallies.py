@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gureum.drivers.haproxy_logs import Reading, parse, read_head
-from gureum.ports.proxies import Tally, tally_of
+from gureum.ports.proxies import Tally, record_of, tally_of
 
 
 def tallies(lines: Iterable[bytes], known: Reading) -> list[Tally]:
@@ -30,7 +30,7 @@ def tallies(lines: Iterable[bytes], known: Reading) -> list[Tally]:
         except ValueError:
             record = parse(line, known)
             if record is not None:
-                others.append(tally_of(record))
+                others.append(tally_of(record_of(record)))
     return [*(_tally(known, *one) for one in counted.items()), *others]
 
 

@@ -5,12 +5,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from gureum.drivers import haproxy_config
 from gureum.drivers.haproxy_text import group_name, server_name
 from gureum.drivers.network_names import checked_name
-from gureum.ports.proxies import Counters, Group, ProxySpec, Record, Sink, TallySink, everything, tally_of
+from gureum.ports.proxies import (
+    Counters,
+    Group,
+    ProxySpec,
+    Record,
+    Request,
+    Sink,
+    TallySink,
+    everything,
+    record_of,
+    tally_of,
+)
 
 
 class SimulatedProxies:
@@ -44,15 +55,15 @@ class SimulatedProxies:
                 return name
 
     def subscribe(self, sink: Sink, wants: Callable[[ProxySpec], bool] = everything) -> Callable[[], None]:
-        def take(records: list[Record]) -> None:
-            wanted = [one for one in records if one.proxy in self.specs and wants(self.specs[one.proxy])]
+        def take(told: Sequence[Record | Request]) -> None:
+            wanted = [one for one in map(record_of, told) if one.proxy in self.specs and wants(self.specs[one.proxy])]
             if wanted:
                 sink(wanted)
 
         return self._joined(take)
 
     def tally(self, sink: TallySink) -> Callable[[], None]:
-        return self._joined(lambda records: sink([tally_of(one) for one in records]))
+        return self._joined(lambda records: sink([tally_of(record_of(one)) for one in records]))
 
     def _joined(self, sink: Sink) -> Callable[[], None]:
         self._sinks.append(sink)

@@ -8,7 +8,7 @@ reload. Neither loses a connection. Servers' health is not the proxy's business:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -165,6 +165,37 @@ class Record(msgspec.Struct, frozen=True):
     extra: dict[str, str] = {}
 
 
+class Request(msgspec.Struct, frozen=True):
+    """A request, as what it has in common with others (`like`: one object for all of them; of the fields that stand here too it says nothing) and
+    what is its own. Times in microseconds; other fields as in `Record`."""
+
+    like: Record
+    time_us: int
+    created_us: int
+    client: str
+    received_bytes: int
+    sent_bytes: int
+    request: str
+    user_agent: str
+    trace_id: str
+
+
+def record_of(one: Record | Request) -> Record:
+    if isinstance(one, Record):
+        return one
+    return msgspec.structs.replace(
+        one.like,
+        time=one.time_us / 1_000_000,
+        created=one.created_us / 1_000_000,
+        client=one.client,
+        received_bytes=one.received_bytes,
+        sent_bytes=one.sent_bytes,
+        request=one.request,
+        user_agent=one.user_agent,
+        trace_id=one.trace_id,
+    )
+
+
 class Tally(msgspec.Struct, frozen=True):
     """`count` requests (or TLS connections) of one proxy that do not differ in what is counted by: fields as in `Record`. `clients`: where they
     came from."""
@@ -220,7 +251,7 @@ class Counters(msgspec.Struct, frozen=True):
     by_port: dict[int, PortCounters] = {}
 
 
-Sink = Callable[[list[Record]], None]
+Sink = Callable[[Sequence[Record | Request]], None]
 TallySink = Callable[[list[Tally]], None]
 
 

@@ -32,7 +32,7 @@ from gureum.core.access_logs import AccessLogs
 from gureum.core.health import Look, Made
 from gureum.core.machine import Machine
 from gureum.ports.checks import Outcome, Probe
-from gureum.ports.proxies import Listener, Record
+from gureum.ports.proxies import Listener, Record, Request, record_of
 from gureum.simulated import simulated_ports
 from tests.core.balancer_parts import TG, NotedProxies, node, proxy
 from tests.core.fake_clock import FakeClock, settle
@@ -297,7 +297,7 @@ class Logs:
         self.logs = AccessLogs(self.machine, root)
         self.logs.start()
 
-    def tell(self, *records: Record) -> None:
+    def tell(self, *records: Record | Request) -> None:
         for sink in self.proxies.sinks:
             sink(list(records))
 
@@ -313,6 +313,21 @@ ON = {"access_logs__s3__enabled": "true", "access_logs__s3__bucket": "my-logs"}
 
 def told(story: Any) -> None:
     asyncio.run(asyncio.wait_for(story(), 20))
+
+
+def test_requests_told_with_what_they_have_in_common_are_written_alike(tmp_path: Path) -> None:
+    async def story() -> None:
+        one = Logs(tmp_path, **ON)
+        alone = request()
+        said = Request(alone, 1_500_000, 1_250_000, alone.client, 7, 8, 'GET /"\u00e9', "agent", "Root=1-2-3")
+        one.tell(said, record_of(said))
+        await one.logs.close()
+        (text,) = (await one.written(1)).values()
+        first, second = text.splitlines()
+        assert first == second
+        assert ' 7 8 "GET /\\x22\\xC3\\xA9" "agent" ' in first
+
+    told(story)
 
 
 def test_requests_are_written_at_the_end_of_each_five_minutes(tmp_path: Path) -> None:

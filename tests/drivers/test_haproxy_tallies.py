@@ -7,14 +7,14 @@ from collections.abc import Iterable
 
 from gureum.drivers.haproxy_logs import parse, reading
 from gureum.drivers.haproxy_tallies import tallies
-from gureum.ports.proxies import Forward, Group, Listener, ProxySpec, Rule, Tally, tally_of
+from gureum.ports.proxies import Forward, Group, Listener, ProxySpec, Request, Rule, Tally, record_of, tally_of
 
 FORWARD = (Rule(0, Forward((("tg-a", 1),))),)
 LISTENERS = (Listener(80, "HTTP", "arn:80", FORWARD), Listener(443, "HTTPS", "arn:443", FORWARD))
 GROUPS = (Group("tg-a", "arn:a", "HTTP"), Group("tg-g", "arn:g", "HTTP", "GRPC"))
 KNOWN = reading(ProxySpec("node-1", "/x", "10.9.0.10", "app/lb/1", LISTENERS, GROUPS))
 REST = (
-    "1795932810000000\t10.0.0.5:80\t10.0.0.5:80\t0\t1\tGET /x HTTP/1.1\t{curl|a.example.com}\t1-6b0bc28a-aa\t-\t-\t-\t-"
+    "1795932810000000\t1\t1-6b0bc28a-aa\tGET /x HTTP/1.1\t{curl|a.example.com}\t10.0.0.5:80\t10.0.0.5:80\t0\t-\t-\t-\t-"
 )
 TLS = "\tECDHE\tTLSv1.3\ta.example.com\t-"
 HEADS = (
@@ -74,9 +74,23 @@ def summed(some: Iterable[Tally]) -> tuple[Counter[object], dict[object, set[str
     return found, clients
 
 
+def test_what_requests_have_in_common_is_read_once_but_clients_cannot_fill_our_memory() -> None:
+    one, two = (parse(line(HEADS[0], client, 1, 2), KNOWN) for client in (4000, 4001))
+    assert isinstance(one, Request)
+    assert isinstance(two, Request)
+    assert one.like is two.like
+    assert (one.client, two.client, one.trace_id) == ("10.9.0.1:4000", "10.9.0.1:4001", "Root=1-6b0bc28a-aa")
+    traced = line(HEADS[0], 4000, 1, 2).replace(b"\t-\t-\t-\t-", b"\t-\tRoot=" + b"x" * 600 + b"\t-\t-")
+    kept = len(KNOWN.alike)
+    long = parse(traced, KNOWN)
+    assert isinstance(long, Request)
+    assert long.trace_id == "Root=" + "x" * 600
+    assert len(KNOWN.alike) == kept
+
+
 def test_lines_are_counted_as_their_records_would_be() -> None:
     lines = [*LINES, *OTHERS]
-    records = [record for one in lines if (record := parse(one, KNOWN)) is not None]
+    records = [record_of(record) for one in lines if (record := parse(one, KNOWN)) is not None]
     assert len(records) == len(LINES) + 1, "of the others one is a request that could not be read"
     assert {record.kind for record in records} == {"http", "ws", "https", "h2", "grpcs", "wss"}
     assert {record.elb_status for record in records} >= {200, 101, 301, 400, 404, 460, 502, 503, 504}

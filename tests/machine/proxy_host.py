@@ -14,7 +14,7 @@ import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,19 @@ from gureum.base.sealing import Sealer
 from gureum.drivers import namespaces, netlink
 from gureum.drivers.haproxy import HaproxyProxies, clean
 from gureum.drivers.network_names import NETNS_DIR
-from gureum.ports.proxies import Certificate, FixedResponse, Forward, Group, Listener, ProxySpec, Record, Rule, Server
+from gureum.ports.proxies import (
+    Certificate,
+    FixedResponse,
+    Forward,
+    Group,
+    Listener,
+    ProxySpec,
+    Record,
+    Request,
+    Rule,
+    Server,
+    record_of,
+)
 
 ADDRESS = "10.9.0.10"
 TARGETS = ("10.9.0.21", "10.9.0.22", "10.9.0.23")
@@ -64,6 +76,10 @@ class ProxyHost:
         self.proxies = self.driver()
         self.records: list[Record] = []
         self.servers: list[Any] = []
+
+    def note(self, told: Sequence[Record | Request]) -> None:
+        """A sink of `subscribe`."""
+        self.records += map(record_of, told)
 
     def driver(self) -> HaproxyProxies:
         return HaproxyProxies(self.home_id, self.run, self.sealer)

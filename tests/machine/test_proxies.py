@@ -366,7 +366,7 @@ def test_a_new_agent_adopts_what_runs(host: ProxyHost) -> None:
 
     async def second() -> None:
         proxies = host.driver()
-        proxies.subscribe(host.records.extend)
+        proxies.subscribe(host.note)
         assert await proxies.observe() == {"node-1"}
         await asyncio.to_thread(host.get)
         await eventually(lambda: host.records)
@@ -571,7 +571,7 @@ def test_http2_is_spoken_where_it_is_enabled(host: ProxyHost, enabled: str, vers
     spec = tls_spec(host, group(host.target(TARGETS[0])), attributes={"routing.http2.enabled": enabled})
 
     async def story() -> None:
-        host.proxies.subscribe(host.records.extend)
+        host.proxies.subscribe(host.note)
         await host.proxies.ensure(spec)
         done = await asyncio.to_thread(
             curl, host, "--http2", "-w", "\n%{http_version} %{http_code}", f"https://{ADDRESS}/p"
@@ -634,7 +634,7 @@ def test_websockets_pass(host: ProxyHost) -> None:
             return [head.split(b"\r\n")[0], sock.recv(4096)]
 
     async def story() -> None:
-        host.proxies.subscribe(host.records.extend)
+        host.proxies.subscribe(host.note)
         await host.proxies.ensure(host.spec(http_listener(), groups=(group(Server("t", TARGETS[0], 80, up=True)),)))
         assert await asyncio.to_thread(talk) == [b"HTTP/1.1 101 Switching Protocols", b"PING"]
         await eventually(lambda: host.records)
@@ -760,7 +760,7 @@ def test_a_tls_listener_terminates_and_tells_its_connections(host: ProxyHost) ->
             return wrapped.recv(100), wrapped.selected_alpn_protocol()
 
     async def story() -> None:
-        host.proxies.subscribe(host.records.extend)
+        host.proxies.subscribe(host.note)
         spec = host.spec(tls, groups=(group(server, protocol="TCP"),), certificates=(certificate,))
         await host.proxies.ensure(spec)
         assert await asyncio.to_thread(talk) == (b"HELLO", "h2")
@@ -841,7 +841,7 @@ def test_grpc_reaches_its_target_by_http2_with_trailers(host: ProxyHost) -> None
     server = Server("t:50051", TARGETS[0], 50051, up=True)
 
     async def story() -> None:
-        host.proxies.subscribe(host.records.extend)
+        host.proxies.subscribe(host.note)
         await host.proxies.ensure(tls_spec(host, group(server, version="GRPC")))
         arguments = (
             "--http2",

@@ -100,7 +100,7 @@ def test_requests_are_classified_and_passed_or_refused_by_mode(host: ProxyHost, 
     spec = host.spec(http_listener(), groups=(group(host.target(TARGETS[0])),), attributes=attributes)
 
     async def story() -> None:
-        host.proxies.subscribe(host.records.extend)
+        host.proxies.subscribe(host.note)
         await host.proxies.ensure(spec)
         for name, (data, classification, reason) in CASES.items():
             passes = classification in PASSED[mode]
@@ -237,7 +237,7 @@ def test_a_client_that_never_ends_its_headers_is_given_up(host: ProxyHost) -> No
     )
 
     async def story() -> None:
-        host.proxies.subscribe(host.records.extend)
+        host.proxies.subscribe(host.note)
         await host.proxies.ensure(spec)
 
         def drip() -> bytes:

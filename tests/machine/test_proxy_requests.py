@@ -35,7 +35,7 @@ def serve(host: ProxyHost, spec: ProxySpec, talk: Callable[[], Any], look: Calla
     """The proxy is as `spec`; `talk` in a thread; then `look` until it is true (records come a moment later)."""
 
     async def story() -> Any:
-        stop = host.proxies.subscribe(host.records.extend)
+        stop = host.proxies.subscribe(host.note)
         try:
             await host.proxies.ensure(spec)
             result = await asyncio.to_thread(talk)
