@@ -87,7 +87,7 @@ class DiskLogs:
                 return None
             dropped = self._archive.catalog.dropped.get(key, {})
             return ReadLogs(
-                [one.name for one in files],
+                [(one.name, one.min_ms, one.max_ms) for one in files],
                 wanted,
                 dropped,
                 max(span.first, hot.bound) if hot.bound and not forward else span.first,

@@ -10,6 +10,8 @@ from gureum.telemetry.catalog import FileInfo, SeriesRow
 
 LENGTH = struct.Struct("<I")
 MAX_MESSAGE_BYTES = 512 * 1024 * 1024
+FILE_ROWS = 131_072
+"""About so many log events are in a full file: opening it costs by what is in it."""
 
 PointRow = tuple[int, int, float, float, float, float, list[float], list[float], bool]
 """Series id, then as buckets.Point without its unit."""
@@ -25,7 +27,7 @@ class SealMetrics(msgspec.Struct, frozen=True, tag=True):
 
 
 class SealLogs(msgspec.Struct, frozen=True, tag=True):
-    """Makes a file per group of a generation of the log. `dropped`: group → stream → number up to which its events are gone. `cutoffs_ms`:
+    """Makes files per group of a generation of the log. `dropped`: group → stream → number up to which its events are gone. `cutoffs_ms`:
     group → time before which they are."""
 
     generation: int
@@ -49,7 +51,7 @@ class MergeMetrics(msgspec.Struct, frozen=True, tag=True):
 
 
 class MergeLogs(msgspec.Struct, frozen=True, tag=True):
-    """One file of many files of a group, without what is dropped or over."""
+    """Full files, or one, of many files of a group, without what is dropped or over. `name`: of the new one; several count on behind it."""
 
     files: list[str]
     group: str
@@ -75,9 +77,9 @@ class Points(msgspec.Struct, frozen=True, tag=True):
 class ReadLogs(msgspec.Struct, frozen=True, tag=True):
     """At most `limit` events at positions from `first` on, before `end`, in their order; or the last ones, from the last back. It ends early
     after `limit_bytes`, and after it has looked at about `look_at` rows (0: at all). `scan_rows`: how many rows it will likely have to look at.
-    `needles`: ports.telemetry, Logs.read."""
+    `needles`: ports.telemetry, Logs.read. `files`: name, time of the first and of the last event."""
 
-    files: list[str]
+    files: list[tuple[str, int, int]]
     streams: list[str]
     dropped: dict[str, int]
     first: tuple[int, int]

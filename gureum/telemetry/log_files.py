@@ -1,19 +1,24 @@
 """Parquet files of log events, in the worker.
 
-    <folder>/logs/<hash of scope and group>/<name>.parquet      sorted by time, then number
+    <folder>/logs/<hash of scope and group>/<name>.parquet
         scope, log_group, stream    VARCHAR
         time_ms, ingested_ms        BIGINT
         sequence                    BIGINT     number of the event in this store: the order of arrival
         message                     VARCHAR
 
-A read goes through windows of time that hold few row groups, in the direction of reading, until it has enough; so a page costs the same at the
-end of a file as at its beginning.
+A file is a row of blocks, each later than the one before; a block is sorted by stream, then time and number. So a page of one stream reads the few
+row groups of its blocks that have the stream, and a page of all streams reads little more than it needs. Files are small, since an engine that opens
+one reads what its footer says of every row group.
+
+A read goes through windows of time that hold few blocks, in the direction of reading, until it has enough; so a page costs the same at the end of a
+file as at its beginning, and files that it does not come to are not looked at.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from heapq import heapify, heappop, heappush
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,21 +28,22 @@ import numpy as np
 from gureum.telemetry.arrow import Columns
 from gureum.telemetry.catalog import FileInfo
 from gureum.telemetry.frames import EventsFrame, decode_events
-from gureum.telemetry.jobs import EventRow, Events, MergeLogs, ReadLogs, Sealed, SealLogs
+from gureum.telemetry.jobs import FILE_ROWS, EventRow, Events, MergeLogs, ReadLogs, Sealed, SealLogs
 from gureum.telemetry.pages import EVENT_OVERHEAD_BYTES
 from gureum.telemetry.parquet import finish, quoted
 from gureum.telemetry.wal import path_of, read_frames
 
-ROW_GROUP = 8192
+ROW_GROUP, BLOCK = 4096, 32_768
 FIRST_WINDOW_ROWS, MAX_WINDOW_ROWS = 1024, 500_000
 MARGIN = 1.1
 """So much more than the average is read at once: a second look costs more than a few rows."""
 MAX_FILES_KNOWN = 10_000
+_PLACE = "row_number() OVER (ORDER BY time_ms, sequence) - 1"
 _COLUMNS = "scope, log_group, stream, time_ms, ingested_ms, sequence, message"
 
 
 class Extent(NamedTuple):
-    """A row group's times."""
+    """Times of a block, or of a part of one."""
 
     min_ms: int
     max_ms: int
@@ -47,6 +53,14 @@ class Extent(NamedTuple):
         """About how many of its rows are of these times."""
         length_ms = self.max_ms + 1 - self.min_ms
         return self.rows * (min(high_ms, self.max_ms + 1) - max(low_ms, self.min_ms)) / length_ms
+
+
+class Ahead(NamedTuple):
+    """An extent, or a whole file (`extent` None) that reading comes to at the time `bound_ms`."""
+
+    bound_ms: int
+    name: str
+    extent: Extent | None
 
 
 class Window(NamedTuple):
@@ -61,13 +75,21 @@ class Window(NamedTuple):
 
 class LogFiles:
     def __init__(
-        self, cursor: duckdb.DuckDBPyConnection, folder: Path, extents: dict[str, list[Extent]] | None = None
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        folder: Path,
+        extents: dict[str, list[Extent]] | None = None,
+        *,
+        file_rows: int = FILE_ROWS,
+        block: int = BLOCK,
     ) -> None:
         """`extents`: of files, for who shares what it knows of them."""
         self._sql = cursor
         self._wal = folder / "wal-logs"
         self._folder = folder / "logs"
         self._extents = {} if extents is None else extents
+        self._file_rows = file_rows
+        self._block = block
 
     def seal(self, job: SealLogs) -> Sealed:
         groups: dict[str, list[EventsFrame]] = {}
@@ -120,34 +142,49 @@ class LogFiles:
 
     def _windows(self, job: ReadLogs, found: list[EventRow]) -> Iterator[Window]:
         """In the order of reading; each large enough for what is missing of the limit, by what was `found` in those before."""
-        low, high = job.first[0], job.end[0] + 1
-        extents = [
-            (one, name)
-            for name in job.files
-            for one in self._extents_of(name)
-            if one.max_ms >= low and one.min_ms < high
-        ]
-        if job.forward:
-            extents.sort(key=lambda pair: pair[0].min_ms)
-            bounds = [max(pair[0].min_ms, low) for pair in extents]
-        else:
-            extents.sort(key=lambda pair: -pair[0].max_ms)
-            bounds = [min(pair[0].max_ms + 1, high) for pair in extents]
-        at, last, looked = 0, low if job.forward else high, 0.0
+        ahead = self._ahead(job)
+        coming = next(ahead, None)
+        near: list[Ahead] = []
+        last, looked = job.first[0] if job.forward else job.end[0] + 1, 0.0
         want = max(job.scan_rows * MARGIN, FIRST_WINDOW_ROWS)
-        while at < len(extents):
-            rows = 0.0
-            while at < len(extents) and (rows < min(want, MAX_WINDOW_ROWS) or bounds[at] == bounds[at - 1]):
-                rows += extents[at][0].within(low, high)
-                at += 1
-            bound = bounds[at] if at < len(extents) else (high if job.forward else low)
+        while coming is not None:
+            rows, bound = 0.0, coming.bound_ms
+            while coming is not None and (rows < min(want, MAX_WINDOW_ROWS) or coming.bound_ms == bound):
+                assert coming.extent is not None
+                rows += coming.extent.within(job.first[0], job.end[0] + 1)
+                bound = coming.bound_ms
+                near.append(coming)
+                coming = next(ahead, None)
+            if coming is not None:
+                bound = coming.bound_ms
+            else:
+                bound = job.end[0] + 1 if job.forward else job.first[0]
             first_ms, end_ms = (last, bound) if job.forward else (bound, last)
-            files = sorted({name for one, name in extents if one.max_ms >= first_ms and one.min_ms < end_ms})
-            if files:
-                yield Window(first_ms, end_ms, files, int(rows), at < len(extents))
+            near = [one for one in near if one.extent and one.extent.max_ms >= first_ms and one.extent.min_ms < end_ms]
+            if near:
+                yield Window(first_ms, end_ms, sorted({one.name for one in near}), int(rows), coming is not None)
             last, looked = bound, looked + rows
             missing = (job.limit - len(found)) * MARGIN
             want = min(missing * looked / len(found) if found else want * 4, want * 4)
+
+    def _ahead(self, job: ReadLogs) -> Iterator[Ahead]:
+        """Extents in the order in which reading comes to them. A file is asked for its own only then."""
+        low, high = job.first[0], job.end[0] + 1
+
+        def entry(min_ms: int, max_ms: int, name: str, extent: Extent | None) -> tuple[int, int, Ahead]:
+            bound = max(min_ms, low) if job.forward else min(max_ms + 1, high)
+            return (bound if job.forward else -bound), extent is not None, Ahead(bound, name, extent)
+
+        queue = [entry(min_ms, max_ms, name, None) for name, min_ms, max_ms in job.files]
+        heapify(queue)
+        while queue:
+            *_, one = heappop(queue)
+            if one.extent is not None:
+                yield one
+                continue
+            for extent in self._extents_of(one.name):
+                if extent.max_ms >= low and extent.min_ms < high:
+                    heappush(queue, entry(extent.min_ms, extent.max_ms, one.name, extent))
 
     def _extents_of(self, name: str) -> list[Extent]:
         """Of a file, which never changes."""
@@ -161,14 +198,37 @@ class LogFiles:
             ).fetchall()
             if len(self._extents) >= MAX_FILES_KNOWN:
                 self._extents.clear()
-            known = self._extents[name] = [Extent(*row) for row in rows]
+            known = self._extents[name] = _joined([Extent(*row) for row in rows])
         return known
 
     def _write(self, source: str, condition: str, group: str, name: str, codec: str) -> list[FileInfo]:
+        """Full files, none of them half as small as another, or one."""
+        kept = f"FROM ({source}) WHERE {condition}"
+        [(rows,)] = self._sql.execute(f"SELECT count(*) {kept}").fetchall()
+        count = max(1, (2 * rows + self._file_rows) // (2 * self._file_rows))
+        if rows == 0:
+            return []
+        if count == 1:
+            return [self._write_one(kept, group, name, codec)]
+        cuts = self._sql.execute(
+            f"""
+            SELECT time_ms, sequence FROM (SELECT time_ms, sequence, {_PLACE} AS place {kept})
+            WHERE place > 0 AND place % {-(-rows // count)} = 0 ORDER BY place
+            """
+        ).fetchall()
+        infos = []
+        for number, (low, high) in enumerate(zip([None, *cuts], [*cuts, None], strict=True)):
+            bounds = [f"(time_ms, sequence) >= ({low[0]}, {low[1]}) AND time_ms >= {low[0]}"] if low else []
+            bounds += [f"(time_ms, sequence) < ({high[0]}, {high[1]}) AND time_ms <= {high[0]}"] if high else []
+            infos.append(self._write_one(f"{kept} AND {' AND '.join(bounds)}", group, f"{name}-{number:03}", codec))
+        return infos
+
+    def _write_one(self, kept: str, group: str, name: str, codec: str) -> FileInfo:
         path = self._folder / folder_of(group) / f"{name}.parquet"
         with finish(path) as temporary:
             self._sql.execute(
-                f"COPY (SELECT * FROM ({source}) WHERE {condition} ORDER BY time_ms, sequence) TO {quoted(temporary)} "
+                f"COPY (SELECT * EXCLUDE place FROM (SELECT *, {_PLACE} AS place {kept}) "
+                f"ORDER BY place // {self._block}, stream, time_ms, sequence) TO {quoted(temporary)} "
                 # Version 2: times and numbers as differences, which is smaller and also read faster.
                 f"(FORMAT parquet, PARQUET_VERSION v2, COMPRESSION {codec}, ROW_GROUP_SIZE {ROW_GROUP})"
             )
@@ -179,11 +239,11 @@ class LogFiles:
                 FROM read_parquet({quoted(temporary)}) GROUP BY stream
                 """
             ).fetchall()
-        if not streams:
-            path.unlink()
-            return []
-        info = FileInfo(
-            name=f"{path.parent.name}/{path.name}",
+        file = f"{path.parent.name}/{path.name}"
+        self._extents.pop(file, None)  # of a file that was written before, and did not come to count
+        self._extents_of(file)  # so that its first reader needs not wait for it
+        return FileInfo(
+            name=file,
             signal="logs",
             min_ms=min(row[1] for row in streams),
             max_ms=max(row[2] for row in streams),
@@ -194,10 +254,22 @@ class LogFiles:
             max_sequence=max(row[7] for row in streams),
             streams={row[0]: row[1:5] for row in streams},
         )
-        return [info]
 
     def _files(self, names: list[str]) -> str:
         return f"read_parquet([{', '.join(quoted(self._folder / name) for name in names)}])"
+
+
+def _joined(extents: list[Extent]) -> list[Extent]:
+    """Of row groups that follow each other, those of the same times as one: the streams of a block."""
+    joined: list[Extent] = []
+    for one in extents:
+        before = joined[-1] if joined else None
+        if before is not None and one.min_ms < before.max_ms and before.min_ms < one.max_ms:
+            low, high = min(one.min_ms, before.min_ms), max(one.max_ms, before.max_ms)
+            joined[-1] = Extent(low, high, one.rows + before.rows)
+        else:
+            joined.append(one)
+    return joined
 
 
 def _columns(frames: list[EventsFrame]) -> Columns:

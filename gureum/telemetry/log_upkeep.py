@@ -1,4 +1,4 @@
-"""Upkeep of the files of log events: what is over its retention or dropped goes, many small files of a day become one."""
+"""Upkeep of the files of log events: what is over its retention or dropped goes, many small files of a day become few."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import groupby
 from gureum.ports.telemetry import TelemetryBroken
 from gureum.telemetry.archive import Archive
 from gureum.telemetry.catalog import FileInfo
-from gureum.telemetry.jobs import MergeLogs, Sealed
+from gureum.telemetry.jobs import FILE_ROWS, MergeLogs, Sealed
 
 DAY_MS = 24 * 3600 * 1000
 MANY_FILES = 8
@@ -16,11 +16,11 @@ MAX_MERGED_BYTES = 256 * 1024 * 1024
 
 
 def plan_merges(files: Iterable[FileInfo]) -> list[list[FileInfo]]:
-    """Files of one group and day that become one. Of one day, so that retention can take whole files."""
+    """Files of one group and day that become full ones, or one. Of one day, so that retention can take whole files."""
     merges = []
     ordered = sorted(files, key=lambda one: (one.group, one.max_ms // DAY_MS, one.min_ms, one.name))
     for _, day in groupby(ordered, key=lambda one: (one.group, one.max_ms // DAY_MS)):
-        small = [one for one in day if one.size_bytes < MAX_MERGED_BYTES // MANY_FILES]
+        small = [one for one in day if one.rows < FILE_ROWS // 2 and one.size_bytes < MAX_MERGED_BYTES // MANY_FILES]
         if len(small) >= MANY_FILES:
             merges.append(_within_limit(small))
     return merges
