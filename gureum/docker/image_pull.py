@@ -21,7 +21,8 @@ from gureum.docker.image_load import import_image
 from gureum.docker.image_take import OCI_MANIFEST, blobs_of, made_manifest, take, taken_layers
 from gureum.docker.kinds import Image
 from gureum.docker.references import DEFAULT_TAG, Reference, familiar, parse
-from gureum.docker.registry import INDEXES, Auth, Registry
+from gureum.docker.registry import INDEXES, Registry, certificate_folders
+from gureum.docker.registry_auth import Auth
 from gureum.docker.system import ARCHITECTURE
 
 AT_ONCE = 3
@@ -104,11 +105,11 @@ async def create_image(call: Call) -> None:
 
 
 async def pull(call: Call, reference: Reference, auth: Auth, tell: Tell) -> Image:
-    blobs = call.world.part(blobs_of)
+    blobs, certificates = call.world.part(blobs_of), certificate_folders(call.world)
     name = reference.digest or reference.tag or DEFAULT_TAG
 
     def fetch() -> tuple[bytes, str, str]:
-        registry = Registry(reference, auth)
+        registry = Registry(reference, auth, certificates)
         try:
             found = registry.manifest(name)
             tell({"status": f"Pulling from {reference.path}", "id": name})
@@ -195,7 +196,7 @@ def _fetch_all(registry: Registry, blobs: Blobs, body: bytes, tell: Tell) -> Non
 
         def fetch(layer: dict[str, Any]) -> None:
             if not hasattr(own, "registry"):
-                own.registry = Registry(registry.reference, registry._auth)
+                own.registry = Registry(registry.reference, registry.auth, registry.certificates)
                 opened.append(own.registry)
             _fetch(own.registry, blobs, layer, tell)
 
@@ -239,12 +240,14 @@ async def push_image(call: Call) -> None:
     missing = [one for one, image in images if image is None]
     if missing:
         raise not_found(f"An image does not exist locally with the tag: {missing[0].familiar_repository}")
-    blobs = call.world.part(blobs_of)
+    blobs, certificates = call.world.part(blobs_of), certificate_folders(call.world)
 
     async def work() -> None:
         for one, image in images:
             assert image is not None
-            await asyncio.to_thread(_machine_errors, partial(_push, blobs, one, image, auth, progress.tell))
+            await asyncio.to_thread(
+                _machine_errors, partial(_push, blobs, Registry(one, auth, certificates), image, progress.tell)
+            )
 
     progress.tell({"status": f"The push refers to repository [{reference.repository}]"})
     task = asyncio.ensure_future(work())
@@ -261,15 +264,14 @@ def _all_tags(call: Call, reference: Reference) -> list[Reference]:
     return [parse(tag) for tag in found if tag.rpartition(":")[0] == reference.repository]
 
 
-def _push(blobs: Blobs, reference: Reference, image: Image, auth: Auth, tell: Tell) -> None:
-    registry = Registry(reference, auth)
+def _push(blobs: Blobs, registry: Registry, image: Image, tell: Tell) -> None:
     try:
         for layer in image.spec.layers:
             _push_one(blobs, registry, layer.blob, layer.size, tell)
         _push_one(blobs, registry, image.meta.name, blobs.size(image.meta.name), lambda message: None)
         body = _manifest_of(blobs, image)
         media_type = str(msgspec.json.decode(body).get("mediaType") or OCI_MANIFEST)
-        tag = reference.tag or DEFAULT_TAG
+        tag = registry.reference.tag or DEFAULT_TAG
         digest = registry.push_manifest(tag, media_type, body)
         tell({"status": f"{tag}: digest: {digest} size: {len(body)}"})
         tell({"progressDetail": {}, "aux": {"Tag": tag, "Digest": digest, "Size": len(body)}})

@@ -7,26 +7,27 @@ Blocking, for a thread. Plain HTTP and certificates nobody signed are taken from
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import hashlib
 import http.client
-import ipaddress
 import json
-import re
 import ssl
 import urllib.parse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, BinaryIO
 
+from gureum.core.world import World
 from gureum.docker.blobs import COPY_BYTES, SHA
 from gureum.docker.errors import DockerError, not_found, server_error
 from gureum.docker.references import Reference
+from gureum.docker.registry_auth import Auth, Unauthorized, answer_challenge, is_loopback, trust
 
 TIMEOUT_S = 60.0
 LIMIT_MANIFEST_BYTES = 4 << 20
 _REDIRECTS, _RESUMES = 5, 3
-_CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
+# What a kept connection says that the other end has given up.
+_LOST = (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 MANIFESTS = (
     "application/vnd.oci.image.manifest.v1+json",
     "application/vnd.docker.distribution.manifest.v2+json",
@@ -37,30 +38,20 @@ INDEXES = (
 )
 
 
-class Auth:
-    """Who the user is, from the header X-Registry-Auth."""
-
-    def __init__(self, header: str = "") -> None:
-        found: dict[str, Any] = {}
-        if header:
-            with contextlib.suppress(ValueError):
-                found = json.loads(base64.urlsafe_b64decode(header + "=" * (-len(header) % 4))) or {}
-        self.user, self.password = str(found.get("username") or ""), str(found.get("password") or "")
-        self.identity = str(found.get("identitytoken") or "")
-
-    @property
-    def basic(self) -> str:
-        return "Basic " + base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
+def certificate_folders(world: World) -> tuple[Path, ...]:
+    """Where users say whom to trust: Docker's own place, and the home's."""
+    return Path("/etc/docker/certs.d"), Path(world.settings.home) / "docker" / "certs.d"
 
 
 class Registry:
     """One repository of one registry."""
 
-    def __init__(self, reference: Reference, auth: Auth) -> None:
-        self.reference, self._auth = reference, auth
+    def __init__(self, reference: Reference, auth: Auth, certificates: Sequence[Path] = ()) -> None:
+        """`certificates`: folders as `registry_auth.trust` reads them."""
+        self.reference, self.auth, self.certificates = reference, auth, certificates
         domain = "registry-1.docker.io" if reference.domain == "docker.io" else reference.domain
         self._host = domain
-        self._loopback = _is_loopback(domain)
+        self._loopback = is_loopback(domain)
         self._plain: bool | None = None if self._loopback else False
         self._token = ""
         self._connections: dict[tuple[str, bool], http.client.HTTPConnection] = {}
@@ -119,16 +110,16 @@ class Registry:
 
     def push_blob(self, digest: str, size: int, file: BinaryIO, told: Callable[[int], None]) -> None:
         answer = self._request("POST", "blobs/uploads/", {"Content-Length": "0"}, action="pull,push")
-        self._check(answer, answer.read())
+        self._check(answer, answer.read(), "push")
         place = urllib.parse.urljoin(self._url(""), answer.headers["Location"])
         place += ("&" if "?" in place else "?") + urllib.parse.urlencode({"digest": digest})
         headers = {"Content-Length": str(size), "Content-Type": "application/octet-stream"}
         answer = self._send("PUT", place, headers, _Counted(file, told), action="pull,push")
-        self._check(answer, answer.read())
+        self._check(answer, answer.read(), "push")
 
     def push_manifest(self, name: str, media_type: str, body: bytes) -> str:
         answer = self._request("PUT", f"manifests/{name}", {"Content-Type": media_type}, body, action="pull,push")
-        self._check(answer, answer.read())
+        self._check(answer, answer.read(), "push")
         return SHA + hashlib.sha256(body).hexdigest()
 
     # --- the way there ---
@@ -148,6 +139,10 @@ class Registry:
             connection = self._connect(self._host, tls=True)
             connection.request("GET", "/v2/")
             connection.getresponse().read()
+        except ssl.SSLCertVerificationError as error:
+            raise server_error(
+                f'Get "https://{self._host}/v2/": tls: failed to verify certificate: {error.verify_message}'
+            ) from error
         except (ssl.SSLError, ConnectionError, http.client.HTTPException):
             self._forget()
             return False
@@ -187,7 +182,7 @@ class Registry:
             try:
                 connection.request(method, target, body=body, headers={"User-Agent": "gureum", **headers})
                 return connection.getresponse()
-            except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError) as error:
+            except _LOST as error:
                 self._forget()
                 if attempt == 2:
                     raise _unreachable(self._host, error) from error
@@ -203,10 +198,7 @@ class Registry:
         if known is not None:
             return known
         if tls:
-            context = ssl.create_default_context()
-            if _is_loopback(netloc):
-                context.check_hostname = False
-                context.verify_mode = ssl.CERT_NONE
+            context = trust(netloc, self.certificates)
             made: http.client.HTTPConnection = http.client.HTTPSConnection(netloc, timeout=TIMEOUT_S, context=context)
         else:
             made = http.client.HTTPConnection(netloc, timeout=TIMEOUT_S)
@@ -218,34 +210,39 @@ class Registry:
         self._connections.clear()
 
     def _log_in(self, challenge: str, action: str) -> None:
-        kind, _, rest = challenge.partition(" ")
-        words = dict(_CHALLENGE.findall(rest))
-        if kind.lower() == "basic":
-            self._token = self._auth.basic
-            return
-        if kind.lower() != "bearer" or "realm" not in words:
-            raise server_error(f"{self._host} asks for a login of a kind that is not known")
-        query = {"scope": f"repository:{self.reference.path}:{action}"}
-        if words.get("service"):
-            query["service"] = words["service"]
-        realm = urllib.parse.urlsplit(words["realm"])
-        if realm.scheme != "https" and not _is_loopback(realm.netloc):
-            raise server_error(f"{self._host} sends passwords to {realm.netloc} without TLS")
-        target = realm._replace(query="&".join(filter(None, [realm.query, urllib.parse.urlencode(query)])))
-        headers = {"Authorization": self._auth.basic} if self._auth.user else {}
-        answer = self._once("GET", target, headers, None)
-        body = answer.read(1 << 20)
-        if answer.status in (401, 403):
-            raise DockerError(404, _denied(self.reference))
-        self._check(answer, body)
-        found = json.loads(body)
-        self._token = f"Bearer {found.get('token') or found.get('access_token')}"
+        scope = f"repository:{self.reference.path}:{action}"
+        try:
+            self._token = answer_challenge(challenge, self.auth, self._host, scope, self._ask).header
+        except Unauthorized as refused:
+            raise DockerError(404, _denied(self.reference, action)) from refused
 
-    def _check(self, answer: http.client.HTTPResponse, body: bytes) -> None:
+    def _ask(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> tuple[int, bytes]:
+        answer = self._once(method, urllib.parse.urlsplit(url), headers, body)
+        return answer.status, answer.read(1 << 20)
+
+    def log_in(self) -> str:
+        """Asks the registry whether it takes these words; an identity token where it gives one. Unauthorized."""
+        if self._plain is None:
+            self._plain = not self._speaks_tls()
+        url = f"{'http' if self._plain else 'https'}://{self._host}/v2/"
+        answer = self._once("GET", urllib.parse.urlsplit(url), {}, None)
+        answer.read()
+        if answer.status != 401:
+            return ""  # it asks nobody
+        challenge = answer.headers.get("WWW-Authenticate", "")
+        grant = answer_challenge(challenge, self.auth, self._host, "", self._ask, offline=True)
+        status, _ = self._ask("GET", url, {"Authorization": grant.header}, None)
+        if status in (401, 403):
+            raise Unauthorized(401, f'Get "{url}": unauthorized: authentication required')
+        if status >= 300:
+            raise server_error(f"login attempt to {url} failed with status: {status}")
+        return grant.identity
+
+    def _check(self, answer: http.client.HTTPResponse, body: bytes, action: str = "pull") -> None:
         if answer.status < 300:
             return
         if answer.status in (401, 403):
-            raise DockerError(404, _denied(self.reference))
+            raise DockerError(404, _denied(self.reference, action))
         why = body[:1000].decode(errors="replace")
         with contextlib.suppress(ValueError, KeyError, IndexError, TypeError):
             first = json.loads(body)["errors"][0]
@@ -270,9 +267,11 @@ class _Counted:
         self._sent = 0
 
 
-def _denied(reference: Reference) -> str:
+def _denied(reference: Reference, action: str) -> str:
     name = reference.familiar_repository
     why = "denied: requested access to the resource is denied"
+    if "push" in action:
+        return why
     return f"pull access denied for {name}, repository does not exist or may require 'docker login': {why}"
 
 
@@ -282,13 +281,3 @@ def _unreachable(host: str, error: Exception) -> DockerError:
 
 def _shown(reference: Reference, name: str) -> str:
     return f"{reference.familiar_repository}{'@' if name.startswith(SHA) else ':'}{name}"
-
-
-def _is_loopback(netloc: str) -> bool:
-    host = netloc.rpartition(":")[0] if netloc.rpartition(":")[2].isdecimal() else netloc
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False

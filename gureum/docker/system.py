@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import platform
+import urllib.parse
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from gureum.docker.errors import DockerError, bad_parameter
 from gureum.docker.events import Events
 from gureum.docker.kinds import SCOPE, Container, Image, Volume
 from gureum.docker.options import duration_s, iso, moment
+from gureum.docker.references import DEFAULT_DOMAIN, Reference
+from gureum.docker.registry import Registry, certificate_folders
+from gureum.docker.registry_auth import Auth
 
 _CGROUPS = "2" if Path("/sys/fs/cgroup/cgroup.controllers").exists() else "1"
 API_VERSION, MIN_API_VERSION = "1.51", "1.24"
@@ -205,11 +209,19 @@ async def disk_usage(call: Call) -> None:
 
 @operation("POST", "/auth")
 async def log_in(call: Call) -> None:
-    """Docker: SystemAuth. gureum asks a registry when it pulls; here the words are taken as they are."""
+    """Docker: SystemAuth: asks the registry. 401 when it does not take these words."""
     body = await call.json()
     if not body.get("username") and not body.get("identitytoken"):
         raise bad_parameter("no credentials were given")
-    await call.send(200, {"Status": "Login Succeeded", "IdentityToken": ""})
+    address = str(body.get("serveraddress") or DEFAULT_DOMAIN)
+    host = urllib.parse.urlsplit(address if "://" in address else f"https://{address}").netloc
+    domain = DEFAULT_DOMAIN if host in ("index.docker.io", DEFAULT_DOMAIN) else host
+    registry = Registry(Reference(domain, ""), Auth.of(body), certificate_folders(call.world))
+    try:
+        identity = await asyncio.to_thread(registry.log_in)
+    finally:
+        registry.close()
+    await call.send(200, {"Status": "Login Succeeded", "IdentityToken": identity})
 
 
 _FILTERS = {"container", "event", "image", "label", "type", "volume", "network", "daemon", "scope"}

@@ -187,16 +187,22 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def registry(folder: Path, packages: Path) -> Iterator[str]:
-    """Debian's docker-registry on loopback, plain HTTP; yields "127.0.0.1:PORT"."""
+def registry(
+    folder: Path, packages: Path, *, certificate: tuple[Path, Path] | None = None, htpasswd: str = ""
+) -> Iterator[str]:
+    """Debian's docker-registry on loopback; yields "127.0.0.1:PORT". `certificate`: with its key, else plain HTTP. `htpasswd`: who may enter."""
     port = free_port()
+    (folder / "htpasswd").write_text(htpasswd)
+    tls = dict(zip(("certificate", "key"), map(str, certificate), strict=True)) if certificate else {}
+    auth = {"auth": {"htpasswd": {"realm": "test", "path": str(folder / "htpasswd")}}} if htpasswd else {}
     config = folder / "registry.json"
     config.write_text(
         json.dumps(
             {
                 "version": "0.1",
                 "storage": {"filesystem": {"rootdirectory": str(folder / "registry")}, "delete": {"enabled": True}},
-                "http": {"addr": f"127.0.0.1:{port}"},
+                "http": {"addr": f"127.0.0.1:{port}", **({"tls": tls} if tls else {})},
+                **auth,
             }
         )
     )

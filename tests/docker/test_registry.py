@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import io
 import json
 import threading
+import urllib.parse
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -14,7 +16,8 @@ import pytest
 
 from gureum.docker.errors import DockerError
 from gureum.docker.references import parse
-from gureum.docker.registry import Auth, Registry
+from gureum.docker.registry import Registry
+from gureum.docker.registry_auth import Auth
 
 BLOB = bytes(range(256)) * 4096
 DIGEST = "sha256:" + hashlib.sha256(BLOB).hexdigest()
@@ -41,16 +44,28 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.asked.append(self.path)
-        here = f"http://127.0.0.1:{self.server.server_address[1]}"
+        if self.path == "/v2/":
+            self._answer(200 if self.headers.get("Authorization") == "Bearer t" else 401, b"{}", **self._challenge())
+            return
         if self.path.startswith("/token"):
             known = self.headers.get("Authorization") == "Basic " + base64.b64encode(b"me:secret").decode()
-            self._answer(200 if known else 401, json.dumps({"token": "t"}).encode() if known else b"{}")
+            more = {"refresh_token": "r"} if "offline_token=true" in self.path else {}
+            self._answer(200 if known else 401, json.dumps({"token": "t", **more}).encode() if known else b"{}")
         elif self.headers.get("Authorization") != "Bearer t":
-            self._answer(401, b"{}", WWW_Authenticate=f'Bearer realm="{here}/token",service="s"')
+            self._answer(401, b"{}", **self._challenge())
         elif "/manifests/" in self.path:
             self._answer(200, b'{"layers":[]}', Content_Type="application/vnd.oci.image.manifest.v1+json")
         else:
             self._blob()
+
+    def do_POST(self) -> None:
+        form = urllib.parse.parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
+        known = (form["grant_type"], form["refresh_token"]) == (["refresh_token"], ["r"]) and form["service"] == ["s"]
+        self._answer(200 if known else 401, b'{"access_token":"t"}')
+
+    def _challenge(self) -> dict[str, str]:
+        here = f"http://127.0.0.1:{self.server.server_address[1]}"
+        return {"WWW_Authenticate": f'Bearer realm="{here}/token",service="s"'}
 
     def _blob(self) -> None:
         start = int((self.headers.get("Range") or "bytes=0-")[6:-1])
@@ -106,3 +121,20 @@ def test_a_wrong_password_is_a_denial(server: _Server) -> None:
         registry.manifest("latest")
     registry.close()
     assert refused.value.status == 404
+
+
+def test_a_login_is_asked_for_and_its_token_opens_later(server: _Server) -> None:
+    reference = parse(f"127.0.0.1:{server.server_address[1]}/web")
+    wrong = Registry(reference, _auth("wrong"))
+    with pytest.raises(DockerError, match="unauthorized: authentication required") as refused:
+        wrong.log_in()
+    wrong.close()
+    assert refused.value.status == 401
+    right = Registry(reference, _auth("secret"))
+    assert right.log_in() == "r"
+    right.close()
+    for token, opens in (("r", True), ("old", False)):
+        registry = Registry(reference, Auth.of({"identitytoken": token}))
+        with contextlib.nullcontext() if opens else pytest.raises(DockerError, match="pull access denied"):
+            assert registry.manifest("latest")[0] == b'{"layers":[]}'
+        registry.close()
