@@ -4,9 +4,9 @@
 
 The sockets are bound before the container starts, so whoever asked hears at once when an address is taken, and connections that come early
 wait in the kernel's queue. The process inherits them, and outlives us. Of root's powers it keeps the one to make sockets in a namespace
-(CAP_SYS_ADMIN: HAProxy 2.6 enters it for each). UDP is relayed by the agent (udp_relay.py).
+(CAP_SYS_ADMIN: HAProxy 2.6 enters it for each). UDP goes through a process of its own, which is in the namespace and has no power (udp_relay.py).
 
-    <run>/published/NAME/   spec.json, pid, haproxy.cfg
+    <run>/published/NAME/   state.json, haproxy.cfg
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
 
 from gureum.base.processes import start_ticks
+from gureum.drivers import udp_relay
 from gureum.drivers.network_names import HomeNames, checked_name
 from gureum.drivers.turns import Turns
-from gureum.drivers.udp_relay import UdpRelay
 from gureum.ports import PortError
 from gureum.ports.publishing import Publication, Published
 
@@ -36,11 +37,18 @@ _AS_LITTLE = ("setpriv", "--inh-caps=-all", "--bounding-set=-all,+sys_admin", "-
 
 
 class State(msgspec.Struct, frozen=True):
-    """What is kept of a proxy for the next agent. `pid` 0: there is none, only UDP is published."""
+    """What is kept for the next agent: the processes of what is published, by pid and start time; 0 where there is none of that kind."""
 
     wish: Publication
     pid: int
     ticks: int
+    relay_pid: int = 0
+    relay_ticks: int = 0
+
+    @property
+    def processes(self) -> tuple[tuple[int, int], ...]:
+        both = ((self.pid, self.ticks), (self.relay_pid, self.relay_ticks))
+        return tuple(one for one in both if one[0])
 
 
 class HaproxyPublisher:
@@ -51,29 +59,20 @@ class HaproxyPublisher:
         self._folder = run_dir / "published"
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._turns = Turns()
-        self._relays: dict[str, list[UdpRelay]] = {}
-        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._children: dict[str, list[subprocess.Popen[bytes]]] = {}
 
     async def publish(self, wish: Publication) -> None:
         name = checked_name(wish.name)
         async with self._turns.of(name):
             state = self._state(name)
-            if state is not None and state.wish == wish and _alive(state):
-                if name not in self._relays:
-                    await self._relay(wish)
+            if state is not None and state.wish == wish and _is_whole(state):
                 return
             await self._end(name)
             sockets = _bind_all(wish)
             try:
-                started = await asyncio.to_thread(self._start, wish, sockets)
-                self._write(State(wish, *started))
-            except BaseException:
+                self._write(await asyncio.to_thread(self._start, wish, sockets))
+            finally:
                 for sock, _ in sockets:
-                    sock.close()
-                raise
-            await self._relay(wish, [pair for pair in sockets if pair[1].protocol == "udp"])
-            for sock, port in sockets:
-                if port.protocol == "tcp":
                     sock.close()
 
     async def withdraw(self, name: str) -> None:
@@ -85,46 +84,40 @@ class HaproxyPublisher:
         return frozenset(path.name for path in self._folder.iterdir())
 
     async def close(self) -> None:
-        for relays in self._relays.values():
-            for relay in relays:
-                relay.close()
-        self._relays.clear()
-
-    async def _relay(self, wish: Publication, bound: list[tuple[socket.socket, Published]] | None = None) -> None:
-        """UDP goes through this process."""
-        if bound is None:
-            bound = [(_bound(one), one) for one in wish.ports if one.protocol == "udp"]
-        namespace = self._names.network(wish.network)
-        relays = [UdpRelay(sock, namespace, (wish.address, port.port)) for sock, port in bound]
-        if relays:
-            self._relays[wish.name] = relays
+        """What runs goes on."""
 
     async def _end(self, name: str) -> None:
-        for relay in self._relays.pop(name, ()):
-            relay.close()
         state = self._state(name)
         if state is not None:
             await asyncio.to_thread(_kill, state)
-        child = self._children.pop(name, None)
-        if child is not None:
+        for child in self._children.pop(name, ()):
             await asyncio.to_thread(child.wait)
         shutil.rmtree(self._folder / name, ignore_errors=True)
 
-    def _start(self, wish: Publication, sockets: list[tuple[socket.socket, Published]]) -> tuple[int, int]:
-        """The process's pid and start time; (0, 0) when nothing is for it."""
-        tcp = [(sock, port) for sock, port in sockets if port.protocol == "tcp"]
-        folder = self._folder / wish.name
+    def _start(self, wish: Publication, sockets: list[tuple[socket.socket, Published]]) -> State:
+        tcp, udp = ([pair for pair in sockets if pair[1].protocol == kind] for kind in ("tcp", "udp"))
+        folder, namespace = self._folder / wish.name, self._names.network(wish.network)
         folder.mkdir(mode=0o700, exist_ok=True)
-        if not tcp:
-            return 0, 0
-        config = folder / "haproxy.cfg"
-        text = render(wish, [(sock.fileno(), port) for sock, port in tcp], self._names.network(wish.network).name)
-        config.write_text(text)
-        fds = [sock.fileno() for sock, _ in tcp]
+        state = State(wish, 0, 0)
+        if tcp:
+            config = folder / "haproxy.cfg"
+            config.write_text(render(wish, [(sock.fileno(), port) for sock, port in tcp], namespace.name))
+            pid, ticks = self._run(wish.name, [*_AS_LITTLE, "haproxy", "-db", "-f", str(config)], tcp)
+            state = msgspec.structs.replace(state, pid=pid, ticks=ticks)
+            self._write(state)
+        if udp:
+            ports = [f"{sock.fileno()}:{port.port}" for sock, port in udp]
+            command = ["nsenter", f"--net={namespace}", sys.executable, "-IS", udp_relay.__file__, wish.address, *ports]
+            pid, ticks = self._run(wish.name, command, udp)
+            state = msgspec.structs.replace(state, relay_pid=pid, relay_ticks=ticks)
+        return state
+
+    def _run(self, name: str, command: list[str], sockets: list[tuple[socket.socket, Published]]) -> tuple[int, int]:
+        """Its pid and start time. It inherits the sockets."""
         try:
             process = subprocess.Popen(
-                [*_AS_LITTLE, "haproxy", "-db", "-f", str(config)],
-                pass_fds=fds,
+                command,
+                pass_fds=[sock.fileno() for sock, _ in sockets],
                 env={"PATH": _PATH},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -132,8 +125,8 @@ class HaproxyPublisher:
                 start_new_session=True,
             )
         except FileNotFoundError as error:
-            raise PortError("haproxy is missing", retry=False) from error
-        self._children[wish.name] = process
+            raise PortError(f"{Path(command[0]).name} is missing", retry=False) from error
+        self._children.setdefault(name, []).append(process)
         return process.pid, start_ticks(process.pid) or 0
 
     def _state(self, name: str) -> State | None:
@@ -205,16 +198,18 @@ def _bound(port: Published) -> socket.socket:
     return sock
 
 
-def _alive(state: State) -> bool:
-    return state.pid == 0 or start_ticks(state.pid) == state.ticks
+def _is_whole(state: State) -> bool:
+    """Whether everything that it takes still runs."""
+    kinds = {port.protocol for port in state.wish.ports}
+    return len(state.processes) == len(kinds) and all(start_ticks(pid) == ticks for pid, ticks in state.processes)
 
 
 def _kill(state: State) -> None:
-    if state.pid and _alive(state):
+    for pid, ticks in state.processes:
         with contextlib.suppress(ProcessLookupError):
-            descriptor = os.pidfd_open(state.pid)
+            descriptor = os.pidfd_open(pid)
             try:
-                if _alive(state):
+                if start_ticks(pid) == ticks:
                     signal.pidfd_send_signal(descriptor, signal.SIGKILL)
             finally:
                 os.close(descriptor)

@@ -1,35 +1,37 @@
 """Published UDP ports: datagrams from the host into a network and back. Each client has a socket of its own there, until it is silent for long.
 
-A small relay in the agent's event loop: for names and the like, not for volume. While the agent restarts, datagrams wait in no queue and are lost, as
-UDP's may be.
+    python -IS udp_relay.py ADDRESS FD:PORT …        in the network's namespace; each FD is a bound socket of the host's
+
+A process of its own per container that publishes UDP, of the standard library alone: it outlives the agent, and gives up all power before the first
+datagram. For names and the like, not for volume.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import os
+import selectors
+import signal
 import socket
-from pathlib import Path
+import sys
+import time
 from typing import Any
 
-from gureum.drivers import namespaces
-
 _CLIENTS, _IDLE_S, _DATAGRAM_BYTES, _AT_ONCE = 1024, 90.0, 65535, 64
+_NOBODY = 65534
 
 
 class UdpRelay:
-    """Owns `outside`. `namespace`: where `target` (address, port) is."""
+    """Owns `outside`. `target`: (address, port), reached from where this runs."""
 
-    def __init__(self, outside: socket.socket, namespace: Path, target: tuple[str, int]) -> None:
-        self._outside, self._namespace, self._target = outside, namespace, target
-        self._loop = asyncio.get_running_loop()
+    def __init__(self, selector: selectors.BaseSelector, outside: socket.socket, target: tuple[str, int]) -> None:
+        self._selector, self._outside, self._target = selector, outside, target
         self._clients: dict[Any, tuple[socket.socket, float]] = {}
-        self._loop.add_reader(outside.fileno(), self._from_outside)
-        self._timer = self._loop.call_later(_IDLE_S, self._sweep)
+        outside.setblocking(False)
+        selector.register(outside, selectors.EVENT_READ, self._from_outside)
 
     def close(self) -> None:
-        self._timer.cancel()
-        self._loop.remove_reader(self._outside.fileno())
+        self._selector.unregister(self._outside)
         self._outside.close()
         for client in list(self._clients):
             self._forget(client)
@@ -50,16 +52,16 @@ class UdpRelay:
         if known is None:
             if len(self._clients) >= _CLIENTS:
                 return None
+            made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
             try:
-                with namespaces.entered(self._namespace):
-                    made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
                 made.connect(self._target)
             except OSError:
+                made.close()
                 return None
-            self._loop.add_reader(made.fileno(), self._from_inside, made, client)
+            self._selector.register(made, selectors.EVENT_READ, lambda: self._from_inside(made, client))
         else:
             made = known[0]
-        self._clients[client] = (made, self._loop.time())
+        self._clients[client] = (made, time.monotonic())
         return made
 
     def _from_inside(self, inside: socket.socket, client: Any) -> None:
@@ -69,15 +71,39 @@ class UdpRelay:
                 self._outside.sendto(data, client)
             except OSError:
                 return
-            self._clients[client] = (inside, self._loop.time())
+            self._clients[client] = (inside, time.monotonic())
 
     def _forget(self, client: Any) -> None:
         inside, _ = self._clients.pop(client)
-        self._loop.remove_reader(inside.fileno())
+        self._selector.unregister(inside)
         inside.close()
 
-    def _sweep(self) -> None:
-        before = self._loop.time() - _IDLE_S
+    def sweep(self) -> None:
+        """Forgets who was silent for long."""
+        before = time.monotonic() - _IDLE_S
         for client in [one for one, (_, last) in self._clients.items() if last < before]:
             self._forget(client)
-        self._timer = self._loop.call_later(_IDLE_S, self._sweep)
+
+
+def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    address, *wishes = sys.argv[1:]
+    os.setgroups([])
+    os.setresgid(_NOBODY, _NOBODY, _NOBODY)
+    os.setresuid(_NOBODY, _NOBODY, _NOBODY)
+    with selectors.DefaultSelector() as selector:
+        pairs = (wish.partition(":") for wish in wishes)
+        relays = [UdpRelay(selector, socket.socket(fileno=int(fd)), (address, int(port))) for fd, _, port in pairs]
+        swept = time.monotonic()
+        while True:
+            for key, _ in selector.select(_IDLE_S):
+                if key.fileobj in selector.get_map():  # an earlier one of these may have closed it
+                    key.data()
+            if time.monotonic() - swept > _IDLE_S / 4:
+                swept = time.monotonic()
+                for relay in relays:
+                    relay.sweep()
+
+
+if __name__ == "__main__":
+    main()

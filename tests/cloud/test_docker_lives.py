@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
 import select
 import signal
+import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -216,17 +219,55 @@ def test_events_tell_the_life_of_a_container(docker: Docker) -> None:
 
 
 def test_the_agent_may_die_and_containers_stay(docker: Docker, cloud: Cloud) -> None:
-    port = str(free_port())
-    docker("run", "-d", "--name", "stays", "-p", f"{port}:80", BUSYBOX, "httpd", "-f", "-h", "/etc")
-    assert "root:x:0:0" in fetch(f"http://127.0.0.1:{port}/passwd")
+    port, echo_port = str(free_port()), free_port()
+    ports = ["-p", f"{port}:80", "-p", f"{echo_port}:7/udp"]
+    docker("run", "-d", "--name", "stays", *ports, BUSYBOX, "httpd", "-f", "-h", "/etc")
     pid, before = docker.inspect("stays")["State"]["Pid"], cloud.process("agent")
-    os.kill(before, signal.SIGKILL)
+    # Debian's busybox has no server of UDP: one of ours stands in the container's network.
+    inside = ["nsenter", f"--net=/proc/{pid}/ns/net", sys.executable, "-c", _ECHO]
+    with subprocess.Popen(inside) as server:
+        try:
+            _over_the_death_of_the_agent(docker, cloud, before, int(port), echo_port)
+        finally:
+            server.kill()
+    assert (docker.inspect("stays")["State"]["Pid"], docker.inspect("stays")["RestartCount"]) == (pid, 0)
+    docker("rm", "-f", "stays")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", echo_port))
+
+
+_ECHO = """
+import socket
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.bind(("0.0.0.0", 7))
+while True:
+    data, client = sock.recvfrom(100)
+    sock.sendto(data, client)
+"""
+
+
+def _over_the_death_of_the_agent(docker: Docker, cloud: Cloud, before: int, port: int, echo_port: int) -> None:
+    assert "root:x:0:0" in fetch(f"http://127.0.0.1:{port}/passwd")
+    until(lambda: echoed(echo_port))
+    os.kill(before, signal.SIGSTOP)
+    try:
+        assert echoed(echo_port)
+    finally:
+        os.kill(before, signal.SIGKILL)
     assert "root:x:0:0" in fetch(f"http://127.0.0.1:{port}/passwd")
     until(lambda: cloud.process("agent") not in (0, before))
     assert docker("exec", "stays", "hostname") == docker.inspect("stays")["Id"][:12]
-    assert (docker.inspect("stays")["State"]["Pid"], docker.inspect("stays")["RestartCount"]) == (pid, 0)
     assert "root:x:0:0" in fetch(f"http://127.0.0.1:{port}/passwd")
-    docker("rm", "-f", "stays")
+    assert echoed(echo_port)
+
+
+def echoed(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(1.0)
+        sock.sendto(b"hello", ("127.0.0.1", port))
+        with contextlib.suppress(OSError):
+            return sock.recv(100) == b"hello"
+    return False
 
 
 def test_down_and_up_is_a_reboot_of_the_host(docker: Docker, cloud: Cloud) -> None:
