@@ -39,6 +39,64 @@ class Client:
             self._connection = None
             return None
 
+    def open(self, path):
+        """A response that goes on. None when nobody answered."""
+        try:
+            self._connection = http.client.HTTPSConnection("127.0.0.1", self._port, context=self._context, timeout=30)
+            self._connection.request("GET", path)
+            return self._connection.getresponse()
+        except (OSError, http.client.HTTPException):
+            return None
+
+
+class Informer(threading.Thread):
+    """A client's copy of a kind, kept as client-go does: list, watch from there on, list again only when the history is gone."""
+
+    def __init__(self, cloud):
+        super().__init__()
+        self._cloud, self._ended = cloud, threading.Event()
+        self.known, self.lists, self.breaks = {}, 0, 0
+
+    def run(self):
+        revision = ""
+        while not self._ended.is_set():
+            client = Client(self._cloud)
+            if not revision:
+                revision = self._list(client)
+            if revision:
+                revision = self._watch(client, revision)
+
+    def _list(self, client):
+        answer = client.call("GET", MAPS)
+        if answer is None:
+            return ""
+        self.lists += 1
+        self.known = {one["metadata"]["name"]: one for one in answer[1]["items"]}
+        return answer[1]["metadata"]["resourceVersion"]
+
+    def _watch(self, client, revision):
+        """From where to go on."""
+        response = client.open(f"{MAPS}?watch=1&allowWatchBookmarks=true&timeoutSeconds=2&resourceVersion={revision}")
+        try:
+            while response is not None and (line := response.readline()):
+                event = json.loads(line)
+                obj = event["object"]
+                if event["type"] == "ERROR":
+                    return ""
+                if event["type"] != "BOOKMARK":
+                    name = obj["metadata"]["name"]
+                    assert (event["type"] == "ADDED") == (name not in self.known)
+                    assert int(obj["metadata"]["resourceVersion"]) > int(revision)
+                    self.known[name] = obj
+                revision = obj["metadata"]["resourceVersion"]
+        except (OSError, http.client.HTTPException, ValueError):
+            self.breaks += 1
+        return revision
+
+    def end(self):
+        self._ended.set()
+        self.join(30)
+
 
 def test_what_was_acknowledged_survives_a_kill_under_load(tmp_path):
     cloud = Cloud(tmp_path / "home", simulate="true")
@@ -62,8 +120,9 @@ def _kill_under_load(cloud):
             at += 1
 
     writers = [threading.Thread(target=write, args=(number,)) for number in range(4)]
-    for writer in writers:
-        writer.start()
+    informer = Informer(cloud)
+    for thread in (*writers, informer):
+        thread.start()
 
     def more_than(count):
         until(lambda: len(acknowledged) > count, 60)
@@ -84,6 +143,10 @@ def _kill_under_load(cloud):
         own = [revision for name, revision in acknowledged if name.startswith(f"w{number}-")]
         assert own == sorted(own)
     assert int(listed["metadata"]["resourceVersion"]) >= max(revisions)
+    wanted = {one["metadata"]["name"]: one for one in listed["items"]}
+    until(lambda: informer.known == wanted, 30)
+    informer.end()
+    assert informer.lists == 1  # the history outlives the daemon: nothing had to be read anew
     cloud.command("kube", "nodes", "--simulated", "2")
     nodes = Client(cloud).call("GET", "/api/v1/nodes")[1]["items"]
     assert [one["metadata"]["name"] for one in nodes] == ["simulated-0", "simulated-1"]
