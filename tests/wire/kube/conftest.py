@@ -82,7 +82,7 @@ class Kubectl:
 
     def __init__(self, program: str, kubeconfig: Path, home: Path) -> None:
         self.program = program
-        self._environment = {
+        self.environment = {
             "KUBECONFIG": str(kubeconfig),
             "HOME": str(home),
             "PATH": os.environ["PATH"],
@@ -95,7 +95,7 @@ class Kubectl:
         done = subprocess.run(
             [self.program, *arguments],
             input=stdin,
-            env=self._environment | environment,
+            env=self.environment | environment,
             capture_output=True,
             text=True,
             timeout=60,
