@@ -40,6 +40,8 @@ batch/v1
   Job                       jobs                       -       N all status
 autoscaling/v2
   HorizontalPodAutoscaler   horizontalpodautoscalers   hpa     N all status
+autoscaling/v1
+  HorizontalPodAutoscaler   horizontalpodautoscalers   hpa     N all status
 networking.k8s.io/v1
   IngressClass              ingressclasses             -       C -   -
   Ingress                   ingresses                  ing     N -   status
