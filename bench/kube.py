@@ -241,6 +241,38 @@ async def deployment(cloud: Gureum, replicas: int) -> None:
     connection.close()
 
 
+async def binds(cloud: Gureum, nodes: int, pods: int) -> None:
+    """A deployment's pods, until each has its node."""
+    connection = cloud.connection()
+    capacity = {"cpu": "32", "memory": "256Gi", "pods": "110"}
+    ready = [{"type": "Ready", "status": "True"}]
+    for number in range(nodes):
+        name = f"node-{number}"
+        status = {"capacity": capacity, "allocatable": capacity, "conditions": ready}
+        await connection.call("POST", "/api/v1/nodes", {"metadata": {"name": name}, "status": status})
+    revision = json.loads((await connection.call("GET", f"{PODS}?limit=1"))[1])["metadata"]["resourceVersion"]
+    watch = cloud.connection()
+    events = watch.watch(f"{PODS}?watch=1&resourceVersion={revision}&labelSelector=app%3Dbound")
+    labels = {"app": "bound"}
+    template = {"metadata": {"labels": labels}, "spec": pod("x")["spec"]}
+    spec = {"replicas": pods, "selector": {"matchLabels": labels}, "template": template}
+    cpu, begun, placed = cloud.cpu_s(), time.monotonic(), set()
+    await connection.call("POST", f"{APPS}/deployments", {"metadata": {"name": "bound"}, "spec": spec})
+    async for line in events:
+        event = json.loads(line)
+        if event["object"]["spec"].get("nodeName"):
+            placed.add(event["object"]["metadata"]["name"])
+            if len(placed) == pods:
+                break
+    elapsed, cpu = time.monotonic() - begun, cloud.cpu_s() - cpu
+    print(
+        f"deployment of {pods} to all bound on {nodes} nodes {elapsed:6.2f} s   {pods / elapsed:5.0f}/s with their making   "
+        f"CPU {cpu / pods * 1000:5.2f} ms each"
+    )
+    watch.close()
+    connection.close()
+
+
 async def measure(cloud: Gureum, options: argparse.Namespace) -> None:
     await creates(cloud, 1, options.pods // 2, "one")
     await creates(cloud, 16, options.pods, "many")
@@ -252,6 +284,7 @@ async def measure(cloud: Gureum, options: argparse.Namespace) -> None:
     await fan_out(cloud, 1)
     await fan_out(cloud, options.watchers)
     await deployment(cloud, options.replicas)
+    await binds(cloud, options.nodes, options.bound)
 
 
 def main() -> None:
@@ -260,6 +293,8 @@ def main() -> None:
     parser.add_argument("--list", type=int, default=2000)
     parser.add_argument("--watchers", type=int, default=100)
     parser.add_argument("--replicas", type=int, default=500)
+    parser.add_argument("--nodes", type=int, default=100)
+    parser.add_argument("--bound", type=int, default=1000)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="gureum-bench-") as folder:
         cloud = Gureum(Path(folder))

@@ -32,7 +32,7 @@ def _reconciler(storage: str, manager: str) -> Any:
         pods = await claim(client, owner, PODS, selector, manager)
         active = [pod for pod in pods if is_active(pod)]
         failure = None
-        if not owner["metadata"].get("deletionTimestamp"):
+        if not owner["metadata"].get("deletionTimestamp") and len(active) != int(owner["spec"].get("replicas", 1)):
             failure = await _scale(client, owner, active, manager)
             pods = client.many(client.index.dependents(owner["metadata"]["uid"], PODS))
             active = [pod for pod in pods if is_active(pod)]

@@ -37,7 +37,7 @@ NODES, BUDGETS, NAMESPACES = "core/nodes", "policy/poddisruptionbudgets", "core/
 SELECTED = "volume.kubernetes.io/selected-node"
 QUEUE = "queue"
 AT_ONCE = 32
-LIMIT_LOOKS = 6000
+LIMIT_LOOKS = 12_000
 """How many nodes are looked at before others have their turn."""
 ENOUGH = 100
 AGAIN_S = 0.2

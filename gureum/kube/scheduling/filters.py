@@ -100,9 +100,12 @@ def _lacking(wish: Wish, node: NodeFacts, known: Known) -> Misfit | None:
     used, sizes = node.used, node.allocatable
     if known.nominated:
         used = _with_promised(wish.pod, node, known.nominated.values())
-    lacking = [name for name, amount in wish.amounts if used.get(name, 0) + amount > sizes.get(name, 0)]
-    if not lacking:
+    for name, amount in wish.amounts:
+        if used.get(name, 0) + amount > sizes.get(name, 0):
+            break
+    else:
         return None
+    lacking = [name for name, amount in wish.amounts if used.get(name, 0) + amount > sizes.get(name, 0)]
     reasons = tuple("Too many pods" if name == PODS else f"Insufficient {name}" for name in lacking)
     return Misfit(reasons, helps=all(wish.pod.amounts[name] <= sizes.get(name, 0) for name in lacking))
 

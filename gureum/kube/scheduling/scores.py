@@ -13,6 +13,7 @@ from gureum.kube.scheduling.filters import Wish, is_tolerated, matches_term
 from gureum.kube.scheduling.relations import NamespaceLabels, constraints_of, is_counted, selector_of
 
 _PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
+_NOTHING = 1e-9
 View = Callable[[NodeFacts], float]
 
 
@@ -20,7 +21,7 @@ def best_of(wish: Wish, nodes: list[NodeFacts], known: Known, namespace_labels: 
     """The first of the best. `nodes`: at least one."""
     if len(nodes) == 1:
         return nodes[0]
-    totals = [_free(wish.pod, node) for node in nodes]
+    totals = _free(wish.pod, nodes)
     if any(node.soft_taints for node in nodes):
         _add(totals, nodes, lambda node: -_soft(wish, node), 3)
     if wish.preferred:
@@ -33,17 +34,17 @@ def best_of(wish: Wish, nodes: list[NodeFacts], known: Known, namespace_labels: 
     return nodes[max(range(len(nodes)), key=totals.__getitem__)]
 
 
-def _free(pod: PodFacts, node: NodeFacts) -> float:
-    """How much is left, and how evenly CPU and memory are used."""
-    shares = []
-    for name in ("cpu", "memory"):
-        size = node.allocatable.get(name)
-        if size:
-            shares.append(min(1.0, (node.used.get(name, 0) + pod.amounts.get(name, 0)) / size))
-    if not shares:
-        return 0.0
-    left = 100 - 100 * sum(shares) / len(shares)
-    return left + 100 - 50 * abs(shares[0] - shares[-1])
+def _free(pod: PodFacts, nodes: list[NodeFacts]) -> list[float]:
+    """How much is left, and how evenly CPU and memory are used. What a node has none of counts as full."""
+    cpu, memory = pod.amounts.get("cpu", 0), pod.amounts.get("memory", 0)
+    found = []
+    for node in nodes:
+        used, sizes = node.used, node.allocatable
+        one = (used.get("cpu", 0) + cpu) / (sizes.get("cpu") or _NOTHING)
+        other = (used.get("memory", 0) + memory) / (sizes.get("memory") or _NOTHING)
+        one, other = one if one < 1 else 1, other if other < 1 else 1
+        found.append(200 - 50 * (one + other) - 50 * abs(one - other))
+    return found
 
 
 def _add(totals: list[float], nodes: list[NodeFacts], view: View, weight: int) -> None:
