@@ -12,6 +12,7 @@ from gureum.kube.controllers import (
     disruption,
     endpoints,
     jobs,
+    nodes,
     quotas,
     statefulsets,
     volumes,
@@ -29,6 +30,8 @@ def all_controllers(client: Client) -> tuple[Controller, ...]:
     """Anew for each cluster: some keep what they have seen."""
     own = (
         Scheduler().controller(),
+        nodes.NodeLife().controller(),
+        nodes.Evictions().controller(),
         daemonsets.controller(),
         disruption.controller(client),
         endpoints.controller(client),

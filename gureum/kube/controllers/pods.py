@@ -10,7 +10,7 @@ from gureum.kube.controllers.client import Client, owner_reference
 from gureum.kube.controllers.index import PODS
 from gureum.kube.objects import Object
 from gureum.kube.selectors import Selector, matches
-from gureum.kube.times import seconds_of
+from gureum.kube.times import seconds_of, timestamp
 
 HASH = "pod-template-hash"
 
@@ -25,6 +25,24 @@ def phase(pod: Object) -> str:
 
 def condition(obj: Object, type_: str) -> Object | None:
     return next((one for one in (obj.get("status") or {}).get("conditions") or () if one.get("type") == type_), None)
+
+
+def with_condition(obj: Object, made: Object) -> Object:
+    status = obj.get("status") or {}
+    others = [one for one in status.get("conditions") or () if one.get("type") != made["type"]]
+    return {**obj, "status": {**status, "conditions": [*others, made]}}
+
+
+def disruption(reason: str, message: str, now: float) -> Object:
+    """The condition that tells why a pod is ended."""
+    return {
+        "type": "DisruptionTarget",
+        "status": "True",
+        "lastProbeTime": None,
+        "lastTransitionTime": timestamp(now),
+        "reason": reason,
+        "message": message,
+    }
 
 
 def is_ready(pod: Object) -> bool:

@@ -20,7 +20,7 @@ from gureum.kube.controllers.client import Seen as Found
 from gureum.kube.controllers.events import event_of
 from gureum.kube.controllers.index import PODS
 from gureum.kube.controllers.loop import Controller, Seen
-from gureum.kube.controllers.pods import condition
+from gureum.kube.controllers.pods import condition, disruption, with_condition
 from gureum.kube.errors import StatusError
 from gureum.kube.objects import Object
 from gureum.kube.scheduling.claims import CLAIMS, VOLUMES, volumes_of
@@ -328,14 +328,8 @@ def _budgets(client: Client) -> list[Budget]:
 
 async def _evict(client: Client, victim: PodFacts, for_: PodFacts, node: str) -> None:
     """Ends a pod for one that is more important."""
-    made = {
-        "type": "DisruptionTarget",
-        "status": "True",
-        "lastProbeTime": None,
-        "lastTransitionTime": timestamp(client.clock.now()),
-        "reason": "PreemptionByScheduler",
-        "message": f"{NAME}: preempting to accommodate a higher priority pod",
-    }
+    message = f"{NAME}: preempting to accommodate a higher priority pod"
+    made = disruption("PreemptionByScheduler", message, client.clock.now())
     text = f"Preempted by pod {for_.uid} on node {node}"
     pod = client.by_key(victim.key)
     if pod is None or pod["metadata"]["uid"] != victim.uid or victim.deleting:
@@ -366,9 +360,3 @@ def bound(pod: Object, node: str, now: float) -> Object | None:
     changed = with_condition(pod, made)
     changed["status"].pop("nominatedNodeName", None)
     return {**changed, "spec": {**pod["spec"], "nodeName": node}}
-
-
-def with_condition(obj: Object, made: Object) -> Object:
-    status = obj.get("status") or {}
-    others = [one for one in status.get("conditions") or () if one.get("type") != made["type"]]
-    return {**obj, "status": {**status, "conditions": [*others, made]}}

@@ -42,8 +42,8 @@ def _free(pod: PodFacts, nodes: list[NodeFacts]) -> list[float]:
         used, sizes = node.used, node.allocatable
         one = (used.get("cpu", 0) + cpu) / (sizes.get("cpu") or _NOTHING)
         other = (used.get("memory", 0) + memory) / (sizes.get("memory") or _NOTHING)
-        one, other = one if one < 1 else 1, other if other < 1 else 1
-        found.append(200 - 50 * (one + other) - 50 * abs(one - other))
+        # The mean of both is left, and so is their difference: together that is the fuller one.
+        found.append(200 - 100 * min(1.0, max(one, other)))
     return found
 
 
