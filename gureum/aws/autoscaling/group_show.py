@@ -6,6 +6,7 @@ from typing import Any
 
 from gureum.aws.autoscaling.kinds import Group, GroupTag, Member, Template, WarmPool
 from gureum.aws.autoscaling.lookup import members_of, page
+from gureum.aws.autoscaling.refreshing import own_source
 from gureum.aws.call import Call
 from gureum.aws.ec2.regions import zone_id
 from gureum.aws.marks import Result, operation
@@ -56,10 +57,11 @@ def show_group(call: Call, group: Group, *, instances: bool = True) -> dict[str,
         "CapacityReservationSpecification": {"CapacityReservationPreference": "default"},
         "DeletionProtection": spec.deletion_protection,
     }
-    if spec.template is not None:
-        shown["LaunchTemplate"] = show_template(spec.template)
-    if spec.configuration:
-        shown["LaunchConfigurationName"] = spec.configuration
+    template, configuration = own_source(call, group)
+    if template is not None:
+        shown["LaunchTemplate"] = show_template(template)
+    if configuration:
+        shown["LaunchConfigurationName"] = configuration
     if spec.warmup_s is not None:
         shown["DefaultInstanceWarmup"] = spec.warmup_s
     if spec.max_lifetime_s:

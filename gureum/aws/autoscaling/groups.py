@@ -21,6 +21,7 @@ from gureum.aws.autoscaling.hooks import new_hook
 from gureum.aws.autoscaling.kinds import Group, GroupSpec, object_name
 from gureum.aws.autoscaling.lookup import find_group, members_of, page
 from gureum.aws.autoscaling.notices import tell_test
+from gureum.aws.autoscaling.refreshing import active_refresh, deploys, own_source
 from gureum.aws.autoscaling.sentences import clock_text
 from gureum.aws.call import Call
 from gureum.aws.errors import AwsError
@@ -80,7 +81,7 @@ async def update_auto_scaling_group(call: Call) -> Result:
         least, most = call.params.get("MinSize", old.min), call.params.get("MaxSize", old.max)
         if least <= most:
             old = msgspec.structs.replace(old, desired=min(max(old.desired, least), most))
-    spec = settled(call, old)
+    spec = _with_deployed(call, group, settled(call, old))
     if (spec.min, spec.max, spec.desired) != (group.spec.min, group.spec.max, group.spec.desired):
         bounds = f"min: {spec.min}, max: {spec.max}, desired: {spec.desired}"
         text = f"At {clock_text(call.now)} a user request update of AutoScalingGroup constraints to {bounds}"
@@ -162,6 +163,20 @@ def _passes(group: Group, one: dict[str, Any]) -> bool:
     if name.startswith("tag:"):
         return any(tag.key == name[4:] and tag.value in values for tag in group.spec.tags)
     raise invalid(f"Filter type {name} is not correct. Allowed filter types are: tag-key, tag-value, tag:<key>")
+
+
+def _with_deployed(call: Call, group: Group, spec: GroupSpec) -> GroupSpec:
+    """The changed spec of a group, still launching from what a refresh deploys to it. AWS: "How an instance refresh works", "Limitations"."""
+    refresh = active_refresh(call, group)
+    if refresh is None or not deploys(refresh.spec):
+        return spec
+    present = group.spec.template, group.spec.configuration
+    if (spec.template, spec.configuration) not in (present, own_source(call, group)):
+        raise invalid(
+            "An active instance refresh with a desired configuration exists. All configuration options derived from the desired configuration "
+            "are not available for update while the instance refresh is active."
+        )
+    return msgspec.structs.replace(spec, template=present[0], configuration=present[1])
 
 
 async def replace_spec(call: Call, group: Group, spec: GroupSpec) -> None:

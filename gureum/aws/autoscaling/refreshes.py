@@ -12,7 +12,7 @@ from gureum.aws.autoscaling.group_settings import found_template
 from gureum.aws.autoscaling.kinds import STANDBY, Group, Member, Refresh, RefreshSpec
 from gureum.aws.autoscaling.launching import template_now
 from gureum.aws.autoscaling.lookup import find_group, members_of, page
-from gureum.aws.autoscaling.refreshing import active_refresh, preferences, to_replace
+from gureum.aws.autoscaling.refreshing import active_refresh, own_source, preferences, to_replace
 from gureum.aws.call import Call
 from gureum.aws.cloudwatch.alarm_show import find_alarm
 from gureum.aws.errors import AwsError
@@ -59,6 +59,7 @@ async def start_instance_refresh(call: Call) -> Result:
         before=group.spec.template,
         before_configuration=group.spec.configuration,
     )
+    transaction.require_no_newer(Member, call.scope)
     made = transaction.create(Refresh(meta=call.meta(str(uuid.uuid4()), owner=group), spec=refresh))
     _sweep(call, transaction, group)
     await call.commit(transaction)
@@ -67,14 +68,17 @@ async def start_instance_refresh(call: Call) -> Result:
 
 @operation("CancelInstanceRefresh")
 async def cancel_instance_refresh(call: Call) -> Result:
-    """AWS: autoscaling CancelInstanceRefresh: what has been replaced stays so; unless it is told not to, it waits for what is under way."""
+    """AWS: autoscaling CancelInstanceRefresh: what has been replaced stays so, but the group launches from its own settings
+    again; unless it is told not to, it waits for what is under way."""
     group, refresh = _active(call)
     spec = msgspec.structs.replace(refresh.spec, status="Cancelling", reason="Cancelled due to user request.")
     if not call.params.get("WaitForTransitioningInstances", True):
         spec = msgspec.structs.replace(spec, status="Cancelled", end=call.now)
     transaction = call.transaction()
     transaction.update(msgspec.structs.replace(refresh, spec=spec))
-    transaction.update(group)
+    template, configuration = own_source(call, group)
+    own = msgspec.structs.replace(group.spec, template=template, configuration=configuration)
+    transaction.update(msgspec.structs.replace(group, spec=own))
     await call.commit(transaction)
     return {"InstanceRefreshId": refresh.meta.name}
 
@@ -109,6 +113,7 @@ async def rollback_instance_refresh(call: Call) -> Result:
         checkpoints_passed=1000,
     )
     transaction = call.transaction()
+    transaction.require_no_newer(Member, call.scope)
     transaction.update(after)
     transaction.update(msgspec.structs.replace(refresh, spec=changed))
     await call.commit(transaction)

@@ -6,6 +6,9 @@
 
 AWS: "Use an instance refresh to update instances": without MaxHealthyPercentage old ones go first, at least one at a time; above 100 percent
 new ones come first (`surge`).
+
+A desired configuration is what the group launches from while it is deployed, scale-outs too; the group's own settings (`own_source`) become so
+only when the refresh has succeeded, and what is cancelled or fails leaves them as they were.
 """
 
 from __future__ import annotations
@@ -34,6 +37,20 @@ MOST_FAILURES = 8
 
 def active_refresh(call: Call, group: Group) -> Refresh | None:
     return next((one for one in call.by(Refresh, "group", group.meta.name) if one.spec.status in ACTIVE), None)
+
+
+def own_source(call: Call, group: Group) -> tuple[Template | None, str]:
+    """The launch template and the launch configuration that the group's settings name, whatever is being deployed to it."""
+    refresh = active_refresh(call, group)
+    if refresh is None or not deploys(refresh.spec):
+        return group.spec.template, group.spec.configuration
+    return refresh.spec.before, refresh.spec.before_configuration
+
+
+def deploys(spec: RefreshSpec) -> bool:
+    """Whether the refresh has a desired configuration."""
+    wanted = spec.params.get("DesiredConfiguration")
+    return isinstance(wanted, dict) and bool(wanted.get("LaunchTemplate"))
 
 
 def preferences(spec: RefreshSpec) -> dict[str, Any]:
@@ -226,6 +243,8 @@ def _fail(step: Pass, refresh: Refresh, spec: RefreshSpec, reason: str) -> None:
         back = msgspec.structs.replace(rolled_back(step.call, spec, step), reason=reason)
         step.transaction.update(msgspec.structs.replace(refresh, spec=back))
         return
+    if deploys(spec):
+        step.change_group(template=spec.before, configuration=spec.before_configuration)
     status = "RollbackFailed" if spec.status == "RollbackInProgress" else "Failed"
     spec = msgspec.structs.replace(spec, status=status, reason=reason, end=step.now)
     step.transaction.update(msgspec.structs.replace(refresh, spec=spec))

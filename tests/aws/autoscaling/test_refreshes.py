@@ -255,3 +255,80 @@ def test_an_alarm_ends_it_and_rolls_it_back(cloud):
     assert refresh(cloud)["StatusReason"] == "The alarm errors went into the ALARM state."
     cloud.through(3000, step=60)
     assert (refresh(cloud)["Status"], types(cloud)) == ("RollbackSuccessful", {"t3.nano"})
+
+
+DEPLOYED = {"InstanceWarmup": 0, "MinHealthyPercentage": 50}
+
+
+def deploy(cloud, size, **more):
+    """A group of version 1 to which version 2 is being deployed."""
+    cloud.group(size=size, LaunchTemplate={"LaunchTemplateId": cloud.template, "Version": "1"})
+    new_version(cloud)
+    wanted = {"LaunchTemplate": {"LaunchTemplateId": cloud.template, "Version": "2"}}
+    cloud("StartInstanceRefresh", **G, DesiredConfiguration=wanted, Preferences=DEPLOYED | more)
+
+
+def versions(cloud):
+    return sorted(one["LaunchTemplate"]["Version"] for one in cloud.told()["Instances"])
+
+
+def test_a_groups_settings_change_when_its_refresh_has_succeeded(cloud):
+    """AWS: "After the instance refresh succeeds, Amazon EC2 Auto Scaling updates the Auto Scaling group settings"; scale-outs have them before."""
+    deploy(cloud, 2)
+    assert cloud.told()["LaunchTemplate"]["Version"] == "1"
+    cloud("SetDesiredCapacity", **G, DesiredCapacity=4)
+    cloud.through(100)
+    assert refresh(cloud)["Status"] == "Successful"
+    assert (cloud.told()["LaunchTemplate"]["Version"], versions(cloud)) == ("2", ["2"] * 4)
+
+
+def test_what_is_cancelled_leaves_the_groups_settings_as_they_were(cloud):
+    deploy(cloud, 2, InstanceWarmup=1000)
+    cloud("CancelInstanceRefresh", **G)
+    cloud("SetDesiredCapacity", **G, DesiredCapacity=3)
+    cloud.through(100)
+    assert refresh(cloud)["Status"] == "Cancelled"
+    assert (cloud.told()["LaunchTemplate"]["Version"], versions(cloud)) == ("1", ["1", "1", "2"])
+
+
+def test_what_fails_leaves_the_groups_settings_as_they_were(cloud):
+    cloud.group(size=2, LaunchTemplate={"LaunchTemplateId": cloud.template, "Version": "1"})
+    bad = cloud.new_template("bad", "ami-0123456789abcdef0")
+    wanted = {"LaunchTemplate": {"LaunchTemplateId": bad, "Version": "1"}}
+    cloud("StartInstanceRefresh", **G, DesiredConfiguration=wanted, Preferences=DEPLOYED)
+    cloud.through(8000, step=60)
+    assert refresh(cloud)["Status"] == "Failed"
+    assert cloud.told()["LaunchTemplate"]["LaunchTemplateId"] == cloud.template
+    assert versions(cloud) == ["1", "1"]
+
+
+def test_what_a_refresh_deploys_is_not_to_be_changed_meanwhile(cloud):
+    """AWS: "How an instance refresh works", "Limitations"."""
+    deploy(cloud, 2)
+    other = {"LaunchTemplateId": cloud.template, "Version": "$Latest"}
+    code, text = cloud.refused("UpdateAutoScalingGroup", **G, LaunchTemplate=other)
+    assert code == "ValidationError"
+    assert text.startswith("An active instance refresh with a desired configuration exists. All configuration options")
+    same = {"LaunchTemplateId": cloud.template, "Version": "1"}
+    cloud("UpdateAutoScalingGroup", **G, MaxSize=9, LaunchTemplate=same)
+    cloud.through(100)
+    assert (refresh(cloud)["Status"], versions(cloud)) == ("Successful", ["2", "2"])
+
+
+def test_a_launch_beside_a_rollback_is_rolled_back_too(cloud):
+    deploy(cloud, 2, InstanceWarmup=1000)
+    cloud.boot()
+    commit, dying = cloud.store.commit, cloud.ids()[:1]
+
+    async def beside(*given):
+        """An instance dies while the rollback is on its way to the store, and what replaces it is there first."""
+        if dying:
+            await cloud._set([dying.pop()], "terminated")
+        return await commit(*given)
+
+    cloud.store.commit = beside
+    cloud("RollbackInstanceRefresh", **G)
+    cloud.store.commit = commit
+    cloud.through(5000, step=50)
+    assert refresh(cloud)["Status"] == "RollbackSuccessful"
+    assert versions(cloud) == ["1", "1"]
