@@ -26,6 +26,7 @@ from gureum.core.specs import Balancer, BalancerNames, Interface, Proxy, Target,
 from gureum.core.targets import Node, TargetBook, looked_at_from
 from gureum.engine.errors import Retry
 from gureum.ports.checks import Outcome
+from gureum.ports.firewalls import Entrance
 from gureum.ports.proxies import Group, ProxySpec, Server
 
 log = logging.getLogger("gureum.agent")
@@ -293,18 +294,21 @@ class BalancingKinds:
         )
         with self._ending(id_) as ends:
             await self._rules.enforce(spec.network)
-            used = self._used(spec.network) if ends else set()
-            for target in ends.values():
-                if (target.address, target.port) not in used:
-                    await machine.ports.firewalls.end_flows(spec.network, target.address, target.port)
+            for (group, _), target in ends.items():
+                by = self._given_up_by(spec, group, target)
+                if by:
+                    await machine.ports.firewalls.end_flows(spec.network, target.address, target.port, by)
         machine.set_status(id_, "ready")
 
-    def _used(self, network: str) -> set[tuple[str, int]]:
-        """Targets that some node in the network sends to: flows are ended by their target, whichever node they came by. What one node gives up is
-        ended when the last one does."""
-        specs = (one.spec for one in self._machine.of_kind("Balancer"))
-        balanced = (self._book.balanced(one) for one in specs if isinstance(one, Balancer) and one.network == network)
-        return {(one.address, one.port) for node in balanced for port in node.ports for one in port.targets}
+    def _given_up_by(self, spec: Balancer, group: str, target: Target) -> tuple[Entrance, ...]:
+        """The node's listeners that forward to the group and send nothing to the target any more, not even by another group that it is in."""
+        wished = zip(spec.listeners, self._book.balanced(spec).ports, strict=True)
+        return tuple(
+            (spec.interface, one.protocol, one.port)
+            for one, now in wished
+            if group in {name for name, _ in one.groups}
+            and all((there.address, there.port) != (target.address, target.port) for there in now.targets)
+        )
 
     async def balancer_gone(self, id_: str, spec: Balancer) -> None:
         self._ends.pop(id_, None)

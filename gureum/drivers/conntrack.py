@@ -12,7 +12,7 @@ import socket
 import struct
 from collections.abc import Iterable
 
-from gureum.drivers.network_names import BALANCED_MARK
+from gureum.drivers.network_names import BALANCED_MARK, UPLINK_MARK
 
 _NETLINK_NETFILTER = 12
 _CT_DELETE = 1 << 8 | 2
@@ -30,9 +30,11 @@ def end_flows(public: Iterable[str]) -> None:
     _delete_all(_to_address(direction, address) for address in public for direction in (_ORIGINAL, _REPLY))
 
 
-def end_balanced_flows(address: str, port: int) -> None:
-    """Forgets the flows that balancers sent to the target, in the present network namespace. Raises OSError when the kernel refuses."""
-    _delete_all(_from_target(address, port, protocol) for protocol in (socket.IPPROTO_TCP, socket.IPPROTO_UDP))
+def end_balanced_flows(address: str, port: int, marks: Iterable[int]) -> None:
+    """Forgets the flows that balancers' listeners of these marks sent to the target, in the present network namespace. Raises OSError when the
+    kernel refuses."""
+    protocols = (socket.IPPROTO_TCP, socket.IPPROTO_UDP)
+    _delete_all(_from_target(address, port, protocol, mark) for mark in marks for protocol in protocols)
 
 
 def end_all_balanced_flows() -> None:
@@ -58,16 +60,15 @@ def _to_address(direction: int, address: str) -> bytes:
     return tuple_ + _attribute(_FILTER | _NESTED, _attribute(direction, struct.pack("=I", _IP_DESTINATION)))
 
 
-def _from_target(address: str, port: int, protocol: int) -> bytes:
-    """A balancer's flows whose replies come from the target."""
+def _from_target(address: str, port: int, protocol: int, mark: int) -> bytes:
+    """A listener's flows whose replies come from the target, wherever they came from."""
     where = _attribute(1 | _NESTED, _attribute(1, socket.inet_aton(address)))
     what = _attribute(2 | _NESTED, _attribute(1, bytes([protocol])) + _attribute(2, struct.pack("!H", port)))
     flags = struct.pack("=I", _IP_SOURCE | _PROTOCOL | _SOURCE_PORT)
-    mark = struct.pack("!I", BALANCED_MARK)
     return (
         _attribute(_REPLY | _NESTED, where + what)
-        + _attribute(_MARK, mark)
-        + _attribute(_MARK_MASK, mark)
+        + _attribute(_MARK, struct.pack("!I", mark))
+        + _attribute(_MARK_MASK, struct.pack("!I", 0xFFFF_FFFF & ~UPLINK_MARK))
         + _attribute(_FILTER | _NESTED, _attribute(_REPLY, flags))
     )
 

@@ -9,6 +9,7 @@ rules, and known flows live on.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from typing import Literal
 
 from gureum.drivers.network_names import checked_home, checked_name
@@ -16,7 +17,7 @@ from gureum.drivers.nft_balancers import Listener, counter_name, listeners
 from gureum.drivers.nft_table import Table, difference, refuses_strays, released, table
 from gureum.drivers.nft_worker import Change, Counted, Ending
 from gureum.drivers.worker_process import Worker, WorkerDiedError
-from gureum.ports.firewalls import BalancedCounts, RuleSet
+from gureum.ports.firewalls import BalancedCounts, Entrance, RuleSet
 
 _ATTEMPTS = 2  # a worker that died is replaced once per call
 
@@ -79,8 +80,12 @@ class NftFirewalls:
             if network.wished is not None and (changed or network.applied is None):
                 await self._bring(network, network.wished)
 
-    async def end_flows(self, network: str, address: str, port: int) -> None:
-        ending = Ending(checked_name(network), address, port)
+    async def end_flows(self, network: str, address: str, port: int, by: Collection[Entrance]) -> None:
+        known = self._networks.get(checked_name(network))
+        if known is None or known.current is None:
+            return
+        marks = tuple(one.number for one in listeners(known.current) if one.entrance in by)
+        ending = Ending(network, address, port, marks)
         try:
             await self._worker.call("end_flows", ending, type(None))
         except WorkerDiedError:

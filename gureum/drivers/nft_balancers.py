@@ -63,7 +63,7 @@ from gureum.drivers.nft_expressions import (
     payload,
 )
 from gureum.drivers.nft_idle import Limit
-from gureum.ports.firewalls import BalancedPort, BalancedTarget, Balancer, Port, RuleSet
+from gureum.ports.firewalls import BalancedPort, BalancedTarget, Balancer, Entrance, Port, RuleSet
 
 _FROM_UPLINK, _FROM_INSIDE = match(meta("iifname"), UPLINK), match(meta("iifname"), UPLINK, "!=")
 FLOW_MARK: Json = {"ct": {"key": "mark"}}
@@ -98,6 +98,10 @@ class Listener(msgspec.Struct, frozen=True):
     @property
     def name(self) -> str:
         return f"{self.balancer.interface}-{self.port.protocol}-{self.port.port}"
+
+    @property
+    def entrance(self) -> Entrance:
+        return self.balancer.interface, self.port.protocol, self.port.port
 
     @property
     def judged(self) -> int:

@@ -56,11 +56,12 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class Ending(msgspec.Struct, frozen=True):
-    """The balanced flows to a target shall end."""
+    """The flows to a target that came by the listeners with these marks shall end."""
 
     network: str
     address: str
     port: int
+    marks: tuple[int, ...]
 
 
 class Counted(msgspec.Struct, frozen=True):
@@ -103,7 +104,7 @@ class Applier:
     def end_flows(self, ending: Ending) -> None:
         """In a network that is gone there are none."""
         with contextlib.suppress(FileNotFoundError), namespaces.entered(self._names.network(ending.network)):
-            end_balanced_flows(ending.address, ending.port)
+            end_balanced_flows(ending.address, ending.port, ending.marks)
 
     def counted(self, network: str, *, flows: bool) -> Counted:
         """In a network that is gone nothing is."""

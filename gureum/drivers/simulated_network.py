@@ -5,11 +5,12 @@ set lets through is told in simulated_packets.
 from __future__ import annotations
 
 import socket
+from collections.abc import Collection
 from typing import Literal
 
 from gureum.drivers.network_names import checked_home, checked_name
 from gureum.ports import PortError
-from gureum.ports.firewalls import BalancedCounts, RuleSet
+from gureum.ports.firewalls import BalancedCounts, Entrance, RuleSet
 from gureum.ports.networks import (
     EdgeSpec,
     InterfaceCounters,
@@ -125,7 +126,7 @@ class SimulatedFirewalls:
             raise PortError(f"network {rules.network} does not exist yet")
         self.rules[rules.network] = rules
 
-    async def end_flows(self, network: str, address: str, port: int) -> None:
+    async def end_flows(self, network: str, address: str, port: int, by: Collection[Entrance]) -> None:
         pass
 
     async def balanced_counts(self, network: str, active: bool) -> list[BalancedCounts]:

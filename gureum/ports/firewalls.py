@@ -10,6 +10,7 @@ metadata).
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Literal, Protocol
 
 import msgspec
@@ -106,6 +107,10 @@ class Balancer(msgspec.Struct, frozen=True):
     public: str = ""
 
 
+Entrance = tuple[str, str, int]
+"""A port of a balancer: (`Balancer.interface`, `BalancedPort.protocol`, `BalancedPort.port`)."""
+
+
 class PeerLink(msgspec.Struct, frozen=True):
     """A way to another network. What comes by it must come from `cidrs` and be meant for this network itself, so that nothing passes
     through a network to a third; then it is judged as any packet, and what goes to it by its sender's groups alone."""
@@ -156,8 +161,9 @@ class Firewalls(Protocol):
         first call everything is dropped. Established flows that the new groups forbid may go on (as on AWS); what new ACLs forbid
         stops."""
 
-    async def end_flows(self, network: str, address: str, port: int) -> None:
-        """Forgets all balanced flows to a target, which are reset when they go on (AWS: deregistration_delay.connection_termination)."""
+    async def end_flows(self, network: str, address: str, port: int, by: Collection[Entrance]) -> None:
+        """Forgets the flows to a target that came by these ports of balancers, which are reset when they go on (AWS:
+        deregistration_delay.connection_termination). Those that came by others, which may still send there, go on."""
 
     async def balanced_counts(self, network: str, active: bool) -> list[BalancedCounts]:
         """Of all balancers of the network. `active`: open flows are counted too, which takes longer the more there are; else they are 0."""

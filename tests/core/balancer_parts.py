@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import msgspec
@@ -14,6 +14,7 @@ from gureum.drivers.simulated_network import SimulatedFirewalls
 from gureum.engine.lowering import Desired
 from gureum.ports import PortError
 from gureum.ports.checks import Outcome, Probe
+from gureum.ports.firewalls import Entrance
 from gureum.ports.networks import InterfaceSpec, SandboxSpec
 from gureum.ports.proxies import Counters, Forward, Group, Listener, ProxySpec, Rule, Sink, TallySink, everything
 from gureum.simulated import simulated_ports
@@ -87,10 +88,10 @@ class NotedFirewalls(SimulatedFirewalls):
 
     def __init__(self) -> None:
         super().__init__()
-        self.ended: list[tuple[str, str, int]] = []
+        self.ended: list[tuple[str, str, int, tuple[Entrance, ...]]] = []
 
-    async def end_flows(self, network: str, address: str, port: int) -> None:
-        self.ended.append((network, address, port))
+    async def end_flows(self, network: str, address: str, port: int, by: Collection[Entrance]) -> None:
+        self.ended.append((network, address, port, tuple(by)))
 
 
 class BalancedAgent(Agent):

@@ -26,6 +26,8 @@ from tests.core.balancer_parts import (
     target_group,
 )
 
+I_11, I_12 = ("vpc-1", "10.0.1.11", 80), ("vpc-1", "10.0.1.12", 80)
+
 Story = Callable[[BalancedAgent], Awaitable[None]]
 
 
@@ -115,10 +117,10 @@ def test_a_target_that_one_zone_cannot_reach_is_unhealthy_there_alone_and_so_in_
         await agent.service.balancing_loop.idle()
         assert f"p-b cut {TG} i-11:80" in agent.ports.proxies.log
         assert f"p-a cut {TG} i-11:80" not in agent.ports.proxies.log
-        assert agent.ports.firewalls.ended == [], "the other node still sends there"
+        assert agent.ports.firewalls.ended == [(*I_11, (("eni-lb-b", "tcp", 80),))], "the other node still sends there"
         agent.fail("10.0.1.11")
         await agent.until(lambda: agent.ports.proxies.up("p-a") == {"i-12:80"})
-        await agent.until(lambda: agent.ports.firewalls.ended == [("vpc-1", "10.0.1.11", 80)])
+        await agent.until(lambda: agent.ports.firewalls.ended[1:] == [(*I_11, (("eni-lb-a", "tcp", 80),))])
         agent.ports.checks.outcomes_from.clear()
         agent.heal("10.0.1.11")
         await agent.until(lambda: agent.state("i-11:80") == "healthy")
@@ -326,7 +328,26 @@ def test_connections_to_a_target_that_turns_unhealthy_end_where_that_is_wished(w
         await agent.until(lambda: _balanced(agent) == {"10.0.1.11": 1})
         await agent.service.balancing_loop.idle()
         assert (f"p-a cut {TG} i-12:80" in agent.ports.proxies.log) == cut
-        assert (("vpc-1", "10.0.1.12", 80) in agent.ports.firewalls.ended) == cut
+        assert agent.ports.firewalls.ended == ([(*I_12, (("eni-lb-a", "tcp", 80),))] if cut else [])
+
+    told(story)
+
+
+def test_flows_end_though_another_listener_sends_to_the_same_target_by_a_group_of_its_own() -> None:
+    async def story(agent: BalancedAgent) -> None:
+        other = "tg-another"
+        one = balancer()
+        spec = msgspec.structs.replace(
+            one.spec,
+            listeners=(*one.spec.listeners, specs.BalancedListener("tcp", 81, ((other, 1),))),
+            uses=(*one.spec.uses, specs.Use(other)),
+        )
+        kept = target_group(target(12), name=other)
+        wishes = [network(), *node(), msgspec.structs.replace(one, spec=spec), kept]
+        agent.service.sync([*wishes, target_group(target(11), target(12), end_deregistered=True)])
+        await agent.until(lambda: _balanced(agent) == {"10.0.1.11": 1, "10.0.1.12": 1})
+        agent.service.sync([*wishes, target_group(target(11), end_deregistered=True)])
+        await agent.until(lambda: agent.ports.firewalls.ended == [(*I_12, (("eni-lb-a", "tcp", 80),))])
 
     told(story)
 
@@ -345,7 +366,7 @@ def test_flows_to_a_target_that_left_end_where_that_is_wished(wished: bool, cut:
         agent.service.sync([*wishes, target_group(target(11), end_deregistered=wished)])
         await agent.until(lambda: "i-12:80" not in agent.status[f"TargetGroup/{TG}"].data["targets"])
         await agent.service.balancing_loop.idle()
-        assert agent.ports.firewalls.ended == ([("vpc-1", "10.0.1.12", 80)] if cut else [])
+        assert agent.ports.firewalls.ended == ([(*I_12, (("eni-lb-a", "tcp", 80),))] if cut else [])
         assert (f"p-a cut {TG} i-12:80" in agent.ports.proxies.log) == cut
 
     told(story)

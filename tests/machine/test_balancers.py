@@ -438,8 +438,14 @@ async def test_ended_flows_are_reset_and_others_go_on(one: Cloud) -> None:
             for _ in range(12)
         ]
         near, far, _ = one.flow("client", direct, T1)
-        await one.balancer("node", tcp(T2))
-        await one.firewalls.end_flows("blue", T1, 8080)
+        other = tcp(T1, port=81)
+        await one.balancer("node", tcp(T1, T2), other)
+        by_other = [
+            stack.enter_context(flow(one, servers, machine, address, 81))
+            for machine, address in (("client", NODE), ("", one.public(10)))
+        ]
+        await one.balancer("node", tcp(T2), other)
+        await one.firewalls.end_flows("blue", T1, 8080, [("node", "tcp", 80)])
         assert {who for *_, who, _ in flows} == {"t1", "t2"}
         for place, (client, server, who, _) in enumerate(flows):
             if who == "t2":
@@ -449,6 +455,7 @@ async def test_ended_flows_are_reset_and_others_go_on(one: Cloud) -> None:
             else:
                 assert is_reset(server)
         assert say(near, far)
+        assert all(say(client, server) for client, server, *_ in by_other), "another listener sends there"
         near.close(), far.close()
 
 
@@ -466,14 +473,14 @@ async def test_ended_udp_flow_goes_to_another_target(one: Cloud) -> None:
         await one.balancer("node", BalancedPort("udp", 53, (BalancedTarget(T2, 5300),)))
         near.send(b"two")
         assert first.recv(10) == b"two"
-        await one.firewalls.end_flows("blue", T1, 5300)
+        await one.firewalls.end_flows("blue", T1, 5300, [("node", "udp", 53)])
         near.send(b"three")
         assert second.recv(10) == b"three"
 
 
 @on_a_cloud
 async def test_ending_flows_of_a_network_that_is_gone_is_nothing(one: Cloud) -> None:
-    await one.firewalls.end_flows("grey", T1, 80)
+    await one.firewalls.end_flows("grey", T1, 80, [("node", "tcp", 80)])
 
 
 @on_a_cloud
