@@ -260,6 +260,21 @@ def check_balancer(after: Mapping[str, str]) -> None:
             raise bad_configuration(f"'{what}.s3.bucket' or '{what}.s3.prefix' is not valid")
 
 
+def check_thresholds(given: Mapping[str, str]) -> None:
+    """Between the numbers of healthy targets that a target group was given. AWS: "the threshold for DNS failover must be greater than or equal to
+    the threshold for routing failover", where both are specified."""
+    for kind in ("count", "percentage"):
+        dns, routing = (
+            given.get(f"{_HEALTH}.{action}.minimum_healthy_targets.{kind}", "off")
+            for action in ("dns_failover", "unhealthy_state_routing")
+        )
+        if "off" not in (dns, routing) and int(dns) < int(routing):
+            raise bad_configuration(
+                f"The minimum healthy targets {kind} for DNS failover '{dns}' must be greater than or equal to that for "
+                f"unhealthy state routing '{routing}'"
+            )
+
+
 def check_group(group: TargetGroup, after: Mapping[str, str]) -> None:
     """The rules between attributes of a target group. AWS: elbv2 TargetGroupAttribute."""
     if group.spec.protocol in ("HTTP", "HTTPS"):

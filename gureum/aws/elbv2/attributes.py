@@ -74,6 +74,7 @@ async def modify_target_group_attributes(call: Call) -> Result:
     table, spec = tables.of_group(group), group.spec
     changed = tables.merged("Target group", table, tables.KNOWN_OF_GROUPS, spec.attributes, _asked(call))
     tables.check_group(group, tables.in_force(table, changed))
+    tables.check_thresholds(changed)
     group = msgspec.structs.replace(group, spec=msgspec.structs.replace(spec, attributes=changed))
     transaction = call.transaction()
     transaction.update(group)

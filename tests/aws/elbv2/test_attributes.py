@@ -189,6 +189,30 @@ def test_load_balancer_attributes_that_are_refused(cloud, key, value, code):
         ),
         ("HTTP", {"preserve_client_ip.enabled": "true"}, "InvalidConfigurationRequest"),
         ("HTTP", {"lambda.multi_value_headers.enabled": "true"}, "InvalidConfigurationRequest"),
+        (
+            "HTTP",
+            {
+                "target_group_health.dns_failover.minimum_healthy_targets.count": "1",
+                "target_group_health.unhealthy_state_routing.minimum_healthy_targets.count": "2",
+            },
+            "InvalidConfigurationRequest",
+        ),
+        (
+            "TCP",
+            {
+                "target_group_health.dns_failover.minimum_healthy_targets.percentage": "49",
+                "target_group_health.unhealthy_state_routing.minimum_healthy_targets.percentage": "50",
+            },
+            "InvalidConfigurationRequest",
+        ),
+        (
+            "TCP",
+            {
+                "target_group_health.dns_failover.minimum_healthy_targets.count": "off",
+                "target_group_health.unhealthy_state_routing.minimum_healthy_targets.count": "2",
+            },
+            "",
+        ),
         ("HTTP", {"load_balancing.cross_zone.enabled": "false"}, ""),
         ("TCP", {"slow_start.duration_seconds": "30"}, "InvalidConfigurationRequest"),
         ("TCP", {"proxy_protocol_v2.enabled": "true", "preserve_client_ip.enabled": "false"}, ""),
