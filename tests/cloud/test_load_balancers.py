@@ -250,3 +250,35 @@ def test_udp_and_tcp_of_one_listener_reach_the_same_target_group(site: Site) -> 
     assert chosen == set(site.ids)
     for server in servers.values():
         server.close()
+
+
+@pytest.mark.long
+def test_tls_connections_of_a_network_load_balancer_are_logged(site: Site) -> None:
+    """AWS: elb-network "access logs": of TLS listeners alone."""
+    group = site.group("behind-tls", "TCP")
+    arn, name = site.balancer("secure", "network")
+    held, context = certificate(site, "net.example.com")
+    listener = site.listener(arn, group, "TLS", 443, Certificates=[{"CertificateArn": held}])
+    site.cloud.client("s3").create_bucket(Bucket="tls-logs")
+    wanted = {"access_logs.s3.enabled": "true", "access_logs.s3.bucket": "tls-logs"}
+    attributes = [{"Key": key, "Value": value} for key, value in wanted.items()]
+    site.elb.modify_load_balancer_attributes(LoadBalancerArn=arn, Attributes=attributes)
+    until(lambda: site.states(group) == ["healthy", "healthy"], 60)
+    address = until(lambda: site.addresses(name))[0]
+
+    def logged() -> list[str]:
+        """What the agent was not told yet when it ended is lost: then it is asked again."""
+        asked = time.monotonic()
+        until(lambda: secure(address, "net.example.com", context) and time.monotonic() > asked + 1)
+        agent = site.cloud.process("agent")
+        os.kill(agent, signal.SIGTERM)
+        until(lambda: site.cloud.process("agent") not in (0, agent), 30)
+        end = time.monotonic() + 5
+        until(lambda: log_lines(site.cloud, "tls-logs") or time.monotonic() > end)
+        return log_lines(site.cloud, "tls-logs")
+
+    fields = until(logged, 60)[-1].split()
+    assert fields[:2] == ["tls", "2.0"]
+    assert fields[3:5] == [arn.partition("loadbalancer/")[2], listener.rpartition("/")[2]]
+    assert fields[6].endswith(":443")
+    assert (fields[12], fields[15], fields[17]) == (held, "tlsv12", "net.example.com"), "the default policy's"
