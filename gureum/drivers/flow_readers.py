@@ -22,7 +22,7 @@ import errno
 import os
 import socket
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -376,10 +376,9 @@ class _Network:
             await asyncio.sleep(0)
         found: list[Flow] = []
         for (tuple_, into, out_of, by, mark), refusal in refusals.items():
-            if by in BETWEEN:
-                found += self._refused_between(
-                    stops(tuple_, mark, owned, is_reply=by.endswith("-back")), by, refusal, accepted
-                )
+            way = stops(tuple_, mark, owned, is_reply=by.endswith("-back")) if by in BETWEEN else ()
+            if way:
+                found += self._refused_between(way, by, refusal, accepted)
             else:
                 found += self._refused_flows(tuple_, into, out_of, by, refusal, accepted, owned)
         return found + [flow for flow in accepted.values() if flow.packets]
@@ -399,6 +398,8 @@ class _Network:
         if tuple_.destination in owned.untold or not (out_of or receiver):
             return  # to the router itself
         known = take_off(accepted, (receiver, tuple_, "ingress"), refusal)
+        if by in BETWEEN:
+            return  # it was sent, and has not come; whose balancer refused it is not known any more
         by_sender = by == "sender"
         if by_sender:
             take_off(accepted, (sender, tuple_, "egress"), refusal)
@@ -410,11 +411,9 @@ class _Network:
             yield at_translator(flow, address_of(refuser, owned)) if refuser in self.translators else flow
 
     def _refused_between(
-        self, way: list[Stop], by: Refuser, refusal: Refusal, accepted: dict[Place, Flow]
+        self, way: Sequence[Stop], by: Refuser, refusal: Refusal, accepted: dict[Place, Flow]
     ) -> Iterator[Flow]:
         """At the balancer's interface, where its subnet's ACL has refused; what the packet passed before has accepted it."""
-        if not way:
-            return
         last = 1 if by.startswith("entering") else 2
         known = [take_off(accepted, (one.interface, one.there, one.direction), refusal) for one in way[last:]]
         for one in way[:last] if not any(known) else ():
