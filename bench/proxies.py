@@ -13,7 +13,8 @@ and wrk with 64 kept-alive connections. Proxies take turns, so that what else th
     ALB, log        and each line made a record and a line of AWS's access log, as where a load balancer's attributes ask for it
     ALB, 100 rules  the same with a hundred rules of two conditions before the one that matches
 
-"CPU" is what the proxy's own process used for a request (not those who read its lines), which others on the cores change less than its rate.
+"CPU" is what the proxy's own process used for a request, which others on the cores change less than its rate; "reader", what it took us to read its
+lines (and to write them, where there is a log).
     Traefik, Caddy  with their access logs (a file, Traefik's buffered); where .venv-bench has them (requirements-bench.lock)
 """
 
@@ -247,26 +248,27 @@ async def throughput(
         "ALB, log, 100": (ADDRESS, 83, ours["node-2"]),
         **{name: (ADDRESS, *peer) for name, peer in peers.items()},
     }
-    seen: dict[str, list[tuple[float, float, float]]] = {name: [] for name in asks}
+    seen: dict[str, Figures] = {name: [] for name in asks}
     for turn in range(rounds):
         for name in list(asks) if turn % 2 == 0 else reversed(asks):
             address, port, pid = asks[name]
-            before = cpu_s(pid)
+            before, read = cpu_s(pid), time.thread_time()
             rate, p99 = await asyncio.to_thread(wrk, host, address, port, seconds)
-            seen[name].append((rate, p99, (cpu_s(pid) - before) / (rate * seconds) * 1e6))
+            used = cpu_s(pid) - before, time.thread_time() - read
+            seen[name].append((rate, p99, *(one / (rate * seconds) * 1e6 for one in used)))
     for stop in stops:
         stop()
-    print(f"\n{'':16} requests/s   p99 ms   CPU µs   of direct   of by hand   of equal   CPU of equal")
+    print(f"\n{'':16} requests/s   p99 ms   CPU µs   reader   of direct   of by hand   of equal   CPU of equal")
     for name, figures in seen.items():
         rates = [ratio(figures, seen[other], 0) for other in ("direct", "by hand", "by hand, equal")]
-        rate, p99, cpu = (statistics.median(column) for column in zip(*figures, strict=True))
+        rate, p99, cpu, reader = (statistics.median(column) for column in zip(*figures, strict=True))
         cost = ratio(figures, seen["by hand, equal"], 2)
         shares = f"{rates[0]:11.2f} {rates[1]:12.2f} {rates[2]:10.2f} {cost:14.2f}"
-        print(f"{name:16} {rate:10.0f} {p99:8.2f} {cpu:8.1f} {shares}")
+        print(f"{name:16} {rate:10.0f} {p99:8.2f} {cpu:8.1f} {reader:8.1f} {shares}")
     print(f"requests counted: {sum(one.requests for one in sums.take())}, lines written: {written}")
 
 
-Figures = list[tuple[float, float, float]]
+Figures = list[tuple[float, ...]]
 
 
 def ratio(figures: Figures, others: Figures, column: int) -> float:
