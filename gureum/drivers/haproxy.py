@@ -67,6 +67,7 @@ class _Running:
         self.ready_socket: socket.socket | None = None
         self.pidfd = -1
         self.certain = False  # whether the process is known to run `state.spec`
+        self.rendered: tuple[ProxySpec | None, dict[str, str]] = None, {}  # the files of the last wish that needed them
         self.reading = haproxy_logs.reading(state.spec)
         self.notices: asyncio.Queue[str] = asyncio.Queue(64)
         self.to_delete: set[str] = set()
@@ -189,10 +190,11 @@ class HaproxyProxies:
         if known is None or known.pidfd < 0:
             await self._start(spec, files, pems, known)
             return
-        if not await self._change_maps(known, spec, files):
+        if await self._change_maps(known, spec, files):
+            await self._note(known, spec)
+        else:
             await self._replace_worker(known, spec, files, pems)
-            return
-        await self._note(known, spec)
+        known.rendered = spec, files
 
     async def _replace_worker(
         self, known: _Running, spec: ProxySpec, files: dict[str, str], pems: dict[str, str]
@@ -232,7 +234,9 @@ class HaproxyProxies:
         """Rules at run time; False where that cannot be."""
         if not known.certain or known.state.spec.certificates != spec.certificates:
             return False
-        old = await asyncio.to_thread(haproxy_config.render, known.state.spec, host())
+        of, old = known.rendered
+        if of != known.state.spec:
+            old = await asyncio.to_thread(haproxy_config.render, known.state.spec, host())
         changes = haproxy_maps.plan(old, files)
         if changes is None:
             return False

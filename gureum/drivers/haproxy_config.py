@@ -329,9 +329,7 @@ def server_options(group: Group, server: Server) -> str:
 
 def server_base(group: Group, server: Server, *, slowly: bool = True) -> str:
     """What stands after its name also where it is added at run time. `slowly`: with the group's slow start, if it has one."""
-    address = ipaddress.ip_address(server.address)
-    place = f"[{address}]:{int(server.port)}" if address.version == 6 else f"{address}:{int(server.port)}"
-    options = [place, "weight 100"]
+    options = [f"{_host(server.address)}:{int(server.port)}", "weight 100"]
     if group.stickiness is not None and group.stickiness.kind == "source_ip":
         options.append(f"id {_ids(tuple(one.name for one in group.servers))[server.name]}")
     two = group.version in ("HTTP2", "GRPC")
@@ -346,3 +344,10 @@ def server_base(group: Group, server: Server, *, slowly: bool = True) -> str:
     if group.slow_start_s and slowly:
         options.append(f"slowstart {int(group.slow_start_s)}s")
     return " ".join(options)
+
+
+@functools.lru_cache(maxsize=4096)
+def _host(text: str) -> str:
+    """ValueError for what is no address. The same are asked for at each change of a proxy."""
+    address = ipaddress.ip_address(text)
+    return f"[{address}]" if address.version == 6 else str(address)
