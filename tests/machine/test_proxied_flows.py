@@ -18,10 +18,10 @@ from gureum.drivers import namespaces
 from gureum.drivers.flow_readers import NetlinkFlows
 from gureum.drivers.haproxy import HaproxyProxies
 from gureum.drivers.haproxy import clean as clean_proxies
+from gureum.ports.firewalls import Rule as GroupRule
 from gureum.ports.flows import Flow
 from gureum.ports.proxies import Forward, Group, Listener, ProxySpec, Rule, Server
 from tests.machine.cloud_network import ANYWHERE, OUT_ALL, Cloud, on_a_cloud
-from tests.machine.cloud_network import Rule as GroupRule
 
 pytestmark = [pytest.mark.machine, pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root")]
 
