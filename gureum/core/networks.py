@@ -1,4 +1,4 @@
-"""Networks, firewall groups, sandboxes and interfaces on the machine.
+"""Networks, firewall groups, sandboxes, interfaces and passages on the machine.
 
 The rule set of a network is always applied whole, computed from all its interfaces and groups (`plan_rules`, pure); the driver finds the
 difference. Many changes at once make few applies: `Rules.enforce` returns when an apply that began after the call is done.
@@ -15,7 +15,7 @@ from typing import Literal, Protocol, TypeVar, cast
 import msgspec
 
 from gureum.core.machine import Machine
-from gureum.core.specs import Balancer, FirewallGroup, Interface, Network, Proxy, Sandbox
+from gureum.core.specs import Balancer, FirewallGroup, Interface, Network, Passage, Proxy, Sandbox
 from gureum.core.targets import TargetBook
 from gureum.ports.firewalls import Balancer as RuledBalancer
 from gureum.ports.firewalls import Group, PeerLink, Port, RuleSet
@@ -119,7 +119,7 @@ def plan_rules(
 
 
 class NetworkKinds:
-    """Reconcile and teardown of the four kinds. `pool` is the home's share of the public addresses."""
+    """Reconcile and teardown of the five kinds. `pool` is the home's share of the public addresses."""
 
     def __init__(self, machine: Machine, shelf: SocketShelf, pool: str, book: TargetBook) -> None:
         self._machine = machine
@@ -179,6 +179,16 @@ class NetworkKinds:
     async def interface_gone(self, id_: str, spec: Interface) -> None:
         await self.rules.enforce(spec.interface.network)
         await self._machine.ports.networks.remove_interface(spec.interface.name)
+
+    async def passage(self, id_: str, spec: Passage) -> None:
+        self._machine.need(id_, f"Sandbox/{spec.sandbox}")
+        for name in spec.interfaces:
+            self._machine.need(id_, f"Interface/{name}")
+        await self._machine.ports.networks.ensure_passage(spec.sandbox, spec.passage)
+        self._machine.set_status(id_, "ready")
+
+    async def passage_gone(self, id_: str, spec: Passage) -> None:
+        """It is its sandbox's."""
 
     async def _ensure_edge(self) -> None:
         async with self._edge_lock:

@@ -38,6 +38,7 @@ class Reconcilers:
             "FirewallGroup": (networks.firewall_group, networks.firewall_group_gone),
             "Sandbox": (networks.sandbox, networks.sandbox_gone),
             "Interface": (networks.interface, networks.interface_gone),
+            "Passage": (networks.passage, networks.passage_gone),
             "Image": (containers.image, containers.image_gone),
             "Volume": (containers.volume, containers.volume_gone),
             "Snapshot": (containers.snapshot, containers.snapshot_gone),

@@ -12,6 +12,7 @@ from gureum.core.specs import (
     FlowLog,
     Gate,
     Interface,
+    Passage,
     Proxy,
     Snapshot,
     TargetGroup,
@@ -53,8 +54,8 @@ def references(desired: Desired) -> tuple[str, ...]:
     if isinstance(spec, Balancer):
         groups = (*(use.group for use in spec.uses), *(name for one in spec.listeners for name, _ in one.groups))
         return (f"Network/{spec.network}", f"Interface/{spec.interface}", *_target_groups(groups))
-    if isinstance(spec, Gate):
-        return (f"Sandbox/{spec.sandbox}", f"Interface/{spec.interface}")
+    if isinstance(spec, Gate | Passage):
+        return (f"Sandbox/{spec.sandbox}", *(f"Interface/{name}" for name in spec.interfaces))
     if isinstance(spec, BalancerNames):
         return _target_groups(name for node in spec.nodes for name in node.groups)
     return ()

@@ -15,6 +15,7 @@ from gureum.ports.firewalls import Acl, Group
 from gureum.ports.metadata import InstanceMetadata
 from gureum.ports.names import Record, Zone
 from gureum.ports.networks import InterfaceSpec, NetworkSpec, SandboxSpec
+from gureum.ports.networks import Passage as PassageSpec
 from gureum.ports.proxies import ProxySpec
 from gureum.ports.publishing import Publication
 from gureum.ports.volumes import SnapshotSpec, Source, VolumeSpec
@@ -298,6 +299,23 @@ class Gate(msgspec.Struct, frozen=True):
     service: str
     names: tuple[str, ...]
 
+    @property
+    def interfaces(self) -> tuple[str, ...]:
+        return (self.interface,)
+
+
+class Passage(msgspec.Struct, frozen=True):
+    """A sandbox that leads from one network into another: `entrance` and `exit` are names of its Interfaces, in this order eth0 and eth1."""
+
+    sandbox: str
+    entrance: str
+    exit: str
+    passage: PassageSpec
+
+    @property
+    def interfaces(self) -> tuple[str, ...]:
+        return self.entrance, self.exit
+
 
 KINDS: dict[str, type[msgspec.Struct]] = {
     "Network": Network,
@@ -316,4 +334,5 @@ KINDS: dict[str, type[msgspec.Struct]] = {
     "Balancer": Balancer,
     "BalancerNames": BalancerNames,
     "Gate": Gate,
+    "Passage": Passage,
 }

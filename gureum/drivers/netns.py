@@ -26,6 +26,7 @@ from gureum.ports.networks import (
     InterfaceSpec,
     NetworkSpec,
     Observed,
+    Passage,
     SandboxPaths,
     SandboxSpec,
 )
@@ -61,6 +62,9 @@ class NetnsNetworks:
 
     async def remove_sandbox(self, name: str) -> None:
         await self._ask("remove_sandbox", checked_name(name), type(None))
+
+    async def ensure_passage(self, sandbox: str, passage: Passage) -> None:
+        await self._ask("ensure_passage", (checked_name(sandbox), passage), type(None))
 
     async def ensure_interface(self, spec: InterfaceSpec) -> None:
         for name in (spec.name, spec.network, spec.sandbox or "-"):

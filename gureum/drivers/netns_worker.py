@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from gureum.drivers import namespaces, sandboxes
+from gureum.drivers import namespaces, passages, sandboxes
 from gureum.drivers.edges import Edge
 from gureum.drivers.network_names import HomeNames
 from gureum.drivers.routers import Router
@@ -22,6 +22,7 @@ from gureum.ports.networks import (
     InterfaceSpec,
     NetworkSpec,
     Observed,
+    Passage,
     SandboxPaths,
     SandboxSpec,
 )
@@ -77,6 +78,13 @@ class Machine:
 
     def remove_sandbox(self, name: str) -> None:
         sandboxes.remove(self._names, name)
+
+    def ensure_passage(self, wanted: tuple[str, Passage]) -> None:
+        name, passage = wanted
+        net = self._names.sandbox(name)
+        if not namespaces.is_pinned(net):
+            raise PortError(f"sandbox {name} does not exist yet")
+        passages.ensure(net, passage)
 
     def ensure_interface(self, spec: InterfaceSpec) -> None:
         if not namespaces.is_pinned(self._names.network(spec.network)):
@@ -167,6 +175,7 @@ def main() -> None:
         "remove_network": lambda data: machine.remove_network(decode(data, type=str)),
         "ensure_sandbox": lambda data: machine.ensure_sandbox(decode(data, type=SandboxSpec)),
         "remove_sandbox": lambda data: machine.remove_sandbox(decode(data, type=str)),
+        "ensure_passage": lambda data: machine.ensure_passage(decode(data, type=tuple[str, Passage])),
         "ensure_interface": lambda data: machine.ensure_interface(decode(data, type=InterfaceSpec)),
         "remove_interface": lambda data: machine.remove_interface(decode(data, type=str)),
         "counters": lambda data: machine.counters(decode(data, type=None)),

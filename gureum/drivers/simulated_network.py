@@ -17,6 +17,7 @@ from gureum.ports.networks import (
     InterfaceSpec,
     NetworkSpec,
     Observed,
+    Passage,
     SandboxPaths,
     SandboxSpec,
 )
@@ -60,6 +61,10 @@ class SimulatedNetworks:
     async def remove_sandbox(self, name: str) -> None:
         self.sandboxes.pop(checked_name(name), None)
         self.interfaces = {key: one for key, one in self.interfaces.items() if one.sandbox != name}
+
+    async def ensure_passage(self, sandbox: str, passage: Passage) -> None:
+        if sum(one.sandbox == checked_name(sandbox) for one in self.interfaces.values()) < 2:
+            raise PortError("the passage has not both its interfaces yet")
 
     async def ensure_interface(self, spec: InterfaceSpec) -> None:
         for name in (spec.name, spec.network, spec.sandbox or "-"):

@@ -73,6 +73,18 @@ class Translation(msgspec.Struct, frozen=True):
             raise ValueError("a translator needs an address")
 
 
+class Passage(msgspec.Struct, frozen=True):
+    """What a sandbox with two interfaces does that is a way between two networks: new flows (TCP, UDP) that come by eth0 leave by eth1 to `target`
+    from the address `exit`, answers find back, and nothing begins at eth1. The gateways are those of the interfaces' subnets. `idle_s`: when it
+    forgets a silent flow."""
+
+    exit: str
+    target: str
+    entrance_gateway: str
+    exit_gateway: str
+    idle_s: int = 350
+
+
 class SandboxSpec(msgspec.Struct, frozen=True):
     """The namespaces a machine, pod or container lives in: network, UTS hostname, and, when `guest`, a user namespace that
     owns them (so that root inside has power over its own network only). They outlive the processes in them. `translation`: no machine lives
@@ -169,6 +181,9 @@ class Networks(Protocol):
     async def remove_network(self, name: str) -> None: ...
     async def ensure_sandbox(self, spec: SandboxSpec) -> SandboxPaths: ...
     async def remove_sandbox(self, name: str) -> None: ...
+    async def ensure_passage(self, sandbox: str, passage: Passage) -> None:
+        """PortError while the sandbox or one of its two interfaces is missing. It goes with the sandbox."""
+
     async def ensure_interface(self, spec: InterfaceSpec) -> None:
         """Both ends, addresses, routes, ARP, the edge's routes to its public addresses. Raises PortError while its network or
         sandbox is missing. Moves the interface when `sandbox` changed."""

@@ -175,17 +175,3 @@ def describe_moving_addresses(call: Call) -> dict[str, Any]:
     """AWS: ec2 DescribeMovingAddresses: EC2-Classic is retired."""
     filters = "moving-status"
     return _none(call, "MovingAddressStatuses", "", "", filters)
-
-
-@operation("DescribeVpcEndpointConnections", level="state")
-def describe_vpc_endpoint_connections(call: Call) -> dict[str, Any]:
-    """AWS: ec2 DescribeVpcEndpointConnections: endpoint services are not built."""
-    filters = "ip-address-type service-id transit-gateway-attachment-id vpc-endpoint-owner vpc-endpoint-region vpc-endpoint-state vpc-endpoint-id"
-    return _none(call, "VpcEndpointConnections", "", "", filters)
-
-
-@operation("DescribeVpcEndpointServiceConfigurations", level="state")
-def describe_vpc_endpoint_service_configurations(call: Call) -> dict[str, Any]:
-    """AWS: ec2 DescribeVpcEndpointServiceConfigurations: endpoint services are not built."""
-    filters = "service-name service-id service-state supported-ip-address-types"
-    return _none(call, "ServiceConfigurations", "ServiceIds", "InvalidVpcEndpointServiceId.NotFound", filters)

@@ -8,7 +8,9 @@ from typing import Any
 import msgspec
 
 from gureum.aws.call import Call
-from gureum.aws.ec2.listing import answer
+from gureum.aws.ec2.endpoint_kinds import EndpointService
+from gureum.aws.ec2.listing import answer, show_tags
+from gureum.aws.ec2.own_services import balancer_nodes, own_service_name, own_services
 from gureum.aws.ec2.regions import zones_of
 from gureum.aws.ec2.service_prefix_lists import GATEWAY_SERVICES, list_id, service_name
 from gureum.aws.errors import AwsError
@@ -68,6 +70,7 @@ def describe_vpc_endpoint_services(call: Call) -> dict[str, Any]:
     details = [_shown(call, name, "Gateway", (f"{name}.{call.region}.amazonaws.com",)) for name in GATEWAY_SERVICES]
     for name, service in sorted(_INTERFACE_SERVICES.items()):
         details.append(_shown(call, name, "Interface", private_names(call.region, service)))
+    details += [show_own_service(call, one) for one in own_services(call)]
     wanted = call.params.get("ServiceNames")
     known = {one["ServiceName"] for one in details}
     for name in wanted or ():
@@ -81,7 +84,7 @@ def describe_vpc_endpoint_services(call: Call) -> dict[str, Any]:
         "supported-ip-address-types": lambda _: "ipv4",
     }
     rows = [
-        SimpleNamespace(shown=one, meta=SimpleNamespace(tags={}))  # filters look for tags there
+        SimpleNamespace(shown=one, meta=SimpleNamespace(tags={tag["Key"]: tag["Value"] for tag in one["Tags"]}))
         for one in details
         if not wanted or one["ServiceName"] in wanted
     ]
@@ -90,6 +93,25 @@ def describe_vpc_endpoint_services(call: Call) -> dict[str, Any]:
     shown, token = page(call.params, found, lambda row: f"{row.shown['ServiceName']} {row.shown['ServiceType']}")
     names = dict.fromkeys(row.shown["ServiceName"] for row in shown)
     return answer("ServiceDetails", [row.shown for row in shown], token) | {"ServiceNames": list(names)}
+
+
+def show_own_service(call: Call, service: EndpointService) -> dict[str, Any]:
+    """API form, as who may have endpoints sees it. AWS: ec2 ServiceDetail."""
+    id_ = service.meta.name
+    return {
+        "ServiceName": own_service_name(call.region, id_),
+        "ServiceId": id_,
+        "ServiceType": [{"ServiceType": "Interface"}],
+        "ServiceRegion": call.region,
+        "AvailabilityZones": sorted(node.zone for _, node in balancer_nodes(call.client, service)),
+        "Owner": service.meta.scope.partition("/")[0],
+        "BaseEndpointDnsNames": [f"{id_}.{call.region}.vpce.amazonaws.com"],
+        "VpcEndpointPolicySupported": False,
+        "AcceptanceRequired": service.spec.acceptance,
+        "ManagesVpcEndpoints": False,
+        "SupportedIpAddressTypes": ["ipv4"],
+        "Tags": show_tags(service.meta.tags),
+    }
 
 
 def _shown(call: Call, service: str, kind: str, names: tuple[str, ...]) -> dict[str, Any]:

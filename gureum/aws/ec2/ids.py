@@ -118,6 +118,13 @@ GROUP_RULE = IdForm(
 NETWORK_ACL = IdForm(
     "acl", "networkAcl ID", "network-acl", "InvalidNetworkAclID.NotFound", "InvalidNetworkAclId.Malformed"
 )
+ENDPOINT_SERVICE = IdForm(
+    "vpce-svc",
+    "VpcEndpointService Id",
+    "vpc-endpoint-service",
+    "InvalidVpcEndpointServiceId.NotFound",
+    "InvalidVpcEndpointServiceId.Malformed",
+)
 ACL_ASSOCIATION = IdForm(
     "aclassoc", "association ID", "", "InvalidAssociationID.NotFound", "InvalidAssociationID.Malformed"
 )

@@ -90,8 +90,8 @@ def lower_interface(interface: NetworkInterface, read: Reader) -> Iterable[Desir
         )
     if not spec.sandbox:
         return
-    # A service's machine has this interface alone, whatever index AWS shows for it.
-    index = spec.attachment.device_index if spec.attachment.instance else 0
+    # A service's machine has this interface alone, whatever index AWS shows for it, or is another interface's and has this besides.
+    index = spec.attachment.device_index if spec.attachment.instance else int(spec.sandbox != interface.meta.name)
     lowered = networks.InterfaceSpec(
         name=interface.meta.name,
         network=spec.vpc,

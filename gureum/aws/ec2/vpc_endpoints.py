@@ -19,7 +19,7 @@ from gureum.aws.ec2.interface_endpoints import (
     check_dns,
     dns_entries,
     new_interface_endpoint,
-    remove_nodes,
+    remove_endpoint,
     with_changed_nodes,
 )
 from gureum.aws.ec2.listing import answer, listing, show_tags
@@ -105,8 +105,7 @@ async def delete_vpc_endpoints(call: Call) -> dict[str, Any]:
         if endpoint is None:
             missing.append(id_)
         else:
-            remove_nodes(call, transaction, endpoint.spec.nodes)
-            transaction.delete(endpoint)
+            remove_endpoint(call, transaction, endpoint)
     await call.commit(transaction)
     text = "The vpc endpoint ID '{}' does not exist"
     errors = [

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from gureum.aws.call import Call
+from gureum.aws.ec2.endpoint_kinds import EndpointService
 from gureum.aws.ec2.network_kinds import NetworkInterface
 from gureum.aws.elbv2 import limits
 from gureum.aws.elbv2.arns import arn_of_balancer, find_balancer
@@ -69,7 +70,11 @@ async def delete_load_balancer(call: Call) -> Result:
         raise AwsError("OperationNotPermitted", text)
     if call.by(TargetGroup, "target", arn):
         raise AwsError("ResourceInUse", f"Load balancer '{arn}' is currently registered as a target of a target group")
+    if call.by(EndpointService, "balancer", balancer.meta.name):
+        text = f"Load balancer '{arn}' cannot be deleted because it is currently associated with another service"
+        raise AwsError("ResourceInUse", text)
     transaction = call.transaction()
+    transaction.require_no_newer(EndpointService, call.scope)
     for node in balancer.spec.zones:
         remove_node(call, transaction, node)
     listeners = call.by(Listener, "load-balancer", balancer.meta.name)

@@ -239,6 +239,41 @@ resource "aws_vpc_endpoint_route_table_association" "private" {
   route_table_id  = element(aws_route_table.private[*].id, count.index)
 }
 
+resource "aws_security_group" "endpoints" {
+  name_prefix = "endpoints-"
+  vpc_id      = aws_vpc.this.id
+
+  ingress {
+    from_port   = 443
+    to_port     = 443
+    protocol    = "tcp"
+    cidr_blocks = [aws_vpc.this.cidr_block]
+  }
+
+  lifecycle { create_before_destroy = true }
+}
+
+data "aws_vpc_endpoint_service" "interface" {
+  for_each = toset(["ec2", "ssm"])
+  service  = each.key
+
+  filter {
+    name   = "service-type"
+    values = ["Interface"]
+  }
+}
+
+resource "aws_vpc_endpoint" "interface" {
+  for_each            = data.aws_vpc_endpoint_service.interface
+  vpc_id              = aws_vpc.this.id
+  service_name        = each.value.service_name
+  vpc_endpoint_type   = "Interface"
+  security_group_ids  = [aws_security_group.endpoints.id]
+  subnet_ids          = var.changed ? aws_subnet.private[*].id : slice(aws_subnet.private[*].id, 0, 1)
+  private_dns_enabled = true
+  tags                = { Name = each.key }
+}
+
 # Its flow logs
 
 data "aws_iam_policy_document" "flow_log_trust" {
