@@ -98,6 +98,19 @@ def test_requests_with_a_good_key_reach_the_gateway() -> None:
     run(work)
 
 
+def test_a_gate_of_one_service_is_told_to_the_gateway_and_the_guest_is_the_same() -> None:
+    async def work(door: Door) -> None:
+        for who in (b"vpc-1 10.0.0.5\n", b"vpc-1 10.0.0.5 ec2\n"):
+            reader, writer = await door.open(who)
+            writer.write(HEAD + b"Connection: close\r\nContent-Length: 0\r\n\r\n")
+            assert (await reader.read(4096)).startswith(b"HTTP/1.1 200")
+            writer.close()
+        assert door.gateway.services == ["", "ec2"]
+        assert list(door.application._guests) == ["vpc-1 10.0.0.5"]
+
+    run(work)
+
+
 @pytest.mark.parametrize("path", [b"/_gureum/reset", b"/_gureum/attach/x", b"/metrics", b"/"])
 def test_others_are_refused_before_their_body_is_read(path: bytes) -> None:
     async def work(door: Door) -> None:
