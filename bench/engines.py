@@ -66,7 +66,10 @@ def docker() -> Iterator[Engine]:
         words = ["--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec", "-H", socket]
         words += ["--pidfile", f"{folder}/pid", "--cgroup-parent", f"/{group}"]
         with open(folder / "log", "wb") as log:
-            daemon = subprocess.Popen(_apart("dockerd", *words), stdout=log, stderr=log, start_new_session=True)
+            # Its shims' sockets lie in /run.
+            setup = 'mount -t tmpfs tmpfs /run && exec "$@"'
+            command = _apart("sh", "-c", setup, "sh", "dockerd", *words)
+            daemon = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         try:
             if not _answers([*engine.command, "version"], daemon):
                 tail = (folder / "log").read_text(errors="replace").splitlines()[-1:]
@@ -85,10 +88,13 @@ def podman() -> Iterator[Engine]:
         yield missing
         return
     with _folder() as (folder, group):
+        # One that was unpacked aside has its helpers beside it.
+        beside = Path(str(shutil.which("podman"))).parents[1] / "lib" / "podman"
         (folder / "containers.conf").write_text(
             # The defaults ask for limits above what a guarded root may set.
             '[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]\n'
             '[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "none"\nruntime = "crun"\n'
+            f'helper_binaries_dir = ["{beside}", "/usr/libexec/podman", "/usr/lib/podman"]\n'
         )
         environment = {**os.environ, "CONTAINERS_CONF": f"{folder}/containers.conf"}
         setup = "mount -t tmpfs tmpfs /run && mkdir -p /var/lib/containers && mount -t tmpfs tmpfs /var/lib/containers && echo && exec sleep 3600"

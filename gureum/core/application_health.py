@@ -15,7 +15,7 @@ from typing import Any
 from gureum.core.specs import HealthCheck
 from gureum.ports import PortError
 from gureum.ports.clock import Clock
-from gureum.ports.containers import Containers, ContainerState, User
+from gureum.ports.containers import ContainerState, Executions, User
 
 KEPT, OUTPUT_BYTES = 5, 4096
 
@@ -23,7 +23,7 @@ KEPT, OUTPUT_BYTES = 5, 4096
 class ApplicationHealth:
     """`changed(name)` is called after each look."""
 
-    def __init__(self, containers: Containers, clock: Clock, changed: Callable[[str], None]) -> None:
+    def __init__(self, containers: Executions, clock: Clock, changed: Callable[[str], None]) -> None:
         self._containers, self._clock, self._changed = containers, clock, changed
         self._tasks: dict[str, tuple[int, HealthCheck, asyncio.Task[None]]] = {}
         self._told: dict[str, dict[str, Any]] = {}

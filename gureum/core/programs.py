@@ -30,7 +30,7 @@ import msgspec
 from gureum.engine.wire import frame, line, read_frame
 from gureum.ports import PortError
 from gureum.ports.clock import Clock
-from gureum.ports.containers import Containers, Session, User
+from gureum.ports.containers import Executions, Session, User
 
 log = logging.getLogger("gureum.programs")
 LIMIT_UNCONFIRMED_BYTES = 256 * 1024
@@ -61,7 +61,7 @@ class Start(msgspec.Struct, frozen=True):
 class Programs:
     """All programs of one agent that somebody outside started."""
 
-    def __init__(self, containers: Containers, clock: Clock) -> None:
+    def __init__(self, containers: Executions, clock: Clock) -> None:
         self._containers = containers
         self._clock = clock
         self._kept: dict[str, Program] = {}

@@ -178,7 +178,30 @@ class Session(Protocol):
         ignored: setsid, nohup). Whoever called attach calls this in the end; idempotent."""
 
 
-class Containers(Protocol):
+class Executions(Protocol):
+    """Programs that are run inside containers."""
+
+    async def exec(
+        self, name: str, args: tuple[str, ...], *, stdin: bytes = b"", timeout_s: float = 30.0, user: User = ROOT
+    ) -> ExecResult:
+        """Runs a program inside to its end."""
+
+    async def attach(
+        self,
+        name: str,
+        args: tuple[str, ...],
+        *,
+        terminal: bool,
+        env: tuple[str, ...] = (),
+        user: User = ROOT,
+        folder: str = "",
+        privileged: bool = False,
+    ) -> Session:
+        """Runs a program inside, interactively. `folder`: where it starts, "" for the container's own. `privileged`: with every capability that
+        counts in the container's user namespace."""
+
+
+class Containers(Executions, Protocol):
     """Containers of one home on one machine."""
 
     async def start(self, spec: ContainerSpec) -> ContainerState:
@@ -200,25 +223,6 @@ class Containers(Protocol):
 
     async def console(self, name: str, limit_bytes: int = 65536) -> bytes:
         """The last bytes of what it printed, over all its runs."""
-
-    async def exec(
-        self, name: str, args: tuple[str, ...], *, stdin: bytes = b"", timeout_s: float = 30.0, user: User = ROOT
-    ) -> ExecResult:
-        """Runs a program inside to its end."""
-
-    async def attach(
-        self,
-        name: str,
-        args: tuple[str, ...],
-        *,
-        terminal: bool,
-        env: tuple[str, ...] = (),
-        user: User = ROOT,
-        folder: str = "",
-        privileged: bool = False,
-    ) -> Session:
-        """Runs a program inside, interactively. `folder`: where it starts, "" for the container's own. `privileged`: with every capability that
-        counts in the container's user namespace."""
 
     async def usage(self, name: str) -> Usage | None: ...
     async def processes(self, name: str) -> list[int]:

@@ -30,10 +30,18 @@ services:
     volumes: ["data:/var/www"]
     networks: [back]
     stop_signal: SIGKILL
+  fill:
+    image: busybox:test
+    command: ["sh", "-c", "wget -qO /var/www/users http://db/passwd"]
+    depends_on: {{db: {{condition: service_healthy}}}}
+    volumes: ["data:/var/www"]
+    networks: [back]
   web:
     image: busybox:test
-    command: ["sh", "-c", "wget -qO /tmp/passwd http://db/passwd && exec httpd -f -h /tmp"]
-    depends_on: {{db: {{condition: service_healthy}}}}
+    command: ["sh", "-c", "cp /var/www/users /tmp/passwd && exec httpd -f -h /tmp"]
+    depends_on: {{db: {{condition: service_healthy}}, fill: {{condition: service_completed_successfully}}}}
+    environment: {{MODE: test}}
+    volumes: ["data:/var/www:ro"]
     ports: ["{port}:80"]
     networks: [front, back]
     restart: unless-stopped
@@ -83,6 +91,11 @@ def test_services_come_up_in_order_and_go_without_a_trace(docker: Docker, tmp_pa
 
     compose("up", "-d")
     assert "root:x:0:0" in fetch(f"http://127.0.0.1:{port}/passwd")
+    assert docker("inspect", "-f", "{{.State.Status}} {{.State.ExitCode}}", "shop_fill_1") == "exited 0"
+    assert (
+        compose("exec", "-T", "web", "sh", "-c", "echo $MODE; touch /var/www/x 2>/dev/null || echo fixed")
+        == "test\nfixed\n"
+    )
     containers = [json.loads(line) for line in docker("ps", "--format", "{{json .}}").splitlines()]
     assert {(one["Names"], one["Image"]) for one in containers} == {
         ("shop_db_1", "busybox:test"),
@@ -91,6 +104,9 @@ def test_services_come_up_in_order_and_go_without_a_trace(docker: Docker, tmp_pa
     networks = docker.inspect("shop_web_1")["NetworkSettings"]["Networks"]
     assert set(networks) == {"shop_back", "shop_front"}
     assert "web" in networks["shop_back"]["Aliases"]
+    compose("down")
+    assert docker("volume", "ls", "-q") == "shop_data"
+    assert docker("run", "--rm", "-v", "shop_data:/d", "busybox:test", "head", "-c", "4", "/d/users") == "root"
     compose("down", "-v")
     assert docker("ps", "-aq") == ""
     assert docker("volume", "ls", "-q") == ""
