@@ -19,7 +19,7 @@ from gureum.kube.access.entrance import Entrance
 from gureum.kube.access.rbac import Rbac
 from gureum.kube.access.reviews import STORAGES as REVIEWS
 from gureum.kube.access.reviews import answer
-from gureum.kube.access.tokens import Tokens
+from gureum.kube.access.tokens import OPENID_CONFIGURATION, Tokens
 from gureum.kube.admission import Admission
 from gureum.kube.admission.access import no_escalation
 from gureum.kube.admission.addresses import service_addresses
@@ -41,6 +41,7 @@ from gureum.kube.controllers.definitions import serve_definitions
 from gureum.kube.controllers.index import Index
 from gureum.kube.controllers.loop import ControllerLoop
 from gureum.kube.controllers.namespaces import furnisher
+from gureum.kube.controllers.tokens import controller as token_controller
 from gureum.kube.deleting import Deleting
 from gureum.kube.discovery import Discovery
 from gureum.kube.errors import StatusError, method_not_allowed, no_such_path, not_implemented
@@ -120,6 +121,8 @@ class Cluster:
         index = Index(self.objects)
         self.client = Client(self.objects, self.catalog, self.writing, self.deleting, index, self.clock)
         controllers = [*all_controllers(self.client), furnisher(self._authority)]
+        if self.tokens.signs:
+            controllers.append(token_controller(self.tokens.issue_kept, self._authority))
         if self._sign is not None:
             controllers.append(certificate_controller(self._sign, self.rbac))
         self.controllers = ControllerLoop(self.objects, index, self.client, controllers)
@@ -199,11 +202,16 @@ class Cluster:
             return Response(200, text.encode(), "text/plain; charset=utf-8")
         if path == "/":
             return Response(200, msgspec.json.encode({"paths": self._paths()}))
+        if path == "/.well-known/openid-configuration":
+            return Response(200, msgspec.json.encode(OPENID_CONFIGURATION))
+        if path == "/openid/v1/jwks":
+            return Response(200, msgspec.json.encode(self.tokens.public_keys()), "application/jwk-set+json")
         return self.discovery.answer(request)
 
     def _paths(self) -> list[str]:
         groups: list[Any] = [f"/apis/{name}" for name, _ in self.catalog.groups()]
         return [
+            "/.well-known/openid-configuration",
             "/api",
             "/api/v1",
             "/apis",
@@ -212,6 +220,7 @@ class Cluster:
             "/livez",
             "/openapi/v2",
             "/openapi/v3",
+            "/openid/v1/jwks",
             "/readyz",
             "/version",
         ]

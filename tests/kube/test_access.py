@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, utils
 
 from gureum.base.clock import SystemClock
 from gureum.kube.cluster import Cluster
@@ -117,5 +119,72 @@ def test_who_may_impersonate_acts_as_another():
             assert json.loads(response.body)["message"].startswith(
                 'users "joe" is forbidden: User "jane" cannot impersonate'
             )
+
+    asyncio.run(run())
+
+
+def test_a_secret_keeps_a_token_that_is_good_as_long_as_both_are_there():
+    api, secrets = api_with_tokens(), "/api/v1/namespaces/default/secrets"
+    marks = {"kubernetes.io/service-account.name": "robot"}
+    kept = {"metadata": {"name": "kept", "annotations": marks}, "type": "kubernetes.io/service-account-token"}
+
+    async def token_of():
+        for _ in range(500):
+            found = (await api.ok("GET", f"{secrets}/kept")).get("data") or {}
+            if "token" in found:
+                return found
+            await asyncio.sleep(0.01)
+        raise AssertionError(found)
+
+    async def enters(token):
+        path = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+        return await api.call("POST", path, {}, user=None, authorization=f"Bearer {token}")
+
+    async def run():
+        async with api:
+            account = await api.ok(
+                "POST", "/api/v1/namespaces/default/serviceaccounts", {"metadata": {"name": "robot"}}
+            )
+            await api.ok("POST", secrets, kept)
+            found = await token_of()
+            assert base64.b64decode(found["namespace"]) == b"default"
+            token = base64.b64decode(found["token"]).decode()
+            status, review = await enters(token)
+            assert (status, review["status"]["userInfo"]["username"]) == (201, "system:serviceaccount:default:robot")
+            marked = (await api.ok("GET", f"{secrets}/kept"))["metadata"]["annotations"]
+            assert marked["kubernetes.io/service-account.uid"] == account["metadata"]["uid"]
+            await api.ok("DELETE", f"{secrets}/kept")
+            assert (await enters(token))[0] == 401
+            await api.ok("POST", secrets, kept)
+            other = base64.b64decode((await token_of())["token"]).decode()
+            await api.ok("DELETE", "/api/v1/namespaces/default/serviceaccounts/robot")
+            assert (await enters(other))[0] == 401
+            for _ in range(500):
+                if (await api.call("GET", f"{secrets}/kept"))[0] == 404:
+                    return
+                await asyncio.sleep(0.01)
+            raise AssertionError("the secret outlives its account")
+
+    asyncio.run(run())
+
+
+def test_who_is_given_a_token_can_check_it():
+    api = api_with_tokens()
+
+    async def run():
+        async with api:
+            found = await api.ok("GET", "/.well-known/openid-configuration")
+            assert found["issuer"] == "https://kubernetes.default.svc.cluster.local"
+            (key,) = (await api.ok("GET", "/openid/v1/jwks"))["keys"]
+            path = "/api/v1/namespaces/default/serviceaccounts/default/token"
+            token = (await api.ok("POST", path, {}))["status"]["token"]
+            head, body, signature = token.split(".")
+            decode = [base64.urlsafe_b64decode(part + "==") for part in (head, signature, key["x"], key["y"])]
+            assert json.loads(decode[0])["kid"] == key["kid"]
+            x, y = (int.from_bytes(part) for part in decode[2:])
+            r, s = int.from_bytes(decode[1][:32]), int.from_bytes(decode[1][32:])
+            public = ec.EllipticCurvePublicNumbers(x, y, ec.SECP256R1()).public_key()
+            public.verify(utils.encode_dss_signature(r, s), f"{head}.{body}".encode(), ec.ECDSA(hashes.SHA256()))
+            assert (await api.call("GET", "/openid/v1/jwks", user=JANE))[0] == 403
 
     asyncio.run(run())

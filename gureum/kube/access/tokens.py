@@ -22,7 +22,19 @@ from gureum.kube.requests import User
 from gureum.ports.clock import Clock
 
 ISSUER = "https://kubernetes.default.svc.cluster.local"
-ACCOUNTS = "core/serviceaccounts"
+ACCOUNTS, SECRETS = "core/serviceaccounts", "core/secrets"
+SECRET_ISSUER = "kubernetes/serviceaccount"
+"""Of tokens that are kept in Secrets and do not end."""
+TOKEN_TYPE = "kubernetes.io/service-account-token"
+ACCOUNT_NAME, ACCOUNT_UID = "kubernetes.io/service-account.name", "kubernetes.io/service-account.uid"
+_KEPT = "kubernetes.io/serviceaccount/"
+OPENID_CONFIGURATION = {
+    "issuer": ISSUER,
+    "jwks_uri": f"{ISSUER}/openid/v1/jwks",
+    "response_types_supported": ["id_token"],
+    "subject_types_supported": ["public"],
+    "id_token_signing_alg_values_supported": ["ES256"],
+}
 SHORTEST_S, LONGEST_S = 600, 2**32
 LIMIT_TOKEN = 8192
 _SIZE = 32
@@ -41,6 +53,10 @@ class Tokens:
                 serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
             )
             self._id = _encode(hashlib.sha256(public).digest())
+
+    @property
+    def signs(self) -> bool:
+        return self._key is not None
 
     def issue(
         self, account: Object, audiences: list[str], seconds: int, bound: Object | None = None
@@ -66,11 +82,30 @@ class Tokens:
         }
         return self._sign(claims), float(now + seconds)
 
+    def issue_kept(self, account: Object, secret: Object) -> str:
+        """A token that is good for as long as the Secret holds it."""
+        metadata = account["metadata"]
+        about = {"namespace": metadata["namespace"], "secret.name": secret["metadata"]["name"]}
+        about |= {"service-account.name": metadata["name"], "service-account.uid": metadata["uid"]}
+        claims = {"iss": SECRET_ISSUER} | {f"{_KEPT}{name}": value for name, value in about.items()}
+        return self._sign(claims | {"sub": f"system:serviceaccount:{metadata['namespace']}:{metadata['name']}"})
+
+    def public_keys(self) -> dict[str, Any]:
+        """What the tokens' signatures can be checked with (RFC 7517)."""
+        keys = []
+        if self._key is not None:
+            numbers = self._key.public_key().public_numbers()
+            point = {name: _encode(getattr(numbers, name).to_bytes(_SIZE)) for name in ("x", "y")}
+            keys.append({"use": "sig", "kty": "EC", "kid": self._id, "crv": "P-256", "alg": "ES256", **point})
+        return {"keys": keys}
+
     def user_of(self, token: str, audiences: tuple[str, ...] = (ISSUER,)) -> User | None:
         """Who the token is of; None when it is none of ours, has ended, or its account (or what it is bound to) is gone."""
         claims = self._verify(token)
         if claims is None:
             return None
+        if claims["iss"] == SECRET_ISSUER:
+            return self._kept_by(claims, token, audiences)
         now = self._clock.now()
         meant = claims.get("aud") or []
         if not claims.get("nbf", 0) - 60 <= now < claims.get("exp", 0) or not set(meant) & set(audiences):
@@ -82,12 +117,22 @@ class Tokens:
         for kind, storage, place in (("pod", "core/pods", namespace), ("secret", "core/secrets", namespace)):
             if kind in about and not self._is_there(storage, place, about[kind]):
                 return None
-        groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated")
         extra = {"authentication.kubernetes.io/credential-id": [f"JTI={claims['jti']}"]}
         if "pod" in about:
             extra["authentication.kubernetes.io/pod-name"] = [about["pod"]["name"]]
             extra["authentication.kubernetes.io/pod-uid"] = [about["pod"]["uid"]]
-        return User(f"system:serviceaccount:{namespace}:{account['name']}", groups, account["uid"], extra)
+        return _user(namespace, account["name"], account["uid"], extra)
+
+    def _kept_by(self, claims: dict[str, Any], token: str, audiences: tuple[str, ...]) -> User | None:
+        about = [str(claims.get(f"{_KEPT}{name}")) for name in ("namespace", "service-account.name", "secret.name")]
+        namespace, name, secret_name = about
+        uid = str(claims.get(f"{_KEPT}service-account.uid"))
+        secret = self._objects.get(SECRETS, namespace, secret_name)
+        kept = ((secret or {}).get("data") or {}).get("token", "")
+        known = self._is_there(ACCOUNTS, namespace, {"name": name, "uid": uid})
+        if ISSUER not in audiences or not known or kept != base64.b64encode(token.encode()).decode():
+            return None
+        return _user(namespace, name, uid, {})
 
     def _is_there(self, storage: str, namespace: str, who: dict[str, str]) -> bool:
         obj = self._objects.get(storage, namespace, who["name"])
@@ -114,7 +159,12 @@ class Tokens:
             claims: dict[str, Any] = msgspec.json.decode(_decode(body))
         except (InvalidSignature, binascii.Error, ValueError, AttributeError):
             return None
-        return claims if claims.get("iss") == ISSUER else None
+        return claims if claims.get("iss") in (ISSUER, SECRET_ISSUER) else None
+
+
+def _user(namespace: str, name: str, uid: str, extra: dict[str, list[str]]) -> User:
+    groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated")
+    return User(f"system:serviceaccount:{namespace}:{name}", groups, uid, extra)
 
 
 def _encode(content: bytes) -> str:

@@ -15,6 +15,8 @@ from gureum.kube.objects import Objects
 from gureum.store.contract import Delete, Put, Unchanged
 
 NETWORK = ipaddress.ip_network("10.96.0.0/16")
+SERVICE_ADDRESS = "10.96.0.1"
+"""Of the API's own service."""
 RESERVED = 256
 """The first addresses are left for those that are asked for by number."""
 PORTS = range(30000, 32768)
@@ -27,7 +29,7 @@ def service_addresses(objects: Objects) -> Plugin:
         if attributes.storage != "core/services" or attributes.subresource:
             return None
         if attributes.operation == "DELETE":
-            return [*(Delete(_key(objects, *one)) for one in _held(attributes.obj))]
+            return [*(Delete(claim_key(objects, *one)) for one in _held(attributes.obj))]
         claims = _Claims(objects, attributes)
         claims.give()
         return claims.extra()
@@ -67,10 +69,10 @@ class _Claims:
 
     def extra(self) -> list[Extra]:
         has = set(_held(self._attributes.obj))
-        found: list[Extra] = [Delete(_key(self._objects, *one)) for one in self._had - has]
+        found: list[Extra] = [Delete(claim_key(self._objects, *one)) for one in self._had - has]
         for space, value in sorted(has - self._had):
             self._check(space, value)
-            key = _key(self._objects, space, value)
+            key = claim_key(self._objects, space, value)
             if self._objects.store.get(key) is not None:
                 raise self._taken(
                     space,
@@ -103,7 +105,7 @@ class _Claims:
     def _free(self, space: str, pick: Any) -> str:
         for _ in range(TRIES):
             value: str = pick()
-            if self._objects.store.get(_key(self._objects, space, value)) is None:
+            if self._objects.store.get(claim_key(self._objects, space, value)) is None:
                 return value
         raise StatusError(500, "InternalError", f"failed to allocate a serviceIP: range is full ({space})")
 
@@ -126,7 +128,7 @@ def _held(obj: Object) -> list[tuple[str, str]]:
     return found
 
 
-def _key(objects: Objects, space: str, value: str) -> str:
+def claim_key(objects: Objects, space: str, value: str) -> str:
     return f"{objects.claims}{space}/{value}"
 
 

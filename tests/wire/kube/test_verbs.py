@@ -36,6 +36,13 @@ def test_get_by_template_raw_wide_and_many_kinds(kubectl, pod):
     assert "n1" in wide[1].split()
     assert kubectl("get", "pod/p", "ns/default", "-o", "name").split() == ["pod/p", "namespace/default"]
     assert "managedFields" in kubectl("get", "pod", pod, "-o", "yaml", "--show-managed-fields")
+    assert kubectl("get", "svc", "kubernetes", "--no-headers").split()[:5] == [
+        "kubernetes",
+        "ClusterIP",
+        "10.96.0.1",
+        "<none>",
+        "443/TCP",
+    ]
     assert "app=p" in kubectl("get", "pods", "--show-labels")
     assert kubectl("get", "pods", "--field-selector=status.phase=Running", "-o", "name") == "pod/p\n"
     assert kubectl("get", "pods", "-l", "app notin (p)", "-o", "name") == ""
