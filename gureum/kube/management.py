@@ -59,8 +59,8 @@ class Management:
                 raise bad_request("name: Required value")
             return _answer(201, self._shown(await self._clusters.create(name)))
         name = path.rpartition("/")[2]
-        end_streams(name)
         await self._clusters.delete(name)
+        end_streams(name)
         return _answer(200, {"kind": "Status", "apiVersion": "v1", "status": "Success"})
 
     def _shown(self, record: Record) -> dict[str, str]:

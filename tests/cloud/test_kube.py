@@ -11,6 +11,7 @@ import threading
 
 from tests.cloud.running import Cloud, until
 
+SECRETS = "/api/v1/namespaces/default/secrets"
 MAPS = "/api/v1/namespaces/default/configmaps"
 
 
@@ -152,3 +153,30 @@ def _kill_under_load(cloud):
     assert [one["metadata"]["name"] for one in nodes] == ["simulated-0", "simulated-1"]
     cloud.command("kube", "nodes", "--simulated", "0")
     assert Client(cloud).call("GET", "/api/v1/nodes")[1]["items"] == []
+    _clusters_and_keys(cloud)
+
+
+def _clusters_and_keys(cloud):
+    """What was made by the command line is there after a kill, and a rotation of keys that is killed comes to its end."""
+    cloud.command("kube", "clusters", "create", "east")
+    for number in range(50):
+        body = {"metadata": {"name": f"s{number}"}, "stringData": {"k": "v"}}
+        assert Client(cloud).call("POST", SECRETS, body)[0] == 201
+    seals = cloud.home / "keys" / "kube"
+    (first,) = seals.iterdir()
+    rotating = threading.Thread(target=Client(cloud).call, args=("POST", "/rotate-key"))
+    rotating.start()
+    until(lambda: len(list(seals.iterdir())) > 1 or not first.exists())
+    os.kill(cloud.process("daemon"), signal.SIGKILL)
+    rotating.join(60)
+    client = Client(cloud)
+    until(lambda: client.call("GET", "/version") and not first.exists())
+    (second,) = seals.iterdir()
+    assert second.name.startswith("000002-")
+    listed = client.call("GET", SECRETS)[1]["items"]
+    assert [one["data"] for one in listed] == [{"k": "dg=="}] * 50
+    (east,) = client.call("GET", "/clusters")[1]["clusters"]
+    assert east["name"] == "east"
+    cloud.command("kube", "nodes", "--simulated", "1", "--cluster", "east")
+    assert client.call("GET", "/api/v1/nodes")[1]["items"] == []
+    cloud.command("kube", "clusters", "delete", "east")

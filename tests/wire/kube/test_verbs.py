@@ -155,3 +155,17 @@ def test_configurations_of_folders_are_applied(kubectl, tmp_path):
     (tmp_path / "kustomization.yaml").write_text("namePrefix: k-\nconfigMapGenerator: [{name: g, literals: [a=b]}]\n")
     assert "configmap/k-g-" in kubectl("apply", "-k", str(tmp_path))
     kubectl("delete", "-k", str(tmp_path))
+
+
+def test_a_namespace_says_which_pods_may_be_in_it(kubectl):
+    kubectl("create", "namespace", "tight")
+    kubectl("label", "namespace", "tight", "pod-security.kubernetes.io/enforce=restricted")
+    refused = kubectl.run("apply", "-n", "tight", "-f", "-", stdin=POD, check=False).stderr
+    assert (
+        'pods "p" is forbidden: violates PodSecurity "restricted:latest": allowPrivilegeEscalation != false' in refused
+    )
+    made = kubectl.run("create", "deployment", "d", "--image=busybox", "--replicas=0", "-n", "tight")
+    assert 'Warning: would violate PodSecurity "restricted:latest": allowPrivilegeEscalation' in made.stderr
+    spoiled = kubectl.run("label", "namespace", "tight", "pod-security.kubernetes.io/warn=lax", check=False).stderr
+    assert "must be one of privileged, baseline, restricted" in spoiled
+    kubectl("delete", "namespace", "tight", "--wait=false")
