@@ -14,7 +14,7 @@ import asyncio
 import re
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import msgspec
@@ -51,7 +51,13 @@ class Clusters:
     """`pki`: of the default cluster and of the server. `on_change`: told after a cluster has come or gone."""
 
     def __init__(
-        self, folder: Path, pki: Pki, store: Store, keyring: Keyring, clock: Clock, on_change: Callable[[], None]
+        self,
+        folder: Path,
+        pki: Pki,
+        store: Store,
+        keyring: Keyring,
+        clock: Clock,
+        on_change: Callable[[], Awaitable[None]],
     ) -> None:
         self._folder = folder / "clusters"
         self._pki = pki
@@ -89,7 +95,7 @@ class Clusters:
         for record in self.records():
             if record.deleting:
                 await self._remove(record)
-                self._on_change()
+                await self._on_change()
             else:
                 await self._start(record.name)
         if self._keyring.rotating:
@@ -98,7 +104,7 @@ class Clusters:
     async def rotate_key(self) -> int:
         """Secrets of all clusters get another key. Returns how many there are."""
         async with self._changing:
-            self._keyring.rotate()
+            await asyncio.to_thread(self._keyring.rotate)
             return await self._reseal()
 
     async def _reseal(self) -> int:
@@ -130,7 +136,7 @@ class Clusters:
             await self._store.commit([Unchanged(key, 0)], [Put(key, msgspec.json.encode(record))])
             self.keys[name] = keys
             await self._start(name)
-        self._on_change()
+        await self._on_change()
         return record
 
     async def delete(self, name: str) -> None:
@@ -145,13 +151,13 @@ class Clusters:
             marked = msgspec.structs.replace(record, deleting=True)
             await self._store.commit([], [Put(entry.key, msgspec.json.encode(marked))])
             await self._remove(marked)
-        self._on_change()
+        await self._on_change()
 
     async def reset(self) -> None:
         """After the store was emptied: clusters begin anew, and keys of those that are gone go too."""
         await self.close()
         await self._sweep()
-        self._on_change()
+        await self._on_change()
 
     async def close(self) -> None:
         running, self._running = self._running, {}

@@ -51,7 +51,7 @@ class KubeFace:
         context.set_alpn_protocols(["http/1.1"])
         self._context = context
         self._trusted: set[str] = set()
-        self._tell()
+        await self._tell()
         return context
 
     async def resume(self) -> None:
@@ -71,7 +71,7 @@ class KubeFace:
         self.front.close()
         await self.clusters.close()
 
-    def _tell(self) -> None:
+    async def _tell(self) -> None:
         """Whom clients may be certified by, and the kubeconfig, after the clusters have changed."""
         for keys in self.clusters.keys.values():
             if keys.name not in self._trusted:
@@ -86,8 +86,11 @@ class KubeFace:
             )
             for name, keys in self.clusters.keys.items()
         ]
-        path = self._folder / "kubeconfig"
-        known = path.read_bytes() if path.exists() else b""
-        text = kubeconfig(ways, known).encode()
-        if known != text:
-            write_file(path, text)
+        await asyncio.to_thread(_write, self._folder / "kubeconfig", ways)
+
+
+def _write(path: Path, ways: list[Access]) -> None:
+    known = path.read_bytes() if path.exists() else b""
+    text = kubeconfig(ways, known).encode()
+    if known != text:
+        write_file(path, text)

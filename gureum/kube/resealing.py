@@ -30,7 +30,7 @@ async def reseal(store: Store, keyring: Keyring, clusters: Iterable[Objects]) ->
                 await asyncio.gather(*(_again(objects, keyring, entry) for entry in stale[start : start + AT_ONCE]))
             written += len(stale)
     await store.compact(store.revision)
-    keyring.retire()
+    await asyncio.to_thread(keyring.retire)
     log.info("kube.resealed", extra={"objects": written, "key": keyring.number})
     return written
 
