@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gureum.kube.controllers import (
     apiservices,
+    autoscaling,
     claims,
     cronjobs,
     daemonsets,
@@ -53,5 +54,6 @@ _STATELESS = (
     statefulsets.CONTROLLER,
     jobs.CONTROLLER,
     cronjobs.CONTROLLER,
+    autoscaling.CONTROLLER,
     SIMULATED_NODES,
 )
