@@ -71,20 +71,6 @@ class Writing:
         nobody asks, and then they count as there before."""
         return await self._create(request, target, obj, tracked=False)
 
-    async def replace_object(
-        self,
-        request: Request,
-        target: Target,
-        obj: Object,
-        entry: Entry,
-        also: Sequence[Write | Check] = (),
-        *,
-        tracked: bool = False,
-    ) -> Object:
-        """`also`: comes into the same commit. store.Conflict when it has changed since it was `entry`."""
-        obj = {**obj, "metadata": dict(obj["metadata"])}
-        return await self._replace(request, target, obj, entry, also, tracked=tracked)
-
     async def _create(self, request: Request, target: Target, obj: Object, *, tracked: bool = True) -> Object:
         kind = target.kind
         metadata = obj["metadata"]
@@ -182,7 +168,7 @@ class Writing:
             if wanted and wanted != str(entry.revision):
                 raise conflict(kind, target.name)
             try:
-                changed = await self._replace(request, target, {**obj, "metadata": dict(obj["metadata"])}, entry)
+                changed = await self.replace_object(request, target, obj, entry, tracked=True)
             except Conflict as lost:
                 if wanted:
                     raise conflict(kind, target.name) from lost
@@ -190,7 +176,7 @@ class Writing:
             return self.answer(request, kind, changed, 200)
         raise conflict(kind, target.name)
 
-    async def _replace(
+    async def replace_object(
         self,
         request: Request,
         target: Target,
@@ -198,9 +184,11 @@ class Writing:
         entry: Entry,
         also: Sequence[Write | Check] = (),
         *,
-        tracked: bool = True,
+        tracked: bool = False,
     ) -> Object:
-        """Puts `obj` in the place of what `entry` holds. store.Conflict when that has changed meanwhile."""
+        """Puts `obj` in the place of what `entry` holds, `also` in the same commit. `tracked`: whose fields these are is noted.
+        store.Conflict when it has changed meanwhile."""
+        obj = {**obj, "metadata": dict(obj["metadata"])}
         kind, objects = target.kind, self._objects
         stored = self._catalog.storage_version(kind)
         old = objects.decode(entry)
@@ -259,7 +247,9 @@ class Writing:
             if obj["metadata"].get("resourceVersion") not in (None, "", str(entry.revision)):
                 raise conflict(kind, target.name)
             try:
-                return self.answer(request, kind, await self._replace(request, target, obj, entry), 200)
+                return self.answer(
+                    request, kind, await self.replace_object(request, target, obj, entry, tracked=True), 200
+                )
             except Conflict:
                 continue
         raise conflict(kind, target.name)
@@ -325,7 +315,7 @@ class Writing:
                     return self.answer(request, kind, await self._create(request, target, obj, tracked=False), 201)
                 if obj is live:
                     return self.answer(request, kind, obj, 200)
-                return self.answer(request, kind, await self._replace(request, target, obj, entry, tracked=False), 200)
+                return self.answer(request, kind, await self.replace_object(request, target, obj, entry), 200)
             except Conflict:
                 continue
             except StatusError as error:

@@ -6,15 +6,15 @@ Source: Kubernetes, "DaemonSet"; k8s.io/kubernetes/pkg/controller/daemon.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from gureum.kube.controllers.client import Client
 from gureum.kube.controllers.events import record
 from gureum.kube.controllers.loop import Controller, Seen, its_controller, itself
-from gureum.kube.controllers.pods import PODS, available_in, claim, count, is_ready, phase, pod_of
-from gureum.kube.controllers.revisions import LABEL, Revisions, forget_old, label_of, revisions_of
+from gureum.kube.controllers.pods import PODS, available_in, count, is_ready, phase, pod_of
+from gureum.kube.controllers.revised import RevisedSet, reconciler
+from gureum.kube.controllers.revisions import LABEL, Revisions
 from gureum.kube.objects import Object
-from gureum.kube.selectors import from_object
+from gureum.kube.scheduling.filters import is_tolerated, matches_terms
 
 SETS, NODES = "apps/daemonsets", "core/nodes"
 NAME = "daemonset-controller"
@@ -30,50 +30,23 @@ _TOLERATED = (
 )
 
 
-async def reconcile(client: Client, key: str) -> float | None:
-    namespace, _, name = key.partition("/")
-    owner = client.get(SETS, namespace, name)
-    if owner is None:
-        return None
-    pods = await claim(client, owner, PODS, from_object(owner["spec"]["selector"]) or (), NAME)
-    revisions = await revisions_of(client, owner, NAME)
-    look = _Set(client, owner, pods, revisions)
-    if not owner["metadata"].get("deletionTimestamp"):
-        await look.act()
-    again = await look.tell()
-    used = {revisions.name_of(pod) for pod in look.pods}
-    await forget_old(
-        client, owner, revisions, {one["metadata"]["name"] for one in revisions.known if label_of(one) in used}, NAME
-    )
-    return again
-
-
-class _Set:
+class _Set(RevisedSet):
     """One look at a set, its pods and the nodes."""
 
     def __init__(self, client: Client, owner: Object, pods: list[Object], revisions: Revisions) -> None:
-        self._client = client
-        self._owner = owner
-        self._spec: Object = owner["spec"]
-        self._meta: Object = owner["metadata"]
-        self._new = label_of(revisions.current)
-        self._revisions = revisions
+        super().__init__(client, owner, pods, revisions)
         self._template: Object = self._spec["template"]
-        self._min_ready_s = int(self._spec.get("minReadySeconds") or 0)
-        self.pods = pods
-        self._nodes = [node for node in client.objects.all(NODES) if fits(self._template.get("spec") or {}, node)]
+        spec, nodes = self._template.get("spec") or {}, client.objects.all(NODES)
+        self._nodes = [node for node in nodes if fits(spec, node)]
+        # What came with a taint that only keeps new pods away stays.
+        self._kept = {node["metadata"]["name"] for node in nodes if fits(spec, node, ("NoExecute",))}
 
     def _on(self, node: str) -> list[Object]:
         return [pod for pod in self.pods if (pod.get("spec") or {}).get("nodeName") == node]
 
-    def _is_available(self, pod: Object) -> bool:
-        if pod["metadata"].get("deletionTimestamp"):
-            return False
-        return available_in(pod, self._min_ready_s, self._client.clock.now()) == 0
-
     async def act(self) -> None:
         names = {node["metadata"]["name"] for node in self._nodes}
-        gone = [pod for pod in self.pods if (pod.get("spec") or {}).get("nodeName") not in names]
+        gone = [pod for pod in self.pods if (pod.get("spec") or {}).get("nodeName") not in self._kept]
         dead = [pod for pod in self.pods if phase(pod) in ("Failed", "Succeeded")]
         await self._end([*gone, *(pod for pod in dead if pod not in gone)])
         missing = [name for name in sorted(names) if not [pod for pod in self._on(name) if pod not in dead]]
@@ -164,67 +137,27 @@ class _Set:
         }
         optional = ("updatedNumberScheduled", "numberAvailable", "numberUnavailable")
         status = {name: value for name, value in status.items() if value or name not in optional}
-        await self._client.set_status(
-            SETS, self._meta["namespace"], self._meta["name"], status, NAME, self._meta["uid"]
-        )
+        await self._set_status(SETS, status, NAME)
         later = [wait for found in waits.values() for wait in found if wait]
         return min(later) if later else None
 
 
-def fits(spec: Object, node: Object) -> bool:
-    """Whether a pod of that spec belongs on a node: its labels, its name, its taints."""
-    labels = node["metadata"].get("labels") or {}
-    if spec.get("nodeName") and spec["nodeName"] != node["metadata"]["name"]:
+def fits(spec: Object, node: Object, effects: tuple[str, ...] = ("NoSchedule", "NoExecute")) -> bool:
+    """Whether a pod of that spec belongs on a node: its labels, its name, its taints of these effects."""
+    labels, name = node["metadata"].get("labels") or {}, node["metadata"]["name"]
+    if spec.get("nodeName") and spec["nodeName"] != name:
         return False
     if not (spec.get("nodeSelector") or {}).items() <= labels.items():
         return False
     affinity = ((spec.get("affinity") or {}).get("nodeAffinity") or {}).get(
         "requiredDuringSchedulingIgnoredDuringExecution"
     )
-    if affinity and not any(_term(one, node) for one in affinity.get("nodeSelectorTerms") or ()):
+    if affinity and not matches_terms(affinity.get("nodeSelectorTerms") or (), labels, name):
         return False
     taints = (node.get("spec") or {}).get("taints") or ()
     tolerations = [*(spec.get("tolerations") or ())]
     tolerations += [{"key": key, "operator": "Exists", "effect": effect} for key, effect in _TOLERATED]
-    return all(
-        any(tolerates(one, taint) for one in tolerations)
-        for taint in taints
-        if taint.get("effect") in ("NoSchedule", "NoExecute")
-    )
-
-
-def tolerates(toleration: Object, taint: Object) -> bool:
-    """Kubernetes, "Taints and Tolerations"."""
-    if toleration.get("effect") and toleration["effect"] != taint.get("effect"):
-        return False
-    if toleration.get("key") and toleration["key"] != taint.get("key"):
-        return False
-    if (toleration.get("operator") or "Equal") == "Exists":
-        return True
-    return bool(toleration.get("key")) and (toleration.get("value") or "") == (taint.get("value") or "")
-
-
-def _term(term: Object, node: Object) -> bool:
-    labels = node["metadata"].get("labels") or {}
-    by_label = [_expression(one, labels) for one in term.get("matchExpressions") or ()]
-    by_field = [_expression(one, {NODE_FIELD: node["metadata"]["name"]}) for one in term.get("matchFields") or ()]
-    return bool(by_label or by_field) and all(by_label) and all(by_field)
-
-
-def _expression(one: Object, labels: dict[str, Any]) -> bool:
-    key, operator, values = one.get("key", ""), one.get("operator"), one.get("values") or ()
-    value = labels.get(key)
-    if operator == "In":
-        return value in values
-    if operator == "NotIn":
-        return value not in values
-    if operator == "Exists":
-        return value is not None
-    if operator == "DoesNotExist":
-        return value is None
-    if value is None or not values or not value.lstrip("-").isdigit() or not str(values[0]).lstrip("-").isdigit():
-        return False
-    return int(value) > int(values[0]) if operator == "Gt" else int(value) < int(values[0])
+    return all(is_tolerated(taint, tolerations) for taint in taints if taint.get("effect") in effects)
 
 
 def _every_set(client: Client) -> list[str]:
@@ -253,5 +186,8 @@ def controller() -> Controller:
     """Anew for each cluster, since it keeps which sets there are."""
     known = _Nodes()
     return Controller(
-        "daemonset", {SETS: known.set, NODES: known.node, PODS: its_controller("DaemonSet")}, reconcile, _every_set
+        "daemonset",
+        {SETS: known.set, NODES: known.node, PODS: its_controller("DaemonSet")},
+        reconciler(SETS, _Set, NAME),
+        _every_set,
     )

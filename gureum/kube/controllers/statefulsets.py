@@ -10,10 +10,10 @@ import re
 from gureum.kube.controllers.client import Client, owner_reference
 from gureum.kube.controllers.events import record
 from gureum.kube.controllers.loop import Controller, its_controller, itself
-from gureum.kube.controllers.pods import PODS, available_in, claim, copied, is_ready, phase, pod_of
-from gureum.kube.controllers.revisions import LABEL, Revisions, forget_old, label_of, revisions_of
+from gureum.kube.controllers.pods import PODS, available_in, copied, is_ready, phase, pod_of
+from gureum.kube.controllers.revised import RevisedSet, reconciler
+from gureum.kube.controllers.revisions import LABEL, Revisions, label_of
 from gureum.kube.objects import Object
-from gureum.kube.selectors import from_object
 
 SETS, CLAIMS = "apps/statefulsets", "core/persistentvolumeclaims"
 NAME = "statefulset-controller"
@@ -21,42 +21,22 @@ POD_NAME, POD_INDEX = "statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/
 _NUMBER = re.compile(r"(.*)-(\d+)")
 
 
-async def reconcile(client: Client, key: str) -> float | None:
-    namespace, _, name = key.partition("/")
-    owner = client.get(SETS, namespace, name)
-    if owner is None:
-        return None
-    pods = await claim(client, owner, PODS, from_object(owner["spec"]["selector"]) or (), NAME)
-    revisions = await revisions_of(client, owner, NAME)
-    look = _Set(client, owner, pods, revisions)
-    if not owner["metadata"].get("deletionTimestamp"):
-        await look.act()
-    again = await look.tell()
-    used = {revisions.name_of(pod) for pod in look.pods}
-    used_names = {one["metadata"]["name"] for one in revisions.known if label_of(one) in used}
-    await forget_old(client, owner, revisions, used_names | {look.current_name}, NAME)
-    return again
-
-
-class _Set:
+class _Set(RevisedSet):
     """One look at a set and its pods."""
 
     def __init__(self, client: Client, owner: Object, pods: list[Object], revisions: Revisions) -> None:
-        self._client = client
-        self._owner = owner
-        self._spec: Object = owner["spec"]
-        self._meta: Object = owner["metadata"]
-        self._revisions = revisions
+        super().__init__(client, owner, pods, revisions)
         self._first = int((self._spec.get("ordinals") or {}).get("start") or 0)
         self._wished = range(self._first, self._first + int(self._spec.get("replicas", 1)))
         self._in_order = self._spec.get("podManagementPolicy", "OrderedReady") == "OrderedReady"
-        self._min_ready_s = int(self._spec.get("minReadySeconds") or 0)
-        self._update_name = label_of(revisions.current)
         status = owner.get("status") or {}
         known = {one["metadata"]["name"] for one in revisions.known}
         before = status.get("currentRevision", "")
-        self.current_name = before if before in known else self._update_name
-        self.pods = pods
+        self.current_name = before if before in known else self._new
+
+    @property
+    def in_use(self) -> set[str]:
+        return {self.current_name}
 
     def _by_number(self) -> dict[int, Object]:
         found = {}
@@ -97,9 +77,7 @@ class _Set:
             await self._roll(by_number)
 
     def _is_up(self, pod: Object) -> bool:
-        if pod["metadata"].get("deletionTimestamp") or phase(pod) != "Running":
-            return False
-        return available_in(pod, self._min_ready_s, self._client.clock.now()) == 0
+        return phase(pod) == "Running" and self._is_available(pod)
 
     async def _roll(self, by_number: dict[int, Object]) -> None:
         """From the highest number down, one at a time, to the new revision."""
@@ -113,7 +91,7 @@ class _Set:
                 return
             if pod["metadata"].get("deletionTimestamp"):
                 return
-            if self._revisions.name_of(pod) != self._update_name:
+            if self._revisions.name_of(pod) != self._new:
                 await self._end(
                     pod, f"delete Pod {pod['metadata']['name']} in StatefulSet {self._meta['name']} successful"
                 )
@@ -199,11 +177,11 @@ class _Set:
         now = self._client.clock.now()
         waits = [available_in(pod, self._min_ready_s, now) for pod in pods]
         alive = [pod for pod in pods if not pod["metadata"].get("deletionTimestamp")]
-        updated = sum(self._revisions.name_of(pod) == self._update_name for pod in alive)
+        updated = sum(self._revisions.name_of(pod) == self._new for pod in alive)
         ready = sum(is_ready(pod) for pod in pods)
         current = self.current_name
         if updated == len(self._wished) == ready == len(pods):
-            current = self._update_name  # the way is gone
+            current = self._new  # the way is gone
         status: Object = {
             "observedGeneration": self._meta.get("generation", 1),
             "replicas": len(pods),
@@ -211,18 +189,18 @@ class _Set:
             "currentReplicas": sum(self._revisions.name_of(pod) == current for pod in alive),
             "updatedReplicas": updated,
             "currentRevision": current,
-            "updateRevision": self._update_name,
+            "updateRevision": self._new,
             "collisionCount": 0,
             "availableReplicas": sum(wait == 0 for wait in waits),
         }
         kept = ("replicas", "availableReplicas", "collisionCount", "observedGeneration")
         status = {name: value for name, value in status.items() if value or name in kept}
-        await self._client.set_status(
-            SETS, self._meta["namespace"], self._meta["name"], status, NAME, self._meta["uid"]
-        )
+        await self._set_status(SETS, status, NAME)
         self.current_name = current
         later = [wait for wait in waits if wait]
         return min(later) if later else None
 
 
-CONTROLLER = Controller("statefulset", {SETS: itself, PODS: its_controller("StatefulSet")}, reconcile)
+CONTROLLER = Controller(
+    "statefulset", {SETS: itself, PODS: its_controller("StatefulSet")}, reconciler(SETS, _Set, NAME)
+)
