@@ -22,13 +22,17 @@ from gureum.cli.running import NOT_RUNNING, current_home
 ANNOTATION = "gureum.dev/simulated"
 NODES = "/api/v1/nodes"
 CLUSTERS, ROTATE_KEY = "/clusters", "/rotate-key"
+CLASSES = "/apis/storage.k8s.io/v1/storageclasses"
+DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 LIMIT_NODES = 5000
 TIMEOUT_S, ROTATION_S = 30.0, 3600.0
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="what", required=True)
-    nodes = commands.add_parser("nodes", help="nodes that say that their pods run")
+    nodes = commands.add_parser(
+        "nodes", help="nodes that say that their pods run, and a class of volumes that say that they are there"
+    )
     nodes.add_argument("--simulated", metavar="N", type=int, required=True, help="how many there are to be; 0: none")
     nodes.add_argument("--cpu", default="32", help="CPUs of each (32)")
     nodes.add_argument("--memory", default="256Gi", help="memory of each (256Gi)")
@@ -74,7 +78,8 @@ def nodes(home: Home, arguments: argparse.Namespace) -> int:
     if not 0 <= arguments.simulated <= LIMIT_NODES:
         raise Failure(f"--simulated takes 0 to {LIMIT_NODES}")
     connection = connect(home, arguments.cluster)
-    path = f"{CLUSTERS}/{arguments.cluster}{NODES}" if arguments.cluster else NODES
+    prefix = f"{CLUSTERS}/{arguments.cluster}" if arguments.cluster else ""
+    path = prefix + NODES
     known = {
         node["metadata"]["name"]
         for node in call(connection, "GET", path)["items"]
@@ -87,8 +92,22 @@ def nodes(home: Home, arguments: argparse.Namespace) -> int:
             call(connection, "POST", path, node_of(name, capacity))
     for name in sorted(known - set(wanted)):
         call(connection, "DELETE", f"{path}/{name}")
+    furnish(connection, prefix, wanted=bool(wanted))
     say(f"{len(wanted)} simulated nodes")
     return 0
+
+
+def furnish(connection: http.client.HTTPSConnection, prefix: str, *, wanted: bool) -> None:
+    """A storage class of simulated volumes goes with the nodes; it is the default where there is no other."""
+    known = call(connection, "GET", prefix + CLASSES)["items"]
+    ours = [one for one in known if one["provisioner"] == ANNOTATION]
+    if wanted and not ours:
+        taken = any((one["metadata"].get("annotations") or {}).get(DEFAULT_CLASS) == "true" for one in known)
+        marks = {} if taken else {DEFAULT_CLASS: "true"}
+        made = {"metadata": {"name": "simulated", "annotations": marks}, "provisioner": ANNOTATION}
+        call(connection, "POST", prefix + CLASSES, made)
+    for one in () if wanted else ours:
+        call(connection, "DELETE", f"{prefix}{CLASSES}/{one['metadata']['name']}")
 
 
 def connect(home: Home, cluster: str = "", timeout_s: float = TIMEOUT_S) -> http.client.HTTPSConnection:

@@ -160,3 +160,26 @@ def test_a_class_that_is_the_default_has_its_provisioner_told():
             assert waiting["metadata"]["annotations"]["volume.kubernetes.io/storage-provisioner"] == "example.com/disks"
 
     asyncio.run(run())
+
+
+def test_simulated_volumes_come_and_go_with_their_claims():
+    async def run():
+        async with Api() as api:
+            await api.ok("POST", "/api/v1/nodes", node("n1"))
+            made = {"metadata": {"name": "simulated"}, "provisioner": "gureum.dev/simulated"}
+            await api.ok("POST", CLASSES, {**made, "volumeBindingMode": "WaitForFirstConsumer"})
+            await api.ok("POST", CLAIMS, claim("c1", storageClassName="simulated"))
+            await api.ok("POST", PODS, pod("p1", "c1"))
+            await phase(api, f"{PODS}/p1", "Running")
+            bound = await phase(api, f"{CLAIMS}/c1", "Bound")
+            name = bound["spec"]["volumeName"]
+            assert name == f"pvc-{bound['metadata']['uid']}"
+            for path in (f"{PODS}/p1", f"{CLAIMS}/c1"):
+                await api.ok("DELETE", path)
+
+            async def gone():
+                return (await api.call("GET", f"{VOLUMES}/{name}"))[0] == 404
+
+            await until(gone)
+
+    asyncio.run(run())

@@ -25,6 +25,7 @@ from gureum.kube.controllers.namespaces import NAMESPACES
 from gureum.kube.controllers.replicasets import REPLICA_SETS, REPLICATION_CONTROLLERS
 from gureum.kube.controllers.scheduler import Scheduler
 from gureum.kube.controllers.simulated_nodes import SIMULATED_NODES
+from gureum.kube.controllers.simulated_volumes import SIMULATED_VOLUMES
 
 
 def all_controllers(client: Client) -> tuple[Controller, ...]:
@@ -56,4 +57,5 @@ _STATELESS = (
     cronjobs.CONTROLLER,
     autoscaling.CONTROLLER,
     SIMULATED_NODES,
+    SIMULATED_VOLUMES,
 )

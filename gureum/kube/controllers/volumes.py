@@ -17,7 +17,7 @@ from gureum.kube.controllers.client import Client
 from gureum.kube.controllers.events import record
 from gureum.kube.controllers.loop import Controller, Seen
 from gureum.kube.objects import Object
-from gureum.kube.scheduling.claims import CLAIMS, CLASSES, VOLUMES, fits, is_delayed, size_of, terms_of
+from gureum.kube.scheduling.claims import CLAIMS, CLASSES, NO_PROVISIONER, VOLUMES, fits, is_delayed, size_of, terms_of
 from gureum.kube.scheduling.filters import matches_terms
 from gureum.kube.times import timestamp
 
@@ -27,7 +27,6 @@ PROTECTION = "kubernetes.io/pv-protection"
 COMPLETED, BY_CONTROLLER = "pv.kubernetes.io/bind-completed", "pv.kubernetes.io/bound-by-controller"
 SELECTED = "volume.kubernetes.io/selected-node"
 PROVISIONERS = ("volume.beta.kubernetes.io/storage-provisioner", "volume.kubernetes.io/storage-provisioner")
-NO_PROVISIONER = "kubernetes.io/no-provisioner"
 _VOLUME, _CLAIM = "volume:", "claim:"
 
 

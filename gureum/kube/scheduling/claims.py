@@ -11,6 +11,7 @@ from gureum.kube.scheduling.filters import Volumes
 from gureum.kube.selectors import from_object, matches
 
 CLAIMS, VOLUMES, CLASSES = "core/persistentvolumeclaims", "core/persistentvolumes", "storage.k8s.io/storageclasses"
+NO_PROVISIONER = "kubernetes.io/no-provisioner"
 UNBOUND = "pod has unbound immediate PersistentVolumeClaims"
 
 
@@ -48,6 +49,8 @@ def volumes_of(objects: Objects, pod: Object) -> tuple[Volumes, list[str], str]:
             return Volumes(), [], UNBOUND
         else:
             waiting.append(name)
+            if _is_made_anywhere(objects, claim):
+                continue
             free.append(tuple(terms_of(one) or () for one in objects.all(VOLUMES) if fits(one, claim)))
     return Volumes(tuple(terms), tuple(free)), waiting, ""
 
@@ -62,6 +65,12 @@ def is_delayed(objects: Objects, claim: Object) -> bool:
     """Whether its class has it wait for a pod's node."""
     found = objects.get(CLASSES, "", claim["spec"].get("storageClassName") or "")
     return found is not None and found.get("volumeBindingMode") == "WaitForFirstConsumer"
+
+
+def _is_made_anywhere(objects: Objects, claim: Object) -> bool:
+    """Whether somebody provisions for its class."""
+    found = objects.get(CLASSES, "", claim["spec"].get("storageClassName") or "") or {}
+    return bool(found.get("provisioner", NO_PROVISIONER) != NO_PROVISIONER)
 
 
 def fits(volume: Object, claim: Object) -> bool:
