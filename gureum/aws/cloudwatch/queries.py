@@ -12,7 +12,16 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from gureum.aws.cloudwatch.metric_math import Context, MathError, NotBuilt, TimeSeries, evaluate, names_in, parse
+from gureum.aws.cloudwatch.metric_math import (
+    Budget,
+    Context,
+    MathError,
+    NotBuilt,
+    TimeSeries,
+    evaluate,
+    names_in,
+    parse,
+)
 from gureum.aws.cloudwatch.metric_math.evaluate import functions_in
 from gureum.aws.cloudwatch.metric_math.values import Value
 from gureum.aws.cloudwatch.refusals import not_built, validation
@@ -71,9 +80,10 @@ def check_single_series(queries: Sequence[Query]) -> None:
     if len(returned) != 1:
         raise validation("Exactly one element of the metrics list should return data.")
     values: dict[str, Value] = {}
+    budget = Budget()
     for query in in_order(queries):
         if query.expression:
-            values[query.id] = _compute(query, _TRIAL, values, queries)
+            values[query.id] = _compute(query, _TRIAL, values, queries, budget)
         else:
             values[query.id] = TimeSeries({_TRIAL.start_ms: 1.0}, _TRIAL.period_ms, query.metric, metric=True)
     value = values[returned[0]]
@@ -123,6 +133,7 @@ async def run(metrics: Metrics, scope: str, queries: Sequence[Query], windows: d
     """`windows`: of each query by id (of an expression: the grid of what it makes)."""
     values: dict[str, Value] = {}
     buckets: dict[str, list[Bucket]] = {}
+    budget = Budget()
     ordered = in_order(queries) if len(queries) > 1 else queries
     for query in ordered:
         window = windows[query.id]
@@ -130,7 +141,7 @@ async def run(metrics: Metrics, scope: str, queries: Sequence[Query], windows: d
             buckets[query.id] = await _read_metric(metrics, scope, query, window, now_ms)
             values[query.id] = _series(query, window, buckets[query.id])
         else:
-            values[query.id] = _compute(query, window, values, queries)
+            values[query.id] = _compute(query, window, values, queries, budget)
     return Found(values, buckets)
 
 
@@ -220,9 +231,9 @@ def _series(query: Query, window: Window, buckets: list[Bucket]) -> TimeSeries:
     return TimeSeries(points, window.period_ms, query.label or query.metric, metric=True)
 
 
-def _compute(query: Query, window: Window, values: dict[str, Value], queries: Sequence[Query]) -> Value:
+def _compute(query: Query, window: Window, values: dict[str, Value], queries: Sequence[Query], budget: Budget) -> Value:
     metrics = {one.id: values[one.id] for one in queries if not one.expression}
-    context = Context(values.__getitem__, metrics, window.start_ms, window.end_ms, window.period_ms)  # type: ignore[arg-type]
+    context = Context(values.__getitem__, metrics, window.start_ms, window.end_ms, window.period_ms, budget)  # type: ignore[arg-type]
     try:
         value = evaluate(parse(query.expression), context)
     except MathError as error:

@@ -45,6 +45,11 @@ def stat(id_: str, stat: str = "Sum", period: int = 60, name: str = "load", **mo
     return {"Id": id_, "MetricStat": {"Metric": metric, "Period": period, "Stat": stat}, **more}
 
 
+def tenfold(number: int) -> dict[str, Any]:
+    """An array of ten times what the one before has: a thousand million at the ninth."""
+    return {"Id": f"a{number}", "Expression": f"[{','.join([f'a{number - 1}'] * 10)}]", "ReturnData": False}
+
+
 def data(watch: Watch, *queries: dict[str, Any], start: float = -600, end: float = 60, **params: Any) -> dict[str, Any]:
     times = {"StartTime": stamp_of(watch.clock.time + start), "EndTime": stamp_of(watch.clock.time + end)}
     return watch(
@@ -332,6 +337,11 @@ def test_a_token_is_good_for_its_own_request_only(watch: Watch) -> None:
             [stat("m"), {"Id": "a", "Expression": "ANOMALY_DETECTION_BAND(m)"}],
             "NotImplemented",
             "ANOMALY_DETECTION_BAND",
+        ),
+        (
+            [stat("a0"), *(tenfold(n) for n in range(1, 9))],
+            "ValidationError",
+            "'a3': An array holds 500 time series at most",
         ),
         ([{"Id": "a", "Expression": "SELECT AVG(load) FROM app"}], "NotImplemented", "Insights"),
         ([stat("a", AccountId="999999999999")], "NotImplemented", "AccountId"),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gureum.aws.cloudwatch.metric_math import Context, MathError, NotBuilt, TimeSeries, evaluate, parse
+from gureum.aws.cloudwatch.metric_math import Budget, Context, MathError, NotBuilt, TimeSeries, evaluate, parse
 
 START, PERIOD = 1_750_000_020_000, 60_000
 
@@ -22,7 +22,7 @@ def series(text: str) -> TimeSeries:
 
 def run(expression: str, length: int = 5, **metrics: str) -> Any:
     found = {id_: series(text) for id_, text in metrics.items()}
-    context = Context(found.__getitem__, found, START, START + length * PERIOD, PERIOD)
+    context = Context(found.__getitem__, found, START, START + length * PERIOD, PERIOD, Budget())
     return evaluate(parse(expression), context)
 
 
@@ -187,3 +187,13 @@ def test_what_overflows_is_dropped() -> None:
 def test_any_text_is_computed_or_refused(text: str) -> None:
     with contextlib.suppress(MathError, KeyError):  # an id that is not there is a KeyError of this test's own
         shown(run(text, m1="1 2 -", m2="0 - 5"))
+
+
+def test_what_multiplies_what_it_is_given_is_given_up() -> None:
+    with pytest.raises(MathError, match="An array holds 500 time series at most"):
+        run("[" + ",".join(["[" + ",".join(["a"] * 30) + "]"] * 17) + "]", a="1 2")
+    found = {"a": series("1 2 3 4")}
+    context = Context(found.__getitem__, found, START, START + 4 * PERIOD, PERIOD, Budget(100))
+    assert shown(evaluate(parse("a + a + a"), context), 4) == "3 6 9 12"
+    with pytest.raises(MathError, match="too many data points"):
+        evaluate(parse("+".join(["SUM([a, a])"] * 10)), context)

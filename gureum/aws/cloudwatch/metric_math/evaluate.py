@@ -27,15 +27,38 @@ NOT_BUILT = frozenset(
 KEYWORDS = frozenset({"ASC", "DESC", "REPEAT", "LINEAR", "AVG", "MIN", "MAX", "SUM"})
 
 
+MOST_SERIES = 500
+"""In an array. AWS: so many queries a request has at most."""
+MOST_POINTS = 5_000_000
+"""Read and made for all expressions of a request: about a second of work."""
+
+
+class Budget:
+    """What one request's expressions may still cost, however they multiply what they are given. MathError when it is spent."""
+
+    def __init__(self, points: int = MOST_POINTS) -> None:
+        self._left = points
+
+    def spend(self, value: Value) -> Value:
+        series = value if isinstance(value, list) else [value]
+        self._left -= sum(1 + len(one.points) if isinstance(one, TimeSeries) else 1 for one in series)
+        if self._left < 0:
+            raise MathError(
+                "The expressions compute too many data points. Use a longer period or a shorter time range."
+            )
+        return value
+
+
 class Context(NamedTuple):
     """`find(id)`: the value of another query of the request; MathError when there is none. `metrics`: all metrics of the request by id.
-    [start, end) and `period_ms`: the grid of series that are made of nothing (TIME_SERIES, FILL …)."""
+    [start, end) and `period_ms`: the grid of series that are made of nothing (TIME_SERIES, FILL …). `budget`: the request's."""
 
     find: Callable[[str], Value]
     metrics: dict[str, TimeSeries]
     start_ms: int
     end_ms: int
     period_ms: int
+    budget: Budget
 
     def grid(self, period_ms: int) -> range:
         return range(self.start_ms, self.end_ms, period_ms)
@@ -68,6 +91,10 @@ def _inner(node: Node) -> tuple[Node, ...]:
 
 def evaluate(node: Node, context: Context) -> Value:
     """MathError for what cannot be computed; NotBuilt for what gureum does not build."""
+    return context.budget.spend(_evaluated(node, context))
+
+
+def _evaluated(node: Node, context: Context) -> Value:
     if isinstance(node, Number):
         return node.value
     if isinstance(node, Name):
@@ -77,7 +104,7 @@ def evaluate(node: Node, context: Context) -> Value:
     if isinstance(node, Chain):
         value = evaluate(node.first, context)
         for operator, operand in node.rest:
-            value = combine(operator, value, evaluate(operand, context))
+            value = context.budget.spend(combine(operator, value, evaluate(operand, context)))
         return value
     if isinstance(node, Array):
         return _array(node, context)
@@ -94,6 +121,8 @@ def _array(node: Array, context: Context) -> list[TimeSeries]:
         if isinstance(value, float):
             raise MathError("An array holds time series, not numbers.")
         found.extend(value if isinstance(value, list) else [value])
+        if len(found) > MOST_SERIES:
+            raise MathError(f"An array holds {MOST_SERIES} time series at most.")
     return found
 
 
