@@ -186,6 +186,7 @@ def test_target_groups_and_traffic_sources(scaling):
     asg.detach_load_balancer_target_groups(**group, TargetGroupARNs=[arn])
     assert scaling.elbv2.describe_target_health(TargetGroupArn=arn)["TargetHealthDescriptions"] == []
     source = [{"Identifier": arn, "Type": "elbv2"}]
+    assert code(asg.attach_load_balancers, **group, LoadBalancerNames=["classic"]) == "ValidationError"
     asg.attach_traffic_sources(**group, TrafficSources=source)
     assert [one["Identifier"] for one in asg.describe_traffic_sources(**group)["TrafficSources"]] == [arn]
     asg.detach_traffic_sources(**group, TrafficSources=source)

@@ -233,6 +233,7 @@ def _targets(cli: Cli) -> None:
     cli(f"autoscaling attach-load-balancer-target-groups {GROUP} --target-group-arns {arn}")
     assert cli(f"autoscaling describe-load-balancer-target-groups {GROUP}")["LoadBalancerTargetGroups"]
     cli(f"autoscaling detach-load-balancer-target-groups {GROUP} --target-group-arns {arn}")
+    assert cli.refused(f"autoscaling attach-load-balancers {GROUP} --load-balancer-names classic") == "ValidationError"
     cli(f"autoscaling attach-traffic-sources {GROUP} --traffic-sources Identifier={arn},Type=elbv2")
     assert cli(f"autoscaling describe-traffic-sources {GROUP}")["TrafficSources"]
     cli(f"autoscaling detach-traffic-sources {GROUP} --traffic-sources Identifier={arn},Type=elbv2")

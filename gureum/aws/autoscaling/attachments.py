@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from gureum.aws.autoscaling.faults import invalid
+from gureum.aws.autoscaling.faults import invalid, no_classic_balancers
 from gureum.aws.autoscaling.group_settings import check_target_groups, traffic_sources
 from gureum.aws.autoscaling.kinds import Group
 from gureum.aws.autoscaling.lookup import find_group, members_of, page
@@ -71,6 +71,15 @@ def describe_traffic_sources(call: Call) -> Result:
         {"TrafficSource": arn, "Identifier": arn, "Type": "elbv2", "State": _state(group)} for arn in shown
     ]
     return {"TrafficSources": sources} | token
+
+
+@operation("AttachLoadBalancers")
+def attach_load_balancers(call: Call) -> Result:
+    """AWS: autoscaling AttachLoadBalancers: Classic ones, of which there are none. ValidationError."""
+    find_group(call, call.params["AutoScalingGroupName"])
+    if call.params["LoadBalancerNames"]:
+        raise no_classic_balancers()
+    return {}
 
 
 @operation("DescribeLoadBalancers")

@@ -14,6 +14,11 @@ def not_built(what: str) -> AwsError:
     return AwsError("NotImplemented", f"{what} is not implemented by gureum.", status=501)
 
 
+def no_classic_balancers() -> AwsError:
+    """Of names of Classic Load Balancers, which nobody can make here (AWS's text for those that are not there, and for ARNs of other kinds)."""
+    return invalid("Provided Load Balancers may not be valid. Please ensure they exist and try again.")
+
+
 def no_group(name: str) -> AwsError:
     return invalid(f"AutoScalingGroup name not found - AutoScalingGroup '{name}' not found")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from gureum.aws.autoscaling.faults import invalid, not_built
+from gureum.aws.autoscaling.faults import invalid, no_classic_balancers, not_built
 from gureum.aws.autoscaling.kinds import GroupSpec, GroupTag, LaunchConfiguration, Maintenance, Template, object_name
 from gureum.aws.call import Call
 from gureum.aws.ec2.launch_templates import find_template, find_version
@@ -31,7 +31,6 @@ TERMINATION_POLICIES = (
 _NOT_BUILT = (
     "MixedInstancesPolicy",
     "InstanceId",
-    "LoadBalancerNames",
     "AvailabilityZoneIds",
     "AvailabilityZoneImpairmentPolicy",
     "SkipZonalShiftValidation",
@@ -50,6 +49,8 @@ def check_name(name: str) -> None:
 
 
 def refuse_not_built(params: dict[str, Any]) -> None:
+    if params.get("LoadBalancerNames"):
+        raise no_classic_balancers()
     for name in _NOT_BUILT:
         if params.get(name):
             raise not_built(f"An Auto Scaling group with {name}")

@@ -54,9 +54,9 @@ async def disable_alarm_actions(call: Call) -> Result:
 
 @operation("DeleteAlarms")
 async def delete_alarms(call: Call) -> Result:
-    """AWS: cloudwatch DeleteAlarms: at most one composite alarm at once, none that the rule of another needs that stays. Unknown names are
-    passed over (botocore's model: "If you specify any incorrect alarm names, the alarms you specify with correct names are still deleted"; older
-    texts of the same page say that then none is)."""
+    """AWS: cloudwatch DeleteAlarms: at most one composite alarm at once, none that the rule of another needs that stays. Unknown names are passed
+    over (botocore's model: "If you specify any incorrect alarm names, the alarms you specify with correct names are still deleted"; older texts
+    of the same page say that then none is)."""
     names = list(dict.fromkeys(call.params["AlarmNames"]))
     alarms = [alarm for name in names if (alarm := find_alarm(call, name)) is not None]
     if sum(1 for alarm in alarms if isinstance(alarm, CompositeAlarm)) > 1:

@@ -79,3 +79,22 @@ def test_target_groups_that_are_not_there_are_refused(cloud):
         "ValidationError",
         "Provided Target Groups may not be valid. Please ensure they exist and try again.",
     )
+
+
+def test_classic_load_balancers_are_not_there(cloud):
+    """The text: ansible/autoscaling-blog issue 8; attached by an ALB's ARN: terraform-aws-modules/terraform-aws-autoscaling issue 16."""
+    cloud.group(size=0)
+    arn = "arn:aws:elasticloadbalancing:us-east-1:111122223333:loadbalancer/app/web/0123456789abcdef"
+    words = ("ValidationError", "Provided Load Balancers may not be valid. Please ensure they exist and try again.")
+    assert cloud.refused("AttachLoadBalancers", AutoScalingGroupName="g", LoadBalancerNames=[arn]) == words
+    assert (
+        cloud.refused(
+            "CreateAutoScalingGroup",
+            AutoScalingGroupName="other",
+            LaunchTemplate={"LaunchTemplateName": "t"},
+            MinSize=0,
+            MaxSize=1,
+            LoadBalancerNames=["classic"],
+        )
+        == words
+    )
