@@ -29,6 +29,7 @@ LIMIT_READ_BYTES = 1 << 20
 _TAIL_CHUNK_BYTES = 1 << 16
 _INPUT_BYTES = 8192  # conmon reads so much at once
 _WRITE_S = 3600.0
+_LINE = re.compile(rb"^(\S+) (stdout|stderr) ([FP]) (.*\n)", re.MULTILINE)
 # Neighbouring lines of the log that are of one stream; what stands before the text of each, and the end of the line where the text has none.
 _RUN = re.compile(rb"^(\S+) (stdout|stderr) [FP] .*\n(?:\S+ \2 [FP] .*\n)*+", re.MULTILINE)
 _HEAD = re.compile(rb"^\S+ \w+ (?:F |P (.*)\n)", re.MULTILINE)
@@ -207,17 +208,17 @@ def _line_starts(text: bytes, *, complete: bool) -> list[int]:
 
 def parse(data: bytes) -> tuple[list[Piece], int]:
     """The whole pieces in a part of a log, and how many of its bytes they are."""
-    pieces: list[Piece] = []
-    at = 0
-    while (end := data.find(b"\n", at)) >= 0:
-        fields = data[at:end].split(b" ", 3)
-        at = end + 1
-        if len(fields) == 4 and fields[1] in (b"stdout", b"stderr"):
-            whole = fields[2] == b"F"
-            text = fields[3] + b"\n" if whole else fields[3]
-            stream = cast(Literal["stdout", "stderr"], fields[1].decode())
-            pieces.append(Piece(_time_ns(fields[0]), stream, whole, text))
-    return pieces, at
+    used = data.rfind(b"\n") + 1
+    pieces = [
+        Piece(
+            _time_ns(time),
+            "stdout" if stream == b"stdout" else "stderr",
+            mark == b"F",
+            text if mark == b"F" else text[:-1],
+        )
+        for time, stream, mark, text in _LINE.findall(data, 0, used)
+    ]
+    return pieces, used
 
 
 def parse_merged(data: bytes) -> tuple[list[Piece], int]:
@@ -234,18 +235,15 @@ def parse_merged(data: bytes) -> tuple[list[Piece], int]:
 
 
 def _time_ns(text: bytes) -> int:
-    """ "2026-11-28T22:00:00.123456789+00:00"; 0 for none."""
-    head, _, rest = text.partition(b".")
-    zone = rest[9:]
-    key = head + zone
-    seconds = _seconds.get(key)
-    if seconds is None:
-        try:
-            seconds = int(datetime.fromisoformat(key.decode()).timestamp())
-        except ValueError:
-            return 0
-        if len(_seconds) > 1000:
-            _seconds.clear()
-        _seconds[key] = seconds
-    digits = rest[:9]
-    return seconds * 1_000_000_000 + (int(digits.ljust(9, b"0")) if digits.isdigit() else 0)
+    """ "2026-11-28T22:00:00.123456789+00:00", as conmon writes it; 0 for anything else."""
+    second = text[:19] + text[29:]
+    try:
+        seconds = _seconds.get(second)
+        if seconds is None:
+            seconds = int(datetime.fromisoformat(second.decode()).timestamp())
+            if len(_seconds) > 1000:
+                _seconds.clear()
+            _seconds[second] = seconds
+        return seconds * 1_000_000_000 + int(text[20:29])
+    except ValueError:
+        return 0
