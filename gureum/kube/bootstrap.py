@@ -7,8 +7,9 @@ import uuid
 from typing import Any
 
 from gureum.kube.access.roles import default_roles
-from gureum.kube.admission.addresses import SERVICE_ADDRESS, claim_key
+from gureum.kube.admission.addresses import NETWORK, SERVICE_ADDRESS, claim_key
 from gureum.kube.controllers.apiservices import APISERVICES, local
+from gureum.kube.kinds.addresses import ADDRESSES, CIDRS, FINALIZER, READY, address_of, condition
 from gureum.kube.kinds.builtin import builtin_kinds
 from gureum.kube.objects import Object, Objects
 from gureum.kube.times import timestamp
@@ -63,8 +64,11 @@ async def _own_service(objects: Objects, now: str) -> None:
         "status": {"loadBalancer": {}},
     }
     put = objects.put("core/services", service)
-    checks = [Unchanged(put.key, 0), Unchanged(claim, 0)]
-    await objects.commit(checks, [put, Put(claim, b"default/kubernetes")])
+    shown = address_of(SERVICE_ADDRESS, "default", "kubernetes")
+    shown["metadata"] |= {"uid": str(uuid.uuid4()), "creationTimestamp": now}
+    address = objects.put(ADDRESSES, shown)
+    checks = [Unchanged(key, 0) for key in (put.key, claim)]
+    await objects.commit(checks, [put, Put(claim, b"default/kubernetes"), address])
 
 
 def _wanted(now: str) -> list[tuple[str, Object]]:
@@ -72,7 +76,18 @@ def _wanted(now: str) -> list[tuple[str, Object]]:
     found += [("core/serviceaccounts", _account(name)) for name in NAMESPACES]
     versions = dict.fromkeys((kind.group, kind.version) for kind in builtin_kinds())
     found += [(APISERVICES, local(group, version, now)) for group, version in versions]
+    found.append((CIDRS, _service_range(now)))
     return found + default_roles() + [("scheduling.k8s.io/priorityclasses", one) for one in _priorities()]
+
+
+def _service_range(now: str) -> Object:
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "ServiceCIDR",
+        "metadata": {"name": "kubernetes", "finalizers": [FINALIZER]},
+        "spec": {"cidrs": [str(NETWORK)]},
+        "status": {"conditions": [condition(READY, now)]},
+    }
 
 
 def _namespace(name: str) -> Object:

@@ -98,7 +98,7 @@ class Cluster:
                 storage_class(self.objects),
                 limits(self.objects),
                 webhooks(self.objects, self.catalog, mutating=True),
-                service_addresses(self.objects),
+                service_addresses(self.objects, clock),
                 no_escalation(self.rbac),
                 certificates(self.rbac, clock),
                 unjudged_rules,

@@ -1,36 +1,43 @@
 """Addresses and ports of services: each is claimed in the commit that writes the service, so that no two have the same.
 
-~claims/ip/10.96.0.10 -> "default/web"      ~claims/port/30080 -> "default/web"
+    ~claims/ip/10.96.0.10 -> "default/web", with an IPAddress that shows it      ~claims/port/30080 -> "default/web"
+
+Addresses are of the ServiceCIDRs that are there and stay.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import secrets
+import uuid
 from typing import Any
 
 from gureum.kube.admission import Attributes, Extra, Plugin
 from gureum.kube.errors import Cause, StatusError, invalid_object
+from gureum.kube.kinds.addresses import ADDRESSES, CIDRS, address_of, networks_of
 from gureum.kube.objects import Objects
+from gureum.kube.times import timestamp
+from gureum.ports.clock import Clock
 from gureum.store.contract import Delete, Put, Unchanged
 
-NETWORK = ipaddress.ip_network("10.96.0.0/16")
+NETWORK = ipaddress.IPv4Network("10.96.0.0/16")
+"""Of the ServiceCIDR that a cluster has from the beginning."""
 SERVICE_ADDRESS = "10.96.0.1"
 """Of the API's own service."""
 RESERVED = 256
-"""The first addresses are left for those that are asked for by number."""
+"""So many of the first addresses, or a sixteenth of a small range, are left for those that are asked for by number."""
 PORTS = range(30000, 32768)
 TRIES = 64
 Object = dict[str, Any]
 
 
-def service_addresses(objects: Objects) -> Plugin:
+def service_addresses(objects: Objects, clock: Clock) -> Plugin:
     async def admit(attributes: Attributes) -> list[Extra] | None:
         if attributes.storage != "core/services" or attributes.subresource:
             return None
         if attributes.operation == "DELETE":
-            return [*(Delete(claim_key(objects, *one)) for one in _held(attributes.obj))]
-        claims = _Claims(objects, attributes)
+            return [write for one in _held(attributes.obj) for write in _given_up(objects, *one)]
+        claims = _Claims(objects, attributes, timestamp(clock.now()))
         claims.give()
         return claims.extra()
 
@@ -40,11 +47,12 @@ def service_addresses(objects: Objects) -> Plugin:
 class _Claims:
     """Of one service. What it had and has no more is given up."""
 
-    def __init__(self, objects: Objects, attributes: Attributes) -> None:
+    def __init__(self, objects: Objects, attributes: Attributes, now: str) -> None:
         self._objects = objects
+        self._now = now
         self._attributes = attributes
         metadata = attributes.obj["metadata"]
-        self._owner = f"{metadata.get('namespace')}/{metadata.get('name')}".encode()
+        self._namespace, self._name = str(metadata.get("namespace")), str(metadata.get("name"))
         self._had = set(_held(attributes.old)) if attributes.old else set()
 
     def give(self) -> None:
@@ -56,7 +64,7 @@ class _Claims:
         if spec.get("clusterIPs") and not spec.get("clusterIP"):
             spec["clusterIP"] = spec["clusterIPs"][0]
         if not spec.get("clusterIP"):
-            spec["clusterIP"] = self._free("ip", _random_address)
+            spec["clusterIP"] = self._free("ip", self._random_address)
         spec["clusterIPs"] = [spec["clusterIP"]]
         wants = spec.get("type") == "NodePort" or (
             spec.get("type") == "LoadBalancer" and spec.get("allocateLoadBalancerNodePorts", True)
@@ -69,18 +77,47 @@ class _Claims:
 
     def extra(self) -> list[Extra]:
         has = set(_held(self._attributes.obj))
-        found: list[Extra] = [Delete(claim_key(self._objects, *one)) for one in self._had - has]
+        found: list[Extra] = [write for one in self._had - has for write in _given_up(self._objects, *one)]
         for space, value in sorted(has - self._had):
             self._check(space, value)
             key = claim_key(self._objects, space, value)
-            if self._objects.store.get(key) is not None:
+            if self._is_taken(space, value):
                 raise self._taken(
                     space,
                     value,
                     "provided IP is already allocated" if space == "ip" else "provided port is already allocated",
                 )
-            found += [Unchanged(key, 0), Put(key, self._owner)]
+            found += [Unchanged(key, 0), Put(key, f"{self._namespace}/{self._name}".encode())]
+            if space == "ip":
+                found += self._shown(value)
         return found
+
+    def _shown(self, address: str) -> list[Extra]:
+        """The IPAddress."""
+        obj = address_of(address, self._namespace, self._name)
+        obj["metadata"] |= {"uid": str(uuid.uuid4()), "creationTimestamp": self._now}
+        put = self._objects.put(ADDRESSES, obj)
+        return [Unchanged(put.key, 0), put]
+
+    def _is_taken(self, space: str, value: str) -> bool:
+        if space == "ip" and self._objects.entry(ADDRESSES, "", value) is not None:
+            return True
+        return self._objects.store.get(claim_key(self._objects, space, value)) is not None
+
+    def _networks(self) -> list[ipaddress.IPv4Network]:
+        found = [
+            network
+            for one in self._objects.all(CIDRS)
+            if not one["metadata"].get("deletionTimestamp")
+            for network in networks_of(one)
+        ]
+        return found or [NETWORK]
+
+    def _random_address(self) -> str:
+        network = secrets.choice(self._networks())
+        last = max(network.num_addresses - 2, 0)
+        first = min(max(1, min(RESERVED, network.num_addresses // 16)), last)
+        return str(network[first + secrets.randbelow(last - first + 1)])
 
     def _check(self, space: str, value: str) -> None:
         if space == "port":
@@ -91,21 +128,23 @@ class _Claims:
                     f"provided port is not in the valid range. The range of valid ports is {PORTS.start}-{PORTS.stop - 1}",
                 )
             return
+        networks = self._networks()
         try:
-            inside = ipaddress.ip_address(value) in NETWORK
+            address = ipaddress.ip_address(value)
         except ValueError:
             raise self._taken(space, value, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)") from None
-        if not inside:
+        if not any(address in network for network in networks):
+            valid = ", ".join(str(network) for network in networks)
             raise self._taken(
                 space,
                 value,
-                f"failed to allocate IP {value}: the provided IP ({value}) is not in the valid range. The range of valid IPs is {NETWORK}",
+                f"failed to allocate IP {value}: the provided IP ({value}) is not in the valid range. The range of valid IPs is {valid}",
             )
 
     def _free(self, space: str, pick: Any) -> str:
         for _ in range(TRIES):
             value: str = pick()
-            if self._objects.store.get(claim_key(self._objects, space, value)) is None:
+            if not self._is_taken(space, value):
                 return value
         raise StatusError(500, "InternalError", f"failed to allocate a serviceIP: range is full ({space})")
 
@@ -132,8 +171,9 @@ def claim_key(objects: Objects, space: str, value: str) -> str:
     return f"{objects.claims}{space}/{value}"
 
 
-def _random_address() -> str:
-    return str(NETWORK[RESERVED + secrets.randbelow(NETWORK.num_addresses - RESERVED - 1)])
+def _given_up(objects: Objects, space: str, value: str) -> list[Extra]:
+    shown = [Delete(objects.key(ADDRESSES, "", value))] if space == "ip" else []
+    return [Delete(claim_key(objects, space, value)), *shown]
 
 
 def _random_port() -> str:

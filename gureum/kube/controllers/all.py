@@ -5,6 +5,7 @@ from __future__ import annotations
 from gureum.kube.controllers import (
     apiservices,
     autoscaling,
+    cidrs,
     claims,
     cronjobs,
     daemonsets,
@@ -51,6 +52,7 @@ _STATELESS = (
     deployments.CONTROLLER,
     definitions.CONTROLLER,
     apiservices.CONTROLLER,
+    cidrs.CONTROLLER,
     claims.CONTROLLER,
     statefulsets.CONTROLLER,
     jobs.CONTROLLER,

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from gureum.kube.kinds import access, certificates, configuration, pods, scaling, services, volumes, workloads
+from gureum.kube.kinds import (
+    access,
+    addresses,
+    certificates,
+    configuration,
+    pods,
+    scaling,
+    services,
+    volumes,
+    workloads,
+)
 from gureum.kube.kinds.custom import DEFINITION
 from gureum.kube.kinds.rules import Rules
 
 RULES: dict[str, Rules] = {
     "apiextensions.k8s.io/customresourcedefinitions": DEFINITION,
     **access.RULES,
+    **addresses.RULES,
     **certificates.RULES,
     **configuration.RULES,
     **pods.RULES,
