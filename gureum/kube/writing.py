@@ -67,9 +67,8 @@ class Writing:
         return self.answer(request, kind, created, 201)
 
     async def create_object(self, request: Request, target: Target, obj: Object) -> Object:
-        """One that is made here and needs no reading: of controllers. Whose fields these are is not noted: until somebody applies the object
-        nobody asks, and then they count as there before."""
-        return await self._create(request, target, obj, tracked=False)
+        """One that is made here and needs no reading: of controllers."""
+        return await self._create(request, target, obj)
 
     async def _create(self, request: Request, target: Target, obj: Object, *, tracked: bool = True) -> Object:
         kind = target.kind

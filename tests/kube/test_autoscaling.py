@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.kube.api import Api
+from tests.kube.api import APPLY, Api
 from tests.kube.test_controllers import APPS, deployment, until
 from tests.kube.test_volumes import told
 
@@ -42,6 +42,17 @@ def test_a_target_is_held_within_bounds_and_that_nothing_is_measured_is_said():
                 == "New size: 2; reason: Current number of replicas below Spec.MinReplicas"
             )
             assert (await api.ok("GET", f"{APPS}/deployments/web"))["spec"]["replicas"] == 2
+            # Who applies what the controller holds meets a conflict, in the name of the original's program.
+            applied = {
+                "apiVersion": "apps/v1",
+                "kind": "Deployment",
+                "metadata": {"name": "web"},
+                "spec": {"replicas": 3},
+            }
+            path = f"{APPS}/deployments/web?fieldManager=me"
+            status, refused = await api.call("PATCH", path, applied, content_type=APPLY)
+            assert status == 409
+            assert 'conflict with "kube-controller-manager" using apps/v1: .spec.replicas' in refused["message"]
             await api.patch(f"{SCALERS}/web", {"metadata": {"labels": {"look": "again-2"}}})
             silent = await conditions(api, "web", "ScalingActive", "False")
             assert silent["reason"] == "FailedGetResourceMetric"

@@ -17,6 +17,8 @@ from gureum.kube.writing import LIMIT_TRIES, Writing
 from gureum.ports.clock import Clock
 from gureum.store.contract import Check, Conflict, Entry, Write
 
+# Whose fields a controller's writes are: the original's programs.
+_PROGRAMS = {"default-scheduler": "kube-scheduler", "simulated-node": "kubelet"}
 Change = Callable[[Object], Object | None]
 """The object as it should be; None to leave it."""
 Also = Callable[[], Sequence[Write | Check]]
@@ -92,7 +94,11 @@ class Client:
                 return None
             try:
                 more = also() if also else ()
-                return await self._writing.replace_object(_request(manager), target, wanted, entry, more)
+                # Who binds a pod manages nothing of it, as in the original.
+                tracked = subresource != "binding"
+                return await self._writing.replace_object(
+                    _request(manager), target, wanted, entry, more, tracked=tracked
+                )
             except Conflict:
                 seen = None
         raise StatusError(409, "Conflict", f"{name} is changed by others again and again")
@@ -138,7 +144,8 @@ class Client:
 def _request(manager: str) -> Request:
     name = f"system:serviceaccount:kube-system:{manager}"
     groups = ("system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated", "system:masters")
-    return Request("POST", "", {}, {"user-agent": "kube-controller-manager"}, b"", None, User(name, groups))
+    agent = _PROGRAMS.get(manager, "kube-controller-manager")
+    return Request("POST", "", {}, {"user-agent": agent}, b"", None, User(name, groups))
 
 
 def owner_reference(owner: Object) -> dict[str, Any]:
