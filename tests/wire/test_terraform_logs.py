@@ -1,4 +1,5 @@
-"""Terraform with the real AWS provider: log groups, streams, metric filters, subscriptions and flow logs are made, changed and destroyed."""
+"""Terraform with the real AWS provider: log groups, streams, metric filters, subscriptions, policies, an alarm on an
+expression, a dashboard and flow logs are made, changed and destroyed."""
 
 from __future__ import annotations
 
@@ -26,7 +27,10 @@ def test_apply_change_and_destroy_leave_nothing_to_do(tmp_path, endpoint):
             aws_access_key_id=ACCOUNT,
             aws_secret_access_key="x",
         )
-        for name in ("ec2", "logs")
+        for name in ("cloudwatch", "ec2", "logs")
     }
     assert clients["logs"].describe_log_groups()["logGroups"] == []
     assert clients["ec2"].describe_flow_logs()["FlowLogs"] == []
+    assert clients["logs"].describe_resource_policies()["resourcePolicies"] == []
+    assert clients["cloudwatch"].describe_alarms()["MetricAlarms"] == []
+    assert clients["cloudwatch"].list_dashboards()["DashboardEntries"] == []

@@ -16,9 +16,10 @@ provider "aws" {
   skip_metadata_api_check     = true
   skip_requesting_account_id  = true
   endpoints {
-    ec2  = "http://127.0.0.1:${var.port}"
-    logs = "http://127.0.0.1:${var.port}"
-    sts  = "http://127.0.0.1:${var.port}"
+    cloudwatch = "http://127.0.0.1:${var.port}"
+    ec2        = "http://127.0.0.1:${var.port}"
+    logs       = "http://127.0.0.1:${var.port}"
+    sts        = "http://127.0.0.1:${var.port}"
   }
 }
 
@@ -82,4 +83,57 @@ resource "aws_flow_log" "files" {
     file_format                = "plain-text"
     hive_compatible_partitions = true
   }
+}
+
+resource "aws_cloudwatch_log_resource_policy" "delivery" {
+  policy_name = "delivery"
+  policy_document = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Principal = { Service = "delivery.logs.amazonaws.com" }
+      Action    = var.changed ? ["logs:CreateLogStream", "logs:PutLogEvents"] : ["logs:PutLogEvents"]
+      Resource  = "${aws_cloudwatch_log_group.flows.arn}:*"
+    }]
+  })
+}
+
+resource "aws_cloudwatch_metric_alarm" "rejected" {
+  alarm_name          = "rejected"
+  comparison_operator = "GreaterThanThreshold"
+  evaluation_periods  = 3
+  datapoints_to_alarm = var.changed ? 2 : 3
+  threshold           = 1
+  treat_missing_data  = "notBreaching"
+
+  metric_query {
+    id          = "rate"
+    expression  = "IF(rejected > 0, rejected / PERIOD(rejected), 0)"
+    label       = "Refused packets a second"
+    return_data = true
+  }
+
+  metric_query {
+    id = "rejected"
+    metric {
+      namespace   = "Net"
+      metric_name = aws_cloudwatch_log_metric_filter.rejected.metric_transformation[0].name
+      period      = 60
+      stat        = "Sum"
+    }
+  }
+}
+
+resource "aws_cloudwatch_dashboard" "net" {
+  dashboard_name = "net"
+  dashboard_body = jsonencode({
+    widgets = [{
+      type       = "metric"
+      x          = 0
+      y          = 0
+      width      = var.changed ? 24 : 12
+      height     = 6
+      properties = { metrics = [["Net", "Rejected"]], region = "us-east-1", stat = "Sum", period = 60 }
+    }]
+  })
 }
