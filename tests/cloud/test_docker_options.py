@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cloud.docker_clients import BUSYBOX, Docker, debian_packages, import_busybox
+from tests.cloud.docker_clients import BUSYBOX, Docker, import_busybox
 from tests.cloud.running import Cloud, until
 
 pytestmark = pytest.mark.machine
@@ -25,13 +25,12 @@ def docker(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[D
         made("rm", "-fv", *left)
 
 
-def test_an_init_reaps_what_is_left_and_hands_signals_on(docker: Docker, tmp_path: Path) -> None:
-    if not Path("/usr/bin/tini-static").exists():
-        debian_packages(
-            tmp_path / "packages", "tini"
-        )  # gureum will fetch it alike; where that cannot be, the test is skipped
+def test_an_init_reaps_what_is_left_and_hands_signals_on(docker: Docker) -> None:
     script = "trap 'exit 3' USR1; (sleep 0.01 &) ; while :; do sleep 0.05; done"
-    docker("run", "-d", "--init", "--name", "under", BUSYBOX, "sh", "-c", script)
+    done = docker.run("run", "-d", "--init", "--name", "under", BUSYBOX, "sh", "-c", script, check=False, timeout_s=120)
+    if b"cannot download tini" in done.stderr:
+        pytest.skip("this host has no init, and Debian's archive cannot be reached")
+    assert done.returncode == 0, done.stderr
     assert docker("exec", "under", "cat", "/proc/1/comm") in ("docker-init", "tini-static")
     until(lambda: "zombie" not in docker("exec", "under", "cat", "/proc/1/status"))
     until(lambda: " Z" not in docker("exec", "under", "sh", "-c", "cat /proc/[0-9]*/stat || true"))
