@@ -15,10 +15,6 @@ LEAST_MEMORY = 6 << 20
 NOT_BUILT = {
     "BlkioWeight": "weights of disk use (--blkio-weight)",
     "BlkioWeightDevice": "weights of disk use (--blkio-weight-device)",
-    "BlkioDeviceReadBps": "limits of disk use (--device-read-bps)",
-    "BlkioDeviceReadIOps": "limits of disk use (--device-read-iops)",
-    "BlkioDeviceWriteBps": "limits of disk use (--device-write-bps)",
-    "BlkioDeviceWriteIOps": "limits of disk use (--device-write-iops)",
     "CgroupParent": "a control group of one's own choice (--cgroup-parent)",
     "CpuRealtimePeriod": "real-time scheduling (--cpu-rt-period)",
     "CpuRealtimeRuntime": "real-time scheduling (--cpu-rt-runtime)",
@@ -55,6 +51,7 @@ def check(config: dict[str, Any], host: dict[str, Any]) -> list[str]:
     if runtime not in ("", "runc", "crun", "io.containerd.runc.v2"):
         raise bad_parameter(f"unknown or invalid runtime name: {runtime}")
     options.limits(host)
+    tuple(options.throttles(host))
     if host.get("OomKillDisable") and _CGROUP_V2:
         return ["Your kernel does not support OomKillDisable. OomKillDisable discarded."]
     return []

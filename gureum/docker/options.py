@@ -6,12 +6,12 @@ import re
 import signal
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from gureum.core.specs import HealthCheck, Restart
 from gureum.docker.errors import bad_parameter
 from gureum.docker.kinds import Container
-from gureum.ports.containers import Application, Device, Limits
+from gureum.ports.containers import Application, Device, Limits, Throttle
 
 DEFAULT_CAPABILITIES = (
     "AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "NET_RAW", "SETFCAP", "SETGID",
@@ -23,6 +23,12 @@ ALL_CAPABILITIES = (
     "SYS_BOOT", "SYS_MODULE", "SYS_NICE", "SYS_PACCT", "SYS_PTRACE", "SYS_RAWIO", "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG",
     "WAKE_ALARM",
 )  # fmt: skip
+_THROTTLES: dict[str, Literal["read_bps", "write_bps", "read_iops", "write_iops"]] = {
+    "BlkioDeviceReadBps": "read_bps",
+    "BlkioDeviceWriteBps": "write_bps",
+    "BlkioDeviceReadIOps": "read_iops",
+    "BlkioDeviceWriteIOps": "write_iops",
+}
 _HOST_NAME = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,62}")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", re.IGNORECASE)
 NANO = 1_000_000_000
@@ -144,6 +150,7 @@ def application(container: Container) -> Application:
         oom_score=int(host.get("OomScoreAdj") or 0),
         masked_paths=None if masked is None else tuple(map(str, masked)),
         read_only_paths=None if fixed is None else tuple(map(str, fixed)),
+        throttles=tuple(throttles(host)),
     )
 
 
@@ -193,6 +200,16 @@ def _devices(host: dict[str, Any]) -> Iterator[Device]:
 def _ulimits(host: dict[str, Any]) -> Iterator[tuple[str, int, int]]:
     for one in host.get("Ulimits") or ():
         yield f"RLIMIT_{str(one.get('Name')).upper()}", int(one.get("Soft") or 0), int(one.get("Hard") or 0)
+
+
+def throttles(host: dict[str, Any]) -> Iterator[Throttle]:
+    """DockerError 400 for a rate that is none."""
+    for key, what in _THROTTLES.items():
+        for one in host.get(key) or ():
+            rate = one.get("Rate")
+            if not isinstance(rate, int) or rate < 0:
+                raise bad_parameter(f"invalid rate for device: {one.get('Path')}:{rate}")
+            yield Throttle(str(one.get("Path") or ""), what, rate)
 
 
 def tmpfs_options(text: str) -> tuple[str, ...]:

@@ -26,6 +26,12 @@ CAPABILITIES = (
     "CHECKPOINT_RESTORE",
 )  # fmt: skip
 EVERY_CAPABILITY = tuple(f"CAP_{name}" for name in CAPABILITIES)
+_THROTTLES = {
+    "read_bps": "throttleReadBpsDevice",
+    "write_bps": "throttleWriteBpsDevice",
+    "read_iops": "throttleReadIOPSDevice",
+    "write_iops": "throttleWriteIOPSDevice",
+}
 _ALL_DEVICES = [{"allow": True, "access": "rwm"}]
 INIT = "/sbin/docker-init"
 """Where Docker shows it."""
@@ -73,6 +79,18 @@ def device_nodes(application: Application) -> tuple[list[dict[str, Any]], list[d
         }
         rules.append(rule)
     return nodes, rules
+
+
+def throttled(application: Application) -> dict[str, Any]:
+    """`linux.resources` for the disks that it may use so fast only. PortError for what is no disk."""
+    found: dict[str, list[dict[str, int]]] = {}
+    for one in application.throttles:
+        node = _node(one.device, one.device)
+        if node is None or node["type"] != "b":
+            raise PortError(f"{one.device}: no such block device", retry=False)
+        limit = {"major": node["major"], "minor": node["minor"], "rate": one.rate}
+        found.setdefault(_THROTTLES[one.what], []).append(limit)
+    return {"blockIO": found} if found else {}
 
 
 def _host_devices() -> list[dict[str, Any]]:

@@ -118,7 +118,7 @@ def _render_application(
             **({"devices": nodes} if nodes else {}),
             **({"sysctl": dict(wish.sysctls)} if wish.sysctls else {}),
             "cgroupsPath": cgroup_path,
-            "resources": {"devices": [*_device_rules(), *rules], **limits},
+            "resources": {"devices": [*_device_rules(), *rules], **limits, **oci_application.throttled(wish)},
             **({} if free else {"seccomp": seccomp.render(capabilities, host.machine)}),
             "maskedPaths": [] if wish.privileged else list(masked),
             "readonlyPaths": [] if wish.privileged else list(fixed),

@@ -56,6 +56,14 @@ class Device(msgspec.Struct, frozen=True):
     access: str = "rwm"
 
 
+class Throttle(msgspec.Struct, frozen=True):
+    """How fast a disk of the host may be used, by a file of its device: bytes or operations a second."""
+
+    device: str
+    what: Literal["read_bps", "write_bps", "read_iops", "write_iops"]
+    rate: int
+
+
 class Application(msgspec.Struct, frozen=True):
     """How a program that boots nothing is run, as users of `docker run` choose.
 
@@ -87,6 +95,7 @@ class Application(msgspec.Struct, frozen=True):
     oom_score: int = 0
     masked_paths: tuple[str, ...] | None = None
     read_only_paths: tuple[str, ...] | None = None
+    throttles: tuple[Throttle, ...] = ()
 
 
 class ContainerSpec(msgspec.Struct, frozen=True):

@@ -142,6 +142,27 @@ def test_what_is_given_to_a_program_is_there(docker: Docker, tmp_path: Path) -> 
     assert device == "c"
 
 
+def test_a_disk_is_used_as_fast_as_it_may_be(docker: Docker) -> None:
+    disk = next((one for one in sorted(Path("/dev").iterdir()) if one.is_block_device()), None)
+    if disk is None:
+        pytest.skip("this host has no disk")
+    number = f"{os.major(disk.stat().st_rdev)}:{os.minor(disk.stat().st_rdev)}"
+    words = ["--device-write-bps", f"{disk}:1mb", "--device-read-iops", f"{disk}:77"]
+    docker("run", "-d", "--name", "slow", *words, BUSYBOX, "sleep", "1000")
+    pid = docker.inspect("slow")["State"]["Pid"]
+    lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    place = next(line for line in lines if V2 or ":blkio:" in line).rpartition(":")[2]
+    if V2:
+        assert f"{number} rbps=max wbps=1048576 riops=77 wiops=max" in Path(f"/sys/fs/cgroup{place}/io.max").read_text()
+    else:
+        group = Path(f"/sys/fs/cgroup/blkio{place}")
+        assert (group / "blkio.throttle.write_bps_device").read_text() == f"{number} 1048576\n"
+        assert (group / "blkio.throttle.read_iops_device").read_text() == f"{number} 77\n"
+    docker("rm", "-f", "slow")
+    said = docker.fails("run", "--rm", "--device-read-bps", "/dev/null:1mb", BUSYBOX, "true")
+    assert "/dev/null: no such block device" in said
+
+
 def test_a_log_may_be_bounded_or_nobodys(docker: Docker) -> None:
     words = ["--log-opt", "max-size=64k", "--log-opt", "max-file=2"]
     docker("run", "--name", "talks", *words, BUSYBOX, "sh", "-c", "seq 1 20000; echo last")
@@ -183,7 +204,6 @@ def test_who_needs_more_memory_than_there_is_may_wait_for_it(docker: Docker) -> 
     ("words", "said"),
     [
         (["--blkio-weight", "100"], "NotImplemented: weights of disk use"),
-        (["--device-read-bps", "/dev/null:1mb"], "NotImplemented: limits of disk use"),
         (["--cgroup-parent", "/x"], "NotImplemented: a control group"),
         (["--memory-swappiness", "1"], "NotImplemented: how readily"),
         (["--cpuset-mems", "0"], "NotImplemented: memory nodes"),
