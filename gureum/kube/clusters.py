@@ -86,6 +86,8 @@ class Clusters:
         """Reads the keys of the clusters that the store knows, and removes others."""
         await self._sweep()
         for record in self.records():
+            if record.deleting:
+                continue
             self.keys[record.name] = await asyncio.to_thread(self._keys_of, record)
 
     async def resume(self) -> None:
@@ -97,7 +99,7 @@ class Clusters:
                 await self._remove(record)
                 await self._on_change()
             else:
-                await self._start(record.name)
+                await self.open(record.name)
         if self._keyring.rotating:
             await self._reseal()
 
@@ -111,12 +113,14 @@ class Clusters:
         return await reseal(self._store, self._keyring, [cluster.objects for cluster in self.running()])
 
     async def open(self, name: str) -> Cluster | None:
-        """The running cluster. None: there is none of that name."""
+        """The running cluster, which starts with the first request if it has not yet. None: there is none of that name."""
         found = self._running.get(name)
-        if found is not None or name != DEFAULT:
+        if found is not None or name not in self.keys:
             return found
         async with self._changing:
-            return self._running.get(DEFAULT) or await self._start(DEFAULT)
+            if name in self._running or name not in self.keys:
+                return self._running.get(name)
+            return await self._start(name)
 
     async def create(self, name: str) -> Record:
         """A new cluster, which runs and whose keys are there when this returns. StatusError when the name is taken or none."""

@@ -14,7 +14,7 @@ from gureum.base.sealing import Sealer
 from gureum.kube.clusters import RECORDS, Record
 from gureum.kube.face import KubeFace
 from gureum.kube.server import peer_of
-from gureum.store.contract import Put
+from gureum.store.contract import Delete, Put
 from gureum.store.memory import MemoryStore
 
 ADMIN = (("commonName", "kubernetes-admin"),), (("organizationName", "system:masters"),)
@@ -176,6 +176,42 @@ def test_secrets_get_another_key_also_if_the_daemon_dies_on_the_way(tmp_path, co
             assert [base64.b64decode(one["data"]["k"]).decode() for one in found] == ["of s0", "of s1", "of s2"]
             status, found = await side.call("GET", f"/clusters/east{secrets}/e", as_admin_of=east)
             assert (status, base64.b64decode(found["data"]["k"])) == (200, b"of e")
+
+    asyncio.run(run())
+
+
+def test_who_comes_before_all_clusters_have_started_waits(tmp_path):
+    store = MemoryStore()
+
+    async def run():
+        async with Side(tmp_path, store) as side:
+            await side.call("POST", "/clusters", {"name": "east"})
+            east = side.face.clusters.keys["east"].name
+        side = Side(tmp_path, store)
+        await side.face.prepare()
+        try:
+            answers = [side.call("GET", f"/clusters/east{MAPS}", as_admin_of=east) for _ in range(3)]
+            assert [status for status, _ in await asyncio.gather(*answers)] == [200] * 3
+            await side.face.resume()
+            assert len(side.face.clusters.running()) == 2
+        finally:
+            await side.face.close()
+
+    asyncio.run(run())
+
+
+def test_a_reset_takes_clusters_with_their_keys(tmp_path):
+    store = MemoryStore()
+
+    async def run():
+        async with Side(tmp_path, store) as side:
+            await side.call("POST", "/clusters", {"name": "east"})
+            await side.face.reset()
+            await store.commit([], [Delete(entry.key) for entry in store.range("")])
+            await side.face.reset()
+            assert not list((tmp_path / "clusters").iterdir())
+            assert (await side.call("GET", f"/clusters/east{MAPS}"))[0] == 404
+            assert (await side.call("GET", MAPS))[0] == 200
 
     asyncio.run(run())
 
