@@ -7,14 +7,15 @@ import uuid
 from typing import Any
 
 from gureum.kube.access.roles import default_roles
-from gureum.kube.admission.addresses import NETWORK, SERVICE_ADDRESS, claim_key
+from gureum.kube.admission.addresses import NETWORK
 from gureum.kube.controllers.apiservices import APISERVICES, local
-from gureum.kube.kinds.addresses import ADDRESSES, CIDRS, FINALIZER, READY, address_of, condition
+from gureum.kube.controllers.own_service import make_own_service
+from gureum.kube.kinds.addresses import CIDRS, FINALIZER, READY, condition
 from gureum.kube.kinds.builtin import builtin_kinds
 from gureum.kube.objects import Object, Objects
 from gureum.kube.times import timestamp
 from gureum.ports.clock import Clock
-from gureum.store.contract import Check, Put, Unchanged, Write
+from gureum.store.contract import Check, Unchanged, Write
 
 NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
 WRITES_AT_ONCE = 200
@@ -28,7 +29,7 @@ async def bootstrap(objects: Objects, clock: Clock) -> None:
         for storage, obj in _wanted(now)
         if objects.entry(storage, obj["metadata"].get("namespace", ""), obj["metadata"]["name"]) is None
     ]
-    await _own_service(objects, now)
+    await make_own_service(objects, now)
     for start in range(0, len(missing), WRITES_AT_ONCE):
         checks: list[Check] = []
         writes: list[Write] = []
@@ -38,37 +39,6 @@ async def bootstrap(objects: Objects, clock: Clock) -> None:
             checks.append(Unchanged(put.key, 0))
             writes.append(put)
         await objects.commit(checks, writes)
-
-
-async def _own_service(objects: Objects, now: str) -> None:
-    """The API's own, with its address; left out where somebody has that."""
-    claim = claim_key(objects, "ip", SERVICE_ADDRESS)
-    if objects.entry("core/services", "default", "kubernetes") is not None or objects.store.get(claim) is not None:
-        return
-    port = {"name": "https", "protocol": "TCP", "port": 443, "targetPort": 6443}
-    metadata = {"name": "kubernetes", "namespace": "default", "uid": str(uuid.uuid4()), "creationTimestamp": now}
-    service: Object = {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {**metadata, "labels": {"component": "apiserver", "provider": "kubernetes"}},
-        "spec": {
-            "clusterIP": SERVICE_ADDRESS,
-            "clusterIPs": [SERVICE_ADDRESS],
-            "internalTrafficPolicy": "Cluster",
-            "ipFamilies": ["IPv4"],
-            "ipFamilyPolicy": "SingleStack",
-            "ports": [port],
-            "sessionAffinity": "None",
-            "type": "ClusterIP",
-        },
-        "status": {"loadBalancer": {}},
-    }
-    put = objects.put("core/services", service)
-    shown = address_of(SERVICE_ADDRESS, "default", "kubernetes")
-    shown["metadata"] |= {"uid": str(uuid.uuid4()), "creationTimestamp": now}
-    address = objects.put(ADDRESSES, shown)
-    checks = [Unchanged(key, 0) for key in (put.key, claim)]
-    await objects.commit(checks, [put, Put(claim, b"default/kubernetes"), address])
 
 
 def _wanted(now: str) -> list[tuple[str, Object]]:

@@ -41,6 +41,14 @@ def test_the_api_has_its_service_in_the_first_range():
                 "name": "kubernetes",
             }
 
+            await api.ok("DELETE", f"{SERVICES}/kubernetes")
+
+            async def again():
+                status, one = await api.call("GET", f"{SERVICES}/kubernetes")
+                return status == 200 and one["metadata"]["uid"] != own["metadata"]["uid"]
+
+            await until(again)
+
             async def ready():
                 one = await api.ok("GET", f"{CIDRS}/kubernetes")
                 return one.get("status", {}).get("conditions", [{}])[0].get("status") == "True"
