@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Collection, Coroutine
 from typing import Any
 
 from gureum.kube.controllers.client import Client
@@ -49,7 +49,9 @@ class Scheduler:
         self._client: Client | None = None
         self._woken: dict[str, None] = {}
         self._queue: list[tuple[int, str, str, PodFacts, Found]] = []
-        self._nowhere: dict[str, PodFacts] = {}
+        self._nowhere: dict[str, None] = {}
+        self._sociable: set[str] = set()
+        self._claiming: set[str] = set()
         self._gated: set[str] = set()
         self._next_node = 0
 
@@ -75,20 +77,18 @@ class Scheduler:
         key, before, after = seen.event.key, seen.before, seen.after
         if after is None:
             self._woken.pop(key, None)
-            self._nowhere.pop(key, None)
+            self._settle(key)
             self._gated.discard(key)
             return self._free() if self._known.remove(key) or seen.facts.node else []
         if after.node:
-            self._nowhere.pop(key, None)
+            self._settle(key)
             known = self._known.pods.get(key)
             if known is not None and known.node == after.node and _is_like(known, seen):
                 return []
             self._learn(self._client, key)
             if before is not None and before.node and key not in self._known.pods:
                 return self._free()
-            return self._look_again(
-                lambda pod: bool(pod.spec.get("affinity") or pod.spec.get("topologySpreadConstraints"))
-            )
+            return self._look_again(self._sociable)
         # A change of its status alone (by us) asks for nothing new.
         if before is None or before.deleting != after.deleting or before.labels != after.labels or key in self._gated:
             self._woken[key] = None
@@ -105,16 +105,28 @@ class Scheduler:
         return self._free() if self._known.put_node(NodeFacts(node)) else []
 
     def _on_volume(self, _seen: Seen) -> list[str]:
-        return self._look_again(lambda pod: any("hostPath" not in one for one in pod.spec.get("volumes") or ()))
+        return self._look_again(self._claiming)
 
     def _free(self) -> list[str]:
         """There may be room now."""
-        return self._look_again(lambda _pod: True)
+        return self._look_again(self._nowhere)
 
-    def _look_again(self, concerns: Callable[[PodFacts], bool]) -> list[str]:
-        keys = [key for key, pod in self._nowhere.items() if concerns(pod)]
+    def _look_again(self, keys: Collection[str]) -> list[str]:
         self._woken |= dict.fromkeys(keys)
         return [QUEUE] if keys else []
+
+    def _unsettle(self, facts: PodFacts) -> None:
+        """It is nowhere, and what could change that."""
+        self._nowhere[facts.key] = None
+        if facts.spec.get("affinity") or facts.spec.get("topologySpreadConstraints"):
+            self._sociable.add(facts.key)
+        if any("persistentVolumeClaim" in one or "ephemeral" in one for one in facts.spec.get("volumes") or ()):
+            self._claiming.add(facts.key)
+
+    def _settle(self, key: str) -> None:
+        self._nowhere.pop(key, None)
+        self._sociable.discard(key)
+        self._claiming.discard(key)
 
     def _learn(self, client: Client, key: str) -> None:
         pod = client.by_key(key)
@@ -173,7 +185,7 @@ class Scheduler:
     def _decide(self, client: Client, facts: PodFacts, found: Found) -> Coroutine[Any, Any, None]:
         """Where it goes; what is to be awaited then."""
         volumes, waiting, refused = volumes_of(client.objects, found[1])
-        self._nowhere.pop(facts.key, None)
+        self._settle(facts.key)
         if facts.nominated:
             self._known.nominated[facts.key] = facts
         misfits: dict[str, Misfit] = {}
@@ -185,7 +197,7 @@ class Scheduler:
                 node = best_of(wish, nodes, self._known, self._labels_of_namespace).name
                 self._known.place(facts, node)
                 return self._bind(client, facts, found, node, waiting)
-        self._nowhere[facts.key] = facts
+        self._unsettle(facts)
         return self._refuse(client, facts, found, wish, misfits, refused)
 
     def _fitting(self, wish: Wish, misfits: dict[str, Misfit]) -> list[NodeFacts]:

@@ -31,7 +31,8 @@ class Term(msgspec.Struct, frozen=True):
 
 
 class PodFacts(msgspec.Struct, eq=False):
-    """`spec`: as the pod has it; `created`: for who came first; `owner`: uid of its controller; `ended`: it uses nothing any more."""
+    """`spec`: as the pod has it, until it is placed; `created`: for who came first; `owner`: uid of its controller; `ended`: it uses nothing
+    any more."""
 
     key: str
     namespace: str
@@ -135,6 +136,7 @@ class Known:
     def place(self, pod: PodFacts, node: str) -> None:
         self.remove(pod.key)
         pod.node = node
+        pod.spec = {}  # the largest part of it, and nobody asks for it any more
         self.pods[pod.key] = pod
         if pod.anti:
             self.shy[pod.key] = pod
