@@ -197,3 +197,25 @@ def test_a_pod_is_told_why_and_goes_when_a_node_changes():
             assert await until(placed) == "n1"
 
     asyncio.run(run())
+
+
+def test_a_pod_that_is_woken_twice_or_bound_by_others_counts_once_where_it_is():
+    async def run():
+        async with Api() as api:
+            worker = next(one for one in api.cluster.controllers._workers if one.controller.name == "scheduler")
+            scheduler = worker.controller.reconcile.__self__
+            await api.ok("POST", "/api/v1/nodes", node("n1", cpu="2"))
+            await api.ok("POST", "/api/v1/nodes", node("n2", cpu="2"))
+            await api.ok("POST", PODS, pod(cpu="1", schedulerName="other"))
+            key = api.cluster.objects.key("core/pods", "default", "p")
+            found = api.cluster.client.seen(key)
+            binding = {"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n2"}}
+            await api.ok("POST", f"{PODS}/p/binding", binding)
+            # It was looked at before the other's binding, and is decided on behind it.
+            facts = pod_facts(key, found[1])
+            assert not scheduler._is_due(api.cluster.client, key, found)
+            await scheduler._bind(api.cluster.client, facts, found, "n1", [])
+            assert scheduler._known.nodes["n1"].used.get("cpu", 0) == 0
+            assert scheduler._known.nodes["n2"].used["cpu"] == 1000
+
+    asyncio.run(run())

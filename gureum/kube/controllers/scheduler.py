@@ -39,6 +39,7 @@ QUEUE = "queue"
 AT_ONCE = 32
 LIMIT_LOOKS = 12_000
 """How many nodes are looked at before others have their turn."""
+PAUSE_AFTER = 100
 ENOUGH = 100
 AGAIN_S = 0.2
 
@@ -133,7 +134,7 @@ class Scheduler:
         if pod is None:
             return
         facts = pod_facts(key, pod)
-        if facts.ended:
+        if facts.ended or not facts.node:
             self._known.remove(key)
         else:
             self._known.place(facts, facts.node)
@@ -147,11 +148,13 @@ class Scheduler:
 
     async def reconcile(self, client: Client, _key: str) -> float | None:
         again: list[str] = []
-        while self._take_woken(client):
+        while await self._take_woken(client):
             binding: list[tuple[str, asyncio.Future[None]]] = []
             looks = 0
             while self._queue and len(binding) < AT_ONCE and looks < LIMIT_LOOKS:
                 *_, facts, found = heapq.heappop(self._queue)
+                if not self._is_due(client, facts.key, found):
+                    continue
                 looks += max(1, len(self._known.nodes))
                 binding.append((facts.key, asyncio.ensure_future(self._decide(client, facts, found))))
             results = await asyncio.gather(*(one for _, one in binding), return_exceptions=True)
@@ -163,10 +166,12 @@ class Scheduler:
         self._woken |= dict.fromkeys(again)
         return AGAIN_S if again else None
 
-    def _take_woken(self, client: Client) -> bool:
-        """Brings those to be looked at into their order. Whether there are any."""
+    async def _take_woken(self, client: Client) -> bool:
+        """Brings those to be looked at into their order, with pauses for others. Whether there are any."""
         woken, self._woken = self._woken, {}
-        for key in woken:
+        for number, key in enumerate(woken, start=1):
+            if number % PAUSE_AFTER == 0:
+                await asyncio.sleep(0)
             found = client.seen(key)
             if found is None or found[1]["spec"].get("nodeName") or found[1]["metadata"].get("deletionTimestamp"):
                 self._known.nominated.pop(key, None)
@@ -181,6 +186,16 @@ class Scheduler:
             facts = pod_facts(key, found[1])
             heapq.heappush(self._queue, (-facts.priority, facts.created, key, facts, found))
         return bool(self._queue)
+
+    def _is_due(self, client: Client, key: str, found: Found) -> bool:
+        """Whether the pod is still what it was when it came into the queue; it may be there twice, and bound meanwhile."""
+        entry = client.objects.store.get(key)
+        if entry is None or key in self._known.pods:
+            return False
+        if entry.revision != found[0].revision:
+            self._woken[key] = None
+            return False
+        return True
 
     def _decide(self, client: Client, facts: PodFacts, found: Found) -> Coroutine[Any, Any, None]:
         """Where it goes; what is to be awaited then."""
@@ -241,7 +256,9 @@ class Scheduler:
             self._known.remove(facts.key)
             raise
         if done is None:
+            # Gone, or somebody else has bound it.
             self._known.remove(facts.key)
+            self._learn(client, facts.key)
 
     async def _refuse(
         self,

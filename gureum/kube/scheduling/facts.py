@@ -117,6 +117,12 @@ class Known:
         self.shy: dict[str, PodFacts] = {}
         """Those on nodes that will not have certain others beside them."""
         self.nominated: dict[str, PodFacts] = {}
+        self._priorities: dict[int, int] = {}
+
+    @property
+    def lowest(self) -> int | None:
+        """The lowest priority of any that is placed; None while there is none."""
+        return min(self._priorities, default=None)
 
     def put_node(self, node: NodeFacts) -> bool:
         """Whether it is another node than before to a pod."""
@@ -138,6 +144,7 @@ class Known:
         pod.node = node
         pod.spec = {}  # the largest part of it, and nobody asks for it any more
         self.pods[pod.key] = pod
+        self._priorities[pod.priority] = self._priorities.get(pod.priority, 0) + 1
         if pod.anti:
             self.shy[pod.key] = pod
         if node in self.nodes:
@@ -149,6 +156,9 @@ class Known:
         pod = self.pods.pop(key, None)
         if pod is None:
             return False
+        self._priorities[pod.priority] -= 1
+        if not self._priorities[pod.priority]:
+            del self._priorities[pod.priority]
         self.shy.pop(key, None)
         if pod.node in self.nodes:
             self.nodes[pod.node].remove(key)

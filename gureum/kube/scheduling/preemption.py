@@ -61,9 +61,11 @@ def preempt(
     """The node that costs least, and else why there is none."""
     best: Candidate | None = None
     reasons: dict[str, int] = {}
+    lowest = known.lowest
+    nobody = lowest is None or lowest >= wish.pod.priority
     for name, why in misfits.items():
-        found: Candidate | tuple[str, ...] = (NOT_HELPFUL,)
-        if why.helps and name in known.nodes:
+        found: Candidate | tuple[str, ...] = (NO_VICTIMS if why.helps else NOT_HELPFUL,)
+        if why.helps and not nobody and name in known.nodes:
             found = _on_node(wish, known.nodes[name], known, budgets)
         if isinstance(found, Candidate):
             best = found if best is None or found.rank < best.rank else best
