@@ -60,24 +60,24 @@ def remove(names: HomeNames, name: str) -> None:
 
 
 def _make_guest(net: Path, user: Path, uid_base: int) -> None:
-    user.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with namespaces.guest_namespaces(uid_base) as pid:
-        namespaces.pin(f"/proc/{pid}/ns/user", user)
-        with namespaces.entered(Path(f"/proc/{pid}/ns/net")):
-            _furnish(uid_base, uid_base + namespaces.GUEST_IDS - 1)
-        namespaces.pin(f"/proc/{pid}/ns/net", net)
+        _keep_guest(pid, net, user, uid_base)
 
 
 def _make_joined(net: Path, user: Path, users: Path, uid_base: int) -> None:
     """A network of its own that a user namespace that is there already owns. PortError where that is not."""
     if not namespaces.is_pinned(users):
         raise PortError(f"the user namespace {users.name} is not there")
-    user.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with namespaces.joined_namespaces(users) as pid:
-        namespaces.pin(f"/proc/{pid}/ns/user", user)
-        with namespaces.entered(Path(f"/proc/{pid}/ns/net")):
-            _furnish(uid_base, uid_base + namespaces.GUEST_IDS - 1)
-        namespaces.pin(f"/proc/{pid}/ns/net", net)
+        _keep_guest(pid, net, user, uid_base)
+
+
+def _keep_guest(pid: int, net: Path, user: Path, uid_base: int) -> None:
+    user.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    namespaces.pin(f"/proc/{pid}/ns/user", user)
+    with namespaces.entered(Path(f"/proc/{pid}/ns/net")):
+        _furnish(uid_base, uid_base + namespaces.GUEST_IDS - 1)
+    namespaces.pin(f"/proc/{pid}/ns/net", net)
 
 
 def _make_plain(net: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.cloud.docker_clients import Docker, import_busybox
 from tests.cloud.running import Cloud, leftovers
 
 
@@ -40,3 +41,14 @@ def ec2(cloud: Cloud) -> Any:
             GroupId=group["GroupId"], IpProtocol="tcp", FromPort=port, ToPort=port, CidrIp="0.0.0.0/0"
         )
     return client
+
+
+@pytest.fixture(scope="module")
+def docker(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docker]:
+    """The docker command line against this cloud, with an image of busybox. What a module leaves running goes."""
+    made = Docker(cloud, tmp_path_factory.mktemp("docker-config"))
+    import_busybox(made)
+    yield made
+    left = made("ps", "-aq").split()
+    if left:
+        made("rm", "-fv", *left)

@@ -11,25 +11,14 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.cloud.docker_clients import BUSYBOX, Docker, fetch, free_port, import_busybox
+from tests.cloud.docker_clients import BUSYBOX, Docker, fetch, free_port
 from tests.cloud.running import Cloud, until
 
 pytestmark = pytest.mark.machine
-
-
-@pytest.fixture(scope="module")
-def docker(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docker]:
-    made = Docker(cloud, tmp_path_factory.mktemp("docker-config"))
-    import_busybox(made)
-    yield made
-    left = made("ps", "-aq").split()
-    if left:
-        made("rm", "-fv", *left)
 
 
 def test_containers_of_a_network_find_each_other_by_name(docker: Docker) -> None:

@@ -8,25 +8,14 @@ import json
 import os
 import subprocess
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.cloud.docker_clients import BUSYBOX, Docker, busybox_tar, import_busybox
-from tests.cloud.running import Cloud, program, until
+from tests.cloud.docker_clients import BUSYBOX, Docker, busybox_tar
+from tests.cloud.running import program, until
 
 pytestmark = pytest.mark.machine
-
-
-@pytest.fixture(scope="module")
-def docker(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docker]:
-    made = Docker(cloud, tmp_path_factory.mktemp("docker-config"))
-    import_busybox(made)
-    yield made
-    left = made("ps", "-aq").split()
-    if left:
-        made("rm", "-fv", *left)
 
 
 def test_files_are_copied_in_and_out_and_told_as_changes(docker: Docker, tmp_path: Path) -> None:

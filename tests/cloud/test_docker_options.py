@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.cloud.docker_clients import BUSYBOX, Docker, import_busybox
-from tests.cloud.running import Cloud, until
+from tests.cloud.docker_clients import BUSYBOX, Docker
+from tests.cloud.running import until
 
 pytestmark = pytest.mark.machine
 V2 = Path("/sys/fs/cgroup/cgroup.controllers").exists()
-
-
-@pytest.fixture(scope="module")
-def docker(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docker]:
-    made = Docker(cloud, tmp_path_factory.mktemp("docker-config"))
-    import_busybox(made)
-    yield made
-    left = made("ps", "-aq").split()
-    if left:
-        made("rm", "-fv", *left)
 
 
 def test_an_init_reaps_what_is_left_and_hands_signals_on(docker: Docker) -> None:

@@ -25,7 +25,6 @@ from tests.cloud.docker_clients import (
     busybox_tar,
     debian_packages,
     free_port,
-    import_busybox,
     registry,
 )
 from tests.cloud.running import Cloud, program
@@ -34,13 +33,6 @@ pytestmark = pytest.mark.machine
 # bcrypt of "secret": the only kind that the registry reads.
 _HTPASSWD = "me:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n"
 _MANIFEST, _INDEX = "application/vnd.oci.image.manifest.v1+json", "application/vnd.oci.image.index.v1+json"
-
-
-@pytest.fixture(scope="module")
-def docker(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Docker:
-    made = Docker(cloud, tmp_path_factory.mktemp("docker-config"))
-    import_busybox(made)
-    return made
 
 
 @pytest.fixture(scope="module")

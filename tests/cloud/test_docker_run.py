@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,23 +15,11 @@ from tests.cloud.docker_clients import (
     debian_packages,
     fetch,
     free_port,
-    import_busybox,
     nginx_archive,
     registry,
 )
-from tests.cloud.running import Cloud
 
 pytestmark = pytest.mark.machine
-
-
-@pytest.fixture(scope="module")
-def docker(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docker]:
-    made = Docker(cloud, tmp_path_factory.mktemp("docker-config"))
-    import_busybox(made)
-    yield made
-    left = made("ps", "-aq").split()
-    if left:
-        made("rm", "-fv", *left)
 
 
 def test_the_seed_commands(docker: Docker, tmp_path: Path) -> None:
