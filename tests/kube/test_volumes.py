@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from gureum.store.memory import MemoryStore
 from tests.kube.api import Api
 from tests.kube.test_controllers import PODS, node, until
 
@@ -158,6 +159,30 @@ def test_a_class_that_is_the_default_has_its_provisioner_told():
             waiting = await api.ok("GET", f"{CLAIMS}/c1")
             assert waiting["spec"]["storageClassName"] == "standard"
             assert waiting["metadata"]["annotations"]["volume.kubernetes.io/storage-provisioner"] == "example.com/disks"
+
+    asyncio.run(run())
+
+
+def test_what_was_begun_before_a_restart_goes_on():
+    async def run():
+        store = MemoryStore()
+        async with Api(store) as api:
+            # Its controllers are gone in the middle: the claim is marked for its provisioner, another is freed.
+            await api.cluster.controllers.close()
+            await api.ok("POST", "/api/v1/persistentvolumes", volume("freed", persistentVolumeReclaimPolicy="Delete"))
+            made = {"metadata": {"name": "simulated"}, "provisioner": "gureum.dev/simulated"}
+            await api.ok("POST", CLASSES, made)
+            marked = claim("c1", storageClassName="simulated")
+            marked["metadata"]["annotations"] = {
+                "volume.kubernetes.io/storage-provisioner": "gureum.dev/simulated",
+            }
+            await api.ok("POST", CLAIMS, marked)
+            gone = {"namespace": "default", "name": "gone", "uid": "1"}
+            await api.patch(f"{VOLUMES}/freed", {"spec": {"claimRef": gone}})
+            await api.patch(f"{VOLUMES}/freed/status", {"status": {"phase": "Released"}})
+        async with Api(store) as api:
+            await phase(api, f"{CLAIMS}/c1", "Bound")
+            await phase(api, f"{VOLUMES}/freed", "Failed")
 
     asyncio.run(run())
 

@@ -22,13 +22,15 @@ _DRIVER = f'"driver":"{PROVISIONER}"'.encode()
 
 def _of_claim(seen: Seen) -> list[str]:
     entry = seen.event.entry or seen.event.previous
-    ours = entry is not None and PROVISIONER.encode() in entry.value
+    # At the start there is no event: what was begun is looked at again.
+    ours = entry is None or PROVISIONER.encode() in entry.value
     return [f"{seen.place.namespace}/{seen.place.name}"] if ours else []
 
 
 def _of_volume(seen: Seen) -> list[str]:
     entry = seen.event.entry
-    return [f"/{seen.place.name}"] if entry is not None and _DRIVER in entry.value else []
+    ours = seen.after is not None and (entry is None or _DRIVER in entry.value)
+    return [f"/{seen.place.name}"] if ours else []
 
 
 async def reconcile(client: Client, key: str) -> None:
@@ -67,7 +69,8 @@ async def _end_released(client: Client, name: str) -> None:
     volume = client.get(VOLUMES, "", name)
     if volume is None or (volume.get("status") or {}).get("phase") != "Released":
         return
-    if volume["spec"].get("persistentVolumeReclaimPolicy") == "Delete":
+    ours = (volume["spec"].get("csi") or {}).get("driver") == PROVISIONER
+    if ours and volume["spec"].get("persistentVolumeReclaimPolicy") == "Delete":
         await client.delete(VOLUMES, "", name, NAME, uid=volume["metadata"]["uid"])
 
 

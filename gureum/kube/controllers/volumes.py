@@ -34,8 +34,10 @@ def controller(client: Client) -> Controller:
     def of_volume(seen: Seen) -> list[str]:
         keys = [f"{_VOLUME}{seen.place.name}"]
         for entry in (seen.event.entry, seen.event.previous):
-            holder = _decoded(entry).get("spec", {}).get("claimRef") or {}
-            keys.append(f"{_CLAIM}{holder.get('namespace')}/{holder.get('name')}")
+            holder = _decoded(entry).get("spec", {}).get("claimRef")
+            keys += [f"{_CLAIM}{holder.get('namespace')}/{holder.get('name')}"] if holder else []
+        if not seen.event.revision:
+            return keys  # at the start every claim is looked at anyway
         if seen.after is not None and not _holder_in(seen):
             keys += _unbound(client)
         return keys
@@ -90,7 +92,7 @@ async def _look_at_volume(client: Client, name: str) -> None:
     elif claim is not None and claim["metadata"]["uid"] == holder["uid"]:
         if claim["spec"].get("volumeName") == name:
             await _set_phase(client, volume, "Bound")
-    elif (volume.get("status") or {}).get("phase") not in ("Released", "Failed"):
+    elif (volume.get("status") or {}).get("phase") != "Failed":
         await _release(client, volume)
 
 
