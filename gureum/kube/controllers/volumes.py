@@ -38,8 +38,9 @@ def controller(client: Client) -> Controller:
             keys += [f"{_CLAIM}{holder.get('namespace')}/{holder.get('name')}"] if holder else []
         if not seen.event.revision:
             return keys  # at the start every claim is looked at anyway
-        if seen.after is not None and not _holder_in(seen):
-            keys += _unbound(client)
+        volume = _decoded(seen.event.entry)
+        if volume and not volume["spec"].get("claimRef"):
+            keys += _unbound(client, volume)
         return keys
 
     def of_claim(seen: Seen) -> list[str]:
@@ -57,14 +58,15 @@ def _decoded(entry: Any) -> Object:
     return {} if entry is None else msgspec.json.decode(entry.value)
 
 
-def _holder_in(seen: Seen) -> bool:
-    return bool(_decoded(seen.event.entry).get("spec", {}).get("claimRef"))
-
-
-def _unbound(client: Client) -> list[str]:
-    entries = client.objects.store.range(client.objects.prefix(CLAIMS))
-    places = [client.objects.place(one.key) for one in entries if COMPLETED.encode() not in one.value]
-    return [f"{_CLAIM}{place.namespace}/{place.name}" for place in places]
+def _unbound(client: Client, volume: Object | None = None) -> list[str]:
+    """Claims that wait, all or those that the volume fits."""
+    found = []
+    for entry in client.objects.store.range(client.objects.prefix(CLAIMS)):
+        if COMPLETED.encode() in entry.value or (volume is not None and not fits(volume, client.objects.decode(entry))):
+            continue
+        place = client.objects.place(entry.key)
+        found.append(f"{_CLAIM}{place.namespace}/{place.name}")
+    return found
 
 
 async def reconcile(client: Client, key: str) -> None:
