@@ -15,6 +15,8 @@ import logging
 from collections.abc import Collection, Coroutine
 from typing import Any
 
+import msgspec
+
 from gureum.kube.controllers.client import Client
 from gureum.kube.controllers.client import Seen as Found
 from gureum.kube.controllers.events import event_of
@@ -44,12 +46,34 @@ ENOUGH = 100
 AGAIN_S = 0.2
 
 
+class _Metadata(msgspec.Struct, rename={"created": "creationTimestamp", "deleted": "deletionTimestamp"}):
+    created: str = ""
+    deleted: str | None = None
+
+
+class _Spec(msgspec.Struct, rename={"node": "nodeName", "scheduler": "schedulerName", "gates": "schedulingGates"}):
+    node: str | None = None
+    scheduler: str | None = None
+    gates: list[Any] | None = None
+    priority: int | None = None
+
+
+class _Pod(msgspec.Struct):
+    """What the queue asks of a pod: there may be thousands in it."""
+
+    metadata: _Metadata
+    spec: _Spec
+
+
+_decode = msgspec.json.Decoder(_Pod).decode
+
+
 class Scheduler:
     def __init__(self) -> None:
         self._known = Known()
         self._client: Client | None = None
         self._woken: dict[str, None] = {}
-        self._queue: list[tuple[int, str, str, PodFacts, Found]] = []
+        self._queue: list[tuple[int, str, str, int]] = []
         self._nowhere: dict[str, None] = {}
         self._sociable: set[str] = set()
         self._claiming: set[str] = set()
@@ -152,9 +176,10 @@ class Scheduler:
             binding: list[tuple[str, asyncio.Future[None]]] = []
             looks = 0
             while self._queue and len(binding) < AT_ONCE and looks < LIMIT_LOOKS:
-                *_, facts, found = heapq.heappop(self._queue)
-                if not self._is_due(client, facts.key, found):
+                found = self._next(client)
+                if found is None:
                     continue
+                facts = pod_facts(found[0].key, found[1])
                 looks += max(1, len(self._known.nodes))
                 binding.append((facts.key, asyncio.ensure_future(self._decide(client, facts, found))))
             results = await asyncio.gather(*(one for _, one in binding), return_exceptions=True)
@@ -172,30 +197,27 @@ class Scheduler:
         for number, key in enumerate(woken, start=1):
             if number % PAUSE_AFTER == 0:
                 await asyncio.sleep(0)
-            found = client.seen(key)
-            if found is None or found[1]["spec"].get("nodeName") or found[1]["metadata"].get("deletionTimestamp"):
+            entry = client.objects.store.get(key)
+            pod = None if entry is None else _decode(client.objects.plain(entry))
+            if entry is None or pod is None or pod.spec.node or pod.metadata.deleted:
                 self._known.nominated.pop(key, None)
-                continue
-            spec = found[1]["spec"]
-            if spec.get("schedulerName") != NAME:
-                continue
-            if spec.get("schedulingGates"):
+            elif pod.spec.scheduler == NAME and pod.spec.gates:
                 self._gated.add(key)
-                continue
-            self._gated.discard(key)
-            facts = pod_facts(key, found[1])
-            heapq.heappush(self._queue, (-facts.priority, facts.created, key, facts, found))
+            elif pod.spec.scheduler == NAME:
+                self._gated.discard(key)
+                heapq.heappush(self._queue, (-(pod.spec.priority or 0), pod.metadata.created, key, entry.revision))
         return bool(self._queue)
 
-    def _is_due(self, client: Client, key: str, found: Found) -> bool:
-        """Whether the pod is still what it was when it came into the queue; it may be there twice, and bound meanwhile."""
+    def _next(self, client: Client) -> Found | None:
+        """The first of the queue, if it is still what it was when it came there: it may be there twice, and bound meanwhile."""
+        *_, key, revision = heapq.heappop(self._queue)
         entry = client.objects.store.get(key)
         if entry is None or key in self._known.pods:
-            return False
-        if entry.revision != found[0].revision:
+            return None
+        if entry.revision != revision:
             self._woken[key] = None
-            return False
-        return True
+            return None
+        return entry, client.objects.decode(entry)
 
     def _decide(self, client: Client, facts: PodFacts, found: Found) -> Coroutine[Any, Any, None]:
         """Where it goes; what is to be awaited then."""
