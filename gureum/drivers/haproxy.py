@@ -12,12 +12,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
-import signal
-import socket
-import subprocess
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -33,20 +29,17 @@ from gureum.drivers import (
     haproxy_maps,
     haproxy_tallies,
 )
-from gureum.drivers.haproxy_config import CONTROL_SOCKET, MASTER_SOCKET, pem_file
-from gureum.drivers.haproxy_haste import Haste
+from gureum.drivers.haproxy_config import pem_file
 from gureum.drivers.haproxy_process import FOLDER, ProxyFolder, State, host, remove_all
-from gureum.drivers.haproxy_slow_start import Ramps, risen, taken_over
+from gureum.drivers.haproxy_running import RunningProxy, inode
+from gureum.drivers.haproxy_slow_start import risen, taken_over
 from gureum.drivers.haproxy_text import group_name, server_name
 from gureum.drivers.network_names import checked_name
 from gureum.ports import PortError
 from gureum.ports.proxies import Certificate, Counters, Group, ProxySpec, Sink, TallySink, everything
 
 log = logging.getLogger("gureum.proxies")
-READY_TIMEOUT_S = 20.0
 _DELETE_AGAIN_S = 1.0
-_MOST_DELETIONS = 1000
-_MOST_AT_ONCE = 100
 _One = TypeVar("_One")
 
 
@@ -57,32 +50,12 @@ class Opener(Protocol):
         """ValueError when it was not sealed for this context."""
 
 
-class _Running:
-    """A proxy that this process knows."""
-
-    def __init__(self, folder: ProxyFolder, state: State) -> None:
-        self.folder, self.state = folder, state
-        self.child: subprocess.Popen[bytes] | None = None
-        self.log_reader: haproxy_logs.LogReader | None = None
-        self.ready_socket: socket.socket | None = None
-        self.pidfd = -1
-        self.certain = False  # whether the process is known to run `state.spec`
-        self.rendered: tuple[ProxySpec | None, dict[str, str]] = None, {}  # the files of the last wish that needed them
-        self.reading = haproxy_logs.reading(state.spec)
-        self.notices: asyncio.Queue[str] = asyncio.Queue(64)
-        self.to_delete: set[str] = set()
-        self.tls_errors = 0
-        control = folder.work / CONTROL_SOCKET
-        self.haste = Haste(control)
-        self.ramps = Ramps(lambda: self.state.rises, lambda texts: haproxy_control.commands(control, texts))
-
-
 class HaproxyProxies:
     """`run_dir`: of this home alone, gone after a reboot (tmpfs): private keys lie there. `sealer` opens them."""
 
     def __init__(self, home_id: str, run_dir: Path, sealer: Opener, *, program: str = "haproxy") -> None:
         self._home_id, self._run_dir, self._sealer, self._program = home_id, run_dir, sealer, program
-        self._running: dict[str, _Running] = {}
+        self._running: dict[str, RunningProxy] = {}
         self._wishes: dict[str, ProxySpec] = {}
         self._locks: dict[str, asyncio.Lock] = {}
         self._sinks: list[tuple[Sink, Callable[[ProxySpec], bool]]] = []
@@ -100,7 +73,10 @@ class HaproxyProxies:
             await self._adopt()
             wished = self._wishes.get(name)
             if wished is not None:
-                await self._bring(wished)
+                try:
+                    await self._bring(wished)
+                finally:
+                    self._delete_later(name)
 
     async def hasten(self, name: str, groups: tuple[Group, ...]) -> None:
         known = self._running.get(name)
@@ -115,7 +91,7 @@ class HaproxyProxies:
                 return
             known = self._running.pop(name, None)
             if known is not None:
-                self._let_go(known)
+                known.let_go()
             await asyncio.to_thread(ProxyFolder(self._home_id, self._run_dir, name).remove)
             if known is not None and known.child is not None:
                 known.child.poll()
@@ -125,15 +101,15 @@ class HaproxyProxies:
         if known is None:
             return
         group, server = group_name(group), server_name(server)
-        for worker in await self._workers(known):
-            await self._ask(known, f"shutdown sessions server {group}/{server}", f"@!{worker.pid}")
+        for worker in await known.workers():
+            await known.ask(f"shutdown sessions server {group}/{server}", f"@!{worker.pid}")
 
     async def died(self) -> str:
         await self._adopt()
         while True:
             name = await self._died.get()
             known = self._running.get(name)
-            if known is not None and known.pidfd < 0:
+            if known is not None and not known.runs:
                 return name
 
     def subscribe(self, sink: Sink, wants: Callable[[ProxySpec], bool] = everything) -> Callable[[], None]:
@@ -147,9 +123,9 @@ class HaproxyProxies:
         found = {}
         for name, known in list(self._running.items()):
             now = Counters()
-            if known.pidfd >= 0:
+            if known.runs:
                 with contextlib.suppress(PortError):
-                    now = await self._count(known)
+                    now = await known.count()
             found[name] = haproxy_counters.summed(known.state.past, now, known.tls_errors)
         return found
 
@@ -163,21 +139,21 @@ class HaproxyProxies:
         for task in self._tasks:
             task.cancel()
         for known in self._running.values():
-            self._let_go(known)
+            known.let_go()
         self._running.clear()
 
     # Bringing a wish about
 
     async def _bring(self, spec: ProxySpec) -> None:
         known = self._running.get(spec.name)
-        if known is not None and known.pidfd >= 0 and known.certain and known.state.spec == spec:
+        if known is not None and known.runs and known.certain and known.state.spec == spec:
             return
         net = Path(spec.sandbox_net)
         if any(group.preserve_client for group in spec.groups):
             await asyncio.to_thread(_open_sources, net, spec.address)
-        if known is not None and known.pidfd >= 0 and known.state.namespace != _inode(net):
-            self._let_go(known)  # its sandbox was made anew: it serves nobody
-        if known is not None and known.pidfd >= 0:
+        if known is not None and known.runs and known.state.namespace != inode(net):
+            known.let_go()  # its sandbox was made anew: it serves nobody
+        if known is not None and known.runs:
             # Servers first, also where more is different: what is left may be a matter of maps.
             servers = msgspec.structs.replace(spec, listeners=known.state.spec.listeners)
             for wish in (spec,) if spec.groups == known.state.spec.groups else (spec, servers):
@@ -187,7 +163,7 @@ class HaproxyProxies:
             if known.certain and known.state.spec == spec:
                 return
         files, pems = await asyncio.to_thread(self._render, spec)
-        if known is None or known.pidfd < 0:
+        if known is None or not known.runs:
             await self._start(spec, files, pems, known)
             return
         if await self._change_maps(known, spec, files):
@@ -197,7 +173,7 @@ class HaproxyProxies:
         known.rendered = spec, files
 
     async def _replace_worker(
-        self, known: _Running, spec: ProxySpec, files: dict[str, str], pems: dict[str, str]
+        self, known: RunningProxy, spec: ProxySpec, files: dict[str, str], pems: dict[str, str]
     ) -> None:
         if known.certain:
             known.haste.begin(known.state.spec.groups)
@@ -205,13 +181,13 @@ class HaproxyProxies:
         told: set[int] = set()
         try:
             await asyncio.to_thread(known.folder.write, files, pems)
-            newest = await self._reload(known)
+            newest = await known.reload()
         finally:
             told = await known.haste.end()
         await self._note(known, spec, anew=True)
         known.certain = newest not in told
 
-    async def _change(self, known: _Running, spec: ProxySpec) -> bool:
+    async def _change(self, known: RunningProxy, spec: ProxySpec) -> bool:
         """At run time; False where that cannot be. The files stay behind until the next reload writes them."""
         old = known.state.spec
         if not known.certain:
@@ -223,14 +199,14 @@ class HaproxyProxies:
         if steps is None:
             return False
         known.certain = False
-        if not await self._take_steps(known, steps):
+        if not await known.take_steps(steps):
             return False
         gone = had - {one.name for one in spec.certificates}
         if gone:
             await asyncio.to_thread(known.folder.forget, [pem_file(name) for name in gone])
         return True
 
-    async def _change_maps(self, known: _Running, spec: ProxySpec, files: dict[str, str]) -> bool:
+    async def _change_maps(self, known: RunningProxy, spec: ProxySpec, files: dict[str, str]) -> bool:
         """Rules at run time; False where that cannot be."""
         if not known.certain or known.state.spec.certificates != spec.certificates:
             return False
@@ -241,17 +217,17 @@ class HaproxyProxies:
         if changes is None:
             return False
         known.certain = False
-        if not await self._take_steps(known, changes.before):
+        if not await known.take_steps(changes.before):
             return False
         for name, lines in changes.versions.items():
-            (said,) = await haproxy_control.commands(self._control(known), [f"prepare map {name}"])
+            (said,) = await haproxy_control.commands(known.control, [f"prepare map {name}"])
             version = said.rpartition(" ")[2]
             if not version.isdigit():
                 return False
             steps = [f"add map @{version} {name} <<\n{lines}", f"commit map @{version} {name}"]
-            if any(await haproxy_control.commands(self._control(known), steps)):
+            if any(await haproxy_control.commands(known.control, steps)):
                 return False
-        return await self._take_steps(known, changes.after)
+        return await known.take_steps(changes.after)
 
     def _render(self, spec: ProxySpec) -> tuple[dict[str, str], dict[str, str]]:
         pems = self._open_keys(spec.certificates)
@@ -268,7 +244,7 @@ class HaproxyProxies:
             pems[certificate.name] = haproxy_config.pem(certificate, key)
         return pems
 
-    async def _note(self, known: _Running, spec: ProxySpec, *, anew: bool = False) -> None:
+    async def _note(self, known: RunningProxy, spec: ProxySpec, *, anew: bool = False) -> None:
         """`anew`: by a worker that knows nothing of what was before it."""
         known.reading = haproxy_logs.reading(spec)
         now = time.time()
@@ -277,124 +253,44 @@ class HaproxyProxies:
         known.state = msgspec.structs.replace(known.state, spec=spec, rises=rises)
         known.folder.write_state(known.state)  # a thread would hold the interpreter as long, and come later
         if anew:
-            await self._go_on_slowly(known)
+            await known.go_on_slowly()
         known.certain = True
 
-    async def _go_on_slowly(self, known: _Running) -> None:
-        with contextlib.suppress(PortError):
-            await known.ramps.set()
-        known.ramps.start()
-
     async def _start(
-        self, spec: ProxySpec, files: dict[str, str], pems: dict[str, str], before: _Running | None
+        self, spec: ProxySpec, files: dict[str, str], pems: dict[str, str], before: RunningProxy | None
     ) -> None:
         folder = ProxyFolder(self._home_id, self._run_dir, spec.name)
-        known = _Running(folder, State(spec))
+        known = self._known(folder, State(spec))
         if before is not None:
             now, was = time.time(), before.state
             rises = taken_over(risen(was.spec, spec, was.rises, now), now)
             known.state = State(spec, past=was.past, rises=rises)
         await asyncio.to_thread(folder.kill)
         if before is not None:
-            self._let_go(before)
+            before.let_go()
         await asyncio.to_thread(folder.write, files, pems)
         self._running[spec.name] = known
-        self._open_sockets(known, Path(spec.sandbox_net))
+        known.open_sockets(Path(spec.sandbox_net))
         child = await asyncio.to_thread(folder.start, Path(spec.sandbox_net), self._program)
         known.child = child
         known.state = msgspec.structs.replace(
-            known.state, pid=child.pid, ticks=start_ticks(child.pid), namespace=_inode(Path(spec.sandbox_net))
+            known.state, pid=child.pid, ticks=start_ticks(child.pid), namespace=inode(Path(spec.sandbox_net))
         )
         await asyncio.to_thread(folder.write_state, known.state)
-        self._watch(known)
+        known.watch()
         try:
-            await self._ready(known)
+            await known.ready()
         except PortError:
             await asyncio.to_thread(folder.kill)
             raise
-        await self._go_on_slowly(known)
+        await known.go_on_slowly()
         known.certain = True
         log.info("proxy started", extra={"proxy": spec.name, "pid": child.pid})
 
-    async def _reload(self, known: _Running) -> int:
-        """The new worker's process."""
-        past = known.state.past
-        with contextlib.suppress(PortError):
-            past = haproxy_counters.past(haproxy_counters.summed(past, await self._count(known), 0))
-        while not known.notices.empty():
-            known.notices.get_nowait()
-        known.folder.forget_words()
-        signal.pidfd_send_signal(known.pidfd, signal.SIGUSR2)
-        await self._ready(known)
-        # Not every version says in its notice that it has refused the configuration and kept the old worker: then no worker is new.
-        newest = next((worker.pid for worker in await self._workers(known) if worker.reloads == 0), None)
-        if newest is None:
-            raise self._refusal(known)
-        known.state = msgspec.structs.replace(known.state, past=past)
-        known.to_delete.clear()
-        log.info("proxy reloaded", extra={"proxy": known.folder.name})
-        return newest
-
-    async def _ready(self, known: _Running) -> None:
-        """Until the process says that its new worker serves. PortError with its own words where it refuses or ends."""
-        try:
-            async with asyncio.timeout(READY_TIMEOUT_S):
-                while True:
-                    notice = await known.notices.get()
-                    if "Reload failed" in notice or notice == "ended":
-                        raise self._refusal(known)
-                    if "READY=1" in notice:
-                        return
-        except TimeoutError as error:
-            raise PortError(
-                f"the proxy was not ready within {READY_TIMEOUT_S:.0f} s: {known.folder.words()}"
-            ) from error
-
-    def _refusal(self, known: _Running) -> PortError:
-        """For the load balancer's state. What cannot be read will not be the next time either; an address to listen at may come. What was served
-        before still is."""
-        words = known.folder.words()
-        log.warning("a proxy refuses its configuration", extra={"proxy": known.folder.name, "why": words})
-        return PortError(f"the proxy refuses its configuration: {words}", retry="found in configuration" not in words)
-
-    async def _take_steps(self, known: _Running, steps: list[haproxy_control.Step]) -> bool:
-        """False when one was refused: a reload brings the rest about."""
-        async for step, answer in self._answers(known, steps):
-            if _done(answer, step.good):
-                continue
-            if step.late:
-                known.to_delete.add(step.text)
-                self._delete_later(known)
-            elif step.again and haproxy_control.ALREADY_THERE.lower() in answer.lower():
-                known.to_delete -= {f"del server {step.text.split()[2]}"}
-                for text in step.again:
-                    await haproxy_control.command(self._control(known), text)
-            else:
-                log.info(
-                    "a change at run time was refused",
-                    extra={"proxy": known.folder.name, "step": step.text.split("\n")[0], "answer": answer},
-                )
-                return False
-        return True
-
-    async def _answers(
-        self, known: _Running, steps: list[haproxy_control.Step]
-    ) -> AsyncGenerator[tuple[haproxy_control.Step, str], None]:
-        """Many over one connection, where none has to be put right before the next: as a server has that is still to be deleted."""
-        at_once = 1 if known.to_delete else _MOST_AT_ONCE
-        for first in range(0, len(steps), at_once):
-            some = steps[first : first + at_once]
-            answers = await haproxy_control.commands(self._control(known), [step.text for step in some])
-            for step, answer in zip(some, answers, strict=True):
-                yield step, answer
-
-    def _control(self, known: _Running) -> Path:
-        return known.folder.work / CONTROL_SOCKET
-
-    def _delete_later(self, known: _Running) -> None:
+    def _delete_later(self, name: str) -> None:
         """A server that still has connections cannot be deleted; it is out of rotation, so there is no hurry."""
-        name = known.folder.name
-        if name not in self._deletions:
+        known = self._running.get(name)
+        if known is not None and known.to_delete and name not in self._deletions:
             loop = asyncio.get_running_loop()
             self._deletions[name] = loop.call_later(_DELETE_AGAIN_S, self._spawn_deletion, name)
 
@@ -407,26 +303,15 @@ class HaproxyProxies:
     async def _delete(self, name: str) -> None:
         async with self._locks.setdefault(name, asyncio.Lock()):
             known = self._running.get(name)
-            if known is None or known.pidfd < 0:
+            if known is None or not known.runs:
                 return
-            for text in sorted(known.to_delete)[:_MOST_DELETIONS]:
-                with contextlib.suppress(PortError):
-                    if _done(await self._ask(known, text), ("Server deleted", "No such server")):
-                        known.to_delete.discard(text)
-            if known.to_delete:
-                self._delete_later(known)
+            await known.delete_servers()
+            self._delete_later(name)
 
     # What runs
 
-    async def _ask(self, known: _Running, text: str, worker: str = "@1") -> str:
-        return await haproxy_control.command(known.folder.work / MASTER_SOCKET, f"{worker} {text}")
-
-    async def _workers(self, known: _Running) -> list[haproxy_control.Worker]:
-        """All workers, old ones too."""
-        return haproxy_control.workers(await haproxy_control.command(known.folder.work / MASTER_SOCKET, "show proc"))
-
-    async def _count(self, known: _Running) -> Counters:
-        return haproxy_counters.counted(await self._ask(known, "show stat -1 1 -1"))
+    def _known(self, folder: ProxyFolder, state: State) -> RunningProxy:
+        return RunningProxy(folder, state, self._take, self._died.put_nowait)
 
     async def _adopt(self) -> None:
         """Looks once at what an earlier agent has left."""
@@ -438,67 +323,15 @@ class HaproxyProxies:
             state = folder.read_state()
             if state is None or path.name in self._running:
                 continue
-            known = self._running[path.name] = _Running(folder, state)
+            known = self._running[path.name] = self._known(folder, state)
             if folder.alive(state):
-                self._open_sockets(known, Path(state.spec.sandbox_net))
-                self._watch(known)
+                known.open_sockets(Path(state.spec.sandbox_net))
+                known.watch()
                 known.ramps.start()
             else:
                 self._died.put_nowait(path.name)
 
-    def _open_sockets(self, known: _Running, net: Path) -> None:
-        try:
-            log_socket, known.ready_socket, _ = known.folder.sockets(net)
-        except FileNotFoundError as error:
-            raise PortError("the proxy's sandbox is not there yet") from error
-        loop = asyncio.get_running_loop()
-        known.log_reader = haproxy_logs.LogReader(loop, log_socket, lambda lines: self._take(known, lines))
-        loop.add_reader(known.ready_socket, self._hear, known)
-
-    def _hear(self, known: _Running) -> None:
-        assert known.ready_socket is not None
-        with contextlib.suppress(BlockingIOError, asyncio.QueueFull):
-            known.notices.put_nowait(known.ready_socket.recv(4096).decode(errors="replace"))
-
-    def _watch(self, known: _Running) -> None:
-        try:
-            known.pidfd = os.pidfd_open(known.state.pid)
-        except ProcessLookupError:
-            self._died.put_nowait(known.folder.name)
-            return
-        if known.child is None and not known.folder.alive(known.state):  # the pid is another's by now
-            os.close(known.pidfd)
-            known.pidfd = -1
-            self._died.put_nowait(known.folder.name)
-            return
-        asyncio.get_running_loop().add_reader(known.pidfd, self._ended, known)
-
-    def _ended(self, known: _Running) -> None:
-        self._close_pidfd(known)
-        if known.child is not None:
-            known.child.poll()
-        log.warning("a proxy has ended", extra={"proxy": known.folder.name})
-        with contextlib.suppress(asyncio.QueueFull):
-            known.notices.put_nowait("ended")
-        self._died.put_nowait(known.folder.name)
-
-    def _close_pidfd(self, known: _Running) -> None:
-        if known.pidfd >= 0:
-            asyncio.get_running_loop().remove_reader(known.pidfd)
-            os.close(known.pidfd)
-            known.pidfd = -1
-
-    def _let_go(self, known: _Running) -> None:
-        self._close_pidfd(known)
-        known.ramps.close()
-        if known.log_reader is not None:
-            known.log_reader.close()
-        if known.ready_socket is not None:
-            asyncio.get_running_loop().remove_reader(known.ready_socket)
-            known.ready_socket.close()
-        known.log_reader = known.ready_socket = None
-
-    def _take(self, known: _Running, lines: list[bytes]) -> None:
+    def _take(self, known: RunningProxy, lines: list[bytes]) -> None:
         known.tls_errors += sum(haproxy_logs.is_tls_failure(line) for line in lines)
         if self._tally_sinks and (counted := haproxy_tallies.tallies(lines, known.reading)):
             for tally_sink in tuple(self._tally_sinks):
@@ -531,14 +364,3 @@ def _open_sources(net: Path, address: str) -> None:
         foreign_sources.allow(net, address)
     except FileNotFoundError as error:
         raise PortError("the proxy's sandbox is not there yet") from error
-
-
-def _inode(net: Path) -> int:
-    try:
-        return os.stat(net).st_ino
-    except FileNotFoundError:
-        return 0
-
-
-def _done(answer: str, good: tuple[str, ...]) -> bool:
-    return any(answer.startswith(start) if start else not answer for start in good)

@@ -134,7 +134,7 @@ async def test_both_sides_of_a_proxy_are_told_with_the_packets_that_its_node_saw
         await clean_proxies(one.home_id, one.run_dir)
     front, back = {(CLIENT, NODE), (NODE, CLIENT)}, {(NODE, TARGET), (TARGET, NODE)}
     assert set(seen) == front | back
-    assert all(packets >= 4 * REQUESTS for packets, _ in seen.values())
+    assert all(packets >= 3 * REQUESTS for packets, _ in seen.values()), seen  # an answer may carry its FIN
     # The client's and the target's interfaces tell their own side alone, and the same packets.
     assert summed(told, "client") == {ends: counts for ends, counts in seen.items() if ends in front}
     assert summed(told, "target") == {ends: counts for ends, counts in seen.items() if ends in back}

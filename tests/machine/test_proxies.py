@@ -25,8 +25,9 @@ import msgspec
 import pytest
 
 from gureum.drivers import haproxy_control
-from gureum.drivers.haproxy import HaproxyProxies, clean
+from gureum.drivers.haproxy import clean
 from gureum.drivers.haproxy_process import ProxyFolder
+from gureum.drivers.haproxy_running import RunningProxy
 from gureum.ports import PortError
 from gureum.ports.proxies import (
     Certificate,
@@ -305,21 +306,21 @@ def test_a_new_worker_that_was_told_of_servers_before_its_time_is_replaced(
 ) -> None:
     """While it takes over, either worker may answer at the control socket."""
     one, two = (host.target(address) for address in TARGETS[:2])
-    reload = HaproxyProxies._reload
+    reload = RunningProxy.reload
 
     async def story() -> None:
         spec = host.spec(http_listener(), groups=(group(one),))
         await host.proxies.ensure(spec)
         longer = without(spec, attributes={"idle_timeout.timeout_seconds": "30"})
 
-        async def then_told(proxies: HaproxyProxies, known: Any) -> int:
-            newest = await reload(proxies, known)
-            await proxies.hasten(spec.name, (group(one, two),))
+        async def then_told(running: RunningProxy) -> int:
+            newest = await reload(running)
+            await host.proxies.hasten(spec.name, (group(one, two),))
             return newest
 
-        monkeypatch.setattr(HaproxyProxies, "_reload", then_told)
+        monkeypatch.setattr(RunningProxy, "reload", then_told)
         await host.proxies.ensure(longer)
-        monkeypatch.setattr(HaproxyProxies, "_reload", reload)
+        monkeypatch.setattr(RunningProxy, "reload", reload)
         await host.proxies.ensure(longer)
         assert {(await asyncio.to_thread(host.get)).told()["target"] for _ in range(4)} == {TARGETS[0]}
         await host.proxies.close()
