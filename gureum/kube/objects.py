@@ -71,6 +71,10 @@ class Objects:
     def all(self, storage: str, namespace: str = "") -> list[Object]:
         return [self.decode(entry) for entry in self.store.range(self.prefix(storage, namespace))]
 
+    def saying(self, storage: str, text: bytes) -> list[Object]:
+        """Those whose JSON has `text` in it; the others need no decoding. Not of Secrets, which are sealed."""
+        return [self.decode(entry) for entry in self.store.range(self.prefix(storage)) if text in entry.value]
+
     def plain(self, entry: Entry) -> bytes:
         """The object's JSON without its resourceVersion."""
         if entry.value[:1] == b"{":

@@ -8,6 +8,7 @@ from tests.kube.api import Api
 from tests.kube.test_controllers import APPS, PODS, deployment, node, rolled_out, until
 
 HERE = "/api/v1/namespaces/default"
+CLASSES = "/apis/scheduling.k8s.io/v1/priorityclasses"
 SLICES = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
 
 
@@ -176,5 +177,18 @@ def test_what_is_behind_a_service_follows_its_pods():
                 return not left and status == 404
 
             await until(gone)
+
+    asyncio.run(run())
+
+
+def test_pods_without_a_priority_have_that_of_the_default_class():
+    async def run():
+        async with Api() as api:
+            made = await api.ok("POST", PODS, pod("before"))
+            assert made["spec"]["priority"] == 0 and "priorityClassName" not in made["spec"]
+            for name, default in (("other", False), ("usual", True)):
+                await api.ok("POST", CLASSES, {"metadata": {"name": name}, "value": 7, "globalDefault": default})
+            made = await api.ok("POST", PODS, pod("after"))
+            assert (made["spec"]["priorityClassName"], made["spec"]["priority"]) == ("usual", 7)
 
     asyncio.run(run())

@@ -5,16 +5,15 @@ Source: Kubernetes, "Admission Controllers" (ServiceAccount, Priority, DefaultTo
 
 from __future__ import annotations
 
-import secrets
 from typing import Any
 
 from gureum.kube.admission import Attributes, Extra, Plugin
 from gureum.kube.errors import forbidden
+from gureum.kube.kinds.metadata import suffix
 from gureum.kube.objects import Objects
 
 TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
 _SYSTEM_PRIORITIES = {"system-cluster-critical": 2_000_000_000, "system-node-critical": 2_000_001_000}
-_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 _TOLERATION_S = 300
 Object = dict[str, Any]
 
@@ -55,7 +54,7 @@ def _mount_token(spec: Object) -> None:
         (one["name"] for one in spec.get("volumes") or () if str(one.get("name")).startswith("kube-api-access-")), ""
     )
     if not volume:
-        volume = "kube-api-access-" + "".join(secrets.choice(_LETTERS) for _ in range(5))
+        volume = f"kube-api-access-{suffix()}"
         field = {"apiVersion": "v1", "fieldPath": "metadata.namespace"}
         sources = [
             {"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}},
@@ -86,7 +85,7 @@ def priority(objects: Objects) -> Plugin:
             value = found["value"] if found else _SYSTEM_PRIORITIES[name]
             policy = (found or {}).get("preemptionPolicy", policy)
         else:
-            for one in objects.all("scheduling.k8s.io/priorityclasses"):
+            for one in objects.saying("scheduling.k8s.io/priorityclasses", b'"globalDefault":true'):
                 if one.get("globalDefault"):
                     spec["priorityClassName"] = one["metadata"]["name"]
                     value, policy = one["value"], one.get("preemptionPolicy", policy)

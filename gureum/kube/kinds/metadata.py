@@ -58,7 +58,16 @@ PATH_NAMES = frozenset(
 
 def generated(prefix: str) -> str:
     """A name from generateName."""
-    return prefix[:LIMIT_GENERATED] + "".join(secrets.choice(_SUFFIX) for _ in range(5))
+    return prefix[:LIMIT_GENERATED] + suffix()
+
+
+def suffix() -> str:
+    """Five letters and digits that make no words."""
+    number, found = secrets.randbelow(len(_SUFFIX) ** 5), ""
+    for _ in range(5):
+        number, digit = divmod(number, len(_SUFFIX))
+        found += _SUFFIX[digit]
+    return found
 
 
 def validate_metadata(storage: str, obj: Object, *, namespaced: bool) -> list[Cause]:
