@@ -2,6 +2,7 @@
 
     snapshots/NAME.img      where the file system can clone files (reflink): a clone of the volume, nothing more
     snapshots/NAME.blocks   else: the blocks that were new with this snapshot, one after the other
+    snapshots/NAME~2.blocks  so, where others have blocks of an earlier snapshot of that name that is gone
     snapshots/NAME.map      which block of the volume lies where, in this snapshot's blocks or in those of earlier ones
 
 A block is 128 KiB and is known by its BLAKE2b digest; one that the parent has too, at the same place, is not stored again. Zeros are not stored.
@@ -33,6 +34,7 @@ from gureum.ports import PortError
 
 BLOCK = 128 << 10
 DIGEST = 32
+_AGAIN = "~"  # in no snapshot's name
 _ZEROS = bytes(BLOCK)
 _FICLONE = 0x40049409
 _PUNCH_HOLE, _KEEP_SIZE = 2, 1
@@ -103,8 +105,8 @@ class SnapshotFiles:
         kept = self._read(name)
         if kept is None:
             return None
-        own = kept.names.index(name) if name in kept.names else -1
-        count = sum(1 for pack in _numbers(kept.packs) if pack == own)
+        own = {number for number, pack in enumerate(kept.names) if pack.partition(_AGAIN)[0] == name}
+        count = sum(1 for pack in _numbers(kept.packs) if pack in own)
         return Kept(kept.size_bytes, len(kept.indexes) // 4 * kept.block, count * kept.block)
 
     def make(
@@ -234,28 +236,37 @@ class SnapshotFiles:
 
     def _make(self, name: str, volume: Path, parent: Map | None, hold: Hold, writes: Writes) -> None:
         """Reads it all while it is in use; then, held, only sees whether anything was written, and reads again what may have been."""
+        pack = self._free_pack(name)
         draft = self._folder / f"{name}.blocks.draft"
         size = volume.stat().st_size
         with open(volume, "rb", buffering=0) as reader, open(_created(draft), "wb", buffering=0) as writer:
             try:
                 count = writes()
-                rows, new = _read_blocks(reader.fileno(), writer.fileno(), name, _rows(parent) if parent else {}, 0)
+                rows, new = _read_blocks(reader.fileno(), writer.fileno(), pack, _rows(parent) if parent else {}, 0)
                 with hold():
                     if count < 0 or writes() != count:
-                        rows, new = _read_blocks(reader.fileno(), writer.fileno(), name, rows, new)
+                        rows, new = _read_blocks(reader.fileno(), writer.fileno(), pack, rows, new)
                 os.fsync(writer.fileno())
             except OSError:
                 draft.unlink()
                 raise
         kept = _map(name, size, rows)
-        used = {slot for _, pack, slot in rows.values() if pack == name}
+        used = {slot for _, of, slot in rows.values() if of == pack}
         if used:
             if len(used) < new:
                 _punch(draft, used)
-            draft.rename(self._blocks_file(name))
+            draft.rename(self._blocks_file(pack))
         else:
             draft.unlink()
         self._write(name, kept)
+
+    def _free_pack(self, name: str) -> str:
+        """Of a snapshot of that name that is gone others may still have blocks."""
+        pack, number = name, 1
+        while self._blocks_file(pack).exists():
+            number += 1
+            pack = f"{name}{_AGAIN}{number}"
+        return pack
 
     def _restore(self, kept: Map, target: Path, size_bytes: int) -> None:
         draft = target.with_suffix(".draft")

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gureum.drivers.volume_snapshots import BLOCK, SnapshotFiles, Wanted
@@ -57,6 +57,7 @@ STEPS = st.lists(
 
 
 @settings(max_examples=80, deadline=None)
+@example(steps=[("write", 0, 1), ("make", 0, 0), ("make", 1, 0), ("remove", 0, 0), ("make", 0, 1)])
 @given(steps=STEPS)
 def test_each_snapshot_gives_back_its_moment(steps: list[tuple[str, int, int]]) -> None:
     with tempfile.TemporaryDirectory() as name:
