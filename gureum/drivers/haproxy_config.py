@@ -21,6 +21,7 @@ from gureum.base import tls_policies
 from gureum.drivers import haproxy_actions, haproxy_errors, haproxy_rules
 from gureum.drivers.haproxy_headers import (
     OWN_HEADERS,
+    SPELLINGS,
     checks,
     continued,
     forwarded_option,
@@ -139,11 +140,16 @@ def _global(host: Host) -> list[str]:
         "  tune.http.maxhdr 1000",
         "  tune.ssl.default-dh-param 2048",
         "  ssl-server-verify none",
+        *(f"  h1-case-adjust {name.lower()} {name}" for name in SPELLINGS),
     ]
 
 
+def _request_idle_s(spec: ProxySpec) -> int:
+    return int(spec.attributes.get("idle_timeout.timeout_seconds", "60"))
+
+
 def _defaults(spec: ProxySpec) -> list[str]:
-    idle = int(spec.attributes.get("idle_timeout.timeout_seconds", "60"))
+    idle = _request_idle_s(spec)
     errors = [f"  http-error {page_arguments(code)}" for code in (400, 408, 500, 502, 504)]
     return [
         "defaults http",
@@ -151,6 +157,7 @@ def _defaults(spec: ProxySpec) -> list[str]:
         "  log global",
         "  option http-ignore-probes",
         "  option abortonclose",
+        "  option h1-case-adjust-bogus-server",
         "  option idle-close-on-response",
         "  retries 0",
         "  http-reuse safe",
@@ -230,7 +237,7 @@ def _layer7(spec: ProxySpec, listener: Listener, groups: dict[str, Group]) -> tu
         *continued(spec.attributes, http2=tls),
         LONG_URL,
         *checks(spec.attributes, http2=tls),
-        *mended(spec.attributes),
+        *mended(spec.attributes, dns_name=spec.dns_name, idle_s=_request_idle_s(spec)),
         *to_client(listener, sticky=haproxy_actions.sticky(listener)),
         *actions.uses,
     ]

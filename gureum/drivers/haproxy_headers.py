@@ -1,6 +1,7 @@
 """What a request carries to its target and an answer to its client beyond what was sent: forwarding headers, trace ids, cookies. Pure.
 
-AWS: Application Load Balancers guide, "HTTP headers", "Request tracing", "Header modification", "Sticky sessions", "Desync mitigation mode".
+AWS: Application Load Balancers guide, "HTTP headers", "Request tracing", "Header modification", "Sticky sessions", "Desync mitigation mode"; Elastic
+Load Balancing guide, "How Elastic Load Balancing works", "HTTP headers".
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ _ANSWER_HEADERS = {
     "routing.http.response.x_content_type_options.header_value": "X-Content-Type-Options",
     "routing.http.response.x_frame_options.header_value": "X-Frame-Options",
 }
+SPELLINGS = ("X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Port", "Host", "X-Amzn-Trace-Id", "Upgrade", "Connection")
+"""Names that targets get like this by HTTP/1.1, for programs that take capital letters for another name. All others have small letters."""
 OWN_HEADERS = f"hdr Server {SERVER} hdr Date %[date,http_date]"
 """Of each answer that is the proxy's own: with the answer, so that no condition has to be looked at in those of targets."""
 
@@ -125,12 +128,32 @@ def of_target(listeners: Sequence[Listener]) -> list[str]:
     ]
 
 
-def mended(attributes: dict[str, str]) -> list[str]:
-    """Changes of requests that are not ordinary."""
+def mended(attributes: dict[str, str], *, dns_name: str, idle_s: int) -> list[str]:
+    """Changes of requests that are not ordinary. `dns_name`: the load balancer's own ("" for none); `idle_s`: its idle timeout."""
     return [
+        *_host(attributes, dns_name),
+        *_expected(idle_s),
         *(["http-request del-header [^-a-zA-Z0-9] -m reg"] if _only_valid(attributes) else []),
         *_upgrades(),
         *haproxy_desync.to_target(_desync_mode(attributes)),
+    ]
+
+
+def _host(attributes: dict[str, str], dns_name: str) -> list[str]:
+    """AWS: names of hosts get small letters, and a request of HTTP/1.0 without any is given the load balancer's."""
+    own = [f"http-request set-header Host {word(dns_name)} if !{{ req.hdr(host) -m found }}"] if dns_name else []
+    if attributes.get("routing.http.preserve_host_header.enabled") == "true":
+        return own
+    return [*own, "http-request set-header Host %[req.hdr(host),lower] if { req.hdr(host) -m reg [A-Z] }"]
+
+
+def _expected(idle_s: int) -> list[str]:
+    """AWS: a client that waits for 100 Continue (HTTP/1.1) is told so at once, whatever its target would say, which does not see that it was asked.
+    HAProxy tells it when it waits for a body itself: here, for its first byte."""
+    asked = "{ req.hdr(expect) -i 100-continue }"
+    return [
+        f"http-request wait-for-body time {idle_s}s at-least 1 if {{ fc_http_major 1 }} {asked}",
+        f"http-request del-header expect if {asked}",
     ]
 
 

@@ -1,7 +1,7 @@
 """What most requests and answers are, and how they are spared the rest: one line that says so and leaves the section (`allow`). Pure.
 
-An ordinary request has a usual method, is HTTP/1.1 (or 2), of limited length, names its host, and has none of the headers that some later line looks
-at. So the later lines, each of which costs a look at a header or a variable, are only for the others: refusals, classes of desync, headers that are
+An ordinary request has a usual method, is HTTP/1.1 (or 2), of limited length, names its host in small letters, and has none of the headers that some
+later line looks at. So the later lines, each of which costs a look at a header or a variable, are only for the others: refusals, classes of desync, headers that are
 continued (X-Forwarded-For, X-Amzn-Trace-Id), upgrades. What is wished for every request stands before. A request that is ordinary but for headers
 that are continued leaves when they have been.
 
@@ -51,9 +51,9 @@ def _conditions(http2: bool, valid_names: bool, *, continued: bool) -> list[str]
 def block(*, bodiless: bool, valid_names: bool, continued: bool = False) -> str:
     """An expression for all headers of an ordinary request, to the empty line at their end. `bodiless`: of a method that has no length.
     `continued`: with headers that are. Nothing in it goes back, so that a block is read once."""
-    special = f"{'' if continued else _CONTINUED}upgrade:"
+    special = f"{'' if continued else _CONTINUED}upgrade:|expect:"
     length, name = _LENGTH if bodiless else f"(?!content-length:){_LENGTH}", "[-a-z0-9]++:" if valid_names else ""
-    return rf"^(?=(?>[^\n]*\n)*?host:)(?:(?!{special}|{length}){name}[\t\x20-\x7e]++\r\n)++\r\n$"
+    return rf"^(?=(?>[^\n]*\n)*?host:[^A-Z\n]*+\n)(?:(?!{special}|{length}){name}[\t\x20-\x7e]++\r\n)++\r\n$"
 
 
 def response() -> list[str]:

@@ -115,7 +115,7 @@ class Listener(msgspec.Struct, frozen=True):
 class ProxySpec(msgspec.Struct, frozen=True):
     """`sandbox_net`: path of the namespace. `address`: the interface's primary private one: the proxy listens there and speaks to targets from
     it. `label`: the log's name of the load balancer ("app/my-lb/50dc6c495c0c9188"). `attributes`: of the load balancer, by AWS's keys
-    (idle_timeout.timeout_seconds …), the ones that are in force."""
+    (idle_timeout.timeout_seconds …), the ones that are in force. `dns_name`: the load balancer's, for requests that name no host."""
 
     name: str
     sandbox_net: str
@@ -125,6 +125,7 @@ class ProxySpec(msgspec.Struct, frozen=True):
     groups: tuple[Group, ...] = ()
     certificates: tuple[Certificate, ...] = ()
     attributes: dict[str, str] = {}
+    dns_name: str = ""
 
 
 class Record(msgspec.Struct, frozen=True):

@@ -441,6 +441,44 @@ def test_preserved_host_header_is_left_alone(host: ProxyHost) -> None:
     assert asked(host, {"routing.http.preserve_host_header.enabled": "true"}, {}, port=8080)["host"] == ["example.com"]
 
 
+def test_hosts_and_names_are_spelled_as_documented_and_who_waits_to_send_is_told_at_once(host: ProxyHost) -> None:
+    """ "How Elastic Load Balancing works", "HTTP headers": host names in small letters, seven header names in mixed case, the load balancer's name
+    for HTTP/1.0 without a host; Expect is answered at once and not passed on."""
+
+    def spell(request: BaseHTTPRequestHandler) -> None:
+        request.rfile.read(int(request.headers.get("Content-Length", 0)))
+        told = str(request.headers).encode()
+        request.send_response(200)
+        request.send_header("Content-Length", str(len(told)))
+        request.end_headers()
+        request.wfile.write(told)
+
+    def lines(answer: bytes) -> list[str]:
+        return answer.decode().partition("\r\n\r\n")[2].split("\n")
+
+    def talk() -> None:
+        wished = ["X-Forwarded-For: 10.9.0.1", "X-Forwarded-Proto: http", "X-Forwarded-Port: 80", "Host: example.com"]
+        ordinary = b"GET / HTTP/1.1\r\nhost: example.com\r\nx-own: Aa\r\nconnection: close\r\n\r\n"
+        told = lines(host.raw(ordinary))
+        assert {*wished, "x-own: Aa"} <= set(told)
+        assert any(line.startswith("X-Amzn-Trace-Id: Root=") for line in told)
+        assert set(wished) <= set(lines(host.raw(ordinary.replace(b"example", b"EXAMPLE"))))
+        assert "Host: lb-1.elb.example" in lines(host.raw(b"GET / HTTP/1.0\r\n\r\n"))
+        with host.connect(80) as sock:
+            head = b"POST / HTTP/1.1\r\nHost: example.com\r\nExpect: 100-continue\r\nContent-Length: 2\r\nConnection: close\r\n\r\n"
+            sock.sendall(head)
+            assert sock.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
+            sock.sendall(b"hi")
+            answer = b"".join(iter(lambda: sock.recv(1000), b""))
+        assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert "expect" not in answer.decode().lower()
+
+    spec = host.spec(
+        http_listener(), groups=(group(host.target(TARGETS[0], handler=spell)),), dns_name="lb-1.elb.example"
+    )
+    serve(host, spec, talk)
+
+
 @pytest.mark.parametrize(("drop", "there"), [("true", False), ("false", True)])
 def test_invalid_header_names_are_dropped_when_wished(host: ProxyHost, drop: str, there: bool) -> None:
     """ "routing.http.drop_invalid_header_fields.enabled": names of alphanumeric characters and hyphens are valid."""

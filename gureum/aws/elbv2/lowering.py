@@ -146,6 +146,7 @@ def _proxy_spec(
         groups=tuple(_proxied_group(group) for group in _groups(bounds)),
         certificates=tuple(certificates.values()),
         attributes=_of_proxy(attributes_of_balancer(balancer)),
+        dns_name=balancer.spec.dns_name,
     )
 
 
