@@ -173,8 +173,7 @@ def _made(call: Call, group: Group, given: dict[str, Any]) -> tuple[ScheduledAct
         -1 if given.get("DesiredCapacity") is None else given["DesiredCapacity"],
     )
     _check(call, group, spec)
-    first = start or (0.0 if spec.recurrence else call.now)
-    due = _due(spec, call.now) if spec.recurrence else first
+    due = start or _due(spec, call.now)
     if any(one.spec.due == due and not (one.spec.recurrence or spec.recurrence) for one in others):
         raise exists("Scheduled action already exists at the given start time.")
     spec = msgspec.structs.replace(spec, due=due)
@@ -205,10 +204,10 @@ def _check(call: Call, group: Group, spec: ScheduledSpec) -> None:
 
 
 def _due(spec: ScheduledSpec, now: float) -> float:
-    """When a recurring action acts next, 0.0 for never more."""
+    """When an action that has started acts next, 0.0 for never more."""
     if not spec.recurrence:
         return 0.0
-    due = next_time(parse_cron(spec.recurrence), max(now, spec.start - 1), spec.zone)
+    due = next_time(parse_cron(spec.recurrence), now, spec.zone)
     return 0.0 if spec.end and due > spec.end else due
 
 
@@ -226,10 +225,10 @@ def _show(call: Call, action: ScheduledAction) -> dict[str, Any]:
         "AutoScalingGroupName": group_name,
         "ScheduledActionName": spec.name,
         "ScheduledActionARN": f"arn:aws:autoscaling:{region}:{account}:scheduledUpdateGroupAction:{where}",
-        "StartTime": spec.start or spec.due,
-        "Time": spec.start or spec.due,
     }
-    optional = {"Recurrence": spec.recurrence, "TimeZone": spec.zone, "EndTime": spec.end}
+    optional = {
+        "StartTime": spec.due, "Time": spec.due, "Recurrence": spec.recurrence, "TimeZone": spec.zone, "EndTime": spec.end,
+    }  # fmt: skip
     shown |= {name: value for name, value in optional.items() if value}
     sizes = {"MinSize": spec.min, "MaxSize": spec.max, "DesiredCapacity": spec.desired}
     return shown | {name: value for name, value in sizes.items() if value >= 0}

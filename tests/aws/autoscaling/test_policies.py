@@ -303,6 +303,25 @@ def test_a_recurring_action_acts_again_and_again_in_its_zone(cloud):
     assert cloud.told()["DesiredCapacity"] == 2
 
 
+def test_a_recurring_action_with_a_start_acts_then_and_as_it_recurs_from_there(cloud):
+    cloud.group(size=1)
+    start = in_s(cloud, 100)
+    params = {"ScheduledActionName": "s", "Recurrence": "0 9 * * *", "StartTime": start, "DesiredCapacity": 2}
+    cloud("PutScheduledUpdateGroupAction", **G, **params)
+    cloud.wait(110)
+    assert cloud.told()["DesiredCapacity"] == 2
+    (shown,) = cloud("DescribeScheduledActions", **G)["ScheduledUpdateGroupActions"]
+    due = dt.datetime.fromtimestamp(shown["StartTime"], dt.UTC)
+    assert due > start and (due.hour, due.minute) == (9, 0)
+
+
+def test_a_recurrence_that_never_comes_tells_no_time(cloud):
+    cloud.group(size=1)
+    cloud("PutScheduledUpdateGroupAction", **G, ScheduledActionName="s", Recurrence="0 9 31 2 *", DesiredCapacity=2)
+    (shown,) = cloud("DescribeScheduledActions", **G)["ScheduledUpdateGroupActions"]
+    assert "StartTime" not in shown and "Time" not in shown
+
+
 def test_a_suspended_schedule_does_nothing(cloud):
     cloud.group(size=1)
     cloud("SuspendProcesses", **G, ScalingProcesses=["ScheduledActions"])
