@@ -120,7 +120,7 @@ def test_every_protocol_keeps_alarms(cloudwatch: Any) -> None:
     assert shown["StateValue"] == "INSUFFICIENT_DATA"
     assert {name: shown[name] for name in alarm if name != "Tags"} == {n: v for n, v in alarm.items() if n != "Tags"}
     assert cloudwatch.list_tags_for_resource(ResourceARN=shown["AlarmArn"])["Tags"] == alarm["Tags"]
-    cloudwatch.put_composite_alarm(AlarmName="top", AlarmRule='ALARM("high / load")')
+    cloudwatch.put_composite_alarm(AlarmName="top", AlarmRule='AT_LEAST(100%, ALARM, ("high / load"))')
     both = cloudwatch.describe_alarms(AlarmTypes=["MetricAlarm", "CompositeAlarm"])
     assert (len(both["MetricAlarms"]), len(both["CompositeAlarms"])) == (1, 1)
     cloudwatch.set_alarm_state(AlarmName="high / load", StateValue="ALARM", StateReason="test")

@@ -1,6 +1,8 @@
-"""The rule language of composite alarms: ALARM(name), OK(name), INSUFFICIENT_DATA(name), TRUE, FALSE, AND, OR, NOT, parentheses.
+"""The rule language of composite alarms: ALARM(name), OK(name), INSUFFICIENT_DATA(name), AT_LEAST(2, ALARM, (name, name, name)), TRUE, FALSE,
+AND, OR, NOT, parentheses.
 
 AWS: PutCompositeAlarm, AlarmRule. Names may stand in double quotes or not; an ARN of an alarm of the same account and region is its name.
+AT_LEAST counts the alarms that are in a state, or are not ("NOT OK"); how many there must be is a number or a share of them ("50%").
 NOT binds strongest, then AND, then OR. Pure.
 """
 
@@ -11,9 +13,13 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 LIMIT_LENGTH, LIMIT_ELEMENTS, LIMIT_CHILDREN, LIMIT_DEPTH = 10240, 500, 100, 60
-STATES = ("ALARM", "OK", "INSUFFICIENT_DATA")
 _STATE = re.compile(r"(ALARM|OK|INSUFFICIENT_DATA)\s*\(\s*", re.ASCII)
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)+)"\s*\)')
+_AT_LEAST = re.compile(
+    r"AT_LEAST\s*\(\s*(\d{1,3})(%?)\s*,\s*(NOT\s+)?(ALARM|OK|INSUFFICIENT_DATA)\s*,\s*\(", re.ASCII
+)
+_LISTED = re.compile(r'\s*(?:"((?:[^"\\]|\\.)+)"\s*|([^\s",()][^",()]*))([,)])')
+_END = re.compile(r"\s*\)")
 _WORD = re.compile(r"(AND|OR|NOT|TRUE|FALSE)\b", re.IGNORECASE | re.ASCII)
 
 
@@ -26,10 +32,12 @@ StateOf = Callable[[str], str]
 
 
 class Token(NamedTuple):
-    """`kind`: "(", ")", "AND", "OR", "NOT", "TRUE", "FALSE", or a state with the alarm's `name`."""
+    """`kind`: "(", ")", "AND", "OR", "NOT", "TRUE", "FALSE", or a state that `least` of the alarms in `names` must be in (`negated`: not in)."""
 
     kind: str
-    name: str = ""
+    names: tuple[str, ...] = ()
+    least: int = 1
+    negated: bool = False
 
 
 class AlarmRule:
@@ -39,10 +47,10 @@ class AlarmRule:
         if len(text) > LIMIT_LENGTH:
             raise RuleError(f"AlarmRule must not exceed {LIMIT_LENGTH} characters.")
         self._tokens = _tokens(text)
-        elements = sum(1 for token in self._tokens if token.kind not in ("AND", "OR", "NOT"))
+        elements = sum(max(1, len(token.names)) for token in self._tokens if token.kind not in ("AND", "OR", "NOT"))
         if elements > LIMIT_ELEMENTS:
             raise RuleError(f"AlarmRule must not have more than {LIMIT_ELEMENTS} elements.")
-        self.children = tuple(dict.fromkeys(token.name for token in self._tokens if token.name))
+        self.children = tuple(dict.fromkeys(name for token in self._tokens for name in token.names))
         if len(self.children) > LIMIT_CHILDREN:
             raise RuleError(f"AlarmRule must not have more than {LIMIT_CHILDREN} children.")
         self.holds(lambda name: "OK")
@@ -61,7 +69,11 @@ def _tokens(text: str) -> list[Token]:
             place += 1
         elif found := _STATE.match(text, place):
             name, place = _name(text, found.end())
-            tokens.append(Token(found.group(1), name))
+            tokens.append(Token(found.group(1), (name,)))
+        elif found := _AT_LEAST.match(text, place):
+            names, place = _names(text, found.end())
+            least = _least(int(found.group(1)), bool(found.group(2)), len(names))
+            tokens.append(Token(found.group(4), names, least, bool(found.group(3))))
         elif found := _WORD.match(text, place):
             tokens.append(Token(found.group(1).upper()))
             place = found.end()
@@ -76,12 +88,40 @@ def _name(text: str, place: int) -> tuple[str, int]:
         found = _QUOTED.match(text, place)
         if found is None:
             raise RuleError(f"Syntax error at position {place + 1}: a quoted alarm name does not end.")
-        return re.sub(r"\\(.)", r"\1", found.group(1)), found.end()
+        return _unescaped(found.group(1)), found.end()
     end = text.find(")", place)
     name = text[place:end].strip()
     if end < 0 or not name:
         raise RuleError(f"Syntax error at position {place + 1}: an alarm name and ')' are expected.")
     return name, end + 1
+
+
+def _names(text: str, place: int) -> tuple[tuple[str, ...], int]:
+    """The names of AT_LEAST's list, whose "(" lies before `place`, and the place behind its end."""
+    names: list[str] = []
+    more = True
+    while more:
+        found = _LISTED.match(text, place)
+        if found is None:
+            raise RuleError(f"Syntax error at position {place + 1}: an alarm name and ',' or ')' are expected.")
+        names.append(_unescaped(found.group(1)) if found.group(1) else found.group(2).rstrip())
+        place, more = found.end(), found.group(3) == ","
+    end = _END.match(text, place)
+    if end is None:
+        raise RuleError(f"Syntax error at position {place + 1}: the ')' of AT_LEAST is expected.")
+    return tuple(names), end.end()
+
+
+def _unescaped(quoted: str) -> str:
+    return re.sub(r"\\(.)", r"\1", quoted)
+
+
+def _least(number: int, share: bool, of: int) -> int:
+    """How many alarms are enough; a share (%) of them is rounded up."""
+    most = 100 if share else of
+    if not 1 <= number <= most:
+        raise RuleError(f"The threshold of AT_LEAST must be between 1 and {most}{'%' if share else ''}.")
+    return -(-number * of // 100) if share else number
 
 
 class _Reading:
@@ -131,8 +171,9 @@ class _Reading:
         self._at += 1
         if token.kind == "(":
             return self._inner()
-        if token.kind in STATES and token.name:
-            return self._state_of(token.name) == token.kind
+        if token.names:
+            hits = sum((self._state_of(name) == token.kind) != token.negated for name in token.names)
+            return hits >= token.least
         if token.kind in ("TRUE", "FALSE"):
             return token.kind == "TRUE"
         raise RuleError(f"Unexpected '{token.kind}' in the rule.")

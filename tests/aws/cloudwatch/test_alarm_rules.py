@@ -37,6 +37,14 @@ def holds(text: str) -> bool:
         ("not (TRUE)", False),
         ("ALARM(unknown)", False),
         ("((TRUE))", True),
+        ("AT_LEAST(1, ALARM, (cpu, disk, net))", True),
+        ("AT_LEAST(2, ALARM, (cpu, disk, net))", False),
+        ("AT_LEAST(2, NOT OK, (cpu, disk, net))", True),
+        ('AT_LEAST(2,ALARM,("cpu","my alarm (1"))', True),
+        ("AT_LEAST(33%, ALARM, (cpu, disk, net))", True),
+        ("AT_LEAST(34%, ALARM, (cpu, disk, net))", False),
+        ("AT_LEAST(100%, NOT INSUFFICIENT_DATA, (cpu, disk))", True),
+        ("NOT AT_LEAST(2, ALARM, (cpu, disk)) AND OK(disk)", True),
     ],
 )
 def test_rules(rule: str, expected: bool) -> None:
@@ -60,6 +68,15 @@ def test_rules(rule: str, expected: bool) -> None:
         "NOT",
         "TRUE OR OR TRUE",
         "alarm(cpu)",
+        "AT_LEAST(0, ALARM, (cpu))",
+        "AT_LEAST(3, ALARM, (cpu, disk))",
+        "AT_LEAST(101%, ALARM, (cpu, disk))",
+        "AT_LEAST(1, TRUE, (cpu))",
+        "AT_LEAST(1, ALARM, ())",
+        "AT_LEAST(1, ALARM, (cpu,))",
+        "AT_LEAST(1, ALARM, (cpu)",
+        "AT_LEAST(1, ALARM, cpu)",
+        "AT_LEAST(1, ALARM, (" + ", ".join(f"a{n}" for n in range(101)) + "))",
         "(" * 100 + "TRUE" + ")" * 100,
         " OR ".join(f"ALARM(a{n})" for n in range(101)),
         " OR ".join(["TRUE"] * 501),
@@ -73,6 +90,7 @@ def test_what_is_no_rule(rule: str) -> None:
 
 def test_children_stand_once_in_the_order_of_their_first_place() -> None:
     assert AlarmRule("ALARM(b) OR (OK(a) AND OK(b))").children == ("b", "a")
+    assert AlarmRule("OK(c) OR AT_LEAST(1, ALARM, (b, c, a))").children == ("c", "b", "a")
 
 
 terms = st.recursive(

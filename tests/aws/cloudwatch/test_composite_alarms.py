@@ -54,6 +54,16 @@ def test_names_arns_and_quotes_name_the_same(watch: Watch) -> None:
     assert watch.state("top") == "ALARM"
 
 
+def test_at_least_so_many_of_its_children(watch: Watch) -> None:
+    alarms(watch, "a", "b", "c")
+    composite(watch, "top", f"AT_LEAST(60%, ALARM, ({PREFIX}a, b, c))")
+    assert watch.stored("top").spec.children == ("a", "b", "c")  # type: ignore[union-attr]
+    set_state(watch, "a", "ALARM")
+    assert watch.state("top") == "OK"
+    set_state(watch, "c", "ALARM")
+    assert watch.state("top") == "ALARM"
+
+
 def test_composites_of_composites(watch: Watch) -> None:
     alarms(watch, "a")
     composite(watch, "middle", "ALARM(a)")
