@@ -15,9 +15,7 @@ from typing import NamedTuple
 LIMIT_LENGTH, LIMIT_ELEMENTS, LIMIT_CHILDREN, LIMIT_DEPTH = 10240, 500, 100, 60
 _STATE = re.compile(r"(ALARM|OK|INSUFFICIENT_DATA)\s*\(\s*", re.ASCII)
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)+)"\s*\)')
-_AT_LEAST = re.compile(
-    r"AT_LEAST\s*\(\s*(\d{1,3})(%?)\s*,\s*(NOT\s+)?(ALARM|OK|INSUFFICIENT_DATA)\s*,\s*\(", re.ASCII
-)
+_AT_LEAST = re.compile(r"AT_LEAST\s*\(\s*(\d{1,3})(%?)\s*,\s*(NOT\s+)?(ALARM|OK|INSUFFICIENT_DATA)\s*,\s*\(", re.ASCII)
 _LISTED = re.compile(r'\s*(?:"((?:[^"\\]|\\.)+)"\s*|([^\s",()][^",()]*))([,)])')
 _END = re.compile(r"\s*\)")
 _WORD = re.compile(r"(AND|OR|NOT|TRUE|FALSE)\b", re.IGNORECASE | re.ASCII)
