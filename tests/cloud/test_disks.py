@@ -98,7 +98,9 @@ def test_volumes_are_as_fast_as_they_say(cloud: Cloud, ec2: Any, machine: dict[s
     name = machine["InstanceId"]
     if not limits_of(cloud, name):
         pytest.skip("this host does not throttle disks")
-    volume = new_volume(ec2, machine["Placement"]["AvailabilityZone"], VolumeType="gp3", Iops=4000, Throughput=200)
+    volume = new_volume(
+        ec2, machine["Placement"]["AvailabilityZone"], Size=10, VolumeType="gp3", Iops=4000, Throughput=200
+    )
     ec2.attach_volume(VolumeId=volume, InstanceId=name, Device="/dev/sdx")
     # The root is gp3, /dev/sdb the default, gp2.
     root, second = (3000, 125 << 20), (3000, 128 << 20)

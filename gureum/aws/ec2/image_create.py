@@ -18,7 +18,7 @@ from gureum.aws.ec2.instance_lowering import LIVING
 from gureum.aws.ec2.snapshot_kinds import Snapshot
 from gureum.aws.ec2.snapshots import copy_of, known_region
 from gureum.aws.ec2.tags import tags_of
-from gureum.aws.ec2.volume_types import check_device, check_volume
+from gureum.aws.ec2.volume_types import check_device, check_volume, laid_over
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import Result, operation
 from gureum.base.ids import new_id
@@ -181,7 +181,7 @@ def _laid_over(call: Call, before: dict[str, Any] | None, name: str, ebs: dict[s
         raise AwsError("InvalidBlockDeviceMapping", text)
     least = before["Ebs"]["VolumeSize"] if before else 1
     filled = before["Ebs"] if before else {"VolumeType": "gp2", "DeleteOnTermination": False, "Encrypted": False}
-    merged = {**filled, **ebs}
+    merged = laid_over(filled, ebs)
     if "VolumeSize" not in merged:
         raise ids.missing("BlockDeviceMapping.Ebs.VolumeSize")
     check_device(name)

@@ -44,7 +44,7 @@ from gureum.aws.ec2.snapshot_kinds import Snapshot, find_snapshot, from_snapshot
 from gureum.aws.ec2.spot_kinds import SpotRequestSpec, SpotRequestStatus
 from gureum.aws.ec2.spot_options import FULFILLED, new_spot_request, spot_options
 from gureum.aws.ec2.tags import tags_of
-from gureum.aws.ec2.volume_types import check_device, check_volume
+from gureum.aws.ec2.volume_types import check_device, check_volume, laid_over
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import operation
 from gureum.base.ids import new_id
@@ -297,7 +297,7 @@ def _disks(call: Call, params: dict[str, Any], image: LaunchImage, zone: str) ->
                 raise AwsError("InvalidBlockDeviceMapping", f"Invalid virtual name '{mapping['VirtualName']}'")
         else:
             before = wished.get(device, {}).get("Ebs") or {}
-            wished[device] = {"DeviceName": device, "Ebs": {**before, **(mapping.get("Ebs") or {})}}
+            wished[device] = {"DeviceName": device, "Ebs": laid_over(before, mapping.get("Ebs") or {})}
     if len(wished) > limits.ATTACHMENTS_PER_INSTANCE:
         raise AwsError("AttachmentLimitExceeded", f"An instance has at most {limits.ATTACHMENTS_PER_INSTANCE} volumes.")
     if image.root_device not in wished:

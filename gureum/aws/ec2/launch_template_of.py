@@ -63,7 +63,7 @@ def _device(call: Call, device: BlockDevice) -> dict[str, Any]:
     if volume is not None:
         spec = volume.spec
         ebs |= {"VolumeSize": spec.size_gib, "VolumeType": spec.type, "Encrypted": volume.encrypted}
-        ebs |= {"Iops": spec.iops} if spec.iops else {}
+        ebs |= {"Iops": spec.iops} if spec.iops and spec.type != "gp2" else {}
         ebs |= {"Throughput": spec.throughput} if spec.throughput else {}
     return {"DeviceName": device.device, "Ebs": ebs}
 

@@ -27,6 +27,9 @@ from gureum.aws.paging import page
 from gureum.core.world import World
 from gureum.engine.resource import key_of
 
+# AWS: ModifyVolume, Iops: of a volume that becomes io1 or io2 with no number given.
+CHANGED_IOPS = 3000
+
 
 @operation("ModifyVolume")
 async def modify_volume(call: Call) -> Result:
@@ -43,7 +46,7 @@ async def modify_volume(call: Call) -> Result:
     if old.change is not None and not old.change.ended:
         text = f"Cannot modify volume '{volume.meta.name}': its last modification has not ended."
         raise AwsError("IncorrectModificationState", text)
-    size = params.get("Size") or old.size_gib
+    size = params.get("Size", old.size_gib)
     if size < old.size_gib:
         text = f"New size cannot be smaller than existing size. Volume of size {size}GiB is smaller than existing size {old.size_gib}GiB"
         raise ids.invalid(text)
@@ -54,6 +57,8 @@ async def modify_volume(call: Call) -> Result:
             wanted[name] = params[name]
         elif same_type and value and old.type != "gp2":
             wanted[name] = value
+    if not same_type and wanted["VolumeType"] in ("io1", "io2"):
+        wanted.setdefault("Iops", CHANGED_IOPS)
     checked = check_volume(wanted, old.zone, least_gib=1)
     record = VolumeChange(old.size_gib, old.type, old.iops, old.throughput, started=call.now)
     changed = change(

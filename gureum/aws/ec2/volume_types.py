@@ -12,12 +12,14 @@ from gureum.aws.errors import AwsError
 
 
 class VolumeType(msgspec.Struct, frozen=True):
-    """Sizes in GiB, throughput in MiB/s. `iops`: (least, most) that may be asked for, None where it may not."""
+    """Sizes in GiB, throughput in MiB/s. `iops`: (least, most) that may be asked for, None where it may not; `iops_per_gib`: the most for
+    each GiB, beyond `default_iops`, which volumes of every size may have."""
 
     least_gib: int
     most_gib: int
     iops: tuple[int, int] | None = None
     default_iops: int = 0
+    iops_per_gib: int = 0
     throughput: tuple[int, int] | None = None
     default_throughput: int = 0
 
@@ -25,12 +27,13 @@ class VolumeType(msgspec.Struct, frozen=True):
 MIB = 1 << 20
 GP2_BURST_IOPS = 3000
 STANDARD_IOPS, STANDARD_MIB = 200, 90
+MIB_PER_IOPS = 0.25
 _DEVICE = re.compile(r"(/dev/)?(sd[a-z][0-9]{0,2}|xvd[a-z]{1,2}[0-9]{0,2}|hd[a-z][0-9]{0,2})", re.ASCII)
 TYPES = {
-    "gp3": VolumeType(1, 65536, (3000, 80000), 3000, (125, 2000), 125),
+    "gp3": VolumeType(1, 65536, (3000, 80000), 3000, 500, (125, 2000), 125),
     "gp2": VolumeType(1, 16384),
-    "io1": VolumeType(4, 16384, (100, 64000)),
-    "io2": VolumeType(4, 65536, (100, 256000)),
+    "io1": VolumeType(4, 16384, (100, 64000), iops_per_gib=50),
+    "io2": VolumeType(4, 65536, (100, 256000), iops_per_gib=1000),
     "st1": VolumeType(125, 16384),
     "sc1": VolumeType(125, 16384),
     "standard": VolumeType(1, 1024),
@@ -83,19 +86,23 @@ def check_volume(ebs: dict[str, Any], zone: str, *, least_gib: int) -> VolumeSpe
     if not type_.least_gib <= size <= type_.most_gib:
         text = f"Volume size must be between {type_.least_gib} and {type_.most_gib} GiB for volume type '{name}'."
         raise AwsError("InvalidParameterValue", text)
+    iops = _iops(name, type_, size, ebs.get("Iops"))
     return VolumeSpec(
-        size_gib=size,
-        type=name,
-        zone=zone,
-        iops=_iops(name, type_, size, ebs.get("Iops")),
-        throughput=_throughput(name, type_, ebs.get("Throughput")),
+        size_gib=size, type=name, zone=zone, iops=iops, throughput=_throughput(name, type_, ebs.get("Throughput"), iops)
     )
 
 
+def laid_over(before: dict[str, Any], ebs: dict[str, Any]) -> dict[str, Any]:
+    """An image's `Ebs` mapping with another laid over it. What the image says of its type's speed is nothing for another type."""
+    if ebs.get("VolumeType") and ebs["VolumeType"] != before.get("VolumeType"):
+        before = {name: value for name, value in before.items() if name not in ("Iops", "Throughput")}
+    return {**before, **ebs}
+
+
 def _iops(name: str, type_: VolumeType, size: int, wanted: int | None) -> int:
-    if name == "gp2":
-        return min(16000, max(100, size * 3))
     if wanted is None:
+        if name == "gp2":
+            return min(16000, max(100, size * 3))
         if type_.iops is not None and not type_.default_iops:
             raise AwsError("MissingParameter", f"The request must contain the parameter iops for volume type '{name}'")
         return type_.default_iops
@@ -106,10 +113,13 @@ def _iops(name: str, type_: VolumeType, size: int, wanted: int | None) -> int:
             "InvalidParameterValue",
             f"Volume iops of {wanted} is invalid; it must be between {type_.iops[0]} and {type_.iops[1]}.",
         )
+    if wanted > max(type_.default_iops, size * type_.iops_per_gib):
+        text = f"Iops to volume size ratio of {wanted / size:f} is too high; maximum is {type_.iops_per_gib}"
+        raise AwsError("InvalidParameterValue", text)
     return wanted
 
 
-def _throughput(name: str, type_: VolumeType, wanted: int | None) -> int:
+def _throughput(name: str, type_: VolumeType, wanted: int | None, iops: int) -> int:
     if wanted is None:
         return type_.default_throughput
     if type_.throughput is None:
@@ -119,4 +129,7 @@ def _throughput(name: str, type_: VolumeType, wanted: int | None) -> int:
             "InvalidParameterValue",
             f"Throughput must be between {type_.throughput[0]} and {type_.throughput[1]} MiB/s.",
         )
+    if wanted > iops * MIB_PER_IOPS:
+        text = f"Throughput (MiBps) to iops ratio of {wanted / iops:f} is too high; maximum is {MIB_PER_IOPS:f} MiBps per iops."
+        raise AwsError("InvalidParameterValue", text)
     return wanted

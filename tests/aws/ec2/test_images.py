@@ -133,6 +133,17 @@ def test_a_disabled_image_starts_nothing(cloud, owned):
     assert cloud("RunInstances", **run)["Instances"][0]["ImageId"] == owned
 
 
+def test_a_disk_of_another_type_forgets_the_speed_that_the_image_says(cloud):
+    (root,) = root_mapping("/dev/xvda", 8)
+    fast = {**root, "Ebs": {**root["Ebs"], "VolumeType": "gp3", "Iops": 4000, "Throughput": 500}}
+    image = add(cloud, name="fast", mappings=(fast,))
+    for type_, speed in (("gp2", (100, None)), ("gp3", (4000, 500))):
+        disks = [{"DeviceName": "/dev/xvda", "Ebs": {"VolumeType": type_}}]
+        cloud("RunInstances", ImageId=image, InstanceType="t3.nano", MinCount=1, MaxCount=1, BlockDeviceMappings=disks)
+        volume = cloud.one("DescribeVolumes", "Volumes", Filters=[{"Name": "volume-type", "Values": [type_]}])
+        assert (volume["Iops"], volume.get("Throughput")) == speed
+
+
 def test_deregistration_protection(cloud, owned):
     cloud("EnableImageDeregistrationProtection", ImageId=owned)
     assert cloud.code("DeregisterImage", ImageId=owned) == "OperationNotPermitted"

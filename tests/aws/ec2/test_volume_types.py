@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 
 from gureum.aws.ec2.volume_types import check_volume, most_of
+from gureum.aws.errors import AwsError
 
 
 @pytest.mark.parametrize(
     ("wanted", "iops", "mib"),
     [
         ({"VolumeType": "gp3", "Size": 8}, 3000, 125),
-        ({"VolumeType": "gp3", "Size": 8, "Iops": 16000, "Throughput": 1000}, 16000, 1000),
+        ({"VolumeType": "gp3", "Size": 32, "Iops": 16000, "Throughput": 1000}, 16000, 1000),
         ({"VolumeType": "gp2", "Size": 8}, 3000, 128),
         ({"VolumeType": "gp2", "Size": 2000}, 6000, 250),
         ({"VolumeType": "io1", "Size": 100, "Iops": 1000}, 1000, 250),
@@ -26,3 +27,40 @@ from gureum.aws.ec2.volume_types import check_volume, most_of
 )
 def test_a_volume_is_as_fast_as_its_type(wanted, iops, mib):
     assert most_of(check_volume(wanted, "us-east-1a", least_gib=1)) == (iops, mib << 20)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "code", "text"),
+    [
+        (
+            {"VolumeType": "gp2", "Size": 8, "Iops": 3000},
+            "InvalidParameterCombination",
+            "iops is not supported for gp2",
+        ),
+        (
+            {"VolumeType": "gp3", "Size": 20, "Iops": 15000},
+            "InvalidParameterValue",
+            "ratio of 750.000000 is too high; maximum is 500",
+        ),
+        (
+            {"VolumeType": "io1", "Size": 10, "Iops": 501},
+            "InvalidParameterValue",
+            "ratio of 50.100000 is too high; maximum is 50",
+        ),
+        (
+            {"VolumeType": "io2", "Size": 4, "Iops": 4001},
+            "InvalidParameterValue",
+            "ratio of 1000.250000 is too high; maximum is 1000",
+        ),
+        (
+            {"VolumeType": "gp3", "Size": 10, "Throughput": 1000},
+            "InvalidParameterValue",
+            "ratio of 0.333333 is too high; maximum is 0.250000",
+        ),
+    ],
+)
+def test_speed_that_the_type_and_the_size_do_not_allow(wanted, code, text):
+    with pytest.raises(AwsError) as refused:
+        check_volume(wanted, "us-east-1a", least_gib=1)
+    assert refused.value.code == code
+    assert text in refused.value.message

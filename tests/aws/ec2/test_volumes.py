@@ -66,7 +66,16 @@ def test_a_volume_grows_and_never_shrinks(cloud):
     assert cloud.code("ModifyVolume", VolumeId=volume, Size=9) == "IncorrectModificationState"
     other = make(cloud)["VolumeId"]
     assert cloud.code("ModifyVolume", VolumeId=other, Size=3) == "InvalidParameterValue"
+    assert cloud.code("ModifyVolume", VolumeId=other, Size=0) == "InvalidParameterValue"
     assert cloud.one("DescribeVolumesModifications", "VolumesModifications")["VolumeId"] == volume
+
+
+def test_a_volume_that_becomes_io1_has_3000_iops_unless_told_otherwise(cloud):
+    volume = make(cloud, Size=60)["VolumeId"]
+    told = cloud("ModifyVolume", VolumeId=volume, VolumeType="io1")["VolumeModification"]
+    assert (told["OriginalIops"], told["TargetIops"]) == (180, 3000)
+    small = make(cloud)["VolumeId"]
+    assert cloud.code("ModifyVolume", VolumeId=small, VolumeType="io1") == "InvalidParameterValue"
 
 
 def test_attributes(cloud):
