@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -282,7 +282,7 @@ class CrunContainers:
         env: tuple[str, ...] = (),
         folder: str = "",
         privileged: bool = False,
-    ) -> dict[str, object]:
+    ) -> dict[str, Any]:
         """What the runtime is told of it. A user by text finds its home folder in HOME."""
         known = (*record.spec.env, *env)
         if user.text is not None:
@@ -301,17 +301,18 @@ class CrunContainers:
         )
 
     async def _spawn(
-        self, name: str, process: dict[str, object], *, streams: int, console: Path | None = None
+        self, name: str, process: dict[str, Any], *, streams: int, console: Path | None = None
     ) -> tuple[Child, list[int]]:
         """`streams`, and the fds that are returned: see `open_process`."""
         self._sessions += 1
         pid_file = self._bundles.bundle(name).folder / f"exec-{self._sessions}.pid"
-        runtime = self._watched[name].record.runtime
-        command = [runtime, "--root", str(self._bundles.runtime_root), "exec", "--pid-file", str(pid_file)]
+        record = self._watched[name].record
+        command = [record.runtime, "--root", str(self._bundles.runtime_root), "exec", "--pid-file", str(pid_file)]
         if console is not None:
             command += ["--console-socket", str(console)]
+        owner = oci_spec.owner(record.spec, process)
         popen, fds = await self._run(
-            lambda: open_process(command, self._bundles.bundle(name).id, msgspec.json.encode(process), streams)
+            lambda: open_process(command, self._bundles.bundle(name).id, msgspec.json.encode(process), streams, owner)
         )
         return Child(popen, pid_file), fds
 

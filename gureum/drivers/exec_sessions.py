@@ -143,37 +143,37 @@ class ExecSession:
 
 
 def open_process(
-    command: list[str], container: str, process: bytes, streams: int
+    command: list[str], container: str, process: bytes, streams: int, owner: tuple[int, int]
 ) -> tuple[subprocess.Popen[bytes], list[int]]:
     """Runs the runtime's `command` for a `process` (OCI, as JSON) in `container`. `streams`: 3 is (in, out, err), 1 is only the
-    runtime's own complaints. Returns our non-blocking ends. Blocks until the runtime runs."""
+    runtime's own complaints. `owner`: the host's (uid, gid) of the program, which may then open /dev/stdout and its like. Returns our
+    non-blocking ends. Blocks until the runtime runs."""
     # The description goes through memory: no file to clean up, nothing for another user to read.
     description = os.memfd_create("process", os.MFD_CLOEXEC)
+    ours: list[int] = []
+    theirs: list[int] = []
     try:
+        for place in range(3 - streams, 3):
+            reader, writer = os.pipe()
+            ours.append(writer if place == 0 else reader)
+            theirs.append(reader if place == 0 else writer)
+            os.fchown(theirs[-1], *owner)
+            os.set_blocking(ours[-1], False)
         os.write(description, process)
         full = [*command, "--process", f"/proc/self/fd/{description}", container]
-        ends = {
-            3: (subprocess.PIPE, subprocess.PIPE, subprocess.PIPE),
-            1: (subprocess.DEVNULL, subprocess.DEVNULL, subprocess.PIPE),
-        }[streams]
+        stdin, stdout, stderr = [*[subprocess.DEVNULL] * (3 - streams), *theirs]
         environment = {"PATH": os.environ.get("PATH", "")}
         popen = subprocess.Popen(
-            full, stdin=ends[0], stdout=ends[1], stderr=ends[2], pass_fds=[description], env=environment, bufsize=0
+            full, stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=[description], env=environment
         )
+    except BaseException:
+        for fd in ours:
+            os.close(fd)
+        raise
     finally:
-        os.close(description)
-    fds = [_own_fd(file.fileno()) for file in (popen.stdin, popen.stdout, popen.stderr) if file is not None]
-    for file in (popen.stdin, popen.stdout, popen.stderr):
-        if file is not None:
-            file.close()
-    return popen, fds
-
-
-def _own_fd(fd: int) -> int:
-    """A non-blocking duplicate that no file object closes."""
-    copy = os.dup(fd)
-    os.set_blocking(copy, False)
-    return copy
+        for fd in (description, *theirs):
+            os.close(fd)
+    return popen, ours
 
 
 async def read_chunk(fd: int, ended: asyncio.Future[int]) -> bytes:

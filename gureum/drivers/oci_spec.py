@@ -202,6 +202,12 @@ def cpu_weight(shares: int) -> int:
     return 1 + (min(max(shares, 2), 262144) - 2) * 9999 // 262142
 
 
+def owner(spec: ContainerSpec, process: dict[str, Any]) -> tuple[int, int]:
+    """The host's (uid, gid) of a `process` object's program."""
+    base = spec.uid_base if spec.sandbox_user else 0
+    return base + process["user"]["uid"], base + process["user"]["gid"]
+
+
 def _namespaces(spec: ContainerSpec) -> list[dict[str, str]]:
     user = [{"type": "user", "path": spec.sandbox_user}] if spec.sandbox_user else []
     net = {"type": "network", "path": spec.sandbox_net} if spec.sandbox_net else {"type": "network"}

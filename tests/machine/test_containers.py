@@ -14,7 +14,7 @@ import pytest
 
 from gureum.drivers import cgroups
 from gureum.ports import PortError
-from gureum.ports.containers import Limits, Mount
+from gureum.ports.containers import ROOT, Limits, Mount, User
 from tests.machine.container_host import DEADLINE_S, UID_BASE, Host, host_test
 
 pytestmark = [pytest.mark.machine, pytest.mark.skipif(os.geteuid() != 0, reason="real containers need root")]
@@ -140,6 +140,15 @@ async def test_exec_carries_input_outputs_and_code(host: Host) -> None:
     data = os.urandom(300_000)
     result = await host.containers.exec("web", ("sh", "-c", "cat; echo $COLOUR >&2; exit 9"), stdin=data)
     assert (result.exit_code, result.stdout, result.stderr) == (9, data, b"blue\n")
+
+
+@host_test
+async def test_program_inside_opens_its_streams_by_name(host: Host) -> None:
+    await host.start("web", "sleep 1000")
+    script = "cat /dev/stdin; echo out >/dev/stdout; echo err >/dev/stderr"
+    for user in (ROOT, User(1000, 1000)):
+        result = await host.containers.exec("web", ("sh", "-c", script), stdin=b"in\n", user=user)
+        assert (result.exit_code, result.stdout, result.stderr) == (0, b"in\nout\n", b"err\n")
 
 
 @host_test
