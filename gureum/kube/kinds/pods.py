@@ -171,15 +171,15 @@ def _same(one: Any, other: Any) -> bool:
 # Checks
 
 
-def validate_template(template: Object, field: str) -> list[Cause]:
-    """A template of a workload. `field`: "spec.template"."""
+def validate_template(template: Object, field: str, claims: Iterable[str] = ()) -> list[Cause]:
+    """A template of a workload. `field`: "spec.template"; `claims`: names of volumes that its pods get besides."""
     causes = validate_labels(f"{field}.metadata.labels", (template.get("metadata") or {}).get("labels") or {})
-    return causes + validate_spec(template.get("spec") or {}, f"{field}.spec")
+    return causes + validate_spec(template.get("spec") or {}, f"{field}.spec", claims)
 
 
-def validate_spec(spec: Object, field: str) -> list[Cause]:
+def validate_spec(spec: Object, field: str, claims: Iterable[str] = ()) -> list[Cause]:
     causes: list[Cause] = []
-    volumes = _volume_names(spec, field, causes)
+    volumes = _volume_names(spec, field, causes) | set(claims)
     if not spec.get("containers"):
         causes.append(required(f"{field}.containers"))
     names: set[str] = set()

@@ -147,7 +147,8 @@ def _not_negative(spec: Object, field: str, *names: str) -> list[Cause]:
 
 def _template_of(spec: Object, restarts: tuple[str, ...] = ("Always",)) -> list[Cause]:
     template = spec.get("template") or {}
-    causes = validate_template(template, "spec.template")
+    claims = [(one.get("metadata") or {}).get("name", "") for one in spec.get("volumeClaimTemplates") or ()]
+    causes = validate_template(template, "spec.template", claims)
     restart = (template.get("spec") or {}).get("restartPolicy")
     if restart not in restarts and not any(one.field.endswith("restartPolicy") for one in causes):
         causes.append(unsupported("spec.template.spec.restartPolicy", restart, restarts))

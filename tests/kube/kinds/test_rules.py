@@ -209,6 +209,17 @@ def test_what_is_wrong_with_a_workload(storage, thing, text):
     assert any(text in one for one in wrong), wrong
 
 
+def test_containers_of_a_stateful_set_mount_what_is_claimed_for_them():
+    thing = workload(serviceName="x", volumeClaimTemplates=[{"metadata": {"name": "data"}, "spec": {}}])
+    container = thing["spec"]["template"]["spec"]["containers"][0]
+    container["volumeMounts"] = [{"name": "data", "mountPath": "/data"}]
+    assert made("apps/statefulsets", thing)[1] == []
+    container["volumeMounts"].append({"name": "other", "mountPath": "/other"})
+    assert made("apps/statefulsets", thing)[1] == [
+        'spec.template.spec.containers[0].volumeMounts[1].name: Not found: "other"'
+    ]
+
+
 @pytest.mark.parametrize(
     "schedule", ["*/5 * * * *", "@hourly", "0 0 1 jan sun", "@every 1h30m", "0-10/2,30 1,2 * * 1-5"]
 )
