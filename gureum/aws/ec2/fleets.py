@@ -5,22 +5,22 @@
     maintain  launched by reconcile, and again when instances end
 
 A pool is a type in a place (an override of a launch template). Strategies that AWS bases on spare capacity go by price here (spot_prices.py): a
-host has one capacity for all. How launches are chosen: fleet_launches.py.
+host has one capacity for all. How launches are chosen: fleet_launches.py; how targets are kept: fleet_fulfilment.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
-from gureum.aws.ec2.fleet_launches import Launched, Target, launch_pools, pools_of
+from gureum.aws.ec2.fleet_fulfilment import launch
+from gureum.aws.ec2.fleet_kinds import Fleet, FleetSpec, FleetStatus, fulfilled, in_state, members, missing
+from gureum.aws.ec2.fleet_launches import pools_of
 from gureum.aws.ec2.instance_ids import FLEET
-from gureum.aws.ec2.instance_kinds import Instance
-from gureum.aws.ec2.instance_lifecycle import USER_SHUTDOWN, begin_termination, world_call
+from gureum.aws.ec2.instance_lifecycle import USER_SHUTDOWN, begin_termination
 from gureum.aws.ec2.launch_template_data import check_data
 from gureum.aws.ec2.listing import answer, show_tags
 from gureum.aws.ec2.spot_options import check_behavior, seconds
@@ -30,59 +30,16 @@ from gureum.aws.filters import FilterTable, apply_filters, boolean
 from gureum.aws.marks import Result, operation
 from gureum.aws.paging import page
 from gureum.base.ids import new_uuid
-from gureum.core.world import World
-from gureum.engine.client import Client, Transaction
-from gureum.engine.registry import reconcile, watch
-from gureum.engine.resource import Resource, key_of, kind
+from gureum.engine.client import Client
 
 LIMIT_CAPACITY = 1000
 LIMIT_CONFIGS = 50
-AGAIN_AFTER_S = 30.0
-VISIBLE_AFTER_DELETION_S = 48 * 3600.0
 _SPOT_DEFAULTS = {
     "AllocationStrategy": "lowestPrice",
     "InstanceInterruptionBehavior": "terminate",
     "InstancePoolsToUseCount": 1,
 }
 """What AWS tells of a fleet that said nothing, in its older spelling."""
-LIVING = ("pending", "running", "stopping", "stopped")
-TAG = "aws:ec2:fleet-id"
-
-
-class FleetSpec(msgspec.Struct, frozen=True):
-    """`configs`: API form of LaunchTemplateConfigs. `on_demand`, `spot`: capacity wished of each. Times are Unix seconds, 0.0 for none.
-    `options`: API form of SpotOptions, OnDemandOptions as they were given."""
-
-    type: str
-    configs: tuple[dict[str, Any], ...]
-    total: int
-    on_demand: int
-    spot: int
-    default_type: str
-    on_demand_options: dict[str, Any] = {}
-    spot_options: dict[str, Any] = {}
-    excess: str = "termination"
-    replace: bool = False
-    terminate_at_end: bool = False
-    valid_from: float = 0.0
-    valid_until: float = 0.0
-    client_token: str = ""
-
-
-class FleetStatus(msgspec.Struct, frozen=True):
-    """`state`: AWS's FleetStateCode with "_". `errors`, `launched`: of an instant fleet, as it was answered. `reached`: the target was met once."""
-
-    state: str = "submitted"
-    errors: tuple[dict[str, Any], ...] = ()
-    launched: tuple[dict[str, Any], ...] = ()
-    reached: bool = False
-    changed: float = 0.0
-
-
-@kind("ec2.Fleet")
-class Fleet(Resource, frozen=True):
-    spec: FleetSpec
-    status: FleetStatus = FleetStatus()
 
 
 @operation("CreateFleet")
@@ -100,7 +57,7 @@ async def create_fleet(call: Call) -> Result:
     meta = call.meta(f"fleet-{new_uuid()}", tags=tags_of(call, "fleet", allow=("instance", "volume")))
     fleet, transaction = Fleet(meta=meta, spec=spec, status=FleetStatus(changed=call.now)), call.transaction()
     if spec.type == "instant":
-        found = _launch(call, transaction, fleet, spec.on_demand, spec.spot, instance_tags)
+        found = launch(call, transaction, fleet, spec.on_demand, spec.spot, instance_tags)
         status = FleetStatus("active", tuple(found.errors), tuple(found.shown), reached=True, changed=call.now)
         fleet = msgspec.structs.replace(fleet, status=status)
     transaction.create(fleet)
@@ -152,8 +109,8 @@ async def delete_fleets(call: Call) -> Result:
             bad.append(_refused(id_, "unexpectedError", "An instant fleet is deleted with its instances only"))
         else:
             state = "deleted_terminating" if end else "deleted_running"
-            transaction.update(_in_state(fleet, state, call.now))
-            for instance in _members(call.client, fleet) if end else ():
+            transaction.update(in_state(fleet, state, call.now))
+            for instance in members(call.client, fleet) if end else ():
                 begin_termination(transaction, instance, call.now, *USER_SHUTDOWN)
             good.append({"FleetId": id_, "CurrentFleetState": state, "PreviousFleetState": fleet.status.state})
     if good:
@@ -192,7 +149,7 @@ def describe_fleet_instances(call: Call) -> Result:
     fleet = _find(call, call.params["FleetId"])
     if fleet.spec.type == "instant":
         raise AwsError("UnsupportedOperation", "DescribeFleetInstances is not supported for fleets of type instant.")
-    found = apply_filters(_members(call.client, fleet), call.params.get("Filters"), table)
+    found = apply_filters(members(call.client, fleet), call.params.get("Filters"), table)
     call.end_dry_run()
     shown, token = page(call.params, found, lambda one: one.meta.name, default=1000)
     rows = [
@@ -201,144 +158,6 @@ def describe_fleet_instances(call: Call) -> Result:
         for one in shown
     ]
     return answer("ActiveInstances", rows, token) | {"FleetId": fleet.meta.name}
-
-
-@watch(Instance)
-def fleet_of_instance(client: Client, instance: Instance) -> Iterable[str]:
-    fleet = (
-        client.get(Fleet, instance.meta.scope, instance.meta.tags.get(TAG, "")) if TAG in instance.meta.tags else None
-    )
-    if fleet is not None:
-        yield key_of(fleet)
-
-
-@reconcile(Fleet)
-async def reconcile_fleet(world: World, fleet: Fleet) -> None:
-    """Brings a fleet to its target, or a deleted one to its end."""
-    now, state = world.clock.now(), fleet.status.state
-    if state == "deleted":
-        await _reap(world, fleet, now)
-    elif state in ("deleted_running", "deleted_terminating"):
-        if not _members(world.client, fleet):
-            await _commit(world, _in_state(fleet, "deleted", now))
-    elif fleet.spec.type == "instant":
-        return
-    elif fleet.spec.valid_until and now >= fleet.spec.valid_until:
-        await _expire(world, fleet, now)
-    elif now < fleet.spec.valid_from:
-        world.poke(key_of(fleet), fleet.spec.valid_from - now)
-    else:
-        await _fulfil(world, fleet, now)
-        if fleet.spec.valid_until:
-            world.poke(key_of(fleet), fleet.spec.valid_until - now)
-
-
-async def _fulfil(world: World, fleet: Fleet, now: float) -> None:
-    on_demand, spot = _missing(world.client, fleet)
-    maintained = fleet.spec.type == "maintain"
-    transaction = world.client.transaction()
-    if (on_demand > 0 or spot > 0) and (maintained or not fleet.status.reached):
-        found = _launch(world_call(world, fleet), transaction, fleet, max(0, on_demand), max(0, spot), {})
-        if not found.shown:
-            errors = "; ".join(sorted({one["ErrorMessage"] for one in found.errors}))
-            world.events.record(key_of(fleet), now, "LaunchFailed", errors[:500], warning=True)
-            world.poke(key_of(fleet), AGAIN_AFTER_S)
-    elif maintained and fleet.spec.excess == "termination" and (on_demand < 0 or spot < 0):
-        _shrink(transaction, world.client, fleet, now)
-    met = on_demand <= 0 and spot <= 0
-    if fleet.status.state != "active" or (met and not fleet.status.reached):
-        status = msgspec.structs.replace(fleet.status, state="active", reached=fleet.status.reached or met, changed=now)
-        transaction.update(msgspec.structs.replace(fleet, status=status))
-    elif not transaction.empty:
-        # Two runs that both saw too few must not both launch.
-        transaction.update(msgspec.structs.replace(fleet, status=msgspec.structs.replace(fleet.status, changed=now)))
-    if not transaction.empty:
-        await transaction.commit()
-
-
-def _launch(
-    call: Call, transaction: Transaction, fleet: Fleet, on_demand: int, spot: int, tags: dict[str, str]
-) -> Launched:
-    tags = {**tags, TAG: fleet.meta.name}
-    found = Launched()
-    pools = pools_of(call, fleet.spec.configs)
-    for wanted, lifecycle, options in (
-        (on_demand, "on-demand", fleet.spec.on_demand_options),
-        (spot, "spot", fleet.spec.spot_options),
-    ):
-        if wanted > 0:
-            launch_pools(call, transaction, pools, Target(wanted, lifecycle, options, tags), found)
-    return found
-
-
-def _missing(client: Client, fleet: Fleet) -> tuple[int, int]:
-    """Capacity that lacks (on demand, Spot); less than nothing where there is too much."""
-    on_demand, spot = _fulfilled(client, fleet)
-    return round(fleet.spec.on_demand - on_demand), round(fleet.spec.spot - spot)
-
-
-def _fulfilled(client: Client, fleet: Fleet) -> tuple[float, float]:
-    on_demand = spot = 0.0
-    for instance in _members(client, fleet):
-        weight = _weight(fleet, instance)
-        if instance.spec.spot_request:
-            spot += weight
-        else:
-            on_demand += weight
-    return on_demand, spot
-
-
-def _weight(fleet: Fleet, instance: Instance) -> float:
-    for config in fleet.spec.configs:
-        for override in config.get("Overrides") or ():
-            if override.get("InstanceType") == instance.spec.type:
-                return float(override.get("WeightedCapacity") or 1)
-    return 1.0
-
-
-def _shrink(transaction: Transaction, client: Client, fleet: Fleet, now: float) -> None:
-    """The newest first, as long as what is left still meets the target."""
-    on_demand, spot = _missing(client, fleet)
-    surplus = {False: float(-on_demand), True: float(-spot)}
-    for instance in sorted(_members(client, fleet), key=lambda one: -one.meta.created):
-        kind_, weight = bool(instance.spec.spot_request), _weight(fleet, instance)
-        if surplus[kind_] >= weight:
-            surplus[kind_] -= weight
-            begin_termination(transaction, instance, now, *USER_SHUTDOWN)
-
-
-async def _expire(world: World, fleet: Fleet, now: float) -> None:
-    transaction = world.client.transaction()
-    state = "deleted_terminating" if fleet.spec.terminate_at_end else "deleted_running"
-    transaction.update(_in_state(fleet, state, now))
-    for instance in _members(world.client, fleet) if fleet.spec.terminate_at_end else ():
-        begin_termination(transaction, instance, now, *USER_SHUTDOWN)
-    await transaction.commit()
-
-
-async def _reap(world: World, fleet: Fleet, now: float) -> None:
-    left = fleet.status.changed + VISIBLE_AFTER_DELETION_S - now
-    if left > 0:
-        world.poke(key_of(fleet), left)
-        return
-    transaction = world.client.transaction()
-    transaction.delete(fleet)
-    await transaction.commit()
-
-
-async def _commit(world: World, fleet: Fleet) -> None:
-    transaction = world.client.transaction()
-    transaction.update(fleet)
-    await transaction.commit()
-
-
-def _in_state(fleet: Fleet, state: str, now: float) -> Fleet:
-    return msgspec.structs.replace(fleet, status=msgspec.structs.replace(fleet.status, state=state, changed=now))
-
-
-def _members(client: Client, fleet: Fleet) -> list[Instance]:
-    found = client.by(Instance, fleet.meta.scope, "fleet", fleet.meta.name)
-    return [one for one in found if one.status.state in LIVING]
 
 
 def _spec(call: Call) -> FleetSpec:
@@ -426,12 +245,12 @@ def _activity(client: Client, fleet: Fleet) -> str:
         return ""
     if fleet.status.state == "deleted_terminating":
         return "pending_termination"
-    return "fulfilled" if max(_missing(client, fleet)) <= 0 else "pending_fulfillment"
+    return "fulfilled" if max(missing(client, fleet)) <= 0 else "pending_fulfillment"
 
 
 def _show(client: Client, fleet: Fleet) -> dict[str, Any]:
     """API form. AWS: ec2 FleetData."""
-    spec, (on_demand, spot) = fleet.spec, _fulfilled(client, fleet)
+    spec, (on_demand, spot) = fleet.spec, fulfilled(client, fleet)
     shown: dict[str, Any] = {
         "FleetId": fleet.meta.name,
         "FleetState": fleet.status.state,
