@@ -10,9 +10,9 @@ from collections.abc import Iterable
 import msgspec
 
 from gureum.aws.call import Call
-from gureum.aws.ec2.fleet_kinds import TAG, Fleet, in_state, members, missing, weight
+from gureum.aws.ec2.fleet_kinds import Fleet, Record, in_state, members, missing, noticed, recorded, weight
 from gureum.aws.ec2.fleet_launches import Launched, Target, launch_pools, pools_of
-from gureum.aws.ec2.instance_kinds import Instance
+from gureum.aws.ec2.instance_kinds import FLEET_TAG, SPOT_FLEET_TAG, Instance, fleet_of
 from gureum.aws.ec2.instance_lifecycle import USER_SHUTDOWN, begin_termination, world_call
 from gureum.core.world import World
 from gureum.engine.client import Client, Transaction
@@ -25,9 +25,8 @@ VISIBLE_AFTER_DELETION_S = 48 * 3600.0
 
 @watch(Instance)
 def fleet_of_instance(client: Client, instance: Instance) -> Iterable[str]:
-    fleet = (
-        client.get(Fleet, instance.meta.scope, instance.meta.tags.get(TAG, "")) if TAG in instance.meta.tags else None
-    )
+    name = fleet_of(instance)
+    fleet = client.get(Fleet, instance.meta.scope, name) if name else None
     if fleet is not None:
         yield key_of(fleet)
 
@@ -36,7 +35,11 @@ def fleet_of_instance(client: Client, instance: Instance) -> Iterable[str]:
 async def reconcile_fleet(world: World, fleet: Fleet) -> None:
     """Brings a fleet to its target, or a deleted one to its end."""
     now, state = world.clock.now(), fleet.status.state
-    if state == "deleted":
+    told = fleet if fleet.spec.type == "instant" else noticed(fleet, members(world.client, fleet), now)
+    if told is not fleet:
+        # The change brings it here again.
+        await _commit(world, told)
+    elif state == "deleted":
         await _reap(world, fleet, now)
     elif state in ("deleted_running", "deleted_terminating"):
         if not members(world.client, fleet):
@@ -56,22 +59,24 @@ async def reconcile_fleet(world: World, fleet: Fleet) -> None:
 async def _fulfil(world: World, fleet: Fleet, now: float) -> None:
     on_demand, spot = missing(world.client, fleet)
     maintained = fleet.spec.type == "maintain"
+    before = fleet
     transaction = world.client.transaction()
     if (on_demand > 0 or spot > 0) and (maintained or not fleet.status.reached):
         found = launch(world_call(world, fleet), transaction, fleet, max(0, on_demand), max(0, spot), {})
         if not found.shown:
             errors = "; ".join(sorted({one["ErrorMessage"] for one in found.errors}))
             world.events.record(key_of(fleet), now, "LaunchFailed", errors[:500], warning=True)
+            fleet = recorded(fleet, Record(now, "information", "launchSpecUnusable", "", errors[:500]))
             world.poke(key_of(fleet), AGAIN_AFTER_S)
     elif maintained and fleet.spec.excess == "termination" and (on_demand < 0 or spot < 0):
         _shrink(transaction, world.client, fleet, now)
     met = on_demand <= 0 and spot <= 0
-    if fleet.status.state != "active" or (met and not fleet.status.reached):
-        status = msgspec.structs.replace(fleet.status, state="active", reached=fleet.status.reached or met, changed=now)
+    if fleet.status.state != "active":
+        fleet = in_state(fleet, "active", now)
+    # Also when only instances were launched: two runs that both saw too few must not both launch.
+    if fleet is not before or not transaction.empty or (met and not fleet.status.reached):
+        status = msgspec.structs.replace(fleet.status, reached=fleet.status.reached or met, changed=now)
         transaction.update(msgspec.structs.replace(fleet, status=status))
-    elif not transaction.empty:
-        # Two runs that both saw too few must not both launch.
-        transaction.update(msgspec.structs.replace(fleet, status=msgspec.structs.replace(fleet.status, changed=now)))
     if not transaction.empty:
         await transaction.commit()
 
@@ -80,7 +85,7 @@ def launch(
     call: Call, transaction: Transaction, fleet: Fleet, on_demand: int, spot: int, tags: dict[str, str]
 ) -> Launched:
     """Launches so much capacity of each, in this transaction. `tags`: of the instances, beside the fleet's own."""
-    tags = {**tags, TAG: fleet.meta.name}
+    tags = {**tags, (SPOT_FLEET_TAG if fleet.is_spot_request else FLEET_TAG): fleet.meta.name}
     found = Launched()
     pools = pools_of(call, fleet.spec.configs)
     for wanted, lifecycle, options in (

@@ -1,11 +1,12 @@
-"""The stored shape of fleets, and how far one is from its target.
+"""The stored shape of fleets, how far one is from its target, and its history.
 
-Its instances carry the fleet's id as a tag of AWS's own, by which they are found.
+Its instances carry the fleet's id as a tag of AWS's own, by which they are found. A Spot Fleet request is a fleet that was asked for in the older
+form (spot_fleets.py); what one of the two APIs made, the other does not know.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -14,12 +15,26 @@ from gureum.engine.client import Client
 from gureum.engine.resource import Resource, kind
 
 LIVING = ("pending", "running", "stopping", "stopped")
-TAG = "aws:ec2:fleet-id"
+LIMIT_HISTORY = 300
+"""Records of a fleet's history that are kept, the latest."""
+
+Event = Literal["instanceChange", "fleetRequestChange", "error", "information"]
+
+
+class Record(msgspec.Struct, frozen=True):
+    """One line of a fleet's history. `type`, `subtype`: AWS's words for Spot Fleets. `time`: Unix seconds."""
+
+    time: float
+    type: Event
+    subtype: str
+    instance: str = ""
+    description: str = ""
 
 
 class FleetSpec(msgspec.Struct, frozen=True):
     """`configs`: API form of LaunchTemplateConfigs. `on_demand`, `spot`: capacity wished of each. Times are Unix seconds, 0.0 for none.
-    `options`: API form of SpotOptions, OnDemandOptions as they were given."""
+    `options`: API form of SpotOptions, OnDemandOptions as they were given. `request`: of a Spot Fleet request, API form of its
+    SpotFleetRequestConfig as it was given; {} for an EC2 Fleet."""
 
     type: str
     configs: tuple[dict[str, Any], ...]
@@ -35,22 +50,30 @@ class FleetSpec(msgspec.Struct, frozen=True):
     valid_from: float = 0.0
     valid_until: float = 0.0
     client_token: str = ""
+    request: dict[str, Any] = {}
 
 
 class FleetStatus(msgspec.Struct, frozen=True):
-    """`state`: AWS's FleetStateCode with "_". `errors`, `launched`: of an instant fleet, as it was answered. `reached`: the target was met once."""
+    """`state`: AWS's FleetStateCode with "_". `errors`, `launched`: of an instant fleet, as it was answered. `reached`: the target was met once.
+    `seen`: instances whose launch is in the history, and not yet their end."""
 
     state: str = "submitted"
     errors: tuple[dict[str, Any], ...] = ()
     launched: tuple[dict[str, Any], ...] = ()
     reached: bool = False
     changed: float = 0.0
+    history: tuple[Record, ...] = ()
+    seen: tuple[str, ...] = ()
 
 
 @kind("ec2.Fleet")
 class Fleet(Resource, frozen=True):
     spec: FleetSpec
     status: FleetStatus = FleetStatus()
+
+    @property
+    def is_spot_request(self) -> bool:
+        return bool(self.spec.request)
 
 
 def missing(client: Client, fleet: Fleet) -> tuple[int, int]:
@@ -81,8 +104,35 @@ def weight(fleet: Fleet, instance: Instance) -> float:
 
 
 def in_state(fleet: Fleet, state: str, now: float) -> Fleet:
-    """A copy that is in this state since `now`."""
+    """A copy that is in this state since `now`, which its history tells."""
+    fleet = recorded(fleet, Record(now, "fleetRequestChange", state))
     return msgspec.structs.replace(fleet, status=msgspec.structs.replace(fleet.status, state=state, changed=now))
+
+
+def recorded(fleet: Fleet, *records: Record) -> Fleet:
+    """A copy with these in its history; what only says again what was said last is left out."""
+    history = list(fleet.status.history)
+    for one in records:
+        last = history[-1] if history else None
+        if last is None or msgspec.structs.replace(last, time=one.time) != one:
+            history.append(one)
+    status = msgspec.structs.replace(fleet.status, history=tuple(history[-LIMIT_HISTORY:]))
+    return msgspec.structs.replace(fleet, status=status)
+
+
+def noticed(fleet: Fleet, living: list[Instance], now: float) -> Fleet:
+    """A copy whose history tells of instances that came or went since the last time; `fleet` itself when none did."""
+    here = {one.meta.name: one for one in living}
+    gone = [Record(now, "instanceChange", "terminated", name) for name in fleet.status.seen if name not in here]
+    came = [
+        Record(now, "instanceChange", "launched", name, f"{one.spec.type}, {one.spec.zone}")
+        for name, one in here.items()
+        if name not in fleet.status.seen
+    ]
+    if not gone and not came:
+        return fleet
+    told = recorded(fleet, *came, *gone)
+    return msgspec.structs.replace(told, status=msgspec.structs.replace(told.status, seen=tuple(here)))
 
 
 def members(client: Client, fleet: Fleet) -> list[Instance]:

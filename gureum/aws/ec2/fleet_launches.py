@@ -37,6 +37,7 @@ SPOT_STRATEGIES = (
 )
 NOT_BUILT = ("MaxTotalPrice", "CapacityReservationOptions")
 LAST = 1e9
+OWN_LAUNCH = "GureumLaunch"
 
 
 class Pool(msgspec.Struct, frozen=True):
@@ -69,9 +70,14 @@ class Launched:
 
 
 def pools_of(call: Call, configs: tuple[dict[str, Any], ...]) -> list[Pool]:
-    """AWS: InvalidFleetConfig, the errors of a launch template that is not there, InvalidParameterValue."""
+    """`configs`: API form of LaunchTemplateConfigs; one with OWN_LAUNCH has parameters of RunInstances there instead of a template.
+    AWS: InvalidFleetConfig, the errors of a launch template that is not there, InvalidParameterValue."""
     found: list[Pool] = []
     for config in configs:
+        if OWN_LAUNCH in config:
+            for override in config["Overrides"]:
+                found.extend(_pools(call, {}, config[OWN_LAUNCH], override))
+            continue
         named = config.get("LaunchTemplateSpecification")
         if not named or not named.get("Version"):
             raise AwsError("InvalidFleetConfig", "A launch template with its version must be specified.")
@@ -111,8 +117,9 @@ def launch_pools(call: Call, transaction: Transaction, pools: list[Pool], target
 
 def _from_all(call: Call, transaction: Transaction, ordered: list[Pool], target: Target, found: Launched) -> float:
     left, spread = float(target.wanted), target.options.get("AllocationStrategy") == "diversified"
+    over = len(ordered) if spread else min(target.options.get("InstancePoolsToUseCount") or 1, len(ordered))
     for number, pool in enumerate(ordered):
-        share = math.ceil(left / (len(ordered) - number)) if spread else left
+        share = math.ceil(left / max(1, over - number))
         left -= share - _from_pool(call, transaction, pool, target, share, target.wanted, found)
         if left <= 0:
             break

@@ -17,9 +17,20 @@ import msgspec
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
 from gureum.aws.ec2.fleet_fulfilment import launch
-from gureum.aws.ec2.fleet_kinds import Fleet, FleetSpec, FleetStatus, fulfilled, in_state, members, missing
+from gureum.aws.ec2.fleet_kinds import (
+    Fleet,
+    FleetSpec,
+    FleetStatus,
+    Record,
+    fulfilled,
+    in_state,
+    members,
+    missing,
+    recorded,
+)
 from gureum.aws.ec2.fleet_launches import pools_of
 from gureum.aws.ec2.instance_ids import FLEET
+from gureum.aws.ec2.instance_kinds import Instance
 from gureum.aws.ec2.instance_lifecycle import USER_SHUTDOWN, begin_termination
 from gureum.aws.ec2.launch_template_data import check_data
 from gureum.aws.ec2.listing import answer, show_tags
@@ -55,7 +66,8 @@ async def create_fleet(call: Call) -> Result:
         raise ids.invalid("'instance' is not a valid taggable resource type for this operation.")
     pools_of(call, spec.configs)
     meta = call.meta(f"fleet-{new_uuid()}", tags=tags_of(call, "fleet", allow=("instance", "volume")))
-    fleet, transaction = Fleet(meta=meta, spec=spec, status=FleetStatus(changed=call.now)), call.transaction()
+    fleet = in_state(Fleet(meta=meta, spec=spec), "submitted", call.now)
+    transaction = call.transaction()
     if spec.type == "instant":
         found = launch(call, transaction, fleet, spec.on_demand, spec.spot, instance_tags)
         status = FleetStatus("active", tuple(found.errors), tuple(found.shown), reached=True, changed=call.now)
@@ -70,7 +82,7 @@ async def create_fleet(call: Call) -> Result:
 async def modify_fleet(call: Call) -> Result:
     """AWS: ec2 ModifyFleet: the target of a fleet of type maintain, up or down."""
     params = call.params
-    fleet = _find(call, params["FleetId"])
+    fleet = find_fleet(call, params["FleetId"])
     if fleet.spec.type != "maintain":
         raise AwsError("InvalidParameterCombination", "Only fleets of type maintain can be modified.")
     if fleet.status.state not in ("submitted", "active", "modifying"):
@@ -79,7 +91,7 @@ async def modify_fleet(call: Call) -> Result:
         raise ids.not_built("ModifyFleet with Context")
     spec = fleet.spec
     if params.get("LaunchTemplateConfigs"):
-        configs = _configs(params["LaunchTemplateConfigs"])
+        configs = check_configs(params["LaunchTemplateConfigs"])
         pools_of(call, configs)
         spec = msgspec.structs.replace(spec, configs=configs)
     if params.get("TargetCapacitySpecification"):
@@ -87,7 +99,8 @@ async def modify_fleet(call: Call) -> Result:
         spec = msgspec.structs.replace(spec, total=total, on_demand=on_demand, spot=spot, default_type=default)
     excess = ids.choice(params, "ExcessCapacityTerminationPolicy", spec.excess, "termination", "no-termination")
     transaction = call.transaction()
-    transaction.update(msgspec.structs.replace(fleet, spec=msgspec.structs.replace(spec, excess=excess)))
+    modified = recorded(fleet, Record(call.now, "fleetRequestChange", "modify_succeeded"))
+    transaction.update(msgspec.structs.replace(modified, spec=msgspec.structs.replace(spec, excess=excess)))
     await call.commit(transaction)
     return {"Return": True}
 
@@ -101,7 +114,7 @@ async def delete_fleets(call: Call) -> Result:
     bad: list[dict[str, Any]] = []
     for id_ in dict.fromkeys(call.params["FleetIds"]):
         fleet = call.get(Fleet, id_)
-        if fleet is None:
+        if fleet is None or fleet.is_spot_request:
             bad.append(_refused(id_, "fleetIdDoesNotExist", f"The fleet ID '{id_}' does not exist"))
         elif fleet.status.state.startswith("deleted"):
             bad.append(_refused(id_, "fleetNotInDeletableState", f"The fleet '{id_}' is {fleet.status.state}"))
@@ -125,11 +138,11 @@ def describe_fleets(call: Call) -> Result:
     """AWS: ec2 DescribeFleets: instant ones only by id."""
     wanted = call.params.get("FleetIds")
     if wanted:
-        found = [_find(call, id_) for id_ in dict.fromkeys(wanted)]
+        found = [find_fleet(call, id_) for id_ in dict.fromkeys(wanted)]
     else:
-        found = [one for one in call.all(Fleet) if one.spec.type != "instant"]
+        found = [one for one in call.all(Fleet) if one.spec.type != "instant" and not one.is_spot_request]
     table: FilterTable = {
-        "activity-status": lambda one: _activity(call.client, one) or (),
+        "activity-status": lambda one: activity(call.client, one) or (),
         "excess-capacity-termination-policy": lambda one: one.spec.excess,
         "fleet-state": lambda one: one.status.state,
         "replace-unhealthy-instances": lambda one: boolean(one.spec.replace),
@@ -146,18 +159,13 @@ def describe_fleet_instances(call: Call) -> Result:
     """AWS: ec2 DescribeFleetInstances: those that live; not of instant fleets, whose instances DescribeFleets tells."""
     table: FilterTable = {"instance-type": lambda one: one.spec.type}
     apply_filters((), call.params.get("Filters"), table)
-    fleet = _find(call, call.params["FleetId"])
+    fleet = find_fleet(call, call.params["FleetId"])
     if fleet.spec.type == "instant":
         raise AwsError("UnsupportedOperation", "DescribeFleetInstances is not supported for fleets of type instant.")
     found = apply_filters(members(call.client, fleet), call.params.get("Filters"), table)
     call.end_dry_run()
     shown, token = page(call.params, found, lambda one: one.meta.name, default=1000)
-    rows = [
-        {"InstanceId": one.meta.name, "InstanceType": one.spec.type, "InstanceHealth": "healthy"}
-        | ({"SpotInstanceRequestId": one.spec.spot_request} if one.spec.spot_request else {})
-        for one in shown
-    ]
-    return answer("ActiveInstances", rows, token) | {"FleetId": fleet.meta.name}
+    return answer("ActiveInstances", [show_active(one) for one in shown], token) | {"FleetId": fleet.meta.name}
 
 
 def _spec(call: Call) -> FleetSpec:
@@ -178,7 +186,7 @@ def _spec(call: Call) -> FleetSpec:
         raise ids.invalid("ValidUntil is in the past or before ValidFrom.")
     return FleetSpec(
         type=type_,
-        configs=_configs(params["LaunchTemplateConfigs"]),
+        configs=check_configs(params["LaunchTemplateConfigs"]),
         total=total,
         on_demand=on_demand,
         spot=spot,
@@ -194,7 +202,8 @@ def _spec(call: Call) -> FleetSpec:
     )
 
 
-def _configs(wanted: list[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
+def check_configs(wanted: list[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
+    """LaunchTemplateConfigs as they are kept. AWS: MissingParameter, InvalidParameterValue."""
     if not wanted:
         raise ids.missing("LaunchTemplateConfigs")
     if len(wanted) > LIMIT_CONFIGS:
@@ -223,10 +232,10 @@ def _target(wanted: dict[str, Any]) -> tuple[int, int, int, str]:
     )
 
 
-def _find(call: Call, id_: str) -> Fleet:
-    """AWS: InvalidFleetId.NotFound."""
+def find_fleet(call: Call, id_: str) -> Fleet:
+    """An EC2 Fleet. AWS: InvalidFleetId.NotFound."""
     fleet = call.get(Fleet, id_)
-    if fleet is None:
+    if fleet is None or fleet.is_spot_request:
         raise ids.not_found(FLEET, id_)
     return fleet
 
@@ -239,13 +248,20 @@ def _instant(fleet: Fleet) -> dict[str, Any]:
     return {"Errors": list(fleet.status.errors), "Instances": list(fleet.status.launched)}
 
 
-def _activity(client: Client, fleet: Fleet) -> str:
-    """AWS: ec2 FleetActivityStatus, "" for an instant fleet."""
+def activity(client: Client, fleet: Fleet) -> str:
+    """AWS: ec2 FleetActivityStatus, ActivityStatus; "" for an instant fleet."""
     if fleet.spec.type == "instant":
         return ""
     if fleet.status.state == "deleted_terminating":
         return "pending_termination"
     return "fulfilled" if max(missing(client, fleet)) <= 0 else "pending_fulfillment"
+
+
+def show_active(instance: Instance) -> dict[str, Any]:
+    """API form. AWS: ec2 ActiveInstance."""
+    shown = {"InstanceId": instance.meta.name, "InstanceType": instance.spec.type, "InstanceHealth": "healthy"}
+    request = instance.spec.spot_request
+    return shown | ({"SpotInstanceRequestId": request} if request else {})
 
 
 def _show(client: Client, fleet: Fleet) -> dict[str, Any]:
@@ -278,7 +294,7 @@ def _show(client: Client, fleet: Fleet) -> dict[str, Any]:
         launched = [{name: one[name] for name in names} for one in fleet.status.launched]
         shown |= {"Errors": list(fleet.status.errors), "Instances": launched}
     optional = {
-        "ActivityStatus": _activity(client, fleet),
+        "ActivityStatus": activity(client, fleet),
         "ClientToken": spec.client_token,
         "ValidFrom": spec.valid_from,
         "ValidUntil": spec.valid_until,

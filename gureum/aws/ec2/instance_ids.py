@@ -26,6 +26,13 @@ PLACEMENT_GROUP = IdForm(
     "InvalidPlacementGroupId.Malformed",
 )
 FLEET = IdForm("fleet", "fleet ID", "fleet", "InvalidFleetId.NotFound", "InvalidFleetId.Malformed")
+SPOT_FLEET = IdForm(
+    "sfr",
+    "spot fleet request ID",
+    "spot-fleet-request",
+    "InvalidSpotFleetRequestId.NotFound",
+    "InvalidSpotFleetRequestId.Malformed",
+)
 EVENT_WINDOW = IdForm(
     "iew",
     "instance event window ID",

@@ -117,6 +117,9 @@ class StatusChecks(msgspec.Struct, frozen=True):
     disks: float = 0.0
 
 
+FLEET_TAG, SPOT_FLEET_TAG = "aws:ec2:fleet-id", "aws:ec2spot:fleet-request-id"
+
+
 class InstanceStatus(msgspec.Struct, frozen=True):
     """`reason_code`, `reason`: AWS's StateReason; `transition`: StateTransitionReason; `changed`: Unix seconds of the last state change.
     `checks`: status checks of a running instance; None before the first look."""
@@ -139,12 +142,18 @@ class InstanceStatus(msgspec.Struct, frozen=True):
         "image": lambda one: one.spec.image,
         "placement": lambda one: one.spec.placement or (),
         "capacity": lambda one: one.spec.capacity_reservation or (),
-        "fleet": lambda one: one.meta.tags.get("aws:ec2:fleet-id", ()),
+        "fleet": lambda one: fleet_of(one) or (),
     },
 )
 class Instance(Resource, frozen=True):
     spec: InstanceSpec
     status: InstanceStatus = InstanceStatus()
+
+
+def fleet_of(instance: Instance) -> str:
+    """The id of the EC2 Fleet or Spot Fleet request that launched it, "" for none."""
+    tags = instance.meta.tags
+    return tags.get(FLEET_TAG) or tags.get(SPOT_FLEET_TAG) or ""
 
 
 class VolumeAttachment(msgspec.Struct, frozen=True):

@@ -57,6 +57,7 @@ TYPES = {
     "cr": "capacity-reservation",
     "crf": "capacity-reservation-fleet",
     "fleet": "fleet",
+    "sfr": "spot-fleet-request",
     "iew": "instance-event-window",
     "report": "image-usage-report",
     "replacevol": "replace-root-volume-task",

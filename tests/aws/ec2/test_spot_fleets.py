@@ -1,0 +1,42 @@
+"""Spot Fleet requests: what they launch from, in the form fleets have it; the wire tests show them at work."""
+
+from __future__ import annotations
+
+import pytest
+
+from gureum.aws.ec2.fleet_kinds import LIMIT_HISTORY, Fleet, FleetSpec, Record, recorded
+from gureum.aws.ec2.fleet_launches import OWN_LAUNCH
+from gureum.aws.ec2.spot_fleet_configs import configs_of
+from gureum.aws.errors import AwsError
+from gureum.engine.resource import Meta
+
+
+def test_each_subnet_of_a_specification_is_a_pool_and_prices_are_of_a_unit() -> None:
+    groups = [{"GroupId": "sg-1"}, {"GroupName": "web"}]
+    one = {"ImageId": "ami-1", "InstanceType": "t3.nano", "SubnetId": "subnet-1, subnet-2", "WeightedCapacity": 4.0}
+    (config,) = configs_of({"SpotPrice": "0.5", "LaunchSpecifications": [{**one, "SecurityGroups": groups}]})
+    assert config[OWN_LAUNCH] == {"ImageId": "ami-1", "SecurityGroupIds": ["sg-1"], "SecurityGroups": ["web"]}
+    assert [override["SubnetId"] for override in config["Overrides"]] == ["subnet-1", "subnet-2"]
+    assert {override["MaxPrice"] for override in config["Overrides"]} == {"2.000000"}
+
+
+def test_a_price_of_an_override_goes_before_that_of_the_request() -> None:
+    template = {"LaunchTemplateSpecification": {"LaunchTemplateId": "lt-1", "Version": "1"}}
+    overrides = [{"InstanceType": "t3.nano", "SpotPrice": "0.25"}, {"InstanceType": "t3.micro"}]
+    (config,) = configs_of({"SpotPrice": "0.5", "LaunchTemplateConfigs": [{**template, "Overrides": overrides}]})
+    assert [one["MaxPrice"] for one in config["Overrides"]] == ["0.250000", "0.500000"]
+
+
+@pytest.mark.parametrize("name", ["AddressingType", "KernelId", "RamdiskId"])
+def test_what_is_not_built_is_refused(name: str) -> None:
+    with pytest.raises(AwsError, match="not implemented"):
+        configs_of({"LaunchSpecifications": [{"ImageId": "ami-1", "InstanceType": "t3.nano", name: "x"}]})
+
+
+def test_history_is_bounded_and_says_nothing_twice_in_a_row() -> None:
+    spec = FleetSpec("maintain", (), 1, 0, 1, "spot")
+    fleet = Fleet(meta=Meta(name="fleet-1", scope="1/us-east-1", uid="1", created=0.0), spec=spec)
+    fleet = recorded(fleet, *(Record(float(at), "information", "launchSpecUnusable", "", "no room") for at in range(9)))
+    assert len(fleet.status.history) == 1
+    fleet = recorded(fleet, *(Record(0.0, "instanceChange", "launched", f"i-{n}") for n in range(LIMIT_HISTORY)))
+    assert [len(fleet.status.history), fleet.status.history[0].instance] == [LIMIT_HISTORY, "i-0"]
