@@ -43,6 +43,7 @@ HOST_PACKAGES = {
     "mount": "losetup",
     "nftables": "nft",
     "openssh-client": "ssh",
+    "tini": "/usr/bin/tini-static",
     "util-linux": "nsenter",
     "zstd": "zstd",
 }

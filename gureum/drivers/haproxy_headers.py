@@ -28,7 +28,15 @@ _ANSWER_HEADERS = {
     "routing.http.response.x_content_type_options.header_value": "X-Content-Type-Options",
     "routing.http.response.x_frame_options.header_value": "X-Frame-Options",
 }
-SPELLINGS = ("X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Port", "Host", "X-Amzn-Trace-Id", "Upgrade", "Connection")
+SPELLINGS = (
+    "X-Forwarded-For",
+    "X-Forwarded-Proto",
+    "X-Forwarded-Port",
+    "Host",
+    "X-Amzn-Trace-Id",
+    "Upgrade",
+    "Connection",
+)
 """Names that targets get like this by HTTP/1.1, for programs that take capital letters for another name. All others have small letters."""
 OWN_HEADERS = f"hdr Server {SERVER} hdr Date %[date,http_date]"
 """Of each answer that is the proxy's own: with the answer, so that no condition has to be looked at in those of targets."""

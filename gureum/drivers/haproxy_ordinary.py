@@ -1,9 +1,9 @@
 """What most requests and answers are, and how they are spared the rest: one line that says so and leaves the section (`allow`). Pure.
 
-An ordinary request has a usual method, is HTTP/1.1 (or 2), of limited length, names its host in small letters, and has none of the headers that some
-later line looks at. So the later lines, each of which costs a look at a header or a variable, are only for the others: refusals, classes of desync, headers that are
-continued (X-Forwarded-For, X-Amzn-Trace-Id), upgrades. What is wished for every request stands before. A request that is ordinary but for headers
-that are continued leaves when they have been.
+An ordinary request has a usual method, is HTTP/1.1 (or 2), of limited length, names its host in small letters, and has none of the headers that
+some later line looks at. So the later lines, each of which costs a look at a header or a variable, are only for the others: refusals, classes of
+desync, headers that are continued (X-Forwarded-For, X-Amzn-Trace-Id), upgrades. What is wished for every request stands before. A request that is
+ordinary but for headers that are continued leaves when they have been.
 
 The line decides by a whitelist: what it does not know is looked at in full. A header's name has small letters by then.
 """
