@@ -303,6 +303,18 @@ def test_name_that_is_somebodys_in_the_world_fails(acm: Any) -> None:
     acm.delete_certificate(CertificateArn=arn)
 
 
+@pytest.mark.parametrize(
+    "names", [("-bad.example.com",), ("localhost",), ("a.*.example.com",), ("a.example.com", "b..example.com")]
+)
+def test_what_is_no_domain_name_is_not_requested(acm: Any, names: tuple[str, ...]) -> None:
+    """The model's DomainNameString."""
+    more = {"SubjectAlternativeNames": list(names[1:])} if names[1:] else {}
+    before = acm.list_certificates()
+    with pytest.raises(ClientError, match="ValidationException.*Member must satisfy regular expression pattern"):
+        acm.request_certificate(DomainName=names[0], **more)
+    assert acm.list_certificates()["CertificateSummaryList"] == before["CertificateSummaryList"]
+
+
 def test_same_token_within_an_hour_is_the_same_certificate(acm: Any) -> None:
     params = {"DomainName": "t.example.com", "IdempotencyToken": "one"}
     arn = acm.request_certificate(**params)["CertificateArn"]

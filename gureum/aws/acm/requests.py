@@ -10,6 +10,7 @@ speak for a bank. The key is made anew at each issue, in the agent, and comes he
 from __future__ import annotations
 
 import asyncio
+import re
 import uuid
 from typing import Any, cast
 
@@ -44,6 +45,10 @@ VALID_DAYS = 395
 RENEW_BEFORE_S = 60 * 86400.0
 TOKEN_LIFE_S = 3600.0
 LOOK_AGAIN_S = 86400.0
+
+_LABEL = re.compile(r"(?!-)[A-Za-z0-9-]{0,62}[A-Za-z0-9]", re.ASCII)
+_NAME_PATTERN = r"(\*\.)?(((?!-)[A-Za-z0-9-]{0,62}[A-Za-z0-9])\.)+((?!-)[A-Za-z0-9-]{1,62}[A-Za-z0-9])"
+"""AWS: the acm model's DomainNameString."""
 
 
 @operation("RequestCertificate")
@@ -176,8 +181,12 @@ def _wished(call: Call) -> CertificateSpec:
     algorithm = params.get("KeyAlgorithm", "RSA_2048")
     if algorithm not in KEY_TYPES:
         raise AwsError("InvalidParameterException", f"Key algorithm {algorithm} is not supported for a request.")
+    others = params.get("SubjectAlternativeNames") or ()
+    _check_name(params["DomainName"], "domainName")
+    for i, name in enumerate(others, 1):
+        _check_name(name, f"subjectAlternativeNames.{i}.member")
     domain = params["DomainName"].lower()
-    names = (domain, *(name.lower() for name in params.get("SubjectAlternativeNames") or ()))
+    names = (domain, *(name.lower() for name in others))
     return CertificateSpec(
         domain,
         tuple(dict.fromkeys(names)),
@@ -187,6 +196,17 @@ def _wished(call: Call) -> CertificateSpec:
         token=params.get("IdempotencyToken", ""),
         **_options(options),
     )
+
+
+def _check_name(name: str, path: str) -> None:
+    """As the model's pattern has it, which nests repeats and is tried label by label for that. AWS: ValidationException."""
+    labels = name.removeprefix("*.").split(".")
+    if len(labels) < 2 or not all(map(_LABEL.fullmatch, labels)) or len(labels[-1]) < 2:
+        raise AwsError(
+            "ValidationException",
+            f"1 validation error detected: Value '{name}' at '{path}' failed to satisfy constraint: "
+            f"Member must satisfy regular expression pattern: {_NAME_PATTERN}",
+        )
 
 
 def _options(options: dict[str, str]) -> dict[str, Any]:
