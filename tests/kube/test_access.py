@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, utils
 from gureum.base.clock import SystemClock
 from gureum.kube.cluster import Cluster
 from gureum.kube.requests import User
-from tests.kube.api import Api, config_map, keyring
+from tests.kube.api import MERGE, Api, config_map, keyring
 
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 MAPS = "/api/v1/namespaces/default/configmaps"
@@ -74,6 +74,68 @@ def test_nobody_gives_away_what_he_has_not():
             assert status == 403
             assert "attempting to grant RBAC permissions not currently held" in answer["message"]
             await api.ok("POST", path, binding("view", {"kind": "User", "name": "joe"}), user=JANE)
+
+    asyncio.run(run())
+
+
+def cluster_role(name, rules=(), selectors=None, **labels):
+    gathers = {} if selectors is None else {"aggregationRule": {"clusterRoleSelectors": selectors}}
+    return {"metadata": {"name": name, "labels": labels}, "rules": list(rules), **gathers}
+
+
+def test_who_may_write_roles_gains_nothing_by_gathering_others_or_by_binding_what_is_not_there_yet():
+    async def run():
+        async with Api() as api:
+            roles, bindings = f"{RBAC}/clusterroles", f"{RBAC}/clusterrolebindings"
+            resources = ["clusterroles", "clusterrolebindings"]
+            rule = {"apiGroups": ["rbac.authorization.k8s.io"], "resources": resources, "verbs": ["create", "patch"]}
+            await api.ok("POST", roles, cluster_role("writer", [rule]))
+            await api.ok("POST", bindings, binding("writer", {"kind": "User", "name": "jane"}, "ClusterRoleBinding"))
+            await api.ok("POST", roles, cluster_role("small", [rule]), user=JANE)
+            gathering = {"aggregationRule": {"clusterRoleSelectors": [{}]}}
+            for method, path, body in (
+                ("PATCH", f"{roles}/small", gathering),
+                ("POST", roles, cluster_role("all", selectors=[{}])),
+                ("PATCH", f"{roles}/view", {"metadata": {"labels": {"a": "b"}}}),
+            ):
+                status, answer = await api.call(
+                    method, path, body, user=JANE, content_type=MERGE if method == "PATCH" else "application/json"
+                )
+                assert status == 403, answer
+                assert answer["message"].endswith("must have cluster-admin privileges to use the aggregationRule")
+            later = binding("later", {"kind": "User", "name": "jane"}, "ClusterRoleBinding")
+            status, answer = await api.call("POST", bindings, later, user=JANE)
+            assert (status, answer["message"]) == (404, 'clusterroles.rbac.authorization.k8s.io "later" not found')
+            given = {"apiGroups": [""], "resources": ["pods", "secrets"], "verbs": ["get", "list"]}
+            status, answer = await api.call("POST", roles, cluster_role("more", [given]), user=JANE)
+            assert answer["message"] == (
+                'clusterroles.rbac.authorization.k8s.io "more" is forbidden: user "jane" (groups=["system:authenticated"]) '
+                "is attempting to grant RBAC permissions not currently held:\n"
+                '{APIGroups:[""], Resources:["pods"], Verbs:["get" "list"]}\n'
+                '{APIGroups:[""], Resources:["secrets"], Verbs:["get" "list"]}'
+            )
+
+    asyncio.run(run())
+
+
+def test_a_gathered_role_has_the_rules_of_those_that_its_selectors_mean():
+    async def run():
+        async with Api() as api:
+            rule = {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["list"]}
+            wished = {"matchExpressions": [{"key": "team", "operator": "In", "values": ["a"]}]}
+            await api.ok("POST", f"{RBAC}/clusterroles", cluster_role("part", [rule], team="a"))
+            await api.ok("POST", f"{RBAC}/clusterroles", cluster_role("whole", selectors=[wished]))
+            await api.ok(
+                "POST",
+                f"{RBAC}/clusterrolebindings",
+                binding("whole", {"kind": "User", "name": "jane"}, "ClusterRoleBinding"),
+            )
+            await api.ok("GET", MAPS, user=JANE)
+            assert (await api.call("GET", "/api/v1/namespaces/default/secrets", user=JANE))[0] == 403
+            while not api.cluster.controllers.idle:
+                await asyncio.sleep(0)
+            assert (await api.ok("GET", f"{RBAC}/clusterroles/whole"))["rules"] == [rule]
+            assert (await api.ok("GET", f"{RBAC}/clusterroles/view"))["rules"]
 
     asyncio.run(run())
 

@@ -6,13 +6,14 @@ Source: Kubernetes, "Using RBAC Authorization".
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
 
 from gureum.kube.objects import Object, Objects
 from gureum.kube.requests import User
+from gureum.kube.selectors import from_object, matches
 from gureum.store.contract import Event
 
 MASTERS = "system:masters"
@@ -62,12 +63,25 @@ class Rbac:
             ]
         return [rule for rule, _ in self._rules(user, namespace)]
 
-    def covers(self, user: User, namespace: str, rules: list[Rule]) -> bool:
-        """Whether the user has all that the rules give: nobody gives away what he has not."""
+    def missing(self, user: User, namespace: str, rules: list[Rule]) -> list[Rule]:
+        """What the rules give and the user has not, one resource or path each: nobody gives away what he has not."""
         if MASTERS in user.groups:
-            return True
+            return []
         has = self.rules(user, namespace)
-        return all(any(rule_allows(one, act) for one in has) for rule in rules for act in _acts_of(rule, namespace))
+        found: dict[tuple[Any, ...], Rule] = {}
+        for act in (act for rule in rules for act in _acts_of(rule, namespace)):
+            if any(rule_allows(one, act) for one in has):
+                continue
+            resource = f"{act.resource}/{act.subresource}" if act.subresource else act.resource
+            where: Rule = {"apiGroups": [act.group], "resources": [resource]}
+            if act.name:
+                where["resourceNames"] = [act.name]
+            if act.path:
+                where = {"nonResourceURLs": [act.path]}
+            rule = found.setdefault((act.group, resource, act.name, act.path), {**where, "verbs": []})
+            if act.verb not in rule["verbs"]:
+                rule["verbs"].append(act.verb)
+        return list(found.values())
 
     def role(self, reference: Object, namespace: str) -> list[Rule] | None:
         """The rules of a role that a binding refers to; None when it is not there."""
@@ -76,14 +90,9 @@ class Rbac:
         role = self._objects.get(storage, "" if cluster else namespace, str(reference.get("name")))
         if role is None:
             return None
-        rules = list(role.get("rules") or ())
-        selectors = (role.get("aggregationRule") or {}).get("clusterRoleSelectors") or ()
-        if selectors:
-            for one in self._objects.all(STORAGES[1]):
-                labels = one["metadata"].get("labels") or {}
-                if any((each.get("matchLabels") or {}).items() <= labels.items() for each in selectors):
-                    rules += [rule for rule in one.get("rules") or () if rule not in rules]
-        return rules
+        if role.get("aggregationRule"):
+            return aggregated(role, self._objects.all(STORAGES[1]))
+        return list(role.get("rules") or ())
 
     def _rules(self, user: User, namespace: str) -> Iterator[tuple[Rule, str]]:
         for subject in (("User", user.name), *(("Group", group) for group in user.groups)):
@@ -115,6 +124,18 @@ class Rbac:
     def _on_events(self, events: list[Event]) -> None:
         if any(event.key.startswith(self._prefixes) for event in events):
             self._bindings = None
+
+
+def aggregated(role: Object, roles: Iterable[Object]) -> list[Rule]:
+    """The rules of a cluster role that is made of others, `roles`; its own are overwritten by them."""
+    wished = (role.get("aggregationRule") or {}).get("clusterRoleSelectors") or ()
+    selectors = [selector for one in wished if (selector := from_object(one)) is not None]
+    rules: list[Rule] = []
+    for one in sorted(roles, key=lambda each: str(each["metadata"]["name"])):
+        labels = one["metadata"].get("labels") or {}
+        if one["metadata"]["name"] != role["metadata"]["name"] and any(matches(each, labels) for each in selectors):
+            rules += [rule for rule in one.get("rules") or () if rule not in rules]
+    return rules
 
 
 def rule_allows(rule: Rule, act: Act) -> bool:

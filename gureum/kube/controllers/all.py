@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gureum.kube.controllers import (
+    aggregation,
     apiservices,
     autoscaling,
     cidrs,
@@ -53,6 +54,7 @@ _STATELESS = (
     deployments.CONTROLLER,
     definitions.CONTROLLER,
     apiservices.CONTROLLER,
+    aggregation.CONTROLLER,
     cidrs.CONTROLLER,
     own_service.CONTROLLER,
     claims.CONTROLLER,
