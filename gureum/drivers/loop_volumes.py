@@ -3,6 +3,7 @@
     volume_mounts.py    the volumes, on disk and mounted              <data_dir>/volumes, folders; <run_dir>/volumes
     volume_roots.py     roots on them, volumes attached to machines   <run_dir>/roots, attached
     volume_copies.py    snapshots, and volumes from them              <data_dir>/snapshots, copies; <run_dir>/copies
+    volume_archives.py  snapshots that are put away, compressed       <data_dir>/snapshots
     volume_files.py     empty volumes kept ready                      <data_dir>/templates, spare
 
 Nothing about the machine is remembered in this process only: what is mounted is looked up, so a new process goes on where a killed one
@@ -24,6 +25,7 @@ from gureum.drivers.folder_volumes import FolderVolumes
 from gureum.drivers.late_sealer import LateSealer
 from gureum.drivers.turns import Turns
 from gureum.drivers.user_namespaces import UserNamespaces
+from gureum.drivers.volume_archives import SnapshotArchives
 from gureum.drivers.volume_copies import VolumeCopies, copy_of
 from gureum.drivers.volume_keys import VolumeKeys
 from gureum.drivers.volume_mounts import VolumeMounts, checked
@@ -64,8 +66,9 @@ class LoopVolumes:
         self._roots = VolumeRoots(run_dir, self._volumes, self._folders, self._namespaces)
         self._snapshots = SnapshotFiles(data_dir / "snapshots")
         self._spares = volume_files.Spares(data_dir, per_size=spares, inside=(overlay.UPPER, overlay.WORK))
+        archives = SnapshotArchives(data_dir / "snapshots", self._snapshots)
         recoding = Recoding(data_dir / "copies", run_dir / "copies", self._keys)
-        self._copies = VolumeCopies(self._volumes, self._snapshots, recoding, self._spares)
+        self._copies = VolumeCopies(self._volumes, self._snapshots, archives, recoding, self._spares)
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="volumes")
         # What may take seconds (copies) has threads of its own, so that no start waits behind it.
         self._slow_threads = ThreadPoolExecutor(_SLOW_THREADS, thread_name_prefix="volume copies")
@@ -145,7 +148,7 @@ class LoopVolumes:
 
     async def remove_snapshot(self, name: str) -> None:
         async with self._turns.of(f"snapshot/{checked(name)}"):
-            await self._run(lambda: self._snapshots.remove(name), slow=True)
+            await self._run(lambda: self._copies.remove_snapshot(name), slow=True)
 
     async def snapshot_blocks(self, name: str) -> SnapshotBlocks:
         async with self._turns.of(f"snapshot/{checked(name)}"):

@@ -10,30 +10,43 @@ from pathlib import Path
 import msgspec
 
 from gureum.drivers import ext4_control, loop_devices
+from gureum.drivers.volume_archives import SnapshotArchives
 from gureum.drivers.volume_files import Spares
 from gureum.drivers.volume_mounts import VolumeMounts, checked
 from gureum.drivers.volume_recoding import Recoding
-from gureum.drivers.volume_snapshots import SnapshotFiles, Wanted
+from gureum.drivers.volume_snapshots import Kept, SnapshotFiles, Wanted
 from gureum.ports import PortError
 from gureum.ports.volumes import SnapshotSpec, SnapshotUse, VolumeSpec
 
 
 class VolumeCopies:
-    def __init__(self, volumes: VolumeMounts, snapshots: SnapshotFiles, recoding: Recoding, spares: Spares) -> None:
-        self._volumes, self._snapshots, self._recoding, self._spares = volumes, snapshots, recoding, spares
+    def __init__(
+        self,
+        volumes: VolumeMounts,
+        snapshots: SnapshotFiles,
+        archives: SnapshotArchives,
+        recoding: Recoding,
+        spares: Spares,
+    ) -> None:
+        self._volumes, self._snapshots, self._archives = volumes, snapshots, archives
+        self._recoding, self._spares = recoding, spares
 
     def snapshot(self, spec: SnapshotSpec) -> SnapshotUse:
-        kept = self._snapshots.look(spec.name)
-        if kept is None:
+        if self._look(spec.name) is None:
             if spec.source:
                 self._copy_snapshot(spec)
             elif spec.volume:
                 wanted = spec.together or ((spec.name, spec.volume, spec.parent),)
                 self._snapshots.make_together([self._wanted(*one) for one in wanted])
-            kept = self._snapshots.look(spec.name)
+        self._archives.settle(spec.name, spec.tier)
+        kept = self._look(spec.name)
         if kept is None:
             raise PortError(f"snapshot {spec.name} is lost", retry=False)
         return SnapshotUse(spec.name, kept.size_bytes, kept.data_bytes, kept.stored_bytes)
+
+    def remove_snapshot(self, name: str) -> None:
+        self._snapshots.remove(name)
+        self._archives.remove(name)
 
     def restore(self, spec: VolumeSpec, size: int) -> None:
         """The volume's file from `spec.snapshot`, with `size` bytes."""
@@ -49,6 +62,9 @@ class VolumeCopies:
         self.snapshot(SnapshotSpec(between, spec.source))
         self.restore(msgspec.structs.replace(spec, snapshot=between, source=""), size)
         self._snapshots.remove(between)
+
+    def _look(self, name: str) -> Kept | None:
+        return self._snapshots.look(name) or self._archives.look(name)
 
     def _wanted(self, name: str, volume: str, parent: str) -> Wanted:
         path, mounted = self._volumes.file(volume), self._volumes.mounted / volume

@@ -2,7 +2,7 @@
 
     snapshots/NAME.img      where the file system can clone files (reflink): a clone of the volume, nothing more
     snapshots/NAME.blocks   else: the blocks that were new with this snapshot, one after the other
-    snapshots/NAME~2.blocks  so, where others have blocks of an earlier snapshot of that name that is gone
+    snapshots/NAME.1.blocks so, where others still have blocks that a snapshot of that name had before
     snapshots/NAME.map      which block of the volume lies where, in this snapshot's blocks or in those of earlier ones
 
 A block is 128 KiB and is known by its BLAKE2b digest; one that the parent has too, at the same place, is not stored again. Zeros are not stored.
@@ -34,7 +34,6 @@ from gureum.ports import PortError
 
 BLOCK = 128 << 10
 DIGEST = 32
-_AGAIN = "~"  # in no snapshot's name
 _ZEROS = bytes(BLOCK)
 _FICLONE = 0x40049409
 _PUNCH_HOLE, _KEEP_SIZE = 2, 1
@@ -105,8 +104,8 @@ class SnapshotFiles:
         kept = self._read(name)
         if kept is None:
             return None
-        own = {number for number, pack in enumerate(kept.names) if pack.partition(_AGAIN)[0] == name}
-        count = sum(1 for pack in _numbers(kept.packs) if pack in own)
+        own = 0 if kept.names[0] == name or kept.names[0].startswith(f"{name}.") else -1  # a copy has none
+        count = sum(1 for pack in _numbers(kept.packs) if pack == own)
         return Kept(kept.size_bytes, len(kept.indexes) // 4 * kept.block, count * kept.block)
 
     def make(
@@ -208,6 +207,18 @@ class SnapshotFiles:
                 offset += count
         return bytes(found)
 
+    def contents(self, name: str) -> Iterator[tuple[int, bytes]]:
+        """(number, content) of the blocks that are not zeros, in order."""
+        image = self._image_file(name)
+        if image.exists():
+            with image.open("rb", buffering=0) as file:
+                yield from _blocks(file.fileno(), os.fstat(file.fileno()).st_size)
+            return
+        with self._at_work():
+            kept = self._need(name)
+            for index, row in sorted(_rows(kept).items()):
+                yield index, self._piece(row, kept.block, 0, kept.block)
+
     def _piece(self, row: tuple[bytes, str, int] | None, block: int, start: int, count: int) -> bytes:
         if row is None:
             return bytes(count)
@@ -228,7 +239,8 @@ class SnapshotFiles:
         self._map_file(name).unlink()
         volume_files.sync_folder(self._folder)
         with self._lock:
-            self._due.update(kept.names)
+            # Also its own blocks, where the map is one that was made anew from the archive.
+            self._due.update((name, *kept.names))
             if not self._working:
                 self._sweep_due()
 
@@ -236,8 +248,8 @@ class SnapshotFiles:
 
     def _make(self, name: str, volume: Path, parent: Map | None, hold: Hold, writes: Writes) -> None:
         """Reads it all while it is in use; then, held, only sees whether anything was written, and reads again what may have been."""
-        pack = self._free_pack(name)
-        draft = self._folder / f"{name}.blocks.draft"
+        pack = self._new_pack(name)
+        draft = self._folder / f"{pack}.blocks.draft"
         size = volume.stat().st_size
         with open(volume, "rb", buffering=0) as reader, open(_created(draft), "wb", buffering=0) as writer:
             try:
@@ -250,8 +262,8 @@ class SnapshotFiles:
             except OSError:
                 draft.unlink()
                 raise
-        kept = _map(name, size, rows)
-        used = {slot for _, of, slot in rows.values() if of == pack}
+        kept = _map(pack, size, rows)
+        used = {slot for _, owner, slot in rows.values() if owner == pack}
         if used:
             if len(used) < new:
                 _punch(draft, used)
@@ -260,12 +272,13 @@ class SnapshotFiles:
             draft.unlink()
         self._write(name, kept)
 
-    def _free_pack(self, name: str) -> str:
-        """Of a snapshot of that name that is gone others may still have blocks."""
-        pack, number = name, 1
+    def _new_pack(self, name: str) -> str:
+        """Whose blocks the snapshot's own will be: another name while others refer to blocks that one of its name had before (it
+        was archived, or is gone)."""
+        pack, number = name, 0
         while self._blocks_file(pack).exists():
             number += 1
-            pack = f"{name}{_AGAIN}{number}"
+            pack = f"{name}.{number}"
         return pack
 
     def _restore(self, kept: Map, target: Path, size_bytes: int) -> None:

@@ -6,9 +6,12 @@ layers below, the upper layer on the volume, so that a full disk is ENOSPC and t
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
+
+Tier = Literal["standard", "archive", "both"]
+"""Where a snapshot is kept: in blocks shared with others, ready for use; or in a compressed file of its own; or in both forms."""
 
 
 class VolumeSpec(msgspec.Struct, frozen=True):
@@ -51,7 +54,7 @@ class SnapshotSpec(msgspec.Struct, frozen=True):
     """`volume`: what it is made of, or `source`: the snapshot it is a copy of; both "" once it is made. `parent`: an earlier snapshot of the same
     volume, "" for none: what is the same there is not stored again. `key`, `source_key`: of a copy, the data keys as in VolumeSpec; where they
     differ its content is encrypted anew. `together`: (name, volume, parent) of snapshots, this one among them, that show one moment: while the
-    first of them is made they all are."""
+    first of them is made they all are. `tier`: of one that is made."""
 
     name: str
     volume: str = ""
@@ -60,6 +63,7 @@ class SnapshotSpec(msgspec.Struct, frozen=True):
     key: str = ""
     source_key: str = ""
     together: tuple[tuple[str, str, str], ...] = ()
+    tier: Tier = "standard"
 
 
 class SnapshotUse(msgspec.Struct, frozen=True):
@@ -144,7 +148,8 @@ class Volumes(Protocol):
         """False while the machine still uses its files; `force` takes it away nevertheless. Releasing the root releases all that is attached."""
 
     async def ensure_snapshot(self, spec: SnapshotSpec) -> SnapshotUse:
-        """The volume as it is now (frozen for the moment if mounted), once: of one that is there it is a look."""
+        """The volume as it is now (frozen for the moment if mounted), once: of one that is there it is a look, or a change of its tier. PortError
+        where there is no program to compress with."""
 
     async def remove_snapshot(self, name: str) -> None: ...
     async def snapshot_blocks(self, name: str) -> SnapshotBlocks: ...
