@@ -137,13 +137,13 @@ async def test_a_new_agent_goes_on_with_the_targets_that_were_healthy(one: Cloud
     async with Web(one, "i-1"):
         await first.until(lambda: "p-a" in proxies.specs and proxies.up() == {"i-1:80"})
         await first.until(lambda: health(first, "i-2:80")[:1] == ["unhealthy"])
-        await first.until(lambda: proxies.log[-1] == "p-a: i-1:80+ i-2:80-")
+        await first.until(lambda: "p-a: i-1:80+ i-2:80-" in proxies.log)
         await first.service.close()
         proxies.log.clear()
         second = agent_on(one, store, proxies)
         await second.service.start()
         await second.ready("Proxy/p-a")
         await second.until(lambda: health(second, "i-1:80")[:1] == ["healthy"])
-        assert set(proxies.log) == {"p-a: i-1:80+ i-2:80-"}
+        assert {line for line in proxies.log if "meanwhile" not in line} == {"p-a: i-1:80+ i-2:80-"}
         assert second.faults == 0
         await second.service.close()
