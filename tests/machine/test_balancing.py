@@ -36,6 +36,7 @@ def agent_on(one: Cloud, store: MemoryStore, proxies: NotedProxies) -> BalancedA
         firewalls=one.firewalls,
         checks=NamespaceChecks(one.home_id, one.run_dir),
         proxies=proxies,
+        gates=None,
     )
     return BalancedAgent(store, ports)
 
