@@ -130,7 +130,7 @@ class Settings(Quotas, frozen=True, forbid_unknown_fields=True):
         Meta(
             ge=0,
             le=3600,
-            description="How often alarms are evaluated, in seconds; the period that has not ended counts then too. 0: as AWS (10 or 60).",
+            description="How often alarms are evaluated, in seconds; a period counts then before its end too. 0: as AWS (10 or 60).",
         ),
     ] = 0
     alarm_minute_s: Annotated[

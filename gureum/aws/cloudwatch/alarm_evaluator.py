@@ -2,7 +2,7 @@
 
 AWS: alarms with a period of 10, 20 or 30 seconds are evaluated every 10 seconds, the others every minute, over a sliding window that ends with
 the last whole minute (or 10 seconds). For a local cloud two settings make it faster: `alarm_evaluation_s` (how often; the window then takes in
-the period that has not ended, if it has data) and `alarm_minute_s` (how long a minute of a period lasts).
+the period that has not ended, if it has data that its rest cannot undo) and `alarm_minute_s` (how long a minute of a period lasts).
 
 Nothing of it is kept: after a restart the next evaluation decides from the same data. Each alarm is a key of a loop of its own, so that one whose
 evaluation fails keeps no other from its.
@@ -106,7 +106,7 @@ class Evaluator:
         windows = {query.id: window for query in alarm.spec.watch}
         found = await run(self._world.metrics, alarm.meta.scope, alarm.spec.watch, windows, now_ms)
         points = _points_of(alarm, window, found)
-        if settings.alarm_evaluation_s and points[-1].value is None:
+        if settings.alarm_evaluation_s and not _tells_already(alarm, points[-1].value):
             points = points[:-1]
         else:
             points = points[-range_of(alarm.spec.n) :]
@@ -182,6 +182,14 @@ def rule_of(alarm: MetricAlarm) -> Rule:
     dynamo = any(query.namespace == "AWS/DynamoDB" for query in spec.watch)
     treat = "ignore" if dynamo else spec.treat_missing or "missing"
     return Rule(spec.n, spec.m or spec.n, lambda value: compare(value, threshold), treat)
+
+
+def _tells_already(alarm: MetricAlarm, value: float | None) -> bool:
+    """Whether the period that has not ended counts. What it sums up only grows: below the threshold it says nothing before its end."""
+    if value is None or alarm.watched.stat not in ("Sum", "SampleCount"):
+        return value is not None
+    compare = COMPARISONS[alarm.spec.comparison]
+    return compare(value, alarm.spec.threshold) == alarm.spec.comparison.startswith("Greater")
 
 
 def _points_of(alarm: MetricAlarm, window: Window, found: Found) -> list[Point]:

@@ -527,3 +527,27 @@ def test_with_a_short_minute_three_of_three_minutes_take_three_seconds(tmp_path:
     assert states[0] == "INSUFFICIENT_DATA"
     watch.stop()
     watch.loop.close()
+
+
+@pytest.mark.parametrize(("comparison", "busy"), [("GreaterThanThreshold", "ALARM"), ("LessThanThreshold", "OK")])
+def test_a_sum_that_still_grows_counts_only_once_it_is_past_the_threshold(
+    tmp_path: Path, comparison: str, busy: str
+) -> None:
+    """Under steady load the beginning of each minute is not the end of the load."""
+    watch = Watch(tmp_path, alarm_evaluation_s=5)
+    watch.alarm(Statistic="Sum", Threshold=100.0, ComparisonOperator=comparison)
+    states = []
+    for _ in range(24):  # twelve seconds a step, and the fixture begins with a minute
+        watch.put(30.0)
+        watch.evaluate()
+        states.append(watch.state())
+        watch.clock.time += 12
+    quiet = {"ALARM": "OK", "OK": "ALARM"}[busy]
+    assert set(states[4:]) == {busy}
+    watch.clock.time += 60
+    watch.put(1.0)
+    watch.clock.time += 60
+    watch.evaluate()
+    assert watch.state() == quiet
+    watch.stop()
+    watch.loop.close()
