@@ -11,7 +11,7 @@ from gureum.aws.autoscaling.hooks import waits_for
 from gureum.aws.autoscaling.kinds import Activity, Group, Hook, Member, MemberSpec
 from gureum.aws.autoscaling.lookup import find_group, find_member, find_members, members_of
 from gureum.aws.autoscaling.notices import tell_waits
-from gureum.aws.autoscaling.sentences import clock_text, terminating
+from gureum.aws.autoscaling.sentences import clock_text, terminating, user_cause
 from gureum.aws.autoscaling.targets import deregister
 from gureum.aws.call import Call
 from gureum.aws.ec2.instance_kinds import Instance
@@ -76,19 +76,23 @@ def _attach(call: Call, transaction: Transaction, group: Group, id_: str) -> Non
 async def detach_instances(call: Call) -> Result:
     """AWS: autoscaling DetachInstances: they go on running, in no group. Without decrement others take their places."""
     group = find_group(call, call.params["AutoScalingGroupName"])
-    return {"Activities": await _take_out(call, group, "Detaching", "Detaching EC2 instance: ", "InService", "Standby")}
+    made = await _take_out(call, group, "Detaching", "Detaching EC2 instance: ", "detached", "InService", "Standby")
+    return {"Activities": made}
 
 
 @operation("EnterStandby")
 async def enter_standby(call: Call) -> Result:
     """AWS: autoscaling EnterStandby: in service no more, but in the group."""
     group = find_group(call, call.params["AutoScalingGroupName"])
-    return {
-        "Activities": await _take_out(call, group, "EnteringStandby", "Moving EC2 instance to Standby: ", "InService")
-    }
+    made = await _take_out(
+        call, group, "EnteringStandby", "Moving EC2 instance to Standby: ", "moved to standby", "InService"
+    )
+    return {"Activities": made}
 
 
-async def _take_out(call: Call, group: Group, state: str, description: str, *allowed: str) -> list[dict[str, object]]:
+async def _take_out(
+    call: Call, group: Group, state: str, description: str, done: str, *allowed: str
+) -> list[dict[str, object]]:
     members = find_members(call, group, call.params.get("InstanceIds") or ())
     for member in members:
         if member.spec.state not in allowed:
@@ -98,8 +102,10 @@ async def _take_out(call: Call, group: Group, state: str, description: str, *all
     if call.params["ShouldDecrementDesiredCapacity"]:
         _decrement(transaction, group, counting, call.now)
     made: list[Activity] = []
+    capacity = sum(one.counts for one in members_of(call, group))
     for member in members:
-        cause = f"At {clock_text(call.now)} instance {member.meta.name} was taken out of service in response to a user request."
+        cause = user_cause(call.now, member.meta.name, done, capacity, capacity - member.counts)
+        capacity -= member.counts
         activity = activities.begin(
             call, transaction, group, description + member.meta.name, cause,
             what="detach" if state == "Detaching" else "", instance=member.meta.name, zone=member.spec.zone,
@@ -138,8 +144,9 @@ async def exit_standby(call: Call) -> Result:
         raise invalid(f"The desired capacity {desired} would be above the maximum size {group.spec.max}.")
     transaction = call.transaction()
     made = []
-    for member in members:
-        cause = f"At {clock_text(call.now)} instance {member.meta.name} was moved out of standby in response to a user request."
+    capacity = sum(one.counts for one in members_of(call, group))
+    for place, member in enumerate(members, capacity):
+        cause = user_cause(call.now, member.meta.name, "moved out of standby", place, place + 1)
         activity = activities.begin(
             call,
             transaction,
@@ -210,15 +217,15 @@ async def terminate_instance_in_auto_scaling_group(call: Call) -> Result:
             "ScalingActivityInProgress", f"The instance {member.meta.name} is being terminated already.", status=400
         )
     transaction = call.transaction()
-    text = (
-        f"At {clock_text(call.now)} instance {member.meta.name} was taken out of service in response to a user request"
-    )
+    capacity = sum(one.counts for one in members_of(call, group))
+    left = capacity
     if call.params["ShouldDecrementDesiredCapacity"]:
         _decrement(transaction, group, 1 if member.counts else 0, call.now)
-        text += f", shrinking the capacity from {len(members_of(call, group))} to {len(members_of(call, group)) - 1}"
+        left -= member.counts
+    text = user_cause(call.now, member.meta.name, "taken out of service", capacity, left)
     activities.end(call, transaction, member.spec.activity, "Cancelled")
     activity = activities.begin(
-        call, transaction, group, terminating(member.meta.name), f"{text}.", what="terminate", instance=member.meta.name,
+        call, transaction, group, terminating(member.meta.name), text, what="terminate", instance=member.meta.name,
         zone=member.spec.zone,
     )  # fmt: skip
     deregister(call, transaction, group, member.meta.name)

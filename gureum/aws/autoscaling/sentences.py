@@ -30,6 +30,14 @@ def started_cause(why: str, now: float, before: int, after: int) -> str:
     return f"{why}  At {clock_text(now)} {text} from {before} to {after}.".strip()
 
 
+def user_cause(now: float, instance: str, done: str, before: int, after: int) -> str:
+    """Of what a user did to one instance. `done`: "moved to standby", "detached", …; `before`, `after`: the group's capacity."""
+    text = f"At {clock_text(now)} instance {instance} was {done} in response to a user request"
+    if before == after:
+        return f"{text}."
+    return f"{text}, {'shrinking' if after < before else 'increasing'} the capacity from {before} to {after}."
+
+
 def balancing_cause(now: float, counts: dict[str, int]) -> str:
     """Of a launch where there are fewest. `counts`: instances by zone."""
     zones, numbers = " ".join(counts), " ".join(map(str, counts.values()))

@@ -250,10 +250,14 @@ def test_sizes_out_of_order_are_refused(cloud):
 def test_standby_takes_out_of_service_and_back(cloud):
     cloud.group(size=2)
     one = cloud.ids()[0]
-    cloud("EnterStandby", AutoScalingGroupName="g", InstanceIds=[one], ShouldDecrementDesiredCapacity=True)
+    asked = "in response to a user request"
+    done = cloud("EnterStandby", AutoScalingGroupName="g", InstanceIds=[one], ShouldDecrementDesiredCapacity=True)
+    (made,) = done["Activities"]
+    assert made["Cause"].endswith(f"Z instance {one} was moved to standby {asked}, shrinking the capacity from 2 to 1.")
     assert cloud.states() == ["InService", "Standby"]
     assert cloud.told()["DesiredCapacity"] == 1
-    cloud("ExitStandby", AutoScalingGroupName="g", InstanceIds=[one])
+    (made,) = cloud("ExitStandby", AutoScalingGroupName="g", InstanceIds=[one])["Activities"]
+    assert made["Cause"].endswith(f"was moved out of standby {asked}, increasing the capacity from 1 to 2.")
     assert cloud.states() == ["InService"] * 2
     assert cloud.told()["DesiredCapacity"] == 2
 
@@ -263,6 +267,8 @@ def test_a_detached_instance_lives_on_and_can_be_attached_again(cloud):
     one = cloud.ids()[0]
     done = cloud("DetachInstances", AutoScalingGroupName="g", InstanceIds=[one], ShouldDecrementDesiredCapacity=True)
     assert done["Activities"][0]["Description"] == f"Detaching EC2 instance: {one}"
+    told = f"instance {one} was detached in response to a user request, shrinking the capacity from 2 to 1."
+    assert done["Activities"][0]["Cause"].endswith(told)
     assert one in cloud.alive()
     assert len(cloud.told()["Instances"]) == 1
     cloud("AttachInstances", AutoScalingGroupName="g", InstanceIds=[one])
