@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import uuid
 from typing import Any
 
 import pytest
@@ -160,6 +161,37 @@ def test_command_goes_on_while_the_daemon_is_killed_and_runs_once(cloud: Cloud, 
     assert cloud.inside(name, "cat", "/root/runs").stdout == "run\n"
 
 
+@pytest.mark.parametrize(
+    ("control", "exit_code", "status", "run"),
+    [
+        ({}, 3, "Failed", "one next last"),
+        ({"onFailure": "exit"}, 3, "Failed", "one last"),
+        ({"onFailure": "successAndExit"}, 3, "Success", "one last"),
+        ({"onFailure": "exit", "onSuccess": "exit"}, 0, "Success", "one last"),
+        ({"onFailure": "exit"}, 0, "Success", "one next last"),
+    ],
+)
+def test_a_step_ends_its_document(
+    ssm: Any, machines: list[str], control: dict[str, str], exit_code: int, status: str, run: str
+) -> None:
+    """AWS: "finallyStep", "onFailure" and "onSuccess" among the shared inputs of the plugins."""
+    inputs = {
+        "one": {"runCommand": ["echo one", f"exit {exit_code}"], **control},
+        "next": {"runCommand": ["echo next"]},
+        "last": {"runCommand": ["echo last"], "finallyStep": True},
+    }
+    steps = [{"action": "aws:runShellScript", "name": name, "inputs": one} for name, one in inputs.items()]
+    name = f"ends-{uuid.uuid4().hex}"
+    ssm.create_document(
+        Name=name, Content=json.dumps({"schemaVersion": "2.2", "mainSteps": steps}), DocumentType="Command"
+    )
+    sent = ssm.send_command(DocumentName=name, InstanceIds=[machines[2]])["Command"]["CommandId"]
+    assert over(ssm, sent)["Status"] == status
+    told = ssm.list_command_invocations(CommandId=sent, Details=True)["CommandInvocations"][0]["CommandPlugins"]
+    outputs = (one["Output"].partition("\n")[0] for one in told)
+    assert " ".join(output for output in outputs if "skipped" not in output) == run
+
+
 def test_own_document_with_steps_and_patterns(ssm: Any, machines: list[str]) -> None:
     content = {
         "schemaVersion": "2.2",
@@ -172,6 +204,12 @@ def test_own_document_with_steps_and_patterns(ssm: Any, machines: list[str]) -> 
                 "precondition": {"StringEquals": ["platformType", "Windows"]},
                 "inputs": {"runCommand": ["dir"]},
             },
+            {
+                "action": "aws:runShellScript",
+                "name": "elsewhere",
+                "precondition": {"StringEquals": ["platformType", "MacOS"]},
+                "inputs": {"runCommand": ["touch /root/elsewhere"]},
+            },
             {"action": "aws:runShellScript", "name": "shebang", "inputs": {"runCommand": ["#!/bin/cat", "itself"]}},
         ],
     }
@@ -181,10 +219,11 @@ def test_own_document_with_steps_and_patterns(ssm: Any, machines: list[str]) -> 
     assert over(ssm, sent["CommandId"])["Status"] == "Success"
     told = {
         step: ssm.get_command_invocation(CommandId=sent["CommandId"], InstanceId=name, PluginName=step)
-        for step in ("greet", "windows", "shebang")
+        for step in ("greet", "windows", "elsewhere", "shebang")
     }
     assert told["greet"]["StandardOutputContent"] == "hello you\n"
     assert "skipped" in told["windows"]["StandardOutputContent"]
+    assert "skipped" in told["elsewhere"]["StandardOutputContent"]
     assert told["shebang"]["StandardOutputContent"] == "#!/bin/cat\nitself\n"
     for bad in ({"who": ["$(reboot)"]}, {"nobody": ["x"]}, {"who": ["a", "b"]}):
         with pytest.raises(ClientError, match="InvalidParameters"):

@@ -127,6 +127,13 @@ class CommandRuns:
         task.add_done_callback(ended)
 
 
+def ends_document(step: Step, result: StepResult) -> bool:
+    """Whether no later step but final ones is run. AWS: onFailure, onSuccess and finallyStep of SSM command documents."""
+    if result.state == "Failed" or result.forgiven:
+        return step.on_failure in ("exit", "successAndExit")
+    return step.on_success == "exit" and not step.skipped
+
+
 @background("ssm commands")
 async def run_commands(world: World) -> None:
     await world.part(CommandRuns).run()
@@ -146,21 +153,37 @@ class _Run:
         return found if isinstance(found, Invocation) else None
 
     async def run(self) -> None:
+        over = False
         for number, step in enumerate(self._command.spec.steps):
             one = self._invocation
             if one is None or one.status.state not in OPEN:
                 return
-            if len(one.status.steps) > number and one.status.steps[number].ended:
-                continue
-            if one.spec.cancelled and len(one.status.steps) <= number:
+            begun = one.status.steps[number] if len(one.status.steps) > number else None
+            if one.spec.cancelled and begun is None:
                 await self._finish("Cancelled", "Cancelled")
                 return
-            result = await self._step(number, step)
+            if begun is not None and begun.ended:
+                result: StepResult | None = begun
+            elif over and not step.final:
+                result = await self._skip(number, step, "an earlier step ended the document")
+            else:
+                result = await self._step(number, step)
             if result is None:
                 return
-            if result.state != "Success" and (result.state in ("Cancelled", "TimedOut") or step.on_failure == "exit"):
+            if result.state in ("Cancelled", "TimedOut"):
                 break
+            if result.state == "Failed" and step.on_failure == "successAndExit":
+                result = result.forgive()
+                await self._write_step(number, result)
+            over = over or ends_document(step, result)
         await self._conclude()
+
+    async def _skip(self, number: int, step: Step, why: str) -> StepResult:
+        now = self._world.clock.now()
+        text = f"Step execution skipped: {why}.\n"
+        result = StepResult(step.name, "Success", "Success", 0, now, now, out=text)
+        await self._write_step(number, result)
+        return result
 
     async def _conclude(self) -> None:
         """The invocation's state from those of its steps."""
@@ -175,12 +198,8 @@ class _Run:
 
     async def _step(self, number: int, step: Step) -> StepResult | None:
         """None when the invocation has ended otherwise."""
-        now = self._world.clock.now()
         if step.skipped:
-            text = "Step execution skipped due to unsatisfied preconditions: it is for another platform.\n"
-            result = StepResult(step.name, "Success", "Success", 0, now, now, out=text)
-            await self._write_step(number, result)
-            return result
+            return await self._skip(number, step, "unsatisfied preconditions")
         one = self._invocation
         assert one is not None
         begun = one.status.steps[number] if len(one.status.steps) > number else None

@@ -19,6 +19,7 @@ from gureum.base.linear_regex import BadRegex, check_whole, compile_whole
 LIMIT_BYTES = 64 * 1024
 LIMIT_STEPS = 20
 RUN_SHELL = "aws:runShellScript"
+PLATFORM = "Linux"
 SCHEMAS = {"Command": ("1.2", "2.0", "2.2"), "Session": ("1.0",)}
 TYPES = ("String", "StringList", "Integer", "Boolean", "MapList", "StringMap")
 _PLACE = re.compile(r"\{\{\s*([A-Za-z0-9_:./-]+)\s*\}\}")
@@ -26,7 +27,9 @@ _STEP_NAME = re.compile(r"[a-zA-Z0-9_]{1,128}")
 
 
 class Step(msgspec.Struct, frozen=True):
-    """One run of a plugin, filled: `commands` are the script's lines. `on_platform`: whether it is for Linux at all."""
+    """One run of a plugin, filled: `commands` are the script's lines. `skipped`: its precondition does not hold. `on_failure`: continue, exit or
+    successAndExit; `on_success`: "" or exit; `final`: it is run though an earlier one said exit. AWS: SSM command document plugin reference,
+    "Shared inputs"."""
 
     name: str
     commands: tuple[str, ...]
@@ -34,6 +37,8 @@ class Step(msgspec.Struct, frozen=True):
     folder: str = ""
     skipped: bool = False
     on_failure: str = "continue"
+    on_success: str = ""
+    final: bool = False
 
 
 def read(text: str, form: str) -> dict[str, Any]:
@@ -165,7 +170,7 @@ def steps_of(content: dict[str, Any], values: dict[str, Any]) -> tuple[Step, ...
     steps = []
     for action, inputs, declared in _actions(content):
         filled = fill(inputs, values)
-        skipped = action != RUN_SHELL and _is_for_others(action, declared)
+        skipped = _is_for_others(action, fill(declared.get("precondition"), values))
         if action != RUN_SHELL and not skipped:
             raise AwsError("NotImplemented", f"The plugin {action} is not implemented by gureum.", status=501)
         commands = filled.get("runCommand", [])
@@ -174,18 +179,27 @@ def steps_of(content: dict[str, Any], values: dict[str, Any]) -> tuple[Step, ...
         timeout = str(filled.get("timeoutSeconds", "") or 3600)
         if not timeout.isdigit() or not 0 < int(timeout) <= 172800:
             raise AwsError("InvalidParameters", f"The timeout of {name} must be between 1 and 172800 seconds.")
-        on_failure = str(declared.get("onFailure", "continue"))
-        folder = str(filled.get("workingDirectory", "") or "")
-        steps.append(Step(name, tuple(map(_text, lines)), int(timeout), folder, skipped, on_failure))
+        steps.append(
+            Step(
+                name,
+                tuple(map(_text, lines)),
+                int(timeout),
+                folder=str(filled.get("workingDirectory", "") or ""),
+                skipped=skipped,
+                on_failure=str(filled.get("onFailure") or "continue"),
+                on_success=str(filled.get("onSuccess") or ""),
+                final=str(filled.get("finallyStep", "")).lower() == "true",
+            )
+        )
     return tuple(steps)
 
 
-def _is_for_others(action: str, step: dict[str, Any]) -> bool:
-    """Whether a precondition, or the plugin itself, is for another platform: such a step is skipped, as on AWS."""
-    precondition = step.get("precondition") or {}
+def _is_for_others(action: str, precondition: Any) -> bool:
+    """Whether a precondition (filled), or the plugin itself, is for another platform: such a step is skipped, as on AWS."""
     told = precondition.get("StringEquals") if isinstance(precondition, dict) else None
-    if isinstance(told, list) and "platformType" in told:
-        return "Linux" not in told
+    if isinstance(told, list) and len(told) == 2:
+        left, right = (PLATFORM if one == "platformType" else one for one in told)
+        return bool(left != right)
     return action in ("aws:runPowerShellScript", "aws:psModule", "aws:psmodule")
 
 
