@@ -56,6 +56,13 @@ NOT_BUILT = (
     "Ipv6IpamPoolId",
     "VpcEncryptionControl",
 )
+_RFC_1918 = (IPv4Network("10.0.0.0/8"), IPv4Network("172.16.0.0/12"), IPv4Network("192.168.0.0/16"))
+_BENCHMARK = IPv4Network("198.19.0.0/16")
+# (where the first range is, what is closed to it of its own private range).
+_CLOSED = (
+    (IPv4Network("10.0.0.0/15"), IPv4Network("10.0.0.0/16")),
+    (IPv4Network("172.16.0.0/12"), IPv4Network("172.31.0.0/16")),
+)
 ATTRIBUTES = {
     "enableDnsSupport": ("EnableDnsSupport", "dns_support"),
     "enableDnsHostnames": ("EnableDnsHostnames", "dns_hostnames"),
@@ -170,6 +177,7 @@ async def associate_vpc_cidr_block(call: Call) -> dict[str, Any]:
         )
     if overlaps(cidr, [one.cidr for one in vpc.spec.cidrs]):
         raise ids.invalid(f"The CIDR '{cidr}' conflicts with another CIDR of the VPC.")
+    _check_range(network_of(vpc.spec.cidrs[0].cidr), cidr)
     association = CidrAssociation(new_id("vpc-cidr-assoc-"), str(cidr))
     transaction = call.transaction()
     changed = transaction.update(change(vpc, cidrs=(*vpc.spec.cidrs, association)))
@@ -274,6 +282,22 @@ def check_vpc_cidr(text: str) -> IPv4Network:
     ):
         raise AwsError("InvalidVpc.Range", f"The CIDR '{text}' is invalid.")
     return cidr
+
+
+def _check_range(primary: IPv4Network, further: IPv4Network) -> None:
+    """AWS: InvalidVpc.Range by "IPv4 CIDR block association restrictions" (VPC user guide): which ranges a VPC may have beside its first."""
+    home = next((one for one in _RFC_1918 if primary.subnet_of(one)), None)
+    restricted = [one for one in _RFC_1918 if one is not home]
+    if not primary.subnet_of(_BENCHMARK):
+        restricted.append(_BENCHMARK)
+    restricted += [closed for where, closed in _CLOSED if primary.subnet_of(where)]
+    if any(further.overlaps(one) for one in restricted):
+        text = (
+            f"The CIDR '{further}' is restricted. Use a CIDR from the same private address range as the current VPC CIDR, or use a "
+            "publicly-routable CIDR. For additional restrictions, see "
+            "https://docs.aws.amazon.com/vpc/latest/userguide/VPC_Subnets.html#vpc-resize"
+        )
+        raise AwsError("InvalidVpc.Range", text)
 
 
 def change(vpc: Vpc, **fields: Any) -> Vpc:

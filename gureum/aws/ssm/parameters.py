@@ -207,6 +207,9 @@ def _expiration(call: Call, policy: dict[str, Any]) -> float:
 def _check_value(call: Call, type_: str, tier: str) -> None:
     params = call.params
     value, pattern = params["Value"], params.get("AllowedPattern")
+    if not value:
+        text = "1 validation error detected: Value '' at 'value' failed to satisfy constraint: Member must have length greater than or equal to 1."
+        raise invalid(text)
     size = len(value.encode("utf-8", "replace"))
     if size > LIMIT_VALUE[tier]:
         more = (

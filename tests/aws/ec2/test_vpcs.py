@@ -107,6 +107,28 @@ def test_a_further_cidr_takes_subnets_and_goes_when_it_has_none(cloud):
     assert cloud.code("DisassociateVpcCidrBlock", AssociationId=more) == "InvalidVpcCidrBlockAssociationID.NotFound"
 
 
+@pytest.mark.parametrize(
+    ("first", "allowed", "restricted"),
+    [
+        ("10.9.0.0/16", ["10.0.0.0/16", "100.64.0.0/16"], ["172.16.0.0/16", "192.168.0.0/24", "198.19.0.0/16"]),
+        ("10.1.0.0/16", ["10.2.0.0/16"], ["10.0.128.0/20"]),
+        ("172.20.0.0/16", ["172.21.0.0/16", "8.8.0.0/16"], ["10.0.0.0/16", "172.31.0.0/20"]),
+        ("192.168.0.0/24", ["192.168.1.0/24"], ["172.16.0.0/16", "10.0.0.0/16"]),
+        ("198.19.0.0/24", ["198.19.1.0/24", "100.64.0.0/16"], ["10.0.0.0/16"]),
+        ("100.64.0.0/16", ["8.8.0.0/16"], ["10.0.0.0/16", "198.19.0.0/16"]),
+    ],
+)
+def test_the_first_range_restricts_further_ones(cloud, first, allowed, restricted):
+    """AWS: "IPv4 CIDR block association restrictions" (VPC user guide)."""
+    vpc = cloud.vpc(first)
+    for cidr in restricted:
+        code, text = cloud.refused("AssociateVpcCidrBlock", VpcId=vpc, CidrBlock=cidr)
+        assert code == "InvalidVpc.Range"
+        assert text.startswith(f"The CIDR '{cidr}' is restricted.")
+    for cidr in allowed:
+        cloud("AssociateVpcCidrBlock", VpcId=vpc, CidrBlock=cidr)
+
+
 def test_a_dry_run_changes_nothing_and_says_it_would_have_worked(cloud):
     assert cloud.code("CreateVpc", CidrBlock="10.0.0.0/16", DryRun=True) == "DryRunOperation"
     assert cloud.code("DescribeVpcs", DryRun=True) == "DryRunOperation"
