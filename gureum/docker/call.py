@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar, cast
-
-import msgspec
+from typing import Any, TypeVar
 
 from gureum.core.machine import Status
 from gureum.core.world import World
+from gureum.docker import shapes
 from gureum.docker.errors import DockerError, bad_parameter, server_error
 from gureum.docker.server import Request, Responder
 from gureum.engine.client import Client, Transaction
@@ -70,20 +69,9 @@ class Call:
         except (ValueError, AttributeError, TypeError) as error:
             raise bad_parameter("invalid filter") from error
 
-    async def json(self) -> dict[str, Any]:
-        """The body as an object; an empty one is {}."""
-        data = await self.request.body()
-        if not data.strip():
-            return {}
-        try:
-            found = msgspec.json.decode(data)
-        except msgspec.DecodeError as error:
-            raise bad_parameter(f"invalid JSON: {error}") from error
-        if found is None:
-            return {}
-        if not isinstance(found, dict):
-            raise bad_parameter("invalid JSON: an object is wanted")
-        return cast(dict[str, Any], found)
+    async def json(self, kind: str) -> dict[str, Any]:
+        """The body as a value of a struct of gureum/docker/shapes.py; an empty one is {}."""
+        return shapes.read(await self.request.body(), kind)
 
     async def commit(self, decide: Callable[[Transaction], T]) -> T:
         """Runs `decide` and commits what it wrote; again from the beginning when somebody else was faster."""

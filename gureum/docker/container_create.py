@@ -38,7 +38,7 @@ _PORT = re.compile(r"(\d{1,5})(?:/(tcp|udp|sctp))?")
 @operation("POST", "/containers/create")
 async def create_container(call: Call) -> None:
     """Docker: ContainerCreate. 404 for an image that is not here, 409 for a name that is taken."""
-    body = await call.json()
+    body = await call.json("container.CreateRequest")
     host = dict(body.pop("HostConfig", None) or {})
     networking = body.pop("NetworkingConfig", None) or {}
     name = call.text("name").lstrip("/")

@@ -136,7 +136,7 @@ async def commit_container(call: Call) -> None:
     image = call.client.get(type(find.image(call.client, container.spec.image)), "local", container.spec.image)
     if image is None:
         raise not_found(f"No such image: {container.spec.image}")
-    wish = await call.json()
+    wish = await call.json("container.Config")
     base = config_of(image)
     config = {**(base.get("config") or {}), **{key: value for key, value in wish.items() if value and key != "Image"}}
     for change in call.request.query.get("changes", ()):

@@ -331,7 +331,7 @@ async def rename_container(call: Call) -> None:
 async def update_container(call: Call) -> None:
     """Docker: ContainerUpdate: limits and the restart policy, of what runs too."""
     container = find.container(call.client, call.args["id"])
-    body = await call.json()
+    body = await call.json("container.UpdateConfig")
     changes = {key: value for key, value in body.items() if key in UPDATABLE and value not in (None, 0, "", {})}
     if (changes.get("RestartPolicy") or {}).get("Name") == "":
         del changes["RestartPolicy"]

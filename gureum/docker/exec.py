@@ -68,7 +68,7 @@ def _find(call: Call) -> Exec:
 async def create_exec(call: Call) -> None:
     """Docker: ContainerExec."""
     container = find.container(call.client, call.args["id"])
-    wish = await call.json()
+    wish = await call.json("container.ExecOptions")
     if container.status.state != "running":
         raise conflict(f"container {container.meta.name} is not running")
     if container.spec.paused:
@@ -86,7 +86,7 @@ async def create_exec(call: Call) -> None:
 async def start_exec(call: Call) -> None:
     """Docker: ExecStart. A stream in both directions, or with Detach none."""
     made = _find(call)
-    body = await call.json()
+    body = await call.json("container.ExecStartOptions")
     if made.started:
         raise conflict(f"exec instance {made.id} has already run")
     container = find.container(call.client, made.container)

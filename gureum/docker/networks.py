@@ -125,7 +125,7 @@ async def inspect_network(call: Call) -> None:
 async def create_network(call: Call) -> None:
     """Docker: NetworkCreate, with the driver bridge."""
     await _ensure(call)
-    body = await call.json()
+    body = await call.json("network.CreateRequest")
     name, driver = str(body.get("Name") or ""), str(body.get("Driver") or "bridge")
     if not name or "/" in name:
         raise bad_parameter("network name must not be empty" if not name else f"invalid network name: {name}")
@@ -224,7 +224,7 @@ async def remove_now(call: Call, network: Network) -> None:
 async def connect(call: Call) -> None:
     """Docker: NetworkConnect: of one that runs, at once."""
     network = find.network(call.client, call.args["id"])
-    body = await call.json()
+    body = await call.json("network.ConnectOptions")
     container = find.container(call.client, str(body.get("Container") or ""))
     if network.spec.driver != "bridge":
         raise DockerError(403, f"container cannot be connected to {network.spec.driver} network")
@@ -256,7 +256,7 @@ async def connect(call: Call) -> None:
 @operation("POST", "/networks/{id}/disconnect")
 async def disconnect(call: Call) -> None:
     network = find.network(call.client, call.args["id"])
-    body = await call.json()
+    body = await call.json("network.DisconnectOptions")
     container = find.container(call.client, str(body.get("Container") or ""))
 
     def decide(transaction: Transaction) -> None:

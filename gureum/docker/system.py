@@ -210,7 +210,7 @@ async def disk_usage(call: Call) -> None:
 @operation("POST", "/auth")
 async def log_in(call: Call) -> None:
     """Docker: SystemAuth: asks the registry. 401 when it does not take these words."""
-    body = await call.json()
+    body = await call.json("registry.AuthConfig")
     if not body.get("username") and not body.get("identitytoken"):
         raise bad_parameter("no credentials were given")
     address = str(body.get("serveraddress") or DEFAULT_DOMAIN)

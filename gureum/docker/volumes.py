@@ -53,7 +53,7 @@ def _fits(call: Call, one: Volume, wanted: dict[str, list[str]]) -> bool:
 @operation("POST", "/volumes/create")
 async def create_volume(call: Call) -> None:
     """Docker: VolumeCreate: of one that is there it is a look."""
-    body = await call.json()
+    body = await call.json("volume.CreateOptions")
     name, driver = str(body.get("Name") or "") or secrets.token_hex(32), str(body.get("Driver") or "local")
     check_volume_name(name)
     options = {str(key): str(value) for key, value in (body.get("DriverOpts") or {}).items()}

@@ -158,3 +158,18 @@ def test_layers_come_compressed_in_an_index_of_several_machines(docker: Docker, 
     assert docker("load", stdin=made.getvalue()) == f"Loaded image: {packer}:1"
     assert docker("run", "--rm", "-e", "PATH=/bin", f"{packer}:1").startswith("root:x:0:0")
     docker("rmi", f"{packer}:1")
+
+
+def test_bodies_of_other_types_are_refused_and_store_nothing(docker: Docker) -> None:
+    """A stored option that is a number would make `docker network ls` unreadable for good."""
+    client = pytest.importorskip("docker", reason="docker-py is not installed").APIClient(base_url=docker.host)
+    for path, body in (
+        ("networks/create", {"Name": "odd", "IPAM": {"Options": {"a": 1}}}),
+        ("containers/create", {"Image": BUSYBOX, "Env": 1}),
+        ("containers/create", {"Image": BUSYBOX, "HostConfig": {"Memory": "1g"}}),
+    ):
+        answer = client.post(f"{client.base_url}/v1.51/{path}", json=body)
+        assert answer.status_code == 400, answer.text
+        assert answer.json()["message"].startswith("invalid JSON: json: cannot unmarshal "), answer.text
+    client.close()
+    assert docker("network", "ls", "-qf", "name=odd") == docker("ps", "-aqf", "status=created") == ""
