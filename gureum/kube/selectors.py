@@ -223,12 +223,17 @@ def parse_fields(text: str, storage: str, extra: tuple[str, ...] = ()) -> FieldS
         if storage == "core/events" and field == "regarding.name":
             field = "involvedObject.name"
         if field not in allowed:
-            raise bad_request(
-                f'Unable to find "{storage}" that match label selector "", field selector "{text}": field label not supported: {field}'
-            )
+            raise bad_request(_unknown_field(field, storage in FIELDS or bool(extra)))
         value = re.sub(r"\\([\\,=])", r"\1", value)
         found.append(FieldRequirement(field, value, operator == "!="))
     return tuple(found)
+
+
+def _unknown_field(field: str, has_own: bool) -> str:
+    """Kinds with fields of their own say less than the others (runtime.DefaultMetaV1FieldSelectorConversion)."""
+    if has_own:
+        return f"field label not supported: {field}"
+    return f'"{field}" is not a known field selector: only "metadata.name", "metadata.namespace"'
 
 
 _DEFAULTS = {

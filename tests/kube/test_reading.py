@@ -126,7 +126,11 @@ def test_what_is_compacted_is_gone():
         ("resourceVersion=x", 422, "resourceVersion: Invalid value"),
         ("resourceVersion=99999", 504, "Too large resource version: 99999"),
         ("labelSelector=a%20in%20b", 400, "unable to parse requirement"),
-        ("fieldSelector=spec.foo%3Dx", 400, "field label not supported: spec.foo"),
+        (
+            "fieldSelector=spec.foo%3Dx",
+            400,
+            '"spec.foo" is not a known field selector: only "metadata.name", "metadata.namespace"',
+        ),
         ("continue=abc", 400, "continue key is not valid"),
         ("watch=maybe", 400, "invalid syntax"),
         (

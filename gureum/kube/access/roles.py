@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from gureum.kube.access.rbac import aggregated
+
 Object = dict[str, Any]
 _API = "rbac.authorization.k8s.io"
 _DISCOVERY = [
@@ -107,8 +109,8 @@ def default_roles() -> list[tuple[str, Object]]:
         ],
     }  # fmt: skip
     found = [(f"{_API}/clusterroles", _role(name, rules)) for name, rules in roles.items()]
-    for name, part in (("view", "view"), ("edit", "edit"), ("admin", "admin")):
-        found.append((f"{_API}/clusterroles", _aggregated(name, part)))
+    plain = [role for _, role in found]
+    found += [(f"{_API}/clusterroles", _aggregated(name, plain)) for name in _AGGREGATED]
     for role, group in (
         ("cluster-admin", "system:masters"),
         ("system:basic-user", "system:authenticated"),
@@ -153,12 +155,12 @@ def _role(name: str, rules: list[Object]) -> Object:
     return {"apiVersion": f"{_API}/v1", "kind": "ClusterRole", "metadata": _metadata(name, labels), "rules": rules}
 
 
-def _aggregated(name: str, part: str) -> Object:
+def _aggregated(name: str, roles: list[Object]) -> Object:
     selectors = [
-        {"matchLabels": {f"rbac.authorization.k8s.io/aggregate-to-{one}": "true"}} for one in _AGGREGATED[part]
+        {"matchLabels": {f"rbac.authorization.k8s.io/aggregate-to-{one}": "true"}} for one in _AGGREGATED[name]
     ]
-    obj = _role(name, [])
-    return {**obj, "aggregationRule": {"clusterRoleSelectors": selectors}}
+    obj = {**_role(name, []), "aggregationRule": {"clusterRoleSelectors": selectors}}
+    return {**obj, "rules": aggregated(obj, roles)}
 
 
 def _binding(role: str, group: str) -> Object:

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from gureum.kube.kinds.metadata import LIMIT_ANNOTATIONS_BYTES
 from gureum.kube.patches.errors import BadPatch, Cause, Conflict
 from gureum.kube.patches.field_sets import (
     FieldSet,
@@ -79,7 +80,7 @@ def apply(
     unchanged = last is not None and last.fields == own and last.api_version == api_version
     if own:
         after[who] = Managed(own, api_version, last.time if last and unchanged else now)
-    result = _pruned(result, after, last.fields if last else {}, schema)
+    result = _with_last_applied(_pruned(result, after, last.fields if last else {}, schema), wished, manager)
     if live is not None and unchanged and result == before:
         return live
     result["metadata"] = {**result.get("metadata", {}), "managedFields": written(after)}
@@ -128,6 +129,23 @@ def _without_last_applied(
         return conflicts
     left = {one: difference(found, own) for one, found in conflicts.items()}
     return {one: found for one, found in left.items() if found}
+
+
+def _with_last_applied(result: Object, wished: Object, manager: str) -> Object:
+    """kubectl's annotation, where there is one, keeps up with kubectl: a later client-side apply compares with it."""
+    meta = result.get("metadata") or {}
+    annotations = meta.get("annotations") or {}
+    if manager != "kubectl" or not annotations.get(LAST_APPLIED):
+        return result
+    wished_meta = wished.get("metadata") or {}
+    own = wished_meta.get("annotations")
+    if own and LAST_APPLIED in own:
+        wished_meta = {**wished_meta, "annotations": {key: one for key, one in own.items() if key != LAST_APPLIED}}
+    text = msgspec.json.encode({**wished, "metadata": wished_meta}, order="deterministic").decode() + "\n"
+    new = {**annotations, LAST_APPLIED: text}
+    if sum(len(key.encode()) + len(str(one).encode()) for key, one in new.items()) > LIMIT_ANNOTATIONS_BYTES:
+        del new[LAST_APPLIED]
+    return {**result, "metadata": {**meta, "annotations": new}}
 
 
 def _conflict(conflicts: dict[Manager, FieldSet]) -> Conflict:

@@ -124,6 +124,17 @@ def test_coming_from_client_side_apply_needs_no_force():
         applied(live, config(a="2"), manager="other")
 
 
+def test_kubectls_annotation_keeps_up_with_what_kubectl_applies():
+    annotation = {LAST_APPLIED: '{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"c"},"data":{"a":"1"}}'}
+    live = {**config(a="1"), "metadata": {"name": "c", "annotations": annotation}}
+    found = applied(live, config(a="1", b="2"), manager="kubectl", force=True)
+    text = found["metadata"]["annotations"][LAST_APPLIED]
+    assert text == '{"apiVersion":"v1","data":{"a":"1","b":"2"},"kind":"ConfigMap","metadata":{"name":"c"}}\n'
+    assert applied(found, config(a="1", b="2"), manager="kubectl") == found
+    assert applied(live, config(b="2"), manager="other")["metadata"]["annotations"] == annotation
+    assert "annotations" not in applied(config(a="1"), config(b="2"), manager="kubectl")["metadata"]
+
+
 def deployment(*containers, **spec):
     return {
         "apiVersion": "apps/v1",
