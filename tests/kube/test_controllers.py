@@ -167,6 +167,74 @@ def test_what_belongs_to_nobody_that_is_there_goes():
     asyncio.run(run())
 
 
+async def owned(api, name, *owners):
+    """A config map that the named ones own, and keep from going before it."""
+    references = [
+        {"apiVersion": "v1", "kind": "ConfigMap", "name": one["metadata"]["name"], "uid": one["metadata"]["uid"]}
+        for one in owners
+    ]
+    references = [{**one, "blockOwnerDeletion": True} for one in references]
+    if (await api.call("GET", f"{MAPS}/{name}"))[0] == 404:
+        await api.ok("POST", MAPS, config_map(name))
+    return await api.patch(f"{MAPS}/{name}", {"metadata": {"ownerReferences": references}})
+
+
+async def gone(api, name):
+    async def look():
+        return (await api.call("GET", f"{MAPS}/{name}"))[0] == 404
+
+    await until(look)
+
+
+FOREGROUND = {"propagationPolicy": "Foreground"}
+
+
+def test_what_another_owner_holds_outlives_a_foreground_deletion():
+    async def run():
+        async with Api() as api:
+            one, other = await owned(api, "one"), await owned(api, "other")
+            await owned(api, "shared", one, other)
+            await api.ok("DELETE", f"{MAPS}/one", FOREGROUND)
+            await gone(api, "one")
+            left = (await api.ok("GET", f"{MAPS}/shared"))["metadata"]
+            assert [each["name"] for each in left["ownerReferences"]] == ["other"]
+            assert "deletionTimestamp" not in left
+
+    asyncio.run(run())
+
+
+def test_owners_of_each_other_do_not_wait_for_each_other_for_ever():
+    async def run():
+        async with Api() as api:
+            one = await owned(api, "one")
+            other = await owned(api, "other", one)
+            await owned(api, "one", await owned(api, "third", other))
+            await api.ok("DELETE", f"{MAPS}/one", FOREGROUND)
+            for name in ("one", "other", "third"):
+                await gone(api, name)
+
+    asyncio.run(run())
+
+
+def test_an_owner_that_waits_goes_when_its_last_dependent_names_it_no_more():
+    async def run():
+        async with Api() as api:
+            one = await owned(api, "one")
+            await owned(api, "held", one)
+            await api.patch(f"{MAPS}/held", {"metadata": {"finalizers": ["example.com/hold"]}})
+            await api.ok("DELETE", f"{MAPS}/one", FOREGROUND)
+
+            async def deleting():
+                return "deletionTimestamp" in (await api.ok("GET", f"{MAPS}/held"))["metadata"]
+
+            await until(deleting)
+            assert (await api.call("GET", f"{MAPS}/one"))[0] == 200
+            await owned(api, "held")
+            await gone(api, "one")
+
+    asyncio.run(run())
+
+
 def test_a_namespace_goes_with_all_that_is_in_it():
     async def run():
         async with Api() as api:

@@ -23,9 +23,9 @@ def _wake(seen: Seen) -> Iterable[str]:
         found.append(seen.event.key)
     if seen.after is None or seen.after.deleting:
         found.append(f"uid:{seen.facts.uid}")
-    if seen.after is None:
-        found += [f"uid:{owner.uid}" for owner in seen.facts.owners]
-    return found
+    kept = seen.after.owners if seen.after is not None else ()
+    left = seen.before.owners if seen.before is not None else seen.facts.owners if seen.after is None else ()
+    return found + [f"uid:{owner.uid}" for owner in left if owner not in kept]
 
 
 async def collect(client: Client, key: str) -> None:
@@ -55,7 +55,6 @@ async def _finish_owner(client: Client, key: str) -> None:
     facts = client.index.facts.get(key)
     if facts is None:
         return
-    place = client.objects.place(key)
     dependents = client.index.dependents(facts.uid)
     if ORPHAN in facts.finalizers:
         for one in dependents:
@@ -64,20 +63,44 @@ async def _finish_owner(client: Client, key: str) -> None:
     elif FOREGROUND in facts.finalizers:
         for one in dependents:
             known = client.index.facts.get(one)
-            if known is not None and not known.deleting:
-                other = client.objects.place(one)
-                policy = "Foreground"
-                await client.delete(*other, NAME, uid=known.uid, policy=policy)
+            if known is None or known.deleting:
+                continue
+            place = client.objects.place(one)
+            if any(_stays(client, owner, place.namespace) for owner in known.owners):
+                await _without_owner(client, one, facts.uid)
+            else:
+                await client.delete(*place, NAME, uid=known.uid, policy="Foreground")
         if not any(_blocks(client, one, facts.uid) for one in client.index.dependents(facts.uid)):
             await _without_finalizer(client, key, FOREGROUND)
-    del place
+
+
+def _stays(client: Client, owner: Owner, namespace: str) -> bool:
+    """Whether it holds its dependents: it is there, and does not itself wait for them to go."""
+    key = client.index.uids.get(owner.uid)
+    facts = None if key is None else client.index.facts.get(key)
+    waits = facts is not None and facts.deleting and FOREGROUND in facts.finalizers
+    return not waits and _exists(client, owner, namespace)
 
 
 def _blocks(client: Client, key: str, uid: str) -> bool:
-    """Whether a dependent keeps its owner from going."""
+    """Whether a dependent keeps its owner from going. Not where both depend on each other: neither would ever go."""
     obj = client.by_key(key)
     owners = obj["metadata"].get("ownerReferences") or () if obj else ()
-    return any(one.get("uid") == uid and one.get("blockOwnerDeletion") for one in owners)
+    named = any(one.get("uid") == uid and one.get("blockOwnerDeletion") for one in owners)
+    return named and not _depends_on(client, client.index.uids.get(uid), key)
+
+
+def _depends_on(client: Client, key: str | None, owner: str) -> bool:
+    """Whether `owner` is above the object of `key`, at any height. Keys of the store."""
+    seen, left = {owner}, [owner]
+    while left:
+        facts = client.index.facts.get(left.pop())
+        below = set(client.index.dependents(facts.uid)) - seen if facts else set()
+        if key in below:
+            return True
+        seen |= below
+        left += below
+    return False
 
 
 async def _collect_dependent(client: Client, key: str) -> None:

@@ -184,10 +184,7 @@ def carry_over(obj: Object, old: Object) -> list[Cause]:
     if before.get("deletionTimestamp"):
         added = set(metadata.get("finalizers") or ()) - set(before.get("finalizers") or ())
         if added:
-            causes.append(
-                forbidden_field(
-                    "metadata.finalizers",
-                    f"no new finalizers can be added if the object is being deleted, found new finalizers {sorted(added)}",
-                )
-            )
+            names = ", ".join(f'"{one}"' for one in sorted(added))
+            text = "no new finalizers can be added if the object is being deleted, found new finalizers"
+            causes.append(forbidden_field("metadata.finalizers", f"{text} []string{{{names}}}"))
     return causes
