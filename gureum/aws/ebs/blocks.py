@@ -99,6 +99,8 @@ def _find(call: Call, id_: str) -> Snapshot:
         raise AwsError("ResourceNotFoundException", text, fields={"Reason": "SNAPSHOT_NOT_FOUND"})
     if snapshot.status.state != "completed":
         raise _invalid("INVALID_SNAPSHOT_ID", f"The snapshot '{id_}' is not completed.")
+    if snapshot.status.archived:
+        raise _invalid("INVALID_SNAPSHOT_ID", f"The snapshot '{id_}' is in the archive tier.")
     if snapshot.spec.key:
         raise ids.not_built("Reading the blocks of encrypted snapshots")
     return snapshot

@@ -10,6 +10,7 @@ from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
 from gureum.aws.ec2.images import NEVER, Image, change, find_image, no_image, own_image
 from gureum.aws.ec2.public_sharing import refuse_public_image
+from gureum.aws.ec2.snapshot_kinds import Snapshot
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import Result, operation
 
@@ -81,8 +82,15 @@ async def disable_image(call: Call) -> Result:
 
 @operation("EnableImage")
 async def enable_image(call: Call) -> Result:
-    """AWS: ec2 EnableImage."""
-    await _change(call, own_image(call, call.params["ImageId"]), disabled=False)
+    """AWS: ec2 EnableImage: not while a snapshot of it is in the archive."""
+    image = own_image(call, call.params["ImageId"])
+    for id_ in image.snapshots:
+        snapshot = call.get(Snapshot, id_)
+        if snapshot is not None and snapshot.status.archived:
+            raise AwsError(
+                "IncorrectState", f"The snapshot '{id_}' is in the archive tier. Restore it before you use it."
+            )
+    await _change(call, image, disabled=False)
     return {"Return": True}
 
 

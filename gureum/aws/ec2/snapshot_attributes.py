@@ -1,7 +1,4 @@
-"""What may be changed of a snapshot: who may make volumes of it, and locks; and what gureum has none of, said honestly.
-
-There is one tier of storage. AWS: ModifySnapshotAttribute, LockSnapshot and relatives.
-"""
+"""What may be changed of a snapshot: who may make volumes of it, and locks. AWS: ModifySnapshotAttribute, LockSnapshot and relatives."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from gureum.aws.ec2 import ids
 from gureum.aws.ec2.account_settings import settings_of
 from gureum.aws.ec2.ebs_encryption import is_managed
 from gureum.aws.ec2.instance_ids import SNAPSHOT
-from gureum.aws.ec2.listing import answer, show_tags
+from gureum.aws.ec2.listing import answer
 from gureum.aws.ec2.snapshot_kinds import Lock, Snapshot
 from gureum.aws.ec2.snapshots import change, own_snapshot
 from gureum.aws.errors import AwsError
@@ -45,6 +42,10 @@ async def modify_snapshot_attribute(call: Call) -> Result:
     if not add and not remove:
         raise AwsError("InvalidParameterCombination", "No attributes specified.")
     _refuse_sharing(call, snapshot, add)
+    if add and snapshot.status.archived:
+        raise AwsError(
+            "IncorrectState", f"The snapshot {snapshot.meta.name} is in the archive tier and cannot be shared."
+        )
     accounts = [one for one in snapshot.spec.accounts if one not in remove]
     accounts += [one for one in dict.fromkeys(add) if one != "all" and one not in accounts]
     public = "all" in add or (snapshot.spec.public and "all" not in remove)
@@ -126,31 +127,6 @@ def describe_locked_snapshots(call: Call) -> Result:
     call.end_dry_run()
     shown, token = page(call.params, found, lambda one: one.meta.name, default=1000)
     return answer("Snapshots", [{"OwnerId": one.owner, **_show_lock(call, one)} for one in shown], token)
-
-
-@operation("DescribeSnapshotTierStatus")
-def describe_snapshot_tier_status(call: Call) -> Result:
-    """AWS: ec2 DescribeSnapshotTierStatus: all are in the standard tier, the only one here."""
-    table: FilterTable = {
-        "last-tiering-operation": lambda _: (),
-        "snapshot-id": lambda one: one.meta.name,
-        "volume-id": lambda one: one.spec.volume,
-    }
-    found = apply_filters(call.all(Snapshot), call.params.get("Filters"), table)
-    call.end_dry_run()
-    shown, token = page(call.params, found, lambda one: one.meta.name, default=1000)
-    rows = [
-        {
-            "SnapshotId": one.meta.name,
-            "VolumeId": one.spec.volume,
-            "Status": one.status.state,
-            "OwnerId": one.owner,
-            "Tags": show_tags(one.meta.tags),
-            "StorageTier": "standard",
-        }
-        for one in shown
-    ]
-    return answer("SnapshotTierStatuses", rows, token)
 
 
 def _refuse_sharing(call: Call, snapshot: Snapshot, add: list[str]) -> None:

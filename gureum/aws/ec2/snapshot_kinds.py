@@ -17,6 +17,7 @@ from gureum.aws.ec2.instance_ids import SNAPSHOT
 from gureum.aws.ec2.instance_kinds import VolumeSpec
 from gureum.aws.errors import AwsError
 from gureum.engine.resource import Resource, kind
+from gureum.ports.volumes import Tier
 
 BLOCK_ALL = "block-all-sharing"
 
@@ -41,6 +42,34 @@ class Lock(msgspec.Struct, frozen=True):
         if self.mode == "governance":
             return "governance"
         return "compliance-cooloff" if now < self.cool_off else "compliance"
+
+
+class Tiering(msgspec.Struct, frozen=True):
+    """Of a snapshot that was archived once. `operation`: the last one, AWS's TieringOperationStatus; `started`: when it was asked for;
+    `archived`: when it came into the archive, 0.0 when it is not there. `days`: of a temporary restore, which ends at `expires`. Times are
+    Unix seconds."""
+
+    operation: str
+    started: float
+    detail: str = ""
+    archived: float = 0.0
+    days: int = 0
+    expires: float = 0.0
+
+    @property
+    def wish(self) -> Tier:
+        """How the machine is to keep it. While it goes from one tier to the other, and for the time of a temporary restore, it has both forms."""
+        if self.in_progress or self.operation == "temporary-restore-completed":
+            return "both"
+        return "archive" if self.archived else "standard"
+
+    @property
+    def in_progress(self) -> bool:
+        return self.operation.endswith("in-progress")
+
+    @property
+    def usable(self) -> bool:
+        return not self.archived or self.operation == "temporary-restore-completed"
 
 
 class SnapshotSpec(msgspec.Struct, frozen=True):
@@ -71,6 +100,12 @@ class SnapshotStatus(msgspec.Struct, frozen=True):
     completed: float = 0.0
     data_bytes: int = 0
     reason: str = ""
+    tiering: Tiering | None = None
+
+    @property
+    def archived(self) -> bool:
+        """Nothing can be made of it. AWS: storage tier archive, and not restored for a time."""
+        return self.tiering is not None and not self.tiering.usable
 
 
 @kind(
@@ -91,12 +126,15 @@ class Snapshot(Resource, frozen=True):
 
 
 def find_snapshot(call: Call, id_: str, *, region: str = "") -> Snapshot:
-    """A completed snapshot that the caller may make volumes of. AWS: InvalidSnapshotID.Malformed, InvalidSnapshot.NotFound, IncorrectState."""
+    """A completed snapshot, not in the archive, that the caller may make volumes of. AWS: InvalidSnapshotID.Malformed, InvalidSnapshot.NotFound,
+    IncorrectState."""
     snapshot = seen_snapshot(call, id_, region=region)
     if snapshot is None:
         raise ids.not_found(SNAPSHOT, id_)
     if snapshot.status.state != "completed":
         raise AwsError("IncorrectState", f"Snapshot is in invalid state - {snapshot.status.state}")
+    if snapshot.status.archived:
+        raise AwsError("IncorrectState", f"The snapshot '{id_}' is in the archive tier. Restore it before you use it.")
     return snapshot
 
 

@@ -32,6 +32,7 @@ from gureum.aws.ec2.snapshot_kinds import (
     seen_snapshot,
     shared_snapshots,
 )
+from gureum.aws.ec2.snapshot_tiering import follow_tiering
 from gureum.aws.ec2.tags import tags_of
 from gureum.aws.errors import AwsError
 from gureum.aws.filters import FilterTable, apply_filters, boolean
@@ -234,28 +235,36 @@ def show_snapshot(snapshot: Snapshot) -> dict[str, Any]:
         "State": status.state,
         "Progress": "100%" if status.state == "completed" else "0%",
         "Encrypted": bool(spec.key),
-        "StorageTier": "standard",
+        "StorageTier": storage_tier(snapshot),
         "Tags": show_tags(snapshot.meta.tags),
     }
     if status.completed:
         shown |= {"CompletionTime": status.completed, "FullSnapshotSizeInBytes": status.data_bytes}
     if spec.key:
         shown |= {"KmsKeyId": spec.kms_key, "DataEncryptionKeyId": spec.key.partition(":")[0], "SseType": "sse-kms"}
+    if status.tiering is not None and status.tiering.expires:
+        shown["RestoreExpiryTime"] = status.tiering.expires
     if status.reason:
         shown["StateMessage"] = status.reason
     return shown
+
+
+def storage_tier(snapshot: Snapshot) -> str:
+    """AWS: ec2 StorageTier: one that is restored for a time is in the archive nevertheless."""
+    return "archive" if snapshot.status.tiering is not None and snapshot.status.tiering.archived else "standard"
 
 
 @lower(Snapshot)
 def lower_snapshot(snapshot: Snapshot, read: Reader) -> Iterable[Desired]:
     """Once it is made it holds on to nothing; one that failed is nothing."""
     if snapshot.status.state != "error":
-        yield _wish(snapshot, read)
+        yield wish_of(snapshot, read)
 
 
-def _wish(snapshot: Snapshot, read: Reader | Client) -> Desired:
+def wish_of(snapshot: Snapshot, read: Reader | Client) -> Desired:
+    """What the machine is to have of it."""
     name, spec = snapshot.meta.name, snapshot.spec
-    wish = Wish(name)
+    wish = Wish(name, tier=snapshot.status.tiering.wish if snapshot.status.tiering else "standard")
     if snapshot.status.state == "pending":
         keys = (spec.key, spec.source_key) if spec.source else ("", "")
         wish = Wish(name, "" if spec.source else spec.volume, spec.source, spec.parent, *keys)
@@ -268,14 +277,15 @@ def _wish(snapshot: Snapshot, read: Reader | Client) -> Desired:
 
 @reconcile(Snapshot)
 async def reconcile_snapshot(world: World, snapshot: Snapshot) -> None:
-    """Notes what became of a pending snapshot."""
+    """Notes what became of a pending snapshot, or of one on its way between the tiers."""
     if snapshot.status.state != "pending":
+        await follow_tiering(world, snapshot, wish_of(snapshot, world.client))
         return
     seen = world.seen(f"Snapshot/{snapshot.meta.name}")
     now = world.clock.now()
     if seen is not None and seen.phase == "failed":
         status = SnapshotStatus("error", reason=seen.reason)
-    elif seen is not None and world.is_current(_wish(snapshot, world.client)):
+    elif seen is not None and world.is_current(wish_of(snapshot, world.client)):
         status = SnapshotStatus("completed", completed=now, data_bytes=int(seen.data.get("data", 0)))
         stored = int(seen.data.get("stored", 0))
         world.events.record(key_of(snapshot), now, "Completed", f"{stored >> 10} KiB stored")
@@ -348,7 +358,7 @@ _FILTERS: FilterTable = {
     "snapshot-id": lambda one: one.meta.name,
     "start-time": lambda one: iso_time(one.meta.created),
     "status": lambda one: one.status.state,
-    "storage-tier": lambda _: "standard",
+    "storage-tier": storage_tier,
     "transfer-type": lambda _: (),
     "volume-id": lambda one: one.spec.volume,
     "volume-size": lambda one: str(one.spec.size_gib),
