@@ -122,6 +122,11 @@ def test_volumes_are_as_fast_as_they_say(cloud: Cloud, ec2: Any, machine: dict[s
     ec2.delete_volume(VolumeId=volume)
 
 
+def until_tiered(ec2: Any, snapshot: str, operation: str) -> None:
+    wanted = [{"Name": "snapshot-id", "Values": [snapshot]}, {"Name": "last-tiering-operation", "Values": [operation]}]
+    until(lambda: ec2.describe_snapshot_tier_status(Filters=wanted)["SnapshotTierStatuses"])
+
+
 def test_a_snapshot_of_a_disk_in_use_makes_volumes_with_its_files(
     cloud: Cloud, ec2: Any, machine: dict[str, Any]
 ) -> None:
@@ -133,6 +138,12 @@ def test_a_snapshot_of_a_disk_in_use_makes_volumes_with_its_files(
     second = ec2.create_snapshot(VolumeId=volume)["SnapshotId"]
     ec2.get_waiter("snapshot_completed").wait(SnapshotIds=[second], WaiterConfig={"Delay": 1})
     ec2.delete_snapshot(SnapshotId=first)
+    # Into the archive and back: what it shared with the first one is in a file of its own meanwhile.
+    ec2.modify_snapshot_tier(SnapshotId=second, StorageTier="archive")
+    until_tiered(ec2, second, "archival-completed")
+    until(lambda: [path.suffix for path in (cloud.home / "snapshots").glob(f"{second}.*")] == [".archive"])
+    ec2.restore_snapshot_tier(SnapshotId=second, TemporaryRestoreDays=1)
+    until_tiered(ec2, second, "temporary-restore-completed")
     zone = machine["Placement"]["AvailabilityZone"]
     restored = new_volume(ec2, zone, SnapshotId=second, Size=2)
     ec2.attach_volume(VolumeId=restored, InstanceId=machine["InstanceId"], Device="/dev/sdh")
