@@ -574,7 +574,7 @@ async def test_removing_everything_leaves_nothing(one: Cloud) -> None:
     await one.networks.remove_edge()
     assert remains(one.home_id) == []
     with netlink.Netlink() as host:
-        assert not [route for route in host.routes() if route.destination == one.pool]
+        assert not [route for route in host.routes() if route.metric == one.names.host_metric]
 
 
 @on_a_cloud

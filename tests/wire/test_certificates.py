@@ -310,7 +310,7 @@ def test_what_is_no_domain_name_is_not_requested(acm: Any, names: tuple[str, ...
     """The model's DomainNameString."""
     more = {"SubjectAlternativeNames": list(names[1:])} if names[1:] else {}
     before = acm.list_certificates()
-    with pytest.raises(ClientError, match="ValidationException.*Member must satisfy regular expression pattern"):
+    with pytest.raises(ClientError, match=r"ValidationException.*Member must satisfy regular expression pattern"):
         acm.request_certificate(DomainName=names[0], **more)
     assert acm.list_certificates()["CertificateSummaryList"] == before["CertificateSummaryList"]
 

@@ -36,6 +36,7 @@ NAMED_NOWHERE = {
         "there are no offers and no dedicated hosts, whatever is asked of them",
     ),
     "IncludeLocalZones": "there are no Local Zones",
+    "RemovePrivateDnsName": "no endpoint service has such a name",
     "AdditionalInfo": "reserved",
     "ClientData": "what the client says of its upload is for AWS's statistics",
     "RoleName": "the bucket is read without a role",
@@ -57,6 +58,7 @@ RETIRED = {"DescribeVpcClassicLink", "DescribeVpcClassicLinkDnsSupport"}
 FURTHER = {
     "DescribeFleetInstances": {"FleetId": "fleet-00000000-0000-0000-0000-000000000000"},
     "DescribeLaunchTemplateVersions": {"Versions": ["$Latest"]},
+    "DescribeVpcEndpointServicePermissions": {"ServiceId": "vpce-svc-0123456789abcdef0"},
 }
 """What calls need beside their filters."""
 

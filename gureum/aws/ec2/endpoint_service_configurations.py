@@ -153,11 +153,12 @@ async def modify_vpc_endpoint_service_permissions(call: Call) -> dict[str, Any]:
 @operation("DescribeVpcEndpointServicePermissions")
 def describe_vpc_endpoint_service_permissions(call: Call) -> dict[str, Any]:
     """AWS: ec2 DescribeVpcEndpointServicePermissions."""
-    service = _find(call)
     filters: FilterTable = {
         "principal": lambda row: row.it.principal,
         "principal-type": lambda row: _principal_type(row.it),
     }
+    apply_filters((), call.params.get("Filters"), filters)  # an unknown filter is told before an unknown service
+    service = _find(call)
     untagged = SimpleNamespace(tags={})  # filters look for tags there
     rows: list[Any] = [SimpleNamespace(it=one, meta=untagged) for one in service.spec.principals]
     found = apply_filters(rows, call.params.get("Filters"), filters)
@@ -194,6 +195,7 @@ def describe_vpc_endpoint_connections(call: Call) -> dict[str, Any]:
         "vpc-endpoint-region": lambda _: call.region,
         "vpc-endpoint-state": lambda row: row.endpoint.status.state,
         "vpc-endpoint-id": lambda row: row.endpoint.meta.name,
+        "transit-gateway-attachment-id": lambda _: None,
     }
     found = apply_filters(rows, call.params.get("Filters"), filters)
     call.end_dry_run()
