@@ -156,6 +156,7 @@ def describe_vpc_endpoint_service_permissions(call: Call) -> dict[str, Any]:
     filters: FilterTable = {
         "principal": lambda row: row.it.principal,
         "principal-type": lambda row: _principal_type(row.it),
+        "permission-type": lambda _: "vpc-endpoint",
     }
     apply_filters((), call.params.get("Filters"), filters)  # an unknown filter is told before an unknown service
     service = _find(call)
