@@ -246,7 +246,7 @@ class TargetGroupSpec(msgspec.Struct, frozen=True):
     indexes={
         "name": lambda one: one.spec.name,
         "vpc": lambda one: one.spec.vpc,
-        "target": lambda one: tuple({target.id for target in one.spec.targets}),
+        "registered": lambda one: tuple({target.id for target in one.spec.targets if not target.draining_until}),
         "draining": lambda one: ("draining",) if any(target.draining_until for target in one.spec.targets) else (),
     },
 )

@@ -86,9 +86,10 @@ async def modify_listener(call: Call) -> Result:
 
 @operation("DeleteListener")
 async def delete_listener(call: Call) -> Result:
-    """AWS: elbv2 DeleteListener: with its rules. ResourceInUse when a network load balancer's target group needs its port."""
+    """AWS: elbv2 DeleteListener: with its rules. ResourceInUse when a network load balancer's target group needs its port;
+    one from which the load balancer is on its way out does not."""
     listener, balancer = find_listener(call, call.params["ListenerArn"])
-    for group in call.by(TargetGroup, "target", arn_of_balancer(balancer)):
+    for group in call.by(TargetGroup, "registered", arn_of_balancer(balancer)):
         if group.spec.port == listener.spec.port:
             text = f"Listener '{call.params['ListenerArn']}' is in use by a target group of type alb"
             raise AwsError("ResourceInUse", text)

@@ -68,7 +68,7 @@ async def delete_load_balancer(call: Call) -> Result:
     if attributes_of_balancer(balancer)["deletion_protection.enabled"] == "true":
         text = f"Load balancer '{arn}' cannot be deleted because deletion protection is enabled"
         raise AwsError("OperationNotPermitted", text)
-    if call.by(TargetGroup, "target", arn):
+    if call.by(TargetGroup, "registered", arn):
         raise AwsError("ResourceInUse", f"Load balancer '{arn}' is currently registered as a target of a target group")
     if call.by(EndpointService, "balancer", balancer.meta.name):
         text = f"Load balancer '{arn}' cannot be deleted because it is currently associated with another service"

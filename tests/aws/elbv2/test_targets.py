@@ -230,6 +230,23 @@ def test_an_application_load_balancer_is_the_target_of_a_network_one(cloud):
     )
 
 
+def test_an_application_load_balancer_that_drains_may_be_deleted(cloud):
+    """Terraform's destroy: the attachment goes first, and the listener that leads to it in no set order."""
+    inner, outer = cloud.application(), cloud.network()
+    listener = cloud.listener(inner, cloud.group(), port=80)
+    group = cloud.group("to-alb", "TCP", 80, TargetType="alb")
+    cloud.listener(outer, group, "TCP", 80)
+    arn = inner["LoadBalancerArn"]
+    cloud.register(group, arn)
+    cloud.deregister(group, arn)
+    assert cloud.health(group)[arn][0] == "draining"
+    cloud("DeleteListener", ListenerArn=listener)
+    cloud("DeleteLoadBalancer", LoadBalancerArn=arn)
+    assert cloud.health(group)[arn][0] == "draining"
+    cloud("DeleteLoadBalancer", LoadBalancerArn=outer["LoadBalancerArn"])
+    cloud("DeleteTargetGroup", TargetGroupArn=group)
+
+
 def test_a_thousand_targets_are_one_write_and_no_more_are_taken(cloud):
     group = cloud.group(TargetType="ip")
     targets = [{"Id": f"10.0.{i // 250}.{i % 250 + 1}"} for i in range(1000)]
