@@ -26,8 +26,10 @@ _RULE, _LOCATION = "%[var(txn.rule)]", "%[var(txn.location),json(utf8s)]"
 OWN_FIELDS = ("%ci:%cp", "%U", "%B", "%[date(0,us)]", "%Ta", "%ID", "%r", "%hr")
 SAME_FIELDS = ("%s", "%si:%sp", "%TR", _RULE, "%[var(txn.trace),json(utf8s)]", _LOCATION, "%[var(txn.url),json(utf8s)]")
 HTTP_FIELDS = (*OWN_FIELDS, *SAME_FIELDS)
-"""After the head. Those of HTTPS have the same and then `TLS_FIELDS`. What stands from `SAME_FIELDS` on is, with the head, alike in many lines."""
+"""After the head. Those of HTTPS have the same and then `HTTPS_FIELDS`. What stands from `SAME_FIELDS` on is, with the head, alike in many lines."""
 TLS_FIELDS = ("%sslc", "%sslv", "%[ssl_fc_sni,json(utf8s)]", "%[ssl_f_sha1,hex]")
+HTTPS_FIELDS = (*TLS_FIELDS, "%Th")
+"""The handshake's time stands with the first request of its connection, and is 0 with the others."""
 TCP_FIELDS = (
     "T", "%[date(0,us)]", "%ci", "%cp", "%f", "%b", "%s", "%si", "%sp", "%Th", "%Tw", "%Tc", "%Tt", "%ts", "%U", "%B", *TLS_FIELDS,
     "%[ssl_fc_alpn]",
@@ -44,5 +46,5 @@ def http_format(listener: Listener) -> str:
     never = set() if len(listener.rules) > 1 else {_RULE}
     if not any(isinstance(rule.action, Redirect) for rule in listener.rules):
         never.add(_LOCATION)
-    fields = (" ".join(HEAD_TLS if tls else HEAD), *HTTP_FIELDS, *(TLS_FIELDS if tls else ()))
+    fields = (" ".join(HEAD_TLS if tls else HEAD), *HTTP_FIELDS, *(HTTPS_FIELDS if tls else ()))
     return "\\t".join("-" if field in never else field for field in fields)

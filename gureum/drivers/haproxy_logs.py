@@ -15,7 +15,14 @@ from typing import NamedTuple
 import msgspec
 
 from gureum.drivers.haproxy_desync import SEVERE
-from gureum.drivers.haproxy_log_format import FAILED_FIELDS, OWN_FIELDS, SAME_FIELDS, TCP_FIELDS, TLS_FIELDS
+from gureum.drivers.haproxy_log_format import (
+    FAILED_FIELDS,
+    HTTPS_FIELDS,
+    OWN_FIELDS,
+    SAME_FIELDS,
+    TCP_FIELDS,
+    TLS_FIELDS,
+)
 from gureum.ports.proxies import Certificate, Group, Listener, ProxySpec, Record, Request
 
 _BATCH = 512
@@ -197,13 +204,14 @@ def _http(line: bytes, known: Reading) -> Request:
 
 def _alike(text: bytes, same: str, known: Reading) -> Alike:
     f = same.split("\t")
-    if len(f) not in (len(SAME_FIELDS), len(SAME_FIELDS) + len(TLS_FIELDS)):
+    # The second: of a worker that goes on from an earlier version, which tells no handshake.
+    if len(f) - len(SAME_FIELDS) not in (0, len(TLS_FIELDS), len(HTTPS_FIELDS)):
         raise ValueError("fields are missing")
     head = read_head(text, known)
     server, target, received, rule, trace, location, url = f[: len(SAME_FIELDS)]
-    cipher = protocol = name = certificate = ""
+    cipher = protocol = name = certificate = handshake = ""
     if len(f) > len(SAME_FIELDS):
-        cipher, protocol, name, certificate = (_given(field) for field in f[len(SAME_FIELDS) :])
+        cipher, protocol, name, certificate, handshake = (*map(_given, f[len(SAME_FIELDS) :]), "")[: len(HTTPS_FIELDS)]
     if not head.actions:
         priority = -1
     else:
@@ -236,6 +244,7 @@ def _alike(text: bytes, same: str, known: Reading) -> Alike:
         error="",
         classification=head.classification,
         classification_reason=head.reason,
+        handshake_s=max(_seconds(handshake), 0.0),
     )
     found = Alike(like, url, trace == "-" and bool(head.actions))
     if len(same) <= _LONGEST_ALIKE:

@@ -8,6 +8,7 @@ import base64
 import os
 import re
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -749,3 +750,27 @@ def test_the_record_tells_the_whole_request(host: ProxyHost) -> None:
     assert record.sent_bytes > len(answer.body)
     assert record.received_bytes > 5
     assert 0 <= record.time - record.created < 5
+
+
+def test_the_handshake_is_told_with_the_first_request_of_its_connection(host: ProxyHost) -> None:
+    """ "Connection logs": tls_handshake_latency."""
+    certificate = host.certificate("example.com")
+    listener = http_listener(port=443, protocol="HTTPS", certificates=(certificate.name,))
+    spec = host.spec(listener, groups=(group(host.target(TARGETS[0])),), certificates=(certificate,))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+
+    def talk() -> None:
+        with host.connect(443) as sock:
+            time.sleep(0.02)  # counts: the client begins this late
+            with context.wrap_socket(sock, server_hostname="example.com") as wrapped:
+                for _ in range(2):
+                    wrapped.sendall(b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n")
+                    answer = b""
+                    while not answer.endswith(b"}"):
+                        answer += wrapped.recv(65536)
+
+    serve(host, spec, talk, lambda: len(host.records) == 2)
+    first, second = (record.handshake_s for record in host.records)
+    assert first >= 0.02
+    assert second == 0.0
