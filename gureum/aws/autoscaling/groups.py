@@ -19,6 +19,7 @@ from gureum.aws.autoscaling.group_settings import (
 from gureum.aws.autoscaling.group_show import show_group
 from gureum.aws.autoscaling.hooks import new_hook
 from gureum.aws.autoscaling.kinds import Group, GroupSpec, object_name
+from gureum.aws.autoscaling.launching import check_template
 from gureum.aws.autoscaling.lookup import find_group, members_of, page
 from gureum.aws.autoscaling.notices import tell_test
 from gureum.aws.autoscaling.refreshing import active_refresh, deploys, own_source
@@ -62,8 +63,10 @@ async def create_auto_scaling_group(call: Call) -> Result:
     targets += tuple(arn for arn in traffic_sources(call, params.get("TrafficSources") or ()) if arn not in targets)
     why = f"At {clock_text(call.now)} a user request created an AutoScalingGroup changing the desired capacity from 0 to {spec.desired}."
     spec = msgspec.structs.replace(spec, target_groups=targets, tags=read_tags(name, params.get("Tags") or ()), why=why)
+    group = Group(meta=call.meta(object_name(name)), spec=spec)
+    check_template(call, group)
     transaction = call.transaction()
-    group = transaction.create(Group(meta=call.meta(object_name(name)), spec=spec))
+    group = transaction.create(group)
     for given in params.get("LifecycleHookSpecificationList") or ():
         hook = transaction.create(new_hook(call, group, given, None))
         if hook.spec.target:
@@ -88,6 +91,8 @@ async def update_auto_scaling_group(call: Call) -> Result:
         spec = msgspec.structs.replace(
             spec, why=f"{text} changing the desired capacity from {group.spec.desired} to {spec.desired}."
         )
+    if (spec.template, spec.zones, spec.subnets) != (group.spec.template, group.spec.zones, group.spec.subnets):
+        check_template(call, msgspec.structs.replace(group, spec=spec))
     await replace_spec(call, group, msgspec.structs.replace(spec, failures=0, retry_at=0.0))
     return {}
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gureum.aws.autoscaling.activities import begin
+from gureum.aws.autoscaling.faults import invalid
 from gureum.aws.autoscaling.kinds import Group, LaunchConfiguration, Member, MemberSpec, Template, object_name
 from gureum.aws.autoscaling.sentences import launching, started_cause
 from gureum.aws.call import Call
@@ -24,6 +25,13 @@ from gureum.engine.client import Transaction
 MOST_LAUNCHES = 20
 """In one commit."""
 REQUESTER = "autoscaling.amazonaws.com"
+_PASSING = (
+    "InsufficientInstanceCapacity",
+    "InsufficientFreeAddressesInSubnet",
+    "ReservationCapacityExceeded",
+    "InvalidAMIID.Unavailable",
+)
+"""What keeps a launch from being made now, and says nothing of the template."""
 _FROM_CONFIGURATION = (
     "ImageId",
     "InstanceType",
@@ -97,6 +105,20 @@ def launch_params(call: Call, group: Group) -> dict[str, Any]:
     params["GureumTags"] = dict(params.get("GureumTags") or {}) | tags
     params["GureumRequester"] = REQUESTER
     return params
+
+
+def check_template(call: Call, group: Group) -> None:
+    """That an instance could be made of the group's template, were there room for it. AWS: ValidationError with EC2's own words."""
+    if group.spec.template is None:
+        return
+    try:
+        params = launch_params(call, group) | {"MinCount": 1, "MaxCount": 1}
+        _place(params, _subnet(call, group, group.spec.zones[0]))
+        plan_launch(call.with_params(params), params)
+    except AwsError as error:
+        if error.code in (*_PASSING, "NotImplemented"):
+            return
+        raise invalid(f"You must use a valid fully-formed launch template. {error.message}") from error
 
 
 def template_now(call: Call, group: Group) -> Template | None:

@@ -10,7 +10,7 @@ import msgspec
 from gureum.aws.autoscaling.faults import invalid, not_built
 from gureum.aws.autoscaling.group_settings import found_template
 from gureum.aws.autoscaling.kinds import STANDBY, Group, Member, Refresh, RefreshSpec
-from gureum.aws.autoscaling.launching import template_now
+from gureum.aws.autoscaling.launching import check_template, template_now
 from gureum.aws.autoscaling.lookup import find_group, members_of, page
 from gureum.aws.autoscaling.refreshing import active_refresh, own_source, preferences, to_replace
 from gureum.aws.call import Call
@@ -41,6 +41,7 @@ async def start_instance_refresh(call: Call) -> Result:
         raise not_built("An instance refresh with MixedInstancesPolicy")
     if desired.get("LaunchTemplate"):
         spec = msgspec.structs.replace(spec, template=found_template(call, desired["LaunchTemplate"]), configuration="")
+        check_template(call, msgspec.structs.replace(group, spec=spec))
     transaction = call.transaction()
     after = transaction.update(
         msgspec.structs.replace(group, spec=msgspec.structs.replace(spec, failures=0, retry_at=0.0))

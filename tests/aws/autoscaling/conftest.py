@@ -38,6 +38,8 @@ ACCOUNT, REGION = "111122223333", "us-east-1"
 SCOPE = f"{ACCOUNT}/{REGION}"
 NOON = 1_750_000_020.0
 IMAGE = BUILTINS[0].id
+HUGE = "r8i.96xlarge"
+"""A type that no host of a test has the memory for: its launch is allowed and fails."""
 _session = botocore.session.get_session()
 _models = {name: _session.get_service_model(name) for name in ("autoscaling", "ec2", "elbv2", "cloudwatch")}
 
@@ -106,8 +108,8 @@ class Cloud:
         assert self.store.revision == revision
         return caught.value.code, caught.value.message
 
-    def new_template(self, name: str, image: str = IMAGE) -> str:
-        data = {"ImageId": image, "InstanceType": "t3.nano"}
+    def new_template(self, name: str, image: str = IMAGE, type_: str = "t3.nano") -> str:
+        data = {"ImageId": image, "InstanceType": type_}
         made = self("ec2:CreateLaunchTemplate", LaunchTemplateName=name, LaunchTemplateData=data)
         return str(made["LaunchTemplate"]["LaunchTemplateId"])
 

@@ -9,7 +9,7 @@ from collections import Counter
 from gureum.aws.autoscaling import passes, reconciling
 from gureum.aws.ec2.instance_kinds import Instance
 from gureum.store import index
-from tests.aws.autoscaling.conftest import IMAGE, SCOPE
+from tests.aws.autoscaling.conftest import HUGE, IMAGE, SCOPE
 
 G = {"AutoScalingGroupName": "g"}
 
@@ -183,7 +183,7 @@ def test_unhealthy_ones_stay_while_replacing_is_suspended(cloud):
 
 
 def test_a_launch_that_fails_is_told_and_tried_again_later(cloud):
-    id_ = cloud.new_template("bad", "ami-0123456789abcdef0")
+    id_ = cloud.new_template("bad", type_=HUGE)
     cloud.group(size=1, LaunchTemplate={"LaunchTemplateId": id_})
     (activity,) = cloud.activities()
     assert (activity["StatusCode"], activity["Progress"]) == ("Failed", 100)
@@ -195,6 +195,20 @@ def test_a_launch_that_fails_is_told_and_tried_again_later(cloud):
     assert len(cloud.activities()) == 2
     cloud("UpdateAutoScalingGroup", AutoScalingGroupName="g", LaunchTemplate={"LaunchTemplateId": cloud.template})
     assert cloud.states() == ["Pending"]
+
+
+def test_a_template_of_which_nothing_can_be_launched_is_refused_with_ec2s_words(cloud):
+    bad = {"LaunchTemplate": {"LaunchTemplateId": cloud.new_template("bad", "ami-0123456789abcdef0")}}
+    told = (
+        "ValidationError",
+        "You must use a valid fully-formed launch template. The image id '[ami-0123456789abcdef0]' does not exist",
+    )
+    zones = {"AvailabilityZones": ["us-east-1a"]}
+    assert (
+        cloud.refused("CreateAutoScalingGroup", AutoScalingGroupName="g", MinSize=0, MaxSize=1, **zones, **bad) == told
+    )
+    cloud.group(size=1)
+    assert cloud.refused("UpdateAutoScalingGroup", AutoScalingGroupName="g", **bad) == told
 
 
 def test_a_subnet_without_addresses_is_passed_over_and_nothing_is_left_over(cloud):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gureum.aws.ec2.instance_kinds import Instance
-from tests.aws.autoscaling.conftest import SCOPE, Cloud
+from tests.aws.autoscaling.conftest import HUGE, SCOPE, Cloud
 
 G = {"AutoScalingGroupName": "g"}
 A = {"AvailabilityZones": ["us-east-1a"]}
@@ -73,11 +73,11 @@ def test_what_may_not_be_is_refused_and_changes_nothing(cloud: Cloud) -> None:
 
 
 def test_what_ec2_refuses_is_told_and_only_retried_where_asked(cloud: Cloud) -> None:
-    bad = cloud.new_template("bad", "ami-0123456789abcdef0")
+    bad = cloud.new_template("bad", type_=HUGE)
     cloud.group(size=0, LaunchTemplate={"LaunchTemplateId": bad})
     told = launch(cloud, 1)
     assert told["Instances"] == []
-    assert told["Errors"][0]["ErrorCode"] == "InvalidAMIID.NotFound"
+    assert told["Errors"][0]["ErrorCode"] == "InsufficientInstanceCapacity"
     assert cloud.told()["DesiredCapacity"] == 0
     launch(cloud, 1, RetryStrategy="retry-with-group-configuration", **A)
     assert cloud.told()["DesiredCapacity"] == 1

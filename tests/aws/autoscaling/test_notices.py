@@ -13,7 +13,7 @@ import pytest
 
 from gureum.aws.autoscaling.events import publish_events
 from gureum.aws.autoscaling.kinds import Notice
-from tests.aws.autoscaling.conftest import ACCOUNT, SCOPE, Cloud
+from tests.aws.autoscaling.conftest import ACCOUNT, HUGE, SCOPE, Cloud
 
 TOPIC = f"arn:aws:sns:us-east-1:{ACCOUNT}:topic"
 G = {"AutoScalingGroupName": "g"}
@@ -83,7 +83,7 @@ def test_a_topic_hears_a_test_and_then_of_what_it_asked_for(told) -> None:
 
 def test_errors_are_told_apart(told) -> None:
     cloud, hook = told
-    bad = cloud.new_template("bad", "ami-0123456789abcdef0")
+    bad = cloud.new_template("bad", type_=HUGE)
     cloud.group(size=0, LaunchTemplate={"LaunchTemplateId": bad})
     both = [f"{LAUNCH}_ERROR", TERMINATE]
     cloud("PutNotificationConfiguration", **G, TopicARN=TOPIC, NotificationTypes=both)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tests.aws.autoscaling.conftest import HUGE
+
 G = {"AutoScalingGroupName": "g"}
 
 
@@ -97,7 +99,7 @@ def test_one_of_one_is_refreshed_also_by_a_tenth_more(cloud):
 
 def test_a_refresh_that_cannot_launch_rolls_itself_back(cloud):
     cloud.group(size=2, LaunchTemplate={"LaunchTemplateId": cloud.template, "Version": "1"})
-    bad = cloud.new_template("bad", "ami-0123456789abcdef0")
+    bad = cloud.new_template("bad", type_=HUGE)
     wanted = {"LaunchTemplate": {"LaunchTemplateId": bad, "Version": "1"}}
     cloud(
         "StartInstanceRefresh",
@@ -109,6 +111,13 @@ def test_a_refresh_that_cannot_launch_rolls_itself_back(cloud):
     assert refresh(cloud)["Status"] == "RollbackSuccessful"
     assert cloud.told()["LaunchTemplate"]["LaunchTemplateId"] == cloud.template
     assert len(cloud.ids()) == 2
+
+
+def test_a_refresh_to_a_template_of_which_nothing_can_be_launched_is_refused(cloud):
+    cloud.group(size=1, LaunchTemplate={"LaunchTemplateId": cloud.template, "Version": "1"})
+    bad = cloud.new_template("bad", "ami-0123456789abcdef0")
+    wanted = {"LaunchTemplate": {"LaunchTemplateId": bad, "Version": "1"}}
+    assert cloud.refused("StartInstanceRefresh", **G, DesiredConfiguration=wanted)[0] == "ValidationError"
 
 
 def test_what_has_no_numbered_version_before_it_cannot_be_rolled_back(cloud):
@@ -293,7 +302,7 @@ def test_what_is_cancelled_leaves_the_groups_settings_as_they_were(cloud):
 
 def test_what_fails_leaves_the_groups_settings_as_they_were(cloud):
     cloud.group(size=2, LaunchTemplate={"LaunchTemplateId": cloud.template, "Version": "1"})
-    bad = cloud.new_template("bad", "ami-0123456789abcdef0")
+    bad = cloud.new_template("bad", type_=HUGE)
     wanted = {"LaunchTemplate": {"LaunchTemplateId": bad, "Version": "1"}}
     cloud("StartInstanceRefresh", **G, DesiredConfiguration=wanted, Preferences=DEPLOYED)
     cloud.through(8000, step=60)
