@@ -12,6 +12,7 @@ from tests.kube.api import STRATEGIC, Api
 from tests.kube.test_controllers import APPS, PODS, node, until
 from tests.kube.test_volumes import volume as volume_of
 
+INDEX = "batch.kubernetes.io/job-completion-index"
 BATCH = "/apis/batch/v1/namespaces/default"
 CLAIMS = "/api/v1/namespaces/default/persistentvolumeclaims"
 
@@ -196,6 +197,11 @@ def test_a_job_runs_to_its_end_and_lets_its_pods_go():
 
             await until(released)
 
+            async def settled():
+                return (await ended(api))["status"]["uncountedTerminatedPods"] == {}
+
+            await until(settled)
+
     asyncio.run(run())
 
 
@@ -230,6 +236,82 @@ def test_a_job_fails_after_its_last_try_and_counts_each_pod_once():
                 == "BackoffLimitExceeded"
             )
             assert len(await waiting()) == 1
+
+    asyncio.run(run())
+
+
+def outcome(done, type_):
+    found = next(one for one in done["status"]["conditions"] if one["type"] == type_)
+    return found["reason"], found["message"]
+
+
+async def pods_of_indexes(api, number):
+    async def look():
+        found = {one["metadata"]["annotations"][INDEX]: one for one in (await named(api, PODS)).values()}
+        return found if len(found) == number else None
+
+    return await until(look)
+
+
+async def end_pod(api, pod, phase, **status):
+    path = f"{PODS}/{pod['metadata']['name']}/status"
+    await api.patch(path, {"status": {"phase": phase, **status}})
+
+
+def test_each_index_of_a_job_has_its_own_limit_of_failures():
+    async def run():
+        async with Api() as api:
+            indexed = job(completions=3, parallelism=3, completionMode="Indexed", backoffLimitPerIndex=0)
+            await api.ok("POST", f"{BATCH}/jobs", indexed)
+            pods = await pods_of_indexes(api, 3)
+            for index, phase in (("1", "Failed"), ("0", "Succeeded"), ("2", "Succeeded")):
+                await end_pod(api, pods[index], phase)
+            failed = await ended(api, "Failed")
+            assert outcome(failed, "Failed") == ("FailedIndexes", "Job has failed indexes")
+            assert (failed["status"]["failedIndexes"], failed["status"]["completedIndexes"]) == ("1", "0,2")
+            assert len(await named(api, PODS)) == 3
+
+    asyncio.run(run())
+
+
+def test_a_job_ends_as_soon_as_its_success_policy_is_met():
+    async def run():
+        async with Api() as api:
+            policy = {"rules": [{"succeededIndexes": "1-2", "succeededCount": 1}]}
+            indexed = job(completions=3, parallelism=3, completionMode="Indexed", successPolicy=policy)
+            await api.ok("POST", f"{BATCH}/jobs", indexed)
+            await end_pod(api, (await pods_of_indexes(api, 3))["2"], "Succeeded")
+            done = await ended(api)
+            assert outcome(done, "Complete") == ("SuccessPolicy", "Matched rules at index 0")
+            assert done["status"]["succeeded"] == 1
+
+    asyncio.run(run())
+
+
+def test_a_jobs_failure_policy_says_which_failures_count():
+    async def run():
+        async with Api() as api:
+            rules = [
+                {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]},
+                {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [42]}},
+            ]
+            await api.ok("POST", f"{BATCH}/jobs", job(backoffLimit=1, podFailurePolicy={"rules": rules}))
+
+            async def waiting():
+                pods = (await named(api, PODS)).values()
+                return [one for one in pods if one["status"]["phase"] == "Pending"]
+
+            (first,) = await until(waiting)
+            condition = {"type": "DisruptionTarget", "status": "True"}
+            await end_pod(api, first, "Failed", conditions=[condition])
+            (second,) = await until(waiting)
+            assert "failed" not in (await api.ok("GET", f"{BATCH}/jobs/j"))["status"]
+            ends = {"name": "c", "image": "i", "imageID": "", "ready": False, "restartCount": 0}
+            ends["state"] = {"terminated": {"exitCode": 42}}
+            await end_pod(api, second, "Failed", containerStatuses=[ends])
+            name = f"default/{second['metadata']['name']}"
+            text = f"Container c for pod {name} failed with exit code 42 matching FailJob rule at index 1"
+            assert outcome(await ended(api, "Failed"), "Failed") == ("PodFailurePolicy", text)
 
     asyncio.run(run())
 

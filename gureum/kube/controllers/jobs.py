@@ -11,6 +11,17 @@ from typing import Any
 
 from gureum.kube.controllers.client import Client
 from gureum.kube.controllers.events import record
+from gureum.kube.controllers.job_policies import (
+    COUNT,
+    FAILURES,
+    IGNORE,
+    Judged,
+    ends_index,
+    failed_by_indexes,
+    failures,
+    judge,
+    success_rule,
+)
 from gureum.kube.controllers.loop import Controller, its_controller, itself
 from gureum.kube.controllers.pods import PODS, claim, deletion_rank, is_active, is_ready, phase, pod_of
 from gureum.kube.objects import Object
@@ -30,6 +41,8 @@ async def reconcile(client: Client, key: str) -> float | None:
     job = client.get(JOBS, namespace, name)
     if job is None:
         await _release_orphans(client, namespace, name)
+        return None
+    if job["spec"].get("managedBy") not in (None, "kubernetes.io/job-controller"):
         return None
     pods = await claim(client, job, PODS, from_object(job["spec"].get("selector")) or (), NAME)
     look = _Job(client, job, pods)
@@ -63,6 +76,9 @@ class _Job:
         self._status: Object = {**(job.get("status") or {})}
         self._conditions: list[Object] = [dict(one) for one in self._status.get("conditions") or ()]
         self._indexed = self._spec.get("completionMode") == "Indexed"
+        self._failed_indexes = _numbers(self._status.get("failedIndexes", ""))
+        self._ignored: set[str] = set()
+        self._fails = ""
 
     def _has(self, type_: str) -> bool:
         return any(one["type"] == type_ and one["status"] == "True" for one in self._conditions)
@@ -70,6 +86,7 @@ class _Job:
     async def work(self) -> float | None:
         if self._has("Complete") or self._has("Failed"):
             await self._release()
+            await self._settle()
             return await self._forget_late()
         if self._meta.get("deletionTimestamp"):
             await self._release()
@@ -116,6 +133,14 @@ class _Job:
             elif phase(pod) == "Failed" or pod["metadata"].get("deletionTimestamp"):
                 if phase(pod) != "Failed" and self._spec.get("podReplacementPolicy") == "Failed":
                     continue
+                judged = judge(self._spec, pod) if phase(pod) == "Failed" else Judged(COUNT)
+                if judged.action == IGNORE:
+                    self._ignored.add(uid)
+                    continue
+                self._fails = self._fails or judged.message
+                if self._indexed and ends_index(self._spec, pod, judged):
+                    self._failed_indexes.add(_index(pod))
+                    self._status["failedIndexes"] = _ranges(self._failed_indexes)
                 failed.add(uid)
                 self._status["failed"] = self._status.get("failed", 0) + 1
         # Those without the finalizer are counted for good.
@@ -134,7 +159,7 @@ class _Job:
     async def _release(self) -> None:
         """Lets go of the pods whose end is counted; after the job's own end, of all that have ended."""
         noted = self._status.get("uncountedTerminatedPods") or {}
-        counted = {*(noted.get("succeeded") or ()), *(noted.get("failed") or ())}
+        counted = {*(noted.get("succeeded") or ()), *(noted.get("failed") or ()), *self._ignored}
         over = self._has("Complete") or self._has("Failed") or bool(self._meta.get("deletionTimestamp"))
         for pod in self._pods:
             metadata = pod["metadata"]
@@ -142,6 +167,12 @@ class _Job:
                 continue
             if metadata["uid"] in counted or over:
                 await self._client.update(PODS, metadata["namespace"], metadata["name"], _untracked, NAME)
+
+    async def _settle(self) -> None:
+        """After the job's own end, once nobody is tracked any more, nothing stands in its status as still to be let go."""
+        tracked = any(TRACKING in (pod["metadata"].get("finalizers") or ()) for pod in self._pods)
+        if self._status.get("uncountedTerminatedPods") and not tracked:
+            await self._write({**self._status, "uncountedTerminatedPods": {}})
 
     # Verdict
 
@@ -151,12 +182,22 @@ class _Job:
         wished = self._spec.get("completions")
         restarts = sum(_restarts(pod) for pod in active) if self._restarts_in_place() else 0
         limit = int(self._spec.get("backoffLimit", 6))
+        if self._fails:
+            return _condition("Failed", "PodFailurePolicy", self._fails, self._now)
         if failed > limit or (restarts and restarts > limit):
             return _condition(
                 "Failed", "BackoffLimitExceeded", "Job has reached the specified backoff limit", self._now
             )
         if self._deadline() == 0:
             return _condition("Failed", "DeadlineExceeded", "Job was active longer than specified deadline", self._now)
+        if self._indexed:
+            through = _numbers(self._status.get("completedIndexes", ""))
+            lost = failed_by_indexes(self._spec, len(through), len(self._failed_indexes))
+            if lost is not None:
+                return _condition("Failed", *lost, self._now)
+            met = success_rule(self._spec, through, _numbers)
+            if met is not None:
+                return _condition("Complete", "SuccessPolicy", f"Matched rules at index {met}", self._now)
         if wished is None:
             done = succeeded > 0 and not active
         else:
@@ -214,7 +255,7 @@ class _Job:
         if wished is None:
             target = len(active) if succeeded else parallelism
         else:
-            target = min(parallelism, wished - succeeded)
+            target = min(parallelism, wished - succeeded - len(self._failed_indexes))
         if len(active) > target:
             surplus = sorted(active, key=deletion_rank)[: len(active) - target]
             await asyncio.gather(*(self._delete(pod) for pod in surplus))
@@ -222,25 +263,37 @@ class _Job:
         missing = min(target - len(active), BATCH)
         if missing <= 0:
             return None
-        wait = self._back_off()
+        each = self._spec.get("backoffLimitPerIndex") is not None
+        failed = [pod for pod in self._pods if phase(pod) == "Failed"]
+        wait = 0.0 if each else self._back_off(failed)
         if wait > 0:
             return wait
         indexes: list[int | None] = [None] * missing
         if self._indexed:
             taken = _numbers(self._status.get("completedIndexes", "")) | {_index(pod) for pod in active}
+            taken |= self._failed_indexes
             free = [number for number in range(int(wished or 0)) if number not in taken]
-            indexes = list(free[:missing])
+            waits = self._waits(failed) if each else {}
+            indexes = list[int | None](number for number in free if number not in waits)[:missing]
+            wait = min(waits.values(), default=0.0)
         made = await asyncio.gather(*(self._make(index) for index in indexes), return_exceptions=True)
         self._pods += [one for one in made if isinstance(one, dict)]
         for one in made:
             if isinstance(one, BaseException):
                 raise one
-        return None
+        return wait or None
 
-    def _back_off(self) -> float:
+    def _waits(self, failed: list[Object]) -> dict[int, float]:
+        """In how many seconds which index may be tried again, where each waits for itself."""
+        by_index: dict[int, list[Object]] = {}
+        for pod in failed:
+            by_index.setdefault(_index(pod), []).append(pod)
+        found = {index: self._back_off(pods) for index, pods in by_index.items() if index not in self._failed_indexes}
+        return {index: wait for index, wait in found.items() if wait > 0}
+
+    def _back_off(self, failed: list[Object]) -> float:
         """After each failure in a row the next pod waits for longer."""
-        failures = [pod for pod in self._pods if phase(pod) == "Failed"]
-        ends = sorted(_ended_at(pod) for pod in failures)
+        ends = sorted(_ended_at(pod) for pod in failed)
         if not ends or not self._status.get("failed"):
             return 0
         delay: float = min(FIRST_DELAY_S * 2 ** (min(len(ends), 16) - 1), LONGEST_DELAY_S)
@@ -254,6 +307,8 @@ class _Job:
             metadata["generateName"] = f"{self._meta['name']}-{index}-"
             metadata.setdefault("annotations", {})[INDEX] = str(index)
             metadata.setdefault("labels", {})[INDEX] = str(index)
+            if self._spec.get("backoffLimitPerIndex") is not None:
+                metadata["annotations"][FAILURES] = str(self._failedof(index))
             pod["spec"]["hostname"] = f"{self._meta['name']}-{index}"
             variable = {"name": "JOB_COMPLETION_INDEX", "value": str(index)}
             for one in [*(pod["spec"].get("initContainers") or ()), *pod["spec"]["containers"]]:
@@ -267,6 +322,12 @@ class _Job:
         await self._client.delete(PODS, metadata["namespace"], metadata["name"], NAME, uid=metadata["uid"])
         record(self._client, self._job, "Normal", "SuccessfulDelete", f"Deleted pod: {metadata['name']}", NAME)
 
+    def _failedof(self, index: int) -> int:
+        """How often an index has failed."""
+        ended = [pod for pod in self._pods if _index(pod) == index and phase(pod) == "Failed"]
+        counts = (failures(pod) + (judge(self._spec, pod).action != IGNORE) for pod in ended)
+        return max(counts, default=0)
+
     # Status and end
 
     async def _tell(self, active: list[Object]) -> None:
@@ -279,6 +340,9 @@ class _Job:
         kept = ("ready", "terminating", "uncountedTerminatedPods")
         status = {name: value for name, value in status.items() if value or name in kept}
         self._status = status
+        await self._write(status)
+
+    async def _write(self, status: Object) -> None:
         await self._client.set_status(
             JOBS, self._meta["namespace"], self._meta["name"], status, NAME, self._meta["uid"]
         )

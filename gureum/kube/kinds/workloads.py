@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from gureum.kube.errors import Cause, forbidden_field, invalid, required, shown, unsupported
 from gureum.kube.kinds.metadata import validate_labels
@@ -107,6 +108,9 @@ def _job(one: Object) -> None:
     spec.setdefault("backoffLimit", 2**31 - 1 if spec.get("backoffLimitPerIndex") is not None else 6)
     spec.setdefault("completionMode", "NonIndexed")
     spec.setdefault("suspend", False)
+    for rule in (spec.get("podFailurePolicy") or {}).get("rules") or ():
+        for condition in rule.get("onPodConditions") or ():
+            condition.setdefault("status", "True")
     spec.setdefault("podReplacementPolicy", "Failed" if spec.get("podFailurePolicy") else "TerminatingOrFailed")
     _template(spec)
     labels = spec["template"]["metadata"].get("labels")
@@ -329,6 +333,43 @@ def _job_spec(spec: Object, field: str) -> list[Cause]:
         causes.append(unsupported(f"{field}.completionMode", mode, ("NonIndexed", "Indexed")))
     if mode == "Indexed" and spec.get("completions") is None:
         causes.append(required(f"{field}.completions", "when completion mode is Indexed"))
+    causes += _not_negative(spec, field, "backoffLimitPerIndex", "maxFailedIndexes")
+    if mode != "Indexed":
+        for name in ("backoffLimitPerIndex", "successPolicy"):
+            if spec.get(name) is not None:
+                causes.append(invalid(f"{field}.{name}", spec[name], "requires indexed completion mode"))
+    if spec.get("maxFailedIndexes") is not None and spec.get("backoffLimitPerIndex") is None:
+        causes.append(required(f"{field}.backoffLimitPerIndex", "when maxFailedIndexes is specified"))
+    if spec.get("successPolicy") is not None and not spec["successPolicy"].get("rules"):
+        text = "at least one rules must be specified when the successPolicy is specified"
+        causes.append(required(f"{field}.successPolicy.rules", text))
+    return causes + _failure_policy(spec, field)
+
+
+def _failure_policy(spec: Object, field: str) -> list[Cause]:
+    if spec.get("podFailurePolicy") is None:
+        return []
+    causes: list[Cause] = []
+    restart = ((spec.get("template") or {}).get("spec") or {}).get("restartPolicy")
+    if restart != "Never":
+        text = 'only "Never" is supported when podFailurePolicy is specified'
+        causes.append(invalid(f"{field}.template.spec.restartPolicy", restart, text))
+    actions = ("Count", "FailIndex", "FailJob", "Ignore")
+    for number, rule in enumerate(spec["podFailurePolicy"].get("rules") or ()):
+        at, action = f"{field}.podFailurePolicy.rules[{number}]", rule.get("action")
+        codes, conditions = rule.get("onExitCodes"), rule.get("onPodConditions")
+        if not action:
+            causes.append(required(f"{at}.action", "valid values: [Count FailIndex FailJob Ignore]"))
+        elif action not in actions:
+            causes.append(unsupported(f"{at}.action", action, actions))
+        elif action == "FailIndex" and spec.get("backoffLimitPerIndex") is None:
+            causes.append(invalid(f"{at}.action", action, "requires the backoffLimitPerIndex to be set"))
+        if codes and conditions:
+            causes.append(invalid(at, "", "specifying both OnExitCodes and OnPodConditions is not supported"))
+        elif not codes and not conditions:
+            causes.append(invalid(at, "", "specifying one of OnExitCodes and OnPodConditions is required"))
+        elif codes and codes.get("operator") not in ("In", "NotIn"):
+            causes.append(unsupported(f"{at}.onExitCodes.operator", codes.get("operator", ""), ("In", "NotIn")))
     return causes
 
 
@@ -340,6 +381,7 @@ def _validate_cron_job(one: Object, old: Object | None) -> list[Cause]:
         causes.append(required("spec.schedule"))
     else:
         causes += _schedule(schedule)
+    causes += _time_zone(spec.get("timeZone"))
     if policy not in ("Allow", "Forbid", "Replace"):
         causes.append(unsupported("spec.concurrencyPolicy", policy, ("Allow", "Forbid", "Replace")))
     causes += _not_negative(
@@ -354,6 +396,26 @@ def _validate_cron_job(one: Object, old: Object | None) -> list[Cause]:
     if len(one["metadata"].get("name", "")) > 52:
         causes.append(invalid("metadata.name", one["metadata"]["name"], "must be no more than 52 characters"))
     return causes
+
+
+def _time_zone(name: str | None) -> list[Cause]:
+    if name is None:
+        return []
+    if not name:
+        return [invalid("spec.timeZone", name, "timeZone must be nil or non-empty string")]
+    if name.lower() == "local":
+        return [
+            invalid(
+                "spec.timeZone",
+                name,
+                "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones",
+            )
+        ]
+    try:
+        ZoneInfo(name)
+    except (ValueError, OSError, ZoneInfoNotFoundError):
+        return [invalid("spec.timeZone", name, f"unknown time zone {name}")]
+    return []
 
 
 _NAMES = {
