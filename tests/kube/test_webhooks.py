@@ -20,7 +20,7 @@ MAPS = "/api/v1/namespaces/default/configmaps"
 
 @pytest.fixture
 def hook(tmp_path):
-    """Adds `touched: yes` to the data of config maps; refuses those named "bad"."""
+    """Adds `touched: yes` to the data of config maps; refuses those named "bad" or, with no word, "mute"; mistakes "mistaken"."""
     asked = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -28,7 +28,11 @@ def hook(tmp_path):
             request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["request"]
             asked.append(request)
             response = {"uid": request["uid"], "allowed": request["name"] != "bad", "warnings": ["careful"]}
-            if not response["allowed"]:
+            if request["name"] == "mute":
+                response["allowed"] = False
+            elif request["name"] == "mistaken":
+                response["uid"] = "another"
+            elif not response["allowed"]:
                 response["status"] = {"message": "no bad names", "code": 422}
             elif self.path == "/mutate":
                 patch = json.dumps([{"op": "add", "path": "/data", "value": {"touched": "yes"}}]).encode()
@@ -88,6 +92,27 @@ def test_a_webhook_changes_warns_and_refuses(hook):
             assert answer["message"] == 'admission webhook "hook.example.com" denied the request: no bad names'
             await api.ok("PUT", f"{MAPS}/good", {**config_map("good"), "data": {"b": "c"}})
             assert len(asked) == 3
+
+    asyncio.run(run())
+
+
+def test_what_a_webhook_may_leave_out_and_what_not(hook):
+    url, bundle, _ = hook
+
+    async def run():
+        async with Api() as api:
+            made = configuration("ValidatingWebhookConfiguration", f"{url}/validate", bundle)
+            await api.ok("POST", f"{HOOKS}/validatingwebhookconfigurations", made)
+            status, answer = await api.call("POST", MAPS, config_map("mute"))
+            assert (status, answer["reason"]) == (400, "")
+            assert answer["message"] == 'admission webhook "hook.example.com" denied the request without explanation'
+            status, answer = await api.call("POST", MAPS, config_map("mistaken"))
+            assert status == 500
+            assert 'got "another"' in answer["message"]
+            unsafe = {"webhooks": [{**made["webhooks"][0], "sideEffects": "Some", "failurePolicy": "Ignore"}]}
+            await api.ok("DELETE", f"{HOOKS}/validatingwebhookconfigurations/h")
+            status, answer = await api.call("POST", f"{HOOKS}/validatingwebhookconfigurations", {**made, **unsafe})
+            assert status == 422, answer
 
     asyncio.run(run())
 

@@ -21,7 +21,7 @@ import msgspec
 from gureum.kube.access.reviews import user_info
 from gureum.kube.admission import Attributes, Extra, Plugin
 from gureum.kube.bodies import Shaper
-from gureum.kube.errors import StatusError
+from gureum.kube.errors import StatusError, bad_request, shown
 from gureum.kube.kinds.catalog import Catalog
 from gureum.kube.kinds.conversion import convert
 from gureum.kube.objects import Object, Objects
@@ -92,15 +92,19 @@ def _rule_means(rule: Object, attributes: Attributes) -> bool:
 
 async def _ask(catalog: Catalog, hook: Object, attributes: Attributes, *, mutating: bool) -> None:
     name = hook.get("name", "")
+    if dry_run(attributes.request) and hook.get("sideEffects") not in ("None", "NoneOnDryRun"):
+        raise bad_request(f'admission webhook "{name}" does not support dry run')
     try:
-        if dry_run(attributes.request) and hook.get("sideEffects") not in ("None", "NoneOnDryRun"):
-            raise Failed(f"admission webhook {name!r} does not support dry run")
         if hook.get("matchConditions"):
             raise Failed("match conditions are not built")
-        answer = await _call(hook, _review(catalog, attributes))
-        response = answer.get("response")
+        review = _review(catalog, attributes)
+        response = (await _call(hook, review)).get("response")
         if not isinstance(response, dict) or not isinstance(response.get("allowed"), bool):
             raise Failed("the answer has no response")
+        if response.get("uid") != review["request"]["uid"]:  # it is the answer to something else
+            raise Failed(
+                f"expected response.uid={shown(review['request']['uid'])}, got {shown(response.get('uid', ''))}"
+            )
         if response["allowed"] and mutating and response.get("patch"):
             _change(catalog, attributes, response)
     except Failed as failure:
@@ -115,11 +119,15 @@ async def _ask(catalog: Catalog, hook: Object, attributes: Attributes, *, mutati
     if not response["allowed"]:
         status = response.get("status") if isinstance(response.get("status"), dict) else {}
         assert isinstance(status, dict)
-        why = status.get("message") or status.get("reason") or "unknown"
-        text = f'admission webhook "{name}" denied the request: {why}'
+        why = (
+            f": {status.get('message') or status.get('reason')}"
+            if status.get("message") or status.get("reason")
+            else ""
+        )
+        text = f'admission webhook "{name}" denied the request{why or " without explanation"}'
         code = status.get("code")
-        code = code if isinstance(code, int) and 400 <= code < 600 else 403
-        raise StatusError(code, str(status.get("reason") or "Forbidden"), text, {})
+        code = code if isinstance(code, int) and 400 <= code < 600 else 400
+        raise StatusError(code, str(status.get("reason") or ""), text, {})
 
 
 def _review(catalog: Catalog, attributes: Attributes) -> Object:
