@@ -112,6 +112,15 @@ class Call:
         other.params = params
         return other
 
+    def within(self, scope: str) -> Call:
+        """The same call as if it came from there: to look at what is another account's."""
+        if scope == self.scope:
+            return self
+        other = copy.copy(self)
+        other.scope = scope
+        other.account, _, other.region = scope.partition("/")
+        return other
+
     def get(self, cls: type[T], name: str) -> T | None:
         return self.client.get(cls, self.scope, name)
 

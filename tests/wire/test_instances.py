@@ -154,6 +154,28 @@ def test_an_interface_is_plugged_into_a_running_machine(real_cloud, ec2):
     assert started_of(real_cloud, id_) == started, "the machine ran on"
 
 
+def test_an_interface_of_another_account_is_plugged_into_a_running_machine(real_cloud, ec2):
+    owner = real_cloud.client("ec2", account="333344445555")
+    vpc = owner.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
+    machine = real_cloud.launch(ec2)[0]
+    borrower, zone = machine["InstanceId"], machine["Placement"]["AvailabilityZone"]
+    subnet = owner.create_subnet(VpcId=vpc, CidrBlock="10.9.1.0/24", AvailabilityZone=zone)["Subnet"]["SubnetId"]
+    neighbour = real_cloud.launch(owner, SubnetId=subnet)[0]["InstanceId"]
+    interface = owner.create_network_interface(SubnetId=subnet)["NetworkInterface"]
+    id_, address = interface["NetworkInterfaceId"], interface["PrivateIpAddress"]
+    wish = {"InstanceId": borrower, "NetworkInterfaceId": id_, "DeviceIndex": 1}
+    assert code(ec2.attach_network_interface, **wish) == "InvalidNetworkInterfaceID.NotFound"
+    owner.create_network_interface_permission(
+        NetworkInterfaceId=id_, AwsAccountId="222233334444", Permission="INSTANCE-ATTACH"
+    )
+    attached = ec2.attach_network_interface(**wish)
+    # Both are in the default group of the owner's VPC, which lets its members through.
+    until(lambda: real_cloud.inside(neighbour, "ping", "-c", "1", "-W", "1", address).returncode == 0)
+    owner.detach_network_interface(AttachmentId=attached["AttachmentId"])
+    until(lambda: address not in real_cloud.inside(borrower, "ip", "addr").stdout)
+    owner.terminate_instances(InstanceIds=[neighbour])
+
+
 def started_of(cloud, instance):
     """When the machine's init started, in clock ticks."""
     return cloud.inside(instance, "cat", "/proc/1/stat").stdout.rsplit(")", 1)[1].split()[19]

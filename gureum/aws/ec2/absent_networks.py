@@ -145,19 +145,6 @@ def describe_public_ipv4_pools(call: Call) -> dict[str, Any]:
     return _none(call, "PublicIpv4Pools", "PoolIds", "InvalidPublicIpv4PoolID.NotFound", filters)
 
 
-@operation("DescribeNetworkInterfacePermissions", level="state")
-def describe_network_interface_permissions(call: Call) -> dict[str, Any]:
-    """AWS: ec2 DescribeNetworkInterfacePermissions: interfaces are attached within their account."""
-    filters = (
-        "network-interface-permission.network-interface-permission-id "
-        "network-interface-permission.network-interface-id network-interface-permission.aws-account-id "
-        "network-interface-permission.aws-service network-interface-permission.permission"
-    )
-    return _none(
-        call, "NetworkInterfacePermissions", "NetworkInterfacePermissionIds", "InvalidPermissionID.NotFound", filters
-    )
-
-
 @operation("DescribeTrafficMirrorSessions", level="state")
 def describe_traffic_mirror_sessions(call: Call) -> dict[str, Any]:
     """AWS: ec2 DescribeTrafficMirrorSessions: not built."""

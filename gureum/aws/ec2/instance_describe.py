@@ -101,7 +101,7 @@ def _depends(call: Call, instance: Instance) -> tuple[int, ...]:
     for interface in interfaces_of(call, instance.meta.name):
         revisions.append(interface.meta.revision)
         for name in interface.spec.groups:
-            group = call.get(SecurityGroup, name)
+            group = call.within(interface.meta.scope).get(SecurityGroup, name)
             revisions.append(group.meta.revision if group else 0)
     for device in instance.spec.block_devices:
         volume = call.get(Volume, device.volume) if device.device != instance.spec.root_device else None

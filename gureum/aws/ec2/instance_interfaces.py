@@ -12,6 +12,7 @@ import msgspec
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
 from gureum.aws.ec2.instance_types import InstanceType, check_addresses
+from gureum.aws.ec2.interface_lending import find_attachable, lent
 from gureum.aws.ec2.interfaces import attach, give_public, new_interface, plug, wanted_addresses, wanted_prefixes
 from gureum.aws.ec2.launch_options import wanted_zone
 from gureum.aws.ec2.network_kinds import Attachment, NetworkInterface, SecurityGroup, Subnet, Vpc
@@ -22,11 +23,14 @@ from gureum.engine.client import Transaction
 
 
 class InterfaceWish(msgspec.Struct, frozen=True):
-    """One interface of the instances to be launched. `existing`: id of one that is attached instead of making a new one."""
+    """One interface of the instances to be launched. `existing`: id of one that is attached instead of making a new one, `lent` by another
+    account."""
 
     subnet: str
+    zone: str
     device_index: int = 0
     existing: str = ""
+    lent: bool = False
     groups: tuple[str, ...] = ()
     addresses: tuple[str, ...] = ()
     secondary_count: int = 0
@@ -60,8 +64,10 @@ def plan_interfaces(
         wishes = [_plain(call, params)]
     for wish in wishes:
         check_addresses(type_, wish.number_of_addresses)
+    if wishes[0].lent:
+        raise ids.not_built("Launching an instance whose primary interface is another account's")
     subnet = ids.find(call, Subnet, ids.SUBNET, wishes[0].subnet)
-    if any(ids.find(call, Subnet, ids.SUBNET, wish.subnet).spec.zone != subnet.spec.zone for wish in wishes):
+    if any(wish.zone != subnet.spec.zone for wish in wishes):
         raise ids.invalid("All network interfaces must be in the same Availability Zone.")
     _check_zone(call, params, subnet)
     if count > 1 and any(wish.addresses or wish.prefixes[0] for wish in wishes):
@@ -82,8 +88,8 @@ def create_interface(call: Call, transaction: Transaction, wish: InterfaceWish, 
         delete_on_termination=wish.delete_on_termination,
     )
     if wish.existing:
-        interface = ids.find(call, NetworkInterface, ids.INTERFACE, wish.existing)
-        return attach(transaction, interface, attachment, sandbox=instance)
+        interface = find_attachable(call, wish.existing)
+        return attach(transaction, interface, lent(call, transaction, interface, attachment), sandbox=instance)
     return new_interface(
         call,
         transaction,
@@ -125,7 +131,7 @@ def _listed(call: Call, one: dict[str, Any], count: int, *, alone: bool) -> Inte
     if index is None:
         raise AwsError("MissingParameter", "The request must contain the parameter networkInterface.deviceIndex")
     if one.get("NetworkInterfaceId"):
-        interface = ids.find(call, NetworkInterface, ids.INTERFACE, one["NetworkInterfaceId"])
+        interface = find_attachable(call, one["NetworkInterfaceId"])
         if count > 1:
             raise ids.invalid("Only one instance can be launched with an existing network interface.")
         if interface.spec.attachment is not None:
@@ -136,6 +142,8 @@ def _listed(call: Call, one: dict[str, Any], count: int, *, alone: bool) -> Inte
         keep = bool(one.get("DeleteOnTermination"))
         return InterfaceWish(
             subnet=interface.spec.subnet,
+            zone=interface.spec.zone,
+            lent=interface.meta.scope != call.scope,
             device_index=index,
             existing=interface.meta.name,
             addresses=tuple(private.address for private in interface.spec.addresses),
@@ -150,6 +158,7 @@ def _listed(call: Call, one: dict[str, Any], count: int, *, alone: bool) -> Inte
     prefixes, prefix_count = wanted_prefixes(one)
     return InterfaceWish(
         subnet=subnet.meta.name,
+        zone=subnet.spec.zone,
         device_index=index,
         groups=tuple(one.get("Groups") or ()),
         addresses=tuple(wanted_addresses(one)),
@@ -169,6 +178,7 @@ def _plain(call: Call, params: dict[str, Any]) -> InterfaceWish:
     )
     return InterfaceWish(
         subnet=subnet.meta.name,
+        zone=subnet.spec.zone,
         groups=groups,
         addresses=tuple(wanted_addresses(params)),
         public=subnet.spec.public_on_launch,

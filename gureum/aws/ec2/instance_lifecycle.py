@@ -237,7 +237,7 @@ async def _terminated(world: World, instance: Instance) -> None:
         if interface.spec.attachment is not None and interface.spec.attachment.delete_on_termination:
             delete_interface(call, transaction, interface)
         else:
-            detach(transaction, interface)
+            detach(call, transaction, interface)
     for volume in call.by(Volume, "instance", instance.meta.name):
         if volume.spec.attachment is not None and volume.spec.attachment.delete_on_termination:
             transaction.delete(volume)

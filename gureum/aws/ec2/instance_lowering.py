@@ -18,6 +18,7 @@ from gureum.aws.ec2.host_names import private_name, public_name, resource_name
 from gureum.aws.ec2.instance_kinds import Instance, Volume
 from gureum.aws.ec2.instance_show import host_name, profile_id
 from gureum.aws.ec2.instance_types import find_instance_type
+from gureum.aws.ec2.interface_lending import attached_to
 from gureum.aws.ec2.network_kinds import DhcpOptions, NetworkInterface, SecurityGroup, Subnet, Vpc
 from gureum.aws.ec2.regions import zone_id
 from gureum.aws.ec2.volume_types import most_of
@@ -58,10 +59,7 @@ def lower_instance(instance: Instance, read: Reader) -> Iterable[Desired]:
     if instance.status.state not in LIVING:
         return
     name, owner, scope = instance.meta.name, key_of(instance), instance.meta.scope
-    interfaces = sorted(
-        (eni for eni in read.by(NetworkInterface, scope, "instance", name) if eni.spec.sandbox == name),
-        key=lambda eni: eni.spec.attachment.device_index if eni.spec.attachment else 0,
-    )
+    interfaces = [eni for eni in attached_to(read, scope, name) if eni.spec.sandbox == name]
     hostname = _hostname(instance, interfaces)
     yield Desired("Sandbox", name, owner, specs.Sandbox(SandboxSpec(name, hostname.split(".")[0], guest=True)))
     volumes = sorted(read.by(Volume, scope, "instance", name), key=lambda one: one.meta.name)
@@ -187,7 +185,7 @@ def metadata_tree(
     instance: Instance, interfaces: list[NetworkInterface], hostname: str, read: Reader, user_data: bytes | None
 ) -> dict[str, str]:
     """Path under /latest/ → content. AWS: "Instance metadata categories" (EC2 user guide)."""
-    account, region = instance.meta.scope.split("/")
+    region = instance.meta.scope.partition("/")[2]
     spec, first = instance.spec, interfaces[0]
     tree = {
         "ami-id": spec.image,
@@ -226,7 +224,7 @@ def metadata_tree(
         if "/" not in key:
             tree[f"tags/instance/{key}"] = value
     for interface in interfaces:
-        tree.update(_interface_tree(account, region, interface, read))
+        tree.update(_interface_tree(region, interface, read))
     found = {f"meta-data/{path}": text for path, text in tree.items()}
     found["dynamic/instance-identity/document"] = _identity_document(instance, first)
     vpc = read.get(Vpc, instance.meta.scope, spec.vpc)
@@ -252,7 +250,7 @@ def _placement_tree(instance: Instance) -> dict[str, str]:
     return tree
 
 
-def _interface_tree(account: str, region: str, interface: NetworkInterface, read: Reader) -> dict[str, str]:
+def _interface_tree(region: str, interface: NetworkInterface, read: Reader) -> dict[str, str]:
     spec = interface.spec
     subnet = read.get(Subnet, interface.meta.scope, spec.subnet)
     vpc = read.get(Vpc, interface.meta.scope, spec.vpc)
@@ -263,7 +261,7 @@ def _interface_tree(account: str, region: str, interface: NetworkInterface, read
         "local-hostname": private_name(region, spec.primary.address),
         "local-ipv4s": "\n".join(one.address for one in spec.addresses),
         "mac": spec.mac,
-        "owner-id": account,
+        "owner-id": interface.meta.scope.partition("/")[0],
         "security-group-ids": "\n".join(spec.groups),
         "security-groups": "\n".join(_group_names(interface, read)),
         "subnet-id": spec.subnet,

@@ -20,8 +20,9 @@ import msgspec
 
 from gureum.aws.ec2.instance_kinds import Instance, Volume
 from gureum.aws.ec2.instance_lowering import cpus_of
+from gureum.aws.ec2.interface_lending import attached_to
 from gureum.aws.ec2.nat_metrics import begun, nat_datums
-from gureum.aws.ec2.network_kinds import NatGateway, NetworkInterface
+from gureum.aws.ec2.network_kinds import NatGateway
 from gureum.aws.ec2.volume_metrics import volume_datums
 from gureum.core.looks import Look
 from gureum.core.published import Published, end_of
@@ -206,7 +207,7 @@ class Publisher:
 
     def _done(self, instance: Instance, began: Sample, ended: Sample) -> Done | None:
         client, name = self._world.client, instance.meta.name
-        interfaces = client.by(NetworkInterface, instance.meta.scope, "instance", name)
+        interfaces = attached_to(client, instance.meta.scope, name)
         return difference(name, [one.meta.name for one in interfaces], began, ended)
 
 

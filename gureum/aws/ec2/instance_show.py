@@ -79,7 +79,7 @@ def show_instance(call: Call, instance: Instance) -> dict[str, Any]:
         "PrivateDnsName": "",
         "PublicDnsName": "",
         "SecurityGroups": [],
-        "NetworkInterfaces": [show_attached(call, one) for one in interfaces],
+        "NetworkInterfaces": [show_attached(call.within(one.meta.scope), one) for one in interfaces],
         "BlockDeviceMappings": [show_device(call, device) for device in spec.block_devices],
         "Tags": show_tags(instance.meta.tags),
         "ClientToken": spec.client_token,
@@ -144,7 +144,7 @@ def show_metadata_options(instance: Instance) -> dict[str, Any]:
 
 
 def show_attached(call: Call, interface: NetworkInterface) -> dict[str, Any]:
-    """API form. AWS: ec2 InstanceNetworkInterface."""
+    """API form, by a call within the interface's scope. AWS: ec2 InstanceNetworkInterface."""
     spec = interface.spec
     shown: dict[str, Any] = {
         "NetworkInterfaceId": interface.meta.name,

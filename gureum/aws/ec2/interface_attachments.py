@@ -7,6 +7,7 @@ from gureum.aws.ec2 import ids
 from gureum.aws.ec2.instance_changes import living_instance
 from gureum.aws.ec2.instance_kinds import Instance
 from gureum.aws.ec2.instance_types import check_addresses, find_instance_type
+from gureum.aws.ec2.interface_lending import by_attachment, find_attachable, lent
 from gureum.aws.ec2.interfaces import attach, check_not_managed, detach, interfaces_of
 from gureum.aws.ec2.network_kinds import Attachment, NetworkInterface
 from gureum.aws.errors import AwsError
@@ -20,7 +21,7 @@ PLUGGED_STATES = ("pending", "running")
 async def attach_network_interface(call: Call) -> Result:
     """AWS: ec2 AttachNetworkInterface: to an instance of the same Availability Zone, up to its type's limit."""
     params = call.params
-    interface = ids.find(call, NetworkInterface, ids.INTERFACE, params["NetworkInterfaceId"])
+    interface = find_attachable(call, params["NetworkInterfaceId"])
     instance = living_instance(call, params["InstanceId"])
     if params.get("NetworkCardIndex"):
         raise ids.not_built("AttachNetworkInterface with a network card other than 0")
@@ -34,7 +35,7 @@ async def attach_network_interface(call: Call) -> Result:
     attachment = Attachment(new_id("eni-attach-"), instance.meta.name, params["DeviceIndex"], float(int(call.now)))
     sandbox = instance.meta.name if instance.status.state in PLUGGED_STATES else ""
     transaction = call.transaction()
-    attach(transaction, interface, attachment, sandbox)
+    attach(transaction, interface, lent(call, transaction, interface, attachment), sandbox)
     # Its state decides whether the interface is plugged in, and its other interfaces must not become more meanwhile.
     transaction.require(instance)
     transaction.require_no_newer(NetworkInterface, call.scope)
@@ -44,22 +45,22 @@ async def attach_network_interface(call: Call) -> Result:
 
 @operation("DetachNetworkInterface")
 async def detach_network_interface(call: Call) -> Result:
-    """AWS: ec2 DetachNetworkInterface: any but the primary one."""
+    """AWS: ec2 DetachNetworkInterface: any but the primary one; one that was lent also by its owner."""
     id_ = call.params["AttachmentId"]
     if id_.startswith("ela-attach-"):
         # AWS: how load balancers' attachments are named and refused.
         raise AwsError("OperationNotPermitted", "You are not allowed to manage 'ela-attach' attachments.")
-    found = call.by(NetworkInterface, "attachment", ids.check_id(ids.ATTACHMENT, id_))
-    if not found:
+    found = by_attachment(call, ids.check_id(ids.ATTACHMENT, id_))
+    if found is None:
         raise ids.not_found(ids.ATTACHMENT, id_)
-    attachment = found[0].spec.attachment
+    attachment = found.spec.attachment
     assert attachment is not None
-    check_not_managed(found[0])
+    check_not_managed(found)
     if attachment.device_index == 0:
         text = "The network interface at device index 0 and networkCard index 0 cannot be detached."
         raise AwsError("OperationNotPermitted", text)
     transaction = call.transaction()
-    detach(transaction, found[0])
+    detach(call, transaction, found)
     await call.commit(transaction)
     return {}
 

@@ -17,6 +17,7 @@ from gureum.aws.call import Call
 from gureum.aws.ec2 import ids, limits
 from gureum.aws.ec2.group_associations import is_in
 from gureum.aws.ec2.interface_addresses import claim_address, pick_address, release_address, take_prefixes
+from gureum.aws.ec2.interface_lending import attached_to, returned
 from gureum.aws.ec2.interface_show import interface_filters, show_interface
 from gureum.aws.ec2.listing import answer, listing
 from gureum.aws.ec2.network_kinds import (
@@ -177,8 +178,9 @@ def attach(
     return transaction.update(change(interface, attachment=attachment, sandbox=sandbox))
 
 
-def detach(transaction: Transaction, interface: NetworkInterface) -> NetworkInterface:
+def detach(call: Call, transaction: Transaction, interface: NetworkInterface) -> NetworkInterface:
     """No longer attached; an automatically given public address goes back, Elastic IPs stay with the interface."""
+    returned(call, transaction, interface)
     return transaction.update(change(drop_public(transaction, interface), attachment=None, sandbox=""))
 
 
@@ -212,12 +214,13 @@ def drop_public(transaction: Transaction, interface: NetworkInterface) -> Networ
 
 def delete_interface(call: Call, transaction: Transaction, interface: NetworkInterface) -> None:
     """Gone, whatever it was attached to: its addresses are free again, its Elastic IPs associated with nothing."""
+    returned(call, transaction, interface)
     interface = drop_public(transaction, interface)
     for one in interface.spec.addresses:
         release_address(transaction, interface.spec.subnet, one.address)
     for prefix in interface.spec.prefixes:
         release_address(transaction, interface.spec.subnet, prefix)
-    for address in call.by(Address, "interface", interface.meta.name):
+    for address in call.within(interface.meta.scope).by(Address, "interface", interface.meta.name):
         spec = msgspec.structs.replace(address.spec, association="", interface="", private="")
         transaction.update(msgspec.structs.replace(transaction.current(address), spec=spec))
     transaction.delete(interface)
@@ -230,9 +233,8 @@ def check_not_managed(interface: NetworkInterface) -> None:
 
 
 def interfaces_of(call: Call, instance_id: str) -> list[NetworkInterface]:
-    """The interfaces attached to an instance, by device index."""
-    found = call.by(NetworkInterface, "instance", instance_id)
-    return sorted(found, key=lambda one: one.spec.attachment.device_index if one.spec.attachment else 0)
+    """The interfaces attached to an instance, by device index; also those that other accounts lend."""
+    return attached_to(call.client, call.scope, instance_id)
 
 
 def several_interfaces(instance_id: str) -> AwsError:

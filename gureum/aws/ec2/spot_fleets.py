@@ -169,6 +169,9 @@ def _spec(call: Call, wanted: dict[str, Any], before: FleetSpec | None = None) -
             raise ids.not_built(f"RequestSpotFleet with {name}")
     if wanted.get("TargetCapacityUnitType") not in (None, "units"):
         raise ids.not_built("RequestSpotFleet with capacity in processors or memory")
+    for name in ("IamFleetRole", "TargetCapacity"):
+        if wanted.get(name) is None:
+            raise ids.missing(name)
     if _ROLE.fullmatch(wanted["IamFleetRole"]) is None:
         raise _bad("Parameter: SpotFleetRequestConfig.IamFleetRole is invalid.")
     check_price(wanted.get("SpotPrice"))

@@ -178,7 +178,7 @@ def test_an_automatic_public_address_follows_the_machine(cloud, subnet):
     assert "Association" not in shown(cloud, machine.id)
     machine.do(give_public, with_call=True)
     assert "Association" in shown(cloud, machine.id)
-    machine.do(detach)
+    machine.do(detach, with_call=True)
     found = shown(cloud, machine.id)
     assert (found["Status"], "Association" in found, "Attachment" in found) == ("available", False, False)
     machine.do(attach, Attachment("eni-attach-0123456789abcdef1", "i-0123456789abcdef1", 1, 0.0))

@@ -1,0 +1,95 @@
+"""Who else may attach an interface: Create-, Delete- and DescribeNetworkInterfacePermissions. How it is then lent: interface_lending.py."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from gureum.aws.call import Call
+from gureum.aws.ec2 import ids
+from gureum.aws.ec2.ids import IdForm
+from gureum.aws.ec2.interface_lending import NetworkInterfacePermission, PermissionSpec
+from gureum.aws.ec2.interfaces import check_not_managed
+from gureum.aws.ec2.listing import answer, listing
+from gureum.aws.ec2.network_kinds import NetworkInterface
+from gureum.aws.errors import AwsError
+from gureum.aws.filters import FilterTable
+from gureum.aws.marks import Result, operation
+from gureum.base.ids import new_id
+
+PERMISSION = IdForm(
+    "eni-perm", "network interface permission ID", "", "InvalidPermissionID.NotFound", "InvalidPermissionID.Malformed"
+)
+_ACCOUNT = re.compile(r"\d{12}", re.ASCII)
+
+
+@operation("CreateNetworkInterfacePermission")
+async def create_network_interface_permission(call: Call) -> Result:
+    """AWS: ec2 CreateNetworkInterfacePermission: to attach it; to associate addresses with it is not built. InvalidPermission.Duplicate."""
+    params = call.params
+    interface = ids.find(call, NetworkInterface, ids.INTERFACE, params["NetworkInterfaceId"])
+    check_not_managed(interface)
+    if params.get("AwsService"):
+        raise AwsError("InvalidParameterValue", "Granting permission to an AWS service is not supported.")
+    if ids.choice(params, "Permission", "INSTANCE-ATTACH", "EIP-ASSOCIATE") == "EIP-ASSOCIATE":
+        raise ids.not_built("CreateNetworkInterfacePermission of EIP-ASSOCIATE")
+    account = ids.need(call, "AwsAccountId")
+    if _ACCOUNT.fullmatch(account) is None or account == call.account:
+        raise ids.invalid(f"Value ({account}) for parameter awsAccountId is invalid.")
+    if any(
+        one.spec.account == account for one in call.by(NetworkInterfacePermission, "interface", interface.meta.name)
+    ):
+        text = f"The account {account} has the permission for {interface.meta.name} already."
+        raise AwsError("InvalidPermission.Duplicate", text)
+    transaction = call.transaction()
+    transaction.require(interface)
+    meta = call.meta(new_id("eni-perm-"), owner=interface)
+    made = transaction.create(NetworkInterfacePermission(meta=meta, spec=PermissionSpec(interface.meta.name, account)))
+    await call.commit(transaction)
+    return {"InterfacePermission": _show(made)}
+
+
+@operation("DeleteNetworkInterfacePermission")
+async def delete_network_interface_permission(call: Call) -> Result:
+    """AWS: ec2 DeleteNetworkInterfacePermission: while that account has it attached only with Force, and then it stays attached.
+    OperationNotPermitted."""
+    found = ids.find(call, NetworkInterfacePermission, PERMISSION, call.params["NetworkInterfacePermissionId"])
+    interface = call.get(NetworkInterface, found.spec.interface)
+    transaction = call.transaction()
+    if interface is not None:
+        attachment = interface.spec.attachment
+        if attachment is not None and attachment.owner == found.spec.account and not call.params.get("Force"):
+            text = f"The network interface '{interface.meta.name}' is attached to an instance of {found.spec.account}."
+            raise AwsError("OperationNotPermitted", text)
+        transaction.require(interface)
+    transaction.delete(found)
+    await call.commit(transaction)
+    return {"Return": True}
+
+
+@operation("DescribeNetworkInterfacePermissions")
+def describe_network_interface_permissions(call: Call) -> Result:
+    """AWS: ec2 DescribeNetworkInterfacePermissions: for one's own interfaces."""
+    found, token = listing(call, NetworkInterfacePermission, PERMISSION, "NetworkInterfacePermissionIds", _FILTERS)
+    return answer("NetworkInterfacePermissions", [_show(one) for one in found], token)
+
+
+def _show(one: NetworkInterfacePermission) -> dict[str, Any]:
+    """API form. AWS: ec2 NetworkInterfacePermission."""
+    return {
+        "NetworkInterfacePermissionId": one.meta.name,
+        "NetworkInterfaceId": one.spec.interface,
+        "AwsAccountId": one.spec.account,
+        "Permission": one.spec.permission,
+        "PermissionState": {"State": "granted"},
+    }
+
+
+_NAME = "network-interface-permission"
+_FILTERS: FilterTable = {
+    f"{_NAME}.{_NAME}-id": lambda one: one.meta.name,
+    f"{_NAME}.network-interface-id": lambda one: one.spec.interface,
+    f"{_NAME}.aws-account-id": lambda one: one.spec.account,
+    f"{_NAME}.aws-service": lambda _: (),
+    f"{_NAME}.permission": lambda one: one.spec.permission,
+}
