@@ -461,7 +461,7 @@ async def page_through(
 
 
 @pytest.mark.parametrize("open_one", ALL)
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=LOG_STEPS)
 def test_logs_are_what_the_model_says(open_one: Open, steps: list[tuple[str, Any]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -538,7 +538,7 @@ async def follow_metric_steps(open_one: Open, steps: list[tuple[str, Any]], fold
 
 
 @pytest.mark.parametrize("open_one", ALL)
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=METRIC_STEPS)
 def test_metrics_are_what_the_model_says(open_one: Open, steps: list[tuple[str, Any]]) -> None:
     with tempfile.TemporaryDirectory() as folder:

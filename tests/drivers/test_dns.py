@@ -566,7 +566,7 @@ queries = st.builds(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=160, deadline=None)
 @given(st.one_of(queries, st.binary(max_size=600)))
 @example(b"\0\1\1\0\0\1\0\0\0\0\0\0\xc0\x0c\0\1\0\1")
 @example(b"\0\1\1\0\0\1\0\0\0\0\0\0" + b"\x3f" + b"-" * 63 + b"\0\0\1\0\1")
@@ -589,7 +589,7 @@ async def answer_of(packet: bytes) -> bytes | None:
     return View("vpc-1", records, Forwarder(), 100).answer(packet, 0, lambda late: None)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from("abc"), st.lists(st.sampled_from(["a", "b", "*"]), min_size=1, max_size=3))),
     st.data(),

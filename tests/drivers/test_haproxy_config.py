@@ -100,7 +100,7 @@ def hostile_rules(text: str, other: str, header: str) -> tuple[Rule, ...]:
 
 
 @needs_haproxy
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(TEXT, TEXT, HEADER)
 def test_no_text_of_a_tenant_leaves_its_word(text: str, other: str, header: str) -> None:
     def lines(*texts: str) -> int:
@@ -116,7 +116,7 @@ def test_no_text_of_a_tenant_leaves_its_word(text: str, other: str, header: str)
 
 
 @needs_haproxy
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(TEXT, TEXT)
 def test_no_text_of_a_tenant_leaves_its_key_of_a_map(text: str, other: str) -> None:
     conditions = (Condition("host-header", (text, other)), Condition("path-pattern", (text, other)))

@@ -116,7 +116,7 @@ def packets(rules: RuleSet) -> Iterator[Packet]:
 # --- properties -----------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(rule_sets, min_size=1, max_size=4))
 def test_differences_one_after_another_give_the_same_as_the_whole(steps: list[RuleSet]) -> None:
     kernel, before = Kernel(), None
@@ -126,19 +126,19 @@ def test_differences_one_after_another_give_the_same_as_the_whole(steps: list[Ru
         before = step
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(rule_sets, rule_sets)
 def test_whole_plan_replaces_whatever_is_there(old: RuleSet, new: RuleSet) -> None:
     assert Kernel().run(plan(None, old)).run(plan(None, new)).content() == Kernel().run(plan(None, new)).content()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(rule_sets)
 def test_no_change_is_no_command(rules: RuleSet) -> None:
     assert plan(rules, rules) == []
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(rule_sets)
 def test_rendered_rules_let_through_what_the_words_say(rules: RuleSet) -> None:
     rendered = table(rules)
@@ -146,7 +146,7 @@ def test_rendered_rules_let_through_what_the_words_say(rules: RuleSet) -> None:
         assert rendered_passes(rendered, packet) == passes(rules, packet), packet
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(rule_sets, some_acls)
 def test_acls_decide_where_the_groups_are_open(rules: RuleSet, acls: tuple[Acl, ...]) -> None:
     groups = tuple(msgspec.structs.replace(group, rules=OPEN_TO_ALL) for group in rules.groups)

@@ -143,7 +143,7 @@ def journeys(rules: RuleSet) -> Iterator[tuple[Packet, Balancer, BalancedPort]]:
 # --- properties -----------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(rule_sets())
 def test_rendered_rules_send_on_what_the_words_say(rules: RuleSet) -> None:
     rendered = table(rules)
@@ -201,7 +201,7 @@ def acls_let_pass(rules: RuleSet, packet: Packet, balancer: Balancer) -> bool:
     return sent_on(msgspec.structs.replace(rules, ports=opened), packet, balancer, listener, to_itself)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=24, deadline=None)
 @given(st.lists(rule_sets(), min_size=1, max_size=4))
 def test_differences_one_after_another_give_the_same_as_the_whole(steps: list[RuleSet]) -> None:
     kernel, before = Kernel(), None
@@ -211,13 +211,13 @@ def test_differences_one_after_another_give_the_same_as_the_whole(steps: list[Ru
         before = step
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(rule_sets())
 def test_no_change_is_no_command(rules: RuleSet) -> None:
     assert plan(rules, rules) == []
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=24, deadline=None)
 @given(st.lists(targets, min_size=1, max_size=5))
 def test_hash_is_shared_by_weight(chosen: list[BalancedTarget]) -> None:
     rules = balanced(BalancedPort("tcp", 80, tuple(chosen)))

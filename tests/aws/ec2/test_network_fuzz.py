@@ -186,7 +186,7 @@ def shared(request):
     return {}
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_any_input_is_answered_and_leaves_a_consistent_state(new_cloud, registry, shared, data):
     if shared.get("left", 0) == 0:

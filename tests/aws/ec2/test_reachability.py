@@ -32,7 +32,7 @@ def questions(built: Built):
 def test_plans_let_pass_what_aws_lets_pass(new_cloud) -> None:
     seen: Counter[bool] = Counter()
 
-    @settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
     @given(topologies())
     def check(topology: Topology) -> None:
         cloud = new_cloud()

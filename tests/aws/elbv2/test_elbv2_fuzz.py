@@ -236,7 +236,7 @@ def any_certificate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gureum.aws.elbv2.certificates.find_certificate", lambda call, transaction, wanted: wanted)
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_any_input_is_answered_and_leaves_a_consistent_state(new_cloud, operations, shared, any_certificate, data):
     if shared.get("left", 0) == 0:
