@@ -1,10 +1,14 @@
-"""Replacements: members that serve but are to go, because they are not well or too old, and how many may go and come at a time.
+"""Replacements: members that serve but are to go, because they are not well, too old or about to be interrupted, and how many may go and come at
+a time.
 
     unhealthy, past MaxInstanceLifetime ──► to_go ──► surge: so many more may be launched first    (MaxHealthyPercentage)
                                                  └──► replace: so many end now                     (MinHealthyPercentage)
 
 AWS: "Instance maintenance policies". Without a policy what is unhealthy ends at once, and of the old ones one at a time; with one the capacity stays
 between its bounds. What does not run any more is no capacity and ends at once.
+
+AWS: "Capacity Rebalancing". A Spot Instance that has its notice (`gureum interrupt`) gets a replacement before it ends, of up to a tenth of the group
+at a time, and goes when that one serves, or when it is interrupted.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ import math
 
 from gureum.aws.autoscaling.kinds import GroupSpec, Member
 from gureum.aws.autoscaling.passes import Pass
-from gureum.aws.autoscaling.sentences import lifetime_cause, user_unhealthy_cause
+from gureum.aws.autoscaling.sentences import interrupted_cause, lifetime_cause, user_unhealthy_cause
 from gureum.aws.ec2.instance_kinds import Instance
 
 ToGo = list[tuple[Member, str]]
@@ -21,15 +25,16 @@ ToGo = list[tuple[Member, str]]
 
 def surge(step: Pass) -> int:
     """How many more than desired the group may have for its replacements."""
-    policy = step.group.spec.maintenance
+    policy, desired, interrupted = step.group.spec.maintenance, step.group.spec.desired, len(_interrupted(step))
     if policy is None:
-        return 0
-    return min(len(_to_go(step)), above(step.group.spec.desired, policy.most))
+        return min(interrupted, math.ceil(desired / 10))
+    return min(len(_to_go(step)) + interrupted, above(desired, policy.most))
 
 
 def going(step: Pass) -> frozenset[str]:
     """Ids of those whose places new ones are launched for."""
-    return frozenset(member.meta.name for member, _ in _to_go(step)) if surge(step) else frozenset()
+    members = (*(member for member, _ in _to_go(step)), *_interrupted(step))
+    return frozenset(member.meta.name for member in members) if surge(step) else frozenset()
 
 
 def replace(step: Pass) -> None:
@@ -37,6 +42,10 @@ def replace(step: Pass) -> None:
     to_go = _to_go(step)
     for member, why in to_go[: _allowed(step, to_go)]:
         step.begin_end(member, why)
+    well = sum(one.spec.state == "InService" and one.spec.health == "Healthy" for one in step.members)
+    spare = well - step.group.spec.desired
+    for member in _interrupted(step)[: max(0, spare)]:
+        step.begin_end(member, interrupted_cause(step.now))
 
 
 def above(desired: int, most: int) -> int:
@@ -84,6 +93,16 @@ def _to_go(step: Pass) -> ToGo:
         elif member.spec.health == "Healthy":
             found.append((member, lifetime_cause(step.now)))
     return found
+
+
+def _interrupted(step: Pass) -> list[Member]:
+    """Those that serve and have their notice, where the group wants them replaced before their end."""
+    spec = step.group.spec
+    if not spec.capacity_rebalance or spec.deleting or step.suspended("Launch") or step.suspended("Terminate"):
+        return []
+    serving = [one for one in step.members if one.spec.state == "InService" and one.spec.health == "Healthy"]
+    found = ((one, step.call.get(Instance, one.meta.name)) for one in serving)
+    return [one for one, instance in found if instance is not None and instance.spec.interruption is not None]
 
 
 def _allowed(step: Pass, to_go: ToGo) -> int:

@@ -95,3 +95,7 @@ def rebalanced_cause(now: float) -> str:
 
 def lifetime_cause(now: float) -> str:
     return f"At {clock_text(now)} an instance was taken out of service in response to maximum instance lifetime."
+
+
+def interrupted_cause(now: float) -> str:
+    return f"At {clock_text(now)} an instance was taken out of service in response to an EC2 instance rebalance recommendation."

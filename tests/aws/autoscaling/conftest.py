@@ -19,7 +19,7 @@ from gureum.aws.call import Call
 from gureum.aws.cloudwatch.alarm_evaluator import Evaluator
 from gureum.aws.cloudwatch.alarm_kinds import MetricAlarm
 from gureum.aws.ec2.images import BUILTINS
-from gureum.aws.ec2.instance_kinds import Instance, InstanceStatus, State, StatusChecks
+from gureum.aws.ec2.instance_kinds import Instance, InstanceStatus, Interruption, State, StatusChecks
 from gureum.aws.elbv2.kinds import TargetGroup
 from gureum.aws.elbv2.target_health import core_name
 from gureum.aws.errors import AwsError
@@ -296,6 +296,17 @@ def impair(cloud: Cloud, id_: str, **checks: float) -> None:
     transaction = cloud.world.client.transaction()
     status = msgspec.structs.replace(instance.status, checks=StatusChecks(**checks))
     transaction.update(msgspec.structs.replace(instance, status=status))
+    cloud.loop.run_until_complete(transaction.commit())
+    cloud.look()
+
+
+def interrupt(cloud: Cloud, id_: str) -> None:
+    """A Spot Instance gets its notice."""
+    instance = cloud.world.client.get(Instance, SCOPE, id_)
+    assert instance is not None
+    transaction = cloud.world.client.transaction()
+    spec = msgspec.structs.replace(instance.spec, interruption=Interruption("terminate", cloud.clock.time + 120))
+    transaction.update(msgspec.structs.replace(instance, spec=spec))
     cloud.loop.run_until_complete(transaction.commit())
     cloud.look()
 

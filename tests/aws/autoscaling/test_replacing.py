@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.aws.autoscaling.conftest import Cloud, impair
+from tests.aws.autoscaling.conftest import Cloud, impair, interrupt
 
 G = {"AutoScalingGroupName": "g"}
 DAY_S = 86400.0
@@ -176,3 +176,31 @@ def test_a_killed_daemon_goes_on_replacing(cloud: Cloud) -> None:
     assert cloud.states() == ["InService"] * 3
     assert health(cloud) == ["Healthy"] * 3
     assert cloud.alive() == set(cloud.ids()) == cloud.members()
+
+
+def test_a_spot_instance_with_a_notice_is_replaced_before_its_end(cloud: Cloud) -> None:
+    """AWS: "Capacity Rebalancing": of up to a tenth of the group at a time, and those that have their notice go when the new ones serve."""
+    cloud.group(size=2, CapacityRebalance=True)
+    first, second = cloud.ids()
+    for id_ in (first, second):
+        interrupt(cloud, id_)
+    assert cloud.states() == ["InService", "InService", "Pending"]
+    cloud.boot()
+    assert Counter(cloud.states()) == {"InService": 2, "Terminating": 1, "Pending": 1}
+    cloud.boot()
+    assert Counter(cloud.states()) == {"InService": 2, "Terminating": 2}
+    assert not {first, second} & set(cloud.ids())
+    cloud.end()
+    cloud.wait(100)
+    assert cloud.states() == ["InService"] * 2
+    causes = [one["Cause"] for one in cloud.activities()]
+    assert sum("in response to an EC2 instance rebalance recommendation." in cause for cause in causes) == 2
+
+
+@pytest.mark.parametrize("suspended", ["", "Launch", "Terminate"])
+def test_a_notice_changes_nothing_where_nobody_rebalances(cloud: Cloud, suspended: str) -> None:
+    cloud.group(size=2, CapacityRebalance=bool(suspended))
+    if suspended:
+        cloud("SuspendProcesses", **G, ScalingProcesses=[suspended])
+    interrupt(cloud, cloud.ids()[0])
+    assert cloud.states() == ["InService", "InService"]
