@@ -11,6 +11,7 @@ import resource
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 
@@ -56,7 +57,7 @@ class Admin:
             neighbours = await asyncio.to_thread(neighbour_coverage, chosen(self._world.settings.neighbours))
             return _json(200, coverage(self._services) | neighbours)
         if (request.method, name) == ("GET", "explain"):
-            return await self._explain(argument)
+            return await self._explain(unquote(argument))
         if (request.method, name) == ("GET", "console"):
             return await self._console(argument)
         if request.method == "POST" and name in self._world.registry.marks("admin"):
@@ -104,7 +105,8 @@ class Admin:
             return {"connected": False, "why": away.why}
 
     async def _explain(self, name: str) -> Response:
-        found = self._world.client.named(name)
+        """`name`: an id, a name that a user gave, or an ARN that ends with either."""
+        found = self._world.client.called(name.replace("/", ":").rpartition(":")[2] if name.startswith("arn:") else name)
         if not found:
             return _json(404, {"error": f"nothing here is called {name}"})
         trees = [self._tree(obj, LIMIT_TREE_DEPTH, set()) for obj in found]

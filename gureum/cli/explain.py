@@ -23,7 +23,7 @@ LIMIT_EVENTS = 12
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("id", help="the id or name of anything: i-…, vpc-…, a load balancer's name")
+    parser.add_argument("id", help="the id, name or ARN of anything: i-…, vpc-…, a load balancer's name")
     parser.add_argument("--json", action="store_true", help="everything, as JSON")
 
 

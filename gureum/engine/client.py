@@ -125,6 +125,15 @@ class Client:
         """All objects of that name, of whatever kind and scope."""
         return [names[name] for table in self._tables.values() for names in table.scopes.values() if name in names]
 
+    def called(self, name: str) -> list[Resource]:
+        """All objects of that name, or that users call so (their index "name"), of whatever kind and scope."""
+        found = {key_of(one): one for one in self.named(name)}
+        for table in self._tables.values():
+            if "name" in table.kind.indexes:
+                for scope in table.scopes:
+                    found |= {key_of(one): one for one in table.index.get((scope, "name", name), {}).values()}
+        return list(found.values())
+
     def pointing_at(self, obj: Resource) -> list[Resource]:
         """Objects of the same scope that have the name of `obj` in one of their indexes, and those it owns."""
         scope, name = obj.meta.scope, obj.meta.name
