@@ -106,7 +106,9 @@ class Admin:
 
     async def _explain(self, name: str) -> Response:
         """`name`: an id, a name that a user gave, or an ARN that ends with either."""
-        found = self._world.client.called(name.replace("/", ":").rpartition(":")[2] if name.startswith("arn:") else name)
+        found = self._world.client.called(
+            name.replace("/", ":").rpartition(":")[2] if name.startswith("arn:") else name
+        )
         if not found:
             return _json(404, {"error": f"nothing here is called {name}"})
         trees = [self._tree(obj, LIMIT_TREE_DEPTH, set()) for obj in found]
