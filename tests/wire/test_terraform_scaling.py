@@ -1,5 +1,5 @@
 """Terraform with the real AWS provider against a simulated cloud: apply, nothing to do, change, nothing to do, destroy, of a group with policies, a
-schedule, a lifecycle hook and a target group.
+schedule, a lifecycle hook and a target group, of alarms and a dashboard.
 
 Needs the `terraform` binary and a provider mirror: a folder named `tf-plugins`, or GUREUM_TF_PLUGINS.
 """

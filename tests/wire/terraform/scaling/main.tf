@@ -212,8 +212,26 @@ resource "aws_cloudwatch_metric_alarm" "failing" {
 resource "aws_cloudwatch_composite_alarm" "both" {
   alarm_name        = "both"
   alarm_description = (var.changed ? "two" : "one")
-  alarm_rule        = "ALARM(${aws_cloudwatch_metric_alarm.busy.alarm_name}) AND ALARM(${aws_cloudwatch_metric_alarm.failing.alarm_name})"
+  alarm_rule        = "AT_LEAST(${var.changed ? "50%" : "2"}, ALARM, (${aws_cloudwatch_metric_alarm.busy.arn}, ${aws_cloudwatch_metric_alarm.failing.arn}))"
   alarm_actions     = ["arn:aws:sns:us-east-1:555500002222:told"]
+  actions_suppressor {
+    alarm            = aws_cloudwatch_metric_alarm.failing.alarm_name
+    extension_period = (var.changed ? 20 : 10)
+    wait_period      = 20
+  }
+}
+
+resource "aws_cloudwatch_dashboard" "load" {
+  dashboard_name = "load"
+  dashboard_body = jsonencode({
+    widgets = [{
+      type = "metric", x = 0, y = 0, width = 12, height = 6
+      properties = {
+        metrics = [["AWS/EC2", "CPUUtilization", "AutoScalingGroupName", aws_autoscaling_group.web.name]]
+        period  = (var.changed ? 60 : 300), stat = "Average", region = "us-east-1", title = "load"
+      }
+    }]
+  })
 }
 resource "aws_autoscaling_group_tag" "more" {
   autoscaling_group_name = aws_autoscaling_group.attached.name
