@@ -126,7 +126,7 @@ async def changes(call: Call) -> None:
     container = find.container(call.client, call.args["id"])
     found = (await _ask(call, container, "changes"))["changes"]
     shown = sorted(({"Path": path, "Kind": kind} for path, kind in found), key=lambda one: one["Path"])
-    await call.send(200, shown or None)
+    await call.send(200, shown)
 
 
 @operation("POST", "/commit")

@@ -120,7 +120,7 @@ async def pull(call: Call, reference: Reference, auth: Auth, tell: Tell) -> Imag
         finally:
             registry.close()
 
-    body, digest, top = await asyncio.to_thread(_machine_errors, fetch)
+    body, digest, top = await asyncio.to_thread(machine_errors, fetch)
     manifest = msgspec.json.decode(body)
     before = find.by_reference(call.client, reference)
     layers = await taken_layers(blobs, manifest["layers"])
@@ -141,7 +141,7 @@ async def pull(call: Call, reference: Reference, auth: Auth, tell: Tell) -> Imag
     return image
 
 
-def _machine_errors(work: Callable[[], Any]) -> Any:
+def machine_errors(work: Callable[[], Any]) -> Any:
     try:
         return work()
     except (OSError, ValueError, KeyError, TypeError, msgspec.DecodeError) as error:
@@ -246,7 +246,7 @@ async def push_image(call: Call) -> None:
         for one, image in images:
             assert image is not None
             await asyncio.to_thread(
-                _machine_errors, partial(_push, blobs, Registry(one, auth, certificates), image, progress.tell)
+                machine_errors, partial(_push, blobs, Registry(one, auth, certificates), image, progress.tell)
             )
 
     progress.tell({"status": f"The push refers to repository [{reference.repository}]"})

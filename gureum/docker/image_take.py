@@ -10,9 +10,10 @@ from typing import Any
 import msgspec
 
 from gureum.core.world import World
+from gureum.docker import shapes
 from gureum.docker.blobs import Blobs
 from gureum.docker.call import commit
-from gureum.docker.errors import server_error
+from gureum.docker.errors import bad_parameter, server_error
 from gureum.docker.kinds import SCOPE, Image, ImageSpec, Layer
 from gureum.engine.client import Transaction
 from gureum.engine.resource import Meta
@@ -52,6 +53,8 @@ async def take(
 ) -> Image:
     """The image, with these tags, which others lose. DockerError in the agent's words."""
     blobs = world.part(blobs_of)
+    config = (await asyncio.to_thread(blobs.read, config_digest)).decode()
+    _check(config)
     with blobs.folder() as folder:
         needed = [config_digest, *(one.blob for one in layers)]
         await asyncio.to_thread(blobs.layout, folder, manifest_digest, needed)
@@ -59,7 +62,6 @@ async def take(
             told = await world.link.ask({"op": "import", "path": str(folder), "form": "oci", "held": True}, IMPORT_S)
         except PortError as refused:
             raise server_error(f"failed to register layer: {refused.why}") from refused
-    config = (await asyncio.to_thread(blobs.read, config_digest)).decode()
 
     def decide(transaction: Transaction) -> Image:
         known = world.client.get(Image, SCOPE, config_digest)
@@ -72,6 +74,16 @@ async def take(
         return retag(world, transaction, image, tags=tuple(tags), digests=tuple(digests))
 
     return await commit(world.client, decide)
+
+
+def _check(config: str) -> None:
+    """A configuration that a container could not be made of is refused with its image: its words become the container's."""
+    try:
+        found = msgspec.json.decode(config)
+        shapes.check(found.get("config"), "container.Config")
+        shapes.check(found.get("rootfs"), "image.RootFS")
+    except (msgspec.DecodeError, AttributeError) as error:
+        raise bad_parameter(f"the image's configuration cannot be understood: {error}") from error
 
 
 def retag(

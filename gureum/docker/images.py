@@ -287,12 +287,3 @@ async def prune_images(call: Call) -> None:
 @operation("GET", "/images/search")
 async def search_images(call: Call) -> None:
     raise DockerError(501, "NotImplemented: searching Docker Hub")
-
-
-@operation("POST", "/build")
-async def build_image(call: Call) -> None:
-    """gureum builds no images: use `buildah` or BuildKit and load or push what they made."""
-    raise DockerError(
-        501,
-        "NotImplemented: gureum builds no images; build with buildah or BuildKit and `docker load` or pull the result",
-    )

@@ -103,6 +103,15 @@ class Registry:
         if SHA + hashed.hexdigest() != digest:
             raise server_error(f"filesystem layer verification failed for digest {digest}")
 
+    def blob(self, digest: str) -> bytes:
+        """A small one, a configuration say, checked."""
+        answer = self._request("GET", f"blobs/{digest}", {}, action="pull")
+        body = answer.read(LIMIT_MANIFEST_BYTES + 1)
+        self._check(answer, body)
+        if SHA + hashlib.sha256(body).hexdigest() != digest:
+            raise server_error(f"manifest verification failed for digest {digest}")
+        return body
+
     def has(self, digest: str) -> bool:
         answer = self._request("HEAD", f"blobs/{digest}", {}, action="pull,push")
         answer.read()

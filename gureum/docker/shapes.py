@@ -81,6 +81,7 @@ _STRUCTS: dict[str, dict[str, str]] = {
     "container.HealthConfig": _fields(
         {"[]string": "Test", "time.Duration": "Interval Timeout StartPeriod StartInterval", "int": "Retries"}
     ),
+    "image.RootFS": _fields({"string": "type", "[]string": "diff_ids"}),
     "container.LogConfig": _fields({"string": "Type", "map[string]string": "Config"}),
     "container.RestartPolicy": _fields({"string": "Name", "int": "MaximumRetryCount"}),
     "container.DeviceMapping": _fields({"string": "PathOnHost PathInContainer CgroupPermissions"}),
@@ -173,6 +174,11 @@ def read(data: bytes, kind: str) -> dict[str, Any]:
     except RecursionError as error:
         raise bad_parameter("invalid JSON: exceeded max depth") from error
     return cast(dict[str, Any], _value(found, kind, "", ()) or {})
+
+
+def check(value: Any, kind: str) -> None:
+    """DockerError 400 for a decoded value that is none of this type."""
+    _value(value, kind, "", ())
 
 
 def _value(value: Any, kind: str, struct: str, path: tuple[str, ...]) -> Any:

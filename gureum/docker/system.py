@@ -12,7 +12,7 @@ from typing import Any
 
 from gureum import __version__
 from gureum.docker.call import Call, operation
-from gureum.docker.errors import DockerError, bad_parameter
+from gureum.docker.errors import bad_parameter
 from gureum.docker.events import Events
 from gureum.docker.kinds import SCOPE, Container, Image, Volume
 from gureum.docker.options import duration_s, iso, moment
@@ -294,8 +294,3 @@ def _fits(event: dict[str, Any], wanted: dict[str, list[str]]) -> bool:
             for text in wanted.get("label", ())
         )
     )
-
-
-@operation("GET", "/swarm")
-async def swarm(call: Call) -> None:
-    raise DockerError(503, "This node is not a swarm manager, and gureum has none.")

@@ -173,3 +173,36 @@ def test_bodies_of_other_types_are_refused_and_store_nothing(docker: Docker) -> 
         assert answer.json()["message"].startswith("invalid JSON: json: cannot unmarshal "), answer.text
     client.close()
     assert docker("network", "ls", "-qf", "name=odd") == docker("ps", "-aqf", "status=created") == ""
+
+
+def test_what_the_engine_has_and_gureum_has_not(docker: Docker) -> None:
+    """`docker system prune` asks the builder too; swarm and plugins say that there are none."""
+    assert "Total reclaimed space" in docker("system", "prune", "-f")
+    assert docker("plugin", "ls", "-q") == ""
+    assert "This node is not a swarm manager." in docker.fails("service", "ls")
+    assert "NotImplemented: swarm" in docker.fails("swarm", "init")
+    docker("create", "--name", "untouched", BUSYBOX)
+    assert docker("diff", "untouched") == ""
+    docker("rm", "untouched")
+
+
+def test_an_image_whose_configuration_no_container_can_be_made_of_is_refused(docker: Docker) -> None:
+    """A container of it would wait for ever to be started."""
+    layer, made = busybox_tar(tools="sh"), io.BytesIO()
+    diff = f"sha256:{hashlib.sha256(layer).hexdigest()}"
+    config = {
+        "architecture": "amd64",
+        "os": "linux",
+        "config": {"Cmd": ["sh"], "Healthcheck": {"Test": 5}},
+        "rootfs": {"type": "layers", "diff_ids": [diff]},
+    }
+    manifest = [{"Config": "c.json", "RepoTags": ["odd:1"], "Layers": ["l.tar"]}]
+    with tarfile.open(fileobj=made, mode="w") as tar:
+        for name, data in (("l.tar", layer), ("c.json", config), ("manifest.json", manifest)):
+            content = data if isinstance(data, bytes) else json.dumps(data).encode()
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+    done = docker.run("load", stdin=made.getvalue(), check=False)
+    assert b"cannot unmarshal number into Go struct field HealthConfig.Healthcheck.Test" in done.stderr
+    assert docker("images", "-q", "odd") == ""

@@ -113,6 +113,11 @@ def test_an_image_is_pushed_and_pulled_by_tag_and_by_digest(docker: Docker, logg
     said = docker("push", f"{name}:1")
     digest = said.rpartition("digest: ")[2].split()[0]
     assert "Layer already exists" in docker("push", f"{name}:1")
+    client = pytest.importorskip("docker", reason="docker-py is not installed").APIClient(base_url=docker.host)
+    seen = client.inspect_distribution(f"{name}:1", auth_config={"username": "me", "password": "secret"})
+    assert seen["Descriptor"]["digest"] == digest
+    assert seen["Platforms"] == [{"architecture": "amd64", "os": "linux"}]
+    client.close()
     docker("rmi", f"{name}:1")
     assert f"Status: Downloaded newer image for {name}@{digest}" in docker("pull", f"{name}@{digest}")
     assert docker("image", "inspect", "-f", "{{index .RepoDigests 0}}", f"{name}@{digest}") == f"{name}@{digest}"

@@ -1,0 +1,42 @@
+"""GET /distribution/{name}/json: what a registry has under a name, without pulling it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+
+from gureum.docker.call import Call, operation
+from gureum.docker.image_pull import machine_errors
+from gureum.docker.references import DEFAULT_TAG, parse
+from gureum.docker.registry import INDEXES, Registry, certificate_folders
+from gureum.docker.registry_auth import Auth
+
+
+@operation("GET", "/distribution/{name:path}/json")
+async def inspect_distribution(call: Call) -> None:
+    """Docker: DistributionInspect."""
+    reference = parse(call.args["name"])
+    auth, certificates = Auth(call.request.headers.get("x-registry-auth", "")), certificate_folders(call.world)
+
+    def ask() -> dict[str, Any]:
+        registry = Registry(reference, auth, certificates)
+        try:
+            body, media_type, digest = registry.manifest(reference.digest or reference.tag or DEFAULT_TAG)
+            found = msgspec.json.decode(body)
+            if media_type in INDEXES or "manifests" in found:
+                platforms = [dict(one["platform"]) for one in found["manifests"] if one.get("platform")]
+            else:
+                platforms = [_platform(msgspec.json.decode(registry.blob(str(found["config"]["digest"]))))]
+        finally:
+            registry.close()
+        descriptor = {"mediaType": media_type, "digest": digest, "size": len(body)}
+        return {"Descriptor": descriptor, "Platforms": platforms}
+
+    await call.send(200, await asyncio.to_thread(machine_errors, ask))
+
+
+def _platform(config: dict[str, Any]) -> dict[str, Any]:
+    keys = ("architecture", "os", "os.version", "os.features", "variant")
+    return {key: config[key] for key in keys if config.get(key)}
