@@ -124,7 +124,7 @@ class Shaper:
         self.unknown: list[str] = []
 
     def shape(self, value: Any, schema: Schema, path: str = "", depth: int = 0) -> Any:
-        """The value without unknown fields and nulls. BadRequest when a type does not fit."""
+        """The value without unknown fields, and without nulls that a custom kind does not ask for. BadRequest when a type does not fit."""
         if depth > LIMIT_DEPTH:
             raise bad_request("the object is nested too deeply")
         kind = schema.type
@@ -171,6 +171,8 @@ class Shaper:
                 found[name] = item
             elif item is not None:
                 found[name] = self.shape(item, child, f"{path}.{name}" if path else name, depth + 1)
+            elif self._lenient and child.node.get("nullable"):
+                found[name] = None
         return found
 
     def _scalar(self, value: Any, schema: Schema, path: str) -> Any:

@@ -21,6 +21,8 @@ SCHEMA = {
                 "size": {"type": "integer", "minimum": 1},
                 "color": {"type": "string", "enum": ["red", "blue"], "default": "red"},
                 "replicas": {"type": "integer", "default": 1},
+                "when": {"type": "string", "format": "date-time"},
+                "none": {"type": "string", "nullable": True, "default": "x"},
                 "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
             },
         },
@@ -55,8 +57,8 @@ def test_a_custom_kind_is_like_any_other():
     async def run():
         async with Api() as api:
             await api.ok("POST", DEFINITIONS, definition())
-            made = await api.ok("POST", THINGS, thing(extra=1, free={"a": {"b": 1}}))
-            assert made["spec"] == {"size": 1, "color": "red", "replicas": 1, "free": {"a": {"b": 1}}}
+            made = await api.ok("POST", THINGS, thing(extra=1, free={"a": {"b": 1}}, color=None, none=None))
+            assert made["spec"] == {"size": 1, "color": "red", "replicas": 1, "free": {"a": {"b": 1}}, "none": None}
 
             async def established():
                 found = await api.ok("GET", f"{DEFINITIONS}/things.example.com")
@@ -90,6 +92,9 @@ def test_its_schema_refuses_what_does_not_fit():
                 "spec.size": 'Invalid value: "string": spec.size in body must be of type integer: "string"',
                 "spec.color": 'Unsupported value: "green": supported values: "blue", "red"',
             }
+            status, answer = await api.call("POST", THINGS, thing(when="tomorrow"))
+            said = 'Invalid value: "tomorrow": spec.when in body must be of type date-time: "tomorrow"'
+            assert [one["message"] for one in answer["details"]["causes"]] == [said]
             status, answer = await api.call("POST", THINGS, {**thing(), "spec": {}})
             assert answer["details"]["causes"][0]["message"] == "Required value"
             status, answer = await api.call("POST", f"{THINGS}?fieldValidation=Strict", thing(extra=1))

@@ -16,6 +16,7 @@ from gureum.base.linear_regex import BadRegex, compile_whole
 from gureum.kube import schemas
 from gureum.kube.errors import Cause, invalid, required, shown, unsupported
 from gureum.kube.kinds.builtin import subresource
+from gureum.kube.kinds.formats import fits_format
 from gureum.kube.kinds.kind import Kind, Subresource
 from gureum.kube.kinds.metadata import DNS_LABEL, SUBDOMAIN
 from gureum.kube.kinds.rules import Rules
@@ -205,6 +206,9 @@ def _check_text(value: str, node: Object, path: str, causes: list[Cause]) -> Non
         causes.append(invalid(path, value, f"{path} in body should be at least {least} chars long"))
     if pattern and not _found(pattern, value):
         causes.append(invalid(path, value, f"{path} in body should match '{pattern}'"))
+    form = str(node.get("format") or "")
+    if not fits_format(value, form):
+        causes.append(invalid(path, value, f"{path} in body must be of type {form}: {shown(value)}"))
 
 
 def _check_number(value: float, node: Object, path: str, causes: list[Cause]) -> None:
@@ -215,6 +219,11 @@ def _check_number(value: float, node: Object, path: str, causes: list[Cause]) ->
     if most is not None and (value > most or (node.get("exclusiveMaximum") and value == most)):
         word = "less than" if node.get("exclusiveMaximum") else "less than or equal to"
         causes.append(invalid(path, value, f"{path} in body should be {word} {most}"))
+    bits = {"int32": 31, "int64": 63}.get(str(node.get("format") or ""))
+    if bits and isinstance(value, int) and not -(2**bits) <= value < 2**bits:
+        causes.append(
+            invalid(path, value, f"Checked value must be of type integer with format {node['format']} in {path}")
+        )
     if step and value % step:
         causes.append(invalid(path, value, f"{path} in body should be a multiple of {step}"))
 
