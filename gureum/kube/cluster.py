@@ -165,6 +165,8 @@ class Cluster:
         if verb not in (target.subresource.verbs if target.subresource else target.kind.verbs):
             raise method_not_allowed(target.kind)
         self.entrance.require(request, target, verb)
+        if target.kind.custom is not None and target.kind.custom.deprecated:
+            request.warnings = [*request.warnings, target.kind.custom.deprecated]
         if target.subresource and target.subresource.name not in _PARTS:
             if target.subresource.name not in SUBRESOURCES:
                 raise not_implemented(f"the subresource {target.subresource.name} is not built")

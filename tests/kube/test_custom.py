@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 
+import pytest
+
+from gureum.kube.kinds.custom import validate_definition
 from tests.kube.api import APPLY, STRATEGIC, Api
 from tests.kube.test_controllers import until
 
@@ -117,6 +120,64 @@ def test_rules_that_are_not_judged_are_told():
                 '299 - "spec.versions[0].schema.openAPIV3Schema.properties[spec].x-kubernetes-validations: '
                 'kept, and not evaluated: CEL is not built"'
             )
+
+    asyncio.run(run())
+
+
+NO_TYPE = {"type": "object", "properties": {"spec": {"properties": {"a": {"type": "string"}}}}}
+
+
+def of_spec(**properties):
+    return {"type": "object", "properties": {"spec": {"type": "object", "properties": properties}}}
+
+
+@pytest.mark.parametrize(
+    ("schema", "field", "text"),
+    [
+        ({"properties": {}}, "type", "Required value: must not be empty at the root"),
+        (NO_TYPE, "properties[spec].type", "Required value: must not be empty for specified object fields"),
+        (of_spec(a={"type": "strng"}), "properties[spec].properties[a].type", 'Unsupported value: "strng"'),
+        (of_spec(a={"type": "array"}), "properties[spec].properties[a].items", "Required value: must be specified"),
+        (of_spec(a={"type": "string", "default": 5}), "properties[spec].properties[a].default", "must be of type string"),
+        (
+            of_spec(a={"type": "array", "items": {"type": "string"}, "x-kubernetes-list-type": "map"}),
+            "properties[spec].properties[a].x-kubernetes-list-map-keys",
+            "must not be empty if x-kubernetes-list-type is map",
+        ),
+    ],
+)  # fmt: skip
+def test_schemas_are_structural(schema, field, text):
+    made = definition(schema={"openAPIV3Schema": schema})
+    wrong = validate_definition(made, None)
+    assert [one.field for one in wrong] == [f"spec.versions[0].schema.openAPIV3Schema.{field}"]
+    assert text in wrong[0].message
+
+
+def test_protected_groups_need_an_approval():
+    made = definition()
+    made["spec"]["group"] = "x.k8s.io"
+    made["metadata"] = {"name": "things.x.k8s.io"}
+    assert [one.field for one in validate_definition(made, None)] == [
+        "metadata.annotations[api-approved.kubernetes.io]"
+    ]
+    made["metadata"]["annotations"] = {"api-approved.kubernetes.io": "unapproved, experimental-only"}
+    assert validate_definition(made, None) == []
+
+
+def test_only_served_versions_are_served_and_deprecated_ones_say_so():
+    async def run():
+        async with Api() as api:
+            made = definition(served=False)
+            version = {**made["spec"]["versions"][0], "served": True, "storage": False}
+            made["spec"]["versions"] += [{**version, "name": "v2"}, {**version, "name": "v1beta1", "deprecated": True}]
+            made["spec"]["conversion"] = {"strategy": "Webhook"}
+            response = await api.respond("POST", DEFINITIONS, made)
+            assert response.headers["warning"].startswith('299 - "spec.conversion: kept, and not asked')
+            assert (await api.call("GET", THINGS))[0] == 404
+            await api.ok("POST", THINGS.replace("v1", "v2"), {**thing(), "apiVersion": "example.com/v2"})
+            response = await api.respond("GET", f"{THINGS.replace('v1', 'v1beta1')}/t")
+            assert json.loads(response.body)["apiVersion"] == "example.com/v1beta1"
+            assert response.headers["warning"] == '299 - "example.com/v1beta1 Thing is deprecated"'
 
     asyncio.run(run())
 

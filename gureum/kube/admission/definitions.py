@@ -1,4 +1,4 @@
-"""CustomResourceDefinitions with rules that nobody judges by: their writer is told so, rather than that they pretend to hold."""
+"""CustomResourceDefinitions with rules that nobody judges by, or webhooks that nobody asks: their writer is told so."""
 
 from __future__ import annotations
 
@@ -18,7 +18,12 @@ async def unjudged_rules(attributes: Attributes) -> list[Extra] | None:
     for number, version in enumerate((attributes.obj.get("spec") or {}).get("versions") or ()):
         schema = (version.get("schema") or {}).get("openAPIV3Schema")
         _look(schema, f"spec.versions[{number}].schema.openAPIV3Schema", found, 0)
-    warnings = [f"{path}.{RULES}: kept, and not evaluated: CEL is not built" for path in found[:LIMIT_WARNINGS]]
+    warnings = []
+    if ((attributes.obj.get("spec") or {}).get("conversion") or {}).get("strategy") == "Webhook":
+        warnings = [
+            "spec.conversion: kept, and not asked: objects are the same in all versions but for their apiVersion"
+        ]
+    warnings += [f"{path}.{RULES}: kept, and not evaluated: CEL is not built" for path in found[:LIMIT_WARNINGS]]
     attributes.request.warnings = [*attributes.request.warnings, *warnings]
     return None
 

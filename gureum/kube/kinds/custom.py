@@ -20,21 +20,25 @@ from gureum.kube.kinds.formats import fits_format
 from gureum.kube.kinds.kind import Kind, Subresource
 from gureum.kube.kinds.metadata import DNS_LABEL, SUBDOMAIN
 from gureum.kube.kinds.rules import Rules
+from gureum.kube.kinds.structural import not_structural
 from gureum.kube.schemas import Schema
 
 Object = dict[str, Any]
 LIMIT_CAUSES = 100
 LIMIT_DEPTH = 64
+APPROVED = "api-approved.kubernetes.io"
 _OPEN: Object = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 
 
 class Custom(msgspec.Struct, frozen=True, eq=False):
-    """One version of a definition. `columns`: additionalPrinterColumns; `selectable`: fields that can be selected by."""
+    """One version of a definition. `columns`: additionalPrinterColumns; `selectable`: fields that can be selected by;
+    `deprecated`: what whoever uses it is told, "" for nothing."""
 
     open_schema: Object
     schema: Schema
     columns: list[Object]
     selectable: tuple[str, ...]
+    deprecated: str
     scale_paths: dict[str, str]
 
     def validate(self, obj: Object, _old: Object | None) -> list[Cause]:
@@ -59,9 +63,8 @@ def kinds_of(definition: Object) -> list[Kind]:
     names = spec["names"]
     versions = sorted(spec["versions"], key=lambda one: not one.get("storage"))
     found = []
-    for version in versions:
-        if not version.get("served") and not version.get("storage"):
-            continue
+    served = [one for one in versions if one.get("served")]
+    for version in served or versions[:1]:
         open_schema = (version.get("schema") or {}).get("openAPIV3Schema") or _OPEN
         parts = version.get("subresources") or {}
         scale = parts.get("scale") or {}
@@ -70,6 +73,7 @@ def kinds_of(definition: Object) -> list[Kind]:
             schemas.structural(open_schema),
             version.get("additionalPrinterColumns") or [],
             tuple(str(one.get("jsonPath", "")).lstrip(".") for one in version.get("selectableFields") or ()),
+            _deprecation(version, spec["group"], names["kind"]),
             {
                 "spec": scale.get("specReplicasPath", ""),
                 "status": scale.get("statusReplicasPath", ""),
@@ -97,6 +101,12 @@ def kinds_of(definition: Object) -> list[Kind]:
             )
         )
     return found
+
+
+def _deprecation(version: Object, group: str, kind: str) -> str:
+    if not version.get("deprecated"):
+        return ""
+    return str(version.get("deprecationWarning") or f"{group}/{version['name']} {kind} is deprecated")
 
 
 # Defaults
@@ -313,7 +323,13 @@ def validate_definition(obj: Object, old: Object | None) -> list[Cause]:
         causes.append(required("spec.names.kind"))
     if spec.get("scope") not in ("Cluster", "Namespaced"):
         causes.append(unsupported("spec.scope", spec.get("scope", ""), ("Cluster", "Namespaced")))
-    causes += _validate_versions(spec.get("versions") or [])
+    former = ((old or {}).get("spec") or {}).get("versions") or ()
+    known = [(one.get("schema") or {}).get("openAPIV3Schema") for one in former]
+    causes += _validate_versions(spec.get("versions") or [], known)
+    protected = any(group == one or group.endswith(f".{one}") for one in ("k8s.io", "kubernetes.io"))
+    if protected and old is None and not (obj["metadata"].get("annotations") or {}).get(APPROVED):
+        text = f'protected groups must have approval annotation "{APPROVED}", see https://github.com/kubernetes/enhancements/pull/1111'
+        causes.append(required(f"metadata.annotations[{APPROVED}]", text))
     if old is not None:
         before = old.get("spec") or {}
         causes += [
@@ -324,7 +340,14 @@ def validate_definition(obj: Object, old: Object | None) -> list[Cause]:
     return causes
 
 
-def _validate_versions(versions: list[Object]) -> list[Cause]:
+def _misfits(value: Any, node: Object, path: str) -> list[Cause]:
+    causes: list[Cause] = []
+    _check(value, node, path, causes, 0)
+    return causes
+
+
+def _validate_versions(versions: list[Object], known: list[Object | None]) -> list[Cause]:
+    """`known`: schemas that were there before, which are not looked at again."""
     causes = []
     if sum(bool(one.get("storage")) for one in versions) != 1:
         names = [one.get("name") for one in versions]
@@ -332,8 +355,14 @@ def _validate_versions(versions: list[Object]) -> list[Cause]:
     for at, version in enumerate(versions):
         if not DNS_LABEL.match(str(version.get("name") or "")):
             causes.append(invalid(f"spec.versions[{at}].name", version.get("name", ""), "must be a DNS label"))
-        if not (version.get("schema") or {}).get("openAPIV3Schema"):
-            causes.append(required(f"spec.versions[{at}].schema.openAPIV3Schema", "schemas are required"))
+        field, schema = (
+            f"spec.versions[{at}].schema.openAPIV3Schema",
+            (version.get("schema") or {}).get("openAPIV3Schema"),
+        )
+        if not schema:
+            causes.append(required(field, "schemas are required"))
+        elif schema not in known:
+            causes += not_structural(schema, field, _misfits)
     return causes
 
 
