@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+import hashlib
 import re
 from typing import Literal, NamedTuple
 
@@ -41,6 +42,7 @@ _BUCKET = re.compile(r"[a-z0-9](?:[a-z0-9]|[.-](?![.])){1,61}[a-z0-9]")
 _PREFIX_PART = re.compile(r"[!-.0-~][ -.0-~]{0,199}")
 _PREFIX_PARTS = 16
 _MOST_PIECES = 4096
+_UNBUILT = " ".join(('"-"',) * 3)  # transformed host, path and status: of rule transforms, which are not built
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -92,7 +94,7 @@ class RequestLines:
         return (
             f"{kind} {_time(one.time_us)} {self._label} {client or '-'} {course} {one.received_bytes} {one.sent_bytes} "
             f'"{request or "-"}" "{agent or "-"}" '
-            f'{parties} "{trace or "-"}" {outcome} {_time(one.created_us)} {more}\n'
+            f'{parties} "{trace or "-"}" {outcome} {_time(one.created_us)} {more} {_connection(like.proxy, one.client)} {_UNBUILT}\n'
         )
 
 
@@ -100,15 +102,13 @@ def _pieces(like: Record) -> Pieces:
     r, said = like, _status(like.target_status)
     times = " ".join(_seconds(one) for one in (r.request_time_s, r.target_time_s, r.response_time_s))
     ends = (r.actions, r.redirect_url, r.error, r.target, said, r.classification, r.classification_reason)
-    # The last three: transformed host, path and status, of rule transforms, which are not built.
-    unbuilt = ('"-"',) * 3
     return Pieces(
         like,
         r.kind,
         f"{r.target or '-'} {times} {_status(r.elb_status)} {said}",
         " ".join((_bare(r.tls_cipher), _bare(r.tls_protocol), _bare(r.group_arn))),
         " ".join((_quoted(r.domain_name), _quoted(r.certificate_arn), str(r.priority))),
-        " ".join((*map(_quoted, ends), _bare(r.extra.get("conn_trace_id", "")), *unbuilt)),
+        " ".join(map(_quoted, ends)),
     )
 
 
@@ -136,7 +136,7 @@ def connection_line(record: Record, listener_port: int) -> str:
         f"{r.handshake_s:.3f}" if r.handshake_s > 0 and not failed else "-",
         *('"-"', "-", "-"),
         f"Failed:{_bare(r.error)}" if failed else "Success",
-        _bare(r.extra.get("conn_trace_id", "")),
+        _connection(r.proxy, r.client),
     )
     return " ".join(fields) + "\n"
 
@@ -223,6 +223,15 @@ def file_name(of: Source, end: float, random: str, kind: Kind) -> str:
     place = (of.address,) if of.label.startswith("app/") else ()
     parts = (of.account, "elasticloadbalancing", of.region, of.label.replace("/", "."), when, *place, random)
     return _FILE_PREFIXES[kind] + "_".join(parts) + ".log.gz"
+
+
+@functools.lru_cache(maxsize=16384)
+def _connection(proxy: str, client: str) -> str:
+    """AWS: conn_trace_id, which connects a connection's line with those of its requests. Of the client's address and port at the node: a later
+    connection from the same port has it, too."""
+    if not client:
+        return "-"
+    return f"TID_{hashlib.blake2s(f'{proxy} {client}'.encode(), digest_size=8).hexdigest()}"
 
 
 def _micros(seconds: float) -> int:

@@ -79,7 +79,6 @@ def request(**changes: Any) -> Record:
         redirect_url="",
         error="",
         created=1530570168.364,
-        extra={"conn_trace_id": "TID_1234abcd5678ef90"},
     )
     return msgspec.structs.replace(record, **changes)
 
@@ -93,7 +92,7 @@ def test_request_is_logged_as_in_awss_example() -> None:
         '"Root=1-58337281-1d84f3d73c47ec4e58577259" "www.example.com" '
         '"arn:aws:acm:us-east-2:123456789012:certificate/12345678-1234-1234-1234-123456789012" '
         '1 2018-07-02T22:22:48.364000Z "authenticate,forward" "-" "-" "10.0.0.1:80" "200" "-" "-" '
-        'TID_1234abcd5678ef90 "-" "-" "-"\n'
+        'TID_b4d8ddd7229df5fd "-" "-" "-"\n'
     )
 
 
@@ -127,24 +126,31 @@ def test_request_that_was_sent_nowhere_has_dashes_and_minus_ones() -> None:
 
 @given(st.text(max_size=60), st.text(max_size=60))
 def test_what_a_client_sends_never_makes_another_field_or_line(said: str, agent: str) -> None:
-    clean = request_line(request(request="x", user_agent="x", extra={}), LABEL)
-    line = request_line(request(request=said, user_agent=agent, domain_name=said, extra={"conn_trace_id": said}), LABEL)
+    clean = request_line(request(request="x", user_agent="x"), LABEL)
+    line = request_line(request(request=said, user_agent=agent, domain_name=said), LABEL)
     assert line.count("\n") == 1
     assert line.count('"') == clean.count('"')
     assert len(_fields(line)) == len(_fields(clean))
     assert line.isascii()
 
 
+def test_a_connection_and_its_requests_are_told_by_one_id() -> None:
+    first, other = request(client="203.0.113.1:36280"), request(client="203.0.113.1:36281")
+    ids = [_fields(request_line(one, LABEL))[29] for one in (first, first, other)]
+    assert ids[0] == ids[1] != ids[2]
+    assert connection_line(first, 443).split()[-1] == ids[0]
+
+
 def test_tls_connection_of_an_application_load_balancer() -> None:
     record = request(kind="tls", time=1696439115.514108, client="203.0.113.1:36280", handshake_s=4.036)
     assert connection_line(record, 443) == (
         "2023-10-04T17:05:15.514108Z 203.0.113.1 36280 443 TLSv1.2 ECDHE-RSA-AES128-GCM-SHA256 4.036 "
-        '"-" - - Success TID_1234abcd5678ef90\n'
+        '"-" - - Success TID_62e3ec4226ab6a49\n'
     )
     failed = msgspec.structs.replace(record, tls_protocol="", tls_cipher="", error="ClientTLSHandshakeFailed")
     assert connection_line(failed, 443) == (
         '2023-10-04T17:05:15.514108Z 203.0.113.1 36280 443 - - - "-" - - Failed:ClientTLSHandshakeFailed '
-        "TID_1234abcd5678ef90\n"
+        "TID_62e3ec4226ab6a49\n"
     )
 
 
