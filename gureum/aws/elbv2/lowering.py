@@ -290,7 +290,11 @@ def _names(
         for node, interface in nodes
     )
     dns_name = balancer.spec.dns_name
-    names = [(dns_name, tuple(range(len(named))))]
+    every = tuple(range(len(named)))
+    names = [
+        (dns_name, every),
+        (f"dualstack.{dns_name}", every),
+    ]  # the second is what Route 53's console writes in aliases
     if balancer.spec.type == "network":
         names += [(zonal_name(node.zone, dns_name), (i,)) for i, (node, _) in enumerate(nodes)]
     return specs.BalancerNames(names=tuple(names), nodes=named)

@@ -201,7 +201,7 @@ def test_names_lead_to_the_nodes(cloud):
     balancer, group = cloud.application(), cloud.group()
     cloud.listener(balancer, group)
     told = only(cloud.wished("BalancerNames"))
-    assert told.names == ((balancer["DNSName"], (0, 1)),)
+    assert told.names == ((balancer["DNSName"], (0, 1)), (f"dualstack.{balancer['DNSName']}", (0, 1)))
     addresses = [one["Association"]["PublicIp"] for one in cloud.interfaces(balancer)]
     assert [node.address for node in told.nodes] == addresses
     assert [node.zone for node in told.nodes] == ["us-east-1a", "us-east-1b"]
@@ -215,7 +215,8 @@ def test_an_internal_network_load_balancer_has_zonal_names_and_private_addresses
     balancer = cloud.network(Scheme="internal")
     told = only(cloud.wished("BalancerNames"))
     name = balancer["DNSName"]
-    assert told.names == ((name, (0, 1)), (f"us-east-1a.{name}", (0,)), (f"us-east-1b.{name}", (1,)))
+    whole = ((name, (0, 1)), (f"dualstack.{name}", (0, 1)))
+    assert told.names == (*whole, (f"us-east-1a.{name}", (0,)), (f"us-east-1b.{name}", (1,)))
     assert [node.address for node in told.nodes] == [one["PrivateIpAddress"] for one in cloud.interfaces(balancer)]
 
 
