@@ -69,6 +69,9 @@ async def delete_alarms(call: Call) -> Result:
             text = f"Cannot delete {alarm.spec.name} as there are composite alarm(s) depending on it."
             raise validation(text)
         transaction.delete(alarm)
+        for held in call.by(CompositeAlarm, "suppressor", alarm.spec.name):
+            if held.spec.name not in names:
+                _release(transaction, held, call.now)
         data = {
             "version": "1.0",
             "type": "Delete",
@@ -80,6 +83,15 @@ async def delete_alarms(call: Call) -> Result:
     if not transaction.empty:
         await call.commit(transaction)
     return {}
+
+
+def _release(transaction: Transaction, held: CompositeAlarm, now: float) -> None:
+    """Its suppressor is gone: that is as if it had left ALARM."""
+    suppression, status = held.spec.suppression, held.status
+    if suppression is not None and status.suppressed_by == "Alarm":
+        until = now + suppression.extension_s
+        status = msgspec.structs.replace(status, suppressed_by="ExtensionPeriod", until=until)
+        transaction.update(msgspec.structs.replace(held, status=status))
 
 
 def change_state(

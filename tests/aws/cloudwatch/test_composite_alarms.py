@@ -186,6 +186,20 @@ def test_what_went_back_while_it_was_held_back_is_not_acted_on(watch: Watch) -> 
     assert topic.told == []
 
 
+def test_a_suppressor_that_is_deleted_holds_nothing_back_any_more(watch: Watch) -> None:
+    topic = suppressed(watch)
+    set_state(watch, "maintenance", "ALARM")
+    set_state(watch, "a", "ALARM")
+    assert watch.shown("top")["ActionsSuppressedBy"] == "Alarm"
+    watch("DeleteAlarms", AlarmNames=["maintenance"])
+    watch.settle()
+    assert (watch.shown("top")["ActionsSuppressedBy"], topic.told) == ("ExtensionPeriod", [])
+    watch.clock.time += 121
+    watch.look_again("top")
+    assert len(topic.told) == 1
+    assert "ActionsSuppressedBy" not in watch.shown("top")
+
+
 def test_two_that_suppress_each_other_come_to_rest(watch: Watch) -> None:
     alarms(watch, "a")
     composite(watch, "one", "ALARM(a)")
