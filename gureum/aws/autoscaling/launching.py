@@ -136,7 +136,7 @@ def template_now(call: Call, group: Group) -> Template | None:
 def _join(
     call: Call, transaction: Transaction, group: Group, instance: Instance, before: int, *, warm: bool, cause: str
 ) -> None:
-    cause = cause or started_cause(group.spec.why, call.now, before, before + 1)
+    cause = cause or started_cause(group.spec.why, call.now, before, before + 1, warm=warm)
     activity = begin(
         call,
         transaction,

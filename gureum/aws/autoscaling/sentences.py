@@ -22,9 +22,9 @@ def terminating(instance: str) -> str:
     return f"Terminating EC2 instance: {instance}"
 
 
-def started_cause(why: str, now: float, before: int, after: int) -> str:
-    """`before`, `after`: the group's capacity."""
-    if not why:
+def started_cause(why: str, now: float, before: int, after: int, *, warm: bool = False) -> str:
+    """`before`, `after`: the group's capacity, or the size of its warm pool (`warm`)."""
+    if not why and not warm:
         return f"At {clock_text(now)} an instance was launched in response to an unhealthy instance needing to be replaced."
     text = "an instance was started in response to a difference between desired and actual capacity, increasing the capacity"
     return f"{why}  At {clock_text(now)} {text} from {before} to {after}.".strip()

@@ -46,9 +46,9 @@ def test_the_pool_holds_what_the_group_may_still_grow_by(cloud: Cloud) -> None:
         Counter(one["AvailabilityZone"] for one in cloud("DescribeWarmPool", **G)["Instances"]).most_common(1)[0][1]
         == 2
     )
-    assert any(
-        one["Description"].startswith("Launching a new EC2 instance into warm pool: i-") for one in cloud.activities()
-    )
+    warm = [one for one in cloud.activities() if "into warm pool: i-" in one["Description"]]
+    grown = "an instance was started in response to a difference between desired and actual capacity"
+    assert [grown in one["Cause"] for one in warm] == [True] * 3
     assert all(one["StatusCode"] == "Successful" for one in cloud.activities())
 
 
