@@ -108,12 +108,11 @@ async def set_desired_capacity(call: Call) -> Result:
         raise invalid(f"New SetDesiredCapacity value {desired} is above max value {spec.max} for the AutoScalingGroup.")
     if desired < spec.min:
         raise invalid(f"New SetDesiredCapacity value {desired} is below min value {spec.min} for the AutoScalingGroup.")
-    text = (
-        f"At {clock_text(call.now)} a user request explicitly set group desired capacity changing the desired capacity"
-    )
-    spec = msgspec.structs.replace(
-        spec, desired=desired, why=f"{text} from {spec.desired} to {desired}.", failures=0, retry_at=0.0
-    )
+    why = spec.why
+    if desired != spec.desired:
+        text = "a user request explicitly set group desired capacity changing the desired capacity"
+        why = f"At {clock_text(call.now)} {text} from {spec.desired} to {desired}."
+    spec = msgspec.structs.replace(spec, desired=desired, why=why, failures=0, retry_at=0.0)
     await replace_spec(call, group, spec)
     return {}
 

@@ -193,6 +193,9 @@ def test_a_launch_that_fails_is_told_and_tried_again_later(cloud):
     assert len(cloud.activities()) == 1
     cloud.wait(400)
     assert len(cloud.activities()) == 2
+    cloud("SetDesiredCapacity", AutoScalingGroupName="g", DesiredCapacity=1)
+    assert len(cloud.activities()) == 3
+    assert all("a user request created an AutoScalingGroup" in one["Cause"] for one in cloud.activities())
     cloud("UpdateAutoScalingGroup", AutoScalingGroupName="g", LaunchTemplate={"LaunchTemplateId": cloud.template})
     assert cloud.states() == ["Pending"]
 
