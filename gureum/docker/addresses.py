@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import secrets
 import socket
 from collections.abc import Iterable
 
@@ -23,6 +24,7 @@ POOLS = (
     *(f"192.168.{third}.0/20" for third in range(0, 256, 16)),
 )
 FIRST_PORT, LAST_PORT = 32768, 60999
+_PORTS = LAST_PORT - FIRST_PORT + 1
 
 
 def builtin_id(name: str) -> str:
@@ -108,21 +110,28 @@ def mac_of(address: str) -> str:
     return "02:42:" + ":".join(f"{byte:02x}" for byte in ipaddress.ip_address(address).packed)
 
 
-def free_port(host: str, protocol: str, taken: set[int]) -> int:
-    """A port that nobody listens on now. Whoever binds it later may still be too late."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
-    for port in range(FIRST_PORT, LAST_PORT + 1):
-        if port in taken:
-            continue
-        with socket.socket(family, kind) as sock:
-            try:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1 if protocol == "tcp" else 0)
-                sock.bind((host, port))
-            except OSError:
-                continue
-        return port
-    raise server_error("all ports are allocated")
+class FreePorts:
+    """Host ports for those that name none. Each search goes on behind the last find, as Docker's does: what was found is bound some time later, and
+    those who ask meanwhile must not be given the same. It begins anywhere, since other homes choose on this host too."""
+
+    def __init__(self, world: World) -> None:
+        self._next = secrets.randbelow(_PORTS)
+
+    def find(self, host: str, protocol: str) -> int:
+        """A port that nobody listens on now. Whoever binds it later may still be too late."""
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
+        for _ in range(_PORTS):
+            port = FIRST_PORT + self._next
+            self._next = (self._next + 1) % _PORTS
+            with socket.socket(family, kind) as sock:
+                try:
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1 if protocol == "tcp" else 0)
+                    sock.bind((host, port))
+                except OSError:
+                    continue
+            return port
+        raise server_error("all ports are allocated")
 
 
 def holder_of(network: Network) -> str:

@@ -13,7 +13,7 @@ import msgspec
 
 from gureum.core.world import World
 from gureum.docker import checks, find, links, names, options
-from gureum.docker.addresses import free_port, take_address
+from gureum.docker.addresses import FreePorts, take_address
 from gureum.docker.call import Call, Watcher, operation
 from gureum.docker.container_create import name_taken
 from gureum.docker.errors import DockerError, bad_parameter, conflict, server_error
@@ -87,7 +87,7 @@ async def start(call: Call, container: Container) -> Container:
             boot=current.spec.boot + 1,
             paused=False,
             endpoints=tuple(ends),
-            ports=_with_ports(current),
+            ports=_with_ports(call.world, current),
             stop_signal=_own_signal(current),
             stop_timeout_s=_own_timeout(current),
         )
@@ -152,16 +152,13 @@ def _refusal(world: World, container: Container) -> DockerError:
     )
 
 
-def _with_ports(container: Container) -> tuple[PortBinding, ...]:
+def _with_ports(world: World, container: Container) -> tuple[PortBinding, ...]:
     """Ports that were left to us are chosen anew at each start."""
-    wished = wished_ports(container)
-    taken: set[int] = set()
-    found = []
-    for one in wished:
-        port = one.host_port or free_port(one.host, one.protocol, taken)
-        taken.add(port)
-        found.append(msgspec.structs.replace(one, host_port=port))
-    return tuple(found)
+    free = world.part(FreePorts)
+    return tuple(
+        msgspec.structs.replace(one, host_port=one.host_port or free.find(one.host, one.protocol))
+        for one in wished_ports(container)
+    )
 
 
 def wished_ports(container: Container) -> tuple[PortBinding, ...]:

@@ -136,3 +136,15 @@ def test_what_images_say_is_obeyed(docker: Docker) -> None:
     assert found["RepoTags"] == [BUSYBOX]
     assert found["Config"]["Cmd"] == ["/bin/sh"]
     assert docker.run("run", "--rm", "-i", BUSYBOX, stdin=b"echo $PATH\n").stdout == b"/bin\n"
+
+
+def test_many_that_start_at_once_get_ports_of_their_own(docker: Docker) -> None:
+    names = [f"many{number}" for number in range(8)]
+    for name in names:
+        docker("create", "--name", name, "-p", "80", BUSYBOX, "sleep", "1000")
+    starting = [docker.start("start", name) for name in names]
+    assert [one.wait(60) for one in starting] == [0] * len(names)
+    assert len({docker("port", name) for name in names}) == len(names)
+    for one in starting:
+        one.communicate()
+    docker("rm", "-f", *names)
