@@ -15,7 +15,7 @@ import msgspec
 from gureum.docker import checks, find, links, names, options
 from gureum.docker.addresses import BUILTIN, builtin_id, ensure_builtin
 from gureum.docker.call import Call, operation
-from gureum.docker.errors import bad_parameter, conflict, not_built, not_found
+from gureum.docker.errors import DockerError, bad_parameter, conflict, not_built, not_found
 from gureum.docker.events import Events
 from gureum.docker.kinds import (
     NAMES,
@@ -80,7 +80,13 @@ async def create_container(call: Call) -> None:
             raise not_found(f"No such image: {body.get('Image')}")
         return transaction.create(made)
 
-    made = await call.commit(decide)
+    try:
+        made = await call.commit(decide)
+    except DockerError as refused:
+        # To clients a 404 of this call says that the image must be pulled: it is here, another thing that was named is not.
+        if refused.status == 404 and not refused.message.startswith("No such image"):
+            raise bad_parameter(refused.message) from refused
+        raise
     call.world.part(Events).container(made, "create")
     await call.send(201, {"Id": container_id, "Warnings": warnings})
 

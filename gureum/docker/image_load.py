@@ -55,6 +55,7 @@ async def load_images(call: Call) -> None:
             KeyError,
             ValueError,
             TypeError,
+            AttributeError,
             msgspec.DecodeError,
             EOFError,
             zlib.error,

@@ -79,10 +79,8 @@ async def take(
 def _check(config: str) -> None:
     """A configuration that a container could not be made of is refused with its image: its words become the container's."""
     try:
-        found = msgspec.json.decode(config)
-        shapes.check(found.get("config"), "container.Config")
-        shapes.check(found.get("rootfs"), "image.RootFS")
-    except (msgspec.DecodeError, AttributeError) as error:
+        shapes.check(msgspec.json.decode(config), "image.Image")
+    except msgspec.DecodeError as error:
         raise bad_parameter(f"the image's configuration cannot be understood: {error}") from error
 
 

@@ -81,7 +81,16 @@ _STRUCTS: dict[str, dict[str, str]] = {
     "container.HealthConfig": _fields(
         {"[]string": "Test", "time.Duration": "Interval Timeout StartPeriod StartInterval", "int": "Retries"}
     ),
+    "image.Image": _fields(
+        {
+            "string": "created author architecture os",
+            "*container.Config": "config",
+            "*image.RootFS": "rootfs",
+            "[]image.History": "history",
+        }
+    ),
     "image.RootFS": _fields({"string": "type", "[]string": "diff_ids"}),
+    "image.History": _fields({"string": "created author created_by comment", "bool": "empty_layer"}),
     "container.LogConfig": _fields({"string": "Type", "map[string]string": "Config"}),
     "container.RestartPolicy": _fields({"string": "Name", "int": "MaximumRetryCount"}),
     "container.DeviceMapping": _fields({"string": "PathOnHost PathInContainer CgroupPermissions"}),

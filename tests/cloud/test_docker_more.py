@@ -204,5 +204,12 @@ def test_an_image_whose_configuration_no_container_can_be_made_of_is_refused(doc
             entry.size = len(content)
             tar.addfile(entry, io.BytesIO(content))
     done = docker.run("load", stdin=made.getvalue(), check=False)
-    assert b"cannot unmarshal number into Go struct field HealthConfig.Healthcheck.Test" in done.stderr
+    assert b"cannot unmarshal number into Go struct field HealthConfig.config.Healthcheck.Test" in done.stderr
     assert docker("images", "-q", "odd") == ""
+
+
+def test_what_a_create_names_in_vain_does_not_send_the_client_to_a_registry(docker: Docker) -> None:
+    """The command line takes every 404 of a create for an image that must be pulled."""
+    for words in (("--network", "nosuch"), ("--volumes-from", "nosuch"), ("--network", "container:nosuch")):
+        said = docker.fails("run", "--rm", *words, BUSYBOX, "true")
+        assert "nosuch" in said and "Unable to find image" not in said, said
