@@ -26,6 +26,7 @@ class Blobs:
     """Blocking: call it in a thread."""
 
     def __init__(self, home: Path) -> None:
+        self.makers = 0  # those under way whose blobs no image names yet
         self._folder, self._tmp = home / "docker/blobs/sha256", home / "docker/tmp"
         shutil.rmtree(self._tmp, ignore_errors=True)
         for folder in (self._folder, self._tmp):
@@ -90,6 +91,10 @@ class Blobs:
             os.link(self.path(digest), blobs / digest.removeprefix(SHA))
         index = {"schemaVersion": 2, "manifests": [{"digest": manifest_digest, "size": self.size(manifest_digest)}]}
         (folder / "index.json").write_bytes(msgspec.json.encode(index))
+
+    def drop_all_but(self, used: set[str]) -> int:
+        """Removes what is not in `used`, which is what failed pulls and loads left; how many bytes that gave."""
+        return self.drop({SHA + path.name for path in self._folder.iterdir()} - used)
 
     def drop(self, digests: set[str]) -> int:
         """Removes these; how many bytes that gave."""

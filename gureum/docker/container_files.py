@@ -15,7 +15,7 @@ from gureum.docker.call import Call, operation
 from gureum.docker.errors import DockerError, bad_parameter, not_found
 from gureum.docker.events import Events
 from gureum.docker.image_load import apply_change, make_image, receive
-from gureum.docker.image_take import OCI_LAYER, blobs_of
+from gureum.docker.image_take import OCI_LAYER, blobs_of, making
 from gureum.docker.images import config_of
 from gureum.docker.kinds import Container, Layer
 from gureum.docker.lowering import core_name
@@ -144,24 +144,25 @@ async def commit_container(call: Call) -> None:
             apply_change(config, line)
     repository, tag = call.text("repo"), call.text("tag")
     reference = parse(f"{repository}:{tag}" if tag else repository) if repository else None
-    blobs = call.world.part(blobs_of)
-    with blobs.draft() as file, blobs.draft() as layer_file:
-        await _ask(call, container, "layer", file=blobs.name_of(file))
-        file.seek(0)
-        digest, size = await asyncio.to_thread(copy_hashed, file.read, layer_file)
-        blobs.keep(layer_file, digest)
-    diff_ids = [*(base.get("rootfs") or {}).get("diff_ids", ()), digest]
-    made = await make_image(
-        call,
-        [*image.spec.layers, Layer(digest, size, OCI_LAYER)],
-        diff_ids,
-        config,
-        comment=call.text("comment"),
-        author=call.text("author"),
-        history=list(base.get("history") or ()),
-        tags=(reference.full,) if reference else (),
-        made_of=image.meta.name,
-        created_by=" ".join(container.spec.args),
-    )
+    with making(call.world):
+        blobs = call.world.part(blobs_of)
+        with blobs.draft() as file, blobs.draft() as layer_file:
+            await _ask(call, container, "layer", file=blobs.name_of(file))
+            file.seek(0)
+            digest, size = await asyncio.to_thread(copy_hashed, file.read, layer_file)
+            blobs.keep(layer_file, digest)
+        diff_ids = [*(base.get("rootfs") or {}).get("diff_ids", ()), digest]
+        made = await make_image(
+            call,
+            [*image.spec.layers, Layer(digest, size, OCI_LAYER)],
+            diff_ids,
+            config,
+            comment=call.text("comment"),
+            author=call.text("author"),
+            history=list(base.get("history") or ()),
+            tags=(reference.full,) if reference else (),
+            made_of=image.meta.name,
+            created_by=" ".join(container.spec.args),
+        )
     call.world.part(Events).container(container, "commit", imageID=made.meta.name.removeprefix(SHA))
     await call.send(201, {"Id": made.meta.name})

@@ -22,7 +22,7 @@ from gureum.docker.blobs import COPY_BYTES, SHA, Blobs, copy_hashed
 from gureum.docker.call import Call, operation
 from gureum.docker.errors import DockerError, bad_parameter, server_error
 from gureum.docker.events import Events
-from gureum.docker.image_take import OCI_LAYER, blobs_of, made_manifest, take
+from gureum.docker.image_take import OCI_LAYER, blobs_of, made_manifest, making, take
 from gureum.docker.kinds import Image, Layer
 from gureum.docker.references import familiar, parse
 from gureum.docker.system import ARCHITECTURE
@@ -44,6 +44,11 @@ async def receive(call: Call, blobs: Blobs, file: BinaryIO) -> None:
 @operation("POST", "/images/load")
 async def load_images(call: Call) -> None:
     """Docker: ImageLoad."""
+    with making(call.world):
+        await _load(call)
+
+
+async def _load(call: Call) -> None:
     blobs = call.world.part(blobs_of)
     with blobs.draft() as file:
         await receive(call, blobs, file)
@@ -267,6 +272,15 @@ async def import_image(call: Call) -> None:
         raise bad_parameter("only what the client sends can be imported (fromSrc=-)")
     repository, tag = call.text("repo"), call.text("tag")
     reference = parse(f"{repository}:{tag}" if tag else repository) if repository else None
+    with making(call.world):
+        image = await _imported(call, (reference.full,) if reference else ())
+    await call.responder.begin()
+    await call.responder.write_json({"status": image.meta.name})
+    await call.responder.finish()
+    call.world.part(Events).add("image", "import", image.meta.name, {"name": image.meta.name})
+
+
+async def _imported(call: Call, tags: tuple[str, ...]) -> Image:
     blobs = call.world.part(blobs_of)
     with blobs.draft() as sent, blobs.draft() as layer_file:
         await receive(call, blobs, sent)
@@ -280,13 +294,7 @@ async def import_image(call: Call) -> None:
     for change in call.request.query.get("changes", ()):
         apply_change(config, change)
     comment = call.text("message") or "Imported from -"
-    image = await make_image(
-        call, [layer], [digest], config, comment=comment, tags=(reference.full,) if reference else ()
-    )
-    await call.responder.begin()
-    await call.responder.write_json({"status": image.meta.name})
-    await call.responder.finish()
-    call.world.part(Events).add("image", "import", image.meta.name, {"name": image.meta.name})
+    return await make_image(call, [layer], [digest], config, comment=comment, tags=tags)
 
 
 async def make_image(

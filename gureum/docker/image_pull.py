@@ -18,7 +18,7 @@ from gureum.docker.call import Call, operation
 from gureum.docker.errors import DockerError, bad_parameter, not_built, not_found, server_error
 from gureum.docker.events import Events
 from gureum.docker.image_load import import_image
-from gureum.docker.image_take import OCI_MANIFEST, blobs_of, made_manifest, take, taken_layers
+from gureum.docker.image_take import OCI_MANIFEST, blobs_of, made_manifest, making, take, taken_layers
 from gureum.docker.kinds import Image
 from gureum.docker.references import DEFAULT_TAG, Reference, familiar, parse
 from gureum.docker.registry import INDEXES, Registry, certificate_folders
@@ -92,7 +92,7 @@ async def create_image(call: Call) -> None:
         raise not_found(f"no matching manifest for {platform} in the manifest list entries")
     auth, progress = Auth(call.request.headers.get("x-registry-auth", "")), Progress()
     await call.request.body()
-    work = asyncio.ensure_future(pull(call, reference, auth, progress.tell))
+    work = asyncio.ensure_future(_pull_whole(call, reference, auth, progress.tell))
     try:
         # What fails before a word was said is the call's own error.
         await asyncio.wait({work, asyncio.ensure_future(progress._some.wait())}, return_when=asyncio.FIRST_COMPLETED)
@@ -102,6 +102,11 @@ async def create_image(call: Call) -> None:
     finally:
         work.cancel()
         await asyncio.gather(work, return_exceptions=True)
+
+
+async def _pull_whole(call: Call, reference: Reference, auth: Auth, tell: Tell) -> None:
+    with making(call.world, keep=True):
+        await pull(call, reference, auth, tell)
 
 
 async def pull(call: Call, reference: Reference, auth: Auth, tell: Tell) -> Image:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,38 @@ Told = Callable[[dict[str, Any]], None]
 
 
 def blobs_of(world: World) -> Blobs:
-    return Blobs(Path(world.settings.home))
+    """The home's blobs. What a daemon that was killed left unfinished goes at the first use."""
+    blobs = Blobs(Path(world.settings.home))
+    blobs.drop_all_but(used_blobs(world))
+    return blobs
+
+
+def used_blobs(world: World) -> set[str]:
+    return {digest for one in world.client.all(Image, SCOPE) for digest in blobs_of_image(one)}
+
+
+def blobs_of_image(image: Image) -> set[str]:
+    return {image.meta.name, image.spec.digest, *(layer.blob for layer in image.spec.layers)}
+
+
+@contextlib.contextmanager
+def making(world: World, *, keep: bool = False) -> Iterator[None]:
+    """While an image is made. Whoever leaves last removes the blobs that became no image's; `keep`: not at once, so that another pull finds what this
+    one has got."""
+    blobs = world.part(blobs_of)
+    blobs.makers += 1
+    try:
+        yield
+    finally:
+        blobs.makers -= 1
+        if not keep:
+            drop_unused(world)
+
+
+def drop_unused(world: World) -> int:
+    """Bytes that it gave. Nothing while images are being made. In the loop and not in a thread, so that nobody begins meanwhile."""
+    blobs = world.part(blobs_of)
+    return 0 if blobs.makers else blobs.drop_all_but(used_blobs(world))
 
 
 def made_manifest(config_digest: str, config_size: int, layers: Iterable[Layer]) -> bytes:

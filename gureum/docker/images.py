@@ -12,7 +12,7 @@ from gureum.docker.call import Call, operation
 from gureum.docker.container_run import label_matches, moment
 from gureum.docker.errors import DockerError, bad_parameter, conflict
 from gureum.docker.events import Events
-from gureum.docker.image_take import blobs_of, retag
+from gureum.docker.image_take import blobs_of, blobs_of_image, drop_unused, retag, used_blobs
 from gureum.docker.kinds import SCOPE, Container, Image
 from gureum.docker.options import iso
 from gureum.docker.options import moment as iso_moment
@@ -257,14 +257,8 @@ async def forget_files(call: Call, image: Image) -> int:
     others = [one for one in call.client.all(Image, SCOPE) if one.spec.digest == image.spec.digest]
     if not others:
         await call.ask({"op": "remove_image", "digest": image.spec.digest})
-    used = {
-        digest
-        for one in call.client.all(Image, SCOPE)
-        for digest in (one.meta.name, one.spec.digest, *(layer.blob for layer in one.spec.layers))
-    }
-    mine = {image.meta.name, image.spec.digest, *(layer.blob for layer in image.spec.layers)}
     blobs = call.world.part(blobs_of)
-    return await asyncio.to_thread(blobs.drop, mine - used)
+    return await asyncio.to_thread(blobs.drop, blobs_of_image(image) - used_blobs(call.world))
 
 
 @operation("POST", "/images/prune")
@@ -281,6 +275,7 @@ async def prune_images(call: Call) -> None:
             continue
         done += await remove_by(call, image, image.meta.name, force=True)
         freed += sum(layer.size for layer in image.spec.layers)
+    freed += drop_unused(call.world)
     await call.send(200, {"ImagesDeleted": done or None, "SpaceReclaimed": freed})
 
 

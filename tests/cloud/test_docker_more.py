@@ -9,11 +9,12 @@ import os
 import subprocess
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.cloud.docker_clients import BUSYBOX, Docker, busybox_tar
-from tests.cloud.running import program, until
+from tests.cloud.running import Cloud, program, until
 
 pytestmark = pytest.mark.machine
 
@@ -188,7 +189,7 @@ def test_what_the_engine_has_and_gureum_has_not(docker: Docker) -> None:
 
 def test_an_image_whose_configuration_no_container_can_be_made_of_is_refused(docker: Docker) -> None:
     """A container of it would wait for ever to be started."""
-    layer, made = busybox_tar(tools="sh"), io.BytesIO()
+    layer = busybox_tar(tools="sh")
     diff = f"sha256:{hashlib.sha256(layer).hexdigest()}"
     config = {
         "architecture": "amd64",
@@ -196,14 +197,7 @@ def test_an_image_whose_configuration_no_container_can_be_made_of_is_refused(doc
         "config": {"Cmd": ["sh"], "Healthcheck": {"Test": 5}},
         "rootfs": {"type": "layers", "diff_ids": [diff]},
     }
-    manifest = [{"Config": "c.json", "RepoTags": ["odd:1"], "Layers": ["l.tar"]}]
-    with tarfile.open(fileobj=made, mode="w") as tar:
-        for name, data in (("l.tar", layer), ("c.json", config), ("manifest.json", manifest)):
-            content = data if isinstance(data, bytes) else json.dumps(data).encode()
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            tar.addfile(entry, io.BytesIO(content))
-    done = docker.run("load", stdin=made.getvalue(), check=False)
+    done = docker.run("load", stdin=_saved(layer, config), check=False)
     assert b"cannot unmarshal number into Go struct field HealthConfig.config.Healthcheck.Test" in done.stderr
     assert docker("images", "-q", "odd") == ""
 
@@ -212,4 +206,28 @@ def test_what_a_create_names_in_vain_does_not_send_the_client_to_a_registry(dock
     """The command line takes every 404 of a create for an image that must be pulled."""
     for words in (("--network", "nosuch"), ("--volumes-from", "nosuch"), ("--network", "container:nosuch")):
         said = docker.fails("run", "--rm", *words, BUSYBOX, "true")
-        assert "nosuch" in said and "Unable to find image" not in said, said
+        assert "nosuch" in said
+        assert "Unable to find image" not in said
+
+
+def test_what_fails_leaves_no_blobs(docker: Docker, cloud: Cloud) -> None:
+    blobs = Path(cloud.environment["GUREUM_HOME"]) / "docker" / "blobs" / "sha256"
+    docker("image", "prune", "-f")
+    before = set(blobs.iterdir())
+    layer = os.urandom(100_000)
+    config = {"architecture": "amd64", "os": "linux", "config": {}, "rootfs": {"type": "layers", "diff_ids": []}}
+    assert docker.run("load", stdin=_saved(layer, config), check=False).returncode != 0
+    assert docker.run("import", "-", "odd:2", stdin=layer, check=False).returncode != 0
+    assert set(blobs.iterdir()) == before
+
+
+def _saved(layer: bytes, config: Any) -> bytes:
+    """As `docker save` writes an image of one layer, odd:1."""
+    made, manifest = io.BytesIO(), [{"Config": "c.json", "RepoTags": ["odd:1"], "Layers": ["l.tar"]}]
+    with tarfile.open(fileobj=made, mode="w") as tar:
+        for name, data in (("l.tar", layer), ("c.json", config), ("manifest.json", manifest)):
+            content = data if isinstance(data, bytes) else json.dumps(data).encode()
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+    return made.getvalue()
