@@ -50,7 +50,16 @@ def _override(one: Data, price: str | None) -> Data:
     return {**kept, "MaxPrice": f"{float(unit) * float(one.get('WeightedCapacity') or 1):.6f}"}
 
 
+def _filled(value: Any) -> Any:
+    """Without what is empty, on all levels: clients send "" where nothing was wished."""
+    if isinstance(value, dict):
+        inner = {name: _filled(one) for name, one in value.items()}
+        return {name: one for name, one in inner.items() if one not in (None, "", [], {})}
+    return [_filled(one) for one in value] if isinstance(value, list) else value
+
+
 def _specification(one: Data, price: str | None) -> Data:
+    one = _filled(one)
     for name in NOT_BUILT:
         if one.get(name):
             raise ids.not_built(f"RequestSpotFleet with {name}")

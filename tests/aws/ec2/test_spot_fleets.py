@@ -20,6 +20,13 @@ def test_each_subnet_of_a_specification_is_a_pool_and_prices_are_of_a_unit() -> 
     assert {override["MaxPrice"] for override in config["Overrides"]} == {"2.000000"}
 
 
+def test_what_is_empty_is_not_wished() -> None:
+    """As Terraform's provider sends it."""
+    empty = {"IamInstanceProfile": {"Name": ""}, "Placement": {"AvailabilityZone": ""}, "SpotPrice": "", "UserData": ""}
+    (config,) = configs_of({"LaunchSpecifications": [{"ImageId": "ami-1", "InstanceType": "t3.nano", **empty}]})
+    assert config == {OWN_LAUNCH: {"ImageId": "ami-1"}, "Overrides": [{"InstanceType": "t3.nano"}]}
+
+
 def test_a_price_of_an_override_goes_before_that_of_the_request() -> None:
     template = {"LaunchTemplateSpecification": {"LaunchTemplateId": "lt-1", "Version": "1"}}
     overrides = [{"InstanceType": "t3.nano", "SpotPrice": "0.25"}, {"InstanceType": "t3.micro"}]
