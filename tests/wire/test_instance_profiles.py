@@ -154,20 +154,30 @@ def test_a_group_tells_that_the_profile_is_not_there_and_launches_when_it_is(
     ec2.create_launch_template(
         LaunchTemplateName="group", LaunchTemplateData={**LAUNCH, "IamInstanceProfile": {"Name": "scaled"}}
     )
-    scaling.create_auto_scaling_group(
-        AutoScalingGroupName="profiled",
-        MinSize=1,
-        MaxSize=1,
-        LaunchTemplate={"LaunchTemplateName": "group"},
-        AvailabilityZones=["us-east-1a"],
-    )
+    group = {
+        "AutoScalingGroupName": "profiled",
+        "MinSize": 0,
+        "MaxSize": 1,
+        "LaunchTemplate": {"LaunchTemplateName": "group"},
+        "AvailabilityZones": ["us-east-1a"],
+    }
+    code, text = refusal(scaling.create_auto_scaling_group, **group)
+    assert code == "ValidationError"
+    assert "Invalid IAM Instance Profile name" in text
+    make_profile(iam, "scaled")
+    scaling.create_auto_scaling_group(**group)
+    role = {"InstanceProfileName": "scaled", "RoleName": "scaled-role"}
+    iam.remove_role_from_instance_profile(**role)
+    iam.delete_instance_profile(InstanceProfileName="scaled")
+    scaling.set_desired_capacity(AutoScalingGroupName="profiled", DesiredCapacity=1)
 
     def failed() -> Any:
         found = scaling.describe_scaling_activities(AutoScalingGroupName="profiled")["Activities"]
         return [one["StatusMessage"] for one in found if one["StatusCode"] == "Failed"]
 
     assert "Invalid IAM Instance Profile name" in until(failed)[0]
-    make_profile(iam, "scaled")
+    iam.create_instance_profile(InstanceProfileName="scaled")
+    iam.add_role_to_instance_profile(**role)
 
     def members() -> Any:
         group = scaling.describe_auto_scaling_groups(AutoScalingGroupNames=["profiled"])["AutoScalingGroups"][0]
