@@ -59,11 +59,17 @@ async def root_files(machine: Machine, request: dict[str, Any]) -> Any:
     return {"ok": True}
 
 
+def _ps(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["ps", *words], capture_output=True, text=True, timeout=_PS_S, check=False)
+
+
 def processes(pids: list[int], arguments: str) -> dict[str, Any]:
     """What ps(1) tells of these processes of the host, in its own columns. Blocks."""
     if not _PS.fullmatch(arguments):
         raise PortError("ps takes no such arguments", retry=False)
-    done = subprocess.run(["ps", *arguments.split()], capture_output=True, text=True, timeout=_PS_S, check=False)
+    done = _ps(*arguments.split(), f"-q{','.join(map(str, pids))}")
+    if done.returncode != 0:  # some options, f say, do not go together with q
+        done = _ps(*arguments.split())
     lines = done.stdout.splitlines()
     if done.returncode != 0 or not lines:
         raise PortError(f"ps: {done.stderr.strip()[:200]}", retry=False)

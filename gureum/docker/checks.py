@@ -69,6 +69,9 @@ def _check_limits(host: dict[str, Any]) -> None:
         raise bad_parameter("Minimum memory limit can not be less than memory reservation limit, see usage")
     if host.get("NanoCpus") and (host.get("CpuQuota") or host.get("CpuPeriod")):
         raise bad_parameter("Conflicting options: Nano CPUs and CPU CFS Quota cannot both be set")
+    most = len(os.sched_getaffinity(0))
+    if not 0 <= int(host.get("NanoCpus") or 0) <= most * 10**9:
+        raise bad_parameter(f"range of CPUs is from 0.01 to {most}.00, as there are only {most} CPUs available")
     _check_processors(str(host.get("CpusetCpus") or ""))
 
 

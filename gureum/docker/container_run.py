@@ -140,7 +140,7 @@ def _refusal(world: World, container: Container) -> DockerError:
         where = f"driver failed programming external connectivity on endpoint {container.spec.name} ({name})"
         return server_error(f"failed to set up container networking: {where}: {why}")
     command = container.spec.args[0] if container.spec.args else ""
-    if container.status.exit_code == 127 and "bind source path" not in why:
+    if container.status.exit_code == 127 and not why.startswith(("bind source path", "error gathering")):
         where = "no such file or directory" if "/" in command else "executable file not found in $PATH"
         why = f'unable to start container process: exec: "{command}": {"stat " + command + ": " if "/" in command else ""}{where}'
     elif container.status.exit_code == 126:

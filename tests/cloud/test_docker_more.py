@@ -83,6 +83,7 @@ def test_figures_and_processes(docker: Docker) -> None:
     assert found["MemUsage"].endswith("/ 64MiB")
     assert float(found["CPUPerc"].rstrip("%")) > 5
     assert "while :; do :; done" in docker("top", "busy")
+    assert docker("top", "busy", "-o", "pid,comm").splitlines()[1].split()[1] == "sh"
     docker("update", "--memory", "128m", "--memory-swap", "256m", "busy")
     assert docker.inspect("busy")["HostConfig"]["Memory"] == 128 << 20
     docker("pause", "busy")

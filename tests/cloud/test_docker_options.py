@@ -207,9 +207,15 @@ def test_who_needs_more_memory_than_there_is_may_wait_for_it(docker: Docker) -> 
         (["--mount", "type=image,source=x,target=/a"], "NotImplemented: mounts of the type image"),
         (["--uts", "x"], "nvalid UTS mode"),
         (["--userns", "x"], "nvalid USER mode"),
+        (["--cpus", "9999"], "range of CPUs is from 0.01 to"),
         (["--restart", "on-failure:-1"], "maximum retry count cannot be negative"),
     ],
 )
 def test_what_cannot_be_is_refused_and_makes_nothing(docker: Docker, words: list[str], said: str) -> None:
     assert said.lower() in docker.fails("create", "--name", "refused", *words, BUSYBOX).lower()
     assert docker("ps", "-aq", "--filter", "name=refused") == ""
+
+
+def test_a_device_that_is_not_there_is_named(docker: Docker) -> None:
+    said = docker.fails("run", "--rm", "--device", "/dev/nosuch", BUSYBOX, "true")
+    assert "error gathering device information while adding custom device" in said

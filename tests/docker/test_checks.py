@@ -30,6 +30,8 @@ def test_the_page_names_every_option_that_is_not_built() -> None:
         ({"LogConfig": {"Config": {"max-file": "0"}}}, 400),
         ({"CpusetCpus": "a-b"}, 400),
         ({"MemorySwappiness": -1}, 0),
+        ({"NanoCpus": 10**9}, 0),
+        ({"NanoCpus": 10**13}, 400),
     ],
 )
 def test_options_are_checked(host: dict[str, object], status: int) -> None:
