@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from gureum.core.world import World
-from gureum.docker import find
+from gureum.docker import find, sizes
 from gureum.docker.call import Call, operation
 from gureum.docker.container_run import label_matches
 from gureum.docker.errors import DockerError, bad_parameter
@@ -41,7 +41,7 @@ async def inspect_container(call: Call) -> None:
     container = find.container(call.client, call.args["id"])
     found = shown(call.world, container)
     if call.flag("size"):
-        found |= {"SizeRw": 0, "SizeRootFs": _image_size(call.world, container)}
+        found |= await _sizes(call.world, container)
     await call.send(200, found)
 
 
@@ -218,7 +218,12 @@ async def list_containers(call: Call) -> None:
         for one in found
         if (everything or one.status.state in ("running", "restarting")) and _fits(call.world, one, wanted, found)
     ]
-    await call.send(200, [summary(call.world, one) for one in (kept[:limit] if limit > 0 else kept)])
+    kept = kept[:limit] if limit > 0 else kept
+    lines = [summary(call.world, one) for one in kept]
+    if call.flag("size"):
+        for line, one in zip(lines, kept, strict=True):
+            line |= await _sizes(call.world, one)
+    await call.send(200, lines)
 
 
 _FILTERS = frozenset(
@@ -379,6 +384,6 @@ def human_duration(seconds: float) -> str:
     return f"{hours // 24 // 365} years"
 
 
-def _image_size(world: World, container: Container) -> int:
-    image = world.client.get(Image, SCOPE, container.spec.image)
-    return image.spec.size if image is not None else 0
+async def _sizes(world: World, container: Container) -> dict[str, int]:
+    image, written = world.client.get(Image, SCOPE, container.spec.image), await sizes.of_container(world, container)
+    return {"SizeRw": written, "SizeRootFs": written + (image.spec.size if image is not None else 0)}

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gureum import __version__
+from gureum.docker import sizes
 from gureum.docker.call import Call, operation
 from gureum.docker.errors import bad_parameter
 from gureum.docker.events import Events
@@ -173,7 +174,10 @@ async def info(call: Call) -> None:
 
 @operation("GET", "/system/df")
 async def disk_usage(call: Call) -> None:
-    images = call.client.all(Image, SCOPE)
+    images, volumes = call.client.all(Image, SCOPE), call.client.all(Volume, SCOPE)
+    containers = call.client.all(Container, SCOPE)
+    written = {one.meta.name: await sizes.of_container(call.world, one) for one in containers}
+    filled = {one.meta.name: await sizes.of_volume(call.world, one) for one in volumes}
     await call.send(
         200,
         {
@@ -189,18 +193,19 @@ async def disk_usage(call: Call) -> None:
             "Containers": [
                 {
                     "Id": one.meta.name, "Names": [f"/{one.spec.name}"], "Image": str(one.spec.config.get("Image") or ""), "ImageID": one.spec.image,
-                    "Command": " ".join(one.spec.args), "Created": int(one.meta.created), "Ports": [], "SizeRw": 0, "SizeRootFs": 0, "Labels": {},
+                    "Command": " ".join(one.spec.args), "Created": int(one.meta.created), "Ports": [], "SizeRootFs": 0, "Labels": {},
+                    "SizeRw": written[one.meta.name],
                     "State": one.status.state, "Status": one.status.state, "HostConfig": {"NetworkMode": "bridge"},
                     "NetworkSettings": {"Networks": {}}, "Mounts": [],
                 }
-                for one in call.client.all(Container, SCOPE)
+                for one in containers
             ],
             "Volumes": [
                 {
                     "Name": one.meta.name, "Driver": "local", "Mountpoint": "", "Labels": one.spec.labels or None, "Scope": "local", "Options": None,
-                    "UsageData": {"Size": -1, "RefCount": len(call.client.by(Container, SCOPE, "volume", one.meta.name))},
+                    "UsageData": {"Size": filled[one.meta.name], "RefCount": len(call.client.by(Container, SCOPE, "volume", one.meta.name))},
                 }
-                for one in call.client.all(Volume, SCOPE)
+                for one in volumes
             ],
             "BuildCache": [],
         },

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from gureum.docker import find
+from gureum.docker import find, sizes
 from gureum.docker.call import Call, operation
 from gureum.docker.container_create import check_volume_name
 from gureum.docker.container_run import label_matches
@@ -114,11 +114,13 @@ async def prune_volumes(call: Call) -> None:
     """Docker: VolumePrune: those without a name that nobody uses; with all=true also those with one."""
     wanted = call.filters()
     everything = (wanted.pop("all", ["false"]))[0] in ("true", "1") or call.version < (1, 42)
-    removed = []
+    removed, freed = [], 0
     for volume in call.client.all(Volume, SCOPE):
         used = call.client.by(Container, SCOPE, "volume", volume.meta.name)
         if used or not (everything or volume.spec.anonymous) or not label_matches(volume.spec.labels, wanted):
             continue
+        size = await sizes.of_volume(call.world, volume)
         await remove_now(call, volume)
+        freed += size
         removed.append(volume.meta.name)
-    await call.send(200, {"VolumesDeleted": removed or None, "SpaceReclaimed": 0})
+    await call.send(200, {"VolumesDeleted": removed or None, "SpaceReclaimed": freed})

@@ -232,3 +232,14 @@ def _saved(layer: bytes, config: Any) -> bytes:
             entry.size = len(content)
             tar.addfile(entry, io.BytesIO(content))
     return made.getvalue()
+
+
+def test_what_containers_and_volumes_take_of_the_disk_is_told(docker: Docker) -> None:
+    writing = (
+        "dd if=/dev/zero of=/big bs=1024 count=3000; dd if=/dev/zero of=/v/big bs=1024 count=2000; ln /v/big /v/same"
+    )
+    docker("run", "--name", "writer", "-v", "filled:/v", BUSYBOX, "sh", "-c", writing)
+    assert docker("ps", "-as", "-f", "name=writer", "--format", "{{.Size}}").startswith("3.07MB (virtual ")
+    assert "2.048MB" in docker("system", "df", "--format", "{{.Type}} {{.Size}}").partition("Local Volumes")[2]
+    docker("rm", "writer")
+    assert "Total reclaimed space: 2.048MB" in docker("volume", "prune", "-af")
