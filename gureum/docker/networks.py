@@ -87,6 +87,14 @@ def _members(call: Call, network: Network) -> dict[str, Any]:
     return found
 
 
+_NOT_BUILT = {
+    "EnableIPv6": "networks with IPv6",
+    "ConfigOnly": "networks that are a configuration for others (--config-only)",
+    "ConfigFrom": "networks made of the configuration of others (--config-from)",
+    "Ingress": "swarm's network for published ports (--ingress)",
+}
+
+
 @operation("GET", "/networks")
 async def list_networks(call: Call) -> None:
     await _ensure(call)
@@ -135,8 +143,14 @@ async def create_network(call: Call) -> None:
         if driver in ("macvlan", "ipvlan", "overlay", "host", "null"):
             raise not_built(f"networks with the driver {driver}")
         raise not_found(f"could not find plugin {driver} in v1 plugin registry: plugin not found")
-    if body.get("EnableIPv6"):
-        raise not_built("networks with IPv6")
+    for key, what in _NOT_BUILT.items():
+        if body.get(key):
+            raise not_built(what)
+    if body.get("EnableIPv4") is False:
+        raise not_built("networks without IPv4")
+    planner = str((body.get("IPAM") or {}).get("Driver") or "default")
+    if planner != "default":
+        raise not_found(f"could not find plugin {planner} in v1 plugin registry: plugin not found")
     network_id = secrets.token_hex(32)
     wished = ((body.get("IPAM") or {}).get("Config") or [{}])[0] or {}
 

@@ -243,3 +243,10 @@ def test_what_containers_and_volumes_take_of_the_disk_is_told(docker: Docker) ->
     assert "2.048MB" in docker("system", "df", "--format", "{{.Type}} {{.Size}}").partition("Local Volumes")[2]
     docker("rm", "writer")
     assert "Total reclaimed space: 2.048MB" in docker("volume", "prune", "-af")
+
+
+def test_networks_of_kinds_that_are_not_built_are_refused(docker: Docker) -> None:
+    for words in (("--config-only",), ("--ingress",), ("--ipv4=false",), ("--ipv6",)):
+        assert "NotImplemented: " in docker.fails("network", "create", *words, "refused")
+    assert "could not find plugin mine" in docker.fails("network", "create", "--ipam-driver", "mine", "refused")
+    assert docker("network", "ls", "-qf", "name=refused") == ""
