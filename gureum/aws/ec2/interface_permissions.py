@@ -25,7 +25,8 @@ _ACCOUNT = re.compile(r"\d{12}", re.ASCII)
 
 @operation("CreateNetworkInterfacePermission")
 async def create_network_interface_permission(call: Call) -> Result:
-    """AWS: ec2 CreateNetworkInterfacePermission: to attach it; to associate addresses with it is not built. InvalidPermission.Duplicate."""
+    """AWS: ec2 CreateNetworkInterfacePermission: to attach it; to associate addresses with it is not built. InvalidPermission.Duplicate,
+    OperationNotPermitted for the owner's own account."""
     params = call.params
     interface = ids.find(call, NetworkInterface, ids.INTERFACE, params["NetworkInterfaceId"])
     check_not_managed(interface)
@@ -34,7 +35,9 @@ async def create_network_interface_permission(call: Call) -> Result:
     if ids.choice(params, "Permission", "INSTANCE-ATTACH", "EIP-ASSOCIATE") == "EIP-ASSOCIATE":
         raise ids.not_built("CreateNetworkInterfacePermission of EIP-ASSOCIATE")
     account = ids.need(call, "AwsAccountId")
-    if _ACCOUNT.fullmatch(account) is None or account == call.account:
+    if account == call.account:
+        raise AwsError("OperationNotPermitted", "The account owns the network interface.")
+    if _ACCOUNT.fullmatch(account) is None:
         raise ids.invalid(f"Value ({account}) for parameter awsAccountId is invalid.")
     if any(
         one.spec.account == account for one in call.by(NetworkInterfacePermission, "interface", interface.meta.name)
@@ -81,7 +84,8 @@ def _show(one: NetworkInterfacePermission) -> dict[str, Any]:
         "NetworkInterfaceId": one.spec.interface,
         "AwsAccountId": one.spec.account,
         "Permission": one.spec.permission,
-        "PermissionState": {"State": "granted"},
+        # In capitals, whatever AWS's model says: so Terraform's provider waits for it.
+        "PermissionState": {"State": "GRANTED"},
     }
 
 
