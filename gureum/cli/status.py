@@ -65,10 +65,11 @@ def show(home: Home, supervisor: dict[str, Any], cloud: dict[str, Any]) -> str:
     for process in supervisor["processes"]:
         restarts = f", started again {process['restarts']} times" if process["restarts"] else ""
         why = f": {process['why']}" if process["why"] else ""
+        pid = f", pid {process['pid']}" if process["pid"] else ""
         rows.append(
             (
                 process["name"],
-                f"{process['state']} for {duration(now - process['since'])}, pid {process['pid']}{restarts}{why}",
+                f"{process['state']} for {duration(now - process['since'])}{pid}{restarts}{why}",
             )
         )
     if "error" in cloud:

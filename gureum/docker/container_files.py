@@ -11,7 +11,7 @@ import msgspec
 
 from gureum.docker import find
 from gureum.docker.blobs import COPY_BYTES, SHA, copy_hashed
-from gureum.docker.call import Call, operation
+from gureum.docker.call import Call, operation, patiently
 from gureum.docker.errors import DockerError, bad_parameter, not_found
 from gureum.docker.events import Events
 from gureum.docker.image_load import apply_change, make_image, receive
@@ -39,7 +39,7 @@ async def _ask(call: Call, container: Container, verb: str, **more: str) -> dict
     name = core_name(container.meta.name)
     request = {"op": "root_files", "name": name, "digest": container.spec.digest, "verb": verb, **more}
     try:
-        return await call.world.link.ask(request, 3600.0)
+        return await patiently(lambda: call.world.link.ask(request, 3600.0))
     except PortError as refused:
         if refused.why.startswith("Could not find the file"):
             raise not_found(f"{refused.why} {call.args['id']}") from refused
