@@ -7,8 +7,9 @@ Everything runs in a network namespace of its own, on loopback: two targets (HAP
 and wrk with 64 kept-alive connections. Proxies take turns, so that what else the machine does hits all; a ratio is the median over the rounds.
 
     by hand         frontend, backend, two servers
-    by hand, equal  what somebody would write who wants the same: X-Forwarded-For, -Proto, -Port, a trace id of AWS's form where none came, a map
-                    of rules, and a line with the same fields to the same sort of socket, which is read and thrown away
+    by hand, equal  what somebody would write who wants the same: X-Forwarded-For, -Proto, -Port, a trace id of AWS's form where none came, names
+                    of headers spelled as AWS spells them, a map of rules, and a line with the same fields to the same sort of socket, which is
+                    read and thrown away
     ALB             what gureum runs: all of AWS's headers, checks, error pages, its lines counted for metrics as the agent does
     ALB, log        and each line made a record and a line of AWS's access log, as where a load balancer's attributes ask for it
     ALB, 100 rules  the same with a hundred rules of two conditions before the one that matches
@@ -41,6 +42,7 @@ import msgspec
 from gureum.core.access_log_lines import RequestLines, request_line
 from gureum.core.request_sums import RequestSums
 from gureum.drivers.haproxy import HaproxyProxies
+from gureum.drivers.haproxy_headers import SPELLINGS
 from gureum.drivers.haproxy_log_format import HEAD, HTTP_FIELDS
 from gureum.drivers.haproxy_process import uid_of
 from gureum.ports.proxies import (
@@ -86,7 +88,11 @@ def hand_config(port: int, log: str = "", rules: str = "") -> str:
   use_backend %[path,map_beg({rules},b)]
 """
     servers = "".join(f"  server s{n} {one.address}:80\n" for n, one in enumerate(TARGETS))
-    return f"{LIMITS}frontend f\n  bind {ADDRESS}:{port}\n{logging if log else ''}  default_backend b\nbackend b\n{servers}"
+    spelled = "global\n" + "".join(f"  h1-case-adjust {name.lower()} {name}\n" for name in SPELLINGS)
+    if not log:
+        return f"{LIMITS}frontend f\n  bind {ADDRESS}:{port}\n  default_backend b\nbackend b\n{servers}"
+    front = f"frontend f\n  bind {ADDRESS}:{port}\n{logging}  default_backend b\n"
+    return f"{spelled}{LIMITS}{front}backend b\n  option h1-case-adjust-bogus-server\n{servers}"
 
 
 def traefik(folder: Path, port: int) -> list[str]:
