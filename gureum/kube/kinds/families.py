@@ -7,6 +7,7 @@ from gureum.kube.kinds import (
     addresses,
     certificates,
     configuration,
+    jobs,
     pods,
     scaling,
     services,
@@ -27,6 +28,7 @@ RULES: dict[str, Rules] = {
     **services.RULES,
     **volumes.RULES,
     **workloads.RULES,
+    **jobs.RULES,
     **{
         name: Rules()
         for name in (
