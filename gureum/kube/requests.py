@@ -140,7 +140,7 @@ def target_of(path: str, find: Find) -> Target:
         subresource = kind.subresource(rest[2])
         if subresource is None:
             raise no_such_path()
-    if len(rest) > 3:
+    if len(rest) > 3 and rest[2] != "proxy":  # what is behind a proxy has paths of its own
         raise no_such_path()
     return Target(kind, namespace, name, subresource)
 

@@ -19,16 +19,16 @@ v1
   Event                     events                     ev      N -   -
   LimitRange                limitranges                limits  N -   -
   Namespace                 namespaces                 ns      C -   status,finalize       create,delete,get,list,patch,update,watch
-  Node                      nodes                      no      C -   status
+  Node                      nodes                      no      C -   status,proxy
   PersistentVolumeClaim     persistentvolumeclaims     pvc     N -   status
   PersistentVolume          persistentvolumes          pv      C -   status
-  Pod                       pods                       po      N all status,binding,eviction,ephemeralcontainers,resize,log,exec,attach,portforward
+  Pod                       pods                       po      N all status,binding,eviction,ephemeralcontainers,resize,log,exec,attach,portforward,proxy
   PodTemplate               podtemplates               -       N -   -
   ReplicationController     replicationcontrollers     rc      N all status,scale
   ResourceQuota             resourcequotas             quota   N -   status
   Secret                    secrets                    -       N -   -
   ServiceAccount            serviceaccounts            sa      N -   token
-  Service                   services                   svc     N all status
+  Service                   services                   svc     N all status,proxy
 apps/v1
   ControllerRevision        controllerrevisions        -       N -   -
   DaemonSet                 daemonsets                 ds      N all status
@@ -112,6 +112,7 @@ _SUBRESOURCES = {
     "finalize": ("", "", "", ("update",)),
     "log": ("", "", "", ("get",)),
     "portforward": ("PodPortForwardOptions", "", "v1", ("create", "get")),
+    "proxy": ("", "", "v1", ("create", "delete", "get", "patch", "update")),
     "resize": ("", "", "", _CHANGES),
     "scale": ("Scale", "autoscaling", "v1", _CHANGES),
     "status": ("", "", "", _CHANGES),
@@ -121,7 +122,7 @@ _SUBRESOURCES = {
 
 def subresource(name: str, kind: str) -> Subresource:
     own, group, version, verbs = _SUBRESOURCES[name]
-    return Subresource(name, own or kind, verbs, group, version)
+    return Subresource(name, own or (f"{kind}ProxyOptions" if name == "proxy" else kind), verbs, group, version)
 
 
 @cache

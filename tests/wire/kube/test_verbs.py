@@ -151,6 +151,16 @@ def test_what_runs_nowhere_says_so(kubectl, pod):
         )
 
 
+def test_nothing_is_proxied_and_that_is_said(kubectl, pod):
+    for path in (
+        "nodes/n1/proxy/metrics",
+        f"namespaces/default/pods/{pod}/proxy/",
+        "namespaces/default/services/s/proxy",
+    ):
+        refused = kubectl.run("get", "--raw", f"/api/v1/{path}", check=False)
+        assert "the subresource proxy is not built" in refused.stderr, refused.stderr
+
+
 def test_configurations_of_folders_are_applied(kubectl, tmp_path):
     (tmp_path / "kustomization.yaml").write_text("namePrefix: k-\nconfigMapGenerator: [{name: g, literals: [a=b]}]\n")
     assert "configmap/k-g-" in kubectl("apply", "-k", str(tmp_path))
