@@ -92,7 +92,7 @@ authorization.k8s.io/v1
   SelfSubjectAccessReview   selfsubjectaccessreviews   -       C -   -                     create
   SelfSubjectRulesReview    selfsubjectrulesreviews    -       C -   -                     create
   SubjectAccessReview       subjectaccessreviews       -       C -   -                     create
-"""
+"""  # noqa: E501
 # Singular names are the kind in lower case. Storage of what two groups show is the first one's.
 _SHARED = {("events.k8s.io", "events"): "core/events"}
 GROUP_ORDER = (
