@@ -13,7 +13,7 @@ import msgspec
 from gureum.core.world import World
 from gureum.docker import shapes
 from gureum.docker.blobs import Blobs
-from gureum.docker.call import commit
+from gureum.docker.call import commit, patiently
 from gureum.docker.errors import bad_parameter, server_error
 from gureum.docker.kinds import SCOPE, Image, ImageSpec, Layer
 from gureum.engine.client import Transaction
@@ -91,7 +91,8 @@ async def take(
         needed = [config_digest, *(one.blob for one in layers)]
         await asyncio.to_thread(blobs.layout, folder, manifest_digest, needed)
         try:
-            told = await world.link.ask({"op": "import", "path": str(folder), "form": "oci", "held": True}, IMPORT_S)
+            asked = {"op": "import", "path": str(folder), "form": "oci", "held": True}
+            told = await patiently(lambda: world.link.ask(asked, IMPORT_S))
         except PortError as refused:
             raise server_error(f"failed to register layer: {refused.why}") from refused
 
