@@ -95,10 +95,16 @@ class Step(msgspec.Struct, frozen=True):
     late: bool = False
 
 
+_OF_LOGS = ("access_logs.", "connection_logs.", "health_check_logs.")
+"""Where lines go is nothing to the proxy, which tells of everything anyway."""
+
+
 def shape(spec: ProxySpec) -> ProxySpec:
     """What of a wish cannot be changed at run time: two wishes of one shape differ in servers and in further certificates only."""
+    read = {key: value for key, value in spec.attributes.items() if not key.startswith(_OF_LOGS)}
     return msgspec.structs.replace(
         spec,
+        attributes=read,
         groups=tuple(msgspec.structs.replace(group, servers=()) for group in spec.groups),
         listeners=tuple(
             msgspec.structs.replace(listener, certificates=listener.certificates[:1]) for listener in spec.listeners

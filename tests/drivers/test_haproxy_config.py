@@ -284,6 +284,10 @@ def test_a_change_of_servers_needs_no_reload_and_any_other_does() -> None:
     assert [step.text for step in back] == ["set server tg-a/i-2:80 state maint", "del server tg-a/i-2:80"]
     assert plan(old, spec(Rule(1, FixedResponse(200))), {}) is None
     assert plan(old, spec(attributes={"idle_timeout.timeout_seconds": "9"}), {}) is None
+    # Where lines go is nothing to the proxy: no reload.
+    logged = spec(attributes={"access_logs.s3.enabled": "true", "connection_logs.s3.bucket": "b"})
+    assert plan(old, logged, {}) == plan(logged, old, {}) == []
+    assert haproxy_config.render(old, HOST) == haproxy_config.render(logged, HOST)
 
 
 @pytest.mark.parametrize(
