@@ -30,6 +30,8 @@ class User(msgspec.Struct, frozen=True):
 
 
 ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
+STRANGER = User("")
+"""Who comes with a certificate that is not of the cluster's authority."""
 
 
 class Request(msgspec.Struct):

@@ -18,7 +18,7 @@ from gureum.kube.bodies import LIMIT_BODY_BYTES
 from gureum.kube.clusters import DEFAULT, Clusters
 from gureum.kube.errors import StatusError, no_such_path
 from gureum.kube.management import CLUSTERS, Management, concerns
-from gureum.kube.requests import Request, Response, User, parse_query
+from gureum.kube.requests import STRANGER, Request, Response, User, parse_query
 
 LIMIT_BODIES_BYTES = 64 * 1024 * 1024
 COMPRESSED_FROM_BYTES = 128 * 1024
@@ -187,14 +187,16 @@ def _header_lines(response: Response) -> list[tuple[bytes, bytes]]:
 
 
 def peer_of(certificate: dict[str, Any] | None, authority: str) -> User | None:
-    """Who the client's certificate names (ssl.SSLSocket.getpeercert): its common name, and organisations as groups. None when it is another
+    """Who the client's certificate names (ssl.SSLSocket.getpeercert): its common name, and organisations as groups. STRANGER when it is another
     cluster's: TLS only says that one of the authorities has issued it. `authority`: the common name of the cluster's."""
-    if not certificate or _names(certificate, "issuer").get("commonName") != [authority]:
+    if not certificate:
         return None
+    if _names(certificate, "issuer").get("commonName") != [authority]:
+        return STRANGER
     found = _names(certificate, "subject")
     names = found.get("commonName", [])
     groups = (*found.get("organizationName", ()), "system:authenticated")
-    return User(names[0], groups) if names else None
+    return User(names[0], groups) if names else STRANGER
 
 
 def _names(certificate: dict[str, Any], whose: str) -> dict[str, list[str]]:

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 from gureum.kube.access.rbac import Act, Rbac
 from gureum.kube.access.tokens import Tokens
 from gureum.kube.errors import StatusError, details_of, unauthorized
-from gureum.kube.requests import ANONYMOUS, Request, Target, User
+from gureum.kube.requests import ANONYMOUS, STRANGER, Request, Target, User
 
 AUTHENTICATED = "system:authenticated"
 
@@ -37,7 +37,7 @@ class Entrance:
             if user is None:
                 raise unauthorized()
             return user
-        if scheme:
+        if scheme or request.peer == STRANGER:
             raise unauthorized()
         return request.peer or ANONYMOUS
 
