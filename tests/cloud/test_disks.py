@@ -210,7 +210,7 @@ def test_a_copy_of_a_volume_in_use_has_its_files(cloud: Cloud, ec2: Any, machine
 def test_a_running_machine_gets_another_root(cloud: Cloud, ec2: Any, machine: dict[str, Any]) -> None:
     name = machine["InstanceId"]
     root = next(one["Ebs"]["VolumeId"] for one in machine["BlockDeviceMappings"] if one["DeviceName"] == "/dev/xvda")
-    sh(cloud, machine, "echo data > /volumes/sdb/beside; sync")
+    sh(cloud, machine, "echo mine > /precious; echo data > /volumes/sdb/beside; sync")
     snapshot = ec2.create_snapshot(VolumeId=root)["SnapshotId"]
     ec2.get_waiter("snapshot_completed").wait(SnapshotIds=[snapshot], WaiterConfig={"Delay": 1})
 
@@ -230,7 +230,7 @@ def test_a_running_machine_gets_another_root(cloud: Cloud, ec2: Any, machine: di
     assert sh(cloud, machine, "ls /precious 2>/dev/null || echo gone; cat /volumes/sdb/beside") == "gone\ndata\n"
     assert volume_of(ec2, root)["State"] == "available"
     third = replace(SnapshotId=snapshot, DeleteReplacedRootVolume=True)
-    assert sh(cloud, machine, "cat /precious") == "mine\n"
+    until(lambda: cloud.inside(name, "cat", "/precious").stdout == "mine\n")
     until(lambda: not ec2.describe_volumes(Filters=[{"Name": "volume-id", "Values": [second]}])["Volumes"])
     assert replace(VolumeId=root, DeleteReplacedRootVolume=True) == root
     until(lambda: not ec2.describe_volumes(Filters=[{"Name": "volume-id", "Values": [third]}])["Volumes"])
