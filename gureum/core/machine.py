@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Literal, cast
 
 import msgspec
@@ -96,6 +97,7 @@ class Machine:
         self._kinds: dict[str, dict[str, Desired]] = {}
         self._users: dict[str, set[str]] = {}
         self._waiting: dict[str, set[str]] = {}
+        self._worked_on: dict[str, Desired] = {}
 
     def wish(self, desired: Desired) -> None:
         """This is wanted now, in this form."""
@@ -137,8 +139,17 @@ class Machine:
         self._waiting.setdefault(id_, set()).add(who)
         raise Retry(f"waits for {id_}" + (f": {status.reason}" if status and status.reason else ""), WAIT_LIMIT_S)
 
+    @contextmanager
+    def working_on(self, desired: Desired) -> Iterator[None]:
+        """What is told of it meanwhile speaks of this spec, also when another is wished before the work is done."""
+        self._worked_on[desired.id] = desired
+        try:
+            yield
+        finally:
+            del self._worked_on[desired.id]
+
     def set_status(self, id_: str, phase: Phase, reason: str = "", data: dict[str, Any] | None = None) -> None:
-        desired = self.desired.get(id_) or self.leaving.get(id_)
+        desired = self._worked_on.get(id_) or self.desired.get(id_) or self.leaving.get(id_)
         if desired is None:
             return
         before = self.status.get(id_)

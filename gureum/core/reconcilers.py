@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from gureum.core.answers import AnswerKinds
@@ -55,13 +56,22 @@ class Reconcilers:
 
     async def work(self, id_: str) -> None:
         machine = self._machine
-        reconcile, teardown = self._table[id_.split("/", 1)[0]]
-        try:
-            if id_ in machine.desired:
-                await reconcile(id_, machine.desired[id_].spec)
-            elif id_ in machine.leaving and not machine.users(id_):
-                await teardown(id_, machine.leaving[id_].spec)
+        desired = machine.desired.get(id_)
+        leaving = machine.leaving.get(id_)
+        if desired is not None:
+            with machine.working_on(desired), self._failures_told(id_):
+                await self._table[desired.kind][0](id_, desired.spec)
+        elif leaving is not None and not machine.users(id_):
+            with machine.working_on(leaving), self._failures_told(id_):
+                await self._table[leaving.kind][1](id_, leaving.spec)
                 machine.forget(id_)
+
+    @contextmanager
+    def _failures_told(self, id_: str) -> Iterator[None]:
+        """What a handler raises is the status of its object, and Retry or Broken to the loop."""
+        machine = self._machine
+        try:
+            yield
         except Later:
             raise
         except Retry as retry:

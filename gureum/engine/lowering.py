@@ -77,7 +77,9 @@ class Lowering:
         return [one for made in self._made.values() for one in made.values()]
 
     def of(self, key: str) -> list[Desired]:
-        """What face object `key` is lowered to now."""
+        """What face object `key` is lowered to now, whatever has been put off."""
+        if key in self._due:
+            self._lower_due()
         return list(self._made.get(key, {}).values())
 
     def relower(self, keys: Iterable[str]) -> None:

@@ -219,7 +219,7 @@ def test_a_running_machine_gets_another_root(cloud: Cloud, ec2: Any, machine: di
         ids = [task["ReplaceRootVolumeTaskId"]]
         look = lambda: ec2.describe_replace_root_volume_tasks(ReplaceRootVolumeTaskIds=ids)["ReplaceRootVolumeTasks"][0]  # noqa: E731
         until(lambda: look()["TaskState"] == "succeeded")
-        until(lambda: cloud.inside(name, "true").returncode == 0)
+        assert cloud.inside(name, "true").returncode == 0
         (now,) = ec2.describe_instances(InstanceIds=[name])["Reservations"][0]["Instances"]
         assert (now["State"]["Name"], now["PrivateIpAddress"]) == ("running", machine["PrivateIpAddress"])
         return str(
@@ -230,7 +230,7 @@ def test_a_running_machine_gets_another_root(cloud: Cloud, ec2: Any, machine: di
     assert sh(cloud, machine, "ls /precious 2>/dev/null || echo gone; cat /volumes/sdb/beside") == "gone\ndata\n"
     assert volume_of(ec2, root)["State"] == "available"
     third = replace(SnapshotId=snapshot, DeleteReplacedRootVolume=True)
-    until(lambda: cloud.inside(name, "cat", "/precious").stdout == "mine\n")
+    assert sh(cloud, machine, "cat /precious") == "mine\n"
     until(lambda: not ec2.describe_volumes(Filters=[{"Name": "volume-id", "Values": [second]}])["Volumes"])
     assert replace(VolumeId=root, DeleteReplacedRootVolume=True) == root
     until(lambda: not ec2.describe_volumes(Filters=[{"Name": "volume-id", "Values": [third]}])["Volumes"])

@@ -226,6 +226,35 @@ def test_an_images_stop_signal_is_taken_in_all_its_forms(text: str, number: int)
     asyncio.run(run())
 
 
+def test_what_is_told_of_an_earlier_wish_is_not_taken_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        agent, at_work, go_on = Agent(), asyncio.Event(), asyncio.Event()
+        volumes = agent.ports.volumes
+        attach = volumes.devices
+
+        async def slow(name: str) -> Any:
+            at_work.set()
+            await go_on.wait()
+            return await attach(name)
+
+        monkeypatch.setattr(volumes, "devices", slow)
+        first, second = (machine(boot=boot) for boot in (1, 2))
+        wished = version_of(next(one.spec for one in second if one.kind == "Container"))
+        await agent.service.start()
+        agent.service.sync([network(), group(), *first])
+        await asyncio.wait_for(at_work.wait(), 10)
+        agent.service.sync([network(), group(), *second])
+        go_on.set()
+        await agent.until(lambda: agent.service.machine.kept.get("boot/i-1", "").startswith("2 "))
+        await agent.until(lambda: agent.status["Container/i-1"].version == wished)
+        ready = [one for one in agent.told if one.id == "Container/i-1" and one.phase == "ready"]
+        assert all(one.data["run"] == 2 for one in ready if one.version == wished)
+        assert {one.data["run"] for one in ready} == {1, 2}
+        await agent.service.close()
+
+    asyncio.run(run())
+
+
 def test_full_disk_does_not_keep_a_machine_from_ending(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its end is what gives the disk room."""
 

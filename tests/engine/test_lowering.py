@@ -95,3 +95,24 @@ def test_a_service_loaded_later_is_lowered_then_and_kept_true() -> None:
         assert machine.asked[-1] == ([], ["Count/s"])
 
     asyncio.run(run())
+
+
+def test_what_an_object_is_lowered_to_is_told_of_its_present_form_also_while_the_work_is_put_off() -> None:
+    async def run() -> None:
+        at = client()
+        put_off: list[Any] = []
+        asked: list[Any] = []
+        lowering = Lowering(
+            at, {"test.Shelf": lower_shelf}, lambda changed, removed: asked.append(changed), put_off.append
+        )
+        await create(at, shelf("s"), box("a", "s"))
+        assert len(put_off) == 1
+        assert [one.spec for one in lowering.of(key_of(shelf("s")))] == [Count(("a",))]
+        assert len(asked) == 1
+        put_off.pop()()
+        assert len(asked) == 1
+        await create(at, box("b", "s"))
+        assert len(put_off) == 1
+        assert [one.spec for one in lowering.of(key_of(shelf("s")))] == [Count(("a", "b"))]
+
+    asyncio.run(run())
