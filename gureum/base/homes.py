@@ -84,7 +84,7 @@ class Home(msgspec.Struct, frozen=True):
 
     @property
     def supervisor_socket(self) -> Path:
-        """Where the supervisor answers (see gureum/supervisor.py)."""
+        """Where the supervisor answers (see gureum/supervisor/)."""
         return self.run / "supervisor.sock"
 
     @property

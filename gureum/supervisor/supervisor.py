@@ -1,34 +1,9 @@
-"""The supervisor: starts the agent and the daemon, restarts what dies, keeps their sockets meanwhile.
-
-    gureum up ──► supervisor ──► agent     DNS, metadata, the machine      (`python -m gureum.agent`)
-                             └─► daemon    APIs, store, controllers        (`python -m gureum.daemon`)
-
-It is one thread around one selector, and imports little: it is the process that must never be in need of anything.
-It knows nothing of what its children do; it is told by them that they are `ready` (see base/supervised.py) and asked by
-others over `<run>/supervisor.sock` (SOCK_SEQPACKET, a JSON object per datagram):
-
-    {"op": "put", "owner", "name"} + a socket, {"op": "get", "owner"}, {"op": "remove", "owner", "name"}   base/fd_store.py
-    {"op": "status"}                          one answer
-    {"op": "wait"}                            answers when all are ready
-    {"op": "restart", "processes": [...]}     new processes (from the code that is installed now); answers when they are ready
-    {"op": "down"}                            stops all and tears the machine down; answers when done
-    While one waits, {"progress": "..."} comes; the last word is {"ok": true, ...} or {"error": "..."}.
-
-Invariants
-- One supervisor per home: it holds a lock in the run folder for its whole life.
-- A child lives no longer than its supervisor: the pipe GUREUM_LIFE_FD ends with it, and the next supervisor ends what still runs.
-- SIGTERM to a child means: stop serving, leave the machine as it is. Only `down` tears the machine down, by asking the
-  agent (`{"op": "down"}` on `<run>/agent.sock`), or, when there is none to ask, by `python -m gureum.agent --teardown`.
-"""
+"""What the supervisor does: one thread around one selector. Its life: "starting" (or "restarting") → "running" → "going down" → "down"."""
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import errno
-import json
 import os
-import resource
 import selectors
 import signal
 import socket
@@ -37,60 +12,20 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from gureum.base.log_files import log, open_log, rotate
-from gureum.base.predecessors import end_predecessors, note_children, take_lock
+from gureum.base.log_files import log, rotate
+from gureum.base.predecessors import note_children
+from gureum.supervisor.control import Answer, Client, Control, KeptSockets
+from gureum.supervisor.process import FIRST_DELAY_S, Process, start
 
-FIRST_DELAY_S = 0.1
-LONGEST_DELAY_S = 10.0
-# A child that served this long did not die of its start: its back-off begins anew.
-STEADY_S = 30.0
 # Since the child's last word (progress) before it was ready.
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 15.0
 TEARDOWN_TIMEOUT_S = 60.0
 ROTATE_EVERY_S = 30.0
-LIMIT_MESSAGE_BYTES = 65536
-LIMIT_SOCKETS = 2000
-LIMIT_CLIENTS = 200
-PR_SET_CHILD_SUBREAPER = 36
-
-BUSY_EXIT = 3
-Answer = Callable[[dict[str, Any]], None]
-
-
-class Process:
-    """A child: how to start it, what it is doing. State: "starting", "ready", "waiting" (to start again), "stopped"."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.pid = 0
-        self.state = "stopped"
-        self.since = time.time()
-        self.restarts = 0
-        self.delay_s = FIRST_DELAY_S
-        self.deadline = 0.0
-        self.why = ""
-        self.pipe = -1
-        self.heard = b""
-        self.wanted = True
-
-    def become(self, state: str) -> None:
-        self.state, self.since = state, time.time()
-        log("process", name=self.name, state=state, pid=self.pid, why=self.why)
-
-    def show(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "pid": self.pid,
-            "state": self.state,
-            "since": self.since,
-            "restarts": self.restarts,
-            "why": self.why,
-        }
 
 
 class Supervisor:
-    """All state of the supervisor. `options`: see `main`."""
+    """`options`: see __main__.py. `waiting`: who is told when all runs."""
 
     def __init__(self, options: dict[str, Any], lock: int, waiting: list[Answer], *, adopting: bool) -> None:
         self.home: str = options["home"]
@@ -103,7 +38,7 @@ class Supervisor:
         self.adopting = adopting
         self.started = time.time()
         self.phase = "starting"
-        self.sockets: dict[tuple[str, str], int] = {}
+        self.sockets = KeptSockets()
         self.waiting = waiting
         self.next_rotation = time.monotonic() + ROTATE_EVERY_S
         # In a simulation the daemon holds the agent's part too.
@@ -111,23 +46,9 @@ class Supervisor:
         self.selector = selectors.DefaultSelector()
         self.life, self.life_end = os.pipe()
         os.set_inheritable(self.life, True)
-        self.listener = self.listen()
+        self.control = Control(f"{self.run}/supervisor.sock", self.selector, self.obey)
         self.asked_to_end = False
         self.watch_signals()
-
-    # Set-up
-
-    def listen(self) -> socket.socket:
-        path = f"{self.run}/supervisor.sock"
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        listener.bind(path)
-        os.chmod(path, 0o600)
-        listener.listen(64)
-        listener.setblocking(False)
-        self.selector.register(listener, selectors.EVENT_READ, self.accept)
-        return listener
 
     def watch_signals(self) -> None:
         """Signals arrive as numbers in a pipe: nothing runs at unexpected moments."""
@@ -190,45 +111,26 @@ class Supervisor:
         read, write = os.pipe()
         os.set_blocking(read, False)
         os.set_inheritable(write, True)
-        module = "simulated" if self.simulate else process.name
-        process.pid = self.start([sys.executable, "-P", "-m", f"{self.package}.{module}"], process.name, write)
+        pid = self.start(process.name, "simulated" if self.simulate else process.name, ready=write)
         os.close(write)
-        process.pipe, process.heard, process.why = read, b"", ""
-        process.deadline = time.monotonic() + START_TIMEOUT_S
+        process.begin(pid, read, START_TIMEOUT_S)
         self.selector.register(read, selectors.EVENT_READ, lambda: self.hear(process))
-        process.become("starting")
         note_children(self.run, [one.pid for one in self.processes if one.pid])
 
-    def start(self, command: list[str], name: str, ready: int = -1) -> int:
-        """A child in a session of its own, with its log as output. `-P`: no import from the current folder."""
-        # Threads share the interpreter's lock anyway; heaps of their own would cost the agent 7 MiB.
-        environment = {
-            "MALLOC_ARENA_MAX": "1",
-            **os.environ,
+    def start(self, name: str, module: str, *args: str, ready: int = -1) -> int:
+        """Runs a module of the package as the child `name`, which says by the descriptor `ready` how far it is.
+
+        `-P`: no import from the current folder.
+        """
+        added = {
             "GUREUM_HOME": self.home,
             "GUREUM_LIFE_FD": str(self.life),
             "GUREUM_PROCESS": name,
             "GUREUM_SUPERVISOR": f"{self.run}/supervisor.sock",
+            **({"GUREUM_READY_FD": str(ready)} if ready >= 0 else {}),
         }
-        if ready >= 0:
-            environment["GUREUM_READY_FD"] = str(ready)
-        output = 2 if self.foreground else open_log(f"{self.home}/logs/{name}.log")
-        try:
-            return os.posix_spawn(
-                command[0],
-                command,
-                environment,
-                file_actions=[
-                    (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
-                    (os.POSIX_SPAWN_DUP2, output, 1),
-                    (os.POSIX_SPAWN_DUP2, output, 2),
-                ],
-                setsid=True,
-                setsigdef=[signal.SIGHUP],
-            )
-        finally:
-            if output != 2:
-                os.close(output)
+        log_file = "" if self.foreground else f"{self.home}/logs/{name}.log"
+        return start([sys.executable, "-P", "-m", f"{self.package}.{module}", *args], added, log_file)
 
     def hear(self, process: Process) -> None:
         """Words of a child on its way to be ready."""
@@ -236,10 +138,7 @@ class Supervisor:
         if not data:
             self.hang_up(process)
             return
-        process.heard += data
-        *lines, process.heard = process.heard.split(b"\n")
-        for line in lines:
-            word, _, text = line.decode(errors="replace").partition(" ")
+        for word, text in process.words(data):
             if word == "ready" and process.state == "starting":
                 process.become("ready")
                 self.hang_up(process)
@@ -274,7 +173,6 @@ class Supervisor:
             with contextlib.suppress(BlockingIOError):
                 self.hear(process)  # its last words may still be in the pipe
             self.hang_up(process)
-        was, lived_s = process.state, time.time() - process.since
         process.pid = 0
         process.why = process.why or (f"killed by signal {-code}" if code < 0 else f"ended with exit code {code}")
         if not process.wanted:
@@ -285,11 +183,7 @@ class Supervisor:
             return
         if self.phase == "restarting":
             self.finish_waiting({"error": f"the {process.name} did not start, it is tried again: {process.why}"})
-        if was == "ready" and lived_s > STEADY_S:
-            process.delay_s = FIRST_DELAY_S
-        process.deadline = time.monotonic() + process.delay_s
-        process.delay_s = min(process.delay_s * 2, LONGEST_DELAY_S)
-        process.become("waiting")
+        process.back_off()
 
     def fail(self, process: Process) -> None:
         """The first start did not succeed: `up` gets the reason, and nothing remains; but machines that ran before us run on."""
@@ -326,61 +220,27 @@ class Supervisor:
 
     # Control
 
-    def accept(self) -> None:
-        try:
-            connection, _ = self.listener.accept()
-        except OSError as error:
-            if error.errno not in (errno.EAGAIN, errno.ECONNABORTED, errno.EMFILE, errno.EINTR):
-                raise
-            return
-        if len(self.selector.get_map()) > LIMIT_CLIENTS:
-            connection.close()
-            return
-        connection.setblocking(False)
-        self.selector.register(connection, selectors.EVENT_READ, lambda: self.answer(connection))
-
-    def answer(self, connection: socket.socket) -> None:
-        try:
-            data, fds, _, _ = socket.recv_fds(connection, LIMIT_MESSAGE_BYTES, 4, socket.MSG_CMSG_CLOEXEC)
-        except BlockingIOError:
-            return
-        except OSError:
-            data, fds = b"", []
-        if not data:
-            self.selector.unregister(connection)
-            connection.close()
-            return
-        try:
-            self.obey(json.loads(data), list(fds), lambda message: send(connection, message), connection)
-        except (ValueError, KeyError, TypeError) as error:
-            send(connection, {"error": f"bad request: {error!r}"})
-        finally:
-            for fd in fds:
-                if fd not in self.sockets.values():
-                    os.close(fd)
-
-    def obey(self, request: dict[str, Any], fds: list[int], answer: Answer, connection: socket.socket) -> None:
+    def obey(self, request: dict[str, Any], fds: list[int], client: Client) -> None:
         match request["op"]:
             case "put":
-                answer(self.keep(str(request["owner"]), str(request["name"]), fds))
+                client.send(self.sockets.put(str(request["owner"]), str(request["name"]), fds))
             case "get":
-                for (owner, name), fd in list(self.sockets.items()):
-                    if owner == request["owner"]:
-                        send(connection, {"name": name}, fd)
-                answer({"ok": True})
+                for name, fd in self.sockets.of(str(request["owner"])):
+                    client.send({"name": name}, fd)
+                client.send({"ok": True})
             case "remove":
-                self.forget(str(request["owner"]), str(request["name"]))
-                answer({"ok": True})
+                self.sockets.remove(str(request["owner"]), str(request["name"]))
+                client.send({"ok": True})
             case "status":
-                answer(self.show())
+                client.send(self.show())
             case "wait":
-                self.waiting.append(answer)
+                self.waiting.append(client.send)
             case "restart":
-                self.restart([p for p in self.processes if p.name in request["processes"]], answer)
+                self.restart([p for p in self.processes if p.name in request["processes"]], client.send)
             case "down":
-                self.down(answer)
+                self.down(client.send)
             case other:
-                answer({"error": f"unknown op {other!r}"})
+                client.send({"error": f"unknown op {other!r}"})
 
     def show(self) -> dict[str, Any]:
         return {
@@ -406,22 +266,6 @@ class Supervisor:
     def finish_waiting(self, message: dict[str, Any]) -> None:
         self.tell_waiting(message)
         self.waiting.clear()
-
-    # Kept sockets
-
-    def keep(self, owner: str, name: str, fds: list[int]) -> dict[str, Any]:
-        if len(fds) != 1:
-            return {"error": "exactly one socket is put at a time"}
-        if len(self.sockets) >= LIMIT_SOCKETS:
-            return {"error": f"{LIMIT_SOCKETS} sockets are kept already"}
-        self.forget(owner, name)
-        self.sockets[owner, name] = fds[0]
-        return {"ok": True}
-
-    def forget(self, owner: str, name: str) -> None:
-        fd = self.sockets.pop((owner, name), -1)
-        if fd >= 0:
-            os.close(fd)
 
     # Restart and down
 
@@ -466,10 +310,9 @@ class Supervisor:
         if agent.state == "ready" and self.ask_agent():
             return ""
         self.stop([agent])
-        process = Process("agent")
-        process.wanted = False
+        process = Process("agent", wanted=False)
         self.processes.append(process)
-        process.pid = self.start([sys.executable, "-P", "-m", f"{self.package}.agent", "--teardown"], "agent")
+        process.pid = self.start("agent", "agent", "--teardown")
         if not self.turn_until(lambda: process.pid == 0, TEARDOWN_TIMEOUT_S):
             os.kill(process.pid, signal.SIGKILL)
             self.turn_until(lambda: process.pid == 0, STOP_TIMEOUT_S)
@@ -494,7 +337,10 @@ class Supervisor:
         heard: list[bytes] = []
 
         def listen() -> None:
-            data = read_some(connection)
+            try:
+                data = connection.recv(65536)
+            except OSError:
+                data = b""
             heard.append(data)
             if not data or data.endswith(b"\n"):
                 done.append(b'"ok"' in b"".join(heard))
@@ -512,70 +358,3 @@ class Supervisor:
     def rotate_logs(self) -> None:
         if not self.foreground:
             rotate(f"{self.home}/logs", ("agent", "daemon", "supervisor"), self.log_bytes)
-
-
-# Pieces
-
-
-def read_some(connection: socket.socket) -> bytes:
-    try:
-        return connection.recv(65536)
-    except OSError:
-        return b""
-
-
-def send(connection: socket.socket, message: dict[str, Any], fd: int = -1) -> None:
-    """A client that does not read or is gone loses the message; its connection is noticed as closed by the selector."""
-    with contextlib.suppress(OSError):
-        socket.send_fds(connection, [json.dumps(message).encode()], [fd] if fd >= 0 else [])
-
-
-def starter_answer() -> Answer | None:
-    """How `gureum up`, which waits for us, is answered: lines of JSON into the pipe that it passed."""
-    text = os.environ.pop("GUREUM_READY_FD", "")
-    if not text:
-        return None
-    pipe = int(text)
-    os.set_inheritable(pipe, False)
-
-    def answer(message: dict[str, Any]) -> None:
-        with contextlib.suppress(OSError):
-            os.write(pipe, json.dumps(message).encode() + b"\n")
-            if "progress" not in message:
-                os.close(pipe)
-
-    return answer
-
-
-def adopt_orphans() -> None:
-    """Who loses its parent becomes our child and is collected in the end: conmon, and what a killed agent ran. Else it would be PID 1's, and
-    in a container that may be a program which collects nobody (PR_SET_CHILD_SUBREAPER, prctl(2))."""
-    if ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
-        log("no-orphans")
-
-
-def main() -> int:
-    """`python -m gureum.supervisor OPTIONS`, JSON: home, run (folders), package (whose `agent` and
-    `daemon` it runs), simulate, foreground, log_bytes. Started by `gureum up`."""
-    options = json.loads(sys.argv[1])
-    lock = take_lock(options["run"])
-    if lock is None:
-        return BUSY_EXIT
-    os.chdir("/")
-    os.umask(0o077)
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    adopting = end_predecessors(options["run"], STOP_TIMEOUT_S)
-    supervisor = Supervisor(options, lock, [starter] if (starter := starter_answer()) else [], adopting=adopting)
-    log("supervisor", pid=os.getpid(), home=options["home"])
-    adopt_orphans()
-    code = supervisor.serve()
-    # The next one must know, too, that machines run.
-    for name in ("supervisor.sock",) if code and adopting else ("supervisor.sock", "children.json"):
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(f"{options['run']}/{name}")
-    return code
-
-
-if __name__ == "__main__":
-    sys.exit(main())
