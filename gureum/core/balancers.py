@@ -137,7 +137,13 @@ class BalancingKinds:
             for place in looked_at_from(spec, target) if not target.draining else ():
                 if place.sandbox in ready:
                     looks[target.name, place.sandbox] = Look(
-                        place.sandbox, place.address, target.address, target.check_port, spec.probe, spec.interval_s
+                        place.sandbox,
+                        place.address,
+                        target.address,
+                        target.check_port,
+                        spec.probe,
+                        spec.interval_s,
+                        target.registration,
                     )
         return looks, waits
 

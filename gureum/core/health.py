@@ -85,7 +85,7 @@ def told(health: Health, now: float) -> list[str]:
 
 
 class Look(msgspec.Struct, frozen=True):
-    """How one target is looked at: from `source` in `sandbox`, each `interval_s` seconds."""
+    """How one target is looked at: from `source` in `sandbox`, each `interval_s` seconds. `registration`: which of the target's this is of."""
 
     sandbox: str
     source: str
@@ -93,6 +93,7 @@ class Look(msgspec.Struct, frozen=True):
     port: int
     probe: Probe
     interval_s: float
+    registration: str = ""
 
 
 Watched = tuple[str, str]

@@ -179,7 +179,8 @@ class Place(msgspec.Struct, frozen=True):
 
 
 class Target(msgspec.Struct, frozen=True):
-    """`name`: "i-0abc:80". `zone` "": of all zones. `check_port`: where it is checked. `draining`: it is checked no more and gets nothing new."""
+    """`name`: "i-0abc:80". `zone` "": of all zones. `check_port`: where it is checked. `draining`: it is checked no more and gets nothing new.
+    `registration`: which one this is of the name; with another one the target begins anew ("": not told)."""
 
     name: str
     address: str
@@ -188,6 +189,7 @@ class Target(msgspec.Struct, frozen=True):
     zone: str = ""
     weight: int = 1
     draining: bool = False
+    registration: str = ""
 
 
 class Failover(msgspec.Struct, frozen=True):
@@ -202,7 +204,7 @@ class Failover(msgspec.Struct, frozen=True):
 
 class TargetGroup(msgspec.Struct, frozen=True):
     """Targets and how they are checked, from each of `places` for itself. Without a probe all are healthy. Its status says of each target, over all
-    places (data: {"targets": {name: [state, reason, description]}}), "initial", "healthy", "unhealthy.draining" or "unhealthy"."""
+    places (data: {"targets": {name: [state, reason, description, registration]}}), "initial", "healthy", "unhealthy.draining" or "unhealthy"."""
 
     probe: Probe | None
     targets: tuple[Target, ...] = ()

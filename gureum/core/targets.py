@@ -24,11 +24,13 @@ from gureum.ports.names import Record
 
 
 class Kept(msgspec.Struct, frozen=True, array_like=True):
-    """What of a target's health outlives the agent; of a target that has moved since it says nothing. `healths`: by the place's sandbox."""
+    """What of a target's health outlives the agent; of one that has moved or was registered anew since it says nothing. `healths`: by the place's
+    sandbox."""
 
     healths: dict[str, Health]
     address: str
     check_port: int
+    registration: str = ""
 
 
 class Group(msgspec.Struct, frozen=True):
@@ -42,6 +44,10 @@ class Group(msgspec.Struct, frozen=True):
     def health(self, target: str, sandbox: str) -> Health:
         """A target's at a node. One that is new to the node has not answered it yet."""
         return self.healths[target].get(sandbox, _first(self.spec))
+
+    def summed_health(self, target: str) -> Health:
+        """A target's over all places."""
+        return HEALTHY if self.spec.probe is None else summed(self.healths[target].values())
 
 
 class Node(msgspec.Struct, frozen=True):
@@ -83,7 +89,7 @@ class TargetBook:
         )
 
     def put(self, name: str, spec: TargetGroup) -> Change:
-        """This is wished now. Targets that stay keep their health; one that comes back from draining starts anew, as on AWS."""
+        """This is wished now. Targets that stay keep their health; one that is registered anew starts anew, as on AWS."""
         before = self._groups.get(name)
         if before is not None and before.spec == spec:
             return Change(any=False)
@@ -113,11 +119,9 @@ class TargetBook:
         self._groups.pop(name, None)
 
     def shown(self, name: str, now: float) -> dict[str, list[str]]:
-        """As it stands in the status, over all places: {target: [state, reason, description]}."""
+        """As it stands in the status, over all places: {target: [state, reason, description, registration]}."""
         group = self._groups[name]
-        if group.spec.probe is None:
-            return {target: told(HEALTHY, now) for target in group.healths}
-        return {target: told(summed(healths.values()), now) for target, healths in group.healths.items()}
+        return {one.name: [*told(group.summed_health(one.name), now), one.registration] for one in group.spec.targets}
 
     def next_end_of_draining(self, name: str, now: float) -> float:
         """When the next unhealthy target's draining ends; 0.0 for never."""
@@ -127,7 +131,10 @@ class TargetBook:
     def text(self, name: str) -> str:
         """What `adopt` takes."""
         group = self._groups[name]
-        kept = {one.name: Kept(group.healths[one.name], one.address, one.check_port) for one in group.spec.targets}
+        kept = {
+            one.name: Kept(group.healths[one.name], one.address, one.check_port, one.registration)
+            for one in group.spec.targets
+        }
         return msgspec.json.encode(kept).decode()
 
     def in_reach(self, use: Use, node: Node) -> tuple[tuple[Target, bool], ...]:
@@ -247,18 +254,28 @@ def _first(spec: TargetGroup) -> Health:
 
 def _goes_on(was: Target, now: Target) -> bool:
     moved = (was.address, was.check_port) != (now.address, now.check_port)
-    return not moved and not (was.draining and not now.draining)
+    return not moved and not _came_back(was, now)
+
+
+def _came_back(was: Target, now: Target) -> bool:
+    """Whether it was registered anew. What was wished before an update of gureum tells no registration."""
+    return (was.draining and not now.draining) or was.registration not in ("", now.registration)
 
 
 def _returned(before: Group, spec: TargetGroup) -> frozenset[str]:
-    """Of the targets as they are wished now: those that drained until now, or had come back before."""
-    drained = {
-        one.name: (one.address, one.port)
+    """Of the targets as they are wished now: those that come back with this wish, or had come back before."""
+    answered = {
+        one.name: one
         for one in before.spec.targets
-        if one.name in before.returned or (one.draining and _has_answered(before.healths[one.name]))
+        if one.name in before.returned or _has_answered(before.healths[one.name])
     }
     return frozenset(
-        one.name for one in spec.targets if not one.draining and drained.get(one.name) == (one.address, one.port)
+        one.name
+        for one in spec.targets
+        if not one.draining
+        and (was := answered.get(one.name)) is not None
+        and (was.address, was.port) == (one.address, one.port)
+        and (one.name in before.returned or _came_back(was, one))
     )
 
 
@@ -272,7 +289,9 @@ def _is_looked_at(spec: TargetGroup, target: Target) -> bool:
 
 
 def _is_same(kept: Kept, target: Target) -> bool:
-    return (kept.address, kept.check_port) == (target.address, target.check_port)
+    return (kept.address, kept.check_port) == (target.address, target.check_port) and (
+        kept.registration in ("", target.registration)
+    )
 
 
 def _kept(text: str) -> dict[str, Kept]:

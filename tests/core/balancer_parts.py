@@ -110,8 +110,12 @@ class BalancedAgent(Agent):
         self.ports.checks.outcomes.pop((address, 80), None)
 
     def state(self, target: str, group: str = TG) -> str:
+        return self.shown(target, group)[0]
+
+    def shown(self, target: str, group: str = TG) -> list[str]:
+        """State, reason, description and registration, as the status tells them."""
         status = self.status.get(f"TargetGroup/{group}")
-        return str(status.data["targets"].get(target, [""])[0]) if status and status.data else ""
+        return list(status.data["targets"].get(target, [""])) if status and status.data else [""]
 
     @property
     def faults(self) -> int:

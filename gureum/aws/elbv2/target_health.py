@@ -69,6 +69,11 @@ def core_name(group: TargetGroup) -> str:
     return f"tg-{group.meta.name}"
 
 
+def registration_of(target: Target) -> str:
+    """Tells this registration of the target from an earlier one: what the agent has told of that one is nothing to this one."""
+    return repr(target.registered)
+
+
 def _of_target(
     call: Call,
     group: TargetGroup,
@@ -82,15 +87,16 @@ def _of_target(
     located = locate(target, group, zones, call.client, taken)
     if not located.places:
         return _health("unused", located.reason, located.description)
-    return min((_of_place(place, seen) for place in located.places), key=lambda health: ORDER.index(health["State"]))
+    registration = registration_of(target)
+    healths = (_of_place(place, registration, seen) for place in located.places)
+    return min(healths, key=lambda health: ORDER.index(health["State"]))
 
 
-def _of_place(place: Place, seen: Mapping[str, Any]) -> Health:
+def _of_place(place: Place, registration: str, seen: Mapping[str, Any]) -> Health:
     """What the agent tells; nothing yet: it is still being registered. A target with several places is as well as its best one."""
-    told = seen.get(place.name)
-    if told is None:
+    state, reason, description, of = (*seen.get(place.name, ("",)), "", "", "")[:4]
+    if not state or of not in ("", registration):
         return _health("initial", "Elb.RegistrationInProgress")
-    state, reason, description = (*told, "", "", "")[:3]
     if state == "healthy":
         return {"State": "healthy"}
     if state in ("unhealthy", "unhealthy.draining"):

@@ -12,7 +12,7 @@ from gureum.aws.ec2.network_kinds import NetworkInterface
 from gureum.aws.elbv2.attributes import attributes_of_group, crosses_zones
 from gureum.aws.elbv2.health_settings import TRAFFIC_PORT
 from gureum.aws.elbv2.kinds import LoadBalancer, TargetGroup
-from gureum.aws.elbv2.target_health import core_name
+from gureum.aws.elbv2.target_health import core_name, registration_of
 from gureum.aws.elbv2.target_places import balancers_of, enabled_zones, locate, nodes_addresses
 from gureum.core import specs
 from gureum.engine.lowering import Desired, Reader
@@ -89,6 +89,7 @@ def _targets(group: TargetGroup, balancers: list[LoadBalancer], read: Reader) ->
                 check_port=target.port if port == TRAFFIC_PORT else int(port),
                 zone=place.zone,
                 draining=bool(target.draining_until),
+                registration=registration_of(target),
             )
 
 

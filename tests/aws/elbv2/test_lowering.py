@@ -259,7 +259,9 @@ def test_a_group_is_checked_from_the_nodes_that_use_it(cloud):
         for one in cloud.interfaces(balancer)
     ]
     address = cloud.address(instance)
-    assert told.targets == (specs.Target(f"{instance}:80", address, 80, 9000, "us-east-1a"),)
+    assert told.targets == (
+        specs.Target(f"{instance}:80", address, 80, 9000, "us-east-1a", registration=repr(cloud.clock.now())),
+    )
     assert (told.interval_s, told.healthy_threshold, told.unhealthy_threshold) == (30.0, 5, 2)
     cloud("DeleteListener", ListenerArn=listener)
     assert cloud.wished("TargetGroup") == {}

@@ -188,6 +188,26 @@ def test_deregistered_targets_drain_for_the_delay(cloud, used):
     assert cloud.health(used) == {instance: REGISTERING}
 
 
+@pytest.mark.parametrize("delay_s", [300, 0])
+def test_what_was_seen_of_a_target_says_nothing_once_it_is_registered_anew(cloud, used, delay_s):
+    """AWS: "If you register the target again" it is `initial` until it has passed a check."""
+    delay = [{"Key": "deregistration_delay.timeout_seconds", "Value": str(delay_s)}]
+    cloud("ModifyTargetGroupAttributes", TargetGroupArn=used, Attributes=delay)
+    instance = cloud.instance()
+    cloud.register(used, instance)
+    (first,) = next(iter(cloud.wished("TargetGroup").values())).targets
+    cloud.sees(used, {first.name: ["healthy", "", "", first.registration]})
+    assert cloud.health(used) == {instance: ("healthy",)}
+    cloud.deregister(used, instance)
+    cloud.clock.time += 1.0
+    cloud.register(used, instance)
+    assert cloud.health(used) == {instance: REGISTERING}
+    (second,) = next(iter(cloud.wished("TargetGroup").values())).targets
+    assert second.registration != first.registration
+    cloud.sees(used, {second.name: ["healthy", "", "", second.registration]})
+    assert cloud.health(used) == {instance: ("healthy",)}
+
+
 def test_nothing_drains_without_a_delay_or_a_load_balancer(cloud, used):
     no_delay = [{"Key": "deregistration_delay.timeout_seconds", "Value": "0"}]
     cloud("ModifyTargetGroupAttributes", TargetGroupArn=used, Attributes=no_delay)
