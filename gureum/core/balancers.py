@@ -7,7 +7,7 @@
        proxies.ensure  rules.enforce   names.replace
 
 No poll and no daemon lies between a check's result and the proxy or the kernel. What was under way to a target that leaves, or that turned unhealthy
-where its group wishes it ended, is cut after the change has been made: nothing new can reach it by then.
+where its group wishes it ended, is cut after the change has been made: nothing new can reach it by then. A proxy takes other changes while it cuts.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from gureum.core.networks import Rules
 from gureum.core.specs import Balancer, BalancerNames, Interface, Proxy, Target, TargetGroup, Use
 from gureum.core.targets import Node, TargetBook, looked_at_from
 from gureum.engine.errors import Retry
+from gureum.ports import PortError
 from gureum.ports.checks import Outcome
 from gureum.ports.firewalls import Entrance
 from gureum.ports.proxies import Group, ProxySpec, Server
@@ -35,6 +36,7 @@ GROUP_WAIT_S = 10.0
 QUICK_END_S = 10.0
 FREE_QUICK_ENDS = 3
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.2, 10.0
+CUT_AGAIN_S = 0.2
 KINDS = ("TargetGroup", "Proxy", "Balancer", "BalancerNames")
 
 Ends = dict[tuple[str, str], Target]
@@ -50,6 +52,7 @@ class BalancingKinds:
         self._book = book
         self._checks = HealthChecks(machine.ports.clock, machine.ports.checks, self._heard)
         self._ends: dict[str, Ends] = {}
+        self._cuts: dict[str, tuple[Ends, asyncio.Task[None]]] = {}
         self._deaths: dict[str, _Deaths] = {}
         self._bringing: set[str] = set()
         self._hastening: set[asyncio.Task[None]] = set()
@@ -76,10 +79,10 @@ class BalancingKinds:
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
-        draining = [*self._draining.values(), *self._hastening]
-        for task in draining:
+        tasks = [*self._draining.values(), *self._hastening, *(task for _, task in self._cuts.values())]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*draining, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._checks.close()
 
     # --- target groups ---
@@ -174,7 +177,7 @@ class BalancingKinds:
             log.info("target health", extra=extra)
             if after.state == "unhealthy":
                 self._end_unhealthy(group, target, sandbox)
-            self._poke_users(id_)
+            self._poke_users(id_, sandbox)
         if (before.state, before.reason, before.description) != (after.state, after.reason, after.description):
             self._machine.poke(id_)
 
@@ -194,8 +197,13 @@ class BalancingKinds:
             ):
                 self._ends.setdefault(user, {}).update({(group, one.name): one for one in targets})
 
-    def _poke_users(self, id_: str) -> None:
+    def _poke_users(self, id_: str, sandbox: str = "") -> None:
+        """All, or only those to whom it matters what the node in `sandbox` sees."""
         for user in self._machine.users(id_):
+            wished = self._machine.desired.get(user)
+            seer = wished.spec.sandbox if wished and isinstance(wished.spec, Proxy | Balancer) else sandbox
+            if sandbox not in ("", seer):
+                continue
             self._machine.poke(user)
             if user in self._bringing:
                 self._hasten(user)
@@ -211,17 +219,36 @@ class BalancingKinds:
         wanted = self._proxy_spec(spec, str(sandbox.data["net"]))
         if spec.speaks_for_clients:
             await self._enforce_at(spec.interface)  # before the first packet with a client's address
+        cutting, _ = self._cuts.get(id_, ({}, None))
         with self._ending(id_) as ends:
-            if ends:
-                # What leaves is first taken out of rotation, then cut: nothing new may come in between.
-                await machine.ports.proxies.ensure(_with_leaving(wanted, ends))
-                await self._cut(wanted, ends)
             self._bringing.add(id_)
             try:
-                await machine.ports.proxies.ensure(wanted)
+                # What leaves is first taken out of rotation, then cut, and only then forgotten: nothing new may come in between.
+                await machine.ports.proxies.ensure(_with_leaving(wanted, cutting | ends))
             finally:
                 self._bringing.discard(id_)
+            if ends:
+                self._cut_meanwhile(id_, cutting | ends)
         machine.set_status(id_, "ready")
+
+    def _cut_meanwhile(self, id_: str, ends: Ends) -> None:
+        """Cuts, and has the proxy looked at again, which forgets who has left. What could not be cut is noted for then."""
+        _, before = self._cuts.get(id_, ({}, None))
+        if before is not None:
+            before.cancel()
+        task = asyncio.get_running_loop().create_task(self._cut_all(id_, ends), name=f"cut {id_}")
+        self._cuts[id_] = ends, task
+
+    async def _cut_all(self, id_: str, ends: Ends) -> None:
+        try:
+            for group, target in ends:
+                await self._cut(id_, group, target)
+        except PortError as failed:
+            log.info("connections are cut later", extra={"proxy": id_, "why": failed.why})
+            await self._machine.ports.clock.sleep(CUT_AGAIN_S)
+            self._ends[id_] = ends | self._ends.get(id_, {})
+        del self._cuts[id_]
+        self._machine.poke(id_)
 
     def _hasten(self, id_: str) -> None:
         """Who is up by now, for a proxy that is being brought to an earlier wish: that may take a reload. Its next run follows."""
@@ -239,6 +266,9 @@ class BalancingKinds:
     async def proxy_gone(self, id_: str, spec: Proxy) -> None:
         self._ends.pop(id_, None)
         self._deaths.pop(id_, None)
+        _, cutting = self._cuts.pop(id_, ({}, None))
+        if cutting is not None:
+            cutting.cancel()
         await self._machine.ports.proxies.remove(spec.proxy.name)
         if spec.speaks_for_clients:
             await self._enforce_at(spec.interface)
@@ -262,11 +292,16 @@ class BalancingKinds:
         servers = tuple(Server(one.name, one.address, one.port, up) for one, up in reach)
         return msgspec.structs.replace(group, servers=servers)
 
-    async def _cut(self, wanted: ProxySpec, ends: Ends) -> None:
-        up = {(group.name, one.name) for group in wanted.groups for one in group.servers if one.up}
-        for group, target in ends:
-            if (group, target) not in up:
-                await self._machine.ports.proxies.end_connections(wanted.name, group, target)
+    async def _cut(self, id_: str, group: str, target: str) -> None:
+        """Not one that is up again by now."""
+        wished = self._machine.desired.get(id_)
+        if wished is None or not isinstance(wished.spec, Proxy) or group not in self._book:
+            return
+        spec = wished.spec
+        use = next((one for one in spec.uses if one.group == group), Use(group))
+        up = {one.name for one, up in self._book.in_reach(use, Node(spec.sandbox, spec.zone)) if up}
+        if target not in up:
+            await self._machine.ports.proxies.end_connections(spec.proxy.name, group, target)
 
     async def _watch_proxies(self) -> None:
         """A proxy whose process has ended is ensured again at once."""

@@ -115,7 +115,8 @@ class RunningProxy:
         self, steps: list[haproxy_control.Step]
     ) -> AsyncGenerator[tuple[haproxy_control.Step, str], None]:
         """Many over one connection, where none has to be put right before the next: as a server has that is still to be deleted."""
-        at_once = 1 if self.to_delete else _MOST_AT_ONCE
+        waiting = {text.split()[2] for text in self.to_delete}
+        at_once = 1 if any(step.again and step.text.split()[2] in waiting for step in steps) else _MOST_AT_ONCE
         for first in range(0, len(steps), at_once):
             some = steps[first : first + at_once]
             answers = await haproxy_control.commands(self.control, [step.text for step in some])

@@ -35,6 +35,8 @@ class NotedProxies:
         self.refuse = 0
         self.slow = asyncio.Event()  # unset: a change takes until it is set
         self.slow.set()
+        self.slow_cut = asyncio.Event()  # unset: a cut takes until it is set
+        self.slow_cut.set()
         self.sinks: list[Sink] = []
         self._ended: asyncio.Queue[str] = asyncio.Queue()
 
@@ -62,6 +64,7 @@ class NotedProxies:
         self.log.append(f"{name} removed")
 
     async def end_connections(self, name: str, group: str, server: str) -> None:
+        await self.slow_cut.wait()
         self.log.append(f"{name} cut {group} {server}")
 
     async def died(self) -> str:

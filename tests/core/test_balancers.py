@@ -248,6 +248,22 @@ def test_a_draining_target_gets_nothing_new_and_is_cut_when_it_has_left() -> Non
     told(story)
 
 
+def test_a_change_of_health_does_not_wait_for_connections_that_are_being_cut() -> None:
+    async def story(agent: BalancedAgent) -> None:
+        wishes, proxies = [network(), *node(), proxy()], agent.ports.proxies
+        agent.service.sync([*wishes, target_group(target(11), target(12), target(13), end_deregistered=True)])
+        await agent.until(lambda: proxies.specs.get("p-a") and len(proxies.up()) == 3)
+        proxies.slow_cut.clear()
+        agent.service.sync([*wishes, target_group(target(11), target(12), end_deregistered=True)])
+        await agent.until(lambda: proxies.log[-1] == "p-a: i-11:80+ i-12:80+ i-13:80-")
+        agent.fail("10.0.1.12")
+        await agent.until(lambda: proxies.log[-1] == "p-a: i-11:80+ i-12:80- i-13:80-")
+        proxies.slow_cut.set()
+        await agent.until(lambda: proxies.log[-2:] == [f"p-a cut {TG} i-13:80", "p-a: i-11:80+ i-12:80-"])
+
+    told(story)
+
+
 def test_a_draining_target_is_looked_at_no_more_and_begins_anew_when_it_comes_back() -> None:
     async def story(agent: BalancedAgent) -> None:
         wishes = [network(), *node(), proxy()]
