@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from pathlib import Path
 
 import msgspec
@@ -29,26 +30,42 @@ async def command(socket_path: Path, text: str) -> str:
 
 
 async def _exchange(socket_path: Path, text: str) -> str:
+    asked = _asking(socket_path)
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            await _say(asked, text.encode() + b"\n")
+            answer = await _everything(asked)
+    except (OSError, TimeoutError) as error:
+        raise PortError(f"the proxy does not answer: {error or 'timeout'}") from error
+    finally:
+        asked.close()
+    return answer.decode(errors="replace")
+
+
+def _asking(socket_path: Path) -> socket.socket:
+    """Connected at once: a stream of asyncio would be so some turns of the loop later, and all that is due in them comes before what is asked here."""
     # By way of the folder's descriptor: a socket's path may have 108 bytes, ours has more under a long run folder.
     try:
         folder = os.open(socket_path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except FileNotFoundError as error:
         raise PortError("the proxy has no control socket") from error
+    opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
-        async with asyncio.timeout(TIMEOUT_S):
-            reader, writer = await asyncio.open_unix_connection(f"/proc/self/fd/{folder}/{socket_path.name}")
-            try:
-                writer.write(text.encode() + b"\n")
-                writer.write_eof()
-                await writer.drain()
-                answer = await _everything(reader)
-            finally:
-                writer.close()
-    except (OSError, TimeoutError) as error:
-        raise PortError(f"the proxy does not answer: {error or 'timeout'}") from error
+        opened.connect(f"/proc/self/fd/{folder}/{socket_path.name}")
+    except OSError as error:  # also where its queue is full
+        opened.close()
+        raise PortError(f"the proxy does not answer: {error}") from error
     finally:
         os.close(folder)
-    return answer.decode(errors="replace")
+    return opened
+
+
+async def _say(asked: socket.socket, data: bytes) -> None:
+    """All of it; what goes in at once is said in this turn of the loop."""
+    said = asked.send(data)
+    if said < len(data):
+        await asyncio.get_running_loop().sock_sendall(asked, data[said:])
+    asked.shutdown(socket.SHUT_WR)
 
 
 async def commands(socket_path: Path, texts: list[str]) -> list[str]:
@@ -60,9 +77,9 @@ async def commands(socket_path: Path, texts: list[str]) -> list[str]:
     return [answer.lstrip(_BODY_PROMPT).strip() for answer in answers[:-1]]
 
 
-async def _everything(reader: asyncio.StreamReader) -> bytes:
+async def _everything(asked: socket.socket) -> bytes:
     pieces, size = [], 0
-    while piece := await reader.read(65536):
+    while piece := await asyncio.get_running_loop().sock_recv(asked, 65536):
         size += len(piece)
         if size > _LONGEST_ANSWER_BYTES:
             raise PortError("the proxy's answer has no end")
