@@ -2,12 +2,13 @@
 
     sudo .venv/bin/python -m bench.balancing [--rounds 10]
 
-A whole gureum with two instances, a group of 200 targets (the others are addresses at which nobody is) and a listener of 100 rules. "call" is
-what the API's answer took by itself; "served" is from the call's begin to the first request that was served as wished, so it holds the call, the
-way to the agent, for a new target its first health check (which is made at once, and asks a real web server), and the proxy's change. The last two
-lines are the times from the agent's own word that the target is healthy (its log, in milliseconds) to the first request that reaches it, whoever
-asks (the kernel's time of its packet), and to the first of this program's own requests that it has answered. Meanwhile wrk asks over 4 kept-alive connections (the targets are busybox's httpd, whose queue holds nine: more at once would measure how late the kernel sends
-a refused connection again); what failed of that is counted.
+A whole gureum with two instances, a group of 200 targets (the others are addresses at which nobody is) and a listener of 100 rules. "call" is what
+the API's answer took by itself; "served" is from the call's begin to the first request that was served as wished, so it holds the call, the way to
+the agent, for a new target its first health check (which is made at once, and asks a real web server), and the proxy's change. The last two lines
+are the times from the agent's own word that the target is healthy (its log, in milliseconds) to the first request that reaches it, whoever asks
+(the kernel's time of its packet), and to the first of this program's own requests that it has answered. Meanwhile wrk asks over 4 kept-alive
+connections (the targets are busybox's httpd, whose queue holds nine: more at once would measure how late the kernel sends a refused connection
+again); what failed of that is counted.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ import shutil
 import signal
 import socket
 import ssl
-import struct
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
