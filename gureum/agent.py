@@ -78,7 +78,7 @@ class Shelf:
         self._store.remove(name)
 
 
-def build_ports(home: Home, *, guest_api: bool) -> Ports:
+def build_ports(home: Home, *, guest_api: bool, shelf: Shelf) -> Ports:
     """All drivers of this machine."""
     clock = SystemClock()
     images = ImageStore(home.path / "images", recipes())
@@ -94,7 +94,7 @@ def build_ports(home: Home, *, guest_api: bool) -> Ports:
         containers=CrunContainers(home.id, home.run, home.logs / "consoles"),
         names=DnsNames(),
         metadata=Imds(home.path / "keys" / "imds.key", certificates, clock, sealer=sealer),
-        proxies=HaproxyProxies(home.id, home.run, sealer),
+        proxies=HaproxyProxies(home.id, home.run, sealer, shelf=shelf),
         checks=NamespaceChecks(home.id, home.run),
         dials=NamespaceDials(home.id, home.run),
         certificates=certificates,
@@ -128,9 +128,9 @@ class Agent:
         self._supervised = supervised
 
     async def run(self) -> None:
-        ports = build_ports(self._home, guest_api=self._settings.guest_api)
-        store = await open_cache(self._home.path / "agent.db")
         shelf = Shelf(FdStore.from_environment())
+        ports = build_ports(self._home, guest_api=self._settings.guest_api, shelf=shelf)
+        store = await open_cache(self._home.path / "agent.db")
         period_s = self._settings.metrics_period_s or MINUTE_S
         service = AgentService(store, ports, shelf, self._home.pool, metrics_period_s=period_s)
         await service.start()

@@ -70,7 +70,8 @@ class Place(msgspec.Struct, frozen=True):
 
 
 class AccessLogs:
-    """`start` subscribes; `close` writes what is buffered. `root`: the folder of all buckets. `dropped`: lines that were not written."""
+    """`start` subscribes; `close` writes what is buffered, and what still waits at the proxies. `root`: the folder of all buckets. `dropped`: lines
+    that were not written."""
 
     def __init__(self, machine: Machine, root: Path) -> None:
         self.dropped = 0
@@ -90,6 +91,7 @@ class AccessLogs:
         self._periods = asyncio.get_running_loop().create_task(self._run())
 
     async def close(self) -> None:
+        self._machine.ports.proxies.drain()
         self._unsubscribe()
         if self._periods is not None:
             self._periods.cancel()

@@ -31,7 +31,7 @@ from gureum.drivers import (
 )
 from gureum.drivers.haproxy_config import pem_file
 from gureum.drivers.haproxy_process import FOLDER, ProxyFolder, State, host, remove_all
-from gureum.drivers.haproxy_running import RunningProxy, inode
+from gureum.drivers.haproxy_running import RunningProxy, Shelf, inode
 from gureum.drivers.haproxy_slow_start import risen, taken_over
 from gureum.drivers.haproxy_text import group_name, server_name
 from gureum.drivers.network_names import checked_name
@@ -51,10 +51,14 @@ class Opener(Protocol):
 
 
 class HaproxyProxies:
-    """`run_dir`: of this home alone, gone after a reboot (tmpfs): private keys lie there. `sealer` opens them."""
+    """`run_dir`: of this home alone, gone after a reboot (tmpfs): private keys lie there. `sealer` opens them. `shelf` keeps what is told while no
+    agent is there."""
 
-    def __init__(self, home_id: str, run_dir: Path, sealer: Opener, *, program: str = "haproxy") -> None:
+    def __init__(
+        self, home_id: str, run_dir: Path, sealer: Opener, *, program: str = "haproxy", shelf: Shelf | None = None
+    ) -> None:
         self._home_id, self._run_dir, self._sealer, self._program = home_id, run_dir, sealer, program
+        self._shelf = shelf
         self._running: dict[str, RunningProxy] = {}
         self._wishes: dict[str, ProxySpec] = {}
         self._locks: dict[str, asyncio.Lock] = {}
@@ -92,6 +96,7 @@ class HaproxyProxies:
             known = self._running.pop(name, None)
             if known is not None:
                 known.let_go()
+                known.forget_log()
             await asyncio.to_thread(ProxyFolder(self._home_id, self._run_dir, name).remove)
             if known is not None and known.child is not None:
                 known.child.poll()
@@ -117,6 +122,11 @@ class HaproxyProxies:
 
     def tally(self, sink: TallySink) -> Callable[[], None]:
         return _joined(self._tally_sinks, sink)
+
+    def drain(self) -> None:
+        for known in tuple(self._running.values()):
+            if known.log_reader is not None:
+                known.log_reader.drain()
 
     async def counters(self) -> dict[str, Counters]:
         await self._adopt()
@@ -311,7 +321,7 @@ class HaproxyProxies:
     # What runs
 
     def _known(self, folder: ProxyFolder, state: State) -> RunningProxy:
-        return RunningProxy(folder, state, self._take, self._died.put_nowait)
+        return RunningProxy(folder, state, self._take, self._died.put_nowait, self._shelf)
 
     async def _adopt(self) -> None:
         """Looks once at what an earlier agent has left."""
@@ -325,7 +335,7 @@ class HaproxyProxies:
                 continue
             known = self._running[path.name] = self._known(folder, state)
             if folder.alive(state):
-                known.open_sockets(Path(state.spec.sandbox_net))
+                known.open_sockets(Path(state.spec.sandbox_net), adopted=True)
                 known.watch()
                 known.ramps.start()
             else:

@@ -1,15 +1,12 @@
-"""How the line that HAProxy tells of a request (haproxy_log_format.py) becomes a `Record`. Pure, but for `LogReader`."""
+"""How the line that HAProxy tells of a request (haproxy_log_format.py) becomes a `Record`. Pure."""
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 import functools
 import hashlib
 import re
-import socket
-from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
@@ -25,9 +22,6 @@ from gureum.drivers.haproxy_log_format import (
 )
 from gureum.ports.proxies import Certificate, Group, Listener, ProxySpec, Record, Request
 
-_BATCH = 512
-_LONGEST_BYTES = 65536
-_GATHER_S = 0.01
 _MOST_HEADS, _MOST_ALIKE = 4096, 4096
 _LONGEST_ALIKE = 512
 """Bytes that are remembered of what may hold a client's words."""
@@ -376,35 +370,3 @@ def _tcp(f: list[str], known: Reading) -> Record | None:
         handshake_s=max(_seconds(f[9]), 0.0),
         extra={"alpn_fe_protocol": f[20]},
     )
-
-
-class LogReader:
-    """Takes what waits in the socket, at most `_BATCH` lines at a time so that the loop goes on, and then lets it gather for a moment: woken for
-    each line we would take the cores from those who serve requests. What comes faster than it is read is dropped by the kernel and counted
-    by HAProxy; a proxy never waits for its log."""
-
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, sock: socket.socket, take: Callable[[list[bytes]], None]
-    ) -> None:
-        self._loop, self._sock, self._take = loop, sock, take
-        self._timer: asyncio.TimerHandle | None = None
-        loop.add_reader(sock, self._read)
-
-    def _read(self) -> None:
-        lines: list[bytes] = []
-        while len(lines) < _BATCH:
-            try:
-                lines.append(self._sock.recv(_LONGEST_BYTES))
-            except BlockingIOError:
-                break
-        if len(lines) < _BATCH:
-            self._loop.remove_reader(self._sock)
-            self._timer = self._loop.call_later(_GATHER_S, self._loop.add_reader, self._sock, self._read)
-        if lines:
-            self._take(lines)
-
-    def close(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._loop.remove_reader(self._sock)
-        self._sock.close()

@@ -134,13 +134,23 @@ class ProxyFolder:
             file.write(msgspec.json.encode(state))
         draft.rename(self.path / "state.json")
 
-    def sockets(self, net: Path) -> tuple[socket.socket, socket.socket, int]:
-        """(where its log comes in, where it says that it is ready, the namespace's inode). They are opened in its namespace: there the queue of
-        datagrams is made long, the host's has room for ten."""
-        with namespaces.entered(net) as inode:
+    def ready_socket(self, net: Path) -> socket.socket:
+        """Where it says that it is ready: a name of its namespace."""
+        with namespaces.entered(net):
+            ready = _datagrams()
+        try:
+            ready.bind(f"\0{self.ready_name}")
+        except OSError:
+            ready.close()
+            raise
+        return ready
+
+    def log_socket(self, net: Path) -> socket.socket:
+        """Where its log comes in, instead of where it came in before. It is opened in its namespace: there the queue of datagrams is made long, the
+        host's has room for ten."""
+        with namespaces.entered(net):
             namespaces.write_sysctls({"?unix/max_dgram_qlen": _LOG_QUEUE})
-            log = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-            ready = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+            log = _datagrams()
         folder = os.open(self.work, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             path = f"/proc/self/fd/{folder}/{haproxy_config.LOG_SOCKET}"
@@ -149,14 +159,12 @@ class ProxyFolder:
             log.bind(path)
             os.chown(path, 0, self.uid)
             os.chmod(path, 0o660)
-            ready.bind(f"\0{self.ready_name}")
         except OSError:
             log.close()
-            ready.close()
             raise
         finally:
             os.close(folder)
-        return log, ready, inode
+        return log
 
     def start(self, net: Path, program: str) -> subprocess.Popen[bytes]:
         """The master: a process of its own session, which we do not take down with us."""
@@ -236,6 +244,10 @@ class ProxyFolder:
     def remove(self) -> None:
         self.kill()
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _datagrams() -> socket.socket:
+    return socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
 
 
 def _wait_ended(descriptor: int, limit_s: float = 5.0) -> None:

@@ -11,12 +11,14 @@ import socket
 import subprocess
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
 from gureum.drivers import haproxy_control, haproxy_counters, haproxy_logs
 from gureum.drivers.haproxy_config import CONTROL_SOCKET, MASTER_SOCKET
 from gureum.drivers.haproxy_haste import Haste
+from gureum.drivers.haproxy_log_reader import LogReader
 from gureum.drivers.haproxy_process import ProxyFolder, State
 from gureum.drivers.haproxy_slow_start import Ramps
 from gureum.ports import PortError
@@ -29,13 +31,23 @@ _MOST_AT_ONCE = 100
 Take = Callable[["RunningProxy", list[bytes]], None]
 
 
-class RunningProxy:
-    """`take(running, lines)`: where its log lines go. `died(name)`: whom its end is told."""
+class Shelf(Protocol):
+    """Keeps sockets while one agent ends and another begins: what is sent to them waits."""
 
-    def __init__(self, folder: ProxyFolder, state: State, take: Take, died: Callable[[str], None]) -> None:
-        self.folder, self.state, self._take, self._died = folder, state, take, died
+    def take(self, name: str) -> socket.socket | None: ...
+    def put(self, name: str, sock: socket.socket) -> None: ...
+    def remove(self, name: str) -> None: ...
+
+
+class RunningProxy:
+    """`take(running, lines)`: where its log lines go. `died(name)`: whom its end is told. `shelf`: keeps the socket of its log."""
+
+    def __init__(
+        self, folder: ProxyFolder, state: State, take: Take, died: Callable[[str], None], shelf: Shelf | None
+    ) -> None:
+        self.folder, self.state, self._take, self._died, self._shelf = folder, state, take, died, shelf
         self.child: subprocess.Popen[bytes] | None = None
-        self.log_reader: haproxy_logs.LogReader | None = None
+        self.log_reader: LogReader | None = None
         self.ready_socket: socket.socket | None = None
         self.pidfd = -1
         self.certain = False  # whether the process is known to run `state.spec`
@@ -144,14 +156,34 @@ class RunningProxy:
     async def count(self) -> Counters:
         return haproxy_counters.counted(await self.ask("show stat -1 1 -1"))
 
-    def open_sockets(self, net: Path) -> None:
+    def open_sockets(self, net: Path, *, adopted: bool = False) -> None:
+        """`adopted`: it runs already, and where its log comes in may have been kept."""
         try:
-            log_socket, self.ready_socket, _ = self.folder.sockets(net)
+            self.ready_socket = self.folder.ready_socket(net)
+            log_socket = (self._kept_log() if adopted else None) or self._new_log(net)
         except FileNotFoundError as error:
             raise PortError("the proxy's sandbox is not there yet") from error
         loop = asyncio.get_running_loop()
-        self.log_reader = haproxy_logs.LogReader(loop, log_socket, lambda lines: self._take(self, lines))
+        self.log_reader = LogReader(loop, log_socket, lambda lines: self._take(self, lines))
         loop.add_reader(self.ready_socket, self._hear)
+
+    def _kept_log(self) -> socket.socket | None:
+        return self._shelf.take(self._log_name) if self._shelf is not None else None
+
+    def _new_log(self, net: Path) -> socket.socket:
+        self.forget_log()  # what is kept under this name is always what the proxy sends to
+        log_socket = self.folder.log_socket(net)
+        if self._shelf is not None:
+            self._shelf.put(self._log_name, log_socket)
+        return log_socket
+
+    def forget_log(self) -> None:
+        if self._shelf is not None:
+            self._shelf.remove(self._log_name)
+
+    @property
+    def _log_name(self) -> str:
+        return f"proxy-log/{self.folder.name}"
 
     def _hear(self) -> None:
         assert self.ready_socket is not None

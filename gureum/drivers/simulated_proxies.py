@@ -74,6 +74,9 @@ class SimulatedProxies:
 
         return stop
 
+    def drain(self) -> None:
+        """Nothing waits here."""
+
     async def counters(self) -> dict[str, Counters]:
         return {name: Counters() for name in self.specs}
 

@@ -283,6 +283,9 @@ class Proxies(Protocol):
     def tally(self, sink: TallySink) -> Callable[[], None]:
         """`sink` gets counts of the records of all proxies; a proxy whose records nobody wants makes none. Returns the way to stop it."""
 
+    def drain(self) -> None:
+        """Gives sinks what proxies have told so far and what still waits to be read."""
+
     async def counters(self) -> dict[str, Counters]: ...
     async def observe(self) -> frozenset[str]:
         """Names of all that exist, also those of an earlier agent."""

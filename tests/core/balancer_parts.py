@@ -16,7 +16,19 @@ from gureum.ports import PortError
 from gureum.ports.checks import Outcome, Probe
 from gureum.ports.firewalls import Entrance
 from gureum.ports.networks import InterfaceSpec, SandboxSpec
-from gureum.ports.proxies import Counters, Forward, Group, Listener, ProxySpec, Rule, Sink, TallySink, everything
+from gureum.ports.proxies import (
+    Counters,
+    Forward,
+    Group,
+    Listener,
+    ProxySpec,
+    Record,
+    Request,
+    Rule,
+    Sink,
+    TallySink,
+    everything,
+)
 from gureum.simulated import simulated_ports
 from gureum.store.contract import Store
 from tests.core.agent_parts import Agent
@@ -38,6 +50,7 @@ class NotedProxies:
         self.slow_cut = asyncio.Event()  # unset: a cut takes until it is set
         self.slow_cut.set()
         self.sinks: list[Sink] = []
+        self.waiting: list[Record | Request] = []  # what `drain` gives to the sinks
         self._ended: asyncio.Queue[str] = asyncio.Queue()
 
     def end(self, name: str) -> None:
@@ -76,6 +89,11 @@ class NotedProxies:
 
     def tally(self, sink: TallySink) -> Callable[[], None]:
         return lambda: None
+
+    def drain(self) -> None:
+        for sink in self.sinks:
+            sink(self.waiting)
+        self.waiting = []
 
     async def counters(self) -> dict[str, Counters]:
         return {}

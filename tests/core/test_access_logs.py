@@ -430,9 +430,11 @@ def test_what_is_buffered_is_written_when_the_agent_ends_readable_by_root_only(t
     async def story() -> None:
         one = Logs(tmp_path, **ON)
         one.tell(request())
+        one.proxies.waiting.append(request())
         await one.logs.close()
         (path,) = tmp_path.rglob("*.gz")
         assert path.stat().st_mode & 0o777 == 0o600
+        assert len(gzip.decompress(path.read_bytes()).splitlines()) == 2, "what still waited at the proxies, too"
 
     told(story)
 

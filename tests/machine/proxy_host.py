@@ -28,6 +28,7 @@ from cryptography.x509.oid import NameOID
 from gureum.base.sealing import Sealer
 from gureum.drivers import namespaces, netlink
 from gureum.drivers.haproxy import HaproxyProxies, clean
+from gureum.drivers.haproxy_running import Shelf
 from gureum.drivers.network_names import NETNS_DIR
 from gureum.ports.proxies import (
     Certificate,
@@ -81,8 +82,8 @@ class ProxyHost:
         """A sink of `subscribe`."""
         self.records += map(record_of, told)
 
-    def driver(self) -> HaproxyProxies:
-        return HaproxyProxies(self.home_id, self.run, self.sealer)
+    def driver(self, shelf: Shelf | None = None) -> HaproxyProxies:
+        return HaproxyProxies(self.home_id, self.run, self.sealer, shelf=shelf)
 
     def make(self) -> None:
         namespaces.prepare_netns_dir()

@@ -357,20 +357,42 @@ def test_the_process_is_nobody_without_power_and_keys_are_its_own(host: ProxyHos
     assert (config.stat().st_mode & 0o777, config.stat().st_uid) == (0o640, 0)
 
 
+class KeptSockets:
+    """Fills `Shelf` as the supervisor does: it has copies of its own."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, socket.socket] = {}
+
+    def take(self, name: str) -> socket.socket | None:
+        return self.kept[name].dup() if name in self.kept else None
+
+    def put(self, name: str, sock: socket.socket) -> None:
+        self.kept[name] = sock.dup()
+
+    def remove(self, name: str) -> None:
+        if name in self.kept:
+            self.kept.pop(name).close()
+
+
 def test_a_new_agent_adopts_what_runs(host: ProxyHost) -> None:
     server = host.target(TARGETS[0])
     spec = host.spec(http_listener(), groups=(group(server),))
 
+    shelf = KeptSockets()
+
     async def first() -> None:
-        await host.proxies.ensure(spec)
-        await host.proxies.close()
+        proxies = host.driver(shelf)
+        await proxies.ensure(spec)
+        await proxies.close()
 
     async def second() -> None:
-        proxies = host.driver()
+        proxies = host.driver(shelf)
         proxies.subscribe(host.note)
         assert await proxies.observe() == {"node-1"}
-        await asyncio.to_thread(host.get)
-        await eventually(lambda: host.records)
+        await asyncio.to_thread(host.get, "/later")
+        await eventually(lambda: len(host.records) == 2)
+        paths = [record.request.split()[1].rpartition("/")[2] for record in host.records]
+        assert paths == ["meanwhile", "later"], "what was told while no agent was there has waited"
         await proxies.ensure(spec)
         await proxies.ensure(without(spec, attributes={"idle_timeout.timeout_seconds": "30"}))
         assert (await asyncio.to_thread(host.get)).status == 200
@@ -381,13 +403,13 @@ def test_a_new_agent_adopts_what_runs(host: ProxyHost) -> None:
 
     asyncio.run(first())
     pid = master(host)
-    assert asyncio.run(_status(host)) == 200, "it goes on without us"
+    assert asyncio.run(_status(host, "/meanwhile")) == 200, "it goes on without us"
     asyncio.run(second())
     assert master(host) == pid
 
 
-async def _status(host: ProxyHost) -> int:
-    answer = await asyncio.to_thread(host.get)
+async def _status(host: ProxyHost, path: str = "/") -> int:
+    answer = await asyncio.to_thread(host.get, path)
     return answer.status
 
 
