@@ -41,6 +41,7 @@ from gureum.ports.telemetry import TelemetryBroken, TelemetryFull
 from gureum.store.contract import Delete, Store, StoreBroken
 from gureum.store.sqlite import SqliteStore
 from gureum.telemetry.store import open_telemetry
+from gureum.usage_metrics import publish_usage_metrics
 
 log = logging.getLogger("gureum.daemon")
 WRITES_AT_ONCE = 1000
@@ -113,6 +114,7 @@ class Daemon:
             await guests.serve(_listen_for_guests(self._home.run / GUESTS_SOCKET))
         link = asyncio.get_running_loop().create_task(world.run())
         telling = asyncio.get_running_loop().create_task(publish_control_metrics(world, gateway.counters))
+        counting = asyncio.get_running_loop().create_task(publish_usage_metrics(world, gateway.counters))
         self._supervised.ready()
         kube.start()
         neighbours.start()
@@ -125,9 +127,9 @@ class Daemon:
             await docker.close()
             await asyncio.gather(server.close(LAST_ANSWERS_S), guests.close(LAST_ANSWERS_S))
             link.cancel()
-            for task in (uploads, telling):
+            for task in (uploads, telling, counting):
                 task.cancel()
-            await asyncio.gather(link, uploads, telling, return_exceptions=True)
+            await asyncio.gather(link, uploads, telling, counting, return_exceptions=True)
             await world.close()
             await neighbours.close()
             await telemetry.close()

@@ -49,14 +49,15 @@ NOT_VALIDATED = ("SignatureDoesNotMatch", "InvalidClientTokenId", "MissingAuthen
 
 
 class Counters:
-    """What `/metrics` tells of the gateway. `faults`: exceptions nobody expected. `latencies`: of the calls of each service, until somebody takes
-    them and puts an empty table in their place."""
+    """What `/metrics` tells of the gateway. `faults`: exceptions nobody expected. `latencies`: of the calls of each service, and `used`: how often
+    (scope, service, operation) was called, until somebody takes them and puts an empty table in their place."""
 
     def __init__(self) -> None:
         self.faults = self.conflicts = 0
         self.calls: dict[tuple[str, str, str], int] = {}
         self.seconds: dict[tuple[str, str], float] = {}
         self.latencies: dict[str, Tally] = {}
+        self.used: dict[tuple[str, str, str], int] = {}
 
 
 class Gateway:
@@ -128,6 +129,8 @@ class Gateway:
         params = compiled.read(request)
         with self._world.tracer.span(f"{target.service} {target.operation}") as span:
             call = self._call(request_id, caller, target, params, compiled)
+            used, key = self.counters.used, (call.scope, target.service, target.operation)
+            used[key] = used.get(key, 0) + 1
             await self._prepare(call)
             try:
                 result = await self._run(function, call)

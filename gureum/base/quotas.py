@@ -1,4 +1,4 @@
-"""Quotas of the network that can be set; their defaults are AWS's for a new account
+"""Quotas that can be set; the defaults of the network's are AWS's for a new account
 (docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html).
 
 They are keys of `Settings`. What gureum counts is told with each; a limit that cannot be raised on AWS is no setting (aws/ec2/limits.py).
@@ -13,7 +13,7 @@ from msgspec import Meta
 
 
 class Quotas(msgspec.Struct, frozen=True):
-    """The default of each is AWS's."""
+    """The default of each is AWS's, but for vCPUs: what limits instances on one machine is its memory."""
 
     quota_vpcs: Annotated[
         int, Meta(ge=0, le=100_000, description="Most VPCs in an account and region, the default one among them.")
@@ -87,3 +87,11 @@ class Quotas(msgspec.Struct, frozen=True):
     quota_entries_per_prefix_list: Annotated[
         int, Meta(ge=1, le=1000, description="Most entries that a managed prefix list may be made for.")
     ] = 1000
+    quota_on_demand_vcpus: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000_000,
+            description="Most vCPUs of On-Demand Instances that run in an account and region; AWS: 5. 0: only the host's memory limits them.",
+        ),
+    ] = 0

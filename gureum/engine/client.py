@@ -106,6 +106,12 @@ class Client:
         for names in list(self._table(cls).scopes.values()):
             yield from cast("Iterable[T]", list(names.values()))
 
+    def sizes(self, cls: type[Resource]) -> dict[str, int]:
+        """How many there are in each scope that has some. Of a kind that is not loaded there are none: what the store holds of a service is
+        loaded at start."""
+        table = self._tables.get(kind_of(cls).name)
+        return {scope: len(names) for scope, names in table.scopes.items()} if table is not None else {}
+
     def by(self, cls: type[T], scope: str, index: str, value: str) -> list[T]:
         """Those of one scope whose index `index` has `value`."""
         table = self._table(cls)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.cloud.running import BUSYBOX, NANO, Cloud, until
+from tests.quotas import ROOMY
 from tests.wire.conftest import _running
 
 DEFAULT_ACCOUNT = "000000000000"
@@ -60,3 +61,31 @@ def test_gureum_tells_of_itself_in_the_default_account(cloud: Cloud) -> None:
     assert {"Reconciles", "ReconcileLag", "ReconcileQueue", "ApiFaults", "CPUUtilization", "AgentConnected"} <= names
     assert set(told(cloudwatch, "Gureum", "ApiFaults", "Sum")) == {0.0}
     assert cloud.client("cloudwatch").list_metrics(Namespace="Gureum")["Metrics"] == []
+
+
+def test_what_is_used_of_a_quota_is_told_and_compared_with_it(cloud: Cloud) -> None:
+    ec2, cloudwatch = cloud.client("ec2", account="777700000001"), cloud.client("cloudwatch", account="777700000001")
+    ec2.create_internet_gateway()
+    usage = {"Service": "VPC", "Type": "Resource", "Class": "None"}
+    until(
+        lambda: (
+            told(cloudwatch, "AWS/Usage", "ResourceCount", "Maximum", Resource="InternetGatewaysPerRegion", **usage)[
+                -1:
+            ]
+            == [2.0]
+        )
+    )
+    assert set(told(cloudwatch, "AWS/Usage", "ResourceCount", "Maximum", Resource="VPCsPerRegion", **usage)) == {1.0}
+    calls = {"Service": "EC2", "Type": "API", "Resource": "CreateInternetGateway", "Class": "None"}
+    assert sum(until(lambda: told(cloudwatch, "AWS/Usage", "CallCount", "Sum", **calls))) == 1.0
+    dimensions = [{"Name": name, "Value": value} for name, value in (usage | {"Resource": "VPCsPerRegion"}).items()]
+    metric = {"Namespace": "AWS/Usage", "MetricName": "ResourceCount", "Dimensions": dimensions}
+    now = dt.datetime.now(dt.UTC)
+    found = cloudwatch.get_metric_data(
+        MetricDataQueries=[
+            {"Id": "m1", "MetricStat": {"Metric": metric, "Period": 60, "Stat": "Maximum"}, "ReturnData": False},
+            {"Id": "e1", "Expression": "100 * m1 / SERVICE_QUOTA(m1)"},
+        ],
+        StartTime=now - dt.timedelta(seconds=60), EndTime=now + dt.timedelta(seconds=5),
+    )  # fmt: skip
+    assert set(found["MetricDataResults"][0]["Values"]) == {100 / ROOMY["quota_vpcs"]}

@@ -20,6 +20,7 @@ from gureum.aws.autoscaling.group_show import show_group
 from gureum.aws.autoscaling.hooks import new_hook
 from gureum.aws.autoscaling.kinds import Group, GroupSpec, object_name
 from gureum.aws.autoscaling.launching import check_template
+from gureum.aws.autoscaling.limits import GROUPS
 from gureum.aws.autoscaling.lookup import find_group, members_of, page
 from gureum.aws.autoscaling.notices import tell_test
 from gureum.aws.autoscaling.refreshing import active_refresh, deploys, own_source
@@ -27,8 +28,6 @@ from gureum.aws.autoscaling.sentences import clock_text
 from gureum.aws.call import Call
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import Result, operation
-
-LIMIT_GROUPS = 500
 
 
 @operation("CreateAutoScalingGroup")
@@ -39,10 +38,8 @@ async def create_auto_scaling_group(call: Call) -> Result:
     check_name(name)
     if call.get(Group, object_name(name)) is not None:
         raise exists(f"AutoScalingGroup by this name already exists - A group with the name {name} already exists")
-    if len(call.all(Group)) >= LIMIT_GROUPS:
-        raise AwsError(
-            "LimitExceeded", f"You have reached the limit of {LIMIT_GROUPS} Auto Scaling groups.", status=400
-        )
+    if len(call.all(Group)) >= GROUPS:
+        raise AwsError("LimitExceeded", f"You have reached the limit of {GROUPS} Auto Scaling groups.", status=400)
     desired = params.get("DesiredCapacity")
     spec = GroupSpec(
         name,

@@ -7,6 +7,7 @@ from typing import Any
 
 from gureum.aws.autoscaling.faults import exists, in_use, invalid, not_built
 from gureum.aws.autoscaling.kinds import ConfigurationSpec, Group, LaunchConfiguration, object_name
+from gureum.aws.autoscaling.limits import LAUNCH_CONFIGURATIONS
 from gureum.aws.autoscaling.lookup import page
 from gureum.aws.call import Call
 from gureum.aws.ec2.images import find_image
@@ -14,7 +15,6 @@ from gureum.aws.ec2.instance_types import find_instance_type
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import Result, operation
 
-LIMIT = 200
 _NOT_BUILT = ("InstanceId", "SpotPrice", "ClassicLinkVPCId", "ClassicLinkVPCSecurityGroups", "KernelId", "RamdiskId")
 
 
@@ -30,8 +30,10 @@ async def create_launch_configuration(call: Call) -> Result:
         raise exists(
             f"Launch Configuration by this name already exists - A launch configuration already exists with the name {name}"
         )
-    if len(call.all(LaunchConfiguration)) >= LIMIT:
-        raise AwsError("LimitExceeded", f"You have reached the limit of {LIMIT} launch configurations.", status=400)
+    if len(call.all(LaunchConfiguration)) >= LAUNCH_CONFIGURATIONS:
+        raise AwsError(
+            "LimitExceeded", f"You have reached the limit of {LAUNCH_CONFIGURATIONS} launch configurations.", status=400
+        )
     if not params.get("ImageId") or not params.get("InstanceType"):
         raise invalid(
             "Valid requests must contain either the InstanceID parameter or both the ImageId and InstanceType parameters."

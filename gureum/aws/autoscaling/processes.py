@@ -8,9 +8,9 @@ import msgspec
 
 from gureum.aws.autoscaling.faults import invalid
 from gureum.aws.autoscaling.group_settings import TERMINATION_POLICIES
-from gureum.aws.autoscaling.groups import LIMIT_GROUPS, replace_spec
+from gureum.aws.autoscaling.groups import replace_spec
 from gureum.aws.autoscaling.kinds import Group, LaunchConfiguration
-from gureum.aws.autoscaling.launch_configurations import LIMIT
+from gureum.aws.autoscaling.limits import GROUPS, LAUNCH_CONFIGURATIONS
 from gureum.aws.autoscaling.lookup import find_group
 from gureum.aws.autoscaling.sentences import clock_text
 from gureum.aws.call import Call
@@ -119,8 +119,8 @@ def describe_termination_policy_types(call: Call) -> Result:
 def describe_account_limits(call: Call) -> Result:
     """AWS: autoscaling DescribeAccountLimits."""
     return {
-        "MaxNumberOfAutoScalingGroups": LIMIT_GROUPS,
-        "MaxNumberOfLaunchConfigurations": LIMIT,
+        "MaxNumberOfAutoScalingGroups": GROUPS,
+        "MaxNumberOfLaunchConfigurations": LAUNCH_CONFIGURATIONS,
         "NumberOfAutoScalingGroups": len(call.all(Group)),
         "NumberOfLaunchConfigurations": len(call.all(LaunchConfiguration)),
     }

@@ -104,7 +104,7 @@ class Evaluator:
         settings = self._world.settings
         window = window_of(alarm, now_ms, settings)
         windows = {query.id: window for query in alarm.spec.watch}
-        found = await run(self._world.metrics, alarm.meta.scope, alarm.spec.watch, windows, now_ms)
+        found = await run(self._world.metrics, alarm.meta.scope, alarm.spec.watch, windows, now_ms, settings)
         points = _points_of(alarm, window, found)
         if settings.alarm_evaluation_s and not _tells_already(alarm, points[-1].value):
             points = points[:-1]

@@ -40,7 +40,7 @@ async def get_metric_data(call: Call) -> Result:
     queries = _queries(call)
     skip = _place(params)
     now_ms = int(call.now * 1000)
-    found = await run(call.metrics, call.scope, queries, _windows(params, queries, now_ms), now_ms)
+    found = await run(call.metrics, call.scope, queries, _windows(params, queries, now_ms), now_ms, call.settings)
     lines = []
     for query in queries:
         if query.returned:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from gureum.aws import usage as usages
 from gureum.aws.cloudwatch.metric_math import (
     Budget,
     Context,
@@ -29,6 +30,7 @@ from gureum.aws.cloudwatch.series import join_units, read_buckets, series_of
 from gureum.aws.cloudwatch.statistics import compute, parse_statistic
 from gureum.aws.cloudwatch.windows import Window, is_period
 from gureum.aws.errors import AwsError
+from gureum.base.settings import Settings
 from gureum.ports.telemetry import Bucket, Metrics
 
 _ID = re.compile(r"[a-z][a-zA-Z0-9_]*", re.ASCII)
@@ -85,7 +87,10 @@ def check_single_series(queries: Sequence[Query]) -> None:
         if query.expression:
             values[query.id] = _compute(query, _TRIAL, values, queries, budget)
         else:
-            values[query.id] = TimeSeries({_TRIAL.start_ms: 1.0}, _TRIAL.period_ms, query.metric, metric=True)
+            usage = query.namespace == usages.NAMESPACE
+            values[query.id] = TimeSeries(
+                {_TRIAL.start_ms: 1.0}, _TRIAL.period_ms, query.metric, metric=True, usage=usage
+            )
     value = values[returned[0]]
     if isinstance(value, float) or (isinstance(value, list) and len(value) != 1):
         raise validation(f"The expression '{returned[0]}' must give a single time series.")
@@ -129,8 +134,10 @@ def in_order(queries: Sequence[Query]) -> list[Query]:
         raise validation("The expressions refer to each other in a circle.") from error
 
 
-async def run(metrics: Metrics, scope: str, queries: Sequence[Query], windows: dict[str, Window], now_ms: int) -> Found:
-    """`windows`: of each query by id (of an expression: the grid of what it makes)."""
+async def run(
+    metrics: Metrics, scope: str, queries: Sequence[Query], windows: dict[str, Window], now_ms: int, settings: Settings
+) -> Found:
+    """`windows`: of each query by id (of an expression: the grid of what it makes). `settings`: have the quotas of usage metrics."""
     values: dict[str, Value] = {}
     buckets: dict[str, list[Bucket]] = {}
     budget = Budget()
@@ -139,7 +146,7 @@ async def run(metrics: Metrics, scope: str, queries: Sequence[Query], windows: d
         window = windows[query.id]
         if not query.expression:
             buckets[query.id] = await _read_metric(metrics, scope, query, window, now_ms)
-            values[query.id] = _series(query, window, buckets[query.id])
+            values[query.id] = _series(query, window, buckets[query.id], settings)
         else:
             values[query.id] = _compute(query, window, values, queries, budget)
     return Found(values, buckets)
@@ -223,12 +230,16 @@ async def _read_metric(metrics: Metrics, scope: str, query: Query, window: Windo
     return join_units(found)
 
 
-def _series(query: Query, window: Window, buckets: list[Bucket]) -> TimeSeries:
+def _series(query: Query, window: Window, buckets: list[Bucket], settings: Settings) -> TimeSeries:
     statistic = parse_statistic(query.stat)
     assert statistic is not None
     computed = ((bucket.start_ms, compute(statistic, bucket)) for bucket in buckets)
     points = {time: value for time, value in computed if value is not None}
-    return TimeSeries(points, window.period_ms, query.label or query.metric, metric=True)
+    label = query.label or query.metric
+    if query.namespace != usages.NAMESPACE:
+        return TimeSeries(points, window.period_ms, label, metric=True)
+    quota = usages.quota_of(query.metric, query.dimensions, settings)
+    return TimeSeries(points, window.period_ms, label, metric=True, usage=True, quota=quota)
 
 
 def _compute(query: Query, window: Window, values: dict[str, Value], queries: Sequence[Query], budget: Budget) -> Value:

@@ -22,6 +22,7 @@ from gureum.aws.ec2.instance_types import find_instance_type
 from gureum.aws.ec2.launch_templates import find_template, find_version, merge_launch_template
 from gureum.aws.ec2.regions import zone_id
 from gureum.aws.ec2.spot_prices import on_demand_price, spot_price
+from gureum.aws.ec2.vcpu_quota import vcpus_of
 from gureum.aws.errors import AwsError
 from gureum.base.ids import new_id
 from gureum.engine.client import Transaction
@@ -61,12 +62,13 @@ class Target(msgspec.Struct, frozen=True):
 
 
 class Launched:
-    """What came of it. `shown`: API form of CreateFleetInstance; `errors`: of CreateFleetError; `promised`: bytes of memory."""
+    """What came of it. `shown`: API form of CreateFleetInstance; `errors`: of CreateFleetError; `promised`: bytes of memory,
+    `vcpus`: of On-Demand Instances."""
 
     def __init__(self) -> None:
         self.shown: list[dict[str, Any]] = []
         self.errors: list[dict[str, Any]] = []
-        self.promised = 0
+        self.promised = self.vcpus = 0
 
 
 def pools_of(call: Call, configs: tuple[dict[str, Any], ...]) -> list[Pool]:
@@ -98,7 +100,7 @@ def launch_pools(call: Call, transaction: Transaction, pools: list[Pool], target
     """Launches up to the target; of less than MinTargetCapacity nothing."""
     ordered = _ordered(pools, target)
     single = [name for name in ("SingleInstanceType", "SingleAvailabilityZone") if target.options.get(name)]
-    saved, before = transaction.savepoint(), (len(found.shown), found.promised)
+    saved, before = transaction.savepoint(), (len(found.shown), found.promised, found.vcpus)
     if single:
         # One pool must do for all of it.
         left = float(target.wanted)
@@ -112,7 +114,7 @@ def launch_pools(call: Call, transaction: Transaction, pools: list[Pool], target
     if target.wanted - left < least:
         transaction.back_to(saved)
         del found.shown[before[0] :]
-        found.promised = before[1]
+        found.promised, found.vcpus = before[1:]
 
 
 def _from_all(call: Call, transaction: Transaction, ordered: list[Pool], target: Target, found: Launched) -> float:
@@ -137,7 +139,7 @@ def _from_pool(
     launch = call.with_params(params)
     saved, made = transaction.savepoint(), list[Instance]()
     try:
-        plan = plan_launch(launch, params, promised=found.promised)
+        plan = plan_launch(launch, params, promised=found.promised, vcpus=found.vcpus)
         reservation = new_id("r-")
         for index in range(plan.count):
             saved = transaction.savepoint()
@@ -150,6 +152,7 @@ def _from_pool(
         return left
     type_ = find_instance_type(made[0].spec.type)
     found.promised += len(made) * (type_.memory_bytes if type_ else 0)
+    found.vcpus += sum(vcpus_of(one, spot=False) for one in made)
     found.shown.append(
         {
             "LaunchTemplateAndOverrides": pool.shown,

@@ -44,6 +44,7 @@ from gureum.aws.ec2.snapshot_kinds import Snapshot, find_snapshot, from_snapshot
 from gureum.aws.ec2.spot_kinds import SpotRequestSpec, SpotRequestStatus
 from gureum.aws.ec2.spot_options import FULFILLED, new_spot_request, spot_options
 from gureum.aws.ec2.tags import tags_of
+from gureum.aws.ec2.vcpu_quota import most_vcpus_allow
 from gureum.aws.ec2.volume_types import check_device, check_volume, laid_over
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import operation
@@ -102,8 +103,9 @@ async def run_instances(call: Call) -> dict[str, Any]:
     return show_reservation(call, instances)
 
 
-def plan_launch(call: Call, params: dict[str, Any], *, promised: int = 0) -> Plan:
-    """Checks everything that was passed. `promised`: bytes of memory that others of the same commit take. Raises the API's errors; writes nothing."""
+def plan_launch(call: Call, params: dict[str, Any], *, promised: int = 0, vcpus: int = 0) -> Plan:
+    """Checks everything that was passed. `promised`: bytes of memory that others of the same commit take, `vcpus`: of On-Demand ones among
+    them. Raises the API's errors; writes nothing."""
     refuse_not_built(params)
     least, most = _counts(params)
     image = find_launch_image(call, params.get("ImageId") or _missing("ImageId"))
@@ -121,6 +123,7 @@ def plan_launch(call: Call, params: dict[str, Any], *, promised: int = 0) -> Pla
     key_name, public_key = _key(call, params)
     spot = spot_options(params, type_.name)
     reserved = free_places(call, options.capacity, type_.name, subnet.spec.zone, options.tenancy)
+    most = most if spot is not None else most_vcpus_allow(call, type_, least, most, vcpus)
     count = _affordable(call, type_, least, most, promised, options.capacity, reserved)
     return Plan(
         image=image,

@@ -27,6 +27,7 @@ from gureum.aws.ec2.instance_interfaces import plug_again
 from gureum.aws.ec2.instance_kinds import STATE_CODES, Instance, InstanceStatus, State, Volume
 from gureum.aws.ec2.instance_types import find_instance_type
 from gureum.aws.ec2.interfaces import delete_interface, detach, drop_public, interfaces_of, plug
+from gureum.aws.ec2.vcpu_quota import check_vcpus
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import operation
 from gureum.core.world import World
@@ -112,11 +113,13 @@ async def reboot_instances(call: Call) -> dict[str, Any]:
 
 
 def begin_start(call: Call, transaction: Transaction, instance: Instance) -> Instance:
-    """From stopped to pending. Also for others that start instances (warm pools). InsufficientInstanceCapacity."""
+    """From stopped to pending. Also for others that start instances (warm pools). InsufficientInstanceCapacity, VcpuLimitExceeded."""
+    started = sum(1 for key in transaction.written if key.startswith("ec2.Instance/"))
+    check_vcpus(call, instance, started)
     wish = CapacityWish(instance.spec.capacity_preference, instance.spec.capacity_target)
     place = take_place(call, transaction, wish, instance.spec.type, instance.spec.zone, instance.spec.tenancy)
     if not place:
-        _check_room(call, transaction, instance)
+        _check_room(call, instance, started)
     interfaces = interfaces_of(call, instance.meta.name)
     # AWS: an instance with further interfaces gets no new public address.
     public = instance.spec.public_on_launch and len(interfaces) == 1
@@ -309,10 +312,9 @@ def show_state(state: State) -> dict[str, Any]:
     return {"Code": STATE_CODES[state], "Name": state}
 
 
-def _check_room(call: Call, transaction: Transaction, instance: Instance) -> None:
+def _check_room(call: Call, instance: Instance, started: int) -> None:
     type_ = find_instance_type(instance.spec.type)
     assert type_ is not None
-    started = sum(1 for key in transaction.written if key.startswith("ec2.Instance/"))
     room = room_bytes(call) - started * type_.memory_bytes
     if room < type_.memory_bytes:
         raise AwsError(

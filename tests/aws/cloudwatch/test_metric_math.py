@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gureum.aws.cloudwatch.metric_math import Budget, Context, MathError, NotBuilt, TimeSeries, evaluate, parse
+from gureum.aws.cloudwatch.metric_math.evaluate import NOT_BUILT
+from gureum.aws.cloudwatch.metric_math.functions import FUNCTIONS
 
 START, PERIOD = 1_750_000_020_000, 60_000
 
@@ -156,6 +158,9 @@ def test_remove_empty_and_empty_folds() -> None:
         "SORT(METRICS(), SUM)",
         "SORT(METRICS(), STDDEV, ASC)",
         "FIRST(m1)",
+        "SERVICE_QUOTA(m1)",
+        "SERVICE_QUOTA(METRICS())",
+        "SERVICE_QUOTA(5)",
         "TIME_SERIES(m1)",
         "METRICS(1)",
         "HOUR(METRICS())",
@@ -168,10 +173,72 @@ def test_what_cannot_be_is_refused(expression: str) -> None:
         run(expression, m1="1 2", m2="3 4")
 
 
-@pytest.mark.parametrize("expression", ["SEARCH('{a} b', 'Sum')", "ANOMALY_DETECTION_BAND(m1)", "SERVICE_QUOTA(m1)"])
-def test_what_is_not_built_says_so(expression: str) -> None:
-    with pytest.raises(NotBuilt):
-        run(expression, m1="1 2")
+DOCUMENTED = {
+    "ABS": ("ABS(m1)", "1 2 3 4 -"),
+    "ANOMALY_DETECTION_BAND": ("ANOMALY_DETECTION_BAND(m1)", NotBuilt),
+    "AVG": ("AVG([m1,m2])", "5.5 1 16.5 -2 2.5"),
+    "CEIL": ("CEIL(m1 / 2)", "1 1 2 -2 -"),
+    "DATAPOINT_COUNT": ("DATAPOINT_COUNT([m1,m2])", "2 1 2 1 1"),
+    "DATE": ("DATE(m1)", "15 15 15 15 15"),
+    "DAY": ("DAY(m1)", "7 7 7 7 7"),
+    "DB_PERF_INSIGHTS": ("DB_PERF_INSIGHTS('RDS', 'db-A', 'os.cpuUtilization.user.avg')", NotBuilt),
+    "DIFF": ("DIFF(m2)", "- - 20 - -25"),
+    "DIFF_TIME": ("DIFF_TIME(m2)", "- - 120 - 120"),
+    "EPOCH": ("EPOCH(m1) - EPOCH(m2)", "0 0 0 0 0"),
+    "FILL": ("FILL(m2, REPEAT)", "10 10 30 30 5"),
+    "FIRST": ("FIRST(METRICS())", "1 2 3 -4 -"),
+    "FLOOR": ("FLOOR(m1 / 2)", "0 1 1 -2 -"),
+    "HOUR": ("HOUR(m1)", "15 15 15 15 15"),
+    "IF": ("IF(m1 > 1, m2, 0)", "0 0 30 0 -"),
+    "INSIGHT_RULE_METRIC": ("INSIGHT_RULE_METRIC('rule', 'UniqueContributors')", NotBuilt),
+    "LAMBDA": ("LAMBDA('connector', 'argument')", NotBuilt),
+    "LAST": ("LAST(METRICS())", "10 - 30 - 5"),
+    "LOG": ("LOG(m1 - m1 + 1)", "0 0 0 0 -"),
+    "LOG10": ("LOG10(m1 * m1 * m1 * 0 + 100)", "2 2 2 2 -"),
+    "MAX": ("MAX([m1,m2])", "10 2 30 -4 5"),
+    "METRICS": ("METRICS('2')", "10 - 30 - 5"),
+    "METRIC_COUNT": ("METRIC_COUNT(METRICS())", "2"),
+    "MIN": ("MIN([m1,m2])", "1 2 3 -4 5"),
+    "MINUTE": ("MINUTE(m1)", "7 8 9 10 11"),
+    "MONTH": ("MONTH(m1)", "6 6 6 6 6"),
+    "PERIOD": ("PERIOD(m1)", "60"),
+    "RATE": ("RATE(m2) * 60", "- - 10 - -12.5"),
+    "REMOVE_EMPTY": ("REMOVE_EMPTY([m1, m1 / 0])", "1 2 3 -4 -"),
+    "RUNNING_SUM": ("RUNNING_SUM(m2)", "10 - 40 - 45"),
+    "SEARCH": ("SEARCH('{a} b', 'Sum')", NotBuilt),
+    "SERVICE_QUOTA": ("SERVICE_QUOTA(u1)", "5 - 5 - -"),
+    "SLICE": ("SLICE(METRICS(), 1, 2)", "10 - 30 - 5"),
+    "SORT": ("FIRST(SORT(METRICS(), MIN, DESC))", "10 - 30 - 5"),
+    "STDDEV": ("STDDEV([m1,m1 + 2])", "1 1 1 1 -"),
+    "SUM": ("SUM([m1,m2])", "11 2 33 -4 5"),
+    "TIME_SERIES": ("TIME_SERIES(7)", "7 7 7 7 7"),
+    "YEAR": ("YEAR(m1)", "2025 2025 2025 2025 2025"),
+}
+"""All functions of the table "Functions supported for metric math", with the services' that gureum does not have."""
+
+
+@pytest.mark.parametrize("name", sorted(DOCUMENTED))
+def test_every_documented_function_is_computed_or_refused_by_its_name(name: str) -> None:
+    expression, expected = DOCUMENTED[name]
+    usage = TimeSeries({START: 3.0, START + 2 * PERIOD: 4.0}, PERIOD, metric=True, usage=True, quota=5.0)
+    found = {"m1": series("1 2 3 -4 -"), "m2": series("10 - 30 - 5")}
+    context = Context((found | {"u1": usage}).__getitem__, found, START, START + 5 * PERIOD, PERIOD, Budget())
+    if isinstance(expected, str):
+        assert shown(evaluate(parse(expression), context)) == expected
+    else:
+        with pytest.raises(NotBuilt) as caught:
+            evaluate(parse(expression), context)
+        assert caught.value.text == name
+
+
+def test_no_function_is_there_that_is_not_documented() -> None:
+    assert FUNCTIONS.keys() | NOT_BUILT | {"IF", "FILL", "SORT", "METRICS"} == DOCUMENTED.keys()
+
+
+def test_the_quota_of_a_usage_without_a_limit_has_no_points() -> None:
+    usage = TimeSeries({START: 3.0}, PERIOD, metric=True, usage=True)
+    context = Context({"u1": usage}.__getitem__, {}, START, START + PERIOD, PERIOD, Budget())
+    assert shown(evaluate(parse("SERVICE_QUOTA(u1)"), context), 1) == "-"
 
 
 def test_a_sum_of_five_hundred_metrics_is_not_too_deep() -> None:

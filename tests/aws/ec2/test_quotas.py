@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import pytest
 
+from gureum.aws.ec2.images import BUILTINS
+from gureum.aws.ec2.instance_kinds import Instance, InstanceStatus
 from gureum.base.quotas import Quotas
 from gureum.base.settings import Settings
 
@@ -192,8 +195,33 @@ def test_defaults_are_those_of_a_new_account():
 def test_every_quota_is_looked_at(cloud):
     """One that is a setting and does nothing would be a lie."""
     tested = {row[0] for row in ROWS} | {"quota_rules_per_network_acl", "quota_security_groups_per_interface"}
-    elsewhere = {"quota_peerings_per_vpc", "quota_entries_per_prefix_list", "quota_addresses_per_nat_gateway"}
+    elsewhere = {
+        "quota_peerings_per_vpc",
+        "quota_entries_per_prefix_list",
+        "quota_addresses_per_nat_gateway",
+        "quota_on_demand_vcpus",
+    }
     assert {field.name for field in msgspec.structs.fields(Quotas)} == tested | elsewhere
+
+
+def test_vcpus_of_on_demand_instances_are_counted_where_they_have_a_quota(cloud):
+    """Two vCPUs each. Of a range as many are launched as may be; Spot Instances have a quota of their own on AWS."""
+    cloud.settings = msgspec.structs.replace(cloud.settings, quota_on_demand_vcpus=5)
+    launch = {"ImageId": BUILTINS[0].id, "InstanceType": "t3.nano"}
+    made = cloud("RunInstances", **launch, MinCount=1, MaxCount=4)["Instances"]
+    assert len(made) == 2
+    assert cloud.code("RunInstances", **launch, MinCount=1, MaxCount=1) == "VcpuLimitExceeded"
+    cloud("RunInstances", **launch, MinCount=1, MaxCount=1, InstanceMarketOptions={"MarketType": "spot"})
+    first = made[0]["InstanceId"]
+    cloud("StopInstances", InstanceIds=[first])
+    cloud("RunInstances", **launch, MinCount=1, MaxCount=1)
+    stopped = cloud.client.get(Instance, cloud.call().scope, first)
+    transaction = cloud.client.transaction()
+    transaction.update(msgspec.structs.replace(stopped, status=InstanceStatus("stopped")))
+    asyncio.run(transaction.commit())
+    assert cloud.code("StartInstances", InstanceIds=[first]) == "VcpuLimitExceeded"
+    cloud.settings = msgspec.structs.replace(cloud.settings, quota_on_demand_vcpus=0)
+    cloud("StartInstances", InstanceIds=[first])
 
 
 def test_account_attributes_tell_them(cloud):

@@ -21,9 +21,7 @@ from gureum.aws.cloudwatch.metric_math.parser import (
 )
 from gureum.aws.cloudwatch.metric_math.values import TimeSeries, Value, combine
 
-NOT_BUILT = frozenset(
-    {"ANOMALY_DETECTION_BAND", "DB_PERF_INSIGHTS", "INSIGHT_RULE_METRIC", "LAMBDA", "SEARCH", "SERVICE_QUOTA"}
-)
+NOT_BUILT = frozenset({"ANOMALY_DETECTION_BAND", "DB_PERF_INSIGHTS", "INSIGHT_RULE_METRIC", "LAMBDA", "SEARCH"})
 KEYWORDS = frozenset({"ASC", "DESC", "REPEAT", "LINEAR", "AVG", "MIN", "MAX", "SUM"})
 
 

@@ -156,6 +156,14 @@ def _period(values: list[Value], grid: Grid, period_ms: int) -> Value:
     return value.period_ms / 1000
 
 
+def _service_quota(values: list[Value], grid: Grid, period_ms: int) -> Value:
+    """AWS: the quota of a usage metric, wherever that has a point; nothing where there is no quota."""
+    value = values[0]
+    if not isinstance(value, TimeSeries) or not value.usage:
+        raise MathError("SERVICE_QUOTA takes a usage metric, one of the namespace AWS/Usage.")
+    return value.with_points({} if value.quota is None else dict.fromkeys(value.points, value.quota))
+
+
 def _metric_count(values: list[Value], grid: Grid, period_ms: int) -> Value:
     return float(len(_array(values[0], "METRIC_COUNT")))
 
@@ -218,6 +226,7 @@ FUNCTIONS: dict[str, Entry] = {
     ),
     "RUNNING_SUM": _each("RUNNING_SUM", _running_sum),
     "PERIOD": Entry(_period, (1, 1)),
+    "SERVICE_QUOTA": Entry(_service_quota, (1, 1)),
     "METRIC_COUNT": Entry(_metric_count, (1, 1)),
     "REMOVE_EMPTY": Entry(_remove_empty, (1, 1)),
     "FIRST": Entry(_first, (1, 1)),

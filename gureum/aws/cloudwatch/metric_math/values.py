@@ -19,12 +19,15 @@ from gureum.aws.cloudwatch.metric_math.parser import MathError
 
 
 class TimeSeries(msgspec.Struct, frozen=True):
-    """`points`: Unix milliseconds → value, by time. `period_ms`: of the metric it came from. `metric`: it is one, and not computed."""
+    """`points`: Unix milliseconds → value, by time. `period_ms`: of the metric it came from. `metric`: it is one, and not computed. `usage`: it
+    is one of AWS/Usage, and `quota` what it counts against, None for no limit."""
 
     points: dict[int, float]
     period_ms: int
     label: str = ""
     metric: bool = False
+    usage: bool = False
+    quota: float | None = None
 
     def with_points(self, points: dict[int, float]) -> TimeSeries:
         return TimeSeries(points, self.period_ms, self.label)
