@@ -20,6 +20,7 @@ from gureum.aws.cloudwatch.evaluation import COMPARISONS, Rule, Verdict, judge, 
 from gureum.aws.cloudwatch.metric_math import TimeSeries
 from gureum.aws.cloudwatch.queries import Found, run
 from gureum.aws.cloudwatch.reasons import Point, reason, reason_data
+from gureum.aws.cloudwatch.running_periods import course_of
 from gureum.aws.cloudwatch.statistics import parse_statistic
 from gureum.aws.cloudwatch.windows import Window
 from gureum.aws.errors import AwsError
@@ -186,8 +187,9 @@ def rule_of(alarm: MetricAlarm) -> Rule:
 
 def _tells_already(alarm: MetricAlarm, value: float | None) -> bool:
     """Whether the period that has not ended counts. What it sums up only grows: below the threshold it says nothing before its end."""
-    if value is None or alarm.watched.stat not in ("Sum", "SampleCount"):
-        return value is not None
+    course = course_of(alarm.watched.id, {query.id: query for query in alarm.spec.watch})
+    if value is None or course != "growing":
+        return value is not None and course == "settled"
     compare = COMPARISONS[alarm.spec.comparison]
     return compare(value, alarm.spec.threshold) == alarm.spec.comparison.startswith("Greater")
 

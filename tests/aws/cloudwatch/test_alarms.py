@@ -10,6 +10,8 @@ import pytest
 
 from gureum.aws.cloudwatch.alarm_evaluator import next_tick, window_of
 from gureum.aws.cloudwatch.alarm_kinds import AlarmHistory, MetricAlarm
+from gureum.aws.cloudwatch.queries import read_queries
+from gureum.aws.cloudwatch.running_periods import course_of
 from gureum.aws.errors import AwsError
 from gureum.base.settings import Settings
 from gureum.engine.registry import Mark
@@ -529,13 +531,25 @@ def test_with_a_short_minute_three_of_three_minutes_take_three_seconds(tmp_path:
     watch.loop.close()
 
 
+def summed(expression: str) -> list[dict[str, Any]]:
+    """What `expression` makes of the sum m1 of the metric that `alarm` watches and of its average m2, by the minute."""
+    metric = {"Metric": {"Namespace": "app", "MetricName": "load"}, "Period": 60}
+    stats = [
+        {"Id": f"m{n}", "MetricStat": metric | {"Stat": stat}, "ReturnData": False}
+        for n, stat in ((1, "Sum"), (2, "Average"))
+    ]
+    return [*stats, {"Id": "e1", "Expression": expression}]
+
+
+@pytest.mark.parametrize("expression", ["", "m1", "SUM([m1, m1]) / 2", "m1 + FILL(m1 * 2, 0) - m1 * 2", "m1 * m2 / m2"])
 @pytest.mark.parametrize(("comparison", "busy"), [("GreaterThanThreshold", "ALARM"), ("LessThanThreshold", "OK")])
 def test_a_sum_that_still_grows_counts_only_once_it_is_past_the_threshold(
-    tmp_path: Path, comparison: str, busy: str
+    tmp_path: Path, comparison: str, busy: str, expression: str
 ) -> None:
-    """Under steady load the beginning of each minute is not the end of the load."""
+    """Under steady load the beginning of each minute is not the end of the load, whether a sum is watched or what is computed of sums."""
     watch = Watch(tmp_path, alarm_evaluation_s=5)
-    watch.alarm(Statistic="Sum", Threshold=100.0, ComparisonOperator=comparison)
+    watched = {"Metrics": summed(expression)} if expression else {"Statistic": "Sum"}
+    watch.alarm(Threshold=100.0, ComparisonOperator=comparison, **watched)
     states = []
     for _ in range(24):  # twelve seconds a step, and the fixture begins with a minute
         watch.put(30.0)
@@ -543,7 +557,7 @@ def test_a_sum_that_still_grows_counts_only_once_it_is_past_the_threshold(
         states.append(watch.state())
         watch.clock.time += 12
     quiet = {"ALARM": "OK", "OK": "ALARM"}[busy]
-    assert set(states[4:]) == {busy}
+    assert set(states[6:]) == {busy}
     watch.clock.time += 60
     watch.put(1.0)
     watch.clock.time += 60
@@ -551,3 +565,30 @@ def test_a_sum_that_still_grows_counts_only_once_it_is_past_the_threshold(
     assert watch.state() == quiet
     watch.stop()
     watch.loop.close()
+
+
+@pytest.mark.parametrize(
+    ("expression", "course"),
+    [
+        ("m1", "growing"),
+        ("m2", "settled"),
+        ("m2 * 100 - 3", "settled"),
+        ("m1 * 2 + 1", "growing"),
+        ("m1 - 5", "growing"),
+        ("5 - m1", "open"),
+        ("-m1", "open"),
+        ("m1 / m1", "open"),
+        ("m1 / 60", "growing"),
+        ("m1 * m2", "open"),
+        ("SUM([m1, m1])", "growing"),
+        ("SUM(METRICS())", "open"),
+        ("MAX(METRICS('1'))", "open"),
+        ("FILL(m1, 0)", "growing"),
+        ("FILL(m1, REPEAT)", "open"),
+        ("IF(m1 > 3, 1, 0)", "open"),
+        ("RATE(m1)", "open"),
+    ],
+)
+def test_what_the_rest_of_a_period_may_still_change(expression: str, course: str) -> None:
+    queries = {query.id: query for query in read_queries(summed(expression), "111122223333")}
+    assert course_of("e1", queries) == course
