@@ -17,6 +17,7 @@ from gureum.docker.addresses import BUILTIN, builtin_id, ensure_builtin
 from gureum.docker.call import Call, operation
 from gureum.docker.errors import DockerError, bad_parameter, conflict, not_built, not_found
 from gureum.docker.events import Events
+from gureum.docker.image_config import container_words
 from gureum.docker.kinds import (
     NAMES,
     SCOPE,
@@ -45,7 +46,7 @@ async def create_container(call: Call) -> None:
     if name and not names.NAME.fullmatch(name):
         raise bad_parameter(f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
     image = find.image(call.client, str(body.get("Image") or ""))
-    config = merged(body, msgspec.json.decode(image.spec.config).get("config") or {})
+    config = merged(body, container_words(image))
     warnings = checks.check(config, host)
     if "host" in (host.get("NetworkMode"), host.get("UTSMode")):
         config["Hostname"] = config.get("Hostname") or platform.node()

@@ -14,9 +14,9 @@ from gureum.docker.blobs import COPY_BYTES, SHA, copy_hashed
 from gureum.docker.call import Call, operation, patiently
 from gureum.docker.errors import DockerError, bad_parameter, not_found
 from gureum.docker.events import Events
+from gureum.docker.image_config import config_of
 from gureum.docker.image_load import apply_change, make_image, receive
 from gureum.docker.image_take import OCI_LAYER, blobs_of, making
-from gureum.docker.images import config_of
 from gureum.docker.kinds import Container, Layer
 from gureum.docker.lowering import core_name
 from gureum.docker.options import iso

@@ -15,6 +15,7 @@ from gureum.docker.kinds import SCOPE, Container, Endpoint, Image, MountPoint, N
 from gureum.docker.lowering import core_name
 from gureum.docker.options import hostname, iso
 from gureum.docker.references import familiar, parse
+from gureum.engine.client import Client
 
 _STATES = ("created", "running", "paused", "restarting", "removing", "exited", "dead")
 _HOST_DEFAULTS: dict[str, Any] = {
@@ -41,7 +42,7 @@ async def inspect_container(call: Call) -> None:
     container = find.container(call.client, call.args["id"])
     found = shown(call.world, container)
     if call.flag("size"):
-        found |= await _sizes(call.world, container)
+        found |= await sizes_of(call.world, container)
     await call.send(200, found)
 
 
@@ -211,7 +212,7 @@ async def list_containers(call: Call) -> None:
     wanted = call.filters()
     _check_filters(wanted)
     limit = call.number("limit", -1)
-    found = sorted(call.client.all(Container, SCOPE), key=lambda one: one.meta.created, reverse=True)
+    found = newest_first(call.client)
     everything = call.flag("all") or limit > 0 or "status" in wanted or "exited" in wanted
     kept = [
         one
@@ -222,8 +223,12 @@ async def list_containers(call: Call) -> None:
     lines = [summary(call.world, one) for one in kept]
     if call.flag("size"):
         for line, one in zip(lines, kept, strict=True):
-            line |= await _sizes(call.world, one)
+            line |= await sizes_of(call.world, one)
     await call.send(200, lines)
+
+
+def newest_first(client: Client) -> list[Container]:
+    return sorted(client.all(Container, SCOPE), key=lambda one: one.meta.created, reverse=True)
 
 
 _FILTERS = frozenset(
@@ -384,6 +389,6 @@ def human_duration(seconds: float) -> str:
     return f"{hours // 24 // 365} years"
 
 
-async def _sizes(world: World, container: Container) -> dict[str, int]:
+async def sizes_of(world: World, container: Container) -> dict[str, int]:
     image, written = world.client.get(Image, SCOPE, container.spec.image), await sizes.of_container(world, container)
     return {"SizeRw": written, "SizeRootFs": written + (image.spec.size if image is not None else 0)}

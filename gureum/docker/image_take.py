@@ -99,7 +99,14 @@ async def take(
     def decide(transaction: Transaction) -> Image:
         known = world.client.get(Image, SCOPE, config_digest)
         if known is None:
-            spec = ImageSpec(config, str(told["digest"]), layers, size=int(told["size_bytes"]), made_of=made_of)
+            spec = ImageSpec(
+                config,
+                str(told["digest"]),
+                layers,
+                size=int(told["size_bytes"]),
+                unpacked=tuple(map(int, told["layer_bytes"])),
+                made_of=made_of,
+            )
             image = Image(meta=Meta(SCOPE, config_digest, config_digest, world.clock.now()), spec=spec)
             transaction.create(image)
         else:

@@ -7,22 +7,17 @@ from typing import Any
 
 import msgspec
 
-from gureum.docker import find
+from gureum.docker import find, sizes
 from gureum.docker.call import Call, operation
 from gureum.docker.container_run import label_matches, moment
 from gureum.docker.errors import DockerError, bad_parameter, conflict
 from gureum.docker.events import Events
+from gureum.docker.image_config import config_of, container_words, time_of
 from gureum.docker.image_take import blobs_of, blobs_of_image, drop_unused, retag, used_blobs
 from gureum.docker.kinds import SCOPE, Container, Image
 from gureum.docker.options import iso
-from gureum.docker.options import moment as iso_moment
 from gureum.docker.references import familiar, parse
-from gureum.engine.client import Transaction
-
-
-def config_of(image: Image) -> dict[str, Any]:
-    found: dict[str, Any] = msgspec.json.decode(image.spec.config)
-    return found
+from gureum.engine.client import Client, Transaction
 
 
 @operation("GET", "/images/json")
@@ -34,16 +29,16 @@ async def list_images(call: Call) -> None:
         raise bad_parameter(f"invalid filter '{min(unknown)}'")
     if call.text("filter"):
         wanted["reference"] = [call.text("filter")]
-    found = sorted(call.client.all(Image, SCOPE), key=_created, reverse=True)
-    await call.send(200, [_summary(call, one) for one in found if _fits(call, one, wanted)])
+    shared = sizes.of_images(call.client)[1] if call.flag("shared-size") else None
+    await call.send(200, [summary(call, one, shared) for one in newest_first(call.client) if _fits(call, one, wanted)])
+
+
+def newest_first(client: Client) -> list[Image]:
+    return sorted(client.all(Image, SCOPE), key=_created, reverse=True)
 
 
 def _created(image: Image) -> float:
-    text = str(config_of(image).get("created") or "")
-    try:
-        return max(0.0, iso_moment(text)) if text else 0.0
-    except DockerError:
-        return 0.0
+    return time_of(config_of(image).get("created") or "")
 
 
 def _fits(call: Call, image: Image, wanted: dict[str, list[str]]) -> bool:
@@ -59,7 +54,7 @@ def _fits(call: Call, image: Image, wanted: dict[str, list[str]]) -> bool:
         return False
     if any(created >= moment(text, call.now) for text in wanted.get("until", ())):
         return False
-    return label_matches((config_of(image).get("config") or {}).get("Labels") or {}, wanted)
+    return label_matches(container_words(image).get("Labels") or {}, wanted)
 
 
 def _matches(image: Image, pattern: str) -> bool:
@@ -77,18 +72,17 @@ def _glob(pattern: str, text: str) -> bool:
     return bool(text) and (pattern[0] in ("?", text[0])) and _glob(pattern[1:], text[1:])
 
 
-def _summary(call: Call, image: Image) -> dict[str, Any]:
+def summary(call: Call, image: Image, shared: dict[str, int] | None = None) -> dict[str, Any]:
+    """As lists show it. `shared`: of each image the bytes that others have too, where it was asked for."""
     return {
-        "Containers": len(call.client.by(Container, SCOPE, "image", image.meta.name))
-        if call.flag("shared-size")
-        else -1,
+        "Containers": -1 if shared is None else len(call.client.by(Container, SCOPE, "image", image.meta.name)),
         "Created": int(_created(image)),
         "Id": image.meta.name,
-        "Labels": (config_of(image).get("config") or {}).get("Labels"),
+        "Labels": container_words(image).get("Labels"),
         "ParentId": image.spec.made_of,
         "RepoDigests": [familiar(one) for one in image.spec.digests],
         "RepoTags": [familiar(one) for one in image.spec.tags],
-        "SharedSize": -1,
+        "SharedSize": -1 if shared is None else shared[image.meta.name],
         "Size": image.spec.size,
         **({"VirtualSize": image.spec.size} if call.version < (1, 44) else {}),
     }
@@ -138,18 +132,17 @@ async def image_history(call: Call) -> None:
     """Docker: ImageHistory: the newest first."""
     image = find.image(call.client, call.args["name"])
     config = config_of(image)
-    sizes = [one.size for one in image.spec.layers]
+    unpacked = sizes.of_layers(image)
     found: list[dict[str, Any]] = []
     at = 0
     for entry in config.get("history") or ():
         size = 0
-        if not entry.get("empty_layer") and at < len(sizes):
-            size, at = sizes[at], at + 1
-        created = str(entry.get("created") or "")
+        if not entry.get("empty_layer") and at < len(unpacked):
+            size, at = unpacked[at], at + 1
         found.append(
             {
                 "Id": "<missing>",
-                "Created": int(max(0.0, iso_moment(created))) if created else 0,
+                "Created": int(time_of(entry.get("created") or "")),
                 "CreatedBy": str(entry.get("created_by") or ""),
                 "Tags": None,
                 "Size": size,

@@ -121,8 +121,8 @@ class Layer(msgspec.Struct, frozen=True):
 
 class ImageSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     """`config`: the image configuration, as it came (its digest is the image's id). `digest`: what the machine's store calls it. `tags`:
-    "docker.io/library/nginx:1.27". `digests`: "docker.io/library/nginx@sha256:…". `size`: bytes unpacked. `made_of`: the image that a commit
-    was made on."""
+    "docker.io/library/nginx:1.27". `digests`: "docker.io/library/nginx@sha256:…". `size`: bytes unpacked, `unpacked`:
+    of each layer, () where an older version stored the image. `made_of`: the image that a commit was made on."""
 
     config: str
     digest: str
@@ -130,6 +130,7 @@ class ImageSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     tags: tuple[str, ...] = ()
     digests: tuple[str, ...] = ()
     size: int = 0
+    unpacked: tuple[int, ...] = ()
     made_of: str = ""
     tagged: float = 0.0
 

@@ -1,13 +1,36 @@
-"""How much of the disk containers and volumes have: bytes of their files, as `du` would say."""
+"""How much of the disk images, containers and volumes have: bytes of their files, as `du` would say."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+from collections import Counter
+from collections.abc import Iterator
 
 from gureum.core.world import World
-from gureum.docker.kinds import Container, Volume
+from gureum.docker.image_config import config_of
+from gureum.docker.kinds import SCOPE, Container, Image, Volume
 from gureum.docker.lowering import core_name
+from gureum.engine.client import Client
+
+
+def of_layers(image: Image) -> tuple[int, ...]:
+    """Unpacked; as they came where an older version stored the image."""
+    return image.spec.unpacked or tuple(layer.size for layer in image.spec.layers)
+
+
+def of_images(client: Client) -> tuple[int, dict[str, int]]:
+    """(all layers, each once; by image the layers that other images have, too). A layer is one with all below it, as Docker counts."""
+    images = {one.meta.name: tuple(_layers(one)) for one in client.all(Image, SCOPE)}
+    sharers = Counter(chain for layers in images.values() for chain, _ in layers)
+    shared = {name: sum(size for chain, size in layers if sharers[chain] > 1) for name, layers in images.items()}
+    return sum({chain: size for layers in images.values() for chain, size in layers}.values()), shared
+
+
+def _layers(image: Image) -> Iterator[tuple[tuple[str, ...], int]]:
+    diff_ids = (config_of(image).get("rootfs") or {}).get("diff_ids") or ()
+    for index, (_, size) in enumerate(zip(diff_ids, of_layers(image), strict=False)):
+        yield tuple(diff_ids[: index + 1]), size
 
 
 async def of_container(world: World, container: Container) -> int:

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from gureum import __version__
-from gureum.docker import sizes
 from gureum.docker.call import Call, operation
 from gureum.docker.errors import bad_parameter
 from gureum.docker.events import Events
-from gureum.docker.kinds import SCOPE, Container, Image, Volume
+from gureum.docker.kinds import SCOPE, Container, Image
 from gureum.docker.options import duration_s, iso, moment
 from gureum.docker.references import DEFAULT_DOMAIN, Reference
 from gureum.docker.registry import Registry, certificate_folders
@@ -170,46 +169,6 @@ async def info(call: Call) -> None:
             "Warnings": None,
         },
     )
-
-
-@operation("GET", "/system/df")
-async def disk_usage(call: Call) -> None:
-    images, volumes = call.client.all(Image, SCOPE), call.client.all(Volume, SCOPE)
-    containers = call.client.all(Container, SCOPE)
-    written = {one.meta.name: await sizes.of_container(call.world, one) for one in containers}
-    filled = {one.meta.name: await sizes.of_volume(call.world, one) for one in volumes}
-    await call.send(
-        200,
-        {
-            "LayersSize": sum(one.spec.size for one in images),
-            "Images": [
-                {
-                    "Id": one.meta.name, "RepoTags": [tag.removeprefix("docker.io/library/") for tag in one.spec.tags], "RepoDigests": [],
-                    "Created": int(one.meta.created), "Size": one.spec.size, "SharedSize": 0, "Labels": None, "ParentId": "",
-                    "Containers": len(call.client.by(Container, SCOPE, "image", one.meta.name)),
-                }
-                for one in images
-            ],
-            "Containers": [
-                {
-                    "Id": one.meta.name, "Names": [f"/{one.spec.name}"], "Image": str(one.spec.config.get("Image") or ""), "ImageID": one.spec.image,
-                    "Command": " ".join(one.spec.args), "Created": int(one.meta.created), "Ports": [], "SizeRootFs": 0, "Labels": {},
-                    "SizeRw": written[one.meta.name],
-                    "State": one.status.state, "Status": one.status.state, "HostConfig": {"NetworkMode": "bridge"},
-                    "NetworkSettings": {"Networks": {}}, "Mounts": [],
-                }
-                for one in containers
-            ],
-            "Volumes": [
-                {
-                    "Name": one.meta.name, "Driver": "local", "Mountpoint": "", "Labels": one.spec.labels or None, "Scope": "local", "Options": None,
-                    "UsageData": {"Size": filled[one.meta.name], "RefCount": len(call.client.by(Container, SCOPE, "volume", one.meta.name))},
-                }
-                for one in volumes
-            ],
-            "BuildCache": [],
-        },
-    )  # fmt: skip
 
 
 @operation("POST", "/auth")

@@ -14,7 +14,7 @@ from gureum.docker.errors import bad_parameter, conflict, not_built, not_found
 from gureum.docker.events import Events
 from gureum.docker.kinds import SCOPE, Container, Volume, VolumeSpec
 from gureum.docker.options import iso
-from gureum.engine.client import Transaction
+from gureum.engine.client import Client, Transaction
 from gureum.engine.resource import Meta
 
 
@@ -35,8 +35,12 @@ async def list_volumes(call: Call) -> None:
     wanted = call.filters()
     if unknown := set(wanted) - {"dangling", "driver", "label", "label!", "name"}:
         raise bad_parameter(f"invalid filter '{min(unknown)}'")
-    found = sorted(call.client.all(Volume, SCOPE), key=lambda one: one.meta.name)
-    await call.send(200, {"Volumes": [shown(call, one) for one in found if _fits(call, one, wanted)], "Warnings": None})
+    found = [shown(call, one) for one in by_name(call.client) if _fits(call, one, wanted)]
+    await call.send(200, {"Volumes": found, "Warnings": None})
+
+
+def by_name(client: Client) -> list[Volume]:
+    return sorted(client.all(Volume, SCOPE), key=lambda one: one.meta.name)
 
 
 def _fits(call: Call, one: Volume, wanted: dict[str, list[str]]) -> bool:

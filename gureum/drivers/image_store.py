@@ -205,6 +205,7 @@ class ImageStore:
             config=plan.config,
             architecture=plan.architecture,
             size_bytes=sum(layer.size_bytes for layer in layers),
+            layer_bytes=tuple(layer.size_bytes for layer in layers),
         )
         _write(self._manifest(image.digest), _Kept(image, tuple(chains)), self._folder / "tmp")
         return image

@@ -53,5 +53,5 @@ class SimulatedImages:
     def _keep(self, seed: str, config: ImageConfig, size_bytes: int) -> Image:
         layer = f"sha256:{hashlib.sha256(seed.encode()).hexdigest()}"
         digest = f"sha256:{hashlib.sha256(layer.encode()).hexdigest()}"
-        image = Image(digest, (layer,), config, _ARCHITECTURE, size_bytes)
+        image = Image(digest, (layer,), config, _ARCHITECTURE, size_bytes, (size_bytes,))
         return self._images.setdefault(digest, image)

@@ -20,13 +20,15 @@ class ImageConfig(msgspec.Struct, frozen=True):
 
 
 class Image(msgspec.Struct, frozen=True):
-    """`digest`: "sha256:…" of the manifest, the image's identity. `layers`: diff ids, the lowest first. `size_bytes`: unpacked."""
+    """`digest`: "sha256:…" of the manifest, the image's identity. `layers`: diff ids, the lowest first. `size_bytes`: unpacked.
+    `layer_bytes`: of each layer, () for an image kept before they were counted apart."""
 
     digest: str
     layers: tuple[str, ...]
     config: ImageConfig
     architecture: str
     size_bytes: int
+    layer_bytes: tuple[int, ...] = ()
 
 
 class Images(Protocol):

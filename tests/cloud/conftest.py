@@ -52,3 +52,12 @@ def docker(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[D
     left = made("ps", "-aq").split()
     if left:
         made("rm", "-fv", *left)
+
+
+@pytest.fixture(scope="module")
+def docker_py(docker: Docker) -> Iterator[Any]:
+    """docker-py's client of the same cloud."""
+    module = pytest.importorskip("docker", reason="docker-py is not installed")
+    client = module.DockerClient(base_url=docker.host)
+    yield client
+    client.close()

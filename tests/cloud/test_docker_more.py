@@ -93,9 +93,8 @@ def test_figures_and_processes(docker: Docker) -> None:
     docker("rm", "-f", "busier")
 
 
-def test_docker_py_drives_it(docker: Docker) -> None:
-    module = pytest.importorskip("docker", reason="docker-py is not installed")
-    client = module.DockerClient(base_url=docker.host)
+def test_docker_py_drives_it(docker_py: Any) -> None:
+    client = docker_py
     assert client.ping()
     assert client.containers.run(BUSYBOX, ["echo", "hello"], remove=True) == b"hello\n"
     made = client.containers.run(BUSYBOX, "sleep 1000", detach=True, name="py", labels={"a": "b"})
@@ -106,9 +105,8 @@ def test_docker_py_drives_it(docker: Docker) -> None:
     made.reload()
     assert made.status == "exited"
     made.remove()
-    with pytest.raises(module.errors.NotFound):
+    with pytest.raises(Exception, match="No such container: py"):
         client.containers.get("py")
-    client.close()
 
 
 def test_power_is_given_where_it_is_asked_for_only(docker: Docker) -> None:
@@ -243,6 +241,43 @@ def test_what_containers_and_volumes_take_of_the_disk_is_told(docker: Docker) ->
     assert "2.048MB" in docker("system", "df", "--format", "{{.Type}} {{.Size}}").partition("Local Volumes")[2]
     docker("rm", "writer")
     assert "Total reclaimed space: 2.048MB" in docker("volume", "prune", "-af")
+
+
+def test_what_the_whole_takes_of_the_disk(docker: Docker, docker_py: Any) -> None:
+    """Layers that several images have count once; each thing is told as its own list tells it."""
+    docker(
+        "run", "-d", "--name", "user", "-p", "127.0.0.1::80", "--label", "a=b", "-v", "kept:/v", BUSYBOX, "sleep", "60"
+    )
+    docker("exec", "user", "dd", "if=/dev/zero", "of=/more", "bs=1000", "count=3000")
+    docker("commit", "user", "more:1")
+    found = docker_py.df()
+    mine = {tag: one for one in found["Images"] for tag in one["RepoTags"]}
+    base, more = mine[BUSYBOX], mine["more:1"]
+    assert base["Size"] == base["SharedSize"] == more["SharedSize"]
+    assert (more["Size"] - more["SharedSize"], more["Containers"], base["Containers"]) == (3_000_000, 0, 1)
+    others = [one for tag, one in mine.items() if tag not in (BUSYBOX, "more:1")]
+    assert found["LayersSize"] <= more["Size"] + sum(one["Size"] for one in others)
+    assert "3MB" in docker("history", "--format", "{{.Size}}", "more:1")
+    (user,) = [one for one in found["Containers"] if one["Names"] == ["/user"]]
+    assert user["SizeRw"] == 3_000_000
+    assert (user["Labels"], user["Ports"][0]["PrivatePort"], user["State"]) == ({"a": "b"}, 80, "running")
+    assert user["NetworkSettings"]["Networks"]["bridge"]["IPAddress"]
+    (kept,) = [one for one in found["Volumes"] if one["Name"] == "kept"]
+    assert (kept["UsageData"], kept["Scope"]) == ({"Size": 0, "RefCount": 1}, "local")
+    assert docker("system", "df", "--format", "{{.Type}} {{.TotalCount}}").splitlines()[-1] == "Build Cache 0"
+    verbose = json.loads(docker("system", "df", "-v", "--format", "json"))
+    (line,) = [one for one in verbose["Images"] if one["Repository"] == "more"]
+    assert (line["UniqueSize"], line["Containers"]) == ("3MB", "0")
+    (line,) = [one for one in verbose["Containers"] if one["Names"] == "user"]
+    listed = json.loads(docker("ps", "-sf", "name=user", "--format", "json"))
+    assert (line["Size"], listed["Size"][:5]) == ("3MB", "3MB (")
+    told = ("Command", "Image", "Labels", "LocalVolumes", "Mounts", "Names", "Networks", "Ports", "State")
+    assert {key: line[key] for key in told} == {key: listed[key] for key in told}
+    (line,) = [one for one in verbose["Volumes"] if one["Name"] == "kept"]
+    assert (line["Links"], line["Size"]) == ("1", "0B")
+    docker("rm", "-f", "user")
+    docker("rmi", "more:1")
+    docker("volume", "rm", "kept")
 
 
 def test_networks_of_kinds_that_are_not_built_are_refused(docker: Docker) -> None:
