@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from typing import Any
 
 import msgspec
 
 from gureum.core.world import World
-from gureum.docker import checks, find, links, names, options
+from gureum.docker import checks, filters, find, links, names, options, sizes
 from gureum.docker.addresses import FreePorts, take_address
 from gureum.docker.call import Call, Watcher, operation
 from gureum.docker.container_create import name_taken
@@ -448,36 +447,20 @@ async def stop_for_removal(call: Call, container: Container) -> None:
 async def prune_containers(call: Call) -> None:
     """Docker: ContainerPrune: all that do not run."""
     wanted = call.filters()
-    removed: list[str] = []
+    filters.check(wanted, filters.PRUNE)
+    until = filters.until(wanted, call.now)
+    removed, freed = [], 0
     for container in call.client.all(Container, SCOPE):
         if container.status.state in ("running", "restarting") or _is_starting(container):
             continue
         labels = container.spec.config.get("Labels") or {}
-        if not label_matches(labels, wanted) or not _older(container, wanted, call.now):
+        if not filters.label_matches(labels, wanted) or (until is not None and container.meta.created >= until):
             continue
+        freed += await sizes.of_container(call.world, container)
         await remove_now(call, container, force=False, volumes=False)
         removed.append(container.meta.name)
-    await call.send(200, {"ContainersDeleted": removed or None, "SpaceReclaimed": 0})
-
-
-def _older(container: Container, wanted: dict[str, list[str]], now: float) -> bool:
-    return all(container.meta.created < moment(text, now) for text in wanted.get("until", ()))
-
-
-def moment(text: str, now: float) -> float:
-    """ "1700000000", "1700000000.5", "10m" (so long ago), "2026-01-01T00:00:00Z". DockerError 400."""
-    from_parts = options.duration_s(text)
-    return now - from_parts if from_parts is not None else options.moment(text)
-
-
-def label_matches(labels: dict[str, Any], wanted: dict[str, list[str]]) -> bool:
-    """`label` and `label!` of a filter: "key" or "key=value"."""
-
-    def has(text: str) -> bool:
-        key, equals, value = text.partition("=")
-        return key in labels and (not equals or str(labels[key]) == value)
-
-    return all(has(one) for one in wanted.get("label", ())) and not any(has(one) for one in wanted.get("label!", ()))
+    call.world.part(Events).add("container", "prune", "", {"reclaimed": str(freed)})
+    await call.send(200, {"ContainersDeleted": removed or None, "SpaceReclaimed": freed})
 
 
 def _current(call: Call, container: Container) -> Container:

@@ -19,9 +19,9 @@ import msgspec
 from gureum.core.world import World
 from gureum.docker import find, options
 from gureum.docker.call import Call, Watcher, operation, patiently
-from gureum.docker.container_run import moment
 from gureum.docker.errors import DockerError, bad_parameter, conflict, server_error
 from gureum.docker.events import Events
+from gureum.docker.filters import moment
 from gureum.docker.kinds import Container
 from gureum.docker.lifecycle import Followers
 from gureum.docker.lowering import core_name

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
 
-from gureum.docker import find, sizes
+from gureum.docker import filters, find, sizes
 from gureum.docker.call import Call, operation
-from gureum.docker.container_run import label_matches, moment
 from gureum.docker.errors import DockerError, bad_parameter, conflict
 from gureum.docker.events import Events
 from gureum.docker.image_config import config_of, container_words, time_of
 from gureum.docker.image_take import blobs_of, blobs_of_image, drop_unused, retag, used_blobs
 from gureum.docker.kinds import SCOPE, Container, Image
 from gureum.docker.options import iso
-from gureum.docker.references import familiar, parse
+from gureum.docker.references import familiar, parse, path_pattern
 from gureum.engine.client import Client, Transaction
 
 
@@ -24,13 +24,11 @@ from gureum.engine.client import Client, Transaction
 async def list_images(call: Call) -> None:
     """Docker: ImageList: `filters`: reference, dangling, label, before, since, until."""
     wanted = call.filters()
-    unknown = set(wanted) - {"reference", "dangling", "label", "label!", "before", "since", "until"}
-    if unknown:
-        raise bad_parameter(f"invalid filter '{min(unknown)}'")
     if call.text("filter"):
         wanted["reference"] = [call.text("filter")]
+    fits = _filter(call, wanted, ("reference", "dangling", "label", "label!", "before", "since", "until"))
     shared = sizes.of_images(call.client)[1] if call.flag("shared-size") else None
-    await call.send(200, [summary(call, one, shared) for one in newest_first(call.client) if _fits(call, one, wanted)])
+    await call.send(200, [summary(call, one, shared) for one in newest_first(call.client) if fits(one)])
 
 
 def newest_first(client: Client) -> list[Image]:
@@ -41,35 +39,33 @@ def _created(image: Image) -> float:
     return time_of(config_of(image).get("created") or "")
 
 
-def _fits(call: Call, image: Image, wanted: dict[str, list[str]]) -> bool:
-    dangling = not image.spec.tags
-    if "dangling" in wanted and dangling != (wanted["dangling"][0] in ("true", "1")):
-        return False
-    if "reference" in wanted and not any(_matches(image, text) for text in wanted["reference"]):
-        return False
-    created = _created(image)
-    if any(created >= _created(find.image(call.client, text)) for text in wanted.get("before", ())):
-        return False
-    if any(created <= _created(find.image(call.client, text)) for text in wanted.get("since", ())):
-        return False
-    if any(created >= moment(text, call.now) for text in wanted.get("until", ())):
-        return False
-    return label_matches(container_words(image).get("Labels") or {}, wanted)
+def _filter(call: Call, wanted: filters.Wanted, accepted: Iterable[str]) -> Callable[[Image], bool]:
+    """Whether an image fits. DockerError for what cannot be asked for, whether there are images or not."""
+    filters.check(wanted, accepted)
+    dangling = filters.truth(wanted, "dangling", False)
+    before, since = (
+        [_created(find.image(call.client, text)) for text in wanted.get(key, ())] for key in ("before", "since")
+    )
+    before += [filters.moment(text, call.now) for text in wanted.get("until", ())]
+    patterns = [path_pattern(text) for text in wanted.get("reference", ())]
+
+    def fits(image: Image) -> bool:
+        created = _created(image)
+        return (
+            ("dangling" not in wanted or dangling == (not image.spec.tags))
+            and ("reference" not in wanted or _named(image, patterns))
+            and all(created < moment for moment in before)
+            and all(created > moment for moment in since)
+            and filters.label_matches(container_words(image).get("Labels") or {}, wanted)
+        )
+
+    return fits
 
 
-def _matches(image: Image, pattern: str) -> bool:
-    """Go's path.Match on the familiar name, with or without the tag."""
+def _named(image: Image, patterns: list[Callable[[str], bool]]) -> bool:
+    """By its familiar name, with or without the tag."""
     names = [familiar(tag) for tag in image.spec.tags]
-    return any(_glob(pattern, one) or _glob(pattern, one.rpartition(":")[0]) for one in names)
-
-
-def _glob(pattern: str, text: str) -> bool:
-    """`*` stands for anything but "/"."""
-    if not pattern:
-        return not text
-    if pattern[0] == "*":
-        return _glob(pattern[1:], text) or (bool(text) and text[0] != "/" and _glob(pattern, text[1:]))
-    return bool(text) and (pattern[0] in ("?", text[0])) and _glob(pattern[1:], text[1:])
+    return any(fits(one) or fits(one.rpartition(":")[0]) for one in names for fits in patterns)
 
 
 def summary(call: Call, image: Image, shared: dict[str, int] | None = None) -> dict[str, Any]:
@@ -258,17 +254,18 @@ async def forget_files(call: Call, image: Image) -> int:
 async def prune_images(call: Call) -> None:
     """Docker: ImagePrune: those without a name; with dangling=false all that no container needs."""
     wanted = call.filters()
-    dangling = (wanted.pop("dangling", ["true"]))[0] in ("true", "1")
+    dangling = filters.truth(wanted, "dangling", True)
+    filters.until(wanted, call.now)
+    fits = _filter(call, {key: texts for key, texts in wanted.items() if key != "dangling"}, filters.PRUNE)
+    before, _ = sizes.of_images(call.client)
     done: list[dict[str, str]] = []
-    freed = 0
     for image in call.client.all(Image, SCOPE):
-        if (dangling and image.spec.tags) or call.client.by(Container, SCOPE, "image", image.meta.name):
-            continue
-        if not _fits(call, image, wanted):
+        used = call.client.by(Container, SCOPE, "image", image.meta.name)
+        if used or (dangling and image.spec.tags) or not fits(image):
             continue
         done += await remove_by(call, image, image.meta.name, force=True)
-        freed += sum(layer.size for layer in image.spec.layers)
-    freed += drop_unused(call.world)
+    freed = before - sizes.of_images(call.client)[0] + drop_unused(call.world)
+    call.world.part(Events).add("image", "prune", "", {"reclaimed": str(freed)})
     await call.send(200, {"ImagesDeleted": done or None, "SpaceReclaimed": freed})
 
 

@@ -9,11 +9,10 @@ from typing import Any
 
 import msgspec
 
-from gureum.docker import find
+from gureum.docker import filters, find
 from gureum.docker.addresses import ensure_builtin, first_address, free_subnet, take_address
 from gureum.docker.call import Call, operation
 from gureum.docker.container_create import endpoint
-from gureum.docker.container_run import label_matches, moment
 from gureum.docker.errors import DockerError, bad_parameter, conflict, not_built, not_found
 from gureum.docker.events import Events
 from gureum.docker.kinds import ADDRESSES, SCOPE, Container, Network, NetworkSpec
@@ -98,29 +97,38 @@ _NOT_BUILT = {
 @operation("GET", "/networks")
 async def list_networks(call: Call) -> None:
     await _ensure(call)
-    wanted = call.filters()
+    fits = _filter(call, call.filters())
     found = sorted(call.client.all(Network, SCOPE), key=lambda one: one.meta.created)
-    await call.send(200, [shown(call, one, members=False) for one in found if _fits(call, one, wanted)])
+    await call.send(200, [shown(call, one, members=False) for one in found if fits(one)])
 
 
-def _fits(call: Call, one: Network, wanted: dict[str, list[str]]) -> bool:
-    used = bool(call.client.by(Container, SCOPE, "network", one.meta.name))
-    tests: dict[str, Callable[[str], bool]] = {
-        "name": lambda text: text in one.spec.name,
-        "id": one.meta.name.startswith,
-        "driver": lambda text: text == one.spec.driver,
-        "scope": lambda text: text == "local",
-        "type": lambda text: text == ("builtin" if one.spec.builtin else "custom"),
-        "dangling": lambda text: (text in ("true", "1")) == (not used and not one.spec.builtin),
-    }
-    for key, texts in wanted.items():
-        if key in ("label", "label!"):
-            continue
-        if key not in tests:
-            raise bad_parameter(f"invalid filter '{key}'")
-        if not any(tests[key](text) for text in texts):
-            return False
-    return label_matches(one.spec.labels, wanted)
+def _filter(call: Call, wanted: filters.Wanted) -> Callable[[Network], bool]:
+    filters.check(wanted, ("dangling", "driver", "id", "label", "name", "scope", "type"))
+    filters.one_of(wanted, "type", ("builtin", "custom"), _no_type)
+    dangling = wanted.get("dangling", [])
+    if len(dangling) > 1:
+        raise bad_parameter('got more than one value for filter key "dangling"')
+    if dangling and dangling[0] not in ("0", "1", "false", "true"):
+        raise bad_parameter('invalid value for filter \'dangling\', must be "true" (or "1"), or "false" (or "0")')
+    name_fits, id_fits = filters.names(wanted, "name"), filters.names(wanted, "id")
+
+    def fits(one: Network) -> bool:
+        loose = not one.spec.builtin and not call.client.by(Container, SCOPE, "network", one.meta.name)
+        return (
+            name_fits(one.spec.name)
+            and id_fits(one.meta.name)
+            and ("driver" not in wanted or one.spec.driver in wanted["driver"])
+            and ("scope" not in wanted or "local" in wanted["scope"])
+            and ("type" not in wanted or ("builtin" if one.spec.builtin else "custom") in wanted["type"])
+            and (not dangling or (dangling[0] in ("1", "true")) == loose)
+            and filters.label_matches(one.spec.labels, wanted)
+        )
+
+    return fits
+
+
+def _no_type(text: str) -> DockerError:
+    return bad_parameter(f"invalid filter: 'type'='{text}'")
 
 
 @operation("GET", "/networks/{id}")
@@ -300,12 +308,15 @@ def _current(call: Call, container: Container) -> Container:
 @operation("POST", "/networks/prune")
 async def prune_networks(call: Call) -> None:
     wanted = call.filters()
+    filters.check(wanted, filters.PRUNE)
+    until = filters.until(wanted, call.now)
     removed = []
     for network in call.client.all(Network, SCOPE):
         used = call.client.by(Container, SCOPE, "network", network.meta.name)
-        old = all(network.meta.created < moment(text, call.now) for text in wanted.get("until", ()))
-        if network.spec.builtin or used or not old or not label_matches(network.spec.labels, wanted):
+        young = until is not None and network.meta.created >= until
+        if network.spec.builtin or used or young or not filters.label_matches(network.spec.labels, wanted):
             continue
         await remove_now(call, network)
         removed.append(network.spec.name)
+    call.world.part(Events).add("network", "prune", "", {"reclaimed": "0"})
     await call.send(200, {"NetworksDeleted": removed or None})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import msgspec
 
@@ -77,3 +78,35 @@ def parse(text: str) -> Reference:
 def familiar(full: str) -> str:
     """ "docker.io/library/nginx:1" → "nginx:1"."""
     return full.removeprefix(f"{DEFAULT_DOMAIN}/{OFFICIAL}/").removeprefix(f"{DEFAULT_DOMAIN}/")
+
+
+_PIECE = re.compile(r"\*+|\?|\[\^?(?:\\.|[^\]\\])+\]|\\.|.", re.DOTALL)
+
+
+def path_pattern(pattern: str) -> Callable[[str], bool]:
+    """Go's path.Match: `*` and `?` stand for anything but "/", "[a-z]" and "[^a-z]" for one of a class. DockerError 400."""
+    chunks = [""]
+    for piece in _PIECE.findall(pattern):
+        if piece[0] == "*":
+            chunks.append("")
+        else:
+            chunks[-1] += _piece(piece)
+    # Where one after a star fits first is where it is, so that no pattern takes long; only the last one has to reach the end.
+    first, *between = chunks
+    last = f"[^/]*{between.pop()}" if between else ""
+    try:
+        compiled = re.compile(first + "".join(f"(?>[^/]*?{one})" for one in between) + last)
+    except re.error as error:
+        raise bad_parameter("syntax error in pattern") from error
+    return lambda text: compiled.fullmatch(text) is not None
+
+
+def _piece(piece: str) -> str:
+    if piece == "?":
+        return "[^/]"
+    if piece in ("[", "\\"):
+        raise bad_parameter("syntax error in pattern")
+    if piece[0] == "[":
+        inner = re.sub(r"(?<!\\)([\[&~|])", r"\\\1", piece[1:-1])
+        return f"(?!/)[{inner}]"
+    return re.escape(piece[-1])

@@ -39,6 +39,12 @@ async def of_container(world: World, container: Container) -> int:
     return await asyncio.to_thread(folder_bytes, folder)
 
 
+async def shown(world: World, container: Container) -> dict[str, int]:
+    """As clients are told: with its image, and without."""
+    image, written = world.client.get(Image, SCOPE, container.spec.image), await of_container(world, container)
+    return {"SizeRw": written, "SizeRootFs": written + (image.spec.size if image is not None else 0)}
+
+
 async def of_volume(world: World, volume: Volume) -> int:
     return await asyncio.to_thread(folder_bytes, f"{world.settings.home}/folders/{volume.spec.core}/_data")
 

@@ -14,8 +14,9 @@ from gureum import __version__
 from gureum.docker.call import Call, operation
 from gureum.docker.errors import bad_parameter
 from gureum.docker.events import Events
+from gureum.docker.filters import moment
 from gureum.docker.kinds import SCOPE, Container, Image
-from gureum.docker.options import duration_s, iso, moment
+from gureum.docker.options import iso
 from gureum.docker.references import DEFAULT_DOMAIN, Reference
 from gureum.docker.registry import Registry, certificate_folders
 from gureum.docker.registry_auth import Auth
@@ -188,16 +189,17 @@ async def log_in(call: Call) -> None:
     await call.send(200, {"Status": "Login Succeeded", "IdentityToken": identity})
 
 
-_FILTERS = {"container", "event", "image", "label", "type", "volume", "network", "daemon", "scope"}
+_ACTORS = ("container", "volume", "network", "daemon", "plugin", "node", "service", "secret", "config")
 
 
 @operation("GET", "/events")
 async def events(call: Call) -> None:
-    """Docker: SystemEvents: those that are kept since `since`, then what comes, until `until`."""
+    """Docker: SystemEvents: those that are kept since `since`, then what comes, until `until`. Filters that there are not are passed over, as
+    there."""
     wanted = call.filters()
-    if unknown := set(wanted) - _FILTERS:
-        raise bad_parameter(f"invalid filter '{min(unknown)}'")
     since, until = (_moment(call, name) for name in ("since", "until"))
+    if until and since > until:
+        raise bad_parameter(f"`since` time ({call.text('since')}) cannot be after `until` time ({call.text('until')})")
     log = call.world.part(Events)
     queue, stop = log.listen()
     leaving = asyncio.ensure_future(call.responder.left())
@@ -223,10 +225,7 @@ async def events(call: Call) -> None:
 
 def _moment(call: Call, name: str) -> float:
     text = call.text(name)
-    if not text:
-        return 0.0
-    ago = duration_s(text)
-    return call.now - ago if ago is not None else moment(text)
+    return moment(text, call.now) if text else 0.0
 
 
 def _fits(event: dict[str, Any], wanted: dict[str, list[str]]) -> bool:
@@ -246,9 +245,8 @@ def _fits(event: dict[str, Any], wanted: dict[str, list[str]]) -> bool:
             "event" not in wanted
             or any(event["Action"].partition(":")[0] == text or event["Action"] == text for text in wanted["event"])
         )
-        and named("container")
-        and named("volume")
-        and named("network")
+        and ("scope" not in wanted or event["scope"] in wanted["scope"])
+        and all(named(key) for key in _ACTORS)
         and (
             "image" not in wanted
             or any(text in (attributes.get("image"), attributes.get("name"), actor["ID"]) for text in wanted["image"])

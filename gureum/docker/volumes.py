@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from typing import Any
 
-from gureum.docker import find, sizes
+from gureum.docker import filters, find, sizes
 from gureum.docker.call import Call, operation
 from gureum.docker.container_create import check_volume_name
-from gureum.docker.container_run import label_matches
 from gureum.docker.container_show import mountpoint
 from gureum.docker.errors import bad_parameter, conflict, not_built, not_found
 from gureum.docker.events import Events
@@ -16,6 +16,11 @@ from gureum.docker.kinds import SCOPE, Container, Volume, VolumeSpec
 from gureum.docker.options import iso
 from gureum.engine.client import Client, Transaction
 from gureum.engine.resource import Meta
+
+_GO_TRUE, _GO_FALSE = (
+    frozenset({"1", "t", "T", "true", "TRUE", "True"}),
+    frozenset({"0", "f", "F", "false", "FALSE", "False"}),
+)
 
 
 def shown(call: Call, volume: Volume) -> dict[str, Any]:
@@ -32,26 +37,28 @@ def shown(call: Call, volume: Volume) -> dict[str, Any]:
 
 @operation("GET", "/volumes")
 async def list_volumes(call: Call) -> None:
-    wanted = call.filters()
-    if unknown := set(wanted) - {"dangling", "driver", "label", "label!", "name"}:
-        raise bad_parameter(f"invalid filter '{min(unknown)}'")
-    found = [shown(call, one) for one in by_name(call.client) if _fits(call, one, wanted)]
-    await call.send(200, {"Volumes": found, "Warnings": None})
+    fits = _filter(call, call.filters())
+    await call.send(200, {"Volumes": [shown(call, one) for one in by_name(call.client) if fits(one)], "Warnings": None})
 
 
 def by_name(client: Client) -> list[Volume]:
     return sorted(client.all(Volume, SCOPE), key=lambda one: one.meta.name)
 
 
-def _fits(call: Call, one: Volume, wanted: dict[str, list[str]]) -> bool:
-    used = bool(call.client.by(Container, SCOPE, "volume", one.meta.name))
-    if "dangling" in wanted and used == (wanted["dangling"][0] in ("true", "1")):
-        return False
-    if "name" in wanted and not any(text in one.meta.name for text in wanted["name"]):
-        return False
-    if "driver" in wanted and one.spec.driver not in wanted["driver"]:
-        return False
-    return label_matches(one.spec.labels, wanted)
+def _filter(call: Call, wanted: filters.Wanted) -> Callable[[Volume], bool]:
+    filters.check(wanted, ("dangling", "driver", "label", "name"))
+    dangling, name_fits = filters.truth(wanted, "dangling", False), filters.names(wanted, "name")
+
+    def fits(one: Volume) -> bool:
+        used = bool(call.client.by(Container, SCOPE, "volume", one.meta.name))
+        return (
+            name_fits(one.meta.name)
+            and ("dangling" not in wanted or used != dangling)
+            and ("driver" not in wanted or one.spec.driver in wanted["driver"])
+            and filters.label_matches(one.spec.labels, wanted)
+        )
+
+    return fits
 
 
 @operation("POST", "/volumes/create")
@@ -117,14 +124,27 @@ async def remove_now(call: Call, volume: Volume) -> None:
 async def prune_volumes(call: Call) -> None:
     """Docker: VolumePrune: those without a name that nobody uses; with all=true also those with one."""
     wanted = call.filters()
-    everything = (wanted.pop("all", ["false"]))[0] in ("true", "1") or call.version < (1, 42)
+    filters.check(wanted, ("label", "label!", *(("all",) if call.version >= (1, 42) else ())))
+    everything = _all(wanted) or call.version < (1, 42)
     removed, freed = [], 0
     for volume in call.client.all(Volume, SCOPE):
         used = call.client.by(Container, SCOPE, "volume", volume.meta.name)
-        if used or not (everything or volume.spec.anonymous) or not label_matches(volume.spec.labels, wanted):
+        if used or not (everything or volume.spec.anonymous) or not filters.label_matches(volume.spec.labels, wanted):
             continue
         size = await sizes.of_volume(call.world, volume)
         await remove_now(call, volume)
         freed += size
         removed.append(volume.meta.name)
+    call.world.part(Events).add("volume", "prune", "", {"reclaimed": str(freed)})
     await call.send(200, {"VolumesDeleted": removed or None, "SpaceReclaimed": freed})
+
+
+def _all(wanted: filters.Wanted) -> bool:
+    """In Go's words of truth, unlike other filters."""
+    values = wanted.get("all", [])
+    if len(values) > 1:
+        raise bad_parameter(f"invalid filter 'all=[{' '.join(values)}]': only one value is expected")
+    word = values[0] if values else "false"
+    if word not in _GO_TRUE | _GO_FALSE:
+        raise bad_parameter(f"invalid filter 'all': strconv.ParseBool: parsing \"{word}\": invalid syntax")
+    return word in _GO_TRUE

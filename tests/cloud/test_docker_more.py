@@ -280,6 +280,58 @@ def test_what_the_whole_takes_of_the_disk(docker: Docker, docker_py: Any) -> Non
     docker("volume", "rm", "kept")
 
 
+@pytest.mark.parametrize(
+    ("words", "wish", "said"),
+    [
+        (("ps", "-a"), "nosuch=x", "invalid filter 'nosuch'"),
+        (("ps", "-a"), "status=asleep", "invalid filter 'status=asleep'"),
+        (("ps", "-a"), "health=fine", "invalid value for health (fine): must be one of none, starting, healthy"),
+        (("ps", "-a"), "exited=x", 'strconv.Atoi: parsing "x": invalid syntax'),
+        (("ps", "-a"), "is-task=x", "invalid filter 'is-task=[x]'"),
+        (("ps", "-a"), "before=nosuch", "No such container: nosuch"),
+        (("ps", "-a"), "publish=web", "error while looking up for publish web"),
+        (("images",), "dangling=x", "invalid filter 'dangling=[x]'"),
+        (("images",), "since=nosuch:1", "No such image: nosuch:1"),
+        (("images",), "reference=[", "syntax error in pattern"),
+        (("volume", "ls"), "dangling=x", "invalid filter 'dangling=[x]'"),
+        (("volume", "ls"), "label!=x", "invalid filter 'label!'"),
+        (("network", "ls"), "type=x", "invalid filter: 'type'='x'"),
+        (("network", "ls"), "dangling=x", "invalid value for filter 'dangling', must be \"true\""),
+        (("container", "prune", "-f"), "status=exited", "invalid filter 'status'"),
+        (("container", "prune", "-f"), "until=soon", 'parsing time "soon"'),
+        (("image", "prune", "-f"), "reference=x", "invalid filter 'reference'"),
+        (("volume", "prune", "-f"), "all=x", 'strconv.ParseBool: parsing "x": invalid syntax'),
+        (("network", "prune", "-f"), "name=x", "invalid filter 'name'"),
+    ],
+)
+def test_filters_that_there_are_not_are_refused(docker: Docker, words: tuple[str, ...], wish: str, said: str) -> None:
+    assert said in docker.fails(*words, "--filter", wish)
+
+
+def test_lists_are_filtered(docker: Docker) -> None:
+    docker("network", "create", "--label", "a=b", "filtered")
+    docker(
+        "create", "--name", "first-1", "-p", "127.0.0.1::8080/udp", "--expose", "90", "--network", "filtered", BUSYBOX
+    )
+    docker("create", "--name", "second-2", "-v", "filled:/v", "--label", "a=b", BUSYBOX)
+
+    def listed(*words: str) -> list[str]:
+        wishes = [part for one in words for part in ("-f", one)]
+        return sorted(docker("ps", "-a", "--format", "{{.Names}}", *wishes).split())
+
+    assert listed("name=^first-[0-9]$") == listed("network=filtered") == listed("expose=85-95") == ["first-1"]
+    assert listed("publish=8080/udp") == listed("before=second-2", "name=-") == ["first-1"]
+    assert listed("publish=8080") == listed("status=running") == listed("exited=0", "name=-") == []
+    assert listed("volume=filled") == listed("label=a=b") == listed("since=first-1") == ["second-2"]
+    assert listed(f"ancestor={BUSYBOX}", "status=created", "health=none") == ["first-1", "second-2"]
+    assert docker("images", "-f", "reference=b*x", "--format", "{{.Tag}}") == "test"
+    assert docker("volume", "ls", "-q", "-f", "dangling=false") == "filled"
+    assert docker("network", "ls", "-f", "type=custom", "-f", "label=a=b", "--format", "{{.Name}}") == "filtered"
+    docker("rm", "first-1", "second-2")
+    docker("volume", "rm", "filled")
+    docker("network", "rm", "filtered")
+
+
 def test_networks_of_kinds_that_are_not_built_are_refused(docker: Docker) -> None:
     for words in (("--config-only",), ("--ingress",), ("--ipv4=false",), ("--ipv6",)):
         assert "NotImplemented: " in docker.fails("network", "create", *words, "refused")
