@@ -10,7 +10,7 @@ The first line of a connection says what it is for:
     {"op": "dial", "name", "host", "port"}
                                       one answer line, then the bytes of a connection from inside that machine: core/dialing.py
     {"op": "console" | "console_lines" | "usage" | "counters" | "looks" | "request_sums" | "status" | "flows" | "events" | "import" |
-     "issue" | "programs" | "pieces" | "tail" | "resize" | "signal" | "down", ...}
+     "remove_image" | "held_images" | "issue" | "programs" | "pieces" | "tail" | "resize" | "signal" | "down", ...}
                                       one answer line
 
 Errors answer {"error": "..."}. Only root can open the socket (0600 in a 0700 folder).
@@ -27,6 +27,7 @@ from typing import Any
 import msgspec
 
 from gureum.core.dialing import dial, relay_bytes
+from gureum.core.image_requests import ImageRequests
 from gureum.core.issuing import issue
 from gureum.core.looks import looks
 from gureum.core.machine import Status, decode_desired
@@ -34,7 +35,6 @@ from gureum.core.programs import Start
 from gureum.core.root_reads import processes, root_files
 from gureum.core.service import AgentService
 from gureum.core.snapshot_reads import read_snapshot, snapshot_blocks
-from gureum.core.specs import Image
 from gureum.core.streaming import feed, pieces, streams_of
 from gureum.engine.wire import LIMIT_LINE_BYTES, line, read_line
 from gureum.ports import PortError
@@ -60,6 +60,7 @@ class AgentServer:
     def __init__(self, service: AgentService, down: Down) -> None:
         self._service = service
         self._down = down
+        images = ImageRequests(service)
         self._simple: dict[str, Callable[[dict[str, Any]], Awaitable[Any]]] = {
             "exec": self._exec,
             "console": self._console,
@@ -69,10 +70,11 @@ class AgentServer:
             "request_sums": self._request_sums,
             "status": self._status,
             "events": self._events,
-            "import": self._import,
+            "import": images.take,
             "snapshot_blocks": self._snapshot_blocks,
             "read_snapshot": self._read_snapshot,
-            "remove_image": self._remove_image,
+            "remove_image": images.remove,
+            "held_images": images.held,
             "issue": self._issue,
             "flows": self._flows,
             "console_lines": self._console_lines,
@@ -235,33 +237,11 @@ class AgentServer:
         spans = [span for id_ in ids for span in self._service.tracer.about(id_)]
         return {"events": about, "spans": spans}
 
-    async def _import(self, request: dict[str, Any]) -> Any:
-        machine, held = self._service.machine, bool(request.get("held"))
-        before = {image.digest for image in await machine.ports.images.list()} if held else set()
-        image = await machine.ports.images.import_file(str(request["path"]), request["form"])
-        if held and image.digest not in before:
-            await machine.keep(f"image/{image.digest}", "held")
-        elif not held:
-            await machine.keep(f"image/{image.digest}", "")
-        return msgspec.to_builtins(image)
-
     async def _snapshot_blocks(self, request: dict[str, Any]) -> Any:
         return await snapshot_blocks(self._service.machine, request)
 
     async def _read_snapshot(self, request: dict[str, Any]) -> Any:
         return await read_snapshot(self._service.machine, request)
-
-    async def _remove_image(self, request: dict[str, Any]) -> Any:
-        """Only one that came for who asks (`held`), and for nobody else since, and that nothing is made of now."""
-        machine, digest = self._service.machine, str(request["digest"])
-        used = any(
-            isinstance(one.spec, Image) and one.spec.source == f"digest:{digest}" for one in machine.of_kind("Image")
-        )
-        removed = f"image/{digest}" in machine.kept and not used
-        if removed:
-            await machine.ports.images.remove(digest)
-            await machine.keep(f"image/{digest}", "")
-        return {"removed": removed}
 
     async def _issue(self, request: dict[str, Any]) -> Any:
         return await issue(self._service.machine.ports.certificates, request)

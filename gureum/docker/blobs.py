@@ -7,6 +7,7 @@ byte for byte. Unpacked, and shared with all other images of the machine, layers
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import shutil
@@ -27,6 +28,7 @@ class Blobs:
 
     def __init__(self, home: Path) -> None:
         self.makers = 0  # those under way whose blobs no image names yet
+        self.gate = asyncio.Lock()  # held by who removes what no image names: nobody begins to make one meanwhile
         self._folder, self._tmp = home / "docker/blobs/sha256", home / "docker/tmp"
         shutil.rmtree(self._tmp, ignore_errors=True)
         for folder in (self._folder, self._tmp):

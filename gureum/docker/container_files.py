@@ -144,7 +144,7 @@ async def commit_container(call: Call) -> None:
             apply_change(config, line)
     repository, tag = call.text("repo"), call.text("tag")
     reference = parse(f"{repository}:{tag}" if tag else repository) if repository else None
-    with making(call.world):
+    async with making(call.world):
         blobs = call.world.part(blobs_of)
         with blobs.draft() as file, blobs.draft() as layer_file:
             await _ask(call, container, "layer", file=blobs.name_of(file))

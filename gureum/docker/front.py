@@ -1,4 +1,4 @@
-"""The socket of the Engine API, and loading what answers on it: with the first call, or at the start when the store holds containers.
+"""The socket of the Engine API, and loading what answers on it: with the first call, or at the start when there are containers or files of images.
 
 So a gureum that nobody asks for Docker's API pays nothing for it but a socket.
 """
@@ -35,10 +35,14 @@ class Docker:
         return self._api.faults if self._api is not None else 0
 
     async def serve(self) -> None:
-        if self._world.client.store.range("docker."):
+        if self._is_used():
             self._load()
         if self._path:
             await self._server.serve(listen(self._path))
+
+    def _is_used(self) -> bool:
+        stored = self._world.client.store.range("docker.")
+        return bool(stored) or Path(self._world.settings.home, "docker/blobs").exists()
 
     async def close(self) -> None:
         await self._server.close()

@@ -44,7 +44,7 @@ async def receive(call: Call, blobs: Blobs, file: BinaryIO) -> None:
 @operation("POST", "/images/load")
 async def load_images(call: Call) -> None:
     """Docker: ImageLoad."""
-    with making(call.world):
+    async with making(call.world):
         await _load(call)
 
 
@@ -272,7 +272,7 @@ async def import_image(call: Call) -> None:
         raise bad_parameter("only what the client sends can be imported (fromSrc=-)")
     repository, tag = call.text("repo"), call.text("tag")
     reference = parse(f"{repository}:{tag}" if tag else repository) if repository else None
-    with making(call.world):
+    async with making(call.world):
         image = await _imported(call, (reference.full,) if reference else ())
     await call.responder.begin()
     await call.responder.write_json({"status": image.meta.name})

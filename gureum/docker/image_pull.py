@@ -105,7 +105,7 @@ async def create_image(call: Call) -> None:
 
 
 async def _pull_whole(call: Call, reference: Reference, auth: Auth, tell: Tell) -> None:
-    with making(call.world, keep=True):
+    async with making(call.world, keep=True):
         await pull(call, reference, auth, tell)
 
 

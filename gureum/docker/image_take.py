@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +41,13 @@ def blobs_of_image(image: Image) -> set[str]:
     return {image.meta.name, image.spec.digest, *(layer.blob for layer in image.spec.layers)}
 
 
-@contextlib.contextmanager
-def making(world: World, *, keep: bool = False) -> Iterator[None]:
+@contextlib.asynccontextmanager
+async def making(world: World, *, keep: bool = False) -> AsyncIterator[None]:
     """While an image is made. Whoever leaves last removes the blobs that became no image's; `keep`: not at once, so that another pull finds what this
     one has got."""
     blobs = world.part(blobs_of)
-    blobs.makers += 1
+    async with blobs.gate:
+        blobs.makers += 1
     try:
         yield
     finally:
@@ -91,7 +92,7 @@ async def take(
         needed = [config_digest, *(one.blob for one in layers)]
         await asyncio.to_thread(blobs.layout, folder, manifest_digest, needed)
         try:
-            asked = {"op": "import", "path": str(folder), "form": "oci", "held": True}
+            asked = {"op": "import", "path": str(folder), "form": "oci", "held": manifest_digest}
             told = await patiently(lambda: world.link.ask(asked, IMPORT_S))
         except PortError as refused:
             raise server_error(f"failed to register layer: {refused.why}") from refused

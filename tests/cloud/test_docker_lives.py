@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import http.server
+import io
 import json
 import os
 import pty
@@ -11,11 +14,14 @@ import signal
 import socket
 import subprocess
 import sys
+import tarfile
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.cloud.docker_clients import BUSYBOX, Docker, fetch, free_port
+from tests.cloud.docker_clients import BUSYBOX, Docker, busybox_tar, fetch, free_port, saved_image
 from tests.cloud.running import Cloud, until
 
 pytestmark = pytest.mark.machine
@@ -300,3 +306,127 @@ def test_a_container_on_two_networks_finds_names_on_both_and_its_neighbours_do_n
     assert docker.run("exec", "in-one", "wget", "-T", "2", "-qO-", "http://in-two/passwd", check=False).returncode != 0
     docker("rm", "-f", "in-one", "in-two", "both")
     docker("network", "rm", "one", "two")
+
+
+def _files_of_images(cloud: Cloud) -> dict[str, set[str]]:
+    """What is kept of images: as they came, half made, and unpacked."""
+    folders = {
+        "blobs": "docker/blobs/sha256",
+        "half": "docker/tmp",
+        "manifests": "images/manifests",
+        "work": "images/tmp",
+    }
+    return {name: {one.name for one in (cloud.home / folder).iterdir()} for name, folder in folders.items()}
+
+
+def test_images_that_the_daemon_died_over_leave_nothing_and_come_again(
+    docker: Docker, cloud: Cloud, tmp_path: Path
+) -> None:
+    """One that was being loaded, one that was being pulled, and one that the agent had unpacked and the daemon did not yet know."""
+    archive = saved_image(busybox_tar() + os.urandom(2 << 20), ["true"], "loaded:1")
+    docker("image", "prune", "-f")
+    before = _files_of_images(cloud)
+    with (
+        slow_registry(busybox_tar() + os.urandom(1 << 20)) as (place, stalled, go_on),
+        docker.start("load") as load,
+        docker.start("pull", f"{place}/slow:1") as pull,
+    ):
+        assert load.stdin is not None
+        load.stdin.write(archive[: 2 << 20])
+        load.stdin.flush()
+        assert stalled.wait(30.0)
+        until(lambda: len(_files_of_images(cloud)["half"]) == 2)
+        unpacked = _unpack_unknown(docker, cloud, tmp_path)
+        assert f"{unpacked}.json" in _files_of_images(cloud)["manifests"]
+        daemon = cloud.process("daemon")
+        os.kill(daemon, signal.SIGKILL)
+        load.communicate(archive[2 << 20 :])
+        pull.communicate()
+        assert load.returncode != 0
+        assert pull.returncode != 0
+        until(lambda: cloud.process("daemon") != daemon)
+        until(lambda: _files_of_images(cloud) == before)
+        assert docker("images", "--format", "{{.Repository}}") == "busybox"
+        go_on.set()
+        docker("load", stdin=archive)
+        docker("pull", f"{place}/slow:1")
+        for image in ("loaded:1", f"{place}/slow:1", BUSYBOX):
+            docker("run", "--rm", image, "true")
+        docker("rmi", "loaded:1", f"{place}/slow:1")
+    assert _files_of_images(cloud) == before
+
+
+def _unpack_unknown(docker: Docker, cloud: Cloud, folder: Path) -> str:
+    """The busybox under another manifest, of which the agent alone is asked; that one's digest."""
+    with tarfile.open(fileobj=io.BytesIO(docker.run("save", BUSYBOX).stdout)) as tar:
+        tar.extractall(folder, filter="data")
+    index = json.loads((folder / "index.json").read_text())
+    manifest = json.loads((folder / "blobs" / index["manifests"][0]["digest"].replace(":", "/")).read_text())
+    body = json.dumps(manifest | {"annotations": {"of": "a test"}}).encode()
+    digest = hashlib.sha256(body).hexdigest()
+    (folder / "blobs/sha256" / digest).write_bytes(body)
+    listed = [{"digest": f"sha256:{digest}", "size": len(body), "mediaType": manifest["mediaType"]}]
+    (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": listed}))
+    asked = {"op": "import", "path": str(folder), "form": "oci", "held": f"sha256:{digest}"}
+    with socket.socket(socket.AF_UNIX) as agent:
+        agent.connect(f"/run/gureum/{cloud.identity['id']}/agent.sock")
+        agent.sendall(json.dumps(asked).encode() + b"\n")
+        assert json.loads(agent.makefile().readline())["digest"] == f"sha256:{digest}"
+    return digest
+
+
+@contextlib.contextmanager
+def slow_registry(layer: bytes) -> Iterator[tuple[str, threading.Event, threading.Event]]:
+    """slow:1 of one layer, which stops halfway (the first event) until the second is set."""
+    stalled, go_on = threading.Event(), threading.Event()
+    config = json.dumps(
+        {
+            "architecture": "amd64",
+            "os": "linux",
+            "config": {"Cmd": ["true"], "Env": ["PATH=/bin"]},
+            "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
+        }
+    ).encode()
+    kind = "application/vnd.oci.image"
+    described = [
+        {"digest": f"sha256:{hashlib.sha256(data).hexdigest()}", "size": len(data), "mediaType": media_type}
+        for data, media_type in ((config, f"{kind}.config.v1+json"), (layer, f"{kind}.layer.v1.tar"))
+    ]
+    manifest = json.dumps(
+        {
+            "schemaVersion": 2,
+            "mediaType": f"{kind}.manifest.v1+json",
+            "config": described[0],
+            "layers": described[1:],
+        }
+    ).encode()
+    blobs = {described[0]["digest"]: config, described[1]["digest"]: layer}
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            last = self.path.rpartition("/")[2]
+            data = blobs.get(last, manifest if "/manifests/" in self.path else b"{}")
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.send_header("Content-Type", f"{kind}.manifest.v1+json")
+            self.end_headers()
+            half = len(data) // 2 if data is layer and not go_on.is_set() else len(data)
+            with contextlib.suppress(OSError):
+                self.wfile.write(data[:half])
+                if half < len(data):
+                    stalled.set()
+                    go_on.wait(60.0)
+                    self.wfile.write(data[half:])
+
+        do_HEAD = do_GET  # noqa: N815
+
+        def log_message(self, *words: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"127.0.0.1:{server.server_port}", stalled, go_on
+        finally:
+            go_on.set()
+            server.shutdown()
