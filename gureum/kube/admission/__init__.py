@@ -36,18 +36,42 @@ class Attributes(msgspec.Struct):
 
 
 Extra = Write | Check
-Plugin = Callable[[Attributes], Awaitable[list[Extra] | None]]
+Admit = Callable[[Attributes], Awaitable[list[Extra] | None]]
 """Changes `obj` or raises StatusError; returns further writes and checks that belong to the same commit."""
+LIMIT_CHOICES = 4096
+
+
+class Plugin(msgspec.Struct, frozen=True):
+    """`admit`, and which writes it is asked about. `storages`: None for all kinds; `parts`: writes through subresources, too."""
+
+    admit: Admit
+    storages: frozenset[str] | None = None
+    operations: frozenset[str] = frozenset({"CREATE", "UPDATE", "DELETE"})
+    parts: bool = False
+
+    def means(self, storage: str, operation: str, subresource: str) -> bool:
+        named = self.storages is None or storage in self.storages
+        return named and operation in self.operations and (self.parts or not subresource)
 
 
 class Admission:
-    """The plugins in their order."""
+    """The plugins in their order; those that a write does not concern are not asked about the next of its sort."""
 
     def __init__(self, plugins: list[Plugin]) -> None:
         self._plugins = plugins
+        self._chosen: dict[tuple[str, str, str], list[Admit]] = {}
 
     async def admit(self, attributes: Attributes) -> list[Extra]:
         found: list[Extra] = []
-        for plugin in self._plugins:
-            found += await plugin(attributes) or ()
+        for admit in self._concerned(attributes.storage, attributes.operation, attributes.subresource):
+            found += await admit(attributes) or ()
         return found
+
+    def _concerned(self, storage: str, operation: str, subresource: str) -> list[Admit]:
+        sort = storage, operation, subresource
+        chosen = self._chosen.get(sort)
+        if chosen is None:
+            if len(self._chosen) >= LIMIT_CHOICES:
+                self._chosen.clear()
+            chosen = self._chosen[sort] = [one.admit for one in self._plugins if one.means(*sort)]
+        return chosen

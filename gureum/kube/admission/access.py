@@ -21,8 +21,6 @@ _EVERYTHING: list[Rule] = [
 def no_escalation(rbac: Rbac) -> Plugin:
     async def admit(attributes: Attributes) -> list[Extra] | None:
         kind, obj, user = attributes.target.kind, attributes.obj, attributes.request.user
-        if kind.group != _GROUP or attributes.operation == "DELETE":
-            return None
         name, namespace = obj["metadata"].get("name", ""), obj["metadata"].get("namespace", "")
         if kind.kind.endswith("Binding"):
             reference = obj.get("roleRef") or {}
@@ -48,7 +46,8 @@ def no_escalation(rbac: Rbac) -> Plugin:
             raise forbidden(kind, name, f"{held}:\n" + "\n".join(sorted(map(_compact, missing))))
         return None
 
-    return admit
+    storages = frozenset(f"{_GROUP}/{one}" for one in ("roles", "clusterroles", "rolebindings", "clusterrolebindings"))
+    return Plugin(admit, storages, frozenset({"CREATE", "UPDATE"}))
 
 
 def _compact(rule: Rule) -> str:

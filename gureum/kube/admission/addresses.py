@@ -33,15 +33,13 @@ Object = dict[str, Any]
 
 def service_addresses(objects: Objects, clock: Clock) -> Plugin:
     async def admit(attributes: Attributes) -> list[Extra] | None:
-        if attributes.storage != "core/services" or attributes.subresource:
-            return None
         if attributes.operation == "DELETE":
             return [write for one in _held(attributes.obj) for write in _given_up(objects, *one)]
         claims = _Claims(objects, attributes, timestamp(clock.now()))
         claims.give()
         return claims.extra()
 
-    return admit
+    return Plugin(admit, frozenset({"core/services"}))
 
 
 class _Claims:

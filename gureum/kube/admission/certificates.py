@@ -24,15 +24,13 @@ _DECISIONS = ("Approved", "Denied")
 
 def certificates(rbac: Rbac, clock: Clock) -> Plugin:
     async def admit(attributes: Attributes) -> list[Extra] | None:
-        if attributes.storage != REQUESTS or attributes.operation not in ("CREATE", "UPDATE"):
-            return None
         if attributes.old is None:
             _sign_in(attributes)
         elif attributes.subresource:
             _judge(rbac, attributes, attributes.old, timestamp(clock.now()))
         return None
 
-    return admit
+    return Plugin(admit, frozenset({REQUESTS}), frozenset({"CREATE", "UPDATE"}), parts=True)
 
 
 def _sign_in(attributes: Attributes) -> None:

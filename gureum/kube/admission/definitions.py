@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from gureum.kube.admission import Attributes, Extra
+from gureum.kube.admission import Attributes, Extra, Plugin
 
 DEFINITIONS = "apiextensions.k8s.io/customresourcedefinitions"
 RULES = "x-kubernetes-validations"
 LIMIT_DEPTH, LIMIT_WARNINGS = 64, 10
 
 
-async def unjudged_rules(attributes: Attributes) -> list[Extra] | None:
-    if attributes.storage != DEFINITIONS or attributes.operation == "DELETE" or attributes.subresource:
-        return None
+async def _warn(attributes: Attributes) -> list[Extra] | None:
     found: list[str] = []
     for number, version in enumerate((attributes.obj.get("spec") or {}).get("versions") or ()):
         schema = (version.get("schema") or {}).get("openAPIV3Schema")
@@ -26,6 +24,9 @@ async def unjudged_rules(attributes: Attributes) -> list[Extra] | None:
     warnings += [f"{path}.{RULES}: kept, and not evaluated: CEL is not built" for path in found[:LIMIT_WARNINGS]]
     attributes.request.warnings = [*attributes.request.warnings, *warnings]
     return None
+
+
+unjudged_rules = Plugin(_warn, frozenset({DEFINITIONS}), frozenset({"CREATE", "UPDATE"}))
 
 
 def _look(node: Any, path: str, found: list[str], depth: int) -> None:

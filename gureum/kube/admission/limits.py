@@ -20,9 +20,7 @@ Object = dict[str, Any]
 
 def limits(objects: Objects) -> Plugin:
     async def admit(attributes: Attributes) -> list[Extra] | None:
-        if attributes.subresource or attributes.storage not in ("core/pods", "core/persistentvolumeclaims"):
-            return None
-        if attributes.operation == "DELETE" or (attributes.storage == "core/pods" and attributes.operation != "CREATE"):
+        if attributes.storage == "core/pods" and attributes.operation != "CREATE":
             return None
         found = objects.all(RANGES, attributes.namespace)
         limits_ = [limit for one in found for limit in (one.get("spec") or {}).get("limits") or ()]
@@ -42,7 +40,8 @@ def limits(objects: Objects) -> Plugin:
             raise forbidden(attributes.target.kind, attributes.obj["metadata"].get("name", ""), text)
         return None
 
-    return admit
+    storages = frozenset({"core/pods", "core/persistentvolumeclaims"})
+    return Plugin(admit, storages, frozenset({"CREATE", "UPDATE"}))
 
 
 def _fill(pod: Object, limit: Object) -> None:

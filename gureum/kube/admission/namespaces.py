@@ -27,7 +27,7 @@ def namespace_lifecycle(objects: Objects, catalog: Catalog, clock: Clock) -> Plu
             return None
         return [_require_active(objects, catalog, attributes, kind)]
 
-    return admit
+    return Plugin(admit, operations=frozenset({"CREATE", "DELETE"}), parts=True)
 
 
 def _require_active(objects: Objects, catalog: Catalog, attributes: Attributes, kind: Kind) -> Unchanged:

@@ -87,16 +87,12 @@ def _field(label: str) -> str:
 
 def pod_security(objects: Objects) -> Plugin:
     async def admit(attributes: Attributes) -> list[Extra] | None:
-        if attributes.operation not in ("CREATE", "UPDATE"):
-            return None
         storage = attributes.storage
         if storage == "core/namespaces":
             if not attributes.subresource:
                 _judge_namespace(objects, attributes)
             return None
         path = _TEMPLATES.get(storage)
-        if path is None and storage != "core/pods":
-            return None
         entry = objects.entry("core/namespaces", "", attributes.namespace)
         if entry is None or _MARK not in entry.value:
             return None
@@ -112,7 +108,8 @@ def pod_security(objects: Objects) -> Plugin:
                 _warn(attributes, policy.warn, template.get("metadata") or {}, template.get("spec") or {})
         return None
 
-    return admit
+    storages = frozenset({"core/namespaces", "core/pods", *_TEMPLATES})
+    return Plugin(admit, storages, frozenset({"CREATE", "UPDATE"}), parts=True)
 
 
 def _judge_pod(attributes: Attributes, policy: Policy) -> None:

@@ -15,13 +15,12 @@ from gureum.kube.objects import Objects
 TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
 _SYSTEM_PRIORITIES = {"system-cluster-critical": 2_000_000_000, "system-node-critical": 2_000_001_000}
 _TOLERATION_S = 300
+_PODS, _CREATES = frozenset({"core/pods"}), frozenset({"CREATE"})
 Object = dict[str, Any]
 
 
 def service_account(objects: Objects) -> Plugin:
     async def admit(attributes: Attributes) -> list[Extra] | None:
-        if attributes.storage != "core/pods" or attributes.operation != "CREATE":
-            return None
         metadata, spec = attributes.obj["metadata"], attributes.obj["spec"]
         if (metadata.get("annotations") or {}).get("kubernetes.io/config.mirror"):
             return None
@@ -38,7 +37,7 @@ def service_account(objects: Objects) -> Plugin:
             _mount_token(spec)
         return None
 
-    return admit
+    return Plugin(admit, _PODS, _CREATES)
 
 
 def _mount_token(spec: Object) -> None:
@@ -72,8 +71,6 @@ def _mount_token(spec: Object) -> None:
 
 def priority(objects: Objects) -> Plugin:
     async def admit(attributes: Attributes) -> list[Extra] | None:
-        if attributes.storage != "core/pods" or attributes.operation != "CREATE":
-            return None
         spec = attributes.obj["spec"]
         name = spec.get("priorityClassName", "")
         value, policy = 0, "PreemptLowerPriority"
@@ -93,13 +90,11 @@ def priority(objects: Objects) -> Plugin:
         spec.setdefault("preemptionPolicy", policy)
         return None
 
-    return admit
+    return Plugin(admit, _PODS, _CREATES)
 
 
-async def tolerations(attributes: Attributes) -> list[Extra] | None:
+async def _tolerations(attributes: Attributes) -> list[Extra] | None:
     """A pod stays on a node that is not ready for five minutes."""
-    if attributes.storage != "core/pods" or attributes.operation != "CREATE":
-        return None
     spec = attributes.obj["spec"]
     found = list(spec.get("tolerations") or ())
     for name in ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"):
@@ -111,10 +106,11 @@ async def tolerations(attributes: Attributes) -> list[Extra] | None:
     return None
 
 
+tolerations = Plugin(_tolerations, _PODS, _CREATES)
+
+
 def storage_class(objects: Objects) -> Plugin:
     async def admit(attributes: Attributes) -> list[Extra] | None:
-        if attributes.storage != "core/persistentvolumeclaims" or attributes.operation != "CREATE":
-            return None
         spec = attributes.obj["spec"]
         if spec.get("storageClassName") is None:
             mark = "storageclass.kubernetes.io/is-default-class"
@@ -131,4 +127,4 @@ def storage_class(objects: Objects) -> Plugin:
             finalizers.append("kubernetes.io/pvc-protection")
         return None
 
-    return admit
+    return Plugin(admit, frozenset({"core/persistentvolumeclaims"}), _CREATES)

@@ -22,13 +22,7 @@ Object = dict[str, Any]
 
 def quotas(objects: Objects) -> Plugin:
     async def admit(attributes: Attributes) -> list[Extra] | None:
-        if (
-            attributes.subresource
-            or attributes.operation not in ("CREATE", "UPDATE")
-            or not attributes.target.kind.namespaced
-        ):
-            return None
-        if attributes.storage == QUOTAS:
+        if not attributes.target.kind.namespaced or attributes.storage == QUOTAS:
             return None
         found: list[Extra] = []
         for entry in objects.store.range(objects.prefix(QUOTAS, attributes.namespace)):
@@ -38,7 +32,7 @@ def quotas(objects: Objects) -> Plugin:
                 found += [Unchanged(entry.key, entry.revision), objects.put(QUOTAS, changed)]
         return found
 
-    return admit
+    return Plugin(admit, operations=frozenset({"CREATE", "UPDATE"}))
 
 
 def _charged(quota: Object, attributes: Attributes) -> Object | None:

@@ -52,7 +52,7 @@ def webhooks(objects: Objects, catalog: Catalog, *, mutating: bool) -> Plugin:
                     await _ask(catalog, hook, attributes, mutating=mutating)
         return None
 
-    return admit
+    return Plugin(admit, parts=True)
 
 
 def _is_meant(objects: Objects, hook: Object, attributes: Attributes) -> bool:
