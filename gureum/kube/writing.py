@@ -29,7 +29,7 @@ from gureum.kube.kinds.catalog import Catalog
 from gureum.kube.kinds.conversion import convert
 from gureum.kube.kinds.kind import Kind
 from gureum.kube.kinds.metadata import carry_over, generated, validate_metadata
-from gureum.kube.objects import Object, Objects, show
+from gureum.kube.objects import SEALED, Object, Objects, show
 from gureum.kube.patches.apply import apply
 from gureum.kube.patches.errors import BadPatch, PatchFailed
 from gureum.kube.patches.errors import Conflict as ApplyConflict
@@ -46,6 +46,8 @@ LIMIT_TRIES = 10
 LIMIT_GENERATE_TRIES = 8
 _FREE = frozenset({"binding", "ephemeralcontainers", "resize", "finalize"})
 """Subresources that change what a write of the object itself may not."""
+_UNDEFAULTED = frozenset({"status", "binding"})
+"""Subresources whose part of a built-in kind has no defaults."""
 APPLY = "application/apply-patch+yaml"
 
 
@@ -93,17 +95,17 @@ class Writing:
         rules = self._catalog.rules(kind)
         self._prepare_new(kind, obj)
         obj = convert(obj, self._catalog.storage_version(kind))
-        rules.create(obj)
         rules.default(obj)
+        if tracked:  # before admission: what the cluster adds is nobody's
+            self._track(request, kind, None, obj, "")
         attributes = Attributes(request, target, "CREATE", obj, None)
         more = await self._admission.admit(attributes)
         obj = attributes.obj
+        rules.create(obj)
         causes = validate_metadata(kind.storage, obj, namespaced=kind.namespaced)
         causes += self._catalog.validate(kind, obj, None)
         if causes:
             raise invalid_object(kind, obj["metadata"].get("name", ""), causes)
-        if tracked:
-            self._track(request, kind, None, obj, "")
         if objects.entry(kind.storage, obj["metadata"].get("namespace", ""), obj["metadata"]["name"]) is not None:
             raise already_exists(kind, obj["metadata"]["name"])
         if dry_run(request):
@@ -184,13 +186,14 @@ class Writing:
         also: Sequence[Write | Check] = (),
         *,
         tracked: bool = False,
+        old: Object | None = None,
     ) -> Object:
         """Puts `obj` in the place of what `entry` holds, `also` in the same commit. `tracked`: whose fields these are is noted.
-        store.Conflict when it has changed meanwhile."""
+        `old`: what `entry` holds, where it is known; it may share with `obj`. store.Conflict when it has changed meanwhile."""
         obj = {**obj, "metadata": dict(obj["metadata"])}
         kind, objects = target.kind, self._objects
         stored = self._catalog.storage_version(kind)
-        old = objects.decode(entry)
+        old = old or objects.decode(entry)
         obj = convert(obj, stored)
         subresource = target.subresource.name if target.subresource else ""
         metadata = obj["metadata"]
@@ -202,21 +205,23 @@ class Writing:
         causes = carry_over(obj, old)
         rules = self._catalog.rules(kind)
         obj = self._catalog.part_of(kind, subresource, obj, old)
-        rules.default(obj)
+        if kind.custom is not None or subresource not in _UNDEFAULTED:
+            rules.default(obj)
         if not subresource:
             rules.update(obj, old)
+        if tracked:
+            self._track(request, kind, old, obj, subresource)
         attributes = Attributes(request, target, "UPDATE", obj, old)
         more = await self._admission.admit(attributes)
         obj = attributes.obj
-        causes += validate_metadata(kind.storage, obj, namespaced=kind.namespaced)
+        if _unmanaged(obj["metadata"]) != _unmanaged(old["metadata"]):
+            causes += validate_metadata(kind.storage, obj, namespaced=kind.namespaced)
         if subresource not in _FREE and (kind.custom is not None or subresource != "status"):
             causes += self._catalog.validate(kind, obj, old)
         if causes:
             raise invalid_object(kind, target.name, causes)
         if rules.generation and _spec_of(obj) != _spec_of(old):
             obj["metadata"]["generation"] = int(old["metadata"].get("generation") or 0) + 1
-        if tracked:
-            self._track(request, kind, old, obj, subresource)
         obj["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
         if _same(obj, old):
             return old
@@ -364,11 +369,14 @@ class Writing:
     # What all have in common
 
     def _track(self, request: Request, kind: Kind, old: Object | None, obj: Object, subresource: str) -> None:
-        """Writes down who manages which fields after this change."""
+        """Writes down who manages which fields after this change. What an object is made with has no status."""
+        made = obj
+        if old is None and kind.subresource("status"):
+            made = {name: value for name, value in obj.items() if name != "status"}
         try:
             fields = updated(
                 old,
-                obj,
+                made,
                 self._catalog.schema(self._catalog.storage_version(kind)),
                 manager=manager_of(request),
                 api_version=kind.api_version,
@@ -385,7 +393,7 @@ class Writing:
 
     def answer(self, request: Request, kind: Kind, obj: Object, status: int) -> Response:
         wish = wish_of(request.headers.get("accept", ""))
-        value = show(convert(obj, kind))
+        value = show(convert(obj, kind)) if dry_run(request) else self._shown(kind, obj)
         if wish.form == "Table":
             return Response(
                 status, self._forms.table(kind, value, wish, request.parameter("includeObject")), wish.content_type
@@ -393,6 +401,16 @@ class Writing:
         if wish.form:
             return Response(status, self._forms.partial(value, wish), wish.content_type)
         return Response(status, value + b"\n")
+
+
+    def _shown(self, kind: Kind, obj: Object) -> bytes:
+        """As the store has it, if it is what was stored."""
+        metadata = obj["metadata"]
+        if kind == self._catalog.storage_version(kind) and kind.storage not in SEALED:
+            entry = self._objects.entry(kind.storage, metadata.get("namespace", ""), metadata.get("name", ""))
+            if entry is not None and str(entry.revision) == metadata.get("resourceVersion"):
+                return self._objects.shown(entry)
+        return show(convert(obj, kind))
 
 
 def manager_of(request: Request) -> str:
@@ -423,6 +441,10 @@ def _same(obj: Object, old: Object) -> bool:
     if {**obj, "metadata": 0} != {**old, "metadata": 0}:
         return False
     return _timeless(obj["metadata"]) == _timeless(old["metadata"])
+
+
+def _unmanaged(metadata: Object) -> Object:
+    return {name: value for name, value in metadata.items() if name != "managedFields"}
 
 
 def _timeless(metadata: Object) -> Object:

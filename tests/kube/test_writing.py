@@ -86,6 +86,27 @@ def test_preconditions_and_dry_runs():
             await api.ok("POST", f"{MAPS}?dryRun=All", config_map("b"))
             assert await api.ok("GET", f"{MAPS}/a") == made
             assert (await api.call("GET", f"{MAPS}/b"))[0] == 404
+            tried = await api.patch(f"{MAPS}/a?dryRun=All", {"data": {"k": "tried"}}, MERGE)
+            assert tried["data"]["k"] == "tried"
+            assert await api.ok("GET", f"{MAPS}/a") == made
+
+    asyncio.run(run())
+
+
+def test_what_admission_and_the_server_add_to_a_new_pod_is_nobodys():
+    async def run():
+        async with Api() as api:
+            spec = {"containers": [{"name": "c", "image": "app"}]}
+            pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, "spec": spec}
+            for name in ("a", "b"):
+                pod["metadata"]["name"] = name
+                made = await api.ok("POST", "/api/v1/namespaces/default/pods?fieldManager=me", pod)
+                assert made["spec"]["tolerations"] and made["spec"]["volumes"] and made["status"]["phase"] == "Pending"
+                (entry,) = made["metadata"]["managedFields"]
+                assert list(entry["fieldsV1"]) == ["f:spec"]
+                assert not {"f:tolerations", "f:volumes", "f:priority"} & set(entry["fieldsV1"]["f:spec"])
+                assert "f:volumeMounts" not in entry["fieldsV1"]["f:spec"]["f:containers"]['k:{"name":"c"}']
+                assert "f:dnsPolicy" in entry["fieldsV1"]["f:spec"]
 
     asyncio.run(run())
 

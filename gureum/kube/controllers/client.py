@@ -80,10 +80,11 @@ class Client:
         also: Also | None = None,
         seen: Seen | None = None,
     ) -> Object | None:
-        """Decided anew as often as others are faster. `also`: what comes into the same commit; `seen`: what is known of it already.
-        None when it is not there, or is to be left."""
+        """Decided anew as often as others are faster. `also`: what comes into the same commit; `seen`: what is known of it already, which
+        `change` must leave as it is. None when it is not there, or is to be left."""
         kind = self.kind(storage)
         target = Target(kind, namespace, name, kind.subresource(subresource) if subresource else None)
+        old = seen[1] if seen is not None and subresource else None
         for _ in range(LIMIT_TRIES):
             seen = seen or self.seen(self.objects.key(storage, namespace, name))
             if seen is None:
@@ -97,10 +98,10 @@ class Client:
                 # Who binds a pod manages nothing of it, as in the original.
                 tracked = subresource != "binding"
                 return await self._writing.replace_object(
-                    _request(manager), target, wanted, entry, more, tracked=tracked
+                    _request(manager), target, wanted, entry, more, tracked=tracked, old=old
                 )
             except Conflict:
-                seen = None
+                seen = old = None
         raise StatusError(409, "Conflict", f"{name} is changed by others again and again")
 
     async def set_status(
@@ -113,7 +114,8 @@ class Client:
                 return None
             return None if obj.get("status") == status else {**obj, "status": status}
 
-        return await self.update(storage, namespace, name, change, manager, "status")
+        seen = self.seen(self.objects.key(storage, namespace, name))
+        return None if seen is None else await self.update(storage, namespace, name, change, manager, "status", seen=seen)
 
     async def delete(
         self,

@@ -35,9 +35,21 @@ class _Spec(msgspec.Struct, frozen=True, rename={"node": "nodeName"}):
     node: str | None = None
 
 
+class _Condition(msgspec.Struct, frozen=True, rename={"since": "lastTransitionTime"}):
+    type: str = ""
+    status: str = ""
+    since: str | None = None
+
+
+class _Status(msgspec.Struct, frozen=True):
+    phase: str | None = None
+    conditions: tuple[_Condition, ...] | None = None
+
+
 class _Pod(msgspec.Struct, frozen=True):
     metadata: _Metadata
     spec: _Spec | None = None
+    status: _Status | None = None
 
 
 class _Any(msgspec.Struct, frozen=True):
@@ -45,18 +57,22 @@ class _Any(msgspec.Struct, frozen=True):
 
 
 class Facts(msgspec.Struct, frozen=True):
-    """What the index knows of an object. `node`: of pods."""
+    """What the index knows of an object. Of pods only: `node`; `phase`; `ready_since`, a time or "", None where it is not ready."""
 
     uid: str
     owners: tuple[Owner, ...]
+    controller: Owner | None
     deleting: bool
     finalizers: tuple[str, ...]
     labels: dict[str, str]
     node: str = ""
+    phase: str = ""
+    ready_since: str | None = None
 
     @property
-    def controller(self) -> Owner | None:
-        return next((one for one in self.owners if one.controller), None)
+    def active(self) -> bool:
+        """Whether a pod runs, or will."""
+        return not self.deleting and self.phase not in ("Succeeded", "Failed")
 
 
 _pod, _any = msgspec.json.Decoder(_Pod), msgspec.json.Decoder(_Any)
@@ -125,26 +141,34 @@ class Index:
 
     def _read(self, entry: Entry) -> Facts:
         value = self._objects.plain(entry)
-        node = ""
-        if self._is_pod(entry.key):
-            pod = _pod.decode(value)
-            metadata, node = pod.metadata, (pod.spec.node if pod.spec else "") or ""
-        else:
-            metadata = _any.decode(value).metadata
-        return Facts(
-            metadata.uid,
-            metadata.owners or (),
-            metadata.deleted is not None,
-            metadata.finalizers or (),
-            metadata.labels or {},
-            node,
-        )
+        if not self._is_pod(entry.key):
+            return _facts(_any.decode(value).metadata)
+        pod = _pod.decode(value)
+        status = pod.status or _Status()
+        ready = next((one for one in status.conditions or () if one.type == "Ready" and one.status == "True"), None)
+        since = None if ready is None else ready.since or ""
+        return _facts(pod.metadata, (pod.spec.node if pod.spec else "") or "", status.phase or "", since)
 
     def _is_pod(self, key: str) -> bool:
         return key.startswith(self._pods)
 
     def _is_claim(self, key: str) -> bool:
         return key.startswith(self._objects.claims)
+
+
+def _facts(metadata: _Metadata, node: str = "", phase: str = "", ready_since: str | None = None) -> Facts:
+    owners = metadata.owners or ()
+    return Facts(
+        metadata.uid,
+        owners,
+        next((one for one in owners if one.controller), None),
+        metadata.deleted is not None,
+        metadata.finalizers or (),
+        metadata.labels or {},
+        node,
+        phase,
+        ready_since,
+    )
 
 
 def _discard(places: dict[str, set[str]], place: str, key: str) -> None:

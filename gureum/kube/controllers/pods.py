@@ -55,12 +55,14 @@ def available_in(pod: Object, min_ready_s: int, now: float) -> float | None:
     found = condition(pod, "Ready")
     if found is None or found.get("status") != "True":
         return None
+    return available_after(found.get("lastTransitionTime") or "", min_ready_s, now)
+
+
+def available_after(ready_since: str, min_ready_s: int, now: float) -> float:
+    """The seconds until a pod is available that has been ready since then: "" counts as now."""
     if not min_ready_s:
         return 0
-    since = found.get("lastTransitionTime")
-    if not since:
-        return float(min_ready_s)
-    return max(0.0, seconds_of(since) + min_ready_s - now)
+    return max(0.0, seconds_of(ready_since) + min_ready_s - now) if ready_since else float(min_ready_s)
 
 
 def deletion_rank(pod: Object) -> tuple[Any, ...]:
@@ -85,29 +87,33 @@ def _reversed(time: str) -> float:
 
 async def claim(client: Client, owner: Object, storage: str, selector: Selector, manager: str) -> list[Object]:
     """What the owner controls: it takes orphans that its selector chooses, and lets go what it does not choose any more."""
+    return client.many(await claimed(client, owner, storage, selector, manager))
+
+
+async def claimed(client: Client, owner: Object, storage: str, selector: Selector, manager: str) -> list[str]:
+    """As `claim`, the keys alone."""
     uid, namespace = owner["metadata"]["uid"], owner["metadata"]["namespace"]
     deleting = bool(owner["metadata"].get("deletionTimestamp"))
     found = []
     for key in client.index.dependents(uid, storage):
-        facts = client.index.facts[key]
+        facts = client.index.facts.get(key)
+        if facts is None:  # gone while another was let go
+            continue
         controller = facts.controller
         if controller is None or controller.uid != uid:
             continue
         if matches(selector, facts.labels) or deleting:
-            obj = client.by_key(key)
-            if obj is not None:
-                found.append(obj)
+            found.append(key)
         else:
             await _release(client, key, uid, manager)
     if deleting:
         return found
     for key in client.index.orphans(storage, namespace):
-        facts = client.index.facts[key]
-        if facts.deleting or not matches(selector, facts.labels) or not selector:
+        facts = client.index.facts.get(key)
+        if facts is None or facts.deleting or not matches(selector, facts.labels) or not selector:
             continue
-        adopted = await _adopt(client, key, owner, manager)
-        if adopted is not None:
-            found.append(adopted)
+        if await _adopt(client, key, owner, manager) is not None:
+            found.append(key)
     return found
 
 

@@ -10,8 +10,9 @@ from typing import Any
 
 from gureum.kube.controllers.client import Client
 from gureum.kube.controllers.events import record
+from gureum.kube.controllers.index import Facts
 from gureum.kube.controllers.loop import Controller, its_controller, itself
-from gureum.kube.controllers.pods import PODS, available_in, claim, deletion_rank, is_active, is_ready, pod_of
+from gureum.kube.controllers.pods import PODS, available_after, claimed, deletion_rank, pod_of
 from gureum.kube.errors import StatusError
 from gureum.kube.objects import Object
 from gureum.kube.selectors import Selector, from_labels, from_object
@@ -29,20 +30,24 @@ def _reconciler(storage: str, manager: str) -> Any:
         if owner is None:
             return None
         selector = _selector(owner)
-        pods = await claim(client, owner, PODS, selector, manager)
-        active = [pod for pod in pods if is_active(pod)]
+        active = _active(client, await claimed(client, owner, PODS, selector, manager))
         failure = None
         if not owner["metadata"].get("deletionTimestamp") and len(active) != int(owner["spec"].get("replicas", 1)):
             failure = await _scale(client, owner, active, manager)
-            pods = client.many(client.index.dependents(owner["metadata"]["uid"], PODS))
-            active = [pod for pod in pods if is_active(pod)]
-        status, again = _status(client, owner, active, failure)
+            active = _active(client, client.index.dependents(owner["metadata"]["uid"], PODS))
+        status, again = _status(client, owner, list(active.values()), failure)
         await client.set_status(storage, namespace, name, status, manager, owner["metadata"]["uid"])
         if failure is not None:
             raise failure
         return again
 
     return reconcile
+
+
+def _active(client: Client, keys: list[str]) -> dict[str, Facts]:
+    """The index knows enough of pods: a set may have thousands, and looks at all with every change of one."""
+    facts = client.index.facts
+    return {key: known for key in keys if (known := facts.get(key)) is not None and known.active}
 
 
 def _selector(owner: Object) -> Selector:
@@ -52,7 +57,7 @@ def _selector(owner: Object) -> Selector:
     return from_object(selector) or ()
 
 
-async def _scale(client: Client, owner: Object, active: list[Object], manager: str) -> StatusError | None:
+async def _scale(client: Client, owner: Object, active: dict[str, Facts], manager: str) -> StatusError | None:
     """Makes or ends pods. What kept some from being made, if anything did."""
     wished = int(owner["spec"].get("replicas", 1))
     missing = min(wished - len(active), BATCH)
@@ -73,7 +78,7 @@ async def _scale(client: Client, owner: Object, active: list[Object], manager: s
             record(client, owner, "Warning", "FailedCreate", f"Error creating: {failures[0].message}", manager)
             return failures[0]
     elif missing < 0:
-        surplus = sorted(active, key=deletion_rank)[: len(active) - wished]
+        surplus = sorted(client.many(list(active)), key=deletion_rank)[: len(active) - wished]
         await asyncio.gather(
             *(
                 client.delete(
@@ -88,17 +93,18 @@ async def _scale(client: Client, owner: Object, active: list[Object], manager: s
 
 
 def _status(
-    client: Client, owner: Object, active: list[Object], failure: StatusError | None
+    client: Client, owner: Object, active: list[Facts], failure: StatusError | None
 ) -> tuple[Object, float | None]:
     spec = owner["spec"]
     labels = (spec["template"].get("metadata") or {}).get("labels") or {}
     min_ready_s = int(spec.get("minReadySeconds") or 0)
     now = client.clock.now()
-    waits = [available_in(pod, min_ready_s, now) for pod in active]
+    ready = [pod.ready_since for pod in active if pod.ready_since is not None]
+    waits = [available_after(since, min_ready_s, now) for since in ready]
     status: Object = {
         "replicas": len(active),
-        "fullyLabeledReplicas": sum(labels.items() <= (pod["metadata"].get("labels") or {}).items() for pod in active),
-        "readyReplicas": sum(is_ready(pod) for pod in active),
+        "fullyLabeledReplicas": sum(labels.items() <= pod.labels.items() for pod in active),
+        "readyReplicas": len(ready),
         "availableReplicas": sum(wait == 0 for wait in waits),
         "observedGeneration": owner["metadata"].get("generation", 1),
     }

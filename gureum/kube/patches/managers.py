@@ -5,6 +5,7 @@ Source: Kubernetes, "Server-Side Apply"; k8s.io/apimachinery/pkg/util/managedfie
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Literal
 
 import msgspec
@@ -13,6 +14,7 @@ from gureum.kube.patches.field_sets import FieldSet, compare, difference, fields
 from gureum.kube.schemas import Schema
 
 LIMIT_UPDATERS = 10  # k8s.io/apimachinery: defaultMaxUpdateManagers
+LIMIT_KEPT_BYTES = 16 * 1024
 ANCIENT = "ancient-changes"
 BEFORE_FIRST = "before-first-apply"
 # Fields that nobody manages: what an object is, and what the server writes.
@@ -116,11 +118,14 @@ def updated(
     entries = new.get("metadata", {}).get("managedFields")
     if entries == [{}]:
         return []
+    who = identity(manager, "Update", api_version, subresource)
+    if live is None and not entries:
+        made = difference(_made_of(new, schema), _NOBODYS)
+        return written({who: Managed(fields=made, api_version=api_version, time=now)}) if made else []
     managers = managers_of(new.get("metadata", {}) if entries else (live or {}).get("metadata", {}))
     difference_ = compare(live or {}, new, schema)
     changed = difference(difference_.changed, _NOBODYS)
     gone = difference_.removed
-    who = identity(manager, "Update", api_version, subresource)
     result: Managers = {}
     for one, managed in managers.items():
         left = managed.fields
@@ -134,6 +139,24 @@ def updated(
     if own and (had is None or own != managers[who].fields):
         result[who] = Managed(fields=own, api_version=api_version, time=now)
     return written(_capped(result))
+
+
+def _made_of(new: dict[str, Any], schema: Schema | None) -> FieldSet:
+    """The fields of a new object. What makes pods makes many that are alike: the fields of specs met lately are kept, and never changed.
+    Only of specs, since nothing secret is in them."""
+    spec = new.get("spec")
+    below = schema.child("spec") if schema is not None else None
+    if not spec or below is None:
+        return fields_of(new, schema)
+    text = msgspec.json.encode(spec)
+    inner = (_fields_of_spec if len(text) <= LIMIT_KEPT_BYTES else _fields_of_spec.__wrapped__)(below, text)
+    others = fields_of({name: value for name, value in new.items() if name != "spec"}, schema)
+    return others | {"f:spec": inner}
+
+
+@lru_cache(maxsize=256)
+def _fields_of_spec(schema: Schema, text: bytes) -> FieldSet:
+    return fields_of(msgspec.json.decode(text), schema)
 
 
 def _capped(managers: Managers) -> Managers:
