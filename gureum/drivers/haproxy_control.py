@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -19,6 +21,7 @@ from gureum.ports import PortError
 from gureum.ports.proxies import Group, ProxySpec, Server
 
 TIMEOUT_S = 5.0
+_MASTER_PAUSE_S = 0.02
 _LONGEST_ANSWER_BYTES = 8 << 20
 _PROMPT, _BODY_PROMPT = "\n> ", "+ "
 ALREADY_THERE = "Already exists"
@@ -27,6 +30,24 @@ ALREADY_THERE = "Already exists"
 async def command(socket_path: Path, text: str) -> str:
     """The answer to one command. PortError when there is nobody to ask."""
     return (await _exchange(socket_path, text)).strip()
+
+
+async def master_command(socket_path: Path, text: str, runs: Callable[[], bool]) -> str:
+    """The answer to one command of the master's, which may be given twice. It starts itself anew to load a configuration, and once more when it has
+    (3.0 does so after it has said that it is ready): who asks meanwhile is cut off, and asks again while it `runs`."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while True:
+        try:
+            answer = await _exchange(socket_path, text)
+        except PortError as error:
+            if not isinstance(error.__cause__, ConnectionError) or not runs() or time.monotonic() > deadline:
+                raise
+        else:
+            if answer or not runs():
+                return answer.strip()
+            if time.monotonic() > deadline:
+                raise PortError("the proxy does not answer: cut off")
+        await asyncio.sleep(_MASTER_PAUSE_S)  # it gives no sign when it can be asked
 
 
 async def _exchange(socket_path: Path, text: str) -> str:

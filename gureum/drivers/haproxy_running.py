@@ -147,11 +147,14 @@ class RunningProxy:
                     self.to_delete.discard(text)
 
     async def ask(self, text: str, worker: str = "@1") -> str:
-        return await haproxy_control.command(self.folder.work / MASTER_SOCKET, f"{worker} {text}")
+        return await self._ask_master(f"{worker} {text}")
 
     async def workers(self) -> list[haproxy_control.Worker]:
         """All workers, old ones too."""
-        return haproxy_control.workers(await haproxy_control.command(self.folder.work / MASTER_SOCKET, "show proc"))
+        return haproxy_control.workers(await self._ask_master("show proc"))
+
+    async def _ask_master(self, text: str) -> str:
+        return await haproxy_control.master_command(self.folder.work / MASTER_SOCKET, text, lambda: self.runs)
 
     async def count(self) -> Counters:
         return haproxy_counters.counted(await self.ask("show stat -1 1 -1"))
