@@ -17,8 +17,8 @@ import msgspec
 from gureum.core.machine import Machine
 from gureum.core.specs import Balancer, FirewallGroup, Interface, Network, Passage, Proxy, Sandbox
 from gureum.core.targets import TargetBook
+from gureum.ports.firewalls import Appliance, Group, PeerLink, Port, RuleSet
 from gureum.ports.firewalls import Balancer as RuledBalancer
-from gureum.ports.firewalls import Group, PeerLink, Port, RuleSet
 from gureum.ports.gates import Gate
 from gureum.ports.networks import EdgeSpec
 
@@ -115,7 +115,15 @@ def plan_rules(
         balancers=tuple(sorted((one for one in balancers if one.interface in there), key=lambda one: one.interface)),
         peers=tuple(PeerLink(one.name, one.cidrs) for one in network.network.peers),
         speaks=network.speaks,
+        appliances=tuple(_appliances(network, there)),
     )
+
+
+def _appliances(network: Network, there: Container[str]) -> Iterator[Appliance]:
+    for route in network.network.entrance:
+        kind, _, interface = route.target.partition(":")
+        if kind == "interface" and interface in there:
+            yield Appliance(interface, route.destination)
 
 
 class NetworkKinds:

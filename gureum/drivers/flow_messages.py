@@ -21,7 +21,7 @@ REQUEST, ACK, DUMP = 1, 4, 0x300
 FIN, SYN, RST, SYN_ACK = 1, 2, 4, 18
 _GENERIC = 4  # struct nfgenmsg
 _ATTRIBUTE = struct.Struct("=HH")
-_ORIGINAL, _REPLY, _PROTOINFO, _COUNT, _REPLY_COUNT, _ID, _TIMESTAMP = 1, 2, 4, 9, 10, 12, 20
+_ORIGINAL, _REPLY, _PROTOINFO, _COUNT, _REPLY_COUNT, _ID, _ZONE, _TIMESTAMP = 1, 2, 4, 9, 10, 12, 18, 20
 # Inside the outer attributes the order is the kernel's own since there is ctnetlink: read by place, it costs a fifth.
 _WITH_PORTS = struct.Struct("!8x4s4x4s8xB3x4xH2x4xH2x")
 _SOURCE, _DESTINATION, _NEAR, _FAR = slice(8, 12), slice(16, 20), slice(36, 38), slice(44, 46)
@@ -115,7 +115,7 @@ class EntryReader:
         self._layouts: dict[int, _Layout] = {}
 
     def read(self, body: bytes) -> Entry | None:
-        """None for what is not IPv4 or not counted."""
+        """None for what is not IPv4 or not counted, and for legs of a flow in a zone of their own (nft_appliances): the flow is told once."""
         layout = self._layouts.get(len(body))
         if layout is None or layout.heads.unpack(body) != layout.shape:
             layout = self._layouts[len(body)] = _layout(body)
@@ -165,7 +165,8 @@ def _layout(body: bytes) -> _Layout:
     heads, values = heads + f"{len(body) - place}x", values + f"{len(body) - place}x"
     absent = {"id": fields, "start": fields + 1}
     order = [places.get(name, absent.get(name, fields + 2)) for name in _FIELDS]
-    whole = "original" in places and "reply" in places
+    zoned = any(_ATTRIBUTE.unpack(head)[1] & _KIND == _ZONE for head in shape)
+    whole = "original" in places and "reply" in places and not zoned
     return _Layout(struct.Struct(heads), tuple(shape), struct.Struct(values), itemgetter(*order) if whole else None)
 
 

@@ -21,6 +21,7 @@ NETNS_DIR = Path("/run/netns")
 UPLINK = "up"
 HOST_LINK_IN_EDGE = "host"
 NFT_TABLE = "gureum"
+INNER_ZONE = 1  # of connection tracking: the legs of flows between an appliance and whom it guards (nft_appliances)
 DENIED_LOG_GROUP = 1  # of NFLOG, in each network's namespace: packets that its rules refused
 
 # Marks of packets and flows in a network's namespace. UPLINK_MARK: it leaves by the uplink, whatever the route table says.

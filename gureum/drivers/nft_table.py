@@ -16,7 +16,8 @@ commands that turn one into the other.
     arp input        (a table of that family) who asks must be an address of the network. The router needs to learn nothing from it,
                        but the kernel would: into one table of a thousand neighbours for all namespaces, the host's included
 
-What balancers add is told in nft_balancers. What an ACL refuses ends as what groups refuse (chains `acl-denied`, `acl-denied-out`).
+What balancers add is told in nft_balancers, what appliances add in nft_appliances.
+What an ACL refuses ends as what groups refuse (chains `acl-denied`, `acl-denied-out`).
 
 Rules of a group stand once, in `group-out-NAME` and `group-in-NAME`, whoever uses them; groups that rules refer to
 are sets of addresses. So an interface more costs two small chains and some set elements, and a changed group one
@@ -32,7 +33,7 @@ from typing import Any
 
 import msgspec
 
-from gureum.drivers import nft_acls, nft_balancers
+from gureum.drivers import nft_acls, nft_appliances, nft_balancers
 from gureum.drivers.network_names import DENIED_LOG_GROUP, NFT_TABLE, UPLINK, interface_link, peer_link
 from gureum.drivers.nft_expressions import (
     ACCEPT,
@@ -167,7 +168,12 @@ def _frame(rules: RuleSet, acls: tuple[Line, ...], balancing: bool) -> dict[str,
     translate_out = {"snat": {"family": "ip", "addr": lookup(payload("ip", "saddr"), "to-public")}}
     return {
         "raw-prerouting": Chain(
-            ((local, ACCEPT), (from_uplink, ACCEPT), (by_verdict("iifname", "sources"),)),
+            (
+                (local, ACCEPT),
+                (from_uplink, ACCEPT),
+                *nft_appliances.lines(rules),
+                (by_verdict("iifname", "sources"),),
+            ),
             hook("filter", "prerouting", -300, "drop"),
         ),
         "nat-prerouting": Chain(

@@ -11,6 +11,7 @@ Packets are not forwarded before the firewall says so: `ip_forward` is set by th
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Interface
 from pathlib import Path
@@ -84,7 +85,8 @@ class Router:
             self._make()
         with self._inside() as kernel:
             self._spec = spec
-            targets = (route.target for subnet in spec.subnets for route in subnet.routes)
+            routes = itertools.chain(spec.entrance, *(subnet.routes for subnet in spec.subnets))
+            targets = (route.target for route in routes)
             self._route_targets = frozenset(t.removeprefix("interface:") for t in targets if t.startswith("interface:"))
             self._bring_local(kernel, spec)
             changed = self._bring_uplink(kernel, edge)
@@ -154,7 +156,8 @@ class Router:
         routes, links = kernel.routes(), kernel.links()
         self._plan = Plan(frozenset(routes), frozenset(kernel.rules()))
         self._local = {address for address, _ in kernel.addresses(netlink.LOOPBACK)} - {"127.0.0.1"}
-        forwarding = {rule.incoming: rule.table for rule in self._plan.rules if rule.incoming}
+        by_link = (rule for rule in self._plan.rules if rule.incoming and rule.table != netlink.MAIN_TABLE)
+        forwarding = {rule.incoming: rule.table for rule in by_link}
         self.placed = {}
         self._peers = _peer_links(kernel)
         for link in links:

@@ -4,11 +4,14 @@ rules.
     table of a subnet   asked first for packets from that subnet: the routes of its route table. "local" is a `throw`,
     which
                         goes on to the main table; what nothing matches is unreachable.
+    entrance            asked first for packets from the uplink, when there are routes for them: what does not go to an interface
+                        goes on to the main table.
     main table          a /32 per address of an attached interface; the network's CIDRs are otherwise unreachable, so
     that an
                         address nobody has stays inside.
 
-So the longest prefix of a route table wins, also over a network's own CIDR (a firewall between two subnets). Which
+So the longest prefix of a route table wins, also over a network's own CIDR (a firewall between two subnets), but what stays in one
+subnet never meets its routes (AWS: routing is for what leaves the subnet). Which
 table counts is decided by the packet's source, and for interfaces that forward (no source check) by the link it comes
 from, as their packets carry others' addresses. Replies of a balancer's flows that came by the uplink carry a mark and leave by it,
 though the target's own subnet may have no way there; replies to a node that speaks from its clients' addresses carry one that leads to
@@ -18,12 +21,13 @@ its link. A link to an interface that is not attached is a blackhole.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from ipaddress import IPv4Network
 from types import MappingProxyType
 
 import msgspec
 
-from gureum.drivers.netlink import BLACKHOLE, THROW, UNREACHABLE, Route, Rule
-from gureum.drivers.network_names import UPLINK_MARK, node_mark, stable_number
+from gureum.drivers.netlink import BLACKHOLE, MAIN_TABLE, THROW, UNREACHABLE, Route, Rule
+from gureum.drivers.network_names import UPLINK, UPLINK_MARK, node_mark, stable_number
 from gureum.ports import networks
 
 # Both ends of every uplink have the same addresses: only the link tells them apart, and no network can own them.
@@ -34,10 +38,11 @@ PEER_ADDRESS = "169.254.0.3"
 
 PRIMARY, SECONDARY = 1, 2  # metrics of the /32 routes: after a restart the primary address is known by it
 
-_BY_MARK, _BY_LINK, _BY_SOURCE = 500, 1000, 2000  # priorities of rules
+_BY_MARK, _BY_LINK, _LOCAL_BY_LINK, _BY_SOURCE = 500, 1000, 1500, 2000  # priorities of rules
 _ALL_BITS = 0xFFFF_FFFF
 
 _REPLIES = stable_number("replies by the uplink")
+_ENTRANCE = stable_number("entrance")
 
 
 class Placed(msgspec.Struct, frozen=True):
@@ -83,6 +88,9 @@ def plan(
         rules.add(Rule(_BY_MARK, _REPLIES, mark=UPLINK_MARK))
         routes.update(Route(cidr, _REPLIES, THROW) for cidr in spec.cidrs)
         routes.add(Route("0.0.0.0/0", _REPLIES, link=uplink, gateway=EDGE_ADDRESS, onlink=True))
+    if uplink and spec.entrance:
+        rules.add(Rule(_BY_LINK, _ENTRANCE, incoming=UPLINK))
+        routes.update(_entry(route, _ENTRANCE, placed, uplink, peers) for route in spec.entrance)
     for subnet in spec.subnets:
         rules.add(Rule(_BY_SOURCE, subnet_table(subnet.name), source=subnet.cidr))
         routes.update(_table(spec, subnet, placed, uplink, peers))
@@ -111,6 +119,8 @@ def own(port: Placed | None) -> Plan:
     routes.add(Route("0.0.0.0/0", back, link=port.index, gateway=port.addresses[0], onlink=True))
     rules = (
         Rule(_BY_LINK, port.forward_table, incoming=port.link),
+        # What is local for it is not looked up again by its source, whose table may have led here.
+        Rule(_LOCAL_BY_LINK, MAIN_TABLE, incoming=port.link),
         Rule(_BY_MARK, back, mark=node_mark(port.name), mask=_ALL_BITS),
     )
     return Plan(frozenset(routes), frozenset(rules))
@@ -137,7 +147,15 @@ def _table(
     for route in subnet.routes:
         if ":" not in route.destination:  # the networks carry IPv4 only
             table[route.destination] = _entry(route, number, placed, uplink, peers)
+    if any(
+        route.kind != THROW and _is_inside(subnet.cidr, cidr) for cidr, route in table.items() if cidr != "0.0.0.0/0"
+    ):
+        table[subnet.cidr] = Route(subnet.cidr, number, THROW)
     return list(table.values())
+
+
+def _is_inside(cidr: str, outer: str) -> bool:
+    return IPv4Network(cidr).subnet_of(IPv4Network(outer))
 
 
 def _entry(

@@ -119,6 +119,14 @@ class PeerLink(msgspec.Struct, frozen=True):
     cidrs: tuple[str, ...]
 
 
+class Appliance(msgspec.Struct, frozen=True):
+    """What comes from the edge for `cidr` goes to `interface` first, which forwards it; what goes out may pass it, too. Each flow is judged twice:
+    between the edge and the appliance, and between the appliance and whom it guards."""
+
+    interface: str
+    cidr: str
+
+
 class RuleSet(msgspec.Struct, frozen=True):
     """`internet`: subnets' CIDRs whose route table leads to the edge; others' packets to and from the edge are dropped. `egress_only`:
     those of them to which only answers come from there. `acls`: each subnet
@@ -134,6 +142,7 @@ class RuleSet(msgspec.Struct, frozen=True):
     peers: tuple[PeerLink, ...] = ()
     egress_only: tuple[str, ...] = ()
     speaks: bool = False
+    appliances: tuple[Appliance, ...] = ()
 
 
 class BalancedCounts(msgspec.Struct, frozen=True):

@@ -49,7 +49,8 @@ class Peer(msgspec.Struct, frozen=True):
 
 class NetworkSpec(msgspec.Struct, frozen=True):
     """`local_addresses`: further addresses that the router itself answers to (resolver at base + 2, 169.254.169.253,
-    169.254.169.254). `uplink`: whether the network has a link to the edge."""
+    169.254.169.254). `uplink`: whether the network has a link to the edge. `entrance`: where what comes by it goes, if not straight to
+    whom it is meant for; targets are interfaces or "local"."""
 
     name: str
     cidrs: tuple[str, ...]
@@ -57,6 +58,7 @@ class NetworkSpec(msgspec.Struct, frozen=True):
     local_addresses: tuple[str, ...] = ("169.254.169.253", "169.254.169.254")
     uplink: bool = False
     peers: tuple[Peer, ...] = ()
+    entrance: tuple[Route, ...] = ()
 
 
 class Translation(msgspec.Struct, frozen=True):

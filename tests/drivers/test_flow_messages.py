@@ -54,6 +54,10 @@ def test_an_entry_is_read_however_it_is_built(order: list[bytes]) -> None:
         assert (entry.start_ns, entry.stop_ns, entry.closing_flags) == (11, 22, FIN)
 
 
+def test_a_leg_in_a_zone_of_its_own_is_none() -> None:
+    assert EntryReader().read(b"".join([*WHOLE[:3], attribute(18, b"\0\1"), *WHOLE[3:]])) is None
+
+
 def test_what_is_built_otherwise_with_the_same_length_is_read_anew() -> None:
     reader = EntryReader()
     first = reader.read(b"".join(WHOLE))

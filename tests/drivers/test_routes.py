@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gureum.drivers.netlink import BLACKHOLE, THROW, UNREACHABLE, Route, Rule
+from gureum.drivers.netlink import BLACKHOLE, MAIN_TABLE, THROW, UNREACHABLE, Route, Rule
 from gureum.drivers.network_names import node_mark, stable_number
 from gureum.drivers.routes import Placed, own, plan, subnet_table
 from gureum.ports import networks
@@ -47,6 +47,24 @@ def test_route_within_the_network_wins_over_local() -> None:
     assert found[CIDR].kind == THROW
 
 
+def test_what_stays_in_the_subnet_meets_no_route() -> None:
+    for destination in ("10.0.0.0/24", CIDR):
+        found = table_of(networks.Route(destination, "interface:gate"), placed={"gate": GATE})
+        assert found["10.0.0.0/24"].kind == THROW
+        assert destination != CIDR or found[CIDR].link == 3
+
+
+def test_entrance_leads_what_comes_by_the_uplink() -> None:
+    entrance = (networks.Route(CIDR, "local"), networks.Route("10.0.1.0/24", "interface:gate"))
+    spec = networks.NetworkSpec("vpc", (CIDR,), uplink=True, entrance=entrance)
+    (rule,) = (rule for rule in plan(spec, {"gate": GATE}, UPLINK).rules if rule.incoming == "up")
+    found = {one.destination: one for one in plan(spec, {"gate": GATE}, UPLINK).routes if one.table == rule.table}
+    assert (found["10.0.1.0/24"].link, found[CIDR].kind) == (3, THROW)
+    lost = {one.destination: one for one in plan(spec, {}, UPLINK).routes if one.table == rule.table}
+    assert lost["10.0.1.0/24"].kind == BLACKHOLE
+    assert not [rule for rule in plan(spec, {"gate": GATE}, 0).rules if rule.incoming]
+
+
 def test_ipv6_routes_are_left_out() -> None:
     assert set(table_of(networks.Route("::/0", "internet"))) == {CIDR, "0.0.0.0/0"}
 
@@ -62,6 +80,7 @@ def test_forwarding_interface_has_its_table_by_link() -> None:
     back = stable_number("replies to gate")
     assert own(forwarding).rules == {
         Rule(1000, subnet_table("a"), incoming="egate"),
+        Rule(1500, MAIN_TABLE, incoming="egate"),  # and no other subnet's, by the source of what it forwards
         Rule(500, back, mark=node_mark("gate"), mask=0xFFFF_FFFF),
     }
     assert Route("0.0.0.0/0", back, link=3, gateway="10.0.0.7", onlink=True) in own(forwarding).routes

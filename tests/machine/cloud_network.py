@@ -26,7 +26,18 @@ from gureum.drivers import namespaces
 from gureum.drivers.netns import NetnsNetworks, clean
 from gureum.drivers.network_names import HomeNames
 from gureum.drivers.nft import NftFirewalls
-from gureum.ports.firewalls import Acl, AclEntry, BalancedPort, Balancer, Group, PeerLink, Port, Rule, RuleSet
+from gureum.ports.firewalls import (
+    Acl,
+    AclEntry,
+    Appliance,
+    BalancedPort,
+    Balancer,
+    Group,
+    PeerLink,
+    Port,
+    Rule,
+    RuleSet,
+)
 from gureum.ports.networks import EdgeSpec, InterfaceSpec, NetworkSpec, Peer, Route, SandboxSpec, Subnet
 
 ANYWHERE = "0.0.0.0/0"
@@ -67,6 +78,7 @@ class Cloud:
         *,
         uplink: bool = False,
         peers: tuple[Peer, ...] = (),
+        entrance: tuple[Route, ...] = (),
         **routes: tuple[Route, ...],
     ) -> None:
         """Subnets a, b, c (10.0.0.0/24 …); `routes`: their route tables by subnet letter."""
@@ -76,7 +88,8 @@ class Cloud:
             for place, letter in enumerate("abc")
         )
         resolver = f"{base}.0.2"
-        spec = NetworkSpec(name, (cidr,), subnets, (resolver, "169.254.169.253", "169.254.169.254"), uplink, peers)
+        local = (resolver, "169.254.169.253", "169.254.169.254")
+        spec = NetworkSpec(name, (cidr,), subnets, local, uplink, peers, entrance)
         await self.networks.ensure_network(spec)
         self.specs[name] = spec
         self.groups.setdefault(name, {})
@@ -178,13 +191,24 @@ class Cloud:
             for one in self.interfaces.values()
             if one.network == network
         )
-        internet = tuple(s.cidr for s in spec.subnets if any(route.target == "internet" for route in s.routes))
+        appliances = tuple(Appliance(one.target.removeprefix("interface:"), one.destination) for one in spec.entrance)
+        ways = {"internet", *(f"interface:{one.interface}" for one in appliances)}
+        internet = tuple(s.cidr for s in spec.subnets if any(route.target in ways for route in s.routes))
         acls = tuple(self.acls.get(network, {}).values())
         balancers = tuple(one for name, one in self.balancers.items() if self.interfaces[name].network == network)
         peers = tuple(PeerLink(one.name, one.cidrs) for one in spec.peers)
         groups = tuple(self.groups[network].values())
         return RuleSet(
-            network, spec.cidrs, groups, ports, internet, acls, balancers, peers, self.egress_only.get(network, ())
+            network,
+            spec.cidrs,
+            groups,
+            ports,
+            internet,
+            acls,
+            balancers,
+            peers,
+            self.egress_only.get(network, ()),
+            appliances=appliances,
         )
 
     # --- packets ---

@@ -13,6 +13,7 @@ from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
 from gureum.aws.ec2.listing import answer, listing, show_tags
 from gureum.aws.ec2.network_kinds import InternetGateway, InternetGatewaySpec, NetworkInterface, Vpc
+from gureum.aws.ec2.route_associations import leave_gateway
 from gureum.aws.ec2.tags import tags_of
 from gureum.aws.errors import AwsError
 from gureum.aws.filters import FilterTable
@@ -66,6 +67,7 @@ async def detach_internet_gateway(call: Call) -> dict[str, Any]:
         )
     transaction = call.transaction()
     transaction.require_no_newer(NetworkInterface, call.scope)
+    leave_gateway(call, transaction, gateway)
     transaction.update(_with_vpc(gateway, ""))
     await call.commit(transaction)
     return {}

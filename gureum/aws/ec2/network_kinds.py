@@ -92,7 +92,7 @@ class Subnet(Resource, frozen=True):
 
 class RouteEntry(msgspec.Struct, frozen=True):
     """`gateway`: id of an internet gateway; `interface`: of a network interface; `nat`: of a NAT gateway; `peering`: of a VPC peering; exactly one is
-    set. The VPC's own CIDRs are routed without an entry. `origin`: "CreateRoute" or "CreateRouteTable"."""
+    set. The VPC's own CIDRs are routed without an entry, unless their target was replaced (`origin` "CreateRouteTable", else "CreateRoute")."""
 
     destination: str
     gateway: str = ""
@@ -107,15 +107,25 @@ class RouteEntry(msgspec.Struct, frozen=True):
         return self.destination.startswith("pl-")
 
     @property
+    def is_local(self) -> bool:
+        """Whether it stands for the VPC's own route."""
+        return self.origin == "CreateRouteTable"
+
+    @property
     def target(self) -> tuple[str, ...]:
         return self.gateway, self.interface, self.nat, self.peering
 
 
 class RouteAssociation(msgspec.Struct, frozen=True):
-    """`subnet` "": this is the VPC's main association."""
+    """With a subnet, or with an internet gateway, or with neither: the VPC's main association."""
 
     id: str
     subnet: str = ""
+    gateway: str = ""
+
+    @property
+    def main(self) -> bool:
+        return not self.subnet and not self.gateway
 
 
 class RouteTableSpec(msgspec.Struct, frozen=True):
@@ -127,7 +137,11 @@ class RouteTableSpec(msgspec.Struct, frozen=True):
 
     @property
     def main(self) -> bool:
-        return any(not one.subnet for one in self.associations)
+        return any(one.main for one in self.associations)
+
+    @property
+    def at_gateway(self) -> bool:
+        return any(one.gateway for one in self.associations)
 
 
 @kind(
@@ -137,6 +151,7 @@ class RouteTableSpec(msgspec.Struct, frozen=True):
         "subnet": lambda table: tuple(one.subnet for one in table.spec.associations if one.subnet),
         "main": lambda table: (table.spec.vpc,) if table.spec.main else (),
         "association": lambda table: tuple(one.id for one in table.spec.associations),
+        "edge": lambda table: tuple(one.gateway for one in table.spec.associations if one.gateway),
         "gateway": lambda table: tuple({one.gateway for one in table.spec.routes if one.gateway}),
         "prefix-list": lambda table: tuple({one.destination for one in table.spec.routes if one.to_list}),
         "nat": lambda table: tuple({one.nat for one in table.spec.routes if one.nat}),

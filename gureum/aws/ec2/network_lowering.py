@@ -5,7 +5,8 @@
                      └► Names         while it is attached
 
 A subnet's routes are those of its own table or of the main one, the longest prefix winning; a route whose target does not
-carry packets is a blackhole, as its state says in DescribeRouteTables.
+carry packets is a blackhole, as its state says in DescribeRouteTables. Of a table at the internet gateway the routes are the
+Network's entrance.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ def lower_vpc(vpc: Vpc, read: Reader) -> Iterable[Desired]:
     scope, name = vpc.meta.scope, vpc.meta.name
     if not read.by(NetworkInterface, scope, "attached-vpc", name):
         return
-    uplink = bool(read.by(InternetGateway, scope, "vpc", name))
+    gateways = read.by(InternetGateway, scope, "vpc", name)
+    entrance = _entrance(vpc, gateways, read)
     found = sorted(read.by(Subnet, scope, "vpc", name), key=lambda subnet: network_of(subnet.spec.cidr))
     subnets = [lower_subnet(vpc, subnet, read) for subnet in found]
     spec = networks.NetworkSpec(
@@ -57,14 +59,11 @@ def lower_vpc(vpc: Vpc, read: Reader) -> Iterable[Desired]:
         cidrs=tuple(one.cidr for one in vpc.spec.cidrs),
         subnets=tuple(subnets),
         local_addresses=local_addresses(vpc),
-        uplink=uplink,
+        uplink=bool(gateways),
         peers=tuple(_peers(vpc, read)),
+        entrance=entrance,
     )
-    ways = [
-        subnet
-        for subnet, one in zip(found, subnets, strict=True)
-        if any(route.target == "internet" for route in one.routes)
-    ]
+    ways = [subnet for subnet, one in zip(found, subnets, strict=True) if _leads_out(one, entrance)]
     lowered = specs.Network(
         network=spec,
         internet=tuple(cidr for subnet in ways for cidr in _open_to_internet(subnet, read)),
@@ -113,6 +112,21 @@ def lower_interface(interface: NetworkInterface, read: Reader) -> Iterable[Desir
         key_of(interface),
         specs.Interface(interface=lowered, groups=spec.groups, open=spec.open),
     )
+
+
+def _entrance(vpc: Vpc, gateways: list[InternetGateway], read: Reader) -> tuple[networks.Route, ...]:
+    """Routes of the table that stands at the internet gateway, () without one or where all is local."""
+    tables = [one for way in gateways for one in read.by(RouteTable, vpc.meta.scope, "edge", way.meta.name)]
+    routes = tuple(route for table in tables for route in _routes(vpc, table, read))
+    return routes if any(route.target != "local" for route in routes) else ()
+
+
+def _leads_out(subnet: networks.Subnet, entrance: tuple[networks.Route, ...]) -> bool:
+    """Whether a subnet's packets get to the internet gateway: straight, or through the appliance that gets what comes in for the subnet."""
+    guards = (one for one in entrance if network_of(subnet.cidr).subnet_of(network_of(one.destination)))
+    nearest = max(guards, key=lambda one: network_of(one.destination).prefixlen, default=None)
+    ways = {"internet", nearest.target} if nearest and nearest.target.startswith("interface:") else {"internet"}
+    return any(route.target in ways for route in subnet.routes)
 
 
 def _open_to_internet(subnet: Subnet, read: Reader) -> list[str]:

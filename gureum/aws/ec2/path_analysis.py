@@ -112,6 +112,8 @@ class _Walk:
     def _from(self, eni: NetworkInterface, packet: Packet) -> Packet:
         """From an interface on, by its subnet's routes."""
         subnet = self._subnet(eni)
+        if _inside(packet.destination, subnet.spec.cidr):
+            return self._local(eni, packet)
         table, route = self._route(subnet, packet.destination)
         if route.get("GatewayId") == "local":
             return self._local(eni, packet)
@@ -207,6 +209,10 @@ class _Walk:
         if not packet.known and passing(subnet, Reader(self._call.client)) != "all":
             raise Refusal("VPC_BLOCK_PUBLIC_ACCESS_ENABLED", InternetGateway=component, Direction="ingress")
         packet = msgspec.structs.replace(packet, destination=inner)
+        for edge in self._call.by(RouteTable, "edge", gateway_id):
+            way = self._nearest(edge, inner)
+            if way.get("GatewayId") != "local":  # through an appliance, of which nobody knows what it lets pass
+                raise Refusal("NO_PATH", RouteTable=_named(edge), RouteTableRoute=_shown_route(way))
         self._acl(subnet, packet, egress=False)
         return self._at(wanted, packet)
 
@@ -215,6 +221,9 @@ class _Walk:
     def _route(self, subnet: Subnet, destination: str) -> tuple[RouteTable, Shown]:
         own = self._call.by(RouteTable, "subnet", subnet.meta.name)
         table = (own or self._call.by(RouteTable, "main", subnet.spec.vpc))[0]
+        return table, self._nearest(table, destination)
+
+    def _nearest(self, table: RouteTable, destination: str) -> Shown:
         found = [
             (ip_network(cidr).prefixlen, "DestinationPrefixListId" not in route, place, route)
             for place, route in enumerate(show_routes(self._call, table))
@@ -223,7 +232,7 @@ class _Walk:
         ]
         if not found:
             raise Refusal("NO_ROUTE_TO_DESTINATION", RouteTable=_named(table), Address=destination)
-        return table, max(found)[3]
+        return max(found)[3]
 
     def _cidrs(self, route: Shown) -> list[str]:
         if "DestinationCidrBlock" in route:

@@ -36,6 +36,7 @@ from gureum.aws.ec2.network_kinds import (
     VpcSpec,
 )
 from gureum.aws.ec2.peering_connections import end_peerings, follow_cidrs
+from gureum.aws.ec2.routes import forget_local
 from gureum.aws.ec2.security_group_rules import allow_all_out, allow_own_group
 from gureum.aws.ec2.tags import tags_of
 from gureum.aws.errors import AwsError
@@ -204,6 +205,7 @@ async def disassociate_vpc_cidr_block(call: Call) -> dict[str, Any]:
     transaction = call.transaction()
     transaction.require_no_newer(Subnet, call.scope)
     changed = transaction.update(change(vpc, cidrs=tuple(one for one in vpc.spec.cidrs if one.id != id_)))
+    forget_local(call, transaction, vpc, association.cidr)
     follow_cidrs(call, transaction, changed)
     await call.commit(transaction)
     return {"VpcId": vpc.meta.name, "CidrBlockAssociation": _show_cidr(association, "disassociating")}

@@ -98,6 +98,28 @@ def test_internet_is_for_subnets_whose_table_leads_there(cloud, vpc, subnet):
     assert private in {one.name for one in cloud.wished("Network")[vpc].network.subnets}
 
 
+def test_an_appliance_at_the_gateway_is_the_entrance_and_the_way_out(cloud, vpc, subnet):
+    guarded = cloud.subnet(vpc, "10.0.2.0/24")
+    appliance = machine(cloud, subnet, source_dest_check=False)
+    gateway = cloud.gateway(vpc)
+    edge, out = (cloud("CreateRouteTable", VpcId=vpc)["RouteTable"]["RouteTableId"] for _ in range(2))
+    cloud("CreateRoute", RouteTableId=out, DestinationCidrBlock="0.0.0.0/0", NetworkInterfaceId=appliance)
+    cloud("AssociateRouteTable", RouteTableId=out, SubnetId=guarded)
+    cloud("AssociateRouteTable", RouteTableId=edge, GatewayId=gateway)
+    network = cloud.wished("Network")[vpc]
+    assert (network.network.entrance, network.internet) == ((), ())
+    cloud("CreateRoute", RouteTableId=edge, DestinationCidrBlock="10.0.2.0/24", NetworkInterfaceId=appliance)
+    network = cloud.wished("Network")[vpc]
+    way_in = Route("10.0.2.0/24", f"interface:{appliance}")
+    assert network.network.entrance == (Route("10.0.0.0/16", "local"), way_in)
+    assert network.internet == ("10.0.2.0/24",)
+    stop(cloud, appliance)
+    machine(cloud, subnet, instance="i-0123456789abcdef1")
+    network = cloud.wished("Network")[vpc]
+    assert network.network.entrance[1].target == "blackhole"
+    assert network.internet == ()
+
+
 def test_a_route_to_a_machine_is_a_blackhole_while_it_is_stopped(cloud, vpc, subnet):
     router = machine(cloud, subnet, source_dest_check=False)
     main = cloud.one("DescribeRouteTables", "RouteTables", Filters=[{"Name": "vpc-id", "Values": [vpc]}])[

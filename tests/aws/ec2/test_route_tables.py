@@ -40,7 +40,6 @@ def test_a_route_to_a_gateway_lives_and_dies_with_the_attachment(cloud, vpc, tab
 def test_routes_are_refused_as_aws_does(cloud, vpc, table):
     gateway = cloud.gateway(vpc)
     to = {"RouteTableId": table, "GatewayId": gateway}
-    assert cloud.code("CreateRoute", DestinationCidrBlock="10.0.0.0/16", **to) == "RouteAlreadyExists"
     cloud("CreateRoute", DestinationCidrBlock="0.0.0.0/0", **to)
     assert cloud("CreateRoute", DestinationCidrBlock="0.0.0.0/0", **to) == {"Return": True}
     interface = cloud.interface(cloud.subnet(vpc))
@@ -76,6 +75,97 @@ def test_routes_are_refused_as_aws_does(cloud, vpc, table):
         cloud.code("CreateRoute", RouteTableId="rtb-12345678", DestinationCidrBlock="8.0.0.0/8", GatewayId=gateway)
         == "InvalidRouteTableID.NotFound"
     )
+
+
+def test_a_route_within_the_vpc_is_for_a_subnet_and_leads_to_an_interface(cloud, vpc, table):
+    gateway = cloud.gateway(vpc)
+    subnet = cloud.subnet(vpc, "10.0.1.0/24")
+    eni = cloud.interface(subnet)
+    for destination in ("10.0.0.0/16", "10.0.1.0/24"):
+        # The text as told in github.com/hashicorp/terraform/issues/26018.
+        assert cloud.refused(
+            "CreateRoute", RouteTableId=table, DestinationCidrBlock=destination, GatewayId=gateway
+        ) == (
+            "InvalidParameterValue",
+            "Route target is not supported. This route only supports interface and instance targets.",
+        )
+    to = {"RouteTableId": table, "NetworkInterfaceId": eni}
+    assert cloud.code("CreateRoute", DestinationCidrBlock="10.0.0.0/16", **to) == "RouteAlreadyExists"
+    assert cloud.code("CreateRoute", DestinationCidrBlock="10.0.1.0/25", **to) == "InvalidParameterValue"
+    cloud("CreateRoute", DestinationCidrBlock="10.0.1.0/24", **to)
+    assert set(routes(cloud, table)) == {"10.0.0.0/16", "10.0.1.0/24"}
+
+
+def test_the_local_route_gets_another_target_and_its_own_again(cloud, vpc, table):
+    eni = cloud.interface(cloud.subnet(vpc))
+    local = {"RouteTableId": table, "DestinationCidrBlock": "10.0.0.0/16"}
+    cloud("ReplaceRoute", NetworkInterfaceId=eni, **local)
+    (shown,) = cloud.one("DescribeRouteTables", "RouteTables", RouteTableIds=[table])["Routes"]
+    assert (shown["NetworkInterfaceId"], shown["Origin"]) == (eni, "CreateRouteTable")
+    assert cloud.code("DeleteRoute", **local) == "InvalidParameterValue"
+    assert (
+        cloud.code("ReplaceRoute", LocalTarget=True, NetworkInterfaceId=eni, **local) == "InvalidParameterCombination"
+    )
+    cloud("ReplaceRoute", LocalTarget=True, **local)
+    assert routes(cloud, table) == {"10.0.0.0/16": ("local", "active")}
+    other = {"RouteTableId": table, "DestinationCidrBlock": "8.0.0.0/8"}
+    assert cloud.code("ReplaceRoute", LocalTarget=True, **other) == "InvalidParameterValue"
+
+
+def test_a_cidr_that_goes_takes_its_local_route_along(cloud, vpc, table):
+    eni = cloud.interface(cloud.subnet(vpc))
+    association = cloud("AssociateVpcCidrBlock", VpcId=vpc, CidrBlock="10.1.0.0/16")["CidrBlockAssociation"]
+    cloud("ReplaceRoute", RouteTableId=table, DestinationCidrBlock="10.1.0.0/16", NetworkInterfaceId=eni)
+    cloud("DisassociateVpcCidrBlock", AssociationId=association["AssociationId"])
+    cloud("AssociateVpcCidrBlock", VpcId=vpc, CidrBlock="10.1.0.0/16")
+    assert routes(cloud, table)["10.1.0.0/16"] == ("local", "active")
+
+
+def test_an_internet_gateway_has_a_table_for_what_comes_in(cloud, vpc, table):
+    gateway = cloud.gateway(vpc)
+    at = {"RouteTableId": table, "GatewayId": gateway}
+    association = cloud("AssociateRouteTable", **at)["AssociationId"]
+    assert cloud("AssociateRouteTable", **at)["AssociationId"] == association
+    (shown,) = cloud.one("DescribeRouteTables", "RouteTables", RouteTableIds=[table])["Associations"]
+    assert (shown["GatewayId"], shown["Main"], shown.get("SubnetId")) == (gateway, False, None)
+    here = [{"Name": "association.gateway-id", "Values": [gateway]}]
+    assert cloud.one("DescribeRouteTables", "RouteTables", Filters=here)["RouteTableId"] == table
+    other = cloud("CreateRouteTable", VpcId=vpc)["RouteTable"]["RouteTableId"]
+    assert cloud.code("AssociateRouteTable", RouteTableId=other, GatewayId=gateway) == "Resource.AlreadyAssociated"
+    assert cloud.code("DeleteRouteTable", RouteTableId=table) == "DependencyViolation"
+    new = cloud("ReplaceRouteTableAssociation", AssociationId=association, RouteTableId=other)["NewAssociationId"]
+    cloud("DisassociateRouteTable", AssociationId=new)
+    cloud("AssociateRouteTable", **at)
+    cloud("DetachInternetGateway", InternetGatewayId=gateway, VpcId=vpc)
+    assert cloud.one("DescribeRouteTables", "RouteTables", RouteTableIds=[table])["Associations"] == []
+    assert cloud.code("AssociateRouteTable", **at) == "InvalidParameterValue"
+    assert cloud.code("AssociateRouteTable", RouteTableId=table, GatewayId="vgw-12345678") == "NotImplemented"
+
+
+def test_a_gateways_table_leads_to_interfaces_within_the_vpc_only(cloud, vpc, table):
+    gateway = cloud.gateway(vpc)
+    eni = cloud.interface(cloud.subnet(vpc, "10.0.0.0/24"))
+    cloud.subnet(vpc, "10.0.1.0/24")
+    out = {"RouteTableId": table, "DestinationCidrBlock": "0.0.0.0/0"}
+    cloud("CreateRoute", GatewayId=gateway, **out)
+    assert cloud.refused("AssociateRouteTable", RouteTableId=table, GatewayId=gateway) == (
+        "InvalidParameterValue",
+        f"Route table contains unsupported route target: {gateway}.",
+    )
+    cloud("ReplaceRoute", NetworkInterfaceId=eni, **out)
+    assert cloud.code("AssociateRouteTable", RouteTableId=table, GatewayId=gateway) == "InvalidParameterValue"
+    cloud("DeleteRoute", **out)
+    association = cloud("AssociateRouteTable", RouteTableId=table, GatewayId=gateway)["AssociationId"]
+    assert cloud.code("CreateRoute", NetworkInterfaceId=eni, **out) == "InvalidParameterValue"
+    assert cloud.code("CreateRoute", GatewayId=gateway, **out) == "InvalidParameterValue"
+    cloud("CreateRoute", RouteTableId=table, DestinationCidrBlock="10.0.1.0/24", NetworkInterfaceId=eni)
+    mains = [{"Name": "vpc-id", "Values": [vpc]}, {"Name": "association.main", "Values": ["true"]}]
+    main = cloud.one("DescribeRouteTables", "RouteTables", Filters=mains)
+    first = main["Associations"][0]["RouteTableAssociationId"]
+    to_main = {"AssociationId": association, "RouteTableId": main["RouteTableId"]}
+    assert cloud.code("ReplaceRouteTableAssociation", **to_main) == "InvalidParameterValue"
+    to_edge = {"AssociationId": first, "RouteTableId": table}
+    assert cloud.code("ReplaceRouteTableAssociation", **to_edge) == "InvalidParameterValue"
 
 
 def test_a_subnet_has_one_table_at_a_time(cloud, vpc, table):
