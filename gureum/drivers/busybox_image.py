@@ -52,8 +52,8 @@ users:x:100:
 nogroup:x:65534:
 ec2-user:x:1000:
 """
-# root's password is empty so that su asks wheel for none. Only wheel may run the one su that has power, login waits on no console,
-# and dropbear lets nobody in with an empty password.
+# root's password is empty so that su asks wheel for none. Only wheel may run the one su that has power, login lets root in on no terminal
+# (/etc/securetty), and dropbear lets nobody in with an empty password.
 _SHADOW = """\
 root::19000:0:99999:7:::
 daemon:*:19000:0:99999:7:::
@@ -170,6 +170,9 @@ def _add_configuration(root: RootTar) -> None:
     root.file("etc/passwd", _PASSWD)
     root.file("etc/group", _GROUP)
     root.file("etc/shadow", _SHADOW, 0o600)
+    root.file(
+        "etc/securetty", "# Terminals on which root may sign in. Give root a password before naming one: `console`.\n"
+    )
     root.file("etc/shells", "/bin/sh\n/bin/ash\n")
     root.file("etc/profile", _PROFILE)
     root.file("etc/os-release", _RELEASE)

@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from gureum.drivers import conmon, oci_application, oci_spec
+from gureum.drivers import conmon, free_console, oci_application, oci_spec
 from gureum.drivers.cgroups import Cgroups
 from gureum.drivers.conmon import Bundle
 from gureum.drivers.guest_users import find_user
@@ -69,6 +69,7 @@ class Bundles:
         self._inits = Inits(run_dir / "init")
         self.cgroups = Cgroups(home_id)
         self.host = host_facts(self.cgroups.version)
+        self._free_console = free_console.write(run_dir, self.host.machine)
 
     def bundle(self, name: str) -> Bundle:
         check_name(name)
@@ -96,7 +97,7 @@ class Bundles:
         bundle.folder.mkdir(mode=0o700, exist_ok=True)
         wish = record.spec.application
         user = find_user(Path(record.spec.root), wish.user, wish.groups)[0] if wish else ROOT
-        init = str(self._inits.find()) if wish and wish.init else ""
+        init = self._init(record.spec)
         cgroup_path = self.cgroups.path_of(name)
         config = oci_spec.render(with_home(record.spec), self.host, cgroup_path=cgroup_path, user=user, init=init)
         _write_whole(bundle.folder / "config.json", msgspec.json.encode(config))
@@ -116,6 +117,14 @@ class Bundles:
         launched = Launched(record, pid, _pidfd(pid), _pidfd(monitor))
         self._release(bundle, record.runtime)
         return launched
+
+    def _init(self, spec: ContainerSpec) -> str:
+        """The host's file of what is to be PID 1 before the program, "" for nothing."""
+        if spec.application is not None:
+            return str(self._inits.find()) if spec.application.init else ""
+        if spec.machine and self._free_console and free_console.may_start(spec.root, spec.args):
+            return str(self._free_console)
+        return ""
 
     def _release(self, bundle: Bundle, runtime: str) -> None:
         """Lets a created container run."""

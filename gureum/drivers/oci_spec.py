@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from gureum.drivers import oci_application, seccomp
+from gureum.drivers import free_console, oci_application, seccomp
 from gureum.ports.containers import ROOT, Application, ContainerSpec, Limits, Mount, User
 
 _DOCKER = """
@@ -61,10 +61,13 @@ def render(
     spec: ContainerSpec, host: HostFacts, *, cgroup_path: str, user: User = ROOT, init: str = ""
 ) -> dict[str, Any]:
     """`cgroup_path`: absolute inside each cgroup hierarchy, "/gureum-ab12/web". Terminal and console follow `spec.machine`. `user`: whom an
-    application runs as. `init`: the host's file of the init that is to be its PID 1, "" for none."""
+    application runs as. `init`: the host's file of the init that is to be its PID 1, of a machine the one of free_console.py; "" for none."""
     if spec.application is not None:
         told = oci_application.under_init(spec, init) if init else spec
         return _render_application(told, spec.application, host, user, cgroup_path)
+    if init:
+        mount = Mount(free_console.TARGET, source=init, options=("ro",))
+        spec = msgspec.structs.replace(spec, args=(mount.target, *spec.args), mounts=(*spec.mounts, mount))
     capabilities = capabilities_of(spec)
     return {
         "ociVersion": "1.0.2",

@@ -21,6 +21,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Self
 
+from gureum.drivers import free_console
 from gureum.drivers.cgroups import Cgroups
 from gureum.drivers.oci_spec import HostFacts, render
 from gureum.ports.containers import ContainerSpec
@@ -117,7 +118,8 @@ class Guest:
             machine=True,
         )
         facts = HostFacts((("RLIMIT_NOFILE", 1024, 4096),), os.uname().machine, 1)
-        config = render(spec, facts, cgroup_path=f"/{self.name}")
+        first = free_console.write(self._work, os.uname().machine)
+        config = render(spec, facts, cgroup_path=f"/{self.name}", init=str(first or ""))
         config["linux"]["namespaces"] = [space for space in config["linux"]["namespaces"] if space["type"] != "cgroup"]
         del config["linux"]["resources"], config["linux"]["cgroupsPath"]
         (self._work / "bundle" / "config.json").write_text(json.dumps(config))
@@ -142,6 +144,7 @@ class Guest:
         self.pid = int(pid_file.read_text())
         self._status = None
         self.pidfd = os.pidfd_open(self.pid)
+        self._terminal = files[0]
         self._reader = threading.Thread(target=self._read_console, args=(files[0],), daemon=True)
         self._reader.start()
 
@@ -159,6 +162,12 @@ class Guest:
     @property
     def console(self) -> str:
         return self._console.decode(errors="replace")
+
+    def type(self, text: str, answer: str) -> None:
+        """Types on the console, and waits until it says `answer` after that."""
+        said = len(self._console)
+        os.write(self._terminal, text.encode())
+        self.wait(lambda: answer.encode() in self._console[said:], f"console answers {answer!r} to {text!r}")
 
     def wait_console(self, text: str) -> None:
         self.wait(lambda: text in self.console, f"console says {text!r}")

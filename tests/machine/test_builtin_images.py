@@ -98,6 +98,28 @@ def test_what_user_data_leaves_in_the_background_lives_on(guest: Guest) -> None:
     assert "sleep 1000" in guest.output("ps")
 
 
+def test_who_has_a_password_signs_in_on_the_console(guest: Guest) -> None:
+    set_user_data(
+        guest, "#cloud-config\nchpasswd: {expire: false, list: ['ec2-user:not so secret']}\nfinal_message: done\n"
+    )
+    guest.start()
+    guest.wait_console("done")
+    assert "login:" not in guest.console, "nobody is there yet"
+    guest.type("\n", "ip-10-0-0-5 login: ")
+    guest.type("ec2-user\n", "Password: ")
+    guest.type("not so secret\n", "ec2-user@ip-10-0-0-5:~$ ")
+    # Ctrl-C is for what is at work there, and neither for the shell nor for PID 1, which would take it for "power off".
+    guest.type("echo st''arts; sleep 1000\n", "starts")
+    guest.type("\x03", "ec2-user@ip-10-0-0-5:~$ ")
+    guest.type("sudo id -un; tty\n", "root\r\n/dev/console")
+    guest.type("exit\n", "ip-10-0-0-5 login: ")
+    # What has the console open keeps it when somebody signs out.
+    guest.exec("sh", "-c", "echo still heard >/proc/1/fd/1")
+    guest.wait_console("still heard")
+    guest.type("\x03", "ip-10-0-0-5 login: ")
+    guest.type("root\n", "Login incorrect")
+
+
 def test_ssh_with_the_instance_key_as_default_user_and_root(
     guest: Guest, key: Path, busybox: tuple[Image, tuple[str, ...]]
 ) -> None:
