@@ -2,8 +2,8 @@
 
 The runtime makes the console the controlling terminal of PID 1. Under a kernel of its own an init has none: there Ctrl-C on the console is for
 whoever has signed in on it, and a getty can have it as its own. As the runtime leaves it, Ctrl-C would reach PID 1 (SIGINT, "power off"), and nobody
-who signs in would have job control. Only PID 1 itself can change that (tty_ioctl(4): TIOCNOTTY), before it is the guest's program; so it begins as this
-one, a static program of a few instructions that is shown to the machine in its /dev.
+who signs in would have job control. Only PID 1 itself can change that (tty_ioctl(4): TIOCNOTTY), before it is the guest's program; so it begins
+as this one, a static program of a few instructions that is shown to the machine in its /dev.
 
     ioctl(0, TIOCNOTTY); execve(argv[1], &argv[1], environ); exit(127)
 """
@@ -39,7 +39,7 @@ _CODE = {"x86_64": (62, _X86_64)}
 
 
 def write(folder: Path, machine: str) -> Path | None:
-    """Makes the program's file in `folder` and returns it; None where it would be of no use: on another processor, or where nothing may be executed."""
+    """Makes the program's file in `folder` and returns it; None where it would not run: on another processor, or where nothing may be executed."""
     found = _CODE.get(machine)
     if found is None or os.statvfs(folder).f_flag & os.ST_NOEXEC:
         return None

@@ -12,7 +12,7 @@ import pytest
 
 from gureum.drivers import free_console
 
-SCRIPT = 'echo "$0 $1 $GREETING"; { : </dev/tty; } 2>/dev/null && echo has one || echo has none'
+SCRIPT = 'echo "$0 $1 $GREETING"; (: </dev/tty) 2>/dev/null && echo has one || echo has none'
 
 
 def say(*args: str) -> list[str]:
