@@ -25,6 +25,7 @@ from gureum.core.world import World
 from gureum.engine.resource import Resource, key_of, kind_of
 from gureum.metrics import render_metrics
 from gureum.ports import PortError
+from gureum.serial_service import SerialService
 
 LIMIT_TREE_DEPTH = 4
 LIMIT_CHILDREN = 200
@@ -35,12 +36,18 @@ class Admin:
     """`reset`: empties all accounts and regions; None when that is not allowed."""
 
     def __init__(
-        self, world: World, services: Services, gateway: Gateway, reset: Callable[[], Awaitable[int]] | None
+        self,
+        world: World,
+        services: Services,
+        gateway: Gateway,
+        reset: Callable[[], Awaitable[int]] | None,
+        consoles: SerialService,
     ) -> None:
         self._world = world
         self._services = services
         self._gateway = gateway
         self._reset = reset
+        self._consoles = consoles
         self._resetting = asyncio.Lock()
         self._started = time.time()
 
@@ -94,6 +101,7 @@ class Admin:
             "calls": sum(self._gateway.counters.calls.values()),
             "faults": self._gateway.counters.faults,
             "pool": world.settings.pool,
+            "serial_consoles": {"address": self._consoles.address, "host_key": self._consoles.fingerprint},
         }
 
     async def _agent_status(self) -> dict[str, Any]:

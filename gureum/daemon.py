@@ -38,6 +38,7 @@ from gureum.docker.front import Docker
 from gureum.guest_api import GuestApplication
 from gureum.kube_service import KubeService
 from gureum.ports.telemetry import TelemetryBroken, TelemetryFull
+from gureum.serial_service import SerialService
 from gureum.store.contract import Delete, Store, StoreBroken
 from gureum.store.sqlite import SqliteStore
 from gureum.telemetry.store import open_telemetry
@@ -98,9 +99,10 @@ class Daemon:
             return removed
 
         kube = KubeService(self._home, store, sealer, clock, kube_seals(self._settings, self._home))
+        consoles = SerialService(world, services, self._home.path / "keys")
         application = Application(
             gateway,
-            Admin(world, services, gateway, reset if self._settings.ephemeral else None),
+            Admin(world, services, gateway, reset if self._settings.ephemeral else None, consoles),
             "" if self._home.simulate else str(self._home.run / "agent.sock"),
             self._settings.endpoint_name,
         )
@@ -109,6 +111,8 @@ class Daemon:
         guests = AsgiServer(GuestApplication(gateway), "gureum.guest_connections")
         await server.serve(self._listen("aws", self._home.aws_port, "aws_port"))
         kube.listen(self._listen("kube", self._home.kube_port, "kube_port"))
+        if not self._home.simulate:
+            consoles.listen(self._listen("serial", self._home.serial_port, "serial_console_port"))
         await docker.serve()
         if self._settings.guest_api and not self._home.simulate:
             await guests.serve(_listen_for_guests(self._home.run / GUESTS_SOCKET))
@@ -125,6 +129,7 @@ class Daemon:
             world.tails.close()
             await kube.close(LAST_ANSWERS_S)
             await docker.close()
+            await consoles.close()
             await asyncio.gather(server.close(LAST_ANSWERS_S), guests.close(LAST_ANSWERS_S))
             link.cancel()
             for task in (uploads, telling, counting):

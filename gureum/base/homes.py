@@ -34,6 +34,7 @@ POOL_PREFIX = 20
 POOL_COUNT = 2 ** (POOL_PREFIX - PUBLIC.prefixlen)
 WELL_KNOWN_AWS_PORT = 4566
 WELL_KNOWN_KUBE_PORT = 6443
+WELL_KNOWN_SERIAL_PORT = 4522
 _ID_SIGNS = string.ascii_lowercase + string.digits
 ID_LENGTH = 5
 FORMAT = 1
@@ -55,6 +56,7 @@ class Identity(msgspec.Struct, frozen=True):
     simulate: bool
     format: int = FORMAT
     kube_port: int = 0
+    serial_port: int = 0
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -76,6 +78,7 @@ class Home(msgspec.Struct, frozen=True):
     dns_port: int
     simulate: bool
     kube_port: int = 0
+    serial_port: int = 0
 
     @property
     def logs(self) -> Path:
@@ -192,6 +195,7 @@ def as_home(settings: Settings, identity: Identity) -> Home:
         dns_port=settings.dns_port or identity.dns_port,
         simulate=identity.simulate,
         kube_port=settings.kube_port or identity.kube_port,
+        serial_port=settings.serial_console_port or identity.serial_port,
     )
 
 
@@ -230,6 +234,9 @@ def settle(settings: Settings, known: Identity | None) -> Identity:
         dns_port=choose_port(settings, settings.dns_port, known.dns_port if known else 0, 0),
         simulate=settings.simulate,
         kube_port=choose_port(settings, settings.kube_port, known.kube_port if known else 0, WELL_KNOWN_KUBE_PORT),
+        serial_port=choose_port(
+            settings, settings.serial_console_port, known.serial_port if known else 0, WELL_KNOWN_SERIAL_PORT
+        ),
     )
 
 

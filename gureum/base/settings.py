@@ -56,6 +56,12 @@ class Settings(Quotas, frozen=True, forbid_unknown_fields=True):
             description="Folder for the keys that Kubernetes Secrets are sealed with, in a subfolder named after the home. Empty: in the home."
         ),
     ] = ""
+    serial_console_port: Annotated[
+        Port,
+        Meta(
+            description="TCP port of the SSH endpoint of serial consoles. 0: 4522 in the default home, a free one, remembered, in others."
+        ),
+    ] = 0
     default_account: Annotated[
         str, Meta(pattern=r"^\d{12}$", description="Account of access keys that are not 12 digits themselves.")
     ] = "000000000000"

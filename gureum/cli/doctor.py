@@ -289,7 +289,13 @@ def check_home() -> Iterator[Finding]:
         return
     up = running(home)
     yield Finding("ok", "home", f"{home.path}: id {home.id}, {'running' if up else 'not running'}, pool {home.pool}")
-    for what, port in (("AWS port", home.aws_port), ("Kubernetes port", home.kube_port), ("DNS port", home.dns_port)):
+    ports = {
+        "AWS port": home.aws_port,
+        "Kubernetes port": home.kube_port,
+        "DNS port": home.dns_port,
+        "serial console port": home.serial_port,
+    }
+    for what, port in ports.items():
         open_ = up or free(home.bind, port)
         yield Finding(
             "ok" if open_ else "fail",

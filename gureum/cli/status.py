@@ -78,6 +78,9 @@ def show(home: Home, supervisor: dict[str, Any], cloud: dict[str, Any]) -> str:
     agent = cloud.get("agent", {})
     if not agent.get("connected", True):
         rows.append(("machine", f"the daemon does not reach the agent: {agent.get('why', '')}"))
+    consoles = cloud.get("serial_consoles", {})
+    if consoles.get("address"):
+        rows.append(("serial consoles", f"ssh at {consoles['address']}, host key {consoles['host_key']}"))
     if agent.get("held"):
         rows.append(("machines", agent["held"]))
     for name, count in cloud.get("objects", {}).items():

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from gureum.core.stream_client import Input, open_input, read_pieces
 from gureum.core.world import World
 from gureum.docker import find, options
 from gureum.docker.call import Call, Watcher, operation, patiently
@@ -26,7 +27,6 @@ from gureum.docker.kinds import Container
 from gureum.docker.lifecycle import Followers
 from gureum.docker.lowering import core_name
 from gureum.engine.resource import Resource, key_of
-from gureum.engine.wire import frame
 from gureum.ports import PortError
 from gureum.ports.streams import Piece, Pieces, Stretch
 
@@ -45,9 +45,7 @@ async def read(
 ) -> Pieces:
     """DockerError when the agent is away."""
     try:
-        request = {"op": "pieces", "name": name, "place": place, "wait_s": wait_s, "until": until, "merged": merged}
-        answer = await patiently(lambda: world.link.ask(request, wait_s + 30.0))
-        return msgspec.convert(answer, Pieces, strict=False)
+        return await patiently(lambda: read_pieces(world.link, name, place, wait_s, until=until, merged=merged))
     except PortError as refused:
         raise server_error(refused.why) from refused
 
@@ -283,30 +281,28 @@ async def _feed(
 ) -> str:
     """What the client sends goes to the program, once it runs. Returns "left" when the client has gone altogether, else what became of it."""
     wanted = call.flag("stdin") and bool(container.spec.config.get("OpenStdin"))
-    writer: asyncio.StreamWriter | None = None
+    way: Input | None = None
     try:
         while data := await reader.read(65536):
             if not wanted:
                 continue
-            if writer is None:
-                writer = await _open_feed(call.world, container, boot)
-            writer.write(frame(b"i", keys(data) if keys else data))
-            await writer.drain()
+            if way is None:
+                way = await _open_input(call.world, container, boot)
+            await way.write(keys(data) if keys else data)
         if wanted:
-            if writer is None:
-                writer = await _open_feed(call.world, container, boot)
-            writer.write(frame(b"e", b""))
-            await writer.drain()
+            if way is None:
+                way = await _open_input(call.world, container, boot)
+            await way.end()
             return "ended"
         return "silent"
     except (OSError, PortError):
         return "refused"
     finally:
-        if writer is not None:
-            writer.close()
+        if way is not None:
+            way.close()
 
 
-async def _open_feed(world: World, container: Container, boot: int) -> asyncio.StreamWriter:
+async def _open_input(world: World, container: Container, boot: int) -> Input:
     """As soon as the run with this `boot` takes input. PortError when it is over before."""
 
     def look(found: Resource | None) -> bool | None:
@@ -316,8 +312,7 @@ async def _open_feed(world: World, container: Container, boot: int) -> asyncio.S
 
     if not await world.part(Watcher).until(key_of(container), look):
         raise PortError("the container takes no input any more")
-    _, (_, writer) = await world.link.open({"op": "feed", "name": core_name(container.meta.name)})
-    return writer
+    return await open_input(world.link, core_name(container.meta.name))
 
 
 @operation("POST", "/containers/{id}/resize")

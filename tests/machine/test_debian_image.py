@@ -170,3 +170,17 @@ def test_log_daemon_leaves_the_closed_kernel_log_alone(guest: Guest) -> None:
     files = guest.output("sh", "-c", "ls -l /proc/$(cat /run/syslog.pid)/fd")
     assert "/dev/log" in guest.output("sh", "-c", "cat /proc/net/unix")
     assert "kmsg" not in files
+
+
+def test_who_has_a_password_signs_in_on_the_console(guest: Guest) -> None:
+    guest.start()
+    guest.wait_console("all done")
+    guest.type("\n", "ip-10-0-0-5 login: ")
+    guest.type("bob\n", "Password: ")
+    guest.type("it's\n", "bob@ip-10-0-0-5:")
+    guest.type("echo st''arts; sleep 1000\n", "starts")
+    guest.type("\x03", "bob@ip-10-0-0-5:")
+    guest.type("exit\n", "ip-10-0-0-5 login: ")
+    # What has the console open keeps it when somebody signs out.
+    guest.exec("sh", "-c", "echo still heard >/proc/1/fd/9")
+    guest.wait_console("still heard")

@@ -1,4 +1,4 @@
-"""The account's setting whether serial consoles may be used. What they show is told by GetConsoleOutput; signing in on one is not built."""
+"""The account's setting whether serial consoles may be used, in a region. Sessions on them: aws/ec2_instance_connect/serial_sessions.py."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import msgspec
 
 from gureum.aws.call import Call
 from gureum.aws.marks import Result, operation
+from gureum.engine.client import Client
 from gureum.engine.resource import Resource, kind
 
 NAME = "access"
@@ -22,23 +23,27 @@ class SerialConsoleAccess(Resource, frozen=True):
     spec: AccessSpec
 
 
-@operation("EnableSerialConsoleAccess", level="state")
+@operation("EnableSerialConsoleAccess")
 async def enable_serial_console_access(call: Call) -> Result:
     """AWS: ec2 EnableSerialConsoleAccess."""
     return await _set(call, enabled=True)
 
 
-@operation("DisableSerialConsoleAccess", level="state")
+@operation("DisableSerialConsoleAccess")
 async def disable_serial_console_access(call: Call) -> Result:
-    """AWS: ec2 DisableSerialConsoleAccess."""
+    """AWS: ec2 DisableSerialConsoleAccess. Sessions that are open are cut."""
     return await _set(call, enabled=False)
 
 
-@operation("GetSerialConsoleAccessStatus", level="state")
+@operation("GetSerialConsoleAccessStatus")
 def get_serial_console_access_status(call: Call) -> Result:
     """AWS: ec2 GetSerialConsoleAccessStatus."""
-    found = call.get(SerialConsoleAccess, NAME)
-    return _show(found is not None and found.spec.enabled) | {"ManagedBy": "account"}
+    return _show(access_is_enabled(call.client, call.scope)) | {"ManagedBy": "account"}
+
+
+def access_is_enabled(client: Client, scope: str) -> bool:
+    found = client.get(SerialConsoleAccess, scope, NAME)
+    return found is not None and found.spec.enabled
 
 
 async def _set(call: Call, *, enabled: bool) -> Result:
