@@ -24,6 +24,8 @@ log = logging.getLogger("gureum.serial-ssh")
 LIMIT_CONNECTIONS = 100
 LOGIN_S = 30.0
 """For the way from the connection to the session."""
+LEAVE_S = 2.0
+"""A client whose session is over leaves by itself, when it has read why."""
 WINDOW_BYTES = 65536
 """What a client may send before it was taken."""
 KEEPALIVE_S, KEEPALIVES = 30.0, 4
@@ -188,4 +190,4 @@ class _Session(asyncssh.SSHServerSession[bytes]):
         if channel is not None:
             channel.write_stderr(f"\r\n{why}\r\n".encode())
             channel.exit(code)
-            channel.get_connection().close()
+            asyncio.get_running_loop().call_later(LEAVE_S, channel.get_connection().close)

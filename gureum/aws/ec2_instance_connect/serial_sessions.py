@@ -237,8 +237,11 @@ async def forget_sessions(world: World) -> None:
 
 
 async def forget(world: World, session: SerialSession) -> None:
+    stored = world.client.get(SerialSession, session.meta.scope, session.meta.name)
+    if stored is None or stored.spec.process != session.spec.process:
+        return
     transaction = world.client.transaction()
-    transaction.delete(session)
+    transaction.delete(stored)
     try:
         await transaction.commit()
     except Conflict:
