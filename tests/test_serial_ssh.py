@@ -37,6 +37,7 @@ class Console:
         self.others: Any = None
         self._more = asyncio.Event()
         self._inputs: list[asyncio.StreamWriter] = []
+        self._hearing: list[asyncio.Future[None]] = []
 
     def say(self, text: bytes) -> None:
         self.said += text
@@ -71,7 +72,7 @@ class Console:
                 self.say(found[1].upper())
             writer.close()
 
-        asyncio.ensure_future(hear())
+        self._hearing.append(asyncio.ensure_future(hear()))
         return {"ok": True}, await asyncio.open_connection(sock=ours)
 
     def stop(self) -> None:
