@@ -122,6 +122,7 @@ class Daemon:
         self._supervised.ready()
         kube.start()
         neighbours.start()
+        consoles.start()
         uploads = asyncio.get_running_loop().create_task(run_uploads(world, lambda: neighbours.has_state))
         try:
             await until_stopped(self._supervised)

@@ -106,6 +106,8 @@ class Scene:
         sock.setblocking(False)
         self.port = sock.getsockname()[1]
         self.service.listen(sock)
+        self.service.start()
+        await self.until(lambda: self.service.fingerprint)
 
     async def stop(self) -> None:
         await self.service.close()
