@@ -223,7 +223,14 @@ def test_own_document_with_steps_and_patterns(ssm: Any, machines: list[str]) -> 
     }
     assert told["greet"]["StandardOutputContent"] == "hello you\n"
     assert "skipped" in told["windows"]["StandardOutputContent"]
-    assert "skipped" in told["elsewhere"]["StandardOutputContent"]
+    assert "skipped due to unsatisfied preconditions" in told["elsewhere"]["StandardOutputContent"]
+    content["mainSteps"][0]["precondition"] = {"StringNotEquals": ["platformType", "Windows"]}
+    ssm.create_document(Name="unknown-operator", Content=json.dumps(content), DocumentType="Command")
+    refused = ssm.send_command(DocumentName="unknown-operator", InstanceIds=[name])["Command"]["CommandId"]
+    assert over(ssm, refused)["Status"] == "Failed"
+    step = ssm.get_command_invocation(CommandId=refused, InstanceId=name, PluginName="greet")
+    assert (step["Status"], step["ResponseCode"], step["StandardOutputContent"]) == ("Failed", 1, "")
+    assert 'unrecognized operator: "StringNotEquals"' in step["StandardErrorContent"]
     assert told["shebang"]["StandardOutputContent"] == "#!/bin/cat\nitself\n"
     for bad in ({"who": ["$(reboot)"]}, {"nobody": ["x"]}, {"who": ["a", "b"]}):
         with pytest.raises(ClientError, match="InvalidParameters"):

@@ -165,7 +165,7 @@ class _Run:
             if begun is not None and begun.ended:
                 result: StepResult | None = begun
             elif over and not step.final:
-                result = await self._skip(number, step, "an earlier step ended the document")
+                result = await self._skip(number, step, "Step execution skipped: an earlier step ended the document.")
             else:
                 result = await self._step(number, step)
             if result is None:
@@ -180,8 +180,15 @@ class _Run:
 
     async def _skip(self, number: int, step: Step, why: str) -> StepResult:
         now = self._world.clock.now()
-        text = f"Step execution skipped: {why}.\n"
+        text = f"{why} Step name: {step.name}\n"
         result = StepResult(step.name, "Success", "Success", 0, now, now, out=text)
+        await self._write_step(number, result)
+        return result
+
+    async def _refuse(self, number: int, step: Step) -> StepResult:
+        now = self._world.clock.now()
+        text = f"{step.refused} Step name: {step.name}\n"
+        result = StepResult(step.name, "Failed", "Failed", 1, now, now, err=text)
         await self._write_step(number, result)
         return result
 
@@ -199,7 +206,11 @@ class _Run:
     async def _step(self, number: int, step: Step) -> StepResult | None:
         """None when the invocation has ended otherwise."""
         if step.skipped:
-            return await self._skip(number, step, "unsatisfied preconditions")
+            return await self._skip(
+                number, step, step.why or "Step execution skipped due to unsatisfied preconditions."
+            )
+        if step.refused:
+            return await self._refuse(number, step)
         one = self._invocation
         assert one is not None
         begun = one.status.steps[number] if len(one.status.steps) > number else None

@@ -13,13 +13,13 @@ from typing import Any
 import msgspec
 
 from gureum.aws.errors import AwsError
+from gureum.aws.ssm.preconditions import judge
 from gureum.base import hostile_yaml
 from gureum.base.linear_regex import BadRegex, check_whole, compile_whole
 
 LIMIT_BYTES = 64 * 1024
 LIMIT_STEPS = 20
 RUN_SHELL = "aws:runShellScript"
-PLATFORM = "Linux"
 SCHEMAS = {"Command": ("1.2", "2.0", "2.2"), "Session": ("1.0",)}
 TYPES = ("String", "StringList", "Integer", "Boolean", "MapList", "StringMap")
 _PLACE = re.compile(r"\{\{\s*([A-Za-z0-9_:./-]+)\s*\}\}")
@@ -27,9 +27,9 @@ _STEP_NAME = re.compile(r"[a-zA-Z0-9_]{1,128}")
 
 
 class Step(msgspec.Struct, frozen=True):
-    """One run of a plugin, filled: `commands` are the script's lines. `skipped`: its precondition does not hold. `on_failure`: continue, exit or
-    successAndExit; `on_success`: "" or exit; `final`: it is run though an earlier one said exit. AWS: SSM command document plugin reference,
-    "Shared inputs"."""
+    """One run of a plugin, filled: `commands` are the script's lines. `skipped`: it is not run, as `why` says. `refused`: why it fails unrun.
+    `on_failure`: continue, exit or successAndExit; `on_success`: "" or exit; `final`: it is run though an earlier one said exit. AWS: SSM command
+    document plugin reference, "Shared inputs"."""
 
     name: str
     commands: tuple[str, ...]
@@ -39,6 +39,8 @@ class Step(msgspec.Struct, frozen=True):
     on_failure: str = "continue"
     on_success: str = ""
     final: bool = False
+    why: str = ""
+    refused: str = ""
 
 
 def read(text: str, form: str) -> dict[str, Any]:
@@ -170,8 +172,9 @@ def steps_of(content: dict[str, Any], values: dict[str, Any]) -> tuple[Step, ...
     steps = []
     for action, inputs, declared in _actions(content):
         filled = fill(inputs, values)
-        skipped = _is_for_others(action, fill(declared.get("precondition"), values))
-        if action != RUN_SHELL and not skipped:
+        condition = declared.get("precondition") or {}
+        verdict = judge(action, str(content.get("schemaVersion", "")), condition, fill(condition, values))
+        if action != RUN_SHELL and not verdict.skipped:
             raise AwsError("NotImplemented", f"The plugin {action} is not implemented by gureum.", status=501)
         commands = filled.get("runCommand", [])
         lines = commands if isinstance(commands, list) else [commands]
@@ -185,22 +188,15 @@ def steps_of(content: dict[str, Any], values: dict[str, Any]) -> tuple[Step, ...
                 tuple(map(_text, lines)),
                 int(timeout),
                 folder=str(filled.get("workingDirectory", "") or ""),
-                skipped=skipped,
+                skipped=bool(verdict.skipped),
+                why=verdict.skipped,
+                refused=verdict.failed,
                 on_failure=str(filled.get("onFailure") or "continue"),
                 on_success=str(filled.get("onSuccess") or ""),
                 final=str(filled.get("finallyStep", "")).lower() == "true",
             )
         )
     return tuple(steps)
-
-
-def _is_for_others(action: str, precondition: Any) -> bool:
-    """Whether a precondition (filled), or the plugin itself, is for another platform: such a step is skipped, as on AWS."""
-    told = precondition.get("StringEquals") if isinstance(precondition, dict) else None
-    if isinstance(told, list) and len(told) == 2:
-        left, right = (PLATFORM if one == "platformType" else one for one in told)
-        return bool(left != right)
-    return action in ("aws:runPowerShellScript", "aws:psModule", "aws:psmodule")
 
 
 def _actions(content: dict[str, Any]) -> list[tuple[str, Any, dict[str, Any]]]:
@@ -215,6 +211,8 @@ def _actions(content: dict[str, Any]) -> list[tuple[str, Any, dict[str, Any]]]:
                 raise invalid("Each step must have an action.")
             if _STEP_NAME.fullmatch(str(step.get("name", ""))) is None:
                 raise invalid("Each step must have a name of letters, digits and underscores.")
+            if not _is_condition(step.get("precondition")):
+                raise invalid(f"The precondition of {step['name']} must have lists of texts.")
             found.append((step["action"], step.get("inputs") or {}, step))
         if len({step["name"] for _, _, step in found}) != len(found):
             raise invalid("The names of steps must be unique.")
@@ -230,6 +228,13 @@ def _actions(content: dict[str, Any]) -> list[tuple[str, Any, dict[str, Any]]]:
                 raise invalid(f"{action} must have properties.")
             found.append((action, one, {"name": action}))
     return found
+
+
+def _is_condition(told: Any) -> bool:
+    return told is None or (
+        isinstance(told, dict)
+        and all(isinstance(one, list) and all(isinstance(part, str) for part in one) for one in told.values())
+    )
 
 
 def invalid(text: str) -> AwsError:

@@ -218,8 +218,8 @@ def _check_value(call: Call, type_: str, tier: str) -> None:
         )
         text = f"{tier} tier parameters support a maximum parameter value of {LIMIT_VALUE[tier]} characters."
         raise invalid(text + (more if tier == "Standard" else ""))
-    if type_ == "StringList" and ("" in value.split(",") or any(part != part.strip() for part in value.split(","))):
-        raise invalid("The values of a StringList are separated by commas, without spaces, and none is empty.")
+    if type_ == "StringList" and "" in value.split(","):
+        raise invalid("The values of a StringList are separated by commas, and none is empty.")
     if pattern:
         try:
             compile_whole(pattern)

@@ -46,6 +46,48 @@ def invocations(states: str) -> list[Invocation]:
     ]
 
 
+OPERATOR = "Unrecognized precondition(s): 'unrecognized operator: \"StringNotEquals\"'"
+
+
+@pytest.mark.parametrize(
+    ("condition", "skipped", "failed"),
+    [
+        ({}, "", ""),
+        ({"StringEquals": ["platformType", "linux"]}, "", ""),
+        ({"StringEquals": ["Linux", "platformType"]}, "", ""),
+        ({"StringEquals": ["platformType", "Windows"]}, "'\"StringEquals\": [platformType, Windows]'", ""),
+        ({"StringEquals": ["{{ who }}", "world"]}, "", ""),
+        ({"StringEquals": ["moon", "{{ who }}"]}, "[moon, {{ who }}]", ""),
+        ({"StringNotEquals": ["platformType", "Linux"]}, "", OPERATOR),
+        ({"StringNotEquals": ["a", "b"], "StringEquals": ["platformType", "MacOS"]}, "unsatisfied", ""),
+        ({"StringEquals": ["a"]}, "", "operator accepts exactly 2 arguments"),
+        ({"StringEquals": ["a", "a"]}, "", "operator's arguments can't be identical"),
+        ({"StringEquals": ["a", "b"]}, "", "must contain a valid document parameter"),
+        ({"StringEquals": ["{{ ssm:name }}", "b"]}, "", "can't contain SSM parameters"),
+        ({"StringEquals": ["platformType", "{{ who }}"]}, "", "can't contain document parameters"),
+    ],
+)
+def test_preconditions_are_judged_as_by_the_agent(condition: dict[str, Any], skipped: str, failed: str) -> None:
+    """amazon-ssm-agent's runpluginutil.go."""
+    step = {"action": "aws:runShellScript", "name": "a", "precondition": condition, "inputs": {"runCommand": ["id"]}}
+    content = {"schemaVersion": "2.2", "parameters": {"who": {"type": "String"}}, "mainSteps": [step]}
+    check(content, "Command")
+    (found,) = steps_of(content, {"who": "world"})
+    assert (found.skipped, bool(found.refused)) == (bool(skipped), bool(failed))
+    assert skipped in found.why
+    assert failed in found.refused
+    if condition:
+        (older,) = steps_of(content | {"schemaVersion": "2.0"}, {"who": "world"})
+        assert "prior to 2.2" in older.refused
+
+
+def test_a_precondition_of_another_shape_is_no_document() -> None:
+    for condition in ("no", {"StringEquals": "platformType"}, {"StringEquals": [1, 2]}):
+        step = {"action": "aws:runShellScript", "name": "a", "precondition": condition}
+        with pytest.raises(AwsError, match="InvalidDocumentContent"):
+            check({"schemaVersion": "2.2", "mainSteps": [step]}, "Command")
+
+
 @pytest.mark.parametrize(
     ("states", "at_once", "errors", "start", "stop", "details"),
     [
