@@ -34,7 +34,25 @@ _X86_64 = bytes.fromhex(
     "b83c000000"  # mov eax, 60              exit
     "0f05"  # syscall
 )
-_CODE = {"x86_64": (62, _X86_64)}
+_AARCH64 = struct.pack(
+    "<15I",
+    0xD28003A8,  # mov x8, 29            ioctl
+    0xD2800000,  # mov x0, 0
+    0xD28A8441,  # mov x1, 0x5422        TIOCNOTTY
+    0xD2800002,  # mov x2, 0
+    0xD4000001,  # svc 0
+    0xF94003E3,  # ldr x3, [sp]          argc
+    0xF9400BE0,  # ldr x0, [sp, 16]
+    0x910043E1,  # add x1, sp, 16        &argv[1]
+    0x8B236FE2,  # add x2, sp, x3, lsl 3
+    0x91004042,  # add x2, x2, 16        environ, behind argv's end
+    0xD2801BA8,  # mov x8, 221           execve
+    0xD4000001,  # svc 0
+    0xD2800FE0,  # mov x0, 127
+    0xD2800BA8,  # mov x8, 93            exit
+    0xD4000001,  # svc 0
+)
+_CODE = {"x86_64": (62, _X86_64), "aarch64": (183, _AARCH64)}
 """By uname's word for the processor: ELF's number for it, and the instructions. Elsewhere machines start without it."""
 
 
@@ -56,7 +74,7 @@ def program(processor: int, code: bytes) -> bytes:
     size = _HEADERS_BYTES + len(code)
     ident = b"\x7fELF" + bytes((2, 1, 1)) + bytes(9)
     header = struct.pack("<HHIQQQIHHHHHH", 2, processor, 1, _BASE + _HEADERS_BYTES, 64, 0, 0, 64, 56, 1, 0, 0, 0)
-    segment = struct.pack("<IIQQQQQQ", 1, 5, 0, _BASE, _BASE, size, size, 0x1000)
+    segment = struct.pack("<IIQQQQQQ", 1, 5, 0, _BASE, _BASE, size, size, 0x10000)
     return ident + header + segment + code
 
 
