@@ -155,3 +155,12 @@ def test_clone_may_make_no_user_namespace(capabilities: frozenset[str], flags: i
     assert clone["args"] == [{"index": 0, "value": flags, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ"}]
     unshare = [rule for rule in rules if "unshare" in rule["names"]]
     assert unshare == ([clone] if capabilities else [])
+
+
+def test_a_machine_begins_as_what_gives_up_its_console() -> None:
+    config = oci_spec.render(MACHINE, HOST, cgroup_path="/gureum-ab12/web", init="/run/free-console")
+    assert config["process"]["args"] == ["/dev/.init", "/sbin/init"]
+    (mount,) = (one for one in config["mounts"] if one["destination"] == "/dev/.init")
+    assert mount["source"] == "/run/free-console"
+    assert {"ro", "nosuid", "nodev"} <= set(mount["options"])
+    assert render(MACHINE)["process"]["args"] == ["/sbin/init"]
