@@ -186,16 +186,18 @@ class HaproxyProxies:
         self, known: RunningProxy, spec: ProxySpec, files: dict[str, str], pems: dict[str, str]
     ) -> None:
         if known.certain:
-            known.haste.begin(known.state.spec.groups)
+            known.haste.begin(known.state.spec.groups, spec.groups)
         known.certain = False
-        told: set[int] = set()
         try:
             await asyncio.to_thread(known.folder.write, files, pems)
-            newest = await known.reload()
+            await known.reload()
         finally:
-            told = await known.haste.end()
+            groups, steps = await known.haste.end(spec.groups)
         await self._note(known, spec, anew=True)
-        known.certain = newest not in told
+        if steps:
+            known.certain = False
+            if await known.take_steps(steps):
+                await self._note(known, msgspec.structs.replace(spec, groups=groups))
 
     async def _change(self, known: RunningProxy, spec: ProxySpec) -> bool:
         """At run time; False where that cannot be. The files stay behind until the next reload writes them."""

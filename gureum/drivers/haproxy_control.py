@@ -64,7 +64,7 @@ async def _exchange(socket_path: Path, text: str) -> str:
 
 
 def _asking(socket_path: Path) -> socket.socket:
-    """Connected at once: a stream of asyncio would be so some turns of the loop later, and all that is due in them comes before what is asked here."""
+    """Connected at once: a stream of asyncio would be so some turns of the loop later, after all that is due in them."""
     # By way of the folder's descriptor: a socket's path may have 108 bytes, ours has more under a long run folder.
     try:
         folder = os.open(socket_path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -181,13 +181,37 @@ def _servers(old: Group, new: Group) -> list[Step] | None:
     for name in had.keys() - wished.keys():
         place = f"{group_name(new.name)}/{server_name(name)}"
         steps.append(Step(f"set server {place} state maint"))
-        gone.append(Step(f"del server {place}", ("Server deleted", "No such server"), late=True))
+        gone.append(_deleted(place))
     return steps + gone
 
 
-def joined_and_parted(old: Group, new: Group) -> list[Step]:
-    """The steps that new requests depend on: nothing of servers that are to be deleted but that they get none. [] where only a reload will do."""
-    return [step for step in _servers(old, new) or () if not step.late]
+def changed(old: Group, new: Group) -> set[str] | None:
+    """The servers that came, left, or are up or down by now; None where one has moved, which only a reload brings about."""
+    had, wished = ({one.name: one for one in group.servers} for group in (old, new))
+    both = had.keys() & wished.keys()
+    if any((had[name].address, had[name].port) != (wished[name].address, wished[name].port) for name in both):
+        return None
+    return {name for name in both if had[name].up != wished[name].up} | (had.keys() ^ wished.keys())
+
+
+def restated(group: Group, names: set[str], there: set[str], *, leaving: bool) -> list[Step]:
+    """The steps after which these servers are as the group has them, whatever was said of them before. `there`: those that are surely known.
+    `leaving`: those that are not the group's any more are deleted, too, beside getting nothing new."""
+    slowly = any(one.up and one.name not in names for one in group.servers)
+    steps: list[Step] = []
+    for server in group.servers:
+        if server.name in names:
+            steps += [_state(group.name, server)] if server.name in there else _added(group, server, slowly=slowly)
+    for name in sorted(names - {one.name for one in group.servers}):
+        place = f"{group_name(group.name)}/{server_name(name)}"
+        steps.append(Step(f"set server {place} state maint", ("", "No such server")))
+        if leaving:
+            steps.append(_deleted(place))
+    return steps
+
+
+def _deleted(place: str) -> Step:
+    return Step(f"del server {place}", ("Server deleted", "No such server"), late=True)
 
 
 def _added(group: Group, server: Server, *, slowly: bool) -> list[Step]:

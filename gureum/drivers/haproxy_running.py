@@ -60,8 +60,8 @@ class RunningProxy:
         self.haste = Haste(control)
         self.ramps = Ramps(lambda: self.state.rises, lambda texts: haproxy_control.commands(control, texts))
 
-    async def reload(self) -> int:
-        """The new worker's process."""
+    async def reload(self) -> None:
+        """Until a new worker serves."""
         past = self.state.past
         with contextlib.suppress(PortError):
             past = haproxy_counters.past(haproxy_counters.summed(past, await self.count(), 0))
@@ -71,13 +71,11 @@ class RunningProxy:
         signal.pidfd_send_signal(self.pidfd, signal.SIGUSR2)
         await self.ready()
         # Not every version says in its notice that it has refused the configuration and kept the old worker: then no worker is new.
-        newest = next((worker.pid for worker in await self.workers() if worker.reloads == 0), None)
-        if newest is None:
+        if all(worker.reloads for worker in await self.workers()):
             raise self._refusal()
         self.state = msgspec.structs.replace(self.state, past=past)
         self.to_delete.clear()
         log.info("proxy reloaded", extra={"proxy": self.folder.name})
-        return newest
 
     async def go_on_slowly(self) -> None:
         with contextlib.suppress(PortError):

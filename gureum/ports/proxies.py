@@ -268,7 +268,7 @@ class Proxies(Protocol):
 
     async def hasten(self, name: str, groups: tuple[Group, ...]) -> None:
         """While `ensure` is bringing about a slow change of the proxy: these servers get what is new, and those that are not `up` do not, before it
-        is done. Best effort, and no wish: the next `ensure` says the same. Nothing where no such change is under way."""
+        is done, and so they are when it is. Best effort, and no wish: the next `ensure` says the same. Nothing where no such change is under way."""
 
     async def remove(self, name: str) -> None: ...
     async def end_connections(self, name: str, group: str, server: str) -> None:

@@ -266,14 +266,19 @@ def test_what_was_changed_at_run_time_is_kept_by_a_reload(host: ProxyHost) -> No
 def test_servers_that_change_during_a_reload_do_not_wait_for_it(
     host: ProxyHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nor does what the old worker was told stay in the new one."""
+    """And what the old worker was told the new one has from its beginning."""
     one, two = (host.target(address) for address in TARGETS[:2])
     begun, go_on, write = threading.Event(), threading.Event(), ProxyFolder.write
+    reload, reloads = RunningProxy.reload, []
 
     def slowly(folder: ProxyFolder, files: dict[str, str], pems: dict[str, str]) -> None:
         begun.set()
         assert go_on.wait(20)
         write(folder, files, pems)
+
+    async def counted(running: RunningProxy) -> None:
+        reloads.append(running)
+        await reload(running)
 
     async def targets() -> set[object]:
         return {(await asyncio.to_thread(host.get)).told()["target"] for _ in range(4)}
@@ -284,28 +289,30 @@ def test_servers_that_change_during_a_reload_do_not_wait_for_it(
         await host.proxies.hasten(spec.name, (group(two),))
         assert await targets() == {TARGETS[0]}, "no reload is under way"
         monkeypatch.setattr(ProxyFolder, "write", slowly)
+        monkeypatch.setattr(RunningProxy, "reload", counted)
         longer = without(spec, attributes={"idle_timeout.timeout_seconds": "30"})
-        reload = asyncio.create_task(host.proxies.ensure(longer))
+        reloading = asyncio.create_task(host.proxies.ensure(longer))
         assert await asyncio.to_thread(begun.wait, 20)
         await host.proxies.hasten(spec.name, (group(one, two),))
         assert await targets() == {TARGETS[0], TARGETS[1]}
         await host.proxies.hasten(spec.name, (group(msgspec.structs.replace(one, up=False), two),))
         assert await targets() == {TARGETS[1]}
         go_on.set()
-        await reload
-        assert await targets() == {TARGETS[0]}
+        await reloading
+        assert await targets() == {TARGETS[1]}
         await host.proxies.ensure(without(longer, groups=(group(two),)))
         assert await targets() == {TARGETS[1]}
+        assert len(reloads) == 1
         await host.proxies.close()
 
     asyncio.run(story())
 
 
-def test_a_new_worker_that_was_told_of_servers_before_its_time_is_replaced(
+def test_a_new_worker_that_was_told_of_servers_before_its_time_has_those_that_were_told_last(
     host: ProxyHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While it takes over, either worker may answer at the control socket."""
-    one, two = (host.target(address) for address in TARGETS[:2])
+    one, two, three = (host.target(address) for address in TARGETS[:3])
     reload = RunningProxy.reload
 
     async def story() -> None:
@@ -313,16 +320,23 @@ def test_a_new_worker_that_was_told_of_servers_before_its_time_is_replaced(
         await host.proxies.ensure(spec)
         longer = without(spec, attributes={"idle_timeout.timeout_seconds": "30"})
 
-        async def then_told(running: RunningProxy) -> int:
-            newest = await reload(running)
-            await host.proxies.hasten(spec.name, (group(one, two),))
-            return newest
+        def targets(times: int) -> set[object]:
+            return {host.get().told()["target"] for _ in range(times)}
+
+        async def then_told(running: RunningProxy) -> None:
+            await host.proxies.hasten(spec.name, (group(one, three),))
+            await reload(running)
+            await host.proxies.hasten(spec.name, (group(one, two, three),))
+            await host.proxies.hasten(spec.name, (group(msgspec.structs.replace(one, up=False), two),))
 
         monkeypatch.setattr(RunningProxy, "reload", then_told)
         await host.proxies.ensure(longer)
-        monkeypatch.setattr(RunningProxy, "reload", reload)
+        assert await asyncio.to_thread(targets, 4) == {TARGETS[1]}
+        monkeypatch.setattr(RunningProxy, "reload", None)
         await host.proxies.ensure(longer)
-        assert {(await asyncio.to_thread(host.get)).told()["target"] for _ in range(4)} == {TARGETS[0]}
+        assert await asyncio.to_thread(targets, 4) == {TARGETS[0]}
+        await host.proxies.ensure(without(longer, groups=(group(two, three),)))
+        assert await asyncio.to_thread(targets, 6) == {TARGETS[1], TARGETS[2]}
         await host.proxies.close()
 
     asyncio.run(story())
