@@ -7,6 +7,7 @@ object does not open.
 from __future__ import annotations
 
 import base64
+import hmac
 import os
 from pathlib import Path
 
@@ -20,7 +21,8 @@ class Sealer:
     """Makes its key file (0600) on first use."""
 
     def __init__(self, key_file: Path) -> None:
-        self._aead = AESGCM(_read_key(key_file))
+        self._key = _read_key(key_file)
+        self._aead = AESGCM(self._key)
 
     def seal(self, secret: str, context: str) -> str:
         return base64.b64encode(self.seal_bytes(secret.encode(), context)).decode()
@@ -40,6 +42,10 @@ class Sealer:
             return self._aead.decrypt(sealed[1:13], sealed[13:], context.encode())
         except InvalidTag as error:
             raise ValueError("sealed with another key or for another context") from error
+
+    def derive(self, purpose: str) -> bytes:
+        """A key of 32 bytes for that purpose, the same each time; it tells nothing of this one (HMAC-SHA256)."""
+        return hmac.digest(self._key, f"derived: {purpose}".encode(), "sha256")
 
 
 def _read_key(key_file: Path) -> bytes:

@@ -49,6 +49,9 @@ class Opener(Protocol):
     def open(self, sealed: str, context: str) -> str:
         """ValueError when it was not sealed for this context."""
 
+    def derive(self, purpose: str) -> bytes:
+        """A key for that purpose, the same each time."""
+
 
 class HaproxyProxies:
     """`run_dir`: of this home alone, gone after a reboot (tmpfs): private keys lie there. `sealer` opens them. `shelf` keeps what is told while no
@@ -224,7 +227,7 @@ class HaproxyProxies:
             return False
         of, old = known.rendered
         if of != known.state.spec:
-            old = await asyncio.to_thread(haproxy_config.render, known.state.spec, host())
+            old = await asyncio.to_thread(haproxy_config.render, known.state.spec, self._host(known.state.spec))
         changes = haproxy_maps.plan(old, files)
         if changes is None:
             return False
@@ -243,7 +246,11 @@ class HaproxyProxies:
 
     def _render(self, spec: ProxySpec) -> tuple[dict[str, str], dict[str, str]]:
         pems = self._open_keys(spec.certificates)
-        return haproxy_config.render(spec, host()), {pem_file(name): text for name, text in pems.items()}
+        return haproxy_config.render(spec, self._host(spec)), {pem_file(name): text for name, text in pems.items()}
+
+    def _host(self, spec: ProxySpec) -> haproxy_config.Host:
+        key = self._sealer.derive(f"cookies of {spec.label}") if haproxy_config.gives_cookies(spec) else b""
+        return msgspec.structs.replace(host(), cookie_key=key)
 
     def _open_keys(self, certificates: Iterable[Certificate]) -> dict[str, str]:
         """Certificates with their keys, by name."""

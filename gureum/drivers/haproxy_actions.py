@@ -14,6 +14,7 @@ import hashlib
 
 import msgspec
 
+from gureum.drivers.haproxy_cookies import group_cookies_in
 from gureum.drivers.haproxy_headers import OWN_HEADERS, body_first, page_arguments
 from gureum.drivers.haproxy_text import group_name, log_format, word
 from gureum.ports.proxies import FixedResponse, Forward, Listener, Redirect, Rule
@@ -50,7 +51,7 @@ def act(listener: Listener) -> Actions:
         files[bodies_map(listener.port)] = bodies
     uses = ["use_backend %[var(txn.group)] if { var(txn.group) -m found }"] if lines else []
     if sticky(listener):
-        lines = [*_cookie_lines(), *lines]
+        lines = [*group_cookies_in(), *lines]
     if len(listener.rules) > 1:
         files[actions_map(listener.port)] = "".join(
             f"{rule.priority} {backend(listener, rule)}\n" for rule in listener.rules[:-1]
@@ -96,14 +97,6 @@ def _is_weighted(action: Forward) -> bool:
     return len(action.groups) != 1 or action.groups[0][1] == 0 or action.stickiness_s > 0
 
 
-def _cookie_lines() -> list[str]:
-    return [
-        "http-request set-var(txn.tg_cookie) req.cook(AWSALBTG),b64dec if { req.cook(AWSALBTG) -m found }",
-        "http-request set-var(txn.tg_cookie) req.cook(AWSALBTGCORS),b64dec if !{ var(txn.tg_cookie) -m found } { req.cook(AWSALBTGCORS) -m found }",
-        "http-request set-var(txn.tg_until) var(txn.tg_cookie),field(1,/),add(0) if { var(txn.tg_cookie) -m found }",
-    ]
-
-
 def _weights(rule: Rule, *, default: bool) -> list[str]:
     """AWS: weights 0-999; the cookie AWSALBTG keeps a client at its group. A group of weight 0 takes nobody new."""
     action = rule.action
@@ -114,7 +107,7 @@ def _weights(rule: Rule, *, default: bool) -> list[str]:
     if action.stickiness_s:
         lines += [f"http-request set-var(txn.tg_for) int({action.stickiness_s}) if {matched}"]
         for name, _ in wished:
-            known = f"{{ var(txn.tg_cookie),field(2,/) -m str {name} }} {{ date,sub(txn.tg_until) lt 0 }}"
+            known = f"{{ var(txn.tg_group) -m str {name} }}"
             lines.append(f"http-request set-var(txn.group) str({name}) if {matched} {known}")
     if wished:
         lines.append(f"http-request set-var(txn.dice) rand({sum(weight for _, weight in wished)}) if {matched}")

@@ -19,6 +19,7 @@ import msgspec
 
 from gureum.base import tls_policies
 from gureum.drivers import haproxy_actions, haproxy_errors, haproxy_rules
+from gureum.drivers.haproxy_cookies import key_line, target_cookies
 from gureum.drivers.haproxy_headers import (
     OWN_HEADERS,
     SPELLINGS,
@@ -31,7 +32,6 @@ from gureum.drivers.haproxy_headers import (
     ordinary,
     page_arguments,
     refuse,
-    sticky_cookies,
     to_client,
     until,
 )
@@ -68,10 +68,16 @@ _ALPN = {
 
 
 class Host(msgspec.Struct, frozen=True):
-    """What the machine gives each proxy."""
+    """What the machine gives each proxy. `cookie_key`: of the load balancer's own cookies, where it gives any."""
 
     fds: int = 20_000
     threads: int = 2
+    cookie_key: bytes = b""
+
+
+def gives_cookies(spec: ProxySpec) -> bool:
+    """Whether some client is kept at its target or its group."""
+    return any(group.stickiness for group in spec.groups) or any(map(haproxy_actions.sticky, spec.listeners))
 
 
 def render(spec: ProxySpec, host: Host) -> dict[str, str]:
@@ -140,6 +146,7 @@ def _global(host: Host) -> list[str]:
         "  tune.http.maxhdr 1000",
         "  tune.ssl.default-dh-param 2048",
         "  ssl-server-verify none",
+        *([f"  {key_line(host.cookie_key)}"] if host.cookie_key else ()),
         *(f"  h1-case-adjust {name.lower()} {name}" for name in SPELLINGS),
     ]
 
@@ -289,7 +296,7 @@ def _policy7(group: Group, *, http2: bool) -> list[str]:
     if group.stickiness is not None:
         if group.stickiness.kind == "source_ip":
             raise refused("stickiness by source address is for layer 4")
-        lines += sticky_cookies(group.stickiness.kind, group.stickiness.duration_s, group.stickiness.cookie, group.name)
+        lines += target_cookies(group.stickiness.kind, group.stickiness.duration_s, group.stickiness.cookie, group.name)
     return lines
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gureum.drivers import haproxy_desync, haproxy_ordinary
+from gureum.drivers.haproxy_cookies import group_cookies_out
 from gureum.drivers.haproxy_errors import REASONS, SERVER, TOO_LATE_S, UNREACHED
 from gureum.drivers.haproxy_text import header_name, log_format, refused, word
 from gureum.ports.proxies import Listener
@@ -228,7 +229,7 @@ def until(attributes: dict[str, str]) -> str:
 def to_client(listener: Listener, *, sticky: bool) -> list[str]:
     """Changes of answers: cookies of weighted groups (`sticky`: some rule's), headers, statuses in AWS's form."""
     lines = [
-        *(_group_cookies() if sticky else ()),
+        *(group_cookies_out() if sticky else ()),
         *haproxy_ordinary.response(),
         f"http-response return {page_arguments(502)} if {{ res.len gt 32000 }} {{ res.hdrs,length gt 32768 }}",
         f"http-response return {page_arguments(502)} if {{ status 101 }} !{{ var(txn.upgrade) -m str -i websocket }}",
@@ -253,46 +254,3 @@ def to_client(listener: Listener, *, sticky: bool) -> list[str]:
 
 
 _OWN = f"{{ res.hdr(server) -m str {SERVER} }}"
-
-
-def _group_cookies() -> list[str]:
-    expires, sticky, value = "%[date(604800),http_date]", "{ var(txn.tg_for) -m found }", "%[var(txn.tg_value),base64]"
-    cors = f"AWSALBTGCORS={value}; Expires={expires}; Path=/; SameSite=None; Secure"
-    return [
-        f'http-response set-var-fmt(txn.tg_value) "%[date,add(txn.tg_for)]/%[be_name]" if {sticky}',
-        f'http-response add-header Set-Cookie "AWSALBTG={value}; Expires={expires}; Path=/" if {sticky}',
-        f'http-response add-header Set-Cookie "{cors}" if {sticky}',
-    ]
-
-
-def sticky_cookies(kind: str, duration_s: int, cookie: str, group: str) -> list[str]:
-    """A backend's lines: the cookie names the target and ends with the duration; the client gets it anew with each answer."""
-    name = "AWSALB" if kind == "lb_cookie" else "AWSALBAPP-0"
-    value = "%[var(txn.lb_value),base64]"
-    expires = "%[date(604800),http_date]"
-    lines = [f"http-request set-var(txn.lb_cookie) req.cook({name}),b64dec if {{ req.cook({name}) -m found }}"]
-    condition = ""
-    if kind == "lb_cookie":
-        missing = "!{ var(txn.lb_cookie) -m found } { req.cook(AWSALBCORS) -m found }"
-        lines.append(f"http-request set-var(txn.lb_cookie) req.cook(AWSALBCORS),b64dec if {missing}")
-    else:
-        condition = f" {{ req.cook({_cookie(cookie)}) -m found }}"
-    known = f"{{ var(txn.lb_cookie),field(2,/) -m str {group} }} {{ date,sub(txn.lb_until) lt 0 }}{condition}"
-    lines += [
-        "http-request set-var(txn.lb_until) var(txn.lb_cookie),field(1,/),add(0)",
-        f"use-server %[var(txn.lb_cookie),field(3,/)] if {known}",
-    ]
-    answered = "" if kind == "lb_cookie" else f" if {{ res.cook({_cookie(cookie)}) -m found }}"
-    lines.append(f'http-response set-var-fmt(txn.lb_value) "%[date({duration_s})]/{group}/%[srv_name]"')
-    if kind == "lb_cookie":
-        lines.append(f'http-response add-header Set-Cookie "AWSALB={value}; Expires={expires}; Path=/"')
-        lines.append(
-            f'http-response add-header Set-Cookie "AWSALBCORS={value}; Expires={expires}; Path=/; SameSite=None; Secure"'
-        )
-    else:
-        lines.append(f'http-response add-header Set-Cookie "{name}={value}; Expires={expires}; Path=/"{answered}')
-    return lines
-
-
-def _cookie(name: str) -> str:
-    return header_name(name)

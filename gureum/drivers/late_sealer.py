@@ -17,7 +17,14 @@ class LateSealer:
 
     def open(self, sealed: str, context: str) -> str:
         """ValueError when it was not sealed with this key for this context."""
+        return self._loaded().open(sealed, context)
+
+    def derive(self, purpose: str) -> bytes:
+        """A key for that purpose, the same each time."""
+        return self._loaded().derive(purpose)
+
+    def _loaded(self) -> Opener:
         if self._sealer is None:
             made: Opener = importlib.import_module("gureum.base.sealing").Sealer(self._key_file)
             self._sealer = made
-        return self._sealer.open(sealed, context)
+        return self._sealer

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hmac
 import os
 import re
 import socket
@@ -17,6 +18,7 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from gureum.ports.proxies import Condition, FixedResponse, Forward, ProxySpec, Redirect, Rule, Server, Stickiness
@@ -252,25 +254,54 @@ def test_duration_based_cookie_keeps_the_target_and_is_set_with_every_answer(hos
     serve(host, spec, talk)
 
 
-def test_an_expired_or_foreign_cookie_binds_nobody(host: ProxyHost) -> None:
+def _sealed(host: ProxyHost, spec: ProxySpec, text: str) -> str:
+    """A cookie's value as the load balancer itself would have given it."""
+    key = host.sealer.derive(f"cookies of {spec.label}")
+    seal = hmac.digest(key, text.encode(), "sha256").hex().upper()
+    return base64.b64encode(f"{text}/{seal}".encode()).decode()
+
+
+def test_an_expired_foreign_or_forged_cookie_binds_nobody(host: ProxyHost) -> None:
     servers = tuple(host.target(address) for address in TARGETS)
     spec = host.spec(http_listener(), groups=(group(*servers, stickiness=Stickiness("lb_cookie", 60)),))
     until = int(time.time()) + 60
 
-    def targets(text: str) -> int:
-        cookie = "AWSALB=" + base64.b64encode(text.encode()).decode()
-        return len({host.get(headers={"Cookie": cookie}).told()["target"] for _ in range(6)})
+    def targets(value: str) -> int:
+        return len({host.get(headers={"Cookie": f"AWSALB={value}"}).told()["target"] for _ in range(6)})
+
+    def plain(text: str) -> str:
+        return base64.b64encode(text.encode()).decode()
 
     def talk() -> list[int]:
-        name = servers[0].name
+        mine, other = (f"{until}/tg-a/{server.name}" for server in servers[:2])
+        seal = base64.b64decode(_sealed(host, spec, mine)).decode().rpartition("/")[2]
+        elsewhere = msgspec.structs.replace(spec, label="app/other/1")
         return [
-            targets(f"{until}/tg-a/{name}"),
-            targets(f"1/tg-a/{name}"),
-            targets(f"{until}/tg-b/{name}"),
+            targets(_sealed(host, spec, mine)),
+            targets(_sealed(host, spec, f"1/tg-a/{servers[0].name}")),
+            targets(_sealed(host, spec, f"{until}/tg-b/{servers[0].name}")),
+            targets(_sealed(host, elsewhere, mine)),
+            targets(plain(mine)),
+            targets(plain(f"{mine}/")),
+            targets(plain(f"{other}/{seal}")),
+            targets(plain(f"{until + 1}/tg-a/{servers[0].name}/{seal}")),
             targets(""),
         ]
 
-    assert serve(host, spec, talk) == [1, 3, 3, 3]
+    assert serve(host, spec, talk) == [1, *[3] * 8]
+
+
+def test_a_forged_cookie_of_a_group_binds_nobody(host: ProxyHost) -> None:
+    groups = (group(host.target(TARGETS[0])), group(host.target(TARGETS[1]), name="tg-b"))
+    spec = host.spec(http_listener(default=Forward((("tg-a", 1), ("tg-b", 1)), stickiness_s=60)), groups=groups)
+    text = f"{int(time.time()) + 60}/tg-a"
+
+    def talk() -> list[int]:
+        values = (_sealed(host, spec, text), base64.b64encode(f"{text}/{'0' * 64}".encode()).decode())
+        sent = [{"Cookie": f"AWSALBTG={value}"} for value in values]
+        return [len({host.get(headers=one).told()["target"] for _ in range(16)}) for one in sent]
+
+    assert serve(host, spec, talk) == [1, 2]
 
 
 def test_a_sticky_client_of_a_target_that_is_not_up_goes_to_another(host: ProxyHost) -> None:
@@ -281,7 +312,7 @@ def test_a_sticky_client_of_a_target_that_is_not_up_goes_to_another(host: ProxyH
         return host.spec(http_listener(), groups=(group(first, servers[1], stickiness=Stickiness("lb_cookie", 60)),))
 
     text = f"{int(time.time()) + 60}/tg-a/{servers[0].name}"
-    cookie = {"Cookie": "AWSALB=" + base64.b64encode(text.encode()).decode()}
+    cookie = {"Cookie": f"AWSALB={_sealed(host, spec(True), text)}"}
 
     async def story() -> None:
         for up in (True, False, True):
