@@ -40,6 +40,7 @@ from gureum.ports.proxies import Certificate, Counters, Group, ProxySpec, Sink, 
 
 log = logging.getLogger("gureum.proxies")
 _DELETE_AGAIN_S = 1.0
+_OPENED_IN_PASSING = 4
 _One = TypeVar("_One")
 
 
@@ -209,7 +210,9 @@ class HaproxyProxies:
             return False
         had = {one.name for one in old.certificates}
         added = [one for one in spec.certificates if one.name not in had]
-        pems = await asyncio.to_thread(self._open_keys, added) if added else {}
+        # A few are opened in a tenth of a millisecond; to go to a thread and back takes many, where cores are busy.
+        few = len(added) <= _OPENED_IN_PASSING
+        pems = self._open_keys(added) if few else await asyncio.to_thread(self._open_keys, added)
         steps = haproxy_control.plan(old, spec, pems)
         if steps is None:
             return False
