@@ -142,7 +142,7 @@ class Bench:
         with entered(home.sandbox(machine)):
             opened = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_IP))
         opened.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
-        opened.setblocking(False)
+        opened.settimeout(LIMIT_S)
         return opened
 
     def _decided(self, address: str, after: float) -> float:
