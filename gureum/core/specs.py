@@ -282,12 +282,16 @@ class NodeName(msgspec.Struct, frozen=True):
 
 class BalancerNames(msgspec.Struct, frozen=True):
     """`names`: (DNS name, indexes of the `nodes` it leads to). When no zone is healthy, all addresses are answered (AWS: "fail open"). `view` as in
-    Record."""
+    Record. Of a hundred who ask in `network` from a range of `ranges` (zone, CIDR), `own_zone` are told their own zone's nodes alone, while that is
+    healthy."""
 
     names: tuple[tuple[str, tuple[int, ...]], ...]
     nodes: tuple[NodeName, ...]
     ttl: int = 60
     view: str = ""
+    network: str = ""
+    ranges: tuple[tuple[str, str], ...] = ()
+    own_zone: int = 0
 
 
 class Gate(msgspec.Struct, frozen=True):

@@ -177,12 +177,25 @@ class TargetBook:
             addresses = tuple(spec.nodes[index].address for index in up)
             if addresses:
                 found.append(Record(name, "A", addresses, spec.ttl, spec.view))
+            if len(indexes) > 1:
+                found += _by_zone(spec, name, [spec.nodes[index] for index in indexes if healthy[index]])
         return tuple(found)
 
     def _zone_is_healthy(self, name: str, node: NodeName) -> bool:
         group = self._groups.get(name)
         seen_from = Node(node.sandbox, node.zone)
         return group is not None and zone_is_healthy(group, seen_from, cross_zone=name not in node.zonal)
+
+
+def _by_zone(spec: BalancerNames, name: str, healthy: list[NodeName]) -> list[Record]:
+    """What those are told who ask from a zone with healthy nodes."""
+    own = {zone: tuple(node.address for node in healthy if node.zone == zone) for zone, _ in spec.ranges}
+    share = "" if spec.own_zone == 100 else f"%{spec.own_zone}"
+    return [
+        Record(name, "A", own[zone], spec.ttl, f"{spec.network}@{cidr}{share}")
+        for zone, cidr in spec.ranges
+        if own[zone]
+    ]
 
 
 def receiving(group: Group, node: Node, *, cross_zone: bool) -> list[Target]:

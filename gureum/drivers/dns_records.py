@@ -1,6 +1,6 @@
 """The records that gureum's DNS server answers from, and the rules by which a question finds them. Pure and in memory.
 
-    question ──> own records of the view, then everyone's ──> type there? ──> answer, CNAMEs followed
+    question ──> own records of who asks, of the view, then everyone's ──> type there? ──> answer, CNAMEs followed
                    │ no such name
                    ├─> `*-x` beside it, then `*` under the closest name that exists (RFC 4592)
                    └─> in one of our zones: it does not exist (NXDOMAIN and the zone's SOA); else: not ours
@@ -11,8 +11,10 @@ A name above one that has records exists too (an "empty non-terminal", RFC 8020)
 
 from __future__ import annotations
 
+import random
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from ipaddress import AddressValueError, IPv4Address, IPv4Network
 
 import msgspec
 
@@ -67,14 +69,25 @@ class Encoded(msgspec.Struct, frozen=True):
     rdatas: tuple[bytes, ...]
 
 
-class Records:
-    """All records and zones of all owners. Not for several threads."""
+class Part(msgspec.Struct, frozen=True):
+    """A part of a network that has records of its own: its addresses as numbers. `percent`: how many of a hundred questions find them."""
 
-    def __init__(self) -> None:
+    scope: str
+    first: int
+    last: int
+    percent: int
+
+
+class Records:
+    """All records and zones of all owners. Not for several threads. `dice`: a number of 0 to 1, less than 1."""
+
+    def __init__(self, dice: Callable[[], float] = random.random) -> None:
+        self._dice = dice
         self._nodes: dict[str, dict[bytes, Node]] = {}
         self._zones: dict[str, dict[bytes, set[str]]] = {}
         self._owned: dict[str, tuple[list[Encoded], list[tuple[str, bytes]]]] = {}
         self._apart: dict[str, int] = {}
+        self._parts: dict[str, list[Part]] = {}
         local = tuple(Zone(name=name) for name in LOCAL_ZONES)
         loopback = tuple(
             record
@@ -86,11 +99,14 @@ class Records:
     def replace(self, owner: str, records: tuple[Record, ...], zones: tuple[Zone, ...]) -> None:
         encoded = [encode(record) for record in records]
         areas = [(zone.view, wire.name_to_wire(zone.name)) for zone in zones]
+        parts = {record.scope: part_of(record.scope) for record in encoded if "/" in record.scope}
         self.forget(owner)
         for record in encoded:
             self._add(owner, record)
             if "@" in record.scope[1:]:
                 self._apart[record.scope] = self._apart.get(record.scope, 0) + 1
+                if record.scope in parts and self._apart[record.scope] == 1:
+                    self._parts.setdefault(record.scope.partition("@")[0], []).append(parts[record.scope])
         for scope, name in areas:
             self._zones.setdefault(scope, {}).setdefault(name, set()).add(owner)
         self._owned[owner] = (encoded, areas)
@@ -103,21 +119,49 @@ class Records:
                 self._apart[record.scope] -= 1
                 if not self._apart[record.scope]:
                     del self._apart[record.scope]
+                    self._leave_part(record.scope)
         for scope, name in zones:
             owners = self._zones[scope].get(name, set())
             owners.discard(owner)
             if not owners:
                 self._zones[scope].pop(name, None)
 
+    def _leave_part(self, scope: str) -> None:
+        network = scope.partition("@")[0]
+        left = [part for part in self._parts.get(network, ()) if part.scope != scope]
+        if left:
+            self._parts[network] = left
+        else:
+            self._parts.pop(network, None)
+
     def hears_apart(self, view: str, asker: str) -> bool:
-        """Whether there are records for this asker alone."""
-        return bool(self._apart) and f"{view}@{asker}" in self._apart
+        """Whether there are records for this asker alone, or for the part of the network that it is in."""
+        return bool(self._apart) and (
+            f"{view}@{asker}" in self._apart or any(True for _ in self._parts_of(view, asker))
+        )
+
+    def _parts_of(self, view: str, asker: str) -> Iterator[Part]:
+        parts = self._parts.get(view)
+        if parts:
+            try:
+                number = int(IPv4Address(asker))
+            except AddressValueError:
+                return
+            yield from (part for part in parts if part.first <= number <= part.last)
+
+    def _scopes_apart(self, view: str, asker: str) -> Iterator[str]:
+        """The narrower ones first."""
+        if f"{view}@{asker}" in self._apart:
+            yield f"{view}@{asker}"
+        for part in self._parts_of(view, asker):
+            if self._dice() * 100 < part.percent:
+                yield part.scope
 
     def find(self, view: str, name: bytes, qtype: int, asker: str = "") -> Found:
         """`view` as in Names.serve. Never raises."""
         scopes: tuple[str, ...] = (HOST_ONLY if view == "" else view, EVERYWHERE)
-        if self.hears_apart(view, asker):
-            scopes = (f"{view}@{asker}", *scopes)
+        if self._apart:
+            scopes = (*self._scopes_apart(view, asker), *scopes)
         answers: list[wire.RRset] = []
         asked = name
         for _ in range(CHAIN_LIMIT):
@@ -190,6 +234,13 @@ class Records:
             table[ancestor].holders -= 1
             if not table[ancestor].holders:
                 del table[ancestor]
+
+
+def part_of(scope: str) -> Part:
+    """Of "NETWORK@CIDR" or "NETWORK@CIDR%PERCENT". ValueError."""
+    cidr, _, percent = scope.partition("@")[2].partition("%")
+    addresses = IPv4Network(cidr)
+    return Part(scope, int(addresses[0]), int(addresses[-1]), int(percent or 100))
 
 
 def encode(record: Record) -> Encoded:

@@ -25,9 +25,9 @@ class Record(msgspec.Struct, frozen=True):
     (clients put prefixes such as `stream-` before the endpoint's own name).
     `values` by type: A and AAAA an address; CNAME and PTR a name; TXT a text; SRV "priority weight port target".
     Several values are answered in turning order.
-    `view`: EVERYWHERE, HOST_ONLY, a network's name, or "NETWORK@ADDRESS": only who asks from that address there;
-    in a network its own records hide those from everywhere that
-    have the same name and type. The same name and type from several owners: all their values are answered (of CNAMEs
+    `view`: EVERYWHERE, HOST_ONLY, a network's name, "NETWORK@ADDRESS": only who asks from that address there, or
+    "NETWORK@CIDR": who asks from there; with "%85" at its end only so many of a hundred questions find it. What
+    fewer see hides what has the same name and type and more see. The same name and type from several owners: all their values are answered (of CNAMEs
     the first owner's).
     """
 

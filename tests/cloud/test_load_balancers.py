@@ -189,6 +189,30 @@ def test_network_load_balancer_sends_flows_to_healthy_targets(site: Site) -> Non
     assert fetch(address, 8080)[1].split() == ["hello", names[site.ids[1]]]
 
 
+def test_a_machine_is_told_its_own_zones_address_of_a_network_load_balancer(site: Site) -> None:
+    """AWS: dns_record.client_routing_policy of a network load balancer."""
+    group = site.group("near", "TCP")
+    arn, name = site.balancer("near", "network", Scheme="internal")
+    site.listener(arn, group, "TCP", 8090)
+    nodes = site.ec2.describe_network_interfaces(Filters=[{"Name": "description", "Values": ["ELB net/near/*"]}])
+    zones = {one["AvailabilityZone"]: one["PrivateIpAddress"] for one in nodes["NetworkInterfaces"]}
+    own = zones[site.instances[0]["Placement"]["AvailabilityZone"]]
+
+    def told() -> set[str]:
+        said = site.cloud.inside(site.ids[0], "nslookup", name).stdout
+        return {address for address in zones.values() if address in said.split()}
+
+    def wish(key: str, value: str) -> None:
+        site.elb.modify_load_balancer_attributes(LoadBalancerArn=arn, Attributes=[{"Key": key, "Value": value}])
+
+    wish("load_balancing.cross_zone.enabled", "true")
+    until(lambda: told() == set(zones.values()), 60)
+    wish("dns_record.client_routing_policy", "availability_zone_affinity")
+    until(lambda: told() == {own})
+    assert {told() == {own} for _ in range(3)} == {True}
+    site.elb.delete_load_balancer(LoadBalancerArn=arn)
+
+
 def test_network_load_balancer_ends_tls_and_targets_see_the_client(site: Site) -> None:
     script = "mkdir -p /www/cgi-bin; printf '#!/bin/sh\necho; echo $REMOTE_ADDR' >/www/cgi-bin/who; chmod +x /www/cgi-bin/who"
     for id_ in site.ids:

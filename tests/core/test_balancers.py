@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from ipaddress import IPv4Address
 from typing import Any
 
 import msgspec
@@ -11,6 +12,9 @@ import pytest
 
 from gureum.core import specs
 from gureum.core.references import references
+from gureum.core.targets import TargetBook
+from gureum.drivers.dns_records import Records
+from gureum.drivers.dns_wire import TYPES, name_to_wire
 from gureum.ports.checks import Outcome
 from tests.core.agent_parts import network
 from tests.core.balancer_parts import (
@@ -454,6 +458,43 @@ def test_names_leave_out_zones_without_enough_healthy_targets_and_none_when_all_
         await agent.until(lambda: answered() == {address_of("b")})
 
     told(story)
+
+
+@pytest.mark.parametrize(("own_zone", "dice", "sees_other"), [(100, 0.99, False), (85, 0.84, False), (85, 0.85, True)])
+def test_who_asks_in_a_zone_is_told_that_zones_own_address_while_it_is_healthy(
+    own_zone: int, dice: float, sees_other: bool
+) -> None:
+    """AWS: "DNS affinity" of network load balancers: of 100 or of 85 percent of the questions in the VPC."""
+    book, answers = TargetBook(), Records(dice=lambda: dice)
+    group = target_group(target(11), target(12, "b"), zones="ab", cross_zone=False, unhealthy_threshold=1).spec
+    book.put(TG, group)
+    named = msgspec.structs.replace(
+        names("a", "b", zonal=True).spec,
+        network="vpc-1",
+        ranges=(("a", "10.0.1.0/24"), ("b", "10.0.2.0/24"), ("c", "10.0.3.0/24")),
+        own_zone=own_zone,
+    )
+
+    def told_to(asker: str, view: str = "vpc-1", name: str = "lb.elb.amazonaws.com") -> set[str]:
+        answers.replace("lb", book.records(named), ())
+        (found,) = answers.find(view, name_to_wire(name), TYPES["A"], asker).answers
+        return {str(IPv4Address(value)) for value in found.rdatas}
+
+    def look(passed: bool, number: int, zone: str) -> None:
+        book.note(TG, f"i-{number}:80", f"lb-{zone}", Outcome(True) if passed else REFUSED, 0.0)
+
+    look(True, 11, "a")
+    look(True, 12, "b")
+    a, b = ({address_of(zone)} for zone in "ab")
+    assert (told_to("10.0.1.200"), told_to("10.0.2.9")) == ((a | b, a | b) if sees_other else (a, b))
+    assert told_to("10.0.3.9") == told_to("10.0.1.200", "vpc-2") == told_to("::1") == told_to("127.0.0.1", "") == a | b
+    assert told_to("10.0.2.9", name="a.lb.elb.amazonaws.com") == a, "a zone's own name"
+    look(False, 12, "b")
+    assert told_to("10.0.2.9") == a, "its own zone is not healthy"
+    look(False, 11, "a")
+    assert told_to("10.0.2.9") == a | b, "none is healthy"
+    answers.forget("lb")
+    assert not answers.hears_apart("vpc-1", "10.0.1.200")
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,6 @@ _NETWORK: dict[str, Attribute] = {
     "dns_record.client_routing_policy": Attribute(
         "any_availability_zone",
         one_of("any_availability_zone", "availability_zone_affinity", "partial_availability_zone_affinity"),
-        "its names are not told by the zone of who asks",
     ),
     "secondary_ips.auto_assigned.per_subnet": Attribute("0", number(0, 7), "a node has one address"),
 }

@@ -16,7 +16,7 @@ from typing import Literal
 
 import msgspec
 
-from gureum.aws.ec2.network_kinds import NetworkInterface
+from gureum.aws.ec2.network_kinds import NetworkInterface, Subnet
 from gureum.aws.elbv2 import attribute_tables as tables
 from gureum.aws.elbv2.arns import arn_of_group, arn_of_listener, label_of
 from gureum.aws.elbv2.attributes import attributes_of_balancer, attributes_of_group, crosses_zones
@@ -61,6 +61,8 @@ _PROXY_ATTRIBUTES = (
     "connection_logs.",
     "health_check_logs.",
 )
+_OWN_ZONE = {"availability_zone_affinity": 100, "partial_availability_zone_affinity": 85}
+"""AWS: of a hundred who ask, so many are told addresses of their own zone."""
 UDP_IDLE_S = 120
 """AWS: the idle timeout of UDP flows is 120 seconds."""
 
@@ -98,7 +100,8 @@ def lower_load_balancer(balancer: LoadBalancer, read: Reader) -> Iterable[Desire
         if balanced:
             yield Desired("Balancer", name, owner, _balancer(balancer, node, interface, balanced))
     if nodes:
-        yield Desired("BalancerNames", balancer.meta.name, owner, _names(balancer, nodes, bounds))
+        names = _by_zone(balancer, _names(balancer, nodes, bounds), read)
+        yield Desired("BalancerNames", balancer.meta.name, owner, names)
 
 
 def _bounds(balancer: LoadBalancer, read: Reader) -> list[Bound]:
@@ -298,3 +301,13 @@ def _names(
     if balancer.spec.type == "network":
         names += [(zonal_name(node.zone, dns_name), (i,)) for i, (node, _) in enumerate(nodes)]
     return specs.BalancerNames(names=tuple(names), nodes=named)
+
+
+def _by_zone(balancer: LoadBalancer, names: specs.BalancerNames, read: Reader) -> specs.BalancerNames:
+    """AWS: "DNS affinity" of network load balancers, for who asks in the VPC."""
+    own_zone = _OWN_ZONE.get(attributes_of_balancer(balancer).get("dns_record.client_routing_policy", ""), 0)
+    if not own_zone:
+        return names
+    subnets = read.by(Subnet, balancer.meta.scope, "vpc", balancer.spec.vpc)
+    ranges = tuple(sorted((subnet.spec.zone, subnet.spec.cidr) for subnet in subnets))
+    return msgspec.structs.replace(names, network=balancer.spec.vpc, ranges=ranges, own_zone=own_zone)

@@ -58,7 +58,7 @@ SHOWN = {
     ),
     "stickiness.enabled": _DURATION,
     "stickiness.type": _APPLICATION,
-    "stickiness.lb_cookie.duration_seconds": f"{REQUESTS}::test_an_expired_or_foreign_cookie_binds_nobody",
+    "stickiness.lb_cookie.duration_seconds": f"{REQUESTS}::test_an_expired_foreign_or_forged_cookie_binds_nobody",
     "stickiness.app_cookie.cookie_name": _APPLICATION,
     "stickiness.app_cookie.duration_seconds": "aws/elbv2/test_lowering.py::test_attributes_of_groups_reach_the_proxy",
     "target_group_health.dns_failover.minimum_healthy_targets.count": _NAMES,
@@ -69,6 +69,9 @@ SHOWN = {
     "slow_start.duration_seconds": f"{CLOUD}::test_a_new_target_starts_slowly",
     "deregistration_delay.connection_termination.enabled": (
         f"{AGENT}::test_flows_to_a_target_that_left_end_where_that_is_wished"
+    ),
+    "dns_record.client_routing_policy": (
+        f"{AGENT}::test_who_asks_in_a_zone_is_told_that_zones_own_address_while_it_is_healthy"
     ),
     "preserve_client_ip.enabled": "machine/test_balancers.py::test_client_address_is_preserved_or_the_balancers",
     "proxy_protocol_v2.enabled": "machine/test_proxies.py::test_proxy_protocol_v2_on_a_tcp_listener",
@@ -91,7 +94,6 @@ REFUSED = {
     "ipv6.deny_all_igw_traffic",
     "zonal_shift.config.enabled",
     "waf.fail_open.enabled",
-    "dns_record.client_routing_policy",
     "secondary_ips.auto_assigned.per_subnet",
     "load_balancing.algorithm.anomaly_mitigation",
     *(name for name in tables.KNOWN_OF_LISTENERS if "mtls" in name),

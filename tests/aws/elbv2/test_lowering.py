@@ -211,6 +211,20 @@ def test_names_lead_to_the_nodes(cloud):
     assert {(node.groups, node.zonal) for node in told.nodes} == {((short(group),), (short(group),))}
 
 
+@pytest.mark.parametrize(
+    ("policy", "own_zone"),
+    [("any_availability_zone", 0), ("availability_zone_affinity", 100), ("partial_availability_zone_affinity", 85)],
+)
+def test_the_client_routing_policy_says_how_many_are_told_their_own_zone(cloud, policy, own_zone):
+    """AWS: "DNS affinity": within the VPC, of a hundred questions 0, 100 or 85 are answered with the client's own zone."""
+    arn = cloud.network(Scheme="internal")["LoadBalancerArn"]
+    wished = [{"Key": "dns_record.client_routing_policy", "Value": policy}]
+    cloud("ModifyLoadBalancerAttributes", LoadBalancerArn=arn, Attributes=wished)
+    told = only(cloud.wished("BalancerNames"))
+    zones = tuple((f"us-east-1{zone}", f"10.0.{number}.0/24") for number, zone in enumerate("abc", 1))
+    assert (told.own_zone, told.network, told.ranges) == (own_zone, *((cloud.vpc, zones) if own_zone else ("", ())))
+
+
 def test_an_internal_network_load_balancer_has_zonal_names_and_private_addresses(cloud):
     balancer = cloud.network(Scheme="internal")
     told = only(cloud.wished("BalancerNames"))
