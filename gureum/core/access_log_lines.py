@@ -88,13 +88,16 @@ class RequestLines:
             if len(self._pieces) >= _MOST_PIECES:
                 self._pieces.clear()
             pieces = self._pieces[id(like)] = _pieces(like)
-        if not _is_plain(f"{request}{agent}{trace}{client}"):
+        if not one.plain and not _is_plain(f"{request}{agent}{trace}{client}"):
             request, agent, trace, client = map(_escaped, (request, agent, trace, client))
         _, kind, course, parties, outcome, more = pieces
+        time_us, created_us = one.time_us, one.created_us
+        time = _time(time_us)
+        created = time if created_us == time_us else _time(created_us)
         return (
-            f"{kind} {_time(one.time_us)} {self._label} {client or '-'} {course} {one.received_bytes} {one.sent_bytes} "
+            f"{kind} {time} {self._label} {client or '-'} {course} {one.received_bytes} {one.sent_bytes} "
             f'"{request or "-"}" "{agent or "-"}" '
-            f'{parties} "{trace or "-"}" {outcome} {_time(one.created_us)} {more} {_connection(like.proxy, one.client)} {_UNBUILT}\n'
+            f'{parties} "{trace or "-"}" {outcome} {created} {more} {_connection(like.proxy, one.client)} {_UNBUILT}\n'
         )
 
 
@@ -116,7 +119,7 @@ def request_line(record: Record, label: str) -> str:
     """One request that is told alone."""
     r = record
     time_us, created_us = _micros(r.time), _micros(r.created or r.time)
-    own = (r.client, r.received_bytes, r.sent_bytes, r.request, r.user_agent, r.trace_id)
+    own = (r.client, str(r.received_bytes), str(r.sent_bytes), r.request, r.user_agent, r.trace_id)
     return RequestLines(label).line(Request(r, time_us, created_us, *own))
 
 
@@ -234,18 +237,17 @@ def _connection(proxy: str, client: str) -> str:
     return f"TID_{hashlib.blake2s(f'{proxy} {client}'.encode(), digest_size=8).hexdigest()}"
 
 
-def _micros(seconds: float) -> int:
-    return round(seconds * 1_000_000)
+def _micros(seconds: float) -> str:
+    return f"{round(seconds * 1_000_000):07d}"
 
 
-def _time(micros: int) -> str:
-    second, rest = divmod(micros, 1_000_000)
-    return f"{_second(second)}.{rest:06d}Z"
+def _time(micros: str) -> str:
+    return f"{_second(micros[:-6])}.{micros[-6:]}Z"
 
 
 @functools.lru_cache(maxsize=64)
-def _second(seconds: int) -> str:
-    return f"{dt.datetime.fromtimestamp(seconds, dt.UTC):%Y-%m-%dT%H:%M:%S}"
+def _second(seconds: str) -> str:
+    return f"{dt.datetime.fromtimestamp(int(seconds), dt.UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 def _seconds(value: float) -> str:

@@ -354,16 +354,14 @@ class HaproxyProxies:
                 self._died.put_nowait(path.name)
 
     def _take(self, known: RunningProxy, lines: list[bytes]) -> None:
-        known.tls_errors += sum(haproxy_logs.is_tls_failure(line) for line in lines)
+        known.tls_errors += sum(map(haproxy_logs.is_tls_failure, lines))
         if self._tally_sinks and (counted := haproxy_tallies.tallies(lines, known.reading)):
             for tally_sink in tuple(self._tally_sinks):
                 tally_sink(counted)
         sinks = [sink for sink, wants in self._sinks if wants(known.state.spec)]
-        if sinks:
-            found = (haproxy_logs.parse(line, known.reading) for line in lines)
-            if records := [record for record in found if record is not None]:
-                for sink in sinks:
-                    sink(records)
+        if sinks and (records := list(haproxy_logs.parsed(lines, known.reading))):
+            for sink in sinks:
+                sink(records)
 
 
 def _joined(sinks: list[_One], sink: _One) -> Callable[[], None]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
-import functools
 import hashlib
 import re
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import msgspec
@@ -22,7 +22,8 @@ from gureum.drivers.haproxy_log_format import (
 )
 from gureum.ports.proxies import Certificate, Group, Listener, ProxySpec, Record, Request
 
-_MOST_HEADS, _MOST_ALIKE = 4096, 4096
+_MOST_HEADS, _MOST_ALIKE, _MOST_SENDERS = 4096, 4096, 512
+_DATE_DIGITS, _ACTIVE_DIGITS = 16, 10  # of microseconds until the year 2286; of milliseconds, HAProxy's longest time
 _LONGEST_ALIKE = 512
 """Bytes that are remembered of what may hold a client's words."""
 _ORIGIN = re.compile(r"^https?://[^/]*")
@@ -56,22 +57,32 @@ class Head(msgspec.Struct, frozen=True):
 
 
 class Alike(NamedTuple):
-    """What a head and a line's end say. `url`: where it was too long for the request's line, or "-". `rooted`: its trace begins with its own id."""
+    """What a head and a line's end say. `rooted`: its trace begins with its own id. `usual`: its URL stands in the request's line. `senders`: of its
+    listener."""
 
     like: Record
-    url: str
     rooted: bool
+    usual: bool
+    senders: dict[str, Sender]
+
+
+class Sender(NamedTuple):
+    """What `CAPTURES` say of a request: clients send the same again and again. `origin`: scheme, host and port."""
+
+    agent: str
+    origin: str
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """What the lines of one proxy are read with. `heads`, `alike`: those that were read already."""
+    """What the lines of one proxy are read with. `heads`, `alike`, `senders` (by listener): those that were read already."""
 
     name: str
     places: dict[str, Place]
     groups: dict[str, Group]
     certificate_arns: dict[str, str]
     heads: dict[bytes, Head] = {}
-    alike: dict[tuple[bytes, str], Alike] = {}
+    alike: dict[tuple[str, str], Alike] = {}
+    senders: dict[str, dict[str, Sender]] = {}
 
 
 def reading(spec: ProxySpec) -> Reading:
@@ -100,16 +111,26 @@ def fingerprint(certificate: Certificate) -> str:
 
 def parse(line: bytes, known: Reading) -> Record | Request | None:
     """None for a line that is none of ours (a failed handshake's too, see `is_tls_failure`)."""
-    try:
-        if line.startswith(b"H "):
-            return _http(line, known)
-        fields = ["" if field == "-" else field for field in line.decode("utf-8", "replace").rstrip("\n").split("\t")]
-        if fields[0] == "E" and len(fields) == len(FAILED_FIELDS):
-            return _no_request(fields, known)
-        if fields[0] == "T" and len(fields) == len(TCP_FIELDS):
-            return _tcp(fields, known)
-    except (ValueError, msgspec.DecodeError):
-        return None
+    return next(parsed((line,), known), None)
+
+
+def parsed(lines: Iterable[bytes], known: Reading) -> Iterator[Record | Request]:
+    """Of what is none of ours there is nothing."""
+    for line in lines:
+        try:
+            found = _http(line, known) if line.startswith(b"H ") else _other(line, known)
+        except (ValueError, msgspec.DecodeError):
+            continue
+        if found is not None:
+            yield found
+
+
+def _other(line: bytes, known: Reading) -> Record | None:
+    fields = ["" if field == "-" else field for field in line.decode("utf-8", "replace").rstrip("\n").split("\t")]
+    if fields[0] == "E" and len(fields) == len(FAILED_FIELDS):
+        return _no_request(fields, known)
+    if fields[0] == "T" and len(fields) == len(TCP_FIELDS):
+        return _tcp(fields, known)
     return None
 
 
@@ -175,33 +196,54 @@ def _number(field: str) -> int:
 
 def _http(line: bytes, known: Reading) -> Request:
     """Runs once per request, on the cores that serve requests: what is alike in many is read once. ValueError for what is no line of ours."""
-    head, _, rest = line.partition(b"\t")
-    client, up, down, date, active, unique, asked, captured, same = (
-        rest.decode("utf-8", "replace").rstrip("\n").split("\t", len(OWN_FIELDS))
-    )
+    text = line.decode("utf-8", "replace")
+    head, client, up, down, date, active, unique, asked, captured, same = text.split("\t", 1 + len(OWN_FIELDS))
     alike = known.alike.get((head, same)) or _alike(head, same, known)
-    like = alike.like
-    agent, host = _captured(captured)
-    time = int(date)
+    like, rooted, usual, senders = alike
+    agent, origin = senders.get(captured) or _sender(captured, head, senders, known)
+    method, _, uri = asked.partition(" ")
+    # All that a client may have written is escaped by one of both.
+    plain = usual and uri[:1] == "/" and "#" not in text and "\\" not in text and '"' not in text and text.isascii()
+    if len(date) != _DATE_DIGITS or len(active) > _ACTIVE_DIGITS or not f"{date}{up}{down}".isdigit():
+        raise ValueError("a number is missing")
     return Request(
         like,
-        time,
-        time - int(active) * 1000 if active[0] != "-" else time,
+        date,
+        date if active == "0" or active[:1] == "-" else str(int(date) - int(active) * 1000),
         client,
-        int(up),
-        int(down),
-        _request(asked, read_head(head, known).place, host, alike.url),
+        up,
+        down,
+        f"{method} {origin}{uri}" if plain else _request(asked, origin, _long_url(same)),
         agent,
-        f"Root={unique}" if alike.rooted else like.trace_id,
+        f"Root={unique}" if rooted else like.trace_id,
+        plain,
     )
 
 
-def _alike(text: bytes, same: str, known: Reading) -> Alike:
-    f = same.split("\t")
+def _sender(captured: str, head: str, senders: dict[str, Sender], known: Reading) -> Sender:
+    agent, host = map(_unescaped, captured[1:-1].split("|"))
+    host = host.partition(":")[0]
+    if len(senders) >= _MOST_SENDERS:
+        senders.clear()
+    found = senders[captured] = Sender(agent, _origin(read_head(head.encode(), known).place, host))
+    return found
+
+
+def _origin(place: Place | None, host: str) -> str:
+    scheme, port = (place.scheme, place.port) if place is not None else ("http", "0")
+    return f"{scheme}://{host}:{port}"
+
+
+def _long_url(same: str) -> str:
+    return same.split("\t", len(SAME_FIELDS))[len(SAME_FIELDS) - 1].rstrip("\n")
+
+
+def _alike(text: str, same: str, known: Reading) -> Alike:
+    f = same.rstrip("\n").split("\t")
     # The second: of a worker that goes on from an earlier version, which tells no handshake.
     if len(f) - len(SAME_FIELDS) not in (0, len(TLS_FIELDS), len(HTTPS_FIELDS)):
         raise ValueError("fields are missing")
-    head = read_head(text, known)
+    head = read_head(text.encode(), known)
     server, target, received, rule, trace, location, url = f[: len(SAME_FIELDS)]
     cipher = protocol = name = certificate = handshake = ""
     if len(f) > len(SAME_FIELDS):
@@ -240,7 +282,8 @@ def _alike(text: bytes, same: str, known: Reading) -> Alike:
         classification_reason=head.reason,
         handshake_s=max(_seconds(handshake), 0.0),
     )
-    found = Alike(like, url, trace == "-" and bool(head.actions))
+    senders = known.senders.setdefault(head.place.port if head.place is not None else "", {})
+    found = Alike(like, trace == "-" and bool(head.actions), url == "-", senders)
     if len(same) <= _LONGEST_ALIKE:
         if len(known.alike) >= _MOST_ALIKE:
             known.alike.clear()
@@ -250,13 +293,6 @@ def _alike(text: bytes, same: str, known: Reading) -> Alike:
 
 OWN_ANSWER = "LH"
 """How a request ended (HAProxy's termination state) whose target had answered, and got replaced by a page of ours."""
-
-
-@functools.lru_cache(maxsize=512)
-def _captured(field: str) -> tuple[str, str]:
-    """`CAPTURES` of a request: clients send the same again and again."""
-    agent, host = field[1:-1].split("|")
-    return _unescaped(agent), _unescaped(host).partition(":")[0]
 
 
 def _given(field: str) -> str:
@@ -292,7 +328,7 @@ def _no_request(f: list[str], known: Reading) -> Record | None:
         target_status=0,
         received_bytes=0,
         sent_bytes=_number(f[7]),
-        request=_request("", place, ""),
+        request=_request("", _origin(place, ""), ""),
         user_agent="",
         tls_cipher="",
         tls_protocol="",
@@ -318,11 +354,10 @@ def _outcome(status: int, ended: str, answered: bool) -> int:
     return max(status, 0)
 
 
-def _request(line: str, place: Place | None, host: str, long: str = "-") -> str:
+def _request(line: str, origin: str, long: str = "-") -> str:
     """AWS: method, protocol://host:port/uri, version; dashes where the request could not be read."""
-    scheme, port = (place.scheme, place.port) if place is not None else ("http", "0")
     if line == "<BADREQ>" or not line:
-        return f"- {scheme}://{host}:{port}- -"
+        return f"- {origin}- -"
     method, _, rest = line.partition(" ")
     if long != "-":
         rest = _text(long)
@@ -330,7 +365,7 @@ def _request(line: str, place: Place | None, host: str, long: str = "-") -> str:
         rest = _ESCAPED.sub(lambda found: f"%{found[1]}", rest)
     if rest[:1] != "/":
         rest = _ORIGIN.sub("", rest)
-    return f"{method} {scheme}://{host}:{port}{rest}"
+    return f"{method} {origin}{rest}"
 
 
 def _tcp(f: list[str], known: Reading) -> Record | None:

@@ -166,19 +166,21 @@ class Record(msgspec.Struct, frozen=True):
     extra: dict[str, str] = {}
 
 
-class Request(msgspec.Struct, frozen=True):
+class Request(msgspec.Struct, frozen=True, gc=False):
     """A request, as what it has in common with others (`like`: one object for all of them; of the fields that stand here too it says nothing) and
-    what is its own. Times in microseconds; other fields as in `Record`."""
+    what is its own, as in `Record`. Times (microseconds since 1970) and sizes are decimal digits, as they came and as most of them are written.
+    `plain`: what stands here is known to be printable ASCII without quotes and backslashes."""
 
     like: Record
-    time_us: int
-    created_us: int
+    time_us: str
+    created_us: str
     client: str
-    received_bytes: int
-    sent_bytes: int
+    received_bytes: str
+    sent_bytes: str
     request: str
     user_agent: str
     trace_id: str
+    plain: bool = False
 
 
 def record_of(one: Record | Request) -> Record:
@@ -186,11 +188,11 @@ def record_of(one: Record | Request) -> Record:
         return one
     return msgspec.structs.replace(
         one.like,
-        time=one.time_us / 1_000_000,
-        created=one.created_us / 1_000_000,
+        time=int(one.time_us) / 1_000_000,
+        created=int(one.created_us) / 1_000_000,
         client=one.client,
-        received_bytes=one.received_bytes,
-        sent_bytes=one.sent_bytes,
+        received_bytes=int(one.received_bytes),
+        sent_bytes=int(one.sent_bytes),
         request=one.request,
         user_agent=one.user_agent,
         trace_id=one.trace_id,
