@@ -15,7 +15,8 @@ and wrk with 64 kept-alive connections. Proxies take turns, so that what else th
     ALB, 100 rules  the same with a hundred rules of two conditions before the one that matches
 
 "CPU" is what the proxy's own process used for a request, which others on the cores change less than its rate; "reader", what it took us to read its
-lines (and to write them, where there is a log).
+lines (and to write them, where there is a log); "wrk" and "targets", what client and servers used. All in µs a request: on two cores that do nothing
+else, their sum is what a request takes.
     Traefik, Caddy  with their access logs (a file, Traefik's buffered); where .venv-bench has them (requirements-bench.lock)
 """
 
@@ -26,6 +27,7 @@ import asyncio
 import contextlib
 import os
 import re
+import resource
 import signal
 import socket
 import statistics
@@ -221,10 +223,11 @@ async def throughput(
     host: ProxyHost,
     proxies: HaproxyProxies,
     peers: dict[str, tuple[int, int]],
+    targets: int,
     seconds: float,
     rounds: int,
 ) -> None:
-    """`peers`: port and process by name."""
+    """`peers`: port and process by name. `targets`: their process."""
     await proxies.ensure(spec(host, listener(80), listener(81, 100)))
     logging = {"access_logs.s3.enabled": "true"}
     logged = msgspec.structs.replace(spec(host, listener(82), listener(83, 100), attributes=logging), name="node-2")
@@ -258,19 +261,22 @@ async def throughput(
     for turn in range(rounds):
         for name in list(asks) if turn % 2 == 0 else reversed(asks):
             address, port, pid = asks[name]
-            before, read = cpu_s(pid), time.thread_time()
+            before = cpu_s(pid), time.thread_time(), client_s(), cpu_s(targets)
             rate, p99 = await asyncio.to_thread(wrk, host, address, port, seconds)
-            used = cpu_s(pid) - before, time.thread_time() - read
+            after = cpu_s(pid), time.thread_time(), client_s(), cpu_s(targets)
+            used = [now - then for now, then in zip(after, before, strict=True)]
             seen[name].append((rate, p99, *(one / (rate * seconds) * 1e6 for one in used)))
     for stop in stops:
         stop()
-    print(f"\n{'':16} requests/s   p99 ms   CPU µs   reader   of direct   of by hand   of equal   CPU of equal")
+    print(
+        f"\n{'':16} requests/s   p99 ms   CPU µs   reader   wrk  targets    of direct   of by hand   of equal   CPU of equal"
+    )
     for name, figures in seen.items():
         rates = [ratio(figures, seen[other], 0) for other in ("direct", "by hand", "by hand, equal")]
-        rate, p99, cpu, reader = (statistics.median(column) for column in zip(*figures, strict=True))
+        rate, p99, cpu, reader, client, target = (statistics.median(column) for column in zip(*figures, strict=True))
         cost = ratio(figures, seen["by hand, equal"], 2)
         shares = f"{rates[0]:11.2f} {rates[1]:12.2f} {rates[2]:10.2f} {cost:14.2f}"
-        print(f"{name:16} {rate:10.0f} {p99:8.2f} {cpu:8.1f} {reader:8.1f} {shares}")
+        print(f"{name:16} {rate:10.0f} {p99:8.2f} {cpu:8.1f} {reader:8.1f} {client:5.1f} {target:8.1f} {shares}")
     print(f"requests counted: {sum(one.requests for one in sums.take())}, lines written: {written}")
 
 
@@ -286,6 +292,12 @@ def cpu_s(pid: int) -> float:
     """Of all threads of a process; 0 of none."""
     found = Path(f"/proc/{pid}/task").glob("*/schedstat") if pid else ()
     return sum(int(path.read_text().split()[0]) for path in found) / 1e9
+
+
+def client_s() -> float:
+    """CPU of clients that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _worker(host: ProxyHost, name: str) -> int:
@@ -370,7 +382,7 @@ def main() -> int:
         contextlib.ExitStack() as stack,
     ):
         folder = Path(temporary)
-        stack.enter_context(haproxy(host, folder, "targets", backend_config()))
+        targets = stack.enter_context(haproxy(host, folder, "targets", backend_config()))
         stack.enter_context(drained(folder / "log"))
         (folder / "rules").write_text("/service-1/ b\n")
         equal = hand_config(8002, str(folder / "log"), str(folder / "rules"))
@@ -387,7 +399,7 @@ def main() -> int:
         async def story() -> None:
             proxies = host.driver()
             try:
-                await throughput(host, proxies, peers, min(arguments.seconds, 10), min(arguments.rounds, 20))
+                await throughput(host, proxies, peers, targets, min(arguments.seconds, 10), min(arguments.rounds, 20))
                 await changes(host, proxies)
             finally:
                 await proxies.close()
