@@ -7,6 +7,7 @@ import asyncio
 import base64
 import hmac
 import os
+import random
 import re
 import socket
 import ssl
@@ -139,6 +140,60 @@ def test_conditions_of_a_rule_are_anded_and_the_lowest_priority_number_wins(host
 
     looked = lambda: sorted(record.priority for record in host.records) == [5, 10, 20]  # noqa: E731
     assert serve(host, host.spec(listener), talk, looked) == [b"five", b"ten", b"twenty"]
+
+
+PATTERNS = ("/", "/a", "/a*", "/a/*", "/a/b", "/a/b*", "/A*", "*", "*b", "/?", "/a/?", "/*/b", "/b*")
+NAMES = ("a.test", "A.Test", "b.test", "*.test", "?.test", "b*")
+
+
+def _fits(pattern: str, text: str) -> bool:
+    """AWS: `*` is any run of characters, `?` exactly one."""
+    return re.fullmatch("".join({"*": ".*", "?": "."}.get(one, re.escape(one)) for one in pattern), text) is not None
+
+
+def test_rules_found_by_maps_and_rules_that_are_lines_hold_in_one_order(host: ProxyHost) -> None:
+    """Against the plain reading of the documents: the first rule by priority all of whose conditions have a value that fits; hosts whatever their
+    letters' case, paths by it."""
+    chance = random.Random(124)
+    listeners, wished = [], {}
+    asked = [
+        (name, path)
+        for name in ("a.test", "B.TEST", "c.test", "other")
+        for path in ("/", "/a", "/a/b", "/a/bc", "/A", "/b")
+    ]
+    for port in range(80, 85):
+        rules = []
+        for priority in chance.sample(range(1, 1000), 12):
+            names = tuple(chance.sample(NAMES, chance.randint(0, 2)))
+            paths = tuple(chance.sample(PATTERNS, chance.randint(0 if names else 1, 2)))
+            some = [condition("host-header", *names)] * bool(names) + [condition("path-pattern", *paths)] * bool(paths)
+            if chance.random() < 0.2:
+                some.append(condition("http-request-method", "GET"))
+            rules.append(Rule(priority, fixed(str(priority)), tuple(some)))
+        rules.sort(key=lambda rule: rule.priority)
+        listeners.append(http_listener(*rules, port=port, default=fixed("default")))
+        for name, path in asked:
+            sent = {"host-header": name.lower(), "path-pattern": path, "http-request-method": "GET"}
+            wished[port, name, path] = next(
+                (
+                    str(rule.priority)
+                    for rule in rules
+                    if all(
+                        any(
+                            _fits(value.lower() if one.field == "host-header" else value, sent[one.field])
+                            for value in one.values
+                        )
+                        for one in rule.conditions
+                    )
+                ),
+                "default",
+            )
+    assert len(set(wished.values())) > 20, "many rules are asked for"
+
+    def talk() -> dict[tuple[int, str, str], str]:
+        return {(port, name, path): host.get(path, port=port, host=name).body.decode() for port, name, path in wished}
+
+    assert serve(host, host.spec(*listeners), talk) == wished
 
 
 def test_any_of_repeated_headers_may_match(host: ProxyHost) -> None:
