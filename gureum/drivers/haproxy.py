@@ -355,13 +355,17 @@ class HaproxyProxies:
 
     def _take(self, known: RunningProxy, lines: list[bytes]) -> None:
         known.tls_errors += sum(map(haproxy_logs.is_tls_failure, lines))
-        if self._tally_sinks and (counted := haproxy_tallies.tallies(lines, known.reading)):
+        sinks = [sink for sink, wants in self._sinks if wants(known.state.spec)]
+        told = list(haproxy_logs.parsed(lines, known.reading)) if sinks else []
+        if self._tally_sinks:
+            # A worker of an earlier version tells less, which may be counted though it cannot be parsed.
+            whole = len(told) == len(lines)
+            counted = haproxy_tallies.tallies_of(told) if whole else haproxy_tallies.tallies(lines, known.reading)
             for tally_sink in tuple(self._tally_sinks):
                 tally_sink(counted)
-        sinks = [sink for sink, wants in self._sinks if wants(known.state.spec)]
-        if sinks and (records := list(haproxy_logs.parsed(lines, known.reading))):
+        if told:
             for sink in sinks:
-                sink(records)
+                sink(told)
 
 
 def _joined(sinks: list[_One], sink: _One) -> Callable[[], None]:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import msgspec
+
 from gureum.drivers.haproxy_logs import Reading, parse, read_head
-from gureum.ports.proxies import Tally, record_of, tally_of
+from gureum.ports.proxies import Record, Request, Tally, record_of, tally_of
 
 
 def tallies(lines: Iterable[bytes], known: Reading) -> list[Tally]:
@@ -32,6 +34,30 @@ def tallies(lines: Iterable[bytes], known: Reading) -> list[Tally]:
             if record is not None:
                 others.append(tally_of(record_of(record)))
     return [*(_tally(known, *one) for one in counted.items()), *others]
+
+
+def tallies_of(told: Iterable[Record | Request]) -> list[Tally]:
+    """The same of what was parsed already and is kept meanwhile: counted by what requests have in common."""
+    alike: dict[int, list[Request]] = {}  # each holds what its key is the identity of
+    others: list[Tally] = []
+    for one in told:
+        if not isinstance(one, Request):
+            others.append(tally_of(one))
+        elif found := alike.get(id(one.like)):
+            found.append(one)
+        else:
+            alike[id(one.like)] = [one]
+    return [*map(_tally_of, alike.values()), *others]
+
+
+def _tally_of(some: list[Request]) -> Tally:
+    return msgspec.structs.replace(
+        tally_of(some[0].like),
+        count=len(some),
+        received_bytes=sum([int(one.received_bytes) for one in some]),
+        sent_bytes=sum([int(one.sent_bytes) for one in some]),
+        clients={one.client for one in some},
+    )
 
 
 def _tally(known: Reading, text: bytes, seen: tuple[list[int], list[int], set[str]]) -> Tally:

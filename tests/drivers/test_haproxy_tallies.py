@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from gureum.drivers.haproxy_logs import parse, reading
-from gureum.drivers.haproxy_tallies import tallies
+from gureum.drivers.haproxy_logs import parse, parsed, reading
+from gureum.drivers.haproxy_tallies import tallies, tallies_of
 from gureum.ports.proxies import Forward, Group, Listener, ProxySpec, Request, Rule, Tally, record_of, tally_of
 
 FORWARD = (Rule(0, Forward((("tg-a", 1),))),)
@@ -95,9 +95,11 @@ def test_lines_are_counted_as_their_records_would_be() -> None:
     assert {record.kind for record in records} == {"http", "ws", "https", "h2", "grpcs", "wss"}
     assert {record.elb_status for record in records} >= {200, 101, 301, 400, 404, 460, 502, 503, 504}
     assert summed(tallies(lines, KNOWN)) == summed(map(tally_of, records))
+    assert summed(tallies_of(parsed(lines, KNOWN))) == summed(map(tally_of, records))
 
 
 def test_a_head_is_counted_once_however_many_have_it() -> None:
     (found,) = tallies([line(HEADS[0], 4000 + n % 2, 10, 20) for n in range(100)], KNOWN)
     assert (found.count, found.received_bytes, found.sent_bytes) == (100, 1000, 2000)
     assert found.clients == {"10.9.0.1:4000", "10.9.0.1:4001"}
+    assert tallies_of(list(parsed([line(HEADS[0], 4000 + n % 2, 10, 20) for n in range(100)], KNOWN))) == [found]
