@@ -223,9 +223,12 @@ def _http(line: bytes, known: Reading) -> Request:
 def _sender(captured: str, head: str, senders: dict[str, Sender], known: Reading) -> Sender:
     agent, host = map(_unescaped, captured[1:-1].split("|"))
     host = host.partition(":")[0]
-    if len(senders) >= _MOST_SENDERS:
-        senders.clear()
-    found = senders[captured] = Sender(agent, _origin(read_head(head.encode(), known).place, host))
+    found = Sender(agent, _origin(read_head(head.encode(), known).place, host))
+    if len(captured) <= _LONGEST_ALIKE:
+        if sum(map(len, known.senders.values())) >= _MOST_SENDERS:
+            for one in known.senders.values():
+                one.clear()
+        senders[captured] = found
     return found
 
 

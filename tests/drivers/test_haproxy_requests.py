@@ -65,6 +65,15 @@ def test_unusual_requests_are_read_with_what_was_escaped(
         assert (found.request, found.user_agent, found.trace_id, found.plain) == (request_line, agent, trace, False)
 
 
+def test_clients_cannot_fill_our_memory_with_their_words() -> None:
+    for number in range(2000):
+        read(line(captured=f"{{agent-{number}|a.example.com}}"))
+    read(line(captured=f"{{{'x' * 1000}|a.example.com}}"))
+    kept = [captured for senders in KNOWN.senders.values() for captured in senders]
+    assert 0 < len(kept) <= 512
+    assert max(map(len, kept)) < 512
+
+
 @given(SENT, SENT, SENT, SENT)
 def test_what_is_called_plain_cannot_end_a_quoted_word(asked: str, agent: str, host: str, trace: str) -> None:
     for found in parsed([line(f"GET /{asked} HTTP/1.1", f"{{{agent}|{host}}}", trace=trace or "-")], KNOWN):
