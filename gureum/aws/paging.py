@@ -37,19 +37,21 @@ def page(
         )
     token = params.get(token_name)
     if token:
-        after = _decode(token)
+        after = decode_token(token)
         ordered = [item for item in ordered if key(item) > after]
     size = limit or default
     if size is None or len(ordered) <= size:
         return ordered, None
-    return ordered[:size], _encode(key(ordered[size - 1]))
+    return ordered[:size], encode_token(key(ordered[size - 1]))
 
 
-def _encode(key: str) -> str:
+def encode_token(key: str) -> str:
+    """The token of what comes behind `key`."""
     return base64.urlsafe_b64encode(b"1:" + key.encode()).decode()
 
 
-def _decode(token: str) -> str:
+def decode_token(token: str) -> str:
+    """The key in a token. EC2, CloudWatch: InvalidParameterValue."""
     try:
         raw = base64.urlsafe_b64decode(token.encode()).decode()
     except (binascii.Error, UnicodeError, ValueError):

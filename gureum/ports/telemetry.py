@@ -62,11 +62,30 @@ class Bucket(msgspec.Struct, frozen=True):
     unit: str = "None"
 
 
-class SeriesInfo(msgspec.Struct, frozen=True):
-    """`last_ms`: the newest datum's time."""
+class SeriesQuery(msgspec.Struct, frozen=True):
+    """Series of a namespace, of a name ("": of any) and with all of these dimensions, others beside them or not; value None: of any value. Those
+    with data at or after `since_ms`, behind `after` in the order of namespace, name and dimensions, `limit` of them (0: all)."""
 
-    series: Series
-    last_ms: int
+    namespace: str = ""
+    name: str = ""
+    dimensions: tuple[tuple[str, str | None], ...] = ()
+    since_ms: int = 0
+    after: Series | None = None
+    limit: int = 0
+
+    def names(self, series: Series) -> bool:
+        """Whether it has these names and dimensions."""
+        if self.namespace not in ("", series.namespace) or self.name not in ("", series.name):
+            return False
+        return not self.dimensions or all(
+            (name, value) in series.dimensions
+            if value is not None
+            else any(name == one for one, _ in series.dimensions)
+            for name, value in self.dimensions
+        )
+
+
+ALL_SERIES = SeriesQuery()
 
 
 class LogEvent(msgspec.Struct, frozen=True, gc=False):
@@ -117,8 +136,8 @@ class Metrics(Protocol):
         second for 3 hours, by minute for 15 days, by 5 minutes for 63 days, by hour for 455 days; a shorter period than is kept finds what is
         there at those times."""
 
-    async def series(self, scope: str, *, namespace: str = "", name: str = "", since_ms: int = 0) -> list[SeriesInfo]:
-        """Those with data at or after `since_ms`, in no order."""
+    async def series(self, scope: str, query: SeriesQuery = ALL_SERIES) -> list[Series]:
+        """Those of the query, in its order."""
 
     async def close(self) -> None: ...
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Sequence
-from itertools import chain
+from itertools import chain, islice
 
-from gureum.ports.telemetry import Bucket, Datum, Series, SeriesInfo, TelemetryBroken
+from gureum.ports.telemetry import ALL_SERIES, Bucket, Datum, Series, SeriesQuery, TelemetryBroken
 from gureum.telemetry.archive import Archive
 from gureum.telemetry.buckets import Point, collect, stored_ms, weights_of
 from gureum.telemetry.catalog import SeriesRow
@@ -20,6 +20,7 @@ from gureum.telemetry.generations import Generations, Limits
 from gureum.telemetry.hot_metrics import MetricsChunk
 from gureum.telemetry.jobs import Points, ReadMetrics, Sealed, SealMetrics
 from gureum.telemetry.metric_upkeep import tend_metrics
+from gureum.telemetry.series_index import SeriesIndex
 from gureum.telemetry.wal import decoded, open_wal
 
 KEEP_ROWS = 500_000
@@ -35,6 +36,7 @@ class DiskMetrics:
         self._rows: dict[int, SeriesRow] = {one.id: one for one in archive.catalog.series}
         self._numbers: dict[str, dict[Series, int]] = {}
         self._scopes: dict[str, dict[Series, list[int]]] = {}
+        self._indexes: dict[str, SeriesIndex] = {}
         self._floor = {one.id: one.last_ms for one in archive.catalog.series}
         self._undeclared: dict[int, SeriesRow] = {}
         self._sealed: list[MetricsChunk] = []
@@ -77,14 +79,12 @@ class DiskMetrics:
         cold = [self._cold(row) for row in answer.points] if answer is not None else []
         return collect(chain(cold, *hot), period_ms, distribution=distribution)
 
-    async def series(self, scope: str, *, namespace: str = "", name: str = "", since_ms: int = 0) -> list[SeriesInfo]:
-        found = []
-        for series, numbers in self._scopes.get(scope, {}).items():
-            if namespace in ("", series.namespace) and name in ("", series.name):
-                last = max(map(self._last_ms, numbers))
-                if last >= since_ms and last != NEVER:
-                    found.append(SeriesInfo(series, last))
-        return found
+    async def series(self, scope: str, query: SeriesQuery = ALL_SERIES) -> list[Series]:
+        index, numbers = self._indexes.get(scope), self._scopes.get(scope, {})
+        if index is None:
+            return []
+        active = (one for one in index.find(query) if self._has_since(numbers[one], query.since_ms))
+        return list(islice(active, query.limit or None))
 
     async def flush(self) -> None:
         """All into files, then the upkeep of files: for tests and tools; otherwise it happens by itself."""
@@ -138,7 +138,10 @@ class DiskMetrics:
         series = Series(row.scope, row.namespace, row.name, row.dimensions)
         self._rows[row.id] = row
         self._numbers.setdefault(row.unit, {})[series] = row.id
-        self._scopes.setdefault(row.scope, {}).setdefault(series, []).append(row.id)
+        numbers = self._scopes.setdefault(row.scope, {}).setdefault(series, [])
+        if not numbers:
+            self._indexes.setdefault(row.scope, SeriesIndex()).add(series)
+        numbers.append(row.id)
 
     def _show(self, frame: MetricsFrame) -> None:
         self._generations.active.extend(frame)
@@ -175,11 +178,12 @@ class DiskMetrics:
             if one.signal == "metrics" and one.max_ms >= start_ms and one.min_ms < end_ms
         )
 
-    def _last_ms(self, number: int) -> int:
-        last = self._rows[number].last_ms or NEVER
-        for chunk in (*self._sealed, *self._generations.chunks):
-            last = max(last, chunk.last_ms(number) or NEVER)
-        return last
+    def _has_since(self, numbers: Sequence[int], since_ms: int) -> bool:
+        """Whether one of them has data at or after this time. The newest chunks are asked first: most series are written all the time."""
+        if any((self._rows[one].last_ms or NEVER) >= since_ms for one in numbers):
+            return True
+        chunks = (*self._sealed, *self._generations.chunks)
+        return any((chunk.last_ms(one) or NEVER) >= since_ms for chunk in reversed(chunks) for one in numbers)
 
     async def _seal(self, chunk: MetricsChunk, then: Callable[[], None]) -> None:
         numbers = chunk.series

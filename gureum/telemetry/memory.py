@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Sequence
 
 import msgspec
 
 from gureum.ports.clock import Clock
-from gureum.ports.telemetry import Bucket, Datum, LogEvent, LogPage, Series, SeriesInfo, StreamInfo
+from gureum.ports.telemetry import ALL_SERIES, Bucket, Datum, LogEvent, LogPage, Series, SeriesQuery, StreamInfo
 from gureum.telemetry.buckets import Point, collect, point_of
 from gureum.telemetry.pages import EVENT_OVERHEAD_BYTES, Page, Span, has_all, require_events, span_of
 from gureum.telemetry.places import Position
@@ -40,15 +40,15 @@ class MemoryMetrics:
         found = points[bisect_left(points, start_ms, key=_time_of) : bisect_left(points, end_ms, key=_time_of)]
         return collect((one for one in found if unit in ("", one.unit)), period_ms, distribution=distribution)
 
-    async def series(self, scope: str, *, namespace: str = "", name: str = "", since_ms: int = 0) -> list[SeriesInfo]:
-        return [
-            SeriesInfo(series, points[-1].time_ms)
+    async def series(self, scope: str, query: SeriesQuery = ALL_SERIES) -> list[Series]:
+        found = [
+            series
             for series, points in self._points.items()
-            if series.scope == scope
-            and namespace in ("", series.namespace)
-            and name in ("", series.name)
-            and points[-1].time_ms >= since_ms
+            if series.scope == scope and query.names(series) and points[-1].time_ms >= query.since_ms
         ]
+        found.sort(key=_order_of)
+        start = bisect_right(found, _order_of(query.after), key=_order_of) if query.after is not None else 0
+        return found[start : start + query.limit] if query.limit else found[start:]
 
     async def close(self) -> None:
         pass
@@ -160,3 +160,7 @@ def _time_of(point: Point) -> int:
 
 def _position_of(one: _Kept) -> Position:
     return one.position
+
+
+def _order_of(series: Series) -> tuple[str, str, tuple[tuple[str, str], ...]]:
+    return series.namespace, series.name, series.dimensions

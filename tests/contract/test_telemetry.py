@@ -10,11 +10,12 @@ from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gureum.ports.telemetry import Bucket, Datum, LogEvent, Logs, Metrics, Series, StreamInfo
+from gureum.ports.telemetry import Bucket, Datum, LogEvent, Logs, Metrics, Series, SeriesQuery, StreamInfo
 from gureum.telemetry.memory import MemoryLogs, MemoryMetrics
 from gureum.telemetry.store import Telemetry, open_telemetry
 
@@ -175,14 +176,41 @@ async def test_series_are_found_by_scope_namespace_name_and_newest_datum(open_su
     disk = Series(SCOPE, "AWS/EBS", "VolumeReadBytes", (("VolumeId", "vol-1"),))
     await subject.metrics.write([one(1.0, NOW_MS), one(1.0, NOW_MS - 600_000, disk), one(1.0, NOW_MS - 60_000)])
     for _ in range(3):
-        found = await subject.metrics.series(SCOPE)
-        assert {each.series: each.last_ms for each in found} == {CPU: NOW_MS, disk: NOW_MS - 600_000}
-        assert [each.series for each in await subject.metrics.series(SCOPE, namespace="AWS/EBS")] == [disk]
-        assert [each.series for each in await subject.metrics.series(SCOPE, name="CPUUtilization")] == [CPU]
-        assert [each.series for each in await subject.metrics.series(SCOPE, since_ms=NOW_MS - 1000)] == [CPU]
+        assert await subject.metrics.series(SCOPE) == [disk, CPU]
+        assert await subject.metrics.series(SCOPE, SeriesQuery("AWS/EBS")) == [disk]
+        assert await subject.metrics.series(SCOPE, SeriesQuery(name="CPUUtilization")) == [CPU]
+        assert await subject.metrics.series(SCOPE, SeriesQuery(since_ms=NOW_MS - 1000)) == [CPU]
         assert await subject.metrics.series("000000000000/eu-west-1") == []
         await subject.flush()
         await subject.again()
+    await subject.close()
+
+
+@in_loop
+async def test_series_come_in_pages_in_the_order_of_their_names_and_dimensions(open_subject: Any) -> None:
+    subject = await open_subject()
+    made = [
+        Series(SCOPE, namespace, name, (("Id", f"{number:04}"), *more))
+        for namespace in ("a", "a/b")
+        for name in ("x", "y")
+        for number in range(150)
+        for more in ((), (("Z", "1"),))
+    ]
+    shuffled = sorted(made, key=lambda series: hash((series.name, series.dimensions)))
+    for start in range(0, len(made), 90):
+        await subject.metrics.write([one(1.0, NOW_MS, series) for series in shuffled[start : start + 90]])
+        shown, page = list[Series](), SeriesQuery(limit=70)
+        while found := await subject.metrics.series(SCOPE, page):
+            shown += found
+            page = msgspec.structs.replace(page, after=found[-1])
+        assert shown == sorted(
+            shuffled[: start + 90], key=lambda series: (series.namespace, series.name, series.dimensions)
+        )
+    two = await subject.metrics.series(SCOPE, SeriesQuery("a", "y", (("Id", "0007"),)))
+    assert [series.dimensions for series in two] == [(("Id", "0007"),), (("Id", "0007"), ("Z", "1"))]
+    assert await subject.metrics.series(SCOPE, SeriesQuery("a", "y", (("Id", "0007"), ("Z", None)))) == two[1:]
+    assert await subject.metrics.series(SCOPE, SeriesQuery("a", "y", (("Id", "0007"),), after=two[0])) == two[1:]
+    assert await subject.metrics.series(SCOPE, SeriesQuery("a", after=Series(SCOPE, "a", "x~"), limit=1)) == [made[300]]
     await subject.close()
 
 

@@ -14,6 +14,8 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from gureum.ports.telemetry import SeriesQuery
+
 ACCOUNT = "313131313131"
 LIMIT_S = 30.0
 
@@ -97,9 +99,9 @@ def test_metric_filters_feed_metrics(endpoint: Any, logs: Any, group: str) -> No
         logGroupName=group, filterName="f", filterPattern="{ $.ms > 0 }", metricTransformations=[transformation]
     )
     put(logs, group, json.dumps({"ms": 5}), json.dumps({"ms": 7.5}), json.dumps({"ms": -1}))
-    series = endpoint.world.metrics.series(f"{ACCOUNT}/us-east-1", namespace="Wire")
+    series = endpoint.world.metrics.series(f"{ACCOUNT}/us-east-1", SeriesQuery("Wire"))
     [found] = endpoint.run(series)
-    buckets = endpoint.run(endpoint.world.metrics.buckets(found.series, 0, now() + 60_000, 3_600_000))
+    buckets = endpoint.run(endpoint.world.metrics.buckets(found, 0, now() + 60_000, 3_600_000))
     assert [(one.count, one.sum, one.unit) for one in buckets] == [(2, 12.5, "Milliseconds")]
 
 
