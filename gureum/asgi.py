@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 from gureum.admin import Admin
 from gureum.attach import Stream, relay
 from gureum.aws.errors import AwsError
-from gureum.aws.gateway import LIMIT_BODY_BYTES, Gateway
+from gureum.aws.gateway import LIMIT_BODY_BYTES, Gateway, refuse
 from gureum.aws.protocols import Request, Response, error_response
 from gureum.aws.websockets import WebSocket
 from gureum.engine.wire import line, read_line
@@ -83,7 +83,7 @@ class Application:
         try:
             response = await self._answer(request_of(scope, await body.read(receive)))
         except AwsError as refused:
-            response = error_response(None, "query", refused, "-")
+            response = refuse(request_of(scope, b""), refused)
         except ClientLeft:
             return
         finally:

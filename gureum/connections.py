@@ -26,7 +26,8 @@ import httptools
 
 from gureum.asgi import ATTACH_PATH, Application, Body, stream
 from gureum.aws.errors import AwsError
-from gureum.aws.protocols import Request, Response, error_response
+from gureum.aws.gateway import refuse
+from gureum.aws.protocols import Request, Response
 from gureum.aws.protocols.wire import clean_header
 
 log = logging.getLogger("gureum.http")
@@ -350,7 +351,8 @@ class Exchange:
             if self._refused is None:
                 response = await self._application.answer(self._request())
             else:
-                response = error_response(None, "query", self._refused, "-")
+                self._parts.clear()
+                response = refuse(self._request(), self._refused)
         except Exception:
             log.exception("a request failed")
             response, failed = FAILED, True

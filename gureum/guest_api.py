@@ -23,8 +23,8 @@ from gureum.asgi import (
     write_response,
 )
 from gureum.aws.errors import AwsError
-from gureum.aws.gateway import Gateway
-from gureum.aws.protocols import Response, error_response
+from gureum.aws.gateway import Gateway, refuse
+from gureum.aws.protocols import Response
 
 RATE, BURST = 50.0, 200.0
 """Requests a second of one guest, and at once."""
@@ -113,7 +113,7 @@ class GuestApplication:
                 data = await own.read(_counted(receive, all_))
             return await self._gateway.handle(request_of(scope, data), guest=True)
         except AwsError as refused:
-            return error_response(None, "query", refused, "-")
+            return refuse(request_of(scope, b""), refused)
         except (ClientLeft, TimeoutError):
             return None
         finally:

@@ -99,7 +99,7 @@ class Gateway:
             caller = self._caller(request, target, guest=guest)
             return await self._answer(request, request_id, caller, target)
         except AwsError as error:
-            outcome = error.code
+            outcome, target = error.code, target or identify(request)
             return _refused(error, target, request_id)
         except Exception:
             outcome = "InternalFailure"
@@ -239,6 +239,11 @@ class Gateway:
         counters.calls[service, operation, outcome] = counters.calls.get((service, operation, outcome), 0) + 1
         counters.seconds[service, operation] = counters.seconds.get((service, operation), 0.0) + seconds
         tallies.add(counters.latencies.setdefault(service, {}), seconds)
+
+
+def refuse(head: Request, error: AwsError) -> Response:
+    """The answer to a request whose body was not taken, in the protocol of its head."""
+    return _refused(error, identify(head), _new_request_id())
 
 
 def _in_words_of(target: Target, error: AwsError) -> AwsError:

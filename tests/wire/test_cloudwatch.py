@@ -8,6 +8,8 @@ import os
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from gureum.aws.protocols.cbor import decode_cbor
 from tests.cloud.running import Cloud
 from tests.wire.conftest import Endpoint
 
@@ -274,3 +277,43 @@ def test_a_request_of_more_than_a_megabyte_is_refused_and_compressed_it_passes(e
     assert plain.list_metrics(Namespace="large")["Metrics"] == []
     client_of(endpoint.url, "555500000009").put_metric_data(Namespace="large", MetricData=data)
     assert len(plain.get_paginator("list_metrics").paginate(Namespace="large").build_full_result()["Metrics"]) == 900
+
+
+SPOKEN = {
+    "json": {"content-type": "application/x-amz-json-1.0", "x-amz-target": "GraniteServiceVersion20100801.ListMetrics"},
+    "cbor": {"content-type": "application/cbor", "smithy-protocol": "rpc-v2-cbor"},
+    "query": {"content-type": "application/x-www-form-urlencoded; charset=utf-8"},
+}
+
+
+@pytest.mark.parametrize(
+    ("service", "protocol", "body", "encoding", "expected"),
+    [
+        *(("monitoring", protocol, b"\x1f\x8b broken", "gzip", "InvalidRequest") for protocol in SPOKEN),
+        *(("monitoring", protocol, b"", "brotli", "InvalidRequest") for protocol in SPOKEN),
+        ("monitoring", "json", b'{"', "", "SerializationException"),
+        ("monitoring", "cbor", b'{"', "", "SerializationException"),
+        ("logs", "json", b"\x1f\x8b broken", "gzip", "InvalidRequest"),
+        ("autoscaling", "query", b"\x1f\x8b broken", "gzip", "InvalidRequest"),
+    ],
+)
+def test_a_broken_body_is_refused_in_the_protocol_it_came_in(
+    endpoint: Endpoint, service: str, protocol: str, body: bytes, encoding: str, expected: str
+) -> None:
+    path = "/service/GraniteServiceVersion20100801/operation/ListMetrics" if protocol == "cbor" else "/"
+    credential = f"AWS4-HMAC-SHA256 Credential=111122223333/20261129/us-east-1/{service}/aws4_request, SignedHeaders=host, Signature=0"
+    headers = SPOKEN[protocol] | {"authorization": credential} | ({"content-encoding": encoding} if encoding else {})
+    if service == "logs":
+        headers |= {"x-amz-target": "Logs_20140328.DescribeLogGroups"}
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(urllib.request.Request(endpoint.url + path, body, headers, method="POST"))
+    answer, kind = refused.value.read(), refused.value.headers["content-type"]
+    assert refused.value.code == 400
+    if protocol == "json":
+        assert json.loads(answer)["__type"].rpartition("#")[2] == expected
+    elif protocol == "cbor":
+        assert (kind, refused.value.headers["smithy-protocol"]) == ("application/cbor", "rpc-v2-cbor")
+        assert decode_cbor(answer)["__type"].rpartition("#")[2] == expected
+    else:
+        assert f"<Code>{expected}</Code>".encode() in answer
+        assert kind == "text/xml"

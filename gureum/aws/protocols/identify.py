@@ -30,6 +30,7 @@ _ACTION = re.compile(r"(?:^|&)Action=([A-Za-z0-9_.:-]{0,120})(?=&|$)")
 _VERSION = re.compile(r"(?:^|&)Version=(\d{4}-\d\d-\d\d)(?=&|$)")
 # Letters that a path must have before other services with the same signing name are not looked at.
 _CERTAIN_WEIGHT = 8
+_KINDS = {"json": ("json", "rest-json"), "cbor": ("smithy-rpc-v2-cbor",), "x-www-form-urlencoded": ("query", "ec2")}
 # Form bodies name their action near the start; real clients put it first.
 _BODY_HEAD_BYTES = 1 << 16
 
@@ -150,9 +151,16 @@ def _by_route(request: Request, signing_name: str) -> Target:
     (operation, _), name = max(found, key=lambda one: one[0][1] if one[0][0] else -1, default=(("", 0), ""))
     if name:
         return Target(name, _rest_protocol(name, service_index()[name]), operation)
+    kind = request.headers.get("content-type", "")
     if own is not None:
-        return Target(signing_name, service_protocols(signing_name, own)[0], "")
-    return Target("", "json" if "json" in request.headers.get("content-type", "") else "query", "")
+        return Target(signing_name, _protocol_of_kind(kind, service_protocols(signing_name, own)), "")
+    return Target("", _protocol_of_kind(kind, ("query", "json", "smithy-rpc-v2-cbor")), "")
+
+
+def _protocol_of_kind(kind: str, protocols: tuple[str, ...]) -> str:
+    """Which of the protocols a body of this content type is in: the first one where it tells nothing."""
+    wanted = next((ours for part, ours in _KINDS.items() if part in kind), ())
+    return next((one for one in protocols if one in wanted), protocols[0])
 
 
 def _rest_candidates(request: Request, signing_name: str) -> list[str]:
