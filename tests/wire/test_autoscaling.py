@@ -142,6 +142,8 @@ def test_policies_and_schedules(scaling):
     asg.execute_policy(**group, PolicyName="p")
     scaling.until(*["InService"] * 3)
     assert [one["PolicyType"] for one in asg.describe_policies(**group)["ScalingPolicies"]] == ["SimpleScaling"]
+    span = {"StartTime": dt.datetime(2026, 1, 1, tzinfo=dt.UTC), "EndTime": dt.datetime(2026, 1, 2, tzinfo=dt.UTC)}
+    assert code(asg.get_predictive_scaling_forecast, **group, PolicyName="p", **span) == "ValidationError"
     asg.delete_policy(**group, PolicyName="p")
     later = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=2)
     action = {"ScheduledActionName": "s", "StartTime": later, "DesiredCapacity": 1}
@@ -187,6 +189,7 @@ def test_target_groups_and_traffic_sources(scaling):
     assert scaling.elbv2.describe_target_health(TargetGroupArn=arn)["TargetHealthDescriptions"] == []
     source = [{"Identifier": arn, "Type": "elbv2"}]
     assert code(asg.attach_load_balancers, **group, LoadBalancerNames=["classic"]) == "ValidationError"
+    assert code(asg.detach_load_balancers, **group, LoadBalancerNames=["classic"]) == "ValidationError"
     asg.attach_traffic_sources(**group, TrafficSources=source)
     assert [one["Identifier"] for one in asg.describe_traffic_sources(**group)["TrafficSources"]] == [arn]
     asg.detach_traffic_sources(**group, TrafficSources=source)

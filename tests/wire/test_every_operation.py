@@ -85,7 +85,9 @@ class Play:
 
     def __init__(self, cloud: Cloud, account: str, kept: dict[str, str]) -> None:
         self.clients = {name: cloud.client(name, account=account) for name in SERVICES}
-        self.kept = {"account": account, "busybox": BUSYBOX, "now": str(int(time.time() * 1000)), **kept}
+        now = time.time()
+        times = {"now": str(int(now * 1000)), "hour": iso(now - 3600), "later": iso(now + 3600)}
+        self.kept = {"account": account, "busybox": BUSYBOX, **times, **kept}
 
     def filled(self, text: str) -> Any:
         return json.loads(re.sub(r"\$([a-z]+)", lambda found: self.kept.get(found.group(1), found.group(0)), text))
@@ -115,6 +117,10 @@ class Play:
             else:
                 path, _, expected = line.rpartition(" = ")
                 assert jmespath.search(path, result) == self.filled(expected), line
+
+
+def iso(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def takes_dry_run(service: str, operation: str) -> bool:

@@ -208,6 +208,9 @@ def _policies_and_schedules(cli: Cli, group: Callable[[int], list[str]]) -> None
     assert len(made["Alarms"]) == 2
     cli(f"autoscaling execute-policy {GROUP} --policy-name p")
     group(2)
+    range_ = "--start-time 2026-01-01T00:00:00Z --end-time 2026-01-02T00:00:00Z"
+    forecast = f"autoscaling get-predictive-scaling-forecast {GROUP} --policy-name p {range_}"
+    assert cli.refused(forecast) == "ValidationError"
     assert [one["PolicyName"] for one in cli(f"autoscaling describe-policies {GROUP}")["ScalingPolicies"]] == [
         "p",
         "s",
@@ -237,6 +240,7 @@ def _targets(cli: Cli) -> None:
     cli(f"autoscaling attach-traffic-sources {GROUP} --traffic-sources Identifier={arn},Type=elbv2")
     assert cli(f"autoscaling describe-traffic-sources {GROUP}")["TrafficSources"]
     cli(f"autoscaling detach-traffic-sources {GROUP} --traffic-sources Identifier={arn},Type=elbv2")
+    assert cli.refused(f"autoscaling detach-load-balancers {GROUP} --load-balancer-names classic") == "ValidationError"
     assert cli(f"autoscaling describe-load-balancers {GROUP}")["LoadBalancers"] == []
 
 

@@ -82,6 +82,12 @@ def attach_load_balancers(call: Call) -> Result:
     return {}
 
 
+@operation("DetachLoadBalancers")
+def detach_load_balancers(call: Call) -> Result:
+    """AWS: autoscaling DetachLoadBalancers: Classic ones, of which no group has any. ValidationError."""
+    return attach_load_balancers(call)
+
+
 @operation("DescribeLoadBalancers")
 def describe_load_balancers(call: Call) -> Result:
     """AWS: autoscaling DescribeLoadBalancers: Classic Load Balancers, of which there are none."""

@@ -80,6 +80,16 @@ def describe_policies(call: Call) -> Result:
     return {"ScalingPolicies": [_show(call, group, policy) for policy, group in shown]} | token
 
 
+@operation("GetPredictiveScalingForecast")
+def get_predictive_scaling_forecast(call: Call) -> Result:
+    """AWS: autoscaling GetPredictiveScalingForecast. ValidationError: no policy here is a predictive one (PutScalingPolicy refuses them)."""
+    params = call.params
+    if params["StartTime"] >= params["EndTime"]:
+        raise invalid("The start time must be before the end time.")
+    find_policy(call, params["PolicyName"], params["AutoScalingGroupName"])
+    raise invalid("The scaling policy is not of type PredictiveScaling.")
+
+
 def find_policy(call: Call, name: str, group_name: str | None) -> tuple[Group, Policy]:
     """By name within a group, or by ARN. AWS: ValidationError."""
     if name.startswith("arn:"):

@@ -11,6 +11,7 @@ from gureum.aws.cloudwatch.alarm_kinds import Alarm, CompositeAlarm, MetricAlarm
 from gureum.aws.cloudwatch.queries import show_query
 from gureum.aws.cloudwatch.refusals import not_found, validation
 from gureum.aws.cloudwatch.statistics import SIMPLE
+from gureum.aws.errors import AwsError
 from gureum.aws.marks import Result, operation
 
 
@@ -52,6 +53,16 @@ def describe_alarms_for_metric(call: Call) -> Result:
         ):
             found.append(alarm)
     return {"MetricAlarms": [show_metric_alarm(alarm) for alarm in sorted(found, key=lambda one: one.spec.name)]}
+
+
+@operation("DescribeAlarmContributors")
+def describe_alarm_contributors(call: Call) -> Result:
+    """AWS: cloudwatch DescribeAlarmContributors: the series of an alarm on a Metrics Insights query, of which there is none.
+    ResourceNotFoundException."""
+    name = object_name(call.params["AlarmName"])
+    if call.get(MetricAlarm, name) is None and call.get(CompositeAlarm, name) is None:
+        raise AwsError("ResourceNotFoundException", f"Unknown alarm: {call.params['AlarmName']}")
+    return {"AlarmContributors": []}
 
 
 def alarm_arn(scope: str, name: str) -> str:
