@@ -25,6 +25,10 @@ CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
 """
 
 
+METRICS = ""
+"""The group of files of metrics: no log group's key."""
+
+
 class FileInfo(msgspec.Struct, frozen=True):
     """A Parquet file. `signal`: "metrics" or "logs". `resolution_s`: of metrics, 1 for data as they came. `group`: a group's key, of logs.
     `max_sequence`: the last event's number. `streams`: stream → (first_ms, last_ms, last_ingested_ms, stored_bytes)."""
@@ -68,6 +72,9 @@ class Catalog:
             self.files = {
                 name: msgspec.msgpack.decode(body, type=FileInfo) for name, body in rows("SELECT name, body FROM file")
             }
+            self._by_group: dict[str, dict[str, FileInfo]] = {}
+            for one in self.files.values():
+                self._by_group.setdefault(one.group, {})[one.name] = one
             self.series = [msgspec.msgpack.decode(body, type=SeriesRow) for (body,) in rows("SELECT body FROM series")]
             self.dropped: dict[str, dict[str, int]] = {}
             for group, stream, upto in rows("SELECT log_group, stream, upto FROM dropped"):
@@ -86,6 +93,10 @@ class Catalog:
     def merged(self) -> int:
         """How many merged files there have been: their names count on."""
         return self._meta.get("merged", 0)
+
+    def files_of(self, group: str) -> list[FileInfo]:
+        """Those of a group of logs; of METRICS the files of metrics. As many others as there are cost nothing."""
+        return list(self._by_group.get(group, {}).values())
 
     def replace(
         self,
@@ -109,8 +120,14 @@ class Catalog:
 
     def apply(self, added: Sequence[FileInfo], removed: Iterable[str] = (), meta: dict[str, int] | None = None) -> None:
         for name in removed:
-            self.files.pop(name, None)
-        self.files.update({one.name: one for one in added})
+            gone = self.files.pop(name, None)
+            if gone is not None:
+                theirs = self._by_group[gone.group]
+                del theirs[name]
+                if not theirs:
+                    del self._by_group[gone.group]
+        for one in added:
+            self.files[one.name] = self._by_group.setdefault(one.group, {})[one.name] = one
         self._meta.update(meta or {})
 
     def forget_series(self, ids: Sequence[int]) -> None:

@@ -123,7 +123,7 @@ class DiskLogs:
         cutoff_ms = self._cutoff_ms(key)
         infos: dict[str, StreamInfo] = {}
         dropped = self._archive.catalog.dropped.get(key, {})
-        for file in self._group_files(key):
+        for file in self._archive.catalog.files_of(key):
             for name, (first_ms, last_ms, last_ingested_ms, stored_bytes) in file.streams.items():
                 if file.max_sequence > max(dropped.get("", 0), dropped.get(name, 0)):
                     _add(infos, StreamInfo(name, first_ms, last_ms, last_ingested_ms, stored_bytes))
@@ -150,7 +150,7 @@ class DiskLogs:
         catalog.dropped.setdefault(key, {})[stream] = upto
         for chunk in self._generations.chunks:
             chunk.drop(key, stream, upto)
-        gone = [one for one in self._group_files(key) if is_gone(one, catalog.dropped[key])]
+        gone = [one for one in self._archive.catalog.files_of(key) if is_gone(one, catalog.dropped[key])]
         if gone:
             await self._archive.replace([], gone)
 
@@ -192,13 +192,10 @@ class DiskLogs:
     def _kept(self, key: str, span: Span) -> Span:
         return span._replace(first=max(span.first, Position(self._cutoff_ms(key), 0)))
 
-    def _group_files(self, key: str) -> list[FileInfo]:
-        return [one for one in self._archive.catalog.files.values() if one.group == key and one.signal == "logs"]
-
     def _files(self, key: str, span: Span, streams: Sequence[str]) -> list[FileInfo]:
         return [
             one
-            for one in self._group_files(key)
+            for one in self._archive.catalog.files_of(key)
             if one.max_ms >= span.first.time_ms
             and one.min_ms <= span.end.time_ms
             and (not streams or any(name in one.streams for name in streams))

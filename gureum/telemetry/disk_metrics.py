@@ -14,7 +14,7 @@ from itertools import chain, islice
 from gureum.ports.telemetry import ALL_SERIES, Bucket, Datum, Series, SeriesQuery, TelemetryBroken
 from gureum.telemetry.archive import Archive
 from gureum.telemetry.buckets import Point, collect, stored_ms, weights_of
-from gureum.telemetry.catalog import SeriesRow
+from gureum.telemetry.catalog import METRICS, SeriesRow
 from gureum.telemetry.frames import MetricsFrame, decode_metrics, encode
 from gureum.telemetry.generations import Generations, Limits
 from gureum.telemetry.hot_metrics import MetricsChunk
@@ -174,8 +174,8 @@ class DiskMetrics:
     def _files(self, start_ms: int, end_ms: int) -> list[str]:
         return sorted(
             one.name
-            for one in self._archive.catalog.files.values()
-            if one.signal == "metrics" and one.max_ms >= start_ms and one.min_ms < end_ms
+            for one in self._archive.catalog.files_of(METRICS)
+            if one.max_ms >= start_ms and one.min_ms < end_ms
         )
 
     def _has_since(self, numbers: Sequence[int], since_ms: int) -> bool:

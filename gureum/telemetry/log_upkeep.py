@@ -62,7 +62,9 @@ async def tend_logs(archive: Archive, busy: Callable[[], bool] = lambda: False) 
 async def _tend(archive: Archive, busy: Callable[[], bool]) -> None:
     catalog = archive.catalog
     gone = over(_files(archive), catalog.kept, archive.now_ms)
-    gone += [one for one in _files(archive) if one not in gone and is_gone(one, catalog.dropped.get(one.group, {}))]
+    names = {one.name for one in gone}
+    for group, dropped in catalog.dropped.items():
+        gone += [one for one in catalog.files_of(group) if one.name not in names and is_gone(one, dropped)]
     if gone:
         await archive.replace([], gone)
     for parts in plan_merges(_files(archive)):

@@ -10,7 +10,7 @@ from itertools import groupby
 
 from gureum.ports.telemetry import TelemetryBroken
 from gureum.telemetry.archive import Archive
-from gureum.telemetry.catalog import FileInfo
+from gureum.telemetry.catalog import METRICS, FileInfo
 from gureum.telemetry.jobs import MergeMetrics, Sealed
 
 HOUR_MS = 3600 * 1000
@@ -48,7 +48,7 @@ async def tend_metrics(archive: Archive, busy: Callable[[], bool] = lambda: Fals
 
 
 async def _tend(archive: Archive, busy: Callable[[], bool]) -> None:
-    files = [one for one in archive.catalog.files.values() if one.signal == "metrics"]
+    files = archive.catalog.files_of(METRICS)
     over, merges = plan_metrics(files, archive.now_ms)
     if over:
         await archive.replace([], over)
