@@ -76,16 +76,13 @@ def describe_traffic_sources(call: Call) -> Result:
 @operation("AttachLoadBalancers")
 def attach_load_balancers(call: Call) -> Result:
     """AWS: autoscaling AttachLoadBalancers: Classic ones, of which there are none. ValidationError."""
-    find_group(call, call.params["AutoScalingGroupName"])
-    if call.params["LoadBalancerNames"]:
-        raise no_classic_balancers()
-    return {}
+    return _without_classic(call)
 
 
 @operation("DetachLoadBalancers")
 def detach_load_balancers(call: Call) -> Result:
     """AWS: autoscaling DetachLoadBalancers: Classic ones, of which no group has any. ValidationError."""
-    return attach_load_balancers(call)
+    return _without_classic(call)
 
 
 @operation("DescribeLoadBalancers")
@@ -93,6 +90,13 @@ def describe_load_balancers(call: Call) -> Result:
     """AWS: autoscaling DescribeLoadBalancers: Classic Load Balancers, of which there are none."""
     find_group(call, call.params["AutoScalingGroupName"])
     return {"LoadBalancers": []}
+
+
+def _without_classic(call: Call) -> Result:
+    find_group(call, call.params["AutoScalingGroupName"])
+    if call.params["LoadBalancerNames"]:
+        raise no_classic_balancers()
+    return {}
 
 
 def _state(group: Group) -> str:
