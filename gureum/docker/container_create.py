@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from gureum.docker import checks, find, links, names, options
+from gureum.docker import checks, find, links, names, options, volume_options
 from gureum.docker.addresses import BUILTIN, builtin_id, ensure_builtin
 from gureum.docker.call import Call, operation
 from gureum.docker.errors import DockerError, bad_parameter, conflict, not_built, not_found
@@ -346,7 +346,19 @@ def _mount(one: dict[str, Any]) -> MountPoint:
             raise not_built("a part of a volume (volume-subpath)")
         if str((wish.get("DriverConfig") or {}).get("Name") or "local") != "local":
             raise not_built(f"the volume driver {wish['DriverConfig']['Name']}")
-        return MountPoint("volume", target, name=source, writable=writable, copy=copy, mode="z", anonymous=not source)
+        given = (wish.get("DriverConfig") or {}).get("Options") or {}
+        volume_options.backing(given)
+        return MountPoint(
+            "volume",
+            target,
+            name=source,
+            writable=writable,
+            copy=copy,
+            mode="z",
+            anonymous=not source,
+            labels=wish.get("Labels") or {},
+            driver_options=given,
+        )
     if kind == "tmpfs":
         wish = one.get("TmpfsOptions") or {}
         words = [f"size={wish['SizeBytes']}"] if wish.get("SizeBytes") else []
@@ -362,8 +374,10 @@ def _with_volume(call: Call, transaction: Transaction, mount: MountPoint, contai
         return mount
     name = mount.name or secrets.token_hex(32)
     if call.client.get(Volume, SCOPE, name) is None:
-        labels = {"com.docker.volume.anonymous": ""} if mount.anonymous else {}
-        spec = VolumeSpec(core=f"dv-{secrets.token_hex(8)}", anonymous=mount.anonymous, labels=labels)
+        labels = {**mount.labels, **({"com.docker.volume.anonymous": ""} if mount.anonymous else {})}
+        spec = VolumeSpec(
+            f"dv-{secrets.token_hex(8)}", options=mount.driver_options, labels=labels, anonymous=mount.anonymous
+        )
         transaction.create(Volume(meta=Meta(SCOPE, name, secrets.token_hex(16), call.now), spec=spec))
     return msgspec.structs.replace(mount, name=name)
 

@@ -37,7 +37,8 @@ class PortBinding(msgspec.Struct, frozen=True):
 
 
 class MountPoint(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`name`: of a volume. `copy`: an empty volume gets what the image has there. `propagation` and `mode` are only shown."""
+    """`name`: of a volume. `copy`: an empty volume gets what the image has there. `propagation` and `mode` are only shown.
+    `labels`, `driver_options`: of a volume that is made with the container."""
 
     type: Literal["bind", "volume", "tmpfs"]
     target: str
@@ -49,6 +50,8 @@ class MountPoint(msgspec.Struct, frozen=True, omit_defaults=True):
     propagation: str = ""
     options: str = ""
     anonymous: bool = False
+    labels: dict[str, str] = {}
+    driver_options: dict[str, str] = {}
 
 
 class ContainerSpec(msgspec.Struct, frozen=True, omit_defaults=True):

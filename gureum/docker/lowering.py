@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from gureum.core import specs
-from gureum.docker import links, options
+from gureum.docker import links, options, volume_options
 from gureum.docker.kinds import SCOPE, Container, Endpoint, MountPoint, Network, Volume
 from gureum.engine.lowering import Desired, Reader
 from gureum.engine.registry import lower
@@ -184,7 +184,7 @@ def _container(
         source = _source(mount, read)
         if source is None:
             continue
-        shown.append(specs.Shown(source, mount.target, () if mount.writable else ("ro",)))
+        shown.append(specs.Shown(source, mount.target, () if _is_writable(mount, read) else ("ro",)))
         if source.volume:
             needs.append(source.volume)
     taken = {mount.target for mount in spec.mounts}
@@ -229,10 +229,24 @@ def _application(container: Container, read: Reader) -> Application:
 def _source(mount: MountPoint, read: Reader) -> Source | None:
     if mount.type == "bind":
         return Source(mount.source, make=mount.options == "make")
-    volume = read.get(Volume, SCOPE, mount.name)
+    volume = _volume(mount, read)
     if volume is None:
         return None
-    return Source("_data", volume.spec.core, like=mount.target if mount.copy else "")
+    where, like = volume_options.backing(volume.spec.options), mount.target if mount.copy else ""
+    if where.kind == "bind":
+        return Source(where.device)
+    if where.kind == "tmpfs":
+        return Source("", volume.spec.core, like=like, memory=where.data or "rw")
+    return Source("_data", volume.spec.core, like=like)
+
+
+def _is_writable(mount: MountPoint, read: Reader) -> bool:
+    volume = _volume(mount, read)
+    return mount.writable and not (volume is not None and volume_options.backing(volume.spec.options).read_only)
+
+
+def _volume(mount: MountPoint, read: Reader) -> Volume | None:
+    return read.get(Volume, SCOPE, mount.name) if mount.name else None
 
 
 def _publication(container: Container, name: str, endpoints: list[Endpoint]) -> Publication | None:

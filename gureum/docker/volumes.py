@@ -6,11 +6,11 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
-from gureum.docker import filters, find, sizes
+from gureum.docker import filters, find, sizes, volume_options
 from gureum.docker.call import Call, operation
 from gureum.docker.container_create import check_volume_name
 from gureum.docker.container_show import mountpoint
-from gureum.docker.errors import bad_parameter, conflict, not_built, not_found
+from gureum.docker.errors import bad_parameter, conflict, not_found
 from gureum.docker.events import Events
 from gureum.docker.kinds import SCOPE, Container, Volume, VolumeSpec
 from gureum.docker.options import iso
@@ -70,8 +70,7 @@ async def create_volume(call: Call) -> None:
     options = {str(key): str(value) for key, value in (body.get("DriverOpts") or {}).items()}
     if driver != "local":
         raise not_found(f'error looking up volume plugin {driver}: plugin "{driver}" not found')
-    if options:
-        raise not_built("options of the volume driver local")
+    volume_options.backing(options)
     anonymous = not body.get("Name")
 
     def decide(transaction: Transaction) -> Volume:
@@ -81,7 +80,7 @@ async def create_volume(call: Call) -> None:
         labels = {str(key): str(value) for key, value in (body.get("Labels") or {}).items()}
         if anonymous:
             labels.setdefault("com.docker.volume.anonymous", "")
-        spec = VolumeSpec(core=f"dv-{secrets.token_hex(8)}", labels=labels, anonymous=anonymous)
+        spec = VolumeSpec(f"dv-{secrets.token_hex(8)}", options=options, labels=labels, anonymous=anonymous)
         return transaction.create(Volume(meta=Meta(SCOPE, name, secrets.token_hex(16), call.now), spec=spec))
 
     made = await call.commit(decide)

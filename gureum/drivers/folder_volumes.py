@@ -2,6 +2,7 @@
 
     <data_dir>/folders/NAME/       a folder volume: upper/ and work/ of a root, or _data/ of a volume that people name
     <run_dir>/roots/NAME/shown/N   source N of a root (RootSpec.sources), mounted
+    <run_dir>/memory/NAME          a tmpfs that roots are shown, while there is one
 
 On the disk all owners are natural (0 is root), so a volume fits any container, and a file of the host belongs inside to whom it belongs outside.
 """
@@ -14,6 +15,8 @@ import os
 import shutil
 import stat
 import subprocess
+import threading
+from collections import Counter
 from pathlib import Path
 
 from gureum.drivers import mounts
@@ -23,14 +26,21 @@ from gureum.ports import PortError
 from gureum.ports.volumes import RootSpec, Source
 
 _COPY_S = 600.0
+_FLAGS = {
+    "nosuid": mounts.MS_NOSUID,
+    "nodev": mounts.MS_NODEV,
+    "noexec": mounts.MS_NOEXEC,
+    "noatime": mounts.MS_NOATIME,
+}
 FOLDER_MODE, FILE_MODE = 0o755, 0o644
 
 
 class FolderVolumes:
     """All verbs block."""
 
-    def __init__(self, data_dir: Path, namespaces: UserNamespaces) -> None:
-        self._folder = data_dir / "folders"
+    def __init__(self, data_dir: Path, run_dir: Path, namespaces: UserNamespaces) -> None:
+        self._folder, self._memory = data_dir / "folders", run_dir / "memory"
+        self._turn = threading.Lock()  # of who begins or ends to use memory
         self._namespaces = namespaces
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
@@ -55,10 +65,55 @@ class FolderVolumes:
             target = shown / str(index)
             if target.exists() and _is_mounted(target):
                 continue
+            if source.memory:
+                with self._turn:
+                    self._show(self._tmpfs(source, root, spec.uid_base), target, spec.uid_base, programs=False)
+                continue
             path = self._source(source)
             if source.like:
                 self._copy_up(path, source.like, root, spec.uid_base)
             self._show(path, target, spec.uid_base)
+
+    def hide(self, root: Path) -> None:
+        """Unmounts all that is shown beside a root, and the memory that no other is shown."""
+        shown = root.parent / "shown"
+        if not shown.exists():
+            return
+        with self._turn:
+            for target in sorted(shown.iterdir()):
+                while mounts.unmount(target, mounts.MNT_DETACH):
+                    pass
+                target.rmdir() if target.is_dir() else target.unlink()
+            shown.rmdir()
+            self._forget_memory()
+
+    def _tmpfs(self, source: Source, root: Path, uid_base: int) -> Path:
+        path = self._memory / source.volume
+        path.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+        if mounts.is_mount_point(path):
+            return path
+        try:
+            words = source.memory.split(",")
+            flags = sum(_FLAGS[word] for word in set(words) & set(_FLAGS))
+            mounts.mount("tmpfs", path, "tmpfs", flags, ",".join(word for word in words if word not in _FLAGS))
+        except OSError as error:
+            path.rmdir()
+            said = f"mount tmpfs:{path}, data: {source.memory}: {(error.strerror or '').lower()}"
+            text = f"error while mounting volume '{source.volume}': failed to mount local volume: {said}"
+            raise PortError(text, retry=False) from error
+        if source.like:
+            self._fill(path, source.like, root, uid_base)
+        return path
+
+    def _forget_memory(self) -> None:
+        if not self._memory.exists():
+            return
+        uses = Counter(entry.device for entry in mounts.mount_table())
+        for path in self._memory.iterdir():
+            found = path.stat().st_dev
+            if not mounts.is_mount_point(path) or uses[f"{os.major(found)}:{os.minor(found)}"] == 1:
+                mounts.unmount(path, mounts.MNT_DETACH)
+                path.rmdir()
 
     def _source(self, source: Source) -> Path:
         path = Path(source.path)
@@ -79,7 +134,7 @@ class FolderVolumes:
             path.chmod(FOLDER_MODE)
         return path
 
-    def _show(self, path: Path, target: Path, uid_base: int) -> None:
+    def _show(self, path: Path, target: Path, uid_base: int, *, programs: bool = True) -> None:
         try:
             is_folder = stat.S_ISDIR(path.stat().st_mode)
         except FileNotFoundError as error:
@@ -89,7 +144,7 @@ class FolderVolumes:
         else:
             target.touch(exist_ok=True)
         try:
-            self._namespaces.show(path, target, uid_base)
+            self._namespaces.show(path, target, uid_base, programs=programs)
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
@@ -101,24 +156,31 @@ class FolderVolumes:
         may have the folder already, and nothing that it puts there is followed."""
         if any(path.iterdir()):
             return
-        try:
-            source = open_inside(root, like, os.O_RDONLY | os.O_DIRECTORY)
-        except OSError:
-            return  # the root has no such folder
         draft = path.with_name(f".{path.name}.draft")
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(mode=0o700)
         try:
-            self._copy(source, draft, uid_base)
-            found = draft.stat()
-            os.chown(path, found.st_uid, found.st_gid)
-            path.chmod(stat.S_IMODE(found.st_mode))
-            for entry in draft.iterdir():
-                with contextlib.suppress(OSError):
-                    entry.rename(path / entry.name)
+            if self._fill(draft, like, root, uid_base):
+                found = draft.stat()
+                os.chown(path, found.st_uid, found.st_gid)
+                path.chmod(stat.S_IMODE(found.st_mode))
+                for entry in draft.iterdir():
+                    with contextlib.suppress(OSError):
+                        entry.rename(path / entry.name)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+    def _fill(self, folder: Path, like: str, root: Path, uid_base: int) -> bool:
+        """False when the root has no such folder."""
+        try:
+            source = open_inside(root, like, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError:
+            return False
+        try:
+            self._copy(source, folder, uid_base)
         finally:
             os.close(source)
-            shutil.rmtree(draft, ignore_errors=True)
+        return True
 
     def _copy(self, source: int, draft: Path, uid_base: int) -> None:
         tree = os.open(draft, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -145,18 +207,6 @@ class FolderVolumes:
             raise PortError("the volume cannot be filled in time") from error
         finally:
             os.close(tree)
-
-
-def hide(root: Path) -> None:
-    """Unmounts all that is shown beside a root."""
-    shown = root.parent / "shown"
-    if not shown.exists():
-        return
-    for target in sorted(shown.iterdir()):
-        while mounts.unmount(target, mounts.MNT_DETACH):
-            pass
-        target.rmdir() if target.is_dir() else target.unlink()
-    shown.rmdir()
 
 
 def _is_mounted(target: Path) -> bool:

@@ -61,7 +61,7 @@ class LoopVolumes:
         self._images = images
         self._namespaces = UserNamespaces()
         self._keys = VolumeKeys(data_dir / "volumes", LateSealer(data_dir / "keys" / "seal.key"))
-        self._folders = FolderVolumes(data_dir, self._namespaces)
+        self._folders = FolderVolumes(data_dir, run_dir, self._namespaces)
         self._volumes = VolumeMounts(data_dir / "volumes", run_dir / "volumes", self._keys, self._folders)
         self._roots = VolumeRoots(run_dir, self._volumes, self._folders, self._namespaces)
         self._snapshots = SnapshotFiles(data_dir / "snapshots")
@@ -217,7 +217,13 @@ async def thaw(run_dir: Path) -> None:
 def _clean(run_dir: Path) -> None:
     ext4_control.thaw_all(run_dir / "volumes")
     clear(run_dir / "copies")
-    for folder in (run_dir / "copies", run_dir / "roots", run_dir / "volumes", run_dir / "attached"):
+    for folder in (
+        run_dir / "copies",
+        run_dir / "roots",
+        run_dir / "volumes",
+        run_dir / "attached",
+        run_dir / "memory",
+    ):
         mounts.unmount_below(folder)
         for path in sorted(folder.glob("**/*"), reverse=True):
             path.rmdir() if path.is_dir() else path.unlink()

@@ -27,15 +27,15 @@ class UserNamespaces:
                 self._kept[uid_base] = mounts.make_user_namespace(uid_base)
             return os.dup(self._kept[uid_base])
 
-    def show(self, source: Path, target: Path, uid_base: int) -> None:
-        """A file or folder at `target` too, with what is mounted in it; its owners shifted by `uid_base`. OSError EINVAL when its file system
-        cannot be shown so (an idmapped mount)."""
+    def show(self, source: Path, target: Path, uid_base: int, *, programs: bool = True) -> None:
+        """A file or folder at `target` too, with what is mounted in it; its owners shifted by `uid_base`. `programs`: may be run from it, whatever
+        its own mount says. OSError EINVAL when its file system cannot be shown so (an idmapped mount)."""
         if not uid_base:
             mounts.mount(str(source), target, "", mounts.MS_BIND | mounts.MS_REC)
             return
         namespace = self.open(uid_base)
         try:
-            tree = mounts.clone_idmapped(source, namespace, programs=True)
+            tree = mounts.clone_idmapped(source, namespace, programs=programs)
             try:
                 mounts.attach(tree, target)
             finally:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from gureum.drivers import ext4_control, folder_volumes, mounts, overlay
+from gureum.drivers import ext4_control, mounts, overlay
 from gureum.drivers.folder_volumes import FolderVolumes
 from gureum.drivers.user_namespaces import UserNamespaces
 from gureum.drivers.volume_mounts import VolumeMounts, checked
@@ -110,7 +110,7 @@ class VolumeRoots:
         if not record.exists():
             return ""
         volume = _read_root(record).volume
-        folder_volumes.hide(folder / "root")
+        self._folders.hide(folder / "root")
         mounts.unmount(folder / "root")
         (folder / "root").rmdir()
         mounts.unmount_below(folder / "volumes")

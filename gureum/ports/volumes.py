@@ -30,13 +30,15 @@ class VolumeSpec(msgspec.Struct, frozen=True):
 class Source(msgspec.Struct, frozen=True):
     """A file or folder that a container is to see beside its root: `path` of the host, or `path` within the folder volume `volume`. `text`: the
     file is written first. `like`: while the folder is empty it gets what the root has at this path, owners and all (Docker: "copy-up").
-    `make`: a folder of the host that is missing is made."""
+    `make`: a folder of the host that is missing is made. `memory`: instead a tmpfs with these options of mount(8) ("rw" for none), one of the
+    name `volume` for all roots, there as long as one of them is."""
 
     path: str
     volume: str = ""
     text: str | None = None
     like: str = ""
     make: bool = False
+    memory: str = ""
 
 
 class RootSpec(msgspec.Struct, frozen=True):

@@ -131,6 +131,57 @@ def test_what_is_given_to_a_program_is_there(docker: Docker, tmp_path: Path) -> 
     assert device == "c"
 
 
+def test_a_volume_may_be_a_folder_of_the_host(docker: Docker, tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("there\n")
+    there = ("--opt", "type=none", "--opt", f"device={tmp_path}")
+    docker("volume", "create", *there, "--opt", "o=bind", "bound")
+    assert docker("run", "--rm", "-v", "bound:/v", BUSYBOX, "sh", "-c", "cat /v/mine; echo new >/v/more") == "there"
+    assert (tmp_path / "more").read_text() == "new\n"
+    docker("volume", "create", *there, "--opt", "o=bind,ro", "fixed")
+    assert "Read-only file system" in docker.fails("run", "--rm", "-v", "fixed:/v", BUSYBOX, "touch", "/v/x")
+    assert docker("volume", "inspect", "-f", "{{.Options.device}}", "bound") == str(tmp_path)
+    docker("volume", "rm", "bound", "fixed")
+    assert (tmp_path / "mine").exists()
+
+
+def test_a_volume_may_be_memory_while_it_is_used(docker: Docker) -> None:
+    memory = ("--opt", "type=tmpfs", "--opt", "device=tmpfs", "--opt")
+    docker("volume", "create", *memory, "o=size=2m,uid=33,noexec", "quick")
+    docker("run", "-d", "--name", "first", "-v", "quick:/v", BUSYBOX, "sleep", "1000")
+    docker("exec", "first", "sh", "-c", "echo here >/v/word; cp /bin/busybox /v/busybox")
+    script = "cat /v/word; stat -c %u /v; df -k /v | awk 'NR>1 {print $2}'; /v/busybox true 2>/dev/null || echo no"
+    assert docker("run", "--rm", "-v", "quick:/v", BUSYBOX, "sh", "-c", script).split() == ["here", "33", "2048", "no"]
+    docker("restart", "-t", "0", "first")
+    assert docker("exec", "first", "ls", "/v") == ""
+    docker("rm", "-f", "first")
+    words = ["--mount", "type=volume,target=/etc,volume-opt=type=tmpfs,volume-opt=device=tmpfs,volume-label=a=b"]
+    found = docker("run", "--rm", *words, BUSYBOX, "sh", "-c", "grep -c root: /etc/passwd; stat -f -c %T /etc")
+    assert found.split() == ["1", "tmpfs"]
+    docker("volume", "create", *memory, "o=speed=9", "odd")
+    said = docker.fails("run", "--rm", "-v", "odd:/v", BUSYBOX, "true")
+    assert "failed to mount local volume: mount tmpfs:" in said
+    assert "data: speed=9: invalid argument" in said
+    docker("volume", "rm", "quick", "odd")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("speed=9",), 'invalid option: "speed"'),
+        (("size=1g",), "quota size requested but no quota support"),
+        (("type=tmpfs",), 'missing required option: "device"'),
+        (("o=bind", "type=none"), 'missing required option: "device"'),
+        (("type=none", "o=bind", "device=here"), "mount path must be absolute"),
+        (("type=none", "o=bind,noexec", "device=/tmp"), "NotImplemented: folders of the host with the option noexec"),
+        (("type=nfs", "o=addr=10.0.0.1", "device=:/x"), "NotImplemented: volumes of the type nfs"),
+    ],
+)
+def test_options_that_no_volume_has_are_refused(docker: Docker, given: tuple[str, ...], said: str) -> None:
+    options = [word for one in given for word in ("--opt", one)]
+    assert said in docker.fails("volume", "create", *options, "refused")
+    assert docker("volume", "ls", "-qf", "name=refused") == ""
+
+
 def test_a_disk_is_used_as_fast_as_it_may_be(docker: Docker) -> None:
     disk = next((one for one in sorted(Path("/dev").iterdir()) if one.is_block_device()), None)
     if disk is None:
