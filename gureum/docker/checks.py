@@ -10,6 +10,7 @@ from typing import Any
 
 from gureum.docker import options
 from gureum.docker.errors import bad_parameter, not_built, server_error
+from gureum.docker.shared_namespaces import SHARED_MODES
 
 LEAST_MEMORY = 6 << 20
 NOT_BUILT = {
@@ -126,16 +127,14 @@ def _check_log(host: dict[str, Any]) -> None:
 def _check_namespaces(host: dict[str, Any]) -> None:
     for key, words, name in (
         ("PidMode", ("", "host"), "PID"),
-        ("IpcMode", ("", "host", "private", "shareable"), "IPC"),
+        ("IpcMode", ("", "host", "private", "shareable", "none"), "IPC"),
         ("UTSMode", ("", "host"), "UTS"),
         ("UsernsMode", ("", "host"), "user namespace"),
         ("CgroupnsMode", ("", "host", "private"), "cgroup namespace"),
     ):
         mode = str(host.get(key) or "")
-        if key == "PidMode" and mode.startswith("container:"):
+        if key in SHARED_MODES and mode.startswith("container:"):
             continue
-        if key == "IpcMode" and (mode == "none" or mode.startswith("container:")):
-            raise not_built(f"the IPC mode {mode.partition(':')[0]} (--ipc)")
         if mode not in words:
             raise bad_parameter(f"invalid {name} mode: {mode}")
 

@@ -30,6 +30,7 @@ from gureum.docker.kinds import (
     Volume,
     VolumeSpec,
 )
+from gureum.docker.shared_namespaces import SHARED_MODES, owner_of_users
 from gureum.engine.client import Transaction
 from gureum.engine.resource import Meta, key_of
 
@@ -182,11 +183,8 @@ def _endpoints(
     mode = _network(mode)
     host["NetworkMode"] = host.get("NetworkMode") or "bridge"
     host["Links"] = list(links.resolved(call.client, host.get("Links"))) or None
-    if str(host.get("PidMode") or "").startswith("container:"):
-        _share_processes(call, host)
+    _resolve_shared(call, host)
     if mode.startswith("container:"):
-        other = find.other_container(call.client, mode.removeprefix("container:"))
-        host["NetworkMode"] = f"container:{other.meta.name}"
         if host.get("PortBindings"):
             raise bad_parameter("conflicting options: port publishing and the container type network mode")
         if host["Links"]:
@@ -208,15 +206,18 @@ def _endpoints(
     return tuple(found)
 
 
-def _share_processes(call: Call, host: dict[str, Any]) -> None:
-    """The kernel lets a container use another's process ids only with that one's users. So where it has the network of a third, it cannot."""
-    other = find.other_container(call.client, str(host["PidMode"]).removeprefix("container:"))
-    host["PidMode"] = f"container:{other.meta.name}"
-    network = str(host.get("NetworkMode") or "")
-    if network.startswith("container:"):
-        third = find.other_container(call.client, network.removeprefix("container:")).meta.name
-        if third not in (other.meta.name, str(other.spec.host.get("NetworkMode") or "").removeprefix("container:")):
-            raise not_built("the process ids of one container with the network of another (--pid, --network)")
+def _resolve_shared(call: Call, host: dict[str, Any]) -> None:
+    """The containers whose namespaces it is to share, by their ids. The kernel lets nobody into another's namespaces but that one's own users: all
+    whom it shares something with must have the same."""
+    owners = set()
+    for key in SHARED_MODES:
+        mode = str(host.get(key) or "")
+        if mode.startswith("container:"):
+            other = find.other_container(call.client, mode.removeprefix("container:"))
+            host[key] = f"container:{other.meta.name}"
+            owners.add(owner_of_users(call.client.get, other).meta.name)
+    if len(owners) > 1:
+        raise not_built("namespaces of containers that have users of their own each (--ipc, --network, --pid)")
 
 
 def endpoint(network_id: str, settings: dict[str, Any], network: Any, config: dict[str, Any]) -> Endpoint:

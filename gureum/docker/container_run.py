@@ -98,7 +98,11 @@ async def start(call: Call, container: Container) -> Container:
 
 def _check_joined(call: Call, container: Container) -> None:
     """DockerError 409 when a container does not run whose namespaces it is to have."""
-    for key, kind in (("NetworkMode", "network namespace"), ("PidMode", "PID namespace")):
+    for key, kind in (
+        ("NetworkMode", "network namespace"),
+        ("PidMode", "PID namespace"),
+        ("IpcMode", "IPC namespace"),
+    ):
         mode = str(container.spec.host.get(key) or "")
         other = mode.removeprefix("container:")
         if other != mode:
@@ -107,6 +111,9 @@ def _check_joined(call: Call, container: Container) -> None:
                 raise conflict(f"joining {kind} of container: No such container: {other}")
             if found.status.state != "running":
                 raise conflict(f"joining {kind} of container: cannot join {kind} of a non running container: {other}")
+            if key == "IpcMode" and found.spec.host.get("IpcMode") in ("", None, "private", "none"):
+                why = "non-shareable IPC (hint: use IpcMode:shareable for the donor container)"
+                raise bad_parameter(f"failed to join IPC namespace: container {other}: {why}")
 
 
 async def _started(call: Call, wished: Container) -> Container:

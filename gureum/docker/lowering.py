@@ -16,6 +16,7 @@ import msgspec
 from gureum.core import specs
 from gureum.docker import links, options, volume_options
 from gureum.docker.kinds import SCOPE, Container, Endpoint, MountPoint, Network, Volume
+from gureum.docker.shared_namespaces import other_of, owner_of, owner_of_users, shared_memory
 from gureum.engine.lowering import Desired, Reader
 from gureum.engine.registry import lower
 from gureum.engine.resource import key_of
@@ -26,7 +27,7 @@ from gureum.ports.publishing import Publication, Published
 from gureum.ports.volumes import Source, VolumeSpec
 
 RESOLVER = "169.254.169.253"
-_MOST_SHARERS = 32
+SHM = "/dev/shm"
 _HOSTS = """\
 127.0.0.1\tlocalhost
 ::1\tlocalhost ip6-localhost ip6-loopback
@@ -71,12 +72,12 @@ def lower_container(container: Container, read: Reader) -> Iterable[Desired]:
     if not living:
         yield Desired("Container", name, owner, _stopped(name))
         return
-    sandbox, users = _sandbox_of(container, read), _users_of(container, read)
+    sandbox, users = _sandbox_of(container, read), owner_of_users(read.get, container)
     endpoints = [end for end in spec.endpoints if end.address] if sandbox == name else []
     if sandbox == name:
-        guest = options.has_own_users((users or container).spec.host)
+        guest, shares = options.has_own_users(users.spec.host), users is not container
         place = SandboxSpec(
-            name, options.hostname(container), guest=guest, users=_sandbox_of(users, read) if users and guest else ""
+            name, options.hostname(container), guest=guest, users=_sandbox_of(users, read) if shares and guest else ""
         )
         yield Desired("Sandbox", name, owner, specs.Sandbox(place))
     yield Desired("Image", name, owner, specs.Image(f"digest:{spec.digest}"))
@@ -96,28 +97,7 @@ def lower_container(container: Container, read: Reader) -> Iterable[Desired]:
 
 def _sandbox_of(container: Container, read: Reader) -> str:
     """Another container's, where it shares that one's network."""
-    for _ in range(_MOST_SHARERS):
-        other = _other(container, "NetworkMode", read)
-        if other is None:
-            break
-        container = other
-    return core_name(container.meta.name)
-
-
-def _users_of(container: Container, read: Reader) -> Container | None:
-    """The container whose process ids it shares, and with them its users."""
-    found = None
-    for _ in range(_MOST_SHARERS):
-        other = _other(found or container, "PidMode", read)
-        if other is None:
-            break
-        found = other
-    return found
-
-
-def _other(container: Container, key: str, read: Reader) -> Container | None:
-    mode = str(container.spec.host.get(key) or "")
-    return read.get(Container, SCOPE, mode.removeprefix("container:")) if mode.startswith("container:") else None
+    return core_name(owner_of(read.get, container, "NetworkMode").meta.name)
 
 
 def _stopped(name: str) -> specs.Container:
@@ -188,6 +168,8 @@ def _container(
         if source.volume:
             needs.append(source.volume)
     taken = {mount.target for mount in spec.mounts}
+    if SHM not in taken and (memory := _shm(container, read)) is not None:
+        shown.append(specs.Shown(memory, SHM))
     for path, text in _files(container, endpoints, read):
         if path not in taken:
             inside = f"files/{path.rpartition('/')[2]}"
@@ -220,10 +202,26 @@ def _container(
 
 
 def _application(container: Container, read: Reader) -> Application:
-    found, other = options.application(container), _other(container, "PidMode", read)
-    if other is None:
-        return found
-    return msgspec.structs.replace(found, shared={**found.shared, "pid": f"container:{core_name(other.meta.name)}"})
+    found = options.application(container)
+    for kind, key in (("pid", "PidMode"), ("ipc", "IpcMode")):
+        other = other_of(read.get, container, key)
+        if other is not None:
+            found = msgspec.structs.replace(
+                found, shared={**found.shared, kind: f"container:{core_name(other.meta.name)}"}
+            )
+    return found
+
+
+def _shm(container: Container, read: Reader) -> Source | None:
+    """The /dev/shm of who may share it; who shares it with nobody has one of its own."""
+    if owner_of(read.get, container, "IpcMode").spec.host.get("IpcMode") == "host":
+        return Source(SHM)
+    found = shared_memory(read.get, container)
+    if found is None:
+        return None
+    owner, size_bytes = found
+    words = f"mode=1777,size={size_bytes},nosuid,nodev,noexec"
+    return Source("", core_name(owner.meta.name), memory=words)
 
 
 def _source(mount: MountPoint, read: Reader) -> Source | None:

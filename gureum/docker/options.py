@@ -141,7 +141,7 @@ def application(container: Container) -> Application:
         unconfined=any(one in ("seccomp=unconfined", "seccomp:unconfined") for one in security),
         devices=tuple(_devices(host)),
         ulimits=tuple(_ulimits(host)),
-        shm_bytes=int(host.get("ShmSize") or 0) or 64 << 20,
+        shm_bytes=0 if host.get("IpcMode") == "none" else shm_bytes(host),
         log_bytes=log_bytes(host),
         init=bool(host.get("Init")),
         shared=_shared(host),
@@ -152,6 +152,10 @@ def application(container: Container) -> Application:
         read_only_paths=None if fixed is None else tuple(map(str, fixed)),
         throttles=tuple(throttles(host)),
     )
+
+
+def shm_bytes(host: dict[str, Any]) -> int:
+    return int(host.get("ShmSize") or 0) or 64 << 20
 
 
 def user(config: dict[str, Any]) -> str:

@@ -226,14 +226,18 @@ def _mappings(spec: ContainerSpec) -> dict[str, Any]:
 
 
 def _system_mounts(spec: ContainerSpec, host: HostFacts) -> list[dict[str, Any]]:
-    quiet = ["nosuid", "noexec", "nodev"]
+    quiet, shm_bytes = ["nosuid", "noexec", "nodev"], _shm_bytes(spec)
     mounts = [
         _entry("/proc", "proc", "proc", quiet),
         _entry("/dev", "tmpfs", "tmpfs", ["nosuid", "noexec", "strictatime", "mode=755", "size=64k"]),
         _entry(
             "/dev/pts", "devpts", "devpts", ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]
         ),
-        _entry("/dev/shm", "tmpfs", "shm", [*quiet, "mode=1777", f"size={_shm_bytes(spec) // 1024}k"]),
+        *(
+            [_entry("/dev/shm", "tmpfs", "shm", [*quiet, "mode=1777", f"size={shm_bytes // 1024}k"])]
+            if shm_bytes
+            else []
+        ),
         _entry("/dev/mqueue", "mqueue", "mqueue", quiet),
         # Without a network of its own a container in a user namespace may not mount sysfs: it sees the host's.
         _entry("/sys", "sysfs", "sysfs", [*quiet, *([] if _is_privileged(spec) else ["ro"])]),

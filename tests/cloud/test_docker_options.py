@@ -99,6 +99,34 @@ def test_namespaces_of_others(docker: Docker) -> None:
     assert not set(own) & set(there)
 
 
+def test_memory_of_others(docker: Docker) -> None:
+    docker("run", "-d", "--name", "donor", "--ipc", "shareable", "--shm-size", "3m", BUSYBOX, "sleep", "1000")
+    docker("exec", "donor", "sh", "-c", "echo word >/dev/shm/there")
+    joined = ("--ipc", "container:donor")
+    script = "cat /dev/shm/there; df -k /dev/shm | awk 'NR>1 {print $2}'; readlink /proc/self/ns/ipc"
+    found = docker("run", "--rm", *joined, BUSYBOX, "sh", "-c", script).split()
+    assert found == ["word", "3072", docker("exec", "donor", "readlink", "/proc/self/ns/ipc")]
+    all_three = (*joined, "--pid", "container:donor", "--network", "container:donor")
+    assert docker("run", "--rm", *all_three, BUSYBOX, "sh", "-c", script).split() == found
+    docker("run", "-d", "--name", "private", BUSYBOX, "sleep", "1000")
+    assert "non-shareable IPC (hint: use IpcMode:shareable" in docker.fails(
+        "run", "--rm", "--ipc", "container:private", BUSYBOX, "true"
+    )
+    both = (*joined, "--pid", "container:private")
+    assert "NotImplemented: namespaces of containers that have users of their own" in docker.fails(
+        "create", *both, BUSYBOX
+    )
+    assert (
+        docker("run", "--rm", "--ipc", "none", BUSYBOX, "sh", "-c", "ls -d /dev/shm 2>/dev/null || echo none") == "none"
+    )
+    docker("kill", "donor")
+    docker.until_state("donor", "exited")
+    assert "IPC namespace of a non running container" in docker.fails("run", "--rm", *joined, BUSYBOX, "true")
+    docker("start", "donor")
+    assert docker("exec", "donor", "ls", "/dev/shm") == ""
+    docker("rm", "-f", "donor", "private")
+
+
 def test_what_is_given_to_a_program_is_there(docker: Docker, tmp_path: Path) -> None:
     words = ["--sysctl", "net.ipv4.ip_forward=1", "--shm-size", "3m", "--group-add", "staff", "--group-add", "77"]
     words += [
@@ -248,7 +276,7 @@ def test_who_needs_more_memory_than_there_is_may_wait_for_it(docker: Docker) -> 
         (["--memory-swappiness", "1"], "NotImplemented: how readily"),
         (["--cpuset-mems", "0"], "NotImplemented: memory nodes"),
         (["--device-cgroup-rule", "c 1:1 r"], "NotImplemented: rules for devices"),
-        (["--ipc", "container:x"], "NotImplemented: the IPC mode container"),
+        (["--ipc", "container:x"], "No such container: x"),
         (["--security-opt", "apparmor=mine"], "NotImplemented: a security option"),
         (["--security-opt", "nonsense=1"], "invalid --security-opt"),
         (["--gpus", "all"], 'could not select device driver "" with capabilities: [[gpu]]'),
