@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import msgspec
 
 from gureum.core.world import World
-from gureum.docker.errors import conflict, server_error
+from gureum.docker.errors import bad_parameter, conflict, server_error
 from gureum.docker.kinds import ADDRESSES, SCOPE, Endpoint, Network, NetworkSpec
 from gureum.engine.client import Client, Transaction
 from gureum.engine.resource import Meta, key_of
@@ -73,10 +73,16 @@ def free_subnet(client: Client) -> str:
     )
 
 
+def check_inside(address: str, network: NetworkSpec) -> None:
+    if ipaddress.ip_address(address) not in ipaddress.ip_network(network.cidr):
+        raise bad_parameter("no configured subnet or ip range contain the IP address " + address)
+
+
 def take_address(world: World, transaction: Transaction, end: Endpoint, holder: str, network: Network) -> Endpoint:
     """The endpoint with an address of its own: the wished one, else the lowest that is free."""
     space = f"{ADDRESSES}/{end.network}"
     if end.wished:
+        check_inside(end.wished, network.spec)
         other = world.client.claimed(space, end.wished)
         if other is not None and other != holder:
             raise conflict("Address already in use")

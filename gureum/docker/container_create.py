@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from gureum.docker import checks, find, links, names, options, volume_options
-from gureum.docker.addresses import BUILTIN, builtin_id, ensure_builtin
+from gureum.docker.addresses import BUILTIN, builtin_id, check_inside, ensure_builtin
 from gureum.docker.call import Call, operation
 from gureum.docker.errors import DockerError, bad_parameter, conflict, not_built, not_found
 from gureum.docker.events import Events
@@ -198,11 +198,12 @@ def _endpoints(
     order = [mode, *(one for one in settings if one != mode)]
     found = []
     for name in order:
-        # Those that are always there may be about to be made, with this container.
-        network = None if name in BUILTIN else find.network(call.client, name)
-        network_id = builtin_id(name) if network is None else network.meta.name
+        # Those that are always there may be about to be made, with this container; others may come before its start, as under Docker.
+        network = None if name in BUILTIN else find.known_network(call.client, name)
+        network_id = builtin_id(name) if name in BUILTIN else network.meta.name if network is not None else ""
         made = endpoint(network_id, settings[name], network.spec if network is not None else None, config)
-        found.append(msgspec.structs.replace(made, links=links.resolved(call.client, made.links)))
+        named = network.spec.name if network is not None else name
+        found.append(msgspec.structs.replace(made, links=links.resolved(call.client, made.links), named=named))
     return tuple(found)
 
 
@@ -223,16 +224,16 @@ def _resolve_shared(call: Call, host: dict[str, Any]) -> None:
 def endpoint(network_id: str, settings: dict[str, Any], network: Any, config: dict[str, Any]) -> Endpoint:
     wished = str((settings.get("IPAMConfig") or {}).get("IPv4Address") or "")
     if wished:
-        if network is None or network.builtin:
+        if network_id and (network is None or network.builtin):
             raise bad_parameter(
                 "invalid config for network bridge: user specified IP address is supported on user defined networks only"
             )
         try:
-            inside = ipaddress.ip_address(wished) in ipaddress.ip_network(network.cidr)
+            ipaddress.ip_address(wished)
         except ValueError as error:
             raise bad_parameter(f"invalid IPv4 address: {wished}") from error
-        if not inside:
-            raise bad_parameter("no configured subnet or ip range contain the IP address " + wished)
+        if network is not None:
+            check_inside(wished, network)
     return Endpoint(
         network=network_id,
         id=secrets.token_hex(32),

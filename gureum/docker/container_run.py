@@ -75,9 +75,10 @@ async def start(call: Call, container: Container) -> Container:
         _check_joined(call, current)
         ends = []
         for end in current.spec.endpoints:
-            network = call.client.get(Network, SCOPE, end.network)
-            if network is None:
-                raise DockerError(404, f"network {end.network} not found")
+            network = call.client.get(Network, SCOPE, end.network) or find.network(
+                call.client, end.named or end.network
+            )
+            end = msgspec.structs.replace(end, network=network.meta.name)
             addressed = bool(network.spec.cidr)
             ends.append(take_address(call.world, transaction, end, key_of(current), network) if addressed else end)
         spec = msgspec.structs.replace(
@@ -137,6 +138,15 @@ async def _started(call: Call, wished: Container) -> Container:
     return found
 
 
+_STRAIGHT = (
+    "unable to find user",
+    "unable to find group",
+    "bind source path",
+    "error gathering",
+    "error while mounting volume",
+)
+
+
 def _refusal(world: World, container: Container) -> DockerError:
     """In the words that docker's command line looks at: it ends with 127, 126 or 125 by them."""
     why = container.status.error
@@ -151,7 +161,7 @@ def _refusal(world: World, container: Container) -> DockerError:
         why = f'unable to start container process: exec: "{command}": {"stat " + command + ": " if "/" in command else ""}{where}'
     elif container.status.exit_code == 126:
         why = f'unable to start container process: exec: "{command}": permission denied'
-    elif why.startswith(("unable to find user", "unable to find group", "bind source path", "error gathering")):
+    elif why.startswith(_STRAIGHT):
         return bad_parameter(why) if "bind source" in why else server_error(why)
     return bad_parameter(
         f"failed to create task for container: failed to create shim task: OCI runtime create failed: {why}: unknown"

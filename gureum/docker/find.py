@@ -78,6 +78,13 @@ def _by_id(client: Client, text: str) -> Image | None:
 
 def network(client: Client, text: str) -> Network:
     """DockerError 404 "network … not found"."""
+    found = known_network(client, text)
+    if found is None:
+        raise not_found(f"network {text} not found")
+    return found
+
+
+def known_network(client: Client, text: str) -> Network | None:
     found = client.get(Network, SCOPE, text)
     if found is None:
         named = client.by(Network, SCOPE, "name", text)
@@ -85,8 +92,6 @@ def network(client: Client, text: str) -> Network:
     if found is None and _ID.fullmatch(text):
         begun = [one for one in client.all(Network, SCOPE) if one.meta.name.startswith(text)]
         found = begun[0] if len(begun) == 1 else None
-    if found is None:
-        raise not_found(f"network {text} not found")
     return found
 
 

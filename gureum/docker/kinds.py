@@ -15,7 +15,8 @@ State = Literal["created", "running", "restarting", "exited", "removing", "dead"
 
 
 class Endpoint(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A container on a network. `wished`: the address that was asked for; `address` is held while it runs. `aliases`: as asked for."""
+    """A container on a network. `network`: its id, "" while there is none of the name `named`, by which it is looked for again when it is gone.
+    `wished`: the address that was asked for; `address` is held while it runs. `aliases`: as asked for."""
 
     network: str
     id: str
@@ -25,6 +26,7 @@ class Endpoint(msgspec.Struct, frozen=True, omit_defaults=True):
     aliases: tuple[str, ...] = ()
     links: tuple[str, ...] = ()
     priority: int = 0
+    named: str = ""
 
 
 class PortBinding(msgspec.Struct, frozen=True):

@@ -203,10 +203,28 @@ def test_an_image_whose_configuration_no_container_can_be_made_of_is_refused(doc
 
 def test_what_a_create_names_in_vain_does_not_send_the_client_to_a_registry(docker: Docker) -> None:
     """The command line takes every 404 of a create for an image that must be pulled."""
-    for words in (("--network", "nosuch"), ("--volumes-from", "nosuch"), ("--network", "container:nosuch")):
+    for words in (("--volumes-from", "nosuch"), ("--network", "container:nosuch"), ("--ipc", "container:nosuch")):
         said = docker.fails("run", "--rm", *words, BUSYBOX, "true")
         assert "nosuch" in said
         assert "Unable to find image" not in said
+
+
+def test_a_network_is_looked_for_when_a_container_starts(docker: Docker) -> None:
+    """As under Docker: at the create it need not be there yet, and one that was made anew is found by its name."""
+    assert "network nosuch not found" in docker.fails("run", "--rm", "--network", "nosuch", BUSYBOX, "true")
+    assert docker("ps", "-aq") == ""
+    docker("create", "--name", "early", "--network", "coming", "--ip", "10.213.9.7", BUSYBOX, "sleep", "1000")
+    assert "network coming not found" in docker.fails("start", "early")
+    docker("network", "create", "--subnet", "10.213.8.0/24", "coming")
+    assert "no configured subnet or ip range contain the IP address 10.213.9.7" in docker.fails("start", "early")
+    for _ in range(2):
+        docker("network", "rm", "coming")
+        docker("network", "create", "--subnet", "10.213.9.0/24", "coming")
+        docker("start", "early")
+        assert docker.inspect("early")["NetworkSettings"]["Networks"]["coming"]["IPAddress"] == "10.213.9.7"
+        docker("stop", "-t", "0", "early")
+    docker("rm", "early")
+    docker("network", "rm", "coming")
 
 
 def test_what_fails_leaves_no_blobs(docker: Docker, cloud: Cloud) -> None:
