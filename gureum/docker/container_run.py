@@ -73,6 +73,9 @@ async def start(call: Call, container: Container) -> Container:
             return current  # somebody else has just started it
         links.check_running(call.client, current)
         _check_joined(call, current)
+        for mount in current.spec.mounts:
+            if mount.type == "tmpfs":
+                options.check_tmpfs(mount.options)
         ends = []
         for end in current.spec.endpoints:
             network = call.client.get(Network, SCOPE, end.network) or find.network(

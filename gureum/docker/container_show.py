@@ -67,7 +67,7 @@ def shown(world: World, container: Container) -> dict[str, Any]:
         "Mounts": [
             mount_shown(world, mount)
             for mount in spec.mounts
-            if mount.type != "tmpfs" or not mount.options.startswith("\0")
+            if mount.type != "tmpfs" or mount.target not in (spec.host.get("Tmpfs") or {})
         ],
         "Config": {
             "Hostname": hostname(container),

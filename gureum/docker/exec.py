@@ -93,7 +93,19 @@ async def start_exec(call: Call) -> None:
     if container.status.state != "running":
         raise conflict(f"container {container.meta.name} is not running")
     made.started = True
-    stream = await _open(call, made, container)
+    raw = bool(made.wish.get("Tty"))
+    kind = MULTIPLEXED_STREAM if not raw and call.version >= (1, 42) else RAW_STREAM
+    try:
+        stream = await _open(call, made, container)
+    except DockerError as refused:
+        if body.get("Detach"):
+            raise
+        # As under Docker, whose stream has begun by now: the client finds the code by asking for it.
+        _, writer = await call.responder.hijack(kind, upgraded=call.request.upgrades)
+        text = f"{refused.message}\r\n".encode()
+        writer.write(text if raw else multiplexed("stdout", text))
+        writer.close()
+        return
     made.running = True
     command = " ".join(map(str, made.wish["Cmd"]))
     events = call.world.part(Events)
@@ -107,8 +119,6 @@ async def start_exec(call: Call) -> None:
         task.add_done_callback(call.world.part(Execs).tasks.discard)
         await call.responder.send(200)
         return
-    raw = bool(made.wish.get("Tty"))
-    kind = MULTIPLEXED_STREAM if not raw and call.version >= (1, 42) else RAW_STREAM
     reader, writer = await call.responder.hijack(kind, upgraded=call.request.upgrades)
     await _converse(call.world, made, container, stream, (reader, writer))
 
@@ -119,6 +129,9 @@ Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 async def _open(call: Call, made: Exec, container: Container) -> Stream:
     """Starts the program. DockerError in the words that docker's command line looks at."""
     wish = made.wish
+    if str(wish.get("WorkingDir") or "/")[0] != "/":
+        made.code = 126
+        raise _refusal("unable to start container process: Cwd must be an absolute path", wish["Cmd"])
     user = str(wish.get("User") or container.spec.config.get("User") or "")
     request = {
         "op": "attach",
@@ -203,7 +216,7 @@ async def _tell(
             held = b""
             await say(kind, payload)
     if held and code == _RUNTIME_FAILED:
-        code, held = _as_docker(held, made.wish["Cmd"])
+        code, held = _as_docker(held, made.wish["Cmd"], str(made.wish.get("WorkingDir") or ""))
     if held:
         await say(b"o" if raw else b"r", held)
     made.running, made.code = False, 255 if code is None else code
@@ -211,23 +224,23 @@ async def _tell(
 
 
 _RUNTIME_FAILED = 255
-_COMPLAINTS = (b"executable file `", b"exec `", b"open executable", b"cannot find `", b"exec failed")
+_COMPLAINTS = (b"executable file `", b"exec `", b"open executable", b"cannot find `", b"exec failed", b"chdir `")
 
 
-def _as_docker(complaint: bytes, command: list[str]) -> tuple[int, bytes]:
-    """(code, words) for a program that the runtime could not run: what scripts look for."""
+def _as_docker(complaint: bytes, command: list[str], folder: str) -> tuple[int, bytes]:
+    """(code, words) for a program that the runtime could not run: what scripts look for. `folder`: where it was to run."""
+    folder = folder if complaint.startswith(b"chdir `") else ""
     missing = b"not found" in complaint or b"No such file" in complaint
     name = str(command[0])
     why = (
         "permission denied"
         if not missing
         else "executable file not found in $PATH"
-        if "/" not in name
+        if "/" not in name and not folder
         else "no such file or directory"
     )
-    text = (
-        f'OCI runtime exec failed: exec failed: unable to start container process: exec: "{name}": {why}: unknown\r\n'
-    )
+    what = f'chdir to cwd ("{folder}") set in config.json failed' if folder else f'exec: "{name}"'
+    text = f"OCI runtime exec failed: exec failed: unable to start container process: {what}: {why}: unknown\r\n"
     return 127 if missing else 126, text.encode()
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal, cast
 
 from gureum.core.specs import HealthCheck, Restart
-from gureum.docker.errors import bad_parameter
+from gureum.docker.errors import bad_parameter, server_error
 from gureum.docker.kinds import Container
 from gureum.ports.containers import Application, Device, Limits, Throttle
 
@@ -214,6 +214,25 @@ def throttles(host: dict[str, Any]) -> Iterator[Throttle]:
             if not isinstance(rate, int) or rate < 0:
                 raise bad_parameter(f"invalid rate for device: {one.get('Path')}:{rate}")
             yield Throttle(str(one.get("Path") or ""), what, rate)
+
+
+_TMPFS_KEYS = frozenset({"size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "mpol"})
+_TMPFS_FLAGS = frozenset(
+    {
+        "defaults", "ro", "rw", "suid", "nosuid", "dev", "nodev", "exec", "noexec", "sync", "async", "dirsync", "remount", "mand", "nomand",
+        "atime", "noatime", "diratime", "nodiratime", "relatime", "norelatime", "strictatime", "nostrictatime", "private", "rprivate",
+        "shared", "rshared", "slave", "rslave", "bind", "rbind", "unbindable", "runbindable",
+    }
+)  # fmt: skip
+
+
+def check_tmpfs(text: str) -> None:
+    """DockerError 500, as Docker's start has it (moby: mount.MergeTmpfsOptions)."""
+    for one in filter(None, text.split(",")):
+        key, equals, value = one.partition("=")
+        if key not in _TMPFS_KEYS if equals else key not in _TMPFS_FLAGS:
+            quoted = " ".join(f'"{part}"' for part in ((key, value) if equals else (key,)))
+            raise server_error(f"invalid tmpfs option [{quoted}]")
 
 
 def tmpfs_options(text: str) -> tuple[str, ...]:

@@ -357,7 +357,9 @@ async def _read_all(fd: int, ended: asyncio.Future[int]) -> bytes:
 
 
 def _send_signal(pidfd: int, number: int) -> bool:
-    """False when the process is gone."""
+    """False when the process is gone; it may have gone, and its descriptor (-1 now) with it, while the caller waited for something else."""
+    if pidfd < 0:
+        return False
     try:
         signal.pidfd_send_signal(pidfd, number)
     except ProcessLookupError:

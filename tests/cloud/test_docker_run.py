@@ -93,8 +93,41 @@ def test_exec_runs_beside_the_program_with_its_own_code(docker: Docker) -> None:
     assert docker(
         "exec", "-u", "www", "-w", "/var/www", "-e", "A=b", "beside", "sh", "-c", "id -un; pwd; echo $A $HOME"
     ) == ("www\n/var/www\nb /var/www")
-    assert docker.run("exec", "beside", "nothing", check=False).returncode == 127
     docker("rm", "-f", "beside")
+
+
+def test_programs_that_cannot_be_run_are_told_in_dockers_words(docker: Docker) -> None:
+    docker(
+        "run",
+        "-d",
+        "--name",
+        "told",
+        "--tmpfs",
+        "/quick",
+        "--mount",
+        "type=tmpfs,target=/slow",
+        BUSYBOX,
+        "sleep",
+        "1000",
+    )
+    assert [one["Destination"] for one in docker.inspect("told")["Mounts"]] == ["/slow"]
+    begin = "OCI runtime exec failed: exec failed: unable to start container process: "
+    nowhere = 'chdir to cwd ("/no") set in config.json failed: no such file or directory: unknown'
+    for words, code, said in (
+        (("told", "nothing"), 127, f'{begin}exec: "nothing": executable file not found in $PATH: unknown'),
+        (("told", "/etc/passwd"), 126, f'{begin}exec: "/etc/passwd": permission denied: unknown'),
+        (("-w", "/no", "told", "true"), 127, f"{begin}{nowhere}"),
+        (("-w", "no", "told", "true"), 126, f"{begin}Cwd must be an absolute path: unknown"),
+        (("-u", "who", "told", "true"), 126, "unable to find user who: no matching entries in passwd file"),
+    ):
+        done = docker.run("exec", *words, check=False)
+        assert (done.returncode, (done.stdout + done.stderr).decode().strip()) == (code, said)
+    docker("pause", "told")
+    assert "container told is paused, unpause the container before exec" in docker.fails("exec", "told", "true")
+    docker("rm", "-f", "told")
+    said = docker.fails("run", "--rm", "--tmpfs", "/x:speed=9", BUSYBOX, "true")
+    assert 'Error response from daemon: invalid tmpfs option ["speed" "9"]' in said
+    assert docker("ps", "-aq") == ""
 
 
 def test_a_container_is_stopped_started_and_removed(docker: Docker) -> None:
