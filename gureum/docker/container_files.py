@@ -92,7 +92,7 @@ async def export(call: Call) -> None:
     container = find.container(call.client, call.args["id"])
     blobs = call.world.part(blobs_of)
     with blobs.draft() as file:
-        await _ask(call, container, "read", path="/", file=blobs.name_of(file))
+        await _ask(call, container, "read", path="", file=blobs.name_of(file))
         await _send(call, file)
     call.world.part(Events).container(container, "export")
 

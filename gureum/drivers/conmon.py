@@ -99,6 +99,8 @@ def create(arguments: list[str], bundle: Bundle) -> int:
             stdin=quiet,
             stdout=quiet,
             stderr=quiet,
+            # Ours lets nobody else in: folders that the runtime makes in a root, for mounts to be at, would be root's alone.
+            umask=0o022,
         ) as process:
             os.close(writer)
             writer = -1

@@ -17,6 +17,7 @@ from gureum.ports import PortError
 from gureum.ports.root_files import Change, FileStat
 
 _LIMIT_CHANGES = 1_000_000
+_LIMIT_NAMES = 1000
 _COPY_S = 3600.0
 # Empty files that the runtime makes, for Docker's own to be mounted on.
 _MOUNTED_ON = frozenset({"/etc/hosts", "/etc/hostname", "/etc/resolv.conf"})
@@ -101,8 +102,11 @@ class RootFiles:
             if whole
             else (os.path.dirname(clean) or "/", os.path.basename(clean))
         )
+        names = [base] if path else sorted(os.listdir(self._root(name)))
         with open(into, "wb") as file:
-            self._run(name, folder, ["create", base], subprocess.DEVNULL, file)
+            self._run(
+                name, folder, ["create", *(names if len(names) <= _LIMIT_NAMES else ["."])], subprocess.DEVNULL, file
+            )
 
     def _write(self, name: str, path: str, source: str) -> None:
         try:

@@ -31,7 +31,7 @@ class RootFiles(Protocol):
         """PortError when there is none. The last part is not followed."""
 
     async def read(self, name: str, path: str, into: str) -> None:
-        """What is at `path`, under its own name, as a tar; of a folder with "/." its content."""
+        """What is at `path`, under its own name, as a tar; of a folder with "/." its content. "": all that is in the root, by name."""
 
     async def write(self, name: str, path: str, source: str) -> None:
         """Unpacks the tar `source` in the folder `path`."""

@@ -159,6 +159,11 @@ def test_what_is_given_to_a_program_is_there(docker: Docker, tmp_path: Path) -> 
     assert device == "c"
 
 
+def test_folders_that_are_made_for_mounts_are_everybodys(docker: Docker) -> None:
+    words = ["-u", "www", "-v", "/a/b/c", "--tmpfs", "/q/r", "--init", BUSYBOX]
+    assert docker("run", "--rm", *words, "stat", "-c", "%a %u", "/a", "/a/b", "/q").split("\n") == ["1755 0"] * 3
+
+
 def test_a_volume_may_be_a_folder_of_the_host(docker: Docker, tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("there\n")
     there = ("--opt", "type=none", "--opt", f"device={tmp_path}")
