@@ -350,6 +350,47 @@ def test_lists_are_filtered(docker: Docker) -> None:
     docker("network", "rm", "filtered")
 
 
+def test_images_go_out_and_come_back(docker: Docker) -> None:
+    docker("tag", BUSYBOX, "out/and-back:1")
+    saved = docker.run("save", "out/and-back:1").stdout
+    assert "Untagged: out/and-back:1" in docker("rmi", "out/and-back:1")
+    assert "Loaded image: out/and-back:1" in docker("load", stdin=saved)
+    assert set(docker("images", "-q", "out/and-back").split()) == set(docker("images", "-q", BUSYBOX).split())
+    assert docker("history", "-q", "out/and-back:1") == docker("images", "-q", "out/and-back")
+    docker("rmi", "out/and-back:1")
+
+
+def test_an_attached_client_sends_and_hears(docker: Docker) -> None:
+    docker("run", "-di", "--name", "hears", BUSYBOX, "sh", "-c", "read word; echo $word; echo wrong >&2; exit 5")
+    done = docker.run("attach", "hears", stdin=b"this\n", check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (5, b"this\n", b"wrong\n")
+    docker("rm", "hears")
+
+
+def test_what_nobody_uses_is_pruned(docker: Docker) -> None:
+    docker("network", "create", "--internal", "inner")
+    assert docker("network", "inspect", "-f", "{{.Internal}}", "inner") == "true"
+    docker("volume", "create", "loose")
+    docker("create", "--name", "unused", "-v", "loose:/v", "--network", "inner", BUSYBOX)
+    assert docker("volume", "prune", "-af") == "Total reclaimed space: 0B"
+    said = docker("system", "prune", "-f", "--volumes", "--filter", "label!=kept")
+    assert "Deleted Containers:" in said
+    assert "Deleted Networks:\ninner" in said
+    assert "loose" in docker("volume", "prune", "-af")
+
+
+def test_the_whole_tells_of_itself(docker: Docker) -> None:
+    info = json.loads(docker("info", "--format", "json"))
+    assert (info["Driver"], info["OSType"], info["Swarm"]["LocalNodeState"]) == ("overlay2", "linux", "inactive")
+    assert info["Containers"] == info["ContainersRunning"] + info["ContainersPaused"] + info["ContainersStopped"]
+    assert "Server:\n Containers:" in docker("info")
+    server = json.loads(docker("version", "--format", "json"))["Server"]
+    assert (server["ApiVersion"], server["MinAPIVersion"]) == ("1.51", "1.24")
+    environment = {**docker.environment, "DOCKER_API_VERSION": "1.24"}
+    old = subprocess.run([docker.program, "ps", "-a"], env=environment, capture_output=True, text=True, check=True)
+    assert old.stdout.startswith("CONTAINER ID")
+
+
 def test_networks_of_kinds_that_are_not_built_are_refused(docker: Docker) -> None:
     for words in (("--config-only",), ("--ingress",), ("--ipv4=false",), ("--ipv6",)):
         assert "NotImplemented: " in docker.fails("network", "create", *words, "refused")

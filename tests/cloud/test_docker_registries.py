@@ -127,6 +127,25 @@ def test_an_image_is_pushed_and_pulled_by_tag_and_by_digest(docker: Docker, logg
     docker("rmi", f"{name}@{digest}")
 
 
+def test_docker_py_logs_in_pushes_and_pulls(docker_py: Any, place: str) -> None:
+    import docker
+
+    who = {"username": "me", "password": "secret"}
+    assert docker_py.login(**who, registry=place)["Status"] == "Login Succeeded"
+    with pytest.raises(docker.errors.APIError, match="unauthorized"):
+        docker_py.login(username="me", password="guess", registry=place, reauth=True)
+    image = docker_py.images.get(BUSYBOX)
+    name = f"{place}/team/python"
+    image.tag(name, "1")
+    told = list(docker_py.images.push(name, tag="1", auth_config=who, stream=True, decode=True))
+    assert told[-1]["aux"]["Tag"] == "1"
+    assert any("progressDetail" in line for line in told)
+    docker_py.images.remove(f"{name}:1")
+    assert docker_py.images.pull(name, tag="1", auth_config=who).id == image.id
+    assert docker_py.images.get_registry_data(f"{name}:1", auth_config=who).has_platform("linux/amd64")
+    docker_py.images.remove(f"{name}:1")
+
+
 def test_an_index_of_several_machines_with_zstd_layers_over_a_connection_that_is_cut(
     docker: Docker, logged_in: str, cloud: Cloud
 ) -> None:
