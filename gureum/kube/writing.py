@@ -1,6 +1,6 @@
 """Create, update and patch: the way of a write, as one list of steps.
 
-    body ► shape (schema) ► defaults ► admission ► checks ► managed fields ► commit, if nobody was faster
+    body ► shape (schema) ► defaults ► managed fields ► admission ► checks ► commit, if nobody was faster
 
 A write is decided on what is visible now and committed on the condition that it still is. PUT tells the client of a conflict; PATCH, which has
 not seen the object, is decided again.
@@ -401,7 +401,6 @@ class Writing:
         if wish.form:
             return Response(status, self._forms.partial(value, wish), wish.content_type)
         return Response(status, value + b"\n")
-
 
     def _shown(self, kind: Kind, obj: Object) -> bytes:
         """As the store has it, if it is what was stored."""

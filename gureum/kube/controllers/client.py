@@ -115,7 +115,9 @@ class Client:
             return None if obj.get("status") == status else {**obj, "status": status}
 
         seen = self.seen(self.objects.key(storage, namespace, name))
-        return None if seen is None else await self.update(storage, namespace, name, change, manager, "status", seen=seen)
+        return (
+            None if seen is None else await self.update(storage, namespace, name, change, manager, "status", seen=seen)
+        )
 
     async def delete(
         self,

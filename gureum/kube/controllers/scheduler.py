@@ -22,7 +22,8 @@ from gureum.kube.controllers.client import Seen as Found
 from gureum.kube.controllers.events import event_of
 from gureum.kube.controllers.index import PODS
 from gureum.kube.controllers.loop import Controller, Seen
-from gureum.kube.controllers.pods import condition, disruption, with_condition
+from gureum.kube.controllers.pods import disruption, with_condition
+from gureum.kube.controllers.telling import Telling, tell
 from gureum.kube.errors import StatusError
 from gureum.kube.objects import Object
 from gureum.kube.scheduling.claims import CLAIMS, VOLUMES, volumes_of
@@ -79,6 +80,7 @@ class Scheduler:
         self._claiming: set[str] = set()
         self._gated: set[str] = set()
         self._next_node = 0
+        self._telling = Telling(NAME)
 
     def controller(self) -> Controller:
         wakes = {PODS: self._on_pod, NODES: self._on_node, CLAIMS: self._on_volume, VOLUMES: self._on_volume}
@@ -152,6 +154,7 @@ class Scheduler:
         self._nowhere.pop(key, None)
         self._sociable.discard(key)
         self._claiming.discard(key)
+        self._telling.drop(key)
 
     def _learn(self, client: Client, key: str) -> None:
         pod = client.by_key(key)
@@ -235,7 +238,7 @@ class Scheduler:
                 self._known.place(facts, node)
                 return self._bind(client, facts, found, node, waiting)
         self._unsettle(facts)
-        return self._refuse(client, facts, found, wish, misfits, refused)
+        return self._refuse(client, facts, wish, misfits, refused)
 
     def _fitting(self, wish: Wish, misfits: dict[str, Misfit]) -> list[NodeFacts]:
         """Nodes that can have it, as many as are worth comparing, each time from another one on."""
@@ -286,7 +289,6 @@ class Scheduler:
         self,
         client: Client,
         facts: PodFacts,
-        found: Found,
         wish: Wish | None,
         misfits: dict[str, Misfit],
         refused: str,
@@ -305,42 +307,11 @@ class Scheduler:
         if candidate is not None:
             facts.nominated = candidate.node
             self._known.nominated[facts.key] = facts
-        await self._tell(client, facts, found, text, candidate.node if candidate is not None else None)
-        if candidate is not None:
+        if candidate is None:
+            self._telling.put(client, facts.key, text)
+        else:
+            await tell(client, facts.key, text, NAME, candidate.node)
             await asyncio.gather(*(_evict(client, victim, facts, candidate.node) for victim in candidate.victims))
-
-    async def _tell(self, client: Client, facts: PodFacts, found: Found, text: str, nominated: str | None) -> None:
-        pod = found[1]
-        known = condition(pod, "PodScheduled")
-        if known is not None and known.get("message") == text and nominated is None:
-            return
-        made = {
-            "type": "PodScheduled",
-            "status": "False",
-            "lastProbeTime": None,
-            "lastTransitionTime": timestamp(client.clock.now()),
-            "reason": "Unschedulable",
-            "message": text,
-        }
-
-        def change(obj: Object) -> Object | None:
-            if obj["spec"].get("nodeName"):
-                return None
-            changed = with_condition(obj, made)
-            if nominated is not None:
-                changed["status"]["nominatedNodeName"] = nominated
-            return changed
-
-        await client.update(
-            PODS,
-            facts.namespace,
-            facts.name,
-            change,
-            NAME,
-            "status",
-            lambda: event_of(client, pod, "Warning", "FailedScheduling", text, NAME),
-            found,
-        )
 
 
 def _is_like(known: PodFacts, seen: Seen) -> bool:
