@@ -25,7 +25,7 @@ from gureum.aws.neighbours.uploads import run_uploads
 from gureum.aws.services import Services
 from gureum.base.clock import SystemClock
 from gureum.base.fd_store import FdStore
-from gureum.base.homes import GUESTS_SOCKET, Home, docker_socket, kube_seals, load_home
+from gureum.base.homes import GUESTS_SOCKET, Home, docker_socket, former_kube_seals, kube_seals, load_home
 from gureum.base.logs import start_logging
 from gureum.base.sealing import Sealer
 from gureum.base.settings import Settings, load_settings
@@ -98,7 +98,8 @@ class Daemon:
             world.metrics, world.logs = telemetry.metrics, telemetry.logs
             return removed
 
-        kube = KubeService(self._home, store, sealer, clock, kube_seals(self._settings, self._home))
+        seals = [kube_seals(self._settings, self._home), *former_kube_seals(self._settings, self._home)]
+        kube = KubeService(self._home, store, sealer, clock, seals)
         consoles = SerialService(world, services, self._home.path / "keys")
         application = Application(
             gateway,

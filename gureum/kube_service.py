@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import logging
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,9 @@ log = logging.getLogger("gureum.kube")
 
 class KubeService:
     """The Kubernetes API: its socket listens from the start, its code is loaded when everything else is ready, which it would delay by a
-    fifth of a second. Who connects before that waits as long. `seals`: folder for the keys of Secrets."""
+    fifth of a second. Who connects before that waits as long. `seals`: the folder for the keys of Secrets, then where they may lie from before."""
 
-    def __init__(self, home: Home, store: Store, sealer: Sealer, clock: SystemClock, seals: Path) -> None:
+    def __init__(self, home: Home, store: Store, sealer: Sealer, clock: SystemClock, seals: Sequence[Path]) -> None:
         self._home = home
         self._seals = seals
         self._store = store

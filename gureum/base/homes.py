@@ -121,8 +121,23 @@ def docker_socket(settings: Settings, home: Home) -> str:
 
 
 def kube_seals(settings: Settings, home: Home) -> Path:
-    """Folder of the keys that Kubernetes Secrets are sealed with."""
-    return Path(settings.kube_keys) / home.id if settings.kube_keys else home.path / "keys" / "kube"
+    """Folder of the keys that Kubernetes Secrets are sealed with: not in the home, so that nobody has Secrets who has its files alone."""
+    return Path(settings.kube_keys) / home.id if settings.kube_keys else _kube_seals_beside(home)
+
+
+def former_kube_seals(settings: Settings, home: Home) -> list[Path]:
+    """Where those keys may lie from before: of an older gureum, or before the setting was made."""
+    now = kube_seals(settings, home)
+    return [one for one in (home.path / "keys" / "kube", _kube_seals_beside(home)) if one != now]
+
+
+def _kube_seals_beside(home: Home) -> Path:
+    """A sibling of the home, `<home>-keys/kube`; where nothing can be made beside it, in the user's configuration (XDG)."""
+    path = home.path.resolve()
+    folder = path.with_name(f"{path.name}-keys")
+    if folder.is_dir() or os.access(path.parent, os.W_OK):
+        return folder / "kube"
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path("~/.config").expanduser()) / "gureum" / "keys" / home.id
 
 
 def open_home(settings: Settings) -> Home:

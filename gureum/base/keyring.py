@@ -8,6 +8,7 @@ here as well. A key counts from the moment its file has its name, so there is no
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import secrets
@@ -69,14 +70,8 @@ class Keyring:
         identity, number = secrets.token_bytes(ID_BYTES), self.number + 1
         path = self._folder / f"{number:06}-{identity.hex()}.key"
         key = os.urandom(KEY_BYTES)
-        fresh = path.with_suffix(".new")
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(key)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
-        self._sync()
+        _write(path, key)
+        _sync(self._folder)
         self._keys[identity] = AESGCM(key)
         self.number, self._newest = number, identity
 
@@ -84,18 +79,50 @@ class Keyring:
         """Removes the files of all keys but the newest. What this process holds of old texts (a list's further pages) it still opens."""
         for _, identity, path in self._files():
             if identity != self._newest:
-                path.write_bytes(bytes(KEY_BYTES))
-                path.unlink()
-        self._sync()
+                _erase(path)
+        _sync(self._folder)
 
     def _files(self) -> list[tuple[int, bytes, Path]]:
         """By number."""
         found = [(_NAME.fullmatch(path.name), path) for path in self._folder.iterdir()]
         return sorted((int(name[1]), bytes.fromhex(name[2]), path) for name, path in found if name)
 
-    def _sync(self) -> None:
-        descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+
+def bring(former: Path, folder: Path) -> None:
+    """Moves a ring that lies in another folder. Whenever it is cut off, the next call ends it; without a ring there it does nothing."""
+    paths = [path for path in former.glob("*.key") if _NAME.fullmatch(path.name)]
+    if paths:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path in paths:
+            if not (folder / path.name).exists():
+                _write(folder / path.name, path.read_bytes())
+        _sync(folder)
+        for path in paths:
+            _erase(path)
+    for empty in (former, former.parent):
+        with contextlib.suppress(OSError):
+            empty.rmdir()
+
+
+def _write(path: Path, key: bytes) -> None:
+    """The file is there with its whole content or not at all; its name is durable with its folder."""
+    fresh = path.with_suffix(".new")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(key)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+
+
+def _erase(path: Path) -> None:
+    path.write_bytes(bytes(KEY_BYTES))
+    path.unlink()
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

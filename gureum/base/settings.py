@@ -53,7 +53,7 @@ class Settings(Quotas, frozen=True, forbid_unknown_fields=True):
     kube_keys: Annotated[
         str,
         Meta(
-            description="Folder for the keys that Kubernetes Secrets are sealed with, in a subfolder named after the home. Empty: in the home."
+            description="Folder for the keys that Kubernetes Secrets are sealed with, in a subfolder named after the home. Empty: `<home>-keys`."
         ),
     ] = ""
     serial_console_port: Annotated[

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
 
-from gureum.base.homes import Home, HomeError, kube_seals, load_home, release_pool
+from gureum.base.homes import Home, HomeError, former_kube_seals, kube_seals, load_home, release_pool
 from gureum.base.settings import load_settings
 from gureum.cli.output import Failure, say
 from gureum.cli.running import ask
@@ -57,7 +58,12 @@ def purge(home: Home) -> None:
     if mounted:
         raise HomeError(f"{mounted[0]} is still mounted: run `gureum doctor --clean`, then purge again")
     release_pool(home.id)
-    seals = kube_seals(load_settings(), home)  # may lie elsewhere, and the home says where
+    settings = load_settings()
+    seals = [kube_seals(settings, home), *former_kube_seals(settings, home)]  # elsewhere, and the home says where
     shutil.rmtree(home.path)
-    shutil.rmtree(seals, ignore_errors=True)
+    for folder in seals:
+        shutil.rmtree(folder, ignore_errors=True)
+        if folder.name == "kube":  # ours alone, which the folder of a setting is not
+            with contextlib.suppress(OSError):
+                folder.parent.rmdir()
     say(f"{home.path} is removed")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Sequence
 from pathlib import Path
 
-from gureum.base.keyring import Keyring
+from gureum.base.keyring import Keyring, bring
 from gureum.base.sealing import Sealer
 from gureum.kube.cluster import Cluster
 from gureum.kube.clusters import DEFAULT, Clusters
@@ -22,11 +23,11 @@ CONTEXT = "gureum"
 
 
 class KubeFace:
-    """`folder`: for certificates and the kubeconfig. `seals`: folder for the keys of Secrets. `endpoint`: the API's URL as a client uses it.
-    `sealer`: opens what was sealed without such keys."""
+    """`folder`: for certificates and the kubeconfig. `seals`: the folder for the keys of Secrets, then those where they may lie from before.
+    `endpoint`: the API's URL as a client uses it. `sealer`: opens what was sealed without such keys."""
 
     def __init__(
-        self, folder: Path, seals: Path, bind: str, endpoint: str, store: Store, sealer: Sealer, clock: Clock
+        self, folder: Path, seals: Sequence[Path], bind: str, endpoint: str, store: Store, sealer: Sealer, clock: Clock
     ) -> None:
         self._folder = folder
         self._seals = seals
@@ -39,7 +40,7 @@ class KubeFace:
     async def prepare(self) -> ssl.SSLContext:
         """Makes what is missing of keys and kubeconfig; the context to serve with."""
         self.pki = await asyncio.to_thread(Pki, self._folder / "pki", self._bind)
-        keyring = await asyncio.to_thread(Keyring, self._seals, self._sealer)
+        keyring = await asyncio.to_thread(self._keyring)
         self.clusters = Clusters(self._folder, self.pki, self._store, keyring, self._clock, self._tell)
         await self.clusters.load()
         self.management = Management(self.clusters, self._endpoint)
@@ -53,6 +54,12 @@ class KubeFace:
         self._trusted: set[str] = set()
         await self._tell()
         return context
+
+    def _keyring(self) -> Keyring:
+        folder, *formers = self._seals
+        for former in formers:
+            bring(former, folder)
+        return Keyring(folder, self._sealer)
 
     async def resume(self) -> None:
         """Starts the clusters that the store holds."""

@@ -10,10 +10,22 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from gureum.base import homes
-from gureum.base.homes import Claim, Home, HomeError, alive, claims, load_home, open_home, release_pool
+from gureum.base.homes import (
+    Claim,
+    Home,
+    HomeError,
+    alive,
+    claims,
+    former_kube_seals,
+    kube_seals,
+    load_home,
+    open_home,
+    release_pool,
+)
 from gureum.base.settings import Settings
 
 
@@ -159,3 +171,19 @@ def test_claim_that_makes_no_sense_is_no_claim(run_folder: Path) -> None:
 def test_endpoint_is_an_address_that_clients_can_use() -> None:
     home = Home("abcde", Path("/h"), Path("/r"), "198.18.0.0/20", "0.0.0.0", 4566, 53, simulate=False)
     assert home.endpoint == "http://127.0.0.1:4566"
+
+
+def test_keys_of_secrets_lie_outside_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = real(tmp_path / "a")
+    home = open_home(settings)
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    assert kube_seals(settings, home) == tmp_path / "a-keys" / "kube"
+    by_link = msgspec.structs.replace(home, path=tmp_path / "link")
+    assert kube_seals(settings, by_link) == tmp_path / "a-keys" / "kube"
+    assert former_kube_seals(settings, home) == [tmp_path / "a" / "keys" / "kube"]
+    chosen = real(tmp_path / "a", kube_keys="/elsewhere")
+    assert kube_seals(chosen, home) == Path("/elsewhere") / home.id
+    assert former_kube_seals(chosen, home) == [tmp_path / "a" / "keys" / "kube", tmp_path / "a-keys" / "kube"]
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", "/config")
+    assert kube_seals(settings, home) == Path("/config/gureum/keys") / home.id

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gureum.base.keyring import Keyring
+from gureum.base.keyring import Keyring, bring
 from gureum.base.sealing import Sealer
 
 
@@ -50,3 +50,21 @@ def test_keys_are_for_their_owner(tmp_path):
     (path,) = (tmp_path / "ring").iterdir()
     assert path.stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "ring").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_ring_that_lies_elsewhere_is_brought_even_when_that_was_cut_off(tmp_path):
+    one = ring(tmp_path)
+    old = one.seal_bytes(b"secret", "here")
+    one.rotate()
+    new = one.seal_bytes(b"secret", "here")
+    former, folder = tmp_path / "ring", tmp_path / "beside" / "kube"
+    folder.mkdir(parents=True)
+    first = min(former.iterdir())
+    (folder / first.name).write_bytes(first.read_bytes())  # as far as it came
+    (folder / "000002-00000000.new").write_bytes(b"half")
+    for _ in range(2):
+        bring(former, folder)
+    assert not former.exists()
+    again = Keyring(folder, Sealer(tmp_path / "key"))
+    assert [again.open_bytes(text, "here") for text in (old, new)] == [b"secret", b"secret"]
+    assert all(path.stat().st_mode & 0o777 == 0o600 for path in folder.glob("*.key") if path.name != first.name)

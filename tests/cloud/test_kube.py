@@ -162,7 +162,7 @@ def _clusters_and_keys(cloud):
     for number in range(50):
         body = {"metadata": {"name": f"s{number}"}, "stringData": {"k": "v"}}
         assert Client(cloud).call("POST", SECRETS, body)[0] == 201
-    seals = cloud.home / "keys" / "kube"
+    seals = cloud.home.with_name(f"{cloud.home.name}-keys") / "kube"
     (first,) = seals.iterdir()
     rotating = threading.Thread(target=Client(cloud).call, args=("POST", "/rotate-key"))
     rotating.start()

@@ -26,7 +26,7 @@ class Side:
 
     def __init__(self, folder, store):
         self.face = KubeFace(
-            folder, folder / "seals", "127.0.0.1", "https://x:1", store, Sealer(folder / "key"), SystemClock()
+            folder, [folder / "seals"], "127.0.0.1", "https://x:1", store, Sealer(folder / "key"), SystemClock()
         )
 
     async def __aenter__(self):

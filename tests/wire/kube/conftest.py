@@ -46,7 +46,7 @@ class KubeEndpoint:
         self.store = MemoryStore()
         sealer = Sealer(self.folder / "seal.key")
         self.face = KubeFace(
-            self.folder, self.folder / "seals", "127.0.0.1", self.url, self.store, sealer, SystemClock()
+            self.folder, [self.folder / "seals"], "127.0.0.1", self.url, self.store, sealer, SystemClock()
         )
         context = await self.face.prepare()
         server = AsgiServer(self.face.front)
