@@ -24,12 +24,12 @@ from gureum.kube.admission import Admission
 from gureum.kube.admission.access import no_escalation
 from gureum.kube.admission.addresses import service_addresses
 from gureum.kube.admission.certificates import certificates
-from gureum.kube.admission.definitions import unjudged_rules
 from gureum.kube.admission.limits import limits
 from gureum.kube.admission.namespaces import namespace_lifecycle
 from gureum.kube.admission.pod_security import pod_security
 from gureum.kube.admission.pods import priority, service_account, storage_class, tolerations
 from gureum.kube.admission.quotas import quotas
+from gureum.kube.admission.unjudged import unjudged_rules
 from gureum.kube.admission.webhooks import webhooks
 from gureum.kube.bodies import decode_object
 from gureum.kube.bootstrap import bootstrap

@@ -58,6 +58,8 @@ class Reading:
     def read_list(self, request: Request, target: Target) -> Response:
         kind = target.kind
         wish = wish_of(request.headers.get("accept", ""))
+        if "sendInitialEvents" in request.query:
+            raise invalid_options("sendInitialEvents: Forbidden: sendInitialEvents is forbidden for list")
         selected = self.filter_of(request, target)
         entries, revision = self._entries(request, target)
         limit = request.number("limit") or 0
@@ -87,6 +89,10 @@ class Reading:
                     raise expired(f"The resourceVersion for the provided list is too old: {exact}")
                 return kept, exact
             return objects.store.range(prefix), objects.revision
+        if request.parameter("resourceVersionMatch"):
+            raise invalid_options(
+                "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden when continue is provided"
+            )
         if request.parameter("resourceVersion") not in ("", "0"):
             raise bad_request("specifying resource version is not allowed when using continue")
         after = objects.prefix(target.kind.storage) + token.start

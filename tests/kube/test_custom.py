@@ -7,8 +7,10 @@ import json
 
 import pytest
 
+from gureum.kube.controllers.definition_status import status_of
+from gureum.kube.kinds.catalog import Catalog
 from gureum.kube.kinds.custom import validate_definition
-from tests.kube.api import APPLY, STRATEGIC, Api
+from tests.kube.api import APPLY, JSON_PATCH, STRATEGIC, Api
 from tests.kube.test_controllers import until
 
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
@@ -144,6 +146,31 @@ def of_spec(**properties):
             "properties[spec].properties[a].x-kubernetes-list-map-keys",
             "must not be empty if x-kubernetes-list-type is map",
         ),
+        (
+            of_spec(a={"type": "string", "anyOf": [{"type": "string"}]}),
+            "properties[spec].properties[a].anyOf[0].type",
+            "Forbidden: must be empty to be structural",
+        ),
+        (
+            {**of_spec(a={"type": "string"}), "oneOf": [{"properties": {"b": {"minLength": 1}}}]},
+            "properties[b]",
+            "Required value: because it is defined in spec.versions[0].schema.openAPIV3Schema.oneOf[0].properties[b]",
+        ),
+        (
+            of_spec(a={"type": "string", "not": {"x-kubernetes-validations": [{"rule": "true"}]}}),
+            "properties[spec].properties[a].not.x-kubernetes-validations",
+            "Forbidden: must be empty to be structural",
+        ),
+        (
+            of_spec(a={"type": "string", "pattern": "+"}),
+            "properties[spec].properties[a].pattern",
+            "isn't: error parsing regexp: missing argument to repetition operator: `+`",
+        ),
+        (
+            of_spec(a={"type": "string", "allOf": [{"pattern": "^(?=a)"}]}),
+            "properties[spec].properties[a].allOf[0].pattern",
+            "isn't: error parsing regexp: invalid or unsupported Perl syntax: `(?=`",
+        ),
     ],
 )  # fmt: skip
 def test_schemas_are_structural(schema, field, text):
@@ -151,6 +178,31 @@ def test_schemas_are_structural(schema, field, text):
     wrong = validate_definition(made, None)
     assert [one.field for one in wrong] == [f"spec.versions[0].schema.openAPIV3Schema.{field}"]
     assert text in wrong[0].message
+
+
+def test_choices_say_what_a_value_must_fulfil():
+    numbers_or_texts = [{"type": "integer"}, {"type": "string"}]
+    schema = of_spec(
+        port={"x-kubernetes-int-or-string": True, "anyOf": numbers_or_texts},
+        other={"x-kubernetes-int-or-string": True, "allOf": [{"anyOf": numbers_or_texts}, {"pattern": "^a"}]},
+        map={"type": "object", "additionalProperties": {"type": "string"}},
+    )
+    schema["properties"]["spec"]["oneOf"] = [{"required": ["port"]}, {"properties": {"map": {"properties": {"a": {}}}}}]
+    assert validate_definition(definition(schema={"openAPIV3Schema": schema}), None) == []
+
+
+@pytest.mark.parametrize("pattern", ["(?i)abc", r"^\p{L}+$", "[[:alpha:]]+"])
+def test_a_pattern_beyond_the_engine_is_told_and_holds_nothing_against_anybody(pattern):
+    schema = of_spec(a={"type": "string", "pattern": pattern})
+
+    async def run():
+        async with Api() as api:
+            response = await api.respond("POST", DEFINITIONS, definition(schema={"openAPIV3Schema": schema}))
+            assert response.status == 201
+            assert "properties[spec].properties[a].pattern: kept, and not evaluated" in response.headers["warning"]
+            await api.ok("POST", THINGS, {**thing(), "spec": {"a": "123"}})
+
+    asyncio.run(run())
 
 
 def test_protected_groups_need_an_approval():
@@ -180,6 +232,79 @@ def test_only_served_versions_are_served_and_deprecated_ones_say_so():
             assert response.headers["warning"] == '299 - "example.com/v1beta1 Thing is deprecated"'
 
     asyncio.run(run())
+
+
+def conditions_of(shown):
+    return {one["type"]: (one["status"], one["reason"], one["message"]) for one in shown["status"]["conditions"]}
+
+
+def test_a_definition_without_a_served_version_has_objects_and_no_way_to_them():
+    async def run():
+        async with Api() as api:
+            await api.ok("POST", DEFINITIONS, definition())
+            await api.ok("POST", THINGS, thing())
+            off = [{"op": "replace", "path": "/spec/versions/0/served", "value": False}]
+            await api.patch(f"{DEFINITIONS}/things.example.com", off, JSON_PATCH)
+            for method in ("GET", "POST"):
+                status, answer = await api.call(method, THINGS, thing() if method == "POST" else None)
+                assert (status, answer["message"]) == (404, "the server could not find the requested resource")
+            assert "example.com" not in [one["name"] for one in (await api.ok("GET", "/apis"))["groups"]]
+            await api.patch(f"{DEFINITIONS}/things.example.com", [{**off[0], "value": True}], JSON_PATCH)
+            assert [one["metadata"]["name"] for one in (await api.ok("GET", THINGS))["items"]] == ["t"]
+
+    asyncio.run(run())
+
+
+def test_who_comes_second_with_a_name_waits_until_it_is_free():
+    async def run():
+        async with Api() as api:
+
+            async def said(name, type_):
+                shown = await api.ok("GET", f"{DEFINITIONS}/{name}.example.com")
+                return shown.get("status") and conditions_of(shown).get(type_)
+
+            await api.ok("POST", DEFINITIONS, definition())
+            await until(lambda: said("things", "Established"))
+            other = definition()
+            other["metadata"]["name"] = "others.example.com"
+            other["spec"]["names"] = {"plural": "others", "kind": "Other", "shortNames": ["th"]}
+            await api.ok("POST", DEFINITIONS, other)
+            await until(lambda: said("others", "Established"))
+            conflict = ("False", "ShortNamesConflict", '"th" is already in use')
+            assert await said("others", "NamesAccepted") == conflict
+            assert await said("others", "Established") == ("False", "NotAccepted", "not all names are accepted")
+            accepted = (await api.ok("GET", f"{DEFINITIONS}/others.example.com"))["status"]["acceptedNames"]
+            assert accepted == {"plural": "others", "singular": "other", "kind": "Other", "listKind": "OtherList"}
+            assert (await api.call("GET", THINGS.replace("things", "others")))[0] == 404
+            await api.ok("DELETE", f"{DEFINITIONS}/things.example.com")
+
+            async def free():
+                return (await said("others", "Established"))[0] == "True"
+
+            await until(free)
+            await api.ok("GET", THINGS.replace("things", "others"))
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("annotation", "condition"),
+    [
+        ("https://github.com/x/y/pull/1", ("True", "ApprovedAnnotation", "approved in https://github.com/x/y/pull/1")),
+        ("unapproved, a try", ("False", "UnapprovedAnnotation", 'not approved: "unapproved, a try"')),
+    ],
+)
+def test_status_tells_of_approval_and_of_schemas_from_before(annotation, condition):
+    made = definition(schema={"openAPIV3Schema": NO_TYPE})
+    made["spec"]["group"] = "x.k8s.io"
+    made["metadata"] |= {"annotations": {"api-approved.kubernetes.io": annotation}}
+    status = status_of(Catalog(), made, "2026-01-01T00:00:00Z")
+    found = conditions_of({"status": status})
+    assert found["KubernetesAPIApprovalPolicyConformant"] == condition
+    field = "spec.versions[0].schema.openAPIV3Schema.properties[spec].type"
+    text = f"{field}: Required value: must not be empty for specified object fields"
+    assert found["NonStructuralSchema"] == ("True", "Violations", text)
+    assert status_of(Catalog(), {**made, "status": status}, "2026-02-02T00:00:00Z") == status
 
 
 def test_status_and_spec_are_written_apart():

@@ -138,6 +138,12 @@ def test_what_is_compacted_is_gone():
             422,
             "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
         ),
+        ("sendInitialEvents=false", 422, "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for list"),
+        (
+            "continue=eyJ2IjoibWV0YS5rOHMuaW8vdjEiLCJydiI6MSwic3RhcnQiOiJhIn0&resourceVersion=1&resourceVersionMatch=Exact",
+            422,
+            "resourceVersionMatch is forbidden when continue is provided",
+        ),
     ],
 )
 def test_bad_options_are_refused(query, code, text):

@@ -131,3 +131,20 @@ def test_a_webhook_that_cannot_be_asked_fails_as_its_policy_says():
             await api.ok("POST", MAPS, config_map("a"))
 
     asyncio.run(run())
+
+
+def test_match_conditions_are_kept_and_told_of():
+    conditions = [{"name": "c", "expression": "true"}]
+
+    async def run():
+        async with Api() as api:
+            made = configuration("ValidatingWebhookConfiguration", "https://127.0.0.1:1/", matchConditions=conditions)
+            response = await api.respond("POST", f"{HOOKS}/validatingwebhookconfigurations", made)
+            assert response.headers["warning"] == (
+                '299 - "webhooks[0].matchConditions: kept, and not evaluated: CEL is not built, so each write that it means fails"'
+            )
+            assert "match conditions are not built" in (await api.call("POST", MAPS, config_map("a")))[1]["message"]
+            status, _ = await api.call("POST", f"{HOOKS}/validatingadmissionpolicies", {})
+            assert status == 404  # policies are all CEL: not served
+
+    asyncio.run(run())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gureum.kube.controllers.client import Client
+from gureum.kube.controllers.definition_status import status_of, taken
 from gureum.kube.controllers.loop import Controller, Seen, itself
 from gureum.kube.kinds.catalog import Catalog
 from gureum.kube.kinds.custom import kinds_of
@@ -15,6 +16,7 @@ from gureum.store.contract import Event
 DEFINITIONS = "apiextensions.k8s.io/customresourcedefinitions"
 FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
 NAME = "crd-controller"
+REFUSED = "refused"
 
 
 def serve_definitions(objects: Objects, catalog: Catalog) -> Callable[[], None]:
@@ -22,29 +24,31 @@ def serve_definitions(objects: Objects, catalog: Catalog) -> Callable[[], None]:
     prefix = objects.prefix(DEFINITIONS)
 
     def learn(name: str, definition: Object | None) -> None:
-        catalog.set_custom(name, [] if definition is None or _conflicts(catalog, definition) else kinds_of(definition))
+        catalog.set_custom(name, [] if definition is None or taken(catalog, definition) else kinds_of(definition))
 
     def on_events(events: list[Event]) -> None:
         for event in events:
             if event.key.startswith(prefix):
                 learn(objects.place(event.key).name, None if event.entry is None else objects.decode(event.entry))
 
-    for entry in objects.store.range(prefix):
-        learn(objects.place(entry.key).name, objects.decode(entry))
+    # First those whose names are their own already: another may have been refused one of them.
+    for definition in sorted(objects.all(DEFINITIONS), key=_is_refused):
+        learn(definition["metadata"]["name"], definition)
     return objects.store.listen(on_events)
 
 
-def _conflicts(catalog: Catalog, definition: Object) -> str:
-    """The name that somebody else has in the group; "" when all are free."""
-    spec, own = definition["spec"], definition["metadata"]["name"]
-    names = spec["names"]
-    for kind in catalog.all():
-        if kind.group == spec["group"] and kind.qualified != own and kind.kind == names["kind"]:
-            return str(names["kind"])
-    return ""
+def _is_refused(definition: Object) -> bool:
+    """Whether its status says that some name is not its own."""
+    conditions = (definition.get("status") or {}).get("conditions") or ()
+    return not any(one["type"] == "NamesAccepted" and one["status"] == "True" for one in conditions)
 
 
 async def reconcile(client: Client, key: str) -> float | None:
+    if key == REFUSED:
+        for one in client.objects.all(DEFINITIONS):
+            if _is_refused(one):
+                await reconcile(client, f"/{one['metadata']['name']}")
+        return None
     name = key.removeprefix("/")
     definition = client.get(DEFINITIONS, "", name)
     if definition is None:
@@ -58,38 +62,13 @@ async def reconcile(client: Client, key: str) -> float | None:
             return {**obj, "metadata": {**obj["metadata"], "finalizers": finalizers}}
 
         await client.update(DEFINITIONS, "", name, change, NAME)
-    await client.set_status(DEFINITIONS, "", name, _status(client, definition), NAME)
+    await _tell(client, name, definition)
     return None
 
 
-def _status(client: Client, definition: Object) -> Object:
-    spec, known = definition["spec"], definition.get("status") or {}
-    taken = _conflicts(client.catalog, definition)
-    now = timestamp(client.clock.now())
-    stored = [one["name"] for one in spec["versions"] if one.get("storage")]
-    versions = [
-        *(known.get("storedVersions") or ()),
-        *(one for one in stored if one not in (known.get("storedVersions") or ())),
-    ]
-    wanted = [
-        ("NamesAccepted", "True", "NoConflicts", "no conflicts found"),
-        ("Established", "True", "InitialNamesAccepted", "the initial names have been accepted"),
-    ]
-    if taken:
-        wanted = [
-            ("NamesAccepted", "False", "KindConflict", f'"{taken}" is already in use'),
-            ("Established", "False", "NotAccepted", "not all names are accepted"),
-        ]
-    before = {one["type"]: one for one in known.get("conditions") or ()}
-    conditions = []
-    for type_, status, reason, message in wanted:
-        same = before.get(type_, {}).get("status") == status
-        since = before[type_]["lastTransitionTime"] if same else now
-        conditions.append(
-            {"type": type_, "status": status, "lastTransitionTime": since, "reason": reason, "message": message}
-        )
-    accepted = {"plural": "", "kind": ""} if taken else spec["names"]
-    return {"conditions": conditions, "acceptedNames": accepted, "storedVersions": versions}
+async def _tell(client: Client, name: str, definition: Object) -> None:
+    status = status_of(client.catalog, definition, timestamp(client.clock.now()))
+    await client.set_status(DEFINITIONS, "", name, status, NAME, definition["metadata"]["uid"])
 
 
 async def _empty(client: Client, name: str, definition: Object) -> float | None:
@@ -101,6 +80,7 @@ async def _empty(client: Client, name: str, definition: Object) -> float | None:
         if not client.index.facts[entry.key].deleting and client.catalog.by_storage(storage) is not None:
             await client.delete(*client.objects.place(entry.key), NAME, policy="Background")
     if client.objects.store.range(client.objects.prefix(storage), limit=1):
+        await _tell(client, name, definition)
         return 1.0
 
     def change(obj: Object) -> Object | None:
@@ -121,4 +101,9 @@ def _of_custom(seen: Seen) -> list[str]:
     return [f"/{plural}.{group}"] if "." in group else []
 
 
-CONTROLLER = Controller("definitions", {DEFINITIONS: itself, "*": _of_custom}, reconcile)
+def _of_definition(seen: Seen) -> list[str]:
+    """Itself; and when one is gone those that were refused a name, which may be free now."""
+    return itself(seen) if seen.after is not None else [REFUSED]
+
+
+CONTROLLER = Controller("definitions", {DEFINITIONS: _of_definition, "*": _of_custom}, reconcile)

@@ -26,7 +26,8 @@ class Catalog:
             self._add(kind)
 
     def _add(self, kind: Kind) -> None:
-        self._kinds[kind.group, kind.version, kind.plural] = kind
+        if kind.custom is None or kind.custom.served:
+            self._kinds[kind.group, kind.version, kind.plural] = kind
         self._storage.setdefault(kind.storage, kind)
 
     def find(self, group: str, version: str, plural: str) -> Kind | None:

@@ -54,7 +54,7 @@ def _keys(found: Object, field: str) -> list[Cause]:
     causes: list[Cause] = []
     for key in found:
         if len(key) > 253:
-            causes.append(invalid(f"{field}[{key}]", key, "must be no more than 253 characters"))
+            causes.append(invalid(f"{field}[{key}]", key, "must be no more than 253 bytes"))
         elif key in (".", "..") or key.startswith(".."):
             text = "is not allowed" if key in (".", "..") else "cannot start with '..'"
             causes.append(invalid(f"{field}[{key}]", key, f"must not be '{key}'" if key in (".", "..") else text))

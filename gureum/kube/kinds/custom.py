@@ -6,19 +6,17 @@ CEL rules (x-kubernetes-validations) are kept and not evaluated.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 import msgspec
 
-from gureum.base.linear_regex import BadRegex, compile_whole
 from gureum.kube import schemas
 from gureum.kube.errors import Cause, invalid, required, shown, unsupported
 from gureum.kube.kinds.builtin import subresource
 from gureum.kube.kinds.formats import fits_format
 from gureum.kube.kinds.kind import Kind, Subresource
 from gureum.kube.kinds.metadata import DNS_LABEL, SUBDOMAIN
+from gureum.kube.kinds.patterns import found
 from gureum.kube.kinds.rules import Rules
 from gureum.kube.kinds.structural import not_structural
 from gureum.kube.schemas import Schema
@@ -40,6 +38,7 @@ class Custom(msgspec.Struct, frozen=True, eq=False):
     selectable: tuple[str, ...]
     deprecated: str
     scale_paths: dict[str, str]
+    served: bool
 
     def validate(self, obj: Object, _old: Object | None) -> list[Cause]:
         causes: list[Cause] = []
@@ -58,13 +57,11 @@ def _without_head(schema: Object) -> Object:
 
 
 def kinds_of(definition: Object) -> list[Kind]:
-    """The kinds that a definition serves, the stored version first."""
+    """A kind for each version of a definition, the stored one first; those that are not served are only known to the server itself."""
     spec = definition["spec"]
     names = spec["names"]
-    versions = sorted(spec["versions"], key=lambda one: not one.get("storage"))
-    found = []
-    served = [one for one in versions if one.get("served")]
-    for version in served or versions[:1]:
+    kinds = []
+    for version in sorted(spec["versions"], key=lambda one: not one.get("storage")):
         open_schema = (version.get("schema") or {}).get("openAPIV3Schema") or _OPEN
         parts = version.get("subresources") or {}
         scale = parts.get("scale") or {}
@@ -79,13 +76,14 @@ def kinds_of(definition: Object) -> list[Kind]:
                 "status": scale.get("statusReplicasPath", ""),
                 "selector": scale.get("labelSelectorPath", ""),
             },
+            bool(version.get("served")),
         )
         subresources: list[Subresource] = []
         if "status" in parts:
             subresources.append(subresource("status", names["kind"]))
         if "scale" in parts:
             subresources.append(subresource("scale", names["kind"]))
-        found.append(
+        kinds.append(
             Kind(
                 group=spec["group"],
                 version=version["name"],
@@ -100,7 +98,7 @@ def kinds_of(definition: Object) -> list[Kind]:
                 custom=custom,
             )
         )
-    return found
+    return kinds
 
 
 def _deprecation(version: Object, group: str, kind: str) -> str:
@@ -214,7 +212,7 @@ def _check_text(value: str, node: Object, path: str, causes: list[Cause]) -> Non
         causes.append(Cause("FieldValueTooLong", path, f"Too long: may not be more than {most} bytes"))
     if least is not None and len(value) < least:
         causes.append(invalid(path, value, f"{path} in body should be at least {least} chars long"))
-    if pattern and not _found(pattern, value):
+    if pattern and not found(pattern, value):
         causes.append(invalid(path, value, f"{path} in body should match '{pattern}'"))
     form = str(node.get("format") or "")
     if not fits_format(value, form):
@@ -275,23 +273,6 @@ def _join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
-@lru_cache(512)
-def _compiled(pattern: str) -> Callable[[str], bool] | None:
-    """Whether the pattern is found somewhere in a text, in time that its length bounds; None: it is no pattern."""
-    try:
-        return compile_whole(rf"[\s\S]*(?:{pattern})[\s\S]*")
-    except BadRegex:
-        return None
-
-
-def _found(pattern: str, value: str) -> bool:
-    compiled = _compiled(pattern)
-    try:
-        return compiled is None or compiled(value)
-    except BadRegex:  # it is too much work to find out
-        return False
-
-
 # Definitions themselves
 
 
@@ -326,8 +307,7 @@ def validate_definition(obj: Object, old: Object | None) -> list[Cause]:
     former = ((old or {}).get("spec") or {}).get("versions") or ()
     known = [(one.get("schema") or {}).get("openAPIV3Schema") for one in former]
     causes += _validate_versions(spec.get("versions") or [], known)
-    protected = any(group == one or group.endswith(f".{one}") for one in ("k8s.io", "kubernetes.io"))
-    if protected and old is None and not (obj["metadata"].get("annotations") or {}).get(APPROVED):
+    if is_protected(group) and old is None and not (obj["metadata"].get("annotations") or {}).get(APPROVED):
         text = f'protected groups must have approval annotation "{APPROVED}", see https://github.com/kubernetes/enhancements/pull/1111'
         causes.append(required(f"metadata.annotations[{APPROVED}]", text))
     if old is not None:
@@ -338,6 +318,21 @@ def validate_definition(obj: Object, old: Object | None) -> list[Cause]:
             if spec.get(name) != before.get(name)
         ]
     return causes
+
+
+def is_protected(group: str) -> bool:
+    """Whether it is a group of the Kubernetes community."""
+    return any(group == one or group.endswith(f".{one}") for one in ("k8s.io", "kubernetes.io"))
+
+
+def violations(versions: list[Object]) -> list[Cause]:
+    """What is not structural in the schemas of all versions."""
+    found: list[Cause] = []
+    for at, version in enumerate(versions):
+        schema = (version.get("schema") or {}).get("openAPIV3Schema")
+        if schema:
+            found += not_structural(schema, f"spec.versions[{at}].schema.openAPIV3Schema", _misfits)
+    return found
 
 
 def _misfits(value: Any, node: Object, path: str) -> list[Cause]:

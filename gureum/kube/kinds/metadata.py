@@ -30,8 +30,11 @@ DNS_1035_TEXT = (
     "alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')"
 )
 QUALIFIED_TEXT = (
-    "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character "
+    "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character "
     "(e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
+)
+LABEL_KEY_TEXT = (
+    f"a valid label key {QUALIFIED_TEXT} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
 )
 VALUE_TEXT = (
     "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an "
@@ -103,7 +106,7 @@ def validate_name(storage: str, name: str) -> list[Cause]:
         return []
     if storage in DNS_1035_NAMES:
         if len(name) > 63:
-            return [invalid("metadata.name", name, "must be no more than 63 characters")]
+            return [invalid("metadata.name", name, "must be no more than 63 bytes")]
         return [] if DNS_1035.match(name) else [invalid("metadata.name", name, DNS_1035_TEXT)]
     return _subdomain("metadata.name", name, label=storage in DNS_LABEL_NAMES)
 
@@ -113,7 +116,7 @@ def validate_labels(field: str, labels: dict[str, str]) -> list[Cause]:
     for key, value in labels.items():
         causes += _qualified(field, key)
         if len(value) > 63:
-            causes.append(invalid(field, value, "must be no more than 63 characters"))
+            causes.append(invalid(field, value, "must be no more than 63 bytes"))
         if value and not QUALIFIED.match(value):
             causes.append(invalid(field, value, VALUE_TEXT))
     return causes
@@ -137,19 +140,31 @@ def _annotations(annotations: dict[str, str]) -> list[Cause]:
 def _subdomain(field: str, name: str, *, label: bool) -> list[Cause]:
     limit = 63 if label else 253
     if len(name) > limit:
-        return [invalid(field, name, f"must be no more than {limit} characters")]
+        return [invalid(field, name, f"must be no more than {limit} bytes")]
     if label:
         return [] if DNS_LABEL.match(name) else [invalid(field, name, LABEL_TEXT)]
     return [] if SUBDOMAIN.match(name) else [invalid(field, name, SUBDOMAIN_TEXT)]
 
 
 def _qualified(field: str, key: str) -> list[Cause]:
+    """Of a label's key: an optional prefix and a name. Source: k8s.io/apimachinery/pkg/api/validate/content (IsLabelKey)."""
+    if key.count("/") > 1:
+        return [invalid(field, key, LABEL_KEY_TEXT)]
     prefix, slash, name = key.rpartition("/")
-    if slash and (len(prefix) > 253 or not SUBDOMAIN.match(prefix)):
-        return [invalid(field, key, f"prefix part {SUBDOMAIN_TEXT}")]
-    if len(name) > 63:
-        return [invalid(field, key, "name part must be no more than 63 characters")]
-    return [] if QUALIFIED.match(name) else [invalid(field, key, QUALIFIED_TEXT)]
+    texts = []
+    if slash and not prefix:
+        texts.append("prefix part must be non-empty")
+    elif len(prefix) > 253:
+        texts.append("prefix part must be no more than 253 bytes")
+    elif slash and not SUBDOMAIN.match(prefix):
+        texts.append(f"prefix part {SUBDOMAIN_TEXT}")
+    if not name:
+        texts.append("name part must be non-empty")
+    elif len(name) > 63:
+        texts.append("name part must be no more than 63 bytes")
+    if not QUALIFIED.match(name):
+        texts.append(f"name part {QUALIFIED_TEXT}")
+    return [invalid(field, key, text) for text in texts]
 
 
 def _owner(field: str, owner: Object) -> list[Cause]:

@@ -263,7 +263,7 @@ def _label(field: str, name: str) -> list[Cause]:
     if not name:
         return [required(field)]
     if len(name) > 63:
-        return [invalid(field, name, "must be no more than 63 characters")]
+        return [invalid(field, name, "must be no more than 63 bytes")]
     return [] if DNS_LABEL.match(name) else [invalid(field, name, LABEL_TEXT)]
 
 
@@ -299,7 +299,7 @@ def port_name(field: str, value: str) -> list[Cause]:
     if PORT_NAME.fullmatch(value):
         return []
     text = "must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)"
-    return [invalid(field, value, text if len(value) <= 15 else "must be no more than 15 characters")]
+    return [invalid(field, value, text if len(value) <= 15 else "must be no more than 15 bytes")]
 
 
 def _host_ports(spec: Object, field: str) -> list[Cause]:

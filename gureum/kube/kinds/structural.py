@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gureum.kube.errors import Cause, forbidden_field, invalid, required, unsupported
+from gureum.kube.kinds.choices import look_at_choices
 
 Object = dict[str, Any]
 Fits = Callable[[Any, Object, str], list[Cause]]
@@ -51,6 +52,9 @@ def _look(node: Object, field: str, fits: Fits, causes: list[Cause], depth: int)
     if properties and more is not None:
         text = "additionalProperties and properties are mutual exclusive"
         causes.append(forbidden_field(f"{field}.additionalProperties", text))
+    if depth == 0 and more is not None:
+        causes.append(forbidden_field(f"{field}.additionalProperties", "must not be used at the root"))
+    look_at_choices(node, field, causes)
     children = [(f"{field}.properties[{name}]", child, "specified object fields") for name, child in properties.items()]
     children += [
         (f"{field}.{name}", node[name], text)
