@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from gureum.kube.controllers.telling import AT_ONCE
 from gureum.kube.scheduling.facts import Known, NodeFacts, pod_facts, requests_of
 from gureum.kube.scheduling.filters import Wish, misfit
 from gureum.kube.scheduling.scores import best_of
@@ -15,6 +16,7 @@ from tests.kube.test_volumes import told
 
 REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
+EVENTS = "/api/v1/namespaces/default/events"
 CLASSES = "/apis/scheduling.k8s.io/v1/priorityclasses"
 
 
@@ -195,6 +197,54 @@ def test_a_pod_is_told_why_and_goes_when_a_node_changes():
                 return (await api.ok("GET", f"{PODS}/p"))["spec"].get("nodeName")
 
             assert await until(placed) == "n1"
+
+    asyncio.run(run())
+
+
+def test_all_are_told_why_in_the_end_and_nobody_of_a_reason_that_is_overtaken():
+    count = AT_ONCE + 4
+
+    async def run():
+        async with Api() as api:
+            for number in range(count):
+                await api.ok("POST", PODS, pod(f"p{number}", nodeSelector={"disk": "fast"}))
+            await api.ok("POST", "/api/v1/nodes", node("n1"))
+            await api.patch("/api/v1/nodes/n1", {"metadata": {"labels": {"disk": "fast"}}})
+
+            async def settled():
+                pods = (await api.ok("GET", PODS))["items"]
+                return all(one["spec"].get("nodeName") for one in pods)
+
+            await until(settled)
+            for number in range(count):
+                await api.ok("POST", PODS, pod(f"q{number}", nodeSelector={"disk": "none"}))
+
+            async def all_told():
+                events = (await api.ok("GET", f"{EVENTS}?fieldSelector=reason=FailedScheduling&limit=1000"))["items"]
+                told = {one["involvedObject"]["name"] for one in events}
+                return {f"q{number}" for number in range(count)} <= told
+
+            await until(all_told)
+            for one in (await api.ok("GET", PODS))["items"]:
+                (said,) = (it for it in one["status"]["conditions"] if it["type"] == "PodScheduled")
+                assert said["status"] == ("True" if one["spec"].get("nodeName") else "False")
+
+    asyncio.run(run())
+
+
+def test_a_pod_that_is_no_jobs_runs_on_on_a_simulated_node():
+    async def run():
+        async with Api() as api:
+            await api.ok("POST", "/api/v1/nodes", node("n1"))
+            await api.ok("POST", PODS, pod(restartPolicy="Never"))
+
+            async def running():
+                return (await api.ok("GET", f"{PODS}/p"))["status"].get("phase") == "Running"
+
+            await until(running)
+            while not api.cluster.controllers.idle:
+                await asyncio.sleep(0)
+            assert await running()
 
     asyncio.run(run())
 

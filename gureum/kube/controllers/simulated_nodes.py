@@ -1,6 +1,7 @@
 """Simulated nodes: pods on them are said to run, as soon as they are there; those of jobs are said to have succeeded. Nothing runs.
 
-A node is simulated when it says so itself (annotation). `gureum kube nodes --simulated N` makes some.
+A pod that is no job's runs on, whatever its restart policy, as with the default stages of KWOK: a test (`helm test`) whose pod never ran must not
+be told as passed. A node is simulated when it says so itself (annotation). `gureum kube nodes --simulated N` makes some.
 """
 
 from __future__ import annotations
