@@ -241,9 +241,18 @@ async def deployment(cloud: Gureum, replicas: int) -> None:
     connection.close()
 
 
+async def emptied(connection: Connection) -> None:
+    """Without deployments and pods: those that wait would be placed beside what is measured."""
+    await connection.call("DELETE", f"{APPS}/deployments")
+    while json.loads((await connection.call("GET", f"{PODS}?limit=1"))[1])["items"]:
+        await connection.call("DELETE", PODS)
+        await asyncio.sleep(0.5)
+
+
 async def binds(cloud: Gureum, nodes: int, pods: int) -> None:
     """A deployment's pods, until each has its node."""
     connection = cloud.connection()
+    await emptied(connection)
     capacity = {"cpu": "32", "memory": "256Gi", "pods": "110"}
     ready = [{"type": "Ready", "status": "True"}]
     for number in range(nodes):
