@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import shutil
 
 import msgspec
 import pytest
@@ -24,9 +25,15 @@ ADMIN = (("commonName", "kubernetes-admin"),), (("organizationName", "system:mas
 class Side:
     """A face without sockets. `as_admin_of`: the common name of the authority that the caller's certificate is from."""
 
-    def __init__(self, folder, store):
+    def __init__(self, folder, store, *seals):
         self.face = KubeFace(
-            folder, [folder / "seals"], "127.0.0.1", "https://x:1", store, Sealer(folder / "key"), SystemClock()
+            folder,
+            seals or [folder / "seals"],
+            "127.0.0.1",
+            "https://x:1",
+            store,
+            Sealer(folder / "key"),
+            SystemClock(),
         )
 
     async def __aenter__(self):
@@ -177,6 +184,28 @@ def test_secrets_get_another_key_also_if_the_daemon_dies_on_the_way(tmp_path, co
             assert [base64.b64decode(one["data"]["k"]).decode() for one in found] == ["of s0", "of s1", "of s2"]
             status, found = await side.call("GET", f"/clusters/east{secrets}/e", as_admin_of=east)
             assert (status, base64.b64decode(found["data"]["k"])) == (200, b"of e")
+
+    asyncio.run(run())
+
+
+def test_keys_in_the_home_are_moved_beside_it_and_open_what_they_sealed(tmp_path):
+    store = MemoryStore()
+    home, former, beside = tmp_path / "home", tmp_path / "home" / "keys" / "kube", tmp_path / "home-keys" / "kube"
+    secrets = "/api/v1/namespaces/default/secrets"
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "data": {"k": "dg=="}}
+
+    async def run():
+        async with Side(home, store, former) as side:
+            assert (await side.call("POST", secrets, secret))[0] == 201
+        for _ in range(2):
+            async with Side(home, store, beside, former) as side:
+                assert (await side.call("GET", f"{secrets}/s"))[1]["data"] == {"k": "dg=="}
+            assert len(list(beside.iterdir())) == 1
+            assert not former.parent.exists()
+        shutil.rmtree(beside)
+        with pytest.raises(ValueError, match=f"which is not in {beside}"):
+            async with Side(home, store, beside, former):
+                pass
 
     asyncio.run(run())
 

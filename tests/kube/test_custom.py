@@ -315,6 +315,9 @@ def test_status_and_spec_are_written_apart():
             assert "status" not in made
             done = await api.ok("PUT", f"{THINGS}/t/status", {**made, "spec": {"size": 9}, "status": {"x": 2}})
             assert (done["spec"]["size"], done["status"], done["metadata"]["generation"]) == (1, {"x": 2}, 1)
+            tried = await api.ok("PUT", f"{THINGS}/t/status?dryRun=All", {**done, "status": {"x": 3}})
+            assert tried["status"] == {"x": 3}
+            assert await api.ok("GET", f"{THINGS}/t") == done
             done["spec"]["size"] = 3
             done["status"] = {}
             changed = await api.ok("PUT", f"{THINGS}/t", done)
