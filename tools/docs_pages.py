@@ -27,7 +27,9 @@ names it. `gureum restart` makes daemon and agent read the file again. This page
 SETTINGS_TAIL = """
 `GUREUM_HOME` chooses the home, the folder that holds everything: several homes run side by side on one machine, each with
 an id, ports and public addresses of its own (it remembers them in its `identity.json`). The default home is
-`/var/lib/gureum`; for users other than root, who can only simulate, it is `~/.local/share/gureum`.
+`/var/lib/gureum`; for users other than root, who can only simulate, it is `~/.local/share/gureum`. One thing lies outside of it: the
+keys of Kubernetes Secrets, in `<home>-keys` unless `kube_keys` says where. Whoever copies, mounts or moves a home takes that
+folder along; without it the Kubernetes API does not start.
 """
 COVERAGE_HEAD = """# Coverage
 
