@@ -29,6 +29,8 @@ LEAST_DISK, LEAST_MEMORY = 2 * GIB, GIB // 2
 # Overlay file systems accept idmapped layers from here on (kernel 5.19); with less, files of machines would have to be copied.
 LEAST_KERNEL = (5, 19)
 TRIAL_TIMEOUT_S = 15
+LIMITING = {"cpu", "memory", "pids"}
+"""Controllers of control groups that limit machines."""
 
 
 class Finding(NamedTuple):
@@ -210,7 +212,7 @@ def check_cgroups() -> Iterator[Finding]:
     legacy = {name for mount in mounts if mount[0] == "cgroup" for name in mount[2].split(",")}
     mode = "v2" if unified and not legacy else "hybrid (v1 with a v2 tree)" if unified else "v1" if legacy else "none"
     present = set(Path(unified[0], "cgroup.controllers").read_text().split()) if mode == "v2" else legacy
-    missing = {"cpu", "memory", "pids"} - present
+    missing = LIMITING - present
     if mode == "none" or missing:
         yield Finding(
             "fail",
@@ -218,6 +220,9 @@ def check_cgroups() -> Iterator[Finding]:
             f"{mode}, without {', '.join(sorted(missing))}",
             "limits of machines need the controllers cpu, memory and pids: mount cgroup2 on /sys/fs/cgroup",
         )
+        return
+    if mode == "v2" and (held := held_by_processes(Path(unified[0]))):
+        yield held
         return
     yield Finding("ok", "cgroups", mode)
     left = Path(unified[0], "cgroup.controllers").read_text().split() if mode.startswith("hybrid") else []
@@ -228,6 +233,22 @@ def check_cgroups() -> Iterator[Finding]:
             f"controllers left in the v2 tree: {' '.join(left)}",
             "crun refuses such hosts: mount each as v1 (mount -t cgroup -o NAME cgroup /sys/fs/cgroup/NAME), or boot with cgroup v2",
         )
+
+
+def held_by_processes(group: Path) -> Finding | None:
+    """cgroup-v2.rst, "No Internal Process Constraint": in a container the uppermost group is not the host's root (which has no cgroup.type), and
+    while processes are in it no group below can have limits."""
+    if not (group / "cgroup.type").exists():
+        return None
+    missing = LIMITING - set((group / "cgroup.subtree_control").read_text().split())
+    if not missing or not (group / "cgroup.procs").read_text().split():
+        return None
+    return Finding(
+        "fail",
+        "cgroups",
+        f"this container's own group holds processes: none below may have {', '.join(sorted(missing))}",
+        f"move them: mkdir {group}/init; for p in $(cat {group}/cgroup.procs); do echo $p >{group}/init/cgroup.procs; done",
+    )
 
 
 # Programs and room

@@ -131,6 +131,8 @@ class Cgroups:
 
     def _update_v2(self, name: str, limits: Limits) -> None:
         group, quota = self._group("", name), oci_spec.cpu_quota_us(limits)
+        if limits.memory_bytes:
+            _make_room_v2(group, limits.memory_bytes)
         _write(group / "memory.max", limits.memory_bytes or "max")
         _write(group / "cpu.max", f"{quota if quota > 0 else 'max'} {oci_spec.CFS_PERIOD_US}")
         _write(group / "cpu.weight", oci_spec.cpu_weight(limits.cpu_shares or oci_spec.DEFAULT_CPU_SHARES))
@@ -212,6 +214,16 @@ class Cgroups:
     def _group(self, controller: str, name: str) -> Path:
         self._find_trees()
         return self._trees.get(controller, self._root / controller) / self.path_of(name).lstrip("/")
+
+
+def _make_room_v2(group: Path, limit_bytes: int) -> None:
+    """What v1 does by itself: cache goes, and a limit below what is left is refused (EBUSY); v2 takes it and kills whoever holds the memory."""
+    held = _number(group / "memory.current")
+    if held > limit_bytes:
+        with contextlib.suppress(OSError):  # EAGAIN: less could go than was asked for
+            _write(group / "memory.reclaim", held - limit_bytes)
+        if _number(group / "memory.current") > limit_bytes:
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
 
 
 def _mount_controller(controller: str) -> None:

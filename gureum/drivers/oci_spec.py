@@ -43,6 +43,7 @@ READ_ONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sysrq-trigger")
 UNSHIFTED_READ_ONLY_PATHS = (*READ_ONLY_PATHS, "/proc/sys")
 
 CFS_PERIOD_US = 100_000
+MOST_OWN_GROUPS = 1024
 DEFAULT_CPU_SHARES = 1024
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -80,7 +81,7 @@ def render(
             "namespaces": _namespaces(spec),
             **_mappings(spec),
             "cgroupsPath": cgroup_path,
-            "resources": {"devices": _device_rules(), **resources(spec.limits)},
+            "resources": {"devices": _device_rules(), **resources(spec.limits), **_own_groups(host)},
             "seccomp": seccomp.render(frozenset(capabilities), host.machine),
             "maskedPaths": list(MASKED_PATHS),
             "readonlyPaths": list(READ_ONLY_PATHS if spec.sandbox_user else UNSHIFTED_READ_ONLY_PATHS),
@@ -121,7 +122,12 @@ def _render_application(
             **({"devices": nodes} if nodes else {}),
             **({"sysctl": dict(wish.sysctls)} if wish.sysctls else {}),
             "cgroupsPath": cgroup_path,
-            "resources": {"devices": [*_device_rules(), *rules], **limits, **oci_application.throttled(wish)},
+            "resources": {
+                "devices": [*_device_rules(), *rules],
+                **limits,
+                **oci_application.throttled(wish),
+                **_own_groups(host),
+            },
             **({} if free else {"seccomp": seccomp.render(capabilities, host.machine)}),
             "maskedPaths": [] if wish.privileged else list(masked),
             "readonlyPaths": [] if wish.privileged else list(fixed),
@@ -193,6 +199,11 @@ def resources(limits: Limits) -> dict[str, Any]:
     quota = {"quota": cpu_quota_us(limits), "period": CFS_PERIOD_US} if limits.cpus else {}
     shares = {"shares": limits.cpu_shares} if limits.cpu_shares else {}
     return {**memory, **pids, **({"cpu": {**quota, **shares}} if limits.cpus or limits.cpu_shares else {})}
+
+
+def _own_groups(host: HostFacts) -> dict[str, Any]:
+    """On v2 the runtime gives a guest its group to divide, and all that it divides it into is the kernel's memory. v1 gives it none."""
+    return {"unified": {"cgroup.max.descendants": str(MOST_OWN_GROUPS)}} if host.cgroup_version == 2 else {}
 
 
 def cpu_quota_us(limits: Limits) -> int:

@@ -213,6 +213,19 @@ def test_doctor_names_the_limits_that_guests_share_and_how_to_raise_them(tmp_pat
     assert "`sysctl -w kernel.pid_max=131072`" in found.advice
 
 
+def test_doctor_tells_of_processes_in_the_uppermost_group_of_a_container(tmp_path: Path) -> None:
+    (tmp_path / "cgroup.subtree_control").write_text("cpu pids\n")
+    (tmp_path / "cgroup.procs").write_text("1\n14\n")
+    assert doctor.held_by_processes(tmp_path) is None  # the host's root may hold them
+    (tmp_path / "cgroup.type").write_text("domain\n")
+    found = doctor.held_by_processes(tmp_path)
+    assert found is not None
+    assert found.level == "fail"
+    assert found.seen.endswith("may have memory")
+    (tmp_path / "cgroup.subtree_control").write_text("cpu io memory pids\n")
+    assert doctor.held_by_processes(tmp_path) is None
+
+
 def test_doctor_findings_are_complete(capsys: pytest.CaptureFixture[str], empty_home: Path) -> None:
     main.main(["doctor", "--json"])
     found = json.loads(capsys.readouterr().out)

@@ -50,6 +50,18 @@ def test_new_limits_on_v2(group: Path, limits: Limits, files: dict[str, str]) ->
     assert {name: (group / name).read_text() for name in files} == files
 
 
+def test_a_limit_below_what_is_held_kills_nobody_on_v2(group: Path) -> None:
+    """cgroup-v2.rst: memory.max below the usage ends in the OOM killer, where v1 refuses. Plain files give no memory back."""
+    (group / "memory.max").write_text("max")
+    (group / "memory.reclaim").touch()
+    with pytest.raises(PortError, match="holds more memory than the new limit"):
+        Cgroups("ab12", group.parents[1]).update("web", Limits(800))
+    assert (group / "memory.reclaim").read_text() == "100"
+    assert (group / "memory.max").read_text() == "max"
+    Cgroups("ab12", group.parents[1]).update("web", Limits(900))
+    assert (group / "memory.max").read_text() == "900"
+
+
 def test_limits_of_disks_on_v2_where_the_group_has_the_io_controller(group: Path) -> None:
     disks = (DiskLimit("7:3", 3000, 125 << 20),)
     Cgroups("ab12", group.parents[1]).update("web", Limits(disks=disks))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gureum.drivers import oci_spec, seccomp
-from gureum.ports.containers import ContainerSpec, Limits, Mount
+from gureum.ports.containers import Application, ContainerSpec, Limits, Mount
 
 HOST = oci_spec.HostFacts((("RLIMIT_NOFILE", 1024, 20000),), "x86_64", 1)
 MACHINE = ContainerSpec("web", "/roots/web", ("/sbin/init",), "/ns/net", "/ns/user", 65536, machine=True)
@@ -98,6 +98,14 @@ def test_bound_folders_carry_no_devices_and_send_no_mounts_back() -> None:
 )
 def test_limits_as_resources(limits: Limits, resources: dict[str, Any]) -> None:
     assert oci_spec.resources(limits) == resources
+
+
+def test_what_a_guest_divides_its_group_into_is_bounded_on_v2() -> None:
+    v2 = oci_spec.HostFacts((), "x86_64", 2)
+    application = ContainerSpec("web", "/", ("x",), "", application=Application())
+    for spec in (MACHINE, application):
+        assert render(spec, v2)["linux"]["resources"]["unified"] == {"cgroup.max.descendants": "1024"}
+        assert "unified" not in render(spec)["linux"]["resources"]
 
 
 def test_shares_as_weights() -> None:
