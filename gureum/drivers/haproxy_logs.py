@@ -27,6 +27,8 @@ _DATE_DIGITS, _ACTIVE_DIGITS = 16, 10  # of microseconds until the year 2286; of
 _LONGEST_ALIKE = 512
 """Bytes that are remembered of what may hold a client's words."""
 _ORIGIN = re.compile(r"^https?://[^/]*")
+# HAProxy configuration manual, `fc_err_str`: SSL_EMPTY to SSL_EARLY_FAILED, SSL_FATAL. From 2.9 on there are numbers for sockets' errors, too.
+_TLS_ERRORS = frozenset(map(str, (*range(24, 39), 43)))
 _ESCAPED = re.compile(r"#([0-9A-Fa-f]{2})")
 _ESCAPED_BYTES = re.compile(rb"#([0-9A-Fa-f]{2})")
 
@@ -178,7 +180,7 @@ def _kind(status: int, tls: list[str]) -> str:
 
 
 def is_tls_failure(line: bytes) -> bool:
-    return line.startswith(b"E\t") and line.split(b"\t")[5] not in (b"0", b"-", b"")
+    return line.startswith(b"E\t") and line.split(b"\t")[5].decode() in _TLS_ERRORS
 
 
 def _text(field: str) -> str:
@@ -312,7 +314,7 @@ def _unescaped(field: str) -> str:
 def _no_request(f: list[str], known: Reading) -> Record | None:
     place = known.places.get(f[4])
     listener = place.listener if place else None
-    if listener is None or listener.protocol not in ("HTTP", "HTTPS") or _number(f[5]) or _number(f[6]) < 400:
+    if listener is None or listener.protocol not in ("HTTP", "HTTPS") or f[5] in _TLS_ERRORS or _number(f[6]) < 400:
         return None
     time = int(f[1]) / 1_000_000
     return Record(
@@ -354,6 +356,8 @@ def _outcome(status: int, ended: str, answered: bool) -> int:
         return 502
     if not answered and ended == "sC":
         return 504
+    if not answered and ended[:1] == "K":
+        return 502  # cut off at the end of its group's delay; 3.0 says 500
     return max(status, 0)
 
 

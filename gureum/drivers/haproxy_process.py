@@ -213,8 +213,7 @@ class ProxyFolder:
         with contextlib.suppress(FileNotFoundError):
             with open(self.path / "said", "rb") as file:
                 lines = file.read(_SAID_BYTES).decode(errors="replace").splitlines()
-            alerts = [line.partition(" : ")[2] or line for line in lines if "[ALERT]" in line]
-            return "; ".join(alerts[:2]) or (lines[-1] if lines else "")
+            return _complaint(lines)
         return ""
 
     def alive(self, state: State) -> bool:
@@ -248,6 +247,19 @@ class ProxyFolder:
 
 def _datagrams() -> socket.socket:
     return socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+
+
+def _complaint(lines: list[str]) -> str:
+    """The first two alerts, each with the lines that it goes on in: 3.0 says what is wrong with a certificate only there."""
+    alerts: list[str] = []
+    goes_on = False
+    for line in lines:
+        if line.startswith("["):
+            goes_on = "[ALERT]" in line
+            alerts += [(line.partition(" : ")[2] or line).strip()] if goes_on else []
+        elif goes_on:
+            alerts[-1] += f" {line.strip()}"
+    return "; ".join(alerts[:2]) or (lines[-1] if lines else "")
 
 
 def _wait_ended(descriptor: int, limit_s: float = 5.0) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
+from http.client import RemoteDisconnected
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, Self
@@ -579,7 +581,8 @@ def test_requests_in_flight_survive_a_target_that_goes_until_its_connections_are
         victim = await ask()
         await host.proxies.ensure(gone)
         await host.proxies.end_connections("node-1", "tg-a", server.name)
-        assert (await victim).status == 502
+        with contextlib.suppress(RemoteDisconnected):  # HAProxy 3.0 closes without an answer (decision 0134)
+            assert (await victim).status == 502
         await host.proxies.end_connections("node-1", "tg-a", server.name)
         release.set()
         await host.proxies.close()
