@@ -267,7 +267,7 @@ def version_of(path: str, option: str) -> str:
     done = subprocess.run(
         [path, option], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=TRIAL_TIMEOUT_S
     )
-    found = re.search(r"\d+(\.\d+)+\w*|\d{4,}|iproute2\S*", done.stdout + done.stderr)
+    found = re.search(r"\d+(\.\d+)+\w*|\d{4,}|iproute2-[\w.]+", done.stdout + done.stderr)
     return found[0] if found else path
 
 
