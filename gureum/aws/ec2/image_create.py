@@ -8,6 +8,7 @@ import msgspec
 
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
+from gureum.aws.ec2.block_devices import image_mappings, is_volume, without_size
 from gureum.aws.ec2.ebs_encryption import wanted_key
 from gureum.aws.ec2.image_making import snapshots_for
 from gureum.aws.ec2.image_register import claim_name, new_name
@@ -18,7 +19,7 @@ from gureum.aws.ec2.instance_lowering import LIVING
 from gureum.aws.ec2.snapshot_kinds import Snapshot
 from gureum.aws.ec2.snapshots import copy_of, known_region
 from gureum.aws.ec2.tags import tags_of
-from gureum.aws.ec2.volume_types import check_device, check_volume, laid_over
+from gureum.aws.ec2.volume_types import check_volume, laid_over
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import Result, operation
 from gureum.base.ids import new_id
@@ -161,19 +162,19 @@ def _mappings(call: Call, instance: Instance) -> tuple[tuple[dict[str, Any], ...
         if spec.throughput:
             ebs["Throughput"] = spec.throughput
         wished[device.device], volumes[device.device] = {"DeviceName": device.device, "Ebs": ebs}, volume.meta.name
-    for mapping in call.params.get("BlockDeviceMappings") or ():
-        name = mapping.get("DeviceName") or ""
-        if not name:
-            raise ids.missing("BlockDeviceMapping.DeviceName")
-        if mapping.get("NoDevice") is not None:
-            wished.pop(name, None)
-            volumes.pop(name, None)
-        elif not mapping.get("VirtualName"):
-            wished[name] = _laid_over(call, wished.get(name), name, mapping.get("Ebs") or {})
+    for mapping in image_mappings(call.params):
+        name = mapping["DeviceName"]
+        if is_volume(mapping):
+            wished[name] = _laid_over(wished.get(name), name, mapping.get("Ebs") or {})
+            continue
+        wished.pop(name, None)
+        volumes.pop(name, None)
+        if mapping.get("VirtualName"):
+            wished[name] = {"DeviceName": name, "VirtualName": mapping["VirtualName"]}
     return tuple(wished.values()), tuple(volumes.items())
 
 
-def _laid_over(call: Call, before: dict[str, Any] | None, name: str, ebs: dict[str, Any]) -> dict[str, Any]:
+def _laid_over(before: dict[str, Any] | None, name: str, ebs: dict[str, Any]) -> dict[str, Any]:
     if ebs.get("SnapshotId"):
         raise ids.not_built("CreateImage with a snapshot in a mapping")
     if before and ("Encrypted" in ebs or "KmsKeyId" in ebs):
@@ -183,8 +184,7 @@ def _laid_over(call: Call, before: dict[str, Any] | None, name: str, ebs: dict[s
     filled = before["Ebs"] if before else {"VolumeType": "gp2", "DeleteOnTermination": False, "Encrypted": False}
     merged = laid_over(filled, ebs)
     if "VolumeSize" not in merged:
-        raise ids.missing("BlockDeviceMapping.Ebs.VolumeSize")
-    check_device(name)
+        raise without_size(name)
     check_volume(merged, "", least_gib=least)
     return {"DeviceName": name, "Ebs": merged}
 

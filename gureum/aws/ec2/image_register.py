@@ -17,6 +17,7 @@ import msgspec
 
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
+from gureum.aws.ec2.block_devices import image_mappings, is_volume, without_size
 from gureum.aws.ec2.image_imports import Source, locate
 from gureum.aws.ec2.image_making import go_on, settle_image
 from gureum.aws.ec2.image_names import MACHINE
@@ -24,7 +25,7 @@ from gureum.aws.ec2.images import ROOT_DEVICE, Image, ImageSpec, ImageStatus, ch
 from gureum.aws.ec2.snapshot_kinds import Snapshot, find_snapshot
 from gureum.aws.ec2.snapshots import refuse_delete
 from gureum.aws.ec2.tags import tags_of
-from gureum.aws.ec2.volume_types import check_device, check_volume
+from gureum.aws.ec2.volume_types import check_volume
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import operation
 from gureum.base.ids import new_id
@@ -154,10 +155,13 @@ async def _end(world: World, image: Image, status: ImageStatus) -> None:
 def _spec(call: Call, name: str, source: Source | None) -> ImageSpec:
     params = call.params
     device = params.get("RootDeviceName") or ROOT_DEVICE
-    mappings = tuple(_mapping(call, one) for one in params.get("BlockDeviceMappings") or ())
+    wished = (one for one in image_mappings(params) if one.get("NoDevice") is None)
+    mappings = tuple(_mapping(call, one, device) for one in wished)
     if not any(one["DeviceName"] == device for one in mappings):
         mappings = (*root_mapping(device, DEFAULT_ROOT_GIB), *mappings)
     root = next(one for one in mappings if one["DeviceName"] == device)
+    if not is_volume(root):
+        raise AwsError("InvalidBlockDeviceMapping", f"The root device {device} is no EBS volume.")
     spec = ImageSpec(
         name=name,
         source="",
@@ -179,10 +183,12 @@ def _spec(call: Call, name: str, source: Source | None) -> ImageSpec:
     )
 
 
-def _mapping(call: Call, one: dict[str, Any]) -> dict[str, Any]:
-    if not one.get("DeviceName"):
-        raise ids.missing("BlockDeviceMapping.DeviceName")
+def _mapping(call: Call, one: dict[str, Any], root: str) -> dict[str, Any]:
+    if not is_volume(one):
+        return {"DeviceName": one["DeviceName"], "VirtualName": one["VirtualName"]}
     ebs = one.get("Ebs") or {}
+    if one["DeviceName"] != root and not ebs.get("SnapshotId") and ebs.get("VolumeSize") is None:
+        raise without_size(one["DeviceName"])
     snapshot = find_snapshot(call, ebs["SnapshotId"]) if ebs.get("SnapshotId") else None
     size = snapshot.spec.size_gib if snapshot else 0
     if snapshot and "Encrypted" in ebs and ebs["Encrypted"] != bool(snapshot.spec.key):
@@ -195,7 +201,6 @@ def _mapping(call: Call, one: dict[str, Any]) -> dict[str, Any]:
         "Encrypted": bool(snapshot and snapshot.spec.key),
     }
     ebs = {**filled, **ebs}
-    check_device(one["DeviceName"])
     check_volume(ebs, "", least_gib=size or 1)
     return {"DeviceName": one["DeviceName"], "Ebs": ebs}
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
 from typing import Any
 
 import msgspec
 
 from gureum.aws.call import Call
 from gureum.aws.ec2 import limits
+from gureum.aws.ec2.block_devices import is_volume, launch_mappings
 from gureum.aws.ec2.capacity_kinds import ONLY, CapacityWish, exceeded, free_places, take_place
 from gureum.aws.ec2.credential_kinds import new_credentials
 from gureum.aws.ec2.ebs_encryption import encrypted, with_key
@@ -45,7 +45,7 @@ from gureum.aws.ec2.spot_kinds import SpotRequestSpec, SpotRequestStatus
 from gureum.aws.ec2.spot_options import FULFILLED, new_spot_request, spot_options
 from gureum.aws.ec2.tags import tags_of
 from gureum.aws.ec2.vcpu_quota import most_vcpus_allow
-from gureum.aws.ec2.volume_types import check_device, check_volume, laid_over
+from gureum.aws.ec2.volume_types import check_volume, laid_over
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import operation
 from gureum.base.ids import new_id
@@ -231,9 +231,10 @@ def _volume(call: Call, transaction: Transaction, disk: Disk, instance: str) -> 
 def _counts(params: dict[str, Any]) -> tuple[int, int]:
     least, most = int(params.get("MinCount") or 0), int(params.get("MaxCount") or 0)
     if least < 1 or most < 1:
+        name, value = ("minCount", least) if least < 1 else ("maxCount", most)
         raise AwsError(
             "InvalidParameterValue",
-            "Value (0) for parameter minCount is invalid. Expecting a positive integer greater than zero.",
+            f"Value ({value}) for parameter {name} is invalid. Expecting a positive integer greater than zero.",
         )
     if least > most:
         raise AwsError(
@@ -290,17 +291,15 @@ def _user_data(params: dict[str, Any]) -> str:
 def _disks(call: Call, params: dict[str, Any], image: LaunchImage, zone: str) -> tuple[Disk, ...]:
     """The image's mappings with those of the call laid over them, by device name."""
     wished: dict[str, dict[str, Any]] = {one["DeviceName"]: one for one in image.block_devices}
-    for mapping in params.get("BlockDeviceMappings") or ():
-        device = mapping.get("DeviceName") or _missing("BlockDeviceMapping.DeviceName")
-        if mapping.get("NoDevice") is not None:
-            wished.pop(device, None)
-        elif mapping.get("VirtualName"):
-            # AWS: an instance store that the type does not have is left out; no type here has one.
-            if not re.fullmatch(r"ephemeral([0-9]|1[0-9]|2[0-3])", mapping["VirtualName"]):
-                raise AwsError("InvalidBlockDeviceMapping", f"Invalid virtual name '{mapping['VirtualName']}'")
-        else:
+    for mapping in launch_mappings(params, wished):
+        device = mapping["DeviceName"]
+        if is_volume(mapping):
             before = wished.get(device, {}).get("Ebs") or {}
-            wished[device] = {"DeviceName": device, "Ebs": laid_over(before, mapping.get("Ebs") or {})}
+            _keep_root_snapshot(image, device, before, mapping["Ebs"])
+            wished[device] = {"DeviceName": device, "Ebs": laid_over(before, mapping["Ebs"])}
+        elif mapping.get("NoDevice") is not None:
+            wished.pop(device, None)
+    wished = {device: one for device, one in wished.items() if is_volume(one)}
     if len(wished) > limits.ATTACHMENTS_PER_INSTANCE:
         raise AwsError("AttachmentLimitExceeded", f"An instance has at most {limits.ATTACHMENTS_PER_INSTANCE} volumes.")
     if image.root_device not in wished:
@@ -308,10 +307,16 @@ def _disks(call: Call, params: dict[str, Any], image: LaunchImage, zone: str) ->
     return tuple(_disk(call, one, image, zone) for one in wished.values())
 
 
+def _keep_root_snapshot(image: LaunchImage, device: str, before: dict[str, Any], ebs: dict[str, Any]) -> None:
+    if device == image.root_device and ebs.get("SnapshotId") and ebs["SnapshotId"] != before.get("SnapshotId"):
+        raise AwsError("InvalidBlockDeviceMapping", "snapshotId cannot be modified on root device")
+
+
 def _disk(call: Call, mapping: dict[str, Any], image: LaunchImage, zone: str) -> Disk:
     ebs = mapping.get("Ebs") or {}
     is_root = mapping["DeviceName"] == image.root_device
-    check_device(mapping["DeviceName"])
+    if not is_root and not ebs.get("SnapshotId") and ebs.get("VolumeSize") is None:
+        raise AwsError("MissingParameter", "The request must contain the parameter size or snapshotId")
     snapshot = _snapshot(call, image, ebs["SnapshotId"]) if ebs.get("SnapshotId") else None
     least = max(image.size_gib if is_root else 1, snapshot.spec.size_gib if snapshot else 1)
     spec = encrypted(call, from_snapshot(check_volume(ebs, zone, least_gib=least), snapshot), ebs, snapshot)

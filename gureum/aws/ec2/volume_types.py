@@ -28,7 +28,7 @@ MIB = 1 << 20
 GP2_BURST_IOPS = 3000
 STANDARD_IOPS, STANDARD_MIB = 200, 90
 MIB_PER_IOPS = 0.25
-_DEVICE = re.compile(r"(/dev/)?(sd[a-z][0-9]{0,2}|xvd[a-z]{1,2}[0-9]{0,2}|hd[a-z][0-9]{0,2})", re.ASCII)
+DEVICE = re.compile(r"(/dev/)?(sd[a-z][0-9]{0,2}|xvd[a-z]{1,2}[0-9]{0,2}|hd[a-z][0-9]{0,2})", re.ASCII)
 TYPES = {
     "gp3": VolumeType(1, 65536, (3000, 80000), 3000, 500, (125, 2000), 125),
     "gp2": VolumeType(1, 16384),
@@ -64,7 +64,7 @@ def most_of(volume: VolumeSpec) -> tuple[int, int]:
 
 def check_device(name: str) -> str:
     """AWS: InvalidParameterValue. "/dev/sdf", "/dev/sda1", "/dev/xvdba", "xvdf"."""
-    if _DEVICE.fullmatch(name) is None:
+    if DEVICE.fullmatch(name) is None:
         text = f"Value ({name}) for parameter device is invalid. {name} is not a valid EBS device name."
         raise AwsError("InvalidParameterValue", text)
     return name
