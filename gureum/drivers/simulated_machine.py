@@ -12,6 +12,7 @@ import itertools
 import re
 import signal
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import msgspec
 
@@ -251,6 +252,7 @@ class SimulatedVolumes:
     async def ensure_snapshot(self, spec: SnapshotSpec) -> SnapshotUse:
         if _checked(spec.name) not in self._snapshots:
             kept = self._snapshots.get(spec.source) if spec.source else self._volumes.get(spec.volume)
+            kept = _size_of(spec.path) if spec.path else kept
             if kept is None:
                 what = f"snapshot {spec.source}" if spec.source else f"volume {spec.volume}"
                 raise PortError(f"{what} does not exist")
@@ -302,3 +304,7 @@ def _checked(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise ValueError(f"not a name: {name!r}")
     return name
+
+
+def _size_of(path: str) -> int:
+    return Path(path).stat().st_size

@@ -35,6 +35,8 @@ class VolumeCopies:
         if self._look(spec.name) is None:
             if spec.source:
                 self._copy_snapshot(spec)
+            elif spec.path:
+                self._take_in(spec)
             elif spec.volume:
                 wanted = spec.together or ((spec.name, spec.volume, spec.parent),)
                 self._snapshots.make_together([self._wanted(*one) for one in wanted])
@@ -43,6 +45,12 @@ class VolumeCopies:
         if kept is None:
             raise PortError(f"snapshot {spec.name} is lost", retry=False)
         return SnapshotUse(spec.name, kept.size_bytes, kept.data_bytes, kept.stored_bytes)
+
+    def _take_in(self, spec: SnapshotSpec) -> None:
+        try:
+            self._snapshots.make(spec.name, Path(spec.path), "")
+        except FileNotFoundError as error:
+            raise PortError(f"the file of snapshot {spec.name} is lost", retry=False) from error
 
     def remove_snapshot(self, name: str) -> None:
         self._snapshots.remove(name)

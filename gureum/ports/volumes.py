@@ -56,7 +56,7 @@ class SnapshotSpec(msgspec.Struct, frozen=True):
     """`volume`: what it is made of, or `source`: the snapshot it is a copy of; both "" once it is made. `parent`: an earlier snapshot of the same
     volume, "" for none: what is the same there is not stored again. `key`, `source_key`: of a copy, the data keys as in VolumeSpec; where they
     differ its content is encrypted anew. `together`: (name, volume, parent) of snapshots, this one among them, that show one moment: while the
-    first of them is made they all are. `tier`: of one that is made."""
+    first of them is made they all are. `tier`: of one that is made. `path`: a file with a whole volume that it is made of, instead."""
 
     name: str
     volume: str = ""
@@ -66,6 +66,7 @@ class SnapshotSpec(msgspec.Struct, frozen=True):
     source_key: str = ""
     together: tuple[tuple[str, str, str], ...] = ()
     tier: Tier = "standard"
+    path: str = ""
 
 
 class SnapshotUse(msgspec.Struct, frozen=True):

@@ -155,6 +155,56 @@ def test_a_tar_in_a_bucket_becomes_an_image(cloud: Cloud, ec2: Any) -> None:
     until(lambda: not left(cloud))
 
 
+def test_an_image_is_stored_in_a_bucket_and_comes_back_from_there(cloud: Cloud, ec2: Any) -> None:
+    s3 = cloud.client("s3")
+    s3.create_bucket(Bucket="vault")
+    disk = {"DeviceName": "/dev/sdb", "Ebs": {"VolumeSize": 1, "DeleteOnTermination": True}}
+    (made,) = cloud.launch(ec2, UserData="", BlockDeviceMappings=[disk])
+    write = (
+        "echo kept > /precious; head -c 3000000 /dev/urandom > /volumes/sdb/noise; sha256sum < /volumes/sdb/noise; sync"
+    )
+    digest_of = cloud.inside(made["InstanceId"], "sh", "-c", write).stdout
+    image = ec2.create_image(InstanceId=made["InstanceId"], Name="precious", NoReboot=True)["ImageId"]
+    until_available(ec2, image)
+    tags = [{"Key": "of", "Value": "a + b"}]
+    key = ec2.create_store_image_task(ImageId=image, Bucket="vault", S3ObjectTags=tags)["ObjectKey"]
+    assert key == f"{image}.bin"
+    task = until(lambda: stored(ec2, image))
+    assert (task["StoreTaskState"], task["Bucket"], task["S3objectKey"]) == ("Completed", "vault", key), task.get("StoreTaskFailureReason")
+    assert s3.get_object_tagging(Bucket="vault", Key=key)["TagSet"] == tags
+    ec2.terminate_instances(InstanceIds=[made["InstanceId"]])
+    ec2.deregister_image(ImageId=image, DeleteAssociatedSnapshots=True)
+
+    back = ec2.create_restore_image_task(Bucket="vault", ObjectKey=key)["ImageId"]
+    until_available(ec2, back)
+    (shown,) = ec2.describe_images(ImageIds=[back])["Images"]
+    assert (shown["Name"], len(shown["BlockDeviceMappings"])) == ("precious", 2)
+    (again,) = cloud.launch(ec2, ImageId=back, UserData="")
+    read = "cat /precious; sha256sum < /volumes/sdb/noise"
+    assert until(lambda: cloud.inside(again["InstanceId"], "sh", "-c", read).stdout) == f"kept\n{digest_of}"
+    ec2.terminate_instances(InstanceIds=[again["InstanceId"]])
+    assert list((cloud.home / "image-objects").iterdir()) == []
+
+    content = s3.get_object(Bucket="vault", Key=key)["Body"].read()
+    for name, spoiled in (("changed", content[:-9] + b"\0" + content[-8:]), ("other", b"no image")):
+        s3.put_object(Bucket="vault", Key=name, Body=spoiled)
+        failed = ec2.create_restore_image_task(Bucket="vault", ObjectKey=name, Name=f"{name} one")["ImageId"]
+        until(lambda failed=failed: ec2.describe_images(ImageIds=[failed])["Images"][0]["State"] == "failed")
+    with pytest.raises(ClientError, match="NoSuchKey"):
+        ec2.create_restore_image_task(Bucket="vault", ObjectKey="none", Name="none")
+    with pytest.raises(ClientError, match="NoSuchBucket"):
+        ec2.create_store_image_task(ImageId=back, Bucket="none-such")
+
+
+def until_available(ec2: Any, image: str) -> None:
+    until(lambda: ec2.describe_images(ImageIds=[image])["Images"][0]["State"] == "available")
+
+
+def stored(ec2: Any, image: str) -> dict[str, Any] | None:
+    (found,) = ec2.describe_store_image_tasks(ImageIds=[image])["StoreImageTaskResults"]
+    return dict(found) if found["StoreTaskState"] != "InProgress" else None
+
+
 @pytest.mark.parametrize("spoil", ["blob", "manifest", "platform", "size"])
 def test_what_a_registry_makes_up_is_not_believed(cloud: Cloud, ec2: Any, spoil: str) -> None:
     contents = image_of(root_file_system(), "web")

@@ -3,6 +3,7 @@
     CreateImage (reboot)   ─► the machine goes down ─► snapshots of its unmounted volumes ─► completed: available, the machine boots
     CreateImage (NoReboot) ─► snapshots at once, each volume frozen for its moment        ─► completed: available
     CopyImage              ─► copies of the snapshots                                     ─► completed: available
+    CreateRestoreImageTask ─► snapshots of what an object of S3 holds (image_storing.py)  ─► completed: available
 
 Everything that is under way stands in the image and in `Instance.spec.imaging`, so it goes on after any crash. An image that fails lets its
 instance go on, too.
@@ -41,6 +42,8 @@ def images_of_snapshot(client: Client, snapshot: Snapshot) -> Iterable[str]:
 
 async def settle_image(world: World, image: Image) -> None:
     """The next step of a pending image."""
+    if image.spec.restoring:
+        return
     if image.spec.volumes:
         if _is_down(world, image):
             await _take_snapshots(world, image)

@@ -71,7 +71,8 @@ class ImageSpec(msgspec.Struct, frozen=True):
     """`source`: what the core Image is ("builtin:busybox", "digest:sha256:…"), "" while it is not imported yet; `path`, `form`: what from.
     `mappings`: API form of BlockDeviceMappings, the root among them. `least_gib`: the least size of a root.
     `launch_accounts`: those that may start it beside the owner. `deprecated_at`: Unix seconds, 0.0 for never. `instance`: what it was made of;
-    `volumes`: (device, volume) of which snapshots are still to be made, with `snapshot_tags`. `copy_of`: (region, image) it is a copy of."""
+    `volumes`: (device, volume) of which snapshots are still to be made, with `snapshot_tags`. `copy_of`: (region, image) it is a copy of.
+    `restoring`: what it is still lies in an object of S3 (image_storing.py)."""
 
     name: str
     source: str
@@ -98,6 +99,7 @@ class ImageSpec(msgspec.Struct, frozen=True):
     volumes: tuple[tuple[str, str], ...] = ()
     snapshot_tags: dict[str, str] = {}
     copy_of: tuple[str, str] = ("", "")
+    restoring: bool = False
 
 
 class ImageStatus(msgspec.Struct, frozen=True):

@@ -76,7 +76,7 @@ class SnapshotSpec(msgspec.Struct, frozen=True):
     """`volume`: AWS's id of the volume it shows (AWS's "vol-ffffffff" for a copy); `source`: the snapshot it is a copy of, "" for none; `parent`:
     an earlier snapshot of the same volume, as it was made. `base`: of a root volume, as VolumeSpec. `accounts`: those that may make volumes of it
     beside the owner. `key`, `kms_key`: as in VolumeSpec; `source_key`: of a copy, its source's data key.
-    `group`: shared by snapshots that show one moment, "" for one by itself."""
+    `group`: shared by snapshots that show one moment, "" for one by itself. `path`: the file that it is made of, "" for a volume or a snapshot."""
 
     volume: str
     size_gib: int
@@ -91,6 +91,7 @@ class SnapshotSpec(msgspec.Struct, frozen=True):
     kms_key: str = ""
     source_key: str = ""
     group: str = ""
+    path: str = ""
 
 
 class SnapshotStatus(msgspec.Struct, frozen=True):

@@ -8,7 +8,9 @@ which is never earlier than the call. Several volumes (CreateSnapshots) are kept
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -267,7 +269,9 @@ def wish_of(snapshot: Snapshot, read: Reader | Client) -> Desired:
     wish = Wish(name, tier=snapshot.status.tiering.wish if snapshot.status.tiering else "standard")
     if snapshot.status.state == "pending":
         keys = (spec.key, spec.source_key) if spec.source else ("", "")
-        wish = Wish(name, "" if spec.source else spec.volume, spec.source, spec.parent, *keys)
+        wish = Wish(
+            name, "" if spec.source or spec.path else spec.volume, spec.source, spec.parent, *keys, path=spec.path
+        )
         if spec.group:
             members = read.by(Snapshot, snapshot.meta.scope, "group", spec.group)
             together = sorted((one.meta.name, one.spec.volume, one.spec.parent) for one in members)
@@ -294,6 +298,8 @@ async def reconcile_snapshot(world: World, snapshot: Snapshot) -> None:
     transaction = world.client.transaction()
     transaction.update(msgspec.structs.replace(snapshot, status=status))
     await transaction.commit()
+    if snapshot.spec.path:
+        await asyncio.to_thread(Path(snapshot.spec.path).unlink, missing_ok=True)
 
 
 def _refuse_places(call: Call) -> None:
