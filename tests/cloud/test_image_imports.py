@@ -170,7 +170,9 @@ def test_an_image_is_stored_in_a_bucket_and_comes_back_from_there(cloud: Cloud, 
     key = ec2.create_store_image_task(ImageId=image, Bucket="vault", S3ObjectTags=tags)["ObjectKey"]
     assert key == f"{image}.bin"
     task = until(lambda: stored(ec2, image))
-    assert (task["StoreTaskState"], task["Bucket"], task["S3objectKey"]) == ("Completed", "vault", key), task.get("StoreTaskFailureReason")
+    assert (task["StoreTaskState"], task["Bucket"], task["S3objectKey"]) == ("Completed", "vault", key), task.get(
+        "StoreTaskFailureReason"
+    )
     assert s3.get_object_tagging(Bucket="vault", Key=key)["TagSet"] == tags
     ec2.terminate_instances(InstanceIds=[made["InstanceId"]])
     ec2.deregister_image(ImageId=image, DeleteAssociatedSnapshots=True)

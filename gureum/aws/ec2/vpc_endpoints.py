@@ -7,7 +7,6 @@ interface_endpoints.py; other kinds are refused by name.
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import msgspec
@@ -15,6 +14,7 @@ import msgspec
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
 from gureum.aws.ec2.endpoint_kinds import VpcEndpoint, VpcEndpointSpec
+from gureum.aws.ec2.endpoint_policies import ALL_ALLOWED, wanted_policy
 from gureum.aws.ec2.interface_endpoints import (
     check_dns,
     dns_entries,
@@ -32,10 +32,6 @@ from gureum.aws.marks import operation
 from gureum.base.ids import new_id
 from gureum.engine.client import Transaction
 
-ALL_ALLOWED = json.dumps(
-    {"Version": "2008-10-17", "Statement": [{"Effect": "Allow", "Principal": "*", "Action": "*", "Resource": "*"}]}
-)
-_MOST_POLICY_BYTES = 20_480
 _NOT_BUILT = ("ServiceNetworkArn", "ResourceConfigurationArn")
 _OF_INTERFACES = (
     "SubnetIds", "SecurityGroupIds", "PrivateDnsEnabled", "SubnetConfigurations", "DnsOptions", "AddSubnetIds", "RemoveSubnetIds",
@@ -61,7 +57,7 @@ async def create_vpc_endpoint(call: Call) -> dict[str, Any]:
     make = new_interface_endpoint if kind == "Interface" else _new_gateway_endpoint
     endpoint = VpcEndpoint(
         meta=call.meta(new_id("vpce-"), tags=tags_of(call, "vpc-endpoint")),
-        spec=VpcEndpointSpec(vpc.meta.name, ids.need(call, "ServiceName"), _policy(call, kind)),
+        spec=VpcEndpointSpec(vpc.meta.name, ids.need(call, "ServiceName"), wanted_policy(call, kind)),
     )
     endpoint = make(call, transaction, vpc, endpoint)
     transaction.require(vpc)
@@ -81,7 +77,7 @@ async def modify_vpc_endpoint(call: Call) -> dict[str, Any]:
     _check_parameters(call, spec.type)
     if params.get("PolicyDocument") and params.get("ResetPolicy"):
         raise AwsError("InvalidParameterCombination", "Only one of PolicyDocument and ResetPolicy can be specified.")
-    policy = _policy(call, spec.type) if params.get("PolicyDocument") else spec.policy
+    policy = wanted_policy(call, spec.type) if params.get("PolicyDocument") else spec.policy
     if params.get("ResetPolicy"):
         policy = ALL_ALLOWED
     transaction = call.transaction()
@@ -183,38 +179,6 @@ def _tables(call: Call, vpc: str, service: str, wanted: Any, own: VpcEndpoint | 
                 text = f"route table {name} already has a route with destination-prefix-list-id {list_id(service)}"
                 raise AwsError("RouteAlreadyExists", text)
     return found
-
-
-def _policy(call: Call, kind: str) -> str:
-    """AWS: InvalidPolicyDocument for what is no JSON object. NotImplemented where it would have to keep somebody out."""
-    text = call.params.get("PolicyDocument")
-    if not text:
-        return ALL_ALLOWED
-    try:
-        found = json.loads(text) if len(text.encode()) <= _MOST_POLICY_BYTES else None
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise AwsError("InvalidPolicyDocument", "The policy document is not valid.")
-    if kind == "Interface" and not _allows_all(found):
-        raise ids.not_built("A policy of an interface endpoint that does not allow everything")
-    return str(text)
-
-
-def _allows_all(policy: dict[str, Any]) -> bool:
-    statements = policy.get("Statement")
-    statements = statements if isinstance(statements, list) else [statements]
-    return any(map(_is_full, statements)) and not any(
-        isinstance(one, dict) and one.get("Effect") == "Deny" for one in statements
-    )
-
-
-def _is_full(statement: Any) -> bool:
-    if not isinstance(statement, dict) or statement.get("Effect") != "Allow":
-        return False
-    everybody = statement.get("Principal") in ("*", {"AWS": "*"}, {"AWS": ["*"]})
-    everything = all(statement.get(name) in ("*", ["*"]) for name in ("Action", "Resource"))
-    return everybody and everything and not statement.keys() - {"Effect", "Principal", "Action", "Resource", "Sid"}
 
 
 def show_endpoint(call: Call, one: VpcEndpoint) -> dict[str, Any]:
