@@ -13,6 +13,7 @@ import msgspec
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
 from gureum.aws.ec2.instance_kinds import Instance
+from gureum.aws.ec2.interface_lending import find_permitted, permission_for
 from gureum.aws.ec2.interfaces import change as change_interface
 from gureum.aws.ec2.interfaces import check_not_managed, give_public, interfaces_of, several_interfaces
 from gureum.aws.ec2.listing import answer, show_own_tags
@@ -82,7 +83,8 @@ async def associate_address(call: Call) -> dict[str, Any]:
         return {"AssociationId": address.spec.association}
     check_not_managed(interface)
     _check_holder(call, address)
-    if not call.by(InternetGateway, "vpc", interface.spec.vpc):
+    there = call.within(interface.meta.scope)
+    if not there.by(InternetGateway, "vpc", interface.spec.vpc):
         text = f"Network {interface.spec.vpc} is not attached to any internet gateway"
         raise AwsError("Gateway.NotAttached", text)
     if call.params.get("AllowReassociation") is False:
@@ -93,12 +95,17 @@ async def associate_address(call: Call) -> dict[str, Any]:
     if address.spec.interface != interface.meta.name:
         _give_automatic(call, transaction, address)
     association = new_id("eipassoc-")
-    new = PrivateAddress(private.address, address.spec.public, address.meta.name, association)
+    owner, holder = ("", "") if there is call else (call.account, there.account)
+    new = PrivateAddress(private.address, address.spec.public, address.meta.name, association, owner)
     _put(transaction, interface, new)
     address = transaction.current(address)
-    transaction.update(change(address, association=association, interface=interface.meta.name, private=private.address))
-    for gateway in call.by(InternetGateway, "vpc", interface.spec.vpc):
+    at = {"interface": interface.meta.name, "private": private.address, "holder": holder}
+    transaction.update(change(address, association=association, **at))
+    for gateway in there.by(InternetGateway, "vpc", interface.spec.vpc):
         transaction.require(gateway)
+    permission = permission_for(call, interface.meta.name, "EIP-ASSOCIATE") if holder else None
+    if permission is not None:
+        transaction.require(permission)
     await call.commit(transaction)
     return {"AssociationId": association}
 
@@ -174,15 +181,29 @@ def disassociate(call: Call, transaction: Transaction, address: Address) -> None
     address = transaction.current(address)
     if not address.spec.association:
         return
-    interface = call.get(NetworkInterface, address.spec.interface)
+    interface = _interface_at(call, address)
     if interface is not None:
         _put(transaction, interface, PrivateAddress(address.spec.private))
-    transaction.update(change(address, association="", interface="", private=""))
+    transaction.update(change(address, association="", interface="", private="", holder=""))
+
+
+def elastic_of(call: Call, interface: NetworkInterface, one: PrivateAddress) -> Address | None:
+    """The Elastic IP that leads to an address of the interface, whoever has it."""
+    account, _, region = interface.meta.scope.partition("/")
+    return call.client.get(Address, f"{one.owner or account}/{region}", one.allocation) if one.allocation else None
+
+
+def _interface_at(call: Call, address: Address) -> NetworkInterface | None:
+    """What the address is associated with, in its own account or another."""
+    if not address.spec.interface:
+        return None
+    account, _, region = address.meta.scope.partition("/")
+    return call.client.get(NetworkInterface, f"{address.spec.holder or account}/{region}", address.spec.interface)
 
 
 def _check_holder(call: Call, address: Address) -> None:
     """An address that a service holds (a network load balancer's) goes only with the service's own doing."""
-    holder = call.get(NetworkInterface, address.spec.interface) if address.spec.interface else None
+    holder = _interface_at(call, address)
     if holder is not None:
         check_not_managed(holder)
 
@@ -190,10 +211,11 @@ def _check_holder(call: Call, address: Address) -> None:
 def _give_automatic(call: Call, transaction: Transaction, address: Address) -> None:
     """What the instance that lost `address` has instead. AWS: a running one gets a new public address, unless it was launched without or
     has further interfaces ("Elastic IP addresses", "EC2 instance IP addressing")."""
-    interface = call.get(NetworkInterface, address.spec.interface) if address.spec.interface else None
+    interface = _interface_at(call, address)
     attachment = interface.spec.attachment if interface is not None else None
     if interface is None or attachment is None or not interface.spec.sandbox:
         return
+    call = call.within(interface.meta.scope)
     instance = call.get(Instance, attachment.instance)
     alone = len(interfaces_of(call, attachment.instance)) == 1
     if instance is not None and instance.spec.public_on_launch and alone:
@@ -224,7 +246,7 @@ def _target(call: Call) -> tuple[NetworkInterface, PrivateAddress]:
     """The interface and the private address of it that a call means."""
     params = call.params
     if params.get("NetworkInterfaceId"):
-        interface = ids.find(call, NetworkInterface, ids.INTERFACE, params["NetworkInterfaceId"])
+        interface = find_permitted(call, params["NetworkInterfaceId"], "EIP-ASSOCIATE")
         if params.get("InstanceId") and (
             interface.spec.attachment is None or interface.spec.attachment.instance != params["InstanceId"]
         ):
@@ -268,10 +290,9 @@ def _refuse_move(address: Address, private: PrivateAddress) -> None:
 
 def _clear(call: Call, transaction: Transaction, interface: NetworkInterface, private: PrivateAddress) -> None:
     """Takes off what the private address has: an Elastic IP is associated with nothing, an automatic address goes back."""
-    if private.allocation:
-        other = call.get(Address, private.allocation)
-        if other is not None:
-            disassociate(call, transaction, other)
+    other = elastic_of(call, interface, private)
+    if other is not None:
+        disassociate(call, transaction, other)
     elif private.public:
         give_back(transaction, private.public)
         _put(transaction, interface, PrivateAddress(private.address))
@@ -293,7 +314,7 @@ async def _set_domain_name(call: Call, domain_name: str) -> dict[str, Any]:
 
 
 def _instance_of(call: Call, address: Address) -> str:
-    interface = call.get(NetworkInterface, address.spec.interface) if address.spec.interface else None
+    interface = _interface_at(call, address)
     return interface.spec.attachment.instance if interface is not None and interface.spec.attachment else ""
 
 
@@ -305,7 +326,7 @@ def _filters(call: Call) -> FilterTable:
         "instance-id": lambda one: _instance_of(call, one) or None,
         "network-border-group": lambda _: call.region,
         "network-interface-id": lambda one: one.spec.interface or None,
-        "network-interface-owner-id": lambda one: call.account if one.spec.interface else None,
+        "network-interface-owner-id": lambda one: (one.spec.holder or call.account) if one.spec.interface else None,
         "private-ip-address": lambda one: one.spec.private or None,
         "public-ip": lambda one: one.spec.public,
     }
@@ -325,7 +346,7 @@ def show_address(call: Call, address: Address) -> dict[str, Any]:
         shown |= {
             "AssociationId": address.spec.association,
             "NetworkInterfaceId": address.spec.interface,
-            "NetworkInterfaceOwnerId": call.account,
+            "NetworkInterfaceOwnerId": address.spec.holder or call.account,
             "PrivateIpAddress": address.spec.private,
         }
         instance = _instance_of(call, address)

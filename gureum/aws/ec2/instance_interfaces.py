@@ -12,7 +12,7 @@ import msgspec
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
 from gureum.aws.ec2.instance_types import InstanceType, check_addresses
-from gureum.aws.ec2.interface_lending import find_attachable, lent
+from gureum.aws.ec2.interface_lending import find_permitted, lent
 from gureum.aws.ec2.interfaces import attach, give_public, new_interface, plug, wanted_addresses, wanted_prefixes
 from gureum.aws.ec2.launch_options import wanted_zone
 from gureum.aws.ec2.network_kinds import Attachment, NetworkInterface, SecurityGroup, Subnet, Vpc
@@ -88,7 +88,7 @@ def create_interface(call: Call, transaction: Transaction, wish: InterfaceWish, 
         delete_on_termination=wish.delete_on_termination,
     )
     if wish.existing:
-        interface = find_attachable(call, wish.existing)
+        interface = find_permitted(call, wish.existing, "INSTANCE-ATTACH")
         return attach(transaction, interface, lent(call, transaction, interface, attachment), sandbox=instance)
     return new_interface(
         call,
@@ -131,7 +131,7 @@ def _listed(call: Call, one: dict[str, Any], count: int, *, alone: bool) -> Inte
     if index is None:
         raise AwsError("MissingParameter", "The request must contain the parameter networkInterface.deviceIndex")
     if one.get("NetworkInterfaceId"):
-        interface = find_attachable(call, one["NetworkInterfaceId"])
+        interface = find_permitted(call, one["NetworkInterfaceId"], "INSTANCE-ATTACH")
         if count > 1:
             raise ids.invalid("Only one instance can be launched with an existing network interface.")
         if interface.spec.attachment is not None:

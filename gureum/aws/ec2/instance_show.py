@@ -205,7 +205,7 @@ def _association(call: Call, interface: NetworkInterface, one: PrivateAddress) -
     return {
         "PublicIp": one.public,
         "PublicDnsName": public_name(call.region, one.public) if shows_public_names(call, interface) else "",
-        "IpOwnerId": call.account if one.allocation else "amazon",
+        "IpOwnerId": (one.owner or call.account) if one.allocation else "amazon",
     }
 
 

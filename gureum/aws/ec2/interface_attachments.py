@@ -7,7 +7,7 @@ from gureum.aws.ec2 import ids
 from gureum.aws.ec2.instance_changes import living_instance
 from gureum.aws.ec2.instance_kinds import Instance
 from gureum.aws.ec2.instance_types import check_addresses, find_instance_type
-from gureum.aws.ec2.interface_lending import by_attachment, find_attachable, lent
+from gureum.aws.ec2.interface_lending import by_attachment, find_permitted, lent
 from gureum.aws.ec2.interfaces import attach, check_not_managed, detach, interfaces_of
 from gureum.aws.ec2.network_kinds import Attachment, NetworkInterface
 from gureum.aws.errors import AwsError
@@ -21,7 +21,7 @@ PLUGGED_STATES = ("pending", "running")
 async def attach_network_interface(call: Call) -> Result:
     """AWS: ec2 AttachNetworkInterface: to an instance of the same Availability Zone, up to its type's limit."""
     params = call.params
-    interface = find_attachable(call, params["NetworkInterfaceId"])
+    interface = find_permitted(call, params["NetworkInterfaceId"], "INSTANCE-ATTACH")
     instance = living_instance(call, params["InstanceId"])
     if params.get("NetworkCardIndex"):
         raise ids.not_built("AttachNetworkInterface with a network card other than 0")

@@ -10,7 +10,7 @@ import msgspec
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids, limits
 from gureum.aws.ec2.addresses import change as change_address
-from gureum.aws.ec2.addresses import disassociate
+from gureum.aws.ec2.addresses import disassociate, elastic_of
 from gureum.aws.ec2.cidrs import network_of, parse_address
 from gureum.aws.ec2.instance_kinds import Instance
 from gureum.aws.ec2.instance_types import check_addresses, find_instance_type
@@ -22,7 +22,7 @@ from gureum.aws.ec2.interfaces import (
     check_not_managed,
     wanted_prefixes,
 )
-from gureum.aws.ec2.network_kinds import Address, NetworkInterface, PrivateAddress, SecurityGroup, Subnet
+from gureum.aws.ec2.network_kinds import NetworkInterface, PrivateAddress, SecurityGroup, Subnet
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import operation
 from gureum.engine.client import Transaction
@@ -147,7 +147,7 @@ async def unassign_private_ip_addresses(call: Call) -> dict[str, Any]:
         raise ids.invalid(f"Some of [{', '.join(sorted(unknown))}] are not assigned to interface {interface.meta.name}")
     transaction = call.transaction()
     for one in interface.spec.addresses:
-        address = call.get(Address, one.allocation) if one.address in wanted and one.allocation else None
+        address = elastic_of(call, interface, one) if one.address in wanted else None
         if address is not None:
             disassociate(call, transaction, address)
     left = transaction.current(interface)
@@ -208,7 +208,7 @@ def _assign(
     holder = transaction.current(holder)
     moved = next(one for one in holder.spec.addresses if one.address == wanted)
     transaction.update(change(holder, addresses=tuple(one for one in holder.spec.addresses if one != moved)))
-    elastic = call.get(Address, moved.allocation) if moved.allocation else None
+    elastic = elastic_of(call, holder, moved)
     if elastic is not None:
         transaction.update(change_address(elastic, interface=interface.meta.name))
     return moved

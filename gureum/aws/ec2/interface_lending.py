@@ -1,9 +1,10 @@
-"""Interfaces that instances of other accounts have: the permission for it, and who has one at the time.
+"""Interfaces that instances of other accounts have, or that their Elastic IPs lead to: the permission for it, and who has one at the time.
 
     owner's account      NetworkInterface ◄── NetworkInterfacePermission (who may attach it)
     borrower's account   Instance ◄── BorrowedInterface ──► NetworkInterface, whose attachment names the borrower
 
-The interface stays its owner's in all: its network, groups and addresses. AWS: ec2 CreateNetworkInterfacePermission.
+The interface stays its owner's in all: its network, groups and addresses. An Elastic IP stays in its own account, too: it and the private address
+that it leads to name the other's account (`AddressSpec.holder`, `PrivateAddress.owner`). AWS: ec2 CreateNetworkInterfacePermission.
 """
 
 from __future__ import annotations
@@ -19,13 +20,15 @@ from gureum.engine.client import Client, Transaction
 from gureum.engine.lowering import Reader
 from gureum.engine.resource import Resource, kind
 
+Permission = Literal["INSTANCE-ATTACH", "EIP-ASSOCIATE"]
+
 
 class PermissionSpec(msgspec.Struct, frozen=True):
     """`account` may do `permission` with `interface`."""
 
     interface: str
     account: str
-    permission: Literal["INSTANCE-ATTACH"] = "INSTANCE-ATTACH"
+    permission: Permission = "INSTANCE-ATTACH"
 
 
 @kind("ec2.NetworkInterfacePermission", indexes={"interface": lambda one: one.spec.interface})
@@ -59,12 +62,12 @@ def attached_to(look: Client | Reader, scope: str, instance: str) -> list[Networ
     return sorted(found, key=lambda one: one.spec.attachment.device_index if one.spec.attachment else 0)
 
 
-def find_attachable(call: Call, id_: str) -> NetworkInterface:
-    """One's own interface, or one that another account permits to attach. AWS: InvalidNetworkInterfaceID.NotFound, Malformed."""
+def find_permitted(call: Call, id_: str, wanted: Permission) -> NetworkInterface:
+    """One's own interface, or one of which another account permits that. AWS: InvalidNetworkInterfaceID.NotFound, Malformed."""
     own = call.get(NetworkInterface, ids.check_id(ids.INTERFACE, id_))
     if own is not None:
         return own
-    permission = _permission(call, id_)
+    permission = permission_for(call, id_, wanted)
     found = call.client.get(NetworkInterface, permission.meta.scope, id_) if permission else None
     if found is None:
         raise ids.not_found(ids.INTERFACE, id_)
@@ -75,7 +78,7 @@ def lent(call: Call, transaction: Transaction, interface: NetworkInterface, atta
     """`attachment` as it is to be; of another's interface it is noted in this transaction who has it."""
     if interface.meta.scope == call.scope:
         return attachment
-    permission = _permission(call, interface.meta.name)
+    permission = permission_for(call, interface.meta.name, "INSTANCE-ATTACH")
     if permission is None:
         raise ids.not_found(ids.INTERFACE, interface.meta.name)
     transaction.require(permission)
@@ -106,11 +109,11 @@ def by_attachment(call: Call, id_: str) -> NetworkInterface | None:
     return next((one for one in borrowed if one and one.spec.attachment and one.spec.attachment.id == id_), None)
 
 
-def _permission(call: Call, interface: str) -> NetworkInterfacePermission | None:
-    """By which the calling account may attach another's interface."""
+def permission_for(call: Call, interface: str, wanted: Permission) -> NetworkInterfacePermission | None:
+    """By which the calling account may do that with another's interface."""
     found = (
         one
         for one in call.client.everywhere(NetworkInterfacePermission)
-        if one.spec.interface == interface and one.spec.account == call.account
+        if (one.spec.interface, one.spec.account, one.spec.permission) == (interface, call.account, wanted)
     )
     return next((one for one in found if one.meta.scope.partition("/")[2] == call.region), None)

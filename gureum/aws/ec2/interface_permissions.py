@@ -1,4 +1,7 @@
-"""Who else may attach an interface: Create-, Delete- and DescribeNetworkInterfacePermissions. How it is then lent: interface_lending.py."""
+"""Who else may attach an interface, or give it Elastic IPs.
+
+Create-, Delete- and DescribeNetworkInterfacePermissions. How it is then lent: interface_lending.py.
+"""
 
 from __future__ import annotations
 
@@ -25,44 +28,42 @@ _ACCOUNT = re.compile(r"\d{12}", re.ASCII)
 
 @operation("CreateNetworkInterfacePermission")
 async def create_network_interface_permission(call: Call) -> Result:
-    """AWS: ec2 CreateNetworkInterfacePermission: to attach it; to associate addresses with it is not built. InvalidPermission.Duplicate,
+    """AWS: ec2 CreateNetworkInterfacePermission: to attach it, or to associate Elastic IPs with it. InvalidPermission.Duplicate,
     OperationNotPermitted for the owner's own account."""
     params = call.params
     interface = ids.find(call, NetworkInterface, ids.INTERFACE, params["NetworkInterfaceId"])
     check_not_managed(interface)
     if params.get("AwsService"):
         raise AwsError("InvalidParameterValue", "Granting permission to an AWS service is not supported.")
-    if ids.choice(params, "Permission", "INSTANCE-ATTACH", "EIP-ASSOCIATE") == "EIP-ASSOCIATE":
-        raise ids.not_built("CreateNetworkInterfacePermission of EIP-ASSOCIATE")
+    wanted: Any = ids.choice(params, "Permission", "INSTANCE-ATTACH", "EIP-ASSOCIATE")
     account = ids.need(call, "AwsAccountId")
     if account == call.account:
         raise AwsError("OperationNotPermitted", "The account owns the network interface.")
     if _ACCOUNT.fullmatch(account) is None:
         raise ids.invalid(f"Value ({account}) for parameter awsAccountId is invalid.")
-    if any(
-        one.spec.account == account for one in call.by(NetworkInterfacePermission, "interface", interface.meta.name)
-    ):
+    given = call.by(NetworkInterfacePermission, "interface", interface.meta.name)
+    if any((one.spec.account, one.spec.permission) == (account, wanted) for one in given):
         text = f"The account {account} has the permission for {interface.meta.name} already."
         raise AwsError("InvalidPermission.Duplicate", text)
     transaction = call.transaction()
     transaction.require(interface)
     meta = call.meta(new_id("eni-perm-"), owner=interface)
-    made = transaction.create(NetworkInterfacePermission(meta=meta, spec=PermissionSpec(interface.meta.name, account)))
+    spec = PermissionSpec(interface.meta.name, account, wanted)
+    made = transaction.create(NetworkInterfacePermission(meta=meta, spec=spec))
     await call.commit(transaction)
     return {"InterfacePermission": _show(made)}
 
 
 @operation("DeleteNetworkInterfacePermission")
 async def delete_network_interface_permission(call: Call) -> Result:
-    """AWS: ec2 DeleteNetworkInterfacePermission: while that account has it attached only with Force, and then it stays attached.
+    """AWS: ec2 DeleteNetworkInterfacePermission: while that account makes use of it only with Force, and then that stays so.
     OperationNotPermitted."""
     found = ids.find(call, NetworkInterfacePermission, PERMISSION, call.params["NetworkInterfacePermissionId"])
     interface = call.get(NetworkInterface, found.spec.interface)
     transaction = call.transaction()
     if interface is not None:
-        attachment = interface.spec.attachment
-        if attachment is not None and attachment.owner == found.spec.account and not call.params.get("Force"):
-            text = f"The network interface '{interface.meta.name}' is attached to an instance of {found.spec.account}."
+        if _is_used(interface, found.spec) and not call.params.get("Force"):
+            text = f"The network interface '{interface.meta.name}' is in use by {found.spec.account}."
             raise AwsError("OperationNotPermitted", text)
         transaction.require(interface)
     transaction.delete(found)
@@ -75,6 +76,13 @@ def describe_network_interface_permissions(call: Call) -> Result:
     """AWS: ec2 DescribeNetworkInterfacePermissions: for one's own interfaces."""
     found, token = listing(call, NetworkInterfacePermission, PERMISSION, "NetworkInterfacePermissionIds", _FILTERS)
     return answer("NetworkInterfacePermissions", [_show(one) for one in found], token)
+
+
+def _is_used(interface: NetworkInterface, permission: PermissionSpec) -> bool:
+    if permission.permission == "EIP-ASSOCIATE":
+        return any(one.owner == permission.account for one in interface.spec.addresses)
+    attachment = interface.spec.attachment
+    return attachment is not None and attachment.owner == permission.account
 
 
 def _show(one: NetworkInterfacePermission) -> dict[str, Any]:

@@ -107,7 +107,7 @@ def _has_public_names(vpc: Vpc | None) -> bool:
 
 def show_association(call: Call, vpc: Vpc | None, one: PrivateAddress) -> dict[str, Any]:
     """API form of a public address on a private one. AWS: ec2 NetworkInterfaceAssociation."""
-    shown = {"PublicIp": one.public, "IpOwnerId": call.account if one.allocation else "amazon"}
+    shown = {"PublicIp": one.public, "IpOwnerId": (one.owner or call.account) if one.allocation else "amazon"}
     if _has_public_names(vpc):
         shown["PublicDnsName"] = public_name(call.region, one.public)
     if one.allocation:
@@ -128,7 +128,7 @@ def interface_filters(call: Call) -> FilterTable:
         return lambda eni: [found for one in eni.spec.addresses if (found := look(one))]
 
     def owner(one: PrivateAddress) -> str:
-        return ("amazon" if not one.allocation else call.account) if one.public else ""
+        return ("amazon" if not one.allocation else one.owner or call.account) if one.public else ""
 
     def public_names(eni: NetworkInterface) -> list[str]:
         if not shows_public_names(call, eni):

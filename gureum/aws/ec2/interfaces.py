@@ -220,9 +220,11 @@ def delete_interface(call: Call, transaction: Transaction, interface: NetworkInt
         release_address(transaction, interface.spec.subnet, one.address)
     for prefix in interface.spec.prefixes:
         release_address(transaction, interface.spec.subnet, prefix)
-    for address in call.within(interface.meta.scope).by(Address, "interface", interface.meta.name):
-        spec = msgspec.structs.replace(address.spec, association="", interface="", private="")
-        transaction.update(msgspec.structs.replace(transaction.current(address), spec=spec))
+    account, _, region = interface.meta.scope.partition("/")
+    for owner in {one.owner or account for one in interface.spec.addresses if one.allocation}:
+        for address in call.within(f"{owner}/{region}").by(Address, "interface", interface.meta.name):
+            spec = msgspec.structs.replace(address.spec, association="", interface="", private="", holder="")
+            transaction.update(msgspec.structs.replace(transaction.current(address), spec=spec))
     transaction.delete(interface)
 
 

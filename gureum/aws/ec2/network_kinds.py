@@ -178,12 +178,13 @@ class InternetGateway(Resource, frozen=True):
 
 class PrivateAddress(msgspec.Struct, frozen=True):
     """One private IPv4 address of an interface and its public one, if any: with `allocation` it is an Elastic IP, without it was given
-    automatically and is given back when the instance stops."""
+    automatically and is given back when the instance stops. `owner`: the account that has the Elastic IP, "" for the interface's own."""
 
     address: str
     public: str = ""
     allocation: str = ""
     association: str = ""
+    owner: str = ""
 
 
 class Draining(msgspec.Struct, frozen=True):
@@ -277,13 +278,14 @@ class VpcPeering(Resource, frozen=True):
 
 class AddressSpec(msgspec.Struct, frozen=True):
     """An Elastic IP. `association` "" and with it `interface` and `private`: associated with nothing.
-    `domain_name`: its reverse name, if set."""
+    `domain_name`: its reverse name, if set. `holder`: the account that has the interface, "" for the address's own."""
 
     public: str
     association: str = ""
     interface: str = ""
     private: str = ""
     domain_name: str = ""
+    holder: str = ""
 
 
 @kind(

@@ -200,10 +200,10 @@ def _trusting(vpc: Vpc, read: Reader) -> list[str]:
 
 def _reverse(interface: NetworkInterface, one: PrivateAddress, vpc: Vpc, read: Reader) -> str:
     """What a public address is called: as its owner has set (ModifyAddressAttribute), else by its public name, if it has one."""
-    elastic = read.get(Address, interface.meta.scope, one.allocation) if one.allocation else None
+    account, _, region = interface.meta.scope.partition("/")
+    elastic = read.get(Address, f"{one.owner or account}/{region}", one.allocation) if one.allocation else None
     if elastic is not None and elastic.spec.domain_name:
         return elastic.spec.domain_name
-    region = interface.meta.scope.rpartition("/")[2]
     return public_name(region, one.public) if one.public and vpc.spec.dns_hostnames else ""
 
 

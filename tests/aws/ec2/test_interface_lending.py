@@ -112,7 +112,49 @@ def test_a_launch_takes_it_as_a_further_interface_only(two: Two) -> None:
     assert two.borrowed() == [two.eni]
 
 
-def test_associating_addresses_is_not_built(two: Two) -> None:
+def test_an_elastic_ip_of_another_account_leads_to_it(two: Two) -> None:
+    two.owner.gateway(two.vpc)
+    address = two.borrower("AllocateAddress")
+    give = {"AllocationId": address["AllocationId"], "NetworkInterfaceId": two.eni}
+    assert two.borrower.code("AssociateAddress", **give) == "InvalidNetworkInterfaceID.NotFound"
+    two.permit()
+    assert two.borrower.code("AssociateAddress", **give) == "InvalidNetworkInterfaceID.NotFound"
     wish = {"NetworkInterfaceId": two.eni, "AwsAccountId": BORROWER, "Permission": "EIP-ASSOCIATE"}
-    assert two.owner.code("CreateNetworkInterfacePermission", **wish) == "NotImplemented"
-    assert two.owner.code("CreateNetworkInterfacePermission", **wish | {"Permission": "ALL"}) == "InvalidParameterValue"
+    made = two.owner("CreateNetworkInterfacePermission", **wish)["InterfacePermission"]
+    assert two.owner.code("CreateNetworkInterfacePermission", **wish) == "InvalidPermission.Duplicate"
+    association = two.borrower("AssociateAddress", **give)["AssociationId"]
+    seen = two.seen()["Association"]
+    assert (seen["PublicIp"], seen["IpOwnerId"]) == (address["PublicIp"], BORROWER)
+    (shown,) = two.borrower("DescribeAddresses")["Addresses"]
+    owner = two.owner.call().account
+    assert (shown["NetworkInterfaceId"], shown["NetworkInterfaceOwnerId"]) == (two.eni, owner)
+    here = [{"Name": "network-interface-owner-id", "Values": [owner]}]
+    assert len(two.borrower("DescribeAddresses", Filters=here)["Addresses"]) == 1
+    assert two.owner("DescribeAddresses")["Addresses"] == []
+    assert two.borrower.code("ReleaseAddress", AllocationId=address["AllocationId"]) == "InvalidIPAddress.InUse"
+    gone = {"NetworkInterfacePermissionId": made["NetworkInterfacePermissionId"]}
+    assert two.owner.code("DeleteNetworkInterfacePermission", **gone) == "OperationNotPermitted"
+    two.borrower("DisassociateAddress", AssociationId=association)
+    assert "Association" not in two.seen()
+    two.borrower("AssociateAddress", **give)
+    two.owner("DeleteNetworkInterfacePermission", **gone, Force=True)
+    assert two.seen()["Association"]["PublicIp"] == address["PublicIp"]
+    two.owner("DeleteNetworkInterface", NetworkInterfaceId=two.eni)
+    (shown,) = two.borrower("DescribeAddresses")["Addresses"]
+    assert "AssociationId" not in shown
+    two.borrower("ReleaseAddress", AllocationId=address["AllocationId"])
+
+
+def test_an_elastic_ip_of_another_account_is_translated_on_the_machine(two: Two) -> None:
+    two.owner.gateway(two.vpc)
+    own = two.owner("AllocateAddress")
+    two.owner("AssociateAddress", AllocationId=own["AllocationId"], NetworkInterfaceId=two.eni)
+    wish = {"NetworkInterfaceId": two.eni, "AwsAccountId": BORROWER, "Permission": "EIP-ASSOCIATE"}
+    two.owner("CreateNetworkInterfacePermission", **wish)
+    two.permit()
+    two.attach()
+    address = two.borrower("AllocateAddress")
+    two.borrower("AssociateAddress", AllocationId=address["AllocationId"], NetworkInterfaceId=two.eni)
+    assert "AssociationId" not in two.owner("DescribeAddresses")["Addresses"][0], "an address leads to one Elastic IP"
+    private = two.seen()["PrivateIpAddress"]
+    assert two.owner.wished("Interface")[two.eni].interface.public == ((private, address["PublicIp"]),)

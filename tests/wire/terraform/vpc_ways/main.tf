@@ -170,3 +170,27 @@ resource "aws_vpc_dhcp_options_association" "corp" {
   vpc_id          = aws_vpc.main.id
   dhcp_options_id = aws_vpc_dhcp_options.corp.id
 }
+
+# What comes in for the private subnet passes an appliance; later, all that comes in does.
+resource "aws_network_interface" "appliance" {
+  subnet_id         = aws_subnet.public.id
+  source_dest_check = false
+}
+
+resource "aws_route_table" "edge" {
+  vpc_id = aws_vpc.main.id
+  route {
+    cidr_block           = aws_vpc.main.cidr_block
+    gateway_id           = var.changed ? null : "local"
+    network_interface_id = var.changed ? aws_network_interface.appliance.id : null
+  }
+  route {
+    cidr_block           = aws_subnet.private.cidr_block
+    network_interface_id = aws_network_interface.appliance.id
+  }
+}
+
+resource "aws_route_table_association" "edge" {
+  gateway_id     = aws_internet_gateway.main.id
+  route_table_id = aws_route_table.edge.id
+}
