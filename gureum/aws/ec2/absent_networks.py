@@ -162,3 +162,72 @@ def describe_moving_addresses(call: Call) -> dict[str, Any]:
     """AWS: ec2 DescribeMovingAddresses: EC2-Classic is retired."""
     filters = "moving-status"
     return _none(call, "MovingAddressStatuses", "", "", filters)
+
+
+@operation("DescribeTransitGatewayPeeringAttachments", level="state")
+def describe_transit_gateway_peering_attachments(call: Call) -> dict[str, Any]:
+    """AWS: ec2 DescribeTransitGatewayPeeringAttachments: of transit gateways."""
+    filters = "transit-gateway-attachment-id local-owner-id remote-owner-id state transit-gateway-id"
+    return _none(
+        call,
+        "TransitGatewayPeeringAttachments",
+        "TransitGatewayAttachmentIds",
+        "InvalidTransitGatewayAttachmentID.NotFound",
+        filters,
+    )
+
+
+@operation("DescribeClientVpnEndpoints", level="state")
+def describe_client_vpn_endpoints(call: Call) -> dict[str, Any]:
+    """AWS: ec2 DescribeClientVpnEndpoints: not built."""
+    code = "InvalidClientVpnEndpointId.NotFound"
+    return _none(call, "ClientVpnEndpoints", "ClientVpnEndpointIds", code, "endpoint-id transport-protocol")
+
+
+@operation("DescribeInstanceConnectEndpoints", level="state")
+def describe_instance_connect_endpoints(call: Call) -> dict[str, Any]:
+    """AWS: ec2 DescribeInstanceConnectEndpoints: not built."""
+    filters = "instance-connect-endpoint-id state subnet-id vpc-id"
+    code = "InvalidInstanceConnectEndpointId.NotFound"
+    return _none(call, "InstanceConnectEndpoints", "InstanceConnectEndpointIds", code, filters)
+
+
+@operation("DescribeIpams", level="state")
+def describe_ipams(call: Call) -> dict[str, Any]:
+    """AWS: ec2 DescribeIpams: not built."""
+    return _none(call, "Ipams", "IpamIds", "InvalidIpamId.NotFound", "ipam-id ipam-region owner-id state")
+
+
+@operation("DescribeIpamPools", level="state")
+def describe_ipam_pools(call: Call) -> dict[str, Any]:
+    """AWS: ec2 DescribeIpamPools: of an IPAM."""
+    filters = "address-family ipam-pool-id ipam-scope-id locale owner-id state"
+    return _none(call, "IpamPools", "IpamPoolIds", "InvalidIpamPoolId.NotFound", filters)
+
+
+@operation("DescribeIpamScopes", level="state")
+def describe_ipam_scopes(call: Call) -> dict[str, Any]:
+    """AWS: ec2 DescribeIpamScopes: of an IPAM."""
+    filters = "ipam-arn ipam-scope-id ipam-scope-type is-default owner-id state"
+    return _none(call, "IpamScopes", "IpamScopeIds", "InvalidIpamScopeId.NotFound", filters)
+
+
+@operation("DescribeByoipCidrs", level="state")
+def describe_byoip_cidrs(call: Call) -> dict[str, Any]:
+    """AWS: ec2 DescribeByoipCidrs: nobody can bring addresses."""
+    return _none(call, "ByoipCidrs", "", "", "")
+
+
+@operation("DescribeTrafficMirrorFilters", level="state")
+def describe_traffic_mirror_filters(call: Call) -> dict[str, Any]:
+    """AWS: ec2 DescribeTrafficMirrorFilters: not built."""
+    code = "InvalidTrafficMirrorFilterId.NotFound"
+    return _none(call, "TrafficMirrorFilters", "TrafficMirrorFilterIds", code, "description traffic-mirror-filter-id")
+
+
+@operation("DescribeTrafficMirrorTargets", level="state")
+def describe_traffic_mirror_targets(call: Call) -> dict[str, Any]:
+    """AWS: ec2 DescribeTrafficMirrorTargets: not built."""
+    filters = "description network-interface-id network-load-balancer-arn owner-id traffic-mirror-target-id"
+    code = "InvalidTrafficMirrorTargetId.NotFound"
+    return _none(call, "TrafficMirrorTargets", "TrafficMirrorTargetIds", code, filters)
