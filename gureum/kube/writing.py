@@ -405,10 +405,10 @@ class Writing:
     def _shown(self, kind: Kind, obj: Object) -> bytes:
         """As the store has it, if it is what was stored."""
         metadata = obj["metadata"]
-        if kind == self._catalog.storage_version(kind) and kind.storage not in SEALED:
+        if kind.storage not in SEALED:
             entry = self._objects.entry(kind.storage, metadata.get("namespace", ""), metadata.get("name", ""))
             if entry is not None and str(entry.revision) == metadata.get("resourceVersion"):
-                return self._objects.shown(entry)
+                return self._forms.shown(kind, entry)
         return show(convert(obj, kind))
 
 

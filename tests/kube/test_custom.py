@@ -10,7 +10,7 @@ import pytest
 from gureum.kube.controllers.definition_status import status_of
 from gureum.kube.kinds.catalog import Catalog
 from gureum.kube.kinds.custom import validate_definition
-from tests.kube.api import APPLY, JSON_PATCH, STRATEGIC, Api
+from tests.kube.api import APPLY, JSON_PATCH, MERGE, STRATEGIC, Api
 from tests.kube.test_controllers import until
 
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
@@ -230,6 +230,8 @@ def test_only_served_versions_are_served_and_deprecated_ones_say_so():
             response = await api.respond("GET", f"{THINGS.replace('v1', 'v1beta1')}/t")
             assert json.loads(response.body)["apiVersion"] == "example.com/v1beta1"
             assert response.headers["warning"] == '299 - "example.com/v1beta1 Thing is deprecated"'
+            same = await api.patch(f"{THINGS.replace('v1', 'v2')}/t", {}, MERGE)
+            assert same["apiVersion"] == "example.com/v2"
 
     asyncio.run(run())
 
