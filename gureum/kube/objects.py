@@ -88,10 +88,6 @@ class Objects:
         self._opened[entry.key] = entry.revision, opened
         return opened
 
-    def shown(self, entry: Entry) -> bytes:
-        """The object's JSON."""
-        return with_revision(self.plain(entry), entry.revision)
-
     def decode(self, entry: Entry) -> Object:
         obj: Object = _decode(self.plain(entry))
         obj["metadata"]["resourceVersion"] = str(entry.revision)
