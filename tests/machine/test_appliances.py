@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from gureum.drivers import namespaces
+from gureum.drivers.netns import NetnsNetworks
+from gureum.drivers.nft import NftFirewalls
 from gureum.ports.firewalls import AclEntry, Rule
 from gureum.ports.networks import Route
 from tests.machine.cloud_network import ANYWHERE, OUT_ALL, TO_EDGE, Cloud, on_a_cloud, say
@@ -122,3 +124,20 @@ async def test_route_for_a_subnet_does_not_lead_away_what_stays_in_it(one: Cloud
         before = _forwarded(one)
         assert one.reach("b10", "10.0.2.10", 80) == "open"
         assert _forwarded(one) > before
+
+
+@on_a_cloud
+async def test_an_appliance_outlives_the_drivers(one: Cloud) -> None:
+    await _guarded(one)
+    _forwards(one, True)
+    with one.listen("server", 80) as server:
+        near, far, _ = one.flow("", server, one.public(10))
+        await one.networks.close()
+        await one.firewalls.close()
+        one.networks, one.firewalls = NetnsNetworks(one.home_id, one.run_dir), NftFirewalls(one.home_id)
+        await one.networks.ensure_network(one.specs["blue"])
+        await one.networks.ensure_interface(one.interfaces["gate"])
+        await one.enforce("blue")
+        assert say(near, far)
+        near.close(), far.close()
+        assert one.reach("", one.public(10), 80) == "open"
