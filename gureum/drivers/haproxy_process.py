@@ -70,16 +70,21 @@ def host() -> haproxy_config.Host:
 
 
 @functools.lru_cache(maxsize=8)
-def memory_options(program: str) -> tuple[str, ...]:
-    """What spares a proxy a tenth of its time. Buffers are large, since AWS takes headers of 64 KiB: a few of them fill what a thread keeps for
-    itself, and every small object would go back to the allocator. So threads share what they give up; and no object has a tag at its end."""
+def version(program: str) -> tuple[int, int]:
+    """(2, 6) of "HAProxy version 2.6.12-1+deb12u3 …"; (0, 0) where it does not say."""
     try:
         said = subprocess.run([program, "-v"], capture_output=True, text=True, check=False, timeout=_VERSION_S).stdout
     except (OSError, subprocess.TimeoutExpired):
-        return ()
+        return 0, 0
     found = re.search(r"version (\d+)\.(\d+)", said)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
+def memory_options(program: str) -> tuple[str, ...]:
+    """What spares a proxy a tenth of its time. Buffers are large, since AWS takes headers of 64 KiB: a few of them fill what a thread keeps for
+    itself, and every small object would go back to the allocator. So threads share what they give up; and no object has a tag at its end."""
     # Older ones would read these words as a number, and fill all memory with it.
-    return ("-dMglobal,no-tag",) if found and (int(found[1]), int(found[2])) >= (2, 6) else ()
+    return ("-dMglobal,no-tag",) if version(program) >= (2, 6) else ()
 
 
 class ProxyFolder:
