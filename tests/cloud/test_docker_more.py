@@ -97,10 +97,10 @@ def test_docker_py_drives_it(docker_py: Any) -> None:
     client = docker_py
     assert client.ping()
     assert client.containers.run(BUSYBOX, ["echo", "hello"], remove=True) == b"hello\n"
-    made = client.containers.run(BUSYBOX, "sleep 1000", detach=True, name="py", labels={"a": "b"})
+    made = client.containers.run(BUSYBOX, "sleep 1000", detach=True, name="py", labels={"driven": "by"})
     assert made.exec_run("id -u").output == b"0\n"
-    assert [one.name for one in client.containers.list(filters={"label": "a=b"})] == ["py"]
-    assert made.stats(stream=False)["pids_stats"]["current"] == 1
+    assert [one.name for one in client.containers.list(filters={"label": "driven=by"})] == ["py"]
+    until(lambda: made.stats(stream=False)["pids_stats"]["current"] == 1)  # what ran beside it is gone soon
     made.stop(timeout=0)
     made.reload()
     assert made.status == "exited"
@@ -211,8 +211,10 @@ def test_what_a_create_names_in_vain_does_not_send_the_client_to_a_registry(dock
 
 def test_a_network_is_looked_for_when_a_container_starts(docker: Docker) -> None:
     """As under Docker: at the create it need not be there yet, and one that was made anew is found by its name."""
-    assert "network nosuch not found" in docker.fails("run", "--rm", "--network", "nosuch", BUSYBOX, "true")
-    assert docker("ps", "-aq") == ""
+    assert "network nosuch not found" in docker.fails(
+        "run", "--rm", "--name", "in-vain", "--network", "nosuch", BUSYBOX, "true"
+    )
+    assert docker("ps", "-aqf", "name=in-vain") == ""
     docker("create", "--name", "early", "--network", "coming", "--ip", "10.213.9.7", BUSYBOX, "sleep", "1000")
     assert "network coming not found" in docker.fails("start", "early")
     docker("network", "create", "--subnet", "10.213.8.0/24", "coming")

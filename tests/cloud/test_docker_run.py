@@ -125,9 +125,9 @@ def test_programs_that_cannot_be_run_are_told_in_dockers_words(docker: Docker) -
     docker("pause", "told")
     assert "container told is paused, unpause the container before exec" in docker.fails("exec", "told", "true")
     docker("rm", "-f", "told")
-    said = docker.fails("run", "--rm", "--tmpfs", "/x:speed=9", BUSYBOX, "true")
+    said = docker.fails("run", "--rm", "--name", "in-vain", "--tmpfs", "/x:speed=9", BUSYBOX, "true")
     assert 'Error response from daemon: invalid tmpfs option ["speed" "9"]' in said
-    assert docker("ps", "-aq") == ""
+    assert docker("ps", "-aqf", "name=in-vain") == ""
 
 
 def test_a_container_is_stopped_started_and_removed(docker: Docker) -> None:
