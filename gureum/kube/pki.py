@@ -49,7 +49,7 @@ class Pki:
         self.token_key = _load_key(_kept(folder / "sa.key", lambda: _pem(_new_key())))
         authority = _kept(folder / "ca.key", lambda: _pem(_new_key()))
         self._key = _load_key(authority)
-        _kept(self.authority_file, self._new_authority)
+        _renewed(self.authority_file, self._new_authority)  # by the same key: who knows the former knows this one
         self.authority = self.authority_file.read_bytes()
         self._certificate = x509.load_pem_x509_certificate(self.authority)
         if bind is not None:
@@ -68,7 +68,7 @@ class Pki:
     def sign_request(self, request: x509.CertificateSigningRequest, usages: set[str], seconds: int) -> bytes:
         """The certificate that is asked for, PEM: its subject and names, the usages (certificates.k8s.io's words), never an authority's."""
         ends = min(datetime.now(UTC) + timedelta(seconds=seconds), self._certificate.not_valid_after_utc)
-        builder = _builder(request.subject, self._certificate.subject, request.public_key(), DAYS, ends)
+        builder = self._issued(_builder(request.subject, self._certificate.subject, request.public_key(), DAYS, ends))
         builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         wanted = {KEY_USAGES[one] for one in usages if one in KEY_USAGES}
         if wanted:
@@ -102,12 +102,18 @@ class Pki:
         days: int,
         names: x509.SubjectAlternativeName | None,
     ) -> bytes:
-        builder = _builder(subject, self._certificate.subject, key, days)
+        builder = self._issued(_builder(subject, self._certificate.subject, key, days))
         builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
         builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         if names is not None:
             builder = builder.add_extension(names, critical=False)
         return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+    def _issued(self, builder: x509.CertificateBuilder) -> x509.CertificateBuilder:
+        """Names the authority's key: RFC 5280 4.2.1.1, which Python 3.13 and others insist on."""
+        return builder.add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False
+        )
 
     def _new_authority(self) -> bytes:
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, self.name)])
@@ -154,6 +160,7 @@ def _builder(
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(minutes=5))
         .not_valid_after(ends or now + timedelta(days=days))
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
     )
 
 
@@ -178,10 +185,12 @@ def _kept(path: Path, make: object) -> Path:
 
 
 def _renewed(path: Path, make: object) -> None:
-    """Made anew when it is missing or ends soon."""
+    """Made anew when it is missing, ends soon or does not name its keys."""
     if path.exists():
         content = path.read_bytes()
         certificate = x509.load_pem_x509_certificate(content[content.index(b"-----BEGIN CERTIFICATE") :])
-        if certificate.not_valid_after_utc - datetime.now(UTC) > timedelta(days=RENEWED_BEFORE_DAYS):
+        left = certificate.not_valid_after_utc - datetime.now(UTC)
+        named = any(isinstance(one.value, x509.SubjectKeyIdentifier) for one in certificate.extensions)
+        if named and left > timedelta(days=RENEWED_BEFORE_DAYS):
             return
     write_file(path, make())  # type: ignore[operator]
