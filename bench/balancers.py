@@ -24,9 +24,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from gureum.drivers.netns import NetnsNetworks, clean
-from gureum.drivers.network_names import HomeNames
-from gureum.drivers.nft import NftFirewalls
+from gureum.drivers.networks.netns import NetnsNetworks, clean
+from gureum.drivers.networks.network_names import HomeNames
+from gureum.drivers.nft.firewalls import NftFirewalls
 from gureum.ports.firewalls import BalancedPort, BalancedTarget, Balancer, Group, Port, Rule, RuleSet
 from gureum.ports.networks import InterfaceSpec, NetworkSpec, SandboxSpec, Subnet
 

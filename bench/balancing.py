@@ -35,8 +35,8 @@ from typing import Any
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from gureum.drivers.namespaces import entered
-from gureum.drivers.network_names import HomeNames
+from gureum.drivers.networks.namespaces import entered
+from gureum.drivers.networks.network_names import HomeNames
 from tests.cloud.running import Cloud, leftovers, until
 from tests.cloud.test_load_balancers import Site
 

@@ -24,9 +24,9 @@ from pathlib import Path
 
 import uvloop
 
-from gureum.drivers import oci_spec
-from gureum.drivers.cgroups import Cgroups
-from gureum.drivers.crun_bundles import host_facts
+from gureum.drivers.containers import oci_spec
+from gureum.drivers.containers.cgroups import Cgroups
+from gureum.drivers.containers.crun_bundles import host_facts
 from gureum.ports.containers import Limits
 from gureum.ports.volumes import RootSpec, VolumeSpec
 from tests.machine.container_host import GIB, UID_BASE, Host, new_host

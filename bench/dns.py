@@ -23,7 +23,7 @@ from multiprocessing.connection import Connection
 import dnslib
 import uvloop
 
-from gureum.drivers.dns import DnsNames
+from gureum.drivers.dns.server import DnsNames
 from gureum.ports.names import Record, Zone
 
 NAMES = 2000

@@ -22,7 +22,7 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from gureum.drivers.flow_readers import NetlinkFlows
+from gureum.drivers.flows.readers import NetlinkFlows
 from gureum.ports.firewalls import Rule
 from tests.machine.cloud_network import ANYWHERE, OUT_ALL, Cloud, cloud
 

@@ -25,8 +25,8 @@ from typing import Any
 import uvicorn
 import uvloop
 
-from gureum.drivers.imds import Imds, Limits
-from gureum.drivers.local_ca import LocalCa
+from gureum.drivers.imds.server import Imds, Limits
+from gureum.drivers.keys.local_ca import LocalCa
 from gureum.ports.metadata import InstanceMetadata, MetadataOptions
 
 NO_LIMITS = Limits(rate=1e12, burst=1e12, connections_per_guest=100_000, connections=100_000)

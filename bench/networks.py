@@ -20,9 +20,9 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from gureum.drivers.netns import NetnsNetworks, clean
-from gureum.drivers.network_names import interface_link
-from gureum.drivers.nft import NftFirewalls
+from gureum.drivers.networks.netns import NetnsNetworks, clean
+from gureum.drivers.networks.network_names import interface_link
+from gureum.drivers.nft.firewalls import NftFirewalls
 from gureum.ports.firewalls import Group, Port, Rule, RuleSet
 from gureum.ports.networks import InterfaceSpec, NetworkSpec, Route, SandboxSpec, Subnet
 

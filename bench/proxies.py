@@ -43,10 +43,10 @@ import msgspec
 
 from gureum.core.access_log_lines import RequestLines, request_line
 from gureum.core.request_sums import RequestSums
-from gureum.drivers.haproxy import HaproxyProxies
-from gureum.drivers.haproxy_headers import SPELLINGS
-from gureum.drivers.haproxy_log_format import HEAD, HTTP_FIELDS
-from gureum.drivers.haproxy_process import uid_of
+from gureum.drivers.haproxy.headers import SPELLINGS
+from gureum.drivers.haproxy.log_format import HEAD, HTTP_FIELDS
+from gureum.drivers.haproxy.process import uid_of
+from gureum.drivers.haproxy.proxies import HaproxyProxies
 from gureum.ports.proxies import (
     Condition,
     FixedResponse,

@@ -26,7 +26,7 @@ import boto3
 from botocore.config import Config
 
 from bench.clouds import Gureum, machine
-from gureum.aws.ec2.images import BUILTINS
+from gureum.aws.ec2.images.images import BUILTINS
 
 ALARMS = 1000
 EVALUATION_S = 0.5

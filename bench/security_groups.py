@@ -18,8 +18,8 @@ import time
 from pathlib import Path
 
 from bench.clouds import Ec2, Gureum, found, machine
-from gureum.drivers import namespaces
-from gureum.drivers.network_names import HomeNames
+from gureum.drivers.networks import namespaces
+from gureum.drivers.networks.network_names import HomeNames
 
 TYPE, INTERFACES = "t3.small", 3
 PORT = 9000

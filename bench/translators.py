@@ -29,10 +29,10 @@ from pathlib import Path
 
 import msgspec
 
-from gureum.drivers import namespaces
-from gureum.drivers.netns import NetnsNetworks, clean
-from gureum.drivers.network_names import HomeNames
-from gureum.drivers.nft import NftFirewalls
+from gureum.drivers.networks import namespaces
+from gureum.drivers.networks.netns import NetnsNetworks, clean
+from gureum.drivers.networks.network_names import HomeNames
+from gureum.drivers.nft.firewalls import NftFirewalls
 from gureum.ports.firewalls import Group, PeerLink, Port, Rule, RuleSet
 from gureum.ports.networks import (
     EdgeSpec,

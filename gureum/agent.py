@@ -26,26 +26,30 @@ from gureum.core.agent_server import AgentServer
 from gureum.core.machine import Ports
 from gureum.core.networks import API_ADDRESS
 from gureum.core.service import MINUTE_S, AgentService
-from gureum.drivers import crun, haproxy, haproxy_publisher, loop_volumes, netns
-from gureum.drivers.api_gate import ApiGate
-from gureum.drivers.builtin_images import recipes
-from gureum.drivers.checks import NamespaceChecks
-from gureum.drivers.conmon_streams import ConmonStreams
-from gureum.drivers.console_files import ConsoleFiles
-from gureum.drivers.crun import CrunContainers
-from gureum.drivers.dials import NamespaceDials
-from gureum.drivers.dns import DnsNames
-from gureum.drivers.flow_readers import NetlinkFlows
-from gureum.drivers.haproxy import HaproxyProxies
-from gureum.drivers.haproxy_publisher import HaproxyPublisher
-from gureum.drivers.image_store import ImageStore
-from gureum.drivers.imds import Imds
-from gureum.drivers.late_ca import LateCa
-from gureum.drivers.late_sealer import LateSealer
-from gureum.drivers.loop_volumes import LoopVolumes
-from gureum.drivers.netns import NetnsNetworks
-from gureum.drivers.nft import NftFirewalls
-from gureum.drivers.root_files import RootFiles
+from gureum.drivers.checks.checks import NamespaceChecks
+from gureum.drivers.containers import crun
+from gureum.drivers.containers.conmon_streams import ConmonStreams
+from gureum.drivers.containers.console_files import ConsoleFiles
+from gureum.drivers.containers.crun import CrunContainers
+from gureum.drivers.containers.root_files import RootFiles
+from gureum.drivers.dns.server import DnsNames
+from gureum.drivers.flows.readers import NetlinkFlows
+from gureum.drivers.haproxy import proxies as haproxy
+from gureum.drivers.haproxy import publisher as haproxy_publisher
+from gureum.drivers.haproxy.proxies import HaproxyProxies
+from gureum.drivers.haproxy.publisher import HaproxyPublisher
+from gureum.drivers.images.builtin_images import recipes
+from gureum.drivers.images.image_store import ImageStore
+from gureum.drivers.imds.server import Imds
+from gureum.drivers.keys.late_ca import LateCa
+from gureum.drivers.keys.late_sealer import LateSealer
+from gureum.drivers.networks import netns
+from gureum.drivers.networks.api_gate import ApiGate
+from gureum.drivers.networks.dials import NamespaceDials
+from gureum.drivers.networks.netns import NetnsNetworks
+from gureum.drivers.nft.firewalls import NftFirewalls
+from gureum.drivers.volumes import loop_volumes
+from gureum.drivers.volumes.loop_volumes import LoopVolumes
 from gureum.ports.names import HOST_ONLY, Record, Zone
 from gureum.store.contract import StoreBroken
 from gureum.store.sqlite import SqliteStore

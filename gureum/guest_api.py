@@ -1,6 +1,6 @@
 """The HTTP front for machines of the cloud: AWS and nothing else, for who proves who he is.
 
-    guest ─► the agent's gate (drivers/api_gate.py) ─► unix socket ─► here ─► gateway, as a guest
+    guest ─► the agent's gate (drivers/networks/api_gate.py) ─► unix socket ─► here ─► gateway, as a guest
 
 Guests are hostile. Before a body is read its key must be one that STS handed out; signatures are checked whatever the settings say; a guest stays in
 the account of its credentials; there are no paths of gureum's own, no WebSockets. A guest in haste is answered later, so that it costs others

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import asyncssh
 
-from gureum.aws.ec2.instance_kinds import Instance
+from gureum.aws.ec2.instances.kinds import Instance
 from gureum.aws.ec2_instance_connect.serial_keys import opened_by
 from gureum.aws.ec2_instance_connect.serial_sessions import Console, SerialSessions, SessionRefused
 from gureum.core.world import World

@@ -17,14 +17,14 @@ from gureum.core.agent_link import LocalLink
 from gureum.core.machine import Ports, Status
 from gureum.core.service import MINUTE_S, AgentService
 from gureum.daemon import Daemon, run_process
-from gureum.drivers.late_ca import LateCa
-from gureum.drivers.simulated_checks import SimulatedChecks
-from gureum.drivers.simulated_consoles import SimulatedConsoles
-from gureum.drivers.simulated_flows import SimulatedFlows
-from gureum.drivers.simulated_images import SimulatedImages
-from gureum.drivers.simulated_machine import SimulatedContainers, SimulatedVolumes
-from gureum.drivers.simulated_network import SimulatedFirewalls, SimulatedNetworks
-from gureum.drivers.simulated_proxies import SimulatedProxies
+from gureum.drivers.keys.late_ca import LateCa
+from gureum.drivers.simulated.checks import SimulatedChecks
+from gureum.drivers.simulated.consoles import SimulatedConsoles
+from gureum.drivers.simulated.flows import SimulatedFlows
+from gureum.drivers.simulated.images import SimulatedImages
+from gureum.drivers.simulated.machine import SimulatedContainers, SimulatedVolumes
+from gureum.drivers.simulated.network import SimulatedFirewalls, SimulatedNetworks
+from gureum.drivers.simulated.proxies import SimulatedProxies
 from gureum.engine.lowering import Desired
 from gureum.ports import PortError
 from gureum.ports.certificates import IdentitySignatures, Issued, KeyType

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from gureum.base.clock import SystemClock
-from gureum.drivers.late_ca import LateCa
+from gureum.drivers.keys.late_ca import LateCa
 
 
 def test_agent_loads_no_cryptography_and_no_face() -> None:
@@ -16,7 +16,7 @@ def test_agent_loads_no_cryptography_and_no_face() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
     assert {"cryptography", "botocore", "uvicorn", "gureum.aws"}.isdisjoint(loaded)
-    assert "gureum.drivers.imds" in loaded
+    assert "gureum.drivers.imds.server" in loaded
 
 
 def test_certificates_are_there_when_asked_for(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import asyncssh
 import pytest
 
 from gureum.aws.call import Call
-from gureum.aws.ec2.instance_kinds import Instance
+from gureum.aws.ec2.instances.kinds import Instance
 from gureum.aws.ec2_instance_connect import serial_keys, serial_sessions
 from gureum.aws.ec2_instance_connect.serial_sessions import LIMIT_TEXT, SerialSession
 from gureum.aws.errors import AwsError

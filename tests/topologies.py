@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 from hypothesis import strategies as st
 
-from gureum.aws.ec2.interfaces import new_interface
-from gureum.aws.ec2.network_kinds import Attachment, NetworkInterface
-from gureum.aws.ec2.network_kinds import Subnet as StoredSubnet
+from gureum.aws.ec2.interfaces.interfaces import new_interface
+from gureum.aws.ec2.networks.kinds import Attachment, NetworkInterface
+from gureum.aws.ec2.networks.kinds import Subnet as StoredSubnet
 
 ANYWHERE = "0.0.0.0/0"
 EPHEMERAL = 40000

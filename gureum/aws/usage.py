@@ -12,10 +12,10 @@ from typing import NamedTuple, TypeVar
 
 from gureum.aws.autoscaling import limits as scaling_limits
 from gureum.aws.autoscaling.kinds import Group, LaunchConfiguration
-from gureum.aws.ec2.endpoint_kinds import VpcEndpoint
-from gureum.aws.ec2.instance_kinds import Instance
-from gureum.aws.ec2.network_kinds import Address, InternetGateway, NetworkInterface, PrefixList, SecurityGroup, Vpc
-from gureum.aws.ec2.vcpu_quota import vcpus_of
+from gureum.aws.ec2.endpoints.kinds import VpcEndpoint
+from gureum.aws.ec2.instances.kinds import Instance
+from gureum.aws.ec2.instances.vcpu_quota import vcpus_of
+from gureum.aws.ec2.networks.kinds import Address, InternetGateway, NetworkInterface, PrefixList, SecurityGroup, Vpc
 from gureum.aws.elbv2 import limits
 from gureum.aws.elbv2.kinds import LoadBalancer, TargetGroup
 from gureum.base.settings import Settings

@@ -1,4 +1,4 @@
-"""Data keys of disks: made here, sealed by the home's key, opened only where a disk is mounted (drivers/volume_keys.py).
+"""Data keys of disks: made here, sealed by the home's key, opened only where a disk is mounted (drivers/volumes/volume_keys.py).
 
 A sealed key is `NAME:SEALED`: the name is random and belongs to the seal, so that one key may stand in a volume, its snapshots and their volumes, and
 two can be told apart without opening them.

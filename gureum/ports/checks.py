@@ -1,5 +1,5 @@
 """Checks: one look at a target or at machines, from a place in the cloud. When to look again and what follows is decided elsewhere
-(core/balancers.py, aws/ec2/status_checks.py)."""
+(core/balancers.py, aws/ec2/instances/status_checks.py)."""
 
 from __future__ import annotations
 

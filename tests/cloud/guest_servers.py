@@ -17,8 +17,8 @@ import h2.connection
 import h2.events
 import h2.exceptions
 
-from gureum.drivers import namespaces
-from gureum.drivers.network_names import HomeNames
+from gureum.drivers.networks import namespaces
+from gureum.drivers.networks.network_names import HomeNames
 from tests.cloud.running import Cloud
 
 _WEBSOCKET = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3

@@ -17,7 +17,7 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from gureum.aws.ec2.images import BUILTINS
+from gureum.aws.ec2.images.images import BUILTINS
 from tests.quotas import ROOMY
 
 BUSYBOX = BUILTINS[0].id

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from gureum.drivers.haproxy_process import version
+from gureum.drivers.haproxy.process import version
 from tests.cloud.balancing import Load, log_lines, proxy_pid
 from tests.cloud.guest_servers import WebServer, listening
 from tests.cloud.running import until

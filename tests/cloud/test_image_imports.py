@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from gureum.drivers.image_sources import ARCHITECTURE
+from gureum.drivers.images.image_sources import ARCHITECTURE
 from tests.cloud.running import Cloud, program, until
 
 INIT = b"#!/bin/busybox sh\n/bin/busybox mkdir -p /www\n/bin/busybox touch /started\nexec /bin/busybox sleep 100000\n"

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from gureum.drivers import namespaces
+from gureum.drivers.networks import namespaces
 from tests.cloud.balancing import ACCOUNT, FAST, Load, Site, certificate, fetch, log_lines, proxy_pid, secure, serves
 from tests.cloud.running import Cloud, until
 

@@ -14,7 +14,7 @@ import pytest
 import uvloop
 
 from gureum.base.clock import SystemClock
-from gureum.drivers.simulated_machine import SimulatedContainers
+from gureum.drivers.simulated.machine import SimulatedContainers
 from gureum.ports import PortError
 from gureum.ports.containers import Containers, ContainerSpec, Limits
 from tests.machine.container_host import new_host

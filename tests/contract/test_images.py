@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from gureum.drivers.builtin_images import recipes
-from gureum.drivers.image_store import ImageStore
-from gureum.drivers.simulated_images import SimulatedImages
+from gureum.drivers.images.builtin_images import recipes
+from gureum.drivers.images.image_store import ImageStore
+from gureum.drivers.simulated.images import SimulatedImages
 from gureum.ports import PortError
 from gureum.ports.images import Images
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gureum.drivers.netns import NetnsNetworks, clean
-from gureum.drivers.nft import NftFirewalls
-from gureum.drivers.simulated_network import SimulatedFirewalls, SimulatedNetworks
+from gureum.drivers.networks.netns import NetnsNetworks, clean
+from gureum.drivers.nft.firewalls import NftFirewalls
+from gureum.drivers.simulated.network import SimulatedFirewalls, SimulatedNetworks
 from gureum.ports import PortError
 from gureum.ports.firewalls import Firewalls, Group, PeerLink, Port, Rule, RuleSet
 from gureum.ports.networks import (

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from gureum.base.sealing import Sealer
-from gureum.drivers import namespaces, netlink
-from gureum.drivers.haproxy import HaproxyProxies, clean
-from gureum.drivers.haproxy_process import ProxyFolder
-from gureum.drivers.network_names import NETNS_DIR
-from gureum.drivers.simulated_proxies import SimulatedProxies
+from gureum.drivers.haproxy.process import ProxyFolder
+from gureum.drivers.haproxy.proxies import HaproxyProxies, clean
+from gureum.drivers.networks import namespaces, netlink
+from gureum.drivers.networks.network_names import NETNS_DIR
+from gureum.drivers.simulated.proxies import SimulatedProxies
 from gureum.ports import PortError
 from gureum.ports.proxies import FixedResponse, Forward, Group, Listener, Proxies, ProxySpec, Rule, Server
 

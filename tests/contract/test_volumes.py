@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from gureum.drivers.simulated_machine import SimulatedVolumes
+from gureum.drivers.simulated.machine import SimulatedVolumes
 from gureum.ports import PortError
 from gureum.ports.volumes import AttachmentSpec, RootSpec, SnapshotSpec, Volumes, VolumeSpec
 from tests.machine.container_host import UID_BASE, FolderImages, new_host

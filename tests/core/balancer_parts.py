@@ -10,7 +10,7 @@ import msgspec
 
 from gureum.base.clock import SystemClock
 from gureum.core import specs
-from gureum.drivers.simulated_network import SimulatedFirewalls
+from gureum.drivers.simulated.network import SimulatedFirewalls
 from gureum.engine.lowering import Desired
 from gureum.ports import PortError
 from gureum.ports.checks import Outcome, Probe

@@ -13,8 +13,8 @@ import pytest
 from gureum.core import specs
 from gureum.core.references import references
 from gureum.core.targets import TargetBook
-from gureum.drivers.dns_records import Records
-from gureum.drivers.dns_wire import TYPES, name_to_wire
+from gureum.drivers.dns.records import Records
+from gureum.drivers.dns.wire import TYPES, name_to_wire
 from gureum.ports.checks import Outcome
 from tests.core.agent_parts import network
 from tests.core.balancer_parts import (

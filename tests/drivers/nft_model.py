@@ -6,9 +6,9 @@ import ipaddress
 from collections.abc import Iterable
 from typing import Any
 
-from gureum.drivers.network_names import UPLINK, interface_link
-from gureum.drivers.nft_table import Table
-from gureum.drivers.simulated_packets import Packet
+from gureum.drivers.networks.network_names import UPLINK, interface_link
+from gureum.drivers.nft.table import Table
+from gureum.drivers.simulated.packets import Packet
 
 # --- a model of the kernel's table ----------------------------------------------------------------------------------
 

@@ -1,5 +1,5 @@
-"""Packets through what is planned for the machine: routes (drivers/routes.py) and rules (drivers/nft_table.py) of all networks, with the edge and
-NAT gateways between them. The rules are evaluated by the model of nftables.
+"""Packets through what is planned for the machine: routes (drivers/networks/routes.py) and rules (drivers/nft/table.py) of all networks, with the
+edge and NAT gateways between them. The rules are evaluated by the model of nftables.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from ipaddress import IPv4Address, ip_address, ip_network
 
 from gureum.core.networks import plan_rules
 from gureum.core.specs import FirewallGroup, Interface, Network
-from gureum.drivers.netlink import MAIN_TABLE, THROW, UNICAST, Route
-from gureum.drivers.network_names import UPLINK, interface_link, peer_link
-from gureum.drivers.nft_table import table
-from gureum.drivers.routes import Placed, plan, subnet_table
-from gureum.drivers.simulated_packets import Packet
+from gureum.drivers.networks.netlink import MAIN_TABLE, THROW, UNICAST, Route
+from gureum.drivers.networks.network_names import UPLINK, interface_link, peer_link
+from gureum.drivers.networks.routes import Placed, plan, subnet_table
+from gureum.drivers.nft.table import table
+from gureum.drivers.simulated.packets import Packet
 from tests.drivers.nft_model import Evaluation
 
 LIMIT_HOPS = 8

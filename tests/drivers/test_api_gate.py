@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from gureum.base.clock import SystemClock
-from gureum.drivers.api_gate import ApiGate, Limits
-from gureum.drivers.local_ca import LocalCa
+from gureum.drivers.keys.local_ca import LocalCa
+from gureum.drivers.networks.api_gate import ApiGate, Limits
 from gureum.ports.gates import Gate
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]

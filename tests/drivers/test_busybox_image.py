@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from gureum.drivers import busybox_image, elf
-from gureum.drivers.distro_packages import PackageFiles
-from gureum.drivers.root_tar import RootTar
+from gureum.drivers.images import busybox_image, elf
+from gureum.drivers.images.distro_packages import PackageFiles
+from gureum.drivers.images.root_tar import RootTar
 from gureum.ports import PortError
 
 DROPBEAR = Path("/usr/sbin/dropbear")

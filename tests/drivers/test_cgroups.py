@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gureum.drivers import mounts
-from gureum.drivers.cgroups import Cgroups
+from gureum.drivers.containers.cgroups import Cgroups
+from gureum.drivers.volumes import mounts
 from gureum.ports import PortError
 from gureum.ports.containers import DiskLimit, Limits, Usage
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gureum.drivers import conmon
+from gureum.drivers.containers import conmon
 
 TIME = b"2026-11-23T06:20:10.327428943+00:00"
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gureum.drivers.conmon_streams import find_tail, parse, parse_merged, read_pieces
+from gureum.drivers.containers.conmon_streams import find_tail, parse, parse_merged, read_pieces
 from gureum.ports.streams import Piece, Stretch
 
 TIME = b"2023-11-14T22:13:20.123456789+00:00"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gureum.drivers.console_files import LIMIT_LINE_BYTES, LIMIT_READ_BYTES, ConsoleFiles, parse, read_lines
+from gureum.drivers.containers.console_files import LIMIT_LINE_BYTES, LIMIT_READ_BYTES, ConsoleFiles, parse, read_lines
 from gureum.ports import PortError
 
 TIME = "2026-11-28T22:00:00.123456789+00:00"

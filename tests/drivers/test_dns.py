@@ -15,9 +15,9 @@ import uvloop
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gureum.drivers.dns import DnsNames, View
-from gureum.drivers.dns_forward import Forwarder, host_resolvers
-from gureum.drivers.dns_records import Records
+from gureum.drivers.dns.forward import Forwarder, host_resolvers
+from gureum.drivers.dns.records import Records
+from gureum.drivers.dns.server import DnsNames, View
 from gureum.ports.names import HOST_ONLY, Record, Zone
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
@@ -498,7 +498,7 @@ def test_foreign_names_of_guests_are_forwarded_when_there_is_a_way_out(run: Run)
 
 
 def test_dead_upstream_ends_in_servfail(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gureum.drivers.dns_forward.ANSWER_WITHIN_S", 0.05)
+    monkeypatch.setattr("gureum.drivers.dns.forward.ANSWER_WITHIN_S", 0.05)
 
     async def body() -> None:
         with bound(socket.SOCK_DGRAM) as silent:
@@ -510,7 +510,7 @@ def test_dead_upstream_ends_in_servfail(run: Run, monkeypatch: pytest.MonkeyPatc
 
 
 def test_questions_under_way_are_bounded_per_view(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gureum.drivers.dns_forward.UNDER_WAY_PER_VIEW", 0)
+    monkeypatch.setattr("gureum.drivers.dns.forward.UNDER_WAY_PER_VIEW", 0)
 
     async def body() -> None:
         async with serving() as (names, ports):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gureum.drivers.flow_messages import FIN, Counts, EntryReader, Tuple, decoded
+from gureum.drivers.flows.messages import FIN, Counts, EntryReader, Tuple, decoded
 
 
 def attribute(kind: int, *parts: bytes) -> bytes:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gureum.drivers import free_console
+from gureum.drivers.containers import free_console
 
 SCRIPT = 'echo "$0 $1 $GREETING"; (: </dev/tty) 2>/dev/null && echo has one || echo has none'
 

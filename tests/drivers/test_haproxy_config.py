@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from gureum.base import tls_policies
-from gureum.drivers import haproxy_config
-from gureum.drivers.haproxy_control import plan
-from gureum.drivers.haproxy_rules import decide
-from gureum.drivers.haproxy_text import pattern, word
+from gureum.drivers.haproxy import config as haproxy_config
+from gureum.drivers.haproxy.control import plan
+from gureum.drivers.haproxy.rules import decide
+from gureum.drivers.haproxy.text import pattern, word
 from gureum.ports import PortError
 from gureum.ports.proxies import (
     Certificate,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gureum.drivers import haproxy_control
+from gureum.drivers.haproxy import control as haproxy_control
 from gureum.ports import PortError
 
 

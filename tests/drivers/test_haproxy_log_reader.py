@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 
-from gureum.drivers.haproxy_log_reader import LogReader
+from gureum.drivers.haproxy.log_reader import LogReader
 
 
 def test_what_waits_is_drained_though_it_is_left_to_gather() -> None:

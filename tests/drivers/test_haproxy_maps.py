@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gureum.drivers import haproxy_config
-from gureum.drivers.haproxy_maps import Changes, plan
+from gureum.drivers.haproxy import config as haproxy_config
+from gureum.drivers.haproxy.maps import Changes, plan
 from gureum.ports.proxies import Condition, FixedResponse, Forward, Group, Listener, ProxySpec, Rule
 
 GROUPS = (Group("tg-a", "arn", "HTTP"), Group("tg-b", "arn", "HTTP"))

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gureum.drivers.haproxy_desync import _LOOKS_LIKE_LENGTH, _ODD
-from gureum.drivers.haproxy_ordinary import block
+from gureum.drivers.haproxy.desync import _LOOKS_LIKE_LENGTH, _ODD
+from gureum.drivers.haproxy.ordinary import block
 
 HOST = "host: shop.example.com\r\n"
 END = "\r\n"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gureum.drivers.haproxy_logs import parse, parsed, reading
+from gureum.drivers.haproxy.logs import parse, parsed, reading
 from gureum.ports.proxies import Forward, Group, Listener, ProxySpec, Request, Rule, record_of
 
 LISTENER = Listener(80, "HTTP", "arn:80", (Rule(0, Forward((("tg-a", 1),))),))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from gureum.drivers.haproxy_logs import parse, parsed, reading
-from gureum.drivers.haproxy_tallies import tallies, tallies_of
+from gureum.drivers.haproxy.logs import parse, parsed, reading
+from gureum.drivers.haproxy.tallies import tallies, tallies_of
 from gureum.ports.proxies import Forward, Group, Listener, ProxySpec, Request, Rule, Tally, record_of, tally_of
 
 FORWARD = (Rule(0, Forward((("tg-a", 1),))),)

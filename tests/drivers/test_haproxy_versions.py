@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gureum.drivers.haproxy_logs import is_tls_failure, parse, reading
-from gureum.drivers.haproxy_process import ProxyFolder
+from gureum.drivers.haproxy.logs import is_tls_failure, parse, reading
+from gureum.drivers.haproxy.process import ProxyFolder
 from gureum.ports.proxies import Forward, Group, Listener, ProxySpec, Record, Request, Rule, record_of
 
 LISTENER = Listener(80, "HTTP", "arn:80", (Rule(0, Forward((("tg-a", 1),))),))

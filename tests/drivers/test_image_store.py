@@ -21,9 +21,9 @@ from typing import Any
 
 import pytest
 
-from gureum.drivers.hostile_tar import LayerLimits
-from gureum.drivers.image_sources import ARCHITECTURE
-from gureum.drivers.image_store import ImageStore, LayerRecipe, Recipe
+from gureum.drivers.images.hostile_tar import LayerLimits
+from gureum.drivers.images.image_sources import ARCHITECTURE
+from gureum.drivers.images.image_store import ImageStore, LayerRecipe, Recipe
 from gureum.ports import PortError
 from gureum.ports.images import Image, ImageConfig
 

@@ -26,10 +26,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gureum.base.sealing import Sealer
-from gureum.drivers.imds import Guest, Imds, Limits, path_of
-from gureum.drivers.imds_answers import list_directories
-from gureum.drivers.imds_tokens import Tokens, load_key
-from gureum.drivers.local_ca import LocalCa
+from gureum.drivers.imds.answers import list_directories
+from gureum.drivers.imds.server import Guest, Imds, Limits, path_of
+from gureum.drivers.imds.tokens import Tokens, load_key
+from gureum.drivers.keys.local_ca import LocalCa
 from gureum.ports import PortError
 from gureum.ports.metadata import InstanceMetadata, MetadataOptions
 

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gureum.drivers.local_ca import PERMITTED_NAMES, LocalCa, may_sign
+from gureum.drivers.keys.local_ca import PERMITTED_NAMES, LocalCa, may_sign
 from gureum.ports import PortError
 from gureum.ports.certificates import Issued, KeyType
 
@@ -132,7 +132,7 @@ def test_ca_stays_and_its_keys_are_for_root_only(tmp_path: Path) -> None:
 
 MAKE_CA = """
 import asyncio, sys, time, pathlib
-from gureum.drivers.local_ca import LocalCa
+from gureum.drivers.keys.local_ca import LocalCa
 class WallClock:
     now = staticmethod(time.time)
 sys.stdout.buffer.write(asyncio.run(LocalCa(pathlib.Path(sys.argv[1]), WallClock()).ca_pem()))

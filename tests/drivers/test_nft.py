@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gureum.drivers import nft
-from gureum.drivers.nft_table import plan, table
-from gureum.drivers.simulated_packets import Packet, passes
-from gureum.drivers.worker_process import WorkerDiedError
+from gureum.drivers.nft import firewalls as nft
+from gureum.drivers.nft.table import plan, table
+from gureum.drivers.simulated.packets import Packet, passes
+from gureum.drivers.workers.worker_process import WorkerDiedError
 from gureum.ports.firewalls import Acl, AclEntry, Group, Port, Rule, RuleSet
 from tests.drivers.nft_model import Json, Kernel, rendered_passes
 

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gureum.drivers.network_names import BALANCED_MARK, JUDGED_MARK, UPLINK_MARK, node_mark
-from gureum.drivers.nft_balancers import listeners, shares, sticky_slots
-from gureum.drivers.nft_table import Table, plan, table
-from gureum.drivers.simulated_packets import Packet, answered, asks, sent_on
+from gureum.drivers.networks.network_names import BALANCED_MARK, JUDGED_MARK, UPLINK_MARK, node_mark
+from gureum.drivers.nft.balancers import listeners, shares, sticky_slots
+from gureum.drivers.nft.table import Table, plan, table
+from gureum.drivers.simulated.packets import Packet, answered, asks, sent_on
 from gureum.ports.firewalls import Acl, AclEntry, BalancedPort, BalancedTarget, Balancer, Group, Port, Rule, RuleSet
 from tests.drivers.nft_model import Evaluation, Journey, Kernel
 

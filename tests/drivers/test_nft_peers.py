@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from gureum.drivers.network_names import peer_link
-from gureum.drivers.nft_expressions import ACCEPT, match, payload, prefix
-from gureum.drivers.nft_table import plan, table
+from gureum.drivers.networks.network_names import peer_link
+from gureum.drivers.nft.expressions import ACCEPT, match, payload, prefix
+from gureum.drivers.nft.table import plan, table
 from gureum.ports.firewalls import PeerLink, RuleSet
 from tests.drivers.nft_model import Kernel
 

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gureum.drivers.hostile_tar import DEFAULT_LIMITS, LayerLimits
-from gureum.drivers.layer_tree import OPAQUE_XATTR, is_whiteout
-from gureum.drivers.oci_layers import UnpackedLayer, unpack_layer
+from gureum.drivers.images.hostile_tar import DEFAULT_LIMITS, LayerLimits
+from gureum.drivers.images.layer_tree import OPAQUE_XATTR, is_whiteout
+from gureum.drivers.images.oci_layers import UnpackedLayer, unpack_layer
 from gureum.ports import PortError
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="layers keep owners and whiteouts, which needs root")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gureum.drivers import oci_spec, seccomp
+from gureum.drivers.containers import oci_spec, seccomp
 from gureum.ports.containers import Application, ContainerSpec, Limits, Mount
 
 HOST = oci_spec.HostFacts((("RLIMIT_NOFILE", 1024, 20000),), "x86_64", 1)

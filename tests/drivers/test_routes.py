@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from gureum.drivers.netlink import BLACKHOLE, MAIN_TABLE, THROW, UNREACHABLE, Route, Rule
-from gureum.drivers.network_names import node_mark, stable_number
-from gureum.drivers.routes import Placed, own, plan, subnet_table
+from gureum.drivers.networks.netlink import BLACKHOLE, MAIN_TABLE, THROW, UNREACHABLE, Route, Rule
+from gureum.drivers.networks.network_names import node_mark, stable_number
+from gureum.drivers.networks.routes import Placed, own, plan, subnet_table
 from gureum.ports import networks
 
 CIDR = "10.0.0.0/16"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from gureum.drivers.turns import Turns
+from gureum.drivers.workers.turns import Turns
 
 
 def test_one_after_the_other_by_name_and_nothing_left() -> None:

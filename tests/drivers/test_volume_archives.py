@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gureum.drivers.volume_archives import SnapshotArchives
-from gureum.drivers.volume_snapshots import BLOCK, SnapshotFiles
+from gureum.drivers.volumes.volume_archives import SnapshotArchives
+from gureum.drivers.volumes.volume_snapshots import BLOCK, SnapshotFiles
 from gureum.ports import PortError
 
 SIZE = 4 * BLOCK + 100
@@ -115,7 +115,7 @@ def test_a_broken_archive_makes_no_snapshot(tiers: Tiers) -> None:
 
 
 def test_without_a_program_to_compress_with_nothing_changes(tiers: Tiers, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gureum.drivers.volume_archives.shutil.which", lambda _: None)
+    monkeypatch.setattr("gureum.drivers.volumes.volume_archives.shutil.which", lambda _: None)
     with pytest.raises(PortError, match="zstd is not installed"):
         tiers.archives.settle("s1", "archive")
     assert tiers.restored("s1") == tiers.content["s1"]

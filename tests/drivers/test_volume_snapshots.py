@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gureum.drivers.volume_snapshots import BLOCK, SnapshotFiles, Wanted
+from gureum.drivers.volumes.volume_snapshots import BLOCK, SnapshotFiles, Wanted
 from gureum.ports import PortError
 
 BLOCKS = 6

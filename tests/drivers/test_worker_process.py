@@ -17,14 +17,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from gureum.drivers.worker_loop import Request, frame
-from gureum.drivers.worker_process import Worker, WorkerDiedError
+from gureum.drivers.workers.worker_loop import Request, frame
+from gureum.drivers.workers.worker_process import Worker, WorkerDiedError
 from gureum.ports import PortError
 
 PROGRAM = """
 import os, sys, time
 import msgspec
-from gureum.drivers.worker_loop import serve
+from gureum.drivers.workers.worker_loop import serve
 from gureum.ports import PortError
 
 decode = msgspec.msgpack.decode
@@ -121,7 +121,7 @@ def test_queued_requests_are_not_done_after_the_parent_died(tmp_path: Path) -> N
     notes = tmp_path / "notes"
     parent = f"""
 import asyncio, os, sys
-from gureum.drivers.worker_process import Worker
+from gureum.drivers.workers.worker_process import Worker
 
 async def main():
     worker = Worker("echoing_worker")

@@ -17,10 +17,11 @@ from typing import Any
 
 import uvloop
 
-from gureum.drivers import crun, loop_devices, loop_volumes, mounts
-from gureum.drivers.cgroups import ROOT as CGROUPS
-from gureum.drivers.crun import CrunContainers
-from gureum.drivers.loop_volumes import LoopVolumes
+from gureum.drivers.containers import crun
+from gureum.drivers.containers.cgroups import ROOT as CGROUPS
+from gureum.drivers.containers.crun import CrunContainers
+from gureum.drivers.volumes import loop_devices, loop_volumes, mounts
+from gureum.drivers.volumes.loop_volumes import LoopVolumes
 from gureum.ports import PortError
 from gureum.ports.containers import ContainerSpec, ContainerState
 from gureum.ports.volumes import RootSpec, VolumeSpec

@@ -21,9 +21,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Self
 
-from gureum.drivers import free_console
-from gureum.drivers.cgroups import Cgroups
-from gureum.drivers.oci_spec import HostFacts, render
+from gureum.drivers.containers import free_console
+from gureum.drivers.containers.cgroups import Cgroups
+from gureum.drivers.containers.oci_spec import HostFacts, render
 from gureum.ports.containers import ContainerSpec
 
 METADATA_ADDRESS = "169.254.169.254"

@@ -26,10 +26,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from gureum.base.sealing import Sealer
-from gureum.drivers import namespaces, netlink
-from gureum.drivers.haproxy import HaproxyProxies, clean
-from gureum.drivers.haproxy_running import Shelf
-from gureum.drivers.network_names import NETNS_DIR
+from gureum.drivers.haproxy.proxies import HaproxyProxies, clean
+from gureum.drivers.haproxy.running import Shelf
+from gureum.drivers.networks import namespaces, netlink
+from gureum.drivers.networks.network_names import NETNS_DIR
 from gureum.ports.proxies import (
     Certificate,
     FixedResponse,

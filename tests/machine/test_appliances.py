@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from gureum.drivers import namespaces
-from gureum.drivers.netns import NetnsNetworks
-from gureum.drivers.nft import NftFirewalls
+from gureum.drivers.networks import namespaces
+from gureum.drivers.networks.netns import NetnsNetworks
+from gureum.drivers.nft.firewalls import NftFirewalls
 from gureum.ports.firewalls import AclEntry, Rule
 from gureum.ports.networks import Route
 from tests.machine.cloud_network import ANYWHERE, OUT_ALL, TO_EDGE, Cloud, on_a_cloud, say

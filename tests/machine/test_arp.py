@@ -11,10 +11,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from gureum.drivers import namespaces
-from gureum.drivers.arp import _ARP, _ETH_P_ARP, _REPLY
-from gureum.drivers.checks import NamespaceChecks
-from gureum.drivers.routers import ROUTER_MAC
+from gureum.drivers.checks.checks import NamespaceChecks
+from gureum.drivers.networks import namespaces
+from gureum.drivers.networks.arp import _ARP, _ETH_P_ARP, _REPLY
+from gureum.drivers.networks.routers import ROUTER_MAC
 from gureum.ports import PortError
 from gureum.ports.checks import Asked
 from tests.machine.cloud_network import OUT_ALL, Cloud, on_a_cloud

@@ -21,8 +21,8 @@ from typing import Self
 import msgspec
 import pytest
 
-from gureum.drivers import namespaces
-from gureum.drivers.nft import NftFirewalls
+from gureum.drivers.networks import namespaces
+from gureum.drivers.nft.firewalls import NftFirewalls
 from gureum.ports.firewalls import AclEntry, BalancedPort, BalancedTarget, Rule
 from tests.machine.cloud_network import ANYWHERE, OUT_ALL, TO_EDGE, Cloud, on_a_cloud, say
 

@@ -13,8 +13,8 @@ import pytest
 
 from gureum.base.clock import SystemClock
 from gureum.core import specs
-from gureum.drivers import namespaces
-from gureum.drivers.checks import NamespaceChecks
+from gureum.drivers.checks.checks import NamespaceChecks
+from gureum.drivers.networks import namespaces
 from gureum.engine.lowering import Desired
 from gureum.ports.checks import Probe
 from gureum.ports.firewalls import Group, Rule

@@ -27,9 +27,9 @@ from h2.connection import H2Connection
 from h2.events import DataReceived, RequestReceived, StreamEnded
 from h2.exceptions import ProtocolError
 
-from gureum.drivers import namespaces, sandboxes
-from gureum.drivers.checks import NamespaceChecks, matches
-from gureum.drivers.network_names import HomeNames
+from gureum.drivers.checks.checks import NamespaceChecks, matches
+from gureum.drivers.networks import namespaces, sandboxes
+from gureum.drivers.networks.network_names import HomeNames
 from gureum.ports import PortError
 from gureum.ports.checks import Outcome, Probe
 from gureum.ports.networks import SandboxSpec

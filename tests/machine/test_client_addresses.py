@@ -19,11 +19,11 @@ from typing import Any, Literal
 import pytest
 
 from gureum.base.sealing import Sealer
-from gureum.drivers import namespaces
-from gureum.drivers.haproxy import HaproxyProxies
-from gureum.drivers.haproxy import clean as clean_proxies
-from gureum.drivers.netns import NetnsNetworks
-from gureum.drivers.nft import NftFirewalls
+from gureum.drivers.haproxy.proxies import HaproxyProxies
+from gureum.drivers.haproxy.proxies import clean as clean_proxies
+from gureum.drivers.networks import namespaces
+from gureum.drivers.networks.netns import NetnsNetworks
+from gureum.drivers.nft.firewalls import NftFirewalls
 from gureum.ports.firewalls import Rule
 from gureum.ports.proxies import Forward, Group, Listener, ProxySpec, Server
 from gureum.ports.proxies import Rule as ProxyRule

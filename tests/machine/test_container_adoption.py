@@ -15,7 +15,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gureum.drivers import conmon, crun, loop_volumes
+from gureum.drivers.containers import conmon, crun
+from gureum.drivers.volumes import loop_volumes
 from gureum.ports.containers import ContainerSpec
 from tests.machine.container_host import DEADLINE_S, UID_BASE, Host, host_test, new_host
 
@@ -33,9 +34,9 @@ async def start_in_another_process(
     code = f"""
         import asyncio, os, signal
         from pathlib import Path
-        from gureum.drivers import conmon, crun_bundles
-        from gureum.drivers.crun import CrunContainers
-        from gureum.drivers.loop_volumes import LoopVolumes
+        from gureum.drivers.containers import conmon, crun_bundles
+        from gureum.drivers.containers.crun import CrunContainers
+        from gureum.drivers.volumes.loop_volumes import LoopVolumes
         from gureum.ports.containers import ContainerSpec
         from gureum.ports.volumes import RootSpec, VolumeSpec
         from tests.machine.container_host import FolderImages

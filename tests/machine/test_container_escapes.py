@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gureum.drivers import oci_spec, seccomp
+from gureum.drivers.containers import oci_spec, seccomp
 from gureum.ports.containers import ContainerSpec
 from tests.machine.container_host import Host, host_test
 

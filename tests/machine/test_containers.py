@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gureum.drivers import cgroups
+from gureum.drivers.containers import cgroups
 from gureum.ports import PortError
 from gureum.ports.containers import ROOT, Limits, Mount, User
 from tests.machine.container_host import DEADLINE_S, UID_BASE, Host, host_test

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from gureum.base.boot_script import METADATA_PATH, boot_script
-from gureum.drivers.builtin_images import recipes
-from gureum.drivers.guest_files import DEFAULT_USER, REBOOT_SIGNAL
-from gureum.drivers.image_store import ImageStore
+from gureum.drivers.images.builtin_images import recipes
+from gureum.drivers.images.guest_files import DEFAULT_USER, REBOOT_SIGNAL
+from gureum.drivers.images.image_store import ImageStore
 from gureum.ports.images import Image
 from tests.machine.guest_machine import Guest
 

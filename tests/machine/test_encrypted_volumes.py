@@ -9,7 +9,7 @@ import pytest
 
 from gureum.base.disk_keys import new_disk_key
 from gureum.base.sealing import Sealer
-from gureum.drivers import loop_devices
+from gureum.drivers.volumes import loop_devices
 from gureum.ports import PortError
 from gureum.ports.volumes import AttachmentSpec, RootSpec, SnapshotSpec, VolumeSpec, attached_folder
 from tests.machine.container_host import UID_BASE, Host, host_test

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from gureum.drivers import namespaces
-from gureum.drivers.flow_readers import NetlinkFlows
+from gureum.drivers.flows.readers import NetlinkFlows
+from gureum.drivers.networks import namespaces
 from gureum.ports.firewalls import AclEntry, BalancedPort, BalancedTarget, Rule
 from gureum.ports.flows import Collected, Flow
 from tests.machine.cloud_network import ANYWHERE, OUT_ALL, TO_EDGE, Cloud, on_a_cloud, say

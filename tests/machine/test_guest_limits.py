@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from gureum.drivers import namespaces
+from gureum.drivers.networks import namespaces
 from gureum.ports.networks import SandboxPaths, SandboxSpec
 from tests.machine.cloud_network import Cloud, on_a_cloud
 

@@ -16,10 +16,10 @@ from typing import Any
 import dnslib
 import pytest
 
-from gureum.drivers import namespaces
-from gureum.drivers.dns import DnsNames
-from gureum.drivers.imds import Imds
-from gureum.drivers.local_ca import LocalCa
+from gureum.drivers.dns.server import DnsNames
+from gureum.drivers.imds.server import Imds
+from gureum.drivers.keys.local_ca import LocalCa
+from gureum.drivers.networks import namespaces
 from gureum.ports.metadata import InstanceMetadata, MetadataOptions
 from gureum.ports.names import Record, Zone
 from tests.machine.cloud_network import OUT_ALL, Cloud, cloud, remains

@@ -9,8 +9,8 @@ import subprocess
 
 import pytest
 
-from gureum.drivers import namespaces
-from gureum.drivers.network_names import interface_link
+from gureum.drivers.networks import namespaces
+from gureum.drivers.networks.network_names import interface_link
 from gureum.ports.networks import SandboxSpec
 from tests.machine.cloud_network import OUT_ALL, Cloud, copy_with, on_a_cloud
 

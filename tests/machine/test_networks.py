@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from gureum.drivers import namespaces, netlink
-from gureum.drivers.netns import NetnsNetworks, clean
-from gureum.drivers.network_names import UPLINK, network_link
-from gureum.drivers.nft import NftFirewalls
+from gureum.drivers.networks import namespaces, netlink
+from gureum.drivers.networks.netns import NetnsNetworks, clean
+from gureum.drivers.networks.network_names import UPLINK, network_link
+from gureum.drivers.nft.firewalls import NftFirewalls
 from gureum.ports import PortError
 from gureum.ports.firewalls import Rule
 from gureum.ports.networks import EdgeSpec, Route, SandboxSpec

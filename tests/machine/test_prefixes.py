@@ -6,9 +6,9 @@ import os
 
 import pytest
 
-from gureum.drivers import namespaces
-from gureum.drivers.netlink import LOOPBACK, Netlink, add_address
-from gureum.drivers.netns import NetnsNetworks
+from gureum.drivers.networks import namespaces
+from gureum.drivers.networks.netlink import LOOPBACK, Netlink, add_address
+from gureum.drivers.networks.netns import NetnsNetworks
 from gureum.ports.firewalls import Rule
 from tests.machine.cloud_network import ANYWHERE, OUT_ALL, TO_EDGE, Cloud, on_a_cloud, say
 

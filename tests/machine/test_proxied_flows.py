@@ -14,10 +14,10 @@ from collections.abc import Iterator
 import pytest
 
 from gureum.base.sealing import Sealer
-from gureum.drivers import namespaces
-from gureum.drivers.flow_readers import NetlinkFlows
-from gureum.drivers.haproxy import HaproxyProxies
-from gureum.drivers.haproxy import clean as clean_proxies
+from gureum.drivers.flows.readers import NetlinkFlows
+from gureum.drivers.haproxy.proxies import HaproxyProxies
+from gureum.drivers.haproxy.proxies import clean as clean_proxies
+from gureum.drivers.networks import namespaces
 from gureum.ports.firewalls import Rule as GroupRule
 from gureum.ports.flows import Flow
 from gureum.ports.proxies import Forward, Group, Listener, ProxySpec, Rule, Server

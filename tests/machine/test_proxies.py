@@ -25,11 +25,11 @@ import h2.events
 import msgspec
 import pytest
 
-from gureum.drivers import haproxy_control
-from gureum.drivers.haproxy import clean
-from gureum.drivers.haproxy_process import ProxyFolder
-from gureum.drivers.haproxy_process import version as haproxy_version
-from gureum.drivers.haproxy_running import RunningProxy
+from gureum.drivers.haproxy import control as haproxy_control
+from gureum.drivers.haproxy.process import ProxyFolder
+from gureum.drivers.haproxy.process import version as haproxy_version
+from gureum.drivers.haproxy.proxies import clean
+from gureum.drivers.haproxy.running import RunningProxy
 from gureum.ports import PortError
 from gureum.ports.proxies import (
     Certificate,

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from gureum.drivers import namespaces
-from gureum.drivers.flow_readers import NetlinkFlows
+from gureum.drivers.flows.readers import NetlinkFlows
+from gureum.drivers.networks import namespaces
 from gureum.ports.firewalls import AclEntry, Rule
 from gureum.ports.flows import Flow
 from gureum.ports.networks import Route, SandboxSpec, Translation, TranslationCounts

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gureum.drivers import udp_relay
+from gureum.drivers.networks import udp_relay
 
 pytestmark = pytest.mark.machine
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from gureum.drivers import loop_devices, loop_volumes, mounts, volume_files
-from gureum.drivers.volume_snapshots import SnapshotFiles
+from gureum.drivers.volumes import loop_devices, loop_volumes, mounts, volume_files
+from gureum.drivers.volumes.volume_snapshots import SnapshotFiles
 from gureum.ports import PortError
 from gureum.ports.containers import Mount
 from gureum.ports.volumes import AttachmentSpec, RootSpec, SnapshotSpec, VolumeSpec, attached_folder

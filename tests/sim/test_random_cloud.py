@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from gureum.aws.call import Call
-from gureum.aws.ec2.images import BUILTINS
-from gureum.aws.ec2.instance_kinds import Instance, Volume
-from gureum.aws.ec2.network_kinds import NetworkInterface
+from gureum.aws.ec2.images.images import BUILTINS
+from gureum.aws.ec2.instances.kinds import Instance, Volume
+from gureum.aws.ec2.networks.kinds import NetworkInterface
 from gureum.aws.errors import AwsError
 from gureum.aws.services import Services
 from gureum.base.clock import SystemClock

@@ -3,8 +3,8 @@
     requested ─► PENDING_VALIDATION ──the agent's authority signs──► ISSUED ──60 days before its end, or when asked──► signed anew
                         └──a name that the authority may not sign──► FAILED, DOMAIN_NOT_ALLOWED
 
-The authority signs for names that are nobody's in the world (drivers/local_ca.py), so that its root, once trusted on a developer's machine, cannot
-speak for a bank. The key is made anew at each issue, in the agent, and comes here to be sealed.
+The authority signs for names that are nobody's in the world (drivers/keys/local_ca.py), so that its root, once trusted on a developer's machine,
+cannot speak for a bank. The key is made anew at each issue, in the agent, and comes here to be sealed.
 """
 
 from __future__ import annotations

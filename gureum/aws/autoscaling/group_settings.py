@@ -11,9 +11,9 @@ import msgspec
 from gureum.aws.autoscaling.faults import invalid, no_classic_balancers, not_built
 from gureum.aws.autoscaling.kinds import GroupSpec, GroupTag, LaunchConfiguration, Maintenance, Template, object_name
 from gureum.aws.call import Call
-from gureum.aws.ec2.launch_templates import find_template, find_version
-from gureum.aws.ec2.network_kinds import Subnet
-from gureum.aws.ec2.placement_groups import find_group as find_placement_group
+from gureum.aws.ec2.instances.launch_templates import find_template, find_version
+from gureum.aws.ec2.instances.placement_groups import find_group as find_placement_group
+from gureum.aws.ec2.networks.kinds import Subnet
 from gureum.aws.ec2.regions import zones_of
 from gureum.aws.elbv2.arns import find_group as find_target_group
 from gureum.aws.errors import AwsError

@@ -10,8 +10,8 @@ from gureum.aws.autoscaling.kinds import ConfigurationSpec, Group, LaunchConfigu
 from gureum.aws.autoscaling.limits import LAUNCH_CONFIGURATIONS
 from gureum.aws.autoscaling.lookup import page
 from gureum.aws.call import Call
-from gureum.aws.ec2.images import find_image
-from gureum.aws.ec2.instance_types import find_instance_type
+from gureum.aws.ec2.images.images import find_image
+from gureum.aws.ec2.instances.types import find_instance_type
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import Result, operation
 

@@ -14,8 +14,8 @@ from gureum.aws.autoscaling.launching import MOST_LAUNCHES, launch, launch_param
 from gureum.aws.autoscaling.lookup import find_group, members_of
 from gureum.aws.autoscaling.sentences import clock_text
 from gureum.aws.call import Call
-from gureum.aws.ec2.instance_kinds import Instance
-from gureum.aws.ec2.network_kinds import Subnet
+from gureum.aws.ec2.instances.kinds import Instance
+from gureum.aws.ec2.networks.kinds import Subnet
 from gureum.aws.ec2.regions import zone_id
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import Result, operation

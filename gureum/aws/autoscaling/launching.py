@@ -1,6 +1,6 @@
 """Launches: from what a group launches from, to instances with their members in one commit.
 
-The instance is made by the same pieces as RunInstances makes one (aws/ec2/instance_launch.py), so it is what a user would have got.
+The instance is made by the same pieces as RunInstances makes one (aws/ec2/instances/launch.py), so it is what a user would have got.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from gureum.aws.autoscaling.faults import invalid
 from gureum.aws.autoscaling.kinds import Group, LaunchConfiguration, Member, MemberSpec, Template, object_name
 from gureum.aws.autoscaling.sentences import launching, started_cause
 from gureum.aws.call import Call
-from gureum.aws.ec2.instance_kinds import Instance
-from gureum.aws.ec2.instance_launch import create_instance, plan_launch
-from gureum.aws.ec2.launch_templates import merge_launch_template
-from gureum.aws.ec2.network_kinds import Subnet
+from gureum.aws.ec2.instances.kinds import Instance
+from gureum.aws.ec2.instances.launch import create_instance, plan_launch
+from gureum.aws.ec2.instances.launch_templates import merge_launch_template
+from gureum.aws.ec2.networks.kinds import Subnet
 from gureum.aws.errors import AwsError
 from gureum.base.ids import new_id
 from gureum.engine.client import Transaction

@@ -14,7 +14,7 @@ from gureum.aws.autoscaling.notices import tell_waits
 from gureum.aws.autoscaling.sentences import clock_text, terminating, user_cause
 from gureum.aws.autoscaling.targets import deregister
 from gureum.aws.call import Call
-from gureum.aws.ec2.instance_kinds import Instance
+from gureum.aws.ec2.instances.kinds import Instance
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import Result, operation
 from gureum.engine.client import Transaction

@@ -20,9 +20,9 @@ from gureum.aws.autoscaling.sentences import (
     elb_unhealthy_cause,
 )
 from gureum.aws.autoscaling.targets import drained, unhealthy
-from gureum.aws.ec2.instance_kinds import Instance
-from gureum.aws.ec2.instance_lifecycle import USER_SHUTDOWN, begin_stop, begin_termination
-from gureum.aws.ec2.status_checks import DISKS, is_impaired, status_of
+from gureum.aws.ec2.instances.kinds import Instance
+from gureum.aws.ec2.instances.lifecycle import USER_SHUTDOWN, begin_stop, begin_termination
+from gureum.aws.ec2.instances.status_checks import DISKS, is_impaired, status_of
 
 DEAD = frozenset({"stopping", "stopped", "shutting-down", "terminated"})
 

@@ -24,8 +24,8 @@ from gureum.aws.autoscaling.sentences import balancing_cause, launching, rebalan
 from gureum.aws.autoscaling.termination import choose
 from gureum.aws.autoscaling.warm_pools import fill, take, takes_back
 from gureum.aws.cloudwatch.alarm_kinds import CompositeAlarm, MetricAlarm
-from gureum.aws.ec2.instance_kinds import Instance
-from gureum.aws.ec2.instance_lifecycle import world_call
+from gureum.aws.ec2.instances.kinds import Instance
+from gureum.aws.ec2.instances.lifecycle import world_call
 from gureum.aws.elbv2.kinds import TargetGroup
 from gureum.aws.errors import AwsError
 from gureum.core.world import World

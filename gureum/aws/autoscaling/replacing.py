@@ -18,7 +18,7 @@ import math
 from gureum.aws.autoscaling.kinds import GroupSpec, Member
 from gureum.aws.autoscaling.passes import Pass
 from gureum.aws.autoscaling.sentences import interrupted_cause, lifetime_cause, user_unhealthy_cause
-from gureum.aws.ec2.instance_kinds import Instance
+from gureum.aws.ec2.instances.kinds import Instance
 
 ToGo = list[tuple[Member, str]]
 

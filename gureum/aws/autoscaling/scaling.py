@@ -14,7 +14,7 @@ from gureum.aws.call import Call
 from gureum.aws.cloudwatch.alarm_actions import AlarmContext
 from gureum.aws.cloudwatch.alarm_events import latest_values
 from gureum.aws.cloudwatch.alarm_kinds import MetricAlarm, object_name
-from gureum.aws.ec2.instance_lifecycle import world_call
+from gureum.aws.ec2.instances.lifecycle import world_call
 from gureum.aws.marks import Result, operation
 from gureum.core.world import World
 from gureum.engine.registry import mark

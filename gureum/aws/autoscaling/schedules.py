@@ -14,7 +14,7 @@ from gureum.aws.autoscaling.kinds import Group, ScheduledAction, ScheduledSpec, 
 from gureum.aws.autoscaling.lookup import find_group, page
 from gureum.aws.autoscaling.sentences import clock_text
 from gureum.aws.call import Call
-from gureum.aws.ec2.instance_lifecycle import world_call
+from gureum.aws.ec2.instances.lifecycle import world_call
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import Result, operation
 from gureum.base.cron import next_time, parse_cron

@@ -27,8 +27,8 @@ from gureum.aws.autoscaling.passes import Pass
 from gureum.aws.autoscaling.refreshing import active_refresh
 from gureum.aws.autoscaling.sentences import launching, started_cause, warm_surplus_cause
 from gureum.aws.call import Call
-from gureum.aws.ec2.instance_kinds import Instance
-from gureum.aws.ec2.instance_lifecycle import begin_start
+from gureum.aws.ec2.instances.kinds import Instance
+from gureum.aws.ec2.instances.lifecycle import begin_start
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import Result, operation
 from gureum.engine.client import Client

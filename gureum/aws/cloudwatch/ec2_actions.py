@@ -9,8 +9,8 @@ from __future__ import annotations
 import msgspec
 
 from gureum.aws.cloudwatch.alarm_actions import AlarmContext
-from gureum.aws.ec2.instance_kinds import Instance
-from gureum.aws.ec2.instance_lifecycle import begin_stop, begin_termination
+from gureum.aws.ec2.instances.kinds import Instance
+from gureum.aws.ec2.instances.lifecycle import begin_stop, begin_termination
 from gureum.aws.errors import AwsError
 from gureum.core.world import World
 from gureum.engine.registry import mark

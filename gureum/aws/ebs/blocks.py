@@ -19,7 +19,7 @@ import msgspec
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
 from gureum.aws.ec2.instance_ids import SNAPSHOT
-from gureum.aws.ec2.snapshot_kinds import Snapshot, seen_snapshot
+from gureum.aws.ec2.volumes.snapshot_kinds import Snapshot, seen_snapshot
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import Result, operation
 from gureum.ports import PortError

@@ -12,15 +12,15 @@ import msgspec
 
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
-from gureum.aws.ec2.cidrs import free_block, parse_cidr
-from gureum.aws.ec2.dhcp_options import new_default_dhcp_options
-from gureum.aws.ec2.internet_gateways import new_gateway
-from gureum.aws.ec2.network_acls import default_acl
-from gureum.aws.ec2.network_kinds import DhcpOptions, RouteEntry, Subnet, Vpc
+from gureum.aws.ec2.networks.cidrs import free_block, parse_cidr
+from gureum.aws.ec2.networks.dhcp_options import new_default_dhcp_options
+from gureum.aws.ec2.networks.internet_gateways import new_gateway
+from gureum.aws.ec2.networks.kinds import DhcpOptions, RouteEntry, Subnet, Vpc
+from gureum.aws.ec2.networks.network_acls import default_acl
+from gureum.aws.ec2.networks.route_tables import change as change_table
+from gureum.aws.ec2.networks.subnets import new_subnet, show_subnet
+from gureum.aws.ec2.networks.vpcs import new_vpc, show_vpc
 from gureum.aws.ec2.regions import find_zone, zones_of
-from gureum.aws.ec2.route_tables import change as change_table
-from gureum.aws.ec2.subnets import new_subnet, show_subnet
-from gureum.aws.ec2.vpcs import new_vpc, show_vpc
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import operation, prepare
 from gureum.engine.client import Transaction

@@ -12,7 +12,7 @@ import msgspec
 
 from gureum.aws.call import Call
 from gureum.aws.ec2.ids import invalid
-from gureum.aws.ec2.network_kinds import Vpc
+from gureum.aws.ec2.networks.kinds import Vpc
 from gureum.aws.errors import AwsError
 from gureum.aws.filters import FilterTable, apply_filters
 from gureum.aws.marks import operation

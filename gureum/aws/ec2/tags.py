@@ -15,9 +15,9 @@ import msgspec
 
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids, instance_ids, limits
-from gureum.aws.ec2.instance_kinds import Instance
+from gureum.aws.ec2.instances.kinds import Instance
 from gureum.aws.ec2.listing import answer
-from gureum.aws.ec2.network_kinds import GroupRule, SecurityGroup
+from gureum.aws.ec2.networks.kinds import GroupRule, SecurityGroup
 from gureum.aws.errors import AwsError
 from gureum.aws.filters import FilterTable, apply_filters
 from gureum.aws.marks import operation

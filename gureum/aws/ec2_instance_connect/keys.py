@@ -12,8 +12,8 @@ import logging
 import msgspec
 
 from gureum.aws.call import Call
-from gureum.aws.ec2.instance_kinds import Instance
-from gureum.aws.ec2.ssh_keys import NotAPublicKey, read_public_key, render_openssh
+from gureum.aws.ec2.instances.kinds import Instance
+from gureum.aws.ec2.instances.ssh_keys import NotAPublicKey, read_public_key, render_openssh
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import Result, operation
 from gureum.aws.ssm.guest_users import Account, account_in

@@ -9,10 +9,10 @@ from __future__ import annotations
 import msgspec
 
 from gureum.aws.call import Call
-from gureum.aws.ec2.instance_kinds import Instance
-from gureum.aws.ec2.instance_types import find_instance_type
-from gureum.aws.ec2.serial_consoles import access_is_enabled
-from gureum.aws.ec2.ssh_keys import NotAPublicKey, read_public_key, render_openssh
+from gureum.aws.ec2.instances.kinds import Instance
+from gureum.aws.ec2.instances.serial_consoles import access_is_enabled
+from gureum.aws.ec2.instances.ssh_keys import NotAPublicKey, read_public_key, render_openssh
+from gureum.aws.ec2.instances.types import find_instance_type
 from gureum.aws.ec2_instance_connect.serial_sessions import LIMIT_TEXT, SerialSession
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import Result, operation

@@ -18,8 +18,8 @@ from collections.abc import Awaitable, Callable, Iterable
 
 import msgspec
 
-from gureum.aws.ec2.instance_kinds import Instance
-from gureum.aws.ec2.serial_consoles import NAME, SerialConsoleAccess, access_is_enabled
+from gureum.aws.ec2.instances.kinds import Instance
+from gureum.aws.ec2.instances.serial_consoles import NAME, SerialConsoleAccess, access_is_enabled
 from gureum.base.ids import new_id
 from gureum.core.stream_client import Input, open_input, read_pieces, resize
 from gureum.core.world import World

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import msgspec
 
-from gureum.aws.ec2.instance_kinds import Instance
+from gureum.aws.ec2.instances.kinds import Instance
 from gureum.aws.elbv2.attributes import attributes_of_group
 from gureum.aws.elbv2.kinds import LoadBalancer, LoadBalancerStatus, Target, TargetGroup
 from gureum.aws.elbv2.targets import with_targets

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from gureum.aws.call import Call
-from gureum.aws.ec2.network_kinds import SecurityGroup
+from gureum.aws.ec2.networks.kinds import SecurityGroup
 from gureum.aws.elbv2.arns import find_balancer
 from gureum.aws.elbv2.faults import bad_configuration, invalid, not_built
 from gureum.aws.elbv2.kinds import ZoneNode

@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 
 from gureum.aws.call import Call
-from gureum.aws.ec2.endpoint_kinds import EndpointService
-from gureum.aws.ec2.network_kinds import NetworkInterface
+from gureum.aws.ec2.endpoints.kinds import EndpointService
+from gureum.aws.ec2.networks.kinds import NetworkInterface
 from gureum.aws.elbv2 import limits
 from gureum.aws.elbv2.arns import arn_of_balancer, find_balancer
 from gureum.aws.elbv2.attributes import attributes_of_balancer

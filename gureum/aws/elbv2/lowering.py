@@ -1,6 +1,6 @@
 """What a load balancer is on the machine: per zone a sandbox with its interface, a proxy in it, or a balancer in the VPC's router. Pure.
 
-LoadBalancer ─► per zone: Sandbox ENI, and (its Interface is the ENI's own, ec2/network_lowering.py)
+LoadBalancer ─► per zone: Sandbox ENI, and (its Interface is the ENI's own, ec2/networks/lowering.py)
    │              Proxy ENI       HTTP, HTTPS, TLS listeners; TCP ones whose groups want TLS or the PROXY protocol
    │              Balancer ENI    the other TCP, UDP and TCP_UDP listeners
    └──────────► BalancerNames     the DNS name, of network load balancers also one per zone
@@ -16,7 +16,7 @@ from typing import Literal
 
 import msgspec
 
-from gureum.aws.ec2.network_kinds import NetworkInterface, Subnet
+from gureum.aws.ec2.networks.kinds import NetworkInterface, Subnet
 from gureum.aws.elbv2 import attribute_tables as tables
 from gureum.aws.elbv2.arns import arn_of_group, arn_of_listener, label_of
 from gureum.aws.elbv2.attributes import attributes_of_balancer, attributes_of_group, crosses_zones

@@ -13,12 +13,12 @@ from typing import Any
 import msgspec
 
 from gureum.aws.call import Call
-from gureum.aws.ec2.addresses import change as change_address
-from gureum.aws.ec2.cidrs import usable_size
-from gureum.aws.ec2.group_associations import is_in
-from gureum.aws.ec2.interfaces import change as change_interface
-from gureum.aws.ec2.interfaces import default_group, delete_interface, new_interface
-from gureum.aws.ec2.network_kinds import (
+from gureum.aws.ec2.interfaces.interfaces import change as change_interface
+from gureum.aws.ec2.interfaces.interfaces import default_group, delete_interface, new_interface
+from gureum.aws.ec2.networks.addresses import change as change_address
+from gureum.aws.ec2.networks.cidrs import usable_size
+from gureum.aws.ec2.networks.group_associations import is_in
+from gureum.aws.ec2.networks.kinds import (
     Address,
     Attachment,
     InternetGateway,

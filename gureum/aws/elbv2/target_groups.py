@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from gureum.aws.call import Call
-from gureum.aws.ec2.network_kinds import Vpc
+from gureum.aws.ec2.networks.kinds import Vpc
 from gureum.aws.elbv2 import limits
 from gureum.aws.elbv2.arns import arn_of_balancer, arn_of_group, find_balancer, find_group
 from gureum.aws.elbv2.faults import check_count, invalid, not_built, refuse

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from gureum.aws.ec2.network_kinds import NetworkInterface
+from gureum.aws.ec2.networks.kinds import NetworkInterface
 from gureum.aws.elbv2.attributes import attributes_of_group, crosses_zones
 from gureum.aws.elbv2.health_settings import TRAFFIC_PORT
 from gureum.aws.elbv2.kinds import LoadBalancer, TargetGroup

@@ -10,9 +10,9 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
-from gureum.aws.ec2.cidrs import network_of
-from gureum.aws.ec2.instance_kinds import Instance
-from gureum.aws.ec2.network_kinds import NetworkInterface, Subnet, Vpc
+from gureum.aws.ec2.instances.kinds import Instance
+from gureum.aws.ec2.networks.cidrs import network_of
+from gureum.aws.ec2.networks.kinds import NetworkInterface, Subnet, Vpc
 from gureum.aws.elbv2.kinds import LoadBalancer, Rule, Target, TargetGroup
 from gureum.engine.resource import Resource
 

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from gureum.aws.call import Call
-from gureum.aws.ec2.instance_kinds import Instance
+from gureum.aws.ec2.instances.kinds import Instance
 from gureum.aws.elbv2 import limits
 from gureum.aws.elbv2.arns import find_balancer, find_group
 from gureum.aws.elbv2.attributes import attributes_of_group

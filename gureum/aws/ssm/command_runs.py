@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from gureum.aws.ec2.instance_kinds import Instance
+from gureum.aws.ec2.instances.kinds import Instance
 from gureum.aws.logs.ingest import ingest, need_group, need_stream
 from gureum.aws.ssm.command_kinds import (
     OPEN,

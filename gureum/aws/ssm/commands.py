@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from gureum.aws.call import Call
-from gureum.aws.ec2.instance_kinds import Instance
+from gureum.aws.ec2.instances.kinds import Instance
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import Result, operation
 from gureum.aws.ssm.command_kinds import (

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from gureum.aws.ec2.instance_kinds import Instance
+from gureum.aws.ec2.instances.kinds import Instance
 from gureum.aws.marks import channel
 from gureum.aws.ssm import channel_messages as wire
 from gureum.aws.ssm.channel import Channel

@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from gureum.aws.call import Call
-from gureum.aws.ec2.instance_kinds import Instance
-from gureum.aws.ec2.instance_show import host_name
-from gureum.aws.ec2.network_kinds import NetworkInterface
+from gureum.aws.ec2.instances.kinds import Instance
+from gureum.aws.ec2.instances.show import host_name
+from gureum.aws.ec2.networks.kinds import NetworkInterface
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import Result, operation
 from gureum.aws.ssm.paging import page

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from gureum.aws.call import Call
-from gureum.aws.ec2.images import find_image
+from gureum.aws.ec2.images.images import find_image
 from gureum.aws.errors import AwsError
 from gureum.aws.logs.kinds import key_name
 from gureum.aws.marks import Result, operation

@@ -1,6 +1,6 @@
 """AWS's public parameters: `/aws/service/ami-amazon-linux-latest/…` and its relatives, which answer the built-in images.
 
-Nothing is stored; which names there are is told by aws/ec2/image_names.py.
+Nothing is stored; which names there are is told by aws/ec2/images/names.py.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from gureum.aws.call import Call
-from gureum.aws.ec2.image_names import builtin_of, listed_names
-from gureum.aws.ec2.images import BUILTIN_CREATED, builtin_id
+from gureum.aws.ec2.images.images import BUILTIN_CREATED, builtin_id
+from gureum.aws.ec2.images.names import builtin_of, listed_names
 from gureum.aws.errors import AwsError
 
 VERSION = 1

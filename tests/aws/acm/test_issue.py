@@ -19,7 +19,7 @@ from gureum.base.sealing import Sealer
 from gureum.base.settings import Settings
 from gureum.core.issuing import issue
 from gureum.core.world import World
-from gureum.drivers.local_ca import LocalCa
+from gureum.drivers.keys.local_ca import LocalCa
 from gureum.ports import PortError
 from gureum.store.memory import MemoryStore
 from gureum.telemetry.memory import MemoryLogs, MemoryMetrics

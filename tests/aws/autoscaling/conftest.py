@@ -18,8 +18,8 @@ from gureum.aws.autoscaling.kinds import Group, Member, ScheduledAction
 from gureum.aws.call import Call
 from gureum.aws.cloudwatch.alarm_evaluator import Evaluator
 from gureum.aws.cloudwatch.alarm_kinds import MetricAlarm
-from gureum.aws.ec2.images import BUILTINS
-from gureum.aws.ec2.instance_kinds import Instance, InstanceStatus, Interruption, State, StatusChecks
+from gureum.aws.ec2.images.images import BUILTINS
+from gureum.aws.ec2.instances.kinds import Instance, InstanceStatus, Interruption, State, StatusChecks
 from gureum.aws.elbv2.kinds import TargetGroup
 from gureum.aws.elbv2.target_health import core_name
 from gureum.aws.errors import AwsError

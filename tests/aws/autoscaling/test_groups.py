@@ -7,7 +7,7 @@ import re
 from collections import Counter
 
 from gureum.aws.autoscaling import passes, reconciling
-from gureum.aws.ec2.instance_kinds import Instance
+from gureum.aws.ec2.instances.kinds import Instance
 from gureum.store import index
 from tests.aws.autoscaling.conftest import HUGE, IMAGE, SCOPE
 

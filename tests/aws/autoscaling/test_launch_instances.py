@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gureum.aws.ec2.instance_kinds import Instance
+from gureum.aws.ec2.instances.kinds import Instance
 from tests.aws.autoscaling.conftest import HUGE, SCOPE, Cloud
 
 G = {"AutoScalingGroupName": "g"}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gureum.aws.ec2.network_kinds import InternetGateway
+from gureum.aws.ec2.networks.kinds import InternetGateway
 from gureum.aws.services import built_services
 from gureum.aws.usage import SERVICES, USAGES, quota_of
 from gureum.base.settings import Settings

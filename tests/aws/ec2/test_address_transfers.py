@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gureum.aws.ec2.address_transfers import OFFERED_S
+from gureum.aws.ec2.networks.address_transfers import OFFERED_S
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gureum.aws.ec2.images import BUILTINS, Image
-from gureum.aws.ec2.instance_kinds import Instance
-from gureum.aws.ec2.snapshot_kinds import Snapshot
+from gureum.aws.ec2.images.images import BUILTINS, Image
+from gureum.aws.ec2.instances.kinds import Instance
+from gureum.aws.ec2.volumes.snapshot_kinds import Snapshot
 from gureum.aws.errors import AwsError
 
 RUN = {"ImageId": BUILTINS[0].id, "InstanceType": "t3.nano", "MinCount": 1, "MaxCount": 1}

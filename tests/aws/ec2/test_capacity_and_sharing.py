@@ -7,9 +7,9 @@ import asyncio
 import msgspec
 import pytest
 
-from gureum.aws.ec2 import host_room
-from gureum.aws.ec2.images import BUILTINS
-from gureum.aws.ec2.snapshot_kinds import Snapshot, SnapshotStatus
+from gureum.aws.ec2.images.images import BUILTINS
+from gureum.aws.ec2.instances import host_room
+from gureum.aws.ec2.volumes.snapshot_kinds import Snapshot, SnapshotStatus
 
 ZONE = "us-east-1a"
 GIB = 1 << 30

@@ -7,8 +7,8 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from gureum.aws.ec2.interfaces import attach
-from gureum.aws.ec2.network_kinds import Attachment, NetworkInterface
+from gureum.aws.ec2.interfaces.interfaces import attach
+from gureum.aws.ec2.networks.kinds import Attachment, NetworkInterface
 from gureum.core.networks import plan_rules
 
 

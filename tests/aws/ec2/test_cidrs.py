@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gureum.aws.ec2.cidrs import free_address, free_block, is_usable, overlaps, parse_cidr, usable_size
+from gureum.aws.ec2.networks.cidrs import free_address, free_block, is_usable, overlaps, parse_cidr, usable_size
 from gureum.aws.errors import AwsError
 
 networks = st.builds(

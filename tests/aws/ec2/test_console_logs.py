@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gureum.aws.ec2.console_logs import ConsolePlace
-from gureum.aws.ec2.instance_kinds import Instance
+from gureum.aws.ec2.instances.console_logs import ConsolePlace
+from gureum.aws.ec2.instances.kinds import Instance
 from tests.aws.ec2.test_flow_delivery import Scene, until
 from tests.sim.test_random_cloud import SCOPE
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gureum.aws.ec2.flow_logs import FlowLog
+from gureum.aws.ec2.flow_logs.flow_logs import FlowLog
 from gureum.ports.flows import Flow
 from gureum.ports.telemetry import TelemetryFull
 from gureum.telemetry.memory import MemoryLogs

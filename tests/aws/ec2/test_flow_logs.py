@@ -7,9 +7,9 @@ import gzip
 
 import pytest
 
-from gureum.aws.ec2.flow_destinations import Destination
-from gureum.aws.ec2.flow_files import file_name, file_text, write
-from gureum.aws.ec2.flow_records import (
+from gureum.aws.ec2.flow_logs.destinations import Destination
+from gureum.aws.ec2.flow_logs.files import file_name, file_text, write
+from gureum.aws.ec2.flow_logs.records import (
     DEFAULT_FORMAT,
     FIELDS,
     BadFormat,
@@ -188,7 +188,7 @@ def plug(cloud, name, sandbox):
 
     import msgspec
 
-    from gureum.aws.ec2.network_kinds import NetworkInterface
+    from gureum.aws.ec2.networks.kinds import NetworkInterface
 
     interface = cloud.call().get(NetworkInterface, name)
     transaction = cloud.client.transaction()

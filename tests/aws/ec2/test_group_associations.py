@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from gureum.aws.ec2.interfaces import new_interface
-from gureum.aws.ec2.network_kinds import Attachment, Subnet
+from gureum.aws.ec2.interfaces.interfaces import new_interface
+from gureum.aws.ec2.networks.kinds import Attachment, Subnet
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gureum.aws.ec2.images import BUILTINS
+from gureum.aws.ec2.images.images import BUILTINS
 from gureum.ports.names import Record
 from tests.aws.ec2.conftest import Cloud
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gureum.aws.ec2.image_imports import locate
+from gureum.aws.ec2.images.imports import locate
 from gureum.aws.errors import AwsError
 
 

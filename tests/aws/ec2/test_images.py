@@ -8,9 +8,9 @@ import datetime as dt
 import msgspec
 import pytest
 
-from gureum.aws.ec2.image_describe import describe_images
-from gureum.aws.ec2.image_names import builtin_of, listed_names
-from gureum.aws.ec2.images import BUILTINS, Image, ImageSpec, ImageStatus, find_launch_image, root_mapping
+from gureum.aws.ec2.images.describe import describe_images
+from gureum.aws.ec2.images.images import BUILTINS, Image, ImageSpec, ImageStatus, find_launch_image, root_mapping
+from gureum.aws.ec2.images.names import builtin_of, listed_names
 from gureum.base.settings import Settings
 
 

@@ -8,8 +8,8 @@ import base64
 import msgspec
 import pytest
 
-from gureum.aws.ec2.images import BUILTINS
-from gureum.aws.ec2.instance_kinds import Instance, InstanceStatus
+from gureum.aws.ec2.images.images import BUILTINS
+from gureum.aws.ec2.instances.kinds import Instance, InstanceStatus
 
 IMAGE = BUILTINS[0].id
 

@@ -8,9 +8,9 @@ from urllib.parse import quote
 
 import pytest
 
-from gureum.aws.ec2.credential_kinds import InstanceCredentials, InstanceCredentialsSpec, name_of
-from gureum.aws.ec2.images import BUILTINS
-from gureum.aws.ec2.instance_credentials import lets_assume
+from gureum.aws.ec2.images.images import BUILTINS
+from gureum.aws.ec2.instances.credential_kinds import InstanceCredentials, InstanceCredentialsSpec, name_of
+from gureum.aws.ec2.instances.credentials import lets_assume
 
 ALLOW = {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
 

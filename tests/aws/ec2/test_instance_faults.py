@@ -6,9 +6,9 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any
 
-from gureum.aws.ec2.images import BUILTINS
-from gureum.aws.ec2.instance_kinds import Instance
-from gureum.aws.ec2.instance_lifecycle import reconcile_instance
+from gureum.aws.ec2.images.images import BUILTINS
+from gureum.aws.ec2.instances.kinds import Instance
+from gureum.aws.ec2.instances.lifecycle import reconcile_instance
 from gureum.core.machine import Status
 from tests.aws.ec2.conftest import Cloud
 

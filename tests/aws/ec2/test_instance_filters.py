@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gureum.aws.ec2.images import BUILTINS
+from gureum.aws.ec2.images.images import BUILTINS
 from tests.aws.ec2.conftest import Cloud
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from gureum.aws.ec2.instance_kinds import Instance, StatusChecks
-from gureum.aws.ec2.instance_metrics import GROUP_TAG, Done, Publisher, Sample, difference, metrics_of
+from gureum.aws.ec2.instances.kinds import Instance, StatusChecks
+from gureum.aws.ec2.instances.metrics import GROUP_TAG, Done, Publisher, Sample, difference, metrics_of
 from gureum.base.settings import Settings
 from gureum.ports.containers import Usage
 from gureum.ports.networks import InterfaceCounters

@@ -6,7 +6,7 @@ from __future__ import annotations
 import botocore.session
 import pytest
 
-from gureum.aws.ec2.instance_types import all_types
+from gureum.aws.ec2.instances.types import all_types
 
 # name: vCPUs, memory MiB, interfaces, addresses each, network
 PUBLISHED = {

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gureum.aws.ec2.interface_lending import BorrowedInterface
+from gureum.aws.ec2.interfaces.lending import BorrowedInterface
 from tests.cloud.running import BUSYBOX
 
 BORROWER = "222233334444"

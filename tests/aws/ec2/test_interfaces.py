@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from gureum.aws.ec2.interfaces import attach, detach, drop_public, give_public, new_interface, plug
-from gureum.aws.ec2.network_kinds import Attachment, NetworkInterface, Subnet
+from gureum.aws.ec2.interfaces.interfaces import attach, detach, drop_public, give_public, new_interface, plug
+from gureum.aws.ec2.networks.kinds import Attachment, NetworkInterface, Subnet
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from gureum.aws.ec2.launch_template_data import merge
+from gureum.aws.ec2.instances.launch_template_data import merge
 
 DATA = {"ImageId": "ami-00000000", "InstanceType": "t3.nano"}
 

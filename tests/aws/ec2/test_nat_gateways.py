@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from gureum.aws.ec2.nat_gateways import reconcile_nat_gateway
-from gureum.aws.ec2.network_kinds import NatGateway
+from gureum.aws.ec2.networks.kinds import NatGateway
+from gureum.aws.ec2.networks.nat_gateways import reconcile_nat_gateway
 from gureum.engine.events import Events
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gureum.aws.ec2.nat_metrics import begun, values_of
+from gureum.aws.ec2.networks.nat_metrics import begun, values_of
 from gureum.ports.networks import TranslationCounts
 
 

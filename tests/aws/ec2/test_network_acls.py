@@ -8,10 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gureum.aws.ec2.interfaces import new_interface
-from gureum.aws.ec2.network_acl_entries import lets_all_pass, lower_acl
-from gureum.aws.ec2.network_kinds import AclEntry, Attachment, NetworkAcl, NetworkAclSpec, Subnet
-from gureum.drivers.simulated_packets import Packet, passes
+from gureum.aws.ec2.interfaces.interfaces import new_interface
+from gureum.aws.ec2.networks.kinds import AclEntry, Attachment, NetworkAcl, NetworkAclSpec, Subnet
+from gureum.aws.ec2.networks.network_acl_entries import lets_all_pass, lower_acl
+from gureum.drivers.simulated.packets import Packet, passes
 from gureum.engine.resource import Meta
 from gureum.ports import firewalls
 

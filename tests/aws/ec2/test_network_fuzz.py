@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gureum.aws.ec2.interface_addresses import address_space
-from gureum.aws.ec2.network_kinds import (
+from gureum.aws.ec2.interfaces.addresses import address_space
+from gureum.aws.ec2.networks.kinds import (
     Address,
     NetworkAcl,
     NetworkInterface,

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gureum.aws.ec2.interfaces import new_interface, plug
-from gureum.aws.ec2.network_kinds import Attachment, NetworkInterface, Subnet
+from gureum.aws.ec2.interfaces.interfaces import new_interface, plug
+from gureum.aws.ec2.networks.kinds import Attachment, NetworkInterface, Subnet
 from gureum.ports.firewalls import Rule
 from gureum.ports.names import Record
 from gureum.ports.networks import Route

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from gureum.aws.ec2.network_kinds import VpcPeering
-from gureum.aws.ec2.peering_connections import LIVES_UNACCEPTED_S, reconcile_vpc_peering
+from gureum.aws.ec2.networks.kinds import VpcPeering
+from gureum.aws.ec2.networks.peering_connections import LIVES_UNACCEPTED_S, reconcile_vpc_peering
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from gureum.aws.ec2.images import BUILTINS
-from gureum.aws.ec2.instance_kinds import Instance, InstanceStatus
+from gureum.aws.ec2.images.images import BUILTINS
+from gureum.aws.ec2.instances.kinds import Instance, InstanceStatus
 from gureum.base.quotas import Quotas
 from gureum.base.settings import Settings
 

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from gureum.aws.ec2.snapshot_kinds import Snapshot, SnapshotStatus
-from gureum.aws.ec2.snapshots import reconcile_snapshot, wish_of
+from gureum.aws.ec2.volumes.snapshot_kinds import Snapshot, SnapshotStatus
+from gureum.aws.ec2.volumes.snapshots import reconcile_snapshot, wish_of
 from gureum.aws.errors import AwsError
 from gureum.core import specs
 from gureum.engine.events import Events

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from gureum.aws.ec2.fleet_kinds import LIMIT_HISTORY, Fleet, FleetSpec, Record, recorded
-from gureum.aws.ec2.fleet_launches import OWN_LAUNCH
-from gureum.aws.ec2.spot_fleet_configs import configs_of
+from gureum.aws.ec2.fleets.kinds import LIMIT_HISTORY, Fleet, FleetSpec, Record, recorded
+from gureum.aws.ec2.fleets.launches import OWN_LAUNCH
+from gureum.aws.ec2.fleets.spot_fleet_configs import configs_of
 from gureum.aws.errors import AwsError
 from gureum.engine.resource import Meta
 

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from gureum.aws.ec2.instance_kinds import Instance
-from gureum.aws.ec2.status_checks import FAILURES, Checker, is_impaired
+from gureum.aws.ec2.instances.kinds import Instance
+from gureum.aws.ec2.instances.status_checks import FAILURES, Checker, is_impaired
 from gureum.base.settings import Settings
 from gureum.core.looks import Look
 from gureum.engine.events import Events

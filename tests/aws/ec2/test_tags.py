@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gureum.aws.ec2.images import BUILTINS
+from gureum.aws.ec2.images.images import BUILTINS
 
 
 def tag(key, value=""):

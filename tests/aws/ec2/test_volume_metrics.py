@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gureum.aws.ec2.volume_metrics import values_of
+from gureum.aws.ec2.volumes.metrics import values_of
 from gureum.ports.volumes import VolumeCounters
 
 BEFORE = VolumeCounters(10, 4096, 20, 100, 40960, 300, 1000, 2000)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gureum.aws.ec2.volume_types import check_volume, most_of
+from gureum.aws.ec2.volumes.types import check_volume, most_of
 from gureum.aws.errors import AwsError
 
 

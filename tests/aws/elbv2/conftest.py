@@ -14,9 +14,9 @@ import msgspec
 import pytest
 
 from gureum.aws.call import Call
-from gureum.aws.ec2.instance_kinds import BlockDevice, Instance, InstanceSpec, InstanceStatus
-from gureum.aws.ec2.interfaces import new_interface
-from gureum.aws.ec2.network_kinds import Attachment, Subnet
+from gureum.aws.ec2.instances.kinds import BlockDevice, Instance, InstanceSpec, InstanceStatus
+from gureum.aws.ec2.interfaces.interfaces import new_interface
+from gureum.aws.ec2.networks.kinds import Attachment, Subnet
 from gureum.aws.elbv2.kinds import TargetGroup
 from gureum.aws.errors import AwsError
 from gureum.base.ids import new_id

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gureum.aws.ec2.network_kinds import Address, NetworkInterface
+from gureum.aws.ec2.networks.kinds import Address, NetworkInterface
 from gureum.aws.elbv2.kinds import Listener, LoadBalancer, Rule, TargetGroup
 from gureum.aws.elbv2.target_places import REQUESTER
 from gureum.aws.errors import AwsError

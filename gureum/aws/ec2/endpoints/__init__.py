@@ -1,0 +1,1 @@
+"""VPC endpoints: to the API, to neighbours and to services of accounts' own (PrivateLink)."""

@@ -1,0 +1,1 @@
+"""EC2 Fleets, Spot Fleets and Spot requests."""

@@ -1,0 +1,1 @@
+"""VPC flow logs: what is to be recorded, the records, and their way to a group, a file or a bucket."""

@@ -1,0 +1,1 @@
+"""AMIs: built in, registered, imported, made of a machine."""

@@ -1,0 +1,1 @@
+"""Instances: from RunInstances and launch templates to the machine, its status, metadata and end."""

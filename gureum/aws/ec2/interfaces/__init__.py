@@ -1,0 +1,1 @@
+"""Network interfaces: their addresses, attachments, and who may use another account's."""

@@ -1,0 +1,153 @@
+"""ModifyVolume: a volume grows, also while it is in use, or gets another type; and what became of it.
+
+    ModifyVolume (commit: modifying) ─► lowered with its new size ─► the agent grows it ─► reconcile: completed
+
+The file system grows with the volume, at once where the host lets a mounted one grow (CAP_SYS_RESOURCE), else at the next start. AWS's wait of six
+hours between two modifications is not kept.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from gureum.aws.call import Call
+from gureum.aws.ec2 import ids
+from gureum.aws.ec2.instance_ids import VOLUME
+from gureum.aws.ec2.instances.kinds import Volume, VolumeChange
+from gureum.aws.ec2.instances.lowering import volume_wish
+from gureum.aws.ec2.listing import answer, iso_time
+from gureum.aws.ec2.volumes.types import check_volume
+from gureum.aws.ec2.volumes.volumes import change
+from gureum.aws.errors import AwsError
+from gureum.aws.filters import FilterTable, apply_filters
+from gureum.aws.marks import Result, operation
+from gureum.aws.paging import page
+from gureum.core.world import World
+from gureum.engine.resource import key_of
+
+# AWS: ModifyVolume, Iops: of a volume that becomes io1 or io2 with no number given.
+CHANGED_IOPS = 3000
+
+
+@operation("ModifyVolume")
+async def modify_volume(call: Call) -> Result:
+    """AWS: ec2 ModifyVolume: never smaller."""
+    params = call.params
+    volume = ids.find(call, Volume, VOLUME, params["VolumeId"])
+    if params.get("MultiAttachEnabled"):
+        raise ids.not_built("ModifyVolume with MultiAttachEnabled")
+    if not any(name in params for name in ("Size", "VolumeType", "Iops", "Throughput")):
+        raise AwsError(
+            "InvalidParameterCombination", "The request must contain a change of size, type, IOPS or throughput."
+        )
+    old = volume.spec
+    if old.change is not None and not old.change.ended:
+        text = f"Cannot modify volume '{volume.meta.name}': its last modification has not ended."
+        raise AwsError("IncorrectModificationState", text)
+    size = params.get("Size", old.size_gib)
+    if size < old.size_gib:
+        text = f"New size cannot be smaller than existing size. Volume of size {size}GiB is smaller than existing size {old.size_gib}GiB"
+        raise ids.invalid(text)
+    wanted = {"VolumeType": params.get("VolumeType") or old.type, "Size": size}
+    same_type = wanted["VolumeType"] == old.type
+    for name, value in (("Iops", old.iops), ("Throughput", old.throughput)):
+        if name in params:
+            wanted[name] = params[name]
+        elif same_type and value and old.type != "gp2":
+            wanted[name] = value
+    if not same_type and wanted["VolumeType"] in ("io1", "io2"):
+        wanted.setdefault("Iops", CHANGED_IOPS)
+    checked = check_volume(wanted, old.zone, least_gib=1)
+    record = VolumeChange(old.size_gib, old.type, old.iops, old.throughput, started=call.now)
+    changed = change(
+        volume,
+        size_gib=checked.size_gib,
+        type=checked.type,
+        iops=checked.iops,
+        throughput=checked.throughput,
+        change=record,
+    )
+    transaction = call.transaction()
+    transaction.update(changed)
+    await call.commit(transaction)
+    return {"VolumeModification": _show(changed)}
+
+
+@operation("DescribeVolumesModifications")
+def describe_volumes_modifications(call: Call) -> Result:
+    """AWS: ec2 DescribeVolumesModifications: the newest of each volume that ever had one."""
+    wanted = call.params.get("VolumeIds")
+    volumes = ids.find_all(call, Volume, VOLUME, wanted) if wanted else call.all(Volume)
+    missing = [volume.meta.name for volume in volumes if volume.spec.change is None]
+    if wanted and missing:
+        text = f"Modification for volume '{missing[0]}' does not exist."
+        raise AwsError("InvalidVolumeModification.NotFound", text)
+    found = apply_filters((one for one in volumes if one.spec.change), call.params.get("Filters"), _FILTERS)
+    call.end_dry_run()
+    shown, token = page(call.params, found, lambda one: one.meta.name, default=500)
+    return answer("VolumesModifications", [_show(volume) for volume in shown], token)
+
+
+async def settle_change(world: World, volume: Volume) -> bool:
+    """Notes that a modification has ended when the machine has the volume as it is wished. False when there is nothing to note."""
+    record = volume.spec.change
+    if record is None or record.ended or not is_made(world, volume):
+        return False
+    now = world.clock.now()
+    transaction = world.client.transaction()
+    transaction.update(change(volume, change=msgspec.structs.replace(record, ended=now)))
+    await transaction.commit()
+    world.events.record(key_of(volume), now, "Modified", f"{record.size_gib} GiB -> {volume.spec.size_gib} GiB")
+    return True
+
+
+def is_made(world: World, volume: Volume) -> bool:
+    """Whether the machine has the volume as it is wished now (what it was lowered to last may be older)."""
+    return world.is_current(volume_wish(volume))
+
+
+def _show(volume: Volume) -> dict[str, Any]:
+    """API form. AWS: ec2 VolumeModification."""
+    spec, record = volume.spec, volume.spec.change
+    assert record is not None
+    shown: dict[str, Any] = {
+        "VolumeId": volume.meta.name,
+        "ModificationState": _state(volume),
+        "TargetSize": spec.size_gib,
+        "TargetVolumeType": spec.type,
+        "TargetMultiAttachEnabled": False,
+        "OriginalSize": record.size_gib,
+        "OriginalVolumeType": record.type,
+        "OriginalMultiAttachEnabled": False,
+        "Progress": 100 if record.ended else 0,
+        "StartTime": record.started,
+    }
+    optional = {
+        "TargetIops": spec.iops,
+        "TargetThroughput": spec.throughput,
+        "OriginalIops": record.iops,
+        "OriginalThroughput": record.throughput,
+        "EndTime": record.ended,
+    }
+    return shown | {name: value for name, value in optional.items() if value}
+
+
+def _state(volume: Volume) -> str:
+    return "completed" if volume.spec.change and volume.spec.change.ended else "modifying"
+
+
+_FILTERS: FilterTable = {
+    "modification-state": _state,
+    "original-iops": lambda one: str(one.spec.change.iops),
+    "original-size": lambda one: str(one.spec.change.size_gib),
+    "original-volume-type": lambda one: one.spec.change.type,
+    "originalMultiAttachEnabled": lambda _: "false",
+    "start-time": lambda one: iso_time(one.spec.change.started),
+    "target-iops": lambda one: str(one.spec.iops),
+    "target-size": lambda one: str(one.spec.size_gib),
+    "target-volume-type": lambda one: one.spec.type,
+    "targetMultiAttachEnabled": lambda _: "false",
+    "volume-id": lambda one: one.meta.name,
+}

@@ -1,0 +1,1 @@
+"""Looks at health, from a node's network namespace."""

@@ -1,0 +1,1 @@
+"""Flows as the kernel tracks them."""

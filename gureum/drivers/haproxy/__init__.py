@@ -1,0 +1,1 @@
+"""Proxies, filled by HAProxy: configuration, process, changes while it runs, logs, counters."""

@@ -1,0 +1,95 @@
+"""Cookies that keep a client at its target (AWSALB, AWSALBAPP) or its target group (AWSALBTG). Pure.
+
+    AWSALB     base64 of  UNTIL/GROUP/TARGET/SEAL        UNTIL: Unix seconds
+    AWSALBTG   base64 of  UNTIL/GROUP/SEAL               SEAL: HMAC-SHA256 of what stands before it
+
+The key is the load balancer's own, the same at all of its nodes and after each of their starts. What bears no right seal binds nobody, so that no
+client picks a target or a time that it was not given.
+"""
+
+from __future__ import annotations
+
+import base64
+
+from gureum.drivers.haproxy.text import header_name
+
+_WEEK = "%[date(604800),http_date]"
+"""AWS: the cookie itself is kept for seven days; what it binds to ends with the duration, which is inside."""
+_KEY = "proc.cookie_key"
+
+
+def key_line(key: bytes) -> str:
+    """Of the global section."""
+    return f"set-var {_KEY} str({base64.b64encode(key).decode()})"
+
+
+def group_cookies_in() -> list[str]:
+    """A frontend's lines: which group a client is bound to, in txn.tg_group."""
+    return [
+        *_opened("tg", "AWSALBTG"),
+        'http-request set-var-fmt(txn.tg_text) "%[var(txn.tg_until)]/%[var(txn.tg_cookie),field(2,/)]" if { var(txn.tg_cookie) -m found }',
+        *_seal("http-request", "tg"),
+        "http-request set-var(txn.tg_said) var(txn.tg_cookie),field(3,/)",
+        f"http-request set-var(txn.tg_group) var(txn.tg_cookie),field(2,/) if {_bound('tg')}",
+    ]
+
+
+def group_cookies_out() -> list[str]:
+    """A frontend's lines: of answers by a rule that binds, which has said for how long in txn.tg_for."""
+    sticky = "{ var(txn.tg_for) -m found }"
+    return [
+        f'http-response set-var-fmt(txn.tg_text) "%[date,add(txn.tg_for)]/%[be_name]" if {sticky}',
+        *_seal("http-response", "tg"),
+        *_both("AWSALBTG", _value("tg"), f" if {sticky}"),
+    ]
+
+
+def target_cookies(kind: str, duration_s: int, cookie: str, group: str) -> list[str]:
+    """A backend's lines: the cookie names the target and ends with the duration; the client gets it anew with each answer."""
+    ours = kind == "lb_cookie"
+    name = "AWSALB" if ours else "AWSALBAPP-0"
+    with_own = "" if ours else f" {{ req.cook({header_name(cookie)}) -m found }}"
+    lines = [
+        *_opened("lb", name, cors=ours),
+        f'http-request set-var-fmt(txn.lb_text) "%[var(txn.lb_until)]/{group}/%[var(txn.lb_cookie),field(3,/)]" if {{ var(txn.lb_cookie) -m found }}',
+        *_seal("http-request", "lb"),
+        "http-request set-var(txn.lb_said) var(txn.lb_cookie),field(4,/)",
+        f"use-server %[var(txn.lb_cookie),field(3,/)] if {_bound('lb')}{with_own}",
+        f'http-response set-var-fmt(txn.lb_text) "%[date({duration_s})]/{group}/%[srv_name]"',
+        *_seal("http-response", "lb"),
+    ]
+    if ours:
+        return lines + _both(name, _value("lb"), "")
+    answered = f" if {{ res.cook({header_name(cookie)}) -m found }}"
+    return [*lines, f'http-response add-header Set-Cookie "{name}={_value("lb")}; Expires={_WEEK}; Path=/"{answered}']
+
+
+def _opened(of: str, name: str, *, cors: bool = True) -> list[str]:
+    lines = [f"http-request set-var(txn.{of}_cookie) req.cook({name}),b64dec if {{ req.cook({name}) -m found }}"]
+    if cors:
+        missing = f"!{{ var(txn.{of}_cookie) -m found }} {{ req.cook({name}CORS) -m found }}"
+        lines.append(f"http-request set-var(txn.{of}_cookie) req.cook({name}CORS),b64dec if {missing}")
+    return [
+        *lines,
+        f"http-request set-var(txn.{of}_until) var(txn.{of}_cookie),field(1,/),add(0) if {{ var(txn.{of}_cookie) -m found }}",
+    ]
+
+
+def _seal(when: str, of: str) -> list[str]:
+    found = f"{{ var(txn.{of}_text) -m found }}"
+    return [f"{when} set-var(txn.{of}_seal) var(txn.{of}_text),hmac(sha256,{_KEY}),hex if {found}"]
+
+
+def _bound(of: str) -> str:
+    return f"{{ var(txn.{of}_seal),secure_memcmp(txn.{of}_said) }} {{ date,sub(txn.{of}_until) lt 0 }}"
+
+
+def _value(of: str) -> str:
+    return f"%[var(txn.{of}_text),concat(/,txn.{of}_seal),base64]"
+
+
+def _both(name: str, value: str, condition: str) -> list[str]:
+    return [
+        f'http-response add-header Set-Cookie "{name}={value}; Expires={_WEEK}; Path=/"{condition}',
+        f'http-response add-header Set-Cookie "{name}CORS={value}; Expires={_WEEK}; Path=/; SameSite=None; Secure"{condition}',
+    ]

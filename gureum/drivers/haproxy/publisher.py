@@ -1,0 +1,223 @@
+"""Published ports by HAProxy in TCP mode, one small process per container. Fills `ports/publishing.py`.
+
+    host 127.0.0.1:8001 ── socket, bound by us ── haproxy ── socket made in the network's namespace ── 172.17.0.2:80
+
+The sockets are bound before the container starts, so whoever asked hears at once when an address is taken, and connections that come early
+wait in the kernel's queue. The process inherits them, and outlives us. Of root's powers it keeps the one to make sockets in a namespace
+(CAP_SYS_ADMIN: HAProxy 2.6 enters it for each). UDP goes through a process of its own, which is in the namespace and has no power (udp_relay.py).
+
+    <run>/published/NAME/   state.json, haproxy.cfg
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+
+from gureum.base.processes import start_ticks
+from gureum.drivers.networks import udp_relay
+from gureum.drivers.networks.network_names import HomeNames, checked_name
+from gureum.drivers.workers.turns import Turns
+from gureum.ports import PortError
+from gureum.ports.publishing import Publication, Published
+
+_BACKLOG = 1024
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_AS_LITTLE = ("setpriv", "--inh-caps=-all", "--bounding-set=-all,+sys_admin", "--no-new-privs")
+
+
+class State(msgspec.Struct, frozen=True):
+    """What is kept for the next agent: the processes of what is published, by pid and start time; 0 where there is none of that kind."""
+
+    wish: Publication
+    pid: int
+    ticks: int
+    relay_pid: int = 0
+    relay_ticks: int = 0
+
+    @property
+    def processes(self) -> tuple[tuple[int, int], ...]:
+        both = ((self.pid, self.ticks), (self.relay_pid, self.relay_ticks))
+        return tuple(one for one in both if one[0])
+
+
+class HaproxyPublisher:
+    """`run_dir`: of this home alone."""
+
+    def __init__(self, home_id: str, run_dir: Path) -> None:
+        self._names = HomeNames(home_id, run_dir)
+        self._folder = run_dir / "published"
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._turns = Turns()
+        self._children: dict[str, list[subprocess.Popen[bytes]]] = {}
+
+    async def publish(self, wish: Publication) -> None:
+        name = checked_name(wish.name)
+        async with self._turns.of(name):
+            state = self._state(name)
+            if state is not None and state.wish == wish and _is_whole(state):
+                return
+            await self._end(name)
+            sockets = _bind_all(wish)
+            try:
+                self._write(await asyncio.to_thread(self._start, wish, sockets))
+            finally:
+                for sock, _ in sockets:
+                    sock.close()
+
+    async def withdraw(self, name: str) -> None:
+        async with self._turns.of(checked_name(name)):
+            if (self._folder / name).exists():
+                await self._end(name)
+
+    async def observe(self) -> frozenset[str]:
+        return frozenset(path.name for path in self._folder.iterdir())
+
+    async def close(self) -> None:
+        """What runs goes on."""
+
+    async def _end(self, name: str) -> None:
+        state = self._state(name)
+        if state is not None:
+            await asyncio.to_thread(_kill, state)
+        for child in self._children.pop(name, ()):
+            await asyncio.to_thread(child.wait)
+        shutil.rmtree(self._folder / name, ignore_errors=True)
+
+    def _start(self, wish: Publication, sockets: list[tuple[socket.socket, Published]]) -> State:
+        tcp, udp = ([pair for pair in sockets if pair[1].protocol == kind] for kind in ("tcp", "udp"))
+        folder, namespace = self._folder / wish.name, self._names.network(wish.network)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        state = State(wish, 0, 0)
+        if tcp:
+            config = folder / "haproxy.cfg"
+            config.write_text(render(wish, [(sock.fileno(), port) for sock, port in tcp], namespace.name))
+            pid, ticks = self._run(wish.name, [*_AS_LITTLE, "haproxy", "-db", "-f", str(config)], tcp)
+            state = msgspec.structs.replace(state, pid=pid, ticks=ticks)
+            self._write(state)
+        if udp:
+            ports = [f"{sock.fileno()}:{port.port}" for sock, port in udp]
+            command = ["nsenter", f"--net={namespace}", sys.executable, "-IS", udp_relay.__file__, wish.address, *ports]
+            pid, ticks = self._run(wish.name, command, udp)
+            state = msgspec.structs.replace(state, relay_pid=pid, relay_ticks=ticks)
+        return state
+
+    def _run(self, name: str, command: list[str], sockets: list[tuple[socket.socket, Published]]) -> tuple[int, int]:
+        """Its pid and start time. It inherits the sockets."""
+        try:
+            process = subprocess.Popen(
+                command,
+                pass_fds=[sock.fileno() for sock, _ in sockets],
+                env={"PATH": _PATH},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        except FileNotFoundError as error:
+            raise PortError(f"{Path(command[0]).name} is missing", retry=False) from error
+        self._children.setdefault(name, []).append(process)
+        return process.pid, start_ticks(process.pid) or 0
+
+    def _state(self, name: str) -> State | None:
+        try:
+            return msgspec.json.decode((self._folder / name / "state.json").read_bytes(), type=State)
+        except (FileNotFoundError, msgspec.DecodeError):
+            return None
+
+    def _write(self, state: State) -> None:
+        folder = self._folder / state.wish.name
+        draft = folder / "state.new"
+        draft.write_bytes(msgspec.json.encode(state))
+        draft.rename(folder / "state.json")
+
+
+def render(wish: Publication, listeners: list[tuple[int, Published]], namespace: str) -> str:
+    """The configuration. Everything in it is a number or was checked: no user's word stands here."""
+    lines = [
+        "global",
+        "    maxconn 4096",
+        "    nbthread 1",
+        "defaults",
+        "    mode tcp",
+        "    timeout connect 10s",
+        "    timeout client 24d",
+        "    timeout server 24d",
+        "    timeout client-fin 60s",
+        "    timeout tunnel 24d",
+        "    retries 0",
+    ]
+    for index, (fd, port) in enumerate(listeners):
+        lines += [
+            f"listen p{index}",
+            f"    bind fd@{fd}",
+            f"    server c {wish.address}:{port.port} namespace {namespace}",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _bind_all(wish: Publication) -> list[tuple[socket.socket, Published]]:
+    bound: list[tuple[socket.socket, Published]] = []
+    try:
+        for port in wish.ports:
+            bound.append((_bound(port), port))  # noqa: PERF401  # those that are bound must be closed when another cannot be
+    except BaseException:
+        for sock, _ in bound:
+            sock.close()
+        raise
+    return bound
+
+
+def _bound(port: Published) -> socket.socket:
+    family = socket.AF_INET6 if ":" in port.host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM if port.protocol == "tcp" else socket.SOCK_DGRAM)
+    try:
+        sock.setblocking(False)
+        if port.protocol == "tcp":
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind((port.host, port.host_port))
+        if port.protocol == "tcp":
+            sock.listen(_BACKLOG)
+    except OSError as error:
+        sock.close()
+        why = "address already in use" if error.errno == errno.EADDRINUSE else os.strerror(error.errno or 0).lower()
+        where = f"{port.host}:{port.host_port}/{port.protocol}"
+        raise PortError(f"failed to bind host port for {where}: {why}", retry=False) from error
+    return sock
+
+
+def _is_whole(state: State) -> bool:
+    """Whether everything that it takes still runs."""
+    kinds = {port.protocol for port in state.wish.ports}
+    return len(state.processes) == len(kinds) and all(start_ticks(pid) == ticks for pid, ticks in state.processes)
+
+
+def _kill(state: State) -> None:
+    for pid, ticks in state.processes:
+        with contextlib.suppress(ProcessLookupError):
+            descriptor = os.pidfd_open(pid)
+            try:
+                if start_ticks(pid) == ticks:
+                    signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+            finally:
+                os.close(descriptor)
+
+
+def remove_all(run_dir: Path) -> None:
+    """Every proxy of the home."""
+    for folder in (run_dir / "published").glob("*/"):
+        with contextlib.suppress(FileNotFoundError, msgspec.DecodeError):
+            _kill(msgspec.json.decode((folder / "state.json").read_bytes(), type=State))
+    shutil.rmtree(run_dir / "published", ignore_errors=True)

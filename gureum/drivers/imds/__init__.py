@@ -1,0 +1,1 @@
+"""Instance metadata over HTTP (IMDS v1 and v2)."""

@@ -1,0 +1,168 @@
+"""The edge: the namespace that holds a home's public pool, one link per network, and the host's one link into it.
+
+    host ── gma1b2 ═ host ── edge ── n… ═ up ── network A
+                              └──── n… ═ up ── network B
+
+The edge only routes: each public address in use is a /32 route to its network's link, the rest of the pool is a
+blackhole. A network can send from its own public addresses only (strict reverse path on its link). From the networks
+to the host nothing passes but answers: the host is not part of the cloud. On the host itself there is one link, one
+route and one blackhole (should the link be gone, nothing for the pool leaves by the real interface), and no rule.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+
+from gureum.drivers.networks import namespaces, netlink
+from gureum.drivers.networks.netlink import BLACKHOLE, Netlink, Route
+from gureum.drivers.networks.network_names import HOST_LINK_IN_EDGE, NFT_TABLE, HomeNames, network_link, stable_number
+from gureum.drivers.networks.routers import EDGE_MAC, MTU_BYTES
+from gureum.drivers.networks.routes import NETWORK_ADDRESS
+from gureum.drivers.nft.libnftables import Nftables
+from gureum.ports.networks import EdgeSpec
+
+_HOST_MAC = "02:67:6d:00:00:04"
+
+_SYSCTLS = {
+    "ipv4/conf/all/rp_filter": "0",
+    "ipv4/conf/default/rp_filter": "1",
+    "ipv4/conf/all/send_redirects": "0",
+    "ipv4/conf/default/send_redirects": "0",
+    "ipv4/conf/all/accept_redirects": "0",
+    "ipv4/conf/default/accept_redirects": "0",
+    "?ipv6/conf/all/disable_ipv6": "1",
+    "?ipv6/conf/default/disable_ipv6": "1",
+    "ipv4/ip_forward": "1",
+}
+
+
+class Edge:
+    """The edge of one home. Its methods run in the worker, one at a time."""
+
+    def __init__(self, names: HomeNames) -> None:
+        self._names = names
+        self._public: dict[str, Route] | None = None
+
+    @property
+    def exists(self) -> bool:
+        return namespaces.is_pinned(self._names.edge)
+
+    def ensure(self, spec: EdgeSpec) -> None:
+        if not self.exists:
+            self._make()
+        pool = ipaddress.IPv4Network(spec.pool)
+        host, edge = str(pool[1]), str(pool[2])
+        with Netlink() as kernel:
+            kernel.send([netlink.add_route(Route(spec.pool, kind=BLACKHOLE, metric=self._names.host_metric))])
+            link = kernel.link(self._names.host_link)
+            if link is None:
+                link = self._make_host_link(kernel)
+            kernel.send(
+                [
+                    netlink.add_address(link.index, host, 32),
+                    netlink.add_neighbour(link.index, edge, EDGE_MAC),
+                    netlink.set_up(link.index),
+                    netlink.add_route(Route(spec.pool, link=link.index, gateway=edge, source=host, onlink=True)),
+                ]
+            )
+            self._bring_inside(link.peer_index, spec.pool, host, edge)
+            kernel.wait_ready(link.name)
+
+    def remove(self) -> None:
+        """Takes the host's link, its routes and the namespace away; of what is gone it is success."""
+        self._public = None
+        with Netlink() as kernel:
+            link = kernel.link(self._names.host_link)
+            if link is not None:
+                kernel.send([netlink.delete_link(link.index)])
+            marked = [route for route in kernel.routes() if route.metric == self._names.host_metric]
+            kernel.send(netlink.delete_route(route) for route in marked)
+        namespaces.unpin(self._names.edge)
+
+    def publish(self, interface: str, network: str, wanted: frozenset[str]) -> None:
+        """The public addresses of one interface lead to its network's link, others that it had no longer. A network
+        without a link gets none."""
+        mark = stable_number("interface " + interface)
+        if not self.exists:
+            return
+        if self._public is not None and not wanted and not any(r.metric == mark for r in self._public.values()):
+            return
+        with namespaces.entered(self._names.edge), Netlink() as kernel:
+            known, self._public = self._public, None  # a failure below makes it unknown
+            if known is None:
+                known = _public_routes(kernel)
+            link = kernel.link(network_link(network)) if wanted else None
+            new = {address: _public_route(address, link.index, mark) for address in wanted} if link else {}
+            gone = [route for address, route in known.items() if route.metric == mark and address not in new]
+            # An address that moves from another interface: the old route must go, it may have the lower metric.
+            moved = [known[a] for a, route in new.items() if a in known and known[a] != route]
+            kernel.send(netlink.delete_route(route) for route in gone + moved)
+            kernel.send(netlink.add_route(route) for a, route in new.items() if known.get(a) != route)
+            kept = {address: route for address, route in known.items() if route not in gone}
+            self._public = kept | new
+
+    def forget(self) -> None:
+        """What is known of the routes may be wrong (a network's link went, and its routes with it)."""
+        self._public = None
+
+    def _make(self) -> None:
+        self._public = None
+        with namespaces.new_network():
+            namespaces.write_sysctls(_SYSCTLS)
+            Nftables().run(rules())
+            with Netlink() as kernel:
+                kernel.send([netlink.set_up(netlink.LOOPBACK)])
+            namespaces.pin("/proc/thread-self/ns/net", self._names.edge)
+
+    def _make_host_link(self, kernel: Netlink) -> netlink.Link:
+        name = self._names.host_link
+        with self._names.edge.open() as edge:
+            kernel.send([netlink.add_veth(name, _HOST_MAC, HOST_LINK_IN_EDGE, EDGE_MAC, edge.fileno(), MTU_BYTES)])
+        namespaces.write_sysctls({f"?ipv6/conf/{name}/disable_ipv6": "1"})
+        link = kernel.link(name)
+        assert link is not None, "made just now"
+        return link
+
+    def _bring_inside(self, index: int, pool: str, host: str, edge: str) -> None:
+        with namespaces.entered(self._names.edge), Netlink() as kernel:
+            kernel.send(
+                [
+                    netlink.add_address(index, edge, 32),
+                    netlink.add_neighbour(index, host, _HOST_MAC),
+                    netlink.set_up(index),
+                    netlink.add_route(Route(pool, kind=BLACKHOLE)),
+                    netlink.add_route(Route(f"{host}/32", link=index)),
+                    netlink.add_route(Route("0.0.0.0/0", link=index, gateway=host, onlink=True)),
+                ]
+            )
+
+
+def _public_route(address: str, link: int, mark: int) -> Route:
+    return Route(f"{address}/32", link=link, gateway=NETWORK_ADDRESS, metric=mark, onlink=True)
+
+
+def _public_routes(kernel: Netlink) -> dict[str, Route]:
+    found = (route for route in kernel.routes() if route.gateway == NETWORK_ADDRESS)
+    return {route.destination.removesuffix("/32"): route for route in found}
+
+
+def rules() -> list[dict[str, Any]]:
+    """The edge's nftables commands: what comes from the host or goes from network to network passes, towards the host
+    only answers."""
+    table = {"family": "inet", "name": NFT_TABLE}
+    known = {"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": ["established", "related"]}}
+    ping = {"match": {"op": "==", "left": {"payload": {"protocol": "icmp", "field": "type"}}, "right": "echo-request"}}
+    to_host = {"match": {"op": "==", "left": {"meta": {"key": "oifname"}}, "right": HOST_LINK_IN_EDGE}}
+    from_host = {"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": HOST_LINK_IN_EDGE}}
+    wanted: dict[str, list[list[dict[str, Any]]]] = {
+        "forward": [[known, {"accept": None}], [to_host, {"counter": None}, {"drop": None}], [{"accept": None}]],
+        "input": [[known, {"accept": None}], [from_host, ping, {"accept": None}]],
+    }
+    commands: list[dict[str, Any]] = [{"add": {"table": table}}]
+    for hook, lines in wanted.items():
+        chain = {"family": "inet", "table": NFT_TABLE, "name": hook, "type": "filter", "hook": hook, "prio": 0}
+        commands.append({"add": {"chain": chain | {"policy": "drop"}}})
+        rule = {"family": "inet", "table": NFT_TABLE, "chain": hook}
+        commands += [{"add": {"rule": rule | {"expr": line}}} for line in lines]
+    return commands

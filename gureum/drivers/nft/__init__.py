@@ -1,0 +1,1 @@
+"""Firewalls, filled by nftables: one table per network, changed by differences."""

@@ -1,0 +1,35 @@
+"""Appliances in the nftables table of one network, as pure values: what keeps a flow that passes one from being taken for two of the same.
+
+    client ══ uplink ── translation ──► appliance ──► machine        the legs of a packet; answers take them back
+              └────────── outer leg ──────────┘└─ inner ─┘
+
+Both legs carry the same addresses and ports, as an appliance that inspects leaves them alone, but the outer one is translated and
+the inner one is not. To connection tracking they would be one flow, or two that clash. So the inner leg is tracked in a zone of its own
+(Documentation/networking/nf_conntrack, "zones"): it is known before routing by the link that a packet comes from and, for answers, by where
+it will be routed to. Without appliances nothing of this is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gureum.drivers.networks.network_names import INNER_ZONE, UPLINK, interface_link
+from gureum.drivers.nft.expressions import Json, Line, match, meta, payload, prefix
+from gureum.ports.firewalls import Appliance, RuleSet
+
+_INNER: Json = {"mangle": {"key": {"ct": {"key": "zone"}}, "value": INNER_ZONE}}
+_ROUTED_TO: Json = {"fib": {"result": "oifname", "flags": ["daddr"]}}
+
+
+def lines(rules: RuleSet) -> tuple[Line, ...]:
+    """What stands where packets come in, before they are tracked."""
+    own: Json = {"set": [prefix(cidr) for cidr in rules.cidrs]}
+    return tuple(line for one in rules.appliances for line in _legs(one, own))
+
+
+def _legs(one: Appliance, own: Json) -> Iterator[Line]:
+    link, guarded = interface_link(one.interface), prefix(one.cidr)
+    source, destination = payload("ip", "saddr"), payload("ip", "daddr")
+    yield match(meta("iifname"), link), match(destination, guarded), match(source, own, "!="), _INNER
+    elsewhere = match(meta("iifname"), {"set": [link, UPLINK]}, "!=")
+    yield elsewhere, match(source, guarded), match(destination, own, "!="), match(_ROUTED_TO, link), _INNER

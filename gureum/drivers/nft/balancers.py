@@ -1,0 +1,416 @@
+"""Layer-4 balancing in the nftables table of one network, as pure values: what `nft_table` puts into its table where there are balancers.
+
+Only the first packet of a flow comes here; the kernel's connection tracking keeps what was decided, whatever changes later.
+
+    filter prerouting  `balance`: a packet for a balancer's address and port gets the number of that listener as its mark. The
+    (-150)             sender's egress rules judge it (with the balancer's address, for nothing is translated yet), then the
+                       balancer's ingress rules
+    filter prerouting  `balanced`: what was let through is marked as judged, and the flow is marked too: with the listener's
+    (-140)             number, and with `UPLINK_MARK` when it came from there, so that replies find back (routes.py)
+    nat prerouting     `pick-…`: one of the targets by hash; `dnat-…`: address and port in one translation
+    forward            without targets `refuse`; else the balancer's egress rules, then the target's ingress rules, which see
+                       the client's address. A rule of the target that names a group of the balancer lets in what is marked
+                       as judged for that balancer, and nothing else
+    nat postrouting    where the client's address is not preserved: `hide-…`, the balancer's instead;
+    filter postrouting then `shown`: the target's ingress rules, which see the balancer's address
+
+A node whose proxy speaks from its clients' addresses sends on its own: such packets get the node's mark, as judged ones, and so does their
+flow. By it their replies are led to the node, and nowhere else (routes.py). Its groups judge them outwards, the target's see the client.
+
+Named counters, one per node, protocol and what is counted, stand in maps by mark: of known flows by the flow's, of new packets by the packet's.
+
+Marks of packets are the dispatch. A packet comes from a link without one (the kernel clears it between namespaces), so nobody
+but these rules sets it, and they do for each packet of a flow that has no answer yet. Marks of flows only lead replies, and tell
+flows of balancers from others. A TCP packet that belongs to no flow (as after `end_flows`) is answered with a reset.
+
+ACLs are judged where every packet passes them, after the translation, but as AWS does on both ways: client to balancer and balancer to
+target (nft_acls). A target that is its own client with its address preserved gets packets with its own source and drops them, as on
+AWS. How long a silent flow is remembered is told in nft_idle; what comes after belongs to no flow.
+"""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+import itertools
+import math
+import zlib
+from collections.abc import Callable, Collection, Iterable, Iterator
+
+import msgspec
+
+from gureum.drivers.networks.network_names import (
+    JUDGED_MARK,
+    NODE_MARK,
+    UPLINK,
+    UPLINK_MARK,
+    balanced_mark,
+    interface_link,
+    node_mark,
+)
+from gureum.drivers.nft.expressions import (
+    ACCEPT,
+    DENY,
+    Chain,
+    Elements,
+    Json,
+    Line,
+    by_verdict,
+    goto,
+    hook,
+    match,
+    meta,
+    payload,
+)
+from gureum.drivers.nft.idle import Limit
+from gureum.ports.firewalls import BalancedPort, BalancedTarget, Balancer, Entrance, Port, RuleSet
+
+_FROM_UPLINK, _FROM_INSIDE = match(meta("iifname"), UPLINK), match(meta("iifname"), UPLINK, "!=")
+FLOW_MARK: Json = {"ct": {"key": "mark"}}
+_BY_LINK = by_verdict("oifname", "ingress")
+_IS_TCP = match(meta("l4proto"), 6)
+_RESET: Line = (_IS_TCP, {"reject": {"type": "tcp reset"}})
+
+# What is put in front of other chains' lines.
+INGRESS: Line = (by_verdict("mark", "balanced-in"),)
+ONWARD: Line = (by_verdict("mark", "balanced-out"),)
+PICK: Line = (by_verdict("mark", "balanced-pick"),)
+HIDE: Line = (by_verdict("mark", "balanced-hide"),)
+COUNT_NEW: Line = ({"counter": {"map": {"key": meta("mark"), "data": "@count-new"}}},)
+BLOCKED: dict[str, Line] = {
+    way: ({"counter": {"map": {"key": meta("mark"), "data": f"@count-blocked-{way}"}}},) for way in ("in", "out")
+}
+# The router's own resets of what belongs to no flow: connection tracking knows them as little.
+_IS_RESET = match({"&": [payload("tcp", "flags"), "rst"]}, "rst")
+OWN_RESETS: Line = (_IS_RESET, ACCEPT)
+STRAY: Json = {"goto": {"target": "balance-stray"}}
+
+
+class Listener(msgspec.Struct, frozen=True):
+    """One port of a balancer. `number`: its mark, one of its own in this network."""
+
+    balancer: Balancer
+    port: BalancedPort
+    node: Port
+    number: int
+    public: bool
+
+    @property
+    def name(self) -> str:
+        return f"{self.balancer.interface}-{self.port.protocol}-{self.port.port}"
+
+    @property
+    def entrance(self) -> Entrance:
+        return self.balancer.interface, self.port.protocol, self.port.port
+
+    @property
+    def judged(self) -> int:
+        return self.number | JUDGED_MARK
+
+
+def listeners(rules: RuleSet) -> list[Listener]:
+    """All ports of the balancers whose interface the firewall knows."""
+    nodes = {port.interface: port for port in rules.ports}
+    subnets = [ipaddress.IPv4Network(cidr) for cidr in rules.internet if cidr not in rules.egress_only]
+    found, taken = [], set[int]()
+    for balancer in sorted(rules.balancers, key=lambda one: one.interface):
+        if balancer.interface not in nodes:
+            continue
+        leads = any(ipaddress.IPv4Address(balancer.address) in subnet for subnet in subnets)
+        for port in sorted(balancer.ports, key=lambda one: (one.protocol, one.port)):
+            name = f"{balancer.interface} {port.protocol} {port.port}"
+            number = next(mark for mark in _numbers(name) if mark not in taken)
+            taken.add(number)
+            found.append(Listener(balancer, port, nodes[balancer.interface], number, leads and bool(balancer.public)))
+    return found
+
+
+def _numbers(name: str) -> Iterator[int]:
+    """The mark of a listener, and the next ones should another have it."""
+    first = zlib.crc32(name.encode())
+    return (balanced_mark(first + step) for step in range(1 << 20))
+
+
+def limits(found: list[Listener]) -> frozenset[Limit]:
+    """How long silent flows are remembered."""
+    return frozenset((one.judged, one.port.protocol, one.port.idle_s) for one in found if one.port.idle_s)
+
+
+# What is counted per node and protocol, and which of a listener's marks the packet or the flow then has.
+_COUNTED: dict[str, Callable[[Listener], tuple[int, ...]]] = {
+    "packets": lambda one: (one.number, one.number | UPLINK_MARK),
+    "client-reset": lambda one: (one.number, one.number | UPLINK_MARK),
+    "target-reset": lambda one: (one.number, one.number | UPLINK_MARK),
+    # A refusal has the mark of what it answers.
+    "new": lambda one: (one.judged,) if shares(one.port) and not one.port.fail_open else (),
+    "new-open": lambda one: (one.judged,) if shares(one.port) and one.port.fail_open else (),
+    "blocked-in": lambda one: (one.number,),
+    "blocked-out": lambda one: (one.judged,),
+    "elb-reset": lambda one: (one.judged,),
+}
+
+
+def counter_name(count: str, protocol: str, interface: str) -> str:
+    return f"{count}-{protocol}-{interface}"
+
+
+def counter_names(found: list[Listener]) -> set[str]:
+    nodes = {(one.port.protocol, one.balancer.interface) for one in found}
+    names = {counter_name(count, *node) for count in _COUNTED for node in nodes}
+    return names | {counter_name("elb-reset", "tcp", interface) for _, interface in nodes}
+
+
+def are_in(rules: RuleSet) -> bool:
+    """Whether the network has balancers, or nodes that speak from their clients' addresses."""
+    return bool(rules.balancers) or any(port.speaks_for_clients for port in rules.ports)
+
+
+def vouching(found: list[Listener], ports: Iterable[Port]) -> dict[str, list[int]]:
+    """Group -> marks of judged packets that come by a balancer of that group with their client's address."""
+    marks: dict[str, list[int]] = {}
+    for port in ports:
+        if port.speaks_for_clients and not port.open:
+            for group in port.groups:
+                marks.setdefault(group, []).append(node_mark(port.interface) | JUDGED_MARK)
+    for one in found:
+        if one.port.preserve_client and not one.node.open:
+            for group in one.node.groups:
+                marks.setdefault(group, []).append(one.judged)
+    return marks
+
+
+def vouched(group: str) -> Json:
+    """Matches what a balancer of the group sends on."""
+    return match(meta("mark"), f"@balanced-by-{group}")
+
+
+def add_balancers(
+    found: list[Listener], ports: Collection[Port], chains: dict[str, Chain], sets: dict[str, Elements]
+) -> None:
+    """Chains and sets of all listeners and nodes; the lines above that lead to them are in their places already."""
+    nodes = [port for port in ports if port.speaks_for_clients]
+    hiding = any(not one.port.preserve_client for one in found)
+    chains.update(_frame(speaking=bool(nodes), hiding=hiding))
+    if nodes:
+        sets["balanced-nodes"] = Elements("ifname", "verdict", {})
+    for port in nodes:
+        foreign = match(payload("ip", "saddr"), {"set": list(port.addresses)}, "!=")
+        chains[f"speak-{port.interface}"] = Chain(((foreign, _set_mark(node_mark(port.interface))),))
+        sets["balanced-nodes"].entries[interface_link(port.interface)] = _to(f"speak-{port.interface}")
+    maps = {name: Elements("mark", "verdict", {}) for name in ("in", "pick", "out", "hide")}
+    sets.update({f"balanced-{name}": entries for name, entries in maps.items()})
+    addresses = {name: Elements("ipv4_addr", "verdict", {}) for name in ("private", "public")}
+    sets.update({f"balanced-{name}": entries for name, entries in addresses.items()})
+    sets["balanced-hidden"] = Elements("mark", "", {})
+    _add_counts(found, sets)
+    for group, marks in vouching(found, ports).items():
+        sets[f"balanced-by-{group}"] = Elements("mark", "", dict.fromkeys(marks))
+    by_node: dict[str, list[Listener]] = {}
+    for one in found:
+        by_node.setdefault(one.balancer.interface, []).append(one)
+        _add_listener(one, chains)
+        node, hidden = one.balancer.interface, not one.port.preserve_client
+        maps["in"].entries[one.number] = _to(f"in-{node}")
+        maps["pick"].entries[one.judged] = _to(f"pick-{one.name}")
+        maps["out"].entries[one.judged] = _to(f"out-{node}" if shares(one.port) else "refuse")
+        if hidden:
+            maps["in"].entries[one.judged] = ACCEPT  # judged by `shown`, when its address is the balancer's
+            sets["balanced-hidden"].entries[one.judged] = None
+            maps["hide"].entries[one.judged] = _to(f"hide-{node}")
+            chains[f"hide-{node}"] = Chain((({"snat": {"family": "ip", "addr": one.balancer.address}},),))
+    for node, its in by_node.items():
+        chains[f"balance-{node}"] = Chain(tuple(_node_lines(its)))
+        addresses["private"].entries[its[0].balancer.address] = _to(f"balance-{node}")
+        if its[0].public:
+            addresses["public"].entries[its[0].balancer.public] = _to(f"balance-{node}")
+
+
+def _add_counts(found: list[Listener], sets: dict[str, Elements]) -> None:
+    for count, marks in _COUNTED.items():
+        entries = {
+            mark: counter_name(count, one.port.protocol, one.balancer.interface) for one in found for mark in marks(one)
+        }
+        # A new flow is counted by one look-up, whether its listener fails open or not.
+        sets.setdefault(f"count-{count.removesuffix('-open')}", Elements("mark", "counter", {})).entries.update(entries)
+    strays: dict[str, str] = {}
+    for one in found:
+        name = counter_name("elb-reset", "tcp", one.balancer.interface)
+        strays[one.balancer.address] = name
+        if one.public:
+            strays[one.balancer.public] = name
+    sets["count-stray"] = Elements("ipv4_addr", "counter", strays)
+
+
+def _count(key: Json, count: str) -> Json:
+    return {"counter": {"map": {"key": key, "data": f"@count-{count}"}}}
+
+
+def _frame(*, speaking: bool, hiding: bool) -> dict[str, Chain]:
+    """The chains that are there with the first balancer. `speaking`: some node speaks from its clients' addresses. `hiding`: some listener
+    hides its clients' addresses; where none does, no packet passes the chain that is for them."""
+    destination = payload("ip", "daddr")
+    known = _to("balance-known")
+    state = [["established", known], ["related", known], ["invalid", _to("balance-lost")]]
+    came_by_uplink = match({"&": [FLOW_MARK, UPLINK_MARK]}, UPLINK_MARK)
+    came_by_node = match({"&": [FLOW_MARK, NODE_MARK]}, NODE_MARK)
+    reply = match({"ct": {"key": "direction"}}, "reply")
+
+    def spoken(line: Line) -> tuple[Line, ...]:
+        return (line,) if speaking else ()
+
+    shown = {
+        "shown": Chain(
+            ((match(meta("mark"), "@balanced-hidden"), _BY_LINK), (match(meta("mark"), "@balanced-hidden"), DENY)),
+            hook("filter", "postrouting", 150, "accept"),
+        )
+    }
+    return (shown if hiding else {}) | {
+        "balance": Chain(
+            (
+                ({"vmap": {"key": {"ct": {"key": "state"}}, "data": {"set": state}}},),
+                (_FROM_UPLINK, {"vmap": {"key": destination, "data": "@balanced-public"}}),
+                (_FROM_INSIDE, {"vmap": {"key": destination, "data": "@balanced-private"}}),
+                *spoken((by_verdict("iifname", "balanced-nodes"),)),
+            ),
+            hook("filter", "prerouting", -150, "accept"),
+        ),
+        "balance-known": Chain(
+            (
+                (match(FLOW_MARK, 0), ACCEPT),
+                (_count(FLOW_MARK, "packets"),),
+                (_IS_RESET, {"jump": {"target": "balance-reset"}}),
+                (reply, came_by_uplink, _set_mark(UPLINK_MARK)),
+                *spoken((reply, came_by_node, _set_mark(FLOW_MARK))),
+            )
+        ),
+        "balance-reset": Chain(
+            (
+                (reply, _count(FLOW_MARK, "target-reset")),
+                (match({"ct": {"key": "direction"}}, "original"), _count(FLOW_MARK, "client-reset")),
+            )
+        ),
+        "balanced": Chain(
+            (
+                (match(meta("mark"), 0), ACCEPT),
+                (match(meta("mark"), UPLINK_MARK), ACCEPT),
+                *spoken((reply, ACCEPT)),
+                (_count(meta("mark"), "packets"),),
+                (_FROM_UPLINK, _set(FLOW_MARK, {"|": [meta("mark"), UPLINK_MARK]})),
+                (_FROM_INSIDE, _set(FLOW_MARK, meta("mark"))),
+                (_set_mark({"|": [meta("mark"), JUDGED_MARK]}),),
+            ),
+            hook("filter", "prerouting", -140, "accept"),
+        ),
+        # What belongs to no flow may have no way either: a public address is not translated, a target's subnet need not lead out. This
+        # leads it through `forward`, where it ends: only from there the kernel's refusals find their way by mark.
+        "balance-lost": Chain(((_set_mark(UPLINK_MARK), ACCEPT),)),
+        "balance-stray": Chain(((_IS_TCP, _count(payload("ip", "daddr"), "stray")), _RESET, (DENY,))),
+        "refuse": Chain(
+            (
+                (_IS_TCP, _count(meta("mark"), "elb-reset")),
+                (_FROM_UPLINK, _set_mark(UPLINK_MARK)),
+                _RESET,
+                ({"reject": {"type": "icmp", "expr": "port-unreachable"}},),
+            )
+        ),
+    }
+
+
+def _node_lines(its: list[Listener]) -> Iterator[Line]:
+    for protocol in ("tcp", "udp"):
+        ports = [[one.port.port, _to(f"judge-{one.name}")] for one in its if one.port.protocol == protocol]
+        if ports:
+            yield ({"vmap": {"key": payload(protocol, "dport"), "data": {"set": ports}}},)
+
+
+def _add_listener(one: Listener, chains: dict[str, Chain]) -> None:
+    chains[f"judge-{one.name}"] = Chain(
+        (
+            (_set_mark(one.number),),
+            (_FROM_UPLINK, _to(f"in-{one.balancer.interface}")),
+            (by_verdict("iifname", "egress"),),
+            (DENY,),
+        )
+    )
+    targets = shares(one.port)
+    chains[f"pick-{one.name}"] = Chain(_pick(one.port, targets) if targets else (_dnat(one.balancer.address),))
+    for target, _ in targets:
+        its_protocol = match(meta("l4proto"), 6 if one.port.protocol == "tcp" else 17)
+        line = (its_protocol, *_dnat(target.address, target.port))
+        chains[_dnat_chain(one.port.protocol, target)] = Chain((line,))
+
+
+def shares(port: BalancedPort) -> list[tuple[BalancedTarget, int]]:
+    """Targets in a settled order with their shares, the smallest whole numbers in the ratio of the weights. So who is asked twice,
+    with the same targets in another order, does not move."""
+    weights: dict[tuple[str, int], int] = {}
+    for target in port.targets:
+        if target.weight > 0:
+            weights[target.address, target.port] = weights.get((target.address, target.port), 0) + target.weight
+    least = math.gcd(*weights.values())
+    return [(BalancedTarget(*place), weight // least) for place, weight in sorted(weights.items())]
+
+
+def _pick(port: BalancedPort, targets: list[tuple[BalancedTarget, int]]) -> tuple[Line, ...]:
+    if len(targets) == 1:
+        return (goto(_dnat_chain(port.protocol, targets[0][0])),)
+    fields = [payload("ip", "saddr")]
+    if port.by == "flow":
+        fields += [payload("ip", "daddr"), payload(port.protocol, "sport"), payload(port.protocol, "dport")]
+        runs = [(target, share) for target, share in targets]
+    else:
+        runs = [(target, len(list(same))) for target, same in itertools.groupby(sticky_slots(tuple(targets)))]
+    entries, start = [], 0
+    for target, share in runs:
+        last = start + share - 1
+        values: Json | int = {"range": [start, last]} if share > 1 else start
+        entries.append([values, _to(_dnat_chain(port.protocol, target))])
+        start += share
+    # A seed of its own: without one the kernel draws one per rule, and every change of targets would move who is stuck to his.
+    hashed = {"jhash": {"mod": start, "seed": _SEED, "expr": {"concat": fields} if len(fields) > 1 else fields[0]}}
+    return (({"vmap": {"key": hashed, "data": {"set": entries}}},),)
+
+
+_SEED = 0x67757265
+_SLOTS = 512
+"""For the sources that stick to targets: shares are as even as that many allow."""
+
+
+@functools.lru_cache(maxsize=256)
+def sticky_slots(targets: tuple[tuple[BalancedTarget, int], ...]) -> tuple[BalancedTarget, ...]:
+    """Who gets the sources of each slot: of all targets the one with the highest score there (rendezvous hashing, by weight). So who leaves
+    moves his own sources only, and who comes takes his share and nothing else."""
+    seeds = [zlib.crc32(f"{target.address}:{target.port}".encode()) << 32 for target, _ in targets]
+
+    def score(place: int, slot: int) -> float:
+        return targets[place][1] / -math.log((_mixed(seeds[place] + slot) + 0.5) / 2**64)
+
+    chosen = (max(range(len(targets)), key=lambda place: score(place, slot)) for slot in range(_SLOTS))
+    return tuple(targets[place][0] for place in chosen)
+
+
+def _mixed(number: int) -> int:
+    """64 bits that depend on all of the number's (the finalizer of SplitMix64). Not hashlib: it would load OpenSSL into each worker."""
+    number = (number ^ number >> 30) * 0xBF58476D1CE4E5B9 & 0xFFFF_FFFF_FFFF_FFFF
+    number = (number ^ number >> 27) * 0x94D049BB133111EB & 0xFFFF_FFFF_FFFF_FFFF
+    return number ^ number >> 31
+
+
+def _dnat(address: str, port: int = 0) -> Line:
+    return ({"dnat": {"family": "ip", "addr": address} | ({"port": port} if port else {})},)
+
+
+def _dnat_chain(protocol: str, target: BalancedTarget) -> str:
+    return f"dnat-{protocol}-{target.address}-{target.port}"
+
+
+def _to(chain: str) -> Json:
+    return {"goto": {"target": chain}}
+
+
+def _set(key: Json, value: Json | int) -> Json:
+    return {"mangle": {"key": key, "value": value}}
+
+
+def _set_mark(value: Json | int) -> Json:
+    return _set(meta("mark"), value)

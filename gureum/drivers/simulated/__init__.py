@@ -1,0 +1,1 @@
+"""Ports filled without a machine: states move, nothing runs."""

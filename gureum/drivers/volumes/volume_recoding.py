@@ -1,0 +1,87 @@
+"""A volume's files under another key: what was not encrypted becomes so, or is encrypted anew.
+
+    snapshot ─► copies/NAME.from.img ─ mounted ─ files ─► copies/NAME.to.img ─ mounted with the new key ─► the finished file
+
+Files are copied by `cp -a`, with owners, attributes and holes; an encrypted block cannot be made from another block. What a killed process leaves of
+it is only in the folders of copies, which the next one clears. All functions block (worker threads only).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from gureum.drivers.volumes import ext4_control, mounts, overlay, volume_files, volume_keys
+from gureum.drivers.volumes.volume_keys import VolumeKeys
+from gureum.ports import PortError
+
+_LIMIT_S = 3600.0
+
+
+class Recoding:
+    """`files`: a folder on the disk; `mounted`: one of this home's run folder. Both belong to us alone."""
+
+    def __init__(self, files: Path, mounted: Path, keys: VolumeKeys) -> None:
+        self._files, self._mounted, self._keys = files, mounted, keys
+        clear(mounted)
+        for folder in (files, mounted):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path in files.glob("*.img"):
+            path.unlink()
+
+    def source(self, name: str) -> Path:
+        """Where to put the volume that `recode` is to read."""
+        return self._files / f"{name}.from.img"
+
+    def recode(self, name: str, source_key: str, key: str, template: Path, size_bytes: int) -> Path:
+        """A file with the same files under `key`, in a new file system of that size (made from `template`, an empty one); the caller renames it.
+        `source_key`: "" for one that is not encrypted. What was put at `source(name)` is gone afterwards."""
+        source, target = self.source(name), self._files / f"{name}.to.img"
+        volume_files.copy(template, target, size_bytes)
+        volume_keys.allow(target)
+        try:
+            with self._open(source, source_key) as old, self._open(target, key) as new:
+                _copy(old / overlay.UPPER, new / overlay.UPPER)
+        except (OSError, PortError):
+            target.unlink()
+            raise
+        finally:
+            source.unlink()
+        with target.open("rb") as file:
+            os.fsync(file.fileno())
+        return target
+
+    @contextlib.contextmanager
+    def _open(self, image: Path, key: str) -> Iterator[Path]:
+        folder = self._mounted / image.stem
+        folder.mkdir(mode=0o700, exist_ok=True)
+        ext4_control.attach_and_mount(image, folder, "errors=remount-ro")
+        try:
+            if key:
+                self._keys.unlock_with(key, folder)
+            yield folder
+        finally:
+            mounts.unmount(folder)
+            folder.rmdir()
+
+
+def clear(mounted: Path) -> None:
+    """Unmounts what a killed process left."""
+    if mounted.exists():
+        mounts.unmount_below(mounted)
+        for folder in mounted.iterdir():
+            folder.rmdir()
+
+
+def _copy(source: Path, target: Path) -> None:
+    command = ["cp", "--archive", "--sparse=auto", "--reflink=never", "--", f"{source}/.", f"{target}/"]
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_LIMIT_S, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise OSError(errno.ETIMEDOUT, "a volume could not be copied in time") from error
+    if done.returncode:
+        raise OSError(errno.EIO, f"cp: {done.stderr.decode(errors='replace').strip()[-200:]}")
