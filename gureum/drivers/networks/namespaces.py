@@ -223,7 +223,9 @@ def _holder(become: Callable[[], None]) -> Iterator[int]:
     try:
         number = int.from_bytes(os.read(ready, 2), "little")
         if number:
-            raise OSError(number, f"namespaces of a guest: {os.strerror(number)}")
+            raise OSError(
+                number, f"namespaces of a guest: {os.strerror(number)} (`gureum doctor` tells what this host lacks)"
+            )
         yield pid
     finally:
         os.close(hold)
