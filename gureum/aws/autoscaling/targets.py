@@ -8,7 +8,7 @@ from __future__ import annotations
 from gureum.aws.autoscaling.kinds import Group, target_group_ids
 from gureum.aws.call import Call
 from gureum.aws.elbv2.kinds import Target, TargetGroup
-from gureum.aws.elbv2.target_health import core_name
+from gureum.aws.elbv2.target_health import core_name, told_of
 from gureum.aws.elbv2.targets import deregistered, registered
 from gureum.core.world import World
 from gureum.engine.client import Transaction
@@ -58,7 +58,7 @@ def unhealthy(world: World, call: Call, group: Group, instance: str) -> bool:
     for targets in target_groups(call, group):
         status = world.seen(f"TargetGroup/{core_name(targets)}")
         seen = status.data.get("targets", {}) if status is not None else {}
-        told = seen.get(f"{instance}:{targets.spec.port}")
-        if told and told[0] == "unhealthy":
-            return True
+        for target in targets.spec.targets:
+            if target.id == instance and told_of(f"{instance}:{target.port}", target, seen)[0] == "unhealthy":
+                return True
     return False

@@ -74,6 +74,12 @@ def registration_of(target: Target) -> str:
     return repr(target.registered)
 
 
+def told_of(name: str, target: Target, seen: Mapping[str, Any]) -> tuple[str, str, str]:
+    """State, reason and description that the agent tells of the target by this name; the state "" while it has told nothing of this registration."""
+    state, reason, description, of = (*seen.get(name, ("",)), "", "", "")[:4]
+    return (state, reason, description) if of in ("", registration_of(target)) else ("", "", "")
+
+
 def _of_target(
     call: Call,
     group: TargetGroup,
@@ -87,15 +93,14 @@ def _of_target(
     located = locate(target, group, zones, call.client, taken)
     if not located.places:
         return _health("unused", located.reason, located.description)
-    registration = registration_of(target)
-    healths = (_of_place(place, registration, seen) for place in located.places)
+    healths = (_of_place(place, target, seen) for place in located.places)
     return min(healths, key=lambda health: ORDER.index(health["State"]))
 
 
-def _of_place(place: Place, registration: str, seen: Mapping[str, Any]) -> Health:
+def _of_place(place: Place, target: Target, seen: Mapping[str, Any]) -> Health:
     """What the agent tells; nothing yet: it is still being registered. A target with several places is as well as its best one."""
-    state, reason, description, of = (*seen.get(place.name, ("",)), "", "", "")[:4]
-    if not state or of not in ("", registration):
+    state, reason, description = told_of(place.name, target, seen)
+    if not state:
         return _health("initial", "Elb.RegistrationInProgress")
     if state == "healthy":
         return {"State": "healthy"}

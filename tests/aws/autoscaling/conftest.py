@@ -187,11 +187,11 @@ class Cloud:
         assert found is not None
         return {one.id for one in found.spec.targets if bool(one.draining_until) == draining}
 
-    def see(self, arn: str, **states: str) -> None:
-        """The agent sees the health of targets; "_" stands for "-" in their names."""
+    def see(self, arn: str, registration: str = "", **states: str) -> None:
+        """The agent sees the health of targets, of that registration or of whichever is there; "_" stands for "-" in their names."""
         found = self.world.client.get(TargetGroup, SCOPE, arn.rpartition("/")[2])
         assert found is not None
-        told = {f"{id_.replace('_', '-')}:80": [state, "", ""] for id_, state in states.items()}
+        told = {f"{id_.replace('_', '-')}:80": [state, "", "", registration] for id_, state in states.items()}
         id_ = f"TargetGroup/{core_name(found)}"
         status = Status(id=id_, owner=key_of(found), phase="ready", data={"targets": told})
         self.world.link.seen[id_] = status

@@ -64,6 +64,14 @@ def test_a_target_that_is_unhealthy_is_replaced_after_its_grace_period(cloud):
     assert "an instance was taken out of service in response to an ELB system health check failure." in causes
 
 
+def test_what_was_seen_of_an_earlier_registration_replaces_nobody(cloud):
+    arn = behind_a_balancer(cloud, HealthCheckType="ELB", HealthCheckGracePeriod=0)
+    (id_,) = cloud.ids()
+    cloud.see(arn, registration="of another time", **{id_.replace("-", "_"): "unhealthy"})
+    cloud.wait(70)
+    assert cloud.states() == ["InService"]
+
+
 def test_target_health_is_nothing_to_a_group_with_ec2_checks_only(cloud):
     arn = behind_a_balancer(cloud)
     (id_,) = cloud.ids()
