@@ -12,7 +12,9 @@ import logging
 import os
 import shutil
 import socket
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import uvloop
@@ -41,7 +43,7 @@ from gureum.ports.telemetry import TelemetryBroken, TelemetryFull
 from gureum.serial_service import SerialService
 from gureum.store.contract import Delete, Store, StoreBroken
 from gureum.store.sqlite import SqliteStore
-from gureum.telemetry.store import open_telemetry
+from gureum.telemetry.store import Telemetry, open_telemetry
 from gureum.usage_metrics import publish_usage_metrics
 
 log = logging.getLogger("gureum.daemon")
@@ -60,108 +62,133 @@ class Daemon:
 
     async def run(self) -> None:
         store = await SqliteStore.open(self._home.path / "store.db")
-        sealer = Sealer(self._home.path / "keys" / "seal.key")
-        clock = SystemClock()
-        folder = self._home.path / "telemetry"
-        telemetry = await open_telemetry(folder, clock)
-        neighbours = Neighbours(
-            self._home.path,
-            sealer,
-            setting=self._settings.neighbours,
-            limit_bytes=self._settings.neighbours_journal_bytes,
-            endpoint_name=self._settings.endpoint_name,
-        )
-        world = World(
-            store,
-            clock,
-            self._settings,
-            sealer,
-            self._make_link,
-            metrics=telemetry.metrics,
-            logs=telemetry.logs,
-            neighbours=neighbours,
-        )
-        services = Services(world)
-        services.load_stored()
-        gateway = Gateway(world, services, neighbours)
-
-        async def reset() -> int:
-            """Objects first: what is still measured of them afterwards goes with the rest."""
-            nonlocal telemetry
-            await kube.reset()  # first: what its controllers still write would outlive the emptying
-            removed = await reset_store(store)
-            await kube.reset()
-            await neighbours.reset()
-            await telemetry.close()
-            await asyncio.to_thread(shutil.rmtree, folder)
-            telemetry = await open_telemetry(folder, clock)
-            world.metrics, world.logs = telemetry.metrics, telemetry.logs
-            return removed
-
-        seals = [kube_seals(self._settings, self._home), *former_kube_seals(self._settings, self._home)]
-        kube = KubeService(self._home, store, sealer, clock, seals)
-        consoles = SerialService(world, services, self._home.path / "keys")
-        application = Application(
-            gateway,
-            Admin(world, services, gateway, reset if self._settings.ephemeral else None, consoles),
-            "" if self._home.simulate else str(self._home.run / "agent.sock"),
-            self._settings.endpoint_name,
-        )
-        server = HttpServer(application)
-        docker = Docker(world, docker_socket(self._settings, self._home))
-        guests = AsgiServer(GuestApplication(gateway), "gureum.guest_connections")
-        await server.serve(self._listen("aws", self._home.aws_port, "aws_port"))
-        kube.listen(self._listen("kube", self._home.kube_port, "kube_port"))
-        if not self._home.simulate:
-            consoles.listen(self._listen("serial", self._home.serial_port, "serial_console_port"))
-        await docker.serve()
-        if self._settings.guest_api and not self._home.simulate:
-            await guests.serve(_listen_for_guests(self._home.run / GUESTS_SOCKET))
-        link = asyncio.get_running_loop().create_task(world.run())
-        telling = asyncio.get_running_loop().create_task(publish_control_metrics(world, gateway.counters))
-        counting = asyncio.get_running_loop().create_task(publish_usage_metrics(world, gateway.counters))
+        telemetry = await open_telemetry(self._home.path / "telemetry", SystemClock())
+        parts = _Parts(self._home, self._settings, self._make_link, store, telemetry)
+        await parts.serve()
         self._supervised.ready()
-        kube.start()
-        neighbours.start()
-        consoles.start()
-        uploads = asyncio.get_running_loop().create_task(run_uploads(world, lambda: neighbours.has_state))
+        parts.start()
         try:
             await until_stopped(self._supervised)
         finally:
-            world.tails.close()
-            await kube.close(LAST_ANSWERS_S)
-            await docker.close()
-            await consoles.close()
-            await asyncio.gather(server.close(LAST_ANSWERS_S), guests.close(LAST_ANSWERS_S))
-            link.cancel()
-            for task in (uploads, telling, counting):
-                task.cancel()
-            await asyncio.gather(link, uploads, telling, counting, return_exceptions=True)
-            await world.close()
-            await neighbours.close()
-            await telemetry.close()
-            await store.close()
+            await parts.close()
 
-    def _listen(self, name: str, port: int, setting: str) -> socket.socket:
-        """The socket of an API: the one the supervisor kept, else a new one."""
-        shelf = FdStore.from_environment()
-        kept = shelf.get_all().get(name)
-        if kept is not None:
-            return kept
-        family = socket.AF_INET6 if ":" in self._home.bind else socket.AF_INET
-        sock = socket.socket(family, socket.SOCK_STREAM)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            sock.bind((self._home.bind, port))
-        except OSError as error:
-            sock.close()
-            where = f"{self._home.bind}:{port}"
-            why = "another program listens there" if error.errno == errno.EADDRINUSE else os.strerror(error.errno or 0)
-            raise OSError(f"{why}: {where} (settings bind and {setting})") from error
-        sock.listen(1024)
-        sock.setblocking(False)
-        shelf.put(name, sock)
-        return sock
+
+class _Parts:
+    """What the daemon is made of, built in the order in which one needs the other: the world, what answers for it, and the ways in."""
+
+    def __init__(
+        self, home: Home, settings: Settings, make_link: LinkMaker, store: Store, telemetry: Telemetry
+    ) -> None:
+        self._home, self._settings, self._store, self._telemetry = home, settings, store, telemetry
+        self._clock = SystemClock()
+        self._tasks: list[asyncio.Task[None]] = []
+        sealer = Sealer(home.path / "keys" / "seal.key")
+        self._neighbours = Neighbours(
+            home.path,
+            sealer,
+            setting=settings.neighbours,
+            limit_bytes=settings.neighbours_journal_bytes,
+            endpoint_name=settings.endpoint_name,
+        )
+        self._world = World(
+            store,
+            self._clock,
+            settings,
+            sealer,
+            make_link,
+            metrics=telemetry.metrics,
+            logs=telemetry.logs,
+            neighbours=self._neighbours,
+        )
+        services = Services(self._world)
+        services.load_stored()
+        self._gateway = Gateway(self._world, services, self._neighbours)
+        seals = [kube_seals(settings, home), *former_kube_seals(settings, home)]
+        self._kube = KubeService(home, store, sealer, self._clock, seals)
+        self._consoles = SerialService(self._world, services, home.path / "keys")
+        reset = self._reset if settings.ephemeral else None
+        application = Application(
+            self._gateway,
+            Admin(self._world, services, self._gateway, reset, self._consoles),
+            "" if home.simulate else str(home.run / "agent.sock"),
+            settings.endpoint_name,
+        )
+        self._server = HttpServer(application)
+        self._docker = Docker(self._world, docker_socket(settings, home))
+        self._guests = AsgiServer(GuestApplication(self._gateway), "gureum.guest_connections")
+
+    async def serve(self) -> None:
+        """Listens everywhere, and begins to keep the machine as it is wished."""
+        home = self._home
+        await self._server.serve(_listen(home, "aws", home.aws_port, "aws_port"))
+        self._kube.listen(_listen(home, "kube", home.kube_port, "kube_port"))
+        if not home.simulate:
+            self._consoles.listen(_listen(home, "serial", home.serial_port, "serial_console_port"))
+        await self._docker.serve()
+        if self._settings.guest_api and not home.simulate:
+            await self._guests.serve(_listen_for_guests(home.run / GUESTS_SOCKET))
+        self._go_on(self._world.run())
+        self._go_on(publish_control_metrics(self._world, self._gateway.counters))
+        self._go_on(publish_usage_metrics(self._world, self._gateway.counters))
+
+    def start(self) -> None:
+        """What nobody waits for at a start."""
+        self._kube.start()
+        self._neighbours.start()
+        self._consoles.start()
+        self._go_on(run_uploads(self._world, lambda: self._neighbours.has_state))
+
+    async def close(self) -> None:
+        self._world.tails.close()
+        await self._kube.close(LAST_ANSWERS_S)
+        await self._docker.close()
+        await self._consoles.close()
+        await asyncio.gather(self._server.close(LAST_ANSWERS_S), self._guests.close(LAST_ANSWERS_S))
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._world.close()
+        await self._neighbours.close()
+        await self._telemetry.close()
+        await self._store.close()
+
+    def _go_on(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.append(asyncio.get_running_loop().create_task(work))
+
+    async def _reset(self) -> int:
+        """Objects first: what is still measured of them afterwards goes with the rest. The number of removed ones."""
+        await self._kube.reset()  # first: what its controllers still write would outlive the emptying
+        removed = await reset_store(self._store)
+        await self._kube.reset()
+        await self._neighbours.reset()
+        folder = self._home.path / "telemetry"
+        await self._telemetry.close()
+        await asyncio.to_thread(shutil.rmtree, folder)
+        self._telemetry = await open_telemetry(folder, self._clock)
+        self._world.metrics, self._world.logs = self._telemetry.metrics, self._telemetry.logs
+        return removed
+
+
+def _listen(home: Home, name: str, port: int, setting: str) -> socket.socket:
+    """The socket of an API: the one the supervisor kept, else a new one."""
+    shelf = FdStore.from_environment()
+    kept = shelf.get_all().get(name)
+    if kept is not None:
+        return kept
+    family = socket.AF_INET6 if ":" in home.bind else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((home.bind, port))
+    except OSError as error:
+        sock.close()
+        where = f"{home.bind}:{port}"
+        why = "another program listens there" if error.errno == errno.EADDRINUSE else os.strerror(error.errno or 0)
+        raise OSError(f"{why}: {where} (settings bind and {setting})") from error
+    sock.listen(1024)
+    sock.setblocking(False)
+    shelf.put(name, sock)
+    return sock
 
 
 def _listen_for_guests(path: Path) -> socket.socket:
