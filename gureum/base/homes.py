@@ -32,6 +32,8 @@ GUESTS_SOCKET = "guests.sock"
 PUBLIC = ipaddress.ip_network("198.18.0.0/15")  # RFC 2544: for benchmarks, never routed in public
 POOL_PREFIX = 20
 POOL_COUNT = 2 ** (POOL_PREFIX - PUBLIC.prefixlen)
+# Below ip_local_port_range as it usually is (32768 on), and below NodePorts (30000 on).
+PICKED_PORTS = (10240, 29999)
 WELL_KNOWN_AWS_PORT = 4566
 WELL_KNOWN_KUBE_PORT = 6443
 WELL_KNOWN_SERIAL_PORT = 4522
@@ -242,16 +244,21 @@ def private(path: str, flags: int) -> int:
 def settle(settings: Settings, known: Identity | None) -> Identity:
     """The identity with everything that is still open picked. Runs under the machine lock."""
     id_ = known.id if known else new_home_id()
+    taken: set[int] = set()
+
+    def port(wished: int, remembered: int, well_known: int) -> int:
+        picked = choose_port(settings, wished, remembered, well_known, taken)
+        taken.add(picked)
+        return picked
+
     return Identity(
         id=id_,
         pool=choose_pool(settings, id_, known.pool if known else ""),
-        aws_port=choose_port(settings, settings.aws_port, known.aws_port if known else 0, WELL_KNOWN_AWS_PORT),
-        dns_port=choose_port(settings, settings.dns_port, known.dns_port if known else 0, 0),
+        aws_port=port(settings.aws_port, known.aws_port if known else 0, WELL_KNOWN_AWS_PORT),
+        dns_port=port(settings.dns_port, known.dns_port if known else 0, 0),
         simulate=settings.simulate,
-        kube_port=choose_port(settings, settings.kube_port, known.kube_port if known else 0, WELL_KNOWN_KUBE_PORT),
-        serial_port=choose_port(
-            settings, settings.serial_console_port, known.serial_port if known else 0, WELL_KNOWN_SERIAL_PORT
-        ),
+        kube_port=port(settings.kube_port, known.kube_port if known else 0, WELL_KNOWN_KUBE_PORT),
+        serial_port=port(settings.serial_console_port, known.serial_port if known else 0, WELL_KNOWN_SERIAL_PORT),
     )
 
 
@@ -284,15 +291,16 @@ def check_identity(path: Path, known: Identity, settings: Settings) -> None:
             )
 
 
-def choose_port(settings: Settings, wished: int, remembered: int, well_known: int) -> int:
-    """The port to listen on: as set, else well-known in the default home, else the remembered one if it is still free."""
+def choose_port(settings: Settings, wished: int, remembered: int, well_known: int, taken: set[int]) -> int:
+    """The port to listen on: as set, else well-known in the default home, else the remembered one if it is still free, else one that is
+    not `taken`."""
     if wished:
         return wished
     if well_known and settings.default_home:
         return well_known
     if remembered and free(settings.bind, remembered):
         return remembered
-    return free_port(settings.bind)
+    return free_port(settings.bind, taken)
 
 
 def free(bind: str, port: int) -> bool:
@@ -304,23 +312,25 @@ def free(bind: str, port: int) -> bool:
         return False
 
 
-def free_port(bind: str) -> int:
-    """A port that is free for TCP and UDP. The kernel picks it for TCP, so UDP may need another try."""
-    for _ in range(100):
-        with contextlib.suppress(OSError), tcp_and_udp(bind, 0) as port:
+def free_port(bind: str, taken: set[int]) -> int:
+    """A port that is free for TCP and UDP. None of those that the kernel gives to outgoing connections: before the daemon listens, or while the home
+    is down, it would soon be another program's."""
+    first, last = PICKED_PORTS
+    for _ in range(1000):
+        port = first + int.from_bytes(os.urandom(4), "big") % (last - first + 1)
+        if port not in taken and free(bind, port):
             return port
-    raise HomeError(f"no free port on {bind}")
+    raise HomeError(f"no free port on {bind} from {first} to {last}")
 
 
 @contextlib.contextmanager
-def tcp_and_udp(bind: str, port: int) -> Iterator[int]:
+def tcp_and_udp(bind: str, port: int) -> Iterator[None]:
     family = socket.AF_INET6 if ":" in bind else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as tcp, socket.socket(family, socket.SOCK_DGRAM) as udp:
         tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         tcp.bind((bind, port))
-        picked = int(tcp.getsockname()[1])
-        udp.bind((bind, picked))
-        yield picked
+        udp.bind((bind, port))
+        yield
 
 
 # Pools

@@ -115,9 +115,8 @@ def test_a_person_signs_in_and_the_session_outlives_a_reboot(
     terminal.type("ec2-user\n", "Password: ")
     terminal.type("not so secret\n", "ec2-user@")
     terminal.type("sudo id -un; tty; echo $((6*7))\n", "root\r\n/dev/console\r\n42")
-    terminal.type("sleep 1000\n", "sleep")
-    # Before it runs, the shell's editor has the terminal, and what is typed then is no signal but a character for later.
-    until(lambda: cloud.inside(machine, "sh", "-c", "ps | grep '[s]leep 1000'").returncode == 0)
+    # What says that it starts is what Ctrl-C is for: before it runs, the terminal is the shell's, which keeps the character for later.
+    terminal.type("sh -c \"echo st''arts; exec sleep 1000\"\n", "starts")
     terminal.type("\x03", "ec2-user@")
     assert "/dev/console\r\n42" in ec2.get_console_output(InstanceId=machine, Latest=True)["Output"]
     with pytest.raises(ClientError, match="SerialConsoleSessionLimitExceededException"):

@@ -96,8 +96,9 @@ class Web:
 
 
 def health(agent: BalancedAgent, target: str) -> list[str]:
+    """State, reason and description."""
     status = agent.status.get(f"TargetGroup/{TG}")
-    return list(status.data["targets"][target]) if status and status.data else []
+    return list(status.data["targets"][target][:3]) if status and status.data else []
 
 
 @on_a_cloud

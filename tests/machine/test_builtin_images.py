@@ -109,7 +109,8 @@ def test_who_has_a_password_signs_in_on_the_console(guest: Guest) -> None:
     guest.type("ec2-user\n", "Password: ")
     guest.type("not so secret\n", "ec2-user@ip-10-0-0-5:~$ ")
     # Ctrl-C is for what is at work there, and neither for the shell nor for PID 1, which would take it for "power off".
-    guest.type("echo st''arts; sleep 1000\n", "starts")
+    # What says that it starts is what Ctrl-C is for: before it runs, the terminal is the shell's, which keeps the character for later.
+    guest.type("sh -c \"echo st''arts; exec sleep 1000\"\n", "starts")
     guest.type("\x03", "ec2-user@ip-10-0-0-5:~$ ")
     guest.type("sudo id -un; tty\n", "root\r\n/dev/console")
     guest.type("exit\n", "ip-10-0-0-5 login: ")
