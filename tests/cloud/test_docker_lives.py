@@ -134,7 +134,7 @@ def test_a_restart_policy_works_without_the_daemon(docker: Docker, cloud: Cloud)
     docker("run", "-d", "--name", "again", "--restart", "on-failure:3", BUSYBOX, "sh", "-c", "echo run; exit 9")
     until(lambda: docker.inspect("again")["RestartCount"] == 3 and docker.state("again") == "exited")
     assert docker("logs", "again").split() == ["run"] * 4
-    docker("run", "-d", "--name", "always", "--restart", "always", BUSYBOX, "sleep", "1000")
+    docker("run", "-d", "--name", "always", "--restart", "always", BUSYBOX, "sleep", "86123")
     pid = docker.inspect("always")["State"]["Pid"]
     daemon = cloud.process("daemon")
     os.kill(daemon, signal.SIGSTOP)
@@ -148,7 +148,8 @@ def test_a_restart_policy_works_without_the_daemon(docker: Docker, cloud: Cloud)
 
 
 def _sleeps(but: int) -> bool:
-    found = subprocess.run(["pgrep", "-f", "^sleep 1000$"], capture_output=True, text=True, check=False).stdout.split()
+    """No other test sleeps so long."""
+    found = subprocess.run(["pgrep", "-f", "^sleep 86123$"], capture_output=True, text=True, check=False).stdout.split()
     return any(int(pid) != but for pid in found)
 
 

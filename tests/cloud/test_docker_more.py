@@ -175,8 +175,10 @@ def test_bodies_of_other_types_are_refused_and_store_nothing(docker: Docker) -> 
     assert docker("network", "ls", "-qf", "name=odd") == docker("ps", "-aqf", "status=created") == ""
 
 
-def test_what_the_engine_has_and_gureum_has_not(docker: Docker) -> None:
+def test_what_the_engine_has_and_gureum_has_not(docker: Docker, tmp_path: Path) -> None:
     """`docker system prune` asks the builder too; swarm and plugins say that there are none."""
+    (tmp_path / "Dockerfile").write_text(f"FROM {BUSYBOX}\n")
+    assert "NotImplemented" in docker.fails("build", str(tmp_path))
     assert "Total reclaimed space" in docker("system", "prune", "-f")
     assert docker("plugin", "ls", "-q") == ""
     assert "This node is not a swarm manager." in docker.fails("service", "ls")
