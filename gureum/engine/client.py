@@ -13,7 +13,19 @@ import msgspec
 
 from gureum.engine.resource import Kind, Resource, indexed, key_of, kind_of, make_key, split_key
 from gureum.ports.clock import Clock
-from gureum.store.contract import Check, Delete, Event, NoneNewer, Put, Store, StoreBroken, Unchanged, Write
+from gureum.store.contract import (
+    MAX_COMMIT_BYTES,
+    MAX_OPERATIONS,
+    Check,
+    Delete,
+    Event,
+    NoneNewer,
+    Put,
+    Store,
+    StoreBroken,
+    Unchanged,
+    Write,
+)
 
 T = TypeVar("T", bound=Resource)
 _encoder = msgspec.json.Encoder()
@@ -291,6 +303,12 @@ class Transaction:
     def size(self) -> int:
         """How many operations of the store it is (store/contract.py: MAX_OPERATIONS)."""
         return len(self._checks) + len(self._writes)
+
+    @property
+    def share(self) -> float:
+        """How much of what one commit of the store may be this is: above 1 it cannot be committed."""
+        written = sum(len(one.key.encode()) + len(one.value) for one in self._writes.values() if isinstance(one, Put))
+        return max(self.size / MAX_OPERATIONS, written / MAX_COMMIT_BYTES)
 
     @property
     def written(self) -> list[str]:

@@ -24,8 +24,8 @@ from typing import Protocol
 
 import msgspec
 
-MAX_OPERATIONS = 2048
-"""Checks and writes of one commit together. A launch of 100 instances with interfaces, addresses and volumes is one
+MAX_OPERATIONS = 4096
+"""Checks and writes of one commit together. A launch of 200 instances with interfaces, addresses and volumes is one
 commit; on etcd the server is started with --max-txn-ops of this size (its default is 128)."""
 MAX_KEY_BYTES = 1024
 MAX_COMMIT_BYTES = 1_572_864

@@ -1,7 +1,7 @@
 """The store's file: a log of changes in SQLite. Blocking; one thread at a time uses it. Decides nothing.
 
     meta    name, value  format (migrations applied), compacted, voided
-    change  id        revision << 12 | position in the commit (a commit has at most 2048 writes)
+    change  id        revision << 12 | position in the commit (a commit has at most 4096 writes)
             key
             value     NULL: the key was deleted
             created   revision that created the key; for a deletion, that of what was deleted

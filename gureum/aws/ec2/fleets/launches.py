@@ -17,7 +17,7 @@ from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
 from gureum.aws.ec2.fleets.spot_prices import on_demand_price, spot_price
 from gureum.aws.ec2.instances.kinds import Instance
-from gureum.aws.ec2.instances.launch import LIMIT_COUNT, create_instance, plan_launch
+from gureum.aws.ec2.instances.launch import create_instance, plan_launch
 from gureum.aws.ec2.instances.launch_templates import find_template, find_version, merge_launch_template
 from gureum.aws.ec2.instances.requirements import matching_types
 from gureum.aws.ec2.instances.types import find_instance_type
@@ -28,6 +28,8 @@ from gureum.base.ids import new_id
 from gureum.engine.client import Transaction
 
 LIMIT_POOLS = 300
+LIMIT_COUNT = 100
+"""Instances of one pool: those of all pools are one commit."""
 ON_DEMAND_STRATEGIES = ("lowest-price", "prioritized")
 SPOT_STRATEGIES = (
     "lowest-price",

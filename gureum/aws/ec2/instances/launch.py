@@ -52,7 +52,8 @@ from gureum.base.ids import new_id
 from gureum.engine.client import Transaction
 
 LIMIT_USER_DATA_BYTES = 16384
-LIMIT_COUNT = 100
+LIMIT_COUNT = 1000
+"""Of one request: what AWS lets an account launch at once before it slows it down."""
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -99,6 +100,8 @@ async def run_instances(call: Call) -> dict[str, Any]:
         create_instance(launch, transaction, launch.params, plan, reservation, index) for index in range(plan.count)
     ]
     call.remember(transaction, tuple(one.meta.name for one in instances))
+    if transaction.share > 1:
+        raise _too_many(int(plan.count / transaction.share))
     await call.commit(transaction)
     return show_reservation(call, instances)
 
@@ -242,8 +245,13 @@ def _counts(params: dict[str, Any]) -> tuple[int, int]:
             f"Value ({most}) for parameter maxCount is invalid. It must be at least minCount ({least}).",
         )
     if most > LIMIT_COUNT:
-        raise AwsError("InstanceLimitExceeded", f"You can launch at most {LIMIT_COUNT} instances in one request.")
+        raise _too_many(LIMIT_COUNT)
     return least, most
+
+
+def _too_many(limit: int) -> AwsError:
+    """A launch is all or nothing, so it is one commit: how many instances fit depends on their disks, interfaces and user data."""
+    return AwsError("InstanceLimitExceeded", f"You can launch at most {limit} such instances in one request.")
 
 
 def _affordable(
