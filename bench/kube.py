@@ -80,7 +80,9 @@ class Connection:
 class Gureum:
     def __init__(self, folder: Path) -> None:
         self.home = folder / "home"
-        self._environment = {**os.environ, "GUREUM_HOME": str(self.home), "GUREUM_SIMULATE": "true"}
+        # Without compiled files, which some development machines forbid, every start would compile all anew.
+        kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        self._environment = {**kept, "GUREUM_HOME": str(self.home), "GUREUM_SIMULATE": "true"}
 
     def command(self, *words: str) -> str:
         return subprocess.run(

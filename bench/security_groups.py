@@ -1,91 +1,154 @@
-"""A security group's rule, from the API call until packets obey it, with 200 network interfaces in the group. Needs root.
+"""A security group's rule, from the API call until 200 instances obey it, and what 200 instances at once cost. Needs root.
 
-    python -m bench.security_groups [--machines 67] [--rounds 20]
+    python -m bench.security_groups [--machines 200] [--rounds 20]
 
-Machines with three interfaces each run for real, all in one group that lets nobody in. One machine sends datagrams to another, each from a port
-of its own (so that none belongs to a known flow), every half millisecond. "opened": from the call of AuthorizeSecurityGroupIngress until one
-arrives; "closed": from RevokeSecurityGroupIngress until none does any more, told by the number of the last that came. All interfaces obey at the same
-moment: one transaction of nftables.
+One call of RunInstances starts them all for real, in one group that lets nobody in. The first of them sends each of the others a datagram, over and
+over, each time from a port of its own (so that none belongs to a known flow). "opened": from the call of AuthorizeSecurityGroupIngress until
+each of them has received one; "closed": from RevokeSecurityGroupIngress until the last that any of them received. Both are observed by packets at
+all of them, so each time includes up to one round of the sender, which is printed too.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import select
+import signal
 import socket
 import statistics
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
-from bench.clouds import Ec2, Gureum, found, machine
+from bench.clouds import Ec2, Gureum, found, machine, tree
+from bench.start import kernel_kib, memory_kib
 from gureum.drivers.networks import namespaces
 from gureum.drivers.networks.network_names import HomeNames
 
-TYPE, INTERFACES = "t3.small", 3
+TYPE = "t3.nano"
 PORT = 9000
-EVERY_S, QUIET_S, LIMIT_S = 0.0005, 0.05, 30.0
+QUIET_S, LIMIT_S, LAUNCH_LIMIT_S, SETTLE_S = 0.1, 30.0, 300.0, 3.0
 RULE = {"IpPermissions_1_IpProtocol": "udp", "IpPermissions_1_FromPort": PORT, "IpPermissions_1_ToPort": PORT}
 EVERYBODY = {"IpPermissions_1_IpRanges_1_CidrIp": "0.0.0.0/0"}
 
 
-class Pair:
-    """A sender and a receiver inside two machines."""
+class Crowd:
+    """A sender inside one machine and receivers inside all others. `addresses`: of the receivers, by machine."""
 
-    def __init__(self, names: HomeNames, sender: str, receiver: str, address: str) -> None:
-        self._sender, self._address = names.sandbox(sender), address
-        with namespaces.entered(names.sandbox(receiver)):
-            self._receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._receiver.bind(("", PORT))
-        self._receiver.setblocking(False)
-        self._sent = 0
+    def __init__(self, names: HomeNames, sender: str, addresses: dict[str, str]) -> None:
+        self._sender = names.sandbox(sender)
+        self._addresses = addresses
+        self._kept = ExitStack()
+        self._poll = select.epoll()
+        self._receivers: dict[int, tuple[str, socket.socket]] = {}
+        self.rounds_s: list[float] = []
+        """How long each round of datagrams took, to be sent and looked for."""
+        for name in addresses:
+            with namespaces.entered(names.sandbox(name)):
+                sock = self._kept.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            sock.bind(("", PORT))
+            sock.setblocking(False)
+            self._receivers[sock.fileno()] = (name, sock)
+            self._poll.register(sock, select.EPOLLIN)
 
-    def send(self) -> int:
-        """One datagram of a flow of its own; its number."""
-        self._sent += 1
+    def close(self) -> None:
+        self._poll.close()
+        self._kept.close()
+
+    def _send(self, to: set[str]) -> None:
+        """One datagram to each, of flows of their own."""
         with namespaces.entered(self._sender), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as once:
-            once.sendto(str(self._sent).encode(), (self._address, PORT))
-        return self._sent
+            for name in to:
+                once.sendto(b"x", (self._addresses[name], PORT))
 
-    def came(self) -> int:
-        """The number of the last that has come, 0 for none."""
-        last = 0
-        while True:
+    def _came(self) -> set[str]:
+        """Which machines have received since the last look."""
+        came = set()
+        for descriptor, _ in self._poll.poll(0, len(self._receivers)):
+            name, sock = self._receivers[descriptor]
+            came.add(name)
             try:
-                last = int(self._receiver.recv(100))
+                while True:
+                    sock.recv(16)
             except BlockingIOError:
-                return last
+                pass
+        return came
+
+    def _round(self, to: set[str]) -> set[str]:
+        begin = time.perf_counter()
+        self._send(to)
+        came = self._came()
+        self.rounds_s.append(time.perf_counter() - begin)
+        return came
 
     def opened_s(self, begin: float) -> float:
-        while time.perf_counter() - begin < LIMIT_S:
-            self.send()
-            if self.came():
-                return time.perf_counter() - begin
-            time.sleep(EVERY_S)
-        raise TimeoutError
+        """Until each has received one."""
+        waiting = set(self._addresses)
+        while waiting:
+            waiting -= self._round(waiting)
+            if time.perf_counter() - begin > LIMIT_S:
+                raise TimeoutError(f"{len(waiting)} machines let nothing in")
+        return time.perf_counter() - begin
 
     def closed_s(self, begin: float) -> float:
-        last = begin
+        """Until the last that any received."""
+        last = time.perf_counter()
         while time.perf_counter() - last < QUIET_S:
-            self.send()
-            if self.came():
+            if self._round(set(self._addresses)):
                 last = time.perf_counter()
-            time.sleep(EVERY_S)
+            if last - begin > LIMIT_S:
+                raise TimeoutError("a machine still lets datagrams in")
         return last - begin
 
 
-def launch(ec2: Ec2, image: str, machines: int) -> tuple[str, list[str]]:
-    """The group, and the machines in it, running."""
-    subnet = found(ec2.call("DescribeSubnets", Filter_1_Name="default-for-az", Filter_1_Value_1="true"), "subnetId")[0]
+def launch(ec2: Ec2, image: str, count: int) -> tuple[str, dict[str, str]]:
+    """The group, and the machines in it, running, each with its private address."""
     (group,) = found(ec2.call("CreateSecurityGroup", GroupName="crowd", GroupDescription="crowd"), "groupId")[:1]
-    wanted: dict[str, object] = {"ImageId": image, "InstanceType": TYPE, "MinCount": 1, "MaxCount": 1}
-    for index in range(INTERFACES):
-        at = f"NetworkInterface_{index + 1}"
-        wanted |= {f"{at}_DeviceIndex": index, f"{at}_SubnetId": subnet, f"{at}_SecurityGroupId_1": group}
-    made = [found(ec2.call("RunInstances", **wanted), "instanceId")[0] for _ in range(machines)]
-    ask = {f"InstanceId_{number}": name for number, name in enumerate(made, 1)}
-    while ec2.call("DescribeInstances", **ask).count("<name>running</name>") < machines:
-        time.sleep(0.1)
-    return group, made
+    begin = time.perf_counter()
+    made = found(
+        ec2.call(
+            "RunInstances",
+            ImageId=image,
+            InstanceType=TYPE,
+            MinCount=count,
+            MaxCount=count,
+            SecurityGroupId_1=group,
+        ),
+        "instanceId",
+    )
+    answered = time.perf_counter() - begin
+    ask = {f"InstanceId_{number}": name for number, name in enumerate(dict.fromkeys(made), 1)}
+    half = 0.0
+    while (running := (shown := ec2.call("DescribeInstances", **ask)).count("<name>running</name>")) < count:
+        if not half and running >= count / 2:
+            half = time.perf_counter() - begin
+        if time.perf_counter() - begin > LAUNCH_LIMIT_S:
+            raise TimeoutError(f"{running} of {count} machines run after {LAUNCH_LIMIT_S:.0f} s")
+        time.sleep(0.25)
+    print(
+        f"  RunInstances of {count}: answered after {answered:.1f} s, half run after {half:.1f}, all after "
+        f"{time.perf_counter() - begin:.1f} s   load {os.getloadavg()[0]:.1f}",
+        flush=True,
+    )
+    parts = shown.split("<instanceId>")[1:]
+    return group, {part.split("<", 1)[0]: found(part, "privateIpAddress")[0] for part in parts}
+
+
+def show_memory(gureum: Gureum, instances: list[str], before: dict[str, int], after: dict[str, int]) -> None:
+    folders = [Path(f"/run/gureum/{gureum.identity['id']}/containers/{instance}") for instance in instances]
+    pids = [tree(int((folder / "pid").read_text())) for folder in folders]
+    monitors = [int((folder / "conmon.pid").read_text()) for folder in folders]
+    count, inside = len(instances), [pid for each in pids for pid in each]
+    parts = {
+        "processes": sum(memory_kib(pid)["Pss"] for pid in inside),
+        "monitors": sum(memory_kib(pid)["Pss"] for pid in monitors),
+        "kernel": after["kernel"] - before["kernel"],
+        "less available on the host": before["available"] - after["available"],
+    }
+    words = ", ".join(f"{what} {kib / count / 1024:.2f}" for what, kib in parts.items())
+    print(f"  memory of one, MiB: {words}; {len(inside) / count + 1:.1f} processes each with the monitor", flush=True)
+    for name, own in gureum.processes().items():
+        print(f"    {name:12} PSS {sum(memory_kib(pid)['Pss'] for pid in own) / 1024:6.1f} MiB with them running")
 
 
 def row(what: str, times: list[float]) -> None:
@@ -96,38 +159,49 @@ def row(what: str, times: list[float]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--machines", type=int, default=67)
+    parser.add_argument("--machines", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=20)
     arguments = parser.parse_args()
     if os.geteuid() != 0:
         parser.error("machines need root")
+    signal.signal(signal.SIGTERM, lambda *_: parser.exit(1))  # an exception: what was made is removed
     print(machine())
     gureum = Gureum(memory_promise="16")
     try:
         gureum.start()
-        ec2 = Ec2(gureum.port)
-        image = found(ec2.call("DescribeImages", Filter_1_Name="name", Filter_1_Value_1="*busybox*"), "imageId")[0]
+        bench(gureum, arguments.machines, arguments.rounds)
+    finally:
         begin = time.perf_counter()
-        group, machines = launch(ec2, image, arguments.machines)
-        interfaces = arguments.machines * INTERFACES
-        print(
-            f"  {arguments.machines} machines, {interfaces} interfaces running after {time.perf_counter() - begin:.1f} s"
-        )
-        names = HomeNames(gureum.identity["id"], Path("/run/gureum") / gureum.identity["id"])
-        address = found(ec2.call("DescribeInstances", InstanceId_1=machines[-1]), "privateIpAddress")[0]
-        pair = Pair(names, machines[0], machines[-1], address)
-        opened, closed = [], []
-        for _ in range(arguments.rounds):
+        gureum.remove()
+        print(f"  all removed in {time.perf_counter() - begin:.1f} s   load {os.getloadavg()[0]:.1f}")
+
+
+def bench(gureum: Gureum, count: int, rounds: int) -> None:
+    ec2 = Ec2(gureum.port)
+    image = found(ec2.call("DescribeImages", Filter_1_Name="name", Filter_1_Value_1="*busybox*"), "imageId")[0]
+    before = kernel_kib()
+    group, addresses = launch(ec2, image, count)
+    time.sleep(SETTLE_S)
+    show_memory(gureum, list(addresses), before, kernel_kib())
+    names = HomeNames(gureum.identity["id"], Path("/run/gureum") / gureum.identity["id"])
+    sender = next(iter(addresses))
+    crowd = Crowd(names, sender, {name: one for name, one in addresses.items() if name != sender})
+    opened, closed, calls = [], [], []
+    try:
+        for _ in range(rounds):
             begin = time.perf_counter()
             ec2.call("AuthorizeSecurityGroupIngress", GroupId=group, **RULE, **EVERYBODY)
-            opened.append(pair.opened_s(begin))
+            calls.append(time.perf_counter() - begin)
+            opened.append(crowd.opened_s(begin))
             begin = time.perf_counter()
             ec2.call("RevokeSecurityGroupIngress", GroupId=group, **RULE, **EVERYBODY)
-            closed.append(pair.closed_s(begin))
-        row(f"a rule for {interfaces} interfaces, opened", opened)
-        row(f"a rule for {interfaces} interfaces, closed", closed)
+            closed.append(crowd.closed_s(begin))
     finally:
-        gureum.remove()
+        crowd.close()
+    row(f"a rule for {count} instances, the call answered", calls)
+    row(f"a rule for {count} instances, opened at all", opened)
+    row(f"a rule for {count} instances, closed at all", closed)
+    row("  of it, a round of datagrams to all", crowd.rounds_s)
 
 
 if __name__ == "__main__":
