@@ -8,12 +8,15 @@ from __future__ import annotations
 import asyncio
 from typing import Any, cast
 
-from uvicorn.config import Config
-from uvicorn.importer import import_from_string
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.server import ServerState
-
+from gureum.base.lean_imports import without
 from gureum.connections import Corked, Serving
+
+with without("uvicorn.main", "Server", "main", "run"):
+    # The package imports its own command line, which is most of what it would cost: click, and processes of multiprocessing.
+    from uvicorn.config import Config
+    from uvicorn.importer import import_from_string
+    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+    from uvicorn.server import ServerState
 
 WS_PROTOCOL = "uvicorn.protocols.websockets.wsproto_impl:WSProtocol"
 LIMIT_MESSAGE_BYTES = 1024 * 1024

@@ -1,17 +1,13 @@
-"""Reads YAML that a stranger wrote, within limits: depth, number of nodes, and the number of nodes *after* aliases are followed, so
-that a few lines cannot grow into gigabytes ("billion laughs"). Only plain data comes out; no tag makes an object.
-"""
+"""How hostile_yaml.py reads: depth and number of nodes before anything recurses, the number with aliases written out before anything grows."""
 
 from __future__ import annotations
 
 import yaml
 
+from gureum.base.hostile_yaml import HostileYaml
+
 _DEPTH_LIMIT = 40
 _NODES_LIMIT = 20_000
-
-
-class HostileYaml(Exception):
-    """The text is no YAML, or goes beyond the limits. The message is for the one who wrote it."""
 
 
 def load(text: bytes) -> object:

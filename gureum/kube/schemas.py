@@ -202,8 +202,11 @@ def _definitions() -> dict[str, msgspec.Raw]:
     assert spec, "kubernetes-validate is installed with gureum"
     assert spec.origin
     path = Path(spec.origin).parent / "kubernetes-json-schema" / f"v{VERSION}.0-local" / "_definitions.json"
-    document = msgspec.json.decode(path.read_bytes(), type=dict[str, msgspec.Raw])
-    return msgspec.json.decode(document["$defs"], type=dict[str, msgspec.Raw])
+    return msgspec.json.decode(path.read_bytes(), type=_Document).definitions
+
+
+class _Document(msgspec.Struct):
+    definitions: dict[str, msgspec.Raw] = msgspec.field(name="$defs")
 
 
 class _Kinds(msgspec.Struct):
@@ -214,6 +217,8 @@ class _Kinds(msgspec.Struct):
 def _names_of_kinds() -> dict[tuple[str, str, str], str]:
     found: dict[tuple[str, str, str], str] = {}
     for name, raw in _definitions().items():
+        if b"x-kubernetes-group-version-kind" not in bytes(raw):
+            continue  # most are parts of kinds
         for one in msgspec.json.decode(raw, type=_Kinds).kinds:
             found.setdefault((one["group"], one["version"], one["kind"]), name)
     return found
