@@ -5,13 +5,14 @@ look; when something looked at changes, the object is lowered again. Core object
 they are computed anew and are the same.
 
     ec2.Instance i-1 ──lower──► Sandbox i-1, Image …, Container i-1, Metadata i-1
-        └─ read.get(NetworkInterface eni-1)   noted: when eni-1 changes, i-1 is lowered again
+        ├─ read.get(NetworkInterface eni-1)               noted: when eni-1 changes, i-1 is lowered again
+        └─ read.field(SecurityGroup sg-1, "group_name")   noted: when its name changes; its rules may, for hundreds of instances
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -36,15 +37,23 @@ class Desired(msgspec.Struct, frozen=True):
 
 
 class Reader:
-    """The reads of one lower call; notes what was looked at."""
+    """The reads of one lower call; notes what was looked at. `fields`: by kind, the fields that anybody has looked at alone."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, fields: dict[str, set[str]] | None = None) -> None:
         self._client = client
+        self._fields = {} if fields is None else fields
         self.looked_at: set[str] = set()
 
     def get(self, cls: type[T], scope: str, name: str) -> T | None:
         self.looked_at.add(make_key(kind_of(cls).name, scope, name))
         return self._client.get(cls, scope, name)
+
+    def field(self, cls: type[T], scope: str, name: str, field: str) -> Any:
+        """One field of the object's spec; None when it is not there. Other fields may change unnoticed."""
+        kind = kind_of(cls).name
+        self._fields.setdefault(kind, set()).add(field)
+        self.looked_at.add(_field_key(make_key(kind, scope, name), field))
+        return _of_spec(self._client.get(cls, scope, name), field)
 
     def by(self, cls: type[T], scope: str, index: str, value: str) -> list[T]:
         self.looked_at.add(_index_key(kind_of(cls).name, scope, index, value))
@@ -71,6 +80,7 @@ class Lowering:
         self._made: dict[str, dict[str, Desired]] = {}
         self._looked_at: dict[str, set[str]] = {}
         self._lookers: dict[str, set[str]] = {}
+        self._fields: dict[str, set[str]] = {}
         self._unlisten = client.listen(self._on_changes)
 
     def desired(self) -> list[Desired]:
@@ -98,7 +108,7 @@ class Lowering:
         waiting = bool(self._due)
         for change in changes:
             self._due[change.key] = None
-            for place in _places(change):
+            for place in _places(change, self._fields):
                 self._due.update(dict.fromkeys(sorted(self._lookers.get(place, ()))))
         if self._later is None:
             self._lower_due()
@@ -114,7 +124,7 @@ class Lowering:
         if function is None:
             return
         obj = self._client.by_key(key)
-        reader = Reader(self._client)
+        reader = Reader(self._client, self._fields)
         made = {one.id: one for one in function(obj, reader)} if obj is not None else {}
         before = self._made.get(key, {})
         changed.update((id_, one) for id_, one in made.items() if before.get(id_) != one)
@@ -142,9 +152,20 @@ def _index_key(kind_name: str, scope: str, index: str, value: str) -> str:
     return f"{kind_name}?{scope}?{index}={value}"
 
 
-def _places(change: Change) -> Iterable[str]:
+def _of_spec(obj: Any, field: str) -> Any:
+    return getattr(obj.spec, field) if obj is not None else None
+
+
+def _field_key(key: str, field: str) -> str:
+    return f"{key}?{field}"
+
+
+def _places(change: Change, fields: dict[str, set[str]]) -> Iterable[str]:
     """Every way in which a lower function may have looked at the changed object, before or after."""
     yield change.key
+    for field in fields.get(kind_name_of(change.key), ()):
+        if _of_spec(change.before, field) != _of_spec(change.after, field):
+            yield _field_key(change.key, field)
     for obj in (change.before, change.after):
         if obj is None:
             continue

@@ -63,6 +63,26 @@ def test_an_object_is_lowered_again_when_something_it_looked_at_changes() -> Non
     asyncio.run(run())
 
 
+def test_a_field_looked_at_alone_hides_what_else_changes() -> None:
+    async def run() -> None:
+        at, lowered = client(), list[str]()
+
+        def lower(one: Any, read: Reader) -> Iterable[Desired]:
+            lowered.append(read.field(Box, SCOPE, "a", "shelf"))
+            return []
+
+        Lowering(at, {"test.Shelf": lower}, lambda changed, removed: None)
+        await create(at, shelf("s"))
+        await create(at, box("a", "s"))
+        await change(at, "a", BoxSpec("s", labels=("new",)))
+        assert lowered == [None, "s"]
+        await change(at, "a", BoxSpec("t", labels=("new",)))
+        await change(at, "a", None)
+        assert lowered == [None, "s", "t", None]
+
+    asyncio.run(run())
+
+
 def test_what_changes_nothing_of_the_machine_asks_nothing() -> None:
     async def run() -> None:
         at = client()

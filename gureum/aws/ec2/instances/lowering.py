@@ -288,8 +288,8 @@ def _public_names(vpc: Vpc | None) -> bool:
 
 
 def _group_names(interface: NetworkInterface, read: Reader) -> list[str]:
-    groups = (read.get(SecurityGroup, interface.meta.scope, name) for name in interface.spec.groups)
-    return [group.spec.group_name for group in groups if group is not None]
+    names = (read.field(SecurityGroup, interface.meta.scope, name, "group_name") for name in interface.spec.groups)
+    return [name for name in names if name is not None]
 
 
 def _identity_document(instance: Instance, interface: NetworkInterface) -> str:
