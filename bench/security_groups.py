@@ -151,6 +151,12 @@ def show_memory(gureum: Gureum, instances: list[str], before: dict[str, int], af
         print(f"    {name:12} PSS {sum(memory_kib(pid)['Pss'] for pid in own) / 1024:6.1f} MiB with them running")
 
 
+def used_s(pid: int) -> float:
+    """Processor time of a process."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def row(what: str, times: list[float]) -> None:
     ordered = sorted(times)
     worst = ordered[min(len(ordered) - 1, int(len(ordered) * 0.95))] * 1000
@@ -187,6 +193,8 @@ def bench(gureum: Gureum, count: int, rounds: int) -> None:
     sender = next(iter(addresses))
     crowd = Crowd(names, sender, {name: one for name, one in addresses.items() if name != sender})
     opened, closed, calls = [], [], []
+    processes = gureum.processes()
+    cpu_s = {name: sum(map(used_s, own)) for name, own in processes.items()}
     try:
         for _ in range(rounds):
             begin = time.perf_counter()
@@ -202,6 +210,10 @@ def bench(gureum: Gureum, count: int, rounds: int) -> None:
     row(f"a rule for {count} instances, opened at all", opened)
     row(f"a rule for {count} instances, closed at all", closed)
     row("  of it, a round of datagrams to all", crowd.rounds_s)
+    each = {name: (sum(map(used_s, own)) - cpu_s[name]) / rounds / 2 * 1000 for name, own in processes.items()}
+    print(
+        f"  CPU of a change: daemon {each['daemon']:.1f} ms, agent {each['agent']:.1f} ms   load {os.getloadavg()[0]:.1f}"
+    )
 
 
 if __name__ == "__main__":

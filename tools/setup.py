@@ -81,6 +81,7 @@ def main() -> int:
         install_host_packages(HOST_PACKAGES | (TEST_PACKAGES if arguments.test else {}))
         create_venv()
         install_locked(choose_lock(demo=arguments.demo, neighbours=arguments.neighbours, test=arguments.test))
+        compile_own()
         if arguments.test:
             install_kubectl()
     except subprocess.CalledProcessError as error:
@@ -173,6 +174,12 @@ def create_venv() -> None:
         step(f"installing {package}")
         apt_install([package])
     subprocess.run(command, check=True)
+
+
+def compile_own() -> None:
+    """Where Python keeps no compiled files by itself, each command and each start would compile gureum anew, which takes longer than all else."""
+    if os.environ.get("PYTHONDONTWRITEBYTECODE"):
+        subprocess.run([str(VENV / "bin" / "python"), "-m", "compileall", "-q", str(ROOT / "gureum")], check=True)
 
 
 def install_kubectl() -> None:
