@@ -19,6 +19,7 @@ from gureum.base.clock import SystemClock
 from gureum.base.fd_store import FdStore, FdStoreError
 from gureum.base.homes import GUESTS_SOCKET, SYSTEM_RUN, Home, docker_socket, load_home
 from gureum.base.logs import start_logging
+from gureum.base.priority import run_soon
 from gureum.base.settings import Settings, load_settings
 from gureum.base.supervised import Supervised, until_stopped
 from gureum.core.access_logs import AccessLogs
@@ -242,6 +243,7 @@ def main() -> None:
     home = load_home(settings)
     assert home is not None, "the supervisor opens the home first"
     start_logging(settings.log_level)
+    run_soon()
     try:
         uvloop.run(Agent(home, settings, supervised).run())
     except Exception as error:
