@@ -7,10 +7,12 @@ import socket
 import threading
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from gureum.drivers.haproxy import control as haproxy_control
 from gureum.ports import PortError
+from gureum.ports.proxies import Group, ProxySpec, Server
 
 
 class Master(threading.Thread):
@@ -51,3 +53,21 @@ def test_nobody_asks_again_once_the_process_is_gone(tmp_path: Path) -> None:
         listener.bind(str(tmp_path / "master"))
     with pytest.raises(PortError, match="does not answer"):
         asyncio.run(haproxy_control.master_command(tmp_path / "master", "show proc", lambda: False))
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_who_comes_up_is_told_before_who_goes_down(there: bool) -> None:
+    """Between the two a request would find no server, and be answered 503."""
+    goes, comes = Server("a:80", "10.0.0.1", 80, up=True), Server("b:80", "10.0.0.2", 80)
+    old = Group("tg-0123456789abcdef", "arn", "HTTP", servers=(goes, comes) if there else (goes,))
+    new = msgspec.structs.replace(
+        old, servers=(msgspec.structs.replace(goes, up=False), msgspec.structs.replace(comes, up=True))
+    )
+    specs = [ProxySpec("eni-0123456789abcdef0", "/net", "10.0.0.9", "app/a/b", groups=(one,)) for one in (old, new)]
+    known = {"a:80", "b:80"} if there else {"a:80"}
+    for steps in (
+        haproxy_control.plan(specs[0], specs[1], {}),
+        haproxy_control.restated(new, {"a:80", "b:80"}, known, leaving=True),
+    ):
+        texts = [step.text for step in steps or ()]
+        assert texts[-2:] == [f"set server {new.name}/b:80 state ready", f"set server {new.name}/a:80 state maint"]

@@ -10,7 +10,7 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
@@ -170,8 +170,8 @@ def _servers(old: Group, new: Group) -> list[Step] | None:
     steps, gone = [], []
     # AWS: a target starts slowly only where another is up that takes the rest.
     slowly = any(one.up for one in old.servers)
-    for name, server in wished.items():
-        before = had.get(name)
+    for server in _up_first(new.servers):
+        before = had.get(server.name)
         if before is None:
             steps += _added(new, server, slowly=slowly)
         elif (before.address, before.port) != (server.address, server.port):
@@ -183,6 +183,11 @@ def _servers(old: Group, new: Group) -> list[Step] | None:
         steps.append(Step(f"set server {place} state maint"))
         gone.append(_deleted(place))
     return steps + gone
+
+
+def _up_first(servers: Iterable[Server]) -> list[Server]:
+    """Requests come between two commands: at no moment is a group without those that go and not yet with those that come."""
+    return sorted(servers, key=lambda one: not one.up)
 
 
 def changed(old: Group, new: Group) -> set[str] | None:
@@ -199,7 +204,7 @@ def restated(group: Group, names: set[str], there: set[str], *, leaving: bool) -
     `leaving`: those that are not the group's any more are deleted, too, beside getting nothing new."""
     slowly = any(one.up and one.name not in names for one in group.servers)
     steps: list[Step] = []
-    for server in group.servers:
+    for server in _up_first(group.servers):
         if server.name in names:
             steps += [_state(group.name, server)] if server.name in there else _added(group, server, slowly=slowly)
     for name in sorted(names - {one.name for one in group.servers}):
