@@ -1,29 +1,34 @@
-"""An application load balancer's changes through the API, while a client goes on asking: from the call to the first answer that shows the change.
+"""An application load balancer's changes through the API, while other clients go on asking: from the call to the change itself.
 
-    sudo .venv/bin/python -m bench.balancing [--rounds 10]
+    sudo .venv/bin/python -m bench.balancing [--rounds 40]
 
-A whole gureum with two instances, a group of 200 targets (the others are addresses at which nobody is) and a listener of 100 rules. "call" is what
-the API's answer took by itself; "served" is from the call's begin to the first request that was served as wished, so it holds the call, the way to
-the agent, for a new target its first health check (which is made at once, and asks a real web server), and the proxy's change. The last two lines
-are the times from the agent's own word that the target is healthy (its log, in milliseconds) to the first request that reaches it, whoever asks
-(the kernel's time of its packet), and to the first of this program's own requests that it has answered. Meanwhile wrk asks over 4 kept-alive
-connections (the targets are busybox's httpd, whose queue holds nine: more at once would measure how late the kernel sends a refused connection
-again); what failed of that is counted.
+A whole gureum with two instances, a group of 200 targets (the others are addresses at which nobody is) and a listener of 100 rules. Times begin when
+the signed request of the API goes out; "call" is until its answer is there. "done" is
+
+- of a target that is registered: the first request that reaches it, of one that is deregistered: the last, whoever asks, by the kernel's time of the
+  packet at the target. The former holds the target's first health check (made at once, of a real web server); it comes back from draining;
+- of a rule: the answer to the first request that was served by it, of a certificate: the first handshake in which it was shown. These are asked for
+  each millisecond by a client on bare sockets, over a new connection each time, from when the call is answered.
+
+The last line is from the agent's own word that the target is healthy (its log, cut to milliseconds) to the first request that reaches it. p95 is the
+nearest rank (of 40 the third largest).
+
+Meanwhile wrk asks over 4 kept-alive connections as fast as it is answered, so that the machine is never idle (the targets are busybox's httpd, whose
+queue holds nine: more at once would measure how late the kernel sends a refused connection again); what failed of that is counted.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime as dt
-import http.client
+import math
 import os
 import re
 import shutil
 import signal
 import socket
-import ssl
 import statistics
-import struct
 import subprocess
 import sys
 import tempfile
@@ -32,27 +37,32 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cryptography import x509
-from cryptography.x509.oid import NameOID
-
-from gureum.drivers.networks.namespaces import entered
+from bench.hello import Hello
+from bench.requests_seen import RequestsSeen
 from gureum.drivers.networks.network_names import HomeNames
 from tests.cloud.running import Cloud, leftovers, until
 from tests.cloud.test_load_balancers import Site
 
 TARGETS, RULES = 200, 100
 LIMIT_S = 20.0
-ETH_P_IP, SO_TIMESTAMPNS = 0x0800, 35
+PAUSE_S = 0.001
+QUIET_S = 0.25
+"""A target that gets no request for so long gets none any more: the load asks it some thousand times a second."""
+SETTLE_S = 2.0
+"""For reloads that the making of rules and listeners has left behind."""
+CERTIFICATES = 8
+"""Added in turn, and removed in between: a load balancer has at most 25."""
 
 
 class Bench:
-    """A load balancer in front of `TARGETS` targets. `times`: seconds by what was measured."""
+    """A load balancer in front of `TARGETS` targets. `times`: seconds of call and change, by what was measured."""
 
     def __init__(self, site: Site) -> None:
         self.site, self.elb = site, site.elb
         self.times: dict[str, list[tuple[float, float]]] = {}
         self.to_reached: list[float] = []
-        self.to_served: list[float] = []
+        self.sent = 0.0
+        self.elb.meta.events.register("before-send", self._goes_out)
         self.one, self.two = (instance["PrivateIpAddress"] for instance in site.instances)
         made = self.elb.create_target_group(
             Name="many", Protocol="HTTP", Port=80, VpcId=site.vpc, TargetType="ip", HealthCheckIntervalSeconds=30
@@ -77,6 +87,9 @@ class Bench:
         (interface,) = site.ec2.describe_network_interfaces(Filters=asked)["NetworkInterfaces"]
         self.node = str(interface["NetworkInterfaceId"])
 
+    def _goes_out(self, **of: Any) -> None:
+        self.sent = time.time()
+
     def _rule(self, number: int) -> str:
         made = self.elb.create_rule(
             ListenerArn=self.listener,
@@ -95,75 +108,71 @@ class Bench:
     def register(self, *addresses: str) -> None:
         self.elb.register_targets(TargetGroupArn=self.group, Targets=[{"Id": one} for one in addresses])
 
-    def get(self, path: str = "/", host: str = "shop.example.com", headers: dict[str, str] | None = None) -> str:
-        connection = http.client.HTTPConnection(self.address, 80, timeout=5)
-        try:
-            connection.request("GET", path, headers={"Host": host, **(headers or {})})
-            return connection.getresponse().read().decode()
-        except OSError:
-            return ""
-        finally:
-            connection.close()
+    def get(self, path: str = "/", host: str = "shop.example.com", more: str = "") -> str:
+        """The answer's body, "" where there is none."""
+        data = b""
+        with contextlib.suppress(OSError), socket.create_connection((self.address, 80), 5) as connection:
+            connection.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{more}\r\n".encode())
+            while piece := connection.recv(16384):
+                data += piece
+        return data.partition(b"\r\n\r\n")[2].decode()
+
+    def call(self, call: Callable[[], Any]) -> tuple[float, float]:
+        """When its request went out, and how long it then took."""
+        call()
+        return self.sent, time.time() - self.sent
 
     def measure(self, what: str, call: Callable[[], Any], shown: Callable[[], bool]) -> None:
-        begin = time.perf_counter()
-        call()
-        called = time.perf_counter() - begin
+        begin, called = self.call(call)
         while not shown():
-            if time.perf_counter() - begin > LIMIT_S:
+            if time.time() - begin > LIMIT_S:
                 raise RuntimeError(f"{what}: not within {LIMIT_S:.0f} s")
-        self.times.setdefault(what, []).append((called, time.perf_counter() - begin))
+            time.sleep(PAUSE_S)
+        self._note(what, called, time.time() - begin)
+
+    def _note(self, what: str, called: float, done: float) -> None:
+        self.times.setdefault(what, []).append((called, done))
 
     def targets(self, rounds: int) -> None:
         """In turn the one of both instances and then the other is the only healthy target."""
         now, other = self.one, self.two
-        names = {one["PrivateIpAddress"]: self._page(one["PublicIpAddress"]) for one in self.site.instances}
         for turn in range(rounds):
-            self._swap(*((now, other) if turn % 2 == 0 else (other, now)), names)
+            self._swap(*((now, other) if turn % 2 == 0 else (other, now)))
 
-    def _swap(self, now: str, other: str, names: dict[str, str]) -> None:
+    def _swap(self, now: str, other: str) -> None:
+        with self._requests(other) as coming:
+            begin, called = self.call(lambda: self.register(other))
+            first = coming.first()
+        healthy = self._decided(other, begin)
+        if first < healthy:
+            raise RuntimeError(f"a request came {healthy - first:.3f} s before the target was found healthy")
+        self._note("a target is registered", called, first - begin)
+        self.to_reached.append(first - healthy)
         gone = {"TargetGroupArn": self.group, "Targets": [{"Id": now}]}
-        begin = time.time()
-        with self._packets(other) as packets:
-            self.measure("a target is registered", lambda: self.register(other), lambda: self.get() == names[other])
-            served, healthy = time.time(), self._decided(other, begin)
-            self.to_served.append(served - healthy)
-            self.to_reached.append(_first_request(packets, healthy) - healthy)
-        self.measure(
-            "a target is deregistered",
-            lambda: self.elb.deregister_targets(**gone),
-            lambda: all(self.get() == names[other] for _ in range(4)),
-        )
+        with self._requests(now) as leaving:
+            begin, called = self.call(lambda: self.elb.deregister_targets(**gone))
+            last = leaving.last(QUIET_S)
+        self._note("a target is deregistered", called, max(last - begin, 0.0) if last is not None else 0.0)
 
-    def _packets(self, address: str) -> socket.socket:
-        """Those of the machine that has the address, from now on; the kernel keeps the first that come."""
+    def _requests(self, address: str) -> RequestsSeen:
         machine = next(one["InstanceId"] for one in self.site.instances if one["PrivateIpAddress"] == address)
         home = HomeNames(self.site.cloud.identity["id"], Path("/run"))
-        with entered(home.sandbox(machine)):
-            opened = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_IP))
-        opened.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
-        opened.settimeout(LIMIT_S)
-        return opened
+        return RequestsSeen(home.sandbox(machine), LIMIT_S)
 
     def _decided(self, address: str, after: float) -> float:
-        """When the agent found the target healthy from the node that is asked here: its log says so."""
+        """When the agent found the target healthy from the node that is asked here: its log says so, in milliseconds that are over."""
         told = (
             rf"(\S+)Z INFO gureum.agent target health .*target={re.escape(address)}:\S+ node={self.node} state=healthy"
         )
         found = re.compile(told)
         deadline = time.monotonic() + LIMIT_S
-        while time.monotonic() < deadline:  # the line may be written after the first request is served
+        while time.monotonic() < deadline:  # the line may be written after the first request came
             lines = (self.site.cloud.home / "logs" / "agent.log").read_text().splitlines()
             times = [dt.datetime.fromisoformat(f"{one[1]}+00:00").timestamp() for one in map(found.match, lines) if one]
-            if times and times[-1] >= after - 0.002:
+            if times and times[-1] >= after:
                 return times[-1]
             time.sleep(0.01)
         raise RuntimeError("the agent has not told of the target's health")
-
-    def _page(self, address: str) -> str:
-        connection = http.client.HTTPConnection(address, 80, timeout=5)
-        connection.request("GET", "/")
-        return connection.getresponse().read().decode()
 
     def change_rules(self, rounds: int) -> None:
         for turn in range(1, rounds + 1):
@@ -187,54 +196,39 @@ class Bench:
         self.measure(
             "the same with a reload",
             lambda: self.elb.modify_rule(RuleArn=self.rules[-1], Conditions=conditions, Actions=[self.text(body)]),
-            lambda: self.get(headers={"X-Bench": text}) == body,
+            lambda: self.get(more=f"X-Bench: {text}\r\n") == body,
         )
 
     def certificates(self, rounds: int) -> None:
-        def issued(name: str) -> str:
-            arn = str(self.site.acm.request_certificate(DomainName=name)["CertificateArn"])
-            until(lambda: self.site.acm.describe_certificate(CertificateArn=arn)["Certificate"]["Status"] == "ISSUED")
-            return arn
+        names = [f"c{number}.example.com" for number in range(min(rounds, CERTIFICATES) + 1)]
+        arns = [self._issued(name) for name in names]
+        hellos = [Hello(name, arn_text) for name, arn_text in zip(names, map(self._text, arns), strict=True)]
+        first = [{"CertificateArn": arns[0]}]
+        secure = self.site.listener(self.balancer, self.group, "HTTPS", 443, Certificates=first)
+        until(lambda: hellos[0].shown(self.address, 443))
+        time.sleep(SETTLE_S)
+        for turn in range(rounds):
+            number = turn % (len(arns) - 1) + 1
+            self._add_certificate(secure, arns[number], hellos[number])
 
-        secure = self.site.listener(
-            self.balancer, self.group, "HTTPS", 443, Certificates=[{"CertificateArn": issued("first.example.com")}]
-        )
-        until(lambda: self._shown("first.example.com") == "first.example.com")
-        wanted = {f"c{turn}.example.com": issued(f"c{turn}.example.com") for turn in range(rounds)}
-        for name, arn in wanted.items():
-            self._add_certificate(secure, name, arn)
+    def _issued(self, name: str) -> str:
+        acm = self.site.acm
+        arn = str(acm.request_certificate(DomainName=name)["CertificateArn"])
+        until(lambda: acm.describe_certificate(CertificateArn=arn)["Certificate"]["Status"] == "ISSUED")
+        return arn
 
-    def _add_certificate(self, listener: str, name: str, arn: str) -> None:
-        more = {"ListenerArn": listener, "Certificates": [{"CertificateArn": arn}]}
+    def _text(self, arn: str) -> str:
+        return str(self.site.acm.get_certificate(CertificateArn=arn)["Certificate"])
+
+    def _add_certificate(self, listener: str, arn: str, hello: Hello) -> None:
+        one = {"ListenerArn": listener, "Certificates": [{"CertificateArn": arn}]}
         self.measure(
             "a certificate is added",
-            lambda: self.elb.add_listener_certificates(**more),
-            lambda: self._shown(name) == name,
+            lambda: self.elb.add_listener_certificates(**one),
+            lambda: hello.shown(self.address, 443),
         )
-
-    def _shown(self, name: str) -> str:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        connection = http.client.HTTPConnection(self.address, 443, timeout=5)
-        try:
-            connection.connect()
-            with context.wrap_socket(connection.sock, server_hostname=name) as wrapped:
-                shown = x509.load_der_x509_certificate(wrapped.getpeercert(binary_form=True) or b"")
-        except OSError:
-            return ""
-        finally:
-            connection.close()
-        return str(shown.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
-
-
-def _first_request(packets: socket.socket, after: float) -> float:
-    """When the first request came that is no health check (Unix seconds), leaving out late ones of before it was deregistered."""
-    while True:
-        data, ancillary, _, _ = packets.recvmsg(2048, 64)
-        if b"GET /" in data and b"ELB-HealthChecker" not in data:
-            seconds, nanoseconds = struct.unpack("qq", ancillary[0][2])
-            if (at := float(seconds) + float(nanoseconds) / 1e9) >= after - 0.002:
-                return at
+        self.elb.remove_listener_certificates(**one)
+        until(lambda: not hello.shown(self.address, 443))
 
 
 def under_load(address: str, what: Callable[[], None]) -> str:
@@ -252,22 +246,21 @@ def under_load(address: str, what: Callable[[], None]) -> str:
 
 
 def report(bench: Bench) -> None:
-    print(f"\n{f'{TARGETS} targets, {RULES} rules':26}{'call ms':>9}{'p95':>8}{'served ms':>12}{'p95':>8}")
+    print(f"\n{f'{TARGETS} targets, {RULES} rules, ms':34}{'call':>8}{'p95':>8}{'done':>10}{'p95':>8}{'most':>8}")
     for what, figures in bench.times.items():
-        cells = []
-        for column in zip(*figures, strict=True):
-            ordered = sorted(one * 1000 for one in column)
-            cells += [statistics.median(ordered), ordered[min(len(ordered) - 1, int(len(ordered) * 0.95))]]
-        print(f"{what:26}{cells[0]:9.1f}{cells[1]:8.1f}{cells[2]:12.1f}{cells[3]:8.1f}")
-    for end, times in (("reaches it", bench.to_reached), ("of ours is served", bench.to_served)):
-        ordered = sorted(one * 1000 for one in times)
-        p95 = ordered[min(len(ordered) - 1, int(len(ordered) * 0.95))]
-        print(f"{f'first healthy look → first request {end}':55}{statistics.median(ordered):8.1f}{p95:8.1f}")
+        called, done = (sorted(one * 1000 for one in column) for column in zip(*figures, strict=True))
+        print(f"{what:34}{_middle(called)}  {_middle(done)}{done[-1]:8.1f}")
+    reached = sorted(one * 1000 for one in bench.to_reached)
+    print(f"{'first healthy look → first request':50}  {_middle(reached)}{reached[-1]:8.1f}")
+
+
+def _middle(ordered: list[float]) -> str:
+    return f"{statistics.median(ordered):8.1f}{ordered[math.ceil(len(ordered) * 0.95) - 1]:8.1f}"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=40)
     rounds = min(parser.parse_args().rounds, 100)
     if os.geteuid() != 0 or shutil.which("wrk") is None:
         print("needs root and wrk")
@@ -288,8 +281,10 @@ def main() -> int:
                 CidrIp="0.0.0.0/0",
             )
             bench = Bench(Site(cloud, ec2))
+            time.sleep(SETTLE_S)
             for what in (bench.targets, bench.change_rules, bench.reloads, bench.certificates):
-                print(f"{what.__name__:14}", under_load(bench.address, lambda what=what: what(rounds)), flush=True)  # type: ignore[misc]
+                said = under_load(bench.address, lambda what=what: what(rounds))  # type: ignore[misc]
+                print(f"{what.__name__:14} load {os.getloadavg()[0]:.1f}, {said}", flush=True)
             report(bench)
         finally:
             cloud.command("down", "--purge", check=False)
