@@ -54,6 +54,9 @@ def test_a_usual_request_is_read() -> None:
         (line("GET /x", url='/long\\"er HTTP/1.1'), 'GET http://a.example.com:80/long"er HTTP/1.1', "curl", "Root=1-6b-aa"),
         (line("<BADREQ>", "{|}"), "- http://:80- -", "", "Root=1-6b-aa"),
         (line("GET http://other.example.com/x HTTP/1.1"), "GET http://a.example.com:80/x HTTP/1.1", "curl", "Root=1-6b-aa"),
+        (line("GET http://other.example.com HTTP/1.1"), "GET http://a.example.com:80/ HTTP/1.1", "curl", "Root=1-6b-aa"),
+        (line("GET http://other.example.com?x=/y HTTP/1.1"), "GET http://a.example.com:80/?x=/y HTTP/1.1", "curl", "Root=1-6b-aa"),
+        (line("GET https://other.example.com* HTTP/2.0"), "GET http://a.example.com:80* HTTP/2.0", "curl", "Root=1-6b-aa"),
         (line("OPTIONS * HTTP/1.1"), "OPTIONS http://a.example.com:80* HTTP/1.1", "curl", "Root=1-6b-aa"),
     ],
 )  # fmt: skip

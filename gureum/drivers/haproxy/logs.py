@@ -26,7 +26,7 @@ _MOST_HEADS, _MOST_ALIKE, _MOST_SENDERS = 4096, 4096, 512
 _DATE_DIGITS, _ACTIVE_DIGITS = 16, 10  # of microseconds until the year 2286; of milliseconds, HAProxy's longest time
 _LONGEST_ALIKE = 512
 """Bytes that are remembered of what may hold a client's words."""
-_ORIGIN = re.compile(r"^https?://[^/]*")
+_ORIGIN = re.compile(r"^https?://[^/?* ]*")
 # HAProxy configuration manual, `fc_err_str`: SSL_EMPTY to SSL_EARLY_FAILED, SSL_FATAL. From 2.9 on there are numbers for sockets' errors, too.
 _TLS_ERRORS = frozenset(map(str, (*range(24, 39), 43)))
 _ESCAPED = re.compile(r"#([0-9A-Fa-f]{2})")
@@ -372,6 +372,7 @@ def _request(line: str, origin: str, long: str = "-") -> str:
         rest = _ESCAPED.sub(lambda found: f"%{found[1]}", rest)
     if rest[:1] != "/":
         rest = _ORIGIN.sub("", rest)
+        rest = f"/{rest}" if rest[:1] in (" ", "?") else rest  # an origin without a path
     return f"{method} {origin}{rest}"
 
 
