@@ -15,6 +15,7 @@ from gureum.kube.patches.field_sets import (
     FieldSet,
     compare,
     difference,
+    fields_of,
     intersection,
     merged,
     paths,
@@ -80,10 +81,12 @@ def apply(
     unchanged = last is not None and last.fields == own and last.api_version == api_version
     if own:
         after[who] = Managed(own, api_version, last.time if last and unchanged else now)
-    result = _with_last_applied(_pruned(result, after, last.fields if last else {}, schema), wished, manager)
+    # What an object is, is nobody's, but said by whoever applies it: metadata stays, though none of its other fields does.
+    owned = union(_owned(after), fields_of(wished, schema))
+    result = _with_last_applied(_pruned(result, owned, last.fields if last else {}, schema), wished, manager)
     if live is not None and unchanged and result == before:
         return live
-    result["metadata"] = {**result.get("metadata", {}), "managedFields": written(after)}
+    result["metadata"] = {**result.get("metadata", {}), **({"managedFields": written(after)} if after else {})}
     return result
 
 
@@ -99,19 +102,23 @@ def _managers(live: Object | None, schema: Schema | None) -> Managers:
     return {Manager(BEFORE_FIRST, "Update", version): Managed(fields, version, "")} if fields else {}
 
 
-def _pruned(result: Object, managers: Managers, last: FieldSet, schema: Schema | None) -> Object:
-    """Without what the applier applied before, and neither it nor anyone else has now."""
+def _owned(managers: Managers) -> FieldSet:
+    owned: FieldSet = {}
+    for managed in managers.values():
+        owned = union(owned, managed.fields)
+    return owned
+
+
+def _pruned(result: Object, owned: FieldSet, last: FieldSet, schema: Schema | None) -> Object:
+    """Without what the applier applied before, and neither it nor anyone else has now (`owned`)."""
     if not last:
         return result
     dropped = with_parents(last, schema)
     kept = without(result, dropped, schema)
-    owned: FieldSet = {}
-    for managed in managers.values():
-        owned = union(owned, managed.fields)
-    everything = with_parents(managed_fields_of(result, schema), schema)
-    stays = union(with_parents(managed_fields_of(kept, schema), schema), with_parents(owned, schema))
+    everything = with_parents(fields_of(result, schema), schema)
+    stays = union(with_parents(fields_of(kept, schema), schema), with_parents(owned, schema))
     with_owned = without(result, difference(everything, stays), schema)
-    left = with_parents(managed_fields_of(with_owned, schema), schema)
+    left = with_parents(fields_of(with_owned, schema), schema)
     # What hangs below a dropped field and is nobody's goes only with the whole of it.
     return without(result, intersection(difference(everything, left), dropped), schema)
 

@@ -60,6 +60,17 @@ def test_what_is_applied_no_more_goes():
     assert owners(found) == {"one": {"f:data": {"f:a": {}}}}
 
 
+def test_metadata_stays_when_the_last_label_goes():
+    """Also where nobody else has a field of it."""
+    made = {**config(a="1"), "metadata": {"name": "c", "namespace": "n", "labels": {"a": "b"}}}
+    live = applied(None, made)
+    live["metadata"] |= {"uid": "u", "creationTimestamp": NOW}
+    bare = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "namespace": "n"}}
+    found = applied(live, bare)
+    assert found["metadata"] == {"name": "c", "namespace": "n", "uid": "u", "creationTimestamp": NOW}
+    assert "data" not in found
+
+
 def test_what_others_have_stays():
     first = applied(None, config(a="1", b="2"))
     second = applied(first, config(b="2"), manager="two")
