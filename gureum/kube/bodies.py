@@ -19,6 +19,7 @@ from gureum.kube.kinds.kind import Kind
 from gureum.kube.protobuf.decode import CONTENT_TYPE, BadProtobuf, decode
 from gureum.kube.requests import JSON, Request
 from gureum.kube.schemas import Schema
+from gureum.kube.writing_options import field_validation
 
 LIMIT_BODY_BYTES = 3 * 1024 * 1024
 LIMIT_DEPTH = 200
@@ -262,16 +263,3 @@ def shape_object(request: Request, obj: Object, kind: Kind, schema: Schema | Non
         request.warnings = [*request.warnings, *texts[:100]]
     obj.setdefault("metadata", {})
     return obj
-
-
-def field_validation(request: Request) -> str:
-    mode = request.parameter("fieldValidation") or "Warn"
-    if mode not in ("Strict", "Warn", "Ignore"):
-        text = f'fieldValidation: Unsupported value: "{mode}": supported values: "Ignore", "Strict", "Warn"'
-        raise StatusError(
-            422,
-            "Invalid",
-            f'CreateOptions.meta.k8s.io "" is invalid: {text}',
-            {"group": "meta.k8s.io", "kind": "CreateOptions"},
-        )
-    return mode

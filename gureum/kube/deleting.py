@@ -159,6 +159,7 @@ def read_options(request: Request) -> Options:
         policy = "Orphan" if orphan else "Background"
     if body.get("dryRun") and "dryRun" not in request.query:
         request.query["dryRun"] = [str(one) for one in body["dryRun"]]
+    dry_run(request)
     grace = body.get("gracePeriodSeconds")
     if grace is None:
         grace = request.number("gracePeriodSeconds")

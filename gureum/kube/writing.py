@@ -36,9 +36,10 @@ from gureum.kube.patches.errors import Conflict as ApplyConflict
 from gureum.kube.patches.managers import updated
 from gureum.kube.patches.plain import json_patch, merge_patch
 from gureum.kube.patches.strategic import strategic
+from gureum.kube.patches.typed import as_text, misfits
 from gureum.kube.requests import Request, Response, Target, wish_of
 from gureum.kube.times import timestamp
-from gureum.kube.writing_options import dry_run
+from gureum.kube.writing_options import check_options, dry_run
 from gureum.ports.clock import Clock
 from gureum.store.contract import Check, Conflict, Entry, Write
 
@@ -62,6 +63,7 @@ class Writing:
     # Create
 
     async def create(self, request: Request, target: Target) -> Response:
+        check_options(request)
         kind = target.kind
         obj = decode_object(request, kind, self._catalog.schema(kind))
         self._place(obj, target)
@@ -155,6 +157,7 @@ class Writing:
     # Update
 
     async def update(self, request: Request, target: Target) -> Response:
+        check_options(request)
         kind = target.kind
         obj = decode_object(request, kind, self._catalog.schema(kind))
         self._place(obj, target)
@@ -237,6 +240,7 @@ class Writing:
     async def patch(self, request: Request, target: Target) -> Response:
         kind = target.kind
         media = request.headers.get("content-type", "").partition(";")[0].strip()
+        check_options(request, applies=media == APPLY)
         if media == APPLY:
             return await self._apply(request, target)
         patch = self._read_patch(request, kind, media)
@@ -265,8 +269,6 @@ class Writing:
         if media not in accepted:
             text = f"the body of the request was in an unknown format - accepted media types include: {', '.join(accepted)}"
             raise unsupported_media(text)
-        if not request.parameter("fieldManager") == "" and len(request.parameter("fieldManager")) > 128:
-            raise bad_request("fieldManager: Too long: may not be more than 128 bytes")
         patch = read_json(request.body)
         if media == "application/json-patch+json":
             return patch
@@ -295,14 +297,6 @@ class Writing:
     async def _apply(self, request: Request, target: Target) -> Response:
         kind = target.kind
         manager = request.parameter("fieldManager")
-        if not manager:
-            text = "fieldManager: Required value: is required for apply patch"
-            raise StatusError(
-                422,
-                "Invalid",
-                f'PatchOptions.meta.k8s.io "" is invalid: {text}',
-                {"group": "meta.k8s.io", "kind": "PatchOptions"},
-            )
         applied = read_json(request.body) if request.body[:1] == b"{" else read_yaml(request.body)
         if not isinstance(applied, dict):
             raise bad_request("error decoding YAML: the configuration is no object")
@@ -336,7 +330,12 @@ class Writing:
         if not isinstance(applied.setdefault("metadata", {}), dict):
             raise bad_request("metadata is no object")
         self._place(applied, target)
-        shaped = shape_object(request, applied, kind, self._catalog.schema(kind), [])
+        schema = self._catalog.schema(kind)
+        wrong = misfits(applied, schema)
+        if wrong:
+            place = f"{target.namespace}/{target.name}; {kind.api_version}, Kind={kind.kind}"
+            raise StatusError(500, "", f"failed to create typed patch object ({place}): {as_text(wrong)}")
+        shaped = shape_object(request, applied, kind, schema, [])
         applied.clear()
         applied.update(shaped)
 

@@ -178,7 +178,8 @@ def test_spoiled_bodies_and_patches_are_refused_in_the_apis_own_words(seed):
                         }
                     suffix = random_.choice(("", "", "/status"))
                     response = await api.respond("PATCH", f"{path}/x{suffix}?fieldManager=m", bad, content_type=kind)
-                assert response.status < 500, (path, bad, response.body)
+                untyped = b'"failed to create typed patch object' in response.body  # a 500 of the original, too
+                assert response.status < 500 or untyped, (path, bad, response.body)
                 if response.status >= 400:
                     assert json.loads(response.body)["kind"] == "Status"
             await asyncio.sleep(0.1)

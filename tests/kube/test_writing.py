@@ -142,3 +142,52 @@ def test_secrets_are_sealed_in_the_store():
             assert await api.ok("PUT", "/api/v1/namespaces/default/secrets/s", made) == made
 
     asyncio.run(run())
+
+
+def test_what_is_applied_has_the_form_of_its_schema_whatever_validation_is_wished():
+    container = {"name": "c", "image": "i", "env": [{"name": "A"}, {"name": "A"}]}
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [container]}}
+    wished = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "d"},
+        "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": template, "replicas": "3", "bogus": None},
+    }
+    path = "/apis/apps/v1/namespaces/default/deployments/d?fieldManager=m&fieldValidation=Ignore"
+
+    async def run():
+        async with Api() as api:
+            status, answer = await api.call("PATCH", path, wished, content_type=APPLY)
+            assert status == 500
+            start = "failed to create typed patch object (default/d; apps/v1, Kind=Deployment): errors:"
+            assert answer["message"].split("\n  ") == [
+                start,
+                '.spec.template.spec.containers[name="c"].env: duplicate entries for key [name="A"]',
+                ".spec.replicas: expected numeric (int or float), got string",
+                ".spec.bogus: field not declared in schema",
+            ]
+
+    asyncio.run(run())
+
+
+def test_options_that_say_nothing_known_are_refused_before_the_write():
+    cases = [
+        ("POST", "dryRun=Some", "", 'CreateOptions.meta.k8s.io "" is invalid: dryRun: Unsupported value: ["Some"]: supported values: "All"'),
+        ("PUT", "fieldManager=" + "m" * 129, "", 'UpdateOptions.meta.k8s.io "" is invalid: fieldManager: Too long: may not be more than 128 bytes'),
+        ("PATCH", "fieldManager=" + "m" * 129, APPLY, '"" is invalid: fieldManager: Too long: may not be more than 128 bytes'),
+        ("PATCH", "force=true", MERGE, 'PatchOptions.meta.k8s.io "" is invalid: force: Forbidden: may not be specified for non-apply patch'),
+        ("PATCH", "fieldManager=a%01", MERGE, "should only contain printable characters"),
+        ("DELETE", "dryRun=Some", "", 'DeleteOptions.meta.k8s.io "" is invalid: dryRun'),
+    ]  # fmt: skip
+
+    async def run():
+        async with Api() as api:
+            await api.ok("POST", MAPS, config_map("a"))
+            for method, query, media, text in cases:
+                path = f"{MAPS}{'' if method == 'POST' else '/a'}?{query}"
+                body = None if method == "DELETE" else config_map("a")
+                status, answer = await api.call(method, path, body, content_type=media or "application/json")
+                assert status == 422, answer
+                assert text in answer["message"]
+
+    asyncio.run(run())

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from gureum.kube.errors import shown
 from gureum.kube.patches.errors import BadPatch
 from gureum.kube.schemas import Schema
 
@@ -94,7 +95,7 @@ def paths(fields: FieldSet, before: str = "") -> Iterator[str]:
     """Each field as people read it: `.spec.containers[name="a"].image`."""
     for name in sorted(fields):
         if name != ".":
-            path = before + _readable(name)
+            path = before + readable(name)
             if _is_member(fields[name]):
                 yield path
             yield from paths(fields[name], path)
@@ -178,14 +179,14 @@ def _items(value: list[Any], schema: Schema, *, strict: bool) -> dict[str, Any]:
     """The items of a list that is a map or a set by their names."""
     found: dict[str, Any] = {}
     for item in value:
-        name = _item_name(item, schema)
+        name = item_name(item, schema)
         if name in found and strict:
-            raise BadPatch(f"duplicate entries for key {_readable(name)}")
+            raise BadPatch(f"duplicate entries for key {readable(name)}")
         found.setdefault(name, item)
     return found
 
 
-def _item_name(item: Any, schema: Schema) -> str:
+def item_name(item: Any, schema: Schema) -> str:
     if schema.list_type == "set":
         return "v:" + _encode(item).decode()
     if not isinstance(item, dict):
@@ -197,7 +198,8 @@ def _item_name(item: Any, schema: Schema) -> str:
         if value is not None:
             keys[key] = value
     if not keys:
-        raise BadPatch(f"associative list with keys has an element that omits key field {schema.list_keys[0]!r}")
+        text = "associative list with keys has an element that omits key field"
+        raise BadPatch(f"{text} {shown(schema.list_keys[0])} (and doesn't have default value)")
     return "k:" + _encode(keys).decode()
 
 
@@ -280,7 +282,7 @@ def _without(value: Any, fields: FieldSet, schema: Schema | None) -> Any:
     if isinstance(value, list) and schema is not None and not _atomic(schema, value):
         result = []
         for item in value:
-            node = fields.get(_item_name(item, schema))
+            node = fields.get(item_name(item, schema))
             if node is None:
                 result.append(item)
             elif not _is_member(node):
@@ -304,7 +306,7 @@ def _merged_lists(live: list[Any], wished: list[Any], schema: Schema | None) -> 
     return result + [old[name] for name in waiting if name not in new]
 
 
-def _readable(name: str) -> str:
+def readable(name: str) -> str:
     kind, rest = name[:2], name[2:]
     if kind == "f:":
         return f".{rest}"
