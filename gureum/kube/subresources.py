@@ -15,9 +15,10 @@ import msgspec
 from gureum.kube.access.tokens import LONGEST_S, SHORTEST_S, Tokens
 from gureum.kube.bodies import read_body, read_json, read_yaml
 from gureum.kube.controllers.scheduler import bound
-from gureum.kube.deleting import Deleting
+from gureum.kube.deleting import Deleting, read_options
 from gureum.kube.errors import StatusError, bad_request, conflict, invalid, invalid_object, not_found, too_many
 from gureum.kube.kinds.catalog import Catalog
+from gureum.kube.kinds.conversion import convert
 from gureum.kube.kinds.kind import Kind
 from gureum.kube.objects import Object, Objects, show
 from gureum.kube.patches.errors import BadPatch, PatchFailed
@@ -26,7 +27,7 @@ from gureum.kube.requests import Request, Response, Target
 from gureum.kube.selectors import from_object, matches
 from gureum.kube.times import timestamp
 from gureum.kube.writing import APPLY, LIMIT_TRIES, Writing
-from gureum.kube.writing_options import dry_run
+from gureum.kube.writing_options import check_options, dry_run
 from gureum.ports.clock import Clock
 from gureum.store.contract import Conflict, Put, Unchanged
 
@@ -62,6 +63,8 @@ class Subresources:
         return Response(200, show(self._scale_of(target.kind, self._found(target))) + b"\n")
 
     async def _set_scale(self, request: Request, target: Target, verb: str) -> Response:
+        applies = verb == "patch" and request.headers.get("content-type", "").partition(";")[0] == APPLY
+        check_options(request, applies=applies)
         for _ in range(LIMIT_TRIES):
             entry = self._objects.entry(target.kind.storage, target.namespace, target.name)
             if entry is None:
@@ -78,9 +81,19 @@ class Subresources:
                 raise invalid_object(_SCALE, target.name, [cause])
             path = self._paths(target.kind)["spec"]
             plain = msgspec.structs.replace(target, subresource=None)
+            new = _with(obj, path, replicas)
+            if applies:
+                head = {
+                    "apiVersion": target.kind.api_version,
+                    "kind": target.kind.kind,
+                    "metadata": {"name": target.name},
+                }
+                manager = request.parameter("fieldManager")
+                obj = convert(obj, target.kind)
+                new = self._writing.merged(request, plain, obj, _with(head, path, replicas), manager, way="scale")
             try:
                 changed = await self._writing.replace_object(
-                    request, plain, _with(obj, path, replicas), entry, tracked=True
+                    request, plain, new, entry, tracked=not applies, way="scale"
                 )
             except Conflict:
                 continue
@@ -141,12 +154,22 @@ class Subresources:
         if body.get("metadata", {}).get("name") not in (None, "", target.name):
             raise bad_request("name in URL does not match name in Eviction object")
         plain = msgspec.structs.replace(target, subresource=None)
+        asked = Request(
+            "DELETE",
+            request.path,
+            {**request.query},
+            {**request.headers, "content-type": "application/json"},
+            show(options),
+            None,
+            request.user,
+        )
+        read_options(asked)  # a dry run may be wished there, too
         for _ in range(LIMIT_TRIES):
             extra: list[Any] = []
             if not ended and not pod["metadata"].get("deletionTimestamp"):
                 extra = self._disrupt(request, target, pod)
             try:
-                if extra and not dry_run(request):
+                if extra and not dry_run(asked):
                     await self._objects.commit(
                         [one for one in extra if isinstance(one, Unchanged)],
                         [one for one in extra if isinstance(one, Put)],
@@ -154,15 +177,8 @@ class Subresources:
                 break
             except Conflict:
                 continue
-        asked = Request(
-            "DELETE",
-            request.path,
-            request.query,
-            {**request.headers, "content-type": "application/json"},
-            show(options),
-            None,
-            request.user,
-        )
+        else:  # without its budget no pod goes
+            raise too_many("Cannot evict pod: its disruption budget is written again and again.", [], 1)
         await self._deleting.delete(asked, plain)
         return Response(
             201, show({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}) + b"\n"
@@ -185,6 +201,8 @@ class Subresources:
         budget = budgets[0]
         name = budget["metadata"]["name"]
         status = budget.get("status") or {}
+        if _is_unguarded(pod, budget):
+            return []
         if status.get("observedGeneration", 0) < budget["metadata"].get("generation", 0):
             cause = {
                 "reason": "DisruptionBudget",
@@ -267,6 +285,18 @@ class Subresources:
         if obj is None:
             raise not_found(target.kind, target.name)
         return obj
+
+
+def _is_unguarded(pod: Object, budget: Object) -> bool:
+    """Whether a pod that is not ready may go whatever its budget allows (unhealthyPodEvictionPolicy)."""
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    if any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions):
+        return False
+    if (budget.get("spec") or {}).get("unhealthyPodEvictionPolicy") == "AlwaysAllow":
+        return True
+    status = budget.get("status") or {}
+    wanted = int(status.get("desiredHealthy") or 0)
+    return int(status.get("currentHealthy") or 0) >= wanted > 0
 
 
 _SCALE = Kind("autoscaling", "v1", "Scale", "scales", "scale", namespaced=True)

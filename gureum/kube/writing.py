@@ -189,9 +189,11 @@ class Writing:
         also: Sequence[Write | Check] = (),
         *,
         tracked: bool = False,
+        way: str = "",
         old: Object | None = None,
     ) -> Object:
-        """Puts `obj` in the place of what `entry` holds, `also` in the same commit. `tracked`: whose fields these are is noted.
+        """Puts `obj` in the place of what `entry` holds, `also` in the same commit. `tracked`: whose fields these are is noted,
+        with the subresource that they came by (`way`, where it is not the target's).
         `old`: what `entry` holds, where it is known; it may share with `obj`. store.Conflict when it has changed meanwhile."""
         obj = {**obj, "metadata": dict(obj["metadata"])}
         kind, objects = target.kind, self._objects
@@ -213,7 +215,7 @@ class Writing:
         if not subresource:
             rules.update(obj, old)
         if tracked:
-            self._track(request, kind, old, obj, subresource)
+            self._track(request, kind, old, obj, way or subresource)
         attributes = Attributes(request, target, "UPDATE", obj, old)
         more = await self._admission.admit(attributes)
         obj = attributes.obj
@@ -306,7 +308,7 @@ class Writing:
             if entry is None and target.subresource:
                 raise not_found(kind, target.name)
             live = None if entry is None else convert(self._objects.decode(entry), kind)
-            obj = self._merged(request, target, live, applied, manager)
+            obj = self.merged(request, target, live, applied, manager)
             try:
                 if entry is None:
                     obj["metadata"].pop("resourceVersion", None)
@@ -339,7 +341,10 @@ class Writing:
         applied.clear()
         applied.update(shaped)
 
-    def _merged(self, request: Request, target: Target, live: Object | None, applied: Object, manager: str) -> Object:
+    def merged(
+        self, request: Request, target: Target, live: Object | None, applied: Object, manager: str, *, way: str = ""
+    ) -> Object:
+        """`applied` laid over `live`, with its managed fields (server-side apply). StatusError: conflicts, and what is no configuration."""
         kind = target.kind
         version = applied["metadata"].get("resourceVersion")
         if version and live is None:
@@ -355,7 +360,7 @@ class Writing:
                 api_version=kind.api_version,
                 now=timestamp(self._clock.now()),
                 force=request.flag("force"),
-                subresource=target.subresource.name if target.subresource else "",
+                subresource=way or (target.subresource.name if target.subresource else ""),
             )
         except BadPatch as error:
             raise bad_request(str(error)) from error

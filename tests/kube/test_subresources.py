@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.kube.api import Api
+from tests.kube.api import APPLY, STRATEGIC, Api
 from tests.kube.test_controllers import APPS, PODS, deployment, node, rolled_out, until
 
 
@@ -26,6 +26,37 @@ def test_scale_reads_and_sets_replicas():
             assert (await api.call("PUT", f"{APPS}/deployments/web/scale", scale))[0] == 409
 
     asyncio.run(run())
+
+
+def test_replicas_set_by_scale_are_managed_as_such():
+    """Who applies a scale takes part in the conflicts of who applies the object."""
+    scale = {"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "web"}, "spec": {"replicas": 4}}
+
+    async def run():
+        async with Api() as api:
+            path = f"{APPS}/deployments/web"
+            made = {"apiVersion": "apps/v1", "kind": "Deployment", **deployment(replicas=1)}
+            await api.patch(f"{path}?fieldManager=one", made, APPLY)
+            status, answer = await api.call("PATCH", f"{path}/scale?fieldManager=two", scale, content_type=APPLY)
+            assert (status, answer["message"]) == (
+                409,
+                'Apply failed with 1 conflict: conflict with "one": .spec.replicas',
+            )
+            await api.patch(f"{path}/scale?fieldManager=two&force=true", scale, APPLY)
+            assert await _owner_of_replicas(api) == [("two", "Apply", "scale")]
+            await api.patch(f"{path}/scale?fieldManager=three", {"spec": {"replicas": 5}})
+            assert await _owner_of_replicas(api) == [("three", "Update", "scale")]
+
+    asyncio.run(run())
+
+
+async def _owner_of_replicas(api):
+    found = (await api.ok("GET", f"{APPS}/deployments/web"))["metadata"]["managedFields"]
+    return [
+        (one["manager"], one["operation"], one.get("subresource"))
+        for one in found
+        if "f:replicas" in one["fieldsV1"].get("f:spec", {})
+    ]
 
 
 def test_eviction_is_refused_when_the_budget_is_used_up():
@@ -58,7 +89,18 @@ def test_eviction_is_refused_when_the_budget_is_used_up():
             pod = (await api.ok("GET", PODS))["items"][0]["metadata"]["name"]
             status, answer = await api.call("POST", f"{PODS}/{pod}/eviction", {"metadata": {"name": pod}})
             assert (status, answer["reason"]) == (429, "TooManyRequests")
-            await api.ok("DELETE", f"{path}/b")
+            await api.patch(f"{path}/b", {"spec": {"minAvailable": 0}})
+
+            async def roomy():
+                return (await api.ok("GET", f"{path}/b"))["status"]["disruptionsAllowed"] == 1
+
+            await until(roomy)
+            dry = {"metadata": {"name": pod}, "deleteOptions": {"dryRun": ["All"]}}
+            await api.ok("POST", f"{PODS}/{pod}/eviction", dry)
+            assert "disruptedPods" not in (await api.ok("GET", f"{path}/b"))["status"]
+            await api.patch(f"{path}/b", {"spec": {"minAvailable": 1, "unhealthyPodEvictionPolicy": "AlwaysAllow"}})
+            sick = {"status": {"conditions": [{"type": "Ready", "status": "False"}]}}
+            await api.patch(f"{PODS}/{pod}/status", sick, STRATEGIC)
             await api.ok("POST", f"{PODS}/{pod}/eviction", {"metadata": {"name": pod}})
 
             async def gone():
