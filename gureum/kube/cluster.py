@@ -98,6 +98,8 @@ class Cluster:
                 storage_class(self.objects),
                 limits(self.objects),
                 webhooks(self.objects, self.catalog, mutating=True),
+            ],
+            [
                 service_addresses(self.objects, clock),
                 no_escalation(self.rbac),
                 certificates(self.rbac, clock),
@@ -105,7 +107,7 @@ class Cluster:
                 pod_security(self.objects),
                 webhooks(self.objects, self.catalog, mutating=False),
                 quotas(self.objects),
-            ]
+            ],
         )
         self.writing = Writing(self.objects, self.catalog, self.forms, self.admission, clock)
         self.deleting = Deleting(self.objects, self.catalog, self.reading, self.writing, self.admission, clock)

@@ -8,6 +8,7 @@ import http.server
 import json
 import ssl
 import threading
+import urllib.parse
 
 import pytest
 
@@ -20,13 +21,14 @@ MAPS = "/api/v1/namespaces/default/configmaps"
 
 @pytest.fixture
 def hook(tmp_path):
-    """Adds `touched: yes` to the data of config maps; refuses those named "bad" or, with no word, "mute"; mistakes "mistaken"."""
+    """At /mutate: adds `touched: yes` to the data of config maps, or what ?patch says; refuses those named "bad" or, with no word, "mute";
+    mistakes "mistaken". What is asked has the path in `by`."""
     asked = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self):
             request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["request"]
-            asked.append(request)
+            asked.append(request | {"by": self.path.partition("?")[0]})
             response = {"uid": request["uid"], "allowed": request["name"] != "bad", "warnings": ["careful"]}
             if request["name"] == "mute":
                 response["allowed"] = False
@@ -34,9 +36,10 @@ def hook(tmp_path):
                 response["uid"] = "another"
             elif not response["allowed"]:
                 response["status"] = {"message": "no bad names", "code": 422}
-            elif self.path == "/mutate":
-                patch = json.dumps([{"op": "add", "path": "/data", "value": {"touched": "yes"}}]).encode()
-                response |= {"patchType": "JSONPatch", "patch": base64.b64encode(patch).decode()}
+            elif self.path.startswith("/mutate"):
+                touch = json.dumps([{"op": "add", "path": "/data", "value": {"touched": "yes"}}])
+                patch = urllib.parse.unquote(self.path.partition("?patch=")[2]) or touch
+                response |= {"patchType": "JSONPatch", "patch": base64.b64encode(patch.encode()).decode()}
             body = json.dumps(
                 {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}
             ).encode()
@@ -92,6 +95,108 @@ def test_a_webhook_changes_warns_and_refuses(hook):
             assert answer["message"] == 'admission webhook "hook.example.com" denied the request: no bad names'
             await api.ok("PUT", f"{MAPS}/good", {**config_map("good"), "data": {"b": "c"}})
             assert len(asked) == 3
+
+    asyncio.run(run())
+
+
+def patching(url, *operations):
+    return f"{url}?patch={urllib.parse.quote(json.dumps(operations))}"
+
+
+def of_pods(name, url, bundle, **more):
+    rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}
+    made = configuration("MutatingWebhookConfiguration", url, bundle, rules=[rule], **more)
+    return {**made, "metadata": {"name": name}}
+
+
+def test_what_a_webhook_changed_is_looked_at_again(hook):
+    """By the webhooks before it that want it, and by what the cluster itself adds to pods."""
+    url, bundle, asked = hook
+    sidecar = {"name": "sidecar", "image": "s", "imagePullPolicy": "Always"}
+    add = {"op": "add", "path": "/spec/containers/1", "value": sidecar}
+    mark = {"op": "add", "path": "/metadata/labels", "value": {"marked": "yes"}}
+    test = {"op": "replace", "path": "/spec/containers/0/image", "value": "m"}
+    limit = {"type": "Container", "default": {"cpu": "1"}, "max": {"cpu": "2"}}
+    pod = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "x"}]}}
+
+    async def run():
+        async with Api() as api:
+            path = f"{HOOKS}/mutatingwebhookconfigurations"
+            once = of_pods("a", patching(f"{url}/mutate/once", mark), bundle)
+            again = of_pods("b", patching(f"{url}/mutate/again", test), bundle, reinvocationPolicy="IfNeeded")
+            last = of_pods("c", patching(f"{url}/mutate/last", add), bundle)
+            for one in (once, again, last):
+                await api.ok("POST", path, one)
+            await api.ok(
+                "POST",
+                "/api/v1/namespaces/default/limitranges",
+                {"metadata": {"name": "l"}, "spec": {"limits": [limit]}},
+            )
+            made = await api.ok("POST", "/api/v1/namespaces/default/pods", pod)
+            assert [one["by"] for one in asked] == ["/mutate/once", "/mutate/again", "/mutate/last", "/mutate/again"]
+            assert made["metadata"]["labels"] == {"marked": "yes"}
+            for container in made["spec"]["containers"]:
+                assert container["resources"]["limits"] == {"cpu": "1"}
+                assert len(container["volumeMounts"]) == 1
+            big = {"op": "add", "path": "/spec/containers/0/resources/limits/cpu", "value": "3"}
+            await api.ok("DELETE", f"{path}/c")
+            await api.ok("POST", path, of_pods("c", patching(f"{url}/mutate/last", big), bundle))
+            status, answer = await api.call(
+                "POST", "/api/v1/namespaces/default/pods", {**pod, "metadata": {"name": "q"}}
+            )
+            assert status == 403
+            assert "maximum cpu usage per Container is 2, but limit is 3" in answer["message"]
+
+    asyncio.run(run())
+
+
+def test_a_webhook_is_asked_about_the_version_that_it_knows(hook):
+    url, bundle, asked = hook
+    rule = {
+        "apiGroups": ["autoscaling"],
+        "apiVersions": ["v1"],
+        "operations": ["*"],
+        "resources": ["horizontalpodautoscalers"],
+    }
+    cpu = {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}}
+    target = {"kind": "Deployment", "name": "d", "apiVersion": "apps/v1"}
+    scaler = {"metadata": {"name": "h"}, "spec": {"maxReplicas": 3, "scaleTargetRef": target, "metrics": [cpu]}}
+    path = "/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers"
+    set_ = {"op": "replace", "path": "/spec/targetCPUUtilizationPercentage", "value": 70}
+
+    async def run():
+        async with Api() as api:
+            made = configuration("MutatingWebhookConfiguration", patching(f"{url}/mutate", set_), bundle, rules=[rule])
+            await api.ok("POST", f"{HOOKS}/mutatingwebhookconfigurations", made)
+            made = await api.ok("POST", f"{path}?fieldManager=m&fieldValidation=Strict", scaler)
+            assert made["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"] == 70
+            (request,) = asked
+            assert (request["resource"]["version"], request["requestResource"]["version"]) == ("v1", "v2")
+            assert request["object"]["apiVersion"] == "autoscaling/v1"
+            assert request["options"] == {
+                "kind": "CreateOptions",
+                "apiVersion": "meta.k8s.io/v1",
+                "fieldManager": "m",
+                "fieldValidation": "Strict",
+            }
+
+    asyncio.run(run())
+
+
+def test_a_patch_that_cannot_be_applied_fails_under_any_policy(hook):
+    url, bundle, _ = hook
+    broken = {"op": "remove", "path": "/data/nothing/there"}
+    renamed = {"op": "replace", "path": "/metadata/namespace", "value": "kube-system"}
+
+    async def run():
+        async with Api() as api:
+            path = f"{HOOKS}/mutatingwebhookconfigurations"
+            made = configuration("MutatingWebhookConfiguration", url, bundle, failurePolicy="Ignore")
+            for operation, status in ((broken, 500), (renamed, 400)):
+                made["webhooks"][0]["clientConfig"]["url"] = patching(f"{url}/mutate", operation)
+                await api.ok("POST", path, made)
+                assert (await api.call("POST", MAPS, config_map("a")))[0] == status
+                await api.ok("DELETE", f"{path}/h")
 
     asyncio.run(run())
 

@@ -21,6 +21,12 @@ class Attributes(msgspec.Struct):
     operation: str
     obj: Object
     old: Object | None
+    changed: bool = False
+    """Whether a webhook has changed `obj`."""
+    asked: dict[str, bytes] | None = None
+    """In a second round: what webhooks that want to be asked again have left behind, by their names."""
+    left: dict[str, bytes] = {}
+    """The same, of the first round."""
 
     @property
     def storage(self) -> str:
@@ -42,12 +48,14 @@ LIMIT_CHOICES = 4096
 
 
 class Plugin(msgspec.Struct, frozen=True):
-    """`admit`, and which writes it is asked about. `storages`: None for all kinds; `parts`: writes through subresources, too."""
+    """`admit`, and which writes it is asked about. `storages`: None for all kinds; `parts`: writes through subresources, too;
+    `again`: once more, when a webhook has changed the object."""
 
     admit: Admit
     storages: frozenset[str] | None = None
     operations: frozenset[str] = frozenset({"CREATE", "UPDATE", "DELETE"})
     parts: bool = False
+    again: bool = False
 
     def means(self, storage: str, operation: str, subresource: str) -> bool:
         named = self.storages is None or storage in self.storages
@@ -55,23 +63,34 @@ class Plugin(msgspec.Struct, frozen=True):
 
 
 class Admission:
-    """The plugins in their order; those that a write does not concern are not asked about the next of its sort."""
+    """The plugins in their order; those that a write does not concern are not asked about the next of its sort.
 
-    def __init__(self, plugins: list[Plugin]) -> None:
-        self._plugins = plugins
-        self._chosen: dict[tuple[str, str, str], list[Admit]] = {}
+    Those that change objects come first (`changing`); when one of them is a webhook that did, those with `again` have a second look, as
+    "Dynamic Admission Control" of Kubernetes has it (reinvocation)."""
+
+    def __init__(self, changing: list[Plugin], judging: list[Plugin]) -> None:
+        self._rounds = changing, [one for one in changing if one.again], judging
+        self._chosen: dict[tuple[str, str, str], list[list[Admit]]] = {}
 
     async def admit(self, attributes: Attributes) -> list[Extra]:
+        first, second, last = self._concerned(attributes.storage, attributes.operation, attributes.subresource)
         found: list[Extra] = []
-        for admit in self._concerned(attributes.storage, attributes.operation, attributes.subresource):
+        for admit in first:
+            found += await admit(attributes) or ()
+        if attributes.changed:
+            attributes.asked = attributes.left
+            for admit in second:
+                found += await admit(attributes) or ()
+        for admit in last:
             found += await admit(attributes) or ()
         return found
 
-    def _concerned(self, storage: str, operation: str, subresource: str) -> list[Admit]:
+    def _concerned(self, storage: str, operation: str, subresource: str) -> list[list[Admit]]:
         sort = storage, operation, subresource
         chosen = self._chosen.get(sort)
         if chosen is None:
             if len(self._chosen) >= LIMIT_CHOICES:
                 self._chosen.clear()
-            chosen = self._chosen[sort] = [one.admit for one in self._plugins if one.means(*sort)]
+            chosen = [[one.admit for one in plugins if one.means(*sort)] for plugins in self._rounds]
+            self._chosen[sort] = chosen
         return chosen

@@ -41,7 +41,7 @@ def limits(objects: Objects) -> Plugin:
         return None
 
     storages = frozenset({"core/pods", "core/persistentvolumeclaims"})
-    return Plugin(admit, storages, frozenset({"CREATE", "UPDATE"}))
+    return Plugin(admit, storages, frozenset({"CREATE", "UPDATE"}), again=True)
 
 
 def _fill(pod: Object, limit: Object) -> None:

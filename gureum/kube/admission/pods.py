@@ -37,7 +37,7 @@ def service_account(objects: Objects) -> Plugin:
             _mount_token(spec)
         return None
 
-    return Plugin(admit, _PODS, _CREATES)
+    return Plugin(admit, _PODS, _CREATES, again=True)
 
 
 def _mount_token(spec: Object) -> None:
@@ -90,7 +90,7 @@ def priority(objects: Objects) -> Plugin:
         spec.setdefault("preemptionPolicy", policy)
         return None
 
-    return Plugin(admit, _PODS, _CREATES)
+    return Plugin(admit, _PODS, _CREATES, again=True)
 
 
 async def _tolerations(attributes: Attributes) -> list[Extra] | None:
@@ -106,7 +106,7 @@ async def _tolerations(attributes: Attributes) -> list[Extra] | None:
     return None
 
 
-tolerations = Plugin(_tolerations, _PODS, _CREATES)
+tolerations = Plugin(_tolerations, _PODS, _CREATES, again=True)
 
 
 def storage_class(objects: Objects) -> Plugin:
@@ -127,4 +127,4 @@ def storage_class(objects: Objects) -> Plugin:
             finalizers.append("kubernetes.io/pvc-protection")
         return None
 
-    return Plugin(admit, frozenset({"core/persistentvolumeclaims"}), _CREATES)
+    return Plugin(admit, frozenset({"core/persistentvolumeclaims"}), _CREATES, again=True)

@@ -47,6 +47,10 @@ class Catalog:
     def by_storage(self, storage: str) -> Kind | None:
         return self._storage.get(storage)
 
+    def versions_of(self, kind: Kind) -> list[Kind]:
+        """A kind, and the same in the other versions and groups that are served."""
+        return [kind, *(one for one in self._kinds.values() if one.storage == kind.storage and one is not kind)]
+
     def stored(self) -> list[Kind]:
         """Each kind that can be stored once."""
         return [kind for kind in self._storage.values() if "list" in kind.verbs]
