@@ -14,6 +14,7 @@ from gureum.kube.controllers import (
     deployments,
     disruption,
     endpoints,
+    events,
     jobs,
     nodes,
     own_service,
@@ -40,6 +41,7 @@ def all_controllers(client: Client) -> tuple[Controller, ...]:
         daemonsets.controller(),
         disruption.controller(client),
         endpoints.controller(client),
+        events.controller(),
         quotas.controller(),
         volumes.controller(client),
     )

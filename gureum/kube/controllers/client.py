@@ -39,6 +39,8 @@ class Client:
         self._deleting = deleting
         self.tasks: set[asyncio.Task[None]] = set()
         """What nobody waits for."""
+        self.alike: dict[str, tuple[float, set[str]]] = {}
+        """Of sorts of events: when the last one was told, and their words (events.py)."""
 
     def kind(self, storage: str) -> Kind:
         found = self.catalog.by_storage(storage)

@@ -114,12 +114,13 @@ def _status(
             (one for one in (owner.get("status") or {}).get("conditions") or () if one["type"] == "ReplicaFailure"),
             None,
         )
-        since = before["lastTransitionTime"] if before else timestamp(now)
+        # It stays as it first was: each failure has other words (of another name), and a status that changes wakes who wrote it.
         status["conditions"] = [
-            {
+            before
+            or {
                 "type": "ReplicaFailure",
                 "status": "True",
-                "lastTransitionTime": since,
+                "lastTransitionTime": timestamp(now),
                 "reason": "FailedCreate",
                 "message": failure.message,
             }
