@@ -384,6 +384,27 @@ def test_a_cron_job_starts_jobs_and_keeps_some():
     asyncio.run(run())
 
 
+def test_a_job_made_by_hand_from_a_cron_job_is_none_of_its_times():
+    """As `kubectl create job --from=cronjob/c` makes it."""
+
+    async def run():
+        async with Api() as api:
+            spec = {"schedule": "0 0 29 2 *", "jobTemplate": {"spec": job()["spec"]}}
+            made = await api.ok("POST", f"{BATCH}/cronjobs", {"metadata": {"name": "c"}, "spec": spec})
+            owner = {"apiVersion": "batch/v1", "kind": "CronJob", "name": "c", "uid": made["metadata"]["uid"]}
+            metadata = {"name": "hand", "ownerReferences": [{**owner, "controller": True}]}
+            await api.ok("POST", f"{BATCH}/jobs", {**job(), "metadata": metadata})
+
+            async def told():
+                found = (await api.ok("GET", "/api/v1/namespaces/default/events"))["items"]
+                return [one for one in found if one["reason"] == "UnexpectedJob"]
+
+            assert (await until(told))[0]["message"].endswith("did not create or forgot: hand")
+            assert "active" not in (await api.ok("GET", f"{BATCH}/cronjobs/c")).get("status", {})
+
+    asyncio.run(run())
+
+
 class _Clock:
     def now(self):
         return 1_767_268_800.0  # 2026-01-01T12:00:00Z

@@ -19,6 +19,7 @@ from gureum.kube.times import seconds_of, timestamp
 
 CRON_JOBS, JOBS = "batch/cronjobs", "batch/jobs"
 NAME = "cronjob-controller"
+SCHEDULED = "batch.kubernetes.io/cronjob-scheduled-timestamp"
 LIMIT_MISSED = 100
 _EVERY = re.compile(r"@every (?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
@@ -45,8 +46,10 @@ class _CronJob:
         self._now = client.clock.now()
 
     async def work(self) -> float | None:
-        running = [job for job in self._jobs if not _end_of(job)]
-        self._note_ends(running)
+        open_ = [job for job in self._jobs if not _end_of(job)]
+        running = [job for job in open_ if SCHEDULED in (job["metadata"].get("annotations") or {})]
+        self._note_strangers([job for job in open_ if job not in running])
+        self._note_ends()
         await self._keep_history()
         again = None if self._spec.get("suspend") else await self._run(running)
         self._status["active"] = [_reference(job) for job in sorted(running, key=lambda one: one["metadata"]["name"])]
@@ -56,7 +59,13 @@ class _CronJob:
         )
         return again
 
-    def _note_ends(self, running: list[Object]) -> None:
+    def _note_strangers(self, jobs: list[Object]) -> None:
+        """Made from the cron job by hand (`kubectl create job --from`): they are its own, but none of its times'."""
+        for job in jobs:
+            text = f"Saw a job that the controller did not create or forgot: {job['metadata']['name']}"
+            record(self._client, self._obj, "Warning", "UnexpectedJob", text, NAME)
+
+    def _note_ends(self) -> None:
         active = {one.get("uid") for one in self._status.get("active") or ()}
         for job in self._jobs:
             end = _end_of(job)
@@ -140,7 +149,7 @@ class _CronJob:
                 "labels": inner.get("labels") or {},
                 "annotations": {
                     **(inner.get("annotations") or {}),
-                    "batch.kubernetes.io/cronjob-scheduled-timestamp": moment,
+                    SCHEDULED: moment,
                 },
                 "ownerReferences": [owner_reference(self._obj)],
             },
