@@ -41,7 +41,8 @@ class Keyring:
 
     def seal_bytes(self, secret: bytes, context: str) -> bytes:
         nonce = os.urandom(NONCE_BYTES)
-        return VERSION + self._newest + nonce + self._keys[self._newest].encrypt(nonce, secret, context.encode())
+        newest = self._newest  # which another thread may be about to exchange
+        return VERSION + newest + nonce + self._keys[newest].encrypt(nonce, secret, context.encode())
 
     def open_bytes(self, sealed: bytes, context: str) -> bytes:
         """ValueError when it was not sealed for this context with a key of the ring."""
@@ -116,7 +117,9 @@ def _write(path: Path, key: bytes) -> None:
 
 
 def _erase(path: Path) -> None:
-    path.write_bytes(bytes(KEY_BYTES))
+    """In place: at no moment is there a file without a key's length, which the next start could not load."""
+    with path.open("r+b") as file:
+        file.write(bytes(KEY_BYTES))
     path.unlink()
 
 

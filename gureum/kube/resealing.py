@@ -19,11 +19,15 @@ from gureum.store.contract import Conflict, Entry, Put, Store, Unchanged
 
 log = logging.getLogger("gureum.kube")
 AT_ONCE = 64
+BARRIER = "kube/resealing"
+"""A key that nothing is stored under."""
 
 
 async def reseal(store: Store, keyring: Keyring, clusters: Iterable[Objects]) -> int:
     """Seals with the newest key what is sealed with others, then retires those. Returns how many objects it has written."""
     written = 0
+    # Who sealed with the older key and waits for the store is before this in its queue, and met by the look after it.
+    await store.commit([Unchanged(BARRIER, 0)], [])
     for objects in clusters:
         while stale := _stale(keyring, objects):
             for start in range(0, len(stale), AT_ONCE):

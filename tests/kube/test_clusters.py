@@ -188,6 +188,41 @@ def test_secrets_get_another_key_also_if_the_daemon_dies_on_the_way(tmp_path, co
     asyncio.run(run())
 
 
+class SlowStore(MemoryStore):
+    """Takes its time for each commit, in the order in which they come."""
+
+    def __init__(self):
+        super().__init__()
+        self.pace_s = 0.0
+        self.queue = asyncio.Lock()
+
+    async def commit(self, checks, writes):
+        async with self.queue:
+            await asyncio.sleep(self.pace_s)
+            return await super().commit(checks, writes)
+
+
+def test_a_secret_that_is_being_written_when_the_key_changes_stays_readable(tmp_path):
+    store = SlowStore()
+    secrets = "/api/v1/namespaces/default/secrets"
+
+    async def run():
+        async with Side(tmp_path, store) as side:
+            await side.call("GET", secrets)
+            await asyncio.gather(*(cluster.controllers.close() for cluster in side.face.clusters.running()))
+            store.pace_s = 0.02
+            writing = [asyncio.create_task(side.call("POST", secrets, secret(f"s{number}"))) for number in range(4)]
+            while not store.queue.locked():
+                await asyncio.sleep(0)
+            await side.face.clusters.rotate_key()
+            assert [status for status, _ in await asyncio.gather(*writing)] == [201] * 4
+            store.pace_s = 0.0
+        async with Side(tmp_path, store) as side:
+            assert len((await side.call("GET", secrets))[1]["items"]) == 4
+
+    asyncio.run(run())
+
+
 def test_keys_in_the_home_are_moved_beside_it_and_open_what_they_sealed(tmp_path):
     store = MemoryStore()
     home, former, beside = tmp_path / "home", tmp_path / "home" / "keys" / "kube", tmp_path / "home-keys" / "kube"
