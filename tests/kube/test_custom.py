@@ -171,6 +171,34 @@ def of_spec(**properties):
             "properties[spec].properties[a].allOf[0].pattern",
             "isn't: error parsing regexp: invalid or unsupported Perl syntax: `(?=`",
         ),
+        (
+            of_spec(a={"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["n"],
+                       "items": {"type": "object", "properties": {"n": {"type": "string"}}}}),
+            "properties[spec].properties[a].items.properties[n].default",
+            "Required value: this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property",
+        ),
+        (of_spec(a={"type": "object", "default": {"b": 1}}), "properties[spec].properties[a].default", "must not have unknown fields"),
+        (of_spec(a={"type": "string", "uniqueItems": True}), "properties[spec].properties[a].uniqueItems", "becomes quadratic"),
+        (
+            of_spec(a={"type": "object", "patternProperties": {"b": {"type": "string"}}}),
+            "properties[spec].properties[a].patternProperties",
+            "Forbidden: patternProperties is not supported",
+        ),
+        (
+            of_spec(a={"type": "object", "x-kubernetes-preserve-unknown-fields": False}),
+            "properties[spec].properties[a].x-kubernetes-preserve-unknown-fields",
+            "Invalid value: false: must be true or undefined",
+        ),
+        (
+            of_spec(a={"type": "object", "x-kubernetes-embedded-resource": True}),
+            "properties[spec].properties[a].properties",
+            "must not be empty if x-kubernetes-embedded-resource is true without x-kubernetes-preserve-unknown-fields",
+        ),
+        (
+            {"type": "object", "properties": {"metadata": {"type": "object", "properties": {"labels": {"type": "object"}}}}},
+            "properties[metadata]",
+            "must not specify anything other than name and generateName",
+        ),
     ],
 )  # fmt: skip
 def test_schemas_are_structural(schema, field, text):
@@ -178,6 +206,35 @@ def test_schemas_are_structural(schema, field, text):
     wrong = validate_definition(made, None)
     assert [one.field for one in wrong] == [f"spec.versions[0].schema.openAPIV3Schema.{field}"]
     assert text in wrong[0].message
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"names": {"plural": "things", "kind": "Thing", "singular": "A B"}}, "spec.names.singular"),
+        ({"names": {"plural": "things", "kind": "Thing", "shortNames": ["t", "A_"]}}, "spec.names.shortNames[1]"),
+        ({"names": {"plural": "things", "kind": "Thing", "listKind": "Thing"}}, "spec.names.listKind"),
+        ({"conversion": {"strategy": "Odd"}}, "spec.conversion.strategy"),
+        ({"preserveUnknownFields": True}, "spec.preserveUnknownFields"),
+    ],
+)
+def test_definitions_are_checked_beside_their_schemas(change, field):
+    made = definition()
+    made["spec"] |= change
+    assert [one.field for one in validate_definition(made, None)] == [field]
+
+
+def test_columns_and_scales_are_checked():
+    column = {"name": "A", "type": "text", "jsonPath": "spec.a"}
+    scale = {"specReplicasPath": ".status.size", "labelSelectorPath": "status.selector"}
+    made = definition(additionalPrinterColumns=[column], subresources={"scale": scale})
+    assert [one.field.removeprefix("spec.versions[0].") for one in validate_definition(made, None)] == [
+        "additionalPrinterColumns[0].type",
+        "additionalPrinterColumns[0].jsonPath",
+        "subresources.scale.specReplicasPath",
+        "subresources.scale.statusReplicasPath",
+        "subresources.scale.labelSelectorPath",
+    ]
 
 
 def test_choices_say_what_a_value_must_fulfil():
@@ -222,7 +279,8 @@ def test_only_served_versions_are_served_and_deprecated_ones_say_so():
             made = definition(served=False)
             version = {**made["spec"]["versions"][0], "served": True, "storage": False}
             made["spec"]["versions"] += [{**version, "name": "v2"}, {**version, "name": "v1beta1", "deprecated": True}]
-            made["spec"]["conversion"] = {"strategy": "Webhook"}
+            webhook = {"clientConfig": {"url": "https://localhost/"}, "conversionReviewVersions": ["v1"]}
+            made["spec"]["conversion"] = {"strategy": "Webhook", "webhook": webhook}
             response = await api.respond("POST", DEFINITIONS, made)
             assert response.headers["warning"].startswith('299 - "spec.conversion: kept, and not asked')
             assert (await api.call("GET", THINGS))[0] == 404

@@ -13,6 +13,7 @@ import msgspec
 from gureum.kube import schemas
 from gureum.kube.errors import Cause, invalid, required, shown, unsupported
 from gureum.kube.kinds.builtin import subresource
+from gureum.kube.kinds.definition_parts import wrong_conversion, wrong_names, wrong_parts
 from gureum.kube.kinds.formats import fits_format
 from gureum.kube.kinds.kind import Kind, Subresource
 from gureum.kube.kinds.metadata import DNS_LABEL, SUBDOMAIN
@@ -302,11 +303,16 @@ def validate_definition(obj: Object, old: Object | None) -> list[Cause]:
         causes.append(invalid("metadata.name", obj["metadata"].get("name"), 'must be spec.names.plural+"."+spec.group'))
     if not names.get("kind"):
         causes.append(required("spec.names.kind"))
+    causes += wrong_names(names)
     if spec.get("scope") not in ("Cluster", "Namespaced"):
         causes.append(unsupported("spec.scope", spec.get("scope", ""), ("Cluster", "Namespaced")))
     former = ((old or {}).get("spec") or {}).get("versions") or ()
     known = [(one.get("schema") or {}).get("openAPIV3Schema") for one in former]
     causes += _validate_versions(spec.get("versions") or [], known)
+    causes += wrong_conversion(spec.get("conversion") or {})
+    if spec.get("preserveUnknownFields"):
+        text = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead"
+        causes.append(invalid("spec.preserveUnknownFields", True, text))
     if is_protected(group) and old is None and not (obj["metadata"].get("annotations") or {}).get(APPROVED):
         text = f'protected groups must have approval annotation "{APPROVED}", see https://github.com/kubernetes/enhancements/pull/1111'
         causes.append(required(f"metadata.annotations[{APPROVED}]", text))
@@ -344,8 +350,10 @@ def _misfits(value: Any, node: Object, path: str) -> list[Cause]:
 def _validate_versions(versions: list[Object], known: list[Object | None]) -> list[Cause]:
     """`known`: schemas that were there before, which are not looked at again."""
     causes = []
+    names = [one.get("name") for one in versions]
+    if len(set(names)) != len(names):
+        causes.append(invalid("spec.versions", names, "must contain unique version names"))
     if sum(bool(one.get("storage")) for one in versions) != 1:
-        names = [one.get("name") for one in versions]
         causes.append(invalid("spec.versions", names, "must have exactly one version marked as storage version"))
     for at, version in enumerate(versions):
         if not DNS_LABEL.match(str(version.get("name") or "")):
@@ -358,6 +366,7 @@ def _validate_versions(versions: list[Object], known: list[Object | None]) -> li
             causes.append(required(field, "schemas are required"))
         elif schema not in known:
             causes += not_structural(schema, field, _misfits)
+        causes += wrong_parts(version, f"spec.versions[{at}]")
     return causes
 
 

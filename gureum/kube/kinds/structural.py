@@ -28,6 +28,13 @@ def not_structural(schema: Object, field: str, fits: Fits) -> list[Cause]:
         causes.append(required(f"{field}.type", "must not be empty at the root"))
     elif kind != "object":
         causes.append(invalid(f"{field}.type", kind, "must be object at the root"))
+    if schema.get("nullable"):
+        causes.append(forbidden_field(f"{field}.nullable", "nullable cannot be true at the root"))
+    for name in ("apiVersion", "kind", "metadata"):
+        child = (schema.get("properties") or {}).get(name)
+        if isinstance(child, dict) and child.get("default") is not None:
+            text = f"must not be set in top-level {name}"
+            causes.append(forbidden_field(f"{field}.properties[{name}].default", text))
     _look(schema, field, fits, causes, 0)
     return causes[:LIMIT_CAUSES]
 
@@ -41,11 +48,14 @@ def _look(node: Object, field: str, fits: Fits, causes: list[Cause], depth: int)
     if kind == "array" and not isinstance(node.get("items"), dict):
         causes.append(required(f"{field}.items", "must be specified"))
     _look_at_lists(node, field, causes)
+    _look_at_marks(node, field, causes, at_root=depth == 0)
     if kind in TYPES and node.get("default") is not None:
         causes += [
             Cause(one.reason, f"{field}.{one.field or 'default'}", one.message)
             for one in fits(node["default"], node, "default")
         ]
+        if _has_unknown(node["default"], node, 0):
+            causes.append(invalid(f"{field}.default", node["default"], "must not have unknown fields"))
     properties, more = node.get("properties") or {}, node.get("additionalProperties")
     if more is False:
         causes.append(forbidden_field(f"{field}.additionalProperties", "additionalProperties cannot be set to false"))
@@ -79,11 +89,73 @@ def _look_at_lists(node: Object, field: str, causes: list[Cause]) -> None:
     if kind == "map" and not keys:
         text = "must not be empty if x-kubernetes-list-type is map"
         causes.append(required(f"{field}.x-kubernetes-list-map-keys", text))
-    members = (node.get("items") or {}).get("properties") or {}
+    items: Object = node["items"] if isinstance(node.get("items"), dict) else {}
+    members = items.get("properties") or {}
+    if kind == "set" and items.get("type") == "object" and items.get("x-kubernetes-map-type") != "atomic":
+        text = "must be atomic as item of a list with x-kubernetes-list-type=set"
+        causes.append(invalid(f"{field}.items.x-kubernetes-map-type", items.get("x-kubernetes-map-type"), text))
+    for key in keys if kind == "map" else ():
+        member = members.get(key)
+        if not isinstance(member, dict):
+            continue
+        at, start = f"{field}.items.properties[{key}]", "this property is in x-kubernetes-list-map-keys, so it"
+        if key not in (items.get("required") or ()) and member.get("default") is None:
+            causes.append(required(f"{at}.default", f"{start} must have a default or be a required property"))
+        if member.get("nullable"):
+            causes.append(forbidden_field(f"{at}.nullable", f"{start} cannot be nullable"))
     for number, key in enumerate(keys):
         if key not in members:
             text = "entries must all be names of item properties"
             causes.append(invalid(f"{field}.x-kubernetes-list-map-keys[{number}]", key, text))
+
+
+_UNSUPPORTED = ("id", "additionalItems", "patternProperties", "definitions", "dependencies", "$ref")
+
+
+def _look_at_marks(node: Object, field: str, causes: list[Cause], *, at_root: bool) -> None:
+    """What no schema of a custom resource may say, and what the extensions ask for."""
+    causes += [
+        forbidden_field(f"{field}.{name}", f"{name} is not supported")
+        for name in _UNSUPPORTED
+        if node.get(name) not in (None, "", {})
+    ]
+    if node.get("uniqueItems"):
+        text = "uniqueItems cannot be set to true since the runtime complexity becomes quadratic"
+        causes.append(forbidden_field(f"{field}.uniqueItems", text))
+    if node.get("x-kubernetes-preserve-unknown-fields") is False:
+        causes.append(invalid(f"{field}.x-kubernetes-preserve-unknown-fields", False, "must be true or undefined"))
+    if node.get("x-kubernetes-int-or-string") and node.get("type"):
+        text = "must be empty if x-kubernetes-int-or-string is true"
+        causes.append(invalid(f"{field}.type", node["type"], text))
+    properties = node.get("properties") or {}
+    embedded = node.get("x-kubernetes-embedded-resource")
+    if embedded and node.get("type") != "object":
+        text = "must be object if x-kubernetes-embedded-resource is true"
+        causes.append(invalid(f"{field}.type", node.get("type") or "", text))
+    if embedded and not properties and not _is_open(node):
+        text = (
+            "must not be empty if x-kubernetes-embedded-resource is true without x-kubernetes-preserve-unknown-fields"
+        )
+        causes.append(required(f"{field}.properties", text))
+    metadata = properties.get("metadata")
+    inner = (metadata.get("properties") or {}) if isinstance(metadata, dict) else {}
+    if (at_root or embedded) and not set(inner) <= {"name", "generateName"}:
+        text = "must not specify anything other than name and generateName, but metadata is implicitly specified"
+        causes.append(forbidden_field(f"{field}.properties[metadata]", text))
+
+
+def _has_unknown(value: Any, node: Any, depth: int) -> bool:
+    """Whether a part of a default would be pruned."""
+    if not isinstance(node, dict) or depth > LIMIT_DEPTH or node.get("x-kubernetes-embedded-resource"):
+        return False
+    if isinstance(value, list):
+        return any(_has_unknown(item, node.get("items"), depth + 1) for item in value)
+    if not isinstance(value, dict):
+        return False
+    known, others = node.get("properties") or {}, node.get("additionalProperties")
+    if others is None and not _is_open(node) and not value.keys() <= known.keys():
+        return True
+    return any(_has_unknown(item, known.get(name, others), depth + 1) for name, item in value.items())
 
 
 def _is_open(node: Object) -> bool:
