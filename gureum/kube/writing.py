@@ -49,6 +49,8 @@ _FREE = frozenset({"binding", "ephemeralcontainers", "resize", "finalize"})
 """Subresources that change what a write of the object itself may not."""
 _UNDEFAULTED = frozenset({"status", "binding"})
 """Subresources whose part of a built-in kind has no defaults."""
+MADE_WITH_STATUS = frozenset({"core/nodes", "core/namespaces"})
+"""Kinds whose new objects keep the status that they come with."""
 APPLY = "application/apply-patch+yaml"
 
 
@@ -151,7 +153,7 @@ class Writing:
         metadata["creationTimestamp"] = timestamp(self._clock.now())
         if self._catalog.rules(kind).generation:
             metadata["generation"] = 1
-        if kind.subresource("status") and kind.storage not in ("core/nodes", "core/namespaces"):
+        if kind.subresource("status") and kind.storage not in MADE_WITH_STATUS:
             obj.pop("status", None)
 
     # Update
@@ -346,6 +348,9 @@ class Writing:
     ) -> Object:
         """`applied` laid over `live`, with its managed fields (server-side apply). StatusError: conflicts, and what is no configuration."""
         kind = target.kind
+        way = way or (target.subresource.name if target.subresource else "")
+        if live is not None or kind.storage not in MADE_WITH_STATUS:
+            applied = self._catalog.applied_part(kind, way, applied)
         version = applied["metadata"].get("resourceVersion")
         if version and live is None:
             raise not_found(kind, target.name)
@@ -360,7 +365,7 @@ class Writing:
                 api_version=kind.api_version,
                 now=timestamp(self._clock.now()),
                 force=request.flag("force"),
-                subresource=way or (target.subresource.name if target.subresource else ""),
+                subresource=way,
             )
         except BadPatch as error:
             raise bad_request(str(error)) from error

@@ -11,6 +11,7 @@ from gureum.kube.controllers.definition_status import status_of
 from gureum.kube.kinds.catalog import Catalog
 from gureum.kube.kinds.custom import validate_definition
 from tests.kube.api import APPLY, JSON_PATCH, MERGE, STRATEGIC, Api
+from tests.kube.patches.test_apply import owners
 from tests.kube.test_controllers import until
 
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
@@ -290,6 +291,22 @@ def test_only_served_versions_are_served_and_deprecated_ones_say_so():
             assert response.headers["warning"] == '299 - "example.com/v1beta1 Thing is deprecated"'
             same = await api.patch(f"{THINGS.replace('v1', 'v2')}/t", {}, MERGE)
             assert same["apiVersion"] == "example.com/v2"
+
+    asyncio.run(run())
+
+
+def test_what_is_applied_by_another_way_is_nobodys():
+    """Of the object a status, of the status a spec (the original's reset fields): no ownership, no conflict."""
+    whole = {**thing(size=1), "status": {"phase": "a"}}
+
+    async def run():
+        async with Api() as api:
+            await api.ok("POST", DEFINITIONS, definition(subresources={"status": {}}))
+            made = await api.patch(f"{THINGS}/t?fieldManager=one", whole, APPLY)
+            assert owners(made) == {"one": {"f:spec": {"f:size": {}}}}
+            told = await api.patch(f"{THINGS}/t/status?fieldManager=two", {**whole, "spec": {"size": 2}}, APPLY)
+            assert (told["spec"]["size"], told["status"]) == (1, {"phase": "a"})
+            assert owners(told) == {"one": {"f:spec": {"f:size": {}}}, "two": {"f:status": {"f:phase": {}}}}
 
     asyncio.run(run())
 

@@ -110,7 +110,7 @@ class Catalog:
         if subresource in ("status", "approval"):
             kept = {**old, "metadata": obj["metadata"]}
             if subresource == "status" and kind.custom is not None:
-                kept["metadata"] = {**old["metadata"], "managedFields": obj["metadata"].get("managedFields")}
+                kept["metadata"] = {**old["metadata"], "managedFields": obj["metadata"].get("managedFields") or []}
             if "status" in obj:
                 kept["status"] = obj["status"]
             else:
@@ -130,6 +130,19 @@ class Catalog:
             else:
                 obj.pop("status", None)
         return obj
+
+    def applied_part(self, kind: Kind, subresource: str, applied: Object) -> Object:
+        """Of a configuration that is applied what the way that it comes by may change: the rest is nobody's by it (reset fields)."""
+        if subresource == "status":
+            names = ("apiVersion", "kind", "metadata", "status")
+            part = {name: applied[name] for name in names if name in applied}
+            if kind.custom is not None:
+                head = ("name", "namespace", "uid", "resourceVersion", "managedFields")
+                part["metadata"] = {name: value for name, value in applied["metadata"].items() if name in head}
+            return part
+        if not subresource and kind.subresource("status"):
+            return {name: value for name, value in applied.items() if name != "status"}
+        return applied
 
 
 _PLAIN = Rules(generation=False)
