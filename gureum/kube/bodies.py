@@ -171,7 +171,10 @@ class Shaper:
             elif type(item) is child.plain:
                 found[name] = item
             elif item is not None:
-                found[name] = self.shape(item, child, f"{path}.{name}" if path else name, depth + 1)
+                shaped = self.shape(item, child, f"{path}.{name}" if path else name, depth + 1)
+                # Of built-in kinds an empty map or list is none, as the original's types have it (omitempty).
+                if shaped or self._lenient or child.type not in ("map", "array") or name in schema.required:
+                    found[name] = shaped
             elif self._lenient and child.node.get("nullable"):
                 found[name] = None
         return found

@@ -80,6 +80,11 @@ class Schema:
     def field_names(self) -> tuple[str, ...]:
         return tuple(self.node.get("properties", ()))
 
+    @cached_property
+    def required(self) -> frozenset[str]:
+        """Fields of an object that it always has."""
+        return frozenset(self.node.get("required", ()))
+
     def child(self, name: str) -> Schema | None:
         """The schema of a member: a field of an object, any name of a map; None where it has none."""
         return self.members.get(name, self.others)

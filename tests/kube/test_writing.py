@@ -191,3 +191,16 @@ def test_options_that_say_nothing_known_are_refused_before_the_write():
                 assert text in answer["message"]
 
     asyncio.run(run())
+
+
+def test_an_empty_map_is_none_and_nobodys():
+    async def run():
+        async with Api() as api:
+            made = await api.ok("POST", f"{MAPS}?fieldManager=one", config_map("a", {}, labels={}))
+            assert not {"data", "labels"} & (made.keys() | made["metadata"].keys())
+            await api.patch(f"{MAPS}/a?fieldManager=two", config_map("a", {"k": "v"}), APPLY)
+            pod = {"metadata": {"name": "p"}, "spec": {"containers": [], "volumes": []}}
+            _, refused = await api.call("POST", "/api/v1/namespaces/default/pods", pod)
+            assert "spec.containers: Required value" in refused["message"]
+
+    asyncio.run(run())
