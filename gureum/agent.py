@@ -20,7 +20,7 @@ from gureum.base.fd_store import FdStore, FdStoreError
 from gureum.base.homes import GUESTS_SOCKET, SYSTEM_RUN, Home, docker_socket, load_home
 from gureum.base.logs import start_logging
 from gureum.base.priority import run_soon
-from gureum.base.settings import Settings, load_settings
+from gureum.base.settings import Settings, load_settings, private_ranges
 from gureum.base.supervised import Supervised, until_stopped
 from gureum.core.access_logs import AccessLogs
 from gureum.core.agent_server import AgentServer
@@ -33,6 +33,7 @@ from gureum.drivers.containers.conmon_streams import ConmonStreams
 from gureum.drivers.containers.console_files import ConsoleFiles
 from gureum.drivers.containers.crun import CrunContainers
 from gureum.drivers.containers.root_files import RootFiles
+from gureum.drivers.dns.forward import host_resolvers
 from gureum.drivers.dns.server import DnsNames
 from gureum.drivers.flows.readers import NetlinkFlows
 from gureum.drivers.haproxy import proxies as haproxy
@@ -52,11 +53,13 @@ from gureum.drivers.nft.firewalls import NftFirewalls
 from gureum.drivers.volumes import loop_volumes
 from gureum.drivers.volumes.loop_volumes import LoopVolumes
 from gureum.ports.names import HOST_ONLY, Record, Zone
+from gureum.ports.networks import EdgeSpec, WayOut
 from gureum.store.contract import StoreBroken
 from gureum.store.sqlite import SqliteStore
 
 log = logging.getLogger("gureum.agent")
 DOWN_LIMIT_S = 30.0
+RESOLV_CONF = Path("/etc/resolv.conf")
 
 
 class Closable(Protocol):
@@ -137,12 +140,14 @@ class Agent:
         ports = build_ports(self._home, guest_api=self._settings.guest_api, shelf=shelf)
         store = await open_cache(self._home.path / "agent.db")
         period_s = self._settings.metrics_period_s or MINUTE_S
-        service = AgentService(store, ports, shelf, self._home.pool, metrics_period_s=period_s)
+        service = AgentService(store, ports, shelf, self._edge(), metrics_period_s=period_s)
         await service.start()
         access_logs = AccessLogs(service.machine, self._home.path / "s3-local")
         access_logs.start()
         service.tell_looks(access_logs.take_look)
         await self._serve_host_names(ports, shelf)
+        if self._settings.egress != "off":
+            ports.names.forward(self._resolvers())
         server = await AgentServer(service, lambda: self._down(service, ports)).serve(self._socket_path())
         self._supervised.ready()
         try:
@@ -154,6 +159,17 @@ class Agent:
             for port in _in_closing_order(ports):
                 await port.close()
             await store.close()
+
+    def _edge(self) -> EdgeSpec:
+        settings = self._settings
+        if settings.egress == "off":
+            return EdgeSpec(self._home.pool)
+        link = "" if settings.egress == "host" else settings.egress
+        return EdgeSpec(self._home.pool, WayOut(link, private_ranges(settings.egress_private)))
+
+    def _resolvers(self) -> tuple[str, ...]:
+        named = tuple(one.strip() for one in self._settings.resolvers.split(",") if one.strip())
+        return named or host_resolvers(RESOLV_CONF.read_text() if RESOLV_CONF.exists() else "")
 
     def _socket_path(self) -> str:
         """The way to us, readable by root only; one that a dead agent left is replaced."""

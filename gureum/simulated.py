@@ -32,6 +32,7 @@ from gureum.ports.clock import Clock
 from gureum.ports.gates import Gate
 from gureum.ports.metadata import InstanceMetadata
 from gureum.ports.names import Record, Zone
+from gureum.ports.networks import EdgeSpec
 from gureum.store.memory import MemoryStore
 
 
@@ -50,7 +51,7 @@ class SimulatedNames:
     def forward(self, upstreams: tuple[str, ...]) -> None:
         pass
 
-    async def serve(self, view: str, sockets: Sequence[socket.socket]) -> None:
+    async def serve(self, view: str, sockets: Sequence[socket.socket], *, closed: bool = False) -> None:
         _close(sockets)
 
     async def stop(self, view: str) -> None:
@@ -171,7 +172,7 @@ def make_link(
     def make(desired: Callable[[], list[Desired]], told: Callable[[Status], None]) -> LocalLink:
         ports = simulated_ports(SystemClock(), home.path / "ca")
         period_s = settings.metrics_period_s or MINUTE_S
-        service = AgentService(MemoryStore(), ports, NoShelf(), home.pool, metrics_period_s=period_s)
+        service = AgentService(MemoryStore(), ports, NoShelf(), EdgeSpec(home.pool), metrics_period_s=period_s)
         return LocalLink(service, desired, told)
 
     return make

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from ipaddress import IPv4Network, collapse_addresses
 from pathlib import Path
 from typing import Annotated, Literal, get_args, get_origin, get_type_hints
 
@@ -23,6 +24,8 @@ PREFIX = "GUREUM_"
 
 # Variables that gureum passes to its own processes; they are no settings.
 INTERNAL = frozenset({"GUREUM_READY_FD", "GUREUM_LIFE_FD", "GUREUM_SUPERVISOR", "GUREUM_PROCESS"})
+
+PRIVATE = tuple(map(IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")))
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 
@@ -104,6 +107,26 @@ class Settings(Quotas, frozen=True, forbid_unknown_fields=True):
         str,
         Meta(description="Address that containers' published ports are bound to where `docker run -p` names none."),
     ] = "127.0.0.1"
+    egress: Annotated[
+        str,
+        Meta(
+            pattern=r"^(?!all$|default$|lo$|\.)[A-Za-z0-9_.-]{1,15}$",
+            description="Way of guests to the internet, through this host: `off`, `host` (as its routes lead), or a name: by that interface of the host only.",
+        ),
+    ] = "off"
+    egress_private: Annotated[
+        str,
+        Meta(
+            pattern=r"^$|^\d+(\.\d+){3}(/\d+)?( *, *\d+(\.\d+){3}(/\d+)?)*$",
+            description="With `egress`: private ranges (10/8, 172.16/12, 192.168/16, 100.64/10) that guests reach as well, with commas; empty: none.",
+        ),
+    ] = ""
+    resolvers: Annotated[
+        str,
+        Meta(
+            description="With `egress`: DNS servers for names that are not gureum's (`192.0.2.1` or `192.0.2.1#5353`, commas). Empty: /etc/resolv.conf's."
+        ),
+    ] = ""
     dns_port: Annotated[
         Port, Meta(description="UDP and TCP port of gureum's DNS server for the host. 0: a free one, remembered.")
     ] = 0
@@ -249,7 +272,22 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     home = choose_home(environment)
     values: dict[str, object] = read_file(Path(home) / FILE_NAME)
     values |= read_environment(environment)
+    private_ranges(str(values.get("egress_private", "")))
     return msgspec.convert(values | {"home": home}, Settings)
+
+
+def private_ranges(text: str) -> tuple[str, ...]:
+    """The ranges of `egress_private`. SettingsError for what is none, or none of those that may be let through."""
+    found = []
+    for word in filter(None, (word.strip() for word in text.split(","))):
+        try:
+            network = IPv4Network(word)
+        except ValueError as error:
+            raise SettingsError(f"`egress_private`: {error}") from error
+        if not any(network.subnet_of(one) for one in PRIVATE):
+            raise SettingsError(f"`egress_private`: {word} is not private (10/8, 172.16/12, 192.168/16, 100.64/10)")
+        found.append(network)
+    return tuple(str(network) for network in collapse_addresses(found))
 
 
 def read_file(path: Path) -> dict[str, object]:

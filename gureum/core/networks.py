@@ -20,12 +20,13 @@ from gureum.core.targets import TargetBook
 from gureum.ports.firewalls import Appliance, Group, PeerLink, Port, RuleSet
 from gureum.ports.firewalls import Balancer as RuledBalancer
 from gureum.ports.gates import Gate
-from gureum.ports.networks import EdgeSpec
+from gureum.ports.networks import EdgeSpec, Route
 
 T = TypeVar("T", FirewallGroup, Interface, Balancer, Proxy)
 DNS_PORT, METADATA_PORT = 53, 80
 METADATA_ADDRESS, API_ADDRESS = "169.254.169.254", "169.254.169.249"
 API_PORT = 80
+_OUT = Route("0.0.0.0/0", "internet")
 
 
 class SocketShelf(Protocol):
@@ -115,6 +116,7 @@ def plan_rules(
         balancers=tuple(sorted((one for one in balancers if one.interface in there), key=lambda one: one.interface)),
         peers=tuple(PeerLink(one.name, one.cidrs) for one in network.network.peers),
         speaks=network.speaks,
+        exit=network.exit,
         appliances=tuple(_appliances(network, there)),
     )
 
@@ -127,12 +129,12 @@ def _appliances(network: Network, there: Container[str]) -> Iterator[Appliance]:
 
 
 class NetworkKinds:
-    """Reconcile and teardown of the five kinds. `pool` is the home's share of the public addresses."""
+    """Reconcile and teardown of the five kinds. `edge`: the home's share of the public addresses and its way out."""
 
-    def __init__(self, machine: Machine, shelf: SocketShelf, pool: str, book: TargetBook) -> None:
+    def __init__(self, machine: Machine, shelf: SocketShelf, edge: EdgeSpec, book: TargetBook) -> None:
         self._machine = machine
         self._shelf = shelf
-        self._edge = EdgeSpec(pool)
+        self._edge = edge
         self._edge_lock = asyncio.Lock()
         self._edge_ready = False
         self._sockets: dict[str, dict[str, socket.socket]] = {}
@@ -142,6 +144,8 @@ class NetworkKinds:
         await self._ensure_edge()
         if self._machine.ports.gates is not None:
             spec = _with_gate(spec)
+        if spec.exit and self._edge.way_out is not None:
+            spec = _with_exit(spec)
         await self._machine.ports.networks.ensure_network(spec.network)
         await self.rules.enforce(spec.network.name)
         await self._serve(spec)
@@ -221,7 +225,7 @@ class NetworkKinds:
             return [sock.dup() for one, sock in sockets.items() if one.endswith(end)]
 
         ports = self._machine.ports
-        await ports.names.serve(name, at(f"/{DNS_PORT}"))
+        await ports.names.serve(name, at(f"/{DNS_PORT}"), closed=spec.closed)
         await ports.metadata.serve(name, at(f"/{METADATA_ADDRESS}/{METADATA_PORT}"))
         if ports.gates is not None:
             await ports.gates.serve(Gate(name, name), at(f"/{API_ADDRESS}/{API_PORT}"))
@@ -256,6 +260,16 @@ def _with_gate(spec: Network) -> Network:
     """With the address at which machines reach the API."""
     addresses = (*spec.network.local_addresses, API_ADDRESS)
     return msgspec.structs.replace(spec, network=msgspec.structs.replace(spec.network, local_addresses=addresses))
+
+
+def _with_exit(spec: Network) -> Network:
+    """With the way out that all its machines may take."""
+    found = spec.network
+    inside = tuple(Route(cidr, "local") for cidr in found.cidrs)
+    subnets = tuple(msgspec.structs.replace(one, routes=(*one.routes, *inside, _OUT)) for one in found.subnets)
+    return msgspec.structs.replace(
+        spec, network=msgspec.structs.replace(found, subnets=subnets, uplink=True, exit=True)
+    )
 
 
 def _kind(text: str) -> Literal["tcp", "udp"]:

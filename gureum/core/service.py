@@ -43,6 +43,7 @@ from gureum.engine.reconcile import ReconcileLoop
 from gureum.engine.tracing import Tracer
 from gureum.ports import PortError
 from gureum.ports.consoles import ConsolePage
+from gureum.ports.networks import EdgeSpec
 from gureum.store.contract import Delete, Put, Store, StoreBroken, StoreFull, Write
 
 log = logging.getLogger("gureum.agent")
@@ -56,7 +57,7 @@ class AgentService:
     """`start` first; then `sync` and `change` as the daemon says. `subscribe` gets every status that changes."""
 
     def __init__(
-        self, store: Store, ports: Ports, shelf: SocketShelf, pool: str, *, metrics_period_s: int = MINUTE_S
+        self, store: Store, ports: Ports, shelf: SocketShelf, edge: EdgeSpec, *, metrics_period_s: int = MINUTE_S
     ) -> None:
         self.events = Events()
         self.tracer = Tracer()
@@ -65,7 +66,7 @@ class AgentService:
         self.machine = Machine(ports, kept, self._keep)
         self._containers = ContainerKinds(self.machine)
         book = TargetBook()
-        networks = NetworkKinds(self.machine, shelf, pool, book)
+        networks = NetworkKinds(self.machine, shelf, edge, book)
         self._balancing = BalancingKinds(self.machine, networks.rules, book)
         self.flow_logs = FlowKinds(self.machine)
         answers = AnswerKinds(self.machine)

@@ -24,13 +24,16 @@ from gureum.ports.volumes import SnapshotSpec, Source, VolumeSpec
 class Network(msgspec.Struct, frozen=True):
     """A router. `internet`: CIDRs whose route table leads out through the edge, `egress_only`: those of them to which nothing comes that
     began outside. `acls`: those that do not let everything pass. `speaks`: the router itself may begin flows to what is in it
-    (published ports come from there)."""
+    (published ports come from there). `exit`: where the home has a way out, its machines may take it, all from the router's one address.
+    `closed`: its machines are to reach nothing outside; names that are not ours are not asked for them either."""
 
     network: NetworkSpec
     internet: tuple[str, ...] = ()
     egress_only: tuple[str, ...] = ()
     acls: tuple[Acl, ...] = ()
     speaks: bool = False
+    exit: bool = False
+    closed: bool = False
 
 
 class FirewallGroup(msgspec.Struct, frozen=True):

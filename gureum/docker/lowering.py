@@ -53,7 +53,9 @@ def lower_network(network: Network, read: Reader) -> Iterable[Desired]:
         name = core_network(network.meta.name)
         subnet = Subnet(name, network.spec.cidr, network.spec.gateway)
         spec = NetworkSpec(name, (network.spec.cidr,), (subnet,), local_addresses=(RESOLVER,))
-        yield Desired("Network", name, key_of(network), specs.Network(spec, speaks=True))
+        internal = network.spec.internal
+        lowered = specs.Network(spec, speaks=True, exit=not internal, closed=internal)
+        yield Desired("Network", name, key_of(network), lowered)
 
 
 @lower(Volume)

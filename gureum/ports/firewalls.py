@@ -130,7 +130,8 @@ class Appliance(msgspec.Struct, frozen=True):
 class RuleSet(msgspec.Struct, frozen=True):
     """`internet`: subnets' CIDRs whose route table leads to the edge; others' packets to and from the edge are dropped. `egress_only`:
     those of them to which only answers come from there. `acls`: each subnet
-    has one at most; one that lets everything pass is better left out, as then nothing is looked at. `speaks`: the router itself may begin flows."""
+    has one at most; one that lets everything pass is better left out, as then nothing is looked at. `speaks`: the router itself may begin flows.
+    `exit`: whoever may send to the edge does so from the router's one address."""
 
     network: str
     cidrs: tuple[str, ...]
@@ -143,6 +144,7 @@ class RuleSet(msgspec.Struct, frozen=True):
     egress_only: tuple[str, ...] = ()
     speaks: bool = False
     appliances: tuple[Appliance, ...] = ()
+    exit: bool = False
 
 
 class BalancedCounts(msgspec.Struct, frozen=True):

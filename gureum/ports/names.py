@@ -60,9 +60,9 @@ class Names(Protocol):
         that are not ours; () (the start) means such names do not exist for guests. The host's own questions are never
         forwarded: it is told REFUSED, and asks its next resolver."""
 
-    async def serve(self, view: str, sockets: Sequence[socket.socket]) -> None:
+    async def serve(self, view: str, sockets: Sequence[socket.socket], *, closed: bool = False) -> None:
         """Answers on these bound sockets (UDP and TCP, told by their type), which the driver owns from now on. A second
-        call for a view replaces its sockets."""
+        call for a view replaces its sockets. `closed`: nothing is asked elsewhere for it, as by guests without a way out."""
 
     async def stop(self, view: str) -> None:
         """Closes the view's sockets. Its records stay until their owners are forgotten."""

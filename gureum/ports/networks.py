@@ -15,11 +15,20 @@ from typing import Literal, Protocol
 import msgspec
 
 
+class WayOut(msgspec.Struct, frozen=True):
+    """Out of the host, as the host itself and from its address, to addresses of the public internet. `link`: only by that link of
+    the host; "" for wherever its routes lead. `private`: private ranges that guests reach besides."""
+
+    link: str = ""
+    private: tuple[str, ...] = ()
+
+
 class EdgeSpec(msgspec.Struct, frozen=True):
     """The public side of one gureum home. `pool` is its claimed share of 198.18.0.0/15, e.g. "198.18.16.0/20";
-    its first address is the host's, its second the edge router's."""
+    its first address is the host's, its second the edge router's. `way_out`: how guests leave the host, None for not at all."""
 
     pool: str
+    way_out: WayOut | None = None
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -50,7 +59,7 @@ class Peer(msgspec.Struct, frozen=True):
 class NetworkSpec(msgspec.Struct, frozen=True):
     """`local_addresses`: further addresses that the router itself answers to (resolver at base + 2, 169.254.169.253,
     169.254.169.254). `uplink`: whether the network has a link to the edge. `entrance`: where what comes by it goes, if not straight to
-    whom it is meant for; targets are interfaces or "local"."""
+    whom it is meant for; targets are interfaces or "local". `exit`: with an uplink, all leave by it from one address of the router."""
 
     name: str
     cidrs: tuple[str, ...]
@@ -59,6 +68,7 @@ class NetworkSpec(msgspec.Struct, frozen=True):
     uplink: bool = False
     peers: tuple[Peer, ...] = ()
     entrance: tuple[Route, ...] = ()
+    exit: bool = False
 
 
 class Translation(msgspec.Struct, frozen=True):

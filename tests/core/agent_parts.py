@@ -16,7 +16,7 @@ from gureum.engine.lowering import Desired
 from gureum.ports.firewalls import Group, Rule
 from gureum.ports.metadata import InstanceMetadata
 from gureum.ports.names import Record
-from gureum.ports.networks import InterfaceSpec, NetworkSpec, SandboxSpec, Subnet
+from gureum.ports.networks import EdgeSpec, InterfaceSpec, NetworkSpec, SandboxSpec, Subnet
 from gureum.ports.volumes import VolumeSpec
 from gureum.simulated import NoShelf, simulated_ports
 from gureum.store.contract import Store
@@ -31,7 +31,7 @@ class Agent:
     def __init__(self, store: Store | None = None, ports: Any = None) -> None:
         self.store = store or MemoryStore()
         self.ports = ports or simulated_ports(SystemClock())
-        self.service = AgentService(self.store, self.ports, NoShelf(), "198.18.16.0/20")
+        self.service = AgentService(self.store, self.ports, NoShelf(), EdgeSpec("198.18.16.0/20"))
         self.told: list[Status] = []
         self.service.subscribe(self.told.append)
 

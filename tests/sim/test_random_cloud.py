@@ -27,6 +27,7 @@ from gureum.base.settings import Settings
 from gureum.core.agent_link import LocalLink
 from gureum.core.service import AgentService
 from gureum.core.world import World
+from gureum.ports.networks import EdgeSpec
 from gureum.simulated import NoShelf, simulated_ports
 from gureum.store.contract import Conflict
 from gureum.store.memory import MemoryStore
@@ -48,7 +49,7 @@ class Cloud:
         self.ports = simulated_ports(SystemClock())
 
     async def start(self) -> None:
-        self.agent = AgentService(self._agents_store, self.ports, NoShelf(), "198.18.16.0/20")
+        self.agent = AgentService(self._agents_store, self.ports, NoShelf(), EdgeSpec("198.18.16.0/20"))
         await self.agent.start()
         sealer = Sealer(self._folder / "key")
         self.world = World(

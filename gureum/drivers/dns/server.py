@@ -67,9 +67,9 @@ class DnsNames:
         self._forwarder.use(upstreams)
         self._forget_answers()
 
-    async def serve(self, view: str, sockets: Sequence[socket.socket]) -> None:
+    async def serve(self, view: str, sockets: Sequence[socket.socket], *, closed: bool = False) -> None:
         await self.stop(view)
-        started = View(view, self._records, self._forwarder, self._queries_per_s)
+        started = View(view, self._records, None if closed or not view else self._forwarder, self._queries_per_s)
         self._views[view] = started
         await started.start(sockets)
 
@@ -100,9 +100,10 @@ class DnsNames:
 
 
 class View:
-    """One view's sockets and remembered answers. `remembered`: a packet without its id → the answers without theirs."""
+    """One view's sockets and remembered answers. `forwarder`: who asks others, None for nobody.
+    `remembered`: a packet without its id → the answers without theirs."""
 
-    def __init__(self, name: str, records: Records, forwarder: Forwarder, queries_per_s: int) -> None:
+    def __init__(self, name: str, records: Records, forwarder: Forwarder | None, queries_per_s: int) -> None:
         self.remembered: dict[bytes, tuple[bytes, ...]] = {}
         self._name = name
         self._records = records
@@ -159,7 +160,7 @@ class View:
     def _others(self, question: wire.Question, limit: int, send: Callable[[bytes], None]) -> bytes | None:
         """A guest without a way out is told at once that the name does not exist: its resolver gives up on that, while
         it would try REFUSED or SERVFAIL again for many seconds. The host, told REFUSED, goes to its next resolver."""
-        if self._name and self._forwarder.active:
+        if self._forwarder is not None and self._forwarder.active:
             if self._forwarder.submit(self._name, question, limit, send):
                 return None
             rcode = wire.SERVFAIL

@@ -7,22 +7,42 @@ The edge only routes: each public address in use is a /32 route to its network's
 blackhole. A network can send from its own public addresses only (strict reverse path on its link). From the networks
 to the host nothing passes but answers: the host is not part of the cloud. On the host itself there is one link, one
 route and one blackhole (should the link be gone, nothing for the pool leaves by the real interface), and no rule.
+
+With a way out (`EdgeSpec.way_out`), what is meant for the public internet passes to the host, which sends it on
+(ways_out.py); what is private or has a special meaning (IANA: IPv4 special-purpose addresses) does not. Networks without
+public addresses leave from the edge's own.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from typing import Any
 
 from gureum.drivers.networks import namespaces, netlink
 from gureum.drivers.networks.netlink import BLACKHOLE, Netlink, Route
 from gureum.drivers.networks.network_names import HOST_LINK_IN_EDGE, NFT_TABLE, HomeNames, network_link, stable_number
 from gureum.drivers.networks.routers import EDGE_MAC, MTU_BYTES
-from gureum.drivers.networks.routes import NETWORK_ADDRESS
+from gureum.drivers.networks.routes import EXITS, NETWORK_ADDRESS
+from gureum.drivers.networks.ways_out import HostWay
+from gureum.drivers.nft.expressions import ACCEPT, Json, Line, hook, match, meta, payload, prefix
 from gureum.drivers.nft.libnftables import Nftables
 from gureum.ports.networks import EdgeSpec
 
 _HOST_MAC = "02:67:6d:00:00:04"
+
+CLOSED = (
+    *(
+        "0.0.0.0/8",
+        "10.0.0.0/8",
+        EXITS,
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "172.16.0.0/12",
+        "192.0.0.0/24",
+        "192.168.0.0/16",
+    ),
+    *("198.18.0.0/15", "224.0.0.0/3"),
+)
+"""Where no guest gets by the host: this host, its neighbours, other homes' pools, and groups (multicast, broadcast)."""
 
 _SYSCTLS = {
     "ipv4/conf/all/rp_filter": "0",
@@ -50,7 +70,7 @@ class Edge:
 
     def ensure(self, spec: EdgeSpec) -> None:
         if not self.exists:
-            self._make()
+            self._make(spec)
         pool = ipaddress.IPv4Network(spec.pool)
         host, edge = str(pool[1]), str(pool[2])
         with Netlink() as kernel:
@@ -66,12 +86,14 @@ class Edge:
                     netlink.add_route(Route(spec.pool, link=link.index, gateway=edge, source=host, onlink=True)),
                 ]
             )
-            self._bring_inside(link.peer_index, spec.pool, host, edge)
+            self._bring_inside(link.peer_index, spec, host, edge)
             kernel.wait_ready(link.name)
+        HostWay(self._names).bring(spec)
 
     def remove(self) -> None:
-        """Takes the host's link, its routes and the namespace away; of what is gone it is success."""
+        """Takes the host's link, its routes, its way out and the namespace away; of what is gone it is success."""
         self._public = None
+        HostWay(self._names).remove()
         with Netlink() as kernel:
             link = kernel.link(self._names.host_link)
             if link is not None:
@@ -106,11 +128,11 @@ class Edge:
         """What is known of the routes may be wrong (a network's link went, and its routes with it)."""
         self._public = None
 
-    def _make(self) -> None:
+    def _make(self, spec: EdgeSpec) -> None:
         self._public = None
         with namespaces.new_network():
             namespaces.write_sysctls(_SYSCTLS)
-            Nftables().run(rules())
+            Nftables().run(rules(EdgeSpec(spec.pool)))
             with Netlink() as kernel:
                 kernel.send([netlink.set_up(netlink.LOOPBACK)])
             namespaces.pin("/proc/thread-self/ns/net", self._names.edge)
@@ -124,18 +146,19 @@ class Edge:
         assert link is not None, "made just now"
         return link
 
-    def _bring_inside(self, index: int, pool: str, host: str, edge: str) -> None:
+    def _bring_inside(self, index: int, spec: EdgeSpec, host: str, edge: str) -> None:
         with namespaces.entered(self._names.edge), Netlink() as kernel:
             kernel.send(
                 [
                     netlink.add_address(index, edge, 32),
                     netlink.add_neighbour(index, host, _HOST_MAC),
                     netlink.set_up(index),
-                    netlink.add_route(Route(pool, kind=BLACKHOLE)),
+                    netlink.add_route(Route(spec.pool, kind=BLACKHOLE)),
                     netlink.add_route(Route(f"{host}/32", link=index)),
                     netlink.add_route(Route("0.0.0.0/0", link=index, gateway=host, onlink=True)),
                 ]
             )
+            Nftables().run(rules(spec))
 
 
 def _public_route(address: str, link: int, mark: int) -> Route:
@@ -147,22 +170,36 @@ def _public_routes(kernel: Netlink) -> dict[str, Route]:
     return {route.destination.removesuffix("/32"): route for route in found}
 
 
-def rules() -> list[dict[str, Any]]:
-    """The edge's nftables commands: what comes from the host or goes from network to network passes, towards the host
-    only answers."""
-    table = {"family": "inet", "name": NFT_TABLE}
-    known = {"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": ["established", "related"]}}
-    ping = {"match": {"op": "==", "left": {"payload": {"protocol": "icmp", "field": "type"}}, "right": "echo-request"}}
-    to_host = {"match": {"op": "==", "left": {"meta": {"key": "oifname"}}, "right": HOST_LINK_IN_EDGE}}
-    from_host = {"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": HOST_LINK_IN_EDGE}}
-    wanted: dict[str, list[list[dict[str, Any]]]] = {
-        "forward": [[known, {"accept": None}], [to_host, {"counter": None}, {"drop": None}], [{"accept": None}]],
-        "input": [[known, {"accept": None}], [from_host, ping, {"accept": None}]],
+def rules(spec: EdgeSpec) -> list[Json]:
+    """The commands that make the edge's table anew, as one transaction. What comes from the host or goes from network to
+    network passes; towards the host only answers, and with a way out what is meant for the world beyond it."""
+    known = match({"ct": {"key": "state"}}, ["established", "related"], "in")
+    to_host, from_host = match(meta("oifname"), HOST_LINK_IN_EDGE), match(meta("iifname"), HOST_LINK_IN_EDGE)
+    drop: Line = ({"counter": None}, {"drop": None})
+    begun_inside = match({"ct": {"key": "direction"}}, "original")
+    way_out = spec.way_out
+    if way_out is None:
+        forward: list[Line] = [(to_host, begun_inside, *drop), (known, ACCEPT), (to_host, *drop)]
+    else:
+        private = [prefix(cidr) for cidr in way_out.private]
+        forward = [
+            (known, ACCEPT),
+            *([(to_host, match(payload("ip", "daddr"), {"set": private}), ACCEPT)] if private else []),
+            (to_host, match(payload("ip", "daddr"), {"set": [prefix(cidr) for cidr in CLOSED]}), *drop),
+        ]
+    ping = match(payload("icmp", "type"), "echo-request")
+    chains: dict[str, tuple[Json, list[Line]]] = {
+        "forward": (hook("filter", "forward", 0, "drop"), [*forward, (ACCEPT,)]),
+        "input": (hook("filter", "input", 0, "drop"), [(known, ACCEPT), (from_host, ping, ACCEPT)]),
     }
-    commands: list[dict[str, Any]] = [{"add": {"table": table}}]
-    for hook, lines in wanted.items():
-        chain = {"family": "inet", "table": NFT_TABLE, "name": hook, "type": "filter", "hook": hook, "prio": 0}
-        commands.append({"add": {"chain": chain | {"policy": "drop"}}})
-        rule = {"family": "inet", "table": NFT_TABLE, "chain": hook}
-        commands += [{"add": {"rule": rule | {"expr": line}}} for line in lines]
+    if way_out is not None:
+        from_exit = match(payload("ip", "saddr"), prefix(EXITS))
+        own = {"snat": {"family": "ip", "addr": str(ipaddress.IPv4Network(spec.pool)[2])}}
+        chains["postrouting"] = (hook("nat", "postrouting", 100, "accept"), [(from_exit, own)])
+    table = {"family": "inet", "name": NFT_TABLE}
+    commands: list[Json] = [{verb: {"table": table}} for verb in ("add", "delete", "add")]
+    for name, (base, lines) in chains.items():
+        commands.append({"add": {"chain": {"family": "inet", "table": NFT_TABLE, "name": name} | base}})
+        rule = {"family": "inet", "table": NFT_TABLE, "chain": name}
+        commands += [{"add": {"rule": rule | {"expr": list(line)}}} for line in lines]
     return commands

@@ -6,6 +6,7 @@ All names carry the home's id, so several gureums live side by side and a lost h
     /run/netns/gm-a1b2-n-<network>   a network's router
     /run/netns/gm-a1b2-s-<sandbox>   a sandbox
     gma1b2                           the host's link to the edge
+    gureum-a1b2                      the host's nftables table, while there is a way out
 
 Link names hold 15 characters at most, interface names up to 40: a link is named by a hash, its alias tells the full
 name. Inside a network `up` is the link to the edge. This module computes names; it never looks at the machine.
@@ -95,6 +96,7 @@ class HomeNames:
     def __init__(self, home_id: str, run_dir: Path) -> None:
         self.home_id = checked_home(home_id)
         self.users_dir = run_dir / "userns"
+        self.forwarding_dir = run_dir.parent / "forwarding"  # all homes': they share the host's links
         self.prefix = f"gm-{home_id}-"
         self.edge = NETNS_DIR / f"{self.prefix}edge"
         self.host_link = f"gm{home_id}"

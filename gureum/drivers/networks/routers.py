@@ -28,6 +28,7 @@ from gureum.drivers.networks.routes import (
     SECONDARY,
     Placed,
     Plan,
+    exit_address,
     joined,
     own,
     plan,
@@ -213,8 +214,14 @@ class Router:
         link = kernel.link(UPLINK)
         assert link is not None, "made just now"
         kernel.send(_uplink_end(link.index, NETWORK_ADDRESS, EDGE_ADDRESS, EDGE_MAC))
+        out = exit_address(link.peer_index) if self._spec is not None and self._spec.exit else ""
+        if out:
+            kernel.send([netlink.add_address(link.index, out, 32)])
         with namespaces.entered(edge), Netlink() as edge_kernel:
             edge_kernel.send(_uplink_end(link.peer_index, EDGE_ADDRESS, NETWORK_ADDRESS, _NETWORK_MAC))
+            if out:
+                route = Route(f"{out}/32", link=link.peer_index, gateway=NETWORK_ADDRESS, onlink=True)
+                edge_kernel.send([netlink.add_route(route)])
             edge_kernel.send([netlink.set_alias(link.peer_index, self.name)])
         kernel.wait_ready(UPLINK)
 

@@ -33,8 +33,17 @@ from gureum.ports import networks
 # Both ends of every uplink have the same addresses: only the link tells them apart, and no network can own them.
 EDGE_ADDRESS = "169.254.0.1"
 NETWORK_ADDRESS = "169.254.0.2"
+# What networks without public addresses leave from, one each, until the edge puts its own in its place; seen nowhere else.
+EXITS = "100.64.0.0/10"
 # What the other end of a peering's link is called on both sides. Nobody has it: a permanent neighbour says whose MAC it is.
 PEER_ADDRESS = "169.254.0.3"
+
+
+def exit_address(link: int) -> str:
+    """That of the network whose uplink is the edge's link of that index."""
+    exits = IPv4Network(EXITS)
+    return str(exits[1 + link % (exits.num_addresses - 2)])
+
 
 PRIMARY, SECONDARY = 1, 2  # metrics of the /32 routes: after a restart the primary address is known by it
 

@@ -8,7 +8,8 @@ commands that turn one into the other.
                        from an interface   its chain `out-NAME`: its groups' egress rules, each ends in `goto ingress`
                        from the uplink     `ingress` at once (what came through the translation)
                        to an interface     its chain `in-NAME`: its groups' ingress rules, each ends in `accept`
-                       to the uplink       accept, when the sender has a public address and its subnet leads there
+                       to the uplink       accept, when the sender has a public address and its subnet leads there, or all leave
+                                           from the router's address (`exit`)
                      what falls out at the end is counted and dropped (chain `denied`, or `denied-out` where the sender's rules refuse);
                      while somebody watches the network's flows, it is told too (NFLOG)
     input            metadata (169.254.169.254:80), the API (169.254.169.249:80) and names (port 53 of the resolvers), else nothing
@@ -168,6 +169,8 @@ def _frame(rules: RuleSet, acls: tuple[Line, ...], balancing: bool) -> dict[str,
     metadata = match(payload("ip", "daddr"), {"set": [API_ADDRESS, METADATA_ADDRESS]})
     translate_in = {"dnat": {"family": "ip", "addr": lookup(payload("ip", "daddr"), "to-private")}}
     translate_out = {"snat": {"family": "ip", "addr": lookup(payload("ip", "saddr"), "to-public")}}
+    may_leave = () if rules.exit else (match(payload("ip", "saddr"), "@private"),)
+    leaves_from: Json = {"masquerade": None} if rules.exit else translate_out
     return {
         "raw-prerouting": Chain(
             (
@@ -184,12 +187,7 @@ def _frame(rules: RuleSet, acls: tuple[Line, ...], balancing: bool) -> dict[str,
         "ingress": Chain(
             (
                 *first(nft_balancers.INGRESS),
-                (
-                    to_uplink,
-                    match(meta("iifname"), UPLINK, "!="),
-                    match(payload("ip", "saddr"), "@private"),
-                    ACCEPT,
-                ),
+                (to_uplink, match(meta("iifname"), UPLINK, "!="), *may_leave, ACCEPT),
                 (by_verdict("oifname", "ingress"),),
                 (DENY,),
             )
@@ -227,7 +225,7 @@ def _frame(rules: RuleSet, acls: tuple[Line, ...], balancing: bool) -> dict[str,
             hook("filter", "output", 0, "drop"),
         ),
         "nat-postrouting": Chain(
-            (*first(nft_balancers.COUNT_NEW), *first(nft_balancers.HIDE), (to_uplink, translate_out)),
+            (*first(nft_balancers.COUNT_NEW), *first(nft_balancers.HIDE), (to_uplink, leaves_from)),
             hook("nat", "postrouting", 100, "accept"),
         ),
     }
