@@ -111,7 +111,7 @@ class Settings(Quotas, frozen=True, forbid_unknown_fields=True):
         str,
         Meta(
             pattern=r"^(?!all$|default$|lo$|\.)[A-Za-z0-9_.-]{1,15}$",
-            description="Way of guests to the internet, through this host: `off`, `host` (as its routes lead), or a name: by that interface of the host only.",
+            description="Guests' way to the internet through this host: `off`, `host` (as its routes lead), or the one interface to leave by.",
         ),
     ] = "off"
     egress_private: Annotated[
@@ -124,7 +124,7 @@ class Settings(Quotas, frozen=True, forbid_unknown_fields=True):
     resolvers: Annotated[
         str,
         Meta(
-            description="With `egress`: DNS servers for names that are not gureum's (`192.0.2.1` or `192.0.2.1#5353`, commas). Empty: /etc/resolv.conf's."
+            description="With `egress`: DNS servers for names not gureum's (`192.0.2.1` or `192.0.2.1#5353`, commas). Empty: /etc/resolv.conf's."
         ),
     ] = ""
     dns_port: Annotated[

@@ -22,7 +22,7 @@ from gureum.drivers.networks.netlink import BLACKHOLE, Netlink, Route
 from gureum.drivers.networks.network_names import HOST_LINK_IN_EDGE, NFT_TABLE, HomeNames, network_link, stable_number
 from gureum.drivers.networks.routers import EDGE_MAC, MTU_BYTES
 from gureum.drivers.networks.routes import EXITS, NETWORK_ADDRESS
-from gureum.drivers.networks.ways_out import HostWay
+from gureum.drivers.networks.ways_out import REFUSE, HostWay
 from gureum.drivers.nft.expressions import ACCEPT, Json, Line, hook, match, meta, payload, prefix
 from gureum.drivers.nft.libnftables import Nftables
 from gureum.ports.networks import EdgeSpec
@@ -185,7 +185,7 @@ def rules(spec: EdgeSpec) -> list[Json]:
         forward = [
             (known, ACCEPT),
             *([(to_host, match(payload("ip", "daddr"), {"set": private}), ACCEPT)] if private else []),
-            (to_host, match(payload("ip", "daddr"), {"set": [prefix(cidr) for cidr in CLOSED]}), *drop),
+            (to_host, match(payload("ip", "daddr"), {"set": [prefix(cidr) for cidr in CLOSED]}), *REFUSE),
         ]
     ping = match(payload("icmp", "type"), "echo-request")
     chains: dict[str, tuple[Json, list[Line]]] = {

@@ -25,6 +25,8 @@ from gureum.ports.networks import EdgeSpec
 _FAMILY = "ip"
 _OUR_LINKS = "gm*"
 _DROP: Line = ({"counter": None}, {"drop": None})
+REFUSE: Line = ({"counter": None}, {"reject": {"type": "icmp", "expr": "admin-prohibited"}})
+"""Who asks hears at once that it must not."""
 _KNOWN = {"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": ["established", "related"]}}
 
 
@@ -77,7 +79,7 @@ def rules(table: str, link: str, spec: EdgeSpec, switched: frozenset[str]) -> li
     forward: list[Line] = [
         (inside, match(payload("ip", "saddr"), prefix(spec.pool), "!="), *_DROP),
         (inside, to_guests, *_DROP),
-        *([(inside, match(meta("oifname"), named, "!="), *_DROP)] if named else []),
+        *([(inside, match(meta("oifname"), named, "!="), *REFUSE)] if named else []),
         (inside, ACCEPT),
         (outside, _KNOWN, ACCEPT),
         (outside, *_DROP),
