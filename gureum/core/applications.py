@@ -42,6 +42,14 @@ class Kept(msgspec.Struct, frozen=True, omit_defaults=True):
     failed: str = ""
 
 
+class Wait(msgspec.Struct, frozen=True):
+    """Before what ended with `run` is started again. `since`: seconds since the epoch."""
+
+    run: int
+    since: float
+    pause_s: float
+
+
 class Applications:
     """`states` and `watch` are those of all containers (core/containers.py)."""
 
@@ -52,7 +60,7 @@ class Applications:
         self._states = states
         self._watch = watch
         self._limits: dict[str, Limits] = {}
-        self._due: dict[str, tuple[int, float]] = {}
+        self._waits: dict[str, Wait] = {}
         ports = machine.ports
         self._health = ApplicationHealth(ports.containers, ports.clock, lambda name: machine.poke(f"Container/{name}"))
 
@@ -82,7 +90,7 @@ class Applications:
         await self._machine.ports.containers.remove(name, output=True)
         await self._machine.ports.volumes.release_root(name)
         await self._machine.keep(f"app/{name}", "")
-        for known in (self._states, self._limits, self._due):
+        for known in (self._states, self._limits, self._waits):
             known.pop(name, None)
 
     async def stop(self, name: str, spec: Container) -> None:
@@ -148,13 +156,14 @@ class Applications:
         """Retry while it has to wait; what is told meanwhile says "restarting"."""
         if state is None:
             return
-        now, due = asyncio.get_running_loop().time(), self._due.get(name)
-        if due is None or due[0] != state.run:
+        now, wait = self._machine.ports.clock.now(), self._waits.get(name)
+        if wait is None or wait.run != state.run:
             pause_s = min(FIRST_PAUSE_S * 2 ** min(kept.quick if _was_quick(state) else 0, 12), LAST_PAUSE_S)
-            due = self._due[name] = (state.run, now + pause_s)
-        if now < due[1]:
+            wait = self._waits[name] = Wait(state.run, now, pause_s)
+        left_s = wait.since + wait.pause_s - now
+        if left_s > 0 and now >= wait.since:  # a clock that is set back ends it
             self._machine.set_status(id_, "ready", data=self._told(name, spec))
-            raise Later("waits before it is started again", due[1] - now)
+            raise Later("waits before it is started again", left_s)
 
     async def _start(self, id_: str, name: str, spec: Container, kept: Kept) -> None:
         machine, wish = self._machine, spec.application
