@@ -75,6 +75,7 @@ def lower_container(container: Container, read: Reader) -> Iterable[Desired]:
         yield Desired("Container", name, owner, _stopped(name))
         return
     sandbox, users = _sandbox_of(container, read), owner_of_users(read.get, container)
+    # The main one first, which leads out and where names are asked; internal networks last.
     endpoints = [end for end in spec.endpoints if end.address] if sandbox == name else []
     if sandbox == name:
         guest, shares = options.has_own_users(users.spec.host), users is not container
@@ -83,10 +84,13 @@ def lower_container(container: Container, read: Reader) -> Iterable[Desired]:
         )
         yield Desired("Sandbox", name, owner, specs.Sandbox(place))
     yield Desired("Image", name, owner, specs.Image(f"digest:{spec.digest}"))
-    for index, end in enumerate(endpoints):
-        network = read.get(Network, SCOPE, end.network)
+    networks = {end.network: read.get(Network, SCOPE, end.network) for end in endpoints}
+    devices = {end.network: f"eth{index}" for index, end in enumerate(endpoints)}
+    endpoints.sort(key=lambda end: (found := networks[end.network]) is not None and found.spec.internal)
+    for place, end in enumerate(endpoints):
+        network = networks[end.network]
         if network is not None:
-            yield _interface(name, owner, end, network, index)
+            yield _interface(name, owner, end, network, devices[end.network], main=place == 0)
     records = (
         *_records(container, endpoints, read),
         *_further_records(container, endpoints, read),
@@ -110,7 +114,7 @@ def _interface_name(name: str, network_id: str) -> str:
     return f"{name}-{network_id[:8]}"
 
 
-def _interface(name: str, owner: str, end: Endpoint, network: Network, index: int) -> Desired:
+def _interface(name: str, owner: str, end: Endpoint, network: Network, device: str, *, main: bool) -> Desired:
     own = _interface_name(name, network.meta.name)
     spec = InterfaceSpec(
         name=own,
@@ -121,8 +125,8 @@ def _interface(name: str, owner: str, end: Endpoint, network: Network, index: in
         prefix_length=ipaddress.ip_network(network.spec.cidr).prefixlen,
         gateway=network.spec.gateway,
         sandbox=name,
-        device=f"eth{index}",
-        default_route=index == 0,
+        device=device,
+        default_route=main,
     )
     return Desired("Interface", own, owner, specs.Interface(spec, open=True))
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from tests.cloud.docker_clients import BUSYBOX, Docker
-from tests.cloud.internet import ASIDE, HOST, METADATA, NAME, PORT, PRIVATE, RESOLVER, WEB, Internet, internet
 from tests.cloud.running import Cloud, leftovers, until
 from tests.cloud.test_vpc_networking import EVERYWHERE, Place, launch
+from tests.internet import ASIDE, HOST, METADATA, NAME, PORT, PRIVATE, RESOLVER, WEB, Internet, internet
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +59,9 @@ def test_where_there_is_no_way_there_are_no_names_either(docker: Docker) -> None
     docker("network", "create", "--internal", "inside")
     assert fetched(docker, WEB, "--network", "inside") == ""
     assert fetched(docker, WEB, "--network", "none") == ""
+    docker("create", "--name", "both", "--network", "inside", BUSYBOX, "sh", "-c", f"wget -qO- http://{NAME}/")
+    docker("network", "connect", "mine", "both")
+    assert docker("start", "-a", "both") == HOST, "out by the one that is not internal"
     asked = docker.run("run", "--rm", "--network", "inside", BUSYBOX, "nslookup", NAME, check=False)
     assert WEB not in asked.stdout.decode()
 

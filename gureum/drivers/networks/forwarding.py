@@ -41,10 +41,9 @@ class Forwarding:
 
     def release(self) -> None:
         """This home needs none any more."""
-        if self._folder.exists():
-            with self._locked():
-                for link in self._held():
-                    self._let_go(link)
+        with self._locked():
+            for link in self._held():
+                self._let_go(link)
 
     def _claim(self, link: str) -> bool:
         key, path = _KEYS / "conf" / link / "forwarding", self._path(link)

@@ -44,23 +44,24 @@ class HostWay:
             self.remove()
             return
         links = [spec.way_out.link] if spec.way_out.link else default_links()
-        claimed = self._forwarding.claim(links)
+        self._mark.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._mark.touch()
+        claimed = self._forwarding.claim(links)
         # The table first: nothing is forwarded before it says what.
         Nftables().run(rules(self._table, self._names.host_link, spec, claimed))
         self._forwarding.switch_on([*claimed, self._names.host_link])
 
     def remove(self) -> None:
         """Nothing of it remains; the link to the edge may be gone already."""
-        namespaces.write_sysctls({f"?ipv4/conf/{self._names.host_link}/forwarding": "0"})
-        self._forwarding.release()
         if self._mark.exists():
+            namespaces.write_sysctls({f"?ipv4/conf/{self._names.host_link}/forwarding": "0"})
+            self._forwarding.release()
             Nftables().run([_table("add", self._table), _table("delete", self._table)])
             self._mark.unlink()
 
     @property
     def _mark(self) -> Path:
-        """Stands while there may be a table: who never had one loads no library to take it away."""
+        """Stands while there may be something: where there never was, nothing of the host is touched."""
         return self._names.forwarding_dir / self._table
 
 
