@@ -30,6 +30,19 @@ an id, ports and public addresses of its own (it remembers them in its `identity
 `/var/lib/gureum`; for users other than root, who can only simulate, it is `~/.local/share/gureum`. One thing lies outside of it: the
 keys of Kubernetes Secrets, in `<home>-keys` unless `kube_keys` says where. Whoever copies, mounts or moves a home takes that
 folder along; without it the Kubernetes API does not start.
+
+## The way out
+
+Without `egress` no packet of a guest leaves the host. `egress = "host"` lets out, from the host's address, what route tables,
+internet and NAT gateways, security groups and ACLs let out of a VPC, and what comes from Docker networks that are not `--internal`;
+`egress = "eth1"` lets it out by that interface of the host only. Guests reach public addresses so: not the host itself, not private
+ranges (but those of `egress_private`), not link-local addresses such as a cloud's metadata. Nothing comes in that did not begin
+inside. On the host this makes one nftables table, `ip gureum-ID`, and forwarding on the interfaces concerned; `gureum down` (or
+`gureum doctor --clean`) takes both back, the death of daemon and agent changes nothing. Names that are not gureum's are asked of
+`resolvers`.
+
+A firewall of the host that drops what it does not name when forwarding (Docker's, ufw) must let guests pass, too, as no other table
+can overrule it: `gureum doctor` names it and what to add. When the host's routes move to another interface, `gureum restart` follows.
 """
 COVERAGE_HEAD = """# Coverage
 

@@ -14,6 +14,7 @@ import os
 import platform
 import re
 import shutil
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -298,6 +299,53 @@ def check_room() -> Iterator[Finding]:
 # This gureum and its neighbours
 
 
+def check_way_out() -> Iterator[Finding]:
+    """Only where `egress` is set. A packet must pass every table's chain: ours cannot let through what another's drops."""
+    try:
+        settings = load_settings()
+        home = load_home(settings)
+    except (SettingsError, HomeError):
+        return  # check_home says so
+    if settings.egress == "off" or settings.simulate:
+        return
+    if settings.egress != "host" and settings.egress not in (name for _, name in socket.if_nameindex()):
+        advice = "guests do not get out until the interface is there and gureum is restarted; or set another `egress`"
+        yield Finding("warn", "way out", f"there is no interface {settings.egress}", advice)
+        return
+    blocking = forward_policies(run_quietly("nft", "--json", "list", "chains"))
+    link = f"gm{home.id}" if home is not None else "gm+"
+    words = f"-I FORWARD -{{}} {link} -m conntrack --ctstate {{}} -j ACCEPT"
+    rules = (words.format("i", "NEW,ESTABLISHED"), words.format("o", "ESTABLISHED,RELATED"))
+    yield Finding(
+        "warn" if blocking else "ok",
+        "way out",
+        f"{settings.egress}; {', '.join(blocking)} drops what it does not name" if blocking else settings.egress,
+        f"let guests pass there too, as by `iptables {rules[0]}` and `iptables {rules[1]}`" if blocking else "",
+    )
+
+
+def forward_policies(listed: str) -> list[str]:
+    """Of `nft --json list chains`: the chains of others at the forward hook that drop by policy."""
+    try:
+        found = json.loads(listed)["nftables"]
+    except (ValueError, KeyError):
+        return []
+    chains = [one["chain"] for one in found if "chain" in one]
+    return [
+        f"{one['family']} {one['table']} {one['name']}"
+        for one in chains
+        if one.get("hook") == "forward" and one.get("policy") == "drop"
+    ]
+
+
+def run_quietly(*command: str) -> str:
+    """What it prints; "" when it cannot."""
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TRIAL_TIMEOUT_S)
+        return done.stdout
+    return ""
+
+
 def check_home() -> Iterator[Finding]:
     try:
         settings = load_settings()
@@ -396,5 +444,6 @@ CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
     check_programs,
     check_room,
     check_home,
+    check_way_out,
     check_neighbours,
 )

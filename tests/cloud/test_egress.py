@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -28,12 +29,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Internet]:
 def cloud(world: Internet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     """Its host is the namespace; guests go out by `world` alone. Afterwards the host is as before."""
     before = world.state()
-    made = Cloud(
-        tmp_path_factory.mktemp("gureum"),
-        egress="world",
-        resolvers=RESOLVER,
-        flow_log_interval_s="1",
-    )
+    made = Cloud(tmp_path_factory.mktemp("gureum"), resolvers=RESOLVER, flow_log_interval_s="1")
+    leave_by(made, "world")
     made.command("up")
     home_id = made.identity["id"]
     yield made
@@ -41,6 +38,10 @@ def cloud(world: Internet, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     assert down.returncode == 0, down.stderr
     assert leftovers(home_id) == []
     assert world.state() == before
+
+
+def leave_by(cloud: Cloud, egress: str) -> None:
+    (cloud.home / "gureum.toml").write_text(f'egress = "{egress}"\n')
 
 
 def fetched(docker: Docker, address: str, *options: str, port: int = 80) -> str:
@@ -72,6 +73,25 @@ def test_neither_host_nor_its_neighbours_are_within_reach(docker: Docker, world:
         assert world.in_host("wget", "-qO-", f"http://{address}:{PORT}/"), "the host itself gets there"
     ask = "; ".join(f"timeout 1 wget -qO- http://{address}:{PORT}/" for address in (*places, WEB))
     assert docker("run", "--rm", BUSYBOX, "sh", "-c", ask) == HOST
+
+
+def test_a_firewall_of_the_hosts_own_counts_too_and_doctor_names_it(
+    docker: Docker, world: Internet, cloud: Cloud
+) -> None:
+    def told() -> dict[str, Any]:
+        findings = json.loads(cloud.command("doctor", "--json", check=False).stdout)
+        return next(dict(one) for one in findings if one["what"] == "way out")
+
+    assert told()["level"] == "ok"
+    world.in_host(
+        "nft", "add table ip filter; add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }"
+    )
+    try:
+        assert "ip filter FORWARD" in told()["seen"]
+        assert fetched(docker, WEB) == ""
+    finally:
+        world.in_host("nft", "delete", "table", "ip", "filter")
+    assert fetched(docker, WEB) == HOST
 
 
 def test_subnets_differ_in_their_ways_out(cloud: Cloud, world: Internet) -> None:
@@ -141,3 +161,17 @@ def test_traffic_goes_on_while_daemon_and_agent_are_killed(cloud: Cloud, docker:
     until(lambda: fetched(docker, NAME) == HOST)
     assert f"{HOST} /late" not in world.seen()
     docker("rm", "-f", "ticker")
+
+
+def test_without_a_way_out_nothing_leaves_and_it_comes_and_goes(cloud: Cloud, docker: Docker, world: Internet) -> None:
+    table = f"gureum-{cloud.identity['id']}"
+    assert table in world.state()
+    leave_by(cloud, "off")
+    cloud.command("restart")
+    until(lambda: table not in world.state())
+    assert fetched(docker, WEB) == ""
+    assert "forwarding = 1" not in world.state()
+    leave_by(cloud, "host")
+    cloud.command("restart")
+    assert until(lambda: fetched(docker, NAME)) == HOST
+    assert fetched(docker, ASIDE) == "192.0.2.130", "as the host's routes lead"

@@ -49,7 +49,7 @@ def test_only_links_that_need_it_forward_and_all_is_put_back(host: Internet, tmp
     before = host.state()
     with home(tmp_path) as names:
         edge = Edge(names)
-        for way_out, links in ((WayOut(), "10"), (WayOut("aside"), "01"), (None, "00"), (WayOut(), "10")):
+        for way_out, links in ((WayOut(), "11"), (WayOut("aside"), "01"), (None, "00"), (WayOut("world"), "10")):
             for _ in range(2):
                 edge.ensure(EdgeSpec(POOLS[0], way_out))
             assert forwarding("world") + forwarding("aside") == links

@@ -24,6 +24,7 @@ from gureum.ports.networks import EdgeSpec
 
 _FAMILY = "ip"
 _OUR_LINKS = "gm*"
+_NOWHERE = "00000000"
 _DROP: Line = ({"counter": None}, {"drop": None})
 REFUSE: Line = ({"counter": None}, {"reject": {"type": "icmp", "expr": "admin-prohibited"}})
 """Who asks hears at once that it must not."""
@@ -43,7 +44,7 @@ class HostWay:
         if spec.way_out is None:
             self.remove()
             return
-        links = [spec.way_out.link] if spec.way_out.link else default_links()
+        links = [spec.way_out.link] if spec.way_out.link else outward_links()
         self._mark.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._mark.touch()
         claimed = self._forwarding.claim(links)
@@ -65,10 +66,12 @@ class HostWay:
         return self._names.forwarding_dir / self._table
 
 
-def default_links() -> list[str]:
-    """The links that the host's default routes name (proc(5), /proc/net/route: name, destination, …, mask in column 8)."""
+def outward_links() -> list[str]:
+    """The links by which the host's routes lead beyond its own subnets: default routes, and routes with a gateway (proc(5),
+    /proc/net/route: name, destination, gateway, …, mask in column 8)."""
     lines = [line.split() for line in Path("/proc/thread-self/net/route").read_text().splitlines()[1:]]
-    return sorted({words[0] for words in lines if words[1] == words[7] == "00000000"})
+    outward = {words[0] for words in lines if words[2] != _NOWHERE or words[1] == words[7] == _NOWHERE}
+    return sorted(name for name in outward if not name.startswith((_OUR_LINKS.rstrip("*"), "lo", "*")))
 
 
 def rules(table: str, link: str, spec: EdgeSpec, switched: frozenset[str]) -> list[Json]:
