@@ -124,7 +124,8 @@ class Settings(Quotas, frozen=True, forbid_unknown_fields=True):
     resolvers: Annotated[
         str,
         Meta(
-            description="With `egress`: DNS servers for names not gureum's (`192.0.2.1` or `192.0.2.1#5353`, commas). Empty: /etc/resolv.conf's."
+            pattern=r"^$|^[0-9a-fA-F.:]+(#\d{1,5})?( *, *[0-9a-fA-F.:]+(#\d{1,5})?)*$",
+            description="With `egress`: DNS servers for names not gureum's (`192.0.2.1` or `192.0.2.1#5353`, commas). Empty: /etc/resolv.conf's.",
         ),
     ] = ""
     dns_port: Annotated[

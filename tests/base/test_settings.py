@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gureum.base.settings import Settings, SettingsError, describe, load_settings
+from gureum.base.settings import Settings, SettingsError, describe, load_settings, private_ranges
 
 ROOT = Path(__file__).parents[2]
 
@@ -66,3 +66,21 @@ def test_every_key_is_on_the_page_of_settings() -> None:
     page = (ROOT / "docs" / "settings.md").read_text()
     assert describe() in page, "run `make docs`"
     assert all(f"`GUREUM_{field.name.upper()}`" in page for field in msgspec.structs.fields(Settings))
+
+
+@pytest.mark.parametrize(
+    "value", ["8.8.8.0/24", "10.0.0.1/8", "169.254.0.0/16", "10.0.0.0/7", "127.0.0.1", "999.1.1.1"]
+)
+def test_only_private_ranges_are_let_through_besides(value: str) -> None:
+    with pytest.raises(SettingsError, match="egress_private"):
+        load_settings({"GUREUM_EGRESS_PRIVATE": value})
+
+
+@pytest.mark.parametrize("value", ["all", "default", "lo", "../x", "a b", ""])
+def test_no_interface_has_such_a_name(value: str) -> None:
+    with pytest.raises(SettingsError, match="egress"):
+        load_settings({"GUREUM_EGRESS": value})
+
+
+def test_private_ranges_are_told_once() -> None:
+    assert private_ranges("10.1.0.0/16, 10.1.2.0/24,192.168.3.4") == ("10.1.0.0/16", "192.168.3.4/32")

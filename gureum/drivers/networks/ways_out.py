@@ -71,7 +71,7 @@ def outward_links() -> list[str]:
     /proc/net/route: name, destination, gateway, …, mask in column 8)."""
     lines = [line.split() for line in Path("/proc/thread-self/net/route").read_text().splitlines()[1:]]
     outward = {words[0] for words in lines if words[2] != _NOWHERE or words[1] == words[7] == _NOWHERE}
-    return sorted(name for name in outward if not name.startswith((_OUR_LINKS.rstrip("*"), "lo", "*")))
+    return sorted(name for name in outward if not name.startswith((_OUR_LINKS.rstrip("*"), "*")))
 
 
 def rules(table: str, link: str, spec: EdgeSpec, switched: frozenset[str]) -> list[Json]:
