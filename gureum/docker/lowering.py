@@ -87,10 +87,10 @@ def lower_container(container: Container, read: Reader) -> Iterable[Desired]:
     networks = {end.network: read.get(Network, SCOPE, end.network) for end in endpoints}
     devices = {end.network: f"eth{index}" for index, end in enumerate(endpoints)}
     endpoints.sort(key=lambda end: (found := networks[end.network]) is not None and found.spec.internal)
-    for place, end in enumerate(endpoints):
+    for end in endpoints:
         network = networks[end.network]
         if network is not None:
-            yield _interface(name, owner, end, network, devices[end.network], main=place == 0)
+            yield _interface(name, owner, end, network, devices[end.network], main=end is endpoints[0])
     records = (
         *_records(container, endpoints, read),
         *_further_records(container, endpoints, read),

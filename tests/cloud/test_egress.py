@@ -61,7 +61,8 @@ def test_where_there_is_no_way_there_are_no_names_either(docker: Docker) -> None
     assert fetched(docker, WEB, "--network", "inside") == ""
     assert fetched(docker, WEB, "--network", "none") == ""
     docker("create", "--name", "both", "--network", "inside", BUSYBOX, "sh", "-c", f"wget -qO- http://{NAME}/")
-    docker("network", "connect", "mine", "both")
+    docker("network", "create", "outside")
+    docker("network", "connect", "outside", "both")
     assert docker("start", "-a", "both") == HOST, "out by the one that is not internal"
     asked = docker.run("run", "--rm", "--network", "inside", BUSYBOX, "nslookup", NAME, check=False)
     assert WEB not in asked.stdout.decode()
