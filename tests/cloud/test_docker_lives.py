@@ -110,6 +110,15 @@ def test_root_inside_is_nobody_outside(docker: Docker) -> None:
     docker("rm", "-f", "shifted")
 
 
+def test_the_hosts_devices_stay_the_hosts(docker: Docker) -> None:
+    """A program that reads nothing has /dev/null open, and root inside may not change it: it would be changed for the whole host."""
+    changes = "for one in /proc/self/fd/0 /dev/null /dev/zero; do chmod 0666 $one && echo $one is ours; done; true"
+    docker("run", "--name=null", BUSYBOX, "sh", "-c", changes)
+    docker("start", "-a", "null")
+    assert docker("logs", "null") == ""
+    docker("rm", "null")
+
+
 def test_limits_and_options_reach_the_program(docker: Docker) -> None:
     words = [
         "--tmpfs",
