@@ -293,8 +293,8 @@ def _write_whole(path: Path, content: bytes) -> None:
 
 
 def _take_null_back() -> None:
-    """crun (until its change 1847) gives what a program reads to the program's user: for who reads nothing the host's /dev/null,
-    which root inside could then take from everybody outside. Called between a container's creation and its release: no guest runs meanwhile."""
+    """crun (until its change 1847) gives what a program reads to the program's user: for who reads nothing the host's /dev/null, which
+    root inside could then take from everybody outside. Called between a container's creation and its release: no guest runs meanwhile."""
     owner = os.stat(os.devnull)
     if (owner.st_uid, owner.st_gid) != (0, 0):
         os.chown(os.devnull, 0, 0)
