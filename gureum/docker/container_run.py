@@ -229,8 +229,14 @@ async def stop(call: Call, container: Container, signal_text: str, timeout: str 
         )
         return transaction.update(msgspec.structs.replace(current, spec=spec))
 
-    await call.commit(decide)
+    stopped = await call.commit(decide)
+    if stopped is not None and container.status.state == "running":
+        _tell_signal(call, container, stopped.spec.stop_signal or signal.SIGTERM)
     await ended(call.world, container)
+
+
+def _tell_signal(call: Call, container: Container, number: int) -> None:
+    call.world.part(Events).container(container, "kill", signal=str(int(number)))
 
 
 async def ended(world: World, container: Container, limit_s: float | None = None) -> None:
@@ -268,7 +274,7 @@ async def kill_container(call: Call) -> None:
     if number in (signal.SIGKILL, _own_signal(container) or signal.SIGTERM):
         await _no_restart(call, container)
     await call.ask({"op": "signal", "name": core_name(container.meta.name), "signal": number})
-    call.world.part(Events).container(container, "kill", signal=str(int(number)))
+    _tell_signal(call, container, number)
     await call.responder.send(204)
 
 
@@ -457,6 +463,7 @@ async def stop_for_removal(call: Call, container: Container) -> None:
 
     await call.commit(decide)
     await call.ask({"op": "signal", "name": core_name(container.meta.name), "signal": int(signal.SIGKILL)})
+    _tell_signal(call, container, signal.SIGKILL)
     try:
         await ended(call.world, container, END_S)
     except TimeoutError as error:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gureum.core.world import World
-from gureum.docker.kinds import Container
+from gureum.docker.kinds import SCOPE, Container, Network
 from gureum.docker.references import familiar
 
 KEPT = 256
@@ -30,12 +30,38 @@ class Events:
     """One per world."""
 
     def __init__(self, world: World) -> None:
-        self._clock = world.clock
+        self._clock, self._client = world.clock, world.client
         self._kept: deque[dict[str, Any]] = deque(maxlen=KEPT)
         self._listeners: set[asyncio.Queue[dict[str, Any]]] = set()
 
     def container(self, container: Container, action: str, **more: str) -> None:
         self.add("container", action, container.meta.name, {**container_attributes(container), **more})
+
+    def attachment(self, container: Container, network: Network, action: str) -> None:
+        """`action`: "connect" or "disconnect"."""
+        attributes = {"container": container.meta.name, "name": network.spec.name, "type": network.spec.driver}
+        self.add("network", action, network.meta.name, attributes)
+
+    def joined(self, container: Container) -> None:
+        """Its volumes and networks, before it starts."""
+        for mount in container.spec.mounts:
+            if mount.type == "volume":
+                where = {"destination": mount.target, "driver": "local", "propagation": ""}
+                writable = {"read/write": str(mount.writable).lower()}
+                self.add("volume", "mount", mount.name, {"container": container.meta.name, **where, **writable})
+        self._attachments(container, "connect")
+
+    def left(self, container: Container) -> None:
+        """What it had joined."""
+        self._attachments(container, "disconnect")
+        for mount in container.spec.mounts:
+            if mount.type == "volume":
+                self.add("volume", "unmount", mount.name, {"container": container.meta.name, "driver": "local"})
+
+    def _attachments(self, container: Container, action: str) -> None:
+        for end in container.spec.endpoints:
+            if (network := self._client.get(Network, SCOPE, end.network)) is not None:
+                self.attachment(container, network, action)
 
     def add(self, kind: str, action: str, id_: str, attributes: dict[str, str]) -> None:
         now = self._clock.now()

@@ -137,8 +137,8 @@ async def _remove_left(world: World, container: Container) -> None:
 def _tell(world: World, container: Container, now: ContainerStatus, *, gone: bool) -> None:
     """Events of what has changed, in Docker's order."""
     events, before = world.part(Events), container.status
-    over = now.state in ("exited", "created")
     if now.started != before.started:  # also of one that has ended before it was seen to run
+        events.joined(container)
         events.container(container, "start")
     if (
         now.health is not None
@@ -152,11 +152,9 @@ def _tell(world: World, container: Container, now: ContainerStatus, *, gone: boo
         if now.oom:
             events.container(container, "oom")
         events.container(container, "die", exitCode=str(now.exit_code))
+        events.left(container)
     if ended and container.spec.wish == "stopped":
         events.container(container, "stop")
-    if over:
-        for end in container.spec.endpoints:
-            events.add("network", "disconnect", end.network, {"container": container.meta.name})
     if gone:
         events.container(container, "destroy")
 

@@ -271,7 +271,8 @@ async def connect(call: Call) -> None:
         transaction.update(msgspec.structs.replace(current, spec=spec))
 
     await call.commit(decide)
-    _tell(call, "connect", network, container)
+    if container.spec.wish == "running":  # one that does not run joins when it starts
+        call.world.part(Events).attachment(container, network, "connect")
     await call.responder.send(200)
 
 
@@ -292,13 +293,8 @@ async def disconnect(call: Call) -> None:
         transaction.update(msgspec.structs.replace(current, spec=msgspec.structs.replace(current.spec, endpoints=kept)))
 
     await call.commit(decide)
-    _tell(call, "disconnect", network, container)
+    call.world.part(Events).attachment(container, network, "disconnect")
     await call.responder.send(200)
-
-
-def _tell(call: Call, action: str, network: Network, container: Container) -> None:
-    attributes = {"container": container.meta.name, "name": network.spec.name, "type": network.spec.driver}
-    call.world.part(Events).add("network", action, network.meta.name, attributes)
 
 
 def _current(call: Call, container: Container) -> Container:

@@ -223,6 +223,19 @@ def test_events_tell_the_life_of_a_container(docker: Docker) -> None:
     assert actions == ["create", "attach", "start", "die", "destroy"]
 
 
+def test_events_tell_of_signals_networks_and_volumes_in_dockers_order(docker: Docker) -> None:
+    docker("run", "-d", "--name=all", "-v", "seen:/data", BUSYBOX, "sleep", "1000")
+    docker("stop", "-s", "KILL", "all")
+    lines = docker("events", "--since=1m", "--until=-1s", "--format", "{{json .}}").splitlines()
+    told = [one for one in map(json.loads, lines) if docker.inspect("all")["Id"] in str(one)]
+    life = "container create, volume mount, network connect, container start, container kill, container die, network disconnect, volume unmount"
+    assert [f"{one['Type']} {one['Action']}" for one in told] == [*life.split(", "), "container stop"]
+    assert told[2]["Actor"]["Attributes"].items() >= {"name": "bridge", "type": "bridge"}.items()
+    assert told[4]["Actor"]["Attributes"]["signal"] == "9"
+    docker("rm", "all")
+    docker("volume", "rm", "seen")
+
+
 def test_the_agent_may_die_and_containers_stay(docker: Docker, cloud: Cloud) -> None:
     port, echo_port = str(free_port()), free_port()
     ports = ["-p", f"{port}:80", "-p", f"{echo_port}:7/udp"]
