@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from gureum.core.machine import Machine
+from gureum.core.specs import Shown
 from gureum.ports import PortError
 from gureum.ports.root_files import RootFiles
 from gureum.ports.volumes import RootSpec
@@ -26,11 +27,11 @@ def _files(machine: Machine) -> RootFiles:
 
 
 @contextlib.asynccontextmanager
-async def _mounted(machine: Machine, name: str, digest: str) -> AsyncIterator[None]:
+async def _mounted(machine: Machine, name: str, digest: str, shown: tuple[Shown, ...]) -> AsyncIterator[None]:
     if name in await machine.ports.volumes.mounted_roots():
         yield
         return
-    await machine.ports.volumes.ensure_root(RootSpec(name, digest, name))
+    await machine.ports.volumes.ensure_root(RootSpec(name, digest, name, sources=tuple(one.source for one in shown)))
     try:
         yield
     finally:
@@ -39,16 +40,18 @@ async def _mounted(machine: Machine, name: str, digest: str) -> AsyncIterator[No
 
 
 async def root_files(machine: Machine, request: dict[str, Any]) -> Any:
-    """`verb`: "look", "read", "write", "changes" or "layer"."""
+    """`verb`: "look", "read", "write", "changes" or "layer". `shown`: what else than the root is looked at (specs.Shown)."""
     files, name, digest = _files(machine), str(request["name"]), str(request["digest"])
-    async with _mounted(machine, name, digest):
+    shown = msgspec.convert(request.get("shown", ()), tuple[Shown, ...])
+    view = tuple((one.target, "ro" in one.options) for one in shown)
+    async with _mounted(machine, name, digest, shown):
         match request["verb"]:
             case "look":
-                return await files.look(name, str(request["path"]))
+                return await files.look(name, str(request["path"]), view)
             case "read":
-                await files.read(name, str(request["path"]), str(request["file"]))
+                await files.read(name, str(request["path"]), str(request["file"]), view)
             case "write":
-                await files.write(name, str(request["path"]), str(request["file"]))
+                await files.write(name, str(request["path"]), str(request["file"]), view)
             case "layer":
                 await files.layer(name, str(request["file"]))
             case "changes":

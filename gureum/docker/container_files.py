@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 import stat
 from typing import Any, BinaryIO
 
@@ -18,9 +19,10 @@ from gureum.docker.image_config import config_of
 from gureum.docker.image_load import apply_change, make_image, receive
 from gureum.docker.image_take import OCI_LAYER, blobs_of, making
 from gureum.docker.kinds import Container, Layer
-from gureum.docker.lowering import core_name
+from gureum.docker.lowering import beside_root, core_name
 from gureum.docker.options import iso
 from gureum.docker.references import parse
+from gureum.engine.lowering import Reader
 from gureum.ports import PortError
 
 _TAR = "application/x-tar"
@@ -38,6 +40,8 @@ _GO_MODES = (
 async def _ask(call: Call, container: Container, verb: str, **more: str) -> dict[str, Any]:
     name = core_name(container.meta.name)
     request = {"op": "root_files", "name": name, "digest": container.spec.digest, "verb": verb, **more}
+    if more.get("path"):
+        request["shown"] = msgspec.to_builtins(beside_root(container, Reader(call.client)))
     try:
         return await patiently(lambda: call.world.link.ask(request, 3600.0))
     except PortError as refused:
@@ -113,11 +117,24 @@ async def put_archive(call: Call) -> None:
     seen = await _ask(call, container, "look", path=path)
     if call.flag("noOverwriteDirNonDir") and not stat.S_ISDIR(int(seen["mode"])) and not seen["link"]:
         raise bad_parameter("extraction point is not a directory")
+    _check_writable(container, path)
     blobs = call.world.part(blobs_of)
     with blobs.draft() as file:
         await receive(call, blobs, file)
         await _ask(call, container, "write", path=path, file=blobs.name_of(file))
     await call.responder.send(200)
+
+
+def _check_writable(container: Container, path: str) -> None:
+    """Docker: by what is said of the mount that the path is in, or of the root."""
+    clean = os.path.normpath(path)
+    for mount in container.spec.mounts:
+        if mount.type != "tmpfs" and f"{clean}/".startswith(f"{mount.target.rstrip('/')}/"):
+            if not mount.writable:
+                raise bad_parameter("mounted volume is marked read-only")
+            return
+    if container.spec.host.get("ReadonlyRootfs"):
+        raise bad_parameter("container rootfs is marked read-only")
 
 
 @operation("GET", "/containers/{id}/changes")

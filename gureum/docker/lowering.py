@@ -162,24 +162,10 @@ def _container(
     container: Container, name: str, sandbox: str, endpoints: list[Endpoint], read: Reader
 ) -> specs.Container:
     spec = container.spec
-    shown, needs, mounts = [], [], []
-    for mount in spec.mounts:
-        if mount.type == "tmpfs":
-            mounts.append(Mount(mount.target, "tmpfs", options=options.tmpfs_options(mount.options)))
-            continue
-        source = _source(mount, read)
-        if source is None:
-            continue
-        shown.append(specs.Shown(source, mount.target, () if _is_writable(mount, read) else ("ro",)))
-        if source.volume:
-            needs.append(source.volume)
-    taken = {mount.target for mount in spec.mounts}
-    if SHM not in taken and (memory := _shm(container, read)) is not None:
-        shown.append(specs.Shown(memory, SHM))
-    for path, text in _files(container, endpoints, read):
-        if path not in taken:
-            inside = f"files/{path.rpartition('/')[2]}"
-            shown.append(specs.Shown(Source(inside, name, text=text), path))
+    memory = [mount for mount in spec.mounts if mount.type == "tmpfs"]
+    mounts = [Mount(one.target, "tmpfs", options=options.tmpfs_options(one.options)) for one in memory]
+    shown = tuple(_shown(container, endpoints, read))
+    needs = [one.source.volume for one in shown if one.source.volume]
     return specs.Container(
         sandbox=sandbox,
         image=name,
@@ -198,13 +184,34 @@ def _container(
         restart_on_reboot=False,
         application=_application(container, read),
         working_dir=spec.working_dir,
-        shown=tuple(shown),
+        shown=shown,
         published=_publication(container, name, endpoints),
         restart=options.restart(spec.host),
         health=options.health(spec.config),
         paused=spec.paused,
         needs=tuple(dict.fromkeys(needs)),
     )
+
+
+def beside_root(container: Container, read: Reader) -> tuple[specs.Shown, ...]:
+    """What it sees there while it runs, or would see."""
+    own = _sandbox_of(container, read) == core_name(container.meta.name)
+    return tuple(_shown(container, [end for end in container.spec.endpoints if own and end.address], read))
+
+
+def _shown(container: Container, endpoints: list[Endpoint], read: Reader) -> Iterator[specs.Shown]:
+    name, mounts = core_name(container.meta.name), container.spec.mounts
+    for mount in mounts:
+        source = _source(mount, read) if mount.type != "tmpfs" else None
+        if source is not None:
+            yield specs.Shown(source, mount.target, () if _is_writable(mount, read) else ("ro",))
+    taken = {mount.target for mount in mounts}
+    if SHM not in taken and (memory := _shm(container, read)) is not None:
+        yield specs.Shown(memory, SHM)
+    for path, text in _files(container, endpoints, read):
+        if path not in taken:
+            inside = f"files/{path.rpartition('/')[2]}"
+            yield specs.Shown(Source(inside, name, text=text), path)
 
 
 def _application(container: Container, read: Reader) -> Application:

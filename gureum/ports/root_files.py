@@ -24,16 +24,21 @@ class Change(msgspec.Struct, frozen=True, array_like=True):
     kind: int
 
 
-class RootFiles(Protocol):
-    """Of roots that are mounted (Volumes.ensure_root). `into` and `source`: files of the host, chosen by gureum."""
+View = tuple[tuple[str, bool], ...]
+"""For each of a root's sources (RootSpec.sources), in their order: where it is seen, and whether nothing may be written there."""
 
-    async def look(self, name: str, path: str) -> FileStat:
+
+class RootFiles(Protocol):
+    """Of roots that are mounted (Volumes.ensure_root), with what is shown beside them where a `view` says so. `into` and `source`: files of the
+    host, chosen by gureum."""
+
+    async def look(self, name: str, path: str, view: View = ()) -> FileStat:
         """PortError when there is none. The last part is not followed."""
 
-    async def read(self, name: str, path: str, into: str) -> None:
+    async def read(self, name: str, path: str, into: str, view: View = ()) -> None:
         """What is at `path`, under its own name, as a tar; of a folder with "/." its content. "": all that is in the root, by name."""
 
-    async def write(self, name: str, path: str, source: str) -> None:
+    async def write(self, name: str, path: str, source: str, view: View = ()) -> None:
         """Unpacks the tar `source` in the folder `path`."""
 
     async def changes(self, name: str, lowers: tuple[str, ...]) -> tuple[Change, ...]:

@@ -41,6 +41,39 @@ def test_files_are_copied_in_and_out_and_told_as_changes(docker: Docker, tmp_pat
     docker("rm", "files")
 
 
+@pytest.mark.parametrize("running", [False, True])
+def test_files_are_copied_to_and_from_what_is_mounted(docker: Docker, tmp_path: Path, *, running: bool) -> None:
+    """Also before the container ever ran: so people fill volumes."""
+    folder, told = tmp_path / "folder", tmp_path / "told"
+    folder.mkdir(0o755)
+    told.write_text("hello")
+    mounted = ["-v", "filled:/data", "-v", f"{folder}:/deep/folder", "-v", f"{folder}:/fixed:ro"]
+    docker("create", "--name=filler", *mounted, BUSYBOX, "sleep", "1000")
+    if running:
+        docker("start", "filler")
+    docker("cp", str(told), "filler:/data/told")
+    docker("cp", str(told), "filler:/deep/folder/told")
+    assert (folder / "told").read_text() == "hello"
+    assert (folder / "told").stat().st_uid == 0
+    assert "mounted volume is marked read-only" in docker.fails("cp", str(told), "filler:/fixed/other")
+    assert docker("run", "--rm", "-v", "filled:/there", BUSYBOX, "stat", "-c", "%n %a %u", "/there", "/there/told") == (
+        "/there 755 0\n/there/told 644 0"
+    )
+    docker("cp", "filler:/data", str(tmp_path / "out"))
+    assert [(one.name, one.read_text()) for one in (tmp_path / "out").iterdir()] == [("told", "hello")]
+    hosts = docker.run("cp", "filler:/etc/hosts", "-").stdout
+    assert b"localhost" in hosts
+    docker("rm", "-f", "filler")
+    docker("volume", "rm", "filled")
+
+
+def test_nothing_is_copied_to_a_root_that_is_read_only(docker: Docker, tmp_path: Path) -> None:
+    (tmp_path / "told").write_text("hello")
+    docker("create", "--name=fixed", "--read-only", BUSYBOX)
+    assert "container rootfs is marked read-only" in docker.fails("cp", str(tmp_path / "told"), "fixed:/told")
+    docker("rm", "fixed")
+
+
 def test_links_of_a_guest_lead_nowhere_outside(docker: Docker, tmp_path: Path) -> None:
     outside = tmp_path / "victim"
     outside.mkdir(mode=0o777)

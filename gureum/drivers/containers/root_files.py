@@ -8,14 +8,20 @@ import stat
 import subprocess
 import sys
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, TypeVar, cast
+
+import msgspec
 
 from gureum.drivers.containers.inside_root import open_inside
+from gureum.drivers.containers.root_view import seeing
 from gureum.drivers.images.layer_tree import OPAQUE_XATTR
 from gureum.ports import PortError
-from gureum.ports.root_files import Change, FileStat
+from gureum.ports.root_files import Change, FileStat, View
+from gureum.ports.volumes import RootSpec
 
+T = TypeVar("T")
 _LIMIT_CHANGES = 1_000_000
 _LIMIT_NAMES = 1000
 _COPY_S = 3600.0
@@ -29,14 +35,17 @@ class RootFiles:
     def __init__(self, run_dir: Path, data_dir: Path) -> None:
         self._roots, self._folders, self._users = run_dir / "roots", data_dir / "folders", run_dir / "userns"
 
-    async def look(self, name: str, path: str) -> FileStat:
-        return await asyncio.to_thread(self._look, name, path)
+    async def look(self, name: str, path: str, view: View = ()) -> FileStat:
+        return await self._seeing(name, view, lambda: self._look(name, path))
 
-    async def read(self, name: str, path: str, into: str) -> None:
-        await asyncio.to_thread(self._read, name, path, into)
+    async def read(self, name: str, path: str, into: str, view: View = ()) -> None:
+        await self._seeing(name, view, lambda: self._read(name, path, into))
 
-    async def write(self, name: str, path: str, source: str) -> None:
-        await asyncio.to_thread(self._write, name, path, source)
+    async def write(self, name: str, path: str, source: str, view: View = ()) -> None:
+        await self._seeing(name, view, lambda: self._write(name, path, source))
+
+    async def _seeing(self, name: str, view: View, function: Callable[[], T]) -> T:
+        return await asyncio.to_thread(seeing, self._root(name), view, function)
 
     async def changes(self, name: str, lowers: tuple[str, ...]) -> tuple[Change, ...]:
         return await asyncio.to_thread(self._changes, name, lowers)
@@ -70,8 +79,9 @@ class RootFiles:
 
     def _run(self, name: str, folder: str, words: list[str], stdin: BinaryIO | int, stdout: BinaryIO | int) -> None:
         root = os.open(self._root(name), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        path = self._users / name
-        users = os.open(path, os.O_RDONLY | os.O_CLOEXEC) if path.exists() else -1
+        # One that has just stopped may have its users still, and a root that is not shifted to them any more.
+        record = msgspec.json.decode((self._roots / name / "root.json").read_bytes(), type=RootSpec)
+        users = os.open(self._users / name, os.O_RDONLY | os.O_CLOEXEC) if record.uid_base else -1
         try:
             command = [
                 sys.executable,
