@@ -49,6 +49,8 @@ async def create_container(call: Call) -> None:
     image = find.image(call.client, str(body.get("Image") or ""))
     config = merged(body, container_words(image))
     warnings = checks.check(config, host)
+    if str(host.get("NetworkMode")).startswith("container:"):
+        _refuse_own_network(body, host)
     if "host" in (host.get("NetworkMode"), host.get("UTSMode")):
         config["Hostname"] = config.get("Hostname") or platform.node()
     container_id = secrets.token_hex(32)
@@ -185,12 +187,6 @@ def _endpoints(
     host["Links"] = list(links.resolved(call.client, host.get("Links"))) or None
     _resolve_shared(call, host)
     if mode.startswith("container:"):
-        if host.get("PortBindings"):
-            raise bad_parameter("conflicting options: port publishing and the container type network mode")
-        if host["Links"]:
-            raise bad_parameter(
-                "conflicting options: container type network can't be used with links. This would result in undefined behavior"
-            )
         return ()
     wished = dict(networking.get("EndpointsConfig") or {})
     settings = {_network(str(key)): value or {} for key, value in wished.items()}
@@ -205,6 +201,27 @@ def _endpoints(
         named = network.spec.name if network is not None else name
         found.append(msgspec.structs.replace(made, links=links.resolved(call.client, made.links), named=named))
     return tuple(found)
+
+
+def _refuse_own_network(config: dict[str, Any], host: dict[str, Any]) -> None:
+    """Docker: what the user says of a network does not go with another container's."""
+    if host["NetworkMode"] == "container:":
+        raise bad_parameter("invalid network mode: invalid container format container:<name|id>")
+    conflicts = (
+        (config.get("Hostname"), "hostname and the network mode"),
+        (host.get("Links"), "container type network can't be used with links. This would result in undefined behavior"),
+        (host.get("Dns"), "dns and the network mode"),
+        (host.get("ExtraHosts"), "custom host-to-IP mapping and the network mode"),
+        (config.get("MacAddress"), "mac-address and the network mode"),
+        (
+            host.get("PortBindings") or host.get("PublishAllPorts"),
+            "port publishing and the container type network mode",
+        ),
+        (config.get("ExposedPorts"), "port exposing and the container type network mode"),
+    )
+    for given, said in conflicts:
+        if given:
+            raise bad_parameter(f"conflicting options: {said}")
 
 
 def _resolve_shared(call: Call, host: dict[str, Any]) -> None:

@@ -175,7 +175,7 @@ def _container(
         boot=spec.boot,
         args=spec.args,
         env=(*spec.env, *links.variables(container, read)),
-        hostname=options.hostname(container),
+        hostname=options.hostname(owner_of(read.get, container, "NetworkMode")),
         machine=False,
         limits=options.limits(spec.host),
         mounts=tuple(mounts),
@@ -268,7 +268,10 @@ def _publication(container: Container, name: str, endpoints: list[Endpoint]) -> 
 
 
 def _files(container: Container, endpoints: list[Endpoint], read: Reader) -> Iterator[tuple[str, str]]:
-    """The files that Docker manages. Whoever has the host's network sees the host's own."""
+    """The files that Docker manages. Whoever has the host's network sees the host's own, whoever has another's that one's."""
+    owner = owner_of(read.get, container, "NetworkMode")
+    if owner is not container:
+        container, endpoints = owner, [end for end in owner.spec.endpoints if end.address]
     host = container.spec.host
     if host.get("NetworkMode") == "host":
         return

@@ -99,6 +99,42 @@ def test_namespaces_of_others(docker: Docker) -> None:
     assert not set(own) & set(there)
 
 
+def test_who_has_anothers_network_has_its_names(docker: Docker) -> None:
+    docker("network", "create", "shared")
+    docker(
+        "run",
+        "-d",
+        "--name=owner",
+        "--network=shared",
+        "--hostname=box",
+        "--add-host=far:10.1.2.3",
+        BUSYBOX,
+        "sleep",
+        "1000",
+    )
+    docker("run", "-d", "--name=near", "--network=shared", BUSYBOX, "sleep", "1000")
+    script = "hostname; grep -c -e far -e box /etc/hosts; nslookup near >/dev/null && echo found"
+    assert docker("run", "--rm", "--network=container:owner", BUSYBOX, "sh", "-c", script) == "box\n2\nfound"
+    docker("rm", "-f", "owner", "near")
+    docker("network", "rm", "shared")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--hostname=x"], "hostname and the network mode"),
+        (["--dns=10.0.0.1"], "dns and the network mode"),
+        (["--add-host=a:10.0.0.1"], "custom host-to-IP mapping and the network mode"),
+        (["-p", "80"], "port publishing and the container type network mode"),
+        (["-P"], "port publishing and the container type network mode"),
+        (["--expose=80"], "port exposing and the container type network mode"),
+    ],
+)
+def test_what_is_said_of_a_network_does_not_go_with_anothers(docker: Docker, words: list[str], said: str) -> None:
+    refused = docker.fails("create", "--network=container:anybody", *words, BUSYBOX)
+    assert f"conflicting options: {said}" in refused
+
+
 def test_memory_of_others(docker: Docker) -> None:
     docker("run", "-d", "--name", "donor", "--ipc", "shareable", "--shm-size", "3m", BUSYBOX, "sleep", "1000")
     docker("exec", "donor", "sh", "-c", "echo word >/dev/shm/there")

@@ -83,7 +83,9 @@ def _place(root: Path, target: str, *, folder: bool) -> int:
                     os.mkdir(parts[depth - 1], dir_fd=parent)
                 else:
                     os.mknod(parts[depth - 1], stat.S_IFREG, dir_fd=parent)
-                os.chmod(parts[depth - 1], 0o755 if folder or not last else 0o644, dir_fd=parent)  # whatever our umask is
+                os.chmod(
+                    parts[depth - 1], 0o755 if folder or not last else 0o644, dir_fd=parent
+                )  # whatever our umask is
             finally:
                 os.close(parent)
     return open_inside(root, target, os.O_PATH)
