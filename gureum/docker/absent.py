@@ -62,6 +62,18 @@ async def swarm(call: Call) -> None:
     raise not_built("swarm")
 
 
+@operation("GET", "/containers/{id}/attach/ws")
+async def attach_by_web_socket(call: Call) -> None:
+    raise not_built("attaching by WebSocket")
+
+
+@operation("GET", "/containers/{id}/checkpoints")
+@operation("POST", "/containers/{id}/checkpoints")
+@operation("DELETE", "/containers/{id}/checkpoints/{name}")
+async def checkpoints(call: Call) -> None:
+    raise not_built("checkpoints")
+
+
 @operation("GET", "/plugins")
 async def list_plugins(call: Call) -> None:
     await call.send(200, [])

@@ -25,6 +25,7 @@ NOT_BUILT = {
 _LOG_OPTIONS = frozenset(
     {"max-size", "max-file", "compress", "labels", "labels-regex", "env", "env-regex", "tag", "mode", "max-buffer-size"}
 )
+_LEAST_DURATION_NS = 1_000_000
 _CGROUP_V2 = Path("/sys/fs/cgroup/cgroup.controllers").exists()
 
 
@@ -32,6 +33,7 @@ def check(config: dict[str, Any], host: dict[str, Any]) -> list[str]:
     """DockerError 400, 500 or 501 for what cannot be; returns what the user should know of the rest."""
     _check_limits(host)
     _check_policy(host)
+    _check_health(config)
     options.check_capabilities(host)
     if config.get("StopSignal"):
         options.signal_number(str(config["StopSignal"]))
@@ -58,9 +60,18 @@ def check(config: dict[str, Any], host: dict[str, Any]) -> list[str]:
     return []
 
 
+def _check_health(config: dict[str, Any]) -> None:
+    wish = config.get("Healthcheck") or {}
+    for key in ("Interval", "Timeout", "StartPeriod", "StartInterval"):
+        if int(wish.get(key) or 0) != 0 and int(wish[key]) < _LEAST_DURATION_NS:
+            raise bad_parameter(f"{key} in Healthcheck cannot be less than 1ms")
+    if int(wish.get("Retries") or 0) < 0:
+        raise bad_parameter("Retries in Healthcheck cannot be negative")
+
+
 def _check_limits(host: dict[str, Any]) -> None:
     memory, swap = int(host.get("Memory") or 0), int(host.get("MemorySwap") or 0)
-    if 0 < memory < LEAST_MEMORY:
+    if memory and memory < LEAST_MEMORY:
         raise bad_parameter("Minimum memory limit allowed is 6MB")
     if memory and 0 < swap < memory:
         raise bad_parameter("Minimum memoryswap limit should be larger than memory limit, see usage")

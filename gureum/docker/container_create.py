@@ -17,7 +17,7 @@ from gureum.docker.addresses import BUILTIN, builtin_id, check_inside, ensure_bu
 from gureum.docker.call import Call, operation
 from gureum.docker.errors import DockerError, bad_parameter, conflict, not_built, not_found
 from gureum.docker.events import Events
-from gureum.docker.image_config import container_words
+from gureum.docker.image_config import config_of, container_words
 from gureum.docker.kinds import (
     NAMES,
     SCOPE,
@@ -34,6 +34,7 @@ from gureum.docker.shared_namespaces import SHARED_MODES, owner_of_users
 from gureum.engine.client import Transaction
 from gureum.engine.resource import Meta, key_of
 
+_PLATFORM_WORDS = 3
 _PORT = re.compile(r"(\d{1,5})(?:/(tcp|udp|sctp))?")
 
 
@@ -41,12 +42,15 @@ _PORT = re.compile(r"(\d{1,5})(?:/(tcp|udp|sctp))?")
 async def create_container(call: Call) -> None:
     """Docker: ContainerCreate. 404 for an image that is not here, 409 for a name that is taken."""
     body = await call.json("container.CreateRequest")
+    if not body:
+        raise bad_parameter("config cannot be empty in order to create a container")
     host = dict(body.pop("HostConfig", None) or {})
     networking = body.pop("NetworkingConfig", None) or {}
     name = call.text("name").lstrip("/")
     if name and not names.NAME.fullmatch(name):
         raise bad_parameter(f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
     image = find.image(call.client, str(body.get("Image") or ""))
+    _check_platform(call, image, str(body.get("Image")))
     config = merged(body, container_words(image))
     warnings = checks.check(config, host)
     if str(host.get("NetworkMode")).startswith("container:"):
@@ -93,6 +97,27 @@ async def create_container(call: Call) -> None:
         raise
     call.world.part(Events).container(made, "create")
     await call.send(201, {"Id": container_id, "Warnings": warnings})
+
+
+def _check_platform(call: Call, image: Image, name: str) -> None:
+    """Docker: an image for other machines is as good as none: clients pull the right one."""
+    wished = call.text("platform")
+    if not wished:
+        return
+    found = config_of(image)
+    system, processor = str(found.get("os") or "linux"), str(found.get("architecture") or "")
+    aliases = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64"}
+    words = wished.lower().split("/")
+    if len(words) == 1:
+        words = [words[0], processor] if words[0] in ("linux", "windows") else [system, words[0]]
+    if not all(words) or len(words) > _PLATFORM_WORDS:
+        raise bad_parameter(
+            f'"{wished}" is an invalid component of "{wished}": platform specifier component must match "^[A-Za-z0-9_.-]+$"'
+        )
+    if words[0] != system or aliases.get(words[1], words[1]) != processor:
+        raise not_found(
+            f"image with reference {name} was found but its platform ({system}/{processor}) does not match the specified platform ({wished})"
+        )
 
 
 def merged(config: dict[str, Any], image: dict[str, Any]) -> dict[str, Any]:

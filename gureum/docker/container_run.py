@@ -207,15 +207,19 @@ def _own_timeout(container: Container) -> float:
 @operation("POST", "/containers/{id}/stop")
 async def stop_container(call: Call) -> None:
     """Docker: ContainerStop. 304 when it does not run. `t` seconds of grace, -1 without end."""
-    container = find.container(call.client, call.args["id"])
+    container, grace = find.container(call.client, call.args["id"]), _grace_s(call)
     if container.status.state not in ("running", "restarting") and container.spec.wish != "running":
         await call.responder.send(304)
         return
-    await stop(call, container, call.text("signal"), call.text("t") or None)
+    await stop(call, container, call.text("signal"), grace)
     await call.responder.send(204)
 
 
-async def stop(call: Call, container: Container, signal_text: str, timeout: str | None) -> None:
+def _grace_s(call: Call) -> int | None:
+    return call.number("t", 0) if call.text("t") else None
+
+
+async def stop(call: Call, container: Container, signal_text: str, timeout_s: int | None) -> None:
     def decide(transaction: Transaction) -> Container | None:
         current = call.client.get(Container, SCOPE, container.meta.name)
         if current is None or (
@@ -223,7 +227,7 @@ async def stop(call: Call, container: Container, signal_text: str, timeout: str 
         ):
             return current
         number = options.signal_number(signal_text) if signal_text else _own_signal(current)
-        grace = float(timeout) if timeout is not None else _own_timeout(current)
+        grace = float(timeout_s) if timeout_s is not None else _own_timeout(current)
         spec = msgspec.structs.replace(
             current.spec, wish="stopped", stop_signal=number, stop_timeout_s=grace, paused=False
         )
@@ -256,9 +260,9 @@ def _is_starting(found: Resource | None) -> bool:
 @operation("POST", "/containers/{id}/restart")
 async def restart_container(call: Call) -> None:
     """Docker: ContainerRestart."""
-    container = find.container(call.client, call.args["id"])
+    container, grace = find.container(call.client, call.args["id"]), _grace_s(call)
     if container.status.state in ("running", "restarting"):
-        await stop(call, container, call.text("signal"), call.text("t") or None)
+        await stop(call, container, call.text("signal"), grace)
     started = await start(call, container)
     call.world.part(Events).container(started, "restart")
     await call.responder.send(204)

@@ -275,9 +275,10 @@ def signal_number(text: str) -> int:
         return int(upper)
     name, _, offset = upper.removeprefix("SIG").partition("+")
     known = signal.Signals.__members__.get(f"SIG{name}")
-    if known is None or (offset and not offset.isdecimal()):
+    number = int(known) + int(offset or 0) if known is not None and offset.isdecimal() == bool(offset) else 0
+    if not 0 < number < signal.NSIG:
         raise bad_parameter(f"invalid signal: {text}")
-    return int(known) + int(offset or 0)
+    return number
 
 
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ns|us|µs|ms|s|m|h))+")

@@ -208,6 +208,49 @@ def test_bodies_of_other_types_are_refused_and_store_nothing(docker: Docker) -> 
     assert docker("network", "ls", "-qf", "name=odd") == docker("ps", "-aqf", "status=created") == ""
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "status", "said"),
+    [
+        ("containers/create", {}, 400, "config cannot be empty in order to create a container"),
+        (
+            "containers/create",
+            {"Healthcheck": {"Test": ["CMD", "true"], "Interval": 5}},
+            400,
+            "Interval in Healthcheck cannot be less than 1ms",
+        ),
+        ("containers/create", {"HostConfig": {"Memory": -5}}, 400, "Minimum memory limit allowed is 6MB"),
+        (
+            "containers/create?platform=linux/s390x",
+            {"Cmd": ["true"]},
+            404,
+            "does not match the specified platform (linux/s390x)",
+        ),
+        ("containers/create?platform=linux/", {"Cmd": ["true"]}, 400, "invalid component"),
+        ("containers/wrong/stop?t=x", None, 400, 'strconv.Atoi: parsing "x": invalid syntax'),
+        ("containers/wrong/restart?t=x", None, 400, 'strconv.Atoi: parsing "x": invalid syntax'),
+        ("containers/wrong/kill?signal=SIGRTMIN%2B99", None, 400, "invalid signal: SIGRTMIN+99"),
+        ("containers/wrong/checkpoints", {}, 501, "NotImplemented: checkpoints"),
+    ],
+)
+def test_wrong_words_have_dockers_answers(
+    docker: Docker, path: str, body: dict[str, Any] | None, status: int, said: str
+) -> None:
+    client = pytest.importorskip("docker", reason="docker-py is not installed").APIClient(base_url=docker.host)
+    if "wrong" in path:
+        docker("run", "-d", "--name=wrong", BUSYBOX, "sleep", "1000")
+    answer = client.post(f"{client.base_url}/v1.51/{path}", json=body and {"Image": BUSYBOX, **body})
+    client.close()
+    assert (answer.status_code, said in answer.json()["message"]) == (status, True), answer.text
+    docker("rm", "-f", "wrong") if "wrong" in path else None
+    assert docker("ps", "-aqf", "status=created") == ""
+
+
+def test_the_platform_that_is_here_is_taken_by_any_of_its_names(docker: Docker) -> None:
+    processor = docker("version", "-f", "{{.Server.Arch}}")
+    for name in (f"linux/{processor}", processor, "linux"):
+        assert docker("run", "--rm", "--pull=never", f"--platform={name}", BUSYBOX, "echo", name) == name
+
+
 def test_what_the_engine_has_and_gureum_has_not(docker: Docker, tmp_path: Path) -> None:
     """`docker system prune` asks the builder too; swarm and plugins say that there are none."""
     (tmp_path / "Dockerfile").write_text(f"FROM {BUSYBOX}\n")

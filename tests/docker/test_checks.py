@@ -32,6 +32,7 @@ def test_the_page_names_every_option_that_is_not_built() -> None:
         ({"MemorySwappiness": -1}, 0),
         ({"NanoCpus": 10**9}, 0),
         ({"NanoCpus": 10**13}, 400),
+        ({"Memory": -5}, 400),
     ],
 )
 def test_options_are_checked(host: dict[str, object], status: int) -> None:

@@ -13,7 +13,7 @@ def test_signals(text: str, number: int) -> None:
     assert options.signal_number(text) == number
 
 
-@pytest.mark.parametrize("text", ["", "0", "65", "NOTHING", "-1"])
+@pytest.mark.parametrize("text", ["", "0", "65", "NOTHING", "-1", "SIGRTMIN+99", "TERM+x"])
 def test_what_is_no_signal_is_refused(text: str) -> None:
     with pytest.raises(DockerError, match="invalid signal"):
         options.signal_number(text)
