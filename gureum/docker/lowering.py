@@ -285,4 +285,5 @@ def _files(container: Container, endpoints: list[Endpoint], read: Reader) -> Ite
         _HOSTS + "".join(options.extra_hosts(host, network.spec.gateway if network else "")) + "".join(own),
     )
     yield "/etc/hostname", f"{options.hostname(container)}\n"
-    yield "/etc/resolv.conf", options.resolver(host, RESOLVER if endpoints else "")
+    named = network is not None and not network.spec.builtin
+    yield "/etc/resolv.conf", options.resolver(host, RESOLVER if endpoints else "", names=named)

@@ -247,9 +247,10 @@ def extra_hosts(host: dict[str, Any], gateway: str) -> Iterator[str]:
         yield f"{gateway if address == 'host-gateway' else address.strip('[]')}\t{name}\n"
 
 
-def resolver(host: dict[str, Any], server: str) -> str:
-    """/etc/resolv.conf."""
-    servers = [str(one) for one in host.get("Dns") or ()] or ([server] if server else [])
+def resolver(host: dict[str, Any], server: str, *, names: bool = False) -> str:
+    """/etc/resolv.conf. `names`: `server` knows the container's neighbours, and is asked first whatever the user said."""
+    wished_servers = [str(one) for one in host.get("Dns") or ()]
+    servers = [server, *wished_servers] if names else wished_servers or ([server] if server else [])
     search = [str(one) for one in host.get("DnsSearch") or () if one != "."]
     wished = [str(one) for one in host.get("DnsOptions") or ()]
     lines = [f"nameserver {one}" for one in servers]

@@ -55,6 +55,29 @@ def test_containers_of_a_network_find_each_other_by_name(docker: Docker) -> None
     docker("network", "rm", "backs")
 
 
+def test_neighbours_are_found_by_name_whatever_resolver_is_wished(docker: Docker) -> None:
+    docker("network", "create", "asked")
+    docker("run", "-d", "--name=neighbour", "--network=asked", BUSYBOX, "sleep", "1000")
+    resolver = ["--dns=10.9.9.9", "--dns-search=example.test", "--dns-option=ndots:2"]
+    found = docker(
+        "run",
+        "--rm",
+        "--network=asked",
+        *resolver,
+        BUSYBOX,
+        "sh",
+        "-c",
+        "ping -c1 -W2 neighbour >/dev/null && cat /etc/resolv.conf",
+    )
+    servers = [line for line in found.splitlines() if line.startswith("nameserver")]
+    assert servers[1:] == ["nameserver 10.9.9.9"]
+    assert found.splitlines()[2:] == ["search example.test", "options ndots:2"]
+    alone = docker("run", "--rm", *resolver, BUSYBOX, "cat", "/etc/resolv.conf")
+    assert alone.splitlines() == ["nameserver 10.9.9.9", "search example.test", "options ndots:2"]
+    docker("rm", "-f", "neighbour")
+    docker("network", "rm", "asked")
+
+
 def test_a_running_container_joins_and_leaves_a_network(docker: Docker) -> None:
     docker("network", "create", "--subnet", "10.77.0.0/24", "joined")
     docker("run", "-d", "--name", "roams", BUSYBOX, "sleep", "1000")
