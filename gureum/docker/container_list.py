@@ -11,7 +11,7 @@ from gureum.docker import filters, find, sizes
 from gureum.docker.call import Call, operation
 from gureum.docker.container_show import mount_shown, network_settings, state_word
 from gureum.docker.errors import DockerError, bad_parameter
-from gureum.docker.kinds import SCOPE, Container, Image, MountPoint, Network
+from gureum.docker.kinds import SCOPE, Container, Image, MountPoint, Network, PortBinding
 from gureum.docker.references import familiar, parse
 from gureum.engine.client import Client
 
@@ -50,6 +50,11 @@ _STATES = ("created", "running", "paused", "restarting", "removing", "exited", "
 _HEALTHS = ("none", "starting", "healthy", "unhealthy")
 
 
+def _is_published(port: PortBinding, wanted: set[str]) -> bool:
+    """By the container's port, as Docker's documents have it, or by the host's, as the Engine does."""
+    return not wanted.isdisjoint(f"{number}/{port.protocol}" for number in (port.port, port.host_port))
+
+
 def _filter(world: World, wanted: filters.Wanted) -> Callable[[Container], bool]:
     """Whether a container fits. DockerError for what cannot be asked for, whether there are containers or not."""
     filters.check(wanted, _FILTERS)
@@ -73,7 +78,7 @@ def _filter(world: World, wanted: filters.Wanted) -> Callable[[Container], bool]
             and ("status" not in wanted or state_word(one) in wanted["status"])
             and (not codes or (status.state == "exited" and status.exit_code in codes))
             and ("health" not in wanted or (status.health.status if status.health else "none") in wanted["health"])
-            and (not published or any(f"{port.port}/{port.protocol}" in published for port in spec.ports))
+            and (not published or any(_is_published(port, published) for port in spec.ports))
             and (not exposed or not exposed.isdisjoint(spec.config.get("ExposedPorts") or ()))
             and ("volume" not in wanted or any(_mounts(mount, wanted["volume"]) for mount in spec.mounts))
             and ("network" not in wanted or any(_on_network(world, one, text) for text in wanted["network"]))

@@ -164,6 +164,58 @@ def test_a_port_that_is_taken_refuses_the_start_and_nothing_else(docker: Docker)
     docker("rm", "-f", "first", "second")
 
 
+def test_ports_are_published_on_the_addresses_that_are_named(docker: Docker) -> None:
+    """One address, all of them, several ports at once; the same port of another address is another's."""
+    named, everywhere, udp = (str(free_port()) for _ in range(3))
+    first = free_port()
+    ports = ["-p", f"127.0.0.3:{named}:80", "-p", f"0.0.0.0:{everywhere}:80", "-p", f"127.0.0.1:{udp}:53/udp"]
+    docker(
+        "run",
+        "-d",
+        "--name=placed",
+        *ports,
+        "-p",
+        f"127.0.0.3:{first}:80",
+        "--expose=90-91",
+        BUSYBOX,
+        "httpd",
+        "-f",
+        "-h",
+        "/etc",
+    )
+    docker("run", "-d", "--name=beside", "-p", f"127.0.0.1:{named}:80", BUSYBOX, "httpd", "-f", "-h", "/bin")
+    for place in (f"127.0.0.3:{named}", f"127.0.0.4:{everywhere}", f"127.0.0.1:{everywhere}", f"127.0.0.3:{first}"):
+        assert "root:x:0:0" in fetch(f"http://{place}/passwd")
+    with pytest.raises(OSError, match="404"):
+        fetch(f"http://127.0.0.1:{named}/passwd", timeout_s=1.0)
+    told = docker("port", "placed").splitlines()
+    assert sorted(told) == sorted(
+        [
+            f"53/udp -> 127.0.0.1:{udp}",
+            f"80/tcp -> 127.0.0.3:{named}",
+            f"80/tcp -> 0.0.0.0:{everywhere}",
+            f"80/tcp -> 127.0.0.3:{first}",
+        ]
+    )
+    assert docker("ps", "--filter", f"publish={udp}/udp", "--format", "{{.Names}}") == "placed"
+    docker("rm", "-f", "placed", "beside")
+
+
+def test_a_range_of_ports_is_published_one_by_one_and_all_that_are_exposed(docker: Docker) -> None:
+    docker("create", "--name=ranged", "-p", "127.0.0.1:41000-41002:80-82", BUSYBOX)
+    bound = docker.inspect("ranged")["HostConfig"]["PortBindings"]
+    assert {key: found[0]["HostPort"] for key, found in bound.items()} == {
+        "80/tcp": "41000",
+        "81/tcp": "41001",
+        "82/tcp": "41002",
+    }
+    docker("run", "-d", "--name=all", "-P", "--expose=80", "--expose=53/udp", BUSYBOX, "httpd", "-f", "-h", "/etc")
+    port = docker("port", "all", "80").rpartition(":")[2]
+    assert "root:x:0:0" in fetch(f"http://127.0.0.1:{port}/passwd")
+    assert docker("port", "all", "53/udp")
+    docker("rm", "-f", "ranged", "all")
+
+
 def test_what_images_say_is_obeyed(docker: Docker) -> None:
     found = json.loads(docker("image", "inspect", BUSYBOX))[0]
     assert found["RepoTags"] == [BUSYBOX]
