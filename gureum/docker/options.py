@@ -123,7 +123,9 @@ def health(config: dict[str, Any]) -> HealthCheck | None:
 def application(container: Container) -> Application:
     config, host = container.spec.config, container.spec.host
     security = [str(one) for one in host.get("SecurityOpt") or ()]
-    stdin = "none" if not config.get("OpenStdin") else "once" if config.get("StdinOnce") else "open"
+    # A terminal stays open to those who come after whoever leaves it (Docker: detach and attach again), whatever StdinOnce says.
+    once = config.get("StdinOnce") and not config.get("Tty")
+    stdin = "none" if not config.get("OpenStdin") else "once" if once else "open"
     rows, columns = (host.get("ConsoleSize") or [0, 0])[:2]
     masked, fixed = host.get("MaskedPaths"), host.get("ReadonlyPaths")
     return Application(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import http.server
 import io
@@ -12,9 +13,11 @@ import pty
 import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tarfile
+import termios
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -206,25 +209,64 @@ def test_logs_have_no_gap_over_the_death_of_the_daemon(docker: Docker, cloud: Cl
     docker("rm", "-f", "counts")
 
 
+class Typist:
+    """Somebody before a terminal in which `docker WORDS` runs."""
+
+    def __init__(self, docker: Docker, *words: str) -> None:
+        self.said = b""
+        self._pid, self._terminal = pty.fork()
+        if self._pid == 0:
+            os.execve(docker.program, ["docker", *words], docker.environment)
+
+    def type(self, keys: bytes, heard: bytes = b"") -> None:
+        self.said = b""
+        os.write(self._terminal, keys)
+        self.hear(heard)
+
+    def hear(self, text: bytes) -> None:
+        while text not in self.said:
+            assert select.select([self._terminal], [], [], 20)[0], self.said
+            self.said += os.read(self._terminal, 4096)
+
+    def size(self, rows: int, columns: int) -> None:
+        fcntl.ioctl(self._terminal, termios.TIOCSWINSZ, struct.pack("=4H", rows, columns, 0, 0))
+
+    def end(self) -> int:
+        code = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
+        os.close(self._terminal)
+        return code
+
+
 def test_a_terminal_has_its_size_and_takes_keys(docker: Docker) -> None:
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.execve(docker.program, ["docker", "run", "--rm", "-it", BUSYBOX, "sh"], docker.environment)
-    said = b""
+    person = Typist(docker, "run", "--rm", "-it", BUSYBOX, "sh")
+    person.hear(b"# ")
+    person.type(b"tty; echo $((6*7))\n", b"/dev/pts/0")
+    person.hear(b"\n42")
+    person.size(41, 93)
+    until(lambda: person.type(b"stty size\n", b"# ") or b"41 93" in person.said)
+    person.type(b"exit 3\n")
+    assert person.end() == 3
 
-    def hear(text: bytes) -> None:
-        nonlocal said
-        while text not in said:
-            assert select.select([terminal], [], [], 20)[0], said
-            said += os.read(terminal, 4096)
 
-    hear(b"# ")
-    os.write(terminal, b"tty; echo $((6*7))\n")
-    hear(b"/dev/pts/0")
-    hear(b"\n42")
-    os.write(terminal, b"exit 3\n")
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 3
-    os.close(terminal)
+def test_who_leaves_a_terminal_by_keys_may_come_back(docker: Docker) -> None:
+    script = "while read word; do echo heard $word; [ $word = end ] && exit 5; done"
+    person = Typist(docker, "run", "-it", "--name=left", BUSYBOX, "sh", "-c", script)
+    person.type(b"one\n", b"heard one")
+    person.type(b"\x10\x11")  # Ctrl-P Ctrl-Q
+    person.end()
+    person = Typist(docker, "attach", "--detach-keys=ctrl-a,x", "left")
+    person.type(b"two\n", b"heard two")
+    person.type(b"\x01x")
+    person.end()
+    assert docker.state("left") == "running"
+    person = Typist(docker, "exec", "-it", "--detach-keys=ctrl-e", "left", "cat")
+    person.type(b"beside\n", b"beside\r\nbeside")
+    person.type(b"\x05")
+    person.end()
+    person = Typist(docker, "attach", "left")
+    person.type(b"end\n", b"heard end")
+    assert person.end() == 5
+    docker("rm", "left")
 
 
 def test_events_tell_the_life_of_a_container(docker: Docker) -> None:
@@ -279,6 +321,7 @@ def test_the_agent_may_die_and_containers_stay(docker: Docker, cloud: Cloud) -> 
 
 _ECHO = """
 import socket
+import struct
 sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 sock.bind(("0.0.0.0", 7))
 while True:
