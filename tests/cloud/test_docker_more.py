@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.cloud.docker_clients import BUSYBOX, Docker, busybox_tar
+from tests.cloud.docker_clients import BUSYBOX, Docker, busybox_tar, free_port
 from tests.cloud.running import Cloud, program, until
 
 pytestmark = pytest.mark.machine
@@ -124,6 +124,24 @@ def test_figures_and_processes(docker: Docker) -> None:
     docker("unpause", "busy")
     docker("rename", "busy", "busier")
     docker("rm", "-f", "busier")
+
+
+def test_what_the_network_has_moved_is_told(docker: Docker) -> None:
+    port = free_port()
+    docker("run", "-d", "--name=served", "-p", f"{port}:80", BUSYBOX, "httpd", "-f", "-h", "/bin")
+    fetched = docker(
+        "run",
+        "--rm",
+        "--network=host",
+        BUSYBOX,
+        "sh",
+        "-c",
+        f"until wget -qO /tmp/got http://127.0.0.1:{port}/busybox; do sleep 0.1; done; wc -c < /tmp/got",
+    )
+    assert int(fetched) > 1_000_000
+    sent = docker("stats", "--no-stream", "--format", "{{.NetIO}}", "served").split(" / ")[1]
+    assert sent.endswith("MB"), sent
+    docker("rm", "-f", "served")
 
 
 def test_docker_py_drives_it(docker_py: Any) -> None:

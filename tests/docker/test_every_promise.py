@@ -27,7 +27,7 @@ _WEB = f"{_PY}test_a_published_port_and_a_health_check"
 _REGISTRY = "test_docker_registries:test_docker_py_logs_in_pushes_and_pulls"
 PROMISES = {
     "the seed commands": ("test_docker_run:test_the_seed_commands", _MADE),
-    "published ports": ("test_docker_run:test_the_seed_commands", _WEB),
+    "published ports": ("test_docker_run:test_ports_are_published_on_the_addresses_that_are_named", _WEB),
     "env, entrypoint, user, workdir, hostname": (
         "test_docker_run:test_exec_runs_beside_the_program_with_its_own_code",
         _MADE,
