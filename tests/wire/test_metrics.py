@@ -39,7 +39,7 @@ def test_simulated_machines_are_idle_and_well(cloud: Cloud) -> None:
     for name in ("CPUUtilization", "NetworkOut", "StatusCheckFailed"):
         assert set(until(lambda name=name: told(cloudwatch, "AWS/EC2", name, "Maximum", InstanceId=made))) == {0.0}
     idle = until(lambda: told(cloudwatch, "AWS/EBS", "VolumeIdleTime", "Sum", VolumeId=volume))
-    assert all(0.5 < seconds < 2.0 for seconds in idle)
+    assert 0 < sum(idle) <= 66  # no more than the seconds that were asked for, and the tick before them
     ec2.terminate_instances(InstanceIds=[made])
 
 
