@@ -13,7 +13,7 @@ JOBS ?= $(shell expr 2 \* $$(nproc))
 help:
 	@echo "make setup      prepare this machine and .venv/bin/gureum"
 	@echo "make neighbours setup, and moto, which answers S3, IAM, SQS … beside gureum"
-	@echo "make demo       setup, then a tour with the AWS command line"
+	@echo "make demo       setup, then a tour with stock command lines"
 	@echo "make test       lint, types, import contracts and all tests but the long ones"
 	@echo "make test-long  the tests that take minutes"
 	@echo "make bench      the benchmarks of the README, with their peers"

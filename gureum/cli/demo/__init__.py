@@ -1,4 +1,4 @@
-"""`gureum demo`: a tour of what really runs, told with the stock AWS command line.
+"""`gureum demo`: a tour of what really runs, told with the stock AWS command line, and with Docker's and kubectl where there are some.
 
 Each section is a function that prints the commands as a user would type them, runs them, and checks what it says. A section
 takes the `Tour`, which remembers what earlier sections made; new parts of the cloud add a section to `SECTIONS`. The tour
@@ -19,7 +19,9 @@ from gureum.base.settings import Settings, load_settings
 from gureum.cli import up
 from gureum.cli.demo.balancing import balancers, datagrams, spread
 from gureum.cli.demo.clearing import clear
+from gureum.cli.demo.containers import containers
 from gureum.cli.demo.flows import flow_logs, watching
+from gureum.cli.demo.kubernetes import kubernetes
 from gureum.cli.demo.machines import machines, pages, restart, shell
 from gureum.cli.demo.networks import networks, security
 from gureum.cli.demo.scaling import QUICK, healing, scaling
@@ -40,6 +42,8 @@ SECTIONS: tuple[Callable[[Tour], None], ...] = (
     scaling,
     healing,
     flow_logs,
+    containers,
+    kubernetes,
     restart,
 )
 
@@ -101,7 +105,7 @@ def finish(tour: Tour, seconds: float, *, kept: bool) -> None:
         tour.say(f"  gureum ssh {tour.made['front']}         log in to it")
     else:
         tour.say("  gureum demo --keep                    the same, and the machines stay")
-    tour.say('  eval "$(gureum env)"                  now `aws`, boto3 and Terraform of this shell use gureum')
+    tour.say('  eval "$(gureum env)"                  now `aws`, Terraform, `docker` and `kubectl` of this shell use gureum')
     tour.say("  aws ec2 run-instances --image-id … --instance-type t3.micro --count 3")
     tour.say("  gureum status    gureum coverage ec2    gureum doctor")
     tour.say("  gureum down                           stops all; the next `gureum up` brings it back")

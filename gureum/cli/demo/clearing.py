@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from gureum.cli.demo.containers import clear_containers
 from gureum.cli.demo.flows import clear_flow_logs
+from gureum.cli.demo.kubernetes import clear_kubernetes
 from gureum.cli.demo.machines import wait_for
 from gureum.cli.demo.naming import NAME
 from gureum.cli.demo.scaling import clear_group
@@ -19,6 +21,8 @@ def clear(tour: Tour) -> None:
             clear_vpc(tour, vpc)
             tour.result(f"removed {vpc} with its machines")
         tour.aws("ec2", "delete-key-pair", "--key-name", NAME, check=False)
+        clear_containers(tour)
+        clear_kubernetes(tour)
     finally:
         tour.quiet = quiet
 

@@ -1,4 +1,5 @@
-"""A tour: runs the stock AWS command line against this gureum, and prints what it runs. The stories that are told with it are beside it.
+"""A tour: runs stock command lines (AWS's; Docker's and kubectl where there are some) against this gureum, and prints what it runs. The
+stories that are told with it are beside it.
 
 It asks this home alone, whatever the user's own AWS settings say.
 """
@@ -45,6 +46,8 @@ class Tour:
             "AWS_PAGER": "",
             "AWS_CONFIG_FILE": "/dev/null",
             "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+            "DOCKER_CONFIG": "/nonexistent",
+            "KUBECONFIG": str(home.kubeconfig),
         }
 
     def title(self, text: str) -> None:
@@ -80,6 +83,26 @@ class Tour:
             self.say(f"    {dim(f'{took:.2f} s')}")
         return json.loads(done.stdout) if done.stdout.strip() else {}
 
+    def has(self, program: str) -> bool:
+        return program_named(program) is not None
+
+    def run(self, program: str, *words: str, check: bool = True, quiet: bool = False) -> str:
+        """Runs another command line; returns what it wrote, without the last line's end. Failure with its own words."""
+        command = [program, *words]
+        if not (quiet or self.quiet):
+            self.say(f"  $ {dim(shown(command))}")
+        done = subprocess.run(
+            [program_named(program) or program, *words],
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        if check and done.returncode != 0:
+            raise Failure(f"`{shown(command)}` failed: {done.stderr.strip()}")
+        return done.stdout.rstrip()
+
     def make(self, name: str, *words: str, query: str) -> str:
         """Runs a command that makes something; remembers and returns its id."""
         found = self.aws(*words, query=query)
@@ -110,6 +133,12 @@ def aws_client() -> str:
         ):
             return found
     raise Failure("the AWS command line is missing: `make demo` installs it, or `pip install awscli`")
+
+
+def program_named(name: str) -> str | None:
+    """The command of this name: one on PATH, else the one beside us."""
+    beside = Path(sys.executable).parent / name
+    return shutil.which(name) or (str(beside) if beside.exists() else None)
 
 
 def shown(command: list[str]) -> str:
