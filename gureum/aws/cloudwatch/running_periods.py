@@ -2,6 +2,7 @@
 
 no sum in it               an average, a percentile, a maximum: it is what it is now
 sums that only grow        past the threshold in the direction of growth: the rest of the period cannot undo it
+trimmed counts and sums    they only grow if what is trimmed away stays away: TC(0:5), tc90, TS(10%:), not ts90
 sums in any other form     a ratio, a difference, a rate: it waits for the period's end
 """
 
@@ -14,6 +15,7 @@ from gureum.aws.cloudwatch.metric_math import names_in, parse
 from gureum.aws.cloudwatch.metric_math.evaluate import functions_in
 from gureum.aws.cloudwatch.metric_math.parser import Array, Chain, Function, Name, Node, Number
 from gureum.aws.cloudwatch.queries import Query
+from gureum.aws.cloudwatch.statistics import parse_statistic
 
 Course = Literal["settled", "growing", "open"]
 SUMMED = ("Sum", "SampleCount")
@@ -25,12 +27,22 @@ def course_of(watched: str, queries: Mapping[str, Query]) -> Course:
     """Of the value of the query `watched` within its period."""
     query = queries[watched]
     if not query.expression:
-        return "growing" if query.stat in SUMMED else "settled"
+        return _course_of_statistic(query.stat)
     node = parse(query.expression)
     used = _used(node, queries)
     if all(course_of(id_, queries) == "settled" for id_ in used):
         return "settled"
     return "growing" if _grows(node, queries) else "open"
+
+
+def _course_of_statistic(name: str) -> Course:
+    """A trimmed sum between ranks falls when a small value comes; a trimmed count does between two ranks that both move. Values are positive."""
+    statistic = parse_statistic(name)
+    what = statistic.extended if statistic is not None else None
+    if what is None or what.family not in ("tc", "ts"):
+        return "growing" if name in SUMMED else "settled"
+    grows = not what.percent or what.high is None or (what.family == "tc" and what.low is None)
+    return "growing" if grows else "open"
 
 
 def _used(node: Node, queries: Mapping[str, Query]) -> set[str]:

@@ -592,3 +592,25 @@ def test_a_sum_that_still_grows_counts_only_once_it_is_past_the_threshold(
 def test_what_the_rest_of_a_period_may_still_change(expression: str, course: str) -> None:
     queries = {query.id: query for query in read_queries(summed(expression), "111122223333")}
     assert course_of("e1", queries) == course
+
+
+@pytest.mark.parametrize(
+    ("statistic", "course"),
+    [
+        ("Average", "settled"),
+        ("p99", "settled"),
+        ("TM(10%:90%)", "settled"),
+        ("PR(0:5)", "settled"),
+        ("TC(0:100)", "growing"),
+        ("TS(0:100)", "growing"),
+        ("tc90", "growing"),
+        ("TC(10%:)", "growing"),
+        ("TS(10%:)", "growing"),
+        ("ts90", "open"),
+        ("TC(25%:75%)", "open"),
+    ],
+)
+def test_trimmed_counts_and_sums_of_a_running_period(statistic: str, course: str) -> None:
+    metric = {"Metric": {"Namespace": "gureum", "MetricName": "x"}, "Period": 60, "Stat": statistic}
+    [query] = read_queries([{"Id": "m1", "MetricStat": metric}], "111122223333")
+    assert course_of("m1", {"m1": query}) == course
