@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import io
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -217,9 +218,17 @@ def choose_lock(*, demo: bool, neighbours: bool, test: bool) -> Path:
 
 
 def aws_works() -> bool:
-    """Whether an `aws` on PATH starts (a version manager's shim may be there and refuse)."""
+    """Whether an `aws` on PATH starts (a version manager's shim may be there and refuse), and is new enough to heed AWS_ENDPOINT_URL: 1.29
+    or 2.13. An older one, as Debian 12 has it, would ask AWS itself."""
     found = shutil.which("aws")
-    return found is not None and subprocess.run([found, "--version"], capture_output=True, check=False).returncode == 0
+    if found is None:
+        return False
+    done = subprocess.run([found, "--version"], capture_output=True, text=True, check=False)
+    version = re.search(r"aws-cli/(\d+)\.(\d+)", done.stdout + done.stderr)
+    if done.returncode != 0 or version is None:
+        return False
+    major, minor = int(version[1]), int(version[2])
+    return minor >= {1: 29, 2: 13}.get(major, 0)
 
 
 def install_locked(lock: Path) -> None:

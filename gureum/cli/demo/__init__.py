@@ -105,7 +105,9 @@ def finish(tour: Tour, seconds: float, *, kept: bool) -> None:
         tour.say(f"  gureum ssh {tour.made['front']}         log in to it")
     else:
         tour.say("  gureum demo --keep                    the same, and the machines stay")
-    tour.say('  eval "$(gureum env)"                  now `aws`, Terraform, `docker` and `kubectl` of this shell use gureum')
+    tour.say(
+        '  eval "$(gureum env)"                  now `aws`, Terraform, `docker` and `kubectl` of this shell use gureum'
+    )
     tour.say("  aws ec2 run-instances --image-id … --instance-type t3.micro --count 3")
     tour.say("  gureum status    gureum coverage ec2    gureum doctor")
     tour.say("  gureum down                           stops all; the next `gureum up` brings it back")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -21,6 +22,10 @@ from gureum.base.homes import Home
 from gureum.base.settings import Settings
 from gureum.cli.env import client_environment
 from gureum.cli.output import Failure
+
+
+_HEEDING_MINOR = {1: 29, 2: 13}
+"""By major version, the first minor one of AWS's command line that heeds AWS_ENDPOINT_URL (its changelogs, July 2023)."""
 
 
 class Tour:
@@ -124,15 +129,22 @@ class Tour:
 
 
 def aws_client() -> str:
-    """The stock AWS command line: one on PATH that starts, else the one that `make demo` installs beside us."""
+    """The stock AWS command line: one on PATH that serves, else the one that `make demo` installs beside us."""
     for found in (shutil.which("aws"), str(Path(sys.executable).parent / "aws")):
-        if (
-            found
-            and Path(found).exists()
-            and subprocess.run([found, "--version"], capture_output=True, check=False).returncode == 0
-        ):
+        if found and Path(found).exists() and heeds_endpoint(found):
             return found
-    raise Failure("the AWS command line is missing: `make demo` installs it, or `pip install awscli`")
+    raise Failure(
+        "there is no AWS command line that heeds AWS_ENDPOINT_URL (1.29 or 2.13, or newer): `make demo` installs one, or `pip install awscli`"
+    )
+
+
+def heeds_endpoint(program: str) -> bool:
+    """Whether an AWS command line starts and knows AWS_ENDPOINT_URL. An older one, as Debian 12 has it, would talk to AWS itself."""
+    done = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
+    version = re.search(r"aws-cli/(\d+)\.(\d+)", done.stdout + done.stderr)
+    if done.returncode != 0 or version is None:
+        return False
+    return int(version[2]) >= _HEEDING_MINOR.get(int(version[1]), 0)
 
 
 def program_named(name: str) -> str | None:
