@@ -23,7 +23,6 @@ from gureum.base.settings import Settings
 from gureum.cli.env import client_environment
 from gureum.cli.output import Failure
 
-
 _HEEDING_MINOR = {1: 29, 2: 13}
 """By major version, the first minor one of AWS's command line that heeds AWS_ENDPOINT_URL (its changelogs, July 2023)."""
 
