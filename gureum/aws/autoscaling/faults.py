@@ -23,6 +23,16 @@ def no_group(name: str) -> AwsError:
     return invalid(f"AutoScalingGroup name not found - AutoScalingGroup '{name}' not found")
 
 
+def no_group_to_update() -> AwsError:
+    """AWS: UpdateAutoScalingGroup does not tell the name."""
+    return invalid("AutoScalingGroup name not found - null")
+
+
+def no_group_to_tag(name: str) -> AwsError:
+    """AWS: CreateOrUpdateTags and DeleteTags have words of their own."""
+    return invalid(f"AutoScalingGroup not found - AutoScaling Group {name} not found")
+
+
 def in_progress(message: str) -> AwsError:
     return AwsError("ScalingActivityInProgress", message, status=400)
 

@@ -30,7 +30,6 @@ TERMINATION_POLICIES = (
 )
 _NOT_BUILT = (
     "MixedInstancesPolicy",
-    "InstanceId",
     "AvailabilityZoneIds",
     "AvailabilityZoneImpairmentPolicy",
     "SkipZonalShiftValidation",
@@ -119,14 +118,16 @@ def check_numbers(spec: GroupSpec) -> None:
 
 
 def _source(call: Call, params: dict[str, Any]) -> dict[str, Any]:
-    """What instances are launched from."""
+    """What instances are launched from; of an instance that is to be a model, the configuration of the group's name that is made of it."""
     named, configuration = params.get("LaunchTemplate"), params.get("LaunchConfigurationName")
-    if named and configuration:
+    if sum(map(bool, (named, configuration, params.get("InstanceId")))) > 1:
         raise invalid(
             "Valid requests must contain either LaunchTemplate, LaunchConfigurationName, InstanceId or MixedInstancesPolicy parameter."
         )
     if named:
         return {"template": found_template(call, named), "configuration": ""}
+    if params.get("InstanceId"):
+        return {"template": None, "configuration": params["AutoScalingGroupName"]}
     if configuration:
         if call.get(LaunchConfiguration, object_name(configuration)) is None:
             raise invalid("Launch configuration name not found - null")
@@ -144,10 +145,12 @@ def _placement_group(call: Call, name: str) -> str:
 
 def found_template(call: Call, named: dict[str, Any]) -> Template:
     """A template and version that are there. AWS: ValidationError with EC2's own words."""
-    version = named.get("Version") or "$Default"
+    if bool(named.get("LaunchTemplateId")) == bool(named.get("LaunchTemplateName")):
+        raise invalid("Valid requests must contain either launchTemplateId or LaunchTemplateName")
+    version = named.get("Version") or ""
     try:
         template = find_template(call, named)
-        find_version(call, template, version)
+        find_version(call, template, version or "$Default")
     except AwsError as error:
         raise invalid(f"You must use a valid fully-formed launch template. {error.message}") from error
     return Template(template.meta.name, template.spec.template_name, version)

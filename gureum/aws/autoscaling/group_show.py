@@ -92,7 +92,9 @@ def show_pool(pool: WarmPool) -> dict[str, Any]:
 
 
 def show_template(template: Template) -> dict[str, Any]:
-    return {"LaunchTemplateId": template.id, "LaunchTemplateName": template.name, "Version": template.version}
+    """API form. AWS: autoscaling LaunchTemplateSpecification: no version where none was given, which means the default one."""
+    shown = {"LaunchTemplateId": template.id, "LaunchTemplateName": template.name}
+    return shown | ({"Version": template.version} if template.version else {})
 
 
 def show_tag(group_name: str, tag: GroupTag) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 
-from gureum.aws.autoscaling.faults import exists, in_progress, in_use, invalid
+from gureum.aws.autoscaling.faults import exists, in_progress, in_use, invalid, no_group_to_update
+from gureum.aws.autoscaling.from_instance import find_model, taken_over
 from gureum.aws.autoscaling.group_settings import (
     check_name,
     check_numbers,
@@ -19,6 +20,7 @@ from gureum.aws.autoscaling.group_settings import (
 from gureum.aws.autoscaling.group_show import show_group
 from gureum.aws.autoscaling.hooks import new_hook
 from gureum.aws.autoscaling.kinds import Group, GroupSpec, object_name
+from gureum.aws.autoscaling.launch_configurations import new_configuration
 from gureum.aws.autoscaling.launching import check_template
 from gureum.aws.autoscaling.limits import GROUPS
 from gureum.aws.autoscaling.lookup import find_group, members_of, page
@@ -49,7 +51,10 @@ async def create_auto_scaling_group(call: Call) -> Result:
         params["MinSize"] if desired is None else desired,
         (),
     )
+    model = find_model(call, params["InstanceId"]) if params.get("InstanceId") else None
     spec = settled(call, spec)
+    if model is not None and not spec.zones:
+        spec = msgspec.structs.replace(spec, zones=(model.spec.zone,), subnets=(model.spec.subnet,))
     if spec.template is None and not spec.configuration:
         raise invalid(
             "Valid requests must contain either LaunchTemplate, LaunchConfigurationName, InstanceId or MixedInstancesPolicy parameter."
@@ -63,6 +68,8 @@ async def create_auto_scaling_group(call: Call) -> Result:
     group = Group(meta=call.meta(object_name(name)), spec=spec)
     check_template(call, group)
     transaction = call.transaction()
+    if model is not None:
+        transaction.create(new_configuration(call, name, taken_over(call, model)))
     group = transaction.create(group)
     for given in params.get("LifecycleHookSpecificationList") or ():
         hook = transaction.create(new_hook(call, group, given, None))
@@ -75,7 +82,7 @@ async def create_auto_scaling_group(call: Call) -> Result:
 @operation("UpdateAutoScalingGroup")
 async def update_auto_scaling_group(call: Call) -> Result:
     """AWS: autoscaling UpdateAutoScalingGroup. A desired capacity outside new bounds is moved to the nearer one."""
-    group = find_group(call, call.params["AutoScalingGroupName"])
+    group = find_group(call, call.params["AutoScalingGroupName"], no_group_to_update())
     old = group.spec
     if call.params.get("DesiredCapacity") is None:
         least, most = call.params.get("MinSize", old.min), call.params.get("MaxSize", old.max)

@@ -6,23 +6,35 @@ import uuid
 from typing import Any
 
 from gureum.aws.autoscaling.faults import exists, in_use, invalid, not_built
+from gureum.aws.autoscaling.from_instance import find_model, taken_over
 from gureum.aws.autoscaling.kinds import ConfigurationSpec, Group, LaunchConfiguration, object_name
 from gureum.aws.autoscaling.limits import LAUNCH_CONFIGURATIONS
 from gureum.aws.autoscaling.lookup import page
 from gureum.aws.call import Call
+from gureum.aws.ec2.fleets.spot_options import check_price
 from gureum.aws.ec2.images.images import find_image
 from gureum.aws.ec2.instances.types import find_instance_type
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import Result, operation
 
-_NOT_BUILT = ("InstanceId", "SpotPrice", "ClassicLinkVPCId", "ClassicLinkVPCSecurityGroups", "KernelId", "RamdiskId")
+_NOT_BUILT = ("ClassicLinkVPCId", "ClassicLinkVPCSecurityGroups", "KernelId", "RamdiskId")
 
 
 @operation("CreateLaunchConfiguration")
 async def create_launch_configuration(call: Call) -> Result:
     """AWS: autoscaling CreateLaunchConfiguration. AlreadyExists, LimitExceeded, ValidationError."""
-    params = call.params
-    name = params["LaunchConfigurationName"]
+    params = {key: value for key, value in call.params.items() if key not in ("LaunchConfigurationName", "InstanceId")}
+    if model := call.params.get("InstanceId"):
+        params = taken_over(call, find_model(call, model)) | params
+    configuration = new_configuration(call, call.params["LaunchConfigurationName"], params)
+    transaction = call.transaction()
+    transaction.create(configuration)
+    await call.commit(transaction)
+    return {}
+
+
+def new_configuration(call: Call, name: str, params: dict[str, Any]) -> LaunchConfiguration:
+    """Of CreateLaunchConfiguration's parameters without name and instance, checked. AWS: AlreadyExists, LimitExceeded, ValidationError."""
     for refused in _NOT_BUILT:
         if params.get(refused):
             raise not_built(f"A launch configuration with {refused}")
@@ -41,12 +53,10 @@ async def create_launch_configuration(call: Call) -> Result:
     if find_instance_type(params["InstanceType"]) is None:
         raise invalid(f"Invalid instance type: {params['InstanceType']}")
     _check_image(call, params["ImageId"])
-    kept: dict[str, object] = {key: value for key, value in params.items() if key != "LaunchConfigurationName"}
-    spec = ConfigurationSpec(name, str(uuid.uuid4()), kept)
-    transaction = call.transaction()
-    transaction.create(LaunchConfiguration(meta=call.meta(object_name(name)), spec=spec))
-    await call.commit(transaction)
-    return {}
+    _check_price(params.get("SpotPrice"))
+    return LaunchConfiguration(
+        meta=call.meta(object_name(name)), spec=ConfigurationSpec(name, str(uuid.uuid4()), dict(params))
+    )
 
 
 @operation("DeleteLaunchConfiguration")
@@ -72,6 +82,13 @@ def describe_launch_configurations(call: Call) -> Result:
     found = [one for one in call.all(LaunchConfiguration) if not names or one.spec.name in names]
     shown, token = page(call, found, lambda one: one.spec.name)
     return {"LaunchConfigurations": [_show(one) for one in shown]} | token
+
+
+def _check_price(text: str | None) -> None:
+    try:
+        check_price(text)
+    except AwsError as error:
+        raise invalid(error.message) from error
 
 
 def _check_image(call: Call, image: str) -> None:

@@ -97,7 +97,7 @@ def launch_params(call: Call, group: Group) -> dict[str, Any]:
     """RunInstances' parameters, as the template or the configuration has them, with the group's tags."""
     spec = group.spec
     if spec.template is not None:
-        named = {"LaunchTemplateId": spec.template.id, "Version": spec.template.version}
+        named = {"LaunchTemplateId": spec.template.id, "Version": spec.template.version or "$Default"}
         params = dict(merge_launch_template(call.with_params({"LaunchTemplate": named})))
     else:
         params = _configured(call, spec.configuration)
@@ -176,6 +176,8 @@ def _configured(call: Call, name: str) -> dict[str, Any]:
     params["Monitoring"] = monitoring if monitoring is not None else {"Enabled": True}
     if given.get("PlacementTenancy"):
         params["Placement"] = {"Tenancy": given["PlacementTenancy"]}
+    if given.get("SpotPrice"):
+        params["InstanceMarketOptions"] = {"MarketType": "spot", "SpotOptions": {"MaxPrice": given["SpotPrice"]}}
     groups = given.get("SecurityGroups") or []
     public = given.get("AssociatePublicIpAddress")
     if public is None:

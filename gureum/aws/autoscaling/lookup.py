@@ -14,11 +14,11 @@ from gureum.aws.errors import AwsError
 T = TypeVar("T")
 
 
-def find_group(call: Call, name: str) -> Group:
-    """AWS: ValidationError when there is none."""
+def find_group(call: Call, name: str, missing: AwsError | None = None) -> Group:
+    """AWS: ValidationError when there is none, `missing` where the operation has other words for it."""
     found = call.get(Group, object_name(name))
     if found is None or found.spec.deleting:
-        raise no_group(name)
+        raise missing or no_group(name)
     return found
 
 

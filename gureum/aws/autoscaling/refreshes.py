@@ -92,7 +92,9 @@ async def rollback_instance_refresh(call: Call) -> Result:
     if spec.status == "Cancelling":
         raise _none_active(group)
     before = spec.before
-    if "DesiredConfiguration" not in spec.params or (before is not None and before.version in ("$Latest", "$Default")):
+    if "DesiredConfiguration" not in spec.params or (
+        before is not None and before.version in ("", "$Latest", "$Default")
+    ):
         raise AwsError(
             "IrreversibleInstanceRefresh",
             "The instance refresh cannot be rolled back: it needs a desired configuration, and a launch template with a version number before it.",

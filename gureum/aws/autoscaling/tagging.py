@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from gureum.aws.autoscaling.faults import invalid
+from gureum.aws.autoscaling.faults import invalid, no_group_to_tag
 from gureum.aws.autoscaling.group_settings import read_tags
 from gureum.aws.autoscaling.group_show import show_tag
 from gureum.aws.autoscaling.kinds import Group, GroupTag
@@ -22,7 +22,7 @@ async def create_or_update_tags(call: Call) -> Result:
     """AWS: autoscaling CreateOrUpdateTags: all or none; instances that run keep theirs."""
     transaction = call.transaction()
     for name in dict.fromkeys(one.get("ResourceId") or "" for one in call.params["Tags"]):
-        group = find_group(call, name)
+        group = find_group(call, name, no_group_to_tag(name))
         given = [one for one in call.params["Tags"] if one.get("ResourceId") == name]
         tags = {tag.key: tag for tag in (*group.spec.tags, *read_tags(name, given))}
         if len(tags) > 50:
@@ -39,7 +39,7 @@ async def delete_tags(call: Call) -> Result:
     """AWS: autoscaling DeleteTags: with a value, only when it is that value."""
     transaction = call.transaction()
     for name in dict.fromkeys(one.get("ResourceId") or "" for one in call.params["Tags"]):
-        group = find_group(call, name)
+        group = find_group(call, name, no_group_to_tag(name))
         gone = [one for one in call.params["Tags"] if one.get("ResourceId") == name]
         left = tuple(tag for tag in group.spec.tags if not any(_names(one, tag) for one in gone))
         transaction.update(msgspec.structs.replace(group, spec=msgspec.structs.replace(group.spec, tags=left)))
@@ -71,4 +71,6 @@ def _passes(group: Group, tag: GroupTag, one: dict[str, Any]) -> bool:
         "value": tag.value,
         "propagate-at-launch": str(tag.propagate).lower(),
     }
+    if name == "propagate-at-launch":
+        values = [value.lower() for value in values]
     return shown[name] in values
