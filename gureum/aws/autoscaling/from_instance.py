@@ -19,7 +19,7 @@ def find_model(call: Call, id_: str) -> Instance:
 
 
 def taken_over(call: Call, instance: Instance) -> dict[str, Any]:
-    """Parameters of CreateLaunchConfiguration. AWS: all but block devices, tags and load balancers; whether a public address comes, the subnet says."""
+    """Parameters of CreateLaunchConfiguration. AWS: all but block devices, tags and load balancers. Of public addresses the subnet decides."""
     spec = instance.spec
     interfaces = interfaces_of(call, instance.meta.name)
     taken: dict[str, Any] = {

@@ -14,7 +14,7 @@ from gureum.aws.cloudwatch.metric_math import TimeSeries
 from gureum.aws.cloudwatch.metric_math.values import Value
 from gureum.aws.cloudwatch.queries import Query, read_queries, run
 from gureum.aws.cloudwatch.refusals import validation
-from gureum.aws.cloudwatch.windows import Window, window
+from gureum.aws.cloudwatch.windows import Window, window, wrong_order
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import Result, operation
 
@@ -67,8 +67,8 @@ def _queries(call: Call) -> tuple[Query, ...]:
 def _windows(params: dict[str, Any], queries: tuple[Query, ...], now_ms: int) -> dict[str, Window]:
     """An expression without a period has the longest of the metrics'."""
     start_ms, end_ms = (int(params[name].timestamp() * 1000) for name in ("StartTime", "EndTime"))
-    if start_ms >= end_ms:
-        raise validation("The parameter EndTime must be greater than StartTime.")
+    if (wrong := wrong_order(start_ms, end_ms)) is not None:
+        raise validation(f"{wrong}\n")
     longest = max((query.period_s for query in queries if not query.expression), default=60)
     windows = {query.id: window(start_ms, end_ms, query.period_s or longest, now_ms) for query in queries}
     total = sum(windows[query.id].buckets for query in queries if query.expression)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from gureum.aws.call import Call
-from gureum.aws.cloudwatch.refusals import both, clash, invalid, missing
+from gureum.aws.cloudwatch.refusals import both, clash, invalid
 from gureum.aws.cloudwatch.series import read_buckets, series_of
 from gureum.aws.cloudwatch.statistics import Statistic, compute, parse_statistic
-from gureum.aws.cloudwatch.windows import Window, is_period, window
+from gureum.aws.cloudwatch.windows import Window, is_period, window, wrong_order
 from gureum.aws.marks import Result, operation
 from gureum.ports.telemetry import Bucket
 
@@ -35,7 +35,7 @@ def _statistics(params: dict[str, Any]) -> tuple[list[Statistic], list[Statistic
     if simple and extended:
         raise both("Statistics", "ExtendedStatistics")
     if not simple and not extended:
-        raise missing("The parameter Statistics or ExtendedStatistics must be specified.")
+        raise clash("Must specify either Statistics or ExtendedStatistics")
     return [Statistic(name) for name in simple], [_extended(name) for name in extended]
 
 
@@ -51,8 +51,8 @@ def _window(params: dict[str, Any], now_ms: int) -> Window:
     if not is_period(period):
         raise invalid(f"The value {period} for parameter Period is invalid. Use 1, 5, 10, 20, 30, or a multiple of 60.")
     start_ms, end_ms = (int(params[name].timestamp() * 1000) for name in ("StartTime", "EndTime"))
-    if start_ms >= end_ms:
-        raise invalid("The parameter StartTime must be less than the parameter EndTime.")
+    if (wrong := wrong_order(start_ms, end_ms)) is not None:
+        raise invalid(wrong)
     span = window(start_ms, end_ms, period, now_ms)
     if span.buckets > LIMIT_POINTS:
         raise clash(

@@ -21,7 +21,7 @@ from gureum.aws.cloudwatch.alarm_kinds import (
 from gureum.aws.cloudwatch.alarm_show import alarm_arn, show_metric_alarm
 from gureum.aws.cloudwatch.evaluation import COMPARISONS
 from gureum.aws.cloudwatch.queries import Query, check_single_series, read_queries
-from gureum.aws.cloudwatch.refusals import not_built, validation
+from gureum.aws.cloudwatch.refusals import invalid, not_built, validation
 from gureum.aws.cloudwatch.statistics import parse_statistic
 from gureum.aws.cloudwatch.tag_sets import tags_of
 from gureum.aws.errors import AwsError
@@ -30,6 +30,7 @@ from gureum.aws.marks import Result, operation
 LIMIT_ALARMS, LIMIT_METRICS = 5000, 10
 DAY_S = 86400
 HIGH_RESOLUTION = (10, 20, 30)
+TREATMENTS = ("breaching", "notBreaching", "ignore", "missing")
 METRIC_PARAMETERS = (
     "MetricName",
     "Namespace",
@@ -141,7 +142,7 @@ def _spec(call: Call) -> MetricAlarmSpec:
         actions=read_actions(call, single_metric=single, dimensions=tuple(name for name, _ in watch[0].dimensions)),
         updated=call.now,
         description=params.get("AlarmDescription"),
-        treat_missing=_choice(params, "TreatMissingData", ("breaching", "notBreaching", "ignore", "missing")),
+        treat_missing=_treat_missing(params),
         low_samples=_low_samples(params, watch, single),
     )
 
@@ -155,7 +156,7 @@ def _single_query(params: dict[str, Any]) -> Query:
     stat = params.get("Statistic") or params["ExtendedStatistic"]
     statistic = parse_statistic(stat)
     if statistic is None or (statistic.extended is None) == ("ExtendedStatistic" in params):
-        raise validation(f"Extended statistic {stat[:100]} is not valid.")
+        raise invalid(f"The value {stat[:100]} for parameter ExtendedStatistic is not supported.")
     _check_period(params["Period"])
     names = [one["Name"] for one in params.get("Dimensions") or ()]
     if len(set(names)) != len(names):
@@ -176,7 +177,7 @@ def _math_queries(call: Call) -> tuple[Query, ...]:
     given = [name for name in METRIC_PARAMETERS if name in params]
     if given:
         raise validation(f"{given[0]} must not be specified when the Metrics list is specified.")
-    queries = read_queries(params["Metrics"], call.account)
+    queries = read_queries(params["Metrics"], call.account, "Metrics")
     if len(queries) > LIMIT_METRICS * 2 or sum(1 for query in queries if not query.expression) > LIMIT_METRICS:
         raise validation(f"An alarm can watch at most {LIMIT_METRICS} metrics.")
     check_single_series(queries)
@@ -229,17 +230,21 @@ def _comparison(params: dict[str, Any]) -> str:
 
 def _low_samples(params: dict[str, Any], watch: tuple[Query, ...], single: bool) -> str | None:
     """AWS: only alarms based on percentiles know it."""
-    choice = _choice(params, "EvaluateLowSampleCountPercentile", ("evaluate", "ignore"))
+    choice: str | None = params.get("EvaluateLowSampleCountPercentile")
+    if choice not in (None, "evaluate", "ignore"):
+        supported = "Supported options for parameter EvaluateLowSampleCountPercentile are evaluate and ignore."
+        raise validation(f"Option {choice} is not supported. {supported}")
     statistic = parse_statistic(watch[0].stat) if single else None
     if choice is not None and (statistic is None or statistic.percentile is None):
         raise validation("EvaluateLowSampleCountPercentile can only be specified for alarms based on percentiles.")
     return choice
 
 
-def _choice(params: dict[str, Any], name: str, choices: tuple[str, ...]) -> str | None:
-    value: str | None = params.get(name)
-    if value is not None and value not in choices:
-        raise validation(f"{name} must be one of {', '.join(choices)}.")
+def _treat_missing(params: dict[str, Any]) -> str | None:
+    value: str | None = params.get("TreatMissingData")
+    if value not in (None, *TREATMENTS):
+        supported = f"Supported values are [{', '.join(TREATMENTS)}]."
+        raise validation(f"The value {value} is not supported for TreatMissingData parameter. {supported}")
     return value
 
 

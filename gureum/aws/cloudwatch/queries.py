@@ -65,9 +65,11 @@ class Found(NamedTuple):
     buckets: dict[str, list[Bucket]]
 
 
-def read_queries(given: Sequence[dict[str, Any]], account: str) -> tuple[Query, ...]:
-    """The queries of a call, checked one by one and together. AWS: ValidationError."""
-    queries = tuple(_read(one, account) for one in given)
+def read_queries(
+    given: Sequence[dict[str, Any]], account: str, parameter: str = "MetricDataQueries"
+) -> tuple[Query, ...]:
+    """The queries of a call's `parameter`, checked one by one and together. AWS: ValidationError."""
+    queries = tuple(_read(one, account, f"{parameter}.member.{number}") for number, one in enumerate(given, start=1))
     if len({query.id for query in queries}) != len(queries):
         raise validation("The values for parameter id in MetricDataQueries are not unique.")
     in_order(queries)
@@ -152,20 +154,23 @@ async def run(
     return Found(values, buckets)
 
 
-def _read(one: dict[str, Any], account: str) -> Query:
+def _read(one: dict[str, Any], account: str, where: str) -> Query:
+    """`where`: its place in the call, as AWS tells it."""
     id_ = one["Id"]
     if not _ID.fullmatch(id_):
         text = "Value must start with a lowercase letter and contain only letters, numbers and underscores"
         raise validation(
             f"Value '{id_[:100]}' at 'metricDataQueries.1.member.id' failed to satisfy constraint: {text}."
         )
-    if ("MetricStat" in one) == ("Expression" in one):
+    if "MetricStat" not in one and "Expression" not in one:
+        raise validation(f"The parameter {where}.MetricStat is required.\n")
+    if "MetricStat" in one and "Expression" in one:
         raise validation(f"Exactly one of MetricStat and Expression must be specified for the query with id '{id_}'.")
     if one.get("AccountId", account) != account:
         raise not_built("AccountId of another account in a MetricDataQuery")
     common = {"id": id_, "label": one.get("Label"), "return_data": one.get("ReturnData")}
     if "MetricStat" in one:
-        return _read_stat(one, common)
+        return _read_stat(one, common, where)
     period = one.get("Period", 0)
     if period and not is_period(period):
         raise _bad_period(period)
@@ -174,7 +179,7 @@ def _read(one: dict[str, Any], account: str) -> Query:
     return Query(expression=one["Expression"], period_s=period, **common)
 
 
-def _read_stat(one: dict[str, Any], common: dict[str, Any]) -> Query:
+def _read_stat(one: dict[str, Any], common: dict[str, Any], where: str) -> Query:
     stat = one["MetricStat"]
     metric = stat["Metric"]
     if "Period" in one:
@@ -184,7 +189,9 @@ def _read_stat(one: dict[str, Any], common: dict[str, Any]) -> Query:
     if not is_period(stat["Period"]):
         raise _bad_period(stat["Period"])
     if parse_statistic(stat["Stat"]) is None:
-        raise validation(f"The value {stat['Stat'][:100]} for parameter MetricStat.Stat is not supported.")
+        raise validation(
+            f"The value {stat['Stat'][:100]} for parameter {where}.MetricStat.Stat is not a valid statistic.\n"
+        )
     dimensions = tuple(sorted((d["Name"], d["Value"]) for d in metric.get("Dimensions") or ()))
     return Query(
         namespace=metric["Namespace"],
