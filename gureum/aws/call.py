@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from gureum.aws.errors import AwsError
+from gureum.aws.partitions import partition_of
 from gureum.base.ids import new_id
 from gureum.base.settings import Settings
 from gureum.core.log_tails import LogTails
@@ -157,9 +158,13 @@ class Call:
 
     def arn(self, resource: str, *, service: str = "", region: str | None = None) -> str:
         """`resource`: "vpc/vpc-1". AWS: Amazon Resource Names."""
-        return (
-            f"arn:aws:{service or self.service}:{self.region if region is None else region}:{self.account}:{resource}"
-        )
+        where = f"{service or self.service}:{self.region if region is None else region}:{self.account}"
+        return f"arn:{self.partition}:{where}:{resource}"
+
+    @property
+    def partition(self) -> str:
+        """AWS: the first part of ARNs after "arn"."""
+        return partition_of(self.region)
 
     def fragment(
         self, shape: str, obj: Resource, show: Callable[[], dict[str, Any]], depends: tuple[int, ...] = ()

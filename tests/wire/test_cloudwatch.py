@@ -162,6 +162,30 @@ def test_every_protocol_refuses_with_the_codes_clients_know(cloudwatch: Any) -> 
     assert code(cloudwatch.list_metric_streams) == "NotImplemented"
 
 
+def test_arns_are_of_the_partition_of_the_region(endpoint: Endpoint) -> None:
+    """A group in China scales by an alarm there: the policy's ARN, which the alarm has for its action, is of "aws-cn"."""
+    place = {"endpoint_url": endpoint.url, "aws_access_key_id": "555500000009"} | KEYS | {"region_name": "cn-north-1"}
+    scaling, watch, ec2 = (boto3.client(name, **place) for name in ("autoscaling", "cloudwatch", "ec2"))
+    assert boto3.client("sts", **place).get_caller_identity()["Arn"] == "arn:aws-cn:iam::555500000009:root"
+    image = ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
+    ec2.create_launch_template(LaunchTemplateName="web", LaunchTemplateData={"ImageId": image, "InstanceType": "t3.nano"})
+    group = {"AutoScalingGroupName": "g", "MinSize": 0, "MaxSize": 2, "AvailabilityZones": ["cn-north-1a"]}
+    scaling.create_auto_scaling_group(LaunchTemplate={"LaunchTemplateName": "web"}, **group)
+    more = {"PolicyName": "more", "AdjustmentType": "ChangeInCapacity", "ScalingAdjustment": 1}
+    policy = scaling.put_scaling_policy(AutoScalingGroupName="g", **more)["PolicyARN"]
+    assert policy.startswith("arn:aws-cn:autoscaling:cn-north-1:555500000009:scalingPolicy:")
+    alarm = {"Namespace": "app", "MetricName": "load", "Period": 60, "Statistic": "Sum", "EvaluationPeriods": 1}
+    alarm |= {"Threshold": 1.0, "ComparisonOperator": "GreaterThanThreshold", "AlarmActions": [policy]}
+    watch.put_metric_alarm(AlarmName="high", **alarm)
+    (made,) = watch.describe_alarms()["MetricAlarms"]
+    assert made["AlarmArn"] == "arn:aws-cn:cloudwatch:cn-north-1:555500000009:alarm:high"
+    assert scaling.describe_policies()["ScalingPolicies"][0]["Alarms"] == [
+        {"AlarmName": "high", "AlarmARN": made["AlarmArn"]}
+    ]
+    watch.set_alarm_state(AlarmName="high", StateValue="ALARM", StateReason="test")
+    until(lambda: scaling.describe_auto_scaling_groups()["AutoScalingGroups"][0]["DesiredCapacity"] == 1)
+
+
 def test_large_bodies_come_gzipped(endpoint: Endpoint) -> None:
     """boto3 compresses PutMetricData above 10 kB."""
     client = client_of(endpoint.url, "555500000004")

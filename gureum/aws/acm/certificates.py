@@ -12,6 +12,7 @@ import msgspec
 
 from gureum.aws.call import Call
 from gureum.aws.errors import AwsError
+from gureum.aws.partitions import partition_of
 from gureum.engine.resource import Kind, Resource, kind, kind_of, make_key
 from gureum.ports.proxies import Certificate as ServedCertificate
 
@@ -90,7 +91,7 @@ class Certificate(Resource, frozen=True):
 
 def arn_of(certificate: Certificate) -> str:
     account, _, region = certificate.meta.scope.partition("/")
-    return f"arn:aws:acm:{region}:{account}:certificate/{certificate.meta.name}"
+    return f"arn:{partition_of(region)}:acm:{region}:{account}:certificate/{certificate.meta.name}"
 
 
 def find(call: Call, arn: str) -> Certificate | None:

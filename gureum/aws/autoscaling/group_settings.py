@@ -17,6 +17,7 @@ from gureum.aws.ec2.networks.kinds import Subnet
 from gureum.aws.ec2.regions import zones_of
 from gureum.aws.elbv2.arns import find_group as find_target_group
 from gureum.aws.errors import AwsError
+from gureum.aws.partitions import without_partition
 
 _NAME = re.compile(r"[^:\x00-\x1f\x7f]{1,255}")
 TERMINATION_POLICIES = (
@@ -241,7 +242,7 @@ def _health_types(text: str) -> tuple[str, ...]:
 
 def _termination_policies(given: Sequence[str]) -> tuple[str, ...]:
     for one in given:
-        if one.startswith("arn:aws:lambda"):
+        if without_partition(one).startswith("arn:aws:lambda"):
             raise not_built("A termination policy by a Lambda function")
         if one not in TERMINATION_POLICIES:
             raise invalid(f"Termination policy '{one}' is not valid. Valid ones are: {', '.join(TERMINATION_POLICIES)}")

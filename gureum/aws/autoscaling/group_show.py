@@ -128,4 +128,4 @@ def show_member(member: Member) -> dict[str, Any]:
 
 
 def _service_role(call: Call) -> str:
-    return f"arn:aws:iam::{call.account}:role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling"
+    return f"arn:{call.partition}:iam::{call.account}:role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling"

@@ -22,6 +22,7 @@ from gureum.aws.autoscaling.notices import tell_test
 from gureum.aws.call import Call
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import Result, operation
+from gureum.aws.partitions import without_partition
 
 LIMIT_HOOKS = 50
 LEAST_S, MOST_S, LONGEST_S = 30, 7200, 48 * 3600
@@ -111,7 +112,7 @@ def new_hook(call: Call, group: Group, given: dict[str, Any], old: Hook | None) 
     if default not in ("CONTINUE", "ABANDON"):
         raise invalid(f"Invalid default result: {default}. Valid values are CONTINUE and ABANDON.")
     target = given.get("NotificationTargetARN")
-    if target and not target.startswith(("arn:aws:sns:", "arn:aws:sqs:")):
+    if target and not without_partition(target).startswith(("arn:aws:sns:", "arn:aws:sqs:")):
         raise not_built(f"A lifecycle hook that notifies {target}")
     spec = msgspec.structs.replace(
         before,

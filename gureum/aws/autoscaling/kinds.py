@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from gureum.aws.partitions import partition_of
 from gureum.engine.resource import Resource, kind
 
 Lifecycle = Literal[
@@ -144,7 +145,7 @@ class Group(Resource, frozen=True):
     def arn(self) -> str:
         account, region = self.meta.scope.split("/")
         where = f"{self.spec.uuid}:autoScalingGroupName/{self.spec.name}"
-        return f"arn:aws:autoscaling:{region}:{account}:autoScalingGroup:{where}"
+        return f"arn:{partition_of(region)}:autoscaling:{region}:{account}:autoScalingGroup:{where}"
 
 
 class Wait(msgspec.Struct, frozen=True):
@@ -276,7 +277,7 @@ class Policy(Resource, frozen=True):
     def arn(self, group: Group) -> str:
         account, region = self.meta.scope.split("/")
         where = f"{self.spec.uuid}:autoScalingGroupName/{group.spec.name}:policyName/{self.spec.name}"
-        return f"arn:aws:autoscaling:{region}:{account}:scalingPolicy:{where}"
+        return f"arn:{partition_of(region)}:autoscaling:{region}:{account}:scalingPolicy:{where}"
 
 
 class HookSpec(msgspec.Struct, frozen=True):

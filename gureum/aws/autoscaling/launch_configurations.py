@@ -16,6 +16,7 @@ from gureum.aws.ec2.images.images import find_image
 from gureum.aws.ec2.instances.types import find_instance_type
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import Result, operation
+from gureum.aws.partitions import partition_of
 
 _NOT_BUILT = ("ClassicLinkVPCId", "ClassicLinkVPCSecurityGroups", "KernelId", "RamdiskId")
 
@@ -115,7 +116,7 @@ def _show(configuration: LaunchConfiguration) -> dict[str, Any]:
         "EbsOptimized": False,
         "ClassicLinkVPCSecurityGroups": [],
     }
-    arn = f"arn:aws:autoscaling:{region}:{account}:launchConfiguration:{spec.uuid}:launchConfigurationName/{spec.name}"
+    arn = f"arn:{partition_of(region)}:autoscaling:{region}:{account}:launchConfiguration:{spec.uuid}:launchConfigurationName/{spec.name}"
     own = {
         "LaunchConfigurationName": spec.name,
         "LaunchConfigurationARN": arn,

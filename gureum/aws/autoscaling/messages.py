@@ -12,6 +12,7 @@ import uuid
 from typing import Any, NamedTuple
 
 from gureum.aws.autoscaling.kinds import Activity, Group, Member, Refresh, Wait
+from gureum.aws.partitions import partition_of
 
 SERVICE = "AWS Auto Scaling"
 LAUNCHING, TERMINATING = "autoscaling:EC2_INSTANCE_LAUNCHING", "autoscaling:EC2_INSTANCE_TERMINATING"
@@ -82,7 +83,7 @@ def activity_event(group: Group, activity: Activity) -> dict[str, Any]:
     account, region = group.meta.scope.split("/")
     resources = [group.arn]
     if spec.instance:
-        resources.append(f"arn:aws:ec2:{region}:{account}:instance/{spec.instance}")
+        resources.append(f"arn:{partition_of(region)}:ec2:{region}:{account}:instance/{spec.instance}")
     return _event(group, f"EC2 Instance {_NAMES[spec.what]} {outcome}", resources, detail, spec.end)
 
 

@@ -17,6 +17,7 @@ from gureum.aws.autoscaling.notices import tell_test
 from gureum.aws.call import Call
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import Result, operation
+from gureum.aws.partitions import without_partition
 
 TYPES = (
     "autoscaling:EC2_INSTANCE_LAUNCH",
@@ -36,7 +37,7 @@ async def put_notification_configuration(call: Call) -> Result:
     for name in types:
         if name not in TYPES:
             raise invalid(f"1 validation error detected: '{name}' is not a valid notification type.")
-    if not topic.startswith("arn:aws:sns:"):
+    if not without_partition(topic).startswith("arn:aws:sns:"):
         raise invalid(f"Invalid topic ARN: {topic}")
     others = tuple(one for one in group.spec.notifications if one.topic != topic)
     if len(others) >= LIMIT_TOPICS:

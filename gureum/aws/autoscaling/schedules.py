@@ -17,6 +17,7 @@ from gureum.aws.call import Call
 from gureum.aws.ec2.instances.lifecycle import world_call
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import Result, operation
+from gureum.aws.partitions import partition_of
 from gureum.base.cron import next_time, parse_cron
 from gureum.core.world import World
 from gureum.engine.registry import reconcile
@@ -224,7 +225,7 @@ def _show(call: Call, action: ScheduledAction) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "AutoScalingGroupName": group_name,
         "ScheduledActionName": spec.name,
-        "ScheduledActionARN": f"arn:aws:autoscaling:{region}:{account}:scheduledUpdateGroupAction:{where}",
+        "ScheduledActionARN": f"arn:{partition_of(region)}:autoscaling:{region}:{account}:scheduledUpdateGroupAction:{where}",
     }
     optional = {
         "StartTime": spec.due, "Time": spec.due, "Recurrence": spec.recurrence, "TimeZone": spec.zone, "EndTime": spec.end,

@@ -19,6 +19,7 @@ from gureum.aws.cloudwatch.alarm_events import latest_values
 from gureum.aws.cloudwatch.alarm_kinds import Alarm, MetricAlarm, State, StateText
 from gureum.aws.cloudwatch.alarm_show import alarm_arn
 from gureum.aws.errors import AwsError
+from gureum.aws.partitions import without_partition
 from gureum.core.world import World
 from gureum.engine.errors import ReconcileError
 
@@ -59,7 +60,7 @@ async def perform(
 ) -> Outcome:
     """One action, through whoever has marked itself for its ARN. `values` None: those that its state was decided on."""
     marks = world.registry.marks("alarm-action")
-    prefix = max((prefix for prefix in marks if arn.startswith(prefix)), key=len, default="")
+    prefix = max((prefix for prefix in marks if without_partition(arn).startswith(prefix)), key=len, default="")
     if not prefix:
         return Outcome(arn, "Nothing of that kind is there.")
     try:

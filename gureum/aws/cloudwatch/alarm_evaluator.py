@@ -24,6 +24,7 @@ from gureum.aws.cloudwatch.running_periods import course_of
 from gureum.aws.cloudwatch.statistics import parse_statistic
 from gureum.aws.cloudwatch.windows import Window
 from gureum.aws.errors import AwsError
+from gureum.aws.partitions import without_partition
 from gureum.base.settings import Settings
 from gureum.core.world import World
 from gureum.engine.client import Change
@@ -128,7 +129,11 @@ class Evaluator:
     async def _repeat(self, alarm: MetricAlarm, values: tuple[float, ...]) -> None:
         """Auto Scaling's actions again, while the state lasts, with the values of now."""
         key, now, actions = key_of(alarm), self._world.clock.now(), alarm.spec.actions
-        arns = [arn for arn in actions.of(alarm.status.state) if arn.startswith(REPEATED)] if actions.enabled else []
+        arns = (
+            [arn for arn in actions.of(alarm.status.state) if without_partition(arn).startswith(REPEATED)]
+            if actions.enabled
+            else []
+        )
         current = self._world.client.by_key(key)
         if not arns or current is not alarm:
             return

@@ -13,6 +13,7 @@ from gureum.aws.cloudwatch.refusals import not_found, validation
 from gureum.aws.cloudwatch.statistics import SIMPLE
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import Result, operation
+from gureum.aws.partitions import partition_of
 
 
 @operation("DescribeAlarms")
@@ -67,7 +68,7 @@ def describe_alarm_contributors(call: Call) -> Result:
 
 def alarm_arn(scope: str, name: str) -> str:
     account, region = scope.split("/")
-    return f"arn:aws:cloudwatch:{region}:{account}:alarm:{name}"
+    return f"arn:{partition_of(region)}:cloudwatch:{region}:{account}:alarm:{name}"
 
 
 def find_alarm(call: Call, name: str) -> Alarm | None:

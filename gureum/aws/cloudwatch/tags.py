@@ -11,6 +11,7 @@ from gureum.aws.cloudwatch.refusals import invalid
 from gureum.aws.cloudwatch.tag_sets import LIMIT_TAGS, tags_of
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import Result, operation
+from gureum.aws.partitions import without_partition
 
 Tagged = MetricAlarm | CompositeAlarm | Dashboard
 
@@ -57,7 +58,7 @@ def _find(call: Call) -> Tagged:
         found = call.get(MetricAlarm, name) or call.get(CompositeAlarm, name)
     elif arn.startswith(dashboards):
         found = call.client.get(Dashboard, dashboards_scope(call), arn.removeprefix(dashboards))
-    elif not arn.startswith("arn:aws:cloudwatch:"):
+    elif not without_partition(arn).startswith("arn:aws:cloudwatch:"):
         raise invalid(f"The value {arn[:200]} for parameter ResourceARN is invalid.")
     if found is None:
         fields = {"ResourceType": "Alarm" if ":alarm:" in arn else "Resource", "ResourceId": arn}

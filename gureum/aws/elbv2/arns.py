@@ -15,6 +15,7 @@ from typing import TypeVar
 from gureum.aws.call import Call
 from gureum.aws.elbv2.kinds import Listener, LoadBalancer, Rule, TargetGroup
 from gureum.aws.errors import AwsError
+from gureum.aws.partitions import partition_of
 from gureum.engine.resource import Resource
 
 T = TypeVar("T", bound=Resource)
@@ -23,7 +24,7 @@ SERVICE = "elasticloadbalancing"
 
 def _arn(scope: str, resource: str) -> str:
     account, _, region = scope.partition("/")
-    return f"arn:aws:{SERVICE}:{region}:{account}:{resource}"
+    return f"arn:{partition_of(region)}:{SERVICE}:{region}:{account}:{resource}"
 
 
 def label_of(balancer: LoadBalancer) -> str:

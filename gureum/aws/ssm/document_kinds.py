@@ -16,7 +16,7 @@ from gureum.aws.ssm.builtin_documents import BUILTINS
 from gureum.aws.ssm.document_content import read
 from gureum.engine.resource import Resource, kind
 
-_ARN = re.compile(r"arn:aws:ssm:([a-z0-9-]*):(\d{12})?:document/([a-zA-Z0-9_.-]{3,128})")
+_ARN = re.compile(r"arn:aws[a-z-]*:ssm:([a-z0-9-]*):(\d{12})?:document/([a-zA-Z0-9_.-]{3,128})")
 
 
 class DocumentSpec(msgspec.Struct, frozen=True):

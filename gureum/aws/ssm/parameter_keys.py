@@ -13,7 +13,7 @@ DEFAULT_KEY = "alias/aws/ssm"
 
 
 def is_default(call: Call, key: str) -> bool:
-    return key in (DEFAULT_KEY, f"arn:aws:kms:{call.region}:{call.account}:{DEFAULT_KEY}")
+    return key in (DEFAULT_KEY, f"arn:{call.partition}:kms:{call.region}:{call.account}:{DEFAULT_KEY}")
 
 
 def check_key(call: Call, key: str) -> None:

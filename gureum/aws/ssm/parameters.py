@@ -82,7 +82,7 @@ async def put_parameter(call: Call) -> Result:
         modified=call.now,
         type=type_,
         tier=tier,
-        user=f"arn:aws:iam::{call.account}:root",
+        user=f"arn:{call.partition}:iam::{call.account}:root",
         description=params.get("Description", ""),
         allowed_pattern=params.get("AllowedPattern", ""),
         key_id=key_id,

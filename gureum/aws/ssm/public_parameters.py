@@ -30,7 +30,7 @@ def find_public(call: Call, name: str, selector: str) -> dict[str, Any]:
         "Value": builtin_id(found),
         "Version": VERSION,
         "LastModifiedDate": BUILTIN_CREATED,
-        "ARN": f"arn:aws:ssm:{call.region}::parameter{name}",
+        "ARN": f"arn:{call.partition}:ssm:{call.region}::parameter{name}",
         "DataType": "text",
     }
     return shown | ({"Selector": f":{selector}"} if selector else {})

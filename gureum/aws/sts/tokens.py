@@ -27,7 +27,7 @@ def _identity(call: Call) -> dict[str, Any]:
     session = call.client.get(Session, SCOPE, call.access_key)
     if session is not None:
         return {"UserId": session.spec.user_id, "Account": session.spec.account, "Arn": session.spec.arn}
-    return {"UserId": call.account, "Account": call.account, "Arn": f"arn:aws:iam::{call.account}:root"}
+    return {"UserId": call.account, "Account": call.account, "Arn": f"arn:{call.partition}:iam::{call.account}:root"}
 
 
 @operation("AssumeRole")
@@ -42,7 +42,7 @@ async def assume_role(call: Call) -> dict[str, Any]:
         text = f"User: {me} is not authorized to perform: sts:AssumeRole on resource: {found.group(0)}"
         raise AwsError("AccessDenied", text, status=403)
     name = call.params["RoleSessionName"]
-    arn = f"arn:aws:sts::{account}:assumed-role/{role}/{name}"
+    arn = f"arn:{call.partition}:sts::{account}:assumed-role/{role}/{name}"
     user_id = f"{role_id(found.group(0))}:{name}"
     credentials = await _issue(call, account, arn, user_id, float(call.params.get("DurationSeconds", 3600)))
     return {
@@ -57,7 +57,7 @@ async def get_session_token(call: Call) -> dict[str, Any]:
     """AWS: sts GetSessionToken; 900 s to 36 h, 12 h if unsaid. Not with credentials that are temporary themselves."""
     if call.client.get(Session, SCOPE, call.access_key) is not None:
         raise AwsError("AccessDenied", "Cannot call GetSessionToken with session credentials", status=403)
-    arn = f"arn:aws:iam::{call.account}:root"
+    arn = f"arn:{call.partition}:iam::{call.account}:root"
     seconds = float(call.params.get("DurationSeconds", 43200))
     return {"Credentials": await _issue(call, call.account, arn, call.account, seconds)}
 

@@ -40,7 +40,7 @@ from gureum.aws.paging import page
 from gureum.base.ids import new_id
 from gureum.engine.client import Transaction
 
-_PRINCIPAL = re.compile(r"\*|arn:aws:iam::[0-9]{12}:(root|(user|role)/[\w+=,.@/-]{1,512})", re.ASCII)
+_PRINCIPAL = re.compile(r"\*|arn:aws[a-z-]*:iam::[0-9]{12}:(root|(user|role)/[\w+=,.@/-]{1,512})", re.ASCII)
 _TYPES = {"root": "Account", "user": "User", "role": "Role"}
 _NOT_BUILT = (
     "PrivateDnsName", "GatewayLoadBalancerArns", "AddGatewayLoadBalancerArns", "RemoveGatewayLoadBalancerArns", "SupportedRegions",

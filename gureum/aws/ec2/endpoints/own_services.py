@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from gureum.aws.call import Call
 from gureum.aws.ec2.endpoints.kinds import EndpointService, EndpointServiceOwner
 from gureum.aws.elbv2.kinds import LoadBalancer, ZoneNode
+from gureum.aws.partitions import without_partition
 from gureum.engine.client import Client
 from gureum.engine.lowering import Reader
 
@@ -33,7 +34,8 @@ def permits(service: EndpointService, account: str) -> bool:
     if service.meta.scope.partition("/")[0] == account:
         return True
     return any(
-        one.principal == "*" or one.principal.startswith(f"arn:aws:iam::{account}:") for one in service.spec.principals
+        one.principal == "*" or without_partition(one.principal).startswith(f"arn:aws:iam::{account}:")
+        for one in service.spec.principals
     )
 
 

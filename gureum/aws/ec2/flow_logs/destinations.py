@@ -84,7 +84,9 @@ def _bucket(call: Call, options: dict[str, Any]) -> Destination:
 
 def show_destination(call: Call, destination: Destination) -> dict[str, Any]:
     if destination.type == "s3":
-        arn = f"arn:aws:s3:::{destination.bucket}" + (f"/{destination.folder}" if destination.folder else "")
+        arn = f"arn:{call.partition}:s3:::{destination.bucket}" + (
+            f"/{destination.folder}" if destination.folder else ""
+        )
         return {"LogDestinationType": "s3", "LogDestination": arn}
     arn = call.arn(f"log-group:{destination.group}", service="logs")
     return {"LogDestinationType": destination.type, "LogDestination": arn, "LogGroupName": destination.group}

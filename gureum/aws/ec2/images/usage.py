@@ -194,7 +194,7 @@ def _references(call: Call, account: str, wanted: dict[str, Any], images: set[st
     type_ = wanted.get("ResourceType") or ""
     options = {one.get("OptionName"): one.get("OptionValues") or [] for one in wanted.get("ResourceTypeOptions") or ()}
     scope = f"{account}/{call.region}"
-    start = f"arn:aws:ec2:{call.region}:{account}:"
+    start = f"arn:{call.partition}:ec2:{call.region}:{account}:"
     if type_ == INSTANCE:
         states = _states(options)
         for instance in call.client.all(Instance, scope):

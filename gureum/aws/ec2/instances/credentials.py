@@ -29,6 +29,7 @@ from gureum.aws.ec2.instances.credential_kinds import (
 from gureum.aws.ec2.instances.kinds import Instance
 from gureum.aws.ec2.instances.lifecycle import world_call
 from gureum.aws.ec2.instances.profiles import iam_profile
+from gureum.aws.partitions import partition_of
 from gureum.core.world import World
 from gureum.engine.client import Client
 from gureum.engine.registry import reconcile, watch
@@ -80,7 +81,10 @@ def _wanted(call: Any, spec: InstanceCredentialsSpec) -> InstanceCredentialsSpec
         text = f"Instance Profile {spec.profile} cannot be found or has no role."
         return InstanceCredentialsSpec(spec.profile, "InstanceProfileNotFound", text, updated=call.now)
     role = profile.role
-    name, id_ = role["RoleName"], role.get("RoleId") or role_id(f"arn:aws:iam::{call.account}:role/{role['RoleName']}")
+    name, id_ = (
+        role["RoleName"],
+        role.get("RoleId") or role_id(f"arn:{call.partition}:iam::{call.account}:role/{role['RoleName']}"),
+    )
     if "AssumeRolePolicyDocument" in role and not lets_assume(role["AssumeRolePolicyDocument"]):
         text = (
             "EC2 cannot assume the role "
@@ -93,8 +97,8 @@ def _wanted(call: Any, spec: InstanceCredentialsSpec) -> InstanceCredentialsSpec
 def _issued(
     world: World, transaction: Any, credentials: InstanceCredentials, wanted: InstanceCredentialsSpec
 ) -> InstanceCredentialsSpec:
-    account, name = credentials.meta.scope.split("/")[0], instance_of(credentials)
-    arn = f"arn:aws:sts::{account}:assumed-role/{wanted.role}/{name}"
+    (account, region), name = credentials.meta.scope.split("/"), instance_of(credentials)
+    arn = f"arn:{partition_of(region)}:sts::{account}:assumed-role/{wanted.role}/{name}"
     issued = new_session(
         world.client, transaction, world.sealer, account, arn, f"{wanted.role_id}:{name}", wanted.updated, GOOD_FOR_S
     )

@@ -425,4 +425,4 @@ def _name_claim(name: str) -> str:
 
 
 def _caller(call: Call) -> str:
-    return f"arn:aws:iam::{call.account}:root"
+    return f"arn:{call.partition}:iam::{call.account}:root"

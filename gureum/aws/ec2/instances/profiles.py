@@ -85,7 +85,9 @@ def find_profile(call: Call, wanted: dict[str, Any]) -> Profile:
     if not arn and not name:
         raise ids.missing("IamInstanceProfile")
     good = _ARN.fullmatch(arn) if arn else _NAME.fullmatch(name)
-    found = iam_profile(call, arn or f"arn:aws:iam::{call.account}:instance-profile/{name}") if good else None
+    found = (
+        iam_profile(call, arn or f"arn:{call.partition}:iam::{call.account}:instance-profile/{name}") if good else None
+    )
     if found is None or (arn and found.arn != arn):
         member, form, value = ("arn", "ARN", arn) if arn else ("name", "name", name)
         text = (

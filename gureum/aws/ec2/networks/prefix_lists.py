@@ -301,7 +301,7 @@ def show_list(call: Call, one: PrefixList) -> dict[str, Any]:
         return {
             "PrefixListId": one.meta.name,
             "PrefixListName": spec.name,
-            "PrefixListArn": f"arn:aws:ec2:{call.region}:aws:prefix-list/{one.meta.name}",
+            "PrefixListArn": f"arn:{call.partition}:ec2:{call.region}:aws:prefix-list/{one.meta.name}",
             "AddressFamily": spec.family,
             "State": "create-complete",
             "OwnerId": OWNER,
