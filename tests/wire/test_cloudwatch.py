@@ -168,7 +168,9 @@ def test_arns_are_of_the_partition_of_the_region(endpoint: Endpoint) -> None:
     scaling, watch, ec2 = (boto3.client(name, **place) for name in ("autoscaling", "cloudwatch", "ec2"))
     assert boto3.client("sts", **place).get_caller_identity()["Arn"] == "arn:aws-cn:iam::555500000009:root"
     image = ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
-    ec2.create_launch_template(LaunchTemplateName="web", LaunchTemplateData={"ImageId": image, "InstanceType": "t3.nano"})
+    ec2.create_launch_template(
+        LaunchTemplateName="web", LaunchTemplateData={"ImageId": image, "InstanceType": "t3.nano"}
+    )
     group = {"AutoScalingGroupName": "g", "MinSize": 0, "MaxSize": 2, "AvailabilityZones": ["cn-north-1a"]}
     scaling.create_auto_scaling_group(LaunchTemplate={"LaunchTemplateName": "web"}, **group)
     more = {"PolicyName": "more", "AdjustmentType": "ChangeInCapacity", "ScalingAdjustment": 1}

@@ -5,6 +5,7 @@ AWS: the API references of S3, IAM, SQS, SNS, KMS, DynamoDB, Route 53, Secrets M
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import os
@@ -265,6 +266,25 @@ def test_log_files_become_objects_when_there_is_a_bucket(cloud: Cloud) -> None:
 
     until(lambda: not file.exists())
     assert s3.get_object(Bucket="flow-bucket", Key=key)["Body"].read() == b"records"
+
+
+def test_a_log_group_is_exported_to_a_bucket(cloud: Cloud) -> None:
+    s3, logs = cloud.client("s3"), cloud.client("logs")
+    logs.create_log_group(logGroupName="exported")
+    logs.create_log_stream(logGroupName="exported", logStreamName="a/b")
+    now = int(time.time() * 1000)
+    event = {"timestamp": now, "message": "hello"}
+    logs.put_log_events(logGroupName="exported", logStreamName="a/b", logEvents=[event])
+    wanted = {"logGroupName": "exported", "fromTime": now - 1000, "to": now + 1000, "destination": "export-bucket"}
+    with pytest.raises(ClientError, match="The given bucket does not exist"):
+        logs.create_export_task(**wanted)
+    s3.create_bucket(Bucket="export-bucket")
+    task = logs.create_export_task(**wanted)["taskId"]
+    until(lambda: logs.describe_export_tasks(taskId=task)["exportTasks"][0]["status"]["code"] == "COMPLETED")
+    keys = [one["Key"] for one in s3.list_objects_v2(Bucket="export-bucket")["Contents"]]
+    assert keys == ["aws-logs-write-test", f"exportedlogs/{task}/a-b/000000.gz"]
+    text = gzip.decompress(s3.get_object(Bucket="export-bucket", Key=keys[1])["Body"].read()).decode()
+    assert text.endswith("Z hello\n")
 
 
 def test_a_secret_parameter_stands_and_falls_with_its_key(cloud: Cloud) -> None:
