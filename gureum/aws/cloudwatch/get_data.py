@@ -67,7 +67,7 @@ def _queries(call: Call) -> tuple[Query, ...]:
 def _windows(params: dict[str, Any], queries: tuple[Query, ...], now_ms: int) -> dict[str, Window]:
     """An expression without a period has the longest of the metrics'."""
     start_ms, end_ms = (int(params[name].timestamp() * 1000) for name in ("StartTime", "EndTime"))
-    if (wrong := wrong_order(start_ms, end_ms)) is not None:
+    if (wrong := wrong_order(start_ms, end_ms, "The parameter EndTime must be greater than StartTime.")) is not None:
         raise validation(f"{wrong}\n")
     longest = max((query.period_s for query in queries if not query.expression), default=60)
     windows = {query.id: window(start_ms, end_ms, query.period_s or longest, now_ms) for query in queries}

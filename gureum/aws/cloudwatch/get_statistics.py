@@ -51,7 +51,9 @@ def _window(params: dict[str, Any], now_ms: int) -> Window:
     if not is_period(period):
         raise invalid(f"The value {period} for parameter Period is invalid. Use 1, 5, 10, 20, 30, or a multiple of 60.")
     start_ms, end_ms = (int(params[name].timestamp() * 1000) for name in ("StartTime", "EndTime"))
-    if (wrong := wrong_order(start_ms, end_ms)) is not None:
+    if (
+        wrong := wrong_order(start_ms, end_ms, "The parameter StartTime must be less than the parameter EndTime.")
+    ) is not None:
         raise invalid(wrong)
     span = window(start_ms, end_ms, period, now_ms)
     if span.buckets > LIMIT_POINTS:

@@ -47,11 +47,11 @@ def kept_for_ms(period_s: int) -> int:
     return next(kept for multiple, kept in KEPT_FOR if period_s % multiple == 0)
 
 
-def wrong_order(start_ms: int, end_ms: int) -> str | None:
-    """What AWS says of a start that does not come before the end; it looks at whole seconds."""
+def wrong_order(start_ms: int, end_ms: int, later: str) -> str | None:
+    """What AWS says of a start that does not come before the end; it looks at whole seconds. `later`: of one that comes after it."""
     if start_ms // 1000 == end_ms // 1000:
         return "The parameter StartTime must not equal parameter EndTime."
-    return "The parameter StartTime must be less than the parameter EndTime." if start_ms > end_ms else None
+    return later if start_ms > end_ms else None
 
 
 def window(start_ms: int, end_ms: int, period_s: int, now_ms: int) -> Window:
