@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import boto3
@@ -60,6 +61,20 @@ def test_session_tokens_are_not_for_sessions(endpoint: Any) -> None:
     keys = {"key": given["AccessKeyId"], "secret": given["SecretAccessKey"], "token": given["SessionToken"]}
     with pytest.raises(ClientError) as refused:
         client(endpoint.url, "sts", **keys).get_session_token()
+    assert refused.value.response["Error"]["Code"] == "AccessDenied"
+
+
+def test_a_federated_user_is_who_it_was_made_for(endpoint: Any) -> None:
+    made = client(endpoint.url, "sts").get_federation_token(Name="Bob", DurationSeconds=7200)
+    account = made["FederatedUser"]["FederatedUserId"].removesuffix(":Bob")
+    given = made["Credentials"]
+    assert 3500 < (given["Expiration"] - datetime.now(UTC)).total_seconds() <= 3600
+    keys = {"key": given["AccessKeyId"], "secret": given["SecretAccessKey"], "token": given["SessionToken"]}
+    told = client(endpoint.url, "sts", **keys).get_caller_identity()
+    assert (told["UserId"], told["Account"]) == (f"{account}:Bob", account)
+    assert told["Arn"] == made["FederatedUser"]["Arn"] == f"arn:aws:sts::{account}:federated-user/Bob"
+    with pytest.raises(ClientError) as refused:
+        client(endpoint.url, "sts", **keys).get_federation_token(Name="Eve")
     assert refused.value.response["Error"]["Code"] == "AccessDenied"
 
 

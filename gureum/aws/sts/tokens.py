@@ -1,4 +1,4 @@
-"""STS: GetCallerIdentity, AssumeRole, GetSessionToken, GetAccessKeyInfo.
+"""STS: GetCallerIdentity, AssumeRole, GetSessionToken, GetFederationToken, GetAccessKeyInfo.
 
 Temporary keys are stored with their secret sealed; they carry the account they were made for. There is no IAM yet, so a role is taken as existing.
 Identity of a plain key is its account's root, as on AWS for root keys.
@@ -16,6 +16,8 @@ from gureum.aws.errors import AwsError
 from gureum.aws.marks import operation
 
 _ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::(\d{12}):role/((?:[\w+=,.@-]+/)*)([\w+=,.@-]{1,64})")
+LONGEST_OF_ROOT_S = 3600.0
+"""AWS: sessions of root's keys are cut to an hour."""
 
 
 @operation("GetCallerIdentity")
@@ -55,11 +57,29 @@ async def assume_role(call: Call) -> dict[str, Any]:
 @operation("GetSessionToken")
 async def get_session_token(call: Call) -> dict[str, Any]:
     """AWS: sts GetSessionToken; 900 s to 36 h, 12 h if unsaid. Not with credentials that are temporary themselves."""
-    if call.client.get(Session, SCOPE, call.access_key) is not None:
-        raise AwsError("AccessDenied", "Cannot call GetSessionToken with session credentials", status=403)
+    _refuse_sessions(call)
     arn = f"arn:{call.partition}:iam::{call.account}:root"
     seconds = float(call.params.get("DurationSeconds", 43200))
     return {"Credentials": await _issue(call, call.account, arn, call.account, seconds)}
+
+
+@operation("GetFederationToken")
+async def get_federation_token(call: Call) -> dict[str, Any]:
+    """AWS: sts GetFederationToken; 900 s to 36 h, 12 h if unsaid, of the account's root an hour at most. Not with temporary credentials."""
+    _refuse_sessions(call)
+    name = call.params["Name"]
+    arn, user_id = f"arn:{call.partition}:sts::{call.account}:federated-user/{name}", f"{call.account}:{name}"
+    seconds = min(float(call.params.get("DurationSeconds", LONGEST_OF_ROOT_S)), LONGEST_OF_ROOT_S)
+    return {
+        "Credentials": await _issue(call, call.account, arn, user_id, seconds),
+        "FederatedUser": {"FederatedUserId": user_id, "Arn": arn},
+        "PackedPolicySize": 0,
+    }
+
+
+def _refuse_sessions(call: Call) -> None:
+    if call.client.get(Session, SCOPE, call.access_key) is not None:
+        raise AwsError("AccessDenied", f"Cannot call {call.operation} with session credentials", status=403)
 
 
 @operation("GetAccessKeyInfo")
