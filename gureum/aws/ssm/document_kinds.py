@@ -20,7 +20,8 @@ _ARN = re.compile(r"arn:aws[a-z-]*:ssm:([a-z0-9-]*):(\d{12})?:document/([a-zA-Z0
 
 
 class DocumentSpec(msgspec.Struct, frozen=True):
-    """`shared`: account ids, or "all". `names`: version names, to their numbers."""
+    """`shared`: account ids, or "all". `shared_versions`: which versions each may use, "$DEFAULT" (also of those who are not there), "$LATEST" or
+    "$ALL". `names`: version names, to their numbers."""
 
     name: str
     type: str
@@ -29,6 +30,7 @@ class DocumentSpec(msgspec.Struct, frozen=True):
     target_type: str = ""
     display_name: str = ""
     shared: tuple[str, ...] = ()
+    shared_versions: dict[str, str] = {}
     names: dict[str, int] = {}
     numbers: tuple[int, ...] = (1,)
 
@@ -93,12 +95,29 @@ def find(call: Call, text: str, version: str = "") -> Found:
             raise bad_version(version)
         kind_, content = BUILTINS[name]
         return Found(name, kind_, 1, content)
-    number = number_of(document, version)
+    number = _shared_number(call, document, version)
     found = call.client.get(DocumentVersion, document.meta.scope, version_key(document.meta.name, number))
     if found is None:
         raise bad_version(version)
     content = read(found.spec.text, found.spec.form)
     return Found(document.spec.name, document.spec.type, number, content, document, found)
+
+
+def shared_version(document: Document, account: str) -> str:
+    """AWS: "if it isn't specified, the system chooses the Default version to share"."""
+    return document.spec.shared_versions.get(account, "$DEFAULT")
+
+
+def _shared_number(call: Call, document: Document, version: str) -> int:
+    """Of what another account shares, only the version that it shares."""
+    spec = document.spec
+    if document.meta.scope.partition("/")[0] == call.account:
+        return number_of(document, version)
+    allowed = shared_version(document, call.account if call.account in spec.shared else "all")
+    number = number_of(document, version or allowed.replace("$ALL", ""))
+    if allowed != "$ALL" and number != number_of(document, allowed):
+        raise bad_version(version)
+    return number
 
 
 def number_of(document: Document, version: str) -> int:

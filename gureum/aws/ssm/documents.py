@@ -25,6 +25,7 @@ from gureum.aws.ssm.document_kinds import (
     find,
     missing,
     number_of,
+    shared_version,
     version_key,
 )
 from gureum.aws.ssm.paging import page
@@ -257,20 +258,32 @@ def _passes(found: Found, key: str, values: list[str]) -> bool:
 @operation("DescribeDocumentPermission")
 def describe_document_permission(call: Call) -> Result:
     """AWS: ssm DescribeDocumentPermission."""
-    shared = list(_own(call, call.params["Name"]).spec.shared)
-    return {"AccountIds": shared, "AccountSharingInfoList": [{"AccountId": one} for one in shared]}
+    document = _own(call, call.params["Name"])
+    shares = [(one, shared_version(document, one)) for one in document.spec.shared]
+    return {
+        "AccountIds": [account for account, _ in shares],
+        "AccountSharingInfoList": [{"AccountId": one, "SharedDocumentVersion": version} for one, version in shares],
+    }
 
 
 @operation("ModifyDocumentPermission")
 async def modify_document_permission(call: Call) -> Result:
-    """AWS: ssm ModifyDocumentPermission: which accounts, or "all", may use it."""
-    document = _own(call, call.params["Name"])
-    add, remove = call.params.get("AccountIdsToAdd") or [], call.params.get("AccountIdsToRemove") or []
-    shared = tuple(dict.fromkeys([*(one for one in document.spec.shared if one not in remove), *(map(str.lower, add))]))
+    """AWS: ssm ModifyDocumentPermission: which accounts, or "all", may use it, and of which version. DocumentPermissionLimit."""
+    params = call.params
+    document = _own(call, params["Name"])
+    add, remove = (
+        [one.lower() for one in params.get(name) or ()] for name in ("AccountIdsToAdd", "AccountIdsToRemove")
+    )
+    if any("all" in given and len(given) > 1 for given in (add, remove)):
+        raise AwsError("DocumentPermissionLimit", "Accounts can either be all or a group of AWS accounts")
+    spec, version = document.spec, params.get("SharedDocumentVersion") or "$DEFAULT"
+    shared = tuple(dict.fromkeys([*(one for one in spec.shared if one not in remove), *add]))
     if len(shared) > LIMIT_SHARED:
         raise AwsError("DocumentPermissionLimit", f"A document can be shared with at most {LIMIT_SHARED} accounts.")
+    versions = spec.shared_versions | dict.fromkeys(add, version)
+    versions = {account: number for account, number in versions.items() if account in shared}
     transaction = call.transaction()
-    spec = msgspec.structs.replace(document.spec, shared=shared)
+    spec = msgspec.structs.replace(spec, shared=shared, shared_versions=versions)
     transaction.update(msgspec.structs.replace(document, spec=spec))
     await call.commit(transaction)
     return {}

@@ -135,6 +135,8 @@ def value_of(call: Call, version: ParameterVersion, *, decrypt: bool) -> str:
 def look_up(call: Call, text: str, *, decrypt: bool) -> dict[str, Any]:
     """API form of what a name, with or without selector, means. AWS: ParameterNotFound, ParameterVersionNotFound."""
     name, selector = split_name(text)
+    if ":" in selector:
+        raise AwsError("ParameterNotFound", "")
     if name.startswith(PREFIX):
         return find_public(call, name, selector)
     parameter = need_parameter(call, text)

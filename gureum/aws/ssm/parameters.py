@@ -16,6 +16,7 @@ from gureum.aws.errors import AwsError
 from gureum.aws.logs.kinds import key_name
 from gureum.aws.marks import Result, operation
 from gureum.aws.ssm.paging import page
+from gureum.aws.ssm.parameter_filters import check_path, is_below, public_passes, tests_by_path, tests_of
 from gureum.aws.ssm.parameter_keys import DEFAULT_KEY, check_key, is_default
 from gureum.aws.ssm.parameter_kinds import (
     SECURE,
@@ -43,9 +44,10 @@ LIMIT_NAME = 1011
 LIMIT_POLICIES = 10
 _NAME = re.compile(r"[a-zA-Z0-9_.-]+|(/[a-zA-Z0-9_.-]+)+")
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_.-]{0,99}")
+_PREFIX_RULE = 'Parameter name: can\'t be prefixed with "aws" or "ssm" (case-insensitive).'
 _NAME_RULE = (
-    'Parameter name: can\'t be prefixed with "aws" or "ssm" (case-insensitive). If formed as a path, it can consist of sub-paths divided by slash '
-    "symbol; each sub-path can be formed as a mix of letters, numbers and the following 3 symbols .-_"
+    f"{_PREFIX_RULE} If formed as a path, it can consist of sub-paths divided by slash symbol; each sub-path can be formed as a mix of letters, "
+    "numbers and the following 3 symbols .-_"
 )
 _TAGS_AND_OVERWRITE = (
     "Invalid request: tags and overwrite can't be used together. To create a parameter with tags, please remove overwrite flag. To update tags for "
@@ -130,7 +132,9 @@ def _check_name(name: str) -> None:
     """AWS: "Requirements and constraints for parameter names"."""
     if re.match(r"/?aws(/|$)", name, re.IGNORECASE):
         raise AwsError("AccessDeniedException", f"No access to reserved parameter name: {name}.")
-    if re.match(r"/?(aws|ssm)", name, re.IGNORECASE) or _NAME.fullmatch(name) is None:
+    if re.match(r"/?(aws|ssm)", name, re.IGNORECASE):
+        raise invalid(_PREFIX_RULE)
+    if _NAME.fullmatch(name) is None:
         raise invalid(_NAME_RULE)
     if len(name) > LIMIT_NAME:
         raise invalid(f"The parameter name is longer than {LIMIT_NAME} characters.")
@@ -230,7 +234,7 @@ def _check_value(call: Call, type_: str, tier: str) -> None:
             raise AwsError("ParameterPatternMismatchException", text)
     data_type = params.get("DataType") or "text"
     if data_type not in ("text", "aws:ec2:image"):
-        raise invalid(f"The data type {data_type} is not supported.")
+        raise invalid(f"The following data type is not supported: {data_type} (Data type names are all lowercase.)")
     if data_type == "aws:ec2:image" and not _is_image(call, value):
         raise invalid(f"The image {value} does not exist.")
 
@@ -299,22 +303,16 @@ def get_parameters(call: Call) -> Result:
 def get_parameters_by_path(call: Call) -> Result:
     """AWS: ssm GetParametersByPath: directly under the path, or with Recursive at any depth."""
     params = call.params
-    if not params["Path"].startswith("/"):
-        raise invalid(
-            "The parameter doesn't meet the parameter name requirements. The parameter name must begin with a forward slash \"/\". It can't be "
-            'prefixed with "aws" or "ssm" (case-insensitive). It must use only letters, numbers, or the following symbols: . (period), - '
-            '(hyphen), _ (underscore). Special characters are not allowed. All sub-paths, if specified, must use the forward slash symbol "/". '
-            "Valid example: /get/parameters2-/by1./path0_."
-        )
+    check_path(params["Path"])
     path, recursive = params["Path"].rstrip("/"), bool(params.get("Recursive"))
     decrypt = bool(params.get("WithDecryption"))
-    tests = [_by_path_test(one) for one in params.get("ParameterFilters") or ()]
+    tests = tests_by_path(params.get("ParameterFilters") or [])
     shows: dict[str, Callable[[], dict[str, Any]]] = {}
     for one in _living(call):
         version = version_of(call, one, "")
-        if _is_below(one.spec.name, path, recursive=recursive) and all(test(one, version) for test in tests):
+        if is_below(one.spec.name, path, recursive=recursive) and all(test(one, version) for test in tests):
             shows[one.spec.name] = lambda one=one, version=version: show_parameter(call, one, version, decrypt=decrypt)  # type: ignore[misc]
-    if path.startswith(PREFIX.rstrip("/")) and _public_passes(params.get("ParameterFilters") or []):
+    if path.startswith(PREFIX.rstrip("/")) and public_passes(params.get("ParameterFilters") or []):
         for name in public_below(path, recursive=recursive):
             shows[name] = lambda name=name: find_public(call, name, "")  # type: ignore[misc]
     names, token = page(params, list(shows), str, least=1, most=10, default=10)
@@ -326,80 +324,13 @@ def _living(call: Call) -> list[Parameter]:
     return [one for one in call.all(Parameter) if not 0 < one.spec.expires <= call.now]
 
 
-def _is_below(name: str, path: str, *, recursive: bool) -> bool:
-    if not name.startswith(f"{path}/"):
-        return False
-    return recursive or "/" not in name[len(path) + 1 :]
-
-
-Test = Callable[[Parameter, ParameterVersion], bool]
-
-
-def _by_path_test(one: dict[str, Any]) -> Test:
-    """AWS: of GetParametersByPath only these keys."""
-    if one["Key"] not in ("Type", "KeyId", "Label"):
-        raise AwsError(
-            "InvalidFilterKey",
-            f"The following filter key is not valid: {one['Key']}. Valid filter keys include: [Type, KeyId, Label].",
-        )
-    return _test(one)
-
-
-def _public_passes(filters: list[dict[str, Any]]) -> bool:
-    """Public parameters are of type String, without key and labels."""
-    return all(one["Key"] == "Type" and "String" in (one.get("Values") or ()) for one in filters)
-
-
-def _test(one: dict[str, Any]) -> Test:
-    """AWS: ParameterStringFilter. InvalidFilterKey, InvalidFilterOption."""
-    key, values, option = one["Key"], one.get("Values") or [], one.get("Option", "")
-    if key == "Path":
-        if option not in ("", "OneLevel", "Recursive"):
-            raise _bad_option(option, "OneLevel, Recursive")
-        return lambda it, _: any(
-            _is_below(it.spec.name, path.rstrip("/"), recursive=option == "Recursive") for path in values
-        )
-    if option not in ("", "Equals", "BeginsWith", "Contains") or (option == "Contains" and key != "Name"):
-        raise _bad_option(option, "Equals, BeginsWith")
-    looks: dict[str, Callable[[Parameter, ParameterVersion], str]] = {
-        "Name": lambda it, _: it.spec.name,
-        "Type": lambda it, _: it.spec.type,
-        "KeyId": lambda _, version: version.spec.key_id,
-        "Tier": lambda it, _: it.spec.tier,
-        "DataType": lambda it, _: it.spec.data_type,
-    }
-    if key == "Label":
-        return lambda it, _: any(value in it.spec.labels for value in values)
-    if key.startswith("tag:"):
-        return lambda it, _: key[4:] in it.meta.tags and (not values or _fits(it.meta.tags[key[4:]], values, option))
-    if key not in looks:
-        raise AwsError("InvalidFilterKey", f"The following filter key is not valid: {key}.")
-    look = looks[key]
-    return lambda it, version: _fits(look(it, version), values, option)
-
-
-def _bad_option(option: str, valid: str) -> AwsError:
-    return AwsError(
-        "InvalidFilterOption", f"The following filter option is not valid: {option}. Valid options include: {valid}"
-    )
-
-
-def _fits(text: str, values: list[str], option: str) -> bool:
-    if option == "BeginsWith":
-        return any(text.startswith(one) for one in values)
-    if option == "Contains":
-        return any(one in text for one in values)
-    return text in values
-
-
 @operation("DescribeParameters")
 def describe_parameters(call: Call) -> Result:
     """AWS: ssm DescribeParameters. Never a value."""
     params = call.params
     if params.get("Filters") and params.get("ParameterFilters"):
         raise invalid("You can use either Filters or ParameterFilters in a single request.")
-    old = [{**one, "Option": "Equals"} for one in params.get("Filters") or ()]
-    tests = [_test(one) for one in [*(params.get("ParameterFilters") or ()), *old]]
+    tests = tests_of(params.get("ParameterFilters") or params.get("Filters") or [])
     pairs = [(one, version_of(call, one, "")) for one in _living(call)]
     pairs = [(one, version) for one, version in pairs if all(test(one, version) for test in tests)]
     shown, token = page(params, pairs, lambda pair: pair[0].spec.name, least=1, most=50, default=10)
