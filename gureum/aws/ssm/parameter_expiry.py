@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from gureum.aws.ssm.parameter_kinds import Parameter, ParameterVersion
+from gureum.aws.ssm.parameter_kinds import Parameter, versions_of
 from gureum.core.world import World
 from gureum.engine.registry import background
 from gureum.store.contract import Conflict, StoreBroken, StoreFull
@@ -25,7 +25,7 @@ async def expire_parameters(world: World) -> None:
 async def _expire(world: World, parameter: Parameter) -> None:
     transaction = world.client.transaction()
     transaction.delete(parameter)
-    for one in world.client.by(ParameterVersion, parameter.meta.scope, "parameter", parameter.meta.name):
+    for one in versions_of(world.client, parameter):
         transaction.delete(one)
     try:
         await transaction.commit()

@@ -2,7 +2,8 @@
 
     Parameter (type, tier, labels, which versions there are) ◄── owner ── ParameterVersion: the value, sealed when it is a secret
 
-The name of a parameter holds slashes: `logs.kinds.key_name` makes a key of it.
+The name of a parameter holds slashes: `logs.kinds.key_name` makes a key of it. At the root, "/a" and "a" are two spellings of one name; the one
+that the parameter was made with is shown.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from gureum.aws.errors import AwsError
 from gureum.aws.logs.kinds import key_name
 from gureum.aws.ssm.parameter_keys import check_key
 from gureum.aws.ssm.public_parameters import PREFIX, find_public
+from gureum.engine.client import Client
 from gureum.engine.resource import Resource, kind
 
 SECURE = "SecureString"
@@ -63,7 +65,12 @@ class ParameterVersionSpec(msgspec.Struct, frozen=True):
     policies: str = ""
 
 
-@kind("ssm.ParameterVersion", indexes={"parameter": lambda one: key_name(one.spec.parameter)})
+def parameter_key(name: str) -> str:
+    """The same for both spellings of a name at the root."""
+    return key_name(name[1:] if name.rfind("/") == 0 else name)
+
+
+@kind("ssm.ParameterVersion", indexes={"parameter": lambda one: parameter_key(one.spec.parameter)})
 class ParameterVersion(Resource, frozen=True):
     spec: ParameterVersionSpec
 
@@ -88,13 +95,21 @@ def split_name(text: str) -> tuple[str, str]:
     return name, selector
 
 
+def stored_parameter(call: Call, name: str) -> Parameter | None:
+    """Also one that has expired and is not yet swept away."""
+    return call.get(Parameter, parameter_key(name)) or call.get(Parameter, key_name(name))
+
+
 def find_parameter(call: Call, text: str) -> Parameter | None:
-    """The stored parameter; of an ARN also the one without a slash at its beginning."""
     name, _ = split_name(text)
-    found = call.get(Parameter, key_name(name))
-    if found is None and text.strip().startswith("arn:"):
-        found = call.get(Parameter, key_name(name[1:]))
+    found = stored_parameter(call, name)
     return None if found is not None and 0 < found.spec.expires <= call.now else found
+
+
+def versions_of(client: Client, parameter: Parameter) -> list[ParameterVersion]:
+    name = parameter.spec.name
+    found = client.by(ParameterVersion, parameter.meta.scope, "parameter", parameter_key(name))
+    return [one for one in found if one.spec.parameter == name]
 
 
 def need_parameter(call: Call, text: str) -> Parameter:

@@ -13,7 +13,6 @@ import msgspec
 from gureum.aws.call import Call
 from gureum.aws.ec2.images.images import find_image
 from gureum.aws.errors import AwsError
-from gureum.aws.logs.kinds import key_name
 from gureum.aws.marks import Result, operation
 from gureum.aws.ssm.paging import page
 from gureum.aws.ssm.parameter_filters import check_path, is_below, public_passes, tests_by_path, tests_of
@@ -28,12 +27,15 @@ from gureum.aws.ssm.parameter_kinds import (
     look_up,
     need_parameter,
     parameter_arn,
+    parameter_key,
     seal_context,
     show_parameter,
     split_name,
+    stored_parameter,
     value_of,
     version_name,
     version_of,
+    versions_of,
 )
 from gureum.aws.ssm.public_parameters import PREFIX, find_public, public_below
 from gureum.base.linear_regex import BadRegex, check_whole, compile_whole
@@ -66,6 +68,7 @@ async def put_parameter(call: Call) -> Result:
     name = params["Name"]
     _check_name(name)
     known = find_parameter(call, name)
+    name = known.spec.name if known is not None else name
     if known is not None and not params.get("Overwrite"):
         text = "The parameter already exists. To overwrite this value, set the overwrite option in the request to true."
         raise AwsError("ParameterAlreadyExists", text)
@@ -92,10 +95,10 @@ async def put_parameter(call: Call) -> Result:
         policies=policies,
     )
     transaction = call.transaction()
-    old = call.get(Parameter, key_name(name))
+    old = stored_parameter(call, name)
     if known is None and old is not None:
         # One that has expired and was not yet swept away: its object is taken over, its versions are not.
-        for one in call.by(ParameterVersion, "parameter", old.meta.name):
+        for one in versions_of(call.client, old):
             transaction.delete(one)
     if known is None:
         if len(call.all(Parameter)) >= LIMIT_PARAMETERS:
@@ -104,7 +107,7 @@ async def put_parameter(call: Call) -> Result:
         if len(tags) > LIMIT_TAGS:
             raise AwsError("TooManyTagsError", f"A resource has at most {LIMIT_TAGS} tags.")
         whole = ParameterSpec(name, type_, tier, spec.data_type, policies=policies, expires=expires)
-        meta = old.meta if old is not None else call.meta(key_name(name), tags=tags)
+        meta = old.meta if old is not None else call.meta(parameter_key(name), tags=tags)
         parameter = Parameter(meta=msgspec.structs.replace(meta, tags=tags), spec=whole)
         (transaction.update if old is not None else transaction.create)(parameter)
     else:
@@ -369,7 +372,7 @@ def get_parameter_history(call: Call) -> Result:
     """AWS: ssm GetParameterHistory. Oldest first."""
     parameter = need_parameter(call, call.params["Name"])
     decrypt = bool(call.params.get("WithDecryption"))
-    versions = call.by(ParameterVersion, "parameter", parameter.meta.name)
+    versions = versions_of(call.client, parameter)
     shown, token = page(call.params, versions, lambda one: f"{one.spec.number:09d}", least=1, most=50, default=50)
     rows = []
     for one in shown:
@@ -441,7 +444,7 @@ async def _delete(call: Call, parameters: list[Parameter]) -> None:
     transaction = call.transaction()
     for parameter in {one.meta.name: one for one in parameters}.values():
         transaction.delete(parameter)
-        for one in call.by(ParameterVersion, "parameter", parameter.meta.name):
+        for one in versions_of(call.client, parameter):
             transaction.delete(one)
     if not transaction.empty:
         await call.commit(transaction)
