@@ -323,6 +323,15 @@ def test_same_token_within_an_hour_is_the_same_certificate(acm: Any) -> None:
     assert acm.request_certificate(DomainName="t.example.com")["CertificateArn"] != arn
 
 
+def test_when_expiry_is_told_is_kept_and_a_token_counts_once(acm: Any) -> None:
+    assert acm.get_account_configuration()["ExpiryEvents"] == {"DaysBeforeExpiry": 45}
+    acm.put_account_configuration(ExpiryEvents={"DaysBeforeExpiry": 30}, IdempotencyToken="one")
+    acm.put_account_configuration(ExpiryEvents={"DaysBeforeExpiry": 60}, IdempotencyToken="one")
+    assert acm.get_account_configuration()["ExpiryEvents"] == {"DaysBeforeExpiry": 30}
+    empty = refused(acm.put_account_configuration, IdempotencyToken="two")
+    assert empty == ("ValidationException", "Configuration for events is empty.")
+
+
 def test_what_is_not_built_says_so(acm: Any) -> None:
     authority = "arn:aws:acm-pca:us-east-1:123456789012:certificate-authority/x"
     params = {"DomainName": "a.example.com", "CertificateAuthorityArn": authority}

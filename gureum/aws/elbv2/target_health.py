@@ -17,6 +17,7 @@ from gureum.aws.elbv2.kinds import Target, TargetGroup
 from gureum.aws.elbv2.target_places import Place, balancers_of, enabled_zones, locate, nodes_addresses
 from gureum.aws.marks import Result, operation
 
+NOT_REGISTERED = "Target.NotRegistered"
 TEXTS = {
     "Elb.RegistrationInProgress": "Target registration is in progress",
     "Elb.InitialHealthChecking": "Initial health checks in progress",
@@ -25,7 +26,7 @@ TEXTS = {
     "Target.Timeout": "Request timed out",
     "Target.DeregistrationInProgress": "Target deregistration is in progress",
     "Target.HealthCheckDisabled": "Health checks are disabled",
-    "Target.NotRegistered": "Target is not registered to the target group",
+    NOT_REGISTERED: "Target is not registered to the target group",
 }
 """AWS: "Health checks for your target groups", health check reason codes. Some come with more from the agent ("[code]")."""
 NO_OVERRIDE = {
@@ -33,7 +34,7 @@ NO_OVERRIDE = {
     "Reason": "AdministrativeOverride.NoOverride",
     "Description": "No override is currently active on target",
 }
-"""Of every target: nothing here shifts a zone away (AWS: elbv2 AdministrativeOverride)."""
+"""Of every registered target: nothing here shifts a zone away (AWS: elbv2 AdministrativeOverride)."""
 ORDER = ("healthy", "initial", "unhealthy.draining", "unhealthy")
 Health = dict[str, str]
 
@@ -50,7 +51,7 @@ def describe_target_health(call: Call) -> Result:
     if named:
         known = {(target.id, target.port): (target, health) for target, health in healths}
         asked = [Target(one["Id"], one.get("Port") or group.spec.port) for one in named]
-        missing = _health("unused", "Target.NotRegistered")
+        missing = _health("unused", NOT_REGISTERED)
         shown = [known.get((one.id, one.port), (one, missing)) for one in asked]
     return {"TargetHealthDescriptions": [_show(group, target, health) for target, health in shown]}
 
@@ -119,9 +120,9 @@ def _show(group: TargetGroup, target: Target, health: Health) -> dict[str, Any]:
     if target.zone:
         shown["AvailabilityZone"] = target.zone
     port = group.spec.health.port
+    override = {} if health.get("Reason") == NOT_REGISTERED else {"AdministrativeOverride": NO_OVERRIDE}
     return {
         "Target": shown,
         "HealthCheckPort": str(target.port) if port == TRAFFIC_PORT else port,
         "TargetHealth": health,
-        "AdministrativeOverride": NO_OVERRIDE,
-    }
+    } | override

@@ -57,9 +57,11 @@ def test_the_checked_port_is_told(cloud, used):
 
 
 def test_a_target_that_is_asked_for_need_not_be_registered(cloud, used):
-    asked = cloud.health(used, Targets=[{"Id": "i-0123456789abcdef0"}])
+    asked = {"TargetGroupArn": used, "Targets": [{"Id": "i-0123456789abcdef0"}]}
+    (one,) = cloud("DescribeTargetHealth", **asked)["TargetHealthDescriptions"]
     words = "Target is not registered to the target group"
-    assert asked == {"i-0123456789abcdef0": ("unused", "Target.NotRegistered", words)}
+    assert one["TargetHealth"] == {"State": "unused", "Reason": "Target.NotRegistered", "Description": words}
+    assert "AdministrativeOverride" not in one
 
 
 @pytest.mark.parametrize(
