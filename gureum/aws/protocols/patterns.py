@@ -29,6 +29,9 @@ _CLASSES = {
 _TOKEN = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\(\?[:=!]|\(\?<[=!]|[()|]|[*+?]\??|\{\d*,?\d*\}\??|.", re.DOTALL)
 
 
+_IGNORE_CASE = "(?i)"
+
+
 def compile_pattern(pattern: str) -> Callable[[str], bool] | None:
     """Whether a value fits; always true for values too long to be tried. None for a pattern that cannot be tried. A
     pattern without anchors holds for the whole value, one with a single anchor from there."""
@@ -41,12 +44,14 @@ def compile_pattern(pattern: str) -> Callable[[str], bool] | None:
 
 def safe_pattern(pattern: str) -> tuple[str | None, int]:
     """The same as Python's regular expression to search with, and the longest value to try; (None, 0): not to be tried."""
+    flags = "i" if pattern.startswith(_IGNORE_CASE) else ""
+    pattern = pattern.removeprefix(_IGNORE_CASE)
     repeats = _count_repeats(pattern)
     translated = _translate(pattern)
     if repeats is None or translated is None:
         return None, 0
     one_sided = pattern.startswith("^") != pattern.endswith("$")
-    searched = translated if one_sided else rf"\A(?:{translated})\Z"
+    searched = f"(?{flags}:{translated})" if one_sided else rf"\A(?{flags}:{translated})\Z"
     try:
         re.compile(translated)
         re.compile(searched)

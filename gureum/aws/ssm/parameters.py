@@ -48,8 +48,8 @@ _NAME = re.compile(r"[a-zA-Z0-9_.-]+|(/[a-zA-Z0-9_.-]+)+")
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_.-]{0,99}")
 _PREFIX_RULE = 'Parameter name: can\'t be prefixed with "aws" or "ssm" (case-insensitive).'
 _NAME_RULE = (
-    f"{_PREFIX_RULE} If formed as a path, it can consist of sub-paths divided by slash symbol; each sub-path can be formed as a mix of letters, "
-    "numbers and the following 3 symbols .-_"
+    'Parameter name: can\'t be prefixed with "ssm" (case-insensitive). If formed as a path, it can consist of sub-paths divided by slash symbol; '
+    "each sub-path can be formed as a mix of letters, numbers and the following 3 symbols .-_"
 )
 _TAGS_AND_OVERWRITE = (
     "Invalid request: tags and overwrite can't be used together. To create a parameter with tags, please remove overwrite flag. To update tags for "
@@ -133,11 +133,11 @@ async def put_parameter(call: Call) -> Result:
 
 def _check_name(name: str) -> None:
     """AWS: "Requirements and constraints for parameter names"."""
-    if re.match(r"/?aws(/|$)", name, re.IGNORECASE):
+    if re.match(r"/aws|aws(/|$)", name, re.IGNORECASE):
         raise AwsError("AccessDeniedException", f"No access to reserved parameter name: {name}.")
-    if re.match(r"/?(aws|ssm)", name, re.IGNORECASE):
+    if re.match(r"aws|ssm", name, re.IGNORECASE):
         raise invalid(_PREFIX_RULE)
-    if _NAME.fullmatch(name) is None:
+    if re.match(r"/ssm", name, re.IGNORECASE) or _NAME.fullmatch(name) is None:
         raise invalid(_NAME_RULE)
     if len(name) > LIMIT_NAME:
         raise invalid(f"The parameter name is longer than {LIMIT_NAME} characters.")

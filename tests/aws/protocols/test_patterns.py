@@ -16,6 +16,7 @@ from gureum.aws.protocols.patterns import compile_pattern
         (r"[\w+=,.@-]*", "me@x", "a b"),
         (r"[\p{L}\p{Z}\p{N}_.:/=+\-@]*", "가 ä1", "<"),
         ("(a|b)?[0-9]{1,3}", "a12", "c12"),
+        ("(?i)all|[0-9]{2}", "All", "12all"),
     ],
 )
 def test_pattern(pattern: str, fits: str, fails: str) -> None:
