@@ -321,6 +321,33 @@ def test_a_secret_parameter_stands_and_falls_with_its_key(cloud: Cloud) -> None:
     assert ssm.get_parameter(Name="/app/secret", WithDecryption=True)["Parameter"]["Value"] == "s3cret"
 
 
+def test_a_secret_is_read_as_a_parameter(cloud: Cloud) -> None:
+    """AWS: Referencing AWS Secrets Manager secrets from Parameter Store parameters."""
+    secrets, ssm = cloud.client("secretsmanager"), cloud.client("ssm")
+    name = "/aws/reference/secretsmanager/db/password"
+    with pytest.raises(ClientError) as error:
+        ssm.get_parameter(Name=name, WithDecryption=True)
+    assert code_of(error) == "ParameterNotFound"
+    made = secrets.create_secret(Name="db/password", SecretString="one")
+    shown = ssm.get_parameter(Name=name, WithDecryption=True)["Parameter"]
+    assert [shown[key] for key in ("Name", "Type", "Value", "Version", "ARN")] == [
+        name,
+        "SecureString",
+        "one",
+        0,
+        made["ARN"],
+    ]
+    secrets.put_secret_value(SecretId="db/password", SecretString="two")
+    names = [name, f"{name}:AWSPREVIOUS", f"{name}:{made['VersionId']}", f"{name}:NONE"]
+    many = ssm.get_parameters(Names=names, WithDecryption=True)
+    assert [one["Value"] for one in many["Parameters"]] == ["two", "one", "one"]
+    assert many["InvalidParameters"] == [f"{name}:NONE"]
+    for look in (lambda: ssm.get_parameter(Name=name), lambda: ssm.get_parameters(Names=[name])):
+        with pytest.raises(ClientError) as error:
+            look()
+        assert code_of(error) == "ValidationException"
+
+
 def test_policies_of_aws_itself_are_there(cloud: Cloud) -> None:
     iam = cloud.client("iam")
     iam.create_role(RoleName="managed", AssumeRolePolicyDocument="{}")

@@ -16,6 +16,7 @@ import msgspec
 from gureum.aws.call import Call
 from gureum.aws.errors import AwsError
 from gureum.aws.logs.kinds import key_name
+from gureum.aws.ssm import secret_references
 from gureum.aws.ssm.parameter_keys import check_key
 from gureum.aws.ssm.public_parameters import PREFIX, find_public
 from gureum.engine.client import Client
@@ -96,8 +97,11 @@ def split_name(text: str) -> tuple[str, str]:
 
 
 def stored_parameter(call: Call, name: str) -> Parameter | None:
-    """Also one that has expired and is not yet swept away."""
-    return call.get(Parameter, parameter_key(name)) or call.get(Parameter, key_name(name))
+    """Also one that has expired and is not yet swept away. Homes of before have the key with the slash (docs/decisions/0146)."""
+    bare = name.removeprefix("/")
+    keys = [key_name(name)] if "/" in bare else [key_name(name), key_name(bare), key_name(f"/{bare}")]
+    found = (call.get(Parameter, key) for key in keys)
+    return next((one for one in found if one is not None), None)
 
 
 def find_parameter(call: Call, text: str) -> Parameter | None:
@@ -152,6 +156,8 @@ def look_up(call: Call, text: str, *, decrypt: bool) -> dict[str, Any]:
     name, selector = split_name(text)
     if ":" in selector:
         raise AwsError("ParameterNotFound", "")
+    if name.startswith(secret_references.PREFIX):
+        return secret_references.find_secret(call, name, selector, decrypt=decrypt)
     if name.startswith(PREFIX):
         return find_public(call, name, selector)
     parameter = need_parameter(call, text)

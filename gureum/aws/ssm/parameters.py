@@ -296,7 +296,7 @@ def get_parameters(call: Call) -> Result:
         try:
             found.append(look_up(call, name, decrypt=bool(call.params.get("WithDecryption"))))
         except AwsError as error:
-            if error.code == "InvalidKeyId":
+            if error.code in ("InvalidKeyId", "ValidationException"):
                 raise
             missing.append(name)
     return {"Parameters": found, "InvalidParameters": missing}
