@@ -14,7 +14,14 @@ import msgspec
 
 from gureum.kube.admission import Admission, Attributes
 from gureum.kube.bodies import read_body
-from gureum.kube.errors import StatusError, bad_request, conflict, not_found
+from gureum.kube.errors import (
+    bad_request,
+    conflict,
+    invalid,
+    invalid_object,
+    not_found,
+    unsupported,
+)
 from gureum.kube.kinds.catalog import Catalog
 from gureum.kube.kinds.kind import Kind
 from gureum.kube.objects import Object, Objects, show
@@ -28,6 +35,7 @@ from gureum.store.contract import Conflict, Entry
 
 ORPHAN, FOREGROUND = "orphan", "foregroundDeletion"
 POLICIES = ("Orphan", "Background", "Foreground")
+_OPTIONS = Kind("meta.k8s.io", "v1", "DeleteOptions", "deleteoptions", "deleteoptions", namespaced=False)
 RETURNED = frozenset(
     {"core/pods", "core/persistentvolumeclaims", "core/persistentvolumes", "core/serviceaccounts", "core/services"}
 )
@@ -145,16 +153,14 @@ def read_options(request: Request) -> Options:
     orphan = body.get("orphanDependents")
     if orphan is None and request.parameter("orphanDependents"):
         orphan = request.flag("orphanDependents")
+    causes = []
+    if policy and orphan is not None:
+        text = "orphanDependents and deletionPropagation cannot be both set"
+        causes.append(invalid("propagationPolicy", policy, text))
     if policy and policy not in POLICIES:
-        text = (
-            f'propagationPolicy: Unsupported value: "{policy}": supported values: "Background", "Foreground", "Orphan"'
-        )
-        raise StatusError(
-            422,
-            "Invalid",
-            f'DeleteOptions.meta.k8s.io "" is invalid: {text}',
-            {"group": "meta.k8s.io", "kind": "DeleteOptions"},
-        )
+        causes.append(unsupported("propagationPolicy", policy, (*POLICIES, "nil")))
+    if causes:
+        raise invalid_object(_OPTIONS, "", causes)
     if orphan is not None and not policy:
         policy = "Orphan" if orphan else "Background"
     if body.get("dryRun") and "dryRun" not in request.query:

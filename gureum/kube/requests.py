@@ -122,6 +122,8 @@ def target_of(path: str, find: Find) -> Target:
         group, version, rest = parts[1], parts[2], parts[3:]
     else:
         raise no_such_path()
+    if rest[:2] == ["namespaces", ""] and len(rest) > 2:
+        rest = rest[2:]  # no namespace: all of them, as clients with an empty one write it
     if any(not part for part in rest):
         raise no_such_path()
     namespace = ""

@@ -200,6 +200,8 @@ def of_spec(**properties):
             "properties[metadata]",
             "must not specify anything other than name and generateName",
         ),
+        ({**of_spec(), "default": {"apiVersion": "v1"}}, "default.kind", "Required value: must not be empty"),
+        ({**of_spec(), "default": {"apiVersion": "v1", "kind": "A", "a": 1}}, "default", "must not have unknown fields"),
     ],
 )  # fmt: skip
 def test_schemas_are_structural(schema, field, text):
@@ -223,6 +225,28 @@ def test_definitions_are_checked_beside_their_schemas(change, field):
     made = definition()
     made["spec"] |= change
     assert [one.field for one in validate_definition(made, None)] == [field]
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("", "Required value"),
+        ("spec.a", "is an invalid path: expected [ or . but got: s"),
+        (".spec.c", "is an invalid path: does not refer to a valid field"),
+        (".metadata.name", "must not point to fields in metadata"),
+        (".spec", "must point to a field of type string, boolean or integer"),
+        (".spec.a", 'Duplicate value: ".spec.a"'),
+    ],
+)
+def test_selectable_fields_are_of_the_schema(path, text):
+    schema = of_spec(a={"type": "string"})
+    schema["properties"]["metadata"] = {"type": "object", "properties": {"name": {"type": "string"}}}
+    made = definition(
+        schema={"openAPIV3Schema": schema}, selectableFields=[{"jsonPath": ".spec.a"}, {"jsonPath": path}]
+    )
+    wrong = validate_definition(made, None)
+    assert [one.field for one in wrong] == ["spec.versions[0].selectableFields[1].jsonPath"]
+    assert text in wrong[0].message
 
 
 def test_columns_and_scales_are_checked():

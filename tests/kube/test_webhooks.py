@@ -209,7 +209,7 @@ def test_what_a_webhook_may_leave_out_and_what_not(hook):
             made = configuration("ValidatingWebhookConfiguration", f"{url}/validate", bundle)
             await api.ok("POST", f"{HOOKS}/validatingwebhookconfigurations", made)
             status, answer = await api.call("POST", MAPS, config_map("mute"))
-            assert (status, answer["reason"]) == (400, "")
+            assert (status, "reason" in answer) == (400, False)
             assert answer["message"] == 'admission webhook "hook.example.com" denied the request without explanation'
             status, answer = await api.call("POST", MAPS, config_map("mistaken"))
             assert status == 500

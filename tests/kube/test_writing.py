@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from tests.kube.api import APPLY, JSON_PATCH, MERGE, Api, config_map
 
 MAPS = "/api/v1/namespaces/default/configmaps"
@@ -177,6 +179,8 @@ def test_options_that_say_nothing_known_are_refused_before_the_write():
         ("PATCH", "fieldManager=" + "m" * 129, APPLY, '"" is invalid: fieldManager: Too long: may not be more than 128 bytes'),
         ("PATCH", "force=true", MERGE, 'PatchOptions.meta.k8s.io "" is invalid: force: Forbidden: may not be specified for non-apply patch'),
         ("PATCH", "fieldManager=a%01", MERGE, "should only contain printable characters"),
+        ("DELETE", "orphanDependents=true&propagationPolicy=Orphan", "", '"Orphan": orphanDependents and deletionPropagation cannot be both set'),
+        ("DELETE", "propagationPolicy=Odd", "", 'supported values: "Background", "Foreground", "Orphan", "nil"'),
         ("DELETE", "dryRun=Some", "", 'DeleteOptions.meta.k8s.io "" is invalid: dryRun'),
     ]  # fmt: skip
 
@@ -202,5 +206,59 @@ def test_an_empty_map_is_none_and_nobodys():
             pod = {"metadata": {"name": "p"}, "spec": {"containers": [], "volumes": []}}
             _, refused = await api.call("POST", "/api/v1/namespaces/default/pods", pod)
             assert "spec.containers: Required value" in refused["message"]
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"operation": "Foo"}, {"fieldsType": "FieldsV2"}, {"fieldsV1": {"odd": {}}}, {"apiVersion": ""}]
+)
+def test_managed_fields_that_cannot_be_read_are_as_if_not_there(wrong):
+    async def run():
+        async with Api() as api:
+            made = await api.ok("POST", f"{MAPS}?fieldManager=one", config_map("a", {"k": "v"}))
+            entry = {**made["metadata"]["managedFields"][0], "manager": "two", "fieldsV1": {}}
+            odd = config_map("a", {"k": "v"}, managedFields=[entry | wrong])
+            changed = await api.ok("PUT", f"{MAPS}/a?fieldManager=two", odd)
+            assert changed["metadata"]["managedFields"] == made["metadata"]["managedFields"]
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "parts"),
+    [
+        ("/api/v1/nodes", "Node", {"spec": {}, "status": {}}),
+        ("/apis/policy/v1/namespaces/default/poddisruptionbudgets", "PodDisruptionBudget", {"spec": {}, "status": {}}),
+        ("/apis/coordination.k8s.io/v1/namespaces/default/leases", "Lease", {"spec": {}}),
+    ],
+)
+def test_spec_and_status_are_there_though_nothing_is_in_them(path, kind, parts):
+    async def run():
+        async with Api() as api:
+            version = path.removeprefix("/apis/").removeprefix("/api/").partition("/n")[0]
+            made = await api.ok("POST", path, {"apiVersion": version, "kind": kind, "metadata": {"name": "a"}})
+            assert {name: made[name] for name in made if name in ("spec", "status")} == parts
+
+    asyncio.run(run())
+
+
+def test_a_new_service_says_that_it_has_no_load_balancer():
+    async def run():
+        async with Api() as api:
+            spec = {"ports": [{"port": 80}]}
+            made = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"}, "spec": spec}
+            made = await api.ok("POST", "/api/v1/namespaces/default/services", made)
+            assert made["status"] == {"loadBalancer": {}}
+
+    asyncio.run(run())
+
+
+def test_an_empty_namespace_in_the_path_is_all_of_them():
+    async def run():
+        async with Api() as api:
+            await api.ok("POST", MAPS, config_map("a"))
+            found = await api.ok("GET", "/api/v1/namespaces//configmaps?fieldSelector=metadata.name=a")
+            assert [one["metadata"]["namespace"] for one in found["items"]] == ["default"]
 
     asyncio.run(run())

@@ -8,11 +8,12 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from gureum.kube.errors import Cause, forbidden_field, invalid, required, unsupported
+from gureum.kube.errors import Cause, duplicate, forbidden_field, invalid, required, unsupported
 
 Object = dict[str, Any]
 COLUMN_TYPES = ("boolean", "date", "integer", "number", "string")
 COLUMN_FORMATS = ("byte", "date", "date-time", "double", "float", "int32", "int64", "password")
+LIMIT_SELECTABLE = 8
 _LABEL = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 _NOT_A_LABEL = (
     "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an "
@@ -51,7 +52,50 @@ def wrong_parts(version: Object, field: str) -> list[Cause]:
     scale = (version.get("subresources") or {}).get("scale")
     if scale is not None:
         causes += _wrong_scale(scale, f"{field}.subresources.scale")
+    causes += _wrong_selectable(version, f"{field}.selectableFields")
     return causes
+
+
+def _wrong_selectable(version: Object, field: str) -> list[Cause]:
+    """Each is the path of one text, number or truth value of the schema, of at most eight, and none of the metadata."""
+    schema = (version.get("schema") or {}).get("openAPIV3Schema") or {}
+    causes, seen = [], set()
+    for number, one in enumerate(version.get("selectableFields") or ()):
+        at, path = f"{field}[{number}].jsonPath", str(one.get("jsonPath") or "")
+        if not path:
+            causes.append(required(at))
+            continue
+        node, text = _node_at(schema, path)
+        if node is None:
+            causes.append(invalid(at, path, f"is an invalid path: {text}"))
+            continue
+        if path.startswith(".metadata."):
+            causes.append(invalid(at, path, "must not point to fields in metadata"))
+        if node.get("type") not in ("string", "boolean", "integer"):
+            text = "must point to a field of type string, boolean or integer. Enum string fields and strings with formats are allowed."
+            causes.append(invalid(at, path, text))
+        if path in seen:
+            causes.append(duplicate(at, path))
+        seen.add(path)
+    if len(seen) > LIMIT_SELECTABLE:
+        text = f"Too many: {len(seen)}: must have at most {LIMIT_SELECTABLE} items"
+        causes.append(Cause("FieldValueTooMany", field, text))
+    return causes
+
+
+def _node_at(schema: Object, path: str) -> tuple[Object | None, str]:
+    """The part of a schema that a path of fields (`.spec.color`) means, or why it means none."""
+    if not path.startswith("."):
+        return None, f"expected [ or . but got: {path[:1]}"
+    if "[" in path:
+        return None, "array notation is not allowed"
+    node = schema
+    for name in path[1:].split("."):
+        below = (node.get("properties") or {}).get(name)
+        if not isinstance(below, dict):
+            return None, "does not refer to a valid field"
+        node = below
+    return node, ""
 
 
 def _wrong_column(column: Object, field: str) -> list[Cause]:

@@ -27,6 +27,7 @@ AFFINITY_S = 10_800
 
 def _service(one: Object) -> None:
     spec = one.setdefault("spec", {})
+    _unbalanced(one)
     type_ = spec.setdefault("type", "ClusterIP")
     affinity = spec.setdefault("sessionAffinity", "None")
     if affinity == "ClientIP":
@@ -49,6 +50,11 @@ def _service(one: Object) -> None:
         spec["clusterIPs"] = [spec["clusterIP"]]
     elif spec.get("clusterIPs") and not spec.get("clusterIP"):
         spec["clusterIP"] = spec["clusterIPs"][0]
+
+
+def _unbalanced(one: Object) -> None:
+    """The status says of load balancers, even when there is none."""
+    one.setdefault("status", {}).setdefault("loadBalancer", {})
 
 
 def _update_service(one: Object, old: Object) -> None:
@@ -319,7 +325,7 @@ RULES = {
     "core/services": Rules(default=_service, update=_update_service, validate=_validate_service, generation=False),
     "core/endpoints": Rules(default=_endpoints, generation=False),
     "discovery.k8s.io/endpointslices": Rules(default=_slice, validate=_validate_slice),
-    "networking.k8s.io/ingresses": Rules(validate=_validate_ingress),
+    "networking.k8s.io/ingresses": Rules(default=_unbalanced, validate=_validate_ingress),
     "networking.k8s.io/ingressclasses": Rules(),
     "networking.k8s.io/networkpolicies": Rules(default=_policy, validate=_validate_policy),
 }

@@ -54,8 +54,8 @@ def _look(node: Object, field: str, fits: Fits, causes: list[Cause], depth: int)
             Cause(one.reason, f"{field}.{one.field or 'default'}", one.message)
             for one in fits(node["default"], node, "default")
         ]
-        if _has_unknown(node["default"], node, 0):
-            causes.append(invalid(f"{field}.default", node["default"], "must not have unknown fields"))
+        whole = depth == 0 or bool(node.get("x-kubernetes-embedded-resource"))
+        causes += _look_at_default(node["default"], node, f"{field}.default", whole=whole)
     properties, more = node.get("properties") or {}, node.get("additionalProperties")
     if more is False:
         causes.append(forbidden_field(f"{field}.additionalProperties", "additionalProperties cannot be set to false"))
@@ -75,6 +75,21 @@ def _look(node: Object, field: str, fits: Fits, causes: list[Cause], depth: int)
         if not (child.get("type") or child.get("x-kubernetes-int-or-string") or _is_open(child)):
             causes.append(required(f"{at}.type", f"must not be empty for {what}"))
         _look(child, at, fits, causes, depth + 1)
+
+
+def _look_at_default(value: Any, node: Object, field: str, *, whole: bool) -> list[Cause]:
+    """`whole`: it stands for a resource, and says its version and kind."""
+    if not whole:
+        unknown = _has_unknown(value, node, 0)
+        return [invalid(field, value, "must not have unknown fields")] if unknown else []
+    if not isinstance(value, dict):
+        return []
+    below = {**node, "x-kubernetes-embedded-resource": False}
+    own = {name: item for name, item in value.items() if name not in ("apiVersion", "kind", "metadata")}
+    causes = [invalid(field, value, "must not have unknown fields")] if _has_unknown(own, below, 0) else []
+    return causes + [
+        required(f"{field}.{name}", "must not be empty") for name in ("apiVersion", "kind") if name not in value
+    ]
 
 
 def _look_at_lists(node: Object, field: str, causes: list[Cause]) -> None:

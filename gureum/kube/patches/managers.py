@@ -61,7 +61,7 @@ Managers = dict[Manager, Managed]
 
 
 def managers_of(meta: dict[str, Any]) -> Managers:
-    """Of an object's metadata. Entries that are none are left out, as the original drops what it cannot read."""
+    """Of an object's metadata. Entries that are none are left out."""
     found: Managers = {}
     for entry in meta.get("managedFields") or ():
         fields = entry.get("fieldsV1")
@@ -72,6 +72,23 @@ def managers_of(meta: dict[str, Any]) -> Managers:
         manager = identity(entry.get("manager", ""), operation, version, entry.get("subresource", ""))
         found[manager] = Managed(fields=fields, api_version=version, time=entry.get("time", ""))
     return found
+
+
+def _readable(entries: list[dict[str, Any]]) -> bool:
+    """Source: k8s.io/apimachinery/pkg/util/managedfields (DecodeManagedFields)."""
+    return all(
+        entry.get("operation") in ("Apply", "Update")
+        and entry.get("apiVersion")
+        and entry.get("fieldsType") == "FieldsV1"
+        and _is_field_set(entry.get("fieldsV1", {}))
+        for entry in entries
+    )
+
+
+def _is_field_set(fields: Any) -> bool:
+    return isinstance(fields, dict) and all(
+        (name == "." or name[1:2] == ":") and _is_field_set(below) for name, below in fields.items()
+    )
 
 
 def identity(name: str, operation: Literal["Apply", "Update"], api_version: str, subresource: str) -> Manager:
@@ -114,10 +131,12 @@ def updated(
     """The managed fields after a create, update or patch (not apply): who changes a field has it, from then on alone.
 
     live: None for a create. now: RFC 3339. The new object's own entries count: a client may take some away; one that is
-    empty takes all."""
+    empty takes all. Where one cannot be read, all are as if they were not there."""
     entries = new.get("metadata", {}).get("managedFields")
     if entries == [{}]:
         return []
+    if entries and entries != (live or {}).get("metadata", {}).get("managedFields") and not _readable(entries):
+        entries = None
     who = identity(manager, "Update", api_version, subresource)
     if live is None and not entries:
         made = difference(_made_of(new, schema), _NOBODYS)
