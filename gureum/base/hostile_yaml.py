@@ -17,3 +17,9 @@ def load(text: bytes) -> object:
     """The first document: None, bool, int, float, str, dates, lists and dicts. Raises HostileYaml."""
     found: object = importlib.import_module("gureum.base.yaml_limits").load(text)
     return found
+
+
+def doubles(text: bytes) -> list[tuple[int, str]]:
+    """Keys that stand once more in their mapping, of a text that `load` reads: the line of the value, from 1, and the key."""
+    found: list[tuple[int, str]] = importlib.import_module("gureum.base.yaml_limits").doubles(text)
+    return found

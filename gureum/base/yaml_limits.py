@@ -25,6 +25,35 @@ def load(text: bytes) -> object:
         raise HostileYaml(str(error) or type(error).__name__) from None
 
 
+def doubles(text: bytes) -> list[tuple[int, str]]:
+    """Keys that stand once more in their mapping: the line of the value, from 1, and the key."""
+    found: list[tuple[int, str]] = []
+    waiting, seen = [yaml.compose(text, Loader=yaml.SafeLoader)], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+        elif isinstance(node, yaml.MappingNode):
+            waiting += [value for _, value in node.value]
+            found += _doubles_of(node)
+    return sorted(found)
+
+
+def _doubles_of(node: yaml.MappingNode) -> list[tuple[int, str]]:
+    names: set[str] = set()
+    found = []
+    for key, value in node.value:
+        if not isinstance(key, yaml.ScalarNode):
+            continue
+        if key.value in names:
+            found.append((value.start_mark.line + 1, key.value))
+        names.add(key.value)
+    return found
+
+
 def _reason(error: yaml.MarkedYAMLError) -> str:
     where = f" (line {error.problem_mark.line + 1})" if error.problem_mark else ""
     return f"{error.problem or error.context}{where}"

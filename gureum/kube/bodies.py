@@ -6,7 +6,6 @@ is refused with the words of the original's decoder.
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -14,6 +13,7 @@ import msgspec
 
 from gureum.base.hostile_yaml import HostileYaml
 from gureum.base.hostile_yaml import load as load_yaml
+from gureum.kube import duplicates
 from gureum.kube.errors import StatusError, bad_request, unsupported_media
 from gureum.kube.kinds.kind import Kind
 from gureum.kube.protobuf.decode import CONTENT_TYPE, BadProtobuf, decode
@@ -80,27 +80,6 @@ def _without_dates(value: Any) -> Any:
     return value.isoformat() if isinstance(value, date) else value
 
 
-def duplicates_of(body: bytes, value: Any) -> list[str]:
-    """Names that stand twice in one object of a JSON body: the decoder takes the last. `value`: what it made of the body."""
-    if b"\\u" not in body and body.count(b":") == msgspec.json.encode(value).count(b":"):
-        # Each name that was dropped took its colon along, and no other can have come in.
-        return []
-    found: list[str] = []
-
-    def pairs(members: list[tuple[str, Any]]) -> None:
-        seen: set[str] = set()
-        for name, _ in members:
-            if name in seen:
-                found.append(name)
-            seen.add(name)
-
-    try:
-        json.loads(body, object_pairs_hook=pairs)
-    except ValueError:
-        return []  # YAML that begins like JSON
-    return found
-
-
 def check_header(obj: Object, kind: Kind) -> None:
     """That the object is of the path's kind and version; what is not said is filled in. BadRequest."""
     version, name = obj.get("apiVersion"), obj.get("kind")
@@ -115,6 +94,51 @@ def check_header(obj: Object, kind: Kind) -> None:
         raise bad_request(f"the kind in the data ({name}) does not match the expected kind ({kind.kind})")
 
 
+class Misfit(Exception):
+    """A value has another type than the schema says. `wanted`: the type as the original writes it; `struct` and `fields`: the struct
+    that has the field, and the fields that lead there."""
+
+    def __init__(self, value: Any, wanted: str) -> None:
+        super().__init__()
+        self.value = value
+        self.wanted = wanted
+        self.struct = ""
+        self.fields: list[str] = []
+
+    def is_in(self, field: str, struct: str) -> None:
+        self.fields.insert(0, field)
+        self.struct = self.struct or struct
+
+    def __str__(self) -> str:
+        return self.decoding()
+
+    def decoding(self) -> str:
+        """As the decoder of JSON says it."""
+        name = _json_name(self.value)
+        if name == "number" and self.wanted.startswith("int"):
+            name = f"number {self.value}"
+        place = f"{self.struct}.{'.'.join(self.fields)}"
+        return f"json: cannot unmarshal {name} into Go struct field {place} of type {self.wanted}"
+
+    def converting(self) -> str:
+        """As the converter says it that strategic merges use."""
+        name = {"bool": "bool", "string": "string", "array": "slice", "object": "map", "null": "invalid"}.get(
+            _json_name(self.value), "float64" if isinstance(self.value, float) else "int64"
+        )
+        if self.wanted.startswith(("[]", "map[")):
+            return f"cannot restore {'slice' if self.wanted.startswith('[') else 'map'} from {name}"
+        if "." in self.wanted:
+            return f"cannot restore struct from: {name}"
+        if name == "int64" and self.wanted == "string":
+            return "cannot convert int64 to string"
+        return f"unrecognized type: {self.wanted}"
+
+
+def _json_name(value: Any) -> str:
+    names = {str: "string", bool: "bool", int: "number", float: "number", list: "array", dict: "object"}
+    return names.get(type(value), "null")
+
+
 class Shaper:
     """Walks a value along its schema. `unknown`: paths of fields that the schema does not have."""
 
@@ -125,7 +149,7 @@ class Shaper:
         self.unknown: list[str] = []
 
     def shape(self, value: Any, schema: Schema, path: str = "", depth: int = 0) -> Any:
-        """The value without unknown fields, and without nulls that a custom kind does not ask for. BadRequest when a type does not fit."""
+        """The value without unknown fields, and without nulls that a custom kind does not ask for. Misfit when a type does not fit."""
         if depth > LIMIT_DEPTH:
             raise bad_request("the object is nested too deeply")
         kind = schema.type
@@ -133,12 +157,12 @@ class Shaper:
         if lenient and not _fits(value, kind):
             return value
         if kind == "scalar":
-            return value if lenient else self._scalar(value, schema, path)
+            return value if lenient else self._scalar(value, schema)
         if kind == "object":
             return self._object(value, schema, path, depth)
         if kind == "array":
             if not isinstance(value, list):
-                raise self._misfit(value, schema, path, "[]")
+                raise Misfit(value, _go_type(schema))
             items = schema.items
             if items is None:
                 return value
@@ -148,7 +172,7 @@ class Shaper:
             ]
         if kind == "map":
             if not isinstance(value, dict):
-                raise self._misfit(value, schema, path, "map[string]")
+                raise Misfit(value, _go_type(schema))
             return {
                 name: self.shape(item, child, f"{path}.{name}", depth + 1)
                 for name, item in value.items()
@@ -158,7 +182,7 @@ class Shaper:
 
     def _object(self, value: Any, schema: Schema, path: str, depth: int) -> Any:
         if not isinstance(value, dict):
-            raise self._misfit(value, schema, path, _struct_of(schema))
+            raise Misfit(value, _go_type(schema))
         found = {}
         keep = schema.mark("preserve-unknown-fields")
         for name, item in value.items():
@@ -171,7 +195,11 @@ class Shaper:
             elif type(item) is child.plain:
                 found[name] = item
             elif item is not None:
-                shaped = self.shape(item, child, f"{path}.{name}" if path else name, depth + 1)
+                try:
+                    shaped = self.shape(item, child, f"{path}.{name}" if path else name, depth + 1)
+                except Misfit as misfit:
+                    misfit.is_in(name, schema.name.rpartition(".")[2] or self._kind.kind)
+                    raise
                 # Of built-in kinds an empty map or list is none, as the original's types have it (omitempty).
                 if shaped or self._lenient or child.type not in ("map", "array") or name in schema.required:
                     found[name] = shaped
@@ -179,39 +207,27 @@ class Shaper:
                 found[name] = None
         return found
 
-    def _scalar(self, value: Any, schema: Schema, path: str) -> Any:
+    def _scalar(self, value: Any, schema: Schema) -> Any:
         wanted = schema.scalar
         if not wanted:
             if isinstance(value, dict | list) and not schema.name.endswith("FieldsV1") and schema.name:
-                raise self._misfit(value, schema, path, _struct_of(schema))
+                raise Misfit(value, _go_type(schema))
             number = isinstance(value, int | float) and schema.name.endswith("resource.Quantity")
             return str(value) if number else value
         if wanted == "integer":
-            return self._integer(value, schema, path)
+            return self._integer(value, schema)
         expected = _EXPECTED[wanted]
         if not isinstance(value, expected) or (isinstance(value, bool) and wanted != "boolean"):
-            raise self._misfit(value, schema, path, _GO_NAMES[wanted])
+            raise Misfit(value, _go_type(schema))
         return value
 
-    def _integer(self, value: Any, schema: Schema, path: str) -> int:
+    def _integer(self, value: Any, schema: Schema) -> int:
         if isinstance(value, float) and value.is_integer():
             value = int(value)
-        format_ = str(schema.node.get("format") or "int64")
-        bits = 31 if format_ == "int32" else 63
+        bits = 31 if schema.node.get("format") == "int32" else 63
         if not isinstance(value, int) or isinstance(value, bool) or not -(2**bits) <= value < 2**bits:
-            raise self._misfit(value, schema, path, format_)
+            raise Misfit(value, _go_type(schema))
         return value
-
-    def _misfit(self, value: Any, schema: Schema, path: str, wanted: str) -> StatusError:
-        del schema
-        name = {str: "string", bool: "bool", int: "number", float: "number", list: "array", dict: "object"}.get(
-            type(value), "null"
-        )
-        if name == "number":
-            name = f"number {value}" if wanted.startswith("int") else "number"
-        kind = self._kind
-        text = f"json: cannot unmarshal {name} into Go struct field {kind.kind}.{path} of type {wanted}"
-        return bad_request(f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: {text}')
 
 
 def _zero(schema: Schema) -> Any:
@@ -228,7 +244,15 @@ def _fits(value: Any, kind: str) -> bool:
     return isinstance(value, list) if kind == "array" else isinstance(value, dict) or kind not in ("object", "map")
 
 
-def _struct_of(schema: Schema) -> str:
+def _go_type(schema: Schema) -> str:
+    """`[]v1.Container`, `map[string]string`, `int32`."""
+    inner = schema.items if schema.type == "array" else schema.others if schema.type == "map" else None
+    if schema.type in ("array", "map"):
+        start = "[]" if schema.type == "array" else "map[string]"
+        return f"{start}{_go_type(inner) if inner is not None else 'interface {}'}"
+    scalar = schema.scalar if schema.type == "scalar" else ""
+    if scalar:
+        return str(schema.node.get("format") or "int64") if scalar == "integer" else _GO_NAMES[scalar]
     *_, version, name = ("", *schema.name.split("."))[-2:] if schema.name else ("", "map[string]interface {}")
     return f"{version}.{name}" if version else name
 
@@ -240,29 +264,50 @@ def decode_object(request: Request, kind: Kind, schema: Schema | None) -> Object
     obj = read_body(request)
     if not request.body:
         raise bad_request("EOF")
-    checked = request.body[:1] == b"{" and field_validation(request) != "Ignore"
-    twice = duplicates_of(request.body, obj) if checked else []
+    twice: list[str] = []
+    if field_validation(request) != "Ignore":
+        media = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
+        if media == "application/yaml":
+            twice = duplicates.of_yaml(request.body)
+        elif request.body[:1] == b"{":
+            twice = duplicates.of_json(request.body, obj)
     check_header(obj, kind)
     return shape_object(request, obj, kind, schema, twice)
 
 
-def shape_object(request: Request, obj: Object, kind: Kind, schema: Schema | None, duplicates: list[str]) -> Object:
+def shape_object(request: Request, obj: Object, kind: Kind, schema: Schema | None, twice: list[str]) -> Object:
+    """The object in its kind's shape. `twice`: what is told of names that stand twice in its body. BadRequest."""
+    start = f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: '
+    try:
+        obj, unknown = shaped(obj, kind, schema)
+    except Misfit as misfit:
+        raise bad_request(f"{start}{misfit.decoding()}") from misfit
+    wrong = judged(request, twice, unknown)
+    if wrong:
+        raise bad_request(f"{start}{wrong}")
+    return obj
+
+
+def shaped(obj: Object, kind: Kind, schema: Schema | None) -> tuple[Object, list[str]]:
+    """The object in its kind's shape, and the paths of fields that it has and its kind does not. Misfit."""
     shaper = Shaper(kind)
-    mode = field_validation(request)
     if schema is not None:
         obj = shaper.shape(obj, schema)
-    if not isinstance(obj.get("metadata", {}), dict):
-        raise bad_request(
-            f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: metadata is no object'
-        )
-    texts = [f'unknown field "{path}"' for path in shaper.unknown] + [
-        f'duplicate field "{name}"' for name in duplicates
-    ]
-    if texts and mode == "Strict":
-        raise bad_request(
-            f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: strict decoding error: {", ".join(texts)}'
-        )
-    if texts and mode == "Warn":
-        request.warnings = [*request.warnings, *texts[:100]]
-    obj.setdefault("metadata", {})
-    return obj
+    if not isinstance(obj.setdefault("metadata", {}), dict):
+        misfit = Misfit(obj["metadata"], "v1.ObjectMeta")
+        misfit.is_in("metadata", kind.kind)
+        raise misfit
+    return obj, shaper.unknown
+
+
+def judged(request: Request, twice: list[str], unknown: list[str]) -> str:
+    """What refuses a body as strictly as its client wishes it read; "" where it warns at most."""
+    mode = field_validation(request)
+    unknown = [f'unknown field "{path}"' for path in unknown]
+    if mode == "Warn" and (twice or unknown):
+        request.warnings = [*request.warnings, *(twice + unknown)[:100]]
+    if mode != "Strict" or not (twice or unknown):
+        return ""
+    if twice and twice[0].startswith("line "):
+        twice = [duplicates.in_one(twice)]
+    return f"strict decoding error: {', '.join(twice + unknown)}"

@@ -76,6 +76,15 @@ def shown(value: Any) -> str:
     return "null" if value is None else msgspec.json.encode(value).decode()
 
 
+def in_go(value: Any) -> str:
+    """A value as Go prints it (`%+v`): `map[spec:map[replicas:3]]`."""
+    if isinstance(value, dict):
+        return f"map[{' '.join(f'{name}:{in_go(value[name])}' for name in sorted(value))}]"
+    if isinstance(value, list):
+        return f"[{' '.join(map(in_go, value))}]"
+    return str(value).lower() if isinstance(value, bool) else "<nil>" if value is None else str(value)
+
+
 def details_of(kind: Kind, name: str) -> dict[str, Any]:
     details: dict[str, Any] = {}
     if name:
@@ -101,15 +110,15 @@ def conflict(kind: Kind, name: str, text: str = MODIFIED) -> StatusError:
     return StatusError(409, "Conflict", message, details_of(kind, name))
 
 
-def invalid_object(kind: Kind, name: str, causes: list[Cause]) -> StatusError:
-    """422 with all that is wrong."""
+def invalid_object(kind: Kind | None, name: str, causes: list[Cause]) -> StatusError:
+    """422 with all that is wrong. `kind`: None of what is no object, as a patch."""
     texts = [f"{one.field}: {one.message}" for one in causes]
     text = texts[0] if len(texts) == 1 else f"[{', '.join(dict.fromkeys(texts))}]"
-    qualified = f"{kind.kind}.{kind.group}" if kind.group else kind.kind
     details: dict[str, Any] = {"name": name} if name else {}
-    if kind.group:
-        details["group"] = kind.group
-    details["kind"] = kind.kind
+    qualified = ""
+    if kind is not None:
+        qualified = f"{kind.kind}.{kind.group}" if kind.group else kind.kind
+        details |= {"group": kind.group, "kind": kind.kind} if kind.group else {"kind": kind.kind}
     details["causes"] = [{"reason": one.reason, "message": one.message, "field": one.field} for one in causes]
     return StatusError(422, "Invalid", f'{qualified} "{name}" is invalid: {text}', details)
 

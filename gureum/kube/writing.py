@@ -12,13 +12,18 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
+from gureum.kube import duplicates
 from gureum.kube.admission import Admission, Attributes
-from gureum.kube.bodies import decode_object, read_json, read_yaml, shape_object
+from gureum.kube.bodies import Misfit, decode_object, judged, read_json, read_yaml, shape_object, shaped
 from gureum.kube.errors import (
     StatusError,
     already_exists,
     bad_request,
     conflict,
+    in_go,
+    invalid,
     invalid_object,
     not_found,
     required,
@@ -39,7 +44,7 @@ from gureum.kube.patches.strategic import strategic
 from gureum.kube.patches.typed import as_text, misfits
 from gureum.kube.requests import Request, Response, Target, wish_of
 from gureum.kube.times import timestamp
-from gureum.kube.writing_options import check_options, dry_run
+from gureum.kube.writing_options import check_options, dry_run, field_validation
 from gureum.ports.clock import Clock
 from gureum.store.contract import Check, Conflict, Entry, Write
 
@@ -52,6 +57,7 @@ _UNDEFAULTED = frozenset({"status", "binding"})
 MADE_WITH_STATUS = frozenset({"core/nodes", "core/namespaces"})
 """Kinds whose new objects keep the status that they come with."""
 APPLY = "application/apply-patch+yaml"
+STRATEGIC = "application/strategic-merge-patch+json"
 
 
 class Writing:
@@ -248,13 +254,14 @@ class Writing:
         if media == APPLY:
             return await self._apply(request, target)
         patch = self._read_patch(request, kind, media)
+        twice = duplicates.of_json(request.body, patch) if field_validation(request) != "Ignore" else []
         for _ in range(LIMIT_TRIES):
             entry = self._objects.entry(kind.storage, target.namespace, target.name)
             if entry is None:
                 raise not_found(kind, target.name)
             live = convert(self._objects.decode(entry), kind)
             obj = self._patched(kind, media, live, patch)
-            obj = shape_object(request, obj, kind, self._catalog.schema(kind), [])
+            obj = self._shaped(request, kind, obj, twice, of=patch if media == STRATEGIC else None)
             self._place(obj, target)
             if obj["metadata"].get("resourceVersion") not in (None, "", str(entry.revision)):
                 raise conflict(kind, target.name)
@@ -266,10 +273,22 @@ class Writing:
                 continue
         raise conflict(kind, target.name)
 
+    def _shaped(self, request: Request, kind: Kind, obj: Object, twice: list[str], of: Any) -> Object:
+        """What came of a patch, in its kind's shape. `of`: the strategic merge that it came of. Invalid."""
+        try:
+            result, unknown = shaped(obj, kind, self._catalog.schema(kind))
+            wrong = judged(request, twice, unknown)
+        except Misfit as misfit:
+            wrong = misfit.converting() if of is not None else misfit.decoding()
+        if wrong:
+            value = in_go(of) if of is not None else msgspec.json.encode(obj).decode()
+            raise invalid_object(None, "", [invalid("patch", value, wrong)])
+        return result
+
     def _read_patch(self, request: Request, kind: Kind, media: str) -> Any:
         accepted = ["application/json-patch+json", "application/merge-patch+json", APPLY]
         if kind.custom is None:
-            accepted.insert(2, "application/strategic-merge-patch+json")
+            accepted.insert(2, STRATEGIC)
         if media not in accepted:
             text = f"the body of the request was in an unknown format - accepted media types include: {', '.join(accepted)}"
             raise unsupported_media(text)
@@ -304,7 +323,10 @@ class Writing:
         applied = read_json(request.body) if request.body[:1] == b"{" else read_yaml(request.body)
         if not isinstance(applied, dict):
             raise bad_request("error decoding YAML: the configuration is no object")
-        self._check_applied(request, target, applied)
+        twice = duplicates.of_applied(request.body, applied) if field_validation(request) != "Ignore" else []
+        if twice and field_validation(request) == "Strict":
+            raise bad_request(f"error strict decoding YAML: error converting YAML to JSON: {duplicates.in_one(twice)}")
+        self._check_applied(request, target, applied, twice)
         for _ in range(LIMIT_TRIES):
             entry = self._objects.entry(kind.storage, target.namespace, target.name)
             if entry is None and target.subresource:
@@ -325,7 +347,7 @@ class Writing:
                     raise
         raise conflict(kind, target.name)
 
-    def _check_applied(self, request: Request, target: Target, applied: Object) -> None:
+    def _check_applied(self, request: Request, target: Target, applied: Object, twice: list[str]) -> None:
         kind = target.kind
         if applied.get("apiVersion") != kind.api_version or applied.get("kind") != kind.kind:
             raise bad_request(
@@ -339,9 +361,9 @@ class Writing:
         if wrong:
             place = f"{target.namespace}/{target.name}; {kind.api_version}, Kind={kind.kind}"
             raise StatusError(500, "", f"failed to create typed patch object ({place}): {as_text(wrong)}")
-        shaped = shape_object(request, applied, kind, schema, [])
+        whole = shape_object(request, applied, kind, schema, twice)
         applied.clear()
-        applied.update(shaped)
+        applied.update(whole)
 
     def merged(
         self, request: Request, target: Target, live: Object | None, applied: Object, manager: str, *, way: str = ""

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tests.kube.api import APPLY, JSON_PATCH, MERGE, Api, config_map
+from tests.kube.api import APPLY, JSON_PATCH, MERGE, STRATEGIC, Api, config_map
 
 MAPS = "/api/v1/namespaces/default/configmaps"
 
@@ -260,5 +260,83 @@ def test_an_empty_namespace_in_the_path_is_all_of_them():
             await api.ok("POST", MAPS, config_map("a"))
             found = await api.ok("GET", "/api/v1/namespaces//configmaps?fieldSelector=metadata.name=a")
             assert [one["metadata"]["namespace"] for one in found["items"]] == ["default"]
+
+    asyncio.run(run())
+
+
+POD = "/api/v1/namespaces/default/pods"
+
+
+def with_container(container):
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, "spec": {"containers": [container]}}
+
+
+@pytest.mark.parametrize(
+    ("pod", "text"),
+    [
+        (with_container({"name": "a", "image": 1}), "number into Go struct field Container.spec.containers.image of type string"),
+        (with_container({"ports": "a"}), "string into Go struct field Container.spec.containers.ports of type []v1.ContainerPort"),
+        (with_container(["a"]), "array into Go struct field PodSpec.spec.containers of type v1.Container"),
+        ({"metadata": {"labels": {"a": 1}}}, "number into Go struct field ObjectMeta.metadata.labels of type string"),
+        ({"metadata": "a"}, "string into Go struct field Pod.metadata of type v1.ObjectMeta"),
+        ({"spec": {"priority": "a"}}, "string into Go struct field PodSpec.spec.priority of type int32"),
+    ],
+)  # fmt: skip
+def test_a_type_that_does_not_fit_is_told_by_its_struct_and_fields(pod, text):
+    async def run():
+        async with Api() as api:
+            status, answer = await api.call("POST", POD, pod)
+            assert status == 400
+            assert answer["message"] == f'Pod in version "v1" cannot be handled as a Pod: json: cannot unmarshal {text}'
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        (MERGE, "json: cannot unmarshal string into Go struct field PodSpec.spec.priority of type int32"),
+        (STRATEGIC, '"map[spec:map[priority:a]]": unrecognized type: int32'),
+    ],
+)
+def test_a_patch_of_another_type_is_invalid(kind, text):
+    async def run():
+        async with Api() as api:
+            await api.ok("POST", POD, with_container({"name": "a", "image": "a"}))
+            status, answer = await api.call("PATCH", f"{POD}/a", {"spec": {"priority": "a"}}, content_type=kind)
+            assert (status, answer["reason"]) == (422, "Invalid")
+            assert answer["message"].startswith(' "" is invalid: patch: Invalid value: ')
+            assert answer["message"].endswith(text)
+
+    asyncio.run(run())
+
+
+TWICE = b"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata:\n  a: b\n  a: c\n"
+
+
+@pytest.mark.parametrize(
+    ("method", "kind", "body", "text"),
+    [
+        ("POST", "application/yaml", TWICE, 'strict decoding error: yaml: unmarshal errors:\n  line 6: key "a" already set in map'),
+        ("PATCH", APPLY, TWICE, 'YAML to JSON: yaml: unmarshal errors:\n  line 6: key "a" already set in map'),
+        ("POST", "application/json", b'{"data": {"a": "b", "a": "c"}}', 'strict decoding error: duplicate field "data.a"'),
+        ("PATCH", MERGE, b'{"data": {"a": "b", "a": "c"}}', 'strict decoding error: duplicate field "data.a"'),
+        ("PATCH", STRATEGIC, b'{"data": {"a": "b", "a": "c"}}', 'strict decoding error: duplicate field "data.a"'),
+    ],
+)  # fmt: skip
+def test_what_is_said_twice_is_refused_or_warned_of(method, kind, body, text):
+    async def run():
+        async with Api() as api:
+            if method == "PATCH":
+                await api.ok("POST", MAPS, config_map("a"))
+            path = MAPS if method == "POST" else f"{MAPS}/a"
+            query = "fieldManager=m&force=true" if kind == APPLY else "fieldManager=m"
+            status, answer = await api.call(method, f"{path}?{query}&fieldValidation=Strict", body, content_type=kind)
+            assert status in (400, 422)
+            assert answer["message"].endswith(text)
+            if b"metadata" in body:
+                response = await api.respond(method, f"{path}?{query}", body, content_type=kind)
+                assert response.status < 300
+                assert response.headers["warning"] == '299 - "line 6: key \\"a\\" already set in map"'
 
     asyncio.run(run())

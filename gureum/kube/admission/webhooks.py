@@ -21,7 +21,7 @@ import msgspec
 
 from gureum.kube.access.reviews import user_info
 from gureum.kube.admission import Attributes, Extra, Plugin
-from gureum.kube.bodies import Shaper, read_body
+from gureum.kube.bodies import Misfit, Shaper, read_body
 from gureum.kube.errors import StatusError, bad_request, shown
 from gureum.kube.kinds.catalog import Catalog
 from gureum.kube.kinds.conversion import convert
@@ -227,7 +227,7 @@ def _change(catalog: Catalog, attributes: Attributes, kind: Kind, response: Obje
         schema = catalog.schema(kind)
         if schema is not None:
             changed = Shaper(kind).shape(changed, schema)
-    except (binascii.Error, msgspec.DecodeError, BadPatch, PatchFailed, TypeError, StatusError) as error:
+    except (binascii.Error, msgspec.DecodeError, BadPatch, PatchFailed, TypeError, Misfit) as error:
         raise _internal(f"its patch cannot be applied: {error}", {}) from error
     if not isinstance(changed.get("metadata"), dict) or changed.get("kind") != before["kind"]:
         raise _internal("the patch of a webhook takes the object's metadata or kind away", {})
