@@ -111,7 +111,9 @@ class Cluster:
         )
         self.writing = Writing(self.objects, self.catalog, self.forms, self.admission, clock)
         self.deleting = Deleting(self.objects, self.catalog, self.reading, self.writing, self.admission, clock)
-        self.subresources = Subresources(self.objects, self.catalog, self.writing, self.deleting, self.tokens, clock)
+        self.subresources = Subresources(
+            self.objects, self.catalog, self.writing, self.deleting, self.admission, self.tokens, clock
+        )
         self.discovery = Discovery(self.catalog)
         self.unexpected = 0
         """How many requests failed by a fault of ours."""

@@ -62,7 +62,8 @@ class Deleting:
         self._admission = admission
         self._clock = clock
 
-    async def delete(self, request: Request, target: Target) -> Response:
+    async def delete(self, request: Request, target: Target, *, admitted: bool = False) -> Response:
+        """`admitted`: by another name, as an eviction."""
         options = read_options(request)
         kind = target.kind
         for _ in range(LIMIT_TRIES):
@@ -70,7 +71,7 @@ class Deleting:
             if entry is None:
                 raise not_found(kind, target.name)
             try:
-                obj, gone = await self.delete_entry(request, target, entry, options)
+                obj, gone = await self.delete_entry(request, target, entry, options, admitted=admitted)
             except Conflict:
                 continue
             if not gone or kind.storage in RETURNED:
@@ -103,13 +104,13 @@ class Deleting:
         return Response(200, show(body) + b"\n")
 
     async def delete_entry(
-        self, request: Request, target: Target, entry: Entry, options: Options
+        self, request: Request, target: Target, entry: Entry, options: Options, *, admitted: bool = False
     ) -> tuple[Object, bool]:
         """The object after one step, and whether it is gone. store.Conflict when it has changed meanwhile."""
         kind, objects = target.kind, self._objects
         obj = objects.decode(entry)
         _check_preconditions(kind, obj, options)
-        more = await self._admission.admit(Attributes(request, target, "DELETE", obj, obj))
+        more = [] if admitted else await self._admission.admit(Attributes(request, target, "DELETE", obj, obj))
         marked = self._marked(kind, obj, options)
         if is_finished(kind, marked):
             if not dry_run(request):

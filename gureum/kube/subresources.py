@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from gureum.kube.access.tokens import LONGEST_S, SHORTEST_S, Tokens
+from gureum.kube.admission import Admission, Attributes
 from gureum.kube.bodies import read_body, read_json, read_yaml
 from gureum.kube.controllers.scheduler import bound
 from gureum.kube.deleting import Deleting, read_options
@@ -37,12 +38,20 @@ DEFAULT_TOKEN_S = 3600
 
 class Subresources:
     def __init__(
-        self, objects: Objects, catalog: Catalog, writing: Writing, deleting: Deleting, tokens: Tokens, clock: Clock
+        self,
+        objects: Objects,
+        catalog: Catalog,
+        writing: Writing,
+        deleting: Deleting,
+        admission: Admission,
+        tokens: Tokens,
+        clock: Clock,
     ) -> None:
         self._objects = objects
         self._catalog = catalog
         self._writing = writing
         self._deleting = deleting
+        self._admission = admission
         self._tokens = tokens
         self._clock = clock
 
@@ -75,7 +84,10 @@ class Subresources:
             revision = (wanted.get("metadata") or {}).get("resourceVersion")
             if revision not in (None, "", str(entry.revision)):
                 raise conflict(target.kind, target.name)
-            replicas = (wanted.get("spec") or {}).get("replicas", 0)
+            whole = {**scale, "spec": wanted.get("spec") or {}}
+            attributes = Attributes(request, target, "UPDATE", whole, self._scale_of(target.kind, obj), part=_SCALE)
+            admitted = await self._admission.admit(attributes)
+            replicas = (attributes.obj.get("spec") or {}).get("replicas", 0)
             if not isinstance(replicas, int) or replicas < 0:
                 cause = invalid("spec.replicas", replicas, "must be greater than or equal to 0")
                 raise invalid_object(_SCALE, target.name, [cause])
@@ -93,7 +105,7 @@ class Subresources:
                 new = self._writing.merged(request, plain, obj, _with(head, path, replicas), manager, way="scale")
             try:
                 changed = await self._writing.replace_object(
-                    request, plain, new, entry, tracked=not applies, way="scale"
+                    request, plain, new, entry, tracked=not applies, way="scale", admitted=admitted
                 )
             except Conflict:
                 continue
@@ -153,6 +165,10 @@ class Subresources:
         options = body.get("deleteOptions") or {}
         if body.get("metadata", {}).get("name") not in (None, "", target.name):
             raise bad_request("name in URL does not match name in Eviction object")
+        head = {"apiVersion": "policy/v1", "kind": "Eviction"}
+        named = {**(body.get("metadata") or {}), "name": target.name, "namespace": target.namespace}
+        eviction = {**body, **head, "metadata": named}
+        await self._admission.admit(Attributes(request, target, "CREATE", eviction, None, part=_EVICTION))
         plain = msgspec.structs.replace(target, subresource=None)
         asked = Request(
             "DELETE",
@@ -179,7 +195,7 @@ class Subresources:
                 continue
         else:  # without its budget no pod goes
             raise too_many("Cannot evict pod: its disruption budget is written again and again.", [], 1)
-        await self._deleting.delete(asked, plain)
+        await self._deleting.delete(asked, plain, admitted=True)
         return Response(
             201, show({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}) + b"\n"
         )
@@ -300,6 +316,7 @@ def _is_unguarded(pod: Object, budget: Object) -> bool:
 
 
 _SCALE = Kind("autoscaling", "v1", "Scale", "scales", "scale", namespaced=True)
+_EVICTION = Kind("policy", "v1", "Eviction", "evictions", "eviction", namespaced=True)
 _TOKEN_REQUEST = Kind("authentication.k8s.io", "v1", "TokenRequest", "tokenrequests", "tokenrequest", namespaced=True)
 
 

@@ -15,9 +15,10 @@ from typing import Any
 import msgspec
 
 from gureum.kube import duplicates
-from gureum.kube.admission import Admission, Attributes
+from gureum.kube.admission import Admission, Attributes, Extra
 from gureum.kube.bodies import Misfit, decode_object, judged, read_json, read_yaml, shape_object, shaped
 from gureum.kube.errors import (
+    Cause,
     StatusError,
     already_exists,
     bad_request,
@@ -110,7 +111,8 @@ class Writing:
             self._track(request, kind, None, obj, "")
         attributes = Attributes(request, target, "CREATE", obj, None)
         more = await self._admission.admit(attributes)
-        obj = attributes.obj
+        if attributes.changed:
+            obj = self._own_of_new(kind, attributes.obj, obj)
         rules.create(obj)
         causes = validate_metadata(kind.storage, obj, namespaced=kind.namespaced)
         causes += self._catalog.validate(kind, obj, None)
@@ -162,6 +164,19 @@ class Writing:
         if kind.subresource("status") and kind.storage not in MADE_WITH_STATUS:
             obj.pop("status", None)
 
+    def _own_of_new(self, kind: Kind, obj: Object, made: Object) -> Object:
+        """What a webhook made of a new object, without what is the server's to say: that is as it was `made`."""
+        own = {
+            name: made["metadata"][name]
+            for name in ("uid", "creationTimestamp", "generation")
+            if name in made["metadata"]
+        }
+        obj = {**obj, "metadata": {**obj["metadata"], **own}}
+        if kind.subresource("status") and kind.storage not in MADE_WITH_STATUS:
+            obj.pop("status", None)
+            obj |= {"status": made["status"]} if "status" in made else {}
+        return obj
+
     # Update
 
     async def update(self, request: Request, target: Target) -> Response:
@@ -199,10 +214,12 @@ class Writing:
         tracked: bool = False,
         way: str = "",
         old: Object | None = None,
+        admitted: list[Extra] | None = None,
     ) -> Object:
         """Puts `obj` in the place of what `entry` holds, `also` in the same commit. `tracked`: whose fields these are is noted,
         with the subresource that they came by (`way`, where it is not the target's).
-        `old`: what `entry` holds, where it is known; it may share with `obj`. store.Conflict when it has changed meanwhile."""
+        `old`: what `entry` holds, where it is known; it may share with `obj`. `admitted`: what admission adds, where it was asked before.
+        store.Conflict when it has changed meanwhile."""
         obj = {**obj, "metadata": dict(obj["metadata"])}
         kind, objects = target.kind, self._objects
         stored = self._catalog.storage_version(kind)
@@ -211,22 +228,15 @@ class Writing:
         subresource = target.subresource.name if target.subresource else ""
         metadata = obj["metadata"]
         if metadata.get("uid") not in (None, "", old["metadata"]["uid"]):
-            text = f"Precondition failed: UID in precondition: {metadata['uid']}, UID in object meta: {old['metadata']['uid']}"
-            raise StatusError(
-                409, "Conflict", f'Operation cannot be fulfilled on {kind.qualified} "{target.name}": {text}'
-            )
+            raise _another(kind, target.name, metadata["uid"], old["metadata"]["uid"])
         causes = carry_over(obj, old)
         rules = self._catalog.rules(kind)
-        obj = self._catalog.part_of(kind, subresource, obj, old)
-        if kind.custom is not None or subresource not in _UNDEFAULTED:
-            rules.default(obj)
-        if not subresource:
-            rules.update(obj, old)
+        obj = self._prepared(kind, subresource, obj, old)
         if tracked:
             self._track(request, kind, old, obj, way or subresource)
-        attributes = Attributes(request, target, "UPDATE", obj, old)
-        more = await self._admission.admit(attributes)
-        obj = attributes.obj
+        if admitted is None:
+            obj, admitted, wrong = await self._admit_update(request, target, obj, old)
+            causes += wrong
         if _unmanaged(obj["metadata"]) != _unmanaged(old["metadata"]):
             causes += validate_metadata(kind.storage, obj, namespaced=kind.namespaced)
         if subresource not in _FREE and (kind.custom is not None or subresource != "status"):
@@ -241,9 +251,31 @@ class Writing:
         if dry_run(request):
             return obj
         if is_finished(kind, obj):
-            await objects.remove(entry, *more)
+            await objects.remove(entry, *admitted)
             return obj
-        return await objects.replace(kind.storage, obj, entry, *more, *also)
+        return await objects.replace(kind.storage, obj, entry, *admitted, *also)
+
+    def _prepared(self, kind: Kind, subresource: str, obj: Object, old: Object) -> Object:
+        """The part that this write may change, with its defaults, laid over the rest."""
+        rules = self._catalog.rules(kind)
+        obj = self._catalog.part_of(kind, subresource, obj, old)
+        if kind.custom is not None or subresource not in _UNDEFAULTED:
+            rules.default(obj)
+        if not subresource:
+            rules.update(obj, old)
+        return obj
+
+    async def _admit_update(
+        self, request: Request, target: Target, obj: Object, old: Object
+    ) -> tuple[Object, list[Extra], list[Cause]]:
+        """The object, what is to be committed with it, and what is wrong with what webhooks made of it."""
+        attributes = Attributes(request, target, "UPDATE", obj, old)
+        more = await self._admission.admit(attributes)
+        if not attributes.changed:
+            return attributes.obj, more, []
+        obj = attributes.obj
+        causes = carry_over(obj, old)
+        return self._catalog.part_of(target.kind, attributes.subresource, obj, old), more, causes
 
     # Patch
 
@@ -450,6 +482,11 @@ def manager_of(request: Request) -> str:
         or request.headers.get("user-agent", "unknown").partition("/")[0][:128]
         or "unknown"
     )
+
+
+def _another(kind: Kind, name: str, uid: str, known: str) -> StatusError:
+    text = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {known}"
+    return conflict(kind, name, text)
 
 
 def is_finished(kind: Kind, obj: Object) -> bool:

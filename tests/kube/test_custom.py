@@ -68,7 +68,7 @@ def test_a_custom_kind_is_like_any_other():
 
             async def established():
                 found = await api.ok("GET", f"{DEFINITIONS}/things.example.com")
-                return {one["type"]: one["status"] for one in found.get("status", {}).get("conditions", ())} == {
+                return {one["type"]: one["status"] for one in found["status"]["conditions"] or ()} == {
                     "NamesAccepted": "True",
                     "Established": "True",
                 }
@@ -84,6 +84,16 @@ def test_a_custom_kind_is_like_any_other():
             assert (await api.ok("GET", f"{THINGS}/t/scale"))["spec"] == {"replicas": 1}
             applied = await api.patch(f"{THINGS}/t?fieldManager=m&force=true", thing(size=2), APPLY)
             assert applied["spec"]["size"] == 2
+
+    asyncio.run(run())
+
+
+def test_a_new_definition_says_what_is_stored():
+    async def run():
+        async with Api() as api:
+            made = await api.ok("POST", DEFINITIONS, definition())
+            names = {"plural": "", "kind": ""}
+            assert made["status"] == {"conditions": None, "acceptedNames": names, "storedVersions": ["v1"]}
 
     asyncio.run(run())
 
@@ -336,7 +346,7 @@ def test_what_is_applied_by_another_way_is_nobodys():
 
 
 def conditions_of(shown):
-    return {one["type"]: (one["status"], one["reason"], one["message"]) for one in shown["status"]["conditions"]}
+    return {one["type"]: (one["status"], one["reason"], one["message"]) for one in shown["status"]["conditions"] or ()}
 
 
 def test_a_definition_without_a_served_version_has_objects_and_no_way_to_them():

@@ -22,14 +22,17 @@ MAPS = "/api/v1/namespaces/default/configmaps"
 @pytest.fixture
 def hook(tmp_path):
     """At /mutate: adds `touched: yes` to the data of config maps, or what ?patch says; refuses those named "bad" or, with no word, "mute";
-    mistakes "mistaken". What is asked has the path in `by`."""
+    mistakes "mistaken"; at /meet waits for a second one who asks. What is asked has the path in `by`."""
     asked = []
+    met = threading.Barrier(2, timeout=10)
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self):
             request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["request"]
             asked.append(request | {"by": self.path.partition("?")[0]})
             response = {"uid": request["uid"], "allowed": request["name"] != "bad", "warnings": ["careful"]}
+            if self.path == "/meet":
+                met.wait()
             if request["name"] == "mute":
                 response["allowed"] = False
             elif request["name"] == "mistaken":
@@ -197,6 +200,99 @@ def test_a_patch_that_cannot_be_applied_fails_under_any_policy(hook):
                 await api.ok("POST", path, made)
                 assert (await api.call("POST", MAPS, config_map("a")))[0] == status
                 await api.ok("DELETE", f"{path}/h")
+
+    asyncio.run(run())
+
+
+def test_a_patch_puts_nothing_into_status_or_what_is_the_servers(hook):
+    url, bundle, _ = hook
+    status = {"op": "add", "path": "/status", "value": {"replicas": 7}}
+    uid = {"op": "add", "path": "/metadata/uid", "value": "mine"}
+    rule = {"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["*"], "resources": ["deployments"]}
+    pod = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "c"}]}}
+    made = {
+        "metadata": {"name": "d"},
+        "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": pod, "replicas": 0},
+    }
+    path = "/apis/apps/v1/namespaces/default/deployments"
+
+    async def run():
+        async with Api() as api:
+            asking = configuration(
+                "MutatingWebhookConfiguration", patching(f"{url}/mutate", status, uid), bundle, rules=[rule]
+            )
+            await api.ok("POST", f"{HOOKS}/mutatingwebhookconfigurations", asking)
+            created = await api.ok("POST", path, made)
+            assert created["metadata"]["uid"] != "mine"
+            assert created["status"] == {}
+            changed = await api.ok("PUT", f"{path}/d", {**made, "spec": {**made["spec"], "paused": True}})
+            assert changed["metadata"]["uid"] == created["metadata"]["uid"]
+            assert "replicas" not in changed["status"]
+
+    asyncio.run(run())
+
+
+def test_scales_and_evictions_are_asked_about_as_such(hook):
+    url, bundle, asked = hook
+    rule = {
+        "apiGroups": ["*"],
+        "apiVersions": ["*"],
+        "operations": ["*"],
+        "resources": ["*/scale", "pods/eviction", "pods"],
+    }
+    double = {"op": "replace", "path": "/spec/replicas", "value": 0}
+    pod = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "c"}]}}
+    made = {
+        "metadata": {"name": "d"},
+        "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": pod, "replicas": 1},
+    }
+    path, pods = "/apis/apps/v1/namespaces/default/replicasets", "/api/v1/namespaces/default/pods"
+
+    async def run():
+        async with Api() as api:
+            await api.ok("POST", path, made)
+            await api.ok("POST", pods, {**pod, "metadata": {"name": "bad"}})
+            await api.ok("POST", pods, {**pod, "metadata": {"name": "good"}})
+            for kind, at in (
+                ("MutatingWebhookConfiguration", patching(f"{url}/mutate", double)),
+                ("ValidatingWebhookConfiguration", f"{url}/validate"),
+            ):
+                resources = ["*/scale"] if "mutate" in at else rule["resources"]
+                asking = configuration(kind, at, bundle, rules=[rule | {"resources": resources}])
+                await api.ok("POST", f"{HOOKS}/{kind.lower()}s", asking)
+            scaled = await api.ok("PUT", f"{path}/d/scale", {"metadata": {"name": "d"}, "spec": {"replicas": 4}})
+            assert scaled["spec"]["replicas"] == 0
+            mutated, judged = [one for one in asked if one["name"] == "d"][-2:]  # a conflict asks again
+            assert mutated["kind"] == {"group": "autoscaling", "version": "v1", "kind": "Scale"}
+            assert mutated["resource"]["resource"] == "replicasets"
+            assert mutated["subResource"] == "scale"
+            assert [one["spec"]["replicas"] for one in (mutated["oldObject"], mutated["object"], judged["object"])] == [
+                1,
+                4,
+                0,
+            ]
+            status, answer = await api.call("POST", f"{pods}/bad/eviction", {"metadata": {"name": "bad"}})
+            assert status == 422
+            assert answer["message"].endswith("no bad names")
+            await api.ok("POST", f"{pods}/good/eviction", {"metadata": {"name": "good"}})
+            told = [
+                (one["operation"], one["kind"]["kind"], one["subResource"]) for one in asked if one["name"] == "good"
+            ]
+            assert told == [("CREATE", "Eviction", "eviction")]
+
+    asyncio.run(run())
+
+
+def test_those_who_judge_are_asked_at_once(hook):
+    url, bundle, asked = hook
+
+    async def run():
+        async with Api() as api:
+            made = configuration("ValidatingWebhookConfiguration", f"{url}/meet", bundle)
+            made["webhooks"] = [{**made["webhooks"][0], "name": f"{name}.example.com"} for name in ("one", "two")]
+            await api.ok("POST", f"{HOOKS}/validatingwebhookconfigurations", made)
+            await api.ok("POST", MAPS, config_map("a"))  # each answers when the other has been asked, too
+            assert len(asked) == 2
 
     asyncio.run(run())
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from gureum.kube.kinds.kind import Kind
 from gureum.kube.requests import Request, Target
 from gureum.store.contract import Check, Write
 
@@ -21,6 +22,8 @@ class Attributes(msgspec.Struct):
     operation: str
     obj: Object
     old: Object | None
+    part: Kind | None = None
+    """What `obj` is where it is no object of the target's kind: a Scale, an Eviction."""
     changed: bool = False
     """Whether a webhook has changed `obj`."""
     asked: dict[str, bytes] | None = None

@@ -48,17 +48,33 @@ def webhooks(objects: Objects, catalog: Catalog, *, mutating: bool) -> Plugin:
     async def admit(attributes: Attributes) -> list[Extra] | None:
         if attributes.target.kind.group == GROUP:
             return None
-        for configuration in objects.all(storage):
-            for number, hook in enumerate(configuration.get("webhooks") or ()):
-                place = f"{configuration['metadata']['name']}/{number}"
-                if mutating and not _is_due(hook, place, attributes):
-                    continue
-                kind = _meant(objects, catalog, hook, attributes)
-                if kind is not None:
-                    await _ask(catalog, hook, attributes, kind, mutating=mutating)
-                    if mutating and hook.get("reinvocationPolicy") == "IfNeeded":
-                        attributes.left = {**attributes.left, place: show(attributes.obj)}
+        hooks = [
+            (hook, f"{configuration['metadata']['name']}/{number}")
+            for configuration in objects.all(storage)
+            for number, hook in enumerate(configuration.get("webhooks") or ())
+        ]
+        if mutating:
+            await change(attributes, hooks)
+        elif hooks:
+            await judge(attributes, [hook for hook, _ in hooks])
         return None
+
+    async def change(attributes: Attributes, hooks: list[tuple[Object, str]]) -> None:
+        """One after another: each sees what those before it have changed."""
+        for hook, place in hooks:
+            kind = _meant(objects, catalog, hook, attributes) if _is_due(hook, place, attributes) else None
+            if kind is not None:
+                await _ask(catalog, hook, attributes, kind, mutating=True)
+                if hook.get("reinvocationPolicy") == "IfNeeded":
+                    attributes.left = {**attributes.left, place: show(attributes.obj)}
+
+    async def judge(attributes: Attributes, hooks: list[Object]) -> None:
+        """All at once; of several refusals the first one's is told."""
+        meant = [(hook, _meant(objects, catalog, hook, attributes)) for hook in hooks]
+        asked = [_ask(catalog, hook, attributes, kind, mutating=False) for hook, kind in meant if kind is not None]
+        for result in await asyncio.gather(*asked, return_exceptions=True):
+            if result is not None:
+                raise result
 
     return Plugin(admit, parts=True, again=mutating)
 
@@ -173,15 +189,15 @@ def _review(attributes: Attributes, kind: Kind, hook: Object) -> Object:
     deleting = attributes.operation == "DELETE"
     request: Object = {
         "uid": str(uuid.uuid4()),
-        "kind": _kind_words(kind),
+        "kind": _kind_words(attributes.part or kind),
         "resource": _resource_words(kind),
-        "requestKind": _kind_words(asked),
+        "requestKind": _kind_words(attributes.part or asked),
         "requestResource": _resource_words(asked),
         "name": attributes.obj["metadata"].get("name", target.name),
         "operation": attributes.operation,
         "userInfo": user_info(attributes.request.user),
-        "object": None if deleting else convert(attributes.obj, kind),
-        "oldObject": None if attributes.old is None else convert(attributes.old, kind),
+        "object": None if deleting else _as_kind(attributes, attributes.obj, kind),
+        "oldObject": None if attributes.old is None else _as_kind(attributes, attributes.old, kind),
         "dryRun": dry_run(attributes.request),
         "options": _options(attributes),
     }
@@ -191,6 +207,10 @@ def _review(attributes: Attributes, kind: Kind, hook: Object) -> Object:
         request["subResource"] = request["requestSubResource"] = attributes.subresource
     version = next((one for one in hook.get("admissionReviewVersions") or () if one in ("v1", "v1beta1")), "v1")
     return {"kind": "AdmissionReview", "apiVersion": f"admission.k8s.io/{version}", "request": request}
+
+
+def _as_kind(attributes: Attributes, obj: Object, kind: Kind) -> Object:
+    return obj if attributes.part is not None else convert(obj, kind)
 
 
 def _kind_words(kind: Kind) -> Object:
@@ -220,13 +240,13 @@ def _options(attributes: Attributes) -> Object:
 
 def _change(catalog: Catalog, attributes: Attributes, kind: Kind, response: Object) -> None:
     """Takes the patch over. StatusError when it cannot be applied, whatever the failure policy says."""
-    before = convert(attributes.obj, kind)
+    before, shape = _as_kind(attributes, attributes.obj, kind), attributes.part or kind
     try:
         operations = msgspec.json.decode(base64.b64decode(response["patch"], validate=True))
         changed = json_patch(before, operations)
-        schema = catalog.schema(kind)
+        schema = catalog.schema(shape)
         if schema is not None:
-            changed = Shaper(kind).shape(changed, schema)
+            changed = Shaper(shape).shape(changed, schema)
     except (binascii.Error, msgspec.DecodeError, BadPatch, PatchFailed, TypeError, Misfit) as error:
         raise _internal(f"its patch cannot be applied: {error}", {}) from error
     if not isinstance(changed.get("metadata"), dict) or changed.get("kind") != before["kind"]:
@@ -234,8 +254,10 @@ def _change(catalog: Catalog, attributes: Attributes, kind: Kind, response: Obje
     for name in ("name", "namespace"):
         if changed["metadata"].get(name) != before["metadata"].get(name):
             raise bad_request(f"the {name} of the provided object does not match the {name} sent on the request")
-    changed = convert({**changed, "apiVersion": kind.api_version}, catalog.storage_version(kind))
-    catalog.rules(kind).default(changed)
+    changed = {**changed, "apiVersion": shape.api_version}
+    if attributes.part is None:
+        changed = convert(changed, catalog.storage_version(kind))
+        catalog.rules(kind).default(changed)
     attributes.changed = attributes.changed or changed != attributes.obj
     attributes.obj = changed
 

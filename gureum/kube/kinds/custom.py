@@ -286,6 +286,12 @@ def default_definition(obj: Object) -> None:
     spec.setdefault("conversion", {"strategy": "None"})
 
 
+def new_definition(obj: Object) -> None:
+    """Before its names are looked at, its status says which version is stored, and that no name is accepted yet."""
+    stored = [one.get("name", "") for one in (obj.get("spec") or {}).get("versions") or () if one.get("storage")]
+    obj["status"] = {"conditions": None, "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": stored}
+
+
 def validate_definition(obj: Object, old: Object | None) -> list[Cause]:
     spec = obj.get("spec") or {}
     names = spec.get("names") or {}
@@ -370,4 +376,4 @@ def _validate_versions(versions: list[Object], known: list[Object | None]) -> li
     return causes
 
 
-DEFINITION = Rules(default=default_definition, validate=validate_definition)
+DEFINITION = Rules(default=default_definition, create=new_definition, validate=validate_definition)
