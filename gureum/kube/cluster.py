@@ -26,6 +26,7 @@ from gureum.kube.admission.addresses import service_addresses
 from gureum.kube.admission.certificates import certificates
 from gureum.kube.admission.limits import limits
 from gureum.kube.admission.namespaces import namespace_lifecycle
+from gureum.kube.admission.nodes import not_ready
 from gureum.kube.admission.pod_security import pod_security
 from gureum.kube.admission.pods import priority, service_account, storage_class, tolerations
 from gureum.kube.admission.quotas import quotas
@@ -95,6 +96,7 @@ class Cluster:
                 service_account(self.objects),
                 priority(self.objects),
                 tolerations,
+                not_ready,
                 storage_class(self.objects),
                 limits(self.objects),
                 webhooks(self.objects, self.catalog, mutating=True),

@@ -225,10 +225,13 @@ def test_managed_fields_that_cannot_be_read_are_as_if_not_there(wrong):
     asyncio.run(run())
 
 
+NOT_READY = {"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}
+
+
 @pytest.mark.parametrize(
     ("path", "kind", "parts"),
     [
-        ("/api/v1/nodes", "Node", {"spec": {}, "status": {}}),
+        ("/api/v1/nodes", "Node", {"spec": {"taints": [NOT_READY]}, "status": {}}),
         ("/apis/policy/v1/namespaces/default/poddisruptionbudgets", "PodDisruptionBudget", {"spec": {}, "status": {}}),
         ("/apis/coordination.k8s.io/v1/namespaces/default/leases", "Lease", {"spec": {}}),
     ],

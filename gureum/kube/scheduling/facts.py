@@ -12,7 +12,6 @@ from gureum.kube.objects import Object
 from gureum.kube.selectors import Selector, from_object, matches
 
 PODS = "pods"
-DEFAULT_PODS = "110"
 Amounts = dict[str, int]
 """Of each resource, in thousandths."""
 Port = tuple[str, str, int]
@@ -63,7 +62,7 @@ class NodeFacts:
         self.unschedulable = bool(spec.get("unschedulable"))
         self.taints = [one for one in taints if one.get("effect") in ("NoSchedule", "NoExecute")]
         self.soft_taints = [one for one in taints if one.get("effect") == "PreferNoSchedule"]
-        sizes = {PODS: DEFAULT_PODS, **(status.get("allocatable") or status.get("capacity") or {})}
+        sizes = status.get("allocatable") or status.get("capacity") or {}
         self.allocatable: Amounts = {name: amount_of(as_text(value)) for name, value in sizes.items()}
         self.used: Amounts = {}
         self.pods: dict[str, PodFacts] = {}
