@@ -24,10 +24,11 @@ from gureum.kube.kinds.kind import Kind
 from gureum.kube.objects import Object, Objects, show
 from gureum.kube.patches.errors import BadPatch, PatchFailed
 from gureum.kube.patches.plain import json_patch, merge_patch
+from gureum.kube.patching import APPLY
 from gureum.kube.requests import Request, Response, Target
 from gureum.kube.selectors import from_object, matches
 from gureum.kube.times import timestamp
-from gureum.kube.writing import APPLY, LIMIT_TRIES, Writing
+from gureum.kube.writing import LIMIT_TRIES, Writing
 from gureum.kube.writing_options import check_options, dry_run
 from gureum.ports.clock import Clock
 from gureum.store.contract import Conflict, Put, Unchanged
@@ -273,15 +274,7 @@ class Subresources:
             cause = invalid("spec.expirationSeconds", seconds, "may not specify a duration less than 10 minutes")
             raise invalid_object(_TOKEN_REQUEST, "", [cause])
         reference = spec.get("boundObjectRef")
-        subject = None
-        if reference:
-            kind = self._catalog.by_kind(str(reference.get("apiVersion") or "v1"), str(reference.get("kind")))
-            if kind is None or kind.storage not in ("core/pods", "core/secrets", "core/nodes"):
-                raise bad_request(f"cannot bind token for serviceaccount {target.name} to object of that kind")
-            namespace = target.namespace if kind.namespaced else ""
-            subject = self._objects.get(kind.storage, namespace, str(reference.get("name")))
-            if subject is None or reference.get("uid", subject["metadata"]["uid"]) != subject["metadata"]["uid"]:
-                raise not_found(kind, str(reference.get("name")))
+        subject = self._bound_to(target, reference) if reference else None
         token, end = self._tokens.issue(account, list(spec.get("audiences") or ()), seconds, subject)
         review = {
             "kind": "TokenRequest",
@@ -295,6 +288,33 @@ class Subresources:
             "status": {"token": token, "expirationTimestamp": timestamp(end)},
         }
         return Response(201, show(review) + b"\n")
+
+    def _bound_to(self, target: Target, reference: Object) -> Object:
+        """What a token ends with: a pod, a Secret or a node. StatusError."""
+        version, name = str(reference.get("apiVersion") or "v1"), str(reference.get("name"))
+        kind = self._catalog.by_kind(version, str(reference.get("kind")))
+        if kind is None or kind.storage not in ("core/pods", "core/secrets", "core/nodes"):
+            raise bad_request(
+                f"cannot bind token to object of type {'' if '/' in version else '/'}{version}, Kind={reference.get('kind')}"
+            )
+        subject = self._objects.get(kind.storage, target.namespace if kind.namespaced else "", name)
+        if subject is None:
+            raise not_found(kind, name)
+        if kind.storage == "core/pods" and subject["spec"].get("serviceAccountName") != target.name:
+            text = f'cannot bind token for serviceaccount "{target.name}" to pod running with different serviceaccount name.'
+            raise bad_request(text)
+        if reference.get("uid") not in (None, "", subject["metadata"]["uid"]):
+            text = (
+                f"the UID in the bound object reference ({reference['uid']}) does not match the UID in record. "
+                "The object might have been deleted and then recreated"
+            )
+            raise StatusError(
+                409,
+                "Conflict",
+                f'Operation cannot be fulfilled on {kind.kind} "{name}": {text}',
+                {"name": name, "kind": kind.kind},
+            )
+        return subject
 
     def _found(self, target: Target) -> Object:
         obj = self._objects.get(target.kind.storage, target.namespace, target.name)

@@ -10,25 +10,19 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from typing import Any
-
-import msgspec
 
 from gureum.kube import duplicates
 from gureum.kube.admission import Admission, Attributes, Extra
-from gureum.kube.bodies import Misfit, decode_object, judged, read_json, read_yaml, shape_object, shaped
+from gureum.kube.bodies import decode_object, read_json, read_yaml, shape_object
 from gureum.kube.errors import (
     Cause,
     StatusError,
     already_exists,
     bad_request,
     conflict,
-    in_go,
-    invalid,
     invalid_object,
     not_found,
     required,
-    unsupported_media,
 )
 from gureum.kube.forms import Forms
 from gureum.kube.kinds.catalog import Catalog
@@ -37,12 +31,11 @@ from gureum.kube.kinds.kind import Kind
 from gureum.kube.kinds.metadata import carry_over, generated, validate_metadata
 from gureum.kube.objects import SEALED, Object, Objects, show
 from gureum.kube.patches.apply import apply
-from gureum.kube.patches.errors import BadPatch, PatchFailed
+from gureum.kube.patches.errors import BadPatch
 from gureum.kube.patches.errors import Conflict as ApplyConflict
 from gureum.kube.patches.managers import updated
-from gureum.kube.patches.plain import json_patch, merge_patch
-from gureum.kube.patches.strategic import strategic
 from gureum.kube.patches.typed import as_text, misfits
+from gureum.kube.patching import APPLY, STRATEGIC, patched, read_patch, shaped_patch
 from gureum.kube.requests import Request, Response, Target, wish_of
 from gureum.kube.times import timestamp
 from gureum.kube.writing_options import check_options, dry_run, field_validation
@@ -57,8 +50,6 @@ _UNDEFAULTED = frozenset({"status", "binding"})
 """Subresources whose part of a built-in kind has no defaults."""
 MADE_WITH_STATUS = frozenset({"core/nodes", "core/namespaces"})
 """Kinds whose new objects keep the status that they come with."""
-APPLY = "application/apply-patch+yaml"
-STRATEGIC = "application/strategic-merge-patch+json"
 
 
 class Writing:
@@ -285,15 +276,16 @@ class Writing:
         check_options(request, applies=media == APPLY)
         if media == APPLY:
             return await self._apply(request, target)
-        patch = self._read_patch(request, kind, media)
+        schema = self._catalog.schema(kind)
+        patch = read_patch(request, kind, media)
         twice = duplicates.of_json(request.body, patch) if field_validation(request) != "Ignore" else []
         for _ in range(LIMIT_TRIES):
             entry = self._objects.entry(kind.storage, target.namespace, target.name)
             if entry is None:
                 raise not_found(kind, target.name)
             live = convert(self._objects.decode(entry), kind)
-            obj = self._patched(kind, media, live, patch)
-            obj = self._shaped(request, kind, obj, twice, of=patch if media == STRATEGIC else None)
+            obj = patched(kind, media, live, patch, schema)
+            obj = shaped_patch(request, kind, obj, schema, twice, of=patch if media == STRATEGIC else None)
             self._place(obj, target)
             if obj["metadata"].get("resourceVersion") not in (None, "", str(entry.revision)):
                 raise conflict(kind, target.name)
@@ -304,50 +296,6 @@ class Writing:
             except Conflict:
                 continue
         raise conflict(kind, target.name)
-
-    def _shaped(self, request: Request, kind: Kind, obj: Object, twice: list[str], of: Any) -> Object:
-        """What came of a patch, in its kind's shape. `of`: the strategic merge that it came of. Invalid."""
-        try:
-            result, unknown = shaped(obj, kind, self._catalog.schema(kind))
-            wrong = judged(request, twice, unknown)
-        except Misfit as misfit:
-            wrong = misfit.converting() if of is not None else misfit.decoding()
-        if wrong:
-            value = in_go(of) if of is not None else msgspec.json.encode(obj).decode()
-            raise invalid_object(None, "", [invalid("patch", value, wrong)])
-        return result
-
-    def _read_patch(self, request: Request, kind: Kind, media: str) -> Any:
-        accepted = ["application/json-patch+json", "application/merge-patch+json", APPLY]
-        if kind.custom is None:
-            accepted.insert(2, STRATEGIC)
-        if media not in accepted:
-            text = f"the body of the request was in an unknown format - accepted media types include: {', '.join(accepted)}"
-            raise unsupported_media(text)
-        patch = read_json(request.body)
-        if media == "application/json-patch+json":
-            return patch
-        if not isinstance(patch, dict):
-            raise bad_request("error decoding patch: the patch is no object")
-        return patch
-
-    def _patched(self, kind: Kind, media: str, live: Object, patch: Any) -> Object:
-        try:
-            if media == "application/json-patch+json":
-                obj = json_patch(live, patch)
-            elif media == "application/merge-patch+json":
-                obj = merge_patch(live, patch)
-            else:
-                obj = strategic(live, patch, self._catalog.schema(kind))
-        except BadPatch as error:
-            raise bad_request(str(error)) from error
-        except PatchFailed as error:
-            raise StatusError(422, "Invalid", str(error), {}) from error
-        if not isinstance(obj, dict) or not isinstance(obj.get("metadata"), dict):
-            raise StatusError(422, "Invalid", "the server rejected our request due to an error in our request", {})
-        if obj.get("kind") != kind.kind or obj.get("apiVersion") != kind.api_version:
-            raise bad_request("the patch changes apiVersion or kind")
-        return obj
 
     async def _apply(self, request: Request, target: Target) -> Response:
         kind = target.kind

@@ -125,3 +125,22 @@ def test_a_pod_is_bound_once():
             assert (await api.call("POST", f"{PODS}/p/binding", wanted))[0] == 409
 
     asyncio.run(run())
+
+
+def test_a_token_is_bound_to_what_is_really_meant():
+    path = "/api/v1/namespaces/default"
+
+    async def run():
+        async with Api() as api:
+            await api.ok("POST", f"{path}/secrets", {"metadata": {"name": "s"}})
+            for reference, code, text in (
+                ({"kind": "Secret", "name": "s", "uid": "x"}, 409, "does not match the UID in record"),
+                ({"kind": "Secret", "name": "t"}, 404, 'secrets "t" not found'),
+                ({"kind": "ConfigMap", "name": "t"}, 400, "cannot bind token to object of type /v1, Kind=ConfigMap"),
+            ):
+                body = {"spec": {"boundObjectRef": {"apiVersion": "v1", **reference}}}
+                status, answer = await api.call("POST", f"{path}/serviceaccounts/default/token", body)
+                assert status == code
+                assert text in answer["message"]
+
+    asyncio.run(run())
