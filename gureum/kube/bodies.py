@@ -18,7 +18,7 @@ from gureum.kube.errors import StatusError, bad_request, unsupported_media
 from gureum.kube.kinds.kind import Kind
 from gureum.kube.protobuf.decode import CONTENT_TYPE, BadProtobuf, decode
 from gureum.kube.requests import JSON, Request
-from gureum.kube.schemas import Schema
+from gureum.kube.schemas import META, Schema, definition, of_kind
 from gureum.kube.writing_options import field_validation
 
 LIMIT_BODY_BYTES = 3 * 1024 * 1024
@@ -275,16 +275,28 @@ def decode_object(request: Request, kind: Kind, schema: Schema | None) -> Object
     return shape_object(request, obj, kind, schema, twice)
 
 
+def fitting(obj: Object, kind: Kind) -> Object:
+    """What is no object of its own (a Scale, DeleteOptions) in its kind's shape; what its kind does not have is left out. BadRequest."""
+    schema = of_kind(kind.group, kind.version, kind.kind) or definition(f"{META}{kind.kind}")
+    try:
+        return shaped(obj, kind, schema)[0]
+    except Misfit as misfit:
+        raise bad_request(f"{_start(kind)}{misfit.decoding()}") from misfit
+
+
+def _start(kind: Kind) -> str:
+    return f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: '
+
+
 def shape_object(request: Request, obj: Object, kind: Kind, schema: Schema | None, twice: list[str]) -> Object:
     """The object in its kind's shape. `twice`: what is told of names that stand twice in its body. BadRequest."""
-    start = f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: '
     try:
         obj, unknown = shaped(obj, kind, schema)
     except Misfit as misfit:
-        raise bad_request(f"{start}{misfit.decoding()}") from misfit
+        raise bad_request(f"{_start(kind)}{misfit.decoding()}") from misfit
     wrong = judged(request, twice, unknown)
     if wrong:
-        raise bad_request(f"{start}{wrong}")
+        raise bad_request(f"{_start(kind)}{wrong}")
     return obj
 
 

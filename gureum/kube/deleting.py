@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from gureum.kube.admission import Admission, Attributes
-from gureum.kube.bodies import read_body
+from gureum.kube.bodies import fitting, read_body
 from gureum.kube.errors import (
     bad_request,
     conflict,
@@ -149,6 +149,7 @@ def read_options(request: Request) -> Options:
     body = read_body(request)
     if body and body.get("kind") not in (None, "DeleteOptions"):
         raise bad_request(f'no kind "{body.get("kind")}" is registered for DeleteOptions')
+    body = fitting(body, _OPTIONS)
     preconditions = body.get("preconditions") or {}
     policy = body.get("propagationPolicy") or request.parameter("propagationPolicy")
     orphan = body.get("orphanDependents")
@@ -170,8 +171,6 @@ def read_options(request: Request) -> Options:
     grace = body.get("gracePeriodSeconds")
     if grace is None:
         grace = request.number("gracePeriodSeconds")
-    if grace is not None and not isinstance(grace, int):
-        raise bad_request("gracePeriodSeconds is no number")
     return Options(policy, grace, str(preconditions.get("uid") or ""), str(preconditions.get("resourceVersion") or ""))
 
 

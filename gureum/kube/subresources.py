@@ -14,7 +14,7 @@ import msgspec
 
 from gureum.kube.access.tokens import LONGEST_S, SHORTEST_S, Tokens
 from gureum.kube.admission import Admission, Attributes
-from gureum.kube.bodies import read_body, read_json, read_yaml
+from gureum.kube.bodies import fitting, read_body, read_json, read_yaml
 from gureum.kube.controllers.scheduler import bound
 from gureum.kube.deleting import Deleting, read_options
 from gureum.kube.errors import StatusError, bad_request, conflict, invalid, invalid_object, not_found, too_many
@@ -81,7 +81,7 @@ class Subresources:
                 raise not_found(target.kind, target.name)
             obj = self._objects.decode(entry)
             scale = self._scale_of(target.kind, obj)
-            wanted = self._read_scale(request, scale, verb)
+            wanted = fitting(self._read_scale(request, scale, verb), _SCALE)
             revision = (wanted.get("metadata") or {}).get("resourceVersion")
             if revision not in (None, "", str(entry.revision)):
                 raise conflict(target.kind, target.name)
@@ -160,7 +160,7 @@ class Subresources:
     # Eviction
 
     async def _evict(self, request: Request, target: Target) -> Response:
-        body = read_body(request)
+        body = fitting(read_body(request), _EVICTION)
         pod = self._found(target)
         ended = (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed", "Pending")
         options = body.get("deleteOptions") or {}
@@ -242,7 +242,7 @@ class Subresources:
     # Binding and tokens
 
     async def _bind(self, request: Request, target: Target) -> Response:
-        body = read_body(request)
+        body = fitting(read_body(request), _BINDING)
         node = (body.get("target") or {}).get("name")
         if not node:
             raise bad_request("target.name: Required value")
@@ -266,7 +266,7 @@ class Subresources:
         raise conflict(target.kind, target.name)
 
     def _token(self, request: Request, target: Target) -> Response:
-        review = read_body(request)
+        review = fitting(read_body(request), _TOKEN_REQUEST)
         account = self._found(target)
         spec = review.get("spec") or {}
         seconds = spec.get("expirationSeconds") or DEFAULT_TOKEN_S
@@ -336,6 +336,7 @@ def _is_unguarded(pod: Object, budget: Object) -> bool:
 
 
 _SCALE = Kind("autoscaling", "v1", "Scale", "scales", "scale", namespaced=True)
+_BINDING = Kind("", "v1", "Binding", "bindings", "binding", namespaced=True)
 _EVICTION = Kind("policy", "v1", "Eviction", "evictions", "eviction", namespaced=True)
 _TOKEN_REQUEST = Kind("authentication.k8s.io", "v1", "TokenRequest", "tokenrequests", "tokenrequest", namespaced=True)
 

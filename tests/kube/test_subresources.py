@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.kube.api import APPLY, STRATEGIC, Api
+import pytest
+
+from tests.kube.api import APPLY, MERGE, STRATEGIC, Api
 from tests.kube.test_controllers import APPS, PODS, deployment, node, rolled_out, until
 
 
@@ -142,5 +144,38 @@ def test_a_token_is_bound_to_what_is_really_meant():
                 status, answer = await api.call("POST", f"{path}/serviceaccounts/default/token", body)
                 assert status == code
                 assert text in answer["message"]
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "text"),
+    [
+        ("DELETE", "", {"gracePeriodSeconds": "a"}, "string into Go struct field DeleteOptions.gracePeriodSeconds of type int64"),
+        ("DELETE", "", {"preconditions": "a"}, "string into Go struct field DeleteOptions.preconditions of type v1.Preconditions"),
+        ("DELETE", "", {"orphanDependents": "a"}, "string into Go struct field DeleteOptions.orphanDependents of type bool"),
+        ("POST", "/eviction", {"metadata": "a"}, "string into Go struct field Eviction.metadata of type v1.ObjectMeta"),
+        ("POST", "/eviction", {"deleteOptions": "a"}, "string into Go struct field Eviction.deleteOptions of type v1.DeleteOptions"),
+        ("POST", "/binding", {"target": "a"}, "string into Go struct field Binding.target of type v1.ObjectReference"),
+        ("PUT", "/scale", {"spec": "a"}, "string into Go struct field Scale.spec of type v1.ScaleSpec"),
+        ("PATCH", "/scale", {"spec": {"replicas": "a"}}, "string into Go struct field ScaleSpec.spec.replicas of type int32"),
+        ("POST", "/token", {"spec": "a"}, "string into Go struct field TokenRequest.spec of type v1.TokenRequestSpec"),
+    ],
+)  # fmt: skip
+def test_what_is_no_object_of_its_own_has_a_shape_too(method, path, body, text):
+    start = "/api/v1/namespaces/default"
+    labels, pod = {"a": "b"}, {"containers": [{"name": "c", "image": "c"}]}
+    controller = {"metadata": {"name": "default"}, "spec": {"selector": labels, "replicas": 0}}
+    controller["spec"]["template"] = {"metadata": {"labels": labels}, "spec": pod}
+
+    async def run():
+        async with Api() as api:
+            await api.ok("POST", f"{start}/pods", {"metadata": {"name": "default"}, "spec": pod})
+            await api.ok("POST", f"{start}/replicationcontrollers", controller)
+            plural = {"/scale": "replicationcontrollers", "/token": "serviceaccounts"}.get(path, "pods")
+            kind = MERGE if method == "PATCH" else "application/json"
+            status, answer = await api.call(method, f"{start}/{plural}/default{path}", body, content_type=kind)
+            assert (status, answer["reason"]) == (400, "BadRequest")
+            assert answer["message"].endswith(f"json: cannot unmarshal {text}")
 
     asyncio.run(run())
