@@ -62,11 +62,6 @@ async def swarm(call: Call) -> None:
     raise not_built("swarm")
 
 
-@operation("GET", "/containers/{id}/attach/ws")
-async def attach_by_web_socket(call: Call) -> None:
-    raise not_built("attaching by WebSocket")
-
-
 @operation("GET", "/containers/{id}/checkpoints")
 @operation("POST", "/containers/{id}/checkpoints")
 @operation("DELETE", "/containers/{id}/checkpoints/{name}")

@@ -5,6 +5,7 @@ not is refused by its name (501). docs/docker-options.md tells of each.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from gureum.docker.errors import bad_parameter, not_built, server_error
 from gureum.docker.shared_namespaces import SHARED_MODES
 
 LEAST_MEMORY = 6 << 20
+MOST_SWAPPINESS = 100
 NOT_BUILT = {
     "BlkioWeight": "weights of disk use (--blkio-weight)",
     "BlkioWeightDevice": "weights of disk use (--blkio-weight-device)",
@@ -20,7 +22,6 @@ NOT_BUILT = {
     "CpuRealtimePeriod": "real-time scheduling (--cpu-rt-period)",
     "CpuRealtimeRuntime": "real-time scheduling (--cpu-rt-runtime)",
     "CpusetMems": "memory nodes (--cpuset-mems)",
-    "DeviceCgroupRules": "rules for devices (--device-cgroup-rule)",
 }
 _LOG_OPTIONS = frozenset(
     {"max-size", "max-file", "compress", "labels", "labels-regex", "env", "env-regex", "tag", "mode", "max-buffer-size"}
@@ -44,8 +45,6 @@ def check(config: dict[str, Any], host: dict[str, Any]) -> list[str]:
     for key, what in NOT_BUILT.items():
         if host.get(key):
             raise not_built(what)
-    if int(-1 if host.get("MemorySwappiness") is None else host["MemorySwappiness"]) >= 0:
-        raise not_built("how readily memory is swapped (--memory-swappiness)")
     _check_devices(host)
     _check_log(host)
     _check_namespaces(host)
@@ -53,11 +52,25 @@ def check(config: dict[str, Any], host: dict[str, Any]) -> list[str]:
     runtime = host.get("Runtime") or ""
     if runtime not in ("", "runc", "crun", "io.containerd.runc.v2"):
         raise bad_parameter(f"unknown or invalid runtime name: {runtime}")
+    if not -1 <= options.swappiness(host) <= MOST_SWAPPINESS:
+        raise bad_parameter(
+            f"Invalid value: {options.swappiness(host)}, valid memory swappiness range is 0-{MOST_SWAPPINESS}"
+        )
     options.limits(host)
     tuple(options.throttles(host))
-    if host.get("OomKillDisable") and _CGROUP_V2:
-        return ["Your kernel does not support OomKillDisable. OomKillDisable discarded."]
-    return []
+    tuple(options.device_rules(host))
+    return list(_ignored(host)) if _CGROUP_V2 else []
+
+
+def _ignored(host: dict[str, Any]) -> Iterator[str]:
+    """What only version 1 of control groups has."""
+    if host.get("OomKillDisable"):
+        yield "Your kernel does not support OomKillDisable. OomKillDisable discarded."
+    if options.swappiness(host) >= 0:
+        yield (
+            "Your kernel does not support memory swappiness capabilities or the cgroup is not mounted. "
+            "Memory swappiness discarded."
+        )
 
 
 def _check_health(config: dict[str, Any]) -> None:
@@ -119,9 +132,6 @@ def _check_devices(host: dict[str, Any]) -> None:
         raise server_error(f'could not select device driver "{wish.get("Driver") or ""}" with capabilities: [{kinds}]')
     if host.get("StorageOpt"):
         raise server_error("--storage-opt is supported only for overlay over xfs with 'pquota' mount option")
-    driver = str(host.get("VolumeDriver") or "local")
-    if driver != "local":
-        raise not_built(f"the volume driver {driver}")
 
 
 def _check_log(host: dict[str, Any]) -> None:

@@ -35,6 +35,7 @@ from gureum.engine.client import Transaction
 from gureum.engine.resource import Meta, key_of
 
 _PLATFORM_WORDS = 3
+_MAC = re.compile(r"[0-9a-fA-F]{2}(?:[:-][0-9a-fA-F]{2}){5}")
 _PORT = re.compile(r"(\d{1,5})(?:/(tcp|udp|sctp))?")
 
 
@@ -52,6 +53,8 @@ async def create_container(call: Call) -> None:
     image = find.image(call.client, str(body.get("Image") or ""))
     _check_platform(call, image, str(body.get("Image")))
     config = merged(body, container_words(image))
+    host["LogConfig"] = {"Config": {}, **(host.get("LogConfig") or {})}
+    host["LogConfig"]["Type"] = host["LogConfig"].get("Type") or "json-file"
     warnings = checks.check(config, host)
     if str(host.get("NetworkMode")).startswith("container:"):
         _refuse_own_network(body, host)
@@ -71,7 +74,8 @@ async def create_container(call: Call) -> None:
             image=image.meta.name,
             digest=image.spec.digest,
             args=(*_words(config.get("Entrypoint")), *_words(config.get("Cmd"))),
-            env=tuple(config.get("Env") or ()),
+            # A name without a value takes the image's variable away; it is shown, and the program gets nothing of it.
+            env=tuple(entry for entry in config.get("Env") or () if "=" in entry),
             working_dir=str(config.get("WorkingDir") or "/"),
             stop_signal=options.signal_number(config["StopSignal"]) if config.get("StopSignal") else 0,
             stop_timeout_s=float(10 if config.get("StopTimeout") is None else config["StopTimeout"]),
@@ -131,8 +135,7 @@ def merged(config: dict[str, Any], image: dict[str, Any]) -> dict[str, Any]:
         found["Entrypoint"] = None
     mine = {entry.partition("=")[0] for entry in found.get("Env") or ()}
     theirs = [entry for entry in image.get("Env") or () if entry.partition("=")[0] not in mine]
-    # A name without a value takes the image's variable away.
-    found["Env"] = [*(entry for entry in found.get("Env") or () if "=" in entry), *theirs]
+    found["Env"] = [*(found.get("Env") or ()), *theirs]
     for key in ("User", "WorkingDir", "StopSignal"):
         found[key] = found.get(key) or image.get(key) or ""
     for key in ("ExposedPorts", "Volumes", "Labels"):
@@ -209,7 +212,8 @@ def _endpoints(
     mode = str(host.get("NetworkMode") or "")
     mode = _network(mode)
     host["NetworkMode"] = host.get("NetworkMode") or "bridge"
-    host["Links"] = list(links.resolved(call.client, host.get("Links"))) or None
+    if links.on_default(host):
+        host["Links"] = list(links.resolved(call.client, host.get("Links"))) or None
     _resolve_shared(call, host)
     if mode.startswith("container:"):
         return ()
@@ -224,7 +228,7 @@ def _endpoints(
         network_id = builtin_id(name) if name in BUILTIN else network.meta.name if network is not None else ""
         made = endpoint(network_id, settings[name], network.spec if network is not None else None, config)
         named = network.spec.name if network is not None else name
-        found.append(msgspec.structs.replace(made, links=links.resolved(call.client, made.links), named=named))
+        found.append(msgspec.structs.replace(made, named=named))
     return tuple(found)
 
 
@@ -276,14 +280,25 @@ def endpoint(network_id: str, settings: dict[str, Any], network: Any, config: di
             raise bad_parameter(f"invalid IPv4 address: {wished}") from error
         if network is not None:
             check_inside(wished, network)
+    wished_mac = _mac(settings) or _mac(config)
     return Endpoint(
         network=network_id,
         id=secrets.token_hex(32),
-        mac=str(settings.get("MacAddress") or config.get("MacAddress") or ""),
+        mac=wished_mac,
+        wished_mac=wished_mac,
         wished=wished,
         aliases=tuple(map(str, settings.get("Aliases") or ())),
-        links=tuple(map(str, settings.get("Links") or ())),
+        links=links.parsed(settings.get("Links")),
+        driver_options={str(key): str(value) for key, value in (settings.get("DriverOpts") or {}).items()},
     )
+
+
+def _mac(settings: dict[str, Any]) -> str:
+    """DockerError 400."""
+    text = str(settings.get("MacAddress") or "")
+    if text and not _MAC.fullmatch(text):
+        raise bad_parameter(f"invalid MAC address: address {text}: invalid MAC address")
+    return text.lower().replace("-", ":")
 
 
 def _mounts(
@@ -302,7 +317,8 @@ def _mounts(
         found[mount.target] = mount
     for target, text in (host.get("Tmpfs") or {}).items():
         found[_target(target)] = MountPoint("tmpfs", _target(target), options=str(text))
-    return tuple(_with_volume(call, transaction, mount, container_id) for mount in found.values())
+    driver = str(host.get("VolumeDriver") or "local")
+    return tuple(_with_volume(call, transaction, mount, driver) for mount in found.values())
 
 
 def _volumes_from(call: Call, text: str) -> Iterator[MountPoint]:
@@ -413,11 +429,14 @@ def _mount(one: dict[str, Any]) -> MountPoint:
     raise bad_parameter(f"mount type unknown: {kind!r}")
 
 
-def _with_volume(call: Call, transaction: Transaction, mount: MountPoint, container_id: str) -> MountPoint:
+def _with_volume(call: Call, transaction: Transaction, mount: MountPoint, driver: str) -> MountPoint:
+    """A volume that there is not yet is made; `driver`: by whom."""
     if mount.type != "volume":
         return mount
     name = mount.name or secrets.token_hex(32)
     if call.client.get(Volume, SCOPE, name) is None:
+        if driver != "local":
+            raise not_built(f"the volume driver {driver}")
         labels = {**mount.labels, **({"com.docker.volume.anonymous": ""} if mount.anonymous else {})}
         spec = VolumeSpec(
             f"dv-{secrets.token_hex(8)}", options=mount.driver_options, labels=labels, anonymous=mount.anonymous

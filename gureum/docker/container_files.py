@@ -6,6 +6,7 @@ import asyncio
 import base64
 import os
 import stat
+from collections.abc import Awaitable, Callable
 from typing import Any, BinaryIO
 
 import msgspec
@@ -24,8 +25,10 @@ from gureum.docker.options import iso
 from gureum.docker.references import parse
 from gureum.engine.lowering import Reader
 from gureum.ports import PortError
+from gureum.ports.root_files import BETWEEN_RUNS
 
 _TAR = "application/x-tar"
+SETTLES_S, SETTLES_PAUSE_S = 10.0, 0.02
 # Go's os.FileMode (io/fs): its own bits above the nine of permissions.
 _GO_MODES = (
     (stat.S_IFDIR, 31),
@@ -43,11 +46,23 @@ async def _ask(call: Call, container: Container, verb: str, **more: str) -> dict
     if more.get("path"):
         request["shown"] = msgspec.to_builtins(beside_root(container, Reader(call.client)))
     try:
-        return await patiently(lambda: call.world.link.ask(request, 3600.0))
+        return await _when_settled(lambda: patiently(lambda: call.world.link.ask(request, 3600.0)))
     except PortError as refused:
         if refused.why.startswith("Could not find the file"):
             raise not_found(f"{refused.why} {call.args['id']}") from refused
         raise DockerError(500, refused.why) from refused
+
+
+async def _when_settled(ask: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
+    """Asks again while the container is about to start or to end, for a few seconds. PortError."""
+    begin = asyncio.get_running_loop().time()
+    while True:
+        try:
+            return await ask()
+        except PortError as refused:
+            if not refused.why.endswith(BETWEEN_RUNS) or asyncio.get_running_loop().time() - begin > SETTLES_S:
+                raise
+        await asyncio.sleep(SETTLES_PAUSE_S)
 
 
 async def _stat_header(call: Call, container: Container, path: str) -> str:

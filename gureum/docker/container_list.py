@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from gureum.core.world import World
-from gureum.docker import filters, find, sizes
+from gureum.docker import filters, find, links, sizes
 from gureum.docker.call import Call, operation
 from gureum.docker.container_show import mount_shown, network_settings, state_word
 from gureum.docker.errors import DockerError, bad_parameter
@@ -31,7 +31,8 @@ async def list_containers(call: Call) -> None:
         if (everything or one.status.state in ("running", "restarting")) and fits(one)
     ]
     kept = kept[:limit] if limit > 0 else kept
-    lines = [summary(call.world, one) for one in kept]
+    linked = links.names(call.client)
+    lines = [summary(call.world, one, linked) for one in kept]
     if call.flag("size"):
         for line, one in zip(lines, kept, strict=True):
             line |= await sizes.shown(call.world, one)
@@ -132,13 +133,14 @@ def _made_of(world: World, one: Container, images: set[str]) -> bool:
     return False
 
 
-def summary(world: World, container: Container) -> dict[str, Any]:
+def summary(world: World, container: Container, linked: dict[str, list[str]]) -> dict[str, Any]:
+    """`linked`: what links call the containers."""
     spec = container.spec
     image = str(spec.config.get("Image") or "")
     settings = network_settings(world, container)
     return {
         "Id": container.meta.name,
-        "Names": [f"/{spec.name}"],
+        "Names": [f"/{spec.name}", *linked.get(container.meta.name, ())],
         "Image": _image_name(world, container, image),
         "ImageID": spec.image,
         "Command": _command(spec.args),

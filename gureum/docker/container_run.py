@@ -6,6 +6,7 @@ Each is one commit; what is asked for then comes about on the machine, and the c
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 
 import msgspec
@@ -23,7 +24,7 @@ from gureum.docker.lowering import core_name
 from gureum.engine.client import Transaction
 from gureum.engine.resource import Resource, key_of
 
-START_S, END_S = 120.0, 60.0
+START_S, END_S, KILL_S = 120.0, 60.0, 10.0
 UPDATABLE = (
     "BlkioWeight", "CpuShares", "CpuPeriod", "CpuQuota", "CpuRealtimePeriod", "CpuRealtimeRuntime", "CpusetCpus", "CpusetMems",
     "Memory", "MemorySwap", "MemoryReservation", "PidsLimit", "NanoCpus", "RestartPolicy",
@@ -279,6 +280,10 @@ async def kill_container(call: Call) -> None:
         await _no_restart(call, container)
     await call.ask({"op": "signal", "name": core_name(container.meta.name), "signal": number})
     _tell_signal(call, container, number)
+    if number == signal.SIGKILL:
+        # Docker answers when it is dead, or after this long.
+        with contextlib.suppress(TimeoutError):
+            await ended(call.world, container, KILL_S)
     await call.responder.send(204)
 
 
@@ -409,6 +414,8 @@ async def _exit_of(world: World, container: Container, condition: str) -> int:
         last = found.status.exit_code
         if condition == "removed":
             return None
+        if found.status.finished > container.status.finished:
+            return last  # also of one that is started again by its policy
         if condition == "next-exit" and found.status.boot <= boot:
             return None
         over = found.status.state in ("exited", "dead") or (
@@ -425,13 +432,34 @@ def _last_code(world: World, container: Container, last: int) -> int:
     return known.exit_code if known is not None else last
 
 
-@operation("DELETE", "/containers/{id}")
+@operation("DELETE", "/containers/{id:path}")
 async def remove_container(call: Call) -> None:
     """Docker: ContainerDelete. 409 while it runs, unless `force`; `v`: volumes without a name go, too."""
-    container = find.container(call.client, call.args["id"])
     if call.flag("link"):
-        raise bad_parameter("links between containers are not kept")
+        await _remove_link(call, call.args["id"])
+        return
+    container = find.container(call.client, call.args["id"])
     await remove_now(call, container, force=call.flag("force"), volumes=call.flag("v"))
+    await call.responder.send(204)
+
+
+async def _remove_link(call: Call, text: str) -> None:
+    """Of "web/the-store", the name of a link of "web" (Docker: `rm --link`). What runs keeps what it was told at its start."""
+    name, _, alias = text.strip("/").rpartition("/")
+    if not name:
+        raise bad_parameter(f"Cannot get parent / for name /{alias}")
+    container = find.container(call.client, name)
+
+    def decide(transaction: Transaction) -> None:
+        current = _current(call, container)
+        before = current.spec.host.get("Links") or []
+        kept = [one for one in before if one.partition(":")[2] != alias]
+        if len(kept) == len(before):
+            raise DockerError(404, f"No such link: /{name}/{alias}")
+        host = {**current.spec.host, "Links": kept or None}
+        transaction.update(msgspec.structs.replace(current, spec=msgspec.structs.replace(current.spec, host=host)))
+
+    await call.commit(decide)
     await call.responder.send(204)
 
 

@@ -1,7 +1,6 @@
-"""Logs and attach: a container's output from its log, piece by piece, and a client's words to its input.
+"""Logs: a container's output from its log, piece by piece, as attach and logs tell it.
 
     docker logs, attach, run ◄── pages of pieces ◄── agent ◄── log          (whole, in order, with times; also over the death of this process)
-    docker attach -i, run -i ──► feed ──► agent ──► attach socket ──► stdin
 
 Without a terminal, output is multiplexed: a head of 8 bytes (1 stdout or 2 stderr, length) before each piece. With one it is raw.
 """
@@ -9,19 +8,18 @@ Without a terminal, output is multiplexed: a head of 8 bytes (1 stdout or 2 stde
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import re
 import struct
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import msgspec
 
-from gureum.core.stream_client import Input, open_input, read_pieces
+from gureum.core.stream_client import read_pieces
 from gureum.core.world import World
-from gureum.docker import find, options
+from gureum.docker import find
 from gureum.docker.call import Call, Watcher, operation, patiently
 from gureum.docker.errors import DockerError, bad_parameter, conflict, server_error
-from gureum.docker.events import Events
 from gureum.docker.filters import moment
 from gureum.docker.kinds import Container
 from gureum.docker.lifecycle import Followers
@@ -33,7 +31,7 @@ from gureum.ports.streams import Piece, Pieces, Stretch
 RAW_STREAM, MULTIPLEXED_STREAM = "application/vnd.docker.raw-stream", "application/vnd.docker.multiplexed-stream"
 PAGE_WAIT_S = 30.0
 _STREAMS = {"stdout": 1, "stderr": 2}
-_FEED_PAUSE_S, _FEED_ATTEMPTS = 0.01, 500
+_LINE = re.compile(rb"[^\n]*\n|[^\n]+")
 
 
 def multiplexed(stream: str, data: bytes) -> bytes:
@@ -62,7 +60,7 @@ async def follow(
         status = found.status
         if status.boot < boot:
             return None
-        return True if status.state not in ("running", "restarting") and not _is_starting(found) else None
+        return True if status.state not in ("running", "restarting") and not is_starting(found) else None
 
     ending = asyncio.ensure_future(world.part(Watcher).until(key_of(container), over))
     following = world.part(Followers).following(container)
@@ -89,8 +87,13 @@ async def follow(
         ending.cancel()
 
 
-def _is_starting(found: Container) -> bool:
+def is_starting(found: Container) -> bool:
     return found.spec.wish == "running" and found.status.boot < found.spec.boot
+
+
+async def kept(call: Call, name: str, lines: int = -1) -> Stretch:
+    """The last so many lines that are there now; all for a negative number."""
+    return msgspec.convert(await call.ask({"op": "tail", "name": name, "lines": lines}), Stretch)
 
 
 @operation("GET", "/containers/{id}/logs")
@@ -108,8 +111,7 @@ async def container_logs(call: Call) -> None:
     lines = call.text("tail") or "all"
     if lines != "all" and not lines.lstrip("-").isdecimal():
         raise bad_parameter(f'strconv.ParseInt: parsing "{lines}": invalid syntax')
-    found = await call.ask({"op": "tail", "name": name, "lines": -1 if lines == "all" else int(lines)})
-    stretch = msgspec.convert(found, Stretch)
+    stretch = await kept(call, name, -1 if lines == "all" else int(lines))
     # Who does not follow hears what was there when it asked: else a program that never rests would come with a line too many, or without end.
     until_place = "" if following else stretch.end
     render = _Render(call, container, wanted, since, until)
@@ -163,7 +165,8 @@ class _Render:
             data = piece.data
             if self._times and fresh:
                 data = f"{iso_ns(piece.time_ns)} ".encode() + data
-            found.append(data if self._raw else multiplexed(piece.stream, data))
+            # A head for each line, as from Docker's log: clients take one for a line.
+            found += (data,) if self._raw else (multiplexed(piece.stream, line) for line in _LINE.findall(data))
         return b"".join(found)
 
 
@@ -188,133 +191,6 @@ async def until_left(call: Call, telling: object) -> None:
         await asyncio.gather(task, leaving, return_exceptions=True)
 
 
-@operation("POST", "/containers/{id}/attach")
-async def attach_container(call: Call) -> None:
-    """Docker: ContainerAttach: a stream in both directions, from now on, `logs`: and what was printed before. Also before the start."""
-    container = find.container(call.client, call.args["id"])
-    if container.spec.paused:
-        raise conflict(f"container {container.meta.name} is paused, unpause the container before attach")
-    raw = bool(container.spec.config.get("Tty"))
-    name = core_name(container.meta.name)
-    running = container.status.state in ("running", "restarting") or _is_starting(container)
-    boot = container.spec.boot if running else container.spec.boot + 1
-    place = "" if call.flag("logs") else (await read(call.world, name, "end")).place
-    kind = MULTIPLEXED_STREAM if not raw and call.version >= (1, 42) else RAW_STREAM
-    reader, writer = await call.responder.hijack(kind, upgraded=call.request.upgrades)
-    call.world.part(Events).container(container, "attach")
-    wanted = {one for one in ("stdout", "stderr") if call.flag(one)}
-    keys = call.text("detachKeys") or "ctrl-p,ctrl-q"
-    detached = asyncio.Event()
-
-    async def tell() -> None:
-        if not call.flag("stream") and not running:
-            return
-        async for pieces in follow(call.world, container, place, boot, merged=True):
-            parts = [
-                piece.data if raw else multiplexed(piece.stream, piece.data)
-                for piece in pieces
-                if raw or piece.stream in wanted
-            ]
-            writer.write(b"".join(parts))
-            await writer.drain()
-
-    way_out = DetachKeys(keys, detached) if raw else None
-    feeding = asyncio.ensure_future(_feed(call, container, reader, boot, way_out))
-    telling = asyncio.ensure_future(tell() if wanted else _over(call.world, container, boot))
-    tasks = [telling, feeding, asyncio.ensure_future(detached.wait())]
-    try:
-        pending = set(tasks)
-        while tasks[0] in pending and tasks[2] in pending:
-            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-            if feeding in done and feeding.result() == "left":
-                return
-        if tasks[0].done():
-            tasks[0].result()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        if detached.is_set():
-            call.world.part(Events).container(container, "detach")
-        with contextlib.suppress(OSError, ConnectionError):
-            await writer.drain()
-        writer.close()
-
-
-async def _over(world: World, container: Container, boot: int) -> None:
-    async for _ in follow(world, container, "end", boot, merged=True):
-        pass
-
-
-class DetachKeys:
-    """Looks for the keys with which a user leaves a terminal. `event` is set by them."""
-
-    def __init__(self, text: str, event: asyncio.Event) -> None:
-        self._keys = b"".join(_key(one) for one in text.split(",") if one)
-        self._event = event
-        self._held = b""
-
-    def __call__(self, data: bytes) -> bytes:
-        """What of it is for the program."""
-        if not self._keys:
-            return data
-        given = bytearray()
-        for byte in data:
-            self._held += bytes([byte])
-            if self._keys == self._held:
-                self._event.set()
-                return bytes(given)
-            while self._held and not self._keys.startswith(self._held):
-                given += self._held[:1]
-                self._held = self._held[1:]
-        return bytes(given)
-
-
-def _key(text: str) -> bytes:
-    if text.startswith("ctrl-") and len(text) == 6:
-        return bytes([ord(text[5].upper()) & 0x1F])
-    return text.encode()
-
-
-async def _feed(
-    call: Call, container: Container, reader: asyncio.StreamReader, boot: int, keys: Callable[[bytes], bytes] | None
-) -> str:
-    """What the client sends goes to the program, once it runs. Returns "left" when the client has gone altogether, else what became of it."""
-    wanted = call.flag("stdin") and bool(container.spec.config.get("OpenStdin"))
-    way: Input | None = None
-    try:
-        while data := await reader.read(65536):
-            if not wanted:
-                continue
-            if way is None:
-                way = await _open_input(call.world, container, boot)
-            await way.write(keys(data) if keys else data)
-        if wanted:
-            if way is None:
-                way = await _open_input(call.world, container, boot)
-            await way.end()
-            return "ended"
-        return "silent"
-    except (OSError, PortError):
-        return "refused"
-    finally:
-        if way is not None:
-            way.close()
-
-
-async def _open_input(world: World, container: Container, boot: int) -> Input:
-    """As soon as the run with this `boot` takes input. PortError when it is over before."""
-
-    def look(found: Resource | None) -> bool | None:
-        if not isinstance(found, Container):
-            return False
-        return None if found.status.boot < boot else found.status.state == "running"
-
-    if not await world.part(Watcher).until(key_of(container), look):
-        raise PortError("the container takes no input any more")
-    return await open_input(world.link, core_name(container.meta.name))
-
-
 @operation("POST", "/containers/{id}/resize")
 async def resize_container(call: Call) -> None:
     container = find.container(call.client, call.args["id"])
@@ -328,4 +204,4 @@ async def resize_container(call: Call) -> None:
     await call.responder.send(200)
 
 
-__all__ = ["follow", "multiplexed", "options", "read", "until_left"]
+__all__ = ["follow", "is_starting", "kept", "multiplexed", "read", "until_left"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gureum.docker import container_list, images, sizes, volumes
+from gureum.docker import container_list, images, links, sizes, volumes
 from gureum.docker.call import Call, operation
 from gureum.docker.errors import bad_parameter
 from gureum.docker.kinds import SCOPE, Container
@@ -36,8 +36,9 @@ async def disk_usage(call: Call) -> None:
 
 
 async def _containers(call: Call) -> list[dict[str, Any]]:
+    linked = links.names(call.client)
     return [
-        container_list.summary(call.world, one) | await sizes.shown(call.world, one)
+        container_list.summary(call.world, one, linked) | await sizes.shown(call.world, one)
         for one in container_list.newest_first(call.client)
     ]
 

@@ -12,12 +12,8 @@ import msgspec
 from gureum.core.world import World
 from gureum.docker import find
 from gureum.docker.call import Call, operation, patiently
-from gureum.docker.container_streams import (
-    MULTIPLEXED_STREAM,
-    RAW_STREAM,
-    DetachKeys,
-    multiplexed,
-)
+from gureum.docker.container_attach import DetachKeys
+from gureum.docker.container_streams import MULTIPLEXED_STREAM, RAW_STREAM, multiplexed
 from gureum.docker.errors import DockerError, bad_parameter, conflict, not_found, server_error
 from gureum.docker.events import Events
 from gureum.docker.kinds import Container
@@ -29,7 +25,7 @@ LIMIT_KEPT = 2000
 
 
 class Exec(msgspec.Struct):
-    """`code` None while it has not ended."""
+    """`code` None while it has not ended. `size`: rows and columns that its terminal is to have when it starts."""
 
     id: str
     container: str
@@ -38,6 +34,7 @@ class Exec(msgspec.Struct):
     started: bool = False
     code: int | None = None
     writer: Any = None
+    size: tuple[int, int] | None = None
 
 
 class Execs:
@@ -93,15 +90,17 @@ async def start_exec(call: Call) -> None:
     if container.status.state != "running":
         raise conflict(f"container {container.meta.name} is not running")
     made.started = True
-    raw = bool(made.wish.get("Tty"))
+    detach = bool(body.get("Detach"))
+    raw = bool(body.get("Tty"))  # Docker: how output comes is said at the start, whatever the program was made with
     kind = MULTIPLEXED_STREAM if not raw and call.version >= (1, 42) else RAW_STREAM
+    # As under Docker, the answer has begun before the program: what it says first does not come with the head, which clients read on their own.
+    client = None if detach else await call.responder.hijack(kind, upgraded=call.request.upgrades)
     try:
         stream = await _open(call, made, container)
     except DockerError as refused:
-        if body.get("Detach"):
+        if client is None:
             raise
-        # As under Docker, whose stream has begun by now: the client finds the code by asking for it.
-        _, writer = await call.responder.hijack(kind, upgraded=call.request.upgrades)
+        _, writer = client  # the client finds the code by asking for it
         text = f"{refused.message}\r\n".encode()
         writer.write(text if raw else multiplexed("stdout", text))
         writer.close()
@@ -110,17 +109,16 @@ async def start_exec(call: Call) -> None:
     command = " ".join(map(str, made.wish["Cmd"]))
     events = call.world.part(Events)
     events.container(container, f"exec_start: {command}", execID=made.id)
-    rows, columns = (body.get("ConsoleSize") or made.wish.get("ConsoleSize") or [0, 0])[:2]
+    rows, columns = (made.size or body.get("ConsoleSize") or made.wish.get("ConsoleSize") or [0, 0])[:2]
     if rows and columns:
         stream[1].write(frame(b"w", struct.pack(">HH", columns, rows)))
-    if body.get("Detach"):
+    if client is None:
         task = asyncio.ensure_future(_drain(call.world, made, container, stream))
         call.world.part(Execs).tasks.add(task)
         task.add_done_callback(call.world.part(Execs).tasks.discard)
         await call.responder.send(200)
         return
-    reader, writer = await call.responder.hijack(kind, upgraded=call.request.upgrades)
-    await _converse(call.world, made, container, stream, (reader, writer))
+    await _converse(call.world, made, container, stream, client, raw=raw)
 
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -158,7 +156,9 @@ def _refusal(why: str, command: list[str]) -> DockerError:
     return bad_parameter(f"OCI runtime exec failed: exec failed: {why}: unknown")
 
 
-async def _converse(world: World, made: Exec, container: Container, inside: Stream, client: Stream) -> None:
+async def _converse(
+    world: World, made: Exec, container: Container, inside: Stream, client: Stream, *, raw: bool
+) -> None:
     detached = asyncio.Event()
     keys = DetachKeys("ctrl-p,ctrl-q", detached) if made.wish.get("Tty") else None
 
@@ -173,7 +173,7 @@ async def _converse(world: World, made: Exec, container: Container, inside: Stre
             await inside[1].drain()
 
     feeding = asyncio.ensure_future(forward())
-    telling = asyncio.ensure_future(_tell(world, made, container, inside[0], client[1]))
+    telling = asyncio.ensure_future(_tell(world, made, container, inside[0], client[1], raw=raw))
     leaving = asyncio.ensure_future(detached.wait())
     try:
         await asyncio.wait({telling, leaving}, return_when=asyncio.FIRST_COMPLETED)
@@ -193,10 +193,15 @@ async def _converse(world: World, made: Exec, container: Container, inside: Stre
 
 
 async def _tell(
-    world: World, made: Exec, container: Container, reader: asyncio.StreamReader, writer: asyncio.StreamWriter | None
+    world: World,
+    made: Exec,
+    container: Container,
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter | None,
+    *,
+    raw: bool,
 ) -> None:
-    """The program's output to the client, or nowhere; its exit code when it ends."""
-    raw = bool(made.wish.get("Tty"))
+    """The program's output to the client, or nowhere; its exit code when it ends. `raw`: without heads that tell the streams apart."""
     code: int | None = None
     held = b""
 
@@ -212,8 +217,9 @@ async def _tell(
         elif payload.startswith(_COMPLAINTS) and not held:
             held = payload
         else:
-            await say(b"r", held)
-            held = b""
+            if held:
+                await say(b"r", held)
+                held = b""
             await say(kind, payload)
     if held and code == _RUNTIME_FAILED:
         code, held = _as_docker(held, made.wish["Cmd"], str(made.wish.get("WorkingDir") or ""))
@@ -247,7 +253,7 @@ def _as_docker(complaint: bytes, command: list[str], folder: str) -> tuple[int, 
 async def _drain(world: World, made: Exec, container: Container, stream: Stream) -> None:
     """Goes on without a client."""
     try:
-        await _tell(world, made, container, stream[0], None)
+        await _tell(world, made, container, stream[0], None, raw=True)
     finally:
         stream[1].close()
 
@@ -255,10 +261,11 @@ async def _drain(world: World, made: Exec, container: Container, stream: Stream)
 @operation("POST", "/exec/{id}/resize")
 async def resize_exec(call: Call) -> None:
     made = _find(call)
+    rows, columns = call.number("h", 0), call.number("w", 0)
+    if not 0 <= rows <= 65535 or not 0 <= columns <= 65535:
+        raise bad_parameter("invalid resize height/width")
+    made.size = rows, columns
     if made.running and made.writer is not None:
-        rows, columns = call.number("h", 0), call.number("w", 0)
-        if not 0 <= rows <= 65535 or not 0 <= columns <= 65535:
-            raise bad_parameter("invalid resize height/width")
         made.writer.write(frame(b"w", struct.pack(">HH", columns, rows)))
     await call.responder.send(200)
 

@@ -54,6 +54,9 @@ async def _load(call: Call) -> None:
         await receive(call, blobs, file)
         try:
             found = await asyncio.to_thread(_Archive(blobs, file).read)
+        except DockerError as refused:
+            await _refuse(call, refused.message)
+            return
         except (
             tarfile.TarError,
             OSError,
@@ -65,13 +68,14 @@ async def _load(call: Call) -> None:
             EOFError,
             zlib.error,
         ) as error:
-            raise server_error(f"invalid archive: {error}") from error
+            await _refuse(call, f"invalid archive: {error}")
+            return
     await call.responder.begin()
     for config_digest, manifest_digest, layers, tags in found:
         try:
             image = await take(call.world, manifest_digest, config_digest, layers, tags=tags)
         except DockerError as refused:
-            await call.responder.write_json({"errorDetail": {"message": refused.message}, "error": refused.message})
+            await call.responder.write_json(_told(refused.message))
             break
         for tag in tags:
             await call.responder.write_json({"stream": f"Loaded image: {familiar(tag)}\n"})
@@ -79,6 +83,17 @@ async def _load(call: Call) -> None:
             await call.responder.write_json({"stream": f"Loaded image ID: {image.meta.name}\n"})
         call.world.part(Events).add("image", "load", image.meta.name, {"name": image.meta.name})
     await call.responder.finish()
+
+
+async def _refuse(call: Call, why: str) -> None:
+    """Docker: what came is told in the stream of an answer that has begun well (200): there clients look for it."""
+    await call.responder.begin()
+    await call.responder.write_json(_told(why))
+    await call.responder.finish()
+
+
+def _told(why: str) -> dict[str, Any]:
+    return {"errorDetail": {"message": why}, "error": why}
 
 
 Loaded = tuple[str, str, tuple[Layer, ...], list[str]]

@@ -16,7 +16,8 @@ State = Literal["created", "running", "restarting", "exited", "removing", "dead"
 
 class Endpoint(msgspec.Struct, frozen=True, omit_defaults=True):
     """A container on a network. `network`: its id, "" while there is none of the name `named`, by which it is looked for again when it is gone.
-    `wished`: the address that was asked for; `address` is held while it runs. `aliases`: as asked for."""
+    `wished`, `wished_mac`: the addresses that were asked for; `address` is held while it runs. `aliases`, `links` ("db:store"): as asked for.
+    `driver_options` are shown, and mean nothing here."""
 
     network: str
     id: str
@@ -27,6 +28,8 @@ class Endpoint(msgspec.Struct, frozen=True, omit_defaults=True):
     links: tuple[str, ...] = ()
     priority: int = 0
     named: str = ""
+    wished_mac: str = ""
+    driver_options: dict[str, str] = {}
 
 
 class PortBinding(msgspec.Struct, frozen=True):

@@ -210,9 +210,7 @@ def give_back(transaction: Transaction, container: Container) -> tuple[Endpoint,
     for end in container.spec.endpoints:
         if end.address:
             transaction.release(f"{ADDRESSES}/{end.network}", end.address)
-    return tuple(
-        msgspec.structs.replace(end, address="", mac=end.mac if end.wished else "") for end in container.spec.endpoints
-    )
+    return tuple(msgspec.structs.replace(end, address="", mac=end.wished_mac) for end in container.spec.endpoints)
 
 
 def remove(world: World, transaction: Transaction, container: Container, *, volumes: bool) -> None:

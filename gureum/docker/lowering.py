@@ -138,9 +138,7 @@ def _records(container: Container, endpoints: list[Endpoint], read: Reader) -> I
         if network is None or network.spec.builtin:
             continue
         view = core_network(end.network)
-        for name in dict.fromkeys((container.spec.name, container.meta.name[:12], *end.aliases)):
-            if options.is_host_name(name):
-                yield Record(name, "A", (end.address,), ttl=600, view=view)
+        yield from _names(container, end, network, view)
         reverse = ipaddress.ip_address(end.address).reverse_pointer
         yield Record(reverse, "PTR", (f"{container.spec.name}.{network.spec.name}",), ttl=600, view=view)
 
@@ -149,13 +147,20 @@ def _further_records(container: Container, endpoints: list[Endpoint], read: Read
     """A container asks by its first network alone: it is told there, and nobody else, whom it finds on its others."""
     for end in endpoints[1:]:
         view = f"{core_network(endpoints[0].network)}@{endpoints[0].address}"
+        network = read.get(Network, SCOPE, end.network)
         for other in read.by(Container, SCOPE, "network", end.network):
             for there in other.spec.endpoints:
-                if there.network != end.network or not there.address:
-                    continue
-                for name in dict.fromkeys((other.spec.name, other.meta.name[:12], *there.aliases)):
-                    if options.is_host_name(name):
-                        yield Record(name, "A", (there.address,), ttl=600, view=view)
+                if network is not None and there.network == end.network and there.address:
+                    yield from _names(other, there, network, view)
+
+
+def _names(container: Container, end: Endpoint, network: Network, view: str) -> Iterator[Record]:
+    """Each of its names, alone and with the network's behind it ("db", "db.shop_back")."""
+    for name in dict.fromkeys((container.spec.name, container.meta.name[:12], *end.aliases)):
+        if options.is_host_name(name):
+            yield Record(name, "A", (end.address,), ttl=600, view=view)
+            if options.is_host_name(network.spec.name):
+                yield Record(f"{name}.{network.spec.name}", "A", (end.address,), ttl=600, view=view)
 
 
 def _container(

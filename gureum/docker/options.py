@@ -11,7 +11,7 @@ from typing import Any, Literal, cast
 from gureum.core.specs import HealthCheck, Restart
 from gureum.docker.errors import bad_parameter, server_error
 from gureum.docker.kinds import Container
-from gureum.ports.containers import Application, Device, Limits, Throttle
+from gureum.ports.containers import Application, Device, DeviceRule, Limits, Throttle
 
 DEFAULT_CAPABILITIES = (
     "AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "NET_RAW", "SETFCAP", "SETGID",
@@ -31,6 +31,7 @@ _THROTTLES: dict[str, Literal["read_bps", "write_bps", "read_iops", "write_iops"
 }
 _HOST_NAME = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,62}")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", re.IGNORECASE)
+_DEVICE_RULE = re.compile(r"([acb]) ([0-9]+|\*):([0-9]+|\*) ([rwm]{1,3})")
 NANO = 1_000_000_000
 PERIOD_US = 100_000
 UNKEPT_LOG_BYTES, LOCAL_LOG_BYTES = 64 << 20, 5 * (20 << 20)
@@ -55,7 +56,7 @@ def is_host_name(text: str) -> bool:
 def has_own_users(host: dict[str, Any]) -> bool:
     """Whether root inside is nobody outside. Not where the user asks for what is the host's: its namespaces, its devices, all power."""
     shares = any(host.get(f"{kind}Mode") == "host" for kind in ("Network", "Pid", "Ipc", "UTS", "Userns"))
-    return not (shares or host.get("Privileged") or host.get("Devices"))
+    return not (shares or host.get("Privileged") or host.get("Devices") or host.get("DeviceCgroupRules"))
 
 
 def capabilities(host: dict[str, Any]) -> tuple[str, ...]:
@@ -93,7 +94,14 @@ def limits(host: dict[str, Any]) -> Limits:
         swap_bytes=int(host.get("MemorySwap") or 0) if memory else 0,
         reserved_bytes=int(host.get("MemoryReservation") or 0),
         waits_for_memory=bool(host.get("OomKillDisable")),
+        swappiness=swappiness(host),
     )
+
+
+def swappiness(host: dict[str, Any]) -> int:
+    """-1 where the user said nothing."""
+    found = host.get("MemorySwappiness")
+    return -1 if found is None else int(found)
 
 
 def restart(host: dict[str, Any]) -> Restart:
@@ -142,6 +150,7 @@ def application(container: Container) -> Application:
         ),
         unconfined=any(one in ("seccomp=unconfined", "seccomp:unconfined") for one in security),
         devices=tuple(_devices(host)),
+        device_rules=tuple(device_rules(host)),
         ulimits=tuple(_ulimits(host)),
         shm_bytes=0 if host.get("IpcMode") == "none" else shm_bytes(host),
         log_bytes=log_bytes(host),
@@ -201,6 +210,16 @@ def _devices(host: dict[str, Any]) -> Iterator[Device]:
     for one in host.get("Devices") or ():
         outside = str(one.get("PathOnHost") or "")
         yield Device(outside, str(one.get("PathInContainer") or outside), str(one.get("CgroupPermissions") or "rwm"))
+
+
+def device_rules(host: dict[str, Any]) -> Iterator[DeviceRule]:
+    """Of "c 7:* rw". DockerError 400."""
+    for text in map(str, host.get("DeviceCgroupRules") or ()):
+        found = _DEVICE_RULE.fullmatch(text)
+        if found is None:
+            raise bad_parameter(f"invalid device cgroup rule format: '{text}'")
+        major, minor = (-1 if one == "*" else int(one) for one in (found[2], found[3]))
+        yield DeviceRule(cast(Any, found[1]), major, minor, found[4])
 
 
 def _ulimits(host: dict[str, Any]) -> Iterator[tuple[str, int, int]]:

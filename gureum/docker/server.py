@@ -140,11 +140,23 @@ class Responder:
 
     async def hijack(self, content_type: str, *, upgraded: bool) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """The connection itself, from now on the caller's stream."""
-        self.keep = False
         if upgraded:
-            self._begin(101, {"Content-Type": content_type, "Connection": "Upgrade", "Upgrade": "tcp"})
-        else:
-            self._begin(200, {"Content-Type": content_type})
+            return await self._handed_over(
+                101, {"Content-Type": content_type, "Connection": "Upgrade", "Upgrade": "tcp"}
+            )
+        return await self._handed_over(200, {"Content-Type": content_type})
+
+    async def hijack_web_socket(self, accepted: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """RFC 6455, the server's opening handshake."""
+        return await self._handed_over(
+            101, {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Accept": accepted}
+        )
+
+    async def _handed_over(
+        self, status: int, headers: dict[str, str]
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        self.keep = False
+        self._begin(status, headers)
         await self._writer.drain()
         return self._reader, self._writer
 

@@ -24,7 +24,7 @@ class Limits(msgspec.Struct, frozen=True):
     """0 means unlimited. `cpus`: 0.5 is half a core. `cpu_shares`: cgroup v1's scale (1024 is one share). `cpuset`: "0-2,5", "" for all.
     `swap_bytes`: memory and swap together, as on cgroup v1; -1 is no limit of swap. `disks`: set by an update only, and only where the host's
     control groups can (v1: what the guest waits for, not what the kernel writes back later). `waits_for_memory`: who needs more than there is waits
-    instead of being killed (cgroup v1 only, from the start on)."""
+    instead of being killed (cgroup v1 only, from the start on). `swappiness`: 0-100, -1 as the host has it (cgroup v1 only)."""
 
     memory_bytes: int = 0
     cpus: float = 0.0
@@ -35,6 +35,7 @@ class Limits(msgspec.Struct, frozen=True):
     swap_bytes: int = 0
     reserved_bytes: int = 0
     waits_for_memory: bool = False
+    swappiness: int = -1
 
 
 class Mount(msgspec.Struct, frozen=True):
@@ -54,6 +55,15 @@ class Device(msgspec.Struct, frozen=True):
     host: str
     target: str
     access: str = "rwm"
+
+
+class DeviceRule(msgspec.Struct, frozen=True):
+    """Which devices a container may use when it has nodes of them: characters, blocks or all; -1 is any number."""
+
+    kind: Literal["c", "b", "a"]
+    major: int
+    minor: int
+    access: str
 
 
 class Throttle(msgspec.Struct, frozen=True):
@@ -85,6 +95,7 @@ class Application(msgspec.Struct, frozen=True):
     no_new_privileges: bool = False
     unconfined: bool = False
     devices: tuple[Device, ...] = ()
+    device_rules: tuple[DeviceRule, ...] = ()
     ulimits: tuple[tuple[str, int, int], ...] = ()
     shm_bytes: int = 64 << 20  # of /dev/shm; 0 for none
     log_bytes: int = 0

@@ -6,6 +6,9 @@ from typing import Protocol
 
 import msgspec
 
+BETWEEN_RUNS = "cannot be seen: the container starts or ends"
+"""Ends what a PortError says of a view that is being put together or taken apart: soon it can be seen."""
+
 
 class FileStat(msgspec.Struct, frozen=True):
     """`mode`: as stat(2) has it. `link`: where a symbolic link leads."""

@@ -319,9 +319,7 @@ def test_who_needs_more_memory_than_there_is_may_wait_for_it(docker: Docker) -> 
     [
         (["--blkio-weight", "100"], "NotImplemented: weights of disk use"),
         (["--cgroup-parent", "/x"], "NotImplemented: a control group"),
-        (["--memory-swappiness", "1"], "NotImplemented: how readily"),
         (["--cpuset-mems", "0"], "NotImplemented: memory nodes"),
-        (["--device-cgroup-rule", "c 1:1 r"], "NotImplemented: rules for devices"),
         (["--ipc", "container:x"], "No such container: x"),
         (["--security-opt", "apparmor=mine"], "NotImplemented: a security option"),
         (["--security-opt", "nonsense=1"], "invalid --security-opt"),

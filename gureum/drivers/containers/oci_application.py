@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from gureum.ports import PortError
-from gureum.ports.containers import Application, ContainerSpec, Limits, Mount
+from gureum.ports.containers import Application, ContainerSpec, DeviceRule, Limits, Mount
 
 _NAMESPACES = {"pid": "pid", "ipc": "ipc", "uts": "uts", "net": "network"}
 # By their numbers (linux/capability.h).
@@ -54,6 +54,8 @@ def resources(limits: Limits, cgroup_version: int) -> dict[str, Any]:
         found["memory"] = swap | ({"reservation": limits.reserved_bytes} if limits.reserved_bytes else {})
     if limits.waits_for_memory and cgroup_version == 1:
         found["memory"] = {**found.get("memory", {}), "disableOOMKiller": True}
+    if limits.swappiness >= 0 and cgroup_version == 1:
+        found["memory"] = {**found.get("memory", {}), "swappiness": limits.swappiness}
     return found
 
 
@@ -78,7 +80,12 @@ def device_nodes(application: Application) -> tuple[list[dict[str, Any]], list[d
             "access": device.access,
         }
         rules.append(rule)
-    return nodes, rules
+    return nodes, [*rules, *map(_rule, application.device_rules)]
+
+
+def _rule(rule: DeviceRule) -> dict[str, Any]:
+    numbers = {name: number for name, number in (("major", rule.major), ("minor", rule.minor)) if number >= 0}
+    return {"allow": True, "type": rule.kind, **numbers, "access": rule.access}
 
 
 def throttled(application: Application) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from typing import TypeVar
 from gureum.drivers.containers.inside_root import open_inside
 from gureum.drivers.volumes import mounts
 from gureum.ports import PortError
-from gureum.ports.root_files import View
+from gureum.ports.root_files import BETWEEN_RUNS, View
 from gureum.ports.volumes import shown_at
 
 T = TypeVar("T")
@@ -47,7 +47,7 @@ def seeing(root: Path, view: View, function: Callable[[], T]) -> T:
 
 def _mount(root: Path, source: Path, target: str, *, fixed: bool) -> None:
     if not source.exists():
-        raise PortError(f"{target} cannot be seen: the container starts or ends", retry=True)
+        raise PortError(f"{target} {BETWEEN_RUNS}", retry=True)
     place = _place(root, target, folder=source.is_dir())
     try:
         where = Path(f"/proc/thread-self/fd/{place}")

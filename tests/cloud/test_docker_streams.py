@@ -1,0 +1,209 @@
+"""Streams, links and what is shown, as libraries that speak the Engine API read them: byte by byte where the command line does not care."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import socket
+import struct
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cloud.docker_clients import BUSYBOX, Docker
+from tests.cloud.running import until
+from tests.cloud.test_docker_py import running
+
+pytestmark = pytest.mark.machine
+
+
+def test_each_line_of_a_log_is_a_frame(docker_py: Any) -> None:
+    script = ["-c", "printf 'one\\ntwo\\rtwo\\nthree'"]
+    made = docker_py.containers.run(BUSYBOX, script, entrypoint="/bin/sh", detach=True)
+    assert made.wait()["StatusCode"] == 0
+    assert list(made.logs(stream=True, follow=True)) == [b"one\n", b"two\rtwo\n", b"three"]
+    made.remove()
+
+
+def test_attaching_to_one_that_has_ended_tells_its_log_and_ends(docker_py: Any) -> None:
+    made = docker_py.containers.run(BUSYBOX, ["sh", "-c", "echo one; echo two >&2"], detach=True)
+    made.wait()
+    # docker-py may lose what comes with the head of the answer.
+    until(lambda: sorted(made.attach(stream=False, logs=True).split()) == [b"one", b"two"])
+    until(lambda: made.attach(stream=False, logs=True, stdout=False) == b"two\n")
+    made.remove()
+
+
+def test_how_an_exec_speaks_is_said_at_its_start(docker_py: Any) -> None:
+    """Docker: what it was made with says whether there is a terminal, its start whether heads tell the streams apart."""
+    api = docker_py.api
+    with running(docker_py) as made:
+        for words, heard in ((["sh", "-c", "echo out; echo err >&2"], b"out\r\nerr\r\n"), (["true"], b"")):
+            assert api.exec_start(api.exec_create(made.id, words, tty=True)["Id"]) == heard
+            assert api.exec_start(api.exec_create(made.id, words, tty=True)["Id"], tty=True) == heard
+        printing = api.exec_create(made.id, ["printf", "text"], tty=True)["Id"]
+        stream = api.exec_start(printing, socket=True)
+        head = _exactly(stream._sock, 8)
+        assert struct.unpack(">BxxxI", head) == (1, 4)
+        stream.close()
+
+
+def _exactly(stream: socket.socket, count: int) -> bytes:
+    found = b""
+    while len(found) < count and (piece := stream.recv(count - len(found))):
+        found += piece
+    return found
+
+
+def test_a_web_socket_carries_both_directions(docker: Docker) -> None:
+    """RFC 6455; Docker: ContainerAttachWebsocket."""
+    docker("run", "-di", "--name", "socketed", BUSYBOX, "sh", "-c", "while read line; do echo got $line; done")
+    path = "/v1.45/containers/socketed/attach/ws?stream=1&stdin=1&stdout=1"
+    key = "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
+    with socket.socket(socket.AF_UNIX) as stream:
+        stream.settimeout(10.0)
+        stream.connect(docker.host.removeprefix("unix://"))
+        stream.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n{key}\r\n\r\n".encode())
+        answer = b""
+        while not answer.endswith(b"\r\n\r\n"):
+            answer += stream.recv(1)
+        assert answer.startswith(b"HTTP/1.1 101 ")
+        assert b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in answer  # RFC 6455, 1.3
+        _send(stream, 0x9, b"ping")
+        assert _receive(stream) == (0xA, b"ping")
+        long = b"a" * 70_000
+        for line in (b"one", b"b" * 300, long):
+            _send(stream, 0x2, line + b"\n")
+            heard = b""
+            while not heard.endswith(b"\n"):
+                kind, payload = _receive(stream)
+                assert kind == 0x2
+                heard += payload
+            assert heard == b"got " + line + b"\n"
+        _send(stream, 0x8, b"")
+        assert _receive(stream)[0] == 0x8
+    docker("rm", "-f", "socketed")
+
+
+def _send(stream: socket.socket, kind: int, payload: bytes) -> None:
+    mask, size = os.urandom(4), len(payload)
+    length = (
+        bytes([0x80 | size])
+        if size < 126
+        else struct.pack(">BH" if size < 65536 else ">BQ", 254 if size < 65536 else 255, size)
+    )
+    masked = bytes(byte ^ mask[place % 4] for place, byte in enumerate(payload))
+    stream.sendall(bytes([0x80 | kind]) + length + mask + masked)
+
+
+def _receive(stream: socket.socket) -> tuple[int, bytes]:
+    first, size = _exactly(stream, 2)
+    if size >= 126:
+        size = int.from_bytes(_exactly(stream, 2 if size == 126 else 8))
+    return first & 0x0F, _exactly(stream, size)
+
+
+def test_who_is_killed_is_dead_when_that_is_answered(docker_py: Any) -> None:
+    with running(docker_py) as made:
+        for _ in range(3):
+            made.kill()
+            assert docker_py.api.inspect_container(made.id)["State"]["Running"] is False
+            made.start()
+
+
+def test_waiting_hears_of_an_end_after_which_it_is_started_again(docker_py: Any) -> None:
+    policy = {"Name": "always"}
+    with running(docker_py, "sh", "-c", "sleep 0.3; exit 3", restart_policy=policy, network_mode="none") as made:
+        assert made.wait(timeout=20)["StatusCode"] in (0, 3)
+
+
+def test_a_volume_is_read_as_soon_as_its_container_has_ended(docker_py: Any) -> None:
+    made = docker_py.containers.run(BUSYBOX, ["sh", "-c", "echo text > /vol/file"], volumes=["/vol"], detach=True)
+    made.wait()
+    pieces, seen = made.get_archive("/vol/file")
+    with tarfile.open(fileobj=io.BytesIO(b"".join(pieces))) as tar:
+        member = tar.extractfile("file")
+        assert member is not None
+        assert (member.read(), seen["size"]) == (b"text\n", 5)
+    made.remove(v=True)
+
+
+def test_what_was_asked_for_is_shown(docker_py: Any) -> None:
+    api, net = docker_py.api, docker_py.networks.create("shown-net")
+    host = api.create_host_config(volume_driver="foo")
+    environment = {"NONE": None, "EMPTY": "", "FULL": "x"}
+    made = api.create_container(BUSYBOX, ["env"], environment=environment, host_config=host)["Id"]
+    api.connect_container_to_network(
+        made, net.id, mac_address="02:42:ac:11:00:02", driver_opt={"com.example.a": "b"}, links=[("later", "soon")]
+    )
+    shown = api.inspect_container(made)
+    assert shown["HostConfig"]["LogConfig"] == {"Type": "json-file", "Config": {}}
+    assert shown["HostConfig"]["VolumeDriver"] == "foo"
+    assert {"NONE", "EMPTY=", "FULL=x"} <= set(shown["Config"]["Env"])
+    end = shown["NetworkSettings"]["Networks"]["shown-net"]
+    assert (end["MacAddress"], end["DriverOpts"], end["Links"]) == (
+        "02:42:ac:11:00:02",
+        {"com.example.a": "b"},
+        ["later:soon"],
+    )
+    api.start(made)
+    api.wait(made)
+    said = api.logs(made).splitlines()
+    assert {b"FULL=x", b"EMPTY="} <= set(said)
+    assert not any(line.startswith(b"NONE") for line in said)
+    assert api.inspect_container(made)["NetworkSettings"]["Networks"]["shown-net"]["MacAddress"] == "02:42:ac:11:00:02"
+    api.remove_container(made)
+    net.remove()
+
+
+def test_links_on_a_users_network_wait_for_whom_they_name(docker: Docker) -> None:
+    """And neighbours are found by their network's name behind their own, which is how Docker tells networks apart."""
+    docker("network", "create", "late")
+    docker("run", "-d", "--name", "early", "--network", "late", "--link", "latecomer:alias", BUSYBOX, "sleep", "1000")
+    assert docker.run("exec", "early", "nslookup", "alias", check=False).returncode != 0
+    docker(
+        "run", "-d", "--name", "latecomer", "--network", "late", "--network-alias", "second", BUSYBOX, "sleep", "1000"
+    )
+    for name in ("alias", "latecomer.late", "second.late"):
+        until(lambda name=name: docker.run("exec", "early", "ping", "-c1", "-W1", name, check=False).returncode == 0)  # type: ignore[misc]
+    docker("rm", "-f", "early", "latecomer")
+    docker("network", "rm", "late")
+
+
+def test_a_link_is_a_name_and_can_be_removed(docker: Docker) -> None:
+    docker("run", "-d", "--name", "target", BUSYBOX, "sleep", "1000")
+    docker("run", "-d", "--name", "origin", "--link", "target:aim", BUSYBOX, "sleep", "1000")
+    listed = docker("ps", "--no-trunc", "--filter", "name=target", "--format", "{{.Names}}")
+    assert set(listed.split(",")) == {"target", "origin/aim"}
+    docker("rm", "--link", "origin/aim")
+    assert docker("ps", "--no-trunc", "--filter", "name=target", "--format", "{{.Names}}") == "target"
+    assert docker.inspect("origin")["HostConfig"]["Links"] is None
+    assert "could not get container for gone" in docker.fails("create", "--link", "gone:x", BUSYBOX)
+    docker("rm", "-f", "target", "origin")
+
+
+def test_rubbish_is_no_image(docker_py: Any, docker: Docker, tmp_path: Path) -> None:
+    """Docker tells it in the stream of an answer that has begun well."""
+    module = pytest.importorskip("docker")
+    with pytest.raises(module.errors.ImageLoadError, match="invalid archive"):
+        docker_py.images.load(b"rubbish")
+    (tmp_path / "rubbish").write_bytes(base64.b64encode(b"rubbish" * 300))
+    assert "invalid archive" in docker.fails("load", "-i", str(tmp_path / "rubbish"))
+
+
+def test_swappiness_and_device_rules_reach_the_control_group(docker: Docker) -> None:
+    words = ["--memory-swappiness", "10", "--device-cgroup-rule", "c 7:128 rwm", "--device-cgroup-rule", "b 9:* r"]
+    docker("run", "-d", "--name", "ruled", *words, BUSYBOX, "sleep", "1000")
+    pid = docker.inspect("ruled")["State"]["Pid"]
+    groups = dict(line.split(":")[1:] for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines())
+    if "memory" in groups:
+        group = Path("/sys/fs/cgroup/memory" + groups["memory"])
+        assert (group / "memory.swappiness").read_text() == "10\n"
+        rules = Path("/sys/fs/cgroup/devices" + groups["devices"], "devices.list").read_text().splitlines()
+        assert {"c 7:128 rwm", "b 9:* r"} <= set(rules)
+    host = docker.inspect("ruled")["HostConfig"]
+    assert (host["MemorySwappiness"], host["DeviceCgroupRules"]) == (10, ["c 7:128 rwm", "b 9:* r"])
+    docker("rm", "-f", "ruled")
