@@ -70,8 +70,14 @@ class Call:
             raise bad_parameter("invalid filter") from error
 
     async def json(self, kind: str) -> dict[str, Any]:
-        """The body as a value of a struct of gureum/docker/shapes.py; an empty one is {}."""
-        return shapes.read(await self.request.body(), kind)
+        """The body as a value of a struct of gureum/docker/shapes.py; an empty one is {}. DockerError 400 for one that is not said to be JSON."""
+        body = await self.request.body()
+        said = self.request.headers.get("content-type", "")
+        if body and not said:
+            raise bad_parameter("malformed Content-Type header (): mime: no media type")
+        if body and said.partition(";")[0].strip().lower() != "application/json":
+            raise bad_parameter(f"unsupported Content-Type header ({said}): must be 'application/json'")
+        return shapes.read(body, kind)
 
     async def commit(self, decide: Callable[[Transaction], T]) -> T:
         """Runs `decide` and commits what it wrote; again from the beginning when somebody else was faster."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gureum.docker import options
+from gureum.docker import log_details, options
 from gureum.docker.errors import bad_parameter, not_built, server_error
 from gureum.docker.shared_namespaces import SHARED_MODES
 
@@ -142,6 +142,7 @@ def _check_log(host: dict[str, Any]) -> None:
     for name in sorted(given) if driver != "none" else ():
         if name not in _LOG_OPTIONS:
             raise bad_parameter(f"unknown log opt '{name}' for {driver} log driver")
+    log_details.check(given)
     options.log_bytes(host)
 
 

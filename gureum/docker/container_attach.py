@@ -40,6 +40,7 @@ HEAD_S = 0.02
 async def attach_container(call: Call) -> None:
     """Docker: ContainerAttach: a stream in both directions, from now on, `logs`: and what was printed before. Also before the start."""
     container = _attachable(call)
+    await call.request.skip()
     told = await _Told.from_now(call, container)
     multiplexes = not told.terminal
     kind = MULTIPLEXED_STREAM if multiplexes and call.version >= (1, 42) else RAW_STREAM

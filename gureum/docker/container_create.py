@@ -61,12 +61,15 @@ async def create_container(call: Call) -> None:
     if "host" in (host.get("NetworkMode"), host.get("UTSMode")):
         config["Hostname"] = config.get("Hostname") or platform.node()
     container_id = secrets.token_hex(32)
+    fresh: list[str] = []
 
     def decide(transaction: Transaction) -> Container:
         ensure_builtin(call.client, transaction, call.now)
         chosen = name or _free_name(call)
         _take_name(call, transaction, chosen, container_id)
         mounts = _mounts(call, transaction, config, host, container_id)
+        volumes = dict.fromkeys(mount.name for mount in mounts if mount.type == "volume")
+        fresh[:] = [one for one in volumes if call.client.get(Volume, SCOPE, one) is None]
         spec = ContainerSpec(
             name=chosen,
             config=config,
@@ -99,6 +102,8 @@ async def create_container(call: Call) -> None:
         if refused.status == 404 and not refused.message.startswith("No such image"):
             raise bad_parameter(refused.message) from refused
         raise
+    for volume in fresh:
+        call.world.part(Events).add("volume", "create", volume, {"driver": "local"})
     call.world.part(Events).container(made, "create")
     await call.send(201, {"Id": container_id, "Warnings": warnings})
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import signal
 
 import msgspec
@@ -18,7 +19,7 @@ from gureum.docker.call import Call, Watcher, operation
 from gureum.docker.container_create import name_taken
 from gureum.docker.errors import DockerError, bad_parameter, conflict, server_error
 from gureum.docker.events import Events
-from gureum.docker.kinds import NAMES, SCOPE, Container, Network, PortBinding
+from gureum.docker.kinds import NAMES, SCOPE, Container, Network, PortBinding, Volume
 from gureum.docker.lifecycle import Exits, remove
 from gureum.docker.lowering import core_name
 from gureum.engine.client import Transaction
@@ -153,7 +154,7 @@ _STRAIGHT = (
 
 def _refusal(world: World, container: Container) -> DockerError:
     """In the words that docker's command line looks at: it ends with 127, 126 or 125 by them."""
-    why = container.status.error
+    why = _with_own_names(world, container, container.status.error)
     if "failed to bind host port" in why:
         networks = [world.client.get(Network, SCOPE, end.network) for end in container.spec.endpoints]
         name = next((one.spec.name for one in networks if one is not None), "")
@@ -170,6 +171,25 @@ def _refusal(world: World, container: Container) -> DockerError:
     return bad_parameter(
         f"failed to create task for container: failed to create shim task: OCI runtime create failed: {why}: unknown"
     )
+
+
+_REFUSED_TMPFS = re.compile(r"the container was not created: mount `tmpfs` to `/?([^`]+)`: Invalid argument")
+
+
+def _with_own_names(world: World, container: Container, why: str) -> str:
+    """What the machine calls volumes, by the names that the user gave them; what the runtime says of a tmpfs, with what was asked for."""
+    for mount in container.spec.mounts:
+        volume = world.client.get(Volume, SCOPE, mount.name) if mount.name else None
+        if volume is not None:
+            why = re.sub(rf"[^\s':]*{re.escape(volume.spec.core)}", lambda _, name=mount.name: name, why)  # type: ignore[misc]
+    if found := _REFUSED_TMPFS.fullmatch(why):
+        target = f"/{found[1]}"
+        asked = next((one.options for one in container.spec.mounts if one.type == "tmpfs" and one.target == target), "")
+        why = (
+            "unable to start container process: error during container init: "
+            f'error mounting "tmpfs" to rootfs at "{target}": mount src=tmpfs, dst={target}, data={asked}: invalid argument'
+        )
+    return why
 
 
 def _with_ports(world: World, container: Container) -> tuple[PortBinding, ...]:
@@ -278,8 +298,8 @@ async def kill_container(call: Call) -> None:
         raise conflict(f"cannot kill container: {call.args['id']}: container {container.meta.name} is not running")
     if number in (signal.SIGKILL, _own_signal(container) or signal.SIGTERM):
         await _no_restart(call, container)
+    _tell_signal(call, container, number)  # before what comes of it
     await call.ask({"op": "signal", "name": core_name(container.meta.name), "signal": number})
-    _tell_signal(call, container, number)
     if number == signal.SIGKILL:
         # Docker answers when it is dead, or after this long.
         with contextlib.suppress(TimeoutError):
@@ -386,6 +406,7 @@ async def wait_container(call: Call) -> None:
     condition = call.text("condition") or "not-running"
     if condition not in ("not-running", "next-exit", "removed"):
         raise bad_parameter(f'invalid condition: "{condition}"')
+    await call.request.skip()  # an empty body in pieces is no client that leaves
     waiting = asyncio.ensure_future(_exit_of(call.world, container, condition))
     leaving: asyncio.Future[None] | None = None
     try:
@@ -494,8 +515,8 @@ async def stop_for_removal(call: Call, container: Container) -> None:
             transaction.update(msgspec.structs.replace(current, spec=spec))
 
     await call.commit(decide)
-    await call.ask({"op": "signal", "name": core_name(container.meta.name), "signal": int(signal.SIGKILL)})
     _tell_signal(call, container, signal.SIGKILL)
+    await call.ask({"op": "signal", "name": core_name(container.meta.name), "signal": int(signal.SIGKILL)})
     try:
         await ended(call.world, container, END_S)
     except TimeoutError as error:

@@ -17,7 +17,7 @@ import msgspec
 
 from gureum.core.stream_client import read_pieces
 from gureum.core.world import World
-from gureum.docker import find
+from gureum.docker import find, log_details
 from gureum.docker.call import Call, Watcher, operation, patiently
 from gureum.docker.errors import DockerError, bad_parameter, conflict, server_error
 from gureum.docker.filters import moment
@@ -115,7 +115,7 @@ async def container_logs(call: Call) -> None:
     # Who does not follow hears what was there when it asked: else a program that never rests would come with a line too many, or without end.
     until_place = "" if following else stretch.end
     render = _Render(call, container, wanted, since, until)
-    merged = not (since or until or call.flag("timestamps"))
+    merged = not (since or until or call.flag("timestamps") or call.flag("details"))
 
     async def page_after(place: str) -> Pieces:
         return await read(call.world, name, place, until=until_place, merged=merged)
@@ -145,6 +145,7 @@ class _Render:
     def __init__(self, call: Call, container: Container, wanted: set[str], since: float, until: float) -> None:
         self._wanted, self._since_ns, self._until_ns = wanted, int(since * 1e9), int(until * 1e9)
         self._times = call.flag("timestamps")
+        self._details = log_details.prefix(container) if call.flag("details") else b""
         self._raw = bool(container.spec.config.get("Tty"))
         self._fresh = {"stdout": True, "stderr": True}
         self._over = False
@@ -162,7 +163,7 @@ class _Render:
             fresh, self._fresh[piece.stream] = self._fresh[piece.stream], piece.whole
             if piece.time_ns < self._since_ns or piece.stream not in self._wanted:
                 continue
-            data = piece.data
+            data = self._details + piece.data if fresh else piece.data
             if self._times and fresh:
                 data = f"{iso_ns(piece.time_ns)} ".encode() + data
             # A head for each line, as from Docker's log: clients take one for a line.

@@ -9,6 +9,8 @@ start (commit: boot + 1, addresses) ──► seen "running"    ──► runnin
 from __future__ import annotations
 
 import contextlib
+import secrets
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -140,6 +142,7 @@ def _tell(world: World, container: Container, now: ContainerStatus, *, gone: boo
     if now.started != before.started:  # also of one that has ended before it was seen to run
         events.joined(container)
         events.container(container, "start")
+    _tell_checks(events, container, now)
     if (
         now.health is not None
         and now.health.status != "starting"
@@ -151,12 +154,37 @@ def _tell(world: World, container: Container, now: ContainerStatus, *, gone: boo
     if ended or failed or (now.state == "restarting" and before.state == "running"):
         if now.oom:
             events.container(container, "oom")
-        events.container(container, "die", exitCode=str(now.exit_code))
+        elif ended and _grace_ran_out(container, now):
+            events.container(container, "kill", signal=str(int(signal.SIGKILL)))
+        took_s = max(0, int(now.finished - now.started)) if now.started else 0
+        events.container(container, "die", execDuration=str(took_s), exitCode=str(now.exit_code))
         events.left(container)
-    if ended and container.spec.wish == "stopped":
+    if ended and container.spec.wish == "stopped" and not container.spec.removing:
         events.container(container, "stop")
     if gone:
         events.container(container, "destroy")
+
+
+def _grace_ran_out(container: Container, now: ContainerStatus) -> bool:
+    """Whether it was asked to stop, and then killed."""
+    spec = container.spec
+    asked = spec.wish == "stopped" and spec.stop_timeout_s >= 0 and spec.stop_signal != signal.SIGKILL
+    return asked and now.exit_code == 128 + signal.SIGKILL
+
+
+def _tell_checks(events: Events, container: Container, now: ContainerStatus) -> None:
+    """The programs that looked at its health, as Docker tells of them: they run as those of `docker exec`."""
+    before = container.status.health.log if container.status.health is not None else ()
+    known = {entry.get("Start") for entry in before}
+    wish = container.spec.config.get("Healthcheck") or {}
+    words = [str(word) for word in wish.get("Test") or ()]
+    command = " ".join(["/bin/sh", "-c", *words[1:]] if words[:1] == ["CMD-SHELL"] else words[1:])
+    for entry in now.health.log if now.health is not None else ():
+        if entry.get("Start") not in known:
+            id_ = secrets.token_hex(32)
+            events.container(container, f"exec_create: {command}", execID=id_)
+            events.container(container, f"exec_start: {command}", execID=id_)
+            events.container(container, "exec_die", execID=id_, exitCode=str(entry.get("ExitCode")))
 
 
 def _status(world: World, container: Container, seen: Status) -> ContainerStatus | None:

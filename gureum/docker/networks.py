@@ -143,8 +143,8 @@ async def create_network(call: Call) -> None:
     await _ensure(call)
     body = await call.json("network.CreateRequest")
     name, driver = str(body.get("Name") or ""), str(body.get("Driver") or "bridge")
-    if not name or "/" in name:
-        raise bad_parameter("network name must not be empty" if not name else f"invalid network name: {name}")
+    if not name.strip() or "/" in name:
+        raise bad_parameter("invalid name: name is empty" if not name.strip() else f"invalid network name: {name}")
     if name in ("bridge", "host", "none", "default", "container"):
         raise DockerError(403, f"operation is not permitted on predefined {name} network")
     if driver != "bridge":

@@ -7,6 +7,7 @@ import contextlib
 import os
 import platform
 import urllib.parse
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,7 @@ async def info(call: Call) -> None:
     await call.send(
         200,
         {
-            "ID": call.world.settings.pool,
+            "ID": str(uuid.uuid5(uuid.NAMESPACE_URL, f"file://{platform.node()}{call.world.settings.home}")),
             "Containers": len(containers),
             "ContainersRunning": len(running) - len(paused),
             "ContainersPaused": len(paused),

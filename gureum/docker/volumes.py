@@ -73,18 +73,20 @@ async def create_volume(call: Call) -> None:
     volume_options.backing(options)
     anonymous = not body.get("Name")
 
-    def decide(transaction: Transaction) -> Volume:
+    def decide(transaction: Transaction) -> tuple[Volume, bool]:
         known = call.client.get(Volume, SCOPE, name)
         if known is not None:
-            return known
+            return known, False
         labels = {str(key): str(value) for key, value in (body.get("Labels") or {}).items()}
         if anonymous:
             labels.setdefault("com.docker.volume.anonymous", "")
         spec = VolumeSpec(f"dv-{secrets.token_hex(8)}", options=options, labels=labels, anonymous=anonymous)
-        return transaction.create(Volume(meta=Meta(SCOPE, name, secrets.token_hex(16), call.now), spec=spec))
+        meta = Meta(SCOPE, name, secrets.token_hex(16), call.now)
+        return transaction.create(Volume(meta=meta, spec=spec)), True
 
-    made = await call.commit(decide)
-    call.world.part(Events).add("volume", "create", name, {"driver": driver})
+    made, fresh = await call.commit(decide)
+    if fresh:
+        call.world.part(Events).add("volume", "create", name, {"driver": driver})
     await call.send(201, shown(call, made))
 
 

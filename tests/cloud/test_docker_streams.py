@@ -8,6 +8,7 @@ import os
 import socket
 import struct
 import tarfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -207,3 +208,80 @@ def test_swappiness_and_device_rules_reach_the_control_group(docker: Docker) -> 
     host = docker.inspect("ruled")["HostConfig"]
     assert (host["MemorySwappiness"], host["DeviceCgroupRules"]) == (10, ["c 7:128 rwm", "b 9:* r"])
     docker("rm", "-f", "ruled")
+
+
+def _events(docker: Docker, since: float, *filters: str) -> list[str]:
+    words = [word for one in filters for word in ("--filter", one)]
+    shown = "{{.Type}} {{.Action}} {{.Actor.Attributes.signal}}"
+    found = docker("events", "--since", str(since), "--until", str(time.time() + 0.05), *words, "--format", shown)
+    return [line.replace(" <no value>", "").strip() for line in found.splitlines()]
+
+
+def test_what_happens_on_the_way_is_told(docker: Docker) -> None:
+    """A volume that comes with its container, the kill at the end of the grace, how long it ran, and the programs that look at its health."""
+    begun = time.time()
+    check = ["--health-cmd", "true", "--health-interval", "100ms"]
+    script = "trap '' TERM; while :; do sleep 0.1; done"
+    docker("run", "-d", "--name", "told", "-v", "told-vol:/x", *check, BUSYBOX, "sh", "-c", script)
+    until(lambda: docker.inspect("told")["State"]["Health"]["Status"] == "healthy")
+    docker("stop", "-t", "1", "told")
+    assert _events(docker, begun, "volume=told-vol") == ["volume create", "volume mount", "volume unmount"]
+    told = _events(docker, begun, "container=told")
+    looks = [one for one in told if "exec" in one]
+    assert looks[:3] == [
+        "container exec_create: /bin/sh -c true",
+        "container exec_start: /bin/sh -c true",
+        "container exec_die",
+    ]
+    ends = [one for one in told if one.split()[1] in ("kill", "die", "stop")]
+    assert ends == ["container kill 15", "container kill 9", "container die", "container stop"]
+    shown = "{{.Actor.Attributes.execDuration}}"
+    over = ["--filter", "event=die", "--filter", "container=told", "--format", shown]
+    lasted = docker("events", "--since", str(begun), "--until", str(time.time()), *over)
+    assert int(lasted) >= 1
+    docker("rm", "told")
+    docker("volume", "rm", "told-vol")
+    docker("run", "-d", "--name", "forced", BUSYBOX, "sleep", "1000")
+    docker("rm", "-f", "forced")
+    ends = [one.split()[1] for one in _events(docker, begun, "container=forced")]
+    assert ends == ["create", "start", "kill", "die", "destroy"]
+
+
+def test_a_logs_options_are_told_as_details(docker: Docker) -> None:
+    options = ("labels=shop", "env=KIND", "env-regex=^Z", "tag={{.Name}}/{{.ID}}")
+    words = [word for one in options for word in ("--log-opt", one)]
+    labels = ["--label", "shop=north south", "--label", "other=x", "-e", "KIND=small", "-e", "ZED=1"]
+    made = docker("run", "-d", "--name", "detailed", *words, *labels, BUSYBOX, "echo", "line")
+    docker("wait", "detailed")
+    assert (
+        docker("logs", "--details", "detailed") == f"KIND=small,ZED=1,shop=north+south,tag=detailed%2F{made[:12]} line"
+    )
+    assert docker("logs", "detailed") == "line"
+    docker("rm", "detailed")
+    assert "can't evaluate field Nothing" in docker.fails("create", "--log-opt", "tag={{.Nothing}}", BUSYBOX)
+
+
+def test_what_is_refused_names_what_the_user_named(docker: Docker) -> None:
+    docker("volume", "create", "--opt", "type=tmpfs", "--opt", "device=tmpfs", "--opt", "o=size=banana", "badmem")
+    said = docker.fails("run", "--rm", "-v", "badmem:/x", BUSYBOX, "true")
+    assert (
+        "error while mounting volume 'badmem': failed to mount local volume: mount tmpfs:badmem, data: size=banana: invalid argument"
+        in said
+    )
+    docker("volume", "rm", "badmem")
+    said = docker.fails("run", "--rm", "--tmpfs", "/x:size=banana", BUSYBOX, "true")
+    assert (
+        'error mounting "tmpfs" to rootfs at "/x": mount src=tmpfs, dst=/x, data=size=banana: invalid argument' in said
+    )
+    assert "invalid name: name is empty" in docker.fails("network", "create", " ")
+
+
+@pytest.mark.parametrize(("kind", "status"), [("text/plain", 400), ("", 400), ("application/json; charset=utf-8", 404)])
+def test_a_body_that_is_not_said_to_be_json_is_refused(docker: Docker, kind: str, status: int) -> None:
+    said, body = f"Content-Type: {kind}\r\n" if kind else "", b'{"Image": "none"}'
+    head = f"POST /containers/create HTTP/1.1\r\nHost: x\r\n{said}Content-Length: {len(body)}\r\n\r\n"
+    with socket.socket(socket.AF_UNIX) as stream:
+        stream.settimeout(10.0)
+        stream.connect(docker.host.removeprefix("unix://"))
+        stream.sendall(head.encode() + body)
+        assert int(stream.recv(4096).split()[1]) == status
