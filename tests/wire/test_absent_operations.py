@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 from tests.wire.conftest import Endpoint
 from tests.wire.test_scripts_by_cli import built
 
-ABSENT = {"autoscaling": 2, "cloudwatch": 38, "logs": 88}
+ABSENT = {"autoscaling": 2, "cloudwatch": 38, "logs": 85}
 """How many, in the models of requirements.lock: one that is built makes it fewer."""
 
 
