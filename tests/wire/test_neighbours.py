@@ -321,6 +321,32 @@ def test_a_secret_parameter_stands_and_falls_with_its_key(cloud: Cloud) -> None:
     assert ssm.get_parameter(Name="/app/secret", WithDecryption=True)["Parameter"]["Value"] == "s3cret"
 
 
+def test_another_account_uses_the_version_that_is_shared(cloud: Cloud) -> None:
+    """AWS: ssm ModifyDocumentPermission SharedDocumentVersion."""
+    owner, other = cloud.client("ssm"), cloud.client("ssm", account="444455556666")
+    for number in (1, 2):
+        step = {"name": "x", "action": "aws:runShellScript", "inputs": {"runCommand": [f"echo {number}"]}}
+        content = {"Name": "lent", "Content": json.dumps({"schemaVersion": "2.2", "mainSteps": [step]})}
+        if number == 1:
+            made = owner.create_document(**content, DocumentType="Command")["DocumentDescription"]
+        else:
+            owner.update_document(**content, DocumentVersion="$LATEST")
+    arn = f"arn:aws:ssm:us-east-1:{made['Owner']}:document/lent"
+
+    def seen(**version: str) -> str:
+        try:
+            return str(other.get_document(Name=arn, **version)["DocumentVersion"])
+        except ClientError as error:
+            return str(error.response["Error"]["Code"])
+
+    none = "InvalidDocumentVersion"
+    for shared, expected in (("$DEFAULT", ["1", "1", none]), ("$LATEST", ["2", none, "2"]), ("$ALL", ["1", "1", "2"])):
+        owner.modify_document_permission(
+            Name="lent", PermissionType="Share", AccountIdsToAdd=["444455556666"], SharedDocumentVersion=shared
+        )
+        assert [seen(), seen(DocumentVersion="1"), seen(DocumentVersion="2")] == expected
+
+
 def test_a_secret_is_read_as_a_parameter(cloud: Cloud) -> None:
     """AWS: Referencing AWS Secrets Manager secrets from Parameter Store parameters."""
     secrets, ssm = cloud.client("secretsmanager"), cloud.client("ssm")
