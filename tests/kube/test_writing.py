@@ -225,13 +225,9 @@ def test_managed_fields_that_cannot_be_read_are_as_if_not_there(wrong):
     asyncio.run(run())
 
 
-NOT_READY = {"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}
-
-
 @pytest.mark.parametrize(
     ("path", "kind", "parts"),
     [
-        ("/api/v1/nodes", "Node", {"spec": {"taints": [NOT_READY]}, "status": {}}),
         ("/apis/policy/v1/namespaces/default/poddisruptionbudgets", "PodDisruptionBudget", {"spec": {}, "status": {}}),
         ("/apis/coordination.k8s.io/v1/namespaces/default/leases", "Lease", {"spec": {}}),
     ],
@@ -242,6 +238,20 @@ def test_spec_and_status_are_there_though_nothing_is_in_them(path, kind, parts):
             version = path.removeprefix("/apis/").removeprefix("/api/").partition("/n")[0]
             made = await api.ok("POST", path, {"apiVersion": version, "kind": kind, "metadata": {"name": "a"}})
             assert {name: made[name] for name in made if name in ("spec", "status")} == parts
+
+    asyncio.run(run())
+
+
+def test_a_new_node_is_not_ready_and_has_all_fields_of_its_info():
+    async def run():
+        async with Api() as api:
+            status = {"capacity": {"pods": "3"}, "nodeInfo": {"architecture": "amd64"}}
+            made = await api.ok("POST", "/api/v1/nodes", {"metadata": {"name": "a"}, "status": status})
+            assert made["spec"]["taints"] == [{"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}]
+            assert made["status"]["allocatable"] == {"pods": "3"}
+            assert made["status"]["daemonEndpoints"] == {"kubeletEndpoint": {"Port": 0}}
+            info = made["status"]["nodeInfo"]
+            assert (len(info), info["architecture"], info["bootID"]) == (10, "amd64", "")
 
     asyncio.run(run())
 

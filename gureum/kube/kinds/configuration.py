@@ -138,6 +138,21 @@ def _is_json(value: str) -> bool:
 # Limits
 
 
+_NODE_INFO = (
+    "machineID", "systemUUID", "bootID", "kernelVersion", "osImage", "containerRuntimeVersion", "kubeletVersion", "kubeProxyVersion",
+    "operatingSystem", "architecture",
+)  # fmt: skip
+
+
+def _node(one: Object) -> None:
+    """What a node says of itself has all its fields, which typed clients insist on."""
+    status = one.setdefault("status", {})
+    status.setdefault("daemonEndpoints", {}).setdefault("kubeletEndpoint", {"Port": 0})
+    status["nodeInfo"] = dict.fromkeys(_NODE_INFO, "") | (status.get("nodeInfo") or {})
+    if status.get("capacity") and not status.get("allocatable"):
+        status["allocatable"] = dict(status["capacity"])
+
+
 def _limit_range(one: Object) -> None:
     for limit in (one.setdefault("spec", {})).get("limits") or ():
         if limit.get("type") != "Container":
@@ -246,7 +261,7 @@ RULES = {
     "core/secrets": Rules(default=_secret, validate=_validate_secret, generation=False),
     "core/serviceaccounts": PLAIN,
     "core/events": PLAIN,
-    "core/nodes": PLAIN,
+    "core/nodes": Rules(default=_node, generation=False),
     "core/limitranges": Rules(default=_limit_range, validate=_validate_limit_range, generation=False),
     "core/resourcequotas": Rules(validate=_validate_quota, generation=False),
     "scheduling.k8s.io/priorityclasses": Rules(default=_priority, validate=_validate_priority),
