@@ -154,6 +154,7 @@ def _event(
         "source": {"component": component},
         "firstTimestamp": now,
         "lastTimestamp": now,
+        "eventTime": None,
         "count": 1,
         "type": type_,
         "reportingComponent": component,
