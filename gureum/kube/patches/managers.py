@@ -131,7 +131,7 @@ def updated(
     """The managed fields after a create, update or patch (not apply): who changes a field has it, from then on alone.
 
     live: None for a create. now: RFC 3339. The new object's own entries count: a client may take some away; one that is
-    empty takes all. Where one cannot be read, all are as if they were not there."""
+    empty takes all. Where one cannot be read, all are as if they were not there (decision 0150)."""
     entries = new.get("metadata", {}).get("managedFields")
     if entries == [{}]:
         return []
