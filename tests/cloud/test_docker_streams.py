@@ -285,3 +285,17 @@ def test_a_body_that_is_not_said_to_be_json_is_refused(docker: Docker, kind: str
         stream.connect(docker.host.removeprefix("unix://"))
         stream.sendall(head.encode() + body)
         assert int(stream.recv(4096).split()[1]) == status
+
+
+@pytest.mark.skipif(Path("/sys/fs/cgroup/cgroup.controllers").exists(), reason="control groups of version 1 alone")
+@pytest.mark.parametrize(
+    "words", [(), ("--userns", "host"), ("--cap-add", "ALL", "--security-opt", "seccomp=unconfined")]
+)
+def test_a_program_reads_its_own_limits_and_changes_none(docker: Docker, words: tuple[str, ...]) -> None:
+    script = (
+        "cd /sys/fs/cgroup/memory; cat memory.limit_in_bytes; mkdir x && echo made; echo $$ > cgroup.procs && echo moved; "
+        "echo -1 > memory.limit_in_bytes && echo unlimited; mount -o remount,rw . && echo remounted; "
+        "test -e release_agent && echo outside; grep ' - cgroup ' /proc/self/mountinfo | grep -v ' ro,' || true"
+    )
+    done = docker.run("run", "--rm", "-m", "64m", *words, BUSYBOX, "sh", "-c", script)
+    assert done.stdout.decode().split() == [str(64 << 20)]

@@ -42,6 +42,7 @@ READ_ONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sysrq-trigger")
 # (ip_forward, …) and refuses all others.
 UNSHIFTED_READ_ONLY_PATHS = (*READ_ONLY_PATHS, "/proc/sys")
 
+GROUPS = "/sys/fs/cgroup"
 CFS_PERIOD_US = 100_000
 MOST_OWN_GROUPS = 1024
 DEFAULT_CPU_SHARES = 1024
@@ -103,6 +104,8 @@ def _render_application(
     masked = MASKED_PATHS if wish.masked_paths is None else wish.masked_paths
     fixed: tuple[str, ...] = READ_ONLY_PATHS if spec.sandbox_user else UNSHIFTED_READ_ONLY_PATHS
     fixed = fixed if wish.read_only_paths is None else wish.read_only_paths
+    if _shows_groups(spec, host):
+        masked = tuple(one for one in masked if one != GROUPS)
     shared_host = "uts" in wish.shared
     return {
         "ociVersion": "1.0.2",
@@ -254,10 +257,18 @@ def _system_mounts(spec: ContainerSpec, host: HostFacts) -> list[dict[str, Any]]
         _entry("/sys", "sysfs", "sysfs", [*quiet, *([] if _is_privileged(spec) else ["ro"])]),
     ]
     if host.cgroup_version == 2:
-        # Its own subtree only: the cgroup namespace hides the rest. On v1 the hierarchies are the host's and stay out.
+        # Its own subtree only: the cgroup namespace hides the rest.
         mode = [] if (spec.machine and spec.sandbox_user) or _is_privileged(spec) else ["ro"]
-        mounts.append(_entry("/sys/fs/cgroup", "cgroup", "cgroup", [*quiet, *mode]))
+        mounts.append(_entry(GROUPS, "cgroup", "cgroup", [*quiet, *mode]))
+    elif _shows_groups(spec, host):
+        # Programs read their limits there, and change nothing. A machine's init would take the hierarchies for its own: they stay out.
+        mounts.append(_entry(GROUPS, "cgroup", "cgroup", [*quiet, "ro"]))
     return mounts
+
+
+def _shows_groups(spec: ContainerSpec, host: HostFacts) -> bool:
+    """Whether an application sees its own control groups of version 1, and only those: it has a cgroup namespace."""
+    return host.cgroup_version == 1 and spec.application is not None and "cgroup" not in spec.application.shared
 
 
 def _shm_bytes(spec: ContainerSpec) -> int:
