@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import os
 import socket
 import struct
@@ -299,3 +300,69 @@ def test_a_program_reads_its_own_limits_and_changes_none(docker: Docker, words: 
     )
     done = docker.run("run", "--rm", "-m", "64m", *words, BUSYBOX, "sh", "-c", script)
     assert done.stdout.decode().split() == [str(64 << 20)]
+
+
+# Docker: Engine API 1.47, ContainerInspectResponse with its parts. `Health` and `Healthcheck` come with a health check, `ImageManifestDescriptor`
+# with the containerd image store, `SizeRw` and `SizeRootFs` with `size`.
+_SCHEMA = {
+    "": "Id Created Path Args State Image ResolvConfPath HostnamePath HostsPath LogPath Name RestartCount Driver Platform MountLabel ProcessLabel "
+    "AppArmorProfile ExecIDs HostConfig GraphDriver Mounts Config NetworkSettings SizeRw SizeRootFs",
+    "State": "Status Running Paused Restarting OOMKilled Dead Pid ExitCode Error StartedAt FinishedAt Health",
+    "HostConfig": "CpuShares Memory CgroupParent BlkioWeight BlkioWeightDevice BlkioDeviceReadBps BlkioDeviceWriteBps BlkioDeviceReadIOps "
+    "BlkioDeviceWriteIOps CpuPeriod CpuQuota CpuRealtimePeriod CpuRealtimeRuntime CpusetCpus CpusetMems Devices DeviceCgroupRules DeviceRequests "
+    "MemoryReservation MemorySwap MemorySwappiness NanoCpus OomKillDisable PidsLimit Ulimits CpuCount CpuPercent IOMaximumIOps "
+    "IOMaximumBandwidth Binds ContainerIDFile LogConfig NetworkMode PortBindings RestartPolicy AutoRemove VolumeDriver VolumesFrom ConsoleSize "
+    "CapAdd CapDrop CgroupnsMode Dns DnsOptions DnsSearch ExtraHosts GroupAdd IpcMode Cgroup Links OomScoreAdj PidMode Privileged "
+    "PublishAllPorts ReadonlyRootfs SecurityOpt UTSMode UsernsMode ShmSize Runtime Isolation MaskedPaths ReadonlyPaths",
+    "GraphDriver": "Name Data",
+    "Config": "Hostname Domainname User AttachStdin AttachStdout AttachStderr Tty OpenStdin StdinOnce Env Cmd Healthcheck Image Volumes "
+    "WorkingDir Entrypoint OnBuild Labels",
+    "NetworkSettings": "Bridge SandboxID HairpinMode LinkLocalIPv6Address LinkLocalIPv6PrefixLen Ports SandboxKey SecondaryIPAddresses "
+    "SecondaryIPv6Addresses EndpointID Gateway GlobalIPv6Address GlobalIPv6PrefixLen IPAddress IPPrefixLen IPv6Gateway MacAddress Networks",
+}
+_ENDPOINT = (
+    "IPAMConfig Links MacAddress Aliases DriverOpts NetworkID EndpointID Gateway IPAddress IPPrefixLen IPv6Gateway GlobalIPv6Address "
+    "GlobalIPv6PrefixLen DNSNames"
+)
+_MOUNT = "Type Name Source Destination Driver Mode RW Propagation"
+
+
+def test_every_field_of_an_inspected_container_is_there(docker: Docker) -> None:
+    docker("run", "-d", "--name", "whole", "-v", "whole-vol:/x", "--health-cmd", "true", BUSYBOX, "sleep", "1000")
+    shown = json.loads(docker("inspect", "--size", "whole"))[0]
+    for part, names in _SCHEMA.items():
+        assert set(names.split()) - set(shown[part] if part else shown) == set(), part
+    assert set(_ENDPOINT.split()) <= set(shown["NetworkSettings"]["Networks"]["bridge"])
+    assert set(_MOUNT.split()) <= set(shown["Mounts"][0])
+    assert {"Status", "FailingStreak", "Log"} <= set(shown["State"]["Health"])
+    docker("rm", "-f", "whole")
+    docker("volume", "rm", "whole-vol")
+
+
+def test_options_of_the_command_line_do_what_they_say(docker: Docker, tmp_path: Path) -> None:
+    """--dns, --pids-limit, words of --tmpfs, tmpfs-size, logs -n and --until, stats -a, cp -a and -L."""
+    words = ["--dns", "9.9.9.9", "--dns-search", "here.test", "--dns-option", "ndots:3", "--pids-limit", "20"]
+    memory = ["--tmpfs", "/t:size=1m,mode=1750,exec", "--mount", "type=tmpfs,target=/m,tmpfs-size=2m,tmpfs-mode=0700"]
+    script = "cat /etc/resolv.conf; df -k /t /m | awk 'NR>1 {print $2}'; stat -c %a /t /m; grep -c ' /t .*noexec' /proc/mounts; echo end; sleep 1000"
+    docker("run", "-d", "--name", "optioned", *words, *memory, BUSYBOX, "sh", "-c", script)
+    until(lambda: docker("logs", "-n", "1", "optioned") == "end")
+    assert docker("logs", "optioned").split("\n") == [
+        "nameserver 9.9.9.9", "search here.test", "options ndots:3", "1024", "2048", "1750", "700", "0", "end",
+    ]  # fmt: skip
+    assert docker.inspect("optioned")["HostConfig"]["PidsLimit"] == 20
+    many = docker.run("exec", "optioned", "sh", "-c", "for i in $(seq 40); do sleep 1 & done", check=False)
+    assert many.returncode != 0
+    assert docker("logs", "--until", "2020-01-01T00:00:00Z", "optioned") == ""
+    docker("create", "--name", "idle", BUSYBOX, "true")
+    told = docker("stats", "--no-stream", "-a", "--format", "{{.Name}}").split()
+    assert {"optioned", "idle"} <= set(told)
+    (tmp_path / "target").write_text("text")
+    (tmp_path / "link").symlink_to("target")
+    (tmp_path / "target").chmod(0o640)
+    os.chown(tmp_path / "target", 33, 33)
+    docker("cp", "-L", str(tmp_path / "link"), "optioned:/tmp/followed")
+    docker("cp", str(tmp_path / "link"), "optioned:/tmp/kept")
+    docker("cp", "-a", str(tmp_path / "target"), "optioned:/tmp/owned")
+    look = docker("exec", "optioned", "stat", "-c", "%F %a %u", "/tmp/followed", "/tmp/kept", "/tmp/owned")
+    assert look.split("\n") == ["regular file 640 33", "symbolic link 777 0", "regular file 640 33"]
+    docker("rm", "-f", "optioned", "idle")
