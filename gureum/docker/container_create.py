@@ -285,6 +285,11 @@ def endpoint(network_id: str, settings: dict[str, Any], network: Any, config: di
             raise bad_parameter(f"invalid IPv4 address: {wished}") from error
         if network is not None:
             check_inside(wished, network)
+    if (settings.get("IPAMConfig") or {}).get("LinkLocalIPs"):
+        raise not_built("link-local addresses (--link-local-ip)")
+    for name in settings.get("DriverOpts") or {}:
+        if str(name).startswith("com.docker.network.endpoint."):
+            raise not_built(f"the option {name} of an endpoint (--driver-opt)")
     wished_mac = _mac(settings) or _mac(config)
     return Endpoint(
         network=network_id,

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gureum.docker import checks, links, options
+from gureum.docker.container_create import endpoint
 from gureum.docker.errors import DockerError
 
 PAGE = Path(__file__).parents[2] / "docs" / "docker-options.md"
@@ -63,3 +64,22 @@ def test_processors() -> None:
 def test_a_link_that_is_none_is_refused() -> None:
     with pytest.raises(DockerError, match="bad format for links: :x"):
         links.resolved(None, [":x"])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("settings", "status"),
+    [
+        ({"DriverOpts": {"com.example.x": "y"}, "MacAddress": "02:42:AC-11:00:02"}, 0),
+        ({"MacAddress": "02:42"}, 400),
+        ({"Links": [":x"]}, 400),
+        ({"IPAMConfig": {"LinkLocalIPs": ["169.254.8.8"]}}, 501),
+        ({"DriverOpts": {"com.docker.network.endpoint.ifname": "lan"}}, 501),
+    ],
+)
+def test_what_is_asked_of_a_place_in_a_network_is_checked(settings: dict[str, object], status: int) -> None:
+    try:
+        endpoint("", settings, None, {})
+    except DockerError as refused:
+        assert refused.status == status
+    else:
+        assert status == 0
