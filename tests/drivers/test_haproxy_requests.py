@@ -45,6 +45,11 @@ def test_a_usual_request_is_read() -> None:
     )
 
 
+@pytest.mark.parametrize("host", ["[2001:db8::1]", "[2001:db8::1]:80"])
+def test_an_address_of_ipv6_is_a_host_without_its_port(host: str) -> None:
+    assert read(line(captured=f"{{c|{host}}}")).request == "GET http://[2001:db8::1]:80/x HTTP/1.1"
+
+
 @pytest.mark.parametrize(
     ("told", "request_line", "agent", "trace"),
     [

@@ -221,10 +221,11 @@ def test_redirect_fills_in_all_placeholders(host: ProxyHost) -> None:
         answers = [
             host.get(path, host="example.com:80") for path in ("/secure/x?a=b", "/secure", "/old/p?a=b", "/else?q=1")
         ]
+        answers += [host.get("/secure", host=address) for address in ("[2001:DB8::1]", "[2001:db8::1]:80")]
         return [(answer.status, answer.header("location")) for answer in answers]
 
     def look() -> bool:
-        return len(host.records) == 4 and "https://example.com:443/secure/x?a=b" in {
+        return len(host.records) == 6 and "https://example.com:443/secure/x?a=b" in {
             one.redirect_url for one in host.records
         }
 
@@ -233,6 +234,8 @@ def test_redirect_fills_in_all_placeholders(host: ProxyHost) -> None:
         (301, "https://example.com:443/secure"),
         (302, "http://www.example.com:80/new/old/p?a=b&v=1%"),
         (302, "http://example.com:80/example.com/80/http"),
+        (301, "https://[2001:db8::1]:443/secure"),
+        (301, "https://[2001:db8::1]:443/secure"),
     ]
     assert {record.actions for record in host.records} == {"redirect"}
 
@@ -797,8 +800,11 @@ def test_many_headers_of_64_kilobytes_pass(host: ProxyHost) -> None:
     assert outcome(host, host.target(TARGETS[0]), lambda: host.get(headers=headers).status) == 200
 
 
-def test_414_for_a_long_uri(host: ProxyHost) -> None:
-    assert outcome(host, host.target(TARGETS[0]), lambda: host.get("/" + "a" * 17000).status) == 414
+def test_414_for_a_long_uri_and_405_for_trace_have_the_words_of_their_pages(host: ProxyHost) -> None:
+    long = b"GET /" + b"a" * 17000 + b" HTTP/1.1\r\nHost: a\r\n\r\n"
+    trace = b"TRACE / HTTP/1.1\r\nHost: a\r\n\r\n"
+    lines = outcome(host, host.target(TARGETS[0]), lambda: [host.raw(one).partition(b"\r\n")[0] for one in (long, trace)])
+    assert lines == [b"HTTP/1.1 414 Request-URI Too Large", b"HTTP/1.1 405 Not Allowed"]
 
 
 # "Access logs for your Application Load Balancer"

@@ -16,6 +16,7 @@ import msgspec
 
 from gureum.drivers.haproxy.cookies import group_cookies_in
 from gureum.drivers.haproxy.headers import OWN_HEADERS, body_first, page_arguments
+from gureum.drivers.haproxy.rules import HOST_SENT
 from gureum.drivers.haproxy.text import group_name, log_format, word
 from gureum.ports.proxies import FixedResponse, Forward, Listener, Redirect, Rule
 
@@ -139,7 +140,7 @@ def _redirect(listener: Listener, action: Redirect) -> list[str]:
     else:
         query = log_format("?") + _filled(action.query, listener) if action.query else ""
     return [
-        "http-request set-var(txn.host) req.hdr(host),field(1,:),lower",
+        f"http-request set-var(txn.host) {HOST_SENT}",
         "http-request set-var-fmt(txn.query) ?%[query] if { query -m len gt 0 }",
         f"http-request set-var-fmt(txn.location) {log_format(scheme + '://')}{place}{query}",
         f"http-request return {page_arguments(action.status)} hdr location %[var(txn.location)]",

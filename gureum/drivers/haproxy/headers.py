@@ -242,16 +242,24 @@ def to_client(listener: Listener, *, sticky: bool) -> list[str]:
     if listener.attributes.get("routing.http.response.server.enabled") == "false":
         lines.append("http-after-response del-header Server")
     lines += [
+        f"http-after-response allow if {{ status lt {min(_REWORDED)} }}",
+        *map(_reworded, _REWORDED),
         "http-after-response allow if { status lt 500 }",
         # A target that takes no connection is 502, one that does not answer in time 504; HAProxy calls both 503.
         f"http-after-response set-status 504 if {UNREACHED} {{ date,sub(txn.began) ge {TOO_LATE_S} }}",
         f"http-after-response set-status 502 if {{ status 503 }} {UNREACHED}",
-        *(
-            f"http-after-response set-status {status} reason {word(REASONS[status])} if {{ status {status} }} {_OWN}"
-            for status in (502, 503, 504)
-        ),
+        *map(_reworded, (502, 503, 504)),
     ]
     return lines
+
+
+_REWORDED = (405, 414)
+"""Refusals whose words AWS has from nginx: HAProxy's are others."""
+
+
+def _reworded(status: int) -> str:
+    reason = word(REASONS[status])
+    return f"http-after-response set-status {status} reason {reason} if {{ status {status} }} {_OWN}"
 
 
 _OWN = f"{{ res.hdr(server) -m str {SERVER} }}"

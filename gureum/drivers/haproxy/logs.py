@@ -26,6 +26,7 @@ _MOST_HEADS, _MOST_ALIKE, _MOST_SENDERS = 4096, 4096, 512
 _DATE_DIGITS, _ACTIVE_DIGITS = 16, 10  # of microseconds until the year 2286; of milliseconds, HAProxy's longest time
 _LONGEST_ALIKE = 512
 """Bytes that are remembered of what may hold a client's words."""
+_PORT = re.compile(r":[0-9]*$")
 _ORIGIN = re.compile(r"^https?://[^/?* ]*")
 # HAProxy configuration manual, `fc_err_str`: SSL_EMPTY to SSL_EARLY_FAILED, SSL_FATAL. From 2.9 on there are numbers for sockets' errors, too.
 _TLS_ERRORS = frozenset(map(str, (*range(24, 39), 43)))
@@ -224,8 +225,7 @@ def _http(line: bytes, known: Reading) -> Request:
 
 def _sender(captured: str, head: str, senders: dict[str, Sender], known: Reading) -> Sender:
     agent, host = map(_unescaped, captured[1:-1].split("|"))
-    host = host.partition(":")[0]
-    found = Sender(agent, _origin(read_head(head.encode(), known).place, host))
+    found = Sender(agent, _origin(read_head(head.encode(), known).place, _PORT.sub("", host)))
     if len(captured) <= _LONGEST_ALIKE:
         if sum(map(len, known.senders.values())) >= _MOST_SENDERS:
             for one in known.senders.values():

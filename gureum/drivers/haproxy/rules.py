@@ -26,7 +26,8 @@ _END = "\x01"
 """Stands after a path, in which no control character can be: so a whole path is a beginning too."""
 _ANY = "-"
 _HOST = re.compile(r"[A-Za-z0-9.-]*[A-Za-z0-9.]")
-_HOST_SENT = "req.hdr(host),field(1,:),lower"
+HOST_SENT = "req.hdr(host),host_only,lower"
+"""Without its port; an IPv6 address keeps its brackets."""
 _KEY = re.compile(r"[!-~]*\x01?")
 
 
@@ -51,7 +52,7 @@ def decide(listener: Listener) -> Decision:
     # What the maps have found holds unless a line's rule comes before it; the lines ascend, so the first of them holds against the rest.
     lines += chained
     if any("var(txn.host)" in line for line in lines):
-        lines.insert(0, f"http-request set-var(txn.host) {_HOST_SENT}")
+        lines.insert(0, f"http-request set-var(txn.host) {HOST_SENT}")
     return Decision(lines, files)
 
 
@@ -89,7 +90,7 @@ def _look_ups(port: int, keys: dict[int, list[tuple[str, str]]]) -> tuple[list[s
         return [_key(_ANY), f"http-request set-var(txn.rule) {_found(port)}"], files
     files[hosts_map(port)] = "".join(f"{host} {host}\n" for host in hosts)
     lines = [
-        _key(f"%[{_HOST_SENT},map_str({hosts_map(port)},{_ANY})]"),
+        _key(f"%[{HOST_SENT},map_str({hosts_map(port)},{_ANY})]"),
         f"http-request set-var(txn.rule) {_found(port)}",
     ]
     if anyone:
