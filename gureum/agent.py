@@ -142,7 +142,8 @@ class Agent:
         period_s = self._settings.metrics_period_s or MINUTE_S
         service = AgentService(store, ports, shelf, self._edge(), metrics_period_s=period_s)
         await service.start()
-        access_logs = AccessLogs(service.machine, self._home.path / "s3-local")
+        home = self._home.path
+        access_logs = AccessLogs(service.machine, home / "s3-local", home / "access-log-spool")
         access_logs.start()
         service.tell_looks(access_logs.take_look)
         await self._serve_host_names(ports, shelf)

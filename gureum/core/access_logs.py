@@ -3,8 +3,9 @@ load balancer's attributes ask for it.
 
     <home>/s3-local/<bucket>/<prefix>/AWSLogs/<account>/elasticloadbalancing/<region>/yyyy/mm/dd/<file>.log.gz
 
-The folder stands for S3 until there is one. As on AWS, logs are best effort: what is buffered is bounded, what cannot be written (a full disk) is
-dropped and counted, and no request ever waits for its line.
+The folder stands for S3 until there is one. What is buffered lies in a spool, too (access_log_spool.py), from which the next agent writes what a
+killed one could not. As on AWS, logs are best effort: what is buffered is bounded, what cannot be written (a full disk) is dropped and counted, and no
+request ever waits for its line.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import logging
 import os
 import secrets
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 
 import msgspec
@@ -34,6 +35,7 @@ from gureum.core.access_log_lines import (
     source,
     tls_line,
 )
+from gureum.core.access_log_spool import Spool
 from gureum.core.health import Made
 from gureum.core.machine import Machine
 from gureum.core.specs import Interface, Proxy
@@ -70,16 +72,26 @@ class Place(msgspec.Struct, frozen=True):
     lines: RequestLines
 
 
-class AccessLogs:
-    """`start` subscribes; `close` writes what is buffered, and what still waits at the proxies. `root`: the folder of all buckets. `dropped`: lines
-    that were not written."""
+class Buffer:
+    """Of the lines for one file, which is named with the first of them. `place`: its folder; None where the bucket or the prefix is none."""
 
-    def __init__(self, machine: Machine, root: Path) -> None:
+    def __init__(self, file: File, end: float) -> None:
+        self.place = folder(file.bucket, file.prefix, file.source, end)
+        self.name = file_name(file.source, end, secrets.token_hex(4), file.kind)
+        self.lines: list[str] = []
+        self.size = 0
+
+
+class AccessLogs:
+    """`start` subscribes, and writes what an agent that was killed has left; `close` writes what is buffered, and what still waits at the proxies.
+    `root`: the folder of all buckets; `spool`: of what is buffered. `dropped`: lines that were not written."""
+
+    def __init__(self, machine: Machine, root: Path, spool: Path) -> None:
         self.dropped = 0
         self._machine = machine
         self._root = root
-        self._buffers: dict[File, list[str]] = {}
-        self._sizes: dict[File, int] = {}
+        self._spool = Spool(spool)
+        self._buffers: dict[File, Buffer] = {}
         self._bytes = 0  # buffered, or on the way to a disk that may be slow
         self._connections: dict[tuple[str, str], float] = {}
         self._labels: dict[str, RequestLines] = {}
@@ -88,6 +100,8 @@ class AccessLogs:
         self._periods: asyncio.Task[None] | None = None
 
     def start(self) -> None:
+        if left := self._spool.left():
+            self._begin(self._write_left(left))
         self._unsubscribe = self._machine.ports.proxies.subscribe(self.take, _is_logged)
         self._periods = asyncio.get_running_loop().create_task(self._run())
 
@@ -207,45 +221,63 @@ class AccessLogs:
         if not lines:
             return
         self._bytes += size
-        self._buffers.setdefault(file, []).extend(lines)
-        self._sizes[file] = self._sizes.get(file, 0) + size
-        if self._sizes[file] >= FILE_BYTES:
-            self._begin_write(file, self._period_end())
+        buffer = self._buffers.get(file)
+        if buffer is None:
+            buffer = self._buffers[file] = Buffer(file, self._period_end())
+        buffer.lines.extend(lines)
+        buffer.size += size
+        if buffer.place is not None and not self._machine.held:
+            self._spool.append(buffer.place, buffer.name, "".join(lines))
+        if buffer.size >= FILE_BYTES:
+            self._begin_write(file)
 
     async def _run(self) -> None:
         clock = self._machine.ports.clock
         while True:
             end = self._period_end()
             await clock.sleep(max(end - clock.now(), 0.0))
-            self._write_all(end)
+            self._write_all()
 
     def _period_end(self) -> float:
         now = self._machine.ports.clock.now()
         return now - now % PERIOD_S + PERIOD_S
 
-    def _write_all(self, end: float = 0.0) -> None:
+    def _write_all(self) -> None:
         for file in list(self._buffers):
-            self._begin_write(file, end or self._period_end())
+            self._begin_write(file)
 
-    def _begin_write(self, file: File, end: float) -> None:
-        lines, size = self._buffers.pop(file), self._sizes.pop(file)
-        task = asyncio.get_running_loop().create_task(self._write(file, lines, size, end))
+    def _begin_write(self, file: File) -> None:
+        self._begin(self._write_buffer(self._buffers.pop(file)))
+
+    def _begin(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._writing.add(task)
         task.add_done_callback(self._writing.discard)
 
-    async def _write(self, file: File, lines: list[str], size: int, end: float) -> None:
-        place = folder(file.bucket, file.prefix, file.source, end)
+    async def _write_buffer(self, buffer: Buffer) -> None:
+        await self._write(buffer.place, buffer.name, "".join(buffer.lines), len(buffer.lines))
+        self._bytes -= buffer.size
+
+    async def _write_left(self, names: list[str]) -> None:
+        """One after the other, so that no more than one is in memory."""
+        for name in names:
+            left = await asyncio.to_thread(self._spool.read, name)
+            if left is None:
+                self._spool.remove(name)
+            else:
+                await self._write(left.place, name, left.text, left.text.count("\n"))
+
+    async def _write(self, place: str | None, name: str, text: str, lines: int) -> None:
         why = "no valid bucket or prefix" if place is None else self._machine.held
         if place is not None and not why:
-            name = file_name(file.source, end, secrets.token_hex(4), file.kind)
             try:
-                await asyncio.to_thread(write_file, self._root, place, name, "".join(lines))
+                await asyncio.to_thread(write_file, self._root, place, name, text)
             except OSError as failed:
                 why = failed.strerror or str(failed)
-        self._bytes -= size
+        self._spool.remove(name)
         if why:
-            self.dropped += len(lines)
-            log.warning("a load balancer's log is dropped", extra={"why": why, "lines": len(lines)})
+            self.dropped += lines
+            log.warning("a load balancer's log is dropped", extra={"why": why, "lines": lines})
 
 
 def _is_logged(spec: ProxySpec) -> bool:
@@ -254,12 +286,12 @@ def _is_logged(spec: ProxySpec) -> bool:
 
 
 def write_file(root: Path, place: str, name: str, text: str) -> None:
-    """The file is whole or not there; what a failed write left is removed."""
+    """The file is whole or not there; what a failed write left is removed, and what a killed one left is written over."""
     where = root / place
     where.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = where / f".{name}"
     try:
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(gzip.compress(text.encode(), compresslevel=1))
         draft.rename(where / name)

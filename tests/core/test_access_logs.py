@@ -300,7 +300,7 @@ class Logs:
         )
         for one in (*node(), msgspec.structs.replace(wish, spec=spec)):
             self.machine.wish(one)
-        self.logs = AccessLogs(self.machine, root)
+        self.logs = AccessLogs(self.machine, root, root / "spool")
         self.logs.start()
 
     def tell(self, *records: Record | Request) -> None:
@@ -422,6 +422,53 @@ def test_a_tls_connection_is_logged_once_whatever_it_asks_for(tmp_path: Path) ->
             ["10.0.0.9", "1"],
             ["192.168.131.39", "2817"],
         ]
+
+    told(story)
+
+
+def test_what_a_killed_agent_had_buffered_is_written_once_by_the_next(tmp_path: Path) -> None:
+    async def story() -> None:
+        killed = Logs(tmp_path, **ON)
+        killed.tell(request())
+        killed.tell(request(kind="h2"))
+        (kept,) = (tmp_path / "spool").iterdir()
+        assert kept.stat().st_mode & 0o777 == 0o600
+        with kept.open("a") as torn:
+            torn.write("https 2018-07-02T22:2")
+        before = kept.read_bytes()
+
+        again = Logs(tmp_path, **ON)
+        again.tell(request(kind="http"))
+        found = await again.written(1)
+        await again.logs.close()
+        ((path, text),) = found.items()
+        assert [line.split()[0] for line in text.splitlines()] == ["https", "h2"]
+        assert sorted(len(one.splitlines()) for one in (await again.written(2)).values()) == [1, 2]
+        assert not list((tmp_path / "spool").iterdir())
+
+        # Killed between the file and the end of its spool, and while it wrote: the same file is written again.
+        kept.write_bytes(before)
+        (tmp_path / path).with_name(f".{Path(path).name}").write_bytes(b"half")
+        third = Logs(tmp_path, **ON)
+        await third.logs.close()
+        found = await third.written(2)
+        assert len(found) == 2
+        assert found[path] == text
+        assert not list((tmp_path / "spool").iterdir())
+        assert not list(tmp_path.rglob(".*.gz"))
+
+    told(story)
+
+
+def test_lines_that_cannot_be_kept_are_written_all_the_same(tmp_path: Path) -> None:
+    async def story() -> None:
+        (tmp_path / "spool").write_text("no folder")
+        one = Logs(tmp_path, **ON)
+        one.tell(request())
+        one.tell(request())
+        await one.logs.close()
+        (text,) = (await one.written(1)).values()
+        assert len(text.splitlines()) == 2
 
     told(story)
 

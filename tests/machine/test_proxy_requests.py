@@ -803,7 +803,9 @@ def test_many_headers_of_64_kilobytes_pass(host: ProxyHost) -> None:
 def test_414_for_a_long_uri_and_405_for_trace_have_the_words_of_their_pages(host: ProxyHost) -> None:
     long = b"GET /" + b"a" * 17000 + b" HTTP/1.1\r\nHost: a\r\n\r\n"
     trace = b"TRACE / HTTP/1.1\r\nHost: a\r\n\r\n"
-    lines = outcome(host, host.target(TARGETS[0]), lambda: [host.raw(one).partition(b"\r\n")[0] for one in (long, trace)])
+    lines = outcome(
+        host, host.target(TARGETS[0]), lambda: [host.raw(one).partition(b"\r\n")[0] for one in (long, trace)]
+    )
     assert lines == [b"HTTP/1.1 414 Request-URI Too Large", b"HTTP/1.1 405 Not Allowed"]
 
 
