@@ -4,8 +4,8 @@ load balancer's attributes ask for it.
     <home>/s3-local/<bucket>/<prefix>/AWSLogs/<account>/elasticloadbalancing/<region>/yyyy/mm/dd/<file>.log.gz
 
 The folder stands for S3 until there is one. What is buffered lies in a spool, too (access_log_spool.py), from which the next agent writes what a
-killed one could not. As on AWS, logs are best effort: what is buffered is bounded, what cannot be written (a full disk) is dropped and counted, and no
-request ever waits for its line.
+killed one could not. As on AWS, logs are best effort: what is buffered is bounded, what cannot be written (a full disk) is dropped and counted, and
+no request ever waits for its line.
 """
 
 from __future__ import annotations
