@@ -168,9 +168,7 @@ def test_every_error_of_the_load_balancers_own_is_answered_and_logged(
     }
     spool = front.cloud.home / "access-log-spool"
     until(lambda: any("/slow/460" in one.read_text() for one in spool.glob("*.lines")))
-    os.kill(
-        front.cloud.process("agent"), signal.SIGKILL
-    )  # files come each five minutes, and what it had when it is back
+    os.kill(front.cloud.process("agent"), signal.SIGKILL)  # files come each five minutes, and when it is back
 
     def logged() -> dict[str, tuple[str, str]]:
         found = {}

@@ -676,7 +676,15 @@ def test_502_when_the_target_refuses(host: ProxyHost) -> None:
     assert (host.records[0].elb_status, host.records[0].target_time_s) == (502, -1.0)
 
 
-@pytest.mark.parametrize("said", [b"", b"garbage\r\n\r\n", b"HTTP/1.1 200 OK\r\nX: " + b"a" * 40000 + b"\r\n\r\n"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"",
+        b"garbage\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"a" * 40000 + b"\r\n\r\n",
+        b"HTTP/1.1 099 X\r\nContent-Length: 0\r\n\r\n",
+    ],
+)
 def test_502_when_the_target_answers_badly(host: ProxyHost, said: bytes) -> None:
     sock = host.listening(TARGETS[0], 80)
 
