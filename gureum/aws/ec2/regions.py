@@ -33,7 +33,7 @@ REGIONS = {
     for region in (
         Region("us-east-1", "use1", "abcdef", "US East (N. Virginia) 1"),
         Region("us-east-2", "use2", "abc", "US East (Ohio) 1"),
-        Region("us-west-1", "usw1", "ac", "US West (N. California) 1"),
+        Region("us-west-1", "usw1", "ab", "US West (N. California) 1"),
         Region("us-west-2", "usw2", "abcd", "US West (Oregon) 1"),
         Region("ca-central-1", "cac1", "abd", "Canada (Central) 1"),
         Region("sa-east-1", "sae1", "abc", "South America (Sao Paulo) 1"),
@@ -53,6 +53,10 @@ REGIONS = {
         Region("ap-south-2", "aps2", "abc", "Asia Pacific (Hyderabad) 1", opt_in=True),
         Region("ap-southeast-3", "apse3", "abc", "Asia Pacific (Jakarta) 1", opt_in=True),
         Region("ap-southeast-4", "apse4", "abc", "Asia Pacific (Melbourne) 1", opt_in=True),
+        Region("ap-southeast-5", "apse5", "abc", "Asia Pacific (Malaysia) 1", opt_in=True),
+        Region("ap-southeast-7", "apse7", "abc", "Asia Pacific (Thailand) 1", opt_in=True),
+        Region("ap-east-2", "ape2", "abc", "Asia Pacific (Taipei) 1", opt_in=True),
+        Region("mx-central-1", "mxc1", "abc", "Mexico (Central) 1", opt_in=True),
         Region("ca-west-1", "caw1", "abc", "Canada West (Calgary) 1", opt_in=True),
         Region("eu-central-2", "euc2", "abc", "Europe (Zurich) 1", opt_in=True),
         Region("eu-south-1", "eus1", "abc", "Europe (Milan) 1", opt_in=True),
@@ -71,8 +75,17 @@ class Zone(msgspec.Struct, frozen=True):
     id: str
 
 
+_DIRECTIONS = {"northeast": "ne", "northwest": "nw", "southeast": "se", "southwest": "sw"}
+
+
 def region_of(name: str) -> Region:
-    return REGIONS.get(name) or Region(name, "".join(part[:1] for part in name.split("-")) or "x", "abc", name)
+    """A region of the table, or one of that name with three zones. AWS's abbreviations: "cn-northwest-1" is cnnw1, "us-gov-east-1" usge1."""
+    return REGIONS.get(name) or Region(name, _short(name) or "x", "abc", name)
+
+
+def _short(name: str) -> str:
+    first, *others = name.split("-")
+    return first + "".join(_DIRECTIONS.get(part, part[:1]) for part in others)
 
 
 def zones_of(region_name: str) -> list[Zone]:

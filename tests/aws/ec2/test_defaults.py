@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
+from gureum.aws.ec2.regions import region_of
+
 
 def test_a_fresh_region_has_a_default_vpc_with_a_public_subnet_per_zone(cloud):
     vpc = cloud.one("DescribeVpcs", "Vpcs")
@@ -100,3 +104,18 @@ def test_regions_and_zones_are_described(cloud):
     attributes = cloud("DescribeAccountAttributes", AttributeNames=["default-vpc"])["AccountAttributes"]
     vpc = cloud.one("DescribeVpcs", "Vpcs")["VpcId"]
     assert attributes == [{"AttributeName": "default-vpc", "AttributeValues": [{"AttributeValue": vpc}]}]
+
+
+@pytest.mark.parametrize(
+    ("region", "abbreviation"),
+    [
+        ("us-gov-east-1", "usge1"),
+        ("cn-northwest-1", "cnnw1"),
+        ("ap-southeast-5", "apse5"),
+        ("mx-central-1", "mxc1"),
+        ("us-west-1", "usw1"),
+    ],
+)
+def test_zone_ids_begin_with_the_regions_abbreviation(region, abbreviation):
+    """AWS, "Availability Zone IDs for your AWS resources"."""
+    assert region_of(region).short == abbreviation
