@@ -26,6 +26,7 @@ from gureum.aws.protocols import (
     Response,
     Target,
     compile_operation,
+    credential_scope,
     decode_body,
     error_response,
     identify,
@@ -93,8 +94,8 @@ class Gateway:
             request = _decoded(request)
             target = identify(request)
             _check_size(target, sent_bytes)
-            if not target.service and self._neighbours is not None and self._neighbours.offers("s3"):
-                # An address without a signature: what browsers and curl do with a bucket's objects.
+            neighbours = self._neighbours
+            if not target.service and neighbours and neighbours.offers("s3") and _may_be_bucket(request):
                 target = Target("s3", "rest-xml", "")
             caller = self._caller(request, target, guest=guest)
             return await self._answer(request, request_id, caller, target)
@@ -257,6 +258,13 @@ def _new_request_id() -> str:
     """A random UUID (RFC 9562, version 4), as AWS's are."""
     text = os.urandom(16).hex()
     return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{'89ab'[int(text[16], 16) & 3]}{text[17:20]}-{text[20:]}"
+
+
+def _may_be_bucket(request: Request) -> bool:
+    """Without a signature: what browsers and curl do with a bucket's objects. Signed for S3's relatives (`s3express`):
+    clients do so by the bucket's name. What is signed for another service is never S3's."""
+    scope = credential_scope(request)
+    return scope is None or scope.signing_name.startswith("s3")
 
 
 def _check_size(target: Target, sent_bytes: int) -> None:

@@ -152,9 +152,19 @@ def _by_route(request: Request, signing_name: str) -> Target:
     if name:
         return Target(name, _rest_protocol(name, service_index()[name]), operation)
     kind = request.headers.get("content-type", "")
-    if own is not None:
-        return Target(signing_name, _protocol_of_kind(kind, service_protocols(signing_name, own)), "")
+    meant = _signed_for(signing_name)
+    if meant:
+        return Target(meant, _protocol_of_kind(kind, service_protocols(meant, service_index()[meant])), "")
     return Target("", _protocol_of_kind(kind, ("query", "json", "smithy-rpc-v2-cbor")), "")
+
+
+def _signed_for(signing_name: str) -> str:
+    """Whose refusal a signed request gets that names no operation: the newest API of those that sign so (of the load
+    balancers' two the later one). "" when nobody does."""
+    index = service_index()
+    if signing_name in index:
+        return signing_name
+    return max(_by_signing_name().get(signing_name, ()), key=lambda name: index[name].api_version, default="")
 
 
 def _protocol_of_kind(kind: str, protocols: tuple[str, ...]) -> str:

@@ -33,6 +33,17 @@ def request(
             request("monitoring", body="Action=PutMetricData&Version=2010-08-01"),
             Target("cloudwatch", "query", "PutMetricData"),
         ),
+        (request("monitoring", body="Foo=1"), Target("cloudwatch", "smithy-rpc-v2-cbor", "")),
+        (
+            request("monitoring", body="Foo=1", content_type="application/x-www-form-urlencoded"),
+            Target("cloudwatch", "query", ""),
+        ),
+        (
+            request("monitoring", path="/service/x/operation/ListMetrics", content_type="application/cbor"),
+            Target("cloudwatch", "smithy-rpc-v2-cbor", ""),
+        ),
+        (request("elasticloadbalancing", body="Foo=1"), Target("elbv2", "query", "")),
+        (request("nonesuch", body="Foo=1"), Target("", "query", "")),
         (request("sqs", body="Action=SendMessage&Version=2012-11-05"), Target("sqs", "query", "SendMessage")),
         (
             request(body="Action=AssumeRoleWithWebIdentity&Version=2011-06-15"),
