@@ -32,6 +32,8 @@ T = TypeVar("T", bound=Resource)
 LIMIT_FRAGMENTS = 10_000
 TOKEN_LIFE_S = 24 * 3600.0
 """AWS: ec2 "Ensuring idempotency": a client token is good for 24 hours."""
+LIMIT_TOKEN = 64
+"""Characters of a client token, all ASCII. AWS: ec2 "Ensuring idempotency"."""
 SWEEP_TOKENS_FROM, SWEEP_TOKENS_AT_ONCE = 200, 50
 
 
@@ -184,7 +186,14 @@ class Call:
         return encoded
 
     def done_before(self) -> tuple[str, ...] | None:
-        """Names that an earlier call with the same ClientToken made, or None. AWS: IdempotentParameterMismatch when its parameters were others."""
+        """Names that an earlier call with the same ClientToken made, or None. AWS: IdempotentParameterMismatch when its parameters were others,
+        InvalidParameterValue for what is no client token."""
+        text = self.params.get("ClientToken") or ""
+        if len(text) > LIMIT_TOKEN or not text.isascii():
+            raise AwsError(
+                "InvalidParameterValue",
+                f"Value ({text[:200]}) for parameter clientToken is invalid. It must be at most {LIMIT_TOKEN} ASCII characters.",
+            )
         token = self._token()
         if token is None or self._is_over(token):
             return None

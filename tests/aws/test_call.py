@@ -73,6 +73,18 @@ def test_the_same_call_again_answers_what_the_first_made() -> None:
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("token", ["x" * 65, "구름"])
+def test_what_is_no_client_token_is_refused(token: str) -> None:
+    async def run() -> None:
+        caller = Caller()
+        with pytest.raises(AwsError) as refused:
+            await caller.make(ClientToken=token)
+        assert (refused.value.code, caller.made) == ("InvalidParameterValue", 0)
+        assert await caller.make(ClientToken="x" * 64) == ("thing-1",)
+
+    asyncio.run(run())
+
+
 def test_after_a_day_a_token_is_new_again() -> None:
     async def run() -> None:
         caller = Caller()

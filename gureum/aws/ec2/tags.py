@@ -75,10 +75,18 @@ Tags = dict[str, str]
 
 def tags_of(call: Call, resource_type: str, *, allow: Iterable[str] = ()) -> Tags:
     """The tags that `TagSpecifications` of this call give to things of `resource_type`. `allow`: further types that the
-    operation also makes (RunInstances: volumes). AWS: InvalidParameterValue for a type the operation does not make."""
+    operation also makes (RunInstances: volumes). AWS: InvalidParameterValue for a type the operation does not make, and
+    for one that is named twice."""
     found: Tags = {}
+    seen: set[str] = set()
     for specification in call.params.get("TagSpecifications") or ():
         wanted = specification.get("ResourceType") or ""
+        if wanted in seen:
+            raise AwsError(
+                "InvalidParameterValue",
+                "The same resource type may not be specified more than once in tag specifications.",
+            )
+        seen.add(wanted)
         if wanted == resource_type:
             found.update(_checked(specification.get("Tags") or ()))
         elif wanted not in allow:

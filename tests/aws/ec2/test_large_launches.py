@@ -28,3 +28,8 @@ def test_more_than_one_commit_holds_is_refused_and_the_number_told_goes(cloud, m
     assert cloud("DescribeVolumes")["Volumes"] == []
     (most,) = re.findall(r"at most (\d+) such", refused[1])
     assert len(cloud("RunInstances", **large, MinCount=int(most), MaxCount=int(most))["Instances"]) == int(most)
+
+
+def test_as_many_as_fit_are_launched_when_fewer_would_do(cloud, monkeypatch):
+    monkeypatch.setattr("gureum.aws.ec2.instances.host_room.host_memory_bytes", lambda: 3 << 30)
+    assert len(cloud("RunInstances", **WANTED, MinCount=1, MaxCount=100_000)["Instances"]) in range(1, 7)

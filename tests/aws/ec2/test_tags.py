@@ -115,3 +115,11 @@ def test_an_instance_whose_tags_are_in_its_metadata_takes_keys_that_can_be_paths
     for key in ("a/b", "a b", "_index"):
         assert cloud.code("CreateTags", Resources=[name], Tags=[tag(key)]) == "InvalidParameterValue"
     cloud("CreateTags", Resources=[name], Tags=[tag("a.b:c")])
+
+
+def test_a_type_of_thing_is_named_once_in_tag_specifications(cloud):
+    twice = [{"ResourceType": "vpc", "Tags": [{"Key": key, "Value": "1"}]} for key in ("a", "b")]
+    assert cloud.refused("CreateVpc", CidrBlock="10.0.0.0/16", TagSpecifications=twice) == (
+        "InvalidParameterValue",
+        "The same resource type may not be specified more than once in tag specifications.",
+    )

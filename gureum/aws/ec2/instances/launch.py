@@ -244,9 +244,9 @@ def _counts(params: dict[str, Any]) -> tuple[int, int]:
             "InvalidParameterCombination",
             f"Value ({most}) for parameter maxCount is invalid. It must be at least minCount ({least}).",
         )
-    if most > LIMIT_COUNT:
+    if least > LIMIT_COUNT:
         raise _too_many(LIMIT_COUNT)
-    return least, most
+    return least, min(most, LIMIT_COUNT)
 
 
 def _too_many(limit: int) -> AwsError:
