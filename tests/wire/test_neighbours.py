@@ -285,6 +285,8 @@ def test_a_log_group_is_exported_to_a_bucket(cloud: Cloud) -> None:
     assert keys == ["aws-logs-write-test", f"exportedlogs/{task}/a-b/000000.gz"]
     text = gzip.decompress(s3.get_object(Bucket="export-bucket", Key=keys[1])["Body"].read()).decode()
     assert text.endswith("Z hello\n")
+    with pytest.raises(logs.exceptions.InvalidOperationException):
+        logs.cancel_export_task(taskId=task)
 
 
 def test_a_secret_parameter_stands_and_falls_with_its_key(cloud: Cloud) -> None:
