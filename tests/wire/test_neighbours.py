@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,6 +44,27 @@ def kill_daemon(cloud: Cloud) -> None:
 
 def code_of(error: pytest.ExceptionInfo[ClientError]) -> str:
     return str(error.value.response["Error"]["Code"])
+
+
+@pytest.mark.parametrize(
+    ("signing", "kind", "code"),
+    [
+        ("monitoring", "application/x-www-form-urlencoded", "MissingAction"),
+        ("monitoring", "application/cbor", "UnknownOperationException"),
+        ("elasticloadbalancing", "application/x-www-form-urlencoded", "MissingAction"),
+        ("nonesuch", "application/x-www-form-urlencoded", "InvalidAction"),
+    ],
+)
+def test_what_is_signed_for_another_service_is_not_for_s3(cloud: Cloud, signing: str, kind: str, code: str) -> None:
+    credential = f"Credential={ACCOUNT}/20261129/us-east-1/{signing}/aws4_request"
+    headers = {
+        "Authorization": f"AWS4-HMAC-SHA256 {credential}, SignedHeaders=host, Signature=0",
+        "Content-Type": kind,
+    }
+    path = "/service/GraniteServiceVersion20100801/operation/ListMetrics"
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(urllib.request.Request(cloud.url + path, b"Foo=1", headers), timeout=10)
+    assert (refused.value.code, code.encode() in refused.value.read()) == (400, True)
 
 
 def test_objects(cloud: Cloud) -> None:
