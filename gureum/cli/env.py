@@ -54,4 +54,6 @@ def client_environment(settings: Settings, home: Home, account: str) -> dict[str
         "AWS_REGION": settings.default_region,
         # Else a client whose credentials fail would ask the metadata service of a machine that is none, for seconds.
         "AWS_EC2_METADATA_DISABLED": "true",
+        # Else StartLiveTail and a few others call `stream-127.0.0.1`, which is no name (botocore heeds it since March 2025).
+        "AWS_DISABLE_HOST_PREFIX_INJECTION": "true",
     }

@@ -7,6 +7,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -14,6 +15,9 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from gureum.base.homes import Home
+from gureum.base.settings import Settings
+from gureum.cli.env import client_environment
 from gureum.ports.telemetry import SeriesQuery
 
 ACCOUNT = "313131313131"
@@ -91,6 +95,18 @@ def test_live_tail_tells_events_as_they_come(
     while endpoint.world.tails.number(f"{ACCOUNT}/us-east-1") and time.monotonic() < deadline:
         time.sleep(0.05)
     assert endpoint.world.tails.number(f"{ACCOUNT}/us-east-1") == 0
+
+
+def test_live_tail_works_with_a_stock_client_in_the_environment_that_gureum_env_gives(
+    endpoint: Any, logs: Any, group: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Home("abcde", tmp_path, tmp_path, "198.18.16.0/20", "127.0.0.1", 4567, 5353, simulate=False)
+    given = client_environment(Settings(), home, ACCOUNT)
+    for name, value in {**given, "AWS_ENDPOINT_URL": endpoint.url}.items():
+        monkeypatch.setenv(name, value)
+    answer = boto3.Session().client("logs").start_live_tail(logGroupIdentifiers=[arn(logs, group)])
+    assert "sessionStart" in next(iter(answer["responseStream"]))
+    answer["responseStream"].close()
 
 
 def test_metric_filters_feed_metrics(endpoint: Any, logs: Any, group: str) -> None:
