@@ -299,6 +299,15 @@ def test_client_that_comes_back_has_lost_nothing(ssm: Any, cloud: Cloud, machine
     until(lambda: states(ssm, session) == ["Terminated"])
 
 
+def test_session_whose_agent_was_killed_ends_and_its_client_is_told(ssm: Any, cloud: Cloud, machine: str) -> None:
+    session, client = start(ssm, machine)
+    client.until("$")
+    os.kill(cloud.process("agent"), signal.SIGKILL)
+    assert client.until_closed().code == 1000
+    assert client.last_words
+    assert until(lambda: states(ssm, session) == ["Failed"])
+
+
 def _resumed(ssm: Any, session: str) -> dict[str, Any]:
     with contextlib.suppress(ClientError):
         return dict(ssm.resume_session(SessionId=session))

@@ -270,7 +270,12 @@ class LiveSession:
     async def _finish(self, output: str, state: State) -> None:
         try:
             if self._work is not None:
-                await self._work.close()
+                try:
+                    await self._work.close()
+                except (OSError, PortError) as error:
+                    log.warning(
+                        "what a session ran was not told to end", extra={"session": self.name, "why": str(error)}
+                    )
             if self._running is not None:
                 self._running.cancel()
                 await asyncio.gather(self._running, return_exceptions=True)
