@@ -25,7 +25,8 @@ from tests.wire.test_every_operation import Play, Step, steps
 HERE = Path(__file__).parent
 BY_CLI = ("alarms", "flow_logs", "logs", "metrics")
 OWN_TESTS = {"logs.StartLiveTail", "logs.CreateExportTask", "logs.CancelExportTask"}
-"""Operations whose answers do not end (test_logs.py), or that need a bucket (test_neighbours.py). Those of Auto Scaling are in test_scaling_cli.py, which counts them itself."""
+"""Operations whose answers do not end (test_logs.py), or that need a bucket (test_neighbours.py). Those of Auto Scaling are in test_scaling_cli.py,
+which counts them itself."""
 FLOW_LOGS = ("CreateFlowLogs", "DescribeFlowLogs", "DeleteFlowLogs")
 RESOURCES = {
     "aws_autoscaling_attachment",
