@@ -10,6 +10,7 @@ four bytes length (big-endian) and payload:
 
 from __future__ import annotations
 
+import errno
 import http.client
 import json
 import struct
@@ -92,12 +93,16 @@ class Attachment:
         self._answer = self._connection.getresponse()
         if self._answer.status != 200:
             raise Failure(error_text(self._answer.read(), self._answer.status))
+        if self._connection.sock is None:
+            raise Failure("the daemon ended the connection before the program began")
         self._connection.sock.settimeout(None)
 
     def send(self, kind: bytes, payload: bytes = b"") -> None:
         """One frame, as one chunk of the request's body. OSError when the program has ended."""
         frame = kind + struct.pack(">I", len(payload)) + payload
         with self._sending:
+            if self._connection.sock is None:  # http.client closes with the answer
+                raise BrokenPipeError(errno.EPIPE, "the program has ended")
             self._connection.sock.sendall(b"%x\r\n%b\r\n" % (len(frame), frame))
 
     def frames(self) -> Iterator[Frame]:
