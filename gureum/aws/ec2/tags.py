@@ -58,6 +58,7 @@ TYPES = {
     "crf": "capacity-reservation-fleet",
     "fleet": "fleet",
     "sfr": "spot-fleet-request",
+    "sir": "spot-instances-request",
     "iew": "instance-event-window",
     "report": "image-usage-report",
     "replacevol": "replace-root-volume-task",
@@ -66,6 +67,7 @@ TYPES = {
     "tgw": "transit-gateway",
 }
 """Id prefix → resource type. AWS: ec2 ResourceType."""
+_BEFORE_UUIDS = frozenset({"fleet", "sfr"})
 
 _METADATA_KEY = re.compile(r"[0-9a-zA-Z\-_+=,.@:]{1,255}", re.ASCII)
 _NOT_IN_METADATA = frozenset({".", "..", "_index"})
@@ -156,8 +158,14 @@ def _rows(call: Call) -> list[Any]:
     return rows
 
 
+def _prefix(id_: str) -> str:
+    """"vpce-svc" of "vpce-svc-0123…"; what follows that of fleets is a UUID, which has hyphens, too."""
+    first = id_.partition("-")[0]
+    return first if first in _BEFORE_UUIDS else id_.rsplit("-", 1)[0]
+
+
 def _tag_rows(id_: str, tags: Tags) -> Iterable[Any]:
-    type_ = TYPES.get(id_.rsplit("-", 1)[0], "")
+    type_ = TYPES.get(_prefix(id_), "")
     for key, value in tags.items():
         yield SimpleNamespace(meta=SimpleNamespace(tags={key: value}), id=id_, type=type_, key=key, value=value)
 
@@ -181,7 +189,7 @@ async def _change(call: Call, change: Callable[[Tags], Tags]) -> None:
 
 
 def _change_one(call: Call, transaction: Transaction, id_: str, change: Callable[[Tags], Tags]) -> None:
-    prefix = id_.rsplit("-", 1)[0]
+    prefix = _prefix(id_)
     if prefix not in TYPES:
         raise AwsError("InvalidID", f"The ID '{id_}' is not valid")
     if prefix == "sgr":
@@ -238,7 +246,7 @@ def _find(call: Call, id_: str) -> Resource:
             obj = call.get(kind.type, id_)
             if obj is not None:
                 return obj
-    prefix = id_.rsplit("-", 1)[0]
+    prefix = _prefix(id_)
     form = _FORMS.get(prefix)
     if form is None:
         raise AwsError("InvalidID", f"The ID '{id_}' is not valid")

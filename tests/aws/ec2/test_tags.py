@@ -123,3 +123,24 @@ def test_a_type_of_thing_is_named_once_in_tag_specifications(cloud):
         "InvalidParameterValue",
         "The same resource type may not be specified more than once in tag specifications.",
     )
+
+
+def test_fleets_and_spot_requests_take_tags(cloud):
+    image = cloud("DescribeImages", Owners=["amazon"])["Images"][0]["ImageId"]
+    launch = {"ImageId": image, "InstanceType": "t3.nano"}
+    template = cloud("CreateLaunchTemplate", LaunchTemplateName="for-fleets", LaunchTemplateData=launch)[
+        "LaunchTemplate"
+    ]
+    chosen = {"LaunchTemplateSpecification": {"LaunchTemplateId": template["LaunchTemplateId"], "Version": "1"}}
+    capacity = {"TotalTargetCapacity": 1, "DefaultTargetCapacityType": "on-demand"}
+    made = {
+        "fleet": cloud("CreateFleet", LaunchTemplateConfigs=[chosen], TargetCapacitySpecification=capacity)["FleetId"],
+        "spot-instances-request": cloud("RequestSpotInstances", LaunchSpecification=launch)["SpotInstanceRequests"][0][
+            "SpotInstanceRequestId"
+        ],
+    }
+    cloud("CreateTags", Resources=list(made.values()), Tags=[tag("a", "b")])
+    for type_, id_ in made.items():
+        found = cloud("DescribeTags", Filters=[{"Name": "resource-id", "Values": [id_]}])["Tags"]
+        assert [(one["ResourceType"], one["Key"], one["Value"]) for one in found] == [(type_, "a", "b")]
+    assert cloud.code("CreateTags", Resources=["fleet-none"], Tags=[tag("a", "b")]).startswith("InvalidFleetId.")
