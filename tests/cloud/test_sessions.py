@@ -306,6 +306,7 @@ def test_session_whose_agent_was_killed_ends_and_its_client_is_told(ssm: Any, cl
     assert client.until_closed().code == 1000
     assert client.last_words
     assert until(lambda: states(ssm, session) == ["Failed"])
+    until(lambda: cloud.inside(machine, "true").returncode == 0)  # the next agent is there
 
 
 def _resumed(ssm: Any, session: str) -> dict[str, Any]:
