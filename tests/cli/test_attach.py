@@ -118,7 +118,9 @@ def test_client_that_leaves_ends_the_program(home: Home, far: Far) -> None:
     assert not far.left.is_set()
     attachment.close()
     assert far.left.wait(10)
-    with pytest.raises(OSError, match="the program has ended"):  # as a signal handler, which may send at any moment, expects
+    with pytest.raises(
+        OSError, match="the program has ended"
+    ):  # as a signal handler, which may send at any moment, expects
         attachment.send(b"w", b"")
 
 

@@ -159,7 +159,7 @@ def _rows(call: Call) -> list[Any]:
 
 
 def _prefix(id_: str) -> str:
-    """"vpce-svc" of "vpce-svc-0123…"; what follows that of fleets is a UUID, which has hyphens, too."""
+    """ "vpce-svc" of "vpce-svc-0123…"; what follows that of fleets is a UUID, which has hyphens, too."""
     first = id_.partition("-")[0]
     return first if first in _BEFORE_UUIDS else id_.rsplit("-", 1)[0]
 
