@@ -864,7 +864,7 @@ def test_the_handshake_is_told_with_the_first_request_of_its_connection(host: Pr
 
     def talk() -> None:
         with host.connect(443) as sock:
-            time.sleep(0.02)  # counts: the client begins this late
+            time.sleep(0.3)  # counts: the client begins this late
             with context.wrap_socket(sock, server_hostname="example.com") as wrapped:
                 for _ in range(2):
                     wrapped.sendall(b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n")
@@ -874,5 +874,5 @@ def test_the_handshake_is_told_with_the_first_request_of_its_connection(host: Pr
 
     serve(host, spec, talk, lambda: len(host.records) == 2)
     first, second = (record.handshake_s for record in host.records)
-    assert first >= 0.02
+    assert first >= 0.1  # less than the wait: a busy proxy accepts late
     assert second == 0.0
