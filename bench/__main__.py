@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-NOT_BENCHMARKS = ("clouds", "engines")
+NOT_BENCHMARKS = ("clouds", "engines", "wires")
 
 
 def main() -> int:

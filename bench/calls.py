@@ -2,8 +2,7 @@
 
     python -m bench.calls [--seconds 1] [--rounds 3] [--only PutMetricData]
 
-Every request is written whole beforehand (head, signature as a client sends it, body) and sent on a plain socket; of the answer only its status
-and length are looked at. So the client costs some 20 µs a call, where boto3 costs 1,000 and `http.client` 150, and the figure is the server's.
+The client is the light one (wires.py), so the figure is the server's.
 CPU time is that of all the daemon's threads (/proc/PID/task/*/schedstat): it tells much the same on a busy machine, calls per second do not. Rounds
 go through all operations in turn; CPU is the least of the rounds, calls per second those of the best.
 """
@@ -14,88 +13,19 @@ import argparse
 import itertools
 import json
 import os
-import socket
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import boto3
-import cbor2
 
 from bench.api import prepare
 from bench.clouds import Cloud, Gureum, body, machine
-from bench.cloudwatch import DATA, datums
-from bench.cloudwatch import body as metric_form
+from bench.cloudwatch import BODIES, DATA, datums, puts
+from bench.wires import FORM, JSON_RPC, Wire, cpu_seconds, request
 
-BODIES = 64
 EVENTS = 100
 GROUP, STREAM = "/bench/calls", "i-0123456789abcdef0"
-FORM = {"content-type": "application/x-www-form-urlencoded; charset=utf-8"}
-JSON_RPC = {"content-type": "application/x-amz-json-1.1"}
-CBOR = {"content-type": "application/cbor", "smithy-protocol": "rpc-v2-cbor", "accept": "application/cbor"}
-
-
-class Wire:
-    """One kept connection on a plain socket."""
-
-    def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=60)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-    def send(self, request: bytes) -> bytes:
-        """Head and body of the answer to a request that was written before."""
-        self._socket.sendall(request)
-        data = self._socket.recv(1 << 20)
-        while (end := data.find(b"\r\n\r\n")) < 0:
-            data += self._socket.recv(1 << 20)
-        head = data[:end].lower()
-        at = head.find(b"content-length: ")
-        length = int(head[at + 16 :].split(b"\r", 1)[0]) if at >= 0 else 0
-        parts, missing = [data], end + 4 + length - len(data)
-        while missing > 0:
-            parts.append(self._socket.recv(1 << 20))
-            missing -= len(parts[-1])
-        assert data.startswith(b"HTTP/1.1 200"), b"".join(parts)[:2000]
-        return b"".join(parts)
-
-    def close(self) -> None:
-        self._socket.close()
-
-
-def request(service: str, headers: dict[str, str], content: bytes, path: str = "/") -> bytes:
-    """As boto3 sends one: the same headers, a signature of the same length (which nobody checks by default)."""
-    sent = {
-        "host": f"{service}.us-east-1.localhost",
-        "accept-encoding": "identity",
-        **headers,
-        "user-agent": "Boto3/1.40.0 md/Botocore#1.40.0 ua/2.1 os/linux#6.1 md/arch#x86_64 lang/python#3.13 cfg/retry-mode#legacy Botocore/1.40.0",
-        "x-amz-date": "20260101T000000Z",
-        "authorization": (
-            f"AWS4-HMAC-SHA256 Credential=000000000000/20260101/us-east-1/{service}/aws4_request, "
-            f"SignedHeaders=content-type;host;x-amz-date, Signature={'0' * 64}"
-        ),
-        "amz-sdk-invocation-id": "11111111-2222-3333-4444-555555555555",
-        "amz-sdk-request": "attempt=1",
-        "content-length": str(len(content)),
-    }
-    head = "".join(f"{name}: {value}\r\n" for name, value in sent.items())
-    return f"POST {path} HTTP/1.1\r\n{head}\r\n".encode() + content
-
-
-def metric_requests() -> dict[str, list[bytes]]:
-    """PutMetricData in the three protocols that clients speak."""
-    target = {
-        "x-amz-target": "GraniteServiceVersion20100801.PutMetricData",
-        "content-type": "application/x-amz-json-1.0",
-    }
-    path = "/service/GraniteServiceVersion20100801/operation/PutMetricData"
-    bodies = [{"Namespace": "bench", "MetricData": datums(n)} for n in range(BODIES)]
-    return {
-        f"PutMetricData({DATA}), query": [request("monitoring", FORM, metric_form(n)) for n in range(BODIES)],
-        f"PutMetricData({DATA}), JSON": [request("monitoring", target, json.dumps(one).encode()) for one in bodies],
-        f"PutMetricData({DATA}), CBOR": [request("monitoring", CBOR, cbor2.dumps(one), path) for one in bodies],
-    }
 
 
 def ec2(action: str, **parameters: object) -> bytes:
@@ -156,12 +86,6 @@ def measure(wire: Wire, pid: int, requests: Iterator[bytes], seconds: float, mos
     return Spent(done, time.perf_counter() - begin, cpu_seconds(pid) - cpu)
 
 
-def cpu_seconds(pid: int) -> float:
-    """Of all threads of a process, to the nanosecond."""
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
-
-
 def loads(cloud: Cloud, wire: Wire) -> dict[str, tuple[Iterator[bytes], int]]:
     """By name: what to send, and how many at most in one round."""
     image = prepare(cloud).image
@@ -171,7 +95,7 @@ def loads(cloud: Cloud, wire: Wire) -> dict[str, tuple[Iterator[bytes], int]]:
         "GetCallerIdentity": [sts],
         "DescribeRegions": [ec2("DescribeRegions")],
         "DescribeInstances(100)": [ec2("DescribeInstances", MaxResults=100)],
-        **metric_requests(),
+        **{f"PutMetricData({DATA}), {protocol}": requests for protocol, requests in puts().items()},
         **event_requests(wire),
     }
     found = {name: (itertools.cycle(requests), 1 << 62) for name, requests in once.items()}

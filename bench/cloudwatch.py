@@ -1,25 +1,31 @@
-"""PutMetricData with ten data points, and alarms: gureum (simulated) beside MiniStack and moto_server, in one run, interleaved.
+"""PutMetricData with ten data points, reads of metrics, and alarms: gureum (simulated) beside MiniStack and moto_server, in one run, interleaved.
 
-    python -m bench.cloudwatch [--seconds 2] [--rounds 4]
+    python -m bench.cloudwatch [--seconds 2] [--rounds 4] [--connections 1 4 16] [--protocols query JSON CBOR]
 
-Every cloud gets the same bytes (the query protocol, which all of them speak) over one kept connection. Rounds follow each other without a reset,
-so that calls/s of the first and the last tell whether they fall as data grow. Then 1,000 alarms, each on a metric with data, are evaluated in one
-process: the time of a tick.
+Every cloud gets the same bytes, written beforehand, by the light client (wires.py) over kept connections; in the query protocol, which all of them
+speak, and in the two that boto3 and the AWS CLI speak now. Rounds follow each other without a reset, and data only grow: how many data points a
+cloud has taken stands beside its rates by round, which tell whether they fall. Then what reads them, and 100 alarms described, in the query protocol.
+Last, 1,000 alarms, each on a metric with data, are evaluated in one process: the time of a tick.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import http.client
 import itertools
+import json
+import statistics
 import tempfile
 import time
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
+import cbor2
+
 from bench.clouds import Cloud, Gureum, machine, peers
+from bench.wires import CBOR, FORM, Wire, calls_per_second, request
 from gureum.aws.cloudwatch.alarm_evaluator import Evaluator
 from gureum.aws.cloudwatch.alarm_kinds import Actions, MetricAlarm, MetricAlarmSpec
 from gureum.aws.cloudwatch.queries import Query
@@ -32,12 +38,9 @@ from gureum.ports.telemetry import Datum, Series
 from gureum.store.memory import MemoryStore
 from gureum.telemetry.memory import MemoryLogs, MemoryMetrics
 
-DATA, ALARMS, TICKS = 10, 1000, 5
+DATA, ALARMS, TICKS, DESCRIBED = 10, 1000, 5, 100
+BODIES = 64
 SCOPE = "000000000000/us-east-1"
-HEADERS = {
-    "Content-Type": "application/x-www-form-urlencoded",
-    "Authorization": "AWS4-HMAC-SHA256 Credential=000000000000/20260101/us-east-1/monitoring/aws4_request, SignedHeaders=host, Signature=0",
-}
 
 
 def datums(number: int) -> list[dict[str, Any]]:
@@ -59,17 +62,90 @@ def body(number: int) -> bytes:
     return urlencode(fields).encode()
 
 
-def calls_per_second(cloud: Cloud, numbers: itertools.count[int], seconds: float) -> float:
-    connection = http.client.HTTPConnection("127.0.0.1", cloud.port, timeout=60)
-    done, begin = 0, time.perf_counter()
-    while time.perf_counter() - begin < seconds:
-        connection.request("POST", "/", body(next(numbers)), HEADERS)
-        answer = connection.getresponse()
-        text = answer.read()
-        assert answer.status == 200, text
-        done += 1
-    connection.close()
-    return done / (time.perf_counter() - begin)
+def puts() -> dict[str, list[bytes]]:
+    """PutMetricData in the three protocols that clients speak."""
+    target = {
+        "x-amz-target": "GraniteServiceVersion20100801.PutMetricData",
+        "content-type": "application/x-amz-json-1.0",
+    }
+    path = "/service/GraniteServiceVersion20100801/operation/PutMetricData"
+    bodies = [{"Namespace": "bench", "MetricData": datums(n)} for n in range(BODIES)]
+    return {
+        "query": [request("monitoring", FORM, body(n)) for n in range(BODIES)],
+        "JSON": [request("monitoring", target, json.dumps(one).encode()) for one in bodies],
+        "CBOR": [request("monitoring", CBOR, cbor2.dumps(one), path) for one in bodies],
+    }
+
+
+def form(action: str, **fields: object) -> bytes:
+    named = {name.replace("_", "."): value for name, value in fields.items()}
+    return request("monitoring", FORM, urlencode({"Action": action, "Version": "2010-08-01", **named}).encode())
+
+
+def reads() -> dict[str, list[bytes]]:
+    """What dashboards and alarms' owners ask: of the last hour by minute, of the data that were put."""
+    end = int(time.time()) // 60 * 60 + 60
+    hour = {
+        name: datetime.fromtimestamp(at, UTC).isoformat() for name, at in (("StartTime", end - 3600), ("EndTime", end))
+    }
+    one = {"Namespace": "bench", "Dimensions_member_1_Name": "host", "Dimensions_member_1_Value": "h1"}
+    statistics = form("GetMetricStatistics", MetricName="m1", Period=60, Statistics_member_1="Average", **one, **hour)
+    queries: dict[str, object] = {}
+    for n in range(1, DATA + 1):
+        where = f"MetricDataQueries_member_{n}"
+        queries |= {f"{where}_Id": f"q{n}", f"{where}_MetricStat_Period": 60, f"{where}_MetricStat_Stat": "Average"}
+        queries |= {f"{where}_MetricStat_Metric_MetricName": f"m{n}"}
+        queries |= {f"{where}_MetricStat_Metric_{name}": value for name, value in one.items()}
+    return {
+        "GetMetricStatistics": [statistics],
+        f"GetMetricData({DATA})": [form("GetMetricData", **queries, **hour)],
+        "ListMetrics": [form("ListMetrics", Namespace="bench", MetricName="m1")],
+        f"DescribeAlarms({DESCRIBED})": [form("DescribeAlarms", MaxRecords=DESCRIBED)],
+    }
+
+
+def put_alarms(cloud: Cloud) -> None:
+    wire = Wire(cloud.port)
+    of = {"Namespace": "bench", "Period": 60, "EvaluationPeriods": 3, "Threshold": 1e9, "Statistic": "Average"}
+    for n in range(DESCRIBED):
+        compared = {"ComparisonOperator": "GreaterThanThreshold", "MetricName": f"m{n % DATA + 1}"}
+        wire.send(form("PutMetricAlarm", AlarmName=f"a{n:03}", **of, **compared))
+    wire.close()
+
+
+class Rounds(NamedTuple):
+    """Of one cloud: calls/s by round, and how many calls were made before each one and in the end."""
+
+    rates: list[float]
+    calls: list[float]
+
+
+def measure(
+    clouds: list[Cloud], requests: list[bytes], seconds: float, rounds: int, connections: int = 1
+) -> dict[str, Rounds]:
+    """Each round asks each cloud in turn, so that what else the machine does falls on all alike."""
+    found: dict[str, Rounds] = {}
+    for _ in range(rounds):
+        for cloud in clouds:
+            try:
+                rate = calls_per_second(cloud.port, itertools.cycle(requests), seconds, connections)
+            except AssertionError as refused:
+                print(f"  {cloud.name} cannot: {str(refused)[:160]}")
+                continue
+            one = found.setdefault(cloud.name, Rounds([], [0.0]))
+            one.rates.append(rate)
+            one.calls.append(one.calls[-1] + rate * seconds)
+    return found
+
+
+def show(what: str, found: dict[str, Rounds], *, data: int = 0) -> None:
+    """`data`: points of a call."""
+    ours = statistics.median(found["gureum"].rates) if "gureum" in found else 0.0
+    print(f"{what}, calls/s by round")
+    for name, one in found.items():
+        ratio = f"gureum does {ours / statistics.median(one.rates):6.2f} times as many" if name != "gureum" else ""
+        taken = f"   {one.calls[-1] * data / 1000:,.0f} thousand points" if data else ""
+        print(f"  {name:10} {'  '.join(f'{rate:7.0f}' for rate in one.rates)}{taken}   {ratio}", flush=True)
 
 
 async def ticks() -> list[tuple[float, float]]:
@@ -121,25 +197,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--rounds", type=int, default=4)
-    arguments = parser.parse_args()
+    parser.add_argument("--connections", type=int, nargs="+", default=[1, 4, 16])
+    parser.add_argument("--protocols", nargs="+", choices=list(puts()), default=list(puts()))
+    given = parser.parse_args()
     print(machine())
-    gureum = Gureum(simulate=True, folder="/var/tmp")
+    gureum = Gureum(simulate=True, folder="/var/tmp", memory_promise="16.0")
     gureum.name = "gureum"
     clouds: list[Cloud] = [gureum, *peers()]
-    rates: dict[str, list[float]] = {}
     try:
         for cloud in clouds:
             cloud.start()
-        numbers = itertools.count()
-        for _ in range(arguments.rounds):
-            for cloud in clouds:
-                rates.setdefault(cloud.name, []).append(calls_per_second(cloud, numbers, arguments.seconds))
+        for protocol, connections in itertools.product(given.protocols, given.connections):
+            found = measure(clouds, puts()[protocol], given.seconds, given.rounds, connections)
+            show(
+                f"PutMetricData({DATA}), {protocol}, {connections} connection{'s'[: connections - 1]}", found, data=DATA
+            )
+        for cloud in clouds:
+            put_alarms(cloud)
+        for name, requests in reads().items():
+            show(name, measure(clouds, requests, given.seconds / 2, given.rounds))
     finally:
         for cloud in clouds:
             cloud.remove()
-    print(f"PutMetricData({DATA}), 1 connection, calls/s by round")
-    for name, found in rates.items():
-        print(f"  {name:10} {'  '.join(f'{rate:7.0f}' for rate in found)}")
     first, *later = asyncio.run(ticks())
     (seconds, cpu), (first_s, first_cpu) = min(later), first
     print(

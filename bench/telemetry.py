@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 import duckdb
 import numpy as np
 
-from bench.calls import cpu_seconds
+from bench.wires import cpu_seconds
 from gureum.base.clock import SystemClock
 from gureum.ports.telemetry import Datum, LogEvent, Series
 from gureum.telemetry.store import Telemetry, open_telemetry
