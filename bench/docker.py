@@ -2,8 +2,9 @@
 
     python -m bench.docker [--rounds 20] [--only-gureum]
 
-Each figure is the command's time less that of the same program with `--version`, so what remains is from the API call to its end; Podman has no API
-call: its own start is netted out alike. Engines take turns within a round. The busybox image is made from this machine's own.
+Each figure is the command's time less that of the same program with `--version`, run just before it, so what remains is from the API call to its end;
+Podman has no API call: its own start is netted out alike. Engines take turns within a round. The busybox image is made from this machine's own.
+Both are taken from the PATH, or from where `GUREUM_BENCH_PEERS` says that they were unpacked: `bench/engines.py` tells how.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import statistics
 import subprocess
 import tempfile
@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bench.clouds import Gureum
-from bench.engines import IMAGE, Engine, docker, imported, podman
+from bench.engines import IMAGE, Engine, docker, environment_with_peers, imported, podman
 
 MANY = 20
 EXEC_NAME = "bench-exec"
@@ -33,7 +33,7 @@ def gureum() -> Iterator[Engine]:
     cloud.start()
     try:
         socket = str(json.loads(cloud.command("env", "--json"))["DOCKER_HOST"])
-        engine = Engine("gureum", ("docker", "-H", socket), (), dict(os.environ))
+        engine = Engine("gureum", ("docker", "-H", socket), (), environment_with_peers())
         with tempfile.TemporaryDirectory() as folder:
             yield imported(engine, Path(folder))
     finally:
@@ -73,7 +73,6 @@ ROWS: tuple[tuple[str, Callable[[Engine], float], int], ...] = (
 
 
 def measure(engines: list[Engine], rounds: int) -> None:
-    idle = {one.name: statistics.median(one.idle() for _ in range(rounds)) for one in engines}
     for one in engines:
         _run(one, "run", "-d", "--name", EXEC_NAME, *one.options, IMAGE, "sleep", "1000")
     print(f"{'':34}" + "".join(f"{one.name:>24}" for one in engines))
@@ -81,7 +80,8 @@ def measure(engines: list[Engine], rounds: int) -> None:
         times: dict[str, list[float]] = {one.name: [] for one in engines}
         for _ in range(rounds if count == 1 else max(3, rounds // 5)):
             for one in engines:
-                times[one.name].append(work(one) - idle[one.name])
+                idle = one.idle()
+                times[one.name].append(work(one) - idle)
         first = statistics.median(times[engines[0].name])
         cells = []
         for one in engines:

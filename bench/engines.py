@@ -1,5 +1,14 @@
 """Docker and Podman as a benchmark runs them: in network and mount namespaces of their own, on folders of their own, with one image made
 from this machine's busybox. So no bridge, rule, image or container of the host is touched, and nothing remains.
+
+Where they are not installed (which would start services), `GUREUM_BENCH_PEERS` names a folder into which their packages were unpacked: the programs
+are looked for below it after those of the PATH, with the libraries beside them. With Debian's packages:
+
+    apt-get download docker.io containerd runc tini iptables libxtables12 libip4tc2 libip6tc2 libnftnl11 libnfnetlink0 libnetfilter-conntrack3
+    apt-get download podman crun conmon netavark aardvark-dns catatonit libsubid4 libgpgme11 libassuan0
+    for package in *.deb; do dpkg -x $package peers; done
+    for name in iptables ip6tables; do ln -s xtables-nft-multi peers/usr/sbin/$name; done
+    GUREUM_BENCH_PEERS=$PWD/peers python -m bench.docker
 """
 
 from __future__ import annotations
@@ -19,6 +28,17 @@ from typing import NamedTuple
 APPLETS = ("sh", "echo", "sleep", "true")
 IMAGE = "bench:1"
 START_LIMIT_S = 30.0
+# crun refuses a hybrid host whose unified tree has a controller: it is mounted as v1, as gureum does.
+PODMAN_SETUP = """
+set -e
+mount -t tmpfs tmpfs /run
+mkdir -p /var/lib/containers && mount -t tmpfs tmpfs /var/lib/containers
+for one in $(cat /sys/fs/cgroup/unified/cgroup.controllers 2>/dev/null || true); do
+    mkdir -p /sys/fs/cgroup/$one && mount -t cgroup -o $one cgroup /sys/fs/cgroup/$one
+done
+echo
+exec sleep 3600
+"""
 
 
 class Engine(NamedTuple):
@@ -54,22 +74,34 @@ class Engine(NamedTuple):
         return time.perf_counter() - begin
 
 
+def environment_with_peers() -> dict[str, str]:
+    """This process's environment, in which programs that were unpacked aside are found, too."""
+    environment = dict(os.environ)
+    if peers := environment.get("GUREUM_BENCH_PEERS"):
+        libraries = sorted(Path(peers).glob("**/*-linux-gnu"))
+        environment["PATH"] += f":{peers}/usr/bin:{peers}/usr/sbin"
+        environment["LD_LIBRARY_PATH"] = ":".join(str(one) for one in libraries)
+        environment["XTABLES_LIBDIR"] = ":".join(str(one / "xtables") for one in libraries)
+    return environment
+
+
 @contextlib.contextmanager
 def docker() -> Iterator[Engine]:
     """dockerd and its client. Only the container's own start is measured against a daemon that runs already."""
-    if (missing := _missing("dockerd", "docker", "busybox")) is not None:
+    environment = environment_with_peers()
+    if (missing := _missing(environment, "dockerd", "docker", "busybox", "iptables")) is not None:
         yield missing
         return
     with _folder() as (folder, group):
         socket = f"unix://{folder}/docker.sock"
-        engine = Engine("docker", ("docker", "-H", socket), (), dict(os.environ))
+        engine = Engine("docker", ("docker", "-H", socket), (), environment)
         words = ["--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec", "-H", socket]
         words += ["--pidfile", f"{folder}/pid", "--cgroup-parent", f"/{group}"]
         with open(folder / "log", "wb") as log:
             # Its shims' sockets lie in /run.
             setup = 'mount -t tmpfs tmpfs /run && exec "$@"'
             command = _apart("sh", "-c", setup, "sh", "dockerd", *words)
-            daemon = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+            daemon = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
         try:
             if not _answers([*engine.command, "version"], daemon):
                 tail = (folder / "log").read_text(errors="replace").splitlines()[-1:]
@@ -84,21 +116,24 @@ def docker() -> Iterator[Engine]:
 @contextlib.contextmanager
 def podman() -> Iterator[Engine]:
     """Podman has no daemon: its namespaces are held by a process that sleeps, and each command enters them."""
-    if (missing := _missing("podman", "busybox", "nsenter")) is not None:
+    environment = environment_with_peers()
+    if (missing := _missing(environment, "podman", "busybox", "nsenter")) is not None:
         yield missing
         return
     with _folder() as (folder, group):
         # One that was unpacked aside has its helpers beside it.
-        beside = Path(str(shutil.which("podman"))).parents[1] / "lib" / "podman"
+        beside = Path(str(shutil.which("podman", path=environment["PATH"]))).parents[1] / "lib" / "podman"
         (folder / "containers.conf").write_text(
             # The defaults ask for limits above what a guarded root may set.
             '[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]\n'
             '[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "none"\nruntime = "crun"\n'
             f'helper_binaries_dir = ["{beside}", "/usr/libexec/podman", "/usr/lib/podman"]\n'
         )
-        environment = {**os.environ, "CONTAINERS_CONF": f"{folder}/containers.conf"}
-        setup = "mount -t tmpfs tmpfs /run && mkdir -p /var/lib/containers && mount -t tmpfs tmpfs /var/lib/containers && echo && exec sleep 3600"
-        holder = subprocess.Popen(_apart("sh", "-c", setup), stdout=subprocess.PIPE, start_new_session=True)
+        policy = folder / ".config" / "containers" / "policy.json"
+        policy.parent.mkdir(parents=True)
+        policy.write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
+        environment |= {"CONTAINERS_CONF": f"{folder}/containers.conf", "HOME": str(folder)}
+        holder = subprocess.Popen(_apart("sh", "-c", PODMAN_SETUP), stdout=subprocess.PIPE, start_new_session=True)
         try:
             assert holder.stdout is not None
             holder.stdout.readline()
@@ -157,6 +192,6 @@ def _answers(command: list[str], daemon: subprocess.Popen[bytes]) -> bool:
     return False
 
 
-def _missing(name: str, *others: str) -> Engine | None:
-    absent = [one for one in (name, *others) if shutil.which(one) is None]
+def _missing(environment: dict[str, str], name: str, *others: str) -> Engine | None:
+    absent = [one for one in (name, *others) if shutil.which(one, path=environment["PATH"]) is None]
     return Engine(name, (), (), {}, f"{' and '.join(absent)} is not installed") if absent else None
