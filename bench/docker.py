@@ -78,8 +78,9 @@ def measure(engines: list[Engine], rounds: int) -> None:
     print(f"{'':34}" + "".join(f"{one.name:>24}" for one in engines))
     for title, work, count in ROWS:
         times: dict[str, list[float]] = {one.name: [] for one in engines}
-        for _ in range(rounds if count == 1 else max(3, rounds // 5)):
-            for one in engines:
+        for number in range(rounds if count == 1 else max(3, rounds // 5)):
+            turn = number % len(engines)  # what one leaves to be done falls to the next
+            for one in engines[turn:] + engines[:turn]:
                 idle = one.idle()
                 times[one.name].append(work(one) - idle)
         first = statistics.median(times[engines[0].name])

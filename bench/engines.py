@@ -14,6 +14,7 @@ are looked for below it after those of the PATH, with the libraries beside them.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import secrets
 import shutil
@@ -28,6 +29,7 @@ from typing import NamedTuple
 APPLETS = ("sh", "echo", "sleep", "true")
 IMAGE = "bench:1"
 START_LIMIT_S = 30.0
+LIBRARIES = {"LD_LIBRARY_PATH": "", "XTABLES_LIBDIR": "xtables"}
 # crun refuses a hybrid host whose unified tree has a controller: it is mounted as v1, as gureum does.
 PODMAN_SETUP = """
 set -e
@@ -80,8 +82,8 @@ def environment_with_peers() -> dict[str, str]:
     if peers := environment.get("GUREUM_BENCH_PEERS"):
         libraries = sorted(Path(peers).glob("**/*-linux-gnu"))
         environment["PATH"] += f":{peers}/usr/bin:{peers}/usr/sbin"
-        environment["LD_LIBRARY_PATH"] = ":".join(str(one) for one in libraries)
-        environment["XTABLES_LIBDIR"] = ":".join(str(one / "xtables") for one in libraries)
+        for name, below in LIBRARIES.items():
+            environment[name] = ":".join(str(one / below) for one in libraries)
     return environment
 
 
@@ -123,10 +125,13 @@ def podman() -> Iterator[Engine]:
     with _folder() as (folder, group):
         # One that was unpacked aside has its helpers beside it.
         beside = Path(str(shutil.which("podman", path=environment["PATH"]))).parents[1] / "lib" / "podman"
+        # conmon calls podman again, with these alone.
+        kept = [f"{name}={environment[name]}" for name in ("PATH", *LIBRARIES) if name in environment]
         (folder / "containers.conf").write_text(
             # The defaults ask for limits above what a guarded root may set.
             '[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]\n'
             '[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "none"\nruntime = "crun"\n'
+            f"conmon_env_vars = {json.dumps(kept)}\n"
             f'helper_binaries_dir = ["{beside}", "/usr/libexec/podman", "/usr/lib/podman"]\n'
         )
         policy = folder / ".config" / "containers" / "policy.json"
