@@ -184,6 +184,7 @@ def check_nftables() -> Iterator[Finding]:
         yield Finding("fail", "libnftables", str(error), "apt install libnftables1")
 
 
+CAP_SYS_RESOURCE = 24
 OVERLAY_TRIAL = """
 mount -t tmpfs t /mnt && mkdir /mnt/l /mnt/u /mnt/w /mnt/m &&
 mount -t overlay o -o lowerdir=/mnt/l,upperdir=/mnt/u,workdir=/mnt/w /mnt/m
@@ -202,6 +203,19 @@ def check_file_systems() -> Iterator[Finding]:
         "/dev/loop-control" if found else "no /dev/loop-control",
         "" if found else "modprobe loop (in a container: --privileged, -v /dev:/dev)",
     )
+    yield growing(Path("/proc/self/status").read_text(), shutil.which("mkfs.xfs", path=search_path()))
+
+
+def growing(status: str, mkfs_xfs: str | None) -> Finding:
+    """Whether volumes grow while a machine has them (drivers/volumes/file_systems.py). `status`: of /proc/self/status."""
+    effective = next(line.split()[1] for line in status.splitlines() if line.startswith("CapEff:"))
+    what = "disks that grow in use"
+    if int(effective, 16) >> CAP_SYS_RESOURCE & 1:
+        return Finding("ok", what, "ext4")
+    if mkfs_xfs is not None:
+        return Finding("ok", what, "XFS for disks that are not encrypted, since CAP_SYS_RESOURCE is missing")
+    advice = "apt install xfsprogs, or give CAP_SYS_RESOURCE: else a disk in use grows when its machine starts next"
+    return Finding("warn", what, "CAP_SYS_RESOURCE is missing, and mkfs.xfs", advice)
 
 
 def check_cgroups() -> Iterator[Finding]:

@@ -23,7 +23,7 @@ import msgspec
 
 from gureum.core.applications import Applications
 from gureum.core.machine import Machine
-from gureum.core.specs import Container, Disk, Image, Interface, Sandbox, Snapshot, Volume
+from gureum.core.specs import LATE, Container, Disk, Image, Interface, Sandbox, Snapshot, Volume
 from gureum.engine.errors import Broken, Retry
 from gureum.ports import PortError
 from gureum.ports.containers import ContainerSpec, ContainerState, DiskLimit, Mount
@@ -76,9 +76,16 @@ class ContainerKinds:
         """The image stays in the store, also when its AMI is deregistered: its layers are shared."""
 
     async def volume(self, id_: str, spec: Volume) -> None:
-        await self._machine.ports.volumes.ensure_volume(spec.volume)
-        self._machine.set_status(id_, "ready")
+        grown = await self._machine.ports.volumes.ensure_volume(spec.volume)
+        self._machine.set_status(id_, "ready", data={} if grown else {LATE: True})
         self._poke_user(spec)
+
+    def _look_again(self, *volumes: str) -> None:
+        """They have been mounted, or are mounted no more: their file systems may have their size now."""
+        for name in volumes:
+            status = self._machine.status.get(f"Volume/{name}")
+            if status is not None and status.data.get(LATE):
+                self._machine.poke(status.id)
 
     def _poke_user(self, spec: Volume) -> None:
         """The machine that has a volume is limited by what the volume says now."""
@@ -168,6 +175,7 @@ class ContainerKinds:
         root_spec = RootSpec(name, image.data["digest"], spec.volume, sandbox.data["uid_base"])
         root = await machine.ports.volumes.ensure_root(root_spec)
         await self._disks(id_, name, spec)
+        self._look_again(spec.volume, *(disk.volume for disk in spec.disks))
         for interface in spec.interfaces:
             machine.need(id_, f"Interface/{interface}")
         if again and spec.machine:
@@ -196,6 +204,8 @@ class ContainerKinds:
             await volumes.ensure_attachment(AttachmentSpec(disk.volume, name, disk.device))
             return "attached"
         gone = await volumes.release_attachment(disk.volume, force=disk.wish == "forced")
+        if gone:
+            self._look_again(disk.volume)
         return "detached" if gone else "busy"
 
     async def _limit_disks(self, name: str, spec: Container) -> None:

@@ -57,8 +57,12 @@ class Sandbox(msgspec.Struct, frozen=True):
     sandbox: SandboxSpec
 
 
+LATE = "late"
+
+
 class Volume(msgspec.Struct, frozen=True):
-    """A volume. `iops`, `bytes_per_s`: how fast the machine that has it may read, and write; 0: as the host can."""
+    """A volume. `iops`, `bytes_per_s`: how fast the machine that has it may read, and write; 0: as the host can. Its status says LATE (data)
+    while its file system is smaller than it, and grows when it is mounted next."""
 
     volume: VolumeSpec
     iops: int = 0

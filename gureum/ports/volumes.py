@@ -134,8 +134,9 @@ def shown_at(root: str, index: int) -> str:
 
 
 class Volumes(Protocol):
-    async def ensure_volume(self, spec: VolumeSpec) -> None:
-        """A larger `size_bytes` than before grows it, also while it is in use; a smaller one is refused."""
+    async def ensure_volume(self, spec: VolumeSpec) -> bool:
+        """A larger `size_bytes` than before grows it, also while it is in use; a smaller one is refused. False while its file system is smaller
+        than that, because this host lets none grow that is mounted: it grows when it is mounted next."""
 
     async def remove_volume(self, name: str) -> None: ...
     async def ensure_root(self, spec: RootSpec) -> str:

@@ -226,6 +226,15 @@ def test_doctor_tells_of_processes_in_the_uppermost_group_of_a_container(tmp_pat
     assert doctor.held_by_processes(tmp_path) is None
 
 
+def test_doctor_tells_where_disks_do_not_grow_in_use() -> None:
+    every, but_one = "CapEff:\t000001ffffffffff\n", "CapEff:\t000001fffeffffff\n"
+    assert doctor.growing(every, None).level == "ok"
+    assert doctor.growing(but_one, "/sbin/mkfs.xfs").level == "ok"
+    found = doctor.growing(but_one, None)
+    assert found.level == "warn"
+    assert "xfsprogs" in found.advice
+
+
 def test_doctor_findings_are_complete(capsys: pytest.CaptureFixture[str], empty_home: Path) -> None:
     main.main(["doctor", "--json"])
     found = json.loads(capsys.readouterr().out)

@@ -21,6 +21,7 @@ from gureum.drivers.containers import crun
 from gureum.drivers.containers.cgroups import ROOT as CGROUPS
 from gureum.drivers.containers.crun import CrunContainers
 from gureum.drivers.volumes import loop_devices, loop_volumes, mounts
+from gureum.drivers.volumes.file_systems import Kind
 from gureum.drivers.volumes.loop_volumes import LoopVolumes
 from gureum.ports import PortError
 from gureum.ports.containers import ContainerSpec, ContainerState
@@ -56,9 +57,9 @@ class Host:
         self.volumes = self.new_volumes()
         self.containers = self.new_containers()
 
-    def new_volumes(self) -> LoopVolumes:
+    def new_volumes(self, kind: Kind | None = None) -> LoopVolumes:
         images: Any = FolderImages(self.image)
-        return LoopVolumes(self.home_id, self.run_dir, self.work / "home", images, spares=1)
+        return LoopVolumes(self.home_id, self.run_dir, self.work / "home", images, spares=1, kind=kind)
 
     def new_containers(self) -> CrunContainers:
         return CrunContainers(self.home_id, self.run_dir, self.work / "home/logs")

@@ -192,7 +192,7 @@ class SimulatedVolumes:
         self._roots: dict[str, RootSpec] = {}
         self._attached: dict[str, AttachmentSpec] = {}
 
-    async def ensure_volume(self, spec: VolumeSpec) -> None:
+    async def ensure_volume(self, spec: VolumeSpec) -> bool:
         if spec.size_bytes < _MINIMUM_VOLUME_BYTES:
             raise ValueError(f"a volume has at least {_MINIMUM_VOLUME_BYTES} bytes, not {spec.size_bytes}")
         present = self._volumes.get(_checked(spec.name), 0)
@@ -205,6 +205,7 @@ class SimulatedVolumes:
         if not present and spec.snapshot:
             self._check_snapshot(spec)
         self._volumes[spec.name] = spec.size_bytes
+        return True
 
     def _check_snapshot(self, spec: VolumeSpec) -> None:
         size = self._snapshots.get(_checked(spec.snapshot))

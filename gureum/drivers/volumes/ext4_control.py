@@ -1,7 +1,7 @@
-"""Mounting an ext4 file system that is in a file, and what is asked of it then: to hold its writers, to grow, whether it is sound.
+"""Mounting a file system that is in a file, and what is asked of it then: to hold its writers, to grow, whether it is sound.
 All functions block (worker threads only).
 
-Source: linux/fs.h (FIFREEZE, FITHAW), fs/ext4/ioctl.c (EXT4_IOC_RESIZE_FS).
+Source: linux/fs.h (FIFREEZE, FITHAW).
 """
 
 from __future__ import annotations
@@ -10,18 +10,17 @@ import contextlib
 import errno
 import fcntl
 import os
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-from gureum.drivers.volumes import loop_devices, mounts, volume_files
+from gureum.drivers.volumes import file_systems, loop_devices, mounts, volume_files
 
 # Nobody executes from such a mount: setuid programs live on an overlay above it.
 MOUNT_FLAGS = mounts.MS_NOSUID | mounts.MS_NODEV | mounts.MS_NOEXEC | mounts.MS_NOATIME
-_FREEZE, _THAW, _RESIZE = 0xC0045877, 0xC0045878, 0x40086610
+_FREEZE, _THAW = 0xC0045877, 0xC0045878
 
 
-def attach_and_mount(image: Path, target: Path, options: str) -> None:
+def attach_and_mount(image: Path, target: Path, *, discard: bool = True) -> None:
     """By a loop device of its own, which goes with the mount."""
     file = os.open(image, os.O_RDWR | os.O_CLOEXEC)
     try:
@@ -29,9 +28,15 @@ def attach_and_mount(image: Path, target: Path, options: str) -> None:
     finally:
         os.close(file)
     try:
-        mounts.mount(path, target, "ext4", MOUNT_FLAGS, options)
+        mount_device(path, image, target, discard=discard)
     finally:
         os.close(device)
+
+
+def mount_device(device: str, image: Path, target: Path, *, discard: bool = True) -> None:
+    """`device`: the loop device that shows `image`."""
+    kind = file_systems.kind_of(image)
+    mounts.mount(device, target, kind, MOUNT_FLAGS, file_systems.options(kind, discard=discard))
 
 
 @contextlib.contextmanager
@@ -54,7 +59,12 @@ def frozen(mounted: Path) -> Iterator[None]:
 def thaw_all(folder: Path) -> None:
     """A process that was killed while it held a file system left it frozen: nobody else would ever let its writers go on."""
     for mounted in folder.glob("*"):
-        fd = os.open(mounted, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fd = os.open(mounted, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            continue  # an XFS that has shut down: who waits in it has been told
         try:
             fcntl.ioctl(fd, _THAW, 0)
         except OSError as error:
@@ -66,20 +76,24 @@ def thaw_all(folder: Path) -> None:
 
 def fill(target: Path, path: Path) -> bool:
     """Grows a mounted file system to the size of its file, if it is smaller. False when the kernel lets nobody here do that."""
-    blocks = path.stat().st_size // volume_files.BLOCK
-    if volume_files.file_system_blocks(path) >= blocks:
+    kind, size = file_systems.kind_of(path), path.stat().st_size
+    if kind == "ext4" and volume_files.file_system_blocks(path) >= size // volume_files.BLOCK:
         return True
-    fd = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.ioctl(fd, _RESIZE, struct.pack("=Q", blocks))
+        file_systems.grow(kind, target, size)
     except PermissionError:
         return False
-    finally:
-        os.close(fd)
     return True
 
 
 def is_read_only(mounted: Path) -> bool:
+    """Or answers nothing at all any more: an error makes an ext4 read-only, and shuts an XFS down."""
+    try:
+        os.stat(mounted)
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        return True
     return bool(os.statvfs(mounted).f_flag & os.ST_RDONLY)
 
 

@@ -1,10 +1,11 @@
-"""Volumes as ext4 files behind loop devices, and roots as overlays on them. Fills `ports/volumes.py`.
+"""Volumes as files behind loop devices, and roots as overlays on them. Fills `ports/volumes.py`.
 
     volume_mounts.py    the volumes, on disk and mounted              <data_dir>/volumes, folders; <run_dir>/volumes
     volume_roots.py     roots on them, volumes attached to machines   <run_dir>/roots, attached
     volumes/copies.py    snapshots, and volumes from them              <data_dir>/snapshots, copies; <run_dir>/copies
     volume_archives.py  snapshots that are put away, compressed       <data_dir>/snapshots
-    volume_files.py     empty volumes kept ready                      <data_dir>/templates, spare
+    volume_files.py     empty volumes kept ready                      <data_dir>/templates, spare, xfs
+    file_systems.py     which file system a volume gets
 
 Nothing about the machine is remembered in this process only: what is mounted is looked up, so a new process goes on where a killed one
 stopped. Blocking work runs in a few worker threads; calls about one volume or root take turns, different ones run side by side.
@@ -22,7 +23,7 @@ from typing import TypeVar
 
 from gureum.drivers.containers.user_namespaces import UserNamespaces
 from gureum.drivers.keys.late_sealer import LateSealer
-from gureum.drivers.volumes import ext4_control, mounts, overlay, volume_files
+from gureum.drivers.volumes import ext4_control, file_systems, mounts, overlay, volume_files
 from gureum.drivers.volumes.folder_volumes import FolderVolumes
 from gureum.drivers.volumes.volume_archives import SnapshotArchives
 from gureum.drivers.volumes.volume_copies import VolumeCopies, copy_of
@@ -54,9 +55,19 @@ T = TypeVar("T")
 
 
 class LoopVolumes:
-    """`data_dir`: on a disk, part of the home. `run_dir`: of this home alone; a tmpfs is best. `spares`: prepared files per size."""
+    """`data_dir`: on a disk, part of the home. `run_dir`: of this home alone; a tmpfs is best. `spares`: prepared files per size. `kind`: of new
+    volumes; None for what is best here."""
 
-    def __init__(self, home_id: str, run_dir: Path, data_dir: Path, images: Images, *, spares: int = 4) -> None:
+    def __init__(
+        self,
+        home_id: str,
+        run_dir: Path,
+        data_dir: Path,
+        images: Images,
+        *,
+        spares: int = 4,
+        kind: file_systems.Kind | None = None,
+    ) -> None:
         self._home_id = home_id
         self._images = images
         self._namespaces = UserNamespaces()
@@ -65,7 +76,10 @@ class LoopVolumes:
         self._volumes = VolumeMounts(data_dir / "volumes", run_dir / "volumes", self._keys, self._folders)
         self._roots = VolumeRoots(run_dir, self._volumes, self._folders, self._namespaces)
         self._snapshots = SnapshotFiles(data_dir / "snapshots")
-        self._spares = volume_files.Spares(data_dir, per_size=spares, inside=(overlay.UPPER, overlay.WORK))
+        inside = (overlay.UPPER, overlay.WORK)
+        self._spares = volume_files.Spares(data_dir, per_size=spares, inside=inside)
+        self._kind = kind or file_systems.best_kind()
+        self._xfs_spares = volume_files.Spares(data_dir / "xfs", per_size=spares, inside=(), kind="xfs")
         archives = SnapshotArchives(data_dir / "snapshots", self._snapshots)
         recoding = Recoding(data_dir / "copies", run_dir / "copies", self._keys)
         self._copies = VolumeCopies(self._volumes, self._snapshots, archives, recoding, self._spares)
@@ -74,29 +88,33 @@ class LoopVolumes:
         self._slow_threads = ThreadPoolExecutor(_SLOW_THREADS, thread_name_prefix="volume copies")
         self._refill: asyncio.Task[None] | None = None
         self._turns = Turns()
-        self._spares.load()
+        self._all_spares = (self._spares, self._xfs_spares) if self._kind == "xfs" else (self._spares,)
+        for one in self._all_spares:
+            one.load()
 
-    async def ensure_volume(self, spec: VolumeSpec) -> None:
+    async def ensure_volume(self, spec: VolumeSpec) -> bool:
         if not spec.size_bytes:
             checked(spec.name)
             await self._run(lambda: self._folders.ensure(spec.name))
-            return
+            return True
         path, size = self._volumes.file(spec.name), volume_files.round_size(spec.size_bytes)
         source = [checked(spec.source)] if spec.source else []
         async with self._turns.of(*sorted(f"volume/{name}" for name in {spec.name, *source})):
             if spec.key:
                 await self._run(lambda: self._keys.keep(spec.name, spec.key))
             if path.exists():
-                await self._run(lambda: self._volumes.grow(spec.name, size))
-            elif spec.snapshot:
+                return await self._run(lambda: self._volumes.grow(spec.name, size))
+            if spec.snapshot:
                 await self._run(lambda: self._copies.restore(spec, size), slow=True)
             elif spec.source:
                 await self._run(lambda: self._copies.copy(spec, size), slow=True)
             else:
-                if not self._spares.take(size, path):
-                    await self._run(lambda: volume_files.copy(self._spares.template(size), path))
+                spares = self._spares_for(spec, size)
+                if not spares.take(size, path):
+                    await self._run(lambda: volume_files.copy(spares.template(size), path))
                 self._volumes.made(spec.name)
                 self._start_refill()
+        return True
 
     async def remove_volume(self, name: str) -> None:
         async with self._turns.of(f"volume/{checked(name)}"):
@@ -182,6 +200,10 @@ class LoopVolumes:
         await asyncio.to_thread(self._slow_threads.shutdown)
         self._namespaces.close()
 
+    def _spares_for(self, spec: VolumeSpec, size: int) -> volume_files.Spares:
+        fits = self._kind == "xfs" and not spec.key and size >= file_systems.XFS_LEAST_BYTES
+        return self._xfs_spares if fits else self._spares
+
     def _start_refill(self) -> None:
         if self._refill is None or self._refill.done():
             self._refill = asyncio.create_task(self._refill_spares())
@@ -189,11 +211,12 @@ class LoopVolumes:
     async def _refill_spares(self) -> None:
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._slow_threads, volume_files.sync_folder, self._volumes.files)
-        while missing := self._spares.missing():
-            try:
-                await loop.run_in_executor(self._slow_threads, self._spares.fill, missing[0])
-            except OSError:
-                return  # a full disk: the next ensure_volume says so to somebody who can act
+        for spares in self._all_spares:
+            while missing := spares.missing():
+                try:
+                    await loop.run_in_executor(self._slow_threads, spares.fill, missing[0])
+                except OSError:
+                    return  # a full disk: the next ensure_volume says so to somebody who can act
 
     async def _run(self, step: Callable[[], T], *, slow: bool = False) -> T:
         threads = self._slow_threads if slow else self._threads

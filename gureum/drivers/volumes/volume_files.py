@@ -1,6 +1,6 @@
-"""Volume files: sparse images with an ext4 of exactly their size, made quickly and durably.
+"""Volume files: sparse images with a file system of exactly their size, made quickly and durably.
 
-    templates/8589934592.img       made once per size by mkfs.ext4
+    templates/8589934592.img       made once per size by mkfs.ext4; those of XFS in xfs/templates
     spare/8589934592-3.img         copies that wait, filled in the background
     volumes/NAME.img               a spare, renamed: the whole cost of a new volume
 
@@ -20,6 +20,8 @@ import subprocess
 import threading
 from pathlib import Path
 
+from gureum.drivers.volumes.file_systems import Kind
+
 BLOCK = 4096
 # The smallest ext4 that has a journal; AWS's own smallest volume is 1 GiB.
 MINIMUM_BYTES = 16 << 20
@@ -33,6 +35,18 @@ _MKFS = (
     "mkfs.ext4", "-q", "-F", "-b", str(BLOCK), "-m", "0", "-J", "size=4", "-O", _FEATURES,
     "-E", "lazy_itable_init=0,assume_storage_prezeroed=1,root_owner=0:0",
 )  # fmt: skip
+# Neither reflinks nor a tree of free inodes, which take room in advance. Sectors are those of the loop devices.
+_MKFS_XFS = (
+    "mkfs.xfs",
+    "-q",
+    "-f",
+    "-s",
+    f"size={BLOCK}",
+    "-b",
+    f"size={BLOCK}",
+    "-m",
+    "crc=1,finobt=0,inobtcount=0,reflink=0,rmapbt=0",
+)
 _COMMAND_TIMEOUT_S = 120.0
 _ENCRYPT = 0x10000
 
@@ -44,13 +58,13 @@ def round_size(size_bytes: int) -> int:
     return -(-size_bytes // BLOCK) * BLOCK
 
 
-def make_template(path: Path, size_bytes: int, folders: Path) -> None:
-    """A file with a file system that holds a copy of `folders`; a half-made one is never seen under `path`."""
+def make_template(path: Path, size_bytes: int, folders: Path, kind: Kind = "ext4") -> None:
+    """A file with a file system that holds a copy of `folders` (an ext4; an XFS is empty); a half-made one is never seen under `path`."""
     draft = path.with_suffix(".draft")
     fd = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         os.ftruncate(fd, size_bytes)
-        _command(*_MKFS, "-d", str(folders), str(draft))
+        _command(*(_MKFS_XFS if kind == "xfs" else (*_MKFS, "-d", str(folders))), str(draft))
         os.fsync(fd)
     finally:
         os.close(fd)
@@ -138,9 +152,10 @@ class Spares:
     """Prepared files of each size that was ever asked for. `take` and `missing` belong to the event loop, `fill` to one worker
     thread at a time, `template` to any."""
 
-    def __init__(self, folder: Path, *, per_size: int, inside: tuple[str, ...]) -> None:
-        """`inside`: names of empty folders that every file system starts with."""
+    def __init__(self, folder: Path, *, per_size: int, inside: tuple[str, ...], kind: Kind = "ext4") -> None:
+        """`inside`: names of empty folders that every ext4 starts with."""
         self._folder = folder
+        self._kind = kind
         self._inside = inside
         self._making = threading.Lock()
         self._per_size = per_size
@@ -185,7 +200,7 @@ class Spares:
         path = self._templates / f"{size_bytes}.img"
         with self._making:
             if not path.exists():
-                make_template(path, size_bytes, self._folders)
+                make_template(path, size_bytes, self._folders, self._kind)
         return path
 
     @property

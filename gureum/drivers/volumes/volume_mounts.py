@@ -22,8 +22,6 @@ from gureum.ports.volumes import Room, VolumeCounters, VolumeUse
 
 _NAME = re.compile(r"[a-z0-9-]{1,40}")
 _SECTOR_BYTES = 512
-# discard: what a guest deletes goes back to the host's disk.
-_OPTIONS = "discard,noinit_itable,errors=remount-ro"
 
 
 class VolumeMounts:
@@ -62,14 +60,14 @@ class VolumeMounts:
         self._fresh.discard(name)
         if in_use is None:
             self._keys.prepare(name, path)
-            ext4_control.attach_and_mount(path, target, _OPTIONS)
+            ext4_control.attach_and_mount(path, target)
         else:
-            mounts.mount(in_use, target, "ext4", ext4_control.MOUNT_FLAGS, _OPTIONS)
+            ext4_control.mount_device(in_use, path, target)
         if not ext4_control.fill(target, path) and in_use is None:
-            # A host without CAP_SYS_RESOURCE (a container, some virtual machines) cannot grow what is mounted.
+            # A host without CAP_SYS_RESOURCE (a container, some virtual machines) cannot grow an ext4 that is mounted.
             mounts.unmount(target)
             volume_files.grow_unmounted(path)
-            ext4_control.attach_and_mount(path, target, _OPTIONS)
+            ext4_control.attach_and_mount(path, target)
         self._keys.unlock(name, target)
         return target
 
@@ -86,7 +84,8 @@ class VolumeMounts:
         self._keys.forget(name)
         self._folders.remove(name)
 
-    def grow(self, name: str, size: int) -> None:
+    def grow(self, name: str, size: int) -> bool:
+        """False when its file system grows only when it is mounted next."""
         path, target = self.file(name), self.mounted / name
         present = path.stat().st_size
         if size < present:
@@ -94,11 +93,13 @@ class VolumeMounts:
         if size > present:
             os.truncate(path, size)
         if not mounts.is_mount_point(target):
-            return
+            return True
+        if ext4_control.is_read_only(target):
+            return False
         device = loop_devices.attached().get(str(path))
         if device is not None:
             loop_devices.refresh_size(device)
-        ext4_control.fill(target, path)
+        return ext4_control.fill(target, path)
 
     def device_number(self, name: str) -> str:
         """`major:minor` of a mounted volume."""

@@ -59,7 +59,7 @@ class Recoding:
     def _open(self, image: Path, key: str) -> Iterator[Path]:
         folder = self._mounted / image.stem
         folder.mkdir(mode=0o700, exist_ok=True)
-        ext4_control.attach_and_mount(image, folder, "errors=remount-ro")
+        ext4_control.attach_and_mount(image, folder, discard=False)
         try:
             if key:
                 self._keys.unlock_with(key, folder)

@@ -168,7 +168,8 @@ class VolumeAttachment(msgspec.Struct, frozen=True):
 
 
 class VolumeChange(msgspec.Struct, frozen=True):
-    """The newest modification of a volume: what it was before. `ended` 0.0: the machine is still at it."""
+    """The newest modification of a volume: what it was before. `ended` 0.0: the machine is still at it. `late`: its file system grows when
+    it is mounted next."""
 
     size_gib: int
     type: str
@@ -176,6 +177,7 @@ class VolumeChange(msgspec.Struct, frozen=True):
     throughput: int
     started: float
     ended: float = 0.0
+    late: bool = False
 
 
 class VolumeSpec(msgspec.Struct, frozen=True):

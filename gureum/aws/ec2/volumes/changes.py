@@ -2,7 +2,7 @@
 
     ModifyVolume (commit: modifying) ─► lowered with its new size ─► the agent grows it ─► reconcile: completed
 
-The file system grows with the volume, at once where the host lets a mounted one grow (CAP_SYS_RESOURCE), else at the next start. AWS's wait of six
+The file system grows with the volume, at once where the host lets a mounted one grow (docs/decisions/0151), else at the next start. AWS's wait of six
 hours between two modifications is not kept.
 """
 
@@ -24,11 +24,13 @@ from gureum.aws.errors import AwsError
 from gureum.aws.filters import FilterTable, apply_filters
 from gureum.aws.marks import Result, operation
 from gureum.aws.paging import page
+from gureum.core.specs import LATE
 from gureum.core.world import World
 from gureum.engine.resource import key_of
 
 # AWS: ModifyVolume, Iops: of a volume that becomes io1 or io2 with no number given.
 CHANGED_IOPS = 3000
+_LATE = "The file system grows when the volume is attached, or its instance started, next: this host lets none grow that is in use."
 
 
 @operation("ModifyVolume")
@@ -91,14 +93,19 @@ def describe_volumes_modifications(call: Call) -> Result:
 
 
 async def settle_change(world: World, volume: Volume) -> bool:
-    """Notes that a modification has ended when the machine has the volume as it is wished. False when there is nothing to note."""
+    """Notes that a modification has ended when the machine has the volume as it is wished, and whether its file system is to follow. False
+    when there is nothing to note."""
     record = volume.spec.change
-    if record is None or record.ended or not is_made(world, volume):
+    if record is None or not is_made(world, volume):
         return False
-    now = world.clock.now()
+    now, late = world.clock.now(), _is_late(world, volume)
+    if record.ended and record.late == late:
+        return False
     transaction = world.client.transaction()
-    transaction.update(change(volume, change=msgspec.structs.replace(record, ended=now)))
+    transaction.update(change(volume, change=msgspec.structs.replace(record, ended=record.ended or now, late=late)))
     await transaction.commit()
+    if record.ended:
+        return True
     world.events.record(key_of(volume), now, "Modified", f"{record.size_gib} GiB -> {volume.spec.size_gib} GiB")
     return True
 
@@ -109,7 +116,7 @@ def is_made(world: World, volume: Volume) -> bool:
 
 
 def _show(volume: Volume) -> dict[str, Any]:
-    """API form. AWS: ec2 VolumeModification."""
+    """API form. AWS: ec2 VolumeModification. There the file system is the guest's own to grow, here the host's, which may have to wait."""
     spec, record = volume.spec, volume.spec.change
     assert record is not None
     shown: dict[str, Any] = {
@@ -130,8 +137,14 @@ def _show(volume: Volume) -> dict[str, Any]:
         "OriginalIops": record.iops,
         "OriginalThroughput": record.throughput,
         "EndTime": record.ended,
+        "StatusMessage": _LATE if record.late else "",
     }
     return shown | {name: value for name, value in optional.items() if value}
+
+
+def _is_late(world: World, volume: Volume) -> bool:
+    status = world.seen(volume_wish(volume).id)
+    return status is not None and bool(status.data.get(LATE))
 
 
 def _state(volume: Volume) -> str:

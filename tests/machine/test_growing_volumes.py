@@ -1,0 +1,125 @@
+"""Volumes that grow while a machine writes to them, by XFS: on hosts that cannot grow an ext4 that is mounted, and wherever mkfs.xfs is."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import struct
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gureum.base.disk_keys import new_disk_key
+from gureum.base.sealing import Sealer
+from gureum.drivers.volumes import file_systems, volume_keys
+from gureum.ports.volumes import AttachmentSpec, RootSpec, SnapshotSpec, VolumeSpec, attached_folder
+from tests.machine.container_host import GIB, UID_BASE, Host, host_test
+
+XFS = shutil.which("mkfs.xfs") is not None and "\txfs\n" in Path("/proc/filesystems").read_text()
+pytestmark = [
+    pytest.mark.machine,
+    pytest.mark.skipif(os.geteuid() != 0, reason="real volumes need root"),
+    pytest.mark.skipif(not XFS, reason="needs xfsprogs and a kernel with XFS"),
+]
+
+MIB = 1 << 20
+SHUT_DOWN = 0x8004587D  # linux: XFS_IOC_GOINGDOWN, what an error of the disk below does
+
+
+def xfs_test(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    async def on_xfs(host: Host) -> None:
+        await host.volumes.close()
+        host.volumes = host.new_volumes("xfs")
+        await test(host)
+
+    on_xfs.__name__ = test.__name__
+    return host_test(on_xfs)
+
+
+def size_of(path: Path | str) -> int:
+    space = os.statvfs(path)
+    return space.f_blocks * space.f_frsize
+
+
+async def space_inside(host: Host, name: str, folder: str) -> int:
+    """MiB, as `df` tells them inside."""
+    return int((await host.sh(name, f"df -m {folder} | tail -1 | awk '{{print $2}}'"))[1])
+
+
+@xfs_test
+async def test_root_in_use_grows_and_so_does_what_can_be_written(host: Host) -> None:
+    root = await host.root("web")
+    await host.containers.start(host.spec("web", root, "sleep", "1000"))
+    assert file_systems.kind_of(host.work / "home/volumes/vol-web.img") == "xfs"
+    assert 900 < await space_inside(host, "web", "/") <= 1024
+    fill = "echo kept > /kept; exec 9>/open; dd if=/dev/zero of=/fill bs=1M count=1100 2>&1 | grep -o 'No space'; wc -c </fill"
+    told, before = (await host.sh("web", fill))[1].split("\n")[:2]
+    assert told == "No space"
+    assert 850 * MIB < int(before) < GIB
+    for _ in range(2):  # twice is once
+        await host.volumes.ensure_volume(VolumeSpec("vol-web", 2 * GIB))
+        assert 1900 < await space_inside(host, "web", "/") <= 2048
+    more = "dd if=/dev/zero of=/more bs=1M count=300 2>/dev/null && wc -c </more; cat /kept; wc -c </fill"
+    assert (await host.sh("web", more))[1].split() == [str(300 * MIB), "kept", before]
+
+
+@xfs_test
+async def test_attached_volume_grows_and_its_snapshot_makes_larger_ones(host: Host) -> None:
+    root = await host.root("web")
+    shown = host.spec("web", root, "sleep", "1000")
+    await host.containers.start(shown)
+    await host.volumes.ensure_volume(VolumeSpec("data", GIB))
+    await host.volumes.ensure_attachment(AttachmentSpec("data", "web", "sdf"))
+    inside = Path(attached_folder(root)) / "sdf"
+    (inside / "one").write_text("1")
+    await host.volumes.ensure_volume(VolumeSpec("data", 3 * GIB))
+    assert 2.9 * GIB < size_of(inside) <= 3 * GIB
+    (inside / "two").write_text("2")
+    await host.volumes.ensure_snapshot(SnapshotSpec("snap", "data"))
+    # Of the same blocks, so with the same id, and mounted at the same time.
+    await host.volumes.ensure_volume(VolumeSpec("again", 5 * GIB, "snap"))
+    await host.volumes.ensure_attachment(AttachmentSpec("again", "web", "sdg"))
+    other = Path(attached_folder(root)) / "sdg"
+    assert 4.9 * GIB < size_of(other) <= 5 * GIB
+    assert ((other / "one").read_text(), (other / "two").read_text()) == ("1", "2")
+    assert (inside / "two").read_text() == "2"
+
+
+@xfs_test
+async def test_key_for_a_volume_that_had_none_makes_an_encrypted_one_of_its_files(host: Host) -> None:
+    if not volume_keys.FEATURE.exists():
+        pytest.skip("this kernel cannot encrypt ext4")
+    root = Path(await host.root("web"))
+    (root / "file").write_text("kept")
+    await host.volumes.ensure_snapshot(SnapshotSpec("snap", "vol-web"))
+    key = new_disk_key(Sealer(host.work / "home/keys/seal.key"))
+    await host.volumes.ensure_volume(VolumeSpec("secret", 2 * GIB, "snap", key))
+    assert file_systems.kind_of(host.work / "home/volumes/secret.img") == "ext4"
+    other = Path(await host.volumes.ensure_root(RootSpec("other", "busybox", "secret", UID_BASE)))
+    assert (other / "file").read_text() == "kept"
+    await host.volumes.ensure_volume(VolumeSpec("new", GIB, key=key))
+    assert file_systems.kind_of(host.work / "home/volumes/new.img") == "ext4"
+
+
+@xfs_test
+async def test_file_system_that_has_shut_down_is_mounted_anew(host: Host) -> None:
+    root = Path(await host.root("web"))
+    (root / "file").write_text("kept")
+    mounted = host.run_dir / "volumes/vol-web"
+    fd = os.open(mounted, os.O_RDONLY)
+    fcntl.ioctl(fd, SHUT_DOWN, struct.pack("=I", 0))
+    os.close(fd)
+    assert not (await host.volumes.counters())["vol-web"].sound
+    assert await host.root("web") == str(root)
+    assert (root / "file").read_text() == "kept"
+    (root / "file").write_text("written")
+
+
+@xfs_test
+async def test_small_volumes_are_ext4(host: Host) -> None:
+    """mkfs.xfs makes none below 300 MB."""
+    await host.volumes.ensure_volume(VolumeSpec("small", 64 * MIB))
+    assert file_systems.kind_of(host.work / "home/volumes/small.img") == "ext4"
