@@ -47,3 +47,12 @@ def test_history_is_bounded_and_says_nothing_twice_in_a_row() -> None:
     assert len(fleet.status.history) == 1
     fleet = recorded(fleet, *(Record(0.0, "instanceChange", "launched", f"i-{n}") for n in range(LIMIT_HISTORY)))
     assert [len(fleet.status.history), fleet.status.history[0].instance] == [LIMIT_HISTORY, "i-0"]
+
+
+def test_a_fleet_with_nothing_new_in_its_history_is_the_same_fleet() -> None:
+    """A copy was written, which woke the fleet's reconcile, which wrote: thousands of commits a second, and no call got in between to cancel it."""
+    spec = FleetSpec("maintain", (), 1, 0, 1, "spot")
+    fleet = Fleet(meta=Meta(name="fleet-1", scope="1/us-east-1", uid="1", created=0.0), spec=spec)
+    told = recorded(fleet, Record(0.0, "information", "launchSpecUnusable", "", "no room"))
+    assert told is not fleet
+    assert recorded(told, Record(30.0, "information", "launchSpecUnusable", "", "no room")) is told

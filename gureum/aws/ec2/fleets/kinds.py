@@ -110,12 +110,15 @@ def in_state(fleet: Fleet, state: str, now: float) -> Fleet:
 
 
 def recorded(fleet: Fleet, *records: Record) -> Fleet:
-    """A copy with these in its history; what only says again what was said last is left out."""
+    """A copy with these in its history; what only says again what was said last is left out, and `fleet` itself is
+    answered when nothing is left: to write a fleet that has nothing new brings it to its reconcile again, without end."""
     history = list(fleet.status.history)
     for one in records:
         last = history[-1] if history else None
         if last is None or msgspec.structs.replace(last, time=one.time) != one:
             history.append(one)
+    if len(history) == len(fleet.status.history):
+        return fleet
     status = msgspec.structs.replace(fleet.status, history=tuple(history[-LIMIT_HISTORY:]))
     return msgspec.structs.replace(fleet, status=status)
 
