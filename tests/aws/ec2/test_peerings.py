@@ -55,6 +55,25 @@ def test_each_account_does_its_part_and_both_see_it(cloud, other, pair):
     assert message == f"Deleted by {other.account}"
 
 
+def test_who_has_not_accepted_shows_nothing_of_his_vpc(cloud, other, pair):
+    """Else whoever knows an id of another account's VPC learns its addresses by asking."""
+    _, far, pcx = pair
+
+    def shown() -> dict[str, Any]:
+        return cloud.one("DescribeVpcPeeringConnections", "VpcPeeringConnections", VpcPeeringConnectionIds=[pcx])
+
+    def by_cidr() -> list[Any]:
+        filters = [{"Name": "accepter-vpc-info.cidr-block", "Values": ["10.2.0.0/16"]}]
+        return cloud("DescribeVpcPeeringConnections", Filters=filters)["VpcPeeringConnections"]
+
+    assert shown()["AccepterVpcInfo"] == {"OwnerId": other.account, "VpcId": far, "Region": "us-east-1"}
+    assert shown()["RequesterVpcInfo"]["CidrBlock"] == "10.1.0.0/16"
+    assert by_cidr() == []
+    other("AcceptVpcPeeringConnection", VpcPeeringConnectionId=pcx)
+    assert shown()["AccepterVpcInfo"]["CidrBlockSet"] == [{"CidrBlock": "10.2.0.0/16"}]
+    assert len(by_cidr()) == 1
+
+
 def test_both_networks_have_the_link_and_the_routes(cloud, other, pair):
     vpc, far, pcx = pair
     machine(cloud, vpc, "10.1.1.0/24"), machine(other, far, "10.2.1.0/24")

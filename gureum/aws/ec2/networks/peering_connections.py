@@ -306,20 +306,27 @@ def _filters(call: Call) -> FilterTable:
         "status-message": lambda one: _message(one, state_of(one, call.now)),
         "vpc-peering-connection-id": lambda one: one.meta.name,
     }
+    table["accepter-vpc-info.cidr-block"] = lambda one: (
+        one.spec.accepter.cidrs if state_of(one, call.now) == "active" else ()
+    )
+    table["requester-vpc-info.cidr-block"] = lambda one: one.spec.requester.cidrs
     for role in ("accepter", "requester"):
-        table[f"{role}-vpc-info.cidr-block"] = lambda one, role=role: getattr(one.spec, role).cidrs
         table[f"{role}-vpc-info.owner-id"] = lambda one, role=role: getattr(one.spec, role).account
         table[f"{role}-vpc-info.vpc-id"] = lambda one, role=role: getattr(one.spec, role).vpc
     return table
 
 
 def show_peering(peering: VpcPeering, now: float = 0.0) -> dict[str, Any]:
-    """API form. AWS: ec2 VpcPeeringConnection."""
+    """API form. AWS: ec2 VpcPeeringConnection. Who has not accepted shows nothing of his VPC but its id: CIDR blocks are "only returned when
+    describing an active VPC peering connection"; recorded answers for pending ones have no options of his either."""
     state = state_of(peering, now)
+    accepter = _show_side(peering.spec.accepter)
+    if state != "active":
+        accepter = {name: accepter[name] for name in ("OwnerId", "VpcId", "Region")}
     shown: dict[str, Any] = {
         "VpcPeeringConnectionId": peering.meta.name,
         "RequesterVpcInfo": _show_side(peering.spec.requester),
-        "AccepterVpcInfo": _show_side(peering.spec.accepter),
+        "AccepterVpcInfo": accepter,
         "Status": {"Code": state, "Message": _message(peering, state)},
         "Tags": show_tags(peering.meta.tags),
     }
