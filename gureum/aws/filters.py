@@ -16,12 +16,16 @@ from gureum.engine.resource import Resource
 T = TypeVar("T", bound=Resource)
 FilterValues = Callable[[Any], "str | Iterable[str] | None"]
 FilterTable = Mapping[str, FilterValues]
-LIMIT_VALUES = 200
+LIMIT_FILTERS, LIMIT_VALUES = 50, 200
 
 
 def apply_filters(items: Iterable[T], filters: list[dict[str, Any]] | None, table: FilterTable) -> list[T]:
     """Those that match all filters. AWS: InvalidParameterValue for a filter name the operation does not have, FilterLimitExceeded
-    for more than 200 values."""
+    for more than 50 filters, or 200 values of one ("List and filter using the CLI and API")."""
+    if len(filters or ()) > LIMIT_FILTERS:
+        raise AwsError(
+            "FilterLimitExceeded", f"The maximum number of filters specified on a single call is {LIMIT_FILTERS}"
+        )
     tests = [_test(one, table) for one in filters or ()]
     return [item for item in items if all(test(item) for test in tests)]
 

@@ -215,3 +215,11 @@ def test_a_client_token_makes_one_thing(cloud, name):
     assert cloud.client.store.revision == revision
     tags = [{"ResourceType": type_, "Tags": [{"Key": "Name", "Value": "other"}]}]
     assert cloud.code(name, **params, TagSpecifications=tags) == "IdempotentParameterMismatch"
+
+
+def test_a_call_has_at_most_50_filters_of_200_values(cloud):
+    """AWS: "You can specify up to 50 filters and up to 200 values per filter in a single request"."""
+    one = {"Name": "vpc-id", "Values": ["*"]}
+    assert cloud("DescribeVpcs", Filters=[one] * 50)["Vpcs"]
+    assert cloud.code("DescribeVpcs", Filters=[one] * 51) == "FilterLimitExceeded"
+    assert cloud.code("DescribeVpcs", Filters=[{**one, "Values": ["*"] * 201}]) == "FilterLimitExceeded"
