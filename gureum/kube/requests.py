@@ -18,6 +18,8 @@ from gureum.kube.kinds.kind import Kind, Subresource
 
 JSON = "application/json"
 LIMIT_QUERY_PARAMETERS = 200
+BETWEEN = "\n"
+"""Between the values of an impersonation header that comes several times: they may have commas of their own."""
 
 
 class User(msgspec.Struct, frozen=True):

@@ -18,7 +18,7 @@ from gureum.kube.bodies import LIMIT_BODY_BYTES
 from gureum.kube.clusters import DEFAULT, Clusters
 from gureum.kube.errors import StatusError, no_such_path
 from gureum.kube.management import CLUSTERS, Management, concerns
-from gureum.kube.requests import STRANGER, Request, Response, User, parse_query
+from gureum.kube.requests import BETWEEN, STRANGER, Request, Response, User, parse_query
 
 LIMIT_BODIES_BYTES = 64 * 1024 * 1024
 COMPRESSED_FROM_BYTES = 128 * 1024
@@ -176,7 +176,8 @@ def _headers(scope: dict[str, Any]) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, value in scope["headers"]:
         key, text = name.decode("latin-1"), value.decode("latin-1")
-        found[key] = f"{found[key]}, {text}" if key in found else text
+        between = BETWEEN if key.startswith("impersonate-") else ", "
+        found[key] = f"{found[key]}{between}{text}" if key in found else text
     return found
 
 

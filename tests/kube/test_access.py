@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, utils
 
 from gureum.base.clock import SystemClock
 from gureum.kube.cluster import Cluster
-from gureum.kube.requests import User
+from gureum.kube.requests import BETWEEN, User
 from tests.kube.api import MERGE, Api, config_map, keyring
 
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
@@ -181,6 +181,54 @@ def test_who_may_impersonate_acts_as_another():
             assert json.loads(response.body)["message"].startswith(
                 'users "joe" is forbidden: User "jane" cannot impersonate'
             )
+
+    asyncio.run(run())
+
+
+def test_all_that_is_said_of_an_impersonated_user_is_heard_and_must_be_allowed():
+    async def run():
+        async with Api() as api:
+            path = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+            extra = {"impersonate-extra-acme.com%2fproject": f"a{BETWEEN}b", "impersonate-uid": "7"}
+            said = await api.ok("POST", path, {}, impersonate_user="jane", **extra)
+            info = {"username": "jane", "groups": ["system:authenticated"], "uid": "7"}
+            assert said["status"]["userInfo"] == info | {"extra": {"acme.com/project": ["a", "b"]}}
+            said = await api.ok("POST", path, {}, impersonate_user="jane", impersonate_group=f",,,a{BETWEEN}b,c")
+            assert said["status"]["userInfo"]["groups"] == [",,,a", "b,c", "system:authenticated"]
+            # Who may be anybody may not yet say what else is true of them.
+            rule = {"apiGroups": [""], "resources": ["users"], "verbs": ["impersonate"]}
+            await api.ok("POST", f"{RBAC}/clusterroles", cluster_role("actor", [rule]))
+            actor = binding("actor", {"kind": "User", "name": "jane"}, "ClusterRoleBinding")
+            await api.ok("POST", f"{RBAC}/clusterrolebindings", actor)
+            await api.ok("POST", path, {}, user=JANE, impersonate_user="joe")
+            for name, resource in (
+                ("impersonate-uid", 'uids.authentication.k8s.io "7"'),
+                ("impersonate-extra-scopes", 'userextras.authentication.k8s.io "7"'),
+            ):
+                status, answer = await api.call("POST", path, {}, user=JANE, impersonate_user="joe", **{name: "7"})
+                assert status == 403, answer
+                assert answer["message"].startswith(f'{resource} is forbidden: User "jane" cannot impersonate resource')
+                status, answer = await api.call("POST", path, {}, **{name: "7"})
+                assert (status, answer["message"]) == (400, f"requested {name} without impersonating a user")
+
+    asyncio.run(run())
+
+
+def test_who_is_impersonated_as_nobody_is_not_authenticated():
+    async def run():
+        async with Api() as api:
+            review = {"spec": {"nonResourceAttributes": {"verb": "get", "path": "/api"}}}
+            path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+            status, answer = await api.call("POST", path, review, impersonate_user="system:anonymous")
+            assert (status, answer["reason"]) == (403, "Forbidden")
+            version = await api.respond("GET", "/version", impersonate_user="system:anonymous")
+            assert version.status == 200  # system:unauthenticated may read it
+            login = {"kind": "Group", "name": "system:unauthenticated"}
+            basic = binding("system:basic-user", login, "ClusterRoleBinding")
+            await api.ok("POST", f"{RBAC}/clusterrolebindings", {**basic, "metadata": {"name": "x"}})
+            me = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+            said = await api.ok("POST", me, {}, impersonate_user="system:anonymous")
+            assert said["status"]["userInfo"]["groups"] == ["system:unauthenticated"]
 
     asyncio.run(run())
 

@@ -11,9 +11,13 @@ from urllib.parse import unquote
 from gureum.kube.access.rbac import Act, Rbac
 from gureum.kube.access.tokens import Tokens
 from gureum.kube.errors import StatusError, details_of, unauthorized
-from gureum.kube.requests import ANONYMOUS, STRANGER, Request, Target, User
+from gureum.kube.requests import ANONYMOUS, BETWEEN, STRANGER, Request, Target, User
 
 AUTHENTICATED = "system:authenticated"
+UNAUTHENTICATED = "system:unauthenticated"
+AUTHENTICATION = "authentication.k8s.io"
+_BESIDE_A_USER = ("impersonate-group", "impersonate-uid")
+_EXTRA = "impersonate-extra-"
 
 
 class Entrance:
@@ -27,8 +31,10 @@ class Entrance:
         wanted = request.headers.get("impersonate-user", "")
         if wanted:
             request.user = self._impersonated(request, wanted)
-        elif request.headers.get("impersonate-group"):
-            raise StatusError(400, "BadRequest", "requested groups without impersonating a user")
+            return
+        more = [name for name in request.headers if name in _BESIDE_A_USER or name.startswith(_EXTRA)]
+        if more:
+            raise StatusError(400, "BadRequest", f"requested {', '.join(more)} without impersonating a user")
 
     def _who(self, request: Request) -> User:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
@@ -42,23 +48,29 @@ class Entrance:
         return request.peer or ANONYMOUS
 
     def _impersonated(self, request: Request, name: str) -> User:
+        """Source: Kubernetes, "User impersonation"; k8s.io/apiserver/pkg/endpoints/filters (which groups are added)."""
         kind, shown, namespace = "users", name, ""
         parts = name.split(":")
         if name.startswith("system:serviceaccount:") and len(parts) == 4:
             kind, namespace, shown = "serviceaccounts", parts[2], parts[3]
+        groups = [one for one in request.headers.get("impersonate-group", "").split(BETWEEN) if one]
+        uid, extra = request.headers.get("impersonate-uid", ""), _extra_of(request)
         wanted = [Act("impersonate", "", kind, "", namespace, shown)]
-        groups = [
-            unquote(one.strip()) for one in request.headers.get("impersonate-group", "").split(",") if one.strip()
-        ]
         wanted += [Act("impersonate", "", "groups", "", "", group) for group in groups]
+        wanted += [
+            Act("impersonate", AUTHENTICATION, "userextras", key, "", value)
+            for key, values in extra.items()
+            for value in values
+        ]
+        wanted += [Act("impersonate", AUTHENTICATION, "uids", "", "", uid)] if uid else []
         for act in wanted:
             if not self._rbac.allows(request.user, act):
                 raise _forbidden(request.user, act)
         if kind == "serviceaccounts" and not groups:
             groups = ["system:serviceaccounts", f"system:serviceaccounts:{namespace}"]
-        if name != ANONYMOUS.name and AUTHENTICATED not in groups:
-            groups.append(AUTHENTICATED)
-        return User(name, tuple(groups), request.headers.get("impersonate-uid", ""))
+        if not {AUTHENTICATED, UNAUTHENTICATED} & set(groups):
+            groups.append(UNAUTHENTICATED if name == ANONYMOUS.name else AUTHENTICATED)
+        return User(name, tuple(groups), uid, extra)
 
     def require(self, request: Request, target: Target, verb: str) -> None:
         """Forbidden, when the user may not."""
@@ -76,6 +88,15 @@ class Entrance:
         if not self._rbac.allows(request.user, act):
             text = f'forbidden: User "{request.user.name}" cannot {act.verb} path "{act.path}"'
             raise StatusError(403, "Forbidden", text, {})
+
+
+def _extra_of(request: Request) -> dict[str, list[str]]:
+    """What else is to be said of the user: `Impersonate-Extra-acme.com%2Fproject: a` is `acme.com/project`."""
+    return {
+        unquote(name.removeprefix(_EXTRA)): value.split(BETWEEN)
+        for name, value in request.headers.items()
+        if name.startswith(_EXTRA)
+    }
 
 
 def _forbidden(user: User, act: Act) -> StatusError:

@@ -111,6 +111,14 @@ def test_tokens_and_roles(kube, kubectl):
     assert 'cannot list resource "secrets" in API group "" in the namespace "default"' in refused.stderr
 
 
+def test_groups_that_kubectl_acts_as_keep_their_commas(kubectl):
+    groups = [f"--as-group={name}" for name in ("group2", "group1", ",,,chameleon")]
+    said = kubectl("auth", "whoami", "--as=user1", *groups, "-o", "jsonpath={.status.userInfo.groups}")
+    assert json.loads(said) == ["group2", "group1", ",,,chameleon", "system:authenticated"]
+    refused = kubectl.run("get", "pods", "--as-group=foo", check=False)
+    assert "without impersonating a user" in refused.stderr
+
+
 def test_secrets_quotas_and_others_are_created_by_their_commands(kubectl):
     kubectl("create", "namespace", "made")
     for words in (
