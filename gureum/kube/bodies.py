@@ -23,6 +23,7 @@ from gureum.kube.writing_options import field_validation
 
 LIMIT_BODY_BYTES = 3 * 1024 * 1024
 LIMIT_DEPTH = 200
+LIMIT_SHOWN_BYTES = 30
 _EXPECTED: dict[str, Any] = {"string": str, "boolean": bool, "number": int | float}
 _GO_NAMES = {"string": "string", "boolean": "bool", "number": "float64"}
 Object = dict[str, Any]
@@ -261,7 +262,13 @@ def decode_object(request: Request, kind: Kind, schema: Schema | None) -> Object
     """The object in the request's body, in its kind's shape; unknown fields are refused or warned of."""
     if len(request.body) > LIMIT_BODY_BYTES:
         raise StatusError(413, "RequestEntityTooLarge", f"Request entity too large: limit is {LIMIT_BODY_BYTES}")
-    obj = read_body(request)
+    try:
+        obj = read_body(request)
+    except StatusError as error:
+        if error.code != 400:
+            raise
+        start = f"the object provided is unrecognized (must be of type {kind.kind}): "
+        raise bad_request(f"{start}{error.message} ({_summary(request.body)})") from error
     if not request.body:
         raise bad_request("EOF")
     twice: list[str] = []
@@ -273,6 +280,13 @@ def decode_object(request: Request, kind: Kind, schema: Schema | None) -> Object
             twice = duplicates.of_json(request.body, obj)
     check_header(obj, kind)
     return shape_object(request, obj, kind, schema, twice)
+
+
+def _summary(body: bytes) -> str:
+    """The start of a body, as an error shows it: JSON as it is, all else as hexadecimal digits."""
+    start = body[:LIMIT_SHOWN_BYTES]
+    text = start.decode(errors="replace") if body[:1] == b"{" else start.hex()
+    return text + (" ..." if len(body) > LIMIT_SHOWN_BYTES else "")
 
 
 def fitting(obj: Object, kind: Kind) -> Object:

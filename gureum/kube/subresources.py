@@ -28,7 +28,7 @@ from gureum.kube.patching import APPLY
 from gureum.kube.requests import Request, Response, Target
 from gureum.kube.selectors import from_object, matches
 from gureum.kube.times import timestamp
-from gureum.kube.writing import LIMIT_TRIES, Writing
+from gureum.kube.writing import LIMIT_TRIES, Writing, wanted_revision
 from gureum.kube.writing_options import check_options, dry_run
 from gureum.ports.clock import Clock
 from gureum.store.contract import Conflict, Put, Unchanged
@@ -60,7 +60,7 @@ class Subresources:
         assert target.subresource is not None
         name = target.subresource.name
         if name == "scale":
-            return self._get_scale(target) if verb == "get" else await self._set_scale(request, target, verb)
+            return self._get_scale(request, target) if verb == "get" else await self._set_scale(request, target, verb)
         if name == "eviction":
             return await self._evict(request, target)
         if name == "binding":
@@ -69,8 +69,8 @@ class Subresources:
 
     # Scale
 
-    def _get_scale(self, target: Target) -> Response:
-        return Response(200, show(self._scale_of(target.kind, self._found(target))) + b"\n")
+    def _get_scale(self, request: Request, target: Target) -> Response:
+        return self._writing.answer(request, _SCALE, self._scale_of(target.kind, self._found(target)), 200)
 
     async def _set_scale(self, request: Request, target: Target, verb: str) -> Response:
         applies = verb == "patch" and request.headers.get("content-type", "").partition(";")[0] == APPLY
@@ -82,8 +82,7 @@ class Subresources:
             obj = self._objects.decode(entry)
             scale = self._scale_of(target.kind, obj)
             wanted = fitting(self._read_scale(request, scale, verb), _SCALE)
-            revision = (wanted.get("metadata") or {}).get("resourceVersion")
-            if revision not in (None, "", str(entry.revision)):
+            if wanted_revision(wanted) not in ("", str(entry.revision)):
                 raise conflict(target.kind, target.name)
             whole = {**scale, "spec": wanted.get("spec") or {}}
             attributes = Attributes(request, target, "UPDATE", whole, self._scale_of(target.kind, obj), part=_SCALE)
@@ -110,7 +109,7 @@ class Subresources:
                 )
             except Conflict:
                 continue
-            return Response(200, show(self._scale_of(target.kind, changed)) + b"\n")
+            return self._writing.answer(request, _SCALE, self._scale_of(target.kind, changed), 200)
         raise conflict(target.kind, target.name)
 
     def _read_scale(self, request: Request, scale: Object, verb: str) -> Object:
@@ -355,6 +354,15 @@ def _with(obj: Object, path: str, value: Any) -> Object:
 
 
 def _selector_text(selector: Object) -> str:
-    """A LabelSelector, or a map of labels, as text."""
-    labels = selector.get("matchLabels", {} if "matchExpressions" in selector else selector) or {}
-    return ",".join(f"{name}={value}" for name, value in sorted(labels.items()))
+    """A LabelSelector, or a map of labels, as text: `app=web,tier in (a,b)`."""
+    if not {"matchLabels", "matchExpressions"} & set(selector):
+        selector = {"matchLabels": selector}
+    labels = [(name, f"{name}={value}") for name, value in (selector.get("matchLabels") or {}).items()]
+    said = [(one.get("key", ""), _expression_text(one)) for one in selector.get("matchExpressions") or ()]
+    return ",".join(text for _, text in sorted(labels + said))
+
+
+def _expression_text(one: Object) -> str:
+    key, values = one.get("key", ""), ",".join(sorted(one.get("values") or ()))
+    texts: dict[str, str] = {"Exists": key, "DoesNotExist": f"!{key}", "In": f"{key} in ({values})"}
+    return texts.get(str(one.get("operator")), f"{key} notin ({values})")

@@ -175,7 +175,7 @@ class Writing:
         kind = target.kind
         obj = decode_object(request, kind, self._catalog.schema(kind))
         self._place(obj, target)
-        wanted = obj["metadata"].get("resourceVersion") or ""
+        wanted = wanted_revision(obj)
         for _ in range(LIMIT_TRIES):
             entry = self._objects.entry(kind.storage, target.namespace, target.name)
             if entry is None:
@@ -287,7 +287,7 @@ class Writing:
             obj = patched(kind, media, live, patch, schema)
             obj = shaped_patch(request, kind, obj, schema, twice, of=patch if media == STRATEGIC else None)
             self._place(obj, target)
-            if obj["metadata"].get("resourceVersion") not in (None, "", str(entry.revision)):
+            if wanted_revision(obj) not in ("", str(entry.revision)):
                 raise conflict(kind, target.name)
             try:
                 return self.answer(
@@ -421,6 +421,12 @@ class Writing:
             if entry is not None and str(entry.revision) == metadata.get("resourceVersion"):
                 return self._forms.shown(kind, entry)
         return show(convert(obj, kind))
+
+
+def wanted_revision(obj: Object) -> str:
+    """The revision that a write is meant for; "" when it is meant for any, which "0" says, too."""
+    said = str((obj.get("metadata") or {}).get("resourceVersion") or "")
+    return "" if said == "0" else said
 
 
 def manager_of(request: Request) -> str:

@@ -30,6 +30,27 @@ def test_scale_reads_and_sets_replicas():
     asyncio.run(run())
 
 
+def test_a_scale_has_a_table_and_tells_all_of_the_selector():
+    async def run():
+        async with Api() as api:
+            web = deployment(replicas=1)
+            web["spec"]["selector"]["matchExpressions"] = [
+                {"key": "tier", "operator": "In", "values": ["b", "a"]},
+                {"key": "old", "operator": "DoesNotExist"},
+            ]
+            labels = web["spec"]["template"]["metadata"]["labels"]
+            web["spec"]["template"]["metadata"]["labels"] = {**labels, "tier": "a"}
+            await api.ok("POST", f"{APPS}/deployments", web)
+            path = f"{APPS}/deployments/web/scale"
+            assert (await api.ok("GET", path))["status"]["selector"] == "app=web,!old,tier in (a,b)"
+            accept = "application/json;as=Table;v=v1;g=meta.k8s.io"
+            table = await api.ok("GET", path, accept=accept)
+            assert [one["name"] for one in table["columnDefinitions"]] == ["Name", "Desired", "Available", "Age"]
+            assert table["rows"][0]["cells"][:2] == ["web", 1]
+
+    asyncio.run(run())
+
+
 def test_replicas_set_by_scale_are_managed_as_such():
     """Who applies a scale takes part in the conflicts of who applies the object."""
     scale = {"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "web"}, "spec": {"replicas": 4}}

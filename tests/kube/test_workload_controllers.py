@@ -161,6 +161,24 @@ def test_a_daemon_set_has_a_pod_on_every_node_that_fits():
     asyncio.run(run())
 
 
+def test_a_revision_keeps_what_its_owner_was_annotated_with():
+    """Which is how `kubectl rollout history` tells why (kubernetes.io/change-cause)."""
+
+    async def run():
+        async with Api() as api:
+            spec = {"selector": {"matchLabels": {"app": "x"}}, "template": template()}
+            marks = {"kubernetes.io/change-cause": "first"}
+            daemon = {"metadata": {"name": "d", "annotations": marks}, "spec": spec}
+            await api.ok("POST", f"{APPS}/daemonsets", daemon)
+
+            async def told():
+                return list((await named(api, f"{APPS}/controllerrevisions")).values())
+
+            assert [one["metadata"].get("annotations") for one in await until(told)] == [marks]
+
+    asyncio.run(run())
+
+
 def job(name="j", **spec):
     return {
         "apiVersion": "batch/v1",
@@ -401,6 +419,23 @@ def test_a_job_made_by_hand_from_a_cron_job_is_none_of_its_times():
 
             assert (await until(told))[0]["message"].endswith("did not create or forgot: hand")
             assert "active" not in (await api.ok("GET", f"{BATCH}/cronjobs/c")).get("status", {})
+
+    asyncio.run(run())
+
+
+def test_a_schedule_that_never_comes_is_told_of():
+    async def run():
+        async with Api() as api:
+            spec = {"schedule": "59 23 31 2 *", "jobTemplate": {"spec": job()["spec"]}}
+            await api.ok("POST", f"{BATCH}/cronjobs", {"metadata": {"name": "pi"}, "spec": spec})
+
+            async def told():
+                found = (await api.ok("GET", "/api/v1/namespaces/default/events"))["items"]
+                return [one for one in found if one["reason"] == "InvalidSchedule"]
+
+            event = (await until(told))[0]
+            assert (event["type"], event["involvedObject"]["name"]) == ("Warning", "pi")
+            assert event["message"].startswith("invalid schedule: 59 23 31 2 * : ")
 
     asyncio.run(run())
 

@@ -36,6 +36,70 @@ def test_a_put_of_an_old_version_is_a_conflict():
     asyncio.run(run())
 
 
+def test_revision_0_is_any_revision():
+    """As clients write it that replace what they have not seen (k8s.io/apiserver/pkg/registry/generic: ParseResourceVersion)."""
+
+    async def run():
+        async with Api() as api:
+            await api.ok("POST", MAPS, config_map("a"))
+            replaced = await api.ok("PUT", f"{MAPS}/a", with_revision(config_map("a", {"k": "v"}), "0"))
+            assert replaced["data"] == {"k": "v"}
+            patched = await api.patch(f"{MAPS}/a", {"metadata": {"resourceVersion": "0"}, "data": {"k": "w"}})
+            assert patched["data"] == {"k": "w"}
+            leases = "/apis/coordination.k8s.io/v1/namespaces/default/leases"
+            lease = {"metadata": {"name": "a"}, "spec": {}}
+            await api.ok("POST", leases, lease)
+            status, answer = await api.call("PUT", f"{leases}/a", with_revision(lease, "0"))
+            assert (status, answer["reason"]) == (422, "Invalid")
+            assert "must be specified for an update" in answer["message"]
+
+    asyncio.run(run())
+
+
+def with_revision(obj, revision):
+    return {**obj, "metadata": {**obj["metadata"], "resourceVersion": revision}}
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (
+            b"apiVersion: v1\nkind: Pod\nmetadata: {}\n",
+            "(61706956657273696f6e3a2076310a6b696e643a20506f640a6d65746164 ...)",
+        ),
+        (b"{", "({)"),
+        (b"[]", "(5b5d)"),
+    ],
+)
+def test_what_cannot_be_read_is_told_with_its_start(body, told):
+    async def run():
+        async with Api() as api:
+            status, answer = await api.call("POST", "/api/v1/namespaces", body)
+            assert (status, answer["reason"]) == (400, "BadRequest")
+            assert answer["message"].startswith("the object provided is unrecognized (must be of type Namespace): ")
+            assert answer["message"].endswith(told)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("type_", "key"),
+    [("kubernetes.io/dockercfg", ".dockercfg"), ("kubernetes.io/dockerconfigjson", ".dockerconfigjson")],
+)
+def test_what_opens_a_registry_is_an_object_of_json(type_, key):
+    async def run():
+        async with Api() as api:
+            path = "/api/v1/namespaces/default/secrets"
+            for number, (text, good) in enumerate((("e30=", True), ("W10=", False), ("Yg==", False))):
+                secret = {"metadata": {"name": f"s{number}"}, "type": type_, "data": {key: text}}
+                status, answer = await api.call("POST", path, secret)
+                assert (status == 201) == good, answer
+                if not good:
+                    assert f"data[{key}]: Invalid value: " in answer["message"]
+
+    asyncio.run(run())
+
+
 def test_sixteen_writers_lose_no_update():
     async def run():
         async with Api() as api:

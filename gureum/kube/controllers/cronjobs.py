@@ -97,6 +97,10 @@ class _CronJob:
         except (ValueError, ZoneInfoNotFoundError) as error:
             record(self._client, self._obj, "Warning", "UnparseableSchedule", f"unparseable schedule: {error}", NAME)
             return None
+        if not upcoming:
+            text = "time difference between two schedules is less than 1 second"  # as the original says that there is no next time
+            text = f"invalid schedule: {self._spec['schedule']} : {text}"
+            record(self._client, self._obj, "Warning", "InvalidSchedule", text, NAME)
         if due is not None and await self._start(due, running):
             self._status["lastScheduleTime"] = timestamp(due)
         return max(0.01, upcoming - self._now) if upcoming else None

@@ -78,6 +78,7 @@ def _made(owner: Object, data: Object, revision: int) -> Object:
             "name": full,
             "namespace": metadata["namespace"],
             "labels": labels | {LABEL: name if owner["kind"] == "DaemonSet" else full},
+            "annotations": dict(metadata.get("annotations") or {}),  # a history tells why: kubernetes.io/change-cause
             "ownerReferences": [owner_reference(owner)],
         },
         "data": data,

@@ -101,9 +101,9 @@ def _validate_secret(one: Object, old: Object | None) -> list[Cause]:
         "kubernetes.io/service-account.name"
     ):
         causes.append(required("metadata.annotations[kubernetes.io/service-account.name]"))
-    docker = data.get(".dockerconfigjson") if type_ == "kubernetes.io/dockerconfigjson" else None
-    if docker is not None and not _is_json(docker):
-        causes.append(invalid("data[.dockerconfigjson]", "<secret contents redacted>", "invalid character in JSON"))
+    docker = {"kubernetes.io/dockerconfigjson": ".dockerconfigjson", "kubernetes.io/dockercfg": ".dockercfg"}.get(type_)
+    if docker in data and not _is_json_object(data[docker]):
+        causes.append(invalid(f"data[{docker}]", "<secret contents redacted>", "invalid character in JSON"))
     if old is not None and old.get("type") != type_:
         causes.append(invalid("type", type_, "field is immutable"))
     return causes + _frozen(one, old, ("data",))
@@ -127,12 +127,11 @@ def _decoded_size(value: Any) -> int:
     return len(_decoded(value) or b"")
 
 
-def _is_json(value: str) -> bool:
+def _is_json_object(value: str) -> bool:
     try:
-        msgspec.json.decode(_decoded(value) or b"")
+        return isinstance(msgspec.json.decode(_decoded(value) or b""), dict)
     except msgspec.MsgspecError:
         return False
-    return True
 
 
 # Limits
