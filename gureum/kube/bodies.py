@@ -279,7 +279,8 @@ def decode_object(request: Request, kind: Kind, schema: Schema | None) -> Object
         elif request.body[:1] == b"{":
             twice = duplicates.of_json(request.body, obj)
     check_header(obj, kind)
-    return shape_object(request, obj, kind, schema, twice)
+    in_order = bool(twice) and kind.custom is None and request.body[:1] == b"{"
+    return shape_object(request, obj, kind, schema, twice, in_order=in_order)
 
 
 def _summary(body: bytes) -> str:
@@ -302,13 +303,17 @@ def _start(kind: Kind) -> str:
     return f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: '
 
 
-def shape_object(request: Request, obj: Object, kind: Kind, schema: Schema | None, twice: list[str]) -> Object:
-    """The object in its kind's shape. `twice`: what is told of names that stand twice in its body. BadRequest."""
+def shape_object(
+    request: Request, obj: Object, kind: Kind, schema: Schema | None, twice: list[str], *, in_order: bool = False
+) -> Object:
+    """The object in its kind's shape. `twice`: what is told of names that stand twice in its body; `in_order`: it is JSON that one decoder
+    reads, which tells of these and of unknown ones as it meets them. BadRequest."""
     try:
         obj, unknown = shaped(obj, kind, schema)
     except Misfit as misfit:
         raise bad_request(f"{_start(kind)}{misfit.decoding()}") from misfit
-    wrong = judged(request, twice, unknown)
+    told = duplicates.in_order(request.body, unknown) if in_order else [*twice, *unknown_fields(unknown)]
+    wrong = judged(request, told)
     if wrong:
         raise bad_request(f"{_start(kind)}{wrong}")
     return obj
@@ -326,14 +331,17 @@ def shaped(obj: Object, kind: Kind, schema: Schema | None) -> tuple[Object, list
     return obj, shaper.unknown
 
 
-def judged(request: Request, twice: list[str], unknown: list[str]) -> str:
-    """What refuses a body as strictly as its client wishes it read; "" where it warns at most."""
+def unknown_fields(paths: list[str]) -> list[str]:
+    return [f'unknown field "{path}"' for path in paths]
+
+
+def judged(request: Request, told: list[str]) -> str:
+    """What refuses a body as strictly as its client wishes it read; "" where it warns at most. `told`: of its names, those of YAML first."""
     mode = field_validation(request)
-    unknown = [f'unknown field "{path}"' for path in unknown]
-    if mode == "Warn" and (twice or unknown):
-        request.warnings = [*request.warnings, *(twice + unknown)[:100]]
-    if mode != "Strict" or not (twice or unknown):
+    if mode == "Warn" and told:
+        request.warnings = [*request.warnings, *told[:100]]
+    if mode != "Strict" or not told:
         return ""
-    if twice and twice[0].startswith("line "):
-        twice = [duplicates.in_one(twice)]
-    return f"strict decoding error: {', '.join(twice + unknown)}"
+    lines = [one for one in told if one.startswith("line ")]
+    told = ([duplicates.in_one(lines)] if lines else []) + told[len(lines) :]
+    return f"strict decoding error: {', '.join(told)}"

@@ -29,7 +29,14 @@ def of_json(body: bytes, value: Any) -> list[str]:
         return []  # YAML that begins like JSON
     found: list[str] = []
     _look(read, "", found)
-    return [f'duplicate field "{path}"' for path in found[:LIMIT_FOUND]]
+    return found[:LIMIT_FOUND]
+
+
+def in_order(body: bytes, unknown: list[str]) -> list[str]:
+    """What is wrong with the names of a JSON body in the order in which its decoder meets it. `unknown`: paths of fields that are none."""
+    found: list[str] = []
+    _look(json.loads(body, object_pairs_hook=_Members), "", found, frozenset(unknown))
+    return found
 
 
 def of_yaml(body: bytes) -> list[str]:
@@ -52,15 +59,17 @@ def _may_have(body: bytes, value: Any) -> bool:
     return b"\\u" in body or body.count(b":") != msgspec.json.encode(value).count(b":")
 
 
-def _look(value: Any, path: str, found: list[str]) -> None:
+def _look(value: Any, path: str, found: list[str], unknown: frozenset[str] = frozenset()) -> None:
     if isinstance(value, _Members):
         seen: set[str] = set()
         for name, item in value:
             below = f"{path}.{name}" if path else name
             if name in seen:
-                found.append(below)
+                found.append(f'duplicate field "{below}"')
+            elif below in unknown:
+                found.append(f'unknown field "{below}"')
             seen.add(name)
-            _look(item, below, found)
+            _look(item, below, found, unknown)
     elif isinstance(value, list):
         for at, item in enumerate(value):
-            _look(item, f"{path}[{at}]", found)
+            _look(item, f"{path}[{at}]", found, unknown)

@@ -67,7 +67,7 @@ class Forms:
 
     def table(self, kind: Kind, value: bytes, wish: Wish, include: str, *, headed: bool = True) -> bytes:
         """One object. `headed`: with the columns (later events of a watch have none)."""
-        revision = _decode(value)["metadata"]["resourceVersion"]
+        revision = _decode(value)["metadata"].get("resourceVersion", "")  # of reviews, which are not kept
         return self._table(kind, [value], {"resourceVersion": revision}, wish, include, headed=headed)
 
     def partial(self, value: bytes, wish: Wish, end: bytes = b"\n") -> bytes:

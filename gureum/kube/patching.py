@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from gureum.kube.bodies import Misfit, judged, read_json, shaped
+from gureum.kube.bodies import Misfit, judged, read_json, shaped, unknown_fields
 from gureum.kube.errors import StatusError, bad_request, in_go, invalid, invalid_object, unsupported_media
 from gureum.kube.kinds.kind import Kind
 from gureum.kube.objects import Object
@@ -63,7 +63,7 @@ def shaped_patch(request: Request, kind: Kind, obj: Object, schema: Schema | Non
     """What came of a patch, in its kind's shape. `of`: the strategic merge that it came of. Invalid."""
     try:
         result, unknown = shaped(obj, kind, schema)
-        wrong = judged(request, twice, unknown)
+        wrong = judged(request, [*twice, *unknown_fields(unknown)])
     except Misfit as misfit:
         wrong = misfit.converting() if of is not None else misfit.decoding()
     if wrong:

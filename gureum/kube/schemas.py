@@ -56,7 +56,7 @@ class Schema:
             return "scalar"
         if kind == "array":
             return "array"
-        if "properties" in self.node:
+        if "properties" in self.node or self.embeds:
             return "object"
         if isinstance(self.node.get("additionalProperties"), dict):
             return "map"
@@ -77,6 +77,11 @@ class Schema:
         return {"string": str, "boolean": bool}.get(self.scalar) if self.type == "scalar" else None
 
     @property
+    def embeds(self) -> bool:
+        """Whether it is a whole object in another one, with a version, a kind and metadata that nobody writes down."""
+        return self.node.get("x-kubernetes-embedded-resource") is True
+
+    @property
     def field_names(self) -> tuple[str, ...]:
         return tuple(self.node.get("properties", ()))
 
@@ -93,6 +98,8 @@ class Schema:
     def members(self) -> dict[str, Schema]:
         """The fields of an object by their names."""
         fields: dict[str, Node | None] = self.node.get("properties", {})
+        if self.embeds:
+            fields = _with_head(fields)
         return {name: self._made(node) for name, node in fields.items() if node is not None}
 
     @cached_property
@@ -179,9 +186,12 @@ def definition_name(group: str, version: str, kind: str) -> str | None:
 
 def structural(node: Node) -> Schema:
     """The schema of a custom resource, as its definition (CRD) gives it; metadata is that of all objects."""
-    properties = {"apiVersion": {"type": "string"}, "kind": {"type": "string"}, **node.get("properties", {})}
-    properties["metadata"] = {"$ref": f"#/$defs/{META}ObjectMeta"}
-    return Schema({**node, "type": "object", "properties": properties}, _built_in)
+    return Schema({**node, "type": "object", "properties": _with_head(node.get("properties", {}))}, _built_in)
+
+
+def _with_head(fields: Node) -> Node:
+    head = {"apiVersion": {"type": "string"}, "kind": {"type": "string"}}
+    return {**head, **fields, "metadata": {"$ref": f"#/$defs/{META}ObjectMeta"}}
 
 
 def definition_names() -> tuple[str, ...]:

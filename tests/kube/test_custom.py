@@ -121,6 +121,72 @@ def test_its_schema_refuses_what_does_not_fit():
     asyncio.run(run())
 
 
+def test_what_stays_as_it_was_may_stay_wrong():
+    """A definition may become stricter than what is there (Kubernetes: CRD validation ratcheting)."""
+    spec = SCHEMA["properties"]["spec"]
+    parts = {
+        "type": "array",
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["id"],
+        "items": {
+            "type": "object",
+            "required": ["id"],
+            "properties": {"id": {"type": "integer"}, "n": {"type": "integer"}, "w": {"type": "integer"}},
+        },
+    }
+    open_ = {**SCHEMA, "properties": {"spec": {**spec, "properties": {**spec["properties"], "parts": parts}}}}
+    strict = json.loads(json.dumps(open_))
+    properties = strict["properties"]["spec"]["properties"]
+    properties["size"]["minimum"] = 5
+    properties["parts"]["items"]["properties"]["n"]["maximum"] = 3
+
+    async def run():
+        async with Api() as api:
+            await api.ok("POST", DEFINITIONS, definition(schema={"openAPIV3Schema": open_}))
+            await api.ok("POST", THINGS, thing(parts=[{"id": 1, "n": 9}, {"id": 2, "n": 1}]))
+            path = f"{DEFINITIONS}/things.example.com"
+            change = [{"op": "replace", "path": "/spec/versions/0/schema/openAPIV3Schema", "value": strict}]
+            await api.patch(path, change, JSON_PATCH)
+            await api.patch(f"{THINGS}/t", {"metadata": {"labels": {"a": "b"}}, "spec": {"replicas": 2}})
+            await api.patch(f"{THINGS}/t", [{"op": "add", "path": "/spec/parts/0/w", "value": 7}], JSON_PATCH)
+            for field, value, told in (
+                ("/spec/size", 2, "spec.size in body should be greater than or equal to 5"),
+                ("/spec/size", True, "spec.size in body must be of type integer"),
+                ("/spec/parts/0/n", 8, "spec.parts[0].n in body should be less than or equal to 3"),
+            ):
+                status, answer = await api.call(
+                    "PATCH", f"{THINGS}/t", [{"op": "replace", "path": field, "value": value}], content_type=JSON_PATCH
+                )
+                assert (status, told in answer["message"]) == (422, True), answer
+            assert (await api.call("POST", THINGS, thing("new")))[0] == 422
+
+    asyncio.run(run())
+
+
+def test_an_object_inside_another_has_a_head_that_nobody_writes_down():
+    inner = {"type": "object", "properties": {"spec": {"type": "object"}}, "x-kubernetes-embedded-resource": True}
+    schema = {"type": "object", "properties": {"spec": {"type": "object", "properties": {"template": inner}}}}
+
+    async def run():
+        async with Api() as api:
+            await api.ok("POST", DEFINITIONS, definition(schema={"openAPIV3Schema": schema}))
+            template = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "labels": {"a": "b"}}, "spec": {}}
+            whole = {**thing(), "spec": {"template": template}}
+            made = await api.ok("POST", f"{THINGS}?fieldValidation=Strict", whole)
+            assert made["spec"]["template"] == template
+            await api.patch(f"{THINGS}/t?fieldManager=m&force=true&fieldValidation=Strict", whole, APPLY)
+            for change, status, told in (
+                ({"kind": None}, 422, "spec.template.kind: Required value: must not be empty"),
+                ({"metadata": {"odd": 1}}, 422, 'unknown field "spec.template.metadata.odd"'),
+            ):
+                got, answer = await api.call(
+                    "PATCH", f"{THINGS}/t?fieldValidation=Strict", {"spec": {"template": change}}, content_type=MERGE
+                )
+                assert (got, told in answer["message"]) == (status, True), answer
+
+    asyncio.run(run())
+
+
 def test_rules_that_are_not_judged_are_told():
     schema = json.loads(json.dumps(SCHEMA))
     schema["properties"]["spec"]["x-kubernetes-validations"] = [{"rule": "self.size < 10"}]

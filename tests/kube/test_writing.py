@@ -114,6 +114,33 @@ def test_sixteen_writers_lose_no_update():
     asyncio.run(run())
 
 
+def test_names_that_are_wrong_are_told_as_the_decoder_meets_them():
+    """Kubernetes' conformance asks for this order (test/e2e/apimachinery/field_validation.go)."""
+
+    async def run():
+        async with Api() as api:
+            body = b'{"metadata":{"name":"a"},"other":1,"data":{"k":"v","k":"w"},"more":2}'
+            told = 'unknown field "other", duplicate field "data.k", unknown field "more"'
+            status, answer = await api.call("POST", f"{MAPS}?fieldValidation=Strict", body)
+            assert (status, answer["message"].partition("strict decoding error: ")[2]) == (400, told)
+            response = await api.respond("POST", MAPS, body)
+            assert [one[7:-1] for one in response.headers["warning"].replace('\\"', '"').split(", ")] == told.split(
+                ", "
+            )
+
+    asyncio.run(run())
+
+
+def test_a_review_can_be_asked_for_as_a_table():
+    async def run():
+        async with Api() as api:
+            path = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+            table = await api.ok("POST", path, {}, accept="application/json;as=Table;v=v1;g=meta.k8s.io")
+            assert (table["kind"], len(table["rows"])) == ("Table", 1)
+
+    asyncio.run(run())
+
+
 def test_unknown_fields_are_refused_warned_of_or_dropped():
     async def run():
         async with Api() as api:

@@ -6,6 +6,7 @@ CEL rules (x-kubernetes-validations) are kept and not evaluated.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -25,6 +26,9 @@ from gureum.kube.schemas import Schema
 Object = dict[str, Any]
 LIMIT_CAUSES = 100
 LIMIT_DEPTH = 64
+HEAD = ("apiVersion", "kind", "metadata")
+NOTHING: Any = object()
+"""In place of what a value was before, where it was not there."""
 APPROVED = "api-approved.kubernetes.io"
 _OPEN: Object = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 
@@ -41,10 +45,11 @@ class Custom(msgspec.Struct, frozen=True, eq=False):
     scale_paths: dict[str, str]
     served: bool
 
-    def validate(self, obj: Object, _old: Object | None) -> list[Cause]:
+    def validate(self, obj: Object, old: Object | None) -> list[Cause]:
+        """What is wrong with it; parts that are as they were are not looked at again (CRDValidationRatcheting)."""
         causes: list[Cause] = []
-        body = {name: value for name, value in obj.items() if name not in ("apiVersion", "kind", "metadata")}
-        _check(body, {**self.open_schema, "properties": _without_head(self.open_schema)}, "", causes, 0)
+        schema = {**self.open_schema, "properties": _without_head(self.open_schema)}
+        _check(_body_of(obj), schema, "", causes, 0, NOTHING if old is None else _body_of(old))
         return causes[:LIMIT_CAUSES]
 
     def default(self, obj: Object) -> None:
@@ -52,9 +57,13 @@ class Custom(msgspec.Struct, frozen=True, eq=False):
             _fill(obj, name, node, 0)
 
 
+def _body_of(obj: Object) -> Object:
+    return {name: value for name, value in obj.items() if name not in HEAD}
+
+
 def _without_head(schema: Object) -> Object:
     properties: Object = schema.get("properties") or {}
-    return {name: node for name, node in properties.items() if name not in ("apiVersion", "kind", "metadata")}
+    return {name: node for name, node in properties.items() if name not in HEAD}
 
 
 def kinds_of(definition: Object) -> list[Kind]:
@@ -143,8 +152,9 @@ _TYPES: dict[str, Any] = {
 }
 
 
-def _check(value: Any, node: Object, path: str, causes: list[Cause], depth: int) -> None:
-    if depth > LIMIT_DEPTH or len(causes) > LIMIT_CAUSES:
+def _check(value: Any, node: Object, path: str, causes: list[Cause], depth: int, old: Any = NOTHING) -> None:
+    """`old`: what the value was before; while it is the same, it may stay wrong."""
+    if depth > LIMIT_DEPTH or len(causes) > LIMIT_CAUSES or _is_as_before(value, old):
         return
     if value is None and node.get("nullable"):
         return
@@ -160,9 +170,9 @@ def _check(value: Any, node: Object, path: str, causes: list[Cause], depth: int)
         choices = [one if isinstance(one, str) else shown(one) for one in node["enum"]]
         causes.append(unsupported(path, value, choices))
     if isinstance(value, dict):
-        _check_object(value, node, path, causes, depth)
+        _check_object(value, node, path, causes, depth, old)
     elif isinstance(value, list):
-        _check_list(value, node, path, causes, depth)
+        _check_list(value, node, path, causes, depth, old)
     elif isinstance(value, str):
         _check_text(value, node, path, causes)
     elif isinstance(value, int | float) and not isinstance(value, bool):
@@ -170,33 +180,47 @@ def _check(value: Any, node: Object, path: str, causes: list[Cause], depth: int)
     _check_choices(value, node, path, causes, depth)
 
 
-def _check_object(value: Object, node: Object, path: str, causes: list[Cause], depth: int) -> None:
+def _is_as_before(value: Any, old: Any) -> bool:
+    """Python takes 1 for True, and JSON does not."""
+    return old is not NOTHING and old == value and msgspec.json.encode(old) == msgspec.json.encode(value)
+
+
+def _check_object(value: Object, node: Object, path: str, causes: list[Cause], depth: int, old: Any) -> None:
     causes += [required(_join(path, name)) for name in node.get("required") or () if name not in value]
     properties = node.get("properties") or {}
+    if node.get("x-kubernetes-embedded-resource"):
+        wanted = (_join(path, name) for name in ("apiVersion", "kind") if not value.get(name))
+        causes += [required(field, "must not be empty") for field in wanted]
     more = node.get("additionalProperties")
+    before = old if isinstance(old, dict) else {}
     for name, item in value.items():
         child = properties.get(name, more if isinstance(more, dict) else None)
         if child is not None:
-            _check(item, child, _join(path, name), causes, depth + 1)
+            _check(item, child, _join(path, name), causes, depth + 1, before.get(name, NOTHING))
     _check_count(len(value), node, path, causes, "Properties", "properties")
 
 
-def _check_list(value: list[Any], node: Object, path: str, causes: list[Cause], depth: int) -> None:
+def _check_list(value: list[Any], node: Object, path: str, causes: list[Cause], depth: int, old: Any) -> None:
     _check_count(len(value), node, path, causes, "Items", "items")
     items = node.get("items")
+    keys = (node.get("x-kubernetes-list-map-keys") or ()) if node.get("x-kubernetes-list-type") == "map" else ()
     if isinstance(items, dict):
+        before = {_mark(one, keys): one for one in old} if keys and isinstance(old, list) else {}
         for at, item in enumerate(value):
-            _check(item, items, f"{path}[{at}]", causes, depth + 1)
-    kind = node.get("x-kubernetes-list-type")
-    if kind in ("set", "map") or node.get("uniqueItems"):
+            _check(item, items, f"{path}[{at}]", causes, depth + 1, before.get(_mark(item, keys), NOTHING))
+    if node.get("x-kubernetes-list-type") in ("set", "map") or node.get("uniqueItems"):
         seen: set[bytes] = set()
         for at, item in enumerate(value):
-            keys = node.get("x-kubernetes-list-map-keys") or ()
-            mark = {name: item.get(name) for name in keys} if kind == "map" and isinstance(item, dict) else item
-            text = msgspec.json.encode(mark, order="sorted")
+            text = _mark(item, keys)
             if text in seen:
-                causes.append(Cause("FieldValueDuplicate", f"{path}[{at}]", f"Duplicate value: {shown(mark)}"))
+                causes.append(Cause("FieldValueDuplicate", f"{path}[{at}]", f"Duplicate value: {text.decode()}"))
             seen.add(text)
+
+
+def _mark(item: Any, keys: Sequence[str]) -> bytes:
+    """What an item of a list is told from others by."""
+    own = {name: item.get(name) for name in keys} if keys and isinstance(item, dict) else item
+    return msgspec.json.encode(own, order="sorted")
 
 
 def _check_count(size: int, node: Object, path: str, causes: list[Cause], name: str, word: str) -> None:

@@ -61,7 +61,7 @@ def apply(
     managers = _managers(live, schema)
     who = identity(manager, "Apply", api_version, subresource)
     last = managers.get(who)
-    own = managed_fields_of(wished, schema)
+    own = managed_fields_of(wished, schema, strict=True)
     result = merged(before, wished, schema)
     difference_ = compare(before, result, schema)
     conflicts = {

@@ -34,9 +34,10 @@ class Comparison(msgspec.Struct, frozen=True):
         return union(self.added, self.modified)
 
 
-def fields_of(value: dict[str, Any], schema: Schema | None) -> FieldSet:
-    """All leaves of an object, the items of its lists with keys, and the members of its maps. BadPatch: an item without its key, or two alike."""
-    return _children(_fields(value, schema)) if value else {}
+def fields_of(value: dict[str, Any], schema: Schema | None, *, strict: bool = False) -> FieldSet:
+    """All leaves of an object, the items of its lists with keys, and the members of its maps. Items that are alike are one field, with nothing
+    below it. BadPatch: an item without its key; when `strict`, two alike."""
+    return _children(_fields(value, schema, strict=strict)) if value else {}
 
 
 def union(one: FieldSet, other: FieldSet) -> FieldSet:
@@ -175,15 +176,28 @@ def _member_schema(schema: Schema | None, name: str) -> Schema | None:
     return schema.child(name) if schema else None
 
 
-def _items(value: list[Any], schema: Schema, *, strict: bool) -> dict[str, Any]:
+class _Alike(list[Any]):
+    """Items of a list with the same key: to server-side apply they are one value."""
+
+
+def _items(value: list[Any], schema: Schema) -> dict[str, Any]:
     """The items of a list that is a map or a set by their names."""
     found: dict[str, Any] = {}
     for item in value:
         name = item_name(item, schema)
-        if name in found and strict:
-            raise BadPatch(f"duplicate entries for key {readable(name)}")
-        found.setdefault(name, item)
+        if name not in found:
+            found[name] = item
+        elif isinstance(found[name], _Alike):
+            found[name].append(item)
+        else:
+            found[name] = _Alike((found[name], item))
     return found
+
+
+def _refuse_alike(items: dict[str, Any]) -> None:
+    alike = next((name for name, item in items.items() if isinstance(item, _Alike)), None)
+    if alike is not None:
+        raise BadPatch(f"duplicate entries for key {readable(alike)}")
 
 
 def item_name(item: Any, schema: Schema) -> str:
@@ -203,8 +217,8 @@ def item_name(item: Any, schema: Schema) -> str:
     return "k:" + _encode(keys).decode()
 
 
-def _fields(value: Any, schema: Schema | None) -> FieldSet:
-    if not value or _atomic(schema, value):
+def _fields(value: Any, schema: Schema | None, *, strict: bool = False) -> FieldSet:
+    if not value or _atomic(schema, value) or isinstance(value, _Alike):
         return {}
     if isinstance(value, dict):
         found: FieldSet = {}
@@ -214,17 +228,19 @@ def _fields(value: Any, schema: Schema | None) -> FieldSet:
             node: FieldSet = {}
             kind = type(inner)
             if kind is dict or kind is list:
-                node = _fields(inner, members.get(name, others))
+                node = _fields(inner, members.get(name, others), strict=strict)
                 if node and name not in members:
                     node = {".": {}, **node}
             found["f:" + name] = node
         return found
     assert schema is not None
-    items = _items(value, schema, strict=True)
+    items = _items(value, schema)
+    if strict:
+        _refuse_alike(items)
     if schema.list_type == "set":
         return {name: {} for name in items}
     below = schema.items
-    return {name: _node(member=True, children=_fields(item, below)) for name, item in items.items()}
+    return {name: _node(member=True, children=_fields(item, below, strict=strict)) for name, item in items.items()}
 
 
 def _compare(old: Any, new: Any, schema: Schema | None, added: FieldSet, modified: FieldSet, removed: FieldSet) -> None:
@@ -237,14 +253,15 @@ def _compare(old: Any, new: Any, schema: Schema | None, added: FieldSet, modifie
             removed[name] = _as_item(name, _fields_of_live(old_parts[name], below))
         elif old_parts[name] != new_parts[name]:
             before, after = old_parts[name], new_parts[name]
-            if type(before) is not type(after) or _atomic(below, after) or not before or not after:
+            whole = type(before) is not type(after) or isinstance(after, _Alike)
+            if whole or _atomic(below, after) or not before or not after:
                 modified[name] = {}
                 continue
             inner: list[FieldSet] = [{}, {}, {}]
             _compare(before, after, below, *inner)
-            for whole, part in zip((added, modified, removed), inner, strict=True):
+            for into, part in zip((added, modified, removed), inner, strict=True):
                 if part:
-                    whole[name] = part
+                    into[name] = part
 
 
 def _as_item(name: str, node: FieldSet) -> FieldSet:
@@ -263,7 +280,7 @@ def _parts(value: Any, schema: Schema | None) -> dict[str, Any]:
     if isinstance(value, dict):
         return {"f:" + name: inner for name, inner in value.items()}
     if isinstance(value, list) and schema is not None:
-        return _items(value, schema, strict=False)
+        return _items(value, schema)
     return {}
 
 
@@ -292,18 +309,23 @@ def _without(value: Any, fields: FieldSet, schema: Schema | None) -> Any:
 
 
 def _merged_lists(live: list[Any], wished: list[Any], schema: Schema | None) -> list[Any]:
+    """The wished order; what only the server has stays before what it preceded. In the place of live items that are alike comes the one that
+    is wished; those that nobody wishes stay, all of them."""
     assert schema is not None
-    old, new = _items(live, schema, strict=False), _items(wished, schema, strict=True)
+    old, new = _items(live, schema), _items(wished, schema)
+    _refuse_alike(new)
+    waiting = [(item_name(item, schema), item) for item in live]
     result: list[Any] = []
-    waiting = list(old)
-    # The wished order; what only the server has stays before what it preceded.
+    at, done = 0, set[str]()
     for name, item in new.items():
-        while waiting and waiting[0] not in new:
-            result.append(old[waiting.pop(0)])
-        result.append(merged(old[name], item, schema.items) if name in old else item)
-        if name in old:
-            waiting.remove(name)
-    return result + [old[name] for name in waiting if name not in new]
+        while at < len(waiting) and (waiting[at][0] in done or waiting[at][0] not in new):
+            if waiting[at][0] not in new:
+                result.append(waiting[at][1])
+            at += 1
+        had = old.get(name)
+        result.append(item if had is None or isinstance(had, _Alike) else merged(had, item, schema.items))
+        done.add(name)
+    return result + [item for name, item in waiting[at:] if name not in new]
 
 
 def readable(name: str) -> str:

@@ -113,9 +113,9 @@ def written(managers: Managers) -> list[dict[str, Any]]:
     ]
 
 
-def managed_fields_of(value: dict[str, Any], schema: Schema | None) -> FieldSet:
-    """All fields of an object that somebody can manage."""
-    return difference(fields_of(value, schema), _NOBODYS)
+def managed_fields_of(value: dict[str, Any], schema: Schema | None, *, strict: bool = False) -> FieldSet:
+    """All fields of an object that somebody can manage. BadPatch as `fields_of`."""
+    return difference(fields_of(value, schema, strict=strict), _NOBODYS)
 
 
 def updated(

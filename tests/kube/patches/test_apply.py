@@ -54,6 +54,34 @@ def test_the_applier_owns_what_it_applies():
     ]
 
 
+def test_items_that_are_alike_stay_until_one_of_them_is_applied():
+    """Clients other than server-side apply may make them: charts that name a variable twice (structured-merge-diff: AllowDuplicates)."""
+    both = [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]
+    live = changed(None, deployment({"name": "c", "env": [*both, {"name": "B"}]}), "helm", DEPLOYMENT)
+    env = {'k:{"name":"A"}': {}, 'k:{"name":"B"}': {".": {}, "f:name": {}}}
+    assert env_of(owners(live)["helm"]) == env
+    other = applied(live, deployment({"name": "c", "env": [{"name": "C"}]}), "two", DEPLOYMENT)
+    assert [one["name"] for one in container_of(other)["env"]] == ["A", "A", "B", "C"]
+    assert env_of(owners(other)["helm"]) == env
+    wished = deployment({"name": "c", "env": [{"name": "A", "value": "3"}]})
+    with pytest.raises(Conflict, match=r'env\[name="A"\]'):
+        applied(other, wished, "three", DEPLOYMENT)
+    taken = applied(other, wished, "three", DEPLOYMENT, force=True)
+    assert [one for one in container_of(taken)["env"] if one["name"] == "A"] == [{"name": "A", "value": "3"}]
+    assert 'k:{"name":"A"}' not in env_of(owners(taken)["helm"])
+    more = changed(live, deployment({"name": "c", "env": [*both, both[0], {"name": "B"}]}), "editor", DEPLOYMENT)
+    assert env_of(owners(more)["editor"]) == {'k:{"name":"A"}': {}}
+    assert 'k:{"name":"A"}' not in env_of(owners(more)["helm"])
+
+
+def container_of(obj):
+    return obj["spec"]["template"]["spec"]["containers"][0]
+
+
+def env_of(fields):
+    return fields["f:spec"]["f:template"]["f:spec"]["f:containers"]['k:{"name":"c"}']["f:env"]
+
+
 def test_what_is_applied_no_more_goes():
     found = applied(applied(None, config(a="1", b="2")), config(a="1"))
     assert found["data"] == {"a": "1"}
