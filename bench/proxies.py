@@ -8,15 +8,15 @@ and wrk with 64 kept-alive connections. Proxies take turns, so that what else th
 
     by hand         frontend, backend, two servers
     by hand, equal  what somebody would write who wants the same: X-Forwarded-For, -Proto, -Port, a trace id of AWS's form where none came, names
-                    of headers spelled as AWS spells them, a map of rules, and a line with the same fields to the same sort of socket, which is
-                    read and thrown away
+                    of headers spelled as AWS spells them, a map of rules, and a line with the same fields to the same sort of socket, which
+                    is read as ours is and thrown away (with the queue that the host gives, a third to a half of the lines would be lost)
     ALB             what gureum runs: all of AWS's headers, checks, error pages, its lines counted for metrics as the agent does
     ALB, log        and each line made a record and a line of AWS's access log, as where a load balancer's attributes ask for it
     ALB, 100 rules  the same with a hundred rules of two conditions before the one that matches
 
 "CPU" is what the proxy's own process used for a request, which others on the cores change less than its rate; "reader", what it took us to read its
 lines (and to write them, where there is a log); "wrk" and "targets", what client and servers used. All in µs a request: on two cores that do nothing
-else, their sum is what a request takes.
+else, their sum is what a request takes. "told" is how many lines came for each request that wrk counted.
     Traefik, Caddy  with their access logs (a file, Traefik's buffered); where .venv-bench has them (requirements-bench.lock)
 """
 
@@ -34,7 +34,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -43,9 +42,11 @@ import msgspec
 
 from gureum.core.access_log_lines import RequestLines, request_line
 from gureum.core.request_sums import RequestSums
+from gureum.drivers.haproxy.config import LOG_SOCKET
 from gureum.drivers.haproxy.headers import SPELLINGS
 from gureum.drivers.haproxy.log_format import HEAD, HTTP_FIELDS
-from gureum.drivers.haproxy.process import uid_of
+from gureum.drivers.haproxy.log_reader import LogReader
+from gureum.drivers.haproxy.process import ProxyFolder, uid_of
 from gureum.drivers.haproxy.proxies import HaproxyProxies
 from gureum.ports.proxies import (
     Condition,
@@ -58,6 +59,7 @@ from gureum.ports.proxies import (
     Request,
     Rule,
     Server,
+    Tally,
 )
 from tests.machine.proxy_host import ADDRESS, ProxyHost, proxy_host
 
@@ -66,6 +68,8 @@ TARGETS = tuple(Server(f"10.9.0.{n}:80", f"10.9.0.{n}", 80, up=True) for n in (2
 SAME_FIELDS = "\\t".join(
     field for field in (" ".join(HEAD[:-1]), *HTTP_FIELDS) if "var(" not in field
 )  # those that are not for rules
+LAST_LINES_S = 0.05
+"""Lines gather for a moment before they are read."""
 LIMITS = "global\n  maxconn 2000\n  nbthread 2\ndefaults\n  mode http\n  timeout client 60s\n  timeout server 60s\n  timeout connect 10s\n"
 
 
@@ -162,30 +166,15 @@ def haproxy(host: ProxyHost, folder: Path, name: str, config: str) -> Iterator[i
         process.wait()
 
 
-@contextlib.contextmanager
-def drained(path: Path) -> Iterator[None]:
-    """Somebody who reads the log and does nothing with it."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        sock.bind(str(path))
-        sock.settimeout(0.2)
-        stop = threading.Event()
-
-        def read() -> None:
-            while not stop.is_set():
-                with contextlib.suppress(TimeoutError):
-                    sock.recv(65536)
-
-        thread = threading.Thread(target=read)
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join()
+def log_by_hand(host: ProxyHost, run_dir: Path) -> tuple[Path, socket.socket]:
+    """A socket like those of our proxies' logs, and where it is."""
+    folder = ProxyFolder(host.home_id, run_dir, "by-hand")
+    folder.work.mkdir(parents=True)
+    return folder.work / LOG_SOCKET, folder.log_socket(host.net)
 
 
-def wrk(host: ProxyHost, address: str, port: int, seconds: float) -> tuple[float, float]:
-    """(requests a second, 99th percentile in ms)."""
+def wrk(host: ProxyHost, address: str, port: int, seconds: float) -> tuple[float, float, int]:
+    """(requests a second, 99th percentile in ms, requests)."""
     command = [
         "nsenter",
         f"--net={host.net}",
@@ -201,9 +190,11 @@ def wrk(host: ProxyHost, address: str, port: int, seconds: float) -> tuple[float
     if errors:
         print(f"  !! {errors[1]}")
     rate, p99 = re.search(r"Requests/sec:\s+([\d.]+)", said), re.search(r"99%\s+([\d.]+)(us|ms|s)", said)
+    requests = re.search(r"(\d+) requests in", said)
     assert rate
     assert p99
-    return float(rate[1]), float(p99[1]) * {"us": 0.001, "ms": 1, "s": 1000}[p99[2]]
+    assert requests
+    return float(rate[1]), float(p99[1]) * {"us": 0.001, "ms": 1, "s": 1000}[p99[2]], int(requests[1])
 
 
 def listener(port: int, rules: int = 0) -> Listener:
@@ -223,16 +214,17 @@ async def throughput(
     host: ProxyHost,
     proxies: HaproxyProxies,
     peers: dict[str, tuple[int, int]],
+    thrown_away: socket.socket,
     targets: int,
     seconds: float,
     rounds: int,
 ) -> None:
-    """`peers`: port and process by name. `targets`: their process."""
+    """`peers`: port and process by name. `thrown_away`: where the log of the one by hand comes in. `targets`: their process."""
     await proxies.ensure(spec(host, listener(80), listener(81, 100)))
     logging = {"access_logs.s3.enabled": "true"}
     logged = msgspec.structs.replace(spec(host, listener(82), listener(83, 100), attributes=logging), name="node-2")
     await proxies.ensure(logged)
-    sums, written = RequestSums(machine=None), 0  # type: ignore[arg-type]
+    sums, told, written = RequestSums(machine=None), 0, 0  # type: ignore[arg-type]
 
     label = "app/my-lb/50dc6c495c0c9188"
     lines = RequestLines(label)
@@ -243,9 +235,19 @@ async def throughput(
             1 for one in batch if (lines.line(one) if isinstance(one, Request) else request_line(one, label))
         )
 
+    def throw_away(lines: list[bytes]) -> None:
+        nonlocal told
+        told += len(lines)
+
+    def count(some: list[Tally]) -> None:
+        nonlocal told
+        sums.add(some)
+        told += sum(one.count for one in some)
+
     stops = [
         proxies.subscribe(write, lambda one: one.attributes == logging),
-        proxies.tally(sums.add),
+        proxies.tally(count),
+        LogReader(asyncio.get_running_loop(), thrown_away, throw_away).close,
     ]
     ours = {name: _worker(host, name) for name in ("node-1", "node-2")}
     asks = {
@@ -261,22 +263,27 @@ async def throughput(
     for turn in range(rounds):
         for name in list(asks) if turn % 2 == 0 else reversed(asks):
             address, port, pid = asks[name]
-            before = cpu_s(pid), time.thread_time(), client_s(), cpu_s(targets)
-            rate, p99 = await asyncio.to_thread(wrk, host, address, port, seconds)
+            before, told = (cpu_s(pid), time.thread_time(), client_s(), cpu_s(targets)), 0
+            rate, p99, requests = await asyncio.to_thread(wrk, host, address, port, seconds)
+            await asyncio.sleep(LAST_LINES_S)
             after = cpu_s(pid), time.thread_time(), client_s(), cpu_s(targets)
             used = [now - then for now, then in zip(after, before, strict=True)]
-            seen[name].append((rate, p99, *(one / (rate * seconds) * 1e6 for one in used)))
+            seen[name].append((rate, p99, *(one / requests * 1e6 for one in used), told / requests))
     for stop in stops:
         stop()
     print(
-        f"\n{'':16} requests/s   p99 ms   CPU µs   reader   wrk  targets    of direct   of by hand   of equal   CPU of equal"
+        f"\n{'':16} requests/s   p99 ms   CPU µs   reader   wrk  targets   told    of direct   of by hand   of equal   CPU of equal"
     )
     for name, figures in seen.items():
         rates = [ratio(figures, seen[other], 0) for other in ("direct", "by hand", "by hand, equal")]
-        rate, p99, cpu, reader, client, target = (statistics.median(column) for column in zip(*figures, strict=True))
+        rate, p99, cpu, reader, client, target, lines_told = (
+            statistics.median(column) for column in zip(*figures, strict=True)
+        )
         cost = ratio(figures, seen["by hand, equal"], 2)
         shares = f"{rates[0]:11.2f} {rates[1]:12.2f} {rates[2]:10.2f} {cost:14.2f}"
-        print(f"{name:16} {rate:10.0f} {p99:8.2f} {cpu:8.1f} {reader:8.1f} {client:5.1f} {target:8.1f} {shares}")
+        print(
+            f"{name:16} {rate:10.0f} {p99:8.2f} {cpu:8.1f} {reader:8.1f} {client:5.1f} {target:8.1f} {lines_told:6.2f} {shares}"
+        )
     print(f"requests counted: {sum(one.requests for one in sums.take())}, lines written: {written}")
 
 
@@ -383,9 +390,9 @@ def main() -> int:
     ):
         folder = Path(temporary)
         targets = stack.enter_context(haproxy(host, folder, "targets", backend_config()))
-        stack.enter_context(drained(folder / "log"))
+        log, thrown_away = log_by_hand(host, folder / "hand")
         (folder / "rules").write_text("/service-1/ b\n")
-        equal = hand_config(8002, str(folder / "log"), str(folder / "rules"))
+        equal = hand_config(8002, str(log), str(folder / "rules"))
         peers = {
             "by hand": (8001, stack.enter_context(haproxy(host, folder, "hand", hand_config(8001)))),
             "by hand, equal": (8002, stack.enter_context(haproxy(host, folder, "hand-log", equal))),
@@ -399,7 +406,8 @@ def main() -> int:
         async def story() -> None:
             proxies = host.driver()
             try:
-                await throughput(host, proxies, peers, targets, min(arguments.seconds, 10), min(arguments.rounds, 20))
+                seconds, rounds = min(arguments.seconds, 10), min(arguments.rounds, 20)
+                await throughput(host, proxies, peers, thrown_away, targets, seconds, rounds)
                 await changes(host, proxies)
             finally:
                 await proxies.close()
