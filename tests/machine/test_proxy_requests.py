@@ -62,6 +62,8 @@ def condition(field: Any, *values: str, name: str = "", pairs: tuple[tuple[str, 
 
 
 QUERY = "query-string"
+TOKEN = "Zz9~|_^.-+*'&%$#!0aA"
+"""Every character that may be in a header's name (RFC 9110); AWS has no wildcards there."""
 CASES: list[tuple[Condition, dict[str, Any], bool]] = [
     (condition("host-header", "example.com"), {"host": "example.com"}, True),
     (condition("host-header", "example.com"), {"host": "EXAMPLE.com"}, True),
@@ -87,6 +89,8 @@ CASES: list[tuple[Condition, dict[str, Any], bool]] = [
     (condition("http-header", "*Chrome*", name="User-Agent"), {"headers": {"User-Agent": "firefox"}}, False),
     (condition("http-header", "*Chrome*", name="User-Agent"), {}, False),
     (condition("http-header", "a, b", name="X-List"), {"headers": {"X-List": "a, b"}}, True),
+    (condition("http-header", "a", name=TOKEN), {"headers": {TOKEN: "a"}}, True),
+    (condition("http-header", "a", name=TOKEN), {"headers": {TOKEN.replace("*", "x"): "a"}}, False),
     (condition("http-request-method", "CUSTOM", "POST"), {"method": "CUSTOM"}, True),
     (condition("http-request-method", "POST"), {"method": "post"}, False),
     (condition(QUERY, pairs=(("version", "v1"), ("", "*example*"))), {"path": "/?a=b&Version=V1"}, True),
@@ -382,25 +386,26 @@ def test_a_sticky_client_of_a_target_that_is_not_up_goes_to_another(host: ProxyH
     asyncio.run(story())
 
 
-def test_application_cookie_binds_only_together_with_the_applications_own(host: ProxyHost) -> None:
+@pytest.mark.parametrize("name", ["SESSION", "o'clock"])
+def test_application_cookie_binds_only_together_with_the_applications_own(host: ProxyHost, name: str) -> None:
     def answer(request: BaseHTTPRequestHandler) -> None:
         body = request.server.server_address[0].encode()  # type: ignore[union-attr]
         request.send_response(200)
         if request.path == "/login":
-            request.send_header("Set-Cookie", "SESSION=1; Path=/")
+            request.send_header("Set-Cookie", f"{name}=1; Path=/")
         request.send_header("Content-Length", str(len(body)))
         request.end_headers()
         request.wfile.write(body)
 
     servers = tuple(host.target(address, handler=answer) for address in TARGETS)
-    spec = host.spec(http_listener(), groups=(group(*servers, stickiness=Stickiness("app_cookie", 60, "SESSION")),))
+    spec = host.spec(http_listener(), groups=(group(*servers, stickiness=Stickiness("app_cookie", 60, name)),))
 
     def talk() -> None:
         login = host.get("/login")
         own, ours = login.all("set-cookie")
-        assert own.startswith("SESSION=")
+        assert own.startswith(f"{name}=")
         assert ours.startswith("AWSALBAPP-0=")
-        bound = {"Cookie": f"SESSION=1; {ours.partition(';')[0]}"}
+        bound = {"Cookie": f"{name}=1; {ours.partition(';')[0]}"}
         assert {host.get(headers=bound).body for _ in range(6)} == {login.body}
         half = {"Cookie": ours.partition(";")[0]}
         assert len({host.get(headers=half).body for _ in range(6)}) == 3

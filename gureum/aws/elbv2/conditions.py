@@ -107,7 +107,7 @@ def _header(field: ConditionField, config: Mapping[str, Any]) -> Condition:
         raise invalid("A 'HttpHeaderName' must be specified in 'HttpHeaderConfig'")
     if len(name) > LIMIT_NAME:
         raise invalid(f"The 'HttpHeaderName' value is too long; the limit is '{LIMIT_NAME}'")
-    if not _TOKEN.fullmatch(name) or "*" in name:
+    if not _TOKEN.fullmatch(name):
         raise invalid(f"The 'HttpHeaderName' value '{name}' is invalid")
     if name.lower() == "host":
         raise invalid("The 'HttpHeaderName' value must not be 'host'; use a 'host-header' condition")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import base64
 
-from gureum.drivers.haproxy.text import header_name
+from gureum.drivers.haproxy.text import header_argument
 
 _WEEK = "%[date(604800),http_date]"
 """AWS: the cookie itself is kept for seven days; what it binds to ends with the duration, which is inside."""
@@ -48,7 +48,7 @@ def target_cookies(kind: str, duration_s: int, cookie: str, group: str) -> list[
     """A backend's lines: the cookie names the target and ends with the duration; the client gets it anew with each answer."""
     ours = kind == "lb_cookie"
     name = "AWSALB" if ours else "AWSALBAPP-0"
-    with_own = "" if ours else f" {{ req.cook({header_name(cookie)}) -m found }}"
+    with_own = "" if ours else f" {{ req.cook({header_argument(cookie)}) -m found }}"
     lines = [
         *_opened("lb", name, cors=ours),
         f'http-request set-var-fmt(txn.lb_text) "%[var(txn.lb_until)]/{group}/%[var(txn.lb_cookie),field(3,/)]" if {{ var(txn.lb_cookie) -m found }}',
@@ -60,7 +60,7 @@ def target_cookies(kind: str, duration_s: int, cookie: str, group: str) -> list[
     ]
     if ours:
         return lines + _both(name, _value("lb"), "")
-    answered = f" if {{ res.cook({header_name(cookie)}) -m found }}"
+    answered = f" if {{ res.cook({header_argument(cookie)}) -m found }}"
     return [*lines, f'http-response add-header Set-Cookie "{name}={_value("lb")}; Expires={_WEEK}; Path=/"{answered}']
 
 

@@ -19,7 +19,7 @@ import re
 
 import msgspec
 
-from gureum.drivers.haproxy.text import beginning, header_name, pattern, regex, word
+from gureum.drivers.haproxy.text import beginning, header_argument, pattern, regex, word
 from gureum.ports.proxies import Condition, Listener, Rule
 
 _END = "\x01"
@@ -141,7 +141,7 @@ def condition_tests(condition: Condition) -> list[str]:
         case "path-pattern":
             return [_test("path", value) for value in condition.values]
         case "http-header":
-            fetch = f"req.fhdr({header_name(condition.name)})"
+            fetch = f"req.fhdr({header_argument(condition.name)})"
             return [_test(fetch, value, fold=True) for value in condition.values]
         case "http-request-method":
             return [f"method -m str -- {word(value)}" for value in condition.values]

@@ -13,9 +13,10 @@ from gureum.ports import PortError
 _PLAIN = re.compile(rb"[A-Za-z0-9_/.,:=@~-]+")
 _SPECIAL = re.compile(rb"[^A-Za-z0-9_/.,:=@~-]")
 _SERVER = re.compile(r"[A-Za-z0-9._:-]{1,120}")
+_QUOTE, _ESCAPED_QUOTE = r"\x27", r"\x5c\x27"
 _GROUP = re.compile(r"[a-z0-9-]{1,40}")
-# RFC 9110's token without the characters that HAProxy's lists of arguments give a meaning to.
-_HEADER = re.compile(r"[A-Za-z0-9!#$%&*+.^_`|~-]{1,128}")
+# RFC 9110's token, as long as the longest that the API takes: the name of an application's cookie.
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}")
 
 
 def word(text: str) -> str:
@@ -37,10 +38,15 @@ def log_format(text: str) -> str:
 
 
 def header_name(name: str) -> str:
-    """A header's name as an argument of a fetch."""
-    if not _HEADER.fullmatch(name):
+    """A header's name as a word of its own."""
+    if not _TOKEN.fullmatch(name):
         raise ValueError(f"not a header name: {name!r}")
     return word(name)
+
+
+def header_argument(name: str) -> str:
+    """A header's or a cookie's name as an argument of a fetch. Of a token's characters only the quote means something in a list of arguments."""
+    return header_name(name).replace(_QUOTE, _ESCAPED_QUOTE)
 
 
 def server_name(name: str) -> str:
