@@ -70,17 +70,24 @@ def _frame_options(key: str, value: str) -> None:
 _STICKINESS_TYPES = ("lb_cookie", "app_cookie", "source_ip", "source_ip_dest_ip", "source_ip_dest_ip_proto")
 
 
-def _stickiness_of(kind: str, *allowed: str) -> Check:
-    """`kind`: of the load balancers whose groups take these types. AWS: another kind's type is InvalidConfigurationRequest."""
+def _stickiness_of(group: TargetGroup, *allowed: str) -> Check:
+    """The types that the group's protocol takes. AWS: another's is InvalidConfigurationRequest, in these words, which clients look for."""
 
     def check(key: str, value: str) -> None:
         one_of(*_STICKINESS_TYPES)(key, value)
         if value not in allowed:
-            raise bad_configuration(
-                f"Stickiness type '{value}' is not supported for target groups of {kind} Load Balancers"
+            text = (
+                f"Stickiness type '{value}' is not supported for target groups with the {group.spec.protocol} protocol"
             )
+            raise bad_configuration(text)
 
     return check
+
+
+def _no_stickiness(key: str, value: str) -> None:
+    _boolean(key, value)
+    if value == "true":
+        raise bad_configuration("You cannot enable stickiness on target groups with the TLS protocol")
 
 
 def _cookie_name(key: str, value: str) -> None:
@@ -188,9 +195,8 @@ _OF_ALL_GROUPS: dict[str, Attribute] = {
         "use_load_balancer_configuration", one_of("true", "false", "use_load_balancer_configuration")
     ),
 }
-_HTTP_GROUP = _OF_ALL_GROUPS | {
+_HTTP_GROUP: dict[str, Attribute] = {
     "stickiness.enabled": Attribute("false", _boolean),
-    "stickiness.type": Attribute("lb_cookie", _stickiness_of("Application", "lb_cookie", "app_cookie")),
     "stickiness.lb_cookie.duration_seconds": Attribute("86400", number(1, WEEK_S)),
     "stickiness.app_cookie.cookie_name": Attribute("", _cookie_name),
     "stickiness.app_cookie.duration_seconds": Attribute("86400", number(1, WEEK_S)),
@@ -220,13 +226,18 @@ def _network_group(group: TargetGroup) -> dict[str, Attribute]:
         return table
     return table | {
         "proxy_protocol_v2.enabled": Attribute("false", _boolean),
-        "stickiness.enabled": Attribute("false", _boolean),
-        "stickiness.type": Attribute("source_ip", _stickiness_of("Network", "source_ip")),
+        "stickiness.enabled": Attribute("false", _no_stickiness if group.spec.protocol == "TLS" else _boolean),
+        "stickiness.type": Attribute("source_ip", _stickiness_of(group, "source_ip")),
     }
 
 
+def _http_group(group: TargetGroup) -> dict[str, Attribute]:
+    cookies = Attribute("lb_cookie", _stickiness_of(group, "lb_cookie", "app_cookie"))
+    return _OF_ALL_GROUPS | _HTTP_GROUP | {"stickiness.type": cookies}
+
+
 def of_group(group: TargetGroup) -> Table:
-    return _HTTP_GROUP if group.spec.protocol in ("HTTP", "HTTPS") else _network_group(group)
+    return _http_group(group) if group.spec.protocol in ("HTTP", "HTTPS") else _network_group(group)
 
 
 def in_force(table: Table, given: Mapping[str, str]) -> dict[str, str]:
@@ -293,17 +304,19 @@ def check_group(group: TargetGroup, after: Mapping[str, str]) -> None:
         )
     if datagrams and after.get("proxy_protocol_v2.enabled") == "true":
         raise not_built("proxy_protocol_v2.enabled with UDP and TCP_UDP target groups")
-    if group.spec.protocol == "TLS" and after.get("stickiness.enabled") == "true":
-        raise bad_configuration("Stickiness is not supported with TLS target groups")
 
 
 def _check_http_group(after: Mapping[str, str]) -> None:
     algorithm = after["load_balancing.algorithm.type"]
     if after["slow_start.duration_seconds"] != "0" and algorithm != "round_robin":
         raise bad_configuration(f"Slow start cannot be used with the load balancing algorithm '{algorithm}'")
-    application = after["stickiness.enabled"] == "true" and after["stickiness.type"] == "app_cookie"
-    if application and not after["stickiness.app_cookie.cookie_name"]:
-        raise invalid("'stickiness.app_cookie.cookie_name' must be specified with the stickiness type app_cookie")
+    sticky = after["stickiness.enabled"] == "true"
+    if sticky and algorithm == "weighted_random":
+        text = "You cannot have both stickiness and weighted random algorithm enabled on the same target group."
+        raise bad_configuration(text)
+    if sticky and after["stickiness.type"] == "app_cookie" and not after["stickiness.app_cookie.cookie_name"]:
+        text = "You must set an application cookie name to enable stickiness of type 'app_cookie'"
+        raise bad_configuration(text)
 
 
 KNOWN_OF_BALANCERS = frozenset(_of_all_balancers(False) | _APPLICATION | _NETWORK)
@@ -311,9 +324,11 @@ KNOWN_OF_LISTENERS = frozenset(
     _HTTPS_LISTENER | _TCP_LISTENER | dict.fromkeys(("send_tcp_reset.on_idle_timeout.enabled",))
 )
 KNOWN_OF_GROUPS = frozenset(
-    _HTTP_GROUP
+    _OF_ALL_GROUPS
+    | _HTTP_GROUP
     | dict.fromkeys(
         (
+            "stickiness.type",
             "deregistration_delay.connection_termination.enabled",
             "preserve_client_ip.enabled",
             "proxy_protocol_v2.enabled",

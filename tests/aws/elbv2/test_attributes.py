@@ -175,7 +175,7 @@ def test_load_balancer_attributes_that_are_refused(cloud, key, value, code):
         ("HTTP", {"load_balancing.algorithm.type": "weighted_random"}, ""),
         ("HTTP", {"load_balancing.algorithm.anomaly_mitigation": "on"}, "NotImplemented"),
         ("HTTP", {"stickiness.type": "source_ip"}, "InvalidConfigurationRequest"),
-        ("HTTP", {"stickiness.enabled": "true", "stickiness.type": "app_cookie"}, "ValidationError"),
+        ("HTTP", {"stickiness.enabled": "true", "stickiness.type": "app_cookie"}, "InvalidConfigurationRequest"),
         ("HTTP", {"stickiness.app_cookie.cookie_name": "AWSALBAPP"}, "ValidationError"),
         ("HTTP", {"stickiness.app_cookie.cookie_name": "a;b"}, "ValidationError"),
         (
@@ -253,6 +253,44 @@ def test_target_group_attributes_keep_their_rules(cloud, protocol, asked, code):
         assert cloud.code("ModifyTargetGroupAttributes", **wanted) == code
     else:
         assert asked.items() <= told(cloud("ModifyTargetGroupAttributes", **wanted)).items()
+
+
+@pytest.mark.parametrize(
+    ("protocol", "asked", "words"),
+    [
+        ("HTTP", {"type": "source_ip"}, "Stickiness type 'source_ip' is not supported for target groups with the HTTP protocol"),
+        ("UDP", {"type": "lb_cookie"}, "Stickiness type 'lb_cookie' is not supported for target groups with the UDP protocol"),
+        (
+            "TLS",
+            {"enabled": "true", "type": "lb_cookie"},
+            "You cannot enable stickiness on target groups with the TLS protocol",
+        ),
+        (
+            "HTTP",
+            {"enabled": "true", "type": "app_cookie"},
+            "You must set an application cookie name to enable stickiness of type 'app_cookie'",
+        ),
+    ],
+)  # fmt: skip
+def test_stickiness_that_is_refused_is_refused_in_the_originals_words(cloud, protocol, asked, words):
+    """As the acceptance tests of Terraform's AWS provider (internal/service/elbv2) and moto look for them."""
+    wanted = [{"Key": f"stickiness.{key}", "Value": value} for key, value in asked.items()]
+    refused = cloud.refused("ModifyTargetGroupAttributes", TargetGroupArn=cloud.group("t", protocol), Attributes=wanted)
+    assert refused == ("InvalidConfigurationRequest", words)
+
+
+def test_a_group_is_sticky_or_random(cloud):
+    """The provider's acceptance tests: the algorithm weighted_random and stickiness exclude each other, whichever comes first."""
+    sticky = {"Key": "stickiness.enabled", "Value": "true"}
+    random = {"Key": "load_balancing.algorithm.type", "Value": "weighted_random"}
+    refusal = (
+        "InvalidConfigurationRequest",
+        "You cannot have both stickiness and weighted random algorithm enabled on the same target group.",
+    )
+    for name, first, then in (("a", sticky, random), ("b", random, sticky)):
+        group = cloud.group(name)
+        cloud("ModifyTargetGroupAttributes", TargetGroupArn=group, Attributes=[first])
+        assert cloud.refused("ModifyTargetGroupAttributes", TargetGroupArn=group, Attributes=[then]) == refusal
 
 
 def test_listeners_have_attributes_by_protocol(cloud, certificate):
