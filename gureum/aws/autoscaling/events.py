@@ -62,9 +62,8 @@ def _refresh_events(
     group = _group(world, after.meta.scope, after.spec.group, changes)
     if group is None:
         return
-    if before is not None and before.spec.checkpoints_passed + 1 == after.spec.checkpoints_passed:
-        shares = after.spec.params["Preferences"]["CheckpointPercentages"]  # type: ignore[index]
-        yield checkpoint_event(group, after, shares[before.spec.checkpoints_passed], world.clock.now())
+    if before is not None and before.spec.checkpoints_passed < after.spec.checkpoints_passed:
+        yield checkpoint_event(group, after, world.clock.now())
     if before is None or before.spec.status != after.spec.status:
         event = refresh_event(group, after, world.clock.now())
         if event is not None:

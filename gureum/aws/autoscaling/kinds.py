@@ -319,10 +319,19 @@ class ScheduledAction(Resource, frozen=True):
     spec: ScheduledSpec
 
 
+class Rollback(msgspec.Struct, frozen=True):
+    """AWS: RollbackDetails; `percent` and `to_update` as they were when it began."""
+
+    reason: str
+    start: float
+    percent: int
+    to_update: int
+
+
 class RefreshSpec(msgspec.Struct, frozen=True):
     """An instance refresh. `params`: Preferences and DesiredConfiguration as given. `before`: what the group launched from before, for a rollback.
     `old`: instances to replace. `hold_until`: the end of a checkpoint's wait, or of the bake time. `wait_until`: so long what may not be replaced
-    (protected, in standby) is waited for."""
+    (protected, in standby) is waited for. `percent`, `to_update`: how far it came, once it has ended."""
 
     group: str
     params: dict[str, object]
@@ -337,6 +346,9 @@ class RefreshSpec(msgspec.Struct, frozen=True):
     hold_until: float = 0.0
     checkpoints_passed: int = 0
     wait_until: float = 0.0
+    rollback: Rollback | None = None
+    percent: int = -1
+    to_update: int = 0
 
 
 @kind("autoscaling.Refresh", indexes={"group": lambda one: one.spec.group})

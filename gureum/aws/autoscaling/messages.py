@@ -12,6 +12,7 @@ import uuid
 from typing import Any, NamedTuple
 
 from gureum.aws.autoscaling.kinds import Activity, Group, Member, Refresh, Wait
+from gureum.aws.autoscaling.refresh_progress import DEFAULT_CHECKPOINT_DELAY_S, preferences
 from gureum.aws.partitions import partition_of
 
 SERVICE = "AWS Auto Scaling"
@@ -103,12 +104,14 @@ def refresh_event(group: Group, refresh: Refresh, now: float) -> dict[str, Any] 
     return _event(group, f"EC2 Auto Scaling Instance Refresh {what}", [group.arn], detail, now)
 
 
-def checkpoint_event(group: Group, refresh: Refresh, percentage: int, now: float) -> dict[str, Any]:
-    """AWS: "EC2 Auto Scaling Instance Refresh Checkpoint Reached"."""
+def checkpoint_event(group: Group, refresh: Refresh, now: float) -> dict[str, Any]:
+    """AWS: "EC2 Auto Scaling Instance Refresh Checkpoint Reached", of the one it waits at now."""
+    wanted = preferences(refresh.spec)
     detail = {
         "InstanceRefreshId": refresh.meta.name,
         "AutoScalingGroupName": group.spec.name,
-        "CheckpointPercentage": str(percentage),
+        "CheckpointPercentage": str(wanted["CheckpointPercentages"][refresh.spec.checkpoints_passed - 1]),
+        "CheckpointDelay": str(wanted.get("CheckpointDelay", DEFAULT_CHECKPOINT_DELAY_S)),
     }
     return _event(group, "EC2 Auto Scaling Instance Refresh Checkpoint Reached", [group.arn], detail, now)
 

@@ -12,7 +12,9 @@ from gureum.aws.autoscaling.group_settings import found_template
 from gureum.aws.autoscaling.kinds import STANDBY, Group, Member, Refresh, RefreshSpec
 from gureum.aws.autoscaling.launching import check_template, template_now
 from gureum.aws.autoscaling.lookup import find_group, members_of, page
-from gureum.aws.autoscaling.refreshing import active_refresh, own_source, preferences, to_replace
+from gureum.aws.autoscaling.refresh_progress import can_go_back, ended, preferences, turned_back
+from gureum.aws.autoscaling.refresh_progress import shown as progress
+from gureum.aws.autoscaling.refreshing import DEFAULT_LEAST, active_refresh, own_source, to_replace
 from gureum.aws.call import Call
 from gureum.aws.cloudwatch.alarm_show import find_alarm
 from gureum.aws.errors import AwsError
@@ -74,7 +76,7 @@ async def cancel_instance_refresh(call: Call) -> Result:
     group, refresh = _active(call)
     spec = msgspec.structs.replace(refresh.spec, status="Cancelling", reason="Cancelled due to user request.")
     if not call.params.get("WaitForTransitioningInstances", True):
-        spec = msgspec.structs.replace(spec, status="Cancelled", end=call.now)
+        spec = ended(members_of(call, group), group.spec, spec, call.now, "Cancelled")
     transaction = call.transaction()
     transaction.update(msgspec.structs.replace(refresh, spec=spec))
     template, configuration = own_source(call, group)
@@ -91,30 +93,20 @@ async def rollback_instance_refresh(call: Call) -> Result:
     spec = refresh.spec
     if spec.status == "Cancelling":
         raise _none_active(group)
-    before = spec.before
-    if "DesiredConfiguration" not in spec.params or (
-        before is not None and before.version in ("", "$Latest", "$Default")
-    ):
+    if not can_go_back(spec):
         raise AwsError(
             "IrreversibleInstanceRefresh",
             "The instance refresh cannot be rolled back: it needs a desired configuration, and a launch template with a version number before it.",
             status=400,
         )
     back = msgspec.structs.replace(
-        group.spec, template=before, configuration=spec.before_configuration, failures=0, retry_at=0.0
+        group.spec, template=spec.before, configuration=spec.before_configuration, failures=0, retry_at=0.0
     )
     after = msgspec.structs.replace(group, spec=back)
-    members = [one for one in members_of(call, group) if one.counts]
-    old = to_replace(members, after, template_now(call, after), skip_matching=True)
-    changed = msgspec.structs.replace(
-        spec,
-        status="RollbackInProgress",
-        old=old,
-        total=len(old),
-        hold_until=0.0,
-        wait_until=0.0,
-        checkpoints_passed=1000,
-    )
+    members = members_of(call, group)
+    counting = [one for one in members if one.counts]
+    old = to_replace(counting, after, template_now(call, after), skip_matching=True)
+    changed = turned_back(members, group.spec, spec, call.now, old, "Rollback was started by a user.")
     transaction = call.transaction()
     transaction.require_no_newer(Member, call.scope)
     transaction.update(after)
@@ -156,7 +148,9 @@ def _check(call: Call, params: dict[str, Any], wanted: dict[str, Any]) -> None:
     for name in alarms:
         if find_alarm(call, name) is None:
             raise invalid(f"The alarm {name} does not exist.")
-    least, most = wanted.get("MinHealthyPercentage", 90), wanted.get("MaxHealthyPercentage", 100)
+    if "MaxHealthyPercentage" in wanted and "MinHealthyPercentage" not in wanted:
+        raise invalid("MaxHealthyPercentage needs MinHealthyPercentage beside it.")
+    least, most = wanted.get("MinHealthyPercentage", DEFAULT_LEAST), wanted.get("MaxHealthyPercentage", 100)
     if not (0 <= least <= 100 <= most <= 200) or most - least > 100:
         raise invalid(
             "MinHealthyPercentage must be 0 to 100, MaxHealthyPercentage 100 to 200, and they must differ by 100 at most."
@@ -164,8 +158,13 @@ def _check(call: Call, params: dict[str, Any], wanted: dict[str, Any]) -> None:
     shares = wanted.get("CheckpointPercentages") or []
     if any(not 1 <= share <= 100 for share in shares) or sorted(set(shares)) != list(shares):
         raise invalid("CheckpointPercentages must be in ascending order, between 1 and 100.")
+    if "CheckpointDelay" in wanted and not shares:
+        raise invalid("CheckpointDelay needs CheckpointPercentages beside it.")
     if wanted.get("AutoRollback") and not params.get("DesiredConfiguration"):
-        raise invalid("Auto rollback needs a desired configuration.")
+        raise invalid(
+            "The request isn't valid. The AutoRollback parameter cannot be set to true when the DesiredConfiguration parameter is empty. "
+            "Set AutoRollback to false or specify a desired configuration and try again."
+        )
 
 
 def _sweep(call: Call, transaction: Any, group: Group) -> None:
@@ -181,19 +180,16 @@ def _newest_first(refresh: Refresh) -> str:
 def _show(call: Call, group: Group, refresh: Refresh) -> dict[str, Any]:
     """API form. AWS: autoscaling InstanceRefresh."""
     spec = refresh.spec
-    old = frozenset(spec.old)
-    left = sum(1 for one in call.by(Member, "group", group.meta.name) if one.meta.name in old and one.counts)
-    over = spec.status in ("Successful", "RollbackSuccessful")
+    least = group.spec.maintenance.least if group.spec.maintenance else DEFAULT_LEAST
+    defaults = {"MinHealthyPercentage": least, "SkipMatching": False, "AutoRollback": False}
     shown: dict[str, Any] = {
         "InstanceRefreshId": refresh.meta.name,
         "AutoScalingGroupName": group.spec.name,
         "Status": spec.status,
         "StartTime": spec.start,
-        "PercentageComplete": 100 if over or not spec.total else (spec.total - left) * 100 // spec.total,
-        "InstancesToUpdate": 0 if over else left,
         "Strategy": "Rolling",
-        "Preferences": {"MinHealthyPercentage": 90, "SkipMatching": False, "AutoRollback": False} | preferences(spec),
-    }
+        "Preferences": defaults | preferences(spec),
+    } | progress(members_of(call, group), group.spec, spec, call.now)
     if "DesiredConfiguration" in spec.params:
         shown["DesiredConfiguration"] = spec.params["DesiredConfiguration"]
     return shown | ({"EndTime": spec.end} if spec.end else {}) | ({"StatusReason": spec.reason} if spec.reason else {})

@@ -1,11 +1,11 @@
 """What an instance refresh does in one look of its group: ends old instances as the healthy share allows; the group itself launches new ones.
 
-    Pending ──► InProgress ──all replaced and warm──► (Baking) ──► Successful
+    Pending ──► InProgress ──replaced as far as asked for, and warm──► (Baking) ──► Successful
                     │ CancelInstanceRefresh ──► Cancelling ──what is under way ends──► Cancelled
                     │ RollbackInstanceRefresh, AutoRollback ──► RollbackInProgress ──► …Successful
 
 AWS: "Use an instance refresh to update instances": without MaxHealthyPercentage old ones go first, at least one at a time; above 100 percent
-new ones come first (`surge`).
+new ones come first (`surge`), and also where MaxHealthyPercentage is asked for and neither bound leaves room.
 
 A desired configuration is what the group launches from while it is deployed, scale-outs too; the group's own settings (`own_source`) become so
 only when the refresh has succeeded, and what is cancelled or fails leaves them as they were.
@@ -13,22 +13,31 @@ only when the refresh has succeeded, and what is cancelled or fails leaves them 
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
 import msgspec
 
 from gureum.aws.autoscaling.kinds import LEAVING, STANDBY, STARTING, Group, Member, Refresh, RefreshSpec, Template
 from gureum.aws.autoscaling.launching import template_now
 from gureum.aws.autoscaling.passes import Pass
-from gureum.aws.autoscaling.replacing import above, below, warmup_s
+from gureum.aws.autoscaling.refresh_progress import (
+    DEFAULT_CHECKPOINT_DELAY_S,
+    begun,
+    can_go_back,
+    checkpoints_by,
+    ended,
+    goal_now,
+    goals,
+    preferences,
+    turned_back,
+    warm_at,
+)
+from gureum.aws.autoscaling.replacing import above, below
 from gureum.aws.autoscaling.sentences import refresh_cause
 from gureum.aws.call import Call
 from gureum.aws.cloudwatch.alarm_kinds import CompositeAlarm, MetricAlarm
 from gureum.aws.cloudwatch.alarm_kinds import object_name as alarm_name
 
 ACTIVE = ("Pending", "InProgress", "Baking", "Cancelling", "RollbackInProgress")
-DEFAULT_LEAST, DEFAULT_CHECKPOINT_DELAY_S = 90, 3600
+DEFAULT_LEAST = 90
 WAIT_S = 3600.0
 """AWS: so long it waits for instances that are protected from scale-in or stand by."""
 MOST_FAILURES = 8
@@ -53,11 +62,6 @@ def deploys(spec: RefreshSpec) -> bool:
     return isinstance(wanted, dict) and bool(wanted.get("LaunchTemplate"))
 
 
-def preferences(spec: RefreshSpec) -> dict[str, Any]:
-    found = spec.params.get("Preferences")
-    return found if isinstance(found, dict) else {}
-
-
 def to_replace(
     members: list[Member], group: Group, current: Template | None, *, skip_matching: bool
 ) -> tuple[str, ...]:
@@ -80,8 +84,20 @@ def surge(step: Pass) -> int:
     refresh = active_refresh(step.call, step.group)
     if refresh is None or refresh.spec.status == "Cancelling" or step.group.spec.deleting:
         return 0
-    _, most = _shares(step, refresh.spec)
-    return min(len(_left(step, refresh.spec)), above(step.group.spec.desired, most))
+    spec = refresh.spec
+    if spec.hold_until > step.now:
+        return 0
+    open_ = min(len(_left(step, spec)), max(0, goal_now(spec) - begun(step.members, spec)))
+    return min(open_, _room(step, spec))
+
+
+def _room(step: Pass, spec: RefreshSpec) -> int:
+    """How many more than desired there may be. AWS: RefreshPreferences.MaxHealthyPercentage: given as 100, and where no instance may be missing,
+    a new one comes first all the same; not given, an old one goes."""
+    desired, (least, most) = step.group.spec.desired, _shares(step, spec)
+    if most == 100 and "MaxHealthyPercentage" in preferences(spec):
+        return int(below(desired, least) >= desired)
+    return above(desired, most)
 
 
 def step_refresh(step: Pass) -> None:
@@ -100,21 +116,30 @@ def step_refresh(step: Pass) -> None:
         _fail(step, refresh, spec, reason)
         return
     _end_standby(step, spec)
-    left, serving = _left(step, spec), [one for one in step.members if one.spec.state == "InService"]
-    warm = [one for one in serving if _is_warm(step, one, spec)]
-    if not left and _waited_for(step, spec):
-        until = spec.wait_until or step.now + WAIT_S
-        step.due.append(until)
-        spec = msgspec.structs.replace(spec, wait_until=until)
-    elif not left:
-        if len(warm) == len(serving) == step.capacity == step.group.spec.desired:
-            spec = _finished(step, spec)
-    elif spec.hold_until > step.now:
-        step.due.append(spec.hold_until)
-    else:
-        spec = _replace_some(step, spec, left, len(warm))
+    spec = _go_on(step, spec)
     if spec != refresh.spec:
         step.transaction.update(msgspec.structs.replace(refresh, spec=spec))
+
+
+def _go_on(step: Pass, spec: RefreshSpec) -> RefreshSpec:
+    """Replaces some more, waits, or is through."""
+    left, done = _left(step, spec), begun(step.members, spec)
+    serving = [one for one in step.members if one.spec.state == "InService"]
+    warm = [one for one in serving if _is_warm(step, one, spec)]
+    settled = len(warm) == len(serving) == step.capacity == step.group.spec.desired
+    if not left and done < goals(spec)[-1] and _waited_for(step, spec):
+        until = spec.wait_until or step.now + WAIT_S
+        step.due.append(until)
+        return msgspec.structs.replace(spec, wait_until=until)
+    if not left or done >= goals(spec)[-1]:
+        return _finished(step, spec) if settled else spec
+    if spec.hold_until > step.now:
+        step.due.append(spec.hold_until)
+        return spec
+    if done >= goal_now(spec):
+        return _hold(step, spec, done) if settled else spec
+    _replace_some(step, spec, left, len(warm), goal_now(spec) - done)
+    return spec
 
 
 def _end_pool(step: Pass, spec: RefreshSpec) -> None:
@@ -155,7 +180,7 @@ def _finished(step: Pass, spec: RefreshSpec) -> RefreshSpec:
         step.due.append(spec.hold_until)
         return spec
     done = "RollbackSuccessful" if spec.status == "RollbackInProgress" else "Successful"
-    return msgspec.structs.replace(spec, status=done, end=step.now)
+    return ended(step.members, step.group.spec, spec, step.now, done)
 
 
 def _end_standby(step: Pass, spec: RefreshSpec) -> None:
@@ -180,37 +205,26 @@ def _waited_for(step: Pass, spec: RefreshSpec) -> bool:
 def _cancel(step: Pass, refresh: Refresh) -> None:
     """It is cancelled when nothing that it began is under way any more."""
     if all(one.spec.state not in STARTING | LEAVING for one in step.members):
-        spec = msgspec.structs.replace(refresh.spec, status="Cancelled", end=step.now)
+        spec = ended(step.members, step.group.spec, refresh.spec, step.now, "Cancelled")
         step.transaction.update(msgspec.structs.replace(refresh, spec=spec))
 
 
-def _replace_some(step: Pass, spec: RefreshSpec, left: list[Member], warm: int) -> RefreshSpec:
+def _replace_some(step: Pass, spec: RefreshSpec, left: list[Member], warm: int, most: int) -> None:
     desired = step.group.spec.desired
-    least, most = _shares(step, spec)
-    allowed = warm - below(desired, least)
-    if most > 100:
+    allowed = warm - below(desired, _shares(step, spec)[0])
+    if _room(step, spec):
         allowed = warm - desired
     elif allowed <= 0 and warm == step.capacity == desired:
         allowed = 1
-    bound, spec = _checkpoint(step, spec, len(left))
-    for member in sorted(left, key=lambda one: (one.spec.launched, one.meta.name))[: max(0, min(allowed, bound))]:
+    for member in sorted(left, key=lambda one: (one.spec.launched, one.meta.name))[: max(0, min(allowed, most))]:
         step.begin_end(member, refresh_cause(step.now))
-    return spec
 
 
-def _checkpoint(step: Pass, spec: RefreshSpec, left: int) -> tuple[int, RefreshSpec]:
-    """How many may still be replaced before the next checkpoint; the hold that begins when one is reached."""
-    wanted = preferences(spec)
-    shares = list(wanted.get("CheckpointPercentages") or [])[spec.checkpoints_passed :]
-    if not shares or not spec.total:
-        return left, spec
-    until = math.ceil(spec.total * shares[0] / 100) - (spec.total - left)
-    if until > 0:
-        return until, spec
-    delay_s = wanted.get("CheckpointDelay", DEFAULT_CHECKPOINT_DELAY_S)
+def _hold(step: Pass, spec: RefreshSpec, done: int) -> RefreshSpec:
+    """At a checkpoint, where all that is new is warm."""
+    delay_s = preferences(spec).get("CheckpointDelay", DEFAULT_CHECKPOINT_DELAY_S)
     step.due.append(step.now + delay_s)
-    passed = spec.checkpoints_passed + 1
-    return 0, msgspec.structs.replace(spec, hold_until=step.now + delay_s, checkpoints_passed=passed)
+    return msgspec.structs.replace(spec, hold_until=step.now + delay_s, checkpoints_passed=checkpoints_by(spec, done))
 
 
 def _shares(step: Pass, spec: RefreshSpec) -> tuple[int, int]:
@@ -231,37 +245,28 @@ def _left(step: Pass, spec: RefreshSpec) -> list[Member]:
 def _is_warm(step: Pass, member: Member, spec: RefreshSpec) -> bool:
     if member.meta.name in spec.old:
         return True
-    ends = member.spec.in_service + preferences(spec).get("InstanceWarmup", warmup_s(step.group.spec))
+    ends = warm_at(member, step.group.spec, spec)
     if ends > step.now:
         step.due.append(ends)
-    return bool(ends <= step.now)
+    return ends <= step.now
 
 
 def _fail(step: Pass, refresh: Refresh, spec: RefreshSpec, reason: str) -> None:
-    """Gives up; with AutoRollback what the group launches from is put back and what is new is replaced."""
-    if preferences(spec).get("AutoRollback") and spec.status != "RollbackInProgress":
-        back = msgspec.structs.replace(rolled_back(step.call, spec, step), reason=reason)
+    """Gives up; with AutoRollback what the group launches from is put back and what is new is replaced, where that can be."""
+    if preferences(spec).get("AutoRollback") and spec.status != "RollbackInProgress" and can_go_back(spec):
+        back = msgspec.structs.replace(_rolled_back(step, spec, reason), reason=reason)
         step.transaction.update(msgspec.structs.replace(refresh, spec=back))
         return
     if deploys(spec):
         step.change_group(template=spec.before, configuration=spec.before_configuration)
     status = "RollbackFailed" if spec.status == "RollbackInProgress" else "Failed"
-    spec = msgspec.structs.replace(spec, status=status, reason=reason, end=step.now)
+    spec = ended(step.members, step.group.spec, spec, step.now, status, reason)
     step.transaction.update(msgspec.structs.replace(refresh, spec=spec))
 
 
-def rolled_back(call: Call, spec: RefreshSpec, step: Pass) -> RefreshSpec:
+def _rolled_back(step: Pass, spec: RefreshSpec, reason: str) -> RefreshSpec:
     """The refresh on its way back; the group launches from what it had before."""
     step.change_group(template=spec.before, configuration=spec.before_configuration, failures=0, retry_at=0.0)
-    old = to_replace(
-        [one for one in step.members if one.counts], step.group, template_now(call, step.group), skip_matching=True
-    )
-    return msgspec.structs.replace(
-        spec,
-        status="RollbackInProgress",
-        old=old,
-        total=len(old),
-        hold_until=0.0,
-        wait_until=0.0,
-        checkpoints_passed=1000,
-    )
+    counting = [one for one in step.members if one.counts]
+    old = to_replace(counting, step.group, template_now(step.call, step.group), skip_matching=True)
+    return turned_back(step.members, step.group.spec, spec, step.now, old, reason)

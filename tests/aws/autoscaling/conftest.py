@@ -14,6 +14,7 @@ import msgspec
 import pytest
 from botocore.validate import ParamValidator
 
+from gureum.aws.autoscaling.events import publish_events
 from gureum.aws.autoscaling.kinds import Group, Member, ScheduledAction
 from gureum.aws.call import Call
 from gureum.aws.cloudwatch.alarm_evaluator import Evaluator
@@ -318,3 +319,15 @@ def cloud(tmp_path: Path) -> Iterator[Cloud]:
     made.kill()
     assert made.world.loop.faults == made.evaluator.loop.faults == 0
     made.loop.close()
+
+
+@pytest.fixture
+def events(cloud: Cloud) -> Iterator[list[dict[str, Any]]]:
+    """What is told of the cloud, from now on."""
+    heard: list[dict[str, Any]] = []
+    cloud.world.event_stream.subscribe(heard.append)
+    task = cloud.loop.create_task(publish_events(cloud.world))
+    cloud.loop.run_until_complete(asyncio.sleep(0))
+    yield heard
+    task.cancel()
+    cloud.loop.run_until_complete(asyncio.gather(task, return_exceptions=True))

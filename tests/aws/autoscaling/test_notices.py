@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from gureum.aws.autoscaling.events import publish_events
 from gureum.aws.autoscaling.kinds import Notice
 from tests.aws.autoscaling.conftest import ACCOUNT, HUGE, SCOPE, Cloud
 
@@ -140,17 +139,6 @@ def test_what_was_not_delivered_is_tried_again_also_by_the_next_daemon_and_given
     cloud.kill()
     cloud.start()
     assert cloud.world.client.all(Notice, SCOPE) == []
-
-
-@pytest.fixture
-def events(cloud: Cloud) -> Iterator[list[dict[str, Any]]]:
-    heard: list[dict[str, Any]] = []
-    cloud.world.event_stream.subscribe(heard.append)
-    task = cloud.loop.create_task(publish_events(cloud.world))
-    cloud.loop.run_until_complete(asyncio.sleep(0))
-    yield heard
-    task.cancel()
-    cloud.loop.run_until_complete(asyncio.gather(task, return_exceptions=True))
 
 
 def test_launches_ends_and_waits_are_events(cloud: Cloud, events: list[dict[str, Any]]) -> None:
