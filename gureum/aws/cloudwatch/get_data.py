@@ -9,7 +9,7 @@ import json
 from typing import Any, NamedTuple
 
 from gureum.aws.call import Call
-from gureum.aws.cloudwatch.labels import check_label, fill_label, timezone
+from gureum.aws.cloudwatch.labels import check_label, fill_label, plain_labels, timezone
 from gureum.aws.cloudwatch.metric_math import TimeSeries
 from gureum.aws.cloudwatch.metric_math.values import Value
 from gureum.aws.cloudwatch.queries import Query, read_queries, run
@@ -22,11 +22,12 @@ LIMIT_QUERIES, LIMIT_POINTS = 500, 100_800
 
 
 class Line(NamedTuple):
-    """One MetricDataResult: its points in the order asked for."""
+    """One MetricDataResult: its points in the order asked for. `units`: several, of which it has the points of one."""
 
     id: str
     label: str
     points: list[tuple[int, float]]
+    units: tuple[str, ...] = ()
 
 
 @operation("GetMetricData")
@@ -41,10 +42,12 @@ async def get_metric_data(call: Call) -> Result:
     skip = _place(params)
     now_ms = int(call.now * 1000)
     found = await run(call.metrics, call.scope, queries, _windows(params, queries, now_ms), now_ms, call.settings)
-    lines = []
+    lines, names = [], plain_labels([query for query in queries if query.returned])
     for query in queries:
         if query.returned:
-            lines += _lines(call, query, found.values[query.id], now_ms, zone)
+            plain, units = names.get(query.id, query.id), found.units.get(query.id, ())
+            made = _lines(call, query, found.values[query.id], plain, now_ms, zone)
+            lines += [line._replace(units=units) for line in made] if units else made
     if params.get("ScanBy", "TimestampDescending") == "TimestampDescending":
         lines = [line._replace(points=line.points[::-1]) for line in lines]
     return _page(params, lines, skip, limit)
@@ -77,13 +80,12 @@ def _windows(params: dict[str, Any], queries: tuple[Query, ...], now_ms: int) ->
     return windows
 
 
-def _lines(call: Call, query: Query, value: Value, now_ms: int, zone: dt.timezone) -> list[Line]:
+def _lines(call: Call, query: Query, value: Value, plain: str, now_ms: int, zone: dt.timezone) -> list[Line]:
     if isinstance(value, float):
         text = "The result of an expression must be a time series or an array of time series, not a number."
         raise validation(f"Error in expression '{query.id}': {text}")
     properties = _properties(call, query)
     if isinstance(value, TimeSeries):
-        plain = query.metric or query.id
         points = sorted(value.points.items())
         label = plain if query.label is None else fill_label(query.label, plain, points, properties, now_ms, zone)
         return [Line(query.id, label, points)]
@@ -111,15 +113,17 @@ def _page(params: dict[str, Any], lines: list[Line], skip: int, limit: int) -> R
     for line in lines:
         end = before + len(line.points)
         points = line.points[max(0, skip - before) : max(0, last - before)]
-        results.append(
-            {
-                "Id": line.id,
-                "Label": line.label,
-                "Timestamps": [time / 1000 for time, _ in points],
-                "Values": [value for _, value in points],
-                "StatusCode": "Complete" if end <= last else "PartialData",
-            }
-        )
+        result = {
+            "Id": line.id,
+            "Label": line.label,
+            "Timestamps": [time / 1000 for time, _ in points],
+            "Values": [value for _, value in points],
+            "StatusCode": "Complete" if end <= last else "PartialData",
+        }
+        if line.units:
+            text = f"Multiple units returned: '[{', '.join(line.units)}]'"
+            result["Messages"] = [{"Code": "MultipleUnits", "Value": text}]
+        results.append(result)
         before = end
     token = {"NextToken": _token(params, last)} if before > last else {}
     return {"MetricDataResults": results, "Messages": []} | token

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from gureum.aws.cloudwatch.queries import Query
 from gureum.aws.cloudwatch.refusals import validation
 from gureum.aws.errors import AwsError
 
@@ -34,6 +35,22 @@ def check_label(label: str) -> None:
     names = [found.group("name") for found in _PLACE.finditer(label) if found.group("name")]
     if names.count("LABEL") > 1 or len([name for name in names if name != "LABEL"]) > LIMIT_DYNAMIC:
         raise _bad_label(label)
+
+
+def plain_labels(queries: Sequence[Query]) -> dict[str, str]:
+    """What metrics are called that have no label, by the ids of their queries: their name, and what tells those of the same metric apart (AWS's
+    answers: "load Sum 60", "load Sum" where the periods are alike, "load 60" where the statistics are)."""
+    alike: dict[tuple[object, ...], list[Query]] = {}
+    for query in queries:
+        if not query.expression:
+            alike.setdefault((query.namespace, query.metric, query.dimensions), []).append(query)
+    found = {}
+    for group in alike.values():
+        stats, periods = ({one.stat for one in group}, {one.period_s for one in group})
+        for query in group:
+            stat = [query.stat] if len(stats) > 1 else []
+            found[query.id] = " ".join([query.metric, *stat, *([str(query.period_s)] if len(periods) > 1 else [])])
+    return found
 
 
 def fill_label(

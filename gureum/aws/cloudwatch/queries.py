@@ -26,7 +26,7 @@ from gureum.aws.cloudwatch.metric_math import (
 from gureum.aws.cloudwatch.metric_math.evaluate import functions_in
 from gureum.aws.cloudwatch.metric_math.values import Value
 from gureum.aws.cloudwatch.refusals import not_built, validation
-from gureum.aws.cloudwatch.series import join_units, read_buckets, series_of
+from gureum.aws.cloudwatch.series import of_one_unit, read_buckets, series_of
 from gureum.aws.cloudwatch.statistics import compute, parse_statistic
 from gureum.aws.cloudwatch.windows import Window, is_period
 from gureum.aws.errors import AwsError
@@ -59,10 +59,11 @@ class Query(msgspec.Struct, frozen=True):
 
 
 class Found(NamedTuple):
-    """`values`: of each query by id. `buckets`: of each metric."""
+    """`values`: of each query by id. `buckets`: of each metric. `units`: of each metric that has several, and was asked for without one."""
 
     values: dict[str, Value]
     buckets: dict[str, list[Bucket]]
+    units: dict[str, tuple[str, ...]]
 
 
 def read_queries(
@@ -142,16 +143,20 @@ async def run(
     """`windows`: of each query by id (of an expression: the grid of what it makes). `settings`: have the quotas of usage metrics."""
     values: dict[str, Value] = {}
     buckets: dict[str, list[Bucket]] = {}
+    units: dict[str, tuple[str, ...]] = {}
     budget = Budget()
     ordered = in_order(queries) if len(queries) > 1 else queries
     for query in ordered:
         window = windows[query.id]
         if not query.expression:
-            buckets[query.id] = await _read_metric(metrics, scope, query, window, now_ms)
+            found = await _read_metric(metrics, scope, query, window, now_ms)
+            buckets[query.id], seen = of_one_unit(found)
+            if len(seen) > 1:
+                units[query.id] = seen
             values[query.id] = _series(query, window, buckets[query.id], settings)
         else:
             values[query.id] = _compute(query, window, values, queries, budget)
-    return Found(values, buckets)
+    return Found(values, buckets, units)
 
 
 def _read(one: dict[str, Any], account: str, where: str) -> Query:
@@ -233,8 +238,7 @@ async def _read_metric(metrics: Metrics, scope: str, query: Query, window: Windo
     dimensions = [{"Name": name, "Value": value} for name, value in query.dimensions]
     series = series_of(scope, query.namespace, query.metric, dimensions)
     distribution = statistic.extended is not None
-    found = await read_buckets(metrics, series, window, now_ms, unit=query.unit, distribution=distribution)
-    return join_units(found)
+    return await read_buckets(metrics, series, window, now_ms, unit=query.unit, distribution=distribution)
 
 
 def _series(query: Query, window: Window, buckets: list[Bucket], settings: Settings) -> TimeSeries:

@@ -12,6 +12,14 @@ from gureum.aws.cloudwatch.statistics import merge
 from gureum.aws.cloudwatch.windows import Window
 from gureum.ports.telemetry import Bucket, Metrics, Series
 
+_PREFERRED = (
+    "Megabits", "Terabits", "Gigabits", "Count", "Bytes", "Gigabytes", "Gigabytes/Second",
+    "Kilobytes", "Kilobits/Second", "Terabytes", "Terabits/Second", "Bytes/Second", "Percent", "Megabytes",
+    "Megabits/Second", "Milliseconds", "Microseconds", "Kilobytes/Second", "Gigabits/Second", "Megabytes/Second", "Bits",
+    "Bits/Second", "Count/Second", "Seconds", "Kilobits", "Terabytes/Second", "None",
+)  # fmt: skip
+"""The order in which AWS's errors list the units; its answers to queries without a unit prefer what stands first in it."""
+
 
 def series_of(scope: str, namespace: str, name: str, dimensions: Sequence[dict[str, Any]]) -> Series:
     """A metric is its namespace, its name and exactly these dimensions."""
@@ -36,11 +44,11 @@ async def read_buckets(
     return [merge(group, window.start_ms + place * window.period_ms) for (place, _), group in sorted(groups.items())]
 
 
-def join_units(buckets: list[Bucket]) -> list[Bucket]:
-    """One bucket per time, whatever the units: for who wants one value."""
-    if len({bucket.start_ms for bucket in buckets}) == len(buckets):
-        return buckets
-    groups: dict[int, list[Bucket]] = {}
-    for bucket in buckets:
-        groups.setdefault(bucket.start_ms, []).append(bucket)
-    return [merge(group, start_ms) for start_ms, group in groups.items()]
+def of_one_unit(buckets: list[Bucket]) -> tuple[list[Bucket], tuple[str, ...]]:
+    """For who wants one value per time and names no unit: the buckets of the unit that AWS prefers, and all units that there are. What is measured
+    in different units is not added up."""
+    units = {bucket.unit for bucket in buckets}
+    if len(units) < 2:
+        return buckets, tuple(units)
+    chosen = min(units, key=lambda unit: (_PREFERRED.index(unit) if unit in _PREFERRED else len(_PREFERRED), unit))
+    return [bucket for bucket in buckets if bucket.unit == chosen], tuple(sorted(units))

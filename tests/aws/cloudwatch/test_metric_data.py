@@ -168,6 +168,58 @@ def test_units_are_kept_apart(watch: Watch) -> None:
     assert statistics(watch, "Sum", Unit="Percent") == []
 
 
+def queried(watch: Watch, *stats: dict[str, Any]) -> list[dict[str, Any]]:
+    """MetricDataResults of queries of "load"."""
+    metric = {"Namespace": "app", "MetricName": "load"}
+    queries = [
+        {"Id": f"q{number}", "MetricStat": {"Metric": metric, "Period": 60, "Stat": "Sum"} | stat}
+        for number, stat in enumerate(stats)
+    ]
+    found = watch(
+        "GetMetricData", MetricDataQueries=queries, StartTime=stamp_of(NOON - 60), EndTime=stamp_of(NOON + 120)
+    )
+    return list(found["MetricDataResults"])
+
+
+@pytest.mark.parametrize(
+    ("units", "value", "told"),
+    [
+        ({"Seconds": [1.0], "Milliseconds": [60000.0]}, 60000.0, "[Milliseconds, Seconds]"),
+        ({"Seconds": [1.0], "Milliseconds": [60000.0, 60000.0]}, 120000.0, "[Milliseconds, Seconds]"),
+        ({"Seconds": [1.0], "Milliseconds": [60000.0], "Count": [5.0]}, 5.0, "[Count, Milliseconds, Seconds]"),
+        ({"None": [3.0], "Seconds": [1.0]}, 1.0, "[None, Seconds]"),
+    ],
+)
+def test_what_is_measured_in_several_units_is_not_added_up(
+    watch: Watch, units: dict[str, list[float]], value: float, told: str
+) -> None:
+    """AWS's answers as LocalStack has recorded them (test_get_metric_data_different_units_no_unit_in_query)."""
+    for unit, values in units.items():
+        watch.put(*values, Unit=unit)
+    (line,) = queried(watch, {})
+    assert line["Values"] == [value]
+    assert line["Messages"] == [{"Code": "MultipleUnits", "Value": f"Multiple units returned: '{told}'"}]
+    (line,) = queried(watch, {"Unit": "Seconds"})
+    assert (line["Values"], line.get("Messages", [])) == ([1.0], [])
+
+
+@pytest.mark.parametrize(
+    ("stats", "labels"),
+    [
+        ([{"Stat": "Sum"}], ["load"]),
+        ([{"Stat": "Sum"}, {"Stat": "Minimum", "Period": 30}], ["load Sum 60", "load Minimum 30"]),
+        ([{"Stat": "Sum"}, {"Stat": "Minimum"}], ["load Sum", "load Minimum"]),
+        ([{"Stat": "Sum"}, {"Stat": "Sum", "Period": 30}], ["load 60", "load 30"]),
+        ([{"Unit": "Seconds"}, {"Unit": "Milliseconds"}], ["load", "load"]),
+    ],
+)
+def test_labels_tell_apart_what_is_asked_of_one_metric(
+    watch: Watch, stats: list[dict[str, Any]], labels: list[str]
+) -> None:
+    """AWS's answers as LocalStack has recorded them (test_label_generation)."""
+    assert [line["Label"] for line in queried(watch, *stats)] == labels
+
+
 def test_buckets_begin_at_the_start(watch: Watch) -> None:
     """AWS's example of GetMetricStatistics: from 23:18 by the hour, the data points are at 18 minutes past."""
     for minute in (0, 1, 4, 5, 6):
