@@ -6,15 +6,19 @@ AWS: CloudWatch User Guide, "Alarm events and EventBridge".
 from __future__ import annotations
 
 import json
+import re
 import time
 import uuid
 from typing import Any
+
+import msgspec
 
 from gureum.aws.cloudwatch.alarm_kinds import Alarm, CompositeAlarm, MetricAlarm, StateText
 from gureum.aws.cloudwatch.alarm_show import alarm_arn
 from gureum.aws.cloudwatch.queries import Query
 from gureum.aws.cloudwatch.reasons import precise
 from gureum.aws.cloudwatch.statistics import SIMPLE
+from gureum.aws.ec2.regions import region_of
 
 
 def state_change_event(alarm: Alarm, before: StateText) -> dict[str, Any]:
@@ -57,7 +61,7 @@ def topic_message(alarm: Alarm, before: StateText) -> dict[str, Any]:
         "NewStateValue": status.state,
         "NewStateReason": status.reason,
         "StateChangeTime": precise(int(status.transitioned * 1000)),
-        "Region": region,
+        "Region": name_of_region(region),
         "AlarmArn": alarm_arn(alarm.meta.scope, spec.name),
         "OldStateValue": before.value,
         "OKActions": list(spec.actions.ok),
@@ -65,7 +69,7 @@ def topic_message(alarm: Alarm, before: StateText) -> dict[str, Any]:
         "InsufficientDataActions": list(spec.actions.insufficient_data),
     }
     if isinstance(alarm, CompositeAlarm):
-        return message | {"AlarmRule": alarm.spec.rule}
+        return message | {"AlarmRule": alarm.spec.rule, "TriggeringChildren": _triggering(status.data)}
     return message | {"Trigger": _trigger(alarm)}
 
 
@@ -77,6 +81,40 @@ def latest_values(data: str) -> tuple[float, ...]:
         return ()
     values = found.get("recentDatapoints") if isinstance(found, dict) else None
     return tuple(float(value) for value in values if type(value) in (int, float)) if isinstance(values, list) else ()
+
+
+class _State(msgspec.Struct, frozen=True):
+    value: str
+    timestamp: str
+
+
+class _Child(msgspec.Struct, frozen=True):
+    arn: str
+    state: _State
+
+
+class _Triggering(msgspec.Struct, frozen=True):
+    """StateReasonData of a composite alarm."""
+
+    children: tuple[_Child, ...] = msgspec.field(default=(), name="triggeringAlarms")
+
+
+def _triggering(data: str) -> list[dict[str, Any]]:
+    """The children whose change decided; none where somebody has set the state with data of his own."""
+    try:
+        found = msgspec.json.decode(data, type=_Triggering) if data else _Triggering()
+    except msgspec.ValidationError:
+        return []
+    return [
+        {"Arn": one.arn, "State": {"Value": one.state.value, "Timestamp": one.state.timestamp}}
+        for one in found.children
+    ]
+
+
+def name_of_region(region: str) -> str:
+    """As alarms speak of it: "US East (N. Virginia)", and of Europe still "EU (Ireland)"."""
+    long_name = region_of(region).long_name.removesuffix(" 1")
+    return re.sub("^Europe ", "EU ", long_name)
 
 
 def _state(state: StateText) -> dict[str, Any]:
@@ -98,7 +136,7 @@ def _trigger(alarm: MetricAlarm) -> dict[str, Any]:
     told: dict[str, Any] = {
         "Period": alarm.period_s,
         "EvaluationPeriods": spec.n,
-        "DatapointsToAlarm": spec.m or spec.n,
+        **({"DatapointsToAlarm": spec.m} if spec.m else {}),
         "ComparisonOperator": spec.comparison,
         "Threshold": spec.threshold,
         "TreatMissingData": spec.treat_missing or "missing",
@@ -111,7 +149,12 @@ def _trigger(alarm: MetricAlarm) -> dict[str, Any]:
         "MetricName": watched.metric,
         "Namespace": watched.namespace,
         "StatisticType": "Statistic" if simple else "ExtendedStatistic",
-        "Statistic" if simple else "ExtendedStatistic": watched.stat.upper() if simple else watched.stat,
+        "Statistic" if simple else "ExtendedStatistic": _spoken(watched.stat) if simple else watched.stat,
         "Unit": watched.unit or None,
         "Dimensions": [{"value": value, "name": name} for name, value in watched.dimensions],
     }
+
+
+def _spoken(statistic: str) -> str:
+    """ "SampleCount" → "SAMPLE_COUNT" """
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", statistic).upper()

@@ -28,6 +28,7 @@ from gureum.aws.cloudwatch.alarm_kinds import (
 from gureum.aws.cloudwatch.alarm_rules import AlarmRule
 from gureum.aws.cloudwatch.alarm_show import alarm_arn
 from gureum.aws.cloudwatch.put_composite import plain_name
+from gureum.aws.cloudwatch.reasons import precise
 from gureum.core.world import World
 from gureum.engine.client import Client, Transaction
 from gureum.engine.registry import reconcile
@@ -194,7 +195,7 @@ def _why(client: Client, alarm: CompositeAlarm, judged: tuple[str, ...], state: 
                 "arn": child_arn,
                 "state": {
                     "value": child.status.state,
-                    "timestamp": time.strftime("%Y-%m-%dT%H:%M:%S.000+0000", since),
+                    "timestamp": precise(int(child.status.transitioned * 1000)),
                 },
             }
         ]
