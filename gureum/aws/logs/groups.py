@@ -140,6 +140,8 @@ def _show_short(call: Call, group: LogGroup) -> dict[str, Any]:
     return {
         "logGroupName": name,
         "creationTime": milliseconds(group.meta.created),
+        "metricFilterCount": len(call.by(MetricFilter, "group", group.meta.name)),
+        "logGroupClass": group.spec.group_class,
         "arn": f"{group_arn(call, name)}:*",
         "logGroupArn": group_arn(call, name),
     }
@@ -148,9 +150,7 @@ def _show_short(call: Call, group: LogGroup) -> dict[str, Any]:
 async def _show(call: Call, group: LogGroup) -> dict[str, Any]:
     streams = await call.logs.streams(call.scope, group.spec.name)
     shown = _show_short(call, group) | {
-        "metricFilterCount": len(call.by(MetricFilter, "group", group.meta.name)),
         "storedBytes": sum(stream.stored_bytes for stream in streams),
-        "logGroupClass": group.spec.group_class,
         "deletionProtectionEnabled": group.spec.protected,
     }
     return shown | ({"retentionInDays": group.spec.retention_days} if group.spec.retention_days else {})

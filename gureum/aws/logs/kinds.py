@@ -46,7 +46,7 @@ class LogStream(Resource, frozen=True):
 
 
 class MetricFilterSpec(msgspec.Struct, frozen=True):
-    """`value`: a number, or the field that holds it ("$.latency"). `dimensions`: name → field."""
+    """`value`: a number, or the field that holds it ("$.latency"). `dimensions`: name → field. `unit` "": not given, which is None."""
 
     group: str
     name: str
@@ -56,7 +56,7 @@ class MetricFilterSpec(msgspec.Struct, frozen=True):
     value: str
     default: float | None = None
     dimensions: dict[str, str] = {}
-    unit: str = "None"
+    unit: str = ""
 
 
 @kind("logs.MetricFilter", indexes={"group": lambda one: key_name(one.spec.group)})
@@ -145,8 +145,11 @@ def name_of_arn(call: Call, arn: str) -> str:
 def chosen_group(call: Call) -> LogGroup:
     """The group of a call that takes logGroupName or logGroupIdentifier."""
     name, identifier = call.params.get("logGroupName"), call.params.get("logGroupIdentifier")
-    if (name is None) == (identifier is None):
+    if name is None and identifier is None:
         raise invalid("LogGroupName and LogGroupIdentifier: exactly one of them must be given.")
+    if name is not None and identifier is not None:
+        text = "LogGroup name and LogGroup ARN are mutually exclusive parameters."
+        raise AwsError("ValidationException", text, status=400)
     return find_group(call, name) if name is not None else group_of_identifier(call, identifier or "")
 
 

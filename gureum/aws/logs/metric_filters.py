@@ -103,7 +103,7 @@ def _spec(params: dict[str, Any], pattern: Pattern) -> MetricFilterSpec:
         value=value,
         default=default,
         dimensions=dimensions,
-        unit=transformation.get("unit", "None"),
+        unit=transformation.get("unit", ""),
     )
 
 
@@ -138,8 +138,9 @@ def _show(one: MetricFilter) -> dict[str, Any]:
         "metricName": spec.metric,
         "metricNamespace": spec.namespace,
         "metricValue": spec.value,
-        "unit": spec.unit,
     }
+    if spec.unit:
+        transformation["unit"] = spec.unit
     if spec.default is not None:
         transformation["defaultValue"] = spec.default
     if spec.dimensions:

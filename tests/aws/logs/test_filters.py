@@ -50,6 +50,16 @@ def test_matches_are_counted(app):
     assert datum.time_ms % MINUTE == 0
 
 
+def test_a_unit_is_shown_that_was_given(app):
+    """AWS's answer without one as LocalStack has recorded it (test_put_metric_filter_basic)."""
+    put_filter(app, "ERROR")
+    put_filter(app, "ERROR", name="f2", unit="None")
+    told = [one["metricTransformations"][0] for one in app("DescribeMetricFilters")["metricFilters"]]
+    assert [one.get("unit") for one in told] == [None, "None"]
+    app.put("g", "s", "ERROR one")
+    assert {datum.unit for datum in app.metrics.datums} == {"None"}
+
+
 def test_each_minute_is_a_datum_and_values_come_from_fields(app):
     put_filter(app, "{ $.latency = * }", metricValue="$.latency")
     events = [{"latency": 5}, {"latency": 5}, {"latency": "7.5"}, {"latency": "slow"}, {"other": 1}]
