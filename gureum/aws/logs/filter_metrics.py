@@ -45,7 +45,9 @@ def datums_of(
     return [
         datum
         for (minute, dimensions), counts in values.items()
-        for datum in _datums(Series(scope, spec.namespace, spec.metric, dimensions), minute, counts, spec.unit or "None")
+        for datum in _datums(
+            Series(scope, spec.namespace, spec.metric, dimensions), minute, counts, spec.unit or "None"
+        )
     ]
 
 

@@ -98,7 +98,7 @@ def test_a_filter_is_changed_in_place_and_ends_when_it_is_deleted(app):
     put_filter(app, "two", defaultValue=1.5)
     [found] = app("DescribeMetricFilters", logGroupName="g")["metricFilters"]
     assert found["filterPattern"] == "two"
-    assert found["metricTransformations"] == [transformation(unit="None", defaultValue=1.5)]
+    assert found["metricTransformations"] == [transformation(defaultValue=1.5)]
     assert app("DescribeLogGroups")["logGroups"][0]["metricFilterCount"] == 1
     app("DeleteMetricFilter", logGroupName="g", filterName="f")
     assert app.code("DeleteMetricFilter", logGroupName="g", filterName="f") == "ResourceNotFoundException"
