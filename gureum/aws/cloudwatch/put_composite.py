@@ -9,6 +9,7 @@ import msgspec
 from gureum.aws.call import Call
 from gureum.aws.cloudwatch.alarm_history import note
 from gureum.aws.cloudwatch.alarm_kinds import (
+    Actions,
     CompositeAlarm,
     CompositeAlarmSpec,
     CompositeStatus,
@@ -23,6 +24,7 @@ from gureum.aws.cloudwatch.refusals import not_built, validation
 from gureum.aws.cloudwatch.tag_sets import tags_of
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import Result, operation
+from gureum.aws.partitions import without_partition
 from gureum.engine.client import Transaction
 
 LIMIT_PARENTS = 150
@@ -70,11 +72,19 @@ def _spec(call: Call, transaction: Transaction) -> CompositeAlarmSpec:
         name=own,
         rule=params["AlarmRule"],
         children=children,
-        actions=read_actions(call, single_metric=False),
+        actions=_actions(call),
         updated=call.now,
         description=params.get("AlarmDescription"),
         suppression=_suppression(call, transaction),
     )
+
+
+def _actions(call: Call) -> Actions:
+    """AWS: PutCompositeAlarm: a composite alarm scales nothing."""
+    actions = read_actions(call, single_metric=False)
+    if any(without_partition(arn).startswith("arn:aws:autoscaling:") for arn in actions.all):
+        raise validation("Composite alarms cannot perform Auto Scaling actions.")
+    return actions
 
 
 def plain_name(scope: str, name: str) -> str:

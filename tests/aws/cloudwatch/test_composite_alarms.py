@@ -9,7 +9,7 @@ import pytest
 
 from gureum.aws.cloudwatch.alarm_reconcile import _held
 from tests.aws.cloudwatch.conftest import ACCOUNT, NOON, REGION, Watch
-from tests.aws.cloudwatch.test_alarms import TOPIC, Recorder
+from tests.aws.cloudwatch.test_alarms import POLICY, TOPIC, Recorder
 
 PREFIX = f"arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm:"
 
@@ -117,6 +117,7 @@ def test_what_a_rule_needs_cannot_be_deleted(watch: Watch) -> None:
         ({"AlarmRule": "ALARM("}, "Invalid AlarmRule"),
         ({"AlarmRule": "ALARM(none)"}, "as alarms [none] in the alarm rule do not exist"),
         ({"AlarmActions": [f"arn:aws:automate:{REGION}:ec2:stop"]}, "EC2 actions"),
+        ({"OKActions": [POLICY]}, "Auto Scaling actions"),
         ({"ActionsSuppressorWaitPeriod": 5}, "only be specified with ActionsSuppressor"),
         ({"ActionsSuppressor": "a"}, "ActionsSuppressorWaitPeriod is required"),
         (
