@@ -88,8 +88,8 @@ class SeriesQuery(msgspec.Struct, frozen=True):
 ALL_SERIES = SeriesQuery()
 
 
-class LogEvent(msgspec.Struct, frozen=True, gc=False):
-    """`ingested_ms`: when it was taken. `sequence`: its number in the store, -1 before it has one."""
+class LogEvent(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """`ingested_ms`: when it was taken. `sequence`: its number in the store, -1 before it has one. Between processes it goes without names."""
 
     stream: str
     time_ms: int

@@ -17,14 +17,14 @@ from gureum.telemetry.archive import Archive
 from gureum.telemetry.catalog import FileInfo
 from gureum.telemetry.frames import decode_events, encode, events_frame, events_of
 from gureum.telemetry.generations import Generations, Limits
-from gureum.telemetry.hot_logs import EventLine, LogsChunk
+from gureum.telemetry.hot_logs import LogsChunk
 from gureum.telemetry.jobs import Events, ReadLogs, Sealed, SealLogs
 from gureum.telemetry.log_upkeep import DAY_MS, is_gone, tend_logs
 from gureum.telemetry.pages import Page, Span, has_all, require_events, require_names, span_of
 from gureum.telemetry.places import Position
 from gureum.telemetry.wal import decoded, open_wal
 
-_position_of = attrgetter("t", "q")
+_position_of = attrgetter("time_ms", "sequence")
 HOT_AT_ONCE = 50_000
 """So many events in memory are searched in one turn of the loop."""
 
@@ -77,7 +77,7 @@ class DiskLogs:
             # In one turn of the loop: what is in memory, and which files hold the rest.
             nonlocal hot
             runs = [
-                run.between(span.first, span.end)
+                run.between(span.first, span.end, 0 if needles else limit + 1, forward=forward)
                 for chunk in self._generations.chunks
                 for run in chunk.runs(key, wanted)
             ]
@@ -103,18 +103,18 @@ class DiskLogs:
         answer = await self._archive.ask(job)
         if answer is not None and not isinstance(answer, Events):
             raise TelemetryBroken("the worker gave another answer than was asked for")
-        cold = [EventLine(*row) for row in answer.events] if answer is not None else []
+        cold = answer.events if answer is not None else []
         page = Page(span, limit, limit_bytes, forward=forward)
         bound = hot.bound
         if answer is not None and answer.bound_ms is not None:
             here = Position(answer.bound_ms, 0)
             bound = here if bound is None else (min(here, bound) if forward else max(here, bound))
         page.looked(hot.looked + (answer.looked if answer is not None else 0), bound)
-        lines: Iterable[EventLine] = _merged([*hot.runs, cold], forward=forward)
+        lines: Iterable[LogEvent] = _merged([*hot.runs, cold], forward=forward)
         if bound is not None:
-            lines = takewhile(lambda one: (one.t, one.q) < bound if forward else (one.t, one.q) >= bound, lines)
+            lines = takewhile(lambda one: _position_of(one) < bound if forward else _position_of(one) >= bound, lines)
         # One more than asked for tells whether there is more.
-        page.fill([LogEvent(one.s, one.t, one.i, one.m, one.q) for one in islice(lines, limit + 1)])
+        page.fill(list(islice(lines, limit + 1)))
         return page.end()
 
     async def streams(self, scope: str, group: str) -> list[StreamInfo]:
@@ -219,7 +219,7 @@ def _key(scope: str, group: str) -> str:
     return f"{scope}\0{group}"
 
 
-def _merged(parts: list[list[EventLine]], *, forward: bool) -> Sequence[EventLine]:
+def _merged(parts: list[list[LogEvent]], *, forward: bool) -> Sequence[LogEvent]:
     """In the order of reading. Parts are sorted by position, but what files gave is in the order of reading already."""
     *hot, cold = parts
     if not forward:
@@ -233,31 +233,31 @@ def _merged(parts: list[list[EventLine]], *, forward: bool) -> Sequence[EventLin
 class _Hot(NamedTuple):
     """What memory holds. `bound`: nothing beyond it was looked at."""
 
-    runs: list[list[EventLine]]
+    runs: list[list[LogEvent]]
     looked: int
     bound: Position | None
 
 
-def _searched(runs: list[list[EventLine]], needles: Sequence[Sequence[str]], look_at: int, *, forward: bool) -> _Hot:
+def _searched(runs: list[list[LogEvent]], needles: Sequence[Sequence[str]], look_at: int, *, forward: bool) -> _Hot:
     """Those with the needles, as far as one look goes."""
     bound = None
     most = min(look_at or HOT_AT_ONCE, HOT_AT_ONCE) // max(len(runs), 1)
     for run in runs:
         if len(run) > most:
             line = run[most] if forward else run[-1 - most]
-            here = Position(line.t, line.q) if forward else Position(line.t, line.q + 1)
+            here = Position(line.time_ms, line.sequence) if forward else Position(line.time_ms, line.sequence + 1)
             bound = here if bound is None else (min(bound, here) if forward else max(bound, here))
     cut = [(run[:most] if forward else run[-most:]) if len(run) > most else run for run in runs]
     return _Hot([_with_needles(run, needles) for run in cut], sum(map(len, cut)), bound)
 
 
-def _with_needles(run: list[EventLine], needles: Sequence[Sequence[str]]) -> list[EventLine]:
+def _with_needles(run: list[LogEvent], needles: Sequence[Sequence[str]]) -> list[LogEvent]:
     for texts in needles:
         if len(texts) == 1:  # nearly always: then it costs a tenth
             [text] = texts
-            run = [line for line in run if text in line.m]
+            run = [line for line in run if text in line.message]
         else:
-            run = [line for line in run if has_all(line.m, [texts])]
+            run = [line for line in run if has_all(line.message, [texts])]
     return run
 
 

@@ -9,50 +9,46 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import attrgetter
-
-import msgspec
 
 from gureum.ports.telemetry import LogEvent, StreamInfo
 from gureum.telemetry.pages import EVENT_OVERHEAD_BYTES, size_of
 from gureum.telemetry.places import Position
 
-_time_of = attrgetter("t")
+_time_of = attrgetter("time_ms")
+_position_of: Callable[[LogEvent], tuple[int, int]] = attrgetter("time_ms", "sequence")
 AT_ONCE = 10_000
 """So many events are put in order in one turn of the loop, as long as more wait."""
-
-
-class EventLine(msgspec.Struct, gc=False):
-    """Time, number (`q`), time of ingestion, stream, message."""
-
-    t: int
-    q: int
-    i: int
-    s: str
-    m: str
 
 
 class Run:
     """Events in order of their positions. They come in the order of their numbers; what came since the last look is put in its place then."""
 
     def __init__(self) -> None:
-        self._events: list[EventLine] = []
-        self._fresh: list[EventLine] = []
+        self._events: list[LogEvent] = []
+        self._fresh: list[LogEvent] = []
 
-    def extend(self, events: Sequence[EventLine]) -> None:
+    def extend(self, events: Sequence[LogEvent]) -> None:
         self._fresh += events
 
-    def between(self, first: Position, end: Position) -> list[EventLine]:
+    def between(self, first: Position, end: Position, most: int = 0, *, forward: bool = True) -> list[LogEvent]:
+        """At or after `first`, before `end`: the first (the last, backward) `most` of them, 0: all."""
         events = self.all()
-        return events[bisect_left(events, first, key=_position_of) : bisect_left(events, end, key=_position_of)]
+        low = bisect_left(events, tuple(first), key=_position_of)
+        high = bisect_left(events, tuple(end), key=_position_of)
+        if most and forward:
+            high = min(high, low + most)
+        elif most:
+            low = max(low, high - most)
+        return events[low:high]
 
-    def all(self) -> list[EventLine]:
+    def all(self) -> list[LogEvent]:
         if self._fresh:
             fresh, self._fresh = self._fresh, []
             # Sorting is stable, and numbers only grow: by time is enough.
             fresh.sort(key=_time_of)
-            at = bisect_left(self._events, fresh[0].t + 1, key=_time_of)
+            at = bisect_left(self._events, fresh[0].time_ms + 1, key=_time_of)
             if at < len(self._events):
                 fresh = self._events[at:] + fresh
                 fresh.sort(key=_time_of)
@@ -67,19 +63,19 @@ class _Stream:
         self.run = Run()
         self.last_ingested_ms = 0
         self.bytes = 0
-        self._uncounted: list[EventLine] = []
+        self._uncounted: list[LogEvent] = []
 
-    def extend(self, events: Sequence[EventLine]) -> None:
+    def extend(self, events: Sequence[LogEvent]) -> None:
         self.run.extend(events)
         self._uncounted += events
 
     def info(self, name: str) -> StreamInfo:
         for event in self._uncounted:
-            self.bytes += size_of(event.m) + EVENT_OVERHEAD_BYTES
-            self.last_ingested_ms = max(self.last_ingested_ms, event.i)
+            self.bytes += size_of(event.message) + EVENT_OVERHEAD_BYTES
+            self.last_ingested_ms = max(self.last_ingested_ms, event.ingested_ms)
         self._uncounted = []
         events = self.run.all()
-        return StreamInfo(name, events[0].t, events[-1].t, self.last_ingested_ms, self.bytes)
+        return StreamInfo(name, events[0].time_ms, events[-1].time_ms, self.last_ingested_ms, self.bytes)
 
 
 class _Group:
@@ -97,17 +93,17 @@ class _Group:
             done += len(events)
             self.extend(
                 [
-                    EventLine(one.time_ms, number, one.ingested_ms, one.stream, one.message)
+                    LogEvent(one.stream, one.time_ms, one.ingested_ms, one.message, number)
                     for number, one in enumerate(events, first)
                 ]
             )
         self.waiting -= done
 
-    def extend(self, lines: Sequence[EventLine]) -> None:
+    def extend(self, lines: Sequence[LogEvent]) -> None:
         self.run.extend(lines)
-        by_stream: dict[str, list[EventLine]] = {}
+        by_stream: dict[str, list[LogEvent]] = {}
         for line in lines:
-            by_stream.setdefault(line.s, []).append(line)
+            by_stream.setdefault(line.stream, []).append(line)
         for stream, part in by_stream.items():
             self.streams.setdefault(stream, _Stream()).extend(part)
 
@@ -158,7 +154,7 @@ class LogsChunk:
         if found is None:
             return
         lines = found.run.all()
-        kept = [one for one in lines if one.q > upto or stream not in ("", one.s)]
+        kept = [one for one in lines if one.sequence > upto or stream not in ("", one.stream)]
         self.events -= len(lines) - len(kept)
         del self._groups[group]
         if kept:
@@ -172,7 +168,3 @@ class LogsChunk:
         if found is not None:
             found.settle(found.waiting)
         return found
-
-
-def _position_of(event: EventLine) -> Position:
-    return Position(event.t, event.q)

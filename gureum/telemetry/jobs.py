@@ -6,6 +6,7 @@ import struct
 
 import msgspec
 
+from gureum.ports.telemetry import LogEvent
 from gureum.telemetry.catalog import FileInfo, SeriesRow
 
 LENGTH = struct.Struct("<I")
@@ -15,8 +16,6 @@ FILE_ROWS = 131_072
 
 PointRow = tuple[int, int, float, float, float, float, list[float], list[float], bool]
 """Series id, then as buckets.Point without its unit."""
-EventRow = tuple[int, int, int, str, str]
-"""time_ms, sequence, ingested_ms, stream, message."""
 
 
 class SealMetrics(msgspec.Struct, frozen=True, tag=True):
@@ -95,7 +94,7 @@ class ReadLogs(msgspec.Struct, frozen=True, tag=True):
 class Events(msgspec.Struct, frozen=True, tag=True):
     """`bound_ms`: when it ended after `look_at` rows, the time up to which (from which, backward) it looked. `looked`: at so many rows, about."""
 
-    events: list[EventRow]
+    events: list[LogEvent]
     bound_ms: int | None = None
     looked: int = 0
 

@@ -11,7 +11,7 @@ row groups of its blocks that have the stream, and a page of all streams reads l
 one reads what its footer says of every row group.
 
 A read goes through windows of time that hold few blocks, in the direction of reading, until it has enough; so a page costs the same at the end of a
-file as at its beginning, and files that it does not come to are not looked at.
+file as at its beginning, and files that it does not come to are not looked at. What it read of one stream is kept for the next page (log_parts).
 """
 
 from __future__ import annotations
@@ -19,17 +19,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
+from itertools import accumulate, starmap
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import duckdb
 import numpy as np
 
+from gureum.ports.telemetry import LogEvent
 from gureum.telemetry.arrow import Columns
 from gureum.telemetry.catalog import FileInfo
 from gureum.telemetry.frames import EventsFrame, decode_events
-from gureum.telemetry.jobs import FILE_ROWS, EventRow, Events, MergeLogs, ReadLogs, Sealed, SealLogs
-from gureum.telemetry.pages import EVENT_OVERHEAD_BYTES
+from gureum.telemetry.jobs import FILE_ROWS, Events, MergeLogs, ReadLogs, Sealed, SealLogs
+from gureum.telemetry.log_parts import LIMIT_GROUP_ROWS, PartReader, Parts, RowGroup, Wanted
+from gureum.telemetry.pages import EVENT_OVERHEAD_BYTES, size_of
 from gureum.telemetry.parquet import finish, quoted
 from gureum.telemetry.wal import path_of, read_frames
 
@@ -37,7 +40,7 @@ ROW_GROUP, BLOCK = 4096, 32_768
 FIRST_WINDOW_ROWS, MAX_WINDOW_ROWS = 1024, 500_000
 MARGIN = 1.1
 """So much more than the average is read at once: a second look costs more than a few rows."""
-MAX_FILES_KNOWN = 10_000
+MAX_FILES_KNOWN = 4_000
 _PLACE = "row_number() OVER (ORDER BY time_ms, sequence) - 1"
 _COLUMNS = "scope, log_group, stream, time_ms, ingested_ms, sequence, message"
 
@@ -53,6 +56,18 @@ class Extent(NamedTuple):
         """About how many of its rows are of these times."""
         length_ms = self.max_ms + 1 - self.min_ms
         return self.rows * (min(high_ms, self.max_ms + 1) - max(low_ms, self.min_ms)) / length_ms
+
+
+class FileShape(NamedTuple):
+    """What its footer says of a file."""
+
+    groups: list[RowGroup]
+    extents: list[Extent]
+
+    @property
+    def in_parts(self) -> bool:
+        """Whether its row groups are small."""
+        return all(one.rows <= LIMIT_GROUP_ROWS for one in self.groups)
 
 
 class Ahead(NamedTuple):
@@ -78,16 +93,18 @@ class LogFiles:
         self,
         cursor: duckdb.DuckDBPyConnection,
         folder: Path,
-        extents: dict[str, list[Extent]] | None = None,
+        shapes: dict[str, FileShape] | None = None,
+        parts: Parts | None = None,
         *,
         file_rows: int = FILE_ROWS,
         block: int = BLOCK,
     ) -> None:
-        """`extents`: of files, for who shares what it knows of them."""
+        """`shapes` of files and `parts` of them, for who shares what it knows."""
         self._sql = cursor
         self._wal = folder / "wal-logs"
         self._folder = folder / "logs"
-        self._extents = {} if extents is None else extents
+        self._shapes = {} if shapes is None else shapes
+        self._parts = PartReader(cursor, self._folder, Parts() if parts is None else parts)
         self._file_rows = file_rows
         self._block = block
 
@@ -114,33 +131,46 @@ class LogFiles:
         return Sealed(self._write(source, _kept(job.dropped, job.cutoff_ms), job.group, job.name, "zstd"))
 
     def read(self, job: ReadLogs) -> Events:
-        found: list[EventRow] = []
+        found: list[LogEvent] = []
         left_bytes, looked = job.limit_bytes, 0
         for window in self._windows(job, found):
             looked += window.rows
-            for row in self._rows(job, window, job.limit - len(found)):
-                found.append(row)
-                left_bytes -= len(row[4].encode())
-                if left_bytes < 0 and len(found) > 1:  # the page takes the first in any case, and is full at the last
-                    return Events(found, looked=looked)
+            events = self._in_window(job, window, job.limit - len(found))
+            found += _fitting(events, left_bytes, 0 if found else 1)
+            left_bytes -= size_of("".join([one.message for one in events]))
+            if left_bytes < 0 and len(found) > 1:  # the page takes the first in any case, and is full at the last
+                break
             if len(found) >= job.limit:
                 break
             if window.more and looked >= job.look_at > 0:
                 return Events(found, window.end_ms if job.forward else window.first_ms, looked)
         return Events(found, looked=looked)
 
-    def _rows(self, job: ReadLogs, window: Window, limit: int) -> list[EventRow]:
+    def _in_window(self, job: ReadLogs, window: Window, limit: int) -> list[LogEvent]:
+        shapes = {name: self._shape_of(name) for name in window.files}
+        if len(job.streams) != 1 or job.needles or not all(one.in_parts for one in shapes.values()):
+            return self._rows(job, window, limit)
+        wanted = [
+            Wanted(name, group)
+            for name, shape in shapes.items()
+            for group in shape.groups
+            if group.max_ms >= window.first_ms and group.min_ms < window.end_ms
+        ]
+        return self._parts.rows(job, wanted, window.first_ms, window.end_ms, limit)
+
+    def _rows(self, job: ReadLogs, window: Window, limit: int) -> list[LogEvent]:
         condition, values = _wanted(job)
-        return self._sql.execute(
+        rows = self._sql.execute(
             f"""
-            SELECT time_ms, sequence, ingested_ms, stream, message FROM {self._files(window.files)}
+            SELECT stream, time_ms, ingested_ms, message, sequence FROM {self._files(window.files)}
             WHERE time_ms >= ? AND time_ms < ? AND {condition}
             ORDER BY time_ms {_order(job)}, sequence {_order(job)} LIMIT ?
             """,
             [window.first_ms, window.end_ms, *values, limit],
         ).fetchall()
+        return list(starmap(LogEvent, rows))
 
-    def _windows(self, job: ReadLogs, found: list[EventRow]) -> Iterator[Window]:
+    def _windows(self, job: ReadLogs, found: list[LogEvent]) -> Iterator[Window]:
         """In the order of reading; each large enough for what is missing of the limit, by what was `found` in those before."""
         ahead = self._ahead(job)
         coming = next(ahead, None)
@@ -182,23 +212,30 @@ class LogFiles:
             if one.extent is not None:
                 yield one
                 continue
-            for extent in self._extents_of(one.name):
+            for extent in self._shape_of(one.name).extents:
                 if extent.max_ms >= low and extent.min_ms < high:
                     heappush(queue, entry(extent.min_ms, extent.max_ms, one.name, extent))
 
-    def _extents_of(self, name: str) -> list[Extent]:
+    def _shape_of(self, name: str) -> FileShape:
         """Of a file, which never changes."""
-        known = self._extents.get(name)
+        known = self._shapes.get(name)
         if known is None:
             rows = self._sql.execute(
                 f"""
-                SELECT CAST(stats_min_value AS BIGINT), CAST(stats_max_value AS BIGINT), row_group_num_rows
-                FROM parquet_metadata({quoted(self._folder / name)}) WHERE path_in_schema = 'time_ms' ORDER BY row_group_id
+                SELECT row_group_num_rows::BIGINT, max(stats_min_value) FILTER (path_in_schema = 'time_ms')::BIGINT,
+                    max(stats_max_value) FILTER (path_in_schema = 'time_ms')::BIGINT,
+                    coalesce(max(stats_min_value) FILTER (path_in_schema = 'stream'), ''),
+                    coalesce(max(stats_max_value) FILTER (path_in_schema = 'stream'), '')
+                FROM parquet_metadata({quoted(self._folder / name)}) WHERE path_in_schema IN ('time_ms', 'stream')
+                GROUP BY row_group_id, row_group_num_rows ORDER BY row_group_id
                 """
             ).fetchall()
-            if len(self._extents) >= MAX_FILES_KNOWN:
-                self._extents.clear()
-            known = self._extents[name] = _joined([Extent(*row) for row in rows])
+            if len(self._shapes) >= MAX_FILES_KNOWN:
+                self._shapes.clear()
+            starts = accumulate((row[0] for row in rows), initial=0)
+            groups = [RowGroup(at, *row) for at, row in zip(starts, rows, strict=False)]
+            extents = _joined([Extent(one.min_ms, one.max_ms, one.rows) for one in groups])
+            known = self._shapes[name] = FileShape(groups, extents)
         return known
 
     def _write(self, source: str, condition: str, group: str, name: str, codec: str) -> list[FileInfo]:
@@ -240,8 +277,8 @@ class LogFiles:
                 """
             ).fetchall()
         file = f"{path.parent.name}/{path.name}"
-        self._extents.pop(file, None)  # of a file that was written before, and did not come to count
-        self._extents_of(file)  # so that its first reader needs not wait for it
+        self._shapes.pop(file, None)  # of a file that was written before, and did not come to count
+        self._shape_of(file)  # so that its first reader needs not wait for it
         return FileInfo(
             name=file,
             signal="logs",
@@ -257,6 +294,17 @@ class LogFiles:
 
     def _files(self, names: list[str]) -> str:
         return f"read_parquet([{', '.join(quoted(self._folder / name) for name in names)}])"
+
+
+def _fitting(events: list[LogEvent], left_bytes: int, least: int) -> list[LogEvent]:
+    """Those that fit, but at least `least`, and one more, which tells that there are more."""
+    if size_of("".join([one.message for one in events])) <= left_bytes:
+        return events
+    for place, event in enumerate(events):
+        left_bytes -= size_of(event.message)
+        if left_bytes < 0 and place >= least:
+            return events[: place + 1]
+    return events
 
 
 def _joined(extents: list[Extent]) -> list[Extent]:

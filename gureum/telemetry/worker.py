@@ -21,7 +21,8 @@ import duckdb
 import msgspec
 
 from gureum.telemetry.jobs import LENGTH, Answer, Failed, Job, ReadLogs, ReadMetrics, Request, Result
-from gureum.telemetry.log_files import Extent, LogFiles
+from gureum.telemetry.log_files import FileShape, LogFiles
+from gureum.telemetry.log_parts import Parts
 from gureum.telemetry.metric_files import MetricFiles
 
 READERS = 2
@@ -32,9 +33,11 @@ OUT_OF_MEMORY_SCORE = "500"
 class Engine:
     """A cursor with the files of both signals, for one thread."""
 
-    def __init__(self, cursor: duckdb.DuckDBPyConnection, folder: Path, extents: dict[str, list[Extent]]) -> None:
+    def __init__(
+        self, cursor: duckdb.DuckDBPyConnection, folder: Path, shapes: dict[str, FileShape], parts: Parts
+    ) -> None:
         self._metrics = MetricFiles(cursor, folder)
-        self._logs = LogFiles(cursor, folder, extents)
+        self._logs = LogFiles(cursor, folder, shapes, parts)
         self._verbs: dict[str, Callable[[Any], Result]] = {
             "SealMetrics": self._metrics.seal,
             "MergeMetrics": self._metrics.merge,
@@ -74,7 +77,8 @@ class Worker:
         self._folder = folder
         self._output = output
         self._writing = threading.Lock()
-        self._extents: dict[str, list[Extent]] = {}
+        self._shapes: dict[str, FileShape] = {}
+        self._parts = Parts()
         self._writes: queue.SimpleQueue[Request] = queue.SimpleQueue()
         self._reads: queue.SimpleQueue[Request] = queue.SimpleQueue()
         for source in (self._writes, *[self._reads] * READERS):
@@ -84,7 +88,7 @@ class Worker:
         (self._reads if isinstance(request.job, ReadLogs | ReadMetrics) else self._writes).put(request)
 
     def _serve(self, source: queue.SimpleQueue[Request]) -> None:
-        engine = Engine(self._connection.cursor(), self._folder, self._extents)
+        engine = Engine(self._connection.cursor(), self._folder, self._shapes, self._parts)
         while True:
             request = source.get()
             body = msgspec.msgpack.encode(Answer(request.id, engine.do(request.job)))
