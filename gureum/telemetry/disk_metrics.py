@@ -63,13 +63,13 @@ class DiskMetrics:
             return []
         if all(self._floor.get(one, NEVER) < start_ms for one in numbers):
             chunks: Sequence[MetricsChunk] = (*self._sealed, *self._generations.chunks)
-            points = chain.from_iterable(self._hot(chunks, numbers, start_ms, end_ms))
+            points = chain.from_iterable(self._hot(chunks, numbers, start_ms, end_ms, distribution))
             return collect(points, period_ms, distribution=distribution)
         hot: list[list[Point]] = []
 
         def job() -> ReadMetrics | None:
             # In one turn of the loop: what is in memory only, and which files hold the rest.
-            hot[:] = self._hot(self._generations.chunks, numbers, start_ms, end_ms)
+            hot[:] = self._hot(self._generations.chunks, numbers, start_ms, end_ms, distribution)
             files = self._files(start_ms, end_ms)
             return ReadMetrics(files, numbers, start_ms, end_ms, 0 if distribution else period_ms) if files else None
 
@@ -163,9 +163,13 @@ class DiskMetrics:
         return [one for one in found if unit in ("", self._rows[one].unit)]
 
     def _hot(
-        self, chunks: Sequence[MetricsChunk], numbers: Sequence[int], start_ms: int, end_ms: int
+        self, chunks: Sequence[MetricsChunk], numbers: Sequence[int], start_ms: int, end_ms: int, distribution: bool
     ) -> list[list[Point]]:
-        return [chunk.points(one, self._rows[one].unit, start_ms, end_ms) for one in numbers for chunk in chunks]
+        return [
+            chunk.points(one, self._rows[one].unit, start_ms, end_ms, distribution=distribution)
+            for one in numbers
+            for chunk in chunks
+        ]
 
     def _cold(self, row: tuple[int, int, float, float, float, float, list[float], list[float], bool]) -> Point:
         number, time_ms, count, total, low, high, values, counts, exact = row

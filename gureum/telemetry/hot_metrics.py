@@ -9,6 +9,22 @@ from gureum.telemetry.buckets import Point
 from gureum.telemetry.frames import MetricsFrame
 
 Distribution = tuple[tuple[float, ...], tuple[float, ...]]
+FOLD_FROM = 64
+"""Rows of a series from which on they are folded: what programs measure many times a minute is read as one point of the minute."""
+FOLD_TO = 4
+"""Rows in a point, on average, for which that is worth its memory."""
+
+
+class _Folded:
+    """Points of a series without distributions, by time: [count, sum, min, max]. `seen`: so many of its rows are in them. `again`: at so many rows
+    it is tried again, when it was not worth it."""
+
+    __slots__ = ("again", "by_time", "seen")
+
+    def __init__(self) -> None:
+        self.by_time: dict[int, list[float]] = {}
+        self.seen = 0
+        self.again = FOLD_FROM
 
 
 class MetricsChunk:
@@ -23,6 +39,7 @@ class MetricsChunk:
         self._distributions: dict[int, Distribution] = {}
         self._rows: dict[int, list[int]] = {}
         self._newest: dict[int, tuple[int, int]] = {}
+        self._folded: dict[int, _Folded] = {}
 
     def __len__(self) -> int:
         return len(self._times)
@@ -55,10 +72,40 @@ class MetricsChunk:
         self._indexed = len(self._ids)
         return rows
 
-    def points(self, series: int, unit: str, start_ms: int, end_ms: int) -> list[Point]:
-        """Of [start, end), in the order of arrival."""
-        times = self._times
-        return [self._point(row, unit) for row in self._index().get(series, ()) if start_ms <= times[row] < end_ms]
+    def points(self, series: int, unit: str, start_ms: int, end_ms: int, *, distribution: bool = True) -> list[Point]:
+        """Of [start, end). `distribution`: each datum, in the order of arrival; else those of one time may be one point."""
+        times, rows = self._times, self._index().get(series, ())
+        if not distribution and (folded := self._fold(series, rows)) is not None:
+            return [
+                Point(time_ms, count, total, low, high, unit, (), (), False)
+                for time_ms, (count, total, low, high) in folded.by_time.items()
+                if start_ms <= time_ms < end_ms
+            ]
+        return [self._point(row, unit) for row in rows if start_ms <= times[row] < end_ms]
+
+    def _fold(self, series: int, rows: Sequence[int]) -> _Folded | None:
+        """Looks at each row once. None when it is not worth it."""
+        if len(rows) < FOLD_FROM:
+            return None
+        folded = self._folded.setdefault(series, _Folded())
+        if len(rows) < folded.again:
+            return None
+        by_time = folded.by_time
+        times, counts, sums, mins, maxs = self._times, self._counts, self._sums, self._mins, self._maxs
+        for row in rows[folded.seen :] if folded.seen else rows:
+            point = by_time.get(times[row])
+            if point is None:
+                by_time[times[row]] = [counts[row], sums[row], mins[row], maxs[row]]
+            else:
+                point[0] += counts[row]
+                point[1] += sums[row]
+                point[2] = min(point[2], mins[row])
+                point[3] = max(point[3], maxs[row])
+        folded.seen = len(rows)
+        if len(by_time) * FOLD_TO <= folded.seen:
+            return folded
+        folded.by_time, folded.seen, folded.again = {}, 0, 2 * len(rows)
+        return None
 
     def last_ms(self, series: int) -> int | None:
         """Of its newest datum; None without data. Looks at each row once."""
