@@ -1,16 +1,17 @@
 """Log events through the API: gureum (simulated: the same control plane) beside MiniStack and moto_server, in one run, interleaved.
 
-    python -m bench.logs [--seconds 1.5] [--rounds 3] [--events 200000]
+    python -m bench.logs [--seconds 1.5] [--rounds 3] [--events 200000] [--only GetLogEvents]
 
 "PutLogEvents": batches of 1,000 events of about 100 bytes. "FilterLogEvents": a word that one event in a thousand has, in a window of 20,000 of
-the events put before; "GetLogEvents": 1,000 events from the head of such a window. Every cloud gets the same bytes over one kept connection;
-answers are read and not parsed. Each round asks each cloud in turn, so that what else the machine does falls on all alike.
+the events put before; "GetLogEvents": 1,000 events from the head of such a window, the same few windows in turn; "pages": each 1,000 events
+behind those before, as a client goes through a stream. "DescribeLogStreams": 50 of 200 streams. Every cloud gets the same bytes by the light client
+(wires.py) over one kept connection; answers are read and not parsed. Each round asks each cloud in turn, so that what else the machine does
+falls on all alike. By then gureum has most events in files. Pages that nobody has read before are in telemetry.py.
 """
 
 from __future__ import annotations
 
 import argparse
-import http.client
 import itertools
 import json
 import time
@@ -18,11 +19,13 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from bench.api import Measured, together
-from bench.clouds import Cloud, Gureum, Refused, machine, peers
+from bench.clouds import Cloud, Gureum, machine, peers
+from bench.wires import JSON_RPC, Wire, request
 
 BATCH = 1_000
 WINDOW = 20_000
 BODIES = 60
+STREAMS, DESCRIBED = 200, 50
 RARE_EVERY = 1_000
 GROUP, STREAM = "/bench/app", "i-0123456789abcdef0"
 
@@ -31,24 +34,15 @@ class Logs:
     """One kept connection to a cloud's CloudWatch Logs."""
 
     def __init__(self, port: int) -> None:
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+        self._wire = Wire(port)
 
     def send(self, operation: str, body: bytes) -> bytes:
-        """The answer to a body that was written before. Refused."""
-        headers = {
-            "content-type": "application/x-amz-json-1.1",
-            "x-amz-target": f"Logs_20140328.{operation}",
-            "authorization": "AWS4-HMAC-SHA256 Credential=test/20240101/us-east-1/logs/aws4_request, SignedHeaders=host, Signature=0",
-        }
-        self._connection.request("POST", "/", body, headers)
-        answer = self._connection.getresponse()
-        data = answer.read()
-        if answer.status >= 300:
-            raise Refused(data.decode(errors="replace"))
-        return data
+        """The answer to a body. AssertionError when it is refused."""
+        headers = {"x-amz-target": f"Logs_20140328.{operation}", **JSON_RPC}
+        return self._wire.send(request("logs", headers, body))
 
-    def call(self, operation: str, **params: Any) -> Any:
-        return json.loads(self.send(operation, json.dumps(params).encode()) or b"{}")
+    def call(self, operation: str, **params: Any) -> bytes:
+        return self.send(operation, json.dumps(params).encode())
 
 
 class Scene(NamedTuple):
@@ -72,7 +66,8 @@ def message(number: int) -> str:
 def prepare(cloud: Cloud, events: int) -> Scene:
     logs, start = Logs(cloud.port), int(time.time() * 1000) - events
     logs.call("CreateLogGroup", logGroupName=GROUP)
-    logs.call("CreateLogStream", logGroupName=GROUP, logStreamName=STREAM)
+    for name in (STREAM, *(f"i-{number:017x}" for number in range(STREAMS - 1))):
+        logs.call("CreateLogStream", logGroupName=GROUP, logStreamName=name)
     for first in range(0, events, BATCH):
         logs.send("PutLogEvents", batch(start, first))
     return Scene(cloud, start, events)
@@ -86,24 +81,34 @@ def put(scene: Scene, logs: Logs) -> Iterator[None]:
         yield
 
 
-def windows(scene: Scene) -> Iterator[dict[str, Any]]:
+def windows(scene: Scene, step: int) -> Iterator[dict[str, Any]]:
     for turn in itertools.count():
-        start = scene.start + (turn * WINDOW) % max(1, scene.events - WINDOW)
+        start = scene.start + (turn * step) % max(1, scene.events - WINDOW)
         yield {"logGroupName": GROUP, "startTime": start, "endTime": start + WINDOW}
 
 
 def search(scene: Scene, logs: Logs) -> Iterator[None]:
-    for window in windows(scene):
-        answer = logs.send("FilterLogEvents", json.dumps(window | {"filterPattern": "NEEDLE"}).encode())
+    for window in windows(scene, WINDOW):
+        answer = logs.call("FilterLogEvents", **window, filterPattern="NEEDLE")
         assert answer.count(b"NEEDLE") >= WINDOW // RARE_EVERY, answer[:200]
         yield
 
 
-def get(scene: Scene, logs: Logs) -> Iterator[None]:
-    for window in windows(scene):
-        params = window | {"logStreamName": STREAM, "startFromHead": True, "limit": 1000}
-        answer = logs.send("GetLogEvents", json.dumps(params).encode())
+def get(scene: Scene, logs: Logs, step: int = WINDOW) -> Iterator[None]:
+    for window in windows(scene, step):
+        answer = logs.call("GetLogEvents", **window, logStreamName=STREAM, startFromHead=True, limit=1000)
         assert answer.count(b" request ") == 1000
+        yield
+
+
+def pages(scene: Scene, logs: Logs) -> Iterator[None]:
+    return get(scene, logs, 1000)
+
+
+def describe(scene: Scene, logs: Logs) -> Iterator[None]:
+    while True:
+        answer = logs.call("DescribeLogStreams", logGroupName=GROUP, limit=DESCRIBED)
+        assert answer.count(b'"logStreamName"') == DESCRIBED
         yield
 
 
@@ -111,6 +116,8 @@ LOADS = {
     f"PutLogEvents({BATCH:,})": (put, BATCH, "events"),
     f"FilterLogEvents(1 in {RARE_EVERY:,} of {WINDOW:,})": (search, 1, "calls"),
     "GetLogEvents(1,000)": (get, 1, "calls"),
+    "GetLogEvents(1,000), pages": (pages, 1, "calls"),
+    f"DescribeLogStreams({DESCRIBED})": (describe, 1, "calls"),
 }
 
 
@@ -143,6 +150,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.5)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--events", type=int, default=200_000)
+    parser.add_argument("--only", default="")
     arguments = parser.parse_args()
     print(machine())
     gureum = Gureum(simulate=True)
@@ -152,13 +160,13 @@ def main() -> None:
         for cloud in clouds:
             cloud.start()
         scenes = [prepare(cloud, arguments.events) for cloud in clouds]
-        for load in LOADS:
+        for load in [one for one in LOADS if arguments.only in one]:
             by_name: dict[str, list[Measured]] = {}
             for _ in range(arguments.rounds):
                 for scene in scenes:
                     try:
                         part = measure(scene, load, arguments.seconds)
-                    except (Refused, AssertionError) as failed:
+                    except AssertionError as failed:
                         print(f"  {scene.cloud.name} cannot: {str(failed)[:200]}")
                         continue
                     by_name.setdefault(scene.cloud.name, []).append(part)
