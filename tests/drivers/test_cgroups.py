@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,23 @@ def test_usage_on_v2(group: Path) -> None:
     assert groups.killed_for_memory("web")
     assert not groups.killed_for_memory("db")
     assert groups.names() == ["web"]
+
+
+def test_a_move_is_expected_by_moving_to_where_one_is(tmp_path: Path) -> None:
+    (tmp_path / "cgroup.controllers").touch()
+    (tmp_path / "system/gureum").mkdir(parents=True)
+    own = tmp_path / "own"
+    own.write_text("0::/system/gureum\n")
+    Cgroups("ab12", tmp_path, own).expect_move()
+    assert (tmp_path / "system/gureum/cgroup.procs").read_text() == str(os.getpid())
+
+
+def test_a_move_that_cannot_be_expected_hinders_nobody(tmp_path: Path) -> None:
+    (tmp_path / "cgroup.controllers").touch()
+    own = tmp_path / "own"
+    own.write_text("0::/gone\n")
+    Cgroups("ab12", tmp_path, own).expect_move()
+    assert not (tmp_path / "gone").exists()
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,8 @@ class CrunContainers:
     def __init__(self, home_id: str, run_dir: Path, log_dir: Path, *, runtime: str = "") -> None:
         self._bundles = Bundles(home_id, run_dir, log_dir, runtime)
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="containers")
+        self._announcer = ThreadPoolExecutor(1, thread_name_prefix="cgroup-moves")
+        self._announced: asyncio.Future[None] | None = None
         self._watched: dict[str, _Watched] = {}
         self._turns = Turns()
         self._adopted = False
@@ -83,6 +85,7 @@ class CrunContainers:
             if known is not None and known.state.state == "running":
                 return known.state
             run = known.record.run + 1 if known is not None else 1
+            self._expect_move()
             launched = await self._run(lambda: self._bundles.create(spec, run))
             return self._watch_launched(launched)
 
@@ -215,6 +218,7 @@ class CrunContainers:
         for watched in self._watched.values():
             self._unwatch(watched)
         await asyncio.to_thread(self._threads.shutdown)
+        await asyncio.to_thread(self._announcer.shutdown)
 
     # --- watching, in the event loop ---
 
@@ -311,10 +315,12 @@ class CrunContainers:
         self, name: str, process: dict[str, Any], *, streams: int, console: Path | None = None
     ) -> tuple[Child, list[int]]:
         """`streams`, and the fds that are returned: see `open_process`."""
+        self._expect_move()
         self._sessions += 1
         pid_file = self._bundles.bundle(name).folder / f"exec-{self._sessions}.pid"
         record = self._watched[name].record
-        command = [record.runtime, "--root", str(self._bundles.runtime_root), "exec", "--pid-file", str(pid_file)]
+        runtime = self._bundles.runnable(record.runtime)
+        command = [runtime, "--root", str(self._bundles.runtime_root), "exec", "--pid-file", str(pid_file)]
         if console is not None:
             command += ["--console-socket", str(console)]
         owner = oci_spec.owner(record.spec, process)
@@ -324,6 +330,12 @@ class CrunContainers:
         return Child(popen, pid_file), fds
 
     # --- plumbing ---
+
+    def _expect_move(self) -> None:
+        """One at a time: it serves all who come meanwhile."""
+        if self._announced is None or self._announced.done():
+            loop = asyncio.get_running_loop()
+            self._announced = loop.run_in_executor(self._announcer, self._bundles.cgroups.expect_move)
 
     async def _known(self, name: str) -> _Watched:
         check_name(name)

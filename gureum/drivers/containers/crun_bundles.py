@@ -26,6 +26,7 @@ from gureum.drivers.containers.conmon import Bundle
 from gureum.drivers.containers.guest_users import find_user
 from gureum.drivers.containers.inits import Inits
 from gureum.drivers.containers.process_families import Family
+from gureum.drivers.containers.sealed_program import SealedProgram
 from gureum.ports import PortError
 from gureum.ports.containers import ROOT, ContainerSpec
 
@@ -66,6 +67,7 @@ class Bundles:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._conmon = _program("conmon")
         self._runtime = _program(runtime) if runtime else _program("crun", "runc")
+        self._sealed = SealedProgram(self._runtime)
         self._inits = Inits(run_dir / "init")
         self.cgroups = Cgroups(home_id)
         self.host = host_facts(self.cgroups.version)
@@ -81,6 +83,11 @@ class Bundles:
     def create(self, spec: ContainerSpec, run: int) -> Launched:
         """Creates a container, takes hold of its processes while they certainly live, and lets it go. PortError with the runtime's words."""
         return self._launch(self._new_record(spec, run))
+
+    def runnable(self, runtime: str) -> str:
+        """By which path a record's `runtime` is run soonest. Only crun looks for seals."""
+        is_sealed = runtime == self._sealed.path and Path(runtime).name == "crun"
+        return self._sealed.runnable() if is_sealed else runtime
 
     def _new_record(self, spec: ContainerSpec, run: int) -> Record:
         """Chooses the runtime: crun, unless this host's control groups are not for it (see cgroups.py) and runc is here."""
@@ -105,7 +112,8 @@ class Bundles:
         if wish is not None:
             self._kept(bundle.log).touch()
         how = _streams(record.spec)
-        arguments = conmon.command(self._conmon, record.runtime, self.runtime_root, bundle, **how)
+        runtime = self.runnable(record.runtime)
+        arguments = conmon.command(self._conmon, runtime, self.runtime_root, bundle, **how)
         try:
             pid = conmon.create(arguments, bundle)
         except PortError:
