@@ -151,6 +151,11 @@ def test_commands_by_document(ssm: Any, cloud: Cloud, machine: str) -> None:
         ssm.start_session(Target=machine, DocumentName="AWS-RunShellScript", Parameters={"commands": ["id"]})
     with pytest.raises(ClientError, match="TargetNotConnected"):
         ssm.start_session(Target="i-0123456789abcdef0")
+    for host in ("db; reboot", "a{b}", "[::1]", "x"):  # AWS: allowedPattern of the document
+        document = "AWS-StartPortForwardingSessionToRemoteHost"
+        parameters = {"host": [host], "portNumber": ["80"]}
+        with pytest.raises(ClientError, match="InvalidParameters"):
+            ssm.start_session(Target=machine, DocumentName=document, Parameters=parameters)
 
 
 def test_ssh_through_a_session_and_hosts_as_the_machine_sees_them(ssm: Any, cloud: Cloud, machine: str) -> None:
