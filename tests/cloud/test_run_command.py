@@ -161,6 +161,22 @@ def test_command_goes_on_while_the_daemon_is_killed_and_runs_once(cloud: Cloud, 
     assert cloud.inside(name, "cat", "/root/runs").stdout == "run\n"
 
 
+def test_code_194_reboots_the_machine_and_runs_the_script_again(cloud: Cloud, ssm: Any, machines: list[str]) -> None:
+    """AWS: "Handling reboots when running commands"."""
+    name = machines[2]
+    script = ["echo run >> /root/runs", "if [ -e /run/mark ]; then echo not rebooted; exit 1; fi", ": > /run/mark"]
+    script += ["if [ $(wc -l < /root/runs) -lt 3 ]; then echo again; exit 194; fi", "echo done"]
+    command = send(ssm, [name], *script)
+    daemon = cloud.process("daemon")
+    until(lambda: "run" in cloud.inside(name, "cat", "/root/runs").stdout)
+    os.kill(daemon, signal.SIGKILL)  # whoever comes after goes on with it
+    found = ended(ssm, command, name)
+    assert (found["Status"], found["ResponseCode"]) == ("Success", 0)
+    assert found["StandardOutputContent"] == "again\nagain\ndone\n"
+    assert found["StandardErrorContent"] == ""
+    assert cloud.inside(name, "cat", "/root/runs").stdout == "run\nrun\nrun\n"
+
+
 @pytest.mark.parametrize(
     ("control", "exit_code", "status", "run"),
     [

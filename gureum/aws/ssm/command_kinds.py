@@ -19,6 +19,10 @@ from gureum.engine.resource import Resource, kind
 OPEN = ("Pending", "InProgress", "Delayed", "Cancelling")
 _UNSAFE = re.compile(r"^\.|[^\w.-]", re.ASCII)
 STOPPED_CODE = 137
+REBOOT_CODE = 194
+"""AWS: "Handling reboots when running commands": the machine is rebooted and the script run again."""
+LIMIT_REBOOTS = 15
+"""AWS: amazon-ssm-agent, CommandRetryLimit: how often a document is begun again."""
 """Exit code of what was ended because of a timeout or a cancellation."""
 
 
@@ -63,7 +67,8 @@ class Command(Resource, frozen=True):
 
 class StepResult(msgspec.Struct, frozen=True):
     """How far one step has come. `launched`: the agent has started it, so it is never started again. `out`, `err`: the beginning of its output.
-    `filed`: how much of each is in the files for a bucket. `forgiven`: it failed, and its document calls that a success (successAndExit)."""
+    `filed`: how much of each is in the files for a bucket. `forgiven`: it failed, and its document calls that a success (successAndExit).
+    `reboots`: how often it asked for one (REBOOT_CODE), the last time at `rebooted`, and is run again by the machine's boot `boot`."""
 
     name: str
     state: str = "InProgress"
@@ -76,6 +81,14 @@ class StepResult(msgspec.Struct, frozen=True):
     err: str = ""
     filed: tuple[int, int] = (0, 0)
     forgiven: bool = False
+    reboots: int = 0
+    rebooted: float = 0.0
+    boot: int = 0
+
+    @property
+    def run_from(self) -> float:
+        """Since when its time counts."""
+        return self.rebooted or self.started
 
     def forgive(self) -> StepResult:
         return msgspec.structs.replace(self, state="Success", details="Success", code=0, forgiven=True)
@@ -94,6 +107,10 @@ class InvocationStatus(msgspec.Struct, frozen=True):
     state: str = "Pending"
     details: str = "Pending"
     steps: tuple[StepResult, ...] = ()
+
+    def with_step(self, number: int, result: StepResult) -> InvocationStatus:
+        steps = (*self.steps[:number], result, *self.steps[number + 1 :])
+        return msgspec.structs.replace(self, state="InProgress", details="InProgress", steps=steps)
 
 
 @kind("ssm.Invocation", indexes={"command": lambda one: one.spec.command, "instance": lambda one: one.spec.instance})

@@ -1,7 +1,8 @@
 """Runs commands: each invocation as a task, as many at once as its command allows.
 
 What is stored says how far an invocation has come, and the agent keeps the program of its present step: a daemon that starts reads on where the last
-one stopped. A step is never started twice: that it was launched is stored, and an agent that then knows nothing of it has been restarted.
+one stopped. A step is never started twice: that it was launched is stored, and an agent that then knows nothing of it has been restarted. But
+a script that ends with REBOOT_CODE asks for that: the machine is rebooted, and in its new boot the step is run again.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ import msgspec
 from gureum.aws.ec2.instances.kinds import Instance
 from gureum.aws.logs.ingest import ingest, need_group, need_stream
 from gureum.aws.ssm.command_kinds import (
+    LIMIT_REBOOTS,
     OPEN,
+    REBOOT_CODE,
     STOPPED_CODE,
     Command,
     Invocation,
@@ -28,6 +31,7 @@ from gureum.aws.ssm.command_kinds import (
 )
 from gureum.aws.ssm.document_content import Step
 from gureum.aws.ssm.output_files import OutputFile
+from gureum.core.specs import Container
 from gureum.core.world import World
 from gureum.engine.client import Change
 from gureum.engine.registry import background
@@ -216,15 +220,17 @@ class _Run:
         begun = one.status.steps[number] if len(one.status.steps) > number else None
         if begun is not None and begun.launched:
             return await self._follow(number, step, begun, again=True)
-        if not await self._until_there():
+        if not await self._until_there(step, begun):
             return None
         begun = begun or StepResult(step.name, started=self._world.clock.now())
         await self._write_step(number, begun)
         return await self._follow(number, step, begun, again=False)
 
-    async def _until_there(self) -> bool:
-        """Waits for the machine; False when the invocation ended instead: it was not there in time, is gone for good, or all was cancelled."""
-        spec = self._command.spec
+    async def _until_there(self, step: Step, begun: StepResult | None) -> bool:
+        """Waits for the machine, in the boot that `begun` waits for; False when the invocation ended instead: it was not there in time, is
+        gone for good, or all was cancelled."""
+        spec, boot = self._command.spec, begun.boot if begun is not None else 0
+        until = begun.run_from + step.timeout_s if begun is not None and boot else spec.requested + spec.timeout_s
         while True:
             one = self._invocation
             if one is None:
@@ -233,15 +239,24 @@ class _Run:
                 await self._finish("Cancelled", "Cancelled")
                 return False
             instance = self._world.client.get(Instance, one.meta.scope, one.spec.instance)
-            if instance is not None and instance.status.state == "running":
+            if instance is not None and instance.status.state == "running" and (not boot or self._runs(instance, boot)):
                 return True
             if instance is None or instance.status.state in ("shutting-down", "terminated"):
                 await self._finish("Failed", "Undeliverable")
                 return False
-            if self._world.clock.now() > spec.requested + spec.timeout_s:
-                await self._finish("TimedOut", "DeliveryTimedOut")
+            if self._world.clock.now() > until:
+                await self._finish("TimedOut", "ExecutionTimedOut" if boot else "DeliveryTimedOut")
                 return False
             await self._world.clock.sleep(RETRY_S)
+
+    def _runs(self, instance: Instance, boot: int) -> bool:
+        """Whether the machine is up, in that boot or a later one."""
+        for desired in self._world.lowering.of(key_of(instance)):
+            if isinstance(desired.spec, Container):
+                seen = self._world.seen(desired.id)
+                up = seen is not None and seen.data.get("state") == "running"
+                return up and desired.spec.boot >= boot and self._world.is_current(desired)
+        return False
 
     async def _follow(self, number: int, step: Step, begun: StepResult, *, again: bool) -> StepResult | None:
         """Starts the step's program, or finds it again, and stays with it to its end."""
@@ -251,7 +266,7 @@ class _Run:
         try:
             _, (reader, writer) = await self._world.link.open(request)
         except PortError as refused:
-            if not again and refused.retry and self._world.clock.now() < begun.started + step.timeout_s:
+            if not again and refused.retry and self._world.clock.now() < begun.run_from + step.timeout_s:
                 await self._world.clock.sleep(RETRY_S)
                 return await self._follow(number, step, begun, again=False)
             return await self._lost(number, begun, refused.why)
@@ -267,6 +282,8 @@ class _Run:
                 # What is there is kept, as it is of a machine that was lost.
                 await output.finish()
                 return await self._lost(number, launched, "the agent of the machine was restarted")
+            if code == REBOOT_CODE and not state and await self._reboot(number, output.noted(launched)):
+                return await self._step(number, step)
             await output.finish()
             result = _result(launched, code, state, output, self._world.clock.now())
             await self._write_step(number, result)
@@ -279,6 +296,31 @@ class _Run:
                 and told.status.steps[number].ended
             ):
                 await self._forget(request["id"])
+
+    async def _reboot(self, number: int, so_far: StepResult) -> bool:
+        """Asks for it, and notes in the same commit that the step is to be run again. False when it has been often enough, or the machine is
+        none that can be rebooted: then it has failed with this code."""
+        for _ in range(LIMIT_TRIES if so_far.reboots < LIMIT_REBOOTS else 0):
+            one = self._invocation
+            instance = self._world.client.get(Instance, one.meta.scope, one.spec.instance) if one is not None else None
+            if one is None or one.status.state not in OPEN or instance is None or instance.status.state != "running":
+                return False
+            boot, now = instance.spec.boot + 1, self._world.clock.now()
+            again = msgspec.structs.replace(so_far, launched=False, reboots=so_far.reboots + 1, rebooted=now, boot=boot)
+            transaction = self._world.client.transaction()
+            transaction.update(msgspec.structs.replace(one, status=one.status.with_step(number, again)))
+            transaction.update(
+                msgspec.structs.replace(instance, spec=msgspec.structs.replace(instance.spec, boot=boot))
+            )
+            try:
+                await transaction.commit()
+                return True
+            except Conflict:
+                continue
+            except (StoreFull, StoreBroken) as failed:
+                log.warning("a command's reboot was not written", extra={"key": self._key, "why": str(failed)})
+                return False
+        return False
 
     async def _forget(self, id_: str) -> None:
         try:
@@ -305,7 +347,7 @@ class _Run:
     ) -> tuple[int | None, str]:
         """Its exit code, and "", "TimedOut" or "Cancelled"; None when the connection was lost."""
         unconfirmed = 0
-        deadline = begun.started + step.timeout_s
+        deadline = begun.run_from + step.timeout_s
         reading = asyncio.ensure_future(read_frame(reader))
         try:
             while True:
@@ -362,8 +404,7 @@ class _Run:
 
     async def _write_step(self, number: int, result: StepResult) -> None:
         def change(status: InvocationStatus) -> InvocationStatus:
-            steps = (*status.steps[:number], result, *status.steps[number + 1 :])
-            return msgspec.structs.replace(status, state="InProgress", details="InProgress", steps=steps)
+            return status.with_step(number, result)
 
         await self._write(change)
 
@@ -395,6 +436,8 @@ def _request(command: Command, one: Invocation, number: int, step: Step) -> dict
     region = one.meta.scope.rpartition("/")[2]
     script = "\n".join(step.commands)
     folder = f"{number}.{step.name.replace(':', '-')}"
+    begun = one.status.steps[number] if len(one.status.steps) > number else None
+    run = f"/{begun.reboots}" if begun is not None and begun.reboots else ""
     env = {
         "HOME": "/root",
         "USER": "root",
@@ -405,7 +448,7 @@ def _request(command: Command, one: Invocation, number: int, step: Step) -> dict
     return {
         "op": "attach",
         "name": one.spec.instance,
-        "id": f"ssm-command/{one.meta.name}/{number}",
+        "id": f"ssm-command/{one.meta.name}/{number}{run}",
         "keep_s": KEEP_S,
         "args": ["/bin/sh", "-c", LAUNCH, "sh", one.spec.instance, command.meta.name, folder, script, step.folder],
         "env": [f"{name}={value}" for name, value in env.items()],
