@@ -14,11 +14,12 @@ from typing import Literal, Protocol, TypeVar, cast
 
 import msgspec
 
+from gureum.core.appliances import appliances_of
 from gureum.core.machine import Machine
 from gureum.core.specs import Balancer, FirewallGroup, Interface, Network, Passage, Proxy, Sandbox
 from gureum.core.targets import TargetBook
-from gureum.ports.firewalls import Appliance, Group, PeerLink, Port, RuleSet
 from gureum.ports.firewalls import Balancer as RuledBalancer
+from gureum.ports.firewalls import Group, PeerLink, Port, RuleSet
 from gureum.ports.gates import Gate
 from gureum.ports.networks import EdgeSpec, Route
 
@@ -117,15 +118,8 @@ def plan_rules(
         peers=tuple(PeerLink(one.name, one.cidrs) for one in network.network.peers),
         speaks=network.speaks,
         exit=network.exit,
-        appliances=tuple(_appliances(network, there)),
+        appliances=tuple(appliances_of(network.network, there)),
     )
-
-
-def _appliances(network: Network, there: Container[str]) -> Iterator[Appliance]:
-    for route in network.network.entrance:
-        kind, _, interface = route.target.partition(":")
-        if kind == "interface" and interface in there:
-            yield Appliance(interface, route.destination)
 
 
 class NetworkKinds:

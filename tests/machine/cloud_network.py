@@ -22,6 +22,7 @@ from typing import Any
 
 import msgspec
 
+from gureum.core.appliances import appliances_of
 from gureum.drivers.networks import namespaces
 from gureum.drivers.networks.netns import NetnsNetworks, clean
 from gureum.drivers.networks.network_names import HomeNames
@@ -29,7 +30,6 @@ from gureum.drivers.nft.firewalls import NftFirewalls
 from gureum.ports.firewalls import (
     Acl,
     AclEntry,
-    Appliance,
     BalancedPort,
     Balancer,
     Group,
@@ -191,7 +191,10 @@ class Cloud:
             for one in self.interfaces.values()
             if one.network == network
         )
-        appliances = tuple(Appliance(one.target.removeprefix("interface:"), one.destination) for one in spec.entrance)
+        named = {one.target.removeprefix("interface:") for route in spec.subnets for one in route.routes} | {
+            one.target.removeprefix("interface:") for one in spec.entrance
+        }
+        appliances = tuple(appliances_of(spec, named))
         ways = {"internet", *(f"interface:{one.interface}" for one in appliances)}
         internet = tuple(s.cidr for s in spec.subnets if any(route.target in ways for route in s.routes))
         acls = tuple(self.acls.get(network, {}).values())

@@ -33,14 +33,14 @@ async def _guarded(one: Cloud) -> None:
     await one.machine("server", "blue", "10.0.1.10", "web", public=one.public(10))
 
 
-def _forwards(one: Cloud, yes: bool) -> None:
-    with namespaces.entered(one.names.sandbox("gate")):
+def _forwards(one: Cloud, yes: bool, name: str = "gate") -> None:
+    with namespaces.entered(one.names.sandbox(name)):
         Path("/proc/sys/net/ipv4/ip_forward").write_text("1" if yes else "0")
 
 
-def _forwarded(one: Cloud) -> int:
+def _forwarded(one: Cloud, name: str = "gate") -> int:
     """Packets that the appliance has passed on."""
-    with namespaces.entered(one.names.sandbox("gate")):
+    with namespaces.entered(one.names.sandbox(name)):
         lines = Path("/proc/self/net/snmp").read_text().splitlines()
     names, values = (line.split() for line in lines if line.startswith("Ip:"))
     return int(values[names.index("ForwDatagrams")])
@@ -124,6 +124,41 @@ async def test_route_for_a_subnet_does_not_lead_away_what_stays_in_it(one: Cloud
         before = _forwarded(one)
         assert one.reach("b10", "10.0.2.10", 80) == "open"
         assert _forwarded(one) > before
+
+
+@on_a_cloud
+async def test_what_comes_in_by_one_appliance_may_go_out_by_another(one: Cloud) -> None:
+    """AWS: routes alone say where a packet goes; what forwards without looking back carries half a flow."""
+    await one.network("blue", uplink=True, entrance=INTO, a=TO_EDGE, b=(Route(ANYWHERE, "interface:other"),))
+    await one.group("blue", "all", OUT_ALL, Rule("in", "all", cidr=ANYWHERE))
+    await one.group("blue", "web", OUT_ALL, WEB)
+    await one.machine("gate", "blue", "10.0.0.10", "all", source_check=False)
+    await one.machine("other", "blue", "10.0.0.11", "all", source_check=False)
+    await one.machine("server", "blue", "10.0.1.10", "web", public=one.public(10))
+    await one.network("green", "10.7.0.0/16", uplink=True, a=TO_EDGE)
+    await one.group("green", "web", OUT_ALL, WEB)
+    await one.machine("far", "green", "10.7.0.10", "web", public=one.public(20))
+    for name in ("gate", "other"):
+        _forwards(one, True, name)
+    with one.listen("server", 80) as server:
+        near, far, seen = one.flow("", server, one.public(10))
+        assert (seen, far.getpeername()[1]) == (one.public(1), near.getsockname()[1])
+        before = [_forwarded(one, name) for name in ("gate", "other")]
+        assert say(near, far)
+        assert all(
+            now > then for now, then in zip([_forwarded(one, name) for name in ("gate", "other")], before, strict=True)
+        )
+        near.close(), far.close()
+        _forwards(one, False, "other")
+        assert one.reach("", one.public(10), 80) == "silent"
+    _forwards(one, True, "other")
+    with one.listen("far", 80) as server:
+        near, far, seen = one.flow("server", server, one.public(20))
+        assert seen == one.public(10)
+        assert say(near, far)
+        near.close(), far.close()
+        _forwards(one, False, "gate")
+        assert one.reach("server", one.public(20), 80) == "silent"
 
 
 @on_a_cloud

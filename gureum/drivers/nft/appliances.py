@@ -12,6 +12,7 @@ it will be routed to. Without appliances nothing of this is there.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import IPv4Network
 
 from gureum.drivers.networks.network_names import INNER_ZONE, UPLINK, interface_link
 from gureum.drivers.nft.expressions import Json, Line, match, meta, payload, prefix
@@ -24,12 +25,21 @@ _ROUTED_TO: Json = {"fib": {"result": "oifname", "flags": ["daddr"]}}
 def lines(rules: RuleSet) -> tuple[Line, ...]:
     """What stands where packets come in, before they are tracked."""
     own: Json = {"set": [prefix(cidr) for cidr in rules.cidrs]}
-    return tuple(line for one in rules.appliances for line in _legs(one, own))
+    return tuple(line for one in rules.appliances for line in _legs(one, own, _gates(one, rules)))
 
 
-def _legs(one: Appliance, own: Json) -> Iterator[Line]:
+def _gates(one: Appliance, rules: RuleSet) -> list[str]:
+    """Links of the appliances that stand before the same range: what one of them has passed on is on its way out, whichever it came by."""
+    return sorted({interface_link(other.interface) for other in rules.appliances if _share(one.cidr, other.cidr)})
+
+
+def _share(one: str, other: str) -> bool:
+    return IPv4Network(one).overlaps(IPv4Network(other))
+
+
+def _legs(one: Appliance, own: Json, gates: list[str]) -> Iterator[Line]:
     link, guarded = interface_link(one.interface), prefix(one.cidr)
     source, destination = payload("ip", "saddr"), payload("ip", "daddr")
     yield match(meta("iifname"), link), match(destination, guarded), match(source, own, "!="), _INNER
-    elsewhere = match(meta("iifname"), {"set": [link, UPLINK]}, "!=")
+    elsewhere = match(meta("iifname"), {"set": [*gates, UPLINK]}, "!=")
     yield elsewhere, match(source, guarded), match(destination, own, "!="), match(_ROUTED_TO, link), _INNER

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from gureum.aws.ec2.interfaces.interfaces import new_interface, plug
 from gureum.aws.ec2.networks.kinds import Attachment, NetworkInterface, Subnet
-from gureum.ports.firewalls import Rule
+from gureum.core.appliances import appliances_of
+from gureum.ports.firewalls import Appliance, Rule
 from gureum.ports.names import Record
 from gureum.ports.networks import Route
 
@@ -118,6 +119,25 @@ def test_an_appliance_at_the_gateway_is_the_entrance_and_the_way_out(cloud, vpc,
     network = cloud.wished("Network")[vpc]
     assert network.network.entrance[1].target == "blackhole"
     assert network.internet == ()
+
+
+def test_way_out_may_lead_through_another_appliance_than_the_way_in(cloud, vpc, subnet):
+    guarded = cloud.subnet(vpc, "10.0.2.0/24")
+    first = machine(cloud, subnet, source_dest_check=False)
+    second = machine(cloud, subnet, source_dest_check=False, instance="i-0123456789abcdef1")
+    gateway = cloud.gateway(vpc)
+    edge, out = (cloud("CreateRouteTable", VpcId=vpc)["RouteTable"]["RouteTableId"] for _ in range(2))
+    cloud("CreateRoute", RouteTableId=out, DestinationCidrBlock="0.0.0.0/0", NetworkInterfaceId=first)
+    cloud("AssociateRouteTable", RouteTableId=out, SubnetId=guarded)
+    cloud("AssociateRouteTable", RouteTableId=edge, GatewayId=gateway)
+    cloud("CreateRoute", RouteTableId=edge, DestinationCidrBlock="10.0.2.0/24", NetworkInterfaceId=second)
+    network = cloud.wished("Network")[vpc]
+    assert network.internet == ("10.0.2.0/24",)
+    assert list(appliances_of(network.network, {first, second})) == [
+        Appliance(second, "10.0.2.0/24"),
+        Appliance(first, "10.0.2.0/24"),
+    ]
+    assert list(appliances_of(network.network, {first})) == []
 
 
 def test_a_route_to_a_machine_is_a_blackhole_while_it_is_stopped(cloud, vpc, subnet):

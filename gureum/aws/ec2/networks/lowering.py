@@ -122,11 +122,12 @@ def _entrance(vpc: Vpc, gateways: list[InternetGateway], read: Reader) -> tuple[
 
 
 def _leads_out(subnet: networks.Subnet, entrance: tuple[networks.Route, ...]) -> bool:
-    """Whether a subnet's packets get to the internet gateway: straight, or through the appliance that gets what comes in for the subnet."""
+    """Whether a subnet's packets get to the internet gateway: straight, or through an appliance, if one gets what comes in for the subnet. AWS: the
+    two may be different ones, as nothing but the routes says where a packet goes."""
     guards = (one for one in entrance if network_of(subnet.cidr).subnet_of(network_of(one.destination)))
     nearest = max(guards, key=lambda one: network_of(one.destination).prefixlen, default=None)
-    ways = {"internet", nearest.target} if nearest and nearest.target.startswith("interface:") else {"internet"}
-    return any(route.target in ways for route in subnet.routes)
+    guarded = nearest is not None and nearest.target.startswith("interface:")
+    return any(one.target == "internet" or (guarded and one.target.startswith("interface:")) for one in subnet.routes)
 
 
 def _open_to_internet(subnet: Subnet, read: Reader) -> list[str]:
