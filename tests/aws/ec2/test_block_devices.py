@@ -69,6 +69,11 @@ def disk(device: str, **ebs: Any) -> dict[str, Any]:
             "snapshotId can only be modified on EBS devices",
         ),
         (
+            [disk("/dev/sdb", VolumeSize=1) | {"VirtualName": "ephemeral0"}],
+            "InvalidBlockDeviceMapping",
+            "volumeSize can only be modified on EBS devices",
+        ),
+        (
             [{"DeviceName": "/dev/sdb", "VirtualName": "ephemeral24"}],
             "InvalidBlockDeviceMapping",
             "Invalid virtual name 'ephemeral24'",

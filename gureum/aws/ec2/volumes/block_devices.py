@@ -18,6 +18,8 @@ from gureum.aws.ec2.volumes.types import DEVICE
 from gureum.aws.errors import AwsError
 
 _STORE = re.compile(r"ephemeral([0-9]|1[0-9]|2[0-3])")
+# Who names one of these wants a volume. The others clients send along with an instance store, and AWS lets them (Packer before 0.8).
+_OF_VOLUMES = ("SnapshotId", "VolumeSize", "Iops", "Throughput", "KmsKeyId")
 Mapping = dict[str, Any]
 
 
@@ -71,8 +73,9 @@ def _checked(params: Mapping) -> list[Mapping]:
         name, ebs = one.get("VirtualName"), one.get("Ebs") or {}
         if name and _STORE.fullmatch(name) is None:
             raise _invalid(f"Invalid virtual name '{name[:200]}'")
-        if name and ebs.get("SnapshotId"):
-            raise _invalid("snapshotId can only be modified on EBS devices")
+        for member in _OF_VOLUMES if name else ():
+            if ebs.get(member) is not None:
+                raise _invalid(f"{member[0].lower()}{member[1:]} can only be modified on EBS devices")
     return list(found)
 
 
