@@ -37,3 +37,18 @@ def test_a_volume_grows(ec2):
         told = ec2.describe_volumes_modifications(VolumeIds=[volume])["VolumesModifications"][0]
     assert (told["OriginalSize"], told["TargetSize"], told["Progress"]) == (1, 2, 100)
     ec2.delete_volume(VolumeId=volume)
+
+
+def test_images_that_are_made_of_one_machine_at_once_have_their_turns(simulated_cloud, ec2):
+    name = ec2.run_instances(ImageId=BUSYBOX, InstanceType=NANO, MinCount=1, MaxCount=1)["Instances"][0]["InstanceId"]
+    simulated_cloud.until_state(ec2, [name], "running")
+    images = [ec2.create_image(InstanceId=name, Name=f"at once {number}")["ImageId"] for number in range(3)]
+    images.append(ec2.create_image(InstanceId=name, Name="and without", NoReboot=True)["ImageId"])
+    ec2.get_waiter("image_available").wait(ImageIds=images, WaiterConfig={"Delay": 1})
+    shown = ec2.describe_images(ImageIds=images)["Images"]
+    assert len({one["BlockDeviceMappings"][0]["Ebs"]["SnapshotId"] for one in shown}) == 4
+    simulated_cloud.until_state(ec2, [name], "running")
+    ec2.terminate_instances(InstanceIds=[name])
+    simulated_cloud.until_state(ec2, [name], "terminated")
+    for one in shown:
+        ec2.deregister_image(ImageId=one["ImageId"])

@@ -63,9 +63,8 @@ async def create_image(call: Call) -> Result:
     )
     transaction = call.transaction()
     if instance.status.state in LIVING and not params.get("NoReboot"):
-        if spec.imaging:
-            raise AwsError("IncorrectState", f"The image {spec.imaging} is being made of '{instance.meta.name}'.")
-        held = msgspec.structs.replace(spec, imaging=image.meta.name)
+        # While another is made of it this one waits for its turn (making.py: settle_image).
+        held = msgspec.structs.replace(spec, imaging=spec.imaging or image.meta.name)
         transaction.update(msgspec.structs.replace(instance, spec=held))
     else:
         image = snapshots_for(call, transaction, image)

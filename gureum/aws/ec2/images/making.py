@@ -45,7 +45,7 @@ async def settle_image(world: World, image: Image) -> None:
     if image.spec.restoring:
         return
     if image.spec.volumes:
-        if _is_down(world, image):
+        if await _has_its_turn(world, image) and _is_down(world, image):
             await _take_snapshots(world, image)
         return
     found = [world.client.get(Snapshot, image.meta.scope, id_) for id_ in image.snapshots]
@@ -100,6 +100,19 @@ async def _take_snapshots(world: World, image: Image) -> None:
         return
     transaction.update(changed)
     await transaction.commit()
+
+
+async def _has_its_turn(world: World, image: Image) -> bool:
+    """Several that are made of one machine, each with a reboot, are made one after the other: who waits takes it when nobody has it."""
+    instance = world.client.get(Instance, image.meta.scope, image.spec.instance)
+    if instance is None or instance.status.state not in LIVING or instance.spec.imaging == image.meta.name:
+        return True
+    if not instance.spec.imaging:
+        transaction = world.client.transaction()
+        spec = msgspec.structs.replace(instance.spec, imaging=image.meta.name)
+        transaction.update(msgspec.structs.replace(instance, spec=spec))
+        await transaction.commit()
+    return False
 
 
 def _is_down(world: World, image: Image) -> bool:
