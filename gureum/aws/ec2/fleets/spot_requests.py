@@ -278,6 +278,10 @@ def _find(call: Call, id_: str) -> SpotRequest:
     return request
 
 
+def _type_of(spec: SpotRequestSpec) -> str:
+    return str(spec.launch.get("InstanceType") or "m1.small")
+
+
 def show_request(request: SpotRequest) -> dict[str, Any]:
     """API form. AWS: ec2 SpotInstanceRequest."""
     spec, status = request.spec, request.status
@@ -287,7 +291,7 @@ def show_request(request: SpotRequest) -> dict[str, Any]:
         "State": status.state,
         "Status": {"Code": status.code, "Message": status.message, "UpdateTime": status.updated},
         "Type": spec.type,
-        "SpotPrice": spec.max_price or price_text(spot_price(str(spec.launch.get("InstanceType") or "m1.small"))),
+        "SpotPrice": price_text(float(spec.max_price) if spec.max_price else spot_price(_type_of(spec))),
         "InstanceInterruptionBehavior": spec.behavior,
         "ProductDescription": PRODUCT,
         "LaunchSpecification": _show_launch(spec.launch),
