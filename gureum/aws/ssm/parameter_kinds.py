@@ -24,6 +24,11 @@ from gureum.engine.resource import Resource, kind
 
 SECURE = "SecureString"
 _ARN = re.compile(r"arn:aws[a-z-]*:ssm:([a-z0-9-]*):(\d*):parameter(/.*)")
+NAME = re.compile(r"[a-zA-Z0-9_.-]+|(/[a-zA-Z0-9_.-]+)+")
+NAME_RULE = (
+    'Parameter name: can\'t be prefixed with "ssm" (case-insensitive). If formed as a path, it can consist of sub-paths divided by slash symbol; '
+    "each sub-path can be formed as a mix of letters, numbers and the following 3 symbols .-_"
+)
 _REFERENCE = re.compile(r"\{\{\s*ssm:([^}\s]+)\s*\}\}")
 
 
@@ -152,7 +157,8 @@ def value_of(call: Call, version: ParameterVersion, *, decrypt: bool) -> str:
 
 
 def look_up(call: Call, text: str, *, decrypt: bool) -> dict[str, Any]:
-    """API form of what a name, with or without selector, means. AWS: ParameterNotFound, ParameterVersionNotFound."""
+    """API form of what a name, with or without selector, means. AWS: ParameterNotFound, ParameterVersionNotFound; ValidationException for what
+    cannot be a name ("//a", "a/b": LocalStack's tests, validated against AWS)."""
     name, selector = split_name(text)
     if ":" in selector:
         raise AwsError("ParameterNotFound", "")
@@ -160,6 +166,8 @@ def look_up(call: Call, text: str, *, decrypt: bool) -> dict[str, Any]:
         return secret_references.find_secret(call, name, selector, decrypt=decrypt)
     if name.startswith(PREFIX):
         return find_public(call, name, selector)
+    if NAME.fullmatch(name) is None:
+        raise AwsError("ValidationException", NAME_RULE)
     parameter = need_parameter(call, text)
     return show_parameter(call, parameter, version_of(call, parameter, selector), decrypt=decrypt, selector=selector)
 

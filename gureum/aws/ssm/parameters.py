@@ -18,6 +18,8 @@ from gureum.aws.ssm.paging import page
 from gureum.aws.ssm.parameter_filters import check_path, is_below, public_passes, tests_by_path, tests_of
 from gureum.aws.ssm.parameter_keys import DEFAULT_KEY, check_key, is_default
 from gureum.aws.ssm.parameter_kinds import (
+    NAME,
+    NAME_RULE,
     SECURE,
     Parameter,
     ParameterSpec,
@@ -44,13 +46,8 @@ LIMIT_PARAMETERS, LIMIT_VERSIONS, LIMIT_LABELS, LIMIT_LEVELS, LIMIT_TAGS = 10_00
 LIMIT_VALUE = {"Standard": 4096, "Advanced": 8192}
 LIMIT_NAME = 1011
 LIMIT_POLICIES = 10
-_NAME = re.compile(r"[a-zA-Z0-9_.-]+|(/[a-zA-Z0-9_.-]+)+")
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_.-]{0,99}")
 _PREFIX_RULE = 'Parameter name: can\'t be prefixed with "aws" or "ssm" (case-insensitive).'
-_NAME_RULE = (
-    'Parameter name: can\'t be prefixed with "ssm" (case-insensitive). If formed as a path, it can consist of sub-paths divided by slash symbol; '
-    "each sub-path can be formed as a mix of letters, numbers and the following 3 symbols .-_"
-)
 _TAGS_AND_OVERWRITE = (
     "Invalid request: tags and overwrite can't be used together. To create a parameter with tags, please remove overwrite flag. To update tags for "
     "an existing parameter, please use AddTagsToResource or RemoveTagsFromResource."
@@ -137,8 +134,8 @@ def _check_name(name: str) -> None:
         raise AwsError("AccessDeniedException", f"No access to reserved parameter name: {name}.")
     if re.match(r"aws|ssm", name, re.IGNORECASE):
         raise invalid(_PREFIX_RULE)
-    if re.match(r"/ssm", name, re.IGNORECASE) or _NAME.fullmatch(name) is None:
-        raise invalid(_NAME_RULE)
+    if re.match(r"/ssm", name, re.IGNORECASE) or NAME.fullmatch(name) is None:
+        raise invalid(NAME_RULE)
     if len(name) > LIMIT_NAME:
         raise invalid(f"The parameter name is longer than {LIMIT_NAME} characters.")
     levels = name.removeprefix("/").count("/") + 1
