@@ -290,6 +290,20 @@ def test_log_files_become_objects_when_there_is_a_bucket(cloud: Cloud) -> None:
     assert s3.get_object(Bucket="flow-bucket", Key=key)["Body"].read() == b"records"
 
 
+def test_a_flow_log_to_a_bucket_that_is_not_there_is_not_made(cloud: Cloud) -> None:
+    """AWS answers 200 and says so in Unsuccessful (recorded by LocalStack's test_ec2_flow_logs_s3_validation)."""
+    ec2, vpc = cloud.client("ec2"), cloud.client("ec2").describe_vpcs()["Vpcs"][0]["VpcId"]
+    wanted = {"ResourceIds": [vpc], "ResourceType": "VPC", "TrafficType": "ALL", "LogDestinationType": "s3"}
+    made = ec2.create_flow_logs(**wanted, LogDestination="arn:aws:s3:::no-such-flow-bucket/a")
+    error = {"Code": "400", "Message": "LogDestination: no-such-flow-bucket does not exist"}
+    assert made["Unsuccessful"] == [{"ResourceId": vpc, "Error": error}]
+    assert made["FlowLogIds"] == ec2.describe_flow_logs()["FlowLogs"] == []
+    cloud.client("s3").create_bucket(Bucket="such-flow-bucket")
+    made = ec2.create_flow_logs(**wanted, LogDestination="arn:aws:s3:::such-flow-bucket/a")
+    assert made["Unsuccessful"] == []
+    ec2.delete_flow_logs(FlowLogIds=made["FlowLogIds"])
+
+
 def test_a_log_group_is_exported_to_a_bucket(cloud: Cloud) -> None:
     s3, logs = cloud.client("s3"), cloud.client("logs")
     logs.create_log_group(logGroupName="exported")

@@ -65,7 +65,8 @@ class CliPlay(Play):
             super().run(step)
             return
         service, _, operation = step.call.rpartition(".")
-        words = [service or "ec2", xform_name(operation, "-"), "--cli-input-json", json.dumps(self.filled(step.params))]
+        service = "s3api" if service == "s3" else service or "ec2"
+        words = [service, xform_name(operation, "-"), "--cli-input-json", json.dumps(self.filled(step.params))]
         out, errors = io.StringIO(), io.StringIO()
         with redirect_stdout(out), redirect_stderr(errors):
             code = self._driver.main(["--endpoint-url", self._url, *words])

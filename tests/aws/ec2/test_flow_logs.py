@@ -132,7 +132,7 @@ def test_a_client_token_makes_it_once(cloud):
         ({"LogGroupName": None, "LogDestination": "arn:aws:logs:us-east-1:999999999999:log-group:x"}, "InvalidParameter"),
         ({"LogFormat": "${srcaddr} ${nobody}"}, "InvalidParameter"),
         ({"LogFormat": "srcaddr"}, "InvalidParameter"),
-        ({"LogDestinationType": "kinesis-data-firehose"}, "NotImplemented"),
+        ({"LogDestinationType": "kinesis-data-firehose", "LogGroupName": None, "LogDestination": "arn:aws:firehose:x"}, "NotImplemented"),
         ({"LogDestinationType": "tape"}, "InvalidParameterValue"),
         ({"LogDestinationType": "s3"}, "InvalidParameter"),
         ({"LogDestinationType": "s3", "LogGroupName": None}, "InvalidParameter"),
@@ -148,6 +148,20 @@ def test_a_client_token_makes_it_once(cloud):
 def test_flow_logs_that_cannot_be(cloud, change, code):
     params = {"ResourceIds": [cloud.vpc()], "ResourceType": "VPC", "TrafficType": "ALL", **GROUP, **change}
     assert cloud.code("CreateFlowLogs", **{name: value for name, value in params.items() if value is not None}) == code
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (GROUP | {"LogDestination": "arn:aws:s3:::bucket"}, "Please only provide LogGroupName or only provide LogDestination."),
+        ({}, "LogDestination can't be empty if LogGroupName is not provided."),
+        (GROUP, "LogDestination type must be cloud-watch-logs if LogGroupName is provided."),
+    ],
+)  # fmt: skip
+def test_a_bucket_and_a_group_are_refused_in_the_words_of_aws(cloud, change, text):
+    """Recorded by LocalStack's test_ec2_flow_logs_s3_validation."""
+    params = {"ResourceIds": [cloud.vpc()], "ResourceType": "VPC", "TrafficType": "ALL", "LogDestinationType": "s3"}
+    assert cloud.refused("CreateFlowLogs", **params, **change) == ("InvalidParameter", text)
 
 
 def test_deleting_one_that_is_not_there_deletes_none(cloud):

@@ -10,6 +10,7 @@ import msgspec
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
 from gureum.aws.errors import AwsError
+from gureum.core.neighbours import NeighbourRefused
 
 TYPES = ("cloud-watch-logs", "s3", "kinesis-data-firehose")
 _GROUP_ARN = re.compile(r"arn:aws[a-z-]*:logs:([a-z0-9-]+):(\d{12}):log-group:([.\-_/#A-Za-z0-9]{1,512})(:\*)?")
@@ -31,6 +32,13 @@ class Destination(msgspec.Struct, frozen=True):
 def destination_of(call: Call) -> Destination:
     """The destination that a call asks for. AWS: InvalidParameter for what does not go together."""
     type_ = ids.choice(call.params, "LogDestinationType", *TYPES)
+    name, arn = call.params.get("LogGroupName"), call.params.get("LogDestination")
+    if name and arn:
+        raise _fault("Please only provide LogGroupName or only provide LogDestination.")
+    if name and type_ != "cloud-watch-logs":
+        raise _fault("LogDestination type must be cloud-watch-logs if LogGroupName is provided.")
+    if not name and not arn:
+        raise _fault("LogDestination can't be empty if LogGroupName is not provided.")
     if type_ == "kinesis-data-firehose":
         raise ids.not_built("Delivery of flow logs to kinesis-data-firehose")
     options = call.params.get("DestinationOptions") or {}
@@ -45,10 +53,6 @@ def destination_of(call: Call) -> Destination:
 
 def _group(call: Call) -> Destination:
     name, arn = call.params.get("LogGroupName"), call.params.get("LogDestination")
-    if not name and not arn:
-        raise _fault("LogDestination can't be empty if LogGroupName is not provided.")
-    if name and arn:
-        raise _fault("Please only provide LogGroupName or only provide LogDestination.")
     if not call.params.get("DeliverLogsPermissionArn"):
         raise _fault("DeliverLogsPermissionArn can't be empty if LogDestinationType is cloud-watch-logs.")
     if name:
@@ -62,11 +66,7 @@ def _group(call: Call) -> Destination:
 
 
 def _bucket(call: Call, options: dict[str, Any]) -> Destination:
-    if call.params.get("LogGroupName"):
-        raise _fault("LogDestination type must be cloud-watch-logs if LogGroupName is provided.")
-    arn = call.params.get("LogDestination")
-    if not arn:
-        raise _fault("LogDestination can't be empty if LogDestinationType is s3.")
+    arn = call.params["LogDestination"]
     found = _BUCKET_ARN.fullmatch(arn)
     folder = (found[2] or "").strip("/") if found else ""
     if found is None or any(part in ("", ".", "..") for part in folder.split("/") if folder):
@@ -80,6 +80,20 @@ def _bucket(call: Call, options: dict[str, Any]) -> Destination:
         hive=bool(options.get("HiveCompatiblePartitions")),
         hourly=bool(options.get("PerHourPartition")),
     )
+
+
+def refusal_of(call: Call, destination: Destination) -> str:
+    """Why nothing can be delivered there, or "". A machine that asks must have the bucket in its account. Without S3 files stay here."""
+    if destination.type != "s3" or not call.known.answers("s3"):
+        return ""
+    try:
+        call.known.answer("s3", "HeadBucket", call.account, call.region, Bucket=destination.bucket)
+        own = call.known.answer("s3", "ListBuckets", call.account, call.region)["Buckets"] if call.guest else ()
+    except NeighbourRefused:
+        return f"LogDestination: {destination.bucket} does not exist"
+    if call.guest and all(one["Name"] != destination.bucket for one in own):
+        return f"Access Denied for LogDestination: {destination.bucket}. Please check LogDestination permission"
+    return ""
 
 
 def show_destination(call: Call, destination: Destination) -> dict[str, Any]:

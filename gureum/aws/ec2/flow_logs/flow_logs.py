@@ -15,7 +15,13 @@ import msgspec
 
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
-from gureum.aws.ec2.flow_logs.destinations import Destination, destination_of, destination_options, show_destination
+from gureum.aws.ec2.flow_logs.destinations import (
+    Destination,
+    destination_of,
+    destination_options,
+    refusal_of,
+    show_destination,
+)
 from gureum.aws.ec2.flow_logs.records import DEFAULT_FORMAT, BadFormat, parse_format
 from gureum.aws.ec2.ids import IdForm
 from gureum.aws.ec2.listing import answer, listing, show_own_tags
@@ -75,15 +81,21 @@ class FlowLog(Resource, frozen=True):
 
 @operation("CreateFlowLogs")
 async def create_flow_logs(call: Call) -> dict[str, Any]:
-    """AWS: ec2 CreateFlowLogs: one flow log for each resource, all or none."""
+    """AWS: ec2 CreateFlowLogs: one flow log for each resource, all or none. A bucket that is not there is told in Unsuccessful (recorded)."""
     before = call.done_before()
     if before is not None:
         return _created(call, before)
     template = _template(call)
+    found = _resources(call, template.resource_type)
+    text = refusal_of(call, template.destination)
+    if text:
+        call.end_dry_run()
+        error = {"Code": "400", "Message": text}
+        return _created(call, ()) | {"Unsuccessful": [{"ResourceId": one.meta.name, "Error": error} for one in found]}
     tags = tags_of(call, "vpc-flow-log")
     transaction = call.transaction()
     names: list[str] = []
-    for resource in _resources(call, template.resource_type):
+    for resource in found:
         transaction.require(resource)
         spec = msgspec.structs.replace(template, resource=resource.meta.name)
         if any(_is_same(one.spec, spec) for one in call.by(FlowLog, "resource", resource.meta.name)):
