@@ -198,6 +198,15 @@ def test_another_table_can_become_the_main_one(cloud, vpc, table):
     cloud("DeleteVpc", VpcId=vpc)
 
 
+@pytest.mark.parametrize("destination", ["169.254.168.0/22", "169.254.169.254/32", "169.254.171.0/24"])
+def test_no_route_leads_away_from_metadata_and_names(cloud, vpc, table, destination):
+    """VPC User Guide, "Route table concepts"."""
+    gateway = cloud.gateway(vpc)
+    asked = {"RouteTableId": table, "DestinationCidrBlock": destination, "GatewayId": gateway}
+    assert cloud.code("CreateRoute", **asked) == "InvalidParameterValue"
+    cloud("CreateRoute", **{**asked, "DestinationCidrBlock": "169.254.0.0/16"})
+
+
 def test_filters_look_into_routes(cloud, vpc, table):
     gateway = cloud.gateway(vpc)
     cloud("CreateRoute", RouteTableId=table, DestinationCidrBlock="8.8.0.0/16", GatewayId=gateway)

@@ -11,6 +11,7 @@ In a table of an internet gateway only the last two, and only to a network inter
 from __future__ import annotations
 
 from collections.abc import Iterable
+from ipaddress import IPv4Network
 from typing import Any
 
 import msgspec
@@ -41,6 +42,8 @@ TARGETS = (
     "GatewayId", "InstanceId", "NetworkInterfaceId", "NatGatewayId", "VpcPeeringConnectionId", "TransitGatewayId", "LocalGatewayId",
     "CarrierGatewayId", "EgressOnlyInternetGatewayId", "CoreNetworkArn", "VpcEndpointId", "OdbNetworkArn",
 )  # fmt: skip
+RESERVED = IPv4Network("169.254.168.0/22")
+"""AWS: "You cannot add routes to IPv4 addresses that are an exact match or a subset of" it; machines find metadata, time and names there."""
 
 
 @operation("CreateRoute")
@@ -152,6 +155,10 @@ def _entry(call: Call, table: RouteTable, destination: str) -> RouteEntry:
             code, "The request must contain exactly one of gatewayId, instanceId, networkInterfaceId or another target"
         )
     cidrs = local_cidrs(call, table)
+    if not destination.startswith("pl-") and network_of(destination).subnet_of(RESERVED):
+        raise ids.invalid(
+            f"Value ({destination}) for parameter destinationCidrBlock is invalid. {RESERVED} is reserved for use by AWS services."
+        )
     if not destination.startswith("pl-") and _is_inside(destination, cidrs):
         _check_inside(call, table, destination, given[0])
     origin = "CreateRouteTable" if destination in cidrs else "CreateRoute"
