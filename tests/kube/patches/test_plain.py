@@ -45,6 +45,22 @@ def test_merge_patch_as_its_rfc_has_it(document, patch, result):
     assert merge_patch(document, patch) == result
 
 
+def test_what_a_json_patch_copies_is_limited():
+    """Forty doublings of a thousand letters would be more than any memory holds."""
+    start = {"op": "add", "path": "/data/a", "value": "x" * 1000}
+    doublings = [{"op": "copy", "from": "/data", "path": f"/data/b{number}"} for number in range(40)]
+    with pytest.raises(PatchFailed):
+        json_patch({"data": {}}, [start, *doublings])
+    assert len(json_patch({"data": {}}, [start, *doublings[:3]])["data"]) == 4
+
+
+def test_a_json_patch_is_the_same_the_second_time():
+    """A write that lost against another one applies it again."""
+    patch = [{"op": "add", "path": "/a", "value": []}, {"op": "add", "path": "/a/-", "value": 1}]
+    assert json_patch({}, patch) == json_patch({}, patch) == {"a": [1]}
+    assert patch[0]["value"] == []
+
+
 def without_null_members(value):
     if isinstance(value, dict):
         return {name: without_null_members(one) for name, one in value.items() if one is not None}
