@@ -1,6 +1,6 @@
 """An application load balancer's changes through the API, while other clients go on asking: from the call to the change itself.
 
-    sudo .venv/bin/python -m bench.balancing [--rounds 40]
+    sudo .venv/bin/python -m bench.balancing [--rounds 40] [--only certificates]
 
 A whole gureum with two instances, a group of 200 targets (the others are addresses at which nobody is) and a listener of 100 rules. Times begin when
 the signed request of the API goes out; "call" is until its answer is there. "done" is
@@ -22,6 +22,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import datetime as dt
+import functools
 import math
 import os
 import re
@@ -50,6 +51,7 @@ QUIET_S = 0.25
 """A target that gets no request for so long gets none any more: the load asks it some thousand times a second."""
 SETTLE_S = 2.0
 """For reloads that the making of rules and listeners has left behind."""
+STORIES = ("targets", "change_rules", "reloads", "certificates")
 CERTIFICATES = 8
 """Added in turn, and removed in between: a load balancer has at most 25."""
 
@@ -250,8 +252,8 @@ def report(bench: Bench) -> None:
     for what, figures in bench.times.items():
         called, done = (sorted(one * 1000 for one in column) for column in zip(*figures, strict=True))
         print(f"{what:34}{_middle(called)}  {_middle(done)}{done[-1]:8.1f}")
-    reached = sorted(one * 1000 for one in bench.to_reached)
-    print(f"{'first healthy look → first request':50}  {_middle(reached)}{reached[-1]:8.1f}")
+    if reached := sorted(one * 1000 for one in bench.to_reached):
+        print(f"{'first healthy look → first request':50}  {_middle(reached)}{reached[-1]:8.1f}")
 
 
 def _middle(ordered: list[float]) -> str:
@@ -261,7 +263,9 @@ def _middle(ordered: list[float]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=40)
-    rounds = min(parser.parse_args().rounds, 100)
+    parser.add_argument("--only", choices=STORIES)
+    arguments = parser.parse_args()
+    rounds = min(arguments.rounds, 100)
     if os.geteuid() != 0 or shutil.which("wrk") is None:
         print("needs root and wrk")
         return 1
@@ -282,9 +286,9 @@ def main() -> int:
             )
             bench = Bench(Site(cloud, ec2))
             time.sleep(SETTLE_S)
-            for what in (bench.targets, bench.change_rules, bench.reloads, bench.certificates):
-                said = under_load(bench.address, lambda what=what: what(rounds))  # type: ignore[misc]
-                print(f"{what.__name__:14} load {os.getloadavg()[0]:.1f}, {said}", flush=True)
+            for name in STORIES if arguments.only is None else (arguments.only,):
+                said = under_load(bench.address, functools.partial(getattr(bench, name), rounds))
+                print(f"{name:14} load {os.getloadavg()[0]:.1f}, {said}", flush=True)
             report(bench)
         finally:
             cloud.command("down", "--purge", check=False)
