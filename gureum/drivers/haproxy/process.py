@@ -100,7 +100,7 @@ class ProxyFolder:
         self.ready_name = f"gureum-ready-{name}"  # abstract: of its namespace
 
     def write(self, files: dict[str, str], pems: dict[str, str]) -> None:
-        """Each file is replaced as a whole; what is not wished any more is left for workers that may still read it, keys are not."""
+        """Each file that differs is replaced as a whole; what is not wished any more is left for workers that may still read it, keys are not."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.work.mkdir(mode=0o750, exist_ok=True)
         os.chown(self.work, 0, self.uid)
@@ -121,10 +121,16 @@ class ProxyFolder:
             (self.work / name).unlink(missing_ok=True)
 
     def _write(self, path: Path, text: str, mode: int, owner: int) -> None:
+        content = text.encode()
+        with contextlib.suppress(FileNotFoundError):
+            if (
+                path.read_bytes() == content
+            ):  # most are, in a reload; to replace a file takes a hundred times what it takes to read it
+                return
         draft = path.with_name(f".{path.name}")
         draft.unlink(missing_ok=True)
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", newline="") as file:
-            file.write(text)
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+            file.write(content)
             os.fchown(file.fileno(), owner, self.uid)
             os.fchmod(file.fileno(), mode)
         draft.rename(path)
