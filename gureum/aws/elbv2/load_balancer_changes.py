@@ -48,7 +48,8 @@ async def set_subnets(call: Call) -> Result:
 
 @operation("SetSecurityGroups")
 async def set_security_groups(call: Call) -> Result:
-    """AWS: elbv2 SetSecurityGroups: of all nodes at once; a network load balancer must have been made with some."""
+    """AWS: elbv2 SetSecurityGroups: of all nodes at once; a network load balancer must have been made with some. What they are to do with traffic
+    by PrivateLink is kept; none comes to a load balancer that has groups (decision 0160)."""
     balancer = find_balancer(call, call.params["LoadBalancerArn"])
     if not call.params["SecurityGroups"]:
         raise invalid("At least one security group must be specified")
@@ -58,8 +59,6 @@ async def set_security_groups(call: Call) -> Result:
     enforce = call.params.get("EnforceSecurityGroupInboundRulesOnPrivateLinkTraffic")
     if enforce and balancer.spec.type != "network":
         raise bad_configuration("Inbound rules on PrivateLink traffic are only for Network Load Balancers")
-    if enforce == "off":
-        raise not_built("SetSecurityGroups with EnforceSecurityGroupInboundRulesOnPrivateLinkTraffic off")
     groups = wanted_groups(call, balancer.spec.vpc, balancer.spec.type)
     transaction = call.transaction()
     for name in groups:
@@ -68,10 +67,11 @@ async def set_security_groups(call: Call) -> Result:
         transaction.require(group)
     for node in balancer.spec.zones:
         regroup_node(call, transaction, node, groups)
-    transaction.update(msgspec.structs.replace(balancer, spec=msgspec.structs.replace(balancer.spec, groups=groups)))
+    private_link = enforce or balancer.spec.enforce_private_link
+    spec = msgspec.structs.replace(balancer.spec, groups=groups, enforce_private_link=private_link)
+    transaction.update(msgspec.structs.replace(balancer, spec=spec))
     await call.commit(transaction)
     shown = {"SecurityGroupIds": list(groups)}
-    private_link = balancer.spec.enforce_private_link
     return shown | ({"EnforceSecurityGroupInboundRulesOnPrivateLinkTraffic": private_link} if private_link else {})
 
 

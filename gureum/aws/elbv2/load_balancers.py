@@ -144,7 +144,8 @@ def _wanted(call: Call) -> tuple[LoadBalancerSpec, list[Wish], dict[str, str]]:
 
 def _same(known: LoadBalancer, wanted: LoadBalancerSpec, wishes: list[Wish]) -> LoadBalancer:
     """AWS: the same settings again are success, others DuplicateLoadBalancerName."""
-    bare = msgspec.structs.replace(known.spec, zones=(), attributes={}, dns_name="")
+    private_link = wanted.enforce_private_link
+    bare = msgspec.structs.replace(known.spec, zones=(), attributes={}, dns_name="", enforce_private_link=private_link)
     zones = [(node.subnet, node.allocation, node.private) for node in known.spec.zones]
     if bare != wanted or zones != [(wish.subnet.meta.name, wish.allocation, wish.private) for wish in wishes]:
         text = f"A load balancer with the same name '{wanted.name}' exists, but with different settings"

@@ -261,8 +261,27 @@ def test_a_network_load_balancer_without_security_groups_never_gets_any(cloud):
     assert grouped["EnforceSecurityGroupInboundRulesOnPrivateLinkTraffic"] == "on"
     arn = grouped["LoadBalancerArn"]
     assert cloud("SetSecurityGroups", LoadBalancerArn=arn, SecurityGroups=[group])["SecurityGroupIds"] == [group]
-    off = {"EnforceSecurityGroupInboundRulesOnPrivateLinkTraffic": "off"}
-    assert cloud.code("SetSecurityGroups", LoadBalancerArn=arn, SecurityGroups=[group], **off) == "NotImplemented"
+
+
+def test_what_groups_do_with_traffic_by_private_link_is_kept_as_none_comes(cloud):
+    """AWS: elbv2 SetSecurityGroups, `on` or `off`; what is not given stays."""
+    group = cloud("ec2:CreateSecurityGroup", VpcId=cloud.vpc, GroupName="lb", Description="d")["GroupId"]
+    made = cloud.network("grouped", SecurityGroups=[group])
+    wanted, word = (
+        {"LoadBalancerArn": made["LoadBalancerArn"], "SecurityGroups": [group]},
+        "EnforceSecurityGroupInboundRulesOnPrivateLinkTraffic",
+    )
+    for given, after in (("off", "off"), (None, "off"), ("on", "on")):
+        answer = cloud("SetSecurityGroups", **wanted, **({word: given} if given else {}))
+        assert answer[word] == after
+        (shown,) = cloud("DescribeLoadBalancers")["LoadBalancers"]
+        assert shown[word] == after
+    arns = {"NetworkLoadBalancerArns": [made["LoadBalancerArn"]]}
+    # Else `off` would have to open a way past the groups.
+    assert cloud.code("ec2:CreateVpcEndpointServiceConfiguration", **arns) == "NotImplemented"
+    application = cloud.application("a")["LoadBalancerArn"]
+    refused = cloud.code("SetSecurityGroups", LoadBalancerArn=application, SecurityGroups=[group], **{word: "off"})
+    assert refused == "InvalidConfigurationRequest"
 
 
 def test_other_subnets_keep_the_nodes_that_stay(cloud):
