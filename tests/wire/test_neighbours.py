@@ -85,6 +85,31 @@ def test_objects(cloud: Cloud) -> None:
     assert urllib.request.urlopen(address).read() == b"hello"
 
 
+def test_what_s3_refuses_is_not_a_fault_of_the_cloud(cloud: Cloud) -> None:
+    """A 500 is made again by clients, and tells them nothing."""
+    s3 = cloud.client("s3")
+    s3.create_bucket(Bucket="refused")
+    upload = {"Bucket": "refused", "Key": "k", "UploadId": "none"}
+    parts = {"Parts": [{"PartNumber": 1, "ETag": "x"}]}
+    for call in (
+        lambda: s3.complete_multipart_upload(**upload, MultipartUpload=parts),
+        lambda: s3.upload_part(**upload, PartNumber=1, Body=b"x"),
+    ):
+        with pytest.raises(ClientError) as error:
+            call()
+        assert code_of(error) == "NoSuchUpload"
+    credential = f"Credential={ACCOUNT}/20261129/us-east-1/s3/aws4_request"
+    headers = {"Authorization": f"AWS4-HMAC-SHA256 {credential}, SignedHeaders=host, Signature=0"}
+    for path, body, expected in (
+        ("/nonsense", b"x", (412, b"PreconditionFailed")),
+        ("/no/such/path", b"{}", (405, b"MethodNotAllowed")),
+        ("/refused?delete", b"<x", (400, b"MalformedXML")),
+    ):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(urllib.request.Request(cloud.url + path, body, headers), timeout=10)
+        assert (refused.value.code, expected[1] in refused.value.read()) == (expected[0], True)
+
+
 def test_a_bucket_by_the_name_of_the_host(cloud: Cloud) -> None:
     s3 = cloud.client("s3")
     s3.create_bucket(Bucket="by-host")

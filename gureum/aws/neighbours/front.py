@@ -20,7 +20,7 @@ import msgspec
 from gureum.aws.errors import AwsError
 from gureum.aws.neighbours import refusals, waiting
 from gureum.aws.neighbours.journal import Entry, Journal, JournalBroken, JournalFull, Sent
-from gureum.aws.neighbours.mends import mend
+from gureum.aws.neighbours.mends import error_of, mend
 from gureum.aws.neighbours.offered import OFFERED, changes, chosen, is_installed
 from gureum.aws.protocols import Request, Response
 from gureum.base.sealing import Sealer
@@ -111,6 +111,8 @@ class Neighbours:
             text = f"{wanted.service} is answered by moto, which is not installed: `make neighbours`, or pip install 'gureum[neighbours]'."
             raise AwsError("NotImplemented", text, status=501)
         refusals.refuse(wanted.service, wanted.operation, wanted.request)
+        if wanted.service == "s3":
+            refusals.refuse_post(wanted.operation, self._path(wanted), wanted.request)
         return await (self._receive(wanted) if _is_receive(wanted) else self._run(wanted))
 
     async def reset(self) -> None:
@@ -166,9 +168,7 @@ class Neighbours:
             place = (wanted.service, wanted.account, wanted.region)
             self._keep(Entry(*place, sent, at, seed, answer.status, kept))
         if answer.failed:
-            raise AwsError(
-                "InternalFailure", f"moto failed in {wanted.operation or request.method}: {answer.failed}", status=500
-            )
+            raise error_of(wanted.service, wanted.operation, request.method, answer.failed)
         return _response(wanted, answer)
 
     def _found_nothing(self, wanted: Wanted, answer: Any) -> bool:
@@ -242,13 +242,17 @@ class Neighbours:
     def _url(self, wanted: Wanted) -> str:
         """The address that AWS has for the call: moto finds the service by it."""
         service, region, request = wanted.service, wanted.region, wanted.request
-        path = request.path
-        if service == "s3" and (bucket := _bucket_of_host(request.headers.get("host", ""), self._endpoint_name)):
-            path = f"/{bucket}{path}"
+        path = self._path(wanted)
         host = _HOSTS.get(service) or f"{_LABELS.get(service, service)}.{region}.amazonaws.com"
         if service == "s3control":
             host = f"{wanted.account}.{host}"
         return f"https://{host}{path}" + (f"?{request.query}" if request.query else "")
+
+    def _path(self, wanted: Wanted) -> str:
+        """With the bucket that a host may name."""
+        host = wanted.request.headers.get("host", "")
+        bucket = _bucket_of_host(host, self._endpoint_name) if wanted.service == "s3" else ""
+        return f"/{bucket}{wanted.request.path}" if bucket else wanted.request.path
 
 
 def _is_receive(wanted: Wanted) -> bool:

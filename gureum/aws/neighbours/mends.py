@@ -1,12 +1,28 @@
-"""Where moto's answer differs from AWS's in a way that clients stumble over: its body is mended on the way out."""
+"""Where moto's answer differs from AWS's in a way that clients stumble over: its body is mended on the way out, and its failure is the error that AWS
+answers."""
 
 from __future__ import annotations
 
 import json
 
+from gureum.aws.errors import AwsError
 from gureum.aws.protocols import Request
 
 WITH_QUEUE_URLS = frozenset({"CreateQueue", "GetQueueUrl", "ListQueues", "ListDeadLetterSourceQueues"})
+
+
+_OF_UPLOADS = frozenset({"CompleteMultipartUpload", "UploadPart", "UploadPartCopy"})
+
+
+def error_of(service: str, operation: str, method: str, failed: str) -> AwsError:
+    """What a failure of moto means. Clients make a call again that has failed with 500, and none that has failed with these."""
+    if service == "s3" and failed.startswith("ExpatError"):
+        text = "The XML you provided was not well-formed or did not validate against our published schema"
+        return AwsError("MalformedXML", text, status=400)
+    if service == "s3" and operation in _OF_UPLOADS and failed.startswith("KeyError"):
+        text = "The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed."
+        return AwsError("NoSuchUpload", text, status=404)
+    return AwsError("InternalFailure", f"moto failed in {operation or method}: {failed}", status=500)
 
 
 def mend(service: str, operation: str, region: str, request: Request, body: bytes) -> bytes:

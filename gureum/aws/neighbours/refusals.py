@@ -1,4 +1,5 @@
-"""What moto would do and a local cloud must not: send to addresses outside, or pretend that a program ran. Such calls are refused by name."""
+"""What moto would do and a local cloud must not: send to addresses outside, or pretend that a program ran. Such calls are refused by name. And what
+S3 refuses and moto has no answer to."""
 
 from __future__ import annotations
 
@@ -20,6 +21,20 @@ def refuse(service: str, operation: str, request: Request) -> None:
             raise _not_built("Subscriptions of SNS to addresses other than loopback")
         if protocol in ("lambda", "firehose", "sms", "email", "email-json", "application"):
             raise _not_built(f"Subscriptions of SNS with protocol {protocol}")
+
+
+def refuse_post(operation: str, path: str, request: Request) -> None:
+    """S3 knows no POST but its operations and, to a bucket, browsers' forms. `path`: with the bucket."""
+    if request.method != "POST":
+        return
+    bucket, _, key = path.removeprefix("/").partition("/")
+    query = {part.partition("=")[0] for part in request.query.split("&")}
+    if not bucket or (key and operation in ("", "CompleteMultipartUpload") and "uploadId" not in query):
+        text = "The specified method is not allowed against this resource."
+        raise AwsError("MethodNotAllowed", text, status=405)
+    if not key and not operation and "multipart/form-data" not in request.headers.get("content-type", ""):
+        text = "At least one of the pre-conditions you specified did not hold"
+        raise AwsError("PreconditionFailed", text, status=412)
 
 
 def parameter(request: Request, name: str) -> str:

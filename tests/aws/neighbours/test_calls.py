@@ -9,7 +9,7 @@ import pytest
 from gureum.aws.errors import AwsError
 from gureum.aws.neighbours.front import _bucket_of_host
 from gureum.aws.neighbours.offered import OFFERED, changes, chosen
-from gureum.aws.neighbours.refusals import refuse
+from gureum.aws.neighbours.refusals import refuse, refuse_post
 from gureum.aws.neighbours.waiting import queue_name, wait_of, without_wait
 from gureum.aws.protocols import Request, load_service
 
@@ -109,3 +109,28 @@ def test_nothing_is_sent_outside(protocol: str, endpoint: str, refused: bool) ->
     with pytest.raises(AwsError) as error:
         refuse("sns", "Subscribe", request)
     assert error.value.code == "NotImplemented"
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "operation", "kind", "code"),
+    [
+        ("/", "", "ListBuckets", "", "MethodNotAllowed"),
+        ("/none", "", "", "", "PreconditionFailed"),
+        ("/none", "", "", "application/x-www-form-urlencoded", "PreconditionFailed"),
+        ("/photos/key", "", "CompleteMultipartUpload", "", "MethodNotAllowed"),
+        ("/photos/key", "nonsense&uploadIdx=1", "CompleteMultipartUpload", "", "MethodNotAllowed"),
+        ("/photos", "", "", "multipart/form-data; boundary=x", None),
+        ("/photos", "delete", "DeleteObjects", "", None),
+        ("/photos/key", "uploads", "CreateMultipartUpload", "", None),
+        ("/photos/key", "uploadId=x", "CompleteMultipartUpload", "", None),
+        ("/photos/key", "restore", "RestoreObject", "", None),
+    ],
+)
+def test_s3_knows_few_posts(path: str, query: str, operation: str, kind: str, code: str | None) -> None:
+    request = Request("POST", path, query, {"content-type": kind}, b"")
+    if code is None:
+        refuse_post(operation, path, request)
+        return
+    with pytest.raises(AwsError) as error:
+        refuse_post(operation, path, request)
+    assert error.value.code == code
