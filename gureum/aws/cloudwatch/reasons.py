@@ -17,7 +17,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from gureum.aws.cloudwatch.alarm_kinds import MetricAlarm, State
+from gureum.aws.cloudwatch.alarm_kinds import MetricAlarm, MetricAlarmSpec, State
 from gureum.aws.cloudwatch.evaluation import Rule, Verdict
 
 LIMIT_REASON, LIMIT_DATA, LIMIT_SHOWN = 1023, 4000, 10
@@ -50,16 +50,24 @@ def reason(alarm: MetricAlarm, rule: Rule, verdict: Verdict, points: Sequence[Po
         text = f"Threshold Crossed: no datapoints were received for {_counted(spec.n, 'period')}{treated}."
         return text[:LIMIT_REASON]
     breaching = [point for point in used if rule.breaches(point.value)]  # type: ignore[arg-type]
-    shown = breaching if state == "ALARM" else [point for point in used if point not in breaching] or used
+    shown = breaching if state == "ALARM" else [point for point in used if point not in breaching]
+    if not shown:
+        # What is there speaks for the other state: what is missing has decided.
+        return f"Threshold Crossed:{treated.removeprefix(' and')}{_minimum(spec, state)}."[:LIMIT_REASON]
     verb = _were(len(shown)) + (" " if state == "ALARM" else " not ") + WORDS[spec.comparison]
     listed = ", ".join(f"{_number(point.value)} ({_short(point.time_ms)})" for point in shown[:LIMIT_SHOWN])
     what = f"[{listed}] {verb} the threshold ({_number(spec.threshold)})"
+    many = _counted(len(shown), "datapoint") if spec.m is None else f"{len(shown)} out of the last {spec.n} datapoints"
+    return f"Threshold Crossed: {many} {what}{treated}{_minimum(spec, state)}."[:LIMIT_REASON]
+
+
+def _minimum(spec: MetricAlarmSpec, state: State) -> str:
+    """What a transition needs, where DatapointsToAlarm was given."""
     if spec.m is None:
-        return f"Threshold Crossed: {_counted(len(shown), 'datapoint')} {what}{treated}."[:LIMIT_REASON]
+        return ""
     least = spec.m if state == "ALARM" else spec.n - spec.m + 1
     before = "OK -> ALARM" if state == "ALARM" else "ALARM -> OK"
-    head = f"Threshold Crossed: {len(shown)} out of the last {spec.n} datapoints {what}{treated}"
-    return f"{head} (minimum {_counted(least, 'datapoint')} for {before} transition)."[:LIMIT_REASON]
+    return f" (minimum {_counted(least, 'datapoint')} for {before} transition)"
 
 
 def reason_data(alarm: MetricAlarm, verdict: Verdict, points: Sequence[Point], now_ms: int) -> str:

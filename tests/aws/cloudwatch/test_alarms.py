@@ -123,6 +123,21 @@ def test_without_any_data(watch: Watch, treat: str, state: str, reason: str) -> 
     assert (watch.state(), watch.shown()["StateReason"]) == (state, reason)
 
 
+@pytest.mark.parametrize(
+    ("treat", "value", "state", "missing"),
+    [("notBreaching", 20.0, "OK", "[NonBreaching]"), ("breaching", 5.0, "ALARM", "[Breaching]")],
+)
+def test_what_is_missing_decides_and_what_is_there_is_not_said_to_be_otherwise(
+    watch: Watch, treat: str, value: float, state: str, missing: str
+) -> None:
+    watch.put(value, at=NOON - 60)
+    watch.alarm(EvaluationPeriods=3, DatapointsToAlarm=2, TreatMissingData=treat)
+    watch.evaluate()
+    least, way = (2, "ALARM -> OK") if state == "OK" else (2, "OK -> ALARM")
+    reason = f"Threshold Crossed: 2 missing datapoints were treated as {missing} (minimum {least} datapoints for {way} transition)."
+    assert (watch.state(), watch.shown()["StateReason"]) == (state, reason)
+
+
 def test_data_that_stop_make_it_insufficient_when_they_leave_the_range(watch: Watch) -> None:
     watch.put(4.0, at=NOON - 60)
     watch.alarm()
