@@ -6,6 +6,7 @@ then the server's. Every cloud of a run is asked by it with the same bytes. A se
 
 from __future__ import annotations
 
+import contextlib
 import selectors
 import socket
 import time
@@ -144,5 +145,8 @@ def _many(wires: list[Wire], requests: Iterator[bytes], until: float) -> int:
 
 def cpu_seconds(pid: int) -> float:
     """Of all threads of a process, to the nanosecond."""
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+    spent = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread may end meanwhile
+            spent += int((task / "schedstat").read_text().split()[0])
+    return spent / 1e9

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 LIMIT_ITEMS = 2000
 """Items of a pattern with its repeats written out."""
@@ -33,10 +35,18 @@ class BadPattern(Exception):
     """A pattern that is none; the text says why."""
 
 
-class Item(msgspec.Struct, frozen=True):
-    """One place of a row: `test` tells whether a character fits; it may be left out, or repeated."""
+class Regex(NamedTuple):
+    """`test`: whether a text has a match anywhere. `texts`: what has one holds at least one of these; none: nothing can be said."""
 
     test: Test
+    texts: tuple[str, ...]
+
+
+class Item(msgspec.Struct, frozen=True):
+    """One place of a row: `test` tells whether a character fits, `character` which one where it is only one; it may be left out, or repeated."""
+
+    test: Test
+    character: str = ""
     optional: bool = False
     repeated: bool = False
 
@@ -48,14 +58,28 @@ class Row(msgspec.Struct, frozen=True):
     start: bool
     end: bool
 
+    @property
+    def text(self) -> str:
+        """The longest that every match holds; "" when none is plain."""
+        runs = [""]
+        for item in self.items:
+            if item.character and not item.optional:
+                runs[-1] += item.character
+            if item.repeated or item.optional or not item.character:
+                runs.append("")
+        return max(runs, key=len)
 
-def compile_regex(text: str) -> Test:
-    """Whether a text has a match of `text` (what stands between the percent signs) anywhere. BadPattern."""
+
+def compile_regex(text: str) -> Regex:
+    """`text`: what stands between the percent signs. BadPattern."""
     rows = [_Parser(one).row() for one in _alternatives(text)]
     if sum(len(row.items) for row in rows) > LIMIT_ITEMS:
         raise BadPattern("The regular expression is too large")
     plain = _plain_text(text)
-    return _search_text(plain) if plain else _search(rows)
+    if plain:
+        return Regex(_search_text(plain), (plain,))
+    texts = tuple(row.text for row in rows)
+    return Regex(_search(rows, texts), texts) if all(texts) else Regex(_search(rows), ())
 
 
 def _plain_text(text: str) -> str:
@@ -96,8 +120,7 @@ class _Parser:
         start = self._take("^")
         items: list[Item] = []
         while self._at < len(self._text) and self._text[self._at :] != "$":
-            test = self._one()
-            items.extend(self._repeated(test))
+            items.extend(self._repeated(self._one()))
             if len(items) > LIMIT_ITEMS:
                 raise BadPattern("The regular expression is too large")
         return Row(tuple(items), start, self._take("$"))
@@ -113,24 +136,25 @@ class _Parser:
         self._at += 1
         return self._text[self._at - 1]
 
-    def _one(self) -> Test:
+    def _one(self) -> Item:
         character = self._next()
         if character in _PLAIN:
-            return _is(character)
+            return Item(_is(character), character)
         if character == ".":
-            return lambda c: c != "\n"
+            return Item(lambda c: c != "\n")
         if character == "\\":
             return self._escape()
         if character == "[":
-            return self._class()
+            return Item(self._class())
         raise BadPattern(f"The character '{character}' is not supported in a regular expression")
 
-    def _escape(self) -> Test:
+    def _escape(self) -> Item:
         character = self._next()
         if character.lower() in _CLASSES:
             test = _CLASSES[character.lower()]
-            return test if character.islower() else _not(test)
-        return _is(self._escaped(character))
+            return Item(test if character.islower() else _not(test))
+        character = self._escaped(character)
+        return Item(_is(character), character)
 
     def _escaped(self, character: str) -> str:
         if character == "x":
@@ -156,7 +180,7 @@ class _Parser:
     def _member(self) -> Test:
         character = self._next()
         if character == "\\" and self._text[self._at : self._at + 1].lower() in _CLASSES:
-            return self._escape()
+            return self._escape().test
         low = self._literal(character)
         if self._text[self._at : self._at + 1] != "-" or self._text[self._at + 1 : self._at + 2] in ("]", ""):
             return _is(low)
@@ -173,15 +197,15 @@ class _Parser:
             raise BadPattern(f"The character '{character}' is not supported in a regular expression")
         return character
 
-    def _repeated(self, test: Test) -> list[Item]:
+    def _repeated(self, item: Item) -> list[Item]:
         least, most = self._count()
         if most is None:
             if least == 0:
-                return [Item(test, optional=True, repeated=True)]
-            return [Item(test)] * (least - 1) + [Item(test, repeated=True)]
+                return [replace(item, optional=True, repeated=True)]
+            return [item] * (least - 1) + [replace(item, repeated=True)]
         if most > LIMIT_ITEMS:
             raise BadPattern("The regular expression is too large")
-        return [Item(test)] * least + [Item(test, optional=True)] * (most - least)
+        return [item] * least + [replace(item, optional=True)] * (most - least)
 
     def _count(self) -> tuple[int, int | None]:
         if self._take("?"):
@@ -250,7 +274,8 @@ class _Bits:
         return on, stay
 
 
-def _search(rows: list[Row]) -> Test:
+def _search(rows: list[Row], texts: tuple[str, ...] = ()) -> Test:
+    """`texts`: what has none of them needs not be gone through."""
     bits = _Bits(rows)
     masks: dict[str, tuple[int, int]] = {}
     moves: dict[tuple[int, str], int] = {}
@@ -272,6 +297,8 @@ def _search(rows: list[Row]) -> Test:
         reached = begin
         if reached & bits.anywhere:
             return True
+        if texts and not any(one in text for one in texts):
+            return False
         known = moves.get
         for character in text:
             after = known((reached, character))

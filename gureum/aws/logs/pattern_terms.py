@@ -29,9 +29,10 @@ def compile_terms(text: str) -> Terms:
         found[sign].append(_term(scanner))
     include, exclude, optional = ([term.test for term in found[sign]] for sign in ("", "-", "?"))
     if not include and not exclude:
-        texts = tuple(term.text for term in found["?"])
-        return Terms(lambda message: any(test(message) for test in optional), (texts,) if all(texts) else ())
-    needles = tuple((term.text,) for term in found[""] if term.text)
+        texts = tuple(text for term in found["?"] for text in term.texts)
+        known = all(term.texts for term in found["?"])
+        return Terms(lambda message: any(test(message) for test in optional), (texts,) if known else ())
+    needles = tuple(term.texts for term in found[""] if term.texts)
     if len(include) == 1 and not exclude:
         return Terms(include[0], needles)
     return Terms(
@@ -40,17 +41,17 @@ def compile_terms(text: str) -> Terms:
 
 
 class Term(NamedTuple):
-    """`text`: what a message must hold, "" where that is not plain."""
+    """`texts`: of which a message must hold at least one; none, where that is not plain."""
 
     test: Test
-    text: str
+    texts: tuple[str, ...]
 
 
 def _term(scanner: Scanner) -> Term:
     if scanner.done:
         raise BadPattern("A term is missing")
     if scanner.peek("%"):
-        return Term(scanner.regex(), "")
+        return Term(*scanner.regex())
     if scanner.peek('"'):
         return _contains(scanner.quoted())
     word = scanner.match(_WORD)
@@ -60,4 +61,4 @@ def _term(scanner: Scanner) -> Term:
 
 
 def _contains(word: str) -> Term:
-    return Term(lambda message: word in message, word)
+    return Term(lambda message: word in message, (word,) if word else ())

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import TypeVar
 
-from gureum.aws.logs.pattern_regex import BadPattern, Test, compile_regex
+from gureum.aws.logs.pattern_regex import BadPattern, Regex, Test, compile_regex
 
 LIMIT_DEPTH = 50
 LIMIT_REGEXES = 2
@@ -80,7 +80,7 @@ class Scanner:
             parts.append(character)
         raise BadPattern("A quote is not closed")
 
-    def regex(self) -> Test:
+    def regex(self) -> Regex:
         """A regular expression between percent signs."""
         self.need("%")
         start = self.at
@@ -107,7 +107,7 @@ class Scanner:
         if self.peek("%"):
             if operator not in ("=", "!="):
                 raise BadPattern("A regular expression can only be compared with = and !=")
-            return _compare_regex(self.regex(), operator == "=")
+            return _compare_regex(self.regex().test, operator == "=")
         quoted = self.peek('"')
         word = self.quoted() if quoted else self.match(_BARE)
         if not (word or quoted):

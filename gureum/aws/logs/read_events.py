@@ -24,6 +24,8 @@ LIMIT_EVENTS = 10_000
 LIMIT_PAGE_BYTES = 1_048_576
 SCANNED_AT_ONCE, SCANNED_BYTES = 10_000, 4 * LIMIT_PAGE_BYTES
 """A page of a search: each costs a look into files."""
+SCANNED_AT_FIRST, SCANNED_MORE = 1_000, 4
+"""The first page, unless more events are wanted (a quarter beside them, since most may match); each further one is larger by this factor."""
 SCANNED_PER_CALL = 60_000
 SEARCHED_PER_CALL = 1_000_000
 """Where the store itself leaves out what has not the pattern's words."""
@@ -122,11 +124,13 @@ class _Search:
         scanned = size_bytes = 0
         everything = self._pattern.form == "all"
         most = SEARCHED_PER_CALL if self._pattern.needles else SCANNED_PER_CALL
+        at_once = max(limit + limit // 4, SCANNED_AT_FIRST)
         while scanned < most:
             if everything:
                 page = await self._page(cursor, limit - len(found), LIMIT_PAGE_BYTES)
             else:
-                page = await self._page(cursor, SCANNED_AT_ONCE, SCANNED_BYTES)
+                page = await self._page(cursor, min(at_once, SCANNED_AT_ONCE), SCANNED_BYTES)
+                at_once *= SCANNED_MORE
             for event in await self._matching(page, cursor):
                 size_bytes += len(event.message.encode())
                 if found and size_bytes > LIMIT_PAGE_BYTES:

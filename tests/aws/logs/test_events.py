@@ -245,18 +245,20 @@ def test_pages_of_a_search_hold_every_match_once(new_logs, total, every, limit, 
     texts = [f"{'yes' if n % every == 0 else 'no'} {n}" for n in range(total)]
     if texts:
         logs.put("g", "s", *texts, step_ms=0)
-    before, read_events.SCANNED_AT_ONCE = read_events.SCANNED_AT_ONCE, piece
+    before = read_events.SCANNED_AT_FIRST, read_events.SCANNED_AT_ONCE
+    read_events.SCANNED_AT_FIRST, read_events.SCANNED_AT_ONCE = 1, piece
     try:
         way = {} if head else {"startFromHead": False, "startTime": logs.now_ms}
         found, _ = all_pages(logs, filterPattern="yes", limit=limit, **way)
     finally:
-        read_events.SCANNED_AT_ONCE = before
+        read_events.SCANNED_AT_FIRST, read_events.SCANNED_AT_ONCE = before
     wanted = [text for text in texts if text.startswith("yes")]
     assert found == (wanted if head else wanted[::-1])
 
 
 @pytest.mark.parametrize(
-    ("pattern", "pages"), [("nowhere", 4), ('{ $.a = "nowhere" }', 4), ("{ $.a = 1 }", 2), ("%nowhere%", 2)]
+    ("pattern", "pages"),
+    [("nowhere", 4), ('{ $.a = "nowhere" }', 4), ("{ $.a = 1 }", 2), ("%nowhere[0-9]%", 4), ("%[a-z][0-9]%", 2)],
 )
 def test_a_search_for_what_is_nowhere_ends_after_some_pages(app, monkeypatch, pattern, pages):
     """After those that may be looked at where they lie, or those that may be tested."""
