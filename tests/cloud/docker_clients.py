@@ -7,12 +7,13 @@ import hashlib
 import io
 import json
 import os
+import random
 import socket
 import subprocess
 import tarfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -111,16 +112,43 @@ def import_busybox(docker: Docker) -> None:
     docker("import", "-c", 'CMD ["/bin/sh"]', "-c", "ENV PATH=/bin", "-", BUSYBOX, stdin=busybox_tar())
 
 
-def debian_packages(folder: Path, *names: str) -> Path:
+def debian_packages(folder: Path, *names: str, options: Sequence[str] = ()) -> Path:
     """The packages' files, unpacked aside: nothing is installed and no service starts. Skips loudly where the archive cannot be reached."""
     folder.mkdir(exist_ok=True)
-    command = ["apt-get", "download", "--quiet", "--option", "APT::Sandbox::User=root", *names]
+    command = ["apt-get", "download", "--quiet", "--option", "APT::Sandbox::User=root", *options, *names]
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=120)
         for archive in folder.glob("*.deb"):
             subprocess.run(["dpkg-deb", "--extract", str(archive), str(folder)], check=True, timeout=60)
         return folder
     pytest.skip(f"Debian's packages {', '.join(names)} cannot be fetched")
+
+
+def package_of_release(folder: Path, release: str, name: str) -> Path:
+    """Another release's package, from the archive that this machine takes its own from, with lists of packages of the test's own."""
+    fields = "$(ORIGIN) $(REPO_URI) $(COMPONENT) $(IDENTIFIER)"
+    command = ["apt-get", "indextargets", "--format", fields]
+    targets = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split("\n")
+    archives = [line.split()[1] for line in targets if line.startswith("Debian ") and line.endswith(" main Packages")]
+    if not archives:
+        pytest.skip("this machine takes no packages from Debian's archive")
+    (folder / "lists/partial").mkdir(parents=True)
+    (folder / "cache/archives/partial").mkdir(parents=True)
+    key = "/usr/share/keyrings/debian-archive-keyring.gpg"
+    (folder / "sources.list").write_text(f"deb [signed-by={key}] {archives[0]} {release} main\n")
+    settings = {
+        "Dir::Etc::SourceList": folder / "sources.list",
+        "Dir::Etc::SourceParts": "/dev/null",
+        "Dir::State::lists": folder / "lists",
+        "Dir::Cache": folder / "cache",
+        "Acquire::Languages": "none",
+        "APT::Sandbox::User": "root",
+    }
+    options = [f"--option={key}={value}" for key, value in settings.items()]
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        subprocess.run(["apt-get", *options, "update"], check=True, capture_output=True, timeout=120)
+        return debian_packages(folder / name, name, options=options)
+    pytest.skip(f"{name} of Debian's {release} cannot be fetched")
 
 
 def nginx_archive(unpacked: Path) -> bytes:
@@ -181,9 +209,13 @@ def saved_image(layer: bytes, command: list[str], tag: str, *, ports: tuple[str,
 
 
 def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """A port that nobody listens on, below those that the kernel hands out: nobody gets it by chance while the test runs."""
+    end = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    for port in random.sample(range(10000, end), 100):
+        with socket.socket() as sock, contextlib.suppress(OSError):
+            sock.bind(("", port))
+            return port
+    raise RuntimeError("no port is free")
 
 
 @contextlib.contextmanager

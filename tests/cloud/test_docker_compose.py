@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cloud.docker_clients import Docker, debian_packages, fetch, free_port, import_busybox
+from tests.cloud.docker_clients import Docker, debian_packages, fetch, free_port, import_busybox, package_of_release
 from tests.cloud.running import Cloud
 
 pytestmark = pytest.mark.machine
@@ -111,14 +111,15 @@ def test_services_come_up_in_order_and_go_without_a_trace(docker: Docker, tmp_pa
     assert docker("network", "ls", "-q", "--filter", "type=custom") == ""
 
 
-def compose_2() -> str:
-    """Docker's own Compose, version 2: named by GUREUM_COMPOSE, or where packages put it. Skips loudly where there is none."""
+def compose_2(folder: Path) -> str:
+    """Docker's own Compose, version 2: named by GUREUM_COMPOSE, where packages put it, or Debian 13's package unpacked into `folder`."""
     folders = ("/usr/libexec/docker", "/usr/lib/docker", "/usr/local/lib/docker", os.path.expanduser("~/.docker"))
     places = [os.environ.get("GUREUM_COMPOSE"), *(f"{one}/cli-plugins/docker-compose" for one in folders)]
     for place in (*places, shutil.which("docker-compose")):
         if place and os.access(place, os.X_OK) and Path(place).read_bytes()[:4] == b"\x7fELF":
             return place
-    pytest.skip("docker compose 2 is not installed (GUREUM_COMPOSE names it)")
+    unpacked = package_of_release(folder, "trixie", "docker-compose")
+    return str(unpacked / "usr/libexec/docker/cli-plugins/docker-compose")
 
 
 _FILE_2 = """\
@@ -176,7 +177,7 @@ secrets: {{word: {{file: ./word}}}}
 
 
 def test_compose_2_brings_up_scales_and_takes_down(docker: Docker, tmp_path: Path) -> None:
-    program, project, port = compose_2(), tmp_path / "shop", free_port()
+    program, project, port = compose_2(tmp_path / "apt"), tmp_path / "shop", free_port()
     project.mkdir()
     for name, text in (("compose.yaml", _FILE_2.format(port=port)), ("greeting", "hello\n"), ("word", "secret\n")):
         (project / name).write_text(text)
