@@ -18,7 +18,7 @@ from gureum.drivers.containers.inside_root import open_inside
 from gureum.drivers.containers.root_view import seeing
 from gureum.drivers.images.layer_tree import OPAQUE_XATTR
 from gureum.ports import PortError
-from gureum.ports.root_files import Change, FileStat, View
+from gureum.ports.root_files import BETWEEN_RUNS, Change, FileStat, View
 from gureum.ports.volumes import RootSpec
 
 T = TypeVar("T")
@@ -56,7 +56,7 @@ class RootFiles:
     def _root(self, name: str) -> Path:
         root = self._roots / name / "root"
         if not name or "/" in name or not (self._roots / name / "root.json").exists():
-            raise PortError(f"the files of {name} are not there")
+            raise PortError(f"/ {BETWEEN_RUNS}")
         return root
 
     def _look(self, name: str, path: str) -> FileStat:
@@ -77,11 +77,19 @@ class RootFiles:
             os.close(parent)
         return FileStat(base or "/", found.st_size, found.st_mode, found.st_mtime, link)
 
-    def _run(self, name: str, folder: str, words: list[str], stdin: BinaryIO | int, stdout: BinaryIO | int) -> None:
+    def _held(self, name: str) -> tuple[int, int]:
+        """fds of the root and of its users, -1 for none: one that has just stopped may have its users still, and a root that is not shifted to
+        them any more."""
         root = os.open(self._root(name), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        # One that has just stopped may have its users still, and a root that is not shifted to them any more.
-        record = msgspec.json.decode((self._roots / name / "root.json").read_bytes(), type=RootSpec)
-        users = os.open(self._users / name, os.O_RDONLY | os.O_CLOEXEC) if record.uid_base else -1
+        try:
+            record = msgspec.json.decode((self._roots / name / "root.json").read_bytes(), type=RootSpec)
+            return root, os.open(self._users / name, os.O_RDONLY | os.O_CLOEXEC) if record.uid_base else -1
+        except FileNotFoundError as error:
+            os.close(root)
+            raise PortError(f"/ {BETWEEN_RUNS}") from error
+
+    def _run(self, name: str, folder: str, words: list[str], stdin: BinaryIO | int, stdout: BinaryIO | int) -> None:
+        root, users = self._held(name)
         try:
             command = [
                 sys.executable,

@@ -29,14 +29,16 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def seeing(root: Path, view: View, function: Callable[[], T]) -> T:
-    """What `function` returns or raises. Blocks."""
+    """What `function` returns or raises. PortError while the root, or what is seen in it, comes or goes. Blocks."""
     if not view:
+        _check_mounted(root, ())
         return function()
 
     def look() -> T:
         if _libc.unshare(_CLONE_NEWNS) != 0:
             raise OSError(ctypes.get_errno(), "unshare")
         mounts.mount("", Path("/"), "", mounts.MS_REC | _MS_PRIVATE)
+        _check_mounted(root, view)  # of what can go no more: these mounts are ours alone
         for index, (target, fixed) in enumerate(view):
             _mount(root, Path(shown_at(str(root), index)), target, fixed=fixed)
         return function()
@@ -45,9 +47,16 @@ def seeing(root: Path, view: View, function: Callable[[], T]) -> T:
         return one_thread.submit(look).result()
 
 
+def _check_mounted(root: Path, view: View) -> None:
+    """An empty folder is left for a moment where something was mounted: it must not be taken for a volume."""
+    mounted = {entry.target for entry in mounts.mount_table()}
+    wanted = [("/", str(root)), *((target, shown_at(str(root), index)) for index, (target, _) in enumerate(view))]
+    for target, place in wanted:
+        if place not in mounted:
+            raise PortError(f"{target} {BETWEEN_RUNS}", retry=True)
+
+
 def _mount(root: Path, source: Path, target: str, *, fixed: bool) -> None:
-    if not source.exists():
-        raise PortError(f"{target} {BETWEEN_RUNS}", retry=True)
     place = _place(root, target, folder=source.is_dir())
     try:
         where = Path(f"/proc/thread-self/fd/{place}")

@@ -93,8 +93,8 @@ def is_mount_point(path: Path) -> bool:
 
 
 def mount_table() -> list[MountEntry]:
-    """Everything mounted in this mount namespace, in the order it was mounted."""
-    return [parse_mount_line(line) for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    """Everything mounted in this thread's mount namespace, in the order it was mounted."""
+    return [parse_mount_line(line) for line in Path("/proc/thread-self/mountinfo").read_text().splitlines()]
 
 
 def parse_mount_line(line: str) -> MountEntry:
