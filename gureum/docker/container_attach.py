@@ -23,6 +23,7 @@ from gureum.docker.container_streams import (
     multiplexed,
     read,
 )
+from gureum.docker.detach_keys import DEFAULT, DetachKeys, bytes_of
 from gureum.docker.errors import bad_parameter, conflict
 from gureum.docker.events import Events
 from gureum.docker.kinds import Container
@@ -65,7 +66,16 @@ def _attachable(call: Call) -> Container:
     container = find.container(call.client, call.args["id"])
     if container.spec.paused:
         raise conflict(f"container {container.meta.name} is paused, unpause the container before attach")
+    _detach_keys(call)
     return container
+
+
+def _detach_keys(call: Call) -> bytes:
+    keys = call.text("detachKeys")
+    try:
+        return bytes_of(keys or DEFAULT)
+    except ValueError as error:
+        raise bad_parameter(f"Invalid detach keys ({keys}) provided") from error
 
 
 class _Told:
@@ -120,7 +130,7 @@ async def _attach(
             writer.write(b"".join(parts))
             await writer.drain()
 
-    way_out = DetachKeys(call.text("detachKeys") or "ctrl-p,ctrl-q", detached) if told.terminal else None
+    way_out = DetachKeys(_detach_keys(call), detached) if told.terminal else None
     feeding = asyncio.ensure_future(_feed(call, container, reader, told.boot, way_out))
     telling = asyncio.ensure_future(tell() if told.wanted else _over(call.world, container, told.boot))
     tasks = [telling, feeding, asyncio.ensure_future(detached.wait())]
@@ -146,36 +156,6 @@ async def _attach(
 async def _over(world: World, container: Container, boot: int) -> None:
     async for _ in follow(world, container, "end", boot, merged=True):
         pass
-
-
-class DetachKeys:
-    """Looks for the keys with which a user leaves a terminal. `event` is set by them."""
-
-    def __init__(self, text: str, event: asyncio.Event) -> None:
-        self._keys = b"".join(_key(one) for one in text.split(",") if one)
-        self._event = event
-        self._held = b""
-
-    def __call__(self, data: bytes) -> bytes:
-        """What of it is for the program."""
-        if not self._keys:
-            return data
-        given = bytearray()
-        for byte in data:
-            self._held += bytes([byte])
-            if self._keys == self._held:
-                self._event.set()
-                return bytes(given)
-            while self._held and not self._keys.startswith(self._held):
-                given += self._held[:1]
-                self._held = self._held[1:]
-        return bytes(given)
-
-
-def _key(text: str) -> bytes:
-    if text.startswith("ctrl-") and len(text) == 6:
-        return bytes([ord(text[5].upper()) & 0x1F])
-    return text.encode()
 
 
 async def _feed(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import secrets
 import struct
 from typing import Any
@@ -12,8 +13,8 @@ import msgspec
 from gureum.core.world import World
 from gureum.docker import find
 from gureum.docker.call import Call, operation, patiently
-from gureum.docker.container_attach import DetachKeys
 from gureum.docker.container_streams import MULTIPLEXED_STREAM, RAW_STREAM, multiplexed
+from gureum.docker.detach_keys import DEFAULT, DetachKeys, bytes_of
 from gureum.docker.errors import DockerError, bad_parameter, conflict, not_found, server_error
 from gureum.docker.events import Events
 from gureum.docker.kinds import Container
@@ -150,6 +151,14 @@ async def _open(call: Call, made: Exec, container: Container) -> Stream:
     return stream
 
 
+def _detach_keys(made: Exec) -> bytes:
+    """Docker: those that it cannot read are as if none were named."""
+    try:
+        return bytes_of(str(made.wish.get("DetachKeys") or ""))
+    except ValueError:
+        return b""
+
+
 def _refusal(why: str, command: list[str]) -> DockerError:
     if why.startswith("unable to find"):
         return server_error(why)
@@ -160,7 +169,7 @@ async def _converse(
     world: World, made: Exec, container: Container, inside: Stream, client: Stream, *, raw: bool
 ) -> None:
     detached = asyncio.Event()
-    keys = DetachKeys("ctrl-p,ctrl-q", detached) if made.wish.get("Tty") else None
+    keys = DetachKeys(_detach_keys(made) or bytes_of(DEFAULT), detached) if made.wish.get("Tty") else None
 
     async def forward() -> None:
         wanted = bool(made.wish.get("AttachStdin"))
@@ -179,6 +188,8 @@ async def _converse(
         await asyncio.wait({telling, leaving}, return_when=asyncio.FIRST_COMPLETED)
         if telling.done():
             telling.result()
+        else:
+            world.part(Events).container(container, "exec_detach", execID=made.id)
     finally:
         for task in (feeding, telling, leaving):
             task.cancel()
@@ -292,7 +303,7 @@ async def inspect_exec(call: Call) -> None:
             "OpenStdout": bool(wish.get("AttachStdout")),
             "CanRemove": made.code is not None,
             "ContainerID": made.container,
-            "DetachKeys": "",
+            "DetachKeys": base64.b64encode(_detach_keys(made)).decode(),
             "Pid": 0,
         },
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import io
 import os
@@ -169,6 +170,27 @@ def test_programs_run_beside_it(docker_py: Any) -> None:
         terminal.close()
         assert heard.split() == [b"go", b"33", b"99"]
         until(lambda: api.exec_inspect(ran)["ExitCode"] == 6)
+
+
+def test_a_program_inside_is_left_by_keys_of_ones_own(docker_py: Any) -> None:
+    docker = pytest.importorskip("docker")
+    with running(docker_py) as made:
+        api = docker_py.api
+        ran = api.exec_create(made.id, ["cat"], tty=True, stdin=True, detach_keys="ctrl-x,y")["Id"]
+        terminal = api.exec_start(ran, tty=True, socket=True)
+        terminal._sock.settimeout(20)
+        terminal._sock.sendall(b"word\n\x10\x11")
+        heard = b""
+        while heard.count(b"word") < 2:  # as it was typed, and from cat
+            heard += terminal.read(1024)
+        terminal._sock.sendall(b"\x18y")
+        while terminal.read(1024):
+            pass
+        terminal.close()
+        shown = api.exec_inspect(ran)
+        assert (shown["Running"], base64.b64decode(shown["DetachKeys"])) == (True, b"\x18y")
+        with pytest.raises(docker.errors.APIError, match=r"Invalid detach keys \(ctrl-pp\) provided"):
+            api.attach_socket(made.id, params={"stdin": 1, "stream": 1, "detachKeys": "ctrl-pp"})
 
 
 def test_its_files_are_copied_told_committed_and_exported(docker_py: Any) -> None:
