@@ -28,6 +28,8 @@ def test_more_than_one_commit_holds_is_refused_and_the_number_told_goes(cloud, m
     assert cloud("DescribeVolumes")["Volumes"] == []
     (most,) = re.findall(r"at most (\d+) such", refused[1])
     assert len(cloud("RunInstances", **large, MinCount=int(most), MaxCount=int(most))["Instances"]) == int(most)
+    # AWS: MaxCount: "the largest possible number of instances above the minimum".
+    assert len(cloud("RunInstances", **large, MinCount=1, MaxCount=300)["Instances"]) == int(most)
 
 
 def test_as_many_as_fit_are_launched_when_fewer_would_do(cloud, monkeypatch):

@@ -94,16 +94,21 @@ async def run_instances(call: Call) -> dict[str, Any]:
         return show_reservation(call, instances)
     launch = call.with_params(merge_launch_template(call))
     plan = plan_launch(launch, launch.params)
-    transaction = call.transaction()
-    reservation = new_id("r-")
-    instances = [
-        create_instance(launch, transaction, launch.params, plan, reservation, index) for index in range(plan.count)
-    ]
-    call.remember(transaction, tuple(one.meta.name for one in instances))
+    transaction, instances = _create(call, launch, plan, plan.count)
     if transaction.share > 1:
-        raise _too_many(int(plan.count / transaction.share))
+        fit = int(plan.count / transaction.share)
+        if fit < _counts(launch.params)[0]:
+            raise _too_many(fit)
+        transaction, instances = _create(call, launch, plan, fit)
     await call.commit(transaction)
     return show_reservation(call, instances)
+
+
+def _create(call: Call, launch: Call, plan: Plan, count: int) -> tuple[Transaction, list[Instance]]:
+    transaction, reservation = call.transaction(), new_id("r-")
+    made = [create_instance(launch, transaction, launch.params, plan, reservation, index) for index in range(count)]
+    call.remember(transaction, tuple(one.meta.name for one in made))
+    return transaction, made
 
 
 def plan_launch(call: Call, params: dict[str, Any], *, promised: int = 0, vcpus: int = 0) -> Plan:
