@@ -8,7 +8,7 @@ import msgspec
 
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
-from gureum.aws.ec2.images.images import Image, ImageSpec, ImageStatus, find_image, no_image, others_images
+from gureum.aws.ec2.images.images import Image, ImageSpec, ImageStatus, find_image, namesakes, no_image, others_images
 from gureum.aws.ec2.images.making import snapshots_for
 from gureum.aws.ec2.images.register import claim_name, new_name
 from gureum.aws.ec2.instance_ids import INSTANCE
@@ -127,7 +127,9 @@ def _source(call: Call, region: str, image_id: str) -> Image:
         image = find_image(call, image_id)
     else:
         own = call.client.get(Image, f"{call.account}/{region}", image_id)
-        image = own or next((one for one in others_images(call, region) if one.meta.name == image_id), None)
+        image = own or next(
+            (one for one in (*others_images(call, region), *namesakes(call, region)) if one.meta.name == image_id), None
+        )
     if image is None:
         raise no_image(image_id)
     return image

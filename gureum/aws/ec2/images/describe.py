@@ -8,7 +8,15 @@ from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
 from gureum.aws.ec2.account_settings import settings_of
 from gureum.aws.ec2.images.allowed_images import is_allowed
-from gureum.aws.ec2.images.images import Image, find_or_fall_back, no_image, others_images, own_image, resolve_image
+from gureum.aws.ec2.images.images import (
+    Image,
+    find_or_fall_back,
+    namesakes,
+    no_image,
+    others_images,
+    own_image,
+    resolve_image,
+)
 from gureum.aws.ec2.listing import answer, iso_time, show_tags
 from gureum.aws.filters import FilterTable, apply_filters, boolean
 from gureum.aws.marks import operation
@@ -23,6 +31,8 @@ def describe_images(call: Call) -> dict[str, Any]:
     params = call.params
     wanted = params.get("ImageIds") or ()
     found = _by_ids(call, wanted) if wanted else [*call.all(Image), *others_images(call)]
+    if not wanted and any(one.get("Name") == "name" for one in params.get("Filters") or ()):
+        found += namesakes(call)
     if params.get("Owners"):
         found = [image for image in found if _owned(call, image, params["Owners"])]
     if params.get("ExecutableUsers"):

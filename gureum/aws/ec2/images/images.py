@@ -15,24 +15,21 @@ import msgspec
 from gureum.aws.call import Call
 from gureum.aws.ec2.ids import IdForm, check_id
 from gureum.aws.ec2.images.allowed_images import allowed_only
-from gureum.aws.ec2.images.names import MACHINE, builtin_of
+from gureum.aws.ec2.images.names import AMAZON, DEBIAN, FAMILIES, MACHINE, builtin_of
 from gureum.aws.ec2.images.parameters import parameter_value
 from gureum.aws.errors import AwsError
 from gureum.engine.resource import Meta, Resource, kind
 
 AMI = IdForm("ami", "image ID", "image", "InvalidAMIID.NotFound", "InvalidAMIID.Malformed")
 ROOT_DEVICE = "/dev/xvda"
-AMAZON = "137112412989"
-"""Amazon's own account for its images, so that scripts which ask for amazon's find ours."""
-DEBIAN = "136693071363"
-"""Debian's account on AWS, for the image that is a Debian."""
 BUILTIN_CREATED = 1_767_225_600.0
 RESOLVE = "resolve:ssm:"
 NEVER = 0.0
 
 
 class Builtin(msgspec.Struct, frozen=True):
-    """An image that gureum brings along. `ami_name` says what it is. `user`: whom SSH logs in as."""
+    """An image that gureum brings along. `ami_name` says what it is. `user`: whom SSH logs in as. `source`: the one that it is under another
+    name, "" for itself; `device`: of its root."""
 
     name: str
     ami_name: str
@@ -40,6 +37,8 @@ class Builtin(msgspec.Struct, frozen=True):
     user: str
     owner: str
     size_gib: int
+    source: str = ""
+    device: str = ROOT_DEVICE
 
     @property
     def id(self) -> str:
@@ -64,6 +63,22 @@ BUILTINS = (
         8,
     ),
 )
+NAMESAKES = tuple(
+    Builtin(
+        family.ami_name,
+        family.ami_name,
+        f"Under this name gureum answers with {builtin.ami_name}: {builtin.description}",
+        builtin.user,
+        family.owner,
+        builtin.size_gib,
+        builtin.name,
+        family.device,
+    )
+    for family in FAMILIES
+    for builtin in BUILTINS
+    if builtin.name == family.builtin
+)
+"""Images under the names that AWS's own have."""
 ImageState = Literal["pending", "available", "failed"]
 
 
@@ -204,7 +219,8 @@ def find_image(call: Call, image_id: str) -> Image | None:
     """The image of that id that the caller may see: built in, its own, public, or shared with it. AWS: InvalidAMIID.Malformed."""
     check_id(AMI, image_id)
     own = call.get(Image, image_id)
-    return own or next((image for image in others_images(call) if image.meta.name == image_id), None)
+    others = (image for found in (others_images, namesakes) for image in found(call) if image.meta.name == image_id)
+    return own or next(others, None)
 
 
 def own_image(call: Call, image_id: str) -> Image:
@@ -215,6 +231,11 @@ def own_image(call: Call, image_id: str) -> Image:
     if image.meta.scope != call.scope:
         raise AwsError("AuthFailure", f"Not authorized for image:{image_id}")
     return image
+
+
+def namesakes(call: Call, wanted: str = "") -> Iterator[Image]:
+    """Built-in images under the names that AWS's own have: found by who looks for such a name, and by their ids. `wanted`: as of `others_images`."""
+    yield from allowed_only(call, (builtin_image(wanted or call.region, one) for one in NAMESAKES))
 
 
 def others_images(call: Call, wanted: str = "") -> Iterator[Image]:
@@ -242,8 +263,9 @@ def builtin_image(region: str, builtin: Builtin) -> Image:
         meta=Meta(scope=f"{builtin.owner}/{region}", name=builtin.id, uid=builtin.id, created=BUILTIN_CREATED),
         spec=ImageSpec(
             name=builtin.ami_name,
-            source=f"builtin:{builtin.name}",
-            mappings=root_mapping(ROOT_DEVICE, builtin.size_gib),
+            source=f"builtin:{builtin.source or builtin.name}",
+            mappings=root_mapping(builtin.device, builtin.size_gib),
+            root_device=builtin.device,
             location=f"amazon/{builtin.ami_name}",
             description=builtin.description,
             owner_alias="amazon",
