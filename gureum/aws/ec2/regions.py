@@ -184,7 +184,7 @@ def _require_known(what: str, wanted: list[str] | None, known: set[str], code: s
 
 
 def _opt_in(region: Region) -> str:
-    return "opted-in" if region.opt_in else "opt-in-not-required"
+    return "not-opted-in" if region.opt_in else "opt-in-not-required"
 
 
 _REGION_FILTERS: FilterTable = {

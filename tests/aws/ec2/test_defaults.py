@@ -99,6 +99,10 @@ def test_regions_and_zones_are_described(cloud):
     assert [one["RegionName"] for one in regions] == ["ap-northeast-2", "eu-west-1"]
     assert regions[1]["Endpoint"] == "ec2.eu-west-1.amazonaws.com"
     assert cloud.code("DescribeRegions", RegionNames=["moon-1"]) == "InvalidParameterValue"
+    # AWS: DescribeRegions without AllRegions: those that are enabled for the account, in whatever way.
+    enabled, every = (cloud("DescribeRegions", AllRegions=value)["Regions"] for value in (False, True))
+    assert enabled == [one for one in every if one["OptInStatus"] != "not-opted-in"]
+    assert len(every) > len(enabled) > 10
     zones = cloud("DescribeAvailabilityZones", Filters=[{"Name": "zone-id", "Values": ["use1-az2"]}])
     assert [one["ZoneName"] for one in zones["AvailabilityZones"]] == ["us-east-1b"]
     attributes = cloud("DescribeAccountAttributes", AttributeNames=["default-vpc"])["AccountAttributes"]
