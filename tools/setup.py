@@ -79,7 +79,7 @@ def main() -> int:
         )
         return 1
     try:
-        install_host_packages(HOST_PACKAGES | (TEST_PACKAGES if arguments.test else {}))
+        install_host_packages(HOST_PACKAGES | growing_disks() | (TEST_PACKAGES if arguments.test else {}))
         create_venv()
         install_locked(choose_lock(demo=arguments.demo, neighbours=arguments.neighbours, test=arguments.test))
         compile_own()
@@ -89,6 +89,17 @@ def main() -> int:
         print(f"setup: `{' '.join(error.cmd)}` failed (exit code {error.returncode})", file=sys.stderr)
         return 1
     return 0
+
+
+def growing_disks() -> dict[str, str]:
+    """What disks in use need to grow on hosts that lack CAP_SYS_RESOURCE, the 24th of capabilities(7) (docs/decisions/0151)."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return {}
+    effective = next((line.split()[1] for line in lines if line.startswith("CapEff:")), "0")
+    lacking = os.geteuid() == 0 and not int(effective, 16) >> 24 & 1
+    return {"xfsprogs": "mkfs.xfs"} if lacking else {}
 
 
 def install_host_packages(packages: dict[str, str]) -> None:
