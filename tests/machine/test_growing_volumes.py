@@ -54,6 +54,9 @@ async def test_root_in_use_grows_and_so_does_what_can_be_written(host: Host) -> 
     root = await host.root("web")
     await host.containers.start(host.spec("web", root, "sleep", "1000"))
     assert file_systems.kind_of(host.work / "home/volumes/vol-web.img") == "xfs"
+    assert all(use.allocated_bytes < 16 * MIB for use in await host.volumes.observe())
+    (template,) = (host.work / "home/xfs/templates").glob("*.img")
+    assert template.stat().st_blocks * 512 < MIB
     assert 900 < await space_inside(host, "web", "/") <= 1024
     fill = "echo kept > /kept; exec 9>/open; dd if=/dev/zero of=/fill bs=1M count=1100 2>&1 | grep -o 'No space'; wc -c </fill"
     told, before = (await host.sh("web", fill))[1].split("\n")[:2]

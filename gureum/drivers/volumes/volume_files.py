@@ -60,7 +60,7 @@ def round_size(size_bytes: int) -> int:
 
 def make_template(path: Path, size_bytes: int, folders: Path, kind: Kind = "ext4") -> None:
     """A file with a file system that holds a copy of `folders` (an ext4; an XFS is empty); a half-made one is never seen under `path`."""
-    draft = path.with_suffix(".draft")
+    draft = path.with_name(f"{path.stem}-made.draft")
     fd = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         os.ftruncate(fd, size_bytes)
@@ -68,7 +68,11 @@ def make_template(path: Path, size_bytes: int, folders: Path, kind: Kind = "ext4
         os.fsync(fd)
     finally:
         os.close(fd)
-    draft.rename(path)
+    if kind == "xfs":
+        copy(draft, path)  # without the room that mkfs.xfs has reserved for the log, 64 MiB
+        draft.unlink()
+    else:
+        draft.rename(path)
 
 
 def copy(source: Path, target: Path, size_bytes: int = 0) -> None:
