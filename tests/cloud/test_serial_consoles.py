@@ -127,6 +127,15 @@ def test_a_person_signs_in_and_the_session_outlives_a_reboot(
     terminal.type("sudo reboot\n", "reboot")
     until(lambda: cloud.inside(machine, "test", "-e", "/run/gureum/first").returncode == 0)
     until(lambda: _answers(terminal))
+    # AWS: "The serial console session lasts during instance reboot and stop".
+    ec2.stop_instances(InstanceIds=[machine])
+    cloud.until_state(ec2, [machine], "stopped")
+    with pytest.raises(ClientError, match="EC2InstanceStateInvalidException"):
+        serial.send_key()
+    assert terminal.process.poll() is None
+    ec2.start_instances(InstanceIds=[machine])
+    cloud.until_state(ec2, [machine], "running")
+    until(lambda: _answers(terminal))
     ec2.disable_serial_console_access()
     assert terminal.ended() == 0
     assert "disabled" in terminal.text
