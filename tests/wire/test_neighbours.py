@@ -408,6 +408,12 @@ def test_another_account_uses_the_version_that_is_shared(cloud: Cloud) -> None:
             Name="lent", PermissionType="Share", AccountIdsToAdd=["444455556666"], SharedDocumentVersion=shared
         )
         assert [seen(), seen(DocumentVersion="1"), seen(DocumentVersion="2")] == expected
+    owner.add_tags_to_resource(
+        ResourceType="Document", ResourceId="lent", Tags=[{"Key": "who", "Value": "owner alone"}]
+    )
+    shown = other.describe_document(Name=arn)["Document"]
+    assert (shown["Name"], shown["Owner"], shown["Tags"]) == (arn, made["Owner"], [])
+    assert owner.describe_document(Name=arn)["Document"]["Name"] == "lent"
 
 
 def test_a_secret_is_read_as_a_parameter(cloud: Cloud) -> None:

@@ -21,7 +21,7 @@ from gureum.aws.ssm.command_kinds import (
     invocation_key,
 )
 from gureum.aws.ssm.document_content import Step, steps_of, values_of
-from gureum.aws.ssm.document_kinds import find
+from gureum.aws.ssm.document_kinds import find, hash_of
 from gureum.aws.ssm.machines import online
 from gureum.aws.ssm.output_files import Bucket, find_bucket
 from gureum.aws.ssm.paging import page
@@ -51,6 +51,9 @@ async def send_command(call: Call) -> Result:
     found = find(call, params["DocumentName"], params.get("DocumentVersion", ""))
     if found.type != "Command":
         raise AwsError("InvalidDocument", f"Document type {found.type} is not supported by SendCommand.")
+    hash_, kind_ = params.get("DocumentHash"), params.get("DocumentHashType", "Sha256")
+    if hash_ and hash_ != hash_of(found, kind_.lower()):
+        raise AwsError("InvalidDocument", f"The {kind_} hash of document {found.name} is not {hash_}.")
     given = params.get("Parameters") or {}
     used = {name: [filled(call, text) for text in texts] for name, texts in given.items()}
     steps = steps_of(found.content, values_of(found.content, used))

@@ -5,6 +5,8 @@ Document ◄── owner ── DocumentVersion, one per version: the text as it
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from typing import Any
 
@@ -101,6 +103,12 @@ def find(call: Call, text: str, version: str = "") -> Found:
         raise bad_version(version)
     content = read(found.spec.text, found.spec.form)
     return Found(document.spec.name, document.spec.type, number, content, document, found)
+
+
+def hash_of(found: Found, kind_: str) -> str:
+    """Of the text as it was given: `sha256` or `sha1`, in hexadecimal."""
+    text = found.version.spec.text if found.version is not None else json.dumps(found.content)
+    return hashlib.new(kind_, text.encode("utf-8", "replace"), usedforsecurity=False).hexdigest()
 
 
 def shared_version(document: Document, account: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from typing import Any
@@ -23,6 +22,7 @@ from gureum.aws.ssm.document_kinds import (
     VersionSpec,
     bad_version,
     find,
+    hash_of,
     missing,
     number_of,
     shared_version,
@@ -315,10 +315,12 @@ def _target_type(found: Found) -> str:
 
 
 def _identify(call: Call, found: Found) -> dict[str, Any]:
-    """API form. AWS: ssm DocumentIdentifier."""
+    """API form. AWS: ssm DocumentIdentifier. What another account shares is named by its ARN, and without its tags."""
+    owner = found.document.meta.scope.partition("/")[0] if found.document is not None else "Amazon"
+    is_own = owner == call.account
     shown: dict[str, Any] = {
-        "Name": found.name,
-        "Owner": call.account if found.document is not None else "Amazon",
+        "Name": found.name if found.document is None or is_own else _arn(call, owner, found.name),
+        "Owner": owner,
         "PlatformTypes": ["Linux", "MacOS"],
         "DocumentVersion": str(found.number),
         "DocumentType": found.type,
@@ -327,7 +329,7 @@ def _identify(call: Call, found: Found) -> dict[str, Any]:
         "Tags": [],
         "CreatedDate": found.document.meta.created if found.document is not None else BUILTIN_CREATED,
     }
-    if found.document is not None:
+    if found.document is not None and is_own:
         shown["Tags"] = [{"Key": key, "Value": value} for key, value in found.document.meta.tags.items()]
     optional = {
         "TargetType": _target_type(found),
@@ -339,10 +341,9 @@ def _identify(call: Call, found: Found) -> dict[str, Any]:
 
 def _describe(call: Call, found: Found) -> dict[str, Any]:
     """API form. AWS: ssm DocumentDescription."""
-    text = found.version.spec.text if found.version is not None else json.dumps(found.content)
     document = found.document
     return _identify(call, found) | {
-        "Hash": hashlib.sha256(text.encode("utf-8", "replace")).hexdigest(),
+        "Hash": hash_of(found, "sha256"),
         "HashType": "Sha256",
         "Status": "Active",
         "Description": str(found.content.get("description", "")),
@@ -350,6 +351,10 @@ def _describe(call: Call, found: Found) -> dict[str, Any]:
         "LatestVersion": str(document.spec.latest if document is not None else 1),
         "DefaultVersion": str(document.spec.default if document is not None else 1),
     }
+
+
+def _arn(call: Call, owner: str, name: str) -> str:
+    return f"arn:{call.partition}:ssm:{call.region}:{owner}:document/{name}"
 
 
 def _show_parameter(name: str, one: dict[str, Any]) -> dict[str, Any]:
