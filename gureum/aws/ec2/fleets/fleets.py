@@ -80,7 +80,7 @@ async def create_fleet(call: Call) -> Result:
 
 @operation("ModifyFleet")
 async def modify_fleet(call: Call) -> Result:
-    """AWS: ec2 ModifyFleet: the target of a fleet of type maintain, up or down."""
+    """AWS: ec2 ModifyFleet: the target of a fleet of type maintain, up or down; a fleet of Spot Instances stays one unless told otherwise."""
     params = call.params
     fleet = find_fleet(call, params["FleetId"])
     if fleet.spec.type != "maintain":
@@ -95,7 +95,8 @@ async def modify_fleet(call: Call) -> Result:
         pools_of(call, configs)
         spec = msgspec.structs.replace(spec, configs=configs)
     if params.get("TargetCapacitySpecification"):
-        total, on_demand, spot, default = _target(params["TargetCapacitySpecification"])
+        kept = {"DefaultTargetCapacityType": spec.default_type}
+        total, on_demand, spot, default = _target(kept | params["TargetCapacitySpecification"])
         spec = msgspec.structs.replace(spec, total=total, on_demand=on_demand, spot=spot, default_type=default)
     excess = ids.choice(params, "ExcessCapacityTerminationPolicy", spec.excess, "termination", "no-termination")
     transaction = call.transaction()
