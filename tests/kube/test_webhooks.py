@@ -22,9 +22,10 @@ MAPS = "/api/v1/namespaces/default/configmaps"
 @pytest.fixture
 def hook(tmp_path):
     """At /mutate: adds `touched: yes` to the data of config maps, or what ?patch says; refuses those named "bad" or, with no word, "mute";
-    mistakes "mistaken"; at /meet waits for a second one who asks. What is asked has the path in `by`."""
+    mistakes "mistaken"; at /meet waits for a second one who asks, at /crowd for forty; at /pieces answers in two of them. What is asked has
+    the path in `by`."""
     asked = []
-    met = threading.Barrier(2, timeout=10)
+    met, crowd = threading.Barrier(2, timeout=10), threading.Barrier(40, timeout=20)
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self):
@@ -33,6 +34,8 @@ def hook(tmp_path):
             response = {"uid": request["uid"], "allowed": request["name"] != "bad", "warnings": ["careful"]}
             if self.path == "/meet":
                 met.wait()
+            if self.path == "/crowd":
+                crowd.wait()
             if request["name"] == "mute":
                 response["allowed"] = False
             elif request["name"] == "mistaken":
@@ -46,6 +49,14 @@ def hook(tmp_path):
             body = json.dumps(
                 {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}
             ).encode()
+            if self.path == "/pieces":
+                self.protocol_version = "HTTP/1.1"
+                self.send_response(200)
+                self.send_header("Transfer-Encoding", "chunked")
+                self.end_headers()
+                for piece in (body[:5], body[5:], b""):
+                    self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+                return
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -293,6 +304,31 @@ def test_those_who_judge_are_asked_at_once(hook):
             await api.ok("POST", f"{HOOKS}/validatingwebhookconfigurations", made)
             await api.ok("POST", MAPS, config_map("a"))  # each answers when the other has been asked, too
             assert len(asked) == 2
+
+    asyncio.run(run())
+
+
+def test_a_slow_webhook_keeps_nobody_else_waiting(hook):
+    url, bundle, _ = hook
+
+    async def run():
+        async with Api() as api:
+            slow = configuration("ValidatingWebhookConfiguration", f"{url}/crowd", bundle, timeoutSeconds=30)
+            await api.ok("POST", f"{HOOKS}/validatingwebhookconfigurations", slow)
+            await asyncio.gather(*(api.ok("POST", MAPS, config_map(f"m{number}")) for number in range(40)))
+
+    asyncio.run(run())
+
+
+def test_an_answer_may_come_in_pieces(hook):
+    url, bundle, asked = hook
+
+    async def run():
+        async with Api() as api:
+            pieces = configuration("ValidatingWebhookConfiguration", f"{url}/pieces", bundle)
+            await api.ok("POST", f"{HOOKS}/validatingwebhookconfigurations", pieces)
+            response = await api.respond("POST", MAPS, config_map("good"))
+            assert (response.status, response.headers["warning"], len(asked)) == (201, '299 - "careful"', 1)
 
     asyncio.run(run())
 

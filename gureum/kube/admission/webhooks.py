@@ -11,16 +11,17 @@ import asyncio
 import base64
 import binascii
 import contextlib
-import http.client
 import ssl
 import uuid
+from functools import lru_cache
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import msgspec
 
 from gureum.kube.access.reviews import user_info
 from gureum.kube.admission import Attributes, Extra, Plugin
+from gureum.kube.admission.asking import BadAnswer, post
 from gureum.kube.bodies import Misfit, Shaper, read_body
 from gureum.kube.errors import StatusError, bad_request, shown
 from gureum.kube.kinds.catalog import Catalog
@@ -34,8 +35,8 @@ from gureum.kube.writing_options import dry_run
 
 GROUP = "admissionregistration.k8s.io"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-LIMIT_ANSWER_BYTES = 3 * 1024 * 1024
 LONGEST_S = 30
+_SAFE = "%/?:@!$&'()*+,;=~"
 
 
 class Failed(Exception):
@@ -262,6 +263,12 @@ def _change(catalog: Catalog, attributes: Attributes, kind: Kind, response: Obje
     attributes.obj = changed
 
 
+@lru_cache(maxsize=64)
+def _context(bundle: str) -> ssl.SSLContext:
+    """What trusts the authorities of a bundle (PEM), or those of this machine."""
+    return ssl.create_default_context(cadata=bundle or None)
+
+
 async def _call(hook: Object, review: Object) -> Object:
     config = hook.get("clientConfig") or {}
     url = config.get("url")
@@ -275,27 +282,14 @@ async def _call(hook: Object, review: Object) -> Object:
         raise Failed("failed to call webhook: only https URLs on loopback are called")
     limit_s = min(int(hook.get("timeoutSeconds") or 10), LONGEST_S)
     try:
-        async with asyncio.timeout(limit_s + 1):
-            answer: Any = await asyncio.to_thread(
-                _post, parts.hostname, parts.port or 443, parts, config, review, limit_s
+        context = _context(base64.b64decode(config.get("caBundle") or "").decode())
+        path = quote(f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}", safe=_SAFE)
+        async with asyncio.timeout(limit_s):
+            answer: Any = msgspec.json.decode(
+                await post(parts.hostname, parts.port or 443, path, msgspec.json.encode(review), context)
             )
-    except (OSError, http.client.HTTPException, ValueError, TimeoutError) as error:
+    except TimeoutError as error:
+        raise Failed("failed to call webhook: context deadline exceeded") from error
+    except (OSError, BadAnswer, ValueError) as error:
         raise Failed(f"failed to call webhook: {error or type(error).__name__}") from error
     return answer if isinstance(answer, dict) else {}
-
-
-def _post(host: str, port: int, parts: Any, config: Object, review: Object, limit_s: int) -> Any:
-    """In a thread."""
-    bundle = base64.b64decode(config.get("caBundle") or "").decode()
-    context = ssl.create_default_context(cadata=bundle or None)
-    connection = http.client.HTTPSConnection(host, port, timeout=limit_s, context=context)
-    try:
-        path = f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}"
-        connection.request("POST", path, msgspec.json.encode(review), {"Content-Type": "application/json"})
-        response = connection.getresponse()
-        body = response.read(LIMIT_ANSWER_BYTES)
-    finally:
-        connection.close()
-    if response.status != 200:
-        raise ValueError(f"status {response.status}")
-    return msgspec.json.decode(body)

@@ -13,6 +13,7 @@ from gureum.kube.schemas import Schema
 
 DELETE_FROM, ORDER = "$deleteFromPrimitiveList/", "$setElementOrder/"
 Object = dict[str, Any]
+_GONE: Any = object()
 
 
 def strategic(document: Object, patch: Any, schema: Schema | None) -> Object:
@@ -77,7 +78,8 @@ def _list(live: list[Any], patch: list[Any], order: Any, schema: Schema | None) 
             raise BadPatch("cannot merge a list of objects without a merge key")
         merged = _objects(live, patch, schema)
     else:
-        merged = [*live, *(one for one in dict.fromkeys(patch) if one not in live)]
+        known = {_mark(one) for one in live}
+        merged = [*live, *(one for one in {_mark(one): one for one in patch}.values() if _mark(one) not in known)]
     return merged if order is None and merged is not live else _ordered(merged, patch, order, live, schema)
 
 
@@ -86,20 +88,32 @@ def _objects(live: list[Any], patch: list[Any], schema: Schema) -> list[Any]:
     if any(isinstance(one, dict) and one.get("$patch") == "replace" for one in patch):
         return [_without_directives(one) for one in patch if not (one.get("$patch") == "replace" and len(one) == 1)]
     merged = list(live)
+    places: dict[Any, list[int]] = {}
+    for at, old in enumerate(live):
+        if isinstance(old, dict):
+            places.setdefault(_mark(old.get(key)), []).append(at)
     for one in patch:
         if not isinstance(one, dict):
             raise BadPatch(f"a list of objects with the key {key} cannot take {one!r}")
         if key not in one:
             raise BadPatch(f"map: {one} does not contain declared merge key: {key}")
-        at = next((i for i, old in enumerate(merged) if isinstance(old, dict) and old.get(key) == one[key]), None)
-        found = _object(None if at is None else merged[at], one, schema.items)
+        mark = _mark(one[key])
+        at = places.get(mark, [len(merged)])[0]
+        found = _object(merged[at] if mark in places else None, one, schema.items)
         if found is None:
-            merged = [old for old in merged if not (isinstance(old, dict) and old.get(key) == one[key])]
-        elif at is None:
-            merged.append(found)
-        else:
+            for gone in places.pop(mark, ()):
+                merged[gone] = _GONE
+        elif mark in places:
             merged[at] = found
-    return merged
+        else:
+            merged.append(found)
+            places[mark] = [at]
+    return [one for one in merged if one is not _GONE]
+
+
+def _mark(value: Any) -> Any:
+    """What a value is found by: itself, if it can be a key."""
+    return value if isinstance(value, str | int | float | bool) else ("", repr(value))
 
 
 def _ordered(merged: list[Any], patch: list[Any], order: Any, live: list[Any], schema: Schema | None) -> list[Any]:
@@ -111,8 +125,7 @@ def _ordered(merged: list[Any], patch: list[Any], order: Any, live: list[Any], s
         raise BadPatch("$setElementOrder is a list")
 
     def identity(item: Any) -> Any:
-        value = item.get(key) if key and isinstance(item, dict) else item
-        return value if isinstance(value, str | int | float | bool) else repr(value)
+        return _mark(item.get(key) if key and isinstance(item, dict) else item)
 
     wished = [identity(one) for one in order]
     place = {one: i for i, one in enumerate(wished)}
@@ -144,7 +157,8 @@ def _remove_plain(merged: Object, name: str, values: Any) -> None:
     if not isinstance(values, list):
         raise BadPatch(f"{DELETE_FROM}{name} is a list")
     if isinstance(merged.get(name), list):
-        merged[name] = [one for one in merged[name] if one not in values]
+        gone = {_mark(one) for one in values}
+        merged[name] = [one for one in merged[name] if _mark(one) not in gone]
 
 
 def _without_directives(value: Any) -> Any:

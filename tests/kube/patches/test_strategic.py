@@ -167,3 +167,36 @@ def test_any_order_that_is_asked_for_is_given(live, patched, data):
     assert [one for one in found if one in order] == [one for one in order if one in found]
     others = [one for one in live if one not in order]
     assert [one for one in found if one in others] == others
+
+
+class Counted(str):
+    """A text that counts how often it is compared."""
+
+    compared = 0
+
+    def __eq__(self, other):
+        Counted.compared += 1
+        return str.__eq__(self, other)
+
+    __hash__ = str.__hash__
+
+
+@pytest.mark.parametrize("directive", [{}, {"$patch": "delete"}])
+def test_long_lists_are_not_searched_for_each_item(directive):
+    """A body may have a hundred thousand items: nobody may keep the server busy for minutes by one of them."""
+    names = [Counted(f"c{number}") for number in range(1000)]
+    live = containers(*({"name": name} for name in names))
+    patch = containers(*({"name": name, **directive} for name in reversed(names)))
+    Counted.compared = 0
+    assert len(strategic(live, patch, POD)["spec"]["containers"]) == (0 if directive else 1000)
+    assert Counted.compared < 10_000
+
+
+def test_long_lists_of_plain_values_are_not_searched_either():
+    names = [Counted(f"a/{number}") for number in range(1000)]
+    live = {"metadata": {"finalizers": names}}
+    Counted.compared = 0
+    assert strategic(live, {"metadata": {"finalizers": [*reversed(names)]}}, POD) == live
+    gone = {"metadata": {"$deleteFromPrimitiveList/finalizers": [*reversed(names)]}}
+    assert strategic(live, gone, POD) == {"metadata": {"finalizers": []}}
+    assert Counted.compared < 10_000
