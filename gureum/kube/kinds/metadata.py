@@ -80,8 +80,11 @@ def validate_metadata(storage: str, obj: Object, *, namespaced: bool) -> list[Ca
         causes += _subdomain("metadata.namespace", metadata.get("namespace", ""), label=True)
     causes += validate_labels("metadata.labels", metadata.get("labels") or {})
     causes += _annotations(metadata.get("annotations") or {})
-    for name in metadata.get("finalizers") or ():
+    for at, name in enumerate(metadata.get("finalizers") or ()):
         causes += _qualified("metadata.finalizers", name)
+        if storage.startswith(_STRICT) and "/" not in name and name not in FINALIZERS:
+            text = "name is neither a standard finalizer name nor is it fully qualified"
+            causes.append(invalid(f"metadata.finalizers[{at}]", name, text))
     for at, owner in enumerate(metadata.get("ownerReferences") or ()):
         causes += _owner(f"metadata.ownerReferences[{at}]", owner)
     controllers = [one for one in metadata.get("ownerReferences") or () if one.get("controller")]
@@ -173,11 +176,16 @@ def _owner(field: str, owner: Object) -> list[Cause]:
         for name in ("apiVersion", "kind", "name", "uid")
         if not owner.get(name)
     ]
+    if (owner.get("apiVersion"), owner.get("kind")) == ("v1", "Event"):
+        causes.append(invalid(field, owner, "/v1, Kind=Event is disallowed from being an owner"))
     if str(owner.get("apiVersion", "")).count("/") > 1:
         causes.append(invalid(f"{field}.apiVersion", owner["apiVersion"], "version must not be empty"))
     return causes
 
 
+FINALIZERS = ("foregroundDeletion", "kubernetes", "orphan")
+"""Those without a domain. Source: k8s.io/kubernetes/pkg/apis/core/validation (ValidateFinalizerName)."""
+_STRICT = ("apps/", "batch/", "core/")
 _KEPT = ("uid", "creationTimestamp", "selfLink", "generation", "deletionTimestamp", "deletionGracePeriodSeconds")
 
 

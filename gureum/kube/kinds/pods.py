@@ -12,6 +12,7 @@ from typing import Any
 
 from gureum.kube.errors import Cause, duplicate, forbidden_field, invalid, required, unsupported
 from gureum.kube.kinds.metadata import DNS_LABEL, LABEL_TEXT, validate_labels
+from gureum.kube.kinds.pod_checks import further, host_network_ports, of_a_new_pod
 from gureum.kube.kinds.quantities import TEXT, as_text, is_quantity, value_of
 from gureum.kube.kinds.rules import Rules
 
@@ -174,7 +175,11 @@ def _same(one: Any, other: Any) -> bool:
 def validate_template(template: Object, field: str, claims: Iterable[str] = ()) -> list[Cause]:
     """A template of a workload. `field`: "spec.template"; `claims`: names of volumes that its pods get besides."""
     causes = validate_labels(f"{field}.metadata.labels", (template.get("metadata") or {}).get("labels") or {})
-    return causes + validate_spec(template.get("spec") or {}, f"{field}.spec", claims)
+    spec = template.get("spec") or {}
+    if spec.get("ephemeralContainers"):
+        text = "ephemeral containers not allowed in pod template"
+        causes.append(forbidden_field(f"{field}.spec.ephemeralContainers", text))
+    return causes + validate_spec(spec, f"{field}.spec", claims)
 
 
 def validate_spec(spec: Object, field: str, claims: Iterable[str] = ()) -> list[Cause]:
@@ -192,7 +197,7 @@ def validate_spec(spec: Object, field: str, claims: Iterable[str] = ()) -> list[
     if spec.get("dnsPolicy") not in ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"):
         choices = ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None")
         causes.append(unsupported(f"{field}.dnsPolicy", spec.get("dnsPolicy", ""), choices))
-    if (spec.get("activeDeadlineSeconds") or 1) < 1:
+    if spec.get("activeDeadlineSeconds") is not None and spec["activeDeadlineSeconds"] < 1:
         causes.append(
             invalid(
                 f"{field}.activeDeadlineSeconds",
@@ -203,7 +208,7 @@ def validate_spec(spec: Object, field: str, claims: Iterable[str] = ()) -> list[
     for number, one in enumerate(spec.get("tolerations") or ()):
         causes += _toleration(one, f"{field}.tolerations[{number}]")
     causes += validate_labels(f"{field}.nodeSelector", spec.get("nodeSelector") or {})
-    return causes
+    return causes + further(spec, field)
 
 
 def _volume_names(spec: Object, field: str, causes: list[Cause]) -> set[str]:
@@ -373,7 +378,8 @@ def _resources(resources: Object, at: str) -> list[Cause]:
     limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
     for member, found in (("limits", limits), ("requests", requests)):
         for name, amount in found.items():
-            field = f"{at}.{member}[{name}]" if "." in name or "/" in name else f"{at}.{member}.{name}"
+            field = f"{at}.{member}[{name}]"
+            causes += _resource_name(name, field)
             if not is_quantity(amount):
                 causes.append(invalid(field, amount, TEXT))
             elif value_of(as_text(amount)) < 0:
@@ -388,6 +394,14 @@ def _resources(resources: Object, at: str) -> list[Cause]:
         ):
             causes.append(invalid(f"{at}.requests", amount, f"must be less than or equal to {name} limit of {limit}"))
     return causes
+
+
+def _resource_name(name: str, field: str) -> list[Cause]:
+    """Of what a container may ask for: what every node has, or what somebody adds by a name of a domain."""
+    if "/" in name:
+        return []
+    fits = name in ("cpu", "memory", "ephemeral-storage") or name.startswith("hugepages-")
+    return [] if fits else [invalid(field, name, "must be a standard resource for containers")]
 
 
 def _probe(probe: Object, at: str, kind: str) -> list[Cause]:
@@ -436,7 +450,8 @@ def _toleration(one: Object, at: str) -> list[Cause]:
 
 def _validate_pod(pod: Object, old: Object | None) -> list[Cause]:
     spec = pod.get("spec") or {}
-    causes = validate_spec(spec, "spec")
+    causes = [*validate_spec(spec, "spec"), *host_network_ports(spec, "spec")]
+    causes += of_a_new_pod(spec) if old is None else []
     if old is not None and not causes and not _only_allowed(spec, old.get("spec") or {}):
         causes.append(forbidden_field("spec", UPDATE_TEXT))
     return causes
