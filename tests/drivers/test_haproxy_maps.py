@@ -45,6 +45,27 @@ def test_what_a_new_rule_does_is_there_before_it_is_found_and_goes_after_it() ->
     assert [step.text for step in gone.after] == ["del map 80.hosts b.example.com", "del map 80.actions 2"]
 
 
+def shared(a: int, b: int, **more: int) -> Rule:
+    return Rule(2, Forward((("tg-a", a), ("tg-b", b)), **more), on("/s*"))
+
+
+def test_weights_change_as_a_whole_in_the_running_worker() -> None:
+    found = change((FIRST, shared(9, 1)), (FIRST, shared(1, 1)))
+    assert found == Changes([], {"80.weights": "2:tg-a 524288\n2:tg-b 1048576\n"}, [])
+    assert change((shared(1, 0),), (shared(0, 0),)) == Changes([], {"80.weights": ""}, [])
+    assert change((shared(1, 0),), (shared(0, 999),)) == Changes([], {"80.weights": "2:tg-b 1048576\n"}, [])
+
+
+def test_weights_that_change_with_a_rules_conditions_need_a_reload() -> None:
+    """Else a request could meet the new conditions with the old weights."""
+    assert change((shared(9, 1),), (Rule(2, shared(1, 9).action, on("/else*")),)) is None
+
+
+def test_another_stickiness_or_group_of_a_weighted_rule_needs_a_reload() -> None:
+    assert change((shared(1, 1),), (shared(1, 1, stickiness_s=60),)) is None
+    assert change((shared(1, 1),), (Rule(2, TO_A, on("/s*")),)) is None
+
+
 def test_priorities_that_are_exchanged_need_a_reload() -> None:
     old = (FIRST, Rule(2, TO_B, on("/b*")))
     assert change(old, (Rule(1, TO_B, on("/b*")), Rule(2, TO_A, on("/a*")))) is None

@@ -249,6 +249,49 @@ def test_rules_change_in_the_running_worker_and_lose_no_request(host: ProxyHost)
     asyncio.run(story())
 
 
+@pytest.mark.parametrize("stickiness_s", [0, 60])
+def test_weights_change_in_the_running_worker_and_lose_no_request(host: ProxyHost, stickiness_s: int) -> None:
+    """A release that is shifted from one group to the other, weight by weight; who is bound to a group that has weight 0 goes to the other."""
+    groups = (group(host.target(TARGETS[0])), group(host.target(TARGETS[1]), name="tg-b"))
+
+    def spec(one: int, two: int) -> ProxySpec:
+        action = Forward((("tg-a", one), ("tg-b", two)), stickiness_s=stickiness_s)
+        return host.spec(http_listener(Rule(7, action, (Condition("path-pattern", ("/*",)),))), groups=groups)
+
+    def asked(cookie: str = "") -> tuple[str, str]:
+        answer = host.get(headers={"Cookie": cookie} if cookie else {})
+        target = str(answer.told()["target"]) if answer.status == 200 else str(answer.status)
+        return target, (answer.header("set-cookie") or "").partition(";")[0]
+
+    def seen() -> set[str]:
+        return {asked()[0] for _ in range(40)}
+
+    async def story() -> None:
+        await host.proxies.ensure(spec(1, 0))
+        known = folder(host).members()
+        with Load(host) as load:
+            assert await asyncio.to_thread(seen) == {TARGETS[0]}
+            _, bound = await asyncio.to_thread(asked)
+            await host.proxies.ensure(spec(500, 500))
+            assert await asyncio.to_thread(seen) == set(TARGETS[:2])
+            for place in range(20):
+                await host.proxies.ensure(spec(1 + place % 3, 1))
+            await load.goes_on()
+            await host.proxies.ensure(spec(0, 999))
+            assert await asyncio.to_thread(seen) == {TARGETS[1]}
+            assert (await asyncio.to_thread(asked, bound))[0] == TARGETS[1]
+            await load.goes_on()
+        assert load.failures == []
+        await host.proxies.ensure(spec(0, 0))
+        assert await asyncio.to_thread(seen) == {"503"}
+        await host.proxies.ensure(spec(1, 0))
+        assert await asyncio.to_thread(seen) == {TARGETS[0]}
+        assert sorted(folder(host).members()) == sorted(known), "no worker was started for it"
+        await host.proxies.close()
+
+    asyncio.run(story())
+
+
 def test_what_was_changed_at_run_time_is_kept_by_a_reload(host: ProxyHost) -> None:
     servers = [host.target(address) for address in TARGETS]
 

@@ -2,6 +2,7 @@
 
     80.actions   20 → tg-…, 30 → fixed-response:80:30     the backend that does what a rule wishes
     80.bodies    30 → base64                              what is answered, where it has no control characters (else a file)
+    80.weights   40:tg-a → 734003, 40:tg-b → 1048576      up to which number the dice of a rule of several groups choose this one
 
 Answers that need no target are given by backends of their own: no request looks at the answers of others, and the log tells by the backend what
 was done, also in a worker that still has the rules of before.
@@ -20,6 +21,7 @@ from gureum.drivers.haproxy.rules import HOST_SENT
 from gureum.drivers.haproxy.text import group_name, log_format, word
 from gureum.ports.proxies import FixedResponse, Forward, Listener, Redirect, Rule
 
+_DICE = 1 << 20
 NOWHERE = "none"
 """The backend of a rule whose groups all have weight 0."""
 
@@ -40,7 +42,10 @@ def act(listener: Listener) -> Actions:
     bodies = ""
     for rule in listener.rules:
         if isinstance(rule.action, Forward):
-            lines += _weights(rule, default=rule is listener.rules[-1]) if _is_weighted(rule.action) else []
+            if _is_weighted(rule.action):
+                lines += _chosen(listener, rule)
+                name = weights_map(listener.port)
+                files[name] = files.get(name, "") + _weights(rule.priority, rule.action)
             continue
         backends[backend(listener, rule)] = _answer(listener, rule, rule.action)
         if isinstance(rule.action, FixedResponse) and rule.action.body:
@@ -79,6 +84,10 @@ def bodies_map(port: int) -> str:
     return f"{port}.bodies"
 
 
+def weights_map(port: int) -> str:
+    return f"{port}.weights"
+
+
 def _is_plain(body: str) -> bool:
     """HAProxy writes %0A for a newline that comes from a map."""
     return all(" " <= character != "\x7f" for character in body)
@@ -98,25 +107,41 @@ def _is_weighted(action: Forward) -> bool:
     return len(action.groups) != 1 or action.groups[0][1] == 0 or action.stickiness_s > 0
 
 
-def _weights(rule: Rule, *, default: bool) -> list[str]:
-    """AWS: weights 0-999; the cookie AWSALBTG keeps a client at its group. A group of weight 0 takes nobody new."""
+def _chosen(listener: Listener, rule: Rule) -> list[str]:
+    """AWS: weights 0-999; the cookie AWSALBTG keeps a client at its group. A group of weight 0 takes nobody new. The lines know the groups alone, so
+    that weights change in the running worker."""
     action = rule.action
     assert isinstance(action, Forward)
+    default = rule is listener.rules[-1]
     matched = "!{ var(txn.rule) -m found }" if default else f"{{ var(txn.rule) -m int {rule.priority} }}"
-    wished = [(group_name(name), weight) for name, weight in action.groups if weight]
+    ends = [
+        (name, f"str({rule.priority}:{name}),map_str_int({weights_map(listener.port)},0)")
+        for name in dict.fromkeys(group_name(name) for name, _ in action.groups)
+    ]
     lines = []
     if action.stickiness_s:
         lines += [f"http-request set-var(txn.tg_for) int({action.stickiness_s}) if {matched}"]
-        for name, _ in wished:
-            known = f"{{ var(txn.tg_group) -m str {name} }}"
+        for name, end in ends:
+            known = f"{{ var(txn.tg_group) -m str {name} }} {{ {end} gt 0 }}"
             lines.append(f"http-request set-var(txn.group) str({name}) if {matched} {known}")
-    if wished:
-        lines.append(f"http-request set-var(txn.dice) rand({sum(weight for _, weight in wished)}) if {matched}")
-    below = 0
-    for name, weight in wished:
+    lines.append(f"http-request set-var(txn.dice) rand({_DICE}) if {matched}")
+    choose = f"if !{{ var(txn.group) -m found }} {matched}"
+    lines += [
+        f"http-request set-var(txn.group) str({name}) {choose} {{ {end},sub(txn.dice) gt 0 }}" for name, end in ends
+    ]
+    # A request that is served while the map is exchanged may have looked at the one and the other, and found itself in neither's share.
+    return lines + [f"http-request set-var(txn.group) str({name}) {choose} {{ {end} gt 0 }}" for name, end in ends]
+
+
+def _weights(priority: int, action: Forward) -> str:
+    """Where the share of each group ends that has one."""
+    weights: dict[str, int] = {}
+    for name, weight in action.groups:
+        weights[group_name(name)] = weights.get(group_name(name), 0) + weight
+    total, below, lines = sum(weights.values()), 0, ""
+    for name, weight in weights.items():
         below += weight
-        chosen = f"!{{ var(txn.group) -m found }} {{ var(txn.dice) -m int lt {below} }}"
-        lines.append(f"http-request set-var(txn.group) str({name}) if {matched} {chosen}")
+        lines += f"{priority}:{name} {below * _DICE // total}\n" if weight else ""
     return lines
 
 

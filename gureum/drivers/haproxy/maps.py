@@ -1,8 +1,8 @@
 """Rules that change in a running worker: where two configurations differ in nothing but their maps, the maps are changed. Pure.
 
 At no moment between two commands does a request meet a rule that is neither of before nor of after: what a rule does is there before the rule can be
-found, and goes after it; the rules themselves change all at once, as a version of their map; and where both a rule that stays would do
-something else and rules would be found otherwise (priorities that were exchanged), only a reload will do.
+found, and goes after it; the rules themselves change all at once, as a version of their map, and so do the weights; and where both a rule that
+stays would do something else and rules would be found otherwise (priorities that were exchanged), only a reload will do.
 
 HAProxy management guide: "add map", "set map", "del map", "prepare map", "commit map".
 """
@@ -13,7 +13,7 @@ import msgspec
 
 from gureum.drivers.haproxy.control import Step
 
-SUFFIXES = (".hosts", ".rules", ".actions", ".bodies")
+SUFFIXES = (".hosts", ".rules", ".actions", ".bodies", ".weights")
 
 
 class Changes(msgspec.Struct, frozen=True):
@@ -35,13 +35,15 @@ def plan(old: dict[str, str], new: dict[str, str]) -> Changes | None:
     after: list[Step] = []
     versions: dict[str, str] = {}
     for name in changed:
-        if name.endswith(".rules"):
+        if name.endswith((".rules", ".weights")):
+            if name.endswith(".weights") and _rules_beside(name) in changed:
+                return None
             versions[name] = new[name]
             continue
         had, wished = _entries(old[name]), _entries(new[name])
         added = [key for key in wished if key not in had]
         moved = [key for key in wished if key in had and had[key] != wished[key]]
-        if moved and f"{name.partition('.')[0]}.rules" in changed:
+        if moved and _rules_beside(name) in changed:
             return None
         adding = [Step(f"add map {name} {key} {wished[key]}") for key in added]
         # A host is known when its rules can be found; what a rule does, before it can be.
@@ -52,6 +54,11 @@ def plan(old: dict[str, str], new: dict[str, str]) -> Changes | None:
         before += [Step(f"set map {name} {key} {wished[key]}") for key in moved]
         after += [Step(f"del map {name} {key}") for key in had if key not in wished]
     return Changes(before, versions, after)
+
+
+def _rules_beside(name: str) -> str:
+    """The map by which the rules of the same listener are found."""
+    return f"{name.partition('.')[0]}.rules"
 
 
 def _entries(text: str) -> dict[str, str]:

@@ -240,7 +240,8 @@ class HaproxyProxies:
             version = said.rpartition(" ")[2]
             if not version.isdigit():
                 return False
-            steps = [f"add map @{version} {name} <<\n{lines}", f"commit map @{version} {name}"]
+            adding = [f"add map @{version} {name} <<\n{lines}"] if lines else []
+            steps = [*adding, f"commit map @{version} {name}"]
             if any(await haproxy_control.commands(known.control, steps)):
                 return False
         return await known.take_steps(changes.after)
