@@ -196,12 +196,13 @@ def test_a_chain_of_several_is_checked_link_by_link(acm: Any, root: Authority) -
 
 def test_import_again_keeps_the_arn(acm: Any, root: Authority, leaf: x509.Certificate, rsa_key: Any) -> None:
     arn = acm.import_certificate(Certificate=pem(leaf), PrivateKey=key_pem(rsa_key))["CertificateArn"]
-    key = ec.generate_private_key(ec.SECP256R1())
-    newer = root.sign(key.public_key(), named("www.example.com"), "www.example.com")
+    key = rsa.generate_private_key(65537, 2048)
+    newer = root.sign(key.public_key(), named("www.example.com"), "www.example.com", "new.example.com")
     again = acm.import_certificate(CertificateArn=arn, Certificate=pem(newer), PrivateKey=key_pem(key))
     assert again["CertificateArn"] == arn
     assert acm.get_certificate(CertificateArn=arn)["Certificate"].encode() == pem(newer)
-    assert acm.describe_certificate(CertificateArn=arn)["Certificate"]["KeyAlgorithm"] == "EC_prime256v1"
+    shown = acm.describe_certificate(CertificateArn=arn)["Certificate"]
+    assert shown["SubjectAlternativeNames"] == ["www.example.com", "new.example.com"]
     tags = [{"Key": "a", "Value": "b"}]
     params = {"CertificateArn": arn, "Certificate": pem(newer), "PrivateKey": key_pem(key), "Tags": tags}
     assert refused(acm.import_certificate, **params)[0] == "ValidationException"
@@ -210,33 +211,46 @@ def test_import_again_keeps_the_arn(acm: Any, root: Authority, leaf: x509.Certif
     assert refused(acm.import_certificate, **params)[0] == "ValidationException"
 
 
-def test_a_key_that_no_proxy_loads_is_not_imported_over_a_certificate_in_use(
-    simulated_cloud: Cloud, root: Authority, leaf: x509.Certificate, rsa_key: Any
+def test_what_may_not_take_an_imported_certificates_place(
+    acm: Any, root: Authority, leaf: x509.Certificate, rsa_key: Any
 ) -> None:
-    account = str(next(accounts))
-    acm, ec2, elbv2 = (simulated_cloud.client(name, account=account) for name in ("acm", "ec2", "elbv2"))
+    """AWS: acm user guide, "Reimport a certificate": key type and size, all names, and usages stay."""
     arn = acm.import_certificate(Certificate=pem(leaf), PrivateKey=key_pem(rsa_key))["CertificateArn"]
-    weak_key = rsa.generate_private_key(65537, 1024)
-    weak = root.sign(weak_key.public_key(), named("www.example.com"), "www.example.com")
-    again = {"CertificateArn": arn, "Certificate": pem(weak), "PrivateKey": key_pem(weak_key)}
-    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
-    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.1.0/24")["Subnet"]["SubnetId"]
-    made = elbv2.create_load_balancer(Name="lb", Type="network", Scheme="internal", Subnets=[subnet])
-    balancer = made["LoadBalancers"][0]["LoadBalancerArn"]
-    group = elbv2.create_target_group(Name="tg", Protocol="TLS", Port=443, VpcId=vpc)["TargetGroups"][0]
-    to_group = {"Type": "forward", "TargetGroupArn": group["TargetGroupArn"]}
-    listener = elbv2.create_listener(
-        LoadBalancerArn=balancer,
-        Protocol="TLS",
-        Port=443,
-        Certificates=[{"CertificateArn": arn}],
-        DefaultActions=[to_group],
-    )["Listeners"][0]["ListenerArn"]
-    assert refused(acm.import_certificate, **again)[0] == "NotImplemented"
+    name, nobody = named("www.example.com"), x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "ACME")])
+    other_type, other_size = ec.generate_private_key(ec.SECP256R1()), rsa.generate_private_key(65537, 1024)
+    cases = [
+        (other_type, root.sign(other_type.public_key(), name, "www.example.com"), "key type and size"),
+        (other_size, root.sign(other_size.public_key(), name, "www.example.com"), "key type and size"),
+        (rsa_key, root.sign(rsa_key.public_key(), nobody), "all of the domain names"),
+        (rsa_key, root.sign(rsa_key.public_key(), name), "existing Key Usage values: DIGITAL_SIGNATURE"),
+    ]
+    for key, certificate, words in cases:
+        wanted = {"CertificateArn": arn, "Certificate": pem(certificate), "PrivateKey": key_pem(key)}
+        code, text = refused(acm.import_certificate, **wanted)
+        assert code == "ValidationException"
+        assert words in text
     assert acm.get_certificate(CertificateArn=arn)["Certificate"].encode() == pem(leaf)
-    elbv2.delete_listener(ListenerArn=listener)
-    acm.import_certificate(**again)
-    elbv2.delete_load_balancer(LoadBalancerArn=balancer)
+
+
+def test_usages_that_authorities_stopped_to_write_may_go(acm: Any, root: Authority) -> None:
+    """The same page's exceptions: keyEncipherment of ECDSA keys, and clientAuth."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    older = root.sign(key.public_key(), named("a.example.com"), "a.example.com")
+    arn = acm.import_certificate(Certificate=pem(older), PrivateKey=key_pem(key))["CertificateArn"]
+    now = dt.datetime.now(dt.UTC)
+    usages = dict.fromkeys(
+        ["content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "key_cert_sign", "crl_sign"],
+        False,
+    )
+    newer = (
+        x509.CertificateBuilder(named("Test CA"), named("a.example.com"), key.public_key(), 7, now - DAY, now + DAY)
+        .add_extension(x509.ExtendedKeyUsage([x509.OID_SERVER_AUTH]), False)
+        .add_extension(x509.KeyUsage(digital_signature=True, encipher_only=False, decipher_only=False, **usages), True)
+        .sign(root.key, hashes.SHA256())
+    )
+    acm.import_certificate(CertificateArn=arn, Certificate=pem(newer), PrivateKey=key_pem(key))
+    shown = acm.describe_certificate(CertificateArn=arn)["Certificate"]
+    assert [one["Name"] for one in shown["KeyUsages"]] == ["DIGITAL_SIGNATURE"]
 
 
 # --- request ---

@@ -7,15 +7,14 @@ import uuid
 from typing import Any
 
 from gureum.aws.acm.certificates import (
-    NOT_SERVED,
     Certificate,
     CertificateSpec,
     CertificateStatus,
+    Material,
     arn_of,
     changed,
     found,
     kinds_of_users,
-    not_built,
     users_of,
 )
 from gureum.aws.acm.materials import Imported, material, names_of
@@ -30,8 +29,8 @@ CERTIFICATES_PER_REGION = 2500
 
 @operation("ImportCertificate")
 async def import_certificate(call: Call) -> dict[str, Any]:
-    """AWS: acm ImportCertificate. ValidationException for what is no certificate, no key, or not each other's; LimitExceededException.
-    NotImplemented for a key that nobody would serve, over a certificate that is in use."""
+    """AWS: acm ImportCertificate. ValidationException for what is no certificate, no key, or not each other's, and for what may not take another's
+    place; LimitExceededException."""
     params = call.params
     before = _imported_before(call) if "CertificateArn" in params else None
     if before is not None and params.get("Tags"):
@@ -47,12 +46,8 @@ async def import_certificate(call: Call) -> dict[str, Any]:
     kept = material(id_, given.certificate, given.chain, given.key, call.sealer)
     names = names_of(given.certificate)
     transaction = call.transaction()
-    if before is not None and kept.key_algorithm in NOT_SERVED:
-        if users_of(call, before):
-            raise not_built(f"a certificate in use whose key is {kept.key_algorithm}")
-        for kind in kinds_of_users(call):
-            transaction.require_no_newer(kind.type, call.scope)
     if before is not None:
+        _check_again(before.spec, kept, names)
         again = changed(before, domain=_first(names), names=names, imported=kept, imported_at=call.now)
         transaction.update(again)
     else:
@@ -84,6 +79,28 @@ def _imported_before(call: Call) -> Certificate:
         text = f"Certificate {arn_of(certificate)} was not imported, and cannot be imported again."
         raise AwsError("ValidationException", text)
     return certificate
+
+
+def _check_again(before: CertificateSpec, given: Material, names: tuple[str, ...]) -> None:
+    """AWS: "Reimport a certificate": names come and go, but not all of them go; key type and size stay; usages may be added, and only the two that
+    authorities have stopped to write may be left out. So a key that listeners serve stays one that they serve."""
+    kept = before.imported
+    assert kept is not None, "it was looked for"
+    if given.key_algorithm != kept.key_algorithm:
+        text = f"The key type and size cannot be changed: {kept.key_algorithm} to {given.key_algorithm}."
+        raise AwsError("ValidationException", text)
+    if before.names and not names:
+        raise AwsError("ValidationException", "You cannot remove all of the domain names from a certificate.")
+    missing = set(kept.key_usages) - set(given.key_usages)
+    if given.key_algorithm.startswith("EC_"):
+        missing.discard("KEY_ENCIPHERMENT")  # RFC 5480, section 3
+    missing_extended = {oid for name, oid in kept.extended_usages if name != "TLS_WEB_CLIENT_AUTHENTICATION"}
+    missing_extended -= {oid for _, oid in given.extended_usages}
+    # Values are kept where there were any; an extension that was not there may come.
+    for what, left_out in (("Key Usage", missing), ("Extended Key Usage", missing_extended)):
+        if left_out:
+            text = f"You cannot remove existing {what} values: {', '.join(sorted(left_out))}."
+            raise AwsError("ValidationException", text)
 
 
 def _first(names: tuple[str, ...]) -> str:
