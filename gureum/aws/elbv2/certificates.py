@@ -28,7 +28,10 @@ SECURE = ("HTTPS", "TLS")
 
 def find_certificate(call: Call, transaction: Transaction, arn: str) -> str:
     """`arn` when there is such a certificate of the account and region, issued and usable; `transaction` requires that it stays so. AWS:
-    CertificateNotFound, UnsupportedCertificate. NotImplemented for a key that a proxy would not load."""
+    CertificateNotFound, UnsupportedCertificate. NotImplemented for a key that a proxy would not load, and for one of IAM's: whoever answers IAM keeps
+    its key to himself."""
+    if arn.split(":")[2:3] == ["iam"]:
+        raise not_built("A listener with a server certificate of IAM")
     certificate = find(call, arn)
     if certificate is None:
         raise AwsError("CertificateNotFound", f"Certificate '{arn}' not found")

@@ -11,6 +11,7 @@ import pytest
 
 from gureum.aws.acm.certificates import Certificate, CertificateSpec, Material, arn_of, find
 
+OF_IAM = "arn:aws:iam::111122223333:server-certificate/web"
 OTHER = "arn:aws:acm:us-east-1:111122223333:certificate/87654321-1234-1234-1234-123456789012"
 
 
@@ -54,6 +55,7 @@ def test_a_listener_is_shown_as_made(cloud, made):
         ("application", {"SslPolicy": "ELBSecurityPolicy-2016-08"}, "ValidationError"),
         ("application", {"Certificates": [{"CertificateArn": OTHER}]}, "ValidationError"),
         ("application", {"Protocol": "HTTPS", "Certificates": [{"CertificateArn": OTHER}]}, "CertificateNotFound"),
+        ("application", {"Protocol": "HTTPS", "Certificates": [{"CertificateArn": OF_IAM}]}, "NotImplemented"),
         ("application", {"AlpnPolicy": ["None"]}, "ValidationError"),
         ("application", {"MutualAuthentication": {"Mode": "verify"}}, "InvalidConfigurationRequest"),
         ("application", {"DefaultActions": []}, "ValidationError"),
