@@ -13,6 +13,8 @@ only when the refresh has succeeded, and what is cancelled or fails leaves them 
 
 from __future__ import annotations
 
+from collections import Counter
+
 import msgspec
 
 from gureum.aws.autoscaling.kinds import LEAVING, STANDBY, STARTING, Group, Member, Refresh, RefreshSpec, Template
@@ -216,7 +218,11 @@ def _replace_some(step: Pass, spec: RefreshSpec, left: list[Member], warm: int, 
         allowed = warm - desired
     elif allowed <= 0 and warm == step.capacity == desired:
         allowed = 1
-    for member in sorted(left, key=lambda one: (one.spec.launched, one.meta.name))[: max(0, min(allowed, most))]:
+    for _ in range(min(allowed, most, len(left))):
+        # From the fullest zone, so that zones stay even and none is rebalanced by ends that the refresh does not know of.
+        counts = Counter(one.spec.zone for one in step.members if one.counts)
+        member = min(left, key=lambda one: (-counts[one.spec.zone], one.spec.launched, one.meta.name))
+        left = [one for one in left if one is not member]
         step.begin_end(member, refresh_cause(step.now))
 
 

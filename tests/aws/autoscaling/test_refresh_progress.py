@@ -73,6 +73,21 @@ def test_new_ones_that_come_first_stop_at_a_checkpoint_too(cloud: Cloud) -> None
     assert refresh(cloud)["Status"] == "Successful"
 
 
+def test_a_refresh_keeps_zones_even_so_that_nothing_else_is_replaced(cloud: Cloud) -> None:
+    """Several groups, for which of two old instances goes is decided by their ids."""
+    names = [f"g{number}" for number in range(5)]
+    old = {}
+    for name in names:
+        cloud.group(name=name, size=4)
+        old[name] = set(cloud.ids(name=name))
+        wanted = {"MinHealthyPercentage": 100, "MaxHealthyPercentage": 200, "InstanceWarmup": 0}
+        checkpoints = {"CheckpointPercentages": [25, 100], "CheckpointDelay": 1000}
+        cloud("StartInstanceRefresh", AutoScalingGroupName=name, Preferences=wanted | checkpoints)
+    cloud.through(300)
+    assert [len(old[name] & set(cloud.ids(name=name))) for name in names] == [3] * 5
+    assert not any("unbalanced" in one["Cause"] for name in names for one in cloud.activities(name))
+
+
 def test_without_any_room_a_new_one_comes_first_only_where_it_was_asked_for(cloud: Cloud) -> None:
     """AWS: RefreshPreferences.MaxHealthyPercentage: to give 100 is not the same as to leave it out."""
     cloud.group(size=2)
