@@ -162,7 +162,8 @@ class Wait(msgspec.Struct, frozen=True):
 class MemberSpec(msgspec.Struct, frozen=True):
     """`group`: object name of the Group. `since`: Unix seconds of the last lifecycle change; `in_service`: when it first served. `activity`: name
     of the Activity under way. `why`: what the end of it is for, said in activities. `hooked`: hooks of the present transition have been
-    set. `pooled`: it comes from the warm pool; `returning`: it ends there."""
+    set. `configuration_made`: when the launch configuration was made that it comes from. `pooled`: it comes from the warm pool; `returning`: it
+    ends there."""
 
     group: str
     zone: str
@@ -171,6 +172,7 @@ class MemberSpec(msgspec.Struct, frozen=True):
     health: Literal["Healthy", "Unhealthy"] = "Healthy"
     template: Template | None = None
     configuration: str = ""
+    configuration_made: float = 0.0
     protected: bool = False
     launched: float = 0.0
     since: float = 0.0

@@ -155,12 +155,18 @@ def _join(
         state="Warmed:Pending" if warm else "Pending",
         template=template_now(call, group),
         configuration=group.spec.configuration,
+        configuration_made=_made(call, group.spec.configuration),
         protected=group.spec.protected,
         launched=call.now,
         since=call.now,
         activity=activity.meta.name,
     )
     transaction.create(Member(meta=call.meta(instance.meta.name, owner=group), spec=spec))
+
+
+def _made(call: Call, name: str) -> float:
+    configuration = call.get(LaunchConfiguration, object_name(name)) if name else None
+    return configuration.meta.created if configuration is not None else 0.0
 
 
 def _configured(call: Call, name: str) -> dict[str, Any]:

@@ -34,18 +34,16 @@ def _most_crowded(members: Sequence[Member]) -> list[Member]:
 def _default(members: list[Member], group: Group, current: Template | None, now: float) -> list[Member]:
     """AWS: those on a launch configuration first, then those on another template or an old version, then closest to the next hour."""
     configured = [member for member in members if member.spec.template is None]
-    if configured and len(configured) < len(members):
-        return configured
-    if configured:
-        return _next_hour(_oldest_configuration(members, group, current, now), group, current, now)
-    return _next_hour(_oldest_template(members, group, current, now), group, current, now)
+    oldest = _oldest_configuration(configured, group, current, now) or _oldest_template(members, group, current, now)
+    return _next_hour(oldest, group, current, now)
 
 
 def _oldest_configuration(members: list[Member], group: Group, current: Template | None, now: float) -> list[Member]:
-    """Those on a configuration that is the group's no more, then those on its present one, then the others."""
+    """Those on a configuration that is the group's no more, the oldest first, then those on its present one, then the others."""
     configured = [member for member in members if member.spec.configuration]
     other = [member for member in configured if member.spec.configuration != group.spec.configuration]
-    return other or configured or members
+    first = min((member.spec.configuration_made for member in other), default=0.0)
+    return [member for member in other if member.spec.configuration_made == first] or configured or members
 
 
 def _oldest_template(members: list[Member], group: Group, current: Template | None, now: float) -> list[Member]:

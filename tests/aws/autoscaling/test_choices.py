@@ -31,11 +31,13 @@ def member(
     version: str = "3",
     template: str = "lt-1",
     configuration: str = "",
+    made: float = 0.0,
 ) -> Member:
     source = None if configuration else Template(template, "web", version)
     spec = MemberSpec(
-        "g", zone, "t3.nano", "InService", template=source, configuration=configuration, launched=launched
-    )
+        "g", zone, "t3.nano", "InService", template=source, configuration=configuration, configuration_made=made,
+        launched=launched,
+    )  # fmt: skip
     return Member(meta=Meta("1/r", name, name, 0.0), spec=spec)
 
 
@@ -49,6 +51,21 @@ def member(
         ("OldestLaunchTemplate", [member("i-1", version="1"), member("i-2", template="lt-9", version="7")], "i-2"),
         ("OldestLaunchConfiguration", [member("i-1", configuration="now"), member("i-2", configuration="old")], "i-2"),
         ("OldestLaunchConfiguration", [member("i-1"), member("i-2", configuration="old")], "i-2"),
+        (
+            "OldestLaunchConfiguration",
+            [member("i-1", configuration="old", made=2.0), member("i-2", configuration="older", made=1.0)],
+            "i-2",
+        ),
+        (
+            "Default",
+            [member("i-1", configuration="old", made=2.0), member("i-2", configuration="older", made=1.0)],
+            "i-2",
+        ),
+        (
+            "Default",
+            [member("i-3"), member("i-1", configuration="a"), member("i-2", launched=NOW - 3500, configuration="a")],
+            "i-2",
+        ),
         ("AllocationStrategy", [member("i-2", launched=5), member("i-1", launched=9)], "i-1"),
         ("ClosestToNextInstanceHour", [member("i-1", launched=NOW - 3500), member("i-2", launched=NOW - 60)], "i-1"),
         ("Default", [member("i-1", version="1"), member("i-2", configuration="old")], "i-2"),

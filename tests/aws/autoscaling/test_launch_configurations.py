@@ -93,3 +93,30 @@ def test_tags_are_found_by_whether_they_are_passed_on(cloud):
     for text in ("True", "true"):
         found = cloud("DescribeTags", Filters=[{"Name": "propagate-at-launch", "Values": [text]}])["Tags"]
         assert [one["Key"] for one in found] == ["a"]
+
+
+def test_the_oldest_configuration_goes_first_also_of_those_that_are_the_groups_no_more(cloud):
+    names = ("first", "second", "third")
+    for name in names:
+        base = {"LaunchConfigurationName": name, "ImageId": IMAGE, "InstanceType": "t3.nano"}
+        cloud("CreateLaunchConfiguration", **base)
+    cloud.group(
+        size=0,
+        LaunchConfigurationName="first",
+        AvailabilityZones=["us-east-1a"],
+        TerminationPolicies=["OldestLaunchConfiguration"],
+    )
+    for size, name in enumerate((*names[:2], *names[:2], "third"), start=1):
+        cloud("UpdateAutoScalingGroup", AutoScalingGroupName="g", LaunchConfigurationName=name, DesiredCapacity=size)
+        cloud.boot()
+    left = []
+    for size in (4, 3, 2, 1):
+        cloud("SetDesiredCapacity", AutoScalingGroupName="g", DesiredCapacity=size)
+        serving = [one for one in cloud.told()["Instances"] if one["LifecycleState"] == "InService"]
+        left.append(sorted(one["LaunchConfigurationName"] for one in serving))
+    assert left == [
+        ["first", "second", "second", "third"],
+        ["second", "second", "third"],
+        ["second", "third"],
+        ["third"],
+    ]
