@@ -38,6 +38,11 @@ _NOT_BUILT = (
     "InstanceLifecyclePolicy",
     "Operator",
 )
+_AS_IT_IS: dict[str, dict[str, Any]] = {
+    "AvailabilityZoneImpairmentPolicy": {"ZonalShiftEnabled": False},
+    "CapacityReservationSpecification": {"CapacityReservationPreference": "default"},
+}
+"""What is not built, asked for as it is without it."""
 _HEALTH_TYPES = ("EC2", "ELB", "EBS")
 MOST_TARGET_GROUPS = 50
 
@@ -52,7 +57,7 @@ def refuse_not_built(params: dict[str, Any]) -> None:
     if params.get("LoadBalancerNames"):
         raise no_classic_balancers()
     for name in _NOT_BUILT:
-        if params.get(name):
+        if params.get(name) and params[name] != _AS_IT_IS.get(name):
             raise not_built(f"An Auto Scaling group with {name}")
     if params.get("DesiredCapacityType", "units") != "units":
         raise not_built(f"DesiredCapacityType {params['DesiredCapacityType']}")

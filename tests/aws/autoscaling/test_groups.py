@@ -324,3 +324,24 @@ def test_a_group_of_more_instances_than_one_commit_holds_comes_and_goes(cloud, m
     cloud.end()
     assert cloud("DescribeAutoScalingGroups")["AutoScalingGroups"] == []
     assert cloud.members() == set()
+
+
+def test_what_is_not_built_is_refused_but_where_it_is_asked_for_as_it_is(cloud):
+    group = {"AutoScalingGroupName": "g", "MinSize": 0, "MaxSize": 1, "AvailabilityZones": ["us-east-1a"]}
+    group["LaunchTemplate"] = {"LaunchTemplateId": cloud.template, "Version": "1"}
+    other = {"CapacityReservationPreference": "capacity-reservations-only"}
+    assert (
+        cloud.refused("CreateAutoScalingGroup", CapacityReservationSpecification=other, **group)[0] == "NotImplemented"
+    )
+    shifts = {"ZonalShiftEnabled": True, "ImpairedZoneHealthCheckBehavior": "ReplaceUnhealthy"}
+    assert (
+        cloud.refused("CreateAutoScalingGroup", AvailabilityZoneImpairmentPolicy=shifts, **group)[0] == "NotImplemented"
+    )
+    cloud(
+        "CreateAutoScalingGroup",
+        CapacityReservationSpecification={"CapacityReservationPreference": "default"},
+        AvailabilityZoneImpairmentPolicy={"ZonalShiftEnabled": False},
+        **group,
+    )
+    shown = cloud.told()["CapacityReservationSpecification"]
+    cloud("UpdateAutoScalingGroup", **G, CapacityReservationSpecification=shown)
