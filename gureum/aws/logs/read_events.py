@@ -131,13 +131,16 @@ class _Search:
             else:
                 page = await self._page(cursor, min(at_once, SCANNED_AT_ONCE), SCANNED_BYTES)
                 at_once *= SCANNED_MORE
-            for event in await self._matching(page, cursor):
-                size_bytes += len(event.message.encode())
-                if found and size_bytes > LIMIT_PAGE_BYTES:
-                    return found, msgspec.structs.replace(cursor, after=found[-1].id)
-                found.append(event)
-                if len(found) == limit:
-                    return found, _rest(cursor, page, event)
+            events = await self._matching(page, cursor)
+            room = _room(events, limit - len(found), LIMIT_PAGE_BYTES - size_bytes)
+            if not (found or room):
+                room = min(len(events), 1)  # one is always given
+            found += events[:room]
+            size_bytes += _size(events[:room])
+            if room < len(events) and len(found) < limit:
+                return found, msgspec.structs.replace(cursor, after=found[-1].id)
+            if len(found) == limit:
+                return found, _rest(cursor, page, found[-1])
             if page.done:
                 return found, None
             # What matched is tested here, what was left out was looked at where it lies.
@@ -175,6 +178,23 @@ class _Search:
             needles=self._pattern.needles,
             look_at=SEARCHED_PER_CALL,
         )
+
+
+def _room(events: Sequence[LogEvent], count: int, size_bytes: int) -> int:
+    """How many of them fit."""
+    fitting = events[:count]
+    if _size(fitting) <= size_bytes:
+        return len(fitting)
+    for place, event in enumerate(fitting):
+        size_bytes -= len(event.message.encode())
+        if size_bytes < 0:
+            return place
+    return len(fitting)
+
+
+def _size(events: Sequence[LogEvent]) -> int:
+    """Of their messages, in UTF-8."""
+    return len("".join([one.message for one in events]).encode())
 
 
 def _rest(cursor: Cursor, page: LogPage, event: LogEvent) -> Cursor | None:
