@@ -100,7 +100,7 @@ class LogEvent(msgspec.Struct, frozen=True, gc=False, array_like=True):
     @property
     def id(self) -> str:
         """56 digits, ordered by time and never given twice (AWS: FilteredLogEvent.eventId)."""
-        return "%020d%036d" % (self.time_ms, self.sequence)  # noqa: UP031, a third of the time of an f-string
+        return str(self.time_ms).zfill(20) + str(self.sequence).zfill(36)  # a third of the time of an f-string
 
 
 class StreamInfo(msgspec.Struct, frozen=True):
