@@ -51,6 +51,19 @@ def test_points_that_are_folded_say_the_same(
             assert found == expected
 
 
+@given(st.lists(st.integers(0, 9), max_size=60), st.booleans(), st.integers(0, 9), st.integers(0, 9))
+def test_a_window_has_the_points_of_its_times_in_the_order_of_arrival(
+    minutes: list[int], is_ordered: bool, first: int, end: int
+) -> None:
+    chunk = MetricsChunk(1)
+    minutes = sorted(minutes) if is_ordered else minutes
+    for start in range(0, len(minutes), 7):
+        chunk.extend(frame([(minute, start + n) for n, minute in enumerate(minutes[start : start + 7])]))
+        chunk.points(7, "Count", 0, MINUTE_MS)
+    found = chunk.points(7, "Count", first * MINUTE_MS, end * MINUTE_MS)
+    assert [one.sum for one in found] == [n for n, minute in enumerate(minutes) if first <= minute < end]
+
+
 def test_many_rows_of_few_minutes_become_few_points() -> None:
     chunk = MetricsChunk(1)
     chunk.extend(frame([(number % 3, number) for number in range(1000)]))
