@@ -51,7 +51,8 @@ async def root_files(machine: Machine, request: dict[str, Any]) -> Any:
             case "read":
                 await files.read(name, str(request["path"]), str(request["file"]), view)
             case "write":
-                await files.write(name, str(request["path"]), str(request["file"]), view)
+                user = str(request.get("user", ""))
+                await files.write(name, str(request["path"]), str(request["file"]), view, user=user)
             case "layer":
                 await files.layer(name, str(request["file"]))
             case "changes":

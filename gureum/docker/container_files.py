@@ -126,17 +126,19 @@ async def _send(call: Call, file: BinaryIO) -> None:
 
 @operation("PUT", "/containers/{id}/archive")
 async def put_archive(call: Call) -> None:
-    """Docker: PutContainerArchive: unpacks the body in a folder."""
+    """Docker: PutContainerArchive: unpacks the body in a folder; `copyUIDGID`: for the container's own user."""
     container = find.container(call.client, call.args["id"])
     path = _path(call)
     seen = await _ask(call, container, "look", path=path)
-    if call.flag("noOverwriteDirNonDir") and not stat.S_ISDIR(int(seen["mode"])) and not seen["link"]:
+    if not stat.S_ISDIR(int(seen["mode"])) and not seen["link"]:
         raise bad_parameter("extraction point is not a directory")
     _check_writable(container, path)
     blobs = call.world.part(blobs_of)
     with blobs.draft() as file:
         await receive(call, blobs, file)
-        await _ask(call, container, "write", path=path, file=blobs.name_of(file))
+        user = str(container.spec.config.get("User") or "") if call.flag("copyUIDGID") else ""
+        if file.seek(0, os.SEEK_END):
+            await _ask(call, container, "write", path=path, file=blobs.name_of(file), user=user)
     await call.responder.send(200)
 
 

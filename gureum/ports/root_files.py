@@ -36,13 +36,14 @@ class RootFiles(Protocol):
     host, chosen by gureum."""
 
     async def look(self, name: str, path: str, view: View = ()) -> FileStat:
-        """PortError when there is none. The last part is not followed."""
+        """PortError when there is none. The last part is not followed, unless "/" or "/." behind it says that it is a folder."""
 
     async def read(self, name: str, path: str, into: str, view: View = ()) -> None:
-        """What is at `path`, under its own name, as a tar; of a folder with "/." its content. "": all that is in the root, by name."""
+        """What is at `path`, under its own name, as a tar; of a folder with "/." its content; of "/" all, by names that
+        begin with "/". "": all that is in the root, by name."""
 
-    async def write(self, name: str, path: str, source: str, view: View = ()) -> None:
-        """Unpacks the tar `source` in the folder `path`."""
+    async def write(self, name: str, path: str, source: str, view: View = (), *, user: str = "") -> None:
+        """Unpacks the tar `source` in the folder `path`; for a `user` ("name:group", as the root knows them) all of it becomes theirs."""
 
     async def changes(self, name: str, lowers: tuple[str, ...]) -> tuple[Change, ...]:
         """`lowers`: folders of the image's layers."""

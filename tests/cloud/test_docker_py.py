@@ -182,7 +182,9 @@ def test_a_program_inside_is_left_by_keys_of_ones_own(docker_py: Any) -> None:
         terminal._sock.sendall(b"word\n\x10\x11")
         heard = b""
         while heard.count(b"word") < 2:  # as it was typed, and from cat
-            heard += terminal.read(1024)
+            data = terminal.read(1024)
+            assert data
+            heard += data
         terminal._sock.sendall(b"\x18y")
         while terminal.read(1024):
             pass

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import stat
 import subprocess
 import sys
 import tarfile
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, TypeVar, cast
 
 import msgspec
 
+from gureum.drivers.containers.guest_users import find_user
 from gureum.drivers.containers.inside_root import open_inside
 from gureum.drivers.containers.root_view import seeing
 from gureum.drivers.images.layer_tree import OPAQUE_XATTR
@@ -25,6 +28,7 @@ T = TypeVar("T")
 _LIMIT_CHANGES = 1_000_000
 _LIMIT_NAMES = 1000
 _COPY_S = 3600.0
+_COPY_BYTES = 1 << 20
 # Empty files that the runtime makes, for Docker's own to be mounted on.
 _MOUNTED_ON = frozenset({"/etc/hosts", "/etc/hostname", "/etc/resolv.conf"})
 
@@ -41,8 +45,8 @@ class RootFiles:
     async def read(self, name: str, path: str, into: str, view: View = ()) -> None:
         await self._seeing(name, view, lambda: self._read(name, path, into))
 
-    async def write(self, name: str, path: str, source: str, view: View = ()) -> None:
-        await self._seeing(name, view, lambda: self._write(name, path, source))
+    async def write(self, name: str, path: str, source: str, view: View = (), *, user: str = "") -> None:
+        await self._seeing(name, view, lambda: self._write(name, path, source, user))
 
     async def _seeing(self, name: str, view: View, function: Callable[[], T]) -> T:
         return await asyncio.to_thread(seeing, self._root(name), view, function)
@@ -61,6 +65,8 @@ class RootFiles:
 
     def _look(self, name: str, path: str) -> FileStat:
         root = self._root(name)
+        if path.endswith(("/", "/.")):
+            return self._look_at_folder(root, path)
         try:
             parent = open_inside(root, os.path.dirname(path.rstrip("/")) or "/", os.O_PATH | os.O_DIRECTORY)
         except OSError as error:
@@ -76,6 +82,19 @@ class RootFiles:
         finally:
             os.close(parent)
         return FileStat(base or "/", found.st_size, found.st_mode, found.st_mtime, link)
+
+    def _look_at_folder(self, root: Path, path: str) -> FileStat:
+        try:
+            folder = open_inside(root, path, os.O_PATH | os.O_DIRECTORY)
+        except NotADirectoryError as error:
+            raise PortError(f"stat {path}: not a directory", retry=False) from error
+        except OSError as error:
+            raise PortError(f"Could not find the file {path} in container", retry=False) from error
+        try:
+            found = os.fstat(folder)
+        finally:
+            os.close(folder)
+        return FileStat(os.path.basename(path.rstrip("/")) or "/", found.st_size, found.st_mode, found.st_mtime)
 
     def _held(self, name: str) -> tuple[int, int]:
         """fds of the root and of its users, -1 for none: one that has just stopped may have its users still, and a root that is not shifted to
@@ -122,8 +141,10 @@ class RootFiles:
 
     def _read(self, name: str, path: str, into: str) -> None:
         clean = path.rstrip("/") or "/"
-        self._look(name, clean)
-        whole = clean == "/" or path.endswith("/.")
+        self._look(name, path or "/")
+        # busybox's tar names what is in a folder "./…": as Docker does it where the path ends so.
+        prefix = _prefix(path, self._look(name, clean)) if path.endswith("/") else ""
+        whole = clean == "/" or bool(prefix) or path.endswith("/.")
         folder, base = (
             (clean.removesuffix("/.") or "/", ".")
             if whole
@@ -134,14 +155,18 @@ class RootFiles:
             self._run(
                 name, folder, ["create", *(names if len(names) <= _LIMIT_NAMES else ["."])], subprocess.DEVNULL, file
             )
+        if prefix:
+            _rename(Path(into), prefix)
 
-    def _write(self, name: str, path: str, source: str) -> None:
+    def _write(self, name: str, path: str, source: str, user: str) -> None:
         try:
             os.close(open_inside(self._root(name), path, os.O_PATH | os.O_DIRECTORY))
         except OSError as error:
             raise PortError(f"Could not find the file {path} in container", retry=False) from error
+        owner = find_user(self._root(name), user)[0] if user else None
+        words = ["extract"] if owner is None else ["extract", str(owner.uid), str(owner.gid)]
         with open(source, "rb") as file:
-            self._run(name, path, ["extract"], file, subprocess.DEVNULL)
+            self._run(name, path, words, file, subprocess.DEVNULL)
 
     def _changes(self, name: str, lowers: tuple[str, ...]) -> tuple[Change, ...]:
         upper = self._folders / name / "upper"
@@ -204,3 +229,31 @@ class RootFiles:
                 tar.addfile(info, cast(BinaryIO, content))
         else:
             tar.addfile(info)
+
+
+def _prefix(path: str, found: FileStat) -> str:
+    """What names begin with, of what is in a folder that is not named by its own name: the root, or where a link leads."""
+    if not path.strip("/"):
+        return "/"
+    return f"{os.path.basename(path.rstrip('/'))}/" if stat.S_ISLNK(found.mode) else ""
+
+
+def _rename(path: Path, prefix: str) -> None:
+    """Puts `prefix` in the place of "./" before all names of a tar that our own busybox wrote."""
+    with tempfile.TemporaryFile(dir=path.parent) as draft:
+        with (
+            tarfile.open(path, "r|") as source,
+            tarfile.open(fileobj=draft, mode="w|", format=tarfile.GNU_FORMAT) as made,
+        ):
+            for entry in source:
+                entry.name = prefix + entry.name.removeprefix(".").removeprefix("/")
+                if entry.islnk():
+                    entry.linkname = prefix + entry.linkname.removeprefix("./")
+                made.addfile(entry, source.extractfile(entry) if entry.isreg() else None)
+                for known in (source, made):  # they would remember each entry
+                    known.members = []  # type: ignore[attr-defined]
+        # Into the same file: the daemon has it open.
+        draft.seek(0)
+        with open(path, "r+b") as file:
+            shutil.copyfileobj(draft, file, _COPY_BYTES)
+            file.truncate()
