@@ -15,6 +15,7 @@ from gureum.docker.shared_namespaces import SHARED_MODES
 
 LEAST_MEMORY = 6 << 20
 MOST_SWAPPINESS = 100
+MOST_OOM_SCORE = 1000
 NOT_BUILT = {
     "BlkioWeight": "weights of disk use (--blkio-weight)",
     "BlkioWeightDevice": "weights of disk use (--blkio-weight-device)",
@@ -35,6 +36,7 @@ def check(config: dict[str, Any], host: dict[str, Any]) -> list[str]:
     _check_limits(host)
     _check_policy(host)
     _check_health(config)
+    _check_words(config, host)
     options.check_capabilities(host)
     if config.get("StopSignal"):
         options.signal_number(str(config["StopSignal"]))
@@ -73,6 +75,14 @@ def _ignored(host: dict[str, Any]) -> Iterator[str]:
         )
 
 
+def _check_words(config: dict[str, Any], host: dict[str, Any]) -> None:
+    for entry in map(str, config.get("Env") or ()):
+        if not entry or entry.startswith("="):
+            raise bad_parameter(f"invalid environment variable: {entry}")
+    if "" in (host.get("Annotations") or {}):
+        raise bad_parameter("invalid Annotations: the empty string is not permitted as an annotation key")
+
+
 def _check_health(config: dict[str, Any]) -> None:
     wish = config.get("Healthcheck") or {}
     for key in ("Interval", "Timeout", "StartPeriod", "StartInterval"):
@@ -84,6 +94,11 @@ def _check_health(config: dict[str, Any]) -> None:
 
 def _check_limits(host: dict[str, Any]) -> None:
     memory, swap = int(host.get("Memory") or 0), int(host.get("MemorySwap") or 0)
+    if int(host.get("ShmSize") or 0) < 0:
+        raise bad_parameter("SHM size can not be less than 0")
+    score = int(host.get("OomScoreAdj") or 0)
+    if abs(score) > MOST_OOM_SCORE:
+        raise bad_parameter(f"Invalid value {score}, range for oom score adj is [-{MOST_OOM_SCORE}, {MOST_OOM_SCORE}]")
     if memory and memory < LEAST_MEMORY:
         raise bad_parameter("Minimum memory limit allowed is 6MB")
     if memory and 0 < swap < memory:

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from gureum.docker import checks, find, links, names, options, volume_options
+from gureum.docker import checks, find, links, mount_checks, names, options, volume_options
 from gureum.docker.addresses import BUILTIN, builtin_id, check_inside, ensure_builtin
 from gureum.docker.call import Call, operation
 from gureum.docker.errors import DockerError, bad_parameter, conflict, not_built, not_found
@@ -319,14 +319,19 @@ def _mounts(
         found[_target(target)] = MountPoint("volume", _target(target), anonymous=True)
     for text in host.get("VolumesFrom") or ():
         found |= {mount.target: mount for mount in _volumes_from(call, str(text))}
-    for text in host.get("Binds") or ():
-        mount = _bind(str(text))
-        found[mount.target] = mount
-    for one in host.get("Mounts") or ():
-        mount = _mount(dict(one))
-        found[mount.target] = mount
-    for target, text in (host.get("Tmpfs") or {}).items():
-        found[_target(target)] = MountPoint("tmpfs", _target(target), options=str(text))
+    memory = [
+        MountPoint("tmpfs", _target(target), options=str(text)) for target, text in (host.get("Tmpfs") or {}).items()
+    ]
+    asked = [
+        *(_bind(str(text)) for text in host.get("Binds") or ()),
+        *(_mount(dict(one)) for one in host.get("Mounts") or ()),
+    ]
+    taken = {mount.target for mount in memory}
+    for mount in asked:
+        if mount.target in taken:
+            raise mount_checks.duplicate(mount.target)
+        taken.add(mount.target)
+    found |= {mount.target: mount for mount in (*asked, *memory)}
     driver = str(host.get("VolumeDriver") or "local")
     return tuple(_with_volume(call, transaction, mount, driver) for mount in found.values())
 
@@ -386,6 +391,7 @@ def check_volume_name(name: str) -> None:
 
 
 def _mount(one: dict[str, Any]) -> MountPoint:
+    mount_checks.check_fields(one)
     kind, target, source = one.get("Type"), _target(str(one.get("Target") or "")), str(one.get("Source") or "")
     writable = not one.get("ReadOnly")
     if kind == "bind":
@@ -436,7 +442,7 @@ def _mount(one: dict[str, Any]) -> MountPoint:
         return MountPoint("tmpfs", target, options=",".join([*words, *([] if writable else ["ro"])]))
     if kind in ("image", "cluster", "npipe"):
         raise not_built(f"mounts of the type {kind}")
-    raise bad_parameter(f"mount type unknown: {kind!r}")
+    raise mount_checks.unknown_kind(kind)
 
 
 def _with_volume(call: Call, transaction: Transaction, mount: MountPoint, driver: str) -> MountPoint:

@@ -38,6 +38,9 @@ def test_volumes_come_from_another_container(docker: Docker, tmp_path: Path) -> 
     assert (tmp_path / "y").read_text() == "seen\n"
     docker("rm", "-v", "owner")
     assert "No such container: owner" in docker.fails("create", "--volumes-from", "owner", BUSYBOX)
+    for again in (["-v", "/tmp:/v"], ["--mount", "type=tmpfs,target=/v"], ["--tmpfs", "/v"]):
+        assert "Duplicate mount point: /v" in docker.fails("create", "-v", "other:/v/", *again, BUSYBOX)
+    assert docker("volume", "ls", "-q", "-f", "name=other") == ""
 
 
 def test_links_bring_names_and_variables(docker: Docker) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gureum.docker import checks, links, options
+from gureum.docker import checks, links, mount_checks, options
 from gureum.docker.container_create import endpoint
 from gureum.docker.errors import DockerError
 
@@ -38,6 +38,10 @@ def test_the_page_names_every_option_that_is_not_built() -> None:
         ({"NanoCpus": 10**9}, 0),
         ({"NanoCpus": 10**13}, 400),
         ({"Memory": -5}, 400),
+        ({"ShmSize": -1}, 400),
+        ({"OomScoreAdj": 1001}, 400),
+        ({"OomScoreAdj": -1000}, 0),
+        ({"Annotations": {"": "x"}}, 400),
     ],
 )
 def test_options_are_checked(host: dict[str, object], status: int) -> None:
@@ -47,6 +51,32 @@ def test_options_are_checked(host: dict[str, object], status: int) -> None:
     except DockerError as error:
         found = error.status
     assert found == status
+
+
+@pytest.mark.parametrize("entry", ["", "=", "=value"])
+def test_variables_have_names(entry: str) -> None:
+    with pytest.raises(DockerError, match=f"invalid environment variable: {entry}"):
+        checks.check({"Env": ["A=b", "C", entry]}, {})
+
+
+@pytest.mark.parametrize(
+    ("mount", "text"),
+    [
+        ({"Type": "bind"}, 'invalid mount config for type "bind": field Target must not be empty'),
+        ({"Type": "bind", "Target": "/x"}, "field Source must not be empty"),
+        ({"Type": "tmpfs", "Target": "/x", "Source": "/y"}, "field Source must not be specified"),
+        (
+            {"Type": "volume", "Target": "/x", "ReadOnly": True},
+            "must not set ReadOnly mode when using anonymous volumes",
+        ),
+        ({"Type": "volume", "Target": "/x", "BindOptions": {}}, "field BindOptions must not be specified"),
+        ({"Type": "bind", "Target": "/x", "Source": "/y", "TmpfsOptions": {}}, "field TmpfsOptions must not be"),
+    ],
+)
+def test_mounts_are_checked_as_they_stand(mount: dict[str, object], text: str) -> None:
+    """Docker: volume/mounts, and what its own tests of ContainerCreate expect."""
+    with pytest.raises(DockerError, match=text):
+        mount_checks.check_fields(mount)
 
 
 def test_logs_are_as_large_as_all_files_together() -> None:
