@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import re
 import signal
+from typing import Any
 
 import msgspec
 
@@ -332,10 +333,12 @@ async def unpause_container(call: Call) -> None:
 
 async def _pause(call: Call, *, paused: bool) -> None:
     container = find.container(call.client, call.args["id"])
+    if not paused and not container.spec.paused:
+        raise server_error(f"Container {container.meta.name} is not paused")
     if container.status.state != "running":
         raise conflict(f"Container {container.meta.name} is not running")
     if container.spec.paused == paused:
-        raise conflict(f"Container {container.meta.name} is {'already' if paused else 'not'} paused")
+        raise conflict(f"Container {container.meta.name} is already paused")
 
     def decide(transaction: Transaction) -> None:
         current = _current(call, container)
@@ -389,6 +392,7 @@ async def update_container(call: Call) -> None:
 
     def decide(transaction: Transaction) -> None:
         current = _current(call, container)
+        _check_changes(current, changes)
         host = {**current.spec.host, **changes}
         checks.check(current.spec.config, host)
         spec = msgspec.structs.replace(current.spec, host=host)
@@ -397,6 +401,19 @@ async def update_container(call: Call) -> None:
     await call.commit(decide)
     call.world.part(Events).container(container, "update")
     await call.send(200, {"Warnings": []})
+
+
+def _check_changes(container: Container, changes: dict[str, Any]) -> None:
+    """What cannot be together with what is there already. DockerError 409."""
+    had, why = container.spec.host, ""
+    policy = (changes.get("RestartPolicy") or {}).get("Name") or "no"
+    if had.get("AutoRemove") and policy in ("always", "unless-stopped", "on-failure"):
+        why = "Restart policy cannot be updated because AutoRemove is enabled for the container"
+    swap = int(had.get("MemorySwap") or 0)
+    if "MemorySwap" not in changes and 0 < swap < int(changes.get("Memory") or 0):
+        why = "Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time"
+    if why:
+        raise conflict(f"Cannot update container {container.meta.name}: {why}")
 
 
 @operation("POST", "/containers/{id}/wait")

@@ -158,6 +158,8 @@ async def tag_image(call: Call) -> None:
     reference = parse(f"{repository}:{tag}" if tag else repository)
     if reference.digest:
         raise bad_parameter("refusing to create a tag with a digest reference")
+    if reference.familiar_repository == "sha256":
+        raise bad_parameter("refusing to create an ambiguous tag using digest algorithm as name")
 
     def decide(transaction: Transaction) -> None:
         current = call.client.get(Image, SCOPE, image.meta.name)
@@ -193,7 +195,7 @@ async def remove_by(call: Call, image: Image, text: str, *, force: bool) -> list
         if reference is None:
             if len(repositories) > 1 and not force:
                 raise conflict(
-                    f"unable to delete {short} (must be forced) - image is referenced in multiple repositories"
+                    f"conflict: unable to delete {short} (must be forced) - image is referenced in multiple repositories"
                 )
             tags = ()
         elif reference.digest:
@@ -231,14 +233,18 @@ def _check_users(users: list[Container], short: str, name: str, *, force: bool) 
     running = [one for one in users if one.status.state in ("running", "restarting")]
     if running and (not name or force):
         user = running[0].meta.name[:12]
-        raise conflict(f"unable to delete {short} (cannot be forced) - image is being used by running container {user}")
+        raise conflict(
+            f"conflict: unable to delete {short} (cannot be forced) - image is being used by running container {user}"
+        )
     if not users or force:
         return
     user = users[0].meta.name[:12]
     if not name:
-        raise conflict(f"unable to delete {short} (must be forced) - image is being used by stopped container {user}")
+        raise conflict(
+            f"conflict: unable to delete {short} (must be forced) - image is being used by stopped container {user}"
+        )
     why = f"container {user} is using its referenced image {short}"
-    raise conflict(f'unable to remove repository reference "{name}" (must force) - {why}')
+    raise conflict(f'conflict: unable to remove repository reference "{name}" (must force) - {why}')
 
 
 async def forget_files(call: Call, image: Image) -> int:

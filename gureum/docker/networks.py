@@ -199,6 +199,8 @@ def _plan(call: Call, wished: dict[str, Any]) -> tuple[str, str, str]:
         part = ipaddress.IPv4Network(str(wished["IPRange"]), strict=False) if wished.get("IPRange") else None
     except ValueError as error:
         raise bad_parameter(f"invalid subnet {text}: {error}") from error
+    if str(subnet.network_address) != text.partition("/")[0]:
+        raise bad_parameter(f"invalid network config:\ninvalid subnet {text}: it should be {subnet}")
     if subnet.prefixlen > 29:
         raise bad_parameter(f"invalid subnet {text}: it holds too few addresses")
     if gateway not in subnet or (part is not None and not part.subnet_of(subnet)):

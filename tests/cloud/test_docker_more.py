@@ -248,6 +248,26 @@ def test_bodies_of_other_types_are_refused_and_store_nothing(docker: Docker) -> 
         ("containers/wrong/restart?t=x", None, 400, 'strconv.Atoi: parsing "x": invalid syntax'),
         ("containers/wrong/kill?signal=SIGRTMIN%2B99", None, 400, "invalid signal: SIGRTMIN+99"),
         ("containers/wrong/checkpoints", {}, 501, "NotImplemented: checkpoints"),
+        ("containers/wrong/unpause", None, 500, "is not paused"),
+        (
+            "containers/wrong/update",
+            {"RestartPolicy": {"Name": "always"}},
+            409,
+            "Restart policy cannot be updated because AutoRemove is enabled for the container",
+        ),
+        (
+            "containers/wrong/update",
+            {"Memory": 256 << 20},
+            409,
+            "Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time",
+        ),
+        (
+            "networks/create",
+            {"Name": "odd", "IPAM": {"Config": [{"Subnet": "172.31.0.1/16"}]}},
+            400,
+            "invalid subnet 172.31.0.1/16: it should be 172.31.0.0/16",
+        ),
+        (f"images/{BUSYBOX}/tag?repo=sha256&tag=0cb4", None, 400, "refusing to create an ambiguous tag"),
     ],
 )
 def test_wrong_words_have_dockers_answers(
@@ -255,7 +275,7 @@ def test_wrong_words_have_dockers_answers(
 ) -> None:
     client = pytest.importorskip("docker", reason="docker-py is not installed").APIClient(base_url=docker.host)
     if "wrong" in path:
-        docker("run", "-d", "--name=wrong", BUSYBOX, "sleep", "1000")
+        docker("run", "-d", "--rm", "-m", "64m", "--memory-swap", "128m", "--name=wrong", BUSYBOX, "sleep", "1000")
     answer = client.post(f"{client.base_url}/v1.51/{path}", json=body and {"Image": BUSYBOX, **body})
     client.close()
     assert (answer.status_code, said in answer.json()["message"]) == (status, True), answer.text
