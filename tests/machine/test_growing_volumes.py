@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import shutil
 import struct
+import subprocess
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -119,6 +121,25 @@ async def test_file_system_that_has_shut_down_is_mounted_anew(host: Host) -> Non
     assert await host.root("web") == str(root)
     assert (root / "file").read_text() == "kept"
     (root / "file").write_text("written")
+
+
+@xfs_test
+async def test_what_a_guest_deletes_goes_back_to_the_host(host: Host) -> None:
+    root = Path(await host.root("web"))
+    (root / "fill").write_bytes(os.urandom(64 * MIB))
+    mounted = host.run_dir / "volumes/vol-web"
+    written_out = ["sync", "--file-system", str(mounted)]
+    subprocess.run(written_out, check=True)
+    (full,) = await host.volumes.observe()
+    assert full.allocated_bytes > 64 * MIB
+    (root / "fill").unlink()
+    for _ in range(200):
+        subprocess.run(written_out, check=True)
+        (empty,) = await host.volumes.observe()
+        if empty.allocated_bytes < 32 * MIB:
+            break
+        await asyncio.sleep(0.02)
+    assert empty.allocated_bytes < 32 * MIB
 
 
 @xfs_test
