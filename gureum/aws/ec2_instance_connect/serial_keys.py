@@ -55,7 +55,8 @@ async def send_serial_console_ssh_public_key(call: Call) -> Result:
     instance = call.get(Instance, name)
     if instance is None:
         raise AwsError("EC2InstanceNotFoundException", f"The instance {name} was not found.")
-    if instance.status.state in ("stopped", "terminated"):  # AWS: a console is there while an instance starts and ends, too
+    # AWS: a console is there while an instance starts and ends, too.
+    if instance.status.state in ("stopped", "terminated"):
         raise AwsError("EC2InstanceStateInvalidException", _STATE)
     known = find_instance_type(instance.spec.type)
     if known is not None and known.hypervisor != "nitro":
