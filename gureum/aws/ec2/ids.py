@@ -16,6 +16,7 @@ from gureum.aws.call import Call
 from gureum.aws.errors import AwsError
 from gureum.engine.resource import Resource
 
+_ACCOUNT = re.compile(r"[0-9]{12}")
 T = TypeVar("T", bound=Resource)
 _DIGITS = re.compile(r"[0-9a-f]{8}|[0-9a-f]{17}", re.ASCII)
 
@@ -174,6 +175,13 @@ def need(call: Call, name: str) -> str:
     if not value:
         raise missing(name)
     return str(value)
+
+
+def check_users(users: Sequence[str], *words: str) -> None:
+    """Accounts that a call names, or one of `words` ("self", "all" …). AWS: InvalidUserID.Malformed."""
+    for user in users:
+        if user not in words and _ACCOUNT.fullmatch(user) is None:
+            raise AwsError("InvalidUserID.Malformed", f'Invalid user id: "{user[:50]}"')
 
 
 def choice(params: dict[str, Any], name: str, *allowed: str) -> str:

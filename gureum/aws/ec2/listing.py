@@ -21,15 +21,18 @@ def listing(
     """The objects that a Describe call asks for, sorted by id, and the next page's token. `ids_name`: the parameter that lists ids.
     AWS: InvalidParameterCombination for ids together with MaxResults."""
     ids = call.params.get(ids_name)
-    if ids and call.params.get("MaxResults") is not None:
-        small = ids_name[:1].lower() + ids_name[1:]
-        raise AwsError(
-            "InvalidParameterCombination", f"The parameter {small} cannot be used with the parameter maxResults"
-        )
+    not_with_pages(call, ids_name, ids_name[:1].lower() + ids_name[1:])
     items = find_all(call, cls, form, ids) if ids else call.all(cls)
     items = apply_filters(items, call.params.get("Filters"), filters)
     call.end_dry_run()
     return page(call.params, items, lambda item: item.meta.name, default=default)
+
+
+def not_with_pages(call: Call, ids_name: str, told: str) -> None:
+    """Of operations that take ids or give pages, not both. `told`: what AWS calls the ids. AWS: InvalidParameterCombination."""
+    if call.params.get(ids_name) and call.params.get("MaxResults") is not None:
+        text = f"The parameter {told} cannot be used with the parameter maxResults"
+        raise AwsError("InvalidParameterCombination", text)
 
 
 def answer(name: str, items: list[dict[str, Any]], token: str | None) -> dict[str, Any]:

@@ -81,6 +81,35 @@ def test_patterns_that_templates_look_for_find_an_image_that_says_what_it_is(clo
         assert cloud.call().get(Instance, made["InstanceId"]).spec.image_source == f"builtin:{builtin}"
 
 
+@pytest.mark.parametrize(
+    ("operation", "member"),
+    [
+        ("DescribeImages", "Owners"),
+        ("DescribeImages", "ExecutableUsers"),
+        ("DescribeSnapshots", "OwnerIds"),
+        ("DescribeSnapshots", "RestorableByUserIds"),
+    ],
+)
+def test_users_that_are_none_are_refused(cloud, operation, member):
+    """AWS: "Error codes for the Amazon EC2 API", InvalidUserID.Malformed."""
+    assert cloud(operation, **{member: ["self", cloud.account]})
+    refused = cloud.refused(operation, **{member: ["self", "somebody"]})
+    assert refused[:2] == ("InvalidUserID.Malformed", 'Invalid user id: "somebody"')
+
+
+@pytest.mark.parametrize(
+    ("operation", "params"),
+    [
+        ("DescribeInstanceStatus", {"InstanceIds": ["i-0123456789abcdef0"]}),
+        ("DescribeInstanceCreditSpecifications", {"InstanceIds": ["i-0123456789abcdef0"]}),
+        ("DescribeStoreImageTasks", {"ImageIds": ["ami-0123456789abcdef0"]}),
+    ],
+)
+def test_ids_and_pages_exclude_each_other(cloud, operation, params):
+    """AWS says so of MaxResults in the reference of each."""
+    assert cloud.code(operation, **params, MaxResults=10) == "InvalidParameterCombination"
+
+
 def test_public_parameters_answer_the_built_in_images(cloud):
     names = listed_names()
     assert {builtin_of(name) for name in names} == {"busybox", "debian"}

@@ -23,12 +23,15 @@ from gureum.aws.marks import operation
 from gureum.aws.paging import page
 
 LIMIT_PAGE = 1000
+OWNER_ALIASES = ("amazon", "aws-backup-vault", "aws-marketplace", "microsoft")
 
 
 @operation("DescribeImages")
 def describe_images(call: Call) -> dict[str, Any]:
     """AWS: ec2 DescribeImages. Deprecated images of others only with IncludeDeprecated or by id; disabled ones only with IncludeDisabled."""
     params = call.params
+    ids.check_users(params.get("Owners") or (), "self", *OWNER_ALIASES)
+    ids.check_users(params.get("ExecutableUsers") or (), "self", "all")
     wanted = params.get("ImageIds") or ()
     found = _by_ids(call, wanted) if wanted else [*call.all(Image), *others_images(call)]
     if not wanted and any(one.get("Name") == "name" for one in params.get("Filters") or ()):

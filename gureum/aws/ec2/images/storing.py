@@ -21,7 +21,7 @@ from gureum.aws.ec2.images.images import ROOT_DEVICE, Image, ImageSpec, ImageSta
 from gureum.aws.ec2.images.objects import LIMIT_BYTES, Manifest, NotStored, pack, read_manifest, unpack
 from gureum.aws.ec2.images.register import DEFAULT_ROOT_GIB, claim_name, new_name
 from gureum.aws.ec2.instances.lifecycle import world_call
-from gureum.aws.ec2.listing import answer
+from gureum.aws.ec2.listing import answer, not_with_pages
 from gureum.aws.ec2.tags import tags_of
 from gureum.aws.ec2.volumes.block_devices import is_volume
 from gureum.aws.ec2.volumes.snapshot_kinds import Snapshot, SnapshotSpec, find_snapshot
@@ -99,6 +99,7 @@ async def create_store_image_task(call: Call) -> Result:
 @operation("DescribeStoreImageTasks")
 def describe_store_image_tasks(call: Call) -> Result:
     """AWS: ec2 DescribeStoreImageTasks. InvalidAMIID.NotFound for an image that was never stored and is not there."""
+    not_with_pages(call, "ImageIds", "imageIds")
     wanted = call.params.get("ImageIds") or []
     found = call.all(StoreImageTask)
     for id_ in wanted:

@@ -18,10 +18,9 @@ from gureum.aws.ec2.instances.kinds import STATE_CODES, Instance, Volume
 from gureum.aws.ec2.instances.show import show_instance, show_reservation
 from gureum.aws.ec2.instances.status_checks import show_checks
 from gureum.aws.ec2.interfaces.interfaces import interfaces_of
-from gureum.aws.ec2.listing import answer
+from gureum.aws.ec2.listing import answer, not_with_pages
 from gureum.aws.ec2.networks.kinds import SecurityGroup, Vpc
 from gureum.aws.ec2.regions import zone_id
-from gureum.aws.errors import AwsError
 from gureum.aws.filters import apply_filters
 from gureum.aws.marks import operation
 from gureum.aws.paging import page
@@ -33,9 +32,7 @@ LIMIT_CONSOLE_BYTES = 65536
 @operation("DescribeInstances")
 def describe_instances(call: Call) -> dict[str, Any]:
     """AWS: ec2 DescribeInstances: by reservation, the oldest first."""
-    if call.params.get("InstanceIds") and call.params.get("MaxResults") is not None:
-        text = "The parameter instancesSet cannot be used with the parameter maxResults"
-        raise AwsError("InvalidParameterCombination", text)
+    not_with_pages(call, "InstanceIds", "instancesSet")
     found = _wanted(call)
     call.end_dry_run()
     shown, token = page(call.params, found, lambda one: f"{one.meta.created:020.6f}/{one.meta.name}", default=1000)
@@ -45,6 +42,7 @@ def describe_instances(call: Call) -> dict[str, Any]:
 @operation("DescribeInstanceStatus")
 def describe_instance_status(call: Call) -> dict[str, Any]:
     """AWS: ec2 DescribeInstanceStatus: only running instances unless IncludeAllInstances is set."""
+    not_with_pages(call, "InstanceIds", "instancesSet")
     include_all = bool(call.params.get("IncludeAllInstances"))
     wanted = call.params.get("InstanceIds")
     instances = find_all(call, Instance, INSTANCE, wanted) if wanted else call.all(Instance)

@@ -11,7 +11,7 @@ from gureum.aws.ec2.instances.changes import change, living_instance, require_st
 from gureum.aws.ec2.instances.kinds import Instance
 from gureum.aws.ec2.instances.placement_groups import plan_place
 from gureum.aws.ec2.instances.types import find_instance_type
-from gureum.aws.ec2.listing import answer
+from gureum.aws.ec2.listing import answer, not_with_pages
 from gureum.aws.errors import AwsError
 from gureum.aws.filters import FilterTable, apply_filters
 from gureum.aws.marks import Result, operation
@@ -101,6 +101,7 @@ async def modify_instance_placement(call: Call) -> Result:
 @operation("DescribeInstanceCreditSpecifications", level="state")
 def describe_instance_credit_specifications(call: Call) -> Result:
     """AWS: ec2 DescribeInstanceCreditSpecifications: of burstable instances; without ids only of those that differ from T2's own ("unlimited")."""
+    not_with_pages(call, "InstanceIds", "instanceIds")
     wanted = call.params.get("InstanceIds")
     instances = ids.find_all(call, Instance, INSTANCE, wanted) if wanted else call.all(Instance)
     instances = [one for one in instances if _burstable(one) and one.status.state != "terminated"]

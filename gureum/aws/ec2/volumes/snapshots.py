@@ -21,7 +21,7 @@ from gureum.aws.ec2.account_settings import settings_of
 from gureum.aws.ec2.images.images import Image
 from gureum.aws.ec2.instance_ids import INSTANCE, SNAPSHOT, VOLUME
 from gureum.aws.ec2.instances.kinds import Instance, Volume
-from gureum.aws.ec2.listing import answer, iso_time, show_own_tags, show_tags
+from gureum.aws.ec2.listing import answer, iso_time, not_with_pages, show_own_tags, show_tags
 from gureum.aws.ec2.regions import REGIONS
 from gureum.aws.ec2.tags import tags_of
 from gureum.aws.ec2.volumes.ebs_encryption import is_managed, managed_key, wanted_key
@@ -126,10 +126,10 @@ async def delete_snapshot(call: Call) -> Result:
 def describe_snapshots(call: Call) -> Result:
     """AWS: ec2 DescribeSnapshots: one's own and those shared with the caller."""
     params = call.params
+    not_with_pages(call, "SnapshotIds", "snapshotIds")
+    ids.check_users(params.get("OwnerIds") or (), "self", "amazon")
+    ids.check_users(params.get("RestorableByUserIds") or (), "self", "all")
     wanted = params.get("SnapshotIds")
-    if wanted and params.get("MaxResults") is not None:
-        text = "The parameter snapshotIds cannot be used with the parameter maxResults"
-        raise AwsError("InvalidParameterCombination", text)
     found = _by_ids(call, wanted) if wanted else [*call.all(Snapshot), *shared_snapshots(call, call.region)]
     if params.get("OwnerIds"):
         found = [one for one in found if _owned(call, one, params["OwnerIds"])]
