@@ -203,19 +203,23 @@ def check_file_systems() -> Iterator[Finding]:
         "/dev/loop-control" if found else "no /dev/loop-control",
         "" if found else "modprobe loop (in a container: --privileged, -v /dev:/dev)",
     )
-    yield growing(Path("/proc/self/status").read_text(), shutil.which("mkfs.xfs", path=search_path()))
+    known = Path("/proc/filesystems").read_text()
+    yield growing(Path("/proc/self/status").read_text(), known, shutil.which("mkfs.xfs", path=search_path()))
 
 
-def growing(status: str, mkfs_xfs: str | None) -> Finding:
-    """Whether volumes grow while a machine has them (drivers/volumes/file_systems.py). `status`: of /proc/self/status."""
+def growing(status: str, known: str, mkfs_xfs: str | None) -> Finding:
+    """Whether volumes grow while a machine has them (drivers/volumes/file_systems.py). `status`: of /proc/self/status; `known`: of
+    /proc/filesystems."""
     effective = next(line.split()[1] for line in status.splitlines() if line.startswith("CapEff:"))
     what = "disks that grow in use"
     if int(effective, 16) >> CAP_SYS_RESOURCE & 1:
         return Finding("ok", what, "ext4")
-    if mkfs_xfs is not None:
+    steps = [] if "\txfs\n" in known else ["modprobe xfs"]
+    steps += [] if mkfs_xfs else ["apt install xfsprogs"]
+    if not steps:
         return Finding("ok", what, "XFS for disks that are not encrypted, since CAP_SYS_RESOURCE is missing")
-    advice = "apt install xfsprogs, or give CAP_SYS_RESOURCE: else a disk in use grows when its machine starts next"
-    return Finding("warn", what, "CAP_SYS_RESOURCE is missing, and mkfs.xfs", advice)
+    advice = f"{', '.join(steps)}, or give CAP_SYS_RESOURCE: else a disk in use grows when its machine starts next"
+    return Finding("warn", what, "CAP_SYS_RESOURCE is missing, and XFS", advice)
 
 
 def check_cgroups() -> Iterator[Finding]:
