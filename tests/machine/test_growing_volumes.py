@@ -16,7 +16,7 @@ import pytest
 
 from gureum.base.disk_keys import new_disk_key
 from gureum.base.sealing import Sealer
-from gureum.drivers.volumes import file_systems, volume_keys
+from gureum.drivers.volumes import file_systems, mounts, volume_keys
 from gureum.ports.volumes import AttachmentSpec, RootSpec, SnapshotSpec, VolumeSpec, attached_folder
 from tests.machine.container_host import GIB, UID_BASE, Host, host_test
 
@@ -140,6 +140,26 @@ async def test_what_a_guest_deletes_goes_back_to_the_host(host: Host) -> None:
             break
         await asyncio.sleep(0.02)
     assert empty.allocated_bytes < 32 * MIB
+
+
+@xfs_test
+async def test_kernel_that_does_not_take_what_mkfs_makes_gets_ext4(host: Host) -> None:
+    """As that of a host whose xfsprogs are newer and make what it does not know."""
+
+    def refuse(source: str, target: Path, kind: str, *more: Any) -> None:
+        if kind == "xfs":
+            raise OSError(22, "Invalid argument", str(target))
+        real(source, target, kind, *more)
+
+    real, mounts.mount = mounts.mount, refuse
+    try:
+        await host.root("web")
+        await host.root("other")
+    finally:
+        mounts.mount = real
+    for name in ("web", "other"):
+        assert file_systems.kind_of(host.work / f"home/volumes/vol-{name}.img") == "ext4"
+    assert [path.name for path in (host.work / "home/xfs/templates").glob("*trial*")] == []
 
 
 @xfs_test

@@ -33,6 +33,23 @@ def attach_and_mount(image: Path, target: Path, *, discard: bool = True) -> None
         os.close(device)
 
 
+def can_be_mounted(template: Path, target: Path) -> bool:
+    """Whether this kernel takes what this host's mkfs makes: tried on a copy. `target`: a folder for that alone."""
+    mounts.unmount_below(target)  # of a killed process
+    trial = template.with_name(f"{template.stem}-trial.img")
+    volume_files.copy(template, trial)
+    target.mkdir(mode=0o700, exist_ok=True)
+    try:
+        attach_and_mount(trial, target)
+        mounts.unmount(target)
+    except OSError:
+        return False
+    finally:
+        target.rmdir()
+        trial.unlink()
+    return True
+
+
 def mount_device(device: str, image: Path, target: Path, *, discard: bool = True) -> None:
     """`device`: the loop device that shows `image`."""
     kind = file_systems.kind_of(image)

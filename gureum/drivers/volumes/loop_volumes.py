@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import re
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -47,6 +49,7 @@ from gureum.ports.volumes import (
     VolumeUse,
 )
 
+log = logging.getLogger("gureum.volumes")
 _DEVICE = re.compile(r"[a-z0-9]{1,32}")
 _THREADS = 4
 _SLOW_THREADS = 2
@@ -89,6 +92,8 @@ class LoopVolumes:
         self._refill: asyncio.Task[None] | None = None
         self._turns = Turns()
         self._all_spares = (self._spares, self._xfs_spares) if self._kind == "xfs" else (self._spares,)
+        self._trial, self._trying = run_dir / "trial", threading.Lock()
+        self._xfs_works: bool | None = None
         for one in self._all_spares:
             one.load()
 
@@ -109,7 +114,7 @@ class LoopVolumes:
             elif spec.source:
                 await self._run(lambda: self._copies.copy(spec, size), slow=True)
             else:
-                spares = self._spares_for(spec, size)
+                spares = await self._run(lambda: self._spares_for(spec, size))
                 if not spares.take(size, path):
                     await self._run(lambda: volume_files.copy(spares.template(size), path))
                 self._volumes.made(spec.name)
@@ -201,8 +206,16 @@ class LoopVolumes:
         self._namespaces.close()
 
     def _spares_for(self, spec: VolumeSpec, size: int) -> volume_files.Spares:
-        fits = self._kind == "xfs" and not spec.key and size >= file_systems.XFS_LEAST_BYTES
-        return self._xfs_spares if fits else self._spares
+        if self._kind == "ext4" or spec.key or size < file_systems.XFS_LEAST_BYTES:
+            return self._spares
+        with self._trying:
+            if self._xfs_works is None:
+                self._xfs_works = ext4_control.can_be_mounted(self._xfs_spares.template(size), self._trial)
+                if not self._xfs_works:
+                    log.warning(
+                        "XFS volumes cannot be mounted: mkfs.xfs may be newer than the kernel; new volumes are ext4"
+                    )
+        return self._xfs_spares if self._xfs_works else self._spares
 
     def _start_refill(self) -> None:
         if self._refill is None or self._refill.done():
@@ -242,6 +255,7 @@ def _clean(run_dir: Path) -> None:
     clear(run_dir / "copies")
     for folder in (
         run_dir / "copies",
+        run_dir / "trial",
         run_dir / "roots",
         run_dir / "volumes",
         run_dir / "attached",
