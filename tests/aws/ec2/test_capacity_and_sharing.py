@@ -91,3 +91,23 @@ def test_a_shared_image_is_not_found_where_it_is_not_allowed(cloud, new_cloud):
     assert other.one("DescribeImages", "Images", ImageIds=[image])["ImageAllowed"] is True
     assert other("CancelImageLaunchPermission", ImageId=image) == {"Return": True}
     assert other.code("DescribeImages", ImageIds=[image]) == "InvalidAMIID.NotFound"
+
+
+def test_who_may_launch_an_image_may_not_copy_it_unless_its_snapshots_are_shared(cloud, new_cloud):
+    """User Guide, "Copy an Amazon EC2 AMI": the owner must grant read permission for the storage that backs it."""
+    other = new_cloud(cloud.client, account="999988887777")
+    volume = cloud("CreateVolume", AvailabilityZone=ZONE, Size=1)["VolumeId"]
+    name = cloud("CreateSnapshot", VolumeId=volume)["SnapshotId"]
+    snapshot = cloud.client.get(Snapshot, "111122223333/us-east-1", name)
+    transaction = cloud.client.transaction()
+    of_root = msgspec.structs.replace(snapshot.spec, base="busybox")
+    transaction.update(msgspec.structs.replace(snapshot, spec=of_root, status=SnapshotStatus("completed")))
+    asyncio.run(transaction.commit())
+    disk = {"DeviceName": "/dev/xvda", "Ebs": {"SnapshotId": name}}
+    image = cloud("RegisterImage", Name="lent", RootDeviceName="/dev/xvda", BlockDeviceMappings=[disk])["ImageId"]
+    cloud("ModifyImageAttribute", ImageId=image, LaunchPermission={"Add": [{"UserId": "999988887777"}]})
+    copy = {"SourceRegion": "us-east-1", "SourceImageId": image, "Name": "taken"}
+    text = "You do not have permission to access the storage of this ami"
+    assert other.refused("CopyImage", **copy) == ("InvalidRequest", text)
+    cloud("ModifySnapshotAttribute", SnapshotId=name, CreateVolumePermission={"Add": [{"UserId": "999988887777"}]})
+    assert other("CopyImage", **copy)["ImageId"] != image

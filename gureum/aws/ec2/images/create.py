@@ -17,7 +17,7 @@ from gureum.aws.ec2.instances.lowering import LIVING
 from gureum.aws.ec2.tags import tags_of
 from gureum.aws.ec2.volumes.block_devices import image_mappings, is_volume, without_size
 from gureum.aws.ec2.volumes.ebs_encryption import wanted_key
-from gureum.aws.ec2.volumes.snapshot_kinds import Snapshot
+from gureum.aws.ec2.volumes.snapshot_kinds import Snapshot, may_restore
 from gureum.aws.ec2.volumes.snapshots import copy_of, known_region
 from gureum.aws.ec2.volumes.types import check_volume, laid_over
 from gureum.aws.errors import AwsError
@@ -76,7 +76,8 @@ async def create_image(call: Call) -> Result:
 
 @operation("CopyImage")
 async def copy_image(call: Call) -> Result:
-    """AWS: ec2 CopyImage: into the region that is called; its snapshots are copied, what else it starts from is the host's."""
+    """AWS: ec2 CopyImage: into the region that is called; its snapshots are copied, what else it starts from is the host's. Who may launch
+    another's image may copy it only when its snapshots are shared with him, too ("Copy an Amazon EC2 AMI")."""
     done = call.done_before()
     if done is not None:
         return {"ImageId": done[0]}
@@ -141,6 +142,8 @@ def _copied(call: Call, transaction: Transaction, source: Image, mapping: dict[s
     if snapshot is None:
         kms = wanted_key(call, call.params, "") if mapping.get("Ebs") else ""
         return {**mapping, "Ebs": {**mapping["Ebs"], "Encrypted": True, "KmsKeyId": kms}} if kms else mapping
+    if not may_restore(call, snapshot, call.account):
+        raise AwsError("InvalidRequest", "You do not have permission to access the storage of this ami")
     text = f"Copied for DestinationAmi from SourceAmi {source.meta.name} for SourceSnapshot {id_}"
     made = copy_of(call, transaction, snapshot, text, tags_of(call, "snapshot", allow=("image",)), call.params)
     encrypted = bool(made.spec.key)
