@@ -176,6 +176,11 @@ def test_deprecated_images_are_shown_to_their_owner(cloud, new_cloud):
     assert found(other, ImageIds=[public]) == ["public"]
     assert "public" in found(cloud)
     assert cloud.code("EnableImageDeprecation", ImageId=public, DeprecateAt=at) == "InvalidParameterValue"
+    mine, years = add(cloud, "mine"), dt.timedelta(days=366)
+    for image, most in ((public, 2), (mine, 10)):
+        late = {"ImageId": image, "DeprecateAt": at + (most + 1) * years}
+        assert cloud.code("EnableImageDeprecation", **late) == "InvalidParameterValue"
+        cloud("EnableImageDeprecation", **late | {"DeprecateAt": at + (most - 1) * years})
     cloud("DisableImageDeprecation", ImageId=public)
     assert "public" in found(other)
 

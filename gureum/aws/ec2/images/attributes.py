@@ -14,6 +14,7 @@ from gureum.aws.ec2.volumes.snapshot_kinds import Snapshot
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import Result, operation
 
+YEAR_S = 366 * 86400.0
 _ACCOUNT = re.compile(r"\d{12}", re.ASCII)
 
 
@@ -54,12 +55,16 @@ async def reset_image_attribute(call: Call) -> Result:
 
 @operation("EnableImageDeprecation")
 async def enable_image_deprecation(call: Call) -> Result:
-    """AWS: ec2 EnableImageDeprecation: at a time to come."""
+    """AWS: ec2 EnableImageDeprecation: at a time to come, within 10 years from now, of a public image 2 years from its creation."""
     image = own_image(call, call.params["ImageId"])
     at = call.params["DeprecateAt"]
     seconds = at.timestamp() if isinstance(at, datetime) else float(at)
     if seconds <= call.now:
         raise ids.invalid("The specified date and time is in the past. Specify a date and time in the future.")
+    latest = image.meta.created + 2 * YEAR_S if image.spec.public else call.now + 10 * YEAR_S
+    if seconds > latest:
+        limit = "2 years from the creation of a public image" if image.spec.public else "10 years from now"
+        raise ids.invalid(f"The specified date and time is too far in the future. Specify one at most {limit}.")
     # AWS rounds seconds to the nearest minute.
     await _change(call, image, deprecated_at=float(round(seconds / 60) * 60))
     return {"Return": True}
