@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
+import msgspec
 import pytest
+
+from gureum.aws.ec2.instances.kinds import Volume, VolumeAttachment
 
 ZONE = "us-east-1a"
 
@@ -83,3 +88,17 @@ def test_attributes(cloud):
     cloud("ModifyVolumeAttribute", VolumeId=volume, AutoEnableIO={"Value": True})
     told = cloud("DescribeVolumeAttribute", VolumeId=volume, Attribute="autoEnableIO")
     assert told == {"VolumeId": volume, "AutoEnableIO": {"Value": True}}
+
+
+def test_a_refused_detachment_names_what_was_asked(cloud):
+    """It named the device as the instance."""
+    volume = cloud("CreateVolume", AvailabilityZone="us-east-1a", Size=1)["VolumeId"]
+    stored = cloud.client.get(Volume, "111122223333/us-east-1", volume)
+    transaction = cloud.client.transaction()
+    attachment = VolumeAttachment(instance="i-0123456789abcdef0", device="/dev/sdf", attached=0.0)
+    transaction.update(
+        msgspec.structs.replace(stored, spec=msgspec.structs.replace(stored.spec, attachment=attachment))
+    )
+    asyncio.run(transaction.commit())
+    text = f"The volume '{volume}' is not attached to instance 'i-0123456789abcdef0' as device '/dev/sdg'."
+    assert cloud.refused("DetachVolume", VolumeId=volume, Device="/dev/sdg") == ("InvalidAttachment.NotFound", text)

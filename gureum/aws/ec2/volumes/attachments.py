@@ -84,10 +84,8 @@ async def detach_volume(call: Call) -> Result:
         None,
         attachment.device,
     ):
-        wanted = params.get("InstanceId") or params.get("Device")
-        text = (
-            f"The volume '{volume.meta.name}' is not attached to instance '{wanted}' as device '{attachment.device}'."
-        )
+        asked = params.get("InstanceId") or attachment.instance, params.get("Device") or attachment.device
+        text = f"The volume '{volume.meta.name}' is not attached to instance '{asked[0]}' as device '{asked[1]}'."
         raise AwsError("InvalidAttachment.NotFound", text)
     instance = ids.find(call, Instance, INSTANCE, attachment.instance)
     living = instance.status.state in LIVING
