@@ -366,6 +366,7 @@ def test_a_secret_parameter_stands_and_falls_with_its_key(cloud: Cloud) -> None:
     assert code_of(error) == "InvalidKeyId"
     ssm.put_parameter(**secret, KeyId="alias/app")
     assert ssm.get_parameter(Name="/app/secret", WithDecryption=True)["Parameter"]["Value"] == "s3cret"
+    ssm.put_parameter(Name="/app/secret", Value="s3cret", Overwrite=True)
     assert ssm.describe_parameters()["Parameters"][0]["KeyId"] == "alias/app"
     kms.disable_key(KeyId=key)
     looks = (

@@ -60,7 +60,8 @@ _DOWNGRADE = (
 
 @operation("PutParameter")
 async def put_parameter(call: Call) -> Result:
-    """AWS: ssm PutParameter. ParameterAlreadyExists, HierarchyLevelLimitExceededException, ParameterPatternMismatchException …"""
+    """AWS: ssm PutParameter. ParameterAlreadyExists, HierarchyLevelLimitExceededException, ParameterPatternMismatchException … What an overwrite does
+    not name stays: description, pattern, data type, key (Terraform's provider sends them only when they have changed)."""
     params = call.params
     name = params["Name"]
     _check_name(name)
@@ -74,8 +75,11 @@ async def put_parameter(call: Call) -> Result:
     type_ = _type(params.get("Type"), known)
     tier = _tier(call, known)
     policies, expires = _policies(call, tier, known)
-    _check_value(call, type_, tier)
-    key_id = _key_id(call, type_)
+    before = version_of(call, known, "").spec if known is not None else None
+    pattern = params.get("AllowedPattern", before.allowed_pattern if before is not None else "")
+    data_type = params.get("DataType") or (before.data_type if before is not None else "text")
+    _check_value(call, type_, tier, pattern, data_type)
+    key_id = _key_id(call, type_, before.key_id if before is not None else "")
     number = known.spec.latest + 1 if known is not None else 1
     spec = ParameterVersionSpec(
         parameter=name,
@@ -85,10 +89,10 @@ async def put_parameter(call: Call) -> Result:
         type=type_,
         tier=tier,
         user=f"arn:{call.partition}:iam::{call.account}:root",
-        description=params.get("Description", ""),
-        allowed_pattern=params.get("AllowedPattern", ""),
+        description=params.get("Description", before.description if before is not None else ""),
+        allowed_pattern=pattern,
         key_id=key_id,
-        data_type=params.get("DataType") or (known.spec.data_type if known is not None else "text"),
+        data_type=data_type,
         policies=policies,
     )
     transaction = call.transaction()
@@ -119,11 +123,11 @@ async def put_parameter(call: Call) -> Result:
         )
         parameter = transaction.update(msgspec.structs.replace(known, spec=whole))
     made = ParameterVersion(meta=call.meta(version_name(name, number), owner=parameter), spec=spec)
-    before = call.get(ParameterVersion, version_name(name, number))
-    if before is None:
+    expired = call.get(ParameterVersion, version_name(name, number))
+    if expired is None:
         transaction.create(made)
     else:
-        transaction.update(msgspec.structs.replace(made, meta=before.meta))
+        transaction.update(msgspec.structs.replace(made, meta=expired.meta))
     await call.commit(transaction)
     return {"Version": number, "Tier": tier}
 
@@ -208,9 +212,8 @@ def _expiration(call: Call, policy: dict[str, Any]) -> float:
     return moment
 
 
-def _check_value(call: Call, type_: str, tier: str) -> None:
-    params = call.params
-    value, pattern = params["Value"], params.get("AllowedPattern")
+def _check_value(call: Call, type_: str, tier: str, pattern: str, data_type: str) -> None:
+    value = call.params["Value"]
     if not value:
         text = "1 validation error detected: Value '' at 'value' failed to satisfy constraint: Member must have length greater than or equal to 1."
         raise invalid(text)
@@ -232,7 +235,6 @@ def _check_value(call: Call, type_: str, tier: str) -> None:
         if not all(check_whole(pattern, part) for part in (value.split(",") if type_ == "StringList" else [value])):
             text = f"Parameter value, cannot be validated against allowedPattern: {pattern}"
             raise AwsError("ParameterPatternMismatchException", text)
-    data_type = params.get("DataType") or "text"
     if data_type not in ("text", "aws:ec2:image"):
         raise invalid(f"The following data type is not supported: {data_type} (Data type names are all lowercase.)")
     if data_type == "aws:ec2:image" and not _is_image(call, value):
@@ -246,9 +248,9 @@ def _is_image(call: Call, value: str) -> bool:
         return False
 
 
-def _key_id(call: Call, type_: str) -> str:
-    """AWS: InvalidKeyId."""
-    key = call.params.get("KeyId")
+def _key_id(call: Call, type_: str, before: str) -> str:
+    """`before`: of the version that is overwritten. AWS: InvalidKeyId."""
+    key = call.params.get("KeyId", before)
     if type_ != SECURE:
         if key:
             raise invalid("KeyId is required for SecureString type parameter only.")
