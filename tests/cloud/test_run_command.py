@@ -208,6 +208,23 @@ def test_a_step_ends_its_document(
     assert " ".join(output for output in outputs if "skipped" not in output) == run
 
 
+def test_a_parameter_as_a_variable_is_no_command(ssm: Any, machines: list[str]) -> None:
+    """AWS: "Data elements and parameters", interpolationType ENV_VAR."""
+    content = {
+        "schemaVersion": "2.2",
+        "parameters": {"say": {"type": "String", "interpolationType": "ENV_VAR"}},
+        "mainSteps": [
+            {"action": "aws:runShellScript", "name": "say", "inputs": {"runCommand": ['echo "$SSM_say"']}},
+        ],
+    }
+    ssm.create_document(Name="say", Content=json.dumps(content), DocumentType="Command")
+    hostile = 'x"; $(id) `id`\nand 구름'
+    sent = ssm.send_command(DocumentName="say", InstanceIds=[machines[2]], Parameters={"say": [hostile]})["Command"]
+    assert over(ssm, sent["CommandId"])["Status"] == "Success"
+    told = ssm.get_command_invocation(CommandId=sent["CommandId"], InstanceId=machines[2])
+    assert told["StandardOutputContent"] == f"{hostile}\n"
+
+
 def test_own_document_with_steps_and_patterns(ssm: Any, machines: list[str]) -> None:
     content = {
         "schemaVersion": "2.2",

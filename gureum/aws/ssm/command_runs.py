@@ -444,6 +444,7 @@ def _request(command: Command, one: Invocation, number: int, step: Step) -> dict
         "AWS_SSM_INSTANCE_ID": one.spec.instance,
         "AWS_SSM_REGION_NAME": region,
         "SSM_COMMAND_ID": command.meta.name,
+        **step.environment,
     }
     return {
         "op": "attach",

@@ -105,7 +105,8 @@ def _bucket(call: Call) -> Bucket | None:
 
 
 def _check_size(steps: tuple[Step, ...]) -> None:
-    if any(len("\n".join(one.commands).encode("utf-8", "replace")) > LIMIT_SCRIPT_BYTES for one in steps):
+    texts = ("\n".join((*one.commands, *one.environment.values())) for one in steps)
+    if any(len(text.encode("utf-8", "replace")) > LIMIT_SCRIPT_BYTES for text in texts):
         raise AwsError("MaxDocumentSizeExceeded", f"A script has at most {LIMIT_SCRIPT_BYTES // 1024} KB.")
 
 

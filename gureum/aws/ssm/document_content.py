@@ -24,12 +24,13 @@ SCHEMAS = {"Command": ("1.2", "2.0", "2.2"), "Session": ("1.0",)}
 TYPES = ("String", "StringList", "Integer", "Boolean", "MapList", "StringMap")
 _PLACE = re.compile(r"\{\{\s*([A-Za-z0-9_:./-]+)\s*\}\}")
 _STEP_NAME = re.compile(r"[a-zA-Z0-9_]{1,128}")
+_VARIABLE = re.compile(r"[a-zA-Z0-9_.-]{1,128}")
 
 
 class Step(msgspec.Struct, frozen=True):
     """One run of a plugin, filled: `commands` are the script's lines. `skipped`: it is not run, as `why` says. `refused`: why it fails unrun.
     `on_failure`: continue, exit or successAndExit; `on_success`: "" or exit; `final`: it is run though an earlier one said exit. AWS: SSM command
-    document plugin reference, "Shared inputs"."""
+    document plugin reference, "Shared inputs". `environment`: variables of the script besides those that every script has."""
 
     name: str
     commands: tuple[str, ...]
@@ -41,6 +42,7 @@ class Step(msgspec.Struct, frozen=True):
     final: bool = False
     why: str = ""
     refused: str = ""
+    environment: dict[str, str] = {}
 
 
 def read(text: str, form: str) -> dict[str, Any]:
@@ -170,6 +172,7 @@ def _text(value: Any) -> str:
 def steps_of(content: dict[str, Any], values: dict[str, Any]) -> tuple[Step, ...]:
     """What is run, in order. AWS: InvalidDocumentContent; NotImplemented for plugins that gureum does not have."""
     steps = []
+    environment = _environment(content, values)
     for action, inputs, declared in _actions(content):
         filled = fill(inputs, values)
         condition = declared.get("precondition") or {}
@@ -194,9 +197,17 @@ def steps_of(content: dict[str, Any], values: dict[str, Any]) -> tuple[Step, ...
                 on_failure=str(filled.get("onFailure") or "continue"),
                 on_success=str(filled.get("onSuccess") or ""),
                 final=str(filled.get("finallyStep", "")).lower() == "true",
+                environment=environment,
             )
         )
     return tuple(steps)
+
+
+def _environment(content: dict[str, Any], values: dict[str, Any]) -> dict[str, str]:
+    """Parameters that scripts find in their environment, so that no value is taken for a command. AWS: "Data elements and parameters",
+    interpolationType: ENV_VAR creates SSM_ and the parameter's name."""
+    names = [name for name, one in parameters_of(content).items() if one.get("interpolationType") == "ENV_VAR"]
+    return {f"SSM_{name}": _text(values[name]) for name in names if _VARIABLE.fullmatch(name)}
 
 
 def _actions(content: dict[str, Any]) -> list[tuple[str, Any, dict[str, Any]]]:

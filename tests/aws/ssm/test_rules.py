@@ -184,6 +184,18 @@ def test_every_builtin_document_is_one() -> None:
     assert (step.name, step.commands, step.timeout_s) == ("aws:runShellScript", ("id", "pwd"), 3600)
 
 
+def test_parameters_that_are_variables_are_in_the_environment_of_each_script() -> None:
+    """AWS: "Data elements and parameters", interpolationType."""
+    shell = {"action": "aws:runShellScript", "inputs": {"runCommand": ['echo "$SSM_Message" {{ Message }}']}}
+    content = {
+        "schemaVersion": "2.2",
+        "parameters": {"Message": {"type": "String", "interpolationType": "ENV_VAR"}, "b": {"type": "String"}},
+        "mainSteps": [{**shell, "name": "one"}, {**shell, "name": "two"}],
+    }
+    steps = steps_of(content, values_of(content, {"Message": ["a; id"], "b": ["x"]}))
+    assert [one.environment for one in steps] == [{"SSM_Message": "a; id"}] * 2
+
+
 def test_plugins_that_are_not_built_say_so() -> None:
     content = {"schemaVersion": "2.2", "mainSteps": [{"action": "aws:softwareInventory", "name": "a", "inputs": {}}]}
     with pytest.raises(AwsError) as refused:
