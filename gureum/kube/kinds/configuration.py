@@ -12,7 +12,8 @@ from typing import Any
 
 import msgspec
 
-from gureum.kube.errors import Cause, forbidden_field, invalid, required, unsupported
+from gureum.kube.errors import Cause, duplicate, forbidden_field, invalid, required, unsupported
+from gureum.kube.kinds.metadata import validate_labels
 from gureum.kube.kinds.quantities import TEXT, as_text, is_quantity, value_of
 from gureum.kube.kinds.rules import PLAIN, Rules
 
@@ -137,6 +138,18 @@ def _is_json_object(value: str) -> bool:
 # Limits
 
 
+EFFECTS = ("NoExecute", "NoSchedule", "PreferNoSchedule")
+SCOPES = ("BestEffort", "CrossNamespacePodAffinity", "NotBestEffort", "NotTerminating", "PriorityClass", "Terminating",
+          "VolumeAttributesClass")  # fmt: skip
+_COUNTS = frozenset(
+    {
+        "configmaps", "persistentvolumeclaims", "pods", "replicationcontrollers", "resourcequotas", "secrets", "services",
+        "services.loadbalancers", "services.nodeports",
+    }
+)  # fmt: skip
+QUOTAS = _COUNTS | {"cpu", "ephemeral-storage", "memory", "requests.storage"}
+"""Of which a quota may be. Source: k8s.io/kubernetes/pkg/apis/core/helper (IsStandardQuotaResourceName)."""
+_QUOTAS_ON = ("requests.", "limits.", "hugepages-")
 _NODE_INFO = (
     "machineID", "systemUUID", "bootID", "kernelVersion", "osImage", "containerRuntimeVersion", "kubeletVersion", "kubeProxyVersion",
     "operatingSystem", "architecture",
@@ -188,7 +201,47 @@ def _amounts(found: Object, field: str) -> list[Cause]:
 
 
 def _validate_quota(one: Object, old: Object | None) -> list[Cause]:
-    return _amounts((one.get("spec") or {}).get("hard") or {}, "spec.hard")
+    spec = one.get("spec") or {}
+    causes = _amounts(spec.get("hard") or {}, "spec.hard")
+    for name, amount in (spec.get("hard") or {}).items():
+        field = f"spec.hard[{name}]"
+        if "/" not in name and name not in QUOTAS and not name.startswith(_QUOTAS_ON):
+            causes.append(invalid(field, name, "must be a standard resource for quota"))
+        elif name in _COUNTS and is_quantity(amount) and value_of(as_text(amount)).denominator != 1:
+            causes.append(invalid(field, amount, "must be an integer"))
+    scopes = spec.get("scopes") or []
+    if not set(scopes) <= set(SCOPES):
+        causes.append(invalid("spec.scopes", scopes, "unsupported scope"))
+    elif any({one, f"Not{one}"} <= set(scopes) for one in ("BestEffort", "Terminating")):
+        causes.append(invalid("spec.scopes", scopes, "conflicting scopes"))
+    return causes
+
+
+def _validate_event(one: Object, old: Object | None) -> list[Cause]:
+    """It lies where what it is about lies; of what lies nowhere, in the default namespace."""
+    about, here = one.get("involvedObject") or {}, one["metadata"].get("namespace", "")
+    there = about.get("namespace") or ""
+    if there and there != here:
+        return [invalid("involvedObject.namespace", there, "does not match event.namespace")]
+    return []
+
+
+def _validate_node(one: Object, old: Object | None) -> list[Cause]:
+    causes: list[Cause] = []
+    seen: set[tuple[str, str]] = set()
+    for number, taint in enumerate((one.get("spec") or {}).get("taints") or ()):
+        at, key, effect = f"spec.taints[{number}]", taint.get("key", ""), taint.get("effect", "")
+        causes += validate_labels(f"{at}.key", {key: ""})
+        if not effect:
+            causes.append(required(f"{at}.effect"))
+        elif effect not in EFFECTS:
+            causes.append(unsupported(f"{at}.effect", effect, EFFECTS))
+        if (key, effect) in seen:
+            cause = duplicate(at, taint)
+            text = f"{cause.message}: taints must be unique by key and effect pair"
+            causes.append(msgspec.structs.replace(cause, message=text))
+        seen.add((key, effect))
+    return causes
 
 
 # Priorities, leases
@@ -259,8 +312,8 @@ RULES = {
     "core/configmaps": Rules(validate=_validate_config_map, generation=False),
     "core/secrets": Rules(default=_secret, validate=_validate_secret, generation=False),
     "core/serviceaccounts": PLAIN,
-    "core/events": PLAIN,
-    "core/nodes": Rules(default=_node, generation=False),
+    "core/events": Rules(validate=_validate_event, generation=False),
+    "core/nodes": Rules(default=_node, validate=_validate_node, generation=False),
     "core/limitranges": Rules(default=_limit_range, validate=_validate_limit_range, generation=False),
     "core/resourcequotas": Rules(validate=_validate_quota, generation=False),
     "scheduling.k8s.io/priorityclasses": Rules(default=_priority, validate=_validate_priority),

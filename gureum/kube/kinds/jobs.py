@@ -13,6 +13,7 @@ from gureum.kube.errors import Cause, invalid, required, shown, unsupported
 from gureum.kube.kinds.pods import validate_template
 from gureum.kube.kinds.rules import Rules
 from gureum.kube.kinds.workloads import default_template_of, not_negative, template_of, unchanged
+from gureum.kube.selectors import from_object, matches
 
 Object = dict[str, Any]
 CONTROLLER_UID, JOB_NAME = "batch.kubernetes.io/controller-uid", "batch.kubernetes.io/job-name"
@@ -49,7 +50,8 @@ def _create_job(one: Object) -> None:
     name = one["metadata"].get("name", "")
     for key, value in (("controller-uid", uid), (CONTROLLER_UID, uid), ("job-name", name), (JOB_NAME, name)):
         labels[key] = value
-    spec["selector"] = {"matchLabels": {CONTROLLER_UID: uid}}
+    selector = spec.get("selector") or {}
+    spec["selector"] = {**selector, "matchLabels": {CONTROLLER_UID: uid, **(selector.get("matchLabels") or {})}}
 
 
 def _cron_job(one: Object) -> None:
@@ -71,8 +73,8 @@ def _validate_job(one: Object, old: Object | None) -> list[Cause]:
     causes = _job_spec(spec, "spec")
     selector = spec.get("selector")
     if not spec.get("manualSelector") and selector and old is None:
-        uid = one["metadata"].get("uid")
-        if selector.get("matchLabels", {}).get(CONTROLLER_UID) != uid:
+        own = {CONTROLLER_UID: one["metadata"].get("uid", ""), JOB_NAME: one["metadata"].get("name", "")}
+        if not matches(from_object(selector) or (), own):
             causes.append(invalid("spec.selector", selector, "`selector` not auto-generated"))
     causes += template_of(spec, ("Never", "OnFailure"))
     names = ["selector", "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy"]

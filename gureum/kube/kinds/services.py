@@ -20,6 +20,7 @@ ADDRESS_TEXT = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
 CIDR_TEXT = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
 TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
 AFFINITY_S = 10_800
+LONGEST_AFFINITY_S = 86_400
 
 
 # Services
@@ -96,10 +97,36 @@ def _validate_service(one: Object, old: Object | None) -> list[Cause]:
     if spec.get("externalTrafficPolicy") and type_ not in ("NodePort", "LoadBalancer"):
         text = "may only be set for externally-accessible services"
         causes.append(invalid("spec.externalTrafficPolicy", spec["externalTrafficPolicy"], text))
+    causes += _settings(spec, type_)
     for number, cidr in enumerate(spec.get("loadBalancerSourceRanges") or ()):
         if not _is_network(cidr.strip()):
             causes.append(invalid(f"spec.LoadBalancerSourceRanges[{number}]", cidr, CIDR_TEXT))
     return causes + _fixed_address(spec, old)
+
+
+def _settings(spec: Object, type_: str) -> list[Cause]:
+    """What only some services may say, and what this cluster has not: a second family of addresses."""
+    causes: list[Cause] = []
+    policy = spec.get("internalTrafficPolicy")
+    if policy is not None and policy not in ("Cluster", "Local"):
+        causes.append(unsupported("spec.internalTrafficPolicy", policy, ("Cluster", "Local")))
+    if spec.get("loadBalancerClass") is not None and type_ != "LoadBalancer":
+        text = "may only be used when `type` is 'LoadBalancer'"
+        causes.append(forbidden_field("spec.loadBalancerClass", text))
+    client = (spec.get("sessionAffinityConfig") or {}).get("clientIP") or {}
+    lasts_s = client.get("timeoutSeconds", AFFINITY_S)
+    if not 0 < lasts_s <= LONGEST_AFFINITY_S:
+        text = f"must be greater than 0 and less than {LONGEST_AFFINITY_S}"
+        causes.append(invalid("spec.sessionAffinityConfig.clientIP.timeoutSeconds", lasts_s, text))
+    for number, family in enumerate(spec.get("ipFamilies") or ()):
+        if family not in ("IPv4", "IPv6"):
+            causes.append(unsupported(f"spec.ipFamilies[{number}]", family, ("IPv4", "IPv6")))
+        elif family == "IPv6" and number == 0:
+            causes.append(invalid(f"spec.ipFamilies[{number}]", family, "not configured on this cluster"))
+    if spec.get("ipFamilyPolicy") == "RequireDualStack":
+        text = "this cluster is not configured for dual-stack services"
+        causes.append(invalid("spec.ipFamilyPolicy", "RequireDualStack", text))
+    return causes
 
 
 def _external_name(spec: Object) -> list[Cause]:
@@ -201,6 +228,23 @@ def _endpoints(one: Object) -> None:
             port.setdefault("protocol", "TCP")
 
 
+def _validate_endpoints(one: Object, old: Object | None) -> list[Cause]:
+    causes: list[Cause] = []
+    for number, subset in enumerate(one.get("subsets") or ()):
+        at = f"subsets[{number}]"
+        for name in ("addresses", "notReadyAddresses"):
+            for index, address in enumerate(subset.get(name) or ()):
+                text = address.get("ip", "")
+                if not _is_address(text):
+                    causes.append(invalid(f"{at}.{name}[{index}].ip", text, ADDRESS_TEXT))
+                elif ip_address(text).is_loopback:
+                    why = "may not be in the loopback range (127.0.0.0/8, ::1/128)"
+                    causes.append(invalid(f"{at}.{name}[{index}].ip", text, why))
+        for index, port in enumerate(subset.get("ports") or ()):
+            causes += port_number(f"{at}.ports[{index}].port", port.get("port"))
+    return causes
+
+
 def _slice(one: Object) -> None:
     for port in one.get("ports") or ():
         port.setdefault("name", "")
@@ -235,7 +279,9 @@ def _validate_ingress(one: Object, old: Object | None) -> list[Cause]:
         causes += _backend(spec["defaultBackend"], "spec.defaultBackend")
     for number, rule in enumerate(spec.get("rules") or ()):
         host = rule.get("host", "")
-        if host and not SUBDOMAIN.match(host.removeprefix("*.")):
+        if host and _is_address(host):
+            causes.append(invalid(f"spec.rules[{number}].host", host, "must be a DNS name, not an IP address"))
+        elif host and not SUBDOMAIN.match(host.removeprefix("*.")):
             causes.append(invalid(f"spec.rules[{number}].host", host, SUBDOMAIN_TEXT))
         paths = (rule.get("http") or {}).get("paths")
         if rule.get("http") is not None and not paths:
@@ -323,7 +369,7 @@ def _peer(peer: Object, at: str) -> list[Cause]:
 
 RULES = {
     "core/services": Rules(default=_service, update=_update_service, validate=_validate_service, generation=False),
-    "core/endpoints": Rules(default=_endpoints, generation=False),
+    "core/endpoints": Rules(default=_endpoints, validate=_validate_endpoints, generation=False),
     "discovery.k8s.io/endpointslices": Rules(default=_slice, validate=_validate_slice),
     "networking.k8s.io/ingresses": Rules(default=_unbalanced, validate=_validate_ingress),
     "networking.k8s.io/ingressclasses": Rules(),

@@ -284,6 +284,8 @@ def _validate_budget(one: Object, old: Object | None) -> list[Cause]:
     for name, value in (("minAvailable", least), ("maxUnavailable", most)):
         if value is not None:
             causes += int_or_percent(f"spec.{name}", value)
+            if not causes and isinstance(value, str) and Decimal(value[:-1]) > 100:
+                causes.append(invalid(f"spec.{name}", value, "must not be greater than 100%"))
     if spec.get("selector"):
         causes += validate_selector(spec["selector"], "spec.selector")
     return causes

@@ -217,6 +217,69 @@ def test_what_is_wrong_with_a_workload(storage, thing, text):
     assert any(text in one for one in wrong), wrong
 
 
+def service(**spec):
+    return {"spec": {"ports": [{"port": 80}], **spec}}
+
+
+def quota(**spec):
+    return {"spec": {"hard": {}, **spec}}
+
+
+def taints(*found):
+    return {"spec": {"taints": list(found)}}
+
+
+def endpoints(ip, port=80):
+    return {"subsets": [{"addresses": [{"ip": ip}], "ports": [{"port": port}]}]}
+
+
+FAMILY = "this cluster is not configured for dual-stack services"
+LOOPBACK = "may not be in the loopback range (127.0.0.0/8, ::1/128)"
+IP_HOST = {"spec": {"rules": [{"host": "1.2.3.4"}]}}
+
+
+@pytest.mark.parametrize(
+    ("storage", "thing", "text"),
+    [
+        ("core/services", service(internalTrafficPolicy="X"), 'spec.internalTrafficPolicy: Unsupported value: "X"'),
+        ("core/services", service(loadBalancerClass="a/b"), "spec.loadBalancerClass: Forbidden: may only be used when `type` is"),
+        ("core/services", service(ipFamilies=["IPv6"]), 'spec.ipFamilies[0]: Invalid value: "IPv6": not configured on this cluster'),
+        ("core/services", service(ipFamilyPolicy="RequireDualStack"), f'spec.ipFamilyPolicy: Invalid value: "RequireDualStack": {FAMILY}'),
+        ("core/services", service(ipFamilyPolicy="PreferDualStack"), ""),
+        (
+            "core/services",
+            service(sessionAffinity="ClientIP", sessionAffinityConfig={"clientIP": {"timeoutSeconds": 86401}}),
+            "spec.sessionAffinityConfig.clientIP.timeoutSeconds: Invalid value: 86401: must be greater than 0 and less than 86400",
+        ),
+        ("core/endpoints", endpoints("127.0.0.1"), f'subsets[0].addresses[0].ip: Invalid value: "127.0.0.1": {LOOPBACK}'),
+        ("core/endpoints", endpoints("10.0.0.1", 0), "subsets[0].ports[0].port: Invalid value: 0: must be between 1 and 65535, inclusive"),
+        ("networking.k8s.io/ingresses", IP_HOST, 'spec.rules[0].host: Invalid value: "1.2.3.4": must be a DNS name, not an IP address'),
+        ("policy/poddisruptionbudgets", {"spec": {"minAvailable": "101%"}}, 'spec.minAvailable: Invalid value: "101%": must not be greater'),
+        ("core/resourcequotas", quota(hard={"pods": "1.5"}), 'spec.hard[pods]: Invalid value: "1.5": must be an integer'),
+        ("core/resourcequotas", quota(hard={"foo": "1"}), 'spec.hard[foo]: Invalid value: "foo": must be a standard resource for quota'),
+        ("core/resourcequotas", quota(hard={"count/pods": "1", "requests.a.b/c": "1", "limits.cpu": "1m", "cpu": "500m"}), ""),
+        ("core/resourcequotas", quota(scopes=["Foo"]), 'spec.scopes: Invalid value: ["Foo"]: unsupported scope'),
+        ("core/resourcequotas", quota(scopes=["Terminating", "NotTerminating"]), "conflicting scopes"),
+        ("core/events", {"involvedObject": {"namespace": "other"}}, 'involvedObject.namespace: Invalid value: "other": does not match'),
+        ("core/nodes", taints({"key": "a", "effect": "X"}), 'spec.taints[0].effect: Unsupported value: "X"'),
+        ("core/nodes", taints({"key": "a b", "effect": "NoSchedule"}), 'spec.taints[0].key: Invalid value: "a b"'),
+        ("core/nodes", taints({"key": "a"}), "spec.taints[0].effect: Required value"),
+        ("core/nodes", taints(*[{"key": "a", "effect": "NoSchedule"}] * 2), "taints must be unique by key and effect pair"),
+        ("core/nodes", taints({"key": "a", "effect": "NoSchedule"}, {"key": "a", "effect": "NoExecute"}), ""),
+    ],
+)  # fmt: skip
+def test_what_else_is_wrong(storage, thing, text):
+    found = made(storage, thing)[1]
+    assert [text in one for one in found] == ([True] if text else [])
+
+
+def test_a_job_keeps_the_selector_that_it_says_and_is_refused_for_it():
+    template = {"spec": {"containers": [{"name": "c", "image": "x"}], "restartPolicy": "Never"}}
+    one, found = made("batch/jobs", {"spec": {"selector": {"matchLabels": {"a": "b"}}, "template": template}})
+    assert one["spec"]["selector"]["matchLabels"] == {"batch.kubernetes.io/controller-uid": "u-1", "a": "b"}
+    assert [one.rpartition(": ")[2] for one in found] == ["`selector` not auto-generated"]
+
+
 def test_containers_of_a_stateful_set_mount_what_is_claimed_for_them():
     thing = workload(serviceName="x", volumeClaimTemplates=[{"metadata": {"name": "data"}, "spec": {}}])
     container = thing["spec"]["template"]["spec"]["containers"][0]
