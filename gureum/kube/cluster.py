@@ -111,7 +111,9 @@ class Cluster:
                 quotas(self.objects),
             ],
         )
-        self.writing = Writing(self.objects, self.catalog, self.forms, self.admission, clock)
+        self.writing = Writing(
+            self.objects, self.catalog, self.forms, self.admission, clock, require=self.entrance.require
+        )
         self.deleting = Deleting(self.objects, self.catalog, self.reading, self.writing, self.admission, clock)
         self.subresources = Subresources(
             self.objects, self.catalog, self.writing, self.deleting, self.admission, self.tokens, clock

@@ -9,7 +9,7 @@ not seen the object, is decided again.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from gureum.kube import duplicates
 from gureum.kube.admission import Admission, Attributes, Extra
@@ -53,7 +53,17 @@ MADE_WITH_STATUS = frozenset({"core/nodes", "core/namespaces"})
 
 
 class Writing:
-    def __init__(self, objects: Objects, catalog: Catalog, forms: Forms, admission: Admission, clock: Clock) -> None:
+    def __init__(
+        self,
+        objects: Objects,
+        catalog: Catalog,
+        forms: Forms,
+        admission: Admission,
+        clock: Clock,
+        require: Callable[[Request, Target, str], None],
+    ) -> None:
+        """`require`: Forbidden, unless who asks may do that (a verb)."""
+        self._require = require
         self._objects = objects
         self._catalog = catalog
         self._forms = forms
@@ -311,6 +321,8 @@ class Writing:
             entry = self._objects.entry(kind.storage, target.namespace, target.name)
             if entry is None and target.subresource:
                 raise not_found(kind, target.name)
+            if entry is None:  # whoever may patch may not yet create
+                self._require(request, target, "create")
             live = None if entry is None else convert(self._objects.decode(entry), kind)
             obj = self.merged(request, target, live, applied, manager)
             try:

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, utils
 from gureum.base.clock import SystemClock
 from gureum.kube.cluster import Cluster
 from gureum.kube.requests import BETWEEN, User
-from tests.kube.api import MERGE, Api, config_map, keyring
+from tests.kube.api import APPLY, MERGE, Api, config_map, keyring
 
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 MAPS = "/api/v1/namespaces/default/configmaps"
@@ -181,6 +181,25 @@ def test_who_may_impersonate_acts_as_another():
             assert json.loads(response.body)["message"].startswith(
                 'users "joe" is forbidden: User "jane" cannot impersonate'
             )
+
+    asyncio.run(run())
+
+
+def test_who_may_patch_creates_nothing_by_applying_it():
+    """As in the original, where an apply that creates asks for both verbs."""
+
+    async def run():
+        async with Api() as api:
+            rule = {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["patch"]}
+            await api.ok("POST", f"{RBAC}/clusterroles", cluster_role("patcher", [rule]))
+            patcher = binding("patcher", {"kind": "User", "name": "jane"})
+            await api.ok("POST", f"{RBAC}/namespaces/default/rolebindings", patcher)
+            path = f"{MAPS}/new?fieldManager=m"
+            status, answer = await api.call("PATCH", path, config_map("new"), content_type=APPLY, user=JANE)
+            told = 'configmaps "new" is forbidden: User "jane" cannot create resource "configmaps" in API group ""'
+            assert (status, answer["message"].startswith(told)) == (403, True), answer
+            await api.ok("POST", MAPS, config_map("new"))
+            await api.ok("PATCH", path, config_map("new", {"k": "v"}), content_type=APPLY, user=JANE)
 
     asyncio.run(run())
 
