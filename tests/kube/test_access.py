@@ -185,6 +185,30 @@ def test_who_may_impersonate_acts_as_another():
     asyncio.run(run())
 
 
+def test_who_may_see_one_object_may_list_and_watch_it():
+    """As `kubectl get --watch` and `kubectl wait` do it: by a field selector."""
+
+    async def run():
+        async with Api() as api:
+            rule = {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["list", "watch"], "resourceNames": ["a"]}
+            await api.ok("POST", f"{RBAC}/clusterroles", cluster_role("one", [rule]))
+            await api.ok(
+                "POST", f"{RBAC}/namespaces/default/rolebindings", binding("one", {"kind": "User", "name": "jane"})
+            )
+            await api.ok("POST", MAPS, config_map("a"))
+            found = await api.ok("GET", f"{MAPS}?fieldSelector=metadata.name%3Da", user=JANE)
+            assert [one["metadata"]["name"] for one in found["items"]] == ["a"]
+            watch = await api.respond(
+                "GET", f"{MAPS}?watch=1&timeoutSeconds=1&fieldSelector=metadata.name%3Da", user=JANE
+            )
+            assert watch.status == 200
+            for selector in ("", "metadata.name%3Db", "metadata.name!%3Da", "metadata.name"):
+                answer = (await api.call("GET", f"{MAPS}?fieldSelector={selector}", user=JANE))[1]
+                assert answer["reason"] == "Forbidden", selector
+
+    asyncio.run(run())
+
+
 def test_who_may_patch_creates_nothing_by_applying_it():
     """As in the original, where an apply that creates asks for both verbs."""
 

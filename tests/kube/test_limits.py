@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from fractions import Fraction
 
+from gureum.kube.kinds.usage import usage_of
 from tests.kube.api import Api
 from tests.kube.test_controllers import APPS, PODS, deployment, node, rolled_out, until
 
@@ -192,3 +194,18 @@ def test_pods_without_a_priority_have_that_of_the_default_class():
             assert (made["spec"]["priorityClassName"], made["spec"]["priority"]) == ("usual", 7)
 
     asyncio.run(run())
+
+
+def test_sidecars_and_overhead_count_in_a_quota():
+    def container(cpu, **more):
+        return {"name": f"c{cpu}", "image": "i", "resources": {"requests": {"cpu": cpu}}, **more}
+
+    spec = {
+        "containers": [container("1")],
+        "initContainers": [container("2", restartPolicy="Always"), container("500m"), container("4")],
+        "overhead": {"cpu": "250m"},
+    }
+    found = usage_of("core/pods", {"metadata": {"name": "p"}, "spec": spec})
+    assert found["requests.cpu"] == found["cpu"] == Fraction("6.25")  # the last init container runs beside the sidecar
+    spec["initContainers"].pop()
+    assert usage_of("core/pods", {"metadata": {"name": "p"}, "spec": spec})["cpu"] == Fraction("3.25")

@@ -6,12 +6,14 @@ A client's certificate or a token says who it is; without either it is nobody in
 
 from __future__ import annotations
 
+from contextlib import suppress
 from urllib.parse import unquote
 
 from gureum.kube.access.rbac import Act, Rbac
 from gureum.kube.access.tokens import Tokens
 from gureum.kube.errors import StatusError, details_of, unauthorized
 from gureum.kube.requests import ANONYMOUS, BETWEEN, STRANGER, Request, Target, User
+from gureum.kube.selectors import parse_fields
 
 AUTHENTICATED = "system:authenticated"
 UNAUTHENTICATED = "system:unauthenticated"
@@ -77,10 +79,11 @@ class Entrance:
         kind = target.kind
         sub = target.subresource.name if target.subresource else ""
         namespace = target.name if kind.storage == "core/namespaces" and not target.namespace else target.namespace
-        act = Act(verb, kind.group, kind.plural, sub, namespace, target.name)
+        name = target.name or _selected_name(request, target, verb)
+        act = Act(verb, kind.group, kind.plural, sub, namespace, name)
         if not self._rbac.allows(request.user, act):
             error = _forbidden(request.user, act)
-            error.details = details_of(kind, target.name)
+            error.details = details_of(kind, name)
             raise error
 
     def require_path(self, request: Request) -> None:
@@ -88,6 +91,18 @@ class Entrance:
         if not self._rbac.allows(request.user, act):
             text = f'forbidden: User "{request.user.name}" cannot {act.verb} path "{act.path}"'
             raise StatusError(403, "Forbidden", text, {})
+
+
+def _selected_name(request: Request, target: Target, verb: str) -> str:
+    """The one object that a list or watch is about (`kubectl get pod a --watch`): who may see it by its name may do so.
+    Source: k8s.io/apiserver/pkg/endpoints/request (RequestInfoFactory)."""
+    if verb not in ("list", "watch"):
+        return ""
+    with suppress(StatusError):  # which is told when it is read
+        for one in parse_fields(request.parameter("fieldSelector"), target.kind.storage):
+            if one.field == "metadata.name" and not one.negated:
+                return one.value
+    return ""
 
 
 def _extra_of(request: Request) -> dict[str, list[str]]:

@@ -47,15 +47,30 @@ def _of_pod(spec: Object) -> Usage:
     for member in ("requests", "limits"):
         names = {name for one in _containers(spec) for name in _amounts(one, member)}
         for name in names:
-            running = sum(
-                (_amounts(one, member).get(name, Fraction(0)) for one in spec.get("containers") or ()), Fraction(0)
-            )
-            starting = [_amounts(one, member).get(name, Fraction(0)) for one in spec.get("initContainers") or ()]
-            found[f"{member}.{name}"] = max([running, *starting])
+            found[f"{member}.{name}"] = _of_resource(spec, member, name)
+        for name, amount in (spec.get("overhead") or {}).items():
+            if member == "requests" or name in names:
+                full = f"{member}.{name}"
+                found[full] = found.get(full, Fraction(0)) + _value(amount)
     for name in COMPUTE:
         if f"requests.{name}" in found:
             found[name] = found[f"requests.{name}"]
     return found
+
+
+def _of_resource(spec: Object, member: str, name: str) -> Fraction:
+    """The sum over containers and the sidecars beside them, or what starting needs if that is more: an init container beside the
+    sidecars before it. Source: k8s.io/component-helpers/resource (PodRequests)."""
+    running = sidecars = peak = Fraction(0)
+    for one in spec.get("containers") or ():
+        running += _amounts(one, member).get(name, Fraction(0))
+    for one in spec.get("initContainers") or ():
+        wanted = _amounts(one, member).get(name, Fraction(0))
+        if one.get("restartPolicy") == "Always":
+            sidecars += wanted
+            wanted = Fraction(0)
+        peak = max(peak, sidecars + wanted)
+    return max(running + sidecars, peak)
 
 
 def _containers(spec: Object) -> list[Object]:
