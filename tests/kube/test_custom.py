@@ -432,6 +432,38 @@ def test_a_definition_without_a_served_version_has_objects_and_no_way_to_them():
     asyncio.run(run())
 
 
+def test_nobody_takes_a_built_in_kind_over():
+    """Nor what it has, when the definition goes again."""
+    made = definition()
+    made["metadata"] = {
+        "name": "roles.rbac.authorization.k8s.io",
+        "annotations": {"api-approved.kubernetes.io": "https://github.com/kubernetes/kubernetes/pull/1"},
+    }
+    made["spec"] |= {"group": "rbac.authorization.k8s.io", "names": {"plural": "roles", "kind": "Role"}}
+    roles = "/apis/rbac.authorization.k8s.io/v1/namespaces/default/roles"
+
+    async def run():
+        async with Api() as api:
+            await api.ok("POST", roles, {"metadata": {"name": "mine"}, "rules": []})
+            await api.ok("POST", DEFINITIONS, made)
+
+            async def told():
+                shown = await api.ok("GET", f"{DEFINITIONS}/{made['metadata']['name']}")
+                return shown.get("status") and conditions_of(shown).get("Established")
+
+            assert (await until(told))[:2] == ("False", "NotAccepted")
+            assert (await api.ok("GET", f"{roles}/mine"))["kind"] == "Role"
+            await api.ok("DELETE", f"{DEFINITIONS}/{made['metadata']['name']}")
+
+            async def gone():
+                return (await api.call("GET", f"{DEFINITIONS}/{made['metadata']['name']}"))[0] == 404
+
+            await until(gone)
+            assert [one["metadata"]["name"] for one in (await api.ok("GET", roles))["items"]] == ["mine"]
+
+    asyncio.run(run())
+
+
 def test_who_comes_second_with_a_name_waits_until_it_is_free():
     async def run():
         async with Api() as api:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from gureum.kube.kinds.catalog import Catalog
 from gureum.kube.kinds.custom import APPROVED, is_protected, violations
+from gureum.kube.kinds.kind import Kind
 from gureum.kube.objects import Object
 
 NAMES = ("plural", "singular", "shortNames", "kind", "listKind")
@@ -24,22 +25,26 @@ class Condition(NamedTuple):
 
 
 def taken(catalog: Catalog, definition: Object) -> dict[str, list[str]]:
-    """By member of its names, those that other kinds of the group have. What was once accepted is its own."""
+    """By member of its names, those that other kinds of the group have. What was once accepted is its own, but for names of built-in kinds,
+    which nobody takes over."""
     spec, own = definition["spec"], definition["metadata"]["name"]
     accepted = (definition.get("status") or {}).get("acceptedNames") or {}
-    resources: set[str] = set()
-    kinds: set[str] = set()
-    for kind in catalog.all():
-        if kind.group == spec["group"] and kind.qualified != own:
-            resources |= {kind.plural, kind.singular, *kind.short_names}
-            kinds |= {kind.kind, f"{kind.kind}List"}
+    others = [one for one in catalog.all() if one.group == spec["group"]]
+    built_in = [one for one in others if one.custom is None]
+    custom = [one for one in others if one.custom is not None and one.qualified != own]
     found = {}
     for member in NAMES:
-        used = kinds if member in ("kind", "listKind") else resources
-        lost = [one for one in _texts(spec["names"].get(member)) if one in used - set(_texts(accepted.get(member)))]
+        used = _names_of(custom, member) - set(_texts(accepted.get(member))) | _names_of(built_in, member)
+        lost = [one for one in _texts(spec["names"].get(member)) if one in used]
         if lost:
             found[member] = lost
     return found
+
+
+def _names_of(kinds: list[Kind], member: str) -> set[str]:
+    if member in ("kind", "listKind"):
+        return {name for one in kinds for name in (one.kind, f"{one.kind}List")}
+    return {name for one in kinds for name in (one.plural, one.singular, *one.short_names)}
 
 
 def _texts(value: Any) -> list[str]:

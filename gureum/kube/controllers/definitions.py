@@ -72,14 +72,15 @@ async def _tell(client: Client, name: str, definition: Object) -> None:
 
 
 async def _empty(client: Client, name: str, definition: Object) -> float | None:
-    """Deletes all objects of the kind, then lets the definition go."""
+    """Deletes all objects of the kind, then lets the definition go. What a built-in kind has is not its own, though it has that name."""
     spec = definition["spec"]
     storage = f"{spec['group']}/{spec['names']['plural']}"
-    entries = client.objects.store.range(client.objects.prefix(storage))
-    for entry in entries:
-        if not client.index.facts[entry.key].deleting and client.catalog.by_storage(storage) is not None:
+    kind = client.catalog.by_storage(storage)
+    own = client.objects.prefix(storage) if kind is None or kind.custom is not None else None
+    for entry in client.objects.store.range(own) if own else ():
+        if not client.index.facts[entry.key].deleting and kind is not None:
             await client.delete(*client.objects.place(entry.key), NAME, policy="Background")
-    if client.objects.store.range(client.objects.prefix(storage), limit=1):
+    if own and client.objects.store.range(own, limit=1):
         await _tell(client, name, definition)
         return 1.0
 
