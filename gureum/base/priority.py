@@ -19,12 +19,17 @@ _OWN_SESSION = Path("/proc/self/autogroup")
 
 def run_soon() -> None:
     """Of the calling thread, from now on. Without the right to (CAP_SYS_NICE) all stays as it is."""
-    try:
-        os.sched_setscheduler(0, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, os.sched_param(0))
-        os.setpriority(os.PRIO_PROCESS, 0, SOON)
-    except PermissionError as refused:
-        log.info("no right to run before others", extra={"why": refused.strerror})
-        return
-    if os.getsid(0) == os.getpid():  # else it is others', too
+    if runs_soon(0) and os.getsid(0) == os.getpid():  # else the session is others', too
         with contextlib.suppress(OSError):  # a kernel without autogroups has no such file
             _OWN_SESSION.write_text(str(SOON))
+
+
+def runs_soon(pid: int) -> bool:
+    """Of another process's first thread, within its session. False where there is no right to it, or no such process any more."""
+    try:
+        os.sched_setscheduler(pid, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, os.sched_param(0))
+        os.setpriority(os.PRIO_PROCESS, pid, SOON)
+    except (PermissionError, ProcessLookupError) as refused:
+        log.info("no right to run before others", extra={"why": refused.strerror})
+        return False
+    return True

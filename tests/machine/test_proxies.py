@@ -25,6 +25,7 @@ import h2.events
 import msgspec
 import pytest
 
+from gureum.base.priority import SOON
 from gureum.drivers.haproxy import control as haproxy_control
 from gureum.drivers.haproxy.process import ProxyFolder
 from gureum.drivers.haproxy.process import version as haproxy_version
@@ -394,6 +395,37 @@ def test_a_start_reads_no_authorities(host: ProxyHost) -> None:
         await host.proxies.ensure(host.spec(http_listener(default=fixed("one"))))
         said = await haproxy_control.command(folder(host).work / "run" / "control", "show ssl ca-file")
         assert said == ""
+
+    asyncio.run(story())
+
+
+def test_a_master_gets_a_core_soon_and_its_workers_no_sooner_than_others(host: ProxyHost) -> None:
+    """Before and after a reload, in which the master starts itself anew, and after it was adopted."""
+
+    def nice() -> tuple[int, set[int]]:
+        threads = {
+            os.getpriority(os.PRIO_PROCESS, int(path.name))
+            for pid in folder(host).members()
+            if pid != master(host)
+            for path in Path(f"/proc/{pid}/task").iterdir()
+        }
+        return os.getpriority(os.PRIO_PROCESS, master(host)), threads
+
+    def wish(header: str) -> ProxySpec:
+        rule = Rule(1, fixed("yes"), (Condition("http-header", (header,), name="X-Wish"),))
+        return host.spec(http_listener(rule, default=fixed("no")))
+
+    async def story() -> None:
+        await host.proxies.ensure(wish("one"))
+        assert nice() == (SOON, {0})
+        await host.proxies.ensure(wish("two"))
+        assert nice() == (SOON, {0})
+        await host.proxies.close()
+        os.setpriority(os.PRIO_PROCESS, master(host), 0)  # as by an agent that did not know of this
+        adopting = host.driver()
+        await adopting.observe()
+        assert nice() == (SOON, {0})
+        await adopting.close()
 
     asyncio.run(story())
 

@@ -15,6 +15,7 @@ from typing import Protocol
 
 import msgspec
 
+from gureum.base import priority
 from gureum.drivers.haproxy import control as haproxy_control
 from gureum.drivers.haproxy import counters as haproxy_counters
 from gureum.drivers.haproxy import logs as haproxy_logs
@@ -204,6 +205,8 @@ class RunningProxy:
             self.pidfd = -1
             self._died(self.folder.name)
             return
+        # The master serves nobody: it loads configurations, beside an old worker that may be as busy as its clients are. What it forks begins at 0.
+        priority.runs_soon(self.state.pid)
         asyncio.get_running_loop().add_reader(self.pidfd, self._ended)
 
     def _ended(self) -> None:
