@@ -30,7 +30,7 @@ from gureum.aws.errors import AwsError
 from gureum.engine.client import Transaction
 
 ANSWERING = ("forward", "redirect", "fixed-response")
-CONTENT_TYPES = ("text/plain", "text/css", "text/html", "application/javascript", "application/json")
+CONTENT_TYPES = ("text/html", "application/json", "application/javascript", "text/css", "text/plain")
 WEEK_S = 604800
 LIMIT_TEXT = 128
 LIMIT_BODY = 1024
@@ -131,7 +131,7 @@ def _check_use(call: Call, balancer: LoadBalancer, groups: list[TargetGroup]) ->
     if len(all_groups) > most:
         text = f"The maximum number of unique target groups per load balancer is {most}"
         raise AwsError("TooManyUniqueTargetGroupsPerLoadBalancer", text)
-    check_balancer(balancer, all_groups.values())
+    check_balancer(call, balancer, all_groups.values())
 
 
 def _weight(given: Mapping[str, Any]) -> int | None:
@@ -207,7 +207,8 @@ def _fixed_response(given: Mapping[str, Any]) -> FixedResponse:
     if not _STATUS.fullmatch(status):
         raise invalid(f"The fixed response status code '{status}' is not valid")
     if content_type and content_type not in CONTENT_TYPES:
-        raise _bad_action(f"The ContentType must be one of:'{', '.join(CONTENT_TYPES)}'")
+        known = ", ".join(f"'{one}'" for one in CONTENT_TYPES)
+        raise _bad_action(f"The ContentType must be one of:{known}")
     if len(body) > LIMIT_BODY:
         raise invalid(f"The fixed response message body is too long; the limit is '{LIMIT_BODY}'")
     return FixedResponse(status, content_type, body, given.get("Order") or 0)

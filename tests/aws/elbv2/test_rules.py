@@ -246,6 +246,13 @@ def test_actions_that_are_refused(cloud, listener, action, code):
     assert refused(cloud, listener, actions=[action])[0] == code
 
 
+def test_types_of_a_fixed_answer_are_named_as_the_original_names_them(cloud, listener):
+    """As moto has it from AWS."""
+    words = "'text/html', 'application/json', 'application/javascript', 'text/css', 'text/plain'"
+    action = fixed(StatusCode="200", ContentType="image/png")
+    assert refused(cloud, listener, actions=[action])[1] == f"The ContentType must be one of:{words}"
+
+
 def test_a_rule_has_one_answer(cloud, listener):
     assert refused(cloud, listener, actions=FIXED * 2)[0] == "InvalidLoadBalancerAction"
     group = cloud.group("g")
