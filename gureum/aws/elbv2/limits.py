@@ -19,6 +19,8 @@ GROUPS_PER_APPLICATION_LOAD_BALANCER = 100
 TARGETS_PER_APPLICATION_LOAD_BALANCER = 1000
 TARGETS_PER_NETWORK_LOAD_BALANCER = 3000
 TARGETS_PER_ZONE_OF_NETWORK_LOAD_BALANCER = 500
+BALANCER_AS_TARGET = {False: 50, True: 100}
+"""For how many targets an application load balancer counts behind a network one; by whether that crosses zones."""
 TARGETS_PER_GROUP = 1000
 REGISTRATIONS_PER_TARGET = 1000
 """How often one instance or address may stand in the groups of one load balancer (other ports)."""

@@ -281,3 +281,35 @@ def test_a_thousand_targets_are_one_write_and_no_more_are_taken(cloud):
     more = [{"Id": "10.0.1.254"}]
     assert cloud.code("RegisterTargets", TargetGroupArn=group, Targets=more) == "TooManyTargets"
     assert len(cloud.health(group)) == 1000
+
+
+def test_a_network_load_balancer_has_as_many_targets_in_a_zone_as_over_zones_it_crosses(cloud):
+    """AWS, "Quotas for your Network Load Balancers": 500 per zone; 500 in all where zones are crossed; an application load balancer counts for 50."""
+    balancer, group = cloud.network(), cloud.group("net", "TCP", TargetType="ip")
+    cloud.listener(balancer, group, "TCP")
+    here, there = [{"Id": "10.0.1.9", "Port": port} for port in range(1, 502)], [{"Id": "10.0.2.9", "Port": 1}]
+    register = {"TargetGroupArn": group}
+    assert cloud.refused("RegisterTargets", **register, Targets=here) == (
+        "TooManyTargets",
+        "The maximum number of targets per Availability Zone per load balancer is 500",
+    )
+    cloud("RegisterTargets", **register, Targets=[*here[:500], *there])
+    crossing = cloud.network("crossing")
+    wanted = [{"Key": "load_balancing.cross_zone.enabled", "Value": "true"}]
+    cloud("ModifyLoadBalancerAttributes", LoadBalancerArn=crossing["LoadBalancerArn"], Attributes=wanted)
+    other = cloud.group("other", "TCP", TargetType="ip")
+    cloud.listener(crossing, other, "TCP")
+    assert cloud.refused("RegisterTargets", TargetGroupArn=other, Targets=[*here[:500], *there]) == (
+        "TooManyTargets",
+        "The maximum number of targets per load balancer is 500",
+    )
+    cloud("RegisterTargets", TargetGroupArn=other, Targets=here[:450])
+    inner = cloud.application("inner")
+    cloud.listener(inner, cloud.group("inner"))
+    to_balancer = cloud.group("alb", "TCP", TargetType="alb")
+    cloud("RegisterTargets", TargetGroupArn=to_balancer, Targets=[{"Id": inner["LoadBalancerArn"]}])
+    listen = {"LoadBalancerArn": crossing["LoadBalancerArn"], "Protocol": "TCP", "Port": 81}
+    actions = [cloud.forward(to_balancer)]
+    assert cloud.code("CreateListener", **listen, DefaultActions=actions) == "TooManyTargets"
+    cloud("DeregisterTargets", TargetGroupArn=other, Targets=here[400:450])
+    cloud("CreateListener", **listen, DefaultActions=actions)
