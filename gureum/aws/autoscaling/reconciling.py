@@ -18,7 +18,7 @@ from gureum.aws.autoscaling.launching import MOST_LAUNCHES, launch, spread, temp
 from gureum.aws.autoscaling.lookup import members_of
 from gureum.aws.autoscaling.members import move_on
 from gureum.aws.autoscaling.passes import Pass, PassFull
-from gureum.aws.autoscaling.refreshing import ACTIVE, alarms_of, step_refresh, surge
+from gureum.aws.autoscaling.refreshing import ACTIVE, alarms_of, outdated, step_refresh, surge
 from gureum.aws.autoscaling.replacing import above, below, ready, replace
 from gureum.aws.autoscaling.sentences import balancing_cause, launching, rebalanced_cause, shrunk_cause, started_cause
 from gureum.aws.autoscaling.termination import choose
@@ -161,6 +161,10 @@ def _grow(step: Pass, wanted: int) -> None:
     going = replacing.going(step)
     have = Counter(one.spec.zone for one in step.members if one.counts and one.meta.name not in going)
     zones, refused = spec.zones, None
+    if old := outdated(step):
+        # Where zones are equally full, into the one with the fewest that stay: what is still to be replaced leaves it.
+        stay = Counter(one.spec.zone for one in step.members if one.counts and one.meta.name not in old)
+        zones = tuple(sorted(zones, key=lambda zone: stay[zone]))
     fewest = tuple(sorted(zones, key=lambda zone: have[zone]))
     if take(step, 1 if len(zones) > 1 else wanted, fewest):
         return

@@ -93,6 +93,12 @@ def surge(step: Pass) -> int:
     return min(open_, _room(step, spec))
 
 
+def outdated(step: Pass) -> frozenset[str]:
+    """Ids of what a refresh replaces, if one goes on."""
+    refresh = active_refresh(step.call, step.group)
+    return frozenset(refresh.spec.old) if refresh is not None else frozenset()
+
+
 def _room(step: Pass, spec: RefreshSpec) -> int:
     """How many more than desired there may be. AWS: RefreshPreferences.MaxHealthyPercentage: given as 100, and where no instance may be missing,
     a new one comes first all the same; not given, an old one goes."""
@@ -219,11 +225,18 @@ def _replace_some(step: Pass, spec: RefreshSpec, left: list[Member], warm: int, 
     elif allowed <= 0 and warm == step.capacity == desired:
         allowed = 1
     for _ in range(min(allowed, most, len(left))):
-        # From the fullest zone, so that zones stay even and none is rebalanced by ends that the refresh does not know of.
-        counts = Counter(one.spec.zone for one in step.members if one.counts)
-        member = min(left, key=lambda one: (-counts[one.spec.zone], one.spec.launched, one.meta.name))
+        # From the fullest zone, of those from the one with the most to replace, so that zones stay even and none is rebalanced by ends that
+        # the refresh does not know of.
+        counts, old = (Counter(one.spec.zone for one in many) for many in (filter(_counts, step.members), left))
+        member = min(
+            left, key=lambda one: (-counts[one.spec.zone], -old[one.spec.zone], one.spec.launched, one.meta.name)
+        )
         left = [one for one in left if one is not member]
         step.begin_end(member, refresh_cause(step.now))
+
+
+def _counts(member: Member) -> bool:
+    return member.counts
 
 
 def _hold(step: Pass, spec: RefreshSpec, done: int) -> RefreshSpec:

@@ -85,7 +85,27 @@ def test_a_refresh_keeps_zones_even_so_that_nothing_else_is_replaced(cloud: Clou
         cloud("StartInstanceRefresh", AutoScalingGroupName=name, Preferences=wanted | checkpoints)
     cloud.through(300)
     assert [len(old[name] & set(cloud.ids(name=name))) for name in names] == [3] * 5
-    assert not any("unbalanced" in one["Cause"] for name in names for one in cloud.activities(name))
+    assert not any("balancing" in one["Cause"] for name in names for one in cloud.activities(name))
+
+
+@pytest.mark.parametrize(("least", "most"), [(100, 125), (100, 150), (75, 100), (50, 100), (100, 200), (90, 110)])
+def test_zones_are_even_at_the_end_although_instances_boot_one_by_one(cloud: Cloud, least: int, most: int) -> None:
+    names = [f"g{number}" for number in range(6)]
+    for name in names:
+        cloud.group(name=name, size=4)
+        wanted = {"MinHealthyPercentage": least, "MaxHealthyPercentage": most, "InstanceWarmup": 0}
+        cloud("StartInstanceRefresh", AutoScalingGroupName=name, Preferences=wanted)
+    for _ in range(12):
+        for name in names:
+            pending = sorted(cloud.ids("Pending", name=name))
+            cloud.die(*pending[:1], state="running")
+        cloud.end()
+        cloud.wait(1)
+    for name in names:
+        told = cloud.told(name)["Instances"]
+        assert Counter(one["AvailabilityZone"] for one in told) == {"us-east-1a": 2, "us-east-1b": 2}
+        launches = [one for one in cloud.activities(name) if one["Description"].startswith("Launching")]
+        assert len(launches) == 8, "one for each, and none to make zones even"
 
 
 def test_without_any_room_a_new_one_comes_first_only_where_it_was_asked_for(cloud: Cloud) -> None:
