@@ -20,7 +20,14 @@ from gureum.aws.autoscaling.members import move_on
 from gureum.aws.autoscaling.passes import Pass, PassFull
 from gureum.aws.autoscaling.refreshing import ACTIVE, alarms_of, outdated, step_refresh, surge
 from gureum.aws.autoscaling.replacing import above, below, ready, replace
-from gureum.aws.autoscaling.sentences import balancing_cause, launching, rebalanced_cause, shrunk_cause, started_cause
+from gureum.aws.autoscaling.sentences import (
+    balancing_cause,
+    launching,
+    rebalanced_cause,
+    refreshed_cause,
+    shrunk_cause,
+    started_cause,
+)
 from gureum.aws.autoscaling.termination import choose
 from gureum.aws.autoscaling.warm_pools import fill, take, takes_back
 from gureum.aws.cloudwatch.alarm_kinds import CompositeAlarm, MetricAlarm
@@ -160,18 +167,19 @@ def _grow(step: Pass, wanted: int) -> None:
         return
     going = replacing.going(step)
     have = Counter(one.spec.zone for one in step.members if one.counts and one.meta.name not in going)
-    zones, refused = spec.zones, None
+    zones, refused, cause = spec.zones, None, ""
     if old := outdated(step):
         # Where zones are equally full, into the one with the fewest that stay: what is still to be replaced leaves it.
         stay = Counter(one.spec.zone for one in step.members if one.counts and one.meta.name not in old)
         zones = tuple(sorted(zones, key=lambda zone: stay[zone]))
+        cause = "" if spec.why else refreshed_cause(step.now)
     fewest = tuple(sorted(zones, key=lambda zone: have[zone]))
     if take(step, 1 if len(zones) > 1 else wanted, fewest):
         return
     while zones:
         zone, count = next(iter(spread(have, zones, min(wanted, MOST_LAUNCHES)).items()))
         try:
-            launch(step.call, step.transaction, step.group, zone, count, step.capacity)
+            launch(step.call, step.transaction, step.group, zone, count, step.capacity, cause=cause)
         except AwsError as error:
             refused = refused or error
             zones = tuple(one for one in zones if one != zone)

@@ -156,7 +156,7 @@ def _end_pool(step: Pass, spec: RefreshSpec) -> None:
     old = to_replace(step.pool, step.group, template_now(step.call, step.group), skip_matching=skip)
     for member in step.pool:
         if member.meta.name in old and "Terminating" not in member.spec.state:
-            step.begin_end(member, refresh_cause(step.now))
+            step.begin_end(member, refresh_cause(step.now, member.meta.name))
 
 
 def _failure(step: Pass, spec: RefreshSpec) -> str:
@@ -195,7 +195,7 @@ def _end_standby(step: Pass, spec: RefreshSpec) -> None:
     if preferences(spec).get("StandbyInstances") == "Terminate":
         for member in list(step.members):
             if member.meta.name in spec.old and member.spec.state == "Standby":
-                step.begin_end(member, refresh_cause(step.now))
+                step.begin_end(member, refresh_cause(step.now, member.meta.name))
 
 
 def _waited_for(step: Pass, spec: RefreshSpec) -> bool:
@@ -232,7 +232,7 @@ def _replace_some(step: Pass, spec: RefreshSpec, left: list[Member], warm: int, 
             left, key=lambda one: (-counts[one.spec.zone], -old[one.spec.zone], one.spec.launched, one.meta.name)
         )
         left = [one for one in left if one is not member]
-        step.begin_end(member, refresh_cause(step.now))
+        step.begin_end(member, refresh_cause(step.now, member.meta.name))
 
 
 def _counts(member: Member) -> bool:

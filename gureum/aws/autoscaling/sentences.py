@@ -85,8 +85,14 @@ def warm_surplus_cause(now: float) -> str:
     return f"At {clock_text(now)} an instance was taken out of the warm pool in response to a difference between its wished and its actual size."
 
 
-def refresh_cause(now: float) -> str:
-    return f"At {clock_text(now)} an instance was taken out of service in response to an instance refresh."
+def refresh_cause(now: float, instance: str) -> str:
+    chosen = f"At {clock_text(now)} instance {instance} was selected for termination."
+    return f"At {clock_text(now)} an instance was taken out of service in response to an instance refresh.  {chosen}"
+
+
+def refreshed_cause(now: float) -> str:
+    """Of a launch. Programs in machines look for it to know whether a refresh has brought them."""
+    return f"At {clock_text(now)} an instance was launched in response to an instance refresh."
 
 
 def rebalanced_cause(now: float) -> str:

@@ -204,3 +204,15 @@ def test_the_least_that_is_shown_is_the_groups_own(cloud: Cloud) -> None:
     cloud.group(size=2, InstanceMaintenancePolicy={"MinHealthyPercentage": 60, "MaxHealthyPercentage": 110})
     cloud("StartInstanceRefresh", **G)
     assert refresh(cloud)["Preferences"]["MinHealthyPercentage"] == 60
+
+
+def test_activities_say_that_a_refresh_was_the_cause(cloud: Cloud) -> None:
+    """As activities of AWS do that people keep in public."""
+    cloud.group(size=1)
+    (old,) = start(cloud, MinHealthyPercentage=0)
+    cloud.through(60)
+    causes = [one["Cause"] for one in cloud.activities()][:2]
+    launched, ended = sorted(causes, key=lambda cause: "taken out" in cause)
+    assert launched.endswith("Z an instance was launched in response to an instance refresh.")
+    assert "Z an instance was taken out of service in response to an instance refresh.  At 2025-" in ended
+    assert ended.endswith(f"Z instance {old} was selected for termination.")
