@@ -62,7 +62,9 @@ class DiskMetrics:
         if not numbers:
             return []
         if all(self._floor.get(one, NEVER) < start_ms for one in numbers):
-            chunks: Sequence[MetricsChunk] = (*self._sealed, *self._generations.chunks)
+            # A quiet cloud has hundreds of small chunks of the last days, an alarm looks at minutes.
+            sealed = [one for one in self._sealed if one.newest_ms >= start_ms]
+            chunks: Sequence[MetricsChunk] = (*sealed, *self._generations.chunks)
             points = chain.from_iterable(self._hot(chunks, numbers, start_ms, end_ms, distribution))
             return collect(points, period_ms, distribution=distribution)
         hot: list[list[Point]] = []
@@ -183,11 +185,11 @@ class DiskMetrics:
         )
 
     def _has_since(self, numbers: Sequence[int], since_ms: int) -> bool:
-        """Whether one of them has data at or after this time. The newest chunks are asked first: most series are written all the time."""
+        """Whether one of them has data at or after this time. What is in files stands in the rows of the catalog."""
         if any((self._rows[one].last_ms or NEVER) >= since_ms for one in numbers):
             return True
-        chunks = (*self._sealed, *self._generations.chunks)
-        return any((chunk.last_ms(one) or NEVER) >= since_ms for chunk in reversed(chunks) for one in numbers)
+        chunks = reversed(self._generations.chunks)
+        return any((chunk.last_ms(one) or NEVER) >= since_ms for chunk in chunks for one in numbers)
 
     async def _seal(self, chunk: MetricsChunk, then: Callable[[], None]) -> None:
         numbers = chunk.series
@@ -199,7 +201,7 @@ class DiskMetrics:
         def show() -> None:
             then()
             self._rows.update((one.id, one) for one in rows)
-            chunk.sealed_ms = result.last_ms
+            chunk.seal(result.last_ms)
             self._sealed.append(chunk)
             while sum(len(one) for one in self._sealed[1:]) >= KEEP_ROWS:
                 self._forget(self._sealed.pop(0))

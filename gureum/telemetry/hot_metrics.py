@@ -29,13 +29,15 @@ class _Folded:
 
 
 class MetricsChunk:
-    """`generation`: of the log. Rows are only ever added. `sealed_ms`: series → its newest datum, once the chunk is in files."""
+    """`generation`: of the log. Rows are only ever added. `sealed_ms`: series → its newest datum, once the chunk is in files; `newest_ms`: of
+    them all."""
 
     def __init__(self, generation: int) -> None:
         self.generation = generation
         self._ids, self._times = array("I"), array("q")
         self._indexed = 0
         self.sealed_ms: dict[int, int] = {}
+        self.newest_ms = 0
         self._counts, self._sums, self._mins, self._maxs = array("d"), array("d"), array("d"), array("d")
         self._distributions: dict[int, Distribution] = {}
         self._rows: dict[int, list[int]] = {}
@@ -46,6 +48,10 @@ class MetricsChunk:
 
     def __len__(self) -> int:
         return len(self._times)
+
+    def seal(self, last_ms: dict[int, int]) -> None:
+        """It is in files; nothing is added any more."""
+        self.sealed_ms, self.newest_ms = last_ms, max(last_ms.values(), default=0)
 
     @property
     def series(self) -> Sequence[int]:

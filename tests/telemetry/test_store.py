@@ -14,7 +14,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from gureum.ports.telemetry import Datum, LogEvent, TelemetryBroken, TelemetryFull
+from gureum.ports.telemetry import Datum, LogEvent, SeriesQuery, TelemetryBroken, TelemetryFull
 from gureum.telemetry import disk_metrics, wal
 from gureum.telemetry.generations import Limits
 from gureum.telemetry.store import Telemetry, open_telemetry
@@ -348,6 +348,24 @@ def earlier_frame(group: str, first: int, *messages: str) -> bytes:
         for number, message in enumerate(messages, start=first)
     ]
     return "\n".join(lines).encode()
+
+
+@in_loop
+async def test_who_looks_at_the_last_minutes_does_not_look_into_older_chunks(tmp_path: Path) -> None:
+    telemetry = await open_telemetry(tmp_path / "t", HandClock())
+    for hours in (3, 2, 1, 0):
+        time_ms = NOW_MS - hours * 3600_000
+        await telemetry.metrics.write([Datum(CPU, time_ms + n * 60_000, 1.0, n, n, n) for n in range(10)])
+        if hours:
+            await telemetry.metrics.flush()
+    recent = await telemetry.metrics.buckets(CPU, NOW_MS, NOW_MS + 3600_000, 60_000)
+    assert [one.sum for one in recent] == list(range(10))
+    assert await telemetry.metrics.series(SCOPE, SeriesQuery(since_ms=NOW_MS)) == [CPU]
+    assert [len(one) for one in telemetry.metrics._sealed] == [10, 10, 10]
+    assert not any(one._rows for one in telemetry.metrics._sealed)
+    older = await telemetry.metrics.buckets(CPU, NOW_MS - 2 * 3600_000, NOW_MS, 3600_000)
+    assert [one.count for one in older] == [10, 10]
+    await telemetry.close()
 
 
 @in_loop
