@@ -4,6 +4,7 @@ not is refused by its name (501). docs/docker-options.md tells of each.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,6 +82,20 @@ def _check_words(config: dict[str, Any], host: dict[str, Any]) -> None:
             raise bad_parameter(f"invalid environment variable: {entry}")
     if "" in (host.get("Annotations") or {}):
         raise bad_parameter("invalid Annotations: the empty string is not permitted as an annotation key")
+    for entry in map(str, host.get("ExtraHosts") or ()):
+        name, address = options.extra_host(entry)
+        if not name or not address:
+            raise bad_parameter(f'bad format for add-host: "{entry}"')
+        if address != options.HOST_GATEWAY and not _is_address(address):
+            raise bad_parameter(f'invalid IP address in add-host: "{address}"')
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _check_health(config: dict[str, Any]) -> None:

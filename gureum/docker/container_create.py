@@ -48,8 +48,8 @@ async def create_container(call: Call) -> None:
     host = dict(body.pop("HostConfig", None) or {})
     networking = body.pop("NetworkingConfig", None) or {}
     name = call.text("name").lstrip("/")
-    if name and not names.NAME.fullmatch(name):
-        raise bad_parameter(f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
+    if name:
+        names.check(name)
     image = find.image(call.client, str(body.get("Image") or ""))
     _check_platform(call, image, str(body.get("Image")))
     config = merged(body, container_words(image))

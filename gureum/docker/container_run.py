@@ -360,8 +360,7 @@ async def _pause(call: Call, *, paused: bool) -> None:
 async def rename_container(call: Call) -> None:
     container = find.container(call.client, call.args["id"])
     name = call.text("name").lstrip("/")
-    if not names.NAME.fullmatch(name):
-        raise bad_parameter(f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
+    names.check(name)
     if name == container.spec.name:
         raise bad_parameter("Renaming a container with the same name as its current name")
 

@@ -64,6 +64,7 @@ async def _load(call: Call) -> None:
             ValueError,
             TypeError,
             AttributeError,
+            RecursionError,
             msgspec.DecodeError,
             EOFError,
             zlib.error,

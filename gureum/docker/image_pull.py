@@ -149,7 +149,7 @@ async def pull(call: Call, reference: Reference, auth: Auth, tell: Tell) -> Imag
 def machine_errors(work: Callable[[], Any]) -> Any:
     try:
         return work()
-    except (OSError, ValueError, KeyError, TypeError, msgspec.DecodeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, msgspec.DecodeError) as error:
         raise server_error(f"the image cannot be had: {error}") from error
 
 

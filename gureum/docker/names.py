@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 import secrets
 
+from gureum.docker.errors import bad_parameter
+
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
+MOST_CHARACTERS = 512
 _LEFT = (
     "amber", "agile", "airy", "bold", "brave", "bright", "brisk", "calm", "cheerful", "clear", "clever", "cosy",
     "curious", "daring", "eager", "early", "fair", "fearless", "fluffy", "frosty", "gentle", "glad", "golden",
@@ -22,6 +25,14 @@ _RIGHT = (
     "neumann", "newell", "nygaard", "perlis", "perlman", "postel", "rabin", "ritchie", "rivest", "scott", "shannon",
     "simon", "stroustrup", "sutherland", "tarjan", "thompson", "turing", "ullman", "wilkes", "wing", "wirth", "zuse",
 )  # fmt: skip
+
+
+def check(name: str) -> None:
+    """DockerError 400. Docker sets no limit to a name's length; ours keeps a name below that of the store's keys."""
+    if not NAME.fullmatch(name):
+        raise bad_parameter(f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
+    if len(name) > MOST_CHARACTERS:
+        raise bad_parameter(f"Invalid container name ({name}), it is longer than {MOST_CHARACTERS} characters")
 
 
 def random_name() -> str:

@@ -16,6 +16,7 @@ from gureum.docker.container_create import endpoint
 from gureum.docker.errors import DockerError, bad_parameter, conflict, not_built, not_found
 from gureum.docker.events import Events
 from gureum.docker.kinds import ADDRESSES, SCOPE, Container, Network, NetworkSpec
+from gureum.docker.names import MOST_CHARACTERS
 from gureum.docker.options import iso
 from gureum.engine.client import Transaction
 from gureum.engine.resource import Meta, key_of
@@ -145,6 +146,8 @@ async def create_network(call: Call) -> None:
     name, driver = str(body.get("Name") or ""), str(body.get("Driver") or "bridge")
     if not name.strip() or "/" in name:
         raise bad_parameter("invalid name: name is empty" if not name.strip() else f"invalid network name: {name}")
+    if len(name.encode()) > MOST_CHARACTERS or not name.isprintable():
+        raise bad_parameter(f"invalid network name: {name!r} is longer than {MOST_CHARACTERS} bytes, or not printable")
     if name in ("bridge", "host", "none", "default", "container"):
         raise DockerError(403, f"operation is not permitted on predefined {name} network")
     if driver != "bridge":

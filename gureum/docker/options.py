@@ -262,10 +262,19 @@ def tmpfs_options(text: str) -> tuple[str, ...]:
     return (*([] if "exec" in wished else ["noexec"]), *(one for one in wished if one not in ("exec", "noexec")))
 
 
+HOST_GATEWAY = "host-gateway"
+
+
+def extra_host(text: str) -> tuple[str, str]:
+    """(name, address) of "name:address" or "name=address"; an IPv6 address may stand in brackets."""
+    name, _, address = text.partition("=" if "=" in text else ":")
+    return name, address.removeprefix("[").removesuffix("]")
+
+
 def extra_hosts(host: dict[str, Any], gateway: str) -> Iterator[str]:
     for one in host.get("ExtraHosts") or ():
-        name, _, address = str(one).partition(":") if "=" not in str(one) else str(one).partition("=")
-        yield f"{gateway if address == 'host-gateway' else address.strip('[]')}\t{name}\n"
+        name, address = extra_host(str(one))
+        yield f"{gateway if address == HOST_GATEWAY else address}\t{name}\n"
 
 
 def resolver(host: dict[str, Any], server: str, *, names: bool = False) -> str:

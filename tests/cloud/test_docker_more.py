@@ -249,6 +249,9 @@ def test_bodies_of_other_types_are_refused_and_store_nothing(docker: Docker) -> 
         ("containers/wrong/kill?signal=SIGRTMIN%2B99", None, 400, "invalid signal: SIGRTMIN+99"),
         ("containers/wrong/checkpoints", {}, 501, "NotImplemented: checkpoints"),
         ("containers/wrong/unpause", None, 500, "is not paused"),
+        (f"containers/create?name={'n' * 2000}", {"Cmd": ["true"]}, 400, "Invalid container name"),
+        ("networks/create", {"Name": "x" * 2000}, 400, "invalid network name"),
+        ("networks/create", {"Name": "x\0"}, 400, "invalid network name"),
         (
             "containers/wrong/update",
             {"RestartPolicy": {"Name": "always"}},

@@ -343,5 +343,6 @@ def test_what_cannot_be_is_refused_and_makes_nothing(docker: Docker, words: list
 
 
 def test_a_device_that_is_not_there_is_named(docker: Docker) -> None:
-    said = docker.fails("run", "--rm", "--device", "/dev/nosuch", BUSYBOX, "true")
-    assert "error gathering device information while adding custom device" in said
+    for device, why in (("/dev/nosuch", "no such file or directory"), ("/etc/passwd", "not a device node")):
+        said = docker.fails("run", "--rm", "--device", device, BUSYBOX, "true")
+        assert f'error gathering device information while adding custom device "{device}": {why}' in said

@@ -194,6 +194,11 @@ def test_rubbish_is_no_image(docker_py: Any, docker: Docker, tmp_path: Path) -> 
         docker_py.images.load(b"rubbish")
     (tmp_path / "rubbish").write_bytes(base64.b64encode(b"rubbish" * 300))
     assert "invalid archive" in docker.fails("load", "-i", str(tmp_path / "rubbish"))
+    with tarfile.open(tmp_path / "deep", "w") as tar:
+        entry = tarfile.TarInfo("manifest.json")
+        entry.size = 100_000
+        tar.addfile(entry, io.BytesIO(b"[" * entry.size))
+    assert "invalid archive" in docker.fails("load", "-i", str(tmp_path / "deep"))
 
 
 def test_swappiness_and_device_rules_reach_the_control_group(docker: Docker) -> None:

@@ -42,6 +42,10 @@ def test_the_page_names_every_option_that_is_not_built() -> None:
         ({"OomScoreAdj": 1001}, 400),
         ({"OomScoreAdj": -1000}, 0),
         ({"Annotations": {"": "x"}}, 400),
+        ({"ExtraHosts": ["far:10.1.2.3", "six:[::1]", "six:::1", "out=host-gateway"]}, 0),
+        ({"ExtraHosts": ["far"]}, 400),
+        ({"ExtraHosts": [":10.1.2.3"]}, 400),
+        ({"ExtraHosts": ["far:10.1.2.3\nnear"]}, 400),
     ],
 )
 def test_options_are_checked(host: dict[str, object], status: int) -> None:

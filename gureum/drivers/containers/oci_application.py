@@ -67,10 +67,9 @@ def device_nodes(application: Application) -> tuple[list[dict[str, Any]], list[d
     for device in application.devices:
         node = _node(device.host, device.target)
         if node is None:
-            raise PortError(
-                f"error gathering device information while adding custom device {device.host!r}: no such file or directory",
-                retry=False,
-            )
+            why = "not a device node" if os.path.exists(device.host) else "no such file or directory"
+            text = f'error gathering device information while adding custom device "{device.host}": {why}'
+            raise PortError(text, retry=False)
         nodes.append(node)
         rule = {
             "allow": True,
