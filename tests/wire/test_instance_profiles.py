@@ -26,7 +26,7 @@ def make_profile(iam: Any, name: str, trust: Any = TRUST, path: str = "/") -> di
     return dict(made)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def iam(simulated_cloud: Cloud) -> Any:
     made = simulated_cloud.client("iam", account=ACCOUNT)
     make_profile(made, "web")
