@@ -56,6 +56,30 @@ def test_an_assumed_role_acts_in_its_account(endpoint: Any) -> None:
     assert given["SessionToken"].encode() not in stored
 
 
+@pytest.mark.parametrize(
+    ("params", "text"),
+    [
+        (
+            {"Tags": [{"Key": "a", "Value": "1"}, {"Key": "A", "Value": "2"}]},
+            "Duplicate tag keys found. Please note that Tag keys are case insensitive.",
+        ),
+        (
+            {"Tags": [{"Key": "a", "Value": "1"}], "TransitiveTagKeys": ["b"]},
+            "The specified transitive tag key must be included in the requested tags.",
+        ),
+    ],
+)
+def test_session_tags_are_checked_as_on_aws(endpoint: Any, params: dict[str, Any], text: str) -> None:
+    """Recorded by LocalStack's test_assume_role_tag_validation."""
+    role = {"RoleArn": "arn:aws:iam::777788889999:role/deploy", "RoleSessionName": "me"}
+    with pytest.raises(ClientError) as refused:
+        client(endpoint.url, "sts").assume_role(**role, **params)
+    error = refused.value.response["Error"]
+    assert (error["Code"], error["Message"]) == ("InvalidParameterValue", text)
+    tags = [{"Key": "a", "Value": "1"}]
+    assert client(endpoint.url, "sts").assume_role(**role, Tags=tags, TransitiveTagKeys=["A"])["Credentials"]
+
+
 def test_session_tokens_are_not_for_sessions(endpoint: Any) -> None:
     given = client(endpoint.url, "sts").get_session_token(DurationSeconds=900)["Credentials"]
     keys = {"key": given["AccessKeyId"], "secret": given["SecretAccessKey"], "token": given["SessionToken"]}

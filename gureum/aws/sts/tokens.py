@@ -43,15 +43,23 @@ async def assume_role(call: Call) -> dict[str, Any]:
         me = _identity(call)["Arn"]
         text = f"User: {me} is not authorized to perform: sts:AssumeRole on resource: {found.group(0)}"
         raise AwsError("AccessDenied", text, status=403)
+    _check_tags(call)
     name = call.params["RoleSessionName"]
     arn = f"arn:{call.partition}:sts::{account}:assumed-role/{role}/{name}"
     user_id = f"{role_id(found.group(0))}:{name}"
     credentials = await _issue(call, account, arn, user_id, float(call.params.get("DurationSeconds", 3600)))
-    return {
-        "Credentials": credentials,
-        "AssumedRoleUser": {"AssumedRoleId": user_id, "Arn": arn},
-        "PackedPolicySize": 0,
-    }
+    return {"Credentials": credentials, "AssumedRoleUser": {"AssumedRoleId": user_id, "Arn": arn}}
+
+
+def _check_tags(call: Call) -> None:
+    """Recorded by LocalStack's test_assume_role_tag_validation."""
+    keys = [one["Key"].lower() for one in call.params.get("Tags") or ()]
+    if len(set(keys)) != len(keys):
+        text = "Duplicate tag keys found. Please note that Tag keys are case insensitive."
+        raise AwsError("InvalidParameterValue", text)
+    if not {one.lower() for one in call.params.get("TransitiveTagKeys") or ()} <= set(keys):
+        text = "The specified transitive tag key must be included in the requested tags."
+        raise AwsError("InvalidParameterValue", text)
 
 
 @operation("GetSessionToken")
