@@ -6,6 +6,7 @@ is refused with the words of the original's decoder.
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -14,8 +15,10 @@ import msgspec
 from gureum.base.hostile_yaml import HostileYaml
 from gureum.base.hostile_yaml import load as load_yaml
 from gureum.kube import duplicates
-from gureum.kube.errors import StatusError, bad_request, unsupported_media
+from gureum.kube.errors import StatusError, bad_request, shown, unsupported_media
 from gureum.kube.kinds.kind import Kind
+from gureum.kube.kinds.quantities import TEXT as QUANTITY_TEXT
+from gureum.kube.kinds.quantities import is_quantity
 from gureum.kube.protobuf.decode import CONTENT_TYPE, BadProtobuf, decode
 from gureum.kube.requests import JSON, Request
 from gureum.kube.schemas import META, Schema, definition, of_kind
@@ -27,6 +30,13 @@ LIMIT_SHOWN_BYTES = 30
 _EXPECTED: dict[str, Any] = {"string": str, "boolean": bool, "number": int | float}
 _GO_NAMES = {"string": "string", "boolean": "bool", "number": "float64"}
 Object = dict[str, Any]
+_MOMENT = r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):[0-5]\d:[0-5]\d"
+_ZONE = r"(Z|[+-]([01]\d|2[0-3]):[0-5]\d)"
+_TIMES = {
+    "Time": (re.compile(rf"{_MOMENT}(\.\d+)?{_ZONE}"), "2006-01-02T15:04:05Z07:00"),
+    "MicroTime": (re.compile(rf"{_MOMENT}\.\d{{6}}{_ZONE}"), "2006-01-02T15:04:05.000000Z07:00"),
+}
+"""How they are written, and the layout that an error names. Source: k8s.io/apimachinery/pkg/apis/meta/v1 (time.go, micro_time.go)."""
 _ACCEPTED = "application/json, application/yaml, application/vnd.kubernetes.protobuf"
 
 
@@ -135,6 +145,16 @@ class Misfit(Exception):
         return f"unrecognized type: {self.wanted}"
 
 
+class Malformed(Misfit):
+    """A value that its type cannot be read from, in the words of that type."""
+
+    def decoding(self) -> str:
+        return self.wanted
+
+    def converting(self) -> str:
+        return self.wanted
+
+
 def _json_name(value: Any) -> str:
     names = {str: "string", bool: "bool", int: "number", float: "number", list: "array", dict: "object"}
     return names.get(type(value), "null")
@@ -211,15 +231,40 @@ class Shaper:
     def _scalar(self, value: Any, schema: Schema) -> Any:
         wanted = schema.scalar
         if not wanted:
-            if isinstance(value, dict | list) and not schema.name.endswith("FieldsV1") and schema.name:
-                raise Misfit(value, _go_type(schema))
-            number = isinstance(value, int | float) and schema.name.endswith("resource.Quantity")
-            return str(value) if number else value
+            return self._of_its_own(value, schema)
         if wanted == "integer":
             return self._integer(value, schema)
         expected = _EXPECTED[wanted]
         if not isinstance(value, expected) or (isinstance(value, bool) and wanted != "boolean"):
             raise Misfit(value, _go_type(schema))
+        return value
+
+    def _of_its_own(self, value: Any, schema: Schema) -> Any:
+        """What is a thing of its own in JSON. What is none is refused: one of them in a list, and no typed client can read the list."""
+        kind = schema.name.rpartition(".")[2]
+        if kind == "Quantity":
+            text = value if isinstance(value, str) else shown(value)
+            if not is_quantity(text.strip()):
+                raise Malformed(value, QUANTITY_TEXT)
+            return text
+        if isinstance(value, dict | list) and kind and kind != "FieldsV1":
+            raise Misfit(value, _go_type(schema))
+        if kind == "IntOrString" and not isinstance(value, str):
+            bits = isinstance(value, int) and not isinstance(value, bool) and -(2**31) <= value < 2**31
+            if not bits:
+                name = f"number {value}" if _json_name(value) == "number" else _json_name(value)
+                raise Malformed(value, f"json: cannot unmarshal {name} into Go value of type int32")
+        if kind in _TIMES:
+            pattern, layout = _TIMES[kind]
+            if not isinstance(value, str):
+                text = f"json: cannot unmarshal {_json_name(value)} into Go value of type string"
+                raise Malformed(value, text)
+            if not value:
+                return None  # as managed fields of older homes have it, which typed clients cannot read
+            if not pattern.fullmatch(value):
+                raise Malformed(
+                    value, f'parsing time {shown(value)} as "{layout}": cannot parse {shown(value)} as "2006"'
+                )
         return value
 
     def _integer(self, value: Any, schema: Schema) -> int:

@@ -131,6 +131,73 @@ def test_names_that_are_wrong_are_told_as_the_decoder_meets_them():
     asyncio.run(run())
 
 
+HERE = "/api/v1/namespaces/default"
+LEASES = "/apis/coordination.k8s.io/v1/namespaces/default/leases"
+MICRO, SECONDS = "2006-01-02T15:04:05.000000Z07:00", "2006-01-02T15:04:05Z07:00"
+QUANTITY = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
+
+
+def pod_with(limits, **more):
+    resources = {"resources": {"limits": limits}} if limits else {}
+    return {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "x", **resources}]}, **more}
+
+
+def service_to(port):
+    return {"metadata": {"name": "s"}, "spec": {"ports": [{"port": 80, "targetPort": port}]}}
+
+
+def lease_of(time):
+    return {"metadata": {"name": "l"}, "spec": {"renewTime": time}}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "told"),
+    [
+        (f"{HERE}/pods", pod_with({"cpu": "abc"}), QUANTITY),
+        (f"{HERE}/pods", pod_with({"cpu": True}), QUANTITY),
+        (f"{HERE}/pods", pod_with({"cpu": 0.5}), ""),
+        (f"{HERE}/pods", pod_with({"cpu": "0.5", "memory": "1e3"}), ""),
+        (
+            f"{HERE}/pods",
+            pod_with(None, status={"startTime": "yesterday"}),
+            f'parsing time "yesterday" as "{SECONDS}": cannot parse "yesterday" as "2006"',
+        ),
+        (f"{HERE}/pods", pod_with(None, status={"startTime": "2026-01-01T00:00:00.5+09:00"}), ""),
+        (LEASES, lease_of("2026-01-01T00:00:00Z"), f'parsing time "2026-01-01T00:00:00Z" as "{MICRO}"'),
+        (LEASES, lease_of("2026-01-01T00:00:00.000001Z"), ""),
+        (LEASES, lease_of(None), ""),
+        (f"{HERE}/services", service_to(True), "json: cannot unmarshal bool into Go value of type int32"),
+        (f"{HERE}/services", service_to(1.5), "json: cannot unmarshal number 1.5 into Go value of type int32"),
+        (f"{HERE}/services", service_to("http"), ""),
+    ],
+)
+def test_what_no_typed_client_could_read_is_refused(path, body, told):
+    """One such object would keep every client with types (client-go) from reading the list that it is in."""
+
+    async def run():
+        async with Api() as api:
+            status, answer = await api.call("POST", path, body)
+            assert status == (400 if told else 201), answer
+            assert not told or told in answer["message"]
+
+    asyncio.run(run())
+
+
+def test_an_empty_time_of_managed_fields_is_none():
+    """As older homes have it."""
+    entry = {"manager": "m", "operation": "Update", "apiVersion": "v1", "time": "", "fieldsType": "FieldsV1"}
+
+    async def run():
+        async with Api() as api:
+            made = await api.ok("POST", MAPS, config_map("a", {"k": "v"}))
+            made["metadata"]["managedFields"] = [{**entry, "fieldsV1": {"f:data": {"f:k": {}}}}]
+            made["data"]["z"] = "w"
+            changed = await api.ok("PUT", f"{MAPS}/a?fieldManager=n", made)
+            assert ["time" in one for one in changed["metadata"]["managedFields"]] == [False, True]
+
+    asyncio.run(run())
+
+
 def test_a_review_can_be_asked_for_as_a_table():
     async def run():
         async with Api() as api:

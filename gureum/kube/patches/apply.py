@@ -58,7 +58,7 @@ def apply(
         raise BadPatch("metadata.managedFields must be nil")
     wished = _without_nulls(applied)
     before = _without_managed(live or {})
-    managers = _managers(live, schema)
+    managers = _managers(live, schema, now)
     who = identity(manager, "Apply", api_version, subresource)
     last = managers.get(who)
     own = managed_fields_of(wished, schema, strict=True)
@@ -90,7 +90,7 @@ def apply(
     return result
 
 
-def _managers(live: Object | None, schema: Schema | None) -> Managers:
+def _managers(live: Object | None, schema: Schema | None, now: str) -> Managers:
     """Of the live object; all that it holds is somebody's, also where nobody was noted."""
     if live is None:
         return {}
@@ -99,7 +99,7 @@ def _managers(live: Object | None, schema: Schema | None) -> Managers:
         return found
     fields = managed_fields_of(_without_managed(live), schema)
     version = live.get("apiVersion", "")
-    return {Manager(BEFORE_FIRST, "Update", version): Managed(fields, version, "")} if fields else {}
+    return {Manager(BEFORE_FIRST, "Update", version): Managed(fields, version, now)} if fields else {}
 
 
 def _owned(managers: Managers) -> FieldSet:

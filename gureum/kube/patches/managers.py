@@ -70,7 +70,7 @@ def managers_of(meta: dict[str, Any]) -> Managers:
             continue
         version = entry.get("apiVersion", "")
         manager = identity(entry.get("manager", ""), operation, version, entry.get("subresource", ""))
-        found[manager] = Managed(fields=fields, api_version=version, time=entry.get("time", ""))
+        found[manager] = Managed(fields=fields, api_version=version, time=entry.get("time") or "")
     return found
 
 
@@ -104,7 +104,8 @@ def written(managers: Managers) -> list[dict[str, Any]]:
             "manager": manager.name,
             "operation": manager.operation,
             "apiVersion": managers[manager].api_version,
-            "time": managers[manager].time,
+            # None rather than an empty one, which no typed client can read.
+            **({"time": managers[manager].time} if managers[manager].time else {}),
             "fieldsType": "FieldsV1",
             "fieldsV1": managers[manager].fields,
             **({"subresource": manager.subresource} if manager.subresource else {}),

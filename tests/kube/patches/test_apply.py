@@ -151,6 +151,7 @@ def test_an_object_without_managers_belongs_to_whoever_was_before():
         applied(config(a="1"), config(a="2"))
     found = applied(config(a="1"), config(b="2"))
     assert set(owners(found)) == {"before-first-apply", "one"}
+    assert all(one["time"] == NOW for one in found["metadata"]["managedFields"])
 
 
 def test_coming_from_client_side_apply_needs_no_force():
