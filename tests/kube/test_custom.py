@@ -219,6 +219,16 @@ def of_spec(**properties):
         (of_spec(a={"type": "array"}), "properties[spec].properties[a].items", "Required value: must be specified"),
         (of_spec(a={"type": "string", "default": 5}), "properties[spec].properties[a].default", "must be of type string"),
         (
+            of_spec(a={"type": "string", "x-kubernetes-validations": [{"rule": " "}]}),
+            "properties[spec].properties[a].x-kubernetes-validations[0].rule",
+            "Required value: rule is not specified",
+        ),
+        (
+            of_spec(a={"type": "string", "x-kubernetes-validations": [{"rule": "a ||\n b"}]}),
+            "properties[spec].properties[a].x-kubernetes-validations[0].message",
+            "message must be specified if rule contains line breaks",
+        ),
+        (
             of_spec(a={"type": "array", "items": {"type": "string"}, "x-kubernetes-list-type": "map"}),
             "properties[spec].properties[a].x-kubernetes-list-map-keys",
             "must not be empty if x-kubernetes-list-type is map",

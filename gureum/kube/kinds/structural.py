@@ -65,6 +65,7 @@ def _look(node: Object, field: str, fits: Fits, causes: list[Cause], depth: int)
     if depth == 0 and more is not None:
         causes.append(forbidden_field(f"{field}.additionalProperties", "must not be used at the root"))
     look_at_choices(node, field, causes)
+    _look_at_rules(node, f"{field}.x-kubernetes-validations", causes)
     children = [(f"{field}.properties[{name}]", child, "specified object fields") for name, child in properties.items()]
     children += [
         (f"{field}.{name}", node[name], text)
@@ -90,6 +91,19 @@ def _look_at_default(value: Any, node: Object, field: str, *, whole: bool) -> li
     return causes + [
         required(f"{field}.{name}", "must not be empty") for name in ("apiVersion", "kind") if name not in value
     ]
+
+
+def _look_at_rules(node: Object, field: str, causes: list[Cause]) -> None:
+    """Rules in CEL are not read; what can be seen without is."""
+    for number, one in enumerate(node.get("x-kubernetes-validations") or ()):
+        rule, message = str(one.get("rule") or "").strip(), str(one.get("message") or "")
+        if not rule:
+            causes.append(required(f"{field}[{number}].rule", "rule is not specified"))
+        if "\n" in message:
+            causes.append(invalid(f"{field}[{number}].message", message, "message must not contain line breaks"))
+        elif "\n" in rule and not message:
+            text = "message must be specified if rule contains line breaks"
+            causes.append(required(f"{field}[{number}].message", text))
 
 
 def _look_at_lists(node: Object, field: str, causes: list[Cause]) -> None:
