@@ -16,8 +16,8 @@ CAPTURES = tuple(
     f"capture request header {name} len {length}" for name, length in (("User-Agent", 1024), ("Host", 256))
 )
 UNIQUE_ID = "1-%[date,hex,bytes(8,8),lower]-%[rand,xxh64,hex,lower]%[rand,hex,bytes(8,8),lower]"
-"""A trace id: the second of the request, and chance; AWS's has small letters. Two random numbers of 32 bits, the first spread to 64: a third one would
-cost each request a hundredth more, two `uuid()` three times as much as all of it."""
+"""A trace id: the second of the request, and chance; AWS's has small letters. Two random numbers of 32 bits, the first spread to 64: a third one
+would cost each request a hundredth more, two `uuid()` three times as much as all of it."""
 LONG_URL = f'http-request set-var-fmt(txn.url) "%[url] HTTP/%[req.ver]" if {{ url,length ge {LONGEST_URL} }}'
 """For which `%r` has no room: were that made long enough for all, each request would take the longest one's memory."""
 
