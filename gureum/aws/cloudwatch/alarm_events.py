@@ -143,7 +143,7 @@ def _trigger(alarm: MetricAlarm) -> dict[str, Any]:
         "EvaluateLowSampleCountPercentile": spec.low_samples or "",
     }
     if not spec.single:
-        return told | {"Metrics": [_query(query, alarm) for query in spec.watch]}
+        return told | {"Metrics": [_spoken_query(query) for query in spec.watch]}
     simple = watched.stat in SIMPLE
     return told | {
         "MetricName": watched.metric,
@@ -151,8 +151,26 @@ def _trigger(alarm: MetricAlarm) -> dict[str, Any]:
         "StatisticType": "Statistic" if simple else "ExtendedStatistic",
         "Statistic" if simple else "ExtendedStatistic": _spoken(watched.stat) if simple else watched.stat,
         "Unit": watched.unit or None,
-        "Dimensions": [{"value": value, "name": name} for name, value in watched.dimensions],
+        "Dimensions": _spoken_dimensions(watched),
     }
+
+
+def _spoken_query(query: Query) -> dict[str, Any]:
+    """One of the metrics and expressions that an alarm is made of, as messages have it."""
+    told: dict[str, Any] = {"Id": query.id}
+    if query.expression:
+        told["Expression"] = query.expression
+    else:
+        metric = {"Dimensions": _spoken_dimensions(query), "MetricName": query.metric, "Namespace": query.namespace}
+        unit = {"Unit": query.unit} if query.unit else {}
+        told["MetricStat"] = {"Metric": metric, "Period": query.period_s, "Stat": query.stat} | unit
+    if query.label is not None:
+        told["Label"] = query.label
+    return told | {"ReturnData": query.returned}
+
+
+def _spoken_dimensions(query: Query) -> list[dict[str, str]]:
+    return [{"value": value, "name": name} for name, value in query.dimensions]
 
 
 def _spoken(statistic: str) -> str:

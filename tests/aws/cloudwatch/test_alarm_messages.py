@@ -39,6 +39,31 @@ def test_a_metric_alarms_trigger_says_what_was_asked_for(watch: Watch) -> None:
     assert message(watch, "high")["Trigger"]["DatapointsToAlarm"] == 2
 
 
+def test_an_alarm_on_an_expression_tells_what_it_is_made_of(watch: Watch) -> None:
+    """As in messages that AWS has sent: not in the form that its events have."""
+    dimensions = [{"Name": "Type", "Value": "API"}]
+    metric = {"Namespace": "app", "MetricName": "load", "Dimensions": dimensions}
+    queries = [
+        {"Id": "e1", "Expression": "FILL(m1, 0)", "Label": "filled", "ReturnData": True},
+        {"Id": "m1", "MetricStat": {"Metric": metric, "Period": 60, "Stat": "Average"}, "ReturnData": False},
+    ]
+    watch.alarm(Metrics=queries)
+    told = message(watch, "high")["Trigger"]
+    assert told["Metrics"] == [
+        queries[0],
+        {
+            "Id": "m1",
+            "MetricStat": {
+                "Metric": {"Dimensions": [{"value": "API", "name": "Type"}], "MetricName": "load", "Namespace": "app"},
+                "Period": 60,
+                "Stat": "Average",
+            },
+            "ReturnData": False,
+        },
+    ]
+    assert "MetricName" not in told
+
+
 @pytest.mark.parametrize(
     ("region", "name"),
     [
