@@ -91,7 +91,7 @@ async def rollback_instance_refresh(call: Call) -> Result:
     """AWS: autoscaling RollbackInstanceRefresh. IrreversibleInstanceRefresh for one that has nothing to be put back to."""
     group, refresh = _active(call)
     spec = refresh.spec
-    if spec.status == "Cancelling":
+    if spec.status in ("Cancelling", "RollbackInProgress"):
         raise _none_active(group)
     if not can_go_back(spec):
         raise AwsError(

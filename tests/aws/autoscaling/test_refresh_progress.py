@@ -163,6 +163,7 @@ def test_a_rollback_tells_where_it_began_and_counts_back(cloud: Cloud) -> None:
     assert details["RollbackReason"]
     assert (told["Status"], told["InstancesToUpdate"]) == ("RollbackInProgress", 2)
     assert 0 < told["PercentageComplete"] <= 50
+    assert cloud.refused("RollbackInstanceRefresh", **G)[0] == "ActiveInstanceRefreshNotFound"
     cloud.through(300)
     told = refresh(cloud)
     assert (told["Status"], told["PercentageComplete"], types(cloud)) == ("RollbackSuccessful", 0, {"t3.nano"})
@@ -216,3 +217,15 @@ def test_activities_say_that_a_refresh_was_the_cause(cloud: Cloud) -> None:
     assert launched.endswith("Z an instance was launched in response to an instance refresh.")
     assert "Z an instance was taken out of service in response to an instance refresh.  At 2025-" in ended
     assert ended.endswith(f"Z instance {old} was selected for termination.")
+
+
+def test_a_rollback_may_be_cancelled(cloud: Cloud) -> None:
+    """AWS: CancelInstanceRefresh: "an instance refresh or rollback that is in progress"."""
+    deploy(cloud, 4, InstanceWarmup=1000)
+    cloud.boot()
+    cloud("RollbackInstanceRefresh", **G)
+    cloud("CancelInstanceRefresh", **G)
+    cloud.through(100)
+    told = refresh(cloud)
+    assert (told["Status"], "EndTime" in told, "RollbackDetails" in told) == ("Cancelled", True, True)
+    assert (cloud.told()["LaunchTemplate"]["Version"], cloud.states()) == ("1", ["InService"] * 4)
