@@ -7,8 +7,7 @@ is noted with the number up to which it holds; files and chunks that still have 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from heapq import merge
-from itertools import islice, takewhile
+from itertools import chain, islice, pairwise, takewhile
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -86,9 +85,11 @@ class DiskLogs:
             if not files:
                 return None
             dropped = self._archive.catalog.dropped.get(key, {})
+            there = {name for one in files for name in one.streams}
             return ReadLogs(
                 [(one.name, one.min_ms, one.max_ms) for one in files],
-                wanted,
+                # All of a group of one stream are that stream's: of one the worker knows more.
+                list(there) if len(there) == 1 else wanted,
                 dropped,
                 max(span.first, hot.bound) if hot.bound and not forward else span.first,
                 min(span.end, hot.bound) if hot.bound and forward else span.end,
@@ -110,7 +111,7 @@ class DiskLogs:
             here = Position(answer.bound_ms, 0)
             bound = here if bound is None else (min(here, bound) if forward else max(here, bound))
         page.looked(hot.looked + (answer.looked if answer is not None else 0), bound)
-        lines: Iterable[LogEvent] = _merged([*hot.runs, cold], forward=forward)
+        lines = _merged([*hot.runs, cold], forward=forward)
         if bound is not None:
             lines = takewhile(lambda one: _position_of(one) < bound if forward else _position_of(one) >= bound, lines)
         # One more than asked for tells whether there is more.
@@ -219,15 +220,17 @@ def _key(scope: str, group: str) -> str:
     return f"{scope}\0{group}"
 
 
-def _merged(parts: list[list[LogEvent]], *, forward: bool) -> Sequence[LogEvent]:
+def _merged(parts: list[list[LogEvent]], *, forward: bool) -> Iterable[LogEvent]:
     """In the order of reading. Parts are sorted by position, but what files gave is in the order of reading already."""
     *hot, cold = parts
     if not forward:
         hot = [part[::-1] for part in hot]
     filled = [part for part in (*hot, cold) if part]
-    if len(filled) <= 1:
-        return filled[0] if filled else []
-    return merge(*filled, key=_position_of, reverse=not forward)  # type: ignore[return-value]
+    filled.sort(key=lambda part: _position_of(part[0]), reverse=not forward)
+    ends = [(_position_of(part[-1]), _position_of(after[0])) for part, after in pairwise(filled)]
+    if all((last < first) is forward for last, first in ends):  # most are of other times
+        return chain.from_iterable(filled)
+    return sorted(chain.from_iterable(filled), key=_position_of, reverse=not forward)
 
 
 class _Hot(NamedTuple):
