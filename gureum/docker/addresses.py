@@ -84,7 +84,7 @@ def take_address(world: World, transaction: Transaction, end: Endpoint, holder: 
     if end.wished:
         check_inside(end.wished, network.spec)
         other = world.client.claimed(space, end.wished)
-        if other is not None and other != holder:
+        if (other is not None and other != holder) or end.wished in auxiliary(network).values():
             raise conflict("Address already in use")
         address = end.wished
     else:
@@ -97,6 +97,7 @@ def take_address(world: World, transaction: Transaction, end: Endpoint, holder: 
 def _lowest(world: World, space: str, network: Network, transaction: Transaction) -> str:
     cidr = ipaddress.ip_network(network.spec.cidr)
     reserved = {network.spec.gateway, str(cidr.broadcast_address), str(cidr.network_address)}
+    reserved |= set(auxiliary(network).values())
     asked = set(transaction.written)
     for address in _candidates(network):
         if address in reserved or f"claim/{space}/{address}" in asked:
@@ -104,6 +105,13 @@ def _lowest(world: World, space: str, network: Network, transaction: Transaction
         if world.client.claimed(space, address) is None:
             return address
     raise server_error("no available IPv4 addresses on this network's address pools: " + network.spec.name)
+
+
+def auxiliary(network: Network) -> dict[str, str]:
+    """Name -> address that is somebody else's on the network (`--aux-address`), and that no container gets."""
+    pools = (network.spec.sent.get("IPAM") or {}).get("Config") or [{}]
+    found: dict[str, str] = (pools[0] or {}).get("AuxiliaryAddresses") or {}
+    return found
 
 
 def _candidates(network: Network) -> Iterable[str]:

@@ -100,6 +100,7 @@ async def inspect_image(call: Call) -> None:
             "Comment": (config.get("history") or [{}])[-1].get("comment", ""),
             "Created": config.get("created") or "",
             "DockerVersion": config.get("docker_version") or "",
+            **(_of_old(config) if call.version < (1, 45) else {}),
             "Author": config.get("author") or "",
             "Config": _shown_config(inner),
             "Architecture": config.get("architecture") or "",
@@ -112,6 +113,15 @@ async def inspect_image(call: Call) -> None:
             "Metadata": {"LastTagTime": iso(image.spec.tagged)},
         },
     )
+
+
+def _of_old(config: dict[str, Any]) -> dict[str, Any]:
+    """Which container it was made of, as clients were told before 1.45."""
+    found = config.get("container_config")
+    return {
+        "Container": str(config.get("container") or ""),
+        "ContainerConfig": _shown_config(found if isinstance(found, dict) else {}),
+    }
 
 
 def _shown_config(inner: dict[str, Any]) -> dict[str, Any]:

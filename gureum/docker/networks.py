@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from gureum.docker import filters, find
-from gureum.docker.addresses import ensure_builtin, first_address, free_subnet, take_address
+from gureum.docker.addresses import auxiliary, ensure_builtin, first_address, free_subnet, take_address
 from gureum.docker.call import Call, operation
 from gureum.docker.container_create import endpoint
 from gureum.docker.errors import DockerError, bad_parameter, conflict, not_built, not_found
@@ -39,6 +39,7 @@ def shown(call: Call, network: Network, *, members: bool) -> dict[str, Any]:
                 "Subnet": spec.cidr,
                 **({"IPRange": spec.address_range} if spec.address_range else {}),
                 "Gateway": spec.gateway,
+                **({"AuxiliaryAddresses": auxiliary(network)} if auxiliary(network) else {}),
             }
         ]
         if spec.cidr
@@ -55,7 +56,7 @@ def shown(call: Call, network: Network, *, members: bool) -> dict[str, Any]:
         "EnableIPv6": False,
         "IPAM": {
             "Driver": "default",
-            "Options": sent.get("Options") or ({} if not spec.builtin else None),
+            "Options": sent.get("Options"),
             "Config": config,
         },
         "Internal": spec.internal,
@@ -163,7 +164,7 @@ async def create_network(call: Call) -> None:
     if planner != "default":
         raise not_found(f"could not find plugin {planner} in v1 plugin registry: plugin not found")
     network_id = secrets.token_hex(32)
-    wished = ((body.get("IPAM") or {}).get("Config") or [{}])[0] or {}
+    wished = _pool(body)
 
     def decide(transaction: Transaction) -> Network:
         if call.client.by(Network, SCOPE, "name", name):
@@ -190,6 +191,23 @@ async def create_network(call: Call) -> None:
     await call.send(201, {"Id": network_id, "Warning": ""})
 
 
+def _is_in(text: str, subnet: ipaddress.IPv4Network) -> bool:
+    try:
+        return ipaddress.IPv4Address(text) in subnet
+    except ValueError:
+        return False
+
+
+def _pool(body: dict[str, Any]) -> dict[str, Any]:
+    """The one range of addresses that a bridge has."""
+    pools = [one for one in (body.get("IPAM") or {}).get("Config") or () if one]
+    if any(":" in str(one.get("Subnet") or "") for one in pools):
+        raise not_built(_NOT_BUILT["EnableIPv6"])
+    if len(pools) > 1:
+        raise DockerError(403, "bridge driver doesn't support multiple subnets")
+    return pools[0] if pools else {}
+
+
 def _plan(call: Call, wished: dict[str, Any]) -> tuple[str, str, str]:
     """(subnet, gateway, range)"""
     text = str(wished.get("Subnet") or "")
@@ -212,6 +230,10 @@ def _plan(call: Call, wished: dict[str, Any]) -> tuple[str, str, str]:
             if gateway not in subnet
             else f"no matching subnet for range {part}"
         )
+    for key, address in (wished.get("AuxiliaryAddresses") or {}).items():
+        if not _is_in(str(address), subnet):
+            why = f"address ({address}) is not in subnet {subnet}"
+            raise bad_parameter(f"invalid network config:\ninvalid auxiliary address {key}: {why}")
     for other in call.client.all(Network, SCOPE):
         if other.spec.cidr and ipaddress.ip_network(other.spec.cidr).overlaps(subnet):
             raise DockerError(403, "invalid pool request: Pool overlaps with other one on this address space")

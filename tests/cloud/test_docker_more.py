@@ -250,6 +250,24 @@ def test_bodies_of_other_types_are_refused_and_store_nothing(docker: Docker) -> 
         ("containers/wrong/checkpoints", {}, 501, "NotImplemented: checkpoints"),
         ("containers/wrong/unpause", None, 500, "is not paused"),
         (f"containers/create?name={'n' * 2000}", {"Cmd": ["true"]}, 400, "Invalid container name"),
+        (
+            "networks/create",
+            {"Name": "odd", "IPAM": {"Config": [{"Subnet": "172.31.0.0/16"}, {"Subnet": "172.30.0.0/16"}]}},
+            403,
+            "bridge driver doesn't support multiple subnets",
+        ),
+        (
+            "networks/create",
+            {"Name": "odd", "IPAM": {"Config": [{"Subnet": "2001:db8::/64"}]}},
+            501,
+            "NotImplemented: networks with IPv6",
+        ),
+        (
+            "networks/create",
+            {"Name": "odd", "IPAM": {"Config": [{"Subnet": "172.31.0.0/16", "AuxiliaryAddresses": {"a": "10.0.0.1"}}]}},
+            400,
+            "invalid auxiliary address a: ",
+        ),
         ("networks/create", {"Name": "x" * 2000}, 400, "invalid network name"),
         ("networks/create", {"Name": "x\0"}, 400, "invalid network name"),
         (
@@ -510,6 +528,27 @@ def test_the_whole_tells_of_itself(docker: Docker) -> None:
     environment = {**docker.environment, "DOCKER_API_VERSION": "1.24"}
     old = subprocess.run([docker.program, "ps", "-a"], env=environment, capture_output=True, text=True, check=True)
     assert old.stdout.startswith("CONTAINER ID")
+
+
+def test_auxiliary_addresses_are_nobodys(docker: Docker) -> None:
+    place = ["--subnet", "172.31.77.0/29", "--gateway", "172.31.77.1"]
+    docker("network", "create", *place, "--aux-address", "printer=172.31.77.2", "kept")
+    try:
+        (shown,) = docker.inspect("kept")["IPAM"]["Config"]
+        assert shown["AuxiliaryAddresses"] == {"printer": "172.31.77.2"}
+        script = "ip -o -4 addr show eth0"
+        assert "172.31.77.3/" in docker("run", "--rm", "--network", "kept", BUSYBOX, "sh", "-c", script)
+        words = ["--network", "kept", "--ip", "172.31.77.2"]
+        assert "Address already in use" in docker.fails("run", "--rm", *words, BUSYBOX, "true")
+    finally:
+        docker("network", "rm", "kept")
+
+
+def test_images_tell_old_clients_of_their_container(docker: Docker, docker_py: Any) -> None:
+    for version, told in (("1.44", True), ("1.45", False)):
+        url = f"{docker_py.api.base_url}/v{version}/images/{BUSYBOX}/json"
+        shown = docker_py.api.get(url).json()
+        assert ("ContainerConfig" in shown, "Container" in shown) == (told, told)
 
 
 def test_networks_of_kinds_that_are_not_built_are_refused(docker: Docker) -> None:
