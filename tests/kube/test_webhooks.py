@@ -21,7 +21,7 @@ MAPS = "/api/v1/namespaces/default/configmaps"
 
 @pytest.fixture
 def hook(tmp_path):
-    """At /mutate: adds `touched: yes` to the data of config maps, or what ?patch says; refuses those named "bad" or, with no word, "mute";
+    """At /mutate: adds `touched: yes` to the data of config maps, or what /patch/ says; refuses those named "bad" or, with no word, "mute";
     mistakes "mistaken"; at /meet waits for a second one who asks, at /crowd for forty; at /pieces answers in two of them. What is asked has
     the path in `by`."""
     asked = []
@@ -30,7 +30,7 @@ def hook(tmp_path):
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self):
             request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["request"]
-            asked.append(request | {"by": self.path.partition("?")[0]})
+            asked.append(request | {"by": self.path.partition("/patch/")[0]})
             response = {"uid": request["uid"], "allowed": request["name"] != "bad", "warnings": ["careful"]}
             if self.path == "/meet":
                 met.wait()
@@ -44,7 +44,7 @@ def hook(tmp_path):
                 response["status"] = {"message": "no bad names", "code": 422}
             elif self.path.startswith("/mutate"):
                 touch = json.dumps([{"op": "add", "path": "/data", "value": {"touched": "yes"}}])
-                patch = urllib.parse.unquote(self.path.partition("?patch=")[2]) or touch
+                patch = urllib.parse.unquote(self.path.partition("/patch/")[2]) or touch
                 response |= {"patchType": "JSONPatch", "patch": base64.b64encode(patch.encode()).decode()}
             body = json.dumps(
                 {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}
@@ -114,7 +114,7 @@ def test_a_webhook_changes_warns_and_refuses(hook):
 
 
 def patching(url, *operations):
-    return f"{url}?patch={urllib.parse.quote(json.dumps(operations))}"
+    return f"{url}/patch/{urllib.parse.quote(json.dumps(operations), safe='')}"
 
 
 def of_pods(name, url, bundle, **more):
@@ -366,6 +366,27 @@ def test_a_webhook_that_cannot_be_asked_fails_as_its_policy_says():
             made = configuration("ValidatingWebhookConfiguration", "https://127.0.0.1:1/", failurePolicy="Ignore")
             await api.ok("POST", path, made)
             await api.ok("POST", MAPS, config_map("a"))
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("http://127.0.0.1/a", "'https' is the only allowed URL scheme; desired format: https://host[/path]"),
+        ("https:///a", "host must be specified; desired format: https://host[/path]"),
+        ("https://me:secret@127.0.0.1/", "user information is not permitted in the URL"),
+        ("https://127.0.0.1/a#b", "fragments are not permitted in the URL"),
+        ("https://127.0.0.1/a?b=c", "query parameters are not permitted in the URL"),
+        ("https://127.0.0.1:99999/", "url must be a valid URL: "),
+    ],
+)
+def test_urls_of_webhooks(url, told):
+    async def run():
+        async with Api() as api:
+            path = f"{HOOKS}/validatingwebhookconfigurations"
+            status, answer = await api.call("POST", path, configuration("ValidatingWebhookConfiguration", url))
+            assert (status, told in answer["message"]) == (422, True), answer
 
     asyncio.run(run())
 

@@ -36,7 +36,7 @@ from gureum.kube.writing_options import dry_run
 GROUP = "admissionregistration.k8s.io"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 LONGEST_S = 30
-_SAFE = "%/?:@!$&'()*+,;=~"
+_SAFE = "%/:@!$&'()*+,;=~"
 
 
 class Failed(Exception):
@@ -283,7 +283,7 @@ async def _call(hook: Object, review: Object) -> Object:
     limit_s = min(int(hook.get("timeoutSeconds") or 10), LONGEST_S)
     try:
         context = _context(base64.b64decode(config.get("caBundle") or "").decode())
-        path = quote(f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}", safe=_SAFE)
+        path = quote(parts.path or "/", safe=_SAFE)
         async with asyncio.timeout(limit_s):
             answer: Any = msgspec.json.decode(
                 await post(parts.hostname, parts.port or 443, path, msgspec.json.encode(review), context)

@@ -6,6 +6,7 @@ Source: Kubernetes API reference (rbac.authorization.k8s.io/v1, admissionregistr
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from gureum.kube.errors import Cause, invalid, required, unsupported
 from gureum.kube.kinds.rules import Rules
@@ -94,6 +95,29 @@ def _webhooks(one: Object) -> None:
             rule.setdefault("scope", "*")
 
 
+def _webhook_url(url: str, field: str) -> list[Cause]:
+    """Source: k8s.io/apiserver/pkg/util/webhook (ValidateWebhookURL)."""
+    form = "; desired format: https://host[/path]"
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # which is read late
+    except ValueError as error:
+        return [required(field, f"url must be a valid URL: {error}{form}")]
+    causes: list[Cause] = []
+    if parts.scheme != "https":
+        causes.append(invalid(field, parts.scheme, f"'https' is the only allowed URL scheme{form}"))
+    if not parts.hostname:
+        causes.append(invalid(field, "", f"host must be specified{form}"))
+    for name, value, what in (
+        ("username", parts.netloc.rpartition("@")[0], "user information is"),
+        ("fragment", parts.fragment, "fragments are"),
+        ("query", parts.query, "query parameters are"),
+    ):
+        if getattr(parts, name):
+            causes.append(invalid(field, value, f"{what} not permitted in the URL"))
+    return causes
+
+
 def _validate_webhooks(one: Object, old: Object | None) -> list[Cause]:
     causes: list[Cause] = []
     for number, hook in enumerate(one.get("webhooks") or ()):
@@ -103,8 +127,8 @@ def _validate_webhooks(one: Object, old: Object | None) -> list[Cause]:
             causes.append(invalid(f"{at}.name", hook.get("name", ""), text))
         if bool(client.get("url")) == bool(client.get("service")):
             causes.append(required(f"{at}.clientConfig", "exactly one of url or service is required"))
-        elif client.get("url") and not client["url"].startswith("https://"):
-            causes.append(invalid(f"{at}.clientConfig.url", client["url"], "'https' is the only allowed URL scheme"))
+        elif client.get("url"):
+            causes += _webhook_url(client["url"], f"{at}.clientConfig.url")
         if hook.get("sideEffects") not in ("None", "NoneOnDryRun"):
             causes.append(unsupported(f"{at}.sideEffects", hook.get("sideEffects"), ("None", "NoneOnDryRun")))
         if not hook.get("admissionReviewVersions"):
