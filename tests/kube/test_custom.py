@@ -548,6 +548,30 @@ def test_status_and_spec_are_written_apart():
     asyncio.run(run())
 
 
+def test_a_version_that_was_stored_stays_until_its_status_lets_it_go():
+    async def run():
+        async with Api() as api:
+            await api.ok("POST", DEFINITIONS, definition())
+            path = f"{DEFINITIONS}/things.example.com"
+            first = (await api.ok("GET", path))["spec"]["versions"][0]
+            second = {**first, "name": "v2"}
+            both = {"spec": {"versions": [{**first, "storage": False}, second]}}
+            await api.patch(path, both)
+
+            async def stored():
+                return (await api.ok("GET", path))["status"]["storedVersions"] == ["v1", "v2"]
+
+            await until(stored)
+            alone = {"spec": {"versions": [second]}}
+            status, answer = await api.call("PATCH", path, alone, content_type=MERGE)
+            told = 'status.storedVersions[0]: Invalid value: "v1": missing from spec.versions; v1 was previously a storage version'
+            assert (status, told in answer["message"]) == (422, True), answer
+            await api.patch(f"{path}/status", {"status": {"storedVersions": ["v2"]}})
+            assert len((await api.patch(path, alone))["spec"]["versions"]) == 1
+
+    asyncio.run(run())
+
+
 def test_a_definition_takes_its_objects_with_it():
     async def run():
         async with Api() as api:

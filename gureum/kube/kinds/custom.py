@@ -340,6 +340,7 @@ def validate_definition(obj: Object, old: Object | None) -> list[Cause]:
     known = [(one.get("schema") or {}).get("openAPIV3Schema") for one in former]
     causes += _validate_versions(spec.get("versions") or [], known)
     causes += wrong_conversion(spec.get("conversion") or {})
+    causes += _without_stored(spec.get("versions") or [], (obj.get("status") or {}).get("storedVersions") or ())
     if spec.get("preserveUnknownFields"):
         text = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead"
         causes.append(invalid("spec.preserveUnknownFields", True, text))
@@ -354,6 +355,20 @@ def validate_definition(obj: Object, old: Object | None) -> list[Cause]:
             if spec.get(name) != before.get(name)
         ]
     return causes
+
+
+def _without_stored(versions: list[Object], stored: Sequence[str]) -> list[Cause]:
+    """A version in which objects may still lie stays."""
+    names = {one.get("name") for one in versions}
+    text = (
+        "missing from spec.versions; {0} was previously a storage version, and must remain in spec.versions until a storage migration "
+        "ensures no data remains persisted in {0} and removes {0} from status.storedVersions"
+    )
+    return [
+        invalid(f"status.storedVersions[{at}]", name, text.format(name))
+        for at, name in enumerate(stored)
+        if name not in names
+    ]
 
 
 def is_protected(group: str) -> bool:
