@@ -10,7 +10,7 @@ import pytest
 
 from tests.wire.terraform_runs import Terraform
 
-ACCOUNT = "333344447777"
+ACCOUNT, OTHER = "333344447777", "333344448888"
 
 
 @pytest.mark.long
@@ -26,3 +26,14 @@ def test_apply_change_and_destroy_leave_nothing_to_do(tmp_path, simulated_cloud)
     assert elbv2.describe_target_groups()["TargetGroups"] == []
     assert ec2.describe_network_interfaces()["NetworkInterfaces"] == []
     assert ec2.describe_addresses()["Addresses"] == []
+
+
+@pytest.mark.long
+def test_every_argument_is_applied_read_back_changed_and_destroyed(tmp_path, simulated_cloud):
+    """What the provider's acceptance tests (internal/service/elbv2) configure, in one configuration: after each apply nothing is left to do, so each
+    argument is read back as it was given."""
+    port = str(simulated_cloud.identity["aws_port"])
+    Terraform(tmp_path, "load_balancer_kinds", port=port, access_key=OTHER).apply_change_destroy()
+    elbv2 = simulated_cloud.client("elbv2", account=OTHER)
+    assert elbv2.describe_load_balancers()["LoadBalancers"] == []
+    assert elbv2.describe_target_groups()["TargetGroups"] == []
