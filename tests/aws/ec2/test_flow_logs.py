@@ -61,10 +61,18 @@ def test_files_are_a_destination_with_options(cloud):
     }
     cloud("CreateFlowLogs", ResourceIds=[cloud.vpc()], ResourceType="VPC", TrafficType="REJECT", **bucket)
     shown = cloud.one("DescribeFlowLogs", "FlowLogs")
-    assert shown["LogDestination"] == "arn:aws:s3:::my-bucket/a/b"
+    assert shown["LogDestination"] == "arn:aws:s3:::my-bucket/a/b/"
     assert shown["DestinationOptions"] == {"FileFormat": "plain-text", **options}
     assert "LogGroupName" not in shown
     assert shown["MaxAggregationInterval"] == 600
+
+
+@pytest.mark.parametrize("arn", ["my-bucket", "my-bucket/", "my-bucket/a", "my-bucket/a/b/"])
+def test_a_bucket_is_shown_as_it_was_given(cloud, arn):
+    """Terraform's provider compares it letter by letter, and replaces the flow log where it differs."""
+    given = {"LogDestinationType": "s3", "LogDestination": f"arn:aws:s3:::{arn}"}
+    cloud("CreateFlowLogs", ResourceIds=[cloud.vpc()], ResourceType="VPC", TrafficType="ALL", **given)
+    assert cloud.one("DescribeFlowLogs", "FlowLogs")["LogDestination"] == given["LogDestination"]
 
 
 def test_filters_and_ids_choose(cloud):

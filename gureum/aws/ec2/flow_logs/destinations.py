@@ -19,7 +19,8 @@ _BUCKET_ARN = re.compile(r"arn:aws[a-z-]*:s3:::([a-z0-9][a-z0-9.-]{1,61}[a-z0-9]
 
 
 class Destination(msgspec.Struct, frozen=True):
-    """`group`: name of a log group; or `bucket` and the `folder` in it ("" or "a/b"). `hive`, `hourly`: how files are sorted into folders."""
+    """`group`: name of a log group; or `bucket` and the `folder` in it ("" or "a/b"). `hive`, `hourly`: how files are sorted into folders.
+    `slash`: it was given with a slash at its end, and is shown so: Terraform's provider replaces what comes back otherwise."""
 
     type: str
     group: str = ""
@@ -27,6 +28,7 @@ class Destination(msgspec.Struct, frozen=True):
     folder: str = ""
     hive: bool = False
     hourly: bool = False
+    slash: bool = False
 
 
 def destination_of(call: Call) -> Destination:
@@ -79,6 +81,7 @@ def _bucket(call: Call, options: dict[str, Any]) -> Destination:
         folder=folder,
         hive=bool(options.get("HiveCompatiblePartitions")),
         hourly=bool(options.get("PerHourPartition")),
+        slash=arn.endswith("/"),
     )
 
 
@@ -98,9 +101,8 @@ def refusal_of(call: Call, destination: Destination) -> str:
 
 def show_destination(call: Call, destination: Destination) -> dict[str, Any]:
     if destination.type == "s3":
-        arn = f"arn:{call.partition}:s3:::{destination.bucket}" + (
-            f"/{destination.folder}" if destination.folder else ""
-        )
+        parts = [destination.bucket, *filter(None, [destination.folder]), *([""] if destination.slash else [])]
+        arn = f"arn:{call.partition}:s3:::{'/'.join(parts)}"
         return {"LogDestinationType": "s3", "LogDestination": arn}
     arn = call.arn(f"log-group:{destination.group}", service="logs")
     return {"LogDestinationType": destination.type, "LogDestination": arn, "LogGroupName": destination.group}
