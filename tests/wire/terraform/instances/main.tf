@@ -36,6 +36,19 @@ data "aws_ami" "small" {
   }
 }
 
+data "aws_ami" "ubuntu" {
+  most_recent = true
+  owners      = ["099720109477"]
+  filter {
+    name   = "name"
+    values = ["ubuntu/images/hvm-ssd*/ubuntu-noble-24.04-*-server-*"]
+  }
+  filter {
+    name   = "virtualization-type"
+    values = ["hvm"]
+  }
+}
+
 data "aws_ssm_parameter" "linux" {
   name = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64"
 }
@@ -176,7 +189,7 @@ resource "aws_network_interface_attachment" "more" {
 }
 
 resource "aws_instance" "plain_b" {
-  ami               = data.aws_ami.small.id
+  ami               = data.aws_ami.ubuntu.id
   instance_type     = "t3.nano"
   availability_zone = "us-east-1b"
 }
