@@ -183,6 +183,28 @@ def test_what_is_behind_a_service_follows_its_pods():
     asyncio.run(run())
 
 
+def test_a_pod_says_its_class_and_not_what_comes_of_it():
+    async def run():
+        async with Api() as api:
+            for spec, told in (
+                (
+                    {"priority": 5},
+                    "the integer value of priority (5) must not be provided in pod spec; priority admission controller computed 0",
+                ),
+                (
+                    {"preemptionPolicy": "Never"},
+                    "the string value of PreemptionPolicy (Never) must not be provided in pod spec",
+                ),
+                ({"priority": 0, "preemptionPolicy": "PreemptLowerPriority"}, ""),
+            ):
+                one = pod("p")
+                one["spec"] |= spec
+                status, answer = await api.call("POST", PODS, one)
+                assert (status, told in answer.get("message", "")) == (403 if told else 201, True), answer
+
+    asyncio.run(run())
+
+
 def test_pods_without_a_priority_have_that_of_the_default_class():
     async def run():
         async with Api() as api:

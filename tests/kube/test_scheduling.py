@@ -153,9 +153,8 @@ def test_more_important_pods_take_the_place_of_others():
             for name in ("low-1", "low-2"):
                 await api.ok("POST", PODS, pod(name, cpu="1"))
             await until(lambda: _running(api, {"low-1", "low-2"}))
-            meek = pod("meek", cpu="1", priorityClassName="high", preemptionPolicy="Never")
+            meek = pod("meek", cpu="1", priorityClassName="meek")
             await api.ok("POST", CLASSES, {"metadata": {"name": "meek"}, "value": 1000, "preemptionPolicy": "Never"})
-            meek["spec"]["priorityClassName"] = "meek"
             await api.ok("POST", PODS, meek)
             assert await told(api, "FailedScheduling") == (
                 "0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, "

@@ -51,6 +51,23 @@ def test_a_scale_has_a_table_and_tells_all_of_the_selector():
     asyncio.run(run())
 
 
+def test_a_pod_that_was_bound_is_of_its_first_generation():
+    async def run():
+        async with Api() as api:
+            await api.ok("POST", "/api/v1/nodes", node())
+            made = await api.ok(
+                "POST", PODS, {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "x"}]}}
+            )
+
+            async def bound():
+                found = await api.ok("GET", f"{PODS}/p")
+                return found if found["spec"].get("nodeName") else None
+
+            assert made["metadata"]["generation"] == (await until(bound))["metadata"]["generation"] == 1
+
+    asyncio.run(run())
+
+
 def test_replicas_set_by_scale_are_managed_as_such():
     """Who applies a scale takes part in the conflicts of who applies the object."""
     scale = {"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "web"}, "spec": {"replicas": 4}}

@@ -86,8 +86,17 @@ def priority(objects: Objects) -> Plugin:
                 if one.get("globalDefault"):
                     spec["priorityClassName"] = one["metadata"]["name"]
                     value, policy = one["value"], one.get("preemptionPolicy", policy)
-        spec["priority"] = value
-        spec.setdefault("preemptionPolicy", policy)
+        for what, given, computed in (
+            ("integer value of priority", spec.get("priority"), value),
+            ("string value of PreemptionPolicy", spec.get("preemptionPolicy"), policy),
+        ):
+            if given not in (None, computed):
+                text = (
+                    f"the {what} ({given}) must not be provided in pod spec; priority admission controller computed {computed} "
+                    "from the given PriorityClass name"
+                )
+                raise forbidden(attributes.target.kind, attributes.obj["metadata"].get("name", ""), text)
+        spec["priority"], spec["preemptionPolicy"] = value, policy
         return None
 
     return Plugin(admit, _PODS, _CREATES, again=True)
