@@ -126,6 +126,8 @@ async def _attach(
         if call.flag("logs"):
             await asyncio.sleep(HEAD_S)
         async for pieces in told():
+            if writer.is_closing():
+                return
             parts = (multiplexed(one.stream, one.data) if multiplexes else one.data for one in pieces)
             writer.write(b"".join(parts))
             await writer.drain()

@@ -115,7 +115,7 @@ class Responder:
         length = {} if bodyless else {"Content-Length": str(len(data))}
         self._begin(status, {**kinds, **length})
         if not self._head and not bodyless:
-            self._writer.write(data)
+            self._put(data)
         await self._writer.drain()
 
     async def begin(self, status: int = 200, content_type: str = "application/json") -> None:
@@ -127,7 +127,7 @@ class Responder:
     async def write(self, data: bytes) -> None:
         """ConnectionError when the client has left."""
         if data:
-            self._writer.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+            self._put(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
             await self._writer.drain()
 
     async def write_json(self, value: object) -> None:
@@ -135,7 +135,7 @@ class Responder:
 
     async def finish(self) -> None:
         if self._chunked:
-            self._writer.write(b"0\r\n\r\n")
+            self._put(b"0\r\n\r\n")
             await self._writer.drain()
 
     async def hijack(self, content_type: str, *, upgraded: bool) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -173,7 +173,13 @@ class Responder:
         lines += [f"{name}: {value}" for name, value in {**self.headers, **headers}.items()]
         if not self.keep and status != 101:
             lines.append("Connection: close")
-        self._writer.write("\r\n".join(lines).encode("latin-1", "replace") + b"\r\n\r\n")
+        self._put("\r\n".join(lines).encode("latin-1", "replace") + b"\r\n\r\n")
+
+    def _put(self, data: bytes) -> None:
+        """uvloop has a RuntimeError, as for a mistake of ours, where the connection is closed already."""
+        if self._writer.is_closing():
+            raise ConnectionResetError("the client has left")
+        self._writer.write(data)
 
 
 Handler = Callable[[Request, Responder], Awaitable[None]]

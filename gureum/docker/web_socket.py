@@ -57,6 +57,9 @@ class WebSocket:
         mask = await self._reader.readexactly(4)
         return first & 0x0F, _unmasked(await self._reader.readexactly(length), mask)
 
+    def is_closing(self) -> bool:
+        return self._writer.is_closing()
+
     def write(self, data: bytes) -> None:
         if data:
             self._send(_BINARY, data)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import socket
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -106,3 +107,19 @@ def test_copies_with_a_become_the_containers_user(docker: Docker, docker_py: Any
             # Links keep no owner of an archive's: busybox's tar gives them none.
             assert [line.split()[0] for line in lines[: 3 if asked else 2]] == [owners] * (3 if asked else 2)
             assert lines[1].split()[1] == "4750"
+
+
+def test_clients_that_leave_in_the_middle_are_no_fault(docker: Docker, copied: str) -> None:
+    """What a fault leaves in the daemon's log is looked for at the end of all these tests."""
+    docker("exec", "-d", copied, "sh", "-c", "while :; do echo a line >/proc/1/fd/1; done")
+    heads = (
+        f"GET /v1.47/containers/{copied}/archive?path=/ HTTP/1.1\r\nHost: docker\r\n\r\n",
+        f"GET /v1.47/containers/{copied}/logs?follow=1&stdout=1 HTTP/1.1\r\nHost: docker\r\n\r\n",
+        f"POST /v1.47/containers/{copied}/attach?stream=1&stdout=1&logs=1 HTTP/1.1\r\nHost: docker\r\nContent-Length: 0\r\n\r\n",
+    )
+    for number in range(30):
+        for head in heads:
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(docker.host.removeprefix("unix://"))
+                client.sendall(head.encode())
+                client.recv(1 + number)
