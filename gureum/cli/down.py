@@ -11,6 +11,7 @@ import sys
 
 from gureum.base.homes import Home, HomeError, former_kube_seals, kube_seals, load_home, release_pool
 from gureum.base.settings import load_settings
+from gureum.base.trees import remove_tree
 from gureum.cli.output import Failure, say
 from gureum.cli.running import ask
 
@@ -60,7 +61,7 @@ def purge(home: Home) -> None:
     release_pool(home.id)
     settings = load_settings()
     seals = [kube_seals(settings, home), *former_kube_seals(settings, home)]  # elsewhere, and the home says where
-    shutil.rmtree(home.path)
+    remove_tree(home.path)
     for folder in seals:
         shutil.rmtree(folder, ignore_errors=True)
         if folder.name == "kube":  # ours alone, which the folder of a setting is not

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.cloud.docker_clients import BUSYBOX, Docker
+from tests.cloud.running import Cloud, until
 from tests.cloud.test_docker_py import running
 
 pytestmark = pytest.mark.machine
@@ -123,3 +124,13 @@ def test_clients_that_leave_in_the_middle_are_no_fault(docker: Docker, copied: s
                 client.connect(docker.host.removeprefix("unix://"))
                 client.sendall(head.encode())
                 client.recv(1 + number)
+
+
+def test_a_container_with_folders_without_end_is_removed(docker: Docker, cloud: Cloud) -> None:
+    """Deeper than the stack of who removes it in Python."""
+    script = "i=0; while [ $i -lt 1500 ]; do mkdir x && cd x || exit 1; i=$((i+1)); done"
+    docker("run", "--name=deep", BUSYBOX, "sh", "-c", script)
+    before = set((cloud.home / "folders").iterdir())
+    docker("rm", "deep")
+    until(lambda: set((cloud.home / "folders").iterdir()) < before)
+    until(lambda: not list((cloud.home / "folders").glob("*.gone")))

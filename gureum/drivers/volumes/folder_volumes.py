@@ -19,6 +19,7 @@ import threading
 from collections import Counter
 from pathlib import Path
 
+from gureum.base.trees import remove_tree
 from gureum.drivers.containers.inside_root import open_inside
 from gureum.drivers.containers.user_namespaces import UserNamespaces
 from gureum.drivers.volumes import mounts
@@ -55,7 +56,8 @@ class FolderVolumes:
         gone = path.with_name(f".{name}.gone")
         with contextlib.suppress(FileNotFoundError):
             path.rename(gone)
-        shutil.rmtree(gone, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            remove_tree(gone)
 
     def show(self, spec: RootSpec, root: Path) -> None:
         """Brings the sources of a root about; what is shown already stays."""
