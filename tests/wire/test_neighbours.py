@@ -208,6 +208,17 @@ def test_all_of_it_outlives_the_daemon(cloud: Cloud) -> None:
     assert "Messages" not in sqs.receive_message(QueueUrl=queue)  # it was received before: it is invisible for a while
 
 
+def test_a_key_outlives_the_daemon_though_a_look_came_before_it_was_made(cloud: Cloud) -> None:
+    """The look, which is in no journal, had made moto's state of IAM; when the key was made again, that state's ids took of its randomness."""
+    kms = cloud.client("kms", account="666611112222")
+    assert kms.list_keys()["Keys"] == []
+    made = kms.create_key()["KeyMetadata"]["KeyId"]
+    sealed = kms.encrypt(KeyId=made, Plaintext=b"text")["CiphertextBlob"]
+    kill_daemon(cloud)
+    assert [one["KeyId"] for one in kms.list_keys()["Keys"]] == [made]
+    assert kms.decrypt(CiphertextBlob=sealed)["Plaintext"] == b"text"
+
+
 def test_killed_while_it_is_told_nothing_acknowledged_is_lost(cloud: Cloud) -> None:
     s3 = cloud.client("s3")
     s3.create_bucket(Bucket="under-fire")

@@ -1,7 +1,9 @@
 """moto, called with a request and answering with a response: its state in this process, one call at a time (it is not made for threads).
 
 What a call takes from outside is given to it, so that the same call later gives the same ids and dates: the time by `_Clock`, randomness by moto's
-own seed. What it draws from the system's randomness all the same is carried over by keepers.py.
+own seed. What it draws from the system's randomness all the same is carried over by keepers.py. A state comes into being with the first call that
+looks into it, be it a read, which is in no journal; so what it draws then (IAM gives ids to AWS's policies) is from a seed of its own: else the ids
+of a later call would be others when the journal is played, and a key of KMS would be gone after a restart, with all that is encrypted by it.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import msgspec
 from botocore.awsrequest import AWSPreparedRequest, HeadersDict
 from moto import backends
 from moto.core import utils as moto_time
+from moto.core.base_backend import AccountSpecificBackend
 from moto.core.botocore_stubber import BotocoreStubber
 from moto.core.config import default_user_config
 from moto.moto_api._internal import mock_random
@@ -28,6 +31,7 @@ from gureum.aws.neighbours.offered import OFFERED
 
 log = logging.getLogger("gureum.neighbours")
 OWN_BUCKETS = "MOTO_S3_ALLOW_CROSSACCOUNT_ACCESS"
+_GET = AccountSpecificBackend.__getitem__
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -71,14 +75,34 @@ class Backends:
         self._stubber = BotocoreStubber()
         self._clock = _Clock()
         vars(moto_time)["datetime"] = self._clock
+        self._apart = True
+        setattr(AccountSpecificBackend, "__getitem__", self._getting())  # noqa: B010 - moto has no other way in
         # Templates attach AWS's own policies to their roles. 0.14 s and 14 MB for each account that uses IAM.
         default_user_config["iam"]["load_aws_managed_policies"] = True
         self._keepers: dict[str, Keeper] = {}
 
-    def call(self, account: str, sent: Sent, seed: bytes, at: float | None, *, own_only: bool = False) -> Answer:
+    def _getting(self) -> Any:
+        """How a region's state of an account is got, or made at the first time."""
+
+        def get(states: Any, region: str) -> Any:
+            if not self._apart or region in states.keys():  # noqa: SIM118 - `in` alone is also true for regions that have no state yet
+                return _GET(states, region)
+            before = mock_random.getstate()
+            mock_random.seed(f"{states.service_name}/{states.account_id}/{region}")
+            try:
+                return _GET(states, region)
+            finally:
+                mock_random.setstate(before)
+
+        return get
+
+    def call(
+        self, account: str, sent: Sent, seed: bytes, at: float | None, *, own_only: bool = False, apart: bool = True
+    ) -> Answer:
         """`seed`: b"" where nothing needs to be repeated. `at`: the time that it is for moto, Unix seconds; None: now. `own_only`: buckets of
-        other accounts are denied."""
+        other accounts are denied. `apart`: states that it brings into being have a seed of their own."""
         self._clock.now_s = at
+        self._apart = apart
         if seed:
             mock_random.seed(seed)
         if own_only:
@@ -94,6 +118,7 @@ class Backends:
             return Answer(500, {}, b"", f"{type(fault).__name__}: {fault}")
         finally:
             self._clock.now_s = None
+            self._apart = True
             os.environ.pop(OWN_BUCKETS, None)
             if seed:
                 mock_random.seed()

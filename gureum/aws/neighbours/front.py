@@ -166,7 +166,7 @@ class Neighbours:
         if writes and (answer.status < 400 or answer.failed) and not self._found_nothing(wanted, answer):
             kept = self._backends.kept(wanted.service, wanted.account, wanted.region)
             place = (wanted.service, wanted.account, wanted.region)
-            self._keep(Entry(*place, sent, at, seed, answer.status, kept))
+            self._keep(Entry(*place, sent, at, seed, answer.status, kept, apart=True))
         if answer.failed:
             raise error_of(wanted.service, wanted.operation, request.method, answer.failed)
         return _response(wanted, answer)
@@ -221,7 +221,7 @@ class Neighbours:
     def _replay(self, made: Any) -> None:
         begun, count, other = time.monotonic(), 0, 0
         for entry in self._journal.entries():
-            answer = made.call(entry.account, entry.sent, entry.seed, entry.time)
+            answer = made.call(entry.account, entry.sent, entry.seed, entry.time, apart=entry.apart)
             made.restore(entry.service, entry.account, entry.region, entry.kept)
             count += 1
             if answer.status != entry.status:

@@ -43,7 +43,8 @@ class Sent(msgspec.Struct, frozen=True):
 
 class Entry(msgspec.Struct, frozen=True):
     """A call as it came, and what it took from outside: the time (Unix seconds), the seed of moto's randomness, and what moto drew from the
-    system's (`kept`, by keepers.py). `status`: of the answer."""
+    system's (`kept`, by keepers.py). `status`: of the answer. `apart`: moto's states that the call brought into being drew from a seed of their own
+    (backends.py); in journals of before, from the call's."""
 
     service: str
     account: str
@@ -53,6 +54,7 @@ class Entry(msgspec.Struct, frozen=True):
     seed: bytes
     status: int
     kept: dict[str, bytes]
+    apart: bool = False
 
 
 class Journal:
