@@ -185,7 +185,7 @@ def test_a_nul_cannot_be_written() -> None:
         ("a*b", "reg"),
         ("a?", "reg"),
         ("*", "reg"),
-        ("a\\*", "str"),
+        ("a\\*", "beg"),
     ],
 )
 def test_patterns_take_the_cheapest_method(text: str, method: str) -> None:

@@ -157,7 +157,7 @@ def _test(fetch: str, value: str, *, fold: bool = False) -> str:
 
 
 def _query(key: str, value: str) -> str:
-    """A pair stands between two `&`; without a key, any key has the value. Letters' case does not matter."""
-    name = regex(key, "[^&]*", "[^&]") if key else "[^&=]*"
+    """A pair stands between two `&`, its key ends at the first `=`; without a key, any key has the value. Letters' case does not matter."""
+    name = regex(key, "[^&=]*", "[^&=]") if key else "[^&=]*"
     pair = f"(^|&){name}={regex(value, '[^&]*', '[^&]')}(&|$)"
     return f"query -m reg -i -- {word(pair)}"

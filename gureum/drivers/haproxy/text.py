@@ -62,7 +62,7 @@ def group_name(name: str) -> str:
 
 
 def pattern(text: str, *, any_run: str = ".*", any_one: str = ".") -> tuple[str, str]:
-    r"""A pattern with `*`, `?` and `\` as HAProxy's (matching method, word). The cheap methods are taken where they say the same."""
+    """A pattern with `*` and `?` as HAProxy's (matching method, word). The cheap methods are taken where they say the same."""
     tokens = _tokens(text)
     literal = "".join(token for token in tokens if token not in _WILD)
     shape = "".join("*" if token == _MANY else "?" if token == _ONE else "a" for token in tokens)
@@ -81,8 +81,9 @@ def beginning(text: str) -> tuple[str, bool] | None:
 
 
 def regex(text: str, any_run: str, any_one: str) -> str:
-    """The regular expression (not yet a word) of a pattern, without anchors."""
-    return _expression(_tokens(text), any_run, any_one)
+    r"""The regular expression (not yet a word) of a pattern of queries, without anchors: AWS has `\` before a wildcard that is meant as it
+    stands there, and nowhere else."""
+    return _expression(_tokens(text, escapes=True), any_run, any_one)
 
 
 def _expression(tokens: list[str], any_run: str, any_one: str) -> str:
@@ -105,12 +106,12 @@ _WILD = (_MANY, _ONE)
 _CHEAP = {"a": "str", "": "str", "a*": "beg", "*a": "end", "*a*": "sub"}
 
 
-def _tokens(text: str) -> list[str]:
+def _tokens(text: str, *, escapes: bool = False) -> list[str]:
     """Characters one by one, wildcards as marks; several stars are one."""
     tokens: list[str] = []
     characters = iter(text)
     for character in characters:
-        if character == "\\":
+        if escapes and character == "\\":
             tokens.append(next(characters, "\\"))
         elif character == "*":
             if not tokens or tokens[-1] != _MANY:
