@@ -17,8 +17,7 @@ from gureum.base.hostile_yaml import load as load_yaml
 from gureum.kube import duplicates
 from gureum.kube.errors import StatusError, bad_request, shown, unsupported_media
 from gureum.kube.kinds.kind import Kind
-from gureum.kube.kinds.quantities import TEXT as QUANTITY_TEXT
-from gureum.kube.kinds.quantities import is_quantity
+from gureum.kube.kinds.quantities import BadQuantity, kept
 from gureum.kube.protobuf.decode import CONTENT_TYPE, BadProtobuf, decode
 from gureum.kube.requests import JSON, Request
 from gureum.kube.schemas import META, Schema, definition, of_kind
@@ -244,9 +243,10 @@ class Shaper:
         kind = schema.name.rpartition(".")[2]
         if kind == "Quantity":
             text = value if isinstance(value, str) else shown(value)
-            if not is_quantity(text.strip()):
-                raise Malformed(value, QUANTITY_TEXT)
-            return text
+            try:
+                return kept(text)
+            except BadQuantity as error:
+                raise Malformed(value, str(error)) from error
         if isinstance(value, dict | list) and kind and kind != "FieldsV1":
             raise Misfit(value, _go_type(schema))
         if kind == "IntOrString" and not isinstance(value, str):

@@ -25,6 +25,7 @@ from gureum.kube.errors import (
     required,
 )
 from gureum.kube.forms import Forms
+from gureum.kube.kinds.amounts import settled
 from gureum.kube.kinds.catalog import Catalog
 from gureum.kube.kinds.conversion import convert
 from gureum.kube.kinds.kind import Kind
@@ -107,6 +108,7 @@ class Writing:
         rules = self._catalog.rules(kind)
         self._prepare_new(kind, obj)
         obj = convert(obj, self._catalog.storage_version(kind))
+        obj = self._settled(kind, obj)
         rules.default(obj)
         if tracked:  # before admission: what the cluster adds is nobody's
             self._track(request, kind, None, obj, "")
@@ -164,6 +166,11 @@ class Writing:
             metadata["generation"] = 1
         if kind.subresource("status") and kind.storage not in MADE_WITH_STATUS:
             obj.pop("status", None)
+
+    def _settled(self, kind: Kind, obj: Object) -> Object:
+        """One in the stored version, with its quantities as they are kept: also of those that were written before they were so."""
+        stored = self._catalog.storage_version(kind)
+        return obj if stored.custom is not None else settled(obj, self._catalog.schema(stored))
 
     def _own_of_new(self, kind: Kind, obj: Object, made: Object) -> Object:
         """What a webhook made of a new object, without what is the server's to say: that is as it was `made`."""
@@ -224,8 +231,8 @@ class Writing:
         obj = {**obj, "metadata": dict(obj["metadata"])}
         kind, objects = target.kind, self._objects
         stored = self._catalog.storage_version(kind)
-        old = old or objects.decode(entry)
-        obj = convert(obj, stored)
+        old = self._settled(kind, old or objects.decode(entry))
+        obj = self._settled(kind, convert(obj, stored))
         subresource = target.subresource.name if target.subresource else ""
         metadata = obj["metadata"]
         if metadata.get("uid") not in (None, "", old["metadata"]["uid"]):
@@ -324,7 +331,7 @@ class Writing:
                 raise not_found(kind, target.name)
             if entry is None:  # whoever may patch may not yet create
                 self._require(request, target, "create")
-            live = None if entry is None else convert(self._objects.decode(entry), kind)
+            live = None if entry is None else convert(self._settled(kind, self._objects.decode(entry)), kind)
             obj = self.merged(request, target, live, applied, manager)
             try:
                 if entry is None:

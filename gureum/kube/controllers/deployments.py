@@ -15,6 +15,7 @@ from gureum.kube.controllers.events import record
 from gureum.kube.controllers.loop import Controller, its_controller, itself
 from gureum.kube.controllers.pods import HASH, PODS, claim, condition, copied, count, is_active
 from gureum.kube.errors import StatusError
+from gureum.kube.kinds.amounts import settled_template
 from gureum.kube.objects import Object
 from gureum.kube.selectors import from_object
 from gureum.kube.times import seconds_of, timestamp
@@ -418,7 +419,7 @@ class _Deployment:
 
 
 def _template_of(obj: Object) -> Any:
-    template = obj["spec"]["template"]
+    template = settled_template(obj["spec"]["template"])
     metadata = dict(template.get("metadata") or {})
     labels = {name: value for name, value in (metadata.get("labels") or {}).items() if name != HASH}
     metadata.pop("creationTimestamp", None)

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from gureum.kube.controllers.client import Client, owner_reference
+from gureum.kube.kinds.amounts import settled_template
 from gureum.kube.objects import Object
 
 REVISIONS = "apps/controllerrevisions"
@@ -35,7 +36,7 @@ async def revisions_of(client: Client, owner: Object, manager: str) -> Revisions
     known = sorted(client.many(client.index.dependents(uid, REVISIONS)), key=lambda one: one.get("revision", 0))
     data = _data(owner)
     newest = known[-1].get("revision", 0) if known else 0
-    current = next((one for one in known if one.get("data") == data), None)
+    current = next((one for one in known if _settled(one.get("data")) == data), None)
     if current is None:
         current = await client.create(REVISIONS, _made(owner, data, newest + 1), manager)
         known.append(current)
@@ -64,7 +65,13 @@ async def forget_old(client: Client, owner: Object, revisions: Revisions, used: 
 
 
 def _data(owner: Object) -> Object:
-    return {"spec": {"template": {**owner["spec"]["template"], "$patch": "replace"}}}
+    return {"spec": {"template": {**settled_template(owner["spec"]["template"]), "$patch": "replace"}}}
+
+
+def _settled(data: Any) -> Any:
+    """The data of a revision, which may have been written before quantities were kept in one form."""
+    template = (data.get("spec") or {}).get("template") if isinstance(data, dict) else None
+    return {"spec": {"template": settled_template(template)}} if isinstance(template, dict) else data
 
 
 def _made(owner: Object, data: Object, revision: int) -> Object:

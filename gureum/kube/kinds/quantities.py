@@ -18,6 +18,11 @@ _DECIMAL = {
     "M": Fraction(10**6), "G": Fraction(10**9), "T": Fraction(10**12), "P": Fraction(10**15), "E": Fraction(10**18),
 }  # fmt: skip
 LIMIT_TEXT = 64
+_FACTORS = 18
+"""How many decimal digits are sure to fit 64 bits."""
+_LARGEST = Fraction(2**63 - 1)
+_SCANNED = re.compile(r"[+-]?\d*(?:\.\d*)?[eEinumkKMGTP]*[+-]?\d*", re.ASCII)
+SUFFIX_TEXT = "unable to parse quantity's suffix"
 TEXT = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
 
 
@@ -44,6 +49,32 @@ def canonical(text: str) -> str:
     return _with_suffix(value, _DECIMAL)
 
 
+@lru_cache(maxsize=4096)
+def kept(text: str) -> str:
+    """As the original writes back what it has read: the canonical form, but for what looks canonical to its reader, which stays as it
+    was written (`1.500`, `+5`, `01Gi`). BadQuantity. Source: ParseQuantity, "if the number is in canonical form, reuse the string"."""
+    text = text.strip()
+    match = _FORM.fullmatch(text) if len(text) <= LIMIT_TEXT else None
+    if match is None:
+        return canonical(text)
+    whole, _, part = match[1].lstrip("+-").lstrip("0").partition(".")
+    digits, suffix = (whole or "0") + part, match[2] or ""
+    if suffix in _BINARY:
+        power = 10 * (1 + "KMGTPE".index(suffix[0]))
+        fits = not part and 15 - len(digits) - power * 3 // 10 - 1 >= 0
+        return text if fits and int(digits) & 7 else canonical(text)
+    scale = _exponent_of(suffix) - len(part)
+    fits = len(digits) <= _FACTORS and scale >= -9 and scale % 3 == 0
+    return text if fits and digits[0] != "0" and not digits.endswith("000") else canonical(text)
+
+
+def _exponent_of(suffix: str) -> int:
+    """Of a decimal suffix: 3 for `k` and `e3`."""
+    if len(suffix) > 1:
+        return int(suffix[1:])
+    return 3 * ("numkMGTPE".index(suffix) - 3 + (suffix in "kMGTPE")) if suffix else 0
+
+
 def as_text(value: Any) -> str:
     """JSON may hold it as a number, too."""
     return value if isinstance(value, str) else str(value)
@@ -60,7 +91,8 @@ def is_quantity(value: Any) -> bool:
 def _parsed(text: str) -> tuple[Fraction, str]:
     match = _FORM.fullmatch(text) if len(text) <= LIMIT_TEXT else None
     if match is None:
-        raise BadQuantity(TEXT)
+        scanned = 0 < len(text) <= LIMIT_TEXT and _SCANNED.fullmatch(text)
+        raise BadQuantity(SUFFIX_TEXT if scanned else TEXT)
     suffix = match[2] or ""
     number = Fraction(match[1])
     if suffix[:1] in ("e", "E") and len(suffix) > 1 and suffix not in _BINARY:
@@ -70,7 +102,9 @@ def _parsed(text: str) -> tuple[Fraction, str]:
         number *= Fraction(10) ** exponent
     else:
         number *= _BINARY.get(suffix) or _DECIMAL[suffix]
-    return Fraction(math.ceil(number * 10**9), 10**9), suffix
+    nanos = Fraction(math.ceil(abs(number) * 10**9), 10**9)
+    nanos = min(nanos, _LARGEST) if suffix in _BINARY else nanos
+    return -nanos if number < 0 else nanos, suffix
 
 
 def _with_suffix(value: Fraction, table: dict[str, Fraction]) -> str:
@@ -78,7 +112,7 @@ def _with_suffix(value: Fraction, table: dict[str, Fraction]) -> str:
         size = table[suffix]
         if (value / size).denominator == 1:
             return f"{value / size}{suffix}"
-    raise AssertionError("nothing is finer than nano")
+    return str(value)  # a whole number that no binary suffix divides
 
 
 def _exponent(value: Fraction) -> str:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gureum.kube.kinds.quantities import BadQuantity, canonical, is_quantity, value_of
+from gureum.kube.kinds.quantities import BadQuantity, canonical, is_quantity, kept, value_of
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,23 @@ def test_the_kept_form_has_the_same_value_and_is_kept_as_it_is(number, suffix):
 def test_values():
     assert value_of("250m") == Fraction("0.25")
     assert value_of("1Ki") == 1024
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("0.5", "500m"), ("1024Mi", "1Gi"), ("0.1", "100m"), ("1000m", "1"), ("1.5Gi", "1536Mi"), ("250000", "250k"), ("100e1", "1e3"), (" 5 ", "5"),
+        # What looks canonical to the original's reader is not made anew.
+        ("1.500", "1.500"), ("1.125", "1.125"), ("+5", "+5"), ("01", "01"), ("2E3", "2E3"), ("1.", "1."), ("1000Ki", "1000Ki"),
+        ("8Ei", "9223372036854775807"), ("-0.5", "-500m"), ("-0.9n", "-1n"),
+    ],
+)  # fmt: skip
+def test_what_is_written_back_of_an_amount(text, written):
+    assert kept(text) == written
+    assert kept(written) == written
+
+
+@pytest.mark.parametrize("text", ["1K", "1mi"])
+def test_a_suffix_that_is_none_is_told_of(text):
+    with pytest.raises(BadQuantity, match="unable to parse quantity's suffix"):
+        kept(text)
