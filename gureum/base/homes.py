@@ -398,8 +398,11 @@ def claims() -> dict[str, Claim]:
 
 
 def alive(claim: Claim) -> bool:
-    """Whether the claim's home still exists and is the one that claimed."""
-    identity = read_identity(Path(claim.home))
+    """Whether the claim's home still exists and is the one that claimed. One that cannot be read any more may be: nobody takes what it has."""
+    try:
+        identity = read_identity(Path(claim.home))
+    except HomeError:
+        return True
     return identity is not None and identity.id == claim.id
 
 

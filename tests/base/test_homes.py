@@ -130,6 +130,15 @@ def test_home_of_a_newer_gureum_is_refused(tmp_path: Path) -> None:
         open_home(real(tmp_path / "a"))
 
 
+def test_a_damaged_home_keeps_its_addresses_and_stops_nobody_else(tmp_path: Path) -> None:
+    damaged = open_home(real(tmp_path / "damaged"))
+    (damaged.path / "identity.json").write_text('{"id":')
+    assert alive(claims()[damaged.pool])
+    with pytest.raises(HomeError, match="in use by"):
+        open_home(real(tmp_path / "other", pool=damaged.pool))
+    assert open_home(real(tmp_path / "other")).pool != damaged.pool
+
+
 def test_damaged_identity_is_told(tmp_path: Path) -> None:
     home = open_home(real(tmp_path / "a"))
     (home.path / "identity.json").write_text("{")

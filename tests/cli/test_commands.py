@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import os
 import subprocess
 import sys
+import tempfile
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
@@ -244,6 +246,22 @@ def test_doctor_findings_are_complete(capsys: pytest.CaptureFixture[str], empty_
         one["what"] for one in found
     }
     assert all(one["advice"] for one in found if one["level"] == "fail")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes somebody else")
+def test_doctor_asks_nothing_of_root_s_homes_that_others_may_not_see(monkeypatch: pytest.MonkeyPatch) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as machine:
+        run = Path(machine)
+        run.chmod(0o755)
+        (run / "k3x9a").mkdir(mode=0o700)
+        (run / "k3x9a" / "supervisor.lock").touch()
+        monkeypatch.setattr("gureum.cli.leftovers.SYSTEM_RUN", run)
+        os.seteuid(65534)
+        try:
+            found = list(doctor.check_neighbours())
+        finally:
+            os.seteuid(0)
+    assert [one.what for one in found] == ["public pools"]
 
 
 @pytest.mark.parametrize("id_", ["../..", "a", "ABCDE", "abcdefgh"])
