@@ -130,6 +130,14 @@ class ProxyHost:
         sock.connect((address, port))
         return sock
 
+    def accepts(self, port: int = 80) -> bool:
+        """Whether somebody takes a connection."""
+        try:
+            self.connect(port).close()
+        except ConnectionRefusedError:
+            return False
+        return True
+
     def get(
         self,
         path: str = "/",

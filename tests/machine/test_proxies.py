@@ -605,6 +605,8 @@ def test_a_refused_wish_leaves_the_old_one_served_and_the_next_one_heals(host: P
         await host.proxies.ensure(spec)
         with pytest.raises(PortError, match="configuration"):
             await host.proxies.ensure(without(spec, address="10.99.0.1"))
+        # Who cannot listen at an address asks the old worker to listen nowhere, and a moment later to go on.
+        await eventually(host.accepts)
         assert (await asyncio.to_thread(host.get)).body == b"old"
         await host.proxies.ensure(without(spec, listeners=(http_listener(default=fixed("new")),)))
         assert (await asyncio.to_thread(host.get)).body == b"new"
