@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import random
+import re
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -47,7 +48,7 @@ def meets(sent: Sent, condition: Condition) -> bool:
         case "host-header":
             return any(fits(value, sent.host, fold=True) for value in values)
         case "path-pattern":
-            return any(fits(value, sent.path) for value in values)
+            return any(fits(value, normalized(sent.path)) for value in values)
         case "http-request-method":
             return sent.method in values
         case "source-ip":
@@ -59,6 +60,23 @@ def meets(sent: Sent, condition: Condition) -> bool:
         case "query-string":
             pairs = [one.partition("=")[::2] for one in (sent.query or "").split("&") if "=" in one]
             return any(_has(key, value, pairs) for key, value in condition.pairs)
+
+
+def normalized(path: str) -> str:
+    """AWS: "The rule evaluation is performed only after URI normalization occurs." RFC 3986, 6.2.2.2 and 6.2.2.3; no path has empty segments here."""
+    path = re.sub(r"%([0-9a-fA-F]{2})", lambda code: _decoded(code[0], chr(int(code[1], 16))), path)
+    found: list[str] = []
+    for segment in path.split("/")[1:]:
+        if segment == "..":
+            found = found[:-1]
+        elif segment != ".":
+            found.append(segment)
+    folder = path.endswith(("/.", "/..", "/"))
+    return "/" + "/".join(one for one in found if one) + ("/" if folder and any(found) else "")
+
+
+def _decoded(code: str, character: str) -> str:
+    return character if re.fullmatch(r"[A-Za-z0-9._~-]", character) else code
 
 
 def _has(key: str, value: str, pairs: Sequence[tuple[str, ...]]) -> bool:
@@ -164,6 +182,7 @@ class Chance:
                 "{}",
                 "^a",
                 '"',
+                *("..", "..", ".", "%2e%2E", "%61", "%2F"),
             )
         )
 

@@ -81,6 +81,16 @@ CASES: list[tuple[Condition, dict[str, Any], bool]] = [
     (condition("path-pattern", "/a?c"), {"path": "/ac"}, False),
     (condition("path-pattern", "/a.c"), {"path": "/abc"}, False),
     (condition("path-pattern", "/$-~\"'@:+"), {"path": "/$-~\"'@:+"}, True),
+    (condition("path-pattern", "/a\\*"), {"path": "/a\\b"}, True),
+    # "The rule evaluation is performed only after URI normalization occurs."
+    (condition("path-pattern", "/admin/*"), {"path": "/img/../admin/?q=/.."}, True),
+    (condition("path-pattern", "/admin/*"), {"path": "/img/%2e%2E/./%61dmin/x"}, True),
+    (condition("path-pattern", "/img/*"), {"path": "/img/../admin/x"}, False),
+    (condition("path-pattern", "/a/b*", "/*/c"), {"path": "/x/../../a/./b"}, True),
+    (condition("path-pattern", "/a%2Fb", "/*.c"), {"path": "/a%2Fb"}, True),
+    (condition("path-pattern", "/%zz/b*"), {"path": "/%zz/x/../b%6"}, True),
+    (condition("path-pattern", "/.well-known/*"), {"path": "/.well-known/..a"}, True),
+    (condition(QUERY, pairs=(("a", "%2e"),)), {"path": "/x/../?a=%2e"}, True),
     (
         condition("http-header", "*chrome*", "*safari*", name="User-Agent"),
         {"headers": {"User-Agent": "x CHROME y"}},
@@ -128,6 +138,18 @@ def test_conditions_match_as_documented(host: ProxyHost) -> None:
     got = serve(host, host.spec(*listeners), talk)
     wrong = [(one, asked) for (one, asked, wished), seen in zip(CASES, got, strict=True) if seen != wished]
     assert not wrong
+
+
+def test_targets_and_logs_get_paths_as_they_were_sent(host: ProxyHost) -> None:
+    """ "The path pattern is used to route requests but does not alter them": also where rules are found by what the path comes to."""
+    sent = "/img/../%61dmin/./x%2f?a=%2e&b=/../"
+    listener = http_listener(
+        Rule(1, Forward((("tg-a", 1),)), (condition("path-pattern", "/admin/*"),)), default=fixed("no")
+    )
+    servers = (group(host.target(TARGETS[0])),)
+    answer = serve(host, host.spec(listener, groups=servers), lambda: host.get(sent), lambda: host.records)
+    assert answer.told()["path"] == sent
+    assert sent in host.records[0].request
 
 
 def test_conditions_of_a_rule_are_anded_and_the_lowest_priority_number_wins(host: ProxyHost) -> None:

@@ -148,6 +148,7 @@ def _global(host: Host) -> list[str]:
         "  tune.http.maxhdr 1000",
         "  tune.ssl.default-dh-param 2048",
         "  ssl-server-verify none",
+        "  expose-experimental-directives",  # normalize-uri
         "  # Else each start and reload reads all of the host's authorities, for a client of HAProxy's that nobody uses here.",
         "  httpclient.ssl.verify none",
         *([f"  {key_line(host.cookie_key)}"] if host.cookie_key else ()),

@@ -29,6 +29,17 @@ _HOST = re.compile(r"[A-Za-z0-9.-]*[A-Za-z0-9.]")
 HOST_SENT = "req.hdr(host),host_only,lower"
 """Without its port; an IPv6 address keeps its brackets."""
 _KEY = re.compile(r"[!-~]*\x01?")
+_NORMALIZED = [
+    "http-request set-var(txn.sent) pathq if { path -m sub /. % }",
+    # Only what can be decoded whole: HAProxy 2.6 to 3.0 take a condition behind this word for "strict", and without "strict" for another normalizer.
+    "http-request normalize-uri percent-decode-unreserved strict if { var(txn.sent) -m found } !{ pathq -m reg %(?![0-9a-fA-F]{2}) }",
+    "http-request normalize-uri path-strip-dot if { var(txn.sent) -m found }",
+    "http-request normalize-uri path-strip-dotdot full if { var(txn.sent) -m found }",
+    "http-request set-var(txn.path) path",
+    "http-request set-pathq %[var(txn.sent)] if { var(txn.sent) -m found }",
+]
+"""The path that patterns are compared with (AWS: "The rule evaluation is performed only after URI normalization occurs"): without `.` and `..`, and
+letters, digits, `-._~` as such (RFC 3986, 6.2.2). What is sent to the target and said in the log stays as it came."""
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -53,6 +64,8 @@ def decide(listener: Listener) -> Decision:
     lines += chained
     if any("var(txn.host)" in line for line in lines):
         lines.insert(0, f"http-request set-var(txn.host) {HOST_SENT}")
+    if any("var(txn.path)" in line for line in lines):
+        lines = [*_NORMALIZED, *lines]
     return Decision(lines, files)
 
 
@@ -112,7 +125,7 @@ def rules_map(port: int) -> str:
 
 
 def _key(host: str) -> str:
-    return f"http-request set-var-fmt(txn.key) {host}:%[path]{word(_END)}"
+    return f"http-request set-var-fmt(txn.key) {host}:%[var(txn.path)]{word(_END)}"
 
 
 def _found(port: int) -> str:
@@ -139,7 +152,7 @@ def condition_tests(condition: Condition) -> list[str]:
         case "host-header":
             return [_test("var(txn.host)", value, fold=True) for value in condition.values]
         case "path-pattern":
-            return [_test("path", value) for value in condition.values]
+            return [_test("var(txn.path)", value) for value in condition.values]
         case "http-header":
             fetch = f"req.fhdr({header_argument(condition.name)})"
             return [_test(fetch, value, fold=True) for value in condition.values]
