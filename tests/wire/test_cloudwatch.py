@@ -105,6 +105,25 @@ def test_every_protocol_puts_and_gets(cloudwatch: Any) -> None:
     assert listed == [metric]
 
 
+def test_units_that_are_none_are_told_one_by_one(cloudwatch: Any) -> None:
+    """AWS: as clients have recorded it; more than four calls, since frequent ones are read another way."""
+    units = ["Count", "count", "Foo"]
+    data = [{"MetricName": "load", "Value": 1.0, "Unit": unit} for unit in units] + [
+        {"MetricName": "load", "Value": 1.0}
+    ]
+    for _ in range(6):
+        with pytest.raises(ClientError) as caught:
+            cloudwatch.put_metric_data(Namespace="units", MetricData=data)
+        error = caught.value.response["Error"]
+        assert error["Code"].removesuffix("Exception") == "InvalidParameterValue"
+        told = error["Message"].splitlines()
+        for number, line in zip((2, 3), told, strict=True):
+            start = f"The parameter MetricData.member.{number}.Unit must be a value in the set [ Megabits, Terabits, "
+            assert line.startswith(start)
+            assert line.endswith(", Kilobits, Terabytes/Second, None ].")
+    assert cloudwatch.list_metrics(Namespace="units")["Metrics"] == []
+
+
 def test_every_protocol_keeps_alarms(cloudwatch: Any) -> None:
     alarm = {
         "AlarmName": "high / load",

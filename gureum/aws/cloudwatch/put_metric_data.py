@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from gureum.aws.call import Call
 from gureum.aws.cloudwatch.refusals import both, clash, invalid, missing, not_built
+from gureum.aws.cloudwatch.series import UNITS
 from gureum.aws.marks import Result, operation
 from gureum.ports.telemetry import Datum, Series
 
@@ -19,6 +21,7 @@ LIMIT_DATUMS, LIMIT_VALUES = 1000, 150
 LIMIT_VALUE = 2.0**360
 KEPT_SERIES = 20_000
 OLDEST_S, NEWEST_S = 14 * 86400, 2 * 3600
+_IS_UNIT = frozenset(UNITS)
 
 
 @operation("PutMetricData")
@@ -42,8 +45,17 @@ def datums_of(call: Call) -> list[Datum]:
         raise missing("The parameter MetricData is required.")
     if len(data) > LIMIT_DATUMS:
         raise invalid(f"The collection MetricData must not have a size greater than {LIMIT_DATUMS}.")
+    _check_units(data)
     scope, now, keep_seconds = call.scope, call.now, call.settings.alarm_minute_s < 60
     return [_datum(scope, now, namespace, one, number, keep_seconds) for number, one in enumerate(data, start=1)]
+
+
+def _check_units(data: Sequence[dict[str, Any]]) -> None:
+    """AWS answers a line for each that is none."""
+    wrong = [number for number, one in enumerate(data, start=1) if one.get("Unit", "None") not in _IS_UNIT]
+    if wrong:
+        known = f"must be a value in the set [ {', '.join(UNITS)} ]."
+        raise invalid("\n".join([f"The parameter MetricData.member.{number}.Unit {known}" for number in wrong]))
 
 
 def _datum(scope: str, now: float, namespace: str, one: dict[str, Any], number: int, keep_seconds: bool) -> Datum:

@@ -12,7 +12,7 @@ from gureum.aws.cloudwatch.statistics import merge
 from gureum.aws.cloudwatch.windows import Window
 from gureum.ports.telemetry import Bucket, Metrics, Series
 
-_PREFERRED = (
+UNITS = (
     "Megabits", "Terabits", "Gigabits", "Count", "Bytes", "Gigabytes", "Gigabytes/Second",
     "Kilobytes", "Kilobits/Second", "Terabytes", "Terabits/Second", "Bytes/Second", "Percent", "Megabytes",
     "Megabits/Second", "Milliseconds", "Microseconds", "Kilobytes/Second", "Gigabits/Second", "Megabytes/Second", "Bits",
@@ -50,5 +50,5 @@ def of_one_unit(buckets: list[Bucket]) -> tuple[list[Bucket], tuple[str, ...]]:
     units = {bucket.unit for bucket in buckets}
     if len(units) < 2:
         return buckets, tuple(units)
-    chosen = min(units, key=lambda unit: (_PREFERRED.index(unit) if unit in _PREFERRED else len(_PREFERRED), unit))
+    chosen = min(units, key=lambda unit: (UNITS.index(unit) if unit in UNITS else len(UNITS), unit))
     return [bucket for bucket in buckets if bucket.unit == chosen], tuple(sorted(units))

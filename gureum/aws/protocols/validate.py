@@ -31,6 +31,9 @@ _CODES = {
     "sqs": "InvalidParameterValue",
 }
 
+# Members whose values a service checks itself, with words of its own: (service, structure, member).
+_OWN_WORDS = frozenset({("cloudwatch", "MetricDatum", "Unit")})
+
 
 def ignore(params: dict[str, Any]) -> None:
     """Nothing to check."""
@@ -102,7 +105,7 @@ class _Checks:
         members: list[tuple[str, str, Check | None, bool]] = []
         check = self._structures[shape_name] = _structure_check(members)
         for name, member in shape.members.items():
-            inner = self.reference(member)
+            inner = None if (self._service.name, shape_name, name) in _OWN_WORDS else self.reference(member)
             if inner is not None or name in shape.required:
                 members.append((name, name[0].lower() + name[1:], inner, name in shape.required))
         if not members:
