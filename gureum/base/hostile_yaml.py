@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import importlib
 
+LIMIT_DEPTH = 40
+LIMIT_NODES = 20_000
+
 
 class HostileYaml(Exception):
     """The text is no YAML, or goes beyond the limits. The message is for the one who wrote it."""
 
 
-def load(text: bytes) -> object:
-    """The first document: None, bool, int, float, str, dates, lists and dicts. Raises HostileYaml."""
-    found: object = importlib.import_module("gureum.base.yaml_limits").load(text)
+def load(text: bytes, *, depth: int = LIMIT_DEPTH, nodes: int = LIMIT_NODES) -> object:
+    """The only document: None, bool, int, float, str, dates, lists and dicts. `nodes`: also with aliases written out. Raises HostileYaml."""
+    found: object = importlib.import_module("gureum.base.yaml_limits").load(text, depth, nodes)
     return found
 
 

@@ -6,29 +6,38 @@ import yaml
 
 from gureum.base.hostile_yaml import HostileYaml
 
-_DEPTH_LIMIT = 40
-_NODES_LIMIT = 20_000
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""Where PyYAML was built with libyaml its parser reads ten times as much in the same time."""
 
 
-def load(text: bytes) -> object:
-    """The first document: None, bool, int, float, str, dates, lists and dicts. Raises HostileYaml."""
+def load(text: bytes, depth: int, nodes: int) -> object:
+    """The only document: None, bool, int, float, str, dates, lists and dicts. Raises HostileYaml."""
     try:
-        _check_events(text)
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        _check_events(text, depth, nodes)
+        node = yaml.compose(text, Loader=_Loader)
         if node is None:
             return None
-        _expanded(node, {})
-        return yaml.load(text, Loader=yaml.SafeLoader)
+        _expanded(node, {}, nodes)
+        return _constructed(node)
     except yaml.MarkedYAMLError as error:
         raise HostileYaml(_reason(error)) from None
     except (yaml.YAMLError, ValueError, TypeError, OverflowError, RecursionError) as error:
         raise HostileYaml(str(error) or type(error).__name__) from None
 
 
+def _constructed(node: yaml.Node) -> object:
+    loader = _Loader(b"")
+    try:
+        found: object = loader.construct_document(node)
+        return found
+    finally:
+        loader.dispose()
+
+
 def doubles(text: bytes) -> list[tuple[int, str]]:
     """Keys that stand once more in their mapping: the line of the value, from 1, and the key."""
     found: list[tuple[int, str]] = []
-    waiting, seen = [yaml.compose(text, Loader=yaml.SafeLoader)], set()
+    waiting, seen = [yaml.compose(text, Loader=_Loader)], set()
     while waiting:
         node = waiting.pop()
         if node is None or id(node) in seen:
@@ -59,21 +68,21 @@ def _reason(error: yaml.MarkedYAMLError) -> str:
     return f"{error.problem or error.context}{where}"
 
 
-def _check_events(text: bytes) -> None:
+def _check_events(text: bytes, most_depth: int, most_nodes: int) -> None:
     """Depth and number, before anything that recurses sees the text."""
     depth = 0
-    for nodes, event in enumerate(yaml.parse(text, Loader=yaml.SafeLoader)):
+    for nodes, event in enumerate(yaml.parse(text, Loader=_Loader)):
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
-        if depth > _DEPTH_LIMIT:
-            raise HostileYaml(f"it is nested more than {_DEPTH_LIMIT} deep")
-        if nodes > _NODES_LIMIT:
-            raise HostileYaml(f"it has more than {_NODES_LIMIT} nodes")
+        if depth > most_depth:
+            raise HostileYaml(f"it is nested more than {most_depth} deep")
+        if nodes > most_nodes:
+            raise HostileYaml(f"it has more than {most_nodes} nodes")
 
 
-def _expanded(node: yaml.Node, known: dict[int, int]) -> int:
+def _expanded(node: yaml.Node, known: dict[int, int], most_nodes: int) -> int:
     """How many nodes `node` is when every alias is written out. `known`: by identity; 0 while it is being counted."""
     if id(node) in known:
         if known[id(node)] == 0:
@@ -82,11 +91,11 @@ def _expanded(node: yaml.Node, known: dict[int, int]) -> int:
     known[id(node)] = 0
     count = 1
     if isinstance(node, yaml.SequenceNode):
-        count += sum(_expanded(entry, known) for entry in node.value)
+        count += sum(_expanded(entry, known, most_nodes) for entry in node.value)
     elif isinstance(node, yaml.MappingNode):
         for key, value in node.value:
-            count += _expanded(key, known) + _expanded(value, known)
-    if count > _NODES_LIMIT:
-        raise HostileYaml(f"it has more than {_NODES_LIMIT} nodes once its aliases are followed")
+            count += _expanded(key, known, most_nodes) + _expanded(value, known, most_nodes)
+    if count > most_nodes:
+        raise HostileYaml(f"it has more than {most_nodes} nodes once its aliases are followed")
     known[id(node)] = count
     return count

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 from gureum.kube import duplicates
 from gureum.kube.admission import Admission, Attributes, Extra
-from gureum.kube.bodies import decode_object, read_json, read_yaml, shape_object
+from gureum.kube.bodies import decode_object, read_applied, shape_object
 from gureum.kube.errors import (
     Cause,
     StatusError,
@@ -318,7 +318,7 @@ class Writing:
     async def _apply(self, request: Request, target: Target) -> Response:
         kind = target.kind
         manager = request.parameter("fieldManager")
-        applied = read_json(request.body) if request.body[:1] == b"{" else read_yaml(request.body)
+        applied = read_applied(request.body)
         if not isinstance(applied, dict):
             raise bad_request("error decoding YAML: the configuration is no object")
         twice = duplicates.of_applied(request.body, applied) if field_validation(request) != "Ignore" else []
