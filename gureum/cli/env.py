@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shlex
 import time
 from pathlib import Path
 
 from gureum.base.homes import Home, docker_socket, running
 from gureum.base.settings import Settings, load_settings
+from gureum.cli.output import Failure
 from gureum.cli.running import current_home
 
 KUBECONFIG_WAIT_S = 5.0
+_ACCOUNT = re.compile(r"[0-9]{12}")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +25,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     settings, home = load_settings(), current_home()
-    variables = client_environment(settings, home, arguments.account or settings.default_account)
+    account = settings.default_account if arguments.account is None else arguments.account
+    if not _ACCOUNT.fullmatch(account):  # any other key is the default account's
+        raise Failure(f"`{account}` is no account: it has 12 digits")
+    variables = client_environment(settings, home, account)
     if running(home) and wait_for_file(home.kubeconfig):
         variables["KUBECONFIG"] = str(home.kubeconfig)
     if arguments.json:

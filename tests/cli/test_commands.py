@@ -98,6 +98,16 @@ def test_env_is_what_a_shell_evaluates() -> None:
     assert found["AWS_REGION"] == found["AWS_DEFAULT_REGION"] == "eu-west-1"
 
 
+@pytest.mark.parametrize("account", ["", "abc", "12345678901", "1234567890123"])
+def test_env_is_of_no_account_that_cannot_be(
+    account: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(env, "current_home", lambda: HOME)
+    assert main.main(["env", "--account", account]) == 1
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", f"gureum: `{account}` is no account: it has 12 digits\n")
+
+
 def test_coverage_counts_levels() -> None:
     assert coverage.summary("ec2", {"A": "real", "B": "absent", "C": "real"}) == ("ec2", "2", "0", "0", "1")
 
@@ -246,6 +256,12 @@ def test_doctor_findings_are_complete(capsys: pytest.CaptureFixture[str], empty_
         one["what"] for one in found
     }
     assert all(one["advice"] for one in found if one["level"] == "fail")
+
+
+def test_doctor_blames_no_kernel_for_what_only_root_can_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    found = doctor.tried("veth", ("unshare", "--net", "false"), "the kernel does not offer it")
+    assert (found.level, found.advice) == ("warn", "")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes somebody else")
