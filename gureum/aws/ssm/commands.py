@@ -1,4 +1,4 @@
-"""Run Command: SendCommand, CancelCommand, and what is told of commands. command_runs.py runs them."""
+"""Run Command: SendCommand, CancelCommand, and what is told of commands. command_runs.py runs them, each invocation by invocation_run.py."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import pytest
 from gureum.aws.errors import AwsError
 from gureum.aws.ssm.builtin_documents import BUILTINS
 from gureum.aws.ssm.command_kinds import Command, CommandSpec, Invocation, InvocationSpec, InvocationStatus, plan
-from gureum.aws.ssm.command_runs import TRUNCATED, _head
+from gureum.aws.ssm.command_outputs import TRUNCATED, head
 from gureum.aws.ssm.document_content import check, fill, read, steps_of, values_of
 from gureum.aws.ssm.guest_users import read_account
 from gureum.aws.ssm.live_sessions import why_to_end
@@ -125,11 +125,11 @@ def test_cancelled_commands(states: str, details: str) -> None:
 
 
 def test_beginnings_of_outputs() -> None:
-    assert _head("", "abc", 3) == "abc"
-    text = _head("x" * 20, "y" * 100, 50)
+    assert head("", "abc", 3) == "abc"
+    text = head("x" * 20, "y" * 100, 50)
     assert len(text) == 50
     assert text.endswith(TRUNCATED)
-    assert _head(text, "more", 50) == text
+    assert head(text, "more", 50) == text
 
 
 @pytest.mark.parametrize(
