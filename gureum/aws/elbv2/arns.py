@@ -56,9 +56,10 @@ def find_balancer(call: Call, arn: str) -> LoadBalancer:
     return _find(call, LoadBalancer, "loadbalancer/", "load balancer", arn, arn_of_balancer, missing)
 
 
-def find_group(call: Call, arn: str) -> TargetGroup:
-    """AWS: ValidationError, TargetGroupNotFound."""
-    missing = AwsError("TargetGroupNotFound", "One or more target groups not found")
+def find_group(call: Call, arn: str, *, described: bool = False) -> TargetGroup:
+    """`described`: one of those that DescribeTargetGroups names; AWS does not say which is missing. AWS: ValidationError, TargetGroupNotFound."""
+    text = "One or more target groups not found" if described else f"Target groups '{arn}' not found"
+    missing = AwsError("TargetGroupNotFound", text)
     return _find(call, TargetGroup, "targetgroup/", "target group", arn, arn_of_group, missing)
 
 

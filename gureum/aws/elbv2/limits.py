@@ -22,8 +22,6 @@ TARGETS_PER_ZONE_OF_NETWORK_LOAD_BALANCER = 500
 BALANCER_AS_TARGET = {False: 50, True: 100}
 """For how many targets an application load balancer counts behind a network one; by whether that crosses zones."""
 TARGETS_PER_GROUP = 1000
-REGISTRATIONS_PER_TARGET = 1000
-"""How often one instance or address may stand in the groups of one load balancer (other ports)."""
 TAGS_PER_RESOURCE = 50
 RESOURCES_PER_CALL = 20
 """Load balancers, target groups, listeners and rules that a Describe operation names; of DescribeTags and tag changes all together."""

@@ -93,7 +93,7 @@ def describe_target_groups(call: Call) -> Result:
         )
     check_count(arns or names, "target groups")
     if arns:
-        found = [find_group(call, arn) for arn in dict.fromkeys(arns)]
+        found = [find_group(call, arn, described=True) for arn in dict.fromkeys(arns)]
     elif names:
         found = [_named(call, name) for name in dict.fromkeys(names)]
     elif balancer:

@@ -149,6 +149,19 @@ def test_groups_are_found_in_one_way_at_a_time(cloud):
     assert cloud.code("DescribeTargetGroups", TargetGroupArns=[group + "0"]) == "TargetGroupNotFound"
 
 
+def test_who_names_one_group_is_told_which_is_missing(cloud):
+    """As AWS's answers to AddTags, DescribeTargetHealth and ModifyTargetGroupAttributes stand in reports of Terraform's and of controllers."""
+    cloud.application()
+    gone = cloud.group()
+    cloud("DeleteTargetGroup", TargetGroupArn=gone)
+    told = ("TargetGroupNotFound", f"Target groups '{gone}' not found")
+    assert cloud.refused("DescribeTargetHealth", TargetGroupArn=gone) == told
+    assert cloud.refused("RegisterTargets", TargetGroupArn=gone, Targets=[{"Id": "i-0123456789abcdef0"}]) == told
+    assert cloud.refused("AddTags", ResourceArns=[gone], Tags=[{"Key": "a"}]) == told
+    many = ("TargetGroupNotFound", "One or more target groups not found")
+    assert cloud.refused("DescribeTargetGroups", TargetGroupArns=[gone]) == many
+
+
 def test_a_group_in_use_stays(cloud):
     balancer, group = cloud.application(), cloud.group()
     listener = cloud.listener(balancer, group)
