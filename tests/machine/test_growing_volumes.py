@@ -16,7 +16,7 @@ import pytest
 
 from gureum.base.disk_keys import new_disk_key
 from gureum.base.sealing import Sealer
-from gureum.drivers.volumes import file_systems, mounts, volume_keys
+from gureum.drivers.volumes import file_systems, mounts, volume_files, volume_keys
 from gureum.ports.volumes import AttachmentSpec, RootSpec, SnapshotSpec, VolumeSpec, attached_folder
 from tests.machine.container_host import GIB, UID_BASE, Host, host_test
 
@@ -140,6 +140,18 @@ async def test_what_a_guest_deletes_goes_back_to_the_host(host: Host) -> None:
             break
         await asyncio.sleep(0.02)
     assert empty.allocated_bytes < 32 * MIB
+
+
+@pytest.mark.parametrize("size_gib", [1, 16_000])
+def test_log_of_a_large_volume_is_as_small_as_that_of_others(size_gib: int, tmp_path: Path) -> None:
+    """All of a log lies on the host's disk once it has been written round."""
+    template = tmp_path / "template.img"
+    volume_files.make_template(template, size_gib * GIB, tmp_path, "xfs")
+    with template.open("rb") as file:
+        head = file.read(512)
+    # struct xfs_dsb: sb_blocksize, sb_logblocks
+    block, log_blocks = (struct.unpack_from(">I", head, at)[0] for at in (4, 96))
+    assert block * log_blocks == 64 * MIB
 
 
 @xfs_test
