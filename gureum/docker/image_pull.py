@@ -49,13 +49,25 @@ class Progress:
                 self._waiting.append(message)
         self._loop.call_soon_threadsafe(self._some.set)
 
+    async def begun(self, work: asyncio.Future[Any]) -> None:
+        """Until there is something to tell. DockerError of work that has failed before it had."""
+        saying = asyncio.ensure_future(self._some.wait())
+        try:
+            await asyncio.wait({work, saying}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            saying.cancel()
+        if work.done() and not self._waiting:
+            work.result()
+
     async def send(self, call: Call, work: asyncio.Future[Any]) -> None:
         """Until the work is done; its error is the last message."""
         await call.responder.begin()
         while True:
             waiting = asyncio.ensure_future(self._some.wait())
-            await asyncio.wait({waiting, work}, return_when=asyncio.FIRST_COMPLETED)
-            waiting.cancel()
+            try:
+                await asyncio.wait({waiting, work}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                waiting.cancel()
             done = work.done()
             self._some.clear()
             with self._lock:
@@ -82,9 +94,7 @@ async def create_image(call: Call) -> None:
         raise bad_parameter("invalid reference format")
     reference = parse(name)
     if tag:
-        reference = parse(
-            f"{name}@{tag}" if tag.startswith(SHA) else f"{name.partition(':')[0] if reference.tag else name}:{tag}"
-        )
+        reference = parse(f"{reference.repository}{'@' if tag.startswith(SHA) else ':'}{tag}")
     if not tag and not reference.tag and not reference.digest:
         raise not_built("pulling all tags of a repository")
     platform = call.text("platform")
@@ -95,9 +105,7 @@ async def create_image(call: Call) -> None:
     work = asyncio.ensure_future(_pull_whole(call, reference, auth, progress.tell))
     try:
         # What fails before a word was said is the call's own error.
-        await asyncio.wait({work, asyncio.ensure_future(progress._some.wait())}, return_when=asyncio.FIRST_COMPLETED)
-        if work.done() and work.exception() is not None and not progress._waiting:
-            work.result()
+        await progress.begun(work)
         await progress.send(call, work)
     finally:
         work.cancel()
@@ -149,7 +157,7 @@ async def pull(call: Call, reference: Reference, auth: Auth, tell: Tell) -> Imag
 def machine_errors(work: Callable[[], Any]) -> Any:
     try:
         return work()
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, msgspec.DecodeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, msgspec.DecodeError) as error:
         raise server_error(f"the image cannot be had: {error}") from error
 
 
@@ -157,6 +165,8 @@ def _choose(registry: Registry, body: bytes, media_type: str, digest: str) -> tu
     """The manifest for this machine: indexes lead to it."""
     for _ in range(_DEPTH):
         found = msgspec.json.decode(body)
+        if not isinstance(found, dict) or not ("manifests" in found or {"config", "layers"} <= found.keys()):
+            raise server_error("unsupported manifest format")
         if media_type not in INDEXES and "manifests" not in found:
             return body, digest
         fitting = [one for one in found.get("manifests") or () if _fits(one)]

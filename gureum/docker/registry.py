@@ -85,7 +85,7 @@ class Registry:
                 hashed, got = hashlib.sha256(), 0
                 file.seek(0)
                 file.truncate()
-            self._check(answer, b"")
+            self._check(answer, b"" if answer.status < 300 else answer.read(LIMIT_MANIFEST_BYTES))
             try:
                 while data := answer.read(COPY_BYTES):
                     hashed.update(data)
@@ -101,7 +101,8 @@ class Registry:
             if size < 0 or got >= size:
                 break
         if SHA + hashed.hexdigest() != digest:
-            raise server_error(f"filesystem layer verification failed for digest {digest}")
+            lost = "unexpected EOF" if got < size else f"filesystem layer verification failed for digest {digest}"
+            raise server_error(lost)
 
     def blob(self, digest: str) -> bytes:
         """A small one, a configuration say, checked."""
@@ -162,11 +163,10 @@ class Registry:
     def _send(
         self, method: str, url: str, headers: Mapping[str, str], body: Any, *, action: str
     ) -> http.client.HTTPResponse:
-        home = urllib.parse.urlsplit(url).netloc
         asked = False
         for _ in range(_REDIRECTS + 2):
             parts = urllib.parse.urlsplit(url)
-            own = parts.netloc == home
+            own = parts.netloc == self._host and (parts.scheme == "https" or self._loopback)
             authorization = {"Authorization": self._token} if self._token and own else {}
             answer = self._once(method, parts, {**headers, **authorization}, body)
             if answer.status == 401 and own and not asked:
@@ -189,7 +189,8 @@ class Registry:
         for attempt in (1, 2):
             connection = self._connect(parts.netloc, tls=parts.scheme == "https")
             try:
-                connection.request(method, target, body=body, headers={"User-Agent": "gureum", **headers})
+                with contextlib.suppress(BrokenPipeError):  # it may have said why it reads no further
+                    connection.request(method, target, body=body, headers={"User-Agent": "gureum", **headers})
                 return connection.getresponse()
             except _LOST as error:
                 self._forget()
@@ -253,8 +254,10 @@ class Registry:
         if answer.status in (401, 403):
             raise DockerError(404, _denied(self.reference, action))
         why = body[:1000].decode(errors="replace")
-        with contextlib.suppress(ValueError, KeyError, IndexError, TypeError):
+        with contextlib.suppress(ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
             first = json.loads(body)["errors"][0]
+            if first["code"] == "BLOB_UNKNOWN":
+                raise server_error("unknown blob")
             why = f"{first['code'].lower().replace('_', ' ')}: {first['message']}"
         raise server_error(f"received unexpected HTTP status: {answer.status} {answer.reason} {why}".strip())
 

@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import io
 import json
+import socket
 import threading
 import urllib.parse
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from gureum.docker.errors import DockerError
+from gureum.docker.image_pull import _choose
 from gureum.docker.references import parse
 from gureum.docker.registry import Registry
 from gureum.docker.registry_auth import Auth
@@ -25,7 +27,9 @@ DIGEST = "sha256:" + hashlib.sha256(BLOB).hexdigest()
 
 class _Server(ThreadingHTTPServer):
     cuts = 1
+    upload = ""
     asked: list[str]
+    put_tokens: list[str]
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -53,15 +57,26 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(200 if known else 401, json.dumps({"token": "t", **more}).encode() if known else b"{}")
         elif self.headers.get("Authorization") != "Bearer t":
             self._answer(401, b"{}", **self._challenge())
+        elif "/gone/blobs/" in self.path:
+            self._answer(404, b'{"errors":[{"code":"BLOB_UNKNOWN","message":"blob unknown to registry"}]}')
         elif "/manifests/" in self.path:
             self._answer(200, b'{"layers":[]}', Content_Type="application/vnd.oci.image.manifest.v1+json")
         else:
             self._blob()
 
     def do_POST(self) -> None:
+        if self.path.endswith("/blobs/uploads/"):
+            self._answer(202, b"", Location=self.server.upload or f"{self.path}1")
+            return
         form = urllib.parse.parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
         known = (form["grant_type"], form["refresh_token"]) == (["refresh_token"], ["r"]) and form["service"] == ["s"]
         self._answer(200 if known else 401, b'{"access_token":"t"}')
+
+    def do_PUT(self) -> None:
+        """As proxies before registries do it: it says no, and reads no further."""
+        self.server.put_tokens.append(self.headers.get("Authorization") or "")
+        self._answer(413, b"too much", Connection="close")
+        self.connection.shutdown(socket.SHUT_RDWR)
 
     def _challenge(self) -> dict[str, str]:
         here = f"http://127.0.0.1:{self.server.server_address[1]}"
@@ -84,7 +99,7 @@ class _Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def server() -> Iterator[_Server]:
     made = _Server(("127.0.0.1", 0), _Handler)
-    made.asked = []
+    made.asked, made.put_tokens = [], []
     made.handle_error = lambda *_: None  # type: ignore[method-assign,assignment]
     thread = threading.Thread(target=made.serve_forever, daemon=True)
     thread.start()
@@ -138,3 +153,42 @@ def test_a_login_is_asked_for_and_its_token_opens_later(server: _Server) -> None
         with contextlib.nullcontext() if opens else pytest.raises(DockerError, match="pull access denied"):
             assert registry.manifest("latest")[0] == b'{"layers":[]}'
         registry.close()
+
+
+def test_a_blob_of_which_the_end_never_comes_is_no_forgery(server: _Server) -> None:
+    server.cuts = 100
+    registry = Registry(parse(f"127.0.0.1:{server.server_address[1]}/web"), _auth("secret"))
+    with pytest.raises(DockerError, match=r"^unexpected EOF$"):
+        registry.fetch(DIGEST, len(BLOB), io.BytesIO(), lambda got: None)
+    registry.close()
+
+
+def test_a_blob_that_the_registry_has_not_is_unknown(server: _Server) -> None:
+    registry = Registry(parse(f"127.0.0.1:{server.server_address[1]}/gone"), _auth("secret"))
+    with pytest.raises(DockerError, match=r"^unknown blob$"):
+        registry.fetch(DIGEST, len(BLOB), io.BytesIO(), lambda got: None)
+    registry.close()
+
+
+def test_why_an_upload_is_refused_is_heard_although_it_is_not_read(server: _Server) -> None:
+    registry = Registry(parse(f"127.0.0.1:{server.server_address[1]}/web"), _auth("secret"))
+    with pytest.raises(DockerError, match="413 Request Entity Too Large too much"):
+        registry.push_blob(DIGEST, 64 << 20, io.BytesIO(bytes(64 << 20)), lambda sent: None)
+    registry.close()
+
+
+def test_another_host_to_upload_to_is_not_told_the_token(server: _Server) -> None:
+    registry = Registry(parse(f"127.0.0.1:{server.server_address[1]}/web"), _auth("secret"))
+    registry.manifest("latest")
+    server.upload = f"http://localhost:{server.server_address[1]}/elsewhere?x=1"
+    with pytest.raises(DockerError, match="413"):
+        registry.push_blob(DIGEST, 3, io.BytesIO(b"abc"), lambda sent: None)
+    registry.close()
+    assert server.put_tokens == [""]
+
+
+@pytest.mark.parametrize("body", [b"null", b"[]", b'{"schemaVersion":1,"fsLayers":[]}', b'{"config":{}}'])
+def test_a_manifest_of_another_kind_is_said_not_to_be_supported(body: bytes) -> None:
+    registry = Registry(parse("127.0.0.1:1/web"), _auth("secret"))
+    with pytest.raises(DockerError, match="unsupported manifest format"):
+        _choose(registry, body, "application/json", DIGEST)
