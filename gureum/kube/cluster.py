@@ -47,6 +47,7 @@ from gureum.kube.deleting import Deleting
 from gureum.kube.discovery import Discovery
 from gureum.kube.errors import StatusError, method_not_allowed, no_such_path, not_implemented
 from gureum.kube.forms import Forms
+from gureum.kube.health import Health
 from gureum.kube.kinds.catalog import Catalog
 from gureum.kube.objects import Objects
 from gureum.kube.reading import Reading
@@ -55,6 +56,7 @@ from gureum.kube.subresources import NAMES as SUBRESOURCES
 from gureum.kube.subresources import Subresources
 from gureum.kube.watching import Watching
 from gureum.kube.writing import Writing
+from gureum.kube.yaml_answers import in_json, in_yaml
 from gureum.ports.clock import Clock
 from gureum.store.contract import Store
 
@@ -119,6 +121,7 @@ class Cluster:
             self.objects, self.catalog, self.writing, self.deleting, self.admission, self.tokens, clock
         )
         self.discovery = Discovery(self.catalog)
+        self.health = Health(self.objects, lambda: self.controllers.listens)
         self.unexpected = 0
         """How many requests failed by a fault of ours."""
 
@@ -147,6 +150,13 @@ class Cluster:
 
     async def handle(self, request: Request) -> Response:
         """Never raises but for cancellation."""
+        same = in_json(request.headers.get("accept", ""))
+        if not same:
+            return await self._handle(request)
+        request.headers = request.headers | {"accept": same}
+        return await in_yaml(await self._handle(request))
+
+    async def _handle(self, request: Request) -> Response:
         try:
             response = await self._answer(request)
         except StatusError as error:
@@ -166,7 +176,7 @@ class Cluster:
         parts = request.path.strip("/").split("/")
         if len(parts) < {"api": 3, "apis": 4}.get(parts[0], 1000):
             self.entrance.require_path(request)
-        if request.method == "GET" and (found := self._plain_path(request)) is not None:
+        if request.method == "GET" and (found := await self._plain_path(request)) is not None:
             return found
         target = target_of(request.path, self.catalog.find)
         verb = verb_of(request, target)
@@ -205,11 +215,10 @@ class Cluster:
         answered = answer(obj, request.user, self.rbac, self.tokens, target.namespace)
         return self.writing.answer(request, target.kind, answered, 201)
 
-    def _plain_path(self, request: Request) -> Response | None:
+    async def _plain_path(self, request: Request) -> Response | None:
+        if (health := await self.health.answer(request)) is not None:
+            return health
         path = request.path.rstrip("/") or "/"
-        if path.split("/")[1] in ("healthz", "livez", "readyz"):
-            text = f"{path.split('/')[1]} check passed\n" if request.query.get("verbose") else "ok"
-            return Response(200, text.encode(), "text/plain; charset=utf-8")
         if path == "/":
             return Response(200, msgspec.json.encode({"paths": self._paths()}))
         if path == "/.well-known/openid-configuration":

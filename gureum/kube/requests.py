@@ -176,7 +176,7 @@ def wish_of(accept: str) -> Wish:
             continue
         if not form:
             return Wish()
-    text = "only the following media types are accepted: application/json"
+    text = "only the following media types are accepted: application/json, application/yaml"
     raise StatusError(406, "NotAcceptable", text)
 
 

@@ -73,8 +73,14 @@ class ControllerLoop:
     async def close(self) -> None:
         if self._unlisten is not None:
             self._unlisten()
+            self._unlisten = None
         for worker in self._workers:
             await worker.close()
+
+    @property
+    def listens(self) -> bool:
+        """Whether it hears what is written."""
+        return self._unlisten is not None
 
     @property
     def idle(self) -> bool:
