@@ -7,17 +7,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
-from gureum.kube.errors import StatusError, bad_request, no_such_path
+from gureum.kube.errors import StatusError, bad_request, no_such_path, shown
 from gureum.kube.kinds.kind import Kind, Subresource
 
 JSON = "application/json"
 LIMIT_QUERY_PARAMETERS = 200
+LIMIT_DIGITS = 100
+_NUMBER = re.compile(r"[+-]?\d+", re.ASCII)
 BETWEEN = "\n"
 """Between the values of an impersonation header that comes several times: they may have commas of their own."""
 
@@ -62,13 +65,15 @@ class Request(msgspec.Struct):
         raise bad_request(f'strconv.ParseBool: parsing "{text}": invalid syntax')
 
     def number(self, name: str) -> int | None:
+        """BadRequest when it is no number of 64 bits."""
         text = self.parameter(name)
         if not text:
             return None
-        try:
-            return int(text)
-        except ValueError:
-            raise bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax') from None
+        if not _NUMBER.fullmatch(text):
+            raise bad_request(f"strconv.ParseInt: parsing {shown(text[:100])}: invalid syntax")
+        if len(text) > LIMIT_DIGITS or not -(2**63) <= int(text) < 2**63:
+            raise bad_request(f"strconv.ParseInt: parsing {shown(text[:100])}: value out of range")
+        return int(text)
 
 
 class Sink(Protocol):

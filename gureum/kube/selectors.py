@@ -12,8 +12,9 @@ from typing import Any
 import msgspec
 
 from gureum.kube.errors import bad_request
+from gureum.kube.label_parser import Read, Unreadable, read
 
-_TOKEN = re.compile(r"\s*(?:(!=|==|=|!|,|\(|\)|<|>)|([^\s=!,()<>]+))")
+_INTEGER = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 _KEY = re.compile(
     r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
 )
@@ -62,13 +63,10 @@ def parse_labels(text: str) -> Selector:
     """`a=b,c in (d,e),!f`. BadRequest."""
     if len(text) > LIMIT_SELECTOR:
         raise bad_request("the label selector is too long")
-    tokens = _tokens(text)
-    found: list[Requirement] = []
-    while tokens:
-        found.append(_requirement(tokens))
-        if (tokens and tokens.pop(0) != ",") or (tokens == [] and text.rstrip().endswith(",")):
-            raise _unparsable(text)
-    return tuple(found)
+    try:
+        return tuple(_requirement(one) for one in read(text))
+    except Unreadable as error:
+        raise bad_request(str(error)) from error
 
 
 def from_object(selector: dict[str, Any] | None) -> Selector | None:
@@ -87,77 +85,24 @@ def from_labels(labels: Labels | None) -> Selector:
     return tuple(Requirement(key, "in", frozenset([value])) for key, value in (labels or {}).items())
 
 
-def _tokens(text: str) -> list[str]:
-    tokens, at = [], 0
-    while at < len(text):
-        if not text[at:].strip():
-            break
-        match = _TOKEN.match(text, at)
-        if match is None:
-            raise _unparsable(text)
-        tokens.append(match.group(1) or match.group(2))
-        at = match.end()
-    return tokens
-
-
-def _requirement(tokens: list[str]) -> Requirement:
-    negated = tokens[0] == "!"
-    if negated:
-        tokens.pop(0)
-    key = tokens.pop(0) if tokens else ""
-    if not _KEY.match(key):
-        raise bad_request(f"unable to parse requirement: <nil>: Invalid value: {_quoted(key)}: {_NAME_TEXT}")
-    if negated:
-        return Requirement(key, "!exists")
-    if not tokens or tokens[0] == ",":
-        return Requirement(key, "exists")
-    operator = tokens.pop(0)
-    if operator in ("in", "notin"):
-        return Requirement(key, operator, frozenset(_values(tokens)))
-    if operator not in ("=", "==", "!=", "<", ">"):
-        raise bad_request(f"unable to parse requirement: found '{operator}', expected: in, notin, =, ==, !=, gt, lt")
-    value = tokens.pop(0) if tokens and tokens[0] != "," else ""
-    if not _VALUE.match(value):
-        raise bad_request(
-            f"unable to parse requirement: values[0][{key}]: Invalid value: {_quoted(value)}: {_VALUE_TEXT}"
-        )
-    name = {"=": "in", "==": "in", "!=": "notin", "<": "lt", ">": "gt"}[operator]
-    if name in ("lt", "gt") and not value.lstrip("-").isdigit():
-        raise bad_request(
-            f"unable to parse requirement: values[0][{key}]: Invalid value: \"{value}\": for 'Gt', 'Lt' operators, the value must be an integer"
-        )
-    return Requirement(key, name, frozenset([value]))
-
-
-def _values(tokens: list[str]) -> list[str]:
-    if not tokens or tokens.pop(0) != "(":
-        raise bad_request("unable to parse requirement: expected '('")
-    values: list[str] = []
-    comma = True
-    while tokens:
-        token = tokens.pop(0)
-        if token == ")":
-            if comma and values:
-                values.append("")
-            return values or [""]
-        if token == ",":
-            if comma:
-                values.append("")
-            comma = True
-            continue
-        if not comma or not _VALUE.match(token):
-            break
-        values.append(token)
-        comma = False
-    raise bad_request("unable to parse requirement: expected ')'")
+def _requirement(one: Read) -> Requirement:
+    if not _KEY.match(one.key):
+        raise bad_request(f"unable to parse requirement: <nil>: Invalid value: {_quoted(one.key)}: {_NAME_TEXT}")
+    wrong = []
+    for at, value in enumerate(sorted(one.values)):
+        shown = f"Invalid value: {_quoted(value)}"
+        if one.operator in ("gt", "lt") and not _INTEGER.fullmatch(value):
+            wrong.append(f"values[{at}]: {shown}: for 'Gt', 'Lt' operators, the value must be an integer")
+        if not _VALUE.match(value):
+            wrong.append(f"values[{at}][{one.key}]: {shown}: {_VALUE_TEXT}")
+    if wrong:
+        text = wrong[0] if len(wrong) == 1 else f"[{', '.join(wrong)}]"
+        raise bad_request(f"unable to parse requirement: {text}")
+    return Requirement(one.key, one.operator, one.values)
 
 
 def _quoted(text: str) -> str:
     return msgspec.json.encode(text).decode()
-
-
-def _unparsable(text: str) -> Exception:
-    return bad_request(f"unable to parse requirement: found '{text}', expected: identifier or 'end of string'")
 
 
 def _compares(value: str, operator: str, than: str) -> bool:

@@ -25,7 +25,6 @@ from gureum.store.contract import Compacted, Event
 
 BOOKMARK_S = 60.0
 SHORTEST_S = 1800.0
-LONGEST_S = 86_400.0
 LIMIT_ENCODED = 4096
 INITIAL_END = "k8s.io/initial-events-end"
 
@@ -48,8 +47,8 @@ class Watching:
         revision = revision_of(text)
         if revision > self._objects.revision:
             raise too_large_revision(revision, self._objects.revision)
-        limit_s = request.number("timeoutSeconds") or 0
-        if not 0 < limit_s <= LONGEST_S:
+        limit_s = max(request.number("timeoutSeconds") or 0, -1)  # one of less than no time ends at once
+        if limit_s == 0:
             limit_s = int(SHORTEST_S * (1 + random.random()))  # noqa: S311 (spreads clients that come back)
         one = _Watch(
             self,

@@ -125,7 +125,11 @@ def test_what_is_compacted_is_gone():
     [
         ("resourceVersion=x", 422, "resourceVersion: Invalid value"),
         ("resourceVersion=99999", 504, "Too large resource version: 99999"),
-        ("labelSelector=a%20in%20b", 400, "unable to parse requirement"),
+        ("labelSelector=a%20in%20b", 400, "unable to parse requirement: found 'b' expected: '('"),
+        ("labelSelector=a%3D%3D%3Db", 400, "unable to parse requirement: found '=', expected: identifier"),
+        ("watch=1&timeoutSeconds=x", 400, 'strconv.ParseInt: parsing "x": invalid syntax'),
+        ("watch=1&timeoutSeconds=1_0", 400, 'strconv.ParseInt: parsing "1_0": invalid syntax'),
+        ("watch=1&timeoutSeconds=9223372036854775808", 400, "value out of range"),
         (
             "fieldSelector=spec.foo%3Dx",
             400,
@@ -232,5 +236,21 @@ def test_informers_miss_nothing_over_disconnects_and_compaction():
             stop.set()
             await api.ok("POST", MAPS, config_map("last"))
             await asyncio.gather(*tasks)
+
+    asyncio.run(run())
+
+
+def test_a_watch_of_less_than_no_time_ends_at_once_and_a_very_long_one_does_not():
+    async def run():
+        async with Api() as api:
+            await api.ok("POST", MAPS, config_map("a"))
+            events = await api.events(f"{MAPS}?watch=1&timeoutSeconds=-1")
+            assert (await events.next())["object"]["metadata"]["name"] == "a"
+            assert await events.ended()
+            events = await api.events(f"{MAPS}?watch=1&timeoutSeconds=9000000000")
+            await events.next()
+            await api.ok("POST", MAPS, config_map("b"))
+            assert (await events.next())["object"]["metadata"]["name"] == "b"
+            await events.close()
 
     asyncio.run(run())
