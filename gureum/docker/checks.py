@@ -4,12 +4,12 @@ not is refused by its name (501). docs/docker-options.md tells of each.
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from gureum.base.addresses import is_ip
 from gureum.docker import log_details, options
 from gureum.docker.errors import bad_parameter, not_built, server_error
 from gureum.docker.shared_namespaces import SHARED_MODES
@@ -86,16 +86,8 @@ def _check_words(config: dict[str, Any], host: dict[str, Any]) -> None:
         name, address = options.extra_host(entry)
         if not name or not address:
             raise bad_parameter(f'bad format for add-host: "{entry}"')
-        if address != options.HOST_GATEWAY and not _is_address(address):
+        if address != options.HOST_GATEWAY and not is_ip(address):
             raise bad_parameter(f'invalid IP address in add-host: "{address}"')
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _check_health(config: dict[str, Any]) -> None:

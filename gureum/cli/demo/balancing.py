@@ -14,7 +14,7 @@ from typing import Self
 from gureum.cli.demo.fetching import fetch, fetch_when_up
 from gureum.cli.demo.machines import wait_for
 from gureum.cli.demo.naming import NAME, tags
-from gureum.cli.demo.networks import allow
+from gureum.cli.demo.networks import allow, make_group
 from gureum.cli.demo.tour import Tour, dim
 from gureum.cli.output import Failure
 
@@ -253,19 +253,8 @@ def _second_zone(tour: Tour) -> None:
 
 def _behind(tour: Tour) -> None:
     """Three machines without public addresses that only the balancers may reach."""
-    vpc = tour.made["vpc"]
     for name in ("balancer", "behind"):
-        words = (
-            "ec2",
-            "create-security-group",
-            "--group-name",
-            f"{NAME}-{name}",
-            "--description",
-            name,
-            "--vpc-id",
-            vpc,
-        )
-        tour.make(f"group {name}", *words, query="GroupId")
+        make_group(tour, name)
     allow(tour, "group balancer", SERVED_PORT, "--cidr", "0.0.0.0/0")
     allow(tour, "group behind", SERVED_PORT, "--source-group", tour.made["group balancer"])
     allow(tour, "group balancer", LINES_PORT, "--cidr", "0.0.0.0/0", protocol="udp")

@@ -39,19 +39,8 @@ def networks(tour: Tour) -> None:
 def security(tour: Tour) -> None:
     """Who may talk to whom, and the key to log in with."""
     tour.title("Who may talk to whom: two security groups and a key pair")
-    vpc = tour.made["vpc"]
     for name in ("web", "inside"):
-        words = (
-            "ec2",
-            "create-security-group",
-            "--group-name",
-            f"{NAME}-{name}",
-            "--description",
-            name,
-            "--vpc-id",
-            vpc,
-        )
-        tour.make(f"group {name}", *words, query="GroupId")
+        make_group(tour, name)
     for port in (22, PAGE_PORT):
         allow(tour, "group web", port, "--cidr", "0.0.0.0/0")
     allow(tour, "group inside", PAGE_PORT, "--source-group", tour.made["group web"])
@@ -61,6 +50,11 @@ def security(tour: Tour) -> None:
     with open(path, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
         file.write(key if key.endswith("\n") else key + "\n")
     tour.result(f"the private key is in {path}")
+
+
+def make_group(tour: Tour, name: str) -> None:
+    words = ("--group-name", f"{NAME}-{name}", "--description", name, "--vpc-id", tour.made["vpc"])
+    tour.make(f"group {name}", "ec2", "create-security-group", *words, query="GroupId")
 
 
 def allow(tour: Tour, group: str, port: int, *source: str, protocol: str = "tcp") -> None:

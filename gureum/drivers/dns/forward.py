@@ -13,6 +13,7 @@ import secrets
 from collections.abc import Callable
 from typing import cast
 
+from gureum.base.addresses import is_ip
 from gureum.drivers.dns import wire
 
 UNDER_WAY = 512
@@ -84,16 +85,7 @@ def host_resolvers(resolv_conf: str) -> tuple[str, ...]:
     passed over."""
     lines = (line.split() for line in resolv_conf.splitlines())
     found = [words[1] for words in lines if len(words) > 1 and words[0] == "nameserver" and "%" not in words[1]]
-    return tuple(address for address in found if is_address(address))[:3]
-
-
-def is_address(text: str) -> bool:
-    """Whether it is an IPv4 or IPv6 address."""
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
+    return tuple(address for address in found if is_ip(address))[:3]
 
 
 def parse_upstream(text: str) -> tuple[str, int]:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from ipaddress import ip_address
 from typing import Any
 
+from gureum.base.addresses import is_ip
 from gureum.kube.errors import Cause, forbidden_field, invalid, required, unsupported
 from gureum.kube.kinds.metadata import DNS_LABEL, LABEL_TEXT
 
@@ -69,7 +69,7 @@ def _names(spec: Object, field: str) -> Iterator[Cause]:
         if value and not (len(value) <= 63 and DNS_LABEL.match(value)):
             yield invalid(f"{field}.{name}", value, LABEL_TEXT)
     for number, one in enumerate(spec.get("hostAliases") or ()):
-        if not _is_ip(one.get("ip", "")):
+        if not is_ip(one.get("ip", "")):
             text = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
             yield invalid(f"{field}.hostAliases[{number}].ip", one.get("ip", ""), text)
     config = spec.get("dnsConfig")
@@ -82,14 +82,6 @@ def _names(spec: Object, field: str) -> Iterator[Cause]:
     system = spec.get("os")
     if system is not None and system.get("name") not in ("linux", "windows"):
         yield unsupported(f"{field}.os.name", system.get("name", ""), ("linux", "windows"))
-
-
-def _is_ip(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _identity(spec: Object, field: str) -> Iterator[Cause]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from ipaddress import ip_address, ip_network
 from typing import Any
 
+from gureum.base.addresses import is_ip
 from gureum.kube.errors import Cause, duplicate, forbidden_field, invalid, required, unsupported
 from gureum.kube.kinds.metadata import DNS_LABEL, LABEL_TEXT, SUBDOMAIN, SUBDOMAIN_TEXT, validate_labels
 from gureum.kube.kinds.pods import PROTOCOLS, port_name, port_number
@@ -92,7 +93,7 @@ def _validate_service(one: Object, old: Object | None) -> list[Cause]:
         causes.append(unsupported("spec.sessionAffinity", spec.get("sessionAffinity"), ("ClientIP", "None")))
     causes += _external_name(spec) if type_ == "ExternalName" else _own_address(spec, type_)
     for number, address in enumerate(spec.get("externalIPs") or ()):
-        if not _is_address(address):
+        if not is_ip(address):
             causes.append(invalid(f"spec.externalIPs[{number}]", address, ADDRESS_TEXT))
     if spec.get("externalTrafficPolicy") and type_ not in ("NodePort", "LoadBalancer"):
         text = "may only be set for externally-accessible services"
@@ -150,7 +151,7 @@ def _own_address(spec: Object, type_: str) -> list[Cause]:
     if address == "None":
         text = f"may not be set to 'None' for {type_} services"
         return [] if type_ == "ClusterIP" else [invalid("spec.clusterIPs[0]", "None", text)]
-    return [invalid("spec.clusterIPs[0]", address, ADDRESS_TEXT)] if address and not _is_address(address) else []
+    return [invalid("spec.clusterIPs[0]", address, ADDRESS_TEXT)] if address and not is_ip(address) else []
 
 
 def _ports(spec: Object, type_: str) -> list[Cause]:
@@ -203,14 +204,6 @@ def _fixed_address(spec: Object, old: Object | None) -> list[Cause]:
     return [invalid("spec.clusterIPs[0]", spec.get("clusterIPs") or [spec.get("clusterIP")], "may not change once set")]
 
 
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
 def _is_network(text: str) -> bool:
     try:
         ip_network(text)
@@ -235,7 +228,7 @@ def _validate_endpoints(one: Object, old: Object | None) -> list[Cause]:
         for name in ("addresses", "notReadyAddresses"):
             for index, address in enumerate(subset.get(name) or ()):
                 text = address.get("ip", "")
-                if not _is_address(text):
+                if not is_ip(text):
                     causes.append(invalid(f"{at}.{name}[{index}].ip", text, ADDRESS_TEXT))
                 elif ip_address(text).is_loopback:
                     why = "may not be in the loopback range (127.0.0.0/8, ::1/128)"
@@ -262,7 +255,7 @@ def _validate_slice(one: Object, old: Object | None) -> list[Cause]:
         if not endpoint.get("addresses"):
             causes.append(required(f"endpoints[{number}].addresses", "must contain at least 1 address"))
         for index, address in enumerate(endpoint.get("addresses") or ()):
-            if type_ in ("IPv4", "IPv6") and not _is_address(address):
+            if type_ in ("IPv4", "IPv6") and not is_ip(address):
                 causes.append(invalid(f"endpoints[{number}].addresses[{index}]", address, ADDRESS_TEXT))
     return causes
 
@@ -279,7 +272,7 @@ def _validate_ingress(one: Object, old: Object | None) -> list[Cause]:
         causes += _backend(spec["defaultBackend"], "spec.defaultBackend")
     for number, rule in enumerate(spec.get("rules") or ()):
         host = rule.get("host", "")
-        if host and _is_address(host):
+        if host and is_ip(host):
             causes.append(invalid(f"spec.rules[{number}].host", host, "must be a DNS name, not an IP address"))
         elif host and not SUBDOMAIN.match(host.removeprefix("*.")):
             causes.append(invalid(f"spec.rules[{number}].host", host, SUBDOMAIN_TEXT))
