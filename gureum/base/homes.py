@@ -172,11 +172,13 @@ def open_home(settings: Settings) -> Home:
 
 
 def load_home(settings: Settings) -> Home | None:
-    """The home as it stands, or None when it was never opened (or may not be read by this user)."""
+    """The home as it stands, or None when it was never opened (or may not be read by this user). HomeError for a copy of another one."""
     try:
         identity = read_identity(Path(settings.home))
     except PermissionError:
         return None
+    if identity and not identity.simulate:
+        check_no_copy(Path(settings.home), identity)
     return as_home(settings, identity) if identity else None
 
 
@@ -284,11 +286,24 @@ def check_identity(path: Path, known: Identity, settings: Settings) -> None:
         )
     if settings.simulate:
         return
+    check_no_copy(path, known)
+
+
+def check_no_copy(path: Path, known: Identity) -> None:
+    """HomeError when the home of this id is another one. What runs under the id is that one's: nobody stops or asks it from here."""
     for claim in claims().values():
-        if claim.id == known.id and claim.home != str(path) and alive(claim):
+        if claim.id == known.id and not same_folder(claim.home, path) and alive(claim):
             raise HomeError(
                 f"{path} is a copy of {claim.home}: remove {path}/identity.json to make it a home of its own"
             )
+
+
+def same_folder(one: str, other: Path) -> bool:
+    """Also by a link, or mounted twice."""
+    try:
+        return os.path.samefile(one, other)
+    except OSError:
+        return False
 
 
 def choose_port(settings: Settings, wished: int, remembered: int, well_known: int, taken: set[int]) -> int:
@@ -416,8 +431,8 @@ def file_name(pool: str) -> str:
 
 def foreign(path: Path) -> bool:
     """Whether the folder is somebody else's: we would take it over, and `down --purge` would empty it."""
-    if not path.is_dir() or (path / "identity.json").exists():
-        return False
+    if not path.is_dir() or any((path / name).exists() for name in ("identity.json", "store.db")):
+        return False  # without its identity it is a copy that is to be a home of its own
     return any(entry.name not in (FILE_NAME, "logs", "identity.new", "run") for entry in path.iterdir())
 
 

@@ -248,7 +248,7 @@ class Settings(Quotas, frozen=True, forbid_unknown_fields=True):
     @property
     def default_home(self) -> bool:
         """Whether this is the home that uses the well-known ports."""
-        return self.home in (SYSTEM_HOME, user_home())
+        return self.home in map(os.path.realpath, (SYSTEM_HOME, user_home()))
 
 
 def user_home() -> str:
@@ -258,13 +258,15 @@ def user_home() -> str:
 
 
 def choose_home(environment: Mapping[str, str]) -> str:
-    """`GUREUM_HOME`, else the system's home; for others than root their own, unless the system's exists. Always absolute."""
-    named = environment.get("GUREUM_HOME")
-    if named:
-        return str(Path(named).expanduser().absolute())
-    if os.geteuid() == 0 or Path(SYSTEM_HOME).exists():
-        return SYSTEM_HOME
-    return user_home()
+    """`GUREUM_HOME`, else the system's home; for others than root their own, unless the system's exists. Always absolute and free of links, since
+    what is mounted in it, and who uses it, is known by its path."""
+    if named := environment.get("GUREUM_HOME"):
+        found = str(Path(named).expanduser())
+    elif os.geteuid() == 0 or Path(SYSTEM_HOME).exists():
+        found = SYSTEM_HOME
+    else:
+        found = user_home()
+    return os.path.realpath(found)
 
 
 def load_settings(environment: Mapping[str, str] | None = None) -> Settings:

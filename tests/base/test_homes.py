@@ -97,8 +97,28 @@ def test_simulated_home_claims_nothing_and_stays_simulated(tmp_path: Path) -> No
 def test_copied_home_is_refused(tmp_path: Path) -> None:
     open_home(real(tmp_path / "a"))
     shutil.copytree(tmp_path / "a", tmp_path / "b")
-    with pytest.raises(HomeError, match="is a copy of"):
-        open_home(real(tmp_path / "b"))
+    for use in (open_home, load_home):  # what runs is the first one's, which a command for the copy must not stop
+        with pytest.raises(HomeError, match="is a copy of"):
+            use(real(tmp_path / "b"))
+
+
+def test_copy_becomes_a_home_of_its_own_as_the_refusal_says(tmp_path: Path) -> None:
+    first = open_home(real(tmp_path / "a"))
+    (first.path / "store.db").touch()  # the daemon's
+    (first.path / "volumes").mkdir()
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    (tmp_path / "b" / "identity.json").unlink()
+    second = open_home(real(tmp_path / "b"))
+    assert (second.id, second.pool) != (first.id, first.pool)
+    assert load_home(real(tmp_path / "b")) == second
+
+
+def test_home_by_another_path_is_no_copy(tmp_path: Path) -> None:
+    first = open_home(real(tmp_path / "a"))
+    (tmp_path / "link").symlink_to("a")
+    again = open_home(real(tmp_path / "link"))
+    assert (again.id, again.pool) == (first.id, first.pool)
+    assert load_home(real(tmp_path / "a")) == first
 
 
 def test_moved_home_goes_on(tmp_path: Path) -> None:

@@ -62,6 +62,13 @@ def test_home_is_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     assert load_settings({"GUREUM_HOME": "cloud"}).home == str(tmp_path / "cloud")
 
 
+def test_home_by_a_link_is_where_it_leads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("cloud")
+    assert load_settings({"GUREUM_HOME": str(tmp_path / "link")}).home == str(tmp_path / "cloud")
+    monkeypatch.setattr("gureum.base.settings.SYSTEM_HOME", str(tmp_path / "link"))
+    assert load_settings({"GUREUM_HOME": str(tmp_path / "cloud")}).default_home
+
+
 def test_every_key_is_on_the_page_of_settings() -> None:
     page = (ROOT / "docs" / "settings.md").read_text()
     assert describe() in page, "run `make docs`"
