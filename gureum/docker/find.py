@@ -30,6 +30,14 @@ def container(client: Client, text: str) -> Container:
     return found
 
 
+def current(client: Client, one: Container) -> Container:
+    """As it is now. DockerError 404 when it has gone."""
+    found = client.get(Container, SCOPE, one.meta.name)
+    if found is None:
+        raise not_found(f"No such container: {one.meta.name}")
+    return found
+
+
 def other_container(client: Client, text: str) -> Container:
     """One that another container is to share something with. DockerError 400, as 404 would speak of the image that is to be run."""
     try:

@@ -286,7 +286,7 @@ async def connect(call: Call) -> None:
         )
 
     def decide(transaction: Transaction) -> None:
-        current = _current(call, container)
+        current = find.current(call.client, container)
         if any(end.network == network.meta.name for end in current.spec.endpoints):
             raise DockerError(
                 403, f"endpoint with name {container.spec.name} already exists in network {network.spec.name}"
@@ -310,7 +310,7 @@ async def disconnect(call: Call) -> None:
     container = find.container(call.client, str(body.get("Container") or ""))
 
     def decide(transaction: Transaction) -> None:
-        current = _current(call, container)
+        current = find.current(call.client, container)
         gone = [end for end in current.spec.endpoints if end.network == network.meta.name]
         if not gone:
             raise DockerError(403, f"container {container.meta.name} is not connected to network {network.spec.name}")
@@ -322,10 +322,6 @@ async def disconnect(call: Call) -> None:
     await call.commit(decide)
     call.world.part(Events).attachment(container, network, "disconnect")
     await call.responder.send(200)
-
-
-def _current(call: Call, container: Container) -> Container:
-    return find.container(call.client, container.meta.name)
 
 
 @operation("POST", "/networks/prune")
