@@ -11,6 +11,7 @@ import errno
 import os
 import socket
 import struct
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from typing import Self
@@ -34,6 +35,7 @@ _NLM_REQUEST, _NLM_ACK, _NLM_DUMP = 0x1, 0x4, 0x300
 _NLM_CREATE, _NLM_EXCL, _NLM_REPLACE = 0x400, 0x200, 0x100
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _SOL_NETLINK, _EXT_ACK, _CAP_ACK, _STRICT_CHECK = 270, 11, 10, 12
+_SO_NETNS_COOKIE = 71  # asm-generic/socket.h, since Linux 5.14
 
 _NEWLINK, _DELLINK, _GETLINK, _SETLINK = 16, 17, 18, 19
 _NEWADDR, _DELADDR, _GETADDR = 20, 21, 22
@@ -275,6 +277,11 @@ class Netlink:
 
     def close(self) -> None:
         self._socket.close()
+
+    @property
+    def namespace(self) -> int:
+        """The cookie of the socket's network namespace, which no other one ever gets (its inode may come again at once)."""
+        return int.from_bytes(self._socket.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8), sys.byteorder)
 
     def send(self, messages: Iterable[Message]) -> None:
         """Sends all, in order. Raises NetlinkError with the first refusal; what came after it was tried as well."""

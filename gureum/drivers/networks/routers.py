@@ -73,7 +73,7 @@ class Router:
         self._route_targets: frozenset[str] = frozenset()
         self._plan = Plan()
         self._local: set[str] = set()
-        self._inode = 0
+        self._namespace = 0
         self._known = False
         self._peers: dict[str, int] = {}  # indexes of the links to peered networks
 
@@ -145,10 +145,12 @@ class Router:
     @contextlib.contextmanager
     def _inside(self) -> Iterator[Netlink]:
         """A socket in the namespace, with what is there known; a failure in the block makes it unknown again."""
-        with namespaces.entered(self.path) as inode, Netlink() as kernel:
-            if not self._known or inode != self._inode:  # it may have been cleaned and made anew behind our back
+        with namespaces.entered(self.path), Netlink() as kernel:
+            if (
+                not self._known or kernel.namespace != self._namespace
+            ):  # it may have been cleaned and made anew behind our back
                 self._read(kernel)
-                self._inode = inode
+                self._namespace = kernel.namespace
             self._known = False
             yield kernel
             self._known = True
