@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -256,6 +257,32 @@ def test_a_client_that_never_ends_its_headers_is_given_up(host: ProxyHost) -> No
         assert (await asyncio.to_thread(drip)).startswith(b"HTTP/1.1 408 Request Time")
         await eventually(lambda: host.records)
         assert (host.records[0].elb_status, host.records[0].classification) == (408, "")
+        await host.proxies.close()
+        host.proxies = host.driver()
+
+    asyncio.run(story())
+
+
+def test_a_client_whose_headers_come_slowly_has_its_answer(host: ProxyHost) -> None:
+    """ "Connection idle timeout": no data sent or received; "send at least 1 byte of data before each idle timeout period elapses"."""
+    idle = {"idle_timeout.timeout_seconds": "4"}
+    spec = host.spec(http_listener(), groups=(group(host.target(TARGETS[0])),), attributes=idle)
+
+    def drip() -> bytes:
+        with host.connect(timeout=10.0) as sock:
+            began = time.monotonic()
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX: ")
+            while time.monotonic() < began + 5:
+                time.sleep(0.25)
+                sock.sendall(b"x")
+            sock.sendall(b"\r\n\r\n")
+            return b"".join(iter(lambda: sock.recv(4096), b""))
+
+    async def story() -> None:
+        await host.proxies.ensure(spec)
+        with host.connect(timeout=10.0) as silent:
+            assert (await asyncio.to_thread(drip)).startswith(b"HTTP/1.1 200 ")
+            assert await asyncio.to_thread(silent.recv, 1) == b"", "who sends nothing is given up"
         await host.proxies.close()
         host.proxies = host.driver()
 

@@ -177,7 +177,6 @@ def _defaults(spec: ProxySpec) -> list[str]:
         f"  timeout client {idle}s",
         f"  timeout server {idle}s",
         f"  timeout tunnel {idle}s",
-        f"  timeout http-request {idle}s",
         f"  timeout http-keep-alive {idle}s",
         f"  timeout queue {idle}s",
         *errors,
