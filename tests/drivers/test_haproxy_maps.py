@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gureum.drivers.haproxy import config as haproxy_config
-from gureum.drivers.haproxy.maps import Changes, plan
+from gureum.drivers.haproxy.maps import Changes, pieces, plan
 from gureum.ports.proxies import Condition, FixedResponse, Forward, Group, Listener, ProxySpec, Rule
 
 GROUPS = (Group("tg-a", "arn", "HTTP"), Group("tg-b", "arn", "HTTP"))
@@ -75,3 +75,13 @@ def test_what_maps_do_not_hold_needs_a_reload() -> None:
     assert change((FIRST,), (Rule(1, TO_A, (Condition("http-header", ("x",), "X-A"),)),)) is None
     assert change((FIRST,), (Rule(1, FixedResponse(200, "", "x"), on("/a*")),)) is None
     assert change((FIRST,), ()) is None
+
+
+def test_a_long_map_goes_in_pieces_of_whole_lines() -> None:
+    lines = [f"example.com:/{n}{'x' * 100} {n}\n" for n in range(1000)]
+    found = pieces("".join(lines))
+    assert "".join(found) == "".join(lines)
+    assert max(map(len, found)) <= 16384
+    assert all(piece.endswith("\n") for piece in found)
+    assert len(found) < 10
+    assert pieces("") == []

@@ -250,6 +250,38 @@ def test_rules_change_in_the_running_worker_and_lose_no_request(host: ProxyHost)
     asyncio.run(story())
 
 
+def test_as_many_long_rules_as_there_may_be_change_in_the_running_worker(host: ProxyHost) -> None:
+    """A hundred with five values each: their map does not fit the buffer of HAProxy's commands in one piece, nor do weights of five groups each."""
+    groups = tuple(group(name=f"tg-{n}{'x' * 30}") for n in range(5))
+
+    def spec(path: str, weight: int) -> ProxySpec:
+        def conditions(number: int) -> tuple[Condition, ...]:
+            paths = tuple(f"/{path if number == 9 else 'p'}{number}/{n}{'x' * 120}*" for n in range(3))
+            return (
+                Condition("path-pattern", paths),
+                Condition("host-header", tuple(f"{n}{'y' * 99}.com" for n in "ab")),
+            )
+
+        rules = [Rule(n, fixed(f"rule {n}"), conditions(n)) for n in range(1, 101)]
+        shared = Forward(tuple((one.name, weight + place) for place, one in enumerate(groups)))
+        weighted = [Rule(n, shared, (Condition("path-pattern", ("/w",)),)) for n in range(101, 501)]
+        return host.spec(http_listener(*rules, *weighted, default=fixed("none")), groups=groups)
+
+    def asked(path: str) -> bytes:
+        return host.get(f"/{path}9/2{'x' * 120}", host=f"b{'y' * 99}.com").body
+
+    async def story() -> None:
+        await host.proxies.ensure(spec("old", 1))
+        known = sorted(folder(host).members())
+        await host.proxies.ensure(spec("new", 1))
+        assert [await asyncio.to_thread(asked, path) for path in ("old", "new")] == [b"none", b"rule 9"]
+        await host.proxies.ensure(spec("new", 2))
+        assert sorted(folder(host).members()) == known, "no worker was started for it"
+        await host.proxies.close()
+
+    asyncio.run(story())
+
+
 @pytest.mark.parametrize("stickiness_s", [0, 60])
 def test_weights_change_in_the_running_worker_and_lose_no_request(host: ProxyHost, stickiness_s: int) -> None:
     """A release that is shifted from one group to the other, weight by weight; who is bound to a group that has weight 0 goes to the other."""

@@ -14,6 +14,7 @@ import msgspec
 from gureum.drivers.haproxy.control import Step
 
 SUFFIXES = (".hosts", ".rules", ".actions", ".bodies", ".weights")
+_MOST_BYTES = 16384
 
 
 class Changes(msgspec.Struct, frozen=True):
@@ -54,6 +55,19 @@ def plan(old: dict[str, str], new: dict[str, str]) -> Changes | None:
         before += [Step(f"set map {name} {key} {wished[key]}") for key in moved]
         after += [Step(f"del map {name} {key}") for key in had if key not in wished]
     return Changes(before, versions, after)
+
+
+def pieces(lines: str) -> list[str]:
+    """A version of a map in as many bodies as it needs: HAProxy gives up a command that does not fit its buffer (config.py: tune.bufsize)."""
+    found: list[list[str]] = []
+    size = _MOST_BYTES
+    for line in lines.splitlines(keepends=True):
+        if size + len(line) > _MOST_BYTES:
+            found.append([])
+            size = 0
+        found[-1].append(line)
+        size += len(line)
+    return ["".join(piece) for piece in found]
 
 
 def _rules_beside(name: str) -> str:

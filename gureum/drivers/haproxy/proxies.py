@@ -240,7 +240,7 @@ class HaproxyProxies:
             version = said.rpartition(" ")[2]
             if not version.isdigit():
                 return False
-            adding = [f"add map @{version} {name} <<\n{lines}"] if lines else []
+            adding = [f"add map @{version} {name} <<\n{piece}" for piece in haproxy_maps.pieces(lines)]
             steps = [*adding, f"commit map @{version} {name}"]
             if any(await haproxy_control.commands(known.control, steps)):
                 return False
