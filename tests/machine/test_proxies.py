@@ -27,6 +27,7 @@ import pytest
 
 from gureum.base.priority import SOON
 from gureum.drivers.haproxy import control as haproxy_control
+from gureum.drivers.haproxy import running as haproxy_running
 from gureum.drivers.haproxy.process import ProxyFolder
 from gureum.drivers.haproxy.process import version as haproxy_version
 from gureum.drivers.haproxy.proxies import clean
@@ -277,6 +278,98 @@ def test_as_many_long_rules_as_there_may_be_change_in_the_running_worker(host: P
         assert [await asyncio.to_thread(asked, path) for path in ("old", "new")] == [b"none", b"rule 9"]
         await host.proxies.ensure(spec("new", 2))
         assert sorted(folder(host).members()) == known, "no worker was started for it"
+        await host.proxies.close()
+
+    asyncio.run(story())
+
+
+class Held:
+    """A request that its target has not answered yet."""
+
+    def __init__(self, host: ProxyHost) -> None:
+        self._sock = host.connect(timeout=DEADLINE_S)
+        self._sock.sendall(b"GET /held HTTP/1.1\r\nHost: a\r\n\r\n")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *why: object) -> None:
+        self._sock.close()
+
+    def is_cut(self) -> bool:
+        """Whether it has ended without an answer."""
+        self._sock.setblocking(False)
+        try:
+            return self._sock.recv(1) == b""
+        except BlockingIOError:
+            return False
+        except ConnectionResetError:
+            return True
+
+    def answer(self) -> bytes:
+        self._sock.settimeout(DEADLINE_S)
+        return _read_answer(self._sock)
+
+
+def reloading(host: ProxyHost, go: threading.Event) -> Callable[[int], ProxySpec]:
+    """Wishes to each of which a reload leads. The target answers `/held` when it may `go`."""
+
+    def answers(request: BaseHTTPRequestHandler) -> None:
+        if request.path == "/held":
+            go.wait(120)
+        request.send_response(200)
+        request.send_header("Content-Length", "2")
+        request.end_headers()
+        request.wfile.write(b"ok")
+
+    servers = (group(host.target(TARGETS[0], handler=answers)),)
+    return lambda number: host.spec(
+        http_listener(Rule(1, fixed("x"), (Condition("http-header", ("x",), name=f"X-{number}"),))),
+        groups=servers,
+        attributes={"idle_timeout.timeout_seconds": "300"},
+    )
+
+
+def test_of_too_many_old_workers_the_oldest_end(host: ProxyHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each that has a connection left takes memory; no matter how many reloads it has outlived."""
+    monkeypatch.setattr(haproxy_running, "MOST_OLD_WORKERS", 2)
+    go = threading.Event()
+    spec = reloading(host, go)
+
+    async def story() -> None:
+        await host.proxies.ensure(spec(0))
+        with Held(host) as first, Held(host) as second, Held(host):
+            for number in range(1, 5):
+                await host.proxies.ensure(spec(number))
+                # The master, the worker, and the one that has connections.
+                await eventually(lambda: len(folder(host).members()) == 3)
+            assert not first.is_cut(), "it has outlived four reloads, in the only old worker"
+            with Held(host) as third:
+                await host.proxies.ensure(spec(5))
+                with Held(host) as fourth:
+                    await host.proxies.ensure(spec(6))
+                    await eventually(lambda: first.is_cut() and second.is_cut())
+                    go.set()
+                    answers = [await asyncio.to_thread(one.answer) for one in (third, fourth)]
+        assert [answer[:12] for answer in answers] == [b"HTTP/1.1 200"] * 2
+        await host.proxies.close()
+
+    asyncio.run(story())
+
+
+@pytest.mark.long
+def test_a_request_that_is_held_outlives_any_number_of_reloads(host: ProxyHost) -> None:
+    go = threading.Event()
+    spec = reloading(host, go)
+
+    async def story() -> None:
+        await host.proxies.ensure(spec(0))
+        with Held(host) as held:
+            for number in range(1, 56):
+                await host.proxies.ensure(spec(number))
+                assert not held.is_cut(), number
+            go.set()
+            assert (await asyncio.to_thread(held.answer)).startswith(b"HTTP/1.1 200")
         await host.proxies.close()
 
     asyncio.run(story())

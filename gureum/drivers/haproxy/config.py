@@ -60,6 +60,7 @@ _SPARE_FDS = 600
 _MOST_MEMORY_MIB = 1024
 _LONGEST_HEADERS = 65536
 _LAST_ID = (1 << 31) - 1
+_ANY_RELOADS = 1_000_000
 _OPENSSL_VERSIONS = {"TLSv1": "TLSv1.0"}
 _ALPN = {
     "HTTP1Only": "http/1.1,http/1.0",
@@ -140,7 +141,7 @@ def _global(host: Host) -> list[str]:
         f"  maxconn {most_connections(host)}",
         "  # Old workers end with their last connection, a WebSocket's too, but not later than this.",
         "  hard-stop-after 1h",
-        "  mworker-max-reloads 50",
+        f"  mworker-max-reloads {_ANY_RELOADS}",  # what counts is how many old workers there are (running.py)
         f"  stats socket unix@{CONTROL_SOCKET} mode 600 level admin expose-fd listeners",
         f"  log unix@{LOG_SOCKET} len 65000 format raw local0",
         f"  tune.bufsize {_LONGEST_HEADERS + 8192}",

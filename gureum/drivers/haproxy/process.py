@@ -253,6 +253,16 @@ class ProxyFolder:
                 _wait_ended(descriptor)
                 os.close(descriptor)
 
+    def end(self, pid: int) -> None:
+        """One of its processes, if it still is."""
+        with contextlib.suppress(ProcessLookupError):
+            descriptor = os.pidfd_open(pid)
+            try:
+                if _uid(pid) == self.uid:
+                    signal.pidfd_send_signal(descriptor, signal.SIGTERM)
+            finally:
+                os.close(descriptor)
+
     def remove(self) -> None:
         self.kill()
         shutil.rmtree(self.path, ignore_errors=True)

@@ -29,6 +29,8 @@ from gureum.ports.proxies import Counters, ProxySpec
 
 log = logging.getLogger("gureum.proxies")
 READY_TIMEOUT_S = 20.0
+MOST_OLD_WORKERS = 50
+"""That still have connections. Each takes memory; of more, those go first that have been old for longest, whatever they are still asked."""
 _MOST_DELETIONS = 1000
 _MOST_AT_ONCE = 100
 Take = Callable[["RunningProxy", list[bytes]], None]
@@ -74,8 +76,11 @@ class RunningProxy:
         signal.pidfd_send_signal(self.pidfd, signal.SIGUSR2)
         await self.ready()
         # Not every version says in its notice that it has refused the configuration and kept the old worker: then no worker is new.
-        if all(worker.reloads for worker in await self.workers()):
+        workers = await self.workers()
+        if all(worker.reloads for worker in workers):
             raise self._refusal()
+        for worker in sorted(workers, key=lambda one: one.reloads)[1 + MOST_OLD_WORKERS :]:
+            self.folder.end(worker.pid)
         self.state = msgspec.structs.replace(self.state, past=past)
         self.to_delete.clear()
         log.info("proxy reloaded", extra={"proxy": self.folder.name})
