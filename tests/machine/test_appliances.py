@@ -162,6 +162,25 @@ async def test_what_comes_in_by_one_appliance_may_go_out_by_another(one: Cloud) 
 
 
 @on_a_cloud
+async def test_what_comes_in_by_an_appliance_may_go_out_straight(one: Cloud) -> None:
+    """Of such a flow the appliance, and who judges behind it, sees one direction only."""
+    await one.network("blue", uplink=True, entrance=INTO, a=TO_EDGE, b=TO_EDGE)
+    await one.group("blue", "all", OUT_ALL, Rule("in", "all", cidr=ANYWHERE))
+    await one.group("blue", "web", OUT_ALL, WEB)
+    await one.machine("gate", "blue", "10.0.0.10", "all", source_check=False)
+    await one.machine("server", "blue", "10.0.1.10", "web", public=one.public(10))
+    _forwards(one, True)
+    with one.listen("server", 80) as server, one.listen("server", 82):
+        near, far, seen = one.flow("", server, one.public(10))
+        assert (seen, far.getpeername()[1]) == (one.public(1), near.getsockname()[1])
+        before = _forwarded(one)
+        assert say(near, far)
+        assert _forwarded(one) > before
+        assert one.reach("", one.public(10), 82) == "silent"
+        near.close(), far.close()
+
+
+@on_a_cloud
 async def test_an_appliance_outlives_the_drivers(one: Cloud) -> None:
     await _guarded(one)
     _forwards(one, True)

@@ -195,6 +195,7 @@ def _frame(rules: RuleSet, acls: tuple[Line, ...], balancing: bool) -> dict[str,
         "forward": Chain(
             (
                 *acls,
+                *nft_appliances.straight(rules),
                 (passing,),
                 *first(nft_balancers.ONWARD),
                 (from_uplink, match({"ct": {"key": "status"}}, "dnat", "in"), {"goto": {"target": "ingress"}}),
