@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -10,31 +10,29 @@ import msgspec
 from gureum.docker.call import Call, operation
 from gureum.docker.image_pull import machine_errors
 from gureum.docker.references import DEFAULT_TAG, parse
-from gureum.docker.registry import INDEXES, Registry, certificate_folders
+from gureum.docker.registry import INDEXES
 from gureum.docker.registry_auth import Auth
+from gureum.docker.registry_talks import Talk, Talks
 
 
 @operation("GET", "/distribution/{name:path}/json")
 async def inspect_distribution(call: Call) -> None:
     """Docker: DistributionInspect."""
     reference = parse(call.args["name"])
-    auth, certificates = Auth(call.request.headers.get("x-registry-auth", "")), certificate_folders(call.world)
 
-    def ask() -> dict[str, Any]:
-        registry = Registry(reference, auth, certificates)
-        try:
-            body, media_type, digest = registry.manifest(reference.digest or reference.tag or DEFAULT_TAG)
-            found = msgspec.json.decode(body)
-            if media_type in INDEXES or "manifests" in found:
-                platforms = [dict(one["platform"]) for one in found["manifests"] if one.get("platform")]
-            else:
-                platforms = [_platform(msgspec.json.decode(registry.blob(str(found["config"]["digest"]))))]
-        finally:
-            registry.close()
+    def ask(talk: Talk) -> dict[str, Any]:
+        registry = talk.registry(reference)
+        body, media_type, digest = registry.manifest(reference.digest or reference.tag or DEFAULT_TAG)
+        found = msgspec.json.decode(body)
+        if media_type in INDEXES or "manifests" in found:
+            platforms = [dict(one["platform"]) for one in found["manifests"] if one.get("platform")]
+        else:
+            platforms = [_platform(msgspec.json.decode(registry.blob(str(found["config"]["digest"]))))]
         descriptor = {"mediaType": media_type, "digest": digest, "size": len(body)}
         return {"Descriptor": descriptor, "Platforms": platforms}
 
-    await call.send(200, await asyncio.to_thread(machine_errors, ask))
+    auth = Auth(call.request.headers.get("x-registry-auth", ""))
+    await call.send(200, await call.world.part(Talks).run(auth, partial(machine_errors, ask)))
 
 
 def _platform(config: dict[str, Any]) -> dict[str, Any]:

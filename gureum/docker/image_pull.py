@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -21,12 +21,14 @@ from gureum.docker.image_load import import_image
 from gureum.docker.image_take import OCI_MANIFEST, blobs_of, made_manifest, making, take, taken_layers
 from gureum.docker.kinds import Image
 from gureum.docker.references import DEFAULT_TAG, Reference, familiar, parse
-from gureum.docker.registry import INDEXES, Registry, certificate_folders
+from gureum.docker.registry import INDEXES, Registry
 from gureum.docker.registry_auth import Auth
+from gureum.docker.registry_talks import Talk, Talks
 from gureum.docker.system import ARCHITECTURE
 
 AT_ONCE = 3
 _DEPTH = 4
+T = TypeVar("T")
 Tell = Callable[[dict[str, Any]], None]
 
 
@@ -57,7 +59,7 @@ class Progress:
         finally:
             saying.cancel()
         if work.done() and not self._waiting:
-            work.result()
+            _result(work)
 
     async def send(self, call: Call, work: asyncio.Future[Any]) -> None:
         """Until the work is done; its error is the last message."""
@@ -77,10 +79,29 @@ class Progress:
             if done:
                 break
         try:
-            work.result()
+            _result(work)
         except DockerError as refused:
             await call.responder.write_json({"errorDetail": {"message": refused.message}, "error": refused.message})
         await call.responder.finish()
+
+
+def _result(work: asyncio.Future[Any]) -> None:
+    if work.cancelled():
+        raise ConnectionResetError("the client has left")
+    work.result()
+
+
+@contextlib.asynccontextmanager
+async def _for_client(call: Call, work: asyncio.Future[Any]) -> AsyncIterator[None]:
+    """The work ends when the client goes, as under Docker."""
+    leaving = asyncio.ensure_future(call.responder.left())
+    leaving.add_done_callback(lambda _: work.cancel())
+    try:
+        yield
+    finally:
+        leaving.cancel()
+        work.cancel()
+        await asyncio.gather(work, leaving, return_exceptions=True)
 
 
 @operation("POST", "/images/create")
@@ -103,13 +124,10 @@ async def create_image(call: Call) -> None:
     auth, progress = Auth(call.request.headers.get("x-registry-auth", "")), Progress()
     await call.request.body()
     work = asyncio.ensure_future(_pull_whole(call, reference, auth, progress.tell))
-    try:
+    async with _for_client(call, work):
         # What fails before a word was said is the call's own error.
         await progress.begun(work)
         await progress.send(call, work)
-    finally:
-        work.cancel()
-        await asyncio.gather(work, return_exceptions=True)
 
 
 async def _pull_whole(call: Call, reference: Reference, auth: Auth, tell: Tell) -> None:
@@ -118,22 +136,19 @@ async def _pull_whole(call: Call, reference: Reference, auth: Auth, tell: Tell) 
 
 
 async def pull(call: Call, reference: Reference, auth: Auth, tell: Tell) -> Image:
-    blobs, certificates = call.world.part(blobs_of), certificate_folders(call.world)
+    blobs = call.world.part(blobs_of)
     name = reference.digest or reference.tag or DEFAULT_TAG
 
-    def fetch() -> tuple[bytes, str, str]:
-        registry = Registry(reference, auth, certificates)
-        try:
-            found = registry.manifest(name)
-            tell({"status": f"Pulling from {reference.path}", "id": name})
-            body, digest = _choose(registry, *found)
-            _fetch_all(registry, blobs, body, tell)
-            blobs.add(body)
-            return body, digest, found[2]
-        finally:
-            registry.close()
+    def fetch(talk: Talk) -> tuple[bytes, str, str]:
+        registry = talk.registry(reference)
+        found = registry.manifest(name)
+        tell({"status": f"Pulling from {reference.path}", "id": name})
+        body, digest = _choose(registry, *found)
+        _fetch_all(talk, registry, blobs, body, tell)
+        blobs.add(body)
+        return body, digest, found[2]
 
-    body, digest, top = await asyncio.to_thread(machine_errors, fetch)
+    body, digest, top = await call.world.part(Talks).run(auth, partial(machine_errors, fetch))
     manifest = msgspec.json.decode(body)
     before = find.by_reference(call.client, reference)
     layers = await taken_layers(blobs, manifest["layers"])
@@ -154,9 +169,9 @@ async def pull(call: Call, reference: Reference, auth: Auth, tell: Tell) -> Imag
     return image
 
 
-def machine_errors(work: Callable[[], Any]) -> Any:
+def machine_errors(work: Callable[[Talk], T], talk: Talk) -> T:
     try:
-        return work()
+        return work(talk)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, msgspec.DecodeError) as error:
         raise server_error(f"the image cannot be had: {error}") from error
 
@@ -186,7 +201,7 @@ def _fits(entry: dict[str, Any]) -> bool:
     )
 
 
-def _fetch_all(registry: Registry, blobs: Blobs, body: bytes, tell: Tell) -> None:
+def _fetch_all(talk: Talk, registry: Registry, blobs: Blobs, body: bytes, tell: Tell) -> None:
     """The configuration and all layers, a few at once."""
     manifest = msgspec.json.decode(body)
     config, layers = manifest["config"], manifest["layers"]
@@ -205,22 +220,20 @@ def _fetch_all(registry: Registry, blobs: Blobs, body: bytes, tell: Tell) -> Non
     _fetch(registry, blobs, config, lambda message: None)
     if not missing:
         return
+    own = threading.local()
+
+    def fetch(layer: dict[str, Any]) -> None:
+        if not hasattr(own, "registry"):
+            own.registry = talk.registry(registry.reference)
+        _fetch(own.registry, blobs, layer, tell)
+
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="pull") as threads:
-        own = threading.local()
-        opened: list[Registry] = []
-
-        def fetch(layer: dict[str, Any]) -> None:
-            if not hasattr(own, "registry"):
-                own.registry = Registry(registry.reference, registry.auth, registry.certificates)
-                opened.append(own.registry)
-            _fetch(own.registry, blobs, layer, tell)
-
         try:
-            for done in [threads.submit(fetch, layer) for layer in missing]:
+            for done in as_completed([threads.submit(fetch, layer) for layer in missing]):
                 done.result()
-        finally:
-            for one in opened:
-                one.close()
+        except BaseException:
+            talk.cut()  # of what is no image any more nothing else is fetched
+            raise
 
 
 def _fetch(registry: Registry, blobs: Blobs, descriptor: dict[str, Any], tell: Tell) -> None:
@@ -255,22 +268,17 @@ async def push_image(call: Call) -> None:
     missing = [one for one, image in images if image is None]
     if missing:
         raise not_found(f"An image does not exist locally with the tag: {missing[0].familiar_repository}")
-    blobs, certificates = call.world.part(blobs_of), certificate_folders(call.world)
+    blobs = call.world.part(blobs_of)
 
-    async def work() -> None:
+    def push(talk: Talk) -> None:
         for one, image in images:
             assert image is not None
-            await asyncio.to_thread(
-                machine_errors, partial(_push, blobs, Registry(one, auth, certificates), image, progress.tell)
-            )
+            _push(blobs, talk.registry(one), image, progress.tell)
 
     progress.tell({"status": f"The push refers to repository [{reference.repository}]"})
-    task = asyncio.ensure_future(work())
-    try:
+    task = asyncio.ensure_future(call.world.part(Talks).run(auth, partial(machine_errors, push)))
+    async with _for_client(call, task):
         await progress.send(call, task)
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
     call.world.part(Events).add("image", "push", reference.familiar, {"name": reference.familiar_repository})
 
 
@@ -280,18 +288,15 @@ def _all_tags(call: Call, reference: Reference) -> list[Reference]:
 
 
 def _push(blobs: Blobs, registry: Registry, image: Image, tell: Tell) -> None:
-    try:
-        for layer in image.spec.layers:
-            _push_one(blobs, registry, layer.blob, layer.size, tell)
-        _push_one(blobs, registry, image.meta.name, blobs.size(image.meta.name), lambda message: None)
-        body = _manifest_of(blobs, image)
-        media_type = str(msgspec.json.decode(body).get("mediaType") or OCI_MANIFEST)
-        tag = registry.reference.tag or DEFAULT_TAG
-        digest = registry.push_manifest(tag, media_type, body)
-        tell({"status": f"{tag}: digest: {digest} size: {len(body)}"})
-        tell({"progressDetail": {}, "aux": {"Tag": tag, "Digest": digest, "Size": len(body)}})
-    finally:
-        registry.close()
+    for layer in image.spec.layers:
+        _push_one(blobs, registry, layer.blob, layer.size, tell)
+    _push_one(blobs, registry, image.meta.name, blobs.size(image.meta.name), lambda message: None)
+    body = _manifest_of(blobs, image)
+    media_type = str(msgspec.json.decode(body).get("mediaType") or OCI_MANIFEST)
+    tag = registry.reference.tag or DEFAULT_TAG
+    digest = registry.push_manifest(tag, media_type, body)
+    tell({"status": f"{tag}: digest: {digest} size: {len(body)}"})
+    tell({"progressDetail": {}, "aux": {"Tag": tag, "Digest": digest, "Size": len(body)}})
 
 
 def _manifest_of(blobs: Blobs, image: Image) -> bytes:

@@ -11,7 +11,9 @@ import contextlib
 import hashlib
 import http.client
 import json
+import socket
 import ssl
+import threading
 import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -46,9 +48,12 @@ def certificate_folders(world: World) -> tuple[Path, ...]:
 class Registry:
     """One repository of one registry."""
 
-    def __init__(self, reference: Reference, auth: Auth, certificates: Sequence[Path] = ()) -> None:
-        """`certificates`: folders as `registry_auth.trust` reads them."""
+    def __init__(
+        self, reference: Reference, auth: Auth, certificates: Sequence[Path] = (), over: threading.Event | None = None
+    ) -> None:
+        """`certificates`: folders as `registry_auth.trust` reads them. `over`: set when nothing is to be asked any more."""
         self.reference, self.auth, self.certificates = reference, auth, certificates
+        self._over = over or threading.Event()
         domain = "registry-1.docker.io" if reference.domain == "docker.io" else reference.domain
         self._host = domain
         self._loopback = is_loopback(domain)
@@ -59,6 +64,15 @@ class Registry:
     def close(self) -> None:
         for connection in self._connections.values():
             connection.close()
+
+    def cut(self) -> None:
+        """From another thread: who waits for an answer learns that there will be none."""
+        for connection in list(self._connections.values()):
+            sock = connection.sock
+            with contextlib.suppress(OSError):
+                if sock is not None:
+                    # Not SSLSocket's own, which would take the session away from under who reads.
+                    socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
     def manifest(self, name: str) -> tuple[bytes, str, str]:
         """(body, media type, digest) by tag or digest. DockerError in Docker's words."""
@@ -204,12 +218,14 @@ class Registry:
         raise AssertionError
 
     def _connect(self, netloc: str, *, tls: bool) -> http.client.HTTPConnection:
+        if self._over.is_set():
+            raise server_error("context canceled")
         known = self._connections.get((netloc, tls))
         if known is not None:
             return known
         if tls:
             context = trust(netloc, self.certificates)
-            made: http.client.HTTPConnection = http.client.HTTPSConnection(netloc, timeout=TIMEOUT_S, context=context)
+            made: http.client.HTTPConnection = _Tls(netloc, timeout=TIMEOUT_S, context=context)
         else:
             made = http.client.HTTPConnection(netloc, timeout=TIMEOUT_S)
         self._connections[netloc, tls] = made
@@ -260,6 +276,20 @@ class Registry:
                 raise server_error("unknown blob")
             why = f"{first['code'].lower().replace('_', ' ')}: {first['message']}"
         raise server_error(f"received unexpected HTTP status: {answer.status} {answer.reason} {why}".strip())
+
+
+class _Tls(http.client.HTTPSConnection):
+    """One whose socket can be cut during the handshake, too."""
+
+    def __init__(self, netloc: str, *, timeout: float, context: ssl.SSLContext) -> None:
+        super().__init__(netloc, timeout=timeout, context=context)
+        self._trust = context
+
+    def connect(self) -> None:
+        http.client.HTTPConnection.connect(self)
+        sock = self._trust.wrap_socket(self.sock, server_hostname=self.host, do_handshake_on_connect=False)
+        self.sock = sock
+        sock.do_handshake()
 
 
 class _Counted:

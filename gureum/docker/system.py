@@ -19,8 +19,8 @@ from gureum.docker.filters import moment
 from gureum.docker.kinds import SCOPE, Container, Image
 from gureum.docker.options import iso
 from gureum.docker.references import DEFAULT_DOMAIN, Reference
-from gureum.docker.registry import Registry, certificate_folders
 from gureum.docker.registry_auth import Auth
+from gureum.docker.registry_talks import Talk, Talks
 
 _CGROUPS = "2" if Path("/sys/fs/cgroup/cgroup.controllers").exists() else "1"
 API_VERSION, MIN_API_VERSION = "1.51", "1.24"
@@ -182,11 +182,11 @@ async def log_in(call: Call) -> None:
     address = str(body.get("serveraddress") or DEFAULT_DOMAIN)
     host = urllib.parse.urlsplit(address if "://" in address else f"https://{address}").netloc
     domain = DEFAULT_DOMAIN if host in ("index.docker.io", DEFAULT_DOMAIN) else host
-    registry = Registry(Reference(domain, ""), Auth.of(body), certificate_folders(call.world))
-    try:
-        identity = await asyncio.to_thread(registry.log_in)
-    finally:
-        registry.close()
+
+    def ask(talk: Talk) -> str:
+        return talk.registry(Reference(domain, "")).log_in()
+
+    identity = await call.world.part(Talks).run(Auth.of(body), ask)
     await call.send(200, {"Status": "Login Succeeded", "IdentityToken": identity})
 
 

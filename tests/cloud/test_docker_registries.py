@@ -237,3 +237,27 @@ def cut_once(place: str, *, after_bytes: int) -> Iterator[tuple[str, threading.E
     finally:
         server.shutdown(socket.SHUT_RDWR)
         server.close()
+
+
+def test_registries_that_say_nothing_hold_up_nobody_and_are_left_when_their_clients_leave(docker: Docker) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as server, contextlib.ExitStack() as ends:
+        port, heard = server.getsockname()[1], []
+        pulls = [docker.start("pull", f"127.0.0.1:{port}/web:{number}") for number in range(12)]
+        for pull in pulls:
+            ends.enter_context(pull)
+            ends.callback(pull.kill)
+        server.settimeout(30)
+        for _ in pulls:
+            near, _ = server.accept()
+            near.settimeout(30)
+            assert near.recv(1)
+            heard.append(near)
+        docker("import", "-", "silence:1", stdin=busybox_tar())
+        docker("rmi", "silence:1")
+        for pull in pulls:
+            pull.kill()
+            pull.wait(10)
+        for near in heard:
+            with near, contextlib.suppress(ConnectionResetError):
+                while near.recv(65536):
+                    pass
