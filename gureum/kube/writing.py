@@ -248,7 +248,7 @@ class Writing:
         if _unmanaged(obj["metadata"]) != _unmanaged(old["metadata"]):
             causes += validate_metadata(kind.storage, obj, namespaced=kind.namespaced)
         if subresource not in _FREE and (kind.custom is not None or subresource != "status"):
-            causes += self._catalog.validate(kind, obj, old)
+            causes += self._wrong(kind, obj, old)
         if causes:
             raise invalid_object(kind, target.name, causes)
         # Who binds a pod makes no other of it (test/e2e/node/pods.go: one that runs still has generation 1).
@@ -273,6 +273,15 @@ class Writing:
         if not subresource:
             rules.update(obj, old)
         return obj
+
+    def _wrong(self, kind: Kind, obj: Object, old: Object) -> list[Cause]:
+        """What is wrong with a changed object. Who changes nothing but its head and its number of replicas is not told what was wrong
+        before: an object that was stored when less was refused can be labelled, scaled and let go."""
+        causes = self._catalog.validate(kind, obj, old)
+        if not causes or kind.custom is not None or _unscaled(obj) != _unscaled(old):
+            return causes
+        known = self._catalog.validate(kind, old, old)
+        return [one for one in causes if one not in known]
 
     async def _admit_update(
         self, request: Request, target: Target, obj: Object, old: Object
@@ -475,6 +484,12 @@ def is_finished(kind: Kind, obj: Object) -> bool:
 
 def _spec_of(obj: Object) -> Object:
     return {name: value for name, value in obj.items() if name not in ("metadata", "status", "apiVersion", "kind")}
+
+
+def _unscaled(obj: Object) -> Object:
+    spec = obj.get("spec")
+    rest = {name: value for name, value in spec.items() if name != "replicas"} if isinstance(spec, dict) else spec
+    return {**_spec_of(obj), "spec": rest}
 
 
 def _same(obj: Object, old: Object) -> bool:
