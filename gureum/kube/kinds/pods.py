@@ -24,7 +24,9 @@ PULLS = ("Always", "IfNotPresent", "Never")
 HANDLERS = ("exec", "grpc", "httpGet", "sleep", "tcpSocket")
 CONTAINER_LISTS = ("initContainers", "containers", "ephemeralContainers")
 ENV_NAME = re.compile(r"[ -<>-~]+")
-PORT_NAME = re.compile(r"(?=.{1,15}$)(?!.*--)(?=.*[a-z])[a-z0-9]([a-z0-9-]*[a-z0-9])?")
+LONGEST_PORT_NAME = 15
+_PORT_NAME = re.compile(r"[-a-z0-9]+")
+_LETTER = re.compile(r"[a-z]")
 UPDATE_TEXT = (
     "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
     "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
@@ -300,11 +302,15 @@ def port_number(field: str, value: Any) -> list[Cause]:
 
 
 def port_name(field: str, value: str) -> list[Cause]:
-    """The name of a port (RFC 6335 service name)."""
-    if PORT_NAME.fullmatch(value):
-        return []
-    text = "must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)"
-    return [invalid(field, value, text if len(value) <= 15 else "must be no more than 15 bytes")]
+    """The name of a port (RFC 6335 service name). Source: k8s.io/apimachinery/pkg/util/validation (IsValidPortName)."""
+    rules = (
+        (len(value) > LONGEST_PORT_NAME, f"must be no more than {LONGEST_PORT_NAME} bytes"),
+        (not _PORT_NAME.fullmatch(value), "must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)"),
+        (not _LETTER.search(value), "must contain at least one letter (a-z)"),
+        ("--" in value, "must not contain consecutive hyphens"),
+        (value != value.strip("-"), "must not begin or end with a hyphen"),
+    )
+    return [invalid(field, value, text) for breaks, text in rules if breaks]
 
 
 def _host_ports(spec: Object, field: str) -> list[Cause]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gureum.kube.kinds.pods import RULES, default_template, validate_template
+from gureum.kube.kinds.pods import RULES, default_template, port_name, validate_template
 
 
 def judged(container=None, old=None, **spec):
@@ -185,3 +185,20 @@ def test_what_charts_write_every_day_is_right():
         **token(expirationSeconds=3607),
     }  # fmt: skip
     assert judged({"env": env, "securityContext": context, "resources": {"limits": limits}}, **spec) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "texts"),
+    [
+        ("http", []),
+        ("a-1", []),
+        ("8443", ["must contain at least one letter (a-z)"]),
+        ("Http", ["must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)"]),
+        ("a--b", ["must not contain consecutive hyphens"]),
+        ("-a", ["must not begin or end with a hyphen"]),
+        ("a" * 16, ["must be no more than 15 bytes"]),
+        ("1234567890123456-", ["must be no more than 15 bytes", "must contain at least one letter (a-z)", "must not begin or end with a hyphen"]),
+    ],
+)  # fmt: skip
+def test_what_a_port_may_be_called(name, texts):
+    assert [one.message.rpartition('": ')[2] for one in port_name("f", name)] == texts
