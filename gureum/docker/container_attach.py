@@ -33,9 +33,6 @@ from gureum.engine.resource import Resource, key_of
 from gureum.ports import PortError
 from gureum.ports.streams import Piece
 
-HEAD_S = 0.02
-"""How long the head of an answer is alone: docker-py reads it by a buffer, and what comes with it is lost. Docker takes as long, to open its log."""
-
 
 @operation("POST", "/containers/{id}/attach")
 async def attach_container(call: Call) -> None:
@@ -123,8 +120,7 @@ async def _attach(
     detached = asyncio.Event()
 
     async def tell() -> None:
-        if call.flag("logs"):
-            await asyncio.sleep(HEAD_S)
+        await call.responder.head_is_read()
         async for pieces in told():
             if writer.is_closing():
                 return

@@ -94,7 +94,7 @@ async def start_exec(call: Call) -> None:
     detach = bool(body.get("Detach"))
     raw = bool(body.get("Tty"))  # Docker: how output comes is said at the start, whatever the program was made with
     kind = MULTIPLEXED_STREAM if not raw and call.version >= (1, 42) else RAW_STREAM
-    # As under Docker, the answer has begun before the program: what it says first does not come with the head, which clients read on their own.
+    # As under Docker, the answer has begun before the program.
     client = None if detach else await call.responder.hijack(kind, upgraded=call.request.upgrades)
     try:
         stream = await _open(call, made, container)
@@ -103,7 +103,9 @@ async def start_exec(call: Call) -> None:
             raise
         _, writer = client  # the client finds the code by asking for it
         text = f"{refused.message}\r\n".encode()
-        writer.write(text if raw else multiplexed("stdout", text))
+        await call.responder.head_is_read()
+        if not writer.is_closing():
+            writer.write(text if raw else multiplexed("stdout", text))
         writer.close()
         return
     made.running = True
@@ -119,7 +121,7 @@ async def start_exec(call: Call) -> None:
         task.add_done_callback(call.world.part(Execs).tasks.discard)
         await call.responder.send(200)
         return
-    await _converse(call.world, made, container, stream, client, raw=raw)
+    await _converse(call, made, container, stream, client, raw=raw)
 
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -165,9 +167,8 @@ def _refusal(why: str, command: list[str]) -> DockerError:
     return bad_parameter(f"OCI runtime exec failed: exec failed: {why}: unknown")
 
 
-async def _converse(
-    world: World, made: Exec, container: Container, inside: Stream, client: Stream, *, raw: bool
-) -> None:
+async def _converse(call: Call, made: Exec, container: Container, inside: Stream, client: Stream, *, raw: bool) -> None:
+    world = call.world
     detached = asyncio.Event()
     keys = DetachKeys(_detach_keys(made) or bytes_of(DEFAULT), detached) if made.wish.get("Tty") else None
 
@@ -181,8 +182,11 @@ async def _converse(
             inside[1].write(frame(b"e", b""))
             await inside[1].drain()
 
-    feeding = asyncio.ensure_future(forward())
-    telling = asyncio.ensure_future(_tell(world, made, container, inside[0], client[1], raw=raw))
+    async def tell() -> None:
+        await call.responder.head_is_read()
+        await _tell(world, made, container, inside[0], client[1], raw=raw)
+
+    feeding, telling = asyncio.ensure_future(forward()), asyncio.ensure_future(tell())
     leaving = asyncio.ensure_future(detached.wait())
     try:
         await asyncio.wait({telling, leaving}, return_when=asyncio.FIRST_COMPLETED)

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import logging
 import socket
+import struct
+import termios
 from collections.abc import AsyncIterator, Awaitable, Callable
 from http import HTTPStatus
 from urllib.parse import parse_qs
@@ -21,6 +24,8 @@ LIMIT_HEAD_BYTES = 256 * 1024
 LIMIT_BODY_BYTES = 16 * 1024 * 1024
 """Of a body that is read as a whole (JSON)."""
 PIECE_BYTES = 256 * 1024
+HEAD_LOOKS, HEAD_LOOK_S = 2000, 0.001
+"""How many times a stream looks whether its client has read the head of the answer before it speaks anyway, and seconds between."""
 _encoder = msgspec.json.Encoder()
 
 
@@ -160,6 +165,14 @@ class Responder:
         await self._writer.drain()
         return self._reader, self._writer
 
+    async def head_is_read(self) -> None:
+        """After `hijack`, before what comes first: docker-py reads the head by a buffer, and loses what it reads with it. Docker is slower to
+        start."""
+        for _ in range(HEAD_LOOKS):
+            if self._writer.is_closing() or not _unread(self._writer):
+                return
+            await asyncio.sleep(HEAD_LOOK_S)
+
     async def left(self) -> None:
         """Returns when the client has closed its end, or says something in the middle of an answer, which ends the connection after it."""
         self.keep = False
@@ -180,6 +193,17 @@ class Responder:
         if self._writer.is_closing():
             raise ConnectionResetError("the client has left")
         self._writer.write(data)
+
+
+def _unread(writer: asyncio.StreamWriter) -> bool:
+    """Whether the client still has to read something that was written to it, on a local socket. unix(7): SIOCOUTQ."""
+    if writer.transport.get_write_buffer_size():
+        return True
+    try:
+        found = fcntl.ioctl(writer.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
+    except OSError:
+        return False
+    return bool(struct.unpack("=i", found)[0])
 
 
 Handler = Callable[[Request, Responder], Awaitable[None]]

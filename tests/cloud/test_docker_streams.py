@@ -33,9 +33,8 @@ def test_each_line_of_a_log_is_a_frame(docker_py: Any) -> None:
 def test_attaching_to_one_that_has_ended_tells_its_log_and_ends(docker_py: Any) -> None:
     made = docker_py.containers.run(BUSYBOX, ["sh", "-c", "echo one; echo two >&2"], detach=True)
     made.wait()
-    # docker-py may lose what comes with the head of the answer.
-    until(lambda: sorted(made.attach(stream=False, logs=True).split()) == [b"one", b"two"])
-    until(lambda: made.attach(stream=False, logs=True, stdout=False) == b"two\n")
+    assert sorted(made.attach(stream=False, logs=True).split()) == [b"one", b"two"]
+    assert made.attach(stream=False, logs=True, stdout=False) == b"two\n"
     made.remove()
 
 
