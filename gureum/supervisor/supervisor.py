@@ -22,6 +22,7 @@ START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 15.0
 TEARDOWN_TIMEOUT_S = 60.0
 ROTATE_EVERY_S = 30.0
+ENDING = ("going down", "down", "failing", "failed")
 
 
 class Supervisor:
@@ -234,7 +235,7 @@ class Supervisor:
             case "status":
                 client.send(self.show())
             case "wait":
-                self.waiting.append(client.send)
+                self.wait(client.send)
             case "restart":
                 self.restart([p for p in self.processes if p.name in request["processes"]], client.send)
             case "down":
@@ -258,6 +259,13 @@ class Supervisor:
             log("running", pids=[process.pid for process in self.processes])
         if self.phase == "running" and self.waiting:
             self.finish_waiting({"ok": True} | self.show())
+
+    def wait(self, answer: Answer) -> None:
+        """Who waits for all to run never hears that it is well when all has ended."""
+        if self.phase in ENDING:
+            answer({"error": "gureum is going down: try again when it is down"})
+        else:
+            self.waiting.append(answer)
 
     def tell_waiting(self, message: dict[str, Any]) -> None:
         for answer in self.waiting:
@@ -286,7 +294,7 @@ class Supervisor:
 
     def down(self, answer: Answer | None = None) -> None:
         """Stops the daemon, tears the machine down, stops the agent. Runs once; further requests wait for its end."""
-        ending = self.phase in ("going down", "down", "failing", "failed")
+        ending = self.phase in ENDING
         if not ending:
             self.finish_waiting({"error": "gureum is going down"})
         if answer:

@@ -161,6 +161,24 @@ def test_up_is_answered_when_both_are_ready_and_down_leaves_no_process(stage: St
     assert not (stage.run / "supervisor.sock").exists()
 
 
+def test_who_comes_up_while_it_goes_down_is_not_told_that_it_is_up(stage: Stage) -> None:
+    daemon = next(one["pid"] for one in stage.up()["processes"] if one["name"] == "daemon")
+    os.kill(daemon, signal.SIGSTOP)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as going:
+        going.settimeout(30)
+        going.connect(str(stage.run / "supervisor.sock"))
+        going.send(b'{"op": "down"}')
+        until(lambda: stage.ask(op="status")["phase"] == "going down")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as coming:
+            coming.settimeout(30)
+            coming.connect(str(stage.run / "supervisor.sock"))
+            coming.send(b'{"op": "wait"}')
+            stage.ask(op="status")  # it has been heard
+            os.kill(daemon, signal.SIGCONT)
+            assert json.loads(coming.recv(65536)) == {"error": "gureum is going down: try again when it is down"}
+    assert stage.started[0].wait(timeout=30) == 0
+
+
 def test_killed_child_is_started_again_and_its_socket_keeps_those_who_wait(stage: Stage) -> None:
     stage.up()
     first = stage.pid("daemon")
