@@ -25,7 +25,7 @@ from gureum.aws.elbv2.kinds import (
     WeightedGroup,
 )
 from gureum.aws.elbv2.target_groups import groups_of_balancer, users_of
-from gureum.aws.elbv2.targets import check_balancer
+from gureum.aws.elbv2.target_numbers import check_balancer
 from gureum.aws.errors import AwsError
 from gureum.engine.client import Transaction
 

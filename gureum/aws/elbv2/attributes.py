@@ -11,8 +11,11 @@ from gureum.aws.call import Call
 from gureum.aws.elbv2 import attribute_tables as tables
 from gureum.aws.elbv2 import log_buckets
 from gureum.aws.elbv2.arns import find_balancer, find_group, find_listener
-from gureum.aws.elbv2.faults import invalid
+from gureum.aws.elbv2.faults import bad_configuration, invalid
 from gureum.aws.elbv2.kinds import LoadBalancer, TargetGroup
+from gureum.aws.elbv2.target_groups import groups_of_balancer
+from gureum.aws.elbv2.target_numbers import check_balancer
+from gureum.aws.errors import AwsError
 from gureum.aws.marks import Result, operation
 
 LIMIT_ATTRIBUTES = 100
@@ -30,16 +33,26 @@ async def modify_load_balancer_attributes(call: Call) -> Result:
     balancer = find_balancer(call, call.params["LoadBalancerArn"])
     table, spec = tables.of_balancer(balancer), balancer.spec
     changed = tables.merged("Load balancer", table, tables.KNOWN_OF_BALANCERS, spec.attributes, _asked(call))
-    after = tables.in_force(table, changed)
+    before, after = attributes_of_balancer(balancer), tables.in_force(table, changed)
     tables.check_balancer(after)
-    logs = log_buckets.begun(attributes_of_balancer(balancer), after)
+    logs = log_buckets.begun(before, after)
     log_buckets.check_buckets(call, logs, after)
     await log_buckets.try_buckets(call, logs, after, spec.name)
     balancer = msgspec.structs.replace(balancer, spec=msgspec.structs.replace(spec, attributes=changed))
+    if before["load_balancing.cross_zone.enabled"] != after["load_balancing.cross_zone.enabled"]:
+        _check_targets(call, balancer)
     transaction = call.transaction()
     transaction.update(balancer)
     await call.commit(transaction)
     return _shown(attributes_of_balancer(balancer))
+
+
+def _check_targets(call: Call, balancer: LoadBalancer) -> None:
+    """AWS: what crosses zones may have fewer targets. The operation's own error is InvalidConfigurationRequest."""
+    try:
+        check_balancer(call, balancer, groups_of_balancer(call, balancer))
+    except AwsError as too_many:
+        raise bad_configuration(too_many.message) from too_many
 
 
 @operation("DescribeListenerAttributes")

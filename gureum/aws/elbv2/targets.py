@@ -9,7 +9,6 @@ A target of a group that no load balancer uses has nothing to drain and is gone 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import AddressValueError, IPv4Address
 from typing import Any
@@ -20,10 +19,11 @@ from gureum.aws.call import Call
 from gureum.aws.ec2.instances.kinds import Instance
 from gureum.aws.elbv2 import limits
 from gureum.aws.elbv2.arns import find_balancer, find_group
-from gureum.aws.elbv2.attributes import attributes_of_balancer, attributes_of_group
+from gureum.aws.elbv2.attributes import attributes_of_group
 from gureum.aws.elbv2.faults import invalid, not_built
-from gureum.aws.elbv2.kinds import Listener, LoadBalancer, Target, TargetGroup
+from gureum.aws.elbv2.kinds import Listener, Target, TargetGroup
 from gureum.aws.elbv2.target_groups import groups_of_balancer, users_of
+from gureum.aws.elbv2.target_numbers import check_balancer
 from gureum.aws.elbv2.target_places import OUTSIDE, zone_of_address
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import Result, operation
@@ -108,43 +108,6 @@ def check_numbers(call: Call, group: TargetGroup) -> None:
     for balancer in users_of(call, group):
         others = [one for one in groups_of_balancer(call, balancer) if one.meta.name != group.meta.name]
         check_balancer(call, balancer, [*others, group])
-
-
-def check_balancer(call: Call, balancer: LoadBalancer, groups: Iterable[TargetGroup]) -> None:
-    """Whether a load balancer may have the targets of all these groups. AWS: TooManyTargets; "Quotas for your Network Load Balancers": what crosses
-    zones has the targets of one, and an Application Load Balancer counts for fifty, or for a hundred where it does."""
-    application = balancer.spec.type == "application"
-    crosses = attributes_of_balancer(balancer)["load_balancing.cross_zone.enabled"] == "true"
-    each_balancer = limits.BALANCER_AS_TARGET[crosses]
-    alive = [
-        (group, target, each_balancer if group.spec.type == "alb" else 1)
-        for group in groups
-        for target in group.spec.targets
-        if not target.draining_until
-    ]
-    number, per_zone = sum(count for _, _, count in alive), limits.TARGETS_PER_ZONE_OF_NETWORK_LOAD_BALANCER
-    most = limits.TARGETS_PER_APPLICATION_LOAD_BALANCER
-    if not application:
-        most = per_zone if crosses else limits.TARGETS_PER_NETWORK_LOAD_BALANCER
-    if number > most:
-        raise AwsError("TooManyTargets", f"The maximum number of targets per load balancer is {most}")
-    if application or number <= per_zone:
-        return
-    zones = Counter[str]()
-    for group, target, count in alive:
-        zones[_zone(call, group, target)] += count
-    everywhere = zones.pop("", 0)  # in each zone
-    if everywhere + max(zones.values(), default=0) > per_zone:
-        text = f"The maximum number of targets per Availability Zone per load balancer is {per_zone}"
-        raise AwsError("TooManyTargets", text)
-
-
-def _zone(call: Call, group: TargetGroup, target: Target) -> str:
-    """ "" for all zones, and where there is none to be found."""
-    if group.spec.type == "instance":
-        instance = call.get(Instance, target.id)
-        return instance.spec.zone if instance is not None else ""
-    return "" if target.zone == "all" else target.zone
 
 
 def _check_instances(call: Call, group: TargetGroup, ids: list[str]) -> None:

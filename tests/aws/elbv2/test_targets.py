@@ -294,8 +294,13 @@ def test_a_network_load_balancer_has_as_many_targets_in_a_zone_as_over_zones_it_
         "The maximum number of targets per Availability Zone per load balancer is 500",
     )
     cloud("RegisterTargets", **register, Targets=[*here[:500], *there])
-    crossing = cloud.network("crossing")
     wanted = [{"Key": "load_balancing.cross_zone.enabled", "Value": "true"}]
+    cross = {"LoadBalancerArn": balancer["LoadBalancerArn"], "Attributes": wanted}
+    too_many = ("InvalidConfigurationRequest", "The maximum number of targets per load balancer is 500")
+    assert cloud.refused("ModifyLoadBalancerAttributes", **cross) == too_many
+    cloud("DeregisterTargets", **register, Targets=there)
+    cloud("ModifyLoadBalancerAttributes", **cross)
+    crossing = cloud.network("crossing")
     cloud("ModifyLoadBalancerAttributes", LoadBalancerArn=crossing["LoadBalancerArn"], Attributes=wanted)
     other = cloud.group("other", "TCP", TargetType="ip")
     cloud.listener(crossing, other, "TCP")
