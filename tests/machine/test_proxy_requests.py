@@ -85,6 +85,7 @@ CASES: list[tuple[Condition, dict[str, Any], bool]] = [
     # "The rule evaluation is performed only after URI normalization occurs."
     (condition("path-pattern", "/admin/*"), {"path": "/img/../admin/?q=/.."}, True),
     (condition("path-pattern", "/admin/*"), {"path": "/img/%2e%2E/./%61dmin/x"}, True),
+    (condition("path-pattern", "/admin/*"), {"path": "/img/%zz/%2e%2e/%2e%2e/admin/?%zz"}, True),
     (condition("path-pattern", "/img/*"), {"path": "/img/../admin/x"}, False),
     (condition("path-pattern", "/a/b*", "/*/c"), {"path": "/x/../../a/./b"}, True),
     (condition("path-pattern", "/a%2Fb", "/*.c"), {"path": "/a%2Fb"}, True),

@@ -30,9 +30,9 @@ HOST_SENT = "req.hdr(host),host_only,lower"
 """Without its port; an IPv6 address keeps its brackets."""
 _KEY = re.compile(r"[!-~]*\x01?")
 _NORMALIZED = [
-    "http-request set-var(txn.sent) pathq if { path -m sub /. % }",
-    # Only what can be decoded whole: HAProxy 2.6 to 3.0 take a condition behind this word for "strict", and without "strict" for another normalizer.
-    "http-request normalize-uri percent-decode-unreserved strict if { var(txn.sent) -m found } !{ pathq -m reg %(?![0-9a-fA-F]{2}) }",
+    "http-request set-var(txn.sent) pathq if { pathq -m sub /. % }",
+    # Without a condition: where one follows this word, HAProxy merges slashes instead (haproxy/haproxy issue 3493). Where no % is, it changes nothing.
+    "http-request normalize-uri percent-decode-unreserved",
     "http-request normalize-uri path-strip-dot if { var(txn.sent) -m found }",
     "http-request normalize-uri path-strip-dotdot full if { var(txn.sent) -m found }",
     "http-request set-var(txn.path) path",
