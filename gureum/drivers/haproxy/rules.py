@@ -31,7 +31,7 @@ HOST_SENT = "req.hdr(host),host_only,lower"
 _KEY = re.compile(r"[!-~]*\x01?")
 _NORMALIZED = [
     "http-request set-var(txn.sent) pathq if { pathq -m sub /. % }",
-    # Without a condition: where one follows this word, HAProxy merges slashes instead (haproxy/haproxy issue 3493). Where no % is, it changes nothing.
+    # Without a condition: where one follows this word, HAProxy merges slashes instead (its issue 3493). Where no % is, it changes nothing.
     "http-request normalize-uri percent-decode-unreserved",
     "http-request normalize-uri path-strip-dot if { var(txn.sent) -m found }",
     "http-request normalize-uri path-strip-dotdot full if { var(txn.sent) -m found }",
