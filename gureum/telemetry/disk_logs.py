@@ -7,6 +7,7 @@ is noted with the number up to which it holds; files and chunks that still have 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from heapq import merge
 from itertools import chain, islice, pairwise, takewhile
 from operator import attrgetter
 from typing import NamedTuple
@@ -230,7 +231,8 @@ def _merged(parts: list[list[LogEvent]], *, forward: bool) -> Iterable[LogEvent]
     ends = [(_position_of(part[-1]), _position_of(after[0])) for part, after in pairwise(filled)]
     if all((last < first) is forward for last, first in ends):  # most are of other times
         return chain.from_iterable(filled)
-    return sorted(chain.from_iterable(filled), key=_position_of, reverse=not forward)
+    # A page takes few of them: a hundred streams have half a million events, which to sort would take the daemon's loop most of a second.
+    return merge(*filled, key=_position_of, reverse=not forward)
 
 
 class _Hot(NamedTuple):
@@ -244,7 +246,8 @@ class _Hot(NamedTuple):
 def _searched(runs: list[list[LogEvent]], needles: Sequence[Sequence[str]], look_at: int, *, forward: bool) -> _Hot:
     """Those with the needles, as far as one look goes."""
     bound = None
-    most = min(look_at or HOT_AT_ONCE, HOT_AT_ONCE) // max(len(runs), 1)
+    # Of each run one at least: a read that looks at nothing would not lead on.
+    most = max(min(look_at or HOT_AT_ONCE, HOT_AT_ONCE) // max(len(runs), 1), 1)
     for run in runs:
         if len(run) > most:
             line = run[most] if forward else run[-1 - most]
