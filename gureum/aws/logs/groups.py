@@ -203,7 +203,7 @@ async def put_retention_policy(call: Call) -> Result:
     days = call.params["retentionInDays"]
     if days not in RETENTION_DAYS:
         allowed = ", ".join(map(str, RETENTION_DAYS))
-        raise invalid(f"Invalid retention value {days}. Valid values are: [{allowed}]")
+        raise invalid(f"Invalid retention value. Valid values are: [{allowed}]")
     return await _retain(call, days)
 
 

@@ -141,7 +141,9 @@ def test_retention_has_the_values_of_the_reference(logs):
         logs("PutRetentionPolicy", logGroupName="g", retentionInDays=days)
         assert logs("DescribeLogGroups")["logGroups"][0]["retentionInDays"] == days
     for days in (0, 2, 8, 364, -1):
-        assert logs.code("PutRetentionPolicy", logGroupName="g", retentionInDays=days) == "InvalidParameterException"
+        code, text = logs.refused("PutRetentionPolicy", logGroupName="g", retentionInDays=days)
+        assert code == "InvalidParameterException"
+        assert text.startswith("Invalid retention value. Valid values are: [1, 3, 5, 7, 14, 30, ")
     logs("DeleteRetentionPolicy", logGroupName="g")
     assert "retentionInDays" not in logs("DescribeLogGroups")["logGroups"][0]
 
