@@ -17,7 +17,7 @@ file as at its beginning, and files that it does not come to are not looked at. 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from heapq import heapify, heappop, heappush
 from itertools import starmap
 from pathlib import Path
@@ -41,6 +41,7 @@ FIRST_WINDOW_ROWS, MAX_WINDOW_ROWS = 1024, 500_000
 MARGIN = 1.1
 """So much more than the average is read at once: a second look costs more than a few rows."""
 MAX_FILES_KNOWN = 4_000
+LOOK_AHEAD_FILES = 200
 _PLACE = "row_number() OVER (ORDER BY time_ms, sequence) - 1"
 _COLUMNS = "scope, log_group, stream, time_ms, ingested_ms, sequence, message"
 
@@ -145,6 +146,15 @@ class LogFiles:
             if window.more and looked >= job.look_at > 0:
                 return Events(found, window.end_ms if job.forward else window.first_ms, looked)
         return Events(found, looked=looked)
+
+    def look_ahead(self, job: ReadLogs, busy: Callable[[], bool]) -> None:
+        """What the footers of the job's next files say, for pages to come: of a worker that has just started each costs some milliseconds. Ends
+        when `busy()`."""
+        order = (lambda one: one[1]) if job.forward else (lambda one: -one[2])
+        for name, *_ in sorted(job.files, key=order)[:LOOK_AHEAD_FILES]:
+            if busy():
+                return
+            self._shape_of(name)
 
     def _in_window(self, job: ReadLogs, window: Window, limit: int) -> list[LogEvent]:
         shapes = {name: self._shape_of(name) for name in window.files}

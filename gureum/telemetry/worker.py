@@ -56,6 +56,12 @@ class Engine:
         except OSError as error:
             return Failed(str(error), full=error.errno in (28, 122))
 
+    def look_ahead(self, job: Job, busy: Callable[[], bool]) -> None:
+        """For what may be asked for after this job, as long as nothing else is."""
+        if isinstance(job, ReadLogs):
+            with contextlib.suppress(duckdb.Error):  # a file may have been replaced meanwhile
+                self._logs.look_ahead(job, busy)
+
 
 def connect(folder: Path) -> duckdb.DuckDBPyConnection:
     """An engine that sees nothing but our folder and loads nothing."""
@@ -95,6 +101,7 @@ class Worker:
             with self._writing:
                 self._output.write(LENGTH.pack(len(body)) + body)
                 self._output.flush()
+            engine.look_ahead(request.job, lambda: not source.empty())
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from gureum.telemetry.catalog import FileInfo
 from gureum.telemetry.jobs import MergeLogs, ReadLogs
-from gureum.telemetry.log_files import LogFiles, folder_of
+from gureum.telemetry.log_files import FileShape, LogFiles, folder_of
 from gureum.telemetry.log_parts import Part, Parts
 
 GROUP = "scope\0group"
@@ -82,6 +82,20 @@ def test_files_that_reading_does_not_come_to_are_not_opened(tmp_path: Path) -> N
     files, infos = merged(tmp_path)
     later = FileInfo(name="not/there.parquet", signal="logs", min_ms=ROWS, max_ms=ROWS, rows=1, size_bytes=1)
     assert page(files, [*infos, later], ["s3"], first=0, forward=True)[0] == 3
+
+
+def test_files_that_may_come_next_are_looked_into_until_something_is_asked_for(tmp_path: Path) -> None:
+    _, infos = merged(tmp_path)
+    names = [one.name for one in infos]
+    files = [(one.name, one.min_ms, one.max_ms) for one in infos]
+    for forward in (True, False):
+        known: dict[str, FileShape] = {}
+        reader = LogFiles(duckdb.connect(), tmp_path, known)
+        job = ReadLogs(files, ["s3"], {}, (0, 0), (ROWS, 0), 100, 1 << 20, forward)
+        reader.look_ahead(job, lambda known=known: len(known) == 2)  # type: ignore[misc]
+        assert list(known) == (names[:2] if forward else names[:0:-1])
+        reader.look_ahead(job, lambda: False)
+        assert sorted(known) == names
 
 
 def test_pages_that_were_read_in_part_are_read_from_memory(tmp_path: Path) -> None:
