@@ -9,6 +9,7 @@ import shutil
 import struct
 import subprocess
 from collections.abc import Callable, Coroutine
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 
 from gureum.base.disk_keys import new_disk_key
 from gureum.base.sealing import Sealer
-from gureum.drivers.volumes import file_systems, mounts, volume_files, volume_keys
+from gureum.drivers.volumes import file_systems, mounts, overlay, volume_files, volume_keys
 from gureum.ports.volumes import AttachmentSpec, RootSpec, SnapshotSpec, VolumeSpec, attached_folder
 from tests.machine.container_host import GIB, UID_BASE, Host, host_test
 
@@ -69,6 +70,49 @@ async def test_root_in_use_grows_and_so_does_what_can_be_written(host: Host) -> 
         assert 1900 < await space_inside(host, "web", "/") <= 2048
     more = "dd if=/dev/zero of=/more bs=1M count=300 2>/dev/null && wc -c </more; cat /kept; wc -c </fill"
     assert (await host.sh("web", more))[1].split() == [str(300 * MIB), "kept", before]
+
+
+def _write_on(file: FileIO) -> None:
+    file.seek(0, os.SEEK_END)
+    while True:
+        file.write(bytes(MIB))
+
+
+@xfs_test
+async def test_full_root_can_be_cleared_after_every_reboot(host: Host) -> None:
+    """An overlay that finds no room for its own folder can only be read."""
+    fill = "dd if=/dev/zero of=/fill bs=4k; while echo x > /small$((i)); do i=$((i+1)); done"
+    os.posix_fallocate(most := os.open(Path(await host.root("web")) / "most", os.O_RDWR | os.O_CREAT), 0, 900 * MIB)
+    os.close(most)
+    for _ in range(3):
+        root = await host.root("web")
+        await host.containers.start(host.spec("web", root, "sleep", "1000"))
+        assert await host.sh("web", "echo kept > /kept && cat /kept && rm -f /fill") == (0, "kept\n")
+        assert "No space left on device" in (await host.sh("web", fill))[1]
+        await host.containers.remove("web")
+        await host.volumes.release_root("web")
+    (Path(await host.root("web")) / "most").unlink()
+
+
+@xfs_test
+async def test_full_volume_without_a_reserve_is_mounted(host: Host) -> None:
+    """One of a time before there was any: it can be read, and is whole again when it has grown."""
+    root = Path(await host.root("web"))
+    (host.run_dir / "volumes/vol-web" / overlay.RESERVE).unlink()
+    with (root / "fill").open("wb", buffering=0) as file:
+        os.posix_fallocate(file.fileno(), 0, 900 * MIB)
+        with pytest.raises(OSError, match="No space"):
+            await asyncio.to_thread(_write_on, file)
+    for number in range(100_000):
+        try:
+            (root / f"small-{number}").write_bytes(b"x")
+        except OSError:
+            break
+    await host.volumes.release_root("web")
+    assert (Path(await host.root("web")) / "fill").stat().st_size > 800 * MIB
+    await host.volumes.release_root("web")
+    await host.root("web", 2 * GIB)
+    (root / "fill").unlink()
 
 
 @xfs_test

@@ -18,7 +18,9 @@ from pathlib import Path
 
 from gureum.drivers.volumes import mounts
 
-UPPER, WORK = "upper", "work"
+UPPER, WORK, RESERVE = "upper", "work", "reserve"
+RESERVE_BYTES = 1 << 20
+_LEAST_RESERVE_BYTES = 1 << 16
 # No redirects or metacopy: both would believe extended attributes of a layer that came from somebody else's archive.
 _OPTIONS = "redirect_dir=nofollow,metacopy=off,index=off"
 
@@ -29,6 +31,40 @@ def prepare_upper(volume: Path) -> None:
         if not (volume / name).exists():
             (volume / name).mkdir()
             (volume / name).chmod(0o755)
+
+
+@contextlib.contextmanager
+def reserve_given(volume: Path) -> Iterator[None]:
+    """For a mount on an XFS: it then has room for a folder, however full a guest made it. An overlay makes its work folder anew at each mount, and
+    where that is refused can only be read: nobody inside could delete anything to change that. (An ext4 takes the new folder in the place
+    of the old.)"""
+    try:
+        file = open(volume / RESERVE, "ab", buffering=0)  # noqa: SIM115
+    except OSError as error:
+        if error.errno != errno.ENOSPC:  # full, and never had one
+            raise
+        yield
+        return
+    with file:
+        file.truncate(0)
+        try:
+            yield
+        finally:
+            _reserve(file.fileno())
+
+
+def _reserve(file: int) -> None:
+    """As much as there is, up to RESERVE_BYTES."""
+    size = RESERVE_BYTES
+    while size >= _LEAST_RESERVE_BYTES:
+        try:
+            os.posix_fallocate(file, 0, size)
+            return
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            os.ftruncate(file, 0)
+            size //= 2
 
 
 def mount_root(layers: Sequence[Path], volume: Path, target: Path, user_namespace: int | None) -> None:

@@ -14,7 +14,7 @@ import os
 import re
 from pathlib import Path
 
-from gureum.drivers.volumes import ext4_control, loop_devices, mounts, volume_files
+from gureum.drivers.volumes import ext4_control, file_systems, loop_devices, mounts, volume_files
 from gureum.drivers.volumes.folder_volumes import FolderVolumes
 from gureum.drivers.volumes.volume_keys import VolumeKeys
 from gureum.ports import PortError
@@ -100,6 +100,11 @@ class VolumeMounts:
         if device is not None:
             loop_devices.refresh_size(device)
         return ext4_control.fill(target, path)
+
+    def is_xfs(self, name: str) -> bool:
+        """Not of folders."""
+        path = self.file(name)
+        return path.exists() and file_systems.kind_of(path) == "xfs"
 
     def device_number(self, name: str) -> str:
         """`major:minor` of a mounted volume."""

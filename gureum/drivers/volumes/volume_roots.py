@@ -95,7 +95,8 @@ class VolumeRoots:
         _write_record(root.parent / "root.json", spec)
         _make_shared(root.parent / "volumes")
         try:
-            self._mount_overlay(spec, layers, volume, root)
+            with overlay.reserve_given(volume) if self._volumes.is_xfs(spec.volume) else contextlib.nullcontext():
+                self._mount_overlay(spec, layers, volume, root)
             self._folders.show(spec, root)
         except (OSError, PortError):
             self.unmount(spec.name)
