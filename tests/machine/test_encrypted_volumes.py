@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+from io import FileIO
 from pathlib import Path
 
 import pytest
@@ -133,6 +135,30 @@ async def test_another_key_or_a_first_one_encrypts_all_files_anew(host: Host) ->
     assert list((host.work / "home/copies").iterdir()) == []
     with pytest.raises(PortError, match="encrypted volumes only"):
         await host.volumes.ensure_volume(VolumeSpec("open", 64 * MIB, "copy", "", second))
+
+
+@host_test
+async def test_files_that_do_not_fit_when_they_are_encrypted_are_told_once(host: Host) -> None:
+    """A short link lies in its inode, an encrypted one has a block of its own."""
+    await host.volumes.ensure_volume(VolumeSpec("plain", 64 * MIB))
+    root = await mount(host, "plain")
+    for number in range(2000):
+        (root / f"link-{number}").symlink_to("x" * 58)
+    with (root / "fill").open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
+        await asyncio.to_thread(_fill, file)
+    await host.volumes.release_root("of-plain")
+    await host.volumes.ensure_snapshot(SnapshotSpec("snap", "plain"))
+    key = new_key(host)
+    with pytest.raises(PortError, match="do not fit") as refused:
+        await host.volumes.ensure_snapshot(SnapshotSpec("copy", source="snap", key=key))
+    assert not refused.value.retry
+    assert list((host.work / "home/copies").iterdir()) == []
+    await host.volumes.ensure_volume(VolumeSpec("larger", 96 * MIB, "snap", key, ""))
+
+
+def _fill(file: FileIO) -> None:
+    while True:
+        file.write(b"x" * MIB)
 
 
 @host_test

@@ -79,9 +79,15 @@ def clear(mounted: Path) -> None:
 
 def _copy(source: Path, target: Path) -> None:
     command = ["cp", "--archive", "--sparse=auto", "--reflink=never", "--", f"{source}/.", f"{target}/"]
+    environment = {**os.environ, "LC_ALL": "C"}
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_LIMIT_S, check=False)
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_LIMIT_S, check=False, env=environment
+        )
     except subprocess.TimeoutExpired as error:
         raise OSError(errno.ETIMEDOUT, "a volume could not be copied in time") from error
+    if os.strerror(errno.ENOSPC).encode() in done.stderr:
+        # The file system is full, not the host's disk: that would be told when what was written goes there.
+        raise PortError("the files of a full disk do not fit on an encrypted one of this size", retry=False)
     if done.returncode:
         raise OSError(errno.EIO, f"cp: {done.stderr.decode(errors='replace').strip()[-200:]}")
