@@ -6,6 +6,7 @@ is refused with the words of the original's decoder.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from contextlib import suppress
 from datetime import UTC, date, datetime
@@ -20,12 +21,15 @@ from gureum.kube.errors import StatusError, bad_request, shown, unsupported_medi
 from gureum.kube.kinds.kind import Kind
 from gureum.kube.kinds.quantities import BadQuantity, kept
 from gureum.kube.protobuf.decode import CONTENT_TYPE, BadProtobuf, decode
-from gureum.kube.requests import JSON, Request
+from gureum.kube.requests import JSON, Document, Request
 from gureum.kube.schemas import META, Schema, definition, of_kind
 from gureum.kube.writing_options import field_validation
 
 LIMIT_BODY_BYTES = 3 * 1024 * 1024
 LIMIT_DEPTH = 200
+ASIDE_FROM_BYTES = 32 * 1024
+YAML = "application/yaml"
+APPLIED = "application/apply-patch+yaml"
 LIMIT_YAML_NODES = 200_000
 """Also with aliases written out: more than any object has that is small enough to be kept, and some seconds' work at most."""
 LIMIT_SHOWN_BYTES = 30
@@ -46,11 +50,11 @@ def read_body(request: Request) -> Object:
     """The object in the body, {} of an empty one. StatusError."""
     if not request.body:
         return {}
-    media = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
+    media = _media(request)
     if media in (JSON, "", "*/*"):
         value = read_json(request.body)
-    elif media == "application/yaml":
-        value = read_yaml(request.body)
+    elif media == YAML:
+        value = document_of(request).value
     elif media == CONTENT_TYPE:
         try:
             value = decode(request.body)[2]
@@ -81,7 +85,35 @@ def read_yaml(body: bytes) -> Any:
         raise bad_request(f"error converting YAML to JSON: {error}") from error
 
 
-def read_applied(body: bytes) -> Any:
+def document_of(request: Request) -> Document:
+    """What the YAML body of a request says. BadRequest."""
+    if request.document is None:
+        request.document = _read_document(request.body, applied=_media(request) != YAML)
+    if request.document.error is not None:
+        raise request.document.error
+    return request.document
+
+
+async def read_aside(request: Request) -> None:
+    """Reads a long YAML body in a thread: it takes seconds at worst, in which others are to be answered."""
+    media = _media(request)
+    if len(request.body) >= ASIDE_FROM_BYTES and media in (YAML, APPLIED):
+        request.document = await asyncio.to_thread(_read_document, request.body, applied=media != YAML)
+
+
+def _media(request: Request) -> str:
+    return request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
+
+
+def _read_document(body: bytes, *, applied: bool) -> Document:
+    try:
+        value = _read_applied(body) if applied else read_yaml(body)
+    except StatusError as error:
+        return Document(None, [], error)
+    return Document(value, duplicates.of_applied(body, value) if applied else duplicates.of_yaml(body))
+
+
+def _read_applied(body: bytes) -> Any:
     """A configuration that is applied: YAML, also where it begins like JSON; mostly it is JSON, which is read faster."""
     if body[:1] == b"{":
         with suppress(msgspec.DecodeError, RecursionError):
@@ -329,9 +361,8 @@ def decode_object(request: Request, kind: Kind, schema: Schema | None) -> Object
         raise bad_request("EOF")
     twice: list[str] = []
     if field_validation(request) != "Ignore":
-        media = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
-        if media == "application/yaml":
-            twice = duplicates.of_yaml(request.body)
+        if _media(request) == YAML:
+            twice = document_of(request).twice
         elif request.body[:1] == b"{":
             twice = duplicates.of_json(request.body, obj)
     check_header(obj, kind)

@@ -32,7 +32,7 @@ from gureum.kube.admission.pods import priority, service_account, storage_class,
 from gureum.kube.admission.quotas import quotas
 from gureum.kube.admission.unjudged import unjudged_rules
 from gureum.kube.admission.webhooks import webhooks
-from gureum.kube.bodies import decode_object
+from gureum.kube.bodies import decode_object, read_aside
 from gureum.kube.bootstrap import bootstrap
 from gureum.kube.controllers.all import all_controllers
 from gureum.kube.controllers.certificates import Sign
@@ -183,6 +183,7 @@ class Cluster:
         if verb not in (target.subresource.verbs if target.subresource else target.kind.verbs):
             raise method_not_allowed(target.kind)
         self.entrance.require(request, target, verb)
+        await read_aside(request)
         if target.kind.custom is not None and target.kind.custom.deprecated:
             request.warnings = [*request.warnings, target.kind.custom.deprecated]
         if target.subresource and target.subresource.name not in _PARTS:

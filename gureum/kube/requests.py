@@ -39,6 +39,14 @@ STRANGER = User("")
 """Who comes with a certificate that is not of the cluster's authority."""
 
 
+class Document(msgspec.Struct, frozen=True):
+    """A YAML body, read. `twice`: what is told of names that stand twice in one map. `error`: why it cannot be read."""
+
+    value: Any
+    twice: list[str]
+    error: StatusError | None = None
+
+
 class Request(msgspec.Struct):
     """`path`: as sent, within the cluster ("/api/v1/…"); `headers`: names in lower case; `peer`: subject of the client's certificate."""
 
@@ -50,6 +58,8 @@ class Request(msgspec.Struct):
     peer: User | None = None
     user: User = ANONYMOUS
     warnings: list[str] = []
+    document: Document | None = None
+    """What a YAML body says, once it is read."""
 
     def parameter(self, name: str, default: str = "") -> str:
         values = self.query.get(name)

@@ -14,7 +14,7 @@ import msgspec
 
 from gureum.kube.access.tokens import LONGEST_S, SHORTEST_S, Tokens
 from gureum.kube.admission import Admission, Attributes
-from gureum.kube.bodies import fitting, read_applied, read_body, read_json
+from gureum.kube.bodies import document_of, fitting, read_body, read_json
 from gureum.kube.controllers.scheduler import bound
 from gureum.kube.deleting import Deleting, read_options
 from gureum.kube.errors import StatusError, bad_request, conflict, invalid, invalid_object, not_found, too_many
@@ -120,7 +120,7 @@ class Subresources:
             if media == "application/json-patch+json":
                 patched: Object = json_patch(scale, read_json(request.body))
                 return patched
-            patch = read_applied(request.body)
+            patch = document_of(request).value if media == APPLY else read_json(request.body)
             if media != APPLY and (patch.get("metadata") or {}).get("resourceVersion") is None:
                 scale["metadata"].pop("resourceVersion", None)
             merged: Object = merge_patch(scale, patch)

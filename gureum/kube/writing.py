@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 from gureum.kube import duplicates
 from gureum.kube.admission import Admission, Attributes, Extra
-from gureum.kube.bodies import decode_object, read_applied, shape_object
+from gureum.kube.bodies import decode_object, document_of, shape_object
 from gureum.kube.errors import (
     Cause,
     StatusError,
@@ -327,10 +327,11 @@ class Writing:
     async def _apply(self, request: Request, target: Target) -> Response:
         kind = target.kind
         manager = request.parameter("fieldManager")
-        applied = read_applied(request.body)
+        read = document_of(request)
+        applied = read.value
         if not isinstance(applied, dict):
             raise bad_request("error decoding YAML: the configuration is no object")
-        twice = duplicates.of_applied(request.body, applied) if field_validation(request) != "Ignore" else []
+        twice = read.twice if field_validation(request) != "Ignore" else []
         if twice and field_validation(request) == "Strict":
             raise bad_request(f"error strict decoding YAML: error converting YAML to JSON: {duplicates.in_one(twice)}")
         self._check_applied(request, target, applied, twice)

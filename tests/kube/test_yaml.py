@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import msgspec
 import pytest
@@ -10,7 +11,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gureum.kube import duplicates
+from gureum.kube import bodies, duplicates
 from gureum.kube.requests import Response
 from gureum.kube.yaml_answers import in_yaml
 from tests.kube.api import APPLY, Api, config_map
@@ -127,5 +128,50 @@ def test_what_is_written_is_read_as_the_same(value):
     async def run():
         response = await in_yaml(Response(200, msgspec.json.encode(value)))
         assert yaml.safe_load(response.body) == value
+
+    asyncio.run(run())
+
+
+def test_others_are_answered_while_a_long_body_is_read(monkeypatch: pytest.MonkeyPatch):
+    reading, go_on = threading.Event(), threading.Event()
+    read_yaml = bodies.read_yaml
+
+    def slowly(body):
+        reading.set()
+        assert go_on.wait(30)
+        return read_yaml(body)
+
+    async def run():
+        async with Api() as api:
+            monkeypatch.setattr(bodies, "read_yaml", slowly)
+            data = "".join(f"  key{number}: some text\n" for number in range(3_000))
+            body = f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: long}}\ndata:\n{data}  key0: twice\n".encode()
+            path = f"{MAPS}/long?fieldManager=f&fieldValidation=Warn"
+            for send in (
+                api.respond("POST", f"{MAPS}?fieldValidation=Warn", body, content_type=YAML),
+                api.respond("PATCH", path, body, content_type=APPLY),
+            ):
+                reading.clear()
+                go_on.clear()
+                sent = asyncio.create_task(send)
+                assert await asyncio.to_thread(reading.wait, 30)
+                await api.ok("GET", MAPS)
+                go_on.set()
+                response = await sent
+                assert response.status in (200, 201)
+                assert 'line 3005: key \\"key0\\" already set in map' in response.headers["warning"]
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("media", [YAML, APPLY])
+def test_a_long_body_that_is_no_yaml_is_refused(media):
+    async def run():
+        async with Api() as api:
+            body = b"a: b\n" * 10_000 + b"a: ["
+            method, path = ("POST", MAPS) if media == YAML else ("PATCH", f"{MAPS}/x?fieldManager=f")
+            status, error = await api.call(method, path, body, content_type=media)
+            assert (status, error["reason"]) == (400, "BadRequest")
+            assert "error converting YAML to JSON" in error["message"]
 
     asyncio.run(run())
