@@ -136,6 +136,10 @@ def _without_dates(value: Any) -> Any:
 def check_header(obj: Object, kind: Kind) -> None:
     """That the object is of the path's kind and version; what is not said is filled in. BadRequest."""
     version, name = obj.get("apiVersion"), obj.get("kind")
+    for field, value in (("apiVersion", version), ("kind", name)):
+        if value is not None and not isinstance(value, str):
+            text = f"json: cannot unmarshal {_json_name(value)} into Go struct field .{field} of type string"
+            raise bad_request(f"couldn't get version/kind; json parse error: {text}")
     if name is None or version is None:
         obj["apiVersion"], obj["kind"] = version or kind.api_version, name or kind.kind
         version, name = obj["apiVersion"], obj["kind"]

@@ -45,6 +45,7 @@ from gureum.store.contract import Check, Conflict, Entry, Write
 
 LIMIT_TRIES = 10
 LIMIT_GENERATE_TRIES = 8
+LIMIT_SHOWN = 253
 _FREE = frozenset({"binding", "ephemeralcontainers", "resize", "finalize"})
 """Subresources that change what a write of the object itself may not."""
 _UNDEFAULTED = frozenset({"status", "binding"})
@@ -360,8 +361,9 @@ class Writing:
     def _check_applied(self, request: Request, target: Target, applied: Object, twice: list[str]) -> None:
         kind = target.kind
         if applied.get("apiVersion") != kind.api_version or applied.get("kind") != kind.kind:
+            said, name = (str(applied.get(one))[:LIMIT_SHOWN] for one in ("apiVersion", "kind"))
             raise bad_request(
-                f"invalid object type: {applied.get('apiVersion')}, Kind={applied.get('kind')}: {kind.api_version}, Kind={kind.kind} was expected"
+                f"invalid object type: {said}, Kind={name}: {kind.api_version}, Kind={kind.kind} was expected"
             )
         if not isinstance(applied.setdefault("metadata", {}), dict):
             raise bad_request("metadata is no object")

@@ -219,3 +219,20 @@ def test_odd_paths_are_not_found(path):
                 assert 400 <= response.status < 500, (method, response.body)
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("field", ["kind", "apiVersion"])
+def test_a_head_that_is_no_text_is_refused_and_not_shown_as_a_whole(field):
+    maps = "/api/v1/namespaces/default/configmaps"
+
+    async def run():
+        async with Api() as api:
+            body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}} | {field: ["x"] * 10_000}
+            status, error = await api.call("POST", maps, body)
+            assert status == 400
+            assert f"json: cannot unmarshal array into Go struct field .{field} of type string" in error["message"]
+            status, error = await api.call("PATCH", f"{maps}/x?fieldManager=f", body, content_type=APPLY)
+            assert status == 400
+            assert len(error["message"]) < 1000
+
+    asyncio.run(run())
