@@ -49,6 +49,7 @@ from gureum.kube.errors import StatusError, method_not_allowed, no_such_path, no
 from gureum.kube.forms import Forms
 from gureum.kube.health import Health
 from gureum.kube.kinds.catalog import Catalog
+from gureum.kube.kinds.warnings import DEPRECATED
 from gureum.kube.objects import Objects
 from gureum.kube.reading import Reading
 from gureum.kube.requests import Request, Response, Target, target_of
@@ -186,6 +187,8 @@ class Cluster:
         await read_aside(request)
         if target.kind.custom is not None and target.kind.custom.deprecated:
             request.warnings = [*request.warnings, target.kind.custom.deprecated]
+        if target.kind.storage in DEPRECATED:
+            request.warnings = [*request.warnings, DEPRECATED[target.kind.storage]]
         if target.subresource and target.subresource.name not in _PARTS:
             if target.subresource.name not in SUBRESOURCES:
                 raise not_implemented(f"the subresource {target.subresource.name} is not built")

@@ -30,6 +30,7 @@ from gureum.kube.kinds.catalog import Catalog
 from gureum.kube.kinds.conversion import convert
 from gureum.kube.kinds.kind import Kind
 from gureum.kube.kinds.metadata import carry_over, generated, validate_metadata
+from gureum.kube.kinds.warnings import TEMPLATES, of_new, of_template
 from gureum.kube.objects import SEALED, Object, Objects, show
 from gureum.kube.patches.apply import apply
 from gureum.kube.patches.errors import BadPatch
@@ -46,6 +47,7 @@ from gureum.store.contract import Check, Conflict, Entry, Write
 LIMIT_TRIES = 10
 LIMIT_GENERATE_TRIES = 8
 LIMIT_SHOWN = 253
+LIMIT_WARNINGS = 100
 _FREE = frozenset({"binding", "ephemeralcontainers", "resize", "finalize"})
 """Subresources that change what a write of the object itself may not."""
 _UNDEFAULTED = frozenset({"status", "binding"})
@@ -80,6 +82,7 @@ class Writing:
         obj = decode_object(request, kind, self._catalog.schema(kind))
         self._place(obj, target)
         created = await self._create(request, target, obj)
+        _warn(request, of_new(kind.storage, created))
         return self.answer(request, kind, created, 201)
 
     async def create_object(self, request: Request, target: Target, obj: Object) -> Object:
@@ -209,6 +212,7 @@ class Writing:
                 if wanted:
                     raise conflict(kind, target.name) from lost
                 continue
+            self._warn_of_change(request, kind, changed, entry)
             return self.answer(request, kind, changed, 200)
         raise conflict(kind, target.name)
 
@@ -318,11 +322,11 @@ class Writing:
             if wanted_revision(obj) not in ("", str(entry.revision)):
                 raise conflict(kind, target.name)
             try:
-                return self.answer(
-                    request, kind, await self.replace_object(request, target, obj, entry, tracked=True), 200
-                )
+                changed = await self.replace_object(request, target, obj, entry, tracked=True)
             except Conflict:
                 continue
+            self._warn_of_change(request, kind, changed, entry)
+            return self.answer(request, kind, changed, 200)
         raise conflict(kind, target.name)
 
     async def _apply(self, request: Request, target: Target) -> Response:
@@ -347,10 +351,14 @@ class Writing:
             try:
                 if entry is None:
                     obj["metadata"].pop("resourceVersion", None)
-                    return self.answer(request, kind, await self._create(request, target, obj, tracked=False), 201)
+                    created = await self._create(request, target, obj, tracked=False)
+                    _warn(request, of_new(kind.storage, created))
+                    return self.answer(request, kind, created, 201)
                 if obj is live:
                     return self.answer(request, kind, obj, 200)
-                return self.answer(request, kind, await self.replace_object(request, target, obj, entry), 200)
+                changed = await self.replace_object(request, target, obj, entry)
+                self._warn_of_change(request, kind, changed, entry)
+                return self.answer(request, kind, changed, 200)
             except Conflict:
                 continue
             except StatusError as error:
@@ -434,6 +442,13 @@ class Writing:
         else:
             obj["metadata"].pop("managedFields", None)
 
+    def _warn_of_change(self, request: Request, kind: Kind, obj: Object, before: Entry) -> None:
+        """Of a template, if what it is in was changed."""
+        if kind.storage in TEMPLATES:
+            known = self._objects.decode(before)["metadata"].get("generation")
+            if obj["metadata"].get("generation") != known:
+                _warn(request, of_template(kind.storage, obj))
+
     def answer(self, request: Request, kind: Kind, obj: Object, status: int) -> Response:
         wish = wish_of(request.headers.get("accept", ""))
         value = show(convert(obj, kind)) if dry_run(request) else self._shown(kind, obj)
@@ -453,6 +468,11 @@ class Writing:
             if entry is not None and str(entry.revision) == metadata.get("resourceVersion"):
                 return self._forms.shown(kind, entry)
         return show(convert(obj, kind))
+
+
+def _warn(request: Request, texts: list[str]) -> None:
+    if texts:
+        request.warnings = [*request.warnings, *texts[:LIMIT_WARNINGS]]
 
 
 def wanted_revision(obj: Object) -> str:
