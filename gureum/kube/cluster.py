@@ -64,6 +64,8 @@ from gureum.store.contract import Store
 log = logging.getLogger("gureum.kube")
 
 
+LIMIT_WARNINGS_CHARACTERS = 4096
+LIMIT_WARNING_CHARACTERS = 256
 _PARTS = frozenset({"status", "finalize", "approval", "ephemeralcontainers", "resize"})
 """Subresources that are a part of their object."""
 
@@ -169,7 +171,7 @@ class Cluster:
             log.exception("kube.unexpected", extra={"method": request.method, "path": request.path[:200]})
             response = Response(500, StatusError(500, "InternalError", "Internal error occurred").body())
         if request.warnings:
-            response.headers["warning"] = ", ".join(f"299 - {_quoted(text)}" for text in request.warnings)
+            response.headers["warning"] = ", ".join(f"299 - {_quoted(text)}" for text in _fitting(request.warnings))
         return response
 
     async def _answer(self, request: Request) -> Response:
@@ -265,6 +267,22 @@ def verb_of(request: Request, target: Target) -> str:
             raise method_not_allowed(target.kind)
         return "delete" if target.name else "deletecollection"
     raise method_not_allowed(target.kind) if method in ("POST", "PUT", "PATCH") else no_such_path()
+
+
+def _fitting(warnings: list[str]) -> list[str]:
+    """As many as a header can carry that clients take, each once; each shorter where they are long together.
+    Source: k8s.io/apiserver/pkg/endpoints/filters (warning.go)."""
+    told = list(dict.fromkeys(warnings))
+    if sum(map(len, told)) > LIMIT_WARNINGS_CHARACTERS:
+        told = [text[:LIMIT_WARNING_CHARACTERS] for text in told]
+    left = LIMIT_WARNINGS_CHARACTERS
+    found = []
+    for text in told:
+        left -= len(text)
+        if left < 0:
+            break
+        found.append(text)
+    return found
 
 
 def _quoted(text: str) -> str:

@@ -236,3 +236,20 @@ def test_a_head_that_is_no_text_is_refused_and_not_shown_as_a_whole(field):
             assert len(error["message"]) < 1000
 
     asyncio.run(run())
+
+
+def test_warnings_are_no_more_than_a_header_can_carry():
+    async def run():
+        async with Api() as api:
+            maps = "/api/v1/namespaces/default/configmaps?fieldValidation=Warn"
+            wrong = {f"{number:03}" + "x" * 900: 1 for number in range(90)}
+            response = await api.respond("POST", maps, {"metadata": {"name": "x"}} | wrong)
+            assert response.status == 201
+            header = response.headers["warning"]
+            assert 3500 < len(header) < 4500
+            assert header.startswith('299 - "unknown field \\"000xxx')
+            few = {"metadata": {"name": "y"}, "a": 1, "b": 2}
+            header = (await api.respond("POST", maps, few)).headers["warning"]
+            assert header == '299 - "unknown field \\"a\\"", 299 - "unknown field \\"b\\""'
+
+    asyncio.run(run())
