@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gureum.drivers.flows.messages import FIN, Counts, EntryReader, Tuple, decoded
+from gureum.drivers.flows.counts import FlowSum, seen_of
+from gureum.drivers.flows.messages import FIN, RST, SYN, SYN_ACK, Counts, EntryReader, Tuple, decoded
 
 
 def attribute(kind: int, *parts: bytes) -> bytes:
@@ -74,6 +75,29 @@ def test_a_live_flow_has_a_start_only_and_a_flow_without_counts_none() -> None:
     bare = EntryReader().read(ORIGINAL + REPLY)
     assert bare is not None
     assert (bare.counts, bare.start_ns) == (Counts(0, 0, 0, 0), 0)
+
+
+@pytest.mark.parametrize(
+    ("state", "packets", "replies", "fresh", "told"),
+    [
+        (7, 6, 5, True, (SYN | FIN, SYN_ACK | FIN)),
+        (7, 6, 5, False, (FIN, FIN)),
+        (3, 6, 5, True, (SYN, SYN_ACK)),
+        (8, 1, 1, True, (SYN, RST)),
+        (8, 1, 1, False, (0, RST)),
+        (8, 4, 3, True, (SYN | RST, SYN_ACK | RST)),
+    ],
+    ids=["ended", "ended later", "open", "nobody listened", "nobody listened, told later", "reset"],
+)
+def test_the_flags_told_of_a_flow(state: int, packets: int, replies: int, fresh: bool, told: tuple[int, int]) -> None:
+    """AWS: flow log records, tcp-flags: FIN 1, SYN 2, RST 4, SYN-ACK 18; who was reset on the first packet has no SYN-ACK."""
+    tracked = attribute(4 | 0x8000, attribute(1 | 0x8000, attribute(1, bytes([state]))))
+    entry = EntryReader().read(
+        ORIGINAL + REPLY + counts(9, packets, 700) + counts(10, replies, 900) + times(11, 22) + tracked
+    )
+    assert entry is not None
+    seen = seen_of(FlowSum(entry, entry.counts, fresh), 0, 1)
+    assert (seen.flags, seen.reply_flags) == told
 
 
 def test_a_new_flow_with_the_same_ends_and_id_has_another_key() -> None:

@@ -100,8 +100,7 @@ def seen_of(sum_: FlowSum, since: int, now: int) -> Seen:
     """Times within the interval: when it started, or when we looked last."""
     entry = sum_.seen
     started, stopped = entry.start_ns // _NS, entry.stop_ns // _NS or now
-    flags = entry.closing_flags
-    opening, answering = (flow_messages.SYN, flow_messages.SYN_ACK) if sum_.fresh else (0, 0)
+    opening, answering = _flags_of(entry, fresh=sum_.fresh)
     original, reply = flow_messages.both_decoded(entry.original, entry.reply)
     return Seen(
         original,
@@ -109,9 +108,19 @@ def seen_of(sum_: FlowSum, since: int, now: int) -> Seen:
         sum_.counts,
         max(since, started),
         max(since, stopped),
-        flags | opening,
-        flags | answering,
+        opening,
+        answering,
     )
+
+
+def _flags_of(entry: Entry, *, fresh: bool) -> tuple[int, int]:
+    """The TCP flags that records tell, of both directions: what its state says has passed. Where each side has sent one packet and the flow is
+    reset, nobody listened: the reply was the reset."""
+    flags = entry.closing_flags
+    opening, answering = (flow_messages.SYN, flow_messages.SYN_ACK) if fresh else (0, 0)
+    if flags == flow_messages.RST and entry.counts.packets == entry.counts.reply_packets == 1:
+        return opening, flags
+    return flags | opening, flags | answering
 
 
 def less(counts: Counts, before: Counts | None) -> Counts:
