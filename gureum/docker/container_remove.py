@@ -70,19 +70,20 @@ async def remove_now(call: Call, container: Container, *, force: bool, volumes: 
 
 
 async def _stop_for_removal(call: Call, container: Container) -> None:
-    def decide(transaction: Transaction) -> None:
+    def decide(transaction: Transaction) -> Container | None:
         current = call.client.get(Container, SCOPE, container.meta.name)
         if current is not None and (current.spec.wish == "running" or current.status.state == "running"):
             spec = msgspec.structs.replace(
                 current.spec, wish="stopped", stop_signal=int(signal.SIGKILL), stop_timeout_s=10.0, removing=True
             )
-            transaction.update(msgspec.structs.replace(current, spec=spec))
+            return transaction.update(msgspec.structs.replace(current, spec=spec))
+        return current
 
-    await call.commit(decide)
+    stopped = await call.commit(decide)
     tell_signal(call, container, signal.SIGKILL)
     await call.ask({"op": "signal", "name": core_name(container.meta.name), "signal": int(signal.SIGKILL)})
     try:
-        await ended(call.world, container, END_S)
+        await ended(call.world, stopped or container, END_S)
     except TimeoutError as error:
         raise server_error(f"cannot remove container {container.meta.name}: it does not end") from error
 

@@ -13,7 +13,7 @@ from gureum.core.world import World
 from gureum.docker import find, links, options
 from gureum.docker.addresses import FreePorts, take_address
 from gureum.docker.call import Call, Watcher, operation
-from gureum.docker.container_stop import grace_s, own_signal, own_timeout, stop
+from gureum.docker.container_stop import grace_s, is_starting, own_signal, own_timeout, stop
 from gureum.docker.errors import DockerError, bad_parameter, conflict, server_error
 from gureum.docker.events import Events
 from gureum.docker.kinds import SCOPE, Container, Network, PortBinding, Volume
@@ -29,7 +29,7 @@ START_S = 120.0
 async def start_container(call: Call) -> None:
     """Docker: ContainerStart. 304 when it runs; the machine's refusal as an error."""
     container = find.container(call.client, call.args["id"])
-    if container.spec.wish == "running" and container.status.state in ("running", "restarting"):
+    if container.status.state in ("running", "restarting"):  # also one that is being stopped
         if container.spec.paused:
             raise conflict("cannot start a paused container, try unpause instead")
         await call.responder.send(304)
@@ -75,7 +75,7 @@ async def start(call: Call, container: Container) -> Container:
         current = find.current(call.client, container)
         if current.spec.removing:
             raise conflict("container is marked for removal and cannot be started")
-        if current.spec.wish == "running" and current.status.boot != current.spec.boot:
+        if is_starting(current) or current.status.state in ("running", "restarting"):
             return current  # somebody else has just started it
         links.check_running(call.client, current)
         _check_joined(call, current)
@@ -132,9 +132,14 @@ async def _started(call: Call, wished: Container) -> Container:
             # It has ended, and was to be removed then.
             known = call.world.part(Exits).of(wished.meta.name)
             return wished if known is None else msgspec.structs.replace(wished, status=known)
-        if found.status.boot < wished.spec.boot:
-            return None
-        return found
+        if found.status.boot >= wished.spec.boot:
+            return found
+        revoked = found.spec.wish == "stopped"  # by somebody else, before it ran
+        return (
+            msgspec.structs.replace(wished, status=msgspec.structs.replace(wished.status, error=""))
+            if revoked
+            else None
+        )
 
     try:
         found = await call.world.part(Watcher).until(key_of(wished), look, START_S)

@@ -53,7 +53,8 @@ async def stop(call: Call, container: Container, signal_text: str, timeout_s: in
     stopped = await call.commit(decide)
     if stopped is not None and container.status.state == "running":
         tell_signal(call, container, stopped.spec.stop_signal or signal.SIGTERM)
-    await ended(call.world, container)
+    if stopped is not None:
+        await ended(call.world, stopped)
 
 
 def tell_signal(call: Call, container: Container, number: int) -> None:
@@ -61,11 +62,13 @@ def tell_signal(call: Call, container: Container, number: int) -> None:
 
 
 async def ended(world: World, container: Container, limit_s: float | None = None) -> None:
-    """Returns when it does not run any more."""
+    """Returns when it does not run any more, or anew: nothing starts before what was there has ended."""
 
     def look(found: Resource | None) -> bool | None:
-        over = not isinstance(found, Container) or found.status.state not in ("running", "restarting")
-        return True if over and not is_starting(found) else None
+        if not isinstance(found, Container) or found.spec.boot > container.spec.boot:
+            return True
+        over = found.status.state not in ("running", "restarting") and not is_starting(found)
+        return True if over else None
 
     await world.part(Watcher).until(key_of(container), look, limit_s)
 
@@ -126,6 +129,8 @@ async def _pause(call: Call, *, paused: bool) -> None:
 
     def decide(transaction: Transaction) -> None:
         current = find.current(call.client, container)
+        if paused and not _may_be_paused(current):
+            raise conflict(f"Container {container.meta.name} is not running")
         spec = msgspec.structs.replace(current.spec, paused=paused)
         transaction.update(msgspec.structs.replace(current, spec=spec))
 
@@ -133,11 +138,21 @@ async def _pause(call: Call, *, paused: bool) -> None:
     id_ = f"Container/{core_name(container.meta.name)}"
     deadline = asyncio.get_running_loop().time() + END_S
     while (seen := call.world.seen(id_)) is not None and seen.data.get("paused", False) != paused:
+        current = find.current(call.client, container)
+        if paused and not _may_be_paused(current):
+            raise conflict(f"Container {container.meta.name} is not running")
+        if current.spec.paused != paused:
+            break  # somebody else has wished otherwise since
         if asyncio.get_running_loop().time() > deadline:
             raise server_error(f"container {container.meta.name} was not changed in time")
         await asyncio.sleep(0.005)  # statuses that change nothing stored wake nobody
     call.world.part(Events).container(container, "pause" if paused else "unpause")
     await call.responder.send(204)
+
+
+def _may_be_paused(container: Container) -> bool:
+    """What is being stopped goes on, so that it can end."""
+    return container.status.state == "running" and container.spec.wish == "running"
 
 
 def own_signal(container: Container) -> int:

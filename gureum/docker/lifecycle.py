@@ -196,6 +196,10 @@ def _status(world: World, container: Container, seen: Status) -> ContainerStatus
         state = "exited" if before.started else "created"
         code = 127 if _is_missing(seen.reason) else 126 if _is_forbidden(seen.reason) else START_FAILED
         return msgspec.structs.replace(before, state=state, boot=spec.boot, exit_code=code, error=seen.reason, pid=0)
+    if _was_cleared(world, container, seen):
+        return msgspec.structs.replace(
+            before, state="exited", pid=0, exit_code=told["exit_code"], finished=world.clock.now()
+        )
     if told.get("boot") != spec.boot or told.get("state") in (None, "absent"):
         return None
     if before.boot == spec.boot and before.state in ("exited", "dead") and not told.get("restarts"):
@@ -212,6 +216,14 @@ def _status(world: World, container: Container, seen: Status) -> ContainerStatus
         restarts=told.get("restarts", 0),
         health=_health(told),
     )
+
+
+def _was_cleared(world: World, container: Container, seen: Status) -> bool:
+    """Whether it is said to run, and the machine has nothing of it: it was stopped and cleared away before it was heard here that it had begun."""
+    spec, status = container.spec, container.status
+    stopped = spec.wish == "stopped" and status.boot == spec.boot and status.state in ("running", "restarting")
+    absent = seen.phase == "ready" and seen.data.get("state") == "absent"
+    return stopped and absent and _is_of_now(world, container, seen)
 
 
 def _health(told: dict[str, Any]) -> Health | None:

@@ -188,6 +188,41 @@ def _sleeps(but: int) -> bool:
     return any(int(pid) != but for pid in found)
 
 
+def test_who_stops_starts_and_pauses_at_once_waits_for_nobody_without_end(docker: Docker) -> None:
+    """Whose container has ended and been started by another meanwhile, and what is paused while it ends, is told at once."""
+    docker("run", "-d", "--name", "torn", BUSYBOX, "sh", "-c", "trap 'exit 0' TERM; while true; do sleep 0.02; done")
+    for _ in range(12):
+        with contextlib.ExitStack() as ends:
+            wishes = ("restart -t1", "stop -t1", "kill", "start", "pause", "unpause", "restart -t1", "stop -t1")
+            asked = [docker.start(*wish.split(), "torn") for wish in wishes]
+            for one in asked:
+                ends.enter_context(one)
+                ends.callback(one.kill)
+            for one in asked:
+                said = one.communicate(timeout=45)[1]
+                assert b"in time" not in said
+    docker.run("unpause", "torn", check=False)
+    docker("start", "torn")
+    assert docker("exec", "torn", "echo", "whole") == "whole"
+    docker("rm", "-f", "torn")
+
+
+def test_a_container_that_is_being_stopped_is_not_started_over_its_head(docker: Docker) -> None:
+    """Docker: ContainerStart of what runs is 304, whatever it is about to do."""
+    loop = "trap '' TERM; echo ready; while true; do sleep 0.02; done"
+    docker("run", "-d", "--name", "slow", BUSYBOX, "sh", "-c", loop)
+    until(lambda: "ready" in docker("logs", "slow"))
+    with docker.start("stop", "-t", "120", "slow") as stopping:
+        until(lambda: "signal=15" in docker("events", "--since", "1h", "--until", "0s", "--filter", "container=slow"))
+        docker("start", "slow")
+        assert docker.state("slow") == "running"
+        assert "is not running" in docker.fails("pause", "slow")
+        docker("kill", "slow")
+        assert stopping.wait(30) == 0
+    assert docker.state("slow") == "exited"
+    docker("rm", "slow")
+
+
 def test_logs_have_no_gap_over_the_death_of_the_daemon(docker: Docker, cloud: Cloud) -> None:
     docker(
         "run", "-d", "--name", "counts", BUSYBOX, "sh", "-c", "i=0; while :; do echo $i; i=$((i+1)); sleep 0.01; done"
