@@ -114,7 +114,7 @@ class LoopVolumes:
             elif spec.source:
                 await self._run(lambda: self._copies.copy(spec, size), slow=True)
             else:
-                spares = await self._run(lambda: self._spares_for(spec, size))
+                spares = await self._spares_for(spec, size)
                 if not spares.take(size, path):
                     await self._run(lambda: volume_files.copy(spares.template(size), path))
                 self._volumes.made(spec.name)
@@ -205,9 +205,15 @@ class LoopVolumes:
         await asyncio.to_thread(self._slow_threads.shutdown)
         self._namespaces.close()
 
-    def _spares_for(self, spec: VolumeSpec, size: int) -> volume_files.Spares:
+    async def _spares_for(self, spec: VolumeSpec, size: int) -> volume_files.Spares:
         if self._kind == "ext4" or spec.key or size < file_systems.XFS_LEAST_BYTES:
             return self._spares
+        works = self._xfs_works
+        if works is None:  # else without a turn in a thread: a launch waits for this
+            works = await self._run(lambda: self._try_xfs(size))
+        return self._xfs_spares if works else self._spares
+
+    def _try_xfs(self, size: int) -> bool:
         with self._trying:
             if self._xfs_works is None:
                 self._xfs_works = ext4_control.can_be_mounted(self._xfs_spares.template(size), self._trial)
@@ -215,7 +221,7 @@ class LoopVolumes:
                     log.warning(
                         "XFS volumes cannot be mounted: mkfs.xfs may be newer than the kernel; new volumes are ext4"
                     )
-        return self._xfs_spares if self._xfs_works else self._spares
+            return self._xfs_works
 
     def _start_refill(self) -> None:
         if self._refill is None or self._refill.done():
