@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import stat
+import tarfile
 from pathlib import Path
 
 import pytest
 
+from gureum.cli.demo.containers import _root
 from gureum.cli.demo.tour import heeds_endpoint
 
 
@@ -34,3 +37,14 @@ def test_one_that_does_not_start_is_not_taken(tmp_path: Path) -> None:
     program.write_text("#!/bin/sh\necho aws-cli/2.30.0\nexit 1\n")
     program.chmod(stat.S_IRWXU)
     assert not heeds_endpoint(str(program))
+
+
+def test_root_of_the_tour_s_container_is_packed_by_the_oldest_python_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Debian 12's is 3.11.2."""
+    monkeypatch.delattr(tarfile.TarInfo, "replace", raising=False)
+    monkeypatch.setitem(_root.__globals__, "_BUSYBOX", Path("/bin/sh"))
+    with tarfile.open(fileobj=io.BytesIO(_root())) as archive:
+        program = archive.getmember("bin/busybox")
+        assert (program.uid, program.gid, program.mode, program.isreg()) == (0, 0, 0o755, True)
+        assert archive.extractfile(program).read() == Path("/bin/sh").read_bytes()  # type: ignore[union-attr]
+        assert archive.getmember("bin/httpd").linkname == "busybox"

@@ -46,9 +46,10 @@ def _root() -> bytes:
     """A root file system as `docker import` takes it."""
     written = io.BytesIO()
     with tarfile.open(fileobj=written, mode="w") as archive:
-        archive.add(
-            _BUSYBOX, "bin/busybox", filter=lambda entry: entry.replace(uid=0, gid=0, uname="root", gname="root")
-        )
+        program = tarfile.TarInfo("bin/busybox")
+        program.size, program.mode = _BUSYBOX.stat().st_size, 0o755
+        with _BUSYBOX.open("rb") as content:
+            archive.addfile(program, content)
         for name in _APPLETS:
             link = tarfile.TarInfo(f"bin/{name}")
             link.type, link.linkname = tarfile.SYMTYPE, "busybox"
