@@ -9,21 +9,25 @@ terminal that is closed. Numbers are the host's.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 HANG_UP_S = 0.1
 """So long a shell has to tell its jobs and to write its history."""
 _END_ROUNDS, _END_PAUSE_S = 40, 0.01
+_HOLD_ROUNDS, _HOLD_PAUSE_S = 50, 0.001
 _SIGHUP_BIT = 1 << (signal.SIGHUP - 1)
 
 
 class _Look(NamedTuple):
     parent: int
     session: int
+    stopped: bool = False
 
 
 class Family:
@@ -58,23 +62,46 @@ class Family:
         return _namespace(pid) == self._namespace
 
     def end(self) -> None:
-        """Hangs up, then kills until none is left; blocks for at most half a second."""
-        self.signal(signal.SIGHUP)
+        """Hangs up, then kills until none is left; blocks for two seconds at most."""
+        with self._held():
+            self.signal(signal.SIGHUP)
         time.sleep(HANG_UP_S)
         for _ in range(_END_ROUNDS):
-            if not self.signal(signal.SIGKILL):
+            with self._held():
+                left = self.signal(signal.SIGKILL)
+            if not left:
                 return
             time.sleep(_END_PAUSE_S)
+
+    @contextlib.contextmanager
+    def _held(self) -> Iterator[None]:
+        """All stand still in the block: who starts another between the look and the signal, and dies of it, would leave an orphan that nobody
+        can tell is his. A session's members are known without."""
+        held: set[int] = set()
+        try:
+            for _ in range(0 if self._leads else _HOLD_ROUNDS):
+                members = self.members()
+                fresh = set(members) - held
+                if not fresh and all(_look(pid).stopped for pid in members):
+                    break
+                _tell(fresh, signal.SIGSTOP)
+                held |= fresh
+                time.sleep(_HOLD_PAUSE_S)
+            yield
+        finally:
+            _tell(held, signal.SIGCONT)
 
     def signal(self, number: int) -> int:
         """How many were told."""
         members = self.members()
-        for pid in members:
-            try:
-                os.kill(pid, number)
-            except ProcessLookupError:
-                pass
+        _tell(members, number)
         return len(members)
+
+
+def _tell(pids: Iterable[int], number: int) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def _all_pids() -> list[int]:
@@ -88,7 +115,9 @@ def _look(pid: int) -> _Look:
     except (FileNotFoundError, ProcessLookupError):
         return _Look(0, 0)
     fields = text.rpartition(b")")[2].split()
-    return _Look(0, 0) if fields[0] in (b"Z", b"X") else _Look(int(fields[1]), int(fields[3]))
+    return (
+        _Look(0, 0) if fields[0] in (b"Z", b"X") else _Look(int(fields[1]), int(fields[3]), fields[0] in (b"T", b"t"))
+    )
 
 
 def _namespace(pid: int) -> int:
