@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from gureum.aws.ec2.volumes.host_files import holds_file
 from gureum.drivers.volumes import file_systems
 from tests.cloud.running import BUSYBOX, NANO, Cloud, until
 
@@ -49,6 +50,22 @@ def machine(cloud: Cloud, ec2: Any) -> dict[str, Any]:
     (made,) = cloud.launch(ec2, UserData="", BlockDeviceMappings=disks)
     sh(cloud, made, "echo mine > /precious; sync")
     return made
+
+
+def test_a_volume_whose_file_this_host_cannot_hold_is_refused(cloud: Cloud, ec2: Any, machine: dict[str, Any]) -> None:
+    if holds_file(str(cloud.home), 65536):
+        pytest.skip("the file system of this host holds files of 64 TiB")
+    zone = machine["Placement"]["AvailabilityZone"]
+    disks = [{"DeviceName": "/dev/sdb", "Ebs": {"VolumeSize": 65536, "VolumeType": "gp3"}}]
+    volume = new_volume(ec2, zone, VolumeType="gp3")
+    for ask in (
+        lambda: ec2.create_volume(AvailabilityZone=zone, Size=65536, VolumeType="gp3"),
+        lambda: ec2.modify_volume(VolumeId=volume, Size=65536),
+        lambda: cloud.launch(ec2, UserData="", BlockDeviceMappings=disks),
+    ):
+        with pytest.raises(ClientError, match="InsufficientVolumeCapacity"):
+            ask()
+    ec2.delete_volume(VolumeId=volume)
 
 
 def test_a_volume_comes_to_a_running_machine_grows_and_goes_to_another(

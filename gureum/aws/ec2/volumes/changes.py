@@ -18,6 +18,7 @@ from gureum.aws.ec2.instance_ids import VOLUME
 from gureum.aws.ec2.instances.kinds import Volume, VolumeChange
 from gureum.aws.ec2.instances.lowering import volume_wish
 from gureum.aws.ec2.listing import answer, iso_time
+from gureum.aws.ec2.volumes.host_files import held
 from gureum.aws.ec2.volumes.types import check_volume
 from gureum.aws.ec2.volumes.volumes import change
 from gureum.aws.errors import AwsError
@@ -61,7 +62,7 @@ async def modify_volume(call: Call) -> Result:
             wanted[name] = value
     if not same_type and wanted["VolumeType"] in ("io1", "io2"):
         wanted.setdefault("Iops", CHANGED_IOPS)
-    checked = check_volume(wanted, old.zone, least_gib=1)
+    checked = held(call, check_volume(wanted, old.zone, least_gib=1))
     record = VolumeChange(old.size_gib, old.type, old.iops, old.throughput, started=call.now)
     changed = change(
         volume,

@@ -13,6 +13,7 @@ from gureum.aws.ec2.instance_ids import VOLUME
 from gureum.aws.ec2.instances.kinds import Volume
 from gureum.aws.ec2.tags import tags_of
 from gureum.aws.ec2.volumes.ebs_encryption import wanted_key, with_key
+from gureum.aws.ec2.volumes.host_files import held
 from gureum.aws.ec2.volumes.types import check_volume
 from gureum.aws.ec2.volumes.volumes import show_volume, status_of
 from gureum.aws.errors import AwsError
@@ -40,7 +41,7 @@ async def copy_volumes(call: Call) -> Result:
         raise ids.invalid(text)
     kms = wanted_key(call, params, old.kms_key)
     spec = msgspec.structs.replace(
-        check_volume({**params, "Size": size}, old.zone, least_gib=1),
+        held(call, check_volume({**params, "Size": size}, old.zone, least_gib=1)),
         source=source.meta.name,
         base=old.base,
         kms_key=kms,

@@ -17,6 +17,7 @@ from gureum.aws.ec2.listing import answer, iso_time, listing, show_tags
 from gureum.aws.ec2.regions import find_zone, zone_id
 from gureum.aws.ec2.tags import tags_of
 from gureum.aws.ec2.volumes.ebs_encryption import encrypted, with_key
+from gureum.aws.ec2.volumes.host_files import held
 from gureum.aws.ec2.volumes.snapshot_kinds import find_snapshot, from_snapshot
 from gureum.aws.ec2.volumes.types import check_volume
 from gureum.aws.errors import AwsError
@@ -46,7 +47,7 @@ async def create_volume(call: Call) -> Result:
     if params.get("Size", least) < least:
         text = f"The volume size {params['Size']}GiB is less than the snapshot size {least}GiB"
         raise AwsError("InvalidParameterValue", text)
-    spec = from_snapshot(check_volume(params, zone, least_gib=least), snapshot)
+    spec = from_snapshot(held(call, check_volume(params, zone, least_gib=least)), snapshot)
     spec = with_key(call, encrypted(call, spec, params, snapshot))
     transaction = call.transaction()
     volume = transaction.create(Volume(meta=call.meta(new_id("vol-"), tags=tags_of(call, "volume")), spec=spec))
