@@ -36,10 +36,17 @@ set -e
 mount -t tmpfs tmpfs /run
 mkdir -p /var/lib/containers && mount -t tmpfs tmpfs /var/lib/containers
 for one in $(cat /sys/fs/cgroup/unified/cgroup.controllers 2>/dev/null || true); do
-    mkdir -p /sys/fs/cgroup/$one && mount -t cgroup -o $one cgroup /sys/fs/cgroup/$one
+    mkdir -p /sys/fs/cgroup/$one && mount -t cgroup -o $one gureum-bench /sys/fs/cgroup/$one
 done
 echo
 exec sleep 3600
+"""
+# The folders are the host's, too; what is mounted on them is seen from inside alone.
+PODMAN_END = """
+find /sys/fs/cgroup -depth -type d -path "*/$1*" -exec rmdir {} + 2>/dev/null
+while read -r source target rest; do
+    if [ "$source" = gureum-bench ]; then umount "$target" && rmdir "$target"; fi
+done </proc/mounts
 """
 
 
@@ -139,14 +146,15 @@ def podman() -> Iterator[Engine]:
         policy.write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
         environment |= {"CONTAINERS_CONF": f"{folder}/containers.conf", "HOME": str(folder)}
         holder = subprocess.Popen(_apart("sh", "-c", PODMAN_SETUP), stdout=subprocess.PIPE, start_new_session=True)
+        enter = ("nsenter", f"--net=/proc/{holder.pid}/ns/net", f"--mount=/proc/{holder.pid}/ns/mnt")
         try:
             assert holder.stdout is not None
             holder.stdout.readline()
-            enter = ("nsenter", f"--net=/proc/{holder.pid}/ns/net", f"--mount=/proc/{holder.pid}/ns/mnt")
             folders = ("--root", f"{folder}/root", "--runroot", f"{folder}/runroot", "--log-level", "error")
             options = ("--cgroup-parent", group)
             yield imported(Engine("podman", (*enter, "podman", *folders), options, environment), folder)
         finally:
+            subprocess.run([*enter, "sh", "-c", PODMAN_END, "sh", group], check=False)
             holder.kill()
             holder.wait()
 
