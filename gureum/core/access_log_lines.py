@@ -110,7 +110,7 @@ def _pieces(like: Record) -> Pieces:
         r.kind,
         f"{r.target or '-'} {times} {_status(r.elb_status)} {said}",
         " ".join((_bare(r.tls_cipher), _bare(r.tls_protocol), _bare(r.group_arn))),
-        " ".join((_quoted(r.domain_name), _quoted(r.certificate_arn), str(r.priority))),
+        " ".join((_quoted(r.domain_name), _quoted(r.certificate_arn), str(r.priority) if r.priority >= 0 else "-")),
         " ".join(map(_quoted, ends)),
     )
 
@@ -234,7 +234,7 @@ def _connection(proxy: str, client: str) -> str:
     connection from the same port has it, too."""
     if not client:
         return "-"
-    return f"TID_{hashlib.blake2s(f'{proxy} {client}'.encode(), digest_size=8).hexdigest()}"
+    return f"TID_{hashlib.blake2s(f'{proxy} {client}'.encode(), digest_size=16).hexdigest()}"
 
 
 def _micros(seconds: float) -> str:

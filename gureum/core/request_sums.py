@@ -21,7 +21,8 @@ OWN_CODES = (500, 502, 503, 504)
 
 class Sums(msgspec.Struct):
     """`group` "": requests that were sent nowhere. `elb`: codes that the load balancer made, by class ("4XX") and, of some, by number; `target`:
-    those of targets, by class. `times`: response time in seconds → how often."""
+    those of targets, by class. `times`: response time in seconds → how often. `tls_failures`: an application load balancer tells no other
+    connections by themselves."""
 
     proxy: str
     group: str
@@ -35,6 +36,7 @@ class Sums(msgspec.Struct):
     target_errors: int = 0
     grpc: int = 0
     noncompliant: int = 0
+    tls_failures: int = 0
     received_bytes: int = 0
     sent_bytes: int = 0
 
@@ -81,6 +83,7 @@ def _add(sums: Sums, one: Tally) -> None:
     sums.received_bytes += one.received_bytes
     sums.sent_bytes += one.sent_bytes
     if one.kind == "tls":
+        sums.tls_failures += one.count
         return
     sums.requests += one.count
     sums.grpc += one.count if one.kind == "grpcs" else 0

@@ -15,12 +15,14 @@ import msgspec
 
 
 class Certificate(msgspec.Struct, frozen=True):
-    """`name`: unique and changed with its content. `sealed_key`: the private key (PEM), sealed with `name` as context (base/sealing.py)."""
+    """`name`: unique and changed with its content. `sealed_key`: the private key (PEM), sealed with `name` as context (base/sealing.py). `domains`:
+    the host names it is for, "*.example.com" among them; () where they are not known."""
 
     name: str
     chain_pem: str
     sealed_key: str
     arn: str = ""
+    domains: tuple[str, ...] = ()
 
 
 class Server(msgspec.Struct, frozen=True):
@@ -128,10 +130,15 @@ class ProxySpec(msgspec.Struct, frozen=True):
     dns_name: str = ""
 
 
+SESSION_REUSED = "session-reused"
+"""In the place of a certificate's ARN. AWS: "This value is set to session-reused if the session is reused"."""
+
+
 class Record(msgspec.Struct, frozen=True):
     """One request (`kind` "http", "https", "h2", "grpcs", "ws", "wss") or TLS connection ("tls") as the proxy saw it; what AWS's access
     log tells (elb-*-access-logs). Times in seconds, -1.0 where the request got no further; `target` "" when it was sent nowhere. `error`:
-    AWS's error_reason."""
+    AWS's error_reason; of a TLS connection that failed (elb_status 0), why. `priority` -1: no rule was looked at. `certificate_arn` may be
+    `SESSION_REUSED`."""
 
     proxy: str
     kind: str

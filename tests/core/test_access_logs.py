@@ -92,7 +92,7 @@ def test_request_is_logged_as_in_awss_example() -> None:
         '"Root=1-58337281-1d84f3d73c47ec4e58577259" "www.example.com" '
         '"arn:aws:acm:us-east-2:123456789012:certificate/12345678-1234-1234-1234-123456789012" '
         '1 2018-07-02T22:22:48.364000Z "authenticate,forward" "-" "-" "10.0.0.1:80" "200" "-" "-" '
-        'TID_b4d8ddd7229df5fd "-" "-" "-"\n'
+        'TID_3f21419eecc0ca0892a6e64a955a3a19 "-" "-" "-"\n'
     )
 
 
@@ -122,6 +122,8 @@ def test_request_that_was_sent_nowhere_has_dashes_and_minus_ones() -> None:
     assert fields[14:17] == ["-", "-", "-"]
     assert fields[18:21] == ["-", "-", "0"]
     assert fields[25:27] == ["-", "-"]
+    # AWS: "for any other error, it is set to -", as in lines of requests that could not be read.
+    assert _fields(request_line(request(priority=-1, actions=""), LABEL))[20] == "-"
 
 
 @given(st.text(max_size=60), st.text(max_size=60))
@@ -145,12 +147,12 @@ def test_tls_connection_of_an_application_load_balancer() -> None:
     record = request(kind="tls", time=1696439115.514108, client="203.0.113.1:36280", handshake_s=4.036)
     assert connection_line(record, 443) == (
         "2023-10-04T17:05:15.514108Z 203.0.113.1 36280 443 TLSv1.2 ECDHE-RSA-AES128-GCM-SHA256 4.036 "
-        '"-" - - Success TID_62e3ec4226ab6a49\n'
+        '"-" - - Success TID_23ca43fd560f09e64d3ff6f290c30a08\n'
     )
     failed = msgspec.structs.replace(record, tls_protocol="", tls_cipher="", error="ClientTLSHandshakeFailed")
     assert connection_line(failed, 443) == (
         '2023-10-04T17:05:15.514108Z 203.0.113.1 36280 443 - - - "-" - - Failed:ClientTLSHandshakeFailed '
-        "TID_62e3ec4226ab6a49\n"
+        "TID_23ca43fd560f09e64d3ff6f290c30a08\n"
     )
 
 

@@ -91,8 +91,10 @@ def test_what_requests_have_in_common_is_read_once_but_clients_cannot_fill_our_m
 def test_lines_are_counted_as_their_records_would_be() -> None:
     lines = [*LINES, *OTHERS]
     records = [record_of(record) for one in lines if (record := parse(one, KNOWN)) is not None]
-    assert len(records) == len(LINES) + 1, "of the others one is a request that could not be read"
-    assert {record.kind for record in records} == {"http", "ws", "https", "h2", "grpcs", "wss"}
+    assert len(records) == len(LINES) + 2, (
+        "of the others one is a request that could not be read, one a handshake that failed"
+    )
+    assert {record.kind for record in records} == {"http", "ws", "https", "h2", "grpcs", "wss", "tls"}
     assert {record.elb_status for record in records} >= {200, 101, 301, 400, 404, 460, 502, 503, 504}
     assert summed(tallies(lines, KNOWN)) == summed(map(tally_of, records))
     assert summed(tallies_of(parsed(lines, KNOWN))) == summed(map(tally_of, records))

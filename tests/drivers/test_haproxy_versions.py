@@ -37,7 +37,9 @@ def test_what_was_no_request_is_recorded_though_its_client_has_gone() -> None:
     assert record is not None
     assert record.elb_status == 400
     assert read(NO_REQUEST.format(error=56, status=0)) is None
-    assert read(NO_REQUEST.format(error=34, status=400)) is None
+    failed = read(NO_REQUEST.format(error=34, status=400))
+    assert failed is not None
+    assert (failed.kind, failed.elb_status, failed.error) == ("tls", 0, "UnmappedConnectionError")
 
 
 @pytest.mark.parametrize("said", ["502 KH", "500 KC"])

@@ -22,6 +22,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from gureum.core.access_log_lines import connection_line
 from gureum.ports.proxies import Condition, FixedResponse, Forward, ProxySpec, Redirect, Rule, Server, Stickiness
 
 from .proxy_host import TARGETS, ProxyHost, eventually, fixed, group, http_listener, proxy_host
@@ -904,3 +905,77 @@ def test_the_handshake_is_told_with_the_first_request_of_its_connection(host: Pr
     first, second = (record.handshake_s for record in host.records)
     assert first >= 0.1  # less than the wait: a busy proxy accepts late
     assert second == 0.0
+
+
+def test_records_say_what_a_request_left_open_and_what_no_target_answered(host: ProxyHost) -> None:
+    """The load balancer's own name stands where the request has none; no rule, nor any time, where nothing came of it."""
+    silent = host.listening(TARGETS[0], 80)
+    spec = host.spec(
+        http_listener(Rule(1, fixed("x"), (condition("path-pattern", "/own"),))),
+        groups=(group(Server("t:80", TARGETS[0], 80, up=True)),),
+        attributes={"idle_timeout.timeout_seconds": "1"},
+        dns_name="lb-1.elb.example",
+    )
+    agent = "a" * 9000
+
+    def talk() -> None:
+        assert host.raw(b"nonsense\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+        assert host.raw(b"GET /own HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 200 ")
+        assert host.get("/slow", headers={"User-Agent": agent}).status == 504
+
+    serve(host, spec, talk, lambda: len(host.records) == 3)
+    silent.close()
+    unread, own, late = host.records
+    assert (unread.request, unread.priority) == ("- http://lb-1.elb.example:80- -", -1)
+    assert (own.request, own.priority) == ("GET http://lb-1.elb.example:80/own HTTP/1.0", 1)
+    assert (late.target, late.elb_status) == (f"{TARGETS[0]}:80", 504)
+    assert (late.request_time_s, late.target_time_s, late.response_time_s) == (-1.0, -1.0, -1.0)
+    assert late.user_agent == agent[:8192]
+
+
+def test_records_tell_which_certificate_a_name_has_chosen(host: ProxyHost) -> None:
+    """No name where the default certificate is shown to one that it is not for; "session-reused" where none is shown; and what a connection log has
+    of a handshake that failed."""
+    first, other = (
+        msgspec.structs.replace(host.certificate(name), domains=(name,)) for name in ("example.com", "*.other.test")
+    )
+    listener = http_listener(port=443, protocol="HTTPS", certificates=(first.name, other.name), default=fixed("x"))
+    sessions: list[ssl.SSLSession] = []
+
+    def ask(name: str, context: ssl.SSLContext) -> None:
+        resumed = sessions[0] if sessions and name == "again.other.test" else None
+        with (
+            host.connect(443) as sock,
+            context.wrap_socket(sock, server_hostname=name or None, session=resumed) as wrapped,
+        ):
+            wrapped.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            assert wrapped.recv(100).startswith(b"HTTP/1.1 200 ")
+            sessions.append(wrapped.session)
+            assert wrapped.session_reused == (resumed is not None)
+
+    names = ("again.other.test", "EXAMPLE.com", "a.b.other.test", "", "again.other.test")
+
+    def talk() -> None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        for name in names:
+            ask(name, context)
+        with host.connect(443) as sock:
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert sock.recv(100) == b""
+
+    spec = host.spec(listener, certificates=(first, other))
+    serve(host, spec, talk, lambda: len(host.records) == len(names) + 1)
+    *requests, failed = host.records
+    assert [(one.domain_name, one.certificate_arn) for one in requests] == [
+        ("again.other.test", other.arn),
+        ("EXAMPLE.com", first.arn),
+        ("", first.arn),
+        ("", first.arn),
+        ("again.other.test", "session-reused"),
+    ]
+    assert (failed.kind, failed.listener_arn, failed.tls_protocol) == ("tls", listener.arn, "")
+    assert connection_line(failed, 443).split()[3:11] == [
+        *("443", "-", "-", "-", '"-"', "-", "-"),
+        "Failed:UnmappedConnectionError",
+    ]

@@ -124,7 +124,8 @@ def served(certificate: Certificate) -> ServedCertificate | None:
     if material is None:
         return None
     chain = material.certificate_pem + material.chain_pem
-    return ServedCertificate(material.name, chain, material.sealed_key, arn_of(certificate))
+    names = tuple(dict.fromkeys((certificate.spec.domain, *certificate.spec.names)))
+    return ServedCertificate(material.name, chain, material.sealed_key, arn_of(certificate), names)
 
 
 def kinds_of_users(call: Call) -> list[Kind]:

@@ -212,6 +212,7 @@ def _of_balancer(sums: Sums) -> Iterable[Value]:
         "HTTP_Fixed_Response_Count": sums.fixed,
         "GrpcRequestCount": sums.grpc,
         "DesyncMitigationMode_NonCompliant_Request_Count": sums.noncompliant,
+        "ClientTLSNegotiationErrorCount": sums.tls_failures,
     }
     counts |= {f"HTTPCode_ELB_{code}_Count": count for code, count in sums.elb.items() if code != "2XX"}
     yield from (Value(name, {float(count): 1}) for name, count in counts.items() if count)

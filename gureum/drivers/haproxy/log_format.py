@@ -13,8 +13,9 @@ from gureum.drivers.haproxy.ordinary import LONGEST_URL
 from gureum.ports.proxies import Listener, Redirect
 
 CAPTURES = tuple(
-    f"capture request header {name} len {length}" for name, length in (("User-Agent", 1024), ("Host", 256))
+    f"capture request header {name} len {length}" for name, length in (("User-Agent", 8192), ("Host", 256))
 )
+"""AWS: a user agent that is longer than 8 KB is truncated."""
 UNIQUE_ID = "1-%[date,hex,bytes(8,8),lower]-%[rand,xxh64,hex,lower]%[rand,hex,bytes(8,8),lower]"
 """A trace id: the second of the request, and chance; AWS's has small letters. Two random numbers of 32 bits, the first spread to 64: a third one
 would cost each request a hundredth more, two `uuid()` three times as much as all of it."""
@@ -29,7 +30,7 @@ SAME_FIELDS = ("%s", "%si:%sp", "%TR", _RULE, "%[var(txn.trace),json(utf8s)]", _
 HTTP_FIELDS = (*OWN_FIELDS, *SAME_FIELDS)
 """After the head. Those of HTTPS have the same and then `HTTPS_FIELDS`. What stands from `SAME_FIELDS` on is, with the head, alike in many lines."""
 TLS_FIELDS = ("%sslc", "%sslv", "%[ssl_fc_sni,json(utf8s)]", "%[ssl_f_sha1,hex]")
-HTTPS_FIELDS = (*TLS_FIELDS, "%Th")
+HTTPS_FIELDS = (*TLS_FIELDS, "%Th", "%[ssl_fc_is_resumed]")
 """The handshake's time stands with the first request of its connection, and is 0 with the others."""
 TCP_FIELDS = (
     "T", "%[date(0,us)]", "%ci", "%cp", "%f", "%b", "%s", "%si", "%sp", "%Th", "%Tw", "%Tc", "%Tt", "%ts", "%U", "%B", *TLS_FIELDS,

@@ -20,7 +20,7 @@ from gureum.drivers.haproxy.log_format import (
     TCP_FIELDS,
     TLS_FIELDS,
 )
-from gureum.ports.proxies import Certificate, Group, Listener, ProxySpec, Record, Request
+from gureum.ports.proxies import SESSION_REUSED, Certificate, Group, Listener, ProxySpec, Record, Request
 
 _MOST_HEADS, _MOST_ALIKE, _MOST_SENDERS = 4096, 4096, 512
 _DATE_DIGITS, _ACTIVE_DIGITS = 16, 10  # of microseconds until the year 2286; of milliseconds, HAProxy's longest time
@@ -34,17 +34,22 @@ _ESCAPED = re.compile(r"#([0-9A-Fa-f]{2})")
 _ESCAPED_BYTES = re.compile(rb"#([0-9A-Fa-f]{2})")
 
 
+_TLS_FAILED = "UnmappedConnectionError"
+"""AWS: a connection's error that has no other code; those are of clients' certificates, which are not asked for."""
+
+
 class Place(msgspec.Struct, frozen=True):
-    """A listener as lines name it."""
+    """A listener as lines name it. `host`: the load balancer's name, of requests that say none."""
 
     listener: Listener
     arn: str
     scheme: str
     port: str
+    host: str
 
 
 class Head(msgspec.Struct, frozen=True):
-    """What a head says. `waited_s`: for a connection to the target."""
+    """What a head says. `sent`: to a target, and not in vain. `waited_s`: for a connection to the target."""
 
     place: Place | None
     group_arn: str
@@ -77,12 +82,13 @@ class Sender(NamedTuple):
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """What the lines of one proxy are read with. `heads`, `alike`, `senders` (by listener): those that were read already."""
+    """What the lines of one proxy are read with. `certificates`: by fingerprint. `heads`, `alike`, `senders` (by listener): those that were read
+    already."""
 
     name: str
     places: dict[str, Place]
     groups: dict[str, Group]
-    certificate_arns: dict[str, str]
+    certificates: dict[str, Certificate]
     heads: dict[bytes, Head] = {}
     alike: dict[tuple[str, str], Alike] = {}
     senders: dict[str, dict[str, Sender]] = {}
@@ -91,15 +97,15 @@ class Reading(msgspec.Struct, frozen=True):
 def reading(spec: ProxySpec) -> Reading:
     return Reading(
         spec.name,
-        {f"l-{listener.port}": _place(listener) for listener in spec.listeners},
+        {f"l-{listener.port}": _place(listener, spec.dns_name) for listener in spec.listeners},
         {group.name: group for group in spec.groups},
-        {fingerprint(one): one.arn for one in spec.certificates},
+        {fingerprint(one): one for one in spec.certificates},
     )
 
 
-def _place(listener: Listener) -> Place:
+def _place(listener: Listener, host: str) -> Place:
     scheme = "https" if listener.protocol == "HTTPS" else "http"
-    return Place(listener, listener.arn, scheme, str(listener.port))
+    return Place(listener, listener.arn, scheme, str(listener.port), host)
 
 
 def fingerprint(certificate: Certificate) -> str:
@@ -113,7 +119,7 @@ def fingerprint(certificate: Certificate) -> str:
 
 
 def parse(line: bytes, known: Reading) -> Record | Request | None:
-    """None for a line that is none of ours (a failed handshake's too, see `is_tls_failure`)."""
+    """None for a line that is none of ours."""
     return next(parsed((line,), known), None)
 
 
@@ -154,15 +160,17 @@ def _head(words: list[str], known: Reading) -> Head:
     # A connection to the target was there; else connecting, or waiting for it, took "-1".
     sent = connected[0] != "-" and queued[0] != "-"
     status = int(said)
+    outcome = status if answered and ended == "--" else _outcome(status, ended, answered)
     classification, _, reason = classified.partition(":") if classified != "-" else ("", "", "")
     return Head(
         place=place,
         group_arn=group.arn if group is not None else "",
         kind=_kind(status, tls),
-        elb_status=status if answered and ended == "--" else _outcome(status, ended, answered),
+        elb_status=outcome,
         target_status=status if answered and status > 0 else 0,
         target_time_s=int(waited) / 1000 if sent and answered else -1.0,
-        sent=sent,
+        # AWS: no time is told where the target did not answer before the client or the idle timeout ended the request.
+        sent=sent and (answered or outcome not in (460, 504)),
         waited_s=(int(queued) + int(connected)) / 1000 if sent else -1.0,
         actions="" if backend == frontend else backend.partition(":")[0] if ":" in backend else "forward",
         classification=classification,
@@ -235,8 +243,10 @@ def _sender(captured: str, head: str, senders: dict[str, Sender], known: Reading
 
 
 def _origin(place: Place | None, host: str) -> str:
-    scheme, port = (place.scheme, place.port) if place is not None else ("http", "0")
-    return f"{scheme}://{host}:{port}"
+    """AWS: the load balancer's own name where a request has said none."""
+    if place is None:
+        return f"http://{host}:0"
+    return f"{place.scheme}://{host or place.host}:{place.port}"
 
 
 def _long_url(same: str) -> str:
@@ -245,14 +255,15 @@ def _long_url(same: str) -> str:
 
 def _alike(text: str, same: str, known: Reading) -> Alike:
     f = same.rstrip("\n").split("\t")
-    # The second: of a worker that goes on from an earlier version, which tells no handshake.
-    if len(f) - len(SAME_FIELDS) not in (0, len(TLS_FIELDS), len(HTTPS_FIELDS)):
+    # Those between: of workers that go on from earlier versions, which tell no handshake, and not whether a session was resumed.
+    if len(f) - len(SAME_FIELDS) not in (0, *range(len(TLS_FIELDS), len(HTTPS_FIELDS) + 1)):
         raise ValueError("fields are missing")
     head = read_head(text.encode(), known)
     server, target, received, rule, trace, location, url = f[: len(SAME_FIELDS)]
-    cipher = protocol = name = certificate = handshake = ""
+    cipher = protocol = name = certificate = handshake = resumed = ""
     if len(f) > len(SAME_FIELDS):
-        cipher, protocol, name, certificate, handshake = (*map(_given, f[len(SAME_FIELDS) :]), "")[: len(HTTPS_FIELDS)]
+        tls = (*map(_given, f[len(SAME_FIELDS) :]), "", "")[: len(HTTPS_FIELDS)]
+        cipher, protocol, name, certificate, handshake, resumed = tls
     if not head.actions:
         priority = -1
     else:
@@ -277,8 +288,8 @@ def _alike(text: str, same: str, known: Reading) -> Alike:
         tls_cipher=cipher,
         tls_protocol=protocol,
         trace_id=_text(trace) if trace != "-" else "",
-        domain_name=_text(name),
-        certificate_arn=known.certificate_arns.get(certificate, ""),
+        domain_name=_shown(_text(name), certificate, known),
+        certificate_arn=SESSION_REUSED if resumed == "1" else _arn(certificate, known),
         priority=priority,
         actions=head.actions,
         redirect_url=_text(location) if location != "-" else "",
@@ -300,6 +311,20 @@ OWN_ANSWER = "LH"
 """How a request ended (HAProxy's termination state) whose target had answered, and got replaced by a page of ours."""
 
 
+def _arn(certificate: str, known: Reading) -> str:
+    found = known.certificates.get(certificate)
+    return found.arn if found is not None else ""
+
+
+def _shown(name: str, certificate: str, known: Reading) -> str:
+    """AWS: no name where "the domain doesn't match a certificate and the default certificate is presented"."""
+    found = known.certificates.get(certificate)
+    if found is None or not found.domains:
+        return name
+    asked = name.lower()
+    return name if {asked, f"*.{asked.partition('.')[2]}"} & {one.lower() for one in found.domains} else ""
+
+
 def _given(field: str) -> str:
     return "" if field == "-" else field
 
@@ -314,12 +339,16 @@ def _unescaped(field: str) -> str:
 def _no_request(f: list[str], known: Reading) -> Record | None:
     place = known.places.get(f[4])
     listener = place.listener if place else None
-    if listener is None or listener.protocol not in ("HTTP", "HTTPS") or f[5] in _TLS_ERRORS or _number(f[6]) < 400:
+    if listener is None or listener.protocol not in ("HTTP", "HTTPS"):
+        return None
+    failed = f[5] in _TLS_ERRORS
+    status = 0 if failed else _number(f[6])
+    if not failed and status < 400:
         return None
     time = int(f[1]) / 1_000_000
     return Record(
         proxy=known.name,
-        kind="https" if listener.protocol == "HTTPS" else "http",
+        kind="tls" if failed else "https" if listener.protocol == "HTTPS" else "http",
         time=time,
         created=time,
         listener_arn=listener.arn,
@@ -329,11 +358,11 @@ def _no_request(f: list[str], known: Reading) -> Record | None:
         request_time_s=-1.0,
         target_time_s=-1.0,
         response_time_s=-1.0,
-        elb_status=_number(f[6]),
+        elb_status=status,
         target_status=0,
         received_bytes=0,
         sent_bytes=_number(f[7]),
-        request=_request("", _origin(place, ""), ""),
+        request="" if failed else _request("", _origin(place, ""), ""),
         user_agent="",
         tls_cipher="",
         tls_protocol="",
@@ -343,8 +372,8 @@ def _no_request(f: list[str], known: Reading) -> Record | None:
         priority=-1,
         actions="",
         redirect_url="",
-        error="",
-        classification=SEVERE if _number(f[6]) == 400 else "",
+        error=_TLS_FAILED if failed else "",
+        classification=SEVERE if status == 400 else "",
     )
 
 
@@ -404,7 +433,7 @@ def _tcp(f: list[str], known: Reading) -> Record | None:
         tls_protocol=f[17],
         trace_id="",
         domain_name=_text(f[18]),
-        certificate_arn=known.certificate_arns.get(f[19], "") if f[19] else "",
+        certificate_arn=_arn(f[19], known),
         priority=-1,
         actions="",
         redirect_url="",
