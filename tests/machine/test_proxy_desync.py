@@ -45,7 +45,6 @@ CASES = {
     "dot": (b"GET / HTTP/1.1\r\n" + HEAD + b".CONTENT.LENGTH.: 1\r\n\r\n", "Ambiguous", "SuspiciousHeader"),
     "nul": (b"GET / HTTP/1.1\r\n" + HEAD + b"X: a\x00b\r\n\r\n", "Severe", "BadHeader"),
     "worst": (b"GET / HTTP/1.2\r\n" + HEAD + b"X: a\x00b\r\nContent-Length: 0\r\n\r\n", "Severe", "BadHeader"),
-    "new version": (b"GET / HTTP/2.0\r\n" + HEAD + b"\r\n", "Severe", "BadVersion"),
 }
 # What no mode lets pass, because it cannot be read.
 UNREADABLE = {

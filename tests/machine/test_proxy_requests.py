@@ -825,6 +825,17 @@ def test_400_for_what_is_malformed_or_too_long(host: ProxyHost, request_bytes: b
     assert host.records[0].target == ""
 
 
+@pytest.mark.parametrize("mode", ["monitor", "strictest"])
+@pytest.mark.parametrize("said", [b"GET / HTTP/2.0\r\nHost: a\r\n\r\n", b"GET / HTTP/3.0\r\n\r\n"])
+def test_505_for_a_version_that_is_not_the_connections(host: ProxyHost, said: bytes, mode: str) -> None:
+    """ "the load balancer established an HTTP/1 connection but received an HTTP/2 request": whatever the desync mode."""
+    attributes = {"routing.http.desync_mitigation_mode": mode}
+    answer = outcome(host, host.target(TARGETS[0]), lambda: host.raw(said), attributes=attributes)
+    assert answer.startswith(b"HTTP/1.1 505 HTTP Version Not Supported\r\n")
+    assert answer.endswith(page(505, "HTTP Version Not Supported").encode()), "and nothing more is read"
+    assert [(one.elb_status, one.target, one.classification) for one in host.records] == [(505, "", "")]
+
+
 def test_a_long_url_is_told_whole(host: ProxyHost) -> None:
     path = "/" + "a" * 9000 + "?b='1"
     assert outcome(host, host.target(TARGETS[0]), lambda: host.get(path, host="example.com").status) == 200

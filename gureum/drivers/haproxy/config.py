@@ -59,6 +59,8 @@ _FDS_PER_CONNECTION = 2
 _SPARE_FDS = 600
 _MOST_MEMORY_MIB = 1024
 _LONGEST_HEADERS = 65536
+_MOST_STREAMS = 128
+"""AWS: "You can send up to 128 requests in parallel using one HTTP/2 connection"."""
 _LAST_ID = (1 << 31) - 1
 _ANY_RELOADS = 1_000_000
 _OPENSSL_VERSIONS = {"TLSv1": "TLSv1.0"}
@@ -147,6 +149,7 @@ def _global(host: Host) -> list[str]:
         f"  tune.bufsize {_LONGEST_HEADERS + 8192}",
         "  tune.maxrewrite 8192",
         "  tune.http.maxhdr 1000",
+        f"  tune.h2.max-concurrent-streams {_MOST_STREAMS}",
         "  tune.ssl.default-dh-param 2048",
         "  ssl-server-verify none",
         "  expose-experimental-directives",  # normalize-uri

@@ -9,7 +9,8 @@ HTTP/1; the worst that is found is told:
     Severe       pass       400                                400
 
 HAProxy reads strictly, before any of this. What it cannot parse (a bad method, version, URI, length or transfer encoding, two lengths that differ,
-a header without a name) it refuses in every mode, and is told as Severe without a reason. What it mends is nobody's to see afterwards: of two
+a header without a name) it refuses in every mode, and is told as Severe without a reason. A version of HTTP/2 and above on such a connection is 505
+in every mode (headers.py). What it mends is nobody's to see afterwards: of two
 lengths that are the same it keeps one, a length beside a transfer encoding it takes away; targets get one reading of both.
 """
 
@@ -35,7 +36,6 @@ _CLASSES = (
     ("Ambiguous", "UndefinedTransferEncodingSemantics", f"{_ENCODING} {{ req.ver 1.0 }}"),
     ("Ambiguous", "SuspiciousHeader", f"{{ req.hdr_names -m reg -i -- {word(_LOOKS_LIKE_LENGTH)} }}"),
     (SEVERE, "BadHeader", f"{{ var(txn.odd) -m found }} {{ req.hdrs -m reg -- {word(chr(92) + 'x00')} }}"),
-    (SEVERE, "BadVersion", "!{ req.ver 1.0 1.1 1.2 1.3 1.4 1.5 1.6 1.7 1.8 1.9 }"),
 )
 _BLOCKED = {"monitor": (), "defensive": (SEVERE,), "strictest": (SEVERE, "Ambiguous", "Acceptable")}
 

@@ -24,6 +24,7 @@ REASONS = {
     502: "Bad Gateway",
     503: "Service Temporarily Unavailable",
     504: "Gateway Time-out",
+    505: "HTTP Version Not Supported",
 }
 
 

@@ -90,10 +90,11 @@ def _only_valid(attributes: dict[str, str]) -> bool:
 def checks(attributes: dict[str, str], *, http2: bool) -> list[str]:
     """What is refused whatever the rules say."""
     refusals = [
+        (505, "{ fc_http_major 1 } !{ req.ver -m beg 1. }", True),
         (405, "METH_TRACE", False),
         # A target that said yes would be spoken to past all rules, for as long as the connection lasts.
         (400, "METH_CONNECT", True),
-        (400, "!{ req.hdr(host) -m found } { req.ver 1.1 }", False),
+        (400, "!{ req.hdr(host) -m found } !{ req.ver 1.0 }", False),
         (414, f"{_LONG} {{ url,length gt 16384 }}", False),
         (400, f"{_LONG} {{ req.hdrs,length gt 16384 }} {{ req.hdrs -m reg [^\\\\n]{{16384}} }}", False),
     ]
@@ -249,7 +250,7 @@ def to_client(listener: Listener, *, sticky: bool) -> list[str]:
         # A target that takes no connection is 502, one that does not answer in time 504; HAProxy calls both 503.
         f"http-after-response set-status 504 if {UNREACHED} {{ date,sub(txn.began) ge {TOO_LATE_S} }}",
         f"http-after-response set-status 502 if {{ status 503 }} {UNREACHED}",
-        *map(_reworded, (502, 503, 504)),
+        *map(_reworded, (502, 503, 504, 505)),
     ]
     return lines
 
