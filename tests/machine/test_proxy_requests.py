@@ -433,9 +433,100 @@ def test_application_cookie_binds_only_together_with_the_applications_own(host: 
         assert {host.get(headers=bound).body for _ in range(6)} == {login.body}
         half = {"Cookie": ours.partition(";")[0]}
         assert len({host.get(headers=half).body for _ in range(6)}) == 3
-        assert host.get("/other", headers=bound).header("set-cookie") is None
+        # "In subsequent responses, the expiry of the AWSALBAPP cookie and the duration configured on the load balancer are reset."
+        (again,) = host.get("/other", headers=bound).all("set-cookie")
+        assert again.startswith("AWSALBAPP-0=")
+        assert target_named(again) == target_named(ours)
+        for cookies in ({}, half, {"Cookie": f"{name}=1"}):
+            assert host.get("/other", headers=cookies).all("set-cookie") == []
 
     serve(host, spec, talk)
+
+
+def target_named(cookie: str) -> str:
+    """By a cookie of the load balancer's."""
+    return base64.b64decode(cookie.partition("=")[2].partition(";")[0]).decode().split("/")[2]
+
+
+def set_session(request: BaseHTTPRequestHandler) -> None:
+    """What an application does that keeps a session: its cookie comes with an answer to "/login…", its address with each."""
+    body = request.server.server_address[0].encode()  # type: ignore[union-attr]
+    request.send_response(200)
+    if request.path.endswith("/login"):
+        request.send_header("Set-Cookie", "SESSION=1; Path=/")
+    request.send_header("Content-Length", str(len(body)))
+    request.end_headers()
+    request.wfile.write(body)
+
+
+def test_a_session_whose_target_has_gone_is_bound_to_the_next_one(host: ProxyHost) -> None:
+    """ "The load balancer treats the session as now being "stuck" to the new healthy target", though that one sets no cookie of its own."""
+    servers = [host.target(address, handler=set_session) for address in TARGETS[:2]]
+
+    def spec(*up: bool) -> ProxySpec:
+        some = (msgspec.structs.replace(one, up=is_up) for one, is_up in zip(servers, up, strict=True))
+        return host.spec(http_listener(), groups=(group(*some, stickiness=Stickiness("app_cookie", 60, "SESSION")),))
+
+    async def story() -> None:
+        await host.proxies.ensure(spec(True, False))
+        ours = (await asyncio.to_thread(lambda: host.get("/login"))).all("set-cookie")[1]
+        await host.proxies.ensure(spec(False, True))
+        headers = {"Cookie": f"SESSION=1; {ours.partition(';')[0]}"}
+        (moved,) = (await asyncio.to_thread(lambda: host.get("/", headers=headers))).all("set-cookie")
+        assert target_named(moved) == servers[1].name
+        await host.proxies.ensure(spec(True, True))
+        headers = {"Cookie": f"SESSION=1; {moved.partition(';')[0]}"}
+        got = {(await asyncio.to_thread(lambda: host.get("/", headers=headers))).body for _ in range(4)}
+        assert got == {TARGETS[1].encode()}
+        await host.proxies.close()
+
+    asyncio.run(story())
+
+
+def test_each_group_keeps_its_own_sessions(host: ProxyHost) -> None:
+    """ "This stickiness information is captured for each target group that has application-based stickiness enabled"."""
+    servers = tuple(host.target(address, handler=set_session) for address in TARGETS)
+    sticky = Stickiness("app_cookie", 60, "SESSION")
+    names = ("tg-a", "tg-b")
+    rule = Rule(1, Forward((("tg-b", 1),)), (condition("path-pattern", "/b/*"),))
+    spec = host.spec(http_listener(rule), groups=tuple(group(*servers, name=name, stickiness=sticky) for name in names))
+
+    def talk() -> None:
+        jar: dict[str, str] = {}
+        first: dict[str, bytes] = {}
+        for path in ("/a/login", "/b/login", *("/a/x", "/b/x") * 6):
+            answer = host.get(path, headers={"Cookie": "; ".join(f"{key}={value}" for key, value in jar.items())})
+            for cookie in answer.all("set-cookie"):
+                key, _, value = cookie.partition(";")[0].partition("=")
+                jar[key] = value
+            assert first.setdefault(path[:2], answer.body) == answer.body
+
+    serve(host, spec, talk)
+
+
+@pytest.mark.parametrize(
+    ("agent", "wished"),
+    [
+        ("Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36", True),
+        ("Mozilla/5.0 HeadlessChrome/80.0.3987.0", True),
+        ("Mozilla/5.0 Chrome/79.0.3945.0 Safari/537.36", False),
+        ("Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0", False),
+        ("", False),
+    ],
+)
+def test_the_applications_twin_is_for_other_sites_where_the_browser_asks_for_that(
+    host: ProxyHost, agent: str, wished: bool
+) -> None:
+    """ "the load balancer adds the `SameSite=None; Secure` attributes to the `AWSALBAPP` cookie only if the user-agent version is Chromium80 or
+    above"."""
+    sticky = Stickiness("app_cookie", 60, "SESSION")
+    server = host.target(TARGETS[0], handler=set_session)
+    spec = host.spec(http_listener(), groups=(group(server, stickiness=sticky),))
+    login = serve(host, spec, lambda: host.get("/login", headers={"User-Agent": agent} if agent else {}))
+    own, ours = login.all("set-cookie")
+    assert own == "SESSION=1; Path=/"
+    assert re.fullmatch(r"AWSALBAPP-0=[A-Za-z0-9+/=]+; Expires=[^;]+ GMT; Path=/(; SameSite=None; Secure)?", ours)
+    assert ours.endswith("; SameSite=None; Secure") == wished
 
 
 def test_round_robin_takes_turns_and_a_server_that_is_not_up_gets_nothing(host: ProxyHost) -> None:

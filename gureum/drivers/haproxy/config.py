@@ -102,13 +102,15 @@ def render(spec: ProxySpec, host: Host) -> dict[str, str]:
             files[crt_list(listener.port)] = "".join(f"{pem_file(name)}\n" for name in listener.certificates)
     layer7 = [one for one in spec.listeners if one.protocol in ("HTTP", "HTTPS")]
     http2 = any(listener.protocol == "HTTPS" for listener in layer7)
+    with_cookies = sorted(one.name for one in spec.groups if one.stickiness and one.stickiness.kind == "app_cookie")
     for group in spec.groups:
         users = [one for one in spec.listeners if group.name in forwarded_to(one)]
         if group.protocol in ("HTTP", "HTTPS") or any(one in layer7 for one in users):
             if group.preserve_client:
                 raise refused("requests come from the proxy's address")
             # Not only of its users, which may be others when a rule changes in the running worker.
-            lines += _backend("http", group, [*_policy7(group, http2=http2), *of_target(layer7)])
+            number = with_cookies.index(group.name) if group.name in with_cookies else 0
+            lines += _backend("http", group, [*_policy7(group, number, http2=http2), *of_target(layer7)])
         else:
             lines += _backend("tcp", group, _policy4(group, max(map(_idle_s, users), default=NLB_IDLE_S)))
     lines += _block(f"backend {haproxy_actions.NOWHERE} from http", refuse(503, "TRUE", http2=http2))
@@ -295,7 +297,7 @@ def _backend(mode: str, group: Group, policy: list[str]) -> list[str]:
     return _block(f"backend {group_name(group.name)} from {mode}", policy + servers)
 
 
-def _policy7(group: Group, *, http2: bool) -> list[str]:
+def _policy7(group: Group, number: int, *, http2: bool) -> list[str]:
     balance = {"round_robin": "roundrobin", "least_outstanding_requests": "leastconn", "weighted_random": "random(1)"}
     lines = [f"balance {balance[group.algorithm]}"]
     # A worker that is being replaced counts none of its servers, and still serves connections that are kept alive.
@@ -304,7 +306,8 @@ def _policy7(group: Group, *, http2: bool) -> list[str]:
     if group.stickiness is not None:
         if group.stickiness.kind == "source_ip":
             raise refused("stickiness by source address is for layer 4")
-        lines += target_cookies(group.stickiness.kind, group.stickiness.duration_s, group.stickiness.cookie, group.name)
+        sticky = group.stickiness
+        lines += target_cookies(sticky.kind, sticky.duration_s, sticky.cookie, group.name, number)
     return lines
 
 

@@ -1,6 +1,6 @@
 """Cookies that keep a client at its target (AWSALB, AWSALBAPP) or its target group (AWSALBTG). Pure.
 
-    AWSALB     base64 of  UNTIL/GROUP/TARGET/SEAL        UNTIL: Unix seconds
+    AWSALB     base64 of  UNTIL/GROUP/TARGET/SEAL        UNTIL: Unix seconds; AWSALBAPP-0, -1 … likewise
     AWSALBTG   base64 of  UNTIL/GROUP/SEAL               SEAL: HMAC-SHA256 of what stands before it
 
 The key is the load balancer's own, the same at all of its nodes and after each of their starts. What bears no right seal binds nobody, so that no
@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import base64
 
-from gureum.drivers.haproxy.text import header_argument
+from gureum.drivers.haproxy.text import header_argument, word
 
 _WEEK = "%[date(604800),http_date]"
 """AWS: the cookie itself is kept for seven days; what it binds to ends with the duration, which is inside."""
 _KEY = "proc.cookie_key"
+_SAME_SITE = "; SameSite=None; Secure"
+_WANTS_SAME_SITE = f"{{ capture.req.hdr(0) -m reg -- {word('Chrom(e|ium)/([89]|[1-9][0-9])[0-9]')} }}"
+"""AWS: of AWSALBAPP, "only if the user-agent version is Chromium80 or above". The first capture is the user agent (log_format.py)."""
 
 
 def key_line(key: bytes) -> str:
@@ -44,24 +47,32 @@ def group_cookies_out() -> list[str]:
     ]
 
 
-def target_cookies(kind: str, duration_s: int, cookie: str, group: str) -> list[str]:
-    """A backend's lines: the cookie names the target and ends with the duration; the client gets it anew with each answer."""
+def target_cookies(kind: str, duration_s: int, cookie: str, group: str, number: int) -> list[str]:
+    """A backend's lines: the cookie names the target and ends with the duration; the client gets it anew with each answer. `number`: among the
+    groups with cookies of applications, each of which has one of its own. AWS: "stickiness information is captured for each target group"."""
     ours = kind == "lb_cookie"
-    name = "AWSALB" if ours else "AWSALBAPP-0"
+    name = "AWSALB" if ours else f"AWSALBAPP-{number}"
     with_own = "" if ours else f" {{ req.cook({header_argument(cookie)}) -m found }}"
     lines = [
         *_opened("lb", name, cors=ours),
         f'http-request set-var-fmt(txn.lb_text) "%[var(txn.lb_until)]/{group}/%[var(txn.lb_cookie),field(3,/)]" if {{ var(txn.lb_cookie) -m found }}',
         *_seal("http-request", "lb"),
         "http-request set-var(txn.lb_said) var(txn.lb_cookie),field(4,/)",
+        *([] if ours else [f"http-request set-var(txn.lb_kept) bool(true) if {_sealed('lb')}{with_own}"]),
         f"use-server %[var(txn.lb_cookie),field(3,/)] if {_bound('lb')}{with_own}",
         f'http-response set-var-fmt(txn.lb_text) "%[date({duration_s})]/{group}/%[srv_name]"',
         *_seal("http-response", "lb"),
     ]
     if ours:
         return lines + _both(name, _value("lb"), "")
-    answered = f" if {{ res.cook({header_argument(cookie)}) -m found }}"
-    return [*lines, f'http-response add-header Set-Cookie "{name}={_value("lb")}; Expires={_WEEK}; Path=/"{answered}']
+    # AWS: the client gets it when the target sets the application's cookie, and "in subsequent responses".
+    kept = "{ var(txn.lb_kept) -m found }"
+    return [
+        *lines,
+        f"http-response set-var(txn.lb_kept) bool(true) if {{ res.cook({header_argument(cookie)}) -m found }}",
+        f"http-response set-var(txn.lb_same) str({word(_SAME_SITE)}) if {kept} {_WANTS_SAME_SITE}",
+        f'http-response add-header Set-Cookie "{name}={_value("lb")}; Expires={_WEEK}; Path=/%[var(txn.lb_same)]" if {kept}',
+    ]
 
 
 def _opened(of: str, name: str, *, cors: bool = True) -> list[str]:
@@ -80,8 +91,12 @@ def _seal(when: str, of: str) -> list[str]:
     return [f"{when} set-var(txn.{of}_seal) var(txn.{of}_text),hmac(sha256,{_KEY}),hex if {found}"]
 
 
+def _sealed(of: str) -> str:
+    return f"{{ var(txn.{of}_seal),secure_memcmp(txn.{of}_said) }}"
+
+
 def _bound(of: str) -> str:
-    return f"{{ var(txn.{of}_seal),secure_memcmp(txn.{of}_said) }} {{ date,sub(txn.{of}_until) lt 0 }}"
+    return f"{_sealed(of)} {{ date,sub(txn.{of}_until) lt 0 }}"
 
 
 def _value(of: str) -> str:
@@ -91,5 +106,5 @@ def _value(of: str) -> str:
 def _both(name: str, value: str, condition: str) -> list[str]:
     return [
         f'http-response add-header Set-Cookie "{name}={value}; Expires={_WEEK}; Path=/"{condition}',
-        f'http-response add-header Set-Cookie "{name}CORS={value}; Expires={_WEEK}; Path=/; SameSite=None; Secure"{condition}',
+        f'http-response add-header Set-Cookie "{name}CORS={value}; Expires={_WEEK}; Path=/{_SAME_SITE}"{condition}',
     ]
