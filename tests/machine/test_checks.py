@@ -402,6 +402,19 @@ def test_https_takes_any_certificate(run: Callable[..., None], weak_tls: Path) -
     run(test)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_https_of_an_old_target_is_spoken_as_requests_are(run: Callable[..., None], weak_tls: Path) -> None:
+    """AWS, "Security policies": back-end connections take TLS 1.0 to 1.2, with a policy that has 1.3 that, too."""
+
+    async def test(place: Place) -> None:
+        for version in (ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1, ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            old = tls(weak_tls)
+            old.minimum_version = old.maximum_version = version
+            assert await place.answer_to(Probe("HTTPS"), http("200 OK"), old) == PASSED, version
+
+    run(test)
+
+
 # --- HTTP/2 and gRPC ---
 
 

@@ -1248,3 +1248,28 @@ def test_targets_are_spoken_to_by_tls_whatever_their_certificate(host: ProxyHost
         await host.proxies.close()
 
     asyncio.run(story())
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_old_targets_are_spoken_to_by_the_tls_they_know(host: ProxyHost, tmp_path: Path) -> None:
+    """AWS, "Security policies": back-end connections have ELBSecurityPolicy-TLS13-1-0-2021-06 or ELBSecurityPolicy-2016-08, so from TLS 1.0 on and
+    with ciphers without forward secrecy. Targets that come to the running worker, too."""
+    certificate = host.certificate("old.example.com")
+    pem = tmp_path / "target.pem"
+    pem.write_text(host.sealer.open(certificate.sealed_key, certificate.name) + certificate.chain_pem)
+    servers = []
+    for version in (ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1, ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+        servers.append(host.target(TARGETS[0], 4430 + len(servers)))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(pem)
+        context.set_ciphers("ALL:@SECLEVEL=0")
+        context.minimum_version = context.maximum_version = version
+        host.servers[-1].socket = context.wrap_socket(host.servers[-1].socket, server_side=True)
+
+    async def story() -> None:
+        for server in servers:
+            await host.proxies.ensure(host.spec(http_listener(), groups=(group(server, protocol="HTTPS"),)))
+            assert (await asyncio.to_thread(host.get, "/")).status == 200, server.port
+        await host.proxies.close()
+
+    asyncio.run(story())

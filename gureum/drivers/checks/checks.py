@@ -232,10 +232,11 @@ def _quoted(path: str) -> str:
 
 
 def _context(*, http2: bool) -> ssl.SSLContext:
-    """For targets' own certificates, self-signed, expired or of small keys: none is verified."""
+    """For targets' own certificates, self-signed, expired or of small keys: none is verified. AWS: back-end connections take TLS 1.0, too."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
+    context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
     context.set_ciphers("DEFAULT:@SECLEVEL=0")
     if http2:
         context.set_alpn_protocols(["h2"])

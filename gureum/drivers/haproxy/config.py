@@ -59,6 +59,9 @@ _FDS_PER_CONNECTION = 2
 _SPARE_FDS = 600
 _MOST_MEMORY_MIB = 1024
 _LONGEST_HEADERS = 65536
+_TARGETS_POLICY = "ELBSecurityPolicy-TLS13-1-0-2021-06"
+"""AWS, "Security policies", of back-end connections: this where the listener has TLS 1.3, else ELBSecurityPolicy-2016-08, which is the same
+without 1.3."""
 _MOST_STREAMS = 128
 """AWS: "You can send up to 128 requests in parallel using one HTTP/2 connection"."""
 _LAST_ID = (1 << 31) - 1
@@ -154,11 +157,24 @@ def _global(host: Host) -> list[str]:
         f"  tune.h2.max-concurrent-streams {_MOST_STREAMS}",
         "  tune.ssl.default-dh-param 2048",
         "  ssl-server-verify none",
+        *_to_targets(),
         "  expose-experimental-directives",  # normalize-uri
         "  # Else each start and reload reads all of the host's authorities, for a client of HAProxy's that nobody uses here.",
         "  httpclient.ssl.verify none",
         *([f"  {key_line(host.cookie_key)}"] if host.cookie_key else ()),
         *(f"  h1-case-adjust {name.lower()} {name}" for name in SPELLINGS),
+    ]
+
+
+def _to_targets() -> list[str]:
+    """TLS that targets are spoken to with: all that an old one may know, as their health is looked at, too (drivers/checks)."""
+    ciphers = tls_policies.POLICIES[_TARGETS_POLICY].ciphers
+    new = [name for name in ciphers if name.startswith("TLS_")]
+    old = [name for name in ciphers if not name.startswith("TLS_")]
+    return [
+        "  ssl-default-server-options ssl-min-ver TLSv1.0",
+        f"  ssl-default-server-ciphersuites {':'.join(new)}",
+        f"  ssl-default-server-ciphers {':'.join(old)}:@SECLEVEL=0",
     ]
 
 
