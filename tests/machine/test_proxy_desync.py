@@ -286,3 +286,21 @@ def test_a_client_whose_headers_come_slowly_has_its_answer(host: ProxyHost) -> N
         host.proxies = host.driver()
 
     asyncio.run(story())
+
+
+def test_what_a_client_says_of_its_connection_is_not_for_the_target(host: ProxyHost) -> None:
+    """RFC 9110, 7.6.1. A target that believed it would drop the client's address, as of the one connection."""
+    hop = b"GET / HTTP/1.1\r\n" + HEAD + b"Connection: close, X-Forwarded-For\r\n\r\n"
+    asking = b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    upgrade = b"GET / HTTP/1.1\r\n" + HEAD + b"Connection: Upgrade, X-Forwarded-For\r\n" + asking + b"\r\n"
+
+    async def story() -> None:
+        await host.proxies.ensure(host.spec(http_listener(), groups=(group(host.target(TARGETS[0])),)))
+        answer = await asyncio.to_thread(exchange, host, hop)
+        assert b'"x-forwarded-for"' in answer
+        assert b'"connection"' not in answer
+        answer = await asyncio.to_thread(exchange, host, upgrade, LAST)
+        assert b'["connection", "upgrade"]' in answer
+        await host.proxies.close()
+
+    asyncio.run(story())

@@ -198,11 +198,15 @@ def _with_port(attributes: dict[str, str]) -> bool:
 
 
 def _upgrades() -> list[str]:
-    """AWS: connections are upgraded to WebSockets. To anything else (HTTP/2 without TLS) a target could be led past all rules."""
-    other = "{ var(txn.upgrade) -m found } !{ var(txn.upgrade) -m str -i websocket }"
+    """AWS: connections are upgraded to WebSockets. To anything else (HTTP/2 without TLS) a target could be led past all rules. What else a client
+    says of its connection is not for the target (RFC 9110, 7.6.1), which might drop what it names: X-Forwarded-For."""
+    sockets = "{ var(txn.upgrade) -m str -i websocket }"
+    other = f"{{ var(txn.upgrade) -m found }} !{sockets}"
     return [
         "http-request set-var(txn.upgrade) req.fhdr(upgrade) if { req.hdr(upgrade) -m found }",
-        *(f"http-request del-header {name} if {other}" for name in ("upgrade", "connection", "http2-settings")),
+        *(f"http-request del-header {name} if {other}" for name in ("upgrade", "http2-settings")),
+        "http-request del-header connection",
+        f"http-request set-header connection upgrade if {sockets}",
     ]
 
 

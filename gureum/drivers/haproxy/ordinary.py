@@ -51,7 +51,7 @@ def _conditions(http2: bool, valid_names: bool, *, continued: bool) -> list[str]
 def block(*, bodiless: bool, valid_names: bool, continued: bool = False) -> str:
     """An expression for all headers of an ordinary request, to the empty line at their end. `bodiless`: of a method that has no length.
     `continued`: with headers that are. Nothing in it goes back, so that a block is read once."""
-    special = f"{'' if continued else _CONTINUED}upgrade:|expect:"
+    special = f"{'' if continued else _CONTINUED}upgrade:|expect:|connection:"
     length, name = _LENGTH if bodiless else f"(?!content-length:){_LENGTH}", "[-a-z0-9]++:" if valid_names else ""
     return rf"^(?=(?>[^\n]*\n)*?host:[^A-Z\n]*+\n)(?:(?!{special}|{length}){name}[\t\x20-\x7e]++\r\n)++\r\n$"
 
