@@ -130,6 +130,18 @@ def test_no_text_of_a_tenant_leaves_its_key_of_a_map(text: str, other: str) -> N
             assert re.fullmatch(r"[!-~]+\x01? (\d+|[A-Za-z0-9.-]+|fixed-response:80:\d)", line), line
 
 
+@needs_haproxy
+@pytest.mark.parametrize("body", ["", "plain", "two\nlines"])
+def test_haproxy_takes_every_status_with_and_without_a_body(body: str) -> None:
+    """204 with a MessageBody is what the API takes, and no HAProxy."""
+    statuses = (*range(200, 300), *range(400, 600))
+    rules = [
+        Rule(status, FixedResponse(status, "text/plain", body), (Condition("path-pattern", (f"/{status}",)),))
+        for status in statuses
+    ]
+    assert accepted(haproxy_config.render(spec(*rules), HOST)) == ""
+
+
 def matched(listener: Listener, host: str, path: str) -> int:
     """What the maps say: HAProxy's longest beginning, twice (haproxy_rules)."""
     files = decide(listener).files

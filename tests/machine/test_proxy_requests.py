@@ -287,6 +287,16 @@ def test_fixed_response_has_status_type_body_and_server(host: ProxyHost) -> None
     assert serve(host, host.spec(http_listener(*rules, default=FixedResponse(204))), talk) == wished
 
 
+def test_a_fixed_response_of_status_204_has_no_body_whatever_is_wished(host: ProxyHost) -> None:
+    """RFC 9110, 15.3.5. The load balancer serves on, and takes further changes."""
+
+    def talk() -> None:
+        answer = host.get("/")
+        assert (answer.status, answer.body, answer.header("content-type")) == (204, b"", None)
+
+    serve(host, host.spec(http_listener(default=FixedResponse(204, "text/plain", "gone"))), talk)
+
+
 def test_weighted_forward_spreads_by_weight_and_the_cookie_keeps_the_group(host: ProxyHost) -> None:
     """ "Forward actions", "Sticky sessions: target group stickiness": AWSALBTG and, for CORS, AWSALBTGCORS."""
     groups = (

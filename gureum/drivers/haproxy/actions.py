@@ -48,7 +48,7 @@ def act(listener: Listener) -> Actions:
                 files[name] = files.get(name, "") + _weights(rule.priority, rule.action)
             continue
         backends[backend(listener, rule)] = _answer(listener, rule, rule.action)
-        if isinstance(rule.action, FixedResponse) and rule.action.body:
+        if isinstance(rule.action, FixedResponse) and _has_body(rule.action):
             if _is_plain(rule.action.body):
                 bodies += f"{rule.priority} {base64.b64encode(rule.action.body.encode()).decode()}\n"
             else:
@@ -86,6 +86,11 @@ def bodies_map(port: int) -> str:
 
 def weights_map(port: int) -> str:
     return f"{port}.weights"
+
+
+def _has_body(action: FixedResponse) -> bool:
+    """204 has none whatever is wished (RFC 9110, 15.3.5); HAProxy would take no configuration with one."""
+    return bool(action.body) and action.status != 204
 
 
 def _is_plain(body: str) -> bool:
@@ -150,7 +155,7 @@ def _answer(listener: Listener, rule: Rule, action: Redirect | FixedResponse) ->
     if isinstance(action, Redirect):
         return waiting + _redirect(listener, action)
     body = ""
-    if action.body:
+    if _has_body(action):
         found = f"lf-string %[str({rule.priority}),map_str({bodies_map(listener.port)}),b64dec]"
         text = found if _is_plain(action.body) else f"file {fixed_body_name(action)}"
         body = f" content-type {word(action.content_type or 'text/plain')} {text}"
