@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
+import shutil
+import subprocess
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -230,6 +233,45 @@ def test_what_may_not_take_an_imported_certificates_place(
         assert code == "ValidationException"
         assert words in text
     assert acm.get_certificate(CertificateArn=arn)["Certificate"].encode() == pem(leaf)
+
+
+def openssl(folder: Path, *arguments: str) -> None:
+    """Which signs with what the library does not sign with any more."""
+    subprocess.run(
+        ["openssl", *arguments], cwd=folder, env={"OPENSSL_CONF": "/dev/null"}, check=True, capture_output=True
+    )
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+def test_a_certificate_that_no_proxy_would_load_is_served_by_none(
+    simulated_cloud: Cloud, root: Authority, leaf: x509.Certificate, rsa_key: Any, tmp_path: Path
+) -> None:
+    """AWS: elbv2 UnsupportedCertificate, "must have … a supported signature, and a supported key size". Else the load balancer would take no
+    change any more."""
+    account = str(next(accounts))
+    acm, ec2, elb = (simulated_cloud.client(name, account=account) for name in ("acm", "ec2", "elbv2"))
+    subnets = [one["SubnetId"] for one in ec2.describe_subnets()["Subnets"][:2]]
+    balancer = elb.create_load_balancer(Name="lb", Subnets=subnets)["LoadBalancers"][0]["LoadBalancerArn"]
+    listener = {"LoadBalancerArn": balancer, "Protocol": "HTTPS", "Port": 443}
+    listener["DefaultActions"] = [{"Type": "fixed-response", "FixedResponseConfig": {"StatusCode": "200"}}]
+    for bits, name in (("2048", "ca"), ("1024", "small")):
+        new = ("-newkey", f"rsa:{bits}", "-nodes", "-keyout", f"{name}.key", "-out", f"{name}.pem")
+        openssl(tmp_path, "req", "-x509", *new, "-subj", f"/CN={name}", "-days", "2")
+    (tmp_path / "key").write_bytes(key_pem(rsa_key))
+    openssl(tmp_path, "req", "-new", "-key", "key", "-out", "request", "-subj", "/CN=www.example.com")
+    for digest, name in (("-sha1", "ca"), ("-md5", "ca"), ("-sha256", "small")):
+        signer = ("-CA", f"{name}.pem", "-CAkey", f"{name}.key", "-CAcreateserial", "-days", "2")
+        openssl(tmp_path, "x509", "-req", "-in", "request", "-out", "leaf.pem", digest, *signer)
+        chain = {"CertificateChain": (tmp_path / "small.pem").read_bytes()} if name == "small" else {}
+        given = {"Certificate": (tmp_path / "leaf.pem").read_bytes(), "PrivateKey": key_pem(rsa_key), **chain}
+        weak = acm.import_certificate(**given)["CertificateArn"]
+        code, text = refused(elb.create_listener, **listener, Certificates=[{"CertificateArn": weak}])
+        assert (digest, code) == (digest, "UnsupportedCertificate")
+        assert "must have a fully-qualified domain name, a supported signature, and a supported key size" in text
+        good = acm.import_certificate(Certificate=pem(leaf), PrivateKey=key_pem(rsa_key))["CertificateArn"]
+        code, text = refused(acm.import_certificate, CertificateArn=good, **given)
+        assert code == "ValidationException"
+        assert "not supported" in text
 
 
 def test_usages_that_authorities_stopped_to_write_may_go(acm: Any, root: Authority) -> None:

@@ -28,7 +28,8 @@ NOT_SERVED = ("RSA_1024",)
 
 class Material(msgspec.Struct, frozen=True):
     """A certificate and its key. `name`: changes with the content. `certificate_pem`: the one; `chain_pem`: those above it, "" for none.
-    `sealed_key`: PKCS #8 PEM, sealed with `name` as context. Times in Unix seconds. The rest as AWS shows it."""
+    `sealed_key`: PKCS #8 PEM, sealed with `name` as context. Times in Unix seconds. `weakness`: for what OpenSSL at the distribution's security level
+    does not load it, but for its own key; "" for nothing. The rest as AWS shows it."""
 
     name: str
     certificate_pem: str
@@ -43,6 +44,7 @@ class Material(msgspec.Struct, frozen=True):
     signature_algorithm: str
     key_usages: tuple[str, ...] = ()
     extended_usages: tuple[tuple[str, str], ...] = ()
+    weakness: str = ""
 
 
 class CertificateSpec(msgspec.Struct, frozen=True):

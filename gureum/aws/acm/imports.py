@@ -89,6 +89,8 @@ def _check_again(before: CertificateSpec, given: Material, names: tuple[str, ...
     if given.key_algorithm != kept.key_algorithm:
         text = f"The key type and size cannot be changed: {kept.key_algorithm} to {given.key_algorithm}."
         raise AwsError("ValidationException", text)
+    if given.weakness and not kept.weakness:
+        raise AwsError("ValidationException", f"The certificate is not supported: {given.weakness}.")
     if before.names and not names:
         raise AwsError("ValidationException", "You cannot remove all of the domain names from a certificate.")
     missing = set(kept.key_usages) - set(given.key_usages)

@@ -27,6 +27,8 @@ PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 _BEGIN = re.compile(rb"-----BEGIN [A-Z0-9 ]*CERTIFICATE-----")
 _CURVES = {"secp256r1": "EC_prime256v1", "secp384r1": "EC_secp384r1", "secp521r1": "EC_secp521r1"}
 _RSA_BITS = (1024, 2048, 3072, 4096)
+_LEAST_RSA_BITS = 2048
+_WEAK_DIGESTS = ("MD5", "SHA1WITH")
 _EXTENDED = {
     ExtendedKeyUsageOID.SERVER_AUTH: "TLS_WEB_SERVER_AUTHENTICATION",
     ExtendedKeyUsageOID.CLIENT_AUTH: "TLS_WEB_CLIENT_AUTHENTICATION",
@@ -73,6 +75,7 @@ def material(
         signature_algorithm=_signature(certificate),
         key_usages=_key_usages(certificate),
         extended_usages=_extended_usages(certificate),
+        weakness=_weakness(certificate, chain),
     )
 
 
@@ -183,6 +186,20 @@ def _signature(certificate: x509.Certificate) -> str:
     oid_name = str(getattr(certificate.signature_algorithm_oid, "_name", ""))
     kind = next((name for start, name in names.items() if oid_name.startswith(start)), "RSA")
     return f"{digest.name.upper()}WITH{kind}" if digest is not None else oid_name
+
+
+def _weakness(certificate: x509.Certificate, chain: list[x509.Certificate]) -> str:
+    """OpenSSL's security level 2: 112 bits, which are an RSA key of 2048 and a signature of a digest of 224. What a certificate has signed itself is
+    not looked at."""
+    for one in chain:
+        key = one.public_key()
+        if isinstance(key, rsa.RSAPublicKey) and key.key_size < _LEAST_RSA_BITS:
+            return f"an RSA key of {key.key_size} bits in its chain"
+    for one in (certificate, *chain):
+        signature = _signature(one)
+        if one.issuer != one.subject and signature.startswith(_WEAK_DIGESTS):
+            return f"the signature {signature}"
+    return ""
 
 
 def _key_usages(certificate: x509.Certificate) -> tuple[str, ...]:

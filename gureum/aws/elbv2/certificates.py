@@ -36,7 +36,7 @@ def find_certificate(call: Call, transaction: Transaction, arn: str) -> str:
     if certificate is None:
         raise AwsError("CertificateNotFound", f"Certificate '{arn}' not found")
     material = certificate.material
-    if material is None or material.not_after < call.now:
+    if material is None or material.not_after < call.now or material.weakness:
         text = f"The certificate '{arn}' must have a fully-qualified domain name, a supported signature, and a supported key size."
         raise AwsError("UnsupportedCertificate", text)
     if material.key_algorithm in NOT_SERVED:
