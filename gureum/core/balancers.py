@@ -32,9 +32,12 @@ from gureum.ports.proxies import Group, ProxySpec, Server
 
 log = logging.getLogger("gureum.agent")
 GROUP_WAIT_S = 10.0
-# A proxy that ends sooner after its start than this is one of a loop: the first such ends are answered at once, as with any other.
-QUICK_END_S = 10.0
-FREE_QUICK_ENDS = 3
+QUICK_END_S = 1.0
+"""A proxy that ends sooner than this after it was up may be one of a loop. What has served for longer is started again at once, as often as it
+ends."""
+FREE_QUICK_ENDS, UNBORN = 10, 3
+"""So many quick ends in a row are answered at once, too: whoever kills a proxy as soon as it is back makes no loop yet. An end before it was up
+counts as `UNBORN` of them."""
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.2, 10.0
 CUT_AGAIN_S = 0.2
 KINDS = ("TargetGroup", "Proxy", "Balancer", "BalancerNames")
@@ -229,6 +232,7 @@ class BalancingKinds:
                 self._bringing.discard(id_)
             if ends:
                 self._cut_meanwhile(id_, cutting | ends)
+        self._note_back(id_)
         machine.set_status(id_, "ready")
 
     def _cut_meanwhile(self, id_: str, ends: Ends) -> None:
@@ -315,14 +319,24 @@ class BalancingKinds:
 
     def _note_death(self, id_: str) -> None:
         now, before = self._machine.ports.clock.now(), self._deaths.get(id_)
-        quick = before.quick + 1 if before is not None and now - before.until < QUICK_END_S else 0
+        quick = 0
+        if before is not None and before.back is None:
+            quick = before.quick + UNBORN
+        elif before is not None and before.back is not None and 0 <= now - before.back < QUICK_END_S:
+            quick = before.quick + 1
         self._deaths[id_] = _Deaths(now, quick, now + _pause_s(quick))
+
+    def _note_back(self, id_: str) -> None:
+        """The proxy is up."""
+        deaths = self._deaths.get(id_)
+        if deaths is not None and deaths.back is None:
+            self._deaths[id_] = msgspec.structs.replace(deaths, back=self._machine.ports.clock.now())
 
     def _hold_back(self, id_: str) -> None:
         """Retry while a proxy that ends again and again as soon as it is up has to wait."""
         deaths, now = self._deaths.get(id_), self._machine.ports.clock.now()
         if deaths is not None and deaths.at <= now < deaths.until:
-            raise Retry(f"its process ended {deaths.quick} times in a row", deaths.until - now)
+            raise Retry("its process ended again and again as soon as it was up", deaths.until - now)
 
     # --- layer 4 ---
 
@@ -387,11 +401,12 @@ class BalancingKinds:
 
 
 class _Deaths(msgspec.Struct, frozen=True):
-    """`quick` ends in a row came soon after the one before; the next start may be at `until`."""
+    """`quick`: how many ends in a row came soon after a start; the next start may be at `until`. `back`: since when it is up again, if it is."""
 
     at: float
     quick: int
     until: float
+    back: float | None = None
 
 
 def _pause_s(quick: int) -> float:

@@ -9,6 +9,7 @@ import signal
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,26 @@ def test_dead_control_plane_and_dead_proxies_under_load(front: Front, served: tu
     assert broken <= 1, load.answers
     assert load.answers["200"] + broken + load.answers["ConnectionRefusedError"] == load.answers.total(), load.answers
     assert set(other.answers) == {"200"}, "the other zone's proxy did not notice"
+
+
+def test_a_proxy_is_back_at_once_however_often_it_is_killed(front: Front, served: tuple[str, int]) -> None:
+    """A master or a worker, each a moment after the one before: what has served for a second is started anew without a pause. Were it held back as
+    one that ends in a loop is, the last of these would be away for longer than is waited for."""
+    _, port = served
+    state = next(one for one in proxies(front) if front.nodes_proxy(0) == one.parent.name)
+    for kill in range(9):
+        with Load(front.nodes[0], port) as load:
+            load.goes_on()
+            time.sleep(1.2)  # it has served for a while: that is what is tried
+            killed = proxy_pid(state)
+            os.kill(killed if kill % 2 else worker(killed), signal.SIGKILL)
+            until(lambda killed=killed: proxy_pid(state) not in (0, killed), 3)
+            until(lambda: ask(front.nodes[0], port)[0] == 200, 3)
+
+
+def worker(master: int) -> int:
+    """The newest."""
+    return int(Path(f"/proc/{master}/task/{master}/children").read_text().split()[-1])
 
 
 def proxies(front: Front) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from ipaddress import IPv4Address
 from typing import Any
@@ -10,7 +11,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from gureum.base.clock import SystemClock
 from gureum.core import specs
+from gureum.core.machine import Status
 from gureum.core.references import references
 from gureum.core.targets import TargetBook
 from gureum.drivers.dns.records import Records
@@ -563,18 +566,61 @@ def test_a_group_that_no_load_balancer_uses_is_not_looked_at_and_begins_anew_wit
     told(story)
 
 
+async def ends(agent: BalancedAgent) -> None:
+    """The proxy's process ends, and is started again."""
+    before = len(agent.ports.proxies.log)
+    agent.ports.proxies.end("p-a")
+    await agent.until(lambda: len(agent.ports.proxies.log) > before)
+    await agent.service.balancing_loop.idle()
+
+
+async def served(agent: BalancedAgent) -> None:
+    agent.service.sync([network(), *node(), proxy(), target_group(target(11))])
+    await agent.until(lambda: agent.state("i-11:80") == "healthy")
+    await agent.service.balancing_loop.idle()
+
+
+def held_back(agent: BalancedAgent) -> list[Status]:
+    return [one for one in agent.told if "again and again" in one.reason]
+
+
 def test_a_proxy_that_died_is_ensured_at_once_and_one_that_dies_in_a_loop_waits() -> None:
     async def story(agent: BalancedAgent) -> None:
-        agent.service.sync([network(), *node(), proxy(), target_group(target(11))])
-        await agent.until(lambda: agent.state("i-11:80") == "healthy")
-        await agent.service.balancing_loop.idle()
-        for _ in range(3):
-            before = len(agent.ports.proxies.log)
-            agent.ports.proxies.end("p-a")
-            await agent.until(lambda before=before: len(agent.ports.proxies.log) > before)
+        await served(agent)
+        for _ in range(10):
+            await ends(agent)
+        assert held_back(agent) == []
         agent.ports.proxies.end("p-a")
-        await agent.until(lambda: "in a row" in agent.status["Proxy/p-a"].reason)
+        await agent.until(lambda: held_back(agent))
         await agent.until(lambda: agent.status["Proxy/p-a"].phase == "ready")
+
+    told(story)
+
+
+def test_a_proxy_that_served_for_a_while_is_ensured_at_once_however_often_it_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ahead_s = 0.0
+    monkeypatch.setattr(SystemClock, "now", lambda _: time.time() + ahead_s)
+
+    async def story(agent: BalancedAgent) -> None:
+        nonlocal ahead_s
+        await served(agent)
+        for _ in range(30):
+            ahead_s += 2
+            await ends(agent)
+        assert held_back(agent) == []
+
+    told(story)
+
+
+def test_a_proxy_that_ends_before_it_is_up_waits_sooner() -> None:
+    async def story(agent: BalancedAgent) -> None:
+        await served(agent)
+        agent.ports.proxies.refuse = 10_000
+        for _ in range(5):
+            agent.ports.proxies.end("p-a")
+        await agent.until(lambda: held_back(agent))
 
     told(story)
 
