@@ -27,7 +27,7 @@ import pytest
 
 from gureum.base.priority import SOON
 from gureum.drivers.haproxy import control as haproxy_control
-from gureum.drivers.haproxy import running as haproxy_running
+from gureum.drivers.haproxy import old_workers
 from gureum.drivers.haproxy.process import ProxyFolder
 from gureum.drivers.haproxy.process import version as haproxy_version
 from gureum.drivers.haproxy.proxies import clean
@@ -330,9 +330,13 @@ def reloading(host: ProxyHost, go: threading.Event) -> Callable[[int], ProxySpec
     )
 
 
-def test_of_too_many_old_workers_the_oldest_end(host: ProxyHost, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each that has a connection left takes memory; no matter how many reloads it has outlived."""
-    monkeypatch.setattr(haproxy_running, "MOST_OLD_WORKERS", 2)
+@pytest.mark.parametrize("limit", [{"MOST": 2}, {"FEWEST": 2, "SHARE": 1 << 40}])
+def test_of_too_many_old_workers_the_oldest_end(
+    host: ProxyHost, monkeypatch: pytest.MonkeyPatch, limit: dict[str, int]
+) -> None:
+    """Each that has a connection left takes memory; no matter how many reloads it has outlived, or how long."""
+    for name, value in limit.items():
+        monkeypatch.setattr(old_workers, name, value)
     go = threading.Event()
     spec = reloading(host, go)
 

@@ -146,9 +146,8 @@ def _global(host: Host) -> list[str]:
         "global",
         f"  nbthread {host.threads}",
         f"  maxconn {most_connections(host)}",
-        "  # Old workers end with their last connection, a WebSocket's too, but not later than this.",
-        "  hard-stop-after 1h",
-        f"  mworker-max-reloads {_ANY_RELOADS}",  # what counts is how many old workers there are (running.py)
+        "  # Old workers end with their last connection, a WebSocket's too, and not after some time.",
+        f"  mworker-max-reloads {_ANY_RELOADS}",  # what counts is how much old workers take (old_workers.py)
         f"  stats socket unix@{CONTROL_SOCKET} mode 600 level admin expose-fd listeners",
         f"  log unix@{LOG_SOCKET} len 65000 format raw local0",
         f"  tune.bufsize {_LONGEST_HEADERS + 8192}",

@@ -237,6 +237,10 @@ class ProxyFolder:
         pids = (int(path.name) for path in Path("/proc").glob("[0-9]*"))
         return [pid for pid in pids if _uid(pid) == self.uid]
 
+    def still(self, pids: Iterable[int]) -> list[int]:
+        """Those that are processes of this proxy."""
+        return [pid for pid in pids if _uid(pid) == self.uid]
+
     def kill(self) -> None:
         """All of it. Returns when it is gone."""
         for _ in range(3):  # a worker that was being forked while we looked

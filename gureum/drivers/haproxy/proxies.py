@@ -25,6 +25,7 @@ from gureum.drivers.haproxy import control as haproxy_control
 from gureum.drivers.haproxy import counters as haproxy_counters
 from gureum.drivers.haproxy import logs as haproxy_logs
 from gureum.drivers.haproxy import maps as haproxy_maps
+from gureum.drivers.haproxy import old_workers
 from gureum.drivers.haproxy import tallies as haproxy_tallies
 from gureum.drivers.haproxy.config import pem_file
 from gureum.drivers.haproxy.process import FOLDER, ProxyFolder, State, host, remove_all
@@ -192,7 +193,7 @@ class HaproxyProxies:
         known.certain = False
         try:
             await asyncio.to_thread(known.folder.write, files, pems)
-            await known.reload()
+            await known.reload(old_workers.limit_bytes() - await self._old_bytes(known))
         finally:
             groups, steps = await known.haste.end(spec.groups)
         await self._note(known, spec, anew=True)
@@ -200,6 +201,10 @@ class HaproxyProxies:
             known.certain = False
             if await known.take_steps(steps):
                 await self._note(known, msgspec.structs.replace(spec, groups=groups))
+
+    async def _old_bytes(self, but: RunningProxy) -> int:
+        """What the old workers of all other proxies take."""
+        return sum([await one.old_bytes() for one in tuple(self._running.values()) if one is not but and one.runs])
 
     async def _change(self, known: RunningProxy, spec: ProxySpec) -> bool:
         """At run time; False where that cannot be. The files stay behind until the next reload writes them."""

@@ -19,6 +19,7 @@ from gureum.base import priority
 from gureum.drivers.haproxy import control as haproxy_control
 from gureum.drivers.haproxy import counters as haproxy_counters
 from gureum.drivers.haproxy import logs as haproxy_logs
+from gureum.drivers.haproxy import old_workers
 from gureum.drivers.haproxy.config import CONTROL_SOCKET, MASTER_SOCKET
 from gureum.drivers.haproxy.haste import Haste
 from gureum.drivers.haproxy.log_reader import LogReader
@@ -29,8 +30,6 @@ from gureum.ports.proxies import Counters, ProxySpec
 
 log = logging.getLogger("gureum.proxies")
 READY_TIMEOUT_S = 20.0
-MOST_OLD_WORKERS = 50
-"""That still have connections. Each takes memory; of more, those go first that have been old for longest, whatever they are still asked."""
 _MOST_DELETIONS = 1000
 _MOST_AT_ONCE = 100
 Take = Callable[["RunningProxy", list[bytes]], None]
@@ -61,12 +60,13 @@ class RunningProxy:
         self.notices: asyncio.Queue[str] = asyncio.Queue(64)
         self.to_delete: set[str] = set()
         self.tls_errors = 0
+        self._old: list[int] | None = None  # workers; None where it has not been asked yet
         control = self.control = folder.work / CONTROL_SOCKET
         self.haste = Haste(control)
         self.ramps = Ramps(lambda: self.state.rises, lambda texts: haproxy_control.commands(control, texts))
 
-    async def reload(self) -> None:
-        """Until a new worker serves."""
+    async def reload(self, left_bytes: int) -> None:
+        """Until a new worker serves. `left_bytes`: how much memory the old ones may take, which end with their last connection."""
         past = self.state.past
         with contextlib.suppress(PortError):
             past = haproxy_counters.past(haproxy_counters.summed(past, await self.count(), 0))
@@ -79,11 +79,22 @@ class RunningProxy:
         workers = await self.workers()
         if all(worker.reloads for worker in workers):
             raise self._refusal()
-        for worker in sorted(workers, key=lambda one: one.reloads)[1 + MOST_OLD_WORKERS :]:
-            self.folder.end(worker.pid)
+        self._old, too_many = old_workers.divided(workers, left_bytes, old_workers.own_bytes)
+        for pid in too_many:
+            self.folder.end(pid)
         self.state = msgspec.structs.replace(self.state, past=past)
         self.to_delete.clear()
         log.info("proxy reloaded", extra={"proxy": self.folder.name})
+
+    async def old_bytes(self) -> int:
+        """What its old workers take: 0 where it does not say."""
+        if self._old is None:
+            try:
+                self._old = [worker.pid for worker in await self.workers() if worker.reloads]
+            except PortError:
+                return 0
+        self._old = self.folder.still(self._old)
+        return sum(map(old_workers.own_bytes, self._old))
 
     async def go_on_slowly(self) -> None:
         with contextlib.suppress(PortError):
