@@ -113,8 +113,8 @@ def _is_weighted(action: Forward) -> bool:
 
 
 def _chosen(listener: Listener, rule: Rule) -> list[str]:
-    """AWS: weights 0-999; the cookie AWSALBTG keeps a client at its group. A group of weight 0 takes nobody new. The lines know the groups alone, so
-    that weights change in the running worker."""
+    """AWS: weights 0-999; the cookie AWSALBTG keeps a client at its group whatever weights come after, a group of weight 0 takes nobody new. The lines
+    know the groups alone, so that weights change in the running worker."""
     action = rule.action
     assert isinstance(action, Forward)
     default = rule is listener.rules[-1]
@@ -126,8 +126,8 @@ def _chosen(listener: Listener, rule: Rule) -> list[str]:
     lines = []
     if action.stickiness_s:
         lines += [f"http-request set-var(txn.tg_for) int({action.stickiness_s}) if {matched}"]
-        for name, end in ends:
-            known = f"{{ var(txn.tg_group) -m str {name} }} {{ {end} gt 0 }}"
+        for name, _ in ends:
+            known = f"{{ var(txn.tg_group) -m str {name} }}"
             lines.append(f"http-request set-var(txn.group) str({name}) if {matched} {known}")
     lines.append(f"http-request set-var(txn.dice) rand({_DICE}) if {matched}")
     choose = f"if !{{ var(txn.group) -m found }} {matched}"
