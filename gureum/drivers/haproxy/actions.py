@@ -113,7 +113,7 @@ def _is_weighted(action: Forward) -> bool:
 
 
 def _chosen(listener: Listener, rule: Rule) -> list[str]:
-    """AWS: weights 0-999; the cookie AWSALBTG keeps a client at its group whatever weights come after, a group of weight 0 takes nobody new. The lines
+    """AWS: weights 0-999; the cookie AWSALBTG keeps a client at its group whatever its weight becomes, one of weight 0 takes nobody new. The lines
     know the groups alone, so that weights change in the running worker."""
     action = rule.action
     assert isinstance(action, Forward)
