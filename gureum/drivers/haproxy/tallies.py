@@ -15,25 +15,21 @@ from gureum.ports.proxies import Record, Request, Tally, record_of, tally_of
 
 def tallies(lines: Iterable[bytes], known: Reading) -> list[Tally]:
     """Of what is none of ours there is nothing."""
-    counted: dict[bytes, tuple[list[int], list[int], set[str]]] = {}
-    others: list[Tally] = []
+    alike: dict[bytes, list[list[bytes]]] = {}
     for line in lines:
+        fields = line.split(b"\t", 4)
         try:
-            head, client, up, down, _ = line.split(b"\t", 4)
-            if head[:2] != b"H ":
-                raise ValueError
-            seen = counted.get(head)
-            if seen is None:
-                read_head(head, known)
-                seen = counted[head] = ([], [], set())
-            seen[0].append(int(up))
-            seen[1].append(int(down))
-            seen[2].add(client.decode())
-        except ValueError:
-            record = parse(line, known)
-            if record is not None:
-                others.append(tally_of(record_of(record)))
-    return [*(_tally(known, *one) for one in counted.items()), *others]
+            alike[fields[0]].append(fields)
+        except KeyError:
+            alike[fields[0]] = [fields]
+    counted: list[Tally] = []
+    for head, some in alike.items():
+        try:
+            counted.append(_counted(known, head, some))
+        except ValueError:  # no request; or one among them has no such fields: each by itself
+            records = (parse(b"\t".join(fields), known) for fields in some)
+            counted += [tally_of(record_of(record)) for record in records if record is not None]
+    return counted
 
 
 def tallies_of(told: Iterable[Record | Request]) -> list[Tally]:
@@ -60,9 +56,12 @@ def _tally_of(some: list[Request]) -> Tally:
     )
 
 
-def _tally(known: Reading, text: bytes, seen: tuple[list[int], list[int], set[str]]) -> Tally:
-    received, sent, clients = seen
+def _counted(known: Reading, text: bytes, some: list[list[bytes]]) -> Tally:
+    """`some`: the first fields of lines with this head. ValueError where it is none, or where a line has others."""
+    if text[:2] != b"H ":
+        raise ValueError("not a request")
     head = read_head(text, known)
+    received, sent = [int(up) for _, _, up, _, _ in some], [int(fields[3]) for fields in some]
     return Tally(
         proxy=known.name,
         group_arn=head.group_arn,
@@ -72,8 +71,8 @@ def _tally(known: Reading, text: bytes, seen: tuple[list[int], list[int], set[st
         target_time_s=head.target_time_s,
         actions=head.actions,
         classified=bool(head.classification),
-        count=len(sent),
+        count=len(some),
         received_bytes=sum(received),
         sent_bytes=sum(sent),
-        clients=clients,
+        clients={client.decode() for client in {fields[1] for fields in some}},
     )
