@@ -54,10 +54,42 @@ def launched(cloud: Cloud, **params: Any) -> dict[str, Any]:
             {"BlockDeviceMappings": [{"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 0}}]},
             "InvalidBlockDeviceMapping",
         ),
+        (
+            {"BlockDeviceMappings": [{"DeviceName": "/dev/sdf", "Ebs": {"VolumeSize": 1, "OutpostArn": "x"}}]},
+            "NotImplemented",
+        ),
+        (
+            {
+                "BlockDeviceMappings": [
+                    {"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 9, "VolumeInitializationRate": 100}}
+                ]
+            },
+            "NotImplemented",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_refused(cloud: Cloud, params: dict[str, Any], code: str) -> None:
     assert cloud.code("RunInstances", **LAUNCH, **{"InstanceType": "t3.micro", **params}) == code
+
+
+def test_a_group_is_named_in_the_default_subnet_only(cloud: Cloud) -> None:
+    """Reported many times (aws/aws-cli issue 1555): names of groups and a subnet exclude each other, wherever the subnet is."""
+    subnet = cloud("DescribeSubnets")["Subnets"][0]["SubnetId"]
+    refused = cloud.refused("RunInstances", **LAUNCH, SubnetId=subnet, SecurityGroups=["default"])
+    assert refused == (
+        "InvalidParameterCombination",
+        "The parameter groupName cannot be used with the parameter subnet",
+    )
+    assert launched(cloud, SecurityGroups=["default"])["SecurityGroups"][0]["GroupName"] == "default"
+
+
+@pytest.mark.parametrize("kind", ["st1", "sc1"])
+def test_nothing_starts_from_a_hard_disk(cloud: Cloud, kind: str) -> None:
+    def disk(device: str) -> dict[str, Any]:
+        return {"BlockDeviceMappings": [{"DeviceName": device, "Ebs": {"VolumeSize": 125, "VolumeType": kind}}]}
+
+    assert cloud.code("RunInstances", **LAUNCH, **disk("/dev/xvda")) == "InvalidParameterCombination"
+    launched(cloud, **disk("/dev/sdf"))
 
 
 def test_cpu_options_are_shown_and_limit_the_machine(cloud: Cloud) -> None:

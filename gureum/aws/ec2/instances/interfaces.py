@@ -178,6 +178,9 @@ def _listed(call: Call, one: dict[str, Any], count: int, *, alone: bool) -> Inte
 
 
 def _plain(call: Call, params: dict[str, Any]) -> InterfaceWish:
+    if params.get("SubnetId") and params.get("SecurityGroups"):
+        text = "The parameter groupName cannot be used with the parameter subnet"
+        raise AwsError("InvalidParameterCombination", text)
     zone = wanted_zone(call, params)
     subnet = _subnet(call, params.get("SubnetId"), zone)
     groups = tuple(params.get("SecurityGroupIds") or ()) + _named_groups(

@@ -46,7 +46,7 @@ from gureum.aws.ec2.volumes.block_devices import is_volume, launch_mappings
 from gureum.aws.ec2.volumes.ebs_encryption import encrypted, with_key
 from gureum.aws.ec2.volumes.host_files import held
 from gureum.aws.ec2.volumes.snapshot_kinds import Snapshot, find_snapshot, from_snapshot
-from gureum.aws.ec2.volumes.types import check_volume, laid_over
+from gureum.aws.ec2.volumes.types import check_volume, laid_over, refuse_as_root
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import operation
 from gureum.base.ids import new_id
@@ -335,6 +335,7 @@ def _disk(call: Call, mapping: dict[str, Any], image: LaunchImage, zone: str) ->
     least = max(image.size_gib if is_root else 1, snapshot.spec.size_gib if snapshot else 1)
     spec = encrypted(call, from_snapshot(held(call, check_volume(ebs, zone, least_gib=least)), snapshot), ebs, snapshot)
     if is_root:
+        refuse_as_root(spec.type)
         spec = msgspec.structs.replace(spec, base=image.source)
     keep = ebs.get("DeleteOnTermination")
     return Disk(mapping["DeviceName"], spec, is_root if keep is None else bool(keep))

@@ -20,6 +20,7 @@ from gureum.aws.errors import AwsError
 _STORE = re.compile(r"ephemeral([0-9]|1[0-9]|2[0-3])")
 # Who names one of these wants a volume. The others clients send along with an instance store, and AWS lets them (Packer before 0.8).
 _OF_VOLUMES = ("SnapshotId", "VolumeSize", "Iops", "Throughput", "KmsKeyId")
+_NOT_BUILT = ("OutpostArn", "VolumeInitializationRate")
 Mapping = dict[str, Any]
 
 
@@ -73,6 +74,9 @@ def _checked(params: Mapping) -> list[Mapping]:
         name, ebs = one.get("VirtualName"), one.get("Ebs") or {}
         if name and _STORE.fullmatch(name) is None:
             raise _invalid(f"Invalid virtual name '{name[:200]}'")
+        for member in _NOT_BUILT:
+            if ebs.get(member):
+                raise ids.not_built(f"A block device mapping with {member}")
         for member in _OF_VOLUMES if name else ():
             if ebs.get(member) is not None:
                 raise _invalid(f"{member[0].lower()}{member[1:]} can only be modified on EBS devices")

@@ -39,6 +39,8 @@ TYPES = {
     "standard": VolumeType(1, 1024),
 }
 
+HARD_DISKS = ("st1", "sc1")
+
 
 def most_of(volume: VolumeSpec) -> tuple[int, int]:
     """(I/O operations, bytes) a second that a volume may have at most by its type, size and settings: while it bursts, since no credits are
@@ -90,6 +92,12 @@ def check_volume(ebs: dict[str, Any], zone: str, *, least_gib: int) -> VolumeSpe
     return VolumeSpec(
         size_gib=size, type=name, zone=zone, iops=iops, throughput=_throughput(name, type_, ebs.get("Throughput"), iops)
     )
+
+
+def refuse_as_root(type_: str) -> None:
+    """Nothing starts from a hard disk. AWS answers as if IOPS had been asked for, and will not change it (aws/aws-sdk issue 542)."""
+    if type_ in HARD_DISKS:
+        raise AwsError("InvalidParameterCombination", f"The parameter iops is not supported for {type_} volumes.")
 
 
 def laid_over(before: dict[str, Any], ebs: dict[str, Any]) -> dict[str, Any]:
