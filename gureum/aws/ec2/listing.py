@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+import msgspec
+
 from gureum.aws.call import Call
 from gureum.aws.ec2.ids import IdForm, find_all
 from gureum.aws.errors import AwsError
@@ -33,6 +35,13 @@ def not_with_pages(call: Call, ids_name: str, told: str) -> None:
     if call.params.get(ids_name) and call.params.get("MaxResults") is not None:
         text = f"The parameter {told} cannot be used with the parameter maxResults"
         raise AwsError("InvalidParameterCombination", text)
+
+
+def as_shared(call: Call, item: T) -> T:
+    """What of others is shared with the caller comes without its owner's tags. AWS: "Share an AMI with specific AWS accounts"."""
+    if item.meta.scope.split("/")[0] == call.account or not item.meta.tags:
+        return item
+    return msgspec.structs.replace(item, meta=msgspec.structs.replace(item.meta, tags={}))
 
 
 def answer(name: str, items: list[dict[str, Any]], token: str | None) -> dict[str, Any]:

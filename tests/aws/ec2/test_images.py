@@ -12,6 +12,9 @@ from gureum.aws.ec2.images.describe import describe_images
 from gureum.aws.ec2.images.images import BUILTINS, Image, ImageSpec, ImageStatus, find_launch_image, root_mapping
 from gureum.aws.ec2.images.names import MACHINE, builtin_of, listed_names
 from gureum.aws.ec2.instances.kinds import Instance
+from gureum.aws.ec2.volumes.ebs_encryption import managed_key
+from gureum.aws.ec2.volumes.snapshot_kinds import Snapshot, SnapshotSpec, SnapshotStatus
+from gureum.base.ids import new_id
 from gureum.base.settings import Settings
 
 
@@ -29,6 +32,16 @@ def add(cloud, name="mine", **fields):
     transaction.create(image)
     asyncio.run(transaction.commit())
     return image.meta.name
+
+
+def snapshot(cloud, **fields):
+    call = cloud.call()
+    spec = msgspec.structs.replace(SnapshotSpec(volume="vol-ffffffff", size_gib=8), **fields)
+    made = Snapshot(meta=call.meta(new_id("snap-")), spec=spec, status=SnapshotStatus("completed"))
+    transaction = call.transaction()
+    transaction.create(made)
+    asyncio.run(transaction.commit())
+    return made.meta.name
 
 
 def found(cloud, **params):
@@ -150,6 +163,43 @@ def test_sharing(cloud, new_cloud, owned):
     assert (
         new_cloud(cloud.client, region="eu-west-1").code("DescribeImages", ImageIds=[owned]) == "InvalidAMIID.NotFound"
     )
+
+
+def test_what_is_shared_comes_without_its_owner_s_tags(cloud, new_cloud, owned):
+    """AWS: "Share an AMI with specific AWS accounts", "Copy an Amazon EC2 AMI"."""
+    disk = snapshot(cloud, accounts=("999988887777",))
+    for resource in (owned, disk):
+        cloud("CreateTags", Resources=[resource], Tags=[{"Key": "secret", "Value": "plan"}])
+    cloud("ModifyImageAttribute", ImageId=owned, LaunchPermission={"Add": [{"UserId": "999988887777"}]})
+    other = new_cloud(cloud.client, account="999988887777")
+    assert other.one("DescribeImages", "Images", ImageIds=[owned])["Tags"] == []
+    assert other.one("DescribeSnapshots", "Snapshots", SnapshotIds=[disk])["Tags"] == []
+    for name, things in (("DescribeImages", "Images"), ("DescribeSnapshots", "Snapshots")):
+        for asks in ("tag:secret", "tag-value"):
+            assert other(name, Filters=by(asks, "plan"))[things] == []
+            assert len(cloud(name, Filters=by(asks, "plan"))[things]) == 1
+    copied = {"SourceImageId": owned, "SourceRegion": "us-east-1", "CopyImageTags": True}
+    tags = {}
+    for caller in (cloud, other):
+        made = caller("CopyImage", Name="copied", **copied)["ImageId"]
+        tags[caller.account] = caller.one("DescribeImages", "Images", ImageIds=[made])["Tags"]
+    assert tags == {cloud.account: [{"Key": "secret", "Value": "plan"}], "999988887777": []}
+
+
+def test_an_image_of_encrypted_disks_is_shared_only_under_a_key_that_can_be(cloud):
+    """hashicorp/packer issue 7410; AWS: "Make your AMI publicly available"."""
+    to_one, to_all = {"Add": [{"UserId": "999988887777"}]}, {"Add": [{"Group": "all"}]}
+    managed, own = (
+        add(cloud, name, mappings=({"DeviceName": "/dev/xvda", "Ebs": {"SnapshotId": snapshot(cloud, kms_key=key)}},))
+        for name, key in (("managed", managed_key(cloud.call())), ("own", "arn:aws:kms:us-east-1:1:key/1"))
+    )
+    modify = "ModifyImageAttribute"
+    assert cloud.refused(modify, ImageId=managed, LaunchPermission=to_one) == (
+        "InvalidParameter",
+        "Snapshots encrypted with the AWS Managed CMK can't be shared. Specify another snapshot.",
+    )
+    cloud(modify, ImageId=own, LaunchPermission=to_one)
+    assert cloud.code(modify, ImageId=own, LaunchPermission=to_all) == "OperationNotPermitted"
 
 
 def test_attributes_that_are_no_attributes(cloud, owned):

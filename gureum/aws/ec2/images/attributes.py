@@ -10,6 +10,7 @@ from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
 from gureum.aws.ec2.images.images import NEVER, Image, change, find_image, no_image, own_image
 from gureum.aws.ec2.public_sharing import refuse_public_image
+from gureum.aws.ec2.volumes.ebs_encryption import is_managed
 from gureum.aws.ec2.volumes.snapshot_kinds import Snapshot
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import Result, operation
@@ -38,12 +39,25 @@ async def modify_image_attribute(call: Call) -> Result:
     add, remove = _permissions(params)
     if not add and not remove:
         raise AwsError("InvalidParameterCombination", "No attributes specified.")
-    if "all" in add:
-        refuse_public_image(call)
+    _refuse_sharing(call, image, add)
     accounts = [one for one in image.spec.launch_accounts if one not in remove]
     accounts += [one for one in add if one != "all" and one not in accounts]
     public = "all" in add or (image.spec.public and "all" not in remove)
     return await _change(call, image, public=public, launch_accounts=tuple(accounts))
+
+
+def _refuse_sharing(call: Call, image: Image, add: list[str]) -> None:
+    """AWS: InvalidParameter for disks that are encrypted with the account's managed key (hashicorp/packer issue 7410), OperationNotPermitted for
+    what is to be public and must not ("Make your AMI publicly available": nothing that is encrypted)."""
+    disks = [disk for name in image.snapshots if (disk := call.get(Snapshot, name)) is not None]
+    if add and any(disk.spec.kms_key and is_managed(disk.spec.kms_key, disk.meta.scope) for disk in disks):
+        text = "Snapshots encrypted with the AWS Managed CMK can't be shared. Specify another snapshot."
+        raise AwsError("InvalidParameter", text)
+    if "all" not in add:
+        return
+    if any(disk.spec.kms_key for disk in disks):
+        raise AwsError("OperationNotPermitted", "Images with encrypted snapshots cannot be public")
+    refuse_public_image(call)
 
 
 @operation("ResetImageAttribute")

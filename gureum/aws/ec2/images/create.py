@@ -14,6 +14,7 @@ from gureum.aws.ec2.images.register import claim_name, new_name
 from gureum.aws.ec2.instance_ids import INSTANCE
 from gureum.aws.ec2.instances.kinds import Instance, Volume
 from gureum.aws.ec2.instances.lowering import LIVING
+from gureum.aws.ec2.listing import as_shared
 from gureum.aws.ec2.tags import tags_of
 from gureum.aws.ec2.volumes.block_devices import image_mappings, is_volume, without_size
 from gureum.aws.ec2.volumes.ebs_encryption import wanted_key
@@ -93,7 +94,8 @@ async def copy_image(call: Call) -> Result:
     transaction = call.transaction()
     tags = tags_of(call, "image", allow=("snapshot",))
     if params.get("CopyImageTags"):
-        tags = {**{key: value for key, value in source.meta.tags.items() if not key.startswith("aws:")}, **tags}
+        shared = as_shared(call, source).meta.tags
+        tags = {**{key: value for key, value in shared.items() if not key.startswith("aws:")}, **tags}
     spec = msgspec.structs.replace(
         source.spec,
         name=name,

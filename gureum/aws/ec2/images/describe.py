@@ -17,7 +17,7 @@ from gureum.aws.ec2.images.images import (
     own_image,
     resolve_image,
 )
-from gureum.aws.ec2.listing import answer, iso_time, show_tags
+from gureum.aws.ec2.listing import answer, as_shared, iso_time, show_tags
 from gureum.aws.filters import FilterTable, apply_filters, boolean
 from gureum.aws.marks import operation
 from gureum.aws.paging import page
@@ -34,6 +34,7 @@ def describe_images(call: Call) -> dict[str, Any]:
     ids.check_users(params.get("ExecutableUsers") or (), "self", "all")
     wanted = params.get("ImageIds") or ()
     found = _by_ids(call, wanted) if wanted else [*call.all(Image), *others_images(call)]
+    found = [as_shared(call, image) for image in found]
     if not wanted and any(one.get("Name") == "name" for one in params.get("Filters") or ()):
         found += namesakes(call)
     if params.get("Owners"):

@@ -21,7 +21,7 @@ from gureum.aws.ec2.account_settings import settings_of
 from gureum.aws.ec2.images.images import Image
 from gureum.aws.ec2.instance_ids import INSTANCE, SNAPSHOT, VOLUME
 from gureum.aws.ec2.instances.kinds import Instance, Volume
-from gureum.aws.ec2.listing import answer, iso_time, not_with_pages, show_own_tags, show_tags
+from gureum.aws.ec2.listing import answer, as_shared, iso_time, not_with_pages, show_own_tags, show_tags
 from gureum.aws.ec2.regions import REGIONS
 from gureum.aws.ec2.tags import tags_of
 from gureum.aws.ec2.volumes.ebs_encryption import is_managed, managed_key, wanted_key
@@ -131,6 +131,7 @@ def describe_snapshots(call: Call) -> Result:
     ids.check_users(params.get("RestorableByUserIds") or (), "self", "all")
     wanted = params.get("SnapshotIds")
     found = _by_ids(call, wanted) if wanted else [*call.all(Snapshot), *shared_snapshots(call, call.region)]
+    found = [as_shared(call, one) for one in found]
     if params.get("OwnerIds"):
         found = [one for one in found if _owned(call, one, params["OwnerIds"])]
     if params.get("RestorableByUserIds"):
