@@ -83,9 +83,12 @@ class ContainerKinds:
     def _look_again(self, *volumes: str) -> None:
         """They have been mounted, or are mounted no more: their file systems may have their size now."""
         for name in volumes:
-            status = self._machine.status.get(f"Volume/{name}")
-            if status is not None and status.data.get(LATE):
-                self._machine.poke(status.id)
+            if self._is_late(name):
+                self._machine.poke(f"Volume/{name}")
+
+    def _is_late(self, volume: str) -> bool:
+        status = self._machine.status.get(f"Volume/{volume}")
+        return status is not None and bool(status.data.get(LATE))
 
     def _poke_user(self, spec: Volume) -> None:
         """The machine that has a volume is limited by what the volume says now."""
@@ -172,6 +175,8 @@ class ContainerKinds:
         sandbox = machine.need(id_, f"Sandbox/{spec.sandbox}")
         if spec.volume:
             machine.need(id_, f"Volume/{spec.volume}")
+        if again and spec.machine:
+            await self._let_grow(name, spec)
         root_spec = RootSpec(name, image.data["digest"], spec.volume, sandbox.data["uid_base"])
         root = await machine.ports.volumes.ensure_root(root_spec)
         await self._disks(id_, name, spec)
@@ -187,6 +192,11 @@ class ContainerKinds:
         self._disk_limits.pop(name, None)  # a new control group has none
         self._watch(state)
         return state
+
+    async def _let_grow(self, name: str, spec: Container) -> None:
+        """A machine that boots anew uses no disk for a moment: those that grow only when they are mounted next are let go, to be mounted anew."""
+        if any(self._is_late(volume) for volume in (spec.volume, *(disk.volume for disk in spec.disks))):
+            await self._machine.ports.volumes.release_root(name)
 
     async def _disks(self, id_: str, name: str, spec: Container) -> dict[str, str]:
         """Brings the volumes beside the root about; says of each how far it is."""

@@ -107,6 +107,27 @@ def test_a_volume_comes_to_a_running_machine_grows_and_goes_to_another(
     ec2.delete_volume(VolumeId=volume)
 
 
+def test_after_a_reboot_every_disk_has_the_size_that_it_was_given(cloud: Cloud, ec2: Any) -> None:
+    """Also one that could not grow in use: an encrypted one is an ext4 on every host."""
+    disks = [{"DeviceName": "/dev/sdb", "Ebs": {"VolumeSize": 1, "DeleteOnTermination": True, "Encrypted": True}}]
+    (made,) = cloud.launch(ec2, UserData="", BlockDeviceMappings=disks)
+    name = made["InstanceId"]
+    mapped = ec2.describe_instances(InstanceIds=[name])["Reservations"][0]["Instances"][0]["BlockDeviceMappings"]
+    (volume,) = (one["Ebs"]["VolumeId"] for one in mapped if one["DeviceName"] == "/dev/sdb")
+    sh(cloud, made, "echo kept > /volumes/sdb/file; sync")
+    ec2.modify_volume(VolumeId=volume, Size=2)
+    look = lambda: ec2.describe_volumes_modifications(VolumeIds=[volume])["VolumesModifications"][0]  # noqa: E731
+    until(lambda: look()["ModificationState"] == "completed")
+    assert "StatusMessage" not in look() or not host_grows_what_is_mounted()
+    ec2.reboot_instances(InstanceIds=[name])
+    until(lambda: "StatusMessage" not in look())
+    until(lambda: cloud.inside(name, "true").returncode == 0)
+    kept, megabytes = sh(cloud, made, "cat /volumes/sdb/file; df -m /volumes/sdb | tail -1 | awk '{print $2}'").split()
+    assert kept == "kept"
+    assert 1900 < int(megabytes) <= 2048
+    ec2.terminate_instances(InstanceIds=[name])
+
+
 def file_system_of(cloud: Cloud, volume: str) -> str:
     return file_systems.kind_of(cloud.home / "volumes" / f"{volume}.img")
 

@@ -8,13 +8,19 @@ from typing import Any
 import msgspec
 import pytest
 
+from gureum.base.clock import SystemClock
+from gureum.core import specs
 from gureum.core.machine import decode_desired, encode_desired, version_of
 from gureum.core.references import references
+from gureum.drivers.simulated.machine import SimulatedVolumes
+from gureum.engine.lowering import Desired
 from gureum.ports import PortError
 from gureum.ports.images import Image
+from gureum.ports.volumes import RootSpec, VolumeSpec
+from gureum.simulated import simulated_ports
 from gureum.store.contract import Put, StoreFull
 from gureum.store.memory import MemoryStore
-from tests.core.agent_parts import Agent, group, machine, network
+from tests.core.agent_parts import GIB, Agent, group, machine, network
 
 
 def test_a_machine_comes_about_whatever_order_its_parts_are_wished_in() -> None:
@@ -163,6 +169,52 @@ def test_every_boot_but_the_first_gets_a_network_made_anew() -> None:
         agent.service.sync([network(), group(), *machine(boot=2)])
         await agent.until(lambda: agent.status["Container/i-1"].data["run"] == 3)
         assert made == ["no i-1", "i-1", "eni-i-1"] * 2
+        await agent.service.close()
+
+    asyncio.run(run())
+
+
+class LateVolumes(SimulatedVolumes):
+    """As on a host where no file system grows that is mounted: each has the size that it had when its root was."""
+
+    def __init__(self, images: Any) -> None:
+        super().__init__(images)
+        self.mounted: dict[str, int] = {}
+
+    async def ensure_volume(self, spec: VolumeSpec) -> bool:
+        await super().ensure_volume(spec)
+        return self.mounted.get(spec.name, spec.size_bytes) == spec.size_bytes
+
+    async def ensure_root(self, spec: RootSpec) -> str:
+        root = await super().ensure_root(spec)
+        self.mounted.setdefault(spec.volume, self._volumes[spec.volume])
+        return root
+
+    async def release_root(self, name: str) -> None:
+        for root in [one for one in self._roots.values() if one.name == name]:
+            self.mounted.pop(root.volume, None)
+        await super().release_root(name)
+
+
+def test_a_reboot_lets_grow_what_could_not_in_use() -> None:
+    async def run() -> None:
+        ports = simulated_ports(SystemClock())
+        agent = Agent(ports=msgspec.structs.replace(ports, volumes=LateVolumes(ports.images)))
+        await agent.service.start()
+
+        def wished(boot: int) -> list[Desired]:
+            grown = specs.Volume(VolumeSpec("vol-i-1", 2 * GIB))
+            parts = (one for one in machine(boot=boot) if one.kind != "Volume")
+            return [network(), group(), *parts, Desired("Volume", "vol-i-1", "ec2.Instance/x/i-1", grown)]
+
+        agent.service.sync([network(), group(), *machine()])
+        await agent.ready("Container/i-1")
+        agent.service.sync(wished(1))
+        await agent.until(lambda: agent.status["Volume/vol-i-1"].data == {specs.LATE: True})
+        agent.service.sync(wished(2))
+        await agent.until(lambda: agent.status["Volume/vol-i-1"].data == {})
+        assert agent.ports.volumes.mounted == {"vol-i-1": 2 * GIB}
+        await agent.until(lambda: agent.status["Container/i-1"].data["run"] == 2)
         await agent.service.close()
 
     asyncio.run(run())

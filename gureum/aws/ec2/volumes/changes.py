@@ -2,8 +2,8 @@
 
     ModifyVolume (commit: modifying) ─► lowered with its new size ─► the agent grows it ─► reconcile: completed
 
-The file system grows with the volume, at once where the host lets a mounted one grow (docs/decisions/0151), else at the next start. AWS's wait of six
-hours between two modifications is not kept.
+The file system grows with the volume, at once where the host lets a mounted one grow (docs/decisions/0151), else at the next start or reboot.
+AWS's wait of six hours between two modifications is not kept.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ from gureum.engine.resource import key_of
 
 # AWS: ModifyVolume, Iops: of a volume that becomes io1 or io2 with no number given.
 CHANGED_IOPS = 3000
-_LATE = "The file system grows when the volume is attached, or its instance started, next: this host lets none grow that is in use."
+_LATE = (
+    "The file system grows when the volume is attached, or its instance started or rebooted, next: "
+    "this host lets none grow that is in use."
+)
 
 
 @operation("ModifyVolume")
