@@ -154,6 +154,26 @@ async def test_key_for_a_volume_that_had_none_makes_an_encrypted_one_of_its_file
 
 
 @xfs_test
+async def test_more_files_than_an_ext4_of_that_size_usually_holds_are_encrypted(host: Host) -> None:
+    """An XFS makes inodes as it needs them: a volume of 1 GiB with more files than the 65,536 of mkfs.ext4 could not be encrypted."""
+    if not volume_keys.FEATURE.exists():
+        pytest.skip("this kernel cannot encrypt ext4")
+    folder = Path(await host.root("web")) / "many"
+    folder.mkdir()
+    for number in range(66_000):
+        (folder / str(number)).touch()
+    await host.volumes.release_root("web")
+    await host.volumes.ensure_snapshot(SnapshotSpec("snap", "vol-web"))
+    key = new_disk_key(Sealer(host.work / "home/keys/seal.key"))
+    await host.volumes.ensure_volume(VolumeSpec("secret", GIB, "snap", key))
+    other = Path(await host.volumes.ensure_root(RootSpec("other", "busybox", "secret", UID_BASE)))
+    assert len(os.listdir(other / "many")) == 66_000
+    told = os.statvfs(host.run_dir / "volumes/secret")
+    assert told.f_ffree > 10_000
+    assert told.f_blocks * told.f_frsize > 0.9 * GIB
+
+
+@xfs_test
 async def test_file_system_that_has_shut_down_is_mounted_anew(host: Host) -> None:
     root = Path(await host.root("web"))
     (root / "file").write_text("kept")

@@ -103,7 +103,7 @@ class VolumeCopies:
             raise PortError(f"the encrypted snapshot {snapshot} makes encrypted volumes only", retry=False)
         size = max(size, kept.size_bytes)
         self._snapshots.restore(snapshot, self._recoding.source(name), kept.size_bytes)
-        return self._recoding.recode(name, old, new, self._spares.template(size), size)
+        return self._recoding.recode(name, old, new, self._spares, size)
 
 
 def copy_of(name: str) -> str:

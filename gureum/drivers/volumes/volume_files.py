@@ -61,13 +61,15 @@ def round_size(size_bytes: int) -> int:
     return -(-size_bytes // BLOCK) * BLOCK
 
 
-def make_template(path: Path, size_bytes: int, folders: Path, kind: Kind = "ext4") -> None:
-    """A file with a file system that holds a copy of `folders` (an ext4; an XFS is empty); a half-made one is never seen under `path`."""
+def make_template(path: Path, size_bytes: int, folders: Path, kind: Kind = "ext4", inodes: int = 0) -> None:
+    """A file with a file system that holds a copy of `folders` (an ext4; an XFS is empty); a half-made one is never seen under `path`. `inodes`:
+    how many files an ext4 has room for; 0: as many as are usual for its size."""
     draft = path.with_name(f"{path.stem}-made.draft")
     fd = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         os.ftruncate(fd, size_bytes)
-        _command(*(_MKFS_XFS if kind == "xfs" else (*_MKFS, "-d", str(folders))), str(draft))
+        number = ("-N", str(inodes)) if inodes else ()
+        _command(*(_MKFS_XFS if kind == "xfs" else (*_MKFS, *number, "-d", str(folders))), str(draft))
         os.fsync(fd)
     finally:
         os.close(fd)
@@ -209,6 +211,10 @@ class Spares:
             if not path.exists():
                 make_template(path, size_bytes, self._folders, self._kind)
         return path
+
+    def make(self, path: Path, size_bytes: int, *, inodes: int) -> None:
+        """An empty ext4 that differs from those that are kept ready."""
+        make_template(path, size_bytes, self._folders, inodes=inodes)
 
     @property
     def _templates(self) -> Path:

@@ -16,10 +16,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gureum.drivers.volumes import ext4_control, mounts, overlay, volume_files, volume_keys
+from gureum.drivers.volumes.volume_files import Spares
 from gureum.drivers.volumes.volume_keys import VolumeKeys
 from gureum.ports import PortError
 
 _LIMIT_S = 3600.0
+_MORE_INODES = 8192
 
 
 class Recoding:
@@ -30,30 +32,41 @@ class Recoding:
         clear(mounted)
         for folder in (files, mounted):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for path in files.glob("*.img"):
+        for path in (*files.glob("*.img"), *files.glob("*.draft")):
             path.unlink()
 
     def source(self, name: str) -> Path:
         """Where to put the volume that `recode` is to read."""
         return self._files / f"{name}.from.img"
 
-    def recode(self, name: str, source_key: str, key: str, template: Path, size_bytes: int) -> Path:
-        """A file with the same files under `key`, in a new file system of that size (made from `template`, an empty one); the caller renames it.
-        `source_key`: "" for one that is not encrypted. What was put at `source(name)` is gone afterwards."""
+    def recode(self, name: str, source_key: str, key: str, spares: Spares, size_bytes: int) -> Path:
+        """A file with the same files under `key`, in a new file system of that size; the caller renames it. `source_key`: "" for one that is not
+        encrypted. What was put at `source(name)` is gone afterwards. PortError when the files do not fit."""
         source, target = self.source(name), self._files / f"{name}.to.img"
-        volume_files.copy(template, target, size_bytes)
-        volume_keys.allow(target)
         try:
-            with self._open(source, source_key) as old, self._open(target, key) as new:
-                _copy(old / overlay.UPPER, new / overlay.UPPER)
+            with self._open(source, source_key) as old:
+                volume_files.copy(spares.template(size_bytes), target, size_bytes)
+                if not self._take(old, target, key):
+                    # The usual number of inodes is too small for these files, or takes the room of what is in them: an XFS makes its inodes as it
+                    # needs them.
+                    spares.make(target, size_bytes, inodes=_inodes_for(old))
+                    if not self._take(old, target, key):
+                        text = "the files of a full disk do not fit on an encrypted one of this size"
+                        raise PortError(text, retry=False)
         except (OSError, PortError):
-            target.unlink()
+            target.unlink(missing_ok=True)
             raise
         finally:
             source.unlink()
         with target.open("rb") as file:
             os.fsync(file.fileno())
         return target
+
+    def _take(self, old: Path, target: Path, key: str) -> bool:
+        """Copies all files to the empty file system at `target`. False when they do not fit."""
+        volume_keys.allow(target)
+        with self._open(target, key) as new:
+            return _copy(old / overlay.UPPER, new / overlay.UPPER)
 
     @contextlib.contextmanager
     def _open(self, image: Path, key: str) -> Iterator[Path]:
@@ -77,7 +90,15 @@ def clear(mounted: Path) -> None:
             folder.rmdir()
 
 
-def _copy(source: Path, target: Path) -> None:
+def _inodes_for(mounted: Path) -> int:
+    """As many as the files there need, and some for those to come."""
+    told = os.statvfs(mounted)
+    used = told.f_files - told.f_ffree
+    return used + used // 8 + _MORE_INODES
+
+
+def _copy(source: Path, target: Path) -> bool:
+    """False when the target is full, which is not the host's disk: that would be told when what was written goes there."""
     command = ["cp", "--archive", "--sparse=auto", "--reflink=never", "--", f"{source}/.", f"{target}/"]
     environment = {**os.environ, "LC_ALL": "C"}
     try:
@@ -87,7 +108,7 @@ def _copy(source: Path, target: Path) -> None:
     except subprocess.TimeoutExpired as error:
         raise OSError(errno.ETIMEDOUT, "a volume could not be copied in time") from error
     if os.strerror(errno.ENOSPC).encode() in done.stderr:
-        # The file system is full, not the host's disk: that would be told when what was written goes there.
-        raise PortError("the files of a full disk do not fit on an encrypted one of this size", retry=False)
+        return False
     if done.returncode:
         raise OSError(errno.EIO, f"cp: {done.stderr.decode(errors='replace').strip()[-200:]}")
+    return True
