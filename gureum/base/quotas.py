@@ -95,3 +95,9 @@ class Quotas(msgspec.Struct, frozen=True):
             description="Most vCPUs of On-Demand Instances that run in an account and region; AWS: 5. 0: only the host's memory limits them.",
         ),
     ] = 0
+    quota_volume_modifications: Annotated[
+        int,
+        Meta(
+            ge=0, le=10_000, description="Most modifications of an EBS volume within 24 hours. 0: as many as one likes."
+        ),
+    ] = 4

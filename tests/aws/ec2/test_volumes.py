@@ -75,6 +75,33 @@ def test_a_volume_grows_and_never_shrinks(cloud):
     assert cloud.one("DescribeVolumesModifications", "VolumesModifications")["VolumeId"] == volume
 
 
+def test_a_volume_is_modified_four_times_a_day_at_most(cloud):
+    """AWS: ec2 ModifyVolume. A refused one does not count."""
+    volume = make(cloud, Size=1)["VolumeId"]
+
+    def modify(size):
+        told = cloud("ModifyVolume", VolumeId=volume, Size=size)["VolumeModification"]["TargetSize"]
+        stored = cloud.client.get(Volume, "111122223333/us-east-1", volume)
+        ended = msgspec.structs.replace(stored.spec.change, ended=cloud.client.clock.now())
+        transaction = cloud.client.transaction()
+        transaction.update(msgspec.structs.replace(stored, spec=msgspec.structs.replace(stored.spec, change=ended)))
+        asyncio.run(transaction.commit())
+        return told
+
+    for size in (2, 3, 4, 5):
+        assert modify(size) == size
+        cloud.client.clock.time += 3600
+        assert cloud.code("ModifyVolume", VolumeId=volume, Size=1) == "InvalidParameterValue"
+    code, text = cloud.refused("ModifyVolume", VolumeId=volume, Size=6)
+    assert code == "VolumeModificationRateExceeded"
+    assert "2025-06-16T15:06:40.000Z" in text, "a day after the first"
+    cloud.client.clock.time += 20 * 3600 + 1
+    assert modify(6) == 6
+    assert cloud.code("ModifyVolume", VolumeId=volume, Size=7) == "VolumeModificationRateExceeded"
+    cloud.settings = msgspec.structs.replace(cloud.settings, quota_volume_modifications=0)
+    assert modify(7) == 7
+
+
 def test_a_volume_that_becomes_io1_has_3000_iops_unless_told_otherwise(cloud):
     volume = make(cloud, Size=60)["VolumeId"]
     told = cloud("ModifyVolume", VolumeId=volume, VolumeType="io1")["VolumeModification"]

@@ -184,7 +184,7 @@ class VolumeSpec(msgspec.Struct, frozen=True):
     """`size_gib`: GiB. `snapshot`: AWS's id of the snapshot it came from, "" for none; `restored`: its content is here. `iops`, `throughput`: 0
     where the type has none. `base`: of a root volume, the source of the image whose files lie below what was written to it.
     `key`: its data key, sealed (base/disk_keys.py), "" when it is not encrypted; `kms_key`: what was asked for as its KMS key. `snapshot_key`:
-    the data key of its snapshot, or of `source`, the volume that it is a copy of, until it is restored."""
+    the data key of its snapshot, or of `source`, the volume that it is a copy of, until it is restored. `modified`: when, in the last day."""
 
     size_gib: int
     type: str
@@ -199,6 +199,7 @@ class VolumeSpec(msgspec.Struct, frozen=True):
     attachment: VolumeAttachment | None = None
     auto_enable_io: bool = False
     change: VolumeChange | None = None
+    modified: tuple[float, ...] = ()
     restored: bool = False
     base: str = ""
 

@@ -180,7 +180,7 @@ def _wanted(call: Call, instance: Instance, old: Volume) -> VolumeSpec:
     """The new root like the old one, with other content. AWS: InvalidParameterValue."""
     params = call.params
     bare = msgspec.structs.replace(
-        old.spec, snapshot="", source="", restored=False, change=None, key="", kms_key="", snapshot_key=""
+        old.spec, snapshot="", source="", restored=False, change=None, modified=(), key="", kms_key="", snapshot_key=""
     )
     ebs = {"Encrypted": old.encrypted, **({"KmsKeyId": old.spec.kms_key} if old.encrypted else {})}
     if params.get("SnapshotId"):

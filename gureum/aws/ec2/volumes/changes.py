@@ -3,7 +3,7 @@
     ModifyVolume (commit: modifying) ─► lowered with its new size ─► the agent grows it ─► reconcile: completed
 
 The file system grows with the volume, at once where the host lets a mounted one grow (docs/decisions/0151), else at the next start or reboot.
-AWS's wait of six hours between two modifications is not kept.
+As on AWS a volume is modified four times a day at most (setting `quota_volume_modifications`).
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from gureum.engine.resource import key_of
 
 # AWS: ModifyVolume, Iops: of a volume that becomes io1 or io2 with no number given.
 CHANGED_IOPS = 3000
+DAY_S = 86400.0
 _LATE = (
     "The file system grows when the volume is attached, or its instance started or rebooted, next: "
     "this host lets none grow that is in use."
@@ -74,6 +75,7 @@ async def modify_volume(call: Call) -> Result:
         iops=checked.iops,
         throughput=checked.throughput,
         change=record,
+        modified=_counted(call, volume),
     )
     transaction = call.transaction()
     transaction.update(changed)
@@ -112,6 +114,20 @@ async def settle_change(world: World, volume: Volume) -> bool:
         return True
     world.events.record(key_of(volume), now, "Modified", f"{record.size_gib} GiB -> {volume.spec.size_gib} GiB")
     return True
+
+
+def _counted(call: Call, volume: Volume) -> tuple[float, ...]:
+    """When it was modified in the last 24 hours, and now. AWS: VolumeModificationRateExceeded."""
+    most = call.settings.quota_volume_modifications
+    recent = tuple(at for at in volume.spec.modified if at > call.now - DAY_S)
+    if most and len(recent) >= most:
+        free = iso_time(recent[-most] + DAY_S)
+        text = (
+            "You've reached the maximum modification rate per volume limit. "
+            f"A volume can be modified {most} times in 24 hours: the next modification is possible at {free}."
+        )
+        raise AwsError("VolumeModificationRateExceeded", text)
+    return (*recent, call.now)
 
 
 def is_made(world: World, volume: Volume) -> bool:
