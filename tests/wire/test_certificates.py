@@ -131,7 +131,7 @@ def test_imported_certificate_is_described_and_comes_back(
         "SubjectAlternativeNames": ["www.example.com", "example.com"],
         "Status": "ISSUED",
         "Type": "IMPORTED",
-        "KeyAlgorithm": "RSA_2048",
+        "KeyAlgorithm": "RSA-2048",
         "SignatureAlgorithm": "SHA256WITHECDSA",
         "Subject": "CN=www.example.com",
         "Issuer": "Test CA",
@@ -140,9 +140,9 @@ def test_imported_certificate_is_described_and_comes_back(
         "RenewalEligibility": "INELIGIBLE",
         "KeyUsages": [{"Name": "DIGITAL_SIGNATURE"}, {"Name": "KEY_ENCIPHERMENT"}],
         "ExtendedKeyUsages": [{"Name": "TLS_WEB_SERVER_AUTHENTICATION", "OID": "1.3.6.1.5.5.7.3.1"}],
+        "DomainValidationOptions": [{"DomainName": "www.example.com"}, {"DomainName": "example.com"}],
     }
     assert {key: shown[key] for key in wanted} == wanted
-    assert "DomainValidationOptions" not in shown
     assert shown["NotAfter"] == leaf.not_valid_after_utc
     back = acm.get_certificate(CertificateArn=arn)
     assert back["Certificate"].encode() == pem(leaf)
@@ -191,7 +191,7 @@ def test_a_chain_of_several_is_checked_link_by_link(acm: Any, root: Authority) -
     body = pem(middle.sign(key.public_key(), named("c.example.com"), "c.example.com"))
     chain = pem(middle.certificate) + pem(root.certificate)
     arn = acm.import_certificate(Certificate=body, PrivateKey=key_pem(key), CertificateChain=chain)["CertificateArn"]
-    assert acm.describe_certificate(CertificateArn=arn)["Certificate"]["KeyAlgorithm"] == "EC_secp384r1"
+    assert acm.describe_certificate(CertificateArn=arn)["Certificate"]["KeyAlgorithm"] == "EC-secp384r1"
     swapped = pem(root.certificate) + pem(middle.certificate)
     code, _ = refused(acm.import_certificate, Certificate=body, PrivateKey=key_pem(key), CertificateChain=swapped)
     assert code == "ValidationException"
@@ -323,9 +323,11 @@ def test_requested_certificate_is_issued_for_its_names(acm: Any) -> None:
 
 
 def test_key_algorithms_of_requests(acm: Any) -> None:
-    for algorithm in ("RSA_2048", "EC_secp384r1"):
+    for algorithm, told in (("RSA_2048", "RSA-2048"), ("EC_secp384r1", "EC-secp384r1")):
         arn = acm.request_certificate(DomainName="k.example.com", KeyAlgorithm=algorithm)["CertificateArn"]
-        issued(acm, arn)
+        assert issued(acm, arn)["KeyAlgorithm"] == told, "as AWS answers, not as it is asked"
+        (listed,) = acm.list_certificates(Includes={"keyTypes": [algorithm]})["CertificateSummaryList"]
+        assert (listed["CertificateArn"], listed["KeyAlgorithm"]) == (arn, told)
         body = acm.get_certificate(CertificateArn=arn)["Certificate"]
         key: Any = x509.load_pem_x509_certificate(body.encode()).public_key()
         assert key.key_size == {"RSA_2048": 2048, "EC_secp384r1": 384}[algorithm]

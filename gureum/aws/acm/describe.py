@@ -117,17 +117,20 @@ def _show(call: Call, certificate: Certificate) -> dict[str, Any]:
         "Subject": material.subject if material else f"CN={spec.domain}",
         "CreatedAt": certificate.meta.created,
         "Status": _state(certificate, call.now),
-        "KeyAlgorithm": _algorithm(certificate),
+        "KeyAlgorithm": _shown_algorithm(certificate),
         "InUseBy": arns_of_users(call, users_of(call, certificate)),
         "Type": "IMPORTED" if spec.imported else "AMAZON_ISSUED",
         "RenewalEligibility": "ELIGIBLE" if is_renewable(call, certificate) else "INELIGIBLE",
         "CertificateKeyPairOrigin": _origin(certificate),
         "Options": {"CertificateTransparencyLoggingPreference": _enabled(spec.transparency and not spec.imported)},
+        "KeyUsages": [],
+        "ExtendedKeyUsages": [],
     }
     if material is not None:
         shown |= _show_material(material)
     if spec.imported:
-        return shown | {"ImportedAt": spec.imported_at}
+        domains = [{"DomainName": name} for name in spec.names]
+        return shown | {"ImportedAt": spec.imported_at, "DomainValidationOptions": domains}
     shown["Options"]["Export"] = _enabled(spec.export)
     shown["DomainValidationOptions"] = _validations(certificate)
     if material is not None:
@@ -195,7 +198,7 @@ def _summary(call: Call, certificate: Certificate) -> dict[str, Any]:
         "HasAdditionalSubjectAlternativeNames": len(spec.names) > LIMIT_SUMMARY_NAMES,
         "Status": _state(certificate, call.now),
         "Type": "IMPORTED" if spec.imported else "AMAZON_ISSUED",
-        "KeyAlgorithm": _algorithm(certificate),
+        "KeyAlgorithm": _shown_algorithm(certificate),
         "KeyUsages": list(material.key_usages) if material else [],
         "ExtendedKeyUsages": [name for name, _ in material.extended_usages] if material else [],
         "InUse": bool(users_of(call, certificate)),
@@ -231,6 +234,12 @@ def _origin(certificate: Certificate) -> str:
 def _algorithm(certificate: Certificate) -> str:
     material = certificate.material
     return material.key_algorithm if material else certificate.spec.key_algorithm
+
+
+def _shown_algorithm(certificate: Certificate) -> str:
+    """ "RSA-2048", "EC-prime256v1": AWS answers with a hyphen where it is asked with an underscore (recordings, and the examples of its command line).
+    """
+    return _algorithm(certificate).replace("_", "-")
 
 
 def _enabled(yes: bool) -> str:
