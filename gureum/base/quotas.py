@@ -1,5 +1,6 @@
 """Quotas that can be set; the defaults of the network's are AWS's for a new account
-(docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html).
+(docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html), as that of certificates is
+(docs.aws.amazon.com/acm/latest/userguide/acm-limits.html).
 
 They are keys of `Settings`. What gureum counts is told with each; a limit that cannot be raised on AWS is no setting (aws/ec2/limits.py).
 """
@@ -87,6 +88,9 @@ class Quotas(msgspec.Struct, frozen=True):
     quota_entries_per_prefix_list: Annotated[
         int, Meta(ge=1, le=1000, description="Most entries that a managed prefix list may be made for.")
     ] = 1000
+    quota_names_per_certificate: Annotated[
+        int, Meta(ge=1, le=100, description="Most domain names of a certificate that is requested from ACM.")
+    ] = 10
     quota_on_demand_vcpus: Annotated[
         int,
         Meta(

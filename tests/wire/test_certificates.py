@@ -335,6 +335,17 @@ def test_key_algorithms_of_requests(acm: Any) -> None:
     assert refused(acm.request_certificate, **params)[0] == "InvalidParameterException"
 
 
+def test_a_certificate_has_ten_names_and_no_more(acm: Any) -> None:
+    """Counted once each, the domain among them; Terraform's users meet the words (terraform-provider-aws, issue 35825)."""
+    names = [f"n{i}.example.com" for i in range(10)]
+    acm.request_certificate(DomainName=names[0], SubjectAlternativeNames=names)
+    params = {"DomainName": "one.example.com", "SubjectAlternativeNames": names}
+    assert refused(acm.request_certificate, **params) == (
+        "LimitExceededException",
+        "Certificate has too many domains.",
+    )
+
+
 def test_validation_by_mail_shows_the_mailboxes(acm: Any) -> None:
     arn = acm.request_certificate(
         DomainName="a.example.com",

@@ -237,8 +237,7 @@ def _algorithm(certificate: Certificate) -> str:
 
 
 def _shown_algorithm(certificate: Certificate) -> str:
-    """ "RSA-2048", "EC-prime256v1": AWS answers with a hyphen where it is asked with an underscore (recordings, and the examples of its command line).
-    """
+    """ "RSA-2048", "EC-prime256v1": AWS answers with a hyphen what it is asked with an underscore (recordings; examples of the AWS CLI)."""
     return _algorithm(certificate).replace("_", "-")
 
 

@@ -58,6 +58,8 @@ async def request_certificate(call: Call) -> dict[str, Any]:
     again = _asked_before(call, spec)
     if again is not None:
         return {"CertificateArn": arn_of(again)}
+    if len(spec.names) > call.settings.quota_names_per_certificate:
+        raise AwsError("LimitExceededException", "Certificate has too many domains.")
     tags = new_tags(call)
     if len(call.all(Certificate)) >= CERTIFICATES_PER_REGION:
         text = f"Cannot request more certificates than the limit of {CERTIFICATES_PER_REGION}."
