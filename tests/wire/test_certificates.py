@@ -150,6 +150,18 @@ def test_imported_certificate_is_described_and_comes_back(
     assert acm.list_tags_for_certificate(CertificateArn=arn)["Tags"] == [{"Key": "env", "Value": "test"}]
 
 
+def test_a_certificate_that_does_not_say_what_it_is_for_is_for_any_use(acm: Any, root: Authority) -> None:
+    """Without the two extensions AWS tells ANY and NONE."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    body = pem(root.sign(key.public_key(), named("any.example.com")))
+    arn = acm.import_certificate(Certificate=body, PrivateKey=key_pem(key))["CertificateArn"]
+    shown = acm.describe_certificate(CertificateArn=arn)["Certificate"]
+    assert (shown["KeyUsages"], shown["ExtendedKeyUsages"]) == ([{"Name": "ANY"}], [{"Name": "NONE"}])
+    wanted = {"keyTypes": ["EC_prime256v1"], "extendedKeyUsage": ["NONE"]}
+    (listed,) = acm.list_certificates(Includes=wanted)["CertificateSummaryList"]
+    assert (listed["KeyUsages"], listed["ExtendedKeyUsages"]) == (["ANY"], ["NONE"])
+
+
 def test_what_does_not_belong_together_is_refused(
     acm: Any, root: Authority, leaf: x509.Certificate, rsa_key: rsa.RSAPrivateKey
 ) -> None:

@@ -97,8 +97,8 @@ def _passes(call: Call, certificate: Certificate) -> bool:
         return False
     if "managedBy" in includes:  # CloudFront's: there are none
         return False
-    usages = set(material.key_usages) if material else set()
-    extended = {name for name, _ in material.extended_usages} if material else set()
+    usages = set(_key_usages(material))
+    extended = {one["Name"] for one in _extended_usages(material)}
     return usages.issuperset(_wanted(includes.get("keyUsage"))) and extended.issuperset(
         _wanted(includes.get("extendedKeyUsage"))
     )
@@ -123,8 +123,8 @@ def _show(call: Call, certificate: Certificate) -> dict[str, Any]:
         "RenewalEligibility": "ELIGIBLE" if is_renewable(call, certificate) else "INELIGIBLE",
         "CertificateKeyPairOrigin": _origin(certificate),
         "Options": {"CertificateTransparencyLoggingPreference": _enabled(spec.transparency and not spec.imported)},
-        "KeyUsages": [],
-        "ExtendedKeyUsages": [],
+        "KeyUsages": [{"Name": name} for name in _key_usages(material)],
+        "ExtendedKeyUsages": _extended_usages(material),
     }
     if material is not None:
         shown |= _show_material(material)
@@ -147,9 +147,21 @@ def _show_material(material: Material) -> dict[str, Any]:
         "NotBefore": material.not_before,
         "NotAfter": material.not_after,
         "SignatureAlgorithm": material.signature_algorithm,
-        "KeyUsages": [{"Name": name} for name in material.key_usages],
-        "ExtendedKeyUsages": [{"Name": name, "OID": oid} for name, oid in material.extended_usages],
     }
+
+
+def _key_usages(material: Material | None) -> list[str]:
+    """None before it is issued. AWS: a certificate without the extension may be used for ANY (recordings of imported ones)."""
+    if material is None:
+        return []
+    return list(material.key_usages) or ["ANY"]
+
+
+def _extended_usages(material: Material | None) -> list[dict[str, str]]:
+    """API form. None before it is issued. AWS: a certificate without the extension has the one named NONE (recordings of imported ones)."""
+    if material is None:
+        return []
+    return [{"Name": name, "OID": oid} for name, oid in material.extended_usages] or [{"Name": "NONE"}]
 
 
 def _renewal(certificate: Certificate) -> dict[str, Any]:
@@ -199,8 +211,8 @@ def _summary(call: Call, certificate: Certificate) -> dict[str, Any]:
         "Status": _state(certificate, call.now),
         "Type": "IMPORTED" if spec.imported else "AMAZON_ISSUED",
         "KeyAlgorithm": _shown_algorithm(certificate),
-        "KeyUsages": list(material.key_usages) if material else [],
-        "ExtendedKeyUsages": [name for name, _ in material.extended_usages] if material else [],
+        "KeyUsages": _key_usages(material),
+        "ExtendedKeyUsages": [one["Name"] for one in _extended_usages(material)],
         "InUse": bool(users_of(call, certificate)),
         "Exported": status.exported,
         "RenewalEligibility": "ELIGIBLE" if is_renewable(call, certificate) else "INELIGIBLE",

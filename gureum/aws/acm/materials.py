@@ -37,6 +37,9 @@ _EXTENDED = {
     ExtendedKeyUsageOID.TIME_STAMPING: "TIME_STAMPING",
     ExtendedKeyUsageOID.OCSP_SIGNING: "OCSP_SIGNING",
     ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE: "ANY",
+    x509.ObjectIdentifier("1.3.6.1.5.5.7.3.5"): "IPSEC_END_SYSTEM",
+    x509.ObjectIdentifier("1.3.6.1.5.5.7.3.6"): "IPSEC_TUNNEL",
+    x509.ObjectIdentifier("1.3.6.1.5.5.7.3.7"): "IPSEC_USER",
 }
 
 
