@@ -44,5 +44,6 @@ SHOWN = {
     "targets-per-application-load-balancer": TARGETS_PER_APPLICATION_LOAD_BALANCER,
     "targets-per-availability-zone-per-network-load-balancer": TARGETS_PER_ZONE_OF_NETWORK_LOAD_BALANCER,
     "targets-per-network-load-balancer": TARGETS_PER_NETWORK_LOAD_BALANCER,
+    "targets-per-target-group": TARGETS_PER_GROUP,
 }
 """What DescribeAccountLimits tells. AWS: elbv2 Limit."""

@@ -332,6 +332,7 @@ def test_account_limits_are_those_that_are_kept(cloud):
     told = {one["Name"]: one["Max"] for one in cloud("DescribeAccountLimits")["Limits"]}
     assert told["application-load-balancers"] == "50"
     assert told["rules-per-application-load-balancer"] == "100"
+    assert told["targets-per-target-group"] == "1000"
 
 
 def test_nothing_is_reserved(cloud):
