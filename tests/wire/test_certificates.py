@@ -150,6 +150,16 @@ def test_imported_certificate_is_described_and_comes_back(
     assert acm.list_tags_for_certificate(CertificateArn=arn)["Tags"] == [{"Key": "env", "Value": "test"}]
 
 
+def test_a_subject_is_told_in_the_certificates_order(acm: Any, root: Authority) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    parts = [(NameOID.COUNTRY_NAME, "AU"), (NameOID.ORGANIZATION_NAME, "A, B"), (NameOID.COMMON_NAME, "s.example.com")]
+    subject = x509.Name([x509.NameAttribute(oid, text) for oid, text in parts])
+    body = pem(root.sign(key.public_key(), subject))
+    arn = acm.import_certificate(Certificate=body, PrivateKey=key_pem(key))["CertificateArn"]
+    shown = acm.describe_certificate(CertificateArn=arn)["Certificate"]
+    assert (shown["Subject"], shown["DomainName"]) == (r"C=AU,O=A\, B,CN=s.example.com", "s.example.com")
+
+
 def test_a_certificate_that_does_not_say_what_it_is_for_is_for_any_use(acm: Any, root: Authority) -> None:
     """Without the two extensions AWS tells ANY and NONE."""
     key = ec.generate_private_key(ec.SECP256R1())

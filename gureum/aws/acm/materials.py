@@ -72,7 +72,7 @@ def material(
         not_before=certificate.not_valid_before_utc.timestamp(),
         not_after=certificate.not_valid_after_utc.timestamp(),
         serial=_serial(certificate.serial_number),
-        subject=certificate.subject.rfc4514_string(),
+        subject=_subject(certificate),
         issuer=_issuer(certificate),
         key_algorithm=algorithm_of(key.public_key()),
         signature_algorithm=_signature(certificate),
@@ -169,6 +169,11 @@ def _check_chain(certificates: list[x509.Certificate]) -> None:
             lower.verify_directly_issued_by(upper)
         except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm) as error:
             raise _invalid("Could not validate the certificate with the certificate chain.") from error
+
+
+def _subject(certificate: x509.Certificate) -> str:
+    """ "C=AU,O=Company,CN=www.example.com": in the certificate's own order, as AWS has it (a recording); RFC 4514 would begin at the end."""
+    return ",".join(one.rfc4514_string() for one in certificate.subject.rdns)
 
 
 def _issuer(certificate: x509.Certificate) -> str:
