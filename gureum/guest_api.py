@@ -2,7 +2,7 @@
 
     guest ─► the agent's gate (drivers/networks/api_gate.py) ─► unix socket ─► here ─► gateway, as a guest
 
-Guests are hostile. Before a body is read its key must be one that STS handed out; signatures are checked whatever the settings say; a guest stays in
+Guests are hostile. Before a body is read its key must be one that STS handed out or IAM made; signatures are checked whatever the settings say; a guest stays in
 the account of its credentials; there are no paths of gureum's own, no WebSockets. A guest in haste is answered later, so that it costs others
 nothing (as in the metadata service).
 """
@@ -83,7 +83,7 @@ class GuestApplication:
         network, address, service = (*str((scope.get("client") or ("",))[0]).split(" "), "", "", "")[:3]
         guest = self._guest(f"{network} {address}")
         await self._turn(guest)
-        response = self._gateway.look_at_guest(request_of(scope, b""), service)
+        response = await self._gateway.look_at_guest(request_of(scope, b""), service)
         if response is not None:
             response.headers["connection"] = "close"  # its body is not read
         else:

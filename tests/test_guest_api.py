@@ -25,7 +25,7 @@ class Gateway:
         self.hold = asyncio.Event()
         self.hold.set()
 
-    def look_at_guest(self, head: Request, service: str = "") -> Response | None:
+    async def look_at_guest(self, head: Request, service: str = "") -> Response | None:
         self.services.append(service)
         return None if head.headers.get("authorization") == "good" else Response(403, {}, b"refused")
 

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from gureum.aws.credentials import Principal
 from gureum.aws.errors import AwsError
 from gureum.aws.partitions import partition_of
 from gureum.base.ids import new_id
@@ -55,7 +56,8 @@ class Call:
     """`params`: parsed and checked input by botocore member names, only what was given. `account`: 12 digits. `scope`: "account/region",
     the scope of regional objects. `now`: Unix seconds of this call. `agent`: streams and reads of the machine (consoles); `compiled`: the
     operation's compiled protocol, for fragments; `sealer`: encrypts secrets at rest; `metrics`, `logs`: the telemetry store; `tails`: who
-    watches log events; `known`: what neighbours answer; `guest`: a machine of the cloud calls, which must stay in its account."""
+    watches log events; `known`: what neighbours answer; `guest`: a machine of the cloud calls, which must stay in its account; `principal`:
+    who calls (if unsaid, the account's root)."""
 
     def __init__(
         self,
@@ -81,6 +83,7 @@ class Call:
         tails: LogTails | None = None,
         known: Known | None = None,
         guest: bool = False,
+        principal: Principal | None = None,
     ) -> None:
         self.service = service
         self.operation = operation
@@ -103,6 +106,7 @@ class Call:
         self.scope = f"{account}/{region}"
         self.tails = LogTails() if tails is None else tails
         self.guest = guest
+        self.principal = principal or Principal(f"arn:{self.partition}:iam::{account}:root", account)
         self.known = Known(NoNeighbours()) if known is None else known
 
     @property

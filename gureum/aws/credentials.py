@@ -1,7 +1,7 @@
 """Who calls, and where: read off the request's signature (Signature Version 4, header or presigned).
 
-An access key of 12 digits is that account; a key that STS handed out belongs to the account it was made for; any other key is the default
-account's. Without a signature the caller is the default account in the default region.
+An access key of 12 digits is that account; a key that STS handed out belongs to the account it was made for, one that IAM made to its user; any
+other key is the default account's. Without a signature the caller is the default account in the default region.
 AWS: Signature Version 4 signing process.
 """
 
@@ -11,11 +11,13 @@ import hashlib
 import hmac
 import re
 import secrets
+from typing import Any
 from urllib.parse import parse_qs
 
 import msgspec
 
 from gureum.aws.errors import AwsError
+from gureum.aws.partitions import partition_of
 from gureum.aws.protocols import Request, credential_scope
 from gureum.aws.signatures import verify_signature
 from gureum.base.sealing import Sealer
@@ -25,13 +27,16 @@ from gureum.engine.resource import Meta, Resource, kind
 
 SCOPE = "-/-"
 SWEPT_AFTER_S, SWEPT_AT_ONCE = 3600.0, 50
+USER_KEY_PREFIX = "AKIA"
+"""AWS: IAM identifiers, "Understanding unique ID prefixes"."""
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 _REGION = re.compile(r"[a-z]{2,4}(-[a-z]{2,12}){1,3}-\d{1,2}|aws-global")
 _ACCOUNT = re.compile(r"\d{12}")
 
 
 class SessionSpec(msgspec.Struct, frozen=True):
-    """A key that STS handed out. `expires`: Unix seconds. `secret` is stored encrypted by the key outside the store, never logged."""
+    """A key that STS handed out. `expires`: Unix seconds. `secret` is stored encrypted by the key outside the store, never logged. `role_arn`: of
+    the role that was assumed, with its path. `source_identity` and `transitive` (tags: key and value) go on to roles that are assumed with it."""
 
     account: str
     arn: str
@@ -39,6 +44,9 @@ class SessionSpec(msgspec.Struct, frozen=True):
     expires: float
     sealed_secret: str
     sealed_token: str
+    role_arn: str = ""
+    source_identity: str = ""
+    transitive: tuple[tuple[str, str], ...] = ()
 
 
 @kind("sts.Session", indexes={"account": lambda one: one.spec.account})
@@ -66,8 +74,10 @@ def new_session(
     user_id: str,
     now: float,
     seconds: float,
+    **more: Any,
 ) -> Issued:
-    """Temporary credentials of `account`, written with the transaction; some that have ended long ago go with it."""
+    """Temporary credentials of `account`, written with the transaction; some that have ended long ago go with it. `more`: further fields of
+    their SessionSpec."""
     access_key = "ASIA" + "".join(secrets.choice(_ALPHABET) for _ in range(16))
     secret, token = secrets.token_urlsafe(30)[:40], secrets.token_urlsafe(192)
     expires = float(int(now + seconds))
@@ -78,6 +88,7 @@ def new_session(
         expires=expires,
         sealed_secret=sealer.seal(secret, access_key),
         sealed_token=sealer.seal(token, f"{access_key}/token"),
+        **more,
     )
     over = [one for one in client.all(Session, SCOPE) if one.spec.expires < now - SWEPT_AFTER_S]
     for old in over[:SWEPT_AT_ONCE]:
@@ -92,21 +103,55 @@ def role_id(arn: str) -> str:
     return "AROA" + "".join(_ALPHABET[byte % 32] for byte in digest[:17])
 
 
+class Principal(msgspec.Struct, frozen=True):
+    """Who calls, as GetCallerIdentity tells it. `id`: "AIDA…" of a user, "AROA…:SESSION" of a role's session, the account's number of its root."""
+
+    arn: str
+    id: str
+
+
+class UserKey(msgspec.Struct, frozen=True):
+    """A key that IAM made for a user, as it is now. `state`: "Active", "Inactive", or "Deleted", of which nothing else is told."""
+
+    state: str
+    account: str = ""
+    arn: str = ""
+    user_id: str = ""
+    secret: str = ""
+
+
 class Caller(msgspec.Struct, frozen=True):
-    """`access_key` "": the request was not signed. `session`: when the key is a temporary one. `guest`: a machine of the cloud called."""
+    """`access_key` "": the request was not signed. `session`: when the key is a temporary one; `user`: when it is an IAM user's. `guest`: a
+    machine of the cloud called."""
 
     access_key: str
     account: str
     region: str
     session: Session | None = None
     guest: bool = False
+    user: UserKey | None = None
+
+    @property
+    def principal(self) -> Principal:
+        if self.session is not None:
+            return Principal(self.session.spec.arn, self.session.spec.user_id)
+        if self.user is not None:
+            return Principal(self.user.arn, self.user.user_id)
+        return Principal(f"arn:{partition_of(self.region)}:iam::{self.account}:root", self.account)
 
 
 def identify_caller(
-    request: Request, settings: Settings, client: Client, sealer: Sealer, *, guest: bool = False
+    request: Request,
+    settings: Settings,
+    client: Client,
+    sealer: Sealer,
+    *,
+    guest: bool = False,
+    user: UserKey | None = None,
 ) -> Caller:
-    """AWS: IncompleteSignature when there is an Authorization header that is none; ExpiredToken for a session that has ended. `guest`: who calls
-    is a machine of the cloud, which everybody's key would make anybody: only keys that STS handed out are good, whatever the settings say."""
+    """AWS: IncompleteSignature when there is an Authorization header that is none; ExpiredToken for a session that has ended;
+    InvalidClientTokenId for a key that IAM has deleted or turned off. `guest`: who calls is a machine of the cloud, which everybody's key would
+    make anybody: only keys that STS handed out or IAM made are good, whatever the settings say. `user`: what IAM tells of the key."""
     scope = credential_scope(request)
     verify = guest or settings.verify_signatures
     if scope is None:
@@ -120,14 +165,13 @@ def identify_caller(
     session = client.get(Session, SCOPE, access_key)
     if session is not None and session.spec.expires < client.clock.now():
         raise AwsError("ExpiredToken", "The security token included in the request is expired", status=403)
-    if guest and session is None:
+    if (guest and session is None and user is None) or (user is not None and user.state != "Active"):
         raise _invalid_token()
-    account = (
-        session.spec.account if session else access_key if _ACCOUNT.fullmatch(access_key) else settings.default_account
-    )
-    caller = Caller(access_key, account, scope.region, session, guest)
+    known = session.spec.account if session else user.account if user else ""
+    account = known or (access_key if _ACCOUNT.fullmatch(access_key) else settings.default_account)
+    caller = Caller(access_key, account, scope.region, session, guest, user)
     if verify:
-        secret = _secret_of(request, session, sealer) if session else settings.secret_key
+        secret = _secret_of(request, session, sealer) if session else user.secret if user else settings.secret_key
         verify_signature(request, secret, client.clock.now())
     return caller
 
@@ -146,14 +190,14 @@ def _invalid_token() -> AwsError:
     return AwsError("InvalidClientTokenId", "The security token included in the request is invalid.", status=403)
 
 
-def check_guest_key(request: Request, client: Client, service: str = "") -> None:
-    """What can be told of a guest's request by its head alone: that its key is one that STS handed out, and that it is signed for `service`, if
-    that is named. Raises as `identify_caller`."""
+def check_guest_key(request: Request, client: Client, service: str = "", user: UserKey | None = None) -> None:
+    """What can be told of a guest's request by its head alone: that its key is one that STS handed out or IAM made, and that it is signed for
+    `service`, if that is named. Raises as `identify_caller`."""
     scope = credential_scope(request)
     if scope is None:
         raise AwsError("MissingAuthenticationToken", "Request is missing Authentication Token", status=403)
     if service and scope.signing_name != service:
         text = f"Credential should be scoped to correct service: '{service}'."
         raise AwsError("SignatureDoesNotMatch", text, status=403)
-    if client.get(Session, SCOPE, scope.access_key) is None:
+    if client.get(Session, SCOPE, scope.access_key) is None and (user is None or user.state != "Active"):
         raise _invalid_token()

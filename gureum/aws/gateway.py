@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gureum.aws.call import Call
-from gureum.aws.credentials import Caller, check_guest_key, identify_caller
+from gureum.aws.credentials import USER_KEY_PREFIX, Caller, UserKey, check_guest_key, identify_caller
 from gureum.aws.errors import AwsError
 from gureum.aws.neighbours.front import Neighbours, Wanted
 from gureum.aws.neighbours.guests import stay_in_account
@@ -73,12 +73,12 @@ class Gateway:
         self._preparing = asyncio.Lock()
         self._fragments: dict[Any, Any] = {}
 
-    def look_at_guest(self, head: Request, service: str = "") -> Response | None:
+    async def look_at_guest(self, head: Request, service: str = "") -> Response | None:
         """The refusal of a guest's request whose head shows that it cannot be good, before its body is read. `service`: the signing name of the
         only one that is asked where it comes from."""
         target = identify(head)
         try:
-            check_guest_key(head, self._world.client, service)
+            check_guest_key(head, self._world.client, service, await self._user_of(head))
         except AwsError as error:
             return _refused(_in_words_of(target, error), target, _new_request_id())
         return None
@@ -97,7 +97,7 @@ class Gateway:
             neighbours = self._neighbours
             if not target.service and neighbours and neighbours.offers("s3") and _may_be_bucket(request):
                 target = Target("s3", "rest-xml", "")
-            caller = self._caller(request, target, guest=guest)
+            caller = self._caller(request, target, await self._user_of(request), guest=guest)
             return await self._answer(request, request_id, caller, target)
         except AwsError as error:
             outcome, target = error.code, target or identify(request)
@@ -111,10 +111,17 @@ class Gateway:
         finally:
             self._count(target, outcome, asyncio.get_running_loop().time() - started)
 
-    def _caller(self, request: Request, target: Target, *, guest: bool) -> Caller:
+    async def _user_of(self, request: Request) -> UserKey | None:
+        """What IAM tells of the request's key, if it made it. AwsError as `identify_caller` where the signature is none."""
+        scope = credential_scope(request) if self._neighbours is not None else None
+        if self._neighbours is None or scope is None or not scope.access_key.startswith(USER_KEY_PREFIX):
+            return None
+        return await self._neighbours.user_key(scope.access_key)
+
+    def _caller(self, request: Request, target: Target, user: UserKey | None, *, guest: bool) -> Caller:
         world = self._world
         try:
-            return identify_caller(request, world.settings, world.client, world.sealer, guest=guest)
+            return identify_caller(request, world.settings, world.client, world.sealer, guest=guest, user=user)
         except AwsError as error:
             raise _in_words_of(target, error) from error
 
@@ -230,6 +237,7 @@ class Gateway:
             tails=world.tails,
             known=world.known,
             guest=caller.guest,
+            principal=caller.principal,
         )
 
     def _count(self, target: Target | None, outcome: str, seconds: float) -> None:

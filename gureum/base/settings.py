@@ -81,13 +81,13 @@ class Settings(Quotas, frozen=True, forbid_unknown_fields=True):
     verify_signatures: Annotated[
         bool,
         Meta(
-            description="Check AWS signatures (SigV4): keys that STS handed out with their own secret, others with `secret_key`."
+            description="Check AWS signatures (SigV4): keys that STS handed out or IAM made with their own secret, others with `secret_key`."
         ),
     ] = False
     secret_key: Annotated[
         str,
         Meta(
-            description="Secret access key that all keys but those of STS sign with; looked at with `verify_signatures`."
+            description="Secret access key that all keys but those of STS and IAM sign with; looked at with `verify_signatures`."
         ),
     ] = "test"
     ephemeral: Annotated[

@@ -37,6 +37,13 @@ def iam(cloud: Cloud) -> Any:
     return made
 
 
+def make_role(iam: Any, name: str, trusts: str) -> str:
+    """ARN of a role that `trusts` may assume."""
+    statement = {"Effect": "Allow", "Principal": {"AWS": trusts}, "Action": "sts:AssumeRole"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    return str(iam.create_role(RoleName=name, AssumeRolePolicyDocument=document)["Role"]["Arn"])
+
+
 @pytest.fixture(scope="module")
 def machine(cloud: Cloud, ec2: Any, iam: Any) -> str:
     return str(cloud.launch(ec2, UserData="", IamInstanceProfile={"Name": "web"})[0]["InstanceId"])
@@ -191,6 +198,19 @@ def test_only_keys_that_sts_gave_are_good_inside(inside: Inside, key: str) -> No
     assert inside.refused("ec2", "describe_vpcs", keys) == "AuthFailure"
 
 
+def test_a_users_own_key_is_good_inside_with_its_secret(inside: Inside, iam: Any) -> None:
+    """AWS: `aws configure` in a machine."""
+    user = iam.create_user(UserName="inside")["User"]
+    made = iam.create_access_key(UserName="inside")["AccessKey"]
+    keys = {"aws_access_key_id": made["AccessKeyId"], "aws_secret_access_key": made["SecretAccessKey"]}
+    assert inside.ask("sts", "get_caller_identity", keys)["UserId"] == user["UserId"]
+    assert inside.ask("sqs", "list_queues", keys)["ResponseMetadata"]["HTTPStatusCode"] == 200
+    wrong = {**keys, "aws_secret_access_key": "test"}
+    assert inside.refused("sts", "get_caller_identity", wrong) == "SignatureDoesNotMatch"
+    iam.delete_access_key(UserName="inside", AccessKeyId=made["AccessKeyId"])
+    assert inside.refused("sts", "get_caller_identity", keys) == "InvalidClientTokenId"
+
+
 def test_a_session_needs_its_own_secret_and_token(cloud: Cloud, inside: Inside, machine: str) -> None:
     found = told(cloud, machine)
     keys = {
@@ -222,8 +242,9 @@ def test_a_guest_stays_in_its_account(cloud: Cloud, inside: Inside, machine: str
     other = "444455556666"
     role = {"RoleArn": f"arn:aws:iam::{other}:role/x", "RoleSessionName": "xx"}
     assert inside.refused("sts", "assume_role", **role) == "AccessDenied"
-    own = inside.ask("sts", "assume_role", RoleArn=f"arn:aws:iam::{ACCOUNT}:role/x", RoleSessionName="xx")
-    assert own["AssumedRoleUser"]["Arn"] == f"arn:aws:sts::{ACCOUNT}:assumed-role/x/xx"
+    mine = make_role(cloud.client("iam"), "of-web", f"arn:aws:iam::{ACCOUNT}:role/web-role")
+    own = inside.ask("sts", "assume_role", RoleArn=mine, RoleSessionName="xx")
+    assert own["AssumedRoleUser"]["Arn"] == f"arn:aws:sts::{ACCOUNT}:assumed-role/of-web/xx"
     s3 = cloud.client("s3", account=other)
     s3.create_bucket(Bucket="theirs")
     s3.put_object(Bucket="theirs", Key="secret", Body=b"s")
@@ -307,7 +328,8 @@ def test_a_role_that_ec2_may_not_assume_is_told_as_such(cloud: Cloud, ec2: Any, 
 
 def test_credentials_that_are_over_are_refused(cloud: Cloud) -> None:
     sts = cloud.client("sts")
-    made = sts.assume_role(RoleArn=f"arn:aws:iam::{ACCOUNT}:role/x", RoleSessionName="xx", DurationSeconds=900)
+    role = make_role(cloud.client("iam"), "short", f"arn:aws:iam::{ACCOUNT}:root")
+    made = sts.assume_role(RoleArn=role, RoleSessionName="xx", DurationSeconds=900)
     keys = made["Credentials"] | {"Token": made["Credentials"]["SessionToken"]}
     assert client_of(cloud, "sts", keys).get_caller_identity()["Account"] == ACCOUNT
     with pytest.raises(ClientError):

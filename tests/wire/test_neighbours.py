@@ -219,6 +219,18 @@ def test_a_key_outlives_the_daemon_though_a_look_came_before_it_was_made(cloud: 
     assert kms.decrypt(CiphertextBlob=sealed)["Plaintext"] == b"text"
 
 
+def test_the_key_of_an_alias_of_aws_outlives_the_daemon(cloud: Cloud) -> None:
+    """It comes into being with the first look at it, which is in no journal: what it had encrypted was lost."""
+    kms = cloud.client("kms", account="666611113333")
+    listed = {one["AliasName"]: one["TargetKeyId"] for one in kms.list_aliases()["Aliases"]}
+    key = kms.describe_key(KeyId="alias/aws/ebs")["KeyMetadata"]
+    assert (key["KeyId"], key["KeyManager"]) == (listed["alias/aws/ebs"], "AWS")
+    sealed = kms.encrypt(KeyId="alias/aws/s3", Plaintext=b"text")["CiphertextBlob"]
+    kill_daemon(cloud)
+    assert kms.decrypt(CiphertextBlob=sealed, KeyId="alias/aws/s3")["Plaintext"] == b"text"
+    assert kms.describe_key(KeyId="alias/aws/ebs")["KeyMetadata"]["Arn"] == key["Arn"]
+
+
 def test_killed_while_it_is_told_nothing_acknowledged_is_lost(cloud: Cloud) -> None:
     s3 = cloud.client("s3")
     s3.create_bucket(Bucket="under-fire")

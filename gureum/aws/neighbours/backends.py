@@ -12,6 +12,7 @@ import datetime as dt
 import logging
 import os
 import time
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -25,6 +26,7 @@ from moto.moto_api._internal import mock_random
 from moto.moto_api._internal.models import moto_api_backend
 
 from gureum.aws.errors import AwsError
+from gureum.aws.neighbours import default_keys, iam_ids
 from gureum.aws.neighbours.journal import Sent
 from gureum.aws.neighbours.keepers import Keeper, keeper_of
 from gureum.aws.neighbours.offered import OFFERED
@@ -69,13 +71,15 @@ def _datetime_of(clock: _Clock) -> type[dt.datetime]:
 
 
 class Backends:
-    """Only one per process. Its methods are called by one thread."""
+    """Only one per process. Its methods are called by one thread. `derive`: a key of the home's for a purpose."""
 
-    def __init__(self) -> None:
+    def __init__(self, derive: Callable[[str], bytes]) -> None:
         self._stubber = BotocoreStubber()
         self._clock = _Clock()
         vars(moto_time)["datetime"] = self._clock
-        self._apart = True
+        self._apart = self._fixed = True
+        default_keys.lead(derive, lambda: self._fixed)
+        iam_ids.lead(lambda: self._fixed)
         setattr(AccountSpecificBackend, "__getitem__", self._getting())  # noqa: B010 - moto has no other way in
         # Templates attach AWS's own policies to their roles. 0.14 s and 14 MB for each account that uses IAM.
         default_user_config["iam"]["load_aws_managed_policies"] = True
@@ -97,12 +101,21 @@ class Backends:
         return get
 
     def call(
-        self, account: str, sent: Sent, seed: bytes, at: float | None, *, own_only: bool = False, apart: bool = True
+        self,
+        account: str,
+        sent: Sent,
+        seed: bytes,
+        at: float | None,
+        *,
+        own_only: bool = False,
+        apart: bool = True,
+        fixed: bool = True,
     ) -> Answer:
         """`seed`: b"" where nothing needs to be repeated. `at`: the time that it is for moto, Unix seconds; None: now. `own_only`: buckets of
-        other accounts are denied. `apart`: states that it brings into being have a seed of their own."""
+        other accounts are denied. `apart`: states that it brings into being have a seed of their own. `fixed`: keys of AWS's aliases are not
+        drawn, and ids of IAM are as AWS writes them."""
         self._clock.now_s = at
-        self._apart = apart
+        self._apart, self._fixed = apart, fixed
         if seed:
             mock_random.seed(seed)
         if own_only:
@@ -118,7 +131,7 @@ class Backends:
             return Answer(500, {}, b"", f"{type(fault).__name__}: {fault}")
         finally:
             self._clock.now_s = None
-            self._apart = True
+            self._apart = self._fixed = True
             os.environ.pop(OWN_BUCKETS, None)
             if seed:
                 mock_random.seed()
@@ -141,6 +154,10 @@ class Backends:
         """moto's state of a service; services that have no regions have one state ("aws")."""
         found: Any = backends.get_backend(OFFERED[service])[account]  # type: ignore[call-overload]
         return found[region] if region in found.regions else found["aws"]
+
+    def states(self, service: str) -> Any:
+        """moto's states of a service: account → region, or partition where it has none."""
+        return backends.get_backend(OFFERED[service])  # type: ignore[call-overload]
 
     def reset(self) -> None:
         moto_api_backend.reset()

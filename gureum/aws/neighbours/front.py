@@ -17,11 +17,13 @@ from typing import Any
 
 import msgspec
 
+from gureum.aws.credentials import UserKey
 from gureum.aws.errors import AwsError
 from gureum.aws.neighbours import refusals, waiting
 from gureum.aws.neighbours.journal import Entry, Journal, JournalBroken, JournalFull, Sent
 from gureum.aws.neighbours.mends import error_of, mend
 from gureum.aws.neighbours.offered import OFFERED, changes, chosen, is_installed
+from gureum.aws.neighbours.user_keys import UserKeys
 from gureum.aws.protocols import Request, Response
 from gureum.base.sealing import Sealer
 from gureum.core.neighbours import NeighbourRefused
@@ -64,6 +66,8 @@ class Neighbours:
         self._endpoint_name = endpoint_name
         path = (home or Path()) / FILE
         self._journal = Journal(path, sealer, limit_bytes)
+        self._sealer = sealer
+        self._keys = UserKeys()
         self._to_replay = home is not None and path.exists() and path.stat().st_size > 0 and bool(self.services)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="neighbours")
         self._backends: Any = None
@@ -91,6 +95,17 @@ class Neighbours:
     def revision(self, service: str) -> int:
         """As `core.neighbours.Neighbours` promises."""
         return self._revisions.get(service, 0) + self._revisions.get("", 0)
+
+    async def user_key(self, access_key: str) -> UserKey | None:
+        """What IAM tells of a key that it made; None for others, and while the journal cannot be read."""
+        if "iam" not in self.services:
+            return None
+        if self._backends is None and self._to_replay and is_installed():
+            try:
+                await asyncio.get_running_loop().run_in_executor(self._thread, self._ready)
+            except AwsError:
+                return None
+        return self._keys.get(access_key)
 
     async def ask(
         self, service: str, operation: str, account: str, region: str, params: dict[str, Any]
@@ -166,7 +181,9 @@ class Neighbours:
         if writes and (answer.status < 400 or answer.failed) and not self._found_nothing(wanted, answer):
             kept = self._backends.kept(wanted.service, wanted.account, wanted.region)
             place = (wanted.service, wanted.account, wanted.region)
-            self._keep(Entry(*place, sent, at, seed, answer.status, kept, apart=True))
+            self._keep(Entry(*place, sent, at, seed, answer.status, kept, apart=True, fixed=True))
+            if wanted.service == "iam" and self._keys.note(request.body):
+                self._keys.read(self._backends.states("iam"))
         if answer.failed:
             raise error_of(wanted.service, wanted.operation, request.method, answer.failed)
         return _response(wanted, answer)
@@ -206,7 +223,7 @@ class Neighbours:
             raise AwsError("InternalFailure", f"The neighbours' journal is damaged: {self._broken}", status=500)
         if self._backends is not None:
             return
-        made = importlib.import_module("gureum.aws.neighbours.backends").Backends()
+        made = importlib.import_module("gureum.aws.neighbours.backends").Backends(self._sealer.derive)
         if self._to_replay:
             try:
                 self._replay(made)
@@ -219,15 +236,20 @@ class Neighbours:
         self._backends = made
 
     def _replay(self, made: Any) -> None:
-        begun, count, other = time.monotonic(), 0, 0
+        begun, count, other, users = time.monotonic(), 0, 0, False
+        self._keys.clear()
         for entry in self._journal.entries():
-            answer = made.call(entry.account, entry.sent, entry.seed, entry.time, apart=entry.apart)
+            how = {"apart": entry.apart, "fixed": entry.fixed}
+            answer = made.call(entry.account, entry.sent, entry.seed, entry.time, **how)
             made.restore(entry.service, entry.account, entry.region, entry.kept)
             count += 1
+            users = (entry.service == "iam" and self._keys.note(entry.sent.body)) or users
             if answer.status != entry.status:
                 other += 1
                 names = {"service": entry.service, "number": count, "was": entry.status, "is": answer.status}
                 log.error("a neighbour's call ended otherwise than it had", extra=names)
+        if users:
+            self._keys.read(made.states("iam"))
         took = round(time.monotonic() - begun, 3)
         log.info("neighbours are back", extra={"calls": count, "other": other, "seconds": took})
 
@@ -235,6 +257,7 @@ class Neighbours:
         if self._backends is not None:
             self._backends.reset()
         self._journal.clear()
+        self._keys.clear()
         self._to_replay = False
         self._broken = ""
         self._changed("")

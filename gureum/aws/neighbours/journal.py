@@ -44,7 +44,8 @@ class Sent(msgspec.Struct, frozen=True):
 class Entry(msgspec.Struct, frozen=True):
     """A call as it came, and what it took from outside: the time (Unix seconds), the seed of moto's randomness, and what moto drew from the
     system's (`kept`, by keepers.py). `status`: of the answer. `apart`: moto's states that the call brought into being drew from a seed of their own
-    (backends.py); in journals of before, from the call's."""
+    (backends.py); in journals of before, from the call's. `fixed`: keys of AWS's aliases were not drawn, and ids of IAM begin as AWS's do
+    (default_keys.py, iam_ids.py); not so in journals of before."""
 
     service: str
     account: str
@@ -55,6 +56,7 @@ class Entry(msgspec.Struct, frozen=True):
     status: int
     kept: dict[str, bytes]
     apart: bool = False
+    fixed: bool = False
 
 
 class Journal:

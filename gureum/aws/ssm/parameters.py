@@ -88,7 +88,7 @@ async def put_parameter(call: Call) -> Result:
         modified=call.now,
         type=type_,
         tier=tier,
-        user=f"arn:{call.partition}:iam::{call.account}:root",
+        user=call.principal.arn,
         description=params.get("Description", before.description if before is not None else ""),
         allowed_pattern=pattern,
         key_id=key_id,

@@ -45,7 +45,7 @@ async def start_session(call: Call) -> Result:
     spec = SessionSpec(
         target=params["Target"],
         document=name.rpartition("/")[2] if name.startswith("arn:") else name,
-        owner=f"arn:{call.partition}:iam::{call.account}:root",
+        owner=call.principal.arn,
         started=call.now,
         reason=params.get("Reason", ""),
         preferences=_preferences(call, name),

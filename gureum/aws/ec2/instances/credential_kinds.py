@@ -21,6 +21,7 @@ class InstanceCredentialsSpec(msgspec.Struct, frozen=True):
     sealed: str = ""
     updated: float = 0.0
     expires: float = 0.0
+    role_arn: str = ""
 
 
 @kind("ec2.InstanceCredentials")

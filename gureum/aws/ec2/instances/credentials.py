@@ -91,7 +91,9 @@ def _wanted(call: Any, spec: InstanceCredentialsSpec) -> InstanceCredentialsSpec
             f"{name}. Please see documentation at https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_iam-ec2.html."
         )
         return InstanceCredentialsSpec(spec.profile, "AssumeRoleUnauthorizedAccess", text, name, id_, updated=call.now)
-    return InstanceCredentialsSpec(spec.profile, "Success", "", name, id_, updated=call.now)
+    return InstanceCredentialsSpec(
+        spec.profile, "Success", "", name, id_, updated=call.now, role_arn=role.get("Arn", "")
+    )
 
 
 def _issued(
@@ -99,9 +101,9 @@ def _issued(
 ) -> InstanceCredentialsSpec:
     (account, region), name = credentials.meta.scope.split("/"), instance_of(credentials)
     arn = f"arn:{partition_of(region)}:sts::{account}:assumed-role/{wanted.role}/{name}"
-    issued = new_session(
-        world.client, transaction, world.sealer, account, arn, f"{wanted.role_id}:{name}", wanted.updated, GOOD_FOR_S
-    )
+    whose = (account, arn, f"{wanted.role_id}:{name}")
+    how = (wanted.updated, GOOD_FOR_S)
+    issued = new_session(world.client, transaction, world.sealer, *whose, *how, role_arn=wanted.role_arn)
     document = {
         "Code": "Success",
         "LastUpdated": _iso(wanted.updated),

@@ -86,7 +86,7 @@ async def create_launch_template(call: Call) -> dict[str, Any]:
         raise AwsError("InvalidLaunchTemplateName.AlreadyExistsException", "Launch template name already in use.")
     data = check_data(call.params.get("LaunchTemplateData") or {})
     transaction = call.transaction()
-    spec = LaunchTemplateSpec(name, default=1, latest=1, last_given=1, created_by=_caller(call))
+    spec = LaunchTemplateSpec(name, default=1, latest=1, last_given=1, created_by=call.principal.arn)
     tags = tags_of(call, "launch-template")
     template = transaction.create(LaunchTemplate(meta=call.meta(new_id("lt-"), tags=tags), spec=spec))
     transaction.claim(_name_space(call), _name_claim(name), key_of(template))
@@ -304,7 +304,7 @@ def _add_version(
     call: Call, transaction: Transaction, template: LaunchTemplate, number: int, data: Data
 ) -> LaunchTemplateVersion:
     spec = VersionSpec(
-        template.meta.name, number, data, call.params.get("VersionDescription") or "", created_by=_caller(call)
+        template.meta.name, number, data, call.params.get("VersionDescription") or "", created_by=call.principal.arn
     )
     meta = call.meta(_version_name(template, number), owner=template)
     return transaction.create(LaunchTemplateVersion(meta=meta, spec=spec))
@@ -422,7 +422,3 @@ def _name_space(call: Call) -> str:
 def _name_claim(name: str) -> str:
     # Claims must not hold a "/", template names may.
     return hashlib.sha256(name.encode()).hexdigest()
-
-
-def _caller(call: Call) -> str:
-    return f"arn:{call.partition}:iam::{call.account}:root"

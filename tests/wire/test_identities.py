@@ -1,0 +1,235 @@
+"""Who calls: users of IAM, roles that are assumed, and what STS makes of them, with signatures checked.
+
+AWS: sts GetCallerIdentity, AssumeRole, GetSessionToken, GetFederationToken, GetAccessKeyInfo; IAM user guide, "IAM identifiers".
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from tests.cloud.running import BUSYBOX, NANO, Cloud, until
+from tests.wire.conftest import _running
+
+ACCOUNT, OTHER = "111122223333", "444455556666"
+SECRET = "a secret of everybody"
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    settings = {"simulate": "true", "ephemeral": "true", "verify_signatures": "true", "secret_key": SECRET}
+    yield from _running(Cloud(tmp_path_factory.mktemp("gureum"), **settings), "up", "--simulate")
+
+
+def client(cloud: Cloud, service: str, key: str = ACCOUNT, secret: str = SECRET, token: str | None = None) -> Any:
+    keys = {"aws_access_key_id": key, "aws_secret_access_key": secret, "aws_session_token": token}
+    config = Config(retries={"total_max_attempts": 1})
+    return boto3.client(service, endpoint_url=cloud.url, region_name="us-east-1", config=config, **keys)
+
+
+def with_credentials(cloud: Cloud, service: str, given: dict[str, Any]) -> Any:
+    return client(cloud, service, given["AccessKeyId"], given["SecretAccessKey"], given.get("SessionToken"))
+
+
+def refusal(call: Any, **params: Any) -> tuple[str, str]:
+    with pytest.raises(ClientError) as caught:
+        call(**params)
+    error = caught.value.response["Error"]
+    return error["Code"], error["Message"]
+
+
+def trust(principal: Any, *actions: str, **more: Any) -> str:
+    statement = {"Effect": "Allow", "Principal": principal, "Action": [*(actions or ("sts:AssumeRole",))], **more}
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+
+
+def make_user(iam: Any, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    return iam.create_user(UserName=name, Path="/team/")["User"], iam.create_access_key(UserName=name)["AccessKey"]
+
+
+def make_role(cloud: Cloud, name: str, policy: str, account: str = ACCOUNT, **more: Any) -> dict[str, Any]:
+    made = client(cloud, "iam", account).create_role(RoleName=name, AssumeRolePolicyDocument=policy, **more)
+    return dict(made["Role"])
+
+
+def who(cloud: Cloud, given: dict[str, Any]) -> tuple[str, str, str]:
+    told = with_credentials(cloud, "sts", given).get_caller_identity()
+    return told["Arn"], told["UserId"], told["Account"]
+
+
+def test_a_users_key_is_its_user_also_after_a_crash(cloud: Cloud) -> None:
+    user, key = make_user(client(cloud, "iam", OTHER), "anna")
+    expected = (f"arn:aws:iam::{OTHER}:user/team/anna", user["UserId"], OTHER)
+    assert user["UserId"].startswith("AIDA")
+    assert who(cloud, key) == expected
+    assert with_credentials(cloud, "iam", key).get_user()["User"]["UserName"] == "anna"
+    old = cloud.process("daemon")
+    os.kill(old, signal.SIGKILL)
+    until(lambda: cloud.process("daemon") != old)
+    assert who(cloud, key) == expected
+
+
+def test_what_a_user_makes_is_in_his_account_and_by_his_name(cloud: Cloud) -> None:
+    user, key = make_user(client(cloud, "iam", OTHER), "berta")
+    data = {"ImageId": BUSYBOX, "InstanceType": NANO}
+    ec2 = with_credentials(cloud, "ec2", key)
+    made = ec2.create_launch_template(LaunchTemplateName="of-berta", LaunchTemplateData=data)["LaunchTemplate"]
+    assert made["CreatedBy"] == user["Arn"]
+    assert client(cloud, "ec2", OTHER).describe_launch_templates(LaunchTemplateNames=["of-berta"])["LaunchTemplates"]
+    with_credentials(cloud, "ssm", key).put_parameter(Name="/of/berta", Value="x", Type="String")
+    told = client(cloud, "ssm", OTHER).get_parameter_history(Name="/of/berta")["Parameters"][0]
+    assert told["LastModifiedUser"] == user["Arn"]
+
+
+def test_keys_that_are_turned_off_deleted_or_wrong_are_refused(cloud: Cloud) -> None:
+    iam = client(cloud, "iam")
+    _, key = make_user(iam, "carl")
+    named = {"UserName": "carl", "AccessKeyId": key["AccessKeyId"]}
+    wrong = client(cloud, "sts", key["AccessKeyId"], SECRET)
+    assert refusal(wrong.get_caller_identity)[0] == "SignatureDoesNotMatch"
+    sts, ec2 = with_credentials(cloud, "sts", key), with_credentials(cloud, "ec2", key)
+    iam.update_access_key(**named, Status="Inactive")
+    invalid = ("InvalidClientTokenId", "The security token included in the request is invalid.")
+    assert refusal(sts.get_caller_identity) == invalid
+    assert refusal(ec2.describe_vpcs)[0] == "AuthFailure"
+    iam.update_access_key(**named, Status="Active")
+    assert sts.get_caller_identity()["Arn"].endswith("/carl")
+    iam.delete_access_key(**named)
+    assert refusal(sts.get_caller_identity) == invalid
+    old = cloud.process("daemon")
+    os.kill(old, signal.SIGKILL)
+    until(lambda: cloud.process("daemon") != old)
+    assert refusal(sts.get_caller_identity) == invalid
+
+
+def test_an_assumed_role_is_known_by_its_own_id(cloud: Cloud) -> None:
+    role = make_role(cloud, "deploy", trust({"AWS": f"arn:aws:iam::{ACCOUNT}:root"}), OTHER, Path="/ci/")
+    made = client(cloud, "sts").assume_role(RoleArn=role["Arn"], RoleSessionName="me")
+    arn, id_ = f"arn:aws:sts::{OTHER}:assumed-role/deploy/me", f"{role['RoleId']}:me"
+    assert role["RoleId"].startswith("AROA")
+    assert made["AssumedRoleUser"] == {"AssumedRoleId": id_, "Arn": arn}
+    assert who(cloud, made["Credentials"]) == (arn, id_, OTHER)
+    assert "PackedPolicySize" not in made
+
+
+def test_a_role_that_is_not_there_or_trusts_others_is_denied(cloud: Cloud) -> None:
+    user, key = make_user(client(cloud, "iam"), "dora")
+    _, stranger = make_user(client(cloud, "iam"), "emil")
+    role = make_role(cloud, "of-dora", trust({"AWS": user["Arn"]}))
+    service = make_role(cloud, "of-ec2", trust({"Service": "ec2.amazonaws.com"}))
+    dora, emil = (with_credentials(cloud, "sts", one) for one in (key, stranger))
+    assert dora.assume_role(RoleArn=role["Arn"], RoleSessionName="me")["Credentials"]
+    for arn in (
+        role["Arn"],
+        service["Arn"],
+        f"arn:aws:iam::{ACCOUNT}:role/x/of-dora",
+        f"arn:aws:iam::{ACCOUNT}:role/none",
+    ):
+        me = f"arn:aws:iam::{ACCOUNT}:user/team/emil"
+        text = f"User: {me} is not authorized to perform: sts:AssumeRole on resource: {arn}"
+        assert refusal(emil.assume_role, RoleArn=arn, RoleSessionName="me") == ("AccessDenied", text)
+
+
+def test_an_external_id_must_be_the_one_that_was_agreed(cloud: Cloud) -> None:
+    condition = {"StringEquals": {"sts:ExternalId": "agreed"}}
+    role = make_role(cloud, "external", trust({"AWS": ACCOUNT}, Condition=condition), OTHER)
+    wanted = {"RoleArn": role["Arn"], "RoleSessionName": "me"}
+    sts = client(cloud, "sts")
+    assert refusal(sts.assume_role, **wanted)[0] == "AccessDenied"
+    assert refusal(sts.assume_role, **wanted, ExternalId="another")[0] == "AccessDenied"
+    assert sts.assume_role(**wanted, ExternalId="agreed")["Credentials"]
+
+
+def test_tags_and_source_identities_need_their_own_permission_and_go_along(cloud: Cloud) -> None:
+    plain = make_role(cloud, "plain", trust({"AWS": ACCOUNT}))["Arn"]
+    every = trust({"AWS": ACCOUNT}, "sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity")
+    first, second = (make_role(cloud, name, every)["Arn"] for name in ("first", "second"))
+    sts, tags = client(cloud, "sts"), [{"Key": "Team", "Value": "a"}, {"Key": "Cost", "Value": "b"}]
+    refused = refusal(sts.assume_role, RoleArn=plain, RoleSessionName="me", Tags=tags)
+    assert refused[0] == "AccessDenied"
+    assert "sts:TagSession" in refused[1]
+    refused = refusal(sts.assume_role, RoleArn=plain, RoleSessionName="me", SourceIdentity="anna")
+    assert refused[0] == "AccessDenied"
+    assert "sts:SetSourceIdentity" in refused[1]
+    more = {"Tags": tags, "TransitiveTagKeys": ["team"], "SourceIdentity": "anna"}
+    made = sts.assume_role(RoleArn=first, RoleSessionName="me", **more)
+    assert made["SourceIdentity"] == "anna"
+    assert 0 < made["PackedPolicySize"] < 20
+    chained = with_credentials(cloud, "sts", made["Credentials"])
+    wanted = {"RoleArn": second, "RoleSessionName": "me"}
+    assert chained.assume_role(**wanted)["SourceIdentity"] == "anna"
+    assert refusal(chained.assume_role, **wanted, SourceIdentity="berta")[0] == "AccessDenied"
+    text = "One of the specified transitive tag keys can't be set because it conflicts with a transitive tag key from the calling session."
+    again = [{"Key": "TEAM", "Value": "x"}]
+    assert refusal(chained.assume_role, **wanted, Tags=again) == ("InvalidParameterValue", text)
+    assert chained.assume_role(**wanted, Tags=[{"Key": "cost", "Value": "x"}])["Credentials"]
+
+
+def test_no_session_is_longer_than_its_role_or_its_chain_allows(cloud: Cloud) -> None:
+    short = make_role(cloud, "short", trust({"AWS": ACCOUNT}))["Arn"]
+    long = make_role(cloud, "long", trust({"AWS": ACCOUNT}), MaxSessionDuration=43200)["Arn"]
+    sts = client(cloud, "sts")
+    code, text = refusal(sts.assume_role, RoleArn=short, RoleSessionName="me", DurationSeconds=3601)
+    assert (code, text) == (
+        "ValidationError",
+        "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.",
+    )
+    wanted = {"RoleArn": long, "RoleSessionName": "me"}
+    assert refusal(sts.assume_role, **wanted, DurationSeconds=43201)[0] == "ValidationError"
+    made = sts.assume_role(RoleArn=long, RoleSessionName="me", DurationSeconds=43200)["Credentials"]
+    assert 43100 < (made["Expiration"] - datetime.now(UTC)).total_seconds() <= 43200
+    chained = with_credentials(cloud, "sts", made)
+    code, text = refusal(chained.assume_role, RoleArn=long, RoleSessionName="me", DurationSeconds=3601)
+    assert code == "ValidationError"
+    assert "role chaining" in text
+    assert chained.assume_role(RoleArn=long, RoleSessionName="me", DurationSeconds=3600)["Credentials"]
+
+
+@pytest.mark.parametrize(
+    ("policy", "code"),
+    [
+        ("{", "MalformedPolicyDocument"),
+        ("[]", "MalformedPolicyDocument"),
+        ("[" * 2000, "MalformedPolicyDocument"),
+        ('{"Version": "2012-10-17"}', "MalformedPolicyDocument"),
+        ('{"Version": [], "Statement": []}', "MalformedPolicyDocument"),
+        ('{"Statement": {"Effect": "Maybe", "Action": "*", "Resource": "*"}}', "MalformedPolicyDocument"),
+        ('{"Statement": {"Effect": [], "Action": "*", "Resource": "*"}}', "MalformedPolicyDocument"),
+        ('{"Statement": {"Effect": "Allow", "Action": "*"}}', "MalformedPolicyDocument"),
+        (
+            '{"Statement": {"Effect": "Allow", "Principal": "*", "Action": "*", "Resource": "*"}}',
+            "MalformedPolicyDocument",
+        ),
+        ("x" * 2049, "ValidationError"),
+    ],
+)
+def test_a_sessions_policy_must_be_one(cloud: Cloud, policy: str, code: str) -> None:
+    sts = client(cloud, "sts")
+    wanted = {"RoleArn": f"arn:aws:iam::{ACCOUNT}:role/none", "RoleSessionName": "me"}
+    assert refusal(sts.assume_role, **wanted, Policy=policy)[0] == code
+    assert refusal(sts.get_federation_token, Name="bob", Policy=policy)[0] == code
+
+
+def test_tokens_of_a_user_are_his_and_last_half_a_day(cloud: Cloud) -> None:
+    user, key = make_user(client(cloud, "iam"), "fritz")
+    sts = with_credentials(cloud, "sts", key)
+    made = sts.get_session_token()["Credentials"]
+    assert who(cloud, made) == (user["Arn"], user["UserId"], ACCOUNT)
+    policy = json.dumps({"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]})
+    federated = sts.get_federation_token(Name="Bob", Policy=policy)
+    for given in (made, federated["Credentials"]):
+        assert 43100 < (given["Expiration"] - datetime.now(UTC)).total_seconds() <= 43200
+    assert federated["PackedPolicySize"] > 0
+    assert sts.get_access_key_info(AccessKeyId=key["AccessKeyId"])["Account"] == ACCOUNT
+    assert client(cloud, "sts", OTHER).get_access_key_info(AccessKeyId=key["AccessKeyId"])["Account"] == ACCOUNT
+    root = client(cloud, "sts").get_session_token(DurationSeconds=7200)["Credentials"]
+    assert (root["Expiration"] - datetime.now(UTC)).total_seconds() <= 3600
