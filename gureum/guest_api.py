@@ -2,9 +2,9 @@
 
     guest ─► the agent's gate (drivers/networks/api_gate.py) ─► unix socket ─► here ─► gateway, as a guest
 
-Guests are hostile. Before a body is read its key must be one that STS handed out or IAM made; signatures are checked whatever the settings say; a guest stays in
-the account of its credentials; there are no paths of gureum's own, no WebSockets. A guest in haste is answered later, so that it costs others
-nothing (as in the metadata service).
+Guests are hostile. Before a body is read its key must be one that STS handed out or IAM made; signatures are checked whatever the settings say; a
+guest stays in the account of its credentials; there are no paths of gureum's own, no WebSockets. A guest in haste is answered later, so that it costs
+others nothing (as in the metadata service).
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Signature Version 4, checked when `verify_signatures` is set.
 
-Keys that STS handed out or IAM made are checked with their own secret; every other key with the setting `secret_key`, which is what `gureum env` prints.
+Keys that STS handed out or IAM made are checked with their own secret; every other key with the setting `secret_key`, which is what `gureum env`
+prints.
 AWS: "Create a signed AWS API request" (IAM user guide): canonical request, string to sign, derived key.
 """
 

@@ -27,9 +27,9 @@ ballast = folder / "ballast"
 made = []
 begin = Backends.__init__
 
-def counting(self):
+def counting(self, derive):
     made.append(self)
-    begin(self)
+    begin(self, derive)
 
 Backends.__init__ = counting
 
