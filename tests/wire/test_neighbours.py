@@ -174,6 +174,46 @@ def test_services_that_would_have_to_run_something_are_absent(cloud: Cloud) -> N
     assert code_of(error) == "NotImplemented"
 
 
+def test_a_bucket_that_wants_tls_can_be_used(cloud: Cloud) -> None:
+    """Conditions are judged by nobody; what is denied to all is denied."""
+    s3 = cloud.client("s3")
+    s3.create_bucket(Bucket="wants-tls")
+    deny = {"Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": "arn:aws:s3:::wants-tls/*"}
+    with_condition = {**deny, "Condition": {"Bool": {"aws:SecureTransport": "false"}}}
+    policy = {"Version": "2012-10-17", "Statement": [with_condition]}
+    s3.put_bucket_policy(Bucket="wants-tls", Policy=json.dumps(policy))
+    s3.put_object(Bucket="wants-tls", Key="k", Body=b"x")
+    assert s3.get_object(Bucket="wants-tls", Key="k")["Body"].read() == b"x"
+    assert json.loads(s3.get_bucket_policy(Bucket="wants-tls")["Policy"]) == policy
+    s3.put_bucket_policy(Bucket="wants-tls", Policy=json.dumps({**policy, "Statement": [deny]}))
+    with pytest.raises(ClientError) as error:
+        s3.get_object(Bucket="wants-tls", Key="k")
+    assert code_of(error) == "AccessDenied"
+
+
+def test_a_queue_keeps_what_it_was_told(cloud: Cloud) -> None:
+    sqs = cloud.client("sqs")
+    statement = {"Effect": "Allow", "Principal": "*", "Action": "sqs:SendMessage", "Resource": "*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    queue = sqs.create_queue(QueueName="told", Attributes={"Policy": policy})["QueueUrl"]
+    allow = json.dumps({"redrivePermission": "denyAll"})
+    sqs.set_queue_attributes(QueueUrl=queue, Attributes={"VisibilityTimeout": "5", "RedriveAllowPolicy": allow})
+
+    def told() -> dict[str, str]:
+        return dict(sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["All"])["Attributes"])
+
+    assert json.loads(told()["Policy"]) == json.loads(policy)
+    assert json.loads(told()["RedriveAllowPolicy"]) == json.loads(allow)
+    assert int(told()["CreatedTimestamp"]) <= int(told()["LastModifiedTimestamp"])
+    with pytest.raises(ClientError) as error:
+        sqs.set_queue_attributes(QueueUrl=queue, Attributes={"Nonsense": "1"})
+    assert code_of(error) == "InvalidAttributeName"
+    kill_daemon(cloud)
+    assert json.loads(told()["RedriveAllowPolicy"]) == json.loads(allow)
+    sqs.set_queue_attributes(QueueUrl=queue, Attributes={"Policy": "", "RedriveAllowPolicy": ""})
+    assert not told().keys() & {"Policy", "RedriveAllowPolicy"}
+
+
 def test_all_of_it_outlives_the_daemon(cloud: Cloud) -> None:
     """Ids, dates, secrets and half-done uploads are the same after `kill -9`."""
     s3, iam, kms, sqs = (cloud.client(name) for name in ("s3", "iam", "kms", "sqs"))

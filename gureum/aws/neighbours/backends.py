@@ -26,7 +26,7 @@ from moto.moto_api._internal import mock_random
 from moto.moto_api._internal.models import moto_api_backend
 
 from gureum.aws.errors import AwsError
-from gureum.aws.neighbours import default_keys, iam_ids
+from gureum.aws.neighbours import default_keys, iam_ids, overrides
 from gureum.aws.neighbours.journal import Sent
 from gureum.aws.neighbours.keepers import Keeper, keeper_of
 from gureum.aws.neighbours.offered import OFFERED
@@ -80,6 +80,7 @@ class Backends:
         self._apart = self._fixed = True
         default_keys.lead(derive, lambda: self._fixed)
         iam_ids.lead(lambda: self._fixed)
+        overrides.install()
         setattr(AccountSpecificBackend, "__getitem__", self._getting())  # noqa: B010 - moto has no other way in
         # Templates attach AWS's own policies to their roles. 0.14 s and 14 MB for each account that uses IAM.
         default_user_config["iam"]["load_aws_managed_policies"] = True

@@ -31,6 +31,7 @@ from gureum.core.neighbours import NeighbourRefused
 log = logging.getLogger("gureum.neighbours")
 FILE = "neighbours/journal"
 LIMIT_WAITING = 1000
+NO_BODY = ("HEAD", "OPTIONS")
 SEED_BYTES = 32
 _HOSTS = {
     "iam": "iam.amazonaws.com",
@@ -184,6 +185,8 @@ class Neighbours:
             self._keep(Entry(*place, sent, at, seed, answer.status, kept, apart=True, fixed=True))
             if wanted.service == "iam" and self._keys.note(request.body):
                 self._keys.read(self._backends.states("iam"))
+        if answer.status == 403 and not answer.body and wanted.service == "s3" and request.method not in NO_BODY:
+            raise AwsError("AccessDenied", "Access Denied", status=403)
         if answer.failed:
             raise error_of(wanted.service, wanted.operation, request.method, answer.failed)
         return _response(wanted, answer)

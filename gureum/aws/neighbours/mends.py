@@ -27,7 +27,7 @@ def error_of(service: str, operation: str, method: str, failed: str) -> AwsError
 
 def mend(service: str, operation: str, region: str, request: Request, body: bytes) -> bytes:
     """The body to be sent. Queues' URLs lead here, since clients call a queue by the URL that they were given; policies in queues' attributes
-    have no spaces, since Terraform compares them as texts."""
+    have no spaces, since Terraform compares them as texts; times are whole seconds, as programs read them."""
     if service != "sqs":
         return body
     host = request.headers.get("host")
@@ -38,5 +38,7 @@ def mend(service: str, operation: str, region: str, request: Request, body: byte
         for name, value in found.get("Attributes", {}).items():
             if name.startswith("Redrive") and isinstance(value, str):
                 found["Attributes"][name] = json.dumps(json.loads(value), separators=(",", ":"))
+            if name.endswith("Timestamp"):
+                found["Attributes"][name] = str(value).partition(".")[0]
         return json.dumps(found).encode()
     return body

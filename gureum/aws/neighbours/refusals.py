@@ -10,6 +10,26 @@ from urllib.parse import parse_qs, urlsplit
 from gureum.aws.errors import AwsError
 from gureum.aws.protocols import Request
 
+QUEUE_ATTRIBUTES = frozenset(
+    (
+        "ContentBasedDeduplication",
+        "DeduplicationScope",
+        "DelaySeconds",
+        "FifoQueue",
+        "FifoThroughputLimit",
+        "KmsDataKeyReusePeriodSeconds",
+        "KmsMasterKeyId",
+        "MaximumMessageSize",
+        "MessageRetentionPeriod",
+        "Policy",
+        "ReceiveMessageWaitTimeSeconds",
+        "RedriveAllowPolicy",
+        "RedrivePolicy",
+        "SqsManagedSseEnabled",
+        "VisibilityTimeout",
+    )
+)
+"""AWS: SQS CreateQueue and SetQueueAttributes. moto takes others, and forgets them."""
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -21,6 +41,11 @@ def refuse(service: str, operation: str, request: Request) -> None:
             raise _not_built("Subscriptions of SNS to addresses other than loopback")
         if protocol in ("lambda", "firehose", "sms", "email", "email-json", "application"):
             raise _not_built(f"Subscriptions of SNS with protocol {protocol}")
+    if service == "sqs" and operation in ("CreateQueue", "SetQueueAttributes"):
+        named = parameters(request).get("Attributes")
+        unknown = [name for name in named if name not in QUEUE_ATTRIBUTES] if isinstance(named, dict) else []
+        if unknown:
+            raise AwsError("InvalidAttributeName", f"Unknown Attribute {unknown[0]}.", status=400)
 
 
 def refuse_post(operation: str, path: str, request: Request) -> None:

@@ -1,0 +1,56 @@
+"""What moto itself does otherwise than AWS, in a way that programs stumble over and that cannot be mended on its answers.
+
+Each of these only lets through or keeps what was refused or lost before, so journals of before are played as they were.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from moto.s3.models import FakeBucket
+from moto.sqs.models import Queue
+
+_PERMISSION = FakeBucket.get_permission
+_SET = Queue._set_attributes
+REDRIVE_ALLOW = "RedriveAllowPolicy"
+
+
+def install() -> None:
+    """Idempotent."""
+    setattr(FakeBucket, "get_permission", _get_permission)  # noqa: B010 - moto has no other way in
+    setattr(Queue, "_set_attributes", _set_attributes)  # noqa: B010
+    setattr(Queue, "redrive_allow_policy", None)  # noqa: B010
+    if REDRIVE_ALLOW not in Queue.BASE_ATTRIBUTES:
+        Queue.BASE_ATTRIBUTES.append(REDRIVE_ALLOW)
+
+
+def _get_permission(bucket: Any, action: str, resource: str) -> Any:
+    """moto denies what a statement of a bucket's policy denies under conditions, whatever they are: nobody could use a bucket that wants TLS. As
+    policies are judged by nobody, only what is denied to everybody without a condition is denied."""
+    policy = bucket.policy
+    if policy is None:
+        return _PERMISSION(bucket, action, resource)
+    try:
+        document = json.loads(policy)
+        statements = document["Statement"]
+        several = statements if isinstance(statements, list) else [statements]
+        judged = [one for one in several if one.get("Effect") != "Deny" or _is_for_all(one)]
+        bucket.policy = json.dumps({**document, "Statement": judged}).encode()
+        return _PERMISSION(bucket, action, resource)
+    finally:
+        bucket.policy = policy
+
+
+def _is_for_all(statement: dict[str, Any]) -> bool:
+    return not statement.get("Condition") and statement.get("Principal") in ("*", {"AWS": "*"}, {"AWS": ["*"]})
+
+
+def _set_attributes(queue: Any, attributes: dict[str, Any], now: float | None = None) -> None:
+    """moto takes a queue's policy away when other attributes are set. AWS: an empty text takes it away."""
+    kept = getattr(queue, "policy", None)
+    _SET(queue, attributes, now)
+    if "Policy" not in attributes:
+        queue.policy = kept
+    if not attributes.get(REDRIVE_ALLOW, "x"):
+        queue.redrive_allow_policy = None
