@@ -57,6 +57,7 @@ class BalancingKinds:
         self._ends: dict[str, Ends] = {}
         self._cuts: dict[str, tuple[Ends, asyncio.Task[None]]] = {}
         self._deaths: dict[str, _Deaths] = {}
+        self._listening: dict[str, tuple[tuple[int, ...], bool]] = {}
         self._bringing: set[str] = set()
         self._hastening: set[asyncio.Task[None]] = set()
         self._watching: asyncio.Task[None] | None = None
@@ -220,8 +221,7 @@ class BalancingKinds:
         self._need_groups([*(use.group for use in spec.uses), *(group.name for group in spec.proxy.groups)])
         self._hold_back(id_)
         wanted = self._proxy_spec(spec, str(sandbox.data["net"]))
-        if spec.speaks_for_clients:
-            await self._enforce_at(spec.interface)  # before the first packet with a client's address
+        await self._let_listen(id_, spec)
         cutting, _ = self._cuts.get(id_, ({}, None))
         with self._ending(id_) as ends:
             self._bringing.add(id_)
@@ -274,11 +274,19 @@ class BalancingKinds:
         if cutting is not None:
             cutting.cancel()
         await self._machine.ports.proxies.remove(spec.proxy.name)
-        if spec.speaks_for_clients:
+        self._listening.pop(id_, None)
+        await self._enforce_at(spec.interface)
+
+    async def _let_listen(self, id_: str, spec: Proxy) -> None:
+        """The rules are there before the first client, and before the first packet with a client's address; not once more for each change of
+        servers."""
+        wished = spec.listens_at, spec.speaks_for_clients
+        if self._listening.get(id_) != wished:
             await self._enforce_at(spec.interface)
+            self._listening[id_] = wished
 
     async def _enforce_at(self, interface: str) -> None:
-        """The rules of that interface's network, in which its proxy may or may not speak from its clients' addresses."""
+        """The rules of that interface's network, which say where its proxy may listen, and whether it may speak from its clients' addresses."""
         found = self._machine.desired.get(f"Interface/{interface}")
         if found is not None and isinstance(found.spec, Interface):
             await self._rules.enforce(found.spec.interface.network)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from ipaddress import IPv4Network
 from typing import Literal, Protocol, TypeVar, cast
 
@@ -19,7 +19,7 @@ from gureum.core.machine import Machine
 from gureum.core.specs import Balancer, FirewallGroup, Interface, Network, Passage, Proxy, Sandbox
 from gureum.core.targets import TargetBook
 from gureum.ports.firewalls import Balancer as RuledBalancer
-from gureum.ports.firewalls import Group, PeerLink, Port, RuleSet
+from gureum.ports.firewalls import Group, Listens, PeerLink, Port, RuleSet
 from gureum.ports.gates import Gate
 from gureum.ports.networks import EdgeSpec, Route
 
@@ -28,6 +28,7 @@ DNS_PORT, METADATA_PORT = 53, 80
 METADATA_ADDRESS, API_ADDRESS = "169.254.169.254", "169.254.169.249"
 API_PORT = 80
 _OUT = Route("0.0.0.0/0", "internet")
+NOWHERE: Mapping[str, tuple[int, ...]] = {}
 
 
 class SocketShelf(Protocol):
@@ -77,8 +78,10 @@ class Rules:
         groups = (one for one in self._specs(FirewallGroup) if one.network == network)
         interfaces = (one for one in self._specs(Interface) if one.interface.network == network)
         balancers = (self._book.balanced(one) for one in self._specs(Balancer) if one.network == network)
-        speaking = {one.interface for one in self._specs(Proxy) if one.speaks_for_clients}
-        return plan_rules(found.spec, groups, interfaces, balancers, speaking)
+        proxies = list(self._specs(Proxy))
+        speaking = {one.interface for one in proxies if one.speaks_for_clients}
+        listening = {one.interface: one.listens_at for one in proxies}
+        return plan_rules(found.spec, groups, interfaces, balancers, speaking, listening)
 
     def _specs(self, cls: type[T]) -> Iterator[T]:
         return (cast(T, one.spec) for one in self._machine.of_kind(cls.__name__))
@@ -90,9 +93,10 @@ def plan_rules(
     interfaces: Iterable[Interface],
     balancers: Iterable[RuledBalancer] = (),
     speaking: Container[str] = (),
+    listening: Mapping[str, tuple[int, ...]] = NOWHERE,
 ) -> RuleSet:
     """The rule set of a network. A group that an interface names but that is not there allows nothing; a balancer whose interface is not there is
-    none. `speaking`: interfaces whose proxies speak from their clients' addresses."""
+    none. `speaking`: interfaces whose proxies speak from their clients' addresses; `listening`: ports of proxies, by their interface."""
     known = {one.group.name: one.group for one in groups}
     ports = []
     for one in sorted(interfaces, key=lambda one: one.interface.name):
@@ -103,7 +107,8 @@ def plan_rules(
         speaks = spec.name in speaking
         ranges = (str(address) for prefix in spec.prefixes for address in IPv4Network(prefix))
         addresses = (*spec.addresses, *ranges)
-        ports.append(Port(spec.name, addresses, one.groups, spec.public, forward, one.open, speaks))
+        listens = Listens(listening.get(spec.name, ()), ping=one.node == "application") if one.node else None
+        ports.append(Port(spec.name, addresses, one.groups, spec.public, forward, one.open, speaks, listens))
     named = list(known.values())
     there = {port.interface for port in ports}
     return RuleSet(

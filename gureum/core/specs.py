@@ -44,11 +44,13 @@ class FirewallGroup(msgspec.Struct, frozen=True):
 
 
 class Interface(msgspec.Struct, frozen=True):
-    """A network interface and the names of its FirewallGroups. `open`: without any, everything may pass."""
+    """A network interface and the names of its FirewallGroups. `open`: without any, everything may pass. `node`: it is a load balancer's, and
+    answers only where that listens; "application": and to ping."""
 
     interface: InterfaceSpec
     groups: tuple[str, ...] = ()
     open: bool = False
+    node: Literal["", "application", "network"] = ""
 
 
 class Sandbox(msgspec.Struct, frozen=True):
@@ -250,6 +252,10 @@ class Proxy(msgspec.Struct, frozen=True):
     def speaks_for_clients(self) -> bool:
         """Whether it may, as far as its listeners go: connections that it speaks so for go on when its groups do not wish it any more."""
         return any(listener.protocol in ("TCP", "TLS") for listener in self.proxy.listeners)
+
+    @property
+    def listens_at(self) -> tuple[int, ...]:
+        return tuple(sorted(listener.port for listener in self.proxy.listeners))
 
 
 class BalancedListener(msgspec.Struct, frozen=True):

@@ -36,10 +36,19 @@ class Group(msgspec.Struct, frozen=True):
     members: tuple[str, ...] = ()
 
 
+class Listens(msgspec.Struct, frozen=True):
+    """What a load balancer's node answers to itself: TCP ports, and `ping`: ICMP."""
+
+    tcp: tuple[int, ...] = ()
+    ping: bool = False
+
+
 class Port(msgspec.Struct, frozen=True):
     """An interface as the firewall sees it. `forward` is the opposite of source/destination check. `open`: it has no groups and everything may
     pass (a network load balancer without security groups). `speaks_for_clients`: a load balancer's node whose proxy may send from its
-    clients' addresses: replies come back to it, and what refers to a group of the node lets in what it sends so."""
+    clients' addresses: replies come back to it, and what refers to a group of the node lets in what it sends so. `listens`: of what the groups and
+    ACLs let come to a node, all else that begins a flow there is dropped without an answer (the ports of its `Balancer` are no part of it, they are
+    balanced); None: it is no such node."""
 
     interface: str
     addresses: tuple[str, ...]
@@ -48,6 +57,7 @@ class Port(msgspec.Struct, frozen=True):
     forward: bool = False
     open: bool = False
     speaks_for_clients: bool = False
+    listens: Listens | None = None
 
 
 class AclEntry(msgspec.Struct, frozen=True):

@@ -18,7 +18,10 @@ from gureum.core.references import references
 from gureum.core.targets import TargetBook
 from gureum.drivers.dns.records import Records
 from gureum.drivers.dns.wire import TYPES, name_to_wire
+from gureum.engine.lowering import Desired
 from gureum.ports.checks import Outcome
+from gureum.ports.firewalls import Listens
+from gureum.ports.proxies import ProxySpec
 from tests.core.agent_parts import network
 from tests.core.balancer_parts import (
     REFUSED,
@@ -717,3 +720,47 @@ def _balanced(agent: BalancedAgent, node: int = 0) -> dict[str, int]:
     if rules is None or len(rules.balancers) <= node:
         return {}
     return {one.address: one.weight for one in rules.balancers[node].ports[0].targets}
+
+
+def test_rules_say_where_a_nodes_proxy_listens_before_it_does_and_no_longer_when_it_has_gone() -> None:
+    async def story(agent: BalancedAgent) -> None:
+        def listens() -> Listens | None:
+            return agent.ports.firewalls.rules["vpc-1"].ports[0].listens
+
+        def at(*ports: int) -> Desired:
+            wished = proxy()
+            assert isinstance(wished.spec, specs.Proxy)
+            listeners = tuple(
+                msgspec.structs.replace(wished.spec.proxy.listeners[0], port=port, arn=f"arn:{port}") for port in ports
+            )
+            inner = msgspec.structs.replace(wished.spec.proxy, listeners=listeners)
+            return msgspec.structs.replace(wished, spec=msgspec.structs.replace(wished.spec, proxy=inner))
+
+        seen: list[tuple[int, ...]] = []
+        ensure = agent.ports.proxies.ensure
+
+        async def noting(spec: ProxySpec) -> None:
+            told = listens()
+            assert told is not None
+            assert {one.port for one in spec.listeners} <= set(told.tcp)
+            seen.append(told.tcp)
+            await ensure(spec)
+
+        agent.ports.proxies.ensure = noting
+        of_node = [_as_node(one) for one in node()]
+        agent.service.sync([network(), *of_node])
+        await agent.ready("Interface/eni-lb-a")
+        assert listens() == Listens((), ping=True)
+        for ports in ((80,), (80, 443), (443,)):
+            agent.service.sync([network(), *of_node, at(*ports), target_group(target(11))])
+            await agent.until(lambda ports=ports: seen[-1:] == [ports])
+        agent.service.sync([network(), *of_node, target_group(target(11))])
+        await agent.until(lambda: listens() == Listens((), ping=True))
+
+    told(story)
+
+
+def _as_node(one: Desired) -> Desired:
+    if not isinstance(one.spec, specs.Interface):
+        return one
+    return msgspec.structs.replace(one, spec=msgspec.structs.replace(one.spec, node="application"))

@@ -338,4 +338,5 @@ class Journey(Evaluation):
 
 def rendered_passes(rendered: Table, packet: Packet) -> bool:
     walk = Evaluation(rendered, packet)
-    return walk.hook("raw-prerouting") == "accept" and walk.hook("forward") == "accept"
+    names = ("raw-prerouting", "forward", *(("nat-postrouting",) if not packet.known else ()))
+    return all(walk.hook(name) == "accept" for name in names)

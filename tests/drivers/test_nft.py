@@ -16,7 +16,7 @@ from gureum.drivers.nft import firewalls as nft
 from gureum.drivers.nft.table import plan, table
 from gureum.drivers.simulated.packets import Packet, passes
 from gureum.drivers.workers.worker_process import WorkerDiedError
-from gureum.ports.firewalls import Acl, AclEntry, Group, Port, Rule, RuleSet
+from gureum.ports.firewalls import Acl, AclEntry, Group, Listens, Port, Rule, RuleSet
 from tests.drivers.nft_model import Json, Kernel, rendered_passes
 
 # --- rule sets ------------------------------------------------------------------------------------------------------
@@ -60,7 +60,11 @@ def ports_(address: str) -> st.SearchStrategy[Port]:
     name = "eni-" + address.replace(".", "-")
     public = st.sampled_from(((), ((address, "198.19." + address.removeprefix("10.0.")),)))
     groups = st.lists(st.sampled_from(GROUPS), unique=True, min_size=1, max_size=2).map(tuple)
-    return st.builds(Port, st.just(name), st.just((address,)), groups, public, st.booleans())
+    node = st.builds(Listens, st.just((81, 90)).flatmap(some_of), st.booleans())
+    listens = st.sampled_from((False, False, True)).flatmap(lambda is_node: node if is_node else st.none())
+    return st.builds(
+        Port, st.just(name), st.just((address,)), groups, public, st.booleans(), st.just(False), st.just(False), listens
+    )
 
 
 @st.composite

@@ -33,6 +33,7 @@ from gureum.ports.firewalls import (
     BalancedPort,
     Balancer,
     Group,
+    Listens,
     PeerLink,
     Port,
     Rule,
@@ -65,6 +66,7 @@ class Cloud:
         self.balancers: dict[str, Balancer] = {}
         self.speaking: set[str] = set()
         self.open: set[str] = set()
+        self.listens: dict[str, Listens] = {}
         self.egress_only: dict[str, tuple[str, ...]] = {}
 
     def public(self, number: int) -> str:
@@ -187,6 +189,7 @@ class Cloud:
                 open=one.name in self.open
                 or (not self.group_of[one.name] and one.name in {*self.balancers, *self.speaking}),
                 speaks_for_clients=one.name in self.speaking,
+                listens=self.listens.get(one.name),
             )
             for one in self.interfaces.values()
             if one.network == network

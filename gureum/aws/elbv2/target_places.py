@@ -13,6 +13,7 @@ import msgspec
 from gureum.aws.ec2.instances.kinds import Instance
 from gureum.aws.ec2.networks.cidrs import network_of
 from gureum.aws.ec2.networks.kinds import NetworkInterface, Subnet, Vpc
+from gureum.aws.ec2.networks.lowering import LOAD_BALANCING
 from gureum.aws.elbv2.kinds import LoadBalancer, Rule, Target, TargetGroup
 from gureum.engine.resource import Resource
 
@@ -20,7 +21,7 @@ T = TypeVar("T", bound=Resource)
 # AWS: elbv2 CreateTargetGroup, target type ip: RFC 1918 and RFC 6598.
 OUTSIDE = tuple(map(IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")))
 LIVING = ("pending", "running")
-REQUESTER = "amazon-elb"
+REQUESTER = LOAD_BALANCING
 
 
 class Look(Protocol):

@@ -77,8 +77,9 @@ class Entry(NamedTuple):
         return FIN if self.tcp_state in _CLOSING else RST if self.tcp_state == _RESET else 0
 
 
-Refuser = Literal["sender", "receiver", "entering", "leaving", "entering-back", "leaving-back"]
-"""Whose rules dropped a packet; entering, leaving: an ACL of the subnet of the balancer that it passed, back: as a reply."""
+Refuser = Literal["sender", "receiver", "entering", "leaving", "entering-back", "leaving-back", "unheard"]
+"""Whose rules dropped a packet; entering, leaving: an ACL of the subnet of the balancer that it passed, back: as a reply; unheard: nobody's, a load
+balancer's node does not listen for it."""
 BETWEEN: tuple[Refuser, ...] = ("entering", "leaving", "entering-back", "leaving-back")
 
 
@@ -238,7 +239,7 @@ def refused(body: bytes) -> Refused | None:
     return Refused(which, int.from_bytes(packet[2:4], "big"), flags, into, out_of, by, number, mark)
 
 
-_REFUSERS: dict[bytes, Refuser] = {b"out": "sender", **{one.encode(): one for one in BETWEEN}}
+_REFUSERS: dict[bytes, Refuser] = {b"out": "sender", b"unheard": "unheard", **{one.encode(): one for one in BETWEEN}}
 
 
 def told_flags(flags: int) -> int:

@@ -10,7 +10,8 @@ end was told before the dump is not in it, and one that is in it is known when i
 set to zero, others may read them.
 
 A refused packet of a known flow (an ACL's, as those judge each packet) was counted there, too, and is taken off. One of an unknown flow that
-only the receiver refuses has passed its sender: it is told as accepted there (AWS does so). Where the kernel says that a socket's buffer was full
+only the receiver refuses has passed its sender: it is told as accepted there (AWS does so). One that a load balancer's node does not listen for
+was refused by no rule, and is told as accepted by both. Where the kernel says that a socket's buffer was full
 the network's interfaces count as skipped.
 """
 
@@ -398,6 +399,11 @@ class _Network:
         receiver = self._links.get(out_of) or receiver_of(tuple_, owned)
         if tuple_.destination in owned.untold or not (out_of or receiver):
             return  # to the router itself
+        if by == "unheard":
+            for end in (sender, receiver):
+                if end in self.interfaces:
+                    put(accepted, refused_flow(end, tuple_, refusal, by_sender=end == sender, accepted_there=True))
+            return
         known = take_off(accepted, (receiver, tuple_, "ingress"), refusal)
         if by in BETWEEN:
             return  # it was sent, and has not come; whose balancer refused it is not known any more

@@ -17,7 +17,7 @@ commands that turn one into the other.
     arp input        (a table of that family) who asks must be an address of the network. The router needs to learn nothing from it,
                        but the kernel would: into one table of a thousand neighbours for all namespaces, the host's included
 
-What balancers add is told in nft_balancers, what appliances add in nft_appliances.
+What balancers add is told in nft_balancers and nft_nodes, what appliances add in nft_appliances.
 What an ACL refuses ends as what groups refuse (chains `acl-denied`, `acl-denied-out`).
 
 Rules of a group stand once, in `group-out-NAME` and `group-in-NAME`, whoever uses them; groups that rules refer to
@@ -38,6 +38,7 @@ from gureum.drivers.networks.network_names import DENIED_LOG_GROUP, NFT_TABLE, U
 from gureum.drivers.nft import acls as nft_acls
 from gureum.drivers.nft import appliances as nft_appliances
 from gureum.drivers.nft import balancers as nft_balancers
+from gureum.drivers.nft import nodes as nft_nodes
 from gureum.drivers.nft.expressions import (
     ACCEPT,
     DENY,
@@ -120,6 +121,7 @@ def table(rules: RuleSet, watched: bool = False, balancing: bool = False) -> Tab
     nft_acls.add_acls(rules, balanced, chains, sets)
     if balancing:
         nft_balancers.add_balancers(balanced, rules.ports, chains, sets)
+    nft_nodes.add_nodes(rules.ports, balanced, chains, sets, watched=watched, strays=balancing)
     askers = frozenset(address for port in rules.ports for address in port.addresses)
     counters = frozenset(nft_balancers.counter_names(balanced))
     return Table(chains, sets, askers, nft_balancers.limits(balanced), counters)
@@ -162,6 +164,7 @@ def _frame(rules: RuleSet, acls: tuple[Line, ...], balancing: bool) -> dict[str,
     def first(line: Line) -> tuple[Line, ...]:
         return (line,) if balancing else ()
 
+    heard = (nft_nodes.HEARD,) if nft_nodes.are_in(rules.ports) else ()
     from_uplink, to_uplink = match(meta("iifname"), UPLINK), match(meta("oifname"), UPLINK)
     local = match(meta("iifname"), "lo")
     resolvers = {"set": [RESOLVER_ADDRESS, *(_resolver(cidr) for cidr in rules.cidrs)]}
@@ -226,7 +229,7 @@ def _frame(rules: RuleSet, acls: tuple[Line, ...], balancing: bool) -> dict[str,
             hook("filter", "output", 0, "drop"),
         ),
         "nat-postrouting": Chain(
-            (*first(nft_balancers.COUNT_NEW), *first(nft_balancers.HIDE), (to_uplink, leaves_from)),
+            (*heard, *first(nft_balancers.COUNT_NEW), *first(nft_balancers.HIDE), (to_uplink, leaves_from)),
             hook("nat", "postrouting", 100, "accept"),
         ),
     }

@@ -29,7 +29,8 @@ class Packet(msgspec.Struct, frozen=True):
 
 def passes(rules: RuleSet, packet: Packet) -> bool:
     """Whether the rule set lets the packet through: no borrowed source, the ACLs of the subnets it leaves and enters, and, unless the flow
-    is known, the sender's groups out, the receiver's groups in, and the uplink only for public addresses in subnets that lead there."""
+    is known, the sender's groups out, the receiver's groups in, and the uplink only for public addresses in subnets that lead there; at a load
+    balancer's node only what it listens for."""
     ports = {port.interface: port for port in rules.ports}
     sender, receiver = ports.get(packet.incoming), ports.get(packet.outgoing)
     if packet.incoming and (sender is None or not (sender.forward or packet.source in sender.addresses)):
@@ -44,7 +45,7 @@ def passes(rules: RuleSet, packet: Packet) -> bool:
     elif not _is_public(rules, packet.destination):
         return False
     if packet.outgoing:
-        return receiver is not None and _allowed(rules, receiver, packet, "in")
+        return receiver is not None and _allowed(rules, receiver, packet, "in") and _is_heard(receiver, packet)
     return bool(packet.incoming) and _is_public(rules, packet.source)
 
 
@@ -135,6 +136,16 @@ def _allowed(rules: RuleSet, port: Port, packet: Packet, direction: Literal["in"
     groups = (group for group in rules.groups if group.name in port.groups)
     permissions = (rule for group in groups for rule in group.rules if rule.direction == direction)
     return any(_covers(rules, rule, far) and _fits(rule, packet) for rule in permissions)
+
+
+def _is_heard(port: Port, packet: Packet) -> bool:
+    if port.listens is None:
+        return True
+    return (
+        packet.ports[1] in port.listens.tcp
+        if packet.protocol == "tcp"
+        else port.listens.ping and packet.protocol == "icmp"
+    )
 
 
 def _covers(rules: RuleSet, rule: Rule, address: str) -> bool:

@@ -36,6 +36,7 @@ def test_a_node_per_zone_is_a_sandbox_with_the_interface_as_its_own(cloud):
         assert interface.interface.default_route
         assert interface.groups == tuple(balancer["SecurityGroups"])
         assert not interface.open
+        assert interface.node == "application"
     assert cloud.wished("Proxy") == {}
 
 
@@ -153,6 +154,7 @@ def test_layer_4_listeners_are_balanced_in_the_router(cloud):
     interface = cloud.wished("Interface")[second["NetworkInterfaceId"]]
     assert interface.open
     assert interface.groups == ()
+    assert interface.node == "network"
     assert not interface.interface.source_check
 
 

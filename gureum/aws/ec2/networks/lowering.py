@@ -12,6 +12,7 @@ Network's entrance.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Literal
 
 from gureum.aws.ec2.instances.host_names import private_name, public_name, reverse_name
 from gureum.aws.ec2.networks.block_public_access import passing
@@ -40,6 +41,8 @@ from gureum.ports import networks
 from gureum.ports.firewalls import Acl
 from gureum.ports.names import Record
 
+LOAD_BALANCING = "amazon-elb"
+"""Who requests the interfaces of load balancers' nodes."""
 METADATA_ADDRESS = "169.254.169.254"
 RESOLVER_ADDRESS = "169.254.169.253"
 
@@ -110,8 +113,15 @@ def lower_interface(interface: NetworkInterface, read: Reader) -> Iterable[Desir
         "Interface",
         interface.meta.name,
         key_of(interface),
-        specs.Interface(interface=lowered, groups=spec.groups, open=spec.open),
+        specs.Interface(interface=lowered, groups=spec.groups, open=spec.open, node=_node(interface)),
     )
+
+
+def _node(interface: NetworkInterface) -> Literal["", "application", "network"]:
+    """Of which type the load balancer is that made it."""
+    if interface.spec.requester != LOAD_BALANCING:
+        return ""
+    return "network" if interface.spec.type == "network_load_balancer" else "application"
 
 
 def _entrance(vpc: Vpc, gateways: list[InternetGateway], read: Reader) -> tuple[networks.Route, ...]:
