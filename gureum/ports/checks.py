@@ -12,7 +12,7 @@ import msgspec
 class Probe(msgspec.Struct, frozen=True):
     """How to ask. `matcher`: "200", "200,202", "200-399"; of GRPC the codes of the call ("12", "0-99"). `path`: of GRPC "/package.Service/method".
     `version`: of HTTP and HTTPS: HTTP1, HTTP2. Certificates are not verified (AWS: target groups, "the load balancer does not validate these
-    certificates")."""
+    certificates"). `announced`: a request comes behind the header of PROXY protocol 2 that says the connection is the load balancer's own."""
 
     protocol: Literal["HTTP", "HTTPS", "TCP", "GRPC", "GRPCS"]
     path: str = "/"
@@ -20,6 +20,7 @@ class Probe(msgspec.Struct, frozen=True):
     timeout_s: float = 5.0
     version: Literal["HTTP1", "HTTP2"] = "HTTP1"
     user_agent: str = "ELB-HealthChecker/2.0"
+    announced: bool = False
 
 
 class Outcome(msgspec.Struct, frozen=True):

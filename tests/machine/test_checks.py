@@ -469,6 +469,41 @@ def plain(status: str) -> H2Server:
     return H2Server(answer)
 
 
+def test_a_request_stands_behind_the_header_of_the_proxy_protocol(run: Callable[..., None], weak_tls: Path) -> None:
+    """As AWS's checks do, by the bytes that were captured on a target; in cleartext also before TLS. A check of TCP says nothing."""
+    captured = bytes.fromhex("0d0a0d0a000d0a515549540a20110054030004bce5951f04004a") + bytes(74)
+
+    async def test(place: Place) -> None:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            place.heard.append(await reader.readexactly(len(captured)))
+            place.heard.append(await reader.readuntil(b"\r\n\r\n"))
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            await writer.drain()
+
+        async def serve_tls(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            place.heard.append(await reader.readexactly(len(captured)))
+            place.heard.append(await reader.readexactly(2))
+
+        async def hear_all(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            place.heard.append(await reader.read())
+            told.set()
+
+        told = asyncio.Event()
+        assert await place.answer_to(Probe("HTTP", announced=True), serve) == PASSED
+        assert place.heard[0] == captured
+        assert place.heard[1].startswith(b"GET / HTTP/1.1\r\n")
+        place.heard.clear()
+        await place.answer_to(Probe("HTTPS", announced=True), serve_tls)
+        assert place.heard == [captured, b"\x16\x03"]  # a handshake of TLS
+        place.heard.clear()
+        async with place.serving(hear_all) as port:
+            assert await place.check(port, Probe("TCP", announced=True)) == PASSED
+            await told.wait()
+        assert place.heard == [b""]
+
+    run(test)
+
+
 def test_http2_with_prior_knowledge_and_by_tls(run: Callable[..., None], weak_tls: Path) -> None:
     async def test(place: Place) -> None:
         server = plain("200")

@@ -983,6 +983,16 @@ async def eventually_async(look: Any, wished: int) -> None:
         await asyncio.sleep(0.05)
 
 
+def crc32c(data: bytes) -> int:
+    """RFC 3720, appendix B.4."""
+    value = 0xFFFF_FFFF
+    for byte in data:
+        value ^= byte
+        for _ in range(8):
+            value = value >> 1 ^ (0x82F6_3B78 if value & 1 else 0)
+    return value ^ 0xFFFF_FFFF
+
+
 def test_proxy_protocol_v2_on_a_tcp_listener(host: ProxyHost) -> None:
     listening = host.listening(TARGETS[0], 9000)
     got: list[bytes] = []
@@ -1011,6 +1021,14 @@ def test_proxy_protocol_v2_on_a_tcp_listener(host: ProxyHost) -> None:
         assert socket.inet_ntoa(head[16:20]) == "10.9.0.1"
         assert socket.inet_ntoa(head[20:24]) == ADDRESS
         assert struct.unpack("!HH", head[24:28]) == (port, 90)
+        # A checksum of the whole header with zeros in its place (CRC32c, type 3), as AWS's has.
+        header, rest = (
+            got[0][: 16 + struct.unpack("!H", head[14:16])[0]],
+            got[0][16 + struct.unpack("!H", head[14:16])[0] :],
+        )
+        assert header[28:31] == b"\x03\0\x04"
+        assert struct.unpack("!I", header[31:35])[0] == crc32c(header[:31] + bytes(4) + header[35:])
+        assert rest in (b"", b"hello")
         await host.proxies.close()
 
     asyncio.run(story())

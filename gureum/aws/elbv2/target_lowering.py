@@ -44,7 +44,7 @@ def lower_target_group(group: TargetGroup, read: Reader) -> Iterable[Desired]:
 
 
 def probe_of(group: TargetGroup) -> Probe:
-    """How targets are asked. AWS: HTTP/2 groups are checked by HTTP/2, gRPC groups by a call."""
+    """How targets are asked. AWS: HTTP/2 groups are checked by HTTP/2, gRPC groups by a call; those that expect the PROXY protocol get its header."""
     health, version = group.spec.health, group.spec.version
     if health.protocol == "TCP":
         return Probe("TCP", path="", matcher="", timeout_s=float(health.timeout_s))
@@ -58,7 +58,12 @@ def probe_of(group: TargetGroup) -> Probe:
             "HTTP2",
         )
     return Probe(
-        protocol, health.path, health.matcher, float(health.timeout_s), "HTTP2" if version == "HTTP2" else "HTTP1"
+        protocol,
+        health.path,
+        health.matcher,
+        float(health.timeout_s),
+        "HTTP2" if version == "HTTP2" else "HTTP1",
+        announced=attributes_of_group(group).get("proxy_protocol_v2.enabled") == "true",
     )
 
 

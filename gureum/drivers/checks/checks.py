@@ -4,6 +4,9 @@
     HTTP, HTTPS    one GET by HTTP/1.1 (here) or HTTP/2 (http2_exchange.py); the status is held against the matcher
     GRPC, GRPCS    one unary call by HTTP/2; its grpc-status is held against the matcher
 
+Where targets expect the PROXY protocol, a request stands behind its header, before any TLS (AWS: "Target groups for your Network Load Balancers",
+"Health check connections"); a handshake alone is as bare as AWS's.
+
 A target is hostile: whatever it sends, slowly or endlessly, a check ends at `timeout_s` and holds no more than `LIMIT_BYTES` of it. Redirects
 are not followed, bodies not read for what they say (AWS: "health checks for your target groups").
 """
@@ -34,6 +37,9 @@ BODY_COURTESY_S = 0.25
 """So long the rest of an answer is taken once its status is known: a server that is cut off while it writes would log an error at each check."""
 _IP_BIND_ADDRESS_NO_PORT = 24
 _OUR_OWN_FAULTS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_OWN = bytes.fromhex("0d0a0d0a000d0a515549540a 20 11 0054 03 0004 bce5951f 04 004a") + bytes(74)
+"""PROXY protocol 2, LOCAL: a checksum (CRC32c) and nothing else; the bytes that AWS's checks begin with, as captured on a target (kubernetes
+issue 57250)."""
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-9]\d\d)(?: [^\r\n]*)?\r?\n")
 _LENGTH = re.compile(rb"\ncontent-length:[ \t]*(\d{1,9})[ \t]*\r?\n", re.IGNORECASE)
 _END_OF_HEADERS = re.compile(rb"\r?\n\r?\n")
@@ -126,6 +132,8 @@ async def _connect(opened: socket.socket, address: str, port: int) -> None:
 
 async def _ask(opened: socket.socket, address: str, port: int, probe: Probe) -> Outcome:
     http2 = probe.protocol in ("GRPC", "GRPCS") or probe.version == "HTTP2"
+    if probe.announced:
+        await asyncio.get_running_loop().sock_sendall(opened, _OWN)
     context = _context(http2=http2) if probe.protocol in ("HTTPS", "GRPCS") else None
     reader, writer = await asyncio.open_connection(
         sock=opened, limit=LIMIT_BYTES, ssl=context, server_hostname="" if context else None

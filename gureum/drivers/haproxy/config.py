@@ -380,7 +380,7 @@ def server_base(group: Group, server: Server, *, slowly: bool = True) -> str:
     elif two:
         options.append("proto h2")
     if group.proxy_protocol:
-        options.append("send-proxy-v2")
+        options.append("send-proxy-v2 proxy-v2-options crc32c")  # with a checksum, as AWS's
     if group.slow_start_s and slowly:
         options.append(f"slowstart {int(group.slow_start_s)}s")
     return " ".join(options)

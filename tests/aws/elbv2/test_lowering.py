@@ -184,6 +184,14 @@ def test_the_proxy_protocol_takes_a_program(cloud):
     assert (proxy.groups[0].proxy_protocol, proxy.groups[0].preserve_client) == (True, True)
 
 
+def test_requests_of_health_checks_announce_themselves_where_targets_expect_it(cloud):
+    group = cloud.group("tcp", "TCP", HealthCheckProtocol="HTTP")
+    cloud.listener(cloud.network(), group, "TCP", 80)
+    assert not only(cloud.wished("TargetGroup")).probe.announced
+    attributes(cloud, group, **{"proxy_protocol_v2.enabled": "true"})
+    assert only(cloud.wished("TargetGroup")).probe.announced
+
+
 def test_certificates_that_are_gone_are_left_out(cloud, certificate, monkeypatch):
     group = cloud.group()
     wanted = {"Protocol": "HTTPS", "Port": 443, "Certificates": [{"CertificateArn": certificate}]}
