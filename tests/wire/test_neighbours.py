@@ -496,6 +496,14 @@ def test_a_secret_is_read_as_a_parameter(cloud: Cloud) -> None:
         0,
         made["ARN"],
     ]
+    source = json.loads(shown["SourceResult"])
+    assert [source[key] for key in ("name", "versionId", "secretString", "versionStages", "ARN")] == [
+        "db/password",
+        made["VersionId"],
+        "one",
+        ["AWSCURRENT"],
+        made["ARN"],
+    ]
     secrets.put_secret_value(SecretId="db/password", SecretString="two")
     names = [name, f"{name}:AWSPREVIOUS", f"{name}:{made['VersionId']}", f"{name}:NONE"]
     many = ssm.get_parameters(Names=names, WithDecryption=True)

@@ -1,6 +1,7 @@
 """Secrets of Secrets Manager under names of parameters: `/aws/reference/secretsmanager/NAME`, read by GetParameter and GetParameters.
 
-AWS: "Referencing AWS Secrets Manager secrets from Parameter Store parameters".
+AWS: "Referencing AWS Secrets Manager secrets from Parameter Store parameters". Its example has other letters in the keys of SourceResult than what
+AWS answers (LocalStack's test_get_secret_parameter, validated against AWS).
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ def find_secret(call: Call, name: str, selector: str, *, decrypt: bool) -> dict[
     if "SecretString" not in found:
         raise AwsError("ValidationException", f"The secret {secret} is binary, which a parameter cannot be.")
     created = found["CreatedDate"].timestamp()
-    source = {"CreatedDate": created, "VersionStages": found.get("VersionStages") or []}
-    source |= {key: found[key] for key in ("Name", "VersionId", "SecretString", "ARN")}
+    source = {"createdDate": created, "versionStages": found.get("VersionStages") or [], "ARN": found["ARN"]}
+    source |= {key: found[key[0].upper() + key[1:]] for key in ("name", "versionId", "secretString")}
     shown: dict[str, Any] = {
         "Name": name,
         "Type": "SecureString",
