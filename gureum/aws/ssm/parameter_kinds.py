@@ -24,6 +24,7 @@ from gureum.engine.resource import Resource, kind
 
 SECURE = "SecureString"
 _ARN = re.compile(r"arn:aws[a-z-]*:ssm:([a-z0-9-]*):(\d*):parameter(/.*)")
+_NUMBER = re.compile(r"[0-9]{1,18}")
 NAME = re.compile(r"[a-zA-Z0-9_.-]+|(/[a-zA-Z0-9_.-]+)+")
 NAME_RULE = (
     'Parameter name: can\'t be prefixed with "ssm" (case-insensitive). If formed as a path, it can consist of sub-paths divided by slash symbol; '
@@ -89,12 +90,15 @@ def seal_context(scope: str, name: str, number: int) -> str:
     return f"ssm-parameter/{scope}/{name}/{number}"
 
 
-def split_name(text: str) -> tuple[str, str]:
-    """A name, a name with ":version" or ":label", or an ARN, as name and selector."""
+def split_name(call: Call, text: str) -> tuple[str, str]:
+    """A name, a name with ":version" or ":label", or an ARN, as name and selector. AWS: ParameterNotFound for an ARN of another account or region
+    (nobody shares parameters); those of public ones have no account."""
     name = text.strip()
     arn = _ARN.fullmatch(name)
     if arn is not None:
         name = arn[3]
+        if arn[1] != call.region or arn[2] not in ("" if name.startswith(PREFIX) else call.account, call.account):
+            raise AwsError("ParameterNotFound", "")
     elif name.startswith("arn:"):
         raise AwsError("ParameterNotFound", "")
     name, _, selector = name.partition(":")
@@ -110,7 +114,15 @@ def stored_parameter(call: Call, name: str) -> Parameter | None:
 
 
 def find_parameter(call: Call, text: str) -> Parameter | None:
-    name, _ = split_name(text)
+    """By its name or ARN; what has a selector is the name of a version, and of no parameter."""
+    try:
+        name, selector = split_name(call, text)
+    except AwsError:  # an ARN of somebody else's
+        return None
+    return None if selector else _living(call, name)
+
+
+def _living(call: Call, name: str) -> Parameter | None:
     found = stored_parameter(call, name)
     return None if found is not None and 0 < found.spec.expires <= call.now else found
 
@@ -134,13 +146,13 @@ def version_of(call: Call, parameter: Parameter, selector: str) -> ParameterVers
     spec = parameter.spec
     if not selector:
         number = spec.latest
-    elif selector.isdigit():
+    elif _NUMBER.fullmatch(selector):
         number = int(selector)
     else:
         number = spec.labels.get(selector, 0)
     found = call.client.get(ParameterVersion, parameter.meta.scope, version_name(spec.name, number))
     if found is None:
-        what = "version" if selector.isdigit() else "label"
+        what = "version" if _NUMBER.fullmatch(selector) else "label"
         text = f"Systems Manager could not find {what} {selector} of {spec.name}. Verify the {what} and try again."
         raise AwsError("ParameterVersionNotFound", text)
     return found
@@ -158,8 +170,8 @@ def value_of(call: Call, version: ParameterVersion, *, decrypt: bool) -> str:
 
 def look_up(call: Call, text: str, *, decrypt: bool) -> dict[str, Any]:
     """API form of what a name, with or without selector, means. AWS: ParameterNotFound, ParameterVersionNotFound; ValidationException for what
-    cannot be a name ("//a", "a/b": LocalStack's tests, validated against AWS)."""
-    name, selector = split_name(text)
+    cannot be a name ("//a", "a/b": LocalStack's tests, validated against AWS). A name at the root is shown as it was asked for (the same)."""
+    name, selector = split_name(call, text)
     if ":" in selector:
         raise AwsError("ParameterNotFound", "")
     if name.startswith(secret_references.PREFIX):
@@ -168,8 +180,11 @@ def look_up(call: Call, text: str, *, decrypt: bool) -> dict[str, Any]:
         return find_public(call, name, selector)
     if NAME.fullmatch(name) is None:
         raise AwsError("ValidationException", NAME_RULE)
-    parameter = need_parameter(call, text)
-    return show_parameter(call, parameter, version_of(call, parameter, selector), decrypt=decrypt, selector=selector)
+    parameter = _living(call, name)
+    if parameter is None:
+        raise AwsError("ParameterNotFound", "")
+    shown = show_parameter(call, parameter, version_of(call, parameter, selector), decrypt=decrypt, selector=selector)
+    return shown if text.startswith("arn:") else shown | {"Name": name}
 
 
 def show_parameter(

@@ -32,7 +32,6 @@ from gureum.aws.ssm.parameter_kinds import (
     parameter_key,
     seal_context,
     show_parameter,
-    split_name,
     stored_parameter,
     value_of,
     version_name,
@@ -115,6 +114,7 @@ async def put_parameter(call: Call) -> Result:
         numbers = _make_room(call, transaction, known)
         whole = msgspec.structs.replace(
             known.spec,
+            type=type_,
             tier=tier,
             data_type=spec.data_type,
             numbers=(*numbers, number),
@@ -149,14 +149,12 @@ def _check_name(name: str) -> None:
 
 
 def _type(wanted: str | None, known: Parameter | None) -> str:
+    """An overwrite may change it (Terraform's acceptance test TestAccSSMParameter_updateType)."""
     if known is None:
         if not wanted:
             raise invalid("A parameter type is required when you create a parameter.")
         return wanted
-    if wanted and wanted != known.spec.type:
-        text = f"Parameter {known.spec.name} is of type {known.spec.type}; the type of a parameter cannot be changed."
-        raise AwsError("HierarchyTypeMismatchException", text)
-    return known.spec.type
+    return wanted or known.spec.type
 
 
 def _tier(call: Call, known: Parameter | None) -> str:
@@ -252,7 +250,7 @@ def _key_id(call: Call, type_: str, before: str) -> str:
     """`before`: of the version that is overwritten. AWS: InvalidKeyId."""
     key = call.params.get("KeyId", before)
     if type_ != SECURE:
-        if key:
+        if call.params.get("KeyId"):
             raise invalid("KeyId is required for SecureString type parameter only.")
         return ""
     if not key or is_default(call, key):
@@ -333,7 +331,8 @@ def describe_parameters(call: Call) -> Result:
     if params.get("Filters") and params.get("ParameterFilters"):
         raise invalid("You can use either Filters or ParameterFilters in a single request.")
     tests = tests_of(params.get("ParameterFilters") or params.get("Filters") or [])
-    pairs = [(one, version_of(call, one, "")) for one in _living(call)]
+    # Shared: those of other accounts, and none shares one.
+    pairs = [(one, version_of(call, one, "")) for one in _living(call) if not params.get("Shared")]
     pairs = [(one, version) for one, version in pairs if all(test(one, version) for test in tests)]
     shown, token = page(params, pairs, lambda pair: pair[0].spec.name, least=1, most=50, default=10)
     rows = [_show_metadata(call, one, version) for one, version in shown]
@@ -433,7 +432,7 @@ async def delete_parameter(call: Call) -> Result:
 async def delete_parameters(call: Call) -> Result:
     """AWS: ssm DeleteParameters: those that are not there are named."""
     names = list(dict.fromkeys(call.params["Names"]))
-    found = {name: one for name in names if (one := find_parameter(call, name)) is not None and not split_name(name)[1]}
+    found = {name: one for name in names if (one := find_parameter(call, name)) is not None}
     await _delete(call, list(found.values()))
     return {"DeletedParameters": list(found), "InvalidParameters": [name for name in names if name not in found]}
 
