@@ -119,6 +119,12 @@ def test_places_that_are_none_are_refused(ssm: Any, machines: list[str], bucket:
     assert error.value.response["Error"]["Code"] == "InvalidOutputFolder"
 
 
+def test_parameters_count_to_the_size_of_their_document(ssm: Any, machines: list[str]) -> None:
+    """AWS: CreateDocument, Content."""
+    with pytest.raises(ClientError, match="MaxDocumentSizeExceeded"):
+        send(ssm, machines[:1], "#" * 65537)
+
+
 def test_targets_by_tag_one_at_a_time_stop_after_the_first_error(ssm: Any, machines: list[str]) -> None:
     targets = [{"Key": "tag:role", "Values": ["web"]}]
     command = send(ssm, [], "exit 9", Targets=targets, MaxConcurrency="1", MaxErrors="0")

@@ -20,8 +20,8 @@ from gureum.aws.ssm.command_kinds import (
     InvocationSpec,
     invocation_key,
 )
-from gureum.aws.ssm.document_content import Step, steps_of, values_of
-from gureum.aws.ssm.document_kinds import find, hash_of
+from gureum.aws.ssm.document_content import LIMIT_BYTES, Step, steps_of, values_of
+from gureum.aws.ssm.document_kinds import Found, find, hash_of
 from gureum.aws.ssm.machines import online
 from gureum.aws.ssm.output_files import Bucket, find_bucket
 from gureum.aws.ssm.paging import page
@@ -55,6 +55,7 @@ async def send_command(call: Call) -> Result:
     if hash_ and hash_ != hash_of(found, kind_.lower()):
         raise AwsError("InvalidDocument", f"The {kind_} hash of document {found.name} is not {hash_}.")
     given = params.get("Parameters") or {}
+    _check_request(found, given)
     used = {name: [filled(call, text) for text in texts] for name, texts in given.items()}
     steps = steps_of(found.content, values_of(found.content, used))
     _check_size(steps)
@@ -102,6 +103,16 @@ def _bucket(call: Call) -> Bucket | None:
     """AWS: InvalidOutputFolder."""
     name, prefix = call.params.get("OutputS3BucketName"), call.params.get("OutputS3KeyPrefix") or ""
     return find_bucket(call, name, prefix, "InvalidOutputFolder") if name else None
+
+
+def _check_request(found: Found, given: dict[str, list[str]]) -> None:
+    """AWS: CreateDocument, Content: the limit "also includes the content specified for input parameters at runtime". MaxDocumentSizeExceeded."""
+    text = found.version.spec.text if found.version is not None else ""
+    size = sum(
+        len(one.encode("utf-8", "replace")) for one in (text, *(one for texts in given.values() for one in texts))
+    )
+    if size > LIMIT_BYTES:
+        raise AwsError("MaxDocumentSizeExceeded", f"The size limit of a document is {LIMIT_BYTES // 1024} KB.")
 
 
 def _check_size(steps: tuple[Step, ...]) -> None:

@@ -7,7 +7,10 @@ built. AWS: "Data elements and parameters", "Session document schema", "Command 
 from __future__ import annotations
 
 import json
+import math
 import re
+from collections.abc import Iterator
+from datetime import date
 from typing import Any
 
 import msgspec
@@ -19,12 +22,30 @@ from gureum.base.linear_regex import BadRegex, check_whole, compile_whole
 
 LIMIT_BYTES = 64 * 1024
 LIMIT_STEPS = 20
+LIMIT_DEPTH = 40
+LIMIT_FILLED = 1024 * 1024
+"""Characters of a step when its parameters are filled in."""
 RUN_SHELL = "aws:runShellScript"
+PLUGINS = (
+    RUN_SHELL,
+    *(
+        "aws:applications",
+        "aws:cloudWatch",
+        "aws:configureDocker",
+        "aws:configurePackage",
+        "aws:domainJoin",
+        "aws:downloadContent",
+    ),
+    *("aws:psModule", "aws:refreshAssociation", "aws:runDockerAction", "aws:runDocument", "aws:runPowerShellScript"),
+    *("aws:softwareInventory", "aws:updateAgent", "aws:updateSsmAgent"),
+)
+"""Those that AWS knows."""
 SCHEMAS = {"Command": ("1.2", "2.0", "2.2"), "Session": ("1.0",)}
 TYPES = ("String", "StringList", "Integer", "Boolean", "MapList", "StringMap")
 _PLACE = re.compile(r"\{\{\s*([A-Za-z0-9_:./-]+)\s*\}\}")
 _STEP_NAME = re.compile(r"[a-zA-Z0-9_]{1,128}")
 _VARIABLE = re.compile(r"[a-zA-Z0-9_.-]{1,128}")
+_COUNT = re.compile(r"[0-9]{1,9}")
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -50,12 +71,31 @@ def read(text: str, form: str) -> dict[str, Any]:
     if len(text.encode("utf-8", "replace")) > LIMIT_BYTES:
         raise AwsError("MaxDocumentSizeExceeded", f"The size limit of a document is {LIMIT_BYTES // 1024} KB.")
     try:
-        content = json.loads(text) if form == "JSON" else hostile_yaml.load(text.encode())
+        content = _plain(json.loads(text) if form == "JSON" else hostile_yaml.load(text.encode("utf-8", "replace")))
     except (ValueError, RecursionError, hostile_yaml.HostileYaml) as error:
         raise invalid(f"{form} not well-formed. {str(error)[:200]}") from error
-    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+    if not isinstance(content, dict):
         raise invalid("The document is not an object.")
     return content
+
+
+def _plain(value: Any, depth: int = 0) -> Any:
+    """What JSON can say: YAML's keys are texts, and so are its times. ValueError for all else."""
+    if depth > LIMIT_DEPTH:
+        raise ValueError(f"it is nested deeper than {LIMIT_DEPTH} levels")
+    if isinstance(value, dict):
+        return {_key(key): _plain(one, depth + 1) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_plain(one, depth + 1) for one in value]
+    if isinstance(value, date):
+        return value.isoformat()
+    if value is None or isinstance(value, (str, int)) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    raise ValueError("there is a value in it that JSON does not have")
+
+
+def _key(key: Any) -> str:
+    return key if isinstance(key, str) else str(key) if isinstance(key, date) else json.dumps(key)
 
 
 def check(content: dict[str, Any], kind: str) -> None:
@@ -78,6 +118,8 @@ def check(content: dict[str, Any], kind: str) -> None:
                 raise invalid(f"{name} must be an object.")
         return
     for action, inputs, step in _actions(content):
+        if action not in PLUGINS:
+            raise invalid(f"{action} is an invalid plugin.")
         if not isinstance(inputs, dict):
             raise invalid(f"The inputs of {step.get('name', action)} must be an object.")
 
@@ -90,12 +132,21 @@ def parameters_of(content: dict[str, Any]) -> dict[str, dict[str, Any]]:
     for name, one in found.items():
         if not isinstance(one, dict) or one.get("type") not in TYPES:
             raise invalid(f"The parameter {name} has no type that is known.")
+        _check_bounds(name, one)
         if "allowedPattern" in one:
             try:
                 compile_whole(str(one["allowedPattern"]))
             except BadRegex as error:
                 raise invalid(f"The allowedPattern of {name}: {error}") from error
     return found
+
+
+def _check_bounds(name: str, one: dict[str, Any]) -> None:
+    for key in ("minChars", "maxChars", "minItems", "maxItems"):
+        if key in one and (isinstance(one[key], bool) or not _COUNT.fullmatch(str(one[key]))):
+            raise invalid(f"{key} of the parameter {name} must be a number.")
+    if not isinstance(one.get("allowedValues", []), list):
+        raise invalid(f"allowedValues of the parameter {name} must be a list.")
 
 
 def values_of(content: dict[str, Any], given: dict[str, list[str]]) -> dict[str, Any]:
@@ -129,6 +180,9 @@ def _given(name: str, one: dict[str, Any], given: list[str]) -> Any:
         if not least <= len(text) <= most:
             raise AwsError("InvalidParameters", f"Parameter {name} must have {least} to {most} characters.")
     if kind == "StringList":
+        fewest, longest = int(one.get("minItems", 0)), int(one.get("maxItems", 1 << 30))
+        if not fewest <= len(given) <= longest:
+            raise AwsError("InvalidParameters", f"Parameter {name} must have {fewest} to {longest} items.")
         return list(given)
     if kind in ("String", "Integer", "Boolean"):
         return _scalar(name, kind, given[0])
@@ -161,6 +215,25 @@ def fill(value: Any, values: dict[str, Any]) -> Any:
     return _PLACE.sub(lambda found: _text(values[found[1]]) if found[1] in values else found[0], value)
 
 
+def fill_within(value: Any, values: dict[str, Any]) -> Any:
+    """As `fill`. AWS: MaxDocumentSizeExceeded. It is counted before anything is filled in, since a short document can ask for gigabytes."""
+    sizes = {name: len(_text(one)) for name, one in values.items()}
+    total = 0
+    for text in _texts(value):
+        total += len(text) + sum(sizes.get(found[1], 0) for found in _PLACE.finditer(text))
+    if total > LIMIT_FILLED:
+        raise AwsError("MaxDocumentSizeExceeded", "The document is too large with its parameters filled in.")
+    return fill(value, values)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (dict, list)):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _texts(one)
+
+
 def _is_list(before: Any, after: Any) -> bool:
     return isinstance(before, str) and isinstance(after, list)
 
@@ -174,16 +247,16 @@ def steps_of(content: dict[str, Any], values: dict[str, Any]) -> tuple[Step, ...
     steps = []
     environment = _environment(content, values)
     for action, inputs, declared in _actions(content):
-        filled = fill(inputs, values)
+        filled = fill_within(inputs, values)
         condition = declared.get("precondition") or {}
-        verdict = judge(action, str(content.get("schemaVersion", "")), condition, fill(condition, values))
+        verdict = judge(action, str(content.get("schemaVersion", "")), condition, fill_within(condition, values))
         if action != RUN_SHELL and not verdict.skipped:
             raise AwsError("NotImplemented", f"The plugin {action} is not implemented by gureum.", status=501)
         commands = filled.get("runCommand", [])
         lines = commands if isinstance(commands, list) else [commands]
         name = str(declared.get("name") or action)
         timeout = str(filled.get("timeoutSeconds", "") or 3600)
-        if not timeout.isdigit() or not 0 < int(timeout) <= 172800:
+        if not _COUNT.fullmatch(timeout) or not 0 < int(timeout) <= 172800:
             raise AwsError("InvalidParameters", f"The timeout of {name} must be between 1 and 172800 seconds.")
         steps.append(
             Step(

@@ -133,7 +133,7 @@ def number_of(document: Document, version: str) -> int:
         return document.spec.default
     if version == "$LATEST":
         return document.spec.latest
-    if not version.isdigit() or int(version) not in document.spec.numbers:
+    if not re.fullmatch(r"[0-9]{1,9}", version) or int(version) not in document.spec.numbers:
         raise bad_version(version)
     return int(version)
 

@@ -33,6 +33,7 @@ from gureum.aws.ssm.sessions import read_preferences
 
 LIMIT_DOCUMENTS, LIMIT_VERSIONS, LIMIT_SHARED = 500, 1000, 1000
 RESERVED = re.compile(r"(aws|amazon|amzn)", re.IGNORECASE)
+PLATFORMS = ("Linux", "MacOS")
 BUILTIN_CREATED = 1_500_000_000.0
 
 
@@ -81,30 +82,33 @@ def _checked(text: str, form: str, kind: str) -> None:
 
 @operation("UpdateDocument")
 async def update_document(call: Call) -> Result:
-    """AWS: ssm UpdateDocument: a new version; the default stays. DuplicateDocumentContent, DuplicateDocumentVersionName."""
+    """AWS: ssm UpdateDocument: a new version; the default stays. DuplicateDocumentContent (unless the target type changes),
+    DuplicateDocumentVersionName, InvalidDocumentVersion (of an old version), InvalidDocumentSchemaVersion (of schema 1.2)."""
     params = call.params
     document = _own(call, params["Name"])
     spec = document.spec
     based_on = find(call, spec.name, params.get("DocumentVersion", "$LATEST"))
+    if based_on.number not in (spec.latest, spec.default):
+        raise bad_version(params["DocumentVersion"])
     form = params.get("DocumentFormat", "JSON")
+    if str(based_on.content.get("schemaVersion")) == "1.2":
+        raise AwsError("InvalidDocumentSchemaVersion", "Documents of schema version 1.2 cannot be updated.")
     _checked(params["Content"], form, spec.type)
     if len(spec.numbers) >= LIMIT_VERSIONS:
         raise AwsError("DocumentVersionLimitExceeded", f"A document has at most {LIMIT_VERSIONS} versions.")
     version_name = params.get("VersionName", "")
     if version_name and version_name in spec.names:
         raise AwsError("DuplicateDocumentVersionName", f"The version name {version_name} is used already.")
-    if based_on.version is not None and based_on.version.spec.text == params["Content"]:
+    more = {
+        "target_type": params.get("TargetType", spec.target_type),
+        "display_name": params.get("DisplayName", spec.display_name),
+    }
+    same = all(getattr(spec, key) == value for key, value in more.items())
+    if same and based_on.version is not None and based_on.version.spec.text == params["Content"]:
         raise AwsError("DuplicateDocumentContent", "Document content is the same as that of another version.")
     number = spec.latest + 1
     names = {**spec.names, **({version_name: number} if version_name else {})}
-    changed = msgspec.structs.replace(
-        spec,
-        latest=number,
-        numbers=(*spec.numbers, number),
-        names=names,
-        target_type=params.get("TargetType", spec.target_type),
-        display_name=params.get("DisplayName", spec.display_name),
-    )
+    changed = msgspec.structs.replace(spec, latest=number, numbers=(*spec.numbers, number), names=names, **more)
     transaction = call.transaction()
     transaction.update(msgspec.structs.replace(document, spec=changed))
     version = VersionSpec(spec.name, number, params["Content"], form, call.now, version_name)
@@ -123,7 +127,9 @@ async def update_document_default_version(call: Call) -> Result:
     spec = msgspec.structs.replace(document.spec, default=number)
     transaction.update(msgspec.structs.replace(document, spec=spec))
     await call.commit(transaction)
-    return {"Description": {"Name": document.spec.name, "DefaultVersion": str(number)}}
+    shown = {"Name": document.spec.name, "DefaultVersion": str(number)}
+    names = [name for name, at in spec.names.items() if at == number]
+    return {"Description": shown | ({"DefaultVersionName": names[0]} if names else {})}
 
 
 @operation("DeleteDocument")
@@ -241,11 +247,16 @@ def _passes(found: Found, key: str, values: list[str]) -> bool:
     if key.startswith("tag:"):
         return found.document is not None and found.document.meta.tags.get(key[4:]) in values
     if key == "Owner":
-        return any(one == "All" or (one in ("Self", "Private")) is (found.document is not None) for one in values)
+        owners = ("All", "Self", "Private") if found.document is not None else ("All", "Amazon", "Public")
+        return any(one in owners for one in values)
+    if key == "PlatformTypes":
+        return any(one in PLATFORMS for one in values)
+    if key == "SearchKeyword":
+        told = f"{found.name}\n{found.content.get('description', '')}".lower()
+        return all(one.lower() in told for one in values)
     looks = {
         "Name": found.name,
         "DocumentType": found.type,
-        "PlatformTypes": "Linux",
         "TargetType": _target_type(found),
     }
     if key not in looks:
@@ -304,7 +315,7 @@ def _chosen(call: Call) -> Found:
     if params.get("VersionName"):
         document = find(call, params["Name"]).document
         number = document.spec.names.get(params["VersionName"]) if document is not None else None
-        if number is None:
+        if number is None or params.get("DocumentVersion", str(number)) not in (str(number), ""):
             raise bad_version(params["VersionName"])
         return find(call, params["Name"], str(number))
     return find(call, params["Name"], params.get("DocumentVersion", ""))
@@ -321,7 +332,7 @@ def _identify(call: Call, found: Found) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "Name": found.name if found.document is None or is_own else _arn(call, owner, found.name),
         "Owner": owner,
-        "PlatformTypes": ["Linux", "MacOS"],
+        "PlatformTypes": list(PLATFORMS),
         "DocumentVersion": str(found.number),
         "DocumentType": found.type,
         "SchemaVersion": str(found.content["schemaVersion"]),

@@ -12,6 +12,7 @@ from gureum.ports import PortError
 
 SSM_USER = "ssm-user"
 LIMIT_OUTPUT_BYTES = 4096
+_ID = re.compile(r"[0-9]{1,5}")
 _SHELL = re.compile(r"/[A-Za-z0-9_./+-]{1,100}")
 _HOME = re.compile(r"/[^\0:\n]{0,200}")
 
@@ -85,7 +86,7 @@ def read_account(name: str, text: str) -> Account:
     """ "1001:1001:1001 10:/home/ssm-user:/bin/sh". PortError."""
     parts = text.split(":")
     numbers = [*parts[:2], *parts[2].split()] if len(parts) == 5 else []
-    if not numbers or not all(one.isdigit() and int(one) < 65536 for one in numbers) or len(numbers) > 40:
+    if not numbers or not all(_ID.fullmatch(one) and int(one) < 65536 for one in numbers) or len(numbers) > 40:
         raise PortError(f"the machine's account {name} cannot be read", retry=False)
     uid, gid, *groups = map(int, numbers)
     home = parts[3] if _HOME.fullmatch(parts[3]) else "/"

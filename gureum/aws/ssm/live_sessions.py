@@ -349,7 +349,7 @@ def size_of(message: Message) -> tuple[int, int] | None:
     try:
         found = json_of(message)
         columns, rows = int(found["cols"]), int(found["rows"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError):
         return None
     return (columns, rows) if 0 < columns < 65536 and 0 < rows < 65536 else None
 

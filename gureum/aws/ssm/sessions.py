@@ -10,7 +10,7 @@ from gureum.aws.call import Call
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import Result, operation
 from gureum.aws.ssm.builtin_documents import PREFERENCES
-from gureum.aws.ssm.document_content import fill, invalid, values_of
+from gureum.aws.ssm.document_content import fill_within, invalid, values_of
 from gureum.aws.ssm.document_kinds import Document, Found, find
 from gureum.aws.ssm.machines import need_online
 from gureum.aws.ssm.output_files import checked_bucket, need_s3
@@ -30,6 +30,7 @@ LIMIT_ACTIVE = 200
 """Sessions of an account and region that are open at once."""
 LIMIT_HISTORY, HISTORY_S = 500, 30 * 86400.0
 SWEPT_AT_ONCE = 20
+_NUMBER = re.compile(r"[0-9]{1,5}")
 _USER = re.compile(r"[a-z_][a-z0-9_.-]{0,31}")
 
 
@@ -111,7 +112,7 @@ def _truth(value: Any) -> bool:
 def _minutes(value: Any, least: int, most: int) -> int:
     if value in (None, ""):
         return 0
-    if not str(value).isdigit() or not least <= int(str(value)) <= most:
+    if not _NUMBER.fullmatch(str(value)) or not least <= int(str(value)) <= most:
         raise invalid(f"A time of sessions must be {least} to {most} minutes.")
     return int(str(value))
 
@@ -126,7 +127,7 @@ def _work(call: Call, name: str) -> dict[str, Any]:
     found = find(call, name)
     if found.type != "Session":
         raise AwsError("InvalidDocument", f"Document type {found.type} is not supported by StartSession.")
-    properties = fill(found.content.get("properties") or {}, values_of(found.content, given))
+    properties = fill_within(found.content.get("properties") or {}, values_of(found.content, given))
     type_ = found.content["sessionType"]
     if type_ == "Port":
         return {"type": type_, **_port(found, properties)}
@@ -139,13 +140,14 @@ def _work(call: Call, name: str) -> dict[str, Any]:
 
 
 def _port(found: Found, properties: Any) -> dict[str, Any]:
-    if not isinstance(properties, dict) or not str(properties.get("portNumber", "")).isdigit():
+    port = str(properties.get("portNumber", "")) if isinstance(properties, dict) else ""
+    if not _NUMBER.fullmatch(port) or not 0 < int(port) < 65536:
         raise invalid(f"The document {found.name} has no port number.")
     local = str(properties.get("localPortNumber") or "0")
     return {
         "host": str(properties.get("host") or "localhost"),
-        "port": int(properties["portNumber"]),
-        "local_port": int(local) if local.isdigit() else 0,
+        "port": int(port),
+        "local_port": int(local) if _NUMBER.fullmatch(local) else 0,
         "port_type": str(properties.get("type") or ""),
     }
 

@@ -9,15 +9,18 @@ import pytest
 
 from gureum.aws.errors import AwsError
 from gureum.aws.ssm.builtin_documents import BUILTINS
+from gureum.aws.ssm.channel_messages import INPUT, SIZE, Message
 from gureum.aws.ssm.command_kinds import Command, CommandSpec, Invocation, InvocationSpec, InvocationStatus, plan
 from gureum.aws.ssm.command_outputs import TRUNCATED, head
 from gureum.aws.ssm.document_content import check, fill, read, steps_of, values_of
 from gureum.aws.ssm.guest_users import read_account
-from gureum.aws.ssm.live_sessions import why_to_end
+from gureum.aws.ssm.live_sessions import size_of, why_to_end
 from gureum.aws.ssm.session_kinds import Preferences, Session, SessionSpec, changed, hash_of, opens
+from gureum.aws.ssm.sessions import read_preferences
 from gureum.engine.resource import Meta
 from gureum.ports import PortError
 
+STEPS = {"mainSteps": [{"action": "aws:runShellScript", "name": "a", "inputs": {"runCommand": ["id"]}}]}
 META = Meta(scope="1/r", name="c", uid="u", created=0.0)
 SHORT = {
     "P": ("Pending", "Pending"),
@@ -168,12 +171,80 @@ def test_what_is_filled_in_is_not_filled_again() -> None:
         ('{"schemaVersion": "1.2", "runtimeConfig": {"aws:runShellScript": 7}}', "InvalidDocumentContent"),
         ('{"schemaVersion": "2.2", "parameters": {"a": {"type": "Odd"}}, "mainSteps": []}', "InvalidDocumentContent"),
         (f'{{"x": "{"y" * 70000}"}}', "MaxDocumentSizeExceeded"),
+        ('{"x": ' + "[" * 50 + "]" * 50 + "}", "InvalidDocumentContent"),
+        ('{"x": NaN}', "InvalidDocumentContent"),
+        ('{"x": 1e999}', "InvalidDocumentContent"),
+        (f'{{"x": {"9" * 5000}}}', "InvalidDocumentContent"),
+        (
+            '{"schemaVersion": "2.2", "mainSteps": [{"action": "aws:configureJava", "name": "b"}]}',
+            "InvalidDocumentContent",
+        ),
     ],
 )
 def test_documents_that_are_none(text: str, code: str) -> None:
     with pytest.raises(AwsError) as refused:
         check(read(text, "JSON"), "Command")
     assert refused.value.code == code
+
+
+@pytest.mark.parametrize(
+    "bound", [{"minChars": "two"}, {"maxChars": [1]}, {"maxItems": -1}, {"minItems": True}, {"allowedValues": 5}]
+)
+def test_bounds_of_parameters_are_numbers_and_lists(bound: dict[str, Any]) -> None:
+    with pytest.raises(AwsError, match="InvalidDocumentContent"):
+        check({"schemaVersion": "2.2", "parameters": {"p": {"type": "String", **bound}}, **STEPS}, "Command")
+
+
+@pytest.mark.parametrize(("items", "good"), [(1, False), (2, True), (3, True), (4, False)])
+def test_lists_have_as_many_items_as_their_parameter_says(items: int, good: bool) -> None:
+    """AWS: "Data elements and parameters", minItems, maxItems."""
+    content = {"parameters": {"p": {"type": "StringList", "minItems": 2, "maxItems": "3"}}}
+    if good:
+        assert values_of(content, {"p": ["a"] * items}) == {"p": ["a"] * items}
+    else:
+        with pytest.raises(AwsError, match="InvalidParameters"):
+            values_of(content, {"p": ["a"] * items})
+
+
+def test_yaml_says_what_json_can_say() -> None:
+    """Systems Manager knows a document in YAML as JSON: keys and times are texts."""
+    found = read("description: 2020-01-01\nparameters: {5: {default: 2020-01-01T10:00:00}, true: 1}", "YAML")
+    assert found == {
+        "description": "2020-01-01",
+        "parameters": {"5": {"default": "2020-01-01T10:00:00"}, "true": 1},
+    }
+    for text in ("a: !!binary aGk=", "a: !!set {b, c}", "a: .inf"):
+        with pytest.raises(AwsError, match="InvalidDocumentContent"):
+            read(text, "YAML")
+
+
+@pytest.mark.parametrize("timeout", ["²", "9" * 5000, "0", "172801"])
+def test_a_timeout_is_a_number_of_seconds(timeout: str) -> None:
+    step = {"action": "aws:runShellScript", "name": "a", "inputs": {"timeoutSeconds": timeout}}
+    with pytest.raises(AwsError, match="InvalidParameters"):
+        steps_of({"schemaVersion": "2.2", "mainSteps": [step]}, {})
+
+
+def test_a_short_document_cannot_ask_for_gigabytes() -> None:
+    """Were it filled in to be measured, this one would take all memory."""
+    for commands in (["{{ p }}" * 9000], ["x{{\np}}"] * 6000):
+        step = {"action": "aws:runShellScript", "name": "a", "inputs": {"runCommand": commands}}
+        with pytest.raises(AwsError, match="MaxDocumentSizeExceeded"):
+            steps_of({"schemaVersion": "2.2", "mainSteps": [step]}, {"p": "A" * 50_000_000})
+
+
+@pytest.mark.parametrize("time", ["²", "9" * 5000, "61", "0", True])
+def test_idle_times_are_minutes(time: Any) -> None:
+    with pytest.raises(AwsError, match="InvalidDocumentContent"):
+        read_preferences({"idleSessionTimeout": time})
+
+
+@pytest.mark.parametrize(
+    "told", ["{}", "[]", "[" * 9999, '{"cols": 1e999, "rows": 3}', '{"cols": "²", "rows": 3}', '{"cols": 0, "rows": 3}']
+)
+def test_sizes_of_terminals_that_are_none(told: str) -> None:
+    """An infinite one ended the client's connection."""
+    assert size_of(Message(INPUT, 0, told.encode(), SIZE)) is None
 
 
 def test_every_builtin_document_is_one() -> None:
@@ -205,7 +276,15 @@ def test_plugins_that_are_not_built_say_so() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "root", "0:0:0:/root", "x:0:0:/root:/bin/sh", "99999:0:0:/root:/bin/sh", "0:0:" + "1 " * 99 + ":/:/bin/sh"],
+    [
+        "",
+        "root",
+        "0:0:0:/root",
+        "x:0:0:/root:/bin/sh",
+        "99999:0:0:/root:/bin/sh",
+        "²:0:0:/root:/bin/sh",
+        "0:0:" + "1 " * 99 + ":/:/bin/sh",
+    ],
 )
 def test_a_machine_cannot_say_nonsense_of_its_accounts(text: str) -> None:
     with pytest.raises(PortError):
