@@ -37,6 +37,12 @@ class Quotas(msgspec.Struct, frozen=True):
     quota_internet_gateways: Annotated[
         int, Meta(ge=0, le=100_000, description="Most internet gateways in an account and region.")
     ] = 5
+    quota_vpn_gateways: Annotated[
+        int, Meta(ge=0, le=100_000, description="Most virtual private gateways in an account and region.")
+    ] = 5
+    quota_customer_gateways: Annotated[
+        int, Meta(ge=0, le=100_000, description="Most customer gateways in an account and region.")
+    ] = 50
     quota_elastic_ips: Annotated[
         int, Meta(ge=0, le=4096, description="Most Elastic IP addresses in an account and region.")
     ] = 5

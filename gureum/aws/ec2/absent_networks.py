@@ -86,28 +86,14 @@ def describe_transit_gateway_route_tables(call: Call) -> dict[str, Any]:
     )
 
 
-@operation("DescribeVpnGateways", level="state")
-def describe_vpn_gateways(call: Call) -> dict[str, Any]:
-    """AWS: ec2 DescribeVpnGateways: there is no network outside to connect to."""
-    filters = "amazon-side-asn attachment.state attachment.vpc-id availability-zone state type vpn-gateway-id"
-    return _none(call, "VpnGateways", "VpnGatewayIds", "InvalidVpnGatewayID.NotFound", filters)
-
-
 @operation("DescribeVpnConnections", level="state")
 def describe_vpn_connections(call: Call) -> dict[str, Any]:
-    """AWS: ec2 DescribeVpnConnections: as VPN gateways."""
+    """AWS: ec2 DescribeVpnConnections: there is no network outside to connect to."""
     filters = (
         "customer-gateway-configuration customer-gateway-id state option.static-routes-only "
         "route.destination-cidr-block bgp-asn type vpn-connection-id vpn-gateway-id transit-gateway-id"
     )
     return _none(call, "VpnConnections", "VpnConnectionIds", "InvalidVpnConnectionID.NotFound", filters)
-
-
-@operation("DescribeCustomerGateways", level="state")
-def describe_customer_gateways(call: Call) -> dict[str, Any]:
-    """AWS: ec2 DescribeCustomerGateways: as VPN gateways."""
-    filters = "bgp-asn customer-gateway-id ip-address state type"
-    return _none(call, "CustomerGateways", "CustomerGatewayIds", "InvalidCustomerGatewayID.NotFound", filters)
 
 
 @operation("DescribeCarrierGateways", level="state")

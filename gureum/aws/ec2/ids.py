@@ -81,6 +81,21 @@ INTERNET_GATEWAY = IdForm(
     "InvalidInternetGatewayID.NotFound",
     "InvalidInternetGatewayId.Malformed",
 )
+VPN_GATEWAY = IdForm(
+    # AWS's list of codes has none for a malformed one.
+    "vgw",
+    "vpnGateway ID",
+    "vpn-gateway",
+    "InvalidVpnGatewayID.NotFound",
+    "InvalidVpnGatewayID.NotFound",
+)
+CUSTOMER_GATEWAY = IdForm(
+    "cgw",
+    "customerGateway ID",
+    "customer-gateway",
+    "InvalidCustomerGatewayID.NotFound",
+    "InvalidCustomerGatewayId.Malformed",
+)
 NAT_GATEWAY = IdForm("nat", "NAT gateway ID", "natgateway", "NatGatewayNotFound", "NatGatewayMalformed")
 PEERING = IdForm(
     "pcx",

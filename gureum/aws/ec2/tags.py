@@ -48,6 +48,8 @@ TYPES = {
     "key": "key-pair",
     "lt": "launch-template",
     "nat": "natgateway",
+    "vgw": "vpn-gateway",
+    "cgw": "customer-gateway",
     "pcx": "vpc-peering-connection",
     "vpce": "vpc-endpoint",
     "vpce-svc": "vpc-endpoint-service",

@@ -35,6 +35,12 @@ CREATING: dict[str, tuple[dict[str, Any], str, str]] = {
         "network-insights-path",
         "NetworkInsightsPath.NetworkInsightsPathId",
     ),
+    "CreateVpnGateway": ({"Type": "ipsec.1"}, "vpn-gateway", "VpnGateway.VpnGatewayId"),
+    "CreateCustomerGateway": (
+        {"Type": "ipsec.1", "IpAddress": "192.0.2.1"},
+        "customer-gateway",
+        "CustomerGateway.CustomerGatewayId",
+    ),
     "CreateInternetGateway": ({}, "internet-gateway", "InternetGateway.InternetGatewayId"),
     "CreateManagedPrefixList": (
         {"PrefixListName": "one", "MaxEntries": 5, "AddressFamily": "IPv4"},

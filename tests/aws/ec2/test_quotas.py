@@ -20,6 +20,8 @@ AWS_DEFAULTS = {
     "quota_subnets_per_vpc": 200,
     "quota_route_tables_per_vpc": 200,
     "quota_internet_gateways": 5,
+    "quota_vpn_gateways": 5,
+    "quota_customer_gateways": 50,
     "quota_elastic_ips": 5,
     "quota_nat_gateways_per_zone": 5,
     "quota_elastic_ips_per_nat_gateway": 2,
@@ -86,6 +88,14 @@ ROWS: list[Row] = [
         "RouteLimitExceeded",
     ),
     ("quota_internet_gateways", 2, "CreateInternetGateway", lambda _: {}, "InternetGatewayLimitExceeded"),
+    ("quota_vpn_gateways", 0, "CreateVpnGateway", lambda _: {"Type": "ipsec.1"}, "VpnGatewayLimitExceeded"),
+    (
+        "quota_customer_gateways",
+        0,
+        "CreateCustomerGateway",
+        lambda _: {"Type": "ipsec.1", "IpAddress": "192.0.2.1"},
+        "CustomerGatewayLimitExceeded",
+    ),
     ("quota_elastic_ips", 3, "AllocateAddress", lambda _: {}, "AddressLimitExceeded"),
     (
         "quota_nat_gateways_per_zone",

@@ -91,8 +91,9 @@ class Subnet(Resource, frozen=True):
 
 
 class RouteEntry(msgspec.Struct, frozen=True):
-    """`gateway`: id of an internet gateway; `interface`: of a network interface; `nat`: of a NAT gateway; `peering`: of a VPC peering; exactly one is
-    set. The VPC's own CIDRs are routed without an entry, unless their target was replaced (`origin` "CreateRouteTable", else "CreateRoute")."""
+    """`gateway`: id of an internet gateway or a virtual private one; `interface`: of a network interface; `nat`: of a NAT gateway; `peering`: of a
+    VPC peering; exactly one is set. The VPC's own CIDRs are routed without an entry, unless their target was replaced (`origin` "CreateRouteTable",
+    else "CreateRoute")."""
 
     destination: str
     gateway: str = ""
@@ -117,7 +118,7 @@ class RouteEntry(msgspec.Struct, frozen=True):
 
 
 class RouteAssociation(msgspec.Struct, frozen=True):
-    """With a subnet, or with an internet gateway, or with neither: the VPC's main association."""
+    """With a subnet, or with an internet gateway or a virtual private one, or with neither: the VPC's main association."""
 
     id: str
     subnet: str = ""
@@ -129,11 +130,12 @@ class RouteAssociation(msgspec.Struct, frozen=True):
 
 
 class RouteTableSpec(msgspec.Struct, frozen=True):
-    """`associations`: with the main one, if this is the main table."""
+    """`associations`: with the main one, if this is the main table. `propagating`: ids of virtual private gateways that may add routes."""
 
     vpc: str
     routes: tuple[RouteEntry, ...] = ()
     associations: tuple[RouteAssociation, ...] = ()
+    propagating: tuple[str, ...] = ()
 
     @property
     def main(self) -> bool:

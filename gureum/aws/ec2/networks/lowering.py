@@ -5,8 +5,8 @@
                      └► Names         while it is attached
 
 A subnet's routes are those of its own table or of the main one, the longest prefix winning; a route whose target does not
-carry packets is a blackhole, as its state says in DescribeRouteTables. Of a table at the internet gateway the routes are the
-Network's entrance.
+carry packets is a blackhole, as its state says in DescribeRouteTables (but for a virtual
+private gateway, which never carries any). Of a table at the internet gateway the routes are the Network's entrance.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from gureum.aws.ec2.networks.kinds import (
 )
 from gureum.aws.ec2.networks.network_acl_entries import lets_all_pass, lower_acl
 from gureum.aws.ec2.networks.route_tables import is_active, order, target_kind
+from gureum.aws.ec2.networks.vpn_kinds import VpnGateway
 from gureum.core import specs
 from gureum.engine.lowering import Desired, Reader
 from gureum.engine.registry import lower
@@ -260,6 +261,8 @@ def _target(entry: RouteEntry, vpc: Vpc, read: Reader) -> str:
     target = read.get(kind, vpc.meta.scope, name)
     if target is None or not is_active(entry, target, vpc.meta.name):
         return "blackhole"
+    if isinstance(target, VpnGateway):
+        return "blackhole"  # There are no VPN connections that would take it on.
     if isinstance(target, VpcPeering):
         return f"peer:{target.meta.name}"
     if isinstance(target, NatGateway):

@@ -1,4 +1,5 @@
-"""What uses a route table: subnets, a VPC as its main table, and an internet gateway for what comes in by it ("edge association").
+"""What uses a route table: subnets, a VPC as its main table, and a gateway for what comes in by it ("edge association"): an internet one, or a
+virtual private one, by which nothing comes.
 
 Each subnet and each gateway has one table at most; who has none of its own meets the main one, a gateway none.
 """
@@ -13,7 +14,8 @@ from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
 from gureum.aws.ec2.networks.kinds import InternetGateway, RouteAssociation, RouteTable, Subnet
 from gureum.aws.ec2.networks.route_tables import change, find_table
-from gureum.aws.ec2.networks.routes import check_gateway_routes
+from gureum.aws.ec2.networks.routes import check_gateway_routes, find_gateway
+from gureum.aws.ec2.networks.vpn_kinds import VpnGateway
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import operation
 from gureum.base.ids import new_id
@@ -22,7 +24,7 @@ from gureum.engine.client import Transaction
 
 @operation("AssociateRouteTable")
 async def associate_route_table(call: Call) -> dict[str, Any]:
-    """AWS: ec2 AssociateRouteTable: with a subnet or the internet gateway of its VPC. The same association again is success."""
+    """AWS: ec2 AssociateRouteTable: with a subnet or a gateway of its VPC. The same association again is success."""
     table = find_table(call)
     wanted = _wanted(call, table)
     present = call.by(RouteTable, "subnet", wanted.subnet) or call.by(RouteTable, "edge", wanted.gateway)
@@ -79,7 +81,7 @@ async def replace_route_table_association(call: Call) -> dict[str, Any]:
     return {"NewAssociationId": moved.id, "AssociationState": {"State": "associated"}}
 
 
-def leave_gateway(call: Call, transaction: Transaction, gateway: InternetGateway) -> None:
+def leave_gateway(call: Call, transaction: Transaction, gateway: InternetGateway | VpnGateway) -> None:
     """The gateway leaves its VPC: no table is for it any more."""
     transaction.require_no_newer(RouteTable, call.scope)
     for table in call.by(RouteTable, "edge", gateway.meta.name):
@@ -100,9 +102,7 @@ def _wanted(call: Call, table: RouteTable) -> RouteAssociation:
             text = f"Route table {table.meta.name} and subnet {subnet.meta.name} belong to different networks"
             raise ids.invalid(text)
         return RouteAssociation("", subnet=subnet.meta.name)
-    if gateway_id.startswith("vgw-"):
-        raise ids.not_built("AssociateRouteTable with a virtual private gateway")
-    gateway = ids.find(call, InternetGateway, ids.INTERNET_GATEWAY, gateway_id)
+    gateway = find_gateway(call, gateway_id)
     if gateway.spec.vpc != table.spec.vpc:
         raise ids.invalid(f"Route table {table.meta.name} and gateway {gateway_id} belong to different networks")
     _check_for_gateway(call, table)
@@ -119,8 +119,8 @@ def _same_end(one: RouteAssociation, other: RouteAssociation) -> bool:
     return (one.subnet, one.gateway) == (other.subnet, other.gateway)
 
 
-def _end(call: Call, one: RouteAssociation) -> Subnet | InternetGateway:
-    end = call.get(Subnet, one.subnet) if one.subnet else call.get(InternetGateway, one.gateway)
+def _end(call: Call, one: RouteAssociation) -> Subnet | InternetGateway | VpnGateway:
+    end = call.get(Subnet, one.subnet) if one.subnet else find_gateway(call, one.gateway)
     assert end is not None, "found just now"
     return end
 

@@ -29,13 +29,14 @@ from gureum.aws.ec2.networks.kinds import (
     Vpc,
     VpcPeering,
 )
+from gureum.aws.ec2.networks.vpn_kinds import VpnGateway
 from gureum.aws.ec2.tags import tags_of
 from gureum.aws.errors import AwsError
 from gureum.aws.filters import FilterTable, boolean
 from gureum.aws.marks import operation
 from gureum.base.ids import new_id
 
-Target = InternetGateway | NatGateway | NetworkInterface | VpcPeering
+Target = InternetGateway | NatGateway | NetworkInterface | VpcPeering | VpnGateway
 
 
 @operation("CreateRouteTable")
@@ -95,7 +96,7 @@ def order(entry: RouteEntry) -> tuple[bool, Any]:
 
 
 def is_active(entry: RouteEntry, target: Target | None, vpc_id: str) -> bool:
-    """Whether the route carries packets: its gateway is attached to the VPC, its interface plugged into a running machine, its NAT gateway not
+    """Whether the route is in force: its gateway is attached to the VPC, its interface plugged into a running machine, its NAT gateway not
     deleted, its peering active."""
     if isinstance(target, VpcPeering):
         sides = (target.spec.requester.vpc, target.spec.accepter.vpc)
@@ -110,7 +111,7 @@ def is_active(entry: RouteEntry, target: Target | None, vpc_id: str) -> bool:
 def target_kind(entry: RouteEntry) -> tuple[type[Target], str]:
     """The kind and the id of what the route leads to."""
     if entry.gateway:
-        return InternetGateway, entry.gateway
+        return VpnGateway if entry.gateway.startswith("vgw-") else InternetGateway, entry.gateway
     if entry.peering:
         return VpcPeering, entry.peering
     return (NatGateway, entry.nat) if entry.nat else (NetworkInterface, entry.interface)
@@ -169,7 +170,7 @@ def show_route_table(call: Call, table: RouteTable) -> dict[str, Any]:
         "OwnerId": call.account,
         "Routes": show_routes(call, table),
         "Associations": [_show_association(table, one) for one in table.spec.associations],
-        "PropagatingVgws": [],
+        "PropagatingVgws": [{"GatewayId": one} for one in table.spec.propagating],
         "Tags": show_tags(table.meta.tags),
     }
 

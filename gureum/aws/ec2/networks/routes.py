@@ -1,7 +1,7 @@
 """Routes of a route table: what may be asked for, and where a route may lead.
 
     destination                      target
-    outside the VPC                  internet or NAT gateway, peering, network interface; other targets are refused honestly
+    outside the VPC                  internet, virtual private or NAT gateway, peering, network interface; other targets are refused honestly
     all of a subnet of the VPC       NAT gateway or network interface
     a CIDR of the VPC ("local")      NAT gateway or network interface, by ReplaceRoute, and back to local
 
@@ -34,6 +34,7 @@ from gureum.aws.ec2.networks.kinds import (
 )
 from gureum.aws.ec2.networks.route_tables import change, find_table, local_cidrs, target_kind
 from gureum.aws.ec2.networks.security_group_rules import weights
+from gureum.aws.ec2.networks.vpn_kinds import VpnGateway
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import operation
 from gureum.engine.client import Transaction
@@ -200,13 +201,23 @@ def _leading(call: Call, table: RouteTable, entry: RouteEntry, target: str) -> R
 
 
 def _gateway(call: Call, table: RouteTable, id_: str) -> str:
-    if not id_.startswith("igw-"):
+    if id_.partition("-")[0] not in ("igw", "vgw"):
         raise ids.not_built(f"{call.operation} with gateway {id_.partition('-')[0]}")
-    gateway = ids.find(call, InternetGateway, ids.INTERNET_GATEWAY, id_)
+    gateway = find_gateway(call, id_)
     if gateway.spec.vpc != table.spec.vpc:
         text = f"route table {table.meta.name} and network gateway {id_} belong to different networks"
         raise AwsError("InvalidParameterValue", text)
     return id_
+
+
+def find_gateway(call: Call, id_: str) -> InternetGateway | VpnGateway:
+    """The internet gateway, or the virtual private one, that is not deleted. AWS: Malformed, NotFound."""
+    if not id_.startswith("vgw-"):
+        return ids.find(call, InternetGateway, ids.INTERNET_GATEWAY, id_)
+    gateway = ids.find(call, VpnGateway, ids.VPN_GATEWAY, id_)
+    if gateway.spec.deleted:
+        raise ids.not_found(ids.VPN_GATEWAY, id_)
+    return gateway
 
 
 def _nat_gateway(call: Call, table: RouteTable, id_: str) -> str:

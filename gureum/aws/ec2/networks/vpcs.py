@@ -38,6 +38,7 @@ from gureum.aws.ec2.networks.network_acls import new_default_acl
 from gureum.aws.ec2.networks.peering_connections import end_peerings, follow_cidrs
 from gureum.aws.ec2.networks.routes import forget_local
 from gureum.aws.ec2.networks.security_group_rules import allow_all_out, allow_own_group
+from gureum.aws.ec2.networks.vpn_kinds import VpnGateway
 from gureum.aws.ec2.tags import tags_of
 from gureum.aws.errors import AwsError
 from gureum.aws.filters import FilterTable, boolean
@@ -97,7 +98,16 @@ async def delete_vpc(call: Call) -> dict[str, Any]:
     if _dependants(call, name):
         raise AwsError("DependencyViolation", f"The vpc '{name}' has dependencies and cannot be deleted.")
     transaction = call.transaction()
-    for cls in (Subnet, InternetGateway, NetworkInterface, SecurityGroup, RouteTable, NetworkAcl, VpcEndpoint):
+    for cls in (
+        Subnet,
+        InternetGateway,
+        VpnGateway,
+        NetworkInterface,
+        SecurityGroup,
+        RouteTable,
+        NetworkAcl,
+        VpcEndpoint,
+    ):
         transaction.require_no_newer(cls, call.scope)
     own: list[Resource] = [
         *call.by(SecurityGroup, "vpc", name),
@@ -311,6 +321,7 @@ def _dependants(call: Call, vpc_id: str) -> bool:
     return bool(
         call.by(Subnet, "vpc", vpc_id)
         or call.by(InternetGateway, "vpc", vpc_id)
+        or call.by(VpnGateway, "vpc", vpc_id)
         or call.by(NetworkInterface, "vpc", vpc_id)
         or call.by(VpcEndpoint, "vpc", vpc_id)
         or [group for group in call.by(SecurityGroup, "vpc", vpc_id) if group.spec.group_name != "default"]

@@ -194,3 +194,51 @@ resource "aws_route_table_association" "edge" {
   gateway_id     = aws_internet_gateway.main.id
   route_table_id = aws_route_table.edge.id
 }
+
+# What the community's VPC module makes with a virtual private gateway.
+resource "aws_vpn_gateway" "main" {
+  vpc_id          = aws_vpc.main.id
+  amazon_side_asn = "64620"
+  tags            = { step = var.changed ? "two" : "one" }
+}
+
+resource "aws_vpn_gateway" "moved" {}
+
+resource "aws_vpc" "far" {
+  cidr_block = "10.9.0.0/16"
+}
+
+resource "aws_vpn_gateway_attachment" "moved" {
+  vpc_id         = aws_vpc.far.id
+  vpn_gateway_id = aws_vpn_gateway.moved.id
+}
+
+resource "aws_route_table" "vpn" {
+  vpc_id = aws_vpc.main.id
+}
+
+resource "aws_vpn_gateway_route_propagation" "vpn" {
+  vpn_gateway_id = aws_vpn_gateway.main.id
+  route_table_id = aws_route_table.vpn.id
+}
+
+resource "aws_route" "office" {
+  route_table_id         = aws_route_table.vpn.id
+  destination_cidr_block = var.changed ? "192.168.8.0/24" : "192.168.0.0/16"
+  gateway_id             = aws_vpn_gateway.main.id
+}
+
+resource "aws_route_table" "far" {
+  vpc_id           = aws_vpc.far.id
+  propagating_vgws = [aws_vpn_gateway_attachment.moved.vpn_gateway_id]
+}
+
+resource "aws_customer_gateway" "office" {
+  type       = "ipsec.1"
+  ip_address = "192.0.2.1"
+  bgp_asn    = var.changed ? 65001 : 65000
+}
+
+data "aws_vpn_gateway" "main" {
+  attached_vpc_id = aws_vpn_gateway.main.vpc_id
+}
