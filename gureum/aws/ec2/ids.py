@@ -152,9 +152,14 @@ PREFIX_LIST = IdForm(
 )
 
 
+def is_id(form: IdForm, id_: str) -> bool:
+    """Whether it has the form of its kind."""
+    return id_.startswith(f"{form.prefix}-") and _DIGITS.fullmatch(id_[len(form.prefix) + 1 :]) is not None
+
+
 def check_id(form: IdForm, id_: str) -> str:
     """`id_` when it has the form of its kind. AWS: Invalid….Malformed."""
-    if not id_.startswith(f"{form.prefix}-") or _DIGITS.fullmatch(id_[len(form.prefix) + 1 :]) is None:
+    if not is_id(form, id_):
         raise AwsError(form.malformed, f'Invalid id: "{id_}" (expecting "{form.prefix}-...")')
     return id_
 

@@ -252,3 +252,58 @@ def test_filters_look_into_rules(cloud, vpc, group):
     assert sorted(one["GroupName"] for one in here) == ["default", "web"]
     assert cloud("DescribeSecurityGroupReferences", GroupId=[group]) == {"SecurityGroupReferenceSet": []}
     assert cloud("DescribeStaleSecurityGroups", VpcId=vpc) == {"StaleSecurityGroupSet": []}
+
+
+def test_rules_of_a_group_are_asked_for_by_what_is_an_id(cloud):
+    """As in github.com/getmoto/moto, tests that were run against AWS."""
+
+    def rules_of(group: str):
+        filters = [{"Name": "group-id", "Values": [group]}]
+        return cloud("DescribeSecurityGroupRules", Filters=filters)["SecurityGroupRules"]
+
+    group = cloud.group(cloud.vpc())
+    assert len(rules_of(group)) == len(rules_of(group[:-1] + "?")) == 1
+    assert rules_of("sg-005216b55886f0fdc") == []
+    filters = [{"Name": "group-id", "Values": ["foobar"]}]
+    assert cloud.refused("DescribeSecurityGroupRules", Filters=filters) == (
+        "InvalidGroupId.Malformed",
+        "The security group ID 'foobar' is malformed",
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "refusal"),
+    [
+        (
+            {"IpProtocol": None},
+            (
+                "InvalidParameterValue",
+                "Invalid value 'null' for protocol. VPC security group rules must specify protocols explicitly.",
+            ),
+        ),
+        (
+            {"CidrIpv4": None},
+            (
+                "MissingParameter",
+                "The request must contain exactly one of: cidrIp, cidrIpv6, prefixListId, or referencedGroupId",
+            ),
+        ),
+        (
+            {"CidrIpv6": "2001:db8::/32"},
+            (
+                "InvalidParameterCombination",
+                "Only one of cidrIp, cidrIpv6, prefixListId, or referencedGroupId can be specified",
+            ),
+        ),
+    ],
+)
+def test_what_a_rule_cannot_become(cloud, change, refusal):
+    """As in github.com/getmoto/moto, tests that were run against AWS."""
+    group = cloud.group(cloud.vpc())
+    rule = cloud("DescribeSecurityGroupRules", Filters=[{"Name": "group-id", "Values": [group]}])["SecurityGroupRules"][
+        0
+    ]
+    wanted = {"IpProtocol": "udp", "FromPort": 27010, "ToPort": 27011, "CidrIpv4": "2.3.4.5/32"} | change
+    wanted = {name: value for name, value in wanted.items() if value is not None}
+    update = {"SecurityGroupRuleId": rule["SecurityGroupRuleId"], "SecurityGroupRule": wanted}
+    assert cloud.refused("ModifySecurityGroupRules", GroupId=group, SecurityGroupRules=[update]) == refusal

@@ -188,3 +188,16 @@ def test_words_that_are_none_of_an_enumeration_are_refused(cloud):
     subnet = cloud.subnet(cloud.vpc())
     name = {"SubnetId": subnet, "PrivateDnsHostnameTypeOnLaunch": "nickname"}
     assert cloud.code("ModifySubnetAttribute", **name) == "InvalidParameterValue"
+
+
+def test_answers_of_making_and_growing_are_as_recorded(cloud):
+    """As in github.com/localstack/localstack (snapshots) and getmoto/moto (tests that were run against AWS)."""
+    made = cloud("CreateVpc", CidrBlock="10.10.0.0/24")["Vpc"]
+    assert made["Ipv6CidrBlockAssociationSet"] == []
+    assert "BlockPublicAccessStates" not in made
+    for third in range(1, 5):
+        cloud("AssociateVpcCidrBlock", VpcId=made["VpcId"], CidrBlock=f"10.10.{third}.0/24")
+    assert cloud.refused("AssociateVpcCidrBlock", VpcId=made["VpcId"], CidrBlock="10.10.5.0/24") == (
+        "CidrLimitExceeded",
+        f"This network {made['VpcId']} has met its maximum number of allowed CIDRs: 5",
+    )

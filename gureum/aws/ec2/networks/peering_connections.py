@@ -81,7 +81,7 @@ async def create_vpc_peering_connection(call: Call) -> dict[str, Any]:
             meta = msgspec.structs.replace(peering.meta, scope=accepter.scope, uid=new_id("", 32), tags={})
             transaction.create(msgspec.structs.replace(peering, meta=meta))
     await call.commit(transaction)
-    return {"VpcPeeringConnection": show_peering(peering)}
+    return {"VpcPeeringConnection": _show_asked(peering)}
 
 
 @operation("AcceptVpcPeeringConnection")
@@ -333,6 +333,13 @@ def show_peering(peering: VpcPeering, now: float = 0.0) -> dict[str, Any]:
     if state == "pending-acceptance":
         shown["ExpirationTime"] = peering.meta.created + LIVES_UNACCEPTED_S
     return shown
+
+
+def _show_asked(peering: VpcPeering) -> dict[str, Any]:
+    """What who asks for one is answered: what becomes of it, failed or pending acceptance, AWS tells afterwards."""
+    status = {"Code": "initiating-request", "Message": f"Initiating Request to {peering.spec.accepter.account}"}
+    expires = peering.meta.created + LIVES_UNACCEPTED_S
+    return show_peering(peering) | {"Status": status, "ExpirationTime": expires}
 
 
 def _message(peering: VpcPeering, state: PeeringState) -> str:

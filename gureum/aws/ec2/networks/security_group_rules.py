@@ -42,10 +42,19 @@ def describe_security_group_rules(call: Call) -> dict[str, Any]:
         if missing:
             raise ids.not_found(ids.GROUP_RULE, *missing)
         rows = [by_id[id_] for id_ in dict.fromkeys(wanted)]
+    _check_groups(call.params.get("Filters") or ())
     found: list[RuleRow] = apply_filters(rows, call.params.get("Filters"), _FILTERS)  # type: ignore[type-var]
     call.end_dry_run()
     shown, token = page(call.params, found, lambda row: row.rule.id)
     return answer("SecurityGroupRules", [show_rule(call, row.rule, row.group) for row in shown], token)
+
+
+def _check_groups(filters: Iterable[dict[str, Any]]) -> None:
+    """Groups that a filter names need not be there, but must be ids, where they are no patterns. AWS: InvalidGroupId.Malformed."""
+    for one in filters:
+        for value in (one.get("Values") or ()) if one.get("Name") == "group-id" else ():
+            if not ids.is_id(ids.SECURITY_GROUP, value) and not set("*?").intersection(value):
+                raise AwsError(ids.SECURITY_GROUP.malformed, f"The security group ID '{value}' is malformed")
 
 
 @operation("ModifySecurityGroupRules")
@@ -142,7 +151,9 @@ def parse_permission(call: Call, group: SecurityGroup, permission: dict[str, Any
 def parse_ports(protocol: str | None, from_port: int | None, to_port: int | None) -> tuple[str, int, int]:
     """Protocol and range as they are stored: ports for tcp and udp, type and code for icmp, else -1, -1."""
     if not protocol:
-        raise ids.missing("ipProtocol")
+        raise ids.invalid(
+            "Invalid value 'null' for protocol. VPC security group rules must specify protocols explicitly."
+        )
     name = PROTOCOLS.get(protocol.lower(), protocol.lower())
     if name in WITH_PORTS:
         if from_port is None or to_port is None:
@@ -263,8 +274,11 @@ def _modified(call: Call, group: SecurityGroup, rule: GroupRule, request: dict[s
         request.get("IpProtocol"), request.get("FromPort"), request.get("ToPort")
     )
     given = [name for name in ("CidrIpv4", "CidrIpv6", "PrefixListId", "ReferencedGroupId") if request.get(name)]
-    if len(given) != 1:
-        raise ids.invalid("Only one of cidrIp, cidrIpv6, prefixListId, or referencedGroupId can be specified")
+    kinds_of_end = "cidrIp, cidrIpv6, prefixListId, or referencedGroupId"
+    if not given:
+        raise AwsError("MissingParameter", f"The request must contain exactly one of: {kinds_of_end}")
+    if len(given) > 1:
+        raise AwsError("InvalidParameterCombination", f"Only one of {kinds_of_end} can be specified")
     kinds = {"CidrIpv4": rule.cidr, "CidrIpv6": rule.cidr6, "PrefixListId": rule.prefix_list}
     if any(bool(present) != (name in given) for name, present in kinds.items()):
         raise ids.invalid("The source or destination type of a security group rule cannot be changed.")

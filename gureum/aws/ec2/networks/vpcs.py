@@ -87,7 +87,9 @@ async def create_vpc(call: Call) -> dict[str, Any]:
     tenancy = ids.choice(params, "InstanceTenancy", "default", "dedicated")
     vpc = new_vpc(call, transaction, cidr, tenancy=tenancy, tags=tags_of(call, "vpc")).vpc
     await call.commit(transaction)
-    return {"Vpc": show_vpc(call, vpc, state="pending")}
+    shown = show_vpc(call, vpc, state="pending") | {"Ipv6CidrBlockAssociationSet": []}
+    del shown["BlockPublicAccessStates"]
+    return {"Vpc": shown}
 
 
 @operation("DeleteVpc")
@@ -183,9 +185,8 @@ async def associate_vpc_cidr_block(call: Call) -> dict[str, Any]:
         raise ids.not_built("AssociateVpcCidrBlock for IPv6 or IPAM")
     cidr = check_vpc_cidr(call.params["CidrBlock"])
     if len(vpc.spec.cidrs) >= call.settings.quota_cidrs_per_vpc:
-        raise AwsError(
-            "CidrLimitExceeded", f"This network has met its maximum number of allowed CIDRs: {len(vpc.spec.cidrs)}"
-        )
+        text = f"This network {vpc.meta.name} has met its maximum number of allowed CIDRs: {len(vpc.spec.cidrs)}"
+        raise AwsError("CidrLimitExceeded", text)
     if overlaps(cidr, [one.cidr for one in vpc.spec.cidrs]):
         raise ids.invalid(f"The CIDR '{cidr}' conflicts with another CIDR of the VPC.")
     _check_range(network_of(vpc.spec.cidrs[0].cidr), cidr)

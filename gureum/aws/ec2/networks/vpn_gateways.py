@@ -50,7 +50,10 @@ async def create_vpn_gateway(call: Call) -> dict[str, Any]:
         VpnGateway(meta=call.meta(new_id("vgw-"), tags=tags_of(call, "vpn-gateway")), spec=spec)
     )
     await call.commit(transaction)
-    return {"VpnGateway": show_gateway(gateway)}
+    shown = show_gateway(gateway)
+    if not gateway.meta.tags:
+        del shown["Tags"]
+    return {"VpnGateway": shown}
 
 
 @operation("AttachVpnGateway", level="state")
