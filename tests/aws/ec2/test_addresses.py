@@ -168,3 +168,18 @@ def test_filters(cloud, interface):
     }.items():
         assert cloud.one("DescribeAddresses", "Addresses", Filters=[{"Name": name, "Values": [value]}]) == found, name
     assert len(cloud("DescribeAddresses", Filters=[{"Name": "domain", "Values": ["vpc"]}])["Addresses"]) == 2
+
+
+def test_an_address_is_named_in_one_way(cloud, interface):
+    """Otherwise one of two addresses would go unasked."""
+    first, second = cloud("AllocateAddress"), cloud("AllocateAddress")
+    both = {"AllocationId": first["AllocationId"], "PublicIp": second["PublicIp"]}
+    refusal = (
+        "InvalidParameterCombination",
+        "You may specify public IP or allocation id, but not both in the same call",
+    )
+    assert cloud.refused("ReleaseAddress", **both) == refusal
+    assert cloud.refused("AssociateAddress", NetworkInterfaceId=interface, **both) == refusal
+    association = cloud("AssociateAddress", NetworkInterfaceId=interface, AllocationId=first["AllocationId"])
+    by_both = {"AssociationId": association["AssociationId"], "PublicIp": second["PublicIp"]}
+    assert cloud.code("DisassociateAddress", **by_both) == "InvalidParameterCombination"

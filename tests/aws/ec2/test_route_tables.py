@@ -61,6 +61,10 @@ def test_routes_are_refused_as_aws_does(cloud, vpc, table):
         cloud.code("CreateRoute", RouteTableId=table, DestinationCidrBlock="8.0.0.0/8", GatewayId=missing)
         == "InvalidInternetGatewayID.NotFound"
     )
+    for strange, code in (("local", "InvalidGatewayID.NotFound"), ("eigw-0123456789abcdef0", "NotImplemented")):
+        assert (
+            cloud.code("CreateRoute", RouteTableId=table, DestinationCidrBlock="8.0.0.0/8", GatewayId=strange) == code
+        )
     elsewhere = cloud.gateway(cloud.vpc())
     assert (
         cloud.code("CreateRoute", RouteTableId=table, DestinationCidrBlock="8.0.0.0/8", GatewayId=elsewhere)

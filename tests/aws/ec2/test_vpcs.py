@@ -26,7 +26,9 @@ def test_a_second_vpc_with_the_same_cidr_is_allowed(cloud):
     assert cloud.vpc("10.0.0.0/16") != cloud.vpc("10.0.0.0/16")
 
 
-@pytest.mark.parametrize("cidr", ["10.0.0.0/15", "10.0.0.0/29", "127.0.0.0/16", "224.0.0.0/16", "169.254.0.0/16"])
+@pytest.mark.parametrize(
+    "cidr", ["10.0.0.0/15", "10.0.0.0/29", "0.0.0.0/16", "127.0.0.0/16", "224.0.0.0/16", "169.254.0.0/16"]
+)
 def test_cidrs_that_no_vpc_may_have(cloud, cidr):
     assert cloud.refused("CreateVpc", CidrBlock=cidr) == ("InvalidVpc.Range", f"The CIDR '{cidr}' is invalid.")
 

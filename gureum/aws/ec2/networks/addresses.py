@@ -113,6 +113,7 @@ async def associate_address(call: Call) -> dict[str, Any]:
 @operation("DisassociateAddress")
 async def disassociate_address(call: Call) -> dict[str, Any]:
     """AWS: ec2 DisassociateAddress. A running machine that was launched with a public address has another automatic one afterwards."""
+    _check_one(call, "AssociationId", "association id")
     id_, public = call.params.get("AssociationId"), call.params.get("PublicIp")
     if not id_ and not public:
         raise AwsError("MissingParameter", "Either 'AssociationId' or 'PublicIp' must be provided.")
@@ -228,11 +229,20 @@ def change(address: Address, **fields: Any) -> Address:
 
 
 def _find(call: Call) -> Address:
+    """The address a call names, by one of its two names. AWS: InvalidParameterCombination, MissingParameter, NotFound."""
+    _check_one(call, "AllocationId", "allocation id")
     if call.params.get("AllocationId"):
         return ids.find(call, Address, ids.ADDRESS, call.params["AllocationId"])
     if call.params.get("PublicIp"):
         return _by_public(call, call.params["PublicIp"])
     raise AwsError("MissingParameter", "Either 'AllocationId' or 'PublicIp' must be provided.")
+
+
+def _check_one(call: Call, name: str, told: str) -> None:
+    """Two names might be those of two addresses."""
+    if call.params.get(name) and call.params.get("PublicIp"):
+        text = f"You may specify public IP or {told}, but not both in the same call"
+        raise AwsError("InvalidParameterCombination", text)
 
 
 def _by_public(call: Call, public: str) -> Address:

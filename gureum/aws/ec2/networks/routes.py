@@ -43,6 +43,7 @@ TARGETS = (
     "GatewayId", "InstanceId", "NetworkInterfaceId", "NatGatewayId", "VpcPeeringConnectionId", "TransitGatewayId", "LocalGatewayId",
     "CarrierGatewayId", "EgressOnlyInternetGatewayId", "CoreNetworkArn", "VpcEndpointId", "OdbNetworkArn",
 )  # fmt: skip
+OTHER_GATEWAYS = ("vpce-", "eigw-", "tgw-", "lgw-", "cagw-")
 RESERVED = IPv4Network("169.254.168.0/22")
 """AWS: "You cannot add routes to IPv4 addresses that are an exact match or a subset of" it; machines find metadata, time and names there."""
 
@@ -201,8 +202,10 @@ def _leading(call: Call, table: RouteTable, entry: RouteEntry, target: str) -> R
 
 
 def _gateway(call: Call, table: RouteTable, id_: str) -> str:
-    if id_.partition("-")[0] not in ("igw", "vgw"):
+    if id_.startswith(OTHER_GATEWAYS):
         raise ids.not_built(f"{call.operation} with gateway {id_.partition('-')[0]}")
+    if not id_.startswith(("igw-", "vgw-")):
+        raise AwsError("InvalidGatewayID.NotFound", f"The gateway ID '{id_}' does not exist")
     gateway = find_gateway(call, id_)
     if gateway.spec.vpc != table.spec.vpc:
         text = f"route table {table.meta.name} and network gateway {id_} belong to different networks"

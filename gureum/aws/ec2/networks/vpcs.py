@@ -58,6 +58,7 @@ NOT_BUILT = (
     "Ipv6IpamPoolId",
     "VpcEncryptionControl",
 )
+_THIS_NETWORK = IPv4Network("0.0.0.0/8")
 _RFC_1918 = (IPv4Network("10.0.0.0/8"), IPv4Network("172.16.0.0/12"), IPv4Network("192.168.0.0/16"))
 _BENCHMARK = IPv4Network("198.19.0.0/16")
 # (where the first range is, what is closed to it of its own private range).
@@ -292,6 +293,7 @@ def check_vpc_cidr(text: str) -> IPv4Network:
         or cidr.is_loopback
         or cidr.is_link_local
         or cidr.is_reserved
+        or cidr.subnet_of(_THIS_NETWORK)
     ):
         raise AwsError("InvalidVpc.Range", f"The CIDR '{text}' is invalid.")
     return cidr
