@@ -898,7 +898,9 @@ def test_464_when_versions_do_not_fit(host: ProxyHost) -> None:
     asyncio.run(story())
 
 
-def test_websockets_pass(host: ProxyHost) -> None:
+@pytest.mark.parametrize("lasts_s", ["3600", "0"])
+def test_websockets_pass(host: ProxyHost, lasts_s: str) -> None:
+    """Also when the connection has lasted its time: who has no `Connection: Upgrade` in the answer has no WebSocket (RFC 6455, 4.1)."""
     listening = host.listening(TARGETS[0], 80)
 
     def serve() -> None:
@@ -917,12 +919,15 @@ def test_websockets_pass(host: ProxyHost) -> None:
             key = b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
             sock.sendall(b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" + key)
             head = sock.recv(4096)
+            assert b"\r\nconnection: upgrade\r\n" in head.lower()
             sock.sendall(b"ping")
             return [head.split(b"\r\n")[0], sock.recv(4096)]
 
     async def story() -> None:
         host.proxies.subscribe(host.note)
-        await host.proxies.ensure(host.spec(http_listener(), groups=(group(Server("t", TARGETS[0], 80, up=True)),)))
+        attributes = {"client_keep_alive.seconds": lasts_s}
+        groups = (group(Server("t", TARGETS[0], 80, up=True)),)
+        await host.proxies.ensure(host.spec(http_listener(), groups=groups, attributes=attributes))
         assert await asyncio.to_thread(talk) == [b"HTTP/1.1 101 Switching Protocols", b"PING"]
         await eventually(lambda: host.records)
         assert (host.records[0].kind, host.records[0].elb_status) == ("ws", 101)

@@ -240,7 +240,7 @@ def to_client(listener: Listener, *, sticky: bool) -> list[str]:
         f"http-response return {page_arguments(502)} if {{ res.len gt 32000 }} {{ res.hdrs,length gt 32768 }}",
         f"http-response return {page_arguments(502)} if {{ status lt 100 }}",
         f"http-response return {page_arguments(502)} if {{ status 101 }} !{{ var(txn.upgrade) -m str -i websocket }}",
-        "http-after-response set-header Connection close if { date,sub(sess.until) ge 0 }",
+        "http-after-response set-header Connection close if { date,sub(sess.until) ge 0 } !{ status 101 }",
     ]
     for key, value in listener.attributes.items():
         if key in _ANSWER_HEADERS and value:
