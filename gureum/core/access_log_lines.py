@@ -273,4 +273,6 @@ def _is_plain(text: str) -> bool:
 def _escaped(text: str) -> str:
     if _is_plain(text):
         return text
-    return _UNSAFE.sub(lambda found: "".join(f"\\x{byte:02X}" for byte in found[0].encode()), text)
+    return _UNSAFE.sub(
+        lambda found: "".join(f"\\x{byte:02X}" for byte in found[0].encode("utf-8", "surrogateescape")), text
+    )

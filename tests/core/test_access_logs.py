@@ -136,6 +136,11 @@ def test_what_a_client_sends_never_makes_another_field_or_line(said: str, agent:
     assert line.isascii()
 
 
+def test_bytes_that_are_no_utf_8_are_told_as_they_came() -> None:
+    agent = b"\xff \xc3\xa4".decode("utf-8", "surrogateescape")
+    assert r'"\xFF \xC3\xA4"' in request_line(request(user_agent=agent), LABEL)
+
+
 def test_a_connection_and_its_requests_are_told_by_one_id() -> None:
     first, other = request(client="203.0.113.1:36280"), request(client="203.0.113.1:36281")
     ids = [_fields(request_line(one, LABEL))[29] for one in (first, first, other)]

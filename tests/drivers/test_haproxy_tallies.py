@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
+import pytest
+
+from gureum.drivers.haproxy.log_format import LONGEST_LINE
 from gureum.drivers.haproxy.logs import parse, parsed, reading
 from gureum.drivers.haproxy.tallies import tallies, tallies_of
 from gureum.ports.proxies import Forward, Group, Listener, ProxySpec, Request, Rule, Tally, record_of, tally_of
@@ -98,6 +101,22 @@ def test_lines_are_counted_as_their_records_would_be() -> None:
     assert {record.elb_status for record in records} >= {200, 101, 301, 400, 404, 460, 502, 503, 504}
     assert summed(tallies(lines, KNOWN)) == summed(map(tally_of, records))
     assert summed(tallies_of(parsed(lines, KNOWN))) == summed(map(tally_of, records))
+
+
+@pytest.mark.parametrize("head", [HEADS[0], HEADS[-1]])
+def test_a_line_that_haproxy_has_cut_is_told_whatever_it_lacks(head: str) -> None:
+    """Else a client could send what stands in no log."""
+    whole = line(head, 4000, 1, 2).decode()
+    fields = whole.split("\t")
+    trace = fields.index("0") + 2  # what stands before it is never long
+    for hit in range(trace, len(fields)):
+        for end in ("x", "\\", "\\u00", '\\"'):
+            long = "\t".join([*fields[:hit], "x" * LONGEST_LINE])
+            record = parse(f"{long[: LONGEST_LINE - 1 - len(end)]}{end}\n".encode(), KNOWN)
+            assert record is not None, (hit, end)
+            told = record_of(record)
+            assert (told.client, told.user_agent) == ("10.9.0.1:4000", "curl")
+            assert told.request.endswith("/x HTTP/1.1")
 
 
 def test_a_head_is_counted_once_however_many_have_it() -> None:

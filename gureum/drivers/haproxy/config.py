@@ -41,6 +41,7 @@ from gureum.drivers.haproxy.log_format import (
     CAPTURES,
     FAILED_FORMAT,
     LONG_URL,
+    LONGEST_LINE,
     TCP_FORMAT,
     UNIQUE_ID,
     http_format,
@@ -149,7 +150,7 @@ def _global(host: Host) -> list[str]:
         "  # Old workers end with their last connection, a WebSocket's too, and not after some time.",
         f"  mworker-max-reloads {_ANY_RELOADS}",  # what counts is how much old workers take (old_workers.py)
         f"  stats socket unix@{CONTROL_SOCKET} mode 600 level admin expose-fd listeners",
-        f"  log unix@{LOG_SOCKET} len 65000 format raw local0",
+        f"  log unix@{LOG_SOCKET} len {LONGEST_LINE} format raw local0",
         f"  tune.bufsize {_LONGEST_HEADERS + 8192}",
         "  tune.maxrewrite 8192",
         "  tune.http.maxhdr 1000",

@@ -22,6 +22,9 @@ would cost each request a hundredth more, two `uuid()` three times as much as al
 LONG_URL = f'http-request set-var-fmt(txn.url) "%[url] HTTP/%[req.ver]" if {{ url,length ge {LONGEST_URL} }}'
 """For which `%r` has no room: were that made long enough for all, each request would take the longest one's memory."""
 
+LONGEST_LINE = 65_000
+"""Bytes; HAProxy cuts what is longer: with everything a client may send, escaped, a line could be twice that. Only fields of `SAME_FIELDS` and after
+can be hit."""
 HEAD = ("H", "%f", "%b", "%ST", "%ts", "%Tw", "%Tc", "%Tr", "%[var(txn.class)]")
 HEAD_TLS = (*HEAD, "%[fc_http_major]", "%[var(txn.grpc)]")
 _RULE, _LOCATION = "%[var(txn.rule)]", "%[var(txn.location),json(utf8s)]"

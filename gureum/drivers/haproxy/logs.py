@@ -14,7 +14,9 @@ import msgspec
 from gureum.drivers.haproxy.desync import SEVERE
 from gureum.drivers.haproxy.log_format import (
     FAILED_FIELDS,
+    HEAD_TLS,
     HTTPS_FIELDS,
+    LONGEST_LINE,
     OWN_FIELDS,
     SAME_FIELDS,
     TCP_FIELDS,
@@ -208,6 +210,8 @@ def _number(field: str) -> int:
 def _http(line: bytes, known: Reading) -> Request:
     """Runs once per request, on the cores that serve requests: what is alike in many is read once. ValueError for what is no line of ours."""
     text = line.decode("utf-8", "replace")
+    if len(line) >= LONGEST_LINE:
+        text = _whole(text)
     head, client, up, down, date, active, unique, asked, captured, same = text.split("\t", 1 + len(OWN_FIELDS))
     alike = known.alike.get((head, same)) or _alike(head, same, known)
     like, rooted, usual, senders = alike
@@ -229,6 +233,14 @@ def _http(line: bytes, known: Reading) -> Request:
         f"Root={unique}" if rooted else like.trace_id,
         plain,
     )
+
+
+def _whole(cut: str) -> str:
+    """A line that HAProxy has cut, so that no client can send what is not logged: the field that was hit, and those that it lacks, are not known."""
+    fields = cut.rstrip("\n").split("\t")[:-1]
+    tls = len(HTTPS_FIELDS) if len(fields[0].split(" ")) == len(HEAD_TLS) else 0
+    wished = 1 + len(OWN_FIELDS) + len(SAME_FIELDS) + tls
+    return "\t".join([*fields, *("-" * (wished - len(fields)))]) if len(fields) < wished else cut
 
 
 def _sender(captured: str, head: str, senders: dict[str, Sender], known: Reading) -> Sender:
@@ -330,10 +342,12 @@ def _given(field: str) -> str:
 
 
 def _unescaped(field: str) -> str:
-    """Of HAProxy's `#XX`, a byte each."""
+    """Of HAProxy's `#XX`, a byte each; what is no UTF-8 stays what it was (PEP 383)."""
     if "#" not in field:
         return field
-    return _ESCAPED_BYTES.sub(lambda found: bytes([int(found[1], 16)]), field.encode()).decode("utf-8", "replace")
+    return _ESCAPED_BYTES.sub(lambda found: bytes([int(found[1], 16)]), field.encode()).decode(
+        "utf-8", "surrogateescape"
+    )
 
 
 def _no_request(f: list[str], known: Reading) -> Record | None:
