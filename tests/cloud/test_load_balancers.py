@@ -96,6 +96,38 @@ def test_requests_are_logged_where_the_attributes_say(site: Site, alb: tuple[str
     assert group in fields
 
 
+def test_connections_are_logged_also_those_whose_handshake_failed(site: Site) -> None:
+    """AWS, "Connection logs": "Failed:$error_code"; the requests of a connection bear its id."""
+    group = site.group("secured", "HTTP")
+    arn, name = site.balancer("secured", "application")
+    asked, context = certificate(site, "secured.example.com")
+    site.listener(arn, group, "HTTPS", 443, Certificates=[{"CertificateArn": asked}])
+    site.cloud.client("s3").create_bucket(Bucket="connections")
+    wanted = {
+        f"{kind}.s3.{key}": value
+        for kind in ("access_logs", "connection_logs")
+        for key, value in (("enabled", "true"), ("bucket", "connections"))
+    }
+    attributes = [{"Key": key, "Value": value} for key, value in wanted.items()]
+    site.elb.modify_load_balancer_attributes(LoadBalancerArn=arn, Attributes=attributes)
+    address = until(lambda: site.addresses(name))[0]
+    until(lambda: secure(address, "secured.example.com", context))
+    with socket.create_connection((address, 443), timeout=5) as plain:
+        plain.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert plain.recv(100) == b""
+    agent = site.cloud.process("agent")
+    os.kill(agent, signal.SIGTERM)
+    until(lambda: site.cloud.process("agent") not in (0, agent), 30)
+    told = [line.split() for line in until(lambda: log_lines(site.cloud, "connections", "conn_log."))]
+    assert {(fields[3], fields[10]) for fields in told} == {
+        ("443", "Success"),
+        ("443", "Failed:UnmappedConnectionError"),
+    }
+    served = {fields[11] for fields in told if fields[10] == "Success"}
+    requests = until(lambda: log_lines(site.cloud, "connections"))
+    assert served == {line.split()[-4] for line in requests}, "a failed handshake has no request"
+
+
 @pytest.mark.long
 def test_reasons_are_those_of_real_situations(site: Site, alb: tuple[str, str, str]) -> None:
     """AWS: "Health checks for your target groups", health check reason codes. What stopped machines have is in tests/aws/elbv2/test_targets.py."""
