@@ -786,6 +786,23 @@ def outcome(host: ProxyHost, server: Server | None, ask: Callable[[], Any], **mo
     return serve(host, host.spec(http_listener(), groups=(group(*servers),), **more), ask, lambda: host.records)
 
 
+@pytest.mark.parametrize(
+    ("said", "line"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"HTTP/1.1 503 Service Temporarily Unavailable"),
+        (b"TRACE / HTTP/1.1\r\nHost: a\r\n\r\n", b"HTTP/1.1 405 Not Allowed"),
+        (b"GET /own HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", b"HTTP/1.1 404 Not Found"),
+    ],
+)
+def test_pages_keep_their_words_where_the_server_is_not_named(host: ProxyHost, said: bytes, line: bytes) -> None:
+    """ "routing.http.response.server.enabled": the header goes, and nothing else."""
+    own = Rule(1, FixedResponse(404), (condition("path-pattern", "/own"),))
+    listener = http_listener(own, attributes={"routing.http.response.server.enabled": "false"})
+    head, *headers = serve(host, host.spec(listener, groups=(group(),)), lambda: host.raw(said)).split(b"\r\n")
+    assert head == line
+    assert not any(one.lower().startswith(b"server:") for one in headers)
+
+
 def test_503_without_targets(host: ProxyHost) -> None:
     answer = outcome(host, None, host.get)
     assert (answer.status, answer.body.decode(), answer.header("server")) == (

@@ -245,18 +245,26 @@ def to_client(listener: Listener, *, sticky: bool) -> list[str]:
     for key, value in listener.attributes.items():
         if key in _ANSWER_HEADERS and value:
             lines.append(f"http-after-response set-header {_ANSWER_HEADERS[key]} {log_format(value)}")
-    if listener.attributes.get("routing.http.response.server.enabled") == "false":
-        lines.append("http-after-response del-header Server")
+    # By the header the lines below know answers of our own: it goes last.
+    hidden = listener.attributes.get("routing.http.response.server.enabled") == "false"
     lines += [
-        f"http-after-response allow if {{ status lt {min(_REWORDED)} }}",
+        *_left(f"{{ status lt {min(_REWORDED)} }}", hidden=hidden),
         *map(_reworded, _REWORDED),
-        "http-after-response allow if { status lt 500 }",
+        *_left("{ status lt 500 }", hidden=hidden),
         # A target that takes no connection is 502, one that does not answer in time 504; HAProxy calls both 503.
         f"http-after-response set-status 504 if {UNREACHED} {{ date,sub(txn.began) ge {TOO_LATE_S} }}",
         f"http-after-response set-status 502 if {{ status 503 }} {UNREACHED}",
         *map(_reworded, (502, 503, 504, 505)),
+        *([_HIDE] if hidden else ()),
     ]
     return lines
+
+
+_HIDE = "http-after-response del-header Server"
+
+
+def _left(condition: str, *, hidden: bool) -> list[str]:
+    return [*([f"{_HIDE} if {condition}"] if hidden else ()), f"http-after-response allow if {condition}"]
 
 
 _REWORDED = (405, 414)
