@@ -830,6 +830,7 @@ def test_502_when_the_target_refuses(host: ProxyHost) -> None:
         b"garbage\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nX: " + b"a" * 40000 + b"\r\n\r\n",
         b"HTTP/1.1 099 X\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 99999 X\r\nContent-Length: 0\r\n\r\n",
     ],
 )
 def test_502_when_the_target_answers_badly(host: ProxyHost, said: bytes) -> None:

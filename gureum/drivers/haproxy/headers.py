@@ -238,7 +238,7 @@ def to_client(listener: Listener, *, sticky: bool) -> list[str]:
         *(group_cookies_out() if sticky else ()),
         *haproxy_ordinary.response(),
         f"http-response return {page_arguments(502)} if {{ res.len gt 32000 }} {{ res.hdrs,length gt 32768 }}",
-        f"http-response return {page_arguments(502)} if {{ status lt 100 }}",
+        f"http-response return {page_arguments(502)} if !{{ status 100:999 }}",
         f"http-response return {page_arguments(502)} if {{ status 101 }} !{{ var(txn.upgrade) -m str -i websocket }}",
         "http-after-response set-header Connection close if { date,sub(sess.until) ge 0 } !{ status 101 }",
     ]
