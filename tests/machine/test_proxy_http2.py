@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,7 +15,9 @@ import h2.events
 import h2.settings
 import pytest
 
-from .proxy_host import TARGETS, ProxyHost, group, http_listener, proxy_host
+from gureum.ports.proxies import Condition, Redirect, Rule
+
+from .proxy_host import TARGETS, ProxyHost, fixed, group, http_listener, proxy_host
 
 pytestmark = [pytest.mark.machine, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
 
@@ -40,10 +43,14 @@ class Client:
         self._speech.initiate_connection()
         self.streams = 0
 
-    def ask(self, headers: Headers) -> dict[str, str]:
-        """The headers of the answer."""
+    def ask(self, headers: Headers, body: bytes = b"", late_s: float = 0.0) -> dict[str, str]:
+        """The headers of the answer. `late_s`: how long after the headers the body is sent."""
         stream = self._speech.get_next_available_stream_id()
-        self._speech.send_headers(stream, headers, end_stream=True)
+        self._speech.send_headers(stream, headers, end_stream=not body)
+        if body:
+            self._sock.sendall(self._speech.data_to_send())
+            time.sleep(late_s)
+            self._speech.send_data(stream, body, end_stream=True)
         answer: dict[str, str] = {}
         while True:
             self._sock.sendall(self._speech.data_to_send())
@@ -60,9 +67,9 @@ class Client:
         self._sock.close()
 
 
-def serve(host: ProxyHost, talk: Callable[[Client], None]) -> None:
+def serve(host: ProxyHost, talk: Callable[[Client], None], *rules: Rule) -> None:
     certificate = host.certificate("example.com")
-    listener = http_listener(port=443, protocol="HTTPS", certificates=(certificate.name,))
+    listener = http_listener(*rules, port=443, protocol="HTTPS", certificates=(certificate.name,))
     spec = host.spec(listener, groups=(group(host.target(TARGETS[0])),), certificates=(certificate,))
 
     def connected() -> None:
@@ -99,3 +106,18 @@ def test_a_request_that_names_no_host_is_malformed(host: ProxyHost) -> None:
         assert (answer[":status"], answer["server"]) == ("400", "awselb/2.0")
 
     serve(host, talk)
+
+
+def test_who_sends_a_body_late_gets_the_answer_that_needs_none(host: ProxyHost) -> None:
+    """Of rules' own answers, and refusals; as by HTTP/1.1."""
+    answers = {"/fixed": fixed("x"), "/old": Redirect(301, host="new.example.com")}
+    rules = [Rule(i, one, (Condition("path-pattern", (path,)),)) for i, (path, one) in enumerate(answers.items(), 1)]
+
+    def talk(client: Client) -> None:
+        for path, wished in (("/fixed", "200"), ("/old", "301")):
+            headers = [(":method", "POST"), (":scheme", "https"), (":path", path), (":authority", "example.com")]
+            assert client.ask(headers, b"late", 1.5)[":status"] == wished
+        headers = [(":method", "POST"), (":scheme", "https"), (":path", "/")]
+        assert client.ask(headers, b"late", 1.5)[":status"] == "400", "it names no host"
+
+    serve(host, talk, *rules)

@@ -43,6 +43,7 @@ SPELLINGS = (
 OWN_HEADERS = f"hdr Server {SERVER} hdr Date %[date,http_date]"
 """Of each answer that is the proxy's own: with the answer, so that no condition has to be looked at in those of targets."""
 
+_BODY_S = 60
 _LONG_LINE = r"(?:^|\n)[^\n]{16384}"
 """From its beginning: looked for from anywhere, four headers of 15 KB took a core longer than all else together."""
 # The buffer's length costs nothing to know, the headers' text would be put together for each request.
@@ -62,8 +63,11 @@ def page_arguments(status: int) -> str:
 
 
 def body_first(condition: str = "") -> str:
-    """Before an answer of our own: were an HTTP/2 stream closed while its body comes in, clients would see a broken stream instead of the answer."""
-    return f"http-request wait-for-body time 1s if {{ req.ver 2.0 }} !{{ method GET HEAD }} {condition}".rstrip()
+    """Before an answer of our own: were an HTTP/2 stream closed while its body comes in, clients would see a broken stream instead of the answer.
+    What does not come is 408 in its place, so it is waited for as long as AWS lets a connection idle by default."""
+    return (
+        f"http-request wait-for-body time {_BODY_S}s if {{ req.ver 2.0 }} !{{ method GET HEAD }} {condition}".rstrip()
+    )
 
 
 def ordinary(attributes: dict[str, str], *, http2: bool) -> list[str]:
