@@ -40,6 +40,8 @@ def ordinary(headers: str, *, bodiless: bool = True, valid_names: bool = False) 
         ("host: Shop.example.com\r\n", False, False),
         ("x: Y\r\n" + HOST + "z: Y\r\n", True, True),
         (HOST + "expect: 100-continue\r\n", False, False),
+        (HOST + "content-type: application/grpc+proto\r\n", False, False),
+        (HOST + "content-type: application/json\r\n", True, True),
         ("user-agent: x\r\n", False, False),
         ("x-host: a\r\n", False, False),
         ("", False, False),

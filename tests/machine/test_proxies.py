@@ -884,6 +884,9 @@ def test_464_when_versions_do_not_fit(host: ProxyHost) -> None:
         ("GRPC", ("--http1.1", *post)),
         *[("HTTP1", ("--http2", *grpc, *post))] * 8,  # the body comes while it is answered
         ("GRPC", ("--http2",)),
+        ("HTTP1", ("--http1.1", *grpc, *post)),
+        ("HTTP1", ("--http1.1", "-H", "content-type: application/grpc+proto")),
+        ("HTTP1", ("--http1.1", *grpc, "-H", "X-Forwarded-For: 192.0.2.1")),
     ]
 
     async def story() -> None:

@@ -831,21 +831,38 @@ def test_502_when_the_target_refuses(host: ProxyHost) -> None:
         b"HTTP/1.1 200 OK\r\nX: " + b"a" * 40000 + b"\r\n\r\n",
         b"HTTP/1.1 099 X\r\nContent-Length: 0\r\n\r\n",
         b"HTTP/1.1 99999 X\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: a\0b\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\nX: \0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX: " + b"a" * 32768 + b"\r\n\r\n",
     ],
 )
 def test_502_when_the_target_answers_badly(host: ProxyHost, said: bytes) -> None:
+    """AWS, "HTTP 502": "The target response is malformed or contains HTTP headers that are not valid"."""
+    answer = answered(host, said)
+    assert (answer.status, answer.body.decode()) == (502, page(502, "Bad Gateway"))
+
+
+def answered(host: ProxyHost, said: bytes) -> Any:
+    """What the client of a target gets that says this."""
     sock = host.listening(TARGETS[0], 80)
 
-    def serve_badly() -> None:
+    def serve() -> None:
         connection, _ = sock.accept()
         connection.recv(65536)
         connection.sendall(said)
         connection.close()
 
-    threading.Thread(target=serve_badly, daemon=True).start()
+    threading.Thread(target=serve, daemon=True).start()
     answer = outcome(host, Server("t:80", TARGETS[0], 80, up=True), host.get)
     sock.close()
-    assert (answer.status, answer.body.decode()) == (502, page(502, "Bad Gateway"))
+    return answer
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_an_answer_may_have_headers_of_32_kilobytes_and_letters_of_any_kind(host: ProxyHost, status: int) -> None:
+    value = "ü\t".encode("latin-1") + b"a" * 32600
+    answer = answered(host, b"HTTP/1.1 %d OK\r\nContent-Length: 2\r\nX: %b\r\n\r\nok" % (status, value))
+    assert (answer.status, answer.body, answer.header("x")) == (status, b"ok", value.decode("latin-1"))
 
 
 def test_504_when_the_target_does_not_answer_in_the_idle_timeout(host: ProxyHost) -> None:

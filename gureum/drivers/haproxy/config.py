@@ -23,6 +23,8 @@ from gureum.drivers.haproxy import errors as haproxy_errors
 from gureum.drivers.haproxy import rules as haproxy_rules
 from gureum.drivers.haproxy.cookies import key_line, target_cookies
 from gureum.drivers.haproxy.headers import (
+    GRPC,
+    GRPC_SENT,
     OWN_HEADERS,
     SPELLINGS,
     checks,
@@ -330,11 +332,11 @@ def _policy7(group: Group, number: int, *, http2: bool) -> list[str]:
 def _version_checks(group: Group, *, http2: bool) -> list[str]:
     """AWS, "HTTP 464": the request's version does not fit the target group's."""
     if group.version == "HTTP1":
-        return refuse(464, "{ req.hdr(content-type) -m beg application/grpc }", http2=http2)
+        return refuse(464, GRPC_SENT, http2=http2)
     lines = refuse(464, "!{ req.ver 2.0 }", http2=http2)
     if group.version == "GRPC":
         lines += refuse(464, "!METH_POST", http2=http2)
-        lines.append("http-request set-var(txn.grpc) int(1) if { req.hdr(content-type) -m beg application/grpc }")
+        lines.append("http-request set-var(txn.grpc) int(1) if " + GRPC)
     return lines
 
 

@@ -43,6 +43,10 @@ SPELLINGS = (
 OWN_HEADERS = f"hdr Server {SERVER} hdr Date %[date,http_date]"
 """Of each answer that is the proxy's own: with the answer, so that no condition has to be looked at in those of targets."""
 
+GRPC = "{ req.hdr(content-type) -m beg application/grpc }"
+GRPC_SENT = "{ var(txn.grpc_sent) -m found }"
+"""In a backend: the same, which an ordinary request is not, so that no header has to be looked for."""
+
 _BODY_S = 60
 _LONG_LINE = r"(?:^|\n)[^\n]{16384}"
 """From its beginning: looked for from anywhere, four headers of 15 KB took a core longer than all else together."""
@@ -82,6 +86,7 @@ def continued(attributes: dict[str, str], *, http2: bool) -> list[str]:
     valid = _only_valid(attributes)
     return [
         *refuse(463, f"{{ req.hdr_cnt(x-forwarded-for) gt {_MOST_FORWARDED} }}", http2=http2),
+        f"http-request set-var(txn.grpc_sent) bool(true) if {GRPC}",
         *haproxy_ordinary.noted(http2=http2, valid_names=valid),
         *_forwarded(attributes),
         *_trace(),
@@ -243,7 +248,9 @@ def to_client(listener: Listener, *, sticky: bool) -> list[str]:
     lines = [
         *(group_cookies_out() if sticky else ()),
         *haproxy_ordinary.response(),
-        f"http-response return {page_arguments(502)} if {{ res.len gt 32000 }} {{ res.hdrs,length gt 32768 }}",
+        f"http-response return {page_arguments(502)} if {{ res.hdrs,length gt {haproxy_ordinary.LONGEST_ANSWER_HEADERS} }}",
+        # AWS: 502 for headers that are not valid. HAProxy 2.6 lets a NUL pass, which would break a client of HTTP/2.
+        f"http-response return {page_arguments(502)} if {{ res.hdrs -m reg -- {word(chr(92) + 'x00')} }}",
         f"http-response return {page_arguments(502)} if !{{ status 100:999 }}",
         f"http-response return {page_arguments(502)} if {{ status 101 }} !{{ var(txn.upgrade) -m str -i websocket }}",
         "http-after-response set-header Connection close if { date,sub(sess.until) ge 0 } !{ status 101 }",

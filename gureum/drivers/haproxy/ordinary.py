@@ -16,7 +16,9 @@ LONGEST_URL = 900
 """Bytes; beyond it the log has no room for the request's line."""
 _LONGEST_HEADERS = 15_900
 """Bytes that are looked at: less than any limit of AWS's. A longer block lacks its end then, and is not ordinary."""
-_CONTINUED = r"x-forwarded-for:|x-amzn-trace-id:|"
+LONGEST_ANSWER_HEADERS = 32_768
+"""Bytes, with the empty line at their end. AWS: "the entire response header" may have 32 K."""
+_CONTINUED = r"x-forwarded-for:|x-amzn-trace-id:|content-type:[^\r]*application/grpc|"
 _LENGTH = r"[^a-z:\r]*+(?:transfer[^a-z:\r]*+encoding|content[^a-z:\r]*+length)[^a-z:\r]*+:"
 _BODILESS, _WITH_BODY = "GET HEAD", "POST PUT PATCH DELETE OPTIONS"
 
@@ -57,5 +59,7 @@ def block(*, bodiless: bool, valid_names: bool, continued: bool = False) -> str:
 
 
 def response() -> list[str]:
-    """For the frontend's section, before what is for answers that are too long, upgrades and failures."""
-    return ["http-response allow if { status 200:499 } { res.len le 32000 }"]
+    """For the frontend's section, before what is for answers that are too long or malformed, and for upgrades. Headers with a NUL among them, or more
+    of them than may pass, are looked at in full."""
+    headers = word(rf"^[^\x00]{{1,{LONGEST_ANSWER_HEADERS}}}\z")
+    return [f"http-response allow if {{ status 200:999 }} {{ res.hdrs -m reg -- {headers} }}"]
