@@ -50,6 +50,7 @@ GRPC_SENT = "{ var(txn.grpc_sent) -m found }"
 _BODY_S = 60
 _LONG_LINE = r"(?:^|\n)[^\n]{16384}"
 """From its beginning: looked for from anywhere, four headers of 15 KB took a core longer than all else together."""
+
 # The buffer's length costs nothing to know, the headers' text would be put together for each request.
 _LONG = "{ req.len gt 16000 }"
 
