@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -286,8 +287,8 @@ def test_as_many_long_rules_as_there_may_be_change_in_the_running_worker(host: P
 class Held:
     """A request that its target has not answered yet."""
 
-    def __init__(self, host: ProxyHost) -> None:
-        self._sock = host.connect(timeout=DEADLINE_S)
+    def __init__(self, host: ProxyHost, port: int = 80) -> None:
+        self._sock = host.connect(port, timeout=DEADLINE_S)
         self._sock.sendall(b"GET /held HTTP/1.1\r\nHost: a\r\n\r\n")
 
     def __enter__(self) -> Self:
@@ -311,8 +312,8 @@ class Held:
         return _read_answer(self._sock)
 
 
-def reloading(host: ProxyHost, go: threading.Event) -> Callable[[int], ProxySpec]:
-    """Wishes to each of which a reload leads. The target answers `/held` when it may `go`."""
+def reloading(host: ProxyHost, go: threading.Event) -> Callable[..., ProxySpec]:
+    """Wishes to each of which a reload leads, of the proxy that listens at a port. The target answers `/held` when it may `go`."""
 
     def answers(request: BaseHTTPRequestHandler) -> None:
         if request.path == "/held":
@@ -323,11 +324,14 @@ def reloading(host: ProxyHost, go: threading.Event) -> Callable[[int], ProxySpec
         request.wfile.write(b"ok")
 
     servers = (group(host.target(TARGETS[0], handler=answers)),)
-    return lambda number: host.spec(
-        http_listener(Rule(1, fixed("x"), (Condition("http-header", ("x",), name=f"X-{number}"),))),
-        groups=servers,
-        attributes={"idle_timeout.timeout_seconds": "300"},
-    )
+
+    def spec(number: int, port: int = 80) -> ProxySpec:
+        rule = Rule(1, fixed("x"), (Condition("http-header", ("x",), name=f"X-{number}"),))
+        patient = {"idle_timeout.timeout_seconds": "300"}
+        made = host.spec(http_listener(rule, port=port), groups=servers, attributes=patient)
+        return msgspec.structs.replace(made, name=f"node-{port - 79}")
+
+    return spec
 
 
 @pytest.mark.parametrize("limit", [{"MOST": 2}, {"FEWEST": 2, "SHARE": 1 << 40}])
@@ -357,6 +361,39 @@ def test_of_too_many_old_workers_the_oldest_end(
                     answers = [await asyncio.to_thread(one.answer) for one in (third, fourth)]
         assert [answer[:12] for answer in answers] == [b"HTTP/1.1 200"] * 2
         await host.proxies.close()
+
+    asyncio.run(story())
+
+
+def test_old_workers_of_one_proxy_pay_for_those_of_others_which_stay(
+    host: ProxyHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also those that an earlier agent has left."""
+    monkeypatch.setattr(old_workers, "FEWEST", 1)
+    monkeypatch.setattr(old_workers, "own_bytes", lambda pid: 1)
+    monkeypatch.setattr(old_workers, "limit_bytes", lambda: 3)
+    go = threading.Event()
+    spec = reloading(host, go)
+
+    async def story() -> None:
+        await host.proxies.ensure(spec(0, 81))
+        with contextlib.ExitStack() as stack:
+            others = []
+            for number in (1, 2):
+                others.append(stack.enter_context(Held(host, 81)))
+                await host.proxies.ensure(spec(number, 81))
+            await host.proxies.close()
+            proxies = host.driver()
+            await proxies.ensure(spec(0))
+            first, second = (stack.enter_context(Held(host)) for _ in range(2))
+            await proxies.ensure(spec(1))
+            third = stack.enter_context(Held(host))
+            await proxies.ensure(spec(2))
+            await eventually(lambda: first.is_cut() and second.is_cut())
+            go.set()
+            for one in (third, *others):
+                assert (await asyncio.to_thread(one.answer)).startswith(b"HTTP/1.1 200")
+        await proxies.close()
 
     asyncio.run(story())
 
