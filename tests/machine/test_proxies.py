@@ -938,9 +938,9 @@ def test_464_when_versions_do_not_fit(host: ProxyHost) -> None:
     asyncio.run(story())
 
 
-@pytest.mark.parametrize("lasts_s", ["3600", "0"])
-def test_websockets_pass(host: ProxyHost, lasts_s: str) -> None:
-    """Also when the connection has lasted its time: who has no `Connection: Upgrade` in the answer has no WebSocket (RFC 6455, 4.1)."""
+@contextlib.contextmanager
+def echoing(host: ProxyHost) -> Iterator[Server]:
+    """A target that takes one WebSocket and says everything again in capitals."""
     listening = host.listening(TARGETS[0], 80)
 
     def serve() -> None:
@@ -953,28 +953,88 @@ def test_websockets_pass(host: ProxyHost, lasts_s: str) -> None:
             sock.sendall(data.upper())
 
     threading.Thread(target=serve, daemon=True).start()
+    yield Server("t", TARGETS[0], 80, up=True)
+    listening.close()
 
-    def talk() -> list[bytes]:
-        with host.connect() as sock:
-            key = b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-            sock.sendall(b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" + key)
-            head = sock.recv(4096)
-            assert b"\r\nconnection: upgrade\r\n" in head.lower()
-            sock.sendall(b"ping")
-            return [head.split(b"\r\n")[0], sock.recv(4096)]
+
+def upgraded(host: ProxyHost) -> socket.socket:
+    sock = host.connect(timeout=DEADLINE_S)
+    key = b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    sock.sendall(b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" + key)
+    head = sock.recv(4096)
+    assert head.startswith(b"HTTP/1.1 101 Switching Protocols\r\n")
+    assert b"\r\nconnection: upgrade\r\n" in head.lower()
+    return sock
+
+
+def said_again(sock: socket.socket) -> bytes:
+    sock.sendall(b"ping")
+    return sock.recv(4096)
+
+
+@pytest.mark.parametrize("lasts_s", ["3600", "0"])
+def test_websockets_pass(host: ProxyHost, lasts_s: str) -> None:
+    """Also when the connection has lasted its time: who has no `Connection: Upgrade` in the answer has no WebSocket (RFC 6455, 4.1)."""
+
+    def talk() -> bytes:
+        with upgraded(host) as sock:
+            return said_again(sock)
 
     async def story() -> None:
         host.proxies.subscribe(host.note)
-        attributes = {"client_keep_alive.seconds": lasts_s}
-        groups = (group(Server("t", TARGETS[0], 80, up=True)),)
-        await host.proxies.ensure(host.spec(http_listener(), groups=groups, attributes=attributes))
-        assert await asyncio.to_thread(talk) == [b"HTTP/1.1 101 Switching Protocols", b"PING"]
-        await eventually(lambda: host.records)
+        with echoing(host) as server:
+            attributes = {"client_keep_alive.seconds": lasts_s}
+            await host.proxies.ensure(host.spec(http_listener(), groups=(group(server),), attributes=attributes))
+            assert await asyncio.to_thread(talk) == b"PING"
+            await eventually(lambda: host.records)
         assert (host.records[0].kind, host.records[0].elb_status) == ("ws", 101)
         await host.proxies.close()
 
     asyncio.run(story())
-    listening.close()
+
+
+def test_a_websocket_and_a_download_by_http2_outlive_reloads(host: ProxyHost) -> None:
+    """A rule that changes cuts nothing that flows; the worker of before ends with the last of it."""
+    go, begun = threading.Event(), threading.Event()
+
+    def slowly(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.send_header("Content-Length", "8")
+        request.end_headers()
+        request.wfile.write(b"one ")
+        request.wfile.flush()
+        begun.set()
+        go.wait(120)
+        request.wfile.write(b"two ")
+
+    certificate = host.certificate("example.com")
+    downloads = host.target(TARGETS[1], handler=slowly)
+
+    def spec(number: int, server: Server) -> ProxySpec:
+        rule = Rule(1, fixed("x"), (Condition("http-header", ("x",), name=f"X-{number}"),))
+        tls = http_listener(
+            port=443, protocol="HTTPS", certificates=(certificate.name,), default=Forward((("tg-b", 1),))
+        )
+        groups = (group(server), group(downloads, name="tg-b"))
+        return host.spec(http_listener(rule), tls, groups=groups, certificates=(certificate,))
+
+    async def story() -> None:
+        with echoing(host) as server:
+            await host.proxies.ensure(spec(0, server))
+            with await asyncio.to_thread(upgraded, host) as sock:
+                arguments = ("--http2", "-w", "%{http_version} %{http_code}", f"https://{ADDRESS}/")
+                download = asyncio.create_task(asyncio.to_thread(curl, host, *arguments))
+                await asyncio.to_thread(begun.wait, DEADLINE_S)
+                for number in range(1, 4):
+                    await host.proxies.ensure(spec(number, server))
+                    assert await asyncio.to_thread(said_again, sock) == b"PING"
+                go.set()
+                assert (await download).stdout == "one two 2 200"
+                await eventually(lambda: len(folder(host).members()) == 3)
+            await eventually(lambda: len(folder(host).members()) == 2)
+        await host.proxies.close()
+
+    asyncio.run(story())
 
 
 def tls_connect(host: ProxyHost, version: ssl.TLSVersion, port: int = 443) -> str:
