@@ -272,7 +272,7 @@ class HaproxyProxies:
 
     async def _note(self, known: RunningProxy, spec: ProxySpec, *, anew: bool = False) -> None:
         """`anew`: by a worker that knows nothing of what was before it."""
-        known.reading = haproxy_logs.reading(spec)
+        known.read_as(spec)
         now = time.time()
         rises = risen(known.state.spec, spec, known.state.rises, now)
         rises = taken_over(rises, now) if anew else rises
@@ -358,7 +358,8 @@ class HaproxyProxies:
                 self._died.put_nowait(path.name)
 
     def _take(self, known: RunningProxy, lines: list[bytes]) -> None:
-        known.tls_errors += sum(map(haproxy_logs.is_tls_failure, lines))
+        if known.secure:  # requests without TLS are spared the look
+            known.tls_errors += sum(map(haproxy_logs.is_tls_failure, lines))
         sinks = [sink for sink, wants in self._sinks if wants(known.state.spec)]
         told = list(haproxy_logs.parsed(lines, known.reading)) if sinks else []
         if self._tally_sinks:

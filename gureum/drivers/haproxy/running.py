@@ -56,7 +56,8 @@ class RunningProxy:
         self.pidfd = -1
         self.certain = False  # whether the process is known to run `state.spec`
         self.rendered: tuple[ProxySpec | None, dict[str, str]] = None, {}  # the files of the last wish that needed them
-        self.reading = haproxy_logs.reading(state.spec)
+        self.secure = False  # whether its lines may tell of TLS
+        self.read_as(state.spec)
         self.notices: asyncio.Queue[str] = asyncio.Queue(64)
         self.to_delete: set[str] = set()
         self.tls_errors = 0
@@ -64,6 +65,12 @@ class RunningProxy:
         control = self.control = folder.work / CONTROL_SOCKET
         self.haste = Haste(control)
         self.ramps = Ramps(lambda: self.state.rises, lambda texts: haproxy_control.commands(control, texts))
+
+    def read_as(self, spec: ProxySpec) -> None:
+        """Its lines, from now on."""
+        self.reading = haproxy_logs.reading(spec)
+        # It stays so: a worker of before may have connections to a listener that is gone.
+        self.secure = self.secure or any(listener.certificates for listener in spec.listeners)
 
     async def reload(self, left_bytes: int) -> None:
         """Until a new worker serves. `left_bytes`: how much memory the old ones may take, which end with their last connection."""
