@@ -490,9 +490,9 @@ def test_servers_that_change_during_a_reload_do_not_wait_for_it(
         assert go_on.wait(20)
         write(folder, files, pems)
 
-    async def counted(running: RunningProxy) -> None:
+    async def counted(running: RunningProxy, left_bytes: int) -> None:
         reloads.append(running)
-        await reload(running)
+        await reload(running, left_bytes)
 
     async def targets() -> set[object]:
         return {(await asyncio.to_thread(host.get)).told()["target"] for _ in range(4)}
@@ -537,9 +537,9 @@ def test_a_new_worker_that_was_told_of_servers_before_its_time_has_those_that_we
         def targets(times: int) -> set[object]:
             return {host.get().told()["target"] for _ in range(times)}
 
-        async def then_told(running: RunningProxy) -> None:
+        async def then_told(running: RunningProxy, left_bytes: int) -> None:
             await host.proxies.hasten(spec.name, (group(one, three),))
-            await reload(running)
+            await reload(running, left_bytes)
             await host.proxies.hasten(spec.name, (group(one, two, three),))
             await host.proxies.hasten(spec.name, (group(msgspec.structs.replace(one, up=False), two),))
 
