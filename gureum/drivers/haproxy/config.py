@@ -151,7 +151,8 @@ def _global(host: Host) -> list[str]:
         f"  maxconn {most_connections(host)}",
         "  # Old workers end with their last connection, a WebSocket's too, and not after some time.",
         f"  mworker-max-reloads {_ANY_RELOADS}",  # what counts is how much old workers take (old_workers.py)
-        f"  stats socket unix@{CONTROL_SOCKET} mode 600 level admin expose-fd listeners",
+        # What we tell a busy worker goes before what its clients ask: a few commands would wait for all of them at each turn.
+        f"  stats socket unix@{CONTROL_SOCKET} mode 600 level admin expose-fd listeners nice -1024",
         f"  log unix@{LOG_SOCKET} len {LONGEST_LINE} format raw local0",
         f"  tune.bufsize {_LONGEST_HEADERS + 8192}",
         "  tune.maxrewrite 8192",
