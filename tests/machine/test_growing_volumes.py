@@ -154,6 +154,19 @@ async def test_key_for_a_volume_that_had_none_makes_an_encrypted_one_of_its_file
 
 
 @xfs_test
+async def test_volume_that_nobody_used_yet_is_encrypted_as_any(host: Host) -> None:
+    """An XFS is empty until it is mounted first: its snapshot's encrypted copy was pending for ever."""
+    if not volume_keys.FEATURE.exists():
+        pytest.skip("this kernel cannot encrypt ext4")
+    await host.volumes.ensure_volume(VolumeSpec("unused", GIB))
+    await host.volumes.ensure_snapshot(SnapshotSpec("snap", "unused"))
+    key = new_disk_key(Sealer(host.work / "home/keys/seal.key"))
+    await host.volumes.ensure_snapshot(SnapshotSpec("copy", source="snap", key=key))
+    await host.volumes.ensure_volume(VolumeSpec("secret", GIB, "copy", key, key))
+    await host.volumes.ensure_root(RootSpec("other", "busybox", "secret", UID_BASE))
+
+
+@xfs_test
 async def test_more_files_than_an_ext4_of_that_size_usually_holds_are_encrypted(host: Host) -> None:
     """An XFS makes inodes as it needs them: a volume of 1 GiB with more files than the 65,536 of mkfs.ext4 could not be encrypted."""
     if not volume_keys.FEATURE.exists():

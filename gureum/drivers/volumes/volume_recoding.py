@@ -45,6 +45,7 @@ class Recoding:
         source, target = self.source(name), self._files / f"{name}.to.img"
         try:
             with self._open(source, source_key) as old:
+                overlay.prepare_upper(old)  # a volume that nobody used yet may be without
                 volume_files.copy(spares.template(size_bytes), target, size_bytes)
                 if not self._take(old, target, key):
                     # The usual number of inodes is too small for these files, or takes the room of what is in them: an XFS makes its inodes as it
