@@ -7,7 +7,7 @@ AWS's spelling of the codes follows no rule ("InvalidVpcID.Malformed", "InvalidR
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -16,6 +16,7 @@ from gureum.aws.call import Call
 from gureum.aws.errors import AwsError
 from gureum.engine.resource import Resource
 
+MOST_DESCRIPTION = 255
 _ACCOUNT = re.compile(r"[0-9]{12}")
 T = TypeVar("T", bound=Resource)
 _DIGITS = re.compile(r"[0-9a-f]{8}|[0-9a-f]{17}", re.ASCII)
@@ -220,6 +221,15 @@ def missing(name: str) -> AwsError:
 
 def invalid(message: str) -> AwsError:
     return AwsError("InvalidParameterValue", message)
+
+
+def description(params: Mapping[str, Any], name: str = "Description") -> str:
+    """What is said of a thing, "" for nothing. AWS: InvalidParameterValue above 255 characters."""
+    text = str(params.get(name) or "")
+    if len(text) > MOST_DESCRIPTION:
+        parameter = name[:1].lower() + name[1:]
+        raise invalid(f"Value ({text}) for parameter {parameter} is invalid. It exceeds {MOST_DESCRIPTION} characters")
+    return text
 
 
 def not_built(what: str) -> AwsError:

@@ -47,6 +47,23 @@ def test_a_template_and_its_versions(cloud):
     assert versions(cloud, **web, Filters=[{"Name": "is-default-version", "Values": ["true"]}]) == [2]
 
 
+def test_a_description_has_255_characters_at_most(cloud):
+    """The text as aws-samples/bottlerocket-images-cache issue 8 has it, of CreateSnapshot; the limit as the model has it."""
+    long = "d" * 256
+    wish = {"LaunchTemplateName": "web", "LaunchTemplateData": DATA}
+    assert cloud.refused("CreateLaunchTemplate", **wish, VersionDescription=long) == (
+        "InvalidParameterValue",
+        f"Value ({long}) for parameter versionDescription is invalid. It exceeds 255 characters",
+    )
+    make(cloud, VersionDescription="d" * 255)
+    assert cloud.code("CreateLaunchTemplateVersion", **wish, VersionDescription=long) == "InvalidParameterValue"
+    volume = cloud("CreateVolume", AvailabilityZone="us-east-1a", Size=1)["VolumeId"]
+    assert cloud.refused("CreateSnapshot", VolumeId=volume, Description=long) == (
+        "InvalidParameterValue",
+        f"Value ({long}) for parameter description is invalid. It exceeds 255 characters",
+    )
+
+
 def test_pages_of_versions(cloud):
     make(cloud)
     for number in range(4):

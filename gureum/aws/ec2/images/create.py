@@ -26,8 +26,6 @@ from gureum.aws.marks import Result, operation
 from gureum.base.ids import new_id
 from gureum.engine.client import Transaction
 
-LIMIT_DESCRIPTION = 255
-
 
 @operation("CreateImage")
 async def create_image(call: Call) -> Result:
@@ -53,7 +51,7 @@ async def create_image(call: Call) -> Result:
             source=root.spec.base or spec.image_source,
             mappings=mappings,
             location=f"{call.account}/{name}",
-            description=_description(call),
+            description=ids.description(call.params),
             root_device=spec.root_device,
             least_gib=root.spec.size_gib,
             instance=instance.meta.name,
@@ -99,7 +97,7 @@ async def copy_image(call: Call) -> Result:
     spec = msgspec.structs.replace(
         source.spec,
         name=name,
-        description=_description(call) or source.spec.description,
+        description=ids.description(call.params) or source.spec.description,
         location=f"{call.account}/{name}",
         mappings=tuple(_copied(call, transaction, source, one) for one in source.spec.mappings),
         owner_alias="",
@@ -193,10 +191,3 @@ def _laid_over(before: dict[str, Any] | None, name: str, ebs: dict[str, Any]) ->
         raise without_size(name)
     check_volume(merged, "", least_gib=least)
     return {"DeviceName": name, "Ebs": merged}
-
-
-def _description(call: Call) -> str:
-    text = call.params.get("Description") or ""
-    if len(text) > LIMIT_DESCRIPTION:
-        raise ids.invalid(f"The description has more than {LIMIT_DESCRIPTION} characters.")
-    return str(text)

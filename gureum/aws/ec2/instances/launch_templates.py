@@ -303,9 +303,8 @@ def _show_version(call: Call, template: LaunchTemplate, version: LaunchTemplateV
 def _add_version(
     call: Call, transaction: Transaction, template: LaunchTemplate, number: int, data: Data
 ) -> LaunchTemplateVersion:
-    spec = VersionSpec(
-        template.meta.name, number, data, call.params.get("VersionDescription") or "", created_by=call.principal.arn
-    )
+    said = ids.description(call.params, "VersionDescription")
+    spec = VersionSpec(template.meta.name, number, data, said, created_by=call.principal.arn)
     meta = call.meta(_version_name(template, number), owner=template)
     return transaction.create(LaunchTemplateVersion(meta=meta, spec=spec))
 

@@ -51,7 +51,6 @@ from gureum.engine.resource import key_of
 from gureum.ports.volumes import SnapshotSpec as Wish
 
 COPIED_VOLUME = "vol-ffffffff"
-LIMIT_DESCRIPTION = 255
 
 
 @operation("CreateSnapshot")
@@ -60,7 +59,7 @@ async def create_snapshot(call: Call) -> Result:
     _refuse_places(call)
     volume = ids.find(call, Volume, VOLUME, call.params["VolumeId"])
     transaction = call.transaction()
-    made = snapshot_of(call, transaction, volume, _description(call), tags_of(call, "snapshot"))
+    made = snapshot_of(call, transaction, volume, ids.description(call.params), tags_of(call, "snapshot"))
     await call.commit(transaction)
     return show_snapshot(made)
 
@@ -80,7 +79,7 @@ async def create_snapshots(call: Call) -> Result:
     if not volumes:
         raise AwsError("InvalidParameterCombination", "All volumes of the instance are excluded.")
     copied = ids.choice(call.params, "CopyTagsFromSource", "", "volume") == "volume"
-    tags, description = tags_of(call, "snapshot"), _description(call)
+    tags, description = tags_of(call, "snapshot"), ids.description(call.params)
     transaction = call.transaction()
     group = new_id("", 17) if len(volumes) > 1 else ""
     made = [
@@ -104,7 +103,7 @@ async def copy_snapshot(call: Call) -> Result:
         raise ids.invalid(text)
     source = find_snapshot(call, params["SourceSnapshotId"], region=region)
     transaction = call.transaction()
-    made = copy_of(call, transaction, source, _description(call), tags_of(call, "snapshot"), params)
+    made = copy_of(call, transaction, source, ids.description(call.params), tags_of(call, "snapshot"), params)
     await call.commit(transaction)
     return {"SnapshotId": made.meta.name, **show_own_tags(made.meta.tags)}
 
@@ -306,13 +305,6 @@ async def reconcile_snapshot(world: World, snapshot: Snapshot) -> None:
 def _refuse_places(call: Call) -> None:
     if call.params.get("OutpostArn") or call.params.get("Location") not in (None, "regional"):
         raise ids.not_built(f"{call.operation} in Local Zones and Outposts")
-
-
-def _description(call: Call) -> str:
-    text = call.params.get("Description") or ""
-    if len(text) > LIMIT_DESCRIPTION:
-        raise ids.invalid(f"The description has more than {LIMIT_DESCRIPTION} characters.")
-    return str(text)
 
 
 def _check_number(call: Call) -> None:
