@@ -518,6 +518,8 @@ def test_tags(acm: Any) -> None:
     assert refused(acm.add_tags_to_certificate, CertificateArn=arn, Tags=many)[0] == "TooManyTagsException"
     own = [{"Key": "aws:x", "Value": ""}]
     assert refused(acm.add_tags_to_certificate, CertificateArn=arn, Tags=own)[0] == "InvalidTagException"
+    assert refused(acm.remove_tags_from_certificate, CertificateArn=arn, Tags=own)[0] == "InvalidTagException"
+    assert refused(acm.untag_resource, ResourceArn=arn, TagKeys=["aws:x"])[0] == "ValidationException"
 
 
 def test_deleted_certificate_is_not_found(acm: Any) -> None:

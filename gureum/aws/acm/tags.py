@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -30,6 +31,7 @@ async def tag_resource(call: Call) -> dict[str, Any]:
 async def remove_tags_from_certificate(call: Call) -> dict[str, Any]:
     """AWS: acm RemoveTagsFromCertificate: by key, and where a value is given only with that value."""
     certificate = found(call)
+    _check_reserved((one["Key"] for one in call.params["Tags"]), "InvalidTagException")
     had = certificate.meta.tags
     gone = {one["Key"] for one in call.params["Tags"] if one.get("Value", had.get(one["Key"])) == had.get(one["Key"])}
     return await _put(call, certificate, {key: value for key, value in had.items() if key not in gone})
@@ -40,6 +42,7 @@ async def untag_resource(call: Call) -> dict[str, Any]:
     """AWS: acm UntagResource."""
     certificate = found(call, "ResourceArn")
     keys = set(call.params["TagKeys"])
+    _check_reserved(keys, "ValidationException")
     return await _put(
         call, certificate, {key: value for key, value in certificate.meta.tags.items() if key not in keys}
     )
@@ -67,14 +70,18 @@ async def _add(call: Call, certificate: Certificate, too_many: str) -> dict[str,
 
 
 def _checked(had: dict[str, str], given: list[dict[str, str]], too_many: str) -> dict[str, str]:
-    for one in given:
-        if one["Key"].lower().startswith("aws:"):
-            text = f"AWS internal tags cannot be changed with this API: {one['Key']}"
-            raise AwsError("InvalidTagException" if too_many == "TooManyTagsException" else "ValidationException", text)
+    refusal = "InvalidTagException" if too_many == "TooManyTagsException" else "ValidationException"
+    _check_reserved((one["Key"] for one in given), refusal)
     tags = {**had, **{one["Key"]: one.get("Value", "") for one in given}}
     if len(tags) > LIMIT_TAGS:
         raise AwsError(too_many, f"The request exceeds the limit of {LIMIT_TAGS} tags of a certificate.")
     return tags
+
+
+def _check_reserved(keys: Iterable[str], code: str) -> None:
+    for key in keys:
+        if key.lower().startswith("aws:"):
+            raise AwsError(code, f"AWS internal tags cannot be changed with this API: {key}")
 
 
 async def _put(call: Call, certificate: Certificate, tags: dict[str, str]) -> dict[str, Any]:
