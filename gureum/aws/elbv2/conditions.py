@@ -95,7 +95,8 @@ def _fitting(form: re.Pattern[str]) -> Callable[[ConditionField, Mapping[str, An
         values = _values(field, config, LIMIT_NAME if form is _METHOD else LIMIT_VALUE)
         for value in values:
             if not form.fullmatch(value):
-                raise invalid(f"The '{field}' value '{value}' is invalid")
+                allowed = "value is invalid; the allowed characters are A-Z, hyphen and underscore"
+                raise invalid(f"The '{field}' " + (allowed if form is _METHOD else f"value '{value}' is invalid"))
         return Condition(field, values)
 
     return parse

@@ -257,6 +257,13 @@ def test_types_of_a_fixed_answer_are_named_as_the_original_names_them(cloud, lis
     assert refused(cloud, listener, actions=[action])[1] == f"The ContentType must be one of:{words}"
 
 
+def test_methods_that_are_refused_are_told_what_is_allowed(cloud, listener):
+    """As moto has it from AWS."""
+    condition = {"Field": "http-request-method", "HttpRequestMethodConfig": {"Values": ["get"]}}
+    words = "The 'http-request-method' value is invalid; the allowed characters are A-Z, hyphen and underscore"
+    assert refused(cloud, listener, conditions=[condition])[1] == words
+
+
 def test_a_rule_has_one_answer(cloud, listener):
     assert refused(cloud, listener, actions=FIXED * 2)[0] == "InvalidLoadBalancerAction"
     group = cloud.group("g")
