@@ -10,7 +10,7 @@ import pytest
 
 from tests.wire.terraform_runs import Terraform
 
-ACCOUNT, OTHER = "333344447777", "333344448888"
+ACCOUNT, OTHER, SITE = "333344447777", "333344448888", "333344449999"
 
 
 @pytest.mark.long
@@ -37,3 +37,13 @@ def test_every_argument_is_applied_read_back_changed_and_destroyed(tmp_path, sim
     elbv2 = simulated_cloud.client("elbv2", account=OTHER)
     assert elbv2.describe_load_balancers()["LoadBalancers"] == []
     assert elbv2.describe_target_groups()["TargetGroups"] == []
+
+
+@pytest.mark.long
+def test_a_website_with_logs_in_a_bucket_and_a_certificate_proven_by_dns(tmp_path, simulated_cloud):
+    """What most configurations of a load balancer are part of: bucket, zone, certificate and alias are of four services, two of them neighbours."""
+    pytest.importorskip("moto", reason="neighbours are not installed")
+    Terraform(tmp_path, "website", endpoint=simulated_cloud.url, access_key=SITE).apply_change_destroy()
+    elbv2, acm = (simulated_cloud.client(name, account=SITE) for name in ("elbv2", "acm"))
+    assert elbv2.describe_load_balancers()["LoadBalancers"] == []
+    assert acm.list_certificates()["CertificateSummaryList"] == []
