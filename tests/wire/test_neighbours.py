@@ -174,6 +174,22 @@ def test_services_that_would_have_to_run_something_are_absent(cloud: Cloud) -> N
     assert code_of(error) == "NotImplemented"
 
 
+def test_what_is_not_known_of_a_bucket_or_an_object_leaves_them_as_they_are(cloud: Cloud) -> None:
+    """Taking away the metrics of an empty bucket took away the bucket; renaming an object wrote an empty one."""
+    s3 = cloud.client("s3")
+    s3.create_bucket(Bucket="unknown")
+    for call in (
+        lambda: s3.delete_bucket_metrics_configuration(Bucket="unknown", Id="x"),
+        lambda: s3.delete_bucket_inventory_configuration(Bucket="unknown", Id="x"),
+        lambda: s3.rename_object(Bucket="unknown", Key="new", RenameSource="/unknown/old"),
+        lambda: s3.get_bucket_request_payment(Bucket="unknown"),
+    ):
+        with pytest.raises(ClientError) as error:
+            call()
+        assert code_of(error) == "NotImplemented"
+    assert s3.list_objects_v2(Bucket="unknown")["KeyCount"] == 0
+
+
 def test_a_bucket_that_wants_tls_can_be_used(cloud: Cloud) -> None:
     """Conditions are judged by nobody; what is denied to all is denied."""
     s3 = cloud.client("s3")

@@ -129,6 +129,7 @@ class Neighbours:
         refusals.refuse(wanted.service, wanted.operation, wanted.request)
         if wanted.service == "s3":
             refusals.refuse_post(wanted.operation, self._path(wanted), wanted.request)
+            refusals.refuse_subresource(wanted.operation, self._path(wanted), wanted.request)
         return await (self._receive(wanted) if _is_receive(wanted) else self._run(wanted))
 
     async def reset(self) -> None:

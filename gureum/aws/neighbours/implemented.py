@@ -9,6 +9,7 @@ from moto.core.responses import BaseResponse
 from moto.core.utils import camelcase_to_underscores
 
 from gureum.aws.neighbours.offered import OFFERED
+from gureum.aws.neighbours.refusals import REFUSED
 from gureum.aws.protocols import load_service
 
 
@@ -26,7 +27,10 @@ def _operations(service: str) -> dict[str, str]:
         if isinstance(one, type) and issubclass(one, BaseResponse) and one.__module__ == responses.__name__
     ]
     names = sorted(load_service(service).operations)
-    return {name: "moto" if any(_has(one, name) for one in classes) else "absent" for name in names}
+    refused = REFUSED.get(service, frozenset())
+    return {
+        name: "moto" if name not in refused and any(_has(one, name) for one in classes) else "absent" for name in names
+    }
 
 
 def _has(answering: type, operation: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from gureum.aws.errors import AwsError
 from gureum.aws.protocols import Request
@@ -30,6 +30,21 @@ QUEUE_ATTRIBUTES = frozenset(
     )
 )
 """AWS: SQS CreateQueue and SetQueueAttributes. moto takes others, and forgets them."""
+_Absent = dict[str, tuple[str, ...]]
+OF_BUCKETS: _Absent = {
+    **dict.fromkeys(("abac", "analytics", "intelligent-tiering", "metrics", "requestPayment", "session"), ()),
+    **dict.fromkeys(("metadataConfiguration", "metadataTable"), ()),
+    **dict.fromkeys(("metadataAnnotationTable", "metadataInventoryTable", "metadataJournalTable"), ()),
+    "inventory": ("DELETE",),
+}
+OF_OBJECTS: _Absent = {
+    **dict.fromkeys(("annotation", "renameObject", "select", "torrent"), ()),
+    "encryption": ("PUT",),
+    "retention": ("GET",),
+}
+"""AWS: subresources of S3's operations that moto does not look at, with the methods; () all."""
+REFUSED = {"s3": frozenset({"SelectObjectContent"})}
+"""Operations that moto has methods for, and are refused all the same (a further package would read the SQL)."""
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -60,6 +75,20 @@ def refuse_post(operation: str, path: str, request: Request) -> None:
     if not key and not operation and "multipart/form-data" not in request.headers.get("content-type", ""):
         text = "At least one of the pre-conditions you specified did not hold"
         raise AwsError("PreconditionFailed", text, status=412)
+
+
+def refuse_subresource(operation: str, path: str, request: Request) -> None:
+    """What moto does not know of a bucket or an object: it would take the call for one to the bucket or the object itself, and delete that, or write
+    over it. `path`: with the bucket."""
+    bucket, _, key = path.removeprefix("/").partition("/")
+    if not bucket or not request.query:
+        return
+    named = {unquote(part.partition("=")[0]) for part in request.query.split("&")}
+    absent = OF_OBJECTS if key else OF_BUCKETS
+    for name in named & absent.keys():
+        if request.method in (absent[name] or (request.method,)):
+            text = f"{operation or request.method} of S3 (?{name}) is not built."
+            raise AwsError("NotImplemented", text, status=501)
 
 
 def parameter(request: Request, name: str) -> str:

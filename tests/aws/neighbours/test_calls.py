@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 
+import botocore.session
 import pytest
 
 from gureum.aws.errors import AwsError
 from gureum.aws.neighbours.front import _bucket_of_host
+from gureum.aws.neighbours.implemented import implemented
 from gureum.aws.neighbours.offered import OFFERED, changes, chosen
-from gureum.aws.neighbours.refusals import refuse, refuse_post
+from gureum.aws.neighbours.refusals import refuse, refuse_post, refuse_subresource
 from gureum.aws.neighbours.waiting import queue_name, wait_of, without_wait
 from gureum.aws.protocols import Request, load_service
 
@@ -134,3 +136,28 @@ def test_s3_knows_few_posts(path: str, query: str, operation: str, kind: str, co
     with pytest.raises(AwsError) as error:
         refuse_post(operation, path, request)
     assert error.value.code == code
+
+
+def _subresources() -> list[tuple[str, str, str, str]]:
+    """Operations of S3 whose path names a subresource: name, method, path, and that."""
+    loader = botocore.session.get_session().get_component("data_loader")
+    found = loader.load_service_model("s3", "service-2")["operations"]
+    ways = [
+        (name, one["http"]["method"], *one["http"]["requestUri"].partition("?")[::2]) for name, one in found.items()
+    ]
+    return [(name, method, path, query) for name, method, path, query in ways if query and not query.startswith("x-id")]
+
+
+@pytest.mark.parametrize(("operation", "method", "path", "query"), _subresources())
+def test_a_subresource_that_moto_does_not_know_never_becomes_the_bucket_or_the_object(
+    operation: str, method: str, path: str, query: str
+) -> None:
+    """`DELETE /bucket?metrics` deleted the bucket."""
+    known = implemented(frozenset({"s3"}))["s3"][operation] == "moto"
+    where = path.replace("{Bucket}", "photos").replace("{Key+}", "key")
+    request = Request(method, where, f"{query}&id=x", {}, b"")
+    if known or operation == "PutBucketNotification":  # which is another's older name
+        refuse_subresource(operation, where, request)
+        return
+    with pytest.raises(AwsError, match="NotImplemented"):
+        refuse_subresource(operation, where, request)
