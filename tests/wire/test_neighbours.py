@@ -190,6 +190,33 @@ def test_what_is_not_known_of_a_bucket_or_an_object_leaves_them_as_they_are(clou
     assert s3.list_objects_v2(Bucket="unknown")["KeyCount"] == 0
 
 
+def test_a_zone_that_is_made_with_a_vpc_is_private(cloud: Cloud) -> None:
+    """AWS: route53 CreateHostedZone; Terraform says nothing but the VPC."""
+    route53, vpc = cloud.client("route53"), {"VPCRegion": "us-east-1", "VPCId": "vpc-0123456789abcdef0"}
+    for reference, more in (("1", {}), ("2", {"HostedZoneConfig": {"Comment": "c"}})):
+        made = route53.create_hosted_zone(Name="inner.test", CallerReference=reference, VPC=vpc, **more)
+        told = route53.get_hosted_zone(Id=made["HostedZone"]["Id"])
+        assert (told["HostedZone"]["Config"]["PrivateZone"], told["VPCs"]) == (True, [vpc])
+
+
+def test_replication_is_read_back_as_it_was_told(cloud: Cloud) -> None:
+    s3 = cloud.client("s3")
+    for bucket in ("replicated", "replica"):
+        s3.create_bucket(Bucket=bucket)
+        s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    rule = {
+        "ID": "r",
+        "Priority": 3,
+        "Filter": {"And": {"Prefix": "p/", "Tags": [{"Key": "a", "Value": "b"}]}},
+        "Status": "Enabled",
+        "Destination": {"Bucket": "arn:aws:s3:::replica", "StorageClass": "STANDARD_IA"},
+        "DeleteMarkerReplication": {"Status": "Enabled"},
+    }
+    told = {"Role": f"arn:aws:iam::{ACCOUNT}:role/r", "Rules": [rule, {**rule, "ID": "s", "Filter": {"Prefix": "q"}}]}
+    s3.put_bucket_replication(Bucket="replicated", ReplicationConfiguration=told)
+    assert s3.get_bucket_replication(Bucket="replicated")["ReplicationConfiguration"] == told
+
+
 def test_a_bucket_that_wants_tls_can_be_used(cloud: Cloud) -> None:
     """Conditions are judged by nobody; what is denied to all is denied."""
     s3 = cloud.client("s3")

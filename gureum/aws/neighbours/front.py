@@ -21,7 +21,7 @@ from gureum.aws.credentials import UserKey
 from gureum.aws.errors import AwsError
 from gureum.aws.neighbours import refusals, waiting
 from gureum.aws.neighbours.journal import Entry, Journal, JournalBroken, JournalFull, Sent
-from gureum.aws.neighbours.mends import error_of, mend
+from gureum.aws.neighbours.mends import error_of, mend, prepared
 from gureum.aws.neighbours.offered import OFFERED, changes, chosen, is_installed
 from gureum.aws.neighbours.user_keys import UserKeys
 from gureum.aws.protocols import Request, Response
@@ -176,7 +176,8 @@ class Neighbours:
             raise _full()
         seed = os.urandom(SEED_BYTES) if writes else b""
         at = time.time()
-        sent = Sent(request.method, self._url(wanted), _headers(request), request.body)
+        body = prepared(wanted.service, wanted.operation, request.body)
+        sent = Sent(request.method, self._url(wanted), _headers(request), body)
         answer = self._backends.call(wanted.account, sent, seed, at, own_only=wanted.guest)
         if writes:
             self._changed(wanted.service)

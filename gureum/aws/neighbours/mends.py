@@ -4,6 +4,7 @@ answers."""
 from __future__ import annotations
 
 import json
+import re
 
 from gureum.aws.errors import AwsError
 from gureum.aws.protocols import Request
@@ -11,6 +12,8 @@ from gureum.aws.protocols import Request
 WITH_QUEUE_URLS = frozenset({"CreateQueue", "GetQueueUrl", "ListQueues", "ListDeadLetterSourceQueues"})
 
 
+PRIVATE = b"<PrivateZone>true</PrivateZone>"
+_PRIVATE = re.compile(rb"<PrivateZone>\s*true")
 _OF_UPLOADS = frozenset({"CompleteMultipartUpload", "UploadPart", "UploadPartCopy"})
 
 
@@ -23,6 +26,17 @@ def error_of(service: str, operation: str, method: str, failed: str) -> AwsError
         text = "The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed."
         return AwsError("NoSuchUpload", text, status=404)
     return AwsError("InternalFailure", f"moto failed in {operation or method}: {failed}", status=500)
+
+
+def prepared(service: str, operation: str, body: bytes) -> bytes:
+    """The body that moto gets. AWS: a hosted zone that is made with a VPC is a private one, be that said or not; moto forgets the VPC."""
+    if service != "route53" or operation != "CreateHostedZone" or b"<VPC>" not in body or _PRIVATE.search(body):
+        return body
+    if b"<HostedZoneConfig>" in body:
+        said = re.sub(rb"<PrivateZone>\s*\w*\s*</PrivateZone>", b"", body)
+        return said.replace(b"<HostedZoneConfig>", b"<HostedZoneConfig>" + PRIVATE, 1)
+    config = b"<HostedZoneConfig>" + PRIVATE + b"</HostedZoneConfig>"
+    return body.replace(b"</CreateHostedZoneRequest>", config + b"</CreateHostedZoneRequest>", 1)
 
 
 def mend(service: str, operation: str, region: str, request: Request, body: bytes) -> bytes:

@@ -8,17 +8,22 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import xmltodict
 from moto.s3.models import FakeBucket
+from moto.s3.responses import S3Response
 from moto.sqs.models import Queue
 
 _PERMISSION = FakeBucket.get_permission
 _SET = Queue._set_attributes
+_REPLICATION = S3Response.get_bucket_replication
+S3_DOCUMENTS = "http://s3.amazonaws.com/doc/2006-03-01/"
 REDRIVE_ALLOW = "RedriveAllowPolicy"
 
 
 def install() -> None:
     """Idempotent."""
     setattr(FakeBucket, "get_permission", _get_permission)  # noqa: B010 - moto has no other way in
+    setattr(S3Response, "get_bucket_replication", _get_bucket_replication)  # noqa: B010
     setattr(Queue, "_set_attributes", _set_attributes)  # noqa: B010
     setattr(Queue, "redrive_allow_policy", None)  # noqa: B010
     if REDRIVE_ALLOW not in Queue.BASE_ATTRIBUTES:
@@ -40,6 +45,15 @@ def _get_permission(bucket: Any, action: str, resource: str) -> Any:
         return _PERMISSION(bucket, action, resource)
     finally:
         bucket.policy = policy
+
+
+def _get_bucket_replication(response: Any) -> Any:
+    """moto answers filters and markers that are always the same; it keeps what it was told as it came."""
+    kept = response.backend.get_bucket_replication(response.bucket_name)
+    if not kept:
+        return _REPLICATION(response)
+    told = {name: value for name, value in kept.items() if not name.startswith("@")}
+    return str(xmltodict.unparse({"ReplicationConfiguration": {"@xmlns": S3_DOCUMENTS, **told}}))
 
 
 def _is_for_all(statement: dict[str, Any]) -> bool:
