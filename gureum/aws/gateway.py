@@ -90,14 +90,14 @@ class Gateway:
         outcome = "ok"
         started = asyncio.get_running_loop().time()
         try:
-            sent_bytes = len(request.body)
-            request = _decoded(request)
+            sent, sent_bytes = request, len(request.body)
+            request = _decoded(sent)
             target = identify(request)
             _check_size(target, sent_bytes)
             neighbours = self._neighbours
             if not target.service and neighbours and neighbours.offers("s3") and _may_be_bucket(request):
                 target = Target("s3", "rest-xml", "")
-            caller = self._caller(request, target, await self._user_of(request), guest=guest)
+            caller = self._caller(sent, target, await self._user_of(sent), guest=guest)
             return await self._answer(request, request_id, caller, target)
         except AwsError as error:
             outcome, target = error.code, target or identify(request)
@@ -283,11 +283,27 @@ def _check_size(target: Target, sent_bytes: int) -> None:
 
 
 def _decoded(request: Request) -> Request:
-    body = decode_body(request.headers, request.body, LIMIT_BODY_BYTES)
-    if body is request.body:
+    """What was encoded for the way only. An object's own encoding is its writer's, and is kept with it. AWS: S3 PutObject, Content-Encoding."""
+    encodings = [one.strip() for one in request.headers.get("content-encoding", "").split(",") if one.strip()]
+    streamed = request.headers.get("x-amz-content-sha256", "").startswith("STREAMING-")
+    if _is_object(request):
+        kept = [one for one in encodings if one.lower() != "aws-chunked"]
+        encodings = ["aws-chunked"] if streamed or len(kept) < len(encodings) else []
+    else:
+        kept = []
+    if not encodings:
         return request
+    body = decode_body({"content-encoding": ",".join(encodings)}, request.body, LIMIT_BODY_BYTES)
     headers = {name: value for name, value in request.headers.items() if name != "content-encoding"}
+    if kept:
+        headers["content-encoding"] = ",".join(kept)
     return Request(method=request.method, path=request.path, query=request.query, headers=headers, body=body)
+
+
+def _is_object(request: Request) -> bool:
+    """Of other services only signed requests have encoded bodies, and none of them by PUT."""
+    scope = credential_scope(request)
+    return scope.signing_name.startswith("s3") if scope is not None else request.method == "PUT"
 
 
 def _not_built(target: Target) -> AwsError:

@@ -5,6 +5,7 @@ AWS: sts GetCallerIdentity, AssumeRole, GetSessionToken, GetFederationToken, Get
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import signal
@@ -109,6 +110,26 @@ def test_keys_that_are_turned_off_deleted_or_wrong_are_refused(cloud: Cloud) -> 
     os.kill(old, signal.SIGKILL)
     until(lambda: cloud.process("daemon") != old)
     assert refusal(sts.get_caller_identity) == invalid
+
+
+def test_a_user_with_keys_is_not_deleted(cloud: Cloud) -> None:
+    iam = client(cloud, "iam")
+    _, key = make_user(iam, "gerd")
+    assert refusal(iam.delete_user, UserName="gerd")[0] == "DeleteConflict"
+    assert iam.list_service_specific_credentials(UserName="gerd")["ServiceSpecificCredentials"] == []
+    assert refusal(iam.list_service_specific_credentials, UserName="none")[0] == "NoSuchEntity"
+    iam.delete_access_key(UserName="gerd", AccessKeyId=key["AccessKeyId"])
+    iam.delete_user(UserName="gerd")
+
+
+def test_what_is_compressed_for_the_way_is_signed_as_it_was_sent(cloud: Cloud) -> None:
+    """Large metric data; and objects that are compressed for good."""
+    data = [{"MetricName": f"m{number}", "Value": 1.0} for number in range(900)]
+    client(cloud, "cloudwatch").put_metric_data(Namespace="Signed", MetricData=data)
+    s3, body = client(cloud, "s3"), gzip.compress(b"text" * 1000)
+    s3.create_bucket(Bucket="signed-objects")
+    s3.put_object(Bucket="signed-objects", Key="k", Body=body, ContentEncoding="gzip")
+    assert s3.get_object(Bucket="signed-objects", Key="k")["Body"].read() == body
 
 
 def test_an_assumed_role_is_known_by_its_own_id(cloud: Cloud) -> None:

@@ -21,7 +21,7 @@ from gureum.aws.credentials import UserKey
 from gureum.aws.errors import AwsError
 from gureum.aws.neighbours import refusals, waiting
 from gureum.aws.neighbours.journal import Entry, Journal, JournalBroken, JournalFull, Sent
-from gureum.aws.neighbours.mends import error_of, mend, prepared
+from gureum.aws.neighbours.mends import OF_OBJECTS, error_of, mend, prepared
 from gureum.aws.neighbours.offered import OFFERED, changes, chosen, is_installed
 from gureum.aws.neighbours.user_keys import UserKeys
 from gureum.aws.protocols import Request, Response
@@ -32,6 +32,7 @@ log = logging.getLogger("gureum.neighbours")
 FILE = "neighbours/journal"
 LIMIT_WAITING = 1000
 NO_BODY = ("HEAD", "OPTIONS")
+NOT_PASSED = frozenset({"host", "connection", "expect", *OF_OBJECTS.values()})
 SEED_BYTES = 32
 _HOSTS = {
     "iam": "iam.amazonaws.com",
@@ -177,7 +178,7 @@ class Neighbours:
         seed = os.urandom(SEED_BYTES) if writes else b""
         at = time.time()
         body = prepared(wanted.service, wanted.operation, request.body)
-        sent = Sent(request.method, self._url(wanted), _headers(request), body)
+        sent = Sent(request.method, self._url(wanted), _headers(wanted), body)
         answer = self._backends.call(wanted.account, sent, seed, at, own_only=wanted.guest)
         if writes:
             self._changed(wanted.service)
@@ -303,8 +304,13 @@ def _bucket_of_host(host: str, endpoint_name: str) -> str:
     return ""
 
 
-def _headers(request: Request) -> dict[str, str]:
-    return {name: value for name, value in request.headers.items() if name not in ("host", "connection", "expect")}
+def _headers(wanted: Wanted) -> dict[str, str]:
+    """moto reads a body as a form, or as compressed, when its headers say so, also an object's: those are told to it by other names."""
+    request = wanted.request
+    headers = {name: value for name, value in request.headers.items() if name not in NOT_PASSED}
+    if wanted.service != "s3" or (request.method == "POST" and not wanted.operation):
+        return headers  # S3's only real forms are browsers', which are no operation
+    return {OF_OBJECTS.get(name, name): value for name, value in headers.items()}
 
 
 def _response(wanted: Wanted, answer: Any) -> Response:

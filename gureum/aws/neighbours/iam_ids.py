@@ -1,5 +1,5 @@
 """Unique ids of IAM as AWS writes them: four letters that tell the kind, and 17 more. moto writes them for roles and access keys only; and programs
-tell by them who calls.
+tell by them who calls. And a user whose keys are still there stays, as on AWS: what calls with them must be somebody.
 
 AWS: IAM user guide, "Understanding unique ID prefixes".
 """
@@ -10,6 +10,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+from moto.iam.exceptions import DeleteConflictException
 from moto.iam.models import IAMBackend
 
 _PREFIXES = {
@@ -19,6 +20,7 @@ _PREFIXES = {
     "create_policy": "ANPA",
 }
 _MAKE = {name: getattr(IAMBackend, name) for name in _PREFIXES}
+_DELETE_USER = IAMBackend.delete_user
 _LETTERS = str.maketrans("0189", "WXYZ")
 _DRAWN = 17
 
@@ -27,6 +29,14 @@ def lead(wanted: Callable[[], bool]) -> None:
     """`wanted`: whether to do so now; no for calls of journals of before."""
     for name, prefix in _PREFIXES.items():
         setattr(IAMBackend, name, _with_prefix(_MAKE[name], prefix, wanted))
+    setattr(IAMBackend, "delete_user", functools.partialmethod(_delete_user, wanted))  # noqa: B010 - moto has no other way in
+
+
+def _delete_user(backend: Any, wanted: Callable[[], bool], user_name: str) -> None:
+    """AWS: IAM DeleteUser, DeleteConflict; moto lets keys go with their user."""
+    if wanted() and backend.get_user(user_name).access_keys:
+        raise DeleteConflictException("Cannot delete entity, must delete access keys first.")
+    _DELETE_USER(backend, user_name)
 
 
 def _with_prefix(make: Callable[..., Any], prefix: str, wanted: Callable[[], bool]) -> Callable[..., Any]:

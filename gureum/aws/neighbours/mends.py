@@ -12,6 +12,8 @@ from gureum.aws.protocols import Request
 WITH_QUEUE_URLS = frozenset({"CreateQueue", "GetQueueUrl", "ListQueues", "ListDeadLetterSourceQueues"})
 
 
+OF_OBJECTS = {"content-type": "x-gureum-content-type", "content-encoding": "x-gureum-content-encoding"}
+"""Headers that say what an object is → their names on the way to moto (front.py, overrides.py)."""
 PRIVATE = b"<PrivateZone>true</PrivateZone>"
 _PRIVATE = re.compile(rb"<PrivateZone>\s*true")
 _OF_UPLOADS = frozenset({"CompleteMultipartUpload", "UploadPart", "UploadPartCopy"})

@@ -9,12 +9,19 @@ import json
 from typing import Any
 
 import xmltodict
+from moto.core.responses import ActionResult
+from moto.iam.responses import IamResponse
+from moto.s3 import responses as s3_responses
 from moto.s3.models import FakeBucket
 from moto.s3.responses import S3Response
+from moto.s3.utils import metadata_from_headers
 from moto.sqs.models import Queue
+
+from gureum.aws.neighbours.mends import OF_OBJECTS
 
 _PERMISSION = FakeBucket.get_permission
 _SET = Queue._set_attributes
+_METADATA = metadata_from_headers
 _REPLICATION = S3Response.get_bucket_replication
 S3_DOCUMENTS = "http://s3.amazonaws.com/doc/2006-03-01/"
 REDRIVE_ALLOW = "RedriveAllowPolicy"
@@ -24,6 +31,8 @@ def install() -> None:
     """Idempotent."""
     setattr(FakeBucket, "get_permission", _get_permission)  # noqa: B010 - moto has no other way in
     setattr(S3Response, "get_bucket_replication", _get_bucket_replication)  # noqa: B010
+    setattr(s3_responses, "metadata_from_headers", _metadata_from_headers)  # noqa: B010
+    setattr(IamResponse, "list_service_specific_credentials", _list_service_specific_credentials)  # noqa: B010
     setattr(Queue, "_set_attributes", _set_attributes)  # noqa: B010
     setattr(Queue, "redrive_allow_policy", None)  # noqa: B010
     if REDRIVE_ALLOW not in Queue.BASE_ATTRIBUTES:
@@ -47,6 +56,14 @@ def _get_permission(bucket: Any, action: str, resource: str) -> Any:
         bucket.policy = policy
 
 
+def _list_service_specific_credentials(response: Any) -> Any:
+    """There are none, since none can be made (CreateServiceSpecificCredential is not built). Terraform asks before it deletes a user."""
+    name = response._get_param("UserName")
+    if name:
+        response.backend.get_user(name)
+    return ActionResult({"ServiceSpecificCredentials": [], "IsTruncated": False})
+
+
 def _get_bucket_replication(response: Any) -> Any:
     """moto answers filters and markers that are always the same; it keeps what it was told as it came."""
     kept = response.backend.get_bucket_replication(response.bucket_name)
@@ -54,6 +71,15 @@ def _get_bucket_replication(response: Any) -> Any:
         return _REPLICATION(response)
     told = {name: value for name, value in kept.items() if not name.startswith("@")}
     return str(xmltodict.unparse({"ReplicationConfiguration": {"@xmlns": S3_DOCUMENTS, **told}}))
+
+
+def _metadata_from_headers(headers: Any) -> Any:
+    """What an object is said to be, also by the names that hide it from moto's readers of bodies."""
+    found = _METADATA(headers)
+    for name, hidden in OF_OBJECTS.items():
+        if value := headers.get(hidden):
+            found[name.title()] = value
+    return found
 
 
 def _is_for_all(statement: dict[str, Any]) -> bool:

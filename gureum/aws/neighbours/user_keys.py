@@ -43,6 +43,7 @@ class UserKeys:
         for account in list(states.keys()):
             for partition in list(states[account].keys()):
                 found |= _keys_of(account, states[account][partition])
+        self._deleted |= self._keys.keys() - found.keys()
         self._keys = found
 
     def clear(self) -> None:
