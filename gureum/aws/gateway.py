@@ -153,7 +153,8 @@ class Gateway:
         with self._world.tracer.span(f"{target.service} {target.operation}"):
             if caller.guest:
                 stay_in_account(target, request, caller.account)
-            wanted = Wanted(target.service, target.operation, caller.account, caller.region, request, caller.guest)
+            place = (caller.account, caller.region)
+            wanted = Wanted(target.service, target.operation, *place, request, caller.guest, target.protocol)
             return await neighbours.handle(wanted)
 
     async def channel(self, socket: WebSocket) -> bool:

@@ -190,6 +190,51 @@ def test_what_is_not_known_of_a_bucket_or_an_object_leaves_them_as_they_are(clou
     assert s3.list_objects_v2(Bucket="unknown")["KeyCount"] == 0
 
 
+def raw(
+    cloud: Cloud, service: str, body: bytes, path: str = "/", method: str = "POST", target: str = ""
+) -> tuple[int, str]:
+    """Status and body of what no client would send."""
+    credential = f"Credential={ACCOUNT}/20261129/us-east-1/{service}/aws4_request"
+    headers = {"Authorization": f"AWS4-HMAC-SHA256 {credential}, SignedHeaders=host, Signature=0"}
+    headers["Content-Type"] = "application/x-amz-json-1.0" if target else "application/x-www-form-urlencoded"
+    if target:
+        headers["X-Amz-Target"] = target
+    try:
+        with urllib.request.urlopen(urllib.request.Request(cloud.url + path, body, headers, method=method)) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as refused:
+        return refused.code, refused.read().decode()
+
+
+@pytest.mark.parametrize(
+    ("service", "body", "where", "status", "code"),
+    [
+        ("dynamodb", b"{", {"target": "DynamoDB_20120810.PutItem"}, 400, "SerializationException"),
+        ("dynamodb", b'{"TableName":5}', {"target": "DynamoDB_20120810.PutItem"}, 400, "SerializationException"),
+        ("dynamodb", b'{"a":' * 5000 + b"1" + b"}" * 5000, {"target": "DynamoDB_20120810.PutItem"}, 400, "SerializationException"),
+        ("dynamodb", b"{}", {"target": "DynamoDB_20120810.DeleteTable"}, 400, "ValidationException"),
+        ("kms", b'{"KeyId":[1]}', {"target": "TrentService.Encrypt"}, 400, "SerializationException"),
+        ("iam", b"Action=CreateUser&Version=2010-05-08", {}, 400, "ValidationError"),
+        ("iam", b"Action=NoSuch&Version=2010-05-08", {}, 400, "InvalidAction"),
+        ("sqs", b'{"QueueName":"q","Attributes":{"VisibilityTimeout":"x"}}', {"target": "AmazonSQS.CreateQueue"}, 400, "InvalidAttributeValue"),
+        ("route53", b"<x", {"path": "/2013-04-01/hostedzone"}, 400, "MalformedInput"),
+        ("route53", b"", {"path": "/2013-04-01/trafficpolicies", "method": "GET"}, 501, "NotImplemented"),
+        ("s3", b"<CORSConfiguration/>", {"path": "/refused?cors", "method": "PUT"}, 400, "MalformedXML"),
+        ("s3", b"<Delete/>", {"path": "/refused?delete"}, 400, "MalformedXML"),
+        ("s3", b"", {"path": "/refused?max-keys=x", "method": "GET"}, 400, "InvalidArgument"),
+        ("s3", b"", {"path": "/refused?versioning", "method": "PUT"}, 400, "MalformedXML"),
+        ("s3", b"no policy", {"path": "/refused?policy", "method": "PUT"}, 400, "MalformedPolicy"),
+        ("s3", b'{"Statement": [7]}', {"path": "/refused?policy", "method": "PUT"}, 400, "MalformedPolicy"),
+    ],
+)  # fmt: skip
+def test_what_moto_would_fail_at_is_refused_in_the_services_words(
+    cloud: Cloud, service: str, body: bytes, where: dict[str, str], status: int, code: str
+) -> None:
+    cloud.client("s3").create_bucket(Bucket="refused")
+    answered, text = raw(cloud, service, body, **where)
+    assert (answered, code in text) == (status, True), text
+
+
 def test_a_zone_that_is_made_with_a_vpc_is_private(cloud: Cloud) -> None:
     """AWS: route53 CreateHostedZone; Terraform says nothing but the VPC."""
     route53, vpc = cloud.client("route53"), {"VPCRegion": "us-east-1", "VPCId": "vpc-0123456789abcdef0"}

@@ -20,6 +20,7 @@ import msgspec
 from gureum.aws.credentials import UserKey
 from gureum.aws.errors import AwsError
 from gureum.aws.neighbours import refusals, waiting
+from gureum.aws.neighbours.checks import check, fault_of
 from gureum.aws.neighbours.journal import Entry, Journal, JournalBroken, JournalFull, Sent
 from gureum.aws.neighbours.mends import OF_OBJECTS, error_of, mend, prepared
 from gureum.aws.neighbours.offered import OFFERED, changes, chosen, is_installed
@@ -31,6 +32,9 @@ from gureum.core.neighbours import NeighbourRefused
 log = logging.getLogger("gureum.neighbours")
 FILE = "neighbours/journal"
 LIMIT_WAITING = 1000
+NOWHERE = b"Not yet implemented"
+"""moto's answer where no address of its fits."""
+OF_XML = ("route53", "s3control")
 NO_BODY = ("HEAD", "OPTIONS")
 NOT_PASSED = frozenset({"host", "connection", "expect", *OF_OBJECTS.values()})
 SEED_BYTES = 32
@@ -48,7 +52,8 @@ _LABELS = {
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """A call. `operation`: "" where only the address tells it (S3). `guest`: it may not reach what is another account's."""
+    """A call. `operation`: "" where only the address tells it (S3). `guest`: it may not reach what is another account's. `protocol`: "" of calls
+    that gureum itself makes, whose parameters are right."""
 
     service: str
     operation: str
@@ -56,6 +61,7 @@ class Wanted(msgspec.Struct, frozen=True):
     region: str
     request: Request
     guest: bool = False
+    protocol: str = ""
 
 
 class Neighbours:
@@ -127,9 +133,11 @@ class Neighbours:
         if not is_installed():
             text = f"{wanted.service} is answered by moto, which is not installed: `make neighbours`, or pip install 'gureum[neighbours]'."
             raise AwsError("NotImplemented", text, status=501)
+        check(wanted.service, wanted.operation, wanted.protocol, wanted.request)
         refusals.refuse(wanted.service, wanted.operation, wanted.request)
         if wanted.service == "s3":
             refusals.refuse_post(wanted.operation, self._path(wanted), wanted.request)
+            refusals.refuse_policy(wanted.operation, wanted.request)
             refusals.refuse_subresource(wanted.operation, self._path(wanted), wanted.request)
         return await (self._receive(wanted) if _is_receive(wanted) else self._run(wanted))
 
@@ -190,9 +198,18 @@ class Neighbours:
                 self._keys.read(self._backends.states("iam"))
         if answer.status == 403 and not answer.body and wanted.service == "s3" and request.method not in NO_BODY:
             raise AwsError("AccessDenied", "Access Denied", status=403)
-        if answer.failed:
-            raise error_of(wanted.service, wanted.operation, request.method, answer.failed)
+        nowhere = answer.body == NOWHERE or (not answer.body and request.method not in NO_BODY)
+        if answer.failed or (answer.status == 404 and nowhere):
+            raise self._fault(wanted, answer.failed)
         return _response(wanted, answer)
+
+    def _fault(self, wanted: Wanted, failed: str) -> AwsError:
+        """`failed`: as moto tells it; "" where it knows no such address."""
+        fault = fault_of(wanted.service, wanted.operation, wanted.protocol, wanted.request)
+        if failed or fault is not None:
+            return error_of(wanted.service, wanted.operation, wanted.request.method, failed, fault)
+        text = f"moto does not build {wanted.operation or wanted.request.method} of {wanted.service}."
+        return AwsError("NotImplemented", text, status=501)
 
     def _found_nothing(self, wanted: Wanted, answer: Any) -> bool:
         """A look into a queue that found nothing and moved nothing to a dead-letter queue: consumers make many of them."""
@@ -308,6 +325,8 @@ def _headers(wanted: Wanted) -> dict[str, str]:
     """moto reads a body as a form, or as compressed, when its headers say so, also an object's: those are told to it by other names."""
     request = wanted.request
     headers = {name: value for name, value in request.headers.items() if name not in NOT_PASSED}
+    if wanted.service in OF_XML:
+        return {**headers, "content-type": "text/xml"}
     if wanted.service != "s3" or (request.method == "POST" and not wanted.operation):
         return headers  # S3's only real forms are browsers', which are no operation
     return {OF_OBJECTS.get(name, name): value for name, value in headers.items()}

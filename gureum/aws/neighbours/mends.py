@@ -19,14 +19,21 @@ _PRIVATE = re.compile(rb"<PrivateZone>\s*true")
 _OF_UPLOADS = frozenset({"CompleteMultipartUpload", "UploadPart", "UploadPartCopy"})
 
 
-def error_of(service: str, operation: str, method: str, failed: str) -> AwsError:
-    """What a failure of moto means. Clients make a call again that has failed with 500, and none that has failed with these."""
-    if service == "s3" and failed.startswith("ExpatError"):
-        text = "The XML you provided was not well-formed or did not validate against our published schema"
-        return AwsError("MalformedXML", text, status=400)
+def error_of(service: str, operation: str, method: str, failed: str, fault: AwsError | None = None) -> AwsError:
+    """What a failure of moto means. Clients make a call again that has failed with 500, and none that has failed with these. `fault`: what is wrong
+    with the call's parameters (checks.py)."""
     if service == "s3" and operation in _OF_UPLOADS and failed.startswith("KeyError"):
         text = "The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed."
         return AwsError("NoSuchUpload", text, status=404)
+    if service == "s3" and (
+        failed.startswith("ExpatError") or (fault is not None and fault.code.startswith("Validation"))
+    ):
+        text = "The XML you provided was not well-formed or did not validate against our published schema"
+        return AwsError("MalformedXML", text, status=400)
+    if fault is not None:
+        return fault
+    if service == "sqs" and failed.startswith("ValueError: invalid literal for int()"):
+        return AwsError("InvalidAttributeValue", "Invalid value for a parameter that is a number.", status=400)
     return AwsError("InternalFailure", f"moto failed in {operation or method}: {failed}", status=500)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import xmltodict
 from moto.core.responses import ActionResult
+from moto.iam.access_control import PermissionResult
 from moto.iam.responses import IamResponse
 from moto.s3 import responses as s3_responses
 from moto.s3.models import FakeBucket
@@ -50,6 +51,9 @@ def _get_permission(bucket: Any, action: str, resource: str) -> Any:
         statements = document["Statement"]
         several = statements if isinstance(statements, list) else [statements]
         judged = [one for one in several if one.get("Effect") != "Deny" or _is_for_all(one)]
+    except (ValueError, KeyError, TypeError, AttributeError):  # journals of before hold such
+        return PermissionResult.NEUTRAL
+    try:
         bucket.policy = json.dumps({**document, "Statement": judged}).encode()
         return _PERMISSION(bucket, action, resource)
     finally:

@@ -91,6 +91,23 @@ def refuse_subresource(operation: str, path: str, request: Request) -> None:
             raise AwsError("NotImplemented", text, status=501)
 
 
+def refuse_policy(operation: str, request: Request) -> None:
+    """moto takes any text for a bucket's policy, and fails with each later call to its objects. AWS: MalformedPolicy."""
+    if operation != "PutBucketPolicy":
+        return
+    try:
+        document = json.loads(request.body)
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict):
+        text = "Policies must be valid JSON and the first byte must be '{'"
+        raise AwsError("MalformedPolicy", text, status=400)
+    statements = document.get("Statement")
+    several = statements if isinstance(statements, list) else [statements]
+    if not all(isinstance(one, dict) for one in several):
+        raise AwsError("MalformedPolicy", "Missing required field Statement", status=400)
+
+
 def parameter(request: Request, name: str) -> str:
     """A top-level text parameter of a request in JSON or form; "" when there is none."""
     return str(parameters(request).get(name, ""))
