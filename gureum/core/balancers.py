@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from gureum.core.applications import Later
 from gureum.core.health import HealthChecks, Look, MadeSink, Watched
 from gureum.core.machine import Machine
 from gureum.core.networks import Rules
@@ -40,6 +41,7 @@ FREE_QUICK_ENDS, UNBORN = 10, 3
 counts as `UNBORN` of them."""
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.2, 10.0
 CUT_AGAIN_S = 0.2
+FINISH_AGAIN_S = 1.0
 KINDS = ("TargetGroup", "Proxy", "Balancer", "BalancerNames")
 
 Ends = dict[tuple[str, str], Target]
@@ -273,9 +275,24 @@ class BalancingKinds:
         _, cutting = self._cuts.pop(id_, ({}, None))
         if cutting is not None:
             cutting.cancel()
-        await self._machine.ports.proxies.remove(spec.proxy.name)
         self._listening.pop(id_, None)
         await self._enforce_at(spec.interface)
+        if spec.speaks_for_clients and await self._still_speaks(spec):
+            raise Later("what is open at listeners that have gone may end by itself", FINISH_AGAIN_S)
+        await self._machine.ports.proxies.remove(spec.proxy.name)
+        if spec.speaks_for_clients:
+            self._machine.poke(f"Interface/{spec.interface}")  # its rules, once this is forgotten
+
+    async def _still_speaks(self, spec: Proxy) -> bool:
+        """Whether connections go on at a node that stays though its last listener with a proxy has gone. AWS: "Delete a listener for your Network
+        Load Balancer": existing connections remain open until they naturally close or time out; of application ones they are closed."""
+        if f"Sandbox/{spec.sandbox}" not in self._machine.desired:
+            return False
+        try:
+            return await self._machine.ports.proxies.finish(spec.proxy.name)
+        except PortError as failed:
+            log.warning("a proxy ends at once", extra={"proxy": spec.proxy.name, "why": failed.why})
+            return False
 
     async def _let_listen(self, id_: str, spec: Proxy) -> None:
         """The rules are there before the first client, and before the first packet with a client's address; not once more for each change of

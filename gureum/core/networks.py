@@ -79,7 +79,9 @@ class Rules:
         interfaces = (one for one in self._specs(Interface) if one.interface.network == network)
         balancers = (self._book.balanced(one) for one in self._specs(Balancer) if one.network == network)
         proxies = list(self._specs(Proxy))
-        speaking = {one.interface for one in proxies if one.speaks_for_clients}
+        # One that goes may still have connections.
+        finishing = (one.spec for one in self._machine.leaving.values() if isinstance(one.spec, Proxy))
+        speaking = {one.interface for one in (*proxies, *finishing) if one.speaks_for_clients}
         listening = {one.interface: one.listens_at for one in proxies}
         return plan_rules(found.spec, groups, interfaces, balancers, speaking, listening)
 

@@ -279,6 +279,9 @@ class Proxies(Protocol):
         """While `ensure` is bringing about a slow change of the proxy: these servers get what is new, and those that are not `up` do not, before it
         is done, and so they are when it is. Best effort, and no wish: the next `ensure` says the same. Nothing where no such change is under way."""
 
+    async def finish(self, name: str) -> bool:
+        """It listens no more; what is open goes on. Whether something still is; of a proxy that does not run nothing is. PortError."""
+
     async def remove(self, name: str) -> None: ...
     async def end_connections(self, name: str, group: str, server: str) -> None:
         """Cuts what is still under way to a server that is not `up` (its deregistration delay is over); success when there is none."""

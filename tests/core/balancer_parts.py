@@ -45,6 +45,7 @@ class NotedProxies:
         self.specs: dict[str, ProxySpec] = {}
         self.log: list[str] = []
         self.refuse = 0
+        self.open = 0  # connections that go on where a proxy is to finish
         self.slow = asyncio.Event()  # unset: a change takes until it is set
         self.slow.set()
         self.slow_cut = asyncio.Event()  # unset: a cut takes until it is set
@@ -71,6 +72,10 @@ class NotedProxies:
     async def hasten(self, name: str, groups: tuple[Group, ...]) -> None:
         servers = [f"{one.name}{'+' if one.up else '-'}" for group in groups for one in group.servers]
         self.log.append(f"{name} meanwhile: {' '.join(servers)}")
+
+    async def finish(self, name: str) -> bool:
+        self.log.append(f"finish {name}")
+        return self.open > 0
 
     async def remove(self, name: str) -> None:
         self.specs.pop(name, None)

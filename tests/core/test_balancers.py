@@ -764,3 +764,39 @@ def _as_node(one: Desired) -> Desired:
     if not isinstance(one.spec, specs.Interface):
         return one
     return msgspec.structs.replace(one, spec=msgspec.structs.replace(one.spec, node="application"))
+
+
+def test_a_layer_4_proxy_whose_last_listener_goes_ends_when_its_connections_have() -> None:
+    """AWS: "Delete a listener for your Network Load Balancer": existing connections remain open; of application ones they are closed."""
+
+    async def story(agent: BalancedAgent) -> None:
+        def speaks() -> bool:
+            return bool(agent.ports.firewalls.rules["vpc-1"].ports[0].speaks_for_clients)
+
+        proxies = agent.ports.proxies
+        around, group = [network(), *node()], target_group(target(11))
+        agent.service.sync([*around, proxy(protocol="TCP"), group])
+        await agent.ready("Proxy/p-a")
+        proxies.open = 1
+        agent.service.sync([*around, group])
+        await agent.until(lambda: proxies.log.count("finish p-a") == 2)
+        assert "p-a" in proxies.specs
+        assert speaks()  # answers of its targets still have to find it
+        # Who listens again before that goes on as he was.
+        agent.service.sync([*around, proxy(protocol="TCP"), group])
+        await agent.ready("Proxy/p-a")
+        agent.service.sync([*around, group])
+        proxies.open = 0
+        await agent.until(lambda: "p-a" not in proxies.specs and not speaks())
+
+        # Of a load balancer that goes, and of an application one, nothing is waited for.
+        for wished, left in ((proxy(protocol="TCP"), []), (proxy(), around)):
+            agent.service.sync([*around, wished, group])
+            await agent.ready("Proxy/p-a")
+            proxies.open = 1
+            proxies.log.clear()
+            agent.service.sync([*left, group] if left else [])
+            await agent.until(lambda: "p-a" not in proxies.specs)
+            assert "finish p-a" not in proxies.log
+
+    told(story)

@@ -20,7 +20,18 @@ from gureum.drivers.networks import namespaces
 from gureum.drivers.nft.firewalls import NftFirewalls
 from gureum.ports.firewalls import AclEntry, BalancedPort, BalancedTarget, Listens, Rule
 from tests.machine.cloud_network import ANYWHERE, Cloud, on_a_cloud, say
-from tests.machine.test_balancers import IN_ALL, NODE, OUT_ALL, T1, Servers, flow, public_balancer, tcp, udp_connected
+from tests.machine.test_balancers import (
+    IN_ALL,
+    NODE,
+    OUT_ALL,
+    T1,
+    T2,
+    Servers,
+    flow,
+    public_balancer,
+    tcp,
+    udp_connected,
+)
 from tests.machine.test_flows import of, watching
 
 pytestmark = [
@@ -142,6 +153,37 @@ async def test_a_load_balancer_behind_another_hears_only_its_listeners(one: Clou
                 assert seen == ("10.0.2.10" if preserve else NODE)
                 assert say(near, far)
             assert one.reach("client", NODE, port + 1) == "silent"
+
+
+@on_a_cloud
+async def test_flows_of_a_node_that_is_gone_end_also_where_others_are(one: Cloud) -> None:
+    """They are translated in the router, and would go on without the node, at an address that may be another's by then."""
+    await public_balancer(one)
+    await one.machine("other", "blue", "10.0.0.6")
+    one.listens["other"] = Listens()
+    await listens(one)
+    await one.balancer("other", tcp(T2))
+    await one.balancer("node", tcp(T1))
+    with (
+        Servers(one, "t1", "t2") as servers,
+        flow(one, servers, "client", NODE) as (near, far, *_),
+        flow(one, servers, "client", "10.0.0.6") as (near2, far2, *_),
+    ):
+        assert say(near, far)
+        await one.balancer("node")
+        assert say(near, far)  # as long as the node is there
+        for kept in (one.interfaces, one.balancers, one.listens):
+            del kept["node"]
+        await one.enforce("blue")
+        near.sendall(b"x")
+        with pytest.raises(ConnectionResetError):
+            near.recv(1)
+        with contextlib.suppress(
+            ConnectionResetError, TimeoutError
+        ):  # an acknowledgement of before may have met a reset
+            far.settimeout(_SILENCE_S)
+            assert far.recv(1) == b""
+        assert say(near2, far2)
 
 
 @on_a_cloud

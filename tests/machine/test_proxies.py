@@ -1088,6 +1088,59 @@ async def eventually_async(look: Any, wished: int) -> None:
         await asyncio.sleep(0.05)
 
 
+def test_what_is_open_at_listeners_that_have_gone_ends_by_itself(host: ProxyHost) -> None:
+    """Also for an agent that comes meanwhile, and beside a listener that comes back."""
+    listening = host.listening(TARGETS[0], 9000)
+
+    def serve() -> None:
+        while True:
+            try:
+                sock, _ = listening.accept()
+            except OSError:
+                return
+            threading.Thread(target=echo, args=(sock,), daemon=True).start()
+
+    def echo(sock: socket.socket) -> None:
+        with sock:
+            while data := sock.recv(100):
+                sock.sendall(data)
+
+    def said(sock: socket.socket) -> bytes:
+        sock.sendall(b"hello")
+        return sock.recv(100)
+
+    threading.Thread(target=serve, daemon=True).start()
+    tcp = Listener(90, "TCP", "arn", (Rule(0, Forward((("tg-a", 1),))),))
+    wished = host.spec(tcp, groups=(group(Server("t:9000", TARGETS[0], 9000, up=True), protocol="TCP"),))
+
+    async def story() -> None:
+        await host.proxies.ensure(wished)
+        with host.connect(90) as first:
+            assert await asyncio.to_thread(said, first) == b"hello"
+            assert await host.proxies.finish(wished.name)
+            with pytest.raises(ConnectionRefusedError):
+                host.connect(90)
+            await host.proxies.close()
+            host.proxies = host.driver()
+            assert await host.proxies.finish(wished.name)
+            assert await asyncio.to_thread(said, first) == b"hello"
+            await host.proxies.ensure(wished)
+            with host.connect(90) as second:
+                assert await asyncio.to_thread(said, second) == b"hello"
+                assert await host.proxies.finish(wished.name)
+                assert await asyncio.to_thread(said, first) == b"hello"
+                assert await asyncio.to_thread(said, second) == b"hello"
+        async with asyncio.timeout(20):
+            while await host.proxies.finish(wished.name):
+                await asyncio.sleep(0.05)
+        await host.proxies.remove(wished.name)
+        assert not await host.proxies.finish(wished.name)
+        await host.proxies.close()
+
+    asyncio.run(story())
+    listening.close()
+
+
 def crc32c(data: bytes) -> int:
     """RFC 3720, appendix B.4."""
     value = 0xFFFF_FFFF

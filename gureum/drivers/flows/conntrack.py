@@ -1,4 +1,4 @@
-"""Known flows of a network: ending those of a public address that is given to somebody else or to nobody, and a balancer's to a target.
+"""Known flows of a network: ending those of an address that is given to somebody else or to nobody, and a balancer's to a target.
 
 The translation of a flow is decided with its first packet and kept, so flows would go on under an address that has long another
 owner, or to a target that has left. (ctnetlink, linux/netfilter/nfnetlink_conntrack.h; filters need Linux 5.8.)
@@ -24,10 +24,12 @@ _IP_SOURCE, _IP_DESTINATION, _PROTOCOL, _SOURCE_PORT = 1 << 0, 1 << 1, 1 << 3, 1
 _header = struct.Struct("=IHHII")
 
 
-def end_flows(public: Iterable[str]) -> None:
-    """Forgets the flows from and to the public addresses, in the present network namespace. Raises OSError when the kernel refuses."""
+def end_flows(addresses: Iterable[str]) -> None:
+    """Forgets the flows from and to the addresses, public ones or of balancers' nodes, in the present network namespace. Raises OSError when the
+    kernel refuses."""
     # To it: the destination before translation. From it: the destination of the replies.
-    _delete_all(_to_address(direction, address) for address in public for direction in (_ORIGINAL, _REPLY))
+    ways = (_ORIGINAL, _REPLY)
+    _delete_all(_to_address(direction, address) for address in addresses for direction in ways)
 
 
 def end_balanced_flows(address: str, port: int, marks: Iterable[int]) -> None:

@@ -90,6 +90,18 @@ class HaproxyProxies:
         if known is not None:
             await known.haste.bring(groups)
 
+    async def finish(self, name: str) -> bool:
+        async with self._locks.setdefault(checked_name(name), asyncio.Lock()):
+            await self._adopt()
+            known = self._running.get(name)
+            if known is None or not known.runs:
+                return False
+            # As with any listener that goes, the worker that has its connections is an old one from now on.
+            silent = msgspec.structs.replace(known.state.spec, listeners=(), certificates=())
+            self._wishes[name] = silent
+            await self._bring(silent)
+            return len(await known.workers()) > 1
+
     async def remove(self, name: str) -> None:
         self._wishes.pop(checked_name(name), None)
         async with self._locks.setdefault(name, asyncio.Lock()):

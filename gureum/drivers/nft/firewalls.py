@@ -143,4 +143,12 @@ def _planned(old: Table | None, before: RuleSet | None, rules: RuleSet, watched:
     strict = refuses_strays(new) if refuses_strays(new) != refuses_strays(old) else None
     idle = sorted(new.idle) if new.idle != old.idle else None
     ended = before is not None and bool(before.balancers) and not rules.balancers
-    return new, Change(rules.network, commands, False, released(old, new), strict, idle, ended)
+    freed = [*released(old, new), *(_left_by_nodes(before, rules) if before is not None else ())]
+    return new, Change(rules.network, commands, False, freed, strict, idle, ended)
+
+
+def _left_by_nodes(before: RuleSet, rules: RuleSet) -> list[str]:
+    """The addresses of load balancers' nodes that are gone: flows to them have been translated, and would go on."""
+    held = {address for port in rules.ports for address in port.addresses}
+    nodes = (port for port in before.ports if port.listens is not None)
+    return sorted({address for port in nodes for address in port.addresses if address not in held})

@@ -44,7 +44,7 @@ _LOOSE = {"?netfilter/nf_conntrack_tcp_loose": "1", "?netfilter/nf_conntrack_tcp
 
 class Change(msgspec.Struct, frozen=True):
     """One transaction. `commands`: libnftables-json(5). `whole`: it makes the whole table, so the network may forward
-    from now on. `released`: public addresses that lead elsewhere or nowhere afterwards. `strict`: whether unknown flows are
+    from now on. `released`: addresses that lead elsewhere or nowhere afterwards. `strict`: whether unknown flows are
     refused from now on; `idle`: how long silent flows are remembered (nft_idle); None: as before. `ended`: the last balancer
     has gone, and with it all its flows."""
 

@@ -41,6 +41,9 @@ class SimulatedProxies:
     async def hasten(self, name: str, groups: tuple[Group, ...]) -> None:
         checked_name(name)  # no change of ours is slow
 
+    async def finish(self, name: str) -> bool:
+        return False
+
     async def remove(self, name: str) -> None:
         self.specs.pop(checked_name(name), None)
         self._dead.discard(name)
