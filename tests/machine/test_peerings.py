@@ -7,9 +7,9 @@ import os
 import msgspec
 import pytest
 
-from gureum.ports.firewalls import Group, Rule
+from gureum.ports.firewalls import BalancedPort, BalancedTarget, Group, Rule
 from gureum.ports.networks import Peer, Route, SandboxSpec, Translation
-from tests.machine.cloud_network import ANYWHERE, OUT_ALL, Cloud, on_a_cloud, say
+from tests.machine.cloud_network import ANYWHERE, OUT_ALL, TO_EDGE, Cloud, on_a_cloud, say
 
 pytestmark = [
     pytest.mark.machine,
@@ -122,3 +122,27 @@ async def test_a_private_nat_gateway_is_who_is_seen_in_the_other_network(one: Cl
         assert seen == "10.1.0.20"
         assert say(near, far)
         near.close(), far.close()
+
+
+@on_a_cloud
+async def test_a_balancer_sends_on_to_targets_in_the_other_network_what_comes_from_inside_and_outside(
+    one: Cloud,
+) -> None:
+    """AWS: "Register targets": addresses in a peered VPC. The node is in subnet a, which has the way there and one to the internet."""
+    await peered(one, ("one", "two"))
+    spec = one.specs["one"]
+    way = spec.subnets[0].routes
+    await one.network("one", CIDRS["one"], uplink=True, peers=spec.peers, a=(*way, *TO_EDGE), b=way)
+    await one.machine("node", "one", "10.1.0.5", public=one.public(10))
+    await one.balancer("node", BalancedPort("tcp", 8080, (BalancedTarget("10.2.0.10", 80),), preserve_client=False))
+    with one.listen("two", 80) as server:
+        for machine, address in (("one", "10.1.0.5"), ("", one.public(10))):
+            with one.connecting(machine, address, 8080) as near:
+                far, (seen, _) = server.accept()
+                near.settimeout(5)
+                with far:
+                    assert seen == "10.1.0.5"
+                    assert say(near, far)
+        # Without a balancer nobody passes from outside.
+        await one.balancer("node")
+        assert one.reach("", one.public(10), 8080) == "refused"

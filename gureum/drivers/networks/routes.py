@@ -6,6 +6,8 @@ rules.
                         goes on to the main table; what nothing matches is unreachable.
     entrance            asked first for packets from the uplink, when there are routes for them: what does not go to an interface
                         goes on to the main table.
+    onward              asked for packets from the uplink, too: ways to peered networks. Nothing comes from there for them but what a
+                        balancer sends on to targets in one (forwarding demands that it was translated).
     main table          a /32 per address of an attached interface; the network's CIDRs are otherwise unreachable, so
     that an
                         address nobody has stays inside.
@@ -52,6 +54,7 @@ _ALL_BITS = 0xFFFF_FFFF
 
 _REPLIES = stable_number("replies by the uplink")
 _ENTRANCE = stable_number("entrance")
+_ONWARD = stable_number("onward")
 
 
 class Placed(msgspec.Struct, frozen=True):
@@ -100,6 +103,12 @@ def plan(
     if uplink and spec.entrance:
         rules.add(Rule(_BY_LINK, _ENTRANCE, incoming=UPLINK))
         routes.update(_entry(route, _ENTRANCE, placed, uplink, peers) for route in spec.entrance)
+    onward = {
+        one.destination: one for subnet in spec.subnets for one in subnet.routes if one.target.startswith("peer:")
+    }
+    if uplink and onward:
+        rules.add(Rule(_BY_LINK, _ONWARD, incoming=UPLINK))
+        routes.update(_entry(route, _ONWARD, placed, uplink, peers) for route in onward.values())
     for subnet in spec.subnets:
         rules.add(Rule(_BY_SOURCE, subnet_table(subnet.name), source=subnet.cidr))
         routes.update(_table(spec, subnet, placed, uplink, peers))
