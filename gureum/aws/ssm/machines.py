@@ -17,7 +17,18 @@ from gureum.aws.ssm.paging import page
 
 AGENT_VERSION = "3.3.1802.0"
 """Of which clients take it that connections can share a session, and that nobody need keep them alive."""
-_KEYS = ("InstanceIds", "AgentVersion", "PingStatus", "PlatformTypes", "ActivationIds", "IamRole", "ResourceType", "AssociationStatus")  # fmt: skip
+_KEYS = (
+    "InstanceIds",
+    "AgentVersion",
+    "PingStatus",
+    "PlatformTypes",
+    "ActivationIds",
+    "IamRole",
+    "ResourceType",
+    "AssociationStatus",
+)
+_MORE_KEYS = ("SourceIds", "SourceTypes")
+"""Of filters in their newer form only."""
 
 
 def online(call: Call, name: str) -> Instance | None:
@@ -50,7 +61,7 @@ def describe_instance_information(call: Call) -> Result:
     filters = [(one["Key"], one["Values"]) for one in params.get("Filters") or ()]
     filters += [(one["key"], one["valueSet"]) for one in params.get("InstanceInformationFilterList") or ()]
     for key, _ in filters:
-        if key not in _KEYS and not key.startswith("tag:") and key != "tag-key":
+        if key not in (*_KEYS, *_MORE_KEYS) and not key.startswith("tag:") and key != "tag-key":
             raise AwsError("InvalidFilterKey", f"The filter key {key} is not valid.")
     found = [one for one in call.all(Instance) if one.status.state in ("running", "stopping")]
     found = [one for one in found if all(_passes(one, key, values) for key, values in filters)]
@@ -70,6 +81,8 @@ def _passes(instance: Instance, key: str, values: list[str]) -> bool:
         "PingStatus": _ping(instance),
         "PlatformTypes": "Linux",
         "ResourceType": "EC2Instance",
+        "SourceIds": instance.meta.name,
+        "SourceTypes": "AWS::EC2::Instance",
         "IamRole": instance.spec.profile_arn.rpartition("/")[2],
     }
     return looks.get(key, "") in values

@@ -39,6 +39,7 @@ from gureum.aws.ssm.parameter_kinds import (
     versions_of,
 )
 from gureum.aws.ssm.public_parameters import PREFIX, find_public, public_below
+from gureum.aws.ssm.service_settings import default_tier
 from gureum.base.linear_regex import BadRegex, check_whole, compile_whole
 
 LIMIT_PARAMETERS, LIMIT_VERSIONS, LIMIT_LABELS, LIMIT_LEVELS, LIMIT_TAGS = 10_000, 100, 10, 15, 50
@@ -158,16 +159,18 @@ def _type(wanted: str | None, known: Parameter | None) -> str:
 
 
 def _tier(call: Call, known: Parameter | None) -> str:
-    wanted = call.params.get("Tier")
+    """AWS: "Specifying a default parameter tier"; Intelligent-Tiering takes the advanced one for what needs it."""
+    asked = call.params.get("Tier")
     had = known.spec.tier if known is not None else "Standard"
-    if wanted == "Standard" and had == "Advanced":
-        raise invalid(_DOWNGRADE)
-    if wanted in ("Standard", "Advanced"):
-        return str(wanted)
+    if had == "Advanced":
+        if asked == "Standard":
+            raise invalid(_DOWNGRADE)
+        return had
+    wanted = asked or default_tier(call)
     if wanted == "Intelligent-Tiering":
-        large = len(call.params["Value"]) > LIMIT_VALUE["Standard"] or call.params.get("Policies")
-        return "Advanced" if large or had == "Advanced" else "Standard"
-    return had
+        size = len(call.params["Value"].encode("utf-8", "replace"))
+        return "Advanced" if size > LIMIT_VALUE["Standard"] or call.params.get("Policies") else "Standard"
+    return str(wanted)
 
 
 def _policies(call: Call, tier: str, known: Parameter | None) -> tuple[str, float]:
