@@ -167,6 +167,18 @@ def test_command_goes_on_while_the_daemon_is_killed_and_runs_once(cloud: Cloud, 
     assert cloud.inside(name, "cat", "/root/runs").stdout == "run\n"
 
 
+def test_what_a_command_has_said_outlives_its_agent(cloud: Cloud, ssm: Any, machines: list[str]) -> None:
+    name = machines[1]
+    command = send(ssm, [name], "echo one; echo two >&2; : > /root/said; sleep 1000")
+    until(lambda: cloud.inside(name, "ls", "/root/said").returncode == 0)
+    agent = cloud.process("agent")
+    os.kill(agent, signal.SIGKILL)
+    found = ended(ssm, command, name)
+    assert (found["Status"], found["StandardOutputContent"]) == ("Failed", "one\n")
+    assert found["StandardErrorContent"].startswith("two\nfailed to run commands: ")
+    until(lambda: cloud.inside(name, "true").returncode == 0)  # the next agent is there
+
+
 def test_code_194_reboots_the_machine_and_runs_the_script_again(cloud: Cloud, ssm: Any, machines: list[str]) -> None:
     """AWS: "Handling reboots when running commands"."""
     name = machines[2]

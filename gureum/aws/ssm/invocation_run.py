@@ -191,7 +191,7 @@ class InvocationRun:
             if code is None:
                 # What is there is kept, as it is of a machine that was lost.
                 await output.finish()
-                return await self._lost(number, launched, "the agent of the machine was restarted")
+                return await self._lost(number, output.noted(launched), "the agent of the machine was restarted")
             if code == REBOOT_CODE and not state and await self._reboot(number, output.noted(launched)):
                 return await self._step(number, step)
             await output.finish()
@@ -239,10 +239,9 @@ class InvocationRun:
             pass  # it forgets by itself, in time
 
     async def _lost(self, number: int, begun: StepResult, why: str) -> StepResult:
-        now = self._world.clock.now()
-        result = msgspec.structs.replace(
-            begun, state="Failed", details="Failed", ended=now, err=f"failed to run commands: {why}"
-        )
+        """What it has said so far is kept."""
+        now, err = self._world.clock.now(), (begun.err + f"failed to run commands: {why}")[:LIMIT_ERR]
+        result = msgspec.structs.replace(begun, state="Failed", details="Failed", ended=now, err=err)
         await self._write_step(number, result)
         return result
 
