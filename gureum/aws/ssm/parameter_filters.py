@@ -62,6 +62,16 @@ def public_passes(filters: list[dict[str, Any]]) -> bool:
     return all(one["Key"] == "Type" and "String" in one["Values"] for one in filters)
 
 
+def labelled(parameter: Parameter, filters: list[dict[str, Any]]) -> list[int] | None:
+    """The numbers of the versions that a filter asks for by their labels; None when none does. AWS: "Working with parameter labels": it leads to the
+    versions that have the label, not to the newest ones."""
+    wanted = next((one for one in filters if one["Key"] == "Label"), None)
+    if wanted is None:
+        return None
+    labels = parameter.spec.labels.items()
+    return sorted({number for name, number in labels if _fits(name, wanted["Values"], wanted.get("Option", ""))})
+
+
 def is_below(name: str, path: str, *, recursive: bool) -> bool:
     """`path` has no slash at its end: "" is the root."""
     rooted = _rooted(name)
@@ -98,7 +108,7 @@ def _test(key: str, values: list[str], option: str) -> Test:
             text = f"The following filter value is not valid: {value}. Valid values include: [{', '.join(VALUES[key])}]"
             raise AwsError("InvalidFilterValue", text)
     if key == "Label":
-        return lambda it, _: any(value in it.spec.labels for value in values)
+        return lambda it, _: True  # `labelled` has chosen
     if key.startswith("tag:"):
         tag = key.removeprefix("tag:")
         return lambda it, _: tag in it.meta.tags and (not values or _fits(it.meta.tags[tag], values, option))

@@ -15,7 +15,7 @@ from gureum.aws.ec2.images.images import find_image
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import Result, operation
 from gureum.aws.ssm.paging import page
-from gureum.aws.ssm.parameter_filters import check_path, is_below, public_passes, tests_by_path, tests_of
+from gureum.aws.ssm.parameter_filters import check_path, is_below, labelled, public_passes, tests_by_path, tests_of
 from gureum.aws.ssm.parameter_keys import DEFAULT_KEY, check_key, is_default
 from gureum.aws.ssm.parameter_kinds import (
     NAME,
@@ -309,13 +309,19 @@ def get_parameters_by_path(call: Call) -> Result:
     check_path(params["Path"])
     path, recursive = params["Path"].rstrip("/"), bool(params.get("Recursive"))
     decrypt = bool(params.get("WithDecryption"))
-    tests = tests_by_path(params.get("ParameterFilters") or [])
+    filters = params.get("ParameterFilters") or []
+    tests = tests_by_path(filters)
     shows: dict[str, Callable[[], dict[str, Any]]] = {}
     for one in _living(call):
-        version = version_of(call, one, "")
-        if is_below(one.spec.name, path, recursive=recursive) and all(test(one, version) for test in tests):
-            shows[one.spec.name] = lambda one=one, version=version: show_parameter(call, one, version, decrypt=decrypt)  # type: ignore[misc]
-    if path.startswith(PREFIX.rstrip("/")) and public_passes(params.get("ParameterFilters") or []):
+        if not is_below(one.spec.name, path, recursive=recursive):
+            continue
+        numbers = labelled(one, filters)
+        for number in [0] if numbers is None else numbers:
+            version = version_of(call, one, str(number or ""))
+            if all(test(one, version) for test in tests):
+                key = f"{one.spec.name}:{number:09d}" if number else one.spec.name
+                shows[key] = lambda one=one, version=version: show_parameter(call, one, version, decrypt=decrypt)  # type: ignore[misc]
+    if path.startswith(PREFIX.rstrip("/")) and public_passes(filters):
         for name in public_below(path, recursive=recursive):
             shows[name] = lambda name=name: find_public(call, name, "")  # type: ignore[misc]
     names, token = page(params, list(shows), str, least=1, most=10, default=10)
