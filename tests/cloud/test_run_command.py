@@ -179,6 +179,57 @@ def test_what_a_command_has_said_outlives_its_agent(cloud: Cloud, ssm: Any, mach
     until(lambda: cloud.inside(name, "true").returncode == 0)  # the next agent is there
 
 
+def heard(sqs: Any, queue: str, count: int) -> list[dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}  # by the message's id: one may come twice
+
+    def all_there() -> bool:
+        for one in sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages", []):
+            told = json.loads(one["Body"])
+            assert told["Subject"] == "EC2 Run Command Notification us-east-1"
+            found[one["MessageId"]] = json.loads(told["Message"])
+        return len(found) >= count
+
+    until(all_there)
+    return list(found.values())
+
+
+@pytest.mark.parametrize(
+    ("type_", "events", "told"),
+    [
+        ("Command", ["All"], {("", "InProgress"), ("", "Failed")}),
+        ("Command", ["Failed", "TimedOut"], {("", "Failed")}),
+        ("Invocation", ["Success", "Failed"], {("0", "Success"), ("1", "Failed")}),
+    ],
+)
+def test_a_topic_hears_how_a_command_stands(
+    cloud: Cloud, ssm: Any, machines: list[str], type_: str, events: list[str], told: set[tuple[str, str]]
+) -> None:
+    """AWS: "Example Amazon SNS notifications for AWS Systems Manager"."""
+    sqs, sns = cloud.client("sqs"), cloud.client("sns")
+    name = f"told-{uuid.uuid4()}"
+    queue, topic = sqs.create_queue(QueueName=name)["QueueUrl"], sns.create_topic(Name=name)["TopicArn"]
+    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
+    wanted = {"NotificationArn": topic, "NotificationEvents": events, "NotificationType": type_}
+    script = f"[ $AWS_SSM_INSTANCE_ID = {machines[0]} ]"
+    role = "arn:aws:iam::111122223333:role/notify"
+    command = send(ssm, machines[:2], script, NotificationConfig=wanted, ServiceRoleArn=role)
+    found = heard(sqs, queue, len(told))
+    assert {one["commandId"] for one in found} == {command}
+    places = {"": "", **{instance: str(at) for at, instance in enumerate(machines)}}
+    assert {(places[one.get("instanceId", "")], one["status"]) for one in found} == told
+    for one in found:
+        assert ("expiresAfter" in one, one.get("instanceIds", machines[:2])) == (type_ == "Command", machines[:2])
+    shown = over(ssm, command)
+    assert (shown["NotificationConfig"], shown["ServiceRole"]) == (wanted, role)
+
+
+def test_what_is_no_topic_is_refused(ssm: Any, machines: list[str]) -> None:
+    for arn in ("topic", "arn:aws:sqs:us-east-1:111122223333:queue", "arn:aws:sns:us-east-1:1:x"):
+        with pytest.raises(ClientError, match="InvalidNotificationConfig"):
+            send(ssm, machines[:1], "id", NotificationConfig={"NotificationArn": arn})
+
+
 def test_code_194_reboots_the_machine_and_runs_the_script_again(cloud: Cloud, ssm: Any, machines: list[str]) -> None:
     """AWS: "Handling reboots when running commands"."""
     name = machines[2]

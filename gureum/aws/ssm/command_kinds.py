@@ -26,8 +26,17 @@ LIMIT_REBOOTS = 15
 """Exit code of what was ended because of a timeout or a cancellation."""
 
 
+class Notify(msgspec.Struct, frozen=True):
+    """What is told to a topic: `events` are states, or "All"; `type`: Command or Invocation."""
+
+    topic: str
+    events: tuple[str, ...]
+    type: str
+
+
 class CommandSpec(msgspec.Struct, frozen=True):
-    """`instances`: every machine it goes to, in order. `asked`: the ids of the call. `targets`: pairs of key and values. `log_group` "": no logs."""
+    """`instances`: every machine it goes to, in order. `asked`: the ids of the call. `targets`: pairs of key and values. `log_group` "": no logs.
+    `role`: as given; gureum tells topics without one."""
 
     document: str
     version: str
@@ -46,6 +55,8 @@ class CommandSpec(msgspec.Struct, frozen=True):
     log_output: bool = False
     cancelled: bool = False
     bucket: Bucket | None = None
+    notify: Notify | None = None
+    role: str = ""
 
     def place_of(self, command: str, instance: str, number: int) -> tuple[str, ...]:
         """Where in the bucket the outputs of a step are, below the prefix. AWS: "COMMAND/INSTANCE/awsrunShellScript/STEP"."""

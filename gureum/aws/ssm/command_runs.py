@@ -11,6 +11,7 @@ import logging
 import msgspec
 
 from gureum.aws.ssm.command_kinds import OPEN, Command, Invocation, InvocationStatus, plan
+from gureum.aws.ssm.command_notices import tell_command, tell_invocation
 from gureum.aws.ssm.invocation_run import InvocationRun
 from gureum.core.world import World
 from gureum.engine.client import Change
@@ -63,8 +64,11 @@ class CommandRuns:
         for name in decided.stop:
             status = InvocationStatus("Cancelled", "Terminated")
             transaction.update(msgspec.structs.replace(by_name[name], status=status))
+            tell_invocation(transaction, command, by_name[name], status.state, self._world.clock.now())
         if decided.status != command.status:
             transaction.update(msgspec.structs.replace(command, status=decided.status))
+            if decided.status.state != command.status.state:
+                tell_command(transaction, command, decided.status.state, self._world.clock.now())
         if transaction.empty:
             return
         try:

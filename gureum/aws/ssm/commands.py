@@ -20,6 +20,7 @@ from gureum.aws.ssm.command_kinds import (
     InvocationSpec,
     invocation_key,
 )
+from gureum.aws.ssm.command_notices import show_wish, wish_of
 from gureum.aws.ssm.document_content import LIMIT_BYTES, Step, steps_of, values_of
 from gureum.aws.ssm.document_kinds import Found, find, hash_of
 from gureum.aws.ssm.machines import online
@@ -41,13 +42,11 @@ _NOT_BUILT = {
 
 @operation("SendCommand")
 async def send_command(call: Call) -> Result:
-    """AWS: ssm SendCommand. InvalidDocument, InvalidInstanceId, DuplicateInstanceId, InvalidParameters."""
+    """AWS: ssm SendCommand. InvalidDocument, InvalidInstanceId, DuplicateInstanceId, InvalidParameters, InvalidNotificationConfig."""
     params = call.params
     for key, what in _NOT_BUILT.items():
         if params.get(key):
             raise AwsError("NotImplemented", f"{what} is not implemented by gureum.", status=501)
-    if (params.get("NotificationConfig") or {}).get("NotificationArn"):
-        raise AwsError("NotImplemented", "Notifications of commands are not implemented by gureum.", status=501)
     found = find(call, params["DocumentName"], params.get("DocumentVersion", ""))
     if found.type != "Command":
         raise AwsError("InvalidDocument", f"Document type {found.type} is not supported by SendCommand.")
@@ -85,6 +84,8 @@ async def send_command(call: Call) -> Result:
         log_group=group,
         log_output=enabled,
         bucket=bucket,
+        notify=wish_of(call),
+        role=params.get("ServiceRoleArn", ""),
     )
     command = Command(meta=call.meta(str(uuid.uuid4())), spec=spec)
     transaction = call.transaction()
@@ -312,8 +313,8 @@ def show_command(command: Command, invocations: list[Invocation]) -> dict[str, A
         "CompletedCount": len(ended),
         "ErrorCount": sum(one in ("Failed", "ExecutionTimedOut") for one in ended),
         "DeliveryTimedOutCount": ended.count("DeliveryTimedOut"),
-        "ServiceRole": "",
-        "NotificationConfig": {"NotificationArn": "", "NotificationEvents": [], "NotificationType": ""},
+        "ServiceRole": spec.role,
+        "NotificationConfig": show_wish(command),
         "CloudWatchOutputConfig": _log_config(command),
         "TimeoutSeconds": spec.timeout_s,
     }
@@ -367,8 +368,8 @@ def _show_invocation(call: Call, command: Command, one: Invocation, *, details: 
         "CommandPlugins": [_show_step(command, one, place) for place in range(len(one.status.steps))]
         if details
         else [],
-        "ServiceRole": "",
-        "NotificationConfig": {"NotificationArn": "", "NotificationEvents": [], "NotificationType": ""},
+        "ServiceRole": spec.role,
+        "NotificationConfig": show_wish(command),
         "CloudWatchOutputConfig": _log_config(command),
     }
 

@@ -26,6 +26,7 @@ from gureum.aws.ssm.command_kinds import (
     InvocationStatus,
     StepResult,
 )
+from gureum.aws.ssm.command_notices import tell_invocation
 from gureum.aws.ssm.command_outputs import LIMIT_ERR, OutputLog, Outputs
 from gureum.aws.ssm.document_content import Step
 from gureum.aws.ssm.output_files import OutputFile
@@ -330,6 +331,8 @@ class InvocationRun:
                 return
             transaction = self._world.client.transaction()
             transaction.update(msgspec.structs.replace(one, status=status))
+            if status.state != one.status.state:
+                tell_invocation(transaction, self._command, one, status.state, self._world.clock.now())
             try:
                 await transaction.commit()
                 return
