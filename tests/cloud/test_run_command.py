@@ -137,6 +137,24 @@ def test_targets_by_tag_one_at_a_time_stop_after_the_first_error(ssm: Any, machi
     assert over(ssm, send(ssm, [], "id", Targets=[{"Key": "tag:role", "Values": ["none"]}]))["TargetCount"] == 0
 
 
+def test_a_resource_group_is_a_target(cloud: Cloud, ssm: Any, machines: list[str]) -> None:
+    """AWS: ssm Target, `Key=resource-groups:Name`."""
+    groups = cloud.client("resource-groups")
+    cases = (
+        ("web", "AWS::EC2::Instance", ["web"], 3),
+        ("db", "AWS::EC2::Instance", ["db"], 0),
+        ("no", "AWS::S3::Bucket", ["web"], 0),
+    )
+    for name, kind, values, count in cases:
+        query = {"ResourceTypeFilters": [kind], "TagFilters": [{"Key": "role", "Values": values}]}
+        groups.create_group(Name=name, ResourceQuery={"Type": "TAG_FILTERS_1_0", "Query": json.dumps(query)})
+        command = send(ssm, [], "true", Targets=[{"Key": "resource-groups:Name", "Values": [name]}])
+        assert over(ssm, command)["TargetCount"] == count
+    for wrong in (["none"], ["web", "db"]):
+        with pytest.raises(ClientError, match="InvalidTarget"):
+            send(ssm, [], "true", Targets=[{"Key": "resource-groups:Name", "Values": wrong}])
+
+
 def test_what_takes_too_long_is_ended_with_all_it_started(cloud: Cloud, ssm: Any, machines: list[str]) -> None:
     name = machines[0]
     command = send(ssm, [name], "echo begun; sleep 981 & sleep 982", Parameters={"executionTimeout": ["1"]})

@@ -21,15 +21,14 @@ from gureum.aws.ssm.command_kinds import (
     invocation_key,
 )
 from gureum.aws.ssm.command_notices import show_wish, wish_of
+from gureum.aws.ssm.command_targets import instances_of
 from gureum.aws.ssm.document_content import LIMIT_BYTES, Step, steps_of, values_of
 from gureum.aws.ssm.document_kinds import Found, find, hash_of
-from gureum.aws.ssm.machines import online
 from gureum.aws.ssm.output_files import Bucket, find_bucket
 from gureum.aws.ssm.paging import page
 from gureum.aws.ssm.parameter_kinds import filled
 from gureum.aws.ssm.sessions import moment_of
 
-LIMIT_INSTANCES = 500
 LIMIT_OPEN, LIMIT_HISTORY, HISTORY_S = 200, 300, 30 * 86400.0
 LIMIT_SCRIPT_BYTES = 100 * 1024
 DEFAULT_TIMEOUT_S = 3600
@@ -59,7 +58,7 @@ async def send_command(call: Call) -> Result:
     steps = steps_of(found.content, values_of(found.content, used))
     _check_size(steps)
     bucket = _bucket(call)
-    instances = _instances(call)
+    instances = instances_of(call)
     if len(list(call.by(Command, "open", "yes"))) >= LIMIT_OPEN:
         raise AwsError("ThrottlingException", f"There are {LIMIT_OPEN} commands under way already.")
     timeout_s = params.get("TimeoutSeconds", DEFAULT_TIMEOUT_S)
@@ -120,37 +119,6 @@ def _check_size(steps: tuple[Step, ...]) -> None:
     texts = ("\n".join((*one.commands, *one.environment.values())) for one in steps)
     if any(len(text.encode("utf-8", "replace")) > LIMIT_SCRIPT_BYTES for text in texts):
         raise AwsError("MaxDocumentSizeExceeded", f"A script has at most {LIMIT_SCRIPT_BYTES // 1024} KB.")
-
-
-def _instances(call: Call) -> tuple[str, ...]:
-    """Every machine the command goes to. AWS: those that are named must be online; of tags those that are."""
-    ids, targets = call.params.get("InstanceIds") or [], call.params.get("Targets") or []
-    if bool(ids) == bool(targets):
-        raise AwsError("InvalidInstanceId", "Specify either instance ids or targets.")
-    if len(set(ids)) != len(ids):
-        raise AwsError("DuplicateInstanceId", "An instance id is given twice.")
-    bad = [name for name in ids if online(call, name) is None]
-    if bad:
-        text = f"Instances [[{', '.join(bad)}]] not in a valid state for account {call.account}"
-        raise AwsError("InvalidInstanceId", text)
-    if ids:
-        return tuple(ids)
-    found = [one for one in call.all(Instance) if one.status.state == "running"]
-    for target in targets:
-        found = [one for one in found if _is_target(one, target.get("Key", ""), target.get("Values") or [])]
-    if len(found) > LIMIT_INSTANCES:
-        raise AwsError("InvalidTarget", f"A command goes to at most {LIMIT_INSTANCES} instances.")
-    return tuple(sorted(one.meta.name for one in found))
-
-
-def _is_target(instance: Instance, key: str, values: list[str]) -> bool:
-    if key.lower() == "instanceids":
-        return instance.meta.name in values or "*" in values
-    if key.startswith("tag:"):
-        return instance.meta.tags.get(key[4:]) in values
-    if key == "tag-key":
-        return any(one in instance.meta.tags for one in values)
-    raise AwsError("NotImplemented", f"Targets by {key!r} are not implemented by gureum.", status=501)
 
 
 def _history_to_forget(call: Call) -> list[Command]:
