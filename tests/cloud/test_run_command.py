@@ -132,9 +132,14 @@ def test_targets_by_tag_one_at_a_time_stop_after_the_first_error(ssm: Any, machi
     assert (shown["Status"], shown["TargetCount"], shown["ErrorCount"]) == ("Failed", 3, 1)
     rows = ssm.list_command_invocations(CommandId=command)["CommandInvocations"]
     assert sorted(one["StatusDetails"] for one in rows) == ["Failed", "Terminated", "Terminated"]
+    terminated = ssm.list_command_invocations(CommandId=command, Filters=[{"key": "Status", "value": "Terminated"}])
+    assert {one["Status"] for one in terminated["CommandInvocations"]} == {"Cancelled"}
     command = send(ssm, [], "[ $AWS_SSM_INSTANCE_ID != " + machines[1] + " ]", Targets=targets, MaxErrors="1")
     assert over(ssm, command)["StatusDetails"] == "Incomplete"
-    assert over(ssm, send(ssm, [], "id", Targets=[{"Key": "tag:role", "Values": ["none"]}]))["TargetCount"] == 0
+    nobody = send(ssm, [], "id", Targets=[{"Key": "tag:role", "Values": ["none"]}])
+    assert over(ssm, nobody)["TargetCount"] == 0
+    detailed = [{"key": "Status", "value": "NoInstancesInTag"}]
+    assert [one["CommandId"] for one in ssm.list_commands(Filters=detailed)["Commands"]] == [nobody]
 
 
 def test_a_resource_group_is_a_target(cloud: Cloud, ssm: Any, machines: list[str]) -> None:

@@ -16,8 +16,10 @@ from gureum.aws.ssm.command_kinds import (
     OPEN,
     Command,
     CommandSpec,
+    CommandStatus,
     Invocation,
     InvocationSpec,
+    InvocationStatus,
     invocation_key,
 )
 from gureum.aws.ssm.command_notices import show_wish, wish_of
@@ -160,7 +162,7 @@ def list_commands(call: Call) -> Result:
     if params.get("InstanceId"):
         found = [one for one in found if params["InstanceId"] in one.spec.instances]
     for one in params.get("Filters") or ():
-        found = [command for command in found if _passes(command, one["key"], one["value"], command.status.state)]
+        found = [command for command in found if _passes(command, one["key"], one["value"], command.status)]
     shown, token = page(params, found, _newest_first, least=1, most=50, default=50)
     rows = [show_command(one, call.by(Invocation, "command", one.meta.name)) for one in shown]
     return {"Commands": rows} | ({"NextToken": token} if token else {})
@@ -170,12 +172,14 @@ def _newest_first(command: Command) -> str:
     return f"{10**11 - command.spec.requested:020.6f}{command.meta.name}"
 
 
-def _passes(command: Command, key: str, value: str, state: str) -> bool:
+def _passes(command: Command, key: str, value: str, status: CommandStatus | InvocationStatus) -> bool:
+    """AWS: ssm CommandFilter; a status may be one in detail ("Incomplete", "DeliveryTimedOut")."""
+    state = status.state
     if key in ("InvokedAfter", "InvokedBefore"):
         moment = moment_of(value)
-        return command.spec.requested > moment if key == "InvokedAfter" else command.spec.requested < moment
+        return command.spec.requested >= moment if key == "InvokedAfter" else command.spec.requested < moment
     if key == "Status":
-        return state == value
+        return value in (state, status.details)
     if key == "DocumentName":
         return command.spec.document == value
     return ("Executing" if state in OPEN else "Complete") == value
@@ -195,7 +199,7 @@ def list_command_invocations(call: Call) -> Result:
     known = [(command, one) for command, one in pairs if command is not None]
     for wanted in params.get("Filters") or ():
         key, value = wanted["key"], wanted["value"]
-        known = [(command, one) for command, one in known if _passes(command, key, value, one.status.state)]
+        known = [(command, one) for command, one in known if _passes(command, key, value, one.status)]
     shown, token = page(
         params, known, lambda pair: f"{_newest_first(pair[0])}{pair[1].spec.place:06d}", least=1, most=50, default=50
     )

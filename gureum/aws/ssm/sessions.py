@@ -209,7 +209,7 @@ def _newest_first(session: Session) -> str:
 def _passes(session: Session, key: str, value: str) -> bool:
     if key in ("InvokedAfter", "InvokedBefore"):
         moment = moment_of(value)
-        return session.spec.started > moment if key == "InvokedAfter" else session.spec.started < moment
+        return session.spec.started >= moment if key == "InvokedAfter" else session.spec.started < moment
     looks = {
         "Target": session.spec.target,
         "Owner": session.spec.owner,
