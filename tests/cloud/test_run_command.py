@@ -300,6 +300,27 @@ def test_a_step_ends_its_document(
     assert " ".join(output for output in outputs if "skipped" not in output) == run
 
 
+def test_a_document_names_parameters_of_the_store(ssm: Any, machines: list[str]) -> None:
+    """AWS: "Working with parameters using Run Command commands"; not what a value says is looked up, and no secret is."""
+    ssm.put_parameter(Name="/greeting", Value="hello", Type="String")
+    ssm.put_parameter(Name="/who", Value="{{ssm:/greeting}}", Type="String")
+    ssm.put_parameter(Name="/hidden", Value="s3cret", Type="SecureString")
+    run = ["echo {{ssm:/greeting}} '{{ who }}'"]
+    declared = {"who": {"type": "String", "default": "{{ ssm:/who }}"}}
+    steps = [{"action": "aws:runShellScript", "name": "say", "inputs": {"runCommand": run}}]
+    content = {"schemaVersion": "2.2", "parameters": declared, "mainSteps": steps}
+    ssm.create_document(Name="greeting", DocumentType="Command", Content=json.dumps(content))
+    name = machines[0]
+    for given, told in (({}, "hello {{ssm:/greeting}}\n"), ({"who": ["me"]}, "hello me\n")):
+        sent = ssm.send_command(DocumentName="greeting", InstanceIds=[name], Parameters=given)
+        assert ended(ssm, sent["Command"]["CommandId"], name)["StandardOutputContent"] == told
+    for wrong in ("{{ssm:/hidden}}", "{{ssm:/none}}"):
+        text = json.dumps(content).replace("{{ssm:/greeting}}", wrong)
+        ssm.update_document(Name="greeting", DocumentVersion="$LATEST", Content=text)
+        with pytest.raises(ClientError, match="InvalidParameters"):
+            ssm.send_command(DocumentName="greeting", DocumentVersion="$LATEST", InstanceIds=[name])
+
+
 def test_a_parameter_as_a_variable_is_no_command(ssm: Any, machines: list[str]) -> None:
     """AWS: "Data elements and parameters", interpolationType ENV_VAR."""
     content = {

@@ -24,7 +24,7 @@ from gureum.aws.ssm.command_kinds import (
 )
 from gureum.aws.ssm.command_notices import show_wish, wish_of
 from gureum.aws.ssm.command_targets import instances_of
-from gureum.aws.ssm.document_content import LIMIT_BYTES, Step, steps_of, values_of
+from gureum.aws.ssm.document_content import LIMIT_BYTES, Step, steps_of, values_of, with_texts
 from gureum.aws.ssm.document_kinds import Found, find, hash_of
 from gureum.aws.ssm.output_files import Bucket, find_bucket
 from gureum.aws.ssm.paging import page
@@ -57,7 +57,8 @@ async def send_command(call: Call) -> Result:
     given = params.get("Parameters") or {}
     _check_request(found, given)
     used = {name: [filled(call, text) for text in texts] for name, texts in given.items()}
-    steps = steps_of(found.content, values_of(found.content, used))
+    content = with_texts(found.content, used, lambda text: filled(call, text))
+    steps = steps_of(content, values_of(content, used))
     _check_size(steps)
     bucket = _bucket(call)
     instances = instances_of(call)

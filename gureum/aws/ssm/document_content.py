@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date
 from typing import Any
 
@@ -213,6 +213,25 @@ def fill(value: Any, values: dict[str, Any]) -> Any:
     if alone is not None and alone[1] in values:
         return values[alone[1]]
     return _PLACE.sub(lambda found: _text(values[found[1]]) if found[1] in values else found[0], value)
+
+
+def with_texts(content: dict[str, Any], given: dict[str, list[str]], change: Callable[[str], str]) -> dict[str, Any]:
+    """The document with its texts changed: those of steps, and the defaults of parameters that are not given. AWS: there Parameter Store's parameters
+    may be named."""
+
+    def changed(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: one if key == "precondition" else changed(one) for key, one in value.items()}
+        if isinstance(value, list):
+            return [changed(one) for one in value]
+        return change(value) if isinstance(value, str) else value
+
+    declared = {
+        name: one | {"default": changed(one["default"])} if "default" in one and name not in given else one
+        for name, one in parameters_of(content).items()
+    }
+    parts = {key: changed(content[key]) for key in ("mainSteps", "runtimeConfig") if key in content}
+    return content | parts | ({"parameters": declared} if declared else {})
 
 
 def fill_within(value: Any, values: dict[str, Any]) -> Any:

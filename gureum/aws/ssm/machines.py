@@ -63,7 +63,7 @@ def describe_instance_information(call: Call) -> Result:
     for key, _ in filters:
         if key not in (*_KEYS, *_MORE_KEYS) and not key.startswith("tag:") and key != "tag-key":
             raise AwsError("InvalidFilterKey", f"The filter key {key} is not valid.")
-    found = [one for one in call.all(Instance) if one.status.state in ("running", "stopping")]
+    found = [one for one in call.all(Instance) if one.status.state in ("running", "stopping", "stopped")]
     found = [one for one in found if all(_passes(one, key, values) for key, values in filters)]
     shown, token = page(params, found, lambda one: one.meta.name, least=5, most=50, default=10)
     result: Result = {"InstanceInformationList": [_show(call, one) for one in shown]}
