@@ -123,6 +123,13 @@ def test_parameters_count_to_the_size_of_their_document(ssm: Any, machines: list
     """AWS: CreateDocument, Content."""
     with pytest.raises(ClientError, match="MaxDocumentSizeExceeded"):
         send(ssm, machines[:1], "#" * 65537)
+    steps = [
+        {"action": "aws:runShellScript", "name": f"s{at}", "inputs": {"runCommand": ["{{ p }}"]}} for at in range(20)
+    ]
+    content = {"schemaVersion": "2.2", "parameters": {"p": {"type": "String"}}, "mainSteps": steps}
+    ssm.create_document(Name="twenty", DocumentType="Command", Content=json.dumps(content))
+    with pytest.raises(ClientError, match="MaxDocumentSizeExceeded"):
+        ssm.send_command(DocumentName="twenty", InstanceIds=machines[:1], Parameters={"p": ["#" * 60000]})
 
 
 def test_targets_by_tag_one_at_a_time_stop_after_the_first_error(ssm: Any, machines: list[str]) -> None:
