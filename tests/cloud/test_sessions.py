@@ -304,6 +304,23 @@ def test_client_that_comes_back_has_lost_nothing(ssm: Any, cloud: Cloud, machine
     until(lambda: states(ssm, session) == ["Terminated"])
 
 
+def test_client_that_had_not_seen_the_handshake_end_sees_it_from_the_next_daemon(
+    ssm: Any, cloud: Cloud, machine: str
+) -> None:
+    command = {"command": ["sleep 3; echo out; : handshake; exit 3"]}
+    session, client = start(ssm, machine, DocumentName="AWS-StartNonInteractiveCommand", Parameters=command)
+    client.step()
+    until(lambda: "handshake" in cloud.inside(machine, "ps").stdout)
+    daemon = cloud.process("daemon")
+    os.kill(daemon, signal.SIGKILL)
+    client.disconnect()
+    again = until(lambda: _resumed(ssm, session))
+    client = SessionClient(again["StreamUrl"], sent=client.sent, expected=client.expected)
+    client.open(again["TokenValue"])
+    client.until_closed()
+    assert (client.output, client.exit_code) == (b"out\n", 3)
+
+
 def test_session_whose_agent_was_killed_ends_and_its_client_is_told(ssm: Any, cloud: Cloud, machine: str) -> None:
     session, client = start(ssm, machine)
     client.until("$")

@@ -191,8 +191,7 @@ class LiveSession:
     async def _answered(self, message: Message) -> None:
         """The client has answered the handshake."""
         version = str(json_of(message).get("ClientVersion", ""))[:100]
-        complete = {"HandshakeTimeToComplete": 1_000_000, "CustomerMessage": ""}
-        await self.send(wire.HANDSHAKE_COMPLETE, json.dumps(complete).encode())
+        await self.send(wire.HANDSHAKE_COMPLETE, handshake_complete())
         await self._begin(version, again=False)
 
     async def _begin_without_handshake(self) -> None:
@@ -342,6 +341,10 @@ def handshake(session: Session) -> dict[str, Any]:
         properties = {"linux": linux, "windows": {}, "macos": {}}
     wanted = {"ActionType": "SessionType", "ActionParameters": {"SessionType": spec.type, "Properties": properties}}
     return {"AgentVersion": AGENT_VERSION, "RequestedClientActions": [wanted]}
+
+
+def handshake_complete() -> bytes:
+    return json.dumps({"HandshakeTimeToComplete": 1_000_000, "CustomerMessage": ""}).encode()
 
 
 def size_of(message: Message) -> tuple[int, int] | None:

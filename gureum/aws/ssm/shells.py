@@ -17,7 +17,7 @@ from gureum.aws.ssm import channel_messages as wire
 from gureum.aws.ssm.channel import Channel
 from gureum.aws.ssm.channel_messages import Message
 from gureum.aws.ssm.guest_users import Account, account_in
-from gureum.aws.ssm.live_sessions import LiveSession, Work, size_of
+from gureum.aws.ssm.live_sessions import LiveSession, Work, handshake_complete, size_of
 from gureum.aws.ssm.session_kinds import Session, State
 from gureum.aws.ssm.session_logs import SessionLog
 from gureum.core.world import Stream
@@ -27,6 +27,8 @@ from gureum.engine.wire import frame, read_frame
 LIMIT_GIVEN_BYTES = 1024 * 1024
 """Input that the program has not taken: more is not acknowledged, and comes again."""
 LAST_OUTPUT_S = 10.0
+WITH_HANDSHAKE = 2
+"""So many messages were sent before a program began, to a client that knows the handshake."""
 KEEP_S = 1800.0
 """So long the agent keeps a program when no daemon is there."""
 _NUMBER = struct.Struct(">Q")
@@ -131,7 +133,12 @@ async def make_shell(live: LiveSession, session: Session, client: str, *, again:
         answer, stream = await live.world.link.open(request | {"must_exist": True})
         note = json.loads(answer["note"])
         begin_in, begin_out = int(note["in"]), int(note["out"])
-        live.channel = Channel(begin_out + answer["output"], max(begin_in, answer["input"] + 1))
+        expected = max(begin_in, answer["input"] + 1)
+        live.channel = Channel(begin_out + answer["output"], expected)
+        if not answer["output"] and begin_out == WITH_HANDSHAKE:
+            # The client may lack the end of the handshake, and waits for it before it takes anything.
+            live.channel = Channel(begin_out - 1, expected)
+            await live.send(wire.HANDSHAKE_COMPLETE, handshake_complete())
     else:
         begin_in, begin_out = channel.expected, channel.next_number
         account = await account_in(live.world.link, spec.target, "root" if spec.elevated else spec.preferences.run_as)
