@@ -13,6 +13,7 @@ from gureum.aws.ssm.channel_messages import INPUT, SIZE, Message
 from gureum.aws.ssm.command_kinds import Command, CommandSpec, Invocation, InvocationSpec, InvocationStatus, plan
 from gureum.aws.ssm.command_outputs import TRUNCATED, head
 from gureum.aws.ssm.document_content import check, fill, read, steps_of, values_of
+from gureum.aws.ssm.document_kinds import Document, DocumentSpec, DocumentVersion, VersionSpec, find
 from gureum.aws.ssm.guest_users import read_account
 from gureum.aws.ssm.live_sessions import size_of, why_to_end
 from gureum.aws.ssm.session_kinds import Preferences, Session, SessionSpec, changed, hash_of, opens
@@ -245,6 +246,18 @@ def test_idle_times_are_minutes(time: Any) -> None:
 def test_sizes_of_terminals_that_are_none(told: str) -> None:
     """An infinite one ended the client's connection."""
     assert size_of(Message(INPUT, 0, told.encode(), SIZE)) is None
+
+
+def test_a_document_that_an_older_gureum_took_hides_no_other() -> None:
+    """ListDocuments reads each."""
+    document = Document(meta=META, spec=DocumentSpec("d", "Command"))
+    version = DocumentVersion(meta=META, spec=VersionSpec("d", 1, '{"schemaVersion": "2.2", "x": NaN}', "JSON", 0.0))
+    client = SimpleNamespace(get=lambda *_: version)
+    call: Any = SimpleNamespace(account="1", get=lambda *_: document, client=client)
+    found = find(call, "d")
+    assert (found.name, found.number) == ("d", 1)
+    with pytest.raises(AwsError, match="InvalidDocumentContent"):
+        steps_of(found.content, {})
 
 
 def test_every_builtin_document_is_one() -> None:
