@@ -61,3 +61,12 @@ def test_one_in_use_stays(cloud, other, address):
     assert taken == "InvalidTransfer.AddressAssociated"
     to_itself = {"AllocationId": address["AllocationId"], "TransferAccountId": cloud.account}
     assert cloud.code("EnableAddressTransfer", **to_itself) == "InvalidParameterValue"
+
+
+def test_a_released_address_is_offered_to_nobody(cloud, other, address):
+    offer(cloud, address, other)
+    cloud("ReleaseAddress", AllocationId=address["AllocationId"])
+    assert cloud("DescribeAddressTransfers")["AddressTransfers"] == []
+    by_id = {"AllocationId": address["AllocationId"]}
+    assert cloud.code("DisableAddressTransfer", **by_id) == "InvalidAllocationID.NotFound"
+    assert other.code("AcceptAddressTransfer", Address=address["PublicIp"]) == "InvalidAddress.NotFound"

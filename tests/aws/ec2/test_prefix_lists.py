@@ -85,6 +85,13 @@ def test_refusals_change_nothing(cloud):
     assert code(RemoveEntries=more, CurrentVersion=1) == "InvalidParameterValue"
     assert code(AddEntries=[{"Cidr": "2001:db8::/32"}], CurrentVersion=1) == "InvalidParameterValue"
     assert code(MaxEntries=1001) == "InvalidParameterValue"
+    # The text as told in the Terraform provider's resource aws_ec2_managed_prefix_list.
+    again = [{"Cidr": "192.0.2.0/24"}]
+    both = {"CurrentVersion": 1, "AddEntries": again, "RemoveEntries": again}
+    assert cloud.refused("ModifyManagedPrefixList", PrefixListId=id_, **both) == (
+        "InvalidParameterValue",
+        "Request cannot contain Cidr 192.0.2.0/24 in both AddPrefixListEntries and RemovePrefixListEntries",
+    )
     entries = {"PrefixListId": id_, "TargetVersion": 2}
     assert cloud.code("GetManagedPrefixListEntries", **entries) == "InvalidParameterValue"
     group = cloud.group(cloud.vpc())

@@ -17,7 +17,14 @@ from gureum.aws.ec2.interfaces.interfaces import change as change_interface
 from gureum.aws.ec2.interfaces.interfaces import check_not_managed, give_public, interfaces_of, several_interfaces
 from gureum.aws.ec2.interfaces.lending import find_permitted, permission_for
 from gureum.aws.ec2.listing import answer, show_own_tags
-from gureum.aws.ec2.networks.kinds import Address, AddressSpec, InternetGateway, NetworkInterface, PrivateAddress
+from gureum.aws.ec2.networks.kinds import (
+    Address,
+    AddressSpec,
+    AddressTransfer,
+    InternetGateway,
+    NetworkInterface,
+    PrivateAddress,
+)
 from gureum.aws.ec2.networks.public_pool import give_back, take_public
 from gureum.aws.ec2.tags import tags_of
 from gureum.aws.errors import AwsError
@@ -61,13 +68,16 @@ async def allocate_address(call: Call) -> dict[str, Any]:
 
 @operation("ReleaseAddress")
 async def release_address(call: Call) -> dict[str, Any]:
-    """AWS: ec2 ReleaseAddress: not while it is associated."""
+    """AWS: ec2 ReleaseAddress: not while it is associated. Nobody is offered it any more."""
     address = _find(call)
     if address.spec.association:
         raise AwsError("InvalidIPAddress.InUse", f"Address {address.spec.public} is in use.")
     transaction = call.transaction()
     give_back(transaction, address.spec.public)
     transaction.delete(address)
+    offer = call.get(AddressTransfer, address.meta.name)
+    if offer is not None:
+        transaction.delete(offer)
     await call.commit(transaction)
     return {}
 

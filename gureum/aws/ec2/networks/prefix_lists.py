@@ -59,7 +59,7 @@ async def create_managed_prefix_list(call: Call) -> dict[str, Any]:
 
 @operation("ModifyManagedPrefixList")
 async def modify_managed_prefix_list(call: Call) -> dict[str, Any]:
-    """AWS: ec2 ModifyManagedPrefixList: entries, for which the present version must be named, or the size; removals come first."""
+    """AWS: ec2 ModifyManagedPrefixList: entries, for which the present version must be named, or the size; no CIDR both comes and goes."""
     found, params = _find(call), call.params
     if params.get("IpamPrefixListResolverSyncEnabled"):
         raise ids.not_built("ModifyManagedPrefixList with IpamPrefixListResolverSyncEnabled")
@@ -221,10 +221,14 @@ def _with_entries(
     spec: PrefixListSpec, added: Iterable[dict[str, Any]], removed: Iterable[dict[str, Any]]
 ) -> PrefixListSpec:
     entries = {one.cidr: one for one in spec.entries}
-    for cidr in _entries(removed, spec.family):
+    come, go = _entries(added, spec.family), _entries(removed, spec.family)
+    for cidr in go:
+        if cidr in come:
+            text = f"Request cannot contain Cidr {cidr} in both AddPrefixListEntries and RemovePrefixListEntries"
+            raise ids.invalid(text)
         if entries.pop(cidr, None) is None:
             raise ids.invalid(f"The CIDR {cidr} is not in the prefix list.")
-    entries |= _entries(added, spec.family)
+    entries |= come
     if len(entries) > spec.max_entries:
         raise _too_many(spec.max_entries)
     return _next(spec, tuple(entries.values()), "modify-complete")
