@@ -244,3 +244,21 @@ def test_a_machine_is_told_its_vpcs_dhcp_options_when_it_starts(cloud: Cloud, cl
     client.reboot_instances(InstanceIds=[name])
     until(lambda: "search ec2.internal" in cloud.inside(name, "cat", "/etc/resolv.conf").stdout)
     client.delete_dhcp_options(DhcpOptionsId=made)
+
+
+def test_what_is_routed_to_a_virtual_private_gateway_is_dropped(
+    cloud: Cloud, client: Any, left: Place, server: dict[str, Any]
+) -> None:
+    name, address = launch(cloud, client, left.subnet, public=True)["InstanceId"], server["PublicIpAddress"]
+    until(lambda: seen(cloud, name, address))
+    gateway = client.create_vpn_gateway(Type="ipsec.1")["VpnGateway"]["VpnGatewayId"]
+    client.attach_vpn_gateway(VpnGatewayId=gateway, VpcId=left.vpc)
+    route = {"RouteTableId": left.table, "DestinationCidrBlock": f"{address}/32"}
+    # The narrower of two routes counts, and does not fall back on the wider one.
+    client.create_route(GatewayId=gateway, **route)
+    until(lambda: not seen(cloud, name, address))
+    client.detach_vpn_gateway(VpnGatewayId=gateway, VpcId=left.vpc)
+    assert not seen(cloud, name, address)
+    client.delete_route(**route)
+    until(lambda: seen(cloud, name, address))
+    client.delete_vpn_gateway(VpnGatewayId=gateway)
