@@ -169,6 +169,18 @@ def cloud() -> Iterator[Cloud]:
 
 
 @pytest.fixture
+def slow_commits(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with a store on disk, calls at once have all read before the first of them is committed."""
+    commit = cloud.client.store.commit
+
+    async def later(*args: Any) -> int:
+        await asyncio.sleep(0)
+        return await commit(*args)
+
+    monkeypatch.setattr(cloud.client.store, "commit", later)
+
+
+@pytest.fixture
 def registry() -> Registry:
     return _registry
 

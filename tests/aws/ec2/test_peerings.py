@@ -10,6 +10,7 @@ import pytest
 
 from gureum.aws.ec2.networks.kinds import VpcPeering
 from gureum.aws.ec2.networks.peering_connections import LIVES_UNACCEPTED_S, reconcile_vpc_peering
+from gureum.aws.errors import AwsError
 
 
 @pytest.fixture
@@ -159,3 +160,17 @@ def test_a_deleted_vpc_ends_its_peerings(cloud, other, pair):
     other("AcceptVpcPeeringConnection", VpcPeeringConnectionId=pcx)
     other("DeleteVpc", VpcId=far)
     assert state(cloud, pcx) == "deleted"
+
+
+@pytest.mark.usefixtures("slow_commits")
+def test_two_sides_that_ask_at_once_are_peered_once(cloud, other):
+    vpc, far = cloud.vpc("10.1.0.0/16"), other.vpc("10.2.0.0/16")
+
+    async def both():
+        ask = "CreateVpcPeeringConnection"
+        calls = [cloud.run(ask, VpcId=vpc, PeerVpcId=far, PeerOwnerId=other.account) for _ in range(3)]
+        calls += [other.run(ask, VpcId=far, PeerVpcId=vpc, PeerOwnerId=cloud.account) for _ in range(3)]
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    refused = [one.code for one in asyncio.run(both()) if isinstance(one, AwsError)]
+    assert refused == ["VpcPeeringConnectionAlreadyExists"] * 5

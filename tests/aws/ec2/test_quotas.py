@@ -11,6 +11,7 @@ import pytest
 
 from gureum.aws.ec2.images.images import BUILTINS
 from gureum.aws.ec2.instances.kinds import Instance, InstanceStatus
+from gureum.aws.errors import AwsError
 from gureum.base.quotas import Quotas
 from gureum.base.settings import Settings
 
@@ -242,3 +243,49 @@ def test_account_attributes_tell_them(cloud):
         "vpc-max-elastic-ips": "7",
         "vpc-max-security-groups-per-interface": "5",
     }
+
+
+AT_ONCE = [
+    ("quota_vpcs", "CreateVpc", lambda _: {"CidrBlock": "10.8.0.0/16"}, "VpcLimitExceeded"),
+    ("quota_internet_gateways", "CreateInternetGateway", lambda _: {}, "InternetGatewayLimitExceeded"),
+    ("quota_vpn_gateways", "CreateVpnGateway", lambda _: {"Type": "ipsec.1"}, "VpnGatewayLimitExceeded"),
+    ("quota_elastic_ips", "AllocateAddress", lambda _: {}, "AddressLimitExceeded"),
+    (
+        "quota_nat_gateways_per_zone",
+        "CreateNatGateway",
+        lambda one: {"SubnetId": one.subnet, "ConnectivityType": "private"},
+        "NatGatewayLimitExceeded",
+    ),
+    ("quota_route_tables_per_vpc", "CreateRouteTable", lambda one: {"VpcId": one.other}, "RouteTableLimitExceeded"),
+    ("quota_network_acls_per_vpc", "CreateNetworkAcl", lambda one: {"VpcId": one.other}, "NetworkAclLimitExceeded"),
+    (
+        "quota_prefix_lists",
+        "CreateManagedPrefixList",
+        lambda _: {"PrefixListName": "a", "MaxEntries": 1, "AddressFamily": "IPv4"},
+        "PrefixListLimitExceeded",
+    ),
+    (
+        "quota_gateway_endpoints",
+        "CreateVpcEndpoint",
+        lambda one: {"VpcId": one.vpc, "ServiceName": "com.amazonaws.us-east-1.s3"},
+        "VpcEndpointLimitExceeded",
+    ),
+]
+
+
+@pytest.mark.parametrize(("quota", "name", "params", "code"), AT_ONCE, ids=[row[1] for row in AT_ONCE])
+@pytest.mark.usefixtures("slow_commits")
+def test_calls_at_once_get_no_more_than_the_quota(cloud, quota, name, params, code):
+    place = Place(cloud)
+
+    async def all_at_once(number: int) -> list[str]:
+        calls = (cloud.run(name, **params(place)) for _ in range(number))
+        found = await asyncio.gather(*calls, return_exceptions=True)
+        return [one.code for one in found if isinstance(one, AwsError)]
+
+    cloud.settings = msgspec.structs.replace(cloud.settings, **{quota: 8})
+    refused = asyncio.run(all_at_once(12))
+    assert set(refused) == {code}
+    # What there is now is the quota: with one more there is room for one.
+    cloud.settings = msgspec.structs.replace(cloud.settings, **{quota: 9})
+    assert asyncio.run(all_at_once(3)) == [code] * 2

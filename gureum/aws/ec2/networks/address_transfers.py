@@ -79,6 +79,7 @@ async def accept_address_transfer(call: Call) -> dict[str, Any]:
     mine = Address(meta=call.meta(new_id("eipalloc-")), spec=AddressSpec(public=public))
     accepted = msgspec.structs.replace(transfer, spec=msgspec.structs.replace(transfer.spec, accepted=call.now))
     transaction = call.transaction()
+    transaction.require_no_newer(Address, call.scope)
     transaction.delete(address)
     transaction.create(mine)
     transaction.update(accepted)

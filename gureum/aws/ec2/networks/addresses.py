@@ -53,6 +53,7 @@ async def allocate_address(call: Call) -> dict[str, Any]:
     if len(call.all(Address)) >= call.settings.quota_elastic_ips:
         raise AwsError("AddressLimitExceeded", "The maximum number of addresses has been reached.")
     transaction = call.transaction()
+    transaction.require_no_newer(Address, call.scope)  # of calls at once each counts those before it
     bare = Address(meta=call.meta(new_id("eipalloc-"), tags=tags_of(call, "elastic-ip")), spec=AddressSpec(public=""))
     address = change(bare, public=take_public(call, transaction, key_of(bare), params.get("Address") or ""))
     transaction.create(address)

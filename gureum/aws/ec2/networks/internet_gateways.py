@@ -28,6 +28,7 @@ async def create_internet_gateway(call: Call) -> dict[str, Any]:
     if len(call.all(InternetGateway)) >= call.settings.quota_internet_gateways:
         raise AwsError("InternetGatewayLimitExceeded", "The maximum number of internet gateways has been reached.")
     transaction = call.transaction()
+    transaction.require_no_newer(InternetGateway, call.scope)  # of calls at once each counts those before it
     gateway = new_gateway(call, transaction, tags=tags_of(call, "internet-gateway"))
     await call.commit(transaction)
     return {"InternetGateway": show_gateway(call, gateway)}

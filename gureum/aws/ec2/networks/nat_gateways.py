@@ -87,6 +87,7 @@ async def create_nat_gateway(call: Call) -> dict[str, Any]:
         transaction.require(subnet)
         status = NatGatewayStatus("failed", failure.code, failure.message, call.now)
         gateway = msgspec.structs.replace(gateway, status=status)
+    transaction.require_no_newer(NatGateway, call.scope)  # of calls at once each counts those before it
     gateway = transaction.create(gateway)
     call.remember(transaction, (gateway.meta.name,))
     await call.commit(transaction)

@@ -40,6 +40,7 @@ async def create_network_acl(call: Call) -> dict[str, Any]:
     )
     transaction = call.transaction()
     transaction.require(vpc)
+    transaction.require_no_newer(NetworkAcl, call.scope)  # of calls at once each counts those before it
     transaction.create(acl)
     call.remember(transaction, (acl.meta.name,))
     await call.commit(transaction)

@@ -74,6 +74,9 @@ async def create_vpc_peering_connection(call: Call) -> dict[str, Any]:
     )
     transaction = call.transaction()
     transaction.require(vpc)
+    # Two connections of the same two VPCs, asked for at once by either side, would be two links between them.
+    for scope in {requester.scope, accepter.scope}:
+        transaction.require_no_newer(VpcPeering, scope)
     transaction.create(peering)
     if other is not None:
         transaction.require(other)

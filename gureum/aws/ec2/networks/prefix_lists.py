@@ -51,6 +51,7 @@ async def create_managed_prefix_list(call: Call) -> dict[str, Any]:
         spec=PrefixListSpec(name, family, size, 1, tuple(entries.values())),
     )
     transaction = call.transaction()
+    transaction.require_no_newer(PrefixList, call.scope)  # of calls at once each counts those before it
     transaction.create(made)
     call.remember(transaction, (made.meta.name,))
     await call.commit(transaction)

@@ -53,6 +53,7 @@ async def create_route_table(call: Call) -> dict[str, Any]:
     )
     transaction = call.transaction()
     transaction.require(vpc)
+    transaction.require_no_newer(RouteTable, call.scope)  # of calls at once each counts those before it
     transaction.create(table)
     call.remember(transaction, (table.meta.name,))
     await call.commit(transaction)

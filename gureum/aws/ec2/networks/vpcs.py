@@ -85,6 +85,7 @@ async def create_vpc(call: Call) -> dict[str, Any]:
     if len(call.all(Vpc)) >= call.settings.quota_vpcs:
         raise AwsError("VpcLimitExceeded", "The maximum number of VPCs has been reached.")
     transaction = call.transaction()
+    transaction.require_no_newer(Vpc, call.scope)  # of calls at once each counts those before it
     tenancy = ids.choice(params, "InstanceTenancy", "default", "dedicated")
     vpc = new_vpc(call, transaction, cidr, tenancy=tenancy, tags=tags_of(call, "vpc")).vpc
     await call.commit(transaction)

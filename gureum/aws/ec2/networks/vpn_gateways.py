@@ -46,6 +46,7 @@ async def create_vpn_gateway(call: Call) -> dict[str, Any]:
         raise AwsError("VpnGatewayLimitExceeded", "The maximum number of virtual private gateways has been reached.")
     spec = VpnGatewaySpec(DEFAULT_ASN if asn is None else asn, zone=find_zone(call, zone, "") if zone else "")
     transaction = call.transaction()
+    transaction.require_no_newer(VpnGateway, call.scope)  # of calls at once each counts those before it
     gateway = transaction.create(
         VpnGateway(meta=call.meta(new_id("vgw-"), tags=tags_of(call, "vpn-gateway")), spec=spec)
     )
