@@ -1,4 +1,5 @@
-"""The scripts of what observes and scales, run once more by the AWS command line, and the proof that clients drive every operation of these services.
+"""The scripts of what observes and scales, and of networks, run once more by the AWS command line, and the proof that clients drive every
+operation of what observes and scales.
 
 boto3 runs each script (test_every_operation.py), the command line those named here; what scripts cannot say (a group whose machines come and go, a
 tail that goes on) has tests of its own. Terraform's resources stand in the folder `terraform`.
@@ -24,6 +25,23 @@ from tests.wire.test_every_operation import Play, Step, steps
 
 HERE = Path(__file__).parent
 BY_CLI = ("alarms", "flow_logs", "logs", "metrics")
+NETWORKS = (
+    "address_transfers",
+    "block_public_access",
+    "dhcp_options",
+    "endpoint_services",
+    "interfaces",
+    "nat_gateways",
+    "network_acls",
+    "network_insights",
+    "peerings",
+    "prefix_lists",
+    "routes",
+    "security_groups",
+    "vpc_endpoints",
+    "vpcs",
+    "vpn_gateways",
+)
 OWN_TESTS = {"logs.StartLiveTail", "logs.CreateExportTask", "logs.CancelExportTask"}
 """Operations whose answers do not end (test_logs.py), or that need a bucket (test_neighbours.py). Those of Auto Scaling are in test_scaling_cli.py,
 which counts them itself."""
@@ -55,10 +73,11 @@ accounts = itertools.count(444500000000)
 class CliPlay(Play):
     """Steps by the command line, in this process (its start takes longer than all that it does here). Waiters stay boto3's."""
 
-    def __init__(self, cloud: Cloud, account: str) -> None:
+    def __init__(self, cloud: Cloud, account: str, *, fresh: bool) -> None:
         super().__init__(cloud, account, {})
+        self._fresh = fresh
         self._url = cloud.url
-        self._driver = create_clidriver()
+        self._driver: Any = None
 
     def run(self, step: Step) -> None:
         if step.call.startswith("wait "):
@@ -68,6 +87,9 @@ class CliPlay(Play):
         service = "s3api" if service == "s3" else service or "ec2"
         words = [service, xform_name(operation, "-"), "--cli-input-json", json.dumps(self.filled(step.params))]
         out, errors = io.StringIO(), io.StringIO()
+        if self._driver is None or self._fresh:
+            # What one operation has hooked in for its boolean arguments breaks the next one that has none of that name.
+            self._driver = create_clidriver()
         with redirect_stdout(out), redirect_stderr(errors):
             code = self._driver.main(["--endpoint-url", self._url, *words])
         assert re.findall(r"An error occurred \((\w+(?:\.\w+)*)\)", errors.getvalue()) == (
@@ -78,13 +100,13 @@ class CliPlay(Play):
             self.check(step, json.loads(out.getvalue() or "{}"))
 
 
-@pytest.mark.parametrize("name", BY_CLI)
+@pytest.mark.parametrize("name", [*BY_CLI, *(pytest.param(name, marks=pytest.mark.long) for name in NETWORKS)])
 def test_script(simulated_cloud: Cloud, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     account = str(next(accounts))
     settings = {"ACCESS_KEY_ID": account, "SECRET_ACCESS_KEY": "test", "DEFAULT_REGION": "us-east-1", "PAGER": ""}
     for key, value in (settings | {"CONFIG_FILE": "/dev/null", "SHARED_CREDENTIALS_FILE": "/dev/null"}).items():
         monkeypatch.setenv(f"AWS_{key}", value)
-    play = CliPlay(simulated_cloud, account)
+    play = CliPlay(simulated_cloud, account, fresh=name in NETWORKS)
     for step in steps(HERE / "operations" / f"{name}.txt"):
         try:
             play.run(step)

@@ -1,5 +1,5 @@
 """Terraform with the real AWS provider: apply, nothing to do, change, nothing to do, destroy, of ways between networks (NAT gateways, peering,
-prefix lists, DHCP options). The machine is simulated.
+prefix lists, DHCP options, virtual private gateways). The machine is simulated.
 
 Needs the `terraform` binary and a provider mirror: a folder named `tf-plugins`, or GUREUM_TF_PLUGINS.
 """
@@ -27,5 +27,7 @@ def test_apply_change_and_destroy_leave_nothing_to_do(tmp_path, simulated_cloud)
     assert {one["Status"]["Code"] for one in peerings} == {"deleted"}
     own = [{"Name": "owner-id", "Values": [ACCOUNT]}]
     assert ec2.describe_managed_prefix_lists(Filters=own)["PrefixLists"] == []
+    assert {one["State"] for one in ec2.describe_vpn_gateways()["VpnGateways"]} == {"deleted"}
+    assert {one["State"] for one in ec2.describe_customer_gateways()["CustomerGateways"]} == {"deleted"}
     assert ec2.describe_network_interfaces()["NetworkInterfaces"] == []
     assert ec2.describe_addresses()["Addresses"] == []
