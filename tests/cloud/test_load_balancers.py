@@ -98,6 +98,8 @@ def test_requests_are_logged_where_the_attributes_say(site: Site, alb: tuple[str
 
 def test_connections_are_logged_also_those_whose_handshake_failed(site: Site) -> None:
     """AWS, "Connection logs": "Failed:$error_code"; the requests of a connection bear its id."""
+    proxies = Path(f"/run/gureum/{site.cloud.identity['id']}/proxies")
+    others = set(proxies.glob("*/state.json"))
     group = site.group("secured", "HTTP")
     arn, name = site.balancer("secured", "application")
     asked, context = certificate(site, "secured.example.com")
@@ -115,6 +117,7 @@ def test_connections_are_logged_also_those_whose_handshake_failed(site: Site) ->
     with socket.create_connection((address, 443), timeout=5) as plain:
         plain.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         assert plain.recv(100) == b""
+    assert secure(address, "secured.example.com", context)  # what was before it has been told by then
     agent = site.cloud.process("agent")
     os.kill(agent, signal.SIGTERM)
     until(lambda: site.cloud.process("agent") not in (0, agent), 30)
@@ -126,6 +129,9 @@ def test_connections_are_logged_also_those_whose_handshake_failed(site: Site) ->
     served = {fields[11] for fields in told if fields[10] == "Success"}
     requests = until(lambda: log_lines(site.cloud, "connections"))
     assert served == {line.split()[-4] for line in requests}, "a failed handshake has no request"
+    site.elb.delete_load_balancer(LoadBalancerArn=arn)
+    site.elb.delete_target_group(TargetGroupArn=group)
+    until(lambda: set(proxies.glob("*/state.json")) <= others)
 
 
 @pytest.mark.long
