@@ -31,6 +31,7 @@ AWS_DEFAULTS = {
     "quota_rules_per_security_group": 60,
     "quota_security_groups_per_interface": 5,
     "quota_rules_per_network_acl": 20,
+    "quota_volume_modifications": 4,
 }
 
 
@@ -211,6 +212,7 @@ def test_every_quota_is_looked_at(cloud):
         "quota_entries_per_prefix_list",
         "quota_addresses_per_nat_gateway",
         "quota_on_demand_vcpus",
+        "quota_volume_modifications",
     }
     assert {field.name for field in msgspec.structs.fields(Quotas)} == tested | elsewhere
 
