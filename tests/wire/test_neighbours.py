@@ -322,6 +322,18 @@ def test_a_queue_keeps_what_it_was_told(cloud: Cloud) -> None:
     assert not told().keys() & {"Policy", "RedriveAllowPolicy"}
 
 
+def test_messages_are_counted_by_what_can_be_done_with_them(cloud: Cloud) -> None:
+    sqs = cloud.client("sqs")
+    queue = sqs.create_queue(QueueName="counted")["QueueUrl"]
+    for body, delay in (("seen", 0), ("waits", 0), ("later", 900)):
+        sqs.send_message(QueueUrl=queue, MessageBody=body, DelaySeconds=delay)
+    assert sqs.receive_message(QueueUrl=queue)["Messages"][0]["Body"] == "seen"
+    names = [f"ApproximateNumberOfMessages{what}" for what in ("", "NotVisible", "Delayed")]
+    told = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=names)["Attributes"]
+    assert [told[name] for name in names] == ["1", "1", "1"]
+    assert [one["Body"] for one in sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10)["Messages"]] == ["waits"]
+
+
 def test_all_of_it_outlives_the_daemon(cloud: Cloud) -> None:
     """Ids, dates, secrets and half-done uploads are the same after `kill -9`."""
     s3, iam, kms, sqs = (cloud.client(name) for name in ("s3", "iam", "kms", "sqs"))

@@ -10,6 +10,7 @@ from typing import Any
 
 import xmltodict
 from moto.core.responses import ActionResult
+from moto.core.utils import unix_time_millis
 from moto.iam.access_control import PermissionResult
 from moto.iam.responses import IamResponse
 from moto.s3 import responses as s3_responses
@@ -35,6 +36,9 @@ def install() -> None:
     setattr(s3_responses, "metadata_from_headers", _metadata_from_headers)  # noqa: B010
     setattr(IamResponse, "list_service_specific_credentials", _list_service_specific_credentials)  # noqa: B010
     setattr(Queue, "_set_attributes", _set_attributes)  # noqa: B010
+    setattr(Queue, "messages", property(_messages))  # noqa: B010
+    setattr(Queue, "approximate_number_of_messages_delayed", property(_delayed))  # noqa: B010
+    setattr(Queue, "approximate_number_of_messages_not_visible", property(_not_visible))  # noqa: B010
     setattr(Queue, "redrive_allow_policy", None)  # noqa: B010
     if REDRIVE_ALLOW not in Queue.BASE_ATTRIBUTES:
         Queue.BASE_ATTRIBUTES.append(REDRIVE_ALLOW)
@@ -58,6 +62,23 @@ def _get_permission(bucket: Any, action: str, resource: str) -> Any:
         return _PERMISSION(bucket, action, resource)
     finally:
         bucket.policy = policy
+
+
+def _messages(queue: Any) -> list[Any]:
+    """Those that can be received. moto looks at its clock for each message, and at all messages with each that is sent: a queue of some thousands
+    took a fifth of a second a call."""
+    now = unix_time_millis()
+    return [one for one in queue._messages if now > one.visible_at and now >= one.delayed_until]
+
+
+def _delayed(queue: Any) -> int:
+    now = unix_time_millis()
+    return sum(now < one.delayed_until for one in queue._messages)
+
+
+def _not_visible(queue: Any) -> int:
+    now = unix_time_millis()
+    return sum(now <= one.visible_at for one in queue._messages)
 
 
 def _list_service_specific_credentials(response: Any) -> Any:
