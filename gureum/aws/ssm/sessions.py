@@ -75,13 +75,20 @@ def _preferences(call: Call, name: str) -> Preferences:
     for document in (name, PREFERENCES):
         if document == PREFERENCES and call.get(Document, PREFERENCES) is None:
             continue
-        inputs = find(call, document).content.get("inputs")
+        inputs = _latest(call, document).content.get("inputs")
         if isinstance(inputs, dict):
             preferences = read_preferences(inputs)
             if preferences.log_bucket is not None:
                 need_s3(call)
             return preferences
     return Preferences()
+
+
+def _latest(call: Call, name: str) -> Found:
+    """AWS: StartSession takes the newest version of a document, whichever is the default ("Update Session Manager preferences (command line)" says no
+    more than UpdateDocument; aws/session-manager-plugin, issue 112). Of another account's, the one that is shared."""
+    own = call.get(Document, name) is not None
+    return find(call, name, "$LATEST" if own else "")
 
 
 def read_preferences(inputs: dict[str, Any]) -> Preferences:
@@ -124,7 +131,7 @@ def _work(call: Call, name: str) -> dict[str, Any]:
         if given:
             raise AwsError("InvalidParameters", f"Parameter {next(iter(given))} is not defined in the document.")
         return {}
-    found = find(call, name)
+    found = _latest(call, name)
     if found.type != "Session":
         raise AwsError("InvalidDocument", f"Document type {found.type} is not supported by StartSession.")
     properties = fill_within(found.content.get("properties") or {}, values_of(found.content, given))
