@@ -291,3 +291,14 @@ def test_calls_at_once_get_no_more_than_the_quota(cloud, quota, name, params, co
     # What there is now is the quota: with one more there is room for one.
     cloud.settings = msgspec.structs.replace(cloud.settings, **{quota: 9})
     assert asyncio.run(all_at_once(3)) == [code] * 2
+
+
+@pytest.mark.usefixtures("slow_commits")
+def test_far_from_the_quota_calls_at_once_do_not_wait_for_each_other(cloud):
+    cloud.settings = msgspec.structs.replace(cloud.settings, quota_elastic_ips=200)
+
+    async def all_at_once():
+        await asyncio.gather(*(cloud.run("AllocateAddress") for _ in range(60)))
+
+    asyncio.run(all_at_once())  # each is tried 20 times at most
+    assert len(cloud("DescribeAddresses")["Addresses"]) == 60

@@ -12,6 +12,7 @@ import msgspec
 
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
+from gureum.aws.ec2.counting import count_at_commit
 from gureum.aws.ec2.instances.kinds import Instance
 from gureum.aws.ec2.interfaces.interfaces import change as change_interface
 from gureum.aws.ec2.interfaces.interfaces import check_not_managed, give_public, interfaces_of, several_interfaces
@@ -50,10 +51,11 @@ async def allocate_address(call: Call) -> dict[str, Any]:
     if params.get("PublicIpv4Pool", "amazon") != "amazon":
         text = f"The pool ID '{params['PublicIpv4Pool']}' does not exist."
         raise AwsError("InvalidPublicIpv4PoolID.NotFound", text)
-    if len(call.all(Address)) >= call.settings.quota_elastic_ips:
+    room = call.settings.quota_elastic_ips - len(call.all(Address))
+    if room <= 0:
         raise AwsError("AddressLimitExceeded", "The maximum number of addresses has been reached.")
     transaction = call.transaction()
-    transaction.require_no_newer(Address, call.scope)  # of calls at once each counts those before it
+    count_at_commit(call, transaction, Address, room)
     bare = Address(meta=call.meta(new_id("eipalloc-"), tags=tags_of(call, "elastic-ip")), spec=AddressSpec(public=""))
     address = change(bare, public=take_public(call, transaction, key_of(bare), params.get("Address") or ""))
     transaction.create(address)

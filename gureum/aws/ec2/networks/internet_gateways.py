@@ -11,6 +11,7 @@ import msgspec
 
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
+from gureum.aws.ec2.counting import count_at_commit
 from gureum.aws.ec2.listing import answer, listing, show_tags
 from gureum.aws.ec2.networks.kinds import InternetGateway, InternetGatewaySpec, NetworkInterface, Vpc
 from gureum.aws.ec2.networks.route_associations import leave_gateway
@@ -25,10 +26,11 @@ from gureum.engine.client import Transaction
 @operation("CreateInternetGateway")
 async def create_internet_gateway(call: Call) -> dict[str, Any]:
     """AWS: ec2 CreateInternetGateway."""
-    if len(call.all(InternetGateway)) >= call.settings.quota_internet_gateways:
+    room = call.settings.quota_internet_gateways - len(call.all(InternetGateway))
+    if room <= 0:
         raise AwsError("InternetGatewayLimitExceeded", "The maximum number of internet gateways has been reached.")
     transaction = call.transaction()
-    transaction.require_no_newer(InternetGateway, call.scope)  # of calls at once each counts those before it
+    count_at_commit(call, transaction, InternetGateway, room)
     gateway = new_gateway(call, transaction, tags=tags_of(call, "internet-gateway"))
     await call.commit(transaction)
     return {"InternetGateway": show_gateway(call, gateway)}

@@ -18,6 +18,7 @@ import msgspec
 
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
+from gureum.aws.ec2.counting import count_at_commit
 from gureum.aws.ec2.instances.lifecycle import VISIBLE_AFTER_TERMINATION_S
 from gureum.aws.ec2.interfaces.addresses import pick_address, release_address
 from gureum.aws.ec2.interfaces.interfaces import change as change_interface
@@ -72,7 +73,8 @@ async def create_nat_gateway(call: Call) -> dict[str, Any]:
     in_zone = [
         one for one in call.all(NatGateway) if one.status.state not in _ENDED and _zone(call, one) == subnet.spec.zone
     ]
-    if len(in_zone) >= call.settings.quota_nat_gateways_per_zone:
+    room = call.settings.quota_nat_gateways_per_zone - len(in_zone)
+    if room <= 0:
         raise AwsError("NatGatewayLimitExceeded", "The maximum number of NAT gateways has been reached.")
     gateway = NatGateway(
         meta=call.meta(new_id("nat-"), tags=tags_of(call, "natgateway")),
@@ -87,7 +89,7 @@ async def create_nat_gateway(call: Call) -> dict[str, Any]:
         transaction.require(subnet)
         status = NatGatewayStatus("failed", failure.code, failure.message, call.now)
         gateway = msgspec.structs.replace(gateway, status=status)
-    transaction.require_no_newer(NatGateway, call.scope)  # of calls at once each counts those before it
+    count_at_commit(call, transaction, NatGateway, room)
     gateway = transaction.create(gateway)
     call.remember(transaction, (gateway.meta.name,))
     await call.commit(transaction)

@@ -13,6 +13,7 @@ import msgspec
 
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
+from gureum.aws.ec2.counting import count_at_commit
 from gureum.aws.ec2.listing import answer, listing, show_tags
 from gureum.aws.ec2.networks.kinds import AclEntry, NetworkAcl, NetworkAclSpec, Subnet, Vpc
 from gureum.aws.ec2.networks.network_acl_entries import ICMP, closing_entries, ordered, protocol_names, show_entry
@@ -32,7 +33,8 @@ async def create_network_acl(call: Call) -> dict[str, Any]:
     if done is not None:
         return {"NetworkAcl": show_network_acl(call, ids.find(call, NetworkAcl, ids.NETWORK_ACL, done[0]))} | token
     vpc = ids.find(call, Vpc, ids.VPC, ids.need(call, "VpcId"))
-    if len(call.by(NetworkAcl, "vpc", vpc.meta.name)) >= call.settings.quota_network_acls_per_vpc:
+    room = call.settings.quota_network_acls_per_vpc - len(call.by(NetworkAcl, "vpc", vpc.meta.name))
+    if room <= 0:
         raise AwsError("NetworkAclLimitExceeded", "The maximum number of network ACLs has been reached.")
     acl = NetworkAcl(
         meta=call.meta(new_id("acl-"), tags=tags_of(call, "network-acl")),
@@ -40,7 +42,7 @@ async def create_network_acl(call: Call) -> dict[str, Any]:
     )
     transaction = call.transaction()
     transaction.require(vpc)
-    transaction.require_no_newer(NetworkAcl, call.scope)  # of calls at once each counts those before it
+    count_at_commit(call, transaction, NetworkAcl, room)
     transaction.create(acl)
     call.remember(transaction, (acl.meta.name,))
     await call.commit(transaction)

@@ -15,6 +15,7 @@ import msgspec
 
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids, limits
+from gureum.aws.ec2.counting import count_at_commit
 from gureum.aws.ec2.endpoints.service_prefix_lists import OWNER, find_list, service_lists
 from gureum.aws.ec2.listing import answer, show_tags
 from gureum.aws.ec2.networks.cidrs import parse_cidr, parse_cidr6
@@ -41,7 +42,8 @@ async def create_managed_prefix_list(call: Call) -> dict[str, Any]:
     if family not in ("IPv4", "IPv6"):
         raise ids.invalid(f"Value ({family}) for parameter addressFamily is invalid.")
     _check_size(call, size)
-    if len(call.all(PrefixList)) >= call.settings.quota_prefix_lists:
+    room = call.settings.quota_prefix_lists - len(call.all(PrefixList))
+    if room <= 0:
         raise AwsError("PrefixListLimitExceeded", "The maximum number of prefix lists has been reached.")
     entries = _entries(params.get("Entries") or (), family)
     if len(entries) > size:
@@ -51,7 +53,7 @@ async def create_managed_prefix_list(call: Call) -> dict[str, Any]:
         spec=PrefixListSpec(name, family, size, 1, tuple(entries.values())),
     )
     transaction = call.transaction()
-    transaction.require_no_newer(PrefixList, call.scope)  # of calls at once each counts those before it
+    count_at_commit(call, transaction, PrefixList, room)
     transaction.create(made)
     call.remember(transaction, (made.meta.name,))
     await call.commit(transaction)

@@ -14,6 +14,7 @@ import msgspec
 
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
+from gureum.aws.ec2.counting import count_at_commit
 from gureum.aws.ec2.endpoints.kinds import VpcEndpoint
 from gureum.aws.ec2.endpoints.service_prefix_lists import list_id
 from gureum.aws.ec2.listing import answer, listing, show_tags
@@ -46,14 +47,15 @@ async def create_route_table(call: Call) -> dict[str, Any]:
     if done is not None:
         return {"RouteTable": show_route_table(call, ids.find(call, RouteTable, ids.ROUTE_TABLE, done[0]))}
     vpc = ids.find(call, Vpc, ids.VPC, ids.need(call, "VpcId"))
-    if len(call.by(RouteTable, "vpc", vpc.meta.name)) >= call.settings.quota_route_tables_per_vpc:
+    room = call.settings.quota_route_tables_per_vpc - len(call.by(RouteTable, "vpc", vpc.meta.name))
+    if room <= 0:
         raise AwsError("RouteTableLimitExceeded", "The maximum number of route tables has been reached.")
     table = RouteTable(
         meta=call.meta(new_id("rtb-"), tags=tags_of(call, "route-table")), spec=RouteTableSpec(vpc=vpc.meta.name)
     )
     transaction = call.transaction()
     transaction.require(vpc)
-    transaction.require_no_newer(RouteTable, call.scope)  # of calls at once each counts those before it
+    count_at_commit(call, transaction, RouteTable, room)
     transaction.create(table)
     call.remember(transaction, (table.meta.name,))
     await call.commit(transaction)

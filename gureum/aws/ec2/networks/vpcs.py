@@ -14,6 +14,7 @@ import msgspec
 
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
+from gureum.aws.ec2.counting import count_at_commit
 from gureum.aws.ec2.endpoints.kinds import VpcEndpoint
 from gureum.aws.ec2.listing import answer, listing, show_own_tags
 from gureum.aws.ec2.networks.block_public_access import show_states
@@ -82,10 +83,11 @@ async def create_vpc(call: Call) -> dict[str, Any]:
         if params.get(name):
             raise ids.not_built(f"CreateVpc with {name}")
     cidr = check_vpc_cidr(ids.need(call, "CidrBlock"))
-    if len(call.all(Vpc)) >= call.settings.quota_vpcs:
+    room = call.settings.quota_vpcs - len(call.all(Vpc))
+    if room <= 0:
         raise AwsError("VpcLimitExceeded", "The maximum number of VPCs has been reached.")
     transaction = call.transaction()
-    transaction.require_no_newer(Vpc, call.scope)  # of calls at once each counts those before it
+    count_at_commit(call, transaction, Vpc, room)
     tenancy = ids.choice(params, "InstanceTenancy", "default", "dedicated")
     vpc = new_vpc(call, transaction, cidr, tenancy=tenancy, tags=tags_of(call, "vpc")).vpc
     await call.commit(transaction)

@@ -12,6 +12,7 @@ import msgspec
 
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
+from gureum.aws.ec2.counting import count_at_commit
 from gureum.aws.ec2.instances.lifecycle import VISIBLE_AFTER_TERMINATION_S
 from gureum.aws.ec2.listing import answer, listing, show_tags
 from gureum.aws.ec2.networks.kinds import RouteTable, Vpc
@@ -42,11 +43,12 @@ async def create_vpn_gateway(call: Call) -> dict[str, Any]:
     if asn is not None and not any(asn in allowed for allowed in _PRIVATE_ASNS):
         raise ids.invalid(f"Value ({asn}) for parameter amazonSideAsn is invalid. It must be a private ASN.")
     zone = call.params.get("AvailabilityZone")
-    if sum(not one.spec.deleted for one in call.all(VpnGateway)) >= call.settings.quota_vpn_gateways:
+    room = call.settings.quota_vpn_gateways - sum(not one.spec.deleted for one in call.all(VpnGateway))
+    if room <= 0:
         raise AwsError("VpnGatewayLimitExceeded", "The maximum number of virtual private gateways has been reached.")
     spec = VpnGatewaySpec(DEFAULT_ASN if asn is None else asn, zone=find_zone(call, zone, "") if zone else "")
     transaction = call.transaction()
-    transaction.require_no_newer(VpnGateway, call.scope)  # of calls at once each counts those before it
+    count_at_commit(call, transaction, VpnGateway, room)
     gateway = transaction.create(
         VpnGateway(meta=call.meta(new_id("vgw-"), tags=tags_of(call, "vpn-gateway")), spec=spec)
     )
