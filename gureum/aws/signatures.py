@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl, quote
 
 from gureum.aws.errors import AwsError
 from gureum.aws.protocols import Request
+from gureum.base.numerals import natural
 
 LIMIT_SKEW_S = 15 * 60
 _PARTS = re.compile(r"(Credential|SignedHeaders|Signature)=([^,\s]+)")
@@ -51,7 +52,7 @@ def _signature_of(request: Request) -> tuple[dict[str, str], str, list[tuple[str
     parts = {part: values[name] for part, name in names.items() if name in values}
     signed = [(name, value) for name, value in query if name != "X-Amz-Signature"]
     expires = values.get("X-Amz-Expires", "0")
-    return parts, values.get("X-Amz-Date", ""), signed, float(expires) if expires.isdigit() else 0.0
+    return parts, values.get("X-Amz-Date", ""), signed, float(natural(expires) or 0)
 
 
 def _check_time(amz_date: str, now: float, expires_s: float) -> None:

@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from gureum.kube.controllers.cronjobs import _CronJob
-from gureum.kube.controllers.jobs import TRACKING, _numbers, _ranges
+from gureum.kube.controllers.jobs import MOST_INDEXES, TRACKING, _numbers, _ranges
+from gureum.kube.controllers.pods import deletion_rank
 from tests.kube.api import STRATEGIC, Api
 from tests.kube.test_controllers import APPS, PODS, node, until
 from tests.kube.test_volumes import volume as volume_of
@@ -467,3 +468,40 @@ def test_times_that_are_due(schedule, after, due, upcoming):
 @pytest.mark.parametrize("numbers", [set(), {0}, {0, 1}, {0, 1, 2, 5, 7, 8, 9}])
 def test_numbers_as_ranges(numbers):
     assert _numbers(_ranges(numbers)) == numbers
+
+
+@pytest.mark.parametrize(("text", "numbers"), [("1-x,3", {3}), ("²,5-4,7", {7}), ("-1", set())])
+def test_what_is_no_range_is_passed_over(text, numbers):
+    assert _numbers(text) == numbers
+
+
+def test_a_status_may_say_more_numbers_than_there_is_memory_for():
+    assert len(_numbers("5-99999999999,7-9")) == MOST_INDEXES
+
+
+def test_annotations_that_are_no_numbers_keep_nothing_from_its_end():
+    async def run():
+        async with Api() as api:
+            await api.ok("POST", f"{BATCH}/jobs", job(completions=2, parallelism=2, completionMode="Indexed"))
+            pods = await pods_of_indexes(api, 2)
+            for said in ("²", "1" * 5000):
+                name = pods["1"]["metadata"]["name"]
+                await api.patch(f"{PODS}/{name}", {"metadata": {"annotations": {INDEX: said}}})
+                await api.patch(f"{BATCH}/jobs/j", {"metadata": {"labels": {"looked": str(len(said))}}})
+            await end_pod(api, pods["1"], "Succeeded")
+            await end_pod(api, pods["0"], "Succeeded")
+
+            async def again():
+                found = await named(api, PODS)
+                return next((one for one in found.values() if one["metadata"]["annotations"][INDEX] == "1"), None)
+
+            await end_pod(api, await until(again), "Succeeded")
+            assert (await ended(api))["status"]["completedIndexes"] == "0,1"
+
+    asyncio.run(run())
+
+
+def test_a_cost_that_is_no_number_is_none():
+    cost = "controller.kubernetes.io/pod-deletion-cost"
+    ranks = [deletion_rank({"metadata": {"annotations": {cost: said}}})[3] for said in ("-7", "--7", "²", "9" * 5000)]
+    assert ranks == [-7, 0, 0, 0]

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from gureum.base.numerals import natural
 from gureum.kube.controllers.client import Client, owner_reference
 from gureum.kube.controllers.events import record
 from gureum.kube.controllers.loop import Controller, its_controller, itself
@@ -440,7 +441,7 @@ def _available(one: Object) -> int:
 
 def _revision(one: Object) -> int:
     text = (one["metadata"].get("annotations") or {}).get(REVISION, "0")
-    return int(text) if text.isdigit() else 0
+    return natural(text) or 0
 
 
 def _pods_deployment(seen: Any) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from gureum.base.numerals import natural
 from gureum.kube.objects import Object
 
 FAILURES = "batch.kubernetes.io/job-index-failure-count"
@@ -63,7 +64,7 @@ def _condition_said(rule: Object, pod: Object) -> str:
 def failures(pod: Object) -> int:
     """How often its index had failed before it."""
     text = (pod["metadata"].get("annotations") or {}).get(FAILURES, "")
-    return int(text) if text.isdigit() else 0
+    return natural(text) or 0
 
 
 def ends_index(spec: Object, pod: Object, judged: Judged) -> bool:

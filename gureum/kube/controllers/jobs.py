@@ -7,8 +7,10 @@ uid is noted until the finalizer is gone. Source: Kubernetes, "Jobs"; k8s.io/kub
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import Any
 
+from gureum.base.numerals import natural
 from gureum.kube.controllers.client import Client
 from gureum.kube.controllers.events import record
 from gureum.kube.controllers.job_policies import (
@@ -34,6 +36,8 @@ TRACKING = "batch.kubernetes.io/job-tracking"
 INDEX = "batch.kubernetes.io/job-completion-index"
 FIRST_DELAY_S, LONGEST_DELAY_S = 10, 600
 BATCH = 500
+MOST_INDEXES = 1_000_000
+"""That are told apart of what a status says: it is text that users may write, too."""
 
 
 async def reconcile(client: Client, key: str) -> float | None:
@@ -128,8 +132,7 @@ class _Job:
                 continue
             if phase(pod) == "Succeeded":
                 succeeded.add(uid)
-                self._status["succeeded"] = self._status.get("succeeded", 0) + 1
-                self._complete_index(pod)
+                self._status["succeeded"] = self._status.get("succeeded", 0) + self._completes(pod)
             elif phase(pod) == "Failed" or pod["metadata"].get("deletionTimestamp"):
                 if phase(pod) != "Failed" and self._spec.get("podReplacementPolicy") == "Failed":
                     continue
@@ -150,11 +153,15 @@ class _Job:
                 left[name] = sorted(found & uids)
         self._status["uncountedTerminatedPods"] = left
 
-    def _complete_index(self, pod: Object) -> None:
-        index = (pod["metadata"].get("annotations") or {}).get(INDEX)
-        if self._indexed and index is not None:
-            done = _numbers(self._status.get("completedIndexes", "")) | {int(index)}
-            self._status["completedIndexes"] = _ranges(done)
+    def _completes(self, pod: Object) -> bool:
+        """Whether its success brings the job nearer its end: of an indexed one, that of a number which none had completed."""
+        if not self._indexed:
+            return True
+        index, done = _index(pod), _numbers(self._status.get("completedIndexes", ""))
+        if not 0 <= index < int(self._spec.get("completions") or 0) or index in done:
+            return False
+        self._status["completedIndexes"] = _ranges(done | {index})
+        return True
 
     async def _release(self) -> None:
         """Lets go of the pods whose end is counted; after the job's own end, of all that have ended."""
@@ -272,9 +279,9 @@ class _Job:
         if self._indexed:
             taken = _numbers(self._status.get("completedIndexes", "")) | {_index(pod) for pod in active}
             taken |= self._failed_indexes
-            free = [number for number in range(int(wished or 0)) if number not in taken]
             waits = self._waits(failed) if each else {}
-            indexes = list[int | None](number for number in free if number not in waits)[:missing]
+            free = (number for number in range(int(wished or 0)) if number not in taken and number not in waits)
+            indexes = list[int | None](itertools.islice(free, missing))
             wait = min(waits.values(), default=0.0)
         made = await asyncio.gather(*(self._make(index) for index in indexes), return_exceptions=True)
         self._pods += [one for one in made if isinstance(one, dict)]
@@ -399,16 +406,18 @@ def _ended_at(pod: Object) -> float:
 
 def _index(pod: Object) -> int:
     text = (pod["metadata"].get("annotations") or {}).get(INDEX, "")
-    return int(text) if text.isdigit() else -1
+    number = natural(text)
+    return -1 if number is None else number
 
 
 def _numbers(text: str) -> set[int]:
-    """`1,3-5` → {1, 3, 4, 5}."""
+    """`1,3-5` → {1, 3, 4, 5}. What is no range is passed over, as by Kubernetes, and so are those after the first million numbers."""
     found: set[int] = set()
     for part in text.split(","):
-        first, _, last = part.partition("-")
-        if first.isdigit():
-            found |= set(range(int(first), int(last or first) + 1))
+        left, _, right = part.partition("-")
+        first, last = natural(left), natural(right or left)
+        if first is not None and last is not None:
+            found.update(range(first, min(last + 1, first + MOST_INDEXES - len(found))))
     return found
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from gureum.base.numerals import natural, whole
 from gureum.kube.controllers.client import Client, owner_reference
 from gureum.kube.controllers.index import PODS
 from gureum.kube.objects import Object
@@ -75,7 +76,7 @@ def deletion_rank(pod: Object) -> tuple[Any, ...]:
         bool(spec.get("nodeName")),
         order.get(str(status.get("phase")), 0),
         is_ready(pod),
-        int(cost) if cost.lstrip("-").isdigit() else 0,
+        whole(cost) or 0,
         _reversed(ready.get("lastTransitionTime", "") if ready else ""),
         _reversed(pod["metadata"].get("creationTimestamp", "")),
     )
@@ -162,9 +163,10 @@ def count(value: Any, total: int, *, up: bool) -> int:
     """A number, or a percentage of the total."""
     if isinstance(value, int):
         return value
-    if isinstance(value, str) and value.endswith("%") and value[:-1].isdigit():
-        return -(-total * int(value[:-1]) // 100) if up else total * int(value[:-1]) // 100
-    return 0
+    share = natural(value[:-1]) if isinstance(value, str) and value.endswith("%") else None
+    if share is None:
+        return 0
+    return -(-total * share // 100) if up else total * share // 100
 
 
 __all__ = ["PODS", "claim", "count", "is_active", "is_ready", "phase", "pod_of"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+from gureum.base.numerals import natural
 from gureum.kube.controllers.client import Client, owner_reference
 from gureum.kube.controllers.events import record
 from gureum.kube.controllers.loop import Controller, its_controller, itself
@@ -154,10 +155,10 @@ class _Set(RevisedSet):
             prefix = self._claim_name(template["metadata"]["name"], 0)[:-1]
             for one in self._client.objects.all(CLAIMS, self._meta["namespace"]):
                 name = one["metadata"]["name"]
-                number = name.removeprefix(prefix)
-                if not name.startswith(prefix) or not number.isdigit():
+                number = natural(name.removeprefix(prefix)) if name.startswith(prefix) else None
+                if number is None:
                     continue
-                if int(number) not in self._wished and int(number) not in by_number:
+                if number not in self._wished and number not in by_number:
                     await self._client.delete(CLAIMS, self._meta["namespace"], name, NAME, uid=one["metadata"]["uid"])
 
     def _claim_name(self, short: str, number: int) -> str:

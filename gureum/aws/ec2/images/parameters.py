@@ -9,6 +9,7 @@ from typing import Any
 
 from gureum.aws.call import Call
 from gureum.aws.logs.kinds import key_name
+from gureum.base.numerals import natural
 from gureum.engine.resource import make_key
 
 
@@ -20,6 +21,7 @@ def parameter_value(call: Call, text: str) -> str | None:
         return None
     number = parameter.spec.latest
     if selector:
-        number = int(selector) if selector.isdigit() else parameter.spec.labels.get(selector, 0)
+        version_number = natural(selector)
+        number = parameter.spec.labels.get(selector, 0) if version_number is None else version_number
     version: Any = call.client.by_key(make_key("ssm.ParameterVersion", call.scope, key_name(name, str(number))))
     return None if version is None or version.spec.type == "SecureString" else str(version.spec.value)
