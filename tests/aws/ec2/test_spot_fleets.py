@@ -7,8 +7,11 @@ import pytest
 from gureum.aws.ec2.fleets.kinds import LIMIT_HISTORY, Fleet, FleetSpec, Record, recorded
 from gureum.aws.ec2.fleets.launches import OWN_LAUNCH
 from gureum.aws.ec2.fleets.spot_fleet_configs import configs_of
+from gureum.aws.ec2.images.images import BUILTINS
 from gureum.aws.errors import AwsError
 from gureum.engine.resource import Meta
+
+PERSISTENT = {"SpotInstanceType": "persistent", "InstanceInterruptionBehavior": "stop"}
 
 
 def test_each_subnet_of_a_specification_is_a_pool_and_prices_are_of_a_unit() -> None:
@@ -56,3 +59,18 @@ def test_a_fleet_with_nothing_new_in_its_history_is_the_same_fleet() -> None:
     told = recorded(fleet, Record(0.0, "information", "launchSpecUnusable", "", "no room"))
     assert told is not fleet
     assert recorded(told, Record(30.0, "information", "launchSpecUnusable", "", "no room")) is told
+
+
+@pytest.mark.parametrize(("options", "code"), [({}, "UnsupportedOperation"), (PERSISTENT, "")])
+def test_a_spot_instance_is_stopped_only_for_a_persistent_request(cloud, options, code):
+    """AWS: "Stop a Spot Instance"; the words as diodonfrost/terraform-aws-lambda-scheduler-stop-start 8 has them."""
+    market = {"MarketType": "spot", "SpotOptions": options}
+    launch = {"ImageId": BUILTINS[0].id, "InstanceType": "t3.nano", "MinCount": 1, "MaxCount": 1}
+    name = cloud("RunInstances", **launch, InstanceMarketOptions=market)["Instances"][0]["InstanceId"]
+    if not code:
+        assert cloud("StopInstances", InstanceIds=[name])["StoppingInstances"][0]["CurrentState"]["Name"] == "stopping"
+        return
+    told, text = cloud.refused("StopInstances", InstanceIds=[name])
+    assert told == code
+    assert text.startswith(f"You can't stop the Spot Instance '{name}' because it is associated with a one-time Spot")
+    cloud("TerminateInstances", InstanceIds=[name])

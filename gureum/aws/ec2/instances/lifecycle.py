@@ -20,6 +20,7 @@ import msgspec
 
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
+from gureum.aws.ec2.fleets.spot_kinds import SpotRequest
 from gureum.aws.ec2.instance_ids import INSTANCE
 from gureum.aws.ec2.instances.capacity_kinds import CapacityWish, take_place
 from gureum.aws.ec2.instances.host_room import room_bytes
@@ -65,7 +66,7 @@ async def start_instances(call: Call) -> dict[str, Any]:
 
 @operation("StopInstances")
 async def stop_instances(call: Call) -> dict[str, Any]:
-    """AWS: ec2 StopInstances: from running or pending; a stopped one is left alone."""
+    """AWS: ec2 StopInstances: from running or pending; a stopped one is left alone. Spot Instances only of a persistent request."""
     if call.params.get("Hibernate"):
         raise AwsError("UnsupportedHibernationConfiguration", "The instance is not configured for hibernation.")
 
@@ -77,6 +78,7 @@ async def stop_instances(call: Call) -> dict[str, Any]:
         if instance.spec.stop_protected:
             text = f"The instance '{instance.meta.name}' may not be stopped. Modify its 'disableApiStop' instance attribute and try again."
             raise AwsError("OperationNotPermitted", text)
+        _refuse_one_time_spot(call, instance)
         return begin_stop(transaction, instance, call.now, *USER_SHUTDOWN)
 
     return {"StoppingInstances": await _change_all(call, stop)}
@@ -322,6 +324,17 @@ def _check_room(call: Call, instance: Instance, started: int) -> None:
             f"There is not enough memory left on this host to start {instance.meta.name} ({type_.memory_mib} MiB, setting memory_promise).",
             status=500,
         )
+
+
+def _refuse_one_time_spot(call: Call, instance: Instance) -> None:
+    """AWS: UnsupportedOperation ("Stop a Spot Instance")."""
+    request = call.get(SpotRequest, instance.spec.spot_request) if instance.spec.spot_request else None
+    if request is not None and request.spec.type == "one-time":
+        text = (
+            f"You can't stop the Spot Instance '{instance.meta.name}' because it is associated with a one-time Spot Instance request. "
+            "You can only stop Spot Instances associated with persistent Spot Instance requests."
+        )
+        raise AwsError("UnsupportedOperation", text)
 
 
 def _wrong_state(instance: Instance, verb: str) -> AwsError:
