@@ -81,6 +81,9 @@ def test_a_group_is_named_in_the_default_subnet_only(cloud: Cloud) -> None:
         "The parameter groupName cannot be used with the parameter subnet",
     )
     assert launched(cloud, SecurityGroups=["default"])["SecurityGroups"][0]["GroupName"] == "default"
+    code, text = cloud.refused("RunInstances", **LAUNCH, SecurityGroups=["nobody"])
+    assert code == "InvalidGroup.NotFound"
+    assert text.startswith("The security group 'nobody' does not exist in default VPC 'vpc-")
 
 
 @pytest.mark.parametrize("kind", ["st1", "sc1"])

@@ -222,7 +222,8 @@ def _named_groups(call: Call, names: Any, subnet: Subnet) -> tuple[str, ...]:
     for name in names:
         if name not in by_name:
             raise AwsError(
-                "InvalidGroup.NotFound", f"The security group '{name}' does not exist in VPC '{subnet.spec.vpc}'"
+                "InvalidGroup.NotFound",
+                f"The security group '{name}' does not exist in default VPC '{subnet.spec.vpc}'",
             )
         found.append(by_name[name].meta.name)
     return tuple(found)
