@@ -322,6 +322,22 @@ def test_a_queue_keeps_what_it_was_told(cloud: Cloud) -> None:
     assert not told().keys() & {"Policy", "RedriveAllowPolicy"}
 
 
+def test_uploads_of_several_accounts_outlive_the_daemon(cloud: Cloud) -> None:
+    """A second upload took the place of a first that was under way, when another account had called between."""
+    s3, other = cloud.client("s3", account="666611114444"), cloud.client("s3", account="666611115555")
+    s3.create_bucket(Bucket="uploads")
+    uploads = []
+    for key in ("a", "b", "c"):
+        uploads.append({"Bucket": "uploads", "Key": key})
+        uploads[-1]["UploadId"] = s3.create_multipart_upload(**uploads[-1])["UploadId"]
+        other.create_bucket(Bucket=f"between-{key}")
+    kill_daemon(cloud)
+    for one in uploads:
+        part = s3.upload_part(**one, PartNumber=1, Body=one["Key"].encode())
+        s3.complete_multipart_upload(**one, MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]})
+        assert s3.get_object(Bucket="uploads", Key=one["Key"])["Body"].read() == one["Key"].encode()
+
+
 def test_messages_are_counted_by_what_can_be_done_with_them(cloud: Cloud) -> None:
     sqs = cloud.client("sqs")
     queue = sqs.create_queue(QueueName="counted")["QueueUrl"]

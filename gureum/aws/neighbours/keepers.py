@@ -68,30 +68,32 @@ class Buckets:
     """Of S3: `BUCKET/` → when the bucket was made (ISO 8601); `BUCKET/ID` → the key that a multipart upload is for."""
 
     def __init__(self) -> None:
-        self._known: set[str] = set()
+        self._known: dict[str, set[str]] = {}
 
     def take(self, backend: Any) -> dict[str, bytes]:
         now: dict[str, bytes] = {}
         for bucket in backend.buckets.values():
             now[f"{bucket.name}/"] = bucket.creation_date.isoformat().encode()
             now |= {f"{bucket.name}/{id_}": upload.key_name.encode() for id_, upload in bucket.multiparts.items()}
-        new = {name: value for name, value in now.items() if name not in self._known}
-        self._known = set(now)
-        return new
+        known = self._known.get(backend.account_id, set())
+        self._known[backend.account_id] = set(now)
+        return {name: value for name, value in now.items() if name not in known}
 
     def put(self, backend: Any, kept: dict[str, bytes]) -> None:
         for name, value in kept.items():
             bucket_name, _, id_ = name.partition("/")
             bucket = backend.buckets.get(bucket_name)
-            if bucket is not None:
-                self._put(bucket, id_, value)
-            self._known.add(name)
+            known = self._known.setdefault(backend.account_id, set())
+            # Journals of before tell of uploads again that are there, where calls of other accounts came between.
+            if bucket is not None and (not id_ or id_ not in bucket.multiparts):
+                self._put(bucket, id_, value, known)
+            known.add(name)
 
-    def _put(self, bucket: Any, id_: str, value: bytes) -> None:
+    def _put(self, bucket: Any, id_: str, value: bytes, known: set[str]) -> None:
         if not id_:
             bucket.creation_date = datetime.fromisoformat(value.decode())
             return
-        drawn = [one for one in bucket.multiparts if f"{bucket.name}/{one}" not in self._known]
+        drawn = [one for one in bucket.multiparts if f"{bucket.name}/{one}" not in known]
         if drawn:
             upload = bucket.multiparts.pop(drawn[0])
             upload.id = id_
