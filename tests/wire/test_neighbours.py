@@ -338,6 +338,20 @@ def test_uploads_of_several_accounts_outlive_the_daemon(cloud: Cloud) -> None:
         assert s3.get_object(Bucket="uploads", Key=one["Key"])["Body"].read() == one["Key"].encode()
 
 
+def test_looks_at_a_bucket_that_logs_leave_nothing_that_a_restart_would_change(cloud: Cloud) -> None:
+    s3 = cloud.client("s3")
+    for bucket in ("logged", "logs-of-it"):
+        s3.create_bucket(Bucket=bucket)
+    s3.put_bucket_acl(Bucket="logs-of-it", ACL="log-delivery-write")
+    status = {"LoggingEnabled": {"TargetBucket": "logs-of-it", "TargetPrefix": "log/"}}
+    s3.put_bucket_logging(Bucket="logged", BucketLoggingStatus=status)
+    s3.list_objects_v2(Bucket="logged")
+    assert s3.get_bucket_logging(Bucket="logged")["LoggingEnabled"] == status["LoggingEnabled"]
+    before = s3.list_objects_v2(Bucket="logs-of-it").get("Contents", [])
+    kill_daemon(cloud)
+    assert s3.list_objects_v2(Bucket="logs-of-it").get("Contents", []) == before == []
+
+
 def test_messages_are_counted_by_what_can_be_done_with_them(cloud: Cloud) -> None:
     sqs = cloud.client("sqs")
     queue = sqs.create_queue(QueueName="counted")["QueueUrl"]

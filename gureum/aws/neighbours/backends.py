@@ -80,7 +80,7 @@ class Backends:
         self._apart = self._fixed = True
         default_keys.lead(derive, lambda: self._fixed)
         iam_ids.lead(lambda: self._fixed)
-        overrides.install()
+        overrides.install(lambda: self._fixed)
         setattr(AccountSpecificBackend, "__getitem__", self._getting())  # noqa: B010 - moto has no other way in
         # Templates attach AWS's own policies to their roles. 0.14 s and 14 MB for each account that uses IAM.
         default_user_config["iam"]["load_aws_managed_policies"] = True

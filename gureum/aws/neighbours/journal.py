@@ -45,7 +45,7 @@ class Entry(msgspec.Struct, frozen=True):
     """A call as it came, and what it took from outside: the time (Unix seconds), the seed of moto's randomness, and what moto drew from the
     system's (`kept`, by keepers.py). `status`: of the answer. `apart`: moto's states that the call brought into being drew from a seed of their own
     (backends.py); in journals of before, from the call's. `fixed`: keys of AWS's aliases were not drawn, and ids of IAM begin as AWS's do
-    (default_keys.py, iam_ids.py); not so in journals of before."""
+    (default_keys.py, iam_ids.py), and S3 wrote no access logs (overrides.py); not so in journals of before."""
 
     service: str
     account: str

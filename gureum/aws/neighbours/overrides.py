@@ -1,11 +1,13 @@
 """What moto itself does otherwise than AWS, in a way that programs stumble over and that cannot be mended on its answers.
 
-Each of these only lets through or keeps what was refused or lost before, so journals of before are played as they were.
+Each of these only lets through or keeps what was refused or lost before, so journals of before are played as they were; where one does not, it is
+not done for their calls.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import xmltodict
@@ -14,7 +16,7 @@ from moto.core.utils import unix_time_millis
 from moto.iam.access_control import PermissionResult
 from moto.iam.responses import IamResponse
 from moto.s3 import responses as s3_responses
-from moto.s3.models import FakeBucket
+from moto.s3.models import FakeBucket, S3Backend
 from moto.s3.responses import S3Response
 from moto.s3.utils import metadata_from_headers
 from moto.sqs.models import Queue
@@ -22,6 +24,7 @@ from moto.sqs.models import Queue
 from gureum.aws.neighbours.mends import OF_OBJECTS
 
 _PERMISSION = FakeBucket.get_permission
+_LOG = S3Backend.log_incoming_request
 _SET = Queue._set_attributes
 _METADATA = metadata_from_headers
 _REPLICATION = S3Response.get_bucket_replication
@@ -29,8 +32,16 @@ S3_DOCUMENTS = "http://s3.amazonaws.com/doc/2006-03-01/"
 REDRIVE_ALLOW = "RedriveAllowPolicy"
 
 
-def install() -> None:
-    """Idempotent."""
+def install(wanted: Callable[[], bool]) -> None:
+    """Idempotent. `wanted`: whether what draws randomness is left out; no for calls of journals of before, which were made with it."""
+
+    def log_incoming_request(backend: Any, request: Any, bucket_name: str) -> None:
+        """moto writes a made-up line into the bucket for access logs with each look, too, which is in no journal: after a restart other objects lay
+        there, and what had been emptied and deleted was there again. So logging is state only."""
+        if not wanted():
+            _LOG(backend, request, bucket_name)
+
+    setattr(S3Backend, "log_incoming_request", log_incoming_request)  # noqa: B010
     setattr(FakeBucket, "get_permission", _get_permission)  # noqa: B010 - moto has no other way in
     setattr(S3Response, "get_bucket_replication", _get_bucket_replication)  # noqa: B010
     setattr(s3_responses, "metadata_from_headers", _metadata_from_headers)  # noqa: B010
