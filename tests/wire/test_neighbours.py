@@ -352,6 +352,24 @@ def test_looks_at_a_bucket_that_logs_leave_nothing_that_a_restart_would_change(c
     assert s3.list_objects_v2(Bucket="logs-of-it").get("Contents", []) == before == []
 
 
+def test_dates_that_services_make_by_clocks_of_their_own_outlive_the_daemon(cloud: Cloud) -> None:
+    secrets, ecr = cloud.client("secretsmanager"), cloud.client("ecr")
+    secrets.create_secret(Name="dated", SecretString="x")
+    ecr.create_repository(repositoryName="dated")
+    manifest = {"schemaVersion": 2, "mediaType": "application/vnd.docker.distribution.manifest.v2+json", "layers": []}
+    ecr.put_image(repositoryName="dated", imageManifest=json.dumps(manifest), imageTag="1")
+
+    def dates() -> Any:
+        secret = secrets.describe_secret(SecretId="dated")
+        image = ecr.describe_images(repositoryName="dated")["imageDetails"][0]
+        return secret["CreatedDate"], secret["LastChangedDate"], image["imagePushedAt"]
+
+    before = dates()
+    until(lambda: time.time() > max(one.timestamp() for one in before) + 2)
+    kill_daemon(cloud)
+    assert dates() == before
+
+
 def test_messages_are_counted_by_what_can_be_done_with_them(cloud: Cloud) -> None:
     sqs = cloud.client("sqs")
     queue = sqs.create_queue(QueueName="counted")["QueueUrl"]

@@ -9,6 +9,7 @@ of a later call would be others when the journal is played, and a key of KMS wou
 from __future__ import annotations
 
 import datetime as dt
+import importlib
 import logging
 import os
 import time
@@ -56,16 +57,28 @@ class _Clock:
         self.now_s: float | None = None
         self.datetime = _datetime_of(self)
 
+    def time(self) -> float:
+        """As the module `time` has it."""
+        return time.time() if self.now_s is None else self.now_s
+
     def __getattr__(self, name: str) -> Any:
         return getattr(dt, name)
+
+
+_CLOCKS = {
+    "ecr": (("moto.ecr.models", "datetime"),),
+    "resource-groups": (("moto.resourcegroups.models", "datetime"),),
+    "s3control": (("moto.s3control.models", "datetime"),),
+    "secretsmanager": (("moto.secretsmanager.models", "time"),),
+}
+"""Service → modules of moto with a clock of their own, and its name there: the class `datetime`, or the module `time`."""
 
 
 def _datetime_of(clock: _Clock) -> type[dt.datetime]:
     class Datetime(dt.datetime):
         @classmethod
         def now(cls, tz: dt.tzinfo | None = None) -> Any:
-            seconds = time.time() if clock.now_s is None else clock.now_s
-            return dt.datetime.fromtimestamp(seconds, tz)
+            return dt.datetime.fromtimestamp(clock.time(), tz)
 
     return Datetime
 
@@ -140,6 +153,11 @@ class Backends:
             return Answer(404, {}, b"")
         status, given, answer = found
         return Answer(int(status), _texts(given), answer.encode() if isinstance(answer, str) else bytes(answer))
+
+    def prepare(self, service: str) -> None:
+        """Before the first call of a service: what it dates by modules of its own, it dates by this clock, too."""
+        for module, name in _CLOCKS.get(service, ()):
+            vars(importlib.import_module(module))[name] = self._clock if name == "time" else self._clock.datetime
 
     def kept(self, service: str, account: str, region: str) -> dict[str, bytes]:
         """What the call just made drew from the system's randomness, to be given to `restore` when it is made again."""

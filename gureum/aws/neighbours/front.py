@@ -76,6 +76,7 @@ class Neighbours:
         self._journal = Journal(path, sealer, limit_bytes)
         self._sealer = sealer
         self._keys = UserKeys()
+        self._prepared: set[str] = set()
         self._to_replay = home is not None and path.exists() and path.stat().st_size > 0 and bool(self.services)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="neighbours")
         self._backends: Any = None
@@ -184,6 +185,7 @@ class Neighbours:
         if writes and not self._journal.has_room(len(request.body)):
             raise _full()
         seed = os.urandom(SEED_BYTES) if writes else b""
+        self._prepare(wanted.service)
         at = time.time()
         body = prepared(wanted.service, wanted.operation, request.body)
         sent = Sent(request.method, self._url(wanted), _headers(wanted), body)
@@ -202,6 +204,11 @@ class Neighbours:
         if answer.failed or (answer.status == 404 and nowhere):
             raise self._fault(wanted, answer.failed)
         return _response(wanted, answer)
+
+    def _prepare(self, service: str, made: Any = None) -> None:
+        if service not in self._prepared:
+            (made or self._backends).prepare(service)
+            self._prepared.add(service)
 
     def _fault(self, wanted: Wanted, failed: str) -> AwsError:
         """`failed`: as moto tells it; "" where it knows no such address."""
@@ -246,6 +253,7 @@ class Neighbours:
             raise AwsError("InternalFailure", f"The neighbours' journal is damaged: {self._broken}", status=500)
         if self._backends is not None:
             return
+        self._prepared.clear()
         made = importlib.import_module("gureum.aws.neighbours.backends").Backends(self._sealer.derive)
         if self._to_replay:
             try:
@@ -262,6 +270,7 @@ class Neighbours:
         begun, count, other, users = time.monotonic(), 0, 0, False
         self._keys.clear()
         for entry in self._journal.entries():
+            self._prepare(entry.service, made)
             how = {"apart": entry.apart, "fixed": entry.fixed}
             answer = made.call(entry.account, entry.sent, entry.seed, entry.time, **how)
             made.restore(entry.service, entry.account, entry.region, entry.kept)
