@@ -81,7 +81,9 @@ def test_refusals_change_nothing(cloud):
 
     more = [{"Cidr": "198.51.100.0/24"}]
     assert code(AddEntries=more) == "MissingParameter"
-    assert code(AddEntries=more, CurrentVersion=2) == "PrefixListMaxEntriesExceeded"
+    assert code(AddEntries=more, CurrentVersion=1) == "PrefixListMaxEntriesExceeded"
+    assert code(AddEntries=more, CurrentVersion=2) == "PrefixListVersionMismatch"
+    assert code(RemoveEntries=more, CurrentVersion=2) == "PrefixListVersionMismatch"
     assert code(RemoveEntries=more, CurrentVersion=1) == "InvalidParameterValue"
     assert code(AddEntries=[{"Cidr": "2001:db8::/32"}], CurrentVersion=1) == "InvalidParameterValue"
     assert code(MaxEntries=1001) == "InvalidParameterValue"

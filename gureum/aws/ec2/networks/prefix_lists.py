@@ -78,9 +78,11 @@ async def modify_managed_prefix_list(call: Call) -> dict[str, Any]:
         raise AwsError("InvalidParameterCombination", text)
     if added or removed:
         ids.need(call, "CurrentVersion")
-        spec = _with_entries(spec, added, removed)
+    # Before the entries: who knows another version speaks of other entries, and tries again (as Terraform's entries do).
     if "CurrentVersion" in params and params["CurrentVersion"] != found.spec.version:
         raise AwsError("PrefixListVersionMismatch", "The prefix list has the incorrect version number.")
+    if added or removed:
+        spec = _with_entries(spec, added, removed)
     spec = msgspec.structs.replace(spec, state="modify-complete", message="")
     if "MaxEntries" in params:
         spec = _resized(call, found, spec, params["MaxEntries"])
