@@ -370,6 +370,33 @@ def test_dates_that_services_make_by_clocks_of_their_own_outlive_the_daemon(clou
     assert dates() == before
 
 
+def test_events_reach_the_queues_of_their_rules(cloud: Cloud) -> None:
+    events, sqs = cloud.client("events"), cloud.client("sqs")
+    queue = sqs.create_queue(QueueName="events")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    events.put_rule(Name="mine", EventPattern=json.dumps({"source": ["mine"]}))
+    events.put_targets(Rule="mine", Targets=[{"Id": "1", "Arn": arn}])
+    entries = [{"Source": source, "DetailType": "d", "Detail": '{"a": 1}'} for source in ("other", "mine")]
+    assert events.put_events(Entries=entries)["FailedEntryCount"] == 0
+    found = sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10)["Messages"]
+    assert [(json.loads(one["Body"])["source"], json.loads(one["Body"])["detail"]) for one in found] == [
+        ("mine", {"a": 1})
+    ]
+
+
+def test_statements_in_partiql(cloud: Cloud) -> None:
+    dynamodb = cloud.client("dynamodb")
+    dynamodb.create_table(
+        TableName="partiql",
+        BillingMode="PAY_PER_REQUEST",
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+    )
+    dynamodb.execute_statement(Statement="INSERT INTO partiql VALUE {'id': 'a', 'n': 5}")
+    found = dynamodb.execute_statement(Statement="SELECT n FROM partiql WHERE id = 'a'")["Items"]
+    assert found == [{"n": {"N": "5"}}]
+
+
 def test_messages_are_counted_by_what_can_be_done_with_them(cloud: Cloud) -> None:
     sqs = cloud.client("sqs")
     queue = sqs.create_queue(QueueName="counted")["QueueUrl"]
