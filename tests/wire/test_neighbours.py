@@ -6,6 +6,7 @@ AWS: the API references of S3, IAM, SQS, SNS, KMS, DynamoDB, Route 53, Secrets M
 from __future__ import annotations
 
 import gzip
+import http.server
 import io
 import json
 import os
@@ -368,6 +369,34 @@ def test_dates_that_services_make_by_clocks_of_their_own_outlive_the_daemon(clou
     until(lambda: time.time() > max(one.timestamp() for one in before) + 2)
     kill_daemon(cloud)
     assert dates() == before
+
+
+def test_a_subscriber_that_is_gone_is_not_the_publishers_fault(cloud: Cloud) -> None:
+    """And what is published comes once, also when the journal is played."""
+    sns, heard = cloud.client("sns"), []
+
+    class Listening(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            heard.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["Message"])
+            self.send_response(200)
+            self.end_headers()
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Listening)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    topic = sns.create_topic(Name="by-http")["TopicArn"]
+    for port in (1, server.server_port):
+        sns.subscribe(TopicArn=topic, Protocol="http", Endpoint=f"http://127.0.0.1:{port}/x")
+    assert sns.publish(TopicArn=topic, Message="one")["MessageId"]
+    until(lambda: "one" in heard)
+    kill_daemon(cloud)
+    sns.publish(TopicArn=topic, Message="two")
+    until(lambda: "two" in heard)
+    assert heard == ["one", "two"]
+    with pytest.raises(ClientError) as error:
+        sns.publish(PhoneNumber="+15555550100", Message="x")
+    assert code_of(error) == "NotImplemented"
+    server.shutdown()
+    server.server_close()
 
 
 def test_events_reach_the_queues_of_their_rules(cloud: Cloud) -> None:

@@ -28,6 +28,7 @@ from moto.moto_api._internal.models import moto_api_backend
 
 from gureum.aws.errors import AwsError
 from gureum.aws.neighbours import default_keys, iam_ids, overrides
+from gureum.aws.neighbours.deliveries import Deliveries
 from gureum.aws.neighbours.journal import Sent
 from gureum.aws.neighbours.keepers import Keeper, keeper_of
 from gureum.aws.neighbours.offered import OFFERED
@@ -84,7 +85,8 @@ def _datetime_of(clock: _Clock) -> type[dt.datetime]:
 
 
 class Backends:
-    """Only one per process. Its methods are called by one thread. `derive`: a key of the home's for a purpose."""
+    """Only one per process. Its methods are called by one thread. `derive`: a key of the home's for a purpose. `playing`: calls
+    of the journal are made again; nobody outside is to hear of them."""
 
     def __init__(self, derive: Callable[[str], bytes]) -> None:
         self._stubber = BotocoreStubber()
@@ -93,6 +95,8 @@ class Backends:
         self._apart = self._fixed = True
         default_keys.lead(derive, lambda: self._fixed)
         iam_ids.lead(lambda: self._fixed)
+        self.playing = False
+        Deliveries(lambda: not self.playing).install()
         overrides.install(lambda: self._fixed)
         setattr(AccountSpecificBackend, "__getitem__", self._getting())  # noqa: B010 - moto has no other way in
         # Templates attach AWS's own policies to their roles. 0.14 s and 14 MB for each account that uses IAM.

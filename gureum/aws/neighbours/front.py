@@ -269,6 +269,7 @@ class Neighbours:
     def _replay(self, made: Any) -> None:
         begun, count, other, users = time.monotonic(), 0, 0, False
         self._keys.clear()
+        made.playing = True
         for entry in self._journal.entries():
             self._prepare(entry.service, made)
             how = {"apart": entry.apart, "fixed": entry.fixed}
@@ -280,6 +281,7 @@ class Neighbours:
                 other += 1
                 names = {"service": entry.service, "number": count, "was": entry.status, "is": answer.status}
                 log.error("a neighbour's call ended otherwise than it had", extra=names)
+        made.playing = False
         if users:
             self._keys.read(made.states("iam"))
         took = round(time.monotonic() - begun, 3)

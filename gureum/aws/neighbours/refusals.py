@@ -56,6 +56,8 @@ def refuse(service: str, operation: str, request: Request) -> None:
             raise _not_built("Subscriptions of SNS to addresses other than loopback")
         if protocol in ("lambda", "firehose", "sms", "email", "email-json", "application"):
             raise _not_built(f"Subscriptions of SNS with protocol {protocol}")
+    if service == "sns" and operation == "Publish" and parameter(request, "PhoneNumber"):
+        raise _not_built("Messages of SNS to telephones")
     if service == "sqs" and operation in ("CreateQueue", "SetQueueAttributes"):
         named = parameters(request).get("Attributes")
         unknown = [name for name in named if name not in QUEUE_ATTRIBUTES] if isinstance(named, dict) else []
