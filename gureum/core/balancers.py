@@ -103,7 +103,8 @@ class BalancingKinds:
         looks, waits = self._looks(id_, spec)
         self._checks.watch(name, looks)
         reason, now = waits[0].why if waits else "", machine.ports.clock.now()
-        machine.set_status(id_, "pending" if waits else "ready", reason, {"targets": self._book.shown(name, now)})
+        data = {"targets": self._book.shown(name, now), "zones": self._book.zones(name)}
+        machine.set_status(id_, "pending" if waits else "ready", reason, data)
         self._come_back(id_, self._book.next_end_of_draining(name, now) - now)
         await machine.keep(f"health/{name}", self._book.text(name) if spec.probe else "")
         if waits:

@@ -1,7 +1,8 @@
-"""What load balancers of layer 4 have done, for metrics: per node and protocol, what came since somebody last asked.
+"""What load balancers have done, for metrics: per node and protocol, what came since somebody last asked.
 
     kernel's counters ─► Firewalls.balanced_counts ─► differences, and the most packets a second of any ten ─► `take`
-    proxies' counters ─► Proxies.counters          ─► the same for connections that end in a program (TLS, the PROXY protocol)
+    proxies' counters ─► Proxies.counters          ─► the same for connections that end in a program (TLS, the PROXY protocol; of layer 7
+                                                   connections alone: what they carry is counted by request, core/request_sums.py)
 
 Counters begin anew when a network's rules are made anew (an agent's start); what was counted since the last look is then lost.
 """
@@ -25,12 +26,15 @@ SAMPLE_S = 10.0
 """AWS: PeakPacketsPerSecond is "calculated every 10 seconds"."""
 
 
+Spoken = Literal["TCP", "UDP", "TLS", "HTTP"]
+
+
 class FlowSum(msgspec.Struct):
-    """Of one node (`interface`). `active`: flows now. `open_flows`: of `flows`, those that were sent to somebody because nobody is
-    well. `peak_packets_s`: packets a second, the most of any ten seconds."""
+    """Of one node (`interface`). `active`: flows now; of HTTP, connections from clients and to targets. `open_flows`: of `flows`, those that were
+    sent to somebody because nobody is well. `peak_packets_s`: packets a second, the most of any ten seconds."""
 
     interface: str
-    protocol: Literal["TCP", "UDP", "TLS"]
+    protocol: Spoken
     active: int = 0
     flows: int = 0
     packets: int = 0
@@ -66,6 +70,7 @@ class FlowSums:
         self._sums: dict[tuple[str, str], FlowSum] = {}
         self._before: dict[tuple[str, str], BalancedCounts] = {}
         self._proxied: dict[tuple[str, int], PortCounters] = {}
+        self._connections: dict[str, int] = {}
         self._tls_errors: dict[str, int] = {}
         self._looked = 0.0
         self._task: asyncio.Task[None] | None = None
@@ -122,15 +127,23 @@ class FlowSums:
             sums.peak_packets_s = max(sums.peak_packets_s, (sums.packets - packets) / period_s)
 
     async def _look_at_proxies(self) -> None:
-        """Those of network load balancers: their listeners are of layer 4."""
         wished = [one.spec for one in self._machine.of_kind("Proxy")]
-        nodes = {spec.proxy.name: spec for spec in wished if isinstance(spec, Proxy) and spec.speaks_for_clients}
+        nodes = {spec.proxy.name: spec for spec in wished if isinstance(spec, Proxy)}
         if not nodes:
             return
         counted = await self._machine.ports.proxies.counters()
         for name, spec in nodes.items():
-            if name in counted:
+            if name in counted and not spec.speaks_for_clients:
+                self._add_layer7(spec, counted[name])
+            elif name in counted:
                 self._add_proxy(spec, counted[name])
+
+    def _add_layer7(self, spec: Proxy, now: Counters) -> None:
+        made = now.connections + now.to_targets
+        before, self._connections[spec.interface] = self._connections.get(spec.interface, 0), made
+        sums = self._sum(spec.interface, "HTTP")
+        sums.flows += _since(before, made)
+        sums.active += now.active + now.active_to_targets
 
     def _add_proxy(self, spec: Proxy, now: Counters) -> None:
         node = spec.interface
@@ -146,7 +159,7 @@ class FlowSums:
         if any(listener.protocol == "TLS" for listener in spec.proxy.listeners):
             self._sum(node, "TLS").tls_errors += _since(errors, now.tls_errors)
 
-    def _sum(self, interface: str, protocol: Literal["TCP", "UDP", "TLS"]) -> FlowSum:
+    def _sum(self, interface: str, protocol: Spoken) -> FlowSum:
         return self._sums.setdefault((interface, protocol), FlowSum(interface, protocol))
 
 

@@ -17,17 +17,19 @@ from gureum.ports.proxies import Tally
 
 LIMIT_SUMS = 20_000
 OWN_CODES = (500, 502, 503, 504)
+UNCHOSEN = (464, 503)
+"""What a target group's requests are answered of which no target can be chosen: their version does not fit, or there is nobody."""
 
 
 class Sums(msgspec.Struct):
-    """`group` "": requests that were sent nowhere. `elb`: codes that the load balancer made, by class ("4XX") and, of some, by number; `target`:
-    those of targets, by class. `times`: response time in seconds → how often. `tls_failures`: an application load balancer tells no other
-    connections by themselves."""
+    """`group` "": requests that were sent nowhere. `chosen`: of `requests`, those that a target was chosen for. `elb`: codes that the load balancer
+    made, by class ("4XX") and, of some, by number; `target`: those of targets, by class. `times`: response time in seconds → how often.
+    `tls_failures`: an application load balancer tells no other connections by themselves."""
 
     proxy: str
     group: str
     requests: int = 0
-    connections: int = 0
+    chosen: int = 0
     elb: dict[str, int] = {}
     target: dict[str, int] = {}
     times: dict[str, int] = {}
@@ -47,7 +49,6 @@ class RequestSums:
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self._sums: dict[tuple[str, str], Sums] = {}
-        self._clients: dict[tuple[str, str], None] = {}
         self._unsubscribe: Callable[[], None] = lambda: None
 
     def start(self) -> None:
@@ -59,7 +60,6 @@ class RequestSums:
     def take(self) -> list[Sums]:
         """What came since the last time."""
         found, self._sums = list(self._sums.values()), {}
-        self._clients = {}
         return found
 
     def add(self, told: list[Tally]) -> None:
@@ -72,11 +72,6 @@ class RequestSums:
                     continue
                 sums = self._sums[key] = Sums(one.proxy, one.group_arn)
             _add(sums, one)
-            for name in one.clients:
-                client = (one.proxy, name)
-                if client not in self._clients and len(self._clients) < LIMIT_SUMS:
-                    self._clients[client] = None
-                    sums.connections += 1
 
 
 def _add(sums: Sums, one: Tally) -> None:
@@ -86,6 +81,7 @@ def _add(sums: Sums, one: Tally) -> None:
         sums.tls_failures += one.count
         return
     sums.requests += one.count
+    sums.chosen += one.count if one.group_arn and not (one.target_status <= 0 and one.elb_status in UNCHOSEN) else 0
     sums.grpc += one.count if one.kind == "grpcs" else 0
     sums.noncompliant += one.count if one.classified else 0
     if one.target_status > 0:

@@ -178,15 +178,15 @@ class AgentService:
         return found, sum(len(part) for part in found["sample"].values() if isinstance(part, dict))
 
     async def _cut_sums(self, alone: bool) -> tuple[dict[str, Any], int]:
-        """`targets`: how each stood, by group; the daemon knows it where it asked itself."""
+        """`targets`, `zones`: how each stood, by group; the daemon knows it where it asked itself."""
         flows = await self.flow_sums.take()
         sums = self.request_sums.take()
         found: dict[str, Any] = {"sums": sums, "flows": flows}
         if alone:
             groups = (one.id for one in self.machine.of_kind("TargetGroup"))
-            found["targets"] = {
-                id_: status.data.get("targets", {}) for id_ in groups if (status := self.machine.status.get(id_))
-            }
+            known = {id_: status.data for id_ in groups if (status := self.machine.status.get(id_))}
+            found["targets"] = {id_: data.get("targets", {}) for id_, data in known.items()}
+            found["zones"] = {id_: data.get("zones", {}) for id_, data in known.items()}
         weight = len(sums) + len(flows) + sum(len(one) for one in found.get("targets", {}).values())
         return found, weight
 

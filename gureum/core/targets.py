@@ -123,6 +123,17 @@ class TargetBook:
         group = self._groups[name]
         return {one.name: [*told(group.summed_health(one.name), now), one.registration] for one in group.spec.targets}
 
+    def zones(self, name: str) -> dict[str, list[bool]]:
+        """As it stands in the status, by the sandbox of each place: whether the zone has enough healthy targets for the load balancer's names, and
+        for sending to those alone."""
+        group = self._groups[name]
+        found = {}
+        for place in group.spec.places:
+            node = Node(place.sandbox, place.zone)
+            named = zone_is_healthy(group, node, cross_zone=place.cross_zone)
+            found[place.sandbox] = [named, not fails_open(group, node, cross_zone=place.cross_zone)]
+        return found
+
     def next_end_of_draining(self, name: str, now: float) -> float:
         """When the next unhealthy target's draining ends; 0.0 for never."""
         ends = (one.draining_until for healths in self._groups[name].healths.values() for one in healths.values())

@@ -207,8 +207,7 @@ def record_of(one: Record | Request) -> Record:
 
 
 class Tally(msgspec.Struct, frozen=True):
-    """`count` requests (or TLS connections) of one proxy that do not differ in what is counted by: fields as in `Record`. `clients`: where they
-    came from."""
+    """`count` requests (or TLS connections) of one proxy that do not differ in what is counted by: fields as in `Record`."""
 
     proxy: str
     group_arn: str
@@ -221,7 +220,6 @@ class Tally(msgspec.Struct, frozen=True):
     count: int
     received_bytes: int
     sent_bytes: int
-    clients: set[str]
 
 
 def tally_of(record: Record) -> Tally:
@@ -237,7 +235,6 @@ def tally_of(record: Record) -> Tally:
         1,
         record.received_bytes,
         record.sent_bytes,
-        {record.client},
     )
 
 
@@ -250,7 +247,8 @@ class PortCounters(msgspec.Struct, frozen=True):
 
 
 class Counters(msgspec.Struct, frozen=True):
-    """Since the proxy was first made, over all its reloads. `active`: connections now. `by_port`: by the listener's port."""
+    """Since the proxy was first made, over all its reloads. `active`: connections now. `to_targets`, `active_to_targets`: those that the proxy has
+    opened. `by_port`: by the listener's port."""
 
     connections: int = 0
     active: int = 0
@@ -259,6 +257,8 @@ class Counters(msgspec.Struct, frozen=True):
     received_bytes: int = 0
     sent_bytes: int = 0
     by_port: dict[int, PortCounters] = {}
+    to_targets: int = 0
+    active_to_targets: int = 0
 
 
 Sink = Callable[[Sequence[Record | Request]], None]

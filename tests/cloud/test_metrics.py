@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -184,7 +185,11 @@ def test_metrics_of_the_time_in_which_no_daemon_ran_are_there_and_nothing_is_tol
         ("AWS/EC2", "StatusCheckFailed", "SampleCount", instance),
         ("AWS/EBS", "VolumeIdleTime", "SampleCount", volume),
         ("AWS/ApplicationELB", "RequestCount", "Sum", balancer),
+        ("AWS/ApplicationELB", "NewConnectionCount", "Sum", balancer),
+        ("AWS/ApplicationELB", "ConsumedLCUs", "Sum", balancer),
         ("AWS/ApplicationELB", "HealthyHostCount", "Minimum", hosts),
+        ("AWS/ApplicationELB", "HealthyStateDNS", "Minimum", hosts),
+        ("AWS/ApplicationELB", "UnhealthyStateRouting", "Minimum", hosts),
     ):
         told = seconds_told(cloud, namespace, metric, stat, **dimensions)
         # A busy machine may take a look a second too late.
@@ -192,5 +197,12 @@ def test_metrics_of_the_time_in_which_no_daemon_ran_are_there_and_nothing_is_tol
     assert set(seconds_told(cloud, "AWS/EC2", "StatusCheckFailed", "Maximum", **instance).values()) == {0.0}
     healthy = seconds_told(cloud, "AWS/ApplicationELB", "HealthyHostCount", "Minimum", **hosts)
     assert {value for second, value in healthy.items() if second in away} == {2.0}
+    zones = seconds_told(cloud, "AWS/ApplicationELB", "HealthyStateRouting", "Minimum", **hosts)
+    assert {value for second, value in zones.items() if second in away} == {2.0}, "both zones"
+    # Each request had a connection of its own; those to targets are kept.
+    opened = seconds_told(cloud, "AWS/ApplicationELB", "NewConnectionCount", "Sum", **balancer)
+    assert sum(opened.values()) > requests()
+    with socket.create_connection((address, 80)):  # that waits
+        until(lambda: seconds_told(cloud, "AWS/ApplicationELB", "ActiveConnectionCount", "Maximum", **balancer))
     site.elb.delete_load_balancer(LoadBalancerArn=arn)
     ec2.terminate_instances(InstanceIds=site.ids)

@@ -138,6 +138,11 @@ class BalancedAgent(Agent):
     def state(self, target: str, group: str = TG) -> str:
         return self.shown(target, group)[0]
 
+    def zones(self, group: str = TG) -> dict[str, list[bool]]:
+        """By node, as the status tells them: whether names may lead there, and whether healthy targets alone get anything."""
+        status = self.status.get(f"TargetGroup/{group}")
+        return dict(status.data["zones"]) if status and status.data else {}
+
     def shown(self, target: str, group: str = TG) -> list[str]:
         """State, reason, description and registration, as the status tells them."""
         status = self.status.get(f"TargetGroup/{group}")

@@ -193,10 +193,12 @@ def test_with_all_targets_unhealthy_all_get_requests() -> None:
         await agent.until(lambda: agent.ports.proxies.specs.get("p-a") and len(agent.ports.proxies.up()) == 2)
         await agent.until(lambda: len(_balanced(agent)) == 2)
         assert _fails_open(agent), "so that such flows are counted by themselves"
+        await agent.until(lambda: agent.zones() == {"lb-a": [False, False]})
         agent.heal("10.0.1.12")
         await agent.until(lambda: agent.ports.proxies.up() == {"i-12:80"})
         await agent.until(lambda: _balanced(agent) == {"10.0.1.12": 1})
         assert not _fails_open(agent)
+        await agent.until(lambda: agent.zones() == {"lb-a": [True, True]})
 
     told(story)
 

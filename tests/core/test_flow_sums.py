@@ -16,11 +16,11 @@ from tests.core.fake_clock import FakeClock
 class Parts:
     """What of a machine is looked at: one balancer and one proxy on a node."""
 
-    def __init__(self) -> None:
+    def __init__(self, *listeners: Listener) -> None:
         self.clock = FakeClock()
         self.counts: list[BalancedCounts] = []
         self.proxied: dict[str, Counters] = {}
-        listeners = (Listener(443, "TLS", "arn", ()), Listener(80, "TCP", "arn", ()))
+        listeners = listeners or (Listener(443, "TLS", "arn", ()), Listener(80, "TCP", "arn", ()))
         proxy = Proxy("eni-a", "eni-a", "a", ProxySpec("eni-a", "", "10.0.0.5", "net/lb/1", listeners))
         wished: dict[str, list[Any]] = {
             "Balancer": [Balancer("eni-a", "vpc-1", "eni-a", "a", "10.0.0.5", ())],
@@ -59,6 +59,22 @@ def test_each_time_tells_what_came_since_and_counters_may_begin_anew() -> None:
         assert (found["TLS"].flows, found["TLS"].active, found["TLS"].tls_errors) == (0, 1, 0)
         parts.counts = [BalancedCounts("eni-a", "tcp", flows=2)]
         assert {one.flows for one in await parts.sums.take() if one.protocol == "TCP"} == {2}
+
+    asyncio.run(story())
+
+
+def test_connections_of_an_application_load_balancer_are_those_of_clients_and_those_to_targets() -> None:
+    """AWS: ActiveConnectionCount, NewConnectionCount."""
+
+    async def story() -> None:
+        parts = Parts(Listener(80, "HTTP", "arn", ()))
+        parts.proxied = {"eni-a": Counters(connections=5, active=2, to_targets=3, active_to_targets=1)}
+        assert [one for one in await parts.sums.take() if one.protocol == "HTTP"] == [
+            FlowSum("eni-a", "HTTP", active=3, flows=8)
+        ]
+        parts.proxied = {"eni-a": Counters(connections=6, active=0, to_targets=3)}
+        found = {one.protocol: one for one in await parts.sums.take()}
+        assert (found["HTTP"].active, found["HTTP"].flows) == (0, 1)
 
     asyncio.run(story())
 

@@ -41,8 +41,15 @@ def test_what_the_load_balancer_makes_is_its_own(status: int, codes: dict[str, i
     assert (found.elb, found.target, found.times) == (codes, {}, {})
 
 
-def test_connections_are_counted_by_client() -> None:
-    assert summed({}, {}, {"client": "10.0.0.9:4001"}).connections == 2
+def test_a_request_counts_for_which_a_target_was_chosen() -> None:
+    """AWS: RequestCount "is only incremented for requests where the load balancer node was able to choose a target"."""
+    refused: list[dict[str, Any]] = [{"elb_status": status, "target_status": 0} for status in (464, 502, 503, 504)]
+    elsewhere: list[dict[str, Any]] = [
+        {"elb_status": 301, "target_status": 0, "actions": "redirect", "group_arn": ""},
+        {"elb_status": 503, "target_status": 0, "actions": "fixed-response", "group_arn": ""},
+    ]
+    assert summed({}, {"elb_status": 503, "target_status": 503}, *refused).chosen == 4
+    assert [summed(one).chosen for one in elsewhere] == [0, 0]
 
 
 def test_response_times_are_kept_to_two_digits_and_bounded() -> None:

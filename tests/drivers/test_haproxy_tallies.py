@@ -57,9 +57,8 @@ def line(head: str, client: int, up: int, down: int) -> bytes:
 LINES = [line(head, 4000 + n % 3, 100 + n, 1000 * n) for n, head in enumerate((*HEADS, *HEADS, *HEADS[:5]))]
 
 
-def summed(some: Iterable[Tally]) -> tuple[Counter[object], dict[object, set[str]]]:
+def summed(some: Iterable[Tally]) -> Counter[object]:
     found: Counter[object] = Counter()
-    clients: dict[object, set[str]] = {}
     for one in some:
         key = (
             one.group_arn,
@@ -73,8 +72,7 @@ def summed(some: Iterable[Tally]) -> tuple[Counter[object], dict[object, set[str
         found[key, "count"] += one.count
         found[key, "received"] += one.received_bytes
         found[key, "sent"] += one.sent_bytes
-        clients.setdefault(key, set()).update(one.clients)
-    return found, clients
+    return found
 
 
 def test_what_requests_have_in_common_is_read_once_but_clients_cannot_fill_our_memory() -> None:
@@ -122,5 +120,4 @@ def test_a_line_that_haproxy_has_cut_is_told_whatever_it_lacks(head: str) -> Non
 def test_a_head_is_counted_once_however_many_have_it() -> None:
     (found,) = tallies([line(HEADS[0], 4000 + n % 2, 10, 20) for n in range(100)], KNOWN)
     assert (found.count, found.received_bytes, found.sent_bytes) == (100, 1000, 2000)
-    assert found.clients == {"10.9.0.1:4000", "10.9.0.1:4001"}
     assert tallies_of(list(parsed([line(HEADS[0], 4000 + n % 2, 10, 20) for n in range(100)], KNOWN))) == [found]

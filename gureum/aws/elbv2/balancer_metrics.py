@@ -1,4 +1,5 @@
-"""AWS/ApplicationELB's and AWS/NetworkELB's metrics, published each minute. What network load balancers do is in network_metrics.py.
+"""AWS/ApplicationELB's and AWS/NetworkELB's metrics, published each minute. What network load balancers do is in network_metrics.py, connections
+and capacity of application ones in application_metrics.py.
 
     proxies' records ─► agent: sums per node and group (core/request_sums.py) ─► here: Datum per set of dimensions ─► telemetry store
 
@@ -13,6 +14,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from gureum.aws.elbv2.application_metrics import capacity, connections
 from gureum.aws.elbv2.arns import arn_of_group, label_of
 from gureum.aws.elbv2.kinds import LoadBalancer, TargetGroup
 from gureum.aws.elbv2.network_metrics import Number, numbers
@@ -34,12 +36,14 @@ Dimensions = tuple[tuple[str, str], ...]
 
 
 class TakenLook(msgspec.Struct, frozen=True):
-    """What a period came to, which ended at `time`. `targets`: how targets stood, by group, where the agent looked by itself."""
+    """What a period came to, which ended at `time`. `targets`, `zones`: how targets stood, and nodes' zones, by group, where the agent looked by
+    itself."""
 
     time: float
     sums: list[Sums]
     flows: list[FlowSum] = []
     targets: dict[str, dict[str, list[str]]] | None = None
+    zones: dict[str, dict[str, list[bool]]] | None = None
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -116,6 +120,8 @@ class Publisher:
             for dimensions, values in _told(one, label_of(balancer), zone):
                 _join(gathered.setdefault((balancer.meta.scope, APPLICATION, dimensions), {}), values)
         for balancer in self._world.client.everywhere(LoadBalancer):
+            for dimensions, values in self._of_application(balancer, look):
+                _join(gathered.setdefault((balancer.meta.scope, APPLICATION, dimensions), {}), values)
             for dimensions, values in self._of_network(balancer, look.flows):
                 _join(gathered.setdefault((balancer.meta.scope, NETWORK, dimensions), {}), values)
         for group in self._world.client.everywhere(TargetGroup):
@@ -124,6 +130,20 @@ class Publisher:
         for (scope, namespace, dimensions), values_by_name in gathered.items():
             for value in values_by_name.values():
                 yield _datum(Series(scope, namespace, value.name, dimensions), value, start_ms, resolution_s)
+
+    def _of_application(self, balancer: LoadBalancer, look: TakenLook) -> Iterator[tuple[Dimensions, list[Value]]]:
+        """Connections of its nodes, in all and per zone, and what it has used."""
+        if balancer.spec.type != "application":
+            return
+        zones = {node.interface: node.zone for node in balancer.spec.zones}
+        own = ("LoadBalancer", label_of(balancer))
+        mine = [one for one in look.flows if one.interface in zones]
+        if not mine:
+            return
+        requests = [one for one in look.sums if one.proxy in zones]
+        yield (own,), [*_values(connections(mine)), *_values(capacity(mine, requests, self.period_s))]
+        for one in mine:
+            yield (("AvailabilityZone", zones[one.interface]), own), _values(connections([one]))
 
     def _of_network(self, balancer: LoadBalancer, flows: list[FlowSum]) -> Iterator[tuple[Dimensions, list[Value]]]:
         """What its nodes have done, in all and per zone."""
@@ -158,7 +178,7 @@ class Publisher:
                 counts[place.zone] = counts.get(place.zone, 0) + 1
         name = f"targetgroup/{group.spec.name}/{group.meta.name}"
         registered = sum(healthy.values()) + sum(unhealthy.values())
-        requests = sum(one.requests for one in look.sums if one.group == arn_of_group(group))
+        requests = sum(one.chosen for one in look.sums if one.group == arn_of_group(group))
         for balancer in balancers:
             namespace = APPLICATION if balancer.spec.type == "application" else NETWORK
             own: Dimensions = (("LoadBalancer", label_of(balancer)), ("TargetGroup", name))
@@ -169,10 +189,26 @@ class Publisher:
                     _hosts(healthy.get(zone, 0), unhealthy.get(zone, 0)),
                 )
             yield namespace, own, _hosts(sum(healthy.values()), sum(unhealthy.values()))
+            if namespace == APPLICATION:
+                standing = self._standing(group, balancer, look)
+                for zone, stands in standing.items():
+                    yield namespace, (("AvailabilityZone", zone), *own), _zones([stands])
+                if standing:
+                    yield namespace, own, _zones(list(standing.values()))
             if namespace == APPLICATION and registered and requests:
                 per_target = [Value("RequestCountPerTarget", {requests / registered: 1})]
                 yield namespace, own, per_target
                 yield namespace, (("TargetGroup", name),), per_target
+
+    def _standing(self, group: TargetGroup, balancer: LoadBalancer, look: TakenLook) -> dict[str, list[bool]]:
+        """Which of the load balancer's zones have enough healthy targets of the group, as the agent tells it (core/targets.py, `zones`)."""
+        name = f"TargetGroup/{core_name(group)}"
+        if look.zones is not None:
+            found = look.zones.get(name, {})
+        else:
+            status = self._world.seen(name)
+            found = status.data.get("zones", {}) if status is not None else {}
+        return {node.zone: found[node.interface] for node in balancer.spec.zones if node.interface in found}
 
     def _stood(self, group: TargetGroup, look: TakenLook) -> dict[str, list[str]] | None:
         """How its targets stood; None for a group that was not there yet."""
@@ -191,6 +227,15 @@ def _hosts(healthy: int, unhealthy: int) -> list[Value]:
     return [Value("HealthyHostCount", {float(healthy): 1}), Value("UnHealthyHostCount", {float(unhealthy): 1})]
 
 
+def _zones(standing: list[list[bool]]) -> list[Value]:
+    """AWS: how many zones meet what is wished of them, and how many do not, for names (DNS) and for routing."""
+    return [
+        Value(f"{word}State{of}", {float(sum(one[index] is good for one in standing)): 1})
+        for index, of in enumerate(("DNS", "Routing"))
+        for word, good in (("Healthy", True), ("Unhealthy", False))
+    ]
+
+
 def _told(sums: Sums, label: str, zone: str) -> Iterator[tuple[Dimensions, list[Value]]]:
     """What a node's sums say, under each set of dimensions."""
     balancer, place = ("LoadBalancer", label), ("AvailabilityZone", zone)
@@ -199,15 +244,14 @@ def _told(sums: Sums, label: str, zone: str) -> Iterator[tuple[Dimensions, list[
     yield (place, balancer), [*whole, *of_target]
     if sums.group:
         group = ("TargetGroup", sums.group.partition(":")[2].rpartition(":")[2])
-        counted = [*of_target, Value("RequestCount", {float(sums.requests): 1})]
+        counted = [*of_target, Value("RequestCount", {float(sums.chosen): 1})]
         yield (balancer, group), counted
         yield (place, balancer, group), counted
 
 
 def _of_balancer(sums: Sums) -> Iterable[Value]:
     counts = {
-        "RequestCount": sums.requests,
-        "NewConnectionCount": sums.connections,
+        "RequestCount": sums.chosen,
         "HTTP_Redirect_Count": sums.redirects,
         "HTTP_Fixed_Response_Count": sums.fixed,
         "GrpcRequestCount": sums.grpc,

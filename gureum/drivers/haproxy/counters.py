@@ -16,17 +16,27 @@ def counted(table: str) -> Counters:
         row = dict(zip(keys, line.split(","), strict=False))
         if row.get("svname") == "FRONTEND":
             total = summed(total, _row(row), 0)
+        elif row.get("svname") not in (None, "BACKEND"):
+            total = summed(total, _server(row), 0)
     return total
 
 
 def _row(row: dict[str, str]) -> Counters:
-    number = {
-        key: int(row[key]) if row.get(key, "").isdigit() else 0 for key in ("conn_tot", "scur", "dcon", "bin", "bout")
-    }
+    number = {key: _number(row, key) for key in ("conn_tot", "scur", "dcon", "bin", "bout")}
     port = row.get("pxname", "").removeprefix("l-")
     its = PortCounters(number["conn_tot"], number["scur"], number["bin"] + number["bout"])
     by_port = {int(port): its} if port.isdigit() else {}
     return Counters(number["conn_tot"], number["scur"], number["dcon"], 0, number["bin"], number["bout"], by_port)
+
+
+def _server(row: dict[str, str]) -> Counters:
+    """Connections that wait to be used again are open, too."""
+    opened, used, idle = (_number(row, key) for key in ("connect", "used_conn_cur", "idle_conn_cur"))
+    return Counters(to_targets=opened, active_to_targets=used + idle)
+
+
+def _number(row: dict[str, str], key: str) -> int:
+    return int(row[key]) if row.get(key, "").isdigit() else 0
 
 
 def summed(one: Counters, other: Counters, tls_errors: int) -> Counters:
@@ -44,10 +54,12 @@ def summed(one: Counters, other: Counters, tls_errors: int) -> Counters:
         one.received_bytes + other.received_bytes,
         one.sent_bytes + other.sent_bytes,
         by_port,
+        one.to_targets + other.to_targets,
+        one.active_to_targets + other.active_to_targets,
     )
 
 
 def past(total: Counters) -> Counters:
     """What is over: nothing of it is active."""
     idle = {port: msgspec.structs.replace(its, active=0) for port, its in total.by_port.items()}
-    return msgspec.structs.replace(total, active=0, by_port=idle)
+    return msgspec.structs.replace(total, active=0, active_to_targets=0, by_port=idle)

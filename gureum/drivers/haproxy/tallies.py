@@ -52,7 +52,6 @@ def _tally_of(some: list[Request]) -> Tally:
         count=len(some),
         received_bytes=sum([int(one.received_bytes) for one in some]),
         sent_bytes=sum([int(one.sent_bytes) for one in some]),
-        clients={one.client for one in some},
     )
 
 
@@ -74,5 +73,4 @@ def _counted(known: Reading, text: bytes, some: list[list[bytes]]) -> Tally:
         count=len(some),
         received_bytes=sum(received),
         sent_bytes=sum(sent),
-        clients={client.decode() for client in {fields[1] for fields in some}},
     )
