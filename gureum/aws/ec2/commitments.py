@@ -15,14 +15,14 @@ from gureum.aws.errors import AwsError
 from gureum.aws.marks import Result, operation
 
 
-@operation("DescribeReservedInstances")
+@operation("DescribeReservedInstances", level="state")
 def describe_reserved_instances(call: Call) -> Result:
     """AWS: ec2 DescribeReservedInstances."""
     _no_such(call.params.get("ReservedInstancesIds"), "InvalidReservedInstancesId", "reserved instances ID")
     return _none(call, "ReservedInstances", *_RESERVED)
 
 
-@operation("DescribeReservedInstancesOfferings")
+@operation("DescribeReservedInstancesOfferings", level="state")
 def describe_reserved_instances_offerings(call: Call) -> Result:
     """AWS: ec2 DescribeReservedInstancesOfferings."""
     offers = call.params.get("ReservedInstancesOfferingIds")
@@ -30,7 +30,7 @@ def describe_reserved_instances_offerings(call: Call) -> Result:
     return _none(call, "ReservedInstancesOfferings", "marketplace", "reserved-instances-offering-id", *_RESERVED)
 
 
-@operation("DescribeReservedInstancesModifications")
+@operation("DescribeReservedInstancesModifications", level="state")
 def describe_reserved_instances_modifications(call: Call) -> Result:
     """AWS: ec2 DescribeReservedInstancesModifications."""
     wanted = call.params.get("ReservedInstancesModificationIds")
@@ -42,7 +42,7 @@ def describe_reserved_instances_modifications(call: Call) -> Result:
     return _none(call, "ReservedInstancesModifications", *names, *more, *of_targets)
 
 
-@operation("DescribeReservedInstancesListings")
+@operation("DescribeReservedInstancesListings", level="state")
 def describe_reserved_instances_listings(call: Call) -> Result:
     """AWS: ec2 DescribeReservedInstancesListings."""
     params = call.params
@@ -53,7 +53,7 @@ def describe_reserved_instances_listings(call: Call) -> Result:
     return _none(call, "ReservedInstancesListings", *names)
 
 
-@operation("PurchaseReservedInstancesOffering")
+@operation("PurchaseReservedInstancesOffering", level="state")
 def purchase_reserved_instances_offering(call: Call) -> Result:
     """AWS: ec2 PurchaseReservedInstancesOffering: there are no offers."""
     offer = [call.params["ReservedInstancesOfferingId"]]
@@ -61,34 +61,36 @@ def purchase_reserved_instances_offering(call: Call) -> Result:
     raise AssertionError
 
 
-@operation("DescribeHosts")
+@operation("DescribeHosts", level="state")
 def describe_hosts(call: Call) -> Result:
     """AWS: ec2 DescribeHosts."""
     _no_such(call.params.get("HostIds"), "InvalidHostID.NotFound", "host ID")
     names = ("auto-placement", "availability-zone", "availability-zone-id", "client-token", "host-reservation-id")
-    return _none(call, "Hosts", *names, "instance-type", "state", filters="Filter")
+    return _none(call, "Hosts", *names, "instance-type", "state", filters="Filter", pages=(5, 500))
 
 
-@operation("ReleaseHosts")
+@operation("ReleaseHosts", level="state")
 def release_hosts(call: Call) -> Result:
     """AWS: ec2 ReleaseHosts: none of them is there."""
     return {"Successful": [], "Unsuccessful": [_no_host(one) for one in call.params["HostIds"]]}
 
 
-@operation("ModifyHosts")
+@operation("ModifyHosts", level="state")
 def modify_hosts(call: Call) -> Result:
     """AWS: ec2 ModifyHosts: none of them is there."""
     return {"Successful": [], "Unsuccessful": [_no_host(one) for one in call.params["HostIds"]]}
 
 
-@operation("DescribeHostReservations")
+@operation("DescribeHostReservations", level="state")
 def describe_host_reservations(call: Call) -> Result:
     """AWS: ec2 DescribeHostReservations."""
     _no_such(call.params.get("HostReservationIdSet"), "InvalidHostReservationId.NotFound", "host reservation ID")
-    return _none(call, "HostReservationSet", "instance-family", "payment-option", "state", filters="Filter")
+    return _none(
+        call, "HostReservationSet", "instance-family", "payment-option", "state", filters="Filter", pages=(5, 500)
+    )
 
 
-@operation("DescribeHostReservationOfferings")
+@operation("DescribeHostReservationOfferings", level="state")
 def describe_host_reservation_offerings(call: Call) -> Result:
     """AWS: ec2 DescribeHostReservationOfferings."""
     offer = _one(call.params.get("OfferingId"))
@@ -96,18 +98,17 @@ def describe_host_reservation_offerings(call: Call) -> Result:
     return _none(call, "OfferingSet", "instance-family", "payment-option", filters="Filter")
 
 
-@operation("DescribeScheduledInstances")
+@operation("DescribeScheduledInstances", level="state")
 def describe_scheduled_instances(call: Call) -> Result:
     """AWS: ec2 DescribeScheduledInstances."""
     _no_such(call.params.get("ScheduledInstanceIds"), "InvalidScheduledInstance", "scheduled instance ID")
-    return _none(call, "ScheduledInstanceSet", "availability-zone", "instance-type", "platform")
+    return _none(call, "ScheduledInstanceSet", "availability-zone", "instance-type", "platform", pages=(5, 300))
 
 
-@operation("DescribeCapacityBlockOfferings")
+@operation("DescribeCapacityBlockOfferings", level="state")
 def describe_capacity_block_offerings(call: Call) -> Result:
     """AWS: ec2 DescribeCapacityBlockOfferings."""
-    call.end_dry_run()
-    return {"CapacityBlockOfferings": []}
+    return _none(call, "CapacityBlockOfferings")
 
 
 _RESERVED = (
@@ -116,9 +117,11 @@ _RESERVED = (
 )  # fmt: skip
 
 
-def _none(call: Call, name: str, *filter_names: str, filters: str = "Filters") -> Result:
-    """Nothing, after the filters were checked."""
-    return nothing(call, name, *filter_names, parameter=filters)
+def _none(
+    call: Call, name: str, *filter_names: str, filters: str = "Filters", pages: tuple[int, int] = (1, 1000)
+) -> Result:
+    """Nothing, after the filters and the length of pages were checked."""
+    return nothing(call, name, *filter_names, parameter=filters, least=pages[0], most=pages[1])
 
 
 def _no_such(wanted: Iterable[str] | None, code: str, noun: str) -> None:

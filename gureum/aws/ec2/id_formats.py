@@ -22,28 +22,28 @@ TYPES = (
 _PRINCIPAL = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:(root|user/.+|role/.+)|all", re.ASCII)
 
 
-@operation("DescribeIdFormat")
+@operation("DescribeIdFormat", level="state")
 def describe_id_format(call: Call) -> Result:
     """AWS: ec2 DescribeIdFormat."""
     wanted = _types(call.params.get("Resource"))
     return {"Statuses": _statuses(wanted)}
 
 
-@operation("DescribeAggregateIdFormat")
+@operation("DescribeAggregateIdFormat", level="state")
 def describe_aggregate_id_format(call: Call) -> Result:
     """AWS: ec2 DescribeAggregateIdFormat."""
     call.end_dry_run()
     return {"UseLongIdsAggregated": True, "Statuses": _statuses(TYPES)}
 
 
-@operation("DescribeIdentityIdFormat")
+@operation("DescribeIdentityIdFormat", level="state")
 def describe_identity_id_format(call: Call) -> Result:
     """AWS: ec2 DescribeIdentityIdFormat."""
     _principal(call)
     return {"Statuses": _statuses(_types(call.params.get("Resource")))}
 
 
-@operation("DescribePrincipalIdFormat")
+@operation("DescribePrincipalIdFormat", level="state")
 def describe_principal_id_format(call: Call) -> Result:
     """AWS: ec2 DescribePrincipalIdFormat: nobody has set anything by himself."""
     for name in call.params.get("Resources") or ():
@@ -51,14 +51,14 @@ def describe_principal_id_format(call: Call) -> Result:
     return nothing(call, "Principals")
 
 
-@operation("ModifyIdFormat")
+@operation("ModifyIdFormat", level="state")
 def modify_id_format(call: Call) -> Result:
     """AWS: ec2 ModifyIdFormat."""
     _keep_long(call)
     return {}
 
 
-@operation("ModifyIdentityIdFormat")
+@operation("ModifyIdentityIdFormat", level="state")
 def modify_identity_id_format(call: Call) -> Result:
     """AWS: ec2 ModifyIdentityIdFormat."""
     _principal(call)

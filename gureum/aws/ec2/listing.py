@@ -18,16 +18,24 @@ T = TypeVar("T", bound=Resource)
 
 
 def listing(
-    call: Call, cls: type[T], form: IdForm, ids_name: str, filters: FilterTable, *, default: int | None = None
+    call: Call,
+    cls: type[T],
+    form: IdForm,
+    ids_name: str,
+    filters: FilterTable,
+    *,
+    least: int = 5,
+    default: int | None = None,
 ) -> tuple[list[T], str | None]:
-    """The objects that a Describe call asks for, sorted by id, and the next page's token. `ids_name`: the parameter that lists ids.
+    """The objects that a Describe call asks for, sorted by id, and the next page's token. `ids_name`: the parameter that lists ids; `least`: how
+    short a page may be.
     AWS: InvalidParameterCombination for ids together with MaxResults."""
     ids = call.params.get(ids_name)
     not_with_pages(call, ids_name, ids_name[:1].lower() + ids_name[1:])
     items = find_all(call, cls, form, ids) if ids else call.all(cls)
     items = apply_filters(items, call.params.get("Filters"), filters)
     call.end_dry_run()
-    return page(call.params, items, lambda item: item.meta.name, default=default)
+    return page(call.params, items, lambda item: item.meta.name, least=least, default=default)
 
 
 def not_with_pages(call: Call, ids_name: str, told: str) -> None:
@@ -49,12 +57,15 @@ def answer(name: str, items: list[dict[str, Any]], token: str | None) -> dict[st
     return {name: items, "NextToken": token} if token else {name: items}
 
 
-def nothing(call: Call, name: str, *filters: str, parameter: str = "Filters") -> dict[str, Any]:
-    """The result of a Describe operation of what there is none of and cannot be: the call is checked as any other."""
+def nothing(
+    call: Call, name: str, *filters: str, parameter: str = "Filters", least: int = 1, most: int = 1000
+) -> dict[str, Any]:
+    """The result of a Describe operation of what there is none of and cannot be: the call is checked as any other. `least`, `most`: how long a page
+    may be, where the service's model does not say it."""
     none: list[Resource] = []
     apply_filters(none, call.params.get(parameter), dict.fromkeys(filters, lambda _: ()))
     call.end_dry_run()
-    page(call.params, none, lambda one: one.meta.name)
+    page(call.params, none, lambda one: one.meta.name, least=least, most=most)
     return {name: []}
 
 

@@ -147,6 +147,8 @@ def test_pages_have_a_size_that_may_be(place, name):
     params = filled(NEEDED.get(name, {}), values)
     assert cloud.code(name, **params, MaxResults=100_000) == "InvalidParameterValue"
     cloud(name, **params, MaxResults=100)
+    least = _model.operation_model(name).input_shape.members["MaxResults"].metadata.get("min", 5)
+    cloud(name, **params, MaxResults=least)
 
 
 @pytest.mark.parametrize("name", [one for one in reading("DryRun") if "Filters" in members(one)])

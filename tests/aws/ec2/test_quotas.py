@@ -213,6 +213,7 @@ def test_every_quota_is_looked_at(cloud):
         "quota_addresses_per_nat_gateway",
         "quota_on_demand_vcpus",
         "quota_volume_modifications",
+        "quota_names_per_certificate",
     }
     assert {field.name for field in msgspec.structs.fields(Quotas)} == tested | elsewhere
 

@@ -151,7 +151,7 @@ def describe_fleets(call: Call) -> Result:
     }
     found = apply_filters(found, call.params.get("Filters"), table)
     call.end_dry_run()
-    shown, token = page(call.params, found, lambda one: one.meta.name, default=1000)
+    shown, token = page(call.params, found, lambda one: one.meta.name, least=1, default=1000)
     return answer("Fleets", [_show(call.client, one) for one in shown], token)
 
 
@@ -165,7 +165,7 @@ def describe_fleet_instances(call: Call) -> Result:
         raise AwsError("UnsupportedOperation", "DescribeFleetInstances is not supported for fleets of type instant.")
     found = apply_filters(members(call.client, fleet), call.params.get("Filters"), table)
     call.end_dry_run()
-    shown, token = page(call.params, found, lambda one: one.meta.name, default=1000)
+    shown, token = page(call.params, found, lambda one: one.meta.name, least=1, default=1000)
     return answer("ActiveInstances", [show_active(one) for one in shown], token) | {"FleetId": fleet.meta.name}
 
 

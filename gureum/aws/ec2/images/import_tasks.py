@@ -121,7 +121,7 @@ def describe_import_image_tasks(call: Call) -> Result:
     return answer("ImportImageTasks", [_show(one) for one in found], token)
 
 
-@operation("DescribeImportSnapshotTasks")
+@operation("DescribeImportSnapshotTasks", level="state")
 def describe_import_snapshot_tasks(call: Call) -> Result:
     """AWS: ec2 DescribeImportSnapshotTasks: there are none, since disk images are not taken (ImportSnapshot is not built)."""
     for id_ in call.params.get("ImportTaskIds") or ():

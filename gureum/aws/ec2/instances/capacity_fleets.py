@@ -80,7 +80,7 @@ def describe_capacity_reservation_fleets(call: Call) -> Result:
         "tenancy": lambda _: "default",
     }
     found, token = listing(
-        call, CapacityReservationFleet, CAPACITY_FLEET, "CapacityReservationFleetIds", table, default=100
+        call, CapacityReservationFleet, CAPACITY_FLEET, "CapacityReservationFleetIds", table, least=1, default=100
     )
     return answer("CapacityReservationFleets", [_show(call, one, _members(call, one)) for one in found], token)
 

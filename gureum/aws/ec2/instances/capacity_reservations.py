@@ -12,12 +12,13 @@ from gureum.aws.ec2 import ids
 from gureum.aws.ec2.instances.capacity_kinds import CAPACITY, CapacityReservation, CapacitySpec, free_in, users_of
 from gureum.aws.ec2.instances.host_room import memory_of, room_bytes
 from gureum.aws.ec2.instances.types import find_instance_type
-from gureum.aws.ec2.listing import answer, iso_time, listing, show_tags
+from gureum.aws.ec2.listing import answer, iso_time, listing, nothing, show_tags
 from gureum.aws.ec2.regions import find_zone, zone_id
 from gureum.aws.ec2.tags import tags_of
 from gureum.aws.errors import AwsError
 from gureum.aws.filters import FilterTable
 from gureum.aws.marks import Result, operation
+from gureum.aws.paging import page
 from gureum.base.ids import new_id
 from gureum.engine.client import Transaction
 
@@ -46,7 +47,9 @@ async def create_capacity_reservation(call: Call) -> Result:
 @operation("DescribeCapacityReservations")
 def describe_capacity_reservations(call: Call) -> Result:
     """AWS: ec2 DescribeCapacityReservations."""
-    found, token = listing(call, CapacityReservation, CAPACITY, "CapacityReservationIds", _filters(call), default=1000)
+    found, token = listing(
+        call, CapacityReservation, CAPACITY, "CapacityReservationIds", _filters(call), least=1, default=1000
+    )
     return answer("CapacityReservations", [show_reservation(call, one) for one in found], token)
 
 
@@ -92,17 +95,18 @@ async def cancel_capacity_reservation(call: Call) -> Result:
 
 @operation("GetCapacityReservationUsage")
 def get_capacity_reservation_usage(call: Call) -> Result:
-    """AWS: ec2 GetCapacityReservationUsage."""
+    """AWS: ec2 GetCapacityReservationUsage: pages of accounts, of which its owner is the only one."""
     one = ids.find(call, CapacityReservation, CAPACITY, call.params["CapacityReservationId"])
     call.end_dry_run()
-    used = len(users_of(call, one))
+    usages = [{"AccountId": call.account, "UsedInstanceCount": len(users_of(call, one))}]
+    shown, _ = page(call.params, usages, lambda usage: str(usage["AccountId"]), least=1)
     return {
         "CapacityReservationId": one.meta.name,
         "InstanceType": one.spec.type,
         "TotalInstanceCount": one.spec.count,
         "AvailableInstanceCount": free_in(call, one),
         "State": one.state(call.now),
-        "InstanceUsages": [{"AccountId": call.account, "UsedInstanceCount": used}],
+        "InstanceUsages": shown,
     }
 
 
@@ -132,6 +136,10 @@ async def create_capacity_reservation_by_splitting(call: Call) -> Result:
 @operation("MoveCapacityReservationInstances")
 async def move_capacity_reservation_instances(call: Call) -> Result:
     """AWS: ec2 MoveCapacityReservationInstances: free places of one go to another that is alike."""
+    done = call.done_before()
+    if done is not None:
+        found = [call.get(CapacityReservation, name) for name in done]
+        return _moved(call, *(one for one in found if one is not None))
     source = _active(call, call.params["SourceCapacityReservationId"])
     target = _active(call, call.params["DestinationCapacityReservationId"])
     count = call.params["InstanceCount"]
@@ -147,20 +155,24 @@ async def move_capacity_reservation_instances(call: Call) -> Result:
         left = change(source, cancelled=True)
     transaction.update(left)
     grown = transaction.update(change(target, count=target.spec.count + count))
+    call.remember(transaction, (left.meta.name, grown.meta.name))
     await call.commit(transaction)
+    return _moved(call, left, grown)
+
+
+def _moved(call: Call, source: CapacityReservation, target: CapacityReservation) -> Result:
     return {
-        "SourceCapacityReservation": show_reservation(call, left),
-        "DestinationCapacityReservation": show_reservation(call, grown),
-        "InstanceCount": count,
+        "SourceCapacityReservation": show_reservation(call, source),
+        "DestinationCapacityReservation": show_reservation(call, target),
+        "InstanceCount": call.params["InstanceCount"],
     }
 
 
-@operation("GetGroupsForCapacityReservation")
+@operation("GetGroupsForCapacityReservation", level="state")
 def get_groups_for_capacity_reservation(call: Call) -> Result:
     """AWS: ec2 GetGroupsForCapacityReservation: none, there are no resource groups."""
     ids.find(call, CapacityReservation, CAPACITY, call.params["CapacityReservationId"])
-    call.end_dry_run()
-    return {"CapacityReservationGroups": []}
+    return nothing(call, "CapacityReservationGroups")
 
 
 def reservation_of(

@@ -60,9 +60,15 @@ async def report_instance_status(call: Call) -> Result:
             )
     call.end_dry_run()
     for instance in instances:
-        text = f"{params['Status']}: {', '.join(params['ReasonCodes'])}"
+        text = f"{params['Status']}: {', '.join(params['ReasonCodes'])}{_span(params)}"
         call.events.record(key_of(instance), call.now, "StatusReported", text)
     return {}
+
+
+def _span(params: dict[str, Any]) -> str:
+    """When it is said to have been so: " from 2026-01-02 03:04:05+00:00"."""
+    ends = (("from", params.get("StartTime")), ("to", params.get("EndTime")))
+    return "".join(f" {word} {time}" for word, time in ends if time)
 
 
 @operation("GetPasswordData")
@@ -96,7 +102,7 @@ def describe_instance_image_metadata(call: Call) -> Result:
     }
     found = apply_filters(found, call.params.get("Filters"), table)
     call.end_dry_run()
-    shown, token = page(call.params, found, lambda one: one.meta.name, default=1000)
+    shown, token = page(call.params, found, lambda one: one.meta.name, least=1, default=1000)
     return answer("InstanceImageMetadata", [_show_image(call, one) for one in shown], token)
 
 
@@ -116,7 +122,7 @@ def describe_instance_topology(call: Call) -> Result:
     }
     found = apply_filters((one for one in found if one.status.state == "running"), params.get("Filters"), table)
     call.end_dry_run()
-    shown, token = page(params, found, lambda one: one.meta.name, default=20)
+    shown, token = page(params, found, lambda one: one.meta.name, least=1, default=20)
     return answer("Instances", [_show_topology(call, one) for one in shown], token)
 
 

@@ -121,7 +121,7 @@ async def create_replace_root_volume_task(call: Call) -> Result:
 def describe_replace_root_volume_tasks(call: Call) -> Result:
     """AWS: ec2 DescribeReplaceRootVolumeTasks."""
     found, token = listing(
-        call, ReplaceRootVolumeTask, ROOT_REPLACEMENT, "ReplaceRootVolumeTaskIds", _FILTERS, default=50
+        call, ReplaceRootVolumeTask, ROOT_REPLACEMENT, "ReplaceRootVolumeTaskIds", _FILTERS, least=1, default=50
     )
     return answer("ReplaceRootVolumeTasks", [_show(one) for one in found], token)
 

@@ -103,7 +103,7 @@ async def delete_network_insights_path(call: Call) -> dict[str, Any]:
 def describe_network_insights_paths(call: Call) -> dict[str, Any]:
     """AWS: ec2 DescribeNetworkInsightsPaths."""
     found, token = listing(
-        call, NetworkInsightsPath, ids.INSIGHTS_PATH, "NetworkInsightsPathIds", _PATH_FILTERS, default=100
+        call, NetworkInsightsPath, ids.INSIGHTS_PATH, "NetworkInsightsPathIds", _PATH_FILTERS, least=1, default=100
     )
     return answer("NetworkInsightsPaths", [show_path(call, one) for one in found], token)
 
@@ -162,6 +162,7 @@ def describe_network_insights_analyses(call: Call) -> dict[str, Any]:
         ids.INSIGHTS_ANALYSIS,
         "NetworkInsightsAnalysisIds",
         _ANALYSIS_FILTERS,
+        least=1,
         default=100,
     )
     kept: Iterable[NetworkInsightsAnalysis] = (one for one in found if wanted in (None, "", one.spec.path))

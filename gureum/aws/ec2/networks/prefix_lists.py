@@ -129,7 +129,7 @@ def describe_managed_prefix_lists(call: Call) -> dict[str, Any]:
         found = [*call.all(PrefixList), *service_lists(call).values()]
     found = apply_filters(found, call.params.get("Filters"), _filters(call))
     call.end_dry_run()
-    shown, token = page(call.params, found, lambda one: one.meta.name, default=100)
+    shown, token = page(call.params, found, lambda one: one.meta.name, least=1, default=100)
     return answer("PrefixLists", [show_list(call, one) for one in shown], token)
 
 
@@ -160,7 +160,7 @@ def get_managed_prefix_list_entries(call: Call) -> dict[str, Any]:
     version = call.params.get("TargetVersion")
     entries = found.spec.entries if version is None else _version(found, version)
     call.end_dry_run()
-    shown, token = page(call.params, entries, lambda one: one.cidr, default=100)
+    shown, token = page(call.params, entries, lambda one: one.cidr, least=1, default=100)
     rows = [{"Cidr": one.cidr} | ({"Description": one.description} if one.description else {}) for one in shown]
     return answer("Entries", rows, token)
 

@@ -74,6 +74,11 @@ ATTRIBUTES = {
 }
 """Name in DescribeVpcAttribute → (member, field of the spec)."""
 
+OF_IPV6_OR_IPAM = (
+    *("AmazonProvidedIpv6CidrBlock", "Ipv6CidrBlock", "Ipv6CidrBlockNetworkBorderGroup", "Ipv6Pool"),
+    *("Ipv4IpamPoolId", "Ipv4NetmaskLength", "Ipv6IpamPoolId", "Ipv6NetmaskLength"),
+)
+
 
 @operation("CreateVpc")
 async def create_vpc(call: Call) -> dict[str, Any]:
@@ -185,7 +190,8 @@ async def modify_vpc_tenancy(call: Call) -> dict[str, Any]:
 async def associate_vpc_cidr_block(call: Call) -> dict[str, Any]:
     """AWS: ec2 AssociateVpcCidrBlock: a further IPv4 range."""
     vpc = ids.find(call, Vpc, ids.VPC, ids.need(call, "VpcId"))
-    if not call.params.get("CidrBlock"):
+    others = [name for name in OF_IPV6_OR_IPAM if call.params.get(name)]
+    if others or not call.params.get("CidrBlock"):
         raise ids.not_built("AssociateVpcCidrBlock for IPv6 or IPAM")
     cidr = check_vpc_cidr(call.params["CidrBlock"])
     if len(vpc.spec.cidrs) >= call.settings.quota_cidrs_per_vpc:
@@ -226,13 +232,13 @@ async def disassociate_vpc_cidr_block(call: Call) -> dict[str, Any]:
     return {"VpcId": vpc.meta.name, "CidrBlockAssociation": _show_cidr(association, "disassociating")}
 
 
-@operation("DescribeVpcClassicLink")
+@operation("DescribeVpcClassicLink", level="state")
 def describe_vpc_classic_link(_: Call) -> dict[str, Any]:
     """AWS: ec2 DescribeVpcClassicLink. EC2-Classic is retired: no VPC has it."""
     raise AwsError("UnsupportedOperation", "The functionality you requested is not available in this region.")
 
 
-@operation("DescribeVpcClassicLinkDnsSupport")
+@operation("DescribeVpcClassicLinkDnsSupport", level="state")
 def describe_vpc_classic_link_dns_support(_: Call) -> dict[str, Any]:
     """AWS: ec2 DescribeVpcClassicLinkDnsSupport. EC2-Classic is retired."""
     raise AwsError("UnsupportedOperation", "The functionality you requested is not available in this region.")

@@ -11,19 +11,19 @@ from gureum.aws.ec2.listing import nothing
 from gureum.aws.marks import Result, operation
 
 
-@operation("ListSnapshotsInRecycleBin")
+@operation("ListSnapshotsInRecycleBin", level="state")
 def list_snapshots_in_recycle_bin(call: Call) -> Result:
     """AWS: ec2 ListSnapshotsInRecycleBin."""
     return _none(call, "SnapshotIds", SNAPSHOT, "Snapshots")
 
 
-@operation("ListVolumesInRecycleBin")
+@operation("ListVolumesInRecycleBin", level="state")
 def list_volumes_in_recycle_bin(call: Call) -> Result:
     """AWS: ec2 ListVolumesInRecycleBin."""
     return _none(call, "VolumeIds", VOLUME, "Volumes")
 
 
-@operation("ListImagesInRecycleBin")
+@operation("ListImagesInRecycleBin", level="state")
 def list_images_in_recycle_bin(call: Call) -> Result:
     """AWS: ec2 ListImagesInRecycleBin."""
     for id_ in call.params.get("ImageIds") or ():
@@ -31,19 +31,19 @@ def list_images_in_recycle_bin(call: Call) -> Result:
     return nothing(call, "Images")
 
 
-@operation("RestoreSnapshotFromRecycleBin")
+@operation("RestoreSnapshotFromRecycleBin", level="state")
 def restore_snapshot_from_recycle_bin(call: Call) -> Result:
     """AWS: ec2 RestoreSnapshotFromRecycleBin: there is none in it."""
     raise ids.not_found(SNAPSHOT, ids.check_id(SNAPSHOT, call.params["SnapshotId"]))
 
 
-@operation("RestoreVolumeFromRecycleBin")
+@operation("RestoreVolumeFromRecycleBin", level="state")
 def restore_volume_from_recycle_bin(call: Call) -> Result:
     """AWS: ec2 RestoreVolumeFromRecycleBin: there is none in it."""
     raise ids.not_found(VOLUME, ids.check_id(VOLUME, call.params["VolumeId"]))
 
 
-@operation("RestoreImageFromRecycleBin")
+@operation("RestoreImageFromRecycleBin", level="state")
 def restore_image_from_recycle_bin(call: Call) -> Result:
     """AWS: ec2 RestoreImageFromRecycleBin: there is none in it."""
     raise no_image(ids.check_id(AMI, call.params["ImageId"]))
