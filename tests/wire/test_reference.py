@@ -1,9 +1,8 @@
-"""EC2 held against its own reference: what botocore's model and its texts say of every operation that is built."""
+"""EC2 held against its own reference: what botocore's model and its texts say of every operation that is built; in part Systems Manager, too."""
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
 import boto3
@@ -13,46 +12,54 @@ from botocore import xform_name
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-import gureum.aws
 from gureum.engine.registry import Registry
+from tests.named_texts import named_texts
 
 _registry = Registry()
 _registry.scan("gureum.aws.ec2")
 MODEL = botocore.session.get_session().get_service_model("ec2")
 BUILT = sorted(name.partition(":")[2] for name in _registry.marks("operation"))
-# Parameters that no code names, and why.
-NAMED_NOWHERE = {
-    **dict.fromkeys(
-        ("AssociatedSubnetIds", "DisableLniAtDeviceIndex", "EnableLniAtDeviceIndex", "Kernel", "Ramdisk"),
-        "Modify… refuses every attribute that it does not know",
-    ),
-    **dict.fromkeys(
-        (
-            *("CapacityDurationHours", "EndDateRange", "InstanceTypePreferences", "StartDateRange", "UltraserverCount"),
-            *("IncludeMarketplace", "MaxDuration", "MaxInstanceCount", "MinDuration", "OfferingClass", "OfferingType"),
-            *("LimitPrice", "PurchaseTime", "SlotStartTimeRange", "UltraserverType"),
-            *("AutoPlacement", "HostMaintenance", "HostRecovery"),
-        ),
-        "there are no offers and no dedicated hosts, whatever is asked of them",
-    ),
-    "IncludeLocalZones": "there are no Local Zones",
-    "RemovePrivateDnsName": "no endpoint service has such a name",
+SERVICES = ("ec2", "ec2-instance-connect", "ssm")
+KINDS_OF_OFFERS = "there are no offers, whatever is asked of them"
+NO_OTHER = "Modify… refuses every attribute that it does not know"
+# Parameters that an operation never looks at, and why: of all operations, then of one.
+NEVER_LOOKED_AT = {
     "AdditionalInfo": "reserved",
-    "ClientData": "what the client says of its upload is for AWS's statistics",
-    "RoleName": "the bucket is read without a role",
     "AllAvailabilityZones": "all zones are opted in to",
+    "ClientData": "what the client says of its upload is for AWS's statistics",
+    "Context": "reserved",
     "Force": "machines that do not stop by themselves are killed after seconds anyway",
+    "IncludeLocalZones": "there are no Local Zones",
     "IncludeManagedResources": "nothing is managed by a service",
     "IncludeUnsupportedInRegion": "every type is in every region",
     "Latest": "the console is always the latest",
-    "MaxDrainDurationSeconds": "what is under way by an address that a NAT gateway gives up ends at once",
     "PresignedUrl": "copies need no second signature",
-    "ServiceRegions": "services of other Regions are not offered",
+    "RemovePrivateDnsName": "no endpoint service has such a name",
+    "RoleName": "the bucket is read without a role",
+    "SkipOsShutdown": "see Force",
     "SnapshotCopyCompletionDurationMinutes": "copies end in seconds",
     "WakeUp": "there is no screen",
-    "MetadataOnly": "there is nothing else",
-    "SkipOsShutdown": "see Force",
-    "SourceSecurityGroupOwnerId": "groups are of the caller's account",
+}
+NEVER_LOOKED_AT_BY = {
+    "DeleteDocument": "no type of document needs to be forced",
+    "DescribeCapacityBlockOfferings": KINDS_OF_OFFERS,
+    "DescribeDocumentPermission": "the model knows one type of permission",
+    "DescribeHostReservationOfferings": KINDS_OF_OFFERS,
+    "DescribeMovingAddresses": "none moves, whichever is asked for",
+    "DescribeReservedInstances": KINDS_OF_OFFERS,
+    "DescribeReservedInstancesOfferings": KINDS_OF_OFFERS,
+    "DescribeScheduledInstances": KINDS_OF_OFFERS,
+    "DescribeVpcClassicLink": "it is retired, and refuses all",
+    "DescribeVpcClassicLinkDnsSupport": "it is retired, and refuses all",
+    "ModifyDocumentPermission": "the model knows one type of permission",
+    "ModifyHosts": "there are no dedicated hosts",
+    "ModifyInstanceAttribute": NO_OTHER,
+    "ModifyInstanceEventStartTime": "no event is scheduled",
+    "ModifyNetworkInterfaceAttribute": NO_OTHER,
+    "ModifySubnetAttribute": NO_OTHER,
+    "PurchaseReservedInstancesOffering": KINDS_OF_OFFERS,
+    "ResetNetworkInterfaceAttribute": "its presence says all",
+    "SendSerialConsoleSSHPublicKey": "the model knows one port",
 }
 RETIRED = {"DescribeVpcClassicLink", "DescribeVpcClassicLinkDnsSupport"}
 FURTHER = {
@@ -63,12 +70,30 @@ FURTHER = {
 """What calls need beside their filters."""
 
 
-def test_no_parameter_is_ignored_in_silence() -> None:
-    """A parameter of the reference that no source names is one that has no effect, or one that was forgotten."""
-    sources = "\n".join(path.read_text() for path in Path(gureum.aws.__file__).parent.glob("**/*.py"))
-    named = set(re.findall(r'"([A-Za-z0-9]+)', sources)) | NAMED_NOWHERE.keys()
-    shapes = [MODEL.operation_model(name).input_shape for name in BUILT]
-    assert {member for shape in shapes if shape for member in shape.members} - named == set()
+def never_named(service: str) -> list[tuple[str, str]]:
+    """Operations with parameters of theirs that no code they reach names."""
+    registry, model = Registry(), botocore.session.get_session().get_service_model(service)
+    registry.scan(f"gureum.aws.{service.replace('-', '_')}")
+    found = []
+    for name, mark in sorted(registry.marks("operation").items()):
+        operation = name.partition(":")[2]
+        shape = model.operation_model(operation).input_shape
+        named = named_texts(mark.target) | {"DryRun"}
+        found += [(operation, member) for member in (shape.members if shape else ()) if member not in named]
+    return found
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_no_parameter_is_ignored_in_silence(service: str) -> None:
+    """A parameter of the reference that an operation's code cannot name is one that has no effect, or one that was forgotten."""
+    found = [(operation, name) for operation, name in never_named(service) if operation not in NEVER_LOOKED_AT_BY]
+    assert [one for one in found if one[1] not in NEVER_LOOKED_AT] == []
+
+
+def test_what_is_said_to_be_never_looked_at_is_so() -> None:
+    found = [one for service in SERVICES for one in never_named(service)]
+    assert {operation for operation, _ in found} >= NEVER_LOOKED_AT_BY.keys()
+    assert {name for _, name in found} >= NEVER_LOOKED_AT.keys()
 
 
 @pytest.fixture(scope="module")

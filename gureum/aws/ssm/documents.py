@@ -49,9 +49,7 @@ async def create_document(call: Call) -> Result:
         raise AwsError("DocumentAlreadyExists", f"Document with same name {name} already exists")
     if len(call.all(Document)) >= LIMIT_DOCUMENTS:
         raise AwsError("DocumentLimitExceeded", f"You can have at most {LIMIT_DOCUMENTS} documents.")
-    for key in ("Attachments", "Requires"):
-        if params.get(key):
-            raise AwsError("NotImplemented", f"The parameter {key} is not implemented by gureum.", status=501)
+    _refuse(params, "Attachments", "Requires")
     form = params.get("DocumentFormat", "JSON")
     _checked(params["Content"], form, kind)
     names = {params["VersionName"]: 1} if params.get("VersionName") else {}
@@ -67,6 +65,12 @@ async def create_document(call: Call) -> Result:
     transaction.create(made)
     await call.commit(transaction)
     return {"DocumentDescription": _describe(call, find(call, name))}
+
+
+def _refuse(params: dict[str, Any], *names: str) -> None:
+    for name in names:
+        if params.get(name):
+            raise AwsError("NotImplemented", f"The parameter {name} is not implemented by gureum.", status=501)
 
 
 def _checked(text: str, form: str, kind: str) -> None:
@@ -86,6 +90,7 @@ async def update_document(call: Call) -> Result:
     DuplicateDocumentVersionName, InvalidDocumentVersion (of an old version), InvalidDocumentSchemaVersion (of schema 1.2)."""
     params = call.params
     document = _own(call, params["Name"])
+    _refuse(params, "Attachments")
     spec = document.spec
     based_on = find(call, spec.name, params.get("DocumentVersion", "$LATEST"))
     if based_on.number not in (spec.latest, spec.default):
@@ -268,13 +273,11 @@ def _passes(found: Found, key: str, values: list[str]) -> bool:
 
 @operation("DescribeDocumentPermission")
 def describe_document_permission(call: Call) -> Result:
-    """AWS: ssm DescribeDocumentPermission."""
+    """AWS: ssm DescribeDocumentPermission: accounts in their order."""
     document = _own(call, call.params["Name"])
-    shares = [(one, shared_version(document, one)) for one in document.spec.shared]
-    return {
-        "AccountIds": [account for account, _ in shares],
-        "AccountSharingInfoList": [{"AccountId": one, "SharedDocumentVersion": version} for one, version in shares],
-    }
+    accounts, token = page(call.params, document.spec.shared, str, least=1, most=200, default=200)
+    shares = [{"AccountId": one, "SharedDocumentVersion": shared_version(document, one)} for one in accounts]
+    return {"AccountIds": accounts, "AccountSharingInfoList": shares} | ({"NextToken": token} if token else {})
 
 
 @operation("ModifyDocumentPermission")

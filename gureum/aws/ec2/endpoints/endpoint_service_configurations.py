@@ -208,6 +208,8 @@ def describe_vpc_endpoint_connections(call: Call) -> dict[str, Any]:
 async def _decide(call: Call, status: VpcEndpointStatus, *before: str) -> dict[str, Any]:
     """Each by itself: what cannot be is told."""
     service, transaction, errors = _find(call), call.transaction(), []
+    if call.params.get("TransitGatewayAttachmentIds"):
+        raise ids.not_built(f"{call.operation} with TransitGatewayAttachmentIds")
     for id_ in dict.fromkeys(call.params.get("VpcEndpointIds") or ()):
         connection = call.get(EndpointConnection, ids.check_id(ids.ENDPOINT, id_))
         endpoint = _endpoint(call, connection) if connection is not None else None

@@ -66,11 +66,13 @@ def private_names(region: str, service: InterfaceService) -> tuple[str, ...]:
 
 @operation("DescribeVpcEndpointServices")
 def describe_vpc_endpoint_services(call: Call) -> dict[str, Any]:
-    """AWS: ec2 DescribeVpcEndpointServices: those that have endpoints here."""
+    """AWS: ec2 DescribeVpcEndpointServices: those that have endpoints here. Other Regions offer none to this one."""
     details = [_shown(call, name, "Gateway", (f"{name}.{call.region}.amazonaws.com",)) for name in GATEWAY_SERVICES]
     for name, service in sorted(_INTERFACE_SERVICES.items()):
         details.append(_shown(call, name, "Interface", private_names(call.region, service)))
     details += [show_own_service(call, one) for one in own_services(call)]
+    if call.region not in call.params.get("ServiceRegions", [call.region]):
+        details = []
     wanted = call.params.get("ServiceNames")
     known = {one["ServiceName"] for one in details}
     for name in wanted or ():

@@ -120,7 +120,7 @@ async def cancel_spot_instance_requests(call: Call) -> Result:
 
 @operation("DescribeSpotPriceHistory")
 def describe_spot_price_history(call: Call) -> Result:
-    """AWS: ec2 DescribeSpotPriceHistory: prices stay what they are, so each has the start of the day as its time."""
+    """AWS: ec2 DescribeSpotPriceHistory: prices stay what they are, so each has the start of the last day that is asked for as its time."""
     params = call.params
     zones = [one.name for one in zones_of(call.region)]
     named = params.get("AvailabilityZone")
@@ -135,13 +135,22 @@ def describe_spot_price_history(call: Call) -> Result:
         if find_instance_type(name) is None:
             raise ids.invalid(f"Invalid value '{name}' for InstanceType.")
     products = params.get("ProductDescriptions")
-    at = call.now - call.now % CHANGED_EVERY_S
+    at = _start_of_day(call, params)
     none = bool(products) and not {PRODUCT, "Linux/UNIX (Amazon VPC)"}.intersection(products or ())
     rows = [] if none else [_price(name, zone, at) for name in names for zone in zones]
     rows = apply_filters(rows, params.get("Filters"), _PRICE_FILTERS)
     call.end_dry_run()
-    shown, token = page(params, rows, lambda one: f"{one.type}/{one.zone}", default=LIMIT_PRICES)
+    shown, token = page(params, rows, lambda one: f"{one.type}/{one.zone}", least=1, default=LIMIT_PRICES)
     return answer("SpotPriceHistory", [_show_price(one) for one in shown], token)
+
+
+def _start_of_day(call: Call, params: dict[str, Any]) -> float:
+    """Unix seconds. AWS: InvalidParameterValue for a time that ends before it starts."""
+    start, end = (seconds(params[name]) if params.get(name) else None for name in ("StartTime", "EndTime"))
+    if start is not None and end is not None and end < start:
+        raise ids.invalid("The end time must not be before the start time.")
+    last = min(call.now, call.now if end is None else end)
+    return last - last % CHANGED_EVERY_S
 
 
 @watch(Instance)

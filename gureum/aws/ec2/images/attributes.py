@@ -64,6 +64,7 @@ def _refuse_sharing(call: Call, image: Image, add: list[str]) -> None:
 async def reset_image_attribute(call: Call) -> Result:
     """AWS: ec2 ResetImageAttribute: only the owner may launch it again."""
     image = own_image(call, call.params["ImageId"])
+    ids.choice(call.params, "Attribute", "launchPermission")
     return await _change(call, image, public=False, launch_accounts=())
 
 

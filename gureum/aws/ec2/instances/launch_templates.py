@@ -75,6 +75,8 @@ async def create_launch_template(call: Call) -> dict[str, Any]:
     if done is not None:
         template = call.get(LaunchTemplate, done[0])
         return {"LaunchTemplate": show_template(template)} if template else {}
+    if call.params.get("Operator"):
+        raise ids.not_built("CreateLaunchTemplate with Operator")
     name = str(call.params["LaunchTemplateName"])
     if _NAME.fullmatch(name) is None:
         text = (
@@ -173,10 +175,13 @@ async def delete_launch_template_versions(call: Call) -> dict[str, Any]:
 async def modify_launch_template(call: Call) -> dict[str, Any]:
     """AWS: ec2 ModifyLaunchTemplate: another default version."""
     template = find_template(call, call.params)
+    if call.done_before() is not None:
+        return {"LaunchTemplate": show_template(template)}
     version = find_version(call, template, ids.need(call, "DefaultVersion"))
     transaction = call.transaction()
     transaction.require(version)
     template = transaction.update(change(template, default=version.spec.number))
+    call.remember(transaction, (template.meta.name,))
     await call.commit(transaction)
     return {"LaunchTemplate": show_template(template)}
 

@@ -116,7 +116,8 @@ def describe_instance_credit_specifications(call: Call) -> Result:
 
 @operation("ModifyInstanceCreditSpecification", level="state")
 async def modify_instance_credit_specification(call: Call) -> Result:
-    """AWS: ec2 ModifyInstanceCreditSpecification: each by itself."""
+    """AWS: ec2 ModifyInstanceCreditSpecification: each by itself. What a client token was good for stays as it is when it comes again."""
+    done = call.done_before()
     transaction = call.transaction()
     good: list[dict[str, Any]] = []
     bad: list[dict[str, Any]] = []
@@ -130,7 +131,8 @@ async def modify_instance_credit_specification(call: Call) -> Result:
             continue
         transaction.update(change(transaction.current(instance), cpu_credits=wanted))
         good.append({"InstanceId": name})
-    if good:
+    if good and done is None:
+        call.remember(transaction, tuple(one["InstanceId"] for one in good))
         await call.commit(transaction)
     return {"SuccessfulInstanceCreditSpecifications": good, "UnsuccessfulInstanceCreditSpecifications": bad}
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
-from gureum.aws.ec2.fleets.spot_prices import on_demand_price
+from gureum.aws.ec2.fleets.spot_prices import on_demand_price, spot_price
 from gureum.aws.ec2.images.names import MACHINE
 from gureum.aws.ec2.instances.types import InstanceType, all_types
 from gureum.aws.errors import AwsError
@@ -30,6 +30,7 @@ OF_ACCELERATORS = (
     "AcceleratorNames",
     "AcceleratorTotalMemoryMiB",
 )
+OVER_LOWEST, OF_OPTIMAL = "SpotMaxPricePercentageOverLowestPrice", "MaxSpotPriceAsPercentageOfOptimalOnDemandPrice"
 _NAME = re.compile(r"[a-zA-Z0-9.*]{1,30}", re.ASCII)
 _FAMILY = re.compile(r"[a-z]+([0-9]+)", re.ASCII)
 
@@ -48,7 +49,7 @@ def get_instance_types_from_instance_requirements(call: Call) -> Result:
     if "hvm" not in params["VirtualizationTypes"]:
         found = [one for one in found if "paravirtual" in one.flags]
     call.end_dry_run()
-    shown, token = page(params, found, lambda one: one.name, default=LIMIT_PAGE)
+    shown, token = page(params, found, lambda one: one.name, least=1, default=LIMIT_PAGE)
     return {"InstanceTypes": [{"InstanceType": one.name} for one in shown]} | ({"NextToken": token} if token else {})
 
 
@@ -125,14 +126,17 @@ def _wants_accelerators(wanted: dict[str, Any]) -> bool:
 
 def _affordable(found: list[InstanceType], wanted: dict[str, Any]) -> list[InstanceType]:
     """AWS: price protection: not above the cheapest current type by more than so many percent (100, if nothing is said)."""
-    share = wanted.get("OnDemandMaxPricePercentageOverLowestPrice") or wanted.get(
-        "SpotMaxPricePercentageOverLowestPrice"
-    )
+    over, of_optimal = (wanted.get(name) for name in (OVER_LOWEST, OF_OPTIMAL))
+    if over is not None and of_optimal is not None:
+        raise AwsError("InvalidParameterCombination", f"{OVER_LOWEST} and {OF_OPTIMAL} cannot be specified together.")
+    share = wanted.get("OnDemandMaxPricePercentageOverLowestPrice") or over
     ordinary = [one for one in found if "current" in one.flags and one.name[:1] in "cmr"] or found
-    if not ordinary or share is None:
+    if not ordinary:
         return found
-    limit = min(map(on_demand_price, ordinary)) * (1 + share / 100)
-    return [one for one in found if on_demand_price(one) <= limit]
+    least = min(map(on_demand_price, ordinary))
+    if of_optimal is not None:
+        found = [one for one in found if spot_price(one.name) <= least * of_optimal / 100]
+    return [one for one in found if share is None or on_demand_price(one) <= least * (1 + share / 100)]
 
 
 def _within(span: dict[str, Any] | None, value: float) -> bool:

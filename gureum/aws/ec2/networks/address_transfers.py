@@ -1,6 +1,6 @@
 """Elastic IPs that change their account: one offers it, the other accepts within seven days.
 
-Until then it is the first one's in all. Accepted, it is another allocation, without tags; who gave it sees the transfer for three days.
+Until then it is the first one's in all. Accepted, it is another allocation, with none of its tags; who gave it sees the transfer for three days.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
 from gureum.aws.ec2.listing import answer
 from gureum.aws.ec2.networks.kinds import Address, AddressSpec, AddressTransfer, AddressTransferSpec
+from gureum.aws.ec2.tags import tags_of
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import operation
 from gureum.aws.paging import page
@@ -76,7 +77,8 @@ async def accept_address_transfer(call: Call) -> dict[str, Any]:
     if len(call.all(Address)) >= call.settings.quota_elastic_ips:
         raise AwsError("AddressLimitExceeded", "The maximum number of addresses has been reached.")
     # The claim of the address in the pool stays as it is: it is in use before and after.
-    mine = Address(meta=call.meta(new_id("eipalloc-")), spec=AddressSpec(public=public))
+    tags = tags_of(call, "elastic-ip")
+    mine = Address(meta=call.meta(new_id("eipalloc-"), tags=tags), spec=AddressSpec(public=public))
     accepted = msgspec.structs.replace(transfer, spec=msgspec.structs.replace(transfer.spec, accepted=call.now))
     transaction = call.transaction()
     transaction.require_no_newer(Address, call.scope)

@@ -71,8 +71,10 @@ async def allocate_address(call: Call) -> dict[str, Any]:
 
 @operation("ReleaseAddress")
 async def release_address(call: Call) -> dict[str, Any]:
-    """AWS: ec2 ReleaseAddress: not while it is associated. Nobody is offered it any more."""
+    """AWS: ec2 ReleaseAddress: not while it is associated, nor from another border group. Nobody is offered it any more."""
     address = _find(call)
+    if call.params.get("NetworkBorderGroup", call.region) != call.region:
+        raise AwsError("InvalidAddress.NotFound", f"Address '{address.spec.public}' not found.")
     if address.spec.association:
         raise AwsError("InvalidIPAddress.InUse", f"Address {address.spec.public} is in use.")
     transaction = call.transaction()

@@ -27,6 +27,10 @@ from gureum.engine.resource import key_of
 async def associate_nat_gateway_address(call: Call) -> dict[str, Any]:
     """AWS: ec2 AssociateNatGatewayAddress: Elastic IPs for a public gateway, each on a private address of its own."""
     gateway, interface = _living(call, "public")
+    for name in ("AvailabilityZone", "AvailabilityZoneId"):
+        if call.params.get(name):
+            text = f"{name} is applicable only to regional NAT gateways; {gateway.meta.name} is a zonal one."
+            raise AwsError("InvalidParameterCombination", text)
     wanted = call.params.get("AllocationIds") or ()
     found = ids.find_all(call, Address, ids.ADDRESS, wanted)
     named = call.params.get("PrivateIpAddresses") or [None] * len(found)

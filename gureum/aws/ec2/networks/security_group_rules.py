@@ -28,6 +28,8 @@ from gureum.ports.firewalls import Rule
 PROTOCOLS = {"6": "tcp", "17": "udp", "1": "icmp", "58": "icmpv6", "all": "-1"}
 WITH_PORTS = ("tcp", "udp")
 WITH_TYPES = ("icmp", "icmpv6")
+OLD_FORM = ("IpProtocol", "FromPort", "ToPort", "CidrIp", "SourceSecurityGroupName", "SourceSecurityGroupOwnerId")
+"""Parameters that stand for one permission."""
 _DESCRIPTION = re.compile(r"[a-zA-Z0-9. _\-:/()#,@\[\]+=&;{}!$*]{0,255}", re.ASCII)
 
 
@@ -121,7 +123,11 @@ def with_rules(group: SecurityGroup, rules: Iterable[GroupRule]) -> SecurityGrou
 def asked_rules(call: Call, group: SecurityGroup, *, egress: bool) -> list[GroupRule]:
     """The rules that a call's permissions name, without ids, each once. AWS: InvalidParameterValue, InvalidPermission.Malformed,
     InvalidGroup.NotFound."""
-    permissions = call.params.get("IpPermissions") or _old_form(call)
+    permissions = call.params.get("IpPermissions")
+    if permissions:
+        refuse_together(call, "IpPermissions", *OLD_FORM)
+    else:
+        permissions = _old_form(call)
     rules = [rule for permission in permissions for rule in parse_permission(call, group, permission, egress=egress)]
     if len({identity(rule) for rule in rules}) != len(rules):
         raise ids.invalid("The same permission must not appear multiple times")
@@ -255,15 +261,29 @@ def _referenced(call: Call, group: SecurityGroup, pair: dict[str, Any]) -> dict[
     return {"group": found.meta.name, "far": FarGroup(account, found.spec.vpc, peering.meta.name)}
 
 
+def refuse_together(call: Call, name: str, *others: str) -> None:
+    """AWS: InvalidParameterCombination for a parameter that stands for the same as another."""
+    for other in others:
+        if call.params.get(name) and call.params.get(other) is not None:
+            told = [one[0].lower() + one[1:] for one in (name, other)]
+            text = f"The parameter {told[0]} cannot be used with the parameter {told[1]}"
+            raise AwsError("InvalidParameterCombination", text)
+
+
 def _old_form(call: Call) -> list[dict[str, Any]]:
     """The parameters that stood for one permission before `IpPermissions`."""
     params = call.params
+    refuse_together(call, "SourceSecurityGroupName", "CidrIp")
     permission: dict[str, Any] = {name: params[name] for name in ("IpProtocol", "FromPort", "ToPort") if name in params}
     if params.get("CidrIp"):
         permission["IpRanges"] = [{"CidrIp": params["CidrIp"]}]
     elif params.get("SourceSecurityGroupName"):
         permission.setdefault("IpProtocol", "-1")
-        permission["UserIdGroupPairs"] = [{"GroupName": params["SourceSecurityGroupName"]}]
+        named = {"GroupName": params["SourceSecurityGroupName"]}
+        if params.get("SourceSecurityGroupOwnerId", call.account) != call.account:
+            text = f"The security group '{named['GroupName']}' does not exist"
+            raise AwsError("InvalidGroup.NotFound", text)
+        permission["UserIdGroupPairs"] = [named]
     elif not permission:
         raise ids.missing("ipPermissions")
     return [permission]

@@ -25,11 +25,13 @@ from gureum.aws.ec2.networks.kinds import (
     VpcPeering,
 )
 from gureum.aws.ec2.networks.security_group_rules import (
+    OLD_FORM,
     allow_all_out,
     asked_rules,
     check_description,
     identity,
     lower_rule,
+    refuse_together,
     show_permissions,
     show_revoked,
     show_rule,
@@ -245,9 +247,13 @@ def default_vpc(call: Call) -> Vpc:
 
 def named_group(call: Call) -> SecurityGroup:
     """The group that a call names by `GroupId` or, in the default VPC, by `GroupName`. AWS: InvalidGroup.NotFound, MissingParameter."""
-    if call.params.get("GroupId"):
-        return ids.find(call, SecurityGroup, ids.SECURITY_GROUP, call.params["GroupId"])
     name = call.params.get("GroupName")
+    if call.params.get("GroupId"):
+        group = ids.find(call, SecurityGroup, ids.SECURITY_GROUP, call.params["GroupId"])
+        if name and name != group.spec.group_name:
+            text = "The parameter groupName cannot be used with the parameter groupId"
+            raise AwsError("InvalidParameterCombination", text)
+        return group
     if not name:
         raise AwsError("MissingParameter", "The request must contain the parameter groupName or groupId")
     return group_by_name(call, name)
@@ -334,6 +340,8 @@ def _rules_meant(call: Call, group: SecurityGroup, rule_ids: Iterable[str], *, e
     own = {rule.id: rule for rule in group.spec.rules if rule.egress == egress}
     rule_ids = list(rule_ids)
     if rule_ids:
+        for name in ("SecurityGroupRuleIds", "SecurityGroupRuleDescriptions"):
+            refuse_together(call, name, "IpPermissions", *OLD_FORM)
         missing = [id_ for id_ in rule_ids if ids.check_id(ids.GROUP_RULE, id_) not in own]
         if missing:
             raise ids.not_found(ids.GROUP_RULE, *missing)

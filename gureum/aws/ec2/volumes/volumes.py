@@ -34,7 +34,7 @@ async def create_volume(call: Call) -> Result:
         found = call.get(Volume, done[0])
         return show_volume(call, found) if found else {}
     params = call.params
-    for name in ("OutpostArn", "MultiAttachEnabled", "VolumeInitializationRate"):
+    for name in ("OutpostArn", "MultiAttachEnabled", "VolumeInitializationRate", "Operator"):
         if params.get(name):
             raise ids.not_built(f"CreateVolume with {name}")
     snapshot = find_snapshot(call, params["SnapshotId"]) if params.get("SnapshotId") else None
