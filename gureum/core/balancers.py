@@ -8,6 +8,7 @@
 
 No poll and no daemon lies between a check's result and the proxy or the kernel. What was under way to a target that leaves, or that turned unhealthy
 where its group wishes it ended, is cut after the change has been made: nothing new can reach it by then. A proxy takes other changes while it cuts.
+UDP flows have no end of their own that would free them from a target: they leave an unhealthy one in any case, with their next packet.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 import msgspec
 
@@ -57,6 +58,8 @@ class BalancingKinds:
         self._book = book
         self._checks = HealthChecks(machine.ports.clock, machine.ports.checks, self._heard)
         self._ends: dict[str, Ends] = {}
+        self._moves: dict[str, Ends] = {}
+        self._open: dict[str, frozenset[int]] = {}
         self._cuts: dict[str, tuple[Ends, asyncio.Task[None]]] = {}
         self._deaths: dict[str, _Deaths] = {}
         self._listening: dict[str, tuple[tuple[int, ...], bool]] = {}
@@ -190,19 +193,20 @@ class BalancingKinds:
 
     def _end_unhealthy(self, group: str, target: str, sandbox: str) -> None:
         wished = self._machine.desired.get(f"TargetGroup/{group}")
-        if wished is not None and isinstance(wished.spec, TargetGroup) and wished.spec.end_unhealthy:
-            self._end(group, [one for one in wished.spec.targets if one.name == target], sandbox)
+        if wished is not None and isinstance(wished.spec, TargetGroup):
+            its = [one for one in wished.spec.targets if one.name == target]
+            self._end(group, its, sandbox, datagrams=not wished.spec.end_unhealthy)
 
-    def _end(self, group: str, targets: Iterable[Target], sandbox: str = "") -> None:
-        """Notes for all who send to `group`, or for the node in `sandbox` alone, that what is under way to `targets` is to be cut."""
+    def _end(self, group: str, targets: Iterable[Target], sandbox: str = "", *, datagrams: bool = False) -> None:
+        """Notes for all who send to `group`, or for the node in `sandbox` alone, that what is under way to `targets` is to be cut. `datagrams`: only
+        UDP flows are, whose next packet goes to another target."""
+        noted, kinds = (self._moves, Balancer) if datagrams else (self._ends, Proxy | Balancer)
         for user in self._machine.users(f"TargetGroup/{group}"):
             wished = self._machine.desired.get(user)
-            if (
-                wished is not None
-                and isinstance(wished.spec, Proxy | Balancer)
-                and sandbox in ("", wished.spec.sandbox)
-            ):
-                self._ends.setdefault(user, {}).update({(group, one.name): one for one in targets})
+            if wished is None or not isinstance(wished.spec, Proxy | Balancer) or not isinstance(wished.spec, kinds):
+                continue
+            if sandbox in ("", wished.spec.sandbox):
+                noted.setdefault(user, {}).update({(group, one.name): one for one in targets})
 
     def _poke_users(self, id_: str, sandbox: str = "") -> None:
         """All, or only those to whom it matters what the node in `sandbox` sees."""
@@ -373,13 +377,21 @@ class BalancingKinds:
         self._need_groups(
             [*(use.group for use in spec.uses), *(name for one in spec.listeners for name, _ in one.groups)]
         )
-        with self._ending(id_) as ends:
+        failing_open = self._book.failing_open(spec)
+        with self._ending(id_) as ends, self._ending(id_, self._moves) as moves:
             await self._rules.enforce(spec.network)
             for (group, _), target in ends.items():
-                by = self._given_up_by(spec, group, target)
-                if by:
-                    await machine.ports.firewalls.end_flows(spec.network, target.address, target.port, by)
+                await self._end_flows(spec, target, self._given_up_by(spec, group, target))
+            recovered = self._open.get(id_, frozenset()) - failing_open
+            for (group, _), target in (moves | self._book.passed_over(spec, recovered)).items():
+                by = [one for one in self._given_up_by(spec, group, target) if one[1] == "udp"]
+                await self._end_flows(spec, target, by)
+        self._open[id_] = failing_open
         machine.set_status(id_, "ready")
+
+    async def _end_flows(self, spec: Balancer, target: Target, by: Collection[Entrance]) -> None:
+        if by:
+            await self._machine.ports.firewalls.end_flows(spec.network, target.address, target.port, by)
 
     def _given_up_by(self, spec: Balancer, group: str, target: Target) -> tuple[Entrance, ...]:
         """The node's listeners that forward to the group and send nothing to the target any more, not even by another group that it is in."""
@@ -392,7 +404,8 @@ class BalancingKinds:
         )
 
     async def balancer_gone(self, id_: str, spec: Balancer) -> None:
-        self._ends.pop(id_, None)
+        for noted in (self._ends, self._moves, self._open):
+            noted.pop(id_, None)
         await self._rules.enforce(spec.network)
 
     # --- names ---
@@ -414,16 +427,17 @@ class BalancingKinds:
                 raise Retry(f"waits for TargetGroup/{name}", GROUP_WAIT_S)
 
     @contextlib.contextmanager
-    def _ending(self, id_: str) -> Iterator[Ends]:
+    def _ending(self, id_: str, noted: dict[str, Ends] | None = None) -> Iterator[Ends]:
         """What is to be cut now; it is noted again when the block fails. What is noted meanwhile came with a poke, which makes the next run."""
-        ends = self._ends.pop(id_, {})
+        noted = self._ends if noted is None else noted
+        ends = noted.pop(id_, {})
         done = False
         try:
             yield ends
             done = True
         finally:
             if ends and not done:
-                self._ends[id_] = ends | self._ends.get(id_, {})
+                noted[id_] = ends | noted.get(id_, {})
 
 
 class _Deaths(msgspec.Struct, frozen=True):

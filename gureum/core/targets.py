@@ -11,7 +11,7 @@ The book never asks a target anything (health.py does) and changes nothing on th
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import msgspec
 
@@ -178,6 +178,23 @@ class TargetBook:
             targets = weighted(shares)
             ports.append(BalancedPort(one.protocol, one.port, targets, one.by, one.preserve_client, one.idle_s, fails))
         return RuledBalancer(spec.interface, spec.address, tuple(ports), spec.public)
+
+    def failing_open(self, spec: Balancer) -> frozenset[int]:
+        """The UDP ports of a balancer's node at which unhealthy targets get what is new, too."""
+        if all(one.protocol != "udp" for one in spec.listeners):
+            return frozenset()
+        return frozenset(one.port for one in self.balanced(spec).ports if one.fail_open and one.protocol == "udp")
+
+    def passed_over(self, spec: Balancer, ports: Collection[int]) -> dict[tuple[str, str], Target]:
+        """By group and name: the targets behind these UDP ports that the node finds unhealthy."""
+        udp = [one for one in spec.listeners if one.protocol == "udp" and one.port in ports]
+        groups = {name for one in udp for name, _ in one.groups if name in self}
+        return {
+            (name, one.name): one
+            for name in groups
+            for one in self._groups[name].spec.targets
+            if self._groups[name].health(one.name, spec.sandbox).state == "unhealthy"
+        }
 
     def records(self, spec: BalancerNames) -> tuple[Record, ...]:
         """The names with the addresses of their healthy zones, of all their zones where none is healthy."""

@@ -197,9 +197,9 @@ def proxy(zone: str = "a", *, cross_zone: bool = True, protocol: Any = "HTTP") -
     return Desired("Proxy", f"p-{zone}", OWNER, spec)
 
 
-def balancer(zone: str = "a", *groups: tuple[str, int]) -> Desired:
+def balancer(zone: str = "a", *groups: tuple[str, int], protocol: Any = "tcp") -> Desired:
     shares = groups or ((TG, 1),)
-    listener = specs.BalancedListener("tcp", 80, shares)
+    listener = specs.BalancedListener(protocol, 80, shares)
     uses = tuple(specs.Use(name) for name, _ in shares)
     spec = specs.Balancer(
         f"lb-{zone}", "vpc-1", f"eni-lb-{zone}", zone, address_of(zone), (listener,), "198.18.16.9", uses

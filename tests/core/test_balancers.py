@@ -377,6 +377,47 @@ def test_connections_to_a_target_that_turns_unhealthy_end_where_that_is_wished(w
     told(story)
 
 
+def test_udp_flows_leave_a_target_that_turns_unhealthy_though_connections_stay() -> None:
+    """AWS: re:Post, "NLB stickiness timeout with unhealthy nodes": "as soon as the target is unhealthy, the next packet will get routed to a new
+    target"; TCP's go by target_health_state.unhealthy.connection_termination.enabled. A group of TCP_UDP has listeners of both."""
+
+    async def story(agent: BalancedAgent) -> None:
+        one = balancer(protocol="udp")
+        both = (*one.spec.listeners, *balancer().spec.listeners)
+        wished = msgspec.structs.replace(one, spec=msgspec.structs.replace(one.spec, listeners=both))
+        group = target_group(target(11), target(12))
+        agent.service.sync([network(), *node(), proxy(protocol="TLS"), wished, group])
+        await agent.until(lambda: _balanced(agent) == {"10.0.1.11": 1, "10.0.1.12": 1})
+        agent.fail("10.0.1.12")
+        await agent.until(lambda: _balanced(agent) == {"10.0.1.11": 1})
+        await agent.service.balancing_loop.idle()
+        assert agent.ports.firewalls.ended == [(*I_12, (("eni-lb-a", "udp", 80),))]
+        assert f"p-a cut {TG} i-12:80" not in agent.ports.proxies.log
+
+    told(story)
+
+
+def test_udp_flows_that_failed_open_leave_once_a_target_is_healthy() -> None:
+    """While none is healthy all are used, and their flows stay; they must not stay at the dead ones when that is over."""
+
+    async def story(agent: BalancedAgent) -> None:
+        group = target_group(target(11), target(12))
+        agent.service.sync([network(), *node(), balancer(protocol="udp"), group])
+        await agent.until(lambda: agent.state("i-11:80") == agent.state("i-12:80") == "healthy")
+        agent.fail("10.0.1.11")
+        await agent.until(lambda: agent.ports.firewalls.ended == [(*I_11, (("eni-lb-a", "udp", 80),))])
+        agent.fail("10.0.1.12")
+        await agent.until(lambda: agent.state("i-12:80") == "unhealthy")
+        await agent.service.balancing_loop.idle()
+        assert _balanced(agent) == {"10.0.1.11": 1, "10.0.1.12": 1}
+        assert len(agent.ports.firewalls.ended) == 1, "all are used: nobody is better off elsewhere"
+        agent.heal("10.0.1.12")
+        await agent.until(lambda: agent.ports.firewalls.ended[1:] == [(*I_11, (("eni-lb-a", "udp", 80),))])
+        assert _balanced(agent) == {"10.0.1.12": 1}
+
+    told(story)
+
+
 def test_flows_end_though_another_listener_sends_to_the_same_target_by_a_group_of_its_own() -> None:
     async def story(agent: BalancedAgent) -> None:
         other = "tg-another"
