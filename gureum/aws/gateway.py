@@ -20,6 +20,7 @@ from gureum.aws.credentials import USER_KEY_PREFIX, Caller, UserKey, check_guest
 from gureum.aws.errors import AwsError
 from gureum.aws.neighbours.front import Neighbours, Wanted
 from gureum.aws.neighbours.guests import stay_in_account
+from gureum.aws.neighbours.in_use import DELETING, check_unused
 from gureum.aws.protocols import (
     Compiled,
     Request,
@@ -153,6 +154,8 @@ class Gateway:
         with self._world.tracer.span(f"{target.service} {target.operation}"):
             if caller.guest:
                 stay_in_account(target, request, caller.account)
+            if target.operation == DELETING:
+                await check_unused(neighbours, self._world.client, caller.account, caller.region, request)
             place = (caller.account, caller.region)
             wanted = Wanted(target.service, target.operation, *place, request, caller.guest, target.protocol)
             return await neighbours.handle(wanted)

@@ -7,6 +7,9 @@ from typing import Any, Protocol
 import msgspec
 
 LIMIT_KNOWN = 4096
+SERVER_CERTIFICATE = "server certificate with its key"
+"""In the place of an operation of "iam": what no operation of AWS tells. Parameters: "Arn" or "Name". Result: "Id", "Arn", and the PEM texts "Body",
+"Chain" ("" for none) and "Key". NeighbourRefused "NoSuchEntity"."""
 NOT_ANSWERS = frozenset({"ServiceUnavailable", "InternalFailure", "InternalError", "NotImplemented", "Throttling"})
 """Codes that say nothing of what was asked."""
 

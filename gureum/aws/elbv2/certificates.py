@@ -1,6 +1,7 @@
 """Certificates of HTTPS and TLS listeners: which there are, and the list of them that a listener has.
 
-A listener has one default certificate and a list for SNI. Certificates are ACM's; this module is the one place that looks for them.
+A listener has one default certificate and a list for SNI. Certificates are ACM's, or IAM's
+(server_certificates.py); this module is the one place that looks for them.
 """
 
 from __future__ import annotations
@@ -12,11 +13,18 @@ import msgspec
 
 from gureum.aws.acm.certificates import NOT_SERVED, Certificate, find, served
 from gureum.aws.call import Call
-from gureum.aws.elbv2 import limits
+from gureum.aws.elbv2 import limits, server_certificates
 from gureum.aws.elbv2.arns import find_listener
-from gureum.aws.elbv2.faults import bad_configuration, invalid, not_built
+from gureum.aws.elbv2.faults import (
+    bad_configuration,
+    certificate_not_found,
+    invalid,
+    not_built,
+    unsupported_certificate,
+)
 from gureum.aws.elbv2.kinds import Listener, LoadBalancer
 from gureum.aws.elbv2.paging import page
+from gureum.aws.elbv2.server_certificates import is_of_iam
 from gureum.aws.elbv2.target_places import Look
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import Result, operation
@@ -27,28 +35,33 @@ SECURE = ("HTTPS", "TLS")
 
 
 def find_certificate(call: Call, transaction: Transaction, arn: str) -> str:
-    """`arn` when there is such a certificate of the account and region, issued and usable; `transaction` requires that it stays so. AWS:
-    CertificateNotFound, UnsupportedCertificate. NotImplemented for a key that a proxy would not load, and for one of IAM's: whoever answers IAM keeps
-    its key to himself."""
-    if arn.split(":")[2:3] == ["iam"]:
-        raise not_built("A listener with a server certificate of IAM")
+    """`arn` when there is such a certificate of the account and region, issued and usable; `transaction` requires that it stays so. One of
+    IAM's is looked at where it is kept. AWS: CertificateNotFound, UnsupportedCertificate. NotImplemented for a key that a proxy would not load."""
+    if is_of_iam(arn):
+        return arn
     certificate = find(call, arn)
     if certificate is None:
-        raise AwsError("CertificateNotFound", f"Certificate '{arn}' not found")
+        raise certificate_not_found(arn)
     material = certificate.material
     if material is None or material.not_after < call.now or material.weakness:
-        text = f"The certificate '{arn}' must have a fully-qualified domain name, a supported signature, and a supported key size."
-        raise AwsError("UnsupportedCertificate", text)
+        raise unsupported_certificate(arn)
     if material.key_algorithm in NOT_SERVED:
         raise not_built(f"A listener with a certificate whose key is {material.key_algorithm}")
     transaction.require(certificate)
     return arn
 
 
-def lower_certificate(scope: str, arn: str, read: Look) -> proxies.Certificate | None:
-    """The certificate with its sealed key, as a proxy takes it; None when it is gone."""
-    certificate = read.get(Certificate, scope, arn.rpartition("/")[2])
-    return served(certificate) if certificate is not None else None
+def lower_certificates(listener: Listener, read: Look) -> list[proxies.Certificate]:
+    """The listener's certificates with their sealed keys, as a proxy takes them, the default one first; without those that are gone."""
+    spec, found = listener.spec, []
+    for arn in dict.fromkeys(spec.certificates):
+        if arn in spec.of_iam:
+            found.append(server_certificates.served(arn, spec.of_iam[arn]))
+            continue
+        certificate = read.get(Certificate, listener.meta.scope, arn.rpartition("/")[2])
+        shown = served(certificate) if certificate is not None else None
+        found += [shown] if shown is not None else []
+    return found
 
 
 @operation("AddListenerCertificates")
@@ -60,7 +73,7 @@ async def add_listener_certificates(call: Call) -> Result:
     extra = listener.spec.certificates[1:]
     if arn not in extra:
         _check_number(call, balancer, listener)
-        await _set(call, transaction, listener, (*listener.spec.certificates, arn))
+        await _set(call, transaction, listener, (*listener.spec.certificates, arn), given=arn)
     return {"Certificates": [{"CertificateArn": arn, "IsDefault": False}]}
 
 
@@ -126,7 +139,10 @@ def _check_number(call: Call, balancer: LoadBalancer, listener: Listener) -> Non
         raise AwsError("TooManyCertificates", f"The maximum number of certificates per {where} is {most}")
 
 
-async def _set(call: Call, transaction: Transaction, listener: Listener, certificates: tuple[str, ...]) -> None:
-    spec = msgspec.structs.replace(listener.spec, certificates=certificates)
+async def _set(
+    call: Call, transaction: Transaction, listener: Listener, certificates: tuple[str, ...], given: str = ""
+) -> None:
+    of_iam = server_certificates.kept(call, certificates, listener.spec.of_iam, given)
+    spec = msgspec.structs.replace(listener.spec, certificates=certificates, of_iam=of_iam)
     transaction.update(msgspec.structs.replace(listener, spec=spec))
     await call.commit(transaction)

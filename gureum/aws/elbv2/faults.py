@@ -40,3 +40,12 @@ def between(name: str, value: int, least: int, most: int) -> int:
     if not least <= value <= most:
         raise invalid(f"'{name}' value '{value}' must be between '{least}-{most}' inclusive")
     return value
+
+
+def certificate_not_found(arn: str) -> AwsError:
+    return AwsError("CertificateNotFound", f"Certificate '{arn}' not found")
+
+
+def unsupported_certificate(arn: str) -> AwsError:
+    text = f"The certificate '{arn}' must have a fully-qualified domain name, a supported signature, and a supported key size."
+    return AwsError("UnsupportedCertificate", text)

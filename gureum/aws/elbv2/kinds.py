@@ -21,6 +21,7 @@ from typing import Literal
 
 import msgspec
 
+from gureum.aws.acm.certificates import Material
 from gureum.engine.resource import Resource, kind
 
 LoadBalancerType = Literal["application", "network"]
@@ -79,9 +80,19 @@ class LoadBalancer(Resource, frozen=True):
     status: LoadBalancerStatus = LoadBalancerStatus()
 
 
+class ServerCertificate(msgspec.Struct, frozen=True):
+    """A certificate of IAM's as it was when the listener got it, its key sealed: IAM is another's (aws/neighbours), and a listener serves also while
+    that cannot be asked. `id`: by which IAM knows it also when it is renamed. `names`: of the subject and all alternative ones."""
+
+    id: str
+    material: Material
+    names: tuple[str, ...]
+
+
 class ListenerSpec(msgspec.Struct, frozen=True):
     """`default_rule`: name of the Rule with its default action. `certificates`: ARNs, the default one first; with `policy` only for HTTPS and
-    TLS. `alpn`: AWS's AlpnPolicy, "" when none was given. `attributes`: those that were set."""
+    TLS. `alpn`: AWS's AlpnPolicy, "" when none was given. `attributes`: those that were set. `of_iam`: by their ARNs, those certificates that are
+    IAM's."""
 
     load_balancer: str
     protocol: Protocol
@@ -91,6 +102,7 @@ class ListenerSpec(msgspec.Struct, frozen=True):
     policy: str = ""
     alpn: str = ""
     attributes: dict[str, str] = {}
+    of_iam: dict[str, ServerCertificate] = {}
 
 
 @kind(
@@ -98,6 +110,7 @@ class ListenerSpec(msgspec.Struct, frozen=True):
     indexes={
         "load-balancer": lambda one: one.spec.load_balancer,
         "certificate": lambda one: tuple(set(one.spec.certificates)),
+        "server-certificate": lambda one: tuple({held.id for held in one.spec.of_iam.values()}),
     },
 )
 class Listener(Resource, frozen=True):

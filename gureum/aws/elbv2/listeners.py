@@ -11,7 +11,7 @@ from typing import Any, cast
 import msgspec
 
 from gureum.aws.call import Call
-from gureum.aws.elbv2 import attribute_tables, certificates, limits
+from gureum.aws.elbv2 import attribute_tables, certificates, limits, server_certificates
 from gureum.aws.elbv2.actions import check_compatible, show_action, wanted_action
 from gureum.aws.elbv2.arns import arn_of_balancer, arn_of_listener, find_balancer, find_listener
 from gureum.aws.elbv2.faults import bad_configuration, check_count, invalid, not_built
@@ -36,10 +36,11 @@ async def create_listener(call: Call) -> Result:
     balancer, tags = find_balancer(call, params["LoadBalancerArn"]), tags_of(call)
     protocol = _protocol(balancer, params.get("Protocol"))
     port = _port(params.get("Port"))
-    secured = _secured(call, transaction, balancer, protocol, None)
+    held, policy, alpn = _secured(call, transaction, balancer, protocol, None)
     action = wanted_action(call, transaction, balancer, protocol, params["DefaultActions"])
     others = call.by(Listener, "load-balancer", balancer.meta.name)
-    spec = ListenerSpec(balancer.meta.name, protocol, port, "", *secured)
+    of_iam = server_certificates.kept(call, held, {})
+    spec = ListenerSpec(balancer.meta.name, protocol, port, "", held, policy, alpn, of_iam=of_iam)
     for other in others:
         if other.spec.port == port:
             return _shown(call, balancer, _same(call, balancer, other, spec, action))
@@ -65,7 +66,9 @@ async def modify_listener(call: Call) -> Result:
     protocol = _protocol(balancer, params.get("Protocol") or spec.protocol)
     port = _port(params.get("Port") or spec.port)
     held, policy, alpn = _secured(call, transaction, balancer, protocol, listener)
+    of_iam = server_certificates.kept(call, held, spec.of_iam, given=held[0] if params.get("Certificates") else "")
     spec = msgspec.structs.replace(spec, protocol=protocol, port=port, certificates=held, policy=policy, alpn=alpn)
+    spec = msgspec.structs.replace(spec, of_iam=of_iam)
     changed = msgspec.structs.replace(listener, spec=spec)
     table = attribute_tables.of_listener(changed)
     kept = {key: value for key, value in spec.attributes.items() if key in table}
@@ -204,8 +207,9 @@ def _check_rules(call: Call, balancer: LoadBalancer, listener: Listener, default
 
 def _same(call: Call, balancer: LoadBalancer, known: Listener, wanted: ListenerSpec, action: Any) -> Listener:
     """AWS: the same settings again are success, others DuplicateListener."""
+    wanted = msgspec.structs.replace(wanted, of_iam={})
     bare = msgspec.structs.replace(known.spec, default_rule="", attributes={}, certificates=known.spec.certificates[:1])
-    if bare != wanted or _default_rule(call, known).spec.action != action:
+    if msgspec.structs.replace(bare, of_iam={}) != wanted or _default_rule(call, known).spec.action != action:
         raise _duplicate(balancer)
     return known
 

@@ -20,7 +20,7 @@ from gureum.aws.ec2.networks.kinds import NetworkInterface, Subnet
 from gureum.aws.elbv2 import attribute_tables as tables
 from gureum.aws.elbv2.arns import arn_of_group, arn_of_listener, label_of
 from gureum.aws.elbv2.attributes import attributes_of_balancer, attributes_of_group, crosses_zones
-from gureum.aws.elbv2.certificates import lower_certificate
+from gureum.aws.elbv2.certificates import lower_certificates
 from gureum.aws.elbv2.dns import zonal_name
 from gureum.aws.elbv2.kinds import (
     Action,
@@ -91,7 +91,9 @@ def lower_load_balancer(balancer: LoadBalancer, read: Reader) -> Iterable[Desire
     owner, bounds = key_of(balancer), _bounds(balancer, read)
     nodes = [(node, found) for node in balancer.spec.zones if (found := _interface(balancer, node, read)) is not None]
     proxied, balanced = [one for one in bounds if one.proxied], [one for one in bounds if not one.proxied]
-    shared = _proxy_spec(balancer, proxied, _certificates(balancer, proxied, read))
+    shared = _proxy_spec(
+        balancer, proxied, {one.listener.meta.name: lower_certificates(one.listener, read) for one in proxied}
+    )
     for node, interface in nodes:
         name = node.interface
         yield Desired("Sandbox", name, owner, specs.Sandbox(SandboxSpec(name, guest=False)))
@@ -137,17 +139,17 @@ def _proxy(
 
 
 def _proxy_spec(
-    balancer: LoadBalancer, bounds: list[Bound], certificates: dict[str, proxies.Certificate]
+    balancer: LoadBalancer, bounds: list[Bound], certificates: dict[str, list[proxies.Certificate]]
 ) -> proxies.ProxySpec:
-    """What is the same at all nodes, made once."""
+    """What is the same at all nodes, made once. `certificates`: of each listener, by its name; one without any serves nothing."""
     return proxies.ProxySpec(
         name="",
         sandbox_net="",
         address="",
         label=label_of(balancer),
-        listeners=tuple(_proxied(balancer, bound, certificates) for bound in bounds),
+        listeners=tuple(_proxied(balancer, bound, certificates[bound.listener.meta.name]) for bound in bounds),
         groups=tuple(_proxied_group(group) for group in _groups(bounds)),
-        certificates=tuple(certificates.values()),
+        certificates=tuple({one.name: one for held in certificates.values() for one in held}.values()),
         attributes=_of_proxy(attributes_of_balancer(balancer)),
         dns_name=balancer.spec.dns_name,
     )
@@ -167,16 +169,15 @@ def _uses(balancer: LoadBalancer, groups: list[TargetGroup]) -> tuple[specs.Use,
     return tuple(specs.Use(core_name(group), crosses_zones(balancer, group)) for group in groups)
 
 
-def _proxied(balancer: LoadBalancer, bound: Bound, certificates: dict[str, proxies.Certificate]) -> proxies.Listener:
+def _proxied(balancer: LoadBalancer, bound: Bound, certificates: list[proxies.Certificate]) -> proxies.Listener:
     spec = bound.listener.spec
     table = tables.of_listener(bound.listener)
-    held = [certificates[arn].name for arn in dict.fromkeys(spec.certificates) if arn in certificates]
     return proxies.Listener(
         port=spec.port,
         protocol=_SPOKEN[spec.protocol],
         arn=arn_of_listener(balancer, bound.listener.meta.name),
         rules=tuple(_rule(rule, bound.groups) for rule in bound.rules),
-        certificates=tuple(held),
+        certificates=tuple(one.name for one in certificates),
         policy=spec.policy,
         alpn=spec.alpn or "None",
         attributes={key: value for key, value in tables.in_force(table, spec.attributes).items() if value},
@@ -229,13 +230,6 @@ def _stickiness(attributes: dict[str, str]) -> proxies.Stickiness | None:
     if kind == "lb_cookie":
         return proxies.Stickiness("lb_cookie", int(attributes["stickiness.lb_cookie.duration_seconds"]))
     return proxies.Stickiness("source_ip")
-
-
-def _certificates(balancer: LoadBalancer, bounds: list[Bound], read: Reader) -> dict[str, proxies.Certificate]:
-    """By ARN; one that is gone is left out, and a listener without any serves nothing."""
-    arns = dict.fromkeys(arn for bound in bounds for arn in bound.listener.spec.certificates)
-    found = ((arn, lower_certificate(balancer.meta.scope, arn, read)) for arn in arns)
-    return {arn: certificate for arn, certificate in found if certificate is not None}
 
 
 # Layer 4

@@ -27,7 +27,7 @@ from moto.moto_api._internal import mock_random
 from moto.moto_api._internal.models import moto_api_backend
 
 from gureum.aws.errors import AwsError
-from gureum.aws.neighbours import default_keys, iam_ids, overrides
+from gureum.aws.neighbours import default_keys, iam_ids, overrides, server_certificates
 from gureum.aws.neighbours.deliveries import Deliveries
 from gureum.aws.neighbours.journal import Sent
 from gureum.aws.neighbours.keepers import Keeper, keeper_of
@@ -95,6 +95,7 @@ class Backends:
         self._apart = self._fixed = True
         default_keys.lead(derive, lambda: self._fixed)
         iam_ids.lead(lambda: self._fixed)
+        server_certificates.lead(lambda: self._fixed)
         self.playing = False
         Deliveries(lambda: not self.playing).install()
         overrides.install(lambda: self._fixed)
@@ -177,6 +178,11 @@ class Backends:
         """moto's state of a service; services that have no regions have one state ("aws")."""
         found: Any = backends.get_backend(OFFERED[service])[account]  # type: ignore[call-overload]
         return found[region] if region in found.regions else found["aws"]
+
+    def server_certificate(self, account: str, region: str, named: dict[str, str]) -> dict[str, str] | None:
+        """As `SERVER_CERTIFICATE` is answered (core/neighbours.py)."""
+        state = self.backend("iam", account, region)
+        return server_certificates.find(state, arn=named.get("Arn", ""), name=named.get("Name", ""))
 
     def states(self, service: str) -> Any:
         """moto's states of a service: account → region, or partition where it has none."""

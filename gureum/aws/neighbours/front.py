@@ -27,7 +27,7 @@ from gureum.aws.neighbours.offered import OFFERED, changes, chosen, is_installed
 from gureum.aws.neighbours.user_keys import UserKeys
 from gureum.aws.protocols import Request, Response
 from gureum.base.sealing import Sealer
-from gureum.core.neighbours import NeighbourRefused
+from gureum.core.neighbours import SERVER_CERTIFICATE, NeighbourRefused
 
 log = logging.getLogger("gureum.neighbours")
 FILE = "neighbours/journal"
@@ -36,6 +36,7 @@ NOWHERE = b"Not yet implemented"
 """moto's answer where no address of its fits."""
 OF_XML = ("route53", "s3control")
 NO_BODY = ("HEAD", "OPTIONS")
+UPLOADING = "UploadServerCertificate"
 NOT_PASSED = frozenset({"host", "connection", "expect", *OF_OBJECTS.values()})
 SEED_BYTES = 32
 _HOSTS = {
@@ -120,6 +121,8 @@ class Neighbours:
         self, service: str, operation: str, account: str, region: str, params: dict[str, Any]
     ) -> dict[str, Any]:
         """As `core.neighbours.Neighbours` promises."""
+        if operation == SERVER_CERTIFICATE:
+            return await self._server_certificate(account, region, params)
         asking = await asyncio.to_thread(importlib.import_module, "gureum.aws.neighbours.asking")
         try:
             request = asking.request_of(service, operation, params)
@@ -136,11 +139,29 @@ class Neighbours:
             raise AwsError("NotImplemented", text, status=501)
         check(wanted.service, wanted.operation, wanted.protocol, wanted.request)
         refusals.refuse(wanted.service, wanted.operation, wanted.request)
+        if wanted.operation == UPLOADING:
+            await asyncio.to_thread(_check_upload, wanted.request)
         if wanted.service == "s3":
             refusals.refuse_post(wanted.operation, self._path(wanted), wanted.request)
             refusals.refuse_policy(wanted.operation, wanted.request)
             refusals.refuse_subresource(wanted.operation, self._path(wanted), wanted.request)
         return await (self._receive(wanted) if _is_receive(wanted) else self._run(wanted))
+
+    async def _server_certificate(self, account: str, region: str, params: dict[str, Any]) -> dict[str, Any]:
+        def find() -> dict[str, str] | None:
+            self._ready()
+            found: dict[str, str] | None = self._backends.server_certificate(account, region, params)
+            return found
+
+        if not self.answers("iam"):
+            raise NeighbourRefused("NotImplemented", "iam is not answered here")
+        try:
+            found = await asyncio.get_running_loop().run_in_executor(self._thread, find)
+        except AwsError as error:
+            raise NeighbourRefused(error.code, error.message) from error
+        if found is None:
+            raise NeighbourRefused("NoSuchEntity", "The Server Certificate cannot be found.")
+        return found
 
     async def reset(self) -> None:
         """Forgets everything, durably."""
@@ -310,6 +331,10 @@ class Neighbours:
         host = wanted.request.headers.get("host", "")
         bucket = _bucket_of_host(host, self._endpoint_name) if wanted.service == "s3" else ""
         return f"/{bucket}{wanted.request.path}" if bucket else wanted.request.path
+
+
+def _check_upload(request: Request) -> None:
+    importlib.import_module("gureum.aws.neighbours.certificate_files").check_upload(request)
 
 
 def _is_receive(wanted: Wanted) -> bool:

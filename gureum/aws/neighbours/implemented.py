@@ -8,6 +8,7 @@ from moto import backends
 from moto.core.responses import BaseResponse
 from moto.core.utils import camelcase_to_underscores
 
+from gureum.aws.neighbours import overrides, server_certificates
 from gureum.aws.neighbours.offered import OFFERED
 from gureum.aws.neighbours.refusals import REFUSED
 from gureum.aws.protocols import load_service
@@ -15,6 +16,8 @@ from gureum.aws.protocols import load_service
 
 def implemented(services: frozenset[str]) -> dict[str, dict[str, str]]:
     """{service: {operation: "moto" | "absent"}}."""
+    overrides.install()
+    server_certificates.install()
     return {service: _operations(service) for service in sorted(services)}
 
 

@@ -22,7 +22,7 @@ from gureum.aws.errors import AwsError
 from gureum.base.ids import new_id
 from gureum.base.settings import Settings
 from gureum.core.machine import Status
-from gureum.core.neighbours import Known
+from gureum.core.neighbours import Known, Unasked
 from gureum.engine.client import Client
 from gureum.engine.events import Events
 from gureum.engine.lowering import Desired, Lowering
@@ -63,6 +63,7 @@ class Cloud:
         self.region, self.account = "us-east-1", "111122223333"
         self.agent = SimpleNamespace(seen={})
         self.known: Known | None = None
+        self.sealer: Any = None
         self.lowering = Lowering(self.client, _registry.lower_functions(), lambda changed, removed: None)
         asyncio.run(_registry.marks("prepare")["ec2"].target(self.call("ec2")))
         self.vpc = self("ec2:CreateVpc", CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
@@ -91,6 +92,10 @@ class Cloud:
                 result = await found if inspect.isawaitable(found) else found
             except Conflict:
                 continue
+            except Unasked as unasked:
+                assert self.known is not None
+                await self.known.ask(unasked.question)
+                continue
             check_shape(result, model.output_shape, operation)
             return result
         raise AssertionError("conflicts without end")
@@ -107,6 +112,7 @@ class Cloud:
             client=self.client,
             settings=Settings(pool="198.18.16.0/20", home=self.home),
             known=self.known,
+            sealer=self.sealer,
             events=Events(),
             tracer=Tracer(),
             metrics=MemoryMetrics(),

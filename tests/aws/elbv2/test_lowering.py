@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 
+from gureum.base.sealing import Sealer
 from gureum.core import specs
 from gureum.core.machine import decode_desired, encode_desired
+from gureum.core.neighbours import Known, NeighbourRefused
 from gureum.ports import proxies
 from gureum.ports.checks import Probe
+from tests.certificates import pair
 
 
 def attributes(cloud, group, **asked):
@@ -201,10 +206,62 @@ def test_certificates_that_are_gone_are_left_out(cloud, certificate, monkeypatch
     assert (told.certificates, told.listeners[0].certificates) == ((), ())
     assert told.listeners[0].policy == "ELBSecurityPolicy-2016-08"
     known = proxies.Certificate("cert-1", "PEM", "sealed", certificate)
-    monkeypatch.setattr("gureum.aws.elbv2.lowering.lower_certificate", lambda scope, arn, read: known)
+    monkeypatch.setattr("gureum.aws.elbv2.lowering.lower_certificates", lambda listener, read: [known])
     cloud("ModifyListener", ListenerArn=listener["Listeners"][0]["ListenerArn"], Port=444)
     told = next(iter(cloud.wished("Proxy").values())).proxy
     assert (told.certificates, told.listeners[0].certificates) == ((known,), ("cert-1",))
+
+
+class Iam:
+    """What neighbours tell of a certificate of IAM. `pair`: its PEM and its key's."""
+
+    def __init__(self, **pairs: tuple[str, str]) -> None:
+        self.pairs, self.changes = pairs, 0
+
+    def answers(self, service: str) -> bool:
+        return service == "iam"
+
+    async def ask(
+        self, service: str, operation: str, account: str, region: str, params: dict[str, str]
+    ) -> dict[str, Any]:
+        name = params["Arn"].rpartition("/")[2]
+        if name not in self.pairs:
+            raise NeighbourRefused("NoSuchEntity", name)
+        body, key = self.pairs[name]
+        return {"Id": f"ASCA{name.upper()}", "Arn": params["Arn"], "Body": body, "Chain": "", "Key": key}
+
+    def revision(self, service: str) -> int:
+        return self.changes
+
+
+def test_server_certificates_are_served_from_the_listener_itself(cloud, tmp_path):
+    """IAM is asked when a listener gets one, and never again."""
+    iam = Iam(one=pair("one.example.com"), two=pair("two.example.com"))
+    cloud.known, cloud.sealer = Known(iam), Sealer(tmp_path / "key")
+    group, arn = cloud.group(), cloud.application()["LoadBalancerArn"]
+    one, two = (f"arn:aws:iam::{cloud.account}:server-certificate/{name}" for name in ("one", "two"))
+    wanted = {"LoadBalancerArn": arn, "Protocol": "HTTPS", "DefaultActions": [cloud.forward(group)]}
+    cloud("CreateListener", Port=443, Certificates=[{"CertificateArn": one}], **wanted)
+    other = cloud("CreateListener", Port=444, Certificates=[{"CertificateArn": two}], **wanted)["Listeners"][0]
+    cloud("AddListenerCertificates", ListenerArn=other["ListenerArn"], Certificates=[{"CertificateArn": one}])
+    iam.pairs.clear()
+    iam.changes += 1
+    cloud("ModifyListener", ListenerArn=other["ListenerArn"], Port=445)
+    told = next(iter(cloud.wished("Proxy").values())).proxy
+    assert {(held.arn, held.domains) for held in told.certificates} == {
+        (one, ("one.example.com",)),
+        (two, ("two.example.com",)),
+    }
+    names = {held.arn: held.name for held in told.certificates}
+    assert {listener.port: listener.certificates for listener in told.listeners} == {
+        443: (names[one],),
+        445: (names[two], names[one]),
+    }
+    key = cloud.sealer.open(told.certificates[0].sealed_key, told.certificates[0].name)
+    assert key.startswith("-----BEGIN PRIVATE KEY-----")
+    assert cloud.code("ModifyListener", ListenerArn=other["ListenerArn"], Certificates=[{"CertificateArn": one}]) == (
+        "CertificateNotFound"
+    )
 
 
 def test_names_lead_to_the_nodes(cloud):
