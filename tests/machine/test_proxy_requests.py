@@ -315,7 +315,7 @@ def test_weighted_forward_spreads_by_weight_and_the_cookie_keeps_the_group(host:
         for answer in seen[:4]:
             cookies = answer.all("set-cookie")
             assert re.fullmatch(r"AWSALBTG=[^;]+; Expires=\w{3}, \d\d \w{3} \d{4} [\d:]{8} GMT; Path=/", cookies[0])
-            assert re.fullmatch(r"AWSALBTGCORS=[^;]+; Expires=[^;]+; Path=/; SameSite=None; Secure", cookies[1])
+            assert re.fullmatch(r"AWSALBTGCORS=[^;]+; Expires=[^;]+; Path=/; SameSite=None", cookies[1])
             for cookie in cookies:
                 sent = {"Cookie": cookie.partition(";")[0]}
                 again = {host.get(headers=sent).told()["target"] for _ in range(6)}
@@ -341,7 +341,7 @@ def test_duration_based_cookie_keeps_the_target_and_is_set_with_every_answer(hos
         first = host.get()
         cookie, cors = first.all("set-cookie")
         assert re.fullmatch(r"AWSALB=[^;]+; Expires=[^;]+; Path=/", cookie)
-        assert re.fullmatch(r"AWSALBCORS=[^;]+; Expires=[^;]+; Path=/; SameSite=None; Secure", cors)
+        assert re.fullmatch(r"AWSALBCORS=[^;]+; Expires=[^;]+; Path=/; SameSite=None", cors)
         for sent in (cookie, cors):
             answers = [host.get(headers={"Cookie": "a=b; " + sent.partition(";")[0]}) for _ in range(6)]
             assert {answer.told()["target"] for answer in answers} == {first.told()["target"]}
@@ -512,6 +512,36 @@ def test_each_group_keeps_its_own_sessions(host: ProxyHost) -> None:
             assert first.setdefault(path[:2], answer.body) == answer.body
 
     serve(host, spec, talk)
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_twins_for_other_sites_are_for_secure_connections_where_the_client_has_one(
+    host: ProxyHost, plain: bool
+) -> None:
+    """A client would keep to itself, on a connection without TLS, what says that it is for those with it."""
+    certificate = host.certificate("example.com")
+    forward = Forward((("tg-a", 1),), stickiness_s=60)
+    secure = http_listener(port=443, protocol="HTTPS", certificates=(certificate.name,), default=forward)
+    listeners = (http_listener(default=forward), secure) if plain else (secure,)
+    made = group(host.target(TARGETS[0]), stickiness=Stickiness("lb_cookie", 60))
+    spec = host.spec(*listeners, groups=(made,), certificates=(certificate,))
+
+    def talk() -> list[str]:
+        ways: list[dict[str, Any]] = [{"port": 443, "tls": "example.com"}, *([{}] if plain else [])]
+        return [
+            cookie.partition("=")[0] + cookie.partition("; Path=/")[2]
+            for way in ways
+            for cookie in host.get(**way).all("set-cookie")
+        ]
+
+    told = serve(host, spec, talk)
+    assert told[:4] == [
+        "AWSALB",
+        "AWSALBCORS; SameSite=None; Secure",
+        "AWSALBTG",
+        "AWSALBTGCORS; SameSite=None; Secure",
+    ]
+    assert told[4:] == (["AWSALB", "AWSALBCORS; SameSite=None", "AWSALBTG", "AWSALBTGCORS; SameSite=None"] * plain)
 
 
 @pytest.mark.parametrize(

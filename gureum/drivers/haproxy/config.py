@@ -116,7 +116,7 @@ def render(spec: ProxySpec, host: Host) -> dict[str, str]:
                 raise refused("requests come from the proxy's address")
             # Not only of its users, which may be others when a rule changes in the running worker.
             number = with_cookies.index(group.name) if group.name in with_cookies else 0
-            lines += _backend("http", group, [*_policy7(group, number, http2=http2), *of_target(layer7)])
+            lines += _backend("http", group, [*_policy7(group, number, layer7), *of_target(layer7)])
         else:
             lines += _backend("tcp", group, _policy4(group, max(map(_idle_s, users), default=NLB_IDLE_S)))
     lines += _block(f"backend {haproxy_actions.NOWHERE} from http", refuse(503, "TRUE", http2=http2))
@@ -316,7 +316,10 @@ def _backend(mode: str, group: Group, policy: list[str]) -> list[str]:
     return _block(f"backend {group_name(group.name)} from {mode}", policy + servers)
 
 
-def _policy7(group: Group, number: int, *, http2: bool) -> list[str]:
+def _policy7(group: Group, number: int, listeners: list[Listener]) -> list[str]:
+    """`listeners`: those that its requests may come from."""
+    schemes = {one.protocol for one in listeners}
+    http2 = "HTTPS" in schemes
     balance = {"round_robin": "roundrobin", "least_outstanding_requests": "leastconn", "weighted_random": "random(1)"}
     lines = [f"balance {balance[group.algorithm]}"]
     # A worker that is being replaced counts none of its servers, and still serves connections that are kept alive.
@@ -326,7 +329,8 @@ def _policy7(group: Group, number: int, *, http2: bool) -> list[str]:
         if group.stickiness.kind == "source_ip":
             raise refused("stickiness by source address is for layer 4")
         sticky = group.stickiness
-        lines += target_cookies(sticky.kind, sticky.duration_s, sticky.cookie, group.name, number)
+        secure = http2 if len(schemes) == 1 else None
+        lines += target_cookies(sticky.kind, sticky.duration_s, sticky.cookie, group.name, number, secure=secure)
     return lines
 
 

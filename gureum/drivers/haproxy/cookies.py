@@ -16,7 +16,11 @@ from gureum.drivers.haproxy.text import header_argument, word
 _WEEK = "%[date(604800),http_date]"
 """AWS: the cookie itself is kept for seven days; what it binds to ends with the duration, which is inside."""
 _KEY = "proc.cookie_key"
-_SAME_SITE = "; SameSite=None; Secure"
+_SAME_SITE = "; SameSite=None"
+_SECURE = {True: "; Secure", False: "", None: "%[var(txn.secure)]"}
+_NOTE_SECURE = f"http-request set-var(txn.secure) str({word('; Secure')}) if {{ ssl_fc }}"
+"""Twins say so to clients that come by TLS alone: seen in answers of AWS's load balancers. The variable is for groups that listeners of both kinds
+lead to."""
 _WANTS_SAME_SITE = f"{{ capture.req.hdr(0) -m reg -- {word('Chrom(e|ium)/([89]|[1-9][0-9])[0-9]')} }}"
 """AWS: of AWSALBAPP, "only if the user-agent version is Chromium80 or above". The first capture is the user agent (log_format.py)."""
 
@@ -37,19 +41,22 @@ def group_cookies_in() -> list[str]:
     ]
 
 
-def group_cookies_out() -> list[str]:
-    """A frontend's lines: of answers by a rule that binds, which has said for how long in txn.tg_for."""
+def group_cookies_out(*, secure: bool) -> list[str]:
+    """A frontend's lines: of answers by a rule that binds, which has said for how long in txn.tg_for. `secure`: clients come by TLS."""
     sticky = "{ var(txn.tg_for) -m found }"
     return [
         f'http-response set-var-fmt(txn.tg_text) "%[date,add(txn.tg_for)]/%[be_name]" if {sticky}',
         *_seal("http-response", "tg"),
-        *_both("AWSALBTG", _value("tg"), f" if {sticky}"),
+        *_both("AWSALBTG", _value("tg"), f" if {sticky}", secure),
     ]
 
 
-def target_cookies(kind: str, duration_s: int, cookie: str, group: str, number: int) -> list[str]:
+def target_cookies(
+    kind: str, duration_s: int, cookie: str, group: str, number: int, *, secure: bool | None
+) -> list[str]:
     """A backend's lines: the cookie names the target and ends with the duration; the client gets it anew with each answer. `number`: among the
-    groups with cookies of applications, each of which has one of its own. AWS: "stickiness information is captured for each target group"."""
+    groups with cookies of applications, each of which has one of its own. AWS: "stickiness information is captured for each target group".
+    `secure`: whether clients come by TLS; None: some do."""
     ours = kind == "lb_cookie"
     name = "AWSALB" if ours else f"AWSALBAPP-{number}"
     with_own = "" if ours else f" {{ req.cook({header_argument(cookie)}) -m found }}"
@@ -62,15 +69,16 @@ def target_cookies(kind: str, duration_s: int, cookie: str, group: str, number: 
         f"use-server %[var(txn.lb_cookie),field(3,/)] if {_bound('lb')}{with_own}",
         f'http-response set-var-fmt(txn.lb_text) "%[date({duration_s})]/{group}/%[srv_name]"',
         *_seal("http-response", "lb"),
+        *([_NOTE_SECURE] if ours and secure is None else []),
     ]
     if ours:
-        return lines + _both(name, _value("lb"), "")
+        return lines + _both(name, _value("lb"), "", secure)
     # AWS: the client gets it when the target sets the application's cookie, and "in subsequent responses".
     kept = "{ var(txn.lb_kept) -m found }"
     return [
         *lines,
         f"http-response set-var(txn.lb_kept) bool(true) if {{ res.cook({header_argument(cookie)}) -m found }}",
-        f"http-response set-var(txn.lb_same) str({word(_SAME_SITE)}) if {kept} {_WANTS_SAME_SITE}",
+        f"http-response set-var(txn.lb_same) str({word(_SAME_SITE + _SECURE[True])}) if {kept} {_WANTS_SAME_SITE}",
         f'http-response add-header Set-Cookie "{name}={_value("lb")}; Expires={_WEEK}; Path=/%[var(txn.lb_same)]" if {kept}',
     ]
 
@@ -103,8 +111,8 @@ def _value(of: str) -> str:
     return f"%[var(txn.{of}_text),concat(/,txn.{of}_seal),base64]"
 
 
-def _both(name: str, value: str, condition: str) -> list[str]:
+def _both(name: str, value: str, condition: str, secure: bool | None) -> list[str]:
     return [
         f'http-response add-header Set-Cookie "{name}={value}; Expires={_WEEK}; Path=/"{condition}',
-        f'http-response add-header Set-Cookie "{name}CORS={value}; Expires={_WEEK}; Path=/{_SAME_SITE}"{condition}',
+        f'http-response add-header Set-Cookie "{name}CORS={value}; Expires={_WEEK}; Path=/{_SAME_SITE}{_SECURE[secure]}"{condition}',
     ]

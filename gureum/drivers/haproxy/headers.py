@@ -247,7 +247,7 @@ def until(attributes: dict[str, str]) -> str:
 def to_client(listener: Listener, *, sticky: bool) -> list[str]:
     """Changes of answers: cookies of weighted groups (`sticky`: some rule's), headers, statuses in AWS's form."""
     lines = [
-        *(group_cookies_out() if sticky else ()),
+        *(group_cookies_out(secure=listener.protocol == "HTTPS") if sticky else ()),
         *haproxy_ordinary.response(),
         f"http-response return {page_arguments(502)} if {{ res.hdrs,length gt {haproxy_ordinary.LONGEST_ANSWER_HEADERS} }}",
         # AWS: 502 for headers that are not valid. HAProxy 2.6 lets a NUL pass, which would break a client of HTTP/2.
