@@ -32,7 +32,7 @@ def host(tmp_path: Path) -> Iterator[ProxyHost]:
 
 
 class Client:
-    """One connection. `streams`: how many the other side takes at once."""
+    """One connection. `streams`: how many the other side takes at once; `window`: how much of a body before it says that more may come."""
 
     def __init__(self, host: ProxyHost) -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -41,7 +41,7 @@ class Client:
         self._sock = context.wrap_socket(host.connect(443), server_hostname="example.com")
         self._speech = h2.connection.H2Connection(h2.config.H2Configuration(validate_outbound_headers=False))
         self._speech.initiate_connection()
-        self.streams = 0
+        self.streams = self.window = 0
 
     def ask(self, headers: Headers, body: bytes = b"", late_s: float = 0.0) -> dict[str, str]:
         """The headers of the answer. `late_s`: how long after the headers the body is sent."""
@@ -58,6 +58,8 @@ class Client:
                 if isinstance(event, h2.events.RemoteSettingsChanged):
                     most = event.changed_settings.get(h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS)
                     self.streams = most.new_value if most is not None else self.streams
+                    wide = event.changed_settings.get(h2.settings.SettingCodes.INITIAL_WINDOW_SIZE)
+                    self.window = wide.new_value if wide is not None else self.window
                 if isinstance(event, h2.events.ResponseReceived):
                     answer = {str(name, "ascii"): str(value, "ascii") for name, value in event.headers}
                 if isinstance(event, h2.events.StreamEnded):
@@ -93,6 +95,14 @@ def test_a_connection_takes_128_requests_at_once(host: ProxyHost) -> None:
     def talk(client: Client) -> None:
         assert client.ask([*GET, (":authority", "example.com")])[":status"] == "200"
         assert client.streams == 128
+
+    serve(host, talk)
+
+
+def test_an_upload_need_not_wait_for_each_64_kilobytes(host: ProxyHost) -> None:
+    def talk(client: Client) -> None:
+        assert client.ask([*GET, (":authority", "example.com")])[":status"] == "200"
+        assert client.window == 1 << 20
 
     serve(host, talk)
 
