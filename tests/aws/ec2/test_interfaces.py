@@ -201,7 +201,7 @@ def test_every_filter_finds_what_is_shown(cloud, subnet):
     for name, value in {
         "addresses.association.public-ip": found["Association"]["PublicIp"],
         "addresses.private-ip-address": found["PrivateIpAddress"],
-        "association.ip-owner-id": "amazon",
+        "association.ip-owner-id": "amazon-elb",
         "association.public-ip": found["Association"]["PublicIp"],
         "attachment.attachment-id": found["Attachment"]["AttachmentId"],
         "attachment.attach-time": "2025-06-15T*",

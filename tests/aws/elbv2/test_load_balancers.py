@@ -48,7 +48,9 @@ def test_each_zone_has_an_interface_that_only_the_service_manages(cloud):
     assert (first["RequesterId"], first["RequesterManaged"], first["Status"]) == ("amazon-elb", True, "in-use")
     assert first["Attachment"]["InstanceOwnerId"] == "amazon-elb"
     assert "InstanceId" not in first["Attachment"]
-    assert first["Association"]["IpOwnerId"] == "amazon"
+    assert first["Association"]["IpOwnerId"] == "amazon-elb"
+    filters = [{"Name": "association.ip-owner-id", "Values": ["amazon-elb"]}]
+    assert len(cloud("ec2:DescribeNetworkInterfaces", Filters=filters)["NetworkInterfaces"]) == 2
     assert first["InterfaceType"] == "interface"
     eni, attachment = first["NetworkInterfaceId"], first["Attachment"]["AttachmentId"]
     assert cloud.code("ec2:DetachNetworkInterface", AttachmentId=attachment) == "OperationNotPermitted"

@@ -16,6 +16,7 @@ from gureum.aws.ec2.networks.kinds import (
     SecurityGroup,
     Vpc,
 )
+from gureum.aws.ec2.networks.lowering import LOAD_BALANCING
 from gureum.aws.ec2.regions import zone_id
 from gureum.aws.filters import FilterTable, boolean
 
@@ -32,7 +33,7 @@ def show_interface(call: Call, interface: NetworkInterface) -> dict[str, Any]:
     """API form. AWS: ec2 NetworkInterface."""
     spec = interface.spec
     vpc = call.get(Vpc, spec.vpc)
-    addresses = [show_address(call, vpc, one, primary=i == 0) for i, one in enumerate(spec.addresses)]
+    addresses = [show_address(call, vpc, interface, one, primary=i == 0) for i, one in enumerate(spec.addresses)]
     shown: dict[str, Any] = {
         "NetworkInterfaceId": interface.meta.name,
         "SubnetId": spec.subnet,
@@ -84,7 +85,9 @@ def show_attachment(attachment: Attachment, owner: str) -> dict[str, Any]:
     }
 
 
-def show_address(call: Call, vpc: Vpc | None, one: PrivateAddress, *, primary: bool) -> dict[str, Any]:
+def show_address(
+    call: Call, vpc: Vpc | None, eni: NetworkInterface, one: PrivateAddress, *, primary: bool
+) -> dict[str, Any]:
     """API form of one private address with its public one. AWS: ec2 NetworkInterfacePrivateIpAddress."""
     shown: dict[str, Any] = {
         "PrivateIpAddress": one.address,
@@ -92,7 +95,7 @@ def show_address(call: Call, vpc: Vpc | None, one: PrivateAddress, *, primary: b
         "Primary": primary,
     }
     if one.public:
-        shown["Association"] = show_association(call, vpc, one)
+        shown["Association"] = show_association(call, vpc, eni, one)
     return shown
 
 
@@ -105,9 +108,16 @@ def _has_public_names(vpc: Vpc | None) -> bool:
     return vpc is not None and vpc.spec.dns_support and vpc.spec.dns_hostnames
 
 
-def show_association(call: Call, vpc: Vpc | None, one: PrivateAddress) -> dict[str, Any]:
+def address_owner(call: Call, eni: NetworkInterface, one: PrivateAddress) -> str:
+    """Who has the public address. AWS: the account of an Elastic IP; of others load balancing or Amazon, as they were given."""
+    if one.allocation:
+        return one.owner or call.account
+    return LOAD_BALANCING if eni.spec.requester == LOAD_BALANCING else "amazon"
+
+
+def show_association(call: Call, vpc: Vpc | None, eni: NetworkInterface, one: PrivateAddress) -> dict[str, Any]:
     """API form of a public address on a private one. AWS: ec2 NetworkInterfaceAssociation."""
-    shown = {"PublicIp": one.public, "IpOwnerId": (one.owner or call.account) if one.allocation else "amazon"}
+    shown = {"PublicIp": one.public, "IpOwnerId": address_owner(call, eni, one)}
     if _has_public_names(vpc):
         shown["PublicDnsName"] = public_name(call.region, one.public)
     if one.allocation:
@@ -127,8 +137,8 @@ def interface_filters(call: Call) -> FilterTable:
     def of_addresses(look: Any) -> Any:
         return lambda eni: [found for one in eni.spec.addresses if (found := look(one))]
 
-    def owner(one: PrivateAddress) -> str:
-        return ("amazon" if not one.allocation else one.owner or call.account) if one.public else ""
+    def owners(eni: NetworkInterface) -> list[str]:
+        return [address_owner(call, eni, one) for one in eni.spec.addresses if one.public]
 
     def public_names(eni: NetworkInterface) -> list[str]:
         if not shows_public_names(call, eni):
@@ -136,13 +146,13 @@ def interface_filters(call: Call) -> FilterTable:
         return [public_name(call.region, one.public) for one in eni.spec.addresses if one.public]
 
     return {
-        "addresses.association.owner-id": of_addresses(owner),
+        "addresses.association.owner-id": owners,
         "addresses.association.public-ip": of_addresses(lambda one: one.public),
         "addresses.primary": lambda eni: ("true",) if len(eni.spec.addresses) == 1 else ("true", "false"),
         "addresses.private-ip-address": of_addresses(lambda one: one.address),
         "association.allocation-id": of_addresses(lambda one: one.allocation),
         "association.association-id": of_addresses(lambda one: one.association),
-        "association.ip-owner-id": of_addresses(owner),
+        "association.ip-owner-id": owners,
         "association.public-dns-name": public_names,
         "association.public-ip": of_addresses(lambda one: one.public),
         "attachment.attach-time": of_attachment(lambda one: iso_time(one.attached)),
