@@ -1354,6 +1354,26 @@ def test_servers_of_every_kind_of_group_are_added_to_the_running_worker(host: Pr
     asyncio.run(story())
 
 
+def test_chance_finds_all_servers_that_came_at_run_time(host: ProxyHost) -> None:
+    """AWS, "Routing algorithms": weighted random "routes requests evenly across healthy targets in a target group, in a random order"."""
+
+    servers = [host.target(address) for address in TARGETS]
+
+    def wish(count: int) -> ProxySpec:
+        return host.spec(http_listener(), groups=(group(*servers[:count], algorithm="weighted_random"),))
+
+    async def story() -> None:
+        await host.proxies.ensure(wish(0))
+        before = sorted(folder(host).members())
+        await host.proxies.ensure(wish(3))
+        assert sorted(folder(host).members()) == before, "no reload"
+        answers = [(await asyncio.to_thread(host.get)).told()["target"] for _ in range(120)]
+        assert {address: answers.count(address) >= 15 for address in TARGETS} == dict.fromkeys(TARGETS, True)
+        await host.proxies.close()
+
+    asyncio.run(story())
+
+
 def test_targets_that_join_others_start_slowly(host: ProxyHost) -> None:
     """AWS, "Slow start mode": the first ones of a group take all from the beginning, those that come later rise to their share."""
     servers = [host.target(address) for address in TARGETS]

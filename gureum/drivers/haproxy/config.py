@@ -363,8 +363,9 @@ def _policy4(group: Group, idle_s: int) -> list[str]:
 
 @functools.lru_cache(maxsize=64)
 def _ids(names: tuple[str, ...]) -> dict[str, int]:
-    """By their servers' names. HAProxy hashes sources onto servers by their ids, and would number them as they stand in the file: a reload, after
-    others came or went at run time, would send who sticks elsewhere."""
+    """By their servers' names. HAProxy hashes sources, or chance, onto servers by their ids, and would number them as they stand in the file: a
+    reload, after others came or went at run time, would send who sticks elsewhere. Those that come at run time all get the places of number 0
+    where none is said (2.6): the first and the last of them hide the others."""
     found: dict[int, str] = {}
     for name in sorted(names):
         number = zlib.crc32(name.encode()) >> 1
@@ -382,7 +383,7 @@ def server_options(group: Group, server: Server) -> str:
 def server_base(group: Group, server: Server, *, slowly: bool = True) -> str:
     """What stands after its name also where it is added at run time. `slowly`: with the group's slow start, if it has one."""
     options = [f"{_host(server.address)}:{int(server.port)}", "weight 100"]
-    if group.stickiness is not None and group.stickiness.kind == "source_ip":
+    if group.algorithm == "weighted_random" or (group.stickiness is not None and group.stickiness.kind == "source_ip"):
         options.append(f"id {_ids(tuple(one.name for one in group.servers))[server.name]}")
     two = group.version in ("HTTP2", "GRPC")
     if group.protocol in ("HTTPS", "TLS"):
