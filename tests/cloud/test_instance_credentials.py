@@ -46,7 +46,14 @@ def make_role(iam: Any, name: str, trusts: str) -> str:
 
 @pytest.fixture(scope="module")
 def machine(cloud: Cloud, ec2: Any, iam: Any) -> str:
+    """With the profile "web", which it keeps."""
     return str(cloud.launch(ec2, UserData="", IamInstanceProfile={"Name": "web"})[0]["InstanceId"])
+
+
+@pytest.fixture(scope="module")
+def bucket(cloud: Cloud) -> str:
+    cloud.client("s3").create_bucket(Bucket="from-inside")
+    return "from-inside"
 
 
 def metadata(cloud: Cloud, machine: str, path: str) -> str:
@@ -172,12 +179,11 @@ def test_a_stock_client_inside_finds_its_role_and_calls_the_api(inside: Inside, 
     assert found["Reservations"][0]["Instances"][0]["InstanceId"] == machine
 
 
-def test_objects_and_messages_from_inside(cloud: Cloud, inside: Inside, tmp_path: Path) -> None:
-    cloud.client("s3").create_bucket(Bucket="from-inside")
+def test_objects_and_messages_from_inside(cloud: Cloud, inside: Inside, bucket: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(os.urandom(300_000))
-    put = inside.aws("s3", "cp", "--quiet", str(tmp_path / "file"), f"s3://from-inside/logs/{ACCOUNT}/file")
+    put = inside.aws("s3", "cp", "--quiet", str(tmp_path / "file"), f"s3://{bucket}/logs/{ACCOUNT}/file")
     assert put.returncode == 0, put.stderr
-    body = cloud.client("s3").get_object(Bucket="from-inside", Key=f"logs/{ACCOUNT}/file")["Body"].read()
+    body = cloud.client("s3").get_object(Bucket=bucket, Key=f"logs/{ACCOUNT}/file")["Body"].read()
     assert body == (tmp_path / "file").read_bytes()
     queue = cloud.client("sqs").create_queue(QueueName="inside")["QueueUrl"]
     assert inside.ask("sqs", "send_message", QueueUrl=queue, MessageBody="hello")["MessageId"]
@@ -238,7 +244,7 @@ def test_ways_that_are_not_a_guests(inside: Inside) -> None:
     assert inside.curl("--max-time", "0.5", "http://169.254.169.249:4566/") == ""
 
 
-def test_a_guest_stays_in_its_account(cloud: Cloud, inside: Inside, machine: str) -> None:
+def test_a_guest_stays_in_its_account(cloud: Cloud, inside: Inside, bucket: str, machine: str) -> None:
     other = "444455556666"
     role = {"RoleArn": f"arn:aws:iam::{other}:role/x", "RoleSessionName": "xx"}
     assert inside.refused("sts", "assume_role", **role) == "AccessDenied"
@@ -250,7 +256,7 @@ def test_a_guest_stays_in_its_account(cloud: Cloud, inside: Inside, machine: str
     s3.put_object(Bucket="theirs", Key="secret", Body=b"s")
     assert inside.refused("s3", "get_object", Bucket="theirs", Key="secret") == "AccessDenied"
     assert inside.refused("s3", "put_object", Bucket="theirs", Key="mine") == "AccessDenied"
-    copy = {"Bucket": "from-inside", "Key": "stolen", "CopySource": "theirs/secret"}
+    copy = {"Bucket": bucket, "Key": "stolen", "CopySource": "theirs/secret"}
     assert inside.refused("s3", "copy_object", **copy) == "AccessDenied"
     topic = cloud.client("sns", account=other).create_topic(Name="theirs")["TopicArn"]
     assert inside.refused("sns", "publish", TopicArn=topic, Message="x") == "AccessDenied"
@@ -261,7 +267,7 @@ def test_a_guest_stays_in_its_account(cloud: Cloud, inside: Inside, machine: str
     assert inside.refused("kms", "describe_key", KeyId=key) == "AccessDenied"
     send = {"DocumentName": "AWS-RunShellScript", "InstanceIds": [machine], "Parameters": {"commands": ["id"]}}
     assert inside.refused("ssm", "send_command", **send, OutputS3BucketName="theirs") == "InvalidOutputFolder"
-    assert inside.ask("ssm", "send_command", **send, OutputS3BucketName="from-inside")["Command"]["CommandId"]
+    assert inside.ask("ssm", "send_command", **send, OutputS3BucketName=bucket)["Command"]["CommandId"]
     assert s3.get_object(Bucket="theirs", Key="secret")["Body"].read() == b"s"
 
 
@@ -304,10 +310,11 @@ def test_credentials_outlive_agent_and_daemon(cloud: Cloud, inside: Inside, mach
     assert machine in inside.ask("sts", "get_caller_identity")["Arn"]
 
 
-def test_another_profile_brings_other_credentials_and_none_takes_them_away(
-    cloud: Cloud, ec2: Any, machine: str
-) -> None:
-    (made,) = ec2.describe_iam_instance_profile_associations()["IamInstanceProfileAssociations"]
+def test_another_profile_brings_other_credentials_and_none_takes_them_away(cloud: Cloud, ec2: Any, iam: Any) -> None:
+    machine = cloud.launch(ec2, UserData="", IamInstanceProfile={"Name": "web"})[0]["InstanceId"]
+    told(cloud, machine)
+    of_it = [{"Name": "instance-id", "Values": [machine]}]
+    (made,) = ec2.describe_iam_instance_profile_associations(Filters=of_it)["IamInstanceProfileAssociations"]
     replaced = ec2.replace_iam_instance_profile_association(
         AssociationId=made["AssociationId"], IamInstanceProfile={"Name": "db"}
     )["IamInstanceProfileAssociation"]
@@ -318,7 +325,8 @@ def test_another_profile_brings_other_credentials_and_none_takes_them_away(
     until(lambda: metadata(cloud, machine, "iam/") == "")
 
 
-def test_a_role_that_ec2_may_not_assume_is_told_as_such(cloud: Cloud, ec2: Any, iam: Any, machine: str) -> None:
+def test_a_role_that_ec2_may_not_assume_is_told_as_such(cloud: Cloud, ec2: Any, iam: Any) -> None:
+    machine = cloud.launch(ec2, UserData="")[0]["InstanceId"]
     iam.create_role(RoleName="closed", AssumeRolePolicyDocument=json.dumps({**TRUST, "Statement": []}))
     iam.create_instance_profile(InstanceProfileName="closed")
     iam.add_role_to_instance_profile(InstanceProfileName="closed", RoleName="closed")
