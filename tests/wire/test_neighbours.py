@@ -5,6 +5,7 @@ AWS: the API references of S3, IAM, SQS, SNS, KMS, DynamoDB, Route 53, Secrets M
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import http.server
 import io
@@ -234,6 +235,58 @@ def test_what_moto_would_fail_at_is_refused_in_the_services_words(
     cloud.client("s3").create_bucket(Bucket="refused")
     answered, text = raw(cloud, service, body, **where)
     assert (answered, code in text) == (status, True), text
+
+
+def test_what_a_text_says_is_no_call(cloud: Cloud) -> None:
+    """Whoever may write into a queue could empty it; items and secrets with such a text were not there."""
+    sqs, table, secrets = (cloud.client(name) for name in ("sqs", "dynamodb", "secretsmanager"))
+    url, other = (sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("texts", "texts-other"))
+    sqs.send_message(QueueUrl=url, MessageBody="first")
+    texts = ["http://x/?a=1&Action=PurgeQueue&b=2", f"x&QueueUrl={other}&MessageBody=y&z"]
+    for text in texts:
+        sqs.send_message(QueueUrl=url, MessageBody=text)
+    found = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10)["Messages"]
+    assert sorted(one["Body"] for one in found) == sorted(["first", *texts])
+    key = [{"AttributeName": "k", "KeyType": "HASH"}]
+    kinds = [{"AttributeName": "k", "AttributeType": "S"}]
+    table.create_table(TableName="texts", KeySchema=key, AttributeDefinitions=kinds, BillingMode="PAY_PER_REQUEST")
+    table.put_item(TableName="texts", Item={"k": {"S": "a&Action=ListTables&b"}})
+    assert table.scan(TableName="texts")["Count"] == 1
+    secrets.create_secret(Name="texts", SecretString="s&Action=ListSecrets&Name=another&t")
+    assert secrets.get_secret_value(SecretId="texts")["SecretString"].startswith("s&Action")
+
+
+@pytest.mark.parametrize(
+    ("service", "path", "headers", "body"),
+    [
+        ("iam", "/?Action=ListUsers&Version=2010-05-08", {}, "Action=CreateUser&Version=2010-05-08&UserName=unseen"),
+        ("iam", "/", {}, "%41ction=CreateUser&Version=2010-05-08&UserName=unseen&Action=ListUsers"),
+        (
+            "secretsmanager",
+            "/?Action=CreateSecret",
+            {"X-Amz-Target": "secretsmanager.ListSecrets", "Content-Type": "application/x-amz-json-1.1"},
+            '{"Name": "unseen", "SecretString": "s"}',
+        ),
+        (
+            "secretsmanager",
+            "/",
+            {"X-Amz-Target": "secretsmanager.ListSecrets"},
+            "Action=CreateSecret&Name=unseen&SecretString=s",
+        ),
+    ],
+)
+def test_what_looks_like_a_look_changes_nothing(
+    cloud: Cloud, service: str, path: str, headers: dict[str, str], body: str
+) -> None:
+    """It would be in no journal."""
+    credential = f"Credential={ACCOUNT}/20261129/us-east-1/{service}/aws4_request"
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    signed = {"Authorization": f"AWS4-HMAC-SHA256 {credential}, SignedHeaders=host, Signature=0"}
+    with contextlib.suppress(urllib.error.HTTPError):
+        sent = urllib.request.Request(cloud.url + path, body.encode(), {**form, **headers, **signed})
+        urllib.request.urlopen(sent, timeout=30)
+    assert "unseen" not in [one["UserName"] for one in cloud.client("iam").list_users()["Users"]]
+    assert "unseen" not in [one["Name"] for one in cloud.client("secretsmanager").list_secrets()["SecretList"]]
 
 
 def test_a_zone_that_is_made_with_a_vpc_is_private(cloud: Cloud) -> None:

@@ -22,7 +22,7 @@ from gureum.aws.errors import AwsError
 from gureum.aws.neighbours import refusals, waiting
 from gureum.aws.neighbours.checks import check, fault_of
 from gureum.aws.neighbours.journal import Entry, Journal, JournalBroken, JournalFull, Sent
-from gureum.aws.neighbours.mends import OF_OBJECTS, error_of, mend, prepared
+from gureum.aws.neighbours.mends import BY_ADDRESS, OF_OBJECTS, OPERATION, error_of, mend, prepared
 from gureum.aws.neighbours.offered import OFFERED, changes, chosen, is_installed
 from gureum.aws.neighbours.user_keys import UserKeys
 from gureum.aws.protocols import Request, Response
@@ -37,7 +37,10 @@ NOWHERE = b"Not yet implemented"
 OF_XML = ("route53", "s3control")
 NO_BODY = ("HEAD", "OPTIONS")
 UPLOADING = "UploadServerCertificate"
-NOT_PASSED = frozenset({"host", "connection", "expect", *OF_OBJECTS.values()})
+BY_THEIR_ADDRESS = (*OF_XML, "resource-groups")
+NOT_PASSED = frozenset({"host", "connection", "expect", OPERATION, *OF_OBJECTS.values()})
+NO_FORM = "x-gureum=json"
+"""The query of calls in JSON, which have none: without one moto reads any body as a form, and a text in it that looks like one as parameters."""
 SEED_BYTES = 32
 _HOSTS = {
     "iam": "iam.amazonaws.com",
@@ -217,7 +220,7 @@ class Neighbours:
             kept = self._backends.kept(wanted.service, wanted.account, wanted.region)
             place = (wanted.service, wanted.account, wanted.region)
             self._keep(Entry(*place, sent, at, seed, answer.status, kept, apart=True, fixed=True))
-            if wanted.service == "iam" and self._keys.note(request.body):
+            if wanted.service == "iam" and self._keys.note(sent):
                 self._keys.read(self._backends.states("iam"))
         if answer.status == 403 and not answer.body and wanted.service == "s3" and request.method not in NO_BODY:
             raise AwsError("AccessDenied", "Access Denied", status=403)
@@ -297,7 +300,7 @@ class Neighbours:
             answer = made.call(entry.account, entry.sent, entry.seed, entry.time, **how)
             made.restore(entry.service, entry.account, entry.region, entry.kept)
             count += 1
-            users = (entry.service == "iam" and self._keys.note(entry.sent.body)) or users
+            users = (entry.service == "iam" and self._keys.note(entry.sent)) or users
             if answer.status != entry.status:
                 other += 1
                 names = {"service": entry.service, "number": count, "was": entry.status, "is": answer.status}
@@ -324,7 +327,8 @@ class Neighbours:
         host = _HOSTS.get(service) or f"{_LABELS.get(service, service)}.{region}.amazonaws.com"
         if service == "s3control":
             host = f"{wanted.account}.{host}"
-        return f"https://{host}{path}" + (f"?{request.query}" if request.query else "")
+        query = NO_FORM if _is_json(wanted) else request.query
+        return f"https://{host}{path}" + (f"?{query}" if query else "")
 
     def _path(self, wanted: Wanted) -> str:
         """With the bucket that a host may name."""
@@ -335,6 +339,11 @@ class Neighbours:
 
 def _check_upload(request: Request) -> None:
     importlib.import_module("gureum.aws.neighbours.certificate_files").check_upload(request)
+
+
+def _is_json(wanted: Wanted) -> bool:
+    """By what told its operation (`identify`)."""
+    return wanted.service not in ("s3", *BY_THEIR_ADDRESS) and "x-amz-target" in wanted.request.headers
 
 
 def _is_receive(wanted: Wanted) -> bool:
@@ -361,9 +370,15 @@ def _headers(wanted: Wanted) -> dict[str, str]:
     """moto reads a body as a form, or as compressed, when its headers say so, also an object's: those are told to it by other names."""
     request = wanted.request
     headers = {name: value for name, value in request.headers.items() if name not in NOT_PASSED}
-    if wanted.service in OF_XML:
-        return {**headers, "content-type": "text/xml"}
-    if wanted.service != "s3" or (request.method == "POST" and not wanted.operation):
+    if wanted.service in BY_THEIR_ADDRESS:
+        headers[OPERATION] = BY_ADDRESS
+        return {**headers, "content-type": "text/xml"} if wanted.service in OF_XML else headers
+    if wanted.service != "s3":
+        kind = headers.get("content-type", "")
+        if _is_json(wanted) and not kind.startswith(("application/x-amz-json-", "application/json")):
+            headers["content-type"] = "application/x-amz-json-1.1"
+        return {**headers, OPERATION: wanted.operation}
+    if request.method == "POST" and not wanted.operation:
         return headers  # S3's only real forms are browsers', which are no operation
     return {OF_OBJECTS.get(name, name): value for name, value in headers.items()}
 

@@ -48,6 +48,9 @@ def _values(target: Target, request: Request) -> Iterator[tuple[str, str]]:
     if target.service == "s3control":
         return
     text = request.body.decode("utf-8", "replace")
+    if target.protocol == "query":  # read as a form, also where it is JSON as well
+        yield from parse_qsl(text, keep_blank_values=True)
+        return
     try:
         yield from _leaves("", json.loads(text), 0)
     except (ValueError, RecursionError):

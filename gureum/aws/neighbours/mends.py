@@ -14,6 +14,8 @@ WITH_QUEUE_URLS = frozenset({"CreateQueue", "GetQueueUrl", "ListQueues", "ListDe
 
 OF_OBJECTS = {"content-type": "x-gureum-content-type", "content-encoding": "x-gureum-content-encoding"}
 """Headers that say what an object is → their names on the way to moto (front.py, overrides.py)."""
+OPERATION, BY_ADDRESS = "x-gureum-operation", "-"
+"""A header that tells moto the operation that the call was taken for (front.py, overrides.py); or that its address tells it."""
 PRIVATE = b"<PrivateZone>true</PrivateZone>"
 _PRIVATE = re.compile(rb"<PrivateZone>\s*true")
 _OF_UPLOADS = frozenset({"CompleteMultipartUpload", "UploadPart", "UploadPartCopy"})

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import xmltodict
-from moto.core.responses import ActionResult
+from moto.core.responses import ActionResult, BaseResponse
 from moto.core.utils import unix_time_millis
 from moto.iam.access_control import PermissionResult
 from moto.iam.responses import IamResponse
@@ -21,8 +21,9 @@ from moto.s3.responses import S3Response
 from moto.s3.utils import metadata_from_headers
 from moto.sqs.models import Queue
 
-from gureum.aws.neighbours.mends import OF_OBJECTS
+from gureum.aws.neighbours.mends import BY_ADDRESS, OF_OBJECTS, OPERATION
 
+_ACTION = BaseResponse._get_action
 _PERMISSION = FakeBucket.get_permission
 _LOG = S3Backend.log_incoming_request
 _SET = Queue._set_attributes
@@ -42,6 +43,7 @@ def install(wanted: Callable[[], bool]) -> None:
             _LOG(backend, request, bucket_name)
 
     setattr(S3Backend, "log_incoming_request", log_incoming_request)  # noqa: B010
+    setattr(BaseResponse, "_get_action", _get_action)  # noqa: B010
     setattr(FakeBucket, "get_permission", _get_permission)  # noqa: B010 - moto has no other way in
     setattr(S3Response, "get_bucket_replication", _get_bucket_replication)  # noqa: B010
     setattr(s3_responses, "metadata_from_headers", _metadata_from_headers)  # noqa: B010
@@ -53,6 +55,15 @@ def install(wanted: Callable[[], bool]) -> None:
     setattr(Queue, "redrive_allow_policy", None)  # noqa: B010
     if REDRIVE_ALLOW not in Queue.BASE_ATTRIBUTES:
         Queue.BASE_ATTRIBUTES.append(REDRIVE_ALLOW)
+
+
+def _get_action(response: Any) -> Any:
+    """moto takes a call for what "Action" says in its address or anywhere in its body: a message that holds "&Action=PurgeQueue&" emptied its
+    queue, and what was taken for a look was kept in no journal. It is the operation that was judged."""
+    told = response.headers.get(OPERATION)
+    if told == BY_ADDRESS:
+        return response._get_action_from_method_and_request_uri(response.normalized_request)
+    return told or _ACTION(response)
 
 
 def _get_permission(bucket: Any, action: str, resource: str) -> Any:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 
 from gureum.aws.credentials import UserKey
+from gureum.aws.neighbours.journal import Sent
+from gureum.aws.neighbours.mends import OPERATION
 
 _CHANGING = re.compile(r"(Create|Update|Delete)(AccessKey|User)$")
 _DELETING = "DeleteAccessKey"
@@ -27,14 +29,14 @@ class UserKeys:
         found = self._keys.get(access_key)
         return UserKey("Deleted") if found is None and access_key in self._deleted else found
 
-    def note(self, body: bytes) -> bool:
-        """Whether a call of IAM that went well, told by its body, may have changed a key; the table is old then."""
-        if b"AccessKey" not in body and b"User" not in body:
+    def note(self, sent: Sent) -> bool:
+        """Whether a call of IAM that went well may have changed a key; the table is old then. Parameters stand in a form, or in the address."""
+        if not any(word in text for word in (b"AccessKey", b"User") for text in (sent.body, sent.url.encode())):
             return False
-        params = parse_qs(body.decode("latin-1"))
-        action = params.get("Action", [""])[0]
+        params = parse_qs(sent.body.decode("latin-1")) if sent.body else parse_qs(urlsplit(sent.url).query)
+        action = sent.headers.get(OPERATION) or params.get("Action", [""])[0]
         if action == _DELETING:
-            self._deleted.update(params.get("AccessKeyId", ()))
+            self._deleted.update(params.get("AccessKeyId", ())[:1])
         return _CHANGING.match(action) is not None
 
     def read(self, states: Any) -> None:

@@ -30,6 +30,13 @@ def topic(account: str) -> str:
     return f"arn:aws:sns:us-east-1:{account}:t"
 
 
+def test_a_form_that_is_json_as_well_is_read_as_a_form() -> None:
+    """As moto reads it."""
+    text = f'{{"x": "&Action=Publish&TopicArn={topic(OTHER)}&Message=m&y"}}'
+    with pytest.raises(AwsError, match="AccessDenied"):
+        stay_in_account(Target("sns", "query", "Publish"), Request("POST", "/", "", {}, text.encode()), OWN)
+
+
 @pytest.mark.parametrize("account", [OWN, OTHER])
 @pytest.mark.parametrize(
     ("service", "made"),
