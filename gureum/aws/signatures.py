@@ -19,17 +19,29 @@ from gureum.aws.protocols import Request
 from gureum.base.numerals import natural
 
 LIMIT_SKEW_S = 15 * 60
+LIMIT_EXPIRES_S = 7 * 86400
 _PARTS = re.compile(r"(Credential|SignedHeaders|Signature)=([^,\s]+)")
 
 
 def verify_signature(request: Request, secret: str, now: float) -> None:
-    """AWS: MissingAuthenticationToken, SignatureDoesNotMatch, RequestExpired (403 each)."""
-    parts, amz_date, query, expires_s = _signature_of(request)
+    """AWS: MissingAuthenticationToken, SignatureDoesNotMatch (403 each), RequestExpired (400). S3, "Error responses" and "Authenticating requests:
+    using query parameters": AccessDenied and RequestTimeTooSkewed (403), AuthorizationQueryParametersError (400)."""
+    parts, amz_date, query, expires = _signature_of(request)
     if not {"Credential", "SignedHeaders", "Signature"} <= parts.keys() or not amz_date:
         raise AwsError("MissingAuthenticationToken", "Request is missing Authentication Token", status=403)
-    _check_time(amz_date, now, expires_s)
-    scope = parts["Credential"].split("/", 1)[1]
-    canonical = _canonical_request(request, parts["SignedHeaders"].split(";"), query, scope.split("/")[2])
+    signed_at = _signed_at(amz_date)
+    scope = parts["Credential"].partition("/")[2]
+    if scope.count("/") != 3 or not amz_date.startswith(f"{scope.partition('/')[0]}T"):
+        raise AwsError(
+            "SignatureDoesNotMatch", f"Credential is not scoped to the day of '{amz_date[:20]}'.", status=403
+        )
+    service = scope.split("/")[2]
+    if service == "s3":
+        _check_time_of_s3(signed_at, now, expires)
+    else:
+        _check_time(signed_at, now, float(natural(expires or "0") or 0))
+    unsigned = "UNSIGNED-PAYLOAD" if service == "s3" and expires is not None else ""
+    canonical = _canonical_request(request, parts["SignedHeaders"].split(";"), query, service, unsigned)
     to_sign = "\n".join(["AWS4-HMAC-SHA256", amz_date, scope, hashlib.sha256(canonical.encode()).hexdigest()])
     expected = hmac.new(_derived_key(secret, scope), to_sign.encode(), hashlib.sha256).hexdigest()
     if not hmac.compare_digest(expected, parts["Signature"]):
@@ -41,35 +53,58 @@ def verify_signature(request: Request, secret: str, now: float) -> None:
         )
 
 
-def _signature_of(request: Request) -> tuple[dict[str, str], str, list[tuple[str, str]], float]:
-    """Its parts, the time, the query that is signed, and for how long a presigned one is good."""
+def _signature_of(request: Request) -> tuple[dict[str, str], str, list[tuple[str, str]], str | None]:
+    """Its parts, the time, the query that is signed, and for how long a presigned one is said to be good; None where it is not in the query."""
     query = parse_qsl(request.query, keep_blank_values=True)
     header = request.headers.get("authorization", "")
     if header:
-        return dict(_PARTS.findall(header)), request.headers.get("x-amz-date", ""), query, float(LIMIT_SKEW_S)
+        return dict(_PARTS.findall(header)), request.headers.get("x-amz-date", ""), query, None
     values = dict(query)
     names = {"Credential": "X-Amz-Credential", "SignedHeaders": "X-Amz-SignedHeaders", "Signature": "X-Amz-Signature"}
     parts = {part: values[name] for part, name in names.items() if name in values}
     signed = [(name, value) for name, value in query if name != "X-Amz-Signature"]
-    expires = values.get("X-Amz-Expires", "0")
-    return parts, values.get("X-Amz-Date", ""), signed, float(natural(expires) or 0)
+    return parts, values.get("X-Amz-Date", ""), signed, values.get("X-Amz-Expires", "")
 
 
-def _check_time(amz_date: str, now: float, expires_s: float) -> None:
+def _signed_at(amz_date: str) -> float:
     try:
-        signed_at = datetime.strptime(amz_date, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
+        return datetime.strptime(amz_date, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
     except ValueError as error:
         raise AwsError("IncompleteSignature", "Date must be in ISO-8601 'basic format'", status=400) from error
+
+
+def _check_time_of_s3(signed_at: float, now: float, expires: str | None) -> None:
+    """A presigned URL is good for as long as it says, to the second."""
+    if expires is None:
+        if abs(now - signed_at) > LIMIT_SKEW_S:
+            text = "The difference between the request time and the current time is too large."
+            raise AwsError("RequestTimeTooSkewed", text, status=403)
+        return
+    expires_s = natural(expires)
+    if expires_s is None or expires_s > LIMIT_EXPIRES_S:
+        text = "X-Amz-Expires should be a number" if expires_s is None else "X-Amz-Expires must be less than a week"
+        raise AwsError("AuthorizationQueryParametersError", text, status=400)
+    if now < signed_at - LIMIT_SKEW_S:
+        raise AwsError("AccessDenied", "Request is not yet valid", status=403)
+    if now > signed_at + expires_s:
+        raise AwsError("AccessDenied", "Request has expired", status=403)
+
+
+def _check_time(signed_at: float, now: float, expires_s: float) -> None:
+    """Other services take presigned requests for a quarter of an hour, also where less is said."""
     if not signed_at - LIMIT_SKEW_S <= now <= signed_at + max(expires_s, LIMIT_SKEW_S):
         raise AwsError("RequestExpired", "Request has expired.", status=400)
 
 
-def _canonical_request(request: Request, signed: list[str], query: list[tuple[str, str]], service: str) -> str:
+def _canonical_request(
+    request: Request, signed: list[str], query: list[tuple[str, str]], service: str, unsigned: str
+) -> str:
+    """`unsigned`: what stands for the body where no header tells of it; "": its digest."""
     # S3 signs the path as it is sent, all others encode it once more.
     path = request.path if service == "s3" else quote(request.path, safe="/-_.~")
     pairs = sorted((quote(name, safe="-_.~"), quote(value, safe="-_.~")) for name, value in query)
     headers = "".join(f"{name}:{' '.join(request.headers.get(name, '').split())}\n" for name in signed)
-    payload = request.headers.get("x-amz-content-sha256") or hashlib.sha256(request.body).hexdigest()
+    payload = request.headers.get("x-amz-content-sha256") or unsigned or hashlib.sha256(request.body).hexdigest()
     told = payload == "UNSIGNED-PAYLOAD" or payload.startswith("STREAMING-")
     if not told and payload != hashlib.sha256(request.body).hexdigest():
         payload = "mismatch"

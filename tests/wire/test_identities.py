@@ -9,13 +9,18 @@ import gzip
 import json
 import os
 import signal
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import boto3
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config
+from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 from tests.cloud.running import BUSYBOX, NANO, Cloud, until
@@ -31,9 +36,11 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     yield from _running(Cloud(tmp_path_factory.mktemp("gureum"), **settings), "up", "--simulate")
 
 
-def client(cloud: Cloud, service: str, key: str = ACCOUNT, secret: str = SECRET, token: str | None = None) -> Any:
+def client(
+    cloud: Cloud, service: str, key: str = ACCOUNT, secret: str = SECRET, token: str | None = None, **more: Any
+) -> Any:
     keys = {"aws_access_key_id": key, "aws_secret_access_key": secret, "aws_session_token": token}
-    config = Config(retries={"total_max_attempts": 1})
+    config = Config(retries={"total_max_attempts": 1}, **more)
     return boto3.client(service, endpoint_url=cloud.url, region_name="us-east-1", config=config, **keys)
 
 
@@ -110,6 +117,38 @@ def test_keys_that_are_turned_off_deleted_or_wrong_are_refused(cloud: Cloud) -> 
     os.kill(old, signal.SIGKILL)
     until(lambda: cloud.process("daemon") != old)
     assert refusal(sts.get_caller_identity) == invalid
+
+
+def test_a_key_that_is_deleted_by_get_is_deleted(cloud: Cloud) -> None:
+    _, key = make_user(client(cloud, "iam"), "hans")
+    assert who(cloud, key)
+    url = f"{cloud.url}/?Action=DeleteAccessKey&Version=2010-05-08&UserName=hans&AccessKeyId={key['AccessKeyId']}"
+    request = AWSRequest("GET", url)
+    SigV4Auth(Credentials(ACCOUNT, SECRET), "iam", "us-east-1").add_auth(request)
+    urllib.request.urlopen(urllib.request.Request(url, headers=dict(request.headers)), timeout=30)
+    for _ in range(2):
+        assert refusal(with_credentials(cloud, "sts", key).get_caller_identity)[0] == "InvalidClientTokenId"
+        old = cloud.process("daemon")
+        os.kill(old, signal.SIGKILL)
+        until(lambda old=old: cloud.process("daemon") != old)
+
+
+def test_a_presigned_url_of_an_object_is_good_until_it_ends(cloud: Cloud) -> None:
+    _, key = make_user(client(cloud, "iam"), "ida")
+    client(cloud, "s3").create_bucket(Bucket="presigned-objects")
+    token = with_credentials(cloud, "sts", key).get_session_token()["Credentials"]
+    name = {"Bucket": "presigned-objects", "Key": "a b/ü+&=?.txt"}
+    for given in (key, token):
+        keys = (given["AccessKeyId"], given["SecretAccessKey"], given.get("SessionToken"))
+        s3 = client(cloud, "s3", *keys, signature_version="s3v4")
+        put = s3.generate_presigned_url("put_object", Params=name, ExpiresIn=60)
+        assert urllib.request.urlopen(urllib.request.Request(put, b"text", method="PUT"), timeout=30).status == 200
+        params = {**name, "ResponseContentDisposition": 'attachment; filename="x y.txt"'}
+        got = urllib.request.urlopen(s3.generate_presigned_url("get_object", Params=params, ExpiresIn=60), timeout=30)
+        assert got.read() == b"text"
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(s3.generate_presigned_url("get_object", Params=name, ExpiresIn=604801), timeout=30)
+        assert b"AuthorizationQueryParametersError" in refused.value.read()
 
 
 def test_a_user_with_keys_is_not_deleted(cloud: Cloud) -> None:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import boto3
 import pytest
-from botocore.auth import SigV4Auth, SigV4QueryAuth
+from botocore.auth import S3SigV4QueryAuth, SigV4Auth, SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials
@@ -73,6 +73,29 @@ def test_a_presigned_url_is_accepted_until_it_expires() -> None:
     verify_signature(found, SECRET, time.time())
     with pytest.raises(AwsError, match="RequestExpired"):
         verify_signature(found, SECRET, time.time() + 3600)
+
+
+def test_a_presigned_url_of_s3_ends_to_the_second() -> None:
+    """AWS: S3, "Authenticating requests: using query parameters". Its body is not signed."""
+    request = AWSRequest(method="PUT", url="http://127.0.0.1:4566/bucket/key")
+    S3SigV4QueryAuth(Credentials("111122223333", SECRET), "s3", "us-east-1", expires=60).add_auth(request)
+    found = received(request, b"any body")
+    verify_signature(found, SECRET, time.time() + 50)
+    with pytest.raises(AwsError, match="Request has expired"):
+        verify_signature(found, SECRET, time.time() + 62)
+    with pytest.raises(AwsError, match="not yet valid"):
+        verify_signature(found, SECRET, time.time() - 3600)
+
+
+@pytest.mark.parametrize("of", ["another day", "another key as well"])
+def test_a_credential_is_one_and_of_the_day_of_its_request(of: str) -> None:
+    good = signed()
+    header = good.headers["authorization"]
+    day = good.headers["x-amz-date"][:8]
+    header = header.replace(day, "20200101") if of == "another day" else header.replace(", S", ", Credential=x/y, S", 1)
+    bad = Request(good.method, good.path, good.query, {**good.headers, "authorization": header}, good.body)
+    with pytest.raises(AwsError, match="SignatureDoesNotMatch"):
+        verify_signature(bad, SECRET, time.time())
 
 
 @pytest.mark.parametrize("spoiled", ["secret", "body", "path", "query", "header", "date"])
