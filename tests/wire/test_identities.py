@@ -209,6 +209,30 @@ def test_an_external_id_must_be_the_one_that_was_agreed(cloud: Cloud) -> None:
     assert sts.assume_role(**wanted, ExternalId="agreed")["Credentials"]
 
 
+def test_mfa_and_the_callers_name_may_be_wanted(cloud: Cloud) -> None:
+    """AWS: IAM user guide, "MFA-protected API operations"; "Naming individual sessions"."""
+    _, key = make_user(client(cloud, "iam"), "jana")
+    mfa = {"Bool": {"aws:MultiFactorAuthPresent": "true"}}
+    name = {"StringLike": {"sts:RoleSessionName": "${aws:username}"}}
+    guarded, named = (
+        make_role(cloud, role, trust({"AWS": ACCOUNT}, Condition=condition))["Arn"]
+        for role, condition in (("with-mfa", mfa), ("by-name", name))
+    )
+    jana = with_credentials(cloud, "sts", key)
+    assert refusal(jana.assume_role, RoleArn=guarded, RoleSessionName="me")[0] == "AccessDenied"
+    code = {"SerialNumber": f"arn:aws:iam::{ACCOUNT}:mfa/jana", "TokenCode": "123456"}
+    assert jana.assume_role(RoleArn=guarded, RoleSessionName="me", **code)["Credentials"]
+    assert refusal(jana.assume_role, RoleArn=named, RoleSessionName="me")[0] == "AccessDenied"
+    assert jana.assume_role(RoleArn=named, RoleSessionName="jana")["Credentials"]
+
+
+def test_federated_users_assume_no_roles(cloud: Cloud) -> None:
+    role = make_role(cloud, "open-to-all", trust("*"))["Arn"]
+    made = client(cloud, "sts").get_federation_token(Name="fed")["Credentials"]
+    federated = with_credentials(cloud, "sts", made)
+    assert refusal(federated.assume_role, RoleArn=role, RoleSessionName="me")[0] == "AccessDenied"
+
+
 def test_tags_and_source_identities_need_their_own_permission_and_go_along(cloud: Cloud) -> None:
     plain = make_role(cloud, "plain", trust({"AWS": ACCOUNT}))["Arn"]
     every = trust({"AWS": ACCOUNT}, "sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity")

@@ -6,6 +6,7 @@ Roles are IAM's, which is a neighbour: where it is not answered, a role is taken
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 from gureum.aws.call import Call
@@ -21,6 +22,9 @@ _ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::(\d{12}):role/((?:[\w+=,.@-]+/)*)([
 _SESSION_ARN = re.compile(r"arn:aws[a-z-]*:sts::\d{12}:assumed-role/.*")
 UNSAID_S = LONGEST_OF_CHAINED_S = 3600
 """AWS: "Role chaining" (IAM user guide): an hour at most."""
+NEVER_TOLD = ("aws:sourcearn", "aws:sourceaccount", "aws:sourceorgid", "aws:sourceorgpaths", "aws:federatedprovider")
+OF_MFA = ("aws:multifactorauthpresent", "aws:multifactorauthage")
+"""AWS: "Global condition context keys": what only calls of services and of web identities have, and what only calls with MFA have."""
 
 
 @operation("AssumeRole")
@@ -34,6 +38,8 @@ async def assume_role(call: Call) -> dict[str, Any]:
     if call.guest and account != call.account:
         raise _denied(call, "sts:AssumeRole")
     held = call.client.get(Session, SCOPE, call.access_key)
+    if held is not None and ":federated-user/" in held.spec.arn:  # AWS: "Comparing AWS STS credentials"
+        raise _denied(call, "sts:AssumeRole")
     tags = _tags(params, held)
     size = packed_size(params)
     identity = _source_identity(call, held)
@@ -120,6 +126,7 @@ def _asking(call: Call, held: Session | None) -> Asking:
     params = call.params
     arns = {call.principal.arn, held.spec.role_arn if held is not None else ""} - {""}
     tags = params.get("Tags") or ()
+    caller = call.principal.arn
     context = {
         "sts:externalid": params.get("ExternalId"),
         "sts:rolesessionname": params.get("RoleSessionName"),
@@ -130,9 +137,24 @@ def _asking(call: Call, held: Session | None) -> Asking:
         "aws:userid": call.principal.id,
         "aws:tagkeys": [one["Key"] for one in tags],
         "sts:transitivetagkeys": params.get("TransitiveTagKeys"),
+        **dict.fromkeys(NEVER_TOLD),
+        "aws:username": caller.rpartition("/")[2] if ":user/" in caller else None,
+        "aws:principaltype": _type_of(caller),
+        "aws:requestedregion": call.region,
+        "aws:currenttime": datetime.fromtimestamp(call.now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "aws:epochtime": str(int(call.now)),
+        "aws:viaawsservice": "false",
+        "aws:principalisawsservice": "false",
         **{f"aws:requesttag/{one['Key']}".lower(): one["Value"] for one in tags},
     }
+    if not params.get("TokenCode"):  # whether one is right cannot be told: no device's seed is known here
+        context |= dict.fromkeys(OF_MFA)
     return Asking(call.account, frozenset(arns), {key: _values(value) for key, value in context.items()})
+
+
+def _type_of(arn: str) -> str:
+    kinds = {":user/": "User", ":assumed-role/": "AssumedRole", ":federated-user/": "FederatedUser"}
+    return next((kind for part, kind in kinds.items() if part in arn), "Account")
 
 
 def _values(value: Any) -> tuple[str, ...]:

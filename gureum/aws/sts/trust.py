@@ -1,16 +1,20 @@
 """Trust policies: whom a role lets assume it. Pure.
 
-Judged are principals, actions, and conditions on what a call of AssumeRole tells by itself. A condition on anything else (MFA, addresses,
-organizations) cannot be judged here: it counts as met where it allows, and as not met where it denies. The account's root in a policy is everybody of
-the account, since IAM's other policies are judged by nobody.
-AWS: IAM user guide, "AWS JSON policy elements" (Principal, Condition operators), "IAM and AWS STS condition context keys".
+Judged are principals, actions, and conditions on what is known of a call of AssumeRole and of who makes it. A condition on another key (addresses,
+organizations, principals' tags) cannot be judged here: it counts as met where it allows, and as not met where it denies. One that is no condition,
+an operator that there is none of, or one that is not judged, counts the other way: nobody is let in by a mistake. The account's root in a policy is
+everybody of the account, since IAM's other policies are judged by nobody.
+AWS: IAM user guide, "AWS JSON policy elements" (Principal, NotPrincipal with Allow, Condition operators, variables), "IAM and AWS STS condition
+context keys".
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote
 
@@ -19,6 +23,10 @@ import msgspec
 from gureum.base.globs import glob
 
 _ACCOUNT = re.compile(r"(?:arn:aws[a-z-]*:iam::)?(\d{12})(?::root)?")
+
+_VARIABLE = re.compile(r"\$\{([^}]*)\}")
+_NOTHING = "\0"
+_OF_THE_CALL = "aws:requesttag/"
 
 
 class Asking(msgspec.Struct, frozen=True):
@@ -39,8 +47,10 @@ def lets(policy: Any, asking: Asking, action: str) -> bool:
         return False
     statements = _several(document.get("Statement")) if isinstance(document, dict) else []
     meant = [one for one in statements if isinstance(one, dict) and _acts(one, action) and _names(one, asking)]
-    allowed = any(one.get("Effect") == "Allow" and _holds(one, asking, unknown=True) for one in meant)
-    return allowed and not any(one.get("Effect") == "Deny" and _holds(one, asking, unknown=False) for one in meant)
+    allowed = any(
+        one.get("Effect") == "Allow" and "NotPrincipal" not in one and _holds(one, asking, allows=True) for one in meant
+    )
+    return allowed and not any(one.get("Effect") == "Deny" and _holds(one, asking, allows=False) for one in meant)
 
 
 def _acts(statement: dict[str, Any], action: str) -> bool:
@@ -68,33 +78,44 @@ def _is_meant(name: str, asking: Asking) -> bool:
     return name == "*" or name in asking.arns or (account is not None and account[1] == asking.account)
 
 
-def _holds(statement: dict[str, Any], asking: Asking, *, unknown: bool) -> bool:
-    blocks = statement.get("Condition")
-    for operator, keys in blocks.items() if isinstance(blocks, dict) else ():
-        for key, wanted in keys.items() if isinstance(keys, dict) else ():
-            met = _is_met(str(operator), str(key).lower(), [_text(one) for one in _several(wanted)], asking)
-            if not (unknown if met is None else met):
+def _holds(statement: dict[str, Any], asking: Asking, *, allows: bool) -> bool:
+    blocks = statement.get("Condition", {})
+    if not isinstance(blocks, dict) or not all(isinstance(keys, dict) for keys in blocks.values()):
+        return not allows
+    for operator, keys in blocks.items():
+        for key, wanted in keys.items():
+            met = _is_met(str(operator), str(key).lower(), [_text(one) for one in _several(wanted)], asking, allows)
+            if not met:
                 return False
     return True
 
 
-def _is_met(operator: str, key: str, wanted: list[str], asking: Asking) -> bool | None:
-    """None: nobody can say."""
-    if key not in asking.context:
-        return None
-    found = asking.context[key]
+def _is_met(operator: str, key: str, wanted: list[str], asking: Asking, allows: bool) -> bool:
+    if key not in asking.context and not key.startswith(_OF_THE_CALL):
+        return allows
+    found = asking.context.get(key, ())
     if operator == "Null":
         return ("false" if found else "true") in [one.lower() for one in wanted]
     quantifier, _, name = operator.rpartition(":")
-    if_there = name.endswith("IfExists")
     compare = _OPERATORS.get(name.removesuffix("IfExists"))
-    if compare is None:
-        return None
+    if compare is None or quantifier not in ("", "ForAllValues", "ForAnyValue"):
+        return not allows
     negative, alike = compare
-    hits = [any(alike(pattern, one) for pattern in wanted) is not negative for one in found]
     if not found:
-        return if_there or negative or quantifier == "ForAllValues"
+        return name.endswith("IfExists") or quantifier == "ForAllValues" or (negative and not quantifier)
+    patterns = [_filled(one, asking) for one in wanted]
+    hits = [any(alike(pattern, one) for pattern in patterns) is not negative for one in found]
     return all(hits) if quantifier == "ForAllValues" or (negative and not quantifier) else any(hits)
+
+
+def _filled(pattern: str, asking: Asking) -> str:
+    """With what variables ("${aws:username}") stand for; one that stands for nothing is like nothing."""
+
+    def value(found: re.Match[str]) -> str:
+        values = asking.context.get(found[1].strip().lower(), ())
+        return values[0] if len(values) == 1 and not set("*?") & set(values[0]) else _NOTHING
+
+    return _VARIABLE.sub(value, pattern)
 
 
 def _like(pattern: str, text: str) -> bool:
@@ -105,10 +126,31 @@ def _same(pattern: str, text: str) -> bool:
     return pattern == text
 
 
+def _number(text: str) -> float:
+    """A number, or a date as a number of seconds; NaN, which is like nothing, for others."""
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        date = datetime.fromisoformat(text)
+        return (date if date.tzinfo is not None else date.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return math.nan
+
+
 def _same_but_case(pattern: str, text: str) -> bool:
     return pattern.lower() == text.lower()
 
 
+_COMPARED: dict[str, tuple[bool, Callable[[str, str], bool]]] = {
+    "Equals": (False, lambda pattern, text: _number(text) == _number(pattern)),
+    "NotEquals": (True, lambda pattern, text: _number(text) == _number(pattern)),
+    "LessThan": (False, lambda pattern, text: _number(text) < _number(pattern)),
+    "LessThanEquals": (False, lambda pattern, text: _number(text) <= _number(pattern)),
+    "GreaterThan": (False, lambda pattern, text: _number(text) > _number(pattern)),
+    "GreaterThanEquals": (False, lambda pattern, text: _number(text) >= _number(pattern)),
+}
 _OPERATORS: dict[str, tuple[bool, Callable[[str, str], bool]]] = {
     "StringEquals": (False, _same),
     "StringNotEquals": (True, _same),
@@ -121,6 +163,7 @@ _OPERATORS: dict[str, tuple[bool, Callable[[str, str], bool]]] = {
     "ArnLike": (False, _like),
     "ArnNotLike": (True, _like),
     "Bool": (False, _same_but_case),
+    **{f"{kind}{name}": compare for kind in ("Numeric", "Date") for name, compare in _COMPARED.items()},
 }
 """Operator → whether it wants that nothing is alike; and what alike is."""
 

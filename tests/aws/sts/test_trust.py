@@ -20,6 +20,9 @@ CONTEXT: dict[str, tuple[str, ...]] = {
     "aws:principalarn": (ROLE,),
     "aws:tagkeys": ("Team", "Cost"),
     "aws:requesttag/team": ("a",),
+    "aws:username": ("anna",),
+    "sts:rolesessionname": ("anna",),
+    "aws:currenttime": ("2026-11-29T12:00:00Z",),
 }
 ASKING = Asking(OWN, frozenset({SESSION, ROLE}), CONTEXT)
 ALLOW = {"Effect": "Allow", "Principal": {"AWS": OWN}, "Action": "sts:AssumeRole"}
@@ -59,7 +62,10 @@ def test_principals(principal: Any, named: bool) -> None:
 def test_who_is_not_named() -> None:
     rest = {name: value for name, value in ALLOW.items() if name != "Principal"}
     assert not judged({**rest, "NotPrincipal": {"AWS": ROLE}})
-    assert judged({**rest, "NotPrincipal": {"AWS": USER}})
+    assert not judged({**rest, "NotPrincipal": {"AWS": USER}})  # AWS: not supported with Allow
+    deny = {**rest, "Effect": "Deny"}
+    assert not judged([ALLOW, {**deny, "NotPrincipal": {"AWS": USER}}])
+    assert judged([ALLOW, {**deny, "NotPrincipal": {"AWS": ROLE}}])
 
 
 @pytest.mark.parametrize(
@@ -101,7 +107,17 @@ def test_actions(element: str, value: Any, acts: bool) -> None:
         ("ForAllValues:StringEquals", "aws:TagKeys", ["Team"], False),
         ("ForAnyValue:StringEquals", "aws:TagKeys", ["Team"], True),
         ("ForAnyValue:StringEquals", "aws:TagKeys", ["x"], False),
+        ("ForAnyValue:StringNotEquals", "sts:SourceIdentity", ["x"], False),
+        ("ForAllValues:StringNotEquals", "sts:SourceIdentity", ["x"], True),
         ("StringEquals", "aws:RequestTag/Team", "a", True),
+        ("StringEquals", "aws:RequestTag/Other", "a", False),
+        ("StringLike", "sts:RoleSessionName", "${aws:username}", True),
+        ("StringLike", "sts:RoleSessionName", "x-${aws:username}", False),
+        ("StringLike", "sts:RoleSessionName", "${aws:PrincipalTag/none}*", False),
+        ("DateLessThan", "aws:CurrentTime", "2026-11-29T12:00:01Z", True),
+        ("DateLessThan", "aws:CurrentTime", "2026-11-29", False),
+        ("DateGreaterThanEquals", "aws:CurrentTime", ["no date", "2026-11-29T12:00:00Z"], True),
+        ("NumericEquals", "sts:ExternalId", 7, False),
     ],
 )
 def test_conditions(operator: str, key: str, value: Any, met: bool) -> None:
@@ -112,12 +128,35 @@ def test_conditions(operator: str, key: str, value: Any, met: bool) -> None:
 
 @pytest.mark.parametrize(
     ("operator", "key"),
-    [("Bool", "aws:MultiFactorAuthPresent"), ("IpAddress", "aws:SourceIp"), ("Nonsense", "sts:ExternalId")],
+    [("StringEquals", "aws:PrincipalOrgID"), ("IpAddress", "aws:SourceIp"), ("StringEquals", "aws:PrincipalTag/x")],
 )
 def test_what_nobody_can_say_here_stands_in_nobodys_way(operator: str, key: str) -> None:
     condition = {"Condition": {operator: {key: "true"}}}
     assert judged({**ALLOW, **condition})
     assert judged([ALLOW, {**ALLOW, "Effect": "Deny", **condition}])
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        {"Nonsense": {"sts:ExternalId": "agreed"}},
+        {"ForNoValue:StringEquals": {"sts:ExternalId": "agreed"}},
+        {"IpAddress": {"sts:ExternalId": "agreed"}},
+        {"StringEquals": ["sts:ExternalId"]},
+        ["x"],
+        None,
+        "x",
+    ],
+)
+def test_what_is_no_condition_lets_nobody_in(condition: Any) -> None:
+    assert not judged({**ALLOW, "Condition": condition})
+    assert not judged([ALLOW, {**ALLOW, "Effect": "Deny", "Condition": condition}])
+
+
+def test_a_value_of_the_caller_is_no_pattern() -> None:
+    asking = Asking(OWN, ASKING.arns, {"sts:externalid": ("secret",), "aws:requesttag/id": ("*",)})
+    condition = {"StringLike": {"sts:ExternalId": "${aws:RequestTag/Id}"}}
+    assert not lets({"Statement": {**ALLOW, "Condition": condition}}, asking, "sts:AssumeRole")
 
 
 @pytest.mark.parametrize("policy", ["", "no json", "[]", "%7B", 7, None, {"Statement": ["x", None]}, {"Statement": 7}])
