@@ -14,6 +14,7 @@ import socket
 import ssl
 import struct
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -41,8 +42,11 @@ _ANSWER_S, _SILENCE_S = 5.0, 0.3
 class Node:
     """A proxy at the node of a cloud, as a load balancer has it there."""
 
-    def __init__(self, one: Cloud) -> None:
-        self.one = one
+    def __init__(self, one: Cloud, name: str = "node", address: str = NODE, beside: Node | None = None) -> None:
+        self.one, self.name, self.address = one, name, address
+        if beside is not None:
+            self.sealer, self.certificate, self.proxies = beside.sealer, beside.certificate, beside.proxies
+            return
         (one.run_dir / "keys").mkdir(mode=0o700)
         self.sealer = Sealer(one.run_dir / "keys" / "key")
         self.certificate = new_certificate(self.sealer, "nlb.example.com")
@@ -65,13 +69,13 @@ class Node:
         rules = (ProxyRule(0, Forward((("tg-a", 1),))),)
         tls = Listener(TLS, "TLS", "arn:tls", rules, (self.certificate.name,))
         tcp = Listener(TCP, "TCP", "arn:tcp", rules)
-        net = str(self.one.names.sandbox("node"))
-        return ProxySpec("node", net, NODE, "net/lb/1", (tls, tcp), (group,), (self.certificate,))
+        net = str(self.one.names.sandbox(self.name))
+        return ProxySpec(self.name, net, self.address, "net/lb/1", (tls, tcp), (group,), (self.certificate,))
 
     async def bring(self, **wished: Any) -> None:
         """As the agent does: first the network's rules, then the proxy."""
         spec = self.spec(**wished)
-        self.one.speaking = {"node"}
+        self.one.speaking.add(self.name)
         await self.one.enforce("blue")
         await self.proxies.ensure(spec)
 
@@ -171,6 +175,36 @@ async def test_open_connections_outlive_changes_and_a_new_agent(one: Cloud) -> N
             await node.bring(preserve=False)
             assert say(near, far)
             assert say(near2, far2)
+
+
+@on_a_cloud
+async def test_nodes_may_choose_the_same_port_for_a_client_and_the_client_too(one: Cloud) -> None:
+    """Each node's kernel chooses the ports of its connections, and knows of no other's."""
+    async with a_node(one) as first:
+        await one.machine("node2", "blue", "10.0.0.6", source_check=False, guest=False)
+        second = Node(one, "node2", "10.0.0.6", beside=first)
+        await second.bring()
+        for name in ("node", "node2"):
+            with namespaces.entered(one.names.sandbox(name)):
+                Path("/proc/sys/net/ipv4/ip_local_port_range").write_text("40000 40000")
+        with (
+            one.listen("t1", 8080) as server,
+            served(one, "client", NODE, TLS, server) as (near, far, seen),
+            served(one, "client", "10.0.0.6", TLS, server) as (near2, far2, seen2),
+        ):
+            assert seen == seen2 == CLIENT
+            assert far.getpeername() != far2.getpeername()
+            with namespaces.entered(one.names.sandbox("client")):
+                own = socket.socket()
+            with own:
+                own.bind((CLIENT, 40000))
+                own.settimeout(_ANSWER_S)
+                own.connect((TARGET, 8080))
+                far3, _ = server.accept()
+                with far3:
+                    far3.settimeout(_ANSWER_S)
+                    for ends in ((near, far), (near2, far2), (own, far3)):
+                        assert say(*ends)
 
 
 @on_a_cloud

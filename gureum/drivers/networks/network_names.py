@@ -85,6 +85,12 @@ def balanced_mark(number: int) -> int:
     return BALANCED_MARK | number & (NODE_MARK - 1)
 
 
+def node_zone(interface: str) -> int:
+    """The zone of connection tracking in which what that interface sends from clients' addresses is known."""
+    first = INNER_ZONE + 1
+    return first + zlib.crc32(interface.encode()) % (0x10000 - first)
+
+
 def node_mark(interface: str) -> int:
     """The mark of flows that come from that interface with clients' addresses; their replies go back there."""
     return NODE_MARK | zlib.crc32(interface.encode()) & (NODE_MARK - 1)

@@ -16,6 +16,9 @@ Only the first packet of a flow comes here; the kernel's connection tracking kee
 
 A node whose proxy speaks from its clients' addresses sends on its own: such packets get the node's mark, as judged ones, and so does their
 flow. By it their replies are led to the node, and nowhere else (routes.py). Its groups judge them outwards, the target's see the client.
+Two nodes may choose the same port for one client's connections to a target, and the client a third time. So what a node sends is known in a
+zone of its own (Documentation/networking/nf_conntrack, "zones"), the answers in the one that all share: there the translation, which has nothing
+else to do, gives the later flow another port.
 
 Named counters, one per node, protocol and what is counted, stand in maps by mark: of known flows by the flow's, of new packets by the packet's.
 
@@ -47,6 +50,7 @@ from gureum.drivers.networks.network_names import (
     balanced_mark,
     interface_link,
     node_mark,
+    node_zone,
 )
 from gureum.drivers.nft.expressions import (
     ACCEPT,
@@ -223,6 +227,13 @@ def add_balancers(
         addresses["private"].entries[its[0].balancer.address] = _to(f"balance-{node}")
         if its[0].public:
             addresses["public"].entries[its[0].balancer.public] = _to(f"balance-{node}")
+
+
+def speech(port: Port) -> Chain:
+    """Where what a node sends comes in, before it is tracked."""
+    foreign = match(payload("ip", "saddr"), {"set": list(port.addresses)}, "!=")
+    own_zone = _set({"ct": {"key": "zone", "dir": "original"}}, node_zone(port.interface))
+    return Chain(((foreign, own_zone), (ACCEPT,)))
 
 
 def _add_counts(found: list[Listener], sets: dict[str, Elements]) -> None:

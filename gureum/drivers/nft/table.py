@@ -138,7 +138,10 @@ def _add_port(port: Port, known: frozenset[str], chains: dict[str, Chain], sets:
         chains[into] = Chain((*(jump(f"group-in-{group}") for group in groups), (DENY,)))
     sets["egress"].entries[link] = {"goto": {"target": out}}
     sets["ingress"].entries[link] = {"goto": {"target": into}}
-    if port.forward:
+    if port.forward and port.speaks_for_clients:
+        chains[source] = nft_balancers.speech(port)
+        sets["sources"].entries[link] = {"goto": {"target": source}}
+    elif port.forward:
         sets["sources"].entries[link] = ACCEPT
     else:
         own = match(payload("ip", "saddr"), {"set": list(port.addresses)})
