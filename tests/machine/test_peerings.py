@@ -146,3 +146,28 @@ async def test_a_balancer_sends_on_to_targets_in_the_other_network_what_comes_fr
         # Without a balancer nobody passes from outside.
         await one.balancer("node")
         assert one.reach("", one.public(10), 8080) == "refused"
+
+
+@on_a_cloud
+async def test_what_a_balancer_sends_to_the_other_network_goes_its_own_way_whoever_the_client_is(one: Cloud) -> None:
+    """AWS, "Client IP preservation": targets may be in a peered VPC. The client's own subnet has no way there."""
+    await peered(one, ("one", "two"))
+    spec = one.specs["one"]
+    await one.network("one", CIDRS["one"], uplink=True, peers=spec.peers, a=(*spec.subnets[0].routes, *TO_EDGE))
+    await one.machine("node", "one", "10.1.0.5", public=one.public(10))
+    await one.machine("inside", "one", "10.1.2.10", "web")
+    assert one.reach("inside", "10.2.0.10", 80) == "unreachable"
+    with one.listen("two", 80) as server:
+        for preserve in (False, True):
+            to = BalancedPort("tcp", 8080, (BalancedTarget("10.2.0.10", 80),), preserve_client=preserve)
+            await one.balancer("node", to)
+            known = "10.1.2.10" if preserve else "10.1.0.5"
+            # Of who is of neither network the other sees the node.
+            for machine, address, whom in (("inside", "10.1.0.5", known), ("", one.public(10), "10.1.0.5")):
+                with one.connecting(machine, address, 8080) as near:
+                    far, (seen, _) = server.accept()
+                    near.settimeout(5)
+                    with far:
+                        assert seen == whom
+                        assert all(say(near, far) for _ in range(3))
+    assert one.reach("inside", "10.2.0.10", 80) == "unreachable"

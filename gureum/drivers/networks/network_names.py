@@ -29,6 +29,7 @@ DENIED_LOG_GROUP = 1  # of NFLOG, in each network's namespace: packets that its 
 # BALANCED_MARK stands in the number of every listener of a balancer, NODE_MARK in that of every node whose proxy speaks from its clients'
 # addresses. JUDGED_MARK: security groups let it come to the balancer.
 UPLINK_MARK, JUDGED_MARK, BALANCED_MARK, NODE_MARK = 0x8000_0000, 0x4000_0000, 0x2000_0000, 0x1000_0000
+ALL_BITS = 0xFFFF_FFFF
 
 _NAME = re.compile(r"[a-z0-9-]{1,40}")
 _HOME_ID = re.compile(r"[a-z0-9]{4,6}")

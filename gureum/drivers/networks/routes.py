@@ -6,8 +6,8 @@ rules.
                         goes on to the main table; what nothing matches is unreachable.
     entrance            asked first for packets from the uplink, when there are routes for them: what does not go to an interface
                         goes on to the main table.
-    onward              asked for packets from the uplink, too: ways to peered networks. Nothing comes from there for them but what a
-                        balancer sends on to targets in one (forwarding demands that it was translated).
+    onward              asked first for what a balancer sends on, which carries its mark: ways to peered networks. They are those of the
+                        balancer, whichever way its client's own subnet has, or none.
     main table          a /32 per address of an attached interface; the network's CIDRs are otherwise unreachable, so
     that an
                         address nobody has stays inside.
@@ -29,7 +29,7 @@ from types import MappingProxyType
 import msgspec
 
 from gureum.drivers.networks.netlink import BLACKHOLE, MAIN_TABLE, THROW, UNREACHABLE, Route, Rule
-from gureum.drivers.networks.network_names import UPLINK, UPLINK_MARK, node_mark, stable_number
+from gureum.drivers.networks.network_names import ALL_BITS, BALANCED_MARK, UPLINK, UPLINK_MARK, node_mark, stable_number
 from gureum.ports import networks
 
 # Both ends of every uplink have the same addresses: only the link tells them apart, and no network can own them.
@@ -50,7 +50,6 @@ def exit_address(link: int) -> str:
 PRIMARY, SECONDARY = 1, 2  # metrics of the /32 routes: after a restart the primary address is known by it
 
 _BY_MARK, _BY_LINK, _LOCAL_BY_LINK, _BY_SOURCE = 500, 1000, 1500, 2000  # priorities of rules
-_ALL_BITS = 0xFFFF_FFFF
 
 _REPLIES = stable_number("replies by the uplink")
 _ENTRANCE = stable_number("entrance")
@@ -106,8 +105,8 @@ def plan(
     onward = {
         one.destination: one for subnet in spec.subnets for one in subnet.routes if one.target.startswith("peer:")
     }
-    if uplink and onward:
-        rules.add(Rule(_BY_LINK, _ONWARD, incoming=UPLINK))
+    if onward:
+        rules.add(Rule(_BY_MARK, _ONWARD, mark=BALANCED_MARK))
         routes.update(_entry(route, _ONWARD, placed, uplink, peers) for route in onward.values())
     for subnet in spec.subnets:
         rules.add(Rule(_BY_SOURCE, subnet_table(subnet.name), source=subnet.cidr))
@@ -139,7 +138,7 @@ def own(port: Placed | None) -> Plan:
         Rule(_BY_LINK, port.forward_table, incoming=port.link),
         # What is local for it is not looked up again by its source, whose table may have led here.
         Rule(_LOCAL_BY_LINK, MAIN_TABLE, incoming=port.link),
-        Rule(_BY_MARK, back, mark=node_mark(port.name), mask=_ALL_BITS),
+        Rule(_BY_MARK, back, mark=node_mark(port.name), mask=ALL_BITS),
     )
     return Plan(frozenset(routes), frozenset(rules))
 

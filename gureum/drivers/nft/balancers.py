@@ -11,7 +11,8 @@ Only the first packet of a flow comes here; the kernel's connection tracking kee
     forward            without targets `refuse`; else the balancer's egress rules, then the target's ingress rules, which see
                        the client's address. A rule of the target that names a group of the balancer lets in what is marked
                        as judged for that balancer, and nothing else
-    nat postrouting    where the client's address is not preserved: `hide-…`, the balancer's instead;
+    nat postrouting    where the client's address is not preserved: `hide-…`, the balancer's instead; also where it is, on the way to a
+                       peered network, if the client is not of this one: there the answers would go elsewhere (0171);
     filter postrouting then `shown`: the target's ingress rules, which see the balancer's address
 
 A node whose proxy speaks from its clients' addresses sends on its own: such packets get the node's mark, as judged ones, and so does their
@@ -43,6 +44,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 import msgspec
 
 from gureum.drivers.networks.network_names import (
+    ALL_BITS,
+    BALANCED_MARK,
     JUDGED_MARK,
     NODE_MARK,
     UPLINK,
@@ -51,6 +54,7 @@ from gureum.drivers.networks.network_names import (
     interface_link,
     node_mark,
     node_zone,
+    peer_link,
 )
 from gureum.drivers.nft.expressions import (
     ACCEPT,
@@ -62,9 +66,11 @@ from gureum.drivers.nft.expressions import (
     by_verdict,
     goto,
     hook,
+    lookup,
     match,
     meta,
     payload,
+    prefix,
 )
 from gureum.drivers.nft.idle import Limit
 from gureum.ports.firewalls import BalancedPort, BalancedTarget, Balancer, Entrance, Port, RuleSet
@@ -80,6 +86,16 @@ INGRESS: Line = (by_verdict("mark", "balanced-in"),)
 ONWARD: Line = (by_verdict("mark", "balanced-out"),)
 PICK: Line = (by_verdict("mark", "balanced-pick"),)
 HIDE: Line = (by_verdict("mark", "balanced-hide"),)
+
+
+def hide_strangers(rules: RuleSet) -> tuple[Line, ...]:
+    """What stands beside `HIDE`: of who is not of this network, a peered one sees the node's address instead."""
+    links: Json = {"set": [peer_link(peer.name) for peer in rules.peers]}
+    strange = match(payload("ip", "saddr"), {"set": [prefix(cidr) for cidr in rules.cidrs]}, "!=")
+    by_node = {"snat": {"family": "ip", "addr": lookup(meta("mark"), "balanced-strangers")}}
+    return ((match(meta("oifname"), links), strange, by_node),) if rules.peers else ()
+
+
 COUNT_NEW: Line = ({"counter": {"map": {"key": meta("mark"), "data": "@count-new"}}},)
 BLOCKED: dict[str, Line] = {
     way: ({"counter": {"map": {"key": meta("mark"), "data": f"@count-blocked-{way}"}}},) for way in ("in", "out")
@@ -189,12 +205,13 @@ def vouched(group: str) -> Json:
 
 
 def add_balancers(
-    found: list[Listener], ports: Collection[Port], chains: dict[str, Chain], sets: dict[str, Elements]
+    found: list[Listener], ports: Collection[Port], chains: dict[str, Chain], sets: dict[str, Elements], *, peered: bool
 ) -> None:
-    """Chains and sets of all listeners and nodes; the lines above that lead to them are in their places already."""
+    """Chains and sets of all listeners and nodes; the lines above that lead to them are in their places already. `peered`: there are
+    peered networks."""
     nodes = [port for port in ports if port.speaks_for_clients]
     hiding = any(not one.port.preserve_client for one in found)
-    chains.update(_frame(speaking=bool(nodes), hiding=hiding))
+    chains.update(_frame(speaking=bool(nodes), hiding=hiding, peered=peered))
     if nodes:
         sets["balanced-nodes"] = Elements("ifname", "verdict", {})
     for port in nodes:
@@ -207,6 +224,8 @@ def add_balancers(
     sets.update({f"balanced-{name}": entries for name, entries in addresses.items()})
     sets["balanced-hidden"] = Elements("mark", "", {})
     _add_counts(found, sets)
+    if peered:
+        sets["balanced-strangers"] = _strangers(found, nodes)
     for group, marks in vouching(found, ports).items():
         sets[f"balanced-by-{group}"] = Elements("mark", "", dict.fromkeys(marks))
     by_node: dict[str, list[Listener]] = {}
@@ -227,6 +246,13 @@ def add_balancers(
         addresses["private"].entries[its[0].balancer.address] = _to(f"balance-{node}")
         if its[0].public:
             addresses["public"].entries[its[0].balancer.public] = _to(f"balance-{node}")
+
+
+def _strangers(found: list[Listener], nodes: list[Port]) -> Elements:
+    """Who is seen in a peered network instead of a client that is of neither: by the mark of what is sent on with the client's address."""
+    kept = {one.judged: one.balancer.address for one in found if one.port.preserve_client}
+    spoken = {node_mark(port.interface) | JUDGED_MARK: port.addresses[0] for port in nodes}
+    return Elements("mark", "ipv4_addr", kept | spoken)
 
 
 def speech(port: Port) -> Chain:
@@ -256,9 +282,10 @@ def _count(key: Json, count: str) -> Json:
     return {"counter": {"map": {"key": key, "data": f"@count-{count}"}}}
 
 
-def _frame(*, speaking: bool, hiding: bool) -> dict[str, Chain]:
+def _frame(*, speaking: bool, hiding: bool, peered: bool) -> dict[str, Chain]:
     """The chains that are there with the first balancer. `speaking`: some node speaks from its clients' addresses. `hiding`: some listener
-    hides its clients' addresses; where none does, no packet passes the chain that is for them."""
+    hides its clients' addresses; where none does, no packet passes the chain that is for them. `peered`: what is sent on may have to find its
+    way by mark (routes.py), also later than the first packet."""
     destination = payload("ip", "daddr")
     known = _to("balance-known")
     state = [["established", known], ["related", known], ["invalid", _to("balance-lost")]]
@@ -266,8 +293,15 @@ def _frame(*, speaking: bool, hiding: bool) -> dict[str, Chain]:
     came_by_node = match({"&": [FLOW_MARK, NODE_MARK]}, NODE_MARK)
     reply = match({"ct": {"key": "direction"}}, "reply")
 
+    of_balancer = match({"&": [FLOW_MARK, BALANCED_MARK]}, BALANCED_MARK)
+    original = match({"ct": {"key": "direction"}}, "original")
+    is_known = match({"ct": {"key": "state"}}, ["established", "related"], "in")
+
     def spoken(line: Line) -> tuple[Line, ...]:
         return (line,) if speaking else ()
+
+    def sent_far(line: Line) -> tuple[Line, ...]:
+        return (line,) if peered else ()
 
     shown = {
         "shown": Chain(
@@ -292,6 +326,7 @@ def _frame(*, speaking: bool, hiding: bool) -> dict[str, Chain]:
                 (_IS_RESET, {"jump": {"target": "balance-reset"}}),
                 (reply, came_by_uplink, _set_mark(UPLINK_MARK)),
                 *spoken((reply, came_by_node, _set_mark(FLOW_MARK))),
+                *sent_far((original, of_balancer, _set_mark({"&": [FLOW_MARK, ALL_BITS & ~UPLINK_MARK]}))),
             )
         ),
         "balance-reset": Chain(
@@ -305,6 +340,7 @@ def _frame(*, speaking: bool, hiding: bool) -> dict[str, Chain]:
                 (match(meta("mark"), 0), ACCEPT),
                 (match(meta("mark"), UPLINK_MARK), ACCEPT),
                 *spoken((reply, ACCEPT)),
+                *sent_far((is_known, ACCEPT)),
                 (_count(meta("mark"), "packets"),),
                 (_FROM_UPLINK, _set(FLOW_MARK, {"|": [meta("mark"), UPLINK_MARK]})),
                 (_FROM_INSIDE, _set(FLOW_MARK, meta("mark"))),

@@ -120,7 +120,7 @@ def table(rules: RuleSet, watched: bool = False, balancing: bool = False) -> Tab
         _add_peer(rules, peer, chains, sets)
     nft_acls.add_acls(rules, balanced, chains, sets)
     if balancing:
-        nft_balancers.add_balancers(balanced, rules.ports, chains, sets)
+        nft_balancers.add_balancers(balanced, rules.ports, chains, sets, peered=bool(rules.peers))
     nft_nodes.add_nodes(rules.ports, balanced, chains, sets, watched=watched, strays=balancing)
     askers = frozenset(address for port in rules.ports for address in port.addresses)
     counters = frozenset(nft_balancers.counter_names(balanced))
@@ -167,6 +167,7 @@ def _frame(rules: RuleSet, acls: tuple[Line, ...], balancing: bool) -> dict[str,
     def first(line: Line) -> tuple[Line, ...]:
         return (line,) if balancing else ()
 
+    strangers = nft_balancers.hide_strangers(rules) if balancing else ()
     heard = (nft_nodes.HEARD,) if nft_nodes.are_in(rules.ports) else ()
     from_uplink, to_uplink = match(meta("iifname"), UPLINK), match(meta("oifname"), UPLINK)
     local = match(meta("iifname"), "lo")
@@ -232,7 +233,7 @@ def _frame(rules: RuleSet, acls: tuple[Line, ...], balancing: bool) -> dict[str,
             hook("filter", "output", 0, "drop"),
         ),
         "nat-postrouting": Chain(
-            (*heard, *first(nft_balancers.COUNT_NEW), *first(nft_balancers.HIDE), (to_uplink, leaves_from)),
+            (*heard, *first(nft_balancers.COUNT_NEW), *strangers, *first(nft_balancers.HIDE), (to_uplink, leaves_from)),
             hook("nat", "postrouting", 100, "accept"),
         ),
     }
