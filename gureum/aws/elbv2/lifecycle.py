@@ -13,6 +13,7 @@ import msgspec
 from gureum.aws.ec2.instances.kinds import Instance
 from gureum.aws.elbv2.attributes import attributes_of_group
 from gureum.aws.elbv2.kinds import LoadBalancer, LoadBalancerStatus, Target, TargetGroup
+from gureum.aws.elbv2.target_places import balancers_of
 from gureum.aws.elbv2.targets import with_targets
 from gureum.core.world import World
 from gureum.engine.errors import Retry
@@ -58,9 +59,10 @@ async def _move(world: World, balancer: LoadBalancer, status: LoadBalancerStatus
 
 @reconcile(TargetGroup)
 async def reconcile_target_group(world: World, group: TargetGroup) -> None:
-    """Takes away what has drained, lets drain what was terminated, and comes back when the next is due."""
+    """Takes away what has drained, lets drain what was terminated, where there is anything to drain, and comes back when the next is due."""
     now = world.clock.now()
-    delay_s = float(attributes_of_group(group)["deregistration_delay.timeout_seconds"])
+    served = bool(balancers_of(group, world.client))
+    delay_s = float(attributes_of_group(group)["deregistration_delay.timeout_seconds"]) if served else 0.0
     left: list[Target] = []
     for target in group.spec.targets:
         if not target.draining_until and _is_terminated(world, group, target):

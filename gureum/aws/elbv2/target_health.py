@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gureum.aws.call import Call
+from gureum.aws.ec2.instances.kinds import Instance
 from gureum.aws.elbv2.arns import find_group
 from gureum.aws.elbv2.faults import not_built
 from gureum.aws.elbv2.health_settings import TRAFFIC_PORT
@@ -41,13 +42,14 @@ Health = dict[str, str]
 
 @operation("DescribeTargetHealth")
 def describe_target_health(call: Call) -> Result:
-    """AWS: elbv2 DescribeTargetHealth: of all targets of the group, or of those named, which need not be registered."""
+    """AWS: elbv2 DescribeTargetHealth: of all targets of the group, or of those named, which need not be registered. A machine that is terminated is
+    told only to who names it, as one that drains (moto, tests/test_elbv2/test_elbv2_target_health.py, verified against AWS)."""
     for one in call.params.get("Include") or ():
         raise not_built(f"DescribeTargetHealth with Include {one}")
     group = find_group(call, call.params["TargetGroupArn"])
     healths = target_healths(call, group)
     named = call.params.get("Targets")
-    shown: list[tuple[Target, Health]] = list(healths)
+    shown: list[tuple[Target, Health]] = [one for one in healths if not _is_of_the_past(call, group, one[0])]
     if named:
         known = {(target.id, target.port): (target, health) for target, health in healths}
         asked = [Target(one["Id"], one.get("Port") or group.spec.port) for one in named]
@@ -63,6 +65,13 @@ def target_healths(call: Call, group: TargetGroup) -> list[tuple[Target, Health]
     seen: Mapping[str, Any] = status.data.get("targets", {}) if status is not None else {}
     taken = nodes_addresses(group, call.client)
     return [(target, _of_target(call, group, target, zones, seen, taken)) for target in group.spec.targets]
+
+
+def _is_of_the_past(call: Call, group: TargetGroup, target: Target) -> bool:
+    if group.spec.type != "instance" or not target.draining_until:
+        return False
+    instance = call.get(Instance, target.id)
+    return instance is None or instance.status.state == "terminated"
 
 
 def core_name(group: TargetGroup) -> str:

@@ -110,11 +110,26 @@ def test_a_target_is_gone_when_its_delay_is_over(cloud, world):
 
 @pytest.mark.parametrize("state", ["shutting-down", "terminated"])
 def test_a_terminated_machine_is_deregistered(cloud, world, state):
+    """moto, tests/test_elbv2/test_elbv2_target_health.py, verified against AWS: it is removed when terminated, and draining to who names it."""
     group = cloud.group()
     cloud.listener(cloud.application(), group)
-    instance = cloud.instance()
-    cloud.register(group, instance)
+    instance, other = cloud.instance(), cloud.instance()
+    cloud.register(group, instance, other)
     cloud.move(instance, state)
     asyncio.run(reconcile_target_group(world, cloud.stored_group(group)))
-    assert cloud.health(group)[instance][:2] == ("draining", "Target.DeregistrationInProgress")
+    draining = ("draining", "Target.DeregistrationInProgress", "Target deregistration is in progress")
+    assert cloud.health(group, Targets=[{"Id": instance, "Port": 80}]) == {instance: draining}
+    assert list(cloud.health(group)) == ([instance, other] if state == "shutting-down" else [other])
     assert cloud.stored_group(group).spec.targets[0].draining_until == cloud.clock.now() + 300
+    cloud.clock.time += 300
+    asyncio.run(reconcile_target_group(world, cloud.stored_group(group)))
+    assert cloud.health(group, Targets=[{"Id": instance}])[instance][1] == "Target.NotRegistered"
+
+
+def test_a_terminated_machine_has_nothing_to_drain_where_no_load_balancer_sends(cloud, world):
+    group = cloud.group()
+    instance = cloud.instance()
+    cloud.register(group, instance)
+    cloud.move(instance, "shutting-down")
+    asyncio.run(reconcile_target_group(world, cloud.stored_group(group)))
+    assert cloud.health(group) == {}
