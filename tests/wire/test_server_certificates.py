@@ -105,10 +105,15 @@ def test_what_is_no_certificate_is_not_taken(iam: Any) -> None:
         ({"PrivateKey": locked}, "MalformedCertificate", "Unable to parse key; the body is encrypted."),
         ({"CertificateChain": "chain"}, "MalformedCertificate", unreadable),
         ({"CertificateChain": other}, "MalformedCertificate", chain),
+        ({"ServerCertificateName": "a/b"}, "ValidationError", None),
+        ({"ServerCertificateName": "a\nb"}, "ValidationError", None),
+        ({"Path": "/a b/"}, "ValidationError", None),
+        ({"CertificateChain": body * 20_000}, "ValidationError", None),
         ({"CertificateBody": other}, "KeyPairMismatch", "Public key certificate and private key doesn't match."),
     ]:
         wanted = {"ServerCertificateName": "bad", "CertificateBody": body, "PrivateKey": key} | given
-        assert refused(iam.upload_server_certificate, **wanted) == (code, text, 400)
+        told = refused(iam.upload_server_certificate, **wanted)
+        assert (told[0], told[1] if text else None, told[2]) == (code, text, 400)
     upload(iam, "good")
     text = "The Server Certificate with name good already exists."
     wanted = {"ServerCertificateName": "good", "CertificateBody": body, "PrivateKey": key}

@@ -6,25 +6,24 @@ AWS: IAM UploadServerCertificate: MalformedCertificate, KeyPairMismatch; that a 
 from __future__ import annotations
 
 import itertools
-from urllib.parse import parse_qs
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
 from gureum.aws.errors import AwsError
+from gureum.aws.neighbours.refusals import parameters
 from gureum.aws.protocols import Request
 
 LIMIT_CHAIN = 20
 _BEGIN = b"-----BEGIN"
-_FIELDS = 200
 
 
 def check_upload(request: Request) -> None:
     """AWS: MalformedCertificate, KeyPairMismatch. What is missing is told by others."""
-    found = parse_qs(f"{request.query}&{request.body.decode('latin-1')}", max_num_fields=_FIELDS)
+    found = parameters(request)
     body, key, chain = (
-        found.get(name, [""])[-1].encode() for name in ("CertificateBody", "PrivateKey", "CertificateChain")
+        str(found.get(name, "")).encode() for name in ("CertificateBody", "PrivateKey", "CertificateChain")
     )
     if not body or not key:
         return

@@ -116,7 +116,7 @@ def parameter(request: Request, name: str) -> str:
 
 
 def parameters(request: Request) -> dict[str, Any]:
-    """Top-level parameters of a request in JSON or form; forms keep the last value. {} when the body is neither."""
+    """Top-level parameters of a request in JSON or form; forms keep the last value. {} when the body is neither, or has more fields than any call."""
     if "json" in request.headers.get("content-type", ""):
         try:
             found = json.loads(request.body or b"{}")
@@ -124,7 +124,11 @@ def parameters(request: Request) -> dict[str, Any]:
             return {}
         return found if isinstance(found, dict) else {}
     text = f"{request.query}&{request.body.decode('latin-1')}"
-    return {key: values[-1] for key, values in parse_qs(text, keep_blank_values=True, max_num_fields=50_000).items()}
+    try:
+        found = parse_qs(text, keep_blank_values=True, max_num_fields=50_000)
+    except ValueError:
+        return {}
+    return {key: values[-1] for key, values in found.items()}
 
 
 def _not_built(what: str) -> AwsError:
