@@ -544,6 +544,45 @@ def test_twins_for_other_sites_are_for_secure_connections_where_the_client_has_o
     assert told[4:] == (["AWSALB", "AWSALBCORS; SameSite=None", "AWSALBTG", "AWSALBTGCORS; SameSite=None"] * plain)
 
 
+def test_sessions_outlive_that_other_groups_come_and_go(host: ProxyHost) -> None:
+    """Groups' names are in no order of time: what comes may stand before what is there."""
+    servers = tuple(host.target(address, handler=set_session) for address in TARGETS)
+    sticky = Stickiness("app_cookie", 60, "SESSION")
+
+    def spec(*names: str) -> ProxySpec:
+        rules = [
+            Rule(number, Forward(((name, 1),)), (condition("path-pattern", f"/{name}/*"),))
+            for number, name in enumerate(names, 1)
+        ]
+        groups = tuple(group(*servers, name=name, stickiness=sticky) for name in ("tg-m", *names))
+        return host.spec(http_listener(*rules, default=Forward((("tg-m", 1),))), groups=groups)
+
+    jar: dict[str, str] = {}
+
+    def visit(path: str) -> bytes:
+        answer = host.get(path, headers={"Cookie": "; ".join(f"{key}={value}" for key, value in jar.items())})
+        for cookie in answer.all("set-cookie"):
+            key, _, value = cookie.partition(";")[0].partition("=")
+            jar[key] = value
+        return answer.body
+
+    async def story() -> None:
+        first: dict[str, bytes] = {}
+        for names in ((), ("tg-a", "tg-z"), ("tg-z",), ("tg-b", "tg-c", "tg-z")):
+            await host.proxies.ensure(spec(*names))
+            for path in ("/login", *(f"/{name}/login" for name in names)) * 4:
+                assert first.setdefault(path, body := await asyncio.to_thread(visit, path)) == body
+        assert sorted(jar) == ["AWSALBAPP-0", "SESSION"]
+        entries = base64.b64decode(jar["AWSALBAPP-0"]).decode().rstrip("~").split("~")
+        assert sorted(one.split("/")[1] for one in entries) == ["tg-a", "tg-b", "tg-c", "tg-m", "tg-z"]
+        jar["AWSALBAPP-0"] = base64.b64encode(("~".join(entries) + "~" + "x" * 3000).encode()).decode()
+        assert await asyncio.to_thread(visit, "/login") == first["/login"]
+        assert base64.b64decode(jar["AWSALBAPP-0"]).count(b"~") == 1, "no more than a browser keeps"
+        await host.proxies.close()
+
+    asyncio.run(story())
+
+
 @pytest.mark.parametrize(
     ("agent", "wished"),
     [

@@ -111,15 +111,13 @@ def render(spec: ProxySpec, host: Host) -> dict[str, str]:
             files[crt_list(listener.port)] = "".join(f"{pem_file(name)}\n" for name in listener.certificates)
     layer7 = [one for one in spec.listeners if one.protocol in ("HTTP", "HTTPS")]
     http2 = any(listener.protocol == "HTTPS" for listener in layer7)
-    with_cookies = sorted(one.name for one in spec.groups if one.stickiness and one.stickiness.kind == "app_cookie")
     for group in spec.groups:
         users = [one for one in spec.listeners if group.name in forwarded_to(one)]
         if group.protocol in ("HTTP", "HTTPS") or any(one in layer7 for one in users):
             if group.preserve_client:
                 raise refused("requests come from the proxy's address")
-            # Not only of its users, which may be others when a rule changes in the running worker.
-            number = with_cookies.index(group.name) if group.name in with_cookies else 0
-            lines += _backend("http", group, [*_policy7(group, number, layer7), *of_target(layer7)])
+            # `layer7`, not only its users, which may be others when a rule changes in the running worker.
+            lines += _backend("http", group, [*_policy7(group, layer7), *of_target(layer7)])
         else:
             lines += _backend("tcp", group, _policy4(group, max(map(_idle_s, users), default=NLB_IDLE_S)))
     lines += _block(f"backend {haproxy_actions.NOWHERE} from http", refuse(503, "TRUE", http2=http2))
@@ -320,7 +318,7 @@ def _backend(mode: str, group: Group, policy: list[str]) -> list[str]:
     return _block(f"backend {group_name(group.name)} from {mode}", policy + servers)
 
 
-def _policy7(group: Group, number: int, listeners: list[Listener]) -> list[str]:
+def _policy7(group: Group, listeners: list[Listener]) -> list[str]:
     """`listeners`: those that its requests may come from."""
     schemes = {one.protocol for one in listeners}
     http2 = "HTTPS" in schemes
@@ -334,7 +332,7 @@ def _policy7(group: Group, number: int, listeners: list[Listener]) -> list[str]:
             raise refused("stickiness by source address is for layer 4")
         sticky = group.stickiness
         secure = http2 if len(schemes) == 1 else None
-        lines += target_cookies(sticky.kind, sticky.duration_s, sticky.cookie, group.name, number, secure=secure)
+        lines += target_cookies(sticky.kind, sticky.duration_s, sticky.cookie, group.name, secure=secure)
     return lines
 
 

@@ -1,7 +1,8 @@
 """Cookies that keep a client at its target (AWSALB, AWSALBAPP) or its target group (AWSALBTG). Pure.
 
-    AWSALB     base64 of  UNTIL/GROUP/TARGET/SEAL        UNTIL: Unix seconds; AWSALBAPP-0, -1 … likewise
-    AWSALBTG   base64 of  UNTIL/GROUP/SEAL               SEAL: HMAC-SHA256 of what stands before it
+    AWSALB        base64 of  UNTIL/GROUP/TARGET/SEAL        UNTIL: Unix seconds
+    AWSALBAPP-0   base64 of  such entries, one per group, each with ~ behind it
+    AWSALBTG      base64 of  UNTIL/GROUP/SEAL               SEAL: HMAC-SHA256 of what stands before it
 
 The key is the load balancer's own, the same at all of its nodes and after each of their starts. What bears no right seal binds nobody, so that no
 client picks a target or a time that it was not given.
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import base64
 
-from gureum.drivers.haproxy.text import header_argument, word
+from gureum.drivers.haproxy.text import group_name, header_argument, word
 
 _WEEK = "%[date(604800),http_date]"
 """AWS: the cookie itself is kept for seven days; what it binds to ends with the duration, which is inside."""
@@ -21,6 +22,8 @@ _SECURE = {True: "; Secure", False: "", None: "%[var(txn.secure)]"}
 _NOTE_SECURE = f"http-request set-var(txn.secure) str({word('; Secure')}) if {{ ssl_fc }}"
 """Twins say so to clients that come by TLS alone: seen in answers of AWS's load balancers. The variable is for groups that listeners of both kinds
 lead to."""
+_LONGEST_OTHERS = 2600
+"""Bytes of the entries of other groups that go on in a cookie: browsers keep 4096 of base64, with the name and all else."""
 _WANTS_SAME_SITE = f"{{ capture.req.hdr(0) -m reg -- {word('Chrom(e|ium)/([89]|[1-9][0-9])[0-9]')} }}"
 """AWS: of AWSALBAPP, "only if the user-agent version is Chromium80 or above". The first capture is the user agent (log_format.py)."""
 
@@ -51,17 +54,14 @@ def group_cookies_out(*, secure: bool) -> list[str]:
     ]
 
 
-def target_cookies(
-    kind: str, duration_s: int, cookie: str, group: str, number: int, *, secure: bool | None
-) -> list[str]:
-    """A backend's lines: the cookie names the target and ends with the duration; the client gets it anew with each answer. `number`: among the
-    groups with cookies of applications, each of which has one of its own. AWS: "stickiness information is captured for each target group".
-    `secure`: whether clients come by TLS; None: some do."""
+def target_cookies(kind: str, duration_s: int, cookie: str, group: str, *, secure: bool | None) -> list[str]:
+    """A backend's lines: the cookie names the target and ends with the duration; the client gets it anew with each answer. AWS, of applications'
+    cookies: "stickiness information is captured for each target group", in one cookie. `secure`: whether clients come by TLS; None: some do."""
     ours = kind == "lb_cookie"
-    name = "AWSALB" if ours else f"AWSALBAPP-{number}"
+    name = "AWSALB" if ours else "AWSALBAPP-0"
     with_own = "" if ours else f" {{ req.cook({header_argument(cookie)}) -m found }}"
     lines = [
-        *_opened("lb", name, cors=ours),
+        *(_opened("lb", name) if ours else _opened_app(name, group)),
         f'http-request set-var-fmt(txn.lb_text) "%[var(txn.lb_until)]/{group}/%[var(txn.lb_cookie),field(3,/)]" if {{ var(txn.lb_cookie) -m found }}',
         *_seal("http-request", "lb"),
         "http-request set-var(txn.lb_said) var(txn.lb_cookie),field(4,/)",
@@ -78,20 +78,39 @@ def target_cookies(
     return [
         *lines,
         f"http-response set-var(txn.lb_kept) bool(true) if {{ res.cook({header_argument(cookie)}) -m found }}",
+        f"http-response set-var(txn.lb_rest) {_without(group)} if {kept} {{ var(txn.lb_all) -m len 1:{_LONGEST_OTHERS} }}",
         f"http-response set-var(txn.lb_same) str({word(_SAME_SITE + _SECURE[True])}) if {kept} {_WANTS_SAME_SITE}",
-        f'http-response add-header Set-Cookie "{name}={_value("lb")}; Expires={_WEEK}; Path=/%[var(txn.lb_same)]" if {kept}',
+        f'http-response add-header Set-Cookie "{name}={_app_value()}; Expires={_WEEK}; Path=/%[var(txn.lb_same)]" if {kept}',
     ]
 
 
-def _opened(of: str, name: str, *, cors: bool = True) -> list[str]:
-    lines = [f"http-request set-var(txn.{of}_cookie) req.cook({name}),b64dec if {{ req.cook({name}) -m found }}"]
-    if cors:
-        missing = f"!{{ var(txn.{of}_cookie) -m found }} {{ req.cook({name}CORS) -m found }}"
-        lines.append(f"http-request set-var(txn.{of}_cookie) req.cook({name}CORS),b64dec if {missing}")
+def _opened(of: str, name: str) -> list[str]:
+    missing = f"!{{ var(txn.{of}_cookie) -m found }} {{ req.cook({name}CORS) -m found }}"
     return [
-        *lines,
-        f"http-request set-var(txn.{of}_until) var(txn.{of}_cookie),field(1,/),add(0) if {{ var(txn.{of}_cookie) -m found }}",
+        f"http-request set-var(txn.{of}_cookie) req.cook({name}),b64dec if {{ req.cook({name}) -m found }}",
+        f"http-request set-var(txn.{of}_cookie) req.cook({name}CORS),b64dec if {missing}",
+        _until(of),
     ]
+
+
+def _opened_app(name: str, group: str) -> list[str]:
+    """The group's own entry. What is no such leaves the whole, whose seal is none for this group. Nothing in the expressions goes back over what a
+    client may have made long."""
+    own = word(f'var(txn.lb_all),regsub("(?s)^(?:.*~)?([0-9]++/{group_name(group)}/[^~]*)(?:~.*)?$","\\1")')
+    return [
+        f"http-request set-var(txn.lb_all) req.cook({name}),b64dec if {{ req.cook({name}) -m found }}",
+        f"http-request set-var(txn.lb_cookie) {own} if {{ var(txn.lb_all) -m sub /{group_name(group)}/ }}",
+        _until("lb"),
+    ]
+
+
+def _until(of: str) -> str:
+    return f"http-request set-var(txn.{of}_until) var(txn.{of}_cookie),field(1,/),add(0) if {{ var(txn.{of}_cookie) -m found }}"
+
+
+def _without(group: str) -> str:
+    """The other groups' entries, each of which is known by its seal when it is its turn."""
+    return word(f'var(txn.lb_all),regsub("(?<![0-9])[0-9]++/{group_name(group)}/[^~]*~?","",g)')
 
 
 def _seal(when: str, of: str) -> list[str]:
@@ -105,6 +124,10 @@ def _sealed(of: str) -> str:
 
 def _bound(of: str) -> str:
     return f"{_sealed(of)} {{ date,sub(txn.{of}_until) lt 0 }}"
+
+
+def _app_value() -> str:
+    return "%[var(txn.lb_text),concat(/,txn.lb_seal,~),concat(,txn.lb_rest),base64]"
 
 
 def _value(of: str) -> str:
