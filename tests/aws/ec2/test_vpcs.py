@@ -160,6 +160,7 @@ def test_every_filter_finds_what_is_shown(cloud):
     block = found["CidrBlockAssociationSet"][0]
     for name, value in {
         "cidr": "10.5.0.0/16",
+        "cidr-block": "10.5.0.0/16",
         "cidr-block-association.cidr-block": "10.5.*",
         "cidr-block-association.association-id": block["AssociationId"],
         "vpc-id": found["VpcId"],

@@ -345,6 +345,7 @@ def _dependants(call: Call, vpc_id: str) -> bool:
 def _filters(call: Call) -> FilterTable:
     return {
         "cidr": lambda vpc: vpc.spec.cidr,
+        "cidr-block": lambda vpc: vpc.spec.cidr,  # undocumented, as cidrBlock is; Ansible's ec2_vpc_net asks by it
         "cidr-block-association.cidr-block": lambda vpc: [one.cidr for one in vpc.spec.cidrs],
         "cidr-block-association.association-id": lambda vpc: [one.id for one in vpc.spec.cidrs],
         "cidr-block-association.state": lambda _: "associated",
