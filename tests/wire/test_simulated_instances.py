@@ -52,3 +52,11 @@ def test_images_that_are_made_of_one_machine_at_once_have_their_turns(simulated_
     simulated_cloud.until_state(ec2, [name], "terminated")
     for one in shown:
         ec2.deregister_image(ImageId=one["ImageId"])
+
+
+def test_the_memory_of_the_host_limits_nothing_that_does_not_run(simulated_cloud, ec2):
+    made = ec2.run_instances(ImageId=BUSYBOX, InstanceType="m5.24xlarge", MinCount=20, MaxCount=20)["Instances"]
+    ids = [one["InstanceId"] for one in made]  # 7.5 TiB
+    simulated_cloud.until_state(ec2, ids, "running")
+    ec2.terminate_instances(InstanceIds=ids)
+    simulated_cloud.until_state(ec2, ids, "terminated")

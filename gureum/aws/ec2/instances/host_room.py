@@ -1,4 +1,4 @@
-"""The memory of the host: how much of it is promised to instances and to capacity reservations, and how much can still be."""
+"""The memory of the host (or of one that is made up, in a simulation): how much of it is promised to instances and to capacity reservations, and how much can still be."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ from gureum.aws.ec2.instances.kinds import Instance
 from gureum.aws.ec2.instances.types import find_instance_type
 
 PROMISING_STATES = ("pending", "running", "stopping")
+SIMULATED_MEMORY_BYTES = (
+    64 << 40
+)  # nothing takes memory there: enough for a course or a template of any size, and an end
 
 
 def room_bytes(call: Call) -> float:
-    """What may still be promised."""
-    return host_memory_bytes() * call.settings.memory_promise - promised_bytes(call)
+    """What may still be promised: of the host's memory, or where machines are simulated, of a host that has 64 TiB."""
+    memory = SIMULATED_MEMORY_BYTES if call.settings.simulate else host_memory_bytes()
+    return memory * call.settings.memory_promise - promised_bytes(call)
 
 
 def promised_bytes(call: Call) -> int:
