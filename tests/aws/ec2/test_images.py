@@ -63,12 +63,16 @@ def test_the_built_in_images_are_what_they_say(cloud):
     assert found(cloud, Filters=by("owner-alias", "amazon") + by("root-device-type", "ebs")) == found(cloud)
 
 
+ON_X86 = pytest.mark.skipif(MACHINE != "x86_64", reason="Amazon Linux 1 was made for x86_64 only")
+
+
 @pytest.mark.parametrize(
     ("owner", "pattern", "builtin", "device"),
     [
         ("amazon", f"al2023-ami-2023*-{MACHINE}", "busybox", "/dev/xvda"),
         ("137112412989", f"al2023-ami-*-kernel-6.1-{MACHINE}", "busybox", "/dev/xvda"),
         ("amazon", f"amzn2-ami-hvm-*-{MACHINE}-gp2", "busybox", "/dev/xvda"),
+        pytest.param("amazon", "amzn-ami-hvm-*-x86_64-gp2", "busybox", "/dev/xvda", marks=ON_X86),
         ("099720109477", "ubuntu/images/hvm-ssd/ubuntu-jammy-22.04-*-server-*", "busybox", "/dev/sda1"),
         ("099720109477", "ubuntu/images/*/ubuntu-noble-24.04-*-server-*", "busybox", "/dev/sda1"),
         ("136693071363", "debian-13-*", "debian", "/dev/xvda"),

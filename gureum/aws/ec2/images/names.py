@@ -64,6 +64,11 @@ FAMILIES = (
     Family(f"amzn2-ami-hvm-2.0.{_DATE}.0-{MACHINE}-gp2", AMAZON, "busybox"),
     Family(f"amzn2-ami-kernel-5.10-hvm-2.0.{_DATE}.0-{MACHINE}-gp2", AMAZON, "busybox"),
     *(
+        Family(f"amzn-ami-hvm-2018.03.0.{_DATE}.0-x86_64-{disk}", AMAZON, "busybox")
+        for disk in ("ebs", "gp2")
+        if MACHINE == "x86_64"  # Amazon Linux 1 knows no other
+    ),
+    *(
         Family(f"ubuntu/images/{disk}/ubuntu-{release}-{_DPKG}-server-{_DATE}", CANONICAL, "busybox", "/dev/sda1")
         for disk, release in (
             ("hvm-ssd", "focal-20.04"),
