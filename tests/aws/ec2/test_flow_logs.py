@@ -52,6 +52,14 @@ def test_a_flow_log_is_described_as_it_was_made(cloud):
     }
 
 
+def test_the_answer_has_a_token_also_where_none_was_given(cloud):
+    """As in the example of the CLI reference."""
+    asked = {"ResourceIds": [cloud.vpc()], "ResourceType": "VPC", "TrafficType": "ALL", **GROUP}
+    assert len(cloud("CreateFlowLogs", **asked)["ClientToken"]) == 44
+    given = {"ClientToken": "mine", "TrafficType": "REJECT"}
+    assert {cloud("CreateFlowLogs", **asked | given)["ClientToken"] for _ in range(2)} == {"mine"}
+
+
 def test_files_are_a_destination_with_options(cloud):
     options = {"HiveCompatiblePartitions": True, "PerHourPartition": True}
     bucket = {
