@@ -1,4 +1,5 @@
-"""The memory of the host (or of one that is made up, in a simulation): how much of it is promised to instances and to capacity reservations, and how much can still be."""
+"""The memory of the host (of one that is made up, in a simulation): how much of it is promised to instances and to capacity
+reservations, and how much can still be."""
 
 from __future__ import annotations
 
