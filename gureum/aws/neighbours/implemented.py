@@ -16,7 +16,7 @@ from gureum.aws.protocols import load_service
 
 def implemented(services: frozenset[str]) -> dict[str, dict[str, str]]:
     """{service: {operation: "moto" | "absent"}}."""
-    overrides.install()
+    overrides.install_operations()
     server_certificates.install()
     return {service: _operations(service) for service in sorted(services)}
 

@@ -47,7 +47,7 @@ def install(wanted: Callable[[], bool]) -> None:
     setattr(FakeBucket, "get_permission", _get_permission)  # noqa: B010 - moto has no other way in
     setattr(S3Response, "get_bucket_replication", _get_bucket_replication)  # noqa: B010
     setattr(s3_responses, "metadata_from_headers", _metadata_from_headers)  # noqa: B010
-    setattr(IamResponse, "list_service_specific_credentials", _list_service_specific_credentials)  # noqa: B010
+    install_operations()
     setattr(Queue, "_set_attributes", _set_attributes)  # noqa: B010
     setattr(Queue, "messages", property(_messages))  # noqa: B010
     setattr(Queue, "approximate_number_of_messages_delayed", property(_delayed))  # noqa: B010
@@ -55,6 +55,11 @@ def install(wanted: Callable[[], bool]) -> None:
     setattr(Queue, "redrive_allow_policy", None)  # noqa: B010
     if REDRIVE_ALLOW not in Queue.BASE_ATTRIBUTES:
         Queue.BASE_ATTRIBUTES.append(REDRIVE_ALLOW)
+
+
+def install_operations() -> None:
+    """Those that moto does not have. Idempotent."""
+    setattr(IamResponse, "list_service_specific_credentials", _list_service_specific_credentials)  # noqa: B010
 
 
 def _get_action(response: Any) -> Any:
