@@ -90,7 +90,8 @@ def _add(sums: Sums, one: Tally) -> None:
         _count(sums.elb, _class(one.elb_status), one.count)
         if one.elb_status in OWN_CODES:
             _count(sums.elb, str(one.elb_status), one.count)
-        sums.target_errors += one.count if one.elb_status in (502, 504) and one.group_arn else 0
+        unmade = one.elb_status in (502, 504) and one.group_arn and not one.connected
+        sums.target_errors += one.count if unmade else 0
     sums.redirects += one.count if one.actions == "redirect" else 0
     sums.fixed += one.count if one.actions == "fixed-response" else 0
     if one.target_time_s >= 0:

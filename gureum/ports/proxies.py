@@ -138,7 +138,7 @@ class Record(msgspec.Struct, frozen=True):
     """One request (`kind` "http", "https", "h2", "grpcs", "ws", "wss") or TLS connection ("tls") as the proxy saw it; what AWS's access
     log tells (elb-*-access-logs). Times in seconds, -1.0 where the request got no further; `target` "" when it was sent nowhere. `error`:
     AWS's error_reason; of a TLS connection that failed (elb_status 0), why. `priority` -1: no rule was looked at. `certificate_arn` may be
-    `SESSION_REUSED`."""
+    `SESSION_REUSED`. `connected`: there was a connection to the target."""
 
     proxy: str
     kind: str
@@ -171,6 +171,7 @@ class Record(msgspec.Struct, frozen=True):
     connection_s: float = 0.0
     handshake_s: float = 0.0
     extra: dict[str, str] = {}
+    connected: bool = False
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):
@@ -220,6 +221,7 @@ class Tally(msgspec.Struct, frozen=True):
     count: int
     received_bytes: int
     sent_bytes: int
+    connected: bool = False
 
 
 def tally_of(record: Record) -> Tally:
@@ -235,6 +237,7 @@ def tally_of(record: Record) -> Tally:
         1,
         record.received_bytes,
         record.sent_bytes,
+        record.connected,
     )
 
 

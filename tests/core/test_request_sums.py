@@ -52,6 +52,14 @@ def test_a_request_counts_for_which_a_target_was_chosen() -> None:
     assert [summed(one).chosen for one in elsewhere] == [0, 0]
 
 
+def test_a_connection_that_was_made_is_no_connection_error() -> None:
+    """AWS: TargetConnectionErrorCount is of connections that "were not successfully established between the load balancer and target". A target
+    that resets one, is too slow for its answer, or answers 502 by itself has taken it."""
+    unmade: list[dict[str, Any]] = [{"elb_status": status, "target_status": 0} for status in (502, 504)]
+    taken = [one | {"connected": True} for one in (*unmade, {"elb_status": 502, "target_status": 502})]
+    assert summed(*unmade, *taken).target_errors == 2
+
+
 def test_response_times_are_kept_to_two_digits_and_bounded() -> None:
     assert [rounded(seconds) for seconds in (0.0, 0.00005, 0.00123, 0.0199, 1.26, 12.6, 126.0)] == [
         "0", "0", "0.0012", "0.02", "1.3", "13", "130",

@@ -309,6 +309,7 @@ def _alike(text: str, same: str, known: Reading) -> Alike:
         classification=head.classification,
         classification_reason=head.reason,
         handshake_s=max(_seconds(handshake), 0.0),
+        connected=head.waited_s >= 0,
     )
     senders = known.senders.setdefault(head.place.port if head.place is not None else "", {})
     found = Alike(like, trace == "-" and bool(head.actions), url == "-", senders)

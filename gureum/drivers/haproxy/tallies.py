@@ -73,4 +73,5 @@ def _counted(known: Reading, text: bytes, some: list[list[bytes]]) -> Tally:
         count=len(some),
         received_bytes=sum(received),
         sent_bytes=sum(sent),
+        connected=head.waited_s >= 0,
     )
