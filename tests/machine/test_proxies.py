@@ -691,7 +691,8 @@ def test_a_new_agent_adopts_what_runs(host: ProxyHost) -> None:
         await proxies.ensure(spec)
         await proxies.ensure(without(spec, attributes={"idle_timeout.timeout_seconds": "30"}))
         assert (await asyncio.to_thread(host.get)).status == 200
-        assert (await proxies.counters())["node-1"].connections == 3, "counted over the reload"
+        counters = (await proxies.counters())["node-1"]
+        assert (counters.connections, counters.to_targets) == (3, 3), "counted over the reload"
         os.kill(master(host), signal.SIGKILL)
         assert await asyncio.wait_for(proxies.died(), 20) == "node-1"
         await proxies.close()

@@ -6,6 +6,9 @@ import msgspec
 
 from gureum.ports.proxies import Counters, PortCounters
 
+COUNTED = 1 + 4
+"""Frontends and servers, in HAProxy's words."""
+
 
 def counted(table: str) -> Counters:
     """HAProxy management guide: "show stat"."""

@@ -181,7 +181,7 @@ class RunningProxy:
         return await haproxy_control.master_command(self.folder.work / MASTER_SOCKET, text, lambda: self.runs)
 
     async def count(self) -> Counters:
-        return haproxy_counters.counted(await self.ask("show stat -1 1 -1"))
+        return haproxy_counters.counted(await self.ask(f"show stat -1 {haproxy_counters.COUNTED} -1"))
 
     def open_sockets(self, net: Path, *, adopted: bool = False) -> None:
         """`adopted`: it runs already, and where its log comes in may have been kept."""
