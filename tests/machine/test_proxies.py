@@ -184,6 +184,7 @@ def test_servers_and_certificates_change_in_the_running_worker(host: ProxyHost) 
         assert await targets() == set(TARGETS[:2])
         await host.proxies.ensure(spec((one,), servers[1]))
         assert await targets() == {TARGETS[1]}
+        assert (await host.proxies.counters())["node-1"].to_targets == 18, "those to one that has left, too"
         await host.proxies.ensure(spec((one,), servers[1], servers[0]))
         assert await targets() == set(TARGETS[:2])
         assert await shown("a.two.example.com") == "one.example.com"

@@ -6,8 +6,10 @@ import msgspec
 
 from gureum.ports.proxies import Counters, PortCounters
 
-COUNTED = 1 + 4
-"""Frontends and servers, in HAProxy's words."""
+COUNTED = 1 + 2 + 4
+"""Frontends, backends and servers, in HAProxy's words."""
+_OF_FRONTENDS = ("conn_tot", "scur", "dcon", "bin", "bout")
+_READ = ("pxname", "svname", *_OF_FRONTENDS, "connect", "used_conn_cur", "idle_conn_cur")
 
 
 def counted(table: str) -> Counters:
@@ -15,27 +17,27 @@ def counted(table: str) -> Counters:
     total = Counters()
     lines = table.lstrip("# ").splitlines()
     keys = lines[0].split(",") if lines else []
+    # There are a hundred, and as many lines as servers.
+    places = [(key, keys.index(key)) for key in _READ if key in keys]
     for line in lines[1:]:
-        row = dict(zip(keys, line.split(","), strict=False))
+        fields = line.split(",")
+        row = {key: fields[place] for key, place in places if place < len(fields)}
         if row.get("svname") == "FRONTEND":
             total = summed(total, _row(row), 0)
-        elif row.get("svname") not in (None, "BACKEND"):
-            total = summed(total, _server(row), 0)
+        elif row.get("svname") == "BACKEND":  # what it counts is not lost with a server that goes
+            total = summed(total, Counters(to_targets=_number(row, "connect")), 0)
+        else:  # connections that wait to be used again are open, too
+            active = _number(row, "used_conn_cur") + _number(row, "idle_conn_cur")
+            total = summed(total, Counters(active_to_targets=active), 0)
     return total
 
 
 def _row(row: dict[str, str]) -> Counters:
-    number = {key: _number(row, key) for key in ("conn_tot", "scur", "dcon", "bin", "bout")}
+    number = {key: _number(row, key) for key in _OF_FRONTENDS}
     port = row.get("pxname", "").removeprefix("l-")
     its = PortCounters(number["conn_tot"], number["scur"], number["bin"] + number["bout"])
     by_port = {int(port): its} if port.isdigit() else {}
     return Counters(number["conn_tot"], number["scur"], number["dcon"], 0, number["bin"], number["bout"], by_port)
-
-
-def _server(row: dict[str, str]) -> Counters:
-    """Connections that wait to be used again are open, too."""
-    opened, used, idle = (_number(row, key) for key in ("connect", "used_conn_cur", "idle_conn_cur"))
-    return Counters(to_targets=opened, active_to_targets=used + idle)
 
 
 def _number(row: dict[str, str], key: str) -> int:
