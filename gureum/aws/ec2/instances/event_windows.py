@@ -122,7 +122,7 @@ def describe_instance_event_windows(call: Call) -> Result:
     return answer("InstanceEventWindows", [_show(one) for one in found], token)
 
 
-@operation("ModifyInstanceEventStartTime")
+@operation("ModifyInstanceEventStartTime", level="state")
 def modify_instance_event_start_time(call: Call) -> Result:
     """AWS: ec2 ModifyInstanceEventStartTime: of an event of the instance; gureum schedules none."""
     living_instance(call, call.params["InstanceId"])

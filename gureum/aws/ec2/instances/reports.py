@@ -42,7 +42,7 @@ REASONS = (
 LIMIT_DESCRIPTION = 4096
 
 
-@operation("ReportInstanceStatus")
+@operation("ReportInstanceStatus", level="state")
 async def report_instance_status(call: Call) -> Result:
     """AWS: ec2 ReportInstanceStatus: of running instances; it stands among the events that `gureum explain` shows, and changes nothing else."""
     params = call.params
@@ -79,7 +79,7 @@ def get_password_data(call: Call) -> Result:
     return {"InstanceId": instance.meta.name, "PasswordData": "", "Timestamp": instance.spec.launched}
 
 
-@operation("GetConsoleScreenshot")
+@operation("GetConsoleScreenshot", level="state")
 def get_console_screenshot(call: Call) -> Result:
     """AWS: ec2 GetConsoleScreenshot: refused as for instances without a screen."""
     ids.find(call, Instance, INSTANCE, call.params["InstanceId"])
