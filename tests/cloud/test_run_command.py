@@ -194,7 +194,8 @@ def test_command_goes_on_while_the_daemon_is_killed_and_runs_once(cloud: Cloud, 
     cloud.inside(name, "touch", "/root/go")
     found = ended(ssm, command, name)
     assert (found["Status"], found["StandardOutputContent"]) == ("Success", "before\nafter\n")
-    assert cloud.inside(name, "cat", "/root/runs").stdout == "run\n"
+    runs = cloud.inside(name, "cat", "/root/runs")
+    assert (runs.returncode, runs.stdout) == (0, "run\n"), runs
 
 
 def test_what_a_command_has_said_outlives_its_agent(cloud: Cloud, ssm: Any, machines: list[str]) -> None:
@@ -273,7 +274,8 @@ def test_code_194_reboots_the_machine_and_runs_the_script_again(cloud: Cloud, ss
     assert (found["Status"], found["ResponseCode"]) == ("Success", 0)
     assert found["StandardOutputContent"] == "again\nagain\ndone\n"
     assert found["StandardErrorContent"] == ""
-    assert cloud.inside(name, "cat", "/root/runs").stdout == "run\nrun\nrun\n"
+    runs = cloud.inside(name, "cat", "/root/runs")
+    assert (runs.returncode, runs.stdout) == (0, "run\nrun\nrun\n"), runs
 
 
 @pytest.mark.parametrize(
