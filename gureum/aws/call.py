@@ -220,6 +220,11 @@ class Call:
             transaction.update(ClientToken(meta=meta, spec=spec))
         self._sweep_tokens(transaction)
 
+    def told_token(self) -> dict[str, str]:
+        """{"ClientToken": …} for results that tell it, at first and when the call comes again; nothing where none was given."""
+        token = self.params.get("ClientToken")
+        return {"ClientToken": str(token)} if token else {}
+
     def _is_over(self, token: ClientToken) -> bool:
         return token.meta.created < self.now - TOKEN_LIFE_S
 

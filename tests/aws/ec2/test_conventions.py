@@ -219,7 +219,10 @@ def test_a_client_token_makes_one_thing(cloud, name):
     params = filled(params, values) | {"ClientToken": "once"}
     first = cloud(name, **params)
     revision = cloud.client.store.revision
-    assert found_id(cloud(name, **params), path) == found_id(first, path)
+    again = cloud(name, **params)
+    assert found_id(again, path) == found_id(first, path)
+    told = {"once"} if "ClientToken" in _model.operation_model(name).output_shape.members else {None}
+    assert {one.get("ClientToken") for one in (first, again)} == told
     assert cloud.client.store.revision == revision
     tags = [{"ResourceType": type_, "Tags": [{"Key": "Name", "Value": "other"}]}]
     assert cloud.code(name, **params, TagSpecifications=tags) == "IdempotentParameterMismatch"

@@ -54,7 +54,8 @@ async def create_vpc_endpoint_service_configuration(call: Call) -> dict[str, Any
     """AWS: ec2 CreateVpcEndpointServiceConfiguration, of network load balancers."""
     done = call.done_before()
     if done is not None:
-        return {"ServiceConfiguration": _show(call, ids.find(call, EndpointService, ids.ENDPOINT_SERVICE, done[0]))}
+        service = ids.find(call, EndpointService, ids.ENDPOINT_SERVICE, done[0])
+        return {"ServiceConfiguration": _show(call, service)} | call.told_token()
     _check_parameters(call)
     balancers = _balancers(call, call.params.get("NetworkLoadBalancerArns") or ())
     if not balancers:
@@ -70,8 +71,7 @@ async def create_vpc_endpoint_service_configuration(call: Call) -> dict[str, Any
     transaction.create(EndpointServiceOwner(meta=owner, spec=EndpointServiceOwnerSpec(call.account)))
     call.remember(transaction, (meta.name,))
     await call.commit(transaction)
-    token = call.params.get("ClientToken")
-    return {"ServiceConfiguration": _show(call, service)} | ({"ClientToken": token} if token else {})
+    return {"ServiceConfiguration": _show(call, service)} | call.told_token()
 
 
 @operation("ModifyVpcEndpointServiceConfiguration")

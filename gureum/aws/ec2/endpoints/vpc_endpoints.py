@@ -45,7 +45,8 @@ async def create_vpc_endpoint(call: Call) -> dict[str, Any]:
     """AWS: ec2 CreateVpcEndpoint, of the kinds Gateway and Interface."""
     done = call.done_before()
     if done is not None:
-        return {"VpcEndpoint": show_endpoint(call, ids.find(call, VpcEndpoint, ids.ENDPOINT, done[0]))}
+        endpoint = ids.find(call, VpcEndpoint, ids.ENDPOINT, done[0])
+        return {"VpcEndpoint": show_endpoint(call, endpoint)} | call.told_token()
     params = call.params
     kinds = ("Gateway", "Interface", "GatewayLoadBalancer", "Resource", "ServiceNetwork", "Tunnel")
     kind = ids.choice(params, "VpcEndpointType", *kinds)
@@ -65,8 +66,7 @@ async def create_vpc_endpoint(call: Call) -> dict[str, Any]:
     transaction.create(endpoint)
     call.remember(transaction, (endpoint.meta.name,))
     await call.commit(transaction)
-    token = params.get("ClientToken")
-    return {"VpcEndpoint": show_endpoint(call, endpoint)} | ({"ClientToken": token} if token else {})
+    return {"VpcEndpoint": show_endpoint(call, endpoint)} | call.told_token()
 
 
 @operation("ModifyVpcEndpoint")

@@ -45,7 +45,7 @@ async def create_network_interface(call: Call) -> dict[str, Any]:
     done = call.done_before()
     if done is not None:
         found = call.get(NetworkInterface, done[0])
-        return {"NetworkInterface": show_interface(call, found)} if found else {}
+        return ({"NetworkInterface": show_interface(call, found)} if found else {}) | call.told_token()
     params = call.params
     for name in (
         "Ipv6Addresses",
@@ -75,8 +75,7 @@ async def create_network_interface(call: Call) -> dict[str, Any]:
     )
     call.remember(transaction, (interface.meta.name,))
     await call.commit(transaction)
-    result = {"NetworkInterface": show_interface(call, interface)}
-    return result | ({"ClientToken": params["ClientToken"]} if params.get("ClientToken") else {})
+    return {"NetworkInterface": show_interface(call, interface)} | call.told_token()
 
 
 @operation("DeleteNetworkInterface")

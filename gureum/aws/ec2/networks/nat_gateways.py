@@ -380,8 +380,7 @@ _FILTERS: FilterTable = {
 
 
 def _created(call: Call, gateway: NatGateway) -> dict[str, Any]:
-    token = call.params.get("ClientToken")
-    return {"NatGateway": show_gateway(call, gateway)} | ({"ClientToken": token} if token else {})
+    return {"NatGateway": show_gateway(call, gateway)} | call.told_token()
 
 
 def show_gateway(call: Call, gateway: NatGateway) -> dict[str, Any]:

@@ -28,10 +28,11 @@ from gureum.engine.client import Transaction
 @operation("CreateNetworkAcl")
 async def create_network_acl(call: Call) -> dict[str, Any]:
     """AWS: ec2 CreateNetworkAcl. It denies everything and has no subnets."""
-    token = {"ClientToken": call.params["ClientToken"]} if call.params.get("ClientToken") else {}
     done = call.done_before()
     if done is not None:
-        return {"NetworkAcl": show_network_acl(call, ids.find(call, NetworkAcl, ids.NETWORK_ACL, done[0]))} | token
+        return {
+            "NetworkAcl": show_network_acl(call, ids.find(call, NetworkAcl, ids.NETWORK_ACL, done[0]))
+        } | call.told_token()
     vpc = ids.find(call, Vpc, ids.VPC, ids.need(call, "VpcId"))
     room = call.settings.quota_network_acls_per_vpc - len(call.by(NetworkAcl, "vpc", vpc.meta.name))
     if room <= 0:
@@ -46,7 +47,7 @@ async def create_network_acl(call: Call) -> dict[str, Any]:
     transaction.create(acl)
     call.remember(transaction, (acl.meta.name,))
     await call.commit(transaction)
-    return {"NetworkAcl": show_network_acl(call, acl)} | token
+    return {"NetworkAcl": show_network_acl(call, acl)} | call.told_token()
 
 
 @operation("DeleteNetworkAcl")

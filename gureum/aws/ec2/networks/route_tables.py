@@ -45,7 +45,8 @@ async def create_route_table(call: Call) -> dict[str, Any]:
     """AWS: ec2 CreateRouteTable."""
     done = call.done_before()
     if done is not None:
-        return {"RouteTable": show_route_table(call, ids.find(call, RouteTable, ids.ROUTE_TABLE, done[0]))}
+        table = ids.find(call, RouteTable, ids.ROUTE_TABLE, done[0])
+        return {"RouteTable": show_route_table(call, table)} | call.told_token()
     vpc = ids.find(call, Vpc, ids.VPC, ids.need(call, "VpcId"))
     room = call.settings.quota_route_tables_per_vpc - len(call.by(RouteTable, "vpc", vpc.meta.name))
     if room <= 0:
@@ -59,7 +60,7 @@ async def create_route_table(call: Call) -> dict[str, Any]:
     transaction.create(table)
     call.remember(transaction, (table.meta.name,))
     await call.commit(transaction)
-    return {"RouteTable": show_route_table(call, table)}
+    return {"RouteTable": show_route_table(call, table)} | call.told_token()
 
 
 @operation("DeleteRouteTable")
