@@ -127,6 +127,12 @@ def test_paths_and_analyses_are_kept_and_go(cloud):
         ({"SourceIp": "10.0.9.9"}, "InvalidParameterValue"),
         ({"DestinationPort": 80, "FilterAtSource": {"SourceAddress": "10.0.0.10"}}, "InvalidParameterCombination"),
         ({"Destination": ""}, "MissingParameter"),
+        (
+            {"DestinationIp": "10.0.0.1", "FilterAtDestination": {"SourceAddress": "10.0.0.10"}},
+            "InvalidParameterCombination",
+        ),
+        ({"FilterAtDestination": {"SourceAddress": "10.0.0.10"}}, "NotImplemented"),
+        ({"FilterAtSource": {"DestinationPortRange": {"FromPort": 1, "ToPort": 9}}}, "NotImplemented"),
     ],
 )
 def test_what_is_no_path_is_refused(cloud, params, code):

@@ -176,6 +176,10 @@ def _asked(call: Call) -> InsightsPathSpec:
     plain = [name for name in ("SourceIp", "DestinationIp", "DestinationPort") if params.get(name)]
     if near and plain:
         raise AwsError("InvalidParameterCombination", f"FilterAtSource cannot be specified together with {plain[0]}.")
+    if far and params.get("DestinationIp"):
+        text = "FilterAtDestination cannot be specified together with DestinationIp."
+        raise AwsError("InvalidParameterCombination", text)
+    _refuse_filters(near, far)
     if not params.get("Destination") and not (near.get("DestinationAddress") or params.get("DestinationIp")):
         raise ids.missing("Destination")
     port = (near.get("DestinationPortRange") or far.get("DestinationPortRange") or {}).get("FromPort", 0)
@@ -195,6 +199,20 @@ def _asked(call: Call) -> InsightsPathSpec:
     if not all(0 <= value <= 65535 for value in (spec.port, spec.source_port)):
         raise ids.invalid(f"Value ({spec.port}) for parameter destinationPort is invalid.")
     return spec
+
+
+def _refuse_filters(near: dict[str, Any], far: dict[str, Any]) -> None:
+    """A path is looked at for one flow, which arrives as it was sent but for the addresses that the way translates."""
+    if any(far.get(name) for name in ("SourceAddress", "DestinationAddress")):
+        raise ids.not_built("FilterAtDestination with addresses")
+    for one in (near, far):
+        for name in ("SourcePortRange", "DestinationPortRange"):
+            span = one.get(name) or {}
+            if span.get("ToPort", span.get("FromPort")) != span.get("FromPort"):
+                raise ids.not_built(f"{name} of several ports")
+    for name in ("SourcePortRange", "DestinationPortRange"):
+        if near.get(name) and far.get(name) and near[name] != far[name]:
+            raise ids.not_built(f"{name} that is another at the destination")
 
 
 def _ends(call: Call, spec: InsightsPathSpec) -> tuple[Place, Place]:
