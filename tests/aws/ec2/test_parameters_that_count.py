@@ -205,3 +205,71 @@ def test_two_ways_to_say_which_rule_are_not_taken_for_one(
         for key, value in params.items()
     }
     assert cloud.code(name, GroupId=group, **filled) == code
+
+
+def fleet_of(cloud: Cloud, type_: str, **more: Any) -> dict[str, Any]:
+    data = {"ImageId": BUILTINS[0].id, "InstanceType": "t3.nano", "UserData": "ZXhpdCAw"}
+    cloud("CreateLaunchTemplate", LaunchTemplateName="web", LaunchTemplateData=data)
+    template = {"LaunchTemplateName": "web", "Version": "1", **more.pop("template", {})}
+    return {
+        "Type": type_,
+        "LaunchTemplateConfigs": [{"LaunchTemplateSpecification": template}],
+        "TargetCapacitySpecification": {"TotalTargetCapacity": 1, "DefaultTargetCapacityType": "on-demand"},
+        **more,
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        ({"OnDemandOptions": {"MaxTotalPrice": "1"}}, "NotImplemented"),
+        ({"SpotOptions": {"MaxTotalPrice": "1"}}, "NotImplemented"),
+        ({"OnDemandOptions": {"AllocationStrategy": "dearest"}}, "InvalidParameterValue"),
+        ({"template": {"LaunchTemplateSpecificationUserData": "ZXhpdCAx"}}, "InvalidFleetConfig"),
+    ],
+)
+def test_what_a_fleet_cannot_do_is_refused_when_it_is_made(cloud: Cloud, options: dict[str, Any], code: str) -> None:
+    assert cloud.code("CreateFleet", **fleet_of(cloud, "maintain", **options)) == code
+
+
+def test_an_instant_fleet_has_user_data_of_its_own(cloud: Cloud) -> None:
+    """AWS: FleetLaunchTemplateSpecificationRequest."""
+    own = {"LaunchTemplateSpecificationUserData": "ZXhpdCAx"}
+    made = cloud("CreateFleet", **fleet_of(cloud, "instant", template=own))
+    (name,) = made["Instances"][0]["InstanceIds"]
+    shown = cloud("DescribeInstanceAttribute", InstanceId=name, Attribute="userData")
+    assert shown["UserData"]["Value"] == "ZXhpdCAx"
+
+
+def test_a_fleet_that_is_asked_for_again_is_told_as_at_first(cloud: Cloud) -> None:
+    wanted = fleet_of(cloud, "maintain", ClientToken="once")
+    assert cloud("CreateFleet", **wanted) == cloud("CreateFleet", **wanted)
+
+
+@pytest.mark.parametrize("member", ["EbsCardIndex", "AvailabilityZone"])
+def test_places_of_volumes_that_cannot_be_chosen_are_refused(cloud: Cloud, member: str) -> None:
+    value = 1 if member == "EbsCardIndex" else ZONE
+    disks = [{"DeviceName": "/dev/sdf", "Ebs": {"VolumeSize": 1, member: value}}]
+    launch = {"ImageId": BUILTINS[0].id, "InstanceType": "t3.nano", "MinCount": 1, "MaxCount": 1}
+    assert cloud.code("RunInstances", **launch, BlockDeviceMappings=disks) == "NotImplemented"
+
+
+def test_what_is_said_of_a_disk_that_is_imported_is_told(cloud: Cloud) -> None:
+    said = {"Description": "from home", "DeviceName": "/dev/sda1"}
+    disk = {"Url": "oci://127.0.0.1:5000/web:1.0", **said}
+    detail = cloud("ImportImage", DiskContainers=[disk])["SnapshotDetails"][0]
+    assert {name: detail[name] for name in said} == said
+
+
+def test_scores_are_for_types_of_the_virtualization_that_is_asked_for(cloud: Cloud) -> None:
+    wanted = {
+        "InstanceRequirements": {
+            "VCpuCount": {"Min": 2},
+            "MemoryMiB": {"Min": 4096},
+            "InstanceGenerations": ["current"],
+        }
+    }
+    ask = {"TargetCapacity": 1, "TargetCapacityUnitType": "units"}
+    assert cloud("GetSpotPlacementScores", **ask, InstanceRequirementsWithMetadata=wanted)["SpotPlacementScores"]
+    old = {**wanted, "VirtualizationTypes": ["paravirtual"]}
+    assert cloud.code("GetSpotPlacementScores", **ask, InstanceRequirementsWithMetadata=old) == "InvalidParameterValue"

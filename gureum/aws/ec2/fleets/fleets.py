@@ -28,7 +28,7 @@ from gureum.aws.ec2.fleets.kinds import (
     missing,
     recorded,
 )
-from gureum.aws.ec2.fleets.launches import pools_of
+from gureum.aws.ec2.fleets.launches import OWN_USER_DATA, pools_of, strategy_of
 from gureum.aws.ec2.fleets.spot_options import check_behavior, seconds
 from gureum.aws.ec2.instance_ids import FLEET
 from gureum.aws.ec2.instances.kinds import Instance
@@ -59,7 +59,7 @@ async def create_fleet(call: Call) -> Result:
     done = call.done_before()
     if done is not None:
         fleet = call.get(Fleet, done[0])
-        return {"FleetId": done[0]} | (_instant(fleet) if fleet else {})
+        return {"FleetId": done[0]} | (_instant(fleet) if fleet and fleet.spec.type == "instant" else {})
     spec = _spec(call)
     instance_tags = tags_of(call, "instance", allow=("fleet", "volume"))
     if spec.type != "instant" and instance_tags:
@@ -179,6 +179,8 @@ def _spec(call: Call) -> FleetSpec:
     check_behavior(options.get("InstanceInterruptionBehavior"))
     if options.get("MaintenanceStrategies"):
         raise ids.not_built("CreateFleet with MaintenanceStrategies")
+    strategy_of(options, "spot")
+    strategy_of(params.get("OnDemandOptions") or {}, "on-demand")
     type_ = ids.choice(params, "Type", "maintain", "request", "instant")
     start, end = seconds(params.get("ValidFrom")), seconds(params.get("ValidUntil"))
     if type_ == "instant" and (start or end):
@@ -187,7 +189,7 @@ def _spec(call: Call) -> FleetSpec:
         raise ids.invalid("ValidUntil is in the past or before ValidFrom.")
     return FleetSpec(
         type=type_,
-        configs=check_configs(params["LaunchTemplateConfigs"]),
+        configs=check_configs(params["LaunchTemplateConfigs"], instant=type_ == "instant"),
         total=total,
         on_demand=on_demand,
         spot=spot,
@@ -203,12 +205,18 @@ def _spec(call: Call) -> FleetSpec:
     )
 
 
-def check_configs(wanted: list[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
-    """LaunchTemplateConfigs as they are kept. AWS: MissingParameter, InvalidParameterValue."""
+def check_configs(wanted: list[dict[str, Any]], *, instant: bool = False) -> tuple[dict[str, Any], ...]:
+    """LaunchTemplateConfigs as they are kept. AWS: MissingParameter, InvalidParameterValue; InvalidFleetConfig for user data of fleets that are
+    not instant."""
     if not wanted:
         raise ids.missing("LaunchTemplateConfigs")
     if len(wanted) > LIMIT_CONFIGS:
         raise ids.invalid(f"There are more than {LIMIT_CONFIGS} launch template configurations.")
+    for one in wanted:
+        text = (one.get("LaunchTemplateSpecification") or {}).get(OWN_USER_DATA)
+        if text and not instant:
+            raise AwsError("InvalidFleetConfig", f"{OWN_USER_DATA} is supported only for fleets of type instant.")
+        check_data({"UserData": text})
     return tuple(check_data(one) for one in wanted)
 
 

@@ -38,6 +38,8 @@ SPOT_STRATEGIES = (
     "capacity-optimized-prioritized",
     "price-capacity-optimized",
 )
+OWN_USER_DATA = "LaunchTemplateSpecificationUserData"
+"""What an instant fleet says in the place of its template's user data. AWS: FleetLaunchTemplateSpecificationRequest."""
 NOT_BUILT = ("MaxTotalPrice", "CapacityReservationOptions")
 LAST = 1e9
 OWN_LAUNCH = "GureumLaunch"
@@ -90,6 +92,8 @@ def pools_of(call: Call, configs: tuple[dict[str, Any], ...]) -> list[Pool]:
         exact = {"LaunchTemplateId": template.meta.name, "Version": str(version.spec.number)}
         params = merge_launch_template(call.with_params({"LaunchTemplate": exact}))
         params.pop("LaunchTemplate", None)
+        if named.get(OWN_USER_DATA):
+            params["UserData"] = named[OWN_USER_DATA]
         overrides: list[dict[str, Any]] = config.get("Overrides") or [{}]
         for override in overrides:
             found.extend(_pools(call, exact, params, override))
@@ -230,13 +234,18 @@ def _in_subnet(params: dict[str, Any], subnet: str) -> dict[str, Any]:
     return {**params, "NetworkInterfaces": [{**first, "SubnetId": subnet}, *others]}
 
 
-def _ordered(pools: list[Pool], target: Target) -> list[Pool]:
+def strategy_of(options: dict[str, Any], lifecycle: str) -> str:
+    """How pools are chosen. `options`: API form of OnDemandOptions or SpotOptions. AWS: InvalidParameterValue."""
     for name in NOT_BUILT:
-        if target.options.get(name):
+        if options.get(name):
             raise ids.not_built(f"CreateFleet with {name}")
+    strategies = ON_DEMAND_STRATEGIES if lifecycle == "on-demand" else SPOT_STRATEGIES
+    return ids.choice(_spelled(options), "AllocationStrategy", *strategies)
+
+
+def _ordered(pools: list[Pool], target: Target) -> list[Pool]:
+    strategy = strategy_of(target.options, target.lifecycle)
     on_demand = target.lifecycle == "on-demand"
-    strategies = ON_DEMAND_STRATEGIES if on_demand else SPOT_STRATEGIES
-    strategy = ids.choice(_spelled(target.options), "AllocationStrategy", *strategies)
     if strategy in ("prioritized", "capacity-optimized-prioritized"):
         return sorted(pools, key=lambda one: one.priority)
     return sorted(pools, key=lambda one: _price(one, on_demand=on_demand))

@@ -66,6 +66,8 @@ def _types(call: Call) -> list[InstanceType]:
     matching = matching_types(
         wanted.get("InstanceRequirements") or {}, tuple(wanted.get("ArchitectureTypes") or ("x86_64",))
     )
+    virtualization = wanted.get("VirtualizationTypes") or ("hvm",)
+    matching = [one for one in matching if "hvm" in virtualization or "paravirtual" in one.flags]
     if not matching:
         raise ids.invalid("No instance type meets the requirements.")
     return matching

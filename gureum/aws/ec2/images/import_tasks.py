@@ -68,6 +68,8 @@ class ImportSpec(msgspec.Struct, frozen=True):
     license: str = ""
     boot_mode: str = ""
     kms_key: str = ""
+    disk: tuple[str, str] = ("", "")
+    """What the caller says of the disk: its description and its device's name, which are told again."""
 
 
 class ImportStatus(msgspec.Struct, frozen=True):
@@ -102,6 +104,7 @@ async def import_image(call: Call) -> Result:
         await _source(call),
         architecture=ids.choice(params, "Architecture", MACHINE, "x86_64", "arm64", "i386"),
         description=params.get("Description") or "",
+        disk=tuple(params["DiskContainers"][0].get(name) or "" for name in ("Description", "DeviceName")),
         license=ids.choice(params, "LicenseType", "", "AWS", "BYOL"),
         boot_mode=ids.choice(params, "BootMode", "", "legacy-bios", "uefi"),
         kms_key=wanted_key(call, params, ""),
@@ -325,6 +328,7 @@ def _show(task: ImportImageTask) -> dict[str, Any]:
         detail["UserBucket"] = {"S3Bucket": spec.bucket, "S3Key": spec.object_key}
     if spec.snapshot:
         detail["SnapshotId"] = spec.snapshot
+    detail["Description"], detail["DeviceName"] = spec.disk
     shown: dict[str, Any] = {
         "ImportTaskId": task.meta.name,
         "Architecture": spec.architecture,

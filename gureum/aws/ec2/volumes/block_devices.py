@@ -20,7 +20,7 @@ from gureum.aws.errors import AwsError
 _STORE = re.compile(r"ephemeral([0-9]|1[0-9]|2[0-3])")
 # Who names one of these wants a volume. The others clients send along with an instance store, and AWS lets them (Packer before 0.8).
 _OF_VOLUMES = ("SnapshotId", "VolumeSize", "Iops", "Throughput", "KmsKeyId")
-_NOT_BUILT = ("OutpostArn", "VolumeInitializationRate")
+_NOT_BUILT = ("OutpostArn", "VolumeInitializationRate", "AvailabilityZone", "AvailabilityZoneId", "EbsCardIndex")
 Mapping = dict[str, Any]
 
 
