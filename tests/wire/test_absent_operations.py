@@ -10,8 +10,8 @@ from botocore import xform_name
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from gureum.engine.registry import Registry
 from tests.wire.conftest import Endpoint
-from tests.wire.test_scripts_by_cli import built
 
 ABSENT = {"autoscaling": 2, "cloudwatch": 38, "logs": 85}
 """How many, in the models of requirements.lock: one that is built makes it fewer."""
@@ -30,3 +30,10 @@ def test_what_is_not_built_says_so_by_its_name(endpoint: Endpoint, service: str)
         answer: dict[str, Any] = refused.value.response
         assert (answer["Error"]["Code"], answer["ResponseMetadata"]["HTTPStatusCode"]) == ("NotImplemented", 501)
         assert answer["Error"]["Message"] == f"gureum does not build {operation} of {service} yet."
+
+
+def built(service: str) -> list[str]:
+    registry = Registry()
+    registry.scan(f"gureum.aws.{service}")
+    marks: list[Any] = [mark for mark in registry.marks("operation").values() if mark.name.startswith(f"{service}:")]
+    return sorted(mark.options["operation"] for mark in marks)

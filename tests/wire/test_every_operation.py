@@ -29,9 +29,11 @@ import jmespath
 import pytest
 from botocore import xform_name
 from botocore.exceptions import ClientError
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from gureum.engine.registry import Registry
 from tests.cloud.running import BUSYBOX, Cloud
+from tests.wire.test_certificates import Authority, key_pem, named, pem
 
 TESTS = Path(__file__).parent.parent
 SCRIPTS = sorted((Path(__file__).parent / "operations").glob("*.txt"))
@@ -85,13 +87,14 @@ class Play:
     """Runs steps as one account. `kept`: what "$name" stands for."""
 
     def __init__(self, cloud: Cloud, account: str, kept: dict[str, str]) -> None:
+        self.url = cloud.url
         self.clients = {name: cloud.client(name, account=account) for name in SERVICES}
         now = time.time()
         times = {"now": str(int(now * 1000)), "hour": iso(now - 3600), "later": iso(now + 3600)}
         self.kept = {"account": account, "busybox": BUSYBOX, **times, **kept}
 
     def filled(self, text: str) -> Any:
-        return json.loads(re.sub(r"\$([a-z]+)", lambda found: self.kept.get(found.group(1), found.group(0)), text))
+        return json.loads(re.sub(r"\$([a-z]+)", lambda found: escaped(self.kept.get(found[1], found[0])), text))
 
     def run(self, step: Step) -> None:
         params = self.filled(step.params)
@@ -120,12 +123,22 @@ class Play:
                 assert jmespath.search(path, result) == self.filled(expected), line
 
 
+def escaped(text: str) -> str:
+    """As it stands within a string of JSON."""
+    return json.dumps(text)[1:-1]
+
+
 def iso(seconds: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
+def model(service: str, operation: str) -> Any:
+    """botocore's."""
+    return _models[service].operation_model(operation)
+
+
 def takes_dry_run(service: str, operation: str) -> bool:
-    shape = _models[service].operation_model(operation).input_shape
+    shape = model(service, operation).input_shape
     return shape is not None and "DryRun" in shape.members
 
 
@@ -139,18 +152,20 @@ def outcome(call: Any, **params: Any) -> str:
 
 
 @pytest.fixture
-def archive(simulated_cloud: Cloud) -> str:
-    """The name of a root file system among the files that images may be made from."""
+def given(simulated_cloud: Cloud) -> dict[str, str]:
+    """`archive`: the name of a root file system among the files that images may be made from. `leaf`, `key`: a certificate in PEM."""
     folder = simulated_cloud.home / "imports"
     folder.mkdir(mode=0o700, exist_ok=True)
     with tarfile.open(folder / "root.tar", "w") as tar:
         tar.addfile(tarfile.TarInfo("sbin/init"), io.BytesIO())
-    return "root.tar"
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    leaf = Authority().sign(key.public_key(), named("www.example.com"), "www.example.com")
+    return {"archive": "root.tar", "leaf": pem(leaf).decode(), "key": key_pem(key).decode()}
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
-def test_script(simulated_cloud: Cloud, archive: str, script: Path) -> None:
-    play = Play(simulated_cloud, str(next(accounts)), {"archive": archive})
+def test_script(simulated_cloud: Cloud, given: dict[str, str], script: Path) -> None:
+    play = Play(simulated_cloud, str(next(accounts)), given)
     for step in steps(script):
         try:
             play.run(step)
