@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -248,6 +249,7 @@ def test_account_attributes_tell_them(cloud):
     }
 
 
+numbers = itertools.count()
 AT_ONCE = [
     ("quota_vpcs", "CreateVpc", lambda _: {"CidrBlock": "10.8.0.0/16"}, "VpcLimitExceeded"),
     ("quota_internet_gateways", "CreateInternetGateway", lambda _: {}, "InternetGatewayLimitExceeded"),
@@ -272,6 +274,18 @@ AT_ONCE = [
         "CreateVpcEndpoint",
         lambda one: {"VpcId": one.vpc, "ServiceName": "com.amazonaws.us-east-1.s3"},
         "VpcEndpointLimitExceeded",
+    ),
+    (
+        "quota_network_interfaces",
+        "CreateNetworkInterface",
+        lambda one: {"SubnetId": one.subnet},
+        "NetworkInterfaceLimitExceeded",
+    ),
+    (
+        "quota_security_groups",
+        "CreateSecurityGroup",
+        lambda one: {"VpcId": one.vpc, "GroupName": f"further-{next(numbers)}", "Description": "one of many"},
+        "SecurityGroupLimitExceeded",
     ),
 ]
 
@@ -303,3 +317,35 @@ def test_far_from_the_quota_calls_at_once_do_not_wait_for_each_other(cloud):
 
     asyncio.run(all_at_once())  # each is tried 20 times at most
     assert len(cloud("DescribeAddresses")["Addresses"]) == 60
+
+
+LAUNCH = {"ImageId": BUILTINS[0].id, "InstanceType": "t3.nano", "MinCount": 1, "MaxCount": 1}
+
+
+def all_at_once(cloud: Any, number: int, name: str, **params: Any) -> list[str]:
+    """The codes of those that are refused."""
+
+    async def run() -> list[Any]:
+        return await asyncio.gather(*(cloud.run(name, **params) for _ in range(number)), return_exceptions=True)
+
+    return [getattr(one, "code", repr(one)) for one in asyncio.run(run()) if isinstance(one, BaseException)]
+
+
+@pytest.mark.usefixtures("slow_commits")
+def test_launches_at_once_get_no_more_vcpus_than_the_quota(cloud):
+    cloud.settings = msgspec.structs.replace(cloud.settings, quota_on_demand_vcpus=6)
+    assert all_at_once(cloud, 5, "RunInstances", **LAUNCH) == ["VcpuLimitExceeded"] * 2
+
+
+@pytest.mark.usefixtures("slow_commits")
+def test_launches_at_once_keep_to_what_a_spread_placement_group_holds(cloud):
+    cloud("CreatePlacementGroup", GroupName="apart", Strategy="spread")
+    place = {"GroupName": "apart", "AvailabilityZone": "us-east-1a"}
+    refused = all_at_once(cloud, 10, "RunInstances", **LAUNCH, Placement=place)
+    assert refused == ["InsufficientInstanceCapacity"] * 3
+
+
+def test_interfaces_of_one_launch_are_counted_together(cloud):
+    cloud.settings = msgspec.structs.replace(cloud.settings, quota_network_interfaces=3)
+    assert cloud.code("RunInstances", **LAUNCH | {"MinCount": 4, "MaxCount": 4}) == "NetworkInterfaceLimitExceeded"
+    cloud("RunInstances", **LAUNCH | {"MinCount": 3, "MaxCount": 3})

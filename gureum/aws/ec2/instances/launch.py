@@ -35,11 +35,11 @@ from gureum.aws.ec2.instances.kinds import (
 from gureum.aws.ec2.instances.launch_options import LaunchOptions, launch_options, refuse_not_built
 from gureum.aws.ec2.instances.launch_templates import merge_launch_template
 from gureum.aws.ec2.instances.metadata_options import launch_metadata
-from gureum.aws.ec2.instances.placement_groups import Place, plan_place
+from gureum.aws.ec2.instances.placement_groups import Place, hold_place, plan_place
 from gureum.aws.ec2.instances.profiles import Profile, find_profile
 from gureum.aws.ec2.instances.show import show_reservation
 from gureum.aws.ec2.instances.types import InstanceType, find_instance_type
-from gureum.aws.ec2.instances.vcpu_quota import most_vcpus_allow
+from gureum.aws.ec2.instances.vcpu_quota import hold_vcpus, most_vcpus_allow
 from gureum.aws.ec2.networks.kinds import Subnet
 from gureum.aws.ec2.tags import tags_of
 from gureum.aws.ec2.volumes.block_devices import is_volume, launch_mappings
@@ -209,6 +209,8 @@ def create_instance(
         spot_request=request,
     )
     instance = transaction.create(Instance(meta=call.meta(name, tags=tags), spec=spec))
+    hold_vcpus(call, transaction)
+    hold_place(call, transaction, plan.place)
     if plan.profile is not None:
         transaction.create(new_credentials(call, instance))
     for wish in plan.interfaces:

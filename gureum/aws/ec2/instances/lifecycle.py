@@ -27,7 +27,7 @@ from gureum.aws.ec2.instances.host_room import room_bytes
 from gureum.aws.ec2.instances.interfaces import plug_again
 from gureum.aws.ec2.instances.kinds import STATE_CODES, Instance, InstanceStatus, State, Volume
 from gureum.aws.ec2.instances.types import find_instance_type
-from gureum.aws.ec2.instances.vcpu_quota import check_vcpus
+from gureum.aws.ec2.instances.vcpu_quota import check_vcpus, hold_vcpus
 from gureum.aws.ec2.interfaces.interfaces import delete_interface, detach, drop_public, interfaces_of, plug
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import operation
@@ -118,6 +118,7 @@ def begin_start(call: Call, transaction: Transaction, instance: Instance) -> Ins
     """From stopped to pending. Also for others that start instances (warm pools). InsufficientInstanceCapacity, VcpuLimitExceeded."""
     started = sum(1 for key in transaction.written if key.startswith("ec2.Instance/"))
     check_vcpus(call, instance, started)
+    hold_vcpus(call, transaction)
     wish = CapacityWish(instance.spec.capacity_preference, instance.spec.capacity_target)
     place = take_place(call, transaction, wish, instance.spec.type, instance.spec.zone, instance.spec.tenancy)
     if not place:

@@ -22,6 +22,7 @@ from gureum.aws.errors import AwsError
 from gureum.aws.filters import FilterTable, apply_filters
 from gureum.aws.marks import Result, operation
 from gureum.base.ids import new_id
+from gureum.engine.client import Transaction
 from gureum.engine.resource import Resource, key_of, kind
 
 _NAME = re.compile(r"[\x20-\x7e]{1,255}", re.ASCII)
@@ -120,6 +121,7 @@ async def delete_placement_group(call: Call) -> Result:
         text = f"The placement group '{group.spec.group_name}' is in use and may not be deleted."
         raise AwsError("InvalidPlacementGroup.InUse", text)
     transaction = call.transaction()
+    transaction.require_no_newer(Instance, call.scope)
     transaction.delete(group)
     transaction.release(_space(call), group.spec.group_name.encode().hex())
     await call.commit(transaction)
@@ -168,6 +170,15 @@ def plan_place(
     if spec.strategy == "spread" and len(here) + count > limits.SPREAD_INSTANCES_PER_ZONE:
         raise _no_room(f"a spread placement group has at most {limits.SPREAD_INSTANCES_PER_ZONE} instances in a zone")
     return Place(spec.group_name, group.meta.name, _partitions(spec, here, count, number))
+
+
+def hold_place(call: Call, transaction: Transaction, place: Place) -> None:
+    """Conflict when the group has gone, or where others' instances decide when these changed, since the place was planned."""
+    group = call.get(PlacementGroup, place.group_id) if place.group else None
+    if group is not None:
+        transaction.require(group)
+        if group.spec.strategy != "partition":
+            transaction.require_no_newer(Instance, call.scope)
 
 
 def _partitions(spec: PlacementGroupSpec, here: list[Instance], count: int, number: int | None) -> tuple[int, ...]:

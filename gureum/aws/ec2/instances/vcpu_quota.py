@@ -6,6 +6,7 @@ from gureum.aws.call import Call
 from gureum.aws.ec2.instances.kinds import Instance
 from gureum.aws.ec2.instances.types import InstanceType, find_instance_type
 from gureum.aws.errors import AwsError
+from gureum.engine.client import Transaction
 
 COUNTED_STATES = ("pending", "running")
 
@@ -40,3 +41,9 @@ def check_vcpus(call: Call, instance: Instance, started: int) -> None:
     type_ = find_instance_type(instance.spec.type)
     if type_ is not None and not instance.spec.spot_request:
         most_vcpus_allow(call, type_, 1, 1, started * type_.vcpus)
+
+
+def hold_vcpus(call: Call, transaction: Transaction) -> None:
+    """Conflict where they have a quota and instances came or went since they were counted, by a call at the same time."""
+    if call.settings.quota_on_demand_vcpus:
+        transaction.require_no_newer(Instance, call.scope)

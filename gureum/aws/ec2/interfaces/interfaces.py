@@ -15,6 +15,7 @@ import msgspec
 
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids, limits
+from gureum.aws.ec2.counting import count_at_commit, made_beside
 from gureum.aws.ec2.interfaces.addresses import claim_address, pick_address, release_address, take_prefixes
 from gureum.aws.ec2.interfaces.lending import attached_to, returned
 from gureum.aws.ec2.interfaces.show import interface_filters, show_interface
@@ -123,8 +124,11 @@ def new_interface(
     pass. A service's interface (`requester`) is plugged into a sandbox of its own name. `addresses`: the primary first, none: any
     free one; `secondary_count`: so many more. `prefixes`: those
     named, or so many free ones. `public`: with a public address from the pool. AWS: the errors of CreateNetworkInterface."""
-    if len(call.all(NetworkInterface)) >= call.settings.quota_network_interfaces:
+    room = call.settings.quota_network_interfaces - len(call.all(NetworkInterface))
+    room -= made_beside(call, transaction, NetworkInterface, room)
+    if room <= 0:
         raise AwsError("NetworkInterfaceLimitExceeded", "The maximum number of network interfaces has been reached.")
+    count_at_commit(call, transaction, NetworkInterface, room)
     chosen = () if open else check_groups(call, groups, subnet) or (default_group(call, subnet.spec.vpc).meta.name,)
     interface_id = new_id("eni-")
     interface = NetworkInterface(

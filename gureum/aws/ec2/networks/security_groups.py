@@ -13,6 +13,7 @@ import msgspec
 
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
+from gureum.aws.ec2.counting import count_at_commit
 from gureum.aws.ec2.listing import answer, listing, show_own_tags, show_tags
 from gureum.aws.ec2.networks.group_associations import GroupAssociation, in_vpc
 from gureum.aws.ec2.networks.kinds import (
@@ -61,7 +62,8 @@ async def create_security_group(call: Call) -> dict[str, Any]:
     if any(group.spec.group_name == name for group in call.by(SecurityGroup, "vpc", vpc.meta.name)):
         text = f"The security group '{name}' already exists for VPC '{vpc.meta.name}'"
         raise AwsError("InvalidGroup.Duplicate", text)
-    if len(call.all(SecurityGroup)) >= call.settings.quota_security_groups:
+    room = call.settings.quota_security_groups - len(call.all(SecurityGroup))
+    if room <= 0:
         raise AwsError("SecurityGroupLimitExceeded", "The maximum number of security groups has been reached.")
     group_id = new_id("sg-")
     group = SecurityGroup(
@@ -70,6 +72,7 @@ async def create_security_group(call: Call) -> dict[str, Any]:
     )
     transaction = call.transaction()
     transaction.require(vpc)
+    count_at_commit(call, transaction, SecurityGroup, room)
     transaction.claim(_name_space(vpc.meta.name), name, key_of(group))
     transaction.create(group)
     await call.commit(transaction)
