@@ -79,6 +79,25 @@ def test_public_snapshots_are_hidden_from_others_while_all_sharing_is_blocked(cl
     assert other("CreateVolume", AvailabilityZone=ZONE, SnapshotId=name)["SnapshotId"] == name
 
 
+def test_fast_restores_of_a_shared_snapshot_end_with_the_sharing(cloud, new_cloud):
+    """EBS User Guide, "Fast snapshot restore": it is disabled when the owner deletes the snapshot or shares it no more."""
+    other = new_cloud(cloud.client, account="999988887777")
+    volume = cloud("CreateVolume", AvailabilityZone=ZONE, Size=1)["VolumeId"]
+    name = cloud("CreateSnapshot", VolumeId=volume)["SnapshotId"]
+    snapshot = cloud.client.get(Snapshot, "111122223333/us-east-1", name)
+    transaction = cloud.client.transaction()
+    transaction.update(msgspec.structs.replace(snapshot, status=SnapshotStatus("completed")))
+    asyncio.run(transaction.commit())
+    permission = {"UserId": "999988887777"}
+    cloud("ModifySnapshotAttribute", SnapshotId=name, CreateVolumePermission={"Add": [permission]})
+    other("EnableFastSnapshotRestores", SourceSnapshotIds=[name], AvailabilityZones=[ZONE])
+    assert other.one("DescribeFastSnapshotRestores", "FastSnapshotRestores")["OwnerId"] == "111122223333"
+    assert other("CreateVolume", AvailabilityZone=ZONE, SnapshotId=name)["FastRestored"] is True
+    assert cloud("CreateVolume", AvailabilityZone=ZONE, SnapshotId=name)["FastRestored"] is False
+    cloud("ModifySnapshotAttribute", SnapshotId=name, CreateVolumePermission={"Remove": [permission]})
+    assert other("DescribeFastSnapshotRestores")["FastSnapshotRestores"] == []
+
+
 def test_a_shared_image_is_not_found_where_it_is_not_allowed(cloud, new_cloud):
     other = new_cloud(cloud.client, account="999988887777")
     image = cloud("CopyImage", SourceRegion="us-east-1", SourceImageId=BUILTINS[0].id, Name="shared one")["ImageId"]

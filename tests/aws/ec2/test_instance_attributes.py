@@ -126,6 +126,9 @@ def test_interfaces_are_attached_up_to_the_type_s_limit(cloud, launch):
         cloud.code("AttachNetworkInterface", **attach, NetworkInterfaceId=first, DeviceIndex=0)
         == "InvalidParameterValue"
     )
+    text = "Value (-1) for parameter deviceIndex is invalid."
+    wrong = cloud.refused("AttachNetworkInterface", **attach, NetworkInterfaceId=first, DeviceIndex=-1)
+    assert wrong == ("InvalidParameterValue", text)
     made = cloud("AttachNetworkInterface", **attach, NetworkInterfaceId=first, DeviceIndex=1)
     assert (
         cloud.code("AttachNetworkInterface", **attach, NetworkInterfaceId=first, DeviceIndex=2)

@@ -177,3 +177,12 @@ def test_options_of_others_are_not_ignored_either(
     if operation == "RunInstances":
         params = {**LAUNCH, "InstanceType": "t3.micro", **params}
     assert cloud.code(operation, **params) == code
+
+
+def test_metadata_tell_of_the_hypervisor_and_of_no_maintenance(cloud):
+    """AWS: "Instance metadata categories": `system`, and `events/maintenance`, whose lists are empty while there are none."""
+    new, old = (launched(cloud, InstanceType=name)["InstanceId"] for name in ("t3.micro", "t2.micro"))
+    trees = {name: one.document.tree for name, one in cloud.wished("Metadata").items()}
+    assert (trees[new]["meta-data/system"], trees[old]["meta-data/system"]) == ("nitro", "xen")
+    for when in ("scheduled", "history"):
+        assert trees[new][f"meta-data/events/maintenance/{when}"] == "[]"

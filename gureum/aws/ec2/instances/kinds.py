@@ -202,6 +202,7 @@ class VolumeSpec(msgspec.Struct, frozen=True):
     modified: tuple[float, ...] = ()
     restored: bool = False
     base: str = ""
+    fast_restored: bool = False
 
 
 @kind(

@@ -44,6 +44,7 @@ from gureum.aws.ec2.networks.kinds import Subnet
 from gureum.aws.ec2.tags import tags_of
 from gureum.aws.ec2.volumes.block_devices import is_volume, launch_mappings
 from gureum.aws.ec2.volumes.ebs_encryption import encrypted, with_key
+from gureum.aws.ec2.volumes.fast_restores import fast_restored
 from gureum.aws.ec2.volumes.host_files import held
 from gureum.aws.ec2.volumes.snapshot_kinds import Snapshot, find_snapshot, from_snapshot
 from gureum.aws.ec2.volumes.types import check_volume, laid_over, refuse_as_root
@@ -336,6 +337,7 @@ def _disk(call: Call, mapping: dict[str, Any], image: LaunchImage, zone: str) ->
     snapshot = _snapshot(call, image, ebs["SnapshotId"]) if ebs.get("SnapshotId") else None
     least = max(image.size_gib if is_root else 1, snapshot.spec.size_gib if snapshot else 1)
     spec = encrypted(call, from_snapshot(held(call, check_volume(ebs, zone, least_gib=least)), snapshot), ebs, snapshot)
+    spec = fast_restored(call, spec)
     if is_root:
         refuse_as_root(spec.type)
         spec = msgspec.structs.replace(spec, base=image.source)

@@ -193,6 +193,9 @@ def metadata_tree(
         "ami-manifest-path": "(unknown)",
         "block-device-mapping/ami": spec.root_device,
         "block-device-mapping/root": spec.root_device,
+        # Nothing here is ever maintained under a running machine.
+        "events/maintenance/history": "[]",
+        "events/maintenance/scheduled": "[]",
         "hostname": hostname,
         "instance-action": "none",
         "instance-id": instance.meta.name,
@@ -210,6 +213,9 @@ def metadata_tree(
         "services/domain": "amazonaws.com",
         "services/partition": "aws",
     }
+    type_ = find_instance_type(spec.type)
+    if type_ is not None:
+        tree["system"] = "nitro" if type_.hypervisor == "nitro" else "xen"
     tree.update(_placement_tree(instance))
     for number, device in enumerate(one for one in spec.block_devices if one.device != spec.root_device):
         tree[f"block-device-mapping/ebs{number + 1}"] = device.device

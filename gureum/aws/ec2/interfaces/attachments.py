@@ -78,6 +78,8 @@ def _check(call: Call, interface: NetworkInterface, instance: Instance, index: i
         raise AwsError("AttachmentLimitExceeded", text)
     if type_ is not None:
         check_addresses(type_, len(interface.spec.addresses) + len(interface.spec.prefixes))
-    if index < 0 or any(one.spec.attachment and one.spec.attachment.device_index == index for one in attached):
+    if index < 0:
+        raise AwsError("InvalidParameterValue", f"Value ({index}) for parameter deviceIndex is invalid.")
+    if any(one.spec.attachment and one.spec.attachment.device_index == index for one in attached):
         text = f"Instance '{instance.meta.name}' already has an interface attached at device index '{index}'."
         raise AwsError("InvalidParameterValue", text)

@@ -1,5 +1,5 @@
 """Fast snapshot restore: asked for per snapshot and zone. Here every volume has all its content before it is available, so it is so at once and
-changes nothing; what was enabled is remembered and told."""
+changes nothing; what was enabled is remembered and told, and volumes that were made so. It ends when the snapshot goes or is shared no more."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import msgspec
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
 from gureum.aws.ec2.instance_ids import SNAPSHOT
+from gureum.aws.ec2.instances.kinds import VolumeSpec
 from gureum.aws.ec2.listing import answer
 from gureum.aws.ec2.regions import find_zone, zone_id
-from gureum.aws.ec2.volumes.snapshot_kinds import Snapshot, find_snapshot
+from gureum.aws.ec2.volumes.snapshot_kinds import Snapshot, find_snapshot, seen_snapshot
 from gureum.aws.errors import AwsError
 from gureum.aws.filters import FilterTable, apply_filters
 from gureum.aws.marks import Result, operation
@@ -46,7 +47,7 @@ async def enable_fast_snapshot_restores(call: Call) -> Result:
         found = call.get(FastSnapshotRestore, name)
         if found is not None:
             return found
-        if len(call.all(FastSnapshotRestore)) >= LIMIT_PER_REGION:
+        if len(enabled_restores(call)) >= LIMIT_PER_REGION:
             text = f"At most {LIMIT_PER_REGION} snapshots can be enabled for fast snapshot restore."
             raise AwsError("FastSnapshotRestoreLimitExceeded", text)
         spec = FastSpec(snapshot.meta.name, zone, snapshot.owner)
@@ -74,11 +75,22 @@ async def disable_fast_snapshot_restores(call: Call) -> Result:
 @operation("DescribeFastSnapshotRestores", level="state")
 def describe_fast_snapshot_restores(call: Call) -> Result:
     """AWS: ec2 DescribeFastSnapshotRestores."""
-    found = call.all(FastSnapshotRestore)
+    found = enabled_restores(call)
     found = apply_filters(found, call.params.get("Filters"), _FILTERS)
     call.end_dry_run()
     shown, token = page(call.params, found, lambda one: one.meta.name, least=0, most=200, default=200)
     return answer("FastSnapshotRestores", [_show(one, "enabled") for one in shown], token)
+
+
+def enabled_restores(call: Call) -> list[FastSnapshotRestore]:
+    """Those of snapshots that there are still for the caller."""
+    return [one for one in call.all(FastSnapshotRestore) if seen_snapshot(call, one.spec.snapshot) is not None]
+
+
+def fast_restored(call: Call, volume: VolumeSpec) -> VolumeSpec:
+    """The volume, marked where its snapshot is enabled in its zone."""
+    enabled = bool(volume.snapshot) and call.get(FastSnapshotRestore, f"{volume.snapshot}.{volume.zone}") is not None
+    return msgspec.structs.replace(volume, fast_restored=enabled)
 
 
 async def _each(call: Call, change: Any, state: str) -> Result:

@@ -17,6 +17,7 @@ from gureum.aws.ec2.listing import answer, iso_time, listing, show_tags
 from gureum.aws.ec2.regions import find_zone, zone_id
 from gureum.aws.ec2.tags import tags_of
 from gureum.aws.ec2.volumes.ebs_encryption import encrypted, with_key
+from gureum.aws.ec2.volumes.fast_restores import fast_restored
 from gureum.aws.ec2.volumes.host_files import held
 from gureum.aws.ec2.volumes.snapshot_kinds import find_snapshot, from_snapshot
 from gureum.aws.ec2.volumes.types import check_volume
@@ -48,7 +49,7 @@ async def create_volume(call: Call) -> Result:
         text = f"The volume size {params['Size']}GiB is less than the snapshot size {least}GiB"
         raise AwsError("InvalidParameterValue", text)
     spec = from_snapshot(held(call, check_volume(params, zone, least_gib=least)), snapshot)
-    spec = with_key(call, encrypted(call, spec, params, snapshot))
+    spec = fast_restored(call, with_key(call, encrypted(call, spec, params, snapshot)))
     transaction = call.transaction()
     volume = transaction.create(Volume(meta=call.meta(new_id("vol-"), tags=tags_of(call, "volume")), spec=spec))
     call.remember(transaction, (volume.meta.name,))
@@ -142,6 +143,8 @@ def show_volume(call: Call, volume: Volume) -> dict[str, Any]:
     }
     if spec.source:
         shown["SourceVolumeId"] = spec.source
+    if spec.snapshot:
+        shown["FastRestored"] = spec.fast_restored
     if spec.iops:
         shown["Iops"] = spec.iops
     if spec.throughput:
@@ -216,7 +219,7 @@ _FILTERS: FilterTable = {
     "availability-zone-id": lambda volume: zone_id(volume.spec.zone),
     "create-time": lambda volume: iso_time(volume.meta.created),
     "encrypted": lambda volume: boolean(volume.encrypted),
-    "fast-restored": lambda _: "false",
+    "fast-restored": lambda volume: boolean(volume.spec.fast_restored),
     "multi-attach-enabled": lambda _: "false",
     "operator.managed": lambda _: "false",
     "operator.principal": lambda _: (),
