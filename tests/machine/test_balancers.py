@@ -479,6 +479,40 @@ async def test_ended_udp_flow_goes_to_another_target(one: Cloud) -> None:
 
 
 @on_a_cloud
+async def test_udp_flows_that_a_target_leaves_behind_are_shared_by_all_others(one: Cloud) -> None:
+    await public_balancer(one)
+    places = [("t1", T1, 5300), ("t1", T1, 5301), ("t2", T2, 5300), ("t2", T2, 5301)]
+    targets = [BalancedTarget(address, port) for _, address, port in places]
+    await one.balancer("node", BalancedPort("udp", 53, tuple(targets)))
+    with contextlib.ExitStack() as stack:
+        servers = [stack.enter_context(udp_bound(one, machine, port)) for machine, _, port in places]
+        flows = [stack.enter_context(udp_connected(one, "client", NODE, 53)) for _ in range(200)]
+        assert all(_received(servers, flows))
+        left = [flow for flow in flows if not flow.send(b"again") or _first(servers) is servers[0]]
+        await one.balancer("node", BalancedPort("udp", 53, tuple(targets[1:])))
+        await one.firewalls.end_flows("blue", T1, 5300, [("node", "udp", 53)])
+        now = _received(servers, left)
+        assert now[0] == 0
+        assert min(now[1:]) * 4 > len(left) / 3, "each has about a third of them"
+
+
+def _first(servers: list[socket.socket]) -> socket.socket:
+    """Who has received one datagram; it is taken."""
+    (found,), _, _ = select.select(servers, [], [], 5)
+    found.recv(10)
+    return found
+
+
+def _received(servers: list[socket.socket], flows: list[socket.socket]) -> list[int]:
+    """How many of the flows each server hears, one datagram of each."""
+    counts = [0] * len(servers)
+    for flow in flows:
+        flow.send(b"hello")
+        counts[servers.index(_first(servers))] += 1
+    return counts
+
+
+@on_a_cloud
 async def test_ending_flows_of_a_network_that_is_gone_is_nothing(one: Cloud) -> None:
     await one.firewalls.end_flows("grey", T1, 80, [("node", "tcp", 80)])
 

@@ -413,14 +413,21 @@ def _pick(port: BalancedPort, targets: list[tuple[BalancedTarget, int]]) -> tupl
         values: Json | int = {"range": [start, last]} if share > 1 else start
         entries.append([values, _to(_dnat_chain(port.protocol, target))])
         start += share
-    # A seed of its own: without one the kernel draws one per rule, and every change of targets would move who is stuck to his.
-    hashed = {"jhash": {"mod": start, "seed": _SEED, "expr": {"concat": fields} if len(fields) > 1 else fields[0]}}
+    seed = _SEED if port.by == "source" else _seed_of(targets)
+    hashed = {"jhash": {"mod": start, "seed": seed, "expr": {"concat": fields} if len(fields) > 1 else fields[0]}}
     return (({"vmap": {"key": hashed, "data": {"set": entries}}},),)
 
 
 _SEED = 0x67757265
+"""Of sources that stick: without a seed the kernel draws one per rule, and every change of targets would move who is stuck to his."""
 _SLOTS = 512
 """For the sources that stick to targets: shares are as even as that many allow."""
+
+
+def _seed_of(targets: list[tuple[BalancedTarget, int]]) -> int:
+    """Of flows, which keep their target by connection tracking. The kernel divides the hash's range: with the same seed all UDP flows that a dead
+    target leaves behind would go to those beside it in the order."""
+    return zlib.crc32(" ".join(f"{target.address}:{target.port}" for target, _ in targets).encode())
 
 
 @functools.lru_cache(maxsize=256)
