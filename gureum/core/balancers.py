@@ -382,7 +382,8 @@ class BalancingKinds:
             await self._rules.enforce(spec.network)
             for (group, _), target in ends.items():
                 await self._end_flows(spec, target, self._given_up_by(spec, group, target))
-            recovered = self._open.get(id_, frozenset()) - failing_open
+            # What an earlier agent knew, and could not do any more, nobody knows: then it is all of them.
+            recovered = self._open.get(id_, frozenset(one.port for one in spec.listeners)) - failing_open
             for (group, _), target in (moves | self._book.passed_over(spec, recovered)).items():
                 by = [one for one in self._given_up_by(spec, group, target) if one[1] == "udp"]
                 await self._end_flows(spec, target, by)

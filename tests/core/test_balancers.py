@@ -735,6 +735,33 @@ def test_a_new_agent_takes_no_healthy_target_out() -> None:
     asyncio.run(run())
 
 
+def test_udp_flows_leave_an_unhealthy_target_though_the_agent_died_before_it_could_end_them() -> None:
+    async def run() -> None:
+        first = BalancedAgent()
+        wishes = [network(), *node(), balancer(protocol="udp"), target_group(target(11), target(12))]
+        await first.service.start()
+        first.service.sync(wishes)
+        await first.until(lambda: first.state("i-11:80") == first.state("i-12:80") == "healthy")
+        end_flows, asked = first.ports.firewalls.end_flows, asyncio.Event()
+
+        async def never(*_: Any) -> None:
+            asked.set()
+            await asyncio.Event().wait()
+
+        first.ports.firewalls.end_flows = never
+        first.fail("10.0.1.12")
+        await first.until(asked.is_set)
+        await first.until(lambda: first.state("i-12:80") == "unhealthy")
+        await first.service.close()
+        first.ports.firewalls.end_flows = end_flows
+        second = BalancedAgent(first.store, first.ports)
+        await second.service.start()
+        await second.until(lambda: second.ports.firewalls.ended == [(*I_12, (("eni-lb-a", "udp", 80),))])
+        await second.service.close()
+
+    asyncio.run(run())
+
+
 def test_a_moved_target_is_not_taken_for_healthy_after_a_restart() -> None:
     async def run() -> None:
         first = BalancedAgent()
