@@ -157,7 +157,8 @@ class Gateway:
             if target.operation == DELETING:
                 await check_unused(neighbours, self._world.client, caller.account, caller.region, request)
             place = (caller.account, caller.region)
-            wanted = Wanted(target.service, target.operation, *place, request, caller.guest, target.protocol)
+            named = (target.service, target.operation, *place, request, caller.guest, target.protocol)
+            wanted = Wanted(*named, caller=caller.principal)
             return await neighbours.handle(wanted)
 
     async def channel(self, socket: WebSocket) -> bool:

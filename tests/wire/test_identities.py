@@ -209,6 +209,29 @@ def test_an_external_id_must_be_the_one_that_was_agreed(cloud: Cloud) -> None:
     assert sts.assume_role(**wanted, ExternalId="agreed")["Credentials"]
 
 
+def test_calls_of_iam_that_name_no_user_are_about_who_calls(cloud: Cloud) -> None:
+    """moto made a user up."""
+    iam = client(cloud, "iam")
+    user, key = make_user(iam, "kurt")
+    kurt = with_credentials(cloud, "iam", key)
+    assert kurt.get_user()["User"]["UserName"] == "kurt"
+    assert kurt.list_mfa_devices()["MFADevices"] == []
+    token = with_credentials(cloud, "sts", key).get_session_token()["Credentials"]
+    assert with_credentials(cloud, "iam", token).get_user()["User"]["UserId"] == user["UserId"]
+    second = kurt.create_access_key()["AccessKey"]
+    assert second["UserName"] == "kurt"
+    assert len(with_credentials(cloud, "iam", second).list_access_keys()["AccessKeyMetadata"]) == 2
+    kurt.delete_access_key(AccessKeyId=second["AccessKeyId"])
+    root = iam.get_user()["User"]
+    assert (root["Arn"], root["UserId"]) == (f"arn:aws:iam::{ACCOUNT}:root", ACCOUNT)
+    assert iam.list_mfa_devices()["MFADevices"] == iam.list_access_keys()["AccessKeyMetadata"] == []
+    assert refusal(iam.create_access_key)[0] == "NotImplemented"
+    role = make_role(cloud, "nobody", trust({"AWS": ACCOUNT}))["Arn"]
+    made = client(cloud, "sts").assume_role(RoleArn=role, RoleSessionName="me")["Credentials"]
+    text = "Must specify userName when calling with non-User credentials"
+    assert refusal(with_credentials(cloud, "iam", made).get_user) == ("ValidationError", text)
+
+
 def test_mfa_and_the_callers_name_may_be_wanted(cloud: Cloud) -> None:
     """AWS: IAM user guide, "MFA-protected API operations"; "Naming individual sessions"."""
     _, key = make_user(client(cloud, "iam"), "jana")

@@ -237,6 +237,128 @@ def test_what_moto_would_fail_at_is_refused_in_the_services_words(
     assert (answered, code in text) == (status, True), text
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "code"),
+    [
+        ("VisibilityTimeout", "43201", "InvalidAttributeValue"),
+        ("DelaySeconds", "-1", "InvalidAttributeValue"),
+        ("MessageRetentionPeriod", "59", "InvalidAttributeValue"),
+        ("MaximumMessageSize", "1048577", "InvalidAttributeValue"),
+        ("ReceiveMessageWaitTimeSeconds", "x", "InvalidAttributeValue"),
+        ("KmsDataKeyReusePeriodSeconds", "59", "InvalidAttributeValue"),
+        ("Policy", "{", "InvalidAttributeValue"),
+        ("RedrivePolicy", "{}", "InvalidParameterValue"),
+        ("RedrivePolicy", "no map", "InvalidParameterValue"),
+        ("Nonsense", "1", "InvalidAttributeName"),
+    ],
+)
+def test_attributes_of_queues_have_ranges(cloud: Cloud, name: str, value: str, code: str) -> None:
+    """AWS: SQS SetQueueAttributes."""
+    sqs = cloud.client("sqs")
+    url = sqs.create_queue(QueueName="ranges")["QueueUrl"]
+    with pytest.raises(ClientError) as refused:
+        sqs.set_queue_attributes(QueueUrl=url, Attributes={name: value})
+    assert code_of(refused) == code
+
+
+def test_a_bucket_tells_only_who_is_there(cloud: Cloud) -> None:
+    s3, sqs, sns = (cloud.client(name) for name in ("s3", "sqs", "sns"))
+    s3.create_bucket(Bucket="telling")
+    url, topic = sqs.create_queue(QueueName="told-by-bucket")["QueueUrl"], sns.create_topic(Name="told")["TopicArn"]
+    queue = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    events = {"Events": ["s3:ObjectCreated:*"]}
+    function = f"arn:aws:lambda:us-east-1:{ACCOUNT}:function:f"
+    for wrong in (
+        {"QueueConfigurations": [{"QueueArn": f"{queue}-not", **events}]},
+        {"TopicConfigurations": [{"TopicArn": f"{topic}-not", **events}]},
+        {"LambdaFunctionConfigurations": [{"LambdaFunctionArn": function, **events}]},
+    ):
+        with pytest.raises(ClientError) as refused:
+            s3.put_bucket_notification_configuration(Bucket="telling", NotificationConfiguration=wrong)
+        assert code_of(refused) == "InvalidArgument"
+        s3.put_bucket_notification_configuration(
+            Bucket="telling", NotificationConfiguration=wrong, SkipDestinationValidation=True
+        )
+    right = {
+        "QueueConfigurations": [{"QueueArn": queue, **events}],
+        "TopicConfigurations": [{"TopicArn": topic, **events}],
+    }
+    s3.put_bucket_notification_configuration(Bucket="telling", NotificationConfiguration=right)
+    s3.put_object(Bucket="telling", Key="k", Body=b"1")
+    found = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=5)["Messages"]
+    assert "ObjectCreated:Put" in "".join(one["Body"] for one in found)
+
+
+def test_rules_of_a_buckets_lifecycle_are_read_as_they_were_told(cloud: Cloud) -> None:
+    """Terraform waited for what moto had lost of them, and gave up."""
+    s3 = cloud.client("s3")
+    s3.create_bucket(Bucket="living")
+    both = {"Prefix": "y", "Tags": [{"Key": "a", "Value": "b"}], "ObjectSizeGreaterThan": 10, "ObjectSizeLessThan": 99}
+    transition = [{"NoncurrentDays": 30, "StorageClass": "GLACIER", "NewerNoncurrentVersions": 3}]
+    rules = [
+        {"ID": "a", "Status": "Enabled", "Filter": {"Prefix": "x/"}, "NoncurrentVersionTransitions": transition},
+        {"ID": "b", "Status": "Enabled", "Filter": {"And": both}, "Expiration": {"ExpiredObjectDeleteMarker": True}},
+        {"ID": "c", "Status": "Disabled", "Filter": {"ObjectSizeGreaterThan": 5}, "Expiration": {"Days": 1}},
+    ]
+    rules[0]["NoncurrentVersionExpiration"] = {"NoncurrentDays": 4, "NewerNoncurrentVersions": 2}
+    told = {"Bucket": "living", "LifecycleConfiguration": {"Rules": rules}}
+    minimum = "TransitionDefaultMinimumObjectSize"
+    assert s3.put_bucket_lifecycle_configuration(**told)[minimum] == "all_storage_classes_128K"
+    s3.put_bucket_lifecycle_configuration(**told, TransitionDefaultMinimumObjectSize="varies_by_storage_class")
+    found = s3.get_bucket_lifecycle_configuration(Bucket="living")
+    assert (found["Rules"], found[minimum]) == (rules, "varies_by_storage_class")
+    s3.delete_bucket_lifecycle(Bucket="living")
+    with pytest.raises(ClientError) as none:
+        s3.get_bucket_lifecycle_configuration(Bucket="living")
+    assert code_of(none) == "NoSuchLifecycleConfiguration"
+
+
+def test_a_bucket_may_log_to_another_of_its_owner(cloud: Cloud) -> None:
+    s3 = cloud.client("s3")
+    for name in ("logging", "logged-to"):
+        s3.create_bucket(Bucket=name)
+    target = {"TargetBucket": "logged-to", "TargetPrefix": "log/"}
+    s3.put_bucket_logging(Bucket="logging", BucketLoggingStatus={"LoggingEnabled": target})
+    assert s3.get_bucket_logging(Bucket="logging")["LoggingEnabled"] == target
+
+
+def test_an_object_whose_latest_version_is_a_marker_is_deleted_after_versions_were_suspended(cloud: Cloud) -> None:
+    s3 = cloud.client("s3")
+    s3.create_bucket(Bucket="versions")
+    for status in ("Enabled", "Suspended"):
+        s3.put_bucket_versioning(Bucket="versions", VersioningConfiguration={"Status": status})
+        s3.put_object(Bucket="versions", Key="k", Body=b"1")
+        s3.delete_object(Bucket="versions", Key="k")
+        s3.delete_object(Bucket="versions", Key="k")
+    assert "Contents" not in s3.list_objects_v2(Bucket="versions")
+
+
+def test_how_often_a_key_is_rotated_is_read_back(cloud: Cloud) -> None:
+    kms = cloud.client("kms")
+    key = kms.create_key()["KeyMetadata"]["KeyId"]
+    assert "RotationPeriodInDays" not in kms.get_key_rotation_status(KeyId=key)
+    for said, days in (({}, 365), ({"RotationPeriodInDays": 180}, 180)):
+        kms.enable_key_rotation(KeyId=key, **said)
+        found = kms.get_key_rotation_status(KeyId=key)
+        assert (found["KeyId"], found["KeyRotationEnabled"], found["RotationPeriodInDays"]) == (key, True, days)
+    with pytest.raises(ClientError) as refused:
+        kms.enable_key_rotation(KeyId=key, RotationPeriodInDays=2561)
+    assert code_of(refused) in ("ValidationException", "ParamValidationError")
+
+
+def test_the_key_of_encrypted_tables_outlives_the_daemon(cloud: Cloud) -> None:
+    key = {"KeySchema": [{"AttributeName": "k", "KeyType": "HASH"}], "BillingMode": "PAY_PER_REQUEST"}
+    kinds = [{"AttributeName": "k", "AttributeType": "S"}]
+    made = cloud.client("dynamodb").create_table(
+        TableName="encrypted", AttributeDefinitions=kinds, SSESpecification={"Enabled": True, "SSEType": "KMS"}, **key
+    )
+    kms = cloud.client("kms")
+    sealed = kms.encrypt(KeyId=made["TableDescription"]["SSEDescription"]["KMSMasterKeyArn"], Plaintext=b"x")
+    kill_daemon(cloud)
+    assert kms.decrypt(CiphertextBlob=sealed["CiphertextBlob"])["Plaintext"] == b"x"
+    assert kms.describe_key(KeyId="alias/aws/dynamodb")["KeyMetadata"]["KeyManager"] == "AWS"
+
+
 def test_what_a_text_says_is_no_call(cloud: Cloud) -> None:
     """Whoever may write into a queue could empty it; items and secrets with such a text were not there."""
     sqs, table, secrets = (cloud.client(name) for name in ("sqs", "dynamodb", "secretsmanager"))

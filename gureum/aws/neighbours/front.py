@@ -17,9 +17,9 @@ from typing import Any
 
 import msgspec
 
-from gureum.aws.credentials import UserKey
+from gureum.aws.credentials import Principal, UserKey
 from gureum.aws.errors import AwsError
-from gureum.aws.neighbours import refusals, waiting
+from gureum.aws.neighbours import implied_users, refusals, waiting
 from gureum.aws.neighbours.checks import check, fault_of
 from gureum.aws.neighbours.journal import Entry, Journal, JournalBroken, JournalFull, Sent
 from gureum.aws.neighbours.mends import BY_ADDRESS, OF_OBJECTS, OPERATION, error_of, mend, prepared
@@ -57,7 +57,7 @@ _LABELS = {
 
 class Wanted(msgspec.Struct, frozen=True):
     """A call. `operation`: "" where only the address tells it (S3). `guest`: it may not reach what is another account's. `protocol`: "" of calls
-    that gureum itself makes, whose parameters are right."""
+    that gureum itself makes, whose parameters are right. `caller`: who calls, where that was told."""
 
     service: str
     operation: str
@@ -66,6 +66,7 @@ class Wanted(msgspec.Struct, frozen=True):
     request: Request
     guest: bool = False
     protocol: str = ""
+    caller: Principal | None = None
 
 
 class Neighbours:
@@ -148,6 +149,11 @@ class Neighbours:
             refusals.refuse_post(wanted.operation, self._path(wanted), wanted.request)
             refusals.refuse_policy(wanted.operation, wanted.request)
             refusals.refuse_subresource(wanted.operation, self._path(wanted), wanted.request)
+        if wanted.service == "iam" and wanted.caller is not None:
+            completed = implied_users.complete(wanted.operation, wanted.request, wanted.caller)
+            if isinstance(completed, Response):
+                return completed
+            wanted = msgspec.structs.replace(wanted, request=completed)
         return await (self._receive(wanted) if _is_receive(wanted) else self._run(wanted))
 
     async def _server_certificate(self, account: str, region: str, params: dict[str, Any]) -> dict[str, Any]:
@@ -208,6 +214,8 @@ class Neighbours:
         writes = changes(wanted.service, request.method, wanted.operation)
         if writes and not self._journal.has_room(len(request.body)):
             raise _full()
+        if missing := refusals.missing_destination(wanted.service, request, self._is_there):
+            raise missing
         seed = os.urandom(SEED_BYTES) if writes else b""
         self._prepare(wanted.service)
         at = time.time()
@@ -228,6 +236,13 @@ class Neighbours:
         if answer.failed or (answer.status == 404 and nowhere):
             raise self._fault(wanted, answer.failed)
         return _response(wanted, answer)
+
+    def _is_there(self, service: str, account: str, region: str, arn: str) -> bool:
+        """Whether a queue or topic is; True where its service is not answered here."""
+        if service not in self.services:
+            return True
+        state = self._backends.backend(service, account, region)
+        return arn in state.topics if service == "sns" else arn.rpartition(":")[2] in state.queues
 
     def _prepare(self, service: str, made: Any = None) -> None:
         if service not in self._prepared:

@@ -4,11 +4,14 @@ S3 refuses and moto has no answer to."""
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from gureum.aws.errors import AwsError
 from gureum.aws.protocols import Request
+from gureum.base.numerals import natural
 
 QUEUE_ATTRIBUTES = frozenset(
     (
@@ -30,6 +33,17 @@ QUEUE_ATTRIBUTES = frozenset(
     )
 )
 """AWS: SQS CreateQueue and SetQueueAttributes. moto takes others, and forgets them."""
+QUEUE_RANGES = {
+    "DelaySeconds": (0, 900),
+    "KmsDataKeyReusePeriodSeconds": (60, 86400),
+    "MaximumMessageSize": (1024, 1048576),
+    "MessageRetentionPeriod": (60, 1209600),
+    "ReceiveMessageWaitTimeSeconds": (0, 20),
+    "VisibilityTimeout": (0, 43200),
+}
+_DESTINATION = re.compile(
+    rb"<(?:Queue|Topic|CloudFunction|[A-Za-z]+Arn)>\s*arn:[^:<]*:(sqs|sns|lambda):([^:<]*):(\d{12}):([^<\s]+)\s*<"
+)
 _Absent = dict[str, tuple[str, ...]]
 OF_BUCKETS: _Absent = {
     **dict.fromkeys(("abac", "analytics", "intelligent-tiering", "metrics", "requestPayment", "session"), ()),
@@ -45,6 +59,7 @@ OF_OBJECTS: _Absent = {
 """AWS: subresources of S3's operations that moto does not look at, with the methods; () all."""
 REFUSED = {"s3": frozenset({"SelectObjectContent"})}
 """Operations that moto has methods for, and are refused all the same: AWS gives S3 Select to no new customers."""
+_NUMBERED = re.compile(r"(Attribute\.\d{1,3})\.Name")
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -59,10 +74,71 @@ def refuse(service: str, operation: str, request: Request) -> None:
     if service == "sns" and operation == "Publish" and parameter(request, "PhoneNumber"):
         raise _not_built("Messages of SNS to telephones")
     if service == "sqs" and operation in ("CreateQueue", "SetQueueAttributes"):
-        named = parameters(request).get("Attributes")
-        unknown = [name for name in named if name not in QUEUE_ATTRIBUTES] if isinstance(named, dict) else []
-        if unknown:
-            raise AwsError("InvalidAttributeName", f"Unknown Attribute {unknown[0]}.", status=400)
+        _refuse_attributes(_attributes(request))
+
+
+def _attributes(request: Request) -> dict[str, Any]:
+    """Of a queue, in JSON or in a form."""
+    found = parameters(request)
+    named = found.get("Attributes")
+    if isinstance(named, dict):
+        return named
+    numbered = (_NUMBERED.fullmatch(name) for name in found)
+    return {str(found[one[0]]): found.get(f"{one[1]}.Value") for one in numbered if one is not None}
+
+
+def _refuse_attributes(named: dict[str, Any]) -> None:
+    """AWS: SQS SetQueueAttributes, InvalidAttributeName and InvalidAttributeValue."""
+    for name, value in named.items():
+        if name not in QUEUE_ATTRIBUTES:
+            raise AwsError("InvalidAttributeName", f"Unknown Attribute {name}.", status=400)
+        least, most = QUEUE_RANGES.get(name, (0, 0))
+        number = natural(str(value))
+        wrong = name in QUEUE_RANGES and (number is None or not least <= number <= most)
+        if wrong or (name == "Policy" and value and not _is_object(value)):
+            raise AwsError("InvalidAttributeValue", f"Invalid value for the parameter {name}.", status=400)
+        if name == "RedrivePolicy" and value:
+            _refuse_redrive(value)
+
+
+def _refuse_redrive(value: Any) -> None:
+    text = f"Value {value} for parameter RedrivePolicy is invalid. Reason: "
+    if not _is_object(value):
+        raise AwsError("InvalidParameterValue", f"{text}Redrive policy is not a valid JSON map.", status=400)
+    policy = json.loads(value)
+    for name in ("maxReceiveCount", "deadLetterTargetArn"):
+        if name not in policy:
+            why = f"Redrive policy does not contain mandatory attribute: {name}."
+            raise AwsError("InvalidParameterValue", text + why, status=400)
+    count = natural(str(policy["maxReceiveCount"]))
+    if count is None or not 1 <= count <= 1000:
+        why = "Invalid value for maxReceiveCount: "
+        raise AwsError("InvalidParameterValue", f"{text}{why}{policy['maxReceiveCount']}.", status=400)
+
+
+def _is_object(value: Any) -> bool:
+    try:
+        return isinstance(json.loads(value), dict)
+    except (TypeError, ValueError, RecursionError):
+        return False
+
+
+def missing_destination(
+    service: str, request: Request, is_there: Callable[[str, str, str, str], bool]
+) -> AwsError | None:
+    """A bucket's events are sent to what there is; functions there are none of. `is_there`: service, account, region, ARN. AWS: S3
+    PutBucketNotificationConfiguration, InvalidArgument; not with "x-amz-skip-destination-validation"."""
+    named = {part.partition("=")[0] for part in request.query.split("&")}
+    if service != "s3" or request.method != "PUT" or "notification" not in named:
+        return None
+    if request.headers.get("x-amz-skip-destination-validation", "").lower() == "true":
+        return None
+    for found in _DESTINATION.finditer(request.body):
+        kind, region, account, name = (part.decode("latin-1") for part in found.groups())
+        if kind == "lambda" or not is_there(kind, account, region, f"arn:aws:{kind}:{region}:{account}:{name}"):
+            text = "Unable to validate the following destination configurations"
+            return AwsError("InvalidArgument", text, status=400)
+    return None
 
 
 def refuse_post(operation: str, path: str, request: Request) -> None:
