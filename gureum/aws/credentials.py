@@ -7,6 +7,7 @@ AWS: Signature Version 4 signing process.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import hmac
 import re
@@ -137,7 +138,12 @@ class Caller(msgspec.Struct, frozen=True):
             return Principal(self.session.spec.arn, self.session.spec.user_id)
         if self.user is not None:
             return Principal(self.user.arn, self.user.user_id)
-        return Principal(f"arn:{partition_of(self.region)}:iam::{self.account}:root", self.account)
+        return _root_of(self.account, self.region)
+
+
+@functools.lru_cache(maxsize=1024)
+def _root_of(account: str, region: str) -> Principal:
+    return Principal(f"arn:{partition_of(region)}:iam::{account}:root", account)
 
 
 def identify_caller(
