@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gureum.aws.call import Call
+from gureum.aws.credential_errors import in_words_of
 from gureum.aws.credentials import USER_KEY_PREFIX, Caller, UserKey, check_guest_key, identify_caller
 from gureum.aws.errors import AwsError
 from gureum.aws.neighbours.front import Neighbours, Wanted
@@ -47,7 +48,6 @@ LIMIT_BODY_BYTES = 64 * 1024 * 1024
 LIMIT_SENT_BYTES = {("cloudwatch", "PutMetricData"): 1024 * 1024}
 """Of operations that take less, as it was sent (AWS: PutMetricData)."""
 LIMIT_RUNS = 40
-NOT_VALIDATED = ("SignatureDoesNotMatch", "InvalidClientTokenId", "MissingAuthenticationToken")
 
 
 class Counters:
@@ -81,7 +81,7 @@ class Gateway:
         try:
             check_guest_key(head, self._world.client, service, await self._user_of(head))
         except AwsError as error:
-            return _refused(_in_words_of(target, error), target, _new_request_id())
+            return _refused(in_words_of(target, error), target, _new_request_id())
         return None
 
     async def handle(self, request: Request, *, guest: bool = False) -> Response:
@@ -125,7 +125,7 @@ class Gateway:
         try:
             return identify_caller(request, world.settings, world.client, world.sealer, guest=guest, user=user)
         except AwsError as error:
-            raise _in_words_of(target, error) from error
+            raise in_words_of(target, error) from error
 
     async def _answer(self, request: Request, request_id: str, caller: Caller, target: Target) -> Response:
         if not target.service:
@@ -259,13 +259,6 @@ class Gateway:
 def refuse(head: Request, error: AwsError) -> Response:
     """The answer to a request whose body was not taken, in the protocol of its head."""
     return _refused(error, identify(head), _new_request_id())
-
-
-def _in_words_of(target: Target, error: AwsError) -> AwsError:
-    """AWS: EC2 has words of its own for credentials that are not right (EC2 API error codes, AuthFailure)."""
-    if target.service != "ec2" or error.code not in NOT_VALIDATED:
-        return error
-    return AwsError("AuthFailure", "AWS was not able to validate the provided access credentials", status=401)
 
 
 def _new_request_id() -> str:

@@ -109,6 +109,14 @@ def test_keys_that_are_turned_off_deleted_or_wrong_are_refused(cloud: Cloud) -> 
     invalid = ("InvalidClientTokenId", "The security token included in the request is invalid.")
     assert refusal(sts.get_caller_identity) == invalid
     assert refusal(ec2.describe_vpcs)[0] == "AuthFailure"
+    for service, operation, code in (
+        ("s3", "list_buckets", "InvalidAccessKeyId"),
+        ("ssm", "describe_parameters", "UnrecognizedClientException"),
+        ("kms", "list_keys", "UnrecognizedClientException"),
+        ("sqs", "list_queues", "InvalidClientTokenId"),
+        ("iam", "list_users", "InvalidClientTokenId"),
+    ):
+        assert refusal(getattr(with_credentials(cloud, service, key), operation))[0] == code
     iam.update_access_key(**named, Status="Active")
     assert sts.get_caller_identity()["Arn"].endswith("/carl")
     iam.delete_access_key(**named)

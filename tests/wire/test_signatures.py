@@ -172,7 +172,10 @@ def client(endpoint: Endpoint, service: str, secret: str) -> Any:
     [
         ("ec2", "describe_vpcs", "AuthFailure", 401),
         ("sts", "get_caller_identity", "SignatureDoesNotMatch", 403),
-        ("ssm", "describe_parameters", "SignatureDoesNotMatch", 403),
+        ("ssm", "describe_parameters", "InvalidSignatureException", 400),
+        ("dynamodb", "list_tables", "InvalidSignatureException", 400),
+        ("s3", "list_buckets", "SignatureDoesNotMatch", 403),
+        ("sqs", "list_queues", "SignatureDoesNotMatch", 403),
     ],
 )
 def test_a_wrong_secret_is_refused_in_each_service_s_words(
