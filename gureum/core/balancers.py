@@ -239,6 +239,8 @@ class BalancingKinds:
                 self._bringing.discard(id_)
             if ends:
                 self._cut_meanwhile(id_, cutting | ends)
+        if self._rules.handover.serves(spec.interface, frozenset(spec.listens_at)):
+            await self._enforce_at(spec.interface)
         self._note_back(id_)
         machine.set_status(id_, "ready")
 
@@ -281,6 +283,7 @@ class BalancingKinds:
         if cutting is not None:
             cutting.cancel()
         self._listening.pop(id_, None)
+        self._rules.handover.forget(spec.interface)
         await self._enforce_at(spec.interface)
         if spec.speaks_for_clients and await self._still_speaks(spec):
             raise Later("what is open at listeners that have gone may end by itself", FINISH_AGAIN_S)

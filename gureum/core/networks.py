@@ -45,6 +45,47 @@ class _Turn:
         self.asked = self.done = 0
 
 
+class Handover:
+    """Ports of load balancers' nodes that go from the kernel to a proxy (the PROXY protocol is switched on, TCP becomes TLS): the kernel keeps them
+    until the proxy listens."""
+
+    def __init__(self) -> None:
+        self._balanced: dict[str, Balancer] = {}  # by interface, as the rules had it last
+        self._served: dict[str, frozenset[int]] = {}  # where the interface's proxy listens
+
+    def kept(self, wished: Iterable[Balancer], proxies: Iterable[Proxy]) -> list[Balancer]:
+        """One network's balancers with what they have to keep. `proxies`: all; only those of the network's interfaces have had a balancer there."""
+        found = {one.interface: one for one in wished}
+        for proxy in proxies:
+            before = self._balanced.get(proxy.interface)
+            waiting = set(proxy.listens_at) - self._served.get(proxy.interface, frozenset())
+            now = found.get(proxy.interface)
+            has = {(one.protocol, one.port) for one in now.listeners} if now is not None else set()
+            keeps = tuple(
+                one
+                for one in (before.listeners if before is not None else ())
+                if one.protocol == "tcp" and one.port in waiting and (one.protocol, one.port) not in has
+            )
+            if before is not None and keeps:
+                base, own = (now, now.listeners) if now is not None else (before, ())
+                found[proxy.interface] = msgspec.structs.replace(base, listeners=(*own, *keeps))
+        return list(found.values())
+
+    def note(self, network: str, balancers: Iterable[Balancer]) -> None:
+        """What the rules of a network have now."""
+        others = {name: one for name, one in self._balanced.items() if one.network != network}
+        self._balanced = others | {one.interface: one for one in balancers}
+
+    def serves(self, interface: str, ports: frozenset[int]) -> bool:
+        """Whether the kernel still has one of them."""
+        self._served[interface] = ports
+        before = self._balanced.get(interface)
+        return before is not None and any(one.protocol == "tcp" and one.port in ports for one in before.listeners)
+
+    def forget(self, interface: str) -> None:
+        self._served.pop(interface, None)
+
+
 class Rules:
     """Applies networks' rule sets, one apply at a time per network. `book`: who gets new flows of the network's balancers."""
 
@@ -52,6 +93,7 @@ class Rules:
         self._machine = machine
         self._book = book
         self._turns: dict[str, _Turn] = {}
+        self.handover = Handover()
 
     async def enforce(self, network: str) -> None:
         """Returns when the kernel enforces what is desired now. Of a network that is not desired it does nothing."""
@@ -69,6 +111,7 @@ class Rules:
 
     async def forget(self, network: str) -> None:
         self._turns.pop(network, None)
+        self.handover.note(network, ())
         await self._machine.ports.firewalls.forget(network)
 
     def _plan(self, network: str) -> RuleSet | None:
@@ -77,8 +120,10 @@ class Rules:
             return None
         groups = (one for one in self._specs(FirewallGroup) if one.network == network)
         interfaces = (one for one in self._specs(Interface) if one.interface.network == network)
-        balancers = (self._book.balanced(one) for one in self._specs(Balancer) if one.network == network)
         proxies = list(self._specs(Proxy))
+        kept = self.handover.kept((one for one in self._specs(Balancer) if one.network == network), proxies)
+        self.handover.note(network, kept)
+        balancers = (self._book.balanced(one) for one in kept)
         # One that goes may still have connections.
         finishing = (one.spec for one in self._machine.leaving.values() if isinstance(one.spec, Proxy))
         speaking = {one.interface for one in (*proxies, *finishing) if one.speaks_for_clients}

@@ -870,3 +870,37 @@ def test_a_layer_4_proxy_whose_last_listener_goes_ends_when_its_connections_have
             assert "finish p-a" not in proxies.log
 
     told(story)
+
+
+def test_the_kernel_keeps_a_port_until_the_proxy_that_takes_it_listens() -> None:
+    """As when proxy_protocol_v2 is switched on: nobody is refused meanwhile."""
+
+    async def story(agent: BalancedAgent) -> None:
+        def balanced() -> list[tuple[str, int, int]]:
+            rules = agent.ports.firewalls.rules["vpc-1"]
+            return [(one.interface, port.port, len(port.targets)) for one in rules.balancers for port in one.ports]
+
+        def listens() -> tuple[int, ...]:
+            port = next(one for one in agent.ports.firewalls.rules["vpc-1"].ports if one.interface == "eni-lb-a")
+            return tuple(port.listens.tcp) if port.listens else ()
+
+        around = [network(), *map(_as_node, node()), target_group(target(11))]
+        proxies = agent.ports.proxies
+        agent.service.sync([*around, balancer()])
+        await agent.until(lambda: balanced() == [("eni-lb-a", 80, 1)])
+        for _ in range(2):
+            proxies.slow.clear()
+            agent.service.sync([*around, proxy(protocol="TCP")])
+            await agent.until(lambda: listens() == (80,))
+            assert balanced() == [("eni-lb-a", 80, 1)]
+            proxies.slow.set()
+            await agent.until(lambda: balanced() == [])
+            assert "p-a" in proxies.specs
+            # The way back needs nobody to wait.
+            agent.service.sync([*around, balancer()])
+            await agent.until(lambda: balanced() == [("eni-lb-a", 80, 1)] and "p-a" not in proxies.specs)
+        # A port that nobody takes goes at once.
+        agent.service.sync(around)
+        await agent.until(lambda: balanced() == [])
+
+    told(story)
