@@ -40,6 +40,8 @@ def test_server_certificates_are_served_whatever_becomes_of_the_daemon(site: Sit
         arn, dns = site.balancer(f"{kind}-iam", kind)
         listener = site.listener(arn, group, protocol, 443, Certificates=[{"CertificateArn": default}])
         site.elb.add_listener_certificates(ListenerArn=listener, Certificates=[{"CertificateArn": extra}])
+        # A network load balancer serves from the zone with targets alone, which its name tells when they are healthy.
+        until(lambda group=group: site.states(group) == ["healthy", "healthy"], 60)
         served.append((until(lambda dns=dns: site.addresses(dns))[0], listener))
 
     def all_serve() -> bool:
