@@ -2,6 +2,7 @@
 
 The machine's facts come from the EC2 API. The key is `-i FILE`, else `NAME.pem` of the machine's key pair in the current folder,
 `~/.ssh` or `~/.gureum/keys`, else what ssh itself offers. Host keys are kept per machine, since addresses are used again.
+Where nothing answers at all, as with a default security group, the error says so at once, while ssh would wait for minutes.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import hmac
 import http.client
 import os
 import shutil
+import socket
 import time
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -24,6 +26,7 @@ from gureum.cli.output import Failure
 from gureum.cli.running import current_home
 
 KEY_FOLDERS = (Path(), Path("~/.ssh"), Path("~/.gureum/keys"))
+SILENCE_S = 4  # a SYN that got lost is sent again after one and after three seconds
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -46,9 +49,25 @@ def run(arguments: argparse.Namespace) -> int:
         raise Failure(
             f"{arguments.id} has no public address: reach it from another machine, or use `gureum exec {arguments.id}`"
         )
+    if is_silent(address):
+        raise Failure(
+            f"nothing answers at port 22 of {address}: its security groups, network ACLs and routes must let it in "
+            f"(`aws ec2 authorize-security-group-ingress`); `gureum exec {arguments.id} -- CMD` needs none of them"
+        )
     known = home.run / f"known_hosts.{arguments.id}" if os.access(home.run, os.W_OK) else Path("/dev/null")
     command = ssh_command(client, address, arguments, find_key(arguments.identity, machine.get("keyName", "")), known)
     os.execv(client, command)
+
+
+def is_silent(address: str, port: int = 22, timeout_s: float = SILENCE_S) -> bool:
+    """Whether a connection gets no answer, neither yes nor no. What else there is to say of it, ssh says best."""
+    try:
+        socket.create_connection((address, port), timeout_s).close()
+    except TimeoutError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def ssh_command(client: str, address: str, arguments: argparse.Namespace, key: str, known_hosts: Path) -> list[str]:

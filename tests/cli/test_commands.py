@@ -6,6 +6,7 @@ import argparse
 import importlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -206,6 +207,20 @@ def test_ssh_command_takes_the_key_and_the_users_words(tmp_path: Path, monkeypat
     assert command[-5:] == ["-l", "root", "198.18.16.5", "uname", "-a"]
     assert "k.pem" in command
     assert ssh.find_key(None, "../../etc/shadow") == ""
+
+
+def test_ssh_knows_what_is_silent_from_what_answers() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as server:
+        port = server.getsockname()[1]
+        assert not ssh.is_silent("127.0.0.1", port)
+        waiting = [socket.socket() for _ in range(4)]
+        for one in waiting:  # they fill the queue: the kernel answers nobody any more, as a security group does
+            one.setblocking(False)
+            one.connect_ex(("127.0.0.1", port))
+        assert ssh.is_silent("127.0.0.1", port, timeout_s=0.2)
+        for one in waiting:
+            one.close()
+    assert not ssh.is_silent("127.0.0.1", port)  # refused
 
 
 def test_doctor_tells_the_version_of_what_is_there() -> None:
