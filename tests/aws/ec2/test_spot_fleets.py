@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
 import pytest
 
 from gureum.aws.ec2.fleets.kinds import LIMIT_HISTORY, Fleet, FleetSpec, Record, recorded
 from gureum.aws.ec2.fleets.launches import OWN_LAUNCH
 from gureum.aws.ec2.fleets.spot_fleet_configs import configs_of
+from gureum.aws.ec2.fleets.spot_kinds import SpotRequest
+from gureum.aws.ec2.fleets.spot_requests import reconcile_request
 from gureum.aws.ec2.images.images import BUILTINS
+from gureum.aws.ec2.instances.kinds import Instance, InstanceStatus
 from gureum.aws.errors import AwsError
+from gureum.engine.events import Events
 from gureum.engine.resource import Meta
 
 PERSISTENT = {"SpotInstanceType": "persistent", "InstanceInterruptionBehavior": "stop"}
@@ -74,3 +83,34 @@ def test_a_spot_instance_is_stopped_only_for_a_persistent_request(cloud, options
     assert told == code
     assert text.startswith(f"You can't stop the Spot Instance '{name}' because it is associated with a one-time Spot")
     cloud("TerminateInstances", InstanceIds=[name])
+
+
+def test_a_request_follows_its_instance_as_it_is_stopped_and_started(cloud):
+    """AWS: "Spot request states" and "status codes". A request that is open for it launches no second instance."""
+    market = {"MarketType": "spot", "SpotOptions": PERSISTENT}
+    launch = {"ImageId": BUILTINS[0].id, "InstanceType": "t3.nano", "MinCount": 1, "MaxCount": 1}
+    made = cloud("RunInstances", **launch, InstanceMarketOptions=market)["Instances"][0]
+    name, id_ = made["InstanceId"], made["SpotInstanceRequestId"]
+    scope, client = f"{cloud.account}/us-east-1", cloud.client
+    world: Any = SimpleNamespace(client=client, clock=client.clock, events=Events(), poke=None)
+
+    def after(state: Any, code: str = "") -> tuple[str, str, str]:
+        instance = client.get(Instance, scope, name)
+        transaction = client.transaction()
+        transaction.update(msgspec.structs.replace(instance, status=InstanceStatus(state, code)))
+        asyncio.run(transaction.commit())
+        asyncio.run(reconcile_request(world, client.get(SpotRequest, scope, id_)))
+        told = cloud.one("DescribeSpotInstanceRequests", "SpotInstanceRequests", SpotInstanceRequestIds=[id_])
+        return told["State"], told["Status"]["Code"], told["InstanceId"]
+
+    assert after("running") == ("active", "fulfilled", name)
+    assert after("stopping", "Client.UserInitiatedShutdown") == ("active", "fulfilled", name)
+    assert after("stopped", "Client.UserInitiatedShutdown") == ("disabled", "instance-stopped-by-user", name)
+    assert after("pending") == ("active", "fulfilled", name)
+    assert after("stopped", "Server.SpotInstanceShutdown") == ("open", "instance-stopped-no-capacity", name)
+    assert len(client.all(Instance, scope)) == 1
+    assert after("stopped", "Client.UserInitiatedShutdown")[0] == "disabled"
+    cancelled = cloud("CancelSpotInstanceRequests", SpotInstanceRequestIds=[id_])["CancelledSpotInstanceRequests"]
+    assert cancelled == [{"SpotInstanceRequestId": id_, "State": "cancelled"}]
+    assert after("stopped", "Client.UserInitiatedShutdown")[1] == "instance-stopped-by-user"
+    assert after("running")[0] == "cancelled"

@@ -12,7 +12,7 @@ import msgspec
 
 from gureum.engine.resource import Resource, kind
 
-State = Literal["open", "active", "closed", "cancelled", "failed"]
+State = Literal["open", "active", "closed", "cancelled", "failed", "disabled"]
 
 
 class SpotRequestSpec(msgspec.Struct, frozen=True):

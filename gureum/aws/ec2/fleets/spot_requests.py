@@ -2,6 +2,7 @@
 
     RequestSpotInstances (commit: open) ─► reconcile: its instance is launched, as RunInstances would ─► active
     no room, or MaxPrice below the price ─► open, looked at again ─► launched, or cancelled, or its time is over
+    the instance is stopped ─► disabled by its user, open by an interruption, with the instance in both cases; started ─► active
     the instance ends ─► closed; a persistent request is open again
 
 There is no market (spot_prices.py); interruptions come when the machine's owner asks for them (spot_interruptions.py).
@@ -30,7 +31,7 @@ from gureum.aws.ec2.fleets.spot_prices import CHANGED_EVERY_S, PRODUCT, price_te
 from gureum.aws.ec2.instances.kinds import Instance
 from gureum.aws.ec2.instances.launch import create_instance, plan_launch
 from gureum.aws.ec2.instances.launch_template_data import check_data
-from gureum.aws.ec2.instances.lifecycle import world_call
+from gureum.aws.ec2.instances.lifecycle import SPOT_STOP, world_call
 from gureum.aws.ec2.instances.types import all_types, find_instance_type
 from gureum.aws.ec2.listing import answer, iso_time, show_tags
 from gureum.aws.ec2.regions import zone_id, zones_of
@@ -52,6 +53,8 @@ VALID_S = 7 * 24 * 3600.0
 LIMIT_PRICES = 1000
 NOT_BUILT = ("KernelId", "RamdiskId")
 ENDED = ("shutting-down", "terminated")
+STOPPED_BY_USER = ("disabled", "instance-stopped-by-user", "The instance was stopped by its user.")
+INTERRUPTED = ("open", "instance-stopped-no-capacity", "Your Spot Instance was stopped because it was interrupted.")
 
 
 @operation("RequestSpotInstances")
@@ -95,19 +98,18 @@ def describe_spot_instance_requests(call: Call) -> Result:
 
 @operation("CancelSpotInstanceRequests")
 async def cancel_spot_instance_requests(call: Call) -> Result:
-    """AWS: ec2 CancelSpotInstanceRequests: instances that run go on."""
+    """AWS: ec2 CancelSpotInstanceRequests: instances that run go on, those that are stopped stay so."""
     transaction, shown = call.transaction(), []
     for id_ in dict.fromkeys(call.params["SpotInstanceRequestIds"]):
         request = _find(call, id_)
         state = request.status.state
-        if state in ("open", "active"):
-            running = state == "active"
-            code = "request-canceled-and-instance-running" if running else "canceled-before-fulfillment"
-            text = (
-                "Your Spot request is canceled, but your instance is still running."
-                if running
-                else "Your Spot request is canceled before it was fulfilled."
-            )
+        if state in ("open", "active", "disabled"):
+            code, text = "canceled-before-fulfillment", "Your Spot request is canceled before it was fulfilled."
+            if state == "active":
+                code = "request-canceled-and-instance-running"
+                text = "Your Spot request is canceled, but your instance is still running."
+            elif request.status.instance:  # it is stopped, and stays so
+                code, text = request.status.code, request.status.message
             transaction.update(_moved(request, call.now, "cancelled", code, text))
             state = "cancelled"
         shown.append({"SpotInstanceRequestId": id_, "State": state})
@@ -164,12 +166,25 @@ def requests_of_instance(client: Client, instance: Instance) -> Iterable[str]:
 async def reconcile_request(world: World, request: SpotRequest) -> None:
     """Launches for an open request; follows the instance of an active one."""
     now = world.clock.now()
-    if request.status.state == "open":
+    if request.status.state == "open" and not request.status.instance:
         await _open(world, request, now)
-    elif request.status.instance and request.status.state in ("active", "cancelled"):
+    elif request.status.instance and request.status.state not in ("closed", "failed"):
         instance = world.client.get(Instance, request.meta.scope, request.status.instance)
         if instance is None or instance.status.state in ENDED:
             await _instance_ended(world, request, instance, now)
+        elif request.status.state != "cancelled":
+            await _follow(world, request, instance, now)
+
+
+async def _follow(world: World, request: SpotRequest, instance: Instance, now: float) -> None:
+    """AWS: "Spot request status codes": `disabled` is a request whose instance its user has stopped."""
+    told: tuple[str, str, str] = ("active", *FULFILLED)
+    if instance.status.state == "stopped":
+        told = STOPPED_BY_USER if instance.status.reason_code != SPOT_STOP[0] else INTERRUPTED
+    elif instance.status.state not in ("pending", "running"):
+        return
+    if (request.status.state, request.status.code) != told[:2]:
+        await _move(world, request, _moved(request, now, *told))
 
 
 async def _open(world: World, request: SpotRequest, now: float) -> None:
