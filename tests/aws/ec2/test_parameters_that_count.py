@@ -273,3 +273,42 @@ def test_scores_are_for_types_of_the_virtualization_that_is_asked_for(cloud: Clo
     assert cloud("GetSpotPlacementScores", **ask, InstanceRequirementsWithMetadata=wanted)["SpotPlacementScores"]
     old = {**wanted, "VirtualizationTypes": ["paravirtual"]}
     assert cloud.code("GetSpotPlacementScores", **ask, InstanceRequirementsWithMetadata=old) == "InvalidParameterValue"
+
+
+def test_a_word_that_is_none_shares_no_image(cloud: Cloud) -> None:
+    """AWS: OperationType is "add" or "remove"; what was neither was taken for the first."""
+    image = cloud("CopyImage", SourceRegion="us-east-1", SourceImageId=BUILTINS[0].id, Name="mine")["ImageId"]
+    wish = {"ImageId": image, "Attribute": "launchPermission", "UserIds": ["999900001111"]}
+    assert cloud.code("ModifyImageAttribute", **wish, OperationType="revoke") == "InvalidParameterValue"
+    cloud("ModifyImageAttribute", **wish, OperationType="add")
+    cloud("ModifyImageAttribute", **wish, OperationType="remove")
+    shown = cloud("DescribeImageAttribute", ImageId=image, Attribute="launchPermission")
+    assert shown["LaunchPermissions"] == []
+
+
+@pytest.mark.parametrize("name", ["CpuManufacturers", "InstanceGenerations", "LocalStorageTypes", "AcceleratorTypes"])
+def test_words_of_requirements_are_those_of_the_reference(cloud: Cloud, name: str) -> None:
+    wanted = {"VCpuCount": {"Min": 2}, "MemoryMiB": {"Min": 4096}, name: ["no-such"]}
+    ask = {"ArchitectureTypes": ["x86_64"], "VirtualizationTypes": ["hvm"], "InstanceRequirements": wanted}
+    assert cloud.code("GetInstanceTypesFromInstanceRequirements", **ask) == "InvalidParameterValue"
+
+
+def test_options_of_the_metadata_service_are_words_of_the_reference(cloud: Cloud) -> None:
+    launch = {"ImageId": BUILTINS[0].id, "InstanceType": "t3.nano", "MinCount": 1, "MaxCount": 1}
+    name = cloud("RunInstances", **launch)["Instances"][0]["InstanceId"]
+    change = {"InstanceId": name, "HttpProtocolIpv6": "maybe"}
+    assert cloud.code("ModifyInstanceMetadataOptions", **change) == "InvalidParameterValue"
+
+
+def test_files_of_flow_logs_have_a_format_of_the_reference(cloud: Cloud) -> None:
+    logs = {"ResourceIds": [cloud.vpc()], "ResourceType": "VPC", "TrafficType": "ALL"}
+    place = {"LogDestinationType": "s3", "LogDestination": "arn:aws:s3:::flows"}
+    code = cloud.code("CreateFlowLogs", **logs, **place, DestinationOptions={"FileFormat": "csv"})
+    assert code == "InvalidParameterValue"
+
+
+def test_a_fleet_of_reservations_has_no_types_of_other_platforms(cloud: Cloud) -> None:
+    types = [{"InstanceType": "t3.nano", "InstancePlatform": name} for name in ("Linux/UNIX", "Windows")]
+    types = [{**one, "Priority": at} for at, one in enumerate(types)]
+    wish = {"AvailabilityZone": ZONE, "TotalTargetCapacity": 1, "InstanceTypeSpecifications": types}
+    assert cloud.code("CreateCapacityReservationFleet", **wish) == "NotImplemented"

@@ -44,7 +44,7 @@ def destination_of(call: Call) -> Destination:
     if type_ == "kinesis-data-firehose":
         raise ids.not_built("Delivery of flow logs to kinesis-data-firehose")
     options = call.params.get("DestinationOptions") or {}
-    if options.get("FileFormat", "plain-text") == "parquet":
+    if ids.choice(options, "FileFormat", "plain-text", "parquet") == "parquet":
         raise ids.not_built("The file format parquet for flow logs")
     if type_ == "s3":
         return _bucket(call, options)

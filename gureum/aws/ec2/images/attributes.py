@@ -152,7 +152,8 @@ def _permissions(params: dict[str, Any]) -> tuple[list[str], list[str]]:
         *({"UserId": one} for one in params.get("UserIds") or ()),
         *({"Group": one} for one in params.get("UserGroups") or ()),
     ]
-    (remove if params.get("OperationType") == "remove" else add).extend(_who(one) for one in old)
+    operation_type = ids.choice(params, "OperationType", "add", "remove")
+    (remove if operation_type == "remove" else add).extend(_who(one) for one in old)
     return add, remove
 
 

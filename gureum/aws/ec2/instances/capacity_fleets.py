@@ -15,7 +15,7 @@ from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
 from gureum.aws.ec2.instance_ids import CAPACITY_FLEET
 from gureum.aws.ec2.instances.capacity_kinds import CapacityReservation
-from gureum.aws.ec2.instances.capacity_reservations import change, end_of, reservation_of
+from gureum.aws.ec2.instances.capacity_reservations import PLATFORM, change, end_of, reservation_of
 from gureum.aws.ec2.instances.host_room import memory_of, room_bytes
 from gureum.aws.ec2.listing import answer, listing, show_tags
 from gureum.aws.ec2.regions import zone_id
@@ -165,6 +165,8 @@ def _types(params: dict[str, Any]) -> tuple[dict[str, Any], ...]:
         for name in ("InstanceType", "InstancePlatform"):
             if not one.get(name):
                 raise ids.missing(f"InstanceTypeSpecification.{name}")
+        if one["InstancePlatform"] != PLATFORM:
+            raise ids.not_built(f"Capacity of the platform {one['InstancePlatform']!r}")
         weight = float(one.get("Weight") or 1.0)
         if not WEIGHTS[0] <= weight <= WEIGHTS[1]:
             raise ids.invalid(f"Value ({weight}) for parameter weight is invalid.")

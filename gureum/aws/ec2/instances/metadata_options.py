@@ -46,7 +46,7 @@ async def modify_instance_metadata_options(call: Call) -> Result:
     """AWS: ec2 ModifyInstanceMetadataOptions: what is given changes, also of a running instance."""
     params = call.params
     instance = living_instance(call, params["InstanceId"])
-    if params.get("HttpProtocolIpv6") == "enabled":
+    if ids.choice(params, "HttpProtocolIpv6", "disabled", "enabled") == "enabled":
         raise ids.not_built("The IPv6 endpoint of the instance metadata service")
     choice = metadata_choice(params, instance.spec.metadata)
     if choice.tags == "enabled":

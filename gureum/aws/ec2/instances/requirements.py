@@ -20,6 +20,12 @@ from gureum.aws.paging import page
 from gureum.base.globs import glob
 
 MAKERS = {"Intel": "intel", "AMD": "amd", "AWS": "amazon-web-services", "Apple": "apple"}
+WORDS = {
+    "CpuManufacturers": ("intel", "amd", "amazon-web-services", "apple"),
+    "InstanceGenerations": ("current", "previous"),
+    "LocalStorageTypes": ("hdd", "ssd"),
+    "AcceleratorTypes": ("gpu", "fpga", "inference", "media"),
+}
 LIMIT_NAMES = 400
 LIMIT_PAGE = 1000
 NOT_BUILT = ("BaselinePerformanceFactors",)
@@ -58,6 +64,10 @@ def matching_types(wanted: dict[str, Any], architectures: Iterable[str] = (MACHI
     for name in NOT_BUILT:
         if wanted.get(name):
             raise ids.not_built(f"InstanceRequirements with {name}")
+    for name, words in WORDS.items():
+        for word in wanted.get(name) or ():
+            if word not in words:
+                raise ids.invalid(f"Value ({word}) for parameter {name[:1].lower()}{name[1:]} is invalid.")
     for name in ("VCpuCount", "MemoryMiB"):
         if (wanted.get(name) or {}).get("Min") is None:
             raise ids.missing(f"InstanceRequirements.{name}.Min")
