@@ -3,6 +3,7 @@ is the load balancer's own stands in its access log. AWS: Application Load Balan
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import signal
@@ -17,8 +18,8 @@ from typing import Any
 import pytest
 
 from gureum.drivers.haproxy.process import version
-from tests.cloud.balancing import Load, log_lines, proxy_pid
-from tests.cloud.guest_servers import WebServer, listening
+from tests.cloud.balancing import Load, certificate, log_lines, proxy_pid, secure
+from tests.cloud.guest_servers import UdpServer, WebServer, listening
 from tests.cloud.running import until
 from tests.cloud.test_balancing_behaviour import Front, ask, spread
 
@@ -98,6 +99,90 @@ def worker(master: int) -> int:
 
 def proxies(front: Front) -> list[Path]:
     return list(Path(f"/run/gureum/{front.cloud.identity['id']}/proxies").glob("*/state.json"))
+
+
+def test_open_connections_outlast_the_control_plane_and_changes(
+    front: Front, servers: list[WebServer], served: tuple[str, int]
+) -> None:
+    """A WebSocket by the application load balancer, and connections and flows by a network one, TLS among them: the same ones all the time."""
+    _, port = served
+    outer, _ = front.balancer("outlasting", "network")
+    flows = front.targets("flows", *front.ids[:2], protocol="TCP")
+    datagrams = front.targets("datagrams", *front.ids[:2], protocol="UDP", Port=5353, HealthCheckPort="80")
+    first, context = certificate(front, "kept.example.com")
+    second, _ = certificate(front, "kept.example.com")
+    front.listener(outer, flows, "TCP", 80)
+    tls = front.listener(outer, flows, "TLS", 8443, Certificates=[{"CertificateArn": first}])
+    front.listener(outer, datagrams, "UDP", 5353)
+    front.ec2.authorize_security_group_ingress(
+        GroupId=front.instances[0]["SecurityGroups"][0]["GroupId"],
+        IpProtocol="udp",
+        FromPort=5353,
+        ToPort=5353,
+        CidrIp="0.0.0.0/0",
+    )
+    with contextlib.ExitStack() as open_:
+        for name in front.ids[:2]:
+            open_.enter_context(UdpServer(front.cloud, name, 5353))
+        for group in (flows, datagrams):
+            until(lambda group=group: set(front.states(group)) == {"healthy"})
+        node = front.nodes_of(outer)[0]
+        front.nodes_of(front.arn)  # whose proxies other tests ask for
+        until(lambda: ask(node, 80)[0] == 200)
+        until(lambda: secure(node, "kept.example.com", context, 8443))
+        web_socket = open_.enter_context(socket.create_connection((front.nodes[0], port), timeout=10))
+        web_socket.sendall(
+            b"GET /socket HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+        assert web_socket.recv(4096).startswith(b"HTTP/1.1 101 ")
+        plain = _that_one_only(open_.enter_context(socket.create_connection((node, 80), timeout=10)))
+        under = open_.enter_context(socket.create_connection((node, 8443), timeout=10))
+        secret = _that_one_only(open_.enter_context(context.wrap_socket(under, server_hostname="kept.example.com")))
+        flow = open_.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        flow.settimeout(10)
+        flow.connect((node, 5353))
+        flow.send(b"hello")
+        peer = flow.recv(100)
+
+        def all_go_on() -> None:
+            web_socket.sendall(b"still")
+            assert web_socket.recv(100) == b"STILL"
+            for one in (plain, secret):
+                one.request("GET", "/")
+                answer = one.getresponse()
+                assert (answer.status, bool(answer.read())) == (200, True)
+            flow.send(b"hello")
+            assert flow.recv(100) == peer
+
+        for name in ("daemon", "agent"):
+            before = front.cloud.process(name)
+            os.kill(before, signal.SIGKILL)
+            all_go_on()
+            until(lambda name=name, before=before: front.cloud.process(name) != before)
+            all_go_on()
+        listeners = front.elb.describe_listeners(LoadBalancerArn=front.arn)["Listeners"]
+        rule = front.elb.create_rule(
+            ListenerArn=next(one["ListenerArn"] for one in listeners if one["Port"] == port),
+            Priority=2000,
+            Conditions=[{"Field": "http-request-method", "HttpRequestMethodConfig": {"Values": ["PATCH"]}}],
+            Actions=[{"Type": "fixed-response", "FixedResponseConfig": {"StatusCode": "202"}}],
+        )["Rules"][0]
+        until(lambda: ask(front.nodes[0], port, method="PATCH")[0] == 202)
+        front.elb.modify_listener(ListenerArn=tls, Certificates=[{"CertificateArn": second}])
+        for group in (flows, datagrams):  # what is under way may end by itself, for five minutes
+            front.elb.deregister_targets(TargetGroupArn=group, Targets=[{"Id": front.ids[0]}])
+            until(lambda group=group: front.states(group) == ["draining", "healthy"])
+        all_go_on()
+        front.elb.delete_rule(RuleArn=rule["RuleArn"])
+    front.elb.delete_load_balancer(LoadBalancerArn=outer)
+
+
+def _that_one_only(sock: socket.socket) -> http.client.HTTPConnection:
+    """A client that does not connect anew."""
+    made = http.client.HTTPConnection("kept.example.com")
+    made.sock, made.auto_open = sock, 0
+    return made
 
 
 def test_a_target_that_dies_under_load(front: Front, servers: list[WebServer], served: tuple[str, int]) -> None:
