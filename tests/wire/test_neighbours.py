@@ -588,6 +588,26 @@ def test_events_reach_the_queues_of_their_rules(cloud: Cloud) -> None:
     ]
 
 
+def test_a_queue_that_is_gone_keeps_a_message_from_nobody_else(cloud: Cloud) -> None:
+    """The sender was refused; and what the others had got was lost by a restart."""
+    sqs, sns, events = (cloud.client(name) for name in ("sqs", "sns", "events"))
+    topic = sns.create_topic(Name="half-gone")["TopicArn"]
+    urls = [sqs.create_queue(QueueName=f"half-gone-{number}")["QueueUrl"] for number in range(2)]
+    for number, url in enumerate(urls):
+        arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
+        events.put_rule(Name=f"half-gone-{number}", EventPattern='{"source": ["half"]}')
+        events.put_targets(Rule=f"half-gone-{number}", Targets=[{"Id": "1", "Arn": arn}])
+    sqs.delete_queue(QueueUrl=urls[1])
+    sns.publish(TopicArn=topic, Message="m")
+    done = events.put_events(Entries=[{"Source": "half", "DetailType": "d", "Detail": "{}"}])
+    assert done["FailedEntryCount"] == 0
+    count = "ApproximateNumberOfMessages"
+    for _ in range(2):
+        assert sqs.get_queue_attributes(QueueUrl=urls[0], AttributeNames=[count])["Attributes"][count] == "2"
+        kill_daemon(cloud)
+
+
 def test_statements_in_partiql(cloud: Cloud) -> None:
     dynamodb = cloud.client("dynamodb")
     dynamodb.create_table(

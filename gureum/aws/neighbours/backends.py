@@ -27,7 +27,14 @@ from moto.moto_api._internal import mock_random
 from moto.moto_api._internal.models import moto_api_backend
 
 from gureum.aws.errors import AwsError
-from gureum.aws.neighbours import bucket_settings, default_keys, iam_ids, overrides, server_certificates
+from gureum.aws.neighbours import (
+    bucket_settings,
+    default_keys,
+    iam_ids,
+    lost_targets,
+    overrides,
+    server_certificates,
+)
 from gureum.aws.neighbours.deliveries import Deliveries
 from gureum.aws.neighbours.journal import Sent
 from gureum.aws.neighbours.keepers import Keeper, keeper_of
@@ -100,6 +107,7 @@ class Backends:
         Deliveries(lambda: not self.playing).install()
         overrides.install(lambda: self._fixed)
         bucket_settings.install()
+        lost_targets.install()
         setattr(AccountSpecificBackend, "__getitem__", self._getting())  # noqa: B010 - moto has no other way in
         # Templates attach AWS's own policies to their roles. 0.14 s and 14 MB for each account that uses IAM.
         default_user_config["iam"]["load_aws_managed_policies"] = True
@@ -164,6 +172,8 @@ class Backends:
         """Before the first call of a service: what it dates by modules of its own, it dates by this clock, too; and its keys are led."""
         if service == "dynamodb":
             importlib.import_module("gureum.aws.neighbours.table_keys").lead(lambda: self._fixed)
+        if service == "events":
+            lost_targets.lead_events()
         if service == "kms":
             importlib.import_module("gureum.aws.neighbours.key_rotation").lead()
         for module, name in _CLOCKS.get(service, ()):
