@@ -4,7 +4,8 @@
     proxies' counters ─► Proxies.counters          ─► the same for connections that end in a program (TLS, the PROXY protocol; of layer 7
                                                    connections alone: what they carry is counted by request, core/request_sums.py)
 
-Counters begin anew when a network's rules are made anew (an agent's start); what was counted since the last look is then lost.
+The kernel's begin anew when a network's rules are made anew (an agent's start); what was counted since the last look is then lost. Proxies
+outlive the agent, and so does what was seen of their counters last: else the next agent would tell all of it once more.
 """
 
 from __future__ import annotations
@@ -62,6 +63,17 @@ _ADDED = (
 )
 
 
+class Proxied(msgspec.Struct, frozen=True):
+    """What was seen last of a node's proxy: of layer 4 by port, and handshakes that failed; of layer 7 connections, also those to targets."""
+
+    by_port: dict[int, PortCounters] = {}
+    tls_errors: int = 0
+    connections: int = 0
+
+
+_KEPT = "proxied-flows"
+
+
 class FlowSums:
     """`start` begins to look every ten seconds, which costs nothing where there is no such load balancer. All belongs to the agent's loop."""
 
@@ -69,9 +81,7 @@ class FlowSums:
         self._machine = machine
         self._sums: dict[tuple[str, str], FlowSum] = {}
         self._before: dict[tuple[str, str], BalancedCounts] = {}
-        self._proxied: dict[tuple[str, int], PortCounters] = {}
-        self._connections: dict[str, int] = {}
-        self._tls_errors: dict[str, int] = {}
+        self._proxied: dict[str, Proxied] | None = None  # until it is first needed
         self._looked = 0.0
         self._task: asyncio.Task[None] | None = None
         self._lock = asyncio.Lock()
@@ -129,35 +139,44 @@ class FlowSums:
     async def _look_at_proxies(self) -> None:
         wished = [one.spec for one in self._machine.of_kind("Proxy")]
         nodes = {spec.proxy.name: spec for spec in wished if isinstance(spec, Proxy)}
-        if not nodes:
+        before = self._seen_before() if self._proxied is None else self._proxied
+        if not nodes and not before:
             return
-        counted = await self._machine.ports.proxies.counters()
+        counted = await self._machine.ports.proxies.counters() if nodes else {}
+        # Of one that has gone nothing is known: who has its name next begins anew.
+        self._proxied = {spec.interface: before.get(spec.interface, Proxied()) for spec in nodes.values()}
         for name, spec in nodes.items():
-            if name in counted and not spec.speaks_for_clients:
-                self._add_layer7(spec, counted[name])
-            elif name in counted:
-                self._add_proxy(spec, counted[name])
+            if name in counted:
+                add = self._add_layer4 if spec.speaks_for_clients else self._add_layer7
+                self._proxied[spec.interface] = add(spec, self._proxied[spec.interface], counted[name])
+        if self._proxied != before:
+            await self._machine.keep(_KEPT, msgspec.json.encode(self._proxied).decode() if self._proxied else "")
 
-    def _add_layer7(self, spec: Proxy, now: Counters) -> None:
+    def _seen_before(self) -> dict[str, Proxied]:
+        try:
+            return msgspec.json.decode(self._machine.kept.get(_KEPT) or "{}", type=dict[str, Proxied])
+        except msgspec.MsgspecError:
+            return {}
+
+    def _add_layer7(self, spec: Proxy, before: Proxied, now: Counters) -> Proxied:
         made = now.connections + now.to_targets
-        before, self._connections[spec.interface] = self._connections.get(spec.interface, 0), made
         sums = self._sum(spec.interface, "HTTP")
-        sums.flows += _since(before, made)
+        sums.flows += _more(before.connections, made)
         sums.active += now.active + now.active_to_targets
+        return Proxied(connections=made)
 
-    def _add_proxy(self, spec: Proxy, now: Counters) -> None:
+    def _add_layer4(self, spec: Proxy, before: Proxied, now: Counters) -> Proxied:
         node = spec.interface
         for listener in spec.proxy.listeners:
             there = now.by_port.get(listener.port, PortCounters())
-            before = self._proxied.get((node, listener.port), PortCounters())
-            self._proxied[node, listener.port] = there
+            had = before.by_port.get(listener.port, PortCounters())
             sums = self._sum(node, "TLS" if listener.protocol == "TLS" else "TCP")
-            sums.flows += _since(before.connections, there.connections)
-            sums.bytes += _since(before.bytes, there.bytes)
+            sums.flows += _more(had.connections, there.connections)
+            sums.bytes += _more(had.bytes, there.bytes)
             sums.active += there.active
-        errors, self._tls_errors[node] = self._tls_errors.get(node, 0), now.tls_errors
         if any(listener.protocol == "TLS" for listener in spec.proxy.listeners):
-            self._sum(node, "TLS").tls_errors += _since(errors, now.tls_errors)
+            self._sum(node, "TLS").tls_errors += _more(before.tls_errors, now.tls_errors)
+        return Proxied(now.by_port, now.tls_errors)
 
     def _sum(self, interface: str, protocol: Spoken) -> FlowSum:
         return self._sums.setdefault((interface, protocol), FlowSum(interface, protocol))
@@ -166,3 +185,8 @@ class FlowSums:
 def _since(before: int, now: int) -> int:
     """A counter that is lower than it was has begun anew."""
     return now - before if now >= before else now
+
+
+def _more(before: int, now: int) -> int:
+    """Of a counter that goes on over restarts: lower than it was when a killed process took some with it."""
+    return max(0, now - before)

@@ -31,10 +31,18 @@ class Parts:
             firewalls=SimpleNamespace(balanced_counts=self._counted),
             proxies=SimpleNamespace(counters=self._proxies),
         )
-        machine: Any = SimpleNamespace(
-            ports=ports, of_kind=lambda kind: [SimpleNamespace(spec=spec) for spec in wished[kind]]
+        self.kept: dict[str, str] = {}
+        self.machine: Any = SimpleNamespace(
+            ports=ports,
+            of_kind=lambda kind: [SimpleNamespace(spec=spec) for spec in wished[kind]],
+            kept=self.kept,
+            keep=self._keep,
         )
-        self.sums = FlowSums(machine)
+        self.wished = wished
+        self.sums = FlowSums(self.machine)
+
+    async def _keep(self, name: str, text: str) -> None:
+        self.kept[name] = text
 
     async def _counted(self, network: str, active: bool) -> list[BalancedCounts]:
         return self.counts
@@ -75,6 +83,36 @@ def test_connections_of_an_application_load_balancer_are_those_of_clients_and_th
         parts.proxied = {"eni-a": Counters(connections=6, active=0, to_targets=3)}
         found = {one.protocol: one for one in await parts.sums.take()}
         assert (found["HTTP"].active, found["HTTP"].flows) == (0, 1)
+
+    asyncio.run(story())
+
+
+def test_a_new_agent_tells_only_what_came_since_of_proxies_that_outlived_the_old_one() -> None:
+    async def story() -> None:
+        parts = Parts()
+
+        async def told() -> tuple[int, int, int]:
+            found = [one for one in await parts.sums.take() if one.protocol == "TLS"]
+            return (
+                sum(one.flows for one in found),
+                sum(one.bytes for one in found),
+                sum(one.tls_errors for one in found),
+            )
+
+        parts.proxied = {"eni-a": Counters(tls_errors=3, by_port={443: PortCounters(7, 1, 700)})}
+        assert await told() == (7, 700, 3)
+        parts.sums = FlowSums(parts.machine)
+        parts.proxied = {"eni-a": Counters(tls_errors=2, by_port={443: PortCounters(9, 1, 800)})}
+        assert await told() == (2, 100, 0)
+        # A worker that was killed took what it had counted since the last reload with it.
+        parts.proxied = {"eni-a": Counters(tls_errors=2, by_port={443: PortCounters(8, 1, 750)})}
+        assert await told() == (0, 0, 0)
+        # One that has gone and comes again begins anew.
+        proxies, parts.wished["Proxy"] = parts.wished["Proxy"], []
+        assert await told() == (0, 0, 0)
+        parts.wished["Proxy"] = proxies
+        parts.proxied = {"eni-a": Counters(by_port={443: PortCounters(4, 1, 400)})}
+        assert await told() == (4, 400, 0)
 
     asyncio.run(story())
 
