@@ -180,10 +180,11 @@ def _check_attribute(attribute: str) -> None:
 
 
 def _who(one: dict[str, Any]) -> str:
-    """AWS: InvalidParameterValue, InvalidUserID.Malformed."""
+    """AWS: InvalidAMIAttributeItemValue, as for images, InvalidUserID.Malformed."""
     if one.get("Group"):
         if one["Group"] != "all":
-            raise ids.invalid(f'Invalid attribute item value "{one["Group"]}" for userGroup item type.')
+            text = f'Invalid attribute item value "{one["Group"]}" for userGroup item type.'
+            raise AwsError("InvalidAMIAttributeItemValue", text)
         return "all"
     user = str(one.get("UserId") or "")
     if _ACCOUNT.fullmatch(user) is None:
