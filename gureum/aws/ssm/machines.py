@@ -16,6 +16,8 @@ from gureum.aws.marks import Result, operation
 from gureum.aws.ssm.paging import page
 
 AGENT_VERSION = "3.3.1802.0"
+PLATFORMS = {"builtin:busybox": ("gureum busybox", "1"), "builtin:debian": ("Debian GNU/Linux", "12")}
+"""Name and version of what an image is, as far as gureum knows its images."""
 """Of which clients take it that connections can share a session, and that nobody need keep them alive."""
 _KEYS = (
     "InstanceIds",
@@ -94,7 +96,7 @@ def _ping(instance: Instance) -> str:
 
 def _show(call: Call, instance: Instance) -> dict[str, Any]:
     address = primary_address(call, instance)
-    name = "Debian GNU/Linux" if instance.spec.image_source == "builtin:debian" else "gureum busybox"
+    platform, version = PLATFORMS.get(instance.spec.image_source, ("Linux", ""))
     shown: dict[str, Any] = {
         "InstanceId": instance.meta.name,
         "PingStatus": _ping(instance),
@@ -102,11 +104,13 @@ def _show(call: Call, instance: Instance) -> dict[str, Any]:
         "AgentVersion": AGENT_VERSION,
         "IsLatestVersion": True,
         "PlatformType": "Linux",
-        "PlatformName": name if instance.spec.image_source.startswith("builtin:") else "Linux",
+        "PlatformName": platform,
         "ResourceType": "EC2Instance",
         "SourceId": instance.meta.name,
         "SourceType": "AWS::EC2::Instance",
     }
+    if version:
+        shown["PlatformVersion"] = version
     if address:
         shown["IPAddress"] = address
         shown["ComputerName"] = host_name(call.region, instance, address)
