@@ -11,9 +11,8 @@ from gureum.aws.ec2.instances.kinds import Instance
 from gureum.aws.ec2.instances.types import find_instance_type
 
 PROMISING_STATES = ("pending", "running", "stopping")
-SIMULATED_MEMORY_BYTES = (
-    64 << 40
-)  # nothing takes memory there: enough for a course or a template of any size, and an end
+SIMULATED_MEMORY_BYTES = 64 << 40
+"""Nothing takes memory there: enough for a course or a template of any size, and an end."""
 
 
 def room_bytes(call: Call) -> float:
