@@ -21,8 +21,11 @@ from gureum.engine.resource import Resource, kind
 
 DAYS = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday")
 LEAST_RANGE_H, LEAST_WEEK_H, WEEK_H = 2, 4, 168
+LIMIT_CRON = 200
 LIMIT_WINDOWS, LIMIT_RANGES, LIMIT_INSTANCES, LIMIT_TAGS = 200, 84, 100, 50
-_CRON = re.compile(r"\* [0-9,-]+ \* \* [A-Za-z0-9,*-]+", re.ASCII)
+_CRON = re.compile(r"\* (\d+-\d+(?:,\d+-\d+)*) \* \* (\*|[A-Z0-9-]+(?:,[A-Z0-9-]+)*)", re.ASCII | re.IGNORECASE)
+_DAY_NAMES = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
+_CRON_DAYS = {name: day for day, one in enumerate(_DAY_NAMES) for name in (one, str(day))}
 
 
 class WindowSpec(msgspec.Struct, frozen=True):
@@ -140,7 +143,7 @@ def _times(params: dict[str, Any]) -> tuple[tuple[tuple[str, int, str, int], ...
     wanted, cron = params.get("TimeRanges") or (), params.get("CronExpression") or ""
     if wanted and cron:
         raise AwsError("InvalidParameterCombination", "Specify either TimeRanges or CronExpression.")
-    if cron and _CRON.fullmatch(cron) is None:
+    if cron and not _is_cron(cron):
         raise ids.invalid(f"Value ({cron[:100]}) for parameter cronExpression is invalid.")
     if len(wanted) > LIMIT_RANGES:
         raise ids.invalid(f"At most {LIMIT_RANGES} time ranges can be given.")
@@ -164,6 +167,24 @@ def _range(one: dict[str, Any]) -> tuple[str, int, str, int]:
     if _hours(found) < LEAST_RANGE_H:
         raise ids.invalid(f"A time range must be at least {LEAST_RANGE_H} hours long.")
     return found
+
+
+def _is_cron(text: str) -> bool:
+    """AWS: ec2 CreateInstanceEventWindow, CronExpression: ranges of two hours or more, on days 0-6 or SUN-SAT, four hours a week. The last hour
+    counts whole."""
+    found = _CRON.fullmatch(text) if len(text) <= LIMIT_CRON else None
+    if found is None:
+        return False
+    hours = [tuple(map(int, one.split("-"))) for one in found[1].split(",")]
+    days: set[int] = set(range(7)) if found[2] == "*" else set()
+    for one in found[2].upper().split(",") if not days else ():
+        ends = [_CRON_DAYS.get(end, len(_DAY_NAMES)) for end in one.split("-")]
+        if len(ends) > 2 or not ends[0] <= ends[-1] < len(_DAY_NAMES):
+            return False
+        days.update(range(ends[0], ends[-1] + 1))
+    if any(last > 23 or last - first + 1 < LEAST_RANGE_H for first, last in hours):
+        return False
+    return sum(last - first + 1 for first, last in hours) * len(days) >= LEAST_WEEK_H
 
 
 def _hours(one: tuple[str, int, str, int]) -> int:
