@@ -608,6 +608,20 @@ def test_a_queue_that_is_gone_keeps_a_message_from_nobody_else(cloud: Cloud) -> 
         kill_daemon(cloud)
 
 
+def test_versions_of_a_secret_keep_their_dates(cloud: Cloud) -> None:
+    secrets = cloud.client("secretsmanager")
+    made = secrets.create_secret(Name="versioned", SecretString="1")
+    secrets.put_secret_value(SecretId="versioned", SecretString="2")
+    told = secrets.list_secret_version_ids(SecretId=made["ARN"])
+    assert (told["ARN"], told["Name"]) == (made["ARN"], "versioned")
+    assert sorted(one["VersionStages"] for one in told["Versions"]) == [["AWSCURRENT"], ["AWSPREVIOUS"]]
+    kill_daemon(cloud)
+    assert secrets.list_secret_version_ids(SecretId="versioned")["Versions"] == told["Versions"]
+    with pytest.raises(ClientError) as none:
+        secrets.list_secret_version_ids(SecretId="no-such-secret")
+    assert code_of(none) == "ResourceNotFoundException"
+
+
 def test_statements_in_partiql(cloud: Cloud) -> None:
     dynamodb = cloud.client("dynamodb")
     dynamodb.create_table(

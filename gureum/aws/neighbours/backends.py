@@ -174,6 +174,8 @@ class Backends:
             importlib.import_module("gureum.aws.neighbours.table_keys").lead(lambda: self._fixed)
         if service == "events":
             lost_targets.lead_events()
+        if service == "secretsmanager":
+            importlib.import_module("gureum.aws.neighbours.secret_versions").lead()
         if service == "kms":
             importlib.import_module("gureum.aws.neighbours.key_rotation").lead()
         for module, name in _CLOCKS.get(service, ()):
