@@ -29,7 +29,7 @@ OFFERED = {
 """Service, as botocore names it → moto's name of it."""
 
 _READS = re.compile(
-    r"(Get|List|Describe|Head|BatchGet|Lookup|Search|Simulate|Estimate|Query$|Scan$|TestEventPattern|ValidatePolicy|Verify|Encrypt$|Decrypt$"
+    r"(Get|List|Describe|Head|BatchGet|Lookup|Search|Simulate|Estimate|Query$|Scan$|TestEventPattern|ValidatePolicy|Verify(Mac)?$|Encrypt$|Decrypt$"
     r"|ReEncrypt$|GenerateDataKey|GenerateRandom|GenerateMac|Sign$|TransactGetItems$)"
 )
 _REST = frozenset({"s3", "s3control", "route53"})

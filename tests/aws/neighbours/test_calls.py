@@ -38,6 +38,10 @@ def form_request(body: str, path: str = "/") -> Request:
         ("s3", "GET", "", False),
         ("s3", "POST", "", True),
         ("route53", "DELETE", "DeleteHostedZone", True),
+        ("ses", "POST", "VerifyEmailIdentity", True),
+        ("ses", "POST", "VerifyDomainIdentity", True),
+        ("kms", "POST", "Verify", False),
+        ("kms", "POST", "VerifyMac", False),
     ],
 )
 def test_what_changes_something_is_kept(service: str, method: str, operation: str, expected: bool) -> None:
