@@ -146,7 +146,9 @@ class Settings(Quotas, frozen=True, forbid_unknown_fields=True):
     memory_promise: Annotated[
         float,
         Meta(
-            gt=0, le=16, description="How much of the host's memory instances may be promised in all; 1.0 is all of it."
+            gt=0,
+            le=16,
+            description="How much of the host's memory (simulated: of 64 TiB) instances may be promised in all; 1.0 is all of it.",
         ),
     ] = 0.9
     spot_notice_s: Annotated[
