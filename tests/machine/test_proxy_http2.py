@@ -15,6 +15,9 @@ import h2.events
 import h2.settings
 import pytest
 
+from gureum.drivers.haproxy import control as haproxy_control
+from gureum.drivers.haproxy import headers as haproxy_headers
+from gureum.drivers.haproxy.process import ProxyFolder
 from gureum.ports.proxies import Condition, Redirect, Rule
 
 from .proxy_host import TARGETS, ProxyHost, fixed, group, http_listener, proxy_host
@@ -51,6 +54,24 @@ class Client:
             self._sock.sendall(self._speech.data_to_send())
             time.sleep(late_s)
             self._speech.send_data(stream, body, end_stream=True)
+        return self._answer()
+
+    def begin(self, headers: Headers) -> int:
+        """A request whose body is still to come. Its stream."""
+        stream = self._speech.get_next_available_stream_id()
+        self._speech.send_headers(stream, headers)
+        self._sock.sendall(self._speech.data_to_send())
+        return stream
+
+    def end(self, stream: int) -> dict[str, str]:
+        self._speech.send_data(stream, b"x", end_stream=True)
+        return self._answer()
+
+    def ask_without_end(self, headers: Headers) -> dict[str, str]:
+        self.begin(headers)
+        return self._answer()
+
+    def _answer(self) -> dict[str, str]:
         answer: dict[str, str] = {}
         while True:
             self._sock.sendall(self._speech.data_to_send())
@@ -131,3 +152,31 @@ def test_who_sends_a_body_late_gets_the_answer_that_needs_none(host: ProxyHost) 
         assert client.ask(headers, b"late", 1.5)[":status"] == "400", "it names no host"
 
     serve(host, talk, *rules)
+
+
+def until_waiting(host: ProxyHost, number: int) -> None:
+    control = ProxyFolder(host.home_id, host.run, "node-1").work / "run/control"
+    for _ in range(500):
+        said = asyncio.run(haproxy_control.command(control, "show table waiting_bodies"))
+        if f"conn_cur={number}" in said:
+            return
+        time.sleep(0.01)
+    raise AssertionError(said)
+
+
+def test_of_bodies_that_are_waited_for_there_is_an_end(host: ProxyHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each holds a buffer: a client that began thousands of requests took the proxy's memory, and its worker died."""
+    monkeypatch.setattr(haproxy_headers, "MOST_WAITING", 2)
+    rule = Rule(1, fixed("x"), (Condition("path-pattern", ("/fixed",)),))
+    late = [(":method", "POST"), (":scheme", "https"), (":path", "/fixed"), (":authority", "example.com")]
+
+    def talk(client: Client) -> None:
+        for _ in range(2):  # what has ended counts no more
+            waiting = [Client(host) for _ in range(2)]
+            streams = [one.begin(late) for one in waiting]
+            until_waiting(host, 2)
+            assert client.ask_without_end(late)[":status"] == "200"
+            assert [one.end(stream)[":status"] for one, stream in zip(waiting, streams, strict=True)] == ["200", "200"]
+            until_waiting(host, 0)
+
+    serve(host, talk, rule)

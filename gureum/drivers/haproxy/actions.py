@@ -151,7 +151,7 @@ def _weights(priority: int, action: Forward) -> str:
 
 
 def _answer(listener: Listener, rule: Rule, action: Redirect | FixedResponse) -> list[str]:
-    waiting = [body_first()] if listener.protocol == "HTTPS" else []
+    waiting = body_first() if listener.protocol == "HTTPS" else []
     if isinstance(action, Redirect):
         return waiting + _redirect(listener, action)
     body = ""

@@ -38,6 +38,7 @@ from gureum.drivers.haproxy.headers import (
     refuse,
     to_client,
     until,
+    waiting_table,
 )
 from gureum.drivers.haproxy.log_format import (
     CAPTURES,
@@ -122,6 +123,7 @@ def render(spec: ProxySpec, host: Host) -> dict[str, str]:
             lines += _backend("tcp", group, _policy4(group, max(map(_idle_s, users), default=NLB_IDLE_S)))
     lines += _block(f"backend {haproxy_actions.NOWHERE} from http", refuse(503, "TRUE", http2=http2))
     lines.append("backend none4 from tcp")
+    lines += waiting_table() if http2 else []
     return files | {CONFIG: "\n".join(lines) + "\n"}
 
 

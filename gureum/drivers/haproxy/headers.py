@@ -48,6 +48,10 @@ GRPC_SENT = "{ var(txn.grpc_sent) -m found }"
 """In a backend: the same, which an ordinary request is not, so that no header has to be looked for."""
 
 _BODY_S = 60
+MOST_WAITING = 2048
+"""Requests of a worker whose bodies are waited for at once. Each holds a buffer, and 128 of them come by one connection: without an end to them few
+hundred connections took all the memory that a proxy may have, and it died."""
+_WAITING = "waiting_bodies"
 _LONG_LINE = r"(?:^|\n)[^\n]{16384}"
 """From its beginning: looked for from anywhere, four headers of 15 KB took a core longer than all else together."""
 
@@ -57,7 +61,7 @@ _LONG = "{ req.len gt 16000 }"
 
 def refuse(status: int, condition: str, *, http2: bool, close: bool = False) -> list[str]:
     """`http2`: whether the listener speaks it too. `close`: nothing more is read from the client's connection."""
-    waiting = [body_first(condition)] if http2 else []
+    waiting = body_first(condition) if http2 else []
     last = " hdr connection close" if close else ""
     return [*waiting, f"http-request return {page_arguments(status)}{last} if {condition}"]
 
@@ -67,12 +71,20 @@ def page_arguments(status: int) -> str:
     return f"status {status} content-type text/html file {status}.html {OWN_HEADERS}"
 
 
-def body_first(condition: str = "") -> str:
-    """Before an answer of our own: were an HTTP/2 stream closed while its body comes in, clients would see a broken stream instead of the answer.
-    What does not come is 408 in its place, so it is waited for as long as AWS lets a connection idle by default."""
-    return (
-        f"http-request wait-for-body time {_BODY_S}s if {{ req.ver 2.0 }} !{{ method GET HEAD }} {condition}".rstrip()
-    )
+def body_first(condition: str = "") -> list[str]:
+    """Before an answer of our own: were an HTTP/2 stream closed while its body comes in, many clients would see a broken stream instead of it. What
+    does not come is 408 in its place, so it is waited for as long as AWS lets a connection idle by default; where too many wait, not at all."""
+    late = "{ req.ver 2.0 } !{ method GET HEAD }"
+    few = f"{{ sc_conn_cur(0) le {MOST_WAITING} }}"
+    return [
+        f"http-request track-sc0 int(1) table {_WAITING} if {late} {condition}".rstrip(),
+        f"http-request wait-for-body time {_BODY_S}s if {late} {few} {condition}".rstrip(),
+    ]
+
+
+def waiting_table() -> list[str]:
+    """Where `body_first` counts: a section of its own. One entry, which counts streams as long as they last."""
+    return [f"backend {_WAITING}", "  stick-table type integer size 1 expire 1h store conn_cur"]
 
 
 def ordinary(attributes: dict[str, str], *, http2: bool) -> list[str]:
