@@ -69,34 +69,6 @@ def test_what_is_signed_for_another_service_is_not_for_s3(cloud: Cloud, signing:
     assert (refused.value.code, code.encode() in refused.value.read()) == (400, True)
 
 
-def test_a_bucket_takes_access_logs_as_its_policy_says_in_whichever_form(cloud: Cloud) -> None:
-    """AWS: "Permissions for log delivery" (S3 user guide). The first policy is what the registry's module for buckets makes of one that wants TLS."""
-    s3 = cloud.client("s3")
-    logs = "arn:aws:s3:::kept-logs"
-    wants_tls = {"Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": [logs, f"{logs}/*"]}
-    wants_tls["Condition"] = {"Bool": {"aws:SecureTransport": "false"}}
-    service = {"Service": ["logging.s3.amazonaws.com", "other.amazonaws.com"]}
-    lets_in = {"Effect": "Allow", "Principal": service, "Action": ["s3:Put*"], "Resource": [f"{logs}/in/*"]}
-    for name in ("kept-logs", "told-of"):
-        s3.create_bucket(Bucket=name)
-    wanted = {"LoggingEnabled": {"TargetBucket": "kept-logs", "TargetPrefix": "in/"}}
-    for statements, taken in (
-        ([wants_tls], False),
-        ([wants_tls, lets_in], True),
-        ([lets_in | {"Effect": "Deny"}], False),
-    ):
-        s3.put_bucket_policy(Bucket="kept-logs", Policy=json.dumps({"Version": "2012-10-17", "Statement": statements}))
-        if taken:
-            s3.put_bucket_logging(Bucket="told-of", BucketLoggingStatus=wanted)
-            assert s3.get_bucket_logging(Bucket="told-of")["LoggingEnabled"] == wanted["LoggingEnabled"]
-        else:
-            with pytest.raises(ClientError) as refused:
-                s3.put_bucket_logging(Bucket="told-of", BucketLoggingStatus=wanted)
-            assert code_of(refused) == "InvalidTargetBucketForLogging"
-    for name in ("told-of", "kept-logs"):
-        s3.delete_bucket(Bucket=name)
-
-
 def test_objects(cloud: Cloud) -> None:
     s3 = cloud.client("s3")
     s3.create_bucket(Bucket="photos")

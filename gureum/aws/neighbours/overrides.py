@@ -18,11 +18,10 @@ from moto.iam.responses import IamResponse
 from moto.s3 import responses as s3_responses
 from moto.s3.models import FakeBucket, S3Backend
 from moto.s3.responses import S3Response
-from moto.s3.utils import LOGGING_SERVICE_PRINCIPAL, metadata_from_headers
+from moto.s3.utils import metadata_from_headers
 from moto.sqs.models import Queue
 
 from gureum.aws.neighbours.mends import BY_ADDRESS, OF_OBJECTS, OPERATION
-from gureum.base.globs import glob
 
 _ACTION = BaseResponse._get_action
 _PERMISSION = FakeBucket.get_permission
@@ -46,7 +45,6 @@ def install(wanted: Callable[[], bool]) -> None:
     setattr(S3Backend, "log_incoming_request", log_incoming_request)  # noqa: B010
     setattr(BaseResponse, "_get_action", _get_action)  # noqa: B010
     setattr(FakeBucket, "get_permission", _get_permission)  # noqa: B010 - moto has no other way in
-    setattr(FakeBucket, "_log_permissions_enabled_policy", staticmethod(_lets_logs_in))  # noqa: B010
     setattr(S3Response, "get_bucket_replication", _get_bucket_replication)  # noqa: B010
     setattr(s3_responses, "metadata_from_headers", _metadata_from_headers)  # noqa: B010
     install_operations()
@@ -90,29 +88,6 @@ def _get_permission(bucket: Any, action: str, resource: str) -> Any:
         return _PERMISSION(bucket, action, resource)
     finally:
         bucket.policy = policy
-
-
-def _lets_logs_in(target_bucket: Any, target_prefix: str | None) -> bool:
-    """Whether a bucket's policy lets S3 put access logs there. moto reads only policies of one form, and fails at a principal "*", as is in each
-    policy that wants TLS. AWS: "Permissions for log delivery" (S3 user guide)."""
-    try:
-        statements = _several(json.loads(target_bucket.policy or "{}").get("Statement", []))
-        arn = f"arn:{target_bucket.partition}:s3:::{target_bucket.name}"
-        return any(_is_for_logs(one, arn, target_prefix or "") for one in statements)
-    except (ValueError, TypeError, AttributeError):  # journals of before hold such
-        return False
-
-
-def _is_for_logs(statement: dict[str, Any], arn: str, prefix: str) -> bool:
-    principal = statement.get("Principal", {})
-    who = ["*"] if principal == "*" else _several(principal.get("Service", [])) + _several(principal.get("AWS", []))
-    resources = _several(statement.get("Resource", []))
-    return (
-        statement.get("Effect") == "Allow"
-        and bool({"*", LOGGING_SERVICE_PRINCIPAL} & set(who))
-        and any(glob(one)("s3:PutObject") for one in _several(statement.get("Action", [])))
-        and any(one == arn or glob(one)(f"{arn}/{prefix}log") for one in resources)
-    )
 
 
 def _several(value: Any) -> list[Any]:
