@@ -47,15 +47,27 @@ class Cgroups:
         self.version = 2 if (root / "cgroup.controllers").exists() else 1
         self._root, self._own = root, own
         self._trees: dict[str, Path] = {"": root} if self.version == 2 else {}
+        self._says_so = False
 
     def prepare(self) -> None:
-        """Finds the trees, and on a hybrid host frees the unified one from controllers. Idempotent and cheap."""
+        """Finds the trees, and on a hybrid host frees the unified one from controllers, until `remove_all`. Idempotent and cheap."""
+        self._find_trees()
         unified = self._root / "unified/cgroup.controllers"
         if self.version == 1 and unified.exists():
-            for controller in unified.read_text().split():
+            missing = {*unified.read_text().split(), *(_legacy_controllers() - self._trees.keys())}
+            for controller in sorted(missing):
                 _mount_controller(controller)
+            if missing or not self._says_so:
                 self._trees.clear()
-        self._find_trees()
+                self._find_trees()
+                self._say_that_mounts_are_used()
+
+    def _say_that_mounts_are_used(self) -> None:
+        """By an own folder in each: a home that ends takes those that no home uses, and would do so just before our first container starts."""
+        for entry in mounts.mount_table():
+            if entry.kind == "cgroup" and entry.source == _SOURCE:
+                (Path(entry.target) / self.parent.lstrip("/")).mkdir(mode=0o755, exist_ok=True)
+        self._says_so = True
 
     def _find_trees(self) -> None:
         if not self._trees:
@@ -213,6 +225,7 @@ class Cgroups:
 
     def remove_all(self) -> None:
         """Every group of this home, and the controller mounts of gureum that no home uses any more."""
+        self._says_so = False
         self._find_trees()
         for name in self.names():
             self.kill(name)
@@ -223,7 +236,8 @@ class Cgroups:
         for entry in mounts.mount_table():
             if entry.kind == "cgroup" and entry.source == _SOURCE and not list(Path(entry.target).glob("gureum-*")):
                 mounts.unmount(Path(entry.target))
-                Path(entry.target).rmdir()
+                with contextlib.suppress(OSError):  # another gureum mounts it again, or was faster
+                    Path(entry.target).rmdir()
                 self._trees.clear()
 
     def _group(self, controller: str, name: str) -> Path:
@@ -249,6 +263,13 @@ def _mount_controller(controller: str) -> None:
     except OSError as error:
         if error.errno != errno.EBUSY:  # another gureum was faster
             raise PortError(f"the control group controller {controller} cannot be mounted: {error.strerror}") from error
+
+
+def _legacy_controllers() -> set[str]:
+    """Those that belong to a tree of v1, mounted or not (cgroups(7), /proc/cgroups): what another gureum has just let go of comes back to the unified
+    tree a moment later, when nobody looks any more."""
+    rows = [line.split() for line in Path("/proc/cgroups").read_text().splitlines()[1:]]
+    return {name for name, tree, *_ in rows if tree != "0"}
 
 
 def _v1_trees() -> dict[str, Path]:
