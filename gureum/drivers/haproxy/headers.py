@@ -84,7 +84,7 @@ def body_first(condition: str = "") -> list[str]:
 
 def waiting_table() -> list[str]:
     """Where `body_first` counts: a section of its own. One entry, which counts streams as long as they last."""
-    return [f"backend {_WAITING}", "  stick-table type integer size 1 expire 1h store conn_cur"]
+    return [f"backend {_WAITING} from tcp", "  stick-table type integer size 1 expire 1h store conn_cur"]
 
 
 def ordinary(attributes: dict[str, str], *, http2: bool) -> list[str]:

@@ -44,6 +44,13 @@ class FixedClock:
         self.time += seconds
 
 
+class OpenSeals:
+    """Hide nothing."""
+
+    def seal(self, secret: str, context: str) -> str:
+        return f"{context}/{secret}"
+
+
 class Cloud:
     """One account and region. `cloud("CreateVpc", CidrBlock=…)` answers the operation's result or raises AwsError."""
 
@@ -88,6 +95,7 @@ class Cloud:
             request_id="test",
             client=self.client,
             settings=self.settings,
+            sealer=OpenSeals(),
             events=Events(),
             tracer=Tracer(),
             metrics=MemoryMetrics(),

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from gureum.aws.ec2.images.images import BUILTINS, Image
@@ -158,6 +158,7 @@ mappings_ = st.lists(st.fixed_dictionaries({"DeviceName": devices}, optional=mem
 
 @settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck), database=None)
 @given(mappings=mappings_)
+@example([{"DeviceName": "/dev/xvda", "Ebs": {"Encrypted": True}}])
 def test_any_mappings_end_in_distinct_volumes_or_the_api_s_error(new_module_cloud, mappings):
     cloud = new_module_cloud
     with suppress(AwsError):
