@@ -217,11 +217,15 @@ def _run(*command: str) -> None:
 
 def _run_with_cgroups(*command: str) -> None:
     """On a hybrid host crun wants no controller left in the unified tree; another test's cloud may give one back at any moment."""
-    for _ in range(20):
-        Cgroups("test").prepare()
-        done = subprocess.run(command, capture_output=True, check=False, timeout=DEADLINE_S)
-        if b"hybrid mode" not in done.stderr:
-            break
+    groups = Cgroups(f"t{secrets.token_hex(3)}")
+    try:
+        for _ in range(20):
+            groups.prepare()
+            done = subprocess.run(command, capture_output=True, check=False, timeout=DEADLINE_S)
+            if b"hybrid mode" not in done.stderr:
+                break
+    finally:
+        groups.remove_all()
     assert done.returncode == 0, f"{command}: {done.stderr.decode()}"
 
 
