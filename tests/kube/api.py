@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from tempfile import mkdtemp
@@ -23,8 +24,7 @@ APPLY = "application/apply-patch+yaml"
 STRATEGIC = "application/strategic-merge-patch+json"
 
 
-def keyring() -> Keyring:
-    folder = Path(mkdtemp())
+def keyring(folder: Path) -> Keyring:
     return Keyring(folder / "ring", Sealer(folder / "key"))
 
 
@@ -32,8 +32,9 @@ class Api:
     """`call` answers status and body; `ok` the body, of calls that must succeed."""
 
     def __init__(self, store: Any = None) -> None:
+        self.folder = Path(mkdtemp())
         self.store = store or MemoryStore()
-        self.cluster = Cluster("default", self.store, keyring(), SystemClock())
+        self.cluster = Cluster("default", self.store, keyring(self.folder), SystemClock())
 
     async def __aenter__(self) -> Self:
         await self.cluster.start()
@@ -41,6 +42,7 @@ class Api:
 
     async def __aexit__(self, *_: object) -> None:
         await self.cluster.close()
+        shutil.rmtree(self.folder)
         assert self.cluster.unexpected == 0
 
     async def respond(

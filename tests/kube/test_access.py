@@ -33,7 +33,7 @@ def binding(role, subject, kind="RoleBinding", role_kind="ClusterRole"):
 def api_with_tokens():
     api = Api()
     key = ec.generate_private_key(ec.SECP256R1())
-    api.cluster = Cluster("default", api.store, keyring(), SystemClock(), token_key=key)
+    api.cluster = Cluster("default", api.store, keyring(api.folder), SystemClock(), token_key=key)
     return api
 
 

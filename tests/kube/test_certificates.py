@@ -26,7 +26,7 @@ CLIENT = ["digital signature", "client auth"]
 def api_with_keys(tmp_path):
     api, pki = Api(), Pki(tmp_path / "pki", None)
     api.cluster = Cluster(
-        "default", api.store, keyring(), SystemClock(), token_key=pki.token_key, sign=pki.sign_request
+        "default", api.store, keyring(api.folder), SystemClock(), token_key=pki.token_key, sign=pki.sign_request
     )
     return api, pki
 

@@ -29,9 +29,10 @@ class Timed(Api):
     """`pass_s`: time goes by, and every controller that waits for a time looks again."""
 
     def __init__(self) -> None:
+        self.folder = Path(mkdtemp())
         self.clock = Clock()
         self.store = MemoryStore()
-        self.cluster = Cluster("default", self.store, Sealer(Path(mkdtemp()) / "key"), self.clock)
+        self.cluster = Cluster("default", self.store, Sealer(self.folder / "key"), self.clock)
 
     async def pass_s(self, seconds: float) -> None:
         self.clock.time += seconds
