@@ -18,6 +18,7 @@ from urllib.parse import quote
 import msgspec
 
 from gureum.aws.partitions import partition_of
+from gureum.aws.topic_notices import NoticeSpec
 from gureum.engine.resource import Resource, kind
 
 Lifecycle = Literal[
@@ -356,15 +357,6 @@ class RefreshSpec(msgspec.Struct, frozen=True):
 @kind("autoscaling.Refresh", indexes={"group": lambda one: one.spec.group})
 class Refresh(Resource, frozen=True):
     spec: RefreshSpec
-
-
-class NoticeSpec(msgspec.Struct, frozen=True):
-    """`message`: JSON text. `made`: Unix seconds."""
-
-    topic: str
-    subject: str
-    message: str
-    made: float
 
 
 @kind("autoscaling.Notice")

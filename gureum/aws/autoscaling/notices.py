@@ -1,6 +1,6 @@
 """Notices: messages to topics, from the commit of what they tell until they are delivered.
 
-    activity ends, hook begins to be waited for, topic is named ──one commit──► Notice ──reconcile──► delivered (aws/topic_messages.py), gone
+    activity ends, hook begins to be waited for, topic is named ──one commit──► Notice ──reconcile──► delivered (aws/topic_notices.py), gone
 
 So none is lost with the daemon; one may be delivered twice. What cannot be delivered is tried again for an hour, ever less often.
 """
@@ -11,18 +11,14 @@ import json
 import uuid
 from collections.abc import Iterable
 
-from gureum.aws.autoscaling.kinds import Activity, Group, Hook, Member, Notice, NoticeSpec
+from gureum.aws.autoscaling.kinds import Activity, Group, Hook, Member, Notice
 from gureum.aws.autoscaling.messages import Told, activity_message, test_message, wait_message
 from gureum.aws.call import Call
-from gureum.aws.errors import AwsError
-from gureum.aws.topic_messages import publish
+from gureum.aws.topic_notices import NoticeSpec, deliver_notice
 from gureum.core.world import World
 from gureum.engine.client import Transaction
-from gureum.engine.errors import Retry
 from gureum.engine.registry import reconcile
-from gureum.engine.resource import key_of
 
-PATIENCE_S = 3600.0
 MOST_WAITING = 1000
 """In an account and region; what comes on top of them while nothing can be delivered is not told."""
 
@@ -53,17 +49,7 @@ def tell_test(call: Call, transaction: Transaction, group: Group, topic: str) ->
 
 @reconcile(Notice)
 async def deliver(world: World, notice: Notice) -> None:
-    spec = notice.spec
-    try:
-        await publish(world, spec.topic, spec.subject, json.loads(spec.message))
-    except AwsError as failed:
-        if world.clock.now() < spec.made + PATIENCE_S:
-            raise Retry(failed.message) from failed
-        text = f"{spec.topic}: {failed.message}"
-        world.events.record(key_of(notice), world.clock.now(), "NotDelivered", text, warning=True)
-    transaction = world.client.transaction()
-    transaction.delete(notice)
-    await transaction.commit()
+    await deliver_notice(world, notice)
 
 
 def _put(call: Call, transaction: Transaction, topic: str, told: Told) -> None:

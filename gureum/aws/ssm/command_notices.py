@@ -1,6 +1,6 @@
 """Notices of commands: messages to an SNS topic when a command, or one of its invocations, comes into another state.
 
-    state changes ──one commit──► CommandNotice ──reconcile──► delivered (aws/topic_messages.py), gone
+    state changes ──one commit──► CommandNotice ──reconcile──► delivered (aws/topic_notices.py), gone
 
 So none is lost with the daemon; one may be delivered twice, and not in order. What cannot be delivered is tried again for an hour, ever less often.
 
@@ -15,33 +15,20 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any
 
-import msgspec
-
 from gureum.aws.call import Call
 from gureum.aws.errors import AwsError
 from gureum.aws.partitions import without_partition
 from gureum.aws.ssm.command_kinds import Command, Invocation, Notify
-from gureum.aws.topic_messages import publish
+from gureum.aws.topic_notices import NoticeSpec, deliver_notice
 from gureum.base.ids import new_id
 from gureum.core.world import World
 from gureum.engine.client import Transaction
-from gureum.engine.errors import Retry
 from gureum.engine.registry import reconcile
-from gureum.engine.resource import Meta, Resource, key_of, kind
+from gureum.engine.resource import Meta, Resource, kind
 
-PATIENCE_S = 3600.0
 TOLD = ("InProgress", "Success", "TimedOut", "Cancelled", "Failed")
 """States of which one may hear."""
 _TOPIC = re.compile(r"arn:aws:sns:[a-z0-9-]+:(\d{12}):[A-Za-z0-9_.-]{1,256}")
-
-
-class NoticeSpec(msgspec.Struct, frozen=True):
-    """`message`: JSON. `made`: Unix seconds."""
-
-    topic: str
-    subject: str
-    message: str
-    made: float
 
 
 @kind("ssm.CommandNotice")
@@ -124,14 +111,4 @@ def _iso(seconds: float) -> str:
 
 @reconcile(CommandNotice)
 async def deliver(world: World, notice: CommandNotice) -> None:
-    spec = notice.spec
-    try:
-        await publish(world, spec.topic, spec.subject, json.loads(spec.message))
-    except AwsError as failed:
-        if world.clock.now() < spec.made + PATIENCE_S:
-            raise Retry(failed.message) from failed
-        text = f"{spec.topic}: {failed.message}"
-        world.events.record(key_of(notice), world.clock.now(), "NotDelivered", text, warning=True)
-    transaction = world.client.transaction()
-    transaction.delete(notice)
-    await transaction.commit()
+    await deliver_notice(world, notice)
