@@ -184,8 +184,8 @@ class Evaluation:
     def known_reply(self, flow_mark: int) -> int:
         """The packet is a reply of a flow of that mark: its own when it is routed."""
         self._ct |= {"direction": "reply", "mark": flow_mark}
-        for name in ("balance", "balanced"):
-            assert self.hook(name) == "accept"
+        if "balance-back" in self._table.chains:
+            assert self.hook("balance-back") == "accept"
         return int(self._meta["mark"])
 
     def forwarded_reply(self, flow_mark: int, asked: tuple[str, int], answered_port: int) -> str:
@@ -277,7 +277,7 @@ class Evaluation:
         if value is None:  # another protocol
             return False
         if body["op"] == "in":
-            return right in value
+            return any(one in value for one in (right if isinstance(right, list) else [right]))
         if body["op"] == "!=":
             if isinstance(right, str) and right.startswith("@"):
                 return value not in self._table.sets[right[1:]].entries
@@ -312,7 +312,7 @@ class Journey(Evaluation):
         """`holders`: address -> its interface."""
         super().__init__(rules, packet)
         self._ct["status"] = []
-        self.hash, self._holders = hashed, holders
+        self.hash, self._holders, self._source = hashed, holders, packet.source
         self.end = self._travel()
 
     @property
@@ -324,6 +324,21 @@ class Journey(Evaluation):
     @property
     def flow_mark(self) -> int:
         return int(self._ct["mark"])
+
+    def repeated(self) -> tuple[str, int]:
+        """(how it ends, its mark) when the same packet comes once more before there is an answer. The kernel translates it as the first one, and
+        asks no chain of nat."""
+        seen, self._payload["ip", "saddr"], self._meta["mark"] = self._payload["ip", "saddr"], self._source, 0
+        met = []
+        for name in ("balance-back", "forward", "shown"):
+            if name == "shown":
+                self._payload["ip", "saddr"] = seen
+            met.append(self.hook(name) if name in self._table.chains else "accept")
+        return next((one for one in met if one != "accept"), "accept"), int(self._meta["mark"])
+
+    @property
+    def mark(self) -> int:
+        return int(self._meta["mark"])
 
     def _travel(self) -> str:
         """How it ends: "accept", "drop" or "reject"."""

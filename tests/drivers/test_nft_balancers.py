@@ -165,6 +165,7 @@ def test_rendered_rules_send_on_what_the_words_say(rules: RuleSet) -> None:
                 assert journey.place == (seen, target.address, target.port)
                 assert bool(journey.flow_mark & UPLINK_MARK) == (not packet.incoming)
                 assert journey.flow_mark & BALANCED_MARK
+                assert journey.repeated() == ("accept", journey.mark)
                 comes_back = answered(rules, packet, balancer, port, target, answered_port(port))
                 assert forwards_answer(rendered, arriving, port, target, journey.flow_mark, holders) == comes_back
 
@@ -358,6 +359,8 @@ def test_what_a_node_sends_from_its_clients_addresses(
     )
     assert journey.end == end
     assert journey.flow_mark == (node_mark("node") if speaks and source == CLIENT else 0)
+    if end == "accept":
+        assert journey.repeated() == (end, journey.mark)
     if journey.flow_mark:
         assert reply_mark(rules, journey.flow_mark) == node_mark("node")
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 
 import msgspec
 import pytest
 
+from gureum.drivers.networks import namespaces
 from gureum.ports.firewalls import BalancedPort, BalancedTarget, Group, Rule
 from gureum.ports.networks import Peer, Route, SandboxSpec, Translation
 from tests.machine.cloud_network import ANYWHERE, OUT_ALL, TO_EDGE, Cloud, on_a_cloud, say
@@ -171,3 +174,31 @@ async def test_what_a_balancer_sends_to_the_other_network_goes_its_own_way_whoev
                         assert seen == whom
                         assert all(say(near, far) for _ in range(3))
     assert one.reach("inside", "10.2.0.10", 80) == "unreachable"
+
+
+@on_a_cloud
+async def test_datagrams_without_an_answer_find_the_other_network_each_time(one: Cloud) -> None:
+    await peered(one, ("one", "two"))
+    spec = one.specs["one"]
+    await one.network("one", CIDRS["one"], uplink=True, peers=spec.peers, a=(*spec.subnets[0].routes, *TO_EDGE))
+    await one.group("two", "web", OUT_ALL, Rule("in", "all", cidr=ANYWHERE))
+    await one.machine("node", "one", "10.1.0.5", public=one.public(10))
+    await one.machine("inside", "one", "10.1.2.10", "web")
+    await one.balancer("node", BalancedPort("udp", 53, (BalancedTarget("10.2.0.10", 5300),)))
+    with namespaces.entered(one.names.sandbox("two")):
+        far = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    far.bind(("", 5300))
+    far.settimeout(5)
+    with far:
+        for machine, address, whom in (("inside", "10.1.0.5", "10.1.2.10"), ("", one.public(10), "10.1.0.5")):
+            with namespaces.entered(one.names.sandbox(machine)) if machine else contextlib.nullcontext():
+                near = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            near.connect((address, 53))
+            near.settimeout(5)
+            with near:
+                for text in (b"one", b"two", b"three"):
+                    near.send(text)
+                    data, seen = far.recvfrom(100)
+                    assert (data, seen[0]) == (text, whom)
+                far.sendto(b"answer", seen)
+                assert near.recv(100) == b"answer"

@@ -2,13 +2,15 @@
 
 Only the first packet of a flow comes here; the kernel's connection tracking keeps what was decided, whatever changes later.
 
-    filter prerouting  `balance`: a packet for a balancer's address and port gets the number of that listener as its mark. The
-    (-150)             sender's egress rules judge it (with the balancer's address, for nothing is translated yet), then the
+    nat prerouting     `balance`: a packet for a balancer's address and port gets the number of that listener as its mark. The
+    (-103)             sender's egress rules judge it (with the balancer's address, for nothing is translated yet), then the
                        balancer's ingress rules
-    filter prerouting  `balanced`: what was let through is marked as judged, and the flow is marked too: with the listener's
-    (-140)             number, and with `UPLINK_MARK` when it came from there, so that replies find back (routes.py)
+    nat prerouting     `balanced`: what was let through is marked as judged, and the flow is marked too: with the listener's
+    (-102)             number, and with `UPLINK_MARK` when it came from there, so that replies find back (routes.py)
     nat prerouting     `pick-…`: one of the targets by hash; `dnat-…`: address and port in one translation
-    forward            without targets `refuse`; else the balancer's egress rules, then the target's ingress rules, which see
+    filter prerouting  `balance-back`, only where packets may come by the uplink, from nodes that speak for their clients or to peered
+    (-150)             networks: of known flows, the marks by which they are routed
+    forward            known flows are counted; without targets `refuse`; else the balancer's egress rules, then the target's ingress rules, which see
                        the client's address. A rule of the target that names a group of the balancer lets in what is marked
                        as judged for that balancer, and nothing else
     nat postrouting    where the client's address is not preserved: `hide-…`, the balancer's instead; also where it is, on the way to a
@@ -24,8 +26,9 @@ else to do, gives the later flow another port.
 Named counters, one per node, protocol and what is counted, stand in maps by mark: of known flows by the flow's, of new packets by the packet's.
 
 Marks of packets are the dispatch. A packet comes from a link without one (the kernel clears it between namespaces), so nobody
-but these rules sets it, and they do for each packet of a flow that has no answer yet. Marks of flows only lead replies, and tell
-flows of balancers from others. A TCP packet that belongs to no flow (as after `end_flows`) is answered with a reset.
+but these rules sets it. Marks of flows lead replies and tell flows of balancers from others; and what follows the first packet of a flow
+that has no answer yet gets its mark from them (`balance-again`), for the kernel asks the chains of "nat" once a flow. That is why they stand there:
+no later packet passes a hook for them. A TCP packet that belongs to no flow (as after `end_flows`) is answered with a reset.
 
 ACLs are judged where every packet passes them, after the translation, but as AWS does on both ways: client to balancer and balancer to
 target (nft_acls). A target that is its own client with its address preserved gets packets with its own source and drops them, as on
@@ -39,7 +42,7 @@ import ipaddress
 import itertools
 import math
 import zlib
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
@@ -104,6 +107,13 @@ BLOCKED: dict[str, Line] = {
 _IS_RESET = match({"&": [payload("tcp", "flags"), "rst"]}, "rst")
 OWN_RESETS: Line = (_IS_RESET, ACCEPT)
 STRAY: Json = {"goto": {"target": "balance-stray"}}
+KNOWN: Json = {"goto": {"target": "balance-known"}}
+# What follows the first packet of a flow that has no answer yet.
+AGAIN: Line = (
+    match(FLOW_MARK, 0, "!="),
+    match({"&": [meta("mark"), JUDGED_MARK]}, 0),
+    {"jump": {"target": "balance-again"}},
+)
 
 
 class Listener(msgspec.Struct, frozen=True):
@@ -204,14 +214,12 @@ def vouched(group: str) -> Json:
     return match(meta("mark"), f"@balanced-by-{group}")
 
 
-def add_balancers(
-    found: list[Listener], ports: Collection[Port], chains: dict[str, Chain], sets: dict[str, Elements], *, peered: bool
-) -> None:
-    """Chains and sets of all listeners and nodes; the lines above that lead to them are in their places already. `peered`: there are
-    peered networks."""
+def add_balancers(rules: RuleSet, found: list[Listener], chains: dict[str, Chain], sets: dict[str, Elements]) -> None:
+    """Chains and sets of all listeners and nodes; the lines above that lead to them are in their places already."""
+    ports, peered = rules.ports, bool(rules.peers)
     nodes = [port for port in ports if port.speaks_for_clients]
     hiding = any(not one.port.preserve_client for one in found)
-    chains.update(_frame(speaking=bool(nodes), hiding=hiding, peered=peered))
+    chains.update(_frame(leads=bool(rules.internet), speaking=bool(nodes), hiding=hiding, peered=peered))
     if nodes:
         sets["balanced-nodes"] = Elements("ifname", "verdict", {})
     for port in nodes:
@@ -282,85 +290,86 @@ def _count(key: Json, count: str) -> Json:
     return {"counter": {"map": {"key": key, "data": f"@count-{count}"}}}
 
 
-def _frame(*, speaking: bool, hiding: bool, peered: bool) -> dict[str, Chain]:
-    """The chains that are there with the first balancer. `speaking`: some node speaks from its clients' addresses. `hiding`: some listener
-    hides its clients' addresses; where none does, no packet passes the chain that is for them. `peered`: what is sent on may have to find its
-    way by mark (routes.py), also later than the first packet."""
+def _frame(*, leads: bool, speaking: bool, hiding: bool, peered: bool) -> dict[str, Chain]:
+    """The chains that are there with the first balancer. `leads`: some subnet has a way to the internet. `speaking`: some node speaks from its
+    clients' addresses. `hiding`: some listener hides its clients' addresses; where none does, no packet passes the chain that is for them.
+    `peered`: what is sent on may have to find its way by mark (routes.py), also later than the first packet."""
     destination = payload("ip", "daddr")
-    known = _to("balance-known")
-    state = [["established", known], ["related", known], ["invalid", _to("balance-lost")]]
     came_by_uplink = match({"&": [FLOW_MARK, UPLINK_MARK]}, UPLINK_MARK)
     came_by_node = match({"&": [FLOW_MARK, NODE_MARK]}, NODE_MARK)
-    reply = match({"ct": {"key": "direction"}}, "reply")
-
     of_balancer = match({"&": [FLOW_MARK, BALANCED_MARK]}, BALANCED_MARK)
-    original = match({"ct": {"key": "direction"}}, "original")
-    is_known = match({"ct": {"key": "state"}}, ["established", "related"], "in")
-
-    def spoken(line: Line) -> tuple[Line, ...]:
-        return (line,) if speaking else ()
-
-    def sent_far(line: Line) -> tuple[Line, ...]:
-        return (line,) if peered else ()
-
-    shown = {
-        "shown": Chain(
-            ((match(meta("mark"), "@balanced-hidden"), _BY_LINK), (match(meta("mark"), "@balanced-hidden"), DENY)),
-            hook("filter", "postrouting", 150, "accept"),
-        )
-    }
-    return (shown if hiding else {}) | {
-        "balance": Chain(
-            (
-                ({"vmap": {"key": {"ct": {"key": "state"}}, "data": {"set": state}}},),
-                (_FROM_UPLINK, {"vmap": {"key": destination, "data": "@balanced-public"}}),
-                (_FROM_INSIDE, {"vmap": {"key": destination, "data": "@balanced-private"}}),
-                *spoken((by_verdict("iifname", "balanced-nodes"),)),
+    reply, original = (match({"ct": {"key": "direction"}}, way) for way in ("reply", "original"))
+    is_invalid = match({"ct": {"key": "state"}}, "invalid", "in")
+    by_node: Line = (by_verdict("iifname", "balanced-nodes"),)
+    back_to_node: Line = (reply, came_by_node, _set_mark(FLOW_MARK))
+    sent_far: Line = (original, of_balancer, _set_mark({"&": [FLOW_MARK, ALL_BITS & ~UPLINK_MARK]}))
+    shown = Chain(
+        ((match(meta("mark"), "@balanced-hidden"), _BY_LINK), (match(meta("mark"), "@balanced-hidden"), DENY)),
+        hook("filter", "postrouting", 150, "accept"),
+    )
+    back = Chain(
+        (
+            (match(FLOW_MARK, 0), ACCEPT),
+            (reply, came_by_uplink, _set_mark(UPLINK_MARK)),
+            *((back_to_node,) if speaking else ()),
+            *((sent_far,) if peered else ()),
+            # What belongs to no flow may have no way either: a public address is not translated, a target's subnet need not lead out. This
+            # leads it through `forward`, where it ends: only from there the kernel's refusals find their way by mark.
+            (is_invalid, _set_mark(UPLINK_MARK)),
+        ),
+        hook("filter", "prerouting", -150, "accept"),
+    )
+    return (
+        ({"shown": shown} if hiding else {})
+        | ({"balance-back": back} if leads or speaking or peered else {})
+        | {
+            "balance": Chain(
+                (
+                    (_FROM_UPLINK, {"vmap": {"key": destination, "data": "@balanced-public"}}),
+                    (_FROM_INSIDE, {"vmap": {"key": destination, "data": "@balanced-private"}}),
+                    *((by_node,) if speaking else ()),
+                ),
+                hook("nat", "prerouting", -103, "accept"),
             ),
-            hook("filter", "prerouting", -150, "accept"),
-        ),
-        "balance-known": Chain(
-            (
-                (match(FLOW_MARK, 0), ACCEPT),
-                (_count(FLOW_MARK, "packets"),),
-                (_IS_RESET, {"jump": {"target": "balance-reset"}}),
-                (reply, came_by_uplink, _set_mark(UPLINK_MARK)),
-                *spoken((reply, came_by_node, _set_mark(FLOW_MARK))),
-                *sent_far((original, of_balancer, _set_mark({"&": [FLOW_MARK, ALL_BITS & ~UPLINK_MARK]}))),
-            )
-        ),
-        "balance-reset": Chain(
-            (
-                (reply, _count(FLOW_MARK, "target-reset")),
-                (match({"ct": {"key": "direction"}}, "original"), _count(FLOW_MARK, "client-reset")),
-            )
-        ),
-        "balanced": Chain(
-            (
-                (match(meta("mark"), 0), ACCEPT),
-                (match(meta("mark"), UPLINK_MARK), ACCEPT),
-                *spoken((reply, ACCEPT)),
-                *sent_far((is_known, ACCEPT)),
-                (_count(meta("mark"), "packets"),),
-                (_FROM_UPLINK, _set(FLOW_MARK, {"|": [meta("mark"), UPLINK_MARK]})),
-                (_FROM_INSIDE, _set(FLOW_MARK, meta("mark"))),
-                (_set_mark({"|": [meta("mark"), JUDGED_MARK]}),),
+            "balanced": Chain(
+                (
+                    (match(meta("mark"), 0), ACCEPT),
+                    (_count(meta("mark"), "packets"),),
+                    (_FROM_UPLINK, _set(FLOW_MARK, {"|": [meta("mark"), UPLINK_MARK]})),
+                    (_FROM_INSIDE, _set(FLOW_MARK, meta("mark"))),
+                    (_set_mark({"|": [meta("mark"), JUDGED_MARK]}),),
+                ),
+                hook("nat", "prerouting", -102, "accept"),
             ),
-            hook("filter", "prerouting", -140, "accept"),
-        ),
-        # What belongs to no flow may have no way either: a public address is not translated, a target's subnet need not lead out. This
-        # leads it through `forward`, where it ends: only from there the kernel's refusals find their way by mark.
-        "balance-lost": Chain(((_set_mark(UPLINK_MARK), ACCEPT),)),
-        "balance-stray": Chain(((_IS_TCP, _count(payload("ip", "daddr"), "stray")), _RESET, (DENY,))),
-        "refuse": Chain(
-            (
-                (_IS_TCP, _count(meta("mark"), "elb-reset")),
-                (_FROM_UPLINK, _set_mark(UPLINK_MARK)),
-                _RESET,
-                ({"reject": {"type": "icmp", "expr": "port-unreachable"}},),
-            )
-        ),
-    }
+            "balance-known": Chain(
+                (
+                    (match(FLOW_MARK, 0), ACCEPT),
+                    (_count(FLOW_MARK, "packets"),),
+                    (_IS_RESET, {"jump": {"target": "balance-reset"}}),
+                    (ACCEPT,),
+                )
+            ),
+            "balance-again": Chain(
+                (
+                    (_set_mark({"&": [FLOW_MARK, ALL_BITS & ~UPLINK_MARK]}),),
+                    (_set_mark({"|": [meta("mark"), JUDGED_MARK]}),),
+                    (_count(FLOW_MARK, "packets"),),
+                )
+            ),
+            "balance-reset": Chain(
+                ((reply, _count(FLOW_MARK, "target-reset")), (original, _count(FLOW_MARK, "client-reset")))
+            ),
+            "balance-stray": Chain(((_IS_TCP, _count(payload("ip", "daddr"), "stray")), _RESET, (DENY,))),
+            "refuse": Chain(
+                (
+                    (_IS_TCP, _count(meta("mark"), "elb-reset")),
+                    (_FROM_UPLINK, _set_mark(UPLINK_MARK)),
+                    _RESET,
+                    ({"reject": {"type": "icmp", "expr": "port-unreachable"}},),
+                )
+            ),
+        }
+    )
 
 
 def _node_lines(its: list[Listener]) -> Iterator[Line]:

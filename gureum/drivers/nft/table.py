@@ -101,7 +101,7 @@ def table(rules: RuleSet, watched: bool = False, balancing: bool = False) -> Tab
             chains |= {f"acl-denied-{way}": _denied_between(way, watched) for way in ("entering", "leaving")}
     vouching = nft_balancers.vouching(balanced, rules.ports)
     sets = {
-        "sources": Elements("ifname", "verdict", {}),
+        "sources": Elements("ifname", "verdict", {"lo": ACCEPT, UPLINK: ACCEPT}),
         "egress": Elements("ifname", "verdict", {}),
         "ingress": Elements("ifname", "verdict", {}),
         "private": Elements("ipv4_addr", "", dict.fromkeys(mapped)),
@@ -120,7 +120,7 @@ def table(rules: RuleSet, watched: bool = False, balancing: bool = False) -> Tab
         _add_peer(rules, peer, chains, sets)
     nft_acls.add_acls(rules, balanced, chains, sets)
     if balancing:
-        nft_balancers.add_balancers(balanced, rules.ports, chains, sets, peered=bool(rules.peers))
+        nft_balancers.add_balancers(rules, balanced, chains, sets)
     nft_nodes.add_nodes(rules.ports, balanced, chains, sets, watched=watched, strays=balancing)
     askers = frozenset(address for port in rules.ports for address in port.addresses)
     counters = frozenset(nft_balancers.counter_names(balanced))
@@ -162,7 +162,8 @@ def _add_peer(rules: RuleSet, peer: PeerLink, chains: dict[str, Chain], sets: di
 
 def _frame(rules: RuleSet, acls: tuple[Line, ...], balancing: bool) -> dict[str, Chain]:
     """The chains that do not depend on who is there."""
-    known, passing = _by_state(DENY), _by_state(nft_balancers.STRAY if balancing else DENY)
+    known = _by_state(ACCEPT, DENY)
+    passing = _by_state(nft_balancers.KNOWN, nft_balancers.STRAY) if balancing else known
 
     def first(line: Line) -> tuple[Line, ...]:
         return (line,) if balancing else ()
@@ -171,6 +172,8 @@ def _frame(rules: RuleSet, acls: tuple[Line, ...], balancing: bool) -> dict[str,
     heard = (nft_nodes.HEARD,) if nft_nodes.are_in(rules.ports) else ()
     from_uplink, to_uplink = match(meta("iifname"), UPLINK), match(meta("oifname"), UPLINK)
     local = match(meta("iifname"), "lo")
+    legs = nft_appliances.lines(rules)
+    before_legs = ((local, ACCEPT), (from_uplink, ACCEPT)) if legs else ()
     resolvers = {"set": [RESOLVER_ADDRESS, *(_resolver(cidr) for cidr in rules.cidrs)]}
     names = match(payload("ip", "daddr"), resolvers)
     metadata = match(payload("ip", "daddr"), {"set": [API_ADDRESS, METADATA_ADDRESS]})
@@ -180,13 +183,7 @@ def _frame(rules: RuleSet, acls: tuple[Line, ...], balancing: bool) -> dict[str,
     leaves_from: Json = {"masquerade": None} if rules.exit else translate_out
     return {
         "raw-prerouting": Chain(
-            (
-                (local, ACCEPT),
-                (from_uplink, ACCEPT),
-                *nft_appliances.lines(rules),
-                (by_verdict("iifname", "sources"),),
-            ),
-            hook("filter", "prerouting", -300, "drop"),
+            (*before_legs, *legs, (by_verdict("iifname", "sources"),)), hook("filter", "prerouting", -300, "drop")
         ),
         "nat-prerouting": Chain(
             (*first(nft_balancers.PICK), (from_uplink, translate_in)), hook("nat", "prerouting", -100, "accept")
@@ -203,7 +200,8 @@ def _frame(rules: RuleSet, acls: tuple[Line, ...], balancing: bool) -> dict[str,
             (
                 *acls,
                 *nft_appliances.straight(rules),
-                (passing,),
+                *passing,
+                *first(nft_balancers.AGAIN),
                 *first(nft_balancers.ONWARD),
                 (from_uplink, match({"ct": {"key": "status"}}, "dnat", "in"), {"goto": {"target": "ingress"}}),
                 (by_verdict("iifname", "egress"),),
@@ -213,7 +211,7 @@ def _frame(rules: RuleSet, acls: tuple[Line, ...], balancing: bool) -> dict[str,
         ),
         "input": Chain(
             (
-                (known,),
+                *known,
                 (local, ACCEPT),
                 (from_uplink, DENY),
                 (metadata, match(payload("tcp", "dport"), 80), ACCEPT),
@@ -226,7 +224,7 @@ def _frame(rules: RuleSet, acls: tuple[Line, ...], balancing: bool) -> dict[str,
         "output": Chain(
             (
                 *first(nft_balancers.OWN_RESETS),
-                (known,),
+                *known,
                 (match(meta("oifname"), "lo"), ACCEPT),
                 (ACCEPT if rules.speaks else DENY,),
             ),
@@ -256,9 +254,10 @@ def _denied_between(way: str, watched: bool) -> Chain:
     return Chain(((*counted, by_flow), (reply, log[0], {"drop": None}), (log[1], {"drop": None})))
 
 
-def _by_state(invalid: Json) -> Json:
-    state = [["established", ACCEPT], ["related", ACCEPT], ["invalid", invalid]]
-    return {"vmap": {"key": {"ct": {"key": "state"}}, "data": {"set": state}}}
+def _by_state(known: Json, invalid: Json) -> tuple[Line, ...]:
+    """Not one look-up for both: nearly every packet is of a known flow, and compared faster than looked up."""
+    state: Json = {"ct": {"key": "state"}}
+    return (match(state, ["established", "related"], "in"), known), (match(state, "invalid", "in"), invalid)
 
 
 def _group_lines(group: Group, direction: str, vouching: Collection[str] = ()) -> tuple[Line, ...]:
