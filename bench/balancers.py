@@ -2,11 +2,11 @@
 
     python bench/balancers.py [--seconds 2] [--rounds 3]
 
-One client and two servers in a network with security groups, one network for each way. "routed": the client asks a server at its own
-address. "plain rule": one nftables rule of a router without groups or anything else (`jhash … mod 2` into a map of two addresses). "gureum":
-a balancer. "HAProxy": `mode tcp` in the node's sandbox. "new": a connection per request; "kept": requests over 32 connections; "bulk":
-answers of a megabyte. The rounds go round the four, so that what the machine does meanwhile meets all; shown is the median of each, and in
-brackets the median of its ratios to the plain rule of the same round.
+One client and two servers in a network with security groups, one network for each way. "routed": the client asks a server at its own address.
+"plain rule": one nftables rule of a router without groups or anything else (`jhash … mod 2` into a map of two addresses). "grouped": the same rule
+in a router with groups. "gureum": a balancer, with groups. "HAProxy": `mode tcp` in the node's sandbox. "new": a connection per request; "kept":
+requests over 32 connections; "bulk": answers of a megabyte. The rounds go round the five, so that what the machine does meanwhile meets all; shown
+is the median of each, and in brackets the median of its ratios to the plain rule of the same round.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ OPEN = Group("open", (Rule("out", "all", cidr="0.0.0.0/0"), Rule("in", "all", ci
 # Each way has a network to itself: flows of the others that connection tracking still remembers would be in its way.
 WAYS = {
     "plain rule": ("plain", PLAIN),
+    "grouped": ("grouped", PLAIN),
     "gureum": ("ours", ADDRESSES["node"]),
     "routed": ("routed", ADDRESSES["s1"]),
     "HAProxy": ("proxied", ADDRESSES["proxy"]),
@@ -71,14 +72,15 @@ async def build(networks: NetnsNetworks, firewalls: NftFirewalls, names: HomeNam
             )
         if network != "plain":
             await firewalls.apply(rules(network))
-    inside = ["nsenter", f"--net={names.network('plain')}"]
-    await asyncio.to_thread(run, *inside, "nft", "-f", "-", text=PLAIN_RULE)
     settings = (
         "net.ipv4.ip_forward=1",
         "net.netfilter.nf_conntrack_tcp_timeout_time_wait=20",
         "net.netfilter.nf_conntrack_acct=1",
     )
-    await asyncio.to_thread(run, *inside, "sysctl", "-qw", *settings)
+    for network in ("plain", "grouped"):
+        inside = ["nsenter", f"--net={names.network(network)}"]
+        await asyncio.to_thread(run, *inside, "nft", "-f", "-", text=PLAIN_RULE)
+        await asyncio.to_thread(run, *inside, "sysctl", "-qw", *settings)
 
 
 def run(*command: str, text: str | None = None) -> None:
