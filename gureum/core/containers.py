@@ -22,6 +22,7 @@ from typing import Any
 import msgspec
 
 from gureum.core.applications import Applications
+from gureum.core.credit_accounts import CreditAccounts
 from gureum.core.machine import Machine
 from gureum.core.specs import LATE, Container, Disk, Image, Interface, Sandbox, Snapshot, Volume
 from gureum.engine.errors import Broken, Retry
@@ -52,6 +53,7 @@ class ContainerKinds:
         self._pauses: dict[str, _Pause] = {}
         self._disk_limits: dict[str, tuple[DiskLimit, ...]] = {}
         self._applications = Applications(machine, self._states, self._watch)
+        self.credits = CreditAccounts(machine)
 
     async def adopt(self) -> None:
         """Takes over what an earlier agent started."""
@@ -118,7 +120,8 @@ class ContainerKinds:
         if spec.wish == "stopped":
             await self._end(name, spec)
             disks = {disk.volume: "attached" if disk.wish == "attached" else "detached" for disk in spec.disks}
-            self._machine.set_status(id_, "ready", data={"state": "stopped", "disks": disks})
+            left = {"credits": self.credits.left(name, spec)} if spec.credits is not None else {}
+            self._machine.set_status(id_, "ready", data={"state": "stopped", "disks": disks, **left})
             return
         state = self._states.get(name)
         if state is not None and f"boot/{name}" not in self._machine.kept:
@@ -135,7 +138,10 @@ class ContainerKinds:
             state = await self._start(id_, name, spec, again=state is not None)
         disks = await self._disks(id_, name, spec) if state.state == "running" else {}
         if state.state == "running":
+            await self.credits.look(name, spec, state)
             await self._limit_disks(name, spec)
+        else:
+            await self.credits.rest(name, spec, state.finished)
         self._machine.set_status(id_, "ready", data={**_told(state), "disks": disks})
 
     async def container_gone(self, id_: str, spec: Container) -> None:
@@ -144,6 +150,7 @@ class ContainerKinds:
             await self._applications.gone(name, spec)
         else:
             await self._end(name, spec)
+            await self.credits.forget(name)
 
     async def go_down(self, id_: str, spec: Container) -> None:
         """The machine is about to go down: it ends, and what is kept of it stays for the next start."""
@@ -185,8 +192,11 @@ class ContainerKinds:
             machine.need(id_, f"Interface/{interface}")
         if again and spec.machine:
             await self._renew_network(spec.sandbox)
-        wanted = _container_spec(name, spec, root, sandbox.data, image.data["config"])
+        await self.credits.start(name, spec, self._states.get(name))
+        limited = msgspec.structs.replace(spec, limits=self.credits.limits(name, spec))
+        wanted = _container_spec(name, limited, root, sandbox.data, image.data["config"])
         state = await machine.ports.containers.start(wanted)
+        self.credits.started(name, limited, state)
         await self._note_boot(id_, name, spec)
         self._states[name] = state
         self._disk_limits.pop(name, None)  # a new control group has none
@@ -231,7 +241,7 @@ class ContainerKinds:
             return
         # The number of a device that has gone may come back as another volume's.
         freed = [DiskLimit(one.device) for one in before if one.device not in devices.values()]
-        changed = msgspec.structs.replace(spec.limits, disks=(*freed, *limits))
+        changed = msgspec.structs.replace(self.credits.limits(name, spec), disks=(*freed, *limits))
         await self._machine.ports.containers.update(name, changed)
         self._disk_limits[name] = tuple(limits)
 
@@ -266,6 +276,9 @@ class ContainerKinds:
 
     async def _end(self, name: str, spec: Container) -> None:
         await self._stop(name, spec)
+        state = self._states.get(name)
+        if state is not None:
+            await self.credits.rest(name, spec, state.finished)
         watcher = self._watchers.pop(name, None)
         if watcher is not None:
             watcher.cancel()

@@ -7,10 +7,12 @@ from typing import Any
 
 import msgspec
 
+from gureum.core.credit_accounts import CreditAccounts
 from gureum.core.machine import Machine
 from gureum.core.specs import Container, Interface
 from gureum.ports import PortError
 from gureum.ports.checks import Asked
+from gureum.ports.containers import Usage
 
 
 class Look(msgspec.Struct, frozen=True):
@@ -22,15 +24,19 @@ class Look(msgspec.Struct, frozen=True):
     disks: bool
 
 
-async def counters(machine: Machine) -> dict[str, Any]:
-    """All counters at once: what containers have used, interfaces have moved and volumes have done since their start, and the time of the look."""
+async def counters(machine: Machine, accounts: CreditAccounts) -> dict[str, Any]:
+    """All counters at once: what containers have used, interfaces have moved and volumes have done since their start, how machines stand that
+    burst, and the time of the look."""
     ports = machine.ports
+    runs = accounts.runs()
     names = [one.name for one in machine.desired.values() if one.kind == "Container"]
     interfaces, volumes, *usages = await asyncio.gather(
         ports.networks.counters(), ports.volumes.counters(), *(ports.containers.usage(name) for name in names)
     )
-    used = {name: usage for name, usage in zip(names, usages, strict=True) if usage is not None}
-    return {"time": ports.clock.now(), "containers": used, "interfaces": interfaces, "volumes": volumes}
+    used = {name: usage for name, usage in zip(names, usages, strict=True) if isinstance(usage, Usage)}
+    now = ports.clock.now()
+    counted = accounts.count(runs, used, now)
+    return {"time": now, "containers": used, "interfaces": interfaces, "volumes": volumes, "credits": counted}
 
 
 async def looks(machine: Machine) -> dict[str, Look]:

@@ -89,7 +89,7 @@ class AgentService:
         self._counters = LookRing(self._look_at_counters, ports.clock, metrics_period_s)
         self._sums = LookRing(self._cut_sums, ports.clock, metrics_period_s)
         self._guard = DiskGuard(self.machine)
-        self._guarding: asyncio.Task[None] | None = None
+        self._watching: list[asyncio.Task[None]] = []
 
     def tell_looks(self, sink: MadeSink) -> None:
         """Every look that is made at a load balancer's target, from now on."""
@@ -119,7 +119,8 @@ class AgentService:
         for one in wishes:
             self.machine.wish(one)
         self._balancing.start()
-        self._guarding = asyncio.get_running_loop().create_task(self._guard.run())
+        watches = (self._guard.run(), self._containers.credits.run())
+        self._watching = [asyncio.get_running_loop().create_task(one) for one in watches]
 
     def _read(self, prefix: str) -> list[Desired]:
         """What the cache holds there. What another version of gureum wrote and this one cannot read is left to the daemon, which wishes anew."""
@@ -172,7 +173,7 @@ class AgentService:
         return {"looks": [{"time": one.time, **one.found} for one in found], "more": more}
 
     async def _look_at_counters(self, alone: bool) -> tuple[dict[str, Any], int]:
-        found = {"sample": await counters(self.machine)}
+        found = {"sample": await counters(self.machine, self._containers.credits)}
         if alone:
             found["machines"] = await looks(self.machine)
         return found, sum(len(part) for part in found["sample"].values() if isinstance(part, dict))
@@ -197,7 +198,7 @@ class AgentService:
     async def stop_machines(self, limit_s: float) -> None:
         """Ends all containers cleanly and stops reconciling; what is desired stays on disk for the next start. What has not ended after
         `limit_s` is left to whoever removes the home's traces by name."""
-        self._stop_guarding()
+        self._stop_watching()
         await self._stop_reconciling()
         containers = [(one.id, one.spec) for one in self.machine.desired.values() if isinstance(one.spec, Container)]
         ends = [self._containers.go_down(id_, spec) for id_, spec in containers]
@@ -212,7 +213,7 @@ class AgentService:
         await self._sums.close()
         self.request_sums.close()
         await self.flow_sums.close()
-        self._stop_guarding()
+        self._stop_watching()
         await self._stop_reconciling()
         self._containers.close()
         self.flow_logs.close()
@@ -228,9 +229,9 @@ class AgentService:
         await self.balancing_loop.close()
         await self.loop.close()
 
-    def _stop_guarding(self) -> None:
-        if self._guarding is not None:
-            self._guarding.cancel()
+    def _stop_watching(self) -> None:
+        for task in self._watching:
+            task.cancel()
 
     def _publish(self, status: Status) -> None:
         if status.phase == "gone":

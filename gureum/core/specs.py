@@ -9,6 +9,7 @@ from typing import Literal
 
 import msgspec
 
+from gureum.core.cpu_credits import CpuCredits
 from gureum.ports.checks import Probe
 from gureum.ports.containers import Application, Limits, Mount
 from gureum.ports.firewalls import Acl, Group
@@ -154,6 +155,9 @@ class Container(msgspec.Struct, frozen=True):
     paused: bool = False
     needs: tuple[str, ...] = ()
     """Names of further Volumes that it is shown parts of."""
+    credits: CpuCredits | None = None
+    """Of a machine that bursts: `limits.cpus` are then what it has while its credits last. What it has left is told when it has stopped (data:
+    {"credits": …})."""
 
 
 class Metadata(msgspec.Struct, frozen=True):

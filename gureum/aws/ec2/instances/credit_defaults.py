@@ -12,7 +12,7 @@ FAMILIES = {"t2": "standard", "t3": "unlimited", "t3a": "unlimited", "t4g": "unl
 """AWS: "Unlimited mode for burstable performance instances"."""
 
 
-@operation("GetDefaultCreditSpecification", level="state")
+@operation("GetDefaultCreditSpecification")
 def get_default_credit_specification(call: Call) -> Result:
     """AWS: ec2 GetDefaultCreditSpecification."""
     family = ids.choice(call.params, "InstanceFamily", *FAMILIES)
@@ -20,7 +20,7 @@ def get_default_credit_specification(call: Call) -> Result:
     return _show(family, dict(settings_of(call).credits).get(family, FAMILIES[family]))
 
 
-@operation("ModifyDefaultCreditSpecification", level="state")
+@operation("ModifyDefaultCreditSpecification")
 async def modify_default_credit_specification(call: Call) -> Result:
     """AWS: ec2 ModifyDefaultCreditSpecification: for instances that are launched from now on."""
     family = ids.choice(call.params, "InstanceFamily", *FAMILIES)

@@ -55,6 +55,16 @@ class Interruption(msgspec.Struct, frozen=True):
     at: float
 
 
+class CpuBalance(msgspec.Struct, frozen=True):
+    """CPU credits of a burstable instance: those it began its `start` with (a value of `boot`), `launch` on top of the earned ones; or what it had
+    earned when it stopped at `left` (Unix seconds, 0.0 while it is started)."""
+
+    start: int = 1
+    earned: float = 0.0
+    launch: float = 0.0
+    left: float = 0.0
+
+
 class InstanceSpec(msgspec.Struct, frozen=True):
     """`image_source`: what the core Image is ("builtin:busybox", "digest:sha256:…"). `user_data`: base64 as it was given. `boot`: counts starts
     and asked-for reboots. `requester`: the service that launched it, "" for the account itself. `cores`, `threads_per_core`: 0 for the type's
@@ -107,6 +117,7 @@ class InstanceSpec(msgspec.Struct, frozen=True):
     partition: int = 0
     spot_request: str = ""
     interruption: Interruption | None = None
+    balance: CpuBalance | None = None
 
 
 class StatusChecks(msgspec.Struct, frozen=True):

@@ -21,6 +21,7 @@ from gureum.aws.ec2.fleets.spot_options import FULFILLED, new_spot_request, spot
 from gureum.aws.ec2.images.images import LaunchImage, find_launch_image
 from gureum.aws.ec2.instances.capacity_kinds import ONLY, CapacityWish, exceeded, free_places, take_place
 from gureum.aws.ec2.instances.credential_kinds import new_credentials
+from gureum.aws.ec2.instances.credits import launch_balance
 from gureum.aws.ec2.instances.host_room import room_bytes
 from gureum.aws.ec2.instances.interfaces import InterfaceWish, create_interface, plan_interfaces
 from gureum.aws.ec2.instances.key_pairs import find_key_pair
@@ -190,6 +191,7 @@ def create_instance(
         profile_id=plan.profile.id if plan.profile else "",
         tenancy=options.tenancy,
         cpu_credits=options.cpu_credits,
+        balance=launch_balance(plan.type, options.cpu_credits),
         cores=options.cores,
         threads_per_core=options.threads_per_core,
         auto_recovery=options.auto_recovery,

@@ -23,6 +23,7 @@ from gureum.aws.ec2 import ids
 from gureum.aws.ec2.fleets.spot_kinds import SpotRequest
 from gureum.aws.ec2.instance_ids import INSTANCE
 from gureum.aws.ec2.instances.capacity_kinds import CapacityWish, take_place
+from gureum.aws.ec2.instances.credits import left_balance, start_balance
 from gureum.aws.ec2.instances.host_room import room_bytes
 from gureum.aws.ec2.instances.interfaces import plug_again
 from gureum.aws.ec2.instances.kinds import STATE_CODES, Instance, InstanceStatus, State, Volume
@@ -134,6 +135,7 @@ def begin_start(call: Call, transaction: Transaction, instance: Instance) -> Ins
         boot=instance.spec.boot + 1,
         launched=float(int(call.now)),
         capacity_reservation=place,
+        balance=start_balance(instance, instance.spec.boot + 1, call.now),
     )
     status = InstanceStatus("pending", changed=call.now)
     return transaction.update(msgspec.structs.replace(instance, spec=spec, status=status))
@@ -181,7 +183,7 @@ async def reconcile_instance(world: World, instance: Instance) -> None:
     elif state in ("pending", "running") and told == "exited" and _stays_down(container.data if container else {}):
         await _shut_down(world, instance, terminate=instance.spec.shutdown_behavior == "terminate", why=OWN_SHUTDOWN)
     elif state == "stopping" and (told == "stopped" or container is None):
-        await _stopped(world, instance)
+        await _stopped(world, instance, container.data if container is not None else {})
     elif state == "shutting-down" and container is None:
         await _terminated(world, instance)
 
@@ -227,12 +229,14 @@ async def _shut_down(world: World, instance: Instance, *, terminate: bool, why: 
     world.events.record(key_of(instance), world.clock.now(), "ShutDown", why[1])
 
 
-async def _stopped(world: World, instance: Instance) -> None:
+async def _stopped(world: World, instance: Instance, told: dict[str, Any]) -> None:
     transaction = world.client.transaction()
     for interface in interfaces_of(world_call(world, instance), instance.meta.name):
         plug(transaction, drop_public(transaction, interface), "")
-    status = msgspec.structs.replace(instance.status, state="stopped", changed=world.clock.now())
-    transaction.update(msgspec.structs.replace(instance, status=status))
+    now = world.clock.now()
+    status = msgspec.structs.replace(instance.status, state="stopped", changed=now)
+    spec = msgspec.structs.replace(instance.spec, balance=left_balance(instance, told, now))
+    transaction.update(msgspec.structs.replace(instance, spec=spec, status=status))
     await transaction.commit()
 
 

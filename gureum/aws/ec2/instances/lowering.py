@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from gureum.aws.ec2.instances.credential_kinds import InstanceCredentials, InstanceCredentialsSpec, context_of, name_of
+from gureum.aws.ec2.instances.credits import wished_credits
 from gureum.aws.ec2.instances.host_names import private_name, public_name, resource_name
 from gureum.aws.ec2.instances.kinds import Instance, Volume
 from gureum.aws.ec2.instances.show import host_name, profile_id
@@ -118,6 +119,7 @@ def _container(
         machine=True,
         disks=tuple(_disk(one) for one in volumes if one.meta.name != root),
         limits=Limits(memory_bytes=type_.memory_bytes if type_ else 0, cpus=cpus_of(instance), pids=PIDS_LIMIT),
+        credits=wished_credits(instance),
     )
 
 

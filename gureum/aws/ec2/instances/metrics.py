@@ -4,9 +4,9 @@ machine counts.
     agent: one look at all counters ─► Sample ─► what was done since the one before ─► Datum per instance and per group ─► telemetry store
 
 AWS: "List the available CloudWatch metrics for your instances". Basic monitoring publishes every five minutes, detailed monitoring every minute
-and also by image, by type and for all instances; status checks come every minute. With the setting `metrics_period_s` all come that often. A data
-point bears the time at which its period began. While no daemon asks, the agent looks by itself and keeps its looks (core/look_ring.py): the next
-daemon publishes those that no mark (core/published.py) says are published.
+and also by image, by type and for all instances; status checks come every minute, CPU credits every five. With the setting `metrics_period_s` all
+come that often. A data point bears the time at which its period began. While no daemon asks, the agent looks by itself and keeps its looks
+(core/look_ring.py): the next daemon publishes those that no mark (core/published.py) says are published.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from gureum.aws.ec2.interfaces.lending import attached_to
 from gureum.aws.ec2.networks.kinds import NatGateway
 from gureum.aws.ec2.networks.nat_metrics import begun, nat_datums
 from gureum.aws.ec2.volumes.metrics import volume_datums
+from gureum.core.credit_accounts import Counted
 from gureum.core.looks import Look
 from gureum.core.published import Published, end_of
 from gureum.core.world import World
@@ -50,6 +51,7 @@ class Sample(msgspec.Struct, frozen=True):
     containers: dict[str, Usage]
     interfaces: dict[str, InterfaceCounters]
     volumes: dict[str, VolumeCounters] = {}
+    credits: dict[str, Counted] = {}
 
 
 class TakenLook(msgspec.Struct, frozen=True):
@@ -183,7 +185,18 @@ class Publisher:
                         grouped=self._is_grouped(instance),
                         everywhere=instance.spec.monitoring,
                     )
+            if every or period_s == BASIC_S:
+                values = self._of_credits(instance, began, ended)
+                found += _spread(instance, values, start_ms, resolution_s, grouped=self._is_grouped(instance))
         return found
+
+    def _of_credits(self, instance: Instance, began: Sample, ended: Sample) -> Values:
+        name = instance.meta.name
+        after, done = ended.credits.get(name), difference(name, (), began, ended)
+        if after is None or done is None:
+            return {}
+        unlimited = instance.spec.cpu_credits == "unlimited"
+        return credit_metrics(done, began.credits.get(name), after, unlimited=unlimited)
 
     def _is_grouped(self, instance: Instance) -> bool:
         """Not one that its Auto Scaling group only keeps warm: it bears the group's tag, but none of its load."""
@@ -260,6 +273,20 @@ def metrics_of(done: Done, cpus: float) -> Values:
         "EBSReadOps": (float(done.reads), "Count"),
         "EBSWriteOps": (float(done.writes), "Count"),
     }
+
+
+def credit_metrics(done: Done, before: Counted | None, after: Counted, *, unlimited: bool) -> Values:
+    """Of a burstable instance. AWS: "Monitor your CPU credits": the last two are of unlimited ones only; what a switch to standard has charged is
+    told nevertheless."""
+    charged = after.charged
+    if before is not None and before.charged <= after.charged:
+        charged -= before.charged
+    values = {"CPUCreditUsage": done.cpu_s / 60, "CPUCreditBalance": after.balance}
+    if unlimited:
+        values["CPUSurplusCreditBalance"] = after.surplus
+    if unlimited or charged:
+        values["CPUSurplusCreditsCharged"] = charged
+    return {name: (value, "Count") for name, value in values.items()}
 
 
 def status_checks(instance: Instance, machines: dict[str, Look] | None = None) -> Values:

@@ -98,7 +98,7 @@ async def modify_instance_placement(call: Call) -> Result:
     return {"Return": True}
 
 
-@operation("DescribeInstanceCreditSpecifications", level="state")
+@operation("DescribeInstanceCreditSpecifications")
 def describe_instance_credit_specifications(call: Call) -> Result:
     """AWS: ec2 DescribeInstanceCreditSpecifications: of burstable instances; without ids only of those that differ from T2's own ("unlimited")."""
     not_with_pages(call, "InstanceIds", "instanceIds")
@@ -114,9 +114,10 @@ def describe_instance_credit_specifications(call: Call) -> Result:
     return answer("InstanceCreditSpecifications", rows, token)
 
 
-@operation("ModifyInstanceCreditSpecification", level="state")
+@operation("ModifyInstanceCreditSpecification")
 async def modify_instance_credit_specification(call: Call) -> Result:
-    """AWS: ec2 ModifyInstanceCreditSpecification: each by itself. What a client token was good for stays as it is when it comes again."""
+    """AWS: ec2 ModifyInstanceCreditSpecification: each by itself, running or stopped; what is held to its baseline and becomes
+    unlimited is let go at once. What a client token was good for stays as it is when it comes again."""
     done = call.done_before()
     transaction = call.transaction()
     good: list[dict[str, Any]] = []

@@ -1,0 +1,218 @@
+"""The agent's accounts of CPU credits: settles them, and holds machines to what these leave them, by the quota of their control group.
+
+    counters that metrics read anyway ─► settle        every STEP_S, of those that may have come to a new step: a look ─► settle ─► quota
+                                            └────► kept on disk now and then (core/cpu_credits.py: what was not kept is computed again)
+
+The daemon only says what is wished; while it is away accounts go on. While the agent is away the kernel holds the last quota. An unlimited machine
+costs no look of its own, and one with much left costs one in five minutes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+from collections.abc import Mapping
+
+import msgspec
+
+from gureum.core.cpu_credits import (
+    STEP_S,
+    Account,
+    CpuCredits,
+    cpus_allowed,
+    look_again_s,
+    opened,
+    settled,
+    switched,
+)
+from gureum.core.machine import Machine
+from gureum.core.specs import Container
+from gureum.engine.errors import Retry
+from gureum.ports import PortError
+from gureum.ports.containers import ContainerState, Limits, Usage
+
+log = logging.getLogger("gureum.agent")
+KEEP_S = 300.0
+_decoder = msgspec.json.Decoder(Account)
+
+
+class Counted(msgspec.Struct, frozen=True):
+    """What metrics tell of an account, in credits. `charged`: since the machine's start."""
+
+    balance: float
+    surplus: float
+    charged: float
+
+
+class CreditAccounts:
+    """Of the machines that burst, by name; for all others each method does nothing. All belongs to the agent's loop."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._accounts: dict[str, Account] = {}
+        self._allowed: dict[str, float] = {}
+        self._due: dict[str, float] = {}
+
+    def limits(self, name: str, spec: Container) -> Limits:
+        """Its limits, with the processors that it may use now."""
+        account = self._accounts.get(name)
+        if spec.credits is None or account is None:
+            return spec.limits
+        return msgspec.structs.replace(spec.limits, cpus=cpus_allowed(account, spec.credits, spec.limits.cpus))
+
+    async def start(self, name: str, spec: Container, before: ContainerState | None) -> None:
+        """Before it is started, the first time or again after `before`, whose spending counts. PortError, Retry."""
+        if spec.credits is None:
+            return
+        now, found = self._machine.ports.clock.now(), self._found(name, spec.credits)
+        if found is None:
+            self._accounts[name] = opened(spec.credits, now)
+            return
+        # Without a state it went down with the host: nobody knows when, and meanwhile it earned nothing.
+        await self.rest(name, spec, before.finished if before is not None else found.time)
+        self._accounts[name] = msgspec.structs.replace(self._accounts[name], time=now)
+        await self._keep(name)
+
+    async def look(self, name: str, spec: Container, state: ContainerState) -> None:
+        """It runs: settles its account, follows what is wished now, and holds it to what that leaves it. PortError, Retry."""
+        if spec.credits is None:
+            self._drop(name)
+            return
+        usage = await self._machine.ports.containers.usage(name)
+        account = self._found(name, spec.credits) or opened(spec.credits, state.started)
+        if account.run != state.run:
+            account = msgspec.structs.replace(account, time=max(account.time, state.started))
+        if usage is not None:
+            account = settled(account, spec.credits, self._machine.ports.clock.now(), state.run, usage.cpu_ns)
+        self._accounts[name] = switched(account, spec.credits.unlimited)
+        if account.unlimited != spec.credits.unlimited:
+            await self._keep(name)
+        await self._hold(name, spec)
+
+    async def _look_again(self, name: str, spec: Container) -> None:
+        run = self._accounts[name].run
+        usage = await self._machine.ports.containers.usage(name)
+        account = self._accounts.get(name)
+        # Unless it was stopped, or started anew, while its counter was read.
+        if usage is not None and spec.credits is not None and account is not None and account.run == run:
+            self._accounts[name] = settled(account, spec.credits, self._machine.ports.clock.now(), run, usage.cpu_ns)
+            await self._hold(name, spec)
+
+    async def _hold(self, name: str, spec: Container) -> None:
+        assert spec.credits is not None
+        account, limits = self._accounts[name], self.limits(name, spec)
+        self._due[name] = account.time + look_again_s(account, spec.credits, spec.limits.cpus)
+        if self._allowed.get(name) == limits.cpus:
+            return
+        before, self._allowed[name] = self._allowed.get(name), limits.cpus
+        try:
+            await self._machine.ports.containers.update(name, limits)
+        except PortError:
+            self._allowed.pop(name, None)
+            raise
+        low = _is_low(spec, limits.cpus)
+        if before is not None and low != _is_low(spec, before):
+            text = "a machine has no CPU credits left" if low else "a machine has CPU credits again"
+            log.info(text, extra={"machine": name, "cpus": round(limits.cpus, 3)})
+
+    def started(self, name: str, spec: Container, state: ContainerState) -> None:
+        """With the limits of `limits`."""
+        account = self._accounts.get(name)
+        if spec.credits is None or account is None:
+            return
+        self._accounts[name] = msgspec.structs.replace(account, run=state.run, cpu_ns=0)
+        self._allowed[name] = self.limits(name, spec).cpus
+
+    async def rest(self, name: str, spec: Container, at: float) -> None:
+        """It has ended, at that time: it earns nothing until it is started again. While its counters are still there. PortError, Retry."""
+        self._due.pop(name, None)
+        self._allowed.pop(name, None)
+        account = self._found(name, spec.credits) if spec.credits is not None else None
+        if spec.credits is None or account is None or not account.run:
+            return
+        usage = await self._machine.ports.containers.usage(name)
+        cpu_ns = usage.cpu_ns if usage is not None else account.cpu_ns
+        account = settled(self._accounts[name], spec.credits, at, account.run, cpu_ns)
+        self._accounts[name] = msgspec.structs.replace(account, run=0, cpu_ns=0)
+        await self._keep(name)
+
+    def left(self, name: str, spec: Container) -> float:
+        """Earned credits that one which has ended has left."""
+        account = self._found(name, spec.credits) if spec.credits is not None else None
+        return account.earned if account is not None else 0.0
+
+    async def forget(self, name: str) -> None:
+        self._drop(name)
+        await self._machine.keep(f"credits/{name}", "")
+
+    def runs(self) -> dict[str, int]:
+        """Which run of each is told of by counters that are read from now on."""
+        return {name: account.run for name, account in self._accounts.items() if account.run}
+
+    def count(self, runs: Mapping[str, int], usages: Mapping[str, Usage], now: float) -> dict[str, Counted]:
+        """Settles what runs by counters that somebody has read, and tells of it."""
+        found = {}
+        for name, run in runs.items():
+            account, wish, usage = self._accounts.get(name), self._wish(name), usages.get(name)
+            if account is None or account.run != run or wish is None or wish.credits is None or usage is None:
+                continue
+            account = self._accounts[name] = settled(account, wish.credits, now, account.run, usage.cpu_ns)
+            found[name] = Counted(account.balance, account.surplus, account.charged)
+        return found
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        clock = self._machine.ports.clock
+        kept_at = clock.now()
+        while True:
+            await clock.sleep(STEP_S)
+            now = clock.now()
+            for name in [name for name, due in self._due.items() if due <= now]:
+                spec = self._wish(name)
+                if spec is None or name not in self._accounts:
+                    self._due.pop(name, None)
+                    continue
+                try:
+                    await self._look_again(name, spec)
+                except PortError as failed:
+                    log.debug("credits are not looked at", extra={"machine": name, "why": failed.why})
+            if now - kept_at >= KEEP_S:
+                kept_at = now
+                await self._keep_all()
+
+    async def _keep_all(self) -> None:
+        for name in list(self._accounts):
+            try:
+                await self._keep(name)
+            except Retry as full:
+                log.debug("credits are not kept", extra={"machine": name, "why": str(full)})
+
+    async def _keep(self, name: str) -> None:
+        account = self._accounts.get(name)
+        if account is not None:
+            await self._machine.keep(f"credits/{name}", msgspec.json.encode(account).decode())
+
+    def _found(self, name: str, wish: CpuCredits) -> Account | None:
+        """The account of this start, also one that an earlier agent kept."""
+        account = self._accounts.get(name)
+        if account is None and (text := self._machine.kept.get(f"credits/{name}")):
+            with contextlib.suppress(msgspec.DecodeError):  # of another version: it is computed anew
+                account = _decoder.decode(text)
+        if account is None or account.start != wish.start:
+            return None
+        self._accounts[name] = account
+        return account
+
+    def _wish(self, name: str) -> Container | None:
+        wished = self._machine.desired.get(f"Container/{name}")
+        return wished.spec if wished is not None and isinstance(wished.spec, Container) else None
+
+    def _drop(self, name: str) -> None:
+        self._accounts.pop(name, None)
+        self._allowed.pop(name, None)
+        self._due.pop(name, None)
+
+
+def _is_low(spec: Container, cpus: float) -> bool:
+    return spec.credits is not None and math.isclose(cpus, min(spec.limits.cpus, spec.credits.baseline), rel_tol=1e-6)

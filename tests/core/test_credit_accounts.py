@@ -1,0 +1,242 @@
+"""The agent holds machines to what their CPU credits leave them, on simulated drivers and a clock that the test moves."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+import pytest
+
+from gureum.core.cpu_credits import CpuCredits
+from gureum.drivers.simulated.machine import SimulatedContainers
+from gureum.engine.lowering import Desired
+from gureum.ports.containers import ContainerSpec, ContainerState, Limits, Usage
+from gureum.simulated import simulated_ports
+from gureum.store.contract import Store
+from tests.core.agent_parts import Agent, group, machine, network
+from tests.core.fake_clock import FakeClock
+
+STANDARD = CpuCredits(12, unlimited=False)  # a t3.micro: 0.2 of two processors
+UNLIMITED = CpuCredits(12, unlimited=True)
+ID = "Container/i-1"
+
+
+class BusyContainers(SimulatedContainers):
+    """Its machines use `load` processors, as far as their limit lets them."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__(clock)
+        self._time, self._load, self.looks = clock, 0.0, 0
+        self.cpus: dict[str, float] = {}
+        self._used: dict[str, tuple[float, float]] = {}
+
+    async def start(self, spec: ContainerSpec) -> ContainerState:
+        self.cpus[spec.name] = spec.limits.cpus
+        self._used[spec.name] = (0.0, self._time.now())
+        return await super().start(spec)
+
+    def run_at(self, cpus: float) -> None:
+        for name in self._used:
+            self._use(name)
+        self._load = cpus
+
+    def _use(self, name: str) -> float:
+        used, since = self._used[name]
+        used += min(self._load, self.cpus[name]) * (self._time.now() - since)
+        self._used[name] = (used, self._time.now())
+        return used
+
+    async def usage(self, name: str) -> Usage | None:
+        self.looks += 1
+        known = await super().usage(name)
+        return msgspec.structs.replace(known, cpu_ns=round(self._use(name) * 1e9)) if known is not None else None
+
+    async def update(self, name: str, limits: Limits) -> None:
+        self._use(name)
+        self.cpus[name] = limits.cpus
+        await super().update(name, limits)
+
+
+class Burstable:
+    """An agent with one machine of two processors."""
+
+    def __init__(self, store: Store | None = None, clock: FakeClock | None = None, ports: Any = None) -> None:
+        self.clock = clock or FakeClock()
+        if ports is None:
+            ports = msgspec.structs.replace(simulated_ports(self.clock), containers=BusyContainers(self.clock))
+        self.agent = Agent(store, ports)
+        self.containers: BusyContainers = ports.containers
+
+    async def start(self) -> None:
+        await self.agent.service.start()
+        self.agent.service._watching[0].cancel()  # looks at the disk each second of the hours that pass here
+
+    async def wish(self, credits_: CpuCredits | None, **container: Any) -> None:
+        self.agent.service.sync([network(), group(), *self._machine(credits_, **container)])
+        await self.clock.advance(0)
+
+    async def begin(self, credits_: CpuCredits) -> None:
+        await self.start()
+        await self.wish(credits_)
+        await self.agent.ready(ID)
+        await self.clock.advance(0)
+
+    def _machine(self, credits_: CpuCredits | None, **container: Any) -> list[Desired]:
+        return machine(credits=credits_, limits=Limits(cpus=2.0), **container)
+
+    async def balance(self) -> tuple[float, float]:
+        """(credits, surplus)."""
+        answer = await self.agent.service.counter_looks({"after": 0.0, "look": "now"})
+        counted = answer["looks"][-1]["sample"]["credits"]["i-1"]
+        return counted.balance, counted.surplus
+
+    async def renewed(self) -> Burstable:
+        """A new agent on the same machine; the machine goes on meanwhile."""
+        await self.agent.service.close()
+        new = Burstable(self.agent.store, self.clock, self.agent.ports)
+        await new.start()
+        await new.agent.ready(ID)
+        await self.clock.advance(0)
+        return new
+
+    @property
+    def cpus(self) -> float:
+        return self.containers.cpus["i-1"]
+
+
+def test_without_credits_it_starts_at_its_baseline_and_an_unlimited_one_at_full_speed() -> None:
+    async def run() -> None:
+        for wish, cpus in ((STANDARD, 0.2), (UNLIMITED, 2.0), (CpuCredits(12, unlimited=False, launch=60), 2.0)):
+            cloud = Burstable()
+            await cloud.begin(wish)
+            assert cloud.cpus == pytest.approx(cpus)
+            await cloud.agent.service.close()
+
+    asyncio.run(run())
+
+
+def test_it_comes_down_gradually_and_rises_when_credits_return() -> None:
+    async def run() -> None:
+        cloud = Burstable()
+        await cloud.begin(msgspec.structs.replace(STANDARD, earned=20.0))
+        cloud.containers.run_at(2.0)
+        seen = [cloud.cpus]
+        for _ in range(30):
+            await cloud.clock.advance(60)
+            seen.append(cloud.cpus)
+        assert seen == sorted(seen, reverse=True)
+        assert (seen[0], seen[2]) == (2.0, 2.0)
+        assert 0.6 < seen[11] < 1.6
+        assert seen[-1] == pytest.approx(0.2, abs=0.04)
+        assert (await cloud.balance())[0] < 0.1
+        cloud.containers.run_at(0.0)
+        await cloud.clock.advance(1800)
+        assert 0.2 < cloud.cpus < 2.0
+        assert (await cloud.balance())[0] == pytest.approx(6.0, abs=0.2)
+        await cloud.clock.advance(3600)
+        assert cloud.cpus == 2.0
+        await cloud.agent.service.close()
+
+    asyncio.run(run())
+
+
+def test_becoming_unlimited_lifts_it_at_once_and_standard_holds_it_again() -> None:
+    async def run() -> None:
+        cloud = Burstable()
+        await cloud.begin(STANDARD)
+        assert cloud.cpus == pytest.approx(0.2)
+        await cloud.wish(UNLIMITED)
+        assert cloud.cpus == 2.0
+        cloud.containers.run_at(2.0)
+        await cloud.clock.advance(600)
+        assert await cloud.balance() == (0.0, pytest.approx(18.0))
+        await cloud.wish(STANDARD)
+        assert cloud.cpus == pytest.approx(0.2)
+        assert await cloud.balance() == (0.0, 0.0)
+        await cloud.wish(None)
+        await cloud.agent.service.close()
+
+    asyncio.run(run())
+
+
+def test_a_new_agent_goes_on_with_the_account_and_counts_what_happened_meanwhile() -> None:
+    async def run() -> None:
+        cloud = Burstable()
+        await cloud.begin(msgspec.structs.replace(STANDARD, earned=100.0))
+        await cloud.clock.advance(400)
+        await cloud.agent.service.close()
+        cloud.containers.run_at(2.0)
+        await cloud.clock.advance(600)
+        new = await cloud.renewed()
+        # 1,000 seconds at 12 an hour are earned, and ten minutes of two processors spent.
+        assert (await new.balance())[0] == pytest.approx(100 + 1000 / 300 - 20, abs=1e-3)
+        await new.agent.service.close()
+
+    asyncio.run(run())
+
+
+def test_an_account_that_was_lost_is_computed_from_the_machines_own_counters() -> None:
+    async def run() -> None:
+        cloud = Burstable()
+        await cloud.begin(msgspec.structs.replace(STANDARD, earned=100.0))
+        cloud.containers.run_at(1.0)
+        await cloud.clock.advance(600)
+        cloud.agent.service.machine.kept.clear()
+        await cloud.agent.service.machine._keep("credits/i-1", "")
+        new = await cloud.renewed()
+        assert (await new.balance())[0] == pytest.approx(100 + 2 - 10, abs=1e-3)
+        await new.agent.service.close()
+
+    asyncio.run(run())
+
+
+def test_a_reboot_keeps_what_is_left_and_gives_no_launch_credits() -> None:
+    async def run() -> None:
+        cloud = Burstable()
+        wish = CpuCredits(12, unlimited=False, start=1, launch=60.0)
+        await cloud.begin(wish)
+        cloud.containers.run_at(2.0)
+        await cloud.clock.advance(600)
+        cloud.containers.end("i-1", 129)
+        await cloud.clock.advance(0)
+        cloud.containers.run_at(0.0)
+        assert (await cloud.balance())[0] == pytest.approx(60 + 2 - 20, abs=0.1)
+        await cloud.wish(wish, boot=2)
+        assert (await cloud.balance())[0] == pytest.approx(60 + 2 - 20, abs=0.1)
+        await cloud.agent.service.close()
+
+    asyncio.run(run())
+
+
+def test_a_stopped_machine_tells_what_it_has_left_and_the_next_start_begins_as_is_wished() -> None:
+    async def run() -> None:
+        cloud = Burstable()
+        await cloud.begin(msgspec.structs.replace(STANDARD, start=1, earned=30.0))
+        await cloud.clock.advance(3600)
+        await cloud.wish(msgspec.structs.replace(STANDARD, start=1, earned=30.0), wish="stopped")
+        await cloud.clock.advance(3600)
+        assert cloud.agent.status[ID].data["credits"] == pytest.approx(42.0)
+        # The same start goes on with it (an image was made meanwhile); another one is the daemon's to say.
+        await cloud.wish(msgspec.structs.replace(STANDARD, start=1, earned=30.0), boot=2)
+        assert (await cloud.balance())[0] == pytest.approx(42.0)
+        await cloud.wish(msgspec.structs.replace(STANDARD, start=1), wish="stopped")
+        await cloud.wish(msgspec.structs.replace(STANDARD, start=3, earned=7.0), boot=3)
+        assert (await cloud.balance())[0] == pytest.approx(7.0)
+        await cloud.agent.service.close()
+
+    asyncio.run(run())
+
+
+def test_unlimited_machines_and_full_accounts_cost_next_to_no_looks() -> None:
+    async def run() -> None:
+        for wish, most in ((UNLIMITED, 0), (msgspec.structs.replace(STANDARD, earned=288.0), 13), (STANDARD, 241)):
+            cloud = Burstable()
+            await cloud.begin(wish)
+            await cloud.agent.service._counters.close()  # metrics look each minute anyway
+            before = cloud.containers.looks
+            await cloud.clock.advance(3600)
+            assert cloud.containers.looks - before <= most
+            await cloud.agent.service.close()
+
+    asyncio.run(run())
