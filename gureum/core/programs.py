@@ -27,7 +27,7 @@ from typing import Any
 
 import msgspec
 
-from gureum.engine.wire import frame, line, read_frame
+from gureum.engine.wire import frame, hang_up, line, read_frame
 from gureum.ports import PortError
 from gureum.ports.clock import Clock
 from gureum.ports.containers import Executions, Session, User
@@ -88,6 +88,7 @@ class Programs:
                 await self._forget(start.id)
             else:
                 program.leave(self._clock)
+        await hang_up(reader, writer)
 
     async def end(self, id_: str) -> None:
         """Of one that is gone it is success."""

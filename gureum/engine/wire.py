@@ -7,12 +7,14 @@ both sides may go on with frames: one byte kind, four bytes length (big-endian),
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import struct
 
 import msgspec
 
 LIMIT_LINE_BYTES = 64 * 1024 * 1024
 LIMIT_FRAME_BYTES = 1024 * 1024
+CHUNK_BYTES = 65536
 _encoder = msgspec.json.Encoder()
 
 
@@ -45,3 +47,13 @@ async def read_frame(reader: asyncio.StreamReader) -> tuple[bytes, bytes] | None
         return head[:1], await reader.readexactly(size)
     except asyncio.IncompleteReadError:
         return None
+
+
+async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """We have said all: ends our side, and hears the other out until it has ended its own; the caller then closes. Whoever closes while the other
+    still writes has it told of a lost connection, in whose place it then never reads what was said last. The other, which has been told
+    the end, ends the wait; it is one that we trust to."""
+    with contextlib.suppress(OSError, RuntimeError):
+        writer.write_eof()
+        while await reader.read(CHUNK_BYTES):
+            pass

@@ -195,6 +195,27 @@ def test_a_later_connection_takes_over_and_the_program_ends_when_nobody_comes_ba
     run(test())
 
 
+def test_what_a_program_said_last_arrives_though_somebody_writes_to_it_still() -> None:
+    """A client that ends the input of a program which has just ended by itself: its end was lost with what it had said."""
+
+    async def test() -> None:
+        programs, machine = new_programs()
+        _, one = await connect(programs)
+        machine.started[0].said.put_nowait(b"said")
+        machine.started[0].end(3)
+        while not machine.started[0].closed:
+            await asyncio.sleep(0)
+        for _ in range(10):
+            one[1].write(frame(b"e", b""))
+            await asyncio.sleep(0)
+        found = [await asyncio.wait_for(read_frame(one[0]), DEADLINE_S) for _ in range(3)]
+        assert found == [(b"o", b"said"), (b"x", struct.pack(">i", 3)), None]
+        one[1].close()
+        await asyncio.wait_for(one[1].serving, DEADLINE_S)  # type: ignore[attr-defined]
+
+    run(test())
+
+
 @pytest.mark.parametrize("bad", [(b"a", 9, b""), (b"i", 0, b"x" * (3 << 20))])
 def test_nonsense_ends_the_connection_not_the_program(bad: tuple[bytes, int, bytes]) -> None:
     async def test() -> None:
@@ -203,6 +224,7 @@ def test_nonsense_ends_the_connection_not_the_program(bad: tuple[bytes, int, byt
         send(one, *bad)
         with contextlib.suppress(ConnectionResetError):
             assert await asyncio.wait_for(one[0].read(), DEADLINE_S) == b""
+        one[1].close()
         await asyncio.wait_for(one[1].serving, DEADLINE_S)  # type: ignore[attr-defined]
         assert programs.ids() == ["s"]
         assert not machine.started[0].closed
