@@ -2,7 +2,7 @@
 
     what is told ──one commit──► a kind whose spec is NoticeSpec ──reconcile──► delivered (topic_messages.py), gone
 
-One may be delivered twice. What cannot be delivered is tried again for an hour, ever less often.
+One may be delivered twice. What cannot be delivered is tried again for an hour, ever less often; of each kind at most MOST_WAITING wait meanwhile.
 """
 
 from __future__ import annotations
@@ -15,10 +15,13 @@ import msgspec
 from gureum.aws.errors import AwsError
 from gureum.aws.topic_messages import publish
 from gureum.core.world import World
+from gureum.engine.client import Client, Transaction
 from gureum.engine.errors import Retry
-from gureum.engine.resource import key_of
+from gureum.engine.resource import Resource, key_of
 
 PATIENCE_S = 3600.0
+MOST_WAITING = 1000
+"""Of a kind, in an account and region; what comes on top of them while nothing can be delivered is not told."""
 
 
 class NoticeSpec(msgspec.Struct, frozen=True):
@@ -28,6 +31,16 @@ class NoticeSpec(msgspec.Struct, frozen=True):
     subject: str
     message: str
     made: float
+
+
+def put_notice(client: Client, transaction: Transaction, notice: Resource) -> None:
+    """With the commit of what it tells, while there is room for it."""
+    same = key_of(notice).removesuffix(notice.meta.name)
+    waiting = len(client.all(type(notice), notice.meta.scope)) + sum(
+        key.startswith(same) for key in transaction.written
+    )
+    if waiting < MOST_WAITING:
+        transaction.create(notice)
 
 
 async def deliver_notice(world: World, notice: Any) -> None:

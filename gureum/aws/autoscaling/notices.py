@@ -14,13 +14,10 @@ from collections.abc import Iterable
 from gureum.aws.autoscaling.kinds import Activity, Group, Hook, Member, Notice
 from gureum.aws.autoscaling.messages import Told, activity_message, test_message, wait_message
 from gureum.aws.call import Call
-from gureum.aws.topic_notices import NoticeSpec, deliver_notice
+from gureum.aws.topic_notices import NoticeSpec, deliver_notice, put_notice
 from gureum.core.world import World
 from gureum.engine.client import Transaction
 from gureum.engine.registry import reconcile
-
-MOST_WAITING = 1000
-"""In an account and region; what comes on top of them while nothing can be delivered is not told."""
 
 
 def tell_activity(call: Call, transaction: Transaction, group: Group, activity: Activity) -> None:
@@ -53,6 +50,5 @@ async def deliver(world: World, notice: Notice) -> None:
 
 
 def _put(call: Call, transaction: Transaction, topic: str, told: Told) -> None:
-    if len(call.all(Notice)) < MOST_WAITING:
-        spec = NoticeSpec(topic, told.subject, json.dumps(told.message), call.now)
-        transaction.create(Notice(meta=call.meta(str(uuid.uuid4())), spec=spec))
+    spec = NoticeSpec(topic, told.subject, json.dumps(told.message), call.now)
+    put_notice(call.client, transaction, Notice(meta=call.meta(str(uuid.uuid4())), spec=spec))

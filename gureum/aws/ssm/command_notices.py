@@ -19,10 +19,10 @@ from gureum.aws.call import Call
 from gureum.aws.errors import AwsError
 from gureum.aws.partitions import without_partition
 from gureum.aws.ssm.command_kinds import Command, Invocation, Notify
-from gureum.aws.topic_notices import NoticeSpec, deliver_notice
+from gureum.aws.topic_notices import NoticeSpec, deliver_notice, put_notice
 from gureum.base.ids import new_id
 from gureum.core.world import World
-from gureum.engine.client import Transaction
+from gureum.engine.client import Client, Transaction
 from gureum.engine.registry import reconcile
 from gureum.engine.resource import Meta, Resource, kind
 
@@ -60,7 +60,7 @@ def show_wish(command: Command) -> dict[str, Any]:
     }
 
 
-def tell_command(transaction: Transaction, command: Command, state: str, now: float) -> None:
+def tell_command(client: Client, transaction: Transaction, command: Command, state: str, now: float) -> None:
     """The command comes into this state; one that ends before it was seen at work was at work all the same."""
     spec, wish = command.spec, command.spec.notify
     if wish is None or wish.type != "Command":
@@ -78,10 +78,12 @@ def tell_command(transaction: Transaction, command: Command, state: str, now: fl
             "status": one,
             "eventTime": _iso(now),
         }
-        _put(transaction, command, wish, message, now)
+        _put(client, transaction, command, wish, message, now)
 
 
-def tell_invocation(transaction: Transaction, command: Command, invocation: Invocation, state: str, now: float) -> None:
+def tell_invocation(
+    client: Client, transaction: Transaction, command: Command, invocation: Invocation, state: str, now: float
+) -> None:
     """One of its invocations comes into this state."""
     wish = command.spec.notify
     if wish is not None and wish.type == "Invocation":
@@ -93,16 +95,18 @@ def tell_invocation(transaction: Transaction, command: Command, invocation: Invo
             "status": state,
             "eventTime": _iso(now),
         }
-        _put(transaction, command, wish, message, now)
+        _put(client, transaction, command, wish, message, now)
 
 
-def _put(transaction: Transaction, command: Command, wish: Notify, message: dict[str, Any], now: float) -> None:
+def _put(
+    client: Client, transaction: Transaction, command: Command, wish: Notify, message: dict[str, Any], now: float
+) -> None:
     state, scope = message["status"], command.meta.scope
     if state in TOLD and ("All" in wish.events or state in wish.events):
         subject = f"EC2 Run Command Notification {scope.rpartition('/')[2]}"
         meta = Meta(scope=scope, name=str(uuid.uuid4()), uid=new_id("", 32), created=now)
         spec = NoticeSpec(wish.topic, subject, json.dumps(message), now)
-        transaction.create(CommandNotice(meta=meta, spec=spec))
+        put_notice(client, transaction, CommandNotice(meta=meta, spec=spec))
 
 
 def _iso(seconds: float) -> str:

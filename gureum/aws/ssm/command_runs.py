@@ -64,11 +64,11 @@ class CommandRuns:
         for name in decided.stop:
             status = InvocationStatus("Cancelled", "Terminated")
             transaction.update(msgspec.structs.replace(by_name[name], status=status))
-            tell_invocation(transaction, command, by_name[name], status.state, self._world.clock.now())
+            tell_invocation(client, transaction, command, by_name[name], status.state, self._world.clock.now())
         if decided.status != command.status:
             transaction.update(msgspec.structs.replace(command, status=decided.status))
             if decided.status.state != command.status.state:
-                tell_command(transaction, command, decided.status.state, self._world.clock.now())
+                tell_command(client, transaction, command, decided.status.state, self._world.clock.now())
         if transaction.empty:
             return
         try:

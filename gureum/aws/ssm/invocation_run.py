@@ -272,7 +272,10 @@ class InvocationRun:
                     return STOPPED_CODE, "TimedOut"
                 if not reading.done():
                     continue
-                found = reading.result()
+                try:
+                    found = reading.result()
+                except OSError:
+                    found = None
                 if found is None:
                     return None, ""
                 kind, payload = found
@@ -332,7 +335,9 @@ class InvocationRun:
             transaction = self._world.client.transaction()
             transaction.update(msgspec.structs.replace(one, status=status))
             if status.state != one.status.state:
-                tell_invocation(transaction, self._command, one, status.state, self._world.clock.now())
+                tell_invocation(
+                    self._world.client, transaction, self._command, one, status.state, self._world.clock.now()
+                )
             try:
                 await transaction.commit()
                 return
