@@ -174,6 +174,8 @@ def test_what_takes_too_long_is_ended_with_all_it_started(cloud: Cloud, ssm: Any
     assert (found["Status"], found["StatusDetails"], found["ResponseCode"]) == ("TimedOut", "ExecutionTimedOut", 137)
     assert found["StandardOutputContent"] == "begun\n"
     assert over(ssm, command)["Status"] == "TimedOut"
+    command = send(ssm, [name], "cat /dev/zero", Parameters={"executionTimeout": ["1"]})
+    assert ended(ssm, command, name)["StatusDetails"] == "ExecutionTimedOut"  # that it never rests does not spare it
     command = send(ssm, [name], "sleep 983")
     until(lambda: "sleep 983" in cloud.inside(name, "ps").stdout)
     ssm.cancel_command(CommandId=command)

@@ -17,7 +17,10 @@ from gureum.store.contract import Conflict, StoreBroken, StoreFull
 log = logging.getLogger("gureum.ssm")
 LIMIT_OUT, LIMIT_ERR = 24_000, 8_000
 """AWS: GetCommandInvocation, in characters."""
-TRUNCATED = "\n---Output truncated---"
+TRUNCATED, ERRORS_TRUNCATED = "\n---Output truncated---", "\n---Error truncated----"
+ERRORS_FOLLOW = "\n----------ERROR-------\n"
+LIMIT_BOTH = 2_400
+"""amazon-ssm-agent: what it tells of both outputs in one text (ListCommandInvocations)."""
 LIMIT_LOG_LINE = 16 * 1024
 
 
@@ -62,6 +65,20 @@ def head(text: str, more: str, limit: int) -> str:
         return text
     whole = text + more
     return whole if len(whole) <= limit else whole[: limit - len(TRUNCATED)] + TRUNCATED
+
+
+def both(out: str, err: str, limit: int = LIMIT_BOTH) -> str:
+    """Both outputs as one text. Of too much the longer is cut, and both where each is more than half."""
+    title = ERRORS_FOLLOW if err else ""
+    room = limit - len(title)
+    if len(out) + len(err) < room:
+        return out + title + err
+    if min(len(out), len(err)) > room // 2:
+        each = (room - len(TRUNCATED) - len(ERRORS_TRUNCATED)) // 2
+        return out[:each] + TRUNCATED + title + err[:each] + ERRORS_TRUNCATED
+    if len(out) < len(err):
+        return out + title + err[: room - len(ERRORS_TRUNCATED) - len(out)] + ERRORS_TRUNCATED
+    return out[: room - len(TRUNCATED) - len(err)] + TRUNCATED + title + err
 
 
 class OutputLog:

@@ -23,6 +23,7 @@ from gureum.aws.ssm.command_kinds import (
     invocation_key,
 )
 from gureum.aws.ssm.command_notices import show_wish, wish_of
+from gureum.aws.ssm.command_outputs import both
 from gureum.aws.ssm.command_targets import instances_of
 from gureum.aws.ssm.document_content import LIMIT_BYTES, Step, steps_of, values_of, with_texts
 from gureum.aws.ssm.document_kinds import Found, find, hash_of
@@ -36,7 +37,6 @@ LIMIT_SCRIPT_BYTES, LIMIT_STEPS_BYTES = 100 * 1024, 400 * 1024
 """AWS does not tell one; a document of 64 KB may ask for more, and all of it is kept with the command."""
 DEFAULT_TIMEOUT_S = 3600
 SWEPT_AT_ONCE = 10
-PLUGIN_OUTPUT = 2500
 _NOT_BUILT = {
     "AlarmConfiguration": "Alarms of commands",
 }
@@ -355,14 +355,13 @@ def _show_invocation(call: Call, command: Command, one: Invocation, *, details: 
 def _show_step(command: Command, one: Invocation, number: int) -> dict[str, Any]:
     """API form. AWS: ssm CommandPlugin; its output is one text."""
     step = one.status.steps[number]
-    output = step.out + (f"\n----------ERROR-------\n{step.err}" if step.err else "")
     shown: dict[str, Any] = {
         "Name": step.name,
         "Status": step.state,
         "StatusDetails": step.details,
         "ResponseCode": step.code,
         "ResponseStartDateTime": step.started,
-        "Output": output[:PLUGIN_OUTPUT],
+        "Output": both(step.out, step.err),
         **_show_urls(command, one.spec.instance, number),
         **_show_bucket(command),
     }

@@ -11,7 +11,7 @@ from gureum.aws.errors import AwsError
 from gureum.aws.ssm.builtin_documents import BUILTINS
 from gureum.aws.ssm.channel_messages import INPUT, SIZE, Message
 from gureum.aws.ssm.command_kinds import Command, CommandSpec, Invocation, InvocationSpec, InvocationStatus, plan
-from gureum.aws.ssm.command_outputs import TRUNCATED, head
+from gureum.aws.ssm.command_outputs import ERRORS_FOLLOW, ERRORS_TRUNCATED, LIMIT_BOTH, TRUNCATED, both, head
 from gureum.aws.ssm.document_content import check, fill, read, steps_of, values_of
 from gureum.aws.ssm.document_kinds import Document, DocumentSpec, DocumentVersion, VersionSpec, find
 from gureum.aws.ssm.guest_users import read_account
@@ -134,6 +134,25 @@ def test_beginnings_of_outputs() -> None:
     assert len(text) == 50
     assert text.endswith(TRUNCATED)
     assert head(text, "more", 50) == text
+
+
+@pytest.mark.parametrize(
+    ("out", "err", "ends"),
+    [
+        (10, 10, ("o", "e")),
+        (5000, 0, (TRUNCATED,)),
+        (5000, 10, (TRUNCATED, "e")),
+        (10, 5000, ("o", ERRORS_TRUNCATED)),
+        (5000, 5000, (TRUNCATED, ERRORS_TRUNCATED)),
+    ],
+)
+def test_both_outputs_have_room_in_one_text(out: int, err: int, ends: tuple[str, ...]) -> None:
+    """amazon-ssm-agent, iohandler.go: what a step complained of was cut off behind a long output."""
+    text = both("o" * out, "e" * err)
+    parts = text.split(ERRORS_FOLLOW)
+    assert (len(parts), len(text) <= LIMIT_BOTH) == (2 if err else 1, True)
+    assert all(part.endswith(end) for part, end in zip(parts, ends, strict=True))
+    assert len(text) >= LIMIT_BOTH - 1 or (out, err) == (10, 10)
 
 
 @pytest.mark.parametrize(
