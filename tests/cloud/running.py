@@ -18,6 +18,7 @@ import pytest
 from botocore.config import Config
 
 from gureum.aws.ec2.images.images import BUILTINS
+from tests import living_clouds
 from tests.quotas import ROOMY
 
 BUSYBOX = BUILTINS[0].id
@@ -30,6 +31,7 @@ class Cloud:
 
     def __init__(self, home: Path, **settings: str) -> None:
         self.home = home
+        living_clouds.note(self)
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("GUREUM_", "AWS_"))},
             "GUREUM_HOME": str(home),
