@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from gureum.base import tls_policies
 from gureum.drivers.haproxy import config as haproxy_config
 from gureum.drivers.haproxy.control import plan
+from gureum.drivers.haproxy.crowding import Host
 from gureum.drivers.haproxy.rules import decide
 from gureum.drivers.haproxy.text import pattern, word
 from gureum.ports import PortError
@@ -36,7 +37,7 @@ from gureum.ports.proxies import (
 needs_haproxy = pytest.mark.skipif(
     shutil.which("haproxy", path="/usr/sbin:/usr/bin:/usr/local/sbin") is None, reason="needs haproxy"
 )
-HOST = haproxy_config.Host()
+HOST = Host()
 GROUP = Group("tg-a", "arn", "HTTP", servers=(Server("i-1:80", "10.0.0.1", 80, up=True),))
 
 

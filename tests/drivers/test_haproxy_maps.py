@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gureum.drivers.haproxy import config as haproxy_config
+from gureum.drivers.haproxy.crowding import Host
 from gureum.drivers.haproxy.maps import Changes, pieces, plan
 from gureum.ports.proxies import Condition, FixedResponse, Forward, Group, Listener, ProxySpec, Rule
 
@@ -18,7 +19,7 @@ def change(old: tuple[Rule, ...], new: tuple[Rule, ...]) -> Changes | None:
     def files(rules: tuple[Rule, ...]) -> dict[str, str]:
         listener = Listener(80, "HTTP", "arn", (*rules, Rule(0, TO_A)))
         spec = ProxySpec("n", "/run/netns/x", "10.0.0.9", "app/lb/1", (listener,), GROUPS)
-        return haproxy_config.render(spec, haproxy_config.Host())
+        return haproxy_config.render(spec, Host())
 
     return plan(files(old), files(new))
 

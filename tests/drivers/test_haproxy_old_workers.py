@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gureum.drivers.haproxy import config as haproxy_config
 from gureum.drivers.haproxy.control import Worker
+from gureum.drivers.haproxy.crowding import Host
 from gureum.drivers.haproxy.old_workers import FEWEST, MOST, divided, limit_bytes
 from gureum.ports.proxies import ProxySpec
 
@@ -17,7 +18,7 @@ def workers(count: int) -> list[Worker]:
 
 def test_no_time_ends_an_old_worker_nor_how_many_reloads_it_has_outlived() -> None:
     """AWS cuts no connection that flows when a rule changes."""
-    config = haproxy_config.render(ProxySpec("node-1", "/net", "10.0.0.5", "lb"), haproxy_config.Host())
+    config = haproxy_config.render(ProxySpec("node-1", "/net", "10.0.0.5", "lb"), Host())
     assert "hard-stop-after" not in config[haproxy_config.CONFIG]
     assert divided([Worker(1, 0), Worker(2, 900_000)], limit_bytes(), lambda _: 4 * MIB) == ([2], [])
 

@@ -7,6 +7,7 @@ import os
 import ssl
 import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import h2.config
@@ -16,9 +17,10 @@ import h2.settings
 import pytest
 
 from gureum.drivers.haproxy import control as haproxy_control
+from gureum.drivers.haproxy import crowding
 from gureum.drivers.haproxy import headers as haproxy_headers
 from gureum.drivers.haproxy.process import ProxyFolder
-from gureum.ports.proxies import Condition, Redirect, Rule
+from gureum.ports.proxies import Condition, Redirect, Rule, Server
 
 from .proxy_host import TARGETS, ProxyHost, fixed, group, http_listener, proxy_host
 
@@ -35,14 +37,18 @@ def host(tmp_path: Path) -> Iterator[ProxyHost]:
 
 
 class Client:
-    """One connection. `streams`: how many the other side takes at once; `window`: how much of a body before it says that more may come."""
+    """One connection. `streams`: how many the other side takes at once; `window`: how much of a body before it says that more may come. The `window`
+    that it is made with is its own: how much of an answer."""
 
-    def __init__(self, host: ProxyHost) -> None:
+    def __init__(self, host: ProxyHost, *, source: str = "", window: int = 65535) -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         context.set_alpn_protocols(["h2"])
-        self._sock = context.wrap_socket(host.connect(443), server_hostname="example.com")
+        self._sock = context.wrap_socket(host.connect(443, source=source), server_hostname="example.com")
         self._speech = h2.connection.H2Connection(h2.config.H2Configuration(validate_outbound_headers=False))
+        self._speech.local_settings = h2.settings.Settings(
+            initial_values={h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: window}
+        )
         self._speech.initiate_connection()
         self.streams = self.window = 0
 
@@ -56,10 +62,10 @@ class Client:
             self._speech.send_data(stream, body, end_stream=True)
         return self._answer()
 
-    def begin(self, headers: Headers) -> int:
-        """A request whose body is still to come. Its stream."""
+    def begin(self, headers: Headers, *, whole: bool = False) -> int:
+        """A request whose body is still to come, or that has none (`whole`). Its stream."""
         stream = self._speech.get_next_available_stream_id()
-        self._speech.send_headers(stream, headers)
+        self._speech.send_headers(stream, headers, end_stream=whole)
         self._sock.sendall(self._speech.data_to_send())
         return stream
 
@@ -90,10 +96,10 @@ class Client:
         self._sock.close()
 
 
-def serve(host: ProxyHost, talk: Callable[[Client], None], *rules: Rule) -> None:
+def serve(host: ProxyHost, talk: Callable[[Client], None], *rules: Rule, target: Server | None = None) -> None:
     certificate = host.certificate("example.com")
     listener = http_listener(*rules, port=443, protocol="HTTPS", certificates=(certificate.name,))
-    spec = host.spec(listener, groups=(group(host.target(TARGETS[0])),), certificates=(certificate,))
+    spec = host.spec(listener, groups=(group(target or host.target(TARGETS[0])),), certificates=(certificate,))
 
     def connected() -> None:
         client = Client(host)
@@ -154,10 +160,10 @@ def test_who_sends_a_body_late_gets_the_answer_that_needs_none(host: ProxyHost) 
     serve(host, talk, *rules)
 
 
-def until_waiting(host: ProxyHost, number: int) -> None:
+def until_counted(host: ProxyHost, table: str, number: int) -> None:
     control = ProxyFolder(host.home_id, host.run, "node-1").work / "run/control"
     for _ in range(500):
-        said = asyncio.run(haproxy_control.command(control, "show table waiting_bodies"))
+        said = asyncio.run(haproxy_control.command(control, f"show table {table}"))
         if f"conn_cur={number}" in said:
             return
         time.sleep(0.01)
@@ -174,9 +180,55 @@ def test_of_bodies_that_are_waited_for_there_is_an_end(host: ProxyHost, monkeypa
         for _ in range(2):  # what has ended counts no more
             waiting = [Client(host) for _ in range(2)]
             streams = [one.begin(late) for one in waiting]
-            until_waiting(host, 2)
+            until_counted(host, "waiting_bodies", 2)
             assert client.ask_without_end(late)[":status"] == "200"
             assert [one.end(stream)[":status"] for one, stream in zip(waiting, streams, strict=True)] == ["200", "200"]
-            until_waiting(host, 0)
+            until_counted(host, "waiting_bodies", 0)
 
     serve(host, talk, rule)
+
+
+LONG_ANSWER = b"x" * 10_000_000
+
+
+def long_or_short(request: BaseHTTPRequestHandler) -> None:
+    body = LONG_ANSWER if request.path == "/long" else b"ok"
+    request.send_response(200)
+    request.send_header("Content-Length", str(len(body)))
+    request.end_headers()
+    request.wfile.write(body)
+
+
+def test_who_reads_nothing_leaves_room_for_others(host: ProxyHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each answer that is not read holds buffers and a socket, and a client may leave 128 of them on a connection: a hundred connections took all
+    that a proxy may have, and nobody was served any more. AWS's balancers grow instead."""
+    monkeypatch.setattr(crowding, "most_requests", lambda host: 16)
+    to = [(":scheme", "https"), (":authority", "example.com")]
+    long, short = ([(":method", "GET"), (":path", path), *to] for path in ("/long", "/"))
+
+    def talk(client: Client) -> None:
+        readers = [Client(host, source=f"10.9.0.{101 + i}", window=0) for i in range(2)]
+        for one in readers:
+            for _ in range(6):
+                one.begin(long, whole=True)
+        until_counted(host, "requests", 12)
+        assert client.ask(short)[":status"] == "200", "an eighth of all is anybody's"
+        one = Client(host, source="10.9.0.101", window=0)
+        assert one.ask(short) | {"date": ""} == {
+            ":status": "503",
+            "server": "awselb/2.0",
+            "date": "",
+            "content-length": "0",
+        }
+        others = [Client(host, source=f"10.9.0.{111 + i}", window=0) for i in range(4)]
+        for one in others:
+            one.begin(long, whole=True)
+        until_counted(host, "requests", 16)
+        assert client.ask(short)[":status"] == "503"
+        assert host.get("/", port=443, tls="example.com").status == 200, "by HTTP/1.1 there is one of a connection"
+        for one in (*readers, *others):
+            one.close()
+        until_counted(host, "requests", 0)
+        assert client.ask(short)[":status"] == "200"
+
+    serve(host, talk, target=host.target(TARGETS[0], handler=long_or_short))

@@ -15,13 +15,13 @@ import functools
 import ipaddress
 import zlib
 
-import msgspec
-
 from gureum.base import tls_policies
 from gureum.drivers.haproxy import actions as haproxy_actions
+from gureum.drivers.haproxy import crowding
 from gureum.drivers.haproxy import errors as haproxy_errors
 from gureum.drivers.haproxy import rules as haproxy_rules
 from gureum.drivers.haproxy.cookies import key_line, target_cookies
+from gureum.drivers.haproxy.crowding import Host
 from gureum.drivers.haproxy.headers import (
     GRPC,
     GRPC_SENT,
@@ -58,10 +58,6 @@ MASTER_SOCKET = "run/master"
 LOG_SOCKET = "log"
 CONNECT_TIMEOUT_S = 10
 NLB_IDLE_S = 350
-_MOST_CONNECTIONS = 8000
-_FDS_PER_CONNECTION = 2
-_SPARE_FDS = 600
-_MOST_MEMORY_MIB = 1024
 _LONGEST_HEADERS = 65536
 _TARGETS_POLICY = "ELBSecurityPolicy-TLS13-1-0-2021-06"
 """AWS, "Security policies", of back-end connections: this where the listener has TLS 1.3, else ELBSecurityPolicy-2016-08, which is the same
@@ -82,14 +78,6 @@ _ALPN = {
 }
 
 
-class Host(msgspec.Struct, frozen=True):
-    """What the machine gives each proxy. `cookie_key`: of the load balancer's own cookies, where it gives any."""
-
-    fds: int = 20_000
-    threads: int = 2
-    cookie_key: bytes = b""
-
-
 def gives_cookies(spec: ProxySpec) -> bool:
     """Whether some client is kept at its target or its group."""
     return any(group.stickiness for group in spec.groups) or any(map(haproxy_actions.sticky, spec.listeners))
@@ -103,7 +91,7 @@ def render(spec: ProxySpec, host: Host) -> dict[str, str]:
     lines = _global(host) + _defaults(spec)
     files = {name: content.decode() for name, content in haproxy_errors.files().items()}
     for listener in spec.listeners:
-        more, made = _listener(spec, listener, groups)
+        more, made = _listener(spec, listener, groups, host)
         lines, files = lines + more, files | made
         if listener.certificates:
             missing = set(listener.certificates) - listed
@@ -123,7 +111,7 @@ def render(spec: ProxySpec, host: Host) -> dict[str, str]:
             lines += _backend("tcp", group, _policy4(group, max(map(_idle_s, users), default=NLB_IDLE_S)))
     lines += _block(f"backend {haproxy_actions.NOWHERE} from http", refuse(503, "TRUE", http2=http2))
     lines.append("backend none4 from tcp")
-    lines += waiting_table() if http2 else []
+    lines += [*waiting_table(), *crowding.tables()] if http2 else []
     return files | {CONFIG: "\n".join(lines) + "\n"}
 
 
@@ -143,15 +131,11 @@ def pem(certificate: Certificate, key: str) -> str:
     return f"{key.strip()}\n{certificate.chain_pem.strip()}\n"
 
 
-def most_connections(host: Host) -> int:
-    return max(64, min(_MOST_CONNECTIONS, (host.fds - _SPARE_FDS) // _FDS_PER_CONNECTION))
-
-
 def _global(host: Host) -> list[str]:
     return [
         "global",
         f"  nbthread {host.threads}",
-        f"  maxconn {most_connections(host)}",
+        *(f"  {line}" for line in crowding.room(host)),
         "  # Old workers end with their last connection, a WebSocket's too, and not after some time.",
         f"  mworker-max-reloads {_ANY_RELOADS}",  # what counts is how much old workers take (old_workers.py)
         # What we tell a busy worker goes before what its clients ask: a few commands would wait for all of them at each turn.
@@ -218,10 +202,12 @@ def _defaults(spec: ProxySpec) -> list[str]:
     ]
 
 
-def _listener(spec: ProxySpec, listener: Listener, groups: dict[str, Group]) -> tuple[list[str], dict[str, str]]:
+def _listener(
+    spec: ProxySpec, listener: Listener, groups: dict[str, Group], host: Host
+) -> tuple[list[str], dict[str, str]]:
     """Its lines, and the files they read."""
     if listener.protocol in ("HTTP", "HTTPS"):
-        return _layer7(spec, listener, groups)
+        return _layer7(spec, listener, groups, host)
     return _layer4(spec, listener, groups), {}
 
 
@@ -256,7 +242,9 @@ def _alpn(spec: ProxySpec, listener: Listener) -> str:
     return f" alpn {_ALPN[listener.alpn]}"
 
 
-def _layer7(spec: ProxySpec, listener: Listener, groups: dict[str, Group]) -> tuple[list[str], dict[str, str]]:
+def _layer7(
+    spec: ProxySpec, listener: Listener, groups: dict[str, Group], host: Host
+) -> tuple[list[str], dict[str, str]]:
     for name in forwarded_to(listener):
         if name not in groups:
             raise ValueError(f"listener {listener.port} forwards to {name}, which is not there")
@@ -270,6 +258,7 @@ def _layer7(spec: ProxySpec, listener: Listener, groups: dict[str, Group]) -> tu
         *CAPTURES,
         f"unique-id-format {UNIQUE_ID}",
         *forwarded_option(spec.attributes),
+        *(crowding.counted(host) if tls else ()),
         *decision.lines,
         *actions.lines,
         *of_listener(listener, spec.attributes),

@@ -31,6 +31,7 @@ import msgspec
 
 from gureum.base.processes import start_ticks
 from gureum.drivers.haproxy import config as haproxy_config
+from gureum.drivers.haproxy.crowding import Host
 from gureum.drivers.haproxy.slow_start import Rises
 from gureum.drivers.networks import namespaces
 from gureum.drivers.networks.network_names import checked_home, checked_name
@@ -43,7 +44,8 @@ _FIRST_UID, _UIDS = 2_080_000_000, 60_000_000  # above those of guests (network_
 _LOG_QUEUE = "4096"
 _LOG_BYTES = 4 << 20
 _SAID_BYTES = 65536
-_MEMORY_MIB = 2048
+_MOST_MEMORY_MIB, _MEMORY_SHARE = 3072, 4
+"""A proxy may take this part of the machine's memory, and never more than that. Only clients that hold all they can bring it there (crowding.py)."""
 _CLONE_NEWNS, _MS_REC, _MS_SLAVE = 0x2_0000, 0x4000, 1 << 19
 _VERSION_S = 5.0
 _INSIDE = Path("/run")
@@ -65,10 +67,15 @@ def uid_of(home_id: str, name: str) -> int:
     return _FIRST_UID + zlib.crc32(f"{checked_home(home_id)}/{checked_name(name)}".encode()) % _UIDS
 
 
-def host() -> haproxy_config.Host:
+def host() -> Host:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     fds = 1 << 16 if hard == resource.RLIM_INFINITY else min(hard, 1 << 16)
-    return haproxy_config.Host(fds=fds, threads=max(1, min(len(os.sched_getaffinity(0)), 4)))
+    memory_mib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
+    return Host(
+        fds=fds,
+        threads=max(1, min(len(os.sched_getaffinity(0)), 4)),
+        memory_mib=min(_MOST_MEMORY_MIB, memory_mib // _MEMORY_SHARE),
+    )
 
 
 @functools.lru_cache(maxsize=8)
@@ -194,12 +201,12 @@ class ProxyFolder:
         paths have no folder above that it may not enter. Mounts of the host that go, go here too."""
         namespaces.unshare(_CLONE_NEWNS)
         mounts.mount("", Path("/"), "none", _MS_REC | _MS_SLAVE)
-        fds = host().fds
+        given = host()
         arguments = [
-            *("prlimit", f"--nofile={fds}:{fds}", "--core=0", "--"),
+            *("prlimit", f"--nofile={given.fds}:{given.fds}", "--core=0", "--"),
             *("setpriv", f"--reuid={self.uid}", f"--regid={self.uid}", "--clear-groups"),
             *("--inh-caps=-all", "--bounding-set=-all", "--no-new-privs"),
-            *(program, *memory_options(program), "-Ws", "-m", str(_MEMORY_MIB), "-f", haproxy_config.CONFIG),
+            *(program, *memory_options(program), "-Ws", "-m", str(given.memory_mib), "-f", haproxy_config.CONFIG),
             *("-S", f"unix@{haproxy_config.MASTER_SOCKET},mode,600"),
         ]
         with namespaces.entered(net):

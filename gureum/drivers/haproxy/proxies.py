@@ -28,6 +28,7 @@ from gureum.drivers.haproxy import maps as haproxy_maps
 from gureum.drivers.haproxy import old_workers
 from gureum.drivers.haproxy import tallies as haproxy_tallies
 from gureum.drivers.haproxy.config import pem_file
+from gureum.drivers.haproxy.crowding import Host
 from gureum.drivers.haproxy.process import FOLDER, ProxyFolder, State, host, remove_all
 from gureum.drivers.haproxy.running import RunningProxy, Shelf, inode
 from gureum.drivers.haproxy.slow_start import risen, taken_over
@@ -267,7 +268,7 @@ class HaproxyProxies:
         pems = self._open_keys(spec.certificates)
         return haproxy_config.render(spec, self._host(spec)), {pem_file(name): text for name, text in pems.items()}
 
-    def _host(self, spec: ProxySpec) -> haproxy_config.Host:
+    def _host(self, spec: ProxySpec) -> Host:
         key = self._sealer.derive(f"cookies of {spec.label}") if haproxy_config.gives_cookies(spec) else b""
         return msgspec.structs.replace(host(), cookie_key=key)
 

@@ -8,6 +8,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 
 from gureum.drivers.haproxy import config as haproxy_config
+from gureum.drivers.haproxy.crowding import Host
 from gureum.drivers.haproxy.text import group_name, server_name
 from gureum.drivers.networks.network_names import checked_name
 from gureum.ports.proxies import (
@@ -34,7 +35,7 @@ class SimulatedProxies:
         self._died: asyncio.Queue[str] = asyncio.Queue()
 
     async def ensure(self, spec: ProxySpec) -> None:
-        haproxy_config.render(spec, haproxy_config.Host())
+        haproxy_config.render(spec, Host())
         self.specs[checked_name(spec.name)] = spec
         self._dead.discard(spec.name)
 

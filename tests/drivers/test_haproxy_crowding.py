@@ -1,0 +1,25 @@
+"""What a proxy lets its clients hold, on machines of several sizes."""
+
+from __future__ import annotations
+
+import pytest
+
+from gureum.drivers.haproxy.crowding import Host, most_connections, most_requests, room
+
+MIB = 1 << 20
+CONNECTION, REQUEST = 244 * 1024, 180 * 1024
+"""What clients that read nothing were seen to take, by HTTP/1.1 over TLS and by HTTP/2."""
+
+
+@pytest.mark.parametrize("memory_mib", [512, 1024, 2048, 3072])
+@pytest.mark.parametrize("fds", [4096, 20_000, 65_536])
+def test_clients_that_hold_all_they_can_fit(memory_mib: int, fds: int) -> None:
+    host = Host(fds=fds, memory_mib=memory_mib)
+    connections, requests = most_connections(host), most_requests(host)
+    assert connections * CONNECTION + requests * REQUEST + 64 * MIB < memory_mib * MIB
+    assert 2 * connections + requests + 100 < fds
+
+
+def test_a_usual_machine_takes_thousands() -> None:
+    assert room(Host()) == ["maxconn 7652", "maxpipes 2048"]
+    assert room(Host(fds=1 << 16)) == ["maxconn 8000", "maxpipes 2048"]
