@@ -181,6 +181,36 @@ def test_twenty_entries_in_each_direction(cloud, acl):
     add(cloud, acl, 20, action="deny", verb="Replace")
 
 
+def test_entries_for_ipv6_are_kept_shown_and_found_but_decide_no_packet_of_ipv4(cloud, vpc, subnet):
+    acl = default(cloud, vpc)
+    all_6 = {"NetworkAclId": acl, "Protocol": "-1", "Ipv6CidrBlock": "::/0"}
+    for egress in (True, False):
+        cloud("CreateNetworkAclEntry", RuleNumber=1, Egress=egress, RuleAction="deny", **all_6)
+    ping = {"Protocol": "58", "Ipv6CidrBlock": "2001:db8::1/64", "IcmpTypeCode": {"Type": 128, "Code": -1}}
+    cloud("CreateNetworkAclEntry", NetworkAclId=acl, RuleNumber=101, Egress=False, RuleAction="allow", **ping)
+    taken = cloud.code(
+        "CreateNetworkAclEntry", NetworkAclId=acl, RuleNumber=101, Egress=False, RuleAction="allow", **ANY
+    )
+    assert taken == "NetworkAclEntryAlreadyExists"
+    shown = {(one["RuleNumber"], one["Egress"]): one for one in described(cloud, acl)["Entries"]}
+    assert shown[1, False] == {
+        "RuleNumber": 1,
+        "Protocol": "-1",
+        "RuleAction": "deny",
+        "Egress": False,
+        "Ipv6CidrBlock": "::/0",
+    }
+    assert shown[101, False]["Ipv6CidrBlock"] == "2001:db8::/64"
+    assert shown[101, False]["IcmpTypeCode"] == {"Type": 128, "Code": -1}
+    for value, found in (("::/0", [acl]), ("2001:db8::/32", [])):
+        filters = [{"Name": "entry.ipv6-cidr", "Values": [value]}]
+        assert [one["NetworkAclId"] for one in cloud("DescribeNetworkAcls", Filters=filters)["NetworkAcls"]] == found
+    assert lets_all_pass(cloud.call().get(NetworkAcl, acl))
+    assert [entry.number for entry in lower_acl(cloud.call().get(NetworkAcl, acl), ()).entries] == [100, 100]
+    cloud("DeleteNetworkAclEntry", NetworkAclId=acl, RuleNumber=1, Egress=True)
+    assert (1, True) not in {(one["RuleNumber"], one["Egress"]) for one in described(cloud, acl)["Entries"]}
+
+
 TCP = {"Protocol": "6", "CidrBlock": EVERYWHERE}
 PING = {"Protocol": "1", "CidrBlock": EVERYWHERE}
 
@@ -192,7 +222,8 @@ PING = {"Protocol": "1", "CidrBlock": EVERYWHERE}
         (-1, ANY, "InvalidParameterValue"),
         (32767, ANY, "InvalidParameterValue"),
         (1, {"Protocol": "-1"}, "MissingParameter"),
-        (1, {"Protocol": "-1", "Ipv6CidrBlock": "::/0"}, "NotImplemented"),
+        (1, {"Protocol": "-1", "Ipv6CidrBlock": "::/129"}, "InvalidParameterValue"),
+        (1, {"Protocol": "58", "Ipv6CidrBlock": "::/0"}, "MissingParameter"),
         (1, {**ANY, "Ipv6CidrBlock": "::/0"}, "InvalidParameterCombination"),
         (1, {"Protocol": "-1", "CidrBlock": "10.0.0.0/33"}, "InvalidParameterValue"),
         (1, {"Protocol": "256", "CidrBlock": EVERYWHERE}, "InvalidParameterValue"),

@@ -465,7 +465,7 @@ class SecurityGroup(Resource, frozen=True):
 
 class AclEntry(msgspec.Struct, frozen=True):
     """`number`: 1-32766, 32767 for the closing deny. `protocol`: an IP protocol number, "-1" for all. `ports`: the range for tcp (6) and
-    udp (17), (type, code) with -1 for all for icmp (1), else None."""
+    udp (17), (type, code) with -1 for all for icmp (1, 58), else None. `cidr6`: of an entry for IPv6, which has no `cidr`."""
 
     number: int
     egress: bool
@@ -473,6 +473,7 @@ class AclEntry(msgspec.Struct, frozen=True):
     protocol: str = "-1"
     cidr: str = "0.0.0.0/0"
     ports: tuple[int, int] | None = None
+    cidr6: str = ""
 
 
 class NetworkAclSpec(msgspec.Struct, frozen=True):

@@ -2,6 +2,9 @@
 
 Entries are told apart by direction and number. The last of each direction, 32767, denies what no other entry decided; it stands there from
 the beginning and nobody can change it. Protocols are stored as numbers, as EC2 shows them.
+
+Entries for IPv6 are kept and shown, as a VPC without an IPv6 block has them on AWS too; no interface here has an IPv6 address, so that there is
+no packet for them to decide.
 """
 
 from __future__ import annotations
@@ -13,14 +16,14 @@ import msgspec
 
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
-from gureum.aws.ec2.networks.cidrs import parse_cidr
+from gureum.aws.ec2.networks.cidrs import parse_cidr, parse_cidr6
 from gureum.aws.ec2.networks.kinds import AclEntry, NetworkAcl
 from gureum.aws.errors import AwsError
 from gureum.aws.marks import operation
 from gureum.ports import firewalls
 
 CLOSING_NUMBER = 32767
-ALL, ICMP, TCP, UDP = "-1", "1", "6", "17"
+ALL, ICMP, TCP, UDP, ICMP6 = "-1", "1", "6", "17", "58"
 _NAMES = {ALL: "all", ICMP: "icmp", TCP: "tcp", UDP: "udp"}
 _NUMBERS = {name: number for number, name in _NAMES.items()}
 _ALL_PORTS = (0, 65535)
@@ -34,7 +37,7 @@ async def create_network_acl_entry(call: Call) -> dict[str, Any]:
     if _entry(acl, entry.number, egress=entry.egress) is not None:
         text = f"The network acl entry identified by {entry.number} already exists."
         raise AwsError("NetworkAclEntryAlreadyExists", text)
-    others = [one for one in acl.spec.entries if one.egress == entry.egress and one.number != CLOSING_NUMBER]
+    others = [one for one in acl.spec.entries if _counts_with(one, entry)]
     if len(others) >= call.settings.quota_rules_per_network_acl:
         raise AwsError("NetworkAclEntryLimitExceeded", "The maximum number of network acl entries has been reached.")
     return await _write(call, acl, (*acl.spec.entries, entry))
@@ -76,6 +79,11 @@ def protocol_names(entry: AclEntry) -> tuple[str, ...]:
 # What calls ask for
 
 
+def _counts_with(one: AclEntry, entry: AclEntry) -> bool:
+    """AWS: the quota is for each direction, and for IPv4 and IPv6 apart."""
+    return (one.egress, bool(one.cidr6)) == (entry.egress, bool(entry.cidr6)) and one.number != CLOSING_NUMBER
+
+
 def _find(call: Call) -> NetworkAcl:
     return ids.find(call, NetworkAcl, ids.NETWORK_ACL, ids.need(call, "NetworkAclId"))
 
@@ -106,7 +114,8 @@ def _asked_entry(call: Call) -> AclEntry:
     if action not in ("allow", "deny"):
         raise ids.invalid(f"Value ({action}) for parameter ruleAction is invalid. Unknown action.")
     number, egress, protocol = _number(call), _given(call, "Egress"), _protocol(ids.need(call, "Protocol"))
-    return AclEntry(number, egress, action == "allow", protocol, _cidr(call), _ports(call, protocol))
+    cidr, cidr6 = _cidrs(call)
+    return AclEntry(number, egress, action == "allow", protocol, cidr, _ports(call, protocol, six=bool(cidr6)), cidr6)
 
 
 def _number(call: Call) -> int:
@@ -132,20 +141,22 @@ def _protocol(text: str) -> str:
     return found if found == ALL else str(int(found))
 
 
-def _cidr(call: Call) -> str:
+def _cidrs(call: Call) -> tuple[str, str]:
+    """For IPv4 and for IPv6, one of them empty."""
     cidr, cidr6 = call.params.get("CidrBlock"), call.params.get("Ipv6CidrBlock")
     if cidr and cidr6:
         raise AwsError("InvalidParameterCombination", "Both cidrBlock and ipv6CidrBlock cannot be specified.")
     if cidr6:
-        raise ids.not_built(f"{call.operation} with Ipv6CidrBlock")
-    return str(parse_cidr(ids.need(call, "CidrBlock")))
+        return "", str(parse_cidr6(cidr6))
+    return str(parse_cidr(ids.need(call, "CidrBlock"))), ""
 
 
-def _ports(call: Call, protocol: str) -> tuple[int, int] | None:
-    """The range for tcp and udp, type and code for icmp; of other protocols what was given is ignored, as AWS does."""
+def _ports(call: Call, protocol: str, *, six: bool) -> tuple[int, int] | None:
+    """The range for tcp and udp, type and code for icmp (for IPv6's with an IPv6 block only); of other protocols what was given is ignored, as
+    AWS does."""
     if protocol in (TCP, UDP):
         return _range(call.params.get("PortRange") or {})
-    if protocol == ICMP:
+    if protocol == ICMP or (protocol == ICMP6 and six):
         return _type_and_code(call.params.get("IcmpTypeCode") or {})
     return None
 
@@ -183,6 +194,8 @@ def lets_all_pass(acl: NetworkAcl) -> bool:
 
 def _open(entries: Iterable[AclEntry]) -> bool:
     for entry in entries:
+        if entry.cidr6:
+            continue
         if not entry.allow:
             return False
         if entry.protocol == ALL and entry.cidr == "0.0.0.0/0":
@@ -192,7 +205,8 @@ def _open(entries: Iterable[AclEntry]) -> bool:
 
 def lower_acl(acl: NetworkAcl, subnets: Iterable[str]) -> firewalls.Acl:
     """The firewall's form. `subnets`: CIDRs of those that use it. The closing denies are implied there."""
-    entries = (_lower_entry(entry) for entry in ordered(acl.spec.entries) if entry.number != CLOSING_NUMBER)
+    decided = (entry for entry in ordered(acl.spec.entries) if entry.number != CLOSING_NUMBER and not entry.cidr6)
+    entries = (_lower_entry(entry) for entry in decided)
     return firewalls.Acl(acl.meta.name, tuple(subnets), tuple(entries))
 
 
@@ -215,11 +229,11 @@ def show_entry(entry: AclEntry) -> dict[str, Any]:
         "Protocol": entry.protocol,
         "RuleAction": "allow" if entry.allow else "deny",
         "Egress": entry.egress,
-        "CidrBlock": entry.cidr,
+        **({"Ipv6CidrBlock": entry.cidr6} if entry.cidr6 else {"CidrBlock": entry.cidr}),
     }
     if entry.ports is None:
         return shown
     first, second = entry.ports
-    if entry.protocol == ICMP:
+    if entry.protocol in (ICMP, ICMP6):
         return shown | {"IcmpTypeCode": {"Type": first, "Code": second}}
     return shown | {"PortRange": {"From": first, "To": second}}

@@ -16,7 +16,14 @@ from gureum.aws.ec2 import ids
 from gureum.aws.ec2.counting import count_at_commit
 from gureum.aws.ec2.listing import answer, listing, show_tags
 from gureum.aws.ec2.networks.kinds import AclEntry, NetworkAcl, NetworkAclSpec, Subnet, Vpc
-from gureum.aws.ec2.networks.network_acl_entries import ICMP, closing_entries, ordered, protocol_names, show_entry
+from gureum.aws.ec2.networks.network_acl_entries import (
+    ICMP,
+    ICMP6,
+    closing_entries,
+    ordered,
+    protocol_names,
+    show_entry,
+)
 from gureum.aws.ec2.tags import tags_of
 from gureum.aws.errors import AwsError
 from gureum.aws.filters import FilterTable, boolean
@@ -113,7 +120,7 @@ def _filters(call: Call) -> FilterTable:
         return lambda acl: [
             str(entry.ports[place])
             for entry in acl.spec.entries
-            if entry.ports is not None and (entry.protocol == ICMP) == icmp
+            if entry.ports is not None and (entry.protocol in (ICMP, ICMP6)) == icmp
         ]
 
     def of_subnets(look: Callable[[Subnet], str]) -> Any:
@@ -124,11 +131,11 @@ def _filters(call: Call) -> FilterTable:
         "association.network-acl-id": lambda acl: acl.meta.name if call.by(Subnet, "acl", acl.meta.name) else (),
         "association.subnet-id": of_subnets(lambda subnet: subnet.meta.name),
         "default": lambda acl: boolean(acl.spec.is_default),
-        "entry.cidr": of_entries(lambda entry: entry.cidr),
+        "entry.cidr": lambda acl: [entry.cidr for entry in acl.spec.entries if not entry.cidr6],
         "entry.egress": of_entries(lambda entry: boolean(entry.egress)),
         "entry.icmp.code": of_ports(1, icmp=True),
         "entry.icmp.type": of_ports(0, icmp=True),
-        "entry.ipv6-cidr": lambda _: (),
+        "entry.ipv6-cidr": lambda acl: [entry.cidr6 for entry in acl.spec.entries if entry.cidr6],
         "entry.port-range.from": of_ports(0, icmp=False),
         "entry.port-range.to": of_ports(1, icmp=False),
         "entry.protocol": lambda acl: [name for entry in acl.spec.entries for name in protocol_names(entry)],

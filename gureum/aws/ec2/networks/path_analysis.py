@@ -259,7 +259,7 @@ class _Walk:
         acl = self._call.get(NetworkAcl, subnet.spec.acl)
         remote = packet.destination if egress else packet.source
         for entry in sorted(acl.spec.entries if acl else (), key=lambda one: one.number):
-            if entry.egress == egress and _entry_fits(entry, packet, remote):
+            if entry.egress == egress and not entry.cidr6 and _entry_fits(entry, packet, remote):
                 if entry.allow:
                     shown = {"AclRule": _shown_entry(entry), "Subnet": {"Id": subnet.meta.name}}
                     self.steps.append(self._component(subnet.spec.acl, packet) | shown)

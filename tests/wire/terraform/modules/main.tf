@@ -111,6 +111,14 @@ resource "aws_default_network_acl" "this" {
     protocol   = "-1"
     cidr_block = "0.0.0.0/0"
   }
+  ingress {
+    action          = "allow"
+    rule_no         = 101
+    from_port       = 0
+    to_port         = 0
+    protocol        = "-1"
+    ipv6_cidr_block = "::/0"
+  }
   egress {
     action     = "allow"
     rule_no    = 100
@@ -118,6 +126,14 @@ resource "aws_default_network_acl" "this" {
     to_port    = 0
     protocol   = "-1"
     cidr_block = "0.0.0.0/0"
+  }
+  egress {
+    action          = "allow"
+    rule_no         = 101
+    from_port       = 0
+    to_port         = 0
+    protocol        = "-1"
+    ipv6_cidr_block = "::/0"
   }
   tags = { Name = "${local.name}-default" }
   lifecycle { ignore_changes = [subnet_ids] }
