@@ -38,6 +38,8 @@ _OF_INTERFACES = (
     "AddSecurityGroupIds", "RemoveSecurityGroupIds",
 )  # fmt: skip
 _OF_GATEWAYS = ("RouteTableIds", "AddRouteTableIds", "RemoveRouteTableIds")
+_TABLE = msgspec.structs.replace(ids.ROUTE_TABLE, not_found="InvalidRouteTableId.NotFound")
+"""Endpoints spell it their own way: Terraform takes a table that is gone for an association that is gone by this code."""
 
 
 @operation("CreateVpcEndpoint")
@@ -160,7 +162,7 @@ def _with_changed_tables(call: Call, transaction: Transaction, endpoint: VpcEndp
     spec = endpoint.spec
     removed = set(call.params.get("RemoveRouteTableIds") or ())
     if missing := sorted(removed - set(spec.tables)):
-        raise ids.not_found(ids.ROUTE_TABLE, *missing)
+        raise ids.not_found(_TABLE, *missing)
     added = _tables(call, spec.vpc, spec.service, call.params.get("AddRouteTableIds") or (), endpoint)
     kept = [name for name in spec.tables if name not in removed and name not in added]
     for table in added.values():
@@ -170,7 +172,7 @@ def _with_changed_tables(call: Call, transaction: Transaction, endpoint: VpcEndp
 
 def _tables(call: Call, vpc: str, service: str, wanted: Any, own: VpcEndpoint | None = None) -> dict[str, RouteTable]:
     """Route tables that get the route. AWS: RouteAlreadyExists where another endpoint has made it."""
-    found = {one.meta.name: one for one in ids.find_all(call, RouteTable, ids.ROUTE_TABLE, list(wanted))}
+    found = {one.meta.name: one for one in ids.find_all(call, RouteTable, _TABLE, list(wanted))}
     for name, table in found.items():
         if table.spec.vpc != vpc:
             raise ids.invalid(f"Route table {name} and vpc {vpc} belong to different networks")
