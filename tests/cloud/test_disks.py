@@ -6,6 +6,7 @@ import base64
 import hashlib
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,18 @@ def sh(cloud: Cloud, instance: dict[str, Any], script: str) -> str:
     done = cloud.inside(instance["InstanceId"], "sh", "-c", script)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def written(file: Path) -> bytes:
+    """What of a sparse file is no hole."""
+    found, offset = bytearray(), 0
+    with open(file, "rb", buffering=0) as reader:
+        with suppress(OSError):  # only a hole is left
+            while True:
+                start = os.lseek(reader.fileno(), offset, os.SEEK_DATA)
+                offset = os.lseek(reader.fileno(), start, os.SEEK_HOLE)
+                found += os.pread(reader.fileno(), offset - start, start)
+    return bytes(found)
 
 
 def until_image(ec2: Any, name: str) -> None:
@@ -405,3 +418,53 @@ def test_volumes_are_there_again_after_down_and_up(cloud: Cloud, ec2: Any, machi
     client.start_instances(InstanceIds=[name])
     cloud.until_state(client, [name], "running")
     assert until(lambda: cloud.inside(name, "cat", "/precious").stdout) == "mine\n"
+
+
+def test_an_instance_store_is_a_disk_of_its_size_that_outlives_a_reboot_and_no_stop(cloud: Cloud, ec2: Any) -> None:
+    disks = [{"DeviceName": "/dev/sdb", "VirtualName": "ephemeral0"}]
+    (made,) = cloud.launch(ec2, UserData="", InstanceType="m3.medium", BlockDeviceMappings=disks)
+    name = made["InstanceId"]
+    files = lambda: sorted(one.name for one in (cloud.home / "volumes").glob(f"{name}-*"))  # noqa: E731
+    bytes_ = int(sh(cloud, made, "df -B1 /volumes/ephemeral0 | tail -1 | awk '{print $2}'"))
+    assert 0.97 * 4e9 < bytes_ < 4e9
+    metadata = "http://169.254.169.254/latest/meta-data/block-device-mapping/ephemeral0"
+    assert sh(cloud, made, f"wget -q -O- {metadata}") == "sdb"
+    sh(cloud, made, "fallocate -l 3500000000 /volumes/ephemeral0/big")
+    done = cloud.inside(name, "fallocate", "-l", "1000000000", "/volumes/ephemeral0/more")
+    assert done.returncode != 0
+    assert "No space left on device" in done.stderr
+    sh(cloud, made, "rm /volumes/ephemeral0/*; echo mine > /volumes/ephemeral0/file; touch /run/boot; sync")
+    # Neither a killed agent nor a reboot takes it away.
+    os.kill(cloud.process("agent"), signal.SIGKILL)
+    until(lambda: cloud.inside(name, "cat", "/volumes/ephemeral0/file").stdout == "mine\n")
+    sh(cloud, made, "(sleep 1; reboot) >/dev/null 2>&1 &")
+    until(lambda: cloud.inside(name, "test", "!", "-e", "/run/boot").returncode == 0)
+    assert sh(cloud, made, "cat /volumes/ephemeral0/file") == "mine\n"
+    image = ec2.create_image(InstanceId=name, Name="with a store", NoReboot=True)["ImageId"]
+    until_image(ec2, image)
+    shown = ec2.describe_images(ImageIds=[image])["Images"][0]["BlockDeviceMappings"]
+    assert [one["DeviceName"] for one in shown] == ["/dev/xvda"]
+    ec2.stop_instances(InstanceIds=[name])
+    cloud.until_state(ec2, [name], "stopped")
+    until(lambda: files() == [])
+    ec2.start_instances(InstanceIds=[name])
+    cloud.until_state(ec2, [name], "running")
+    assert sh(cloud, made, "ls -A /volumes/ephemeral0") == ""
+    ec2.terminate_instances(InstanceIds=[name])
+    cloud.until_state(ec2, [name], "terminated")
+    until(lambda: files() == [])
+
+
+def test_an_encrypted_instance_store_is_not_to_be_read_on_the_hosts_disk(cloud: Cloud, ec2: Any) -> None:
+    if not Path("/sys/fs/ext4/features/encryption").exists():
+        pytest.skip("this kernel does not encrypt ext4")
+    (made,) = cloud.launch(ec2, UserData="", InstanceType="c5d.large")
+    name = made["InstanceId"]
+    secret = hashlib.sha256(name.encode()).hexdigest()
+    sh(cloud, made, f"echo {secret} > /volumes/ephemeral0/{secret[:30]}; sync")
+    (file,) = (cloud.home / "volumes").glob(f"{name}-*.img")
+    assert file.stat().st_size > 49 * 10**9
+    assert file.stat().st_blocks * 512 < 64 << 20
+    assert secret[:30].encode() not in written(file)
+    ec2.terminate_instances(InstanceIds=[name])
+    cloud.until_state(ec2, [name], "terminated")

@@ -107,7 +107,7 @@ def test_a_launch_takes_volumes_and_leaves_out_the_rest(cloud):
     assert shown == {"/dev/xvda": (9, "gp3"), "/dev/sdf": (2, "gp3")}
 
 
-def test_an_image_tells_of_instance_stores_and_its_launch_has_none(cloud):
+def test_an_image_tells_of_instance_stores_and_a_type_without_any_leaves_them_out(cloud):
     instance = cloud("RunInstances", **RUN)["Instances"][0]["InstanceId"]
     change(cloud, Instance, instance, "running")
     wish = {"InstanceId": instance, "Name": "kept", "NoReboot": True}

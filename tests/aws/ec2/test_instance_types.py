@@ -82,7 +82,9 @@ def test_filters(cloud):
     assert names(cloud, instance_type=["t3.n*"]) == ["t3.nano"]
     small = names(cloud, memory_info__size_in_mib=["512"], processor_info__supported_architecture=["x86_64"])
     assert small == ["t2.nano", "t3.nano", "t3a.nano"]
-    assert names(cloud, vcpu_info__default_vcpus=["72"], hypervisor=["nitro"]) == ["c5.18xlarge", "c5n.18xlarge"]
+    assert names(
+        cloud, vcpu_info__default_vcpus=["72"], hypervisor=["nitro"], instance_storage_supported=["false"]
+    ) == ["c5.18xlarge", "c5n.18xlarge"]
     assert set(names(cloud, burstable_performance_supported=["true"])) == {
         name for name in all_types() if name.startswith(("t2.", "t3.", "t3a.", "t4g."))
     }

@@ -39,6 +39,17 @@ class BlockDevice(msgspec.Struct, frozen=True):
     delete_on_termination: bool = True
 
 
+class StoreDisk(msgspec.Struct, frozen=True):
+    """A disk of the instance store. `virtual`: "ephemeral0". `volume`: its name on the machine, another one after each start. `device`: what a
+    mapping calls it ("/dev/sdb"), "" when none does. `key`: its data key, sealed (base/disk_keys.py), "" when it is not encrypted."""
+
+    virtual: str
+    volume: str
+    size_bytes: int
+    device: str = ""
+    key: str = ""
+
+
 class MetadataChoice(msgspec.Struct, frozen=True):
     """AWS: ec2 InstanceMetadataOptions. `tokens`: "optional" or "required"."""
 
@@ -71,7 +82,8 @@ class InstanceSpec(msgspec.Struct, frozen=True):
     own. `capacity_target`: the reservation that it must come into;
     `capacity_reservation`: the one it came into. `imaging`: the AMI that is being made of it, for which its machine is down for the moment.
     `placement`, `placement_id`: its placement group's name and id; `partition`: 0 for none. `spot_request`: of a Spot Instance. `interruption`:
-    the notice it was given."""
+    the notice it was given. `mapped_stores`: (virtual name, device) of instance stores that mappings name, whether the type has them or not;
+    `stores`: those that are there, from a start to the next stop."""
 
     reservation: str
     launch_index: int
@@ -118,6 +130,8 @@ class InstanceSpec(msgspec.Struct, frozen=True):
     spot_request: str = ""
     interruption: Interruption | None = None
     balance: CpuBalance | None = None
+    mapped_stores: tuple[tuple[str, str], ...] = ()
+    stores: tuple[StoreDisk, ...] = ()
 
 
 class StatusChecks(msgspec.Struct, frozen=True):

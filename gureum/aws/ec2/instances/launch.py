@@ -23,6 +23,7 @@ from gureum.aws.ec2.instances.capacity_kinds import ONLY, CapacityWish, exceeded
 from gureum.aws.ec2.instances.credential_kinds import new_credentials
 from gureum.aws.ec2.instances.credits import launch_balance
 from gureum.aws.ec2.instances.host_room import room_bytes
+from gureum.aws.ec2.instances.instance_stores import mapped_stores, new_stores
 from gureum.aws.ec2.instances.interfaces import InterfaceWish, create_interface, plan_interfaces
 from gureum.aws.ec2.instances.key_pairs import find_key_pair
 from gureum.aws.ec2.instances.kinds import (
@@ -60,7 +61,7 @@ LIMIT_COUNT = 1000
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """A launch that has been checked whole. `interfaces`: of each instance, device 0 first."""
+    """A launch that has been checked whole. `interfaces`: of each instance, device 0 first. `stores`: InstanceSpec.mapped_stores."""
 
     image: LaunchImage
     type: InstanceType
@@ -68,6 +69,7 @@ class Plan(msgspec.Struct, frozen=True):
     subnet: Subnet
     interfaces: tuple[InterfaceWish, ...]
     disks: tuple[Disk, ...]
+    stores: tuple[tuple[str, str], ...]
     count: int
     key_name: str
     public_key: str
@@ -136,13 +138,15 @@ def plan_launch(call: Call, params: dict[str, Any], *, promised: int = 0, vcpus:
     reserved = free_places(call, options.capacity, type_.name, subnet.spec.zone, options.tenancy)
     most = most if spot is not None else most_vcpus_allow(call, type_, least, most, vcpus)
     count = _affordable(call, type_, least, most, promised, options.capacity, reserved)
+    mappings = _mappings(params, image)
     return Plan(
         image=image,
         type=type_,
         options=options,
         subnet=subnet,
         interfaces=interfaces,
-        disks=_disks(call, params, image, subnet.spec.zone),
+        disks=_disks(call, mappings, image, subnet.spec.zone),
+        stores=mapped_stores(type_, mappings, params.get("BlockDeviceMappings") or ()),
         count=count,
         key_name=key_name,
         public_key=public_key,
@@ -210,6 +214,8 @@ def create_instance(
         placement_id=plan.place.group_id,
         partition=plan.place.partitions[index] if plan.place.partitions else 0,
         spot_request=request,
+        mapped_stores=plan.stores,
+        stores=new_stores(call, name, plan.type, plan.stores, start=1),
     )
     instance = transaction.create(Instance(meta=call.meta(name, tags=tags), spec=spec))
     hold_vcpus(call, transaction)
@@ -307,8 +313,8 @@ def _user_data(params: dict[str, Any]) -> str:
     return text
 
 
-def _disks(call: Call, params: dict[str, Any], image: LaunchImage, zone: str) -> tuple[Disk, ...]:
-    """The image's mappings with those of the call laid over them, by device name."""
+def _mappings(params: dict[str, Any], image: LaunchImage) -> list[dict[str, Any]]:
+    """The image's mappings with those of the call laid over them, by device name: volumes and instance stores."""
     wished: dict[str, dict[str, Any]] = {one["DeviceName"]: one for one in image.block_devices}
     for mapping in launch_mappings(params, wished):
         device = mapping["DeviceName"]
@@ -318,7 +324,13 @@ def _disks(call: Call, params: dict[str, Any], image: LaunchImage, zone: str) ->
             wished[device] = {"DeviceName": device, "Ebs": laid_over(before, mapping["Ebs"])}
         elif mapping.get("NoDevice") is not None:
             wished.pop(device, None)
-    wished = {device: one for device, one in wished.items() if is_volume(one)}
+        else:
+            wished[device] = mapping
+    return list(wished.values())
+
+
+def _disks(call: Call, mappings: list[dict[str, Any]], image: LaunchImage, zone: str) -> tuple[Disk, ...]:
+    wished = {one["DeviceName"]: one for one in mappings if is_volume(one)}
     if len(wished) > limits.ATTACHMENTS_PER_INSTANCE:
         raise AwsError("AttachmentLimitExceeded", f"An instance has at most {limits.ATTACHMENTS_PER_INSTANCE} volumes.")
     if image.root_device not in wished:

@@ -25,6 +25,7 @@ from gureum.aws.ec2.instance_ids import INSTANCE
 from gureum.aws.ec2.instances.capacity_kinds import CapacityWish, take_place
 from gureum.aws.ec2.instances.credits import left_balance, start_balance
 from gureum.aws.ec2.instances.host_room import room_bytes
+from gureum.aws.ec2.instances.instance_stores import new_stores
 from gureum.aws.ec2.instances.interfaces import plug_again
 from gureum.aws.ec2.instances.kinds import STATE_CODES, Instance, InstanceStatus, State, Volume
 from gureum.aws.ec2.instances.types import find_instance_type
@@ -137,6 +138,11 @@ def begin_start(call: Call, transaction: Transaction, instance: Instance) -> Ins
         capacity_reservation=place,
         balance=start_balance(instance, instance.spec.boot + 1, call.now),
     )
+    type_ = find_instance_type(spec.type)
+    assert type_ is not None
+    spec = msgspec.structs.replace(
+        spec, stores=new_stores(call, instance.meta.name, type_, spec.mapped_stores, spec.boot)
+    )
     status = InstanceStatus("pending", changed=call.now)
     return transaction.update(msgspec.structs.replace(instance, spec=spec, status=status))
 
@@ -235,7 +241,7 @@ async def _stopped(world: World, instance: Instance, told: dict[str, Any]) -> No
         plug(transaction, drop_public(transaction, interface), "")
     now = world.clock.now()
     status = msgspec.structs.replace(instance.status, state="stopped", changed=now)
-    spec = msgspec.structs.replace(instance.spec, balance=left_balance(instance, told, now))
+    spec = msgspec.structs.replace(instance.spec, balance=left_balance(instance, told, now), stores=())
     transaction.update(msgspec.structs.replace(instance, spec=spec, status=status))
     await transaction.commit()
 
@@ -256,7 +262,7 @@ async def _terminated(world: World, instance: Instance) -> None:
                 msgspec.structs.replace(volume, spec=msgspec.structs.replace(volume.spec, attachment=None))
             )
     status = msgspec.structs.replace(instance.status, state="terminated", changed=world.clock.now())
-    spec = msgspec.structs.replace(instance.spec, block_devices=())
+    spec = msgspec.structs.replace(instance.spec, block_devices=(), stores=())
     transaction.update(msgspec.structs.replace(instance, spec=spec, status=status))
     await transaction.commit()
     world.events.record(key_of(instance), world.clock.now(), "Terminated", instance.status.reason)

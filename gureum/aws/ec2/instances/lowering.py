@@ -15,6 +15,7 @@ from typing import Any
 from gureum.aws.ec2.instances.credential_kinds import InstanceCredentials, InstanceCredentialsSpec, context_of, name_of
 from gureum.aws.ec2.instances.credits import wished_credits
 from gureum.aws.ec2.instances.host_names import private_name, public_name, resource_name
+from gureum.aws.ec2.instances.instance_stores import store_disks, store_tree, store_wishes
 from gureum.aws.ec2.instances.kinds import Instance, Volume
 from gureum.aws.ec2.instances.show import host_name, profile_id
 from gureum.aws.ec2.instances.types import find_instance_type
@@ -56,7 +57,7 @@ def volume_wish(volume: Volume) -> Desired:
 
 @lower(Instance)
 def lower_instance(instance: Instance, read: Reader) -> Iterable[Desired]:
-    """Sandbox, Image, Container, Metadata and the name that leads to it by its id, all named by that."""
+    """Sandbox, Image, Container, Metadata and the name that leads to it by its id, all named by that; and its instance store."""
     if instance.status.state not in LIVING:
         return
     name, owner, scope = instance.meta.name, key_of(instance), instance.meta.scope
@@ -65,6 +66,7 @@ def lower_instance(instance: Instance, read: Reader) -> Iterable[Desired]:
     yield Desired("Sandbox", name, owner, specs.Sandbox(SandboxSpec(name, hostname.split(".")[0], guest=True)))
     volumes = sorted(read.by(Volume, scope, "instance", name), key=lambda one: one.meta.name)
     yield Desired("Image", name, owner, specs.Image(_source(instance, volumes)))
+    yield from store_wishes(instance, owner)
     yield Desired("Container", name, owner, _container(instance, interfaces, hostname, volumes))
     if interfaces and instance.spec.resource_a_record and _has_names(instance, read):
         record = Record(
@@ -117,7 +119,7 @@ def _container(
         boot=instance.spec.boot,
         hostname=hostname.split(".")[0],
         machine=True,
-        disks=tuple(_disk(one) for one in volumes if one.meta.name != root),
+        disks=(*(_disk(one) for one in volumes if one.meta.name != root), *store_disks(instance)),
         limits=Limits(memory_bytes=type_.memory_bytes if type_ else 0, cpus=cpus_of(instance), pids=PIDS_LIMIT),
         credits=wished_credits(instance),
     )
@@ -221,6 +223,7 @@ def metadata_tree(
     tree.update(_placement_tree(instance))
     for number, device in enumerate(one for one in spec.block_devices if one.device != spec.root_device):
         tree[f"block-device-mapping/ebs{number + 1}"] = device.device
+    tree.update(store_tree(instance))
     if first.spec.primary.public:
         tree["public-ipv4"] = first.spec.primary.public
         if _public_names(read.get(Vpc, instance.meta.scope, first.spec.vpc)):

@@ -70,7 +70,8 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Done(msgspec.Struct, frozen=True):
-    """What an instance has done in `seconds`; `cpu_s`: seconds of processors."""
+    """What an instance has done in `seconds`; `cpu_s`: seconds of processors. `stores`: of its disk operations, those at its instance store; None
+    when it has none."""
 
     seconds: float
     cpu_s: float
@@ -82,6 +83,16 @@ class Done(msgspec.Struct, frozen=True):
     in_packets: int = 0
     out_bytes: int = 0
     out_packets: int = 0
+    stores: DiskWork | None = None
+
+
+class DiskWork(msgspec.Struct, frozen=True):
+    """At disks together."""
+
+    read_bytes: int = 0
+    written_bytes: int = 0
+    reads: int = 0
+    writes: int = 0
 
 
 @background("ec2 metrics")
@@ -221,7 +232,9 @@ class Publisher:
     def _done(self, instance: Instance, began: Sample, ended: Sample) -> Done | None:
         client, name = self._world.client, instance.meta.name
         interfaces = attached_to(client, instance.meta.scope, name)
-        return difference(name, [one.meta.name for one in interfaces], began, ended)
+        done = difference(name, [one.meta.name for one in interfaces], began, ended)
+        stores = [one.volume for one in instance.spec.stores]
+        return msgspec.structs.replace(done, stores=work_at(stores, began, ended)) if done and stores else done
 
 
 def difference(name: str, interfaces: Iterable[str], began: Sample, ended: Sample) -> Done | None:
@@ -241,9 +254,24 @@ def difference(name: str, interfaces: Iterable[str], began: Sample, ended: Sampl
             pairs = zip(_moved(old or _NOTHING), _moved(new), strict=True)
             moved = [sum_ + _grown(*pair) for sum_, pair in zip(moved, pairs, strict=True)]
     cpu_ns, read_bytes, written_bytes, reads, writes = done
-    return Done(seconds, cpu_ns / 1e9, read_bytes, written_bytes, reads, writes, *moved)
+    in_bytes, in_packets, out_bytes, out_packets = moved
+    disks = (read_bytes, written_bytes, reads, writes)
+    return Done(seconds, cpu_ns / 1e9, *disks, in_bytes, in_packets, out_bytes, out_packets)
 
 
+def work_at(volumes: Iterable[str], began: Sample, ended: Sample) -> DiskWork:
+    """What was done at volumes between two looks."""
+    pairs = [
+        (began.volumes.get(one, _UNUSED), after) for one in volumes if (after := ended.volumes.get(one)) is not None
+    ]
+    sums = {
+        field: sum(_grown(getattr(before, field), getattr(after, field)) for before, after in pairs)
+        for field in DiskWork.__struct_fields__
+    }
+    return DiskWork(**sums)
+
+
+_UNUSED = VolumeCounters()
 _NOTHING = InterfaceCounters(0, 0, 0, 0)
 
 
@@ -260,19 +288,34 @@ Values = dict[str, tuple[float, str]]
 
 
 def metrics_of(done: Done, cpus: float) -> Values:
-    """CPUUtilization is of the processors that the instance has, as on AWS. EBS: of its volumes together, as Nitro instances tell."""
+    """CPUUtilization is of the processors that the instance has, as on AWS. EBS: of its volumes together, as Nitro instances tell; Disk: of its
+    instance store."""
     cpu = 100.0 * done.cpu_s / (done.seconds * cpus) if cpus else 0.0
-    return {
+    stores = done.stores or DiskWork()
+    values = {
         "CPUUtilization": (min(cpu, 100.0), "Percent"),
         "NetworkIn": (float(done.in_bytes), "Bytes"),
         "NetworkOut": (float(done.out_bytes), "Bytes"),
         "NetworkPacketsIn": (float(done.in_packets), "Count"),
         "NetworkPacketsOut": (float(done.out_packets), "Count"),
-        "EBSReadBytes": (float(done.read_bytes), "Bytes"),
-        "EBSWriteBytes": (float(done.written_bytes), "Bytes"),
-        "EBSReadOps": (float(done.reads), "Count"),
-        "EBSWriteOps": (float(done.writes), "Count"),
+        "EBSReadBytes": (_rest(done.read_bytes, stores.read_bytes), "Bytes"),
+        "EBSWriteBytes": (_rest(done.written_bytes, stores.written_bytes), "Bytes"),
+        "EBSReadOps": (_rest(done.reads, stores.reads), "Count"),
+        "EBSWriteOps": (_rest(done.writes, stores.writes), "Count"),
     }
+    if done.stores is None:
+        return values
+    return values | {
+        "DiskReadBytes": (float(stores.read_bytes), "Bytes"),
+        "DiskWriteBytes": (float(stores.written_bytes), "Bytes"),
+        "DiskReadOps": (float(stores.reads), "Count"),
+        "DiskWriteOps": (float(stores.writes), "Count"),
+    }
+
+
+def _rest(done: int, elsewhere: int) -> float:
+    """The two are counted at different places and may differ a little."""
+    return float(max(0, done - elsewhere))
 
 
 def credit_metrics(done: Done, before: Counted | None, after: Counted, *, unlimited: bool) -> Values:

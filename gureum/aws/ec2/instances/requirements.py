@@ -1,6 +1,6 @@
 """InstanceRequirements: instance types by what they must have, for fleets and GetInstanceTypesFromInstanceRequirements.
 
-What the table of types does not tell (accelerators, local disks that machines here do not have) matches no type when it is asked for.
+What the table of types does not tell (accelerators) matches no type when it is asked for.
 """
 
 from __future__ import annotations

@@ -88,19 +88,19 @@ def show_type(one: InstanceType) -> dict[str, Any]:
         "AutoRecoverySupported": "auto_recovery" in one.flags,
         "SupportedBootModes": _boot_modes(one),
         "NitroEnclavesSupport": _supported("enclaves" in one.flags),
-        "NitroTpmSupport": _supported(_nitro(one)),
+        "NitroTpmSupport": _supported(_has_tpm(one)),
         "PhcSupport": _supported("precision_clock" in one.flags),
         "RebootMigrationSupport": _supported("reboot_migration" in one.flags),
     }
-    if _nitro(one):
+    if _has_tpm(one):
         shown["NitroTpmInfo"] = {"SupportedVersions": ["2.0"]}
     if one.disks is not None:
         disk = {"SizeInGB": one.disks.size_gb, "Count": one.disks.count, "Type": one.disks.kind}
         shown["InstanceStorageInfo"] = {
             "TotalSizeInGB": one.disks.size_gb * one.disks.count,
             "Disks": [disk],
-            "NvmeSupport": "unsupported",
-            "EncryptionSupport": "unsupported",
+            "NvmeSupport": "required" if one.disks.nvme else "unsupported",
+            "EncryptionSupport": "required" if one.disks.encrypted else "unsupported",
         }
     return shown
 
@@ -129,7 +129,7 @@ def _ebs(one: InstanceType) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "EbsOptimizedSupport": one.ebs_optimized,
         "EncryptionSupport": "supported",
-        "NvmeSupport": "required" if _nitro(one) else "unsupported",
+        "NvmeSupport": _ebs_nvme(one),
         "MaximumEbsAttachments": one.attachments,
         "AttachmentLimitType": "shared" if one.attachments_shared else "dedicated",
     }
@@ -189,6 +189,17 @@ def _nitro(one: InstanceType) -> bool:
     return one.hypervisor == "nitro"
 
 
+def _has_tpm(one: InstanceType) -> bool:
+    return _nitro(one) and "no_tpm" not in one.flags
+
+
+def _ebs_nvme(one: InstanceType) -> str:
+    """I3 is Xen's, but has NVMe."""
+    if _nitro(one):
+        return "required"
+    return "supported" if one.disks is not None and one.disks.nvme else "unsupported"
+
+
 def _threads(one: InstanceType) -> list[int]:
     return list(range(1, one.threads_per_core + 1))
 
@@ -198,7 +209,8 @@ def _usage_classes(one: InstanceType) -> list[str]:
 
 
 def _root_devices(one: InstanceType) -> list[str]:
-    return ["ebs", "instance-store"] if one.disks else ["ebs"]
+    """Types that begin without EBS are those of before their disks were NVMe or encrypted."""
+    return ["ebs", "instance-store"] if one.disks and not one.disks.encrypted else ["ebs"]
 
 
 def _virtualization(one: InstanceType) -> list[str]:

@@ -2,7 +2,8 @@
 
 The table (instance_types.tsv) has a row per type; a "-" is what a type has not. Source: AWS ec2 DescribeInstanceTypes, us-east-1, as the
 package moto 5.2 (PyPI) carries those answers.
-vCPUs and memory are what gureum enforces; the other figures tell of AWS's hardware. Bare metal, GPU and instance store families are left out.
+vCPUs, memory and instance stores are what gureum gives; the other figures tell of AWS's hardware. Bare metal, types with GPUs or other
+accelerators, and those with several network cards are left out.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ FLAGS = {
     "O": "spot",
     "M": "reboot_migration",
     "K": "short_tracking",
+    "X": "no_tpm",
 }
 """Letters of the table's column `flags`."""
 
@@ -52,11 +54,14 @@ class EbsLimits(msgspec.Struct, frozen=True):
 
 
 class LocalDisks(msgspec.Struct, frozen=True):
-    """Instance store that the type has on AWS. gureum's machines have none."""
+    """The type's instance store (instance_stores.py). `size_gb`: of each, in 10^9 bytes. `kind`: "ssd" or "hdd". `nvme`: all are there without
+    being asked for; else those that a block device mapping names. `encrypted`: with a key that goes with them."""
 
     count: int
     size_gb: int
     kind: str
+    nvme: bool
+    encrypted: bool
 
 
 class InstanceType(msgspec.Struct, frozen=True):
@@ -170,12 +175,12 @@ def _numbers(text: str) -> Iterator[int]:
 
 
 def _disks(text: str) -> LocalDisks | None:
-    """ "2x160:hdd"."""
+    """ "2x160:hdd", "1x50:ssd:nvme:encrypted"."""
     if text == "-":
         return None
-    sizes, _, kind = text.partition(":")
+    sizes, kind, *words = text.split(":")
     count, _, size = sizes.partition("x")
-    return LocalDisks(int(count), int(size), kind)
+    return LocalDisks(int(count), int(size), kind, "nvme" in words, "encrypted" in words)
 
 
 def _or(text: str, otherwise: str) -> str:

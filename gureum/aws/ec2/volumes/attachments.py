@@ -16,6 +16,7 @@ import msgspec
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids, limits
 from gureum.aws.ec2.instance_ids import INSTANCE, VOLUME
+from gureum.aws.ec2.instances.instance_stores import takes_device
 from gureum.aws.ec2.instances.kinds import BlockDevice, Instance, Volume, VolumeAttachment
 from gureum.aws.ec2.instances.lowering import LIVING, folder_of
 from gureum.aws.ec2.volumes.changes import is_made, settle_change
@@ -53,7 +54,7 @@ async def attach_volume(call: Call) -> Result:
         )
         raise AwsError("InvalidVolume.ZoneMismatch", text)
     devices = instance.spec.block_devices
-    if any(folder_of(one.device) == folder_of(device) for one in devices):
+    if any(folder_of(one.device) == folder_of(device) for one in devices) or takes_device(instance, device):
         text = f"Invalid value '{device}' for unixDevice. Attachment point {device} is already in use"
         raise ids.invalid(text)
     if device == instance.spec.root_device and instance.status.state != "stopped":

@@ -1,7 +1,7 @@
 """Block device mappings as calls give them: which devices are meant, and that none is meant twice.
 
     Ebs           a volume
-    VirtualName   an instance store ("ephemeral0"); no type here has one, so a launch leaves it out and an image only tells of it
+    VirtualName   an instance store ("ephemeral0"), where the type has it (instances/instance_stores.py)
     NoDevice      what would be at that device is left out
 
 Texts of the errors are AWS's, as its users have reported them.

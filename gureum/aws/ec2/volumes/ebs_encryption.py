@@ -112,8 +112,12 @@ def wanted_key(call: Call, wanted: dict[str, Any], before: str) -> str:
 
 def refuse_without_kernel(call: Call) -> None:
     """What cannot be encrypted on this host is refused, not noted."""
-    if not call.settings.simulate and not FEATURE.exists():
+    if not can_encrypt(call):
         raise ids.not_built("Encryption of volumes on a kernel without encryption of ext4 (CONFIG_FS_ENCRYPTION)")
+
+
+def can_encrypt(call: Call) -> bool:
+    return call.settings.simulate or FEATURE.exists()
 
 
 def key_arn(call: Call, key: str) -> str:

@@ -10,13 +10,13 @@ from gureum.aws.call import Call
 from gureum.aws.ec2.instances.kinds import VolumeSpec
 from gureum.aws.errors import AwsError
 
-_ALWAYS_GIB = 8192
+ALWAYS_GIB = 8192
 """No file system in use bounds files below this; they are not tried."""
 
 
 def held(call: Call, spec: VolumeSpec) -> VolumeSpec:
     """The same. AWS: InsufficientVolumeCapacity, when no such file can be here."""
-    if spec.size_gib > _ALWAYS_GIB and not call.settings.simulate and not holds_file(call.settings.home, spec.size_gib):
+    if spec.size_gib > ALWAYS_GIB and not call.settings.simulate and not holds_file(call.settings.home, spec.size_gib):
         text = f"There is not enough capacity for a volume of {spec.size_gib} GiB: the file system of this machine holds no file of that size."
         raise AwsError("InsufficientVolumeCapacity", text)
     return spec
