@@ -90,6 +90,8 @@ class _Parts:
             limit_bytes=settings.neighbours_journal_bytes,
             endpoint_name=settings.endpoint_name,
         )
+        seals = [kube_seals(settings, home), *former_kube_seals(settings, home)]
+        self._kube = KubeService(home, store, sealer, self._clock, seals)
         self._world = World(
             store,
             self._clock,
@@ -99,12 +101,11 @@ class _Parts:
             metrics=telemetry.metrics,
             logs=telemetry.logs,
             neighbours=self._neighbours,
+            issuers=self._kube,
         )
         services = Services(self._world)
         services.load_stored()
         self._gateway = Gateway(self._world, services, self._neighbours)
-        seals = [kube_seals(settings, home), *former_kube_seals(settings, home)]
-        self._kube = KubeService(home, store, sealer, self._clock, seals)
         self._consoles = SerialService(self._world, services, home.path / "keys")
         reset = self._reset if settings.ephemeral else None
         application = Application(

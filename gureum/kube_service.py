@@ -17,6 +17,7 @@ from gureum.connections import AsgiServer
 from gureum.store.contract import Store
 
 log = logging.getLogger("gureum.kube")
+LIMIT_START_S = 10.0
 
 
 class KubeService:
@@ -39,6 +40,15 @@ class KubeService:
 
     def start(self) -> None:
         self._starting = asyncio.get_running_loop().create_task(self._start())
+
+    async def keys(self, issuer: str) -> dict[str, Any] | None:
+        """The keys of the cluster whose tokens say `issuer`, as `core.issuers.Issuers` promises."""
+        if self._face is None and self._starting is not None:
+            await asyncio.wait([self._starting], timeout=LIMIT_START_S)
+        if self._face is None:
+            return None
+        found: dict[str, Any] | None = self._face.keys(issuer)
+        return found
 
     async def reset(self) -> None:
         """After the store was emptied."""

@@ -19,6 +19,7 @@ from gureum.aws.errors import AwsError
 from gureum.aws.partitions import partition_of
 from gureum.base.ids import new_id
 from gureum.base.settings import Settings
+from gureum.core.issuers import Issuers, NoIssuers
 from gureum.core.log_tails import LogTails
 from gureum.core.neighbours import Known, NoNeighbours
 from gureum.engine.client import Client, Transaction
@@ -56,8 +57,8 @@ class Call:
     """`params`: parsed and checked input by botocore member names, only what was given. `account`: 12 digits. `scope`: "account/region",
     the scope of regional objects. `now`: Unix seconds of this call. `agent`: streams and reads of the machine (consoles); `compiled`: the
     operation's compiled protocol, for fragments; `sealer`: encrypts secrets at rest; `metrics`, `logs`: the telemetry store; `tails`: who
-    watches log events; `known`: what neighbours answer; `guest`: a machine of the cloud calls, which must stay in its account; `principal`:
-    who calls (if unsaid, the account's root)."""
+    watches log events; `known`: what neighbours answer; `issuers`: whose tokens can be checked here; `guest`: a machine of the cloud calls,
+    which must stay in its account; `principal`: who calls (if unsaid, the account's root)."""
 
     def __init__(
         self,
@@ -82,6 +83,7 @@ class Call:
         now: float | None = None,
         tails: LogTails | None = None,
         known: Known | None = None,
+        issuers: Issuers | None = None,
         guest: bool = False,
         principal: Principal | None = None,
     ) -> None:
@@ -108,6 +110,7 @@ class Call:
         self.guest = guest
         self.principal = principal or Principal(f"arn:{self.partition}:iam::{account}:root", account)
         self.known = Known(NoNeighbours()) if known is None else known
+        self.issuers: Issuers = NoIssuers() if issuers is None else issuers
 
     @property
     def dry_run(self) -> bool:

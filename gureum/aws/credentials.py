@@ -146,6 +146,11 @@ def _root_of(account: str, region: str) -> Principal:
     return Principal(f"arn:{partition_of(region)}:iam::{account}:root", account)
 
 
+def anonymous(settings: Settings, *, guest: bool) -> Caller:
+    """Who calls without a signature."""
+    return Caller("", settings.default_account, settings.default_region, guest=guest)
+
+
 def identify_caller(
     request: Request,
     settings: Settings,
@@ -163,7 +168,7 @@ def identify_caller(
     if scope is None:
         if verify:
             raise AwsError("MissingAuthenticationToken", "Request is missing Authentication Token", status=403)
-        return Caller("", settings.default_account, settings.default_region)
+        return anonymous(settings, guest=guest)
     if _REGION.fullmatch(scope.region) is None:
         text = f"Credential should be scoped to a valid region, not '{scope.region[:40]}'."
         raise AwsError("SignatureDoesNotMatch", text, status=403)

@@ -17,7 +17,7 @@ from typing import Any
 
 from gureum.aws.call import Call
 from gureum.aws.credential_errors import in_words_of
-from gureum.aws.credentials import USER_KEY_PREFIX, Caller, UserKey, check_guest_key, identify_caller
+from gureum.aws.credentials import USER_KEY_PREFIX, Caller, UserKey, anonymous, check_guest_key, identify_caller
 from gureum.aws.errors import AwsError
 from gureum.aws.neighbours.front import Neighbours, Wanted
 from gureum.aws.neighbours.guests import stay_in_account
@@ -37,6 +37,7 @@ from gureum.aws.protocols import (
 from gureum.aws.services import Services
 from gureum.aws.websockets import WebSocket
 from gureum.base import tallies
+from gureum.base.numerals import natural
 from gureum.base.tallies import Tally
 from gureum.core.neighbours import NeighbourRefused, Unasked
 from gureum.core.world import World
@@ -48,6 +49,9 @@ LIMIT_BODY_BYTES = 64 * 1024 * 1024
 LIMIT_SENT_BYTES = {("cloudwatch", "PutMetricData"): 1024 * 1024}
 """Of operations that take less, as it was sent (AWS: PutMetricData)."""
 LIMIT_RUNS = 40
+VOUCHED = frozenset({("sts", "AssumeRoleWithWebIdentity"), ("sts", "AssumeRoleWithSAML")})
+"""Calls that carry what vouches for who makes them, and no signature. AWS: "Comparing AWS STS credentials"."""
+LIMIT_VOUCHED_BYTES = 64 * 1024
 
 
 class Counters:
@@ -78,6 +82,8 @@ class Gateway:
         """The refusal of a guest's request whose head shows that it cannot be good, before its body is read. `service`: the signing name of the
         only one that is asked where it comes from."""
         target = identify(head)
+        if service in ("", "sts") and _may_be_vouched_for(head, target):
+            return None
         try:
             check_guest_key(head, self._world.client, service, await self._user_of(head))
         except AwsError as error:
@@ -98,6 +104,8 @@ class Gateway:
             neighbours = self._neighbours
             if not target.service and neighbours and neighbours.offers("s3") and _may_be_bucket(request):
                 target = Target("s3", "rest-xml", "")
+            if (target.service, target.operation) in VOUCHED and credential_scope(sent) is None:
+                return await self._answer(request, request_id, anonymous(self._world.settings, guest=guest), target)
             user = await self._user_of(sent) if _may_be_user(sent) else None
             caller = self._caller(sent, target, user, guest=guest)
             return await self._answer(request, request_id, caller, target)
@@ -242,6 +250,7 @@ class Gateway:
             fragments=self._fragments,
             tails=world.tails,
             known=world.known,
+            issuers=world.issuers,
             guest=caller.guest,
             principal=caller.principal,
         )
@@ -270,6 +279,16 @@ def _new_request_id() -> str:
 def _may_be_user(request: Request) -> bool:
     """Sparing most calls the way to the neighbours' table."""
     return USER_KEY_PREFIX in request.headers.get("authorization", "") or USER_KEY_PREFIX in request.query
+
+
+def _may_be_vouched_for(head: Request, target: Target) -> bool:
+    """A guest's request without a signature that may be such a call: what its body says, nobody knows yet."""
+    if credential_scope(head) is not None or "authorization" in head.headers:
+        return False
+    length = natural(head.headers.get("content-length", ""))
+    form = head.headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
+    small = form and length is not None and length <= LIMIT_VOUCHED_BYTES
+    return (head.method == "POST" and small) or (head.method == "GET" and (target.service, target.operation) in VOUCHED)
 
 
 def _may_be_bucket(request: Request) -> bool:

@@ -17,6 +17,7 @@ from typing import Any, Protocol, TypeVar, cast
 from gureum.base.sealing import Sealer
 from gureum.base.settings import Settings
 from gureum.core.flow_windows import Window
+from gureum.core.issuers import Issuers, NoIssuers
 from gureum.core.log_tails import LogTails
 from gureum.core.machine import Status, version_of
 from gureum.core.neighbours import Known, NeighbourRefused, Neighbours, NoNeighbours, Unasked
@@ -77,11 +78,13 @@ class World:
         metrics: Metrics,
         logs: Logs,
         neighbours: Neighbours | None = None,
+        issuers: Issuers | None = None,
     ) -> None:
         self.metrics = metrics
         self.logs = logs
         self.neighbours: Neighbours = neighbours or NoNeighbours()
         self.known = Known(self.neighbours)
+        self.issuers: Issuers = issuers or NoIssuers()
         self.settings = settings
         self.sealer = sealer
         self.clock = clock

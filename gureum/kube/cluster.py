@@ -16,10 +16,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from gureum.base.keyring import Keyring
 from gureum.kube.access.entrance import Entrance
+from gureum.kube.access.issuers import issuer_of, openid_configuration
 from gureum.kube.access.rbac import Rbac
 from gureum.kube.access.reviews import STORAGES as REVIEWS
 from gureum.kube.access.reviews import answer
-from gureum.kube.access.tokens import OPENID_CONFIGURATION, Tokens
+from gureum.kube.access.tokens import Tokens
 from gureum.kube.admission import Admission
 from gureum.kube.admission.access import no_escalation
 from gureum.kube.admission.addresses import service_addresses
@@ -93,7 +94,7 @@ class Cluster:
         self.reading = Reading(self.objects, self.forms)
         self.watching = Watching(self.objects, self.forms, self.reading)
         self.rbac = Rbac(self.objects)
-        self.tokens = Tokens(self.objects, token_key, clock)
+        self.tokens = Tokens(self.objects, token_key, clock, issuer_of(name))
         self.entrance = Entrance(self.rbac, self.tokens)
         self.admission = Admission(
             [
@@ -228,7 +229,7 @@ class Cluster:
         if path == "/":
             return Response(200, msgspec.json.encode({"paths": self._paths()}))
         if path == "/.well-known/openid-configuration":
-            return Response(200, msgspec.json.encode(OPENID_CONFIGURATION))
+            return Response(200, msgspec.json.encode(openid_configuration(self.tokens.issuer)))
         if path == "/openid/v1/jwks":
             return Response(200, msgspec.json.encode(self.tokens.public_keys()), "application/jwk-set+json")
         return self.discovery.answer(request)

@@ -6,9 +6,11 @@ import asyncio
 import ssl
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from gureum.base.keyring import Keyring, bring
 from gureum.base.sealing import Sealer
+from gureum.kube.access.issuers import cluster_of, key_set
 from gureum.kube.cluster import Cluster
 from gureum.kube.clusters import DEFAULT, Clusters
 from gureum.kube.kubeconfig import Access, kubeconfig
@@ -68,6 +70,11 @@ class KubeFace:
     async def cluster(self, name: str) -> Cluster | None:
         """The running cluster; the default one is made with the first request. None: there is none of that name."""
         return await self.clusters.open(name)
+
+    def keys(self, issuer: str) -> dict[str, Any] | None:
+        """The public keys of the cluster whose tokens say `issuer` (RFC 7517); None: there is none."""
+        keys = self.clusters.keys.get(cluster_of(issuer) or "")
+        return None if keys is None else key_set(keys.token_key)
 
     async def reset(self) -> None:
         """After the store was emptied: clusters begin anew."""

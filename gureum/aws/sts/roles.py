@@ -6,6 +6,7 @@ Roles are IAM's, which is a neighbour: where it is not answered, a role is taken
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,7 +19,7 @@ from gureum.aws.sts.session_policies import packed_size
 from gureum.aws.sts.trust import Asking, lets
 from gureum.core.neighbours import NeighbourRefused
 
-_ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::(\d{12}):role/((?:[\w+=,.@-]+/)*)([\w+=,.@-]{1,64})")
+ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::(\d{12}):role/((?:[\w+=,.@-]+/)*)([\w+=,.@-]{1,64})")
 _SESSION_ARN = re.compile(r"arn:aws[a-z-]*:sts::\d{12}:assumed-role/.*")
 UNSAID_S = LONGEST_OF_CHAINED_S = 3600
 """AWS: "Role chaining" (IAM user guide): an hour at most."""
@@ -31,7 +32,7 @@ OF_MFA = ("aws:multifactorauthpresent", "aws:multifactorauthage")
 async def assume_role(call: Call) -> dict[str, Any]:
     """AWS: sts AssumeRole. The role's own account is the new credentials' account; 900 s to what the role allows, 1 h if unsaid. Unasked."""
     params = call.params
-    found = _ROLE_ARN.fullmatch(params["RoleArn"])
+    found = ROLE_ARN.fullmatch(params["RoleArn"])
     if found is None:
         raise AwsError("ValidationError", f"{params['RoleArn']} is invalid")
     account, _, role = found.groups()
@@ -40,7 +41,7 @@ async def assume_role(call: Call) -> dict[str, Any]:
     held = call.client.get(Session, SCOPE, call.access_key)
     if held is not None and ":federated-user/" in held.spec.arn:  # AWS: "Comparing AWS STS credentials"
         raise _denied(call, "sts:AssumeRole")
-    tags = _tags(params, held)
+    tags = transitive_tags(params, held)
     size = packed_size(params)
     identity = _source_identity(call, held)
     seconds = int(params.get("DurationSeconds", UNSAID_S))
@@ -60,7 +61,7 @@ async def assume_role(call: Call) -> dict[str, Any]:
     return answer
 
 
-def _tags(params: dict[str, Any], held: Session | None) -> tuple[tuple[str, str], ...]:
+def transitive_tags(params: dict[str, Any], held: Session | None) -> tuple[tuple[str, str], ...]:
     """Those that go on to further roles. Recorded by LocalStack's test_assume_role_tag_validation and
     test_iam_role_chaining_override_transitive_tags."""
     tags = {one["Key"].lower(): (one["Key"], one["Value"]) for one in params.get("Tags") or ()}
@@ -98,23 +99,35 @@ def _check_chain(held: Session | None, seconds: int) -> None:
 
 
 def _role_of_iam(call: Call, account: str, name: str, held: Session | None, seconds: int) -> str:
-    """The role's id. AWS: AccessDenied for one that is not there or does not name the caller, ValidationError for longer than it allows. Unasked."""
+    actions = ["sts:AssumeRole"]
+    actions += ["sts:TagSession"] if call.params.get("Tags") else []
+    actions += ["sts:SetSourceIdentity"] if call.params.get("SourceIdentity") else []
+    return judged_role(call, account, name, _asking(call, held), actions, seconds, lambda action: _denied(call, action))
+
+
+def judged_role(
+    call: Call,
+    account: str,
+    name: str,
+    asking: Asking,
+    actions: list[str],
+    seconds: int,
+    denied: Callable[[str], AwsError],
+) -> str:
+    """The role's id. AWS: AccessDenied for one that is not there or does not let who asks do all of `actions`, ValidationError for longer than it
+    allows. Unasked."""
     arn = call.params["RoleArn"]
     if not call.known.answers("iam"):
         return role_id(arn)
     try:
         role = call.known.answer("iam", "GetRole", account, call.region, RoleName=name)["Role"]
     except NeighbourRefused as refused:
-        raise _denied(call, "sts:AssumeRole") from refused
+        raise denied(actions[0]) from refused
     if role["Arn"] != arn:
-        raise _denied(call, "sts:AssumeRole")
-    actions = ["sts:AssumeRole"]
-    actions += ["sts:TagSession"] if call.params.get("Tags") else []
-    actions += ["sts:SetSourceIdentity"] if call.params.get("SourceIdentity") else []
-    asking = _asking(call, held)
+        raise denied(actions[0])
     for action in actions:
         if not lets(role["AssumeRolePolicyDocument"], asking, action):
-            raise _denied(call, action)
+            raise denied(action)
     if seconds > int(role.get("MaxSessionDuration") or UNSAID_S):
         raise AwsError(
             "ValidationError", "The requested DurationSeconds exceeds the MaxSessionDuration set for this role."
@@ -125,21 +138,31 @@ def _role_of_iam(call: Call, account: str, name: str, held: Session | None, seco
 def _asking(call: Call, held: Session | None) -> Asking:
     params = call.params
     arns = {call.principal.arn, held.spec.role_arn if held is not None else ""} - {""}
-    tags = params.get("Tags") or ()
     caller = call.principal.arn
     context = {
+        **context_of(call, params),
         "sts:externalid": params.get("ExternalId"),
-        "sts:rolesessionname": params.get("RoleSessionName"),
-        "sts:sourceidentity": params.get("SourceIdentity"),
         "aws:sourceidentity": held.spec.source_identity if held is not None else None,
         "aws:principalaccount": call.account,
         "aws:principalarn": (held.spec.role_arn if held is not None else "") or call.principal.arn,
         "aws:userid": call.principal.id,
-        "aws:tagkeys": [one["Key"] for one in tags],
-        "sts:transitivetagkeys": params.get("TransitiveTagKeys"),
-        **dict.fromkeys(NEVER_TOLD),
         "aws:username": caller.rpartition("/")[2] if ":user/" in caller else None,
         "aws:principaltype": _type_of(caller),
+    }
+    if params.get("TokenCode"):  # whether it is right cannot be told: no device's seed is known here
+        context = {key: value for key, value in context.items() if key not in OF_MFA}
+    return Asking(call.account, frozenset(arns), {key: values(value) for key, value in context.items()})
+
+
+def context_of(call: Call, params: dict[str, Any]) -> dict[str, Any]:
+    """Condition keys that every call for a role has, whoever calls. `params`: name, tags and source identity of the session."""
+    tags = params.get("Tags") or ()
+    return {
+        **dict.fromkeys((*NEVER_TOLD, *OF_MFA)),
+        "sts:rolesessionname": params.get("RoleSessionName"),
+        "sts:sourceidentity": params.get("SourceIdentity"),
+        "aws:tagkeys": [one["Key"] for one in tags],
+        "sts:transitivetagkeys": params.get("TransitiveTagKeys"),
         "aws:requestedregion": call.region,
         "aws:currenttime": datetime.fromtimestamp(call.now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "aws:epochtime": str(int(call.now)),
@@ -147,9 +170,6 @@ def _asking(call: Call, held: Session | None) -> Asking:
         "aws:principalisawsservice": "false",
         **{f"aws:requesttag/{one['Key']}".lower(): one["Value"] for one in tags},
     }
-    if not params.get("TokenCode"):  # whether one is right cannot be told: no device's seed is known here
-        context |= dict.fromkeys(OF_MFA)
-    return Asking(call.account, frozenset(arns), {key: _values(value) for key, value in context.items()})
 
 
 def _type_of(arn: str) -> str:
@@ -157,7 +177,7 @@ def _type_of(arn: str) -> str:
     return next((kind for part, kind in kinds.items() if part in arn), "Account")
 
 
-def _values(value: Any) -> tuple[str, ...]:
+def values(value: Any) -> tuple[str, ...]:
     return () if not value else (value,) if isinstance(value, str) else tuple(value)
 
 

@@ -1,4 +1,4 @@
-"""STS: GetCallerIdentity, GetSessionToken, GetFederationToken, GetAccessKeyInfo.
+"""STS: GetCallerIdentity, GetSessionToken, GetFederationToken, GetAccessKeyInfo, DecodeAuthorizationMessage.
 
 Temporary keys are stored with their secret sealed; they carry the account they were made for. Who calls with a key that IAM made is its user;
 identity of a plain key is its account's root, as on AWS for root keys.
@@ -56,6 +56,13 @@ def _seconds(call: Call) -> float:
 def _refuse_sessions(call: Call) -> None:
     if call.client.get(Session, SCOPE, call.access_key) is not None:
         raise AwsError("AccessDenied", f"Cannot call {call.operation} with session credentials", status=403)
+
+
+@operation("DecodeAuthorizationMessage")
+def decode_authorization_message(call: Call) -> dict[str, Any]:
+    """AWS: sts DecodeAuthorizationMessage. Nobody's authorization is judged here, so no message was ever made: each is another's, or none."""
+    text = "The authorization message is not valid: no refusal of this cloud has one."
+    raise AwsError("InvalidAuthorizationMessageException", text, status=400)
 
 
 @operation("GetAccessKeyInfo")

@@ -1,11 +1,11 @@
 """Trust policies: whom a role lets assume it. Pure.
 
-Judged are principals, actions, and conditions on what is known of a call of AssumeRole and of who makes it. A condition on another key (addresses,
+Judged are principals, actions, and conditions on what is known of a call for a role and of who makes it. A condition on another key (addresses,
 organizations, principals' tags) cannot be judged here: it counts as met where it allows, and as not met where it denies. One that is no condition,
 an operator that there is none of, or one that is not judged, counts the other way: nobody is let in by a mistake. The account's root in a policy is
 everybody of the account, since IAM's other policies are judged by nobody.
 AWS: IAM user guide, "AWS JSON policy elements" (Principal, NotPrincipal with Allow, Condition operators, variables), "IAM and AWS STS condition
-context keys".
+context keys" (those of web identities).
 """
 
 from __future__ import annotations
@@ -31,11 +31,19 @@ _OF_THE_CALL = "aws:requesttag/"
 
 class Asking(msgspec.Struct, frozen=True):
     """Who asks. `arns`: all by which a policy may name him (a session: its own and its role's). `context`: condition keys, lower-case, with their
-    values; () where the call does not have one. Keys that are not in it are unknown."""
+    values; () where the call does not have one. Keys that are not in it are unknown. `provider`: ARN of the identity provider that vouches for
+    who is nobody else; its keys begin with its name and are all known ("keys.example.com:sub")."""
 
     account: str
     arns: frozenset[str]
     context: Mapping[str, tuple[str, ...]]
+    provider: str = ""
+
+    @property
+    def prefixes(self) -> tuple[str, ...]:
+        """Of condition keys that are the provider's."""
+        name = self.provider.partition("/")[2].lower()
+        return (f"{name}:",) if name else ()
 
 
 def lets(policy: Any, asking: Asking, action: str) -> bool:
@@ -61,9 +69,20 @@ def _acts(statement: dict[str, Any], action: str) -> bool:
 
 
 def _names(statement: dict[str, Any], asking: Asking) -> bool:
+    if asking.provider:
+        return _is_vouched(statement, asking)
     if "NotPrincipal" in statement:
         return not _is_named(statement["NotPrincipal"], asking)
     return _is_named(statement.get("Principal"), asking)
+
+
+def _is_vouched(statement: dict[str, Any], asking: Asking) -> bool:
+    """A provider is allowed by its name alone: "everybody" is everybody of AWS's. It is denied with everybody else."""
+    denies = statement.get("Effect") == "Deny"
+    principal = statement.get("NotPrincipal" if "NotPrincipal" in statement else "Principal")
+    names = _several(principal.get("Federated")) if isinstance(principal, dict) else []
+    named = asking.provider in names or (denies and (principal == "*" or "*" in names))
+    return not named if "NotPrincipal" in statement else named
 
 
 def _is_named(principal: Any, asking: Asking) -> bool:
@@ -91,7 +110,7 @@ def _holds(statement: dict[str, Any], asking: Asking, *, allows: bool) -> bool:
 
 
 def _is_met(operator: str, key: str, wanted: list[str], asking: Asking, allows: bool) -> bool:
-    if key not in asking.context and not key.startswith(_OF_THE_CALL):
+    if key not in asking.context and not key.startswith((_OF_THE_CALL, *asking.prefixes)):
         return allows
     found = asking.context.get(key, ())
     if operator == "Null":

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from gureum.kube.access.rbac import Act, Rbac
-from gureum.kube.access.tokens import ISSUER, Tokens
+from gureum.kube.access.tokens import Tokens
 from gureum.kube.errors import bad_request
 from gureum.kube.objects import Object
 from gureum.kube.requests import User
@@ -91,8 +91,8 @@ def _rules(rbac: Rbac, user: User, namespace: str) -> Object:
 
 
 def _token(spec: Object, tokens: Tokens) -> Object:
-    audiences = tuple(spec.get("audiences") or (ISSUER,))
+    audiences = tuple(spec.get("audiences") or ())
     user = tokens.user_of(str(spec.get("token") or ""), audiences)
     if user is None:
         return {"user": {}, "error": "invalid bearer token"}
-    return {"authenticated": True, "user": user_info(user), "audiences": list(audiences)}
+    return {"authenticated": True, "user": user_info(user), "audiences": list(audiences or (tokens.issuer,))}

@@ -7,52 +7,43 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import uuid
 from typing import Any
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
+from gureum.kube.access.issuers import ISSUER, encoded, key_id, key_set
 from gureum.kube.objects import Object, Objects
 from gureum.kube.requests import User
 from gureum.ports.clock import Clock
 
-ISSUER = "https://kubernetes.default.svc.cluster.local"
 ACCOUNTS, SECRETS = "core/serviceaccounts", "core/secrets"
 SECRET_ISSUER = "kubernetes/serviceaccount"
 """Of tokens that are kept in Secrets and do not end."""
 TOKEN_TYPE = "kubernetes.io/service-account-token"
 ACCOUNT_NAME, ACCOUNT_UID = "kubernetes.io/service-account.name", "kubernetes.io/service-account.uid"
 _KEPT = "kubernetes.io/serviceaccount/"
-OPENID_CONFIGURATION = {
-    "issuer": ISSUER,
-    "jwks_uri": f"{ISSUER}/openid/v1/jwks",
-    "response_types_supported": ["id_token"],
-    "subject_types_supported": ["public"],
-    "id_token_signing_alg_values_supported": ["ES256"],
-}
 SHORTEST_S, LONGEST_S = 600, 2**32
 LIMIT_TOKEN = 8192
 _SIZE = 32
 
 
 class Tokens:
-    """`key`: None makes a cluster without tokens (tests)."""
+    """`key`: None makes a cluster without tokens (tests). `issuer`: what they say of who made them; tokens of before, when all clusters had one
+    name, are good by their key."""
 
-    def __init__(self, objects: Objects, key: ec.EllipticCurvePrivateKey | None, clock: Clock) -> None:
+    def __init__(
+        self, objects: Objects, key: ec.EllipticCurvePrivateKey | None, clock: Clock, issuer: str = ISSUER
+    ) -> None:
+        self.issuer = issuer
         self._objects = objects
         self._key = key
         self._clock = clock
-        self._id = ""
-        if key is not None:
-            public = key.public_key().public_bytes(
-                serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-            )
-            self._id = _encode(hashlib.sha256(public).digest())
+        self._id = "" if key is None else key_id(key)
 
     @property
     def signs(self) -> bool:
@@ -71,10 +62,10 @@ class Tokens:
         if bound is not None:
             about[bound["kind"].lower()] = {"name": bound["metadata"]["name"], "uid": bound["metadata"]["uid"]}
         claims: dict[str, Any] = {
-            "aud": audiences or [ISSUER],
+            "aud": audiences or [self.issuer],
             "exp": now + seconds,
             "iat": now,
-            "iss": ISSUER,
+            "iss": self.issuer,
             "jti": str(uuid.uuid4()),
             "kubernetes.io": about,
             "nbf": now,
@@ -92,18 +83,15 @@ class Tokens:
 
     def public_keys(self) -> dict[str, Any]:
         """What the tokens' signatures can be checked with (RFC 7517)."""
-        keys = []
-        if self._key is not None:
-            numbers = self._key.public_key().public_numbers()
-            point = {name: _encode(getattr(numbers, name).to_bytes(_SIZE)) for name in ("x", "y")}
-            keys.append({"use": "sig", "kty": "EC", "kid": self._id, "crv": "P-256", "alg": "ES256", **point})
-        return {"keys": keys}
+        return {"keys": []} if self._key is None else key_set(self._key)
 
-    def user_of(self, token: str, audiences: tuple[str, ...] = (ISSUER,)) -> User | None:
-        """Who the token is of; None when it is none of ours, has ended, or its account (or what it is bound to) is gone."""
+    def user_of(self, token: str, audiences: tuple[str, ...] = ()) -> User | None:
+        """Who the token is of, if it was made for one of `audiences` (unsaid: for this cluster); None when it is none of ours, has ended, or its
+        account (or what it is bound to) is gone."""
         claims = self._verify(token)
         if claims is None:
             return None
+        audiences = audiences or (self.issuer, ISSUER)
         if claims["iss"] == SECRET_ISSUER:
             return self._kept_by(claims, token, audiences)
         now = self._clock.now()
@@ -130,7 +118,7 @@ class Tokens:
         secret = self._objects.get(SECRETS, namespace, secret_name)
         kept = ((secret or {}).get("data") or {}).get("token", "")
         known = self._is_there(ACCOUNTS, namespace, {"name": name, "uid": uid})
-        if ISSUER not in audiences or not known or kept != base64.b64encode(token.encode()).decode():
+        if not {self.issuer, ISSUER} & set(audiences) or not known or kept != base64.b64encode(token.encode()).decode():
             return None
         return _user(namespace, name, uid, {})
 
@@ -140,10 +128,10 @@ class Tokens:
 
     def _sign(self, claims: dict[str, Any]) -> str:
         assert self._key is not None
-        head = _encode(msgspec.json.encode({"alg": "ES256", "kid": self._id}))
-        text = f"{head}.{_encode(msgspec.json.encode(claims))}"
+        head = encoded(msgspec.json.encode({"alg": "ES256", "kid": self._id}))
+        text = f"{head}.{encoded(msgspec.json.encode(claims))}"
         r, s = decode_dss_signature(self._key.sign(text.encode(), ec.ECDSA(hashes.SHA256())))
-        return f"{text}.{_encode(r.to_bytes(_SIZE) + s.to_bytes(_SIZE))}"
+        return f"{text}.{encoded(r.to_bytes(_SIZE) + s.to_bytes(_SIZE))}"
 
     def _verify(self, token: str) -> dict[str, Any] | None:
         if self._key is None or len(token) > LIMIT_TOKEN:
@@ -159,16 +147,12 @@ class Tokens:
             claims: dict[str, Any] = msgspec.json.decode(_decode(body))
         except (InvalidSignature, binascii.Error, ValueError, AttributeError):
             return None
-        return claims if claims.get("iss") in (ISSUER, SECRET_ISSUER) else None
+        return claims if claims.get("iss") in (self.issuer, ISSUER, SECRET_ISSUER) else None
 
 
 def _user(namespace: str, name: str, uid: str, extra: dict[str, list[str]]) -> User:
     groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated")
     return User(f"system:serviceaccount:{namespace}:{name}", groups, uid, extra)
-
-
-def _encode(content: bytes) -> str:
-    return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
 
 
 def _decode(text: str) -> bytes:
