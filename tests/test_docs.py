@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+TOPS = ("gureum", "tests", "bench", "docs", "tools")
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
 
 
@@ -24,6 +25,22 @@ def test_generated_pages_are_current() -> None:
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_paths_of_the_architecture_exist() -> None:
+    """A path may be told from any folder on: `nft/counters.py` is gureum/drivers/nft/counters.py."""
+    words = re.findall(r"\w[\w/.-]*", (ROOT / "ARCHITECTURE.md").read_text())
+    told = {word.rstrip("/") for word in words if re.search(r"\w\.py$", word) or word.startswith(("gureum/", "tests/"))}
+    there = [f"/{path.relative_to(ROOT)}" for top in TOPS for path in [ROOT / top, *(ROOT / top).rglob("*")]]
+    assert len(told) > 100
+    assert [path for path in sorted(told) if not any(one.endswith(f"/{path}") for one in there)] == []
+
+
+def test_architecture_tells_every_part() -> None:
+    page = (ROOT / "ARCHITECTURE.md").read_text()
+    where = page[page.index("## Where things are") : page.index("**A new AWS operation**")]
+    parts = [*(path.name for path in (ROOT / "gureum").iterdir() if path.name[0] not in "._"), *TOPS]
+    assert [part for part in sorted(parts) if not re.search(rf"\b{re.escape(part)}\b", where)] == []
 
 
 def test_every_decision_is_listed() -> None:
