@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from gureum.docker import container_list, images, links, sizes, volumes
+from gureum.docker import sizes
 from gureum.docker.call import Call, operation
+from gureum.docker.containers import lists
 from gureum.docker.errors import bad_parameter
+from gureum.docker.images import images
 from gureum.docker.kinds import SCOPE, Container
+from gureum.docker.networks import links
+from gureum.docker.volumes import volumes
 
 _TYPES = ("container", "image", "volume", "build-cache")
 
@@ -38,8 +42,8 @@ async def disk_usage(call: Call) -> None:
 async def _containers(call: Call) -> list[dict[str, Any]]:
     linked = links.names(call.client)
     return [
-        container_list.summary(call.world, one, linked) | await sizes.shown(call.world, one)
-        for one in container_list.newest_first(call.client)
+        lists.summary(call.world, one, linked) | await sizes.shown(call.world, one)
+        for one in lists.newest_first(call.client)
     ]
 
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from gureum.core.world import World
+from gureum.docker.images.references import familiar
 from gureum.docker.kinds import SCOPE, Container, Network
-from gureum.docker.references import familiar
 
 KEPT = 256
 LIMIT_WAITING = 4096

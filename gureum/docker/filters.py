@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from gureum.docker import options
+from gureum.docker.containers import options
 from gureum.docker.errors import DockerError, bad_parameter, not_built
 
 Wanted = dict[str, list[str]]

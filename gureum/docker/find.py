@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from gureum.docker.errors import DockerError, bad_parameter, not_found
+from gureum.docker.images.references import Reference, parse
 from gureum.docker.kinds import SCOPE, Container, Image, Network, Volume
-from gureum.docker.references import Reference, parse
 from gureum.engine.client import Client
 
 _ID = re.compile(r"[0-9a-f]{1,64}")

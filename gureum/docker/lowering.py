@@ -14,9 +14,11 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from gureum.core import specs
-from gureum.docker import links, options, volume_options
+from gureum.docker.containers import options
+from gureum.docker.containers.shared_namespaces import other_of, owner_of, owner_of_users, shared_memory
 from gureum.docker.kinds import SCOPE, Container, Endpoint, MountPoint, Network, Volume
-from gureum.docker.shared_namespaces import other_of, owner_of, owner_of_users, shared_memory
+from gureum.docker.networks import links
+from gureum.docker.volumes import options as volume_options
 from gureum.engine.lowering import Desired, Reader
 from gureum.engine.registry import lower
 from gureum.engine.resource import key_of

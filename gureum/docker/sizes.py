@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from gureum.core.world import World
-from gureum.docker.image_config import config_of
+from gureum.docker.images.config import config_of
 from gureum.docker.kinds import SCOPE, Container, Image, Volume
 from gureum.docker.lowering import core_name
 from gureum.engine.client import Client

@@ -13,14 +13,14 @@ from typing import Any
 
 from gureum import __version__
 from gureum.docker.call import Call, operation
+from gureum.docker.containers.options import iso
 from gureum.docker.errors import bad_parameter
 from gureum.docker.events import Events
 from gureum.docker.filters import moment
+from gureum.docker.images.references import DEFAULT_DOMAIN, Reference
+from gureum.docker.images.registry_auth import Auth
+from gureum.docker.images.registry_talks import Talk, Talks
 from gureum.docker.kinds import SCOPE, Container, Image
-from gureum.docker.options import iso
-from gureum.docker.references import DEFAULT_DOMAIN, Reference
-from gureum.docker.registry_auth import Auth
-from gureum.docker.registry_talks import Talk, Talks
 
 _CGROUPS = "2" if Path("/sys/fs/cgroup/cgroup.controllers").exists() else "1"
 API_VERSION, MIN_API_VERSION = "1.51", "1.24"
