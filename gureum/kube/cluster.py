@@ -33,7 +33,6 @@ from gureum.kube.admission.pods import priority, service_account, storage_class,
 from gureum.kube.admission.quotas import quotas
 from gureum.kube.admission.unjudged import unjudged_rules
 from gureum.kube.admission.webhooks import webhooks
-from gureum.kube.bodies import decode_object, read_aside
 from gureum.kube.bootstrap import bootstrap
 from gureum.kube.controllers.all import all_controllers
 from gureum.kube.controllers.certificates import Sign
@@ -44,7 +43,6 @@ from gureum.kube.controllers.index import Index
 from gureum.kube.controllers.loop import ControllerLoop
 from gureum.kube.controllers.namespaces import furnisher
 from gureum.kube.controllers.tokens import controller as token_controller
-from gureum.kube.deleting import Deleting
 from gureum.kube.discovery import Discovery
 from gureum.kube.errors import StatusError, method_not_allowed, no_such_path, not_implemented
 from gureum.kube.forms import Forms
@@ -52,12 +50,14 @@ from gureum.kube.health import Health
 from gureum.kube.kinds.catalog import Catalog
 from gureum.kube.kinds.warnings import DEPRECATED
 from gureum.kube.objects import Objects
-from gureum.kube.reading import Reading
 from gureum.kube.requests import Request, Response, Target, target_of
-from gureum.kube.subresources import NAMES as SUBRESOURCES
-from gureum.kube.subresources import Subresources
-from gureum.kube.watching import Watching
-from gureum.kube.writing import Writing
+from gureum.kube.verbs.bodies import decode_object, read_aside
+from gureum.kube.verbs.deleting import Deleting
+from gureum.kube.verbs.reading import Reading
+from gureum.kube.verbs.subresources import NAMES as SUBRESOURCES
+from gureum.kube.verbs.subresources import Subresources
+from gureum.kube.verbs.watching import Watching
+from gureum.kube.verbs.writing import Writing
 from gureum.kube.yaml_answers import in_json, in_yaml
 from gureum.ports.clock import Clock
 from gureum.store.contract import Store

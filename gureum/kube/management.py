@@ -12,11 +12,11 @@ from collections.abc import Callable
 
 import msgspec
 
-from gureum.kube.bodies import read_body
 from gureum.kube.cluster import Cluster
 from gureum.kube.clusters import DEFAULT, Clusters, Record
 from gureum.kube.errors import bad_request
 from gureum.kube.requests import Request, Response
+from gureum.kube.verbs.bodies import read_body
 
 CLUSTERS, ROTATE_KEY = "/clusters", "/rotate-key"
 

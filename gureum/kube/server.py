@@ -14,11 +14,11 @@ import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-from gureum.kube.bodies import LIMIT_BODY_BYTES
 from gureum.kube.clusters import DEFAULT, Clusters
 from gureum.kube.errors import StatusError, no_such_path
 from gureum.kube.management import CLUSTERS, Management, concerns
 from gureum.kube.requests import BETWEEN, STRANGER, Request, Response, User, parse_query
+from gureum.kube.verbs.bodies import LIMIT_BODY_BYTES
 
 LIMIT_BODIES_BYTES = 64 * 1024 * 1024
 COMPRESSED_FROM_BYTES = 128 * 1024

@@ -11,8 +11,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gureum.kube import bodies, duplicates
 from gureum.kube.requests import Response
+from gureum.kube.verbs import bodies, duplicates
 from gureum.kube.yaml_answers import in_yaml
 from tests.kube.api import APPLY, Api, config_map
 

@@ -22,7 +22,6 @@ import msgspec
 from gureum.kube.access.reviews import user_info
 from gureum.kube.admission import Attributes, Extra, Plugin
 from gureum.kube.admission.asking import BadAnswer, post
-from gureum.kube.bodies import Misfit, Shaper, read_body
 from gureum.kube.errors import StatusError, bad_request, shown
 from gureum.kube.kinds.catalog import Catalog
 from gureum.kube.kinds.conversion import convert
@@ -31,7 +30,8 @@ from gureum.kube.objects import Object, Objects, show
 from gureum.kube.patches.errors import BadPatch, PatchFailed
 from gureum.kube.patches.plain import json_patch
 from gureum.kube.selectors import from_object, matches
-from gureum.kube.writing_options import dry_run
+from gureum.kube.verbs.bodies import Misfit, Shaper, read_body
+from gureum.kube.verbs.options import dry_run
 
 GROUP = "admissionregistration.k8s.io"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")

@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gureum.kube.controllers.index import Index
-from gureum.kube.deleting import Deleting, Options
 from gureum.kube.errors import StatusError
 from gureum.kube.kinds.catalog import Catalog
 from gureum.kube.kinds.kind import Kind
 from gureum.kube.objects import Object, Objects
 from gureum.kube.requests import Request, Target, User
-from gureum.kube.writing import LIMIT_TRIES, Writing
+from gureum.kube.verbs.deleting import Deleting, Options
+from gureum.kube.verbs.writing import LIMIT_TRIES, Writing
 from gureum.ports.clock import Clock
 from gureum.store.contract import Check, Conflict, Entry, Write
 

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from gureum.kube.controllers.client import Client
 from gureum.kube.controllers.index import Owner
 from gureum.kube.controllers.loop import Controller, Seen
-from gureum.kube.deleting import FOREGROUND, ORPHAN
 from gureum.kube.objects import Object
+from gureum.kube.verbs.deleting import FOREGROUND, ORPHAN
 
 NAME = "generic-garbage-collector"
 

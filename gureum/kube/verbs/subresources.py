@@ -14,9 +14,7 @@ import msgspec
 
 from gureum.kube.access.tokens import LONGEST_S, SHORTEST_S, Tokens
 from gureum.kube.admission import Admission, Attributes
-from gureum.kube.bodies import document_of, fitting, read_body, read_json
 from gureum.kube.controllers.scheduler import bound
-from gureum.kube.deleting import Deleting, read_options
 from gureum.kube.errors import StatusError, bad_request, conflict, invalid, invalid_object, not_found, too_many
 from gureum.kube.kinds.catalog import Catalog
 from gureum.kube.kinds.conversion import convert
@@ -24,12 +22,14 @@ from gureum.kube.kinds.kind import Kind
 from gureum.kube.objects import Object, Objects, show
 from gureum.kube.patches.errors import BadPatch, PatchFailed
 from gureum.kube.patches.plain import json_patch, merge_patch
-from gureum.kube.patching import APPLY
 from gureum.kube.requests import Request, Response, Target
 from gureum.kube.selectors import from_object, matches
 from gureum.kube.times import timestamp
-from gureum.kube.writing import LIMIT_TRIES, Writing, wanted_revision
-from gureum.kube.writing_options import check_options, dry_run
+from gureum.kube.verbs.bodies import document_of, fitting, read_body, read_json
+from gureum.kube.verbs.deleting import Deleting, read_options
+from gureum.kube.verbs.options import check_options, dry_run
+from gureum.kube.verbs.patching import APPLY
+from gureum.kube.verbs.writing import LIMIT_TRIES, Writing, wanted_revision
 from gureum.ports.clock import Clock
 from gureum.store.contract import Conflict, Put, Unchanged
 

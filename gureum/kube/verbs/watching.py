@@ -16,11 +16,11 @@ import msgspec
 from gureum.kube.errors import StatusError, expired, too_large_revision
 from gureum.kube.forms import Forms
 from gureum.kube.kinds.kind import Kind
-from gureum.kube.live import Live
 from gureum.kube.objects import Objects, with_revision
-from gureum.kube.reading import Reading, invalid_options, revision_of
 from gureum.kube.requests import JSON, Request, Response, Sink, Target, Wish, wish_of
 from gureum.kube.selectors import Filter
+from gureum.kube.verbs.live import Live
+from gureum.kube.verbs.reading import Reading, invalid_options, revision_of
 from gureum.store.contract import Compacted, Event
 
 BOOKMARK_S = 60.0

@@ -16,14 +16,14 @@ import msgspec
 
 from gureum.base.hostile_yaml import HostileYaml
 from gureum.base.hostile_yaml import load as load_yaml
-from gureum.kube import duplicates
 from gureum.kube.errors import StatusError, bad_request, shown, unsupported_media
 from gureum.kube.kinds.kind import Kind
 from gureum.kube.kinds.quantities import BadQuantity, kept
 from gureum.kube.protobuf.decode import CONTENT_TYPE, BadProtobuf, decode
 from gureum.kube.requests import JSON, Document, Request
 from gureum.kube.schemas import META, Schema, definition, of_kind
-from gureum.kube.writing_options import field_validation
+from gureum.kube.verbs import duplicates
+from gureum.kube.verbs.options import field_validation
 
 LIMIT_BODY_BYTES = 3 * 1024 * 1024
 LIMIT_DEPTH = 200

@@ -11,9 +11,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Sequence
 
-from gureum.kube import duplicates
 from gureum.kube.admission import Admission, Attributes, Extra
-from gureum.kube.bodies import decode_object, document_of, shape_object
 from gureum.kube.errors import (
     Cause,
     StatusError,
@@ -37,10 +35,12 @@ from gureum.kube.patches.errors import BadPatch
 from gureum.kube.patches.errors import Conflict as ApplyConflict
 from gureum.kube.patches.managers import updated
 from gureum.kube.patches.typed import as_text, misfits
-from gureum.kube.patching import APPLY, STRATEGIC, patched, read_patch, shaped_patch
 from gureum.kube.requests import Request, Response, Target, wish_of
 from gureum.kube.times import timestamp
-from gureum.kube.writing_options import check_options, dry_run, field_validation
+from gureum.kube.verbs import duplicates
+from gureum.kube.verbs.bodies import decode_object, document_of, shape_object
+from gureum.kube.verbs.options import check_options, dry_run, field_validation
+from gureum.kube.verbs.patching import APPLY, STRATEGIC, patched, read_patch, shaped_patch
 from gureum.ports.clock import Clock
 from gureum.store.contract import Check, Conflict, Entry, Write
 

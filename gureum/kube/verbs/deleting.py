@@ -13,7 +13,6 @@ from typing import Any
 import msgspec
 
 from gureum.kube.admission import Admission, Attributes
-from gureum.kube.bodies import fitting, read_body
 from gureum.kube.errors import (
     bad_request,
     conflict,
@@ -25,11 +24,12 @@ from gureum.kube.errors import (
 from gureum.kube.kinds.catalog import Catalog
 from gureum.kube.kinds.kind import Kind
 from gureum.kube.objects import Object, Objects, show
-from gureum.kube.reading import Reading
 from gureum.kube.requests import Request, Response, Target
 from gureum.kube.times import timestamp
-from gureum.kube.writing import LIMIT_TRIES, Writing, is_finished
-from gureum.kube.writing_options import dry_run
+from gureum.kube.verbs.bodies import fitting, read_body
+from gureum.kube.verbs.options import dry_run
+from gureum.kube.verbs.reading import Reading
+from gureum.kube.verbs.writing import LIMIT_TRIES, Writing, is_finished
 from gureum.ports.clock import Clock
 from gureum.store.contract import Conflict, Entry
 

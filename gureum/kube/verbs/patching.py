@@ -9,7 +9,6 @@ from typing import Any
 
 import msgspec
 
-from gureum.kube.bodies import Misfit, judged, read_json, shaped, unknown_fields
 from gureum.kube.errors import StatusError, bad_request, in_go, invalid, invalid_object, unsupported_media
 from gureum.kube.kinds.kind import Kind
 from gureum.kube.objects import Object
@@ -18,6 +17,7 @@ from gureum.kube.patches.plain import json_patch, merge_patch
 from gureum.kube.patches.strategic import strategic
 from gureum.kube.requests import Request
 from gureum.kube.schemas import Schema
+from gureum.kube.verbs.bodies import Misfit, judged, read_json, shaped, unknown_fields
 
 APPLY = "application/apply-patch+yaml"
 STRATEGIC = "application/strategic-merge-patch+json"
