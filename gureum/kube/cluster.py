@@ -51,9 +51,12 @@ from gureum.kube.kinds.catalog import Catalog
 from gureum.kube.kinds.warnings import DEPRECATED
 from gureum.kube.objects import Objects
 from gureum.kube.requests import Request, Response, Target, target_of
+from gureum.kube.verbs.answers import Answers
+from gureum.kube.verbs.applying import Applying
 from gureum.kube.verbs.bodies import decode_object, read_aside
 from gureum.kube.verbs.deleting import Deleting
 from gureum.kube.verbs.reading import Reading
+from gureum.kube.verbs.storing import Storing
 from gureum.kube.verbs.subresources import NAMES as SUBRESOURCES
 from gureum.kube.verbs.subresources import Subresources
 from gureum.kube.verbs.watching import Watching
@@ -117,12 +120,21 @@ class Cluster:
                 quotas(self.objects),
             ],
         )
-        self.writing = Writing(
-            self.objects, self.catalog, self.forms, self.admission, clock, require=self.entrance.require
-        )
-        self.deleting = Deleting(self.objects, self.catalog, self.reading, self.writing, self.admission, clock)
+        self.answers = Answers(self.objects, self.forms)
+        self.storing = Storing(self.objects, self.catalog, self.admission, clock)
+        applying = Applying(self.objects, self.catalog, self.storing, self.answers, clock, self.entrance.require)
+        self.writing = Writing(self.objects, self.catalog, self.storing, applying, self.answers)
+        self.deleting = Deleting(self.objects, self.catalog, self.reading, self.answers, self.admission, clock)
         self.subresources = Subresources(
-            self.objects, self.catalog, self.writing, self.deleting, self.admission, self.tokens, clock
+            self.objects,
+            self.catalog,
+            self.storing,
+            applying,
+            self.answers,
+            self.deleting,
+            self.admission,
+            self.tokens,
+            clock,
         )
         self.discovery = Discovery(self.catalog)
         self.health = Health(self.objects, lambda: self.controllers.listens)
@@ -134,7 +146,7 @@ class Cluster:
         await bootstrap(self.objects, self.clock)
         self._unserve = serve_definitions(self.objects, self.catalog)
         index = Index(self.objects)
-        self.client = Client(self.objects, self.catalog, self.writing, self.deleting, index, self.clock)
+        self.client = Client(self.objects, self.catalog, self.storing, self.deleting, index, self.clock)
         controllers = [*all_controllers(self.client), furnisher(self._authority)]
         if self.tokens.signs:
             controllers.append(token_controller(self.tokens.issue_kept, self._authority))
@@ -189,9 +201,9 @@ class Cluster:
         self.entrance.require(request, target, verb)
         await read_aside(request)
         if target.kind.custom is not None and target.kind.custom.deprecated:
-            request.warnings = [*request.warnings, target.kind.custom.deprecated]
+            request.warn([target.kind.custom.deprecated])
         if target.kind.storage in DEPRECATED:
-            request.warnings = [*request.warnings, DEPRECATED[target.kind.storage]]
+            request.warn([DEPRECATED[target.kind.storage]])
         if target.subresource and target.subresource.name not in _PARTS:
             if target.subresource.name not in SUBRESOURCES:
                 raise not_implemented(f"the subresource {target.subresource.name} is not built")
@@ -220,7 +232,7 @@ class Cluster:
     def _review(self, request: Request, target: Target) -> Response:
         obj = decode_object(request, target.kind, self.catalog.schema(target.kind))
         answered = answer(obj, request.user, self.rbac, self.tokens, target.namespace)
-        return self.writing.answer(request, target.kind, answered, 201)
+        return self.answers.of(request, target.kind, answered, 201)
 
     async def _plain_path(self, request: Request) -> Response | None:
         if (health := await self.health.answer(request)) is not None:

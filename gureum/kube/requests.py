@@ -61,6 +61,10 @@ class Request(msgspec.Struct):
     document: Document | None = None
     """What a YAML body says, once it is read."""
 
+    def warn(self, texts: list[str]) -> None:
+        """Tells the client beside the answer. How many that may be, who warns decides."""
+        self.warnings = [*self.warnings, *texts]
+
     def parameter(self, name: str, default: str = "") -> str:
         values = self.query.get(name)
         return values[0] if values else default
@@ -69,7 +73,7 @@ class Request(msgspec.Struct):
         """BadRequest when it is neither true nor false."""
         text = self.parameter(name)
         if text in ("", "0", "f", "F", "false", "FALSE", "False"):
-            return name in self.query and text == "" and False
+            return False
         if text in ("1", "t", "T", "true", "TRUE", "True"):
             return True
         raise bad_request(f'strconv.ParseBool: parsing "{text}": invalid syntax')

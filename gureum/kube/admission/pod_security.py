@@ -126,7 +126,7 @@ def _warn(attributes: Attributes, level: Level, metadata: Object, spec: Object) 
     findings = level.findings(metadata, spec)
     if findings:
         text = f'would violate PodSecurity "{level}": {_details(findings)}'
-        attributes.request.warnings = [*attributes.request.warnings, text]
+        attributes.request.warn([text])
 
 
 def _details(findings: list[Finding]) -> str:
@@ -154,7 +154,7 @@ def _judge_namespace(objects: Objects, attributes: Attributes) -> None:
     if relaxed and policy.enforce.version == known.enforce.version:
         return
     warnings = _existing(objects, name, policy.enforce)
-    attributes.request.warnings = [*attributes.request.warnings, *warnings]
+    attributes.request.warn(warnings)
 
 
 def _existing(objects: Objects, namespace: str, level: Level) -> list[str]:

@@ -27,7 +27,7 @@ async def _warn(attributes: Attributes) -> list[Extra] | None:
     else:
         found = _of_webhooks(attributes.obj)
     warnings = [text for text, _ in zip(found, range(LIMIT_WARNINGS), strict=False)]
-    attributes.request.warnings = [*attributes.request.warnings, *warnings]
+    attributes.request.warn(warnings)
     return None
 
 

@@ -144,7 +144,7 @@ async def _ask(catalog: Catalog, hook: Object, attributes: Attributes, kind: Kin
         text = f'failed calling webhook "{name}": {failure}'
         raise _internal(text, {"causes": [{"message": text}]}) from failure
     warnings = [str(one) for one in response.get("warnings") or ()][:20]
-    attributes.request.warnings = [*attributes.request.warnings, *warnings]
+    attributes.request.warn(warnings)
     if not response["allowed"]:
         raise _denied(name, response)
     if mutating and response.get("patch"):

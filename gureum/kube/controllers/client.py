@@ -13,7 +13,7 @@ from gureum.kube.kinds.kind import Kind
 from gureum.kube.objects import Object, Objects
 from gureum.kube.requests import Request, Target, User
 from gureum.kube.verbs.deleting import Deleting, Options
-from gureum.kube.verbs.writing import LIMIT_TRIES, Writing
+from gureum.kube.verbs.storing import LIMIT_TRIES, Storing
 from gureum.ports.clock import Clock
 from gureum.store.contract import Check, Conflict, Entry, Write
 
@@ -29,13 +29,13 @@ class Client:
     """`manager`: the controller's name, its user is that service account of kube-system."""
 
     def __init__(
-        self, objects: Objects, catalog: Catalog, writing: Writing, deleting: Deleting, index: Index, clock: Clock
+        self, objects: Objects, catalog: Catalog, storing: Storing, deleting: Deleting, index: Index, clock: Clock
     ) -> None:
         self.objects = objects
         self.catalog = catalog
         self.index = index
         self.clock = clock
-        self._writing = writing
+        self._storing = storing
         self._deleting = deleting
         self.tasks: set[asyncio.Task[None]] = set()
         """What nobody waits for."""
@@ -69,7 +69,7 @@ class Client:
         head: Object = {"apiVersion": kind.api_version, "kind": kind.kind}
         obj = head | obj
         target = Target(kind, obj["metadata"].get("namespace", ""))
-        return await self._writing.create_object(_request(manager), target, obj)
+        return await self._storing.create(_request(manager), target, obj)
 
     async def update(
         self,
@@ -99,7 +99,7 @@ class Client:
                 more = also() if also else ()
                 # Who binds a pod manages nothing of it, as in the original.
                 tracked = subresource != "binding"
-                return await self._writing.replace_object(
+                return await self._storing.replace(
                     _request(manager), target, wanted, entry, more, tracked=tracked, old=old
                 )
             except Conflict:

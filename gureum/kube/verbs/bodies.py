@@ -430,7 +430,7 @@ def judged(request: Request, told: list[str]) -> str:
     """What refuses a body as strictly as its client wishes it read; "" where it warns at most. `told`: of its names, those of YAML first."""
     mode = field_validation(request)
     if mode == "Warn" and told:
-        request.warnings = [*request.warnings, *told[:100]]
+        request.warn(told[:100])
     if mode != "Strict" or not told:
         return ""
     lines = [one for one in told if one.startswith("line ")]

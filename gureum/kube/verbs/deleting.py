@@ -1,7 +1,7 @@
 """Delete: at once, or step by step where something must happen before.
 
 grace (pods on a node)        deletionTimestamp = now + grace; who runs the pod deletes it with grace 0
-finalizers                    deletionTimestamp; the last one who takes his finalizer away ends it (writing.py)
+finalizers                    deletionTimestamp; the last one who takes his finalizer away ends it (storing.py)
 propagation Orphan, Foreground   become finalizers; the garbage collector works them off
 namespaces                    status Terminating; the namespace controller empties them
 """
@@ -26,10 +26,11 @@ from gureum.kube.kinds.kind import Kind
 from gureum.kube.objects import Object, Objects, show
 from gureum.kube.requests import Request, Response, Target
 from gureum.kube.times import timestamp
+from gureum.kube.verbs.answers import Answers
 from gureum.kube.verbs.bodies import fitting, read_body
 from gureum.kube.verbs.options import dry_run
 from gureum.kube.verbs.reading import Reading
-from gureum.kube.verbs.writing import LIMIT_TRIES, Writing, is_finished
+from gureum.kube.verbs.storing import LIMIT_TRIES, is_finished
 from gureum.ports.clock import Clock
 from gureum.store.contract import Conflict, Entry
 
@@ -53,12 +54,12 @@ class Options(msgspec.Struct, frozen=True):
 
 class Deleting:
     def __init__(
-        self, objects: Objects, catalog: Catalog, reading: Reading, writing: Writing, admission: Admission, clock: Clock
+        self, objects: Objects, catalog: Catalog, reading: Reading, answers: Answers, admission: Admission, clock: Clock
     ) -> None:
         self._objects = objects
         self._catalog = catalog
         self._reading = reading
-        self._writing = writing
+        self._answers = answers
         self._admission = admission
         self._clock = clock
 
@@ -75,7 +76,7 @@ class Deleting:
             except Conflict:
                 continue
             if not gone or kind.storage in RETURNED:
-                return self._writing.answer(request, kind, obj, 200)
+                return self._answers.of(request, kind, obj, 200)
             return Response(200, show(_success(kind, obj)) + b"\n")
         raise conflict(kind, target.name)
 

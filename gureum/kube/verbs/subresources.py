@@ -25,11 +25,14 @@ from gureum.kube.patches.plain import json_patch, merge_patch
 from gureum.kube.requests import Request, Response, Target
 from gureum.kube.selectors import from_object, matches
 from gureum.kube.times import timestamp
+from gureum.kube.verbs.answers import Answers
+from gureum.kube.verbs.applying import Applying
 from gureum.kube.verbs.bodies import document_of, fitting, read_body, read_json
 from gureum.kube.verbs.deleting import Deleting, read_options
 from gureum.kube.verbs.options import check_options, dry_run
 from gureum.kube.verbs.patching import APPLY
-from gureum.kube.verbs.writing import LIMIT_TRIES, Writing, wanted_revision
+from gureum.kube.verbs.preconditions import wanted_revision
+from gureum.kube.verbs.storing import LIMIT_TRIES, Storing
 from gureum.ports.clock import Clock
 from gureum.store.contract import Conflict, Put, Unchanged
 
@@ -42,7 +45,9 @@ class Subresources:
         self,
         objects: Objects,
         catalog: Catalog,
-        writing: Writing,
+        storing: Storing,
+        applying: Applying,
+        answers: Answers,
         deleting: Deleting,
         admission: Admission,
         tokens: Tokens,
@@ -50,7 +55,9 @@ class Subresources:
     ) -> None:
         self._objects = objects
         self._catalog = catalog
-        self._writing = writing
+        self._storing = storing
+        self._applying = applying
+        self._answers = answers
         self._deleting = deleting
         self._admission = admission
         self._tokens = tokens
@@ -70,7 +77,7 @@ class Subresources:
     # Scale
 
     def _get_scale(self, request: Request, target: Target) -> Response:
-        return self._writing.answer(request, _SCALE, self._scale_of(target.kind, self._found(target)), 200)
+        return self._answers.of(request, _SCALE, self._scale_of(target.kind, self._found(target)), 200)
 
     async def _set_scale(self, request: Request, target: Target, verb: str) -> Response:
         applies = verb == "patch" and request.headers.get("content-type", "").partition(";")[0] == APPLY
@@ -102,14 +109,14 @@ class Subresources:
                 }
                 manager = request.parameter("fieldManager")
                 obj = convert(obj, target.kind)
-                new = self._writing.merged(request, plain, obj, _with(head, path, replicas), manager, way="scale")
+                new = self._applying.merged(request, plain, obj, _with(head, path, replicas), manager, way="scale")
             try:
-                changed = await self._writing.replace_object(
+                changed = await self._storing.replace(
                     request, plain, new, entry, tracked=not applies, way="scale", admitted=admitted
                 )
             except Conflict:
                 continue
-            return self._writing.answer(request, _SCALE, self._scale_of(target.kind, changed), 200)
+            return self._answers.of(request, _SCALE, self._scale_of(target.kind, changed), 200)
         raise conflict(target.kind, target.name)
 
     def _read_scale(self, request: Request, scale: Object, verb: str) -> Object:
@@ -255,7 +262,7 @@ class Subresources:
                 text = f'pod {target.name} is being deleted or is already assigned to node "{pod["spec"].get("nodeName", "")}"'
                 raise conflict(target.kind, target.name, text)
             try:
-                await self._writing.replace_object(request, target, placed, entry)
+                await self._storing.replace(request, target, placed, entry)
             except Conflict:
                 continue
             return Response(
