@@ -9,7 +9,7 @@ from typing import Any
 from gureum.kube.access.roles import default_roles
 from gureum.kube.admission.addresses import NETWORK
 from gureum.kube.controllers.apiservices import APISERVICES, local
-from gureum.kube.controllers.own_service import make_own_service
+from gureum.kube.controllers.services.own_service import make_own_service
 from gureum.kube.kinds.addresses import CIDRS, FINALIZER, READY, condition
 from gureum.kube.kinds.builtin import builtin_kinds
 from gureum.kube.objects import Object, Objects

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from gureum.kube.controllers.telling import AT_ONCE
+from gureum.kube.controllers.nodes.telling import AT_ONCE
 from gureum.kube.scheduling.facts import Known, NodeFacts, pod_facts, requests_of
 from gureum.kube.scheduling.filters import Wish, misfit
 from gureum.kube.scheduling.scores import best_of

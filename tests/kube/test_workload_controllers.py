@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from gureum.kube.controllers.cronjobs import _CronJob
-from gureum.kube.controllers.jobs import MOST_INDEXES, TRACKING, _numbers, _ranges
-from gureum.kube.controllers.pods import deletion_rank
+from gureum.kube.controllers.workloads.cronjobs import _CronJob
+from gureum.kube.controllers.workloads.jobs import MOST_INDEXES, TRACKING, _numbers, _ranges
+from gureum.kube.controllers.workloads.pods import deletion_rank
 from tests.kube.api import STRATEGIC, Api
 from tests.kube.test_controllers import APPS, PODS, node, until
 from tests.kube.test_volumes import volume as volume_of

@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-from gureum.kube.controllers import (
-    aggregation,
-    apiservices,
-    autoscaling,
-    cidrs,
-    claims,
-    cronjobs,
-    daemonsets,
-    definitions,
-    deployments,
-    disruption,
-    endpoints,
-    events,
-    jobs,
-    nodes,
-    own_service,
-    quotas,
-    statefulsets,
-    volumes,
-)
+from gureum.kube.controllers import aggregation, apiservices, definitions, events, quotas
 from gureum.kube.controllers.client import Client
 from gureum.kube.controllers.collecting import GARBAGE_COLLECTOR
 from gureum.kube.controllers.loop import Controller
 from gureum.kube.controllers.namespaces import NAMESPACES
-from gureum.kube.controllers.replicasets import REPLICA_SETS, REPLICATION_CONTROLLERS
-from gureum.kube.controllers.scheduler import Scheduler
-from gureum.kube.controllers.simulated_nodes import SIMULATED_NODES
-from gureum.kube.controllers.simulated_volumes import SIMULATED_VOLUMES
+from gureum.kube.controllers.nodes import nodes
+from gureum.kube.controllers.nodes.scheduler import Scheduler
+from gureum.kube.controllers.nodes.simulated_nodes import SIMULATED_NODES
+from gureum.kube.controllers.services import cidrs, endpoints, own_service
+from gureum.kube.controllers.volumes import claims, volumes
+from gureum.kube.controllers.volumes.simulated_volumes import SIMULATED_VOLUMES
+from gureum.kube.controllers.workloads import (
+    autoscaling,
+    cronjobs,
+    daemonsets,
+    deployments,
+    disruption,
+    jobs,
+    statefulsets,
+)
+from gureum.kube.controllers.workloads.replicasets import REPLICA_SETS, REPLICATION_CONTROLLERS
 
 
 def all_controllers(client: Client) -> tuple[Controller, ...]:

@@ -14,7 +14,7 @@ import msgspec
 
 from gureum.kube.access.tokens import LONGEST_S, SHORTEST_S, Tokens
 from gureum.kube.admission import Admission, Attributes
-from gureum.kube.controllers.scheduler import bound
+from gureum.kube.controllers.nodes.scheduler import bound
 from gureum.kube.errors import StatusError, bad_request, conflict, invalid, invalid_object, not_found, too_many
 from gureum.kube.kinds.catalog import Catalog
 from gureum.kube.kinds.conversion import convert

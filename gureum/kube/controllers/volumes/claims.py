@@ -8,7 +8,7 @@ from __future__ import annotations
 from gureum.kube.controllers.client import Client
 from gureum.kube.controllers.index import PODS
 from gureum.kube.controllers.loop import Controller, Seen, itself
-from gureum.kube.controllers.pods import phase
+from gureum.kube.controllers.workloads.pods import phase
 from gureum.kube.objects import Object
 from gureum.kube.scheduling.claims import CLAIMS, claims_of
 

@@ -17,8 +17,8 @@ from gureum.kube.controllers.client import Change, Client
 from gureum.kube.controllers.events import record
 from gureum.kube.controllers.index import PODS
 from gureum.kube.controllers.loop import Controller, Seen
-from gureum.kube.controllers.pods import condition, disruption, with_condition
-from gureum.kube.controllers.simulated_nodes import ANNOTATION as SIMULATED
+from gureum.kube.controllers.nodes.simulated_nodes import ANNOTATION as SIMULATED
+from gureum.kube.controllers.workloads.pods import condition, disruption, with_condition
 from gureum.kube.objects import Object
 from gureum.kube.scheduling.filters import is_tolerated
 from gureum.kube.times import seconds_of, timestamp

@@ -12,7 +12,7 @@ from gureum.base.cron import next_time, parse_cron
 from gureum.kube.controllers.client import Client, owner_reference
 from gureum.kube.controllers.events import record
 from gureum.kube.controllers.loop import Controller, its_controller, itself
-from gureum.kube.controllers.pods import copied
+from gureum.kube.controllers.workloads.pods import copied
 from gureum.kube.errors import StatusError
 from gureum.kube.objects import Object
 from gureum.kube.times import seconds_of, timestamp

@@ -11,7 +11,7 @@ import msgspec
 
 from gureum.kube.controllers.client import Client
 from gureum.kube.controllers.loop import Controller, Seen
-from gureum.kube.controllers.volumes import PROVISIONERS
+from gureum.kube.controllers.volumes.volumes import PROVISIONERS
 from gureum.kube.errors import StatusError
 from gureum.kube.scheduling.claims import CLAIMS, CLASSES, VOLUMES
 

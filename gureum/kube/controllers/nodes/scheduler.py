@@ -22,8 +22,8 @@ from gureum.kube.controllers.client import Seen as Found
 from gureum.kube.controllers.events import event_of
 from gureum.kube.controllers.index import PODS
 from gureum.kube.controllers.loop import Controller, Seen
-from gureum.kube.controllers.pods import disruption, with_condition
-from gureum.kube.controllers.telling import Telling, tell
+from gureum.kube.controllers.nodes.telling import Telling, tell
+from gureum.kube.controllers.workloads.pods import disruption, with_condition
 from gureum.kube.errors import StatusError
 from gureum.kube.objects import Object
 from gureum.kube.scheduling.claims import CLAIMS, VOLUMES, volumes_of

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from gureum.kube.controllers.choices import Choices
 from gureum.kube.controllers.client import Client
 from gureum.kube.controllers.index import PODS
 from gureum.kube.controllers.loop import Controller, Seen, itself
-from gureum.kube.controllers.pods import count, is_ready, phase
+from gureum.kube.controllers.workloads.choices import Choices
+from gureum.kube.controllers.workloads.pods import count, is_ready, phase
 from gureum.kube.objects import Object
 from gureum.kube.selectors import from_object, matches
 from gureum.kube.times import seconds_of, timestamp

@@ -12,7 +12,7 @@ from gureum.kube.controllers.client import Client
 from gureum.kube.controllers.events import record
 from gureum.kube.controllers.index import Facts
 from gureum.kube.controllers.loop import Controller, its_controller, itself
-from gureum.kube.controllers.pods import PODS, available_after, claimed, deletion_rank, pod_of
+from gureum.kube.controllers.workloads.pods import PODS, available_after, claimed, deletion_rank, pod_of
 from gureum.kube.errors import StatusError
 from gureum.kube.objects import Object
 from gureum.kube.selectors import Selector, from_labels, from_object

@@ -11,9 +11,9 @@ from gureum.base.numerals import natural
 from gureum.kube.controllers.client import Client, owner_reference
 from gureum.kube.controllers.events import record
 from gureum.kube.controllers.loop import Controller, its_controller, itself
-from gureum.kube.controllers.pods import PODS, available_in, copied, is_ready, phase, pod_of
-from gureum.kube.controllers.revised import RevisedSet, reconciler
-from gureum.kube.controllers.revisions import LABEL, Revisions, label_of
+from gureum.kube.controllers.workloads.pods import PODS, available_in, copied, is_ready, phase, pod_of
+from gureum.kube.controllers.workloads.revised import RevisedSet, reconciler
+from gureum.kube.controllers.workloads.revisions import LABEL, Revisions, label_of
 from gureum.kube.objects import Object
 
 SETS, CLAIMS = "apps/statefulsets", "core/persistentvolumeclaims"

@@ -10,11 +10,11 @@ from collections.abc import Callable
 
 import msgspec
 
-from gureum.kube.controllers.choices import Choices
 from gureum.kube.controllers.client import Client, owner_reference
 from gureum.kube.controllers.index import PODS
 from gureum.kube.controllers.loop import Controller, Seen, its_controller, itself
-from gureum.kube.controllers.pods import is_ready, phase
+from gureum.kube.controllers.workloads.choices import Choices
+from gureum.kube.controllers.workloads.pods import is_ready, phase
 from gureum.kube.errors import StatusError
 from gureum.kube.objects import Object
 from gureum.kube.selectors import from_labels, matches

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from gureum.kube.controllers.client import Client
 from gureum.kube.controllers.loop import Reconcile
-from gureum.kube.controllers.pods import PODS, available_in, claim
-from gureum.kube.controllers.revisions import Revisions, forget_old, label_of, revisions_of
+from gureum.kube.controllers.workloads.pods import PODS, available_in, claim
+from gureum.kube.controllers.workloads.revisions import Revisions, forget_old, label_of, revisions_of
 from gureum.kube.objects import Object
 from gureum.kube.selectors import from_object
 

@@ -13,7 +13,8 @@ from typing import Any
 from gureum.base.numerals import natural
 from gureum.kube.controllers.client import Client
 from gureum.kube.controllers.events import record
-from gureum.kube.controllers.job_policies import (
+from gureum.kube.controllers.loop import Controller, its_controller, itself
+from gureum.kube.controllers.workloads.job_policies import (
     COUNT,
     FAILURES,
     IGNORE,
@@ -24,8 +25,7 @@ from gureum.kube.controllers.job_policies import (
     judge,
     success_rule,
 )
-from gureum.kube.controllers.loop import Controller, its_controller, itself
-from gureum.kube.controllers.pods import PODS, claim, deletion_rank, is_active, is_ready, phase, pod_of
+from gureum.kube.controllers.workloads.pods import PODS, claim, deletion_rank, is_active, is_ready, phase, pod_of
 from gureum.kube.objects import Object
 from gureum.kube.selectors import from_object
 from gureum.kube.times import seconds_of, timestamp

@@ -14,7 +14,7 @@ from gureum.base.numerals import natural
 from gureum.kube.controllers.client import Client, owner_reference
 from gureum.kube.controllers.events import record
 from gureum.kube.controllers.loop import Controller, its_controller, itself
-from gureum.kube.controllers.pods import HASH, PODS, claim, condition, copied, count, is_active
+from gureum.kube.controllers.workloads.pods import HASH, PODS, claim, condition, copied, count, is_active
 from gureum.kube.errors import StatusError
 from gureum.kube.kinds.amounts import settled_template
 from gureum.kube.objects import Object

@@ -13,7 +13,7 @@ import logging
 from gureum.kube.controllers.client import Client
 from gureum.kube.controllers.events import event_of
 from gureum.kube.controllers.index import PODS
-from gureum.kube.controllers.pods import condition, with_condition
+from gureum.kube.controllers.workloads.pods import condition, with_condition
 from gureum.kube.errors import StatusError
 from gureum.kube.objects import Object
 from gureum.kube.times import timestamp

@@ -10,9 +10,9 @@ import asyncio
 from gureum.kube.controllers.client import Client
 from gureum.kube.controllers.events import record
 from gureum.kube.controllers.loop import Controller, Seen, its_controller, itself
-from gureum.kube.controllers.pods import PODS, available_in, count, is_ready, phase, pod_of
-from gureum.kube.controllers.revised import RevisedSet, reconciler
-from gureum.kube.controllers.revisions import LABEL, Revisions
+from gureum.kube.controllers.workloads.pods import PODS, available_in, count, is_ready, phase, pod_of
+from gureum.kube.controllers.workloads.revised import RevisedSet, reconciler
+from gureum.kube.controllers.workloads.revisions import LABEL, Revisions
 from gureum.kube.objects import Object
 from gureum.kube.scheduling.filters import is_tolerated, matches_terms
 
