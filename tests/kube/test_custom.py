@@ -9,7 +9,7 @@ import pytest
 
 from gureum.kube.controllers.definition_status import status_of
 from gureum.kube.kinds.catalog import Catalog
-from gureum.kube.kinds.custom import validate_definition
+from gureum.kube.kinds.custom.custom import validate_definition
 from tests.kube.api import APPLY, JSON_PATCH, MERGE, STRATEGIC, Api
 from tests.kube.patches.test_apply import owners
 from tests.kube.test_controllers import until

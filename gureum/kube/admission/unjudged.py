@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from gureum.kube.admission import Attributes, Extra, Plugin
-from gureum.kube.kinds.patterns import unjudged
+from gureum.kube.kinds.custom.patterns import unjudged
 
 Object = dict[str, Any]
 DEFINITIONS = "apiextensions.k8s.io/customresourcedefinitions"

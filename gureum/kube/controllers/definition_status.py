@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from gureum.kube.kinds.catalog import Catalog
-from gureum.kube.kinds.custom import APPROVED, is_protected, violations
+from gureum.kube.kinds.custom.custom import APPROVED, is_protected, violations
 from gureum.kube.kinds.kind import Kind
 from gureum.kube.objects import Object
 

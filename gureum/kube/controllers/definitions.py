@@ -8,7 +8,7 @@ from gureum.kube.controllers.client import Client
 from gureum.kube.controllers.definition_status import status_of, taken
 from gureum.kube.controllers.loop import Controller, Seen, itself
 from gureum.kube.kinds.catalog import Catalog
-from gureum.kube.kinds.custom import kinds_of
+from gureum.kube.kinds.custom.custom import kinds_of
 from gureum.kube.objects import Object, Objects
 from gureum.kube.times import timestamp
 from gureum.store.contract import Event

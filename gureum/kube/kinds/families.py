@@ -10,13 +10,13 @@ from gureum.kube.kinds import (
     certificates,
     configuration,
     jobs,
-    pods,
     scaling,
     services,
     volumes,
     workloads,
 )
-from gureum.kube.kinds.custom import DEFINITION
+from gureum.kube.kinds.custom.custom import DEFINITION
+from gureum.kube.kinds.pods import pods
 from gureum.kube.kinds.rules import Object, Rules
 
 _WITH_SPEC = (

@@ -10,7 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from gureum.kube.errors import Cause, invalid, required, shown, unsupported
-from gureum.kube.kinds.pods import validate_template
+from gureum.kube.kinds.pods.checks import validate_template
 from gureum.kube.kinds.rules import Rules
 from gureum.kube.kinds.workloads import default_template_of, not_negative, template_of, unchanged
 from gureum.kube.selectors import from_object, matches

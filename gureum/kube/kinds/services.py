@@ -12,7 +12,7 @@ from typing import Any
 from gureum.base.addresses import is_ip
 from gureum.kube.errors import Cause, duplicate, forbidden_field, invalid, required, unsupported
 from gureum.kube.kinds.metadata import DNS_LABEL, LABEL_TEXT, SUBDOMAIN, SUBDOMAIN_TEXT, validate_labels
-from gureum.kube.kinds.pods import PROTOCOLS, port_name, port_number
+from gureum.kube.kinds.pods.container_checks import PROTOCOLS, port_name, port_number
 from gureum.kube.kinds.rules import Rules
 from gureum.kube.kinds.workloads import validate_selector
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
-from gureum.kube.kinds.pods import qos_class
+from gureum.kube.kinds.pods.pods import qos_class
 from gureum.kube.kinds.quantities import BadQuantity, as_text, value_of
 
 Object = dict[str, Any]

@@ -11,7 +11,8 @@ from typing import Any
 
 from gureum.kube.errors import Cause, forbidden_field, invalid, required, unsupported
 from gureum.kube.kinds.metadata import validate_labels
-from gureum.kube.kinds.pods import default_template, validate_template
+from gureum.kube.kinds.pods.checks import validate_template
+from gureum.kube.kinds.pods.defaults import default_template
 from gureum.kube.kinds.rules import Rules
 from gureum.kube.selectors import from_object, matches
 

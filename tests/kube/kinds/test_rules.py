@@ -7,7 +7,7 @@ import copy
 import pytest
 
 from gureum.kube.kinds.families import RULES
-from gureum.kube.kinds.pods import qos_class
+from gureum.kube.kinds.pods.pods import qos_class
 
 META = {"name": "x", "namespace": "default", "uid": "u-1"}
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from gureum.kube.errors import Cause, forbidden_field, invalid, required
-from gureum.kube.kinds.patterns import refused
+from gureum.kube.kinds.custom.patterns import refused
 
 Object = dict[str, Any]
 LIMIT_DEPTH, LIMIT_CAUSES = 64, 100

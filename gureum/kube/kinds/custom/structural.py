@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gureum.kube.errors import Cause, forbidden_field, invalid, required, unsupported
-from gureum.kube.kinds.choices import look_at_choices
+from gureum.kube.kinds.custom.choices import look_at_choices
 
 Object = dict[str, Any]
 Fits = Callable[[Any, Object, str], list[Cause]]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from gureum.kube.kinds.pods import RULES, default_template, port_name, validate_template
+from gureum.kube.kinds.pods.checks import validate_template
+from gureum.kube.kinds.pods.container_checks import port_name
+from gureum.kube.kinds.pods.defaults import default_template
+from gureum.kube.kinds.pods.pods import RULES
 
 
 def judged(container=None, old=None, **spec):

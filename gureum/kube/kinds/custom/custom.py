@@ -14,13 +14,13 @@ import msgspec
 from gureum.kube import schemas
 from gureum.kube.errors import Cause, invalid, required, shown, unsupported
 from gureum.kube.kinds.builtin import subresource
-from gureum.kube.kinds.definition_parts import wrong_conversion, wrong_names, wrong_parts
-from gureum.kube.kinds.formats import fits_format
+from gureum.kube.kinds.custom.definition_parts import wrong_conversion, wrong_names, wrong_parts
+from gureum.kube.kinds.custom.formats import fits_format
+from gureum.kube.kinds.custom.patterns import found
+from gureum.kube.kinds.custom.structural import not_structural
 from gureum.kube.kinds.kind import Kind, Subresource
 from gureum.kube.kinds.metadata import DNS_LABEL, SUBDOMAIN
-from gureum.kube.kinds.patterns import found
 from gureum.kube.kinds.rules import Rules
-from gureum.kube.kinds.structural import not_structural
 from gureum.kube.schemas import Schema
 
 Object = dict[str, Any]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gureum.kube.kinds.formats import fits_format
+from gureum.kube.kinds.custom.formats import fits_format
 
 
 @pytest.mark.parametrize(
