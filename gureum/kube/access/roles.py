@@ -53,73 +53,84 @@ _EDITED = {
 }  # fmt: skip
 
 
+def _rule(groups: list[str], resources: list[str], verbs: list[str]) -> Object:
+    return {"apiGroups": groups, "resources": resources, "verbs": verbs}
+
+
+def _rules(table: dict[str, list[str]], verbs: list[str]) -> list[Object]:
+    return [_rule([group], resources, verbs) for group, resources in table.items()]
+
+
+_ROLES: dict[str, list[Object]] = {
+    "cluster-admin": [_rule(_EVERY, _EVERY, _EVERY), {"nonResourceURLs": _EVERY, "verbs": _EVERY}],
+    "system:aggregate-to-view": _rules(_VIEWED, READ),
+    "system:aggregate-to-edit": [
+        *_rules(_EDITED, WRITE),
+        _rule([""], ["pods/attach", "pods/exec", "pods/portforward", "pods/proxy", "secrets", "services/proxy"], READ),
+        _rule([""], ["pods/attach", "pods/exec", "pods/portforward", "pods/proxy"], WRITE),
+        _rule([""], ["pods/eviction", "serviceaccounts/token"], ["create"]),
+        _rule([""], ["serviceaccounts"], ["impersonate"]),
+        _rule(["coordination.k8s.io"], ["leases"], READ),
+    ],
+    "system:aggregate-to-admin": [
+        _rule(["authorization.k8s.io"], ["localsubjectaccessreviews"], ["create"]),
+        _rule([_API], ["rolebindings", "roles"], [*READ, *WRITE]),
+    ],
+    "system:basic-user": [
+        _rule(["authorization.k8s.io"], ["selfsubjectaccessreviews", "selfsubjectrulesreviews"], ["create"]),
+        _rule(["authentication.k8s.io"], ["selfsubjectreviews"], ["create"]),
+    ],
+    "system:discovery": [
+        {"nonResourceURLs": _DISCOVERY, "verbs": ["get"]}
+    ],
+    "system:public-info-viewer": [
+        {"nonResourceURLs": ["/healthz", "/livez", "/readyz", "/version", "/version/"], "verbs": ["get"]}
+    ],
+    "system:service-account-issuer-discovery": [
+        {"nonResourceURLs": ["/.well-known/openid-configuration", "/openid/v1/jwks"], "verbs": ["get"]}
+    ],
+    "system:auth-delegator": [
+        _rule(["authentication.k8s.io"], ["tokenreviews"], ["create"]),
+        _rule(["authorization.k8s.io"], ["subjectaccessreviews"], ["create"]),
+    ],
+    "system:node": [
+        _rule([""], ["nodes", "nodes/status", "pods", "pods/status", "events", "services", "configmaps", "secrets"], [*READ, *WRITE]),
+        _rule([""], ["pods/eviction", "serviceaccounts/token"], ["create"]),
+        _rule(["coordination.k8s.io"], ["leases"], [*READ, *WRITE]),
+    ],
+    **{
+        f"system:certificates.k8s.io:{name}-approver": [
+            {**_rule([_CERTIFICATES], ["signers"], ["approve"]), "resourceNames": [f"kubernetes.io/{name}"]}
+        ]
+        for name in ("kube-apiserver-client", "kube-apiserver-client-kubelet", "kubelet-serving")
+    },
+    **{
+        f"system:certificates.k8s.io:certificatesigningrequests:{way}": [
+            _rule([_CERTIFICATES], [f"certificatesigningrequests/{way}"], ["create"])
+        ]
+        for way in ("nodeclient", "selfnodeclient")
+    },
+    "system:node-bootstrapper": [
+        _rule([_CERTIFICATES], ["certificatesigningrequests"], ["create", "get", "list", "watch"])
+    ],
+}  # fmt: skip
+_BOUND = (
+    ("cluster-admin", "system:masters"),
+    ("system:basic-user", "system:authenticated"),
+    ("system:discovery", "system:authenticated"),
+    ("system:public-info-viewer", "system:authenticated"),
+    ("system:public-info-viewer", "system:unauthenticated"),
+    ("system:service-account-issuer-discovery", "system:serviceaccounts"),
+)
+"""Which group has which role."""
+
+
 def default_roles() -> list[tuple[str, Object]]:
     """By storage."""
-    roles = {
-        "cluster-admin": [_rule(_EVERY, _EVERY, _EVERY), {"nonResourceURLs": _EVERY, "verbs": _EVERY}],
-        "system:aggregate-to-view": _rules(_VIEWED, READ),
-        "system:aggregate-to-edit": [
-            *_rules(_EDITED, WRITE),
-            _rule([""], ["pods/attach", "pods/exec", "pods/portforward", "pods/proxy", "secrets", "services/proxy"], READ),
-            _rule([""], ["pods/attach", "pods/exec", "pods/portforward", "pods/proxy"], WRITE),
-            _rule([""], ["pods/eviction", "serviceaccounts/token"], ["create"]),
-            _rule([""], ["serviceaccounts"], ["impersonate"]),
-            _rule(["coordination.k8s.io"], ["leases"], READ),
-        ],
-        "system:aggregate-to-admin": [
-            _rule(["authorization.k8s.io"], ["localsubjectaccessreviews"], ["create"]),
-            _rule([_API], ["rolebindings", "roles"], [*READ, *WRITE]),
-        ],
-        "system:basic-user": [
-            _rule(["authorization.k8s.io"], ["selfsubjectaccessreviews", "selfsubjectrulesreviews"], ["create"]),
-            _rule(["authentication.k8s.io"], ["selfsubjectreviews"], ["create"]),
-        ],
-        "system:discovery": [
-            {"nonResourceURLs": _DISCOVERY, "verbs": ["get"]}
-        ],
-        "system:public-info-viewer": [
-            {"nonResourceURLs": ["/healthz", "/livez", "/readyz", "/version", "/version/"], "verbs": ["get"]}
-        ],
-        "system:service-account-issuer-discovery": [
-            {"nonResourceURLs": ["/.well-known/openid-configuration", "/openid/v1/jwks"], "verbs": ["get"]}
-        ],
-        "system:auth-delegator": [
-            _rule(["authentication.k8s.io"], ["tokenreviews"], ["create"]),
-            _rule(["authorization.k8s.io"], ["subjectaccessreviews"], ["create"]),
-        ],
-        "system:node": [
-            _rule([""], ["nodes", "nodes/status", "pods", "pods/status", "events", "services", "configmaps", "secrets"], [*READ, *WRITE]),
-            _rule([""], ["pods/eviction", "serviceaccounts/token"], ["create"]),
-            _rule(["coordination.k8s.io"], ["leases"], [*READ, *WRITE]),
-        ],
-        **{
-            f"system:certificates.k8s.io:{name}-approver": [
-                {**_rule([_CERTIFICATES], ["signers"], ["approve"]), "resourceNames": [f"kubernetes.io/{name}"]}
-            ]
-            for name in ("kube-apiserver-client", "kube-apiserver-client-kubelet", "kubelet-serving")
-        },
-        **{
-            f"system:certificates.k8s.io:certificatesigningrequests:{way}": [
-                _rule([_CERTIFICATES], [f"certificatesigningrequests/{way}"], ["create"])
-            ]
-            for way in ("nodeclient", "selfnodeclient")
-        },
-        "system:node-bootstrapper": [
-            _rule([_CERTIFICATES], ["certificatesigningrequests"], ["create", "get", "list", "watch"])
-        ],
-    }  # fmt: skip
-    found = [(f"{_API}/clusterroles", _role(name, rules)) for name, rules in roles.items()]
+    found = [(f"{_API}/clusterroles", _role(name, rules)) for name, rules in _ROLES.items()]
     plain = [role for _, role in found]
     found += [(f"{_API}/clusterroles", _aggregated(name, plain)) for name in _AGGREGATED]
-    for role, group in (
-        ("cluster-admin", "system:masters"),
-        ("system:basic-user", "system:authenticated"),
-        ("system:discovery", "system:authenticated"),
-        ("system:public-info-viewer", "system:authenticated"),
-        ("system:public-info-viewer", "system:unauthenticated"),
-        ("system:service-account-issuer-discovery", "system:serviceaccounts"),
-    ):
-        found.append((f"{_API}/clusterrolebindings", _binding(role, group)))
+    found += [(f"{_API}/clusterrolebindings", _binding(role, group)) for role, group in _BOUND]
     merged: dict[str, tuple[str, Object]] = {}
     for storage, obj in found:
         place = f"{storage}/{obj['metadata']['name']}"
@@ -128,14 +139,6 @@ def default_roles() -> list[tuple[str, Object]]:
         else:
             merged[place] = storage, obj
     return list(merged.values())
-
-
-def _rule(groups: list[str], resources: list[str], verbs: list[str]) -> Object:
-    return {"apiGroups": groups, "resources": resources, "verbs": verbs}
-
-
-def _rules(table: dict[str, list[str]], verbs: list[str]) -> list[Object]:
-    return [_rule([group], resources, verbs) for group, resources in table.items()]
 
 
 def _metadata(name: str, labels: dict[str, str]) -> Object:
