@@ -11,7 +11,7 @@ import msgspec
 
 from gureum.docker import filters, find
 from gureum.docker.call import Call, operation
-from gureum.docker.containers.create import endpoint
+from gureum.docker.containers.endpoints import endpoint
 from gureum.docker.containers.names import MOST_CHARACTERS
 from gureum.docker.containers.options import iso
 from gureum.docker.errors import DockerError, bad_parameter, conflict, not_built, not_found

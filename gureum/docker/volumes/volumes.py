@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Callable
 from typing import Any
 
 from gureum.docker import filters, find, sizes
 from gureum.docker.call import Call, operation
-from gureum.docker.containers.create import check_volume_name
 from gureum.docker.containers.options import iso
 from gureum.docker.containers.show import mountpoint
 from gureum.docker.errors import bad_parameter, conflict, not_found
@@ -34,6 +34,9 @@ def shown(call: Call, volume: Volume) -> dict[str, Any]:
         "Options": volume.spec.options or None,
         "Scope": "local",
     }
+
+
+_VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 
 
 @operation("GET", "/volumes")
@@ -150,3 +153,11 @@ def _all(wanted: filters.Wanted) -> bool:
     if word not in _GO_TRUE | _GO_FALSE:
         raise bad_parameter(f"invalid filter 'all': strconv.ParseBool: parsing \"{word}\": invalid syntax")
     return word in _GO_TRUE
+
+
+def check_volume_name(name: str) -> None:
+    if not _VOLUME_NAME.fullmatch(name) or len(name) > 255:
+        raise bad_parameter(
+            f'create {name}: "{name}" includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. '
+            "If you intended to pass a host directory, use absolute path"
+        )

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gureum.docker.containers import checks, options
-from gureum.docker.containers.create import endpoint
+from gureum.docker.containers.endpoints import endpoint
 from gureum.docker.errors import DockerError
 from gureum.docker.networks import links
 from gureum.docker.volumes import mount_checks
