@@ -14,7 +14,6 @@ from gureum.ports import PortError
 from gureum.ports.streams import Pieces, Streams
 
 LIMIT_WAIT_S = 60.0
-FEED_WAIT_S, FEED_PAUSE_S = 2.0, 0.005
 
 
 def streams_of(machine: Machine) -> Streams:

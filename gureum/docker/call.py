@@ -19,7 +19,6 @@ from gureum.ports import PortError
 from gureum.store.contract import Conflict
 
 T = TypeVar("T")
-R = TypeVar("R", bound=Resource)
 ATTEMPTS = 50
 AGENT_AWAY_S, AGENT_PAUSE_S = 10.0, 0.05
 _TRUE = frozenset({"1", "true", "True", "TRUE", "t", "yes"})

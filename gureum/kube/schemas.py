@@ -81,10 +81,6 @@ class Schema:
         """Whether it is a whole object in another one, with a version, a kind and metadata that nobody writes down."""
         return self.node.get("x-kubernetes-embedded-resource") is True
 
-    @property
-    def field_names(self) -> tuple[str, ...]:
-        return tuple(self.node.get("properties", ()))
-
     @cached_property
     def required(self) -> frozenset[str]:
         """Fields of an object that it always has."""

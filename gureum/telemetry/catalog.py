@@ -130,10 +130,6 @@ class Catalog:
             self.files[one.name] = self._by_group.setdefault(one.group, {})[one.name] = one
         self._meta.update(meta or {})
 
-    def forget_series(self, ids: Sequence[int]) -> None:
-        with self._transaction():
-            self._connection.executemany("DELETE FROM series WHERE id = ?", [(one,) for one in ids])
-
     def keep(self, group: str, days: int | None) -> None:
         with self._transaction():
             self._connection.execute("DELETE FROM kept WHERE log_group = ?", (group,))

@@ -10,9 +10,6 @@ from collections.abc import Sequence
 
 from gureum.aws.autoscaling.kinds import GroupSpec, PolicySpec, Step
 
-TOLERANCE = 0.1
-"""A tracked group shrinks only when the metric is so far below its target that one instance less would still hold it."""
-
 
 def adjusted(policy: PolicySpec, adjustment: int, capacity: int) -> int:
     """The capacity after one adjustment, before bounds."""

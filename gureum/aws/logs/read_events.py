@@ -2,6 +2,8 @@
 
 GetLogEvents answers each page oldest first and two tokens: `f/PLACE` goes on behind it, `b/PLACE` before it. At an end the same token comes back.
 FilterLogEvents answers one token, until there is nothing more; a page may be empty and yet not the last, since a call looks at so many events only.
+
+`unmask` changes nothing: there are no data protection policies, so nothing is masked. Nor does `interleaved`, which AWS has ignored since 2019.
 """
 
 from __future__ import annotations
@@ -31,8 +33,6 @@ SEARCHED_PER_CALL = 1_000_000
 """Where the store itself leaves out what has not the pattern's words."""
 DESCENDING_SINCE_MS = 1_704_067_200_000
 """AWS: startFromHead false needs a startTime of 2024 or later."""
-NO_MASKS = ("unmask", "interleaved")
-"""Parameters that change nothing: there are no data protection policies, so nothing is masked; AWS has ignored `interleaved` since 2019."""
 
 
 class Shown(Ready, frozen=True, rename="camel"):

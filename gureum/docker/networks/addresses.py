@@ -14,7 +14,7 @@ from gureum.core.world import World
 from gureum.docker.errors import bad_parameter, conflict, server_error
 from gureum.docker.kinds import ADDRESSES, SCOPE, Endpoint, Network, NetworkSpec
 from gureum.engine.client import Client, Transaction
-from gureum.engine.resource import Meta, key_of
+from gureum.engine.resource import Meta
 
 BUILTIN = ("bridge", "host", "none")
 BRIDGE_CIDR = "172.17.0.0/16"
@@ -146,7 +146,3 @@ class FreePorts:
                     continue
             return port
         raise server_error("all ports are allocated")
-
-
-def holder_of(network: Network) -> str:
-    return key_of(network)

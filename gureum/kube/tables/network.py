@@ -7,8 +7,6 @@ from typing import Any
 
 from gureum.kube.tables.column import NONE, Object, age, at, labels, listed, name_of, selector, table
 
-LIMIT_ADDRESS = 16  # kubectl cuts addresses of load balancers here, but with -o wide
-
 
 @table("Name,Type,Cluster-IP,External-IP,Port(s),Age", "Selector")
 def services(one: Object, now: datetime) -> list[Any]:

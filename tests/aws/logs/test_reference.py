@@ -12,7 +12,9 @@ from tests.aws.logs.conftest import _registry
 
 MODEL = botocore.session.get_session().get_service_model("logs")
 NAMED_NOWHERE = {
+    "interleaved": "AWS: ignored since 2019",
     "sequenceToken": "AWS: ignored since 2023",
+    "unmask": "no data protection policies are there, so nothing is masked",
     "name": "of a data source: no group has one",
     "type": "of a data source: no group has one",
 }
