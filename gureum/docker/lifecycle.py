@@ -71,7 +71,7 @@ class Followers:
 
 @reconcile(Container)
 async def reconcile_container(world: World, container: Container) -> None:
-    if _is_left(world, container):
+    if _is_left(container):
         await _remove_left(world, container)
         return
     seen = world.seen(f"Container/{core_name(container.meta.name)}")
@@ -108,7 +108,7 @@ async def reconcile_container(world: World, container: Container) -> None:
     _tell(world, container, now, gone=gone)
 
 
-def _is_left(world: World, container: Container) -> bool:
+def _is_left(container: Container) -> bool:
     """Whether it has ended, is to be removed then, and somebody may still read."""
     spec, status = container.spec, container.status
     over = (
@@ -127,7 +127,7 @@ async def _remove_left(world: World, container: Container) -> None:
 
     def decide(transaction: Transaction) -> bool:
         current = world.client.get(Container, SCOPE, container.meta.name)
-        if current is None or not _is_left(world, current):
+        if current is None or not _is_left(current):
             return False
         remove(world, transaction, current, volumes=True)
         return True

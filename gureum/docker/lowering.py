@@ -95,8 +95,8 @@ def lower_container(container: Container, read: Reader) -> Iterable[Desired]:
             yield _interface(name, owner, end, network, devices[end.network], main=end is endpoints[0])
     records = (
         *_records(container, endpoints, read),
-        *_further_records(container, endpoints, read),
-        *links.records(container, endpoints, read, core_network),
+        *_further_records(endpoints, read),
+        *links.records(endpoints, read, core_network),
     )
     if records:
         yield Desired("Names", name, owner, specs.Names(records))
@@ -145,7 +145,7 @@ def _records(container: Container, endpoints: list[Endpoint], read: Reader) -> I
         yield Record(reverse, "PTR", (f"{container.spec.name}.{network.spec.name}",), ttl=600, view=view)
 
 
-def _further_records(container: Container, endpoints: list[Endpoint], read: Reader) -> Iterator[Record]:
+def _further_records(endpoints: list[Endpoint], read: Reader) -> Iterator[Record]:
     """A container asks by its first network alone: it is told there, and nobody else, whom it finds on its others."""
     for end in endpoints[1:]:
         view = f"{core_network(endpoints[0].network)}@{endpoints[0].address}"

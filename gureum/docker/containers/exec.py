@@ -132,7 +132,7 @@ async def _open(call: Call, made: Exec, container: Container) -> Stream:
     wish = made.wish
     if str(wish.get("WorkingDir") or "/")[0] != "/":
         made.code = 126
-        raise _refusal("unable to start container process: Cwd must be an absolute path", wish["Cmd"])
+        raise _refusal("unable to start container process: Cwd must be an absolute path")
     user = str(wish.get("User") or container.spec.config.get("User") or "")
     request = {
         "op": "attach",
@@ -148,7 +148,7 @@ async def _open(call: Call, made: Exec, container: Container) -> Stream:
         _, stream = await patiently(lambda: call.world.link.open(request))
     except PortError as refused:
         made.code = 126
-        raise _refusal(refused.why, wish["Cmd"]) from refused
+        raise _refusal(refused.why) from refused
     made.writer = stream[1]
     return stream
 
@@ -161,7 +161,7 @@ def _detach_keys(made: Exec) -> bytes:
         return b""
 
 
-def _refusal(why: str, command: list[str]) -> DockerError:
+def _refusal(why: str) -> DockerError:
     if why.startswith("unable to find"):
         return server_error(why)
     return bad_parameter(f"OCI runtime exec failed: exec failed: {why}: unknown")

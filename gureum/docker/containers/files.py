@@ -135,7 +135,7 @@ async def put_archive(call: Call) -> None:
     _check_writable(container, path)
     blobs = call.world.part(blobs_of)
     with blobs.draft() as file:
-        await receive(call, blobs, file)
+        await receive(call, file)
         user = str(container.spec.config.get("User") or "") if call.flag("copyUIDGID") else ""
         if file.seek(0, os.SEEK_END):
             await _ask(call, container, "write", path=path, file=blobs.name_of(file), user=user)

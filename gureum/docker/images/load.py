@@ -32,7 +32,7 @@ LIMIT_JSON_BYTES = 8 << 20
 _GZIP_LAYER = f"{OCI_LAYER}+gzip"
 
 
-async def receive(call: Call, blobs: Blobs, file: BinaryIO) -> None:
+async def receive(call: Call, file: BinaryIO) -> None:
     """The body into a file."""
     async for piece in call.request.pieces():
         if file.write(piece) != len(piece):
@@ -51,7 +51,7 @@ async def load_images(call: Call) -> None:
 async def _load(call: Call) -> None:
     blobs = call.world.part(blobs_of)
     with blobs.draft() as file:
-        await receive(call, blobs, file)
+        await receive(call, file)
         try:
             found = await asyncio.to_thread(_Archive(blobs, file).read)
         except DockerError as refused:
@@ -299,7 +299,7 @@ async def import_image(call: Call) -> None:
 async def _imported(call: Call, tags: tuple[str, ...]) -> Image:
     blobs = call.world.part(blobs_of)
     with blobs.draft() as sent, blobs.draft() as layer_file:
-        await receive(call, blobs, sent)
+        await receive(call, sent)
         try:
             digest, size = await asyncio.to_thread(lambda: copy_hashed(_uncompressed(sent).read, layer_file))
         except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:

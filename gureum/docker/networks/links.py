@@ -112,9 +112,7 @@ def variables(container: Container, read: Reader) -> Iterator[str]:
         yield from (f"{prefix}_ENV_{entry}" for entry in other.spec.env if not entry.startswith(("HOME=", "PATH=")))
 
 
-def records(
-    container: Container, endpoints: Sequence[Endpoint], read: Reader, view_of: Callable[[str], str]
-) -> Iterator[Record]:
+def records(endpoints: Sequence[Endpoint], read: Reader, view_of: Callable[[str], str]) -> Iterator[Record]:
     """Names that only this container is told. It asks by its first network. `view_of`: what the resolver calls a network."""
     for end in endpoints:
         for link in end.links:
