@@ -26,6 +26,7 @@ from gureum.core.credit_accounts import CreditAccounts
 from gureum.core.machine import Machine
 from gureum.core.specs import LATE, Container, Disk, Image, Interface, Sandbox, Snapshot, Volume
 from gureum.engine.errors import Broken, Retry
+from gureum.engine.events import Events
 from gureum.ports import PortError
 from gureum.ports.containers import ContainerSpec, ContainerState, DiskLimit, Mount
 from gureum.ports.images import Image as StoredImage
@@ -45,7 +46,7 @@ _SIGNAL = re.compile(r"(?:SIG)?([A-Z]+[A-Z0-9]*)([+-]\d{1,2})?|(\d{1,2})")
 class ContainerKinds:
     """Reconcile and teardown of Container, Volume, Snapshot and Image."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, events: Events) -> None:
         self._machine = machine
         self._states: dict[str, ContainerState] = {}
         self._watchers: dict[str, asyncio.Task[None]] = {}
@@ -53,7 +54,7 @@ class ContainerKinds:
         self._pauses: dict[str, _Pause] = {}
         self._disk_limits: dict[str, tuple[DiskLimit, ...]] = {}
         self._applications = Applications(machine, self._states, self._watch)
-        self.credits = CreditAccounts(machine)
+        self.credits = CreditAccounts(machine, events)
 
     async def adopt(self) -> None:
         """Takes over what an earlier agent started."""
@@ -196,7 +197,7 @@ class ContainerKinds:
         limited = msgspec.structs.replace(spec, limits=self.credits.limits(name, spec))
         wanted = _container_spec(name, limited, root, sandbox.data, image.data["config"])
         state = await machine.ports.containers.start(wanted)
-        self.credits.started(name, limited, state)
+        self.credits.started(name, spec, state)
         await self._note_boot(id_, name, spec)
         self._states[name] = state
         self._disk_limits.pop(name, None)  # a new control group has none

@@ -29,6 +29,7 @@ from gureum.core.cpu_credits import (
 from gureum.core.machine import Machine
 from gureum.core.specs import Container
 from gureum.engine.errors import Retry
+from gureum.engine.events import Events
 from gureum.ports import PortError
 from gureum.ports.containers import ContainerState, Limits, Usage
 
@@ -48,8 +49,11 @@ class Counted(msgspec.Struct, frozen=True):
 class CreditAccounts:
     """Of the machines that burst, by name; for all others each method does nothing. All belongs to the agent's loop."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, events: Events) -> None:
+        """`events`: where users read that a machine is held (`gureum explain`)."""
         self._machine = machine
+        self._events = events
+        self._held: set[str] = set()
         self._accounts: dict[str, Account] = {}
         self._allowed: dict[str, float] = {}
         self._due: dict[str, float] = {}
@@ -103,21 +107,34 @@ class CreditAccounts:
         assert spec.credits is not None
         account, limits = self._accounts[name], self.limits(name, spec)
         self._due[name] = account.time + look_again_s(account, spec.credits, spec.limits.cpus)
+        self._tell(name, spec, limits.cpus)
         if self._allowed.get(name) == limits.cpus:
             return
-        before, self._allowed[name] = self._allowed.get(name), limits.cpus
+        self._allowed[name] = limits.cpus
         try:
             await self._machine.ports.containers.update(name, limits)
         except PortError:
             self._allowed.pop(name, None)
             raise
-        low = _is_low(spec, limits.cpus)
-        if before is not None and low != _is_low(spec, before):
-            text = "a machine has no CPU credits left" if low else "a machine has CPU credits again"
-            log.info(text, extra={"machine": name, "cpus": round(limits.cpus, 3)})
+
+    def _tell(self, name: str, spec: Container, cpus: float) -> None:
+        """That it came down to its baseline, and that it is free again; the steps between are nobody's news."""
+        assert spec.credits is not None
+        baseline = min(spec.limits.cpus, spec.credits.baseline)
+        if name not in self._held and math.isclose(cpus, baseline, rel_tol=1e-6) and baseline < spec.limits.cpus:
+            self._held.add(name)
+            text = f"it may use {baseline:g} of its {spec.limits.cpus:g} processors until it has earned credits or is unlimited"
+            self._record(name, "NoCpuCredits", text, warning=True)
+        elif name in self._held and cpus >= spec.limits.cpus:
+            self._held.discard(name)
+            self._record(name, "CpuCredits", f"it may use its {spec.limits.cpus:g} processors again", warning=False)
+
+    def _record(self, name: str, reason: str, text: str, *, warning: bool) -> None:
+        log.info("how fast a machine may be", extra={"machine": name, "why": reason})
+        self._events.record(f"Container/{name}", self._machine.ports.clock.now(), reason, text, warning=warning)
 
     def started(self, name: str, spec: Container, state: ContainerState) -> None:
-        """With the limits of `limits`."""
+        """With what `limits` said."""
         account = self._accounts.get(name)
         if spec.credits is None or account is None:
             return
@@ -209,10 +226,7 @@ class CreditAccounts:
         return wished.spec if wished is not None and isinstance(wished.spec, Container) else None
 
     def _drop(self, name: str) -> None:
+        self._held.discard(name)
         self._accounts.pop(name, None)
         self._allowed.pop(name, None)
         self._due.pop(name, None)
-
-
-def _is_low(spec: Container, cpus: float) -> bool:
-    return spec.credits is not None and math.isclose(cpus, min(spec.limits.cpus, spec.credits.baseline), rel_tol=1e-6)

@@ -64,7 +64,7 @@ class AgentService:
         self._store = store
         kept = {entry.key[5:]: entry.value.decode() for entry in store.range("kept/")}
         self.machine = Machine(ports, kept, self._keep)
-        self._containers = ContainerKinds(self.machine)
+        self._containers = ContainerKinds(self.machine, self.events)
         book = TargetBook()
         networks = NetworkKinds(self.machine, shelf, edge, book)
         self._balancing = BalancingKinds(self.machine, networks.rules, book)

@@ -109,6 +109,7 @@ def test_a_standard_machine_without_credits_has_its_baseline_and_an_unlimited_on
     machine = Machine(cloud, ec2, **standard())
     machine.burn()
     assert BASELINE / 5 < machine.speed() < 2 * BASELINE
+    assert "it may use 0.1 of its 2 processors" in cloud.command("explain", machine.name).stdout
     machine.become("unlimited")
     until(lambda: machine.speed() > FAST, 90)
     assert machine.quota == 2.0

@@ -160,6 +160,20 @@ def test_becoming_unlimited_lifts_it_at_once_and_standard_holds_it_again() -> No
     asyncio.run(run())
 
 
+def test_users_read_that_it_is_held_and_that_it_is_free_again() -> None:
+    async def run() -> None:
+        cloud = Burstable()
+        await cloud.begin(STANDARD)
+        cloud.containers.run_at(2.0)
+        await cloud.clock.advance(120)
+        await cloud.wish(UNLIMITED)
+        told = [(one.kind, one.reason) for one in cloud.agent.service.events.of(ID) if "Credits" in one.reason]
+        assert told == [("Warning", "NoCpuCredits"), ("Normal", "CpuCredits")]
+        await cloud.agent.service.close()
+
+    asyncio.run(run())
+
+
 def test_a_new_agent_goes_on_with_the_account_and_counts_what_happened_meanwhile() -> None:
     async def run() -> None:
         cloud = Burstable()

@@ -163,3 +163,14 @@ def test_another_type_keeps_what_was_earned_and_launches_as_it_does(cloud: Cloud
     cloud("ModifyInstanceAttribute", InstanceId=name, InstanceType={"Value": "m5.large"})
     cloud("StartInstances", InstanceIds=[name])
     assert wished(cloud, name) is None
+
+
+def test_one_that_was_unlimited_is_listed_with_a_type_that_does_not_burst_too(cloud: Cloud) -> None:
+    """ "If you resize a T2 instance, while it is configured as unlimited, to an M4 instance, Amazon EC2 returns the M4 instance." """
+    names = [launch(cloud, "t3.micro"), launch(cloud, "t3.micro", "standard"), launch(cloud, "m5.large")]
+    stop(cloud, names[0])
+    cloud("ModifyInstanceAttribute", InstanceId=names[0], InstanceType={"Value": "m5.large"})
+    found = cloud("DescribeInstanceCreditSpecifications")["InstanceCreditSpecifications"]
+    assert found == [{"InstanceId": names[0], "CpuCredits": "unlimited"}]
+    data = cloud("GetLaunchTemplateData", InstanceId=names[0])["LaunchTemplateData"]
+    assert "CreditSpecification" not in data

@@ -218,7 +218,12 @@ def test_credits(cloud, launch):
     errors = [one["Error"]["Code"] for one in found["UnsuccessfulInstanceCreditSpecifications"]]
     assert errors == ["InstanceCreditSpecification.NotSupported", "InvalidInstanceID.NotFound"]
     told = cloud("DescribeInstanceCreditSpecifications", InstanceIds=[burstable, other])
-    assert told["InstanceCreditSpecifications"] == [{"InstanceId": burstable, "CpuCredits": "standard"}]
+    # AWS's reference: for an instance that does not burst, the standard credit option is returned.
+    shown = [(one["InstanceId"], one["CpuCredits"]) for one in told["InstanceCreditSpecifications"]]
+    assert sorted(shown) == sorted([(burstable, "standard"), (other, "standard")])
+    twice = [{"InstanceId": burstable, "CpuCredits": wanted} for wanted in ("standard", "unlimited")]
+    code = cloud.code("ModifyInstanceCreditSpecification", InstanceCreditSpecifications=twice)
+    assert code == "InvalidInstanceCreditSpecification.DuplicateInstanceId"
 
 
 def test_small_options(cloud, launch):

@@ -126,8 +126,9 @@ def _type(call: Call, _: Transaction, instance: Instance, value: dict[str, Any])
         raise AwsError("InvalidParameterCombination", text)
     for interface in interfaces_of(call, instance.meta.name):
         check_addresses(wanted, len(interface.spec.addresses) + len(interface.spec.prefixes))
-    credit = instance.spec.cpu_credits if wanted.burstable and instance.spec.cpu_credits else wanted.default_credits
-    return change(instance, type=wanted.name, cpu_credits=credit, cores=0, threads_per_core=0)
+    # One that does not burst keeps the option for a type that does (AWS: ec2 DescribeInstanceCreditSpecifications).
+    credits_ = instance.spec.cpu_credits or wanted.default_credits
+    return change(instance, type=wanted.name, cpu_credits=credits_, cores=0, threads_per_core=0)
 
 
 def _user_data(_: Call, __: Transaction, instance: Instance, value: dict[str, Any]) -> Instance:

@@ -7,6 +7,7 @@ from typing import Any
 from gureum.aws.call import Call
 from gureum.aws.ec2 import ids
 from gureum.aws.ec2.instance_ids import INSTANCE
+from gureum.aws.ec2.instances.credits import wished_credits
 from gureum.aws.ec2.instances.kinds import BlockDevice, Instance, Volume
 from gureum.aws.ec2.instances.show import show_cpu_options
 from gureum.aws.ec2.interfaces.interfaces import interfaces_of
@@ -51,7 +52,7 @@ def get_launch_template_data(call: Call) -> dict[str, Any]:
         "UserData": spec.user_data,
         "IamInstanceProfile": {"Arn": spec.profile_arn} if spec.profile_arn else None,
         "CpuOptions": show_cpu_options(instance),
-        "CreditSpecification": {"CpuCredits": spec.cpu_credits} if spec.cpu_credits else None,
+        "CreditSpecification": {"CpuCredits": spec.cpu_credits} if wished_credits(instance) else None,
         "TagSpecifications": [{"ResourceType": "instance", "Tags": show_tags(own)}] if own else None,
     }
     return {"LaunchTemplateData": data | {name: value for name, value in optional.items() if value}}

@@ -100,11 +100,12 @@ async def modify_instance_placement(call: Call) -> Result:
 
 @operation("DescribeInstanceCreditSpecifications")
 def describe_instance_credit_specifications(call: Call) -> Result:
-    """AWS: ec2 DescribeInstanceCreditSpecifications: of burstable instances; without ids only of those that differ from T2's own ("unlimited")."""
+    """AWS: ec2 DescribeInstanceCreditSpecifications: "standard" for those that do not burst; without ids only of those that are "unlimited", or
+    were before they got a type that does not burst."""
     not_with_pages(call, "InstanceIds", "instanceIds")
     wanted = call.params.get("InstanceIds")
     instances = ids.find_all(call, Instance, INSTANCE, wanted) if wanted else call.all(Instance)
-    instances = [one for one in instances if _burstable(one) and one.status.state != "terminated"]
+    instances = [one for one in instances if one.status.state != "terminated"]
     if not wanted:
         instances = [one for one in instances if one.spec.cpu_credits == "unlimited"]
     found = apply_filters(instances, call.params.get("Filters"), _CREDIT_FILTERS)
@@ -122,7 +123,11 @@ async def modify_instance_credit_specification(call: Call) -> Result:
     transaction = call.transaction()
     good: list[dict[str, Any]] = []
     bad: list[dict[str, Any]] = []
-    for wish in call.params["InstanceCreditSpecifications"]:
+    wishes = call.params["InstanceCreditSpecifications"]
+    if len({wish.get("InstanceId") for wish in wishes}) < len(wishes):
+        text = "The request contains duplicate instance IDs."
+        raise AwsError("InvalidInstanceCreditSpecification.DuplicateInstanceId", text)
+    for wish in wishes:
         name, wanted = wish.get("InstanceId") or "", wish.get("CpuCredits") or ""
         try:
             instance = living_instance(call, name)
