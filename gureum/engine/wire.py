@@ -49,11 +49,11 @@ async def read_frame(reader: asyncio.StreamReader) -> tuple[bytes, bytes] | None
         return None
 
 
-async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, quiet_s: float | None = None) -> None:
     """We have said all: ends our side, and hears the other out until it has ended its own; the caller then closes. Whoever closes while the other
-    still writes has it told of a lost connection, in whose place it then never reads what was said last. The other, which has been told
-    the end, ends the wait; it is one that we trust to."""
+    still writes has it told of a lost connection, in whose place it then never reads what was said last. `quiet_s`: so long the
+    other, which has been told the end, may say nothing; None: it is one that we trust to end."""
     with contextlib.suppress(OSError, RuntimeError):
         writer.write_eof()
-        while await reader.read(CHUNK_BYTES):
+        while await asyncio.wait_for(reader.read(CHUNK_BYTES), quiet_s):
             pass

@@ -66,6 +66,14 @@ def _exactly(stream: socket.socket, count: int) -> bytes:
     return found
 
 
+def test_a_program_that_ends_before_its_input_does_is_no_lost_connection(docker: Docker) -> None:
+    """What the client has sent and nobody will read must not end its connection before it has read what the program said."""
+    name = docker("run", "-d", BUSYBOX, "sleep", "1000")
+    for words in (("exec", "-i", name), ("run", "--rm", "-i", BUSYBOX)) * 5:
+        done = docker.run(*words, "echo", "said", stdin=b"x" * 5_000_000, check=False)
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"said\n", b"")
+
+
 def test_a_web_socket_carries_both_directions(docker: Docker) -> None:
     """RFC 6455; Docker: ContainerAttachWebsocket."""
     docker("run", "-di", "--name", "socketed", BUSYBOX, "sh", "-c", "while read line; do echo got $line; done")

@@ -17,6 +17,7 @@ from gureum.docker.call import Call, Watcher, operation
 from gureum.docker.containers.detach_keys import DEFAULT, DetachKeys, bytes_of
 from gureum.docker.containers.logs import (
     MULTIPLEXED_STREAM,
+    QUIET_S,
     RAW_STREAM,
     follow,
     is_starting,
@@ -30,6 +31,7 @@ from gureum.docker.kinds import Container
 from gureum.docker.lowering import core_name
 from gureum.docker.web_socket import WebSocket, accept
 from gureum.engine.resource import Resource, key_of
+from gureum.engine.wire import hang_up
 from gureum.ports import PortError
 from gureum.ports.streams import Piece
 
@@ -133,21 +135,25 @@ async def _attach(
     telling = asyncio.ensure_future(tell() if told.wanted else _over(call.world, container, told.boot))
     tasks = [telling, feeding, asyncio.ensure_future(detached.wait())]
     try:
-        pending = set(tasks)
-        while tasks[0] in pending and tasks[2] in pending:
-            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-            if feeding in done and isinstance(reader, WebSocket) and reader.closed:
-                return
-        if tasks[0].done():
-            tasks[0].result()
+        try:
+            pending = set(tasks)
+            while tasks[0] in pending and tasks[2] in pending:
+                done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+                if feeding in done and isinstance(reader, WebSocket) and reader.closed:
+                    return
+            if tasks[0].done():
+                tasks[0].result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            if detached.is_set():
+                call.world.part(Events).container(container, "detach")
+            with contextlib.suppress(OSError, ConnectionError):
+                await writer.drain()
+        if isinstance(reader, asyncio.StreamReader) and isinstance(writer, asyncio.StreamWriter):
+            await hang_up(reader, writer, QUIET_S)
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        if detached.is_set():
-            call.world.part(Events).container(container, "detach")
-        with contextlib.suppress(OSError, ConnectionError):
-            await writer.drain()
         writer.close()
 
 

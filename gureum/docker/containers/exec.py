@@ -14,12 +14,12 @@ from gureum.core.world import World
 from gureum.docker import find
 from gureum.docker.call import Call, operation, patiently
 from gureum.docker.containers.detach_keys import DEFAULT, DetachKeys, bytes_of
-from gureum.docker.containers.logs import MULTIPLEXED_STREAM, RAW_STREAM, multiplexed
+from gureum.docker.containers.logs import MULTIPLEXED_STREAM, QUIET_S, RAW_STREAM, multiplexed
 from gureum.docker.errors import DockerError, bad_parameter, conflict, not_found, server_error
 from gureum.docker.events import Events
 from gureum.docker.kinds import Container
 from gureum.docker.lowering import core_name
-from gureum.engine.wire import frame, read_frame
+from gureum.engine.wire import frame, hang_up, read_frame
 from gureum.ports import PortError
 
 LIMIT_KEPT = 2000
@@ -101,11 +101,12 @@ async def start_exec(call: Call) -> None:
     except DockerError as refused:
         if client is None:
             raise
-        _, writer = client  # the client finds the code by asking for it
+        writer = client[1]  # the client finds the code by asking for it
         text = f"{refused.message}\r\n".encode()
         await call.responder.head_is_read()
         if not writer.is_closing():
             writer.write(text if raw else multiplexed("stdout", text))
+        await hang_up(*client, QUIET_S)
         writer.close()
         return
     made.running = True
@@ -189,21 +190,24 @@ async def _converse(call: Call, made: Exec, container: Container, inside: Stream
     feeding, telling = asyncio.ensure_future(forward()), asyncio.ensure_future(tell())
     leaving = asyncio.ensure_future(detached.wait())
     try:
-        await asyncio.wait({telling, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if telling.done():
-            telling.result()
-        else:
-            world.part(Events).container(container, "exec_detach", execID=made.id)
+        try:
+            await asyncio.wait({telling, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if telling.done():
+                telling.result()
+            else:
+                world.part(Events).container(container, "exec_detach", execID=made.id)
+        finally:
+            for task in (feeding, telling, leaving):
+                task.cancel()
+            await asyncio.gather(feeding, telling, leaving, return_exceptions=True)
+            if made.running:
+                task = asyncio.ensure_future(_drain(world, made, container, inside))
+                world.part(Execs).tasks.add(task)
+                task.add_done_callback(world.part(Execs).tasks.discard)
+            else:
+                inside[1].close()
+        await hang_up(*client, QUIET_S)
     finally:
-        for task in (feeding, telling, leaving):
-            task.cancel()
-        await asyncio.gather(feeding, telling, leaving, return_exceptions=True)
-        if made.running:
-            task = asyncio.ensure_future(_drain(world, made, container, inside))
-            world.part(Execs).tasks.add(task)
-            task.add_done_callback(world.part(Execs).tasks.discard)
-        else:
-            inside[1].close()
         client[1].close()
 
 
@@ -225,7 +229,7 @@ async def _tell(
             writer.write(payload if raw else multiplexed("stderr" if kind == b"r" else "stdout", payload))
             await writer.drain()
 
-    while code is None and (found := await read_frame(reader)) is not None:
+    while code is None and (found := await _next(reader)) is not None:
         kind, payload = found
         if kind == b"x":
             code = struct.unpack(">i", payload)[0]
@@ -242,6 +246,14 @@ async def _tell(
         await say(b"o" if raw else b"r", held)
     made.running, made.code = False, 255 if code is None else code
     world.part(Events).container(container, "exec_die", execID=made.id, exitCode=str(made.code))
+
+
+async def _next(reader: asyncio.StreamReader) -> tuple[bytes, bytes] | None:
+    """None also when the agent was lost with a word under way."""
+    try:
+        return await read_frame(reader)
+    except OSError:
+        return None
 
 
 _RUNTIME_FAILED = 255

@@ -31,6 +31,8 @@ from gureum.ports.streams import Piece, Pieces, Stretch
 
 RAW_STREAM, MULTIPLEXED_STREAM = "application/vnd.docker.raw-stream", "application/vnd.docker.multiplexed-stream"
 PAGE_WAIT_S = 30.0
+QUIET_S = 10.0
+"""So long a client that was told the end of its stream may go on without a word."""
 _STREAMS = {"stdout": 1, "stderr": 2}
 _LINE = re.compile(rb"[^\n]*\n|[^\n]+")
 
