@@ -23,7 +23,7 @@ from gureum.core.programs import Start
 from gureum.core.service import AgentService
 from gureum.core.snapshot_reads import read_snapshot, snapshot_blocks
 from gureum.engine.lowering import Desired
-from gureum.engine.wire import LIMIT_LINE_BYTES, line, read_line
+from gureum.engine.wire import LIMIT_LINE_BYTES, keep_little, line, read_line
 from gureum.ports import PortError
 from gureum.ports.consoles import ConsolePage
 
@@ -157,7 +157,9 @@ async def begin(request: dict[str, Any], stream: Stream) -> tuple[dict[str, Any]
     try:
         async with asyncio.timeout(OPEN_TIMEOUT_S):
             writer.write(line(request))
-            return _told(await read_line(reader)), stream
+            answer = _told(await read_line(reader))
+            keep_little(reader)
+            return answer, stream
     except (OSError, TimeoutError) as error:
         writer.close()
         raise PortError(f"the agent does not answer: {error}") from error

@@ -36,10 +36,13 @@ from gureum.core.root_reads import processes, root_files
 from gureum.core.service import AgentService
 from gureum.core.snapshot_reads import read_snapshot, snapshot_blocks
 from gureum.core.streaming import feed, pieces, streams_of
-from gureum.engine.wire import LIMIT_LINE_BYTES, line, read_line
+from gureum.engine.wire import LIMIT_LINE_BYTES, keep_little, line, read_line
 from gureum.ports import PortError
 
 log = logging.getLogger("gureum.agent")
+PROGRAMS = ("attach", "feed")
+"""What is for them waits with its sender, until they take it. (A connection that is dialled takes more: who sends and does not hear meanwhile what
+comes back, as a session's client, would bring both sides to a halt.)"""
 
 
 class ControlMessage(msgspec.Struct):
@@ -99,6 +102,8 @@ class AgentServer:
                 return
             request = _any.decode(first)
             op = request.get("op")
+            if op in PROGRAMS:
+                keep_little(reader)
             if op == "control":
                 await self._control(reader, writer)
             elif op == "attach":

@@ -15,6 +15,7 @@ import msgspec
 LIMIT_LINE_BYTES = 64 * 1024 * 1024
 LIMIT_FRAME_BYTES = 1024 * 1024
 CHUNK_BYTES = 65536
+LIMIT_AHEAD_BYTES = 128 * 1024
 _encoder = msgspec.json.Encoder()
 
 
@@ -47,6 +48,12 @@ async def read_frame(reader: asyncio.StreamReader) -> tuple[bytes, bytes] | None
         return head[:1], await reader.readexactly(size)
     except asyncio.IncompleteReadError:
         return None
+
+
+def keep_little(reader: asyncio.StreamReader) -> None:
+    """What follows is a stream, and no long line: at most twice LIMIT_AHEAD_BYTES of it are read before they are wanted, then the other waits. As
+    much as a line may have would be taken from each whose reader is slow."""
+    reader._limit = LIMIT_AHEAD_BYTES  # type: ignore[attr-defined]  # told only when a reader is made
 
 
 async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, quiet_s: float | None = None) -> None:

@@ -158,6 +158,18 @@ def test_commands_by_document(ssm: Any, cloud: Cloud, machine: str) -> None:
             ssm.start_session(Target=machine, DocumentName=document, Parameters=parameters)
 
 
+def test_what_a_client_sends_before_the_program_has_begun_arrives(ssm: Any, machine: str) -> None:
+    """More than a few messages of it were dropped, and not all clients send them again."""
+    parameters = {"command": ["head -c 5000 | wc -c"]}
+    _, client = start(ssm, machine, DocumentName="AWS-StartNonInteractiveCommand", Parameters=parameters)
+    while not client.handshake:
+        client.step()
+    for _ in range(500):
+        client.type("x" * 10)
+    assert client.until_closed().code == 1000
+    assert (client.output, client.exit_code) == (b"5000\n", 0)
+
+
 def test_ssh_through_a_session_and_hosts_as_the_machine_sees_them(ssm: Any, cloud: Cloud, machine: str) -> None:
     session, client = start(ssm, machine, DocumentName="AWS-StartSSHSession", Parameters={"portNumber": ["22"]})
     client.until("SSH-2.0-dropbear")

@@ -13,7 +13,7 @@ import msgspec
 from gureum.base.clock import SystemClock
 from gureum.core.agent_server import AgentServer
 from gureum.core.programs import Programs
-from gureum.engine.wire import frame, line, read_line
+from gureum.engine.wire import LIMIT_LINE_BYTES, frame, line, read_line
 
 DEADLINE_S = 10.0
 
@@ -60,7 +60,8 @@ async def attached(program: Silent) -> tuple[asyncio.StreamReader, asyncio.Strea
     async def down() -> None: ...
 
     near, far = socket.socketpair()
-    serving = asyncio.create_task(AgentServer(service, down).connection(*await asyncio.open_connection(sock=far)))
+    ends = await asyncio.open_connection(sock=far, limit=LIMIT_LINE_BYTES)  # as `serve` makes them
+    serving = asyncio.create_task(AgentServer(service, down).connection(*ends))
     reader, writer = await asyncio.open_connection(sock=near)
     writer.write(line({"op": "attach", "name": "i-1", "args": ["sleep", "inf"]}))
     answer = await read_line(reader)
@@ -75,6 +76,34 @@ def test_client_that_leaves_ends_a_program_that_neither_reads_nor_writes() -> No
         _, writer, serving = await attached(program)
         writer.close()
         await asyncio.wait_for(program.closed.wait(), DEADLINE_S)
+        await asyncio.wait_for(serving, DEADLINE_S)
+
+    asyncio.run(run())
+
+
+class Sated(Silent):
+    """Takes no input."""
+
+    async def write(self, data: bytes) -> None:
+        await self.closed.wait()
+
+
+def test_input_that_a_program_does_not_take_waits_with_its_sender() -> None:
+    """A hundred megabytes of it were read ahead, for each program that does not read."""
+
+    async def run() -> None:
+        program = Sated()
+        _, writer, serving = await attached(program)
+        for _ in range(64):
+            writer.write(frame(b"i", b"x" * 65536))
+        before = -1
+        while (waiting := writer.transport.get_write_buffer_size()) != before:
+            before = waiting
+            for _ in range(20):  # until nothing moves any more
+                await asyncio.sleep(0)
+        assert waiting > 2 << 20
+        await program.close()
+        writer.transport.abort()
         await asyncio.wait_for(serving, DEADLINE_S)
 
     asyncio.run(run())

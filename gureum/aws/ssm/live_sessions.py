@@ -93,6 +93,8 @@ class LiveSession:
         self._work: Work | None = None
         self._running: asyncio.Task[None] | None = None
         self._room = asyncio.Event()
+        self._begun = asyncio.Event()
+        """There is something in the machine, or there will be nothing."""
         self._greeted = False
         self._ending = False
         self.ended = asyncio.Event()
@@ -157,6 +159,10 @@ class LiveSession:
             if self._work is not None:
                 self._work.confirmed()
         elif message.type == wire.INPUT:
+            if self._running is not None and len(self._early) >= LIMIT_EARLY:
+                await (
+                    self._begun.wait()
+                )  # not all clients send again what is not taken, and those that do send one by one
             async with self._inputs:
                 await self._input(message)
 
@@ -223,11 +229,14 @@ class LiveSession:
                 self._work, early, self._early = work, self._early, []
                 for message in early:
                     await self._input(message)
+                self._begun.set()
             output, state = await work.run()
         except PortError as refused:
             output, state = refused.why, "Failed"
         except OSError as error:
             output, state = f"the connection to the machine was lost: {error}", "Failed"
+        finally:
+            self._begun.set()
         self.finish(output, state)
 
     async def send(self, payload_type: int, payload: bytes) -> int:
