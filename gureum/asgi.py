@@ -75,9 +75,8 @@ class Application:
             await write_response(send, _refusal())
             return
         if scope["method"] == "POST" and scope["path"].startswith(ATTACH_PATH):
-            await relay(
-                receive, send, partial(open_program, self._agent_socket, scope["path"].removeprefix(ATTACH_PATH))
-            )
+            name = scope["path"].removeprefix(ATTACH_PATH)
+            await relay(receive, send, partial(open_program, self._agent_socket, name), _socket_of(scope))
             return
         body = Body(self.bodies)
         try:
@@ -102,6 +101,13 @@ class Application:
     async def _answer(self, request: Request) -> Response:
         own = request.path.startswith("/_gureum/") or request.path == "/metrics"
         return await (self._admin.handle(request) if own else self._gateway.handle(request))
+
+
+def _socket_of(scope: dict[str, Any]) -> int:
+    """The fd of the client's socket, -1 when the server does not tell it."""
+    connection = (scope.get("state") or {}).get("connection")
+    found = connection.transport.get_extra_info("socket") if connection is not None else None
+    return found.fileno() if found is not None else -1
 
 
 async def open_program(agent_socket: str, name: str, header: dict[str, Any]) -> Stream:

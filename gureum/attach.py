@@ -15,6 +15,7 @@ import struct
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from gureum.base.hang_ups import hung_up
 from gureum.ports import PortError
 
 LIMIT_HEADER_BYTES = 1024 * 1024
@@ -27,9 +28,10 @@ Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 OpenStream = Callable[[dict[str, Any]], Awaitable[Stream]]
 
 
-async def relay(receive: Receive, send: Send, open_stream: OpenStream) -> None:
+async def relay(receive: Receive, send: Send, open_stream: OpenStream, fd: int = -1) -> None:
     """Serves one ASGI request to its end. Errors before the program runs are answers of 400; a client that leaves ends the program;
-    an agent that dies ends the answer, without the program's exit code."""
+    an agent that dies ends the answer, without the program's exit code. `fd`: the client's socket, by which is seen that it leaves though the
+    program does not take what it sent."""
     try:
         header, rest = await read_header(receive)
         reader, writer = await open_stream(header)
@@ -42,15 +44,24 @@ async def relay(receive: Receive, send: Send, open_stream: OpenStream) -> None:
             {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/octet-stream")]}
         )
         feeding = asyncio.ensure_future(feed(receive, writer))
+        leaving = asyncio.ensure_future(_leave(fd, writer))
         try:
             with contextlib.suppress(ConnectionError):
                 while data := await reader.read(CHUNK_BYTES):
                     await send({"type": "http.response.body", "body": data, "more_body": True})
         finally:
             feeding.cancel()
+            leaving.cancel()
         await send({"type": "http.response.body", "body": b""})
     finally:
         writer.close()
+
+
+async def _leave(fd: int, writer: asyncio.StreamWriter) -> None:
+    """When the client is gone, so is the connection to the agent, with what is under way to it."""
+    if fd >= 0:
+        await hung_up(fd)
+        writer.transport.abort()
 
 
 async def read_header(receive: Receive) -> tuple[dict[str, Any], bytes]:

@@ -27,6 +27,7 @@ from typing import Any
 
 import msgspec
 
+from gureum.base.hang_ups import hung_up
 from gureum.engine.wire import frame, hang_up, line, read_frame
 from gureum.ports import PortError
 from gureum.ports.clock import Clock
@@ -183,16 +184,19 @@ class Program:
             self._current.cancel()
         talking = asyncio.ensure_future(self._talk(writer))
         self._current = talking
-        hearing = asyncio.ensure_future(self._hear(reader))
+        tasks = [talking, asyncio.ensure_future(self._hear(reader))]
+        if not self._numbered:
+            # What it hears waits for the program, behind which the client's end is not heard.
+            tasks.append(asyncio.ensure_future(hung_up(writer.get_extra_info("socket").fileno())))
         try:
-            await asyncio.wait({talking, hearing}, return_when=asyncio.FIRST_COMPLETED)
-            for task in (talking, hearing):
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
                 if task.done():
                     _tell_fault(task)
         finally:
-            for task in (talking, hearing):
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(talking, hearing, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
             if self._current is talking:
                 self._current = None
 

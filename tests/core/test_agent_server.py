@@ -109,6 +109,20 @@ def test_input_that_a_program_does_not_take_waits_with_its_sender() -> None:
     asyncio.run(run())
 
 
+def test_client_that_leaves_ends_a_program_that_does_not_take_its_input() -> None:
+    async def run() -> None:
+        program = Sated()
+        _, writer, serving = await attached(program)
+        for _ in range(64):
+            writer.write(frame(b"i", b"x" * 65536))
+        await asyncio.sleep(0)
+        writer.transport.abort()
+        await asyncio.wait_for(program.closed.wait(), DEADLINE_S)
+        await asyncio.wait_for(serving, DEADLINE_S)
+
+    asyncio.run(run())
+
+
 def test_end_of_input_does_not_end_the_program() -> None:
     async def run() -> None:
         program = Silent()
