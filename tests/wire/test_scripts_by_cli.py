@@ -44,7 +44,7 @@ OWN_TESTS = {
     "logs.CreateExportTask",
     "logs.CancelExportTask",
 }
-"""Operations whose answers do not end (test_logs.py), or that need a bucket (test_neighbours.py). Those of Auto Scaling are in
+"""Operations whose answers do not end (test_logs.py), or that need a bucket (neighbours/). Those of Auto Scaling are in
 test_scaling_cli.py, which counts them itself."""
 REFUSED = {
     "ebs.GetSnapshotBlock",

@@ -1,4 +1,4 @@
-"""What an export task writes, and how it ends. S3 is a dictionary here; with the real neighbour: tests/wire/test_neighbours.py."""
+"""What an export task writes, and how it ends. S3 is a dictionary here; with the real neighbour: tests/wire/neighbours/test_used_by_others.py."""
 
 from __future__ import annotations
 

@@ -1,0 +1,170 @@
+"""What moto answers behind gureum's endpoint beside objects and messages, what it does not, and what is refused. AWS: the API references of IAM, KMS,
+DynamoDB, Route 53, Secrets Manager."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.cloud.running import Cloud
+from tests.wire.neighbours.asking import ACCOUNT, code_of, raw
+from tests.wire.terraform_runs import Terraform
+
+
+@pytest.mark.parametrize(
+    ("signing", "kind", "code"),
+    [
+        ("monitoring", "application/x-www-form-urlencoded", "MissingAction"),
+        ("monitoring", "application/cbor", "UnknownOperationException"),
+        ("elasticloadbalancing", "application/x-www-form-urlencoded", "MissingAction"),
+        ("nonesuch", "application/x-www-form-urlencoded", "InvalidAction"),
+    ],
+)
+def test_what_is_signed_for_another_service_is_not_for_s3(cloud: Cloud, signing: str, kind: str, code: str) -> None:
+    credential = f"Credential={ACCOUNT}/20261129/us-east-1/{signing}/aws4_request"
+    headers = {
+        "Authorization": f"AWS4-HMAC-SHA256 {credential}, SignedHeaders=host, Signature=0",
+        "Content-Type": kind,
+    }
+    path = "/service/GraniteServiceVersion20100801/operation/ListMetrics"
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(urllib.request.Request(cloud.url + path, b"Foo=1", headers), timeout=10)
+    assert (refused.value.code, code.encode() in refused.value.read()) == (400, True)
+
+
+def test_accounts_are_apart(cloud: Cloud) -> None:
+    cloud.client("iam").create_user(UserName="mine")
+    with pytest.raises(ClientError) as error:
+        cloud.client("iam", account="444455556666").get_user(UserName="mine")
+    assert code_of(error) == "NoSuchEntity"
+
+
+def test_services_that_would_have_to_run_something_are_absent(cloud: Cloud) -> None:
+    with pytest.raises(ClientError) as error:
+        cloud.client("lambda").list_functions()
+    assert code_of(error) == "NotImplemented"
+
+
+@pytest.mark.parametrize(
+    ("service", "body", "where", "status", "code"),
+    [
+        ("dynamodb", b"{", {"target": "DynamoDB_20120810.PutItem"}, 400, "SerializationException"),
+        ("dynamodb", b'{"TableName":5}', {"target": "DynamoDB_20120810.PutItem"}, 400, "SerializationException"),
+        ("dynamodb", b'{"a":' * 5000 + b"1" + b"}" * 5000, {"target": "DynamoDB_20120810.PutItem"}, 400, "SerializationException"),
+        ("dynamodb", b"{}", {"target": "DynamoDB_20120810.DeleteTable"}, 400, "ValidationException"),
+        ("kms", b'{"KeyId":[1]}', {"target": "TrentService.Encrypt"}, 400, "SerializationException"),
+        ("iam", b"Action=CreateUser&Version=2010-05-08", {}, 400, "ValidationError"),
+        ("iam", b"Action=NoSuch&Version=2010-05-08", {}, 400, "InvalidAction"),
+        ("sqs", b'{"QueueName":"q","Attributes":{"VisibilityTimeout":"x"}}', {"target": "AmazonSQS.CreateQueue"}, 400, "InvalidAttributeValue"),
+        ("route53", b"<x", {"path": "/2013-04-01/hostedzone"}, 400, "MalformedInput"),
+        ("route53", b"", {"path": "/2013-04-01/trafficpolicies", "method": "GET"}, 501, "NotImplemented"),
+        ("s3", b"<CORSConfiguration/>", {"path": "/refused?cors", "method": "PUT"}, 400, "MalformedXML"),
+        ("s3", b"<Delete/>", {"path": "/refused?delete"}, 400, "MalformedXML"),
+        ("s3", b"", {"path": "/refused?max-keys=x", "method": "GET"}, 400, "InvalidArgument"),
+        ("s3", b"", {"path": "/refused?versioning", "method": "PUT"}, 400, "MalformedXML"),
+        ("s3", b"no policy", {"path": "/refused?policy", "method": "PUT"}, 400, "MalformedPolicy"),
+        ("s3", b'{"Statement": [7]}', {"path": "/refused?policy", "method": "PUT"}, 400, "MalformedPolicy"),
+    ],
+)  # fmt: skip
+def test_what_moto_would_fail_at_is_refused_in_the_services_words(
+    cloud: Cloud, service: str, body: bytes, where: dict[str, str], status: int, code: str
+) -> None:
+    cloud.client("s3").create_bucket(Bucket="refused")
+    answered, text = raw(cloud, service, body, **where)
+    assert (answered, code in text) == (status, True), text
+
+
+def test_how_often_a_key_is_rotated_is_read_back(cloud: Cloud) -> None:
+    kms = cloud.client("kms")
+    key = kms.create_key()["KeyMetadata"]["KeyId"]
+    assert "RotationPeriodInDays" not in kms.get_key_rotation_status(KeyId=key)
+    for said, days in (({}, 365), ({"RotationPeriodInDays": 180}, 180)):
+        kms.enable_key_rotation(KeyId=key, **said)
+        found = kms.get_key_rotation_status(KeyId=key)
+        assert (found["KeyId"], found["KeyRotationEnabled"], found["RotationPeriodInDays"]) == (key, True, days)
+    with pytest.raises(ClientError) as refused:
+        kms.enable_key_rotation(KeyId=key, RotationPeriodInDays=2561)
+    assert code_of(refused) in ("ValidationException", "ParamValidationError")
+
+
+@pytest.mark.parametrize(
+    ("service", "path", "headers", "body"),
+    [
+        ("iam", "/?Action=ListUsers&Version=2010-05-08", {}, "Action=CreateUser&Version=2010-05-08&UserName=unseen"),
+        ("iam", "/", {}, "%41ction=CreateUser&Version=2010-05-08&UserName=unseen&Action=ListUsers"),
+        (
+            "secretsmanager",
+            "/?Action=CreateSecret",
+            {"X-Amz-Target": "secretsmanager.ListSecrets", "Content-Type": "application/x-amz-json-1.1"},
+            '{"Name": "unseen", "SecretString": "s"}',
+        ),
+        (
+            "secretsmanager",
+            "/",
+            {"X-Amz-Target": "secretsmanager.ListSecrets"},
+            "Action=CreateSecret&Name=unseen&SecretString=s",
+        ),
+    ],
+)
+def test_what_looks_like_a_look_changes_nothing(
+    cloud: Cloud, service: str, path: str, headers: dict[str, str], body: str
+) -> None:
+    """It would be in no journal."""
+    credential = f"Credential={ACCOUNT}/20261129/us-east-1/{service}/aws4_request"
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    signed = {"Authorization": f"AWS4-HMAC-SHA256 {credential}, SignedHeaders=host, Signature=0"}
+    with contextlib.suppress(urllib.error.HTTPError):
+        sent = urllib.request.Request(cloud.url + path, body.encode(), {**form, **headers, **signed})
+        urllib.request.urlopen(sent, timeout=30)
+    assert "unseen" not in [one["UserName"] for one in cloud.client("iam").list_users()["Users"]]
+    assert "unseen" not in [one["Name"] for one in cloud.client("secretsmanager").list_secrets()["SecretList"]]
+
+
+def test_a_zone_that_is_made_with_a_vpc_is_private(cloud: Cloud) -> None:
+    """AWS: route53 CreateHostedZone; Terraform says nothing but the VPC."""
+    route53, vpc = cloud.client("route53"), {"VPCRegion": "us-east-1", "VPCId": "vpc-0123456789abcdef0"}
+    for reference, more in (("1", {}), ("2", {"HostedZoneConfig": {"Comment": "c"}})):
+        made = route53.create_hosted_zone(Name="inner.test", CallerReference=reference, VPC=vpc, **more)
+        told = route53.get_hosted_zone(Id=made["HostedZone"]["Id"])
+        assert (told["HostedZone"]["Config"]["PrivateZone"], told["VPCs"]) == (True, [vpc])
+
+
+def test_statements_in_partiql(cloud: Cloud) -> None:
+    dynamodb = cloud.client("dynamodb")
+    dynamodb.create_table(
+        TableName="partiql",
+        BillingMode="PAY_PER_REQUEST",
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+    )
+    dynamodb.execute_statement(Statement="INSERT INTO partiql VALUE {'id': 'a', 'n': 5}")
+    found = dynamodb.execute_statement(Statement="SELECT n FROM partiql WHERE id = 'a'")["Items"]
+    assert found == [{"n": {"N": "5"}}]
+
+
+def test_policies_of_aws_itself_are_there(cloud: Cloud) -> None:
+    iam = cloud.client("iam")
+    iam.create_role(RoleName="managed", AssumeRolePolicyDocument="{}")
+    arn = "arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"
+    iam.attach_role_policy(RoleName="managed", PolicyArn=arn)
+    assert iam.list_attached_role_policies(RoleName="managed")["AttachedPolicies"][0]["PolicyArn"] == arn
+    assert iam.get_policy(PolicyArn=arn)["Policy"]["AttachmentCount"] == 1
+
+
+def test_coverage_names_what_moto_answers(cloud: Cloud) -> None:
+    found = json.loads(cloud.command("coverage", "--json").stdout)
+    assert found["s3"]["PutObject"] == "moto"
+    assert found["s3"]["RenameObject"] == "absent"
+    assert "lambda" not in found
+
+
+@pytest.mark.long
+def test_terraform_has_nothing_to_do_after_each_step(cloud: Cloud, tmp_path: Path) -> None:
+    Terraform(tmp_path, "neighbours", endpoint=cloud.url).apply_change_destroy()
+    assert cloud.client("iam", account="210987654330").list_roles()["Roles"] == []
