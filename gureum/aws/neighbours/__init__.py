@@ -6,5 +6,5 @@
 
 A service is gureum's or moto's, never a mixture. moto is optional (`pip install gureum[neighbours]`) and loaded with the first call, or at the
 start when there is a journal. Its state is in memory; the journal makes it last (decision 0070). Only `backends.py`, and what it
-uses, see moto: `keepers.py`, and where moto itself must do otherwise `overrides.py`, `default_keys.py`, `iam_ids.py` and `deliveries.py`.
+uses, see moto: `keepers.py`, and what it installs where moto itself must do otherwise or faster (decision 0159).
 """

@@ -28,10 +28,12 @@ from moto.moto_api._internal.models import moto_api_backend
 
 from gureum.aws.errors import AwsError
 from gureum.aws.neighbours import (
+    aws_policies,
     bucket_settings,
     default_keys,
     iam_ids,
     lost_targets,
+    memory,
     overrides,
     server_certificates,
 )
@@ -41,6 +43,8 @@ from gureum.aws.neighbours.keepers import Keeper, keeper_of
 from gureum.aws.neighbours.offered import OFFERED
 
 log = logging.getLogger("gureum.neighbours")
+BORN_S = 1577836800.0
+"""When things are said to have been made that come with an account (EventBridge's default bus): 2020. They have no call of their own."""
 OWN_BUCKETS = "MOTO_S3_ALLOW_CROSSACCOUNT_ACCESS"
 _GET = AccountSpecificBackend.__getitem__
 
@@ -102,14 +106,16 @@ class Backends:
         self._apart = self._fixed = True
         default_keys.lead(derive, lambda: self._fixed)
         iam_ids.lead(lambda: self._fixed)
+        aws_policies.lead(lambda: self._apart)
         server_certificates.lead(lambda: self._fixed)
         self.playing = False
         Deliveries(lambda: not self.playing).install()
         overrides.install(lambda: self._fixed)
         bucket_settings.install()
         lost_targets.install()
+        memory.install()
         setattr(AccountSpecificBackend, "__getitem__", self._getting())  # noqa: B010 - moto has no other way in
-        # Templates attach AWS's own policies to their roles. 0.14 s and 14 MB for each account that uses IAM.
+        # Templates attach AWS's own policies to their roles (aws_policies.py).
         default_user_config["iam"]["load_aws_managed_policies"] = True
         self._keepers: dict[str, Keeper] = {}
 
@@ -119,12 +125,14 @@ class Backends:
         def get(states: Any, region: str) -> Any:
             if not self._apart or region in states.keys():  # noqa: SIM118 - `in` alone is also true for regions that have no state yet
                 return _GET(states, region)
-            before = mock_random.getstate()
+            before, now_s = mock_random.getstate(), self._clock.now_s
             mock_random.seed(f"{states.service_name}/{states.account_id}/{region}")
+            self._clock.now_s = BORN_S
             try:
                 return _GET(states, region)
             finally:
                 mock_random.setstate(before)
+                self._clock.now_s = now_s
 
         return get
 
@@ -178,6 +186,8 @@ class Backends:
             importlib.import_module("gureum.aws.neighbours.secret_versions").lead()
         if service == "kms":
             importlib.import_module("gureum.aws.neighbours.key_rotation").lead()
+            importlib.import_module("gureum.aws.neighbours.key_pairs").lead()
+        self._keeper(service)  # what it leads is led before the first call
         for module, name in _CLOCKS.get(service, ()):
             vars(importlib.import_module(module))[name] = self._clock if name == "time" else self._clock.datetime
 
@@ -185,6 +195,16 @@ class Backends:
         """What the call just made drew from the system's randomness, to be given to `restore` when it is made again."""
         keeper = self._keeper(service)
         return keeper.take(self.backend(service, account, region)) if keeper is not None else {}
+
+    def looks_changed(self) -> bool:
+        """Whether a key of AWS's came into being since this was last asked."""
+        return default_keys.were_made()
+
+    def give(self, service: str, kept: dict[str, bytes]) -> None:
+        """Before a call is made again: what it kept."""
+        keeper = self._keeper(service)
+        if keeper is not None:
+            keeper.give(kept)
 
     def restore(self, service: str, account: str, region: str, kept: dict[str, bytes]) -> None:
         keeper = self._keeper(service)

@@ -1,5 +1,6 @@
 """What buckets are told, and moto forgets or refuses: lifecycle rules as they came (moto keeps a part of their filters and actions; Terraform waits
-until it reads what it wrote), and access logs to any bucket that is there (of a bucket whose owner owns all of it, AWS wants no permission first).
+until it reads what it wrote), where events go when that was refused, and access logs to any bucket that is there (of a bucket whose owner owns all of
+it, AWS wants no permission first).
 
 Journals of before are played as they were: this only keeps and lets through what was lost or refused.
 """
@@ -18,6 +19,7 @@ MINIMUM, MINIMUM_UNSAID = "x-amz-transition-default-minimum-object-size", "all_s
 _PUT = S3Response._bucket_response_put
 _GET = S3Response.get_bucket_lifecycle
 _SET = FakeBucket.set_lifecycle
+_NOTIFY = FakeBucket.set_notification_configuration
 
 
 def install() -> None:
@@ -25,6 +27,7 @@ def install() -> None:
     setattr(S3Response, "_bucket_response_put", _put)  # noqa: B010 - moto has no other way in
     setattr(S3Response, "get_bucket_lifecycle", _get_lifecycle)  # noqa: B010
     setattr(FakeBucket, "set_lifecycle", _set_lifecycle)  # noqa: B010
+    setattr(FakeBucket, "set_notification_configuration", _set_notification)  # noqa: B010
     setattr(FakeBucket, "_log_permissions_enabled_policy", staticmethod(_may_log))  # noqa: B010
     setattr(FakeDeleteMarker, "dispose", _dispose)  # noqa: B010
 
@@ -52,6 +55,16 @@ def _get_lifecycle(response: Any) -> Any:
         return answer
     document = {"LifecycleConfiguration": {"@xmlns": S3_DOCUMENTS, "Rule": told}}
     return 200, {MINIMUM: getattr(bucket, "told_minimum", MINIMUM_UNSAID)}, str(xmltodict.unparse(document))
+
+
+def _set_notification(bucket: Any, wanted: dict[str, Any] | None) -> None:
+    """moto refuses destinations in another region after it has taken them."""
+    before = bucket.notification_configuration
+    try:
+        _NOTIFY(bucket, wanted)
+    except Exception:
+        bucket.notification_configuration = before
+        raise
 
 
 def _may_log(target_bucket: Any, target_prefix: str | None) -> bool:

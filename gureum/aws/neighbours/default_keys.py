@@ -1,7 +1,8 @@
 """The keys of AWS's own aliases in KMS (alias/aws/ebs …): made by moto with the first look at one, be it a read, which is in no journal.
 
 So neither their ids nor their material may be drawn: the ids are those that ListAliases tells before a key is there, the material is derived from the
-home's key. Else what such a key has encrypted would be lost with a restart.
+home's key. Else what such a key has encrypted would be lost with a restart. A look that made one is kept in the journal (`were_made`): so its date,
+and its place in lists, are the same afterwards.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from moto.kms.models import KmsBackend
 from moto.kms.utils import RESERVED_ALIASE_TARGET_KEY_IDS
 
 _MAKE = KmsBackend._generate_default_keys
+_made: list[str] = []
 
 
 def lead(material: Callable[[str], bytes], wanted: Callable[[], bool]) -> None:
@@ -30,6 +32,14 @@ def lead(material: Callable[[str], bytes], wanted: Callable[[], bool]) -> None:
         key.key_manager = "AWS"
         key.aliases[alias_name].target_key_id = key.id
         backend.keys[key.id] = key
+        _made.append(key.arn)
         return str(key.id)
 
     setattr(KmsBackend, "_generate_default_keys", make)  # noqa: B010 - moto has no other way in
+
+
+def were_made() -> bool:
+    """Whether any were since this was last asked."""
+    found = bool(_made)
+    _made.clear()
+    return found

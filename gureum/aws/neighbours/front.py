@@ -1,7 +1,7 @@
 """The way of a call to a neighbour: refuse what is not answered, let moto answer in its thread, make it durable, then acknowledge.
 
 A call whose journal entry cannot be written has happened in moto all the same. Then state and journal differ, so the state is thrown away and made
-anew from the journal before anybody else is answered.
+anew from the journal before anybody else is answered. Refused calls are kept, too: some of moto's refusals come after a part was done.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ FILE = "neighbours/journal"
 LIMIT_WAITING = 1000
 NOWHERE = b"Not yet implemented"
 """moto's answer where no address of its fits."""
+UNMET = b"ConditionalCheckFailedException"
+"""In an answer of DynamoDB: nothing was changed, and programs that wait for a lock hear it often."""
 OF_XML = ("route53", "s3control")
 NO_BODY = ("HEAD", "OPTIONS")
 UPLOADING = "UploadServerCertificate"
@@ -224,7 +226,8 @@ class Neighbours:
         answer = self._backends.call(wanted.account, sent, seed, at, own_only=wanted.guest)
         if writes:
             self._changed(wanted.service)
-        if writes and (answer.status < 400 or answer.failed) and not self._found_nothing(wanted, answer):
+        changed = writes and UNMET not in answer.body and not self._found_nothing(wanted, answer)
+        if self._backends.looks_changed() or changed:
             kept = self._backends.kept(wanted.service, wanted.account, wanted.region)
             place = (wanted.service, wanted.account, wanted.region)
             self._keep(Entry(*place, sent, at, seed, answer.status, kept, apart=True, fixed=True))
@@ -253,7 +256,8 @@ class Neighbours:
         """`failed`: as moto tells it; "" where it knows no such address."""
         fault = fault_of(wanted.service, wanted.operation, wanted.protocol, wanted.request)
         if failed or fault is not None:
-            return error_of(wanted.service, wanted.operation, wanted.request.method, failed, fault)
+            names = (wanted.service, wanted.operation, wanted.request.method)
+            return error_of(*names, failed, fault, account=wanted.account)
         text = f"moto does not build {wanted.operation or wanted.request.method} of {wanted.service}."
         return AwsError("NotImplemented", text, status=501)
 
@@ -312,6 +316,7 @@ class Neighbours:
         for entry in self._journal.entries():
             self._prepare(entry.service, made)
             how = {"apart": entry.apart, "fixed": entry.fixed}
+            made.give(entry.service, entry.kept)
             answer = made.call(entry.account, entry.sent, entry.seed, entry.time, **how)
             made.restore(entry.service, entry.account, entry.region, entry.kept)
             count += 1

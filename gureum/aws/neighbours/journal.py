@@ -1,4 +1,4 @@
-"""The journal of the neighbours: every call that changed something, sealed, in the order in which it happened.
+"""The journal of the neighbours: every call that may have changed something, refused ones too, sealed, in the order in which they happened.
 
     file = entries; entry = length (4 bytes), CRC-32 (4 bytes) of what follows, sealed entry
 

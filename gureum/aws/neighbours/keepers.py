@@ -1,6 +1,7 @@
 """What moto takes from the system by itself, where a repeated call must find it again: keys' material (KMS); uploads' ids and buckets' dates (S3).
 
-`take` tells what is new since it last looked; `put` puts that in the place of what the repeated call has drawn.
+`take` tells what is new since it last looked. When a call is made again, `give` is told of it before, so that what is dear to make is not made again;
+`put` puts the rest in the place of what the repeated call has drawn.
 """
 
 from __future__ import annotations
@@ -8,18 +9,19 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Protocol
 
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_der_private_key,
-)
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from gureum.aws.neighbours import key_pairs
+from gureum.aws.neighbours.topic_signatures import SigningKey
+
+_PRIVATE = "/private"
 
 
 class Keeper(Protocol):
     """For one service. `backend` is moto's state of it in an account and region."""
 
     def take(self, backend: Any) -> dict[str, bytes]: ...
+    def give(self, kept: dict[str, bytes]) -> None: ...
     def put(self, backend: Any, kept: dict[str, bytes]) -> None: ...
 
 
@@ -27,6 +29,8 @@ def keeper_of(service: str) -> Keeper | None:
     """A new one; None for services that draw nothing."""
     if service == "kms":
         return KeyMaterial()
+    if service == "sns":
+        return SigningKey()
     return Buckets() if service == "s3" else None
 
 
@@ -45,20 +49,25 @@ class KeyMaterial:
             if found[0] is not known[0]:
                 kept[id_] = found[0] or b""
             if found[1] is not known[1] and found[1] is not None:
-                kept[f"{id_}/private"] = found[1].private_key.private_bytes(
+                kept[f"{id_}{_PRIVATE}"] = found[1].private_key.private_bytes(
                     Encoding.DER, PrivateFormat.PKCS8, NoEncryption()
                 )
             self._known[name] = found
         return kept
 
+    def give(self, kept: dict[str, bytes]) -> None:
+        key_pairs.give([value for name, value in kept.items() if name.endswith(_PRIVATE)])
+
     def put(self, backend: Any, kept: dict[str, bytes]) -> None:
+        key_pairs.give([])
         for name, value in kept.items():
             id_, _, private = name.partition("/")
             key = backend.keys.get(id_)
             if key is None:
                 continue
             if private:
-                key.private_key.private_key = load_der_private_key(value, None)
+                if key.private_key is not None:  # journals of before hold pairs of keys that have none
+                    key.private_key.private_key = key_pairs.opened(value)
             else:
                 key.key_material = value
             self._known[key.arn] = (key.key_material, key.private_key)
@@ -78,6 +87,9 @@ class Buckets:
         known = self._known.get(backend.account_id, set())
         self._known[backend.account_id] = set(now)
         return {name: value for name, value in now.items() if name not in known}
+
+    def give(self, kept: dict[str, bytes]) -> None:
+        """They cost nothing to make again."""
 
     def put(self, backend: Any, kept: dict[str, bytes]) -> None:
         for name, value in kept.items():

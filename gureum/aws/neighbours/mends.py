@@ -18,12 +18,18 @@ OPERATION, BY_ADDRESS = "x-gureum-operation", "-"
 """A header that tells moto the operation that the call was taken for (front.py, overrides.py); or that its address tells it."""
 PRIVATE = b"<PrivateZone>true</PrivateZone>"
 _PRIVATE = re.compile(rb"<PrivateZone>\s*true")
+_NO_REPOSITORY = re.compile(r"Exception: (.+) is not a repository")
+_IN_PARTIQL = frozenset({"ExecuteStatement", "ExecuteTransaction", "BatchExecuteStatement"})
 _OF_UPLOADS = frozenset({"CompleteMultipartUpload", "UploadPart", "UploadPartCopy"})
 
 
-def error_of(service: str, operation: str, method: str, failed: str, fault: AwsError | None = None) -> AwsError:
+def error_of(
+    service: str, operation: str, method: str, failed: str, fault: AwsError | None = None, *, account: str = ""
+) -> AwsError:
     """What a failure of moto means. Clients make a call again that has failed with 500, and none that has failed with these. `fault`: what is wrong
     with the call's parameters (checks.py)."""
+    if missing := _missing(service, operation, failed, account):
+        return missing
     if service == "s3" and operation in _OF_UPLOADS and failed.startswith("KeyError"):
         text = "The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed."
         return AwsError("NoSuchUpload", text, status=404)
@@ -37,6 +43,24 @@ def error_of(service: str, operation: str, method: str, failed: str, fault: AwsE
     if service == "sqs" and failed.startswith("ValueError: invalid literal for int()"):
         return AwsError("InvalidAttributeValue", "Invalid value for a parameter that is a number.", status=400)
     return AwsError("InternalFailure", f"moto failed in {operation or method}: {failed}", status=500)
+
+
+def _missing(service: str, operation: str, failed: str, account: str) -> AwsError | None:
+    """Where moto fails at what is not there."""
+    if service == "ecr" and (found := _NO_REPOSITORY.fullmatch(failed)):
+        text = f"The repository with name '{found[1]}' does not exist in the registry with id '{account}'"
+        return AwsError("RepositoryNotFoundException", text, status=400)
+    if service == "dynamodb" and operation in _IN_PARTIQL and failed.startswith("KeyError: "):
+        return AwsError("ResourceNotFoundException", "Requested resource not found", status=400)
+    if service == "kms" and failed.startswith("KeyError: "):
+        name = failed.removeprefix("KeyError: ").strip("'")
+        text = "Invalid keyId" if name == "None" else f"Key '{name}' does not exist"
+        return AwsError("NotFoundException", text, status=400)
+    if operation == "RemoveRoleFromInstanceProfile" and failed.startswith("ValueError"):
+        return AwsError("NoSuchEntity", "The role is not in the instance profile.", status=404)
+    if service == "s3" and operation == "DeleteObjectTagging" and "'NoneType'" in failed:
+        return AwsError("NoSuchKey", "The specified key does not exist.", status=404)
+    return None
 
 
 def prepared(service: str, operation: str, body: bytes) -> bytes:
