@@ -17,9 +17,11 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Collection, Iterable, Iterator
+from typing import Any
 
 import msgspec
 
+from gureum.core.anomalies import WHOLE, AnomalyWatch
 from gureum.core.applications import Later
 from gureum.core.health import HealthChecks, Look, MadeSink, Watched
 from gureum.core.machine import Machine
@@ -57,6 +59,7 @@ class BalancingKinds:
         self._rules = rules
         self._book = book
         self._checks = HealthChecks(machine.ports.clock, machine.ports.checks, self._heard)
+        self._anomalies = AnomalyWatch(machine, book)
         self._ends: dict[str, Ends] = {}
         self._moves: dict[str, Ends] = {}
         self._open: dict[str, frozenset[int]] = {}
@@ -93,6 +96,7 @@ class BalancingKinds:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._checks.close()
+        await self._anomalies.close()
 
     # --- target groups ---
 
@@ -106,7 +110,8 @@ class BalancingKinds:
         looks, waits = self._looks(id_, spec)
         self._checks.watch(name, looks)
         reason, now = waits[0].why if waits else "", machine.ports.clock.now()
-        data = {"targets": self._book.shown(name, now), "zones": self._book.zones(name)}
+        data: dict[str, Any] = {"targets": self._book.shown(name, now), "zones": self._book.zones(name)}
+        data |= {"anomalies": anomalies} if (anomalies := self._anomalies.shown(name)) else {}
         machine.set_status(id_, "pending" if waits else "ready", reason, data)
         self._come_back(id_, self._book.next_end_of_draining(name, now) - now)
         await machine.keep(f"health/{name}", self._book.text(name) if spec.probe else "")
@@ -243,6 +248,7 @@ class BalancingKinds:
             await self._enforce_at(spec.interface)
         self._note_back(id_)
         machine.set_status(id_, "ready")
+        self._anomalies.look_soon()
 
     def _cut_meanwhile(self, id_: str, ends: Ends) -> None:
         """Cuts, and has the proxy looked at again, which forgets who has left. What could not be cut is noted for then."""
@@ -326,8 +332,13 @@ class BalancingKinds:
 
     def _with_servers(self, group: Group, use: Use, node: Node) -> Group:
         reach = self._book.in_reach(use, node)
-        servers = tuple(Server(one.name, one.address, one.port, up) for one, up in reach)
+        servers = tuple(
+            Server(one.name, one.address, one.port, up, self._weight(use, node, one.name)) for one, up in reach
+        )
         return msgspec.structs.replace(group, servers=servers)
+
+    def _weight(self, use: Use, node: Node, target: str) -> int:
+        return self._anomalies.weight(node.sandbox, use.group, target) if use.mitigates else WHOLE
 
     async def _cut(self, id_: str, group: str, target: str) -> None:
         """Not one that is up again by now."""

@@ -188,6 +188,7 @@ class AgentService:
             known = {id_: status.data for id_ in groups if (status := self.machine.status.get(id_))}
             found["targets"] = {id_: data.get("targets", {}) for id_, data in known.items()}
             found["zones"] = {id_: data.get("zones", {}) for id_, data in known.items()}
+            found["anomalies"] = {id_: data.get("anomalies", {}) for id_, data in known.items()}
         weight = len(sums) + len(flows) + sum(len(one) for one in found.get("targets", {}).values())
         return found, weight
 

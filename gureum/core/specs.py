@@ -217,7 +217,8 @@ class Failover(msgspec.Struct, frozen=True):
 
 class TargetGroup(msgspec.Struct, frozen=True):
     """Targets and how they are checked, from each of `places` for itself. Without a probe all are healthy. Its status says of each target, over all
-    places (data: {"targets": {name: [state, reason, description, registration]}}), "initial", "healthy", "unhealthy.draining" or "unhealthy"."""
+    places (data: {"targets": {name: [state, reason, description, registration]}}), "initial", "healthy", "unhealthy.draining" or "unhealthy", and in
+    "anomalies" who fails more often than the others ({name: [anomalous, gets less]})."""
 
     probe: Probe | None
     targets: tuple[Target, ...] = ()
@@ -236,10 +237,12 @@ class TargetGroup(msgspec.Struct, frozen=True):
 
 
 class Use(msgspec.Struct, frozen=True):
-    """A target group as one node uses it: `group`: the core TargetGroup's name; `cross_zone`: targets of all zones, else of the node's."""
+    """A target group as one node uses it: `group`: the core TargetGroup's name; `cross_zone`: targets of all zones, else of the node's; `mitigates`:
+    targets that fail more often than the others get less (anomalies.py)."""
 
     group: str
     cross_zone: bool = True
+    mitigates: bool = False
 
 
 class Proxy(msgspec.Struct, frozen=True):

@@ -26,12 +26,14 @@ class Certificate(msgspec.Struct, frozen=True):
 
 
 class Server(msgspec.Struct, frozen=True):
-    """A target. `name`: "i-0abc:80". `up` False: no new request goes there; what is under way ends by itself."""
+    """A target. `name`: "i-0abc:80". `up` False: no new request goes there; what is under way ends by itself. `weight`: 1 to 100, of what it would
+    get beside others with 100."""
 
     name: str
     address: str
     port: int
     up: bool = False
+    weight: int = 100
 
 
 class Stickiness(msgspec.Struct, frozen=True):
@@ -249,9 +251,16 @@ class PortCounters(msgspec.Struct, frozen=True):
     bytes: int = 0
 
 
+class ServerCounters(msgspec.Struct, frozen=True):
+    """Of a server by HTTP. `errors`: of `requests`, those that it answered with 5XX, badly, not in time or not at all."""
+
+    requests: int = 0
+    errors: int = 0
+
+
 class Counters(msgspec.Struct, frozen=True):
     """Since the proxy was first made, over all its reloads. `active`: connections now. `to_targets`, `active_to_targets`: those that the proxy has
-    opened. `by_port`: by the listener's port."""
+    opened. `by_port`: by the listener's port. `by_server`: by "group/server", since the last reload."""
 
     connections: int = 0
     active: int = 0
@@ -262,6 +271,7 @@ class Counters(msgspec.Struct, frozen=True):
     by_port: dict[int, PortCounters] = {}
     to_targets: int = 0
     active_to_targets: int = 0
+    by_server: dict[str, ServerCounters] = {}
 
 
 Sink = Callable[[Sequence[Record | Request]], None]

@@ -37,7 +37,8 @@ def listening(cloud: Cloud, instance: str, port: int, kind: socket.SocketKind = 
 
 
 class WebServer:
-    """HTTP/1.1. Answers with what it was asked, as JSON; `/health` with the status `health`. Paths that do something else:
+    """HTTP/1.1. Answers with what it was asked, as JSON; `/health` with the status `health`, all else with 500 while it is `broken`. Paths that do
+    something else:
 
     /cookie         sets the cookie "session" of an application
     /slow           answers when `go` is set, and counts in `waiting` until then
@@ -48,6 +49,7 @@ class WebServer:
 
     def __init__(self, cloud: Cloud, instance: str, port: int = 80) -> None:
         self.name, self.port, self.health = instance, port, 200
+        self.broken = False
         self.requests = 0
         self.waiting = 0
         self.go = threading.Event()
@@ -77,6 +79,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.say(self.owner.health, b"")
             return
         self.owner.requests += 1
+        if self.owner.broken:
+            self.say(500, b"")
+            return
         if self.path.startswith("/slow"):
             self.owner.waiting += 1
             self.owner.go.wait(60)

@@ -460,6 +460,42 @@ def test_websockets_http2_and_grpc(front: Front, servers: list[WebServer]) -> No
     front.remove(plain)
 
 
+def test_a_target_that_fails_more_often_than_the_others_gets_less(front: Front, servers: list[WebServer]) -> None:
+    """AWS: "Automatic Target Weights": found by errors that its health checks do not see, told by DescribeTargetHealth, and mitigated."""
+    group = front.targets("odd", *front.ids)
+    front.set(
+        group, load_balancing__algorithm__type="weighted_random", load_balancing__algorithm__anomaly_mitigation="on"
+    )
+    port = front.served((group, 1))
+    bad, stop = front.ids[1], threading.Event()
+
+    def ask_on() -> None:
+        while not stop.is_set():
+            ask(front.nodes[0], port)
+
+    def anomaly(of: str) -> tuple[str, str]:
+        told = front.elb.describe_target_health(TargetGroupArn=group, Include=["AnomalyDetection"])
+        found = {one["Target"]["Id"]: one["AnomalyDetection"] for one in told["TargetHealthDescriptions"]}
+        return found[of]["Result"], found[of]["MitigationInEffect"]
+
+    assert anomaly(bad) == ("normal", "no")
+    asking = threading.Thread(target=ask_on)
+    asking.start()
+    try:
+        servers[1].broken = True
+        until(lambda: anomaly(bad) == ("anomalous", "yes"), 60)
+        until(lambda: spread(front.nodes[0], port, 60)["500"] <= 6, 60)
+        assert {anomaly(one) for one in (front.ids[0], front.ids[2])} == {("normal", "no")}
+        assert set(front.states(group)) == {"healthy"}
+        servers[1].broken = False
+        until(lambda: anomaly(bad) == ("normal", "no"), 120)
+    finally:
+        servers[1].broken = False
+        stop.set()
+        asking.join()
+    front.remove(port)
+
+
 GRPC = ("-H", "content-type: application/grpc", "-H", "te: trailers", "--data-binary", "hello")
 
 

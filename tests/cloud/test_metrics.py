@@ -188,6 +188,8 @@ def test_metrics_of_the_time_in_which_no_daemon_ran_are_there_and_nothing_is_tol
         ("AWS/ApplicationELB", "NewConnectionCount", "Sum", balancer),
         ("AWS/ApplicationELB", "ConsumedLCUs", "Sum", balancer),
         ("AWS/ApplicationELB", "HealthyHostCount", "Minimum", hosts),
+        ("AWS/ApplicationELB", "AnomalousHostCount", "Maximum", hosts),
+        ("AWS/ApplicationELB", "MitigatedHostCount", "Maximum", hosts),
         ("AWS/ApplicationELB", "HealthyStateDNS", "Minimum", hosts),
         ("AWS/ApplicationELB", "UnhealthyStateRouting", "Minimum", hosts),
     ):

@@ -204,9 +204,7 @@ _HTTP_GROUP: dict[str, Attribute] = {
     "load_balancing.algorithm.type": Attribute(
         "round_robin", one_of("round_robin", "least_outstanding_requests", "weighted_random")
     ),
-    "load_balancing.algorithm.anomaly_mitigation": Attribute(
-        "off", one_of("on", "off"), "targets are not compared by their errors"
-    ),
+    "load_balancing.algorithm.anomaly_mitigation": Attribute("off", one_of("on", "off")),
 }
 
 
@@ -310,6 +308,8 @@ def _check_http_group(after: Mapping[str, str]) -> None:
     algorithm = after["load_balancing.algorithm.type"]
     if after["slow_start.duration_seconds"] != "0" and algorithm != "round_robin":
         raise bad_configuration(f"Slow start cannot be used with the load balancing algorithm '{algorithm}'")
+    if after["load_balancing.algorithm.anomaly_mitigation"] == "on" and algorithm != "weighted_random":
+        raise bad_configuration(f"Anomaly mitigation cannot be used with the load balancing algorithm '{algorithm}'")
     sticky = after["stickiness.enabled"] == "true"
     if sticky and algorithm == "weighted_random":
         text = "You cannot have both stickiness and weighted random algorithm enabled on the same target group."

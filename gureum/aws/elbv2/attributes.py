@@ -113,6 +113,11 @@ def crosses_zones(balancer: LoadBalancer, group: TargetGroup) -> bool:
     return value == "true"
 
 
+def mitigates_anomalies(group: TargetGroup) -> bool:
+    """AWS: load_balancing.algorithm.anomaly_mitigation."""
+    return attributes_of_group(group).get("load_balancing.algorithm.anomaly_mitigation") == "on"
+
+
 def _asked(call: Call) -> dict[str, str]:
     given = call.params["Attributes"]
     asked = {one.get("Key") or "": one.get("Value") or "" for one in given}

@@ -36,14 +36,15 @@ Dimensions = tuple[tuple[str, str], ...]
 
 
 class TakenLook(msgspec.Struct, frozen=True):
-    """What a period came to, which ended at `time`. `targets`, `zones`: how targets stood, and nodes' zones, by group, where the agent looked by
-    itself."""
+    """What a period came to, which ended at `time`. `targets`, `zones`, `anomalies`: how targets stood, nodes' zones, and who failed more often than
+    others, by group, where the agent looked by itself."""
 
     time: float
     sums: list[Sums]
     flows: list[FlowSum] = []
     targets: dict[str, dict[str, list[str]]] | None = None
     zones: dict[str, dict[str, list[bool]]] | None = None
+    anomalies: dict[str, dict[str, list[bool]]] | None = None
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -167,6 +168,8 @@ class Publisher:
         if seen is None:
             return
         zones = enabled_zones(balancers)
+        told = self._told_of(group, look.anomalies, "anomalies")
+        odd: dict[str, list[list[bool]]] = {zone: [] for zone in zones}
         healthy: dict[str, int] = dict.fromkeys(zones, 0)
         unhealthy: dict[str, int] = dict.fromkeys(zones, 0)
         taken = nodes_addresses(group, client)
@@ -176,6 +179,7 @@ class Publisher:
             for place in locate(target, group, zones, client, taken).places:
                 counts = healthy if (seen.get(place.name) or [""])[0] == "healthy" else unhealthy
                 counts[place.zone] = counts.get(place.zone, 0) + 1
+                odd.setdefault(place.zone, []).append(told.get(place.name, [False, False]))
         name = f"targetgroup/{group.spec.name}/{group.meta.name}"
         registered = sum(healthy.values()) + sum(unhealthy.values())
         requests = sum(one.chosen for one in look.sums if one.group == arn_of_group(group))
@@ -190,6 +194,9 @@ class Publisher:
                 )
             yield namespace, own, _hosts(sum(healthy.values()), sum(unhealthy.values()))
             if namespace == APPLICATION:
+                for zone in sorted(odd.keys() - {""}):
+                    yield namespace, (("AvailabilityZone", zone), *own), _anomalies(odd[zone])
+                yield namespace, own, _anomalies([one for its in odd.values() for one in its])
                 standing = self._standing(group, balancer, look)
                 for zone, stands in standing.items():
                     yield namespace, (("AvailabilityZone", zone), *own), _zones([stands])
@@ -202,13 +209,19 @@ class Publisher:
 
     def _standing(self, group: TargetGroup, balancer: LoadBalancer, look: TakenLook) -> dict[str, list[bool]]:
         """Which of the load balancer's zones have enough healthy targets of the group, as the agent tells it (core/targets.py, `zones`)."""
-        name = f"TargetGroup/{core_name(group)}"
-        if look.zones is not None:
-            found = look.zones.get(name, {})
-        else:
-            status = self._world.seen(name)
-            found = status.data.get("zones", {}) if status is not None else {}
+        found = self._told_of(group, look.zones, "zones")
         return {node.zone: found[node.interface] for node in balancer.spec.zones if node.interface in found}
+
+    def _told_of(
+        self, group: TargetGroup, told: dict[str, dict[str, list[bool]]] | None, what: str
+    ) -> dict[str, list[bool]]:
+        """What of a group was told with the look; else what its state says now."""
+        name = f"TargetGroup/{core_name(group)}"
+        if told is not None:
+            return told.get(name, {})
+        status = self._world.seen(name)
+        found: dict[str, list[bool]] = status.data.get(what, {}) if status is not None else {}
+        return found
 
     def _stood(self, group: TargetGroup, look: TakenLook) -> dict[str, list[str]] | None:
         """How its targets stood; None for a group that was not there yet."""
@@ -225,6 +238,11 @@ def _values(found: Iterable[Number]) -> list[Value]:
 
 def _hosts(healthy: int, unhealthy: int) -> list[Value]:
     return [Value("HealthyHostCount", {float(healthy): 1}), Value("UnHealthyHostCount", {float(unhealthy): 1})]
+
+
+def _anomalies(targets: list[list[bool]]) -> list[Value]:
+    anomalous, less = (float(sum(one[index] for one in targets)) for index in (0, 1))
+    return [Value("AnomalousHostCount", {anomalous: 1}), Value("MitigatedHostCount", {less: 1})]
 
 
 def _zones(standing: list[list[bool]]) -> list[Value]:

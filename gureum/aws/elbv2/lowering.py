@@ -19,7 +19,7 @@ import msgspec
 from gureum.aws.ec2.networks.kinds import NetworkInterface, Subnet
 from gureum.aws.elbv2 import attribute_tables as tables
 from gureum.aws.elbv2.arns import arn_of_group, arn_of_listener, label_of
-from gureum.aws.elbv2.attributes import attributes_of_balancer, attributes_of_group, crosses_zones
+from gureum.aws.elbv2.attributes import attributes_of_balancer, attributes_of_group, crosses_zones, mitigates_anomalies
 from gureum.aws.elbv2.certificates import lower_certificates
 from gureum.aws.elbv2.dns import zonal_name
 from gureum.aws.elbv2.kinds import (
@@ -166,7 +166,9 @@ def _groups(bounds: list[Bound]) -> list[TargetGroup]:
 
 
 def _uses(balancer: LoadBalancer, groups: list[TargetGroup]) -> tuple[specs.Use, ...]:
-    return tuple(specs.Use(core_name(group), crosses_zones(balancer, group)) for group in groups)
+    return tuple(
+        specs.Use(core_name(group), crosses_zones(balancer, group), mitigates_anomalies(group)) for group in groups
+    )
 
 
 def _proxied(balancer: LoadBalancer, bound: Bound, certificates: list[proxies.Certificate]) -> proxies.Listener:

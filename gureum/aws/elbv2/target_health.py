@@ -12,11 +12,11 @@ from typing import Any
 from gureum.aws.call import Call
 from gureum.aws.ec2.instances.kinds import Instance
 from gureum.aws.elbv2.arns import find_group
-from gureum.aws.elbv2.faults import not_built
 from gureum.aws.elbv2.health_settings import TRAFFIC_PORT
 from gureum.aws.elbv2.kinds import Target, TargetGroup
 from gureum.aws.elbv2.target_places import Place, balancers_of, enabled_zones, locate, nodes_addresses
 from gureum.aws.marks import Result, operation
+from gureum.core.anomalies import FEWEST_HEALTHY
 
 NOT_REGISTERED = "Target.NotRegistered"
 TEXTS = {
@@ -44,8 +44,6 @@ Health = dict[str, str]
 def describe_target_health(call: Call) -> Result:
     """AWS: elbv2 DescribeTargetHealth: of all targets of the group, or of those named, which need not be registered. A machine that is terminated is
     told only to who names it, as one that drains (moto, tests/test_elbv2/test_elbv2_target_health.py, verified against AWS)."""
-    for one in call.params.get("Include") or ():
-        raise not_built(f"DescribeTargetHealth with Include {one}")
     group = find_group(call, call.params["TargetGroupArn"])
     healths = target_healths(call, group)
     named = call.params.get("Targets")
@@ -55,7 +53,30 @@ def describe_target_health(call: Call) -> Result:
         asked = [Target(one["Id"], one.get("Port") or group.spec.port) for one in named]
         missing = _health("unused", NOT_REGISTERED)
         shown = [known.get((one.id, one.port), (one, missing)) for one in asked]
-    return {"TargetHealthDescriptions": [_show(group, target, health) for target, health in shown]}
+    described = [_show(group, target, health) for target, health in shown]
+    if call.params.get("Include"):  # "AnomalyDetection" or "All", which is the same
+        anomalies = _anomalies(call, group)
+        described = [one | anomalies.get(target, {}) for one, (target, _) in zip(described, shown, strict=True)]
+    return {"TargetHealthDescriptions": described}
+
+
+def _anomalies(call: Call, group: TargetGroup) -> dict[Target, dict[str, Any]]:
+    """Of targets that get requests, as the agent has found them; () where there are too few. AWS: elbv2 AnomalyDetection: "a minimum of three healthy
+    targets", of groups of HTTP."""
+    healthy = [target for target, health in target_healths(call, group) if health["State"] == "healthy"]
+    if group.spec.protocol not in ("HTTP", "HTTPS") or len(healthy) < FEWEST_HEALTHY:
+        return {}
+    zones, taken = enabled_zones(balancers_of(group, call.client)), nodes_addresses(group, call.client)
+    status = call.agent.seen.get(f"TargetGroup/{core_name(group)}") if call.agent is not None else None
+    told: Mapping[str, list[bool]] = status.data.get("anomalies", {}) if status is not None else {}
+    found = {}
+    for target in healthy:
+        names = [place.name for place in locate(target, group, zones, call.client, taken).places]
+        of = [told[name] for name in names if name in told]
+        anomalous, less = any(one[0] for one in of), any(one[1] for one in of)
+        result = {"Result": "anomalous" if anomalous else "normal", "MitigationInEffect": "yes" if less else "no"}
+        found[target] = {"AnomalyDetection": result}
+    return found
 
 
 def target_healths(call: Call, group: TargetGroup) -> list[tuple[Target, Health]]:

@@ -371,7 +371,7 @@ def server_options(group: Group, server: Server) -> str:
 
 def server_base(group: Group, server: Server, *, slowly: bool = True) -> str:
     """What stands after its name also where it is added at run time. `slowly`: with the group's slow start, if it has one."""
-    options = [f"{_host(server.address)}:{int(server.port)}", "weight 100"]
+    options = [f"{_host(server.address)}:{int(server.port)}", f"weight {int(server.weight)}"]
     if group.algorithm == "weighted_random" or (group.stickiness is not None and group.stickiness.kind == "source_ip"):
         options.append(f"id {_ids(tuple(one.name for one in group.servers))[server.name]}")
     two = group.version in ("HTTP2", "GRPC")

@@ -174,10 +174,15 @@ def _servers(old: Group, new: Group) -> list[Step] | None:
         before = had.get(server.name)
         if before is None:
             steps += _added(new, server, slowly=slowly)
-        elif (before.address, before.port) != (server.address, server.port):
+            continue
+        if (before.address, before.port) != (server.address, server.port):
             return None
-        elif before.up != server.up:
+        if before.up != server.up:
             steps.append(_state(new.name, server))
+        if before.weight != server.weight:
+            steps.append(
+                Step(f"set server {group_name(new.name)}/{server_name(server.name)} weight {int(server.weight)}")
+            )
     for name in had.keys() - wished.keys():
         place = f"{group_name(new.name)}/{server_name(name)}"
         steps.append(Step(f"set server {place} state maint"))

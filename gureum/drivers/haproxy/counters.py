@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import msgspec
 
-from gureum.ports.proxies import Counters, PortCounters
+from gureum.ports.proxies import Counters, PortCounters, ServerCounters
 
 COUNTED = 1 + 2 + 4
 """Frontends, backends and servers, in HAProxy's words."""
 _OF_FRONTENDS = ("conn_tot", "scur", "dcon", "bin", "bout")
-_READ = ("pxname", "svname", *_OF_FRONTENDS, "connect", "used_conn_cur", "idle_conn_cur")
+_ANSWERS = ("hrsp_1xx", "hrsp_2xx", "hrsp_3xx", "hrsp_4xx", "hrsp_5xx", "hrsp_other")
+_FAILURES = ("econ", "eresp")
+"""Connections that failed; answers that were none, or did not come."""
+_READ = ("pxname", "svname", *_OF_FRONTENDS, "connect", "used_conn_cur", "idle_conn_cur", *_ANSWERS, *_FAILURES)
 
 
 def counted(table: str) -> Counters:
     """HAProxy management guide: "show stat"."""
-    total = Counters()
+    total, servers = Counters(), dict[str, ServerCounters]()
     lines = table.lstrip("# ").splitlines()
     keys = lines[0].split(",") if lines else []
     # There are a hundred, and as many lines as servers.
@@ -29,7 +32,13 @@ def counted(table: str) -> Counters:
         else:  # connections that wait to be used again are open, too
             active = _number(row, "used_conn_cur") + _number(row, "idle_conn_cur")
             total = summed(total, Counters(active_to_targets=active), 0)
-    return total
+            servers[f"{row.get('pxname')}/{row.get('svname')}"] = _server(row)
+    return msgspec.structs.replace(total, by_server=servers)
+
+
+def _server(row: dict[str, str]) -> ServerCounters:
+    failed = sum(_number(row, key) for key in _FAILURES)
+    return ServerCounters(sum(_number(row, key) for key in _ANSWERS) + failed, _number(row, "hrsp_5xx") + failed)
 
 
 def _row(row: dict[str, str]) -> Counters:
@@ -61,10 +70,11 @@ def summed(one: Counters, other: Counters, tls_errors: int) -> Counters:
         by_port,
         one.to_targets + other.to_targets,
         one.active_to_targets + other.active_to_targets,
+        one.by_server | other.by_server,
     )
 
 
 def past(total: Counters) -> Counters:
     """What is over: nothing of it is active."""
     idle = {port: msgspec.structs.replace(its, active=0) for port, its in total.by_port.items()}
-    return msgspec.structs.replace(total, active=0, active_to_targets=0, by_port=idle)
+    return msgspec.structs.replace(total, active=0, active_to_targets=0, by_port=idle, by_server={})

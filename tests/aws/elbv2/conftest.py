@@ -241,10 +241,10 @@ class Cloud:
         shown = self("DescribeTargetHealth", TargetGroupArn=group, **params)["TargetHealthDescriptions"]
         return {one["Target"]["Id"]: tuple(one["TargetHealth"].values()) for one in shown}
 
-    def sees(self, group: str, told: dict[str, list[str]]) -> None:
-        """What the agent tells of a group's targets ("i-1:80")."""
+    def sees(self, group: str, told: dict[str, list[str]], **more: Any) -> None:
+        """What the agent tells of a group's targets ("i-1:80"), and whatever else."""
         id_ = f"TargetGroup/tg-{group.rpartition('/')[2]}"
-        self.agent.seen[id_] = Status(id_, "", "ready", data={"targets": told})
+        self.agent.seen[id_] = Status(id_, "", "ready", data={"targets": told, **more})
 
     def stored_group(self, arn: str) -> TargetGroup:
         found = self.call().get(TargetGroup, arn.rpartition("/")[2])

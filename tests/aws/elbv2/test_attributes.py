@@ -173,7 +173,15 @@ def test_load_balancer_attributes_that_are_refused(cloud, key, value, code):
             "InvalidConfigurationRequest",
         ),
         ("HTTP", {"load_balancing.algorithm.type": "weighted_random"}, ""),
-        ("HTTP", {"load_balancing.algorithm.anomaly_mitigation": "on"}, "NotImplemented"),
+        ("HTTP", {"load_balancing.algorithm.anomaly_mitigation": "on"}, "InvalidConfigurationRequest"),
+        (
+            "HTTP",
+            {
+                "load_balancing.algorithm.type": "weighted_random",
+                "load_balancing.algorithm.anomaly_mitigation": "on",
+            },
+            "",
+        ),
         ("HTTP", {"stickiness.type": "source_ip"}, "InvalidConfigurationRequest"),
         ("HTTP", {"stickiness.enabled": "true", "stickiness.type": "app_cookie"}, "InvalidConfigurationRequest"),
         ("HTTP", {"stickiness.app_cookie.cookie_name": "AWSALBAPP"}, "ValidationError"),

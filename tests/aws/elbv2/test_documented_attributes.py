@@ -66,6 +66,9 @@ SHOWN = {
     "target_group_health.unhealthy_state_routing.minimum_healthy_targets.count": _FAILOVER,
     "target_group_health.unhealthy_state_routing.minimum_healthy_targets.percentage": _FAILOVER,
     "load_balancing.algorithm.type": f"{CLOUD}::test_least_outstanding_requests_leaves_a_busy_target_alone",
+    "load_balancing.algorithm.anomaly_mitigation": (
+        f"{CLOUD}::test_a_target_that_fails_more_often_than_the_others_gets_less"
+    ),
     "slow_start.duration_seconds": f"{CLOUD}::test_a_new_target_starts_slowly",
     "deregistration_delay.connection_termination.enabled": (
         f"{AGENT}::test_flows_to_a_target_that_left_end_where_that_is_wished"
@@ -95,7 +98,6 @@ REFUSED = {
     "zonal_shift.config.enabled",
     "waf.fail_open.enabled",
     "secondary_ips.auto_assigned.per_subnet",
-    "load_balancing.algorithm.anomaly_mitigation",
     *(name for name in tables.KNOWN_OF_LISTENERS if "mtls" in name),
 }
 """Told with their default, which is all they take; the table says why."""

@@ -3,6 +3,8 @@ your target groups" (User Guide)."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 NOT_IN_USE = ("unused", "Target.NotInUse", "Target group is not configured to receive traffic from the load balancer")
@@ -53,7 +55,30 @@ def test_the_checked_port_is_told(cloud, used):
     cloud("ModifyTargetGroup", TargetGroupArn=used, HealthCheckPort="9000")
     (one,) = cloud("DescribeTargetHealth", TargetGroupArn=used)["TargetHealthDescriptions"]
     assert one["HealthCheckPort"] == "9000"
-    assert cloud.code("DescribeTargetHealth", TargetGroupArn=used, Include=["AnomalyDetection"]) == "NotImplemented"
+
+
+@pytest.mark.parametrize("include", ["AnomalyDetection", "All"])
+def test_anomalies_are_told_of_three_healthy_targets_who_ask(cloud, used, include):
+    """AWS: elbv2 AnomalyDetection; "Automatic Target Weights": "a minimum of three healthy targets"."""
+    instances = [cloud.instance() for _ in range(3)]
+    for one in instances:
+        cloud.register(used, one)
+
+    def told(**more: Any) -> dict[str, Any]:
+        found = cloud("DescribeTargetHealth", TargetGroupArn=used, **more)["TargetHealthDescriptions"]
+        return {one["Target"]["Id"]: one.get("AnomalyDetection") for one in found}
+
+    healthy = {f"{one}:80": ["healthy", "", ""] for one in instances}
+    odd = {f"{instances[0]}:80": [True, True], f"{instances[1]}:80": [False, True]}
+    cloud.sees(used, healthy, anomalies=odd)
+    assert set(told().values()) == {None}
+    assert told(Include=[include]) == {
+        instances[0]: {"Result": "anomalous", "MitigationInEffect": "yes"},
+        instances[1]: {"Result": "normal", "MitigationInEffect": "yes"},
+        instances[2]: {"Result": "normal", "MitigationInEffect": "no"},
+    }
+    cloud.sees(used, healthy | {f"{instances[2]}:80": ["unhealthy", "Target.Timeout", ""]})
+    assert set(told(Include=[include]).values()) == {None}
 
 
 def test_a_target_that_is_asked_for_need_not_be_registered(cloud, used):
