@@ -104,6 +104,13 @@ resource "aws_lb" "nlbpriv" {
     }
   }
 }
+resource "aws_lb_target_group" "odd" {
+  port                              = 80
+  protocol                          = "HTTP"
+  vpc_id                            = aws_vpc.main.id
+  load_balancing_algorithm_type     = "weighted_random"
+  load_balancing_anomaly_mitigation = local.c ? "on" : "off"
+}
 resource "aws_lb_target_group" "basic" {
   port                              = 443
   protocol                          = "HTTPS"
