@@ -32,7 +32,8 @@ Spoken = Literal["TCP", "UDP", "TLS", "HTTP"]
 
 class FlowSum(msgspec.Struct):
     """Of one node (`interface`). `active`: flows now; of HTTP, connections from clients and to targets. `open_flows`: of `flows`, those that were
-    sent to somebody because nobody is well. `peak_packets_s`: packets a second, the most of any ten seconds."""
+    sent to somebody because nobody is well. `peak_packets_s`: packets a second, the most of any ten seconds. `rejected`: of HTTP, connections that
+    were, since there were too many."""
 
     interface: str
     protocol: Spoken
@@ -48,6 +49,7 @@ class FlowSum(msgspec.Struct):
     tls_errors: int = 0
     open_flows: int = 0
     peak_packets_s: float = 0.0
+    rejected: int = 0
 
 
 _ADDED = (
@@ -69,6 +71,7 @@ class Proxied(msgspec.Struct, frozen=True):
     by_port: dict[int, PortCounters] = {}
     tls_errors: int = 0
     connections: int = 0
+    rejected: int = 0
 
 
 _KEPT = "proxied-flows"
@@ -163,7 +166,8 @@ class FlowSums:
         sums = self._sum(spec.interface, "HTTP")
         sums.flows += _more(before.connections, made)
         sums.active += now.active + now.active_to_targets
-        return Proxied(connections=made)
+        sums.rejected += _more(before.rejected, now.rejected)
+        return Proxied(connections=made, rejected=now.rejected)
 
     def _add_layer4(self, spec: Proxy, before: Proxied, now: Counters) -> Proxied:
         node = spec.interface

@@ -180,10 +180,10 @@ def test_of_bodies_that_are_waited_for_there_is_an_end(host: ProxyHost, monkeypa
         for _ in range(2):  # what has ended counts no more
             waiting = [Client(host) for _ in range(2)]
             streams = [one.begin(late) for one in waiting]
-            until_counted(host, "waiting_bodies", 2)
+            until_counted(host, "requests", 2)
             assert client.ask_without_end(late)[":status"] == "200"
             assert [one.end(stream)[":status"] for one, stream in zip(waiting, streams, strict=True)] == ["200", "200"]
-            until_counted(host, "waiting_bodies", 0)
+            until_counted(host, "requests", 0)
 
     serve(host, talk, rule)
 

@@ -38,7 +38,6 @@ from gureum.drivers.haproxy.headers import (
     refuse,
     to_client,
     until,
-    waiting_table,
 )
 from gureum.drivers.haproxy.log_format import (
     CAPTURES,
@@ -111,7 +110,7 @@ def render(spec: ProxySpec, host: Host) -> dict[str, str]:
             lines += _backend("tcp", group, _policy4(group, max(map(_idle_s, users), default=NLB_IDLE_S)))
     lines += _block(f"backend {haproxy_actions.NOWHERE} from http", refuse(503, "TRUE", http2=http2))
     lines.append("backend none4 from tcp")
-    lines += [*waiting_table(), *crowding.tables()] if http2 else []
+    lines += crowding.tables(http2=http2) if layer7 else []
     return files | {CONFIG: "\n".join(lines) + "\n"}
 
 
@@ -254,6 +253,7 @@ def _layer7(
         _bind(spec, listener).strip(),
         f'log-format "{http_format(listener)}"',
         f'error-log-format "{FAILED_FORMAT}"',
+        *crowding.connected(host, [f"l-{one.port}" for one in spec.listeners]),
         until(spec.attributes),
         *CAPTURES,
         f"unique-id-format {UNIQUE_ID}",

@@ -3,16 +3,19 @@
 A client that asks for a long answer and does not read it holds buffers; one whose target does not answer holds a socket. By HTTP/1.1 it is one
 request per connection, of which there are `most_connections`. By HTTP/2 it is 128: a hundred connections held all memory that a proxy may have, or
 all its sockets, and nobody was served any more. So requests of HTTP/2 are counted while they are under way, all together and by their clients'
-addresses:
+addresses; and so are connections, which may be open and say nothing, or a byte a minute:
 
-    up to three quarters of `most_requests`   who comes is served
-    beyond                                    but those who have an eighth already
-    all of them                               nobody, by HTTP/2
+    up to three quarters of all             who comes is served
+    beyond                                  but those who have an eighth already: reset, or 503
+    all `most_requests`                     nobody, by HTTP/2: 503
+    all `most_connections`                  who comes waits until one ends
 
-What is refused has no body: a client that allows none (a window of 0) would hold a buffer even so.
+A request that is refused has no body: a client that allows none (a window of 0) would hold a buffer even so.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import msgspec
 
@@ -27,7 +30,7 @@ _CONNECTION_KIB, _REQUEST_KIB = 272, 184
 """Three buffers of 72 KiB and what TLS holds; two and a half. Measured with clients that read nothing: 244 and 144 to 180."""
 _REQUESTS_SHARE = 4
 """This part of the memory is for requests of HTTP/2."""
-_ALL, _OURS = "requests", "requests_by_source"
+_ALL, _OURS, _CONNECTIONS = "requests", "requests_by_source", "connections_by_source"
 _MOST_SOURCES = 100_000
 
 
@@ -59,6 +62,21 @@ def room(host: Host) -> list[str]:
     return [f"maxconn {most_connections(host)}", f"maxpipes {most_requests(host) // 2}"]
 
 
+def connected(host: Host, frontends: Sequence[str]) -> list[str]:
+    """Of a frontend: at each new connection. `frontends`: all of the proxy."""
+    most = most_connections(host)
+    first, *rest = frontends
+    # 2.6 has no word for all connections of a process.
+    taken = [f"tcp-request connection set-var(sess.taken) fe_conn({first})"]
+    taken += [f"tcp-request connection set-var(sess.taken) fe_conn({one}),add(sess.taken)" for one in rest]
+    crowded = f"{{ var(sess.taken) -m int gt {most * 3 // 4} }} {{ sc_conn_cur(0) gt {most // 8} }}"
+    return [
+        f"tcp-request connection track-sc0 src table {_CONNECTIONS}",
+        *taken,
+        f"tcp-request connection reject if {crowded}",
+    ]
+
+
 def counted(host: Host) -> list[str]:
     """Of a frontend that speaks HTTP/2, before its rules."""
     most = most_requests(host)
@@ -73,11 +91,14 @@ def counted(host: Host) -> list[str]:
     ]
 
 
-def tables() -> list[str]:
-    """Where `counted` counts: sections of their own."""
+def tables(*, http2: bool) -> list[str]:
+    """Where `connected` and `counted` count: sections of their own."""
+    by_source = f"type ip size {_MOST_SOURCES} expire 1m"
+    found = {_CONNECTIONS: by_source}
+    if http2:
+        found |= {_ALL: "type integer size 1 expire 1h", _OURS: by_source}
     return [
-        f"backend {_ALL} from tcp",
-        "  stick-table type integer size 1 expire 1h store conn_cur",
-        f"backend {_OURS} from tcp",
-        f"  stick-table type ip size {_MOST_SOURCES} expire 1m store conn_cur",
+        line
+        for name, table in found.items()
+        for line in (f"backend {name} from tcp", f"  stick-table {table} store conn_cur")
     ]

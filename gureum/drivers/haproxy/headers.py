@@ -49,9 +49,8 @@ GRPC_SENT = "{ var(txn.grpc_sent) -m found }"
 
 _BODY_S = 60
 MOST_WAITING = 2048
-"""Requests of a worker whose bodies are waited for at once. Each holds a buffer, and 128 of them come by one connection: without an end to them few
-hundred connections took all the memory that a proxy may have, and it died."""
-_WAITING = "waiting_bodies"
+"""Requests of HTTP/2 under way in a worker (crowding.py counts them) up to which bodies are waited for. Each holds a buffer, and 128 of them come by
+one connection: without an end to them few hundred connections took all the memory that a proxy may have, and it died."""
 _LONG_LINE = r"(?:^|\n)[^\n]{16384}"
 """From its beginning: looked for from anywhere, four headers of 15 KB took a core longer than all else together."""
 
@@ -74,17 +73,8 @@ def page_arguments(status: int) -> str:
 def body_first(condition: str = "") -> list[str]:
     """Before an answer of our own: were an HTTP/2 stream closed while its body comes in, many clients would see a broken stream instead of it. What
     does not come is 408 in its place, so it is waited for as long as AWS lets a connection idle by default; where too many wait, not at all."""
-    late = "{ req.ver 2.0 } !{ method GET HEAD }"
-    few = f"{{ sc_conn_cur(0) le {MOST_WAITING} }}"
-    return [
-        f"http-request track-sc0 int(1) table {_WAITING} if {late} {condition}".rstrip(),
-        f"http-request wait-for-body time {_BODY_S}s if {late} {few} {condition}".rstrip(),
-    ]
-
-
-def waiting_table() -> list[str]:
-    """Where `body_first` counts: a section of its own. One entry, which counts streams as long as they last."""
-    return [f"backend {_WAITING} from tcp", "  stick-table type integer size 1 expire 1h store conn_cur"]
+    late = f"{{ req.ver 2.0 }} !{{ method GET HEAD }} {{ sc_conn_cur(1) le {MOST_WAITING} }}"
+    return [f"http-request wait-for-body time {_BODY_S}s if {late} {condition}".rstrip()]
 
 
 def ordinary(attributes: dict[str, str], *, http2: bool) -> list[str]:
