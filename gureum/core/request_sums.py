@@ -17,6 +17,8 @@ from gureum.ports.proxies import Tally
 
 LIMIT_SUMS = 20_000
 OWN_CODES = (500, 502, 503, 504)
+FREE_RULES = 10
+"""AWS, "Elastic Load Balancing pricing": so many of each request's rules use nothing."""
 UNCHOSEN = (464, 503)
 """What a target group's requests are answered of which no target can be chosen: their version does not fit, or there is nobody."""
 
@@ -24,7 +26,8 @@ UNCHOSEN = (464, 503)
 class Sums(msgspec.Struct):
     """`group` "": requests that were sent nowhere. `chosen`: of `requests`, those that a target was chosen for. `elb`: codes that the load balancer
     made, by class ("4XX") and, of some, by number; `target`: those of targets, by class. `times`: response time in seconds → how often.
-    `tls_failures`: an application load balancer tells no other connections by themselves."""
+    `tls_failures`: an application load balancer tells no other connections by themselves. `evaluated`: rules that were looked at,
+    `evaluated_more`: those of each request beyond `FREE_RULES`."""
 
     proxy: str
     group: str
@@ -41,6 +44,8 @@ class Sums(msgspec.Struct):
     tls_failures: int = 0
     received_bytes: int = 0
     sent_bytes: int = 0
+    evaluated: int = 0
+    evaluated_more: int = 0
 
 
 class RequestSums:
@@ -92,6 +97,8 @@ def _add(sums: Sums, one: Tally) -> None:
             _count(sums.elb, str(one.elb_status), one.count)
         unmade = one.elb_status in (502, 504) and one.group_arn and not one.connected
         sums.target_errors += one.count if unmade else 0
+    sums.evaluated += one.count * one.evaluated
+    sums.evaluated_more += one.count * max(0, one.evaluated - FREE_RULES)
     sums.redirects += one.count if one.actions == "redirect" else 0
     sums.fixed += one.count if one.actions == "fixed-response" else 0
     if one.target_time_s >= 0:

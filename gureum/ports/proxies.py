@@ -140,7 +140,7 @@ class Record(msgspec.Struct, frozen=True):
     """One request (`kind` "http", "https", "h2", "grpcs", "ws", "wss") or TLS connection ("tls") as the proxy saw it; what AWS's access
     log tells (elb-*-access-logs). Times in seconds, -1.0 where the request got no further; `target` "" when it was sent nowhere. `error`:
     AWS's error_reason; of a TLS connection that failed (elb_status 0), why. `priority` -1: no rule was looked at. `certificate_arn` may be
-    `SESSION_REUSED`. `connected`: there was a connection to the target."""
+    `SESSION_REUSED`. `connected`: there was a connection to the target. `evaluated`: how many rules were looked at, without the default one."""
 
     proxy: str
     kind: str
@@ -174,6 +174,7 @@ class Record(msgspec.Struct, frozen=True):
     handshake_s: float = 0.0
     extra: dict[str, str] = {}
     connected: bool = False
+    evaluated: int = 0
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):
@@ -224,6 +225,7 @@ class Tally(msgspec.Struct, frozen=True):
     received_bytes: int
     sent_bytes: int
     connected: bool = False
+    evaluated: int = 0
 
 
 def tally_of(record: Record) -> Tally:
@@ -240,6 +242,7 @@ def tally_of(record: Record) -> Tally:
         record.received_bytes,
         record.sent_bytes,
         record.connected,
+        record.evaluated,
     )
 
 

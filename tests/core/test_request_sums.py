@@ -74,3 +74,8 @@ def test_what_was_taken_is_begun_anew() -> None:
     sums.add([tally_of(PLAIN)])
     assert len(sums.take()) == 1
     assert sums.take() == []
+
+
+def test_rules_are_counted_and_those_beyond_ten_of_a_request_by_themselves() -> None:
+    found = summed({"evaluated": 3}, {"evaluated": 12}, {"evaluated": 12})
+    assert (found.evaluated, found.evaluated_more) == (27, 4)

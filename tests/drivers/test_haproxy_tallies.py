@@ -121,3 +121,26 @@ def test_a_head_is_counted_once_however_many_have_it() -> None:
     (found,) = tallies([line(HEADS[0], 4000 + n % 2, 10, 20) for n in range(100)], KNOWN)
     assert (found.count, found.received_bytes, found.sent_bytes) == (100, 1000, 2000)
     assert tallies_of(list(parsed([line(HEADS[0], 4000 + n % 2, 10, 20) for n in range(100)], KNOWN))) == [found]
+
+
+RULES = tuple(Rule(priority, FORWARD[0].action) for priority in (5, 10, 700))
+RULED = Listener(81, "HTTP", "arn:81", (*RULES, *FORWARD))
+
+
+@pytest.mark.parametrize(
+    ("head", "evaluated"),
+    [
+        ("l-81 tg-a 200 -- 0 1 3 - 5", 1),
+        ("l-81 tg-a 200 -- 0 1 3 - 700", 3),
+        ("l-81 tg-a 200 -- 0 1 3 - -", 3),  # the default one
+        ("l-81 redirect:81:10 301 LR -1 -1 -1 - 10", 2),
+        ("l-81 l-81 400 LR -1 -1 -1 Severe:BadHeader -", 0),  # none was looked at
+        ("l-81 tg-a 200 -- 0 1 3 -", 0),  # a worker that goes on from an earlier version
+    ],
+)
+def test_rules_that_were_looked_at_are_those_up_to_the_one_that_matched(head: str, evaluated: int) -> None:
+    """AWS: RuleEvaluations: "The default rule is not counted"."""
+    known = reading(ProxySpec("node-1", "/x", "10.9.0.10", "app/lb/1", (RULED,), GROUPS))
+    (counted,) = tallies([line(head, 4000, 1, 2)], known)
+    (record,) = parsed([line(head, 4000, 1, 2)], known)
+    assert (counted.evaluated, tally_of(record_of(record)).evaluated) == (evaluated, evaluated)

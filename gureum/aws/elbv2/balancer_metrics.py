@@ -258,7 +258,8 @@ def _told(sums: Sums, label: str, zone: str) -> Iterator[tuple[Dimensions, list[
     """What a node's sums say, under each set of dimensions."""
     balancer, place = ("LoadBalancer", label), ("AvailabilityZone", zone)
     whole, of_target = list(_of_balancer(sums)), list(_of_targets(sums))
-    yield (balancer,), [*whole, *of_target]
+    evaluated = [Value("RuleEvaluations", {float(sums.evaluated): 1})] if sums.evaluated else []
+    yield (balancer,), [*whole, *of_target, *evaluated]
     yield (place, balancer), [*whole, *of_target]
     if sums.group:
         group = ("TargetGroup", sums.group.partition(":")[2].rpartition(":")[2])

@@ -27,6 +27,7 @@ LONGEST_LINE = 65_000
 can be hit."""
 HEAD = ("H", "%f", "%b", "%ST", "%ts", "%Tw", "%Tc", "%Tr", "%[var(txn.class)]")
 HEAD_TLS = (*HEAD, "%[fc_http_major]", "%[var(txn.grpc)]")
+"""Where a listener has rules, the one that matched (`_RULE`) is one word more."""
 _RULE, _LOCATION = "%[var(txn.rule)]", "%[var(txn.location),json(utf8s)]"
 OWN_FIELDS = ("%ci:%cp", "%U", "%B", "%[date(0,us)]", "%Ta", "%ID", "%r", "%hr")
 SAME_FIELDS = ("%s", "%si:%sp", "%TR", _RULE, "%[var(txn.trace),json(utf8s)]", _LOCATION, "%[var(txn.url),json(utf8s)]")
@@ -51,5 +52,6 @@ def http_format(listener: Listener) -> str:
     never = set() if len(listener.rules) > 1 else {_RULE}
     if not any(isinstance(rule.action, Redirect) for rule in listener.rules):
         never.add(_LOCATION)
-    fields = (" ".join(HEAD_TLS if tls else HEAD), *HTTP_FIELDS, *(HTTPS_FIELDS if tls else ()))
+    head = HEAD_TLS if tls else HEAD
+    fields = (" ".join(head if _RULE in never else (*head, _RULE)), *HTTP_FIELDS, *(HTTPS_FIELDS if tls else ()))
     return "\\t".join("-" if field in never else field for field in fields)

@@ -51,7 +51,7 @@ class Place(msgspec.Struct, frozen=True):
 
 
 class Head(msgspec.Struct, frozen=True):
-    """What a head says. `sent`: to a target, and not in vain. `waited_s`: for a connection to the target."""
+    """What a head says. `sent`: to a target, and not in vain. `waited_s`: for a connection to the target. `evaluated`: as in `Record`."""
 
     place: Place | None
     group_arn: str
@@ -64,6 +64,7 @@ class Head(msgspec.Struct, frozen=True):
     actions: str
     classification: str
     reason: str
+    evaluated: int = 0
 
 
 class Alike(NamedTuple):
@@ -157,6 +158,8 @@ def read_head(text: bytes, known: Reading) -> Head:
 
 def _head(words: list[str], known: Reading) -> Head:
     _, frontend, backend, said, ended, queued, connected, waited, classified, *tls = words
+    # Of a listener with rules the last word is the one that matched; workers that go on from earlier versions do not tell it.
+    rule = tls.pop() if len(tls) % 2 else ""
     place, group = known.places.get(frontend), known.groups.get(backend)
     answered = waited[0] != "-" and ended[:2] != OWN_ANSWER
     # A connection to the target was there; else connecting, or waiting for it, took "-1".
@@ -177,7 +180,17 @@ def _head(words: list[str], known: Reading) -> Head:
         actions="" if backend == frontend else backend.partition(":")[0] if ":" in backend else "forward",
         classification=classification,
         reason=reason,
+        evaluated=_evaluated(place, rule) if backend != frontend else 0,
     )
+
+
+def _evaluated(place: Place | None, rule: str) -> int:
+    """How many of the listener's rules were looked at, without its default one: up to the one that matched."""
+    if place is None or not rule:
+        return 0
+    priorities = [one.priority for one in place.listener.rules if one.priority]
+    matched = int(rule) if rule != "-" else 0
+    return sum(one <= matched for one in priorities) if matched else len(priorities)
 
 
 def _kind(status: int, tls: list[str]) -> str:
@@ -238,7 +251,7 @@ def _http(line: bytes, known: Reading) -> Request:
 def _whole(cut: str) -> str:
     """A line that HAProxy has cut, so that no client can send what is not logged: the field that was hit, and those that it lacks, are not known."""
     fields = cut.rstrip("\n").split("\t")[:-1]
-    tls = len(HTTPS_FIELDS) if len(fields[0].split(" ")) == len(HEAD_TLS) else 0
+    tls = len(HTTPS_FIELDS) if len(fields[0].split(" ")) >= len(HEAD_TLS) else 0
     wished = 1 + len(OWN_FIELDS) + len(SAME_FIELDS) + tls
     return "\t".join([*fields, *("-" * (wished - len(fields)))]) if len(fields) < wished else cut
 
@@ -310,6 +323,7 @@ def _alike(text: str, same: str, known: Reading) -> Alike:
         classification_reason=head.reason,
         handshake_s=max(_seconds(handshake), 0.0),
         connected=head.waited_s >= 0,
+        evaluated=head.evaluated,
     )
     senders = known.senders.setdefault(head.place.port if head.place is not None else "", {})
     found = Alike(like, trace == "-" and bool(head.actions), url == "-", senders)

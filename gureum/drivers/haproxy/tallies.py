@@ -74,4 +74,5 @@ def _counted(known: Reading, text: bytes, some: list[list[bytes]]) -> Tally:
         received_bytes=sum(received),
         sent_bytes=sum(sent),
         connected=head.waited_s >= 0,
+        evaluated=head.evaluated,
     )

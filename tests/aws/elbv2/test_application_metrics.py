@@ -15,6 +15,12 @@ NODES = [FlowSum("eni-1", "HTTP", active=2, flows=40), FlowSum("eni-2", "HTTP", 
 def test_connections_are_told_when_there_are_any() -> None:
     assert list(connections(NODES)) == [("ActiveConnectionCount", 3.0, "Count"), ("NewConnectionCount", 60.0, "Count")]
     assert list(connections([FlowSum("eni-1", "HTTP")])) == []
+    assert list(connections([FlowSum("eni-1", "HTTP", rejected=3)])) == [("RejectedConnectionCount", 3.0, "Count")]
+
+
+def test_rules_beyond_ten_a_request_use_capacity() -> None:
+    sums = [Sums("eni-1", "", evaluated_more=90_000), Sums("eni-1", "g", evaluated_more=30_000)]
+    assert list(capacity([], sums, 60.0)) == [("ConsumedLCUs", 2.0, "Count")]
 
 
 @pytest.mark.parametrize(
