@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gureum.drivers.volumes import loop_devices, loop_volumes, mounts, volume_files
+from gureum.drivers.volumes import file_systems, loop_devices, loop_volumes, mounts, volume_files
 from gureum.drivers.volumes.volume_snapshots import SnapshotFiles
 from gureum.ports import PortError
 from gureum.ports.containers import Mount
@@ -374,6 +374,54 @@ async def test_volume_appears_in_a_running_machine_and_leaves_it(host: Host) -> 
     await host.sh("web", "cd /volumes/xvdg; sleep 1000 & echo")
     assert await host.volumes.release_attachment("data", force=True)
     await host.volumes.remove_volume("data")
+
+
+@host_test
+async def test_who_kept_a_volume_that_was_taken_away_has_it_no_longer(host: Host) -> None:
+    root = await host.root("web")
+    other = await host.root("other")
+    for name, path in (("web", root), ("other", other)):
+        mount = Mount("/volumes", source=attached_folder(path), follows=True)
+        await host.containers.start(host.spec(name, path, "sleep", "1000", mounts=(mount,)))
+    for kind in ("ext4", *(("xfs",) if file_systems.best_kind() == "xfs" else ())):
+        await host.volumes.close()
+        host.volumes = host.new_volumes(kind=kind)
+        volume, size = f"data-{kind}", GIB if kind == "xfs" else 64 * MIB
+        await host.volumes.ensure_volume(VolumeSpec(volume, size))
+        await host.volumes.ensure_attachment(AttachmentSpec(volume, "web", "xvdf"))
+        look = "ls -A > /tmp/seen 2>/tmp/error; cat secret >> /tmp/seen 2>>/tmp/error; echo evil 2>>/tmp/error > evil"
+        script = f"cd /volumes/xvdf; echo mine > file; (while sleep 0.1; do {look}; done) >/dev/null 2>&1 & echo"
+        await host.sh("web", script)
+        assert not await host.volumes.release_attachment(volume)
+        assert await host.volumes.release_attachment(volume, force=True)
+        await host.volumes.ensure_attachment(AttachmentSpec(volume, "other", "xvdf"))
+        assert (await host.sh("other", "cat /volumes/xvdf/file"))[1] == "mine\n"
+        await host.sh("other", "rm -f /volumes/xvdf/*; echo topsecret > /volumes/xvdf/secret; rm -f /tmp/error")
+        await host.sh("web", "rm -f /tmp/error; while ! grep -q evil /tmp/error; do sleep 0.1; done")
+        assert "topsecret" not in (await host.sh("web", "cat /tmp/seen"))[1]
+        assert (await host.sh("other", "ls /volumes/xvdf"))[1] == "secret\n"
+        await host.sh("web", "killall sleep sh 2>/dev/null; true")
+        # What the kernel writes when the last one lets go does not reach it either.
+        assert await host.volumes.release_attachment(volume)
+        await host.volumes.ensure_attachment(AttachmentSpec(volume, "other", "xvdf"))
+        assert (await host.sh("other", "cat /volumes/xvdf/secret"))[1] == "topsecret\n"
+        assert await host.volumes.release_attachment(volume)
+
+
+@host_test
+async def test_volume_that_a_machine_has_mounted_elsewhere_is_busy(host: Host) -> None:
+    root = await host.root("web")
+    mount = Mount("/volumes", source=attached_folder(root), follows=True)
+    await host.containers.start(host.spec("web", root, "sleep", "1000", mounts=(mount,)))
+    await host.volumes.ensure_volume(VolumeSpec("data", 64 * MIB))
+    await host.volumes.ensure_attachment(AttachmentSpec("data", "web", "xvdf"))
+    code, output = await host.sh("web", "mkdir /data; mount --bind /volumes/xvdf /data; echo mine > /data/file")
+    assert code == 0, output
+    for _ in range(2):
+        assert not await host.volumes.release_attachment("data")
+    assert (await host.sh("web", "cat /volumes/xvdf/file"))[1] == "mine\n"
+    await host.sh("web", "umount /data")
+    assert await host.volumes.release_attachment("data")
 
 
 @host_test

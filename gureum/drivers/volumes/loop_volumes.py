@@ -3,6 +3,7 @@
     volume_mounts.py    the volumes, on disk and mounted              <data_dir>/volumes, folders; <run_dir>/volumes
     volume_roots.py     roots on them, volumes attached to machines   <run_dir>/roots, attached
     volumes/copies.py    snapshots, and volumes from them              <data_dir>/snapshots, copies; <run_dir>/copies
+    held_volumes.py     volumes that a machine does not let go
     volume_archives.py  snapshots that are put away, compressed       <data_dir>/snapshots
     volume_files.py     empty volumes kept ready                      <data_dir>/templates, spare, xfs
     file_systems.py     which file system a volume gets
@@ -144,7 +145,7 @@ class LoopVolumes:
         async with self._turns.of(f"root/{name}"):
             for attached in self._roots.attached_to(name):
                 async with self._turns.of(f"volume/{attached.volume}"):
-                    await self._run(lambda attached=attached: self._roots.detach(attached, force=True))  # type: ignore[misc]
+                    await self._run(lambda attached=attached: self._leave(attached))  # type: ignore[misc]
             volume = await self._run(lambda: self._roots.unmount(name))
             if volume and self._roots.user(volume) in ("", name):
                 async with self._turns.of(f"volume/{volume}"):
@@ -160,7 +161,15 @@ class LoopVolumes:
     async def release_attachment(self, volume: str, *, force: bool = False) -> bool:
         async with self._turns.of(f"volume/{checked(volume)}"):
             attached = self._roots.attachment(volume)
-            return attached is None or await self._run(lambda: self._roots.detach(attached, force=force))
+            if attached is None:
+                return True
+            if not await self._run(lambda: self._roots.detach(attached, force=force)):
+                return False
+            # The machine goes on, and may have kept something of it.
+            if await self._run(lambda: self._volumes.is_held(volume)):
+                await self._run(lambda: self._volumes.go_on_in_a_copy(volume), slow=True)
+            await self._run(lambda: self._roots.forget(attached))
+            return True
 
     async def ensure_snapshot(self, spec: SnapshotSpec) -> SnapshotUse:
         members = sorted({(spec.name, spec.volume), *((name, volume) for name, volume, _ in spec.together)})
@@ -204,6 +213,11 @@ class LoopVolumes:
         await asyncio.to_thread(self._threads.shutdown)
         await asyncio.to_thread(self._slow_threads.shutdown)
         self._namespaces.close()
+
+    def _leave(self, attached: AttachmentSpec) -> None:
+        """Its machine has ended: nobody is left who could hold it."""
+        self._roots.detach(attached, force=True)
+        self._roots.forget(attached)
 
     async def _spares_for(self, spec: VolumeSpec, size: int) -> volume_files.Spares:
         if self._kind == "ext4" or spec.key or size < file_systems.XFS_LEAST_BYTES:

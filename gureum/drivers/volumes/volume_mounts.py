@@ -14,7 +14,7 @@ import os
 import re
 from pathlib import Path
 
-from gureum.drivers.volumes import ext4_control, file_systems, loop_devices, mounts, volume_files
+from gureum.drivers.volumes import ext4_control, file_systems, held_volumes, loop_devices, mounts, volume_files
 from gureum.drivers.volumes.folder_volumes import FolderVolumes
 from gureum.drivers.volumes.volume_keys import VolumeKeys
 from gureum.ports import PortError
@@ -76,6 +76,22 @@ class VolumeMounts:
         mounts.unmount(target)
         with contextlib.suppress(FileNotFoundError):
             target.rmdir()
+
+    def is_held(self, name: str) -> bool:
+        """Whether a guest still has the file system of a volume that is not mounted here any more; then it has it no longer."""
+        if self._folders.path(name).exists():
+            return False
+        path, target = self.file(name), self.mounted / name
+        if not held_volumes.is_held(path):
+            return False
+        target.mkdir(mode=0o700, exist_ok=True)
+        held_volumes.shut_down(path, target)
+        target.rmdir()
+        return True
+
+    def go_on_in_a_copy(self, name: str) -> None:
+        """Of one that was held."""
+        held_volumes.go_on_in_a_copy(self.file(name))
 
     def remove(self, name: str) -> None:
         self.unmount(name)

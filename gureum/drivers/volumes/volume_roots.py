@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from gureum.drivers.containers.user_namespaces import UserNamespaces
-from gureum.drivers.volumes import ext4_control, mounts, overlay
+from gureum.drivers.volumes import ext4_control, held_volumes, mounts, overlay
 from gureum.drivers.volumes.folder_volumes import FolderVolumes
 from gureum.drivers.volumes.volume_mounts import VolumeMounts, checked
 from gureum.ports import PortError
@@ -82,6 +82,7 @@ class VolumeRoots:
             # an error, before it is mounted anew.
             for attached in self.attached_to(spec.name):
                 self.detach(attached, force=True)
+                self.forget(attached)
             self.unmount(spec.name)
             self.let_go(former.volume)
         user = self.user(spec.volume)
@@ -152,8 +153,12 @@ class VolumeRoots:
         self._users[spec.volume] = spec.root
 
     def detach(self, spec: AttachmentSpec, *, force: bool) -> bool:
-        """False when it is busy inside and not forced."""
+        """False when it is busy inside and not forced. Its record stays until `forget`."""
         target = self._attached_at(spec)
+        if not force and mounts.is_mount_point(target):
+            own = (str(self._volumes.mounted / spec.volume), f"/volumes/{spec.device}")
+            if held_volumes.seen_elsewhere(self._volumes.device_number(spec.volume), own):
+                return False
         try:
             mounts.unmount(target, mounts.MNT_DETACH if force else 0)
         except OSError as error:
@@ -163,8 +168,10 @@ class VolumeRoots:
         with contextlib.suppress(FileNotFoundError):
             target.rmdir()
         self.let_go(spec.volume)
-        self._record(spec.volume).unlink(missing_ok=True)
         return True
+
+    def forget(self, spec: AttachmentSpec) -> None:
+        self._record(spec.volume).unlink(missing_ok=True)
 
     def _mount_overlay(self, spec: RootSpec, layers: list[Path], volume: Path, root: Path) -> None:
         if not spec.uid_base:
