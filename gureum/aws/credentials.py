@@ -12,14 +12,14 @@ import hashlib
 import hmac
 import re
 import secrets
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import parse_qs
 
 import msgspec
 
 from gureum.aws.errors import AwsError
 from gureum.aws.partitions import partition_of
-from gureum.aws.protocols import Request, credential_scope
+from gureum.aws.protocols import Request, Scope, credential_scope
 from gureum.aws.signatures import verify_signature
 from gureum.base.sealing import Sealer
 from gureum.base.settings import Settings
@@ -121,6 +121,20 @@ class UserKey(msgspec.Struct, frozen=True):
     secret: str = ""
 
 
+class Proof(Protocol):
+    """What a request has of who made it, where it is no signature of Version 4: S3's forms and its older addresses. `token`: of a session."""
+
+    @property
+    def access_key(self) -> str: ...
+    @property
+    def token(self) -> str: ...
+    @property
+    def region(self) -> str: ...
+    def verify(self, secret: str, now: float) -> None:
+        """AwsError where it was not made with `secret`, or is good no longer."""
+        ...
+
+
 class Caller(msgspec.Struct, frozen=True):
     """`access_key` "": the request was not signed. `session`: when the key is a temporary one; `user`: when it is an IAM user's. `guest`: a
     machine of the cloud called."""
@@ -159,11 +173,13 @@ def identify_caller(
     *,
     guest: bool = False,
     user: UserKey | None = None,
+    proof: Proof | None = None,
 ) -> Caller:
     """AWS: IncompleteSignature when there is an Authorization header that is none; ExpiredToken for a session that has ended;
     InvalidClientTokenId for a key that IAM has deleted or turned off. `guest`: who calls is a machine of the cloud, which everybody's key would
-    make anybody: only keys that STS handed out or IAM made are good, whatever the settings say. `user`: what IAM tells of the key."""
-    scope = credential_scope(request)
+    make anybody: only keys that STS handed out or IAM made are good, whatever the settings say. `user`: what IAM tells of the key. `proof`:
+    what stands for a signature."""
+    scope = credential_scope(request) or _scope_of(proof, settings)
     verify = guest or settings.verify_signatures
     if scope is None:
         if verify:
@@ -182,16 +198,24 @@ def identify_caller(
     account = known or (access_key if _ACCOUNT.fullmatch(access_key) else settings.default_account)
     caller = Caller(access_key, account, scope.region, session, guest, user)
     if verify:
-        secret = _secret_of(request, session, sealer) if session else user.secret if user else settings.secret_key
-        verify_signature(request, secret, client.clock.now())
+        own = _secret_of(request, session, sealer, proof) if session else user.secret if user else settings.secret_key
+        if proof is None:
+            verify_signature(request, own, client.clock.now())
+        else:
+            proof.verify(own, client.clock.now())
     return caller
 
 
-def _secret_of(request: Request, session: Session, sealer: Sealer) -> str:
+def _scope_of(proof: Proof | None, settings: Settings) -> Scope | None:
+    return None if proof is None else Scope(proof.access_key, "", proof.region or settings.default_region, "s3")
+
+
+def _secret_of(request: Request, session: Session, sealer: Sealer, proof: Proof | None) -> str:
     """The session's secret, when the request carries its token. AWS: InvalidClientTokenId."""
     key = session.meta.name
     query = parse_qs(request.query)
     sent = request.headers.get("x-amz-security-token") or query.get("X-Amz-Security-Token", [""])[0]
+    sent = sent if proof is None else proof.token
     if not hmac.compare_digest(sent.encode(), sealer.open(session.spec.sealed_token, f"{key}/token").encode()):
         raise _invalid_token()
     return sealer.open(session.spec.sealed_secret, key)

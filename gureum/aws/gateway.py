@@ -14,10 +14,12 @@ import logging
 import os
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import unquote
 
 from gureum.aws.call import Call
+from gureum.aws.chunk_signatures import checksums
 from gureum.aws.credential_errors import in_words_of
-from gureum.aws.credentials import USER_KEY_PREFIX, Caller, UserKey, anonymous, check_guest_key, identify_caller
+from gureum.aws.credentials import USER_KEY_PREFIX, Caller, Proof, UserKey, anonymous, check_guest_key, identify_caller
 from gureum.aws.errors import AwsError
 from gureum.aws.neighbours.front import Neighbours, Wanted
 from gureum.aws.neighbours.guests import stay_in_account
@@ -34,6 +36,9 @@ from gureum.aws.protocols import (
     identify,
     load_service,
 )
+from gureum.aws.s3_forms import Form, is_form, read_form
+from gureum.aws.s3_policies import judge, signed_form
+from gureum.aws.s3_queries import SignedQuery, signed_query
 from gureum.aws.services import Services
 from gureum.aws.websockets import WebSocket
 from gureum.base import tallies
@@ -51,6 +56,7 @@ LIMIT_SENT_BYTES = {("cloudwatch", "PutMetricData"): 1024 * 1024}
 LIMIT_RUNS = 40
 VOUCHED = frozenset({("sts", "AssumeRoleWithWebIdentity"), ("sts", "AssumeRoleWithSAML")})
 """Calls that carry what vouches for who makes them, and no signature. AWS: "Comparing AWS STS credentials"."""
+OF_CHUNKS = ("x-amz-decoded-content-length", "x-amz-trailer")
 LIMIT_VOUCHED_BYTES = 64 * 1024
 
 
@@ -106,8 +112,14 @@ class Gateway:
                 target = Target("s3", "rest-xml", "")
             if (target.service, target.operation) in VOUCHED and credential_scope(sent) is None:
                 return await self._answer(request, request_id, anonymous(self._world.settings, guest=guest), target)
-            user = await self._user_of(sent) if _may_be_user(sent) else None
-            caller = self._caller(sent, target, user, guest=guest)
+            form, proof = self._browsers(sent, target)
+            user = await self._user_of(sent, proof) if _may_be_user(sent, proof) else None
+            caller = self._caller(sent, target, user, guest=guest, proof=proof)
+            if form is not None:
+                judge(form, self._bucket_of(request), self._world.clock.now())
+                request = form.rebuilt(request)
+            elif isinstance(proof, SignedQuery):
+                request = proof.plain(request)
             return await self._answer(request, request_id, caller, target)
         except AwsError as error:
             outcome, target = error.code, target or identify(request)
@@ -121,17 +133,34 @@ class Gateway:
         finally:
             self._count(target, outcome, asyncio.get_running_loop().time() - started)
 
-    async def _user_of(self, request: Request) -> UserKey | None:
-        """What IAM tells of the request's key, if it made it. AwsError as `identify_caller` where the signature is none."""
-        scope = credential_scope(request) if self._neighbours is not None else None
-        if self._neighbours is None or scope is None or not scope.access_key.startswith(USER_KEY_PREFIX):
-            return None
-        return await self._neighbours.user_key(scope.access_key)
+    def _browsers(self, request: Request, target: Target) -> tuple[Form | None, Proof | None]:
+        """What S3 takes beside signatures of Version 4: browsers' forms and older addresses."""
+        if target.service != "s3" or "authorization" in request.headers or credential_scope(request) is not None:
+            return None, None
+        assert self._neighbours is not None
+        bucket = self._neighbours.bucket_of_host(request)
+        form = read_form(request) if is_form(request, bucket) else None
+        return form, signed_form(form) if form is not None else signed_query(request, bucket)
 
-    def _caller(self, request: Request, target: Target, user: UserKey | None, *, guest: bool) -> Caller:
+    def _bucket_of(self, request: Request) -> str:
+        named = self._neighbours.bucket_of_host(request) if self._neighbours is not None else ""
+        return named or unquote(request.path.strip("/").partition("/")[0])
+
+    async def _user_of(self, request: Request, proof: Proof | None = None) -> UserKey | None:
+        """What IAM tells of the request's key, if it made it. AwsError as `identify_caller` where the signature is none."""
+        signed = (proof or credential_scope(request)) if self._neighbours is not None else None
+        if self._neighbours is None or signed is None or not signed.access_key.startswith(USER_KEY_PREFIX):
+            return None
+        return await self._neighbours.user_key(signed.access_key)
+
+    def _caller(
+        self, request: Request, target: Target, user: UserKey | None, *, guest: bool, proof: Proof | None
+    ) -> Caller:
         world = self._world
         try:
-            return identify_caller(request, world.settings, world.client, world.sealer, guest=guest, user=user)
+            return identify_caller(
+                request, world.settings, world.client, world.sealer, guest=guest, user=user, proof=proof
+            )
         except AwsError as error:
             raise in_words_of(target, error) from error
 
@@ -276,9 +305,13 @@ def _new_request_id() -> str:
     return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{'89ab'[int(text[16], 16) & 3]}{text[17:20]}-{text[20:]}"
 
 
-def _may_be_user(request: Request) -> bool:
+def _may_be_user(request: Request, proof: Proof | None) -> bool:
     """Sparing most calls the way to the neighbours' table."""
-    return USER_KEY_PREFIX in request.headers.get("authorization", "") or USER_KEY_PREFIX in request.query
+    return (
+        proof is not None
+        or USER_KEY_PREFIX in request.headers.get("authorization", "")
+        or USER_KEY_PREFIX in request.query
+    )
 
 
 def _may_be_vouched_for(head: Request, target: Target) -> bool:
@@ -318,6 +351,10 @@ def _decoded(request: Request) -> Request:
         return request
     body = decode_body({"content-encoding": ",".join(encodings)}, request.body, LIMIT_BODY_BYTES)
     headers = {name: value for name, value in request.headers.items() if name != "content-encoding"}
+    if encodings == ["aws-chunked"]:
+        told = checksums(request.body, body) if "x-amz-trailer" in headers else {}
+        headers = {name: value for name, value in headers.items() if name not in OF_CHUNKS}
+        headers |= {**told, "x-amz-content-sha256": "UNSIGNED-PAYLOAD", "content-length": str(len(body))}
     if kept:
         headers["content-encoding"] = ",".join(kept)
     return Request(method=request.method, path=request.path, query=request.query, headers=headers, body=body)

@@ -2,7 +2,7 @@
 
 Keys that STS handed out or IAM made are checked with their own secret; every other key with the setting `secret_key`, which is what `gureum env`
 prints.
-Of bodies that are signed chunk by chunk the head's signature is checked, and not the chunks'.
+What S3 has beside it stands apart: bodies signed chunk by chunk (chunk_signatures.py), forms (s3_policies.py) and Version 2 (s3_queries.py).
 AWS: "Create a signed AWS API request" (IAM user guide): canonical request, string to sign, derived key.
 """
 
@@ -14,6 +14,7 @@ import re
 from datetime import UTC, datetime
 from urllib.parse import parse_qsl, quote
 
+from gureum.aws.chunk_signatures import SIGNED, SIGNED_WITH_TRAILER, UNSIGNED_WITH_TRAILER, verify_chunks
 from gureum.aws.errors import AwsError
 from gureum.aws.protocols import Request
 from gureum.base.numerals import natural
@@ -43,7 +44,8 @@ def verify_signature(request: Request, secret: str, now: float) -> None:
     unsigned = "UNSIGNED-PAYLOAD" if service == "s3" and expires is not None else ""
     canonical = _canonical_request(request, parts["SignedHeaders"].split(";"), query, service, unsigned)
     to_sign = "\n".join(["AWS4-HMAC-SHA256", amz_date, scope, hashlib.sha256(canonical.encode()).hexdigest()])
-    expected = hmac.new(_derived_key(secret, scope), to_sign.encode(), hashlib.sha256).hexdigest()
+    key = derived_key(secret, scope)
+    expected = hmac.new(key, to_sign.encode(), hashlib.sha256).hexdigest()
     if not hmac.compare_digest(expected, parts["Signature"]):
         raise AwsError(
             "SignatureDoesNotMatch",
@@ -51,6 +53,11 @@ def verify_signature(request: Request, secret: str, now: float) -> None:
             "Check your AWS Secret Access Key and signing method. Consult the service documentation for details.",
             status=403,
         )
+    kind = request.headers.get("x-amz-content-sha256", "")
+    if kind in (SIGNED, SIGNED_WITH_TRAILER):
+        verify_chunks(request.body, kind, expected, key, amz_date, scope)
+    elif kind.startswith("STREAMING-") and kind != UNSIGNED_WITH_TRAILER:
+        raise AwsError("NotImplemented", f"Bodies that are signed as {kind[:60]} are not built.", status=501)
 
 
 def _signature_of(request: Request) -> tuple[dict[str, str], str, list[tuple[str, str]], str | None]:
@@ -112,7 +119,8 @@ def _canonical_request(
     return "\n".join([request.method, path or "/", text, headers, ";".join(signed), payload])
 
 
-def _derived_key(secret: str, scope: str) -> bytes:
+def derived_key(secret: str, scope: str) -> bytes:
+    """The key that signs in `scope` ("20261130/us-east-1/s3/aws4_request")."""
     key = b"AWS4" + secret.encode()
     for part in scope.split("/"):
         key = hmac.new(key, part.encode(), hashlib.sha256).digest()

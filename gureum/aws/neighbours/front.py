@@ -350,10 +350,13 @@ class Neighbours:
         query = NO_FORM if _is_json(wanted) else request.query
         return f"https://{host}{path}" + (f"?{query}" if query else "")
 
+    def bucket_of_host(self, request: Request) -> str:
+        """The bucket that a request's host names; "" where its path does."""
+        return _bucket_of_host(request.headers.get("host", ""), self._endpoint_name)
+
     def _path(self, wanted: Wanted) -> str:
         """With the bucket that a host may name."""
-        host = wanted.request.headers.get("host", "")
-        bucket = _bucket_of_host(host, self._endpoint_name) if wanted.service == "s3" else ""
+        bucket = self.bucket_of_host(wanted.request) if wanted.service == "s3" else ""
         return f"/{bucket}{wanted.request.path}" if bucket else wanted.request.path
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from gureum.aws.protocols.compiled import Compiled, compile_operation, error_response
 from gureum.aws.protocols.identify import Scope, Target, credential_scope, identify
 from gureum.aws.protocols.models import ServiceModel, load_service, service_index
-from gureum.aws.protocols.wire import Encoded, Ready, Request, Response, decode_body
+from gureum.aws.protocols.wire import Encoded, Ready, Request, Response, chunks_of, decode_body
 
 __all__ = [
     "Compiled",
@@ -25,6 +25,7 @@ __all__ = [
     "Scope",
     "ServiceModel",
     "Target",
+    "chunks_of",
     "compile_operation",
     "credential_scope",
     "decode_body",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -106,21 +107,27 @@ def _gunzip(body: bytes, limit: int) -> bytes:
 
 
 def _unchunk(body: bytes) -> bytes:
-    """S3's chunks: size in hexadecimal and perhaps a signature, CRLF, data, CRLF, and so on to a chunk of size 0;
-    trailers after it are dropped. AWS: S3, "Signature calculations … Transferring payload in multiple chunks"."""
-    out, start = bytearray(), 0
+    return b"".join(data for data, _, _ in chunks_of(body))
+
+
+def chunks_of(body: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
+    """S3's chunks (`aws-chunked`): size in hexadecimal and perhaps an extension (its signature), CRLF, data, CRLF, and so on to a chunk of size 0;
+    each with its data, its extension, and, the last one, what comes after it: the trailers. AWS: S3, "Signature calculations … Transferring payload
+    in multiple chunks". IncompleteBody."""
+    start = 0
     while True:
         end = body.find(b"\r\n", start, start + 1024)
-        size = body[start:end].partition(b";")[0] if end >= 0 else b""
+        size, _, extension = body[start:end].partition(b";") if end >= 0 else (b"", b"", b"")
         if not 0 < len(size) <= 16 or size.strip(b"0123456789abcdefABCDEF"):
             raise AwsError("IncompleteBody", "The request body is not in chunks as its encoding says.")
         count = int(size, 16)
         if count == 0:
-            return bytes(out)
+            yield b"", extension, body[end + 2 :]
+            return
         start = end + 2 + count + 2
         if body[start - 2 : start] != b"\r\n":
             raise AwsError("IncompleteBody", "The request body ends within a chunk.")
-        out += body[end + 2 : start - 2]
+        yield body[end + 2 : start - 2], extension, b""
 
 
 def _too_large(limit: int) -> AwsError:
