@@ -5,29 +5,32 @@ Source: Kubernetes, "Deployments"; k8s.io/kubernetes/pkg/controller/deployment.
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
-import msgspec
-
-from gureum.base.numerals import natural
 from gureum.kube.controllers.client import Client, owner_reference
 from gureum.kube.controllers.events import record
 from gureum.kube.controllers.loop import Controller, its_controller, itself
-from gureum.kube.controllers.workloads.pods import HASH, PODS, claim, condition, copied, count, is_active
+from gureum.kube.controllers.workloads.deployment_status import Seen, is_complete, status_of
+from gureum.kube.controllers.workloads.pods import HASH, PODS, claim, copied, count, is_active
+from gureum.kube.controllers.workloads.replica_set_facts import (
+    REVISION,
+    available_of,
+    hash_of,
+    replicas_of,
+    revision_of,
+    status_number,
+    template_of,
+)
 from gureum.kube.errors import StatusError
-from gureum.kube.kinds.amounts import settled_template
 from gureum.kube.objects import Object
 from gureum.kube.selectors import from_object
-from gureum.kube.times import seconds_of, timestamp
 
 DEPLOYMENTS, SETS = "apps/deployments", "apps/replicasets"
 NAME = "deployment-controller"
 PREFIX = "deployment.kubernetes.io/"
-REVISION, DESIRED, MAXIMUM = f"{PREFIX}revision", f"{PREFIX}desired-replicas", f"{PREFIX}max-replicas"
+DESIRED, MAXIMUM = f"{PREFIX}desired-replicas", f"{PREFIX}max-replicas"
 REVISION_HISTORY = f"{PREFIX}revision-history"
 _OWN = frozenset({REVISION, DESIRED, MAXIMUM, REVISION_HISTORY, "kubectl.kubernetes.io/last-applied-configuration"})
-_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 
 
 async def reconcile(client: Client, key: str) -> float | None:
@@ -52,7 +55,7 @@ class _Deployment:
         self._spec: Object = deployment["spec"]
         self._wished = int(self._spec.get("replicas", 1))
         self._sets = sorted(sets, key=lambda one: (one["metadata"]["creationTimestamp"], one["metadata"]["name"]))
-        self._new = next((one for one in self._sets if _template_of(one) == _template_of(deployment)), None)
+        self._new = next((one for one in self._sets if template_of(one) == template_of(deployment)), None)
         self._paused = bool(self._spec.get("paused"))
 
     @property
@@ -77,16 +80,16 @@ class _Deployment:
         else:
             await self._roll_up()
             await self._roll_down()
-        if self._is_complete():
+        if is_complete(self._seen()):
             await self._forget_oldest()
 
     # The new set
 
     async def _make_new(self) -> None:
-        revision = max([0, *(_revision(one) for one in self._sets)]) + 1
+        revision = max([0, *(revision_of(one) for one in self._sets)]) + 1
         template = copied(self._spec["template"])
         for _ in range(10):
-            hash_ = self._hash()
+            hash_ = hash_of(template_of(self._obj), (self._obj.get("status") or {}).get("collisionCount") or 0)
             template.setdefault("metadata", {}).setdefault("labels", {})[HASH] = hash_
             selector = copied(self._spec["selector"])
             selector.setdefault("matchLabels", {})[HASH] = hash_
@@ -116,16 +119,6 @@ class _Deployment:
             await self._note_revision(str(revision))
             return
 
-    def _hash(self) -> str:
-        collisions = (self._obj.get("status") or {}).get("collisionCount") or 0
-        text = msgspec.json.encode([_template_of(self._obj), collisions], order="sorted")
-        number = int.from_bytes(hashlib.sha256(text).digest()[:8])
-        found = ""
-        for _ in range(10):
-            number, at = divmod(number, len(_LETTERS))
-            found += _LETTERS[at]
-        return found
-
     async def _count_collision(self) -> None:
         status = {**(self._obj.get("status") or {})}
         status["collisionCount"] = int(status.get("collisionCount") or 0) + 1
@@ -135,8 +128,8 @@ class _Deployment:
     async def _number_new(self) -> None:
         """The new set has the highest revision, also after a roll back to an old template."""
         new = self._current_new()
-        highest = max([0, *(_revision(one) for one in self._old)])
-        revision = str(max(_revision(new), highest + 1))
+        highest = max([0, *(revision_of(one) for one in self._old)])
+        revision = str(max(revision_of(new), highest + 1))
         wanted = self._annotations(revision)
         known = new["metadata"].get("annotations") or {}
         if any(known.get(name) != value for name, value in wanted.items()):
@@ -185,45 +178,45 @@ class _Deployment:
         return min(allowed, self._wished)
 
     def _room_for_new(self, has: int) -> int:
-        total = sum(_replicas(one) for one in self._sets)
+        total = sum(replicas_of(one) for one in self._sets)
         room = self._wished + self._surge() - total
         return min(has + max(room, 0), self._wished) if room > 0 else has
 
     async def _roll_up(self) -> None:
         new = self._current_new()
-        has = _replicas(new)
+        has = replicas_of(new)
         if has > self._wished:
             await self._scale(new, self._wished)
         elif has < self._wished:
             await self._scale(new, self._room_for_new(has))
 
     async def _roll_down(self) -> None:
-        old = [one for one in self._old if _replicas(one)]
+        old = [one for one in self._old if replicas_of(one)]
         if not old:
             return
         new = self._current_new()
-        total = sum(_replicas(one) for one in self._sets)
+        total = sum(replicas_of(one) for one in self._sets)
         least = self._wished - self._unavailable()
-        unready_new = _replicas(new) - _available(new)
+        unready_new = replicas_of(new) - available_of(new)
         most = total - least - unready_new
         if most <= 0:
             return
         # First those that do no work, then others as far as enough stay available.
         for one in old:
-            broken = min(most, _replicas(one) - _available(one))
+            broken = min(most, replicas_of(one) - available_of(one))
             if broken > 0:
-                await self._scale(one, _replicas(one) - broken)
+                await self._scale(one, replicas_of(one) - broken)
                 most -= broken
-        spare = sum(_available(one) for one in self._sets) - least
-        for one in [one for one in self._old if _replicas(one)]:
-            gone = min(_replicas(one), spare)
+        spare = sum(available_of(one) for one in self._sets) - least
+        for one in [one for one in self._old if replicas_of(one)]:
+            gone = min(replicas_of(one), spare)
             if gone > 0:
-                await self._scale(one, _replicas(one) - gone)
+                await self._scale(one, replicas_of(one) - gone)
                 spare -= gone
 
     async def _scale_down_all(self) -> bool:
         scaled = False
-        for one in [one for one in self._old if _replicas(one)]:
+        for one in [one for one in self._old if replicas_of(one)]:
             await self._scale(one, 0)
             scaled = True
         return scaled
@@ -239,37 +232,37 @@ class _Deployment:
         """Whether the deployment was scaled while it rolls: then all sets change in proportion."""
         for one in self._sets:
             desired = (one["metadata"].get("annotations") or {}).get(DESIRED)
-            if _replicas(one) and desired is not None and desired != str(self._wished):
+            if replicas_of(one) and desired is not None and desired != str(self._wished):
                 return self._new is not None
         return False
 
     async def _scale_in_proportion(self) -> None:
-        active = [one for one in self._sets if _replicas(one)]
+        active = [one for one in self._sets if replicas_of(one)]
         if len(active) <= 1:
             one = active[0] if active else self._new
             if one is not None:
                 await self._scale(one, self._wished)
             return
-        if self._new is not None and _replicas(self._new) == _available(self._new) == self._wished:
+        if self._new is not None and replicas_of(self._new) == available_of(self._new) == self._wished:
             await self._scale_down_all()
             return
-        total = sum(_replicas(one) for one in active)
+        total = sum(replicas_of(one) for one in active)
         allowed = self._wished + self._surge()
         left = allowed - total
-        order = sorted(active, key=_replicas, reverse=True)
+        order = sorted(active, key=replicas_of, reverse=True)
         for one in order:
             before = int((one["metadata"].get("annotations") or {}).get(MAXIMUM) or total) or 1
-            share = round(_replicas(one) * allowed / before) - _replicas(one)
+            share = round(replicas_of(one) * allowed / before) - replicas_of(one)
             share = max(min(share, left), 0) if left > 0 else min(max(share, left), 0)
             left -= share
-            await self._scale(one, _replicas(one) + share)
+            await self._scale(one, replicas_of(one) + share)
         if left and order:
             first = next(each for each in self._sets if each["metadata"]["name"] == order[0]["metadata"]["name"])
-            await self._scale(first, max(0, _replicas(first) + left))
+            await self._scale(first, max(0, replicas_of(first) + left))
 
     async def _scale(self, one: Object, replicas: int) -> None:
         sizes = self._sizes()
-        before = _replicas(one)
+        before = replicas_of(one)
 
         def change(obj: Object) -> Object:
             metadata = {**obj["metadata"], "annotations": {**(obj["metadata"].get("annotations") or {}), **sizes}}
@@ -302,146 +295,25 @@ class _Deployment:
 
     # What is told
 
-    def _is_complete(self) -> bool:
-        new = self._new
-        return new is not None and all(
-            value == self._wished
-            for value in (
-                _replicas(new),
-                _status(new, "replicas"),
-                _available(new),
-                sum(_status(one, "replicas") for one in self._sets),
-            )
-        )
-
     async def _forget_oldest(self) -> None:
         limit = self._spec.get("revisionHistoryLimit", 10)
-        idle = [one for one in self._old if not _replicas(one) and not _status(one, "replicas")]
+        idle = [one for one in self._old if not replicas_of(one) and not status_number(one, "replicas")]
         idle = [one for one in idle if not one["metadata"].get("deletionTimestamp")]
-        for one in sorted(idle, key=_revision)[: max(0, len(idle) - limit)]:
+        for one in sorted(idle, key=revision_of)[: max(0, len(idle) - limit)]:
             await self._client.delete(SETS, one["metadata"]["namespace"], one["metadata"]["name"], NAME)
 
     async def tell(self) -> float | None:
         now = self._client.clock.now()
-        status, again = self._new_status(now)
+        status, again = status_of(self._seen(), now)
         await self._client.set_status(DEPLOYMENTS, *self._place, status, NAME, self._obj["metadata"]["uid"])
         return again
 
-    def _new_status(self, now: float) -> tuple[Object, float | None]:
-        known: Object = self._obj.get("status") or {}
-        total = sum(_status(one, "replicas") for one in self._sets)
-        available = sum(_available(one) for one in self._sets)
-        status: Object = {
-            "observedGeneration": self._obj["metadata"].get("generation", 1),
-            "replicas": total,
-            "updatedReplicas": _status(self._new, "replicas") if self._new else 0,
-            "readyReplicas": sum(_status(one, "readyReplicas") for one in self._sets),
-            "availableReplicas": available,
-            "unavailableReplicas": max(0, max(total, self._wished) - available),
-        }
-        status = {name: value for name, value in status.items() if value}
-        if known.get("collisionCount"):
-            status["collisionCount"] = known["collisionCount"]
-        enough = available >= self._wished - self._unavailable()
-        conditions = [
-            self._condition(
-                "Available",
-                "True" if enough else "False",
-                "MinimumReplicasAvailable" if enough else "MinimumReplicasUnavailable",
-                "Deployment has minimum availability." if enough else "Deployment does not have minimum availability.",
-                now,
-            )
-        ]
-        progressing, again = self._progressing(status, known, now)
-        conditions.append(progressing)
-        failures = [found for one in self._sets if (found := condition(one, "ReplicaFailure")) is not None]
-        if failures:
-            conditions.append({**failures[0], "lastUpdateTime": failures[0]["lastTransitionTime"]})
-        status["conditions"] = conditions
-        return status, again
-
-    def _progressing(self, status: Object, known: Object, now: float) -> tuple[Object, float | None]:
-        before = condition(self._obj, "Progressing")
-        if self._paused:
-            return self._condition("Progressing", "Unknown", "DeploymentPaused", "Deployment is paused", now), None
-        what = (
-            f'ReplicaSet "{self._new["metadata"]["name"]}"'
-            if self._new
-            else f'Deployment "{self._obj["metadata"]["name"]}"'
-        )
-        if self._is_complete() and self._new is not None:
-            return self._condition(
-                "Progressing", "True", "NewReplicaSetAvailable", f"{what} has successfully progressed.", now
-            ), None
-        made = before is None or before.get("reason") in ("NewReplicaSetAvailable", "DeploymentPaused")
-        names = ("updatedReplicas", "readyReplicas", "availableReplicas")
-        moved = any(status.get(name, 0) > known.get(name, 0) for name in names) or (
-            status.get("replicas", 0) - status.get("updatedReplicas", 0)
-            < known.get("replicas", 0) - known.get("updatedReplicas", 0)
-        )
-        deadline = self._spec.get("progressDeadlineSeconds", 600)
-        if made or moved or before is None:
-            reason = "NewReplicaSetCreated" if made and not moved else "ReplicaSetUpdated"
-            text = (
-                f"{what} is progressing."
-                if reason == "ReplicaSetUpdated"
-                else f"Created new replica set {what.partition(' ')[2]}"
-            )
-            found = self._condition("Progressing", "True", reason, text, now)
-            return {**found, "lastUpdateTime": timestamp(now)}, float(deadline)
-        waited = now - seconds_of(before.get("lastUpdateTime") or timestamp(now))
-        if waited > deadline:
-            return self._condition(
-                "Progressing", "False", "ProgressDeadlineExceeded", f"{what} has timed out progressing.", now
-            ), None
-        return before, deadline - waited + 1
-
-    def _condition(self, type_: str, status: str, reason: str, message: str, now: float) -> Object:
-        """As it was, when nothing is new."""
-        before = condition(self._obj, type_)
-        moment = timestamp(now)
-        if before is not None and (before["status"], before["reason"]) == (status, reason):
-            if before["message"] == message:
-                return before
-            return {**before, "message": message}
-        since = before["lastTransitionTime"] if before is not None and before["status"] == status else moment
-        return {
-            "type": type_,
-            "status": status,
-            "lastUpdateTime": moment,
-            "lastTransitionTime": since,
-            "reason": reason,
-            "message": message,
-        }
+    def _seen(self) -> Seen:
+        return Seen(self._obj, self._sets, self._new, self._wished, self._unavailable(), self._paused)
 
     @property
     def _place(self) -> tuple[str, str]:
         return self._obj["metadata"]["namespace"], self._obj["metadata"]["name"]
-
-
-def _template_of(obj: Object) -> Any:
-    template = settled_template(obj["spec"]["template"])
-    metadata = dict(template.get("metadata") or {})
-    labels = {name: value for name, value in (metadata.get("labels") or {}).items() if name != HASH}
-    metadata.pop("creationTimestamp", None)
-    return {**template, "metadata": {**metadata, "labels": labels}}
-
-
-def _replicas(one: Object) -> int:
-    return int(one["spec"].get("replicas", 0))
-
-
-def _status(one: Object, name: str) -> int:
-    return int((one.get("status") or {}).get(name) or 0)
-
-
-def _available(one: Object) -> int:
-    return _status(one, "availableReplicas")
-
-
-def _revision(one: Object) -> int:
-    text = (one["metadata"].get("annotations") or {}).get(REVISION, "0")
-    return natural(text) or 0
 
 
 def _pods_deployment(seen: Any) -> list[str]:
