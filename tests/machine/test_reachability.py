@@ -1,6 +1,6 @@
 """Who reaches whom in topologies that are drawn: packets between namespaces against AWS's words alone. Needs root.
 
-The plans for many more topologies are compared in tests/aws/ec2/test_reachability.py.
+The plans for many more topologies are compared in tests/aws/ec2/networks/test_reachability.py.
 """
 
 from __future__ import annotations

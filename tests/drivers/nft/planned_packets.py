@@ -14,7 +14,7 @@ from gureum.drivers.networks.network_names import UPLINK, interface_link, peer_l
 from gureum.drivers.networks.routes import Placed, plan, subnet_table
 from gureum.drivers.nft.table import table
 from gureum.drivers.simulated.packets import Packet
-from tests.drivers.nft_model import Evaluation
+from tests.drivers.nft.nft_model import Evaluation
 
 LIMIT_HOPS = 8
 

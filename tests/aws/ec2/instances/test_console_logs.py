@@ -9,7 +9,7 @@ from typing import Any
 
 from gureum.aws.ec2.instances.console_logs import ConsolePlace
 from gureum.aws.ec2.instances.kinds import Instance
-from tests.aws.ec2.test_flow_delivery import Scene, until
+from tests.aws.ec2.flow_logs.test_delivery import Scene, until
 from tests.sim.test_random_cloud import SCOPE
 
 LINE = "simulated: nothing runs"

@@ -17,7 +17,7 @@ from gureum.drivers.nft.table import plan, table
 from gureum.drivers.simulated.packets import Packet, passes
 from gureum.drivers.workers.worker_process import WorkerDiedError
 from gureum.ports.firewalls import Acl, AclEntry, Group, Listens, Port, Rule, RuleSet
-from tests.drivers.nft_model import Json, Kernel, rendered_passes
+from tests.drivers.nft.nft_model import Json, Kernel, rendered_passes
 
 # --- rule sets ------------------------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from gureum.drivers.nft.balancers import listeners, shares, sticky_slots
 from gureum.drivers.nft.table import Table, plan, table
 from gureum.drivers.simulated.packets import Packet, answered, asks, sent_on
 from gureum.ports.firewalls import Acl, AclEntry, BalancedPort, BalancedTarget, Balancer, Group, Port, Rule, RuleSet
-from tests.drivers.nft_model import Evaluation, Journey, Kernel
+from tests.drivers.nft.nft_model import Evaluation, Journey, Kernel
 
 Direction = Literal["in", "out"]
 

@@ -6,7 +6,7 @@ from collections import Counter
 
 from hypothesis import HealthCheck, given, settings, target
 
-from tests.drivers.planned_packets import Planned
+from tests.drivers.nft.planned_packets import Planned
 from tests.topologies import PORTS, Built, Model, Topology, address_of, topologies
 
 

@@ -6,7 +6,7 @@ from gureum.drivers.networks.network_names import peer_link
 from gureum.drivers.nft.expressions import ACCEPT, match, payload, prefix
 from gureum.drivers.nft.table import plan, table
 from gureum.ports.firewalls import PeerLink, RuleSet
-from tests.drivers.nft_model import Kernel
+from tests.drivers.nft.nft_model import Kernel
 
 RULES = RuleSet("net", ("10.1.0.0/16", "10.9.0.0/16"), peers=(PeerLink("pcx-1", ("10.2.0.0/16",)),))
 
