@@ -1,4 +1,4 @@
-"""Containers, volumes, snapshots and images on the machine.
+"""Containers on the machine, with the volumes that are mounted in them.
 
 A container's life here:
 
@@ -24,12 +24,11 @@ import msgspec
 from gureum.core.applications import Applications
 from gureum.core.credit_accounts import CreditAccounts
 from gureum.core.machine import Machine
-from gureum.core.specs import LATE, Container, Disk, Image, Interface, Sandbox, Snapshot, Volume
-from gureum.engine.errors import Broken, Retry
+from gureum.core.specs import LATE, Container, Disk, Interface, Sandbox, Volume
+from gureum.engine.errors import Retry
 from gureum.engine.events import Events
 from gureum.ports import PortError
 from gureum.ports.containers import ContainerSpec, ContainerState, DiskLimit, Mount
-from gureum.ports.images import Image as StoredImage
 from gureum.ports.volumes import AttachmentSpec, RootSpec, attached_folder
 
 EXIT_REBOOT = 128 + signal.SIGHUP
@@ -44,13 +43,12 @@ _SIGNAL = re.compile(r"(?:SIG)?([A-Z]+[A-Z0-9]*)([+-]\d{1,2})?|(\d{1,2})")
 
 
 class ContainerKinds:
-    """Reconcile and teardown of Container, Volume, Snapshot and Image."""
+    """Reconcile and teardown of Container."""
 
     def __init__(self, machine: Machine, events: Events) -> None:
         self._machine = machine
         self._states: dict[str, ContainerState] = {}
         self._watchers: dict[str, asyncio.Task[None]] = {}
-        self._image_locks: dict[str, asyncio.Lock] = {}
         self._pauses: dict[str, _Pause] = {}
         self._disk_limits: dict[str, tuple[DiskLimit, ...]] = {}
         self._applications = Applications(machine, self._states, self._watch)
@@ -67,22 +65,6 @@ class ContainerKinds:
         for task in self._watchers.values():
             task.cancel()
 
-    async def image(self, id_: str, spec: Image) -> None:
-        async with self._image_locks.setdefault(spec.source, asyncio.Lock()):
-            found = await self._find_image(spec.source)
-        config = msgspec.to_builtins(found.config)
-        self._machine.set_status(
-            id_, "ready", data={"digest": found.digest, "config": config, "size": found.size_bytes}
-        )
-
-    async def image_gone(self, id_: str, spec: Image) -> None:
-        """The image stays in the store, also when its AMI is deregistered: its layers are shared."""
-
-    async def volume(self, id_: str, spec: Volume) -> None:
-        grown = await self._machine.ports.volumes.ensure_volume(spec.volume)
-        self._machine.set_status(id_, "ready", data={} if grown else {LATE: True})
-        self._poke_user(spec)
-
     def _look_again(self, *volumes: str) -> None:
         """They have been mounted, or are mounted no more: their file systems may have their size now."""
         for name in volumes:
@@ -92,26 +74,6 @@ class ContainerKinds:
     def _is_late(self, volume: str) -> bool:
         status = self._machine.status.get(f"Volume/{volume}")
         return status is not None and bool(status.data.get(LATE))
-
-    def _poke_user(self, spec: Volume) -> None:
-        """The machine that has a volume is limited by what the volume says now."""
-        for one in self._machine.of_kind("Container"):
-            if isinstance(one.spec, Container):
-                name = spec.volume.name
-                if name == one.spec.volume or any(disk.volume == name for disk in one.spec.disks):
-                    self._machine.poke(one.id)
-
-    async def volume_gone(self, id_: str, spec: Volume) -> None:
-        await self._machine.ports.volumes.remove_volume(spec.volume.name)
-
-    async def snapshot(self, id_: str, spec: Snapshot) -> None:
-        # Not `need`: the volume may be deleted as soon as the snapshot is asked for, and stays until it is made.
-        use = await self._machine.ports.volumes.ensure_snapshot(spec.snapshot)
-        data = {"size": use.size_bytes, "data": use.data_bytes, "stored": use.stored_bytes}
-        self._machine.set_status(id_, "ready", data=data)
-
-    async def snapshot_gone(self, id_: str, spec: Snapshot) -> None:
-        await self._machine.ports.volumes.remove_snapshot(spec.snapshot.name)
 
     async def container(self, id_: str, spec: Container) -> None:
         name = id_.split("/", 1)[1]
@@ -309,14 +271,6 @@ class ContainerKinds:
             self._states.pop(name, None)
         self._watchers.pop(name, None)
         self._machine.poke(f"Container/{name}")
-
-    async def _find_image(self, source: str) -> StoredImage:
-        images = self._machine.ports.images
-        form, _, rest = source.partition(":")
-        found = await (images.ensure_builtin(rest) if form == "builtin" else images.get(rest))
-        if found is None:
-            raise Broken(f"image {rest} is not in the store")
-        return found
 
 
 class _Pause(msgspec.Struct, frozen=True):

@@ -12,8 +12,10 @@ from gureum.core.balancers import BalancingKinds
 from gureum.core.containers import ContainerKinds
 from gureum.core.flow_logs import FlowKinds
 from gureum.core.gates import GateKinds
+from gureum.core.images import ImageKinds
 from gureum.core.machine import Machine
 from gureum.core.networks import NetworkKinds
+from gureum.core.volumes import VolumeKinds
 from gureum.engine.errors import Broken, Retry
 from gureum.ports import PortError
 
@@ -27,6 +29,8 @@ class Reconcilers:
         self,
         machine: Machine,
         networks: NetworkKinds,
+        images: ImageKinds,
+        volumes: VolumeKinds,
         containers: ContainerKinds,
         answers: AnswerKinds,
         balancing: BalancingKinds,
@@ -40,9 +44,9 @@ class Reconcilers:
             "Sandbox": (networks.sandbox, networks.sandbox_gone),
             "Interface": (networks.interface, networks.interface_gone),
             "Passage": (networks.passage, networks.passage_gone),
-            "Image": (containers.image, containers.image_gone),
-            "Volume": (containers.volume, containers.volume_gone),
-            "Snapshot": (containers.snapshot, containers.snapshot_gone),
+            "Image": (images.image, images.image_gone),
+            "Volume": (volumes.volume, volumes.volume_gone),
+            "Snapshot": (volumes.snapshot, volumes.snapshot_gone),
             "Container": (containers.container, containers.container_gone),
             "Metadata": (answers.metadata, answers.metadata_gone),
             "Names": (answers.names, answers.names_gone),

@@ -27,6 +27,7 @@ from gureum.core.flow_logs import FlowKinds
 from gureum.core.flow_sums import FlowSums
 from gureum.core.gates import GateKinds
 from gureum.core.health import MadeSink
+from gureum.core.images import ImageKinds
 from gureum.core.look_ring import LookRing
 from gureum.core.looks import counters, looks
 from gureum.core.machine import Machine, Ports, Status, decode_desired, encode_desired
@@ -36,6 +37,7 @@ from gureum.core.reconcilers import Reconcilers
 from gureum.core.request_sums import RequestSums
 from gureum.core.specs import BalancerNames, Container, Metadata, Names, TargetGroup
 from gureum.core.targets import TargetBook
+from gureum.core.volumes import VolumeKinds
 from gureum.engine.errors import Retry
 from gureum.engine.events import Events
 from gureum.engine.lowering import Desired
@@ -72,7 +74,15 @@ class AgentService:
         answers = AnswerKinds(self.machine)
         gates = GateKinds(self.machine, shelf)
         work = Reconcilers(
-            self.machine, networks, self._containers, answers, self._balancing, self.flow_logs, gates
+            self.machine,
+            networks,
+            ImageKinds(self.machine),
+            VolumeKinds(self.machine),
+            self._containers,
+            answers,
+            self._balancing,
+            self.flow_logs,
+            gates,
         ).work
         self.loop = ReconcileLoop("agent", work, ports.clock, self.events, self.tracer, concurrency=16)
         # Of its own: a dead target leaves the rotation at once, also while many machines start.
