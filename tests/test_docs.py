@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -41,6 +42,21 @@ def test_architecture_tells_every_part() -> None:
     where = page[page.index("## Where things are") : page.index("**A new AWS operation**")]
     parts = [*(path.name for path in (ROOT / "gureum").iterdir() if path.name[0] not in "._"), *TOPS]
     assert [part for part in sorted(parts) if not re.search(rf"\b{re.escape(part)}\b", where)] == []
+
+
+def test_docstrings_name_files_that_exist() -> None:
+    """As the architecture's page does, from any folder on. What they say of other projects' files begins with the project: `moto, tests/…`."""
+    there = [f"/{path.relative_to(ROOT)}" for top in TOPS for path in (ROOT / top).rglob("*.py")]
+    missing: list[str] = []
+    for module in (ROOT / "gureum").rglob("*.py"):
+        text = ast.get_docstring(ast.parse(module.read_bytes())) or ""
+        paths = re.findall(r"(?<![\w/.*}-])\w[\w/]*\.py\b", text)
+        missing += [
+            f"{module.relative_to(ROOT)}: {path}"
+            for path in paths
+            if not any(one.endswith(f"/{path}") for one in there)
+        ]
+    assert missing == []
 
 
 def test_every_decision_is_listed() -> None:

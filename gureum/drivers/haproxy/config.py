@@ -1,4 +1,4 @@
-"""The whole configuration of a proxy, from its wish. Pure: what is written and what is run is haproxy.py's business.
+"""The whole configuration of a proxy, from its wish. Pure: what is written and what is run is proxies.py's business.
 
     frontend l-443      a listener: checks, rules, headers, log
     backend tg-…        a target group: who of its servers gets it, stickiness

@@ -1,4 +1,4 @@
-"""One HAProxy that runs: its process, the sockets it speaks to, what it is told. See haproxy.py, which decides what it is told."""
+"""One HAProxy that runs: its process, the sockets it speaks to, what it is told. See proxies.py, which decides what it is told."""
 
 from __future__ import annotations
 

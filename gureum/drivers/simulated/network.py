@@ -1,4 +1,4 @@
-"""The simulated twins of netns.py and nft.py: networks and rule sets that are only remembered. For `up --simulate` and for tests. What a rule
+"""The simulated twins of netns.py and firewalls.py: networks and rule sets that are only remembered. For `up --simulate` and for tests. What a rule
 set lets through is told in simulated_packets.
 """
 

@@ -1,6 +1,6 @@
 """Subnet CIDR reservations: ranges of a subnet that automatic addresses keep out of.
 
-From an "explicit" one only addresses that are named are given, from a "prefix" one only prefixes (interface_prefixes.py). What is in use
+From an "explicit" one only addresses that are named are given, from a "prefix" one only prefixes (interfaces/addresses.py). What is in use
 already stays where it is. A reservation is its subnet's, and goes with it.
 """
 
