@@ -13,7 +13,7 @@ from gureum.aws.ec2.instances.types import all_types, find_instance_type
 from gureum.core.cpu_credits import CpuCredits
 from gureum.core.machine import Status
 from tests.aws.ec2.conftest import Cloud
-from tests.aws.ec2.test_instance_faults import BUILTINS, RUNNING, told
+from tests.aws.ec2.instances.test_faults import BUILTINS, RUNNING, told
 
 TABLE = """
 t2.nano 3 72 1 5       t2.micro 6 144 1 10     t2.small 12 288 1 20    t2.medium 24 576 2 20   t2.large 36 864 2 30

@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.aws.ec2.test_block_devices import change
+from tests.aws.ec2.test_instance_types import names
 
 from gureum.aws.ec2.images.images import BUILTINS, Image
 from gureum.aws.ec2.instances.kinds import Instance
@@ -15,8 +17,6 @@ from gureum.aws.ec2.volumes.snapshot_kinds import Snapshot
 from gureum.core import specs
 from gureum.ports.containers import Usage
 from gureum.ports.volumes import VolumeCounters
-from tests.aws.ec2.test_block_devices import change
-from tests.aws.ec2.test_instance_types import names
 
 RUN = {"ImageId": BUILTINS[0].id, "MinCount": 1, "MaxCount": 1}
 GB = 10**9
