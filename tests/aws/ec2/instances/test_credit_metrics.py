@@ -7,11 +7,11 @@ import asyncio
 
 import msgspec
 import pytest
-from tests.aws.ec2.test_instance_metrics import START, Published, sample
 
 from gureum.aws.ec2.instances.kinds import Instance
 from gureum.core.credit_accounts import Counted
 from tests.aws.ec2.conftest import Cloud
+from tests.aws.ec2.instances.test_metrics import START, Published, sample
 
 NAMES = ("CPUCreditUsage", "CPUCreditBalance", "CPUSurplusCreditBalance", "CPUSurplusCreditsCharged")
 

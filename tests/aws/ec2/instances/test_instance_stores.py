@@ -7,8 +7,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.aws.ec2.test_block_devices import change
-from tests.aws.ec2.test_instance_types import names
 
 from gureum.aws.ec2.images.images import BUILTINS, Image
 from gureum.aws.ec2.instances.kinds import Instance
@@ -17,6 +15,8 @@ from gureum.aws.ec2.volumes.snapshot_kinds import Snapshot
 from gureum.core import specs
 from gureum.ports.containers import Usage
 from gureum.ports.volumes import VolumeCounters
+from tests.aws.ec2.instances.test_types import names
+from tests.aws.ec2.volumes.test_block_devices import change
 
 RUN = {"ImageId": BUILTINS[0].id, "MinCount": 1, "MaxCount": 1}
 GB = 10**9
