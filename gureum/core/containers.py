@@ -230,6 +230,7 @@ class ContainerKinds:
         if state is None or state.state == "exited":
             return
         containers = self._machine.ports.containers
+        await self.credits.free(name, spec)
         await containers.kill(name, self._signal_of(name))
         try:
             self._states[name] = await asyncio.wait_for(containers.exited(name), spec.stop_timeout_s)

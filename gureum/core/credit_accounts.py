@@ -141,6 +141,15 @@ class CreditAccounts:
         self._accounts[name] = msgspec.structs.replace(account, run=state.run, cpu_ns=0)
         self._allowed[name] = self.limits(name, spec).cpus
 
+    async def free(self, name: str, spec: Container) -> None:
+        """It is told to stop, and has but seconds before it is killed: a baseline of a twentieth would cost it what it has not written yet."""
+        self._due.pop(name, None)
+        if spec.credits is None or self._allowed.get(name, spec.limits.cpus) == spec.limits.cpus:
+            return
+        self._allowed.pop(name, None)
+        with contextlib.suppress(PortError):  # it has ended meanwhile
+            await self._machine.ports.containers.update(name, spec.limits)
+
     async def rest(self, name: str, spec: Container, at: float) -> None:
         """It has ended, at that time: it earns nothing until it is started again. While its counters are still there. PortError, Retry."""
         self._due.pop(name, None)

@@ -29,6 +29,7 @@ class BusyContainers(SimulatedContainers):
         super().__init__(clock)
         self._time, self._load, self.looks = clock, 0.0, 0
         self.cpus: dict[str, float] = {}
+        self.cpus_at_signal: list[float] = []
         self._used: dict[str, tuple[float, float]] = {}
 
     async def start(self, spec: ContainerSpec) -> ContainerState:
@@ -51,6 +52,11 @@ class BusyContainers(SimulatedContainers):
         self.looks += 1
         known = await super().usage(name)
         return msgspec.structs.replace(known, cpu_ns=round(self._use(name) * 1e9)) if known is not None else None
+
+    async def kill(self, name: str, signal: int) -> None:
+        if name in self.cpus:
+            self.cpus_at_signal.append(self.cpus[name])
+        await super().kill(name, signal)
 
     async def update(self, name: str, limits: Limits) -> None:
         self._use(name)
@@ -238,6 +244,37 @@ def test_a_stopped_machine_tells_what_it_has_left_and_the_next_start_begins_as_i
         await cloud.wish(msgspec.structs.replace(STANDARD, start=3, earned=7.0), boot=3)
         assert (await cloud.balance())[0] == pytest.approx(7.0)
         await cloud.agent.service.close()
+
+    asyncio.run(run())
+
+
+def test_one_that_is_held_has_all_its_processors_to_stop_in_time_and_is_held_again() -> None:
+    async def run() -> None:
+        cloud = Burstable()
+        await cloud.begin(msgspec.structs.replace(STANDARD, start=1))
+        await cloud.wish(msgspec.structs.replace(STANDARD, start=1), boot=2)
+        await cloud.agent.until(lambda: cloud.agent.status[ID].data.get("run") == 2)
+        assert cloud.containers.cpus_at_signal == [2.0]
+        assert cloud.cpus == pytest.approx(0.2)
+        await cloud.agent.service.close()
+
+    asyncio.run(run())
+
+
+def test_what_is_left_outlives_a_home_that_goes_down_and_nothing_is_earned_meanwhile() -> None:
+    async def run() -> None:
+        cloud = Burstable()
+        await cloud.begin(msgspec.structs.replace(STANDARD, earned=30.0))
+        await cloud.clock.advance(3600)
+        await cloud.agent.service.stop_machines(5.0)
+        await cloud.agent.service.close()
+        await cloud.clock.advance(7200)
+        new = Burstable(cloud.agent.store, cloud.clock, cloud.agent.ports)
+        await new.start()
+        await new.agent.ready(ID)
+        await new.clock.advance(0)
+        assert (await new.balance())[0] == pytest.approx(42.0)
+        await new.agent.service.close()
 
     asyncio.run(run())
 
