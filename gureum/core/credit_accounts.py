@@ -10,6 +10,7 @@ costs no look of its own, and one with much left costs one in five minutes.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import math
 from collections.abc import Mapping
@@ -57,6 +58,8 @@ class CreditAccounts:
         self._accounts: dict[str, Account] = {}
         self._allowed: dict[str, float] = {}
         self._due: dict[str, float] = {}
+        self._turns: dict[str, int] = {}
+        self._numbers = itertools.count(1)
 
     def limits(self, name: str, spec: Container) -> Limits:
         """Its limits, with the processors that it may use now."""
@@ -95,12 +98,15 @@ class CreditAccounts:
         await self._hold(name, spec)
 
     async def _look_again(self, name: str, spec: Container) -> None:
-        run = self._accounts[name].run
+        turn = self._turns.get(name, 0)
         usage = await self._machine.ports.containers.usage(name)
         account = self._accounts.get(name)
         # Unless it was stopped, or started anew, while its counter was read.
-        if usage is not None and spec.credits is not None and account is not None and account.run == run:
-            self._accounts[name] = settled(account, spec.credits, self._machine.ports.clock.now(), run, usage.cpu_ns)
+        if account is None or not account.run or self._turns.get(name, 0) != turn:
+            return
+        if usage is not None and spec.credits is not None:
+            now = self._machine.ports.clock.now()
+            self._accounts[name] = settled(account, spec.credits, now, account.run, usage.cpu_ns)
             await self._hold(name, spec)
 
     async def _hold(self, name: str, spec: Container) -> None:
@@ -138,13 +144,18 @@ class CreditAccounts:
         account = self._accounts.get(name)
         if spec.credits is None or account is None:
             return
+        self._turn(name)
         self._accounts[name] = msgspec.structs.replace(account, run=state.run, cpu_ns=0)
         self._allowed[name] = self.limits(name, spec).cpus
+
+    def _turn(self, name: str) -> None:
+        """Counters that were read before tell nothing of what runs from now on, though it may be a first run again."""
+        self._turns[name] = next(self._numbers)
 
     async def free(self, name: str, spec: Container) -> None:
         """It is told to stop, and has but seconds before it is killed: a baseline of a twentieth would cost it what it has not written yet."""
         self._due.pop(name, None)
-        if spec.credits is None or self._allowed.get(name, spec.limits.cpus) == spec.limits.cpus:
+        if spec.credits is None or self._allowed.get(name) == spec.limits.cpus:
             return
         self._allowed.pop(name, None)
         with contextlib.suppress(PortError):  # it has ended meanwhile
@@ -160,6 +171,7 @@ class CreditAccounts:
         usage = await self._machine.ports.containers.usage(name)
         cpu_ns = usage.cpu_ns if usage is not None else account.cpu_ns
         account = settled(self._accounts[name], spec.credits, at, account.run, cpu_ns)
+        self._turn(name)
         self._accounts[name] = msgspec.structs.replace(account, run=0, cpu_ns=0)
         await self._keep(name)
 
@@ -172,16 +184,18 @@ class CreditAccounts:
         self._drop(name)
         await self._machine.keep(f"credits/{name}", "")
 
-    def runs(self) -> dict[str, int]:
-        """Which run of each is told of by counters that are read from now on."""
-        return {name: account.run for name, account in self._accounts.items() if account.run}
+    def turns(self) -> dict[str, int]:
+        """Whose counters, read from now on, `count` takes."""
+        return {name: self._turns.get(name, 0) for name, account in self._accounts.items() if account.run}
 
-    def count(self, runs: Mapping[str, int], usages: Mapping[str, Usage], now: float) -> dict[str, Counted]:
-        """Settles what runs by counters that somebody has read, and tells of it."""
+    def count(self, turns: Mapping[str, int], usages: Mapping[str, Usage], now: float) -> dict[str, Counted]:
+        """Settles what has run on since `turns` by counters that somebody has read, and tells of it."""
         found = {}
-        for name, run in runs.items():
+        for name, turn in turns.items():
             account, wish, usage = self._accounts.get(name), self._wish(name), usages.get(name)
-            if account is None or account.run != run or wish is None or wish.credits is None or usage is None:
+            if account is None or self._turns.get(name, 0) != turn or not account.run:
+                continue
+            if wish is None or wish.credits is None or usage is None:
                 continue
             account = self._accounts[name] = settled(account, wish.credits, now, account.run, usage.cpu_ns)
             found[name] = Counted(account.balance, account.surplus, account.charged)
@@ -239,3 +253,4 @@ class CreditAccounts:
         self._accounts.pop(name, None)
         self._allowed.pop(name, None)
         self._due.pop(name, None)
+        self._turns.pop(name, None)

@@ -28,14 +28,14 @@ async def counters(machine: Machine, accounts: CreditAccounts) -> dict[str, Any]
     """All counters at once: what containers have used, interfaces have moved and volumes have done since their start, how machines stand that
     burst, and the time of the look."""
     ports = machine.ports
-    runs = accounts.runs()
+    turns = accounts.turns()
     names = [one.name for one in machine.desired.values() if one.kind == "Container"]
     interfaces, volumes, *usages = await asyncio.gather(
         ports.networks.counters(), ports.volumes.counters(), *(ports.containers.usage(name) for name in names)
     )
     used = {name: usage for name, usage in zip(names, usages, strict=True) if isinstance(usage, Usage)}
     now = ports.clock.now()
-    counted = accounts.count(runs, used, now)
+    counted = accounts.count(turns, used, now)
     return {"time": now, "containers": used, "interfaces": interfaces, "volumes": volumes, "credits": counted}
 
 

@@ -279,6 +279,26 @@ def test_what_is_left_outlives_a_home_that_goes_down_and_nothing_is_earned_meanw
     asyncio.run(run())
 
 
+def test_a_counter_that_was_read_before_a_restart_is_not_the_new_runs() -> None:
+    """A container that was removed and made anew begins with run 1 again."""
+
+    async def run() -> None:
+        cloud = Burstable()
+        await cloud.begin(msgspec.structs.replace(STANDARD, earned=100.0))
+        accounts = cloud.agent.service._containers.credits
+        turns = accounts.turns()
+        await cloud.wish(msgspec.structs.replace(STANDARD, earned=100.0), wish="stopped")
+        await cloud.wish(msgspec.structs.replace(STANDARD, earned=100.0))
+        await cloud.agent.ready(ID)
+        assert cloud.agent.status[ID].data["run"] == 1
+        old = Usage(cpu_ns=3000 * 10**9, memory_bytes=0, pids=1)
+        assert accounts.count(turns, {"i-1": old}, cloud.clock.now()) == {}
+        assert (await cloud.balance())[0] == pytest.approx(100.0)
+        await cloud.agent.service.close()
+
+    asyncio.run(run())
+
+
 def test_unlimited_machines_and_full_accounts_cost_next_to_no_looks() -> None:
     async def run() -> None:
         for wish, most in ((UNLIMITED, 0), (msgspec.structs.replace(STANDARD, earned=288.0), 13), (STANDARD, 241)):
