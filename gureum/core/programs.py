@@ -92,8 +92,9 @@ class Programs:
         await hang_up(reader, writer)
 
     async def end(self, id_: str) -> None:
-        """Of one that is gone it is success."""
-        await self._forget(id_)
+        """Of one that is gone it is success; one that is being started ends when it has been."""
+        async with self._starting.get(id_) or asyncio.Lock():
+            await self._forget(id_)
 
     def ids(self) -> list[str]:
         return list(self._kept)

@@ -333,6 +333,21 @@ def test_client_that_had_not_seen_the_handshake_end_sees_it_from_the_next_daemon
     assert (client.output, client.exit_code) == (b"out\n", 3)
 
 
+def test_session_that_is_terminated_leaves_nothing_though_its_daemon_was_killed(
+    ssm: Any, cloud: Cloud, machine: str
+) -> None:
+    """Nobody has come back to it since: its shell ran on for half an hour."""
+    session, client = start(ssm, machine)
+    client.type("sleep 4711\n")
+    client.until("sleep 4711")
+    until(lambda: "sleep 4711" in cloud.inside(machine, "ps").stdout)
+    daemon = cloud.process("daemon")
+    os.kill(daemon, signal.SIGKILL)
+    until(lambda: cloud.process("daemon") != daemon)
+    ssm.terminate_session(SessionId=session)
+    until(lambda: "sleep 4711" not in cloud.inside(machine, "ps").stdout)
+
+
 def test_session_whose_agent_was_killed_ends_and_its_client_is_told(ssm: Any, cloud: Cloud, machine: str) -> None:
     session, client = start(ssm, machine)
     client.until("$")

@@ -216,6 +216,30 @@ def test_what_a_program_said_last_arrives_though_somebody_writes_to_it_still() -
     run(test())
 
 
+def test_a_program_that_is_to_end_while_it_is_started_ends() -> None:
+    """It ran on, since nobody knew it yet."""
+
+    async def test() -> None:
+        programs, machine = new_programs()
+        begin, attach = asyncio.Event(), machine.attach
+
+        async def slow(*args: Any, **options: Any) -> Echo:
+            await begin.wait()
+            return await attach(*args, **options)
+
+        machine.attach = slow  # type: ignore[method-assign]
+        connecting = asyncio.ensure_future(connect(programs, id="s", keep_s=60.0))
+        await asyncio.sleep(0.01)
+        ending = asyncio.ensure_future(programs.end("s"))
+        await asyncio.sleep(0.01)
+        begin.set()
+        await asyncio.wait_for(ending, DEADLINE_S)
+        await connecting
+        assert (programs.ids(), machine.started[0].closed) == ([], True)
+
+    run(test())
+
+
 @pytest.mark.parametrize("bad", [(b"a", 9, b""), (b"i", 0, b"x" * (3 << 20))])
 def test_nonsense_ends_the_connection_not_the_program(bad: tuple[bytes, int, bytes]) -> None:
     async def test() -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections.abc import Awaitable
 from typing import Any, Protocol
 
 import msgspec
@@ -32,7 +33,7 @@ from gureum.aws.ssm.channel_messages import (
     unpack,
 )
 from gureum.aws.ssm.machines import AGENT_VERSION
-from gureum.aws.ssm.session_kinds import ACTIVE, Session, SessionStatus, State, changed, opens
+from gureum.aws.ssm.session_kinds import ACTIVE, Session, SessionStatus, State, changed, opens, program_id
 from gureum.aws.ssm.session_logs import SessionLog
 from gureum.aws.websockets import GOING_AWAY, POLICY_VIOLATION, WebSocket
 from gureum.core.world import World
@@ -277,16 +278,15 @@ class LiveSession:
 
     async def _finish(self, output: str, state: State) -> None:
         try:
-            if self._work is not None:
-                try:
-                    await self._work.close()
-                except (OSError, PortError) as error:
-                    log.warning(
-                        "what a session ran was not told to end", extra={"session": self.name, "why": str(error)}
-                    )
+            work = self._work
+            if work is not None:
+                await self._end_work(work.close())
             if self._running is not None:
                 self._running.cancel()
                 await asyncio.gather(self._running, return_exceptions=True)
+            if work is None:
+                # What it began may run all the same: its start was under way, or an earlier daemon's client has not come back to this one.
+                await self._end_work(self.world.link.ask({"op": "end", "id": program_id(self.name)}))
             socket = self._socket
             if socket is not None:
                 try:
@@ -301,12 +301,17 @@ class LiveSession:
         finally:
             self.ended.set()
 
+    async def _end_work(self, ending: Awaitable[object]) -> None:
+        try:
+            await ending
+        except (OSError, PortError) as error:
+            log.warning("what a session ran was not told to end", extra={"session": self.name, "why": str(error)})
+
     async def abandon(self) -> None:
         """The daemon ends: the client is sent away and may come back to the next; what the agent keeps goes on."""
         self._ending = True
-        for task in (self._running,):
-            if task is not None:
-                task.cancel()
+        if self._running is not None:
+            self._running.cancel()
         if self._socket is not None:
             try:
                 async with asyncio.timeout(LAST_WORDS_S):

@@ -96,3 +96,8 @@ def changed(session: Session, *, status: SessionStatus | None = None, **spec: ob
     return msgspec.structs.replace(
         session, spec=msgspec.structs.replace(session.spec, **spec), status=status or session.status
     )
+
+
+def program_id(session: str) -> str:
+    """By which the agent knows what a session runs."""
+    return f"ssm-session/{session}"

@@ -18,7 +18,7 @@ from gureum.aws.ssm.channel import Channel
 from gureum.aws.ssm.channel_messages import Message
 from gureum.aws.ssm.guest_users import Account, account_in
 from gureum.aws.ssm.live_sessions import LiveSession, Work, handshake_complete, size_of
-from gureum.aws.ssm.session_kinds import Session, State
+from gureum.aws.ssm.session_kinds import Session, State, program_id
 from gureum.aws.ssm.session_logs import SessionLog
 from gureum.core.world import Stream
 from gureum.engine.registry import mark
@@ -116,10 +116,6 @@ class Shell:
             self._writer.write(frame(b"q", b""))
         self._writer.close()
         await self._live.world.link.ask({"op": "end", "id": program_id(self._live.name)})
-
-
-def program_id(session: str) -> str:
-    return f"ssm-session/{session}"
 
 
 @mark("session-work", "Standard_Stream")
