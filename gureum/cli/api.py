@@ -86,11 +86,14 @@ class Attachment:
         # Also a signal handler sends, which may interrupt a send of its own thread: hence reentrant.
         self._sending = threading.RLock()
         self._connection = open_connection(home)
-        self._connection.putrequest("POST", f"/_gureum/attach/{segment(name)}")
-        self._connection.putheader("transfer-encoding", "chunked")
-        self._connection.endheaders()
-        self.send(b"h", json.dumps(header).encode())
-        self._answer = self._connection.getresponse()
+        try:
+            self._connection.putrequest("POST", f"/_gureum/attach/{segment(name)}")
+            self._connection.putheader("transfer-encoding", "chunked")
+            self._connection.endheaders()
+            self.send(b"h", json.dumps(header).encode())
+            self._answer = self._connection.getresponse()
+        except (OSError, http.client.HTTPException) as error:
+            raise Failure(f"the daemon ended the connection: {error}") from error
         if self._answer.status != 200:
             raise Failure(error_text(self._answer.read(), self._answer.status))
         if self._connection.sock is None:
@@ -106,14 +109,17 @@ class Attachment:
             self._connection.sock.sendall(b"%x\r\n%b\r\n" % (len(frame), frame))
 
     def frames(self) -> Iterator[Frame]:
-        """What comes, until the end."""
+        """What comes, until the end, or until the daemon is lost."""
         while head := self._read(5):
             yield head[:1], self._read(struct.unpack(">I", head[1:])[0])
 
     def _read(self, size: int) -> bytes:
         parts = bytearray()
         while len(parts) < size:
-            part = self._answer.read(size - len(parts))
+            try:
+                part = self._answer.read(size - len(parts))
+            except (OSError, http.client.HTTPException):
+                return b""
             if not part:
                 return b""
             parts += part

@@ -22,6 +22,7 @@ from uvicorn.server import ServerState
 from gureum.attach import feed, relay
 from gureum.base.homes import Home
 from gureum.cli.api import Attachment
+from gureum.cli.exec import listen
 from gureum.cli.output import Failure
 from gureum.engine.wire import frame, read_frame
 from gureum.ports import PortError
@@ -183,6 +184,22 @@ def run_exec(home: Home, *, terminal: bool, **environment: str) -> subprocess.Co
 def test_exec_passes_input_output_and_exit_code(home: Home) -> None:
     done = run_exec(home, terminal=False)
     assert (done.returncode, done.stdout, done.stderr) == (42, b"HELLO\n", b"")
+
+
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n9\r\no\0\0\0\4word"])
+def test_daemon_that_dies_is_told_in_a_sentence(tmp_path: Path, answer: bytes) -> None:
+    """Before its answer, or in the middle of it: Python's own words were shown."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def die() -> None:
+            with server.accept()[0] as connection:
+                connection.recv(65536)
+                connection.sendall(answer)
+
+        threading.Thread(target=die).start()
+        home = Home("abcde", tmp_path, tmp_path, "", "127.0.0.1", server.getsockname()[1], 0, simulate=False)
+        with pytest.raises(Failure, match="the daemon ended the connection"):
+            listen(Attachment(home, "i-1", {"args": ["cat"], "terminal": False, "env": []}))
 
 
 def test_exec_tells_the_size_of_the_terminal(home: Home, far: Far) -> None:
