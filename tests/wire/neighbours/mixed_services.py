@@ -10,6 +10,8 @@ from tests.wire.neighbours.mixed_calls import TRUST, Call, MixedCalls
 from tests.wire.neighbours.mixed_data import DATA
 
 Ways = list[tuple[str, dict[str, Any]]]
+FOR_LONG = "40000"
+"""Seconds: nothing becomes visible by itself while answers are compared."""
 
 
 def one(s: MixedCalls, service: str, ways: Ways) -> dict[str, Any]:
@@ -153,10 +155,13 @@ def queue(s: MixedCalls) -> None:
     url = s.queue(name)
     redrive = json.dumps({"deadLetterTargetArn": s.arn("sqs", s.name("queue")), "maxReceiveCount": 2})
     attribute = {"kind": {"DataType": "String", "StringValue": "a"}}
-    entries = [{"Id": str(number), "MessageBody": s.text(), "DelaySeconds": number} for number in range(4)]
+    entries = [{"Id": str(number), "MessageBody": s.text(), "DelaySeconds": 900 * (number % 2)} for number in range(4)]
     ways: Ways = [
-        ("create_queue", {"QueueName": name, "Attributes": {"VisibilityTimeout": "600"}, "tags": {"a": "b"}}),
-        ("create_queue", {"QueueName": f"{name}.fifo", "Attributes": {"FifoQueue": "true"}}),
+        ("create_queue", {"QueueName": name, "Attributes": {"VisibilityTimeout": FOR_LONG}, "tags": {"a": "b"}}),
+        (
+            "create_queue",
+            {"QueueName": f"{name}.fifo", "Attributes": {"FifoQueue": "true", "VisibilityTimeout": FOR_LONG}},
+        ),
         ("set_queue_attributes", {"QueueUrl": url, "Attributes": {"RedrivePolicy": redrive}}),
         ("set_queue_attributes", {"QueueUrl": url, "Attributes": {"Policy": s.policy(url, "*")}}),
         ("tag_queue", {"QueueUrl": url, "Tags": {"team": s.name("t")}}),
@@ -189,7 +194,7 @@ def receive(s: MixedCalls) -> None:
     if s.random.random() < 0.5:
         s.call("sqs", "delete_message", **receipt)
     else:
-        s.call("sqs", "change_message_visibility", **receipt, VisibilityTimeout=s.one_of(0, 900))
+        s.call("sqs", "change_message_visibility", **receipt, VisibilityTimeout=s.one_of(0, int(FOR_LONG)))
 
 
 def events(s: MixedCalls) -> None:

@@ -7,6 +7,7 @@ import io
 import json
 import urllib.error
 import urllib.request
+from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
@@ -207,3 +208,22 @@ def test_a_bucket_that_wants_tls_can_be_used(cloud: Cloud) -> None:
     with pytest.raises(ClientError) as error:
         s3.get_object(Bucket="wants-tls", Key="k")
     assert code_of(error) == "AccessDenied"
+
+
+def test_a_destination_of_events_that_is_refused_changes_nothing(cloud: Cloud) -> None:
+    """moto had taken it before it refused it; and since a refused call was in no journal, events went elsewhere after a restart."""
+    s3, near, far = (cloud.client("s3"), cloud.client("sqs"), cloud.client("sqs", region="eu-west-1"))
+    s3.create_bucket(Bucket="tells")
+
+    def lead_to(sqs: Any) -> None:
+        url = sqs.create_queue(QueueName="told")["QueueUrl"]
+        arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        wanted = {"QueueConfigurations": [{"Id": "all", "QueueArn": arn, "Events": ["s3:ObjectCreated:*"]}]}
+        s3.put_bucket_notification_configuration(Bucket="tells", NotificationConfiguration=wanted)
+
+    lead_to(near)
+    before = s3.get_bucket_notification_configuration(Bucket="tells")["QueueConfigurations"]
+    with pytest.raises(ClientError) as error:
+        lead_to(far)
+    assert code_of(error) == "InvalidArgument"
+    assert s3.get_bucket_notification_configuration(Bucket="tells")["QueueConfigurations"] == before

@@ -7,7 +7,9 @@ import contextlib
 import json
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
@@ -168,3 +170,42 @@ def test_coverage_names_what_moto_answers(cloud: Cloud) -> None:
 def test_terraform_has_nothing_to_do_after_each_step(cloud: Cloud, tmp_path: Path) -> None:
     Terraform(tmp_path, "neighbours", endpoint=cloud.url).apply_change_destroy()
     assert cloud.client("iam", account="210987654330").list_roles()["Roles"] == []
+
+
+def profile_without_its_role(cloud: Cloud) -> None:
+    iam = cloud.client("iam")
+    iam.create_role(RoleName="apart", AssumeRolePolicyDocument="{}")
+    iam.create_instance_profile(InstanceProfileName="apart")
+    iam.remove_role_from_instance_profile(InstanceProfileName="apart", RoleName="apart")
+
+
+def tags_of_no_object(cloud: Cloud) -> None:
+    cloud.client("s3").create_bucket(Bucket="untagged")
+    cloud.client("s3").delete_object_tagging(Bucket="untagged", Key="none")
+
+
+NO_KEY = "00000000-0000-0000-0000-000000000000"
+
+
+@pytest.mark.parametrize(
+    ("ask", "code"),
+    [
+        (profile_without_its_role, "NoSuchEntity"),
+        (tags_of_no_object, "NoSuchKey"),
+        (lambda cloud: cloud.client("ecr").put_image(repositoryName="none", imageManifest="{}"), "RepositoryNotFoundException"),
+        (lambda cloud: cloud.client("kms").create_grant(KeyId=NO_KEY, GranteePrincipal="x", Operations=["Encrypt"]), "NotFoundException"),
+        (lambda cloud: cloud.client("dynamodb").execute_statement(Statement='SELECT * FROM "none"'), "ResourceNotFoundException"),
+        (lambda cloud: cloud.client("dynamodb").execute_statement(Statement="INSERT INTO \"none\" value {'id': 'x'}"), "ResourceNotFoundException"),
+    ],
+)  # fmt: skip
+def test_what_is_not_there_is_no_fault(cloud: Cloud, ask: Callable[[Cloud], Any], code: str) -> None:
+    with pytest.raises(ClientError) as error:
+        ask(cloud)
+    assert code_of(error) == code
+
+
+def test_a_key_that_encrypts_has_no_public_one(cloud: Cloud) -> None:
+    kms = cloud.client("kms")
+    with pytest.raises(ClientError) as error:
+        kms.get_public_key(KeyId=kms.create_key()["KeyMetadata"]["KeyId"])
+    assert code_of(error) == "UnsupportedOperationException"
