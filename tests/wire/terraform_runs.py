@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -51,13 +52,16 @@ class Terraform:
         print(done.stdout[-4000:])  # pytest shows it with what failed
         return done.returncode
 
-    def apply_change_destroy(self) -> None:
-        """Applied, nothing is left to do; so it is after a change of the variable `changed`; then all is destroyed."""
+    def apply_change_destroy(self, after_each: Callable[[], None] = lambda: None) -> None:
+        """Applied, nothing is left to do; so it is after a change of the variable `changed`; then all is destroyed. `after_each`: done after
+        each that was applied."""
         plan, changed = ("plan", "-detailed-exitcode"), ("-var", "changed=true")
         self.run("apply", "-auto-approve")
+        after_each()
         assert self.run(*plan) == 0
         assert self.run(*plan, *changed) == 2
         self.run("apply", "-auto-approve", *changed)
+        after_each()
         assert self.run(*plan, *changed) == 0
         self.run("destroy", "-auto-approve", *changed)
 

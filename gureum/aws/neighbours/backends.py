@@ -184,6 +184,8 @@ class Backends:
             lost_targets.lead_events()
         if service == "secretsmanager":
             importlib.import_module("gureum.aws.neighbours.secret_versions").lead()
+        if service == "kinesis":
+            importlib.import_module("gureum.aws.neighbours.stream_tags").lead()
         if service == "kms":
             importlib.import_module("gureum.aws.neighbours.key_rotation").lead()
             importlib.import_module("gureum.aws.neighbours.key_pairs").lead()

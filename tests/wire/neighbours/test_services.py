@@ -8,7 +8,6 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +15,6 @@ from botocore.exceptions import ClientError
 
 from tests.cloud.running import Cloud
 from tests.wire.neighbours.asking import ACCOUNT, code_of, raw
-from tests.wire.terraform_runs import Terraform
 
 
 @pytest.mark.parametrize(
@@ -166,12 +164,6 @@ def test_coverage_names_what_moto_answers(cloud: Cloud) -> None:
     assert "lambda" not in found
 
 
-@pytest.mark.long
-def test_terraform_has_nothing_to_do_after_each_step(cloud: Cloud, tmp_path: Path) -> None:
-    Terraform(tmp_path, "neighbours", endpoint=cloud.url).apply_change_destroy()
-    assert cloud.client("iam", account="210987654330").list_roles()["Roles"] == []
-
-
 def profile_without_its_role(cloud: Cloud) -> None:
     iam = cloud.client("iam")
     iam.create_role(RoleName="apart", AssumeRolePolicyDocument="{}")
@@ -209,3 +201,38 @@ def test_a_key_that_encrypts_has_no_public_one(cloud: Cloud) -> None:
     with pytest.raises(ClientError) as error:
         kms.get_public_key(KeyId=kms.create_key()["KeyMetadata"]["KeyId"])
     assert code_of(error) == "UnsupportedOperationException"
+
+
+def test_clients_of_an_identity_provider_come_and_go(cloud: Cloud) -> None:
+    iam = cloud.client("iam")
+    made = iam.create_open_id_connect_provider(
+        Url="https://clients.example", ClientIDList=["one"], ThumbprintList=["a" * 40]
+    )
+    named = {"OpenIDConnectProviderArn": made["OpenIDConnectProviderArn"]}
+    for _ in range(2):
+        iam.add_client_id_to_open_id_connect_provider(**named, ClientID="two")
+    assert iam.get_open_id_connect_provider(**named)["ClientIDList"] == ["one", "two"]
+    for _ in range(2):
+        iam.remove_client_id_from_open_id_connect_provider(**named, ClientID="one")
+    assert iam.get_open_id_connect_provider(**named)["ClientIDList"] == ["two"]
+    with pytest.raises(ClientError) as error:
+        iam.add_client_id_to_open_id_connect_provider(OpenIDConnectProviderArn=f"{made}x"[:100], ClientID="two")
+    assert code_of(error) == "NoSuchEntity"
+
+
+def test_a_stream_has_the_tags_that_it_was_made_with(cloud: Cloud) -> None:
+    kinesis = cloud.client("kinesis")
+    kinesis.create_stream(StreamName="tagged", ShardCount=1, Tags={"team": "a"})
+    assert kinesis.list_tags_for_stream(StreamName="tagged")["Tags"] == [{"Key": "team", "Value": "a"}]
+
+
+def test_tags_of_a_virtual_mfa_device(cloud: Cloud) -> None:
+    iam = cloud.client("iam")
+    tags = [{"Key": "team", "Value": "a"}, {"Key": "cost", "Value": "1"}]
+    serial = iam.create_virtual_mfa_device(VirtualMFADeviceName="tagged", Tags=tags)["VirtualMFADevice"]["SerialNumber"]
+    iam.tag_mfa_device(SerialNumber=serial, Tags=[{"Key": "team", "Value": "b"}])
+    iam.untag_mfa_device(SerialNumber=serial, TagKeys=["cost"])
+    assert iam.list_mfa_device_tags(SerialNumber=serial)["Tags"] == [{"Key": "team", "Value": "b"}]
+    with pytest.raises(ClientError) as error:
+        iam.list_mfa_device_tags(SerialNumber=f"{serial}-none")
+    assert code_of(error) == "NoSuchEntity"
