@@ -41,6 +41,7 @@ from gureum.aws.neighbours.deliveries import Deliveries
 from gureum.aws.neighbours.journal import Sent
 from gureum.aws.neighbours.keepers import Keeper, keeper_of
 from gureum.aws.neighbours.offered import OFFERED
+from gureum.aws.neighbours.topic_signatures import SigningKey
 
 log = logging.getLogger("gureum.neighbours")
 BORN_S = 1577836800.0
@@ -118,6 +119,7 @@ class Backends:
         # Templates attach AWS's own policies to their roles (aws_policies.py).
         default_user_config["iam"]["load_aws_managed_policies"] = True
         self._keepers: dict[str, Keeper] = {}
+        self._signer = SigningKey()
 
     def _getting(self) -> Any:
         """How a region's state of an account is got, or made at the first time."""
@@ -189,14 +191,14 @@ class Backends:
         if service == "kms":
             importlib.import_module("gureum.aws.neighbours.key_rotation").lead()
             importlib.import_module("gureum.aws.neighbours.key_pairs").lead()
-        self._keeper(service)  # what it leads is led before the first call
         for module, name in _CLOCKS.get(service, ()):
             vars(importlib.import_module(module))[name] = self._clock if name == "time" else self._clock.datetime
 
     def kept(self, service: str, account: str, region: str) -> dict[str, bytes]:
         """What the call just made drew from the system's randomness, to be given to `restore` when it is made again."""
         keeper = self._keeper(service)
-        return keeper.take(self.backend(service, account, region)) if keeper is not None else {}
+        found = keeper.take(self.backend(service, account, region)) if keeper is not None else {}
+        return {**found, **self._signer.take()}
 
     def looks_changed(self) -> bool:
         """Whether a key of AWS's came into being since this was last asked."""
@@ -204,6 +206,7 @@ class Backends:
 
     def give(self, service: str, kept: dict[str, bytes]) -> None:
         """Before a call is made again: what it kept."""
+        self._signer.give(kept)
         keeper = self._keeper(service)
         if keeper is not None:
             keeper.give(kept)
@@ -230,6 +233,7 @@ class Backends:
     def reset(self) -> None:
         moto_api_backend.reset()
         self._keepers.clear()
+        self._signer = SigningKey()
 
     def _keeper(self, service: str) -> Keeper | None:
         if service not in self._keepers:

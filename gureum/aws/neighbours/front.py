@@ -227,7 +227,8 @@ class Neighbours:
         if writes:
             self._changed(wanted.service)
         changed = writes and UNMET not in answer.body and not self._found_nothing(wanted, answer)
-        if self._backends.looks_changed() or changed:
+        made_key = self._backends.looks_changed() and self._journal.has_room(len(request.body))
+        if changed or made_key:
             kept = self._backends.kept(wanted.service, wanted.account, wanted.region)
             place = (wanted.service, wanted.account, wanted.region)
             self._keep(Entry(*place, sent, at, seed, answer.status, kept, apart=True, fixed=True))
@@ -326,6 +327,7 @@ class Neighbours:
                 names = {"service": entry.service, "number": count, "was": entry.status, "is": answer.status}
                 log.error("a neighbour's call ended otherwise than it had", extra=names)
         made.playing = False
+        made.looks_changed()
         if users:
             self._keys.read(made.states("iam"))
         took = round(time.monotonic() - begun, 3)

@@ -12,7 +12,6 @@ from typing import Any, Protocol
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from gureum.aws.neighbours import key_pairs
-from gureum.aws.neighbours.topic_signatures import SigningKey
 
 _PRIVATE = "/private"
 
@@ -29,8 +28,6 @@ def keeper_of(service: str) -> Keeper | None:
     """A new one; None for services that draw nothing."""
     if service == "kms":
         return KeyMaterial()
-    if service == "sns":
-        return SigningKey()
     return Buckets() if service == "s3" else None
 
 

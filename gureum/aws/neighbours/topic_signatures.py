@@ -28,7 +28,8 @@ NAME = "signing key"
 
 
 class SigningKey:
-    """A keeper (keepers.py): `NAME` → PKCS #8, with the first call that signed."""
+    """As a keeper (keepers.py), but of calls to any service, since buckets and rules tell topics, too: `NAME` → PKCS #8, with the first call that
+    signed."""
 
     def __init__(self) -> None:
         self._key: rsa.RSAPrivateKey | None = None
@@ -46,14 +47,11 @@ class SigningKey:
             assert isinstance(key, rsa.RSAPrivateKey)
             self._key, self._told = key, True
 
-    def take(self, backend: Any) -> dict[str, bytes]:
+    def take(self) -> dict[str, bytes]:
         if self._key is None or self._told:
             return {}
         self._told = True
         return {NAME: self._key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())}
-
-    def put(self, backend: Any, kept: dict[str, bytes]) -> None:
-        """Nothing is drawn anew: `give` was before the call."""
 
 
 def _notification(

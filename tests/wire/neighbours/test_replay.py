@@ -72,3 +72,18 @@ def test_a_topics_messages_keep_their_bytes(cloud: Cloud) -> None:
     before = body()
     kill_daemon(cloud)
     assert body() == before
+
+
+def test_what_a_bucket_tells_a_topic_keeps_its_bytes(cloud: Cloud) -> None:
+    """A call to S3 signed it: the key must be kept with that, not with the next call to SNS."""
+    s3, sns, sqs = (cloud.client(name, account="888811113333") for name in ("s3", "sns", "sqs"))
+    queue = sqs.create_queue(QueueName="told", Attributes={"VisibilityTimeout": "0"})["QueueUrl"]
+    topic = sns.create_topic(Name="told")["TopicArn"]
+    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint="arn:aws:sqs:us-east-1:888811113333:told")
+    s3.create_bucket(Bucket="topics")
+    wanted = {"TopicConfigurations": [{"Id": "all", "TopicArn": topic, "Events": ["s3:ObjectCreated:*"]}]}
+    s3.put_bucket_notification_configuration(Bucket="topics", NotificationConfiguration=wanted)
+    s3.put_object(Bucket="topics", Key="key", Body=b"text")
+    before = [one["Body"] for one in sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10)["Messages"]]
+    kill_daemon(cloud)
+    assert [one["Body"] for one in sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10)["Messages"]] == before
