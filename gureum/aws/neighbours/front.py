@@ -36,6 +36,8 @@ NOWHERE = b"Not yet implemented"
 """moto's answer where no address of its fits."""
 UNMET = b"ConditionalCheckFailedException"
 """In an answer of DynamoDB: nothing was changed, and programs that wait for a lock hear it often."""
+COPY_SOURCE = "x-amz-copy-source"
+"""A "+" in it is a space for S3, as Terraform writes it, and not for moto."""
 OF_XML = ("route53", "s3control")
 NO_BODY = ("HEAD", "OPTIONS")
 UPLOADING = "UploadServerCertificate"
@@ -405,6 +407,8 @@ def _headers(wanted: Wanted) -> dict[str, str]:
         return {**headers, OPERATION: wanted.operation}
     if request.method == "POST" and not wanted.operation:
         return headers  # S3's only real forms are browsers', which are no operation
+    if COPY_SOURCE in headers:
+        headers[COPY_SOURCE] = headers[COPY_SOURCE].replace("+", "%20")
     return {OF_OBJECTS.get(name, name): value for name, value in headers.items()}
 
 

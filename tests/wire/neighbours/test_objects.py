@@ -227,3 +227,18 @@ def test_a_destination_of_events_that_is_refused_changes_nothing(cloud: Cloud) -
         lead_to(far)
     assert code_of(error) == "InvalidArgument"
     assert s3.get_bucket_notification_configuration(Bucket="tells")["QueueConfigurations"] == before
+
+
+@pytest.mark.parametrize("source", ["a/b%20c%2Bd.txt", "a/b+c%2Bd.txt", "a%2Fb+c%2Bd.txt"])
+def test_an_object_is_copied_however_its_name_is_written(cloud: Cloud, source: str) -> None:
+    """A "+" in a copy's source is a space: programs that write names raw are told NoSuchKey by S3 (aws/aws-cli issue 614)."""
+    s3 = cloud.client("s3")
+    s3.create_bucket(Bucket="copied")
+    s3.put_object(Bucket="copied", Key="a/b c+d.txt", Body=b"text")
+
+    def written(params: dict[str, Any], **_: Any) -> None:
+        params["headers"]["x-amz-copy-source"] = f"copied/{source}"
+
+    s3.meta.events.register("before-call.s3.CopyObject", written)
+    s3.copy_object(Bucket="copied", Key="copy", CopySource="copied/…")
+    assert s3.get_object(Bucket="copied", Key="copy")["Body"].read() == b"text"
