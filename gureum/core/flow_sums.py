@@ -24,7 +24,7 @@ from gureum.ports.proxies import Counters, PortCounters
 
 log = logging.getLogger("gureum.metrics")
 SAMPLE_S = 10.0
-"""AWS: PeakPacketsPerSecond is "calculated every 10 seconds"."""
+"""AWS: PeakBytesPerSecond and PeakPacketsPerSecond are "calculated every 10 seconds"."""
 
 
 Spoken = Literal["TCP", "UDP", "TLS", "HTTP"]
@@ -32,8 +32,8 @@ Spoken = Literal["TCP", "UDP", "TLS", "HTTP"]
 
 class FlowSum(msgspec.Struct):
     """Of one node (`interface`). `active`: flows now; of HTTP, connections from clients and to targets. `open_flows`: of `flows`, those that were
-    sent to somebody because nobody is well. `peak_packets_s`: packets a second, the most of any ten seconds. `rejected`: of HTTP, connections that
-    were, since there were too many."""
+    sent to somebody because nobody is well. `peak_packets_s`, `peak_bytes_s`: a second, the most of any ten seconds, of what the kernel forwards.
+    `rejected`: of HTTP, connections that were, since there were too many. `proxied`: a proxy's connections are among them."""
 
     interface: str
     protocol: Spoken
@@ -49,6 +49,8 @@ class FlowSum(msgspec.Struct):
     tls_errors: int = 0
     open_flows: int = 0
     peak_packets_s: float = 0.0
+    peak_bytes_s: float = 0.0
+    proxied: bool = False
     rejected: int = 0
 
 
@@ -132,12 +134,13 @@ class FlowSums:
         key = (now.interface, now.protocol)
         before, self._before[key] = self._before.get(key), now
         sums = self._sum(now.interface, "TCP" if now.protocol == "tcp" else "UDP")
-        packets = sums.packets
+        packets, moved = sums.packets, sums.bytes
         for name in _ADDED:
             setattr(sums, name, getattr(sums, name) + _since(getattr(before, name, 0), getattr(now, name)))
         sums.active = now.active
         if period_s >= SAMPLE_S / 2:
             sums.peak_packets_s = max(sums.peak_packets_s, (sums.packets - packets) / period_s)
+            sums.peak_bytes_s = max(sums.peak_bytes_s, (sums.bytes - moved) / period_s)
 
     async def _look_at_proxies(self) -> None:
         wished = [one.spec for one in self._machine.of_kind("Proxy")]
@@ -178,6 +181,7 @@ class FlowSums:
             sums.flows += _more(had.connections, there.connections)
             sums.bytes += _more(had.bytes, there.bytes)
             sums.active += there.active
+            sums.proxied = True
         if any(listener.protocol == "TLS" for listener in spec.proxy.listeners):
             self._sum(node, "TLS").tls_errors += _more(before.tls_errors, now.tls_errors)
         return Proxied(now.by_port, now.tls_errors)

@@ -60,7 +60,7 @@ def test_each_time_tells_what_came_since_and_counters_may_begin_anew() -> None:
         }
         found = {one.protocol: one for one in await parts.sums.take()}
         assert (found["TCP"].flows, found["TCP"].bytes, found["TCP"].active) == (7, 1020, 2)
-        assert found["TLS"] == FlowSum("eni-a", "TLS", active=1, flows=7, bytes=700, tls_errors=3)
+        assert found["TLS"] == FlowSum("eni-a", "TLS", active=1, flows=7, bytes=700, tls_errors=3, proxied=True)
         parts.counts = [BalancedCounts("eni-a", "tcp", flows=6, packets=100, bytes=1200, client_resets=1)]
         found = {one.protocol: one for one in await parts.sums.take()}
         assert (found["TCP"].flows, found["TCP"].bytes, found["TCP"].client_resets) == (1, 200, 1)
@@ -123,10 +123,11 @@ def test_the_peak_is_of_the_busiest_ten_seconds() -> None:
         parts.sums.start()
         await parts.clock.advance(0)
         for packets in (100, 1100, 1200):
-            parts.counts = [BalancedCounts("eni-a", "tcp", packets=packets)]
+            parts.counts = [BalancedCounts("eni-a", "tcp", packets=packets, bytes=40 * packets)]
             await parts.clock.advance(SAMPLE_S)
         found = {one.protocol: one for one in await parts.sums.take()}
         assert (found["TCP"].packets, found["TCP"].peak_packets_s) == (1200, 100.0)
+        assert (found["TCP"].bytes, found["TCP"].peak_bytes_s) == (48_000, 4000.0)
         await parts.sums.close()
 
     asyncio.run(story())

@@ -1,7 +1,7 @@
 """AWS/NetworkELB's metrics of flows, from what the agent has counted per node and protocol. Pure.
 
 AWS: "CloudWatch metrics for your Network Load Balancer": names, units and dimensions (LoadBalancer; AvailabilityZone, LoadBalancer). ActiveFlowCount,
-NewFlowCount, ProcessedBytes, ProcessedPackets and TCP's resets are always told, the others when they are not zero.
+NewFlowCount, PeakBytesPerSecond, ProcessedBytes, ProcessedPackets and TCP's resets are always told, the others when they are not zero.
 """
 
 from __future__ import annotations
@@ -51,6 +51,8 @@ def numbers(sums: Iterable[FlowSum], period_s: float, *, whole: bool) -> Iterato
     peak = sum(one.peak_packets_s for one in found)
     if peak:
         yield "PeakPacketsPerSecond", peak, "Count/Second"
+    if not any(one.proxied for one in found):  # what proxies move is looked at once a period
+        yield "PeakBytesPerSecond", sum(one.peak_bytes_s for one in found), "Bytes/Second"
     if whole:
         used = {protocol: _units(its, _CAPACITIES[protocol], period_s) for protocol, its in of.items()}
         yield "ConsumedLCUs", sum(used.values()), "Count"

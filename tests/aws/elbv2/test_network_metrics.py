@@ -15,7 +15,7 @@ def test_numbers_are_told_in_all_and_by_protocol() -> None:
             "eni-b", "TCP", active=1, flows=1, packets=10, bytes=1000, blocked_in=5, open_flows=1, peak_packets_s=7.0
         ),
         FlowSum("eni-a", "UDP", flows=2, packets=2, bytes=100, blocked_out=1, peak_packets_s=1.5),
-        FlowSum("eni-a", "TLS", active=1, flows=6, bytes=900, tls_errors=2),
+        FlowSum("eni-a", "TLS", active=1, flows=6, bytes=900, tls_errors=2, proxied=True),
     ]
     told = {name: (value, unit) for name, value, unit in numbers(sums, 60.0, whole=False)}
     assert told == {
@@ -44,9 +44,23 @@ def test_numbers_are_told_in_all_and_by_protocol() -> None:
 
 def test_of_nothing_only_what_is_always_told() -> None:
     told = {name: value for name, value, _ in numbers([FlowSum("eni-a", "TCP")], 60.0, whole=True)}
-    always = ("ActiveFlowCount", "NewFlowCount", "ProcessedBytes", "ProcessedPackets", "ConsumedLCUs")
+    always = (
+        "ActiveFlowCount",
+        "NewFlowCount",
+        "PeakBytesPerSecond",
+        "ProcessedBytes",
+        "ProcessedPackets",
+        "ConsumedLCUs",
+    )
     resets = ("TCP_Client_Reset_Count", "TCP_Target_Reset_Count", "TCP_ELB_Reset_Count")
     assert told == dict.fromkeys((*always, *resets), 0.0)
+
+
+def test_peaks_are_told_where_all_is_the_kernels() -> None:
+    sums = [FlowSum("eni-a", "TCP", peak_bytes_s=700.0), FlowSum("eni-b", "UDP", peak_bytes_s=50.0)]
+    other = FlowSum("eni-a", "TLS", bytes=10, proxied=True)
+    assert ("PeakBytesPerSecond", 750.0, "Bytes/Second") in list(numbers(sums, 60.0, whole=False))
+    assert "PeakBytesPerSecond" not in {name for name, _, _ in numbers([*sums, other], 60.0, whole=False)}
 
 
 def test_capacity_units_are_those_of_the_dimension_that_is_used_most() -> None:
