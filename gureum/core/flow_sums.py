@@ -33,7 +33,7 @@ Spoken = Literal["TCP", "UDP", "TLS", "HTTP"]
 class FlowSum(msgspec.Struct):
     """Of one node (`interface`). `active`: flows now; of HTTP, connections from clients and to targets. `open_flows`: of `flows`, those that were
     sent to somebody because nobody is well. `peak_packets_s`, `peak_bytes_s`: a second, the most of any ten seconds, of what the kernel forwards.
-    `rejected`: of HTTP, connections that were, since there were too many. `proxied`: a proxy's connections are among them."""
+    `rejected`: by a proxy, connections that were, since there were too many. `proxied`: a proxy's connections are among them."""
 
     interface: str
     protocol: Spoken
@@ -184,7 +184,10 @@ class FlowSums:
             sums.proxied = True
         if any(listener.protocol == "TLS" for listener in spec.proxy.listeners):
             self._sum(node, "TLS").tls_errors += _more(before.tls_errors, now.tls_errors)
-        return Proxied(now.by_port, now.tls_errors)
+        if spec.proxy.listeners:
+            tls = any(listener.protocol == "TLS" for listener in spec.proxy.listeners)
+            self._sum(node, "TLS" if tls else "TCP").rejected += _more(before.rejected, now.rejected)
+        return Proxied(now.by_port, now.tls_errors, rejected=now.rejected)
 
     def _sum(self, interface: str, protocol: Spoken) -> FlowSum:
         return self._sums.setdefault((interface, protocol), FlowSum(interface, protocol))

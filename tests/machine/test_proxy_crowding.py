@@ -29,8 +29,9 @@ async def taken(host: ProxyHost, number: int) -> None:
         await asyncio.sleep(0.01)
 
 
+@pytest.mark.parametrize("protocol", ["HTTP", "TCP"])
 def test_who_opens_connections_and_says_nothing_leaves_room_for_others(
-    host: ProxyHost, monkeypatch: pytest.MonkeyPatch
+    host: ProxyHost, monkeypatch: pytest.MonkeyPatch, protocol: str
 ) -> None:
     """As many as there may be kept all others out until they were idle for too long, a byte a minute for ever."""
     monkeypatch.setattr(crowding, "most_connections", lambda host: 16)
@@ -42,10 +43,13 @@ def test_who_opens_connections_and_says_nothing_leaves_room_for_others(
         return b""
 
     async def story() -> None:
-        await host.proxies.ensure(host.spec(http_listener(), groups=(group(host.target(TARGETS[0])),)))
+        # The second listener counts with the first: they share what there is.
+        listeners = (http_listener(protocol=protocol), http_listener(port=81, protocol=protocol))
+        served = group(host.target(TARGETS[0]), protocol=protocol)
+        await host.proxies.ensure(host.spec(*listeners, groups=(served,)))
         with contextlib.ExitStack() as idle:
-            for _ in range(12):
-                idle.enter_context(host.connect(source="10.9.0.101"))
+            for i in range(12):
+                idle.enter_context(host.connect(80 + i % 2, source="10.9.0.101"))
             await taken(host, 12)
             assert await asyncio.to_thread(ask, "10.9.0.101") == b""
             assert await asyncio.to_thread(ask, "10.9.0.102") == b"HTTP/1.1 200"

@@ -41,6 +41,7 @@ def numbers(sums: Iterable[FlowSum], period_s: float, *, whole: bool) -> Iterato
     yield "TCP_ELB_Reset_Count", float(sum(one.elb_resets for one in of["TCP"])), "Count"
     counts = {
         "UnhealthyRoutingFlowCount": sum(one.open_flows for one in found),
+        "RejectedFlowCount": sum(one.rejected for one in found),
         "ClientTLSNegotiationErrorCount": sum(one.tls_errors for one in found),
         "SecurityGroupBlockedFlowCount_Inbound_TCP": sum(one.blocked_in for one in of["TCP"]),
         "SecurityGroupBlockedFlowCount_Inbound_UDP": sum(one.blocked_in for one in of["UDP"]),

@@ -110,7 +110,7 @@ def render(spec: ProxySpec, host: Host) -> dict[str, str]:
             lines += _backend("tcp", group, _policy4(group, max(map(_idle_s, users), default=NLB_IDLE_S)))
     lines += _block(f"backend {haproxy_actions.NOWHERE} from http", refuse(503, "TRUE", http2=http2))
     lines.append("backend none4 from tcp")
-    lines += crowding.tables(http2=http2) if layer7 else []
+    lines += crowding.tables(http2=http2) if spec.listeners else []
     return files | {CONFIG: "\n".join(lines) + "\n"}
 
 
@@ -207,7 +207,7 @@ def _listener(
     """Its lines, and the files they read."""
     if listener.protocol in ("HTTP", "HTTPS"):
         return _layer7(spec, listener, groups, host)
-    return _layer4(spec, listener, groups), {}
+    return _layer4(spec, listener, groups, host), {}
 
 
 def _bind(spec: ProxySpec, listener: Listener) -> str:
@@ -253,7 +253,7 @@ def _layer7(
         _bind(spec, listener).strip(),
         f'log-format "{http_format(listener)}"',
         f'error-log-format "{FAILED_FORMAT}"',
-        *crowding.connected(host, [f"l-{one.port}" for one in spec.listeners]),
+        *crowding.connected(host, _frontends(spec)),
         until(spec.attributes),
         *CAPTURES,
         f"unique-id-format {UNIQUE_ID}",
@@ -276,15 +276,20 @@ def _layer7(
     return blocks, decision.files | actions.files
 
 
+def _frontends(spec: ProxySpec) -> list[str]:
+    return [f"l-{one.port}" for one in spec.listeners]
+
+
 def _block(head: str, lines: list[str]) -> list[str]:
     return [head, *(f"  {line}" for line in lines)]
 
 
-def _layer4(spec: ProxySpec, listener: Listener, groups: dict[str, Group]) -> list[str]:
+def _layer4(spec: ProxySpec, listener: Listener, groups: dict[str, Group], host: Host) -> list[str]:
     if len(listener.rules) != 1 or not isinstance(listener.rules[0].action, Forward):
         raise refused(f"listener {listener.port}: a {listener.protocol} listener forwards, and nothing else")
     head = f"frontend l-{listener.port} from tcp"
     lines = [head, _bind(spec, listener), f"  timeout client {_idle_s(listener)}s"]
+    lines += [f"  {line}" for line in crowding.connected(host, _frontends(spec))]
     lines += [f'  log-format "{TCP_FORMAT}"', f'  error-log-format "{FAILED_FORMAT}"']
     wished = [(name, weight) for name, weight in listener.rules[0].action.groups if weight]
     for name, _ in wished:

@@ -15,7 +15,7 @@ def test_numbers_are_told_in_all_and_by_protocol() -> None:
             "eni-b", "TCP", active=1, flows=1, packets=10, bytes=1000, blocked_in=5, open_flows=1, peak_packets_s=7.0
         ),
         FlowSum("eni-a", "UDP", flows=2, packets=2, bytes=100, blocked_out=1, peak_packets_s=1.5),
-        FlowSum("eni-a", "TLS", active=1, flows=6, bytes=900, tls_errors=2, proxied=True),
+        FlowSum("eni-a", "TLS", active=1, flows=6, bytes=900, tls_errors=2, proxied=True, rejected=4),
     ]
     told = {name: (value, unit) for name, value, unit in numbers(sums, 60.0, whole=False)}
     assert told == {
@@ -35,6 +35,7 @@ def test_numbers_are_told_in_all_and_by_protocol() -> None:
         "TCP_Target_Reset_Count": (2.0, "Count"),
         "TCP_ELB_Reset_Count": (3.0, "Count"),
         "UnhealthyRoutingFlowCount": (1.0, "Count"),
+        "RejectedFlowCount": (4.0, "Count"),
         "ClientTLSNegotiationErrorCount": (2.0, "Count"),
         "SecurityGroupBlockedFlowCount_Inbound_TCP": (5.0, "Count"),
         "SecurityGroupBlockedFlowCount_Outbound_UDP": (1.0, "Count"),
