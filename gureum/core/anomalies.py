@@ -162,8 +162,11 @@ class AnomalyWatch:
                 self._tell(group, sandbox)
         for (sandbox, group), (_, spec, use, up) in watched.items():
             servers = counted.get(spec.proxy.name, Counters()).by_server
+            if not servers:
+                continue  # it did not answer
             known = self._groups.setdefault((sandbox, group), _Group())
-            known.note({name: servers.get(f"{group}/{name}", _NONE) for name in up})
+            # Of all, so that one that comes back is not judged by what it did before.
+            known.note({name.partition("/")[2]: one for name, one in servers.items() if name.startswith(f"{group}/")})
             after = judged(known.lately(up), known.verdicts, mitigates=use.mitigates)
             before, known.verdicts = known.verdicts, after
             changed = {name for name in up if before.get(name, NORMAL) != after[name]}

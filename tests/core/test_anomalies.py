@@ -4,13 +4,15 @@ AnomalyDetection."""
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
 
 from gureum.core import anomalies, specs
-from gureum.core.anomalies import LEAST, NORMAL, Verdict, judged, stands_out
+from gureum.core.anomalies import LEAST, NORMAL, AnomalyWatch, Verdict, judged, stands_out
+from gureum.core.targets import TargetBook
 from gureum.engine.lowering import Desired
 from gureum.ports.proxies import Counters, ServerCounters
 from tests.core.agent_parts import network
@@ -105,3 +107,37 @@ def test_the_proxy_gives_less_to_who_stands_out_and_the_status_says_so(monkeypat
         await agent.service.close()
 
     asyncio.run(story())
+
+
+def test_a_proxy_that_does_not_answer_and_a_target_that_comes_back_are_not_judged_by_what_was() -> None:
+    """Counters go on meanwhile: what they say of long ago is not of late."""
+    past = {"i-11:80": (1000, 0), "i-12:80": (1000, 900), "i-13:80": (1000, 0), "i-14:80": (1000, 900)}
+    poked: list[str] = []
+    machine: Any = SimpleNamespace(of_kind=lambda kind: [mitigating()], poke=poked.append)
+    book = TargetBook()
+
+    def wish(*, draining: bool) -> None:
+        there = [target(number) for number in (11, 12, 13)]
+        spec = target_group(*there, target(14, draining=draining), probe=None).spec
+        assert isinstance(spec, specs.TargetGroup)
+        book.put(TG, spec)
+
+    def counted(more: int) -> dict[str, Counters]:
+        by_server = {
+            f"{TG}/{name}": ServerCounters(requests + more, errors) for name, (requests, errors) in past.items()
+        }
+        return {"p-a": Counters(by_server=by_server)}
+
+    watch = AnomalyWatch(machine, book)
+    wish(draining=True)
+    watch.note(counted(0))
+    watch.note({})
+    watch.note(counted(20))
+    wish(draining=False)
+    watch.note(counted(40))
+    assert (watch.shown(TG), poked) == ({}, [])
+    past["i-14:80"] = (1000, 915)
+    watch.note(counted(80))
+    assert watch.shown(TG) == {"i-14:80": [True, True]}
+    assert watch.weight("lb-a", TG, "i-14:80") == 50
+    assert poked == [f"TargetGroup/{TG}", "Proxy/p-a"]
