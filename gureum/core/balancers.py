@@ -70,6 +70,8 @@ class BalancingKinds:
         self._hastening: set[asyncio.Task[None]] = set()
         self._watching: asyncio.Task[None] | None = None
         self._draining: dict[str, asyncio.Task[None]] = {}
+        self.failing_over: dict[str, frozenset[str]] = {}
+        """By proxy: the ARNs of groups of which it sends to unhealthy targets, too."""
 
     def tell_looks(self, sink: MadeSink) -> None:
         """Every look at a target, from now on; one sink."""
@@ -248,6 +250,7 @@ class BalancingKinds:
             await self._enforce_at(spec.interface)
         self._note_back(id_)
         machine.set_status(id_, "ready")
+        self.failing_over[spec.proxy.name] = self._book.failing_over(spec)
         self._anomalies.look_soon()
 
     def _cut_meanwhile(self, id_: str, ends: Ends) -> None:
@@ -285,6 +288,7 @@ class BalancingKinds:
     async def proxy_gone(self, id_: str, spec: Proxy) -> None:
         self._ends.pop(id_, None)
         self._deaths.pop(id_, None)
+        self.failing_over.pop(spec.proxy.name, None)
         _, cutting = self._cuts.pop(id_, ({}, None))
         if cutting is not None:
             cutting.cancel()

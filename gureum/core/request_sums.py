@@ -7,7 +7,7 @@ counts of values rounded to two digits, which is what percentiles are computed f
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -24,15 +24,16 @@ UNCHOSEN = (464, 503)
 
 
 class Sums(msgspec.Struct):
-    """`group` "": requests that were sent nowhere. `chosen`: of `requests`, those that a target was chosen for. `elb`: codes that the load balancer
-    made, by class ("4XX") and, of some, by number; `target`: those of targets, by class. `times`: response time in seconds → how often.
-    `tls_failures`: an application load balancer tells no other connections by themselves. `evaluated`: rules that were looked at,
-    `evaluated_more`: those of each request beyond `FREE_RULES`."""
+    """`group` "": requests that were sent nowhere. `chosen`: of `requests`, those that a target was chosen for; `failed_over`: of these, while too
+    few were healthy. `elb`: codes that the load balancer made, by class ("4XX") and, of some, by number; `target`: those of targets, by class.
+    `times`: response time in seconds → how often. `tls_failures`: an application load balancer tells no other connections by themselves.
+    `evaluated`: rules that were looked at, `evaluated_more`: those of each request beyond `FREE_RULES`."""
 
     proxy: str
     group: str
     requests: int = 0
     chosen: int = 0
+    failed_over: int = 0
     elb: dict[str, int] = {}
     target: dict[str, int] = {}
     times: dict[str, int] = {}
@@ -49,10 +50,10 @@ class Sums(msgspec.Struct):
 
 
 class RequestSums:
-    """`start` subscribes. All methods belong to the agent's loop."""
+    """`start` subscribes. All methods belong to the agent's loop. `failing_over`: by proxy, the groups whose unhealthy targets get requests."""
 
-    def __init__(self, machine: Machine) -> None:
-        self._machine = machine
+    def __init__(self, machine: Machine, failing_over: Mapping[str, frozenset[str]]) -> None:
+        self._machine, self._failing_over = machine, failing_over
         self._sums: dict[tuple[str, str], Sums] = {}
         self._unsubscribe: Callable[[], None] = lambda: None
 
@@ -76,7 +77,10 @@ class RequestSums:
                 if len(self._sums) >= LIMIT_SUMS:
                     continue
                 sums = self._sums[key] = Sums(one.proxy, one.group_arn)
+            before = sums.chosen
             _add(sums, one)
+            if one.group_arn in self._failing_over.get(one.proxy, ()):
+                sums.failed_over += sums.chosen - before
 
 
 def _add(sums: Sums, one: Tally) -> None:

@@ -93,7 +93,7 @@ class AgentService:
         self._pending: dict[str, Write] = {}
         self._flushing: asyncio.Task[None] | None = None
         self._closing = False
-        self.request_sums = RequestSums(self.machine)
+        self.request_sums = RequestSums(self.machine, self._balancing.failing_over)
         self.programs = Programs(ports.containers, ports.clock)
         self.flow_sums = FlowSums(self.machine)
         self._counters = LookRing(self._look_at_counters, ports.clock, metrics_period_s)

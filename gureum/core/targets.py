@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterable
 import msgspec
 
 from gureum.core.health import HEALTHY, REGISTERING, Health, judged, summed, told
-from gureum.core.specs import Balancer, BalancerNames, Failover, NodeName, Place, Target, TargetGroup, Use
+from gureum.core.specs import Balancer, BalancerNames, Failover, NodeName, Place, Proxy, Target, TargetGroup, Use
 from gureum.ports.checks import Outcome
 from gureum.ports.firewalls import BalancedPort, BalancedTarget
 from gureum.ports.firewalls import Balancer as RuledBalancer
@@ -178,6 +178,16 @@ class TargetBook:
             targets = weighted(shares)
             ports.append(BalancedPort(one.protocol, one.port, targets, one.by, one.preserve_client, one.idle_s, fails))
         return RuledBalancer(spec.interface, spec.address, tuple(ports), spec.public)
+
+    def failing_over(self, spec: Proxy) -> frozenset[str]:
+        """The ARNs of a proxy's groups of which unhealthy targets get what is new, too."""
+        uses, node = {use.group: use for use in spec.uses}, Node(spec.sandbox, spec.zone)
+        return frozenset(
+            one.arn
+            for one in spec.proxy.groups
+            if one.name in self._groups
+            and fails_open(self._groups[one.name], node, cross_zone=uses.get(one.name, Use(one.name)).cross_zone)
+        )
 
     def failing_open(self, spec: Balancer) -> frozenset[int]:
         """The UDP ports of a balancer's node at which unhealthy targets get what is new, too."""

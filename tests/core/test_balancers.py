@@ -70,6 +70,22 @@ def test_a_target_gets_requests_after_its_first_passed_check_and_none_after_it_f
     told(story)
 
 
+def test_it_is_known_which_groups_unhealthy_targets_get_requests_of() -> None:
+    """For AWS's UnhealthyRoutingRequestCount."""
+
+    async def story(agent: BalancedAgent) -> None:
+        failing = agent.service.request_sums._failing_over
+        agent.service.sync([network(), *node(), proxy(), target_group(target(11))])
+        await agent.until(lambda: agent.ports.proxies.specs.get("p-a") and agent.ports.proxies.up() == {"i-11:80"})
+        await agent.until(lambda: failing.get("p-a") == frozenset())
+        agent.fail("10.0.1.11")
+        await agent.until(lambda: failing.get("p-a") == {"arn:tg"})
+        agent.heal("10.0.1.11")
+        await agent.until(lambda: failing.get("p-a") == frozenset())
+
+    told(story)
+
+
 def test_a_proxy_learns_of_a_target_when_it_may_be_used() -> None:
     """One change of the proxy for a registration, after the first passed check: it is what stands between that and traffic."""
 

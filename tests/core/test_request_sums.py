@@ -21,7 +21,7 @@ PLAIN = Record(
 
 
 def summed(*records: dict[str, Any]) -> Sums:
-    sums = RequestSums(machine=None)  # type: ignore[arg-type]
+    sums = RequestSums(None, {})  # type: ignore[arg-type]
     sums.add([tally_of(msgspec.structs.replace(PLAIN, **fields)) for fields in records])
     (found,) = sums.take()
     return found
@@ -70,7 +70,7 @@ def test_response_times_are_kept_to_two_digits_and_bounded() -> None:
 
 
 def test_what_was_taken_is_begun_anew() -> None:
-    sums = RequestSums(machine=None)  # type: ignore[arg-type]
+    sums = RequestSums(None, {})  # type: ignore[arg-type]
     sums.add([tally_of(PLAIN)])
     assert len(sums.take()) == 1
     assert sums.take() == []
@@ -79,3 +79,15 @@ def test_what_was_taken_is_begun_anew() -> None:
 def test_rules_are_counted_and_those_beyond_ten_of_a_request_by_themselves() -> None:
     found = summed({"evaluated": 3}, {"evaluated": 12}, {"evaluated": 12})
     assert (found.evaluated, found.evaluated_more) == (27, 4)
+
+
+def test_requests_are_told_that_were_sent_while_too_few_were_healthy() -> None:
+    """AWS: UnhealthyRoutingRequestCount, "routed using the routing failover action"."""
+    sums = RequestSums(None, {"eni-1": frozenset({GROUP})})  # type: ignore[arg-type]
+    others: list[dict[str, Any]] = [{"group_arn": "other"}, {"proxy": "eni-2"}, {"elb_status": 503, "target_status": 0}]
+    sums.add([tally_of(msgspec.structs.replace(PLAIN, **fields)) for fields in ({}, {}, *others)])
+    assert [(one.proxy, one.group == GROUP, one.failed_over) for one in sums.take()] == [
+        ("eni-1", True, 2),
+        ("eni-1", False, 0),
+        ("eni-2", True, 0),
+    ]

@@ -284,6 +284,8 @@ def _of_balancer(sums: Sums) -> Iterable[Value]:
 
 def _of_targets(sums: Sums) -> Iterable[Value]:
     yield from (Value(f"HTTPCode_Target_{code}_Count", {float(count): 1}) for code, count in sums.target.items())
+    if sums.failed_over:
+        yield Value("UnhealthyRoutingRequestCount", {float(sums.failed_over): 1})
     if sums.target_errors:
         yield Value("TargetConnectionErrorCount", {float(sums.target_errors): 1})
     if sums.times:
