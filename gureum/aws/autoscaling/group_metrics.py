@@ -7,7 +7,7 @@ setting `metrics_period_s` publishes that often.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from gureum.aws.autoscaling.kinds import STANDBY, STARTING, WARMED, Group, Member
 from gureum.aws.autoscaling.warm_pools import wished
@@ -50,18 +50,19 @@ def group_datums(world: World, start_ms: int, resolution_s: int) -> Iterator[Dat
 
 def _values(group: Group, members: list[Member]) -> dict[str, int]:
     """Without weights, capacity and instances are the same number."""
-    states = [member.spec.state for member in members if not member.warm]
+    serving = [member for member in members if not member.warm]
     warm = [member.spec.state for member in members if member.warm]
-    counts = {
-        "InService": states.count("InService"),
-        "Pending": sum(state in STARTING for state in states),
-        "Standby": sum(state in STANDBY for state in states),
-        "Terminating": sum(state.startswith("Terminating") for state in states),
-        "Total": len(states),
+    kept: dict[str, Callable[[str], bool]] = {
+        "InService": lambda state: state == "InService",
+        "Pending": lambda state: state in STARTING,
+        "Standby": lambda state: state in STANDBY,
+        "Terminating": lambda state: state.startswith("Terminating"),
+        "Total": lambda _: True,
     }
     found = {"GroupMinSize": group.spec.min, "GroupMaxSize": group.spec.max, "GroupDesiredCapacity": group.spec.desired}
-    for name, count in counts.items():
-        found |= {f"Group{name}Instances": count, f"Group{name}Capacity": count}
+    for name, belongs in kept.items():
+        weights = [member.spec.weight for member in serving if belongs(member.spec.state)]
+        found |= {f"Group{name}Instances": len(weights), f"Group{name}Capacity": sum(weights)}
     terminating = sum("Terminating" in state for state in warm)
     warmed = sum(state in WARMED for state in warm)
     pool = group.spec.warm_pool
@@ -73,5 +74,5 @@ def _values(group: Group, members: list[Member]) -> dict[str, int]:
         "WarmPoolWarmedCapacity": warmed,
         "WarmPoolTotalCapacity": len(warm),
         "GroupAndWarmPoolDesiredCapacity": group.spec.desired + wished(group.spec),
-        "GroupAndWarmPoolTotalCapacity": len(members),
+        "GroupAndWarmPoolTotalCapacity": len(warm) + sum(member.spec.weight for member in serving),
     }

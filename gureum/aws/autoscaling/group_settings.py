@@ -10,6 +10,7 @@ import msgspec
 
 from gureum.aws.autoscaling.faults import invalid, no_classic_balancers, not_built
 from gureum.aws.autoscaling.kinds import GroupSpec, GroupTag, LaunchConfiguration, Maintenance, Template, object_name
+from gureum.aws.autoscaling.mixed import is_weighted, read_policy
 from gureum.aws.call import Call
 from gureum.aws.ec2.instances.launch_templates import find_template, find_version
 from gureum.aws.ec2.instances.placement_groups import find_group as find_placement_group
@@ -30,7 +31,6 @@ TERMINATION_POLICIES = (
     "OldestLaunchTemplate",
 )
 _NOT_BUILT = (
-    "MixedInstancesPolicy",
     "AvailabilityZoneIds",
     "AvailabilityZoneImpairmentPolicy",
     "SkipZonalShiftValidation",
@@ -97,9 +97,13 @@ def settled(call: Call, spec: GroupSpec) -> GroupSpec:
         fields["maintenance"] = _maintenance(params["InstanceMaintenancePolicy"])
     if params.get("PlacementGroup") is not None:
         fields["placement_group"] = _placement_group(call, params["PlacementGroup"])
-    fields |= _source(call, params) | _places(call, params)
+    fields |= _source(call, params, spec) | _places(call, params)
     found = msgspec.structs.replace(spec, **fields)
     check_numbers(found)
+    if is_weighted(found) and found.maintenance is not None:
+        raise not_built("An InstanceMaintenancePolicy of a group with weights")
+    if found.mixed is not None and found.warm_pool is not None:
+        raise invalid("You can't add a warm pool to an Auto Scaling group that has a mixed instances policy.")
     return found
 
 
@@ -123,21 +127,28 @@ def check_numbers(spec: GroupSpec) -> None:
         raise invalid("Maximum instance lifetime must be equal to 0 or between 86400 and 31536000 seconds (inclusive).")
 
 
-def _source(call: Call, params: dict[str, Any]) -> dict[str, Any]:
+def _source(call: Call, params: dict[str, Any], spec: GroupSpec) -> dict[str, Any]:
     """What instances are launched from; of an instance that is to be a model, the configuration of the group's name that is made of it."""
     named, configuration = params.get("LaunchTemplate"), params.get("LaunchConfigurationName")
-    if sum(map(bool, (named, configuration, params.get("InstanceId")))) > 1:
+    policy = params.get("MixedInstancesPolicy")
+    if sum(map(bool, (named, configuration, params.get("InstanceId"), policy))) > 1:
         raise invalid(
             "Valid requests must contain either LaunchTemplate, LaunchConfigurationName, InstanceId or MixedInstancesPolicy parameter."
         )
+    if policy:
+        named = (policy.get("LaunchTemplate") or {}).get("LaunchTemplateSpecification")
+        template = found_template(call, named) if named else spec.template
+        if template is None:
+            raise invalid("The mixed instances policy must have a LaunchTemplateSpecification.")
+        return {"template": template, "configuration": "", "mixed": read_policy(policy, spec.mixed)}
     if named:
-        return {"template": found_template(call, named), "configuration": ""}
+        return {"template": found_template(call, named), "configuration": "", "mixed": None}
     if params.get("InstanceId"):
-        return {"template": None, "configuration": params["AutoScalingGroupName"]}
+        return {"template": None, "configuration": params["AutoScalingGroupName"], "mixed": None}
     if configuration:
         if call.get(LaunchConfiguration, object_name(configuration)) is None:
             raise invalid("Launch configuration name not found - null")
-        return {"template": None, "configuration": configuration}
+        return {"template": None, "configuration": configuration, "mixed": None}
     return {}
 
 

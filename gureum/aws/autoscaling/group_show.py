@@ -6,6 +6,7 @@ from typing import Any
 
 from gureum.aws.autoscaling.kinds import Group, GroupTag, Member, Template, WarmPool
 from gureum.aws.autoscaling.lookup import members_of, page
+from gureum.aws.autoscaling.mixed import is_weighted, show_policy
 from gureum.aws.autoscaling.refreshing import own_source
 from gureum.aws.call import Call
 from gureum.aws.ec2.regions import zone_id
@@ -21,7 +22,11 @@ def describe_auto_scaling_instances(call: Call) -> Result:
     details = []
     for member in shown:
         group = call.get(Group, member.spec.group)
-        details.append(show_member(member) | {"AutoScalingGroupName": group.spec.name if group else member.spec.group})
+        weighted = group is not None and is_weighted(group.spec)
+        details.append(
+            show_member(member, weighted=weighted)
+            | {"AutoScalingGroupName": group.spec.name if group else member.spec.group}
+        )
         details[-1]["HealthStatus"] = member.spec.health.upper()
     return {"AutoScalingInstances": details} | token
 
@@ -40,7 +45,9 @@ def show_group(call: Call, group: Group, *, instances: bool = True) -> dict[str,
         "TargetGroupARNs": list(spec.target_groups),
         "HealthCheckType": ",".join(spec.health_type if spec.health_type == ("EC2",) else spec.health_type[1:]),
         "HealthCheckGracePeriod": spec.grace_s,
-        "Instances": [show_member(one) for one in members if not one.warm] if instances else [],
+        "Instances": [show_member(one, weighted=is_weighted(spec)) for one in members if not one.warm]
+        if instances
+        else [],
         "CreatedTime": group.meta.created,
         "SuspendedProcesses": [
             {"ProcessName": name, "SuspensionReason": why} for name, why in sorted(spec.suspended.items())
@@ -58,7 +65,9 @@ def show_group(call: Call, group: Group, *, instances: bool = True) -> dict[str,
         "DeletionProtection": spec.deletion_protection,
     }
     template, configuration = own_source(call, group)
-    if template is not None:
+    if template is not None and spec.mixed is not None:
+        shown["MixedInstancesPolicy"] = show_policy(spec.mixed, show_template(template))
+    elif template is not None:
         shown["LaunchTemplate"] = show_template(template)
     if configuration:
         shown["LaunchConfigurationName"] = configuration
@@ -108,7 +117,7 @@ def show_tag(group_name: str, tag: GroupTag) -> dict[str, Any]:
     }
 
 
-def show_member(member: Member) -> dict[str, Any]:
+def show_member(member: Member, *, weighted: bool = False) -> dict[str, Any]:
     """API form. AWS: autoscaling Instance."""
     spec = member.spec
     shown: dict[str, Any] = {
@@ -120,6 +129,8 @@ def show_member(member: Member) -> dict[str, Any]:
         "HealthStatus": spec.health,
         "ProtectedFromScaleIn": spec.protected,
     }
+    if weighted:
+        shown["WeightedCapacity"] = str(spec.weight)
     if spec.template is not None:
         shown["LaunchTemplate"] = show_template(spec.template)
     if spec.configuration:

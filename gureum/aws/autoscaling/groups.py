@@ -95,7 +95,8 @@ async def update_auto_scaling_group(call: Call) -> Result:
         spec = msgspec.structs.replace(
             spec, why=f"{text} changing the desired capacity from {group.spec.desired} to {spec.desired}."
         )
-    if (spec.template, spec.zones, spec.subnets) != (group.spec.template, group.spec.zones, group.spec.subnets):
+    old = group.spec
+    if (spec.template, spec.mixed, spec.zones, spec.subnets) != (old.template, old.mixed, old.zones, old.subnets):
         check_template(call, msgspec.structs.replace(group, spec=spec))
     await replace_spec(call, group, msgspec.structs.replace(spec, failures=0, retry_at=0.0))
     return {}

@@ -12,7 +12,7 @@ what store keys may not, so objects are named by their quoted form (`object_name
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import quote
 
 import msgspec
@@ -54,6 +54,32 @@ class Template(msgspec.Struct, frozen=True):
     id: str
     name: str
     version: str = "$Default"
+
+
+class Override(msgspec.Struct, frozen=True):
+    """A type, or by `requirements` (API form of EC2's InstanceRequirements) several. `weight`: units of capacity; 0: none given, which is one."""
+
+    type: str = ""
+    weight: int = 0
+    requirements: dict[str, Any] = {}
+
+
+class Distribution(msgspec.Struct, frozen=True):
+    """AWS: InstancesDistribution. `base`: units on demand; `percentage`: of the rest. `max_price` "": none given."""
+
+    on_demand_strategy: str = "prioritized"
+    base: int = 0
+    percentage: int = 100
+    spot_strategy: str = "lowest-price"
+    spot_pools: int = 2
+    max_price: str = ""
+
+
+class Mixed(msgspec.Struct, frozen=True):
+    """AWS: MixedInstancesPolicy, but for its launch template, which is the group's."""
+
+    overrides: tuple[Override, ...] = ()
+    distribution: Distribution = Distribution()
 
 
 class GroupTag(msgspec.Struct, frozen=True):
@@ -100,6 +126,7 @@ class GroupSpec(msgspec.Struct, frozen=True):
     zones: tuple[str, ...]
     subnets: tuple[str, ...] = ()
     template: Template | None = None
+    mixed: Mixed | None = None
     configuration: str = ""
     cooldown_s: int = 300
     health_type: tuple[str, ...] = ("EC2",)
@@ -164,7 +191,7 @@ class MemberSpec(msgspec.Struct, frozen=True):
     """`group`: object name of the Group. `since`: Unix seconds of the last lifecycle change; `in_service`: when it first served. `activity`: name
     of the Activity under way. `why`: what the end of it is for, said in activities. `hooked`: hooks of the present transition have been
     set. `configuration_made`: when the launch configuration was made that it comes from. `pooled`: it comes from the warm pool; `returning`: it
-    ends there."""
+    ends there. `spot`: a mixed instances policy made a Spot Instance of it. `weight`: units of capacity."""
 
     group: str
     zone: str
@@ -184,6 +211,8 @@ class MemberSpec(msgspec.Struct, frozen=True):
     hooked: bool = False
     pooled: bool = False
     returning: bool = False
+    spot: bool = False
+    weight: int = 1
 
 
 @kind("autoscaling.Member", indexes={"group": lambda one: one.spec.group})
@@ -196,6 +225,11 @@ class Member(Resource, frozen=True):
     def counts(self) -> bool:
         """Whether it is part of the group's capacity."""
         return self.spec.state in STARTING or self.spec.state == "InService"
+
+    @property
+    def units(self) -> int:
+        """How much of the group's capacity it is."""
+        return self.spec.weight if self.counts else 0
 
     @property
     def warm(self) -> bool:

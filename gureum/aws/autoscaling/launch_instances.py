@@ -40,6 +40,8 @@ async def launch_instances(call: Call) -> Result:
     done = call.done_before()
     if done is not None:
         return _told(call, group, [one for name in done if (one := call.get(Instance, name)) is not None], [])
+    if group.spec.mixed is not None:
+        raise not_built("LaunchInstances into a group with a mixed instances policy")
     wanted, places = _wanted(call, group), _places(call, group)
     why = f"At {clock_text(call.now)} a user request launched instances changing the desired capacity"
     transaction = call.transaction()
@@ -99,7 +101,7 @@ def _launch(
 ) -> tuple[list[Instance], list[dict[str, Any]]]:
     """Evenly over the zones that are asked for, and what was refused in which."""
     members = members_of(call, group)
-    capacity = sum(one.counts for one in members)
+    capacity = sum(one.units for one in members)
     have = Counter(one.spec.zone for one in members if one.counts)
     spec = msgspec.structs.replace(group.spec, subnets=places.subnets or group.spec.subnets, why=why)
     narrowed = msgspec.structs.replace(group, spec=spec)

@@ -12,6 +12,7 @@ from typing import Any
 from gureum.aws.autoscaling.activities import begin
 from gureum.aws.autoscaling.faults import invalid
 from gureum.aws.autoscaling.kinds import Group, LaunchConfiguration, Member, MemberSpec, Template, object_name
+from gureum.aws.autoscaling.mixed import Choice, choices, pool_types
 from gureum.aws.autoscaling.sentences import launching, started_cause
 from gureum.aws.call import Call
 from gureum.aws.ec2.instances.kinds import Instance
@@ -32,6 +33,7 @@ _PASSING = (
     "InvalidAMIID.Unavailable",
 )
 """What keeps a launch from being made now, and says nothing of the template."""
+_SPOT_BY_TEMPLATE = "A launch template that requests Spot Instances cannot be used with a mixed instances policy."
 _FROM_CONFIGURATION = (
     "ImageId",
     "InstanceType",
@@ -55,11 +57,40 @@ def launch(
     warm: bool = False,
     cause: str = "",
 ) -> list[Instance]:
-    """Up to `count` new instances in a zone, with members and activities. `before`: the group's capacity, or the size of the warm
+    """Up to `count` new units of capacity in a zone, with members and activities. `before`: the group's capacity, or the size of the warm
     pool that they are for (`warm`). `cause`: what activities say, if not what follows from the group. Raises the errors of
     RunInstances when there is not even one; of an instance that cannot be made whole (the subnet has no address left) nothing is written."""
+    params = launch_params(call, group)
+    chosen = [Choice(str(params.get("InstanceType") or ""), spot=False, weight=1, units=count)]
+    if group.spec.mixed is not None:
+        members = [one for one in call.by(Member, "group", group.meta.name) if one.counts]
+        chosen = choices(group.spec, chosen[0].type, members, zone, count, capacity=before)
+    refused: AwsError | None = None
+    for choice in chosen:
+        try:
+            return _launch_one(call, transaction, group, zone, params, choice, before, warm=warm, cause=cause)
+        except AwsError as error:
+            refused = refused or error
+    raise refused or invalid("No instance types match the instance requirements of the group.")
+
+
+def _launch_one(
+    call: Call,
+    transaction: Transaction,
+    group: Group,
+    zone: str,
+    given: dict[str, Any],
+    choice: Choice,
+    before: int,
+    *,
+    warm: bool,
+    cause: str,
+) -> list[Instance]:
+    """Of one type, and paid for in one way."""
     subnet = _subnet(call, group, zone)
-    params = launch_params(call, group) | {"MinCount": 1, "MaxCount": count}
+    params = dict(given) | {"MinCount": 1, "MaxCount": -(-choice.units // choice.weight)}
+    if group.spec.mixed is not None:
+        params |= _bought(choice)
     _place(params, subnet)
     if group.spec.placement_group:
         params["Placement"] = dict(params.get("Placement") or {}) | {"GroupName": group.spec.placement_group}
@@ -78,8 +109,17 @@ def launch(
                 raise
             return made
         made.append(instance)
-        _join(call, transaction, group, instance, before + index, warm=warm, cause=cause)
+        so_far = before + index * choice.weight
+        _join(call, transaction, group, instance, so_far, choice, warm=warm, cause=cause)
     return made
+
+
+def _bought(choice: Choice) -> dict[str, Any]:
+    """Parameters of RunInstances."""
+    if not choice.spot:
+        return {"InstanceType": choice.type}
+    options = {"SpotInstanceType": "one-time"} | ({"MaxPrice": choice.max_price} if choice.max_price else {})
+    return {"InstanceType": choice.type, "InstanceMarketOptions": {"MarketType": "spot", "SpotOptions": options}}
 
 
 def spread(have: Counter[str], zones: tuple[str, ...], count: int) -> dict[str, int]:
@@ -113,6 +153,10 @@ def check_template(call: Call, group: Group) -> None:
         return
     try:
         params = launch_params(call, group) | {"MinCount": 1, "MaxCount": 1}
+        if group.spec.mixed is not None:
+            if params.get("InstanceMarketOptions"):
+                raise AwsError("InvalidParameterCombination", _SPOT_BY_TEMPLATE)
+            params["InstanceType"] = pool_types(group.spec.mixed, str(params.get("InstanceType") or ""))[0]
         _place(params, _subnet(call, group, group.spec.zones[0]))
         plan_launch(call.with_params(params), params)
     except AwsError as error:
@@ -134,9 +178,17 @@ def template_now(call: Call, group: Group) -> Template | None:
 
 
 def _join(
-    call: Call, transaction: Transaction, group: Group, instance: Instance, before: int, *, warm: bool, cause: str
+    call: Call,
+    transaction: Transaction,
+    group: Group,
+    instance: Instance,
+    before: int,
+    choice: Choice,
+    *,
+    warm: bool,
+    cause: str,
 ) -> None:
-    cause = cause or started_cause(group.spec.why, call.now, before, before + 1, warm=warm)
+    cause = cause or started_cause(group.spec.why, call.now, before, before + choice.weight, warm=warm)
     activity = begin(
         call,
         transaction,
@@ -160,6 +212,8 @@ def _join(
         launched=call.now,
         since=call.now,
         activity=activity.meta.name,
+        spot=choice.spot,
+        weight=choice.weight,
     )
     transaction.create(Member(meta=call.meta(instance.meta.name, owner=group), spec=spec))
 

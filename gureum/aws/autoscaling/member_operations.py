@@ -10,6 +10,7 @@ from gureum.aws.autoscaling.faults import invalid, not_built
 from gureum.aws.autoscaling.hooks import waits_for
 from gureum.aws.autoscaling.kinds import Activity, Group, Hook, Member, MemberSpec
 from gureum.aws.autoscaling.lookup import find_group, find_member, find_members, members_of
+from gureum.aws.autoscaling.mixed import weight_of
 from gureum.aws.autoscaling.notices import tell_waits
 from gureum.aws.autoscaling.sentences import clock_text, terminating, user_cause
 from gureum.aws.autoscaling.targets import deregister
@@ -31,7 +32,8 @@ async def attach_instances(call: Call) -> Result:
     )
     if len(ids) > MOST_INSTANCES:
         raise invalid(f"At most {MOST_INSTANCES} instances can be attached in one call.")
-    desired = group.spec.desired + len(ids)
+    found = (call.get(Instance, id_) for id_ in ids)
+    desired = group.spec.desired + sum(weight_of(group.spec.mixed, one.spec.type) for one in found if one is not None)
     if desired > group.spec.max:
         raise invalid(
             f"AutoScalingGroup {group.spec.name} has min size: {group.spec.min}, max size: {group.spec.max}, desired capacity: "
@@ -67,7 +69,7 @@ def _attach(call: Call, transaction: Transaction, group: Group, id_: str) -> Non
     )
     spec = MemberSpec(
         group.meta.name, instance.spec.zone, instance.spec.type, protected=group.spec.protected, launched=call.now, since=call.now,
-        activity=activity.meta.name,
+        activity=activity.meta.name, spot=bool(instance.spec.spot_request), weight=weight_of(group.spec.mixed, instance.spec.type),
     )  # fmt: skip
     transaction.create(Member(meta=call.meta(id_, owner=group), spec=spec))
 
@@ -97,15 +99,15 @@ async def _take_out(
     for member in members:
         if member.spec.state not in allowed:
             raise invalid(f"The instance {member.meta.name} is not in {' or '.join(allowed)} state.")
-    counting = sum(1 for member in members if member.counts)
+    counting = sum(member.units for member in members)
     transaction = call.transaction()
     if call.params["ShouldDecrementDesiredCapacity"]:
         _decrement(transaction, group, counting, call.now)
     made: list[Activity] = []
-    capacity = sum(one.counts for one in members_of(call, group))
+    capacity = sum(one.units for one in members_of(call, group))
     for member in members:
-        cause = user_cause(call.now, member.meta.name, done, capacity, capacity - member.counts)
-        capacity -= member.counts
+        cause = user_cause(call.now, member.meta.name, done, capacity, capacity - member.units)
+        capacity -= member.units
         activity = activities.begin(
             call, transaction, group, description + member.meta.name, cause,
             what="detach" if state == "Detaching" else "", instance=member.meta.name, zone=member.spec.zone,
@@ -139,14 +141,15 @@ async def exit_standby(call: Call) -> Result:
     for member in members:
         if member.spec.state != "Standby":
             raise invalid(f"The instance {member.meta.name} is not in Standby state.")
-    desired = group.spec.desired + len(members)
+    desired = group.spec.desired + sum(one.spec.weight for one in members)
     if desired > group.spec.max:
         raise invalid(f"The desired capacity {desired} would be above the maximum size {group.spec.max}.")
     transaction = call.transaction()
     made = []
-    capacity = sum(one.counts for one in members_of(call, group))
-    for place, member in enumerate(members, capacity):
-        cause = user_cause(call.now, member.meta.name, "moved out of standby", place, place + 1)
+    capacity = sum(one.units for one in members_of(call, group))
+    for member in members:
+        before, capacity = capacity, capacity + member.spec.weight
+        cause = user_cause(call.now, member.meta.name, "moved out of standby", before, capacity)
         activity = activities.begin(
             call,
             transaction,
@@ -217,11 +220,11 @@ async def terminate_instance_in_auto_scaling_group(call: Call) -> Result:
             "ScalingActivityInProgress", f"The instance {member.meta.name} is being terminated already.", status=400
         )
     transaction = call.transaction()
-    capacity = sum(one.counts for one in members_of(call, group))
+    capacity = sum(one.units for one in members_of(call, group))
     left = capacity
     if call.params["ShouldDecrementDesiredCapacity"]:
-        _decrement(transaction, group, 1 if member.counts else 0, call.now)
-        left -= member.counts
+        _decrement(transaction, group, member.units, call.now)
+        left -= member.units
     text = user_cause(call.now, member.meta.name, "taken out of service", capacity, left)
     activities.end(call, transaction, member.spec.activity, "Cancelled")
     activity = activities.begin(

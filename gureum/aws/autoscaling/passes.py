@@ -47,7 +47,8 @@ class Pass:
 
     @property
     def capacity(self) -> int:
-        return sum(1 for one in self.members if one.counts)
+        """In units: of a group without weights, instances."""
+        return sum(one.units for one in self.members)
 
     def begin(self) -> None:
         """Before anything is decided of one more member. PassFull."""

@@ -17,6 +17,7 @@ from gureum.aws.autoscaling.kinds import LEAVING, STANDBY, STARTING, Group, Memb
 from gureum.aws.autoscaling.launching import MOST_LAUNCHES, launch, spread, template_now
 from gureum.aws.autoscaling.lookup import members_of
 from gureum.aws.autoscaling.members import move_on
+from gureum.aws.autoscaling.mixed import surplus_of
 from gureum.aws.autoscaling.passes import Pass, PassFull
 from gureum.aws.autoscaling.refreshing import ACTIVE, alarms_of, outdated, step_refresh, surge
 from gureum.aws.autoscaling.replacing import above, below, ready, replace
@@ -135,12 +136,16 @@ def _count(step: Pass) -> None:
     group's own doing (replacements, rebalancing), which ends an instance only when the new one serves."""
     spec = step.group.spec
     capacity, desired = step.capacity, spec.desired + max(surge(step), replacing.surge(step))
-    if capacity < desired and not step.suspended("Launch"):
-        _grow(step, desired - capacity)
-    elif capacity > desired and not step.suspended("Terminate"):
-        if spec.why or all(one.spec.state not in STARTING for one in step.members):
-            _shrink(step, capacity - desired)
-    elif capacity == desired == spec.desired:
+    over = capacity - desired
+    if over < 0:
+        if not step.suspended("Launch"):
+            _grow(step, -over)
+    elif any(one.counts and one.spec.weight <= over for one in step.members):
+        if not step.suspended("Terminate") and (
+            spec.why or all(one.spec.state not in STARTING for one in step.members)
+        ):
+            _shrink(step, over)
+    elif desired == spec.desired:
         if spec.why:
             step.change_group(why="")
         if not step.suspended("AZRebalance"):
@@ -206,15 +211,18 @@ def _tell_failure(step: Pass, refused: AwsError) -> None:
 def _shrink(step: Pass, surplus: int) -> None:
     """Instances protected from scale-in stay, even if the group is then too large."""
     before, current = step.capacity, template_now(step.call, step.group)
-    for number in range(surplus):
-        open_ = [one for one in step.members if one.counts and not one.spec.protected]
+    while surplus > 0:
+        counting = [one for one in step.members if one.counts and one.spec.weight <= surplus]
+        open_ = surplus_of(step.group.spec, [one for one in counting if not one.spec.protected])
         outside = [one for one in open_ if one.spec.zone not in step.group.spec.zones]
         ill = [one for one in open_ if one.spec.health == "Unhealthy"]
         chosen = choose(ill or outside or _in_fullest_zones(step, open_), step.group, current, step.now)
         if chosen is None:
             return
-        cause = shrunk_cause(step.group.spec.why, step.now, chosen.meta.name, before - number, before - number - 1)
+        after = before - chosen.spec.weight
+        cause = shrunk_cause(step.group.spec.why, step.now, chosen.meta.name, before, after)
         step.begin_end(chosen, cause, returning=takes_back(step))
+        surplus, before = surplus - chosen.spec.weight, after
 
 
 def _in_fullest_zones(step: Pass, open_: list[Member]) -> list[Member]:

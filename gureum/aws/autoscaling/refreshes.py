@@ -12,6 +12,7 @@ from gureum.aws.autoscaling.group_settings import found_template
 from gureum.aws.autoscaling.kinds import STANDBY, Group, Member, Refresh, RefreshSpec
 from gureum.aws.autoscaling.launching import check_template, template_now
 from gureum.aws.autoscaling.lookup import find_group, members_of, page
+from gureum.aws.autoscaling.mixed import is_weighted
 from gureum.aws.autoscaling.refresh_progress import can_go_back, ended, preferences, turned_back
 from gureum.aws.autoscaling.refresh_progress import shown as progress
 from gureum.aws.autoscaling.refreshing import DEFAULT_LEAST, active_refresh, own_source, to_replace
@@ -41,6 +42,10 @@ async def start_instance_refresh(call: Call) -> Result:
     desired = params.get("DesiredConfiguration") or {}
     if desired.get("MixedInstancesPolicy"):
         raise not_built("An instance refresh with MixedInstancesPolicy")
+    if is_weighted(spec):
+        raise not_built("An instance refresh of a group with weights")
+    if desired.get("LaunchTemplate") and spec.mixed is not None:
+        raise invalid("The desired configuration of a group with a mixed instances policy must be one as well.")
     if desired.get("LaunchTemplate"):
         spec = msgspec.structs.replace(spec, template=found_template(call, desired["LaunchTemplate"]), configuration="")
         check_template(call, msgspec.structs.replace(group, spec=spec))

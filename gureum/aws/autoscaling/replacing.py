@@ -42,10 +42,12 @@ def replace(step: Pass) -> None:
     to_go = _to_go(step)
     for member, why in to_go[: _allowed(step, to_go)]:
         step.begin_end(member, why)
-    well = sum(one.spec.state == "InService" and one.spec.health == "Healthy" for one in step.members)
-    spare = well - step.group.spec.desired
-    for member in _interrupted(step)[: max(0, spare)]:
-        step.begin_end(member, interrupted_cause(step.now))
+    serving = [one for one in step.members if one.spec.state == "InService" and one.spec.health == "Healthy"]
+    spare = sum(one.spec.weight for one in serving) - step.group.spec.desired
+    for member in _interrupted(step):
+        if member.spec.weight <= spare:
+            spare -= member.spec.weight
+            step.begin_end(member, interrupted_cause(step.now))
 
 
 def above(desired: int, most: int) -> int:

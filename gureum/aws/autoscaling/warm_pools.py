@@ -43,6 +43,8 @@ async def put_warm_pool(call: Call) -> Result:
     group, params = find_group(call, call.params["AutoScalingGroupName"]), call.params
     if active_refresh(call, group) is not None:
         raise AwsError("InstanceRefreshInProgress", "An instance refresh is in progress for the group.", status=400)
+    if group.spec.mixed is not None:
+        raise invalid("You can't add a warm pool to an Auto Scaling group that has a mixed instances policy.")
     state = params.get("PoolState") or "Stopped"
     if state == "Hibernated":
         raise not_built("A warm pool with PoolState Hibernated")

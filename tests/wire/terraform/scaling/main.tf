@@ -82,6 +82,56 @@ resource "aws_autoscaling_group" "web" {
     propagate_at_launch = true
   }
 }
+resource "aws_autoscaling_group" "mixed" {
+  name_prefix         = "mixed-"
+  min_size            = 0
+  max_size            = 6
+  desired_capacity    = (var.changed ? 4 : 3)
+  capacity_rebalance  = true
+  vpc_zone_identifier = data.aws_subnets.all.ids
+  mixed_instances_policy {
+    instances_distribution {
+      on_demand_base_capacity                  = 1
+      on_demand_percentage_above_base_capacity = (var.changed ? 20 : 10)
+      spot_allocation_strategy                 = (var.changed ? "lowest-price" : "capacity-optimized")
+      spot_max_price                           = (var.changed ? "" : "0.9")
+    }
+    launch_template {
+      launch_template_specification {
+        launch_template_id = aws_launch_template.web.id
+        version            = aws_launch_template.web.latest_version
+      }
+      override {
+        instance_type     = "t3.nano"
+        weighted_capacity = "2"
+      }
+      override {
+        instance_type     = (var.changed ? "t3.small" : "t3.micro")
+        weighted_capacity = "1"
+      }
+    }
+  }
+}
+resource "aws_autoscaling_group" "fitting" {
+  name_prefix         = "fitting-"
+  min_size            = 0
+  max_size            = 2
+  desired_capacity    = 1
+  vpc_zone_identifier = data.aws_subnets.all.ids
+  mixed_instances_policy {
+    launch_template {
+      launch_template_specification { launch_template_id = aws_launch_template.web.id }
+      override {
+        instance_requirements {
+          memory_mib { min = (var.changed ? 1024 : 512) }
+          vcpu_count { min = 2 }
+          burstable_performance = "required"
+          instance_generations  = ["current"]
+        }
+      }
+    }
+  }
+}
 resource "aws_autoscaling_lifecycle_hook" "down" {
   name                   = "down"
   autoscaling_group_name = aws_autoscaling_group.web.name
