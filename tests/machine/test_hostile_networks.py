@@ -6,13 +6,15 @@ import os
 import socket
 import struct
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from gureum.drivers.networks import namespaces
 from gureum.drivers.networks.network_names import interface_link
+from gureum.ports.firewalls import Rule
 from gureum.ports.networks import SandboxSpec
-from tests.machine.cloud_network import OUT_ALL, Cloud, copy_with, on_a_cloud
+from tests.machine.cloud_network import ANYWHERE, OUT_ALL, TO_EDGE, Cloud, copy_with, on_a_cloud, say
 
 pytestmark = [pytest.mark.machine, pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root")]
 
@@ -86,3 +88,30 @@ async def test_guest_needs_no_room_in_that_table_to_find_its_router(one: Cloud) 
     netns = ["nsenter", f"--net={one.names.sandbox('a')}"]
     shown = subprocess.run([*netns, "ip", "neigh"], capture_output=True, text=True, check=True).stdout
     assert "10.0.0.1 dev eth0 lladdr 02:67:6d:00:00:01 PERMANENT" in shown
+
+
+def tracked(one: Cloud) -> int:
+    """Flows in the edge's table, which all tenants share."""
+    with namespaces.entered(one.names.edge):
+        return int(Path("/proc/thread-self/net/stat/nf_conntrack").read_text().splitlines()[1].split()[0], 16)
+
+
+@on_a_cloud
+async def test_what_guests_begin_takes_no_room_in_the_edges_table(one: Cloud) -> None:
+    """Two machines of one tenant, by their public addresses, could fill it with open flows for everybody, for days."""
+    web = Rule("in", "tcp", (80, 80), cidr=ANYWHERE)
+    for name, number in (("blue", 10), ("green", 20)):
+        await one.network(name, uplink=True, a=TO_EDGE)
+        await one.group(name, "web", OUT_ALL, web)
+        await one.machine(name, name, "10.0.0.10", "web", public=one.public(number))
+    before = tracked(one)
+    with one.listen("green", 80) as server:
+        flows = [one.flow("blue", server, one.public(20)) for _ in range(20)]
+        assert all(say(near, far) for near, far, _ in flows)
+        assert tracked(one) == before
+        near, far, _ = one.flow("", server, one.public(20))  # the host's own: only its answers may get back
+        assert say(near, far)
+        assert tracked(one) == before + 1
+        for end in (near, far, *(end for flow in flows for end in flow[:2])):
+            end.close()
+    assert one.reach("blue", one.public(1), 80) == "silent"

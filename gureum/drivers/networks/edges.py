@@ -4,9 +4,10 @@
                               └──── n… ═ up ── network B
 
 The edge only routes: each public address in use is a /32 route to its network's link, the rest of the pool is a
-blackhole. A network can send from its own public addresses only (strict reverse path on its link). From the networks
-to the host nothing passes but answers: the host is not part of the cloud. On the host itself there is one link, one
-route and one blackhole (should the link be gone, nothing for the pool leaves by the real interface), and no rule.
+blackhole. A network can send from its own public addresses only (strict reverse path on its link). Of flows that guests
+begin it remembers nothing. From the networks to the host nothing passes but answers: the host is not part of the cloud.
+On the host itself there is one link, one route and one blackhole (should the link be gone, nothing for the pool leaves
+by the real interface), and no rule.
 
 With a way out (`EdgeSpec.way_out`), what is meant for the public internet passes to the host, which sends it on
 (ways_out.py); what is private or has a special meaning (IANA: IPv4 special-purpose addresses) does not. Networks without
@@ -43,6 +44,9 @@ CLOSED = (
     *("198.18.0.0/15", "224.0.0.0/3"),
 )
 """Where no guest gets by the host: this host, its neighbours, other homes' pools, and groups (multicast, broadcast)."""
+
+_BEFORE_TRACKING = -300
+"""Priority of a hook (Netfilter: NF_IP_PRI_RAW)."""
 
 _SYSCTLS = {
     "ipv4/conf/all/rp_filter": "0",
@@ -161,6 +165,25 @@ class Edge:
             Nftables().run(rules(spec))
 
 
+def _untracked(spec: EdgeSpec) -> list[Line]:
+    """What is passed on whatever was before: from network to network, and between networks and the world. All tenants share the edge, and its
+    table of flows has an end: what a guest begins takes no room in it. Tracked is what the host begins, and what is translated here."""
+    pool = ipaddress.IPv4Network(spec.pool)
+    source, destination, not_tracked = payload("ip", "saddr"), payload("ip", "daddr"), {"notrack": None}
+    from_network = match(meta("iifname"), HOST_LINK_IN_EDGE, "!=")
+    no_exit = match(source, prefix(EXITS), "!=")
+    to_network = [
+        match(destination, prefix(spec.pool)),
+        match(destination, {"set": [str(pool[1]), str(pool[2])]}, "!="),
+    ]
+    lines: list[Line] = [(from_network, no_exit, *to_network, not_tracked)]
+    if spec.way_out is not None:
+        near = {"set": [prefix(cidr) for cidr in CLOSED]}
+        lines.append((from_network, no_exit, match(destination, near, "!="), not_tracked))
+        lines.append((match(meta("iifname"), HOST_LINK_IN_EDGE), match(source, near, "!="), *to_network, not_tracked))
+    return lines
+
+
 def _public_route(address: str, link: int, mark: int) -> Route:
     return Route(f"{address}/32", link=link, gateway=NETWORK_ADDRESS, metric=mark, onlink=True)
 
@@ -191,6 +214,7 @@ def rules(spec: EdgeSpec) -> list[Json]:
     chains: dict[str, tuple[Json, list[Line]]] = {
         "forward": (hook("filter", "forward", 0, "drop"), [*forward, (ACCEPT,)]),
         "input": (hook("filter", "input", 0, "drop"), [(known, ACCEPT), (from_host, ping, ACCEPT)]),
+        "untracked": (hook("filter", "prerouting", _BEFORE_TRACKING, "accept"), _untracked(spec)),
     }
     if way_out is not None:
         from_exit = match(payload("ip", "saddr"), prefix(EXITS))
