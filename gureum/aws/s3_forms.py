@@ -40,7 +40,8 @@ class Form(msgspec.Struct, frozen=True):
             f'--{boundary}\r\ncontent-disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
             for name, value in fields.items()
         ]
-        head = f'--{boundary}\r\ncontent-disposition: form-data; name="file"; filename="file"\r\n\r\n'
+        # Named so, because moto puts it in for a "${filename}" that is left, which stands for itself.
+        head = f'--{boundary}\r\ncontent-disposition: form-data; name="file"; filename="${{filename}}"\r\n\r\n'
         body = b"".join([*parts, head.encode(), self.content, f"\r\n--{boundary}--\r\n".encode()])
         headers = {**request.headers, "content-type": f"multipart/form-data; boundary={boundary}"}
         headers["content-length"] = str(len(body))

@@ -102,14 +102,16 @@ def test_credentials_of_a_session_sign_addresses_and_forms_too(cloud: Cloud, s3:
         assert post(made["url"], made["fields"], b"x")[0] == (204 if status == 200 else 403)
 
 
-def post(url: str, fields: dict[str, str], content: bytes, after: dict[str, str] | None = None) -> tuple[int, str]:
+def post(
+    url: str, fields: dict[str, str], content: bytes, after: dict[str, str] | None = None, filename: str = "me.txt"
+) -> tuple[int, str]:
     """As a browser sends it: the fields in their order, the file."""
     mark = "----WebKitFormBoundaryx7"
 
     def part(name: str, value: str) -> bytes:
         return f'--{mark}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
 
-    head = f'--{mark}\r\nContent-Disposition: form-data; name="file"; filename="me.txt"\r\nContent-Type: text/plain\r\n\r\n'
+    head = f'--{mark}\r\nContent-Disposition: form-data; name="file"; filename="{filename}"\r\nContent-Type: text/plain\r\n\r\n'
     parts = [part(name, value) for name, value in fields.items()]
     parts += [head.encode(), content, b"\r\n"] if content is not None else []
     parts += [part(name, value) for name, value in (after or {}).items()]
@@ -165,7 +167,10 @@ def test_a_form_that_could_be_read_in_two_ways_puts_only_what_was_judged(cloud: 
     assert post(made["url"], made["fields"] | {"KEY": "theirs"}, b"1")[1].startswith("MalformedPOSTRequest")
     assert post(made["url"].replace("/drops", "/another"), made["fields"], b"1")[0] == 403
     assert post(made["url"], made["fields"], b"1", after={"file": "x" * 100})[0] == 204
+    named = s3_of(cloud).generate_presigned_post("drops", "by-name/${filename}")
+    assert post(named["url"], named["fields"], b"1", filename="a${filename}/${filename}z")[0] == 204
     keys = {one["Key"] for one in s3.list_objects_v2(Bucket="drops")["Contents"]}
+    assert {key for key in keys if key.startswith("by-name")} == {"by-name/${filename}z"}
     assert "theirs" not in keys
     assert s3.get_object(Bucket="drops", Key="mine")["Body"].read() == b"1"
     assert "Contents" not in s3.list_objects_v2(Bucket="another")

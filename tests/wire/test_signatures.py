@@ -194,3 +194,26 @@ def test_what_gureum_ssh_signs_is_accepted() -> None:
     verify_signature(
         Request("POST", "/", "", {"host": "127.0.0.1:4566", **headers}, body.encode()), SECRET, time.time()
     )
+
+
+@pytest.mark.parametrize(
+    ("head", "passes"),
+    [
+        ({}, True),
+        ({"content-length": "70000"}, False),
+        ({"content-length": ""}, False),
+        ({"content-type": "multipart/form-data; boundary=x"}, False),
+        ({"authorization": "AWS key:signature"}, False),
+    ],
+)
+def test_of_a_guest_without_a_key_only_a_small_form_is_read(
+    guarded: Endpoint, head: dict[str, str], passes: bool
+) -> None:
+    """Its body may be AssumeRoleWithWebIdentity, which has no signature; any other operation is refused then."""
+    form = {"host": "h", "content-type": "application/x-www-form-urlencoded", "content-length": "20"}
+    request = Request("POST", "/", "", form | head, b"")
+    assert (guarded.run(guarded.gateway.look_at_guest(request)) is None) is passes
+    assert guarded.run(guarded.gateway.look_at_guest(request, "ec2")) is not None
+    body = b"Action=GetCallerIdentity&Version=2011-06-15"
+    asked = Request("POST", "/", "", form, body)
+    assert guarded.run(guarded.gateway.handle(asked, guest=True)).status == 403

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 LIMIT_KEYS = 100
 """Of one kind."""
+LIMIT_SECONDS = 1 << 53
 RSA_BITS = range(1024, 8193)
 _HASHES: dict[str, hashes.HashAlgorithm] = {
     "256": hashes.SHA256(),
@@ -47,7 +48,9 @@ class WebToken(msgspec.Struct, frozen=True):
     def seconds(self, name: str) -> float | None:
         """A claim that is a time (RFC 7519 NumericDate); None where it is none."""
         found = self.claims.get(name)
-        return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else None
+        if not isinstance(found, int | float) or isinstance(found, bool) or abs(found) > LIMIT_SECONDS:
+            return None
+        return float(found)
 
     @property
     def audiences(self) -> tuple[str, ...]:
