@@ -20,6 +20,8 @@ PRIVATE, METADATA = "10.99.0.1", "169.254.169.254"
 NAME = "www.example.org"
 PORT = 8080
 """Where the host itself listens, too, on all its addresses."""
+LIMIT_S = 30.0
+"""Of what is asked in the host: an answer that never comes fails the test."""
 
 # Tells each client its address and remembers it; answers every question of an A record with the web's address.
 _SERVERS = """
@@ -58,7 +60,7 @@ class Internet:
 
     def in_host(self, *words: str) -> str:
         return subprocess.run(
-            ["nsenter", f"--net={self.host}", *words], check=True, capture_output=True, text=True
+            ["nsenter", f"--net={self.host}", *words], check=True, capture_output=True, text=True, timeout=LIMIT_S
         ).stdout
 
     def state(self) -> str:

@@ -9,7 +9,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,26 @@ class Cloud:
     def inside(self, instance: str, *command: str, timeout_s: float = 30.0) -> subprocess.CompletedProcess[str]:
         """`gureum exec`: a program in the machine."""
         return self.command("exec", instance, "--", *command, timeout_s=timeout_s, check=False)
+
+
+BY_THE_SECOND = {"metrics_period_s": "1", "alarm_evaluation_s": "0.5", "alarm_minute_s": "2"}
+"""Settings: what metrics and alarms do each minute is done each second or two."""
+
+
+@contextmanager
+def whole_life(cloud: Cloud, *options: str) -> Iterator[Cloud]:
+    """Up, with the options of `gureum up`, while the block runs. Afterwards nothing of it is left, and its logs tell of no fault."""
+    if "--simulate" not in options and os.geteuid() != 0:
+        pytest.skip("machines need root")
+    cloud.command("up", *options)
+    home_id = cloud.identity["id"]
+    yield cloud
+    logs = {path.name: path.read_text()[-8000:] for path in (cloud.home / "logs").glob("*.log")}
+    down = cloud.command("down", "--purge", check=False)
+    assert down.returncode == 0, down.stderr
+    assert leftovers(home_id) == []
+    assert not cloud.home.exists()
+    assert "Traceback" not in "".join(logs.values()), logs
 
 
 def until(look: Callable[[], Any], limit_s: float = 30.0, pause_s: float = 0.02) -> Any:

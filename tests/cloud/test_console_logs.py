@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.cloud.running import BUSYBOX, NANO, Cloud, leftovers
+from tests.cloud.running import BUSYBOX, NANO, Cloud, whole_life
 
 pytestmark = pytest.mark.machine
 GROUP = "/machines/consoles"
@@ -24,14 +24,8 @@ echo counted all > /dev/console
 
 @pytest.fixture
 def cloud(tmp_path: Path) -> Iterator[Cloud]:
-    if os.geteuid() != 0:
-        pytest.skip("machines need root")
-    made = Cloud(tmp_path, console_log_group=GROUP)
-    made.command("up")
-    home_id = made.identity["id"]
-    yield made
-    made.command("down", "--purge")
-    assert leftovers(home_id) == []
+    with whole_life(Cloud(tmp_path, console_log_group=GROUP)) as made:
+        yield made
 
 
 def counted(logs: Any, instance: str) -> list[str]:

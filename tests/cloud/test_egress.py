@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.cloud.docker_clients import BUSYBOX, Docker
-from tests.cloud.running import Cloud, leftovers, until
+from tests.cloud.running import Cloud, until, whole_life
 from tests.cloud.test_vpc_networking import EVERYWHERE, Place, launch
 from tests.internet import ASIDE, HOST, METADATA, NAME, PORT, PRIVATE, RESOLVER, WEB, Internet, internet
 
@@ -31,12 +31,8 @@ def cloud(world: Internet, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     before = world.state()
     made = Cloud(tmp_path_factory.mktemp("gureum"), resolvers=RESOLVER, flow_log_interval_s="1")
     leave_by(made, "world")
-    made.command("up")
-    home_id = made.identity["id"]
-    yield made
-    down = made.command("down", "--purge", check=False)
-    assert down.returncode == 0, down.stderr
-    assert leftovers(home_id) == []
+    with whole_life(made):
+        yield made
     assert world.state() == before
 
 

@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import gzip
-import os
 import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.cloud.running import Cloud, leftovers, until
+from tests.cloud.running import Cloud, until, whole_life
 
 
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     """A cloud that tells flows each second, not each minute."""
-    if os.geteuid() != 0:
-        pytest.skip("machines need root")
-    made = Cloud(tmp_path_factory.mktemp("gureum"), flow_log_interval_s="1")
-    made.command("up")
-    home_id = made.identity["id"]
-    yield made
-    down = made.command("down", "--purge", check=False)
-    assert down.returncode == 0, down.stderr
-    assert leftovers(home_id) == []
+    with whole_life(Cloud(tmp_path_factory.mktemp("gureum"), flow_log_interval_s="1")) as made:
+        yield made
 
 
 def records(logs: Any, group: str) -> list[list[str]]:

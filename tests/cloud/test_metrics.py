@@ -7,29 +7,12 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
-
 from tests.cloud.balancing import Site, fetch, serves
-from tests.cloud.running import Cloud, leftovers, until
+from tests.cloud.running import BY_THE_SECOND, Cloud, until
 
-
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    """Everything clock-bound goes by the second."""
-    if os.geteuid() != 0:
-        pytest.skip("machines need root")
-    fast = {"metrics_period_s": "1", "alarm_evaluation_s": "0.5", "alarm_minute_s": "2"}
-    made = Cloud(tmp_path_factory.mktemp("gureum"), **fast)
-    made.command("up")
-    home_id = made.identity["id"]
-    yield made
-    log = (made.home / "logs/daemon.log").read_text() + (made.home / "logs/agent.log").read_text()
-    made.command("down", "--purge")
-    assert leftovers(home_id) == []
-    assert "Traceback" not in log
+SETTINGS = BY_THE_SECOND
 
 
 def statistic(cloud: Cloud, instance: str, name: str, stat: str) -> list[float]:

@@ -4,39 +4,15 @@ from __future__ import annotations
 
 import base64
 import http.client
-import os
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any, Self
 
 import pytest
 
-from tests.cloud.running import BUSYBOX, NANO, PAGE, Cloud, leftovers, until
+from tests.cloud.running import BUSYBOX, BY_THE_SECOND, NANO, PAGE, Cloud, until
 
-FAST = {
-    "metrics_period_s": "1",
-    "alarm_evaluation_s": "0.5",
-    "alarm_minute_s": "2",
-    "scaling_low_periods": "3",
-    "scaling_warmup_s": "2",
-}
-
-
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    """What is bound to the clock goes by the second."""
-    if os.geteuid() != 0:
-        pytest.skip("machines need root")
-    made = Cloud(tmp_path_factory.mktemp("gureum"), **FAST)
-    made.command("up")
-    home_id = made.identity["id"]
-    yield made
-    log = (made.home / "logs/daemon.log").read_text() + (made.home / "logs/agent.log").read_text()
-    down = made.command("down", "--purge", check=False)
-    assert down.returncode == 0, down.stderr
-    assert leftovers(home_id) == []
-    assert "Traceback" not in log, log[-4000:]
+SETTINGS = {**BY_THE_SECOND, "scaling_low_periods": "3", "scaling_warmup_s": "2"}
 
 
 class Load:

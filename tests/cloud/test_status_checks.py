@@ -2,32 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
+from tests.cloud.running import BUSYBOX, BY_THE_SECOND, NANO, Cloud, until
 
-from tests.cloud.running import BUSYBOX, NANO, Cloud, leftovers, until
-
-FAST = {"metrics_period_s": "1", "alarm_evaluation_s": "0.5", "alarm_minute_s": "2"}
+SETTINGS = BY_THE_SECOND
 GROUP = {"AutoScalingGroupName": "g"}
 BREAK = ("ip", "link", "set", "eth0", "down")
-
-
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    if os.geteuid() != 0:
-        pytest.skip("machines need root")
-    made = Cloud(tmp_path_factory.mktemp("gureum"), **FAST)
-    made.command("up")
-    home_id = made.identity["id"]
-    yield made
-    log = (made.home / "logs/daemon.log").read_text() + (made.home / "logs/agent.log").read_text()
-    down = made.command("down", "--purge", check=False)
-    assert down.returncode == 0, down.stderr
-    assert leftovers(home_id) == []
-    assert "Traceback" not in log, log[-4000:]
 
 
 def checks(cloud: Cloud, instance: str) -> tuple[str, ...]:
