@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import inspect
 from collections.abc import Iterator
 from typing import Any
@@ -22,6 +21,7 @@ from gureum.engine.tracing import Tracer
 from gureum.store.contract import Conflict
 from gureum.store.memory import MemoryStore
 from gureum.telemetry.memory import MemoryLogs, MemoryMetrics
+from tests.aws.model_shapes import check_shape
 from tests.quotas import ROOMY
 
 POOL = "198.18.16.0/20"
@@ -71,7 +71,7 @@ class Cloud:
 
     async def run(self, name: str, **params: Any) -> dict[str, Any]:
         function = _registry.marks("operation")[f"ec2:{name}"].target
-        _check(params, _model.operation_model(name).input_shape, name)
+        check_shape(params, _model.operation_model(name).input_shape, name)
         for _ in range(20):
             call = self.call(name, **params)
             try:
@@ -80,7 +80,7 @@ class Cloud:
             except Conflict:
                 continue
             call.end_dry_run()
-            _check(result, _model.operation_model(name).output_shape, name)
+            check_shape(result, _model.operation_model(name).output_shape, name)
             return result
         raise AssertionError("conflicts without end")
 
@@ -147,25 +147,6 @@ class Cloud:
         found = self(name, **params)[member]
         assert len(found) == 1, found
         return found[0]
-
-
-def _check(value: Any, shape: Any, path: str) -> None:
-    """A result has only members that the model knows, of the model's types."""
-    if shape is None:
-        assert value == {}, path
-        return
-    kinds = {
-        "structure": dict, "list": list, "map": dict, "string": str, "integer": int, "long": int, "boolean": bool,
-        "timestamp": (int, float, dt.datetime), "blob": (bytes, str), "double": (int, float), "float": (int, float),
-    }  # fmt: skip
-    assert isinstance(value, kinds[shape.type_name]), f"{path}: {value!r} is no {shape.type_name}"
-    if shape.type_name == "structure":
-        for name, inner in value.items():
-            assert name in shape.members, f"{path} has no member {name}"
-            _check(inner, shape.members[name], f"{path}.{name}")
-    elif shape.type_name == "list":
-        for inner in value:
-            _check(inner, shape.member, f"{path}[]")
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import inspect
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -31,6 +30,7 @@ from gureum.engine.tracing import Tracer
 from gureum.store.contract import Conflict
 from gureum.store.memory import MemoryStore
 from gureum.telemetry.memory import MemoryLogs, MemoryMetrics
+from tests.aws.model_shapes import check_shape
 
 _registry = Registry()
 _registry.scan("gureum.aws.call")
@@ -263,25 +263,6 @@ def forward(*groups: str, **params: Any) -> dict[str, Any]:
     if len(groups) == 1 and not params:
         return {"Type": "forward", "TargetGroupArn": groups[0]}
     return {"Type": "forward", "ForwardConfig": {"TargetGroups": [{"TargetGroupArn": one} for one in groups], **params}}
-
-
-def check_shape(value: Any, shape: Any, path: str) -> None:
-    """Only members that the model knows, of the model's types, and of its enumerations."""
-    if shape is None:
-        assert value == {}, path
-        return
-    kinds = {
-        "structure": dict, "list": list, "map": dict, "string": str, "integer": int, "long": int, "boolean": bool,
-        "timestamp": (int, float, dt.datetime), "blob": (bytes, str), "double": (int, float), "float": (int, float),
-    }  # fmt: skip
-    assert isinstance(value, kinds[shape.type_name]), f"{path}: {value!r} is no {shape.type_name}"
-    if shape.type_name == "structure":
-        for name, inner in value.items():
-            assert name in shape.members, f"{path} has no member {name}"
-            check_shape(inner, shape.members[name], f"{path}.{name}")
-    elif shape.type_name == "list":
-        for inner in value:
-            check_shape(inner, shape.member, f"{path}[]")
 
 
 @pytest.fixture

@@ -24,7 +24,8 @@ from gureum.ports.telemetry import Datum
 from gureum.store.contract import Conflict
 from gureum.store.memory import MemoryStore
 from gureum.telemetry.memory import MemoryLogs, MemoryMetrics
-from tests.aws.ec2.conftest import FixedClock, _check
+from tests.aws.ec2.conftest import FixedClock
+from tests.aws.model_shapes import check_shape
 
 _registry = Registry()
 _registry.scan("gureum.aws.call")
@@ -82,7 +83,7 @@ class Logs:
                 continue
             result = plain(result)
             if not compiled.stream:
-                _check(result, _model.operation_model(name).output_shape, name)
+                check_shape(result, _model.operation_model(name).output_shape, name)
             return result
         raise AssertionError("conflicts without end")
 
