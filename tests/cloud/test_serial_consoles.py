@@ -111,7 +111,7 @@ def test_a_person_signs_in_and_the_session_outlives_a_reboot(
 ) -> None:
     assert serial.send_key()["Success"]
     terminal = serial.begin()
-    terminal.type("\n", "login: ")
+    until(lambda: _answers(terminal))
     terminal.type("ec2-user\n", "Password: ")
     terminal.type("not so secret\n", "ec2-user@")
     terminal.type("sudo id -un; tty; echo $((6*7))\n", "root\r\n/dev/console\r\n42")
@@ -156,11 +156,11 @@ def _answers(terminal: Terminal) -> bool:
 def test_a_sent_key_outlives_the_daemon_and_its_sessions_do_not(cloud: Cloud, serial: Serial) -> None:
     serial.send_key()
     terminal = serial.begin()
-    terminal.type("\n", "login: ")
+    until(lambda: _answers(terminal))
     os.kill(cloud.process("daemon"), signal.SIGKILL)
     assert terminal.ended() == 255
     again = serial.begin()
-    again.type("\n", "login: ")
+    until(lambda: _answers(again))
     key = cloud.home / "keys/ssh_host_ed25519_key"
     assert key.stat().st_mode & 0o777 == 0o600
     assert "SHA256:" in cloud.command("status").stdout
