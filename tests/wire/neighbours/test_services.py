@@ -236,3 +236,28 @@ def test_tags_of_a_virtual_mfa_device(cloud: Cloud) -> None:
     with pytest.raises(ClientError) as error:
         iam.list_mfa_device_tags(SerialNumber=f"{serial}-none")
     assert code_of(error) == "NoSuchEntity"
+
+
+def test_limits_of_a_table_on_demand_are_read_back(cloud: Cloud) -> None:
+    tables, limits = cloud.client("dynamodb"), {"MaxReadRequestUnits": 10, "MaxWriteRequestUnits": 5}
+    index = {
+        "IndexName": "by-kind",
+        "KeySchema": [{"AttributeName": "kind", "KeyType": "HASH"}],
+        "Projection": {"ProjectionType": "ALL"},
+        "OnDemandThroughput": limits,
+    }
+    tables.create_table(
+        TableName="limited",
+        BillingMode="PAY_PER_REQUEST",
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("id", "kind")],
+        GlobalSecondaryIndexes=[index],
+        OnDemandThroughput=limits,
+    )
+    found = tables.describe_table(TableName="limited")["Table"]
+    assert [found["OnDemandThroughput"], found["GlobalSecondaryIndexes"][0]["OnDemandThroughput"]] == [limits] * 2
+    tables.update_table(TableName="limited", OnDemandThroughput={"MaxReadRequestUnits": 20})
+    assert tables.describe_table(TableName="limited")["Table"]["OnDemandThroughput"] == {
+        **limits,
+        "MaxReadRequestUnits": 20,
+    }
