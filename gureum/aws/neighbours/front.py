@@ -220,6 +220,10 @@ class Neighbours:
             raise _full()
         if missing := refusals.missing_destination(wanted.service, request, self._is_there):
             raise missing
+        if wanted.service == "iam" and wanted.operation == "UpdateUser":
+            users = self._backends.backend("iam", wanted.account, wanted.region).users
+            if taken := refusals.taken_name(request, users):
+                raise taken
         seed = os.urandom(SEED_BYTES) if writes else b""
         self._prepare(wanted.service)
         at = time.time()

@@ -21,7 +21,7 @@ from moto.s3.responses import S3Response
 from moto.s3.utils import metadata_from_headers
 from moto.sqs.models import Queue
 
-from gureum.aws.neighbours import mfa_tags, oidc_clients
+from gureum.aws.neighbours import iam_names, mfa_tags, oidc_clients
 from gureum.aws.neighbours.mends import BY_ADDRESS, OF_OBJECTS, OPERATION
 
 _ACTION = BaseResponse._get_action
@@ -61,6 +61,7 @@ def install(wanted: Callable[[], bool]) -> None:
 def install_operations() -> None:
     """Those that moto does not have. Idempotent."""
     setattr(IamResponse, "list_service_specific_credentials", _list_service_specific_credentials)  # noqa: B010
+    iam_names.install()
     mfa_tags.install()
     oidc_clients.install()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -139,6 +139,15 @@ def missing_destination(
             text = "Unable to validate the following destination configurations"
             return AwsError("InvalidArgument", text, status=400)
     return None
+
+
+def taken_name(request: Request, users: Collection[str]) -> AwsError | None:
+    """A user's name that another has: with moto the other was gone. Asked of live calls only: journals of before hold such. AWS: IAM UpdateUser,
+    EntityAlreadyExists."""
+    name = parameter(request, "NewUserName")
+    if name == parameter(request, "UserName") or name not in users:
+        return None
+    return AwsError("EntityAlreadyExists", f"User with name {name} already exists.", status=409)
 
 
 def refuse_post(operation: str, path: str, request: Request) -> None:

@@ -261,3 +261,20 @@ def test_limits_of_a_table_on_demand_are_read_back(cloud: Cloud) -> None:
         **limits,
         "MaxReadRequestUnits": 20,
     }
+
+
+def test_names_of_users_and_groups_are_changed(cloud: Cloud) -> None:
+    """A user that got another's name took his place; a group could not be moved under its own."""
+    iam = cloud.client("iam")
+    ids = [iam.create_user(UserName=name)["User"]["UserId"] for name in ("first", "second")]
+    with pytest.raises(ClientError) as error:
+        iam.update_user(UserName="first", NewUserName="second")
+    assert code_of(error) == "EntityAlreadyExists"
+    assert [iam.get_user(UserName=name)["User"]["UserId"] for name in ("first", "second")] == ids
+    iam.update_user(UserName="first", NewUserName="first", NewPath="/team/")
+    iam.create_group(GroupName="moved")
+    iam.update_group(GroupName="moved", NewGroupName="moved", NewPath="/one/")
+    iam.update_group(GroupName="moved", NewPath="/two/")
+    iam.update_group(GroupName="moved", NewGroupName="renamed")
+    assert iam.get_group(GroupName="renamed")["Group"]["Path"] == "/two/"
+    assert iam.get_user(UserName="first")["User"]["Path"] == "/team/"
