@@ -182,7 +182,7 @@ class Backends:
         """Before the first call of a service: what it dates by modules of its own, it dates by this clock, too; and its keys are led."""
         if service == "dynamodb":
             importlib.import_module("gureum.aws.neighbours.table_keys").lead(lambda: self._fixed)
-            importlib.import_module("gureum.aws.neighbours.table_limits").lead()
+            importlib.import_module("gureum.aws.neighbours.table_settings").lead()
         if service == "events":
             lost_targets.lead_events()
         if service == "secretsmanager":

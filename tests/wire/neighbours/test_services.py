@@ -238,7 +238,7 @@ def test_tags_of_a_virtual_mfa_device(cloud: Cloud) -> None:
     assert code_of(error) == "NoSuchEntity"
 
 
-def test_limits_of_a_table_on_demand_are_read_back(cloud: Cloud) -> None:
+def test_settings_of_a_table_are_read_back(cloud: Cloud) -> None:
     tables, limits = cloud.client("dynamodb"), {"MaxReadRequestUnits": 10, "MaxWriteRequestUnits": 5}
     index = {
         "IndexName": "by-kind",
@@ -256,17 +256,23 @@ def test_limits_of_a_table_on_demand_are_read_back(cloud: Cloud) -> None:
     )
     found = tables.describe_table(TableName="limited")["Table"]
     assert [found["OnDemandThroughput"], found["GlobalSecondaryIndexes"][0]["OnDemandThroughput"]] == [limits] * 2
-    tables.update_table(TableName="limited", OnDemandThroughput={"MaxReadRequestUnits": 20})
-    assert tables.describe_table(TableName="limited")["Table"]["OnDemandThroughput"] == {
-        **limits,
-        "MaxReadRequestUnits": 20,
-    }
+    tables.update_table(
+        TableName="limited",
+        OnDemandThroughput={"MaxReadRequestUnits": 20},
+        TableClass="STANDARD_INFREQUENT_ACCESS",
+        SSESpecification={"Enabled": True},
+    )
+    found = tables.describe_table(TableName="limited")["Table"]
+    assert found["OnDemandThroughput"] == {**limits, "MaxReadRequestUnits": 20}
+    assert found["TableClassSummary"]["TableClass"] == "STANDARD_INFREQUENT_ACCESS"
+    assert found["SSEDescription"]["KMSMasterKeyArn"].startswith("arn:aws:kms:")
 
 
 def test_names_of_users_and_groups_are_changed(cloud: Cloud) -> None:
     """A user that got another's name took his place; a group could not be moved under its own."""
     iam = cloud.client("iam")
-    ids = [iam.create_user(UserName=name)["User"]["UserId"] for name in ("first", "second")]
+    tags = [{"Key": "team", "Value": "a"}]
+    ids = [iam.create_user(UserName=name, Tags=tags)["User"]["UserId"] for name in ("first", "second")]
     with pytest.raises(ClientError) as error:
         iam.update_user(UserName="first", NewUserName="second")
     assert code_of(error) == "EntityAlreadyExists"
@@ -278,3 +284,5 @@ def test_names_of_users_and_groups_are_changed(cloud: Cloud) -> None:
     iam.update_group(GroupName="moved", NewGroupName="renamed")
     assert iam.get_group(GroupName="renamed")["Group"]["Path"] == "/two/"
     assert iam.get_user(UserName="first")["User"]["Path"] == "/team/"
+    iam.update_user(UserName="first", NewUserName="third")
+    assert iam.list_user_tags(UserName="third")["Tags"] == tags
