@@ -26,6 +26,7 @@ BLOCK = 4096
 # The smallest ext4 that has a journal; AWS's own smallest volume is 1 GiB.
 MINIMUM_BYTES = 16 << 20
 _COPY_BYTES = 1 << 26
+_LARGE_BYTES = 1 << 40
 # A journal of 4 MiB: fewer pages held per mount than mkfs's 64 MiB, at a price only under many concurrent fsyncs. No blocks reserved
 # for the host's root, who is not the guest's. Tables count as zeroed since a new sparse file reads as zeros, so no kernel thread
 # writes them later. Features are named one by one, since what is usual is each distribution's own: no resize inode, whose 4 MiB would be
@@ -196,7 +197,11 @@ class Spares:
 
     def missing(self) -> list[int]:
         """Sizes that lack a prepared file, one entry per file."""
-        return [size for size, ready in self._ready.items() for _ in range(self._per_size - len(ready))]
+        return [size for size, ready in self._ready.items() for _ in range(self._wanted(size) - len(ready))]
+
+    def _wanted(self, size_bytes: int) -> int:
+        """One of a large size: its own tables take some ten MiB of the host's disk."""
+        return self._per_size if size_bytes <= _LARGE_BYTES else min(self._per_size, 1)
 
     def fill(self, size_bytes: int) -> None:
         number, self._next = self._next, self._next + 1

@@ -15,7 +15,6 @@ from typing import Any
 import msgspec
 
 from gureum.aws.call import Call
-from gureum.aws.ec2 import limits
 from gureum.aws.ec2.fleets.spot_kinds import SpotRequestSpec, SpotRequestStatus
 from gureum.aws.ec2.fleets.spot_options import FULFILLED, new_spot_request, spot_options
 from gureum.aws.ec2.images.images import LaunchImage, find_launch_image
@@ -40,7 +39,7 @@ from gureum.aws.ec2.instances.metadata_options import launch_metadata
 from gureum.aws.ec2.instances.placement_groups import Place, hold_place, plan_place
 from gureum.aws.ec2.instances.profiles import Profile, find_profile
 from gureum.aws.ec2.instances.show import show_reservation
-from gureum.aws.ec2.instances.types import InstanceType, find_instance_type
+from gureum.aws.ec2.instances.types import InstanceType, check_volumes, find_instance_type
 from gureum.aws.ec2.instances.vcpu_quota import hold_vcpus, most_vcpus_allow
 from gureum.aws.ec2.networks.kinds import Subnet
 from gureum.aws.ec2.tags import tags_of
@@ -139,6 +138,7 @@ def plan_launch(call: Call, params: dict[str, Any], *, promised: int = 0, vcpus:
     most = most if spot is not None else most_vcpus_allow(call, type_, least, most, vcpus)
     count = _affordable(call, type_, least, most, promised, options.capacity, reserved)
     mappings = _mappings(params, image)
+    check_volumes(type_, sum(map(is_volume, mappings)), len(interfaces))
     return Plan(
         image=image,
         type=type_,
@@ -331,8 +331,6 @@ def _mappings(params: dict[str, Any], image: LaunchImage) -> list[dict[str, Any]
 
 def _disks(call: Call, mappings: list[dict[str, Any]], image: LaunchImage, zone: str) -> tuple[Disk, ...]:
     wished = {one["DeviceName"]: one for one in mappings if is_volume(one)}
-    if len(wished) > limits.ATTACHMENTS_PER_INSTANCE:
-        raise AwsError("AttachmentLimitExceeded", f"An instance has at most {limits.ATTACHMENTS_PER_INSTANCE} volumes.")
     if image.root_device not in wished:
         raise AwsError("InvalidBlockDeviceMapping", "The root device cannot be left out of the block device mapping.")
     return tuple(_disk(call, one, image, zone) for one in wished.values())

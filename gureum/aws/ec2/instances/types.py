@@ -114,6 +114,18 @@ def check_addresses(type_: InstanceType, number: int) -> None:
         raise AwsError("PrivateIpAddressLimitExceeded", text)
 
 
+def check_volumes(type_: InstanceType, number: int, interfaces: int) -> None:
+    """Whether an instance of this type may have so many volumes, the root among them, beside so many interfaces. AWS: AttachmentLimitExceeded;
+    "Amazon EBS volume limits for EC2 instances": on Nitro they share their places with further interfaces, unless they have their own."""
+    shared = type_.attachments_shared and type_.hypervisor == "nitro"
+    most = type_.attachments - max(0, interfaces - 1) if shared else type_.attachments
+    if number > most:
+        text = f"Volume attachment limit exceeded: an instance of type {type_.name} has at most {most} volumes"
+        raise AwsError(
+            "AttachmentLimitExceeded", f"{text} beside {interfaces} network interfaces." if shared else f"{text}."
+        )
+
+
 @lru_cache(maxsize=1024)
 def find_instance_type(name: str) -> InstanceType | None:
     """None when gureum does not know the type."""

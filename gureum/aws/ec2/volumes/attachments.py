@@ -14,11 +14,13 @@ from typing import Any
 import msgspec
 
 from gureum.aws.call import Call
-from gureum.aws.ec2 import ids, limits
+from gureum.aws.ec2 import ids
 from gureum.aws.ec2.instance_ids import INSTANCE, VOLUME
 from gureum.aws.ec2.instances.instance_stores import takes_device
 from gureum.aws.ec2.instances.kinds import BlockDevice, Instance, Volume, VolumeAttachment
 from gureum.aws.ec2.instances.lowering import LIVING, folder_of
+from gureum.aws.ec2.instances.types import check_volumes, find_instance_type
+from gureum.aws.ec2.interfaces.interfaces import interfaces_of
 from gureum.aws.ec2.volumes.changes import is_made, settle_change
 from gureum.aws.ec2.volumes.types import check_device
 from gureum.aws.ec2.volumes.volumes import change, show_attachment, status_of
@@ -61,9 +63,9 @@ async def attach_volume(call: Call) -> Result:
         raise ids.invalid(
             f"Invalid value '{device}' for unixDevice. The root is attached only while the instance is stopped"
         )
-    if len(devices) >= limits.ATTACHMENTS_PER_INSTANCE:
-        text = f"An instance has at most {limits.ATTACHMENTS_PER_INSTANCE} volumes."
-        raise AwsError("AttachmentLimitExceeded", text)
+    type_ = find_instance_type(instance.spec.type)
+    if type_ is not None:
+        check_volumes(type_, len(devices) + 1, len(interfaces_of(call, instance.meta.name)))
     state: Any = "attaching" if instance.status.state in LIVING else "attached"
     attached = change(volume, attachment=VolumeAttachment(instance.meta.name, device, call.now, state=state))
     transaction = call.transaction()

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import string
+
 import pytest
 
+from gureum.aws.ec2.images.images import BUILTINS
+from gureum.aws.ec2.instances.kinds import Instance
 from gureum.aws.ec2.volumes.types import check_volume, most_of
 from gureum.aws.errors import AwsError
+from tests.aws.ec2.test_block_devices import change
 
 
 @pytest.mark.parametrize(
@@ -64,3 +69,31 @@ def test_speed_that_the_type_and_the_size_do_not_allow(wanted, code, text):
         check_volume(wanted, "us-east-1a", least_gib=1)
     assert refused.value.code == code
     assert text in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("type_", "interfaces", "most"), [("t3.nano", 1, 27), ("t3.nano", 2, 26), ("c5d.large", 1, 26)]
+)
+def test_volumes_share_an_instances_places_with_interfaces_and_nvme_disks(cloud, type_, interfaces, most):
+    """AWS: "Amazon EBS volume limits for EC2 instances": 28 attachments."""
+    disks = [
+        {"DeviceName": f"/dev/xvdb{letter}", "Ebs": {"VolumeSize": 1}} for letter in string.ascii_lowercase[: most - 1]
+    ]
+    cards = [{"DeviceIndex": index} for index in range(interfaces)]
+    launch = {
+        "ImageId": BUILTINS[0].id,
+        "InstanceType": type_,
+        "MinCount": 1,
+        "MaxCount": 1,
+        "NetworkInterfaces": cards,
+    }
+    more = {"DeviceName": "/dev/xvdca", "Ebs": {"VolumeSize": 1}}
+    assert cloud.code("RunInstances", **launch, BlockDeviceMappings=[*disks, more]) == "AttachmentLimitExceeded"
+    made = cloud("RunInstances", **launch, BlockDeviceMappings=disks)["Instances"][0]
+    change(cloud, Instance, made["InstanceId"], "running")
+    volume = cloud("CreateVolume", Size=1, AvailabilityZone=made["Placement"]["AvailabilityZone"])["VolumeId"]
+    wish = {"VolumeId": volume, "InstanceId": made["InstanceId"], "Device": "/dev/xvdca"}
+    assert cloud.code("AttachVolume", **wish) == "AttachmentLimitExceeded"
+    cloud("DetachVolume", VolumeId=made["BlockDeviceMappings"][-1]["Ebs"]["VolumeId"])
+    # One that is leaving still has its place.
+    assert cloud.code("AttachVolume", **wish) == "AttachmentLimitExceeded"
