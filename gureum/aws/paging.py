@@ -25,11 +25,14 @@ def page(
     least: int = 5,
     most: int = 1000,
     default: int | None = None,
+    capped: bool = False,
 ) -> tuple[list[T], str | None]:
     """The page that `params` ask for and the token of the next one (None at the end). EC2: InvalidParameterValue for a bad limit or token;
-    without a limit and a default everything is one page."""
+    without a limit and a default everything is one page. `capped`: a limit above `most` is `most` (as of VPC endpoints)."""
     ordered = sorted(items, key=key)
     limit = params.get(limit_name)
+    if capped and limit is not None:
+        limit = min(limit, most)
     if limit is not None and not least <= limit <= most:
         raise AwsError(
             "InvalidParameterValue",

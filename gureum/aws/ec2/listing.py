@@ -26,16 +26,17 @@ def listing(
     *,
     least: int = 5,
     default: int | None = None,
+    capped: bool = False,
 ) -> tuple[list[T], str | None]:
     """The objects that a Describe call asks for, sorted by id, and the next page's token. `ids_name`: the parameter that lists ids; `least`: how
-    short a page may be.
+    short a page may be; `capped`: as paging.page has it.
     AWS: InvalidParameterCombination for ids together with MaxResults."""
     ids = call.params.get(ids_name)
     not_with_pages(call, ids_name, ids_name[:1].lower() + ids_name[1:])
     items = find_all(call, cls, form, ids) if ids else call.all(cls)
     items = apply_filters(items, call.params.get("Filters"), filters)
     call.end_dry_run()
-    return page(call.params, items, lambda item: item.meta.name, least=least, default=default)
+    return page(call.params, items, lambda item: item.meta.name, least=least, default=default, capped=capped)
 
 
 def not_with_pages(call: Call, ids_name: str, told: str) -> None:

@@ -126,7 +126,7 @@ def describe_vpc_endpoint_service_configurations(call: Call) -> dict[str, Any]:
         "service-state": lambda _: "Available",
         "supported-ip-address-types": lambda _: "ipv4",
     }
-    found, token = listing(call, EndpointService, ids.ENDPOINT_SERVICE, "ServiceIds", filters)
+    found, token = listing(call, EndpointService, ids.ENDPOINT_SERVICE, "ServiceIds", filters, capped=True)
     return answer("ServiceConfigurations", [_show(call, one) for one in found], token)
 
 
@@ -164,7 +164,7 @@ def describe_vpc_endpoint_service_permissions(call: Call) -> dict[str, Any]:
     rows: list[Any] = [SimpleNamespace(it=one, meta=untagged) for one in service.spec.principals]
     found = apply_filters(rows, call.params.get("Filters"), filters)
     call.end_dry_run()
-    shown, token = page(call.params, found, lambda row: str(row.it.id))
+    shown, token = page(call.params, found, lambda row: str(row.it.id), capped=True)
     return answer("AllowedPrincipals", [_show_principal(service, row.it) | {"Tags": []} for row in shown], token)
 
 
@@ -200,7 +200,7 @@ def describe_vpc_endpoint_connections(call: Call) -> dict[str, Any]:
     }
     found = apply_filters(rows, call.params.get("Filters"), filters)
     call.end_dry_run()
-    shown, token = page(call.params, found, lambda row: str(row.endpoint.meta.name))
+    shown, token = page(call.params, found, lambda row: str(row.endpoint.meta.name), capped=True)
     answers = [_show_connection(call, row.connection, row.endpoint) for row in shown]
     return answer("VpcEndpointConnections", answers, token)
 

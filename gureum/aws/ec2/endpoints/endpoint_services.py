@@ -92,7 +92,9 @@ def describe_vpc_endpoint_services(call: Call) -> dict[str, Any]:
     ]
     found: list[Any] = apply_filters(rows, call.params.get("Filters"), filters)
     call.end_dry_run()
-    shown, token = page(call.params, found, lambda row: f"{row.shown['ServiceName']} {row.shown['ServiceType']}")
+    shown, token = page(
+        call.params, found, lambda row: f"{row.shown['ServiceName']} {row.shown['ServiceType']}", capped=True
+    )
     names = dict.fromkeys(row.shown["ServiceName"] for row in shown)
     return answer("ServiceDetails", [row.shown for row in shown], token) | {"ServiceNames": list(names)}
 

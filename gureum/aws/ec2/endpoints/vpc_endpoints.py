@@ -124,7 +124,7 @@ def describe_vpc_endpoints(call: Call) -> dict[str, Any]:
         "ip-address-type": lambda _: "ipv4",
         "service-region": lambda _: call.region,
     }
-    found, token = listing(call, VpcEndpoint, ids.ENDPOINT, "VpcEndpointIds", filters)
+    found, token = listing(call, VpcEndpoint, ids.ENDPOINT, "VpcEndpointIds", filters, capped=True)
     return answer("VpcEndpoints", [show_endpoint(call, one) for one in found], token)
 
 
