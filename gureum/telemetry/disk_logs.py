@@ -69,55 +69,54 @@ class DiskLogs:
     ) -> LogPage:
         key = _key(scope, group)
         span = self._kept(key, span_of(start_ms, end_ms, forward=forward, place=place))
-        wanted = list(dict.fromkeys(streams))
+        wish = _Wish(span, list(dict.fromkeys(streams)), limit, limit_bytes, forward, needles, look_at)
         hot = _Hot([], 0, None)
         await self._settle(key)
 
         def job() -> ReadLogs | None:
             # In one turn of the loop: what is in memory, and which files hold the rest.
             nonlocal hot
-            runs = [
-                run.between(span.first, span.end, 0 if needles else limit + 1, forward=forward)
-                for chunk in self._generations.chunks
-                for run in chunk.runs(key, wanted)
-            ]
-            hot = _searched(runs, needles, look_at, forward=forward) if needles else _Hot(runs, 0, None)
-            files = self._files(key, span, wanted)
-            if not files:
-                return None
-            dropped = self._archive.catalog.dropped.get(key, {})
-            there = {name for one in files for name in one.streams}
-            return ReadLogs(
-                [(one.name, one.min_ms, one.max_ms) for one in files],
-                # All of a group of one stream are that stream's: of one the worker knows more.
-                list(there) if len(there) == 1 else wanted,
-                dropped,
-                max(span.first, hot.bound) if hot.bound and not forward else span.first,
-                min(span.end, hot.bound) if hot.bound and forward else span.end,
-                limit + 1,
-                limit_bytes,
-                forward,
-                int((limit + 1) / _share(files, wanted)),
-                [list(texts) for texts in needles],
-                look_at if needles else 0,
-            )
+            hot = self._in_memory(key, wish)
+            return self._question(key, wish, hot)
 
         answer = await self._archive.ask(job)
         if answer is not None and not isinstance(answer, Events):
             raise TelemetryBroken("the worker gave another answer than was asked for")
-        cold = answer.events if answer is not None else []
-        page = Page(span, limit, limit_bytes, forward=forward)
-        bound = hot.bound
-        if answer is not None and answer.bound_ms is not None:
-            here = Position(answer.bound_ms, 0)
-            bound = here if bound is None else (min(here, bound) if forward else max(here, bound))
-        page.looked(hot.looked + (answer.looked if answer is not None else 0), bound)
-        lines = _merged([*hot.runs, cold], forward=forward)
-        if bound is not None:
-            lines = takewhile(lambda one: _position_of(one) < bound if forward else _position_of(one) >= bound, lines)
-        # One more than asked for tells whether there is more.
-        page.fill(list(islice(lines, limit + 1)))
-        return page.end()
+        return _page(wish, hot, answer)
+
+    def _in_memory(self, key: str, wish: _Wish) -> _Hot:
+        """What is in memory of it."""
+        most = 0 if wish.needles else wish.limit + 1
+        runs = [
+            run.between(wish.span.first, wish.span.end, most, forward=wish.forward)
+            for chunk in self._generations.chunks
+            for run in chunk.runs(key, wish.streams)
+        ]
+        if not wish.needles:
+            return _Hot(runs, 0, None)
+        return _searched(runs, wish.needles, wish.look_at, forward=wish.forward)
+
+    def _question(self, key: str, wish: _Wish, hot: _Hot) -> ReadLogs | None:
+        """What the worker is asked for beside it; None where no file holds anything."""
+        span, forward = wish.span, wish.forward
+        files = self._files(key, span, wish.streams)
+        if not files:
+            return None
+        there = {name for one in files for name in one.streams}
+        return ReadLogs(
+            [(one.name, one.min_ms, one.max_ms) for one in files],
+            # All of a group of one stream are that stream's: of one the worker knows more.
+            list(there) if len(there) == 1 else wish.streams,
+            self._archive.catalog.dropped.get(key, {}),
+            max(span.first, hot.bound) if hot.bound and not forward else span.first,
+            min(span.end, hot.bound) if hot.bound and forward else span.end,
+            wish.limit + 1,
+            wish.limit_bytes,
+            forward,
+            int((wish.limit + 1) / _share(files, wish.streams)),
+            [list(texts) for texts in wish.needles],
+            wish.look_at if wish.needles else 0,
+        )
 
     async def streams(self, scope: str, group: str) -> list[StreamInfo]:
         key = _key(scope, group)
@@ -235,12 +234,40 @@ def _merged(parts: list[list[LogEvent]], *, forward: bool) -> Iterable[LogEvent]
     return merge(*filled, key=_position_of, reverse=not forward)
 
 
+class _Wish(NamedTuple):
+    """What one read wants, with the words of `Logs.read`."""
+
+    span: Span
+    streams: list[str]
+    limit: int
+    limit_bytes: int
+    forward: bool
+    needles: Sequence[Sequence[str]]
+    look_at: int
+
+
 class _Hot(NamedTuple):
     """What memory holds. `bound`: nothing beyond it was looked at."""
 
     runs: list[list[LogEvent]]
     looked: int
     bound: Position | None
+
+
+def _page(wish: _Wish, hot: _Hot, answer: Events | None) -> LogPage:
+    """What is in memory and what the worker has found, in one order."""
+    forward, bound = wish.forward, hot.bound
+    page = Page(wish.span, wish.limit, wish.limit_bytes, forward=forward)
+    if answer is not None and answer.bound_ms is not None:
+        here = Position(answer.bound_ms, 0)
+        bound = here if bound is None else (min(here, bound) if forward else max(here, bound))
+    page.looked(hot.looked + (answer.looked if answer is not None else 0), bound)
+    lines = _merged([*hot.runs, answer.events if answer is not None else []], forward=forward)
+    if bound is not None:
+        lines = takewhile(lambda one: _position_of(one) < bound if forward else _position_of(one) >= bound, lines)
+    # One more than asked for tells whether there is more.
+    page.fill(list(islice(lines, wish.limit + 1)))
+    return page.end()
 
 
 def _searched(runs: list[list[LogEvent]], needles: Sequence[Sequence[str]], look_at: int, *, forward: bool) -> _Hot:
