@@ -18,7 +18,7 @@ import pytest
 
 from gureum.base.homes import Home
 from gureum.base.settings import Settings
-from gureum.cli import coverage, doctor, env, explain, logs, main, output, ssh
+from gureum.cli import coverage, doctor, env, explain, findings, kernel_checks, logs, main, output, ssh
 from gureum.cli.demo import tour
 from gureum.cli.output import Failure
 
@@ -228,13 +228,13 @@ def test_doctor_tells_the_version_of_what_is_there() -> None:
 
 
 def test_doctor_names_the_limits_that_guests_share_and_how_to_raise_them(tmp_path: Path) -> None:
-    for key, least, _ in doctor.SHARED_LIMITS[:1]:
+    for key, least, _ in kernel_checks.SHARED_LIMITS[:1]:
         path = tmp_path / key.replace(".", "/")
         path.parent.mkdir(exist_ok=True)
         path.write_text(f"{least}\n")
-    assert [finding.level for finding in doctor.check_shared_limits(tmp_path)] == ["ok"]
+    assert [finding.level for finding in kernel_checks.check_shared_limits(tmp_path)] == ["ok"]
     (tmp_path / "kernel/pid_max").write_text("32768\n")
-    (found,) = doctor.check_shared_limits(tmp_path)
+    (found,) = kernel_checks.check_shared_limits(tmp_path)
     assert found.level == "warn"
     assert "processes" in found.seen
     assert "`sysctl -w kernel.pid_max=131072`" in found.advice
@@ -243,25 +243,25 @@ def test_doctor_names_the_limits_that_guests_share_and_how_to_raise_them(tmp_pat
 def test_doctor_tells_of_processes_in_the_uppermost_group_of_a_container(tmp_path: Path) -> None:
     (tmp_path / "cgroup.subtree_control").write_text("cpu pids\n")
     (tmp_path / "cgroup.procs").write_text("1\n14\n")
-    assert doctor.held_by_processes(tmp_path) is None  # the host's root may hold them
+    assert kernel_checks.held_by_processes(tmp_path) is None  # the host's root may hold them
     (tmp_path / "cgroup.type").write_text("domain\n")
-    found = doctor.held_by_processes(tmp_path)
+    found = kernel_checks.held_by_processes(tmp_path)
     assert found is not None
     assert found.level == "fail"
     assert found.seen.endswith("may have memory")
     (tmp_path / "cgroup.subtree_control").write_text("cpu io memory pids\n")
-    assert doctor.held_by_processes(tmp_path) is None
+    assert kernel_checks.held_by_processes(tmp_path) is None
 
 
 def test_doctor_tells_where_disks_do_not_grow_in_use() -> None:
     every, but_one = "CapEff:\t000001ffffffffff\n", "CapEff:\t000001fffeffffff\n"
     known = "nodev\tproc\n\text4\n\txfs\n"
-    assert doctor.growing(every, "", None).level == "ok"
-    assert doctor.growing(but_one, known, "/sbin/mkfs.xfs").level == "ok"
-    found = doctor.growing(but_one, known, None)
+    assert kernel_checks.growing(every, "", None).level == "ok"
+    assert kernel_checks.growing(but_one, known, "/sbin/mkfs.xfs").level == "ok"
+    found = kernel_checks.growing(but_one, known, None)
     assert found.level == "warn"
     assert found.advice.startswith("apt install xfsprogs, or")
-    assert doctor.growing(but_one, "\text4\n", "/sbin/mkfs.xfs").advice.startswith("modprobe xfs, or")
+    assert kernel_checks.growing(but_one, "\text4\n", "/sbin/mkfs.xfs").advice.startswith("modprobe xfs, or")
 
 
 def test_doctor_findings_are_complete(capsys: pytest.CaptureFixture[str], empty_home: Path) -> None:
@@ -275,7 +275,7 @@ def test_doctor_findings_are_complete(capsys: pytest.CaptureFixture[str], empty_
 
 def test_doctor_blames_no_kernel_for_what_only_root_can_try(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
-    found = doctor.tried("veth", ("unshare", "--net", "false"), "the kernel does not offer it")
+    found = findings.tried("veth", ("unshare", "--net", "false"), "the kernel does not offer it")
     assert (found.level, found.advice) == ("warn", "")
 
 
