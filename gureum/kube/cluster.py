@@ -99,27 +99,7 @@ class Cluster:
         self.rbac = Rbac(self.objects)
         self.tokens = Tokens(self.objects, token_key, clock, issuer_of(name))
         self.entrance = Entrance(self.rbac, self.tokens)
-        self.admission = Admission(
-            [
-                namespace_lifecycle(self.objects, self.catalog, clock),
-                service_account(self.objects),
-                priority(self.objects),
-                tolerations,
-                not_ready,
-                storage_class(self.objects),
-                limits(self.objects),
-                webhooks(self.objects, self.catalog, mutating=True),
-            ],
-            [
-                service_addresses(self.objects, clock),
-                no_escalation(self.rbac),
-                certificates(self.rbac, clock),
-                unjudged_rules,
-                pod_security(self.objects),
-                webhooks(self.objects, self.catalog, mutating=False),
-                quotas(self.objects),
-            ],
-        )
+        self.admission = self._make_admission(clock)
         self.answers = Answers(self.objects, self.forms)
         self.storing = Storing(self.objects, self.catalog, self.admission, clock)
         applying = Applying(self.objects, self.catalog, self.storing, self.answers, clock, self.entrance.require)
@@ -140,6 +120,30 @@ class Cluster:
         self.health = Health(self.objects, lambda: self.controllers.listens)
         self.unexpected = 0
         """How many requests failed by a fault of ours."""
+
+    def _make_admission(self, clock: Clock) -> Admission:
+        """What changes a write, then what judges it, in this order."""
+        return Admission(
+            [
+                namespace_lifecycle(self.objects, self.catalog, clock),
+                service_account(self.objects),
+                priority(self.objects),
+                tolerations,
+                not_ready,
+                storage_class(self.objects),
+                limits(self.objects),
+                webhooks(self.objects, self.catalog, mutating=True),
+            ],
+            [
+                service_addresses(self.objects, clock),
+                no_escalation(self.rbac),
+                certificates(self.rbac, clock),
+                unjudged_rules,
+                pod_security(self.objects),
+                webhooks(self.objects, self.catalog, mutating=False),
+                quotas(self.objects),
+            ],
+        )
 
     async def start(self) -> None:
         """Makes what every cluster has, where it is missing, and starts the controllers."""
