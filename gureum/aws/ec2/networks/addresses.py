@@ -268,9 +268,10 @@ def _by_public(call: Call, public: str) -> Address:
 
 
 def _target(call: Call) -> tuple[NetworkInterface, PrivateAddress]:
-    """The interface and the private address of it that a call means."""
+    """The interface and the private address of it that a call means. Beside an instance an interface that is gone is passed over: so Terraform moves
+    an address to an instance that takes another's place."""
     params = call.params
-    if params.get("NetworkInterfaceId"):
+    if params.get("NetworkInterfaceId") and not (params.get("InstanceId") and _is_gone(call)):
         interface = find_permitted(call, params["NetworkInterfaceId"], "EIP-ASSOCIATE")
         if params.get("InstanceId") and (
             interface.spec.attachment is None or interface.spec.attachment.instance != params["InstanceId"]
@@ -291,6 +292,11 @@ def _target(call: Call) -> tuple[NetworkInterface, PrivateAddress]:
             return interface, one
     text = f"The private address {wanted} is not assigned to the network interface {interface.meta.name}"
     raise AwsError("InvalidParameterValue", text)
+
+
+def _is_gone(call: Call) -> bool:
+    name = ids.check_id(ids.INTERFACE, call.params["NetworkInterfaceId"])
+    return call.get(NetworkInterface, name) is None
 
 
 def _interface_of(call: Call, instance_id: str) -> NetworkInterface:

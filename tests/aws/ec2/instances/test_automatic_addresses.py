@@ -94,6 +94,17 @@ def test_elastic_ip_that_moves_away_leaves_an_automatic_address(cloud: Cloud, in
     assert public(cloud, instance) not in ("", address)
 
 
+def test_elastic_ip_goes_to_the_instance_when_the_interface_named_beside_it_is_gone(
+    cloud: Cloud, instance: str
+) -> None:
+    """As Terraform asks for an address whose instance has been replaced."""
+    made = cloud("AllocateAddress", Domain="vpc")
+    gone = {"NetworkInterfaceId": "eni-0123456789abcdef0", "AllocationId": made["AllocationId"]}
+    cloud("AssociateAddress", InstanceId=instance, **gone)
+    assert public(cloud, instance) == made["PublicIp"]
+    assert cloud.code("AssociateAddress", **gone) == "InvalidNetworkInterfaceID.NotFound"
+
+
 def test_stopped_instance_gets_it_when_it_starts(cloud: Cloud, instance: str) -> None:
     address, association = elastic(cloud, instance)
     stop(cloud, instance)
