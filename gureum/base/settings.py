@@ -81,7 +81,8 @@ class Settings(Quotas, frozen=True, forbid_unknown_fields=True):
     verify_signatures: Annotated[
         bool,
         Meta(
-            description="Check AWS signatures (SigV4): keys that STS handed out or IAM made with their own secret, others with `secret_key`."
+            description="Check AWS signatures (SigV4; of S3 also SigV2 URLs and forms): keys that STS handed out or IAM made with their own "
+            "secret, others with `secret_key`."
         ),
     ] = False
     secret_key: Annotated[
