@@ -10,7 +10,7 @@ from gureum.aws.ec2.images.images import BUILTINS
 from gureum.aws.ec2.instances.kinds import Instance
 from gureum.aws.ec2.volumes.types import check_volume, most_of
 from gureum.aws.errors import AwsError
-from tests.aws.ec2.test_block_devices import change
+from tests.aws.ec2.volumes.test_block_devices import change
 
 
 @pytest.mark.parametrize(
