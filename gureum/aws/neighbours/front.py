@@ -238,7 +238,7 @@ class Neighbours:
             kept = self._backends.kept(wanted.service, wanted.account, wanted.region)
             place = (wanted.service, wanted.account, wanted.region)
             self._keep(Entry(*place, sent, at, seed, answer.status, kept, apart=True, fixed=True))
-            if wanted.service == "iam" and self._keys.note(sent):
+            if wanted.service == "iam" and answer.status < 400 and self._keys.note(sent):
                 self._keys.read(self._backends.states("iam"))
         if answer.status == 403 and not answer.body and wanted.service == "s3" and request.method not in NO_BODY:
             raise AwsError("AccessDenied", "Access Denied", status=403)
@@ -327,7 +327,7 @@ class Neighbours:
             answer = made.call(entry.account, entry.sent, entry.seed, entry.time, **how)
             made.restore(entry.service, entry.account, entry.region, entry.kept)
             count += 1
-            users = (entry.service == "iam" and self._keys.note(entry.sent)) or users
+            users = (entry.service == "iam" and entry.status < 400 and self._keys.note(entry.sent)) or users
             if answer.status != entry.status:
                 other += 1
                 names = {"service": entry.service, "number": count, "was": entry.status, "is": answer.status}
