@@ -43,9 +43,10 @@ OWN_TESTS = {
     "logs.StartLiveTail",
     "logs.CreateExportTask",
     "logs.CancelExportTask",
+    "sts.AssumeRoleWithWebIdentity",
 }
-"""Operations whose answers do not end (test_logs.py), or that need a bucket (neighbours/). Those of Auto Scaling are in
-test_scaling_cli.py, which counts them itself."""
+"""Operations whose answers do not end (test_logs.py), or that need a bucket (neighbours/) or a token (test_web_identities.py). Those of
+Auto Scaling are in test_scaling_cli.py, which counts them itself."""
 REFUSED = {
     "ebs.GetSnapshotBlock",
     "ec2-instance-connect.SendSSHPublicKey",
@@ -63,6 +64,7 @@ REFUSED = {
     "ec2.RestoreImageFromRecycleBin",
     "ec2.RestoreSnapshotFromRecycleBin",
     "ec2.RestoreVolumeFromRecycleBin",
+    "sts.DecodeAuthorizationMessage",
 }
 """What one account in a simulated cloud is always refused: no other account, no bucket, no machine that runs, no disk that anything was
 written to, or never anything else."""

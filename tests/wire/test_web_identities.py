@@ -122,13 +122,35 @@ def by_cluster(cloud: Cloud, told: dict[str, Any]) -> str:
     return f"{text}.{encoded(r.to_bytes(32) + s.to_bytes(32))}"
 
 
+def as_pod(cloud: Cloud, role: str, folder: Path) -> dict[str, str]:
+    """The environment of a pod's program, with its token in `folder`."""
+    file = folder / "token"
+    file.write_text(service_account_token(cloud))
+    found = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    found |= {"AWS_ENDPOINT_URL": cloud.url, "AWS_DEFAULT_REGION": "us-east-1", "AWS_ROLE_SESSION_NAME": "pod"}
+    return found | {"AWS_ROLE_ARN": role, "AWS_WEB_IDENTITY_TOKEN_FILE": str(file), "HOME": str(folder)}
+
+
+def test_a_pod_is_its_role_by_the_command_line(cloud: Cloud, provider: str, tmp_path: Path) -> None:
+    role = make_role(cloud, "of-the-cli", provider)
+    environment = as_pod(cloud, role, tmp_path)
+
+    def aws(*words: str) -> Any:
+        command = [str(Path(sys.executable).parent / "aws"), *words, "--output", "json"]
+        run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        assert run.returncode == 0, run.stderr
+        return json.loads(run.stdout)
+
+    assert aws("sts", "get-caller-identity")["Arn"].endswith(":assumed-role/of-the-cli/pod")
+    token = Path(environment["AWS_WEB_IDENTITY_TOKEN_FILE"]).read_text()
+    asked = ("--role-arn", role, "--role-session-name", "me", "--web-identity-token", token)
+    told = aws("sts", "assume-role-with-web-identity", *asked)
+    assert (told["SubjectFromWebIdentityToken"], told["Provider"]) == (SUBJECT, provider)
+
+
 def test_a_pod_with_its_projected_token_is_its_role_by_stock_boto3(cloud: Cloud, provider: str, tmp_path: Path) -> None:
     role = make_role(cloud, "of-pods", provider)
-    file = tmp_path / "token"
-    file.write_text(service_account_token(cloud))
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-    environment |= {"AWS_ENDPOINT_URL": cloud.url, "AWS_DEFAULT_REGION": "us-east-1", "AWS_ROLE_SESSION_NAME": "pod"}
-    environment |= {"AWS_ROLE_ARN": role, "AWS_WEB_IDENTITY_TOKEN_FILE": str(file), "HOME": str(tmp_path)}
+    environment = as_pod(cloud, role, tmp_path)
     program = (
         "import boto3; print(boto3.client('sts').get_caller_identity()['Arn']); boto3.client('ec2').describe_vpcs()"
     )
