@@ -156,6 +156,11 @@ class RuleSet(msgspec.Struct, frozen=True):
     appliances: tuple[Appliance, ...] = ()
     exit: bool = False
 
+    @property
+    def passes_edge(self) -> bool:
+        """Whether any packet may come from the edge or go there."""
+        return bool(self.internet) or self.exit
+
 
 class BalancedCounts(msgspec.Struct, frozen=True):
     """What a balancer's ports of one protocol have done since the rules of its network were made: `flows` that reached a target (`open_flows` of

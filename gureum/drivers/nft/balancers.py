@@ -5,9 +5,9 @@ Only the first packet of a flow comes here; the kernel's connection tracking kee
     nat prerouting     `balance`: a packet for a balancer's address and port gets the number of that listener as its mark. The
     (-103)             sender's egress rules judge it (with the balancer's address, for nothing is translated yet), then the
                        balancer's ingress rules
-    nat prerouting     `balanced`: what was let through is marked as judged, and the flow is marked too: with the listener's
-    (-102)             number, and with `UPLINK_MARK` when it came from there, so that replies find back (routes.py)
-    nat prerouting     `pick-…`: one of the targets by hash; `dnat-…`: address and port in one translation
+    nat prerouting     `pick-…`: what was let through is marked as judged, and the flow is marked too: with the listener's
+                       number, and with `UPLINK_MARK` when it came from there, so that replies find back (routes.py); then one of
+                       the targets by hash; `dnat-…`: address and port in one translation
     filter prerouting  `balance-back`, only where packets may come by the uplink, from nodes that speak for their clients or to peered
     (-150)             networks: of known flows, the marks by which they are routed
     forward            known flows are counted; without targets `refuse`; else the balancer's egress rules, then the target's ingress rules, which see
@@ -163,7 +163,7 @@ def _numbers(name: str) -> Iterator[int]:
 
 def limits(found: list[Listener]) -> frozenset[Limit]:
     """How long silent flows are remembered."""
-    return frozenset((one.judged, one.port.protocol, one.port.idle_s) for one in found if one.port.idle_s)
+    return frozenset((one.number, one.port.protocol, one.port.idle_s) for one in found if one.port.idle_s)
 
 
 # What is counted per node and protocol, and which of a listener's marks the packet or the flow then has.
@@ -188,6 +188,11 @@ def counter_names(found: list[Listener]) -> set[str]:
     nodes = {(one.port.protocol, one.balancer.interface) for one in found}
     names = {counter_name(count, *node) for count in _COUNTED for node in nodes}
     return names | {counter_name("elb-reset", "tcp", interface) for _, interface in nodes}
+
+
+def hides(found: list[Listener]) -> bool:
+    """Whether some listener's targets see the balancer's address instead of the client's."""
+    return any(not one.port.preserve_client for one in found)
 
 
 def are_in(rules: RuleSet) -> bool:
@@ -218,13 +223,14 @@ def add_balancers(rules: RuleSet, found: list[Listener], chains: dict[str, Chain
     """Chains and sets of all listeners and nodes; the lines above that lead to them are in their places already."""
     ports, peered = rules.ports, bool(rules.peers)
     nodes = [port for port in ports if port.speaks_for_clients]
-    hiding = any(not one.port.preserve_client for one in found)
-    chains.update(_frame(leads=bool(rules.internet), speaking=bool(nodes), hiding=hiding, peered=peered))
+    leads = rules.passes_edge
+    chains.update(_frame(leads=leads, speaking=bool(nodes), hiding=hides(found), peered=peered))
     if nodes:
         sets["balanced-nodes"] = Elements("ifname", "verdict", {})
     for port in nodes:
         foreign = match(payload("ip", "saddr"), {"set": list(port.addresses)}, "!=")
-        chains[f"speak-{port.interface}"] = Chain(((foreign, _set_mark(node_mark(port.interface))),))
+        mark = node_mark(port.interface)
+        chains[f"speak-{port.interface}"] = Chain(((foreign, _set(FLOW_MARK, mark), _set_mark(mark | JUDGED_MARK)),))
         sets["balanced-nodes"].entries[interface_link(port.interface)] = _to(f"speak-{port.interface}")
     maps = {name: Elements("mark", "verdict", {}) for name in ("in", "pick", "out", "hide")}
     sets.update({f"balanced-{name}": entries for name, entries in maps.items()})
@@ -239,10 +245,10 @@ def add_balancers(rules: RuleSet, found: list[Listener], chains: dict[str, Chain
     by_node: dict[str, list[Listener]] = {}
     for one in found:
         by_node.setdefault(one.balancer.interface, []).append(one)
-        _add_listener(one, chains)
+        _add_listener(one, chains, leads)
         node, hidden = one.balancer.interface, not one.port.preserve_client
         maps["in"].entries[one.number] = _to(f"in-{node}")
-        maps["pick"].entries[one.judged] = _to(f"pick-{one.name}")
+        maps["pick"].entries[one.number] = _to(f"pick-{one.name}")
         maps["out"].entries[one.judged] = _to(f"out-{node}" if shares(one.port) else "refuse")
         if hidden:
             maps["in"].entries[one.judged] = ACCEPT  # judged by `shown`, when its address is the balancer's
@@ -291,7 +297,7 @@ def _count(key: Json, count: str) -> Json:
 
 
 def _frame(*, leads: bool, speaking: bool, hiding: bool, peered: bool) -> dict[str, Chain]:
-    """The chains that are there with the first balancer. `leads`: some subnet has a way to the internet. `speaking`: some node speaks from its
+    """The chains that are there with the first balancer. `leads`: there is a way to the edge. `speaking`: some node speaks from its
     clients' addresses. `hiding`: some listener hides its clients' addresses; where none does, no packet passes the chain that is for them.
     `peered`: what is sent on may have to find its way by mark (routes.py), also later than the first packet."""
     destination = payload("ip", "daddr")
@@ -300,6 +306,8 @@ def _frame(*, leads: bool, speaking: bool, hiding: bool, peered: bool) -> dict[s
     of_balancer = match({"&": [FLOW_MARK, BALANCED_MARK]}, BALANCED_MARK)
     reply, original = (match({"ct": {"key": "direction"}}, way) for way in ("reply", "original"))
     is_invalid = match({"ct": {"key": "state"}}, "invalid", "in")
+    to_public: Line = (_FROM_UPLINK, {"vmap": {"key": destination, "data": "@balanced-public"}})
+    inside = (_FROM_INSIDE,) if leads else ()
     by_node: Line = (by_verdict("iifname", "balanced-nodes"),)
     back_to_node: Line = (reply, came_by_node, _set_mark(FLOW_MARK))
     sent_far: Line = (original, of_balancer, _set_mark({"&": [FLOW_MARK, ALL_BITS & ~UPLINK_MARK]}))
@@ -325,21 +333,11 @@ def _frame(*, leads: bool, speaking: bool, hiding: bool, peered: bool) -> dict[s
         | {
             "balance": Chain(
                 (
-                    (_FROM_UPLINK, {"vmap": {"key": destination, "data": "@balanced-public"}}),
-                    (_FROM_INSIDE, {"vmap": {"key": destination, "data": "@balanced-private"}}),
+                    *((to_public,) if leads else ()),
+                    (*inside, {"vmap": {"key": destination, "data": "@balanced-private"}}),
                     *((by_node,) if speaking else ()),
                 ),
                 hook("nat", "prerouting", -103, "accept"),
-            ),
-            "balanced": Chain(
-                (
-                    (match(meta("mark"), 0), ACCEPT),
-                    (_count(meta("mark"), "packets"),),
-                    (_FROM_UPLINK, _set(FLOW_MARK, {"|": [meta("mark"), UPLINK_MARK]})),
-                    (_FROM_INSIDE, _set(FLOW_MARK, meta("mark"))),
-                    (_set_mark({"|": [meta("mark"), JUDGED_MARK]}),),
-                ),
-                hook("nat", "prerouting", -102, "accept"),
             ),
             "balance-known": Chain(
                 (
@@ -354,6 +352,7 @@ def _frame(*, leads: bool, speaking: bool, hiding: bool, peered: bool) -> dict[s
                     (_set_mark({"&": [FLOW_MARK, ALL_BITS & ~UPLINK_MARK]}),),
                     (_set_mark({"|": [meta("mark"), JUDGED_MARK]}),),
                     (_count(FLOW_MARK, "packets"),),
+                    ONWARD,
                 )
             ),
             "balance-reset": Chain(
@@ -379,21 +378,30 @@ def _node_lines(its: list[Listener]) -> Iterator[Line]:
             yield ({"vmap": {"key": payload(protocol, "dport"), "data": {"set": ports}}},)
 
 
-def _add_listener(one: Listener, chains: dict[str, Chain]) -> None:
+def _add_listener(one: Listener, chains: dict[str, Chain], leads: bool) -> None:
     chains[f"judge-{one.name}"] = Chain(
         (
             (_set_mark(one.number),),
-            (_FROM_UPLINK, _to(f"in-{one.balancer.interface}")),
+            *(((_FROM_UPLINK, _to(f"in-{one.balancer.interface}")),) if leads else ()),
             (by_verdict("iifname", "egress"),),
             (DENY,),
         )
     )
     targets = shares(one.port)
-    chains[f"pick-{one.name}"] = Chain(_pick(one.port, targets) if targets else (_dnat(one.balancer.address),))
+    picked = _pick(one.port, targets) if targets else (_dnat(one.balancer.address),)
+    chains[f"pick-{one.name}"] = Chain((*_marked(one, leads), *picked))
     for target, _ in targets:
         its_protocol = match(meta("l4proto"), 6 if one.port.protocol == "tcp" else 17)
         line = (its_protocol, *_dnat(target.address, target.port))
         chains[_dnat_chain(one.port.protocol, target)] = Chain((line,))
+
+
+def _marked(one: Listener, leads: bool) -> tuple[Line, ...]:
+    """What the first packet of a flow gets when it has been let come, and the flow; the packet is counted."""
+    counted: Json = {"counter": counter_name("packets", one.port.protocol, one.balancer.interface)}
+    from_edge: Line = (_FROM_UPLINK, _set(FLOW_MARK, one.number | UPLINK_MARK))
+    ours = (*((_FROM_INSIDE,) if leads else ()), _set(FLOW_MARK, one.number))
+    return (*((from_edge,) if leads else ()), ours, (counted, _set_mark(one.judged)))
 
 
 def shares(port: BalancedPort) -> list[tuple[BalancedTarget, int]]:

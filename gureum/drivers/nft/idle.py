@@ -1,7 +1,7 @@
 """How long silent flows of balancers are remembered: a small nftables table of its own, written straight to the kernel.
 
     objects  tcp-350, udp-120 …   connection tracking's time limits ("ct timeout")
-    map      limits               listener's mark, as of a judged packet -> object
+    map      limits               listener's mark -> object
     chain    nat prerouting       before targets are picked: a flow's first packet looks its listener up, no later one comes here
 
 libnftables 1.0.6 loses the values of such objects when they come as JSON, and aborts when one is deleted; so it never hears of them. One batch of

@@ -93,7 +93,7 @@ def table(rules: RuleSet, watched: bool = False, balancing: bool = False) -> Tab
     balancing = balancing or nft_balancers.are_in(rules)
     mapped, asked = _mapped(rules, rules.internet), _mapped(rules, set(rules.internet).difference(rules.egress_only))
     balanced = nft_balancers.listeners(rules)
-    chains = _frame(rules, nft_acls.lines(rules, balanced), balancing)
+    chains = _frame(rules, nft_acls.lines(rules, balanced), balancing, hiding=nft_balancers.hides(balanced))
     chains |= {"denied": _denied("in", watched, balancing), "denied-out": _denied("out", watched, balancing)}
     if rules.acls:
         chains |= {"acl-denied": _denied("in", watched), "acl-denied-out": _denied("out", watched)}
@@ -160,13 +160,16 @@ def _add_peer(rules: RuleSet, peer: PeerLink, chains: dict[str, Chain], sets: di
     sets["ingress"].entries[link] = ACCEPT
 
 
-def _frame(rules: RuleSet, acls: tuple[Line, ...], balancing: bool) -> dict[str, Chain]:
-    """The chains that do not depend on who is there."""
+def _frame(rules: RuleSet, acls: tuple[Line, ...], balancing: bool, *, hiding: bool) -> dict[str, Chain]:
+    """The chains that do not depend on who is there. `hiding`: some balancer hides its clients."""
     known = _by_state(ACCEPT, DENY)
     passing = _by_state(nft_balancers.KNOWN, nft_balancers.STRAY) if balancing else known
 
     def first(line: Line) -> tuple[Line, ...]:
         return (line,) if balancing else ()
+
+    def at_edge(*line: Json) -> tuple[Line, ...]:
+        return (line,) if rules.passes_edge else ()
 
     strangers = nft_balancers.hide_strangers(rules) if balancing else ()
     heard = (nft_nodes.HEARD,) if nft_nodes.are_in(rules.ports) else ()
@@ -181,17 +184,18 @@ def _frame(rules: RuleSet, acls: tuple[Line, ...], balancing: bool) -> dict[str,
     translate_out = {"snat": {"family": "ip", "addr": lookup(payload("ip", "saddr"), "to-public")}}
     may_leave = () if rules.exit else (match(payload("ip", "saddr"), "@private"),)
     leaves_from: Json = {"masquerade": None} if rules.exit else translate_out
+    hide = (nft_balancers.HIDE,) if hiding else ()
     return {
         "raw-prerouting": Chain(
             (*before_legs, *legs, (by_verdict("iifname", "sources"),)), hook("filter", "prerouting", -300, "drop")
         ),
         "nat-prerouting": Chain(
-            (*first(nft_balancers.PICK), (from_uplink, translate_in)), hook("nat", "prerouting", -100, "accept")
+            (*first(nft_balancers.PICK), *at_edge(from_uplink, translate_in)), hook("nat", "prerouting", -100, "accept")
         ),
         "ingress": Chain(
             (
                 *first(nft_balancers.INGRESS),
-                (to_uplink, match(meta("iifname"), UPLINK, "!="), *may_leave, ACCEPT),
+                *at_edge(to_uplink, match(meta("iifname"), UPLINK, "!="), *may_leave, ACCEPT),
                 (by_verdict("oifname", "ingress"),),
                 (DENY,),
             )
@@ -201,9 +205,9 @@ def _frame(rules: RuleSet, acls: tuple[Line, ...], balancing: bool) -> dict[str,
                 *acls,
                 *nft_appliances.straight(rules),
                 *passing,
-                *first(nft_balancers.AGAIN),
                 *first(nft_balancers.ONWARD),
-                (from_uplink, match({"ct": {"key": "status"}}, "dnat", "in"), {"goto": {"target": "ingress"}}),
+                *first(nft_balancers.AGAIN),
+                *at_edge(from_uplink, match({"ct": {"key": "status"}}, "dnat", "in"), {"goto": {"target": "ingress"}}),
                 (by_verdict("iifname", "egress"),),
                 (DENY,),
             ),
@@ -231,7 +235,13 @@ def _frame(rules: RuleSet, acls: tuple[Line, ...], balancing: bool) -> dict[str,
             hook("filter", "output", 0, "drop"),
         ),
         "nat-postrouting": Chain(
-            (*heard, *first(nft_balancers.COUNT_NEW), *strangers, *first(nft_balancers.HIDE), (to_uplink, leaves_from)),
+            (
+                *heard,
+                *first(nft_balancers.COUNT_NEW),
+                *strangers,
+                *hide,
+                *at_edge(to_uplink, leaves_from),
+            ),
             hook("nat", "postrouting", 100, "accept"),
         ),
     }

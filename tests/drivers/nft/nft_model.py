@@ -342,7 +342,7 @@ class Journey(Evaluation):
 
     def _travel(self) -> str:
         """How it ends: "accept", "drop" or "reject"."""
-        for name in ("raw-prerouting", "balance", "balanced", "nat-prerouting", "forward", "nat-postrouting", "shown"):
+        for name in ("raw-prerouting", "balance", "nat-prerouting", "forward", "nat-postrouting", "shown"):
             if name == "forward":
                 self._meta["oifname"] = interface_link(self._holders.get(self._payload["ip", "daddr"], "nobody"))
             met = self.hook(name) if name in self._table.chains else "accept"
