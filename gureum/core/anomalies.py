@@ -104,10 +104,10 @@ class _Group:
 
 
 def _since(before: ServerCounters, now: ServerCounters) -> ServerCounters:
-    """A worker that is new has counted from 0."""
-    if now.requests < before.requests or now.errors < before.errors:
+    """A worker that is new has counted from 0. Errors alone can fall: what was taken for one was a request that has an answer by now."""
+    if now.requests < before.requests:
         return now
-    return ServerCounters(now.requests - before.requests, now.errors - before.errors)
+    return ServerCounters(now.requests - before.requests, max(0, now.errors - before.errors))
 
 
 class AnomalyWatch:

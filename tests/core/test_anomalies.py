@@ -141,3 +141,19 @@ def test_a_proxy_that_does_not_answer_and_a_target_that_comes_back_are_not_judge
     assert watch.shown(TG) == {"i-14:80": [True, True]}
     assert watch.weight("lb-a", TG, "i-14:80") == 50
     assert poked == [f"TargetGroup/{TG}", "Proxy/p-a"]
+
+
+def test_what_turns_out_to_be_no_error_is_no_new_count() -> None:
+    """A failure that a proxy counts twice may stand in for a request under way, until that is answered: errors fall, and nothing began anew."""
+    poked: list[str] = []
+    machine: Any = SimpleNamespace(of_kind=lambda kind: [mitigating()], poke=poked.append)
+    book = TargetBook()
+    spec = target_group(*(target(number) for number in (11, 12, 13)), probe=None).spec
+    assert isinstance(spec, specs.TargetGroup)
+    book.put(TG, spec)
+    watch = AnomalyWatch(machine, book)
+    for more, errors in ((0, 400), (20, 399), (40, 399)):
+        by_server = {f"{TG}/i-{number}:80": ServerCounters(1000 + more, 0) for number in (12, 13)}
+        by_server[f"{TG}/i-11:80"] = ServerCounters(1000 + more, errors)
+        watch.note({"p-a": Counters(by_server=by_server)})
+    assert (watch.shown(TG), poked) == ({}, [])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
+import struct
 from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
@@ -26,7 +28,10 @@ def host(tmp_path: Path) -> Iterator[ProxyHost]:
 
 
 def fail(request: BaseHTTPRequestHandler) -> None:
-    if request.path == "/reset":
+    if request.path in ("/close", "/reset"):
+        if request.path == "/reset":
+            request.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            request.connection.close()
         request.close_connection = True
         return
     request.send_response(500 if request.path == "/bad" else 404)
@@ -40,13 +45,13 @@ def test_what_targets_answer_is_counted_for_each(host: ProxyHost) -> None:
 
     async def counted(*servers: Server) -> dict[str, ServerCounters]:
         await host.proxies.ensure(host.spec(http_listener(), groups=(group(*servers),)))
-        for path in ("/bad", "/bad", "/lost", "/reset"):
+        for path in ("/bad", "/bad", "/lost", "/close", "/reset"):
             await asyncio.to_thread(host.get, path)
         return (await host.proxies.counters())["node-1"].by_server
 
     async def story() -> None:
-        assert (await counted(odd))[f"tg-a/{odd.name}"] == ServerCounters(4, 3)
-        assert (await counted(gone))[f"tg-a/{gone.name}"] == ServerCounters(4, 4)
+        assert (await counted(odd))[f"tg-a/{odd.name}"] == ServerCounters(5, 4)
+        assert (await counted(gone))[f"tg-a/{gone.name}"] == ServerCounters(5, 5)
         await host.proxies.close()
 
     asyncio.run(story())

@@ -12,7 +12,9 @@ _OF_FRONTENDS = ("conn_tot", "scur", "dcon", "bin", "bout")
 _ANSWERS = ("hrsp_1xx", "hrsp_2xx", "hrsp_3xx", "hrsp_4xx", "hrsp_5xx", "hrsp_other")
 _FAILURES = ("econ", "eresp")
 """Connections that failed; answers that were none, or did not come."""
-_READ = ("pxname", "svname", *_OF_FRONTENDS, "connect", "used_conn_cur", "idle_conn_cur", *_ANSWERS, *_FAILURES)
+_GIVEN = "stot"
+"""Requests that a server was given."""
+_READ = ("pxname", "svname", *_OF_FRONTENDS, "connect", "used_conn_cur", "idle_conn_cur", _GIVEN, *_ANSWERS, *_FAILURES)
 
 
 def counted(table: str) -> Counters:
@@ -37,8 +39,11 @@ def counted(table: str) -> Counters:
 
 
 def _server(row: dict[str, str]) -> ServerCounters:
-    failed = sum(_number(row, key) for key in _FAILURES)
-    return ServerCounters(sum(_number(row, key) for key in _ANSWERS) + failed, _number(row, "hrsp_5xx") + failed)
+    """A failure may be counted twice (by 3.0 where the target closes without an answer, by 2.6 where it resets), and beside an answer whose body was
+    cut off. So there are no more of them than requests without an answer, and the number of requests never falls."""
+    answered = sum(_number(row, key) for key in _ANSWERS)
+    over = min(answered + sum(_number(row, key) for key in _FAILURES), max(_number(row, _GIVEN), answered))
+    return ServerCounters(over, _number(row, "hrsp_5xx") + over - answered)
 
 
 def _row(row: dict[str, str]) -> Counters:
