@@ -34,6 +34,9 @@ _SOURCE = "gureum"
 _REMOVE_DEADLINE_S = 5.0
 _REMOVE_PAUSE_S = 0.005
 _UNLIMITED_BYTES_V1 = -1
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_MOST_BYTES_V1 = (1 << 63) // _PAGE_BYTES * _PAGE_BYTES - _PAGE_BYTES
+"""How v1 shows that there is no limit."""
 _NAMES_V1 = ("total_inactive_file", "total_dirty", "total_writeback")
 _NAMES_V2 = ("inactive_file", "file_dirty", "file_writeback")
 
@@ -139,7 +142,8 @@ class Cgroups:
 
     def _update_v1(self, name: str, limits: Limits) -> None:
         memory, cpu, pids = (self._group(controller, name) for controller in ("memory", "cpu", "pids"))
-        _write(memory / "memory.limit_in_bytes", limits.memory_bytes or _UNLIMITED_BYTES_V1)
+        if not _is_held_to(memory / "memory.limit_in_bytes", limits.memory_bytes):
+            _write(memory / "memory.limit_in_bytes", limits.memory_bytes or _UNLIMITED_BYTES_V1)
         _write(cpu / "cpu.cfs_period_us", oci_spec.CFS_PERIOD_US)
         _write(cpu / "cpu.cfs_quota_us", oci_spec.cpu_quota_us(limits))
         _write(cpu / "cpu.shares", limits.cpu_shares or oci_spec.DEFAULT_CPU_SHARES)
@@ -158,9 +162,10 @@ class Cgroups:
 
     def _update_v2(self, name: str, limits: Limits) -> None:
         group, quota = self._group("", name), oci_spec.cpu_quota_us(limits)
-        if limits.memory_bytes:
-            _make_room_v2(group, limits.memory_bytes)
-        _write(group / "memory.max", limits.memory_bytes or "max")
+        if not _is_held_to(group / "memory.max", limits.memory_bytes):
+            if limits.memory_bytes:
+                _make_room_v2(group, limits.memory_bytes)
+            _write(group / "memory.max", limits.memory_bytes or "max")
         _write(group / "cpu.max", f"{quota if quota > 0 else 'max'} {oci_spec.CFS_PERIOD_US}")
         _write(group / "cpu.weight", oci_spec.cpu_weight(limits.cpu_shares or oci_spec.DEFAULT_CPU_SHARES))
         _write(group / "pids.max", limits.pids or "max")
@@ -243,6 +248,18 @@ class Cgroups:
     def _group(self, controller: str, name: str) -> Path:
         self._find_trees()
         return self._trees.get(controller, self._root / controller) / self.path_of(name).lstrip("/")
+
+
+def _is_held_to(path: Path, limit_bytes: int) -> bool:
+    """Whether that is its limit of memory already (0: none), which the kernel keeps in whole pages. The kernel lets a group go a little beyond it
+    (packets that came for it): one that is there would refuse the same limit, and with it all others that come along."""
+    try:
+        text = path.read_text().strip()
+    except FileNotFoundError:
+        return False
+    if text == "max" or int(text) >= _MOST_BYTES_V1:
+        return limit_bytes == 0
+    return limit_bytes > 0 and int(text) == limit_bytes // _PAGE_BYTES * _PAGE_BYTES
 
 
 def _make_room_v2(group: Path, limit_bytes: int) -> None:

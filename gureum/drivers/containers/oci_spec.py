@@ -11,6 +11,7 @@ Sources: OCI runtime-spec 1.0 (config.md, config-linux.md); Docker's documented 
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import msgspec
@@ -82,7 +83,7 @@ def render(
             "namespaces": _namespaces(spec),
             **_mappings(spec),
             "cgroupsPath": cgroup_path,
-            "resources": {"devices": _device_rules(), **resources(spec.limits), **_own_groups(host)},
+            "resources": {"devices": _device_rules(), **resources(spec.limits), **_on_v2(spec.limits, host)},
             "seccomp": seccomp.render(frozenset(capabilities), host.machine),
             "maskedPaths": list(MASKED_PATHS),
             "readonlyPaths": list(READ_ONLY_PATHS if spec.sandbox_user else UNSHIFTED_READ_ONLY_PATHS),
@@ -129,7 +130,7 @@ def _render_application(
                 "devices": [*_device_rules(), *rules],
                 **limits,
                 **oci_application.throttled(wish),
-                **_own_groups(host),
+                **_on_v2(spec.limits, host),
             },
             **({} if free else {"seccomp": seccomp.render(capabilities, host.machine)}),
             "maskedPaths": [] if wish.privileged else list(masked),
@@ -204,9 +205,13 @@ def resources(limits: Limits) -> dict[str, Any]:
     return {**memory, **pids, **({"cpu": {**quota, **shares}} if limits.cpus or limits.cpu_shares else {})}
 
 
-def _own_groups(host: HostFacts) -> dict[str, Any]:
-    """On v2 the runtime gives a guest its group to divide, and all that it divides it into is the kernel's memory. v1 gives it none."""
-    return {"unified": {"cgroup.max.descendants": str(MOST_OWN_GROUPS)}} if host.cgroup_version == 2 else {}
+def _on_v2(limits: Limits, host: HostFacts) -> dict[str, Any]:
+    """On v2 the runtime gives a guest its group to divide, and all that it divides it into is the kernel's memory. v1 gives it none. The weight is
+    here because releases of the runtimes make different ones of shares; what stands here they write last."""
+    if host.cgroup_version != 2:
+        return {}
+    weight = {"cpu.weight": str(cpu_weight(limits.cpu_shares))} if limits.cpu_shares else {}
+    return {"unified": {"cgroup.max.descendants": str(MOST_OWN_GROUPS), **weight}}
 
 
 def cpu_quota_us(limits: Limits) -> int:
@@ -215,8 +220,12 @@ def cpu_quota_us(limits: Limits) -> int:
 
 
 def cpu_weight(shares: int) -> int:
-    """cgroup v2's scale (1 to 10,000) for v1's (2 to 262,144), as the OCI runtimes convert it."""
-    return 1 + (min(max(shares, 2), 262144) - 2) * 9999 // 262142
+    """cgroup v2's scale (1 to 10,000) for v1's (2 to 262,144), as crun 1.23 and runc 1.3.2 convert it: 1,024 shares are what a group has that
+    nobody gave any, a weight of 100. What they did before made 39 of them."""
+    if not 2 < shares < 262144:
+        return 1 if shares <= 2 else 10000
+    scale = math.log2(shares)
+    return math.ceil(10 ** ((scale * scale + 125 * scale) / 612 - 7 / 34))
 
 
 def owner(spec: ContainerSpec, process: dict[str, Any]) -> tuple[int, int]:

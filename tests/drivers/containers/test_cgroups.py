@@ -56,7 +56,7 @@ def test_a_move_that_cannot_be_expected_hinders_nobody(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("limits", "files"),
     [
-        (Limits(), {"memory.max": "max", "cpu.max": "max 100000", "cpu.weight": "39", "pids.max": "max"}),
+        (Limits(), {"memory.max": "max", "cpu.max": "max 100000", "cpu.weight": "100", "pids.max": "max"}),
         (
             Limits(1 << 20, 0.5, 2, 9),
             {"memory.max": "1048576", "cpu.max": "50000 100000", "cpu.weight": "1", "pids.max": "9"},
@@ -78,6 +78,23 @@ def test_a_limit_below_what_is_held_kills_nobody_on_v2(group: Path) -> None:
     assert (group / "memory.max").read_text() == "max"
     Cgroups("ab12", group.parents[1]).update("web", Limits(900))
     assert (group / "memory.max").read_text() == "900"
+
+
+@pytest.mark.parametrize(
+    ("now", "limit"),
+    [("max", 0), (f"{1 << 20}", 1 << 20), (f"{1 << 20}", (1 << 20) + 100)],
+    ids=["none", "same", "page"],
+)
+def test_who_holds_a_little_more_than_it_may_has_its_other_limits_all_the_same_on_v2(
+    group: Path, now: str, limit: int
+) -> None:
+    """cgroup-v2.rst, memory.max: "under certain circumstances, the usage may go over the limit temporarily"; packets that came for it count, too."""
+    (group / "memory.max").write_text(f"{now}\n")
+    (group / "memory.current").write_text(f"{(1 << 20) + 8192}\n")
+    Cgroups("ab12", group.parents[1]).update("web", Limits(limit, 0.1))
+    assert (group / "cpu.max").read_text() == "10000 100000"
+    assert (group / "memory.max").read_text() == f"{now}\n"
+    assert not (group / "memory.reclaim").exists()
 
 
 def test_limits_of_disks_on_v2_where_the_group_has_the_io_controller(group: Path) -> None:

@@ -108,8 +108,16 @@ def test_what_a_guest_divides_its_group_into_is_bounded_on_v2() -> None:
         assert "unified" not in render(spec)["linux"]["resources"]
 
 
+def test_shares_weigh_the_same_on_v2_whatever_the_runtime_makes_of_them() -> None:
+    v2 = oci_spec.HostFacts((), "x86_64", 2)
+    spec = ContainerSpec("web", "/", ("x",), "", limits=Limits(cpu_shares=1024), application=Application())
+    assert render(spec, v2)["linux"]["resources"]["unified"]["cpu.weight"] == "100"
+
+
 def test_shares_as_weights() -> None:
-    assert [oci_spec.cpu_weight(shares) for shares in (0, 2, 1024, 262144, 1 << 30)] == [1, 1, 39, 10000, 10000]
+    assert [oci_spec.cpu_weight(shares) for shares in (0, 2, 1024, 262144, 1 << 30)] == [1, 1, 100, 10000, 10000]
+    # What releases of the OCI runtimes since crun 1.23 and runc 1.3.2 were seen to make of them (opencontainers/runc issue 4896).
+    assert [oci_spec.cpu_weight(shares) for shares in (2000, 22000)] == [170, 1204]
 
 
 def test_environment_has_a_path_unless_one_is_given() -> None:
