@@ -65,6 +65,7 @@ def test_where_there_is_no_way_there_are_no_names_either(docker: Docker) -> None
 
 
 def test_neither_host_nor_its_neighbours_are_within_reach(docker: Docker, world: Internet, cloud: Cloud) -> None:
+    assert fetched(docker, WEB) == HOST, "with the first network the host knows its pool, which was nobody's before"
     places = [PRIVATE, METADATA, ASIDE, HOST, str(cloud.pool[1])]
     for address in places:
         assert world.in_host("wget", "-qO-", f"http://{address}:{PORT}/"), "the host itself gets there"
@@ -162,6 +163,7 @@ def test_traffic_goes_on_while_daemon_and_agent_are_killed(cloud: Cloud, docker:
 
 def test_without_a_way_out_nothing_leaves_and_it_comes_and_goes(cloud: Cloud, docker: Docker, world: Internet) -> None:
     table = f"gureum-{cloud.identity['id']}"
+    assert fetched(docker, NAME) == HOST, "the way comes with the first network that has one"
     assert table in world.state()
     leave_by(cloud, "off")
     cloud.command("restart")
@@ -172,3 +174,6 @@ def test_without_a_way_out_nothing_leaves_and_it_comes_and_goes(cloud: Cloud, do
     cloud.command("restart")
     assert until(lambda: fetched(docker, NAME)) == HOST
     assert fetched(docker, ASIDE) == "192.0.2.130", "as the host's routes lead"
+    leave_by(cloud, "world")
+    cloud.command("restart")
+    until(lambda: fetched(docker, NAME) == HOST and not fetched(docker, ASIDE))
