@@ -240,8 +240,10 @@ class Cgroups:
             _remove_tree(tree / self.parent.lstrip("/"))
         for entry in mounts.mount_table():
             if entry.kind == "cgroup" and entry.source == _SOURCE and not list(Path(entry.target).glob("gureum-*")):
-                mounts.unmount(Path(entry.target))
-                with contextlib.suppress(OSError):  # another gureum mounts it again, or was faster
+                with contextlib.suppress(
+                    OSError
+                ):  # another gureum looks into it just now, mounts it again, or was faster
+                    mounts.unmount(Path(entry.target))
                     Path(entry.target).rmdir()
                 self._trees.clear()
 
