@@ -73,9 +73,16 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
         take_down([one for one in living() if one in item.stash.get(_STARTED, [])])
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_sessionfinish() -> None:
-    take_down(living())
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]:
+    """What a run that was ended early has still standing (`-x`, Ctrl-C) comes down before pytest gives up this run's folders, as it does in a
+    hook of its own: any other run on this machine may then remove them, with the homes in them."""
+    try:
+        runner = session.config.pluginmanager.get_plugin("runner")
+        runner.pytest_sessionfinish(session)  # ends the fixtures that stand; by itself it would do so too late
+    finally:
+        take_down(living())
+        yield
 
 
 _STARTED = pytest.StashKey[list[Living]]()
