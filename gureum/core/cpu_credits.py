@@ -28,6 +28,8 @@ STEPS = 60
 """The way down and up has so many steps, so that a quota is written only when it has changed noticeably."""
 STEP_S = FADE_S / STEPS
 LONGEST_S = 300.0
+SET_BACK_S = 60.0
+"""A look that is so much older than its account is no late one: somebody has set the clock back."""
 _NS_PER_CREDIT = 60e9
 
 
@@ -78,11 +80,13 @@ def opened(wish: CpuCredits, now: float) -> Account:
 
 def settled(account: Account, wish: CpuCredits, now: float, run: int, cpu_ns: int) -> Account:
     """After what was earned and spent since. Of a new run all that its counter says is spent. A look that is older than the account changes
-    nothing. AWS: "Monitor your CPU credits", "Calculate CPU credit usage"."""
+    nothing, unless the clock was set back: then it earns from now on, and does not wait for the time that was. AWS: "Monitor your CPU credits",
+    "Calculate CPU credit usage"."""
     before = account.cpu_ns if run == account.run else 0
     spent = max(0, cpu_ns - before) / _NS_PER_CREDIT
-    gain = wish.per_hour * max(0.0, now - account.time) / 3600
-    seen = msgspec.structs.replace(account, time=max(now, account.time), run=run, cpu_ns=max(cpu_ns, before))
+    since = now if account.time - now > SET_BACK_S else account.time
+    gain = wish.per_hour * max(0.0, now - since) / 3600
+    seen = msgspec.structs.replace(account, time=max(now, since), run=run, cpu_ns=max(cpu_ns, before))
     if account.unlimited:
         return _settled_unlimited(seen, wish, gain - spent)
     launch = max(0.0, account.launch - spent)

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 import msgspec
 
 from gureum.core.cpu_credits import (
+    LONGEST_S,
     STEP_S,
     Account,
     CpuCredits,
@@ -208,7 +209,7 @@ class CreditAccounts:
         while True:
             await clock.sleep(STEP_S)
             now = clock.now()
-            for name in [name for name, due in self._due.items() if due <= now]:
+            for name in [name for name, due in self._due.items() if _is_due(due, now)]:
                 spec = self._wish(name)
                 if spec is None or name not in self._accounts:
                     self._due.pop(name, None)
@@ -217,7 +218,7 @@ class CreditAccounts:
                     await self._look_again(name, spec)
                 except PortError as failed:
                     log.debug("credits are not looked at", extra={"machine": name, "why": failed.why})
-            if now - kept_at >= KEEP_S:
+            if abs(now - kept_at) >= KEEP_S:
                 kept_at = now
                 await self._keep_all()
 
@@ -254,3 +255,8 @@ class CreditAccounts:
         self._allowed.pop(name, None)
         self._due.pop(name, None)
         self._turns.pop(name, None)
+
+
+def _is_due(due: float, now: float) -> bool:
+    """No look waits longer than LONGEST_S but those that never come: one that does was told before the clock was set back."""
+    return due <= now or LONGEST_S < due - now < math.inf

@@ -18,6 +18,11 @@ class FakeClock:
     def now(self) -> float:
         return self._now
 
+    def set_by(self, seconds: float) -> None:
+        """Somebody sets the clock; who sleeps still sleeps for as long as was asked."""
+        self._now += seconds
+        self._sleepers = [(at + seconds, number, waker) for at, number, waker in self._sleepers]
+
     async def sleep(self, seconds: float) -> None:
         waker = asyncio.get_running_loop().create_future()
         heapq.heappush(self._sleepers, (self._now + seconds, next(self._numbers), waker))

@@ -299,6 +299,24 @@ def test_a_counter_that_was_read_before_a_restart_is_not_the_new_runs() -> None:
     asyncio.run(run())
 
 
+def test_a_clock_that_was_set_back_frees_no_machine_and_holds_none_for_ever() -> None:
+    async def run() -> None:
+        cloud = Burstable()
+        await cloud.begin(msgspec.structs.replace(STANDARD, earned=40.0))
+        assert cloud.cpus == 2.0
+        cloud.clock.set_by(-7 * 86400.0)
+        cloud.containers.run_at(2.0)
+        await cloud.clock.advance(3600)
+        assert cloud.cpus == pytest.approx(0.2, abs=0.04)
+        cloud.containers.run_at(0.0)
+        await cloud.clock.advance(6 * 3600)
+        assert cloud.cpus == 2.0
+        assert (await cloud.balance())[0] == pytest.approx(72.0, abs=2.0)
+        await cloud.agent.service.close()
+
+    asyncio.run(run())
+
+
 def test_unlimited_machines_and_full_accounts_cost_next_to_no_looks() -> None:
     async def run() -> None:
         for wish, most in ((UNLIMITED, 0), (msgspec.structs.replace(STANDARD, earned=288.0), 13), (STANDARD, 241)):
