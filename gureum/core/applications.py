@@ -20,6 +20,7 @@ from typing import Any
 import msgspec
 
 from gureum.core.application_health import ApplicationHealth
+from gureum.core.application_ports import ApplicationPorts, Later
 from gureum.core.machine import Machine
 from gureum.core.specs import Container
 from gureum.engine.errors import Broken, Retry
@@ -62,6 +63,7 @@ class Applications:
         self._limits: dict[str, Limits] = {}
         self._waits: dict[str, Wait] = {}
         ports = machine.ports
+        self._ports = ApplicationPorts(machine)
         self._health = ApplicationHealth(ports.containers, ports.clock, lambda name: machine.poke(f"Container/{name}"))
 
     async def reconcile(self, id_: str, name: str, spec: Container) -> None:
@@ -69,8 +71,13 @@ class Applications:
             await self._be_stopped(name, spec)
         else:
             await self._be_running(id_, name, spec)
+        state = self._states.get(name)
+        runs = state is not None and state.state == "running" and spec.wish == "running"
+        unpublished = await self._ports.stay(id_, spec) if runs else None
         self._look_after(name, spec)
         self._machine.set_status(id_, "ready", data=self._told(name, spec))
+        if unpublished is not None:
+            raise unpublished
 
     def _look_after(self, name: str, spec: Container) -> None:
         state = self._states.get(name)
@@ -79,14 +86,19 @@ class Applications:
         else:
             self._health.forget(name)
 
+    def start(self) -> None:
+        """Looks after what is published, from now on."""
+        self._ports.start()
+
     def close(self) -> None:
         self._health.close()
+        self._ports.close()
 
     async def gone(self, name: str, spec: Container) -> None:
         """Nothing of it remains."""
         self._health.forget(name)
         await self.stop(name, spec)
-        await self._withdraw(name)
+        await self._ports.withdraw(name)
         await self._machine.ports.containers.remove(name, output=True)
         await self._machine.ports.volumes.release_root(name)
         await self._machine.keep(f"app/{name}", "")
@@ -112,7 +124,7 @@ class Applications:
 
     async def _be_stopped(self, name: str, spec: Container) -> None:
         await self.stop(name, spec)
-        await self._withdraw(name)
+        await self._ports.withdraw(name)
         if not spec.sandbox:
             await self._machine.ports.containers.remove(name)
             await self._machine.ports.volumes.release_root(name)
@@ -132,7 +144,7 @@ class Applications:
             quick = kept.quick + 1 if _was_quick(state) else 0
             await self._start(id_, name, spec, Kept(spec.boot, kept.restarts + 1, quick))
         else:
-            await self._withdraw(name)
+            await self._ports.withdraw(name)
 
     async def _agree(self, name: str, spec: Container, state: ContainerState) -> None:
         """What may change while it runs."""
@@ -143,7 +155,6 @@ class Applications:
         if state.paused != spec.paused:
             await containers.pause(name, spec.paused)
             self._states[name] = msgspec.structs.replace(state, paused=spec.paused)
-        await self._publish(spec)
 
     def _is_to_restart(self, state: ContainerState | None, spec: Container, kept: Kept) -> bool:
         policy, most = spec.restart.policy, spec.restart.most
@@ -177,7 +188,7 @@ class Applications:
         user_base = sandbox.data["uid_base"]
         sources = tuple(one.source for one in spec.shown)
         try:
-            await self._publish(spec)
+            await self._ports.publish(id_, spec)
             root = await machine.ports.volumes.ensure_root(
                 RootSpec(name, image.data["digest"], spec.volume, user_base, sources)
             )
@@ -186,7 +197,7 @@ class Applications:
             wish = msgspec.structs.replace(wish, shared=self._joined(wish.shared))
             state = await machine.ports.containers.start(_container_spec(name, spec, wish, root, sandbox.data))
         except PortError as refused:
-            await self._withdraw(name)
+            await self._ports.withdraw(name)
             await machine.keep(f"app/{name}", _encoded(msgspec.structs.replace(kept, failed=refused.why)))
             raise Broken(refused.why) from refused
         await machine.keep(f"app/{name}", _encoded(kept))
@@ -205,15 +216,6 @@ class Applications:
                     raise PortError(f"cannot join {kind.upper()} of a non running container: {owner}", retry=False)
                 found[kind] = f"/proc/{state.pid}/ns/{kind}"
         return found
-
-    async def _publish(self, spec: Container) -> None:
-        publisher = self._machine.ports.publisher
-        if spec.published is not None and publisher is not None:
-            await publisher.publish(spec.published)
-
-    async def _withdraw(self, name: str) -> None:
-        if self._machine.ports.publisher is not None:
-            await self._machine.ports.publisher.withdraw(name)
 
     def _kept(self, name: str) -> Kept:
         text = self._machine.kept.get(f"app/{name}", "")
@@ -242,10 +244,6 @@ class Applications:
             "paused": state.paused,
             **({"health": health} if (health := self._health.told(name)) and state.state == "running" else {}),
         }
-
-
-class Later(Retry):
-    """Waiting is what it does now, and told so: no "pending"."""
 
 
 def _was_quick(state: ContainerState | None) -> bool:

@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 
 from gureum.core.anomalies import WHOLE, AnomalyWatch
-from gureum.core.applications import Later
+from gureum.core.application_ports import Later
 from gureum.core.health import HealthChecks, Look, MadeSink, Watched
 from gureum.core.machine import Machine
 from gureum.core.networks import Rules

@@ -59,6 +59,7 @@ class ContainerKinds:
         for state in await self._machine.ports.containers.observe():
             self._states[state.name] = state
             self._watch(state)
+        self._applications.start()
 
     def close(self) -> None:
         self._applications.close()

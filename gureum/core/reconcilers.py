@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from gureum.core.answers import AnswerKinds
-from gureum.core.applications import Later
+from gureum.core.application_ports import Later
 from gureum.core.balancers import BalancingKinds
 from gureum.core.containers import ContainerKinds
 from gureum.core.flow_logs import FlowKinds

@@ -30,6 +30,9 @@ class Publisher(Protocol):
         """Listens; connections wait until the proxy is up. PortError "address already in use" before anything has changed. Idempotent."""
 
     async def withdraw(self, name: str) -> None: ...
+    async def died(self) -> str:
+        """Waits until a process has ended by which something is published; its name. It is to be published again."""
+
     async def observe(self) -> frozenset[str]:
         """Names of all that are published."""
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import subprocess
 from pathlib import Path
 
@@ -162,6 +164,19 @@ def test_a_port_that_is_taken_refuses_the_start_and_nothing_else(docker: Docker)
     assert "address already in use" in said
     assert docker.state("second") == "created"
     docker("rm", "-f", "first", "second")
+
+
+def test_published_ports_outlive_the_process_that_serves_them(docker: Docker) -> None:
+    port = free_port()
+    docker("run", "-d", "--name=served", "-p", f"{port}:80", BUSYBOX, "httpd", "-f", "-h", "/etc")
+    assert "root:x:0:0" in fetch(f"http://127.0.0.1:{port}/passwd")
+    name = f"c-{docker.inspect('served')['Id'][:12]}"
+    found = subprocess.run(
+        ["pgrep", "-f", f"/published/{name}/haproxy.cfg"], capture_output=True, text=True, check=True
+    )
+    os.kill(int(found.stdout), signal.SIGKILL)
+    assert "root:x:0:0" in fetch(f"http://127.0.0.1:{port}/passwd")
+    docker("rm", "-f", "served")
 
 
 def test_ports_are_published_on_the_addresses_that_are_named(docker: Docker) -> None:

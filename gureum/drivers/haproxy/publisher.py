@@ -6,7 +6,9 @@ The sockets are bound before the container starts, so whoever asked hears at onc
 wait in the kernel's queue. The process inherits them, and outlives us. Of root's powers it keeps the one to make sockets in a namespace
 (CAP_SYS_ADMIN: HAProxy 2.6 enters it for each). UDP goes through a process of its own, which is in the namespace and has no power (udp_relay.py).
 
-    <run>/published/NAME/   state.json, haproxy.cfg
+Each process is watched: whose has ended is told by `died`, and why is what it said.
+
+    <run>/published/NAME/   state.json, haproxy.cfg, said
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import logging
 import os
 import shutil
 import signal
@@ -24,14 +27,16 @@ from pathlib import Path
 
 import msgspec
 
-from gureum.base.processes import start_ticks
+from gureum.base.processes import is_running, start_ticks
 from gureum.drivers.networks import udp_relay
 from gureum.drivers.networks.network_names import HomeNames, checked_name
 from gureum.drivers.workers.turns import Turns
 from gureum.ports import PortError
 from gureum.ports.publishing import Publication, Published
 
+log = logging.getLogger("gureum.agent")
 _BACKLOG = 1024
+_SAID_BYTES = 4096
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _AS_LITTLE = ("setpriv", "--inh-caps=-all", "--bounding-set=-all,+sys_admin", "--no-new-privs")
 
@@ -60,17 +65,22 @@ class HaproxyPublisher:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._turns = Turns()
         self._children: dict[str, list[subprocess.Popen[bytes]]] = {}
+        self._watched: dict[str, list[int]] = {}
+        self._died: asyncio.Queue[str] = asyncio.Queue()
 
     async def publish(self, wish: Publication) -> None:
         name = checked_name(wish.name)
         async with self._turns.of(name):
             state = self._state(name)
             if state is not None and state.wish == wish and _is_whole(state):
+                self._watch(state)
                 return
             await self._end(name)
             sockets = _bind_all(wish)
             try:
-                self._write(await asyncio.to_thread(self._start, wish, sockets))
+                state = await asyncio.to_thread(self._start, wish, sockets)
+                self._write(state)
+                self._watch(state)
             finally:
                 for sock, _ in sockets:
                     sock.close()
@@ -80,13 +90,53 @@ class HaproxyPublisher:
             if (self._folder / name).exists():
                 await self._end(name)
 
+    async def died(self) -> str:
+        return await self._died.get()
+
     async def observe(self) -> frozenset[str]:
         return frozenset(path.name for path in self._folder.iterdir())
 
     async def close(self) -> None:
         """What runs goes on."""
+        for name in list(self._watched):
+            self._forget(name)
+
+    def _watch(self, state: State) -> None:
+        """Tells when one of its processes has ended, once; idempotent."""
+        name = state.wish.name
+        if name in self._watched:
+            return
+        descriptors = self._watched[name] = []
+        for pid, ticks in state.processes:
+            with contextlib.suppress(ProcessLookupError):
+                descriptors.append(os.pidfd_open(pid))
+            if not is_running(pid, ticks):
+                self._ended(name)
+                return
+        for descriptor in descriptors:
+            asyncio.get_running_loop().add_reader(descriptor, self._ended, name)
+
+    def _ended(self, name: str) -> None:
+        self._forget(name)
+        log.warning("what publishes ports has ended", extra={"container": name, "why": self._said(name)})
+        self._died.put_nowait(name)
+
+    def _forget(self, name: str) -> None:
+        for descriptor in self._watched.pop(name, ()):
+            asyncio.get_running_loop().remove_reader(descriptor)
+            os.close(descriptor)
+
+    def _said(self, name: str) -> str:
+        """What its processes complained of last; one line."""
+        try:
+            with open(self._folder / name / "said", "rb") as file:
+                lines = file.read(_SAID_BYTES).decode(errors="replace").splitlines()
+        except FileNotFoundError:
+            return ""
+        return next((line for line in lines if "ALERT" in line), lines[-1] if lines else "")
 
     async def _end(self, name: str) -> None:
+        self._forget(name)
         state = self._state(name)
         if state is not None:
             await asyncio.to_thread(_kill, state)
@@ -114,6 +164,7 @@ class HaproxyPublisher:
 
     def _run(self, name: str, command: list[str], sockets: list[tuple[socket.socket, Published]]) -> tuple[int, int]:
         """Its pid and start time. It inherits the sockets."""
+        said = os.open(self._folder / name / "said", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
             process = subprocess.Popen(
                 command,
@@ -121,11 +172,13 @@ class HaproxyPublisher:
                 env={"PATH": _PATH},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
+                stderr=said,
                 start_new_session=True,
             )
         except FileNotFoundError as error:
             raise PortError(f"{Path(command[0]).name} is missing", retry=False) from error
+        finally:
+            os.close(said)
         self._children.setdefault(name, []).append(process)
         return process.pid, start_ticks(process.pid) or 0
 
@@ -202,7 +255,7 @@ def _bound(port: Published) -> socket.socket:
 def _is_whole(state: State) -> bool:
     """Whether everything that it takes still runs."""
     kinds = {port.protocol for port in state.wish.ports}
-    return len(state.processes) == len(kinds) and all(start_ticks(pid) == ticks for pid, ticks in state.processes)
+    return len(state.processes) == len(kinds) and all(is_running(pid, ticks) for pid, ticks in state.processes)
 
 
 def _kill(state: State) -> None:
