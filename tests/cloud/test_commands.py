@@ -125,6 +125,29 @@ def test_down_leaves_nothing_and_up_brings_machines_back(tmp_path: Path) -> None
     assert not cloud.home.exists()
 
 
+def test_disks_outlive_a_supervisor_that_is_killed_on_the_way_down(tmp_path: Path) -> None:
+    cloud = Cloud(tmp_path / "g")
+    cloud.command("up")
+    ec2 = cloud.client("ec2")
+    (launched,) = cloud.launch(ec2, UserData="#!/bin/sh\necho kept > /root/note; sync\n")
+    name, supervisor = launched["InstanceId"], json.loads(cloud.command("status", "--json").stdout)["supervisor"]["pid"]
+    until(lambda: cloud.inside(name, "cat", "/root/note").stdout == "kept\n")
+    agent = cloud.process("agent")
+    os.kill(agent, signal.SIGSTOP)
+    words = [sys.executable, "-m", "gureum.cli.main", "down"]
+    with subprocess.Popen(words, env=cloud.environment, stderr=subprocess.PIPE, text=True) as going:
+        until(lambda: 'name="daemon" state="stopped"' in (cloud.home / "logs/supervisor.log").read_text())
+        os.kill(supervisor, signal.SIGKILL)
+        os.kill(agent, signal.SIGCONT)
+        _, said = going.communicate(timeout=60)
+    assert going.returncode == 0, said
+    assert leftovers(cloud.identity["id"]) == []
+    cloud.command("up")
+    cloud.until_state(ec2, [name], "running")
+    assert until(lambda: cloud.inside(name, "cat", "/root/note").stdout) == "kept\n"
+    cloud.command("down", "--purge")
+
+
 def test_taken_port_is_told_and_nothing_is_left(tmp_path: Path, cloud: Cloud) -> None:
     other = Cloud(tmp_path / "g", aws_port=str(cloud.identity["aws_port"]))
     done = other.command("up", check=False)
