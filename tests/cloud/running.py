@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +106,8 @@ class Cloud:
         return self.command("exec", instance, "--", *command, timeout_s=timeout_s, check=False)
 
 
+SHOWN_CHARACTERS = 8000
+FAULT = "Traceback"
 BY_THE_SECOND = {"metrics_period_s": "1", "alarm_evaluation_s": "0.5", "alarm_minute_s": "2"}
 """Settings: what metrics and alarms do each minute is done each second or two."""
 
@@ -118,12 +120,19 @@ def whole_life(cloud: Cloud, *options: str) -> Iterator[Cloud]:
     cloud.command("up", *options)
     home_id = cloud.identity["id"]
     yield cloud
-    logs = {path.name: path.read_text()[-8000:] for path in (cloud.home / "logs").glob("*.log")}
-    down = cloud.command("down", "--purge", check=False)
-    assert down.returncode == 0, down.stderr
+    with ExitStack() as held:  # what they say on the way down can be read after their names are gone
+        files = [held.enter_context(path.open(errors="replace")) for path in (cloud.home / "logs").glob("*.log")]
+        down = cloud.command("down", "--purge", check=False)
+        logs = {Path(file.name).name: file.read() for file in files}
+    assert down.returncode == 0, (down.stderr, {name: text[-SHOWN_CHARACTERS:] for name, text in logs.items()})
     assert leftovers(home_id) == []
     assert not cloud.home.exists()
-    assert "Traceback" not in "".join(logs.values()), logs
+    faults = {
+        name: text[max(0, text.index(FAULT) - 2000) :][:SHOWN_CHARACTERS]
+        for name, text in logs.items()
+        if FAULT in text
+    }
+    assert faults == {}
 
 
 def until(look: Callable[[], Any], limit_s: float = 30.0, pause_s: float = 0.02) -> Any:
