@@ -117,16 +117,21 @@ class FlowSums:
             period_s, self._looked = now - self._looked, now
             specs = [one.spec for one in self._machine.of_kind("Balancer")]
             there: set[tuple[str, str]] = set()
+            unseen: set[str] = set()
             for network in sorted({spec.network for spec in specs if isinstance(spec, Balancer)}):
                 try:
                     counts = await self._machine.ports.firewalls.balanced_counts(network, active)
                 except PortError as away:
                     log.debug("no counters of flows", extra={"network": network, "why": away.why})
+                    unseen |= {
+                        spec.interface for spec in specs if isinstance(spec, Balancer) and spec.network == network
+                    }
                     continue
                 for one in counts:
                     there.add((one.interface, one.protocol))
                     self._add(one, period_s)
-            self._before = {key: one for key, one in self._before.items() if key in there}
+            # Whose counters could not be read has counted on: the next look tells what came since the last one that could.
+            self._before = {key: one for key, one in self._before.items() if key in there or key[0] in unseen}
             if active:
                 await self._look_at_proxies()
 

@@ -190,4 +190,28 @@ def test_metrics_of_the_time_in_which_no_daemon_ran_are_there_and_nothing_is_tol
     with socket.create_connection((address, 80)):  # that waits
         until(lambda: seconds_told(cloud, "AWS/ApplicationELB", "ActiveConnectionCount", "Maximum", **balancer))
     site.elb.delete_load_balancer(LoadBalancerArn=arn)
+    flows_are_told(cloud, site)
     ec2.terminate_instances(InstanceIds=site.ids)
+
+
+def flows_are_told(cloud: Cloud, site: Site) -> None:
+    """AWS: "CloudWatch metrics for your Network Load Balancer": what is always reported, also while there is no flow, and how many zones are
+    healthy."""
+    group = site.group("flows", "TCP")
+    arn, _ = site.balancer("flows", "network")
+    site.listener(arn, group, "TCP", 80)
+    balancer = {"LoadBalancer": arn.partition("loadbalancer/")[2]}
+
+    def told(name: str, stat: str = "Sum") -> dict[int, float]:
+        return seconds_told(cloud, "AWS/NetworkELB", name, stat, **balancer)
+
+    both_crossing = [{"Key": "load_balancing.cross_zone.enabled", "Value": "true"}]
+    site.elb.modify_load_balancer_attributes(LoadBalancerArn=arn, Attributes=both_crossing)
+    until(lambda: 2.0 in told("ZonalHealthStatus").values())
+    for name in ("RejectedFlowCount", "PeakPacketsPerSecond", "PeakBytesPerSecond", "ConsumedLCUs"):
+        assert set(told(name).values()) == {0.0}, name
+    for one in site.ids:
+        site.elb.deregister_targets(TargetGroupArn=group, Targets=[{"Id": one}])
+    until(lambda: list(told("ZonalHealthStatus").values())[-1] == 0.0)
+    assert set(told("ZonalHealthStatus", "SampleCount").values()) <= {1.0, 2.0}
+    site.elb.delete_load_balancer(LoadBalancerArn=arn)

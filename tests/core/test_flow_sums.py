@@ -8,6 +8,7 @@ from typing import Any
 
 from gureum.core.flow_sums import SAMPLE_S, FlowSum, FlowSums
 from gureum.core.specs import Balancer, Proxy
+from gureum.ports import PortError
 from gureum.ports.firewalls import BalancedCounts
 from gureum.ports.proxies import Counters, Listener, PortCounters, ProxySpec
 from tests.core.fake_clock import FakeClock
@@ -19,6 +20,7 @@ class Parts:
     def __init__(self, *listeners: Listener) -> None:
         self.clock = FakeClock()
         self.counts: list[BalancedCounts] = []
+        self.refused = False
         self.proxied: dict[str, Counters] = {}
         listeners = listeners or (Listener(443, "TLS", "arn", ()), Listener(80, "TCP", "arn", ()))
         proxy = Proxy("eni-a", "eni-a", "a", ProxySpec("eni-a", "", "10.0.0.5", "net/lb/1", listeners))
@@ -45,6 +47,8 @@ class Parts:
         self.kept[name] = text
 
     async def _counted(self, network: str, active: bool) -> list[BalancedCounts]:
+        if self.refused:
+            raise PortError("reading counters: interrupted")
         return self.counts
 
     async def _proxies(self) -> dict[str, Counters]:
@@ -67,6 +71,21 @@ def test_each_time_tells_what_came_since_and_counters_may_begin_anew() -> None:
         assert (found["TLS"].flows, found["TLS"].active, found["TLS"].tls_errors) == (0, 1, 0)
         parts.counts = [BalancedCounts("eni-a", "tcp", flows=2)]
         assert {one.flows for one in await parts.sums.take() if one.protocol == "TCP"} == {2}
+
+    asyncio.run(story())
+
+
+def test_what_could_not_be_read_once_is_not_told_twice() -> None:
+    async def story() -> None:
+        parts = Parts()
+        parts.counts = [BalancedCounts("eni-a", "tcp", flows=5, bytes=1000)]
+        assert {one.flows for one in await parts.sums.take() if one.protocol == "TCP"} == {5}
+        parts.refused = True
+        await parts.sums.take()
+        parts.refused = False
+        parts.counts = [BalancedCounts("eni-a", "tcp", flows=7, bytes=1200)]
+        found = {one.protocol: one for one in await parts.sums.take()}
+        assert (found["TCP"].flows, found["TCP"].bytes) == (2, 200)
 
     asyncio.run(story())
 

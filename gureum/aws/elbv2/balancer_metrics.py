@@ -16,7 +16,7 @@ import msgspec
 
 from gureum.aws.elbv2.application_metrics import capacity, connections
 from gureum.aws.elbv2.arns import arn_of_group, label_of
-from gureum.aws.elbv2.kinds import LoadBalancer, TargetGroup
+from gureum.aws.elbv2.kinds import LoadBalancer, Rule, TargetGroup
 from gureum.aws.elbv2.network_metrics import Number, numbers
 from gureum.aws.elbv2.target_health import core_name
 from gureum.aws.elbv2.target_places import balancers_of, enabled_zones, locate, nodes_addresses
@@ -123,7 +123,7 @@ class Publisher:
         for balancer in self._world.client.everywhere(LoadBalancer):
             for dimensions, values in self._of_application(balancer, look):
                 _join(gathered.setdefault((balancer.meta.scope, APPLICATION, dimensions), {}), values)
-            for dimensions, values in self._of_network(balancer, look.flows):
+            for dimensions, values in [*self._of_network(balancer, look.flows), *self._of_zones(balancer, look)]:
                 _join(gathered.setdefault((balancer.meta.scope, NETWORK, dimensions), {}), values)
         for group in self._world.client.everywhere(TargetGroup):
             for namespace, dimensions, values in self._of_group(group, look):
@@ -159,6 +159,24 @@ class Publisher:
         for zone in sorted(set(zones.values())):
             its = [one for one in mine if zones[one.interface] == zone]
             yield (("AvailabilityZone", zone), own), _values(numbers(its, self.period_s, whole=False))
+
+    def _of_zones(self, balancer: LoadBalancer, look: TakenLook) -> Iterator[tuple[Dimensions, list[Value]]]:
+        """Whether each zone of a network load balancer has enough healthy targets of all its groups. AWS: ZonalHealthStatus, "a 1 for each healthy
+        Availability Zone and a 0 for each unhealthy", where something is checked."""
+        if balancer.spec.type != "network":
+            return
+        client, scope = self._world.client, balancer.meta.scope
+        rules = client.by(Rule, scope, "load-balancer", balancer.meta.name)
+        groups = [
+            client.get(TargetGroup, scope, name) for name in sorted({name for rule in rules for name in rule.groups})
+        ]
+        standing = [self._standing(group, balancer, look) for group in groups if group is not None]
+        own = ("LoadBalancer", label_of(balancer))
+        for zone in sorted({zone for of_group in standing for zone in of_group}):
+            healthy = all(of_group[zone][0] for of_group in standing if zone in of_group)
+            told = [Value("ZonalHealthStatus", {float(healthy): 1})]
+            yield (own,), told
+            yield (("AvailabilityZone", zone), own), told
 
     def _of_group(self, group: TargetGroup, look: TakenLook) -> Iterator[tuple[str, Dimensions, list[Value]]]:
         """Host counts, per zone and in all, and requests per target."""

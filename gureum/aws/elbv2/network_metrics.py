@@ -1,7 +1,7 @@
 """AWS/NetworkELB's metrics of flows, from what the agent has counted per node and protocol. Pure.
 
 AWS: "CloudWatch metrics for your Network Load Balancer": names, units and dimensions (LoadBalancer; AvailabilityZone, LoadBalancer). ActiveFlowCount,
-NewFlowCount, PeakBytesPerSecond, ProcessedBytes, ProcessedPackets and TCP's resets are always told, the others when they are not zero.
+NewFlowCount, both peaks, ProcessedBytes, ProcessedPackets, RejectedFlowCount and TCP's resets are always told, the others when they are not zero.
 """
 
 from __future__ import annotations
@@ -39,9 +39,10 @@ def numbers(sums: Iterable[FlowSum], period_s: float, *, whole: bool) -> Iterato
     yield "TCP_Client_Reset_Count", float(sum(one.client_resets for one in of["TCP"])), "Count"
     yield "TCP_Target_Reset_Count", float(sum(one.target_resets for one in of["TCP"])), "Count"
     yield "TCP_ELB_Reset_Count", float(sum(one.elb_resets for one in of["TCP"])), "Count"
+    yield "RejectedFlowCount", float(sum(one.rejected for one in found)), "Count"
     counts = {
         "UnhealthyRoutingFlowCount": sum(one.open_flows for one in found),
-        "RejectedFlowCount": sum(one.rejected for one in found),
+        "RejectedFlowCount_TCP": sum(one.rejected for one in of["TCP"]),
         "ClientTLSNegotiationErrorCount": sum(one.tls_errors for one in found),
         "SecurityGroupBlockedFlowCount_Inbound_TCP": sum(one.blocked_in for one in of["TCP"]),
         "SecurityGroupBlockedFlowCount_Inbound_UDP": sum(one.blocked_in for one in of["UDP"]),
@@ -49,10 +50,10 @@ def numbers(sums: Iterable[FlowSum], period_s: float, *, whole: bool) -> Iterato
         "SecurityGroupBlockedFlowCount_Outbound_UDP": sum(one.blocked_out for one in of["UDP"]),
     }
     yield from ((name, float(count), "Count") for name, count in counts.items() if count)
-    peak = sum(one.peak_packets_s for one in found)
-    if peak:
+    peak, all_seen = sum(one.peak_packets_s for one in found), not any(one.proxied for one in found)
+    if peak or all_seen:
         yield "PeakPacketsPerSecond", peak, "Count/Second"
-    if not any(one.proxied for one in found):  # what proxies move is looked at once a period
+    if all_seen:  # what proxies move is looked at once a period
         yield "PeakBytesPerSecond", sum(one.peak_bytes_s for one in found), "Bytes/Second"
     if whole:
         used = {protocol: _units(its, _CAPACITIES[protocol], period_s) for protocol, its in of.items()}

@@ -49,8 +49,10 @@ def test_of_nothing_only_what_is_always_told() -> None:
         "ActiveFlowCount",
         "NewFlowCount",
         "PeakBytesPerSecond",
+        "PeakPacketsPerSecond",
         "ProcessedBytes",
         "ProcessedPackets",
+        "RejectedFlowCount",
         "ConsumedLCUs",
     )
     resets = ("TCP_Client_Reset_Count", "TCP_Target_Reset_Count", "TCP_ELB_Reset_Count")
