@@ -314,7 +314,9 @@ class Proxies(Protocol):
     def drain(self) -> None:
         """Gives sinks what proxies have told so far and what still waits to be read."""
 
-    async def counters(self) -> dict[str, Counters]: ...
+    async def counters(self) -> dict[str, Counters]:
+        """By proxy, connections of workers that a reload has replaced included. One that cannot tell just now is left out; it goes on counting."""
+
     async def observe(self) -> frozenset[str]:
         """Names of all that exist, also those of an earlier agent."""
 

@@ -29,6 +29,7 @@ import pytest
 from gureum.base.priority import SOON
 from gureum.drivers.haproxy import control as haproxy_control
 from gureum.drivers.haproxy import old_workers
+from gureum.drivers.haproxy.config import MASTER_SOCKET
 from gureum.drivers.haproxy.process import ProxyFolder
 from gureum.drivers.haproxy.process import version as haproxy_version
 from gureum.drivers.haproxy.proxies import clean
@@ -37,6 +38,7 @@ from gureum.ports import PortError
 from gureum.ports.proxies import (
     Certificate,
     Condition,
+    Counters,
     FixedResponse,
     Forward,
     Group,
@@ -1074,6 +1076,74 @@ def test_tls_policies_allow_their_versions_only(host: ProxyHost) -> None:
             seen = [await asyncio.to_thread(tls_connect, host, version, 2000 + place) for version in versions]
             assert [version for version in seen if version] == allowed, policy
         await eventually_async(lambda: _tls_errors(host), 8)
+        await host.proxies.close()
+
+    asyncio.run(story())
+
+
+def test_connections_outlast_a_reload_in_the_counters_too(host: ProxyHost) -> None:
+    """AWS: ActiveConnectionCount, "concurrent TCP connections active from clients to the load balancer"; ProcessedBytes of TLS listeners."""
+    spec = host.spec(http_listener(), groups=(group(host.target(TARGETS[0])),))
+
+    async def counted() -> Counters:
+        return (await host.proxies.counters())["node-1"]
+
+    def ask(sock: socket.socket) -> None:
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n")
+        assert sock.recv(65536).startswith(b"HTTP/1.1 200")
+
+    async def active() -> int:
+        return (await counted()).active
+
+    async def story() -> None:
+        await host.proxies.ensure(spec)
+        with host.connect() as first, host.connect():
+            await asyncio.to_thread(ask, first)
+            await eventually_async(active, 2)
+            before = await counted()
+            for port in (81, 82):
+                await host.proxies.ensure(host.spec(http_listener(), http_listener(port=port), groups=spec.groups))
+                after = await counted()
+                assert (after.active, after.connections, after.sent_bytes) == (2, 2, before.sent_bytes)
+            await asyncio.to_thread(ask, first)
+            grown = (await counted()).sent_bytes
+            assert grown > before.sent_bytes, "an old worker counts on"
+        await eventually_async(active, 0)
+        assert ((await counted()).connections, (await counted()).sent_bytes) == (2, grown)
+        await host.proxies.close()
+
+    asyncio.run(story())
+
+
+def test_what_a_connection_of_layer_4_carries_is_counted_while_it_is_open(host: ProxyHost) -> None:
+    """AWS: ProcessedBytes of network load balancers."""
+    served = group(Server("t", TARGETS[0], 90, up=True), protocol="TCP")
+
+    async def carried() -> bool:
+        return (await host.proxies.counters())["node-1"].by_port[80].bytes >= 2_000_000
+
+    async def story() -> None:
+        await host.proxies.ensure(host.spec(http_listener(protocol="TCP"), groups=(served,)))
+        with host.listening(TARGETS[0], 90) as server, host.connect() as near, server.accept()[0] as far:
+            await asyncio.to_thread(near.sendall, b"x" * 1_000_000)
+            await asyncio.to_thread(far.recv, 1_000_000, socket.MSG_WAITALL)
+            await asyncio.to_thread(far.sendall, b"x" * 1_000_000)
+            await asyncio.to_thread(near.recv, 1_000_000, socket.MSG_WAITALL)
+            await eventually_async(carried, True)
+        await host.proxies.close()
+
+    asyncio.run(story())
+
+
+def test_who_does_not_answer_is_not_told_as_one_that_began_anew(host: ProxyHost) -> None:
+    async def story() -> None:
+        await host.proxies.ensure(host.spec(http_listener(default=fixed("x"))))
+        assert set(await host.proxies.counters()) == {"node-1"}
+        control = folder(host).work / MASTER_SOCKET
+        control.rename(control.with_name("away"))
+        assert await host.proxies.counters() == {}
+        control.with_name("away").rename(control)
+        assert set(await host.proxies.counters()) == {"node-1"}
         await host.proxies.close()
 
     asyncio.run(story())

@@ -196,6 +196,8 @@ def _defaults(spec: ProxySpec) -> list[str]:
         "defaults tcp",
         "  mode tcp",
         "  log global",
+        "  # A connection may last for days: what it carries is counted meanwhile, and not when it ends.",
+        "  option contstats",
         "  retries 0",
         f"  timeout connect {CONNECT_TIMEOUT_S}s",
     ]

@@ -79,6 +79,26 @@ def summed(one: Counters, other: Counters, tls_errors: int) -> Counters:
     )
 
 
+def since(before: Counters, now: Counters) -> Counters:
+    """What a worker has counted since, and its connections; nothing by server."""
+    by_port = {
+        port: PortCounters(its.connections - had.connections, its.active, its.bytes - had.bytes)
+        for port, its in now.by_port.items()
+        for had in (before.by_port.get(port, PortCounters()),)
+    }
+    return Counters(
+        now.connections - before.connections,
+        now.active,
+        now.rejected - before.rejected,
+        0,
+        now.received_bytes - before.received_bytes,
+        now.sent_bytes - before.sent_bytes,
+        by_port,
+        now.to_targets - before.to_targets,
+        now.active_to_targets,
+    )
+
+
 def past(total: Counters) -> Counters:
     """What is over: nothing of it is active."""
     idle = {port: msgspec.structs.replace(its, active=0) for port, its in total.by_port.items()}

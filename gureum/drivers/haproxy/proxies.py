@@ -22,7 +22,6 @@ import msgspec
 from gureum.base.processes import start_ticks
 from gureum.drivers.haproxy import config as haproxy_config
 from gureum.drivers.haproxy import control as haproxy_control
-from gureum.drivers.haproxy import counters as haproxy_counters
 from gureum.drivers.haproxy import logs as haproxy_logs
 from gureum.drivers.haproxy import maps as haproxy_maps
 from gureum.drivers.haproxy import old_workers
@@ -148,11 +147,8 @@ class HaproxyProxies:
         await self._adopt()
         found = {}
         for name, known in list(self._running.items()):
-            now = Counters()
-            if known.runs:
-                with contextlib.suppress(PortError):
-                    now = await known.count()
-            found[name] = haproxy_counters.summed(known.state.past, now, known.tls_errors)
+            if (counted := await known.count()) is not None:
+                found[name] = counted
         return found
 
     async def observe(self) -> frozenset[str]:

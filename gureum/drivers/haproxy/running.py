@@ -32,6 +32,8 @@ log = logging.getLogger("gureum.proxies")
 READY_TIMEOUT_S = 20.0
 _MOST_DELETIONS = 1000
 _MOST_AT_ONCE = 100
+_MOST_ASKED = 20
+"""Old workers, of those that stay: what the others count is not told."""
 Take = Callable[["RunningProxy", list[bytes]], None]
 
 
@@ -62,6 +64,9 @@ class RunningProxy:
         self.to_delete: set[str] = set()
         self.tls_errors = 0
         self._old: list[int] | None = None  # workers; None where it has not been asked yet
+        # Of old workers, what they had counted when it was added to the past, and what they said last.
+        self._behind: dict[int, tuple[Counters, Counters]] = {}
+        self._reloads, self._reloading = 0, False
         control = self.control = folder.work / CONTROL_SOCKET
         self.haste = Haste(control)
         self.ramps = Ramps(lambda: self.state.rises, lambda texts: haproxy_control.commands(control, texts))
@@ -74,9 +79,16 @@ class RunningProxy:
 
     async def reload(self, left_bytes: int) -> None:
         """Until a new worker serves. `left_bytes`: how much memory the old ones may take, which end with their last connection."""
-        past = self.state.past
+        self._reloading, self._reloads = True, self._reloads + 1
+        try:
+            await self._reload(left_bytes)
+        finally:
+            self._reloading = False
+
+    async def _reload(self, left_bytes: int) -> None:
+        had = None
         with contextlib.suppress(PortError):
-            past = haproxy_counters.past(haproxy_counters.summed(past, await self.count(), 0))
+            had = await self._counted("@1")
         while not self.notices.empty():
             self.notices.get_nowait()
         self.folder.forget_words()
@@ -86,22 +98,28 @@ class RunningProxy:
         workers = await self.workers()
         if all(worker.reloads for worker in workers):
             raise self._refusal()
+        replaced = next((worker.pid for worker in workers if worker.reloads == 1), 0)
+        if had is not None:
+            self._behind[replaced] = had, had
+            past = haproxy_counters.summed(self.state.past, haproxy_counters.past(had), 0)
+            self.state = msgspec.structs.replace(self.state, past=past)
         self._old, too_many = old_workers.divided(workers, left_bytes, old_workers.own_bytes)
         for pid in too_many:
             self.folder.end(pid)
-        self.state = msgspec.structs.replace(self.state, past=past)
         self.to_delete.clear()
         log.info("proxy reloaded", extra={"proxy": self.folder.name})
 
     async def old_bytes(self) -> int:
         """What its old workers take: 0 where it does not say."""
+        with contextlib.suppress(PortError):
+            return sum(map(old_workers.own_bytes, await self._old_pids()))
+        return 0
+
+    async def _old_pids(self) -> list[int]:
         if self._old is None:
-            try:
-                self._old = [worker.pid for worker in await self.workers() if worker.reloads]
-            except PortError:
-                return 0
+            self._old = [worker.pid for worker in await self.workers() if worker.reloads]
         self._old = self.folder.still(self._old)
-        return sum(map(old_workers.own_bytes, self._old))
+        return self._old
 
     async def go_on_slowly(self) -> None:
         with contextlib.suppress(PortError):
@@ -180,8 +198,43 @@ class RunningProxy:
     async def _ask_master(self, text: str) -> str:
         return await haproxy_control.master_command(self.folder.work / MASTER_SOCKET, text, lambda: self.runs)
 
-    async def count(self) -> Counters:
-        return haproxy_counters.counted(await self.ask(f"show stat -1 {haproxy_counters.COUNTED} -1"))
+    async def count(self) -> Counters | None:
+        """What it has counted since it was first made. None where that cannot be said: it does not answer, or a reload is under way, before whose end
+        nobody knows what is past already."""
+        began = self._reloads
+        try:
+            now = await self._counted("@1") if self.runs else Counters()
+            behind = await self._count_behind() if self.runs else []
+        except PortError:
+            return None
+        if self._reloading or began != self._reloads:
+            return None
+        total = haproxy_counters.summed(self.state.past, now, self.tls_errors)
+        for one in behind:
+            total = haproxy_counters.summed(total, one, 0)
+        return total
+
+    async def _count_behind(self) -> list[Counters]:
+        """What old workers have counted since they were replaced, also those that have ended since; their connections are open as others are."""
+        there = await self._old_pids()
+        for pid in sorted(there, reverse=True)[:_MOST_ASKED]:
+            try:
+                said = await self._counted(f"@!{pid}")
+            except PortError:
+                break  # it is busy, or just ends: what it said last is true still
+            before, _ = self._behind.get(pid, (said, said))
+            self._behind[pid] = before, said
+        ended = [pid for pid in self._behind if pid not in there]
+        for pid in ended:
+            more = haproxy_counters.past(haproxy_counters.since(*self._behind.pop(pid)))
+            self.state = msgspec.structs.replace(self.state, past=haproxy_counters.summed(self.state.past, more, 0))
+        return [haproxy_counters.since(*self._behind[pid]) for pid in self._behind]
+
+    async def _counted(self, worker: str) -> Counters:
+        shown = await self.ask(f"show stat -1 {haproxy_counters.COUNTED} -1", worker)
+        if not shown.startswith("#"):
+            raise PortError(f"the proxy does not count: {shown[:100]}")
+        return haproxy_counters.counted(shown)
 
     def open_sockets(self, net: Path, *, adopted: bool = False) -> None:
         """`adopted`: it runs already, and where its log comes in may have been kept."""
