@@ -103,7 +103,7 @@ class RunningProxy:
             self._behind[replaced] = had, had
             past = haproxy_counters.summed(self.state.past, haproxy_counters.past(had), 0)
             self.state = msgspec.structs.replace(self.state, past=past)
-        self._old, too_many = old_workers.divided(workers, left_bytes, old_workers.own_bytes)
+        self._old, too_many = old_workers.divided(workers, left_bytes, old_workers.own_bytes, old_workers.most_bytes())
         for pid in too_many:
             self.folder.end(pid)
         self.to_delete.clear()
@@ -116,8 +116,10 @@ class RunningProxy:
         return 0
 
     async def _old_pids(self) -> list[int]:
+        """The newest first."""
         if self._old is None:
-            self._old = [worker.pid for worker in await self.workers() if worker.reloads]
+            by_age = sorted(await self.workers(), key=lambda worker: worker.reloads)
+            self._old = [worker.pid for worker in by_age if worker.reloads]
         self._old = self.folder.still(self._old)
         return self._old
 
@@ -217,7 +219,10 @@ class RunningProxy:
     async def _count_behind(self) -> list[Counters]:
         """What old workers have counted since they were replaced, also those that have ended since; their connections are open as others are."""
         there = await self._old_pids()
-        for pid in sorted(there, reverse=True)[:_MOST_ASKED]:
+        for pid in old_workers.too_large(there, old_workers.own_bytes, old_workers.most_bytes()):
+            log.warning("an old worker takes too much memory", extra={"proxy": self.folder.name, "pid": pid})
+            self.folder.end(pid)
+        for pid in there[:_MOST_ASKED]:
             try:
                 said = await self._counted(f"@!{pid}")
             except PortError:
