@@ -51,7 +51,7 @@ def group_datums(world: World, start_ms: int, resolution_s: int) -> Iterator[Dat
 def _values(group: Group, members: list[Member]) -> dict[str, int]:
     """Without weights, capacity and instances are the same number."""
     serving = [member for member in members if not member.warm]
-    warm = [member.spec.state for member in members if member.warm]
+    warm = [member for member in members if member.warm]
     kept: dict[str, Callable[[str], bool]] = {
         "InService": lambda state: state == "InService",
         "Pending": lambda state: state in STARTING,
@@ -63,16 +63,17 @@ def _values(group: Group, members: list[Member]) -> dict[str, int]:
     for name, belongs in kept.items():
         weights = [member.spec.weight for member in serving if belongs(member.spec.state)]
         found |= {f"Group{name}Instances": len(weights), f"Group{name}Capacity": sum(weights)}
-    terminating = sum("Terminating" in state for state in warm)
-    warmed = sum(state in WARMED for state in warm)
+    total = sum(member.spec.weight for member in warm)
+    terminating = sum(member.spec.weight for member in warm if "Terminating" in member.spec.state)
+    warmed = sum(member.spec.weight for member in warm if member.spec.state in WARMED)
     pool = group.spec.warm_pool
     return found | {
         "WarmPoolMinSize": pool.least if pool is not None else 0,
         "WarmPoolDesiredCapacity": wished(group.spec),
-        "WarmPoolPendingCapacity": len(warm) - terminating - warmed,
+        "WarmPoolPendingCapacity": total - terminating - warmed,
         "WarmPoolTerminatingCapacity": terminating,
         "WarmPoolWarmedCapacity": warmed,
-        "WarmPoolTotalCapacity": len(warm),
+        "WarmPoolTotalCapacity": total,
         "GroupAndWarmPoolDesiredCapacity": group.spec.desired + wished(group.spec),
-        "GroupAndWarmPoolTotalCapacity": len(warm) + sum(member.spec.weight for member in serving),
+        "GroupAndWarmPoolTotalCapacity": total + sum(member.spec.weight for member in serving),
     }

@@ -102,8 +102,6 @@ def settled(call: Call, spec: GroupSpec) -> GroupSpec:
     check_numbers(found)
     if is_weighted(found) and found.maintenance is not None:
         raise not_built("An InstanceMaintenancePolicy of a group with weights")
-    if found.mixed is not None and found.warm_pool is not None:
-        raise invalid("You can't add a warm pool to an Auto Scaling group that has a mixed instances policy.")
     return found
 
 

@@ -95,11 +95,15 @@ async def update_auto_scaling_group(call: Call) -> Result:
         spec = msgspec.structs.replace(
             spec, why=f"{text} changing the desired capacity from {group.spec.desired} to {spec.desired}."
         )
-    old = group.spec
-    if (spec.template, spec.mixed, spec.zones, spec.subnets) != (old.template, old.mixed, old.zones, old.subnets):
+    if _made_of(spec) != _made_of(group.spec):
         check_template(call, msgspec.structs.replace(group, spec=spec))
     await replace_spec(call, group, msgspec.structs.replace(spec, failures=0, retry_at=0.0))
     return {}
+
+
+def _made_of(spec: GroupSpec) -> tuple[Any, ...]:
+    """What decides whether instances can be launched."""
+    return (spec.template, spec.configuration, spec.mixed, spec.zones, spec.subnets)
 
 
 @operation("SetDesiredCapacity")

@@ -149,6 +149,8 @@ def launch_params(call: Call, group: Group) -> dict[str, Any]:
 
 def check_template(call: Call, group: Group) -> None:
     """That an instance could be made of the group's template, were there room for it. AWS: ValidationError with EC2's own words."""
+    if group.spec.warm_pool is not None:
+        check_no_spot(call, group)
     if group.spec.template is None:
         return
     try:
@@ -163,6 +165,21 @@ def check_template(call: Call, group: Group) -> None:
         if error.code in (*_PASSING, "NotImplemented"):
             return
         raise invalid(f"You must use a valid fully-formed launch template. {error.message}") from error
+
+
+def check_no_spot(call: Call, group: Group) -> None:
+    """What waits warm is On-Demand: a Spot Instance could not be stopped. AWS: "Warm pools", limitations; ValidationError."""
+    mixed = group.spec.mixed
+    try:
+        spot = (
+            mixed.distribution.percentage < 100
+            if mixed
+            else bool(launch_params(call, group).get("InstanceMarketOptions"))
+        )
+    except AwsError:
+        return  # what it launches from is gone
+    if spot:
+        raise invalid("You can't add a warm pool to an Auto Scaling group that requests Spot Instances.")
 
 
 def template_now(call: Call, group: Group) -> Template | None:

@@ -70,9 +70,10 @@ def choices(
         raise AssertionError("a group without a mixed instances policy has nothing to choose")
     types = pool_types(mixed, own_type)
     lacking = on_demand_units(mixed.distribution, max(spec.desired, capacity + count)) - _units(members, spot=False)
-    spot = lacking <= 0
-    units = count if spot else min(count, lacking)
     how = mixed.distribution
+    on_demand_only = how.percentage == 100
+    spot = lacking <= 0 and not on_demand_only
+    units = count if spot or on_demand_only else min(count, lacking)
     if (how.spot_strategy if spot else how.on_demand_strategy) not in _IN_ORDER:
         types = sorted(types, key=lambda name: _price(name, spot=spot) / weight_of(mixed, name))
     if spot and how.spot_strategy == "lowest-price":

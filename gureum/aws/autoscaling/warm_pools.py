@@ -6,12 +6,14 @@
                                                             Pending ──► (hooks) ──► InService
 
 AWS: "Decrease latency for applications with long boot times using warm pools". The pool holds what the group could still grow by: the larger of its
-minimum and the prepared capacity (the group's maximum, where none is given) less the desired capacity.
+minimum and the prepared capacity (the group's maximum, where none is given) less the desired capacity. Where the group's instances have weights it
+counts in them, too.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -21,7 +23,7 @@ from gureum.aws.autoscaling.faults import in_use, invalid, not_built
 from gureum.aws.autoscaling.group_show import show_member, show_pool
 from gureum.aws.autoscaling.groups import replace_spec
 from gureum.aws.autoscaling.kinds import WARMED, GroupSpec, Member, WarmPool
-from gureum.aws.autoscaling.launching import MOST_LAUNCHES, launch, spread
+from gureum.aws.autoscaling.launching import MOST_LAUNCHES, check_no_spot, launch, spread
 from gureum.aws.autoscaling.lookup import find_group, members_of, page
 from gureum.aws.autoscaling.passes import Pass
 from gureum.aws.autoscaling.refreshing import active_refresh
@@ -43,8 +45,7 @@ async def put_warm_pool(call: Call) -> Result:
     group, params = find_group(call, call.params["AutoScalingGroupName"]), call.params
     if active_refresh(call, group) is not None:
         raise AwsError("InstanceRefreshInProgress", "An instance refresh is in progress for the group.", status=400)
-    if group.spec.mixed is not None:
-        raise invalid("You can't add a warm pool to an Auto Scaling group that has a mixed instances policy.")
+    check_no_spot(call, group)
     state = params.get("PoolState") or "Stopped"
     if state == "Hibernated":
         raise not_built("A warm pool with PoolState Hibernated")
@@ -106,16 +107,19 @@ def wished(spec: GroupSpec) -> int:
 def takes_back(step: Pass) -> bool:
     """Whether an instance that a scale-in ends has a place in the pool."""
     pool = step.group.spec.warm_pool
-    return pool is not None and pool.reuse and len(step.pool) + _coming(step) < wished(step.group.spec)
+    return pool is not None and pool.reuse and _units(step.pool) + _coming(step) < wished(step.group.spec)
 
 
 def take(step: Pass, wanted: int, zones: tuple[str, ...]) -> int:
-    """Up to so many of those that are warm join the group, those of `zones` first; says how many. One that cannot be started stays."""
+    """Of those that are warm, as many as are `wanted` units of capacity join the group, those of `zones` first; says how many units they are. One
+    that cannot be started stays."""
     ready = [one for one in step.pool if one.spec.state in WARMED and one.spec.health == "Healthy"]
     places = {zone: place for place, zone in enumerate(zones)}
     ready.sort(key=lambda one: (places.get(one.spec.zone, len(places)), one.spec.launched, one.meta.name))
     taken = 0
-    for member in ready[:wanted]:
+    for member in ready:
+        if taken >= wanted:
+            break
         instance = step.call.get(Instance, member.meta.name)
         if instance is None or instance.status.state not in ("stopped", "running"):
             continue
@@ -127,7 +131,7 @@ def take(step: Pass, wanted: int, zones: tuple[str, ...]) -> int:
             step.transaction.back_to(saved)
             break
         _join(step, member, instance)
-        taken += 1
+        taken += member.spec.weight
     return taken
 
 
@@ -140,24 +144,31 @@ def fill(step: Pass) -> None:
         return
     if pool.deleting and not step.pool:
         step.change_group(warm_pool=None)
-    difference = wished(spec) - len(staying) - _coming(step)
+    size = _units(staying)
+    difference = wished(spec) - size - _coming(step)
     if difference > 0 and not step.suspended("Launch"):
         have = Counter(one.spec.zone for one in staying)
         zone, count = next(iter(spread(have, zones, min(difference, MOST_LAUNCHES)).items()))
-        launch(step.call, step.transaction, step.group, zone, count, len(staying), warm=True)
+        launch(step.call, step.transaction, step.group, zone, count, size, warm=True)
     elif difference < 0 and not step.suspended("Terminate"):
-        for member in sorted(staying, key=lambda one: (one.spec.state in WARMED, one.spec.launched))[:-difference]:
-            step.begin_end(member, warm_surplus_cause(step.now))
+        for member in sorted(staying, key=lambda one: (one.spec.state in WARMED, one.spec.launched)):
+            if member.spec.weight <= -difference:
+                step.begin_end(member, warm_surplus_cause(step.now))
+                difference += member.spec.weight
+
+
+def _units(members: Sequence[Member]) -> int:
+    return sum(one.spec.weight for one in members)
 
 
 def _coming(step: Pass) -> int:
     """Those that come back from the group."""
-    return sum(one.spec.returning for one in step.members)
+    return _units([one for one in step.members if one.spec.returning])
 
 
 def _join(step: Pass, member: Member, instance: Instance) -> None:
     capacity = step.capacity
-    cause = started_cause(step.group.spec.why, step.now, capacity, capacity + 1)
+    cause = started_cause(step.group.spec.why, step.now, capacity, capacity + member.spec.weight)
     activity = activities.begin(
         step.call, step.transaction, step.group, launching(member.meta.name, " from warm pool"), cause, what="launch",
         instance=member.meta.name, zone=member.spec.zone, subnet=instance.spec.subnet,

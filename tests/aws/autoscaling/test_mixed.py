@@ -195,7 +195,6 @@ def test_policies_that_are_refused(cloud, overrides, distribution, code):
 def test_what_does_not_go_with_a_policy_is_refused(cloud):
     mixed_group(cloud, 2, HEAVY)
     name = {"AutoScalingGroupName": "g"}
-    assert cloud.refused("PutWarmPool", **name)[0] == "ValidationError"
     assert cloud.refused("StartInstanceRefresh", **name)[0] == "NotImplemented"
     maintenance = {"MinHealthyPercentage": 90, "MaxHealthyPercentage": 110}
     assert cloud.refused("UpdateAutoScalingGroup", InstanceMaintenancePolicy=maintenance, **name)[0] == "NotImplemented"

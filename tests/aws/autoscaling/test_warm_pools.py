@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.aws.autoscaling.conftest import Cloud
+from tests.aws.autoscaling.conftest import IMAGE, Cloud
 
 G = {"AutoScalingGroupName": "g"}
 LAUNCHING = "autoscaling:EC2_INSTANCE_LAUNCHING"
@@ -199,3 +199,64 @@ def test_a_pool_beside_a_group_without_bounds_is_filled_in_steps(cloud: Cloud) -
     cloud.group(size=1, MaxSize=2**31 - 1)
     cloud("PutWarmPool", **G)
     assert 1 < len(cloud.members()) < 1000
+
+
+def mixed(cloud: Cloud, *, weighted: bool = False, **distribution: Any) -> dict[str, Any]:
+    weights = ({"WeightedCapacity": "2"}, {"WeightedCapacity": "3"}) if weighted else ({}, {})
+    types = [{"InstanceType": name} | more for name, more in zip(("t3.nano", "t3.micro"), weights, strict=True)]
+    template = {"LaunchTemplateSpecification": {"LaunchTemplateId": cloud.template}, "Overrides": types}
+    policy = {"LaunchTemplate": template} | ({"InstancesDistribution": distribution} if distribution else {})
+    return G | {"MixedInstancesPolicy": policy}
+
+
+def mixed_group(cloud: Cloud, size: int, most: int, **how: Any) -> None:
+    bounds = {"MinSize": 0, "MaxSize": most, "DesiredCapacity": size, "AvailabilityZones": ["us-east-1a"]}
+    cloud("CreateAutoScalingGroup", **bounds, **mixed(cloud, **how))
+    cloud.boot()
+
+
+def test_a_group_of_several_types_has_a_pool(cloud: Cloud) -> None:
+    """AWS, since November 2025: mixed instances policies of On-Demand Instances."""
+    mixed_group(cloud, 1, 4)
+    cloud("PutWarmPool", **G)
+    settle(cloud)
+    assert pool(cloud) == ["Warmed:Stopped"] * 3
+    assert {one["InstanceType"] for one in cloud("DescribeWarmPool", **G)["Instances"]} == {"t3.nano"}
+    cloud("SetDesiredCapacity", **G, DesiredCapacity=3)
+    settle(cloud)
+    assert (cloud.states(), pool(cloud)) == (["InService"] * 3, ["Warmed:Stopped"])
+    assert cloud.members() == cloud.alive()
+
+
+def test_a_pool_counts_in_the_weights_of_its_group(cloud: Cloud) -> None:
+    mixed_group(cloud, 2, 8, weighted=True)
+    cloud("PutWarmPool", **G, InstanceReusePolicy={"ReuseOnScaleIn": True})
+    settle(cloud)
+    assert (cloud.states(), pool(cloud)) == (["InService"], ["Warmed:Stopped"] * 3)
+    cloud("SetDesiredCapacity", **G, DesiredCapacity=6)
+    settle(cloud)
+    assert (cloud.states(), pool(cloud)) == (["InService"] * 3, ["Warmed:Stopped"])
+    cloud("SetDesiredCapacity", **G, DesiredCapacity=2)
+    settle(cloud)
+    assert (cloud.states(), pool(cloud)) == (["InService"], ["Warmed:Stopped"] * 3)
+    cloud("PutWarmPool", **G, MaxGroupPreparedCapacity=5)
+    settle(cloud)
+    # Two instances are four of three units: what is launched reaches what is wanted, and none goes that would be missed.
+    assert pool(cloud) == ["Warmed:Stopped"] * 2
+    assert cloud.members() == cloud.alive()
+
+
+def test_no_pool_is_of_spot_instances(cloud: Cloud) -> None:
+    mixed_group(cloud, 0, 2)
+    cloud("PutWarmPool", **G)
+    spot = mixed(cloud, OnDemandPercentageAboveBaseCapacity=50)
+    assert cloud.refused("UpdateAutoScalingGroup", **spot)[0] == "ValidationError"
+    data = {"ImageId": IMAGE, "InstanceType": "t3.nano", "InstanceMarketOptions": {"MarketType": "spot"}}
+    cloud("ec2:CreateLaunchTemplate", LaunchTemplateName="spot", LaunchTemplateData=data)
+    by_template = G | {"LaunchTemplate": {"LaunchTemplateName": "spot"}}
+    assert cloud.refused("UpdateAutoScalingGroup", **by_template)[0] == "ValidationError"
+    cloud("DeleteWarmPool", **G, ForceDelete=True)
+    settle(cloud)
+    for group in (spot, by_template):
+        cloud("UpdateAutoScalingGroup", **group)
+        assert cloud.refused("PutWarmPool", **G)[0] == "ValidationError"
