@@ -97,7 +97,7 @@ def settled(call: Call, spec: GroupSpec) -> GroupSpec:
         fields["maintenance"] = _maintenance(params["InstanceMaintenancePolicy"])
     if params.get("PlacementGroup") is not None:
         fields["placement_group"] = _placement_group(call, params["PlacementGroup"])
-    fields |= _source(call, params, spec) | _places(call, params)
+    fields |= read_source(call, params, spec) | _places(call, params)
     found = msgspec.structs.replace(spec, **fields)
     check_numbers(found)
     if is_weighted(found) and found.maintenance is not None:
@@ -125,7 +125,7 @@ def check_numbers(spec: GroupSpec) -> None:
         raise invalid("Maximum instance lifetime must be equal to 0 or between 86400 and 31536000 seconds (inclusive).")
 
 
-def _source(call: Call, params: dict[str, Any], spec: GroupSpec) -> dict[str, Any]:
+def read_source(call: Call, params: dict[str, Any], spec: GroupSpec) -> dict[str, Any]:
     """What instances are launched from; of an instance that is to be a model, the configuration of the group's name that is made of it."""
     named, configuration = params.get("LaunchTemplate"), params.get("LaunchConfigurationName")
     policy = params.get("MixedInstancesPolicy")

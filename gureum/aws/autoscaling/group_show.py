@@ -64,13 +64,13 @@ def show_group(call: Call, group: Group, *, instances: bool = True) -> dict[str,
         "CapacityReservationSpecification": {"CapacityReservationPreference": "default"},
         "DeletionProtection": spec.deletion_protection,
     }
-    template, configuration = own_source(call, group)
-    if template is not None and spec.mixed is not None:
-        shown["MixedInstancesPolicy"] = show_policy(spec.mixed, show_template(template))
-    elif template is not None:
-        shown["LaunchTemplate"] = show_template(template)
-    if configuration:
-        shown["LaunchConfigurationName"] = configuration
+    own = own_source(call, group)
+    if own.template is not None and own.mixed is not None:
+        shown["MixedInstancesPolicy"] = show_policy(own.mixed, show_template(own.template))
+    elif own.template is not None:
+        shown["LaunchTemplate"] = show_template(own.template)
+    if own.configuration:
+        shown["LaunchConfigurationName"] = own.configuration
     if spec.warmup_s is not None:
         shown["DefaultInstanceWarmup"] = spec.warmup_s
     if spec.max_lifetime_s:

@@ -103,7 +103,7 @@ async def update_auto_scaling_group(call: Call) -> Result:
 
 def _made_of(spec: GroupSpec) -> tuple[Any, ...]:
     """What decides whether instances can be launched."""
-    return (spec.template, spec.configuration, spec.mixed, spec.zones, spec.subnets)
+    return (spec.source, spec.zones, spec.subnets)
 
 
 @operation("SetDesiredCapacity")
@@ -183,13 +183,13 @@ def _with_deployed(call: Call, group: Group, spec: GroupSpec) -> GroupSpec:
     refresh = active_refresh(call, group)
     if refresh is None or not deploys(refresh.spec):
         return spec
-    present = group.spec.template, group.spec.configuration
-    if (spec.template, spec.configuration) not in (present, own_source(call, group)):
+    present = group.spec.source
+    if spec.source not in (present, own_source(call, group)):
         raise invalid(
             "An active instance refresh with a desired configuration exists. All configuration options derived from the desired configuration "
             "are not available for update while the instance refresh is active."
         )
-    return msgspec.structs.replace(spec, template=present[0], configuration=present[1])
+    return msgspec.structs.replace(spec, **msgspec.structs.asdict(present))
 
 
 async def replace_spec(call: Call, group: Group, spec: GroupSpec) -> None:

@@ -113,6 +113,14 @@ class Notification(msgspec.Struct, frozen=True):
     types: tuple[str, ...]
 
 
+class Source(msgspec.Struct, frozen=True):
+    """What a group launches from; names as in GroupSpec."""
+
+    template: Template | None
+    configuration: str
+    mixed: Mixed | None
+
+
 class GroupSpec(msgspec.Struct, frozen=True):
     """`template` or `configuration` (a launch configuration's name). `subnets`: none: the default subnets of `zones`. `target_groups`: ARNs.
     `warmup_s` None: not given. `suspended`: process → reason. `why`: the sentence with which activities tell what changed the desired
@@ -152,6 +160,10 @@ class GroupSpec(msgspec.Struct, frozen=True):
     deleting: bool = False
     failures: int = 0
     retry_at: float = 0.0
+
+    @property
+    def source(self) -> Source:
+        return Source(self.template, self.configuration, self.mixed)
 
 
 def target_group_ids(group: Group) -> tuple[str, ...]:
@@ -380,12 +392,17 @@ class RefreshSpec(msgspec.Struct, frozen=True):
     total: int = 0
     before: Template | None = None
     before_configuration: str = ""
+    before_mixed: Mixed | None = None
     hold_until: float = 0.0
     checkpoints_passed: int = 0
     wait_until: float = 0.0
     rollback: Rollback | None = None
     percent: int = -1
     to_update: int = 0
+
+    @property
+    def source_before(self) -> Source:
+        return Source(self.before, self.before_configuration, self.before_mixed)
 
 
 @kind("autoscaling.Refresh", indexes={"group": lambda one: one.spec.group})

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from gureum.aws.autoscaling.faults import invalid, not_built
-from gureum.aws.autoscaling.group_settings import found_template
+from gureum.aws.autoscaling.group_settings import read_source
 from gureum.aws.autoscaling.kinds import STANDBY, Group, Member, Refresh, RefreshSpec
 from gureum.aws.autoscaling.launching import check_template, template_now
 from gureum.aws.autoscaling.lookup import find_group, members_of, page
@@ -40,15 +40,13 @@ async def start_instance_refresh(call: Call) -> Result:
     _check(call, params, wanted)
     spec = group.spec
     desired = params.get("DesiredConfiguration") or {}
-    if desired.get("MixedInstancesPolicy"):
-        raise not_built("An instance refresh with MixedInstancesPolicy")
-    if is_weighted(spec):
-        raise not_built("An instance refresh of a group with weights")
     if desired.get("LaunchTemplate") and spec.mixed is not None:
         raise invalid("The desired configuration of a group with a mixed instances policy must be one as well.")
-    if desired.get("LaunchTemplate"):
-        spec = msgspec.structs.replace(spec, template=found_template(call, desired["LaunchTemplate"]), configuration="")
+    if named := {name: desired[name] for name in ("LaunchTemplate", "MixedInstancesPolicy") if desired.get(name)}:
+        spec = msgspec.structs.replace(spec, **read_source(call, named, spec))
         check_template(call, msgspec.structs.replace(group, spec=spec))
+    if is_weighted(spec) or is_weighted(group.spec):
+        raise not_built("An instance refresh of a group with weights")
     transaction = call.transaction()
     after = transaction.update(
         msgspec.structs.replace(group, spec=msgspec.structs.replace(spec, failures=0, retry_at=0.0))
@@ -66,6 +64,7 @@ async def start_instance_refresh(call: Call) -> Result:
         total=len(old),
         before=group.spec.template,
         before_configuration=group.spec.configuration,
+        before_mixed=group.spec.mixed,
     )
     transaction.require_no_newer(Member, call.scope)
     made = transaction.create(Refresh(meta=call.meta(str(uuid.uuid4()), owner=group), spec=refresh))
@@ -84,8 +83,7 @@ async def cancel_instance_refresh(call: Call) -> Result:
         spec = ended(members_of(call, group), group.spec, spec, call.now, "Cancelled")
     transaction = call.transaction()
     transaction.update(msgspec.structs.replace(refresh, spec=spec))
-    template, configuration = own_source(call, group)
-    own = msgspec.structs.replace(group.spec, template=template, configuration=configuration)
+    own = msgspec.structs.replace(group.spec, **msgspec.structs.asdict(own_source(call, group)))
     transaction.update(msgspec.structs.replace(group, spec=own))
     await call.commit(transaction)
     return {"InstanceRefreshId": refresh.meta.name}
@@ -104,9 +102,8 @@ async def rollback_instance_refresh(call: Call) -> Result:
             "The instance refresh cannot be rolled back: it needs a desired configuration, and a launch template with a version number before it.",
             status=400,
         )
-    back = msgspec.structs.replace(
-        group.spec, template=spec.before, configuration=spec.before_configuration, failures=0, retry_at=0.0
-    )
+    source = msgspec.structs.asdict(spec.source_before)
+    back = msgspec.structs.replace(group.spec, **source, failures=0, retry_at=0.0)
     after = msgspec.structs.replace(group, spec=back)
     members = members_of(call, group)
     counting = [one for one in members if one.counts]

@@ -17,8 +17,19 @@ from collections import Counter
 
 import msgspec
 
-from gureum.aws.autoscaling.kinds import LEAVING, STANDBY, STARTING, Group, Member, Refresh, RefreshSpec, Template
+from gureum.aws.autoscaling.kinds import (
+    LEAVING,
+    STANDBY,
+    STARTING,
+    Group,
+    Member,
+    Refresh,
+    RefreshSpec,
+    Source,
+    Template,
+)
 from gureum.aws.autoscaling.launching import template_now
+from gureum.aws.autoscaling.mixed import pool_types
 from gureum.aws.autoscaling.passes import Pass
 from gureum.aws.autoscaling.refresh_progress import (
     DEFAULT_CHECKPOINT_DELAY_S,
@@ -50,24 +61,27 @@ def active_refresh(call: Call, group: Group) -> Refresh | None:
     return next((one for one in call.by(Refresh, "group", group.meta.name) if one.spec.status in ACTIVE), None)
 
 
-def own_source(call: Call, group: Group) -> tuple[Template | None, str]:
-    """The launch template and the launch configuration that the group's settings name, whatever is being deployed to it."""
+def own_source(call: Call, group: Group) -> Source:
+    """What the group's settings name, whatever is being deployed to it."""
     refresh = active_refresh(call, group)
     if refresh is None or not deploys(refresh.spec):
-        return group.spec.template, group.spec.configuration
-    return refresh.spec.before, refresh.spec.before_configuration
+        return group.spec.source
+    return refresh.spec.source_before
 
 
 def deploys(spec: RefreshSpec) -> bool:
     """Whether the refresh has a desired configuration."""
     wanted = spec.params.get("DesiredConfiguration")
-    return isinstance(wanted, dict) and bool(wanted.get("LaunchTemplate"))
+    return isinstance(wanted, dict) and bool(wanted.get("LaunchTemplate") or wanted.get("MixedInstancesPolicy"))
 
 
 def to_replace(
     members: list[Member], group: Group, current: Template | None, *, skip_matching: bool
 ) -> tuple[str, ...]:
-    """Ids of those that a refresh replaces: all, or those that do not match what the group launches now."""
+    """Ids of those that a refresh replaces: all, or those that do not match what the group launches now: the template's version, and one of the
+    types, however they are paid for."""
+    named = group.spec.mixed is not None and bool(group.spec.mixed.overrides)
+    types = frozenset(pool_types(group.spec.mixed, "") if named and group.spec.mixed is not None else ())
 
     def matches(member: Member) -> bool:
         if group.spec.template is None:
@@ -76,6 +90,7 @@ def to_replace(
             member.spec.template is not None
             and current is not None
             and (member.spec.template.id, member.spec.template.version) == (current.id, current.version)
+            and (not named or member.spec.type in types)
         )
 
     return tuple(one.meta.name for one in members if not (skip_matching and matches(one)))
@@ -277,7 +292,7 @@ def _fail(step: Pass, refresh: Refresh, spec: RefreshSpec, reason: str) -> None:
         step.transaction.update(msgspec.structs.replace(refresh, spec=back))
         return
     if deploys(spec):
-        step.change_group(template=spec.before, configuration=spec.before_configuration)
+        step.change_group(**msgspec.structs.asdict(spec.source_before))
     status = "RollbackFailed" if spec.status == "RollbackInProgress" else "Failed"
     spec = ended(step.members, step.group.spec, spec, step.now, status, reason)
     step.transaction.update(msgspec.structs.replace(refresh, spec=spec))
@@ -285,7 +300,7 @@ def _fail(step: Pass, refresh: Refresh, spec: RefreshSpec, reason: str) -> None:
 
 def _rolled_back(step: Pass, spec: RefreshSpec, reason: str) -> RefreshSpec:
     """The refresh on its way back; the group launches from what it had before."""
-    step.change_group(template=spec.before, configuration=spec.before_configuration, failures=0, retry_at=0.0)
+    step.change_group(**msgspec.structs.asdict(spec.source_before), failures=0, retry_at=0.0)
     counting = [one for one in step.members if one.counts]
     old = to_replace(counting, step.group, template_now(step.call, step.group), skip_matching=True)
     return turned_back(step.members, step.group.spec, spec, step.now, old, reason)

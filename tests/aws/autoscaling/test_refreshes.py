@@ -22,6 +22,88 @@ def types(cloud):
     return {one["InstanceType"] for one in cloud.told()["Instances"]}
 
 
+def mixed(cloud, *types, **distribution):
+    template = {"LaunchTemplateSpecification": {"LaunchTemplateId": cloud.template, "Version": "1"}}
+    template["Overrides"] = [{"InstanceType": one} for one in types]
+    return {"LaunchTemplate": template} | ({"InstancesDistribution": distribution} if distribution else {})
+
+
+def mixed_group(cloud, *types):
+    base = {"MinSize": 0, "MaxSize": 10, "DesiredCapacity": 2, "AvailabilityZones": ["us-east-1a"]}
+    cloud("CreateAutoScalingGroup", **G, **base, MixedInstancesPolicy=mixed(cloud, *types))
+    cloud.boot()
+
+
+def own_types(cloud):
+    policy = cloud.told().get("MixedInstancesPolicy", {"LaunchTemplate": {"Overrides": []}})
+    return [one["InstanceType"] for one in policy["LaunchTemplate"]["Overrides"]]
+
+
+def through(cloud, times=20):
+    for _ in range(times):
+        cloud.through(10)
+    return refresh(cloud)["Status"]
+
+
+def test_a_mixed_instances_policy_is_deployed_and_becomes_the_groups_when_it_has_succeeded(cloud):
+    mixed_group(cloud, "t3.nano")
+    wanted = {"MixedInstancesPolicy": mixed(cloud, "t3.micro", "t3.small")}
+    cloud("StartInstanceRefresh", **G, DesiredConfiguration=wanted, Preferences={"InstanceWarmup": 0})
+    assert own_types(cloud) == ["t3.nano"]
+    assert through(cloud) == "Successful"
+    assert (own_types(cloud), types(cloud)) == (["t3.micro", "t3.small"], {"t3.micro"})
+    assert refresh(cloud)["DesiredConfiguration"] == wanted
+
+
+def test_a_group_with_a_template_gets_a_policy_and_a_cancelled_one_leaves_it_as_it_was(cloud):
+    cloud.group(size=2)
+    wanted = {"MixedInstancesPolicy": mixed(cloud, "t3.micro")}
+    cloud("StartInstanceRefresh", **G, DesiredConfiguration=wanted, Preferences={"InstanceWarmup": 3600})
+    cloud.through(10)
+    cloud("CancelInstanceRefresh", **G)
+    assert through(cloud) == "Cancelled"
+    told = cloud.told()
+    assert "MixedInstancesPolicy" not in told
+    assert told["LaunchTemplate"]["LaunchTemplateId"] == cloud.template
+    before = set(cloud.ids())
+    cloud("SetDesiredCapacity", **G, DesiredCapacity=3)
+    cloud.boot()
+    (new,) = set(cloud.ids()) - before
+    assert next(one["InstanceType"] for one in cloud.told()["Instances"] if one["InstanceId"] == new) == "t3.nano"
+
+
+def test_a_policy_that_cannot_be_launched_goes_back_to_the_one_before(cloud):
+    mixed_group(cloud, "t3.nano")
+    wanted = {"MixedInstancesPolicy": mixed(cloud, HUGE)}
+    more = {"InstanceWarmup": 0, "AutoRollback": True}
+    cloud("StartInstanceRefresh", **G, DesiredConfiguration=wanted, Preferences=more)
+    for _ in range(20):
+        cloud.wait(3600)
+        cloud.through(10)
+    assert refresh(cloud)["Status"] == "RollbackSuccessful"
+    assert (own_types(cloud), types(cloud)) == (["t3.nano"], {"t3.nano"})
+
+
+def test_those_of_a_type_that_the_policy_still_has_are_skipped(cloud):
+    mixed_group(cloud, "t3.nano")
+    before = set(cloud.ids())
+    for kept, name in ((True, "t3.nano"), (False, "t3.micro")):
+        wanted = {"MixedInstancesPolicy": mixed(cloud, name, "t3.small", OnDemandPercentageAboveBaseCapacity=0)}
+        more = {"InstanceWarmup": 0, "SkipMatching": True}
+        cloud("StartInstanceRefresh", **G, DesiredConfiguration=wanted, Preferences=more)
+        assert through(cloud) == "Successful"
+        assert (set(cloud.ids()) == before) is kept
+
+
+def test_a_policy_with_weights_is_no_desired_configuration_yet(cloud):
+    mixed_group(cloud, "t3.nano")
+    wanted = {"MixedInstancesPolicy": mixed(cloud, "t3.micro")}
+    wanted["MixedInstancesPolicy"]["LaunchTemplate"]["Overrides"][0]["WeightedCapacity"] = "2"
+    assert cloud.refused("StartInstanceRefresh", **G, DesiredConfiguration=wanted)[0] == "NotImplemented"
+    both = wanted | {"LaunchTemplate": {"LaunchTemplateId": cloud.template}}
+    assert cloud.refused("StartInstanceRefresh", **G, DesiredConfiguration=both)[0] == "ValidationError"
+
+
 def test_all_instances_are_replaced_and_never_fewer_than_asked_for_serve(cloud):
     cloud.group(size=4)
     old = set(cloud.ids())
