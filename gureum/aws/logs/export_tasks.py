@@ -80,10 +80,9 @@ async def create_export_task(call: Call) -> Result:
 
 @operation("DescribeExportTasks")
 def describe_export_tasks(call: Call) -> Result:
-    """AWS: logs DescribeExportTasks. Newest first. ResourceNotFoundException."""
+    """AWS: logs DescribeExportTasks. Newest first; none for an id that is not there."""
     id_, code = call.params.get("taskId"), call.params.get("statusCode")
-    found = [_find(call, id_)] if id_ else call.all(ExportTask)
-    found = [one for one in found if code in (None, one.status.code)]
+    found = [one for one in call.all(ExportTask) if id_ in (None, one.meta.name) and code in (None, one.status.code)]
     shown, token = paged(call, found, _age, descending=True)
     return {"exportTasks": [_show(one) for one in shown]} | token
 

@@ -46,8 +46,7 @@ async def put_resource_policy(call: Call) -> Result:
     spec = PolicySpec(name, document, call.now)
     if old is None:
         if len(call.all(ResourcePolicy)) >= LIMIT_POLICIES:
-            text = f"Resource limit exceeded: an account has at most {LIMIT_POLICIES} resource policies."
-            raise AwsError("LimitExceededException", text)
+            raise AwsError("LimitExceededException", "Resource limit exceeded.")
         transaction.require_no_newer(ResourcePolicy, call.scope)
         policy = transaction.create(ResourcePolicy(meta=call.meta(key_name(name)), spec=spec))
     else:

@@ -102,7 +102,7 @@ def test_a_group_that_has_gone_fails_it(logs: Logs) -> None:
 def test_what_is_refused(logs: Logs) -> None:
     none = ("ResourceNotFoundException", "The specified export task does not exist.")
     assert logs.refused("CancelExportTask", taskId="t") == none
-    assert logs.refused("DescribeExportTasks", taskId="t") == none
+    assert logs("DescribeExportTasks", taskId="t")["exportTasks"] == []
     params = {"from": 0, "to": 1, "destination": "exports"}
     assert logs.code("CreateExportTask", logGroupName="/none", **params) == "ResourceNotFoundException"
     logs.group("/app")

@@ -149,7 +149,7 @@ async def delete_launch_template_versions(call: Call) -> dict[str, Any]:
         number = _number(text)
         version = call.get(LaunchTemplateVersion, _version_name(template, number))
         if version is None:
-            error = {"Code": "launchTemplateVersionDoesNotExist", "Message": _no_version(template, text).message}
+            error = {"Code": "launchTemplateVersionDoesNotExist", "Message": _no_version(call, template, text).message}
         elif number == template.spec.default:
             error = {
                 "Code": "unexpectedError",
@@ -248,6 +248,8 @@ def find_template(call: Call, named: dict[str, Any]) -> LaunchTemplate:
     id_, name = named.get("LaunchTemplateId"), named.get("LaunchTemplateName")
     if id_ and name:
         text = "You must specify either the launch template ID or the launch template name, but not both."
+        if call.operation == "ModifyLaunchTemplate":
+            text = "Either provide launch template ID or launch template name to modify the template."
         raise AwsError("InvalidParameterCombination", text)
     if id_:
         return _by_id(call, id_)
@@ -263,7 +265,7 @@ def find_version(call: Call, template: LaunchTemplate, text: str) -> LaunchTempl
     number = numbers[text] if text in numbers else _number(text)
     version = call.get(LaunchTemplateVersion, _version_name(template, number))
     if version is None:
-        raise _no_version(template, text)
+        raise _no_version(call, template, text)
     return version
 
 
@@ -403,8 +405,10 @@ def _by_name(call: Call, name: str) -> LaunchTemplate:
     return found[0]
 
 
-def _no_version(template: LaunchTemplate, text: str) -> AwsError:
+def _no_version(call: Call, template: LaunchTemplate, text: str) -> AwsError:
     message = f"Could not find the specified version {text} for the launch template with ID {template.meta.name}."
+    if call.operation == "ModifyLaunchTemplate":
+        message = f"The launch template version {text} is not found for the specified launch template."
     return AwsError("InvalidLaunchTemplateId.VersionNotFound", message)
 
 

@@ -76,7 +76,8 @@ async def create_security_group(call: Call) -> dict[str, Any]:
     transaction.claim(_name_space(vpc.meta.name), name, key_of(group))
     transaction.create(group)
     await call.commit(transaction)
-    return {"GroupId": group_id, "SecurityGroupArn": group_arn(call, group_id), "Tags": show_tags(group.meta.tags)}
+    tags = {"Tags": show_tags(group.meta.tags)} if group.meta.tags else {}
+    return {"GroupId": group_id, "SecurityGroupArn": group_arn(call, group_id)} | tags
 
 
 @operation("DeleteSecurityGroup")

@@ -118,11 +118,17 @@ def test_names_and_ids(cloud):
         cloud.code("DeleteLaunchTemplate", LaunchTemplateId=id_, LaunchTemplateName="web")
         == "InvalidParameterCombination"
     )
+    assert cloud.refused(
+        "ModifyLaunchTemplate", LaunchTemplateId=id_, LaunchTemplateName="web", DefaultVersion="1"
+    ) == (
+        "InvalidParameterCombination",
+        "Either provide launch template ID or launch template name to modify the template.",
+    )
     assert cloud.code("DeleteLaunchTemplate") == "MissingParameter"
     for text in ("7", "0"):
         code, message = cloud.refused("ModifyLaunchTemplate", LaunchTemplateId=id_, DefaultVersion=text)
         assert code == "InvalidLaunchTemplateId.VersionNotFound"
-        assert message == f"Could not find the specified version {text} for the launch template with ID {id_}."
+        assert message == f"The launch template version {text} is not found for the specified launch template."
     assert cloud.code("ModifyLaunchTemplate", LaunchTemplateId=id_, DefaultVersion="new") == "InvalidParameterValue"
     found = cloud.one("DescribeLaunchTemplates", "LaunchTemplates", Filters=[{"Name": "tag:a", "Values": ["1"]}])
     assert found == template

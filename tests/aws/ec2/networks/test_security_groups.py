@@ -34,6 +34,16 @@ def test_a_new_group_lets_nothing_in_and_everything_out(cloud, vpc, group):
     assert found["IpPermissionsEgress"][0]["IpProtocol"] == "-1"
 
 
+def test_the_answer_to_a_new_group_has_tags_only_where_it_has_some(cloud, vpc):
+    """As LocalStack's suite recorded it from AWS."""
+    plain = cloud("CreateSecurityGroup", VpcId=vpc, GroupName="plain", Description="x")
+    assert set(plain) == {"GroupId", "SecurityGroupArn"}
+    given = [{"Key": "team", "Value": "a"}]
+    specification = [{"ResourceType": "security-group", "Tags": given}]
+    tagged = cloud("CreateSecurityGroup", VpcId=vpc, GroupName="b", Description="x", TagSpecifications=specification)
+    assert tagged["Tags"] == given
+
+
 def test_names_are_unique_in_a_vpc_and_free_again_after_deletion(cloud, vpc, group):
     assert cloud.refused("CreateSecurityGroup", VpcId=vpc, GroupName="web", Description="x") == (
         "InvalidGroup.Duplicate",
