@@ -129,11 +129,9 @@ class _StrictMember(tarfile.TarInfo):
 
 
 def split_name(name: str) -> tuple[str, ...]:
-    """The components of an archive's name: "./a//b" is ("a", "b"), "." is (). Raises PortError for names that are absolute, hold `..`
-    or NUL, or are longer than a file system takes."""
+    """The components of an archive's name: "./a//b" and "/a/b" are ("a", "b"), "." is (). Raises PortError for names that hold `..` or NUL, or
+    are longer than a file system takes. Docker, too, takes absolute names, as of what ko and others build, for names below the root."""
     raw = raw_name(name)
-    if raw.startswith(b"/"):
-        refuse(f"entry {shown(name)} has an absolute name")
     if b"\0" in raw or len(raw) > PATH_LIMIT_BYTES:
         refuse(f"entry {shown(name)} has a name that no file system takes")
     parts = tuple(part for part in name.split("/") if part not in ("", "."))

@@ -119,7 +119,7 @@ def test_contents_owners_modes_times_and_attributes_are_kept(place: Place) -> No
 
 
 OUTSIDE: list[tuple[str, Callable[[Path], bytes]]] = [
-    ("absolute name", lambda work: layer(entry(f"{work}/canary", data=b"x"))),
+    ("dots behind an absolute name", lambda work: layer(entry(f"/..{work}/canary", data=b"x"))),
     ("dots", lambda work: layer(entry("../canary", data=b"x"))),
     ("dots inside", lambda work: layer(entry("a/../../canary", data=b"x"))),
     ("dots at the end", lambda work: layer(folder("a/.."))),
@@ -154,6 +154,16 @@ def test_refused(place: Place, make: Callable[[Path], bytes]) -> None:
     with pytest.raises(PortError) as refused:
         place.unpack(make(place.work))
     assert not refused.value.retry
+
+
+def test_absolute_names_are_names_below_the_root(place: Place) -> None:
+    """As Docker takes them: some builders write nothing else."""
+    inside = str(place.work).lstrip("/")
+    names = [entry("/ko-app/server", data=b"s"), hardlink("/ko-app/also", "/ko-app/server"), entry("/etc/.wh.hosts")]
+    place.unpack(layer(*names, entry(str(place.canary), data=b"x")))
+    assert (place.root / "ko-app/also").read_bytes() == b"s"
+    assert is_whiteout((place.root / "etc/hosts").stat())
+    assert (place.root / inside / "canary").read_bytes() == b"x"
 
 
 def test_absolute_link_is_followed_inside_the_root(place: Place) -> None:
