@@ -58,6 +58,8 @@ TEST_PACKAGES = {
     "strace": "strace",
     "wrk": "wrk",
 }
+# Where a package's proof is, in releases that have parted it from the package.
+PARTED = {"tini": "tini-static"}  # Debian 14
 # Packages with a service of their own, which is not ours to run: gureum starts the program itself.
 SERVICES = {"haproxy": "haproxy"}
 POLICY = Path("/usr/sbin/policy-rc.d")
@@ -115,6 +117,8 @@ def install_host_packages(packages: dict[str, str]) -> None:
         return
     step(f"installing {' '.join(missing)}")
     apt_install(missing)
+    if parted := [PARTED[one] for one in missing if one in PARTED and not present(one, packages[one])]:
+        apt_install(parted)
     keep_off([SERVICES[package] for package in missing if package in SERVICES])
 
 
