@@ -1131,6 +1131,11 @@ def test_connections_outlast_a_reload_in_the_counters_too(host: ProxyHost) -> No
                 await host.proxies.ensure(host.spec(http_listener(), http_listener(port=port), groups=spec.groups))
                 after = await counted()
                 assert (after.active, after.connections, after.sent_bytes) == (2, 2, before.sent_bytes)
+                told = asyncio.create_task(host.proxies.ensure(host.spec(http_listener(), groups=spec.groups)))
+                while not told.done():
+                    after = await counted()
+                    assert (after.active, after.connections) == (2, 2), "also while a reload is under way"
+                await told
             await asyncio.to_thread(ask, first)
             grown = (await counted()).sent_bytes
             assert grown > before.sent_bytes, "an old worker counts on"

@@ -32,6 +32,7 @@ log = logging.getLogger("gureum.proxies")
 READY_TIMEOUT_S = 20.0
 _MOST_DELETIONS = 1000
 _MOST_AT_ONCE = 100
+_SETTLED_S = 5.0
 _MOST_ASKED = 20
 """Old workers, of those that stay: what the others count is not told."""
 Take = Callable[["RunningProxy", list[bytes]], None]
@@ -66,7 +67,9 @@ class RunningProxy:
         self._old: list[int] | None = None  # workers; None where it has not been asked yet
         # Of old workers, what they had counted when it was added to the past, and what they said last.
         self._behind: dict[int, tuple[Counters, Counters]] = {}
-        self._reloads, self._reloading = 0, False
+        self._reloads = 0
+        self._settled = asyncio.Event()  # no reload is under way
+        self._settled.set()
         control = self.control = folder.work / CONTROL_SOCKET
         self.haste = Haste(control)
         self.ramps = Ramps(lambda: self.state.rises, lambda texts: haproxy_control.commands(control, texts))
@@ -79,11 +82,12 @@ class RunningProxy:
 
     async def reload(self, left_bytes: int) -> None:
         """Until a new worker serves. `left_bytes`: how much memory the old ones may take, which end with their last connection."""
-        self._reloading, self._reloads = True, self._reloads + 1
+        self._settled.clear()
+        self._reloads += 1
         try:
             await self._reload(left_bytes)
         finally:
-            self._reloading = False
+            self._settled.set()
 
     async def _reload(self, left_bytes: int) -> None:
         had = None
@@ -201,16 +205,21 @@ class RunningProxy:
         return await haproxy_control.master_command(self.folder.work / MASTER_SOCKET, text, lambda: self.runs)
 
     async def count(self) -> Counters | None:
-        """What it has counted since it was first made. None where that cannot be said: it does not answer, or a reload is under way, before whose end
+        """What it has counted since it was first made. None where that cannot be said: it does not answer, or its reload takes long, before whose end
         nobody knows what is past already."""
-        began = self._reloads
-        try:
-            now = await self._counted("@1") if self.runs else Counters()
-            behind = await self._count_behind() if self.runs else []
-        except PortError:
-            return None
-        if self._reloading or began != self._reloads:
-            return None
+        if not self.runs:
+            return self._total(Counters(), [])
+        with contextlib.suppress(PortError, TimeoutError):
+            async with asyncio.timeout(_SETTLED_S):
+                while True:
+                    await self._settled.wait()
+                    began = self._reloads
+                    now, behind = await self._counted("@1"), await self._count_behind()
+                    if began == self._reloads:
+                        return self._total(now, behind)
+        return None
+
+    def _total(self, now: Counters, behind: list[Counters]) -> Counters:
         total = haproxy_counters.summed(self.state.past, now, self.tls_errors)
         for one in behind:
             total = haproxy_counters.summed(total, one, 0)
