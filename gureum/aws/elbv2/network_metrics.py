@@ -65,7 +65,9 @@ def _of_all(sums: list[FlowSum]) -> Iterator[Number]:
     yield "ActiveFlowCount", float(sum(one.active for one in sums)), "Count"
     yield "NewFlowCount", float(sum(one.flows for one in sums)), "Count"
     yield "ProcessedBytes", float(sum(one.bytes for one in sums)), "Bytes"
-    yield "ProcessedPackets", float(sum(one.packets for one in sums)), "Count"
+    packets = sum(one.packets for one in sums)
+    if packets or not any(one.proxied for one in sums):  # of what proxies move bytes alone are known
+        yield "ProcessedPackets", float(packets), "Count"
 
 
 def _units(sums: list[FlowSum], capacity: Capacity, period_s: float) -> float:

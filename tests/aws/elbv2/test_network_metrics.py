@@ -64,6 +64,8 @@ def test_peaks_are_told_where_all_is_the_kernels() -> None:
     other = FlowSum("eni-a", "TLS", bytes=10, proxied=True)
     assert ("PeakBytesPerSecond", 750.0, "Bytes/Second") in list(numbers(sums, 60.0, whole=False))
     assert "PeakBytesPerSecond" not in {name for name, _, _ in numbers([*sums, other], 60.0, whole=False)}
+    alone = {name for name, _, _ in numbers([other], 60.0, whole=False)}
+    assert not alone & {"PeakBytesPerSecond", "PeakPacketsPerSecond", "ProcessedPackets"}
 
 
 def test_capacity_units_are_those_of_the_dimension_that_is_used_most() -> None:
