@@ -145,11 +145,10 @@ class HaproxyProxies:
 
     async def counters(self) -> dict[str, Counters]:
         await self._adopt()
-        found = {}
-        for name, known in list(self._running.items()):
-            if (counted := await known.count()) is not None:
-                found[name] = counted
-        return found
+        running = dict(self._running)
+        # All at once: who is being reloaded holds up nobody else's.
+        counted = await asyncio.gather(*(known.count() for known in running.values()))
+        return {name: one for name, one in zip(running, counted, strict=True) if one is not None}
 
     async def observe(self) -> frozenset[str]:
         await self._adopt()
