@@ -3,7 +3,8 @@
     file = entries; entry = length (4 bytes), CRC-32 (4 bytes) of what follows, sealed entry
 
 `append` returns when the entry is on the disk. What a crash left of a half-written entry is cut off when the journal is opened; a wrong entry that
-whole ones follow is damage, and an error. An entry is sealed for its number: none can be left out, doubled or moved unseen.
+whole ones follow is damage, and an error, also where it is its length that is wrong. An entry is sealed for its number: none can be left out,
+doubled or moved unseen.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
@@ -22,6 +24,10 @@ SPARE_BYTES = 65536
 """More than an entry adds to its call's body."""
 HEAD = struct.Struct(">II")
 LIMIT_ENTRY_BYTES = 256 * 1024 * 1024
+CHUNK_BYTES = 65536
+SEARCHED_BYTES = 8 * 1024 * 1024
+_SHORT = b"\0\0"
+"""How the length of an entry begins that has less than 64 KiB, as most have."""
 
 
 class JournalBroken(Exception):
@@ -78,26 +84,38 @@ class Journal:
             return
         total = self._path.stat().st_size
         with self._path.open("rb") as file:
-            while (payload := self._next(file.read(HEAD.size), file.read, total)) is not None:
+            while (payload := self._next(file, total)) is not None:
                 yield self._open(payload)
                 self._number += 1
                 self._size_bytes = file.tell()
 
-    def _next(self, head: bytes, read: object, total: int) -> bytes | None:
+    def _next(self, file: BinaryIO, total: int) -> bytes | None:
         """The next sealed entry; None at the end, or where a crash cut the last one."""
+        head = file.read(HEAD.size)
         if len(head) < HEAD.size:
             return None
         length, checksum = HEAD.unpack(head)
         end = self._size_bytes + HEAD.size + length
-        if end > total:
-            return None
-        assert callable(read)
-        payload: bytes = read(length)
-        if zlib.crc32(payload) == checksum:
+        payload = file.read(length) if end <= total else b""
+        if payload and zlib.crc32(payload) == checksum:
             return payload
-        if end == total:
+        cut = not self._whole_ones_follow(file) if end >= total else _is_nothing(head, file)
+        if cut:
             return None
         raise JournalBroken(f"{self._path}: entry {self._number} is damaged")
+
+    def _whole_ones_follow(self, file: BinaryIO) -> bool:
+        """Whether there is a whole entry somewhere behind the beginning of the one that is wrong: what a crash has cut is the last."""
+        file.seek(self._size_bytes + HEAD.size)
+        rest = file.read(SEARCHED_BYTES)
+        at = rest.find(_SHORT)
+        while 0 <= at <= len(rest) - HEAD.size:
+            length, checksum = HEAD.unpack_from(rest, at)
+            payload = rest[at + HEAD.size : at + HEAD.size + length]
+            if 0 < length == len(payload) and zlib.crc32(payload) == checksum:
+                return True
+            at = rest.find(_SHORT, at + 1)
+        return False
 
     def _open(self, payload: bytes) -> Entry:
         try:
@@ -173,3 +191,12 @@ class Journal:
 
     def _context(self) -> str:
         return f"neighbours/{self._number}"
+
+
+def _is_nothing(head: bytes, file: BinaryIO) -> bool:
+    """Whether all to the end is zeros: the file had its new size before the crash, and not yet what was written."""
+    while not any(head):
+        head = file.read(CHUNK_BYTES)
+        if not head:
+            return True
+    return False

@@ -64,6 +64,27 @@ def test_damage_before_the_end_is_an_error_and_not_a_loss(tmp_path: Path) -> Non
         bodies(tmp_path)
 
 
+@pytest.mark.parametrize("bit", range(64))
+@pytest.mark.parametrize("damaged", [0, 1])
+def test_a_wrong_length_or_checksum_is_an_error_and_not_the_end(tmp_path: Path, damaged: int, bit: int) -> None:
+    """What is taken for the end is written over: all that came after it would be lost for good."""
+    path = written(tmp_path, b"one", b"two", b"three")
+    data = bytearray(path.read_bytes())
+    start = damaged * (8 + int.from_bytes(data[:4]))
+    data[start + bit // 8] ^= 1 << bit % 8
+    path.write_bytes(data)
+    with pytest.raises(JournalBroken):
+        bodies(tmp_path)
+    assert path.read_bytes() == data
+
+
+def test_an_end_of_zeros_is_cut_off(tmp_path: Path) -> None:
+    """As a file system may show a file after a crash whose size was written before what is in it."""
+    path = written(tmp_path, b"one")
+    path.write_bytes(path.read_bytes() + bytes(100_000))
+    assert bodies(tmp_path) == [b"one"]
+
+
 def test_an_entry_cannot_be_left_out(tmp_path: Path) -> None:
     path = written(tmp_path, b"one", b"two")
     data = path.read_bytes()
