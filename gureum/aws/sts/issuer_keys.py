@@ -36,8 +36,8 @@ async def fetch_keys(url: str, thumbprints: tuple[str, ...], pool: str) -> dict[
             if told is None or told.get("issuer") != url or not isinstance(told.get("jwks_uri"), str):
                 return None
             return await _get(told["jwks_uri"], thumbprints, pool)
-    except ssl.SSLCertVerificationError:
-        return None
+    except (ssl.SSLCertVerificationError, ValueError, h11.LocalProtocolError):
+        return None  # also names and addresses that cannot be asked for
     except (OSError, TimeoutError, h11.RemoteProtocolError) as error:
         raise Unreachable(str(error)) from error
 
