@@ -227,7 +227,7 @@ class Neighbours:
         seed = os.urandom(SEED_BYTES) if writes else b""
         self._prepare(wanted.service)
         at = time.time()
-        body = prepared(wanted.service, wanted.operation, request.body)
+        body = prepared(wanted.service, wanted.operation, wanted.account, wanted.region, request.body)
         sent = Sent(request.method, self._url(wanted), _headers(wanted), body)
         answer = self._backends.call(wanted.account, sent, seed, at, own_only=wanted.guest)
         if writes:

@@ -14,6 +14,7 @@ WITH_QUEUE_URLS = frozenset({"CreateQueue", "GetQueueUrl", "ListQueues", "ListDe
 
 OF_OBJECTS = {"content-type": "x-gureum-content-type", "content-encoding": "x-gureum-content-encoding"}
 """Headers that say what an object is → their names on the way to moto (front.py, overrides.py)."""
+BY_ID_ALONE = frozenset({"EnableKey", "DisableKey", "ScheduleKeyDeletion", "CancelKeyDeletion"})
 OPERATION, BY_ADDRESS = "x-gureum-operation", "-"
 """A header that tells moto the operation that the call was taken for (front.py, overrides.py); or that its address tells it."""
 PRIVATE = b"<PrivateZone>true</PrivateZone>"
@@ -63,8 +64,11 @@ def _missing(service: str, operation: str, failed: str, account: str) -> AwsErro
     return None
 
 
-def prepared(service: str, operation: str, body: bytes) -> bytes:
-    """The body that moto gets. AWS: a hosted zone that is made with a VPC is a private one, be that said or not; moto forgets the VPC."""
+def prepared(service: str, operation: str, account: str, region: str, body: bytes) -> bytes:
+    """The body that moto gets. AWS: a hosted zone that is made with a VPC is a private one, be that said or not; moto forgets the VPC. A key is
+    named by its ARN as well as by its id; moto knows some operations' keys by their ids alone."""
+    if service == "kms" and operation in BY_ID_ALONE:
+        return re.sub(rb'"arn:[a-z-]+:kms:%b:%b:key\\?/([\w-]+)"' % (region.encode(), account.encode()), rb'"\1"', body)
     if service != "route53" or operation != "CreateHostedZone" or b"<VPC>" not in body or _PRIVATE.search(body):
         return body
     if b"<HostedZoneConfig>" in body:

@@ -203,6 +203,26 @@ def test_a_key_that_encrypts_has_no_public_one(cloud: Cloud) -> None:
     assert code_of(error) == "UnsupportedOperationException"
 
 
+def test_a_key_is_switched_off_and_deleted_by_its_arn(cloud: Cloud) -> None:
+    kms = cloud.client("kms")
+    arn = kms.create_key()["KeyMetadata"]["Arn"]
+
+    def state() -> str:
+        return str(kms.describe_key(KeyId=arn)["KeyMetadata"]["KeyState"])
+
+    kms.disable_key(KeyId=arn)
+    assert state() == "Disabled"
+    kms.enable_key(KeyId=arn)
+    assert state() == "Enabled"
+    kms.schedule_key_deletion(KeyId=arn, PendingWindowInDays=7)
+    assert state() == "PendingDeletion"
+    kms.cancel_key_deletion(KeyId=arn)
+    assert state() == "Disabled"
+    with pytest.raises(ClientError) as error:
+        kms.enable_key(KeyId=arn.replace(":us-east-1:", ":eu-west-1:"))
+    assert code_of(error) == "NotFoundException"
+
+
 def test_clients_of_an_identity_provider_come_and_go(cloud: Cloud) -> None:
     iam = cloud.client("iam")
     made = iam.create_open_id_connect_provider(
