@@ -118,9 +118,24 @@ resource "aws_autoscaling_group" "fitting" {
   max_size            = 2
   desired_capacity    = 1
   vpc_zone_identifier = data.aws_subnets.all.ids
+  warm_pool {
+    min_size                    = 1
+    max_group_prepared_capacity = 2
+  }
+  instance_refresh {
+    strategy = "Rolling"
+    preferences {
+      auto_rollback   = true
+      skip_matching   = true
+      instance_warmup = 0
+    }
+  }
   mixed_instances_policy {
     launch_template {
-      launch_template_specification { launch_template_id = aws_launch_template.web.id }
+      launch_template_specification {
+        launch_template_id = aws_launch_template.web.id
+        version            = aws_launch_template.web.latest_version
+      }
       override {
         instance_requirements {
           memory_mib { min = (var.changed ? 1024 : 512) }
