@@ -56,7 +56,8 @@ LIMIT_SENT_BYTES = {("cloudwatch", "PutMetricData"): 1024 * 1024}
 LIMIT_RUNS = 40
 VOUCHED = frozenset({("sts", "AssumeRoleWithWebIdentity"), ("sts", "AssumeRoleWithSAML")})
 """Calls that carry what vouches for who makes them, and no signature. AWS: "Comparing AWS STS credentials"."""
-OF_CHUNKS = ("x-amz-decoded-content-length", "x-amz-trailer")
+DECODED_LENGTH = "x-amz-decoded-content-length"
+OF_CHUNKS = (DECODED_LENGTH, "x-amz-trailer")
 LIMIT_VOUCHED_BYTES = 64 * 1024
 
 
@@ -352,6 +353,9 @@ def _decoded(request: Request) -> Request:
     body = decode_body({"content-encoding": ",".join(encodings)}, request.body, LIMIT_BODY_BYTES)
     headers = {name: value for name, value in request.headers.items() if name != "content-encoding"}
     if encodings == ["aws-chunked"]:
+        if headers.get(DECODED_LENGTH) and natural(headers[DECODED_LENGTH]) != len(body):
+            text = "You did not provide the number of bytes specified by the x-amz-decoded-content-length header"
+            raise AwsError("IncompleteBody", text, status=400)
         told = checksums(request.body, body) if "x-amz-trailer" in headers else {}
         headers = {name: value for name, value in headers.items() if name not in OF_CHUNKS}
         headers |= {**told, "x-amz-content-sha256": "UNSIGNED-PAYLOAD", "content-length": str(len(body))}

@@ -293,6 +293,17 @@ def test_a_body_in_chunks_is_what_was_signed(cloud: Cloud, s3: Any, kind: str) -
     assert s3.get_object(Bucket="drops", Key="chunks")["Body"].read() == content
 
 
+def test_a_body_in_chunks_has_the_length_that_was_signed(cloud: Cloud, s3: Any) -> None:
+    s3.put_object(Bucket="drops", Key="chunks", Body=b"before")
+    for content in (b"content that is longer", b"less"):
+        upload = Upload(cloud, UNSIGNED_WITH_TRAILER, [b"content"], checksum(content))
+        upload._parts = [content]
+        status, text = upload.send(upload.body())
+        assert status == 400
+        assert text.startswith("IncompleteBody")
+    assert s3.get_object(Bucket="drops", Key="chunks")["Body"].read() == b"before"
+
+
 def test_a_trailers_checksum_is_its_objects(cloud: Cloud, s3: Any) -> None:
     content = b"content"
     upload = Upload(cloud, SIGNED_WITH_TRAILER, [content], checksum(content))
