@@ -22,6 +22,9 @@ import msgspec
 from gureum.aws.errors import AwsError
 
 HEAD_BYTES = 8192
+WIDER_PATTERNS = {("logs", "MetricNamespace"): "[^*$]*"}
+"""Patterns that AWS holds to where the model is stricter, by service and shape: CloudWatch's namespaces may have colons, and filters take them
+(LocalStack's tests, validated against AWS)."""
 
 
 class Member(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, rename="camel"):
@@ -125,7 +128,9 @@ class ServiceModel:
         self._shapes = shapes
 
     def shape(self, name: str) -> Shape:
-        return _shape_decoder.decode(self._shapes[name])
+        shape = _shape_decoder.decode(self._shapes[name])
+        pattern = WIDER_PATTERNS.get((self.name, name))
+        return msgspec.structs.replace(shape, pattern=pattern) if pattern else shape
 
     @functools.cached_property
     def protocols(self) -> tuple[str, ...]:

@@ -60,6 +60,16 @@ def test_a_unit_is_shown_that_was_given(app):
     assert {datum.unit for datum in app.metrics.datums} == {"None"}
 
 
+def test_a_namespace_may_have_what_cloudwatch_lets_it_have(app):
+    """As LocalStack's suite does against AWS (test_put_metric_filter_with_special_namespace), though the model has no colon there."""
+    namespace = "A.B-c_d/1#2:metricNamespace"
+    put_filter(app, "ERROR", metricNamespace=namespace)
+    (told,) = app("DescribeMetricFilters", metricName="count", metricNamespace=namespace)["metricFilters"]
+    assert told["filterName"] == "f"
+    app.put("g", "s", "ERROR one")
+    assert [one.series.namespace for one in app.metrics.datums] == [namespace]
+
+
 def test_each_minute_is_a_datum_and_values_come_from_fields(app):
     put_filter(app, "{ $.latency = * }", metricValue="$.latency")
     events = [{"latency": 5}, {"latency": 5}, {"latency": "7.5"}, {"latency": "slow"}, {"other": 1}]

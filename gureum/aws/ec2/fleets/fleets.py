@@ -55,7 +55,8 @@ _SPOT_DEFAULTS = {
 
 @operation("CreateFleet")
 async def create_fleet(call: Call) -> Result:
-    """AWS: ec2 CreateFleet."""
+    """AWS: ec2 CreateFleet. A dry run asks for the permission only: nothing that is said is looked at."""
+    call.end_dry_run()
     done = call.done_before()
     if done is not None:
         fleet = call.get(Fleet, done[0])
@@ -108,7 +109,7 @@ async def modify_fleet(call: Call) -> Result:
 
 @operation("DeleteFleets")
 async def delete_fleets(call: Call) -> Result:
-    """AWS: ec2 DeleteFleets: each by itself; with its instances, or without."""
+    """AWS: ec2 DeleteFleets: each by itself; with its instances, or without. One whose instances run on may end with them yet."""
     end = bool(call.params["TerminateInstances"])
     transaction = call.transaction()
     good: list[dict[str, Any]] = []
@@ -117,7 +118,7 @@ async def delete_fleets(call: Call) -> Result:
         fleet = call.get(Fleet, id_)
         if fleet is None or fleet.is_spot_request:
             bad.append(_refused(id_, "fleetIdDoesNotExist", f"The fleet ID '{id_}' does not exist"))
-        elif fleet.status.state.startswith("deleted"):
+        elif fleet.status.state.startswith("deleted") and (fleet.status.state, end) != ("deleted_running", True):
             bad.append(_refused(id_, "fleetNotInDeletableState", f"The fleet '{id_}' is {fleet.status.state}"))
         elif fleet.spec.type == "instant" and not end:
             bad.append(_refused(id_, "unexpectedError", "An instant fleet is deleted with its instances only"))

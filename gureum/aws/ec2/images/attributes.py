@@ -144,7 +144,7 @@ async def cancel_image_launch_permission(call: Call) -> Result:
 
 
 def _permissions(params: dict[str, Any]) -> tuple[list[str], list[str]]:
-    """Whom to add and whom to remove: accounts, "all" for everyone. AWS: InvalidUserID.Malformed, InvalidAMIAttributeItemValue."""
+    """Whom to add and whom to remove: accounts, "all" for everyone. AWS: InvalidAMIAttributeItemValue."""
     wished = params.get("LaunchPermission") or {}
     add = [_who(one) for one in wished.get("Add") or ()]
     remove = [_who(one) for one in wished.get("Remove") or ()]
@@ -167,7 +167,7 @@ def _who(one: dict[str, Any]) -> str:
         return "all"
     user = str(one.get("UserId") or "")
     if _ACCOUNT.fullmatch(user) is None:
-        raise AwsError("InvalidUserID.Malformed", f'Invalid user id: "{user}"')
+        raise AwsError("InvalidAMIAttributeItemValue", f'Invalid attribute item value "{user}" for userId item type.')
     return user
 
 

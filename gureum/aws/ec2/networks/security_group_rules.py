@@ -290,9 +290,11 @@ def _old_form(call: Call) -> list[dict[str, Any]]:
 
 
 def _modified(call: Call, group: SecurityGroup, rule: GroupRule, request: dict[str, Any]) -> GroupRule:
-    protocol, from_port, to_port = parse_ports(
-        request.get("IpProtocol"), request.get("FromPort"), request.get("ToPort")
-    )
+    ports = request.get("FromPort"), request.get("ToPort")
+    name = str(request.get("IpProtocol")).lower()
+    if None in ports and PROTOCOLS.get(name, name) in WITH_PORTS:
+        raise ids.invalid("Invalid value for portRange. Must specify both from and to ports with TCP/UDP.")
+    protocol, from_port, to_port = parse_ports(request.get("IpProtocol"), *ports)
     given = [name for name in ("CidrIpv4", "CidrIpv6", "PrefixListId", "ReferencedGroupId") if request.get(name)]
     kinds_of_end = "cidrIp, cidrIpv6, prefixListId, or referencedGroupId"
     if not given:

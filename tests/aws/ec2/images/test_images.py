@@ -208,7 +208,10 @@ def test_an_image_of_encrypted_disks_is_shared_only_under_a_key_that_can_be(clou
 
 def test_attributes_that_are_no_attributes(cloud, owned):
     modify = "ModifyImageAttribute"
-    assert cloud.code(modify, ImageId=owned, LaunchPermission={"Add": [{"UserId": "12"}]}) == "InvalidUserID.Malformed"
+    assert cloud.refused(modify, ImageId=owned, LaunchPermission={"Add": [{"UserId": "12"}]}) == (
+        "InvalidAMIAttributeItemValue",
+        'Invalid attribute item value "12" for userId item type.',
+    )
     assert (
         cloud.code(modify, ImageId=owned, LaunchPermission={"Add": [{"Group": "some"}]})
         == "InvalidAMIAttributeItemValue"

@@ -192,6 +192,11 @@ def test_rules_can_be_modified_and_described_anew(cloud, group):
     cloud("ModifySecurityGroupRules", GroupId=group, SecurityGroupRules=[rule | {"SecurityGroupRule": wished}])
     found = rules(cloud, group)[0]
     assert {name: found[name] for name in wished} == wished
+    half = rule | {"SecurityGroupRule": {"IpProtocol": "UDP", "ToPort": 53, "CidrIpv4": "192.0.2.0/24"}}
+    assert cloud.refused("ModifySecurityGroupRules", GroupId=group, SecurityGroupRules=[half]) == (
+        "InvalidParameterValue",
+        "Invalid value for portRange. Must specify both from and to ports with TCP/UDP.",
+    )
     to_group = {"IpProtocol": "-1", "ReferencedGroupId": group}
     assert (
         cloud.code(
