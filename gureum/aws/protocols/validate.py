@@ -39,6 +39,10 @@ def ignore(params: dict[str, Any]) -> None:
     """Nothing to check."""
 
 
+# Requests whose missing list EC2 does not tell as it tells others (seen in cloud-nuke's issue 731).
+_TOLD_OTHERWISE = {"TerminateInstancesRequest": ("InvalidParameterCombination", "No instances specified")}
+
+
 def compile_validator(
     service: ServiceModel, reference: Member | None, protocol: str, wire_name: Callable[[Member, str], str]
 ) -> Validate:
@@ -65,6 +69,7 @@ def compile_validator(
 def _compile_ec2(service: ServiceModel, reference: Member, wire_name: Callable[[Member, str], str]) -> Validate:
     shape = service.shape(reference.shape)
     required = [(name, wire_name(shape.members[name], name)) for name in shape.required]
+    otherwise = _TOLD_OTHERWISE.get(reference.shape)
     limits = []
     for name, member in shape.members.items():
         target = service.shape(member.shape)
@@ -74,7 +79,7 @@ def _compile_ec2(service: ServiceModel, reference: Member, wire_name: Callable[[
     def validate(params: dict[str, Any]) -> None:
         for name, wire in required:
             if name not in params:
-                raise AwsError("MissingParameter", f"The request must contain the parameter {wire}")
+                raise AwsError(*(otherwise or ("MissingParameter", f"The request must contain the parameter {wire}")))
         for name, shown, least, most in limits:
             value = params.get(name)
             if value is None:

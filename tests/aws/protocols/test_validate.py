@@ -85,3 +85,13 @@ def test_what_fits_passes() -> None:
     compile_operation("sts", "AssumeRole", "query").validate(
         {"RoleArn": "arn:aws:iam::000000000000:role/x", "RoleSessionName": "me"}
     )
+
+
+def test_ec2_ends_no_instances_in_words_of_its_own() -> None:
+    """AWS: as github.com/gruntwork-io/cloud-nuke, issue 731, shows it."""
+    told = ("InvalidParameterCombination", "No instances specified")
+    assert refusal("ec2", "TerminateInstances", "ec2", {}) == told
+    assert refusal("ec2", "StopInstances", "ec2", {}) == (
+        "MissingParameter",
+        "The request must contain the parameter InstanceId",
+    )
