@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import fcntl
 import logging
+import re
 import socket
 import struct
 import termios
@@ -26,6 +27,8 @@ LIMIT_BODY_BYTES = 16 * 1024 * 1024
 PIECE_BYTES = 256 * 1024
 HEAD_LOOKS, HEAD_LOOK_S = 2000, 0.001
 """How many times a stream looks whether its client has read the head of the answer before it speaks anyway, and seconds between."""
+_CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,15}")
+_LENGTH = re.compile(r"[0-9]{1,18}")
 _encoder = msgspec.json.Encoder()
 
 
@@ -41,7 +44,7 @@ class Request:
         self.method, self.path, self.headers = method, path, headers
         self.query: dict[str, list[str]] = parse_qs(query, keep_blank_values=True)
         self._reader = reader
-        self._left = int(headers.get("content-length") or 0)
+        self._left = _length(headers.get("content-length") or "0")
         self._chunked = "chunked" in headers.get("transfer-encoding", "").lower()
         self._done = not self._chunked and not self._left
         self.before_read: Callable[[], Awaitable[None]] | None = None
@@ -85,10 +88,9 @@ class Request:
     async def _chunk(self) -> bytes:
         if not self._left:
             text = (await self._reader.readline()).split(b";")[0].strip()
-            try:
-                self._left = int(text, 16)
-            except ValueError as error:
-                raise BadRequest("malformed chunked encoding") from error
+            if not _CHUNK_SIZE.fullmatch(text):
+                raise BadRequest("malformed chunked encoding")
+            self._left = int(text, 16)
             if not self._left:
                 while (await self._reader.readline()).strip():
                     pass
@@ -234,8 +236,13 @@ class Server:
         try:
             while await self._exchange(reader, writer):
                 pass
-        except (ConnectionError, asyncio.IncompleteReadError, BadRequest):
+        except (ConnectionError, asyncio.IncompleteReadError):
             pass
+        except BadRequest as refused:
+            with contextlib.suppress(ConnectionError):
+                await Responder(reader, writer, keep=False, head=False).send(
+                    400, f"400 Bad Request: {refused}".encode(), "text/plain"
+                )
         except asyncio.CancelledError:
             pass  # the daemon ends; nobody awaits this task but asyncio's own callback, which takes a cancelled one for a fault
         except Exception:
@@ -265,6 +272,12 @@ class Server:
             request.before_read = go_on
         await self._handle(request, responder)
         return responder.keep and responder.begun and await request.skip()
+
+
+def _length(text: str) -> int:
+    if not _LENGTH.fullmatch(text):
+        raise BadRequest("bad Content-Length")
+    return int(text)
 
 
 def _parse_head(head: bytes) -> tuple[str, str, str, dict[str, str]]:

@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from gureum.docker import server
-from gureum.docker.server import Responder
+from gureum.docker.server import Request, Responder, Server
 
 
 def test_nothing_is_said_on_a_stream_before_its_client_has_read_the_head(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,3 +46,36 @@ def test_a_client_that_never_reads_holds_nothing_up_for_ever(monkeypatch: pytest
         there.close()
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /_ping",
+        b"POST /x HTTP/1.1\r\nContent-Length: -5",
+        b"POST /x HTTP/1.1\r\nContent-Length: five",
+        b"POST /x HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n-5",
+        b"POST /x HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0x5",
+    ],
+)
+def test_what_is_no_http_is_told_so(head: bytes) -> None:
+    """A length below nothing would be read without end."""
+
+    async def answer(request: Request, responder: Responder) -> None:
+        await request.body()
+        await responder.send(200, {})
+
+    async def run() -> bytes:
+        listening = socket.socket(socket.AF_UNIX)
+        listening.bind("")  # a name of the kernel's choice
+        listening.listen()
+        asked = Server(answer)
+        await asked.serve(listening)
+        reader, writer = await asyncio.open_unix_connection(listening.getsockname().decode("latin-1"))
+        writer.write(head + b"\r\n\r\n")
+        told = await asyncio.wait_for(reader.read(), 30)
+        writer.close()
+        await asked.close()
+        return told
+
+    assert asyncio.run(run()).startswith(b"HTTP/1.1 400 Bad Request\r\n")
