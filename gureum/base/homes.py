@@ -331,6 +331,8 @@ def free_port(bind: str, taken: set[int]) -> int:
     """A port that is free for TCP and UDP. None of those that the kernel gives to outgoing connections: before the daemon listens, or while the home
     is down, it would soon be another program's."""
     first, last = PICKED_PORTS
+    if not free(bind, 0):
+        raise HomeError(f"{bind} is no address of this host (setting bind)")
     for _ in range(1000):
         port = first + int.from_bytes(os.urandom(4), "big") % (last - first + 1)
         if port not in taken and free(bind, port):

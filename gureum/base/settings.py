@@ -104,6 +104,12 @@ class Settings(Quotas, frozen=True, forbid_unknown_fields=True):
             description="Socket of the Docker Engine API. Empty: /run/gureum/docker.sock in the default home, the run folder in others; `off`: none."
         ),
     ] = ""
+    docker_group: Annotated[
+        str,
+        Meta(
+            description="Group of this host that may use that socket, as of dockerd's `--group`: as good as root. Empty: root's."
+        ),
+    ] = ""
     publish_address: Annotated[
         str,
         Meta(description="Address that containers' published ports are bound to where `docker run -p` names none."),

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from gureum.base.homes import Home, running
-from gureum.cli.env import wait_for_file
+from gureum.cli.env import renew_kubeconfigs, wait_for_file
 from gureum.cli.output import Failure, say
 from gureum.cli.running import NOT_RUNNING, current_home
 
@@ -62,9 +62,11 @@ def clusters(home: Home, arguments: argparse.Namespace) -> int:
     connection = connect(home)
     if arguments.verb == "create":
         call(connection, "POST", CLUSTERS, {"name": arguments.name})
+        renew_kubeconfigs(home)
         say(f"cluster {arguments.name}: kubectl --context {arguments.name}")
     elif arguments.verb == "delete":
         call(connection, "DELETE", f"{CLUSTERS}/{quote(arguments.name, safe='')}", missing_ok=False)
+        renew_kubeconfigs(home)
         say(f"cluster {arguments.name} is gone")
     else:
         found = [("default", home.kube_endpoint)]

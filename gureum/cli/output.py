@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 import time
 
@@ -12,6 +14,17 @@ class Failure(Exception):
     def __init__(self, text: str, exit_code: int = 1) -> None:
         super().__init__(text)
         self.exit_code = exit_code
+
+
+def called() -> str:
+    """How the user types "gureum": as he did just now, where the shell finds none of that name."""
+    program = sys.argv[0]
+    if os.path.basename(program) != "gureum" or "/" not in program:
+        return "gureum"
+    by_sudo = os.geteuid() == 0 and os.environ.get("SUDO_UID", "0") != "0"  # whose PATH is not the user's
+    found = None if by_sudo else shutil.which("gureum")
+    same = found is not None and os.path.realpath(found) == os.path.realpath(program)
+    return "sudo " * by_sudo + ("gureum" if same else program)
 
 
 def say(text: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from gureum.base.homes import Home, load_home, open_home
 from gureum.base.settings import Settings, load_settings
-from gureum.cli.output import Failure, say
+from gureum.cli.output import Failure, called, say
 from gureum.cli.running import ask, require_root, tail, wait_for_answer
 
 BUSY_EXIT = 3
@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     say(
         f"gureum is up at {home.endpoint} in {time.monotonic() - started:.2f} s{' (simulated: nothing runs)' * home.simulate}"
     )
-    say('next: eval "$(gureum env)" makes the AWS clients of this shell use it')
+    say(f'next: eval "$({called()} env)" makes aws, docker, kubectl and Terraform of this shell use it')
     return 0
 
 

@@ -6,6 +6,7 @@ So a gureum that nobody asks for Docker's API pays nothing for it but a socket.
 from __future__ import annotations
 
 import contextlib
+import grp
 import importlib
 import os
 import socket
@@ -38,7 +39,9 @@ class Docker:
         if self._is_used():
             self._load()
         if self._path:
-            await self._server.serve(listen(self._path))
+            sock = listen(self._path)
+            admit(self._path, self._world.settings.docker_group)
+            await self._server.serve(sock)
 
     def _is_used(self) -> bool:
         stored = self._world.client.store.range("docker.")
@@ -89,6 +92,15 @@ def listen(path: str) -> socket.socket:
     made.setblocking(False)
     shelf.put("docker", made)
     return made
+
+
+def admit(path: str, group: str) -> None:
+    """The socket's group is `group`, root's where that is empty. OSError for one that the host does not know."""
+    if group or os.geteuid() == 0:
+        try:
+            os.chown(path, -1, grp.getgrnam(group).gr_gid if group else 0)
+        except KeyError as error:
+            raise OSError(f"this host has no group {group} (setting docker_group)") from error
 
 
 def _is_at(kept: socket.socket, path: str) -> bool:

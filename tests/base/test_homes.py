@@ -21,6 +21,7 @@ from gureum.base.homes import (
     alive,
     claims,
     former_kube_seals,
+    free_port,
     kube_seals,
     load_home,
     open_home,
@@ -216,3 +217,8 @@ def test_keys_of_secrets_lie_outside_the_home(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(os, "access", lambda *_: False)
     monkeypatch.setenv("XDG_CONFIG_HOME", "/config")
     assert kube_seals(settings, home) == Path("/config/gureum/keys") / home.id
+
+
+def test_an_address_that_is_not_this_hosts_is_named() -> None:
+    with pytest.raises(HomeError, match=r"192\.0\.2\.1 is no address of this host"):
+        free_port("192.0.2.1", set())

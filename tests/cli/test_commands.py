@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import grp
 import importlib
 import json
 import os
+import pwd
 import socket
 import subprocess
 import sys
@@ -14,6 +16,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from gureum.base.homes import Home
@@ -21,6 +24,7 @@ from gureum.base.settings import Settings
 from gureum.cli import coverage, doctor, env, explain, findings, kernel_checks, logs, main, output, ssh
 from gureum.cli.demo import tour
 from gureum.cli.output import Failure
+from gureum.docker.front import admit
 
 HOME = Home("abcde", Path("/h"), Path("/r"), "198.18.16.0/20", "127.0.0.1", 4567, 5353, simulate=False)
 
@@ -97,6 +101,62 @@ def test_env_is_what_a_shell_evaluates() -> None:
     assert found["AWS_ENDPOINT_URL"] == "http://127.0.0.1:4567"
     assert found["AWS_ACCESS_KEY_ID"] == "111122223333"
     assert found["AWS_REGION"] == found["AWS_DEFAULT_REGION"] == "eu-west-1"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="sudo makes root of somebody")
+def test_who_called_by_sudo_gets_a_kubeconfig_of_his_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = msgspec.structs.replace(HOME, path=tmp_path / "home", run=tmp_path / "run")
+    home.kubeconfig.parent.mkdir(parents=True)
+    home.run.mkdir()
+    home.kubeconfig.write_text("one cluster")
+    monkeypatch.setenv("SUDO_UID", "0")
+    assert env.readable_kubeconfig(home, env.caller()) == home.kubeconfig
+    monkeypatch.setenv("SUDO_UID", "65534")
+    copied = env.readable_kubeconfig(home, env.caller())
+    status = copied.stat()
+    assert (copied.read_text(), status.st_uid, status.st_mode & 0o777) == ("one cluster", 65534, 0o600)
+    home.kubeconfig.write_text("two clusters")
+    env.renew_kubeconfigs(home)
+    assert [(path.name, path.read_text()) for path in home.run.iterdir()] == [(copied.name, "two clusters")]
+    assert copied.stat().st_uid == 65534
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="sudo makes root of somebody")
+def test_who_called_by_sudo_is_told_that_docker_s_socket_is_root_s(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "docker.sock"
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(path))
+        user = pwd.getpwnam("nobody")
+        env.tell_of_docker(f"unix://{path}", user.pw_uid)
+        assert "docker_group" in capsys.readouterr().err
+        admit(str(path), grp.getgrgid(user.pw_gid).gr_name)
+        env.tell_of_docker(f"unix://{path}", user.pw_uid)
+        assert capsys.readouterr().err == ""
+        admit(str(path), "")
+        assert path.stat().st_gid == 0
+        with pytest.raises(OSError, match="no group nosuchgroup"):
+            admit(str(path), "nosuchgroup")
+
+
+def test_hints_name_gureum_as_it_was_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "gureum"
+    program.write_text("")
+    program.chmod(0o755)
+    monkeypatch.delenv("SUDO_UID", raising=False)
+    for path, typed, told in (
+        (tmp_path, str(program), "gureum"),
+        (tmp_path / "elsewhere", str(program), str(program)),
+        (tmp_path, "/x/gureum/cli/main.py", "gureum"),
+    ):
+        monkeypatch.setenv("PATH", str(path))
+        monkeypatch.setattr(sys, "argv", [typed, "up"])
+        assert output.called() == told
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setenv("SUDO_UID", "1000")
+    monkeypatch.setattr(sys, "argv", [".venv/bin/gureum", "up"])
+    assert output.called() == "sudo .venv/bin/gureum"
 
 
 @pytest.mark.parametrize("account", ["", "abc", "12345678901", "1234567890123"])

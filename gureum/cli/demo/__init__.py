@@ -26,7 +26,7 @@ from gureum.cli.demo.machines import machines, pages, restart, shell
 from gureum.cli.demo.networks import networks, security
 from gureum.cli.demo.scaling import QUICK, healing, scaling
 from gureum.cli.demo.tour import Tour
-from gureum.cli.output import Failure
+from gureum.cli.output import Failure, called, table
 from gureum.cli.running import ask
 
 SECTIONS: tuple[Callable[[Tour], None], ...] = (
@@ -100,14 +100,18 @@ def finish(tour: Tour, seconds: float, *, kept: bool) -> None:
     ]:
         tour.say(f"  {took * 1000:8.1f} ms  {what}" if took < 1 else f"  {took:8.1f} s   {what}")
     tour.title("What to try next")
+    gureum = called()
     if kept:
-        tour.say(f"  gureum explain {tour.made['front']}     what the machine is made of")
-        tour.say(f"  gureum ssh {tour.made['front']}         log in to it")
+        front = tour.made["front"]
+        hints = [
+            (f"{gureum} explain {front}", "what the machine is made of"),
+            (f"{gureum} ssh {front}", "log in to it"),
+        ]
     else:
-        tour.say("  gureum demo --keep                    the same, and the machines stay")
-    tour.say(
-        '  eval "$(gureum env)"                  now `aws`, Terraform, `docker` and `kubectl` of this shell use gureum'
-    )
-    tour.say("  aws ec2 run-instances --image-id … --instance-type t3.micro --count 3")
-    tour.say("  gureum status    gureum coverage ec2    gureum doctor")
-    tour.say("  gureum down                           stops all; the next `gureum up` brings it back")
+        hints = [(f"{gureum} demo --keep", "the same, and the machines stay")]
+    hints += [
+        (f'eval "$({gureum} env)"', "now `aws`, Terraform, `docker` and `kubectl` of this shell use gureum"),
+        (f"{gureum} status", "what runs; `coverage ec2` and `doctor` tell more"),
+        (f"{gureum} down", "stops all; the next `up` brings it back"),
+    ]
+    tour.say(table([(f"  {command}", text) for command, text in hints]))
