@@ -43,7 +43,9 @@ def run(arguments: argparse.Namespace) -> int:
     say(
         f"gureum is up at {home.endpoint} in {time.monotonic() - started:.2f} s{' (simulated: nothing runs)' * home.simulate}"
     )
-    say(f'next: eval "$({called()} env)" makes aws, docker, kubectl and Terraform of this shell use it')
+    say(
+        f'next: eval "$({called()} env)" makes aws, {"" if home.simulate else "docker, "}kubectl and Terraform of this shell use it'
+    )
     return 0
 
 

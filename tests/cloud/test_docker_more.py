@@ -482,6 +482,9 @@ def test_lists_are_filtered(docker: Docker) -> None:
     assert listed("volume=filled") == listed("label=a=b") == listed("since=first-1") == ["second-2"]
     assert listed(f"ancestor={BUSYBOX}", "status=created", "health=none") == ["first-1", "second-2"]
     assert docker("images", "-f", "reference=b*x", "--format", "{{.Tag}}") == "test"
+    docker("tag", BUSYBOX, "other/name:also")
+    assert docker("images", "-f", "reference=*/n*", "--format", "{{.Repository}}:{{.Tag}}") == "other/name:also"
+    docker("rmi", "other/name:also")
     assert docker("volume", "ls", "-q", "-f", "dangling=false") == "filled"
     assert docker("network", "ls", "-f", "type=custom", "-f", "label=a=b", "--format", "{{.Name}}") == "filtered"
     docker("rm", "first-1", "second-2")

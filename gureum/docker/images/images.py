@@ -28,7 +28,13 @@ async def list_images(call: Call) -> None:
         wanted["reference"] = [call.text("filter")]
     fits = _filter(call, wanted, ("reference", "dangling", "label", "label!", "before", "since", "until"))
     shared = sizes.of_images(call.client)[1] if call.flag("shared-size") else None
-    await call.send(200, [summary(call, one, shared) for one in newest_first(call.client) if fits(one)])
+    found = [summary(call, one, shared) for one in newest_first(call.client) if fits(one)]
+    if "reference" in wanted:
+        patterns = [path_pattern(text) for text in wanted["reference"]]
+        for shown in found:
+            for key in ("RepoDigests", "RepoTags"):
+                shown[key] = [name for name in shown[key] if _is_named(name, patterns)]
+    await call.send(200, found)
 
 
 def newest_first(client: Client) -> list[Image]:
@@ -63,9 +69,13 @@ def _filter(call: Call, wanted: filters.Wanted, accepted: Iterable[str]) -> Call
 
 
 def _named(image: Image, patterns: list[Callable[[str], bool]]) -> bool:
-    """By its familiar name, with or without the tag."""
-    names = [familiar(tag) for tag in image.spec.tags]
-    return any(fits(one) or fits(one.rpartition(":")[0]) for one in names for fits in patterns)
+    return any(_is_named(familiar(one), patterns) for one in (*image.spec.tags, *image.spec.digests))
+
+
+def _is_named(name: str, patterns: list[Callable[[str], bool]]) -> bool:
+    """By a familiar name, with or without its tag or digest."""
+    repository = name.partition("@")[0] if "@" in name else name.rpartition(":")[0]
+    return any(fits(name) or fits(repository) for fits in patterns)
 
 
 def summary(call: Call, image: Image, shared: dict[str, int] | None = None) -> dict[str, Any]:
