@@ -34,7 +34,7 @@ def test_who_opens_connections_and_says_nothing_leaves_room_for_others(
     host: ProxyHost, monkeypatch: pytest.MonkeyPatch, protocol: str
 ) -> None:
     """As many as there may be kept all others out until they were idle for too long, a byte a minute for ever."""
-    monkeypatch.setattr(crowding, "most_connections", lambda host: 16)
+    monkeypatch.setattr(crowding, "most_connections", lambda host, http2: 16)
 
     def ask(source: str) -> bytes:
         with contextlib.suppress(ConnectionResetError), host.connect(source=source) as sock:

@@ -87,7 +87,7 @@ def render(spec: ProxySpec, host: Host) -> dict[str, str]:
     ipaddress.IPv4Address(spec.address)
     listed = {certificate.name for certificate in spec.certificates}
     groups = {group.name: group for group in spec.groups}
-    lines = _global(host) + _defaults(spec)
+    lines = _global(host, http2=_speaks_http2(spec)) + _defaults(spec)
     files = {name: content.decode() for name, content in haproxy_errors.files().items()}
     for listener in spec.listeners:
         more, made = _listener(spec, listener, groups, host)
@@ -98,7 +98,7 @@ def render(spec: ProxySpec, host: Host) -> dict[str, str]:
                 raise ValueError(f"certificates are missing: {sorted(missing)}")
             files[crt_list(listener.port)] = "".join(f"{pem_file(name)}\n" for name in listener.certificates)
     layer7 = [one for one in spec.listeners if one.protocol in ("HTTP", "HTTPS")]
-    http2 = any(listener.protocol == "HTTPS" for listener in layer7)
+    http2 = _speaks_http2(spec)
     for group in spec.groups:
         users = [one for one in spec.listeners if group.name in forwarded_to(one)]
         if group.protocol in ("HTTP", "HTTPS") or any(one in layer7 for one in users):
@@ -130,11 +130,16 @@ def pem(certificate: Certificate, key: str) -> str:
     return f"{key.strip()}\n{certificate.chain_pem.strip()}\n"
 
 
-def _global(host: Host) -> list[str]:
+def _speaks_http2(spec: ProxySpec) -> bool:
+    """As the listeners may; those of layer 4 do not look into it."""
+    return any(listener.protocol == "HTTPS" for listener in spec.listeners)
+
+
+def _global(host: Host, *, http2: bool) -> list[str]:
     return [
         "global",
         f"  nbthread {host.threads}",
-        *(f"  {line}" for line in crowding.room(host)),
+        *(f"  {line}" for line in crowding.room(host, http2=http2)),
         "  # Old workers end with their last connection, a WebSocket's too, and not after some time.",
         f"  mworker-max-reloads {_ANY_RELOADS}",  # what counts is how much old workers take (old_workers.py)
         # What we tell a busy worker goes before what its clients ask: a few commands would wait for all of them at each turn.
@@ -255,7 +260,7 @@ def _layer7(
         _bind(spec, listener).strip(),
         f'log-format "{http_format(listener)}"',
         f'error-log-format "{FAILED_FORMAT}"',
-        *crowding.connected(host, _frontends(spec)),
+        *crowding.connected(host, _frontends(spec), http2=_speaks_http2(spec)),
         until(spec.attributes),
         *CAPTURES,
         f"unique-id-format {UNIQUE_ID}",
@@ -291,7 +296,7 @@ def _layer4(spec: ProxySpec, listener: Listener, groups: dict[str, Group], host:
         raise refused(f"listener {listener.port}: a {listener.protocol} listener forwards, and nothing else")
     head = f"frontend l-{listener.port} from tcp"
     lines = [head, _bind(spec, listener), f"  timeout client {_idle_s(listener)}s"]
-    lines += [f"  {line}" for line in crowding.connected(host, _frontends(spec))]
+    lines += [f"  {line}" for line in crowding.connected(host, _frontends(spec), http2=_speaks_http2(spec))]
     lines += [f'  log-format "{TCP_FORMAT}"', f'  error-log-format "{FAILED_FORMAT}"']
     wished = [(name, weight) for name, weight in listener.rules[0].action.groups if weight]
     for name, _ in wished:

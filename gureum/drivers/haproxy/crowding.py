@@ -49,22 +49,24 @@ def most_requests(host: Host) -> int:
     return max(_FEWEST_REQUESTS, min(MOST_REQUESTS, host.fds // 4, by_memory))
 
 
-def most_connections(host: Host) -> int:
-    """Of clients, at once, in one worker: where each holds all it can, and so do the requests of HTTP/2, there are files and memory for them."""
-    requests = most_requests(host)
+def most_connections(host: Host, *, http2: bool = True) -> int:
+    """Of clients, at once, in one worker: where each holds all it can, and so do the requests of HTTP/2 if there is any, there are files and memory
+    for them."""
+    requests = most_requests(host) if http2 else 0
     by_files = (host.fds - _SPARE_FDS - requests) // _FDS_PER_CONNECTION
     by_memory = ((host.memory_mib - _SPARE_MIB) * 1024 - requests * _REQUEST_KIB) // _CONNECTION_KIB
     return max(_FEWEST_CONNECTIONS, min(MOST_CONNECTIONS, by_files, by_memory))
 
 
-def room(host: Host) -> list[str]:
+def room(host: Host, *, http2: bool) -> list[str]:
     """Of the global section. HAProxy counts two sockets for each connection, and two for each pipe: there are none, they make room for requests."""
-    return [f"maxconn {most_connections(host)}", f"maxpipes {most_requests(host) // 2}"]
+    pipes = most_requests(host) // 2 if http2 else 1  # of 0 it would make a number of its own
+    return [f"maxconn {most_connections(host, http2=http2)}", f"maxpipes {pipes}"]
 
 
-def connected(host: Host, frontends: Sequence[str]) -> list[str]:
-    """Of a frontend: at each new connection. `frontends`: all of the proxy."""
-    most = most_connections(host)
+def connected(host: Host, frontends: Sequence[str], *, http2: bool) -> list[str]:
+    """Of a frontend: at each new connection. `frontends`: all of the proxy. `http2`: one of them speaks it."""
+    most = most_connections(host, http2=http2)
     first, *rest = frontends
     # 2.6 has no word for all connections of a process.
     taken = [f"tcp-request connection set-var(sess.taken) fe_conn({first})"]

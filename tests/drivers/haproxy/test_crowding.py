@@ -21,5 +21,13 @@ def test_clients_that_hold_all_they_can_fit(memory_mib: int, fds: int) -> None:
 
 
 def test_a_usual_machine_takes_thousands() -> None:
-    assert room(Host()) == ["maxconn 7652", "maxpipes 2048"]
-    assert room(Host(fds=1 << 16)) == ["maxconn 8000", "maxpipes 2048"]
+    assert room(Host(), http2=True) == ["maxconn 7652", "maxpipes 2048"]
+    assert room(Host(fds=1 << 16), http2=True) == ["maxconn 8000", "maxpipes 2048"]
+
+
+def test_where_nobody_speaks_http2_nothing_is_kept_for_it() -> None:
+    """A client with a thousand connections is one that measures, or many behind one address: a machine of 2 GiB refused a quarter of them."""
+    small = Host(memory_mib=512)
+    assert most_connections(small, http2=False) * 3 // 4 > 1000 > most_connections(small)
+    assert most_connections(small, http2=False) * CONNECTION + 64 * MIB < 512 * MIB
+    assert room(Host(), http2=False) == ["maxconn 8000", "maxpipes 1"]
