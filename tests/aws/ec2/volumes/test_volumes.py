@@ -40,6 +40,7 @@ def test_a_volume(cloud):
         ({"VolumeType": "st1", "Size": 1}, "InvalidParameterValue"),
         ({"SnapshotId": "snap-0123456789abcdef0"}, "InvalidSnapshot.NotFound"),
         ({"KmsKeyId": "alias/x"}, "InvalidParameterDependency"),
+        ({"VolumeType": "io2", "Iops": 100, "MultiAttachEnabled": True}, "NotImplemented"),
     ],
 )
 def test_what_no_volume_can_be(cloud, params, code):
