@@ -58,6 +58,8 @@ TEST_PACKAGES = {
     "strace": "strace",
     "wrk": "wrk",
 }
+# What not every release offers (Ubuntu 24.04 has no awscli): tests of it say that they are left out.
+OPTIONAL = {"awscli"}
 # Where a package's proof is, in releases that have parted it from the package.
 PARTED = {"tini": "tini-static"}  # Debian 14
 # Packages with a service of their own, which is not ours to run: gureum starts the program itself.
@@ -115,8 +117,11 @@ def install_host_packages(packages: dict[str, str]) -> None:
             file=sys.stderr,
         )
         return
-    step(f"installing {' '.join(missing)}")
-    apt_install(missing)
+    # Those that may be missing last: by then apt's lists are fetched.
+    for some in ([one for one in missing if one not in OPTIONAL], [one for one in missing if one in OPTIONAL]):
+        if wanted := [one for one in some if one not in OPTIONAL or offered(one)]:
+            step(f"installing {' '.join(wanted)}")
+            apt_install(wanted)
     if parted := [PARTED[one] for one in missing if one in PARTED and not present(one, packages[one])]:
         apt_install(parted)
     keep_off([SERVICES[package] for package in missing if package in SERVICES])
@@ -142,6 +147,14 @@ def present(package: str, proof: str) -> bool:
         else None
     )
     return asked is not None and "install ok installed" in asked.stdout
+
+
+def offered(package: str) -> bool:
+    """Whether a release that knows the package also has it. True where apt's lists were never fetched: the installation does so, and finds out."""
+    asked = subprocess.run(
+        ["apt-cache", "policy", package], env=os.environ | {"LC_ALL": "C"}, capture_output=True, text=True, check=False
+    )
+    return "Candidate: (none)" not in asked.stdout
 
 
 def apt_install(packages: list[str]) -> None:
