@@ -172,7 +172,7 @@ def test_a_blob_that_the_registry_has_not_is_unknown(server: _Server) -> None:
 
 def test_why_an_upload_is_refused_is_heard_although_it_is_not_read(server: _Server) -> None:
     registry = Registry(parse(f"127.0.0.1:{server.server_address[1]}/web"), _auth("secret"))
-    with pytest.raises(DockerError, match="413 Request Entity Too Large too much"):
+    with pytest.raises(DockerError, match=r"413 [A-Z].* too much"):
         registry.push_blob(DIGEST, 64 << 20, io.BytesIO(bytes(64 << 20)), lambda sent: None)
     registry.close()
 
