@@ -30,6 +30,7 @@ from gureum.ports.proxies import Counters, ProxySpec
 
 log = logging.getLogger("gureum.proxies")
 READY_TIMEOUT_S = 20.0
+_LEAVING_S, _LEAVING_PAUSE_S = 2.0, 0.005
 _MOST_DELETIONS = 1000
 _MOST_AT_ONCE = 100
 _SETTLED_S = 5.0
@@ -107,11 +108,23 @@ class RunningProxy:
             self._behind[replaced] = had, had
             past = haproxy_counters.summed(self.state.past, haproxy_counters.past(had), 0)
             self.state = msgspec.structs.replace(self.state, past=past)
+        await self._only_new_hear([worker.pid for worker in workers if worker.reloads == 1])
         self._old, too_many = old_workers.divided(workers, left_bytes, old_workers.own_bytes, old_workers.most_bytes())
         for pid in too_many:
             self.folder.end(pid)
         self.to_delete.clear()
         log.info("proxy reloaded", extra={"proxy": self.folder.name})
+
+    async def _only_new_hear(self, replaced: list[int]) -> None:
+        """Until who was replaced has left the control socket, where it could hear what is meant for the new one: 3.2 tells it to stop only when the
+        new one has said that it is ready. Who is gone, or does not say, has left."""
+        with contextlib.suppress(PortError, TimeoutError):
+            async with asyncio.timeout(_LEAVING_S):
+                for pid in replaced:
+                    while True:
+                        if "Stopping: 0" not in await self.ask("show info", f"@!{pid}"):
+                            break
+                        await asyncio.sleep(_LEAVING_PAUSE_S)  # it gives no sign but its own word
 
     async def old_bytes(self) -> int:
         """What its old workers take: 0 where it does not say."""
