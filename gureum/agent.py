@@ -10,6 +10,7 @@ import logging
 import os
 import socket
 import sys
+import threading
 from pathlib import Path
 from typing import Protocol
 
@@ -86,10 +87,10 @@ class Shelf:
         self._store.remove(name)
 
 
-def build_ports(home: Home, *, guest_api: bool, shelf: Shelf) -> Ports:
-    """All drivers of this machine."""
+def build_ports(home: Home, *, guest_api: bool, shelf: Shelf, stopping: threading.Event) -> Ports:
+    """All drivers of this machine. What takes minutes ends when `stopping` is set."""
     clock = SystemClock()
-    images = ImageStore(home.path / "images", recipes())
+    images = ImageStore(home.path / "images", recipes(stopping))
     certificates = LateCa(home.path / "ca", clock)
     firewalls = NftFirewalls(home.id)
     sealer = LateSealer(home.path / "keys" / "seal.key")
@@ -137,7 +138,8 @@ class Agent:
 
     async def run(self) -> None:
         shelf = Shelf(FdStore.from_environment())
-        ports = build_ports(self._home, guest_api=self._settings.guest_api, shelf=shelf)
+        stopping = threading.Event()
+        ports = build_ports(self._home, guest_api=self._settings.guest_api, shelf=shelf, stopping=stopping)
         store = await open_cache(self._home.path / "agent.db")
         period_s = self._settings.metrics_period_s or MINUTE_S
         service = AgentService(store, ports, shelf, self._edge(), metrics_period_s=period_s)
@@ -154,6 +156,7 @@ class Agent:
         try:
             await until_stopped(self._supervised)
         finally:
+            stopping.set()
             server.close()
             await service.close()
             await access_logs.close()

@@ -7,6 +7,7 @@ import functools
 import io
 import os
 import tarfile
+import threading
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ def images(request: pytest.FixtureRequest, tmp_path: Path) -> Images:
         return SimulatedImages()
     if os.geteuid() != 0:
         pytest.skip("the image store keeps owners, so it needs root")
-    return ImageStore(tmp_path / "images", recipes())
+    return ImageStore(tmp_path / "images", recipes(threading.Event()))
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,7 +33,7 @@ PAGE = "#!/bin/sh\nmkdir -p /www; echo hello >/www/index.html; httpd -p 80 -h /w
 
 @pytest.fixture(scope="module")
 def busybox(tmp_path_factory: pytest.TempPathFactory) -> tuple[Image, tuple[str, ...]]:
-    store = ImageStore(tmp_path_factory.mktemp("store") / "images", recipes())
+    store = ImageStore(tmp_path_factory.mktemp("store") / "images", recipes(threading.Event()))
 
     async def build() -> tuple[Image, tuple[str, ...]]:
         image = await store.ensure_builtin("busybox")

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,7 +56,7 @@ final_message: all done
 
 @pytest.fixture(scope="module")
 def debian(tmp_path_factory: pytest.TempPathFactory) -> tuple[Image, tuple[str, ...]]:
-    store = ImageStore(tmp_path_factory.mktemp("store") / "images", recipes(), progress=print)
+    store = ImageStore(tmp_path_factory.mktemp("store") / "images", recipes(threading.Event()), progress=print)
 
     async def build() -> tuple[Image, tuple[str, ...]]:
         image = await store.ensure_builtin("debian")

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import threading
+import time
+from functools import partial
 from pathlib import Path
 
 from gureum.drivers.images.guest_files import DEFAULT_USER, REBOOT_SIGNAL, guest_files, guest_version
@@ -22,6 +25,12 @@ from gureum.ports.images import ImageConfig
 _REVISION = "1"
 _FALLBACK_SUITE = "bookworm"
 _BUILD_TIMEOUT_S = 1800
+_LOOK_S = 0.2
+_NOT_LONGER_THAN_WE = (
+    *("setpriv", "--pdeathsig", "KILL"),
+    *("unshare", "--mount-proc", "--pid", "--fork", "--kill-child"),
+)
+"""Should this process be killed, all that the command has started ends, and its mounts are gone."""
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 _PACKAGES = (
@@ -39,20 +48,20 @@ _PROGRAMS = {
 }
 
 
-def recipe() -> Recipe:
-    """For ImageStore. The first build takes a minute or two; when only the guest's own files change, a moment."""
+def recipe(stopping: threading.Event) -> Recipe:
+    """For ImageStore. The first build takes a minute or two, or ends when `stopping` is set; when only the guest's own files change, a moment."""
     config = ImageConfig(
         entrypoint=("/sbin/init",),
         env=("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",),
         labels={DEFAULT_USER: "admin", REBOOT_SIGNAL: "SIGINT"},
         stop_signal="SIGPWR",
     )
-    base = LayerRecipe(f"{_REVISION}-{_suite()}-{guest_version('debian-base')}", _bootstrap)
+    base = LayerRecipe(f"{_REVISION}-{_suite()}-{guest_version('debian-base')}", partial(_bootstrap, stopping))
     return Recipe((base, LayerRecipe(guest_version("common", "debian"), _build_instance_files)), config)
 
 
-def _bootstrap(work: Path, progress: Progress) -> Path:
-    """Raises PortError when mmdebstrap is missing or the archive cannot be reached."""
+def _bootstrap(stopping: threading.Event, work: Path, progress: Progress) -> Path:
+    """Raises PortError when mmdebstrap is missing, the archive cannot be reached, or it is to stop."""
     if shutil.which("mmdebstrap") is None or not Path(_KEYRING).is_file():
         raise PortError(
             "install the packages mmdebstrap and debian-archive-keyring to build the Debian image", retry=False
@@ -61,6 +70,7 @@ def _bootstrap(work: Path, progress: Progress) -> Path:
     customize.write_bytes(guest_files("debian-base")["customize"])
     customize.chmod(0o700)
     command = [
+        *_NOT_LONGER_THAN_WE,
         "mmdebstrap",
         "--mode=root",
         "--variant=minbase",
@@ -70,31 +80,45 @@ def _bootstrap(work: Path, progress: Progress) -> Path:
     command += [f"--dpkgopt=path-exclude={pattern}" for pattern in _LEFT_OUT]
     command += [f"--dpkgopt=path-include={_KEPT}", f"--customize-hook={customize}", _suite(), str(target)]
     # No mirror is named: mmdebstrap knows Debian's own, with updates and security of a stable release.
-    _run(command, progress)
+    _run(command, progress, stopping)
     return target
 
 
-def _run(command: list[str], progress: Progress) -> None:
+def _run(command: list[str], progress: Progress, stopping: threading.Event) -> None:
     """Hands mmdebstrap's own lines of progress on; the last ones say why it failed."""
     environment = {**os.environ, "SOURCE_DATE_EPOCH": str(FIXED_TIME_S), "LC_ALL": "C.UTF-8"}
     with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace", env=environment
+        command,
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        env=environment,
+        start_new_session=True,
     ) as process:
-        timer = threading.Timer(_BUILD_TIMEOUT_S, process.kill)
-        timer.start()
+        watch = threading.Thread(target=_watch, args=(process, stopping))
+        watch.start()
         last = ""
-        try:
-            for line in process.stderr or ():
-                if line.startswith("I: "):
-                    progress(line.removeprefix("I: ").strip())
-                elif line.startswith("E:") or "rror" in line:
-                    last = line.strip()
-        finally:
-            timer.cancel()
+        for line in process.stderr or ():
+            if line.startswith("I: "):
+                progress(line.removeprefix("I: ").strip())
+            elif line.startswith("E:") or "rror" in line:
+                last = line.strip()
+        watch.join()
     if process.returncode != 0:
         raise PortError(
             f"the Debian image cannot be built: {last[:300] or f'mmdebstrap ended with {process.returncode}'}"
         )
+
+
+def _watch(process: subprocess.Popen[str], stopping: threading.Event) -> None:
+    """Until it has ended, which it and all it has started are told to do when it takes too long or is to stop: as at Ctrl-C, which lets mmdebstrap
+    take its mounts and its folder away."""
+    deadline = time.monotonic() + _BUILD_TIMEOUT_S
+    while process.poll() is None and time.monotonic() < deadline and not stopping.wait(_LOOK_S):
+        pass
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGTERM)
 
 
 def _build_instance_files(work: Path, _progress: Progress) -> Path:
