@@ -185,9 +185,12 @@ def test_reasons_are_those_of_real_situations(site: Site, alb: tuple[str, str, s
 
 
 def test_killed_proxy_is_back(site: Site, alb: tuple[str, str, str]) -> None:
-    _, _, address = alb
-    states = list(Path(f"/run/gureum/{site.cloud.identity['id']}/proxies").glob("*/state.json"))
-    assert len(states) == 2, "one for each zone"
+    arn, _, address = alb
+    description = [{"Name": "description", "Values": [f"ELB {arn.partition('loadbalancer/')[2]}"]}]
+    interfaces = site.ec2.describe_network_interfaces(Filters=description)["NetworkInterfaces"]
+    assert len(interfaces) == 2, "one for each zone"
+    proxies = Path(f"/run/gureum/{site.cloud.identity['id']}/proxies")
+    states = [proxies / one["NetworkInterfaceId"] / "state.json" for one in interfaces]
     killed = {state: proxy_pid(state) for state in states}
     for pid in killed.values():
         assert "haproxy" in Path(f"/proc/{pid}/cmdline").read_text()
