@@ -26,6 +26,7 @@ from tests.cloud.running import Cloud
 accounts = itertools.count(555500000000)
 WAIT_S = 20.0
 DAY = dt.timedelta(days=1)
+HOME = ("gureum", "SHA256WITHECDSA")
 
 
 @pytest.fixture
@@ -330,6 +331,7 @@ def test_requested_certificate_is_issued_for_its_names(acm: Any) -> None:
     shown = issued(acm, arn)
     assert (shown["Type"], shown["DomainName"]) == ("AMAZON_ISSUED", "shop.example.com")
     assert shown["SubjectAlternativeNames"] == ["shop.example.com", "*.shop.example.com"]
+    assert (shown["Issuer"], shown["SignatureAlgorithm"]) == HOME
     first, wild = shown["DomainValidationOptions"]
     assert {first["ValidationStatus"], wild["ValidationStatus"]} == {"SUCCESS"}
     assert first["ResourceRecord"]["Type"] == "CNAME"
@@ -389,6 +391,7 @@ def test_name_that_is_somebodys_in_the_world_fails(acm: Any) -> None:
     arn = acm.request_certificate(DomainName="www.some-bank.com", ValidationMethod="DNS")["CertificateArn"]
     shown = issued(acm, arn, "FAILED")
     assert shown["FailureReason"] == "DOMAIN_NOT_ALLOWED"
+    assert (shown["Issuer"], shown["SignatureAlgorithm"]) == HOME, "told before it is issued, as on AWS"
     assert shown["DomainValidationOptions"][0]["ValidationStatus"] == "FAILED"
     assert refused(acm.get_certificate, CertificateArn=arn)[0] == "ValidationException"
     acm.delete_certificate(CertificateArn=arn)

@@ -19,6 +19,8 @@ from gureum.aws.paging import page
 
 DEFAULT_KEY_TYPES = ("RSA_1024", "RSA_2048")
 """AWS: "default filtering returns only RSA_1024 and RSA_2048 certificates that have at least one domain"."""
+WILL_SIGN = {"Issuer": "gureum", "SignatureAlgorithm": "SHA256WITHECDSA"}
+"""Told of what is requested before it is issued, too, as AWS tells "Amazon" (LocalStack's recording test_domain_validation): the home's authority."""
 LIMIT_PAGE = 1000
 LIMIT_SUMMARY_NAMES = 100
 _MAILBOXES = ("admin", "administrator", "hostmaster", "postmaster", "webmaster")
@@ -131,6 +133,7 @@ def _show(call: Call, certificate: Certificate) -> dict[str, Any]:
     if spec.imported:
         domains = [{"DomainName": name} for name in spec.names]
         return shown | {"ImportedAt": spec.imported_at, "DomainValidationOptions": domains}
+    shown = WILL_SIGN | shown
     shown["Options"]["Export"] = _enabled(spec.export)
     shown["DomainValidationOptions"] = _validations(certificate)
     if material is not None:
