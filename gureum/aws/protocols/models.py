@@ -22,9 +22,12 @@ import msgspec
 from gureum.aws.errors import AwsError
 
 HEAD_BYTES = 8192
-WIDER_PATTERNS = {("logs", "MetricNamespace"): "[^*$]*"}
-"""Patterns that AWS holds to where the model is stricter, by service and shape: CloudWatch's namespaces may have colons, and filters take them
-(LocalStack's tests, validated against AWS)."""
+TRAITS_OF_AWS: dict[tuple[str, str], dict[str, Any]] = {
+    ("logs", "MetricNamespace"): {"pattern": "[^*$]*"},
+    ("logs", "LogGroupIdentifier"): {"sensitive": True},
+}
+"""What AWS holds to where the model says another thing, by service and shape. CloudWatch's namespaces may have colons, and filters take them
+(LocalStack's tests, validated against AWS); a refused identifier is not told again (moto's tests, verified on AWS)."""
 
 
 class Member(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, rename="camel"):
@@ -129,8 +132,8 @@ class ServiceModel:
 
     def shape(self, name: str) -> Shape:
         shape = _shape_decoder.decode(self._shapes[name])
-        pattern = WIDER_PATTERNS.get((self.name, name))
-        return msgspec.structs.replace(shape, pattern=pattern) if pattern else shape
+        traits = TRAITS_OF_AWS.get((self.name, name))
+        return msgspec.structs.replace(shape, **traits) if traits else shape
 
     @functools.cached_property
     def protocols(self) -> tuple[str, ...]:

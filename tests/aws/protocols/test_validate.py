@@ -68,6 +68,17 @@ def test_secrets_are_not_repeated() -> None:
     assert "Value at 'password' failed" in message
 
 
+def test_a_refused_identifier_of_a_log_group_is_not_repeated() -> None:
+    """As in github.com/getmoto/moto, tests that were run against AWS."""
+    arn = "arn:aws:logs:us-east-1:111122223333:log-group:app:*"
+    code, message = refusal("logs", "DescribeLogStreams", "json", {"logGroupIdentifier": arn})
+    assert code == "InvalidParameterException"
+    assert message == (
+        "1 validation error detected: Value at 'logGroupIdentifier' failed to satisfy constraint: "
+        r"Member must satisfy regular expression pattern: [\w#+=/:,.@-]*"
+    )
+
+
 def test_ec2_leaves_enumerations_to_the_operation() -> None:
     compile_operation("ec2", "RunInstances", "ec2").validate(
         {"MinCount": 1, "MaxCount": 1, "InstanceType": "of-tomorrow"}

@@ -31,6 +31,14 @@ from gureum.engine.resource import Resource, key_of, kind
 LIMIT_VERSIONS = 10_000
 LIMIT_VERSIONS_PER_CALL = 200
 _NAME = re.compile(r"[a-zA-Z0-9().\-/_]{3,128}", re.ASCII)
+_OF_ALL_TEMPLATES = (
+    "To describe the launch template data for all your launch templates, for \u2018--versions\u2019 specify \u2018$Latest\u2019, "
+    "\u2018$Default\u2019, or both, and omit \u2018--launch-template-id\u2019, \u2018--launch-template-name\u2019, and version numbers. "
+    "To describe the launch template data for a specific launch template, specify \u2018--launch-template-id\u2019 or "
+    "\u2018--launch-template-name\u2019, and for \u2018--versions\u2019 specify one or more of the following values: "
+    "\u2018$Latest\u2019, \u2018$Default\u2019, or one or more version numbers."
+)
+"""AWS's words (moto's tests, verified on AWS)."""
 
 
 class LaunchTemplateSpec(msgspec.Struct, frozen=True):
@@ -211,8 +219,7 @@ def describe_launch_template_versions(call: Call) -> dict[str, Any]:
         found = [(template, version) for version in _versions(call, template, versions)]
     else:
         if not versions or any(text not in ("$Latest", "$Default") for text in versions):
-            text = "When no launch template is specified, only the versions '$Latest' and '$Default' are allowed."
-            raise AwsError("MissingParameter" if not versions else "InvalidParameterValue", text)
+            raise AwsError("MissingParameter" if not versions else "InvalidParameterValue", _OF_ALL_TEMPLATES)
         pairs = ((one, find_version(call, one, text)) for one in call.all(LaunchTemplate) for text in versions)
         found = list({version.meta.name: (template, version) for template, version in pairs}.values())
     templates = {version.meta.name: template for template, version in found}

@@ -233,3 +233,16 @@ def test_an_instance_from_a_template(cloud):
     told = cloud("GetLaunchTemplateData", InstanceId=made["InstanceId"])["LaunchTemplateData"]
     assert (told["ImageId"], told["InstanceType"]) == (image, "t3.nano")
     assert told["TagSpecifications"] == tags
+
+
+def test_versions_of_no_template_are_the_latest_and_the_default(cloud):
+    """As in github.com/getmoto/moto, tests that were run against AWS."""
+    make(cloud)
+    (latest,) = cloud("DescribeLaunchTemplateVersions", Versions=["$Latest"])["LaunchTemplateVersions"]
+    assert latest["VersionNumber"] == 1
+    for versions, code in (({}, "MissingParameter"), ({"Versions": ["1"]}, "InvalidParameterValue")):
+        refused, text = cloud.refused("DescribeLaunchTemplateVersions", **versions)
+        assert refused == code
+        assert text.startswith(
+            "To describe the launch template data for all your launch templates, for \u2018--versions\u2019 "
+        )
