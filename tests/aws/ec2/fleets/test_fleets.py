@@ -38,7 +38,7 @@ def test_a_fleet_that_was_deleted_without_its_instances_may_end_with_them_yet(cl
     assert (none, again["Error"]["Code"]) == ([], "fleetNotInDeletableState")
 
 
-def test_a_dry_run_of_a_fleet_looks_at_nothing_that_is_said(cloud: Any, wanted: Any) -> None:
+def test_a_dry_run_of_a_fleet_does_not_look_at_its_times_and_policy(cloud: Any, wanted: Any) -> None:
     """As in github.com/getmoto/moto, tests that were run against AWS: a time that is over, a policy that is none."""
     said = {"ValidUntil": 1.0, "ExcessCapacityTerminationPolicy": "terminate"}
     assert cloud.code("CreateFleet", **wanted, **said) == "InvalidParameterValue"
